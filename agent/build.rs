@@ -1,0 +1,25 @@
+//! Generates the wire types from `proto/` (no protoc needed) and builds the kernel programs that the agent embeds.
+
+use std::path::Path;
+
+const PROTOS: &[&str] = &[
+    "envoy/service/discovery/v3/discovery.proto",
+    "istio/workload/workload.proto",
+    "istio/security/authorization.proto",
+    "istio/v1/auth/ca.proto",
+    "weir/enrollment/v1/enrollment.proto",
+];
+
+fn main() -> anyhow::Result<()> {
+    generate_wire_types(Path::new("../proto"))
+}
+
+fn generate_wire_types(root: &Path) -> anyhow::Result<()> {
+    println!("cargo:rerun-if-changed={}", root.display());
+    let descriptors = protox::compile(PROTOS.iter().map(|p| root.join(p)), [root])?;
+    tonic_prost_build::configure()
+        .bytes(".istio.workload.Workload.addresses")
+        .btree_map(".istio.workload.Workload.services")
+        .compile_fds(descriptors)?;
+    Ok(())
+}

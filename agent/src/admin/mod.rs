@@ -1,0 +1,1 @@
+//! The agent's HTTP endpoints: metrics, readiness, and the loopback admin interface.

@@ -1,0 +1,127 @@
+//! Every setting of the agent once: its name, its environment variable, its default and the reason for it.
+//! `weir agent --help` is the reference made from these comments.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use clap::Args;
+use ipnet::IpNet;
+
+/// Settings of `weir agent`. Names that mean the same in ztunnel keep ztunnel's environment variable.
+#[derive(Debug, Clone, Args)]
+pub struct AgentConfig {
+    /// Name of this node, as the control plane knows it.
+    #[arg(long, env = "NODE_NAME", default_value = "")]
+    pub node: String,
+    /// Cluster this node belongs to.
+    #[arg(long, env = "CLUSTER_ID", default_value = "Kubernetes")]
+    pub cluster_id: String,
+    /// Istio network this node belongs to; empty is the default network.
+    #[arg(long, env = "NETWORK", default_value = "")]
+    pub network: String,
+    /// Trust domain of this mesh.
+    #[arg(long, env = "TRUST_DOMAIN", default_value = "cluster.local")]
+    pub trust_domain: String,
+    /// Cgroup (v2) under which every pod of this node lives, such as kubepods.slice.
+    #[arg(long, env = "WEIR_PODS_CGROUP", default_value = "/sys/fs/cgroup/kubepods.slice")]
+    pub pods_cgroup: PathBuf,
+    /// Directory in a BPF file system where programs and maps are pinned.
+    #[arg(long, env = "WEIR_BPF_DIR", default_value = "/sys/fs/bpf/weir")]
+    pub bpf_dir: PathBuf,
+    /// Directory of the agent's sockets and of workload certificates. Should be a tmpfs: private keys live here.
+    #[arg(long, env = "WEIR_RUN_DIR", default_value = "/run/weir")]
+    pub run_dir: PathBuf,
+    /// Directory of what must outlive a reboot: the last good configuration and the list of enrolled pods.
+    #[arg(long, env = "WEIR_STATE_DIR", default_value = "/var/lib/weir")]
+    pub state_dir: PathBuf,
+    /// Take the mesh from a file or directory of Istio objects in YAML, without any control plane.
+    #[arg(long, env = "WEIR_CONFIG", conflicts_with = "xds_address")]
+    pub config: Option<PathBuf>,
+    /// Directory with `ca-cert.pem` and `ca-key.pem`: the agent issues workload certificates itself. Only with --config.
+    #[arg(long, env = "WEIR_CA_DIR", requires = "config")]
+    pub ca_dir: Option<PathBuf>,
+    /// Directory with `root-cert.pem` and ready certificates, `<namespace>.<service account>.pem` (chain and key). Only with --config.
+    #[arg(long, env = "WEIR_CERTIFICATES_DIR", requires = "config", conflicts_with = "ca_dir")]
+    pub certificates_dir: Option<PathBuf>,
+    /// Control plane for delta ADS, as https://host:port.
+    #[arg(long, env = "XDS_ADDRESS")]
+    pub xds_address: Option<String>,
+    /// Certificate authority, as https://host:port; the control plane's address unless set.
+    #[arg(long, env = "CA_ADDRESS")]
+    pub ca_address: Option<String>,
+    /// Root certificate of the control plane; reread when it changes.
+    #[arg(long, env = "XDS_ROOT_CA", default_value = "/var/run/secrets/istio/root-cert.pem")]
+    pub xds_root_ca: PathBuf,
+    /// Server name to expect in the control plane's certificate; the host of its address unless set.
+    #[arg(long, env = "ALT_XDS_HOSTNAME")]
+    pub xds_server_name: Option<String>,
+    /// File with the bearer token that proves which node this is; reread for every request.
+    #[arg(long, env = "AUTH_TOKEN", default_value = "/var/run/secrets/tokens/istio-token")]
+    pub auth_token: PathBuf,
+    /// Lifetime to ask for in workload certificates, in seconds. They are renewed at half of it.
+    #[arg(long, env = "WEIR_CERTIFICATE_SECONDS", default_value_t = 86_400)]
+    pub certificate_seconds: u64,
+    /// Further trust domains whose identities count as this mesh's own (besides MeshConfig's trustDomainAliases).
+    #[arg(long, env = "WEIR_TRUST_DOMAIN_ALIASES", value_delimiter = ',')]
+    pub trust_domain_aliases: Vec<String>,
+    /// Destinations outside the mesh: pass them through or refuse them. MeshConfig's outboundTrafficPolicy overrides it.
+    #[arg(long, env = "WEIR_OUTBOUND_TRAFFIC_POLICY", value_enum, default_value_t = OutboundPolicyArg::AllowAny)]
+    pub outbound_traffic_policy: OutboundPolicyArg,
+    /// Destination blocks that are never captured.
+    #[arg(long, env = "WEIR_EXCLUDE_CIDRS", value_delimiter = ',')]
+    pub exclude_cidrs: Vec<IpNet>,
+    /// Destination ports that are never captured.
+    #[arg(long, env = "WEIR_EXCLUDE_PORTS", value_delimiter = ',')]
+    pub exclude_ports: Vec<u16>,
+    /// Inbound ports of pods that are never captured.
+    #[arg(long, env = "WEIR_EXCLUDE_INBOUND_PORTS", value_delimiter = ',')]
+    pub exclude_inbound_ports: Vec<u16>,
+    /// Admin endpoints (`/config_dump`, `/logging`). Loopback only.
+    #[arg(long, env = "WEIR_ADMIN_ADDRESS", default_value = "127.0.0.1:15000")]
+    pub admin_address: SocketAddr,
+    /// Metrics endpoint.
+    #[arg(long, env = "WEIR_METRICS_ADDRESS", default_value = "[::]:15020")]
+    pub metrics_address: SocketAddr,
+    /// Readiness endpoint.
+    #[arg(long, env = "WEIR_READINESS_ADDRESS", default_value = "[::]:15021")]
+    pub readiness_address: SocketAddr,
+    /// Seconds that live connections may take to end after the agent was told to stop.
+    #[arg(long, env = "WEIR_DRAIN_SECONDS", default_value_t = 300)]
+    pub drain_seconds: u64,
+    /// Seconds a TCP connect to an upstream may take.
+    #[arg(long, env = "WEIR_CONNECT_TIMEOUT_SECONDS", default_value_t = 10)]
+    pub connect_timeout_seconds: u64,
+    /// Seconds a TLS and HTTP/2 handshake with a peer may take, on either side.
+    #[arg(long, env = "WEIR_HANDSHAKE_TIMEOUT_SECONDS", default_value_t = 10)]
+    pub handshake_timeout_seconds: u64,
+    /// Seconds a peer may take to answer a CONNECT request.
+    #[arg(long, env = "WEIR_REQUEST_TIMEOUT_SECONDS", default_value_t = 15)]
+    pub request_timeout_seconds: u64,
+    /// Streams that share one HBONE connection before another is opened.
+    #[arg(long, env = "POOL_MAX_STREAMS_PER_CONNECTION", default_value_t = 100)]
+    pub pool_max_streams: u32,
+    /// Seconds after which an idle HBONE connection is closed.
+    #[arg(long, env = "WEIR_POOL_IDLE_SECONDS", default_value_t = 300)]
+    pub pool_idle_seconds: u64,
+    /// Worker threads of the data plane; 0 means one per core.
+    #[arg(long, env = "ZTUNNEL_WORKER_THREADS", default_value_t = 0)]
+    pub worker_threads: usize,
+    /// Log filter, in tracing's syntax.
+    #[arg(long, env = "RUST_LOG", default_value = "info")]
+    pub log: String,
+    /// Form of log lines and of the access log.
+    #[arg(long, env = "LOG_FORMAT", value_enum, default_value_t = LogFormat::Text)]
+    pub log_format: LogFormat,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub enum LogFormat {
+    Text,
+    Json,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub enum OutboundPolicyArg {
+    AllowAny,
+    RegistryOnly,
+}

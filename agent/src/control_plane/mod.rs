@@ -1,0 +1,1 @@
+//! The role `weir control-plane`: Istio objects to the workload API as istiod does it, served as delta ADS, with a CA.

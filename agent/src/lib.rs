@@ -1,0 +1,28 @@
+//! Weir: the agent and its embedded control plane, one binary.
+//!
+//! Modules are listed in layers, lowest first, a blank line between layers. A module may import only from layers above
+//! its own in this list; `cargo xtask tidy` reads this file and holds the code to it.
+
+pub mod proto;
+
+pub mod model;
+
+pub mod config;
+pub mod lifecycle;
+pub mod objects;
+pub mod state;
+pub mod telemetry;
+
+pub mod tls;
+
+pub mod capture;
+pub mod control_plane;
+pub mod xds;
+
+pub mod enrollment;
+
+pub mod proxy;
+
+pub mod admin;
+
+pub mod app;

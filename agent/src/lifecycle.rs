@@ -1,0 +1,155 @@
+//! The life of the process in two guards: [`Ready`] (all holders gone = ready) and [`Drain`] (all holders gone = drained).
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use parking_lot::Mutex;
+use tokio::sync::{mpsc, watch};
+
+/// Which start-up tasks are still under way. The process is ready when none is.
+#[derive(Debug, Clone, Default)]
+pub struct Ready {
+    waiting_for: Arc<Mutex<Vec<&'static str>>>,
+    stopping: Arc<AtomicBool>,
+}
+
+/// A task that readiness waits for, until it is dropped.
+#[derive(Debug)]
+pub struct ReadyBlocker {
+    name: &'static str,
+    ready: Ready,
+}
+
+impl Ready {
+    /// Makes readiness wait for the named task until the blocker is dropped.
+    #[must_use]
+    pub fn block(&self, name: &'static str) -> ReadyBlocker {
+        self.waiting_for.lock().push(name);
+        ReadyBlocker { name, ready: self.clone() }
+    }
+
+    /// The tasks readiness still waits for; empty means ready. A process that drains reports `drain`.
+    #[must_use]
+    pub fn waiting_for(&self) -> Vec<&'static str> {
+        let mut tasks = self.waiting_for.lock().clone();
+        if self.stopping.load(Ordering::Relaxed) {
+            tasks.push("drain");
+        }
+        tasks
+    }
+
+    /// Readiness is over: the process drains.
+    pub fn stop(&self) {
+        self.stopping.store(true, Ordering::Relaxed);
+    }
+}
+
+impl Drop for ReadyBlocker {
+    fn drop(&mut self) {
+        let mut tasks = self.ready.waiting_for.lock();
+        if let Some(at) = tasks.iter().position(|task| *task == self.name) {
+            tasks.swap_remove(at);
+        }
+    }
+}
+
+/// Starts a drain and waits for its end.
+#[derive(Debug)]
+pub struct DrainTrigger {
+    signal: watch::Sender<DrainPhase>,
+    holders: mpsc::Receiver<()>,
+}
+
+/// Held by whatever must finish before the process may end.
+#[derive(Debug, Clone)]
+pub struct Drain {
+    signal: watch::Receiver<DrainPhase>,
+    _holder: mpsc::Sender<()>,
+}
+
+/// How far a drain has come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum DrainPhase {
+    Serving,
+    /// Take nothing new, finish what is open.
+    Draining,
+    /// The deadline has passed: close what is still open.
+    Closing,
+}
+
+/// A trigger and the first of its holders.
+#[must_use]
+pub fn drain() -> (DrainTrigger, Drain) {
+    let (signal, watcher) = watch::channel(DrainPhase::Serving);
+    let (holder, holders) = mpsc::channel(1);
+    (DrainTrigger { signal, holders }, Drain { signal: watcher, _holder: holder })
+}
+
+impl DrainTrigger {
+    /// Tells all holders to finish, and to close what is left at the deadline; returns when all are gone. True if
+    /// nothing had to be cut off.
+    pub async fn run(mut self, deadline: Duration) -> bool {
+        self.signal.send_replace(DrainPhase::Draining);
+        if tokio::time::timeout(deadline, self.holders.recv()).await.is_ok() {
+            return true;
+        }
+        self.signal.send_replace(DrainPhase::Closing);
+        // Closing is immediate; the bound only guards against a holder that hangs.
+        let _ = tokio::time::timeout(Duration::from_secs(5), self.holders.recv()).await;
+        false
+    }
+}
+
+impl Drain {
+    /// Resolves once nothing new may be taken.
+    pub async fn draining(&self) {
+        self.reached(DrainPhase::Draining).await;
+    }
+
+    /// Resolves once everything still open must be closed.
+    pub async fn closing(&self) {
+        self.reached(DrainPhase::Closing).await;
+    }
+
+    async fn reached(&self, phase: DrainPhase) {
+        // An error means that the trigger is gone without a drain: nothing will ever be asked of us.
+        if self.signal.clone().wait_for(|now| *now >= phase).await.is_err() {
+            std::future::pending::<()>().await;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ready_when_the_last_blocker_is_gone() {
+        let ready = Ready::default();
+        let first = ready.block("xds");
+        let second = ready.block("capture");
+        drop(first);
+        assert_eq!(ready.waiting_for(), ["capture"]);
+        drop(second);
+        assert!(ready.waiting_for().is_empty());
+        ready.stop();
+        assert_eq!(ready.waiting_for(), ["drain"]);
+    }
+
+    #[tokio::test]
+    async fn a_drain_ends_with_its_last_holder() {
+        let (trigger, holder) = drain();
+        let worker = tokio::spawn(async move { holder.draining().await });
+        assert!(trigger.run(Duration::from_secs(5)).await);
+        worker.await.expect("the worker ends by itself");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn past_the_deadline_holders_are_told_to_close() {
+        let (trigger, holder) = drain();
+        let worker = tokio::spawn(async move { holder.closing().await });
+        assert!(!trigger.run(Duration::from_secs(5)).await);
+        worker.await.expect("the worker ends when told to close");
+    }
+}

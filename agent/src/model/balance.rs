@@ -1,0 +1,1 @@
+//! Which endpoint of a service serves the next connection.

@@ -1,0 +1,12 @@
+//! What the mesh is, and every decision about it. Pure: no tokio, no I/O, no clock, no wire types.
+//!
+//! The shape is that of Istio's workload API: workloads and services, joined by ports, and L4 authorization policies.
+
+pub mod address;
+pub mod authorization;
+pub mod balance;
+pub mod identity;
+pub mod mesh;
+pub mod resolve;
+pub mod service;
+pub mod workload;

@@ -1,0 +1,109 @@
+//! A workload: anything with an identity and an address in the mesh.
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use super::identity::{Identity, TrustDomain};
+use super::service::{GatewayAddress, PortMapping, ServiceKey};
+
+/// `istio.workload.Workload`, decoded and checked.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Workload {
+    /// Unique over all clusters: `<cluster>/<group>/<kind>/<namespace>/<name>[/<section>]`.
+    pub uid: Arc<str>,
+    pub name: Arc<str>,
+    pub namespace: Arc<str>,
+    pub trust_domain: TrustDomain,
+    /// Never empty: the wire's empty service account has become `default`.
+    pub service_account: Arc<str>,
+    pub addresses: Vec<IpAddr>,
+    /// Set where a workload has a name to look up in place of addresses.
+    pub hostname: Arc<str>,
+    pub network: Arc<str>,
+    pub cluster_id: Arc<str>,
+    pub node: Arc<str>,
+    pub protocol: TunnelProtocol,
+    /// The workload terminates HBONE itself: its own proxy listens on 15008.
+    pub native_tunnel: bool,
+    pub network_mode: NetworkMode,
+    pub workload_name: Arc<str>,
+    pub workload_type: WorkloadType,
+    pub canonical_name: Arc<str>,
+    pub canonical_revision: Arc<str>,
+    pub locality: Locality,
+    pub status: HealthStatus,
+    /// Share of a service's connections relative to other endpoints; 1 unless set.
+    pub capacity: u32,
+    pub waypoint: Option<GatewayAddress>,
+    pub network_gateway: Option<GatewayAddress>,
+    pub application_tunnel: Option<ApplicationTunnel>,
+    /// Selector policies in force, by `<namespace>/<name>`. A name without a policy denies (fail closed).
+    pub authorization_policies: Vec<Arc<str>>,
+    /// The services this workload is an endpoint of, with the port it serves each of their ports on.
+    pub services: BTreeMap<ServiceKey, Vec<PortMapping>>,
+}
+
+impl Workload {
+    /// The SPIFFE identity this workload's traffic carries.
+    #[must_use]
+    pub fn identity(&self) -> Identity {
+        Identity {
+            trust_domain: self.trust_domain.clone(),
+            namespace: self.namespace.clone(),
+            service_account: self.service_account.clone(),
+        }
+    }
+}
+
+/// How to reach a workload.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub enum TunnelProtocol {
+    /// Plain TCP.
+    #[default]
+    None,
+    /// HTTP/2 CONNECT over mTLS on port 15008.
+    Hbone,
+}
+
+/// Whether a workload has its own network namespace.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub enum NetworkMode {
+    #[default]
+    Standard,
+    /// It shares its node's addresses, so an address says nothing about which workload it is.
+    HostNetwork,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub enum WorkloadType {
+    #[default]
+    Deployment,
+    CronJob,
+    Pod,
+    Job,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub enum HealthStatus {
+    #[default]
+    Healthy,
+    Unhealthy,
+}
+
+/// Where a workload runs; empty parts are unknown.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Default)]
+pub struct Locality {
+    pub region: Arc<str>,
+    pub zone: Arc<str>,
+    pub subzone: Arc<str>,
+}
+
+/// How a proxy in front of the application (a waypoint) wants the connection handed over.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct ApplicationTunnel {
+    /// True: PROXY protocol v2 precedes the bytes.
+    pub proxy_protocol: bool,
+    /// Port of that proxy; 0 means the connection's own port.
+    pub port: u16,
+}

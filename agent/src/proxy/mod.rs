@@ -1,0 +1,1 @@
+//! Bytes: outbound, inbound, and the HBONE transport between them.

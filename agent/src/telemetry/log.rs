@@ -1,0 +1,1 @@
+//! The process's log: filter, form, and changing the filter while running.

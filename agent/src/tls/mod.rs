@@ -1,0 +1,6 @@
+//! The only door to cryptography: workload certificates, who issues them, and the mTLS handshake between peers.
+
+pub mod ca;
+pub mod certificates;
+pub mod handshake;
+pub mod verify;
