@@ -4,14 +4,36 @@
 use anyhow::Result;
 use clap::Parser;
 
+mod bulk;
+mod capture;
+mod count;
+mod enrollment;
 mod harness;
+mod identity;
 mod kit;
+mod policy;
+mod resilience;
+mod telemetry;
+mod traffic;
+mod wire;
 
 use harness::Case;
 
 /// Every case, by file, in the order they run.
 fn table() -> Vec<Case> {
-    [kit::CASES].concat()
+    [
+        kit::CASES,
+        capture::CASES,
+        traffic::CASES,
+        wire::CASES,
+        identity::CASES,
+        policy::CASES,
+        enrollment::CASES,
+        telemetry::CASES,
+        bulk::CASES,
+        resilience::CASES,
+    ]
+    .concat()
 }
 
 #[derive(Debug, Parser)]

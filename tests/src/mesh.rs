@@ -16,6 +16,7 @@ use crate::agent::{Agent, AgentOptions};
 use crate::control_plane::ControlPlane;
 use crate::objects::{ServiceEntry, WorkloadEntry};
 use crate::program::Program;
+use crate::rules::Rules;
 use crate::test_app::{self, ECHO, PORTS};
 use crate::world::{Node, Pod, World};
 use crate::{nginx, wait};
@@ -38,6 +39,8 @@ pub struct Mesh {
     /// Agents of n1 and n2.
     pub agents: Vec<Agent>,
     pub control_plane: ControlPlane,
+    /// Rules and routes of nodes and pods before any of Weir's processes ran; see [`Mesh::rules`].
+    pub rules_before: Vec<Rules>,
     pub world: World,
 }
 
@@ -60,8 +63,12 @@ impl Mesh {
         let (n1, n2) = (&world.nodes[0], &world.nodes[1]);
         let (client, near) = (n1.pod("client")?, n1.pod("near")?);
         let (far, outsider) = (n2.pod("far")?, n2.pod("outsider")?);
-        let agents = start_agents(&world, &control_plane, flags)?;
-        let mut mesh = Self { servers: Vec::new(), client, near, far, outsider, agents, control_plane, world };
+        let rules_before = Vec::new();
+        let agents = Vec::new();
+        let mut mesh =
+            Self { servers: Vec::new(), client, near, far, outsider, agents, control_plane, rules_before, world };
+        mesh.rules_before = mesh.rules()?;
+        mesh.agents = start_agents(&mesh.world, &mesh.control_plane, flags)?;
         for pod in [&mesh.near, &mesh.far, &mesh.outsider] {
             mesh.servers.push(test_app::serve(&pod.place)?);
             mesh.servers.push(nginx::serve(&pod.place, mesh.world.run(), &format!("hello from {}\n", pod.name()))?);
@@ -114,6 +121,16 @@ impl Mesh {
             .with_context(|| self.logs())?;
         }
         Ok(())
+    }
+
+    /// Rules and routes of both nodes and of the three enrolled pods now, in this order.
+    ///
+    /// # Errors
+    /// If they cannot be listed.
+    pub fn rules(&self) -> Result<Vec<Rules>> {
+        let nodes = self.world.nodes.iter().map(Node::rules);
+        let pods = [&self.client, &self.near, &self.far].map(|pod| self.node_of(pod).rules_of(pod));
+        nodes.chain(pods).collect()
     }
 
     /// The agent of a pod's node.

@@ -74,6 +74,8 @@ pub struct Stream {
     pub destination: SocketAddr,
     /// True if `source` opened the connection.
     pub from_client: bool,
+    /// The capture has it from its first byte on.
+    pub from_start: bool,
     /// The bytes, in order, as far as the capture has them without a gap.
     pub bytes: Vec<u8>,
 }
@@ -99,7 +101,7 @@ impl Stream {
                 bail!("{} to {} carries bytes outside TLS: {shown:?}", self.source, self.destination);
             };
             ensure!(
-                records > 0 || *kind == 22,
+                records > 0 || !self.from_start || *kind == 22,
                 "{} to {} does not begin with a handshake",
                 self.source,
                 self.destination
@@ -183,7 +185,7 @@ impl Direction {
     fn begin(segment: Segment) -> Self {
         let Segment { source, destination, syn, ack, sequence, payload } = segment;
         let from_client = if syn { !ack } else { source.port() > destination.port() };
-        let stream = Stream { source, destination, from_client, bytes: Vec::new() };
+        let stream = Stream { source, destination, from_client, from_start: syn, bytes: Vec::new() };
         Self { stream, first: sequence.wrapping_add(u32::from(syn)), parts: vec![(0, payload)] }
     }
 }
