@@ -33,30 +33,35 @@ pub fn authorization(name: &str, body: &[u8]) -> Result<Authorization, Malformed
 
 /// The policy that stands for one that could not be understood: it denies what the original applies to, as far as that
 /// can be read from its bytes; else the namespace that its name gives, or the whole mesh if that is the root namespace
-/// or the name gives none.
+/// or there is none.
 #[must_use]
 pub fn denying(name: &str, body: &[u8], reason: &str, root_namespace: &str) -> Authorization {
-    let namespace = name.split_once('/').map_or("", |(namespace, _)| namespace);
-    let by_name =
-        if namespace.is_empty() || namespace == root_namespace { PolicyScope::Global } else { PolicyScope::Namespace };
+    let mut partial = pb::Authorization::default();
+    let complete = partial.merge(body).is_ok();
+    let namespace = if partial.namespace.is_empty() {
+        name.split_once('/').map_or("", |(namespace, _)| namespace)
+    } else {
+        &partial.namespace
+    };
+    // GLOBAL is the value that is not sent, so of a message that breaks off it proves nothing.
+    let readable = if complete || partial.scope != 0 { scope(partial.scope).ok() } else { None };
+    let scope = match readable {
+        Some(PolicyScope::WorkloadSelector) => PolicyScope::WorkloadSelector,
+        Some(PolicyScope::Namespace) | None if !namespace.is_empty() && namespace != root_namespace => {
+            PolicyScope::Namespace
+        }
+        Some(PolicyScope::Global | PolicyScope::Namespace) | None => PolicyScope::Global,
+    };
     Authorization {
         key: name.into(),
         namespace: namespace.into(),
-        scope: readable_scope(body).unwrap_or(by_name),
+        scope,
         action: Action::Deny,
         // A dry run that cannot be read might not have been one.
         dry_run: false,
         groups: Vec::new(),
         invalid: Some(reason.into()),
     }
-}
-
-/// The scope, if it was on the wire before the bytes became unreadable. GLOBAL is the value that is not sent, so of a
-/// message that breaks off it proves nothing.
-fn readable_scope(body: &[u8]) -> Option<PolicyScope> {
-    let mut partial = pb::Authorization::default();
-    let complete = partial.merge(body).is_ok();
-    if complete || partial.scope != 0 { scope(partial.scope).ok() } else { None }
 }
 
 fn scope(value: i32) -> Result<PolicyScope, Malformed> {
