@@ -1,0 +1,1 @@
+//! A mesh for tests: a root, and identities below it, right and wrong.
