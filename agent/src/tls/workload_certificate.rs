@@ -7,7 +7,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use arc_swap::ArcSwapOption;
 use rustls::client::Resumption;
 use rustls::crypto::CryptoProvider;
-use rustls::pki_types::{CertificateDer, UnixTime};
+use rustls::pki_types::UnixTime;
 use rustls::server::NoServerSessionStorage;
 use rustls::sign::{CertifiedKey, SingleCertAndKey};
 use rustls::version::TLS13;
@@ -17,8 +17,8 @@ use x509_parser::prelude::{FromDer as _, X509Certificate};
 
 use super::handshake::ALPN;
 use super::pem::{self, InvalidPem};
-use super::verify::{ClientVerifier, PeerChecks, PeerRefused, ServerVerifier, TrustedDomains};
-use crate::model::identity::{Identity, TrustDomain};
+use super::verify::{ClientVerifier, PeerChecks, PeerRefused, ServerVerifier, TrustedDomains, identity_of};
+use crate::model::identity::Identity;
 
 /// What a certificate is made of, as text. Its `Debug` never shows the key.
 pub(super) struct Material {
@@ -64,6 +64,7 @@ pub struct WorkloadCertificate {
     pub(super) root_pem: Vec<String>,
     roots: Arc<RootCertStore>,
     provider: Arc<CryptoProvider>,
+    key: Arc<CertifiedKey>,
     resolver: Arc<SingleCertAndKey>,
     /// Complete but for the peer to expect: as it stands it refuses everybody.
     client: ClientConfig,
@@ -88,16 +89,23 @@ impl WorkloadCertificate {
     /// # Errors
     /// See [`UnusableCertificate`].
     pub(super) fn new(identity: &Identity, material: &Material, now: SystemTime) -> Result<Self, UnusableCertificate> {
+        let certificate = Self::assemble(identity, material)?;
+        check_as_peers_do(&certificate, now)?;
+        Ok(certificate)
+    }
+
+    /// Makes all that handshakes need. Whether peers accept it is not looked at.
+    pub(super) fn assemble(identity: &Identity, material: &Material) -> Result<Self, UnusableCertificate> {
         let provider = super::provider();
         let chain = material.chain_pem.iter().map(|block| pem::certificate(block)).collect::<Result<Vec<_>, _>>()?;
         let leaf = chain.first().ok_or(UnusableCertificate::EmptyChain)?.clone();
-        let roots = Arc::new(read_roots(&material.root_pem)?);
-        check_as_peers_do(identity, &leaf, &chain[1..], &roots, now)?;
         let (_, parsed) = X509Certificate::from_der(&leaf)
             .map_err(|_| UnusableCertificate::Refused(PeerRefused::Malformed(webpki::Error::BadDer)))?;
+        let roots = Arc::new(read_roots(&material.root_pem)?);
         let key = CertifiedKey::from_der(chain, pem::private_key(&material.key_pem)?, &provider)
             .map_err(UnusableCertificate::Key)?;
-        let resolver = Arc::new(SingleCertAndKey::from(key));
+        let key = Arc::new(key);
+        let resolver = Arc::new(SingleCertAndKey::from(key.clone()));
         let client = base_client_config(&provider, &resolver, checks(&provider, &roots, &TrustedDomains(Vec::new())));
         Ok(Self {
             identity: identity.clone(),
@@ -108,6 +116,7 @@ impl WorkloadCertificate {
             root_pem: material.root_pem.clone(),
             roots,
             provider,
+            key,
             resolver,
             client,
             server: ArcSwapOption::empty(),
@@ -181,19 +190,14 @@ fn read_roots(root_pem: &[String]) -> Result<RootCertStore, UnusableCertificate>
 }
 
 /// Better no certificate, with a reason, than one that every peer refuses.
-fn check_as_peers_do(
-    identity: &Identity,
-    leaf: &CertificateDer<'_>,
-    intermediates: &[CertificateDer<'_>],
-    roots: &Arc<RootCertStore>,
-    now: SystemTime,
-) -> Result<(), UnusableCertificate> {
-    let found = super::verify::identity_of(leaf).map_err(UnusableCertificate::Refused)?;
+fn check_as_peers_do(certificate: &WorkloadCertificate, now: SystemTime) -> Result<(), UnusableCertificate> {
+    let WorkloadCertificate { identity, key, roots, provider, .. } = certificate;
+    let (leaf, intermediates) = key.cert.split_first().ok_or(UnusableCertificate::EmptyChain)?;
+    let found = identity_of(leaf).map_err(UnusableCertificate::Refused)?;
     if found != *identity {
         return Err(UnusableCertificate::Identity { found, asked: identity.clone() });
     }
-    let own: Vec<TrustDomain> = vec![identity.trust_domain.clone()];
-    let checks = checks(&super::provider(), roots, &TrustedDomains(own));
+    let checks = checks(provider, roots, &TrustedDomains(vec![identity.trust_domain.clone()]));
     let now = UnixTime::since_unix_epoch(now.duration_since(UNIX_EPOCH).unwrap_or_default());
     for usage in [KeyUsage::server_auth(), KeyUsage::client_auth()] {
         checks.check(leaf, intermediates, now, usage).map_err(UnusableCertificate::Refused)?;

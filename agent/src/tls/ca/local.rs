@@ -122,9 +122,19 @@ impl LocalCa {
     /// # Errors
     /// See [`SignError`].
     pub fn sign(&self, csr_pem: &str, identity: &Identity, lifetime: Duration) -> Result<Vec<String>, SignError> {
+        self.sign_at(SystemTime::now(), csr_pem, identity, lifetime)
+    }
+
+    pub(in crate::tls) fn sign_at(
+        &self,
+        now: SystemTime,
+        csr_pem: &str,
+        identity: &Identity,
+        lifetime: Duration,
+    ) -> Result<Vec<String>, SignError> {
         let key = read_request(csr_pem, identity)?;
         let lifetime = if lifetime.is_zero() { MAX_LIFETIME } else { lifetime.clamp(MIN_LIFETIME, MAX_LIFETIME) };
-        let mut params = self.leaf(lifetime)?;
+        let mut params = self.leaf(now, lifetime)?;
         params.subject_alt_names = vec![uri_name(identity).map_err(SignError::Name)?];
         params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth, ExtendedKeyUsagePurpose::ClientAuth];
         let leaf = params.signed_by(&key, &self.issuer).map_err(SignError::Signing)?;
@@ -137,7 +147,7 @@ impl LocalCa {
     /// See [`SignError`].
     pub fn server_certificate(&self, names: &[String], lifetime: Duration) -> Result<(String, String), SignError> {
         let key = KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256).map_err(SignError::Signing)?;
-        let mut params = self.leaf(lifetime)?;
+        let mut params = self.leaf(SystemTime::now(), lifetime)?;
         if let Some(first) = names.first() {
             params.distinguished_name.push(DnType::CommonName, first.as_str());
         }
@@ -150,8 +160,7 @@ impl LocalCa {
     }
 
     /// What all leaves have in common. A leaf never outlives its CA.
-    fn leaf(&self, lifetime: Duration) -> Result<CertificateParams, SignError> {
-        let now = SystemTime::now();
+    fn leaf(&self, now: SystemTime, lifetime: Duration) -> Result<CertificateParams, SignError> {
         let not_after = (now + lifetime).min(self.not_after);
         if not_after <= now {
             return Err(SignError::CaExpired);

@@ -4,6 +4,9 @@
 //! In TLS 1.3 a client is done before the server has judged the client's certificate: a refusal by the server reaches
 //! the client as an error of its first read.
 
+#[cfg(test)]
+mod tests;
+
 use std::io;
 use std::net::{IpAddr, Ipv4Addr};
 
