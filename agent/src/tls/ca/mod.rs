@@ -3,6 +3,8 @@
 pub mod grpc;
 pub mod local;
 pub(super) mod request;
+#[cfg(test)]
+mod tests;
 
 use std::fmt;
 use std::io;

@@ -44,9 +44,9 @@ impl Slot {
     /// Waits for a valid certificate until the bound; then fails with the last reason there is.
     pub(super) async fn wait(&self, bound: Duration, clock: &Clock) -> Result<Arc<WorkloadCertificate>, NoCertificate> {
         let mut changes = self.state.subscribe();
-        let found = timeout(bound, changes.wait_for(|state| state.closed || state.valid_at(clock()).is_some())).await;
-        let reason = match found {
-            Ok(Ok(state)) => match state.valid_at(clock()).filter(|_| !state.closed) {
+        let settled = timeout(bound, changes.wait_for(|state| state.closed || state.valid_at(clock()).is_some()));
+        let reason = match settled.await {
+            Ok(Ok(state)) => match state.current.clone() {
                 Some(certificate) => return Ok(certificate),
                 None => "no pod of this node carries this identity any more".into(),
             },

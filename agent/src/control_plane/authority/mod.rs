@@ -1,6 +1,9 @@
 //! The built-in CA: a root key in a directory, made once, and the certificates signed with it.
 //! It decides what may be signed for whom it is told; who may ask is the caller's to know.
 
+#[cfg(test)]
+mod tests;
+
 use std::fs::{self, DirBuilder, OpenOptions};
 use std::io::{self, ErrorKind, Write as _};
 use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _};
