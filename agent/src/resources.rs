@@ -70,7 +70,13 @@ impl ResourceType {
         }
     }
 
-    /// Position in a table with one entry per type.
+    /// A table with one entry per type.
+    #[must_use]
+    pub fn in_table<T>(mut entry: impl FnMut(Self) -> T) -> [T; 3] {
+        [entry(Self::Address), entry(Self::Authorization), entry(Self::MeshConfig)]
+    }
+
+    /// Position in such a table.
     #[must_use]
     pub const fn index(self) -> usize {
         match self {

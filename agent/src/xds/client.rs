@@ -4,26 +4,23 @@
 use std::error::Error;
 use std::fmt;
 use std::io;
-use std::net::IpAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use prost_types::value::Kind;
-use prost_types::{Struct, Value};
-use rand::RngExt;
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::metadata::{Ascii, MetadataValue};
 use tonic::{Request, Status, Streaming};
 
+use super::backoff::Backoff;
 use super::intake::Intake;
+use super::node::NodeDescription;
 use super::status::XdsStatus;
 use super::stream::Outcome;
 use crate::lifecycle::ReadyBlocker;
 use crate::model::mesh::MeshSettings;
-use crate::proto::envoy::config::core::v3::Node;
-use crate::proto::envoy::service::discovery::v3::DeltaDiscoveryResponse;
+use crate::proto::envoy::service::discovery::v3::{DeltaDiscoveryRequest, DeltaDiscoveryResponse};
 use crate::proto::envoy::service::discovery::v3::aggregated_discovery_service_client::AggregatedDiscoveryServiceClient;
 use crate::resources::ResourceType;
 use crate::state::SharedMesh;
@@ -31,8 +28,6 @@ use crate::tls::control_channel;
 
 /// The first answer holds the whole mesh.
 const MAX_RESPONSE_BYTES: usize = 200 * 1024 * 1024;
-const BACKOFF_FIRST: Duration = Duration::from_millis(10);
-const BACKOFF_MAX: Duration = Duration::from_secs(15);
 /// How long readiness waits for a mesh configuration when everything else is there: not every control plane has one.
 const MESH_CONFIG_GRACE: Duration = Duration::from_secs(5);
 /// Responses with more resources are decoded away from the threads that carry connections.
@@ -56,45 +51,9 @@ pub struct XdsOptions {
     pub state_dir: Option<PathBuf>,
 }
 
-/// Who this agent is to the control plane.
-#[derive(Debug, Clone)]
-pub struct NodeDescription {
-    /// Name of the node.
-    pub node: String,
-    /// Name and namespace of the agent's own pod.
-    pub pod: String,
-    pub namespace: String,
-    pub ip: IpAddr,
-    pub cluster_id: String,
-    pub network: String,
-}
-
-impl NodeDescription {
-    /// As istiod knows a node's proxy: the prefix `ztunnel~` selects the workload API.
-    fn to_wire(&self) -> Node {
-        let Self { node, pod, namespace, ip, cluster_id, network } = self;
-        let ip = ip.to_string();
-        let metadata = [
-            ("NAME", pod),
-            ("NAMESPACE", namespace),
-            ("NODE_NAME", node),
-            ("CLUSTER_ID", cluster_id),
-            ("NETWORK", network),
-            ("INSTANCE_IPS", &ip),
-        ];
-        let text = |text: &String| Value { kind: Some(Kind::StringValue(text.clone())) };
-        let set = metadata.into_iter().filter(|(_, value)| !value.is_empty());
-        Node {
-            id: format!("ztunnel~{ip}~{pod}.{namespace}~{namespace}.svc.cluster.local"),
-            cluster: String::new(),
-            metadata: Some(Struct { fields: set.map(|(key, value)| (key.to_owned(), text(value))).collect() }),
-        }
-    }
-}
-
 /// Why a stream ended.
 #[derive(Debug, thiserror::Error)]
-pub enum StreamError {
+enum StreamError {
     #[error(transparent)]
     Address(#[from] control_channel::InvalidControlAddress),
     #[error("cannot read the token {path}")]
@@ -191,7 +150,7 @@ async fn one_stream(
 
 async fn start(
     options: &XdsOptions,
-    requests: mpsc::Receiver<crate::proto::envoy::service::discovery::v3::DeltaDiscoveryRequest>,
+    requests: mpsc::Receiver<DeltaDiscoveryRequest>,
 ) -> Result<Streaming<DeltaDiscoveryResponse>, StreamError> {
     let channel = control_channel::channel(&options.address, options.server_name.as_deref(), &options.root_ca)?;
     let mut request = Request::new(ReceiverStream::new(requests));
@@ -267,29 +226,6 @@ impl Progress {
             Some(since) => tokio::time::sleep_until(since + MESH_CONFIG_GRACE).await,
             None => std::future::pending().await,
         }
-    }
-}
-
-/// Exponential pauses with jitter, so that a fleet does not return in step.
-struct Backoff {
-    next: Duration,
-}
-
-impl Default for Backoff {
-    fn default() -> Self {
-        Self { next: BACKOFF_FIRST }
-    }
-}
-
-impl Backoff {
-    fn reset(&mut self) {
-        self.next = BACKOFF_FIRST;
-    }
-
-    fn next_pause(&mut self) -> Duration {
-        let pause = self.next.mul_f64(rand::rng().random_range(0.5..=1.0));
-        self.next = (self.next * 2).min(BACKOFF_MAX);
-        pause
     }
 }
 

@@ -12,7 +12,7 @@ use crate::resources::ResourceType;
 
 /// One resource as it was received.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct HeldResource {
+pub(super) struct HeldResource {
     pub version: Arc<str>,
     pub body: Bytes,
     /// Why it could not be understood; only policies are held in that state.
@@ -21,7 +21,7 @@ pub struct HeldResource {
 
 /// All resources held, by type and name.
 #[derive(Debug, Clone)]
-pub struct Held {
+pub(super) struct Held {
     by_type: [BTreeMap<Arc<str>, HeldResource>; 3],
     /// What this agent was started with: counts where the mesh configuration is silent.
     own_settings: MeshSettings,
@@ -30,7 +30,7 @@ pub struct Held {
 
 /// A resource that came in, not yet looked into.
 #[derive(Debug, Clone)]
-pub struct Incoming {
+pub(super) struct Incoming {
     pub name: Arc<str>,
     pub version: Arc<str>,
     pub body: Bytes,
@@ -40,7 +40,7 @@ pub struct Incoming {
 
 /// What a resource changed.
 #[derive(Debug, Default)]
-pub struct Change {
+pub(super) struct Change {
     pub updates: Vec<MeshUpdate>,
     /// Why the resource was rejected.
     pub rejected: Option<Arc<str>>,
@@ -49,32 +49,27 @@ pub struct Change {
 impl Held {
     /// Nothing held; `own_settings` count until a mesh configuration says more.
     #[must_use]
-    pub fn new(own_settings: MeshSettings) -> Self {
+    pub(super) fn new(own_settings: MeshSettings) -> Self {
         let root_namespace = own_settings.root_namespace.clone();
         Self { by_type: Default::default(), own_settings, root_namespace }
     }
 
     #[must_use]
-    pub fn of(&self, kind: ResourceType) -> &BTreeMap<Arc<str>, HeldResource> {
+    pub(super) fn of(&self, kind: ResourceType) -> &BTreeMap<Arc<str>, HeldResource> {
         &self.by_type[kind.index()]
-    }
-
-    #[must_use]
-    pub fn own_settings(&self) -> &MeshSettings {
-        &self.own_settings
     }
 
     /// The versions to report when a stream opens. A rejected policy is named without a version: it must be sent again,
     /// and its removal must be told.
     #[must_use]
-    pub fn versions(&self, kind: ResourceType) -> Vec<(Arc<str>, Arc<str>)> {
+    pub(super) fn versions(&self, kind: ResourceType) -> Vec<(Arc<str>, Arc<str>)> {
         let version = |held: &HeldResource| if held.rejected.is_some() { "".into() } else { held.version.clone() };
         self.of(kind).iter().map(|(name, held)| (name.clone(), version(held))).collect()
     }
 
     /// Takes in a resource. One that is byte for byte what is held changes nothing. A bad address or mesh configuration
     /// leaves the last good one in force, a bad policy denies its scope.
-    pub fn put(&mut self, kind: ResourceType, incoming: Incoming) -> Change {
+    pub(super) fn put(&mut self, kind: ResourceType, incoming: Incoming) -> Change {
         if incoming.flaw.is_none() && self.is_held(kind, &incoming, None) {
             self.hold(kind, incoming, None);
             return Change::default();
@@ -102,7 +97,7 @@ impl Held {
     }
 
     /// Forgets a resource. The mesh configuration stays: a mesh is never without one.
-    pub fn remove(&mut self, kind: ResourceType, name: &str) -> Option<MeshUpdate> {
+    pub(super) fn remove(&mut self, kind: ResourceType, name: &str) -> Option<MeshUpdate> {
         let update = match kind {
             ResourceType::MeshConfig => return None,
             ResourceType::Authorization => MeshUpdate::RemoveAuthorization,

@@ -1,7 +1,7 @@
 //! Where every delivery ends: resources come in, the mesh is updated, the status follows, and what is held goes to disk
 //! in the background. Knows no stream and no connection.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -71,13 +71,13 @@ impl Intake {
 
     /// The requests that open a stream.
     #[must_use]
-    pub fn open(&self, node: Node) -> Vec<DeltaDiscoveryRequest> {
+    pub(super) fn open(&self, node: Node) -> Vec<DeltaDiscoveryRequest> {
         stream::open(node, &self.held.lock())
     }
 
     /// Takes a response and applies it. Blocks for as long as decoding takes.
     #[must_use]
-    pub fn handle(&self, response: DeltaDiscoveryResponse) -> Outcome {
+    pub(super) fn handle(&self, response: DeltaDiscoveryResponse) -> Outcome {
         let (mut outcome, counts) = {
             let mut held = self.held.lock();
             let outcome = stream::handle(&mut held, response);
@@ -100,7 +100,7 @@ impl Intake {
     }
 
     /// Loads the last good configuration, if there is a trustworthy one.
-    pub fn load(&self, path: &std::path::Path) {
+    pub(super) fn load(&self, path: &Path) {
         match last_good::load(path) {
             Ok(Some(loaded)) => {
                 let count = loaded.resources.len();
@@ -130,7 +130,7 @@ impl Intake {
     }
 
     /// Keeps the file up to date; runs forever. What is not complete is not written: see [`last_good`].
-    pub async fn keep_saved(&self, path: PathBuf) {
+    pub(super) async fn keep_saved(&self, path: PathBuf) {
         loop {
             self.to_save.notified().await;
             tokio::time::sleep(SAVE_DELAY).await;

@@ -24,7 +24,7 @@ const ORDER: [ResourceType; 3] = [ResourceType::MeshConfig, ResourceType::Author
 
 /// Why there is no usable file.
 #[derive(Debug, thiserror::Error)]
-pub enum LastGoodError {
+pub(super) enum LastGoodError {
     #[error("cannot read it")]
     Read(#[source] io::Error),
     #[error("it was written by another version")]
@@ -35,17 +35,17 @@ pub enum LastGoodError {
 
 /// What was on disk.
 #[derive(Debug)]
-pub struct Loaded {
+pub(super) struct Loaded {
     pub resources: Vec<(ResourceType, Incoming)>,
     pub written: Option<SystemTime>,
 }
 
 /// One line of what is to be written: type, name, resource.
-pub type Entry = (ResourceType, Arc<str>, HeldResource);
+pub(super) type Entry = (ResourceType, Arc<str>, HeldResource);
 
 /// The file of a state directory.
 #[must_use]
-pub fn file_in(state_dir: &Path) -> PathBuf {
+pub(super) fn file_in(state_dir: &Path) -> PathBuf {
     state_dir.join("last-good").join("mesh")
 }
 
@@ -54,7 +54,7 @@ pub fn file_in(state_dir: &Path) -> PathBuf {
 ///
 /// # Errors
 /// When the directory cannot be made or the disk is full; the old file is left as it was.
-pub fn save(path: &Path, entries: &[Entry]) -> io::Result<()> {
+pub(super) fn save(path: &Path, entries: &[Entry]) -> io::Result<()> {
     let folder = path.parent().ok_or_else(|| io::Error::other("a file needs a folder"))?;
     fs::create_dir_all(folder)?;
     let fresh = path.with_extension("new");
@@ -110,7 +110,7 @@ impl Write for Hashing {
 ///
 /// # Errors
 /// When the file cannot be trusted as a whole.
-pub fn load(path: &Path) -> Result<Option<Loaded>, LastGoodError> {
+pub(super) fn load(path: &Path) -> Result<Option<Loaded>, LastGoodError> {
     let bytes = match fs::read(path) {
         Ok(bytes) => bytes,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),

@@ -15,7 +15,7 @@ use crate::proto::istio::security as pb;
 ///
 /// # Errors
 /// The first field that is malformed; give the reason to [`denying`] then.
-pub fn authorization(name: &str, body: &[u8]) -> Result<Authorization, Malformed> {
+pub(in crate::xds) fn authorization(name: &str, body: &[u8]) -> Result<Authorization, Malformed> {
     let wire = pb::Authorization::decode(body).map_err(|error| not_protobuf(&error))?;
     super::named("name", &format!("{}/{}", wire.namespace, wire.name), name)?;
     let groups =
@@ -35,7 +35,7 @@ pub fn authorization(name: &str, body: &[u8]) -> Result<Authorization, Malformed
 /// can be read from its bytes; else the namespace that its name gives, or the whole mesh if that is the root namespace
 /// or there is none.
 #[must_use]
-pub fn denying(name: &str, body: &[u8], reason: &str, root_namespace: &str) -> Authorization {
+pub(in crate::xds) fn denying(name: &str, body: &[u8], reason: &str, root_namespace: &str) -> Authorization {
     let mut partial = pb::Authorization::default();
     let complete = partial.merge(body).is_ok();
     let namespace = if partial.namespace.is_empty() {

@@ -11,8 +11,8 @@ mod workload;
 
 use prost::Message;
 
-pub use authorization::{authorization, denying};
-pub use settings::settings;
+pub(super) use authorization::{authorization, denying};
+pub(super) use settings::settings;
 
 use crate::model::mesh::MeshUpdate;
 use crate::proto::istio::workload as pb;
@@ -20,7 +20,7 @@ use crate::proto::istio::workload as pb;
 /// What is wrong with a resource, and where.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{field}: {flaw}")]
-pub struct Malformed {
+pub(super) struct Malformed {
     /// Path of the field, such as `services[a/b].ports[0].target_port`; `resource` is the whole.
     pub field: String,
     pub flaw: Flaw,
@@ -28,7 +28,7 @@ pub struct Malformed {
 
 /// What is wrong with one field.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum Flaw {
+pub(super) enum Flaw {
     #[error("not a protobuf message of its type ({0})")]
     NotProtobuf(String),
     #[error("type {found:?}, expected {expected:?}")]
@@ -56,7 +56,7 @@ pub enum Flaw {
 }
 
 impl Malformed {
-    pub(crate) fn new(field: impl Into<String>, flaw: Flaw) -> Self {
+    pub(super) fn new(field: impl Into<String>, flaw: Flaw) -> Self {
         Self { field: field.into(), flaw }
     }
 
@@ -70,7 +70,7 @@ impl Malformed {
 ///
 /// # Errors
 /// The first field that is malformed.
-pub fn address(name: &str, body: &[u8]) -> Result<MeshUpdate, Malformed> {
+pub(super) fn address(name: &str, body: &[u8]) -> Result<MeshUpdate, Malformed> {
     let address = pb::Address::decode(body).map_err(|error| not_protobuf(&error))?;
     match address.r#type {
         Some(pb::address::Type::Workload(wire)) => {

@@ -14,7 +14,7 @@ use crate::proto::istio::mesh::v1alpha1 as pb;
 ///
 /// # Errors
 /// The first field that is malformed.
-pub fn settings(own: &MeshSettings, body: &[u8]) -> Result<MeshSettings, Malformed> {
+pub(in crate::xds) fn settings(own: &MeshSettings, body: &[u8]) -> Result<MeshSettings, Malformed> {
     let wire = pb::MeshConfig::decode(body).map_err(|error| not_protobuf(&error))?;
     let mut settings = own.clone();
     if !wire.trust_domain.is_empty() {

@@ -23,7 +23,7 @@ const MAX_NACK_BYTES: usize = 64 * 1024;
 
 /// What one response led to.
 #[derive(Debug)]
-pub struct Outcome {
+pub(super) struct Outcome {
     /// The type that was updated; `None` if it is not one of ours.
     pub kind: Option<ResourceType>,
     /// To apply to the mesh before the reply is sent.
@@ -39,7 +39,7 @@ pub struct Outcome {
 /// The requests that open a stream: a wildcard subscription per type with the versions that are held. Only the first
 /// says who asks.
 #[must_use]
-pub fn open(node: Node, held: &Held) -> Vec<discovery::DeltaDiscoveryRequest> {
+pub(super) fn open(node: Node, held: &Held) -> Vec<discovery::DeltaDiscoveryRequest> {
     let mut node = Some(node);
     let request = |kind: ResourceType| discovery::DeltaDiscoveryRequest {
         node: node.take(),
@@ -57,7 +57,7 @@ pub fn open(node: Node, held: &Held) -> Vec<discovery::DeltaDiscoveryRequest> {
 
 /// Takes in a response: good resources count, bad ones are listed in one NACK.
 #[must_use]
-pub fn handle(held: &mut Held, response: discovery::DeltaDiscoveryResponse) -> Outcome {
+pub(super) fn handle(held: &mut Held, response: discovery::DeltaDiscoveryResponse) -> Outcome {
     let discovery::DeltaDiscoveryResponse { resources, type_url, nonce, removed_resources, .. } = response;
     let Some(kind) = ResourceType::from_type_url(&type_url) else {
         let rejected = vec![format!("{type_url}: not subscribed to")];
@@ -177,3 +177,6 @@ fn nack_message(rejected: &[String]) -> String {
     }
     message
 }
+
+#[cfg(test)]
+mod tests;
