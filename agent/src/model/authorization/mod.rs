@@ -3,6 +3,9 @@
 //! Gathered for a destination: GLOBAL policies, those of its namespace, and the selector policies its workload lists.
 //! An enforced DENY that matches denies; without any enforced ALLOW the connection is allowed; otherwise one ALLOW must
 //! match. Dry-run policies are reported and decide nothing.
+//!
+//! This module says what a policy is and whether one matches; which policies are gathered, and the decision itself, are
+//! `mesh`'s.
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
@@ -10,6 +13,12 @@ use std::sync::Arc;
 use ipnet::IpNet;
 
 use super::identity::Identity;
+
+mod matching;
+#[cfg(test)]
+mod tests;
+
+pub(super) use matching::Subject;
 
 /// `istio.security.Authorization`, decoded and checked.
 #[derive(Debug, Clone, PartialEq, Eq)]
