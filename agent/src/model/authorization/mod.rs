@@ -107,6 +107,7 @@ pub struct AccessRequest {
 
 /// Proof that policy allowed a connection. Only this module and `resolve` make one; moving bytes needs a reference to it.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[expect(clippy::manual_non_exhaustive, reason = "that attribute binds other crates; this must bind other modules")]
 pub struct Permit {
     /// The policy that allowed it, by key; `None` where no policy spoke.
     pub policy: Option<Arc<str>>,

@@ -149,7 +149,7 @@ impl Mesh {
 
     /// The workload that owns an address. Host-network workloads share their node's address: where several workloads
     /// match, one that has the address for itself wins, and a host-network one is only returned when it is alone. Of
-    /// several that have it for themselves a healthy one wins, then the least uid.
+    /// several that have it for themselves the least uid wins; a pod's is less than any other kind's.
     pub fn workload_by_address(&self, network: &str, ip: IpAddr) -> Option<&Arc<Workload>> {
         let mut owners = self.workloads.owners(network, ip);
         let best = owners.next()?;

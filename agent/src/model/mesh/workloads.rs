@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use crate::model::balance::ByUid;
-use crate::model::workload::{HealthStatus, NetworkMode, Workload};
+use crate::model::workload::{NetworkMode, Workload};
 
 #[derive(Debug, Default)]
 pub(super) struct Workloads {
@@ -22,22 +22,17 @@ struct Owners {
     shared: HashMap<IpAddr, BTreeMap<Claim, Arc<Workload>>>,
 }
 
-/// How good a claim to a shared address is, best first: having it for oneself, health (a pod that ends may still be listed
-/// while its successor has the address), and the uid, so that the order of updates never decides.
+/// How good a claim to a shared address is, best first: having it for oneself, then the least uid. So the order of updates
+/// never decides, and a pod (`<cluster>//Pod/…`) keeps its address whatever another kind of object says of it.
 #[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
 struct Claim {
     host_network: bool,
-    unhealthy: bool,
     uid: Arc<str>,
 }
 
 impl Claim {
     fn of(workload: &Workload) -> Self {
-        Self {
-            host_network: workload.network_mode == NetworkMode::HostNetwork,
-            unhealthy: workload.status == HealthStatus::Unhealthy,
-            uid: workload.uid.clone(),
-        }
+        Self { host_network: workload.network_mode == NetworkMode::HostNetwork, uid: workload.uid.clone() }
     }
 }
 

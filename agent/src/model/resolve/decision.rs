@@ -35,20 +35,20 @@ impl<'a, R: FnMut() -> u64> Decision<'a, R> {
     fn decide(&mut self) -> Result<Upstream, Unresolved> {
         let (mesh, source, ip) = (self.mesh, self.source, self.destination.ip());
         if let Some(service) = mesh.service_by_single_vip(&source.network, ip, &source.namespace) {
-            return self.to_service(service);
+            return self.reach_service(service);
         }
         if let Some(workload) = mesh.owner_of(&source.network, ip) {
-            return self.to_workload(workload);
+            return self.reach_workload(workload);
         }
         if let Some(service) = mesh.service_by_block(&source.network, ip, &source.namespace) {
-            return self.to_service(service);
+            return self.reach_service(service);
         }
-        self.to_unknown()
+        self.reach_unknown()
     }
 
-    fn to_service(&mut self, service: &Arc<Service>) -> Result<Upstream, Unresolved> {
+    fn reach_service(&mut self, service: &Arc<Service>) -> Result<Upstream, Unresolved> {
         if let Some(waypoint) = service.waypoint.as_ref().filter(|waypoint| !self.source_is(waypoint)) {
-            return self.to_waypoint(waypoint, Some(service));
+            return self.reach_waypoint(waypoint, Some(service));
         }
         let port = self.destination.port();
         let service_port = service.ports.iter().find(|known| known.service_port == port);
@@ -56,7 +56,7 @@ impl<'a, R: FnMut() -> u64> Decision<'a, R> {
             // Without the port the registry does not know this destination, though it knows the address.
             return match service_port {
                 Some(_) => Ok(upstream(Transport::Passthrough(self.destination), None, Some(service))),
-                None => self.to_unknown(),
+                None => self.reach_unknown(),
             };
         }
         let service_port = service_port.ok_or_else(|| Unresolved::NoSuchPort(service.key.to_string(), port))?;
@@ -79,7 +79,7 @@ impl<'a, R: FnMut() -> u64> Decision<'a, R> {
         Ok(upstream(transport, Some(endpoint), Some(service)))
     }
 
-    fn to_workload(&mut self, workload: &Arc<Workload>) -> Result<Upstream, Unresolved> {
+    fn reach_workload(&mut self, workload: &Arc<Workload>) -> Result<Upstream, Unresolved> {
         if workload.network_mode == NetworkMode::HostNetwork {
             // The address is the node's: it does not say which workload answers, so none is claimed.
             return Ok(upstream(Transport::Passthrough(self.destination), None, None));
@@ -88,15 +88,15 @@ impl<'a, R: FnMut() -> u64> Decision<'a, R> {
         let from_waypoint = self.source.application_tunnel.is_some();
         if let Some(waypoint) = &workload.waypoint
             && !from_waypoint
-            && !self.is_self(workload)
+            && !self.is_self(workload, self.destination.ip())
             && !self.source_is(waypoint)
         {
-            return self.to_waypoint(waypoint, None);
+            return self.reach_waypoint(waypoint, None);
         }
         Ok(upstream(self.direct(workload, self.destination, None), Some(workload), None))
     }
 
-    fn to_unknown(&self) -> Result<Upstream, Unresolved> {
+    fn reach_unknown(&self) -> Result<Upstream, Unresolved> {
         match self.mesh.settings().outbound_traffic_policy {
             OutboundTrafficPolicy::AllowAny => Ok(upstream(Transport::Passthrough(self.destination), None, None)),
             OutboundTrafficPolicy::RegistryOnly => Err(Unresolved::RegistryOnly),
@@ -104,7 +104,7 @@ impl<'a, R: FnMut() -> u64> Decision<'a, R> {
     }
 
     /// To the waypoint, with the original destination as the authority: the waypoint goes on from there.
-    fn to_waypoint(
+    fn reach_waypoint(
         &mut self,
         waypoint: &GatewayAddress,
         service: Option<&Arc<Service>>,
@@ -139,6 +139,7 @@ impl<'a, R: FnMut() -> u64> Decision<'a, R> {
         match &gateway.destination {
             GatewayDestination::Address(at) => {
                 let workload = self.mesh.workload_by_address(&at.network, at.ip).ok_or_else(unknown)?;
+                self.check_network(workload)?;
                 Ok((workload, at.ip))
             }
             GatewayDestination::Hostname(_) => Err(unknown()),
@@ -147,13 +148,7 @@ impl<'a, R: FnMut() -> u64> Decision<'a, R> {
 
     /// The address to dial an endpoint at, of the family that was asked for if it has one; `None` where it only has a name.
     fn address_of(&self, endpoint: &Workload) -> Result<Option<IpAddr>, Unresolved> {
-        if let Some(gateway) = endpoint.network_gateway.as_ref().filter(|_| endpoint.network != self.source.network) {
-            return Err(Unresolved::UnknownGateway(format!(
-                "{} of network {:?} (connections between networks are not supported)",
-                name_of(gateway),
-                &*endpoint.network
-            )));
-        }
+        self.check_network(endpoint)?;
         let same_family = |ip: &&IpAddr| ip.is_ipv4() == self.destination.is_ipv4();
         let ip = endpoint.addresses.iter().find(same_family).or_else(|| endpoint.addresses.first());
         if ip.is_none() && endpoint.hostname.is_empty() {
@@ -162,9 +157,20 @@ impl<'a, R: FnMut() -> u64> Decision<'a, R> {
         Ok(ip.copied())
     }
 
+    fn check_network(&self, workload: &Workload) -> Result<(), Unresolved> {
+        match &workload.network_gateway {
+            Some(gateway) if workload.network != self.source.network => Err(Unresolved::UnknownGateway(format!(
+                "{} of network {:?} (connections between networks are not supported)",
+                name_of(gateway),
+                &*workload.network
+            ))),
+            _ => Ok(()),
+        }
+    }
+
     /// To a workload without anything between. A pod that calls itself needs no mTLS, and could not route to itself twice.
     fn direct(&self, workload: &Workload, address: SocketAddr, service: Option<&Service>) -> Transport {
-        if self.is_self(workload) || workload.protocol == TunnelProtocol::None {
+        if self.is_self(workload, address.ip()) || workload.protocol == TunnelProtocol::None {
             return Transport::Passthrough(address);
         }
         let mut identities = vec![workload.identity()];
@@ -174,8 +180,10 @@ impl<'a, R: FnMut() -> u64> Decision<'a, R> {
         Transport::Hbone { peer: SocketAddr::new(address.ip(), HBONE_PORT), authority: address.to_string(), identities }
     }
 
-    fn is_self(&self, workload: &Workload) -> bool {
+    /// Also where the source's address is known under a second name, such as an endpoint of a ServiceEntry.
+    fn is_self(&self, workload: &Workload, ip: IpAddr) -> bool {
         workload.uid == self.source.uid
+            || (workload.network == self.source.network && self.source.addresses.contains(&ip))
     }
 
     /// Whether the source is this very gateway, which would send the connection in a circle.
