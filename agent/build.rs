@@ -7,6 +7,8 @@ const PROTOS: &[&str] = &[
     "istio/workload/workload.proto",
     "istio/security/authorization.proto",
     "istio/v1/auth/ca.proto",
+    "istio/mesh/v1alpha1/config.proto",
+    "istio/mesh/v1alpha1/resource.proto",
     "weir/enrollment/v1/enrollment.proto",
 ];
 

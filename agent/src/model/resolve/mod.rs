@@ -8,6 +8,12 @@ use super::identity::Identity;
 use super::service::Service;
 use super::workload::Workload;
 
+mod decision;
+#[cfg(test)]
+mod tests;
+
+pub(super) use decision::resolve;
+
 /// The port on which every HBONE peer listens.
 pub const HBONE_PORT: u16 = 15008;
 
@@ -45,6 +51,8 @@ pub enum Transport {
     },
     /// Plain TCP to an endpoint of the mesh that does not speak HBONE, or to an address the mesh does not know.
     Passthrough(SocketAddr),
+    /// Plain TCP to an endpoint that only has a name: the proxy looks it up.
+    ResolveHostname { hostname: Arc<str>, port: u16 },
 }
 
 /// Why an outbound connection goes nowhere.

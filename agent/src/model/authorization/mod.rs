@@ -3,6 +3,9 @@
 //! Gathered for a destination: GLOBAL policies, those of its namespace, and the selector policies its workload lists.
 //! An enforced DENY that matches denies; without any enforced ALLOW the connection is allowed; otherwise one ALLOW must
 //! match. Dry-run policies are reported and decide nothing.
+//!
+//! This module says what a policy is and whether one matches; which policies are gathered, and the decision itself, are
+//! `mesh`'s.
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
@@ -10,6 +13,12 @@ use std::sync::Arc;
 use ipnet::IpNet;
 
 use super::identity::Identity;
+
+mod matching;
+#[cfg(test)]
+mod tests;
+
+pub(super) use matching::Subject;
 
 /// `istio.security.Authorization`, decoded and checked.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -98,6 +107,7 @@ pub struct AccessRequest {
 
 /// Proof that policy allowed a connection. Only this module and `resolve` make one; moving bytes needs a reference to it.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[expect(clippy::manual_non_exhaustive, reason = "that attribute binds other crates; this must bind other modules")]
 pub struct Permit {
     /// The policy that allowed it, by key; `None` where no policy spoke.
     pub policy: Option<Arc<str>>,

@@ -1,0 +1,1 @@
+//! Translation against a real istiod, and as tables of behaviours.
