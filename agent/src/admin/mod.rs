@@ -94,4 +94,6 @@ impl From<&AgentConfig> for AdminAddresses {
 }
 
 #[cfg(test)]
+mod fixture;
+#[cfg(test)]
 mod tests;

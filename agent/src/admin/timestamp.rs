@@ -5,8 +5,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 const SECONDS_PER_DAY: u64 = 86_400;
 
 /// `2026-11-21T14:03:22Z`. Times before 1970 are shown as its beginning.
-#[must_use]
-pub fn rfc3339(time: SystemTime) -> String {
+pub(super) fn rfc3339(time: SystemTime) -> String {
     let seconds = time.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
     let (year, month, day) = date(seconds / SECONDS_PER_DAY);
     let of_day = seconds % SECONDS_PER_DAY;

@@ -17,6 +17,8 @@ pub(super) type Endpoints<'a> = HashMap<&'a ServiceKey, BTreeMap<&'a str, Endpoi
 /// The endpoints of services that are not known, by `namespace/hostname`.
 pub(super) type StagedServices<'a> = BTreeMap<String, &'a BTreeMap<&'a str, EndpointView<'a>>>;
 
+static NO_ENDPOINTS: BTreeMap<&str, EndpointView<'static>> = BTreeMap::new();
+
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct ServiceView<'a> {
@@ -27,7 +29,7 @@ pub(super) struct ServiceView<'a> {
     #[serde(skip_serializing_if = "Vec::is_empty")]
     cidr_vips: Vec<BlockView<'a>>,
     ports: BTreeMap<u16, u16>,
-    endpoints: Option<&'a BTreeMap<&'a str, EndpointView<'a>>>,
+    endpoints: &'a BTreeMap<&'a str, EndpointView<'a>>,
     subject_alt_names: Vec<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     waypoint: Option<GatewayView>,
@@ -72,7 +74,7 @@ impl<'a> ServiceView<'a> {
             vips: single.iter().map(|vip| format!("{}/{}", vip.network, vip.block.addr())).collect(),
             cidr_vips: blocks.iter().map(|vip| BlockView::new(&vip.network, vip.block)).collect(),
             ports: service.ports.iter().map(|port| (port.service_port, port.target_port)).collect(),
-            endpoints: endpoints.get(&service.key),
+            endpoints: endpoints.get(&service.key).unwrap_or(&NO_ENDPOINTS),
             subject_alt_names: service.subject_alt_names.iter().map(|name| &**name).collect(),
             waypoint: service.waypoint.as_ref().map(GatewayView::new),
             load_balancer: service.load_balancing.as_ref().map(BalancingView::new),

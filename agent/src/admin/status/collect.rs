@@ -1,6 +1,6 @@
 //! Gathers the status, and judges what cannot go on.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::time::SystemTime;
 
 use super::render::duration;
@@ -13,6 +13,10 @@ use crate::tls::certificates::CertificateStatus;
 /// The status of now.
 pub(in crate::admin) fn collect(sources: &AdminSources) -> Status {
     let mesh = MeshCopy::of(&sources.mesh.read());
+    of_mesh(sources, &mesh)
+}
+
+fn of_mesh(sources: &AdminSources, mesh: &MeshCopy) -> Status {
     let (pods, certificates) = ((sources.pods)(), (sources.certificates)());
     let connections = sources.metrics.live_connections();
     let mut status = Status {
@@ -34,7 +38,7 @@ pub(in crate::admin) fn collect(sources: &AdminSources) -> Status {
     status.warnings = configuration_warnings(&status);
     status.warnings.extend(certificate_warnings(&certificates));
     status.warnings.extend(pod_warnings(&status.pods));
-    status.warnings.extend(policy_warnings(&pods, &mesh));
+    status.warnings.extend(policy_warnings(&pods, mesh));
     let dropped = sources.log.dropped_lines();
     if dropped > 0 {
         status.warnings.push(format!("{dropped} log lines were dropped: the log is not read fast enough"));
@@ -42,7 +46,7 @@ pub(in crate::admin) fn collect(sources: &AdminSources) -> Status {
     status
 }
 
-fn kernel_counters(sources: &AdminSources) -> std::collections::BTreeMap<String, u64> {
+fn kernel_counters(sources: &AdminSources) -> BTreeMap<String, u64> {
     let counters = (sources.kernel_counters)();
     counters.into_iter().filter(|(_, count)| *count > 0).map(|(verdict, count)| (verdict.to_owned(), count)).collect()
 }
@@ -159,3 +163,6 @@ fn policy_warnings(pods: &[PodEntry], mesh: &MeshCopy) -> Vec<String> {
     }
     warnings
 }
+
+#[cfg(test)]
+mod tests;

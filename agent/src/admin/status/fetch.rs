@@ -49,7 +49,7 @@ async fn ask(address: SocketAddr) -> Result<Status, FetchError> {
         .header(HOST, address.to_string())
         .body(Empty::<Bytes>::new())
         .expect("method, path and address make a valid request");
-    let answer = async {
+    let answer = async move {
         let answer = client.send_request(request).await?;
         if answer.status() != StatusCode::OK {
             return Err(FetchError::Refused(answer.status()));
@@ -57,7 +57,7 @@ async fn ask(address: SocketAddr) -> Result<Status, FetchError> {
         let body = Limited::new(answer.into_body(), MAX_STATUS_BYTES).collect().await;
         body.map_err(|error| FetchError::Body(error.to_string()))
     };
-    // The connection makes the answer move; it ends on its own when the answer is there.
+    // The connection makes the answer move; it ends when the client, dropped with the answer, asks nothing more.
     let (body, _) = tokio::join!(answer, connection);
     Ok(serde_json::from_slice(&body?.to_bytes())?)
 }

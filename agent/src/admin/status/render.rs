@@ -125,3 +125,86 @@ fn certificate(seconds_left: Option<i64>) -> String {
         Some(left) => format!("for {}", duration(left.unsigned_abs())),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::admin::status::{ControlPlaneStatus, MeshCounts};
+
+    fn status() -> Status {
+        Status {
+            node: "node-1".to_owned(),
+            version: "0.1.0".to_owned(),
+            uptime_seconds: 11_535,
+            waiting_for: Vec::new(),
+            control_plane: ControlPlaneStatus {
+                source: "https://istiod:15012".to_owned(),
+                connected: true,
+                seconds_since_update: Some(12),
+                last_error: None,
+                rejected: Vec::new(),
+            },
+            last_good_age_seconds: Some(12),
+            mesh: MeshCounts { workloads: 120, services: 31, policies: 1 },
+            pods: Vec::new(),
+            capture: [("redirected".to_owned(), 1200)].into(),
+            warnings: Vec::new(),
+        }
+    }
+
+    #[test]
+    fn a_node_without_pods() {
+        let expected = "\
+weir 0.1.0 on node-1, up 3h 12m: ready
+configuration  https://istiod:15012, connected, last update 12s ago
+mesh           120 workloads, 31 services, 1 policy
+capture        redirected 1200
+pods           0 enrolled, 0 connections open
+";
+        assert_eq!(render(&status()), expected);
+    }
+
+    #[test]
+    fn pods_are_a_table_and_warnings_come_last() {
+        let pod = PodStatus {
+            namespace: "shop".to_owned(),
+            name: "client".to_owned(),
+            identity: "spiffe://cluster.local/ns/shop/sa/client".to_owned(),
+            addresses: vec!["10.0.0.1".parse().expect("it is one"), "fd00::1".parse().expect("it is one")],
+            captured: true,
+            known_to_mesh: true,
+            certificate_seconds_left: Some(86_000),
+            connections_open: 1,
+        };
+        let stranger = PodStatus {
+            name: "new".to_owned(),
+            addresses: Vec::new(),
+            known_to_mesh: false,
+            certificate_seconds_left: Some(-65),
+            connections_open: 0,
+            ..pod.clone()
+        };
+        let screen = render(&Status {
+            waiting_for: vec!["xds".to_owned(), "capture".to_owned()],
+            pods: vec![pod, stranger],
+            capture: Default::default(),
+            warnings: vec!["something is \u{1b}[31mwrong".to_owned()],
+            ..status()
+        });
+        let expected = "\
+weir 0.1.0 on node-1, up 3h 12m: not ready, waiting for xds, capture
+configuration  https://istiod:15012, connected, last update 12s ago
+mesh           120 workloads, 31 services, 1 policy
+capture        nothing yet
+pods           2 enrolled, 1 connection open
+
+  POD          IDENTITY                                  ADDRESSES         CERTIFICATE        CONNECTIONS  STATE
+  shop/client  spiffe://cluster.local/ns/shop/sa/client  10.0.0.1,fd00::1  for 23h 53m        1            captured
+  shop/new     spiffe://cluster.local/ns/shop/sa/client                    expired 1m 5s ago  0            captured, unknown to the mesh
+
+warnings
+  - something is  [31mwrong
+";
+        assert_eq!(screen, expected);
+    }
+}

@@ -134,4 +134,4 @@ fn follow_filter_in_log_crate() {
 }
 
 #[cfg(test)]
-pub(super) mod tests;
+pub(crate) mod tests;

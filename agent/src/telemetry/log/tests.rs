@@ -34,6 +34,11 @@ pub(crate) fn lines(filter: &str, format: LogFormat, log: impl FnOnce(&LogHandle
     String::from_utf8(bytes).unwrap().lines().map(str::to_owned).collect()
 }
 
+/// A log that nobody writes to; it lasts as long as the first of the two.
+pub(crate) fn unused(filter: &str) -> (impl Subscriber + Send + Sync, LogHandle) {
+    build(filter, LogFormat::Text, io::sink()).unwrap()
+}
+
 #[test]
 fn text_lines_are_time_level_scope_message_and_fields() {
     let lines = lines("info", LogFormat::Text, |_| {

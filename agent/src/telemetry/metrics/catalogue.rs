@@ -10,7 +10,8 @@ use prometheus_client::registry::Registry;
 /// Name and help of a metric.
 pub(super) type Described = (&'static str, &'static str);
 
-// Labels: see `labels.rs`.
+// Labels: see `labels.rs`. `sent` is the response and `received` the request, whichever side reports: see
+// `OpenConnection::count_bytes`.
 pub(super) const TCP_CONNECTIONS_OPENED: Described =
     ("istio_tcp_connections_opened", "The total number of TCP connections opened");
 pub(super) const TCP_CONNECTIONS_CLOSED: Described =

@@ -22,8 +22,9 @@ use crate::telemetry::connection::ResponseFlag;
 const FORGET_AFTER: Duration = Duration::from_secs(24 * 3600);
 
 /// The counters of one combination of labels.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Series {
+    labels: Arc<TrafficLabels>,
     pub(super) opened: AtomicU64,
     pub(super) closed: AtomicU64,
     pub(super) failed: AtomicU64,
@@ -38,7 +39,21 @@ pub(super) struct Series {
 /// All combinations of labels seen.
 #[derive(Debug, Default)]
 pub(super) struct Traffic {
-    series: RwLock<HashMap<TrafficLabels, Arc<Series>>>,
+    series: RwLock<HashMap<Arc<TrafficLabels>, Arc<Series>>>,
+}
+
+impl Series {
+    fn new(labels: Arc<TrafficLabels>) -> Self {
+        Self {
+            labels,
+            opened: AtomicU64::new(0),
+            closed: AtomicU64::new(0),
+            failed: AtomicU64::new(0),
+            received_bytes: AtomicU64::new(0),
+            sent_bytes: AtomicU64::new(0),
+            idle_since: Mutex::new(None),
+        }
+    }
 }
 
 impl Traffic {
@@ -47,7 +62,8 @@ impl Traffic {
         if let Some(series) = self.series.read().get(&labels) {
             return series.clone();
         }
-        self.series.write().entry(labels).or_default().clone()
+        let labels = Arc::new(labels);
+        self.series.write().entry(labels.clone()).or_insert_with(|| Arc::new(Series::new(labels))).clone()
     }
 
     /// Forgets what nobody used for [`FORGET_AFTER`]. Called at every scrape: idle time begins at the first one that
@@ -64,22 +80,27 @@ impl Traffic {
         });
     }
 
-    fn encode_one(
-        &self,
-        encoder: &mut DescriptorEncoder<'_>,
-        (name, help): Described,
-        value: impl Fn(&Series) -> &AtomicU64,
-        for_flag: impl Fn(ResponseFlag) -> bool,
-    ) -> fmt::Result {
-        let mut metric = encoder.encode_descriptor(name, help, None, MetricType::Counter)?;
-        for (labels, series) in self.series.read().iter() {
-            let value = value(series).load(Ordering::Relaxed);
-            if value > 0 || for_flag(labels.flag()) {
-                metric.encode_family(labels)?.encode_counter::<NoLabelSet, _, u64>(&value, None)?;
-            }
-        }
-        Ok(())
+    /// Everything seen. New connections take the table's lock: it is not held while a scrape is written.
+    fn all(&self) -> Vec<Arc<Series>> {
+        self.series.read().values().cloned().collect()
     }
+}
+
+fn encode_one(
+    encoder: &mut DescriptorEncoder<'_>,
+    (name, help): Described,
+    all: &[Arc<Series>],
+    value: impl Fn(&Series) -> &AtomicU64,
+    is_shown_at_zero: impl Fn(ResponseFlag) -> bool,
+) -> fmt::Result {
+    let mut metric = encoder.encode_descriptor(name, help, None, MetricType::Counter)?;
+    for series in all {
+        let value = value(series).load(Ordering::Relaxed);
+        if value > 0 || is_shown_at_zero(series.labels.flag()) {
+            metric.encode_family(&*series.labels)?.encode_counter::<NoLabelSet, _, u64>(&value, None)?;
+        }
+    }
+    Ok(())
 }
 
 /// Lets the registry read the table at a scrape.
@@ -92,13 +113,12 @@ impl Collector for TrafficCollector {
         // can still move, so that rates begin at its first step.
         let unflagged = |flag| flag == ResponseFlag::None;
         let never = |_| false;
-        let traffic = &self.0;
-        let to = &mut encoder;
-        traffic.encode_one(to, catalogue::TCP_CONNECTIONS_OPENED, |series| &series.opened, never)?;
-        traffic.encode_one(to, catalogue::TCP_CONNECTIONS_CLOSED, |series| &series.closed, unflagged)?;
-        traffic.encode_one(to, catalogue::TCP_CONNECTIONS_FAILED, |series| &series.failed, never)?;
-        traffic.encode_one(to, catalogue::TCP_RECEIVED_BYTES, |series| &series.received_bytes, unflagged)?;
-        traffic.encode_one(to, catalogue::TCP_SENT_BYTES, |series| &series.sent_bytes, unflagged)
+        let (all, to) = (self.0.all(), &mut encoder);
+        encode_one(to, catalogue::TCP_CONNECTIONS_OPENED, &all, |series| &series.opened, never)?;
+        encode_one(to, catalogue::TCP_CONNECTIONS_CLOSED, &all, |series| &series.closed, unflagged)?;
+        encode_one(to, catalogue::TCP_CONNECTIONS_FAILED, &all, |series| &series.failed, never)?;
+        encode_one(to, catalogue::TCP_RECEIVED_BYTES, &all, |series| &series.received_bytes, unflagged)?;
+        encode_one(to, catalogue::TCP_SENT_BYTES, &all, |series| &series.sent_bytes, unflagged)
     }
 }
 
