@@ -2,5 +2,7 @@
 
 pub mod ca;
 pub mod certificates;
+pub mod control_channel;
+pub mod control_listener;
 pub mod handshake;
 pub mod verify;
