@@ -10,6 +10,8 @@ pub const MAX_POD_ADDRESSES: u32 = 4 * MAX_PODS;
 pub const MAX_FLOWS: u32 = 65_536;
 pub const MAX_EXCLUDED_CIDRS: u32 = 1024;
 pub const MAX_EXCLUDED_PORTS: u32 = 1024;
+/// Ports on which applications listen or have listened, of all pods together.
+pub const MAX_LISTENING_PORTS: u32 = 65_536;
 /// Listeners of one pod: three kinds in two families.
 pub const LISTENERS_PER_POD: u32 = 6;
 
@@ -51,12 +53,40 @@ pub struct EnrolledPod {
 pub struct PodAddress {
     pub netns_cookie: u64,
     pub slot: u32,
-    /// [`CLOSED_WITHOUT_AGENT`].
+    /// [`CLOSED_WITHOUT_AGENT`], [`LISTENING_KNOWN`].
     pub flags: u32,
 }
 
 /// Flag of [`PodAddress`]: inbound plaintext is refused while no agent listens.
 pub const CLOSED_WITHOUT_AGENT: u32 = 1;
+/// Flag of [`PodAddress`]: every port on which the pod listens is in the map of [`ListeningPort`].
+pub const LISTENING_KNOWN: u32 = 2;
+
+/// A port on which applications of a pod listen, on other addresses than loopback.
+#[repr(C)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct ListeningPort {
+    pub netns_cookie: u64,
+    pub port: u16,
+    is_found: u16,
+    padding: u32,
+}
+
+impl ListeningPort {
+    /// Counted by the kernel programs as sockets begin and cease to listen.
+    #[inline(always)]
+    #[must_use]
+    pub const fn counted(netns_cookie: u64, port: u16) -> Self {
+        Self { netns_cookie, port, is_found: 0, padding: 0 }
+    }
+
+    /// Found by the agent when it enrolled the pod. Apart, since nobody will tell when that socket closes.
+    #[inline(always)]
+    #[must_use]
+    pub const fn found(netns_cookie: u64, port: u16) -> Self {
+        Self { netns_cookie, port, is_found: 1, padding: 0 }
+    }
+}
 
 /// What an address kept with a socket means.
 #[repr(u32)]
@@ -124,11 +154,13 @@ pub const LAYOUT: u64 = {
         size_of::<PodAddress>(),
         size_of::<SocketAddress>(),
         size_of::<Flow>(),
+        size_of::<ListeningPort>(),
         MAX_PODS as usize,
         MAX_POD_ADDRESSES as usize,
         MAX_FLOWS as usize,
         MAX_EXCLUDED_CIDRS as usize,
         MAX_EXCLUDED_PORTS as usize,
+        MAX_LISTENING_PORTS as usize,
         LISTENERS_PER_POD as usize,
         crate::Counter::ALL.len(),
     ];
@@ -146,3 +178,4 @@ const _: () = assert!(size_of::<Installed>() == 16);
 const _: () = assert!(size_of::<EnrolledPod>() == 24);
 const _: () = assert!(size_of::<PodAddress>() == 16);
 const _: () = assert!(size_of::<SocketAddress>() == 24);
+const _: () = assert!(size_of::<ListeningPort>() == 16);

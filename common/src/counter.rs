@@ -60,6 +60,8 @@ counters! {
     FlowClaimed => "flow_claimed",
     /// The accepted socket could not get it.
     FlowNotClaimed => "flow_not_claimed",
+    /// No room to note on which port an application listens: from now on, all ports seem open.
+    ListeningOverflowed => "listening_overflowed",
     /// The connection ended before it was accepted.
     FlowAbandoned => "flow_abandoned",
     /// A redirected connection reached the agent.
@@ -71,6 +73,8 @@ counters! {
     /// To an address that is no captured pod's.
     LookupNotPod => "lookup_passed_not_pod",
     LookupExcludedPort => "lookup_passed_excluded_port",
+    /// No application listens on the port: refused as without capture.
+    RefusedClosedPort => "lookup_refused_closed_port",
     /// No agent listens, and the pod is open without one.
     LookupWithoutAgent => "lookup_passed_without_agent",
     /// No agent listens.

@@ -8,7 +8,7 @@
 //! | `sk_lookup` | each captured pod's namespace | hand SYNs to the agent's listeners | refuse, or pass if the pod is open |
 //!
 //! Oldest kernel: 5.15 (netns cookie in `sock_ops`).
-#![cfg_attr(target_arch = "bpf", no_std, no_main)]
+#![cfg_attr(target_arch = "bpf", no_std, no_main, feature(asm_experimental_arch))]
 #![cfg_attr(
     target_arch = "bpf",
     expect(unsafe_code, reason = "a kernel program is made of pointers the verifier checks")
@@ -18,6 +18,8 @@
 mod connect;
 #[cfg(target_arch = "bpf")]
 mod getpeername;
+#[cfg(target_arch = "bpf")]
+mod listening;
 #[cfg(target_arch = "bpf")]
 mod maps;
 #[cfg(target_arch = "bpf")]

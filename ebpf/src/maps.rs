@@ -1,11 +1,12 @@
-//! Every map, with its capacity and what it costs. Together below 12 MiB of kernel memory, most of it `FLOWS`.
+//! Every map, with its capacity and what it costs. Together below 16 MiB of kernel memory, most of it `FLOWS`.
 
 use aya_ebpf::btf_maps::SkStorage;
 use aya_ebpf::macros::{btf_map, map};
 use aya_ebpf::maps::{Array, HashMap, LpmTrie, LruHashMap, PerCpuArray, SockMap};
 use weir_common::{
-    Counter, EnrolledPod, Flow, Installed, Ip, LISTENERS_PER_POD, MAX_EXCLUDED_CIDRS, MAX_EXCLUDED_PORTS, MAX_FLOWS,
-    MAX_POD_ADDRESSES, MAX_PODS, PodAddress, Settings, SocketAddress,
+    Counter, EnrolledPod, Flow, Installed, Ip, LISTENERS_PER_POD, ListeningPort, MAX_EXCLUDED_CIDRS,
+    MAX_EXCLUDED_PORTS, MAX_FLOWS, MAX_LISTENING_PORTS, MAX_POD_ADDRESSES, MAX_PODS, PodAddress, Settings,
+    SocketAddress,
 };
 
 /// Grows as it fills: nodes rarely come near the capacities.
@@ -41,6 +42,14 @@ pub(crate) static SOCKET_ADDRESS: SkStorage<SocketAddress> = SkStorage::new();
 /// Connections between SYN and acceptance. 8 MiB, allocated at once (as LRU maps are).
 #[map]
 pub(crate) static FLOWS: LruHashMap<Flow, SocketAddress> = LruHashMap::with_max_entries(MAX_FLOWS, 0);
+
+/// How many sockets listen on a port. Up to 6 MiB; entries stay at 0, for removal could not be atomic with counting.
+#[map]
+pub(crate) static LISTENING: HashMap<ListeningPort, u64> = HashMap::with_max_entries(MAX_LISTENING_PORTS, NO_PREALLOC);
+
+/// Not 0 once a port found no room in `LISTENING`.
+#[map]
+pub(crate) static LISTENING_OVERFLOWED: Array<u32> = Array::with_max_entries(1, 0);
 
 /// The agent's listeners, see [`weir_common::listener_index`]. An entry vanishes with its socket. 48 KiB.
 #[map]

@@ -9,7 +9,7 @@ use weir_common::{
 };
 
 use crate::maps::{EXCLUDED_PORTS, FLOWS, LISTENERS, POD_ADDRESSES};
-use crate::{socket, verdict};
+use crate::{listening, socket, verdict};
 
 const HBONE_PORT: u16 = 15008;
 /// `bpf_sk_assign`: ours wins over what another program chose.
@@ -58,6 +58,9 @@ fn steer_inbound(ctx: &SkLookupContext, is_v6: bool, pod: &PodAddress, port: u16
         return Counter::LookupExcludedPort;
     }
     let is_hbone = port == HBONE_PORT;
+    if !is_hbone && !listening::is_open(pod, port) {
+        return Counter::RefusedClosedPort;
+    }
     let kind = if is_hbone { ListenerKind::Hbone } else { ListenerKind::Plaintext };
     if assign(ctx, listener_index(pod.slot, kind, is_v6)) {
         return if is_hbone { Counter::SteeredHbone } else { Counter::SteeredPlaintext };

@@ -34,7 +34,8 @@ pub(crate) fn connect(reason: Counter) -> i32 {
 pub(crate) fn lookup(reason: Counter) -> u32 {
     count(reason);
     match reason {
-        Counter::RefusedWithoutAgent => sk_action::SK_DROP,
+        // No socket is found, so the kernel answers with RST, as for any closed port.
+        Counter::RefusedWithoutAgent | Counter::RefusedClosedPort => sk_action::SK_DROP,
         _ => sk_action::SK_PASS,
     }
 }

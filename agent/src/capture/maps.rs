@@ -9,15 +9,15 @@ use aya::maps::lpm_trie::{Key, LpmTrie};
 use aya::maps::{Array, HashMap, Map, MapData, MapError, PerCpuArray, SockMap};
 use ipnet::IpNet;
 use weir_common::{
-    CLOSED_WITHOUT_AGENT, Counter, EnrolledPod, Installed, Ip, LISTENERS_PER_POD, ListenerKind, MAX_PODS, PodAddress,
-    Settings, excluded_port, listener_index,
+    Counter, EnrolledPod, Installed, Ip, LISTENERS_PER_POD, LISTENING_KNOWN, ListenerKind, ListeningPort, MAX_PODS,
+    PodAddress, Settings, excluded_port, listener_index,
 };
 
 use super::pins::Pins;
 use super::{CaptureError, NetnsCookie, PodListeners, kernel};
 
 /// The maps that are pinned: all that programs of two versions must share.
-pub(super) const NAMES: [&str; 10] = [
+pub(super) const NAMES: [&str; 12] = [
     "PODS",
     "POD_ADDRESSES",
     "SETTINGS",
@@ -27,6 +27,8 @@ pub(super) const NAMES: [&str; 10] = [
     "SOCKET_ADDRESS",
     "FLOWS",
     "LISTENERS",
+    "LISTENING",
+    "LISTENING_OVERFLOWED",
     "COUNTERS",
 ];
 
@@ -39,6 +41,7 @@ pub(super) struct Maps {
     excluded_cidrs: LpmTrie<MapData, [u8; 16], u32>,
     excluded_ports: HashMap<MapData, u32, u32>,
     listeners: SockMap<MapData>,
+    listening: HashMap<MapData, ListeningPort, u64>,
     counters: PerCpuArray<MapData, u64>,
 }
 
@@ -67,6 +70,7 @@ impl Maps {
             excluded_cidrs: open(pins, "EXCLUDED_CIDRS")?,
             excluded_ports: open(pins, "EXCLUDED_PORTS")?,
             listeners: open(pins, "LISTENERS")?,
+            listening: open(pins, "LISTENING")?,
             counters: open(pins, "COUNTERS")?,
         })
     }
@@ -160,15 +164,14 @@ impl Maps {
         Ok(())
     }
 
-    /// Makes the addresses by which a pod is found exactly these.
+    /// Makes the addresses by which a pod is found exactly these, with flags of [`PodAddress`].
     pub(super) fn set_addresses(
         &mut self,
         cookie: NetnsCookie,
         slot: u32,
         addresses: &[IpAddr],
-        is_closed_without_agent: bool,
+        flags: u32,
     ) -> Result<(), MapError> {
-        let flags = if is_closed_without_agent { CLOSED_WITHOUT_AGENT } else { 0 };
         let wanted: Vec<Ip> = addresses.iter().map(|&address| address.into()).collect();
         for ip in &wanted {
             self.addresses.insert(ip, PodAddress { netns_cookie: cookie.0, slot, flags }, 0)?;
@@ -185,7 +188,25 @@ impl Maps {
         stale.iter().try_for_each(|ip| absent_is_fine(self.addresses.remove(ip)))
     }
 
-    /// Begins to redirect what a pod connects to.
+    /// Whether all ports on which a pod listens have been noted; from then on the kernel programs keep count.
+    pub(super) fn is_listening_known(&self, cookie: NetnsCookie) -> bool {
+        let mut owned =
+            self.addresses.iter().filter_map(Result::ok).filter(|(_, owner)| owner.netns_cookie == cookie.0);
+        owned.next().is_some_and(|(_, owner)| owner.flags & LISTENING_KNOWN != 0)
+    }
+
+    /// Notes ports on which a pod was found to listen.
+    pub(super) fn add_listening(&mut self, cookie: NetnsCookie, ports: &[u16]) -> Result<(), MapError> {
+        ports.iter().try_for_each(|&port| self.listening.insert(ListeningPort::found(cookie.0, port), 1, 0))
+    }
+
+    fn remove_listening(&mut self, cookie: NetnsCookie) -> Result<(), MapError> {
+        let keys = self.listening.keys().filter_map(Result::ok);
+        let ports: Vec<ListeningPort> = keys.filter(|port| port.netns_cookie == cookie.0).collect();
+        ports.iter().try_for_each(|port| absent_is_fine(self.listening.remove(port)))
+    }
+
+    /// Begins to redirect what a pod connects to, and to count on which ports it listens.
     pub(super) fn set_pod(&mut self, cookie: NetnsCookie, slot: u32, addresses: &[IpAddr]) -> Result<(), MapError> {
         let v4 = addresses.iter().find(|address| address.is_ipv4());
         let v6 = addresses.iter().find(|address| address.is_ipv6());
@@ -206,7 +227,7 @@ impl Maps {
 
     /// Removes the rest of a pod.
     pub(super) fn forget(&mut self, cookie: NetnsCookie, slot: Option<u32>) -> Result<(), MapError> {
-        let mut result = self.remove_addresses(cookie, &[]);
+        let mut result = self.remove_addresses(cookie, &[]).and(self.remove_listening(cookie));
         let listeners = slot.into_iter().flat_map(|slot| slot * LISTENERS_PER_POD..(slot + 1) * LISTENERS_PER_POD);
         for index in listeners {
             result = result.and(absent_is_fine(self.listeners.clear_index(&index)));

@@ -4,6 +4,7 @@
 mod cgroup;
 mod events;
 mod kernel;
+mod listening;
 mod maps;
 mod original_dst;
 mod pins;
@@ -16,7 +17,7 @@ use std::path::{Path, PathBuf};
 
 use ipnet::IpNet;
 use parking_lot::Mutex;
-use weir_common::{Installed, LAYOUT};
+use weir_common::{CLOSED_WITHOUT_AGENT, Installed, LAYOUT, LISTENING_KNOWN};
 
 use self::cgroup::Cgroup;
 use self::maps::Maps;
@@ -153,9 +154,24 @@ impl Capture {
         maps.set_listeners(slot, pod.listeners).map_err(CaptureError::because(failed))?;
         self.programs.attach_to_pod(&self.pins, pod.cookie, pod.netns)?;
         // Last what begins to steer, inbound and then outbound: by now there is somewhere to steer to.
-        maps.set_addresses(pod.cookie, slot, pod.addresses, pod.closed_without_agent)
-            .map_err(CaptureError::because(failed))?;
-        maps.set_pod(pod.cookie, slot, pod.addresses).map_err(CaptureError::because(failed))
+        let closed = if pod.closed_without_agent { CLOSED_WITHOUT_AGENT } else { 0 };
+        let known = if maps.is_listening_known(pod.cookie) { LISTENING_KNOWN } else { 0 };
+        maps.set_addresses(pod.cookie, slot, pod.addresses, closed | known).map_err(CaptureError::because(failed))?;
+        maps.set_pod(pod.cookie, slot, pod.addresses).map_err(CaptureError::because(failed))?;
+        if known != 0 {
+            return Ok(());
+        }
+        // Now that new listeners are counted: those that were there before.
+        match listening::ports(pod.netns) {
+            Ok(ports) => maps
+                .add_listening(pod.cookie, &ports)
+                .and_then(|()| maps.set_addresses(pod.cookie, slot, pod.addresses, closed | LISTENING_KNOWN))
+                .map_err(CaptureError::because(failed)),
+            Err(error) => {
+                tracing::warn!(pod = %pod.cookie, %error, "cannot tell which ports are listened on: all will seem open");
+                Ok(())
+            }
+        }
     }
 
     /// Errs when another live pod has one of the addresses; a dead one gives way.
