@@ -1,5 +1,8 @@
 //! Generates the wire types from `proto/` (no protoc needed) and builds the kernel programs that the agent embeds.
 
+#[path = "build/kernel_programs.rs"]
+mod kernel_programs;
+
 use std::path::Path;
 
 const PROTOS: &[&str] = &[
@@ -13,7 +16,8 @@ const PROTOS: &[&str] = &[
 ];
 
 fn main() -> anyhow::Result<()> {
-    generate_wire_types(Path::new("../proto"))
+    generate_wire_types(Path::new("../proto"))?;
+    kernel_programs::build(Path::new(".."))
 }
 
 fn generate_wire_types(root: &Path) -> anyhow::Result<()> {
