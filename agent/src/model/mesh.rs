@@ -77,13 +77,7 @@ impl Mesh {
 
     /// The workload of an enrolled pod: the one with this namespace, and this name or service account, that has one of
     /// these addresses. An address alone never decides (a pod's IP may have belonged to another pod a moment ago).
-    pub fn workload_of_pod(
-        &self,
-        _network: &str,
-        _namespace: &str,
-        _name: &str,
-        _addresses: &[IpAddr],
-    ) -> Option<&Arc<Workload>> {
+    pub fn workload_of_pod(&self, _network: &str, _namespace: &str, _name: &str, _addresses: &[IpAddr]) -> Option<&Arc<Workload>> {
         unimplemented!()
     }
 
