@@ -52,7 +52,10 @@ fn services_and_workloads_of_service_entries_are_istiods() {
     let recorded = recorded::<Address>(ADDRESSES);
     let made_from_entries: Vec<&String> = recorded
         .keys()
-        .filter(|name| name.contains("/ServiceEntry/") || ["bookinfo/api.example.com", "bookinfo/mysql.vm.internal"].contains(&name.as_str()))
+        .filter(|name| {
+            name.contains("/ServiceEntry/")
+                || ["bookinfo/api.example.com", "bookinfo/mysql.vm.internal"].contains(&name.as_str())
+        })
         .collect();
     assert_eq!(ours.keys().collect::<Vec<_>>(), made_from_entries);
     for (name, address) in ours {

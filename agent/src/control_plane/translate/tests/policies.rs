@@ -26,7 +26,11 @@ fn heads() {
         ("istio-system", "rules: [{}]", "ALLOW GLOBAL everything"),
         ("istio-system", "selector: {matchLabels: {app: a}}, rules: [{}]", "ALLOW WORKLOAD_SELECTOR everything"),
         ("n", "selector: {}, rules: [{}]", "ALLOW NAMESPACE everything"),
-        ("n", "action: CUSTOM, provider: {name: x}, rules: [{to: [{operation: {ports: [\"80\"]}}]}]", "DENY NAMESPACE {port 80}"),
+        (
+            "n",
+            "action: CUSTOM, provider: {name: x}, rules: [{to: [{operation: {ports: [\"80\"]}}]}]",
+            "DENY NAMESPACE {port 80}",
+        ),
     ];
     for (namespace, spec, expected) in cases {
         let found = translated(&policy("p", namespace, spec));

@@ -8,11 +8,15 @@ use crate::proto::istio::workload::{
 };
 
 fn entry(name: &str, rest: &str, spec: &str) -> String {
-    format!("---\napiVersion: networking.istio.io/v1\nkind: ServiceEntry\nmetadata: {{name: {name}, {rest}}}\nspec: {{{spec}}}\n")
+    format!(
+        "---\napiVersion: networking.istio.io/v1\nkind: ServiceEntry\nmetadata: {{name: {name}, {rest}}}\nspec: {{{spec}}}\n"
+    )
 }
 
 fn workload_entry(name: &str, rest: &str, spec: &str) -> String {
-    format!("---\napiVersion: networking.istio.io/v1\nkind: WorkloadEntry\nmetadata: {{name: {name}, {rest}}}\nspec: {{{spec}}}\n")
+    format!(
+        "---\napiVersion: networking.istio.io/v1\nkind: WorkloadEntry\nmetadata: {{name: {name}, {rest}}}\nspec: {{{spec}}}\n"
+    )
 }
 
 const TCP: &str = "ports: [{number: 80, name: tcp, protocol: TCP}]";
@@ -27,7 +31,11 @@ fn addresses(service: &Service) -> Vec<(Vec<u8>, Option<u32>)> {
 
 #[test]
 fn a_block_is_masked_and_passes_through() {
-    let found = translated(&entry("e", "namespace: n", &format!("hosts: [a.com], addresses: [10.0.0.5/24], resolution: NONE, {TCP}")));
+    let found = translated(&entry(
+        "e",
+        "namespace: n",
+        &format!("hosts: [a.com], addresses: [10.0.0.5/24], resolution: NONE, {TCP}"),
+    ));
     let service = service(&found, "n/a.com");
     assert_eq!(addresses(&service), [(vec![10, 0, 0, 0], Some(24))]);
     let expected = LoadBalancing {
@@ -40,7 +48,11 @@ fn a_block_is_masked_and_passes_through() {
 
 #[test]
 fn an_address_written_as_a_block_of_one_has_no_length() {
-    let found = translated(&entry("e", "namespace: n", &format!("hosts: [a.com], addresses: [1.2.3.4/32], resolution: DNS, {TCP}")));
+    let found = translated(&entry(
+        "e",
+        "namespace: n",
+        &format!("hosts: [a.com], addresses: [1.2.3.4/32], resolution: DNS, {TCP}"),
+    ));
     assert_eq!(addresses(&service(&found, "n/a.com")), [(vec![1, 2, 3, 4], None)]);
 }
 
@@ -80,7 +92,8 @@ fn protocols_come_from_the_protocol_alone() {
         ("\"\"", AppProtocol::Unknown),
     ];
     for (protocol, expected) in cases {
-        let spec = format!("hosts: [a.com], resolution: DNS, ports: [{{number: 80, name: http, protocol: {protocol}}}]");
+        let spec =
+            format!("hosts: [a.com], resolution: DNS, ports: [{{number: 80, name: http, protocol: {protocol}}}]");
         let found = service(&translated(&entry("e", "namespace: n", &spec)), "n/a.com");
         assert_eq!(found.ports[0].app_protocol(), expected, "{protocol}");
     }
@@ -113,7 +126,8 @@ fn a_namespace_visible_owner_leaves_no_canonical_service() {
 
 #[test]
 fn hosts_found_by_dns_are_a_workload_each() {
-    let spec = "hosts: [a.example.com, b.example.com], resolution: DNS, ports: [{number: 443, name: tls, protocol: TLS}]";
+    let spec =
+        "hosts: [a.example.com, b.example.com], resolution: DNS, ports: [{number: 443, name: tls, protocol: TLS}]";
     let found = translated(&entry("e", "namespace: n", spec));
     for host in ["a.example.com", "b.example.com"] {
         let workload = workload(&found, &format!("ServiceEntry/n/e/{host}"));
@@ -140,18 +154,29 @@ fn endpoints_take_labels_from_their_service_entry_and_place_from_their_own() {
 #[test]
 fn a_workload_entry_serves_what_selects_it() {
     let ports_of = "ports: [{number: 80, name: p80, targetPort: 8080, protocol: HTTP}, {number: 81, name: p81, protocol: HTTP}, {number: 82, name: p82, protocol: HTTP}]";
-    let by = |selector: &str| format!("hosts: [{selector}.com], resolution: STATIC, {ports_of}, workloadSelector: {{labels: {{app: {selector}}}}}");
+    let by = |selector: &str| {
+        format!(
+            "hosts: [{selector}.com], resolution: STATIC, {ports_of}, workloadSelector: {{labels: {{app: {selector}}}}}"
+        )
+    };
     let yaml = entry("e", "namespace: n", &by("a"))
         + &entry("f", "namespace: n", &by("b"))
         + &entry("g", "namespace: m", &by("a"))
-        + &workload_entry("w", "namespace: n, labels: {app: a}", "address: 10.0.0.1, labels: {app: b, version: v2}, ports: {p81: 8180}, serviceAccount: sa, weight: 7, locality: r/z/s");
+        + &workload_entry(
+            "w",
+            "namespace: n, labels: {app: a}",
+            "address: 10.0.0.1, labels: {app: b, version: v2}, ports: {p81: 8180}, serviceAccount: sa, weight: 7, locality: r/z/s",
+        );
     let found = workload(&translated(&yaml), "WorkloadEntry/n/w");
     assert_eq!(found.services.keys().collect::<Vec<_>>(), ["n/a.com"], "metadata's labels win");
     assert_eq!(ports(&found.services["n/a.com"]), [(80, 8080), (81, 8180), (82, 82)]);
     let locality = found.locality.clone().expect("a locality was given");
     assert_eq!([locality.region, locality.zone, locality.subzone], ["r", "z", "s"]);
     assert_eq!((found.service_account.as_str(), found.capacity), ("sa", Some(7)));
-    assert_eq!((found.canonical_name.as_str(), found.canonical_revision.as_str(), found.workload_name.as_str()), ("a", "v2", "w"));
+    assert_eq!(
+        (found.canonical_name.as_str(), found.canonical_revision.as_str(), found.workload_name.as_str()),
+        ("a", "v2", "w")
+    );
 }
 
 #[test]

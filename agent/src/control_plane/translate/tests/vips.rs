@@ -4,7 +4,9 @@ use super::{objects_of, service};
 use crate::control_plane::translate::{Options, Resources, VipAllocations, translate};
 
 fn entry(name: &str, rest: &str, spec: &str) -> String {
-    format!("---\napiVersion: networking.istio.io/v1\nkind: ServiceEntry\nmetadata: {{name: {name}, namespace: n{rest}}}\n{spec}\n")
+    format!(
+        "---\napiVersion: networking.istio.io/v1\nkind: ServiceEntry\nmetadata: {{name: {name}, namespace: n{rest}}}\n{spec}\n"
+    )
 }
 
 fn dns(host: &str) -> String {
@@ -30,7 +32,7 @@ fn addresses_are_stable_over_changes_and_restarts() {
 
     let saved = serde_json::to_string(&vips).expect("allocations are plain data");
     let mut vips: VipAllocations = serde_json::from_str(&saved).expect("what was just written");
-    let newer = run(&(entry("0", "", &dns("new.com")) + &entry("b", "", &dns("b.com"))), &mut vips);
+    let newer = run(&(entry("0a", "", &dns("new.com")) + &entry("b", "", &dns("b.com"))), &mut vips);
     assert_eq!((numbers(&newer, "new.com"), numbers(&newer, "b.com")), (vec![3, 3], vec![2, 2]));
 
     let back = run(&entry("a", "", &dns("a.com")), &mut vips);
@@ -42,9 +44,17 @@ fn only_hosts_that_qualify_have_them() {
     let cases = [
         ("", "spec: {hosts: [a.com], resolution: NONE}", 0),
         ("", "spec: {hosts: [a.com], resolution: STATIC}", 2),
-        (", labels: {networking.istio.io/enable-autoallocate-ip: 'FALSE'}", "spec: {hosts: [a.com], resolution: DNS}", 0),
+        (
+            ", labels: {networking.istio.io/enable-autoallocate-ip: 'FALSE'}",
+            "spec: {hosts: [a.com], resolution: DNS}",
+            0,
+        ),
         ("", "spec: {hosts: ['*.a.com'], resolution: STATIC}", 0),
-        ("", "spec: {hosts: ['*.a.com'], resolution: DYNAMIC_DNS, ports: [{number: 80, name: http, protocol: HTTP}]}", 2),
+        (
+            "",
+            "spec: {hosts: ['*.a.com'], resolution: DYNAMIC_DNS, ports: [{number: 80, name: http, protocol: HTTP}]}",
+            2,
+        ),
         ("", "spec: {hosts: [a.com], resolution: DNS}\nstatus: {addresses: [{host: a.com, value: 240.240.9.9}]}", 1),
         ("", "spec: {hosts: [a.com], resolution: NONE}\nstatus: {addresses: [{host: a.com, value: 240.240.9.9}]}", 0),
     ];
