@@ -162,6 +162,7 @@ fn read_parts<'n, T>(
 }
 
 fn read_source(mut fields: Fields<'_>, metadata: &Metadata) -> Source {
+    let errors = fields.report().errors();
     let source = Source {
         principals: Values {
             values: patterns(&mut fields, "principals"),
@@ -185,14 +186,16 @@ fn read_source(mut fields: Fields<'_>, metadata: &Metadata) -> Source {
         },
         http: http_fields(&mut fields, &HTTP_SOURCE),
     };
-    if source == Source::default() {
+    if source == Source::default() && fields.are_all_known() && fields.report().errors() == errors {
         fields.error("principals", "a source must not be empty: set at least one of its fields");
     }
-    let (accounts, principals, namespaces) = (&source.service_accounts, &source.principals, &source.namespaces);
-    if !accounts.values.is_empty() && !(principals.values.is_empty() && namespaces.values.is_empty()) {
+    let (principals, namespaces) = (&source.principals, &source.namespaces);
+    let beside = !principals.values.is_empty() || !namespaces.values.is_empty();
+    if beside && !source.service_accounts.values.is_empty() {
         fields.error("serviceAccounts", "cannot stand beside principals or namespaces: use another source");
     }
-    if !accounts.not_values.is_empty() && !(principals.not_values.is_empty() && namespaces.not_values.is_empty()) {
+    let beside = !principals.not_values.is_empty() || !namespaces.not_values.is_empty();
+    if beside && !source.service_accounts.not_values.is_empty() {
         fields.error("notServiceAccounts", "cannot stand beside notPrincipals or notNamespaces: use another rule");
     }
     fields.finish();
@@ -200,9 +203,10 @@ fn read_source(mut fields: Fields<'_>, metadata: &Metadata) -> Source {
 }
 
 fn read_operation(mut fields: Fields<'_>) -> Operation {
+    let errors = fields.report().errors();
     let ports = Values { values: ports(&mut fields, "ports"), not_values: ports(&mut fields, "notPorts") };
     let operation = Operation { ports, http: http_fields(&mut fields, &HTTP_OPERATION) };
-    if operation == Operation::default() {
+    if operation == Operation::default() && fields.are_all_known() && fields.report().errors() == errors {
         fields.error("ports", "an operation must not be empty: set at least one of its fields");
     }
     fields.finish();
@@ -219,16 +223,17 @@ fn http_fields(fields: &mut Fields<'_>, names: &[&'static str]) -> Vec<&'static 
     set
 }
 
-/// The strings of a list, none of which may be empty.
+/// The strings of a list, none of which may be empty; what is no string is reported and left out.
 fn texts<'n>(fields: &mut Fields<'n>, name: &'static str) -> Vec<Item<'n>> {
     let report = fields.report();
-    let items = fields.items(name);
-    for item in &items {
-        if item.text(report) == Some("") {
+    let is_text = |item: &Item<'_>| match item.text(report) {
+        Some("") => {
             item.error(report, "empty value: remove it");
+            true
         }
-    }
-    items
+        other => other.is_some(),
+    };
+    fields.items(name).into_iter().filter(is_text).collect()
 }
 
 /// Strings with Istio's stars. A star elsewhere than at one end is a plain character: its author meant something else.

@@ -125,11 +125,11 @@ impl Objects {
     /// The mesh's configuration, Istio's defaults where there is none.
     #[must_use]
     pub fn mesh_config(&self) -> MeshConfig {
-        let configs = self.entries.values().filter_map(|stored| match &stored.body {
+        let mut configs = self.entries.values().filter_map(|stored| match &stored.body {
             Body::MeshConfig(config) => Some(config.as_ref().clone()),
             _ => None,
         });
-        configs.last().unwrap_or_default()
+        configs.next().unwrap_or_default()
     }
 
     /// What is known of a namespace; `None` if no object describes it.
