@@ -138,6 +138,11 @@ impl<'n> Fields<'n> {
         None
     }
 
+    /// True if every field here has been asked for.
+    pub(super) fn are_all_known(&self) -> bool {
+        self.entries.iter().all(|(key, _)| self.asked.contains(&key.as_str()))
+    }
+
     /// Reports every field that nobody asked for. An ignored field may have been meant to restrict something.
     pub(super) fn finish(self) {
         for (key, node) in self.entries {

@@ -3,6 +3,7 @@
 //! Every field is honoured, or known and reported as without effect, or an error: a field that is silently ignored may
 //! have been meant to restrict something. Must not know what becomes of the objects (`control_plane::translate`).
 
+mod authorization_condition;
 mod authorization_policy;
 mod authorization_rule;
 mod fields;
@@ -27,8 +28,9 @@ mod tests;
 
 use std::collections::BTreeMap;
 
+pub use authorization_condition::Condition;
 pub use authorization_policy::{AuthorizationPolicy, DRY_RUN_ANNOTATION, PolicyAction, PolicyTarget};
-pub use authorization_rule::{Condition, Operation, Rule, ServiceAccountName, Source, Values};
+pub use authorization_rule::{Operation, Rule, ServiceAccountName, Source, Values};
 pub use kind::Kind;
 pub use load::{Loaded, load};
 pub use mesh_config::{
@@ -125,11 +127,11 @@ impl Objects {
     /// The mesh's configuration, Istio's defaults where there is none.
     #[must_use]
     pub fn mesh_config(&self) -> MeshConfig {
-        let configs = self.entries.values().filter_map(|stored| match &stored.body {
+        let mut configs = self.entries.values().filter_map(|stored| match &stored.body {
             Body::MeshConfig(config) => Some(config.as_ref().clone()),
             _ => None,
         });
-        configs.last().unwrap_or_default()
+        configs.next().unwrap_or_default()
     }
 
     /// What is known of a namespace; `None` if no object describes it.

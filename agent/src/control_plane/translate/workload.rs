@@ -115,9 +115,9 @@ impl Workloads<'_> {
 
     /// The services of a namespace whose selector is contained in a workload's labels.
     fn selected_services(&self, namespace: &str, labels: &Labels, spec: &WorkloadEntry) -> BTreeMap<String, PortList> {
-        let selecting = self.hosts.values().flatten().filter(|host| {
-            let selector = host.object.spec.workload_selector.as_ref();
-            host.object.metadata.namespace == namespace && selector.is_some_and(|selector| selects(selector, labels))
+        let of_namespace = self.hosts.range((namespace, "")..).take_while(|((found, _), _)| *found == namespace);
+        let selecting = of_namespace.flat_map(|(_, hosts)| hosts).filter(|host| {
+            host.object.spec.workload_selector.as_ref().is_some_and(|selector| selects(selector, labels))
         });
         selecting.map(|host| service_ports(host, spec)).collect()
     }
