@@ -11,4 +11,5 @@ pub mod resolve;
 #[cfg(test)]
 mod sample;
 pub mod service;
+pub mod shared;
 pub mod workload;

@@ -1,5 +1,6 @@
 //! Workloads, services and policies for tests: ordinary ones, to be changed where a case needs it.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::authorization::{Action, Authorization, Group, PolicyScope};
@@ -30,25 +31,25 @@ pub(super) fn workload(name: &str, addresses: &[&str]) -> Workload {
         workload_type: WorkloadType::Pod,
         canonical_name: name.into(),
         canonical_revision: "v1".into(),
-        locality: Locality { region: "eu".into(), zone: "eu-1".into(), subzone: "".into() },
+        locality: Locality { region: "eu".into(), zone: "eu-1".into(), subzone: "".into() }.into(),
         status: HealthStatus::Healthy,
         capacity: 1,
         waypoint: None,
         network_gateway: None,
         application_tunnel: None,
         authorization_policies: Vec::new(),
-        services: std::iter::empty().collect(),
+        services: BTreeMap::new().into(),
     }
 }
 
 /// The same workload as an endpoint of services, each `(hostname, service port, target port)` in its own namespace.
 pub(super) fn serving(mut workload: Workload, services: &[(&str, u16, u16)]) -> Workload {
-    let mut mapped = std::collections::BTreeMap::<ServiceKey, Vec<PortMapping>>::new();
+    let mut mapped = BTreeMap::<ServiceKey, Vec<PortMapping>>::new();
     for (hostname, service_port, target_port) in services {
         let key = ServiceKey::new(&workload.namespace, hostname);
         mapped.entry(key).or_default().push(PortMapping { service_port: *service_port, target_port: *target_port });
     }
-    workload.services = mapped.into_iter().collect();
+    workload.services = mapped.into();
     workload
 }
 

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use super::weights::Weights;
 use crate::model::service::{BalancingMode, LoadBalancing, Scope, Service};
+use crate::model::shared::Shared;
 use crate::model::workload::{HealthStatus, Locality, Workload};
 
 /// What of a service a view is for.
@@ -31,7 +32,7 @@ struct Origin {
     network: Arc<str>,
     cluster_id: Arc<str>,
     node: Arc<str>,
-    locality: Locality,
+    locality: Shared<Locality>,
 }
 
 impl View {

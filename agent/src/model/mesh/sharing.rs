@@ -1,13 +1,13 @@
 //! Equal values held once: a mesh repeats the same few namespaces, localities and hostnames in every workload.
 
-use std::collections::HashSet;
+use std::collections::{BTreeMap, HashSet};
 use std::hash::Hash;
 use std::sync::Arc;
 
 use crate::model::address::canonical_block;
 use crate::model::authorization::Authorization;
-use crate::model::service::{GatewayAddress, GatewayDestination, Service, ServiceKey};
-use crate::model::workload::Workload;
+use crate::model::service::{GatewayAddress, GatewayDestination, PortMapping, Service, ServiceKey};
+use crate::model::workload::{Locality, Workload};
 
 /// Shared values of one type. Values that nobody else holds any more are forgotten in sweeps, each paid for by the
 /// insertions since the last one.
@@ -27,6 +27,10 @@ impl<T: ?Sized> Default for Pool<T> {
 }
 
 impl<T: ?Sized + Eq + Hash> Pool<T> {
+    fn is_new(&self, value: &T) -> bool {
+        !self.values.contains(value)
+    }
+
     /// Puts the one shared copy in the place of a value.
     fn share(&mut self, value: &mut Arc<T>) {
         if let Some(known) = self.values.get(&**value) {
@@ -47,6 +51,9 @@ impl<T: ?Sized + Eq + Hash> Pool<T> {
 #[derive(Debug, Default)]
 pub(super) struct Sharing {
     texts: Pool<str>,
+    gateways: Pool<GatewayAddress>,
+    localities: Pool<Locality>,
+    services: Pool<BTreeMap<ServiceKey, Vec<PortMapping>>>,
 }
 
 impl Sharing {
@@ -66,9 +73,6 @@ impl Sharing {
             &mut workload.workload_name,
             &mut workload.canonical_name,
             &mut workload.canonical_revision,
-            &mut workload.locality.region,
-            &mut workload.locality.zone,
-            &mut workload.locality.subzone,
         ] {
             self.texts.share(text);
         }
@@ -76,16 +80,16 @@ impl Sharing {
             self.texts.share(key);
         }
         for gateway in [&mut workload.waypoint, &mut workload.network_gateway].into_iter().flatten() {
-            self.gateway(gateway);
+            self.canonical_gateway(gateway);
+            self.gateways.share(gateway.arc_mut());
         }
-        workload.services = std::mem::take(&mut workload.services)
-            .into_iter()
-            .map(|(mut key, mut ports)| {
-                self.service_key(&mut key);
-                ports.shrink_to_fit();
-                (key, ports)
-            })
-            .collect();
+        self.localities.share(workload.locality.arc_mut());
+        if self.services.is_new(workload.services.arc_mut()) {
+            let services = std::mem::take(&mut workload.services);
+            let shared = services.iter().map(|(key, ports)| (self.shared_key(key), ports.clone()));
+            workload.services = shared.collect();
+        }
+        self.services.share(workload.services.arc_mut());
         workload.addresses.shrink_to_fit();
         workload.authorization_policies.shrink_to_fit();
     }
@@ -99,7 +103,7 @@ impl Sharing {
         }
         remove_repeated(&mut service.vips);
         if let Some(gateway) = &mut service.waypoint {
-            self.gateway(gateway);
+            self.canonical_gateway(gateway);
         }
     }
 
@@ -113,7 +117,13 @@ impl Sharing {
         self.texts.share(&mut key.hostname);
     }
 
-    fn gateway(&mut self, gateway: &mut GatewayAddress) {
+    fn shared_key(&mut self, key: &ServiceKey) -> ServiceKey {
+        let mut key = key.clone();
+        self.service_key(&mut key);
+        key
+    }
+
+    fn canonical_gateway(&mut self, gateway: &mut GatewayAddress) {
         match &mut gateway.destination {
             GatewayDestination::Hostname(key) => self.service_key(key),
             GatewayDestination::Address(address) => {
