@@ -3,6 +3,8 @@
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
+use ipnet::{IpNet, Ipv4Net};
+
 /// The address an application asked for, before capture rewrote it. v4-mapped IPv6 is already IPv4 here.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct OriginalDst(pub SocketAddr);
@@ -22,4 +24,38 @@ pub struct NetworkAddress {
 #[must_use]
 pub fn canonical(address: SocketAddr) -> SocketAddr {
     SocketAddr::new(address.ip().to_canonical(), address.port())
+}
+
+/// A block in the form [`canonical`] addresses compare with: without host bits, and IPv4 where it lies within `::ffff:0:0/96`.
+#[must_use]
+pub fn canonical_block(block: IpNet) -> IpNet {
+    const MAPPED_PREFIX_BITS: u8 = 96;
+    let block = block.trunc();
+    let (IpAddr::V4(v4), Some(bits)) =
+        (block.addr().to_canonical(), block.prefix_len().checked_sub(MAPPED_PREFIX_BITS))
+    else {
+        return block;
+    };
+    Ipv4Net::new(v4, bits).map_or(block, IpNet::V4)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn blocks_are_canonical_when_they_lie_within_the_mapped_range() {
+        for (block, expected) in [
+            ("10.1.2.3/8", "10.0.0.0/8"),
+            ("10.1.2.3/32", "10.1.2.3/32"),
+            ("::ffff:10.1.2.3/128", "10.1.2.3/32"),
+            ("::ffff:10.1.2.3/104", "10.0.0.0/8"),
+            ("::ffff:0:0/96", "0.0.0.0/0"),
+            ("::/0", "::/0"),
+            ("fd00::1/64", "fd00::/64"),
+        ] {
+            let block: IpNet = block.parse().unwrap();
+            assert_eq!(canonical_block(block).to_string(), expected, "{block}");
+        }
+    }
 }

@@ -22,6 +22,11 @@ impl TrustDomain {
     pub fn as_str(&self) -> &str {
         &self.0
     }
+
+    /// The text itself, to be shared with equal ones.
+    pub(super) fn text_mut(&mut self) -> &mut Arc<str> {
+        &mut self.0
+    }
 }
 
 impl fmt::Display for TrustDomain {

@@ -8,5 +8,8 @@ pub mod balance;
 pub mod identity;
 pub mod mesh;
 pub mod resolve;
+#[cfg(test)]
+mod sample;
 pub mod service;
+pub mod shared;
 pub mod workload;

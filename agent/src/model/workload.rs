@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use super::identity::{Identity, TrustDomain};
 use super::service::{GatewayAddress, PortMapping, ServiceKey};
+use super::shared::Shared;
 
 /// `istio.workload.Workload`, decoded and checked.
 #[derive(Debug, Clone, PartialEq)]
@@ -31,17 +32,17 @@ pub struct Workload {
     pub workload_type: WorkloadType,
     pub canonical_name: Arc<str>,
     pub canonical_revision: Arc<str>,
-    pub locality: Locality,
+    pub locality: Shared<Locality>,
     pub status: HealthStatus,
     /// Share of a service's connections relative to other endpoints; 1 unless set.
     pub capacity: u32,
-    pub waypoint: Option<GatewayAddress>,
-    pub network_gateway: Option<GatewayAddress>,
+    pub waypoint: Option<Shared<GatewayAddress>>,
+    pub network_gateway: Option<Shared<GatewayAddress>>,
     pub application_tunnel: Option<ApplicationTunnel>,
     /// Selector policies in force, by `<namespace>/<name>`. A name without a policy denies (fail closed).
     pub authorization_policies: Vec<Arc<str>>,
     /// The services this workload is an endpoint of, with the port it serves each of their ports on.
-    pub services: BTreeMap<ServiceKey, Vec<PortMapping>>,
+    pub services: Shared<BTreeMap<ServiceKey, Vec<PortMapping>>>,
 }
 
 impl Workload {

@@ -157,8 +157,7 @@ fn read_roots(path: &Path) -> io::Result<RootCertStore> {
 }
 
 fn client_config(roots: &RootCertStore) -> io::Result<Arc<ClientConfig>> {
-    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-    let mut config = ClientConfig::builder_with_provider(provider)
+    let mut config = ClientConfig::builder_with_provider(super::provider())
         .with_protocol_versions(&[&rustls::version::TLS13])
         .map_err(io::Error::other)?
         .with_root_certificates(roots.clone())

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
+use arc_swap::ArcSwap;
 use rustls::ServerConfig;
 use rustls_pki_types::pem::PemObject;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer};
@@ -43,8 +44,7 @@ pub fn server_config(chain_pem: &str, key_pem: &str) -> Result<TlsAcceptor, Serv
         .collect::<Result<Vec<_>, _>>()
         .map_err(ServerConfigError::Certificate)?;
     let key = PrivateKeyDer::from_pem_slice(key_pem.as_bytes()).map_err(ServerConfigError::Key)?;
-    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-    let mut config = ServerConfig::builder_with_provider(provider)
+    let mut config = ServerConfig::builder_with_provider(super::provider())
         .with_protocol_versions(&[&rustls::version::TLS13])?
         .with_no_client_auth()
         .with_single_cert(chain, key)?;
@@ -53,9 +53,9 @@ pub fn server_config(chain_pem: &str, key_pem: &str) -> Result<TlsAcceptor, Serv
 }
 
 /// Connections whose handshake is done, as a server of tonic takes them. A handshake that fails or hangs costs only itself.
-/// Accepting ends when the stream is dropped.
+/// Accepting ends when the stream is dropped. The acceptor may be exchanged at any time, for later connections.
 #[must_use]
-pub fn incoming(listener: TcpListener, acceptor: TlsAcceptor) -> ReceiverStream<io::Result<AgentStream>> {
+pub fn incoming(listener: TcpListener, acceptor: Arc<ArcSwap<TlsAcceptor>>) -> ReceiverStream<io::Result<AgentStream>> {
     let (ready, stream) = mpsc::channel(64);
     tokio::spawn(async move {
         loop {
@@ -65,7 +65,7 @@ pub fn incoming(listener: TcpListener, acceptor: TlsAcceptor) -> ReceiverStream<
             };
             match accepted {
                 Ok((tcp, peer)) => {
-                    tokio::spawn(handshake(acceptor.clone(), tcp, peer, ready.clone()));
+                    tokio::spawn(handshake(acceptor.load().as_ref().clone(), tcp, peer, ready.clone()));
                 }
                 Err(error) => {
                     tracing::warn!(%error, "accepting a connection failed");

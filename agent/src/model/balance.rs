@@ -1,1 +1,0 @@
-//! Which endpoint of a service serves the next connection.

@@ -1,0 +1,134 @@
+//! Which endpoint of a service serves the next connection.
+//!
+//! Health, the port, the modes STRICT and FAILOVER with their scopes, and capacity weights decide. A change of one
+//! endpoint and a pick both cost O(log n). What a pick needs is built the first time a source of a certain place asks
+//! for a port, and kept up to date from then on: an agent's sources all live on one node, so such views are few.
+
+use std::borrow::Borrow;
+use std::collections::HashMap;
+use std::hash::{Hash, Hasher};
+use std::sync::Arc;
+
+use parking_lot::RwLock;
+
+use super::service::Service;
+use super::workload::Workload;
+
+#[cfg(test)]
+mod tests;
+mod view;
+mod weights;
+
+pub(super) use view::Asked;
+use view::View;
+
+/// Views kept per service; the oldest makes room. Each holds 8 bytes per endpoint and rank in use.
+const VIEWS_MAX: usize = 32;
+
+/// The endpoints of one service.
+#[derive(Debug, Default)]
+pub(super) struct Endpoints {
+    slots: Vec<Option<Arc<Workload>>>,
+    free: Vec<u32>,
+    slot_of: HashMap<ByUid, u32>,
+    views: RwLock<Vec<View>>,
+}
+
+impl Endpoints {
+    pub(super) fn is_empty(&self) -> bool {
+        self.slot_of.is_empty()
+    }
+
+    pub(super) fn iter(&self) -> impl Iterator<Item = &Arc<Workload>> {
+        self.slots.iter().flatten()
+    }
+
+    /// Adds an endpoint; one of the same uid must have been removed before.
+    pub(super) fn insert(&mut self, endpoint: &Arc<Workload>) {
+        let slot = self.free.pop().unwrap_or_else(|| {
+            self.slots.push(None);
+            u32::try_from(self.slots.len() - 1).expect("memory ends long before 2^32 endpoints")
+        });
+        self.slots[slot as usize] = Some(endpoint.clone());
+        self.slot_of.insert(ByUid(endpoint.clone()), slot);
+        for view in self.views.get_mut() {
+            view.add(slot, endpoint);
+        }
+    }
+
+    pub(super) fn remove(&mut self, uid: &str) {
+        let Some(slot) = self.slot_of.remove(uid) else { return };
+        let Some(endpoint) = self.slots[slot as usize].take() else { return };
+        self.free.push(slot);
+        for view in self.views.get_mut() {
+            view.remove(slot, &endpoint);
+        }
+    }
+
+    /// Forgets everything derived from the service object, because that object changed.
+    pub(super) fn service_changed(&mut self) {
+        self.views.get_mut().clear();
+    }
+
+    /// Chooses an endpoint. `random` must be uniform; `service` must be the object these endpoints belong to.
+    pub(super) fn pick(
+        &self,
+        service: &Arc<Service>,
+        asked: Asked,
+        source: &Workload,
+        random: u64,
+    ) -> Option<&Arc<Workload>> {
+        if let Some(view) = self.views.read().iter().find(|view| view.answers(asked, source)) {
+            return self.at(view.pick(random)?);
+        }
+        let mut view = View::new(service, asked, source);
+        for (slot, endpoint) in (0..).zip(&self.slots) {
+            if let Some(endpoint) = endpoint {
+                view.add(slot, endpoint);
+            }
+        }
+        let slot = view.pick(random);
+        self.keep(view, asked, source);
+        self.at(slot?)
+    }
+
+    fn keep(&self, view: View, asked: Asked, source: &Workload) {
+        let mut views = self.views.write();
+        if views.iter().any(|known| known.answers(asked, source)) {
+            return;
+        }
+        if views.len() == VIEWS_MAX {
+            views.remove(0);
+        }
+        views.push(view);
+    }
+
+    fn at(&self, slot: u32) -> Option<&Arc<Workload>> {
+        self.slots[slot as usize].as_ref()
+    }
+}
+
+/// A workload in a set or map keyed by its uid, without a second copy of the key.
+#[derive(Debug, Clone)]
+pub(super) struct ByUid(pub(super) Arc<Workload>);
+
+impl Borrow<str> for ByUid {
+    fn borrow(&self) -> &str {
+        &self.0.uid
+    }
+}
+
+impl PartialEq for ByUid {
+    fn eq(&self, other: &Self) -> bool {
+        self.0.uid == other.0.uid
+    }
+}
+
+impl Eq for ByUid {}
+
+impl Hash for ByUid {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        // As `Borrow<str>` demands: exactly as the text itself hashes.
+        str::hash(&self.0.uid, state);
+    }
+}

@@ -1,0 +1,135 @@
+//! A service's endpoints as one kind of source sees them through one port: who may be picked, in which order of preference.
+
+use std::sync::Arc;
+
+use super::weights::Weights;
+use crate::model::service::{BalancingMode, LoadBalancing, Scope, Service};
+use crate::model::shared::Shared;
+use crate::model::workload::{HealthStatus, Locality, Workload};
+
+/// What of a service a view is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(in crate::model) enum Asked {
+    /// Endpoints that serve this service port.
+    Port(u16),
+    /// Endpoints of a waypoint: they are dialled on a port of their own.
+    AnyPort,
+}
+
+/// Endpoints by preference, kept up to date slot by slot.
+#[derive(Debug)]
+pub(super) struct View {
+    service: Arc<Service>,
+    asked: Asked,
+    origin: Origin,
+    /// Best first: one more shared scope each, then, last, endpoints that cannot be reached from here.
+    ranks: Vec<Weights>,
+}
+
+/// What of a source a choice may depend on.
+#[derive(Debug)]
+struct Origin {
+    network: Arc<str>,
+    cluster_id: Arc<str>,
+    node: Arc<str>,
+    locality: Shared<Locality>,
+}
+
+impl View {
+    pub(super) fn new(service: &Arc<Service>, asked: Asked, source: &Workload) -> Self {
+        let origin = Origin {
+            network: source.network.clone(),
+            cluster_id: source.cluster_id.clone(),
+            node: source.node.clone(),
+            locality: source.locality.clone(),
+        };
+        let ranks = vec![Weights::default(); scopes(service).len() + 2];
+        Self { service: service.clone(), asked, origin, ranks }
+    }
+
+    /// Whether this view is the one for such a request.
+    pub(super) fn answers(&self, asked: Asked, source: &Workload) -> bool {
+        self.asked == asked
+            && self.origin.network == source.network
+            && (scopes(&self.service).is_empty()
+                || (self.origin.node == source.node
+                    && self.origin.locality == source.locality
+                    && self.origin.cluster_id == source.cluster_id))
+    }
+
+    pub(super) fn add(&mut self, slot: u32, endpoint: &Workload) {
+        if let Some(rank) = self.rank(endpoint) {
+            self.ranks[rank].add(slot, endpoint.capacity);
+        }
+    }
+
+    /// `endpoint` must be the one that was added.
+    pub(super) fn remove(&mut self, slot: u32, endpoint: &Workload) {
+        if let Some(rank) = self.rank(endpoint) {
+            self.ranks[rank].remove(slot, endpoint.capacity);
+        }
+    }
+
+    pub(super) fn pick(&self, random: u64) -> Option<u32> {
+        self.ranks.iter().find_map(|weights| weights.pick(random))
+    }
+
+    /// The place of an endpoint in [`Self::ranks`]; `None` where it may not be picked at all.
+    fn rank(&self, endpoint: &Workload) -> Option<usize> {
+        let balancing = self.service.load_balancing.as_ref();
+        let healthy = endpoint.status == HealthStatus::Healthy || balancing.is_some_and(|lb| lb.allow_unhealthy);
+        if !healthy || !self.serves(endpoint) {
+            return None;
+        }
+        let scopes = scopes(&self.service);
+        let shared = scopes.iter().take_while(|scope| self.origin.shares(**scope, endpoint)).count();
+        if balancing.is_some_and(|lb| lb.mode == BalancingMode::Strict) && shared < scopes.len() {
+            return None;
+        }
+        Some(if self.origin.reaches(endpoint) { scopes.len() - shared } else { scopes.len() + 1 })
+    }
+
+    fn serves(&self, endpoint: &Workload) -> bool {
+        match self.asked {
+            Asked::AnyPort => true,
+            Asked::Port(port) => endpoint
+                .services
+                .get(&self.service.key)
+                .is_some_and(|ports| ports.iter().any(|mapping| mapping.service_port == port)),
+        }
+    }
+}
+
+impl Origin {
+    /// A zone lies in its region, a subzone in its zone and a node in its cluster, so equal names alone are not enough.
+    /// Unknown parts of a locality equal each other (many clusters have no subzones); unknown nodes do not.
+    fn shares(&self, scope: Scope, endpoint: &Workload) -> bool {
+        let (ours, theirs) = (&self.locality, &endpoint.locality);
+        match scope {
+            Scope::Region => ours.region == theirs.region,
+            Scope::Zone => ours.region == theirs.region && ours.zone == theirs.zone,
+            Scope::Subzone => ours == theirs,
+            Scope::Node => {
+                !self.node.is_empty() && self.node == endpoint.node && self.cluster_id == endpoint.cluster_id
+            }
+            Scope::Cluster => self.cluster_id == endpoint.cluster_id,
+            Scope::Network => self.network == endpoint.network,
+        }
+    }
+
+    /// Endpoints behind another network's gateway, or without any address, serve only to say what is wrong.
+    fn reaches(&self, endpoint: &Workload) -> bool {
+        let addressed = !endpoint.addresses.is_empty() || !endpoint.hostname.is_empty();
+        addressed && (self.network == endpoint.network || endpoint.network_gateway.is_none())
+    }
+}
+
+/// The scopes that order a service's endpoints.
+fn scopes(service: &Service) -> &[Scope] {
+    match &service.load_balancing {
+        Some(LoadBalancing { mode: BalancingMode::Strict | BalancingMode::Failover, routing_preference, .. }) => {
+            routing_preference
+        }
+        _ => &[],
+    }
+}

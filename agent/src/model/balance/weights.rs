@@ -1,0 +1,108 @@
+//! Weights by slot, with a choice in proportion to them. All operations are O(log n) (a Fenwick tree).
+
+/// Weights of numbered slots; a slot never mentioned weighs nothing.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Weights {
+    /// `tree[i]` is the sum of the slots that the lowest set bit of `i` spans, ending at slot `i - 1`; `tree[0]` is unused.
+    /// Its length is zero, or a power of two and one more.
+    tree: Vec<u64>,
+    total: u64,
+}
+
+impl Weights {
+    pub(super) fn add(&mut self, slot: u32, weight: u32) {
+        self.grow(slot as usize + 1);
+        self.walk(slot, |sum| *sum += u64::from(weight));
+        self.total += u64::from(weight);
+    }
+
+    /// Takes back what was added to a slot.
+    pub(super) fn remove(&mut self, slot: u32, weight: u32) {
+        self.walk(slot, |sum| *sum -= u64::from(weight));
+        self.total -= u64::from(weight);
+    }
+
+    /// A slot, in proportion to its weight for a uniform `random`; `None` where nothing weighs anything.
+    pub(super) fn pick(&self, random: u64) -> Option<u32> {
+        if self.total == 0 {
+            return None;
+        }
+        let scaled = (u128::from(random) * u128::from(self.total)) >> 64;
+        let mut rest = u64::try_from(scaled).expect("a product with a u64, shifted by 64, is a u64");
+        let mut position = 0;
+        let mut step = self.capacity();
+        while step > 0 {
+            let next = position + step;
+            if next <= self.capacity() && self.tree[next] <= rest {
+                rest -= self.tree[next];
+                position = next;
+            }
+            step /= 2;
+        }
+        Some(u32::try_from(position).expect("slots are numbered in u32"))
+    }
+
+    fn capacity(&self) -> usize {
+        self.tree.len().saturating_sub(1)
+    }
+
+    /// Doubles as often as needed. Only the new last entry spans old slots: all of them.
+    fn grow(&mut self, slots: usize) {
+        while self.capacity() < slots {
+            let capacity = (self.capacity() * 2).max(1);
+            self.tree.resize(capacity + 1, 0);
+            self.tree[capacity] = self.total;
+        }
+    }
+
+    fn walk(&mut self, slot: u32, change: impl Fn(&mut u64)) {
+        let mut index = slot as usize + 1;
+        while index <= self.capacity() {
+            change(&mut self.tree[index]);
+            index += index & index.wrapping_neg();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What each slot gets when `random` runs evenly through its range.
+    fn shares(weights: &Weights, slots: usize, draws: u64) -> Vec<u64> {
+        let mut shares = vec![0; slots];
+        for draw in 0..draws {
+            let random = u64::MAX / draws * draw + u64::MAX / draws / 2;
+            shares[weights.pick(random).expect("there is weight") as usize] += 1;
+        }
+        shares
+    }
+
+    #[test]
+    fn slots_get_their_share_in_whatever_order_they_come_and_go() {
+        let mut weights = Weights::default();
+        assert_eq!(weights.pick(7), None);
+        for (slot, weight) in [(5, 3), (0, 1), (2, 4), (9, 2), (1, 0)] {
+            weights.add(slot, weight);
+        }
+        assert_eq!(shares(&weights, 10, 1000), [100, 0, 400, 0, 0, 300, 0, 0, 0, 200]);
+        weights.remove(2, 4);
+        weights.add(20, 4);
+        let shares = shares(&weights, 21, 1000);
+        assert_eq!((shares[0], shares[2], shares[5], shares[9], shares[20]), (100, 0, 300, 200, 400));
+        for (slot, weight) in [(5, 3), (0, 1), (20, 4), (9, 2)] {
+            weights.remove(slot, weight);
+        }
+        assert_eq!(weights.pick(u64::MAX), None);
+    }
+
+    #[test]
+    fn the_ends_of_the_range_pick_the_first_and_last_slot() {
+        let mut weights = Weights::default();
+        for slot in 0..1000 {
+            weights.add(slot, u32::MAX);
+        }
+        assert_eq!(weights.pick(0), Some(0));
+        assert_eq!(weights.pick(u64::MAX), Some(999));
+    }
+}

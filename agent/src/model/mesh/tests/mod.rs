@@ -1,0 +1,5 @@
+//! What the mesh answers, as tables.
+
+mod decisions;
+mod lookups;
+mod order;

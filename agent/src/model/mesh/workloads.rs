@@ -1,0 +1,107 @@
+//! Workloads by uid and by address.
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use crate::model::balance::ByUid;
+use crate::model::workload::{NetworkMode, Workload};
+
+#[derive(Debug, Default)]
+pub(super) struct Workloads {
+    by_uid: HashSet<ByUid>,
+    by_address: HashMap<Arc<str>, Owners>,
+}
+
+/// Who has which address of one network.
+#[derive(Debug, Default)]
+struct Owners {
+    /// Addresses of one workload each: nearly all.
+    alone: HashMap<IpAddr, Arc<Workload>>,
+    /// Addresses of two or more.
+    shared: HashMap<IpAddr, BTreeMap<Claim, Arc<Workload>>>,
+}
+
+/// How good a claim to a shared address is, best first: having it for oneself, then the least uid. So the order of updates
+/// never decides, and a pod (`<cluster>//Pod/…`) keeps its address whatever another kind of object says of it.
+#[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct Claim {
+    host_network: bool,
+    uid: Arc<str>,
+}
+
+impl Claim {
+    fn of(workload: &Workload) -> Self {
+        Self { host_network: workload.network_mode == NetworkMode::HostNetwork, uid: workload.uid.clone() }
+    }
+}
+
+impl Workloads {
+    pub(super) fn get(&self, uid: &str) -> Option<&Arc<Workload>> {
+        self.by_uid.get(uid).map(|ByUid(workload)| workload)
+    }
+
+    pub(super) fn iter(&self) -> impl Iterator<Item = &Arc<Workload>> {
+        self.by_uid.iter().map(|ByUid(workload)| workload)
+    }
+
+    /// Everybody who has an address, best claim first.
+    pub(super) fn owners(&self, network: &str, ip: IpAddr) -> impl Iterator<Item = &Arc<Workload>> {
+        let ip = ip.to_canonical();
+        let owners = self.by_address.get(network);
+        let alone = owners.and_then(|owners| owners.alone.get(&ip));
+        let shared = owners.and_then(|owners| owners.shared.get(&ip));
+        alone.into_iter().chain(shared.into_iter().flat_map(BTreeMap::values))
+    }
+
+    /// Adds a workload; one of the same uid must have been removed before.
+    pub(super) fn insert(&mut self, workload: &Arc<Workload>) {
+        if !workload.addresses.is_empty() {
+            let owners = self.by_address.entry(workload.network.clone()).or_default();
+            for ip in &workload.addresses {
+                owners.insert(*ip, workload);
+            }
+        }
+        self.by_uid.insert(ByUid(workload.clone()));
+    }
+
+    pub(super) fn remove(&mut self, uid: &str) -> Option<Arc<Workload>> {
+        let ByUid(workload) = self.by_uid.take(uid)?;
+        if let Some(owners) = self.by_address.get_mut(&workload.network) {
+            for ip in &workload.addresses {
+                owners.remove(*ip, &workload);
+            }
+            if owners.alone.is_empty() && owners.shared.is_empty() {
+                self.by_address.remove(&workload.network);
+            }
+        }
+        Some(workload)
+    }
+}
+
+impl Owners {
+    fn insert(&mut self, ip: IpAddr, workload: &Arc<Workload>) {
+        if let Some(claims) = self.shared.get_mut(&ip) {
+            claims.insert(Claim::of(workload), workload.clone());
+        } else if let Some(other) = self.alone.remove(&ip) {
+            let both = [other, workload.clone()].map(|owner| (Claim::of(&owner), owner));
+            self.shared.insert(ip, both.into());
+        } else {
+            self.alone.insert(ip, workload.clone());
+        }
+    }
+
+    fn remove(&mut self, ip: IpAddr, workload: &Workload) {
+        let Some(claims) = self.shared.get_mut(&ip) else {
+            self.alone.remove(&ip);
+            return;
+        };
+        claims.remove(&Claim::of(workload));
+        if claims.len() > 1 {
+            return;
+        }
+        if let Some((_, last)) = self.shared.remove(&ip).and_then(|mut claims| claims.pop_first()) {
+            self.alone.insert(ip, last);
+        }
+    }
+}

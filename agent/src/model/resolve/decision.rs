@@ -1,0 +1,211 @@
+//! The decision itself, most specific first: a virtual address, a workload's own address, a block of virtual addresses,
+//! and everything the mesh does not know.
+
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+
+use super::{HBONE_PORT, OutboundTrafficPolicy, Transport, Unresolved, Upstream};
+use crate::model::address::{OriginalDst, canonical};
+use crate::model::authorization::Permit;
+use crate::model::balance::Asked;
+use crate::model::identity::Identity;
+use crate::model::mesh::Mesh;
+use crate::model::service::{BalancingMode, GatewayAddress, GatewayDestination, Service};
+use crate::model::workload::{NetworkMode, TunnelProtocol, Workload};
+
+/// Decides where a connection goes. `random` must be uniform.
+pub(in crate::model) fn resolve(
+    mesh: &Mesh,
+    source: &Workload,
+    destination: OriginalDst,
+    random: impl FnMut() -> u64,
+) -> Result<Upstream, Unresolved> {
+    Decision { mesh, source, destination: canonical(destination.0), random }.decide()
+}
+
+/// One connection's question.
+struct Decision<'a, R> {
+    mesh: &'a Mesh,
+    source: &'a Workload,
+    destination: SocketAddr,
+    random: R,
+}
+
+impl<'a, R: FnMut() -> u64> Decision<'a, R> {
+    fn decide(&mut self) -> Result<Upstream, Unresolved> {
+        let (mesh, source, ip) = (self.mesh, self.source, self.destination.ip());
+        if let Some(service) = mesh.service_by_single_vip(&source.network, ip, &source.namespace) {
+            return self.reach_service(service);
+        }
+        if let Some(workload) = mesh.owner_of(&source.network, ip) {
+            return self.reach_workload(workload);
+        }
+        if let Some(service) = mesh.service_by_block(&source.network, ip, &source.namespace) {
+            return self.reach_service(service);
+        }
+        self.reach_unknown()
+    }
+
+    fn reach_service(&mut self, service: &Arc<Service>) -> Result<Upstream, Unresolved> {
+        if let Some(waypoint) = service.waypoint.as_ref().filter(|waypoint| !self.source_is(waypoint)) {
+            return self.reach_waypoint(waypoint, Some(service));
+        }
+        let port = self.destination.port();
+        let service_port = service.ports.iter().find(|known| known.service_port == port);
+        if service.load_balancing.as_ref().is_some_and(|lb| lb.mode == BalancingMode::Passthrough) {
+            // Without the port the registry does not know this destination, though it knows the address.
+            return match service_port {
+                Some(_) => Ok(upstream(Transport::Passthrough(self.destination), None, Some(service))),
+                None => self.reach_unknown(),
+            };
+        }
+        let service_port = service_port.ok_or_else(|| Unresolved::NoSuchPort(service.key.to_string(), port))?;
+        let endpoint = self
+            .mesh
+            .pick_endpoint(service, Asked::Port(port), self.source, (self.random)())
+            .ok_or_else(|| Unresolved::NoHealthyEndpoint(service.key.to_string(), port))?;
+        let mapped = endpoint.services.get(&service.key).into_iter().flatten();
+        let target_port = mapped
+            .filter(|mapping| mapping.service_port == port)
+            .map(|mapping| mapping.target_port)
+            .chain([service_port.target_port, port])
+            .find(|target| *target != 0)
+            .unwrap_or(port);
+        let Some(ip) = self.address_of(endpoint)? else {
+            let transport = Transport::ResolveHostname { hostname: endpoint.hostname.clone(), port: target_port };
+            return Ok(upstream(transport, Some(endpoint), Some(service)));
+        };
+        let transport = self.direct(endpoint, SocketAddr::new(ip, target_port), Some(service));
+        Ok(upstream(transport, Some(endpoint), Some(service)))
+    }
+
+    fn reach_workload(&mut self, workload: &Arc<Workload>) -> Result<Upstream, Unresolved> {
+        if workload.network_mode == NetworkMode::HostNetwork {
+            // The address is the node's: it does not say which workload answers, so none is claimed.
+            return Ok(upstream(Transport::Passthrough(self.destination), None, None));
+        }
+        // Only a waypoint has an application tunnel: what it sends to a workload has been through a waypoint.
+        let from_waypoint = self.source.application_tunnel.is_some();
+        if let Some(waypoint) = &workload.waypoint
+            && !from_waypoint
+            && !self.is_self(workload, self.destination.ip())
+            && !self.source_is(waypoint)
+        {
+            return self.reach_waypoint(waypoint, None);
+        }
+        Ok(upstream(self.direct(workload, self.destination, None), Some(workload), None))
+    }
+
+    fn reach_unknown(&self) -> Result<Upstream, Unresolved> {
+        match self.mesh.settings().outbound_traffic_policy {
+            OutboundTrafficPolicy::AllowAny => Ok(upstream(Transport::Passthrough(self.destination), None, None)),
+            OutboundTrafficPolicy::RegistryOnly => Err(Unresolved::RegistryOnly),
+        }
+    }
+
+    /// To the waypoint, with the original destination as the authority: the waypoint goes on from there.
+    fn reach_waypoint(
+        &mut self,
+        waypoint: &GatewayAddress,
+        service: Option<&Arc<Service>>,
+    ) -> Result<Upstream, Unresolved> {
+        let (workload, ip) = self.gateway(waypoint)?;
+        let transport = Transport::Hbone {
+            peer: SocketAddr::new(ip, waypoint.hbone_mtls_port),
+            authority: self.destination.to_string(),
+            identities: vec![workload.identity()],
+        };
+        Ok(upstream(transport, Some(workload), service))
+    }
+
+    /// A workload that serves as this gateway, and the address to reach it at.
+    fn gateway(&mut self, gateway: &GatewayAddress) -> Result<(&'a Arc<Workload>, IpAddr), Unresolved> {
+        let unknown = || Unresolved::UnknownGateway(name_of(gateway));
+        let service = match &gateway.destination {
+            GatewayDestination::Hostname(key) => Some(self.mesh.service(key).ok_or_else(unknown)?),
+            GatewayDestination::Address(at) => {
+                self.mesh.service_by_single_vip(&at.network, at.ip, &self.source.namespace)
+            }
+        };
+        if let Some(service) = service {
+            let workload = self
+                .mesh
+                .pick_endpoint(service, Asked::AnyPort, self.source, (self.random)())
+                .ok_or_else(|| Unresolved::NoHealthyEndpoint(service.key.to_string(), gateway.hbone_mtls_port))?;
+            // The peer's identity is all that HBONE needs; but without an address there is nothing to dial.
+            let ip = self.address_of(workload)?.ok_or_else(|| Unresolved::NoAddress(workload.uid.to_string()))?;
+            return Ok((workload, ip));
+        }
+        match &gateway.destination {
+            GatewayDestination::Address(at) => {
+                let workload = self.mesh.workload_by_address(&at.network, at.ip).ok_or_else(unknown)?;
+                self.check_network(workload)?;
+                Ok((workload, at.ip))
+            }
+            GatewayDestination::Hostname(_) => Err(unknown()),
+        }
+    }
+
+    /// The address to dial an endpoint at, of the family that was asked for if it has one; `None` where it only has a name.
+    fn address_of(&self, endpoint: &Workload) -> Result<Option<IpAddr>, Unresolved> {
+        self.check_network(endpoint)?;
+        let same_family = |ip: &&IpAddr| ip.is_ipv4() == self.destination.is_ipv4();
+        let ip = endpoint.addresses.iter().find(same_family).or_else(|| endpoint.addresses.first());
+        if ip.is_none() && endpoint.hostname.is_empty() {
+            return Err(Unresolved::NoAddress(endpoint.uid.to_string()));
+        }
+        Ok(ip.copied())
+    }
+
+    fn check_network(&self, workload: &Workload) -> Result<(), Unresolved> {
+        match &workload.network_gateway {
+            Some(gateway) if workload.network != self.source.network => Err(Unresolved::UnknownGateway(format!(
+                "{} of network {:?} (connections between networks are not supported)",
+                name_of(gateway),
+                &*workload.network
+            ))),
+            _ => Ok(()),
+        }
+    }
+
+    /// To a workload without anything between. A pod that calls itself needs no mTLS, and could not route to itself twice.
+    fn direct(&self, workload: &Workload, address: SocketAddr, service: Option<&Service>) -> Transport {
+        if self.is_self(workload, address.ip()) || workload.protocol == TunnelProtocol::None {
+            return Transport::Passthrough(address);
+        }
+        let mut identities = vec![workload.identity()];
+        for name in service.into_iter().flat_map(|service| &service.subject_alt_names) {
+            identities.extend(name.parse::<Identity>().ok().filter(|identity| !identities.contains(identity)));
+        }
+        Transport::Hbone { peer: SocketAddr::new(address.ip(), HBONE_PORT), authority: address.to_string(), identities }
+    }
+
+    /// Also where the source's address is known under a second name, such as an endpoint of a ServiceEntry.
+    fn is_self(&self, workload: &Workload, ip: IpAddr) -> bool {
+        workload.uid == self.source.uid
+            || (workload.network == self.source.network && self.source.addresses.contains(&ip))
+    }
+
+    /// Whether the source is this very gateway, which would send the connection in a circle.
+    fn source_is(&self, gateway: &GatewayAddress) -> bool {
+        match &gateway.destination {
+            GatewayDestination::Hostname(key) => self.source.services.contains_key(key),
+            GatewayDestination::Address(at) => {
+                let own = self.source.network == at.network && self.source.addresses.contains(&at.ip);
+                let service = self.mesh.service_by_single_vip(&at.network, at.ip, &self.source.namespace);
+                own || service.is_some_and(|service| self.source.services.contains_key(&service.key))
+            }
+        }
+    }
+}
+
+fn upstream(transport: Transport, workload: Option<&Arc<Workload>>, service: Option<&Arc<Service>>) -> Upstream {
+    Upstream { transport, workload: workload.cloned(), service: service.cloned(), permit: Permit::by(None) }
+}
+
+fn name_of(gateway: &GatewayAddress) -> String {
+    match &gateway.destination {
+        GatewayDestination::Hostname(key) => key.to_string(),
+        GatewayDestination::Address(at) => format!("{}/{}", at.network, at.ip),
+    }
+}
