@@ -5,6 +5,8 @@ use std::path::PathBuf;
 
 use clap::Args;
 
+use crate::config::LogFormat;
+
 /// Settings of `weir control-plane`.
 #[derive(Debug, Clone, Args)]
 pub struct ControlPlaneConfig {
@@ -39,4 +41,7 @@ pub struct ControlPlaneConfig {
     /// Log filter, in tracing's syntax.
     #[arg(long, env = "RUST_LOG", default_value = "info")]
     pub log: String,
+    /// Form of log lines.
+    #[arg(long, env = "LOG_FORMAT", value_enum, default_value_t = LogFormat::Text)]
+    pub log_format: LogFormat,
 }
