@@ -13,7 +13,7 @@ use crate::harness::{Case, Check};
 pub(crate) const CASES: &[Case] = &[
     Case { name: "enrollment: bad input is refused and the field named", check: Check::Mesh(bad_input) },
     Case { name: "enrollment: a refused pod is left as it was", check: Check::Mesh(refused_is_untouched) },
-    Case { name: "enrollment: enrolling twice changes nothing", check: Check::Mesh(twice) },
+    Case { name: "enrollment: enrolling twice is refused and changes nothing", check: Check::Mesh(twice) },
     Case { name: "enrollment: a pod that leaves is as before", check: Check::Mesh(leaves) },
     Case { name: "enrollment: a pod that dies is undone", check: Check::Mesh(dies) },
     Case {
@@ -101,7 +101,9 @@ fn refused_is_untouched(mesh: &Mesh) -> Result<()> {
 
 fn twice(mesh: &Mesh) -> Result<()> {
     let received = Counter::received(mesh, &mesh.client, &mesh.far)?;
-    mesh.agent_of(&mesh.client).enroll(&mesh.client, NAMESPACE, mesh.client.name())?;
+    let again = mesh.agent_of(&mesh.client).enroll(&mesh.client, NAMESPACE, mesh.client.name());
+    let said = again.err().map(|error| format!("{error:#}")).unwrap_or_default();
+    ensure!(said.contains("uid"), "the second enrolment: {said:?}");
     test_app::echoes(&mesh.client.place, mesh.far.ipv4(), ECHO)?;
     received.grows_by(1.0)
 }

@@ -44,6 +44,9 @@ impl std::fmt::Display for Skip {
 
 impl std::error::Error for Skip {}
 
+/// What is shown of a line of a failure; the logs that are kept have all of it.
+const LINE: usize = 600;
+
 thread_local! {
     static NOTES: RefCell<Vec<String>> = const { RefCell::new(Vec::new()) };
 }
@@ -147,7 +150,8 @@ fn message(panic: &(dyn std::any::Any + Send)) -> String {
 }
 
 fn indented(text: &str) -> String {
-    text.lines().map(|line| format!("        {line}")).collect::<Vec<_>>().join("\n")
+    let cut = |line: &str| line.chars().take(LINE).collect::<String>();
+    text.lines().map(|line| format!("        {}", cut(line))).collect::<Vec<_>>().join("\n")
 }
 
 /// What every case needs of the kernel and this machine lacks, if anything.

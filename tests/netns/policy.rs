@@ -44,6 +44,17 @@ fn accepts(from: &Pod, to: &Pod, port: u16) -> Result<()> {
     Ok(())
 }
 
+/// Waits until no policy of a former case is in force any more.
+fn calm(mesh: &Mesh) -> Result<()> {
+    wait::until("everybody is let in everywhere", Duration::from_secs(5), || {
+        for to in [&mesh.near, &mesh.far] {
+            accepts(&mesh.client, to, ECHO)?;
+            accepts(&mesh.outsider, to, ECHO)?;
+        }
+        accepts(&mesh.near, &mesh.far, BANNER)
+    })
+}
+
 /// Waits for a change that was just made.
 fn soon(what: &str, check: impl FnMut() -> Result<()>) -> Result<()> {
     wait::until(what, IN_FORCE_WITHIN, check)
@@ -59,6 +70,7 @@ fn policy(app: &str, action: &str, rules: &str) -> String {
 }
 
 fn deny_identity(mesh: &Mesh) -> Result<()> {
+    calm(mesh)?;
     let denied =
         Counter::of(mesh.agent_of(&mesh.far), CLOSED, &[("reporter", "destination"), ("response_flags", "DENY")])?;
     let watched = mesh.servers[2].stdout().len();
@@ -82,6 +94,7 @@ fn deny_identity(mesh: &Mesh) -> Result<()> {
 }
 
 fn allow_identity(mesh: &Mesh) -> Result<()> {
+    calm(mesh)?;
     let _policy = mesh.control_plane.objects.put_for_now("case", &policy("far", "ALLOW", &rule_from(&mesh.near)))?;
     soon("the client is refused", || refuses(&mesh.client, &mesh.far, ECHO))?;
     accepts(&mesh.near, &mesh.far, ECHO)?;
@@ -89,6 +102,7 @@ fn allow_identity(mesh: &Mesh) -> Result<()> {
 }
 
 fn allow_port(mesh: &Mesh) -> Result<()> {
+    calm(mesh)?;
     let yaml = policy("far", "ALLOW", &format!("[{{to: [{{operation: {{ports: [\"{ECHO}\"]}}}}]}}]"));
     let _policy = mesh.control_plane.objects.put_for_now("case", &yaml)?;
     soon("the other port is refused", || refuses(&mesh.client, &mesh.far, BANNER))?;
@@ -98,6 +112,7 @@ fn allow_port(mesh: &Mesh) -> Result<()> {
 }
 
 fn deny_namespace_and_address(mesh: &Mesh) -> Result<()> {
+    calm(mesh)?;
     {
         let yaml = policy("far", "DENY", "[{from: [{source: {namespaces: [\"shop\"]}}]}]");
         let _policy = mesh.control_plane.objects.put_for_now("case", &yaml)?;
@@ -112,6 +127,7 @@ fn deny_namespace_and_address(mesh: &Mesh) -> Result<()> {
 }
 
 fn allow_nothing(mesh: &Mesh) -> Result<()> {
+    calm(mesh)?;
     let _policy = mesh.control_plane.objects.put_for_now("case", &policy("far", "ALLOW", "[]"))?;
     soon("everybody is refused", || refuses(&mesh.client, &mesh.far, ECHO))?;
     refuses(&mesh.near, &mesh.far, ECHO)?;
@@ -119,6 +135,7 @@ fn allow_nothing(mesh: &Mesh) -> Result<()> {
 }
 
 fn dry_run(mesh: &Mesh) -> Result<()> {
+    calm(mesh)?;
     let yaml = policy("far", "DENY", "[{}]")
         .replace("  name: case\n", "  name: case\n  annotations:\n    istio.io/dry-run: \"true\"\n");
     let _policy = mesh.control_plane.objects.put_for_now("case", &yaml)?;
@@ -126,6 +143,7 @@ fn dry_run(mesh: &Mesh) -> Result<()> {
 }
 
 fn strict(mesh: &Mesh) -> Result<()> {
+    calm(mesh)?;
     accepts(&mesh.outsider, &mesh.far, ECHO)?;
     {
         let yaml = peer_authentication("case", NAMESPACE, Some("far"), "STRICT");
@@ -142,12 +160,14 @@ fn strict(mesh: &Mesh) -> Result<()> {
 }
 
 fn plaintext_identity(mesh: &Mesh) -> Result<()> {
+    calm(mesh)?;
     let _policy = mesh.control_plane.objects.put_for_now("case", &policy("far", "ALLOW", &rule_from(&mesh.client)))?;
     soon("plaintext is refused", || refuses(&mesh.outsider, &mesh.far, ECHO))?;
     accepts(&mesh.client, &mesh.far, ECHO)
 }
 
 fn live_change(mesh: &Mesh) -> Result<()> {
+    calm(mesh)?;
     let yaml = policy("far", "DENY", &rule_from(&mesh.client));
     let (mut to_deny, mut to_allow) = (Duration::ZERO, Duration::ZERO);
     for _ in 0..5 {
@@ -170,6 +190,7 @@ fn live_change(mesh: &Mesh) -> Result<()> {
 
 /// A policy whose meaning is lost must not let anybody in, whatever it was meant to do.
 fn not_understood(mesh: &Mesh) -> Result<()> {
+    calm(mesh)?;
     let rules = [
         "[{from: [{source: {ipBlocks: [\"not an address\"]}}]}]",
         "[{to: [{operation: {ports: [\"no port\"]}}]}]",
@@ -187,6 +208,7 @@ fn not_understood(mesh: &Mesh) -> Result<()> {
 }
 
 fn same_node(mesh: &Mesh) -> Result<()> {
+    calm(mesh)?;
     {
         let _policy =
             mesh.control_plane.objects.put_for_now("case", &policy("near", "DENY", &rule_from(&mesh.client)))?;

@@ -9,6 +9,7 @@ use weir_tests::program::listening_ports;
 use weir_tests::test_app::{self, ECHO, PORTS};
 use weir_tests::{nginx, wait};
 
+use crate::count::Counter;
 use crate::harness::{Case, Check, note};
 
 pub(crate) const CASES: &[Case] = &[
@@ -38,6 +39,17 @@ fn no_control_plane(mesh: &mut Mesh) -> Result<()> {
 }
 
 fn last_good(mesh: &mut Mesh) -> Result<()> {
+    for agent in &mesh.agents {
+        let file = agent.folders().state.join("last-good/mesh");
+        wait::until("the configuration is on disk", Duration::from_secs(10), || {
+            let saved = std::fs::read(&file)?;
+            let whole = ["shop/far", "shop/near", "shop/client"]
+                .iter()
+                .all(|name| saved.windows(name.len()).any(|window| window == name.as_bytes()));
+            ensure!(whole, "not yet all of it");
+            Ok(())
+        })?;
+    }
     mesh.control_plane.stop()?;
     for agent in &mut mesh.agents {
         agent.kill()?;
@@ -90,14 +102,9 @@ fn strict_without_agent(mesh: &mut Mesh) -> Result<()> {
 fn drains(mesh: &mut Mesh) -> Result<()> {
     let source = std::net::SocketAddr::new(mesh.far.ipv4(), test_app::SOURCE).to_string();
     let app = weir_tests::agent::binary("weir-test-app")?.display().to_string();
+    let sent = Counter::sent(mesh, &mesh.client)?;
     let download = mesh.client.place.spawn(&[app.as_str(), "download", &source, "1073741824"])?;
-    wait::until("the download is under way", Duration::from_secs(5), || {
-        let opened = mesh.agents[0].metrics()?.sum("istio_tcp_received_bytes_total", &[]);
-        let opened = opened
-            .max(mesh.agents[0].metrics()?.sum("istio_tcp_connections_opened_total", &[("source_workload", "client")]));
-        ensure!(opened > 0.0, "nothing was counted yet");
-        Ok(())
-    })?;
+    sent.grows_by(1.0).context("the download is under way")?;
     let stopped = mesh.agents[0].stop(Duration::from_secs(60))?;
     ensure!(stopped.success, "the agent ended badly: {}", stopped.summary());
     let output = download.finish(Duration::from_secs(60))?;

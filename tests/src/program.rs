@@ -12,7 +12,7 @@ use nix::unistd::Pid;
 use crate::wait;
 
 /// How much of a log is worth printing.
-const TAIL_LINES: usize = 30;
+const TAIL_LINES: usize = 12;
 
 /// What a command left when it ended.
 #[derive(Debug, Clone)]
