@@ -9,8 +9,8 @@ use super::metadata::Metadata;
 use super::problem::{Origin, Problem, Report};
 use super::yaml::{Node, Value};
 use super::{
-    Body, PolicyTarget, RejectedPolicy, Stored, authorization_policy, mesh_config, metadata, namespace,
-    peer_authentication, service_entry, workload_entry,
+    Body, PolicyTarget, RejectedPolicy, Stored, authorization_policy, gateway, mesh_config, metadata, namespace,
+    peer_authentication, pod, service, service_entry, workload_entry,
 };
 
 /// Stands for an absent `spec` or `metadata`.
@@ -73,6 +73,11 @@ fn read_spec(spec: Fields<'_>, status: Option<&Node>, kind: Kind, metadata: &Met
             namespace::read(spec);
             Body::Namespace
         }
+        // A Node counts by its labels.
+        Kind::Node => Body::Node,
+        Kind::Gateway => Body::Gateway(Box::new(gateway::read(spec, status))),
+        Kind::Service => Body::Service(Box::new(service::read(spec))),
+        Kind::Pod => Body::Pod(Box::new(pod::read(spec, status))),
         Kind::ServiceEntry => {
             // The status outlives this call no more than the spec does; both are parts of one document.
             let allocated = status.and_then(|node| service_entry::allocated(node, report));

@@ -191,3 +191,9 @@ fn a_policy_that_was_never_valid_denies_its_scope() {
         assert_eq!(lists, if listed { vec![key] } else { vec![] }, "{yaml}");
     }
 }
+
+#[test]
+fn a_policy_for_another_mesh_is_told_of() {
+    let found = translated(&policy("p", "n, labels: {istio.io/rev: canary}", "action: DENY, rules: [{}]"));
+    assert_eq!((found.authorizations.len(), found.notices.len()), (0, 1));
+}
