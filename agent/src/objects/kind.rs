@@ -52,6 +52,8 @@ impl fmt::Display for Kind {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Recognised {
     ActedOn(Kind),
+    /// A kind that is acted on, in a version that is not; and why.
+    WrongVersion(Kind, String),
     /// A ConfigMap, which may hold the mesh's configuration.
     ConfigMap,
     /// A list of objects, as `kubectl get -o yaml` prints it.
@@ -95,8 +97,9 @@ pub(super) fn recognise(api_version: &str, kind: &str) -> Recognised {
     let acted_on = match (group, kind) {
         ("networking.istio.io", "ServiceEntry") => Kind::ServiceEntry,
         ("networking.istio.io", "WorkloadEntry") => Kind::WorkloadEntry,
-        ("security.istio.io", "AuthorizationPolicy") => Kind::AuthorizationPolicy,
-        ("security.istio.io", "PeerAuthentication") => Kind::PeerAuthentication,
+        // Without any apiVersion these two still are what they say: they must deny.
+        ("security.istio.io", "AuthorizationPolicy") | ("", "AuthorizationPolicy") => Kind::AuthorizationPolicy,
+        ("security.istio.io", "PeerAuthentication") | ("", "PeerAuthentication") => Kind::PeerAuthentication,
         ("mesh.istio.io", "MeshConfig") if version == "v1alpha1" => return Recognised::ActedOn(Kind::MeshConfig),
         ("gateway.networking.k8s.io", "Gateway") if matches!(version, "v1" | "v1beta1") => {
             return Recognised::ActedOn(Kind::Gateway);
@@ -109,10 +112,11 @@ pub(super) fn recognise(api_version: &str, kind: &str) -> Recognised {
         ("", "List") if version == "v1" => return Recognised::List,
         _ => return recognise_other(group, version, kind),
     };
-    if ISTIO_VERSIONS.contains(&version) {
+    if !group.is_empty() && ISTIO_VERSIONS.contains(&version) {
         return Recognised::ActedOn(acted_on);
     }
-    Recognised::Unknown(format!("unknown version {version:?} of {kind}: use {group}/v1"))
+    let group = if acted_on.is_policy() { "security.istio.io" } else { "networking.istio.io" };
+    Recognised::WrongVersion(acted_on, format!("unknown apiVersion {api_version:?} of {kind}: use {group}/v1"))
 }
 
 fn recognise_other(group: &str, version: &str, kind: &str) -> Recognised {

@@ -80,7 +80,7 @@ pub(super) fn read(mut fields: Fields<'_>) -> Service {
         external_name: fields.word("type", &types).unwrap_or(false),
         cluster_ips,
         ip_families,
-        ports: fields.items("ports").iter().filter_map(|item| Some(port(item.fields(report)?)?)).collect(),
+        ports: fields.items("ports").iter().filter_map(|item| port(item.fields(report)?)).collect(),
         selector: validate_names::selector_labels(&mut fields, "selector"),
         node_local: fields.word("internalTrafficPolicy", &[("Cluster", false), ("Local", true)]).unwrap_or(false),
         publish_not_ready: fields.flag("publishNotReadyAddresses").unwrap_or(false),

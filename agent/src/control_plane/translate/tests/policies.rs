@@ -171,6 +171,13 @@ fn a_policy_that_was_never_valid_denies_its_scope() {
             true,
         ),
         (policy("p", "n", "selector: {matchLabels: {'*': a}}"), "n/p", "DENY NAMESPACE everything", false),
+        (policy("p", "n", "").replace("io/v1", "io/v9"), "n/p", "DENY NAMESPACE everything", false),
+        (
+            policy("p", "n", "").replace("apiVersion: security.istio.io/v1\n", ""),
+            "n/p",
+            "DENY NAMESPACE everything",
+            false,
+        ),
         (policy("p", "n", "rules: [\n{"), "n/p", "DENY NAMESPACE everything", false),
         (policy("p", "n", "") + &policy("p", "n", ""), "n/p", "DENY NAMESPACE everything", false),
         (
