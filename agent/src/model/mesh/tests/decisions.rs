@@ -221,7 +221,7 @@ mod oracle {
             StringMatch::Exact(exact) => exact.as_bytes() == bytes,
             StringMatch::Prefix(prefix) => bytes.iter().take(prefix.len()).eq(prefix.as_bytes()),
             StringMatch::Suffix(suffix) => bytes.iter().rev().take(suffix.len()).eq(suffix.as_bytes().iter().rev()),
-            StringMatch::Presence => text != "",
+            StringMatch::Presence => !text.is_empty(),
         }
     }
 
@@ -269,8 +269,8 @@ fn random_match(draw: &mut Draw) -> Match {
     let block = |draw: &mut Draw| draw.one_of(&BLOCKS).parse().unwrap();
     let port = |draw: &mut Draw| *draw.one_of(&[80, 81]);
     let account = |draw: &mut Draw| ServiceAccountMatch {
-        namespace: text(*draw.one_of(&NAMESPACES)),
-        service_account: text(*draw.one_of(&ACCOUNTS)),
+        namespace: text(draw.one_of::<&str>(&NAMESPACES)),
+        service_account: text(draw.one_of::<&str>(&ACCOUNTS)),
     };
     Match {
         namespaces: some(draw, namespace),
@@ -294,7 +294,7 @@ fn random_group(draw: &mut Draw) -> Group {
 }
 
 fn random_policy(draw: &mut Draw, number: usize) -> Authorization {
-    let namespace = *draw.one_of(&NAMESPACES[..2]);
+    let namespace = draw.one_of::<&str>(&NAMESPACES[..2]);
     Authorization {
         key: format!("{namespace}/p{number}").into(),
         namespace: text(namespace),
