@@ -1,5 +1,8 @@
 //! Generates the wire types from `proto/` (no protoc needed) and builds the kernel programs that the agent embeds.
 
+#[path = "build/kernel_programs.rs"]
+mod kernel_programs;
+
 use std::path::Path;
 
 const PROTOS: &[&str] = &[
@@ -7,11 +10,14 @@ const PROTOS: &[&str] = &[
     "istio/workload/workload.proto",
     "istio/security/authorization.proto",
     "istio/v1/auth/ca.proto",
+    "istio/mesh/v1alpha1/config.proto",
+    "istio/mesh/v1alpha1/resource.proto",
     "weir/enrollment/v1/enrollment.proto",
 ];
 
 fn main() -> anyhow::Result<()> {
-    generate_wire_types(Path::new("../proto"))
+    generate_wire_types(Path::new("../proto"))?;
+    kernel_programs::build(Path::new(".."))
 }
 
 fn generate_wire_types(root: &Path) -> anyhow::Result<()> {

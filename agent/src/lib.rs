@@ -10,6 +10,7 @@ pub mod model;
 pub mod config;
 pub mod lifecycle;
 pub mod objects;
+pub mod resources;
 pub mod state;
 pub mod telemetry;
 

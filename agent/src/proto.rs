@@ -36,13 +36,23 @@ pub mod google {
     }
 }
 
-/// `istio.*`: the workload API, L4 authorization, and the certificate service.
+/// `istio.*`: the workload API, L4 authorization, the mesh-wide configuration, and the certificate service.
 pub mod istio {
     pub mod workload {
         tonic::include_proto!("istio.workload");
     }
     pub mod security {
         tonic::include_proto!("istio.security");
+    }
+    pub mod mesh {
+        pub mod v1alpha1 {
+            tonic::include_proto!("istio.mesh.v1alpha1");
+        }
+    }
+    pub mod mcp {
+        pub mod v1alpha1 {
+            tonic::include_proto!("istio.mcp.v1alpha1");
+        }
     }
     pub mod v1 {
         pub mod auth {
@@ -60,3 +70,9 @@ pub mod enrollment {
 pub const ADDRESS_TYPE_URL: &str = "type.googleapis.com/istio.workload.Address";
 /// Type URL of L4 authorization policies.
 pub const AUTHORIZATION_TYPE_URL: &str = "type.googleapis.com/istio.security.Authorization";
+/// Type URL of the mesh-wide configuration on a discovery stream.
+pub const MESH_CONFIG_TYPE_URL: &str = "core/v1alpha1/MeshConfig";
+/// Type URL of the message that carries the mesh-wide configuration.
+pub const MESH_CONFIG_BODY_TYPE_URL: &str = "type.googleapis.com/istio.mesh.v1alpha1.MeshConfig";
+/// Type URL of the envelope in which Istio objects travel.
+pub const ENVELOPE_TYPE_URL: &str = "type.googleapis.com/istio.mcp.v1alpha1.Resource";

@@ -1,1 +1,18 @@
-#![no_std]
+//! Everything that crosses the boundary between the kernel programs and the agent: keys and values of maps, limits,
+//! counters. Layout rules: `repr(C)`, padding spelled out, sizes asserted, no `bool`, `enum` or `Option` in a map.
+//! No behaviour beyond conversions may live here.
+#![cfg_attr(not(feature = "user"), no_std)]
+
+mod address;
+mod capture;
+mod counter;
+#[cfg(feature = "user")]
+mod user;
+
+pub use address::{Address, Flow, Ip};
+pub use capture::{
+    CLOSED_WITHOUT_AGENT, EnrolledPod, Installed, LAYOUT, LISTENERS_PER_POD, LISTENING_KNOWN, ListenerKind,
+    ListeningPort, MAX_EXCLUDED_CIDRS, MAX_EXCLUDED_PORTS, MAX_FLOWS, MAX_LISTENING_PORTS, MAX_POD_ADDRESSES, MAX_PODS,
+    PodAddress, Role, Settings, SocketAddress, excluded_port, listener_index,
+};
+pub use counter::Counter;

@@ -1,1 +1,48 @@
+//! The kernel programs. One file per hook; each decides in `try_…`, and `verdict.rs` turns the reason into an action.
+//!
+//! | hook | attached to | role | when something fails |
+//! |---|---|---|---|
+//! | `connect4`, `connect6` | pods' cgroup | redirect captured pods' connects to the agent | refuse |
+//! | `getpeername4`, `getpeername6` | pods' cgroup | show applications the peer they expect | show the real one |
+//! | `sock_ops` | pods' and agent's cgroup | carry addresses from connecting to accepted sockets | the agent refuses |
+//! | `sk_lookup` | each captured pod's namespace | hand SYNs to the agent's listeners | refuse, or pass if the pod is open |
+//!
+//! Oldest kernel: 5.15 (netns cookie in `sock_ops`).
+#![cfg_attr(target_arch = "bpf", no_std, no_main, feature(asm_experimental_arch))]
+#![cfg_attr(
+    target_arch = "bpf",
+    expect(unsafe_code, reason = "a kernel program is made of pointers the verifier checks")
+)]
+
+#[cfg(target_arch = "bpf")]
+mod connect;
+#[cfg(target_arch = "bpf")]
+mod getpeername;
+#[cfg(target_arch = "bpf")]
+mod listening;
+#[cfg(target_arch = "bpf")]
+mod maps;
+#[cfg(target_arch = "bpf")]
+mod sk_lookup;
+#[cfg(target_arch = "bpf")]
+mod sock_ops;
+#[cfg(target_arch = "bpf")]
+mod socket;
+#[cfg(target_arch = "bpf")]
+mod verdict;
+
+/// Several helpers are open to GPL-compatible programs only.
+#[cfg(target_arch = "bpf")]
+#[unsafe(link_section = "license")]
+#[unsafe(no_mangle)]
+static LICENSE: [u8; 4] = *b"GPL\0";
+
+#[cfg(target_arch = "bpf")]
+#[panic_handler]
+fn panic(_: &core::panic::PanicInfo<'_>) -> ! {
+    loop {}
+}
+
+/// Lets `cargo check --workspace` pass on the host, where there is nothing to run.
+#[cfg(not(target_arch = "bpf"))]
 fn main() {}

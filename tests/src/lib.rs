@@ -1,1 +1,32 @@
-//! kit
+//! The kit of the tests on the real kernel and of the demo: nodes and pods made of network namespaces, veth pairs and
+//! cgroups; Weir's processes on them; real programs in them; captures of what went over the wire.
+//!
+//! Everything is named after a [`run::Run`], and all that carries its name goes when it ends, also after a panic, a
+//! Ctrl-C, or (at the next start) a SIGKILL. Nothing here has a route out of its namespaces: a machine's own namespace
+//! may answer any connect(), so a test that leaves it proves nothing.
+//!
+//! Modules are listed lowest first; each uses only those above it.
+
+pub mod wait;
+
+pub mod cgroup;
+pub mod namespace;
+pub mod run;
+
+pub mod certificates;
+pub mod http;
+pub mod metrics;
+pub mod place;
+pub mod program;
+pub mod rules;
+pub mod wire;
+
+pub mod objects;
+pub mod world;
+
+pub mod agent;
+pub mod control_plane;
+pub mod nginx;
+pub mod test_app;
+
+pub mod mesh;

@@ -1,1 +1,50 @@
-fn main() {}
+//! Every command a developer of Weir needs. `cargo xtask --help` lists them; CI calls the same ones.
+
+use anyhow::Result;
+use clap::{Parser, Subcommand};
+
+mod audit;
+mod ci;
+mod demo;
+mod setup;
+mod step;
+mod test;
+mod tidy;
+mod workspace;
+
+#[derive(Debug, Parser)]
+#[command(name = "cargo xtask", about = "Every command a developer of Weir needs")]
+struct Arguments {
+    #[command(subcommand)]
+    verb: Verb,
+}
+
+#[derive(Debug, Subcommand)]
+enum Verb {
+    /// Show Weir at work: two nodes, real traffic, encryption and policy, in plain words and figures.
+    Demo(demo::Arguments),
+    /// Run all tests: the units, then every behaviour on the real kernel. Needs root (asks sudo).
+    Test {
+        /// Run only tests whose name contains this.
+        filter: Option<String>,
+    },
+    /// Find or install what the build and the tests need, and say what and why.
+    Setup,
+    /// Check what a compiler cannot: layers, doors, file headers, sizes, names, documents.
+    Tidy,
+    /// Check dependencies: sources, licences, banned crates, crates that must not be there twice.
+    Audit,
+    /// What CI checks before the tests: formatting, lints, tidy, audit.
+    Ci,
+}
+
+fn main() -> Result<()> {
+    match Arguments::parse().verb {
+        Verb::Demo(arguments) => demo::run(&arguments),
+        Verb::Test { filter } => test::run(filter.as_deref()),
+        Verb::Setup => setup::run(),
+        Verb::Tidy => tidy::run(),
+        Verb::Audit => audit::run(),
+        Verb::Ci => ci::run(),
+    }
+}

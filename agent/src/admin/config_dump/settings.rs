@@ -1,0 +1,84 @@
+//! The agent's settings and version.
+
+use std::path::Path;
+
+use serde_json::{Value, json};
+
+use crate::config::{AgentConfig, LogFormat, OutboundPolicyArg};
+
+/// The settings as started. Every field by name, so that none is forgotten: files are named, never read.
+pub(super) fn settings(config: &AgentConfig) -> Value {
+    let AgentConfig {
+        node,
+        cluster_id,
+        network,
+        trust_domain,
+        pods_cgroup,
+        bpf_dir,
+        run_dir,
+        state_dir,
+        config: objects,
+        ca_dir,
+        certificates_dir,
+        xds_address,
+        ca_address,
+        xds_root_ca,
+        xds_server_name,
+        auth_token,
+        certificate_seconds,
+        trust_domain_aliases,
+        outbound_traffic_policy,
+        exclude_cidrs,
+        exclude_ports,
+        exclude_inbound_ports,
+        admin_address,
+        metrics_address,
+        readiness_address,
+        drain_seconds,
+        connect_timeout_seconds,
+        handshake_timeout_seconds,
+        request_timeout_seconds,
+        pool_max_streams,
+        pool_idle_seconds,
+        worker_threads,
+        log,
+        log_format,
+    } = config;
+    json!({
+        "node": node, "clusterId": cluster_id, "network": network, "trustDomain": trust_domain,
+        "podsCgroup": text(pods_cgroup), "bpfDir": text(bpf_dir), "runDir": text(run_dir), "stateDir": text(state_dir),
+        "config": objects.as_deref().map(text), "caDir": ca_dir.as_deref().map(text), "certificatesDir": certificates_dir.as_deref().map(text),
+        "xdsAddress": xds_address, "caAddress": ca_address, "xdsRootCa": text(xds_root_ca),
+        "xdsServerName": xds_server_name, "authToken": text(auth_token), "certificateSeconds": certificate_seconds,
+        "trustDomainAliases": trust_domain_aliases,
+        "outboundTrafficPolicy": match outbound_traffic_policy {
+            OutboundPolicyArg::AllowAny => "ALLOW_ANY",
+            OutboundPolicyArg::RegistryOnly => "REGISTRY_ONLY",
+        },
+        "excludeCidrs": exclude_cidrs.iter().map(ToString::to_string).collect::<Vec<_>>(),
+        "excludePorts": exclude_ports, "excludeInboundPorts": exclude_inbound_ports,
+        "adminAddress": admin_address, "metricsAddress": metrics_address, "readinessAddress": readiness_address,
+        "drainSeconds": drain_seconds, "connectTimeoutSeconds": connect_timeout_seconds,
+        "handshakeTimeoutSeconds": handshake_timeout_seconds, "requestTimeoutSeconds": request_timeout_seconds,
+        "poolMaxStreams": pool_max_streams, "poolIdleSeconds": pool_idle_seconds, "workerThreads": worker_threads,
+        "log": log,
+        "logFormat": match log_format {
+            LogFormat::Text => "text",
+            LogFormat::Json => "json",
+        },
+    })
+}
+
+/// Where the mesh is described, when no control plane describes it.
+pub(super) fn static_config(config: &AgentConfig) -> Value {
+    config.config.as_ref().map_or_else(|| json!({}), |path| json!({ "path": text(path) }))
+}
+
+pub(super) fn version() -> Value {
+    json!({ "component": "weir", "version": env!("CARGO_PKG_VERSION") })
+}
+
+/// A path need not be UTF-8; JSON must.
+fn text(path: &Path) -> String {
+    path.display().to_string()
+}

@@ -1,0 +1,149 @@
+//! Which path does what, on which listener.
+
+use bytes::Bytes;
+use http::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE, HeaderValue};
+use http::request::Parts;
+use http::{Method, Response, StatusCode};
+use http_body_util::Full;
+use serde::Serialize;
+
+use super::config_dump::config_dump;
+use super::logging::logging;
+use super::{AdminSources, status};
+
+const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+const PLAIN: &str = "text/plain; charset=utf-8";
+const JSON: &str = "application/json";
+
+pub(super) type Answer = Response<Full<Bytes>>;
+
+/// One endpoint.
+pub(super) struct Route {
+    path: &'static str,
+    methods: Methods,
+    about: &'static str,
+    act: fn(&AdminSources, &Parts) -> Answer,
+}
+
+#[derive(Clone, Copy)]
+enum Methods {
+    Get,
+    Post,
+    GetOrPost,
+}
+
+pub(super) const METRICS: &[Route] = &[
+    Route { path: "/metrics", methods: Methods::Get, about: "metrics in the OpenMetrics format", act: metrics },
+    Route { path: "/stats/prometheus", methods: Methods::Get, about: "the same", act: metrics },
+];
+
+pub(super) const READINESS: &[Route] =
+    &[Route { path: "/healthz/ready", methods: Methods::Get, about: "ready, or what is waited for", act: readiness }];
+
+pub(super) const ADMIN: &[Route] = &[
+    Route { path: "/", methods: Methods::Get, about: "this list", act: index },
+    Route {
+        path: "/config_dump",
+        methods: Methods::Get,
+        about: "everything the agent acts by (istioctl ztunnel-config reads it)",
+        act: dump,
+    },
+    Route {
+        path: "/logging",
+        methods: Methods::GetOrPost,
+        about: "the log filter; ?level=debug or ?level=weir::xds=debug changes it, ?reset takes the first one again",
+        act: logging,
+    },
+    Route { path: "/quitquitquit", methods: Methods::Post, about: "drain and end the agent", act: quit },
+    Route { path: "/status", methods: Methods::Get, about: "what weir status shows, as JSON", act: show_status },
+    Route { path: "/version", methods: Methods::Get, about: "the agent's version", act: version },
+];
+
+impl Methods {
+    fn allowed(self) -> &'static str {
+        match self {
+            Self::Get => "GET, HEAD",
+            Self::Post => "POST",
+            Self::GetOrPost => "GET, HEAD, POST",
+        }
+    }
+
+    fn allow(self, method: &Method) -> bool {
+        self.allowed().split(", ").any(|allowed| allowed == method.as_str())
+    }
+}
+
+/// Finds the endpoint and asks it.
+pub(super) fn respond(routes: &[Route], sources: &AdminSources, request: &Parts) -> Answer {
+    let Some(route) = routes.iter().find(|route| route.path == request.uri.path()) else {
+        return text(StatusCode::NOT_FOUND, "there is no such endpoint\n");
+    };
+    if !route.methods.allow(&request.method) {
+        let mut answer = text(StatusCode::METHOD_NOT_ALLOWED, "the endpoint does not take this method\n");
+        answer.headers_mut().insert(ALLOW, HeaderValue::from_static(route.methods.allowed()));
+        return answer;
+    }
+    (route.act)(sources, request)
+}
+
+/// A plain answer.
+pub(super) fn text(status: StatusCode, body: impl Into<Bytes>) -> Answer {
+    answer(status, PLAIN, body)
+}
+
+fn answer(status: StatusCode, content_type: &'static str, body: impl Into<Bytes>) -> Answer {
+    let mut answer = Response::new(Full::new(body.into()));
+    *answer.status_mut() = status;
+    answer.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
+    answer.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    answer
+}
+
+fn json(body: serde_json::Result<Vec<u8>>) -> Answer {
+    match body {
+        Ok(body) => answer(StatusCode::OK, JSON, body),
+        Err(error) => text(StatusCode::INTERNAL_SERVER_ERROR, format!("cannot be written as JSON: {error}\n")),
+    }
+}
+
+fn metrics(sources: &AdminSources, _request: &Parts) -> Answer {
+    answer(StatusCode::OK, OPEN_METRICS, sources.metrics.encode())
+}
+
+fn readiness(sources: &AdminSources, _request: &Parts) -> Answer {
+    let waiting_for = sources.ready.waiting_for();
+    if waiting_for.is_empty() {
+        return text(StatusCode::OK, "ready\n");
+    }
+    text(StatusCode::SERVICE_UNAVAILABLE, format!("waiting for: {}\n", waiting_for.join(", ")))
+}
+
+fn index(_sources: &AdminSources, _request: &Parts) -> Answer {
+    let lines: String = ADMIN
+        .iter()
+        .map(|route| format!("{:<16} {:<16} {}\n", route.path, route.methods.allowed(), route.about))
+        .collect();
+    text(StatusCode::OK, lines)
+}
+
+fn dump(sources: &AdminSources, _request: &Parts) -> Answer {
+    json(config_dump(sources))
+}
+
+fn quit(sources: &AdminSources, _request: &Parts) -> Answer {
+    (sources.quit)();
+    text(StatusCode::OK, "shutdown now\n")
+}
+
+fn show_status(sources: &AdminSources, _request: &Parts) -> Answer {
+    json(serde_json::to_vec(&status::collect(sources)))
+}
+
+fn version(_sources: &AdminSources, _request: &Parts) -> Answer {
+    #[derive(Serialize)]
+    struct Version {
+        component: &'static str,
+        version: &'static str,
+    }
+    json(serde_json::to_vec(&Version { component: "weir", version: env!("CARGO_PKG_VERSION") }))
+}

@@ -1,0 +1,168 @@
+//! Gathers the status, and judges what cannot go on.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::time::SystemTime;
+
+use super::render::duration;
+use super::{MeshCounts, PodStatus, Status};
+use crate::admin::config_dump::MeshCopy;
+use crate::admin::{AdminSources, PodEntry};
+use crate::telemetry::access_log::LiveConnection;
+use crate::tls::certificates::CertificateStatus;
+
+/// The status of now.
+pub(in crate::admin) fn collect(sources: &AdminSources) -> Status {
+    let mesh = MeshCopy::of(&sources.mesh.read());
+    of_mesh(sources, &mesh)
+}
+
+fn of_mesh(sources: &AdminSources, mesh: &MeshCopy) -> Status {
+    let (pods, certificates) = ((sources.pods)(), (sources.certificates)());
+    let connections = sources.metrics.live_connections();
+    let mut status = Status {
+        node: sources.config.node.clone(),
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        uptime_seconds: sources.started.elapsed().as_secs(),
+        waiting_for: sources.ready.waiting_for().into_iter().map(str::to_owned).collect(),
+        control_plane: (sources.control_plane)(),
+        last_good_age_seconds: sources.metrics.last_good_age().map(|age| age.as_secs()),
+        mesh: MeshCounts {
+            workloads: mesh.workloads.len(),
+            services: mesh.services.len(),
+            policies: mesh.authorizations.len(),
+        },
+        pods: pod_statuses(&pods, &certificates, &connections),
+        capture: kernel_counters(sources),
+        warnings: Vec::new(),
+    };
+    status.warnings = configuration_warnings(&status);
+    status.warnings.extend(certificate_warnings(&certificates));
+    status.warnings.extend(pod_warnings(&status.pods));
+    status.warnings.extend(policy_warnings(&pods, mesh));
+    let dropped = sources.log.dropped_lines();
+    if dropped > 0 {
+        status.warnings.push(format!("{dropped} log lines were dropped: the log is not read fast enough"));
+    }
+    status
+}
+
+fn kernel_counters(sources: &AdminSources) -> BTreeMap<String, u64> {
+    let counters = (sources.kernel_counters)();
+    counters.into_iter().filter(|(_, count)| *count > 0).map(|(verdict, count)| (verdict.to_owned(), count)).collect()
+}
+
+fn pod_statuses(
+    pods: &[PodEntry],
+    certificates: &[CertificateStatus],
+    connections: &[LiveConnection],
+) -> Vec<PodStatus> {
+    let mut open: HashMap<&str, usize> = HashMap::new();
+    for own in connections.iter().filter_map(|connection| connection.ends.own_workload()) {
+        *open.entry(&own.uid).or_default() += 1;
+    }
+    let by_identity: HashMap<_, _> = certificates.iter().map(|status| (&status.identity, status)).collect();
+    let mut statuses: Vec<_> = pods
+        .iter()
+        .map(|pod| PodStatus {
+            namespace: pod.namespace.clone(),
+            name: pod.name.clone(),
+            identity: pod.identity.to_string(),
+            addresses: pod.addresses.clone(),
+            captured: pod.captured,
+            known_to_mesh: pod.workload_uid.is_some(),
+            certificate_seconds_left: by_identity.get(&pod.identity).and_then(|status| seconds_left(status)),
+            connections_open: pod.workload_uid.as_deref().and_then(|uid| open.get(uid)).copied().unwrap_or_default(),
+        })
+        .collect();
+    statuses.sort_by(|a, b| (&a.namespace, &a.name).cmp(&(&b.namespace, &b.name)));
+    statuses
+}
+
+/// Until the certificate expires; negative once it has.
+fn seconds_left(certificate: &CertificateStatus) -> Option<i64> {
+    let now = SystemTime::now();
+    let seconds = |time: std::time::Duration| i64::try_from(time.as_secs()).unwrap_or(i64::MAX);
+    Some(match certificate.not_after?.duration_since(now) {
+        Ok(left) => seconds(left),
+        // An expired certificate is never shown as having zero seconds left.
+        Err(past) => -seconds(past.duration()) - 1,
+    })
+}
+
+fn configuration_warnings(status: &Status) -> Vec<String> {
+    let plane = &status.control_plane;
+    let mut warnings = Vec::new();
+    if !plane.connected {
+        let why = plane.last_error.as_deref().unwrap_or("no connection was made yet");
+        let age = match status.last_good_age_seconds {
+            Some(seconds) => format!("the configuration in use is {} old", duration(seconds)),
+            None => "there is no configuration".to_owned(),
+        };
+        warnings.push(format!("no connection to {}: {why}; {age}", plane.source));
+    }
+    warnings.extend(plane.rejected.iter().map(|reason| format!("configuration was refused: {reason}")));
+    warnings
+}
+
+fn certificate_warnings(certificates: &[CertificateStatus]) -> Vec<String> {
+    certificates
+        .iter()
+        .filter_map(|certificate| {
+            let identity = &certificate.identity;
+            let why = certificate.last_error.as_deref();
+            match (seconds_left(certificate), why) {
+                (Some(left), why) if left < 0 => Some(format!(
+                    "the certificate of {identity} expired {} ago: {}",
+                    duration(left.unsigned_abs()),
+                    why.unwrap_or("it was not renewed")
+                )),
+                (Some(left), Some(why)) => Some(format!(
+                    "the certificate of {identity} expires in {} and cannot be renewed: {why}",
+                    duration(left.unsigned_abs())
+                )),
+                (None, Some(why)) => Some(format!("there is no certificate for {identity}: {why}")),
+                (_, None) => None,
+            }
+        })
+        .collect()
+}
+
+fn pod_warnings(pods: &[PodStatus]) -> Vec<String> {
+    let mut warnings = Vec::new();
+    for pod in pods {
+        let name = format!("{}/{}", pod.namespace, pod.name);
+        if !pod.captured {
+            warnings.push(format!("{name} is enrolled but its traffic is not captured"));
+        }
+        if !pod.known_to_mesh {
+            warnings.push(format!("{name} is enrolled but the mesh does not know it as a workload"));
+        }
+    }
+    warnings
+}
+
+/// Policies that deny because they are missing or cannot be understood, as far as pods of this node are concerned.
+fn policy_warnings(pods: &[PodEntry], mesh: &MeshCopy) -> Vec<String> {
+    let mut warnings: Vec<_> = mesh
+        .authorizations
+        .iter()
+        .filter_map(|policy| {
+            let reason = policy.invalid.as_ref()?;
+            Some(format!("policy {} cannot be understood and denies everything in its scope: {reason}", policy.key))
+        })
+        .collect();
+    let known: BTreeSet<_> = mesh.authorizations.iter().map(|policy| &policy.key).collect();
+    let here: BTreeSet<_> = pods.iter().filter_map(|pod| pod.workload_uid.as_ref()).collect();
+    for workload in mesh.workloads.iter().filter(|workload| here.contains(&workload.uid)) {
+        for policy in workload.authorization_policies.iter().filter(|policy| !known.contains(policy)) {
+            warnings.push(format!(
+                "{}/{} denies every connection: policy {policy} is in force for it but not known",
+                workload.namespace, workload.name
+            ));
+        }
+    }
+    warnings
+}
+
+#[cfg(test)]
+mod tests;

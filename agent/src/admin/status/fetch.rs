@@ -1,0 +1,63 @@
+//! Asks a running agent for its status over its admin address.
+
+use std::io;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::header::HOST;
+use http::{Request, StatusCode};
+use http_body_util::{BodyExt, Empty, Limited};
+use hyper::client::conn::http1;
+use hyper_util::rt::TokioIo;
+use tokio::net::TcpStream;
+
+use super::Status;
+
+const TIMEOUT: Duration = Duration::from_secs(5);
+const MAX_STATUS_BYTES: usize = 16 * 1024 * 1024;
+
+/// Why there is no status.
+#[derive(Debug, thiserror::Error)]
+pub enum FetchError {
+    #[error("no agent answers on {address}")]
+    Connect { address: SocketAddr, source: io::Error },
+    #[error("the agent did not answer in time")]
+    Timeout,
+    #[error("the agent broke off")]
+    Http(#[from] hyper::Error),
+    #[error("the agent answered {0}")]
+    Refused(StatusCode),
+    #[error("the answer could not be received whole: {0}")]
+    Body(String),
+    #[error("the answer is not a status of this version")]
+    NotAStatus(#[from] serde_json::Error),
+}
+
+/// Gets the status from the agent with this admin address.
+///
+/// # Errors
+/// See [`FetchError`].
+pub async fn fetch(address: SocketAddr) -> Result<Status, FetchError> {
+    tokio::time::timeout(TIMEOUT, ask(address)).await.map_err(|_| FetchError::Timeout)?
+}
+
+async fn ask(address: SocketAddr) -> Result<Status, FetchError> {
+    let stream = TcpStream::connect(address).await.map_err(|source| FetchError::Connect { address, source })?;
+    let (mut client, connection) = http1::handshake(TokioIo::new(stream)).await?;
+    let request = Request::get("/status")
+        .header(HOST, address.to_string())
+        .body(Empty::<Bytes>::new())
+        .expect("method, path and address make a valid request");
+    let answer = async move {
+        let answer = client.send_request(request).await?;
+        if answer.status() != StatusCode::OK {
+            return Err(FetchError::Refused(answer.status()));
+        }
+        let body = Limited::new(answer.into_body(), MAX_STATUS_BYTES).collect().await;
+        body.map_err(|error| FetchError::Body(error.to_string()))
+    };
+    // The connection makes the answer move; it ends when the client, dropped with the answer, asks nothing more.
+    let (body, _) = tokio::join!(answer, connection);
+    Ok(serde_json::from_slice(&body?.to_bytes())?)
+}

@@ -1,0 +1,68 @@
+//! `weir status`: what an operator wants to know first, as data and as one screen of plain words.
+
+mod collect;
+mod fetch;
+mod render;
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+
+use serde::{Deserialize, Serialize};
+
+pub(super) use self::collect::collect;
+pub use self::fetch::{FetchError, fetch};
+pub use self::render::render;
+
+/// The agent of one node, now.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Status {
+    pub node: String,
+    pub version: String,
+    pub uptime_seconds: u64,
+    /// What readiness waits for; empty means ready.
+    pub waiting_for: Vec<String>,
+    pub control_plane: ControlPlaneStatus,
+    /// Age of the configuration in use; `None` while there is none.
+    pub last_good_age_seconds: Option<u64>,
+    pub mesh: MeshCounts,
+    pub pods: Vec<PodStatus>,
+    /// What the kernel programs decided, by verdict; zeros are left out.
+    pub capture: BTreeMap<String, u64>,
+    /// What cannot go on like this.
+    pub warnings: Vec<String>,
+}
+
+/// Where configuration comes from.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ControlPlaneStatus {
+    /// The control plane's address, or the path of the objects.
+    pub source: String,
+    /// The stream is up, or the files could be read.
+    pub connected: bool,
+    pub seconds_since_update: Option<u64>,
+    pub last_error: Option<String>,
+    /// Resources or documents that were refused and why, those still in force only.
+    pub rejected: Vec<String>,
+}
+
+/// How much the agent knows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MeshCounts {
+    pub workloads: usize,
+    pub services: usize,
+    pub policies: usize,
+}
+
+/// An enrolled pod.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PodStatus {
+    pub namespace: String,
+    pub name: String,
+    pub identity: String,
+    pub addresses: Vec<IpAddr>,
+    pub captured: bool,
+    pub known_to_mesh: bool,
+    /// Until its certificate expires, negative once it has; `None` while there is none.
+    pub certificate_seconds_left: Option<i64>,
+    pub connections_open: usize,
+}

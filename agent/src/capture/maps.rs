@@ -1,0 +1,284 @@
+//! The maps in the agent's words. Names and key forms of maps end here.
+
+use std::collections::BTreeSet;
+use std::fmt;
+use std::net::IpAddr;
+use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
+
+use aya::maps::lpm_trie::{Key, LpmTrie};
+use aya::maps::{Array, HashMap, Map, MapData, MapError, PerCpuArray, SockMap};
+use ipnet::IpNet;
+use weir_common::{
+    Counter, EnrolledPod, Installed, Ip, LISTENERS_PER_POD, LISTENING_KNOWN, ListenerKind, ListeningPort, MAX_PODS,
+    PodAddress, Settings, excluded_port, listener_index,
+};
+
+use super::pins::Pins;
+use super::{CaptureError, NetnsCookie, PodListeners, kernel};
+
+/// The maps that are pinned: all that programs of two versions must share.
+pub(super) const NAMES: [&str; 12] = [
+    "PODS",
+    "POD_ADDRESSES",
+    "SETTINGS",
+    "INSTALLED",
+    "EXCLUDED_CIDRS",
+    "EXCLUDED_PORTS",
+    "SOCKET_ADDRESS",
+    "FLOWS",
+    "LISTENERS",
+    "LISTENING",
+    "LISTENING_OVERFLOWED",
+    "COUNTERS",
+];
+
+/// Opened maps. Exclusive access is this process's own: another agent must not enrol at the same time.
+pub(super) struct Maps {
+    pods: HashMap<MapData, u64, EnrolledPod>,
+    addresses: HashMap<MapData, Ip, PodAddress>,
+    settings: Array<MapData, Settings>,
+    installed: Array<MapData, Installed>,
+    excluded_cidrs: LpmTrie<MapData, [u8; 16], u32>,
+    excluded_ports: HashMap<MapData, u32, u32>,
+    listeners: SockMap<MapData>,
+    listening: HashMap<MapData, ListeningPort, u64>,
+    counters: PerCpuArray<MapData, u64>,
+}
+
+impl fmt::Debug for Maps {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Maps").finish_non_exhaustive()
+    }
+}
+
+fn open<T>(pins: &Pins, name: &str) -> Result<T, CaptureError>
+where
+    T: TryFrom<Map, Error = MapError>,
+{
+    let typed = || T::try_from(Map::from_map_data(MapData::from_pin(pins.map(name))?)?);
+    typed().map_err(CaptureError::because(|| format!("cannot open map {name}")))
+}
+
+impl Maps {
+    /// Opens the pinned maps.
+    pub(super) fn open(pins: &Pins) -> Result<Self, CaptureError> {
+        Ok(Self {
+            pods: open(pins, "PODS")?,
+            addresses: open(pins, "POD_ADDRESSES")?,
+            settings: open(pins, "SETTINGS")?,
+            installed: open(pins, "INSTALLED")?,
+            excluded_cidrs: open(pins, "EXCLUDED_CIDRS")?,
+            excluded_ports: open(pins, "EXCLUDED_PORTS")?,
+            listeners: open(pins, "LISTENERS")?,
+            listening: open(pins, "LISTENING")?,
+            counters: open(pins, "COUNTERS")?,
+        })
+    }
+
+    /// What a former agent has installed; `None` if nothing, or nothing this version understands.
+    pub(super) fn read_installed(pins: &Pins) -> Option<Installed> {
+        open::<Array<MapData, Installed>>(pins, "INSTALLED").ok()?.get(&0, 0).ok()
+    }
+
+    pub(super) fn set_installed(&mut self, installed: Installed) -> Result<(), CaptureError> {
+        self.installed
+            .set(0, installed, 0)
+            .map_err(CaptureError::because(|| "cannot mark what is installed".to_owned()))
+    }
+
+    /// The map that keeps addresses with sockets.
+    pub(super) fn open_socket_addresses(pins: &Pins) -> Result<OwnedFd, CaptureError> {
+        kernel::open_pin(&pins.map("SOCKET_ADDRESS"))
+            .map_err(CaptureError::because(|| "cannot open map SOCKET_ADDRESS".to_owned()))
+    }
+
+    /// Makes `cgroup` the agent's; the one before it still counts, for it may be draining.
+    pub(super) fn set_agent_cgroup(&mut self, cgroup: u64) -> Result<(), MapError> {
+        let old = self.settings.get(&0, 0)?;
+        let former = if old.agent_cgroup == cgroup { old.former_agent_cgroup } else { old.agent_cgroup };
+        self.settings.set(0, Settings { agent_cgroup: cgroup, former_agent_cgroup: former }, 0)
+    }
+
+    /// Makes the excluded destinations and ports exactly these.
+    pub(super) fn set_exclusions(
+        &mut self,
+        cidrs: &[IpNet],
+        outbound_ports: &[u16],
+        inbound_ports: &[u16],
+    ) -> Result<(), MapError> {
+        let wanted: BTreeSet<(u32, [u8; 16])> = cidrs.iter().map(trie_key).collect();
+        for &(length, network) in &wanted {
+            self.excluded_cidrs.insert(&Key::new(length, network), 1, 0)?;
+        }
+        let present: Vec<_> = self.excluded_cidrs.keys().collect::<Result<_, _>>()?;
+        for key in present.iter().filter(|key| !wanted.contains(&(key.prefix_len(), key.data()))) {
+            self.excluded_cidrs.remove(key)?;
+        }
+        let outbound = outbound_ports.iter().map(|&port| excluded_port(port, false));
+        let wanted: BTreeSet<u32> =
+            outbound.chain(inbound_ports.iter().map(|&port| excluded_port(port, true))).collect();
+        for port in &wanted {
+            self.excluded_ports.insert(port, 1, 0)?;
+        }
+        let present: Vec<_> = self.excluded_ports.keys().collect::<Result<_, _>>()?;
+        for port in present.iter().filter(|port| !wanted.contains(port)) {
+            self.excluded_ports.remove(port)?;
+        }
+        Ok(())
+    }
+
+    pub(super) fn pods(&self) -> Vec<NetnsCookie> {
+        self.pods.keys().filter_map(Result::ok).map(NetnsCookie).collect()
+    }
+
+    /// The place of a pod's listeners, if it has one already.
+    pub(super) fn slot(&self, cookie: NetnsCookie) -> Option<u32> {
+        self.pods.get(&cookie.0, 0).ok().map(|pod| pod.slot)
+    }
+
+    /// A place for the listeners of one more pod; `None` when the node is full.
+    pub(super) fn free_slot(&self) -> Option<u32> {
+        let used: BTreeSet<u32> = self.pods.iter().filter_map(|entry| entry.ok().map(|(_, pod)| pod.slot)).collect();
+        (0..MAX_PODS).find(|slot| !used.contains(slot))
+    }
+
+    /// Which pod has an address.
+    pub(super) fn owner(&self, address: IpAddr) -> Option<NetnsCookie> {
+        self.addresses.get(&address.into(), 0).ok().map(|owner| NetnsCookie(owner.netns_cookie))
+    }
+
+    /// Puts listeners in their place, in that of their predecessors if there are any.
+    pub(super) fn set_listeners(&mut self, slot: u32, listeners: &PodListeners) -> Result<(), MapError> {
+        for (kind, (v4, v6)) in [
+            (ListenerKind::Outbound, &listeners.outbound),
+            (ListenerKind::Plaintext, &listeners.inbound_plaintext),
+            (ListenerKind::Hbone, &listeners.inbound_hbone),
+        ] {
+            self.listeners.set(listener_index(slot, kind, false), &v4.as_raw_fd(), 0)?;
+            let v6_index = listener_index(slot, kind, true);
+            match v6 {
+                Some(v6) => self.listeners.set(v6_index, &v6.as_raw_fd(), 0)?,
+                None => absent_is_fine(self.listeners.clear_index(&v6_index))?,
+            }
+        }
+        Ok(())
+    }
+
+    /// Makes the addresses by which a pod is found exactly these, with flags of [`PodAddress`].
+    pub(super) fn set_addresses(
+        &mut self,
+        cookie: NetnsCookie,
+        slot: u32,
+        addresses: &[IpAddr],
+        flags: u32,
+    ) -> Result<(), MapError> {
+        let wanted: Vec<Ip> = addresses.iter().map(|&address| address.into()).collect();
+        for ip in &wanted {
+            self.addresses.insert(ip, PodAddress { netns_cookie: cookie.0, slot, flags }, 0)?;
+        }
+        self.remove_addresses(cookie, &wanted)
+    }
+
+    fn remove_addresses(&mut self, cookie: NetnsCookie, keep: &[Ip]) -> Result<(), MapError> {
+        let entries = self.addresses.iter().filter_map(Result::ok);
+        let stale: Vec<Ip> = entries
+            .filter(|(ip, owner)| owner.netns_cookie == cookie.0 && !keep.contains(ip))
+            .map(|(ip, _)| ip)
+            .collect();
+        stale.iter().try_for_each(|ip| absent_is_fine(self.addresses.remove(ip)))
+    }
+
+    /// Whether all ports on which a pod listens have been noted; from then on the kernel programs keep count.
+    pub(super) fn is_listening_known(&self, cookie: NetnsCookie) -> bool {
+        let mut owned =
+            self.addresses.iter().filter_map(Result::ok).filter(|(_, owner)| owner.netns_cookie == cookie.0);
+        owned.next().is_some_and(|(_, owner)| owner.flags & LISTENING_KNOWN != 0)
+    }
+
+    /// Notes ports on which a pod was found to listen.
+    pub(super) fn add_listening(&mut self, cookie: NetnsCookie, ports: &[u16]) -> Result<(), MapError> {
+        ports.iter().try_for_each(|&port| self.listening.insert(ListeningPort::found(cookie.0, port), 1, 0))
+    }
+
+    fn remove_listening(&mut self, cookie: NetnsCookie) -> Result<(), MapError> {
+        let keys = self.listening.keys().filter_map(Result::ok);
+        let ports: Vec<ListeningPort> = keys.filter(|port| port.netns_cookie == cookie.0).collect();
+        ports.iter().try_for_each(|port| absent_is_fine(self.listening.remove(port)))
+    }
+
+    /// Begins to redirect what a pod connects to, and to count on which ports it listens.
+    pub(super) fn set_pod(&mut self, cookie: NetnsCookie, slot: u32, addresses: &[IpAddr]) -> Result<(), MapError> {
+        let v4 = addresses.iter().find(|address| address.is_ipv4());
+        let v6 = addresses.iter().find(|address| address.is_ipv6());
+        let pod = EnrolledPod {
+            slot,
+            ip4: v4.and_then(|&v4| Ip::from(v4).v4_word()).unwrap_or_default(),
+            ip6: v6.map_or(Ip::UNSPECIFIED, |&v6| v6.into()),
+        };
+        self.pods.insert(cookie.0, pod, 0)
+    }
+
+    /// Ends redirection of what a pod connects to, and gives its former slot.
+    pub(super) fn remove_pod(&mut self, cookie: NetnsCookie) -> Result<Option<u32>, MapError> {
+        let slot = self.slot(cookie);
+        absent_is_fine(self.pods.remove(&cookie.0))?;
+        Ok(slot)
+    }
+
+    /// Removes the rest of a pod.
+    pub(super) fn forget(&mut self, cookie: NetnsCookie, slot: Option<u32>) -> Result<(), MapError> {
+        let mut result = self.remove_addresses(cookie, &[]).and(self.remove_listening(cookie));
+        let listeners = slot.into_iter().flat_map(|slot| slot * LISTENERS_PER_POD..(slot + 1) * LISTENERS_PER_POD);
+        for index in listeners {
+            result = result.and(absent_is_fine(self.listeners.clear_index(&index)));
+        }
+        result
+    }
+
+    pub(super) fn counters(&self) -> Vec<(&'static str, u64)> {
+        let sum = |counter: &Counter| {
+            let values = self.counters.get(&(*counter as u32), 0);
+            values.map(|values| values.iter().sum()).unwrap_or_default()
+        };
+        Counter::ALL.iter().map(|counter| (counter.name(), sum(counter))).collect()
+    }
+}
+
+/// Another listener than the pod's own would be accepted by the kernel, and every connection lost.
+pub(super) fn listeners_of(listeners: &PodListeners) -> impl Iterator<Item = BorrowedFd<'_>> {
+    use std::os::fd::AsFd;
+    [&listeners.outbound, &listeners.inbound_plaintext, &listeners.inbound_hbone]
+        .into_iter()
+        .flat_map(|(v4, v6)| std::iter::once(v4).chain(v6))
+        .map(|listener| listener.as_fd())
+}
+
+fn trie_key(cidr: &IpNet) -> (u32, [u8; 16]) {
+    let offset = if cidr.addr().is_ipv4() { 96 } else { 0 };
+    (u32::from(cidr.prefix_len()) + offset, Ip::from(cidr.network()).octets())
+}
+
+fn absent_is_fine(result: Result<(), MapError>) -> Result<(), MapError> {
+    match result {
+        Err(MapError::KeyNotFound) => Ok(()),
+        Err(MapError::SyscallError(error))
+            if matches!(error.io_error.raw_os_error(), Some(libc::ENOENT | libc::EINVAL)) =>
+        {
+            Ok(())
+        }
+        result => result,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ipv4_blocks_lie_within_the_mapped_space() {
+        let key = |text: &str| trie_key(&text.parse().expect("a block"));
+        assert_eq!(key("10.1.2.3/8"), (104, Ip::from(IpAddr::from([10, 0, 0, 0])).octets()));
+        assert_eq!(key("0.0.0.0/0").0, 96);
+        assert_eq!(key("fd00::/8").0, 8);
+    }
+}

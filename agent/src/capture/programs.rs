@@ -1,0 +1,190 @@
+//! The programs: loaded or adopted, pinned, attached to cgroups, and replaced without a gap when they are new.
+
+use std::fs::File;
+use std::os::fd::OwnedFd;
+use std::path::Path;
+
+use aya::programs::{Program, ProgramError};
+use aya::{EbpfLoader, include_bytes_aligned};
+use weir_common::LAYOUT;
+use xxhash_rust::xxh64::xxh64;
+
+use super::cgroup::{Cgroup, covering};
+use super::kernel::{self, AttachType};
+use super::pins::{self, Pins};
+use super::{CaptureError, NetnsCookie, events, maps};
+
+/// The compiled `ebpf` package.
+static OBJECT: &[u8] = include_bytes_aligned!(concat!(env!("OUT_DIR"), "/kernel_programs.o"));
+
+const AT_PODS: [(&str, AttachType); 4] = [
+    ("weir_connect4", AttachType::CgroupInet4Connect),
+    ("weir_connect6", AttachType::CgroupInet6Connect),
+    ("weir_getpeername4", AttachType::CgroupInet4Getpeername),
+    ("weir_getpeername6", AttachType::CgroupInet6Getpeername),
+];
+const SOCK_OPS: &str = "weir_sock_ops";
+const SK_LOOKUP: &str = "weir_sk_lookup";
+
+/// How the programs came to be there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Origin {
+    /// A former agent's, the same as this one's.
+    Adopted,
+    /// This agent's.
+    Loaded,
+}
+
+/// The loaded programs.
+#[derive(Debug)]
+pub(super) struct Programs {
+    pub(super) origin: Origin,
+    at_pods: Vec<(&'static str, AttachType, OwnedFd)>,
+    sock_ops: OwnedFd,
+    pub(super) sk_lookup: OwnedFd,
+}
+
+/// What tells this agent's programs from another's: the object, and whether it was loaded to log. Never 0.
+pub(super) fn object_hash() -> u64 {
+    xxh64(OBJECT, LAYOUT ^ u64::from(events::is_wanted())).max(1)
+}
+
+impl Programs {
+    /// Takes the pinned programs as they are.
+    pub(super) fn adopt(pins: &Pins) -> Result<Self, CaptureError> {
+        Self::open(pins, Origin::Adopted)
+    }
+
+    /// Loads the programs upon the pinned maps (made where missing), and pins them in place of former ones.
+    pub(super) fn load(pins: &Pins) -> Result<Self, CaptureError> {
+        let mut loader = EbpfLoader::new();
+        for name in maps::NAMES {
+            loader.map_pin_path(name, pins.map(name));
+        }
+        events::configure(&mut loader);
+        let mut object =
+            loader.load(OBJECT).map_err(CaptureError::because(|| "cannot load the kernel programs".to_owned()))?;
+        for (name, program) in object.programs_mut() {
+            load_program(program).map_err(CaptureError::because(|| format!("the kernel refuses program {name}")))?;
+            let path = pins.program(name);
+            pins::remove(&path).map_err(CaptureError::because(|| format!("cannot replace {}", path.display())))?;
+            program.pin(&path).map_err(CaptureError::because(|| format!("cannot pin {}", path.display())))?;
+        }
+        Self::open(pins, Origin::Loaded)
+    }
+
+    fn open(pins: &Pins, origin: Origin) -> Result<Self, CaptureError> {
+        let open = |name: &str| {
+            kernel::open_pin(&pins.program(name))
+                .map_err(CaptureError::because(|| format!("cannot open program {name}")))
+        };
+        let at_pods = AT_PODS.into_iter().map(|(name, attach_type)| Ok((name, attach_type, open(name)?)));
+        Ok(Self {
+            origin,
+            at_pods: at_pods.collect::<Result<_, CaptureError>>()?,
+            sock_ops: open(SOCK_OPS)?,
+            sk_lookup: open(SK_LOOKUP)?,
+        })
+    }
+
+    /// Attaches the programs to cgroups where they are not yet, and removes attachments to other cgroups.
+    pub(super) fn attach_to_cgroups(&self, pins: &Pins, pods: &Cgroup, agent: &Cgroup) -> Result<(), CaptureError> {
+        let mut wanted = Vec::new();
+        for (name, attach_type, program) in &self.at_pods {
+            self.attach_to_cgroup(pins, name, program, *attach_type, pods)?;
+            wanted.push((*name).to_owned());
+        }
+        for cgroup in covering(pods, agent) {
+            let name = format!("{SOCK_OPS}_{}", cgroup.id);
+            self.attach_to_cgroup(pins, &name, &self.sock_ops, AttachType::CgroupSockOps, cgroup)?;
+            wanted.push(name);
+        }
+        for stale in pins.link_names().into_iter().filter(|name| !wanted.contains(name)) {
+            let path = pins.link(&stale);
+            pins::remove(&path).map_err(CaptureError::because(|| format!("cannot remove {}", path.display())))?;
+        }
+        Ok(())
+    }
+
+    fn attach_to_cgroup(
+        &self,
+        pins: &Pins,
+        name: &str,
+        program: &OwnedFd,
+        attach_type: AttachType,
+        cgroup: &Cgroup,
+    ) -> Result<(), CaptureError> {
+        let failed = || format!("cannot attach {name} to {}", cgroup.path.display());
+        let path = pins.link(name);
+        // Only our own pin tells our attachment: a second one would be accepted, and run twice.
+        let attached =
+            kernel::open_pin(&path).ok().filter(|link| kernel::link_target(link).ok() == Some(Some(cgroup.id)));
+        match (attached, self.origin) {
+            (Some(_), Origin::Adopted) => Ok(()),
+            (Some(link), Origin::Loaded) => {
+                kernel::replace_program(&link, program).map_err(CaptureError::because(failed))
+            }
+            (None, _) => {
+                let attach = || {
+                    pins::remove(&path)?;
+                    let link = kernel::attach(program, File::open(&cgroup.path)?, attach_type)?;
+                    pin_link(&link, &path)
+                };
+                attach().map_err(CaptureError::because(failed))
+            }
+        }
+    }
+
+    /// Attaches `sk_lookup` to a pod's namespace, if it is not yet.
+    pub(super) fn attach_to_pod(
+        &self,
+        pins: &Pins,
+        cookie: NetnsCookie,
+        netns: std::os::fd::BorrowedFd<'_>,
+    ) -> Result<(), CaptureError> {
+        let path = pins.pod(cookie);
+        if is_alive(&path) {
+            return Ok(());
+        }
+        let attach = || {
+            pins::remove(&path)?;
+            let link = kernel::attach(&self.sk_lookup, netns, AttachType::SkLookup)?;
+            pin_link(&link, &path)
+        };
+        attach().map_err(CaptureError::because(|| format!("cannot attach {SK_LOOKUP} to the namespace of {cookie}")))
+    }
+
+    /// Puts new programs in the place of former ones in pods that are captured already.
+    pub(super) fn update_pods(&self, pins: &Pins) -> Result<(), CaptureError> {
+        if self.origin == Origin::Adopted {
+            return Ok(());
+        }
+        for cookie in pins.pod_cookies() {
+            kernel::open_pin(&pins.pod(cookie))
+                .and_then(|link| kernel::replace_program(&link, &self.sk_lookup))
+                .map_err(CaptureError::because(|| {
+                    format!("cannot replace {SK_LOOKUP} in the namespace of {cookie}")
+                }))?;
+        }
+        Ok(())
+    }
+}
+
+/// Whether a pinned link is still attached: its cgroup or namespace may be gone.
+pub(super) fn is_alive(link: &Path) -> bool {
+    kernel::open_pin(link).is_ok_and(|link| matches!(kernel::link_target(&link), Ok(Some(_))))
+}
+
+fn pin_link(link: &OwnedFd, path: &Path) -> std::io::Result<()> {
+    use std::os::fd::AsFd;
+    kernel::pin(link.as_fd(), path)
+}
+
+fn load_program(program: &mut Program) -> Result<(), ProgramError> {
+    match program {
+        Program::CgroupSockAddr(program) => program.load(),
+        Program::SockOps(program) => program.load(),
+        Program::SkLookup(program) => program.load(),
+        _ => Err(ProgramError::UnexpectedProgramType),
+    }
+}

@@ -1,0 +1,42 @@
+//! Every setting of `weir control-plane` once: its name, its environment variable, its default and the reason for it.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use clap::Args;
+
+/// Settings of `weir control-plane`.
+#[derive(Debug, Clone, Args)]
+pub struct ControlPlaneConfig {
+    /// File or folder of Istio objects in YAML; followed as it changes.
+    #[arg(long, env = "WEIR_CONFIG")]
+    pub config: PathBuf,
+    /// Where agents connect, for configuration and for certificates.
+    #[arg(long, env = "WEIR_CONTROL_PLANE_LISTEN", default_value = "[::]:15012")]
+    pub listen: SocketAddr,
+    /// Directory of what must outlive a restart: the CA (`ca-key.pem`, and `ca-cert.pem` for agents to trust) and the
+    /// virtual addresses handed out.
+    #[arg(long, env = "WEIR_CONTROL_PLANE_STATE_DIR", default_value = "/var/lib/weir-control-plane")]
+    pub state_dir: PathBuf,
+    /// Bearer tokens of the nodes: a file with a line `<node> <token>` for each, or a folder of files `<node>.token`.
+    /// Reread when it changes.
+    #[arg(long, env = "WEIR_TOKENS")]
+    pub tokens: PathBuf,
+    /// Name or address that agents expect in the server's certificate; may be given several times.
+    #[arg(
+        long = "server-name",
+        env = "WEIR_SERVER_NAMES",
+        value_delimiter = ',',
+        default_values = ["istiod.istio-system.svc", "localhost"]
+    )]
+    pub server_names: Vec<String>,
+    /// Cluster that the workloads belong to.
+    #[arg(long, env = "CLUSTER_ID", default_value = "Kubernetes")]
+    pub cluster_id: String,
+    /// Istio network of everything that names none; empty is the default network.
+    #[arg(long, env = "NETWORK", default_value = "")]
+    pub network: String,
+    /// Log filter, in tracing's syntax.
+    #[arg(long, env = "RUST_LOG", default_value = "info")]
+    pub log: String,
+}

@@ -1,0 +1,177 @@
+//! A file or folder of objects as the source of the mesh: loads, translates, publishes snapshots, and does so again
+//! whenever a file changes. The same for `weir control-plane` and for an agent with its own files.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use tokio::sync::watch;
+
+use super::changes;
+use super::snapshot::Snapshot;
+use super::translate::{self, VipAllocations};
+use crate::objects::{self, Objects};
+
+/// File of the state directory that remembers which virtual addresses were handed out.
+const VIPS: &str = "virtual-addresses.json";
+
+/// Where objects come from and how they are translated.
+#[derive(Debug, Clone)]
+pub struct FileSourceOptions {
+    /// A file or a folder.
+    pub path: PathBuf,
+    pub translate: translate::Options,
+    /// Where handed-out virtual addresses are remembered.
+    pub state_dir: PathBuf,
+}
+
+/// Why there is nothing to serve at all.
+#[derive(Debug, thiserror::Error)]
+pub enum FileSourceError {
+    #[error("cannot read the objects in {path}")]
+    Path { path: PathBuf, source: io::Error },
+    #[error("loading the objects panicked")]
+    Loader,
+}
+
+/// Objects in files, loaded at least once.
+#[derive(Debug)]
+pub struct FileSource {
+    loader: Loader,
+    fingerprint: changes::Fingerprint,
+    snapshots: watch::Sender<Arc<Snapshot>>,
+}
+
+impl FileSource {
+    /// Loads the objects for the first time. Objects that are not valid are reported in the log and left out; policies
+    /// among them deny.
+    ///
+    /// # Errors
+    /// Only if the path itself cannot be read.
+    pub async fn open(options: FileSourceOptions) -> Result<Self, FileSourceError> {
+        let path = options.path.clone();
+        fs::metadata(&path).map_err(|source| FileSourceError::Path { path: path.clone(), source })?;
+        // Looked at before it is read: what is written meanwhile differs from this.
+        let (fingerprint, _) = changes::look(&path);
+        let mut source = Self { loader: Loader::new(options), fingerprint, snapshots: watch::Sender::default() };
+        source.load().await?;
+        Ok(source)
+    }
+
+    /// The snapshot in force, and every later one.
+    #[must_use]
+    pub fn subscribe(&self) -> watch::Receiver<Arc<Snapshot>> {
+        self.snapshots.subscribe()
+    }
+
+    /// Keeps the snapshot up with the files.
+    ///
+    /// # Errors
+    /// Only after a fault of the program; else it runs forever.
+    pub async fn run(mut self) -> Result<std::convert::Infallible, FileSourceError> {
+        loop {
+            let (fingerprint, pause) = look(self.loader.options.path.clone()).await?;
+            if fingerprint != self.fingerprint {
+                self.fingerprint = fingerprint;
+                self.load().await?;
+            }
+            tokio::time::sleep(pause).await;
+        }
+    }
+
+    async fn load(&mut self) -> Result<(), FileSourceError> {
+        let previous = self.snapshots.borrow().clone();
+        let mut loader = self.loader.clone();
+        let loading = tokio::task::spawn_blocking(move || {
+            let snapshot = loader.load(&previous);
+            (loader, snapshot)
+        });
+        let (loader, snapshot) = loading.await.map_err(|_| FileSourceError::Loader)?;
+        self.loader = loader;
+        if let Some(snapshot) = snapshot {
+            tracing::info!(
+                path = %self.loader.options.path.display(),
+                generation = snapshot.generation,
+                "configuration in force"
+            );
+            self.snapshots.send_replace(Arc::new(snapshot));
+        }
+        Ok(())
+    }
+}
+
+async fn look(path: PathBuf) -> Result<(changes::Fingerprint, std::time::Duration), FileSourceError> {
+    tokio::task::spawn_blocking(move || changes::look(&path)).await.map_err(|_| FileSourceError::Loader)
+}
+
+/// What is remembered from load to load.
+#[derive(Debug, Clone)]
+struct Loader {
+    options: FileSourceOptions,
+    objects: Objects,
+    vips: VipAllocations,
+    /// What the log has already said about the files as they are.
+    said: BTreeSet<String>,
+}
+
+impl Loader {
+    fn new(options: FileSourceOptions) -> Self {
+        let vips = read_vips(&options.state_dir.join(VIPS));
+        Self { options, objects: Objects::default(), vips, said: BTreeSet::new() }
+    }
+
+    /// Blocks for as long as reading takes.
+    fn load(&mut self, previous: &Snapshot) -> Option<Snapshot> {
+        let loaded = objects::load(&self.options.path);
+        let mut said: BTreeSet<String> = loaded.notices.iter().map(ToString::to_string).collect();
+        let problems: Vec<String> = self.objects.update(loaded).iter().map(ToString::to_string).collect();
+        let vips_before = self.vips.clone();
+        let translated = translate::translate(&self.objects, &self.options.translate, &mut self.vips);
+        if self.vips != vips_before {
+            // Before anybody learns of the addresses: handed out, they must stay.
+            save_vips(&self.options.state_dir, &self.vips);
+        }
+        said.extend(translated.notices.iter().cloned());
+        for notice in said.difference(&self.said) {
+            tracing::info!("{notice}");
+        }
+        said.extend(problems.iter().cloned());
+        for problem in problems.iter().filter(|problem| !self.said.contains(*problem)) {
+            tracing::error!("{problem}");
+        }
+        self.said = said;
+        Snapshot::following(previous, &translated)
+    }
+}
+
+fn read_vips(path: &Path) -> VipAllocations {
+    let text = match fs::read(path) {
+        Ok(text) => text,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return VipAllocations::default(),
+        Err(error) => {
+            tracing::warn!(path = %path.display(), %error, "handed-out virtual addresses are forgotten");
+            return VipAllocations::default();
+        }
+    };
+    serde_json::from_slice(&text).unwrap_or_else(|error| {
+        tracing::warn!(path = %path.display(), %error, "handed-out virtual addresses are forgotten");
+        VipAllocations::default()
+    })
+}
+
+fn save_vips(state_dir: &Path, vips: &VipAllocations) {
+    let path = state_dir.join(VIPS);
+    let fresh = path.with_extension("new");
+    let write = || {
+        fs::create_dir_all(state_dir)?;
+        let mut file = fs::File::create(&fresh)?;
+        file.write_all(&serde_json::to_vec(vips)?)?;
+        file.sync_all()?;
+        fs::rename(&fresh, &path)
+    };
+    if let Err(error) = write() {
+        tracing::warn!(path = %path.display(), %error, "handed-out virtual addresses cannot be remembered");
+    }
+}

@@ -1,0 +1,188 @@
+//! Puts the control plane together and runs it: source, CA, listener and both services.
+
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context;
+use arc_swap::ArcSwap;
+use tokio::net::TcpListener;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio_rustls::TlsAcceptor;
+use tokio_util::sync::CancellationToken;
+use tonic::transport::Server;
+
+use super::ads::Ads;
+use super::auth::{Tokens, TokensError};
+use super::authority::{Authority, AuthorityError};
+use super::ca_service::CertificateService;
+use super::config::ControlPlaneConfig;
+use super::counters::Counters;
+use super::files::{FileSource, FileSourceError, FileSourceOptions};
+use super::translate;
+use crate::proto::envoy::service::discovery::v3::aggregated_discovery_service_server::AggregatedDiscoveryServiceServer;
+use crate::proto::istio::v1::auth::istio_certificate_service_server::IstioCertificateServiceServer;
+use crate::tls::ca::local::SignError;
+use crate::tls::control_listener::{self, ServerConfigError};
+
+/// An agent names every resource it has when it connects.
+const MAX_REQUEST_BYTES: usize = 64 * 1024 * 1024;
+/// Agents that vanish without a word are noticed after the sum of these two.
+const PING_INTERVAL: Duration = Duration::from_secs(30);
+const PING_TIMEOUT: Duration = Duration::from_secs(10);
+/// The server's certificate is made anew this often; it is valid for a year.
+const RENEW_INTERVAL: Duration = Duration::from_secs(30 * 24 * 60 * 60);
+/// Connections still open this long after the stop are cut.
+const STOP_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// Why a control plane does not serve.
+#[derive(Debug, thiserror::Error)]
+pub enum ControlPlaneError {
+    #[error(transparent)]
+    Source(#[from] FileSourceError),
+    #[error(transparent)]
+    Tokens(#[from] TokensError),
+    #[error(transparent)]
+    Authority(#[from] AuthorityError),
+    #[error("cannot make the server's certificate")]
+    Certificate(#[source] SignError),
+    #[error(transparent)]
+    Tls(#[from] ServerConfigError),
+    #[error("cannot listen on {address}")]
+    Listen { address: SocketAddr, source: io::Error },
+    #[error("serving failed")]
+    Serve(#[source] tonic::transport::Error),
+}
+
+/// A control plane that listens, ready to serve.
+#[derive(Debug)]
+pub struct ControlPlane {
+    source: FileSource,
+    tokens: Tokens,
+    authority: Authority,
+    server_names: Vec<String>,
+    listener: TcpListener,
+    counters: Arc<Counters>,
+}
+
+/// Runs a control plane until SIGTERM or SIGINT.
+///
+/// # Errors
+/// When it cannot start, or serving fails.
+pub async fn run(config: ControlPlaneConfig) -> anyhow::Result<()> {
+    let mut terminated = signal(SignalKind::terminate()).context("listening for SIGTERM")?;
+    let mut interrupted = signal(SignalKind::interrupt()).context("listening for SIGINT")?;
+    let control_plane = ControlPlane::open(config).await?;
+    let stop = CancellationToken::new();
+    let stopper = stop.clone();
+    tokio::spawn(async move {
+        tokio::select! {
+            _ = terminated.recv() => {}
+            _ = interrupted.recv() => {}
+        }
+        tracing::info!("stopping");
+        stopper.cancel();
+    });
+    control_plane.serve(stop).await?;
+    Ok(())
+}
+
+impl ControlPlane {
+    /// Loads the objects, opens (or makes) the CA and listens.
+    ///
+    /// # Errors
+    /// See [`ControlPlaneError`].
+    pub async fn open(config: ControlPlaneConfig) -> Result<Self, ControlPlaneError> {
+        let translate =
+            translate::Options { cluster_id: config.cluster_id, network: config.network, ..Default::default() };
+        let source = FileSourceOptions { path: config.config, translate, state_dir: config.state_dir.clone() };
+        let tokens = Tokens::open(&config.tokens)?;
+        let authority = Authority::open(&config.state_dir)?;
+        let source = FileSource::open(source).await?;
+        let address = config.listen;
+        let listener =
+            TcpListener::bind(address).await.map_err(|source| ControlPlaneError::Listen { address, source })?;
+        let counters = Arc::default();
+        Ok(Self { source, tokens, authority, server_names: config.server_names, listener, counters })
+    }
+
+    /// Where it listens.
+    ///
+    /// # Errors
+    /// When the socket does not say.
+    pub fn local_addr(&self) -> io::Result<SocketAddr> {
+        self.listener.local_addr()
+    }
+
+    #[must_use]
+    pub fn counters(&self) -> Arc<Counters> {
+        self.counters.clone()
+    }
+
+    /// Serves until told to stop.
+    ///
+    /// # Errors
+    /// When serving fails, or the files can no longer be followed.
+    pub async fn serve(self, stop: CancellationToken) -> Result<(), ControlPlaneError> {
+        let acceptor = Arc::new(ArcSwap::from_pointee(acceptor(&self.authority, &self.server_names)?));
+        let snapshots = self.source.subscribe();
+        let ads = Ads {
+            tokens: self.tokens.clone(),
+            snapshots: snapshots.clone(),
+            counters: self.counters.clone(),
+            stop: stop.clone(),
+        };
+        let certificates = CertificateService {
+            tokens: self.tokens,
+            snapshots,
+            authority: self.authority.clone(),
+            counters: self.counters,
+        };
+        if let Ok(address) = self.listener.local_addr() {
+            tracing::info!(%address, "control plane serves");
+        }
+        let serving = Server::builder()
+            .http2_keepalive_interval(Some(PING_INTERVAL))
+            .http2_keepalive_timeout(Some(PING_TIMEOUT))
+            .add_service(
+                AggregatedDiscoveryServiceServer::new(ads)
+                    .max_decoding_message_size(MAX_REQUEST_BYTES)
+                    .max_encoding_message_size(usize::MAX),
+            )
+            .add_service(IstioCertificateServiceServer::new(certificates))
+            .serve_with_incoming_shutdown(
+                control_listener::incoming(self.listener, acceptor.clone()),
+                stop.clone().cancelled_owned(),
+            );
+        let cut = async {
+            stop.cancelled().await;
+            tokio::time::sleep(STOP_TIMEOUT).await;
+        };
+        tokio::select! {
+            served = serving => served.map_err(ControlPlaneError::Serve),
+            followed = self.source.run() => match followed {
+                Ok(never) => match never {},
+                Err(error) => Err(error.into()),
+            },
+            () = renew(&acceptor, &self.authority, &self.server_names) => Ok(()),
+            () = cut => Ok(()),
+        }
+    }
+}
+
+fn acceptor(authority: &Authority, names: &[String]) -> Result<TlsAcceptor, ControlPlaneError> {
+    let (chain, key) = authority.server_certificate(names).map_err(ControlPlaneError::Certificate)?;
+    Ok(control_listener::server_config(&chain, &key)?)
+}
+
+/// Exchanges the server's certificate long before it expires; runs forever.
+async fn renew(current: &ArcSwap<TlsAcceptor>, authority: &Authority, names: &[String]) {
+    loop {
+        tokio::time::sleep(RENEW_INTERVAL).await;
+        match acceptor(authority, names) {
+            Ok(fresh) => current.store(Arc::new(fresh)),
+            Err(error) => tracing::error!(%error, "the server's certificate could not be renewed"),
+        }
+    }
+}

@@ -1,0 +1,103 @@
+//! One published state of the mesh: encoded resources, what changed since the state before, and which identities each
+//! node may ask certificates for.
+
+use std::collections::{BTreeSet, HashMap, HashSet};
+use std::sync::Arc;
+
+use bytes::Bytes;
+use prost::Message;
+
+use super::translate::{MeshSettingsSpec, Resources};
+use crate::model::identity::{Identity, TrustDomain};
+use crate::objects::OutboundPolicy;
+use crate::proto::istio::mesh::v1alpha1::mesh_config::{OutboundTrafficPolicy, outbound_traffic_policy::Mode};
+use crate::proto::istio::mesh::v1alpha1::MeshConfig;
+use crate::proto::istio::workload::{Address, address};
+use crate::resources::{Resource, ResourceSet, ResourceType};
+
+/// A state of the mesh; never changes once published.
+#[derive(Debug, Clone, Default)]
+pub struct Snapshot {
+    pub resources: ResourceSet,
+    /// Counts up by one from snapshot to snapshot.
+    pub generation: u64,
+    /// By type: names that were added, changed or removed since the generation before.
+    changes: [Vec<Arc<str>>; 3],
+    /// By node: the identities of the workloads placed there.
+    placements: HashMap<String, HashSet<Identity>>,
+}
+
+impl Snapshot {
+    /// The state that follows `previous`; `None` if nothing changed.
+    #[must_use]
+    pub fn following(previous: &Self, translated: &Resources) -> Option<Self> {
+        let resources = encode(translated);
+        let changes = ResourceType::in_table(|kind| changes(&previous.resources, &resources, kind));
+        if previous.generation > 0 && changes.iter().all(Vec::is_empty) {
+            return None;
+        }
+        let placements = placements(translated.addresses.values());
+        Some(Self { resources, generation: previous.generation + 1, changes, placements })
+    }
+
+    /// Names of a type that differ from the generation before.
+    #[must_use]
+    pub fn changes(&self, kind: ResourceType) -> &[Arc<str>] {
+        &self.changes[kind.index()]
+    }
+
+    /// True if a workload with this identity is placed on the node.
+    #[must_use]
+    pub fn is_placed(&self, node: &str, identity: &Identity) -> bool {
+        self.placements.get(node).is_some_and(|identities| identities.contains(identity))
+    }
+}
+
+fn changes(old: &ResourceSet, new: &ResourceSet, kind: ResourceType) -> Vec<Arc<str>> {
+    let (old, new) = (old.of(kind), new.of(kind));
+    let upserted = new.iter().filter(|(name, resource)| old.get(*name) != Some(resource)).map(|(name, _)| name);
+    let removed = old.keys().filter(|name| !new.contains_key(*name));
+    upserted.chain(removed).cloned().collect::<BTreeSet<_>>().into_iter().collect()
+}
+
+fn encode(translated: &Resources) -> ResourceSet {
+    let mut set = ResourceSet::default();
+    let addresses = translated.addresses.iter().map(|(name, address)| (name.as_str().into(), encoded(address)));
+    set.of_mut(ResourceType::Address).extend(addresses);
+    let policies = translated.authorizations.iter().map(|(name, policy)| (name.as_str().into(), encoded(policy)));
+    set.of_mut(ResourceType::Authorization).extend(policies);
+    // As istiod names it: not at all.
+    set.of_mut(ResourceType::MeshConfig).insert("".into(), encoded(&mesh_config(&translated.settings)));
+    set
+}
+
+fn encoded(message: &impl Message) -> Resource {
+    Resource::hashed(Bytes::from(message.encode_to_vec()))
+}
+
+fn mesh_config(settings: &MeshSettingsSpec) -> MeshConfig {
+    let mode = match settings.outbound_traffic_policy {
+        OutboundPolicy::AllowAny => Mode::AllowAny,
+        OutboundPolicy::RegistryOnly => Mode::RegistryOnly,
+    };
+    MeshConfig {
+        outbound_traffic_policy: Some(OutboundTrafficPolicy { mode: mode.into() }),
+        trust_domain: settings.trust_domain.clone(),
+        root_namespace: settings.root_namespace.clone(),
+        trust_domain_aliases: settings.trust_domain_aliases.clone(),
+    }
+}
+
+fn placements<'a>(addresses: impl Iterator<Item = &'a Address>) -> HashMap<String, HashSet<Identity>> {
+    let mut placements: HashMap<String, HashSet<Identity>> = HashMap::new();
+    for address in addresses {
+        let Some(address::Type::Workload(workload)) = &address.r#type else { continue };
+        if workload.node.is_empty() {
+            continue;
+        }
+        let trust_domain = TrustDomain::new(&workload.trust_domain);
+        let identity = Identity::new(trust_domain, &workload.namespace, &workload.service_account);
+        placements.entry(workload.node.clone()).or_default().insert(identity);
+    }
+    placements
+}

@@ -1,0 +1,72 @@
+//! What every translation looks up: the mesh's configuration, namespaces, and which objects count at all.
+
+use std::collections::BTreeMap;
+
+use super::Options;
+use crate::objects::{EntryVisibility, Labels, MeshConfig, Metadata, Objects};
+
+/// Kubernetes labels each namespace with its own name.
+const NAMESPACE_NAME_LABEL: &str = "kubernetes.io/metadata.name";
+/// The control plane revision an object is for.
+const REVISION_LABEL: &str = "istio.io/rev";
+const OWN_REVISION: &str = "default";
+
+/// The inputs of one translation.
+#[derive(Debug)]
+pub(super) struct Context<'a> {
+    pub(super) objects: &'a Objects,
+    pub(super) options: &'a Options,
+    pub(super) mesh: MeshConfig,
+}
+
+impl<'a> Context<'a> {
+    pub(super) fn new(objects: &'a Objects, options: &'a Options) -> Self {
+        Self { objects, options, mesh: objects.mesh_config() }
+    }
+
+    pub(super) fn is_root(&self, namespace: &str) -> bool {
+        namespace == self.mesh.root_namespace
+    }
+
+    /// The value of an annotation or label of a namespace.
+    pub(super) fn namespace_annotation(&self, namespace: &str, name: &str) -> Option<&'a str> {
+        self.objects.namespace(namespace)?.annotations.get(name).map(String::as_str)
+    }
+
+    fn namespace_labels(&self, namespace: &str) -> Labels {
+        let mut labels = self.objects.namespace(namespace).map_or_else(BTreeMap::new, |known| known.labels.clone());
+        labels.insert(NAMESPACE_NAME_LABEL.to_owned(), namespace.to_owned());
+        labels
+    }
+
+    /// True if an object is part of this mesh: its namespace is, and it is not meant for another control plane.
+    pub(super) fn is_ours(&self, metadata: &Metadata) -> bool {
+        metadata.labels.get(REVISION_LABEL).is_none_or(|revision| revision == OWN_REVISION)
+            && self.is_discovered(&metadata.namespace)
+    }
+
+    /// The root namespace always counts: policy for the whole mesh must not depend on how its namespace is labelled.
+    fn is_discovered(&self, namespace: &str) -> bool {
+        let selectors = &self.mesh.discovery_selectors;
+        if selectors.is_empty() || self.is_root(namespace) {
+            return true;
+        }
+        let labels = self.namespace_labels(namespace);
+        selectors.iter().any(|selector| selector.matches(&labels))
+    }
+
+    /// Who sees the ServiceEntries of a namespace: the first policy whose rules all match, else the default.
+    pub(super) fn visibility(&self, namespace: &str) -> EntryVisibility {
+        let Some(setting) = &self.mesh.service_entry_visibility else { return EntryVisibility::Public };
+        let labels = self.namespace_labels(namespace);
+        let policy = setting.policies.iter().find(|(_, rules)| {
+            rules.iter().all(|rule| rule.namespace_selector.as_ref().is_some_and(|selector| selector.matches(&labels)))
+        });
+        policy.map_or(setting.default, |(visibility, _)| *visibility)
+    }
+}
+
+/// True if a selector with at least one label is contained in `labels`.
+pub(super) fn selects(selector: &Labels, labels: &Labels) -> bool {
+    !selector.is_empty() && selector.iter().all(|(key, value)| labels.get(key) == Some(value))
+}

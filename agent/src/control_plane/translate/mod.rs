@@ -1,0 +1,158 @@
+//! Istio objects to the workload API, as istiod does it: pure functions, nothing is kept but the allocated addresses.
+//!
+//! Where Weir differs from istiod 1.31, because istiod fails open or does what no author of an object can mean:
+//! - `source.trustDomains` and `notTrustDomains` of an AuthorizationPolicy are enforced, as prefixes of principals; istiod
+//!   drops them, which widens an ALLOW. A leading star in them cannot be enforced and is an error.
+//! - A policy with `selector: {}` stands for its whole namespace, as it does with sidecars; istiod's has no effect.
+//! - A workload without labels lists no selector policy; istiod's lists them all, of which an ALLOW may open it.
+//! - The labels that select policies for an endpoint of a ServiceEntry include the endpoint's own; istiod's do not.
+//! - A rule of a DENY policy whose source, operation or condition needs HTTP denies whatever the rest of the rule matches;
+//!   istiod's is a no-op where a part is left with nothing. A CUSTOM policy is such a DENY; istiod's is dropped.
+//! - An `istio.io/dry-run` annotation that is no boolean is an error; istiod enforces the policy. A dry-run policy is sent
+//!   as such; istiod drops it unless told otherwise.
+//! - PeerAuthentication: the policy a workload lists always exists. istiod lists ones it never makes, where the mesh is
+//!   STRICT, the namespace is UNSET or absent, and ports differ. A port that is DISABLE is an exception from STRICT just
+//!   as PERMISSIVE is.
+//! - A policy that is not valid denies its scope until it is (`objects::Objects::update` keeps its last valid version).
+//! - The root namespace always belongs to the mesh, whatever discoverySelectors say.
+//! - An endpoint's `network` says nothing about the endpoints after it; istiod's sticks.
+//!
+//! Weir's own readings, where istiod has none: the label `kubernetes.io/hostname` on a WorkloadEntry or endpoint is the node
+//! it is on; the annotation `weir.dev/addresses` lists all addresses of a WorkloadEntry; objects without a creation time
+//! are younger than those with one and rank by file, document and name (`objects::Object::age`).
+
+mod authorization;
+mod context;
+mod matches;
+mod names;
+mod peer_authentication;
+mod policies;
+mod service;
+mod version;
+mod vips;
+mod workload;
+
+#[cfg(test)]
+mod tests;
+
+use std::collections::BTreeMap;
+
+use context::Context;
+use policies::Policies;
+use workload::Workloads;
+
+use crate::objects::{EntryVisibility, Object, Objects, OutboundPolicy, ServiceEntry};
+use crate::proto::istio::security::Authorization;
+use crate::proto::istio::workload::{Address, Service, Workload, address};
+
+pub use version::version;
+pub use vips::VipAllocations;
+
+/// What the objects do not say about the mesh.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Options {
+    /// First part of every workload's uid.
+    pub cluster_id: String,
+    /// Network of everything that names none.
+    pub network: String,
+    /// What ends the host names of Kubernetes services.
+    pub dns_suffix: String,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self { cluster_id: "Kubernetes".to_owned(), network: String::new(), dns_suffix: "cluster.local".to_owned() }
+    }
+}
+
+/// The workload API's view of the objects, by resource name.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct Resources {
+    pub addresses: BTreeMap<String, Address>,
+    pub authorizations: BTreeMap<String, Authorization>,
+    pub settings: MeshSettingsSpec,
+    /// What does not do all its author may think, in words for the log.
+    pub notices: Vec<String>,
+}
+
+/// What MeshConfig says about the whole mesh.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct MeshSettingsSpec {
+    pub trust_domain: String,
+    pub trust_domain_aliases: Vec<String>,
+    pub outbound_traffic_policy: OutboundPolicy,
+    pub root_namespace: String,
+}
+
+impl Default for MeshSettingsSpec {
+    fn default() -> Self {
+        Self::of(&Objects::default())
+    }
+}
+
+impl MeshSettingsSpec {
+    fn of(objects: &Objects) -> Self {
+        let mesh = objects.mesh_config();
+        Self {
+            trust_domain: mesh.trust_domain,
+            trust_domain_aliases: mesh.trust_domain_aliases,
+            outbound_traffic_policy: mesh.outbound_traffic_policy,
+            root_namespace: mesh.root_namespace,
+        }
+    }
+}
+
+/// Translates all objects. `vips` must be what the last translation left, from disk after a restart, and must be kept.
+pub fn translate(objects: &Objects, options: &Options, vips: &mut VipAllocations) -> Resources {
+    let context = Context::new(objects, options);
+    let mut notices = Vec::new();
+    let (policies, authorizations) = Policies::new(&context, &mut notices);
+    let addresses = addresses(&context, &policies, vips, &mut notices);
+    Resources { addresses, authorizations, settings: MeshSettingsSpec::of(objects), notices }
+}
+
+fn addresses(
+    context: &Context<'_>,
+    policies: &Policies,
+    vips: &mut VipAllocations,
+    notices: &mut Vec<String>,
+) -> BTreeMap<String, Address> {
+    let mut entries: Vec<Object<'_, ServiceEntry>> =
+        context.objects.service_entries().filter(|object| context.is_ours(object.metadata)).collect();
+    entries.sort_by_key(Object::age);
+    entries.retain(|object| context.visibility(&object.metadata.namespace) != EntryVisibility::None);
+    let (host_vips, without_vip) = vips.allocate(&entries);
+    notices.extend(without_vip);
+
+    let mut found = BTreeMap::new();
+    let mut workloads = Workloads { context, hosts: BTreeMap::new(), policies };
+    for host in service::hosts(context, &entries) {
+        let metadata = host.object.metadata;
+        add_service(&mut found, service::service(context, &host_vips, &host));
+        workloads.hosts.entry((&metadata.namespace, &metadata.name)).or_default().push(host);
+    }
+    for object in context.objects.workload_entries().filter(|object| context.is_ours(object.metadata)) {
+        add_workload(&mut found, workloads.of_workload_entry(object), notices);
+    }
+    for object in entries {
+        for workload in workloads.of_service_entry(object) {
+            add_workload(&mut found, workload, notices);
+        }
+    }
+    found
+}
+
+fn add_service(found: &mut BTreeMap<String, Address>, service: Service) {
+    let name = names::service_key(&service.namespace, &service.hostname);
+    found.insert(name, Address { r#type: Some(address::Type::Service(service)) });
+}
+
+/// Two endpoints of one ServiceEntry with the same address have the same uid: the first one counts.
+fn add_workload(found: &mut BTreeMap<String, Address>, workload: Workload, notices: &mut Vec<String>) {
+    let uid = workload.uid.clone();
+    if found.contains_key(&uid) {
+        notices.push(format!("{uid}: two endpoints have the same address: the second is left out"));
+        return;
+    }
+    found.insert(uid, Address { r#type: Some(address::Type::Workload(workload)) });
+}

@@ -1,0 +1,94 @@
+//! All policies, and which of them a workload lists.
+
+use std::collections::BTreeMap;
+
+use super::context::{Context, selects};
+use super::peer_authentication::PeerModes;
+use super::{authorization, names};
+use crate::objects::{Kind, Labels, Object, PolicyTarget};
+use crate::proto::istio::security::Authorization;
+
+/// The policies of the mesh.
+#[derive(Debug, Default)]
+pub(super) struct Policies {
+    root_namespace: String,
+    /// Policies with a selector, by namespace, in order of keys.
+    selecting: BTreeMap<String, Vec<(String, Labels)>>,
+    /// Refusals that stand for PeerAuthentications with a selector, likewise.
+    refused_peers: BTreeMap<String, Vec<(String, Labels)>>,
+    peer_modes: PeerModes,
+}
+
+impl Policies {
+    /// Translates every policy.
+    pub(super) fn new(context: &Context<'_>, notices: &mut Vec<String>) -> (Self, BTreeMap<String, Authorization>) {
+        let mut found = BTreeMap::new();
+        let mut policies = Self { root_namespace: context.mesh.root_namespace.clone(), ..Self::default() };
+        for object in context.objects.authorization_policies().filter(|object| context.is_ours(object.metadata)) {
+            let Some(authorization) = authorization::authorization(context, object, notices) else { continue };
+            if let PolicyTarget::Selector(labels) = &object.spec.target {
+                list(&mut policies.selecting, &authorization, labels);
+            }
+            found.insert(names::policy_key(&authorization.namespace, &authorization.name), authorization);
+        }
+        policies.refuse(context, &mut found, notices);
+
+        let mut peers: Vec<_> =
+            context.objects.peer_authentications().filter(|object| context.is_ours(object.metadata)).collect();
+        peers.sort_by_key(Object::age);
+        policies.peer_modes = PeerModes::new(context, &peers, notices);
+        for authorization in policies.peer_modes.authorizations() {
+            found.insert(names::policy_key(&authorization.namespace, &authorization.name), authorization);
+        }
+        (policies, found)
+    }
+
+    fn refuse(
+        &mut self,
+        context: &Context<'_>,
+        found: &mut BTreeMap<String, Authorization>,
+        notices: &mut Vec<String>,
+    ) {
+        for (kind, object) in context.objects.rejected_policies().filter(|(_, object)| context.is_ours(object.metadata))
+        {
+            let (namespace, name) = (&object.metadata.namespace, &object.metadata.name);
+            notices.push(format!("{kind} {namespace}/{name}: denies all it is about: {}", object.spec.reason));
+            let is_peer = kind == Kind::PeerAuthentication;
+            let name = if is_peer { names::converted_peer_authentication(name) } else { name.clone() };
+            let refusal = authorization::refusal(context, object, name);
+            let listing = if is_peer { &mut self.refused_peers } else { &mut self.selecting };
+            if !object.spec.selector.is_empty() {
+                list(listing, &refusal, &object.spec.selector);
+            }
+            found.insert(names::policy_key(&refusal.namespace, &refusal.name), refusal);
+        }
+    }
+
+    /// Keys of the policies a workload lists: AuthorizationPolicies of its own and the root namespace in order of keys,
+    /// then what comes from PeerAuthentications.
+    pub(super) fn of_workload(&self, namespace: &str, labels: &Labels) -> Vec<String> {
+        let mut keys = self.matching(&self.selecting, namespace, labels);
+        keys.sort();
+        let mut peers = self.matching(&self.refused_peers, namespace, labels);
+        peers.extend(self.peer_modes.listed_by(namespace, labels));
+        peers.sort();
+        keys.extend(peers);
+        keys
+    }
+
+    fn matching(
+        &self,
+        listing: &BTreeMap<String, Vec<(String, Labels)>>,
+        namespace: &str,
+        labels: &Labels,
+    ) -> Vec<String> {
+        let root = Some(self.root_namespace.as_str()).filter(|root| *root != namespace);
+        let candidates = [Some(namespace), root].into_iter().flatten().filter_map(|namespace| listing.get(namespace));
+        candidates.flatten().filter(|(_, selector)| selects(selector, labels)).map(|(key, _)| key.clone()).collect()
+    }
+}
+
+fn list(listing: &mut BTreeMap<String, Vec<(String, Labels)>>, authorization: &Authorization, labels: &Labels) {
+    let key = names::policy_key(&authorization.namespace, &authorization.name);
+    listing.entry(authorization.namespace.clone()).or_default().push((key, labels.clone()));
+}

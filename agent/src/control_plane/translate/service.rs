@@ -1,0 +1,139 @@
+//! ServiceEntry to services: one per host, after it is settled which object owns a host.
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+
+use ipnet::IpNet;
+
+use super::context::Context;
+use super::vips::{self, HostVips};
+use crate::objects::{EntryVisibility, Object, Resolution, ServiceEntry, ServiceEntryPort};
+use crate::proto::istio::workload::{
+    AppProtocol, LoadBalancing, NetworkAddress, Port, Service, load_balancing::HealthPolicy, load_balancing::Mode,
+    load_balancing::Scope, service::Visibility,
+};
+
+const TRAFFIC_DISTRIBUTION: &str = "networking.istio.io/traffic-distribution";
+
+/// One host of a ServiceEntry that no other object of its namespace took away.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Host<'a> {
+    pub(super) object: Object<'a, ServiceEntry>,
+    pub(super) name: &'a str,
+    /// It is the one other namespaces mean by this name.
+    pub(super) canonical: bool,
+    pub(super) visibility: EntryVisibility,
+}
+
+/// The hosts in force. `entries` come oldest first: the oldest object of a namespace owns a host there, and the oldest
+/// public one of those is canonical. Losers do not step in where the winner of their namespace is not public.
+pub(super) fn hosts<'a>(context: &Context<'_>, entries: &[Object<'a, ServiceEntry>]) -> Vec<Host<'a>> {
+    let mut owners: BTreeMap<(&str, &str), ()> = BTreeMap::new();
+    let mut canonical: BTreeMap<&str, ()> = BTreeMap::new();
+    let mut found = Vec::new();
+    for object in entries {
+        let visibility = context.visibility(&object.metadata.namespace);
+        if visibility == EntryVisibility::None {
+            continue;
+        }
+        for name in &object.spec.hosts {
+            if owners.insert((&object.metadata.namespace, name), ()).is_some() {
+                continue;
+            }
+            let canonical = visibility == EntryVisibility::Public && canonical.insert(name, ()).is_none();
+            found.push(Host { object: *object, name, canonical, visibility });
+        }
+    }
+    found
+}
+
+/// The service of a host.
+pub(super) fn service(context: &Context<'_>, vips: &HostVips, host: &Host<'_>) -> Service {
+    let (metadata, spec) = (host.object.metadata, host.object.spec);
+    let visibility = match host.visibility {
+        EntryVisibility::Namespace => Visibility::Namespace,
+        EntryVisibility::Public | EntryVisibility::None => Visibility::Public,
+    };
+    Service {
+        name: metadata.name.clone(),
+        namespace: metadata.namespace.clone(),
+        hostname: host.name.to_owned(),
+        addresses: addresses(context, vips, host),
+        ports: spec.ports.iter().map(service_port).collect(),
+        subject_alt_names: spec.subject_alt_names.clone(),
+        load_balancing: load_balancing(context, host.object),
+        canonical: host.canonical,
+        visibility: visibility.into(),
+        ..Service::default()
+    }
+}
+
+fn addresses(context: &Context<'_>, vips: &HostVips, host: &Host<'_>) -> Vec<NetworkAddress> {
+    let network = &context.options.network;
+    if host.object.spec.addresses.is_empty() {
+        let allocated = vips::of_host(vips, host.object, host.name);
+        return allocated.iter().map(|ip| network_address(network, IpNet::from(*ip))).collect();
+    }
+    host.object.spec.addresses.iter().map(|block| network_address(network, *block)).collect()
+}
+
+/// Only a real block has a length on the wire.
+fn network_address(network: &str, block: IpNet) -> NetworkAddress {
+    let is_block = block.prefix_len() != block.max_prefix_len();
+    NetworkAddress {
+        network: network.to_owned(),
+        address: octets(block.addr()),
+        length: is_block.then(|| u32::from(block.prefix_len())),
+    }
+}
+
+/// The bytes of an address, 4 or 16.
+pub(super) fn octets(ip: IpAddr) -> Vec<u8> {
+    match ip {
+        IpAddr::V4(ip) => ip.octets().to_vec(),
+        IpAddr::V6(ip) => ip.octets().to_vec(),
+    }
+}
+
+fn service_port(port: &ServiceEntryPort) -> Port {
+    Port {
+        service_port: port.number.into(),
+        target_port: port.target_port.unwrap_or(port.number).into(),
+        app_protocol: app_protocol(&port.protocol).into(),
+    }
+}
+
+/// A ServiceEntry names its protocol; the port's name says nothing.
+fn app_protocol(protocol: &str) -> AppProtocol {
+    match protocol.to_ascii_lowercase().as_str() {
+        "http" => AppProtocol::Http11,
+        "http2" => AppProtocol::Http2,
+        "grpc" => AppProtocol::Grpc,
+        "https" | "tls" => AppProtocol::Tls,
+        "tcp" => AppProtocol::Tcp,
+        _ => AppProtocol::Unknown,
+    }
+}
+
+fn load_balancing(context: &Context<'_>, object: Object<'_, ServiceEntry>) -> Option<LoadBalancing> {
+    if object.spec.resolution == Resolution::None {
+        return Some(LoadBalancing {
+            mode: Mode::Passthrough.into(),
+            health_policy: HealthPolicy::AllowAll.into(),
+            ..LoadBalancing::default()
+        });
+    }
+    let own = object.metadata.annotations.get(TRAFFIC_DISTRIBUTION).map(String::as_str);
+    let wish = own.or_else(|| context.namespace_annotation(&object.metadata.namespace, TRAFFIC_DISTRIBUTION))?;
+    let scopes: &[Scope] = match wish.to_ascii_lowercase().as_str() {
+        "preferclose" | "prefersamezone" => &[Scope::Network, Scope::Region, Scope::Zone],
+        "prefersamenode" => &[Scope::Network, Scope::Region, Scope::Zone, Scope::Subzone, Scope::Node],
+        // An unknown wish ends the search: the namespace's is not asked.
+        _ => return None,
+    };
+    Some(LoadBalancing {
+        routing_preference: scopes.iter().map(|scope| (*scope).into()).collect(),
+        mode: Mode::Failover.into(),
+        ..LoadBalancing::default()
+    })
+}

@@ -1,0 +1,119 @@
+//! The kinds of objects: which are acted on, which are known, in which versions.
+
+use std::fmt;
+
+/// A kind that is acted on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Kind {
+    MeshConfig,
+    Namespace,
+    ServiceEntry,
+    WorkloadEntry,
+    AuthorizationPolicy,
+    PeerAuthentication,
+}
+
+impl Kind {
+    /// True for kinds that live in no namespace.
+    #[must_use]
+    pub fn is_cluster_scoped(self) -> bool {
+        matches!(self, Self::MeshConfig | Self::Namespace)
+    }
+
+    /// True for kinds whose loss would open something: an invalid one must deny, not vanish.
+    #[must_use]
+    pub fn is_policy(self) -> bool {
+        matches!(self, Self::AuthorizationPolicy | Self::PeerAuthentication)
+    }
+}
+
+impl fmt::Display for Kind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::MeshConfig => "MeshConfig",
+            Self::Namespace => "Namespace",
+            Self::ServiceEntry => "ServiceEntry",
+            Self::WorkloadEntry => "WorkloadEntry",
+            Self::AuthorizationPolicy => "AuthorizationPolicy",
+            Self::PeerAuthentication => "PeerAuthentication",
+        })
+    }
+}
+
+/// What an apiVersion and kind stand for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Recognised {
+    ActedOn(Kind),
+    /// A ConfigMap, which may hold the mesh's configuration.
+    ConfigMap,
+    /// A list of objects, as `kubectl get -o yaml` prints it.
+    List,
+    /// A kind that is fine to have in a folder and has no effect yet.
+    NotActedOn,
+    Unknown(String),
+}
+
+const ISTIO_VERSIONS: [&str; 3] = ["v1", "v1beta1", "v1alpha3"];
+const NETWORKING: [&str; 7] =
+    ["VirtualService", "DestinationRule", "Gateway", "Sidecar", "EnvoyFilter", "ProxyConfig", "WorkloadGroup"];
+/// Groups whose objects a user's folder may hold next to the mesh's.
+const OTHER_GROUPS: [&str; 12] = [
+    "gateway.networking.k8s.io",
+    "gateway.networking.x-k8s.io",
+    "inference.networking.k8s.io",
+    "telemetry.istio.io",
+    "extensions.istio.io",
+    "apps",
+    "batch",
+    "policy",
+    "autoscaling",
+    "rbac.authorization.k8s.io",
+    "networking.k8s.io",
+    "discovery.k8s.io",
+];
+const CORE: [&str; 10] = [
+    "Service",
+    "Pod",
+    "Endpoints",
+    "Node",
+    "ServiceAccount",
+    "Secret",
+    "ReplicationController",
+    "PersistentVolumeClaim",
+    "LimitRange",
+    "ResourceQuota",
+];
+
+/// Looks a kind up.
+pub(super) fn recognise(api_version: &str, kind: &str) -> Recognised {
+    let (group, version) = api_version.rsplit_once('/').unwrap_or(("", api_version));
+    let acted_on = match (group, kind) {
+        ("networking.istio.io", "ServiceEntry") => Kind::ServiceEntry,
+        ("networking.istio.io", "WorkloadEntry") => Kind::WorkloadEntry,
+        ("security.istio.io", "AuthorizationPolicy") => Kind::AuthorizationPolicy,
+        ("security.istio.io", "PeerAuthentication") => Kind::PeerAuthentication,
+        ("mesh.istio.io", "MeshConfig") if version == "v1alpha1" => return Recognised::ActedOn(Kind::MeshConfig),
+        ("", "Namespace") if version == "v1" => return Recognised::ActedOn(Kind::Namespace),
+        ("", "ConfigMap") if version == "v1" => return Recognised::ConfigMap,
+        ("", "List") if version == "v1" => return Recognised::List,
+        _ => return recognise_other(group, version, kind),
+    };
+    if ISTIO_VERSIONS.contains(&version) {
+        return Recognised::ActedOn(acted_on);
+    }
+    Recognised::Unknown(format!("unknown version {version:?} of {kind}: use {group}/v1"))
+}
+
+fn recognise_other(group: &str, version: &str, kind: &str) -> Recognised {
+    let known = match group {
+        "networking.istio.io" => NETWORKING.contains(&kind),
+        "security.istio.io" => kind == "RequestAuthentication",
+        "" => version == "v1" && CORE.contains(&kind),
+        other => OTHER_GROUPS.contains(&other),
+    };
+    if known {
+        return Recognised::NotActedOn;
+    }
+    let api_version = if group.is_empty() { version.to_owned() } else { format!("{group}/{version}") };
+    Recognised::Unknown(format!("unknown kind {kind:?} of {api_version:?}: check the spelling, or move it elsewhere"))
+}

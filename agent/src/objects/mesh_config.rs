@@ -1,0 +1,299 @@
+//! MeshConfig: settings of the whole mesh. Istio's fields that matter at L4 are read; its other fields are known by name.
+
+use super::fields::{Fields, Item};
+use super::metadata::Labels;
+use super::problem::Report;
+use super::validate_names;
+use super::yaml::{self, Node};
+
+/// MeshConfig, with Istio's defaults filled in.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct MeshConfig {
+    pub root_namespace: String,
+    pub trust_domain: String,
+    pub trust_domain_aliases: Vec<String>,
+    pub outbound_traffic_policy: OutboundPolicy,
+    /// Namespaces that belong to the mesh; empty: all.
+    pub discovery_selectors: Vec<LabelSelector>,
+    pub service_entry_visibility: Option<ServiceEntryVisibility>,
+}
+
+impl Default for MeshConfig {
+    fn default() -> Self {
+        Self {
+            root_namespace: "istio-system".to_owned(),
+            trust_domain: "cluster.local".to_owned(),
+            trust_domain_aliases: Vec::new(),
+            outbound_traffic_policy: OutboundPolicy::AllowAny,
+            discovery_selectors: Vec::new(),
+            service_entry_visibility: None,
+        }
+    }
+}
+
+/// What becomes of connections to destinations that no object names.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum OutboundPolicy {
+    AllowAny,
+    RegistryOnly,
+}
+
+/// Who sees the services of ServiceEntries.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ServiceEntryVisibility {
+    pub default: EntryVisibility,
+    /// The first whose selectors all match the namespace decides.
+    pub policies: Vec<(EntryVisibility, Vec<VisibilityRule>)>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct VisibilityRule {
+    /// `None` never matches.
+    pub namespace_selector: Option<LabelSelector>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum EntryVisibility {
+    Public,
+    Namespace,
+    /// The object counts as absent.
+    None,
+}
+
+/// A Kubernetes label selector: all parts must hold.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct LabelSelector {
+    pub match_labels: Labels,
+    pub match_expressions: Vec<LabelRequirement>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LabelRequirement {
+    pub key: String,
+    pub operator: LabelOperator,
+    pub values: Vec<String>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LabelOperator {
+    In,
+    NotIn,
+    Exists,
+    DoesNotExist,
+}
+
+impl LabelSelector {
+    /// True if these labels satisfy the selector.
+    #[must_use]
+    pub fn matches(&self, labels: &Labels) -> bool {
+        let holds = |requirement: &LabelRequirement| {
+            let value = labels.get(&requirement.key);
+            match requirement.operator {
+                LabelOperator::In => value.is_some_and(|value| requirement.values.contains(value)),
+                LabelOperator::NotIn => !value.is_some_and(|value| requirement.values.contains(value)),
+                LabelOperator::Exists => value.is_some(),
+                LabelOperator::DoesNotExist => value.is_none(),
+            }
+        };
+        self.match_labels.iter().all(|(key, value)| labels.get(key) == Some(value))
+            && self.match_expressions.iter().all(holds)
+    }
+}
+
+/// Fields of MeshConfig that an L4 data plane has no use for.
+const NOT_USED: [&str; 43] = [
+    "proxyListenPort",
+    "proxyInboundListenPort",
+    "proxyHttpPort",
+    "connectTimeout",
+    "protocolDetectionTimeout",
+    "tcpKeepalive",
+    "ingressClass",
+    "ingressService",
+    "ingressControllerMode",
+    "ingressSelector",
+    "enableTracing",
+    "accessLogFile",
+    "accessLogFormat",
+    "accessLogEncoding",
+    "enableEnvoyAccessLogService",
+    "disableEnvoyListenerLog",
+    "defaultConfig",
+    "inboundTrafficPolicy",
+    "configSources",
+    "enableAutoMtls",
+    "caCertificates",
+    "defaultServiceExportTo",
+    "defaultVirtualServiceExportTo",
+    "defaultDestinationRuleExportTo",
+    "localityLbSetting",
+    "dnsRefreshRate",
+    "h2UpgradePolicy",
+    "inboundClusterStatName",
+    "outboundClusterStatName",
+    "enablePrometheusMerge",
+    "extensionProviders",
+    "defaultProviders",
+    "pathNormalization",
+    "defaultHttpRetryPolicy",
+    "meshMTLS",
+    "tlsDefaults",
+    "verifyCertificateAtClient",
+    "certificates",
+    "thriftConfig",
+    "serviceSettings",
+    "ca",
+    "serviceScopeConfigs",
+    "defaultInboundHttpRetryPolicy",
+];
+
+/// Reads MeshConfig's own fields.
+pub(super) fn read(mut fields: Fields<'_>) -> MeshConfig {
+    let defaults = MeshConfig::default();
+    let config = MeshConfig {
+        root_namespace: root_namespace(&mut fields).unwrap_or(defaults.root_namespace),
+        trust_domain: trust_domain(&mut fields).unwrap_or(defaults.trust_domain),
+        trust_domain_aliases: fields.texts("trustDomainAliases"),
+        outbound_traffic_policy: fields
+            .fields("outboundTrafficPolicy")
+            .map_or(OutboundPolicy::AllowAny, outbound_policy),
+        discovery_selectors: selectors(&mut fields, "discoverySelectors"),
+        service_entry_visibility: fields.fields("serviceEntryVisibility").map(visibility),
+    };
+    for (at, alias) in config.trust_domain_aliases.iter().enumerate() {
+        if let Err(reason) = validate_names::fqdn(alias) {
+            fields.error(&format!("trustDomainAliases[{at}]"), reason);
+        }
+    }
+    for name in NOT_USED {
+        fields.without_effect(name, "has no effect here");
+    }
+    fields.finish();
+    config
+}
+
+/// Reads the YAML text in `data.mesh` of the ConfigMap `istio`; its lines are given as those of `item`.
+pub(super) fn read_config_map(item: &Item<'_>, report: &Report) -> Option<MeshConfig> {
+    let text = item.text(report)?;
+    let node = match yaml::parse(text) {
+        Ok(node) => node,
+        Err((line, reason)) => {
+            item.error(report, format!("is not YAML: line {line}: {reason}"));
+            return None;
+        }
+    };
+    let node = on_one_line(node, item.node.line);
+    // Findings are copied out of the inner report: it borrows a tree that lives only here.
+    let inner = Report::default();
+    let config = Fields::of(&node, &item.path, &inner).map(read);
+    for finding in inner.into_findings() {
+        if finding.rejects {
+            report.error(finding.field, finding.line, finding.reason);
+        } else {
+            report.notice(finding.field, finding.line, finding.reason);
+        }
+    }
+    config
+}
+
+/// Gives every node of a tree one line.
+fn on_one_line(node: Node, line: usize) -> Node {
+    let value = match node.value {
+        yaml::Value::List(list) => yaml::Value::List(list.into_iter().map(|node| on_one_line(node, line)).collect()),
+        yaml::Value::Map(map) => {
+            yaml::Value::Map(map.into_iter().map(|(key, node)| (key, on_one_line(node, line))).collect())
+        }
+        other => other,
+    };
+    Node { line, value }
+}
+
+fn root_namespace(fields: &mut Fields<'_>) -> Option<String> {
+    let name = fields.text("rootNamespace").filter(|name| !name.is_empty())?;
+    if let Err(reason) = validate_names::label(&name) {
+        fields.error("rootNamespace", reason);
+    }
+    Some(name)
+}
+
+fn trust_domain(fields: &mut Fields<'_>) -> Option<String> {
+    let name = fields.text("trustDomain")?;
+    if name.is_empty() {
+        fields.error("trustDomain", "must not be empty: remove it for cluster.local");
+    } else if let Err(reason) = validate_names::fqdn(&name) {
+        fields.error("trustDomain", reason);
+    }
+    Some(name)
+}
+
+fn outbound_policy(mut fields: Fields<'_>) -> OutboundPolicy {
+    let modes = [("ALLOW_ANY", OutboundPolicy::AllowAny), ("REGISTRY_ONLY", OutboundPolicy::RegistryOnly)];
+    // In Istio's definition the first value, the one an empty message has, is REGISTRY_ONLY.
+    let mode = fields.word("mode", &modes).unwrap_or(OutboundPolicy::RegistryOnly);
+    fields.finish();
+    mode
+}
+
+fn visibility(mut fields: Fields<'_>) -> ServiceEntryVisibility {
+    let report = fields.report();
+    let default = visibility_word(&mut fields, "defaultVisibility");
+    let mut policies = Vec::new();
+    for item in fields.items("policies") {
+        let Some(mut policy) = item.fields(report) else { continue };
+        let visibility = visibility_word(&mut policy, "visibility");
+        let mut rules = Vec::new();
+        for item in policy.items("matchingRules") {
+            let Some(mut rule) = item.fields(report) else { continue };
+            rules.push(VisibilityRule { namespace_selector: rule.fields("namespaceSelector").map(selector) });
+            rule.finish();
+        }
+        policy.finish();
+        policies.push((visibility, rules));
+    }
+    fields.finish();
+    ServiceEntryVisibility { default, policies }
+}
+
+fn visibility_word(fields: &mut Fields<'_>, name: &'static str) -> EntryVisibility {
+    let words = [
+        ("PUBLIC", EntryVisibility::Public),
+        ("NAMESPACE", EntryVisibility::Namespace),
+        ("NONE", EntryVisibility::None),
+    ];
+    fields.word(name, &words).unwrap_or(EntryVisibility::Public)
+}
+
+fn selectors(fields: &mut Fields<'_>, name: &'static str) -> Vec<LabelSelector> {
+    let report = fields.report();
+    fields.items(name).iter().filter_map(|item| item.fields(report).map(selector)).collect()
+}
+
+fn selector(mut fields: Fields<'_>) -> LabelSelector {
+    let report = fields.report();
+    let match_labels = validate_names::labels(&mut fields, "matchLabels");
+    let mut match_expressions = Vec::new();
+    let operators = [
+        ("In", LabelOperator::In),
+        ("NotIn", LabelOperator::NotIn),
+        ("Exists", LabelOperator::Exists),
+        ("DoesNotExist", LabelOperator::DoesNotExist),
+    ];
+    for item in fields.items("matchExpressions") {
+        let Some(mut requirement) = item.fields(report) else { continue };
+        let key = requirement.text("key").unwrap_or_default();
+        let operator = requirement.word("operator", &operators);
+        let values = requirement.texts("values");
+        let needs_values = matches!(operator, Some(LabelOperator::In | LabelOperator::NotIn));
+        match operator {
+            None if requirement.text("operator").is_none() => requirement.error("operator", "an operator is needed"),
+            Some(_) if needs_values == values.is_empty() => {
+                requirement.error("values", "In and NotIn need values, Exists and DoesNotExist have none");
+            }
+            _ => {}
+        }
+        requirement.finish();
+        match_expressions.extend(operator.map(|operator| LabelRequirement { key, operator, values }));
+    }
+    fields.finish();
+    LabelSelector { match_labels, match_expressions }
+}

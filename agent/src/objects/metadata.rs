@@ -1,0 +1,112 @@
+//! `metadata`: what every object says about itself.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use super::fields::Fields;
+use super::kind::Kind;
+use super::validate_names;
+
+/// Labels or annotations.
+pub type Labels = BTreeMap<String, String>;
+
+/// The metadata that means something here.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Metadata {
+    pub name: String,
+    /// Empty for cluster-scoped kinds.
+    pub namespace: String,
+    pub labels: Labels,
+    pub annotations: Labels,
+    /// `creationTimestamp` as `YYYY-MM-DDTHH:MM:SS`, in UTC. Text order is time order.
+    pub created: Option<String>,
+}
+
+/// What an object is known by.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ObjectKey {
+    pub kind: Kind,
+    pub namespace: String,
+    pub name: String,
+}
+
+impl fmt::Display for ObjectKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.namespace.is_empty() {
+            return write!(f, "{} {}", self.kind, self.name);
+        }
+        write!(f, "{} {}/{}", self.kind, self.namespace, self.name)
+    }
+}
+
+/// Fields a cluster writes; they say nothing about the mesh.
+const WRITTEN_BY_THE_CLUSTER: [&str; 10] = [
+    "uid",
+    "resourceVersion",
+    "generation",
+    "managedFields",
+    "ownerReferences",
+    "finalizers",
+    "selfLink",
+    "deletionTimestamp",
+    "deletionGracePeriodSeconds",
+    "generateName",
+];
+
+/// Reads `metadata`. The name may be missing (an error) and the metadata is still returned: what can be read of a broken
+/// policy decides how much it denies.
+pub(super) fn read(mut fields: Fields<'_>, kind: Kind) -> Metadata {
+    let name = fields.text("name").unwrap_or_default();
+    if name.is_empty() {
+        if kind != Kind::MeshConfig {
+            fields.error("name", "an object needs a name");
+        }
+    } else if let Err(reason) = validate_names::object_name(&name) {
+        fields.error("name", reason);
+    }
+    let namespace = match fields.text("namespace") {
+        _ if kind.is_cluster_scoped() => String::new(),
+        Some(namespace) if !namespace.is_empty() => {
+            if let Err(reason) = validate_names::label(&namespace) {
+                fields.error("namespace", reason);
+            }
+            namespace
+        }
+        _ => "default".to_owned(),
+    };
+    let metadata = Metadata {
+        name,
+        namespace,
+        labels: fields.text_map("labels"),
+        annotations: fields.text_map("annotations"),
+        created: created(&mut fields),
+    };
+    for name in WRITTEN_BY_THE_CLUSTER {
+        fields.skip(name);
+    }
+    fields.finish();
+    metadata
+}
+
+fn created(fields: &mut Fields<'_>) -> Option<String> {
+    let text = fields.text("creationTimestamp")?;
+    if let Some(seconds) = seconds_in_utc(&text) {
+        return Some(seconds.to_owned());
+    }
+    fields.error("creationTimestamp", format!("{text:?} is not a time: write it as 2026-01-31T12:00:00Z"));
+    None
+}
+
+/// `2026-01-31T12:00:00` of `2026-01-31T12:00:00Z`, fractions of a second cut off.
+fn seconds_in_utc(text: &str) -> Option<&str> {
+    const FORM: &[u8] = b"0000-00-00T00:00:00";
+    let rest = text.strip_suffix('Z')?;
+    let (seconds, fraction) = rest.split_once('.').unwrap_or((rest, "0"));
+    let digits = |text: &str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+    let in_form = seconds.len() == FORM.len()
+        && seconds.bytes().zip(FORM).all(|(byte, form)| match form {
+            b'0' => byte.is_ascii_digit(),
+            other => byte == *other,
+        });
+    (in_form && digits(fraction)).then_some(seconds)
+}

@@ -1,0 +1,88 @@
+//! What is wrong with an object, and where: file, document, object, field, reason. Must not decide what follows from it.
+
+use std::cell::RefCell;
+use std::fmt;
+use std::path::PathBuf;
+
+/// One thing to tell the user about one object, in words that say what to do.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Problem {
+    pub file: PathBuf,
+    /// Number of the YAML document in its file, from 1; 0 when the whole file is meant.
+    pub document: usize,
+    /// Line in the file, from 1, where known.
+    pub line: Option<usize>,
+    /// `Kind namespace/name`, as far as it could be read.
+    pub object: Option<String>,
+    /// Path of the field, such as `spec.rules[0].from[0].source.ipBlocks[1]`; empty when the whole document is meant.
+    pub field: String,
+    /// What is wrong and how to put it right.
+    pub reason: String,
+}
+
+impl fmt::Display for Problem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.file.display())?;
+        if self.document > 0 {
+            write!(f, ":{}", self.document)?;
+        }
+        if let Some(object) = &self.object {
+            write!(f, ": {object}")?;
+        }
+        if !self.field.is_empty() {
+            write!(f, ": {}", self.field)?;
+        }
+        if let Some(line) = self.line {
+            write!(f, " (line {line})")?;
+        }
+        write!(f, ": {}", self.reason)
+    }
+}
+
+/// Where an object was defined. Its order, file then document, is the order of definition.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Default)]
+pub struct Origin {
+    pub file: PathBuf,
+    pub document: usize,
+    /// Place within a `List`, from 0.
+    pub item: usize,
+}
+
+/// What was found while one object was read.
+#[derive(Debug, Default)]
+pub(super) struct Report {
+    findings: RefCell<Vec<Finding>>,
+}
+
+#[derive(Debug, Clone)]
+pub(super) struct Finding {
+    pub(super) field: String,
+    /// Line within the document.
+    pub(super) line: usize,
+    pub(super) reason: String,
+    /// False: the object is accepted all the same.
+    pub(super) rejects: bool,
+}
+
+impl Report {
+    /// The object must not be used.
+    pub(super) fn error(&self, field: impl Into<String>, line: usize, reason: impl Into<String>) {
+        let finding = Finding { field: field.into(), line, reason: reason.into(), rejects: true };
+        self.findings.borrow_mut().push(finding);
+    }
+
+    /// The object is used, but not all of it does what its author may think.
+    pub(super) fn notice(&self, field: impl Into<String>, line: usize, reason: impl Into<String>) {
+        let finding = Finding { field: field.into(), line, reason: reason.into(), rejects: false };
+        self.findings.borrow_mut().push(finding);
+    }
+
+    /// Number of errors so far.
+    pub(super) fn errors(&self) -> usize {
+        self.findings.borrow().iter().filter(|finding| finding.rejects).count()
+    }
+
+    pub(super) fn into_findings(self) -> Vec<Finding> {
+        self.findings.into_inner()
+    }
+}

@@ -1,0 +1,173 @@
+//! One YAML document to one object, or to the objects of a `List`.
+
+use std::collections::BTreeMap;
+
+use super::fields::Fields;
+use super::kind::{Kind, Recognised, recognise};
+use super::load::Loaded;
+use super::metadata::Metadata;
+use super::problem::{Origin, Problem, Report};
+use super::yaml::{Node, Value};
+use super::{
+    Body, PolicyTarget, RejectedPolicy, Stored, authorization_policy, mesh_config, metadata, namespace,
+    peer_authentication, service_entry, workload_entry,
+};
+
+/// Stands for an absent `spec` or `metadata`.
+static EMPTY: Node = Node { line: 1, value: Value::Map(Vec::new()) };
+
+/// Name of the ConfigMap that holds the mesh's configuration.
+const MESH_CONFIG_MAP: &str = "istio";
+
+/// Reads a document into `loaded`. `first_line` is its line in the file.
+pub(super) fn document(loaded: &mut Loaded, node: &Node, origin: &Origin, first_line: usize) {
+    let report = Report::default();
+    object(loaded, node, "", origin, first_line, &report);
+    file_findings(loaded, report, None, origin, first_line);
+}
+
+/// Reads the object at `path`. Findings about what it is go to `outer`, those about its content are filed with its name.
+fn object(loaded: &mut Loaded, node: &Node, path: &str, origin: &Origin, first_line: usize, outer: &Report) {
+    let Some(mut fields) = Fields::of(node, path, outer) else { return };
+    let api_version = fields.text("apiVersion").unwrap_or_default();
+    let kind = fields.text("kind").unwrap_or_default();
+    match recognise(&api_version, &kind) {
+        _ if api_version.is_empty() || kind.is_empty() => fields.error("kind", "an object needs apiVersion and kind"),
+        Recognised::Unknown(reason) => fields.error("kind", reason),
+        Recognised::NotActedOn => fields.notice("kind", format!("{kind} objects are not acted on yet")),
+        Recognised::ActedOn(kind) => known_object(loaded, node, path, kind, origin, first_line),
+        Recognised::ConfigMap => config_map(loaded, fields, origin, first_line),
+        Recognised::List if path.is_empty() => {
+            for (at, item) in fields.items("items").iter().enumerate() {
+                let origin = Origin { item: at, ..origin.clone() };
+                object(loaded, item.node, &item.path, &origin, first_line, outer);
+            }
+        }
+        Recognised::List => fields.error("kind", "a list within a list is not supported"),
+    }
+}
+
+fn known_object(loaded: &mut Loaded, node: &Node, path: &str, kind: Kind, origin: &Origin, first_line: usize) {
+    let report = Report::default();
+    let Some(mut fields) = Fields::of(node, path, &report) else { return };
+    fields.skip("apiVersion");
+    fields.skip("kind");
+    let head = fields.get("metadata").map_or(&EMPTY, |item| item.node);
+    let metadata = Fields::of(head, "metadata", &report).map(|head| metadata::read(head, kind)).unwrap_or_default();
+    let spec = fields.get("spec").map_or(&EMPTY, |item| item.node);
+    let status = fields.get("status").map(|item| item.node);
+    let body = Fields::of(spec, "spec", &report).map(|spec| read_spec(spec, status, kind, &metadata));
+    fields.finish();
+
+    let object = kind.key(&metadata.namespace, &metadata.name).to_string();
+    let rejected = report.errors() > 0;
+    let reason = file_findings(loaded, report, Some(&object), origin, first_line);
+    store(loaded, kind, metadata, origin, body, rejected.then_some(reason));
+}
+
+fn read_spec(spec: Fields<'_>, status: Option<&Node>, kind: Kind, metadata: &Metadata) -> Body {
+    let report = spec.report();
+    match kind {
+        Kind::MeshConfig => Body::MeshConfig(Box::new(mesh_config::read(spec))),
+        Kind::Namespace => {
+            namespace::read(spec);
+            Body::Namespace
+        }
+        Kind::ServiceEntry => {
+            // The status outlives this call no more than the spec does; both are parts of one document.
+            let allocated = status.and_then(|node| service_entry::allocated(node, report));
+            Body::ServiceEntry(Box::new(service_entry::read(spec, allocated.unwrap_or_default(), metadata)))
+        }
+        Kind::WorkloadEntry => {
+            let entry = workload_entry::read(spec, metadata);
+            workload_entry::check(&entry, "spec", report);
+            Body::WorkloadEntry(Box::new(entry))
+        }
+        Kind::AuthorizationPolicy => Body::AuthorizationPolicy(Box::new(authorization_policy::read(spec, metadata))),
+        Kind::PeerAuthentication => Body::PeerAuthentication(Box::new(peer_authentication::read(spec))),
+    }
+}
+
+/// Stores a valid object; of an invalid one its name, and the refusal that stands for a policy.
+fn store(
+    loaded: &mut Loaded,
+    kind: Kind,
+    mut metadata: Metadata,
+    origin: &Origin,
+    body: Option<Body>,
+    rejected: Option<String>,
+) {
+    if rejected.is_some() && metadata.name.is_empty() {
+        metadata.name = format!("unnamed-{}-{}", origin.document, origin.item);
+    }
+    if rejected.is_some() && metadata.namespace.is_empty() && !kind.is_cluster_scoped() {
+        metadata.namespace = "default".to_owned();
+    }
+    let key = kind.key(&metadata.namespace, &metadata.name);
+    let origin = origin.clone();
+    match (rejected, body) {
+        (None, Some(body)) => loaded.add(key, Stored { metadata, origin, body }),
+        (reason, body) if kind.is_policy() => {
+            // A policy for waypoints says nothing to the workloads themselves: without it nothing here opens.
+            let Some(selector) = refused_selector(body.as_ref()) else {
+                return loaded.add_invalid(key, &origin);
+            };
+            let reason = reason.unwrap_or_default();
+            loaded.add(key, Stored { metadata, origin, body: Body::Rejected(RejectedPolicy { selector, reason }) });
+        }
+        _ => loaded.add_invalid(key, &origin),
+    }
+}
+
+/// The labels of the workloads a policy was about, empty for its whole namespace; `None` if it was about no workload.
+fn refused_selector(body: Option<&Body>) -> Option<BTreeMap<String, String>> {
+    match body {
+        Some(Body::AuthorizationPolicy(policy)) => match &policy.target {
+            PolicyTarget::Selector(labels) => Some(labels.clone()),
+            PolicyTarget::Namespace => Some(BTreeMap::new()),
+            PolicyTarget::References => None,
+        },
+        Some(Body::PeerAuthentication(policy)) => Some(policy.selector.clone()),
+        _ => Some(BTreeMap::new()),
+    }
+}
+
+fn config_map(loaded: &mut Loaded, mut fields: Fields<'_>, origin: &Origin, first_line: usize) {
+    let name = fields.fields("metadata").and_then(|mut head| head.text("name")).unwrap_or_default();
+    let mesh = fields.fields("data").and_then(|mut data| data.get("mesh"));
+    let (MESH_CONFIG_MAP, Some(mesh)) = (name.as_str(), mesh) else {
+        return fields.notice("kind", "ConfigMap objects other than istio, with data.mesh, are not acted on");
+    };
+    let report = Report::default();
+    let body = mesh_config::read_config_map(&mesh, &report).map(|config| Body::MeshConfig(Box::new(config)));
+    let rejected = report.errors() > 0;
+    let reason = file_findings(loaded, report, Some("ConfigMap istio"), origin, first_line);
+    let metadata = Metadata { name, ..Metadata::default() };
+    store(loaded, Kind::MeshConfig, metadata, origin, body, rejected.then_some(reason));
+}
+
+/// Turns findings into problems and notices; returns the first error, or nothing.
+fn file_findings(
+    loaded: &mut Loaded,
+    report: Report,
+    object: Option<&str>,
+    origin: &Origin,
+    first_line: usize,
+) -> String {
+    let mut first_error = String::new();
+    for finding in report.into_findings() {
+        if finding.rejects && first_error.is_empty() {
+            first_error = format!("{}: {}", finding.field, finding.reason);
+        }
+        let problem = Problem {
+            file: origin.file.clone(),
+            document: origin.document,
+            line: (finding.line > 0).then(|| first_line + finding.line - 1),
+            object: object.map(str::to_owned),
+            field: finding.field,
+            reason: finding.reason,
+        };
+        if finding.rejects { loaded.problems.push(problem) } else { loaded.notices.push(problem) }
+    }
+    first_error
+}

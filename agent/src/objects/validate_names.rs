@@ -1,0 +1,125 @@
+//! Checks of names, hosts, labels and ports, with Istio's rules. Every error says what is allowed.
+
+use super::fields::{Fields, Item};
+use super::metadata::Labels;
+use super::problem::Report;
+
+const MAX_NAME: usize = 253;
+const MAX_LABEL: usize = 63;
+
+/// A DNS label in lower case, such as a namespace or a port's name.
+pub(super) fn label(text: &str) -> Result<(), String> {
+    let allowed = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
+    if text.len() <= MAX_LABEL && !text.is_empty() && text.bytes().all(allowed) && has_alphanumeric_ends(text) {
+        return Ok(());
+    }
+    Err(format!(
+        "{text:?} is not a valid name: use at most {MAX_LABEL} of a-z, 0-9 and -, with a letter or digit at both ends"
+    ))
+}
+
+/// A Kubernetes object name: labels joined by dots.
+pub(super) fn object_name(text: &str) -> Result<(), String> {
+    let allowed = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
+    let part = |part: &str| !part.is_empty() && part.bytes().all(allowed) && has_alphanumeric_ends(part);
+    if text.len() <= MAX_NAME && text.split('.').all(part) {
+        return Ok(());
+    }
+    Err(format!("{text:?} is not a valid name: use at most {MAX_NAME} of a-z, 0-9, - and dots between them"))
+}
+
+/// A fully qualified domain name, any case, a dot at the end allowed.
+pub(super) fn fqdn(text: &str) -> Result<(), String> {
+    let name = text.strip_suffix('.').unwrap_or(text);
+    if name.is_empty() || name.len() > 255 {
+        return Err(format!("{text:?} is not a host name: use 1 to 255 characters"));
+    }
+    name.split('.').try_for_each(host_label)
+}
+
+/// A host of a ServiceEntry: a domain name, perhaps with a star at its beginning.
+pub(super) fn wildcard_host(text: &str) -> Result<(), String> {
+    if text == "*" {
+        return Err("invalid host *: name the hosts, such as *.example.com".to_owned());
+    }
+    let (first, rest) = text.split_once('.').map_or((text, None), |(first, rest)| (first, Some(rest)));
+    let starless = first.strip_prefix('*').unwrap_or(first);
+    let starless = if starless.len() < first.len() { starless.strip_prefix('-').unwrap_or(starless) } else { starless };
+    if first != "*" {
+        host_label(starless)?;
+    }
+    rest.map_or(Ok(()), fqdn)
+}
+
+/// True for `*a.example.com`: a star followed by more of its label.
+pub(super) fn is_partial_wildcard(host: &str) -> bool {
+    host.starts_with('*') && !host.starts_with("*.")
+}
+
+fn host_label(text: &str) -> Result<(), String> {
+    let allowed = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'-';
+    if text.len() <= MAX_LABEL && !text.is_empty() && text.bytes().all(allowed) && has_alphanumeric_ends(text) {
+        return Ok(());
+    }
+    Err(format!(
+        "host name has an invalid part {text:?}: use letters, digits and -, and a star only as the very first character"
+    ))
+}
+
+fn has_alphanumeric_ends(text: &str) -> bool {
+    text.starts_with(|c: char| c.is_ascii_alphanumeric()) && text.ends_with(|c: char| c.is_ascii_alphanumeric())
+}
+
+/// Reads `labels` of an object and checks keys and values.
+pub(super) fn labels(fields: &mut Fields<'_>, name: &'static str) -> Labels {
+    let labels = fields.text_map(name);
+    for (key, value) in &labels {
+        if let Err(reason) = label_key(key).and_then(|()| label_value(value)) {
+            fields.error(&format!("{name}[{key}]"), reason);
+        }
+    }
+    labels
+}
+
+/// Reads a selector's labels: no stars, no empty keys.
+pub(super) fn selector_labels(fields: &mut Fields<'_>, name: &'static str) -> Labels {
+    let labels = fields.text_map(name);
+    for (key, value) in &labels {
+        let checked = if key.is_empty() {
+            Err("empty key is not supported: name the label".to_owned())
+        } else if key.contains('*') || value.contains('*') {
+            Err("wildcard is not supported in a selector: write the label's exact value".to_owned())
+        } else {
+            label_key(key).and_then(|()| label_value(value))
+        };
+        if let Err(reason) = checked {
+            fields.error(&format!("{name}[{key}]"), reason);
+        }
+    }
+    labels
+}
+
+fn label_key(key: &str) -> Result<(), String> {
+    let (prefix, name) = key.rsplit_once('/').map_or((None, key), |(prefix, name)| (Some(prefix), name));
+    if prefix.is_some_and(|prefix| object_name(prefix).is_err()) || name.is_empty() || !is_label_text(name) {
+        return Err(format!("{key:?} is not a label key: use [domain/]name"));
+    }
+    Ok(())
+}
+
+fn label_value(value: &str) -> Result<(), String> {
+    if value.is_empty() || is_label_text(value) {
+        return Ok(());
+    }
+    Err(format!("{value:?} is not a label value: use at most {MAX_LABEL} letters, digits, -, _ and dots"))
+}
+
+fn is_label_text(text: &str) -> bool {
+    let allowed = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.');
+    text.len() <= MAX_LABEL && text.bytes().all(allowed) && has_alphanumeric_ends(text)
+}
+
+/// A port number, 1 to 65535.
+pub(super) fn port(item: &Item<'_>, report: &Report) -> Option<u16> {
+    item.number(1..=65_535, report).and_then(|number| u16::try_from(number).ok())
+}

@@ -1,0 +1,146 @@
+//! The mesh as it travels: encoded resources by type and name. What a control plane publishes, a stream carries and the
+//! disk keeps; nothing here knows what a resource says.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use xxhash_rust::xxh64::xxh64;
+
+use crate::proto::{
+    ADDRESS_TYPE_URL, AUTHORIZATION_TYPE_URL, ENVELOPE_TYPE_URL, MESH_CONFIG_BODY_TYPE_URL, MESH_CONFIG_TYPE_URL,
+};
+
+/// The kinds of resources that make the mesh.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum ResourceType {
+    /// `istio.workload.Address`: a workload or a service.
+    Address,
+    /// `istio.security.Authorization`.
+    Authorization,
+    /// `istio.mesh.v1alpha1.MeshConfig`; one, without a name.
+    MeshConfig,
+}
+
+impl ResourceType {
+    /// All of them, in the order of subscription: what Authorization forbids should be known before Address says where
+    /// to go.
+    pub const ALL: [Self; 3] = [Self::MeshConfig, Self::Authorization, Self::Address];
+
+    /// What requests and responses on a stream call the type.
+    #[must_use]
+    pub const fn type_url(self) -> &'static str {
+        match self {
+            Self::Address => ADDRESS_TYPE_URL,
+            Self::Authorization => AUTHORIZATION_TYPE_URL,
+            Self::MeshConfig => MESH_CONFIG_TYPE_URL,
+        }
+    }
+
+    /// What the encoded resource itself is called; differs from [`Self::type_url`] for Istio objects.
+    #[must_use]
+    pub const fn body_type_url(self) -> &'static str {
+        match self {
+            Self::Address => ADDRESS_TYPE_URL,
+            Self::Authorization => AUTHORIZATION_TYPE_URL,
+            Self::MeshConfig => MESH_CONFIG_BODY_TYPE_URL,
+        }
+    }
+
+    /// The type that a stream calls by this URL.
+    #[must_use]
+    pub fn from_type_url(url: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|kind| kind.type_url() == url)
+    }
+
+    /// True for types whose objects may come in an envelope of metadata.
+    #[must_use]
+    pub fn may_be_enveloped(self, body_type_url: &str) -> bool {
+        self == Self::MeshConfig && body_type_url == ENVELOPE_TYPE_URL
+    }
+
+    /// A short name for logs, metrics and status.
+    #[must_use]
+    pub const fn label(self) -> &'static str {
+        match self {
+            Self::Address => "address",
+            Self::Authorization => "authorization",
+            Self::MeshConfig => "mesh_config",
+        }
+    }
+
+    /// A table with one entry per type.
+    #[must_use]
+    pub fn in_table<T>(mut entry: impl FnMut(Self) -> T) -> [T; 3] {
+        [entry(Self::Address), entry(Self::Authorization), entry(Self::MeshConfig)]
+    }
+
+    /// Position in such a table.
+    #[must_use]
+    pub const fn index(self) -> usize {
+        match self {
+            Self::Address => 0,
+            Self::Authorization => 1,
+            Self::MeshConfig => 2,
+        }
+    }
+}
+
+impl fmt::Display for ResourceType {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.label())
+    }
+}
+
+/// One encoded resource.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Resource {
+    /// Changes whenever the body does; opaque.
+    pub version: Arc<str>,
+    /// The protobuf message of [`ResourceType::body_type_url`].
+    pub body: Bytes,
+}
+
+impl Resource {
+    /// A resource whose version is made from its content, as istiod makes it: xxhash64 in unpadded hex.
+    #[must_use]
+    pub fn hashed(body: Bytes) -> Self {
+        Self { version: format!("{:x}", xxh64(&body, 0)).into(), body }
+    }
+}
+
+/// Every resource of every type, by name.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct ResourceSet {
+    by_type: [BTreeMap<Arc<str>, Resource>; 3],
+}
+
+impl ResourceSet {
+    #[must_use]
+    pub fn of(&self, kind: ResourceType) -> &BTreeMap<Arc<str>, Resource> {
+        &self.by_type[kind.index()]
+    }
+
+    pub fn of_mut(&mut self, kind: ResourceType) -> &mut BTreeMap<Arc<str>, Resource> {
+        &mut self.by_type[kind.index()]
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_type_is_found_by_what_the_wire_calls_it() {
+        for kind in ResourceType::ALL {
+            assert_eq!(ResourceType::from_type_url(kind.type_url()), Some(kind));
+        }
+        assert_eq!(ResourceType::from_type_url(MESH_CONFIG_BODY_TYPE_URL), None);
+    }
+
+    #[test]
+    fn a_version_is_made_from_the_content() {
+        assert_eq!(&*Resource::hashed(Bytes::new()).version, "ef46db3751d8e999");
+    }
+}

@@ -1,0 +1,102 @@
+//! What the line of a connection says.
+
+use std::sync::atomic::Ordering;
+
+use serde_json::{Value, json};
+
+use super::*;
+use crate::telemetry::fixture::{ends, strangers};
+use crate::telemetry::log::LogFormat;
+use crate::telemetry::log::tests::lines;
+
+fn record(ends: ConnectionEnds, failure: Option<&str>) {
+    let mut record = ConnectionRecord::open(&Metrics::new(), ends);
+    record.bytes().to_destination.fetch_add(10, Ordering::Relaxed);
+    record.bytes().to_source.fetch_add(3000, Ordering::Relaxed);
+    if let Some(error) = failure {
+        record.fail(ResponseFlag::ConnectFailure, &error);
+    }
+}
+
+fn text_line(log: impl FnOnce()) -> String {
+    let mut lines = lines("access=info", LogFormat::Text, |_| log());
+    assert_eq!(lines.len(), 1, "{lines:?}");
+    let line = lines.remove(0);
+    let (_time, line) = line.split_once('\t').expect("the time comes first");
+    let Some((before, after)) = line.split_once("duration=") else { return line.to_owned() };
+    let (millis, after) = after.split_once("ms").expect("durations are in ms");
+    assert!(millis.parse::<u64>().is_ok(), "{line}");
+    format!("{before}duration=0ms{after}")
+}
+
+#[test]
+fn an_outbound_line_in_text() {
+    assert_eq!(
+        text_line(|| record(ends(Reporter::Source), None)),
+        "info\taccess\tconnection complete\tsrc.addr=10.0.0.1:41000 src.workload=\"client-v1-1234\" \
+         src.namespace=\"shop\" src.identity=spiffe://cluster.local/ns/shop/sa/client src.cluster=\"Kubernetes\" \
+         dst.addr=10.0.0.2:15008 dst.hbone_addr=10.0.0.2:9080 dst.service=\"reviews.shop.svc.cluster.local\" \
+         dst.workload=\"reviews-v1-1234\" dst.namespace=\"shop\" \
+         dst.identity=spiffe://cluster.local/ns/shop/sa/reviews dst.cluster=\"Kubernetes\" direction=\"outbound\" \
+         bytes_sent=10 bytes_recv=3000 duration=0ms"
+    );
+}
+
+#[test]
+fn an_inbound_line_counts_as_its_own_workload_does() {
+    let line = text_line(|| record(ends(Reporter::Destination), None));
+    assert!(line.ends_with("direction=\"inbound\" bytes_sent=3000 bytes_recv=10 duration=0ms"), "{line}");
+}
+
+#[test]
+fn a_failed_line_is_an_error_with_its_reason() {
+    let line = text_line(|| record(ends(Reporter::Source), Some("connection refused")));
+    assert!(line.starts_with("error\taccess\tconnection complete\t"), "{line}");
+    assert!(line.ends_with(" duration=0ms error=\"connection refused\""), "{line}");
+}
+
+#[test]
+fn what_is_not_known_or_not_proven_is_left_out() {
+    let line = text_line(|| record(strangers(Reporter::Destination), None));
+    assert_eq!(
+        line,
+        "info\taccess\tconnection complete\tsrc.addr=10.0.0.1:41000 dst.addr=10.0.0.2:9080 direction=\"inbound\" \
+         bytes_sent=3000 bytes_recv=10 duration=0ms"
+    );
+    let plaintext = ConnectionEnds { mutual_tls: false, ..ends(Reporter::Source) };
+    let line = text_line(|| record(plaintext, None));
+    assert!(!line.contains("identity"), "{line}");
+}
+
+#[test]
+fn the_same_in_json() {
+    let lines = lines("info", LogFormat::Json, |_| record(ends(Reporter::Source), Some("connection \"refused\"")));
+    let mut line: Value = serde_json::from_str(&lines[0]).unwrap();
+    for changing in ["time", "duration"] {
+        assert!(line.as_object_mut().unwrap().remove(changing).is_some_and(|value| value.is_string()));
+    }
+    let expected = json!({
+        "level": "error", "scope": "access", "message": "connection complete",
+        "src.addr": "10.0.0.1:41000", "src.workload": "client-v1-1234", "src.namespace": "shop",
+        "src.identity": "spiffe://cluster.local/ns/shop/sa/client", "src.cluster": "Kubernetes",
+        "dst.addr": "10.0.0.2:15008", "dst.hbone_addr": "10.0.0.2:9080",
+        "dst.service": "reviews.shop.svc.cluster.local", "dst.workload": "reviews-v1-1234", "dst.namespace": "shop",
+        "dst.identity": "spiffe://cluster.local/ns/shop/sa/reviews", "dst.cluster": "Kubernetes",
+        "direction": "outbound", "bytes_sent": 10, "bytes_recv": 3000,
+        "error": "connection \"refused\"",
+    });
+    assert_eq!(line, expected);
+}
+
+#[test]
+fn a_connection_refused_at_once_has_a_short_line() {
+    let line = text_line(|| {
+        let [source, local] = ["10.0.0.1:1".parse().unwrap(), "10.0.0.2:15008".parse().unwrap()];
+        refused(&Metrics::new(), Reporter::Destination, source, local, ResponseFlag::TlsFailure, &"no\ncertificate");
+    });
+    assert_eq!(
+        line,
+        "warn\taccess\tconnection failed\tsrc.addr=10.0.0.1:1 dst.addr=10.0.0.2:15008 direction=\"inbound\" \
+         error=no\\ncertificate"
+    );
+}

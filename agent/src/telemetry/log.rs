@@ -1,1 +1,0 @@
-//! The process's log: filter, form, and changing the filter while running.

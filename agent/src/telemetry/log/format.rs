@@ -1,0 +1,220 @@
+//! The form of a log line: `time level scope message field=value …` separated by tabs, or one JSON object, with the
+//! field names that Istio's tools know. Whatever a peer managed to put into a value, it cannot start a line of its own.
+
+use std::fmt::{self, Debug, Write};
+
+use tracing::field::{Field, Visit};
+use tracing::{Event, Level, Subscriber};
+use tracing_log::NormalizeEvent;
+use tracing_subscriber::fmt::format::Writer;
+use tracing_subscriber::fmt::time::{FormatTime, SystemTime};
+use tracing_subscriber::fmt::{FmtContext, FormatEvent, FormatFields, FormattedFields};
+use tracing_subscriber::registry::LookupSpan;
+
+use super::LogFormat;
+
+/// Formats events; spans contribute their name and fields.
+pub(super) struct LineFormat(pub(super) LogFormat);
+
+impl<S, N> FormatEvent<S, N> for LineFormat
+where
+    S: Subscriber + for<'a> LookupSpan<'a>,
+    N: for<'a> FormatFields<'a> + 'static,
+{
+    fn format_event(&self, context: &FmtContext<'_, S, N>, mut to: Writer<'_>, event: &Event<'_>) -> fmt::Result {
+        // Records of the `log` crate carry their own level and target in fields.
+        let normalized = event.normalized_metadata();
+        let metadata = normalized.as_ref().unwrap_or_else(|| event.metadata());
+        let scope = Scope { target: metadata.target(), spans: spans(context)? };
+        match self.0 {
+            LogFormat::Text => text_line(&mut to, level(*metadata.level()), &scope, event),
+            LogFormat::Json => json_line(&mut to, level(*metadata.level()), &scope, event),
+        }
+    }
+}
+
+/// Where an event happened: its module, and the spans it happened in with their fields.
+struct Scope<'a> {
+    target: &'a str,
+    spans: String,
+}
+
+impl fmt::Display for Scope<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.target)?;
+        f.write_str(&self.spans)
+    }
+}
+
+/// `:name{fields}` of every span, outermost first.
+fn spans<S, N>(context: &FmtContext<'_, S, N>) -> Result<String, fmt::Error>
+where
+    S: Subscriber + for<'a> LookupSpan<'a>,
+    N: for<'a> FormatFields<'a> + 'static,
+{
+    let mut text = String::new();
+    for span in context.event_scope().into_iter().flat_map(|scope| scope.from_root()) {
+        write!(text, ":{}", span.name())?;
+        if let Some(fields) = span.extensions().get::<FormattedFields<N>>()
+            && !fields.is_empty()
+        {
+            write!(text, "{{{fields}}}")?;
+        }
+    }
+    Ok(text)
+}
+
+fn level(level: Level) -> &'static str {
+    match level {
+        Level::ERROR => "error",
+        Level::WARN => "warn",
+        Level::INFO => "info",
+        Level::DEBUG => "debug",
+        Level::TRACE => "trace",
+    }
+}
+
+fn text_line(to: &mut Writer<'_>, level: &str, scope: &Scope<'_>, event: &Event<'_>) -> fmt::Result {
+    SystemTime.format_time(to)?;
+    write!(to, "\t{level}\t{}", OneLine(scope))?;
+    // The message may be recorded after other fields and yet comes first.
+    let mut message = TextFields { to, of_message: true, separator: '\t', result: Ok(()) };
+    event.record(&mut message);
+    message.result?;
+    let mut fields = TextFields { to, of_message: false, separator: '\t', result: Ok(()) };
+    event.record(&mut fields);
+    fields.result?;
+    to.write_char('\n')
+}
+
+fn json_line(to: &mut Writer<'_>, level: &str, scope: &Scope<'_>, event: &Event<'_>) -> fmt::Result {
+    write!(to, "{{\"level\":\"{level}\",\"time\":\"")?;
+    SystemTime.format_time(to)?;
+    write!(to, "\",\"scope\":{}", Quoted(scope))?;
+    let mut fields = JsonFields { to, result: Ok(()) };
+    event.record(&mut fields);
+    fields.result?;
+    to.write_str("}\n")
+}
+
+/// What the `tracing-log` bridge adds to an event; its metadata says it already.
+fn is_of_bridge(field: &Field) -> bool {
+    field.name().starts_with("log.")
+}
+
+struct TextFields<'a, 'w> {
+    to: &'a mut Writer<'w>,
+    of_message: bool,
+    /// What to write before the next one.
+    separator: char,
+    result: fmt::Result,
+}
+
+impl Visit for TextFields<'_, '_> {
+    fn record_str(&mut self, field: &Field, value: &str) {
+        if field.name() == "message" {
+            self.record_debug(field, &format_args!("{value}"));
+        } else {
+            self.record_debug(field, &value);
+        }
+    }
+
+    fn record_debug(&mut self, field: &Field, value: &dyn Debug) {
+        let is_message = field.name() == "message";
+        if self.result.is_err() || is_message != self.of_message || is_of_bridge(field) {
+            return;
+        }
+        let separator = std::mem::replace(&mut self.separator, ' ');
+        self.result = if is_message {
+            write!(self.to, "{separator}{}", OneLine(DebugAsDisplay(value)))
+        } else {
+            write!(self.to, "{separator}{}={}", field.name(), OneLine(DebugAsDisplay(value)))
+        };
+    }
+}
+
+struct JsonFields<'a, 'w> {
+    to: &'a mut Writer<'w>,
+    result: fmt::Result,
+}
+
+impl JsonFields<'_, '_> {
+    fn put(&mut self, field: &Field, value: impl fmt::Display) {
+        if self.result.is_ok() && !is_of_bridge(field) {
+            self.result = write!(self.to, ",{}:{value}", Quoted(field.name()));
+        }
+    }
+}
+
+impl Visit for JsonFields<'_, '_> {
+    fn record_u64(&mut self, field: &Field, value: u64) {
+        self.put(field, value);
+    }
+
+    fn record_i64(&mut self, field: &Field, value: i64) {
+        self.put(field, value);
+    }
+
+    fn record_bool(&mut self, field: &Field, value: bool) {
+        self.put(field, value);
+    }
+
+    fn record_str(&mut self, field: &Field, value: &str) {
+        self.put(field, Quoted(value));
+    }
+
+    fn record_debug(&mut self, field: &Field, value: &dyn Debug) {
+        self.put(field, Quoted(DebugAsDisplay(value)));
+    }
+}
+
+struct DebugAsDisplay<'a>(&'a dyn Debug);
+
+impl fmt::Display for DebugAsDisplay<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+/// A value with its control characters escaped.
+struct OneLine<T>(T);
+
+impl<T: fmt::Display> fmt::Display for OneLine<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(Escaping { to: f, quotes: false }, "{}", self.0)
+    }
+}
+
+/// A value as a JSON string.
+struct Quoted<T>(T);
+
+impl<T: fmt::Display> fmt::Display for Quoted<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_char('"')?;
+        write!(Escaping { to: f, quotes: true }, "{}", self.0)?;
+        f.write_char('"')
+    }
+}
+
+struct Escaping<'a, 'f> {
+    to: &'a mut fmt::Formatter<'f>,
+    quotes: bool,
+}
+
+impl Write for Escaping<'_, '_> {
+    fn write_str(&mut self, text: &str) -> fmt::Result {
+        let mut rest = text;
+        while let Some(at) = rest.find(|c: char| c.is_control() || (self.quotes && matches!(c, '"' | '\\'))) {
+            self.to.write_str(&rest[..at])?;
+            let mut after = rest[at..].chars();
+            match after.next() {
+                Some('\n') => self.to.write_str("\\n")?,
+                Some(quote @ ('"' | '\\')) => write!(self.to, "\\{quote}")?,
+                Some(control) => write!(self.to, "\\u{:04x}", u32::from(control))?,
+                None => {}
+            }
+            rest = after.as_str();
+        }
+        self.to.write_str(rest)
+    }
+}

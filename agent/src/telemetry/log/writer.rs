@@ -1,0 +1,159 @@
+//! A thread of its own writes the log. Loggers only append to a buffer; when it is full the line is dropped and counted,
+//! because a stalled log must not stall connections.
+
+use std::io;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use parking_lot::{Condvar, Mutex};
+use tracing_subscriber::fmt::MakeWriter;
+
+/// Some ten thousand lines.
+const CAPACITY_BYTES: usize = 4 * 1024 * 1024;
+
+/// Appends lines for the writing thread. Cheap to clone.
+#[derive(Debug, Clone)]
+pub(super) struct LineWriter(Arc<Shared>);
+
+#[derive(Debug, Default)]
+struct Shared {
+    pending: Mutex<Pending>,
+    filled: Condvar,
+    written: Condvar,
+}
+
+#[derive(Debug, Default)]
+struct Pending {
+    lines: Vec<u8>,
+    /// The thread has taken lines that are not written yet.
+    writing: bool,
+    dropped: u64,
+}
+
+impl LineWriter {
+    /// Starts the thread; it runs as long as the process.
+    pub(super) fn start(sink: impl io::Write + Send + 'static) -> io::Result<Self> {
+        let shared = Arc::new(Shared::default());
+        let own = shared.clone();
+        std::thread::Builder::new().name("log".to_owned()).spawn(move || own.write_for_ever(sink))?;
+        Ok(Self(shared))
+    }
+
+    pub(super) fn dropped(&self) -> u64 {
+        self.0.pending.lock().dropped
+    }
+
+    /// Waits until everything appended so far is written, or the time is over.
+    pub(super) fn flush(&self, timeout: Duration) {
+        let deadline = Instant::now() + timeout;
+        let mut pending = self.0.pending.lock();
+        while pending.writing || !pending.lines.is_empty() {
+            if self.0.written.wait_until(&mut pending, deadline).timed_out() {
+                return;
+            }
+        }
+    }
+
+    fn append(&self, line: &[u8]) {
+        let mut pending = self.0.pending.lock();
+        if pending.lines.len() + line.len() > CAPACITY_BYTES {
+            pending.dropped += 1;
+            return;
+        }
+        let idle = pending.lines.is_empty() && !pending.writing;
+        pending.lines.extend_from_slice(line);
+        drop(pending);
+        if idle {
+            self.0.filled.notify_one();
+        }
+    }
+}
+
+impl Shared {
+    fn write_for_ever(&self, mut sink: impl io::Write) {
+        let mut lines = Vec::new();
+        loop {
+            let mut pending = self.pending.lock();
+            pending.writing = false;
+            if pending.lines.is_empty() {
+                self.written.notify_all();
+                self.filled.wait_while(&mut pending, |pending| pending.lines.is_empty());
+            }
+            pending.writing = true;
+            std::mem::swap(&mut pending.lines, &mut lines);
+            drop(pending);
+            // Nobody is left to be told that the log cannot be written.
+            let _ = sink.write_all(&lines).and_then(|()| sink.flush());
+            lines.clear();
+        }
+    }
+}
+
+impl<'a> MakeWriter<'a> for LineWriter {
+    type Writer = Self;
+
+    fn make_writer(&'a self) -> Self {
+        self.clone()
+    }
+}
+
+impl io::Write for LineWriter {
+    /// Takes a whole line at once: the formatter writes each in one piece.
+    fn write(&mut self, line: &[u8]) -> io::Result<usize> {
+        self.append(line);
+        Ok(line.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write;
+    use std::sync::mpsc;
+
+    use super::*;
+
+    /// Takes nothing until it is released.
+    struct Stalled {
+        release: mpsc::Receiver<()>,
+        taken: mpsc::Sender<usize>,
+    }
+
+    impl Write for Stalled {
+        fn write(&mut self, lines: &[u8]) -> io::Result<usize> {
+            self.release.recv().map_err(io::Error::other)?;
+            self.taken.send(lines.len()).map_err(io::Error::other)?;
+            Ok(lines.len())
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn a_stalled_sink_costs_lines_and_never_blocks() {
+        let (release, released) = mpsc::channel();
+        let (taken, lengths) = mpsc::channel();
+        let mut writer = LineWriter::start(Stalled { release: released, taken }).unwrap();
+        let line = vec![b'x'; 1024 * 1024];
+        for _ in 0..10 {
+            writer.write_all(&line).unwrap();
+        }
+        // Four fill the buffer, and the thread may have taken up to four more out of it.
+        assert!((2..=6).contains(&writer.dropped()), "{}", writer.dropped());
+        let kept = 10 - usize::try_from(writer.dropped()).unwrap();
+        for _ in 0..2 {
+            release.send(()).unwrap();
+        }
+        let mut written = 0;
+        while written < kept * line.len() {
+            written += lengths.recv().unwrap();
+        }
+        writer.flush(Duration::from_secs(10));
+        assert!(writer.0.pending.lock().lines.is_empty());
+    }
+}

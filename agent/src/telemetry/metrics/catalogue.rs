@@ -1,0 +1,149 @@
+//! Every metric: name, help, labels. Istio's names and labels, so that existing dashboards work; ours begin with `weir_`.
+//!
+//! Counters get `_total` appended when they are written.
+
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::registry::Registry;
+
+/// Name and help of a metric.
+pub(super) type Described = (&'static str, &'static str);
+
+// Labels: see `labels.rs`. `sent` is the response and `received` the request, whichever side reports: see
+// `OpenConnection::count_bytes`.
+pub(super) const TCP_CONNECTIONS_OPENED: Described =
+    ("istio_tcp_connections_opened", "The total number of TCP connections opened");
+pub(super) const TCP_CONNECTIONS_CLOSED: Described =
+    ("istio_tcp_connections_closed", "The total number of TCP connections closed");
+pub(super) const TCP_CONNECTIONS_FAILED: Described =
+    ("istio_tcp_connections_failed", "The total number of TCP connections that ended in a failure or were refused");
+pub(super) const TCP_RECEIVED_BYTES: Described =
+    ("istio_tcp_received_bytes", "The size of total bytes received during request in case of a TCP connection");
+pub(super) const TCP_SENT_BYTES: Described =
+    ("istio_tcp_sent_bytes", "The size of total bytes sent during response in case of a TCP connection");
+
+/// Labels: `verdict`.
+pub(super) const CAPTURE_VERDICTS: Described =
+    ("weir_capture_verdicts", "What the kernel programs decided, by verdict and bypass reason");
+/// Labels: `identity` (bounded by the pods of the node).
+pub(super) const CERTIFICATE_EXPIRY: Described =
+    ("weir_certificate_expiry_seconds", "Seconds until the workload certificate expires; negative once it has");
+pub(super) const LAST_GOOD_AGE: Described =
+    ("weir_last_good_age_seconds", "Seconds since configuration was last received and accepted");
+
+pub(super) const LOG_LINES_DROPPED: Described =
+    ("weir_log_lines_dropped", "Log lines dropped because the log could not be written fast enough");
+
+pub(super) const PROCESS_OPEN_FDS: Described = ("process_open_fds", "Number of open file descriptors");
+pub(super) const PROCESS_MAX_FDS: Described = ("process_max_fds", "Maximum number of open file descriptors");
+pub(super) const PROCESS_RESIDENT_MEMORY: Described =
+    ("process_resident_memory_bytes", "Resident memory size in bytes");
+pub(super) const PROCESS_CPU_SECONDS: Described =
+    ("process_cpu_seconds", "Total user and system CPU time spent in seconds");
+pub(super) const PROCESS_START_TIME: Described =
+    ("process_start_time_seconds", "Start time of the process since the Unix epoch in seconds");
+
+type Labels<const N: usize> = [(&'static str, &'static str); N];
+type TextLabel = [(&'static str, String); 1];
+
+/// The metrics that are counted where things happen. Everything else is read at a scrape.
+#[derive(Debug, Default)]
+pub(super) struct Counted {
+    /// Labels: `reporter`.
+    pub(super) sockets_open: Family<Labels<1>, Gauge>,
+    /// Labels: `reason`.
+    pub(super) xds_connection_terminations: Family<Labels<1>, Counter>,
+    /// Labels: `url`.
+    pub(super) xds_messages: Family<TextLabel, Counter>,
+    /// Labels: `url`.
+    pub(super) xds_message_bytes: Family<TextLabel, Counter>,
+    pub(super) active_proxies: Gauge,
+    pub(super) pending_proxies: Gauge,
+    /// Labels: `side`, `reason`.
+    pub(super) handshake_failures: Family<Labels<2>, Counter>,
+    /// Labels: `result`.
+    pub(super) certificate_requests: Family<Labels<1>, Counter>,
+    /// Labels: `type`.
+    pub(super) config_rejected: Family<TextLabel, Counter>,
+    /// Labels: `side`.
+    pub(super) hbone_connections_open: Family<Labels<1>, Gauge>,
+    pub(super) policy_closed_connections: Counter,
+    pub(super) dry_run_denials: Counter,
+    pub(super) accept_errors: Counter,
+}
+
+impl Counted {
+    pub(super) fn register(&self, registry: &mut Registry) {
+        let istio = registry.sub_registry_with_prefix("istio");
+        istio.register("tcp_sockets_open", "Connections open now", self.sockets_open.clone());
+        istio.register(
+            "xds_connection_terminations",
+            "The total number of completed connections to the control plane, by how they ended",
+            self.xds_connection_terminations.clone(),
+        );
+        istio.register(
+            "xds_message",
+            "The total number of messages received from the control plane",
+            self.xds_messages.clone(),
+        );
+        istio.register(
+            "xds_message_bytes",
+            "The total size of messages received from the control plane",
+            self.xds_message_bytes.clone(),
+        );
+        let build: Family<Labels<2>, Gauge> = Family::default();
+        build.get_or_create(&[("component", "weir"), ("tag", env!("CARGO_PKG_VERSION"))]).set(1);
+        istio.register("build", "Component and version", build);
+
+        registry.register(
+            "workload_manager_active_proxy_count",
+            "Enrolled pods whose traffic is captured now",
+            self.active_proxies.clone(),
+        );
+        registry.register(
+            "workload_manager_pending_proxy_count",
+            "Enrolled pods that are not captured yet",
+            self.pending_proxies.clone(),
+        );
+        self.register_own(registry.sub_registry_with_prefix("weir"));
+    }
+
+    fn register_own(&self, weir: &mut Registry) {
+        weir.register(
+            "tls_handshake_failures",
+            "The total number of TLS handshakes that failed, as server (downstream) or client (upstream)",
+            self.handshake_failures.clone(),
+        );
+        weir.register(
+            "certificate_requests",
+            "The total number of certificates asked for, by result",
+            self.certificate_requests.clone(),
+        );
+        weir.register(
+            "config_rejected",
+            "The total number of configuration resources that were refused, by type",
+            self.config_rejected.clone(),
+        );
+        weir.register(
+            "hbone_connections_open",
+            "HBONE connections open now, accepted (downstream) or opened (upstream)",
+            self.hbone_connections_open.clone(),
+        );
+        weir.register(
+            "policy_closed_connections",
+            "The total number of live connections closed because policy no longer allows them",
+            self.policy_closed_connections.clone(),
+        );
+        weir.register(
+            "dry_run_denials",
+            "The total number of allowed connections that a dry-run policy would have denied",
+            self.dry_run_denials.clone(),
+        );
+        weir.register(
+            "accept_errors",
+            "The total number of failures to accept a connection",
+            self.accept_errors.clone(),
+        );
+    }
+}

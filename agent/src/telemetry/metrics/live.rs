@@ -1,0 +1,119 @@
+//! The connections that are open now, so that a scrape sees the bytes of long ones and operators see all of them.
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
+use std::time::{Instant, SystemTime};
+
+use parking_lot::Mutex;
+
+use super::traffic::Series;
+use crate::model::address::OriginalDst;
+use crate::telemetry::connection::{ByteCounts, ConnectionEnds, LiveConnection};
+
+/// Connections open and close on all cores at once.
+const SHARDS: usize = 16;
+
+/// An open connection and the counters its bytes go to.
+#[derive(Debug)]
+pub(in crate::telemetry) struct OpenConnection {
+    pub(in crate::telemetry) ends: ConnectionEnds,
+    pub(in crate::telemetry) bytes: Arc<ByteCounts>,
+    pub(in crate::telemetry) asked_for: OnceLock<OriginalDst>,
+    pub(in crate::telemetry) opened: Instant,
+    opened_at: SystemTime,
+    pub(super) series: Arc<Series>,
+    counted_to_destination: AtomicU64,
+    counted_to_source: AtomicU64,
+}
+
+impl OpenConnection {
+    pub(super) fn new(ends: ConnectionEnds, series: Arc<Series>) -> Self {
+        Self {
+            ends,
+            bytes: Arc::default(),
+            asked_for: OnceLock::new(),
+            opened: Instant::now(),
+            opened_at: SystemTime::now(),
+            series,
+            counted_to_destination: AtomicU64::new(0),
+            counted_to_source: AtomicU64::new(0),
+        }
+    }
+
+    /// Adds the bytes moved since the last call to the metrics.
+    ///
+    /// `istio_tcp_sent_bytes_total` counts the response, destination to source, and `istio_tcp_received_bytes_total`
+    /// the request, source to destination. Both reporters say the same about one connection: seen from the source the
+    /// two words are flipped, and dashboards rely on it (<https://github.com/istio/istio/issues/32399>).
+    pub(super) fn count_bytes(&self) {
+        let (to_destination, to_source) = self.bytes.totals();
+        count(to_destination, &self.counted_to_destination, &self.series.received_bytes);
+        count(to_source, &self.counted_to_source, &self.series.sent_bytes);
+    }
+
+    fn snapshot(&self) -> LiveConnection {
+        let (bytes_to_destination, bytes_to_source) = self.bytes.totals();
+        LiveConnection {
+            ends: self.ends.clone(),
+            asked_for: self.asked_for.get().copied(),
+            opened_at: self.opened_at,
+            bytes_to_destination,
+            bytes_to_source,
+        }
+    }
+}
+
+/// Two callers at once count every byte once: the greatest total that was ever claimed only grows.
+fn count(total: u64, counted: &AtomicU64, counter: &AtomicU64) {
+    let before = counted.fetch_max(total, Ordering::Relaxed);
+    if total > before {
+        counter.fetch_add(total - before, Ordering::Relaxed);
+    }
+}
+
+type Shard = Mutex<HashMap<usize, Arc<OpenConnection>>>;
+
+/// All open connections.
+#[derive(Debug, Default)]
+pub(super) struct Live {
+    shards: [Shard; SHARDS],
+}
+
+impl Live {
+    pub(super) fn insert(&self, connection: &Arc<OpenConnection>) {
+        let key = key(connection);
+        self.shard(key).lock().insert(key, connection.clone());
+    }
+
+    pub(super) fn remove(&self, connection: &Arc<OpenConnection>) {
+        let key = key(connection);
+        self.shard(key).lock().remove(&key);
+    }
+
+    /// Adds the bytes that open connections moved since the last time to the metrics.
+    pub(super) fn count_bytes(&self) {
+        for shard in &self.shards {
+            for connection in shard.lock().values() {
+                connection.count_bytes();
+            }
+        }
+    }
+
+    pub(super) fn snapshot(&self) -> Vec<LiveConnection> {
+        self.shards
+            .iter()
+            .flat_map(|shard| shard.lock().values().map(|open| open.snapshot()).collect::<Vec<_>>())
+            .collect()
+    }
+
+    fn shard(&self, key: usize) -> &Shard {
+        // Allocations are aligned: the lowest bits of an address are always zero.
+        &self.shards[(key >> 6) % SHARDS]
+    }
+}
+
+/// The address of a connection that is listed is its own: the list keeps it alive.
+fn key(connection: &Arc<OpenConnection>) -> usize {
+    Arc::as_ptr(connection).addr()
+}

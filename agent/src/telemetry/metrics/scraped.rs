@@ -1,0 +1,139 @@
+//! Metrics that nobody counts: they are read from their source when somebody asks.
+
+use std::fmt::{self, Debug};
+use std::sync::Arc;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use parking_lot::RwLock;
+use prometheus_client::collector::Collector;
+use prometheus_client::encoding::{DescriptorEncoder, EncodeGaugeValue, NoLabelSet};
+use prometheus_client::metrics::MetricType;
+
+use super::catalogue::{self, Described};
+use super::process;
+use crate::model::identity::Identity;
+
+/// Something to ask at a scrape, named by the process's assembly once it exists.
+pub(super) struct Source<T>(RwLock<Option<Box<dyn Fn() -> T + Send + Sync>>>);
+
+impl<T> Default for Source<T> {
+    fn default() -> Self {
+        Self(RwLock::new(None))
+    }
+}
+
+impl<T> Debug for Source<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Source").field(&self.0.read().is_some()).finish()
+    }
+}
+
+impl<T> Source<T> {
+    pub(super) fn set(&self, read: impl Fn() -> T + Send + Sync + 'static) {
+        *self.0.write() = Some(Box::new(read));
+    }
+
+    pub(super) fn read(&self) -> Option<T> {
+        self.0.read().as_ref().map(|read| read())
+    }
+}
+
+/// Everything that is asked at a scrape.
+#[derive(Debug)]
+pub(super) struct Scraped {
+    pub(super) kernel: Source<Vec<(&'static str, u64)>>,
+    pub(super) certificates: Source<Vec<(Identity, SystemTime)>>,
+    pub(super) dropped_log_lines: Source<u64>,
+    pub(super) last_good: RwLock<Option<SystemTime>>,
+    pub(super) started: SystemTime,
+}
+
+impl Default for Scraped {
+    fn default() -> Self {
+        Self {
+            kernel: Source::default(),
+            certificates: Source::default(),
+            dropped_log_lines: Source::default(),
+            last_good: RwLock::default(),
+            started: SystemTime::now(),
+        }
+    }
+}
+
+impl Scraped {
+    /// Time since configuration was last accepted; `None` if never.
+    pub(super) fn last_good_age(&self, now: SystemTime) -> Option<Duration> {
+        self.last_good.read().map(|at| now.duration_since(at).unwrap_or_default())
+    }
+}
+
+/// Lets the registry read them at a scrape.
+#[derive(Debug)]
+pub(super) struct ScrapedCollector(pub(super) Arc<Scraped>);
+
+impl Collector for ScrapedCollector {
+    fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
+        let now = SystemTime::now();
+        let to = &mut encoder;
+        counters(to, catalogue::CAPTURE_VERDICTS, "verdict", &self.0.kernel.read().unwrap_or_default())?;
+        counter(to, catalogue::LOG_LINES_DROPPED, self.0.dropped_log_lines.read().unwrap_or_default())?;
+        certificates(to, now, self.0.certificates.read().unwrap_or_default())?;
+        if let Some(age) = self.0.last_good_age(now) {
+            gauge(to, catalogue::LAST_GOOD_AGE, age.as_secs_f64())?;
+        }
+        process_metrics(to, self.0.started)
+    }
+}
+
+fn certificates(to: &mut DescriptorEncoder<'_>, now: SystemTime, expiries: Vec<(Identity, SystemTime)>) -> fmt::Result {
+    let (name, help) = catalogue::CERTIFICATE_EXPIRY;
+    let mut metric = to.encode_descriptor(name, help, None, MetricType::Gauge)?;
+    for (identity, not_after) in expiries {
+        let left = match not_after.duration_since(now) {
+            Ok(left) => left.as_secs_f64(),
+            Err(past) => -past.duration().as_secs_f64(),
+        };
+        metric.encode_family(&[("identity", identity.to_string())])?.encode_gauge(&left.round())?;
+    }
+    Ok(())
+}
+
+/// Leaves out what this system does not tell.
+fn process_metrics(to: &mut DescriptorEncoder<'_>, started: SystemTime) -> fmt::Result {
+    if let Some(open) = process::open_fds() {
+        gauge(to, catalogue::PROCESS_OPEN_FDS, open)?;
+    }
+    if let Some(max) = process::max_fds() {
+        gauge(to, catalogue::PROCESS_MAX_FDS, max)?;
+    }
+    if let Some(bytes) = process::resident_memory_bytes() {
+        gauge(to, catalogue::PROCESS_RESIDENT_MEMORY, bytes)?;
+    }
+    if let Some(used) = process::cpu_time() {
+        let (name, help) = catalogue::PROCESS_CPU_SECONDS;
+        let mut metric = to.encode_descriptor(name, help, None, MetricType::Counter)?;
+        metric.encode_counter::<NoLabelSet, _, u64>(&used.as_secs_f64(), None)?;
+    }
+    gauge(to, catalogue::PROCESS_START_TIME, started.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs_f64())
+}
+
+fn gauge(to: &mut DescriptorEncoder<'_>, (name, help): Described, value: impl EncodeGaugeValue) -> fmt::Result {
+    to.encode_descriptor(name, help, None, MetricType::Gauge)?.encode_gauge(&value)
+}
+
+fn counter(to: &mut DescriptorEncoder<'_>, (name, help): Described, value: u64) -> fmt::Result {
+    to.encode_descriptor(name, help, None, MetricType::Counter)?.encode_counter::<NoLabelSet, _, u64>(&value, None)
+}
+
+fn counters(
+    to: &mut DescriptorEncoder<'_>,
+    (name, help): Described,
+    label: &'static str,
+    values: &[(&'static str, u64)],
+) -> fmt::Result {
+    let mut metric = to.encode_descriptor(name, help, None, MetricType::Counter)?;
+    for (labelled, count) in values {
+        metric.encode_family(&[(label, *labelled)])?.encode_counter::<NoLabelSet, _, u64>(count, None)?;
+    }
+    Ok(())
+}

@@ -1,0 +1,143 @@
+//! Istio's standard TCP metrics: one [`Series`] per combination of labels, looked up once per connection.
+//!
+//! Five metrics share their labels, so they share one table: a connection costs one lookup, not five.
+
+use std::collections::HashMap;
+use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use parking_lot::{Mutex, RwLock};
+use prometheus_client::collector::Collector;
+use prometheus_client::encoding::{DescriptorEncoder, NoLabelSet};
+use prometheus_client::metrics::MetricType;
+
+use super::catalogue::{self, Described};
+use super::labels::TrafficLabels;
+use crate::telemetry::connection::ResponseFlag;
+
+/// A combination of labels that no connection had for so long is forgotten, or names of workloads that are long gone
+/// would pile up.
+const FORGET_AFTER: Duration = Duration::from_secs(24 * 3600);
+
+/// The counters of one combination of labels.
+#[derive(Debug)]
+pub(super) struct Series {
+    labels: Arc<TrafficLabels>,
+    pub(super) opened: AtomicU64,
+    pub(super) closed: AtomicU64,
+    pub(super) failed: AtomicU64,
+    /// Request direction: from the source to the destination, whoever reports.
+    pub(super) received_bytes: AtomicU64,
+    /// Response direction: from the destination to the source, whoever reports.
+    pub(super) sent_bytes: AtomicU64,
+    /// When no connection was seen to hold it any more.
+    idle_since: Mutex<Option<Instant>>,
+}
+
+/// All combinations of labels seen.
+#[derive(Debug, Default)]
+pub(super) struct Traffic {
+    series: RwLock<HashMap<Arc<TrafficLabels>, Arc<Series>>>,
+}
+
+impl Series {
+    fn new(labels: Arc<TrafficLabels>) -> Self {
+        Self {
+            labels,
+            opened: AtomicU64::new(0),
+            closed: AtomicU64::new(0),
+            failed: AtomicU64::new(0),
+            received_bytes: AtomicU64::new(0),
+            sent_bytes: AtomicU64::new(0),
+            idle_since: Mutex::new(None),
+        }
+    }
+}
+
+impl Traffic {
+    /// The counters of a combination of labels.
+    pub(super) fn series(&self, labels: TrafficLabels) -> Arc<Series> {
+        if let Some(series) = self.series.read().get(&labels) {
+            return series.clone();
+        }
+        let labels = Arc::new(labels);
+        self.series.write().entry(labels.clone()).or_insert_with(|| Arc::new(Series::new(labels))).clone()
+    }
+
+    /// Forgets what nobody used for [`FORGET_AFTER`]. Called at every scrape: idle time begins at the first one that
+    /// finds a combination unused.
+    pub(super) fn forget_idle(&self, now: Instant) {
+        self.series.write().retain(|_, series| {
+            let mut idle_since = series.idle_since.lock();
+            // Nobody can take a further reference meanwhile: that needs the table.
+            if Arc::strong_count(series) > 1 {
+                *idle_since = None;
+                return true;
+            }
+            now.duration_since(*idle_since.get_or_insert(now)) < FORGET_AFTER
+        });
+    }
+
+    /// Everything seen. New connections take the table's lock: it is not held while a scrape is written.
+    fn all(&self) -> Vec<Arc<Series>> {
+        self.series.read().values().cloned().collect()
+    }
+}
+
+fn encode_one(
+    encoder: &mut DescriptorEncoder<'_>,
+    (name, help): Described,
+    all: &[Arc<Series>],
+    value: impl Fn(&Series) -> &AtomicU64,
+    is_shown_at_zero: impl Fn(ResponseFlag) -> bool,
+) -> fmt::Result {
+    let mut metric = encoder.encode_descriptor(name, help, None, MetricType::Counter)?;
+    for series in all {
+        let value = value(series).load(Ordering::Relaxed);
+        if value > 0 || is_shown_at_zero(series.labels.flag()) {
+            metric.encode_family(&*series.labels)?.encode_counter::<NoLabelSet, _, u64>(&value, None)?;
+        }
+    }
+    Ok(())
+}
+
+/// Lets the registry read the table at a scrape.
+#[derive(Debug)]
+pub(super) struct TrafficCollector(pub(super) Arc<Traffic>);
+
+impl Collector for TrafficCollector {
+    fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
+        // Connections open and move bytes without a flag; with one they only close. Zeros are shown where the metric
+        // can still move, so that rates begin at its first step.
+        let unflagged = |flag| flag == ResponseFlag::None;
+        let never = |_| false;
+        let (all, to) = (self.0.all(), &mut encoder);
+        encode_one(to, catalogue::TCP_CONNECTIONS_OPENED, &all, |series| &series.opened, never)?;
+        encode_one(to, catalogue::TCP_CONNECTIONS_CLOSED, &all, |series| &series.closed, unflagged)?;
+        encode_one(to, catalogue::TCP_CONNECTIONS_FAILED, &all, |series| &series.failed, never)?;
+        encode_one(to, catalogue::TCP_RECEIVED_BYTES, &all, |series| &series.received_bytes, unflagged)?;
+        encode_one(to, catalogue::TCP_SENT_BYTES, &all, |series| &series.sent_bytes, unflagged)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::telemetry::connection::Reporter;
+
+    #[test]
+    fn labels_in_use_stay_and_idle_ones_go_after_a_day() {
+        let traffic = Traffic::default();
+        let labels = |flag| TrafficLabels::unknown(Reporter::Source, flag);
+        let held = traffic.series(labels(ResponseFlag::None));
+        traffic.series(labels(ResponseFlag::Denied)).failed.fetch_add(1, Ordering::Relaxed);
+        let start = Instant::now();
+        traffic.forget_idle(start);
+        assert_eq!(traffic.series.read().len(), 2);
+        traffic.forget_idle(start + FORGET_AFTER);
+        assert_eq!(traffic.series.read().len(), 1);
+        assert!(Arc::ptr_eq(&held, &traffic.series(labels(ResponseFlag::None))));
+    }
+}

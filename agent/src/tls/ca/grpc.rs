@@ -1,0 +1,193 @@
+//! A CA over gRPC: istiod, or `weir control-plane`. It asks on behalf of a workload and passes on what it gets.
+
+use std::error::Error as _;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use prost_types::value::Kind;
+use prost_types::{Struct, Value};
+use tonic::metadata::AsciiMetadataValue;
+use tonic::transport::Channel;
+
+use super::{IssueError, Issuer, Signing};
+use crate::model::identity::Identity;
+use crate::proto::istio::v1::auth::IstioCertificateRequest;
+use crate::proto::istio::v1::auth::istio_certificate_service_client::IstioCertificateServiceClient;
+
+/// istiod grants a node certificates of others only under this name.
+const IMPERSONATED_IDENTITY: &str = "ImpersonatedIdentity";
+
+/// Asks a CA over gRPC. Who this node is, is proven by the token.
+#[derive(Debug, Clone)]
+pub struct GrpcIssuer {
+    channel: Channel,
+    token: Option<PathBuf>,
+    cluster_id: String,
+}
+
+impl GrpcIssuer {
+    /// `token` is reread for every request, as the kubelet renews it. Without one, no credential is sent: only a CA
+    /// that knows nodes by other means will answer. The channel must be one that may carry the token: TLS.
+    #[must_use]
+    pub fn new(channel: Channel, token: Option<PathBuf>, cluster_id: String) -> Self {
+        Self { channel, token, cluster_id }
+    }
+
+    async fn bearer(&self) -> Result<Option<AsciiMetadataValue>, IssueError> {
+        let Some(path) = &self.token else { return Ok(None) };
+        let token =
+            tokio::fs::read_to_string(path).await.map_err(|source| IssueError::Token { path: path.clone(), source })?;
+        let unprintable = || IssueError::TokenText { path: path.clone() };
+        let token = token.trim();
+        if token.is_empty() {
+            return Err(unprintable());
+        }
+        let mut value: AsciiMetadataValue = format!("Bearer {token}").parse().map_err(|_| unprintable())?;
+        value.set_sensitive(true);
+        Ok(Some(value))
+    }
+
+    async fn request(&self, csr_pem: &str, identity: &Identity, lifetime: Duration) -> Result<Vec<String>, IssueError> {
+        let impersonated = Value { kind: Some(Kind::StringValue(identity.to_string())) };
+        let mut request = tonic::Request::new(IstioCertificateRequest {
+            csr: csr_pem.to_owned(),
+            validity_duration: i64::try_from(lifetime.as_secs()).unwrap_or(i64::MAX),
+            metadata: Some(Struct { fields: [(IMPERSONATED_IDENTITY.to_owned(), impersonated)].into() }),
+        });
+        if let Some(bearer) = self.bearer().await? {
+            request.metadata_mut().insert("authorization", bearer);
+        }
+        let cluster_id = self.cluster_id.parse().map_err(|_| IssueError::ClusterId(self.cluster_id.clone()))?;
+        request.metadata_mut().insert("clusterid", cluster_id);
+        let mut client = IstioCertificateServiceClient::new(self.channel.clone());
+        match client.create_certificate(request).await {
+            Ok(response) => Ok(response.into_inner().cert_chain),
+            Err(status) => Err(IssueError::Rpc { code: status.code(), message: in_full(&status) }),
+        }
+    }
+}
+
+/// A status says "transport error"; what happened stands in its causes.
+fn in_full(status: &tonic::Status) -> String {
+    let mut message = status.message().to_owned();
+    let mut source = status.source();
+    while let Some(cause) = source {
+        let text = cause.to_string();
+        if !message.ends_with(&text) {
+            message.push_str(": ");
+            message.push_str(&text);
+        }
+        source = cause.source();
+    }
+    message
+}
+
+impl Issuer for GrpcIssuer {
+    fn sign<'a>(&'a self, csr_pem: &'a str, identity: &'a Identity, lifetime: Duration) -> Signing<'a> {
+        Box::pin(self.request(csr_pem, identity, lifetime))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::SocketAddr;
+    use std::sync::Arc;
+
+    use parking_lot::Mutex;
+    use tokio::net::TcpListener;
+    use tokio_stream::wrappers::TcpListenerStream;
+    use tonic::transport::{Endpoint, Server};
+    use tonic::{Request, Response, Status};
+
+    use super::*;
+    use crate::proto::istio::v1::auth::IstioCertificateResponse;
+    use crate::proto::istio::v1::auth::istio_certificate_service_server::{
+        IstioCertificateService, IstioCertificateServiceServer,
+    };
+    use crate::tls::ca::local::LocalCa;
+    use crate::tls::ca::request::new_request;
+    use crate::tls::test_mesh::{TestRoot, id};
+
+    const CART: &str = "spiffe://cluster.local/ns/shop/sa/cart";
+
+    /// As istiod: it looks at the token, the cluster and the impersonated identity, and signs.
+    struct Istiod {
+        ca: LocalCa,
+        tokens: Arc<Mutex<Vec<String>>>,
+    }
+
+    #[tonic::async_trait]
+    impl IstioCertificateService for Istiod {
+        async fn create_certificate(
+            &self,
+            request: Request<IstioCertificateRequest>,
+        ) -> Result<Response<IstioCertificateResponse>, Status> {
+            let header = |name| request.metadata().get(name).map(|value| value.to_str().unwrap().to_owned());
+            let token = header("authorization").ok_or_else(|| Status::unauthenticated("no token"))?;
+            self.tokens.lock().push(token);
+            assert_eq!(header("clusterid").as_deref(), Some("Kubernetes"));
+            let request = request.into_inner();
+            let metadata = request.metadata.unwrap();
+            let Some(Kind::StringValue(identity)) = &metadata.fields[IMPERSONATED_IDENTITY].kind else {
+                panic!("{metadata:?}")
+            };
+            if identity != CART {
+                return Err(Status::unauthenticated("request impersonation authentication failure"));
+            }
+            let lifetime = Duration::from_secs(request.validity_duration.unsigned_abs());
+            let cert_chain = self.ca.sign(&request.csr, &id(identity), lifetime).unwrap();
+            Ok(Response::new(IstioCertificateResponse { cert_chain }))
+        }
+    }
+
+    async fn serve(istiod: Istiod) -> SocketAddr {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let service = IstioCertificateServiceServer::new(istiod);
+        tokio::spawn(Server::builder().add_service(service).serve_with_incoming(TcpListenerStream::new(listener)));
+        address
+    }
+
+    fn issuer(address: SocketAddr, token: Option<PathBuf>) -> GrpcIssuer {
+        let channel = Endpoint::from_shared(format!("http://{address}")).unwrap().connect_lazy();
+        GrpcIssuer::new(channel, token, "Kubernetes".to_owned())
+    }
+
+    async fn ask(issuer: &GrpcIssuer, identity: &str) -> Result<Vec<String>, String> {
+        let (_, csr) = new_request(&id(identity)).unwrap();
+        issuer.sign(&csr, &id(identity), Duration::from_secs(3600)).await.map_err(|error| error.to_string())
+    }
+
+    #[tokio::test]
+    async fn it_asks_as_istiod_wants_to_be_asked() {
+        let tokens: Arc<Mutex<Vec<String>>> = Arc::default();
+        let address = serve(Istiod { ca: TestRoot::new().ca(), tokens: tokens.clone() }).await;
+        let dir = tempfile::tempdir().unwrap();
+        let token = dir.path().join("token");
+        let with_token = issuer(address, Some(token.clone()));
+
+        std::fs::write(&token, "first\n").unwrap();
+        assert_eq!(ask(&with_token, CART).await.unwrap().len(), 2, "leaf and root");
+        std::fs::write(&token, "second").unwrap();
+        ask(&with_token, CART).await.unwrap();
+        assert_eq!(*tokens.lock(), ["Bearer first", "Bearer second"], "the token is reread");
+
+        let refused = ask(&with_token, "spiffe://cluster.local/ns/shop/sa/web").await.unwrap_err();
+        assert!(refused.ends_with("request impersonation authentication failure"), "{refused}");
+        assert!(refused.starts_with("certificate authority answered Unauthenticated: "), "{refused}");
+
+        let anonymous = ask(&issuer(address, None), CART).await.unwrap_err();
+        assert!(anonymous.ends_with("no token"), "{anonymous}");
+        std::fs::write(&token, " ").unwrap();
+        assert!(ask(&with_token, CART).await.unwrap_err().ends_with("is empty or not printable"));
+        std::fs::remove_file(&token).unwrap();
+        assert!(ask(&with_token, CART).await.unwrap_err().starts_with("cannot read the token"));
+    }
+
+    #[tokio::test]
+    async fn a_ca_that_is_not_there_is_told_as_such() {
+        let address = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
+        let error = ask(&issuer(address, None), CART).await.unwrap_err();
+        assert!(error.contains("Connection refused"), "{error}");
+    }
+}

@@ -1,0 +1,134 @@
+//! The control plane's end of its channel to agents: TLS with server authentication, HTTP/2. Who the client is, its
+//! bearer token says inside the channel.
+
+use std::io;
+use std::net::SocketAddr;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use arc_swap::ArcSwap;
+use rustls::ServerConfig;
+use rustls_pki_types::pem::PemObject;
+use rustls_pki_types::{CertificateDer, PrivateKeyDer};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::mpsc;
+use tokio_rustls::TlsAcceptor;
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::transport::server::Connected;
+
+/// A client that says nothing is dropped after this time.
+const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
+/// After a failed accept (no file descriptors left) wait this long: the condition does not pass at once.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+
+/// Why a certificate and key cannot serve.
+#[derive(Debug, thiserror::Error)]
+pub enum ServerConfigError {
+    #[error("server certificate is not PEM")]
+    Certificate(#[source] rustls_pki_types::pem::Error),
+    #[error("server key is not PEM")]
+    Key(#[source] rustls_pki_types::pem::Error),
+    #[error("server certificate and key cannot be used")]
+    Tls(#[from] rustls::Error),
+}
+
+/// TLS settings of a control plane from its certificate chain (leaf first) and key, both PEM.
+///
+/// # Errors
+/// If they do not parse or do not belong together.
+pub fn server_config(chain_pem: &str, key_pem: &str) -> Result<TlsAcceptor, ServerConfigError> {
+    let chain = CertificateDer::pem_slice_iter(chain_pem.as_bytes())
+        .collect::<Result<Vec<_>, _>>()
+        .map_err(ServerConfigError::Certificate)?;
+    let key = PrivateKeyDer::from_pem_slice(key_pem.as_bytes()).map_err(ServerConfigError::Key)?;
+    let mut config = ServerConfig::builder_with_provider(super::provider())
+        .with_protocol_versions(&[&rustls::version::TLS13])?
+        .with_no_client_auth()
+        .with_single_cert(chain, key)?;
+    config.alpn_protocols = vec![b"h2".to_vec()];
+    Ok(TlsAcceptor::from(Arc::new(config)))
+}
+
+/// Connections whose handshake is done, as a server of tonic takes them. A handshake that fails or hangs costs only itself.
+/// Accepting ends when the stream is dropped. The acceptor may be exchanged at any time, for later connections.
+#[must_use]
+pub fn incoming(listener: TcpListener, acceptor: Arc<ArcSwap<TlsAcceptor>>) -> ReceiverStream<io::Result<AgentStream>> {
+    let (ready, stream) = mpsc::channel(64);
+    tokio::spawn(async move {
+        loop {
+            let accepted = tokio::select! {
+                accepted = listener.accept() => accepted,
+                () = ready.closed() => return,
+            };
+            match accepted {
+                Ok((tcp, peer)) => {
+                    tokio::spawn(handshake(acceptor.load().as_ref().clone(), tcp, peer, ready.clone()));
+                }
+                Err(error) => {
+                    tracing::warn!(%error, "accepting a connection failed");
+                    tokio::time::sleep(ACCEPT_PAUSE).await;
+                }
+            }
+        }
+    });
+    ReceiverStream::new(stream)
+}
+
+async fn handshake(
+    acceptor: TlsAcceptor,
+    tcp: TcpStream,
+    peer: SocketAddr,
+    ready: mpsc::Sender<io::Result<AgentStream>>,
+) {
+    let _ = tcp.set_nodelay(true);
+    match tokio::time::timeout(HANDSHAKE_TIMEOUT, acceptor.accept(tcp)).await {
+        Ok(Ok(stream)) => {
+            // A closed receiver means that the server stops: the connection is dropped with it.
+            let _ = ready.send(Ok(AgentStream { stream, peer })).await;
+        }
+        Ok(Err(error)) => tracing::debug!(%peer, %error, "TLS handshake failed"),
+        Err(_) => tracing::debug!(%peer, "TLS handshake timed out"),
+    }
+}
+
+/// A connection from an agent.
+#[derive(Debug)]
+pub struct AgentStream {
+    stream: tokio_rustls::server::TlsStream<TcpStream>,
+    peer: SocketAddr,
+}
+
+/// Where a request came from; for logs, never proof of anything.
+#[derive(Debug, Clone, Copy)]
+pub struct AgentAddr(pub SocketAddr);
+
+impl Connected for AgentStream {
+    type ConnectInfo = AgentAddr;
+
+    fn connect_info(&self) -> AgentAddr {
+        AgentAddr(self.peer)
+    }
+}
+
+impl AsyncRead for AgentStream {
+    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_read(cx, buffer)
+    }
+}
+
+impl AsyncWrite for AgentStream {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.stream).poll_write(cx, bytes)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_shutdown(cx)
+    }
+}

@@ -1,0 +1,210 @@
+//! A certificate in use, with everything a handshake needs made ahead of it.
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use arc_swap::ArcSwapOption;
+use rustls::client::Resumption;
+use rustls::crypto::CryptoProvider;
+use rustls::pki_types::UnixTime;
+use rustls::server::NoServerSessionStorage;
+use rustls::sign::{CertifiedKey, SingleCertAndKey};
+use rustls::version::TLS13;
+use rustls::{ClientConfig, RootCertStore, ServerConfig};
+use webpki::KeyUsage;
+use x509_parser::prelude::{FromDer as _, X509Certificate};
+
+use super::handshake::ALPN;
+use super::pem::{self, InvalidPem};
+use super::verify::{ClientVerifier, PeerChecks, PeerRefused, ServerVerifier, TrustedDomains, identity_of};
+use crate::model::identity::Identity;
+
+/// What a certificate is made of, as text. Its `Debug` never shows the key.
+pub(super) struct Material {
+    pub(super) key_pem: String,
+    /// One certificate each, leaf first, roots not included.
+    pub(super) chain_pem: Vec<String>,
+    /// One root each.
+    pub(super) root_pem: Vec<String>,
+}
+
+impl fmt::Debug for Material {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Material").field("chain_pem", &self.chain_pem).finish_non_exhaustive()
+    }
+}
+
+/// Why a key and a chain cannot serve as a workload's certificate.
+#[derive(Debug, thiserror::Error)]
+pub enum UnusableCertificate {
+    #[error(transparent)]
+    Pem(#[from] InvalidPem),
+    #[error("chain is empty")]
+    EmptyChain,
+    #[error("there is no root certificate")]
+    NoRoots,
+    #[error("root certificate cannot be used")]
+    Root(#[source] rustls::Error),
+    #[error("certificate is not for this key")]
+    Key(#[source] rustls::Error),
+    #[error("certificate is for {found}, not for {asked}")]
+    Identity { found: Identity, asked: Identity },
+    #[error("peers would refuse the certificate: {0}")]
+    Refused(PeerRefused),
+}
+
+/// A certificate in use: key, chain and the roots that came with it.
+pub struct WorkloadCertificate {
+    pub identity: Identity,
+    pub not_before: SystemTime,
+    pub not_after: SystemTime,
+    pub(super) serial: String,
+    pub(super) chain_pem: Vec<String>,
+    pub(super) root_pem: Vec<String>,
+    roots: Arc<RootCertStore>,
+    provider: Arc<CryptoProvider>,
+    key: Arc<CertifiedKey>,
+    resolver: Arc<SingleCertAndKey>,
+    /// Complete but for the peer to expect: as it stands it refuses everybody.
+    client: ClientConfig,
+    /// The last one made; trusted domains hardly ever change.
+    server: ArcSwapOption<(TrustedDomains, Arc<ServerConfig>)>,
+}
+
+impl fmt::Debug for WorkloadCertificate {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("WorkloadCertificate")
+            .field("identity", &self.identity)
+            .field("serial", &self.serial)
+            .field("not_before", &self.not_before)
+            .field("not_after", &self.not_after)
+            .finish_non_exhaustive()
+    }
+}
+
+impl WorkloadCertificate {
+    /// Takes a certificate into use if, at that time, it is what peers will accept for this identity.
+    ///
+    /// # Errors
+    /// See [`UnusableCertificate`].
+    pub(super) fn new(identity: &Identity, material: &Material, now: SystemTime) -> Result<Self, UnusableCertificate> {
+        let certificate = Self::assemble(identity, material)?;
+        check_as_peers_do(&certificate, now)?;
+        Ok(certificate)
+    }
+
+    /// Makes all that handshakes need. Whether peers accept it is not looked at.
+    pub(super) fn assemble(identity: &Identity, material: &Material) -> Result<Self, UnusableCertificate> {
+        let provider = super::provider();
+        let chain = material.chain_pem.iter().map(|block| pem::certificate(block)).collect::<Result<Vec<_>, _>>()?;
+        let leaf = chain.first().ok_or(UnusableCertificate::EmptyChain)?.clone();
+        let (_, parsed) = X509Certificate::from_der(&leaf)
+            .map_err(|_| UnusableCertificate::Refused(PeerRefused::Malformed(webpki::Error::BadDer)))?;
+        let roots = Arc::new(read_roots(&material.root_pem)?);
+        let key = CertifiedKey::from_der(chain, pem::private_key(&material.key_pem)?, &provider)
+            .map_err(UnusableCertificate::Key)?;
+        let key = Arc::new(key);
+        let resolver = Arc::new(SingleCertAndKey::from(key.clone()));
+        let client = base_client_config(&provider, &resolver, checks(&provider, &roots, &TrustedDomains(Vec::new())));
+        Ok(Self {
+            identity: identity.clone(),
+            not_before: system_time(parsed.validity().not_before.timestamp()),
+            not_after: system_time(parsed.validity().not_after.timestamp()),
+            serial: parsed.serial.to_string(),
+            chain_pem: material.chain_pem.clone(),
+            root_pem: material.root_pem.clone(),
+            roots,
+            provider,
+            key,
+            resolver,
+            client,
+            server: ArcSwapOption::empty(),
+        })
+    }
+
+    /// The configuration for accepting peers. Made once per set of trusted domains.
+    pub(super) fn server_config(&self, trusted: &TrustedDomains) -> Arc<ServerConfig> {
+        if let Some(made) = self.server.load().as_deref()
+            && made.0 == *trusted
+        {
+            return made.1.clone();
+        }
+        let verifier = ClientVerifier(checks(&self.provider, &self.roots, trusted));
+        let mut config = ServerConfig::builder_with_provider(self.provider.clone())
+            .with_protocol_versions(&[&TLS13])
+            .expect("the provider has cipher suites of TLS 1.3")
+            .with_client_cert_verifier(Arc::new(verifier))
+            .with_cert_resolver(self.resolver.clone());
+        config.alpn_protocols = vec![ALPN.to_vec()];
+        // No resumption: an identity is proven on every connection.
+        config.send_tls13_tickets = 0;
+        config.session_storage = Arc::new(NoServerSessionStorage {});
+        let config = Arc::new(config);
+        self.server.store(Some(Arc::new((trusted.clone(), config.clone()))));
+        config
+    }
+
+    /// The configuration for connecting to a peer: a cheap copy of a prepared one, with whom to expect.
+    pub(super) fn client_config(&self, expected: &[Identity], trusted: &TrustedDomains) -> Arc<ClientConfig> {
+        let mut config = self.client.clone();
+        config.dangerous().set_certificate_verifier(Arc::new(ServerVerifier {
+            checks: checks(&self.provider, &self.roots, trusted),
+            expected: expected.to_vec(),
+        }));
+        Arc::new(config)
+    }
+}
+
+fn checks(provider: &CryptoProvider, roots: &Arc<RootCertStore>, trusted: &TrustedDomains) -> PeerChecks {
+    PeerChecks {
+        roots: roots.clone(),
+        trusted: trusted.clone(),
+        algorithms: provider.signature_verification_algorithms,
+    }
+}
+
+fn base_client_config(
+    provider: &Arc<CryptoProvider>,
+    resolver: &Arc<SingleCertAndKey>,
+    checks: PeerChecks,
+) -> ClientConfig {
+    let mut config = ClientConfig::builder_with_provider(provider.clone())
+        .with_protocol_versions(&[&TLS13])
+        .expect("the provider has cipher suites of TLS 1.3")
+        .dangerous()
+        .with_custom_certificate_verifier(Arc::new(ServerVerifier { checks, expected: Vec::new() }))
+        .with_client_cert_resolver(resolver.clone());
+    config.alpn_protocols = vec![ALPN.to_vec()];
+    config.enable_sni = false;
+    config.resumption = Resumption::disabled();
+    config
+}
+
+fn read_roots(root_pem: &[String]) -> Result<RootCertStore, UnusableCertificate> {
+    let mut roots = RootCertStore::empty();
+    for block in root_pem {
+        roots.add(pem::certificate(block)?).map_err(UnusableCertificate::Root)?;
+    }
+    if roots.is_empty() { Err(UnusableCertificate::NoRoots) } else { Ok(roots) }
+}
+
+/// Better no certificate, with a reason, than one that every peer refuses.
+fn check_as_peers_do(certificate: &WorkloadCertificate, now: SystemTime) -> Result<(), UnusableCertificate> {
+    let WorkloadCertificate { identity, key, roots, provider, .. } = certificate;
+    let (leaf, intermediates) = key.cert.split_first().ok_or(UnusableCertificate::EmptyChain)?;
+    let found = identity_of(leaf).map_err(UnusableCertificate::Refused)?;
+    if found != *identity {
+        return Err(UnusableCertificate::Identity { found, asked: identity.clone() });
+    }
+    let checks = checks(provider, roots, &TrustedDomains(vec![identity.trust_domain.clone()]));
+    let now = UnixTime::since_unix_epoch(now.duration_since(UNIX_EPOCH).unwrap_or_default());
+    for usage in [KeyUsage::server_auth(), KeyUsage::client_auth()] {
+        checks.check(leaf, intermediates, now, usage).map_err(UnusableCertificate::Refused)?;
+    }
+    Ok(())
+}
+
+fn system_time(unix_seconds: i64) -> SystemTime {
+    UNIX_EPOCH + Duration::from_secs(u64::try_from(unix_seconds).unwrap_or_default())
+}

@@ -1,0 +1,245 @@
+//! The connection to the control plane: kept up for ever, one delta stream at a time. What responses mean is `stream`'s
+//! and `intake`'s to know.
+
+use std::error::Error;
+use std::fmt;
+use std::io;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use tokio::sync::mpsc;
+use tokio::time::Instant;
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::metadata::{Ascii, MetadataValue};
+use tonic::{Request, Status, Streaming};
+
+use super::backoff::Backoff;
+use super::intake::Intake;
+use super::node::NodeDescription;
+use super::status::XdsStatus;
+use super::stream::Outcome;
+use crate::lifecycle::ReadyBlocker;
+use crate::model::mesh::MeshSettings;
+use crate::proto::envoy::service::discovery::v3::{DeltaDiscoveryRequest, DeltaDiscoveryResponse};
+use crate::proto::envoy::service::discovery::v3::aggregated_discovery_service_client::AggregatedDiscoveryServiceClient;
+use crate::resources::ResourceType;
+use crate::state::SharedMesh;
+use crate::tls::control_channel;
+
+/// The first answer holds the whole mesh.
+const MAX_RESPONSE_BYTES: usize = 200 * 1024 * 1024;
+/// How long readiness waits for a mesh configuration when everything else is there: not every control plane has one.
+const MESH_CONFIG_GRACE: Duration = Duration::from_secs(5);
+/// Responses with more resources are decoded away from the threads that carry connections.
+const LARGE_RESPONSE: usize = 256;
+
+/// Where the mesh comes from, and who asks.
+#[derive(Debug, Clone)]
+pub struct XdsOptions {
+    /// `https://host:port`; `http` for loopback only.
+    pub address: String,
+    /// Name to expect in the control plane's certificate; the host of the address unless set.
+    pub server_name: Option<String>,
+    /// PEM file with the root certificate, reread for every connection.
+    pub root_ca: PathBuf,
+    /// File with the bearer token, reread for every connection.
+    pub token: PathBuf,
+    pub node: NodeDescription,
+    /// What counts where the mesh configuration is silent.
+    pub settings: MeshSettings,
+    /// Where the last good configuration is kept; `None` keeps none.
+    pub state_dir: Option<PathBuf>,
+}
+
+/// Why a stream ended.
+#[derive(Debug, thiserror::Error)]
+enum StreamError {
+    #[error(transparent)]
+    Address(#[from] control_channel::InvalidControlAddress),
+    #[error("cannot read the token {path}")]
+    Token { path: PathBuf, source: io::Error },
+    #[error("{0} holds no usable token")]
+    TokenForm(PathBuf),
+    #[error("control plane: {code}: {message}")]
+    Refused { code: tonic::Code, message: String, source: Option<Box<Status>> },
+    #[error("control plane ended the stream")]
+    Ended,
+    #[error("decoding a response failed")]
+    Decoder,
+}
+
+impl From<Status> for StreamError {
+    fn from(status: Status) -> Self {
+        Self::Refused { code: status.code(), message: status.message().to_owned(), source: Some(Box::new(status)) }
+    }
+}
+
+/// Takes the mesh from the control plane; runs forever. `ready` is dropped at the first complete mesh, be it from disk.
+pub async fn run(options: XdsOptions, mesh: SharedMesh, status: XdsStatus, ready: ReadyBlocker) {
+    let intake = Intake::new(mesh, status.clone(), options.settings.clone());
+    let file = options.state_dir.as_deref().map(super::last_good::file_in);
+    if let Some(file) = &file {
+        intake.load(file);
+    }
+    let save = async {
+        match file {
+            Some(file) => intake.keep_saved(file).await,
+            None => std::future::pending().await,
+        }
+    };
+    let release = async {
+        status.first_sync().await;
+        drop(ready);
+        std::future::pending::<()>().await;
+    };
+    tokio::join!(connect_forever(&options, &intake, &status), save, release);
+}
+
+async fn connect_forever(options: &XdsOptions, intake: &Intake, status: &XdsStatus) {
+    status.source(&options.address);
+    let mut backoff = Backoff::default();
+    loop {
+        let Err(error) = one_stream(options, intake, status, &mut backoff).await;
+        let pause = backoff.next_pause();
+        let error = Chain(&error).to_string();
+        if status.disconnected(&error) {
+            tracing::warn!(%error, address = options.address, "no configuration stream, retrying");
+        } else {
+            tracing::debug!(%error, ?pause, "still no configuration stream");
+        }
+        tokio::time::sleep(pause).await;
+    }
+}
+
+/// Serves one stream until it ends, which is always an error.
+async fn one_stream(
+    options: &XdsOptions,
+    intake: &Intake,
+    status: &XdsStatus,
+    backoff: &mut Backoff,
+) -> Result<std::convert::Infallible, StreamError> {
+    let (requests, outgoing) = mpsc::channel(8);
+    for request in intake.open(options.node.to_wire()) {
+        // The channel is new and has room for a request of each type.
+        let _ = requests.try_send(request);
+    }
+    let mut responses = start(options, outgoing).await?;
+    let mut progress = Progress::default();
+    loop {
+        let response = tokio::select! {
+            response = responses.message() => response?.ok_or(StreamError::Ended)?,
+            () = progress.grace_over(), if !status.is_synced() => {
+                tracing::warn!("the control plane sends no mesh configuration: the agent's own settings count");
+                status.synced();
+                continue;
+            }
+        };
+        if !progress.answered_any() {
+            backoff.reset();
+            status.connected();
+            tracing::info!(address = options.address, "configuration stream is up");
+        }
+        let outcome = digest(intake, response).await?;
+        log(&outcome);
+        if progress.answered(outcome.kind) {
+            status.synced();
+        }
+        requests.send(outcome.reply).await.map_err(|_| StreamError::Ended)?;
+    }
+}
+
+async fn start(
+    options: &XdsOptions,
+    requests: mpsc::Receiver<DeltaDiscoveryRequest>,
+) -> Result<Streaming<DeltaDiscoveryResponse>, StreamError> {
+    let channel = control_channel::channel(&options.address, options.server_name.as_deref(), &options.root_ca)?;
+    let mut request = Request::new(ReceiverStream::new(requests));
+    if let Some(token) = read_token(&options.token).await? {
+        request.metadata_mut().insert("authorization", token);
+    }
+    if let Ok(cluster_id) = options.node.cluster_id.parse() {
+        request.metadata_mut().insert("clusterid", cluster_id);
+    }
+    let mut client = AggregatedDiscoveryServiceClient::new(channel).max_decoding_message_size(MAX_RESPONSE_BYTES);
+    Ok(client.delta_aggregated_resources(request).await?.into_inner())
+}
+
+/// The token as a header; none if there is no file, which a control plane may accept from this machine.
+async fn read_token(path: &std::path::Path) -> Result<Option<MetadataValue<Ascii>>, StreamError> {
+    let text = match tokio::fs::read_to_string(path).await {
+        Ok(text) => text,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(source) => return Err(StreamError::Token { path: path.to_owned(), source }),
+    };
+    let form = || StreamError::TokenForm(path.to_owned());
+    let mut header: MetadataValue<Ascii> = format!("Bearer {}", text.trim()).parse().map_err(|_| form())?;
+    if text.trim().is_empty() {
+        return Err(form());
+    }
+    header.set_sensitive(true);
+    Ok(Some(header))
+}
+
+async fn digest(intake: &Intake, response: DeltaDiscoveryResponse) -> Result<Outcome, StreamError> {
+    if response.resources.len() < LARGE_RESPONSE {
+        return Ok(intake.handle(response));
+    }
+    let intake = intake.clone();
+    tokio::task::spawn_blocking(move || intake.handle(response)).await.map_err(|_| StreamError::Decoder)
+}
+
+fn log(outcome: &Outcome) {
+    let kind = outcome.kind.map_or("unknown", ResourceType::label);
+    for reason in &outcome.rejected {
+        tracing::warn!(kind, %reason, "a resource was rejected");
+    }
+    tracing::debug!(kind, changed = outcome.changed, rejected = outcome.rejected.len(), "response taken in");
+}
+
+/// Which types a stream has delivered.
+#[derive(Default)]
+struct Progress {
+    answered: [bool; 3],
+    /// Everything but the mesh configuration is there since.
+    waiting_since: Option<Instant>,
+}
+
+impl Progress {
+    fn answered_any(&self) -> bool {
+        self.answered.contains(&true)
+    }
+
+    /// Notes a response; true once every type has been answered.
+    fn answered(&mut self, kind: Option<ResourceType>) -> bool {
+        if let Some(kind) = kind {
+            self.answered[kind.index()] = true;
+        }
+        let essential = [ResourceType::Address, ResourceType::Authorization];
+        if self.waiting_since.is_none() && essential.into_iter().all(|kind| self.answered[kind.index()]) {
+            self.waiting_since = Some(Instant::now());
+        }
+        !self.answered.contains(&false)
+    }
+
+    async fn grace_over(&self) {
+        match self.waiting_since {
+            Some(since) => tokio::time::sleep_until(since + MESH_CONFIG_GRACE).await,
+            None => std::future::pending().await,
+        }
+    }
+}
+
+/// An error with all its causes on one line.
+struct Chain<'a>(&'a dyn Error);
+
+impl fmt::Display for Chain<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.0)?;
+        let mut source = self.0.source();
+        while let Some(cause) = source {
+            write!(f, ": {cause}")?;
+            source = cause.source();
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,118 @@
+//! How the delivery of configuration is doing, for readiness, status pages and metrics. Must not influence it.
+
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use parking_lot::Mutex;
+use tokio::sync::watch;
+
+use crate::resources::ResourceType;
+
+/// Rejected resources kept by name in the report; the count is of all.
+const MAX_REJECTED_SHOWN: usize = 50;
+
+/// A handle to the status of the one source of configuration. Cheap to clone.
+#[derive(Debug, Clone)]
+pub struct XdsStatus {
+    report: Arc<Mutex<XdsReport>>,
+    synced: watch::Sender<bool>,
+}
+
+/// The status at one moment.
+#[derive(Debug, Clone, Default)]
+pub struct XdsReport {
+    /// Where the configuration comes from: an address, a file.
+    pub source: String,
+    pub connected: bool,
+    /// When the source was last heard of with a change.
+    pub last_update: Option<SystemTime>,
+    /// Resources held, by type.
+    pub resources: [usize; 3],
+    /// Responses that had to be refused in whole or in part since the start.
+    pub nacks: u64,
+    /// What the last response with rejected resources said about them, as `name: reason`.
+    pub last_rejected: Vec<String>,
+    /// Why the last connection ended or could not be made.
+    pub last_error: Option<String>,
+    /// True while all that is known comes from the last good configuration on disk.
+    pub from_disk: bool,
+    /// Times the last good configuration could not be written.
+    pub save_failures: u64,
+}
+
+impl XdsReport {
+    /// Resources held of a type.
+    #[must_use]
+    pub fn count(&self, kind: ResourceType) -> usize {
+        self.resources[kind.index()]
+    }
+}
+
+impl Default for XdsStatus {
+    fn default() -> Self {
+        Self { report: Arc::default(), synced: watch::Sender::new(false) }
+    }
+}
+
+impl XdsStatus {
+    #[must_use]
+    pub fn report(&self) -> XdsReport {
+        self.report.lock().clone()
+    }
+
+    /// Resolves once there is a mesh to serve: every type was delivered, or the last good configuration was loaded.
+    pub async fn first_sync(&self) {
+        // The sender lives as long as this handle, so waiting cannot fail.
+        let _ = self.synced.subscribe().wait_for(|synced| *synced).await;
+    }
+
+    #[must_use]
+    pub fn is_synced(&self) -> bool {
+        *self.synced.borrow()
+    }
+
+    pub(super) fn source(&self, source: &str) {
+        source.clone_into(&mut self.report.lock().source);
+    }
+
+    pub(super) fn synced(&self) {
+        self.synced.send_replace(true);
+    }
+
+    pub(super) fn loaded(&self, resources: [usize; 3], written: Option<SystemTime>) {
+        let mut report = self.report.lock();
+        report.resources = resources;
+        report.last_update = written;
+        report.from_disk = true;
+    }
+
+    pub(super) fn connected(&self) {
+        let mut report = self.report.lock();
+        report.connected = true;
+        report.last_error = None;
+    }
+
+    /// Returns true if this is another error than the one before.
+    pub(super) fn disconnected(&self, error: &str) -> bool {
+        let mut report = self.report.lock();
+        report.connected = false;
+        let news = report.last_error.as_deref() != Some(error);
+        report.last_error = Some(error.to_owned());
+        news
+    }
+
+    pub(super) fn updated(&self, resources: [usize; 3], rejected: &[String]) {
+        let mut report = self.report.lock();
+        report.resources = resources;
+        report.last_update = Some(SystemTime::now());
+        report.from_disk = false;
+        if !rejected.is_empty() {
+            report.nacks += 1;
+            report.last_rejected = rejected.iter().take(MAX_REJECTED_SHOWN).cloned().collect();
+        }
+    }
+
+    pub(super) fn save_failed(&self) {
+        self.report.lock().save_failures += 1;
+    }
+}

@@ -1,0 +1,181 @@
+//! Keys and values of the maps, and their capacities.
+
+use crate::address::{Address, Flow, Ip};
+
+/// Pods captured at once on one node; the kubelet's default is 110.
+pub const MAX_PODS: u32 = 1024;
+/// Addresses of captured pods: a pod may have several of each family.
+pub const MAX_POD_ADDRESSES: u32 = 4 * MAX_PODS;
+/// Connections between their SYN and their acceptance. Least recently used ones go first.
+pub const MAX_FLOWS: u32 = 65_536;
+pub const MAX_EXCLUDED_CIDRS: u32 = 1024;
+pub const MAX_EXCLUDED_PORTS: u32 = 1024;
+/// Ports on which applications listen or have listened, of all pods together.
+pub const MAX_LISTENING_PORTS: u32 = 65_536;
+/// Listeners of one pod: three kinds in two families.
+pub const LISTENERS_PER_POD: u32 = 6;
+
+/// What the agent tells all programs.
+#[repr(C)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Settings {
+    /// Cgroup of the agent, whose own connections are never captured. 0: none.
+    pub agent_cgroup: u64,
+    /// Cgroup of the agent before this one, which may still be draining. 0: none.
+    pub former_agent_cgroup: u64,
+}
+
+/// Which programs are installed: written last when they are complete, so that a later agent can tell.
+#[repr(C)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Installed {
+    /// [`LAYOUT`] of the maps.
+    pub layout: u64,
+    /// Hash of the object the programs come from; 0 while they are being changed.
+    pub object: u64,
+}
+
+/// A captured pod, found by the cookie of its network namespace.
+#[repr(C)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct EnrolledPod {
+    /// Place of the pod's listeners, see [`listener_index`].
+    pub slot: u32,
+    /// Its IPv4 source address in network order; 0 if it has none.
+    pub ip4: u32,
+    /// Its IPv6 source address; unspecified if it has none.
+    pub ip6: Ip,
+}
+
+/// A captured pod, found by one of its addresses.
+#[repr(C)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct PodAddress {
+    pub netns_cookie: u64,
+    pub slot: u32,
+    /// [`CLOSED_WITHOUT_AGENT`], [`LISTENING_KNOWN`].
+    pub flags: u32,
+}
+
+/// Flag of [`PodAddress`]: inbound plaintext is refused while no agent listens.
+pub const CLOSED_WITHOUT_AGENT: u32 = 1;
+/// Flag of [`PodAddress`]: every port on which the pod listens is in the map of [`ListeningPort`].
+pub const LISTENING_KNOWN: u32 = 2;
+
+/// A port on which applications of a pod listen, on other addresses than loopback.
+#[repr(C)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct ListeningPort {
+    pub netns_cookie: u64,
+    pub port: u16,
+    is_found: u16,
+    padding: u32,
+}
+
+impl ListeningPort {
+    /// Counted by the kernel programs as sockets begin and cease to listen.
+    #[inline(always)]
+    #[must_use]
+    pub const fn counted(netns_cookie: u64, port: u16) -> Self {
+        Self { netns_cookie, port, is_found: 0, padding: 0 }
+    }
+
+    /// Found by the agent when it enrolled the pod. Apart, since nobody will tell when that socket closes.
+    #[inline(always)]
+    #[must_use]
+    pub const fn found(netns_cookie: u64, port: u16) -> Self {
+        Self { netns_cookie, port, is_found: 1, padding: 0 }
+    }
+}
+
+/// What an address kept with a socket means.
+#[repr(u32)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Role {
+    /// The address the application asked for: on its own socket and on the one the agent accepted.
+    OriginalDst = 1,
+    /// The client to show to the application: on the agent's socket and on the one the application accepted.
+    Client = 2,
+}
+
+/// An address kept with a socket, and, on its way from one end of a connection to the other, with a [`Flow`].
+#[repr(C)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct SocketAddress {
+    pub address: Address,
+    /// A [`Role`] as number.
+    pub role: u32,
+}
+
+impl SocketAddress {
+    #[inline(always)]
+    #[must_use]
+    pub const fn new(address: Address, role: Role) -> Self {
+        Self { address, role: role as u32 }
+    }
+
+    #[inline(always)]
+    #[must_use]
+    pub const fn is(&self, role: Role) -> bool {
+        self.role == role as u32
+    }
+}
+
+/// The listeners of a pod; the IPv6 one of each kind follows the IPv4 one.
+#[repr(u32)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ListenerKind {
+    Outbound = 0,
+    Plaintext = 2,
+    Hbone = 4,
+}
+
+/// Index of a pod's listener in the map of listeners.
+#[inline(always)]
+#[must_use]
+pub const fn listener_index(slot: u32, kind: ListenerKind, is_v6: bool) -> u32 {
+    slot * LISTENERS_PER_POD + kind as u32 + is_v6 as u32
+}
+
+/// Key of the map of excluded ports.
+#[inline(always)]
+#[must_use]
+pub const fn excluded_port(port: u16, is_inbound: bool) -> u32 {
+    (is_inbound as u32) << 16 | port as u32
+}
+
+/// Changes when maps of two versions cannot be shared. Sizes are part of it; the first number is raised by hand when
+/// a field changes its meaning but not its size.
+pub const LAYOUT: u64 = {
+    let parts = [
+        1,
+        size_of::<Settings>(),
+        size_of::<EnrolledPod>(),
+        size_of::<PodAddress>(),
+        size_of::<SocketAddress>(),
+        size_of::<Flow>(),
+        size_of::<ListeningPort>(),
+        MAX_PODS as usize,
+        MAX_POD_ADDRESSES as usize,
+        MAX_FLOWS as usize,
+        MAX_EXCLUDED_CIDRS as usize,
+        MAX_EXCLUDED_PORTS as usize,
+        MAX_LISTENING_PORTS as usize,
+        LISTENERS_PER_POD as usize,
+        crate::Counter::ALL.len(),
+    ];
+    let mut hash: u64 = 0xcbf2_9ce4_8422_2325;
+    let mut i = 0;
+    while i < parts.len() {
+        hash = (hash ^ parts[i] as u64).wrapping_mul(0x0100_0000_01b3);
+        i += 1;
+    }
+    hash
+};
+
+const _: () = assert!(size_of::<Settings>() == 16);
+const _: () = assert!(size_of::<Installed>() == 16);
+const _: () = assert!(size_of::<EnrolledPod>() == 24);
+const _: () = assert!(size_of::<PodAddress>() == 16);
+const _: () = assert!(size_of::<SocketAddress>() == 24);
+const _: () = assert!(size_of::<ListeningPort>() == 16);

@@ -1,0 +1,188 @@
+//! cgroup `connect4` and `connect6`: a captured pod's TCP connect goes to the agent instead, and the socket remembers
+//! where it was meant to go. The rewritten destination is within the pod; only `sk_lookup` knows where it leads.
+//!
+//! Destinations are spread widely, so that the number of a pod's connections is not bounded by its port range.
+
+use aya_ebpf::EbpfContext as _;
+use aya_ebpf::bindings::bpf_sock;
+use aya_ebpf::helpers::{bpf_get_current_cgroup_id, bpf_get_netns_cookie, bpf_get_prandom_u32};
+use aya_ebpf::macros::cgroup_sock_addr;
+use aya_ebpf::maps::lpm_trie::Key;
+use aya_ebpf::programs::SockAddrContext;
+use aya_log_ebpf::debug;
+use weir_common::{Address, Counter, EnrolledPod, Ip, Role, SocketAddress, excluded_port};
+
+use crate::maps::{EXCLUDED_CIDRS, EXCLUDED_PORTS, POD_ADDRESSES, PODS};
+use crate::{socket, verdict};
+
+/// Port of rewritten IPv4 destinations. Any would do: nobody listens there.
+const REDIRECT_PORT: u16 = 15001;
+/// 127.128.0.0/9, of which the broadcast address is left out.
+const REDIRECT_NET: u32 = 0x7f80_0000;
+const REDIRECT_NET_SIZE: u32 = 0x007f_ffff;
+/// Where the destination cannot vary by address it varies by port.
+const FIRST_REDIRECT_PORT: u32 = 16_384;
+
+/// Entry at `cgroup/connect4`. Since 4.17; with `bpf_sk_storage_get` since 5.8.
+#[cgroup_sock_addr(connect4)]
+pub(crate) fn weir_connect4(ctx: SockAddrContext) -> i32 {
+    // SAFETY: the kernel passes a valid context; these fields may be read at this hook.
+    let (ip, port) = unsafe { ((*ctx.sock_addr).user_ip4, (*ctx.sock_addr).user_port) };
+    connect::<false>(&ctx, Address::new(Ip::from_v4_word(ip), u16::from_be(port as u16)))
+}
+
+/// Entry at `cgroup/connect6`; sees IPv6 sockets, also when they connect to a v4-mapped address.
+#[cgroup_sock_addr(connect6)]
+pub(crate) fn weir_connect6(ctx: SockAddrContext) -> i32 {
+    // SAFETY: as above.
+    let (ip, port) = unsafe { (socket::ip6(&raw const (*ctx.sock_addr).user_ip6), (*ctx.sock_addr).user_port) };
+    connect::<true>(&ctx, Address::new(ip, u16::from_be(port as u16)))
+}
+
+#[inline(always)]
+fn connect<const V6: bool>(ctx: &SockAddrContext, destination: Address) -> i32 {
+    let reason = match try_connect::<V6>(ctx, destination) {
+        Ok(()) => Counter::Redirected,
+        Err(reason) => reason,
+    };
+    if !matches!(reason, Counter::Redirected | Counter::NotTcp | Counter::OfAgent) {
+        // The socket may have been redirected on an earlier attempt.
+        socket::forget_address(ctx);
+    }
+    debug!(ctx, "connect to {:i} port {}: reason {}", destination.ip.octets(), destination.port, reason as u32);
+    verdict::connect(reason)
+}
+
+#[inline(always)]
+fn try_connect<const V6: bool>(ctx: &SockAddrContext, destination: Address) -> Result<(), Counter> {
+    // SAFETY: a field of a valid context.
+    if unsafe { (*ctx.sock_addr).protocol } != socket::IPPROTO_TCP {
+        return Err(Counter::NotTcp);
+    }
+    // SAFETY: no arguments.
+    if socket::is_agent(unsafe { bpf_get_current_cgroup_id() }) {
+        return Err(Counter::OfAgent);
+    }
+    // SAFETY: the context is valid; the value is read at once.
+    let cookie = unsafe { bpf_get_netns_cookie(ctx.as_ptr()) };
+    // SAFETY: the agent replaces whole values only when a pod comes or goes.
+    let pod = unsafe { PODS.get(cookie) }.ok_or(Counter::NotEnrolled)?;
+    refuse_uncaptured(pod, destination)?;
+    redirect::<V6>(ctx, pod, destination)
+}
+
+/// Errs for destinations that are never captured.
+#[inline(always)]
+fn refuse_uncaptured(pod: &EnrolledPod, destination: Address) -> Result<(), Counter> {
+    let ip = destination.ip;
+    if ip.is_loopback() {
+        return Err(Counter::ToLoopback);
+    }
+    if ip.is_unspecified() {
+        return Err(Counter::ToUnspecified);
+    }
+    if ip.is_link_local() {
+        return Err(Counter::ToLinkLocal);
+    }
+    if ip.is_multicast() {
+        return Err(Counter::ToMulticast);
+    }
+    if ip.is_broadcast() {
+        return Err(Counter::ToBroadcast);
+    }
+    if is_own(pod, ip) {
+        return Err(Counter::ToOwnAddress);
+    }
+    // SAFETY: the value is not read.
+    if unsafe { EXCLUDED_PORTS.get(excluded_port(destination.port, false)) }.is_some() {
+        return Err(Counter::ToExcludedPort);
+    }
+    if EXCLUDED_CIDRS.get(Key::new(128, ip.octets())).is_some() {
+        return Err(Counter::ToExcludedCidr);
+    }
+    Ok(())
+}
+
+/// How a redirected connection comes to have the pod's address as its source, as it would have had.
+enum Source {
+    /// The application bound it.
+    Kept,
+    /// We bind it.
+    Bound,
+    /// The application bound a port alone; that forbids a second bind. A connection to the pod's own address gets it.
+    ByRoute,
+}
+
+#[inline(always)]
+fn redirect<const V6: bool>(ctx: &SockAddrContext, pod: &EnrolledPod, destination: Address) -> Result<(), Counter> {
+    let is_v4 = destination.ip.v4_word().is_some();
+    let pod_ip = if is_v4 { Ip::from_v4_word(pod.ip4) } else { pod.ip6 };
+    if pod_ip.is_unspecified() {
+        return Err(Counter::NoSourceAddress);
+    }
+    // SAFETY: a field of a valid context; never null at this hook.
+    let sk = unsafe { (*ctx.sock_addr).__bindgen_anon_1.sk };
+    // SAFETY: the kernel checked `sk`; these fields of it may be read.
+    let (bound_ip, bound_port, device) =
+        unsafe { (socket::source_ip::<V6>(sk), (*sk).src_port as u16, (*sk).bound_dev_if) };
+    let source = source(pod, bound_ip, bound_port)?;
+    if device != 0 && !socket::unbind_device(ctx) {
+        return Err(Counter::BoundToDevice);
+    }
+    remember(sk, destination)?;
+    if matches!(source, Source::Bound) && !socket::bind::<V6>(ctx, pod_ip) {
+        return Err(Counter::SourceUnavailable);
+    }
+    let target = match source {
+        Source::ByRoute => Address::new(pod_ip, redirect_port(bound_port)),
+        Source::Kept | Source::Bound if is_v4 => Address::new(redirect_ip(), REDIRECT_PORT),
+        Source::Kept | Source::Bound => Address::new(Ip::LOOPBACK_V6, redirect_port(bound_port)),
+    };
+    socket::rewrite::<V6>(ctx, target);
+    Ok(())
+}
+
+#[inline(always)]
+fn source(pod: &EnrolledPod, bound_ip: Ip, bound_port: u16) -> Result<Source, Counter> {
+    if !bound_ip.is_unspecified() {
+        if is_own(pod, bound_ip) { Ok(Source::Kept) } else { Err(Counter::ForeignSource) }
+    } else if bound_port != 0 {
+        Ok(Source::ByRoute)
+    } else {
+        Ok(Source::Bound)
+    }
+}
+
+#[inline(always)]
+fn is_own(pod: &EnrolledPod, ip: Ip) -> bool {
+    // SAFETY: the agent replaces whole values only when a pod comes or goes.
+    unsafe { POD_ADDRESSES.get(ip) }.is_some_and(|owner| owner.slot == pod.slot)
+}
+
+#[inline(always)]
+fn remember(sk: *mut bpf_sock, destination: Address) -> Result<(), Counter> {
+    let value = SocketAddress::new(destination, Role::OriginalDst);
+    let stored = socket::address_slot(sk);
+    if stored.is_null() {
+        return Err(Counter::NoMemory);
+    }
+    // SAFETY: not null, so a live value of this socket's, which is being connected by this thread alone.
+    unsafe { *stored = value };
+    Ok(())
+}
+
+#[inline(always)]
+fn redirect_ip() -> Ip {
+    // SAFETY: no arguments.
+    let random = unsafe { bpf_get_prandom_u32() };
+    Ip::from_v4_word((REDIRECT_NET + random % REDIRECT_NET_SIZE).to_be())
+}
+
+/// Not the source port: a connection whose both ends were equal would meet itself.
+#[inline(always)]
+fn redirect_port(source_port: u16) -> u16 {
+    // SAFETY: no arguments.
+    let random = unsafe { bpf_get_prandom_u32() };
+    let port = (FIRST_REDIRECT_PORT + random % (0xffff - FIRST_REDIRECT_PORT)) as u16;
+    if port == source_port { port + 1 } else { port }
+}

@@ -1,0 +1,60 @@
+//! Every map, with its capacity and what it costs. Together below 16 MiB of kernel memory, most of it `FLOWS`.
+
+use aya_ebpf::btf_maps::SkStorage;
+use aya_ebpf::macros::{btf_map, map};
+use aya_ebpf::maps::{Array, HashMap, LpmTrie, LruHashMap, PerCpuArray, SockMap};
+use weir_common::{
+    Counter, EnrolledPod, Flow, Installed, Ip, LISTENERS_PER_POD, ListeningPort, MAX_EXCLUDED_CIDRS,
+    MAX_EXCLUDED_PORTS, MAX_FLOWS, MAX_LISTENING_PORTS, MAX_POD_ADDRESSES, MAX_PODS, PodAddress, Settings,
+    SocketAddress,
+};
+
+/// Grows as it fills: nodes rarely come near the capacities.
+const NO_PREALLOC: u32 = aya_ebpf::bindings::BPF_F_NO_PREALLOC;
+
+/// Netns cookie → captured pod. Up to 90 KiB.
+#[map]
+pub(crate) static PODS: HashMap<u64, EnrolledPod> = HashMap::with_max_entries(MAX_PODS, NO_PREALLOC);
+
+/// Address → captured pod. Up to 360 KiB.
+#[map]
+pub(crate) static POD_ADDRESSES: HashMap<Ip, PodAddress> = HashMap::with_max_entries(MAX_POD_ADDRESSES, NO_PREALLOC);
+
+#[map]
+pub(crate) static SETTINGS: Array<Settings> = Array::with_max_entries(1, 0);
+
+/// Not read here: tells a later agent what is installed.
+#[map]
+pub(crate) static INSTALLED: Array<Installed> = Array::with_max_entries(1, 0);
+
+/// Destination blocks that are not captured. Up to 80 KiB.
+#[map]
+pub(crate) static EXCLUDED_CIDRS: LpmTrie<[u8; 16], u32> = LpmTrie::with_max_entries(MAX_EXCLUDED_CIDRS, NO_PREALLOC);
+
+/// Ports that are not captured, see [`weir_common::excluded_port`]. Up to 70 KiB.
+#[map]
+pub(crate) static EXCLUDED_PORTS: HashMap<u32, u32> = HashMap::with_max_entries(MAX_EXCLUDED_PORTS, NO_PREALLOC);
+
+/// The address a socket carries: freed with the socket, about 80 bytes each.
+#[btf_map]
+pub(crate) static SOCKET_ADDRESS: SkStorage<SocketAddress> = SkStorage::new();
+
+/// Connections between SYN and acceptance. 8 MiB, allocated at once (as LRU maps are).
+#[map]
+pub(crate) static FLOWS: LruHashMap<Flow, SocketAddress> = LruHashMap::with_max_entries(MAX_FLOWS, 0);
+
+/// How many sockets listen on a port. Up to 6 MiB; entries stay at 0, for removal could not be atomic with counting.
+#[map]
+pub(crate) static LISTENING: HashMap<ListeningPort, u64> = HashMap::with_max_entries(MAX_LISTENING_PORTS, NO_PREALLOC);
+
+/// Not 0 once a port found no room in `LISTENING`.
+#[map]
+pub(crate) static LISTENING_OVERFLOWED: Array<u32> = Array::with_max_entries(1, 0);
+
+/// The agent's listeners, see [`weir_common::listener_index`]. An entry vanishes with its socket. 48 KiB.
+#[map]
+pub(crate) static LISTENERS: SockMap = SockMap::with_max_entries(MAX_PODS * LISTENERS_PER_POD, 0);
+
+/// By [`Counter`].
+#[map]
+pub(crate) static COUNTERS: PerCpuArray<u64> = PerCpuArray::with_max_entries(Counter::ALL.len() as u32, 0);

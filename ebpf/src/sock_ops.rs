@@ -1,0 +1,147 @@
+//! `sock_ops`: carries an address from the socket that connects to the socket that is accepted. Before its SYN leaves,
+//! a socket with an address publishes it under its flow; the accepted socket claims it when the handshake is complete.
+//! The same way serves both legs: application to agent (original destination), agent to application (client).
+//! It also sees which ports the applications listen on.
+
+use aya_ebpf::EbpfContext as _;
+use aya_ebpf::bindings::{
+    BPF_SOCK_OPS_PASSIVE_ESTABLISHED_CB, BPF_SOCK_OPS_STATE_CB, BPF_SOCK_OPS_STATE_CB_FLAG,
+    BPF_SOCK_OPS_TCP_CONNECT_CB, BPF_SOCK_OPS_TCP_LISTEN_CB, BPF_TCP_CLOSE, BPF_TCP_LISTEN,
+};
+use aya_ebpf::helpers::bpf_get_netns_cookie;
+use aya_ebpf::macros::sock_ops;
+use aya_ebpf::programs::SockOpsContext;
+use weir_common::{Address, Counter, Flow, Ip};
+
+use crate::maps::{FLOWS, PODS};
+use crate::{listening, socket, verdict};
+
+/// Entry at `cgroup/sock_ops`. Since 4.13; with the netns cookie since 5.15.
+#[sock_ops]
+pub(crate) fn weir_sock_ops(ctx: SockOpsContext) -> u32 {
+    match ctx.op() {
+        BPF_SOCK_OPS_TCP_CONNECT_CB => publish(&ctx),
+        BPF_SOCK_OPS_PASSIVE_ESTABLISHED_CB => claim(&ctx),
+        BPF_SOCK_OPS_TCP_LISTEN_CB => begin_listening(&ctx),
+        BPF_SOCK_OPS_STATE_CB if ctx.arg(0) == BPF_TCP_LISTEN => end_listening(&ctx),
+        BPF_SOCK_OPS_STATE_CB if ctx.arg(1) == BPF_TCP_CLOSE => withdraw(&ctx),
+        _ => {}
+    }
+    0
+}
+
+#[inline(always)]
+fn publish(ctx: &SockOpsContext) {
+    // SAFETY: a field of a valid context.
+    let sk = unsafe { (*ctx.ops).__bindgen_anon_2.sk };
+    if sk.is_null() {
+        return;
+    }
+    let carried = socket::address(sk);
+    if carried.is_null() {
+        return;
+    }
+    let Some(netns_cookie) = pod_cookie(ctx) else { return };
+    let flow = Flow { client: local(ctx), server: remote(ctx), netns_cookie };
+    // SAFETY: not null, so a live value of this socket's.
+    let published = FLOWS.insert(&flow, unsafe { &*carried }, 0);
+    // An attempt that fails takes its flow back, see `withdraw`.
+    watch_state(ctx);
+    verdict::count(if published.is_ok() { Counter::FlowPublished } else { Counter::FlowNotPublished });
+}
+
+#[inline(always)]
+fn claim(ctx: &SockOpsContext) {
+    let Some(netns_cookie) = pod_cookie(ctx) else { return };
+    if ctx.cb_flags() & BPF_SOCK_OPS_STATE_CB_FLAG != 0 {
+        // Inherited from the listener.
+        let _ = ctx.set_cb_flags((ctx.cb_flags() & !BPF_SOCK_OPS_STATE_CB_FLAG) as i32);
+    }
+    let flow = Flow { client: remote(ctx), server: local(ctx), netns_cookie };
+    // SAFETY: only the end of this connection would remove it, and only the LRU could reuse it.
+    let Some(published) = (unsafe { FLOWS.get(&flow) }) else { return };
+    // SAFETY: a field of a valid context.
+    let sk = unsafe { (*ctx.ops).__bindgen_anon_2.sk };
+    if sk.is_null() {
+        return;
+    }
+    let carried = socket::address_slot(sk);
+    if carried.is_null() {
+        verdict::count(Counter::FlowNotClaimed);
+        return;
+    }
+    // SAFETY: not null, so a live value of this socket's, which no process has yet.
+    unsafe { *carried = *published };
+    let _ = FLOWS.remove(&flow);
+    verdict::count(Counter::FlowClaimed);
+}
+
+/// Runs for publishing sockets only.
+#[inline(always)]
+fn withdraw(ctx: &SockOpsContext) {
+    let Some(netns_cookie) = pod_cookie(ctx) else { return };
+    let flow = Flow { client: local(ctx), server: remote(ctx), netns_cookie };
+    if FLOWS.remove(&flow).is_ok() {
+        verdict::count(Counter::FlowAbandoned);
+    }
+}
+
+#[inline(always)]
+fn begin_listening(ctx: &SockOpsContext) {
+    if let Some((cookie, address)) = reachable_listener(ctx) {
+        watch_state(ctx);
+        listening::begin(cookie, address.port);
+    }
+}
+
+/// Runs for sockets that `begin_listening` counted.
+#[inline(always)]
+fn end_listening(ctx: &SockOpsContext) {
+    if let Some((cookie, address)) = reachable_listener(ctx) {
+        listening::end(cookie, address.port);
+    }
+}
+
+/// Where a listener can be reached from outside the pod, if it can.
+#[inline(always)]
+fn reachable_listener(ctx: &SockOpsContext) -> Option<(u64, Address)> {
+    let address = local(ctx);
+    if address.ip.is_loopback() { None } else { pod_cookie(ctx).map(|cookie| (cookie, address)) }
+}
+
+/// Lets this program see the socket's further states. A refusal only leaves something behind for the LRU.
+#[inline(always)]
+fn watch_state(ctx: &SockOpsContext) {
+    let _ = ctx.set_cb_flags((ctx.cb_flags() | BPF_SOCK_OPS_STATE_CB_FLAG) as i32);
+}
+
+/// The cookie of the socket's namespace, if it is a captured pod's: on the agent's side most sockets are not.
+#[inline(always)]
+fn pod_cookie(ctx: &SockOpsContext) -> Option<u64> {
+    // SAFETY: the context is valid.
+    let cookie = unsafe { bpf_get_netns_cookie(ctx.as_ptr()) };
+    PODS.get_ptr(cookie).map(|_| cookie)
+}
+
+#[inline(always)]
+fn local(ctx: &SockOpsContext) -> Address {
+    // SAFETY: fields of a valid context.
+    let (v4, v6) =
+        unsafe { (socket::word(&raw const (*ctx.ops).local_ip4), socket::ip6(&raw const (*ctx.ops).local_ip6)) };
+    Address::new(of_family(ctx, v4, v6), ctx.local_port() as u16)
+}
+
+#[inline(always)]
+fn remote(ctx: &SockOpsContext) -> Address {
+    // SAFETY: fields of a valid context.
+    let (v4, v6) =
+        unsafe { (socket::word(&raw const (*ctx.ops).remote_ip4), socket::ip6(&raw const (*ctx.ops).remote_ip6)) };
+    // The kernel shows the port in network order in the upper half of the word.
+    Address::new(of_family(ctx, v4, v6), u32::from_be(ctx.remote_port()) as u16)
+}
+
+/// An IPv6 socket shows IPv4 addresses as v4-mapped.
+#[inline(always)]
+fn of_family(ctx: &SockOpsContext, v4: u32, v6: Ip) -> Ip {
+    if ctx.family() == socket::AF_INET6 { v6 } else { Ip::from_v4_word(v4) }
+}

@@ -1,0 +1,141 @@
+//! The acts on sockets that several hooks need, and the kernel's calling conventions for them. Decides nothing.
+
+use core::ptr;
+
+use aya_ebpf::EbpfContext as _;
+use aya_ebpf::bindings::{BPF_SK_STORAGE_GET_F_CREATE, bpf_sock};
+use aya_ebpf::helpers::{bpf_bind, bpf_setsockopt, bpf_sk_storage_delete, bpf_sk_storage_get};
+use aya_ebpf::programs::SockAddrContext;
+use weir_common::{Address, Ip, SocketAddress};
+
+use crate::maps::{SETTINGS, SOCKET_ADDRESS};
+
+pub(crate) const IPPROTO_TCP: u32 = 6;
+pub(crate) const AF_INET: u32 = 2;
+pub(crate) const AF_INET6: u32 = 10;
+const SOL_SOCKET: i32 = 1;
+const SO_BINDTODEVICE: i32 = 25;
+
+/// Whether a cgroup is that of this agent or of its predecessor.
+#[inline(always)]
+pub(crate) fn is_agent(cgroup: u64) -> bool {
+    SETTINGS.get(0).is_some_and(|settings| cgroup == settings.agent_cgroup || cgroup == settings.former_agent_cgroup)
+}
+
+/// The address a socket carries, or null. `sk` must be a checked socket pointer of the running program.
+#[inline(always)]
+pub(crate) fn address(sk: *mut bpf_sock) -> *mut SocketAddress {
+    // SAFETY: the verifier accepts only a valid socket here.
+    unsafe {
+        bpf_sk_storage_get(ptr::from_ref(&SOCKET_ADDRESS).cast_mut().cast(), sk.cast(), ptr::null_mut(), 0).cast()
+    }
+}
+
+/// Room for the address of a socket, zero if it had none; null when memory is short. `sk` as for [`address`].
+#[inline(always)]
+pub(crate) fn address_slot(sk: *mut bpf_sock) -> *mut SocketAddress {
+    let map = ptr::from_ref(&SOCKET_ADDRESS).cast_mut().cast();
+    // SAFETY: the verifier accepts only a valid socket here.
+    unsafe { bpf_sk_storage_get(map, sk.cast(), ptr::null_mut(), u64::from(BPF_SK_STORAGE_GET_F_CREATE)).cast() }
+}
+
+/// Makes a socket carry no address; fine if it carried none.
+#[inline(always)]
+pub(crate) fn forget_address(ctx: &SockAddrContext) {
+    let map = ptr::from_ref(&SOCKET_ADDRESS).cast_mut().cast();
+    // SAFETY: the socket of a valid context.
+    unsafe { bpf_sk_storage_delete(map, (*ctx.sock_addr).__bindgen_anon_1.sk.cast()) };
+}
+
+/// Reads a field of a context or socket as the verifier wants it: word by word, at an offset it can see. Without
+/// `volatile` the compiler joins two such reads into one at a computed offset.
+///
+/// # Safety
+/// `field` must point into a valid context or checked socket.
+#[inline(always)]
+pub(crate) unsafe fn word(field: *const u32) -> u32 {
+    // SAFETY: promised by the caller.
+    unsafe { ptr::read_volatile(field) }
+}
+
+/// As [`word`], for the four words of an IPv6 address.
+///
+/// # Safety
+/// As for [`word`].
+#[inline(always)]
+pub(crate) unsafe fn ip6(field: *const [u32; 4]) -> Ip {
+    let field: *const u32 = field.cast();
+    // SAFETY: promised by the caller.
+    unsafe { Ip::from_words([word(field), word(field.add(1)), word(field.add(2)), word(field.add(3))]) }
+}
+
+/// The address a socket is bound to.
+///
+/// # Safety
+/// `sk` must be a checked socket pointer of the running program, of the family that `V6` says.
+#[inline(always)]
+pub(crate) unsafe fn source_ip<const V6: bool>(sk: *mut bpf_sock) -> Ip {
+    // SAFETY: promised by the caller.
+    unsafe { if V6 { ip6(&raw const (*sk).src_ip6) } else { Ip::from_v4_word(word(&raw const (*sk).src_ip4)) } }
+}
+
+/// Changes the address of the system call. A `V6` context takes v4-mapped addresses, the other IPv4 only.
+#[inline(always)]
+pub(crate) fn rewrite<const V6: bool>(ctx: &SockAddrContext, to: Address) {
+    let words = to.ip.words();
+    // SAFETY: fields of a valid context that may be written at these hooks; word by word as in [`word`].
+    unsafe {
+        if V6 {
+            let ip = &raw mut (*ctx.sock_addr).user_ip6;
+            ptr::write_volatile(&raw mut (*ip)[0], words[0]);
+            ptr::write_volatile(&raw mut (*ip)[1], words[1]);
+            ptr::write_volatile(&raw mut (*ip)[2], words[2]);
+            ptr::write_volatile(&raw mut (*ip)[3], words[3]);
+        } else {
+            (*ctx.sock_addr).user_ip4 = words[3];
+        }
+        (*ctx.sock_addr).user_port = u32::from(to.port.to_be());
+    }
+}
+
+#[repr(C)]
+struct SockaddrIn {
+    family: u16,
+    port: u16,
+    address: u32,
+    zero: [u32; 2],
+}
+
+#[repr(C)]
+struct SockaddrIn6 {
+    family: u16,
+    port: u16,
+    flow_info: u32,
+    address: [u32; 4],
+    scope_id: u32,
+}
+
+/// Binds the connecting socket to an address, leaving the port to the kernel. False when the kernel refuses.
+#[inline(always)]
+pub(crate) fn bind<const V6: bool>(ctx: &SockAddrContext, ip: Ip) -> bool {
+    // SAFETY: the context is valid and the address outlives the call.
+    unsafe {
+        if V6 {
+            let mut address =
+                SockaddrIn6 { family: AF_INET6 as u16, port: 0, flow_info: 0, address: ip.words(), scope_id: 0 };
+            bpf_bind(ctx.sock_addr, (&raw mut address).cast(), size_of::<SockaddrIn6>() as i32) == 0
+        } else {
+            let mut address = SockaddrIn { family: AF_INET as u16, port: 0, address: ip.words()[3], zero: [0; 2] };
+            bpf_bind(ctx.sock_addr, (&raw mut address).cast(), size_of::<SockaddrIn>() as i32) == 0
+        }
+    }
+}
+
+/// Unbinds the connecting socket from its device, whose answers would never come over loopback. False when its owner
+/// may not do that.
+#[inline(always)]
+pub(crate) fn unbind_device(ctx: &SockAddrContext) -> bool {
+    let mut no_name = [0_u32; 4];
+    // SAFETY: the context is valid and the name outlives the call.
+    unsafe { bpf_setsockopt(ctx.as_ptr(), SOL_SOCKET, SO_BINDTODEVICE, (&raw mut no_name).cast(), 16) == 0 }
+}

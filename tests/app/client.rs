@@ -1,0 +1,135 @@
+//! The clients: each does one thing on one connection and prints what it saw as one line of JSON.
+
+use std::io;
+use std::net::SocketAddr;
+use std::time::{Duration, Instant};
+
+use anyhow::{Result, ensure};
+use serde_json::{Value, json};
+use socket2::SockRef;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpSocket, TcpStream};
+use tokio::time::timeout;
+
+use crate::pattern::Pattern;
+use crate::serve::{send, shown};
+
+/// How long a probe waits for bytes or the end.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// Connects, sends, and tells what came: `connect` (ok or the error), `received`, and `end` (eof, the error, or timeout
+/// if the connection stayed open after its bytes).
+pub(crate) async fn probe(address: SocketAddr, text: &str, source: Option<SocketAddr>) -> Result<()> {
+    let start = Instant::now();
+    let socket = if address.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
+    if let Some(source) = source {
+        socket.bind(source)?;
+    }
+    let mut stream = match timeout(PATIENCE, socket.connect(address)).await {
+        Ok(Ok(stream)) => stream,
+        Ok(Err(error)) => return print(&json!({ "connect": name(&error), "ms": milliseconds(start) })),
+        Err(_) => return print(&json!({ "connect": "timeout", "ms": milliseconds(start) })),
+    };
+    let names = (stream.local_addr()?, stream.peer_addr());
+    let (received, end) = exchange(&mut stream, text).await;
+    print(&json!({
+        "connect": "ok",
+        "local": shown(names.0),
+        "peer": names.1.map_or_else(|error| name(&error), shown),
+        "received": String::from_utf8_lossy(&received),
+        "end": end,
+        "ms": milliseconds(start),
+    }))
+}
+
+async fn exchange(stream: &mut TcpStream, text: &str) -> (Vec<u8>, String) {
+    let mut received = Vec::new();
+    if let Err(error) = stream.write_all(text.as_bytes()).await {
+        return (received, name(&error));
+    }
+    let mut block = vec![0; 4096];
+    loop {
+        // Once there is an answer, only a short silence is needed to see that the connection stays open.
+        let patience = if received.is_empty() { PATIENCE } else { Duration::from_millis(100) };
+        match timeout(patience, stream.read(&mut block)).await {
+            Ok(Ok(0)) => return (received, "eof".into()),
+            Ok(Ok(length)) => received.extend_from_slice(&block[..length]),
+            Ok(Err(error)) => return (received, name(&error)),
+            Err(_) => return (received, "open".into()),
+        }
+    }
+}
+
+/// Connects, sends, waits for the first byte back, and resets.
+pub(crate) async fn abort(address: SocketAddr, text: &str) -> Result<()> {
+    let mut stream = TcpStream::connect(address).await?;
+    stream.write_all(text.as_bytes()).await?;
+    stream.read_u8().await?;
+    SockRef::from(&stream).set_linger(Some(Duration::ZERO))?;
+    drop(stream);
+    print(&json!({ "aborted": true }))
+}
+
+pub(crate) async fn upload(address: SocketAddr, bytes: u64) -> Result<()> {
+    let start = Instant::now();
+    let mut stream = TcpStream::connect(address).await?;
+    send(&mut stream, bytes).await?;
+    stream.shutdown().await?;
+    let mut verdict = String::new();
+    stream.read_to_string(&mut verdict).await?;
+    let mut verdict: Value = serde_json::from_str(&verdict)?;
+    verdict["seconds"] = json!(start.elapsed().as_secs_f64());
+    print(&verdict)
+}
+
+pub(crate) async fn download(address: SocketAddr, bytes: u64) -> Result<()> {
+    let start = Instant::now();
+    let mut stream = TcpStream::connect(address).await?;
+    stream.write_all(format!("{bytes}\n").as_bytes()).await?;
+    let (received, exact) = compare(&mut stream).await?;
+    print(&json!({ "bytes": received, "exact": exact, "seconds": start.elapsed().as_secs_f64() }))
+}
+
+pub(crate) async fn echo(address: SocketAddr, bytes: u64) -> Result<()> {
+    let start = Instant::now();
+    let mut stream = TcpStream::connect(address).await?;
+    let (mut reading, mut writing) = stream.split();
+    let sending = async {
+        send(&mut writing, bytes).await?;
+        writing.shutdown().await
+    };
+    let ((), (received, exact)) = tokio::try_join!(sending, compare(&mut reading))?;
+    ensure!(received == bytes, "{received} of {bytes} bytes returned");
+    print(&json!({ "bytes": received, "exact": exact, "seconds": start.elapsed().as_secs_f64() }))
+}
+
+/// Reads to the end; how much came, and whether it was the pattern.
+async fn compare(stream: &mut (impl AsyncReadExt + Unpin)) -> io::Result<(u64, bool)> {
+    let (mut block, mut scratch, mut pattern) = (vec![0; 256 * 1024], Vec::new(), Pattern::default());
+    let (mut bytes, mut exact) = (0, true);
+    loop {
+        let length = stream.read(&mut block).await?;
+        if length == 0 {
+            return Ok((bytes, exact));
+        }
+        exact &= pattern.matches(&block[..length], &mut scratch);
+        bytes += length as u64;
+    }
+}
+
+/// An error by its kind, such as ConnectionRefused; by its number where it has no name.
+pub(crate) fn name(error: &io::Error) -> String {
+    match error.raw_os_error() {
+        Some(number) if format!("{:?}", error.kind()) == "Uncategorized" => format!("errno {number}"),
+        _ => format!("{:?}", error.kind()),
+    }
+}
+
+fn milliseconds(start: Instant) -> u64 {
+    u64::try_from(start.elapsed().as_millis()).unwrap_or(u64::MAX)
+}
+
+fn print(line: &Value) -> Result<()> {
+    println!("{line}");
+    Ok(())
+}

@@ -1,0 +1,96 @@
+//! `weir-test-app`: what a pod runs when a test must see every byte, errno and address. It knows nothing of Weir: it is
+//! an ordinary program with ordinary sockets. Clients print one line of JSON; servers print one per connection they watch.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use anyhow::Result;
+use clap::{Parser, Subcommand};
+
+mod client;
+mod many;
+mod pattern;
+mod serve;
+mod tls;
+
+#[derive(Debug, Parser)]
+#[command(about = "Servers and clients for tests")]
+struct Arguments {
+    #[command(subcommand)]
+    act: Act,
+}
+
+#[derive(Debug, Subcommand)]
+enum Act {
+    /// Serve on ports, each with a behaviour: echo:7001 banner:7002 …
+    Serve {
+        #[arg(required = true)]
+        services: Vec<serve::Service>,
+        /// Address to listen on.
+        #[arg(long, default_value = "::")]
+        bind: std::net::IpAddr,
+    },
+    /// Connect, send a text, tell what came back and how it ended.
+    Probe {
+        address: SocketAddr,
+        #[arg(long, default_value = "")]
+        send: String,
+        /// Bind to this source address first.
+        #[arg(long)]
+        source: Option<SocketAddr>,
+    },
+    /// Connect, send a text, then reset the connection.
+    Abort {
+        address: SocketAddr,
+        #[arg(long, default_value = "x")]
+        send: String,
+    },
+    /// Send bytes to a sink, end the sending side, read the sink's verdict.
+    Upload { address: SocketAddr, bytes: u64 },
+    /// Ask a source for bytes and compare each.
+    Download { address: SocketAddr, bytes: u64 },
+    /// Send bytes to an echo and compare what returns, both at the same time.
+    Echo { address: SocketAddr, bytes: u64 },
+    /// Make many connections to an echo; each must return its own token.
+    Many(many::Many),
+    /// Do the TLS handshake of an HBONE client with a certificate, and tell whether the peer goes on.
+    Tls {
+        address: SocketAddr,
+        /// Chain and key; without them no certificate is presented.
+        #[arg(long, requires = "key")]
+        chain: Option<PathBuf>,
+        #[arg(long)]
+        key: Option<PathBuf>,
+    },
+    /// Be an HBONE listener with a certificate; tells how each handshake went.
+    TlsServe {
+        address: SocketAddr,
+        #[arg(long)]
+        chain: PathBuf,
+        #[arg(long)]
+        key: PathBuf,
+    },
+}
+
+fn main() -> Result<()> {
+    let act = Arguments::parse().act;
+    match act {
+        Act::Tls { address, chain, key } => return tls::probe(address, chain.as_deref().zip(key.as_deref())),
+        Act::TlsServe { address, chain, key } => return tls::serve(address, &chain, &key),
+        _ => {}
+    }
+    // One thread: a server that answers in order is easier to reason about, and the cores belong to Weir.
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    runtime.block_on(async {
+        match act {
+            Act::Serve { services, bind } => serve::run(bind, services).await,
+            Act::Probe { address, send, source } => client::probe(address, &send, source).await,
+            Act::Abort { address, send } => client::abort(address, &send).await,
+            Act::Upload { address, bytes } => client::upload(address, bytes).await,
+            Act::Download { address, bytes } => client::download(address, bytes).await,
+            Act::Echo { address, bytes } => client::echo(address, bytes).await,
+            Act::Many(many) => many::run(many).await,
+            Act::Tls { .. } | Act::TlsServe { .. } => unreachable!("handled before the runtime"),
+        }
+    })
+}

@@ -1,0 +1,122 @@
+//! The TLS side of HBONE by itself: a client that presents any certificate, and a listener that may be an impostor.
+//! Both accept whatever the other side presents: what is tested is what Weir does with it.
+
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
+use rustls::crypto::{CryptoProvider, aws_lc_rs, verify_tls13_signature};
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
+use rustls::{
+    ClientConfig, ClientConnection, DigitallySignedStruct, ServerConfig, ServerConnection, SignatureScheme, Stream,
+};
+use serde_json::json;
+
+const PATIENCE: Duration = Duration::from_secs(5);
+/// Client preface of HTTP/2 and an empty SETTINGS frame.
+const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0";
+const SETTINGS: u8 = 4;
+
+/// Handshakes as a client. In TLS 1.3 a client learns only after its last message whether its certificate was accepted:
+/// so it goes on until the peer's first HTTP/2 frame.
+pub(crate) fn probe(address: SocketAddr, certificate: Option<(&Path, &Path)>) -> Result<()> {
+    let builder = ClientConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
+        .with_protocol_versions(&[&rustls::version::TLS13])?
+        .dangerous()
+        .with_custom_certificate_verifier(Arc::new(AnyServer(aws_lc_rs::default_provider())));
+    let mut config = match certificate {
+        Some((chain, key)) => {
+            let (chain, key) = load(chain, key)?;
+            builder.with_client_auth_cert(chain, key)?
+        }
+        None => builder.with_no_client_auth(),
+    };
+    config.alpn_protocols = vec![b"h2".to_vec()];
+    let mut connection = ClientConnection::new(Arc::new(config), ServerName::try_from("peer.invalid")?)?;
+    let mut socket = TcpStream::connect_timeout(&address, PATIENCE)?;
+    socket.set_read_timeout(Some(PATIENCE))?;
+    let mut stream = Stream::new(&mut connection, &mut socket);
+    let mut frame = [0; 9];
+    let outcome = stream.write_all(PREFACE).and_then(|()| stream.read_exact(&mut frame));
+    let line = match outcome {
+        Ok(()) if frame[3] == SETTINGS => json!({ "outcome": "accepted" }),
+        Ok(()) => json!({ "outcome": "refused", "detail": format!("first frame is of type {}", frame[3]) }),
+        Err(error) => json!({ "outcome": "refused", "detail": error.to_string() }),
+    };
+    println!("{line}");
+    Ok(())
+}
+
+/// Listens with a certificate and tells, per connection, what the client made of it.
+pub(crate) fn serve(address: SocketAddr, chain: &Path, key: &Path) -> Result<()> {
+    let (chain, key) = load(chain, key)?;
+    let mut config = ServerConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
+        .with_protocol_versions(&[&rustls::version::TLS13])?
+        .with_no_client_auth()
+        .with_single_cert(chain, key)?;
+    config.alpn_protocols = vec![b"h2".to_vec()];
+    let config = Arc::new(config);
+    let listener = TcpListener::bind(address).with_context(|| format!("binding {address}"))?;
+    for socket in listener.incoming() {
+        let mut socket = socket?;
+        socket.set_read_timeout(Some(PATIENCE))?;
+        let mut connection = ServerConnection::new(Arc::clone(&config))?;
+        let mut first = [0; 1];
+        let outcome = Stream::new(&mut connection, &mut socket).read_exact(&mut first);
+        let line = match outcome {
+            Ok(()) => json!({ "client": "went on" }),
+            Err(error) => json!({ "client": "refused", "detail": error.to_string() }),
+        };
+        println!("{line}");
+    }
+    Ok(())
+}
+
+fn load(chain: &Path, key: &Path) -> Result<(Vec<CertificateDer<'static>>, PrivateKeyDer<'static>)> {
+    let chain = CertificateDer::pem_file_iter(chain)?.collect::<Result<_, _>>()?;
+    Ok((chain, PrivateKeyDer::from_pem_file(key)?))
+}
+
+/// Believes every server.
+#[derive(Debug)]
+struct AnyServer(CryptoProvider);
+
+impl ServerCertVerifier for AnyServer {
+    fn verify_server_cert(
+        &self,
+        _end_entity: &CertificateDer<'_>,
+        _intermediates: &[CertificateDer<'_>],
+        _name: &ServerName<'_>,
+        _ocsp: &[u8],
+        _now: UnixTime,
+    ) -> Result<ServerCertVerified, rustls::Error> {
+        Ok(ServerCertVerified::assertion())
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        _message: &[u8],
+        _certificate: &CertificateDer<'_>,
+        _signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        Err(rustls::Error::General("TLS 1.2 is not offered".into()))
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        verify_tls13_signature(message, certificate, signature, &self.0.signature_verification_algorithms)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.0.signature_verification_algorithms.supported_schemes()
+    }
+}

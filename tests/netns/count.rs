@@ -1,0 +1,66 @@
+//! What agents counted, as cases ask it: how much a counter grew while something was done.
+
+use std::time::Duration;
+
+use anyhow::{Result, ensure};
+use weir_tests::agent::Agent;
+use weir_tests::mesh::{Mesh, principal};
+use weir_tests::wait;
+use weir_tests::world::Pod;
+
+pub(crate) const OPENED: &str = "istio_tcp_connections_opened_total";
+pub(crate) const CLOSED: &str = "istio_tcp_connections_closed_total";
+/// How long a counter may lag behind what it counts.
+const LAG: Duration = Duration::from_secs(2);
+
+/// A counter of one agent, and where it stood.
+#[derive(Debug)]
+pub(crate) struct Counter<'a> {
+    agent: &'a Agent,
+    name: &'a str,
+    labels: Vec<(&'a str, String)>,
+    before: f64,
+}
+
+impl<'a> Counter<'a> {
+    /// Notes where a counter stands, summed over the series that carry the labels.
+    pub(crate) fn of(agent: &'a Agent, name: &'a str, labels: &[(&'a str, &str)]) -> Result<Self> {
+        let labels = labels.iter().map(|(key, value)| (*key, (*value).to_owned())).collect();
+        let mut counter = Self { agent, name, labels, before: 0.0 };
+        counter.before = counter.now()?;
+        Ok(counter)
+    }
+
+    /// Connections from one pod to another, as the destination's agent counts them.
+    pub(crate) fn received(mesh: &'a Mesh, from: &Pod, to: &Pod) -> Result<Self> {
+        let (source, destination) = (principal(from), principal(to));
+        let labels =
+            [("reporter", "destination"), ("source_principal", &*source), ("destination_principal", &*destination)];
+        Self::of(mesh.agent_of(to), OPENED, &labels)
+    }
+
+    /// Connections that a pod opened, as its own agent counts them.
+    pub(crate) fn sent(mesh: &'a Mesh, from: &Pod) -> Result<Self> {
+        Self::of(mesh.agent_of(from), OPENED, &[("reporter", "source"), ("source_workload", from.name())])
+    }
+
+    fn now(&self) -> Result<f64> {
+        let labels: Vec<(&str, &str)> = self.labels.iter().map(|(key, value)| (*key, value.as_str())).collect();
+        Ok(self.agent.metrics()?.sum(self.name, &labels))
+    }
+
+    /// How much it has grown.
+    pub(crate) fn grown(&self) -> Result<f64> {
+        Ok(self.now()? - self.before)
+    }
+
+    /// Waits until it has grown by at least so much.
+    pub(crate) fn grows_by(&self, wanted: f64) -> Result<()> {
+        let what = format!("{} {:?} grows by {wanted}", self.name, self.labels);
+        wait::until(&what, LAG, || {
+            let grown = self.grown()?;
+            ensure!(grown >= wanted, "it grew by {grown}");
+            Ok(())
+        })
+    }
+}

@@ -1,0 +1,58 @@
+//! The table of behaviours on the real kernel. Each case is a name, which says what Weir promises, and a function that
+//! checks it. `weir-netns-tests [filter]` runs those whose name contains the filter.
+
+use anyhow::Result;
+use clap::Parser;
+
+mod bulk;
+mod capture;
+mod count;
+mod enrollment;
+mod harness;
+mod identity;
+mod kit;
+mod policy;
+mod resilience;
+mod telemetry;
+mod traffic;
+mod wire;
+
+use harness::Case;
+
+/// Every case, by file, in the order they run.
+fn table() -> Vec<Case> {
+    [
+        kit::CASES,
+        capture::CASES,
+        traffic::CASES,
+        wire::CASES,
+        identity::CASES,
+        policy::CASES,
+        enrollment::CASES,
+        telemetry::CASES,
+        bulk::CASES,
+        resilience::CASES,
+    ]
+    .concat()
+}
+
+#[derive(Debug, Parser)]
+#[command(about = "Weir's behaviours on this kernel")]
+struct Arguments {
+    /// Run only the cases whose name contains this.
+    filter: Option<String>,
+    /// Print the names and run nothing.
+    #[arg(long)]
+    list: bool,
+}
+
+fn main() -> Result<std::process::ExitCode> {
+    let arguments = Arguments::parse();
+    let filter = arguments.filter.unwrap_or_default();
+    let cases: Vec<Case> = table().into_iter().filter(|case| case.name.contains(&filter)).collect();
+    if arguments.list {
+        cases.iter().for_each(|case| println!("{}", case.name));
+        return Ok(std::process::ExitCode::SUCCESS);
+    }
+    harness::run(&cases)
+}

@@ -1,0 +1,197 @@
+//! Authorization and peer authentication, as the client feels them and as the agents count them.
+
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, ensure};
+use weir_tests::mesh::{Mesh, NAMESPACE, principal};
+use weir_tests::objects::{authorization_policy, peer_authentication};
+use weir_tests::test_app::{self, BANNER, ECHO};
+use weir_tests::wait;
+use weir_tests::world::Pod;
+
+use crate::count::{CLOSED, Counter};
+use crate::harness::{Case, Check, note};
+
+pub(crate) const CASES: &[Case] = &[
+    Case { name: "policy: DENY by identity refuses that client and no other", check: Check::Mesh(deny_identity) },
+    Case { name: "policy: ALLOW by identity refuses everybody else", check: Check::Mesh(allow_identity) },
+    Case { name: "policy: ALLOW by port leaves the other ports closed", check: Check::Mesh(allow_port) },
+    Case { name: "policy: DENY by namespace and by source address", check: Check::Mesh(deny_namespace_and_address) },
+    Case { name: "policy: an ALLOW without rules refuses everybody", check: Check::Mesh(allow_nothing) },
+    Case { name: "policy: a dry run decides nothing", check: Check::Mesh(dry_run) },
+    Case { name: "policy: plaintext is accepted unless PeerAuthentication is STRICT", check: Check::Mesh(strict) },
+    Case {
+        name: "policy: plaintext has no identity, so ALLOW by identity refuses it",
+        check: Check::Mesh(plaintext_identity),
+    },
+    Case { name: "policy: a change is in force within a second", check: Check::Mesh(live_change) },
+    Case { name: "policy: what cannot be understood denies", check: Check::Mesh(not_understood) },
+    Case { name: "policy: it holds on one node as between two", check: Check::Mesh(same_node) },
+];
+
+/// How soon a change of the objects must be in force.
+const IN_FORCE_WITHIN: Duration = Duration::from_secs(1);
+
+fn refuses(from: &Pod, to: &Pod, port: u16) -> Result<()> {
+    let seen = test_app::probe(&from.place, to.ipv4(), port, "let me in")?;
+    ensure!(seen.refused(), "{} got through to {} port {port}: {seen:?}", from.name(), to.name());
+    Ok(())
+}
+
+fn accepts(from: &Pod, to: &Pod, port: u16) -> Result<()> {
+    let seen = test_app::probe(&from.place, to.ipv4(), port, "let me in")?;
+    ensure!(!seen.received.is_empty(), "{} did not get through to {} port {port}: {seen:?}", from.name(), to.name());
+    Ok(())
+}
+
+/// Waits for a change that was just made.
+fn soon(what: &str, check: impl FnMut() -> Result<()>) -> Result<()> {
+    wait::until(what, IN_FORCE_WITHIN, check)
+}
+
+fn rule_from(pod: &Pod) -> String {
+    let id = principal(pod);
+    format!("[{{from: [{{source: {{principals: [\"{}\"]}}}}]}}]", id.trim_start_matches("spiffe://"))
+}
+
+fn policy(app: &str, action: &str, rules: &str) -> String {
+    authorization_policy("case", NAMESPACE, app, action, rules)
+}
+
+fn deny_identity(mesh: &Mesh) -> Result<()> {
+    let denied =
+        Counter::of(mesh.agent_of(&mesh.far), CLOSED, &[("reporter", "destination"), ("response_flags", "DENY")])?;
+    let watched = mesh.servers[2].stdout().len();
+    {
+        let yaml = policy("far", "DENY", &rule_from(&mesh.client));
+        let _policy = mesh.control_plane.objects.put_for_now("case", &yaml)?;
+        soon("the client is refused", || refuses(&mesh.client, &mesh.far, test_app::WATCH))
+            .with_context(|| mesh.logs())?;
+        accepts(&mesh.near, &mesh.far, ECHO)?;
+        accepts(&mesh.outsider, &mesh.far, ECHO)?;
+        accepts(&mesh.client, &mesh.near, ECHO)?;
+        refuses(&mesh.client, &mesh.far, test_app::WATCH)?;
+    }
+    denied.grows_by(1.0)?;
+    // The probes before the policy arrived did reach the server; the last one must not have.
+    soon("the client is let in again", || accepts(&mesh.client, &mesh.far, ECHO))?;
+    let log = mesh.agent_of(&mesh.far).log();
+    ensure!(log.contains("denied by policy shop/case"), "the log says why: {}", mesh.agent_of(&mesh.far).tail());
+    ensure!(mesh.servers[2].stdout().len() >= watched, "the server's log only grows");
+    Ok(())
+}
+
+fn allow_identity(mesh: &Mesh) -> Result<()> {
+    let _policy = mesh.control_plane.objects.put_for_now("case", &policy("far", "ALLOW", &rule_from(&mesh.near)))?;
+    soon("the client is refused", || refuses(&mesh.client, &mesh.far, ECHO))?;
+    accepts(&mesh.near, &mesh.far, ECHO)?;
+    refuses(&mesh.outsider, &mesh.far, ECHO)
+}
+
+fn allow_port(mesh: &Mesh) -> Result<()> {
+    let yaml = policy("far", "ALLOW", &format!("[{{to: [{{operation: {{ports: [\"{ECHO}\"]}}}}]}}]"));
+    let _policy = mesh.control_plane.objects.put_for_now("case", &yaml)?;
+    soon("the other port is refused", || refuses(&mesh.client, &mesh.far, BANNER))?;
+    accepts(&mesh.client, &mesh.far, ECHO)?;
+    refuses(&mesh.outsider, &mesh.far, BANNER)?;
+    accepts(&mesh.outsider, &mesh.far, ECHO)
+}
+
+fn deny_namespace_and_address(mesh: &Mesh) -> Result<()> {
+    {
+        let yaml = policy("far", "DENY", "[{from: [{source: {namespaces: [\"shop\"]}}]}]");
+        let _policy = mesh.control_plane.objects.put_for_now("case", &yaml)?;
+        soon("the namespace is refused", || refuses(&mesh.client, &mesh.far, ECHO))?;
+        refuses(&mesh.near, &mesh.far, ECHO)?;
+        accepts(&mesh.outsider, &mesh.far, ECHO)?;
+    }
+    let rules = format!("[{{from: [{{source: {{ipBlocks: [\"{}\"]}}}}]}}]", mesh.outsider.ipv4());
+    let _policy = mesh.control_plane.objects.put_for_now("case", &policy("far", "DENY", &rules))?;
+    soon("the address is refused", || refuses(&mesh.outsider, &mesh.far, ECHO))?;
+    soon("the namespace is let in again", || accepts(&mesh.client, &mesh.far, ECHO))
+}
+
+fn allow_nothing(mesh: &Mesh) -> Result<()> {
+    let _policy = mesh.control_plane.objects.put_for_now("case", &policy("far", "ALLOW", "[]"))?;
+    soon("everybody is refused", || refuses(&mesh.client, &mesh.far, ECHO))?;
+    refuses(&mesh.near, &mesh.far, ECHO)?;
+    refuses(&mesh.outsider, &mesh.far, ECHO)
+}
+
+fn dry_run(mesh: &Mesh) -> Result<()> {
+    let yaml = policy("far", "DENY", "[{}]")
+        .replace("  name: case\n", "  name: case\n  annotations:\n    istio.io/dry-run: \"true\"\n");
+    let _policy = mesh.control_plane.objects.put_for_now("case", &yaml)?;
+    wait::throughout("the client is let in", IN_FORCE_WITHIN, || accepts(&mesh.client, &mesh.far, ECHO))
+}
+
+fn strict(mesh: &Mesh) -> Result<()> {
+    accepts(&mesh.outsider, &mesh.far, ECHO)?;
+    {
+        let yaml = peer_authentication("case", NAMESPACE, Some("far"), "STRICT");
+        let _strict = mesh.control_plane.objects.put_for_now("case", &yaml)?;
+        soon("plaintext is refused", || refuses(&mesh.outsider, &mesh.far, ECHO))?;
+        accepts(&mesh.client, &mesh.far, ECHO)?;
+        accepts(&mesh.outsider, &mesh.near, ECHO)?;
+    }
+    soon("plaintext is accepted again", || accepts(&mesh.outsider, &mesh.far, ECHO))?;
+    let whole = peer_authentication("case", NAMESPACE, None, "STRICT");
+    let _strict = mesh.control_plane.objects.put_for_now("case", &whole)?;
+    soon("the whole namespace is strict", || refuses(&mesh.outsider, &mesh.near, ECHO))?;
+    accepts(&mesh.client, &mesh.near, ECHO)
+}
+
+fn plaintext_identity(mesh: &Mesh) -> Result<()> {
+    let _policy = mesh.control_plane.objects.put_for_now("case", &policy("far", "ALLOW", &rule_from(&mesh.client)))?;
+    soon("plaintext is refused", || refuses(&mesh.outsider, &mesh.far, ECHO))?;
+    accepts(&mesh.client, &mesh.far, ECHO)
+}
+
+fn live_change(mesh: &Mesh) -> Result<()> {
+    let yaml = policy("far", "DENY", &rule_from(&mesh.client));
+    let (mut to_deny, mut to_allow) = (Duration::ZERO, Duration::ZERO);
+    for _ in 0..5 {
+        let start = Instant::now();
+        let guard = mesh.control_plane.objects.put_for_now("case", &yaml)?;
+        soon("the policy is in force", || refuses(&mesh.client, &mesh.far, ECHO))?;
+        to_deny = to_deny.max(start.elapsed());
+        let start = Instant::now();
+        drop(guard);
+        soon("its removal is in force", || accepts(&mesh.client, &mesh.far, ECHO))?;
+        to_allow = to_allow.max(start.elapsed());
+    }
+    note(format!(
+        "slowest of five: denied after {} ms, allowed after {} ms",
+        to_deny.as_millis(),
+        to_allow.as_millis()
+    ));
+    Ok(())
+}
+
+/// A policy whose meaning is lost must not let anybody in, whatever it was meant to do.
+fn not_understood(mesh: &Mesh) -> Result<()> {
+    let rules = [
+        "[{from: [{source: {ipBlocks: [\"not an address\"]}}]}]",
+        "[{to: [{operation: {ports: [\"no port\"]}}]}]",
+        "[{from: [{source: {nobodyKnowsThisField: [\"x\"]}}]}]",
+    ];
+    for rules in rules {
+        for action in ["ALLOW", "DENY"] {
+            let _policy = mesh.control_plane.objects.put_for_now("case", &policy("far", action, rules))?;
+            soon("everybody is refused", || refuses(&mesh.near, &mesh.far, ECHO))
+                .with_context(|| format!("{action} {rules}"))?;
+        }
+        soon("everybody is let in again", || accepts(&mesh.near, &mesh.far, ECHO))?;
+    }
+    Ok(())
+}
+
+fn same_node(mesh: &Mesh) -> Result<()> {
+    {
+        let _policy =
+            mesh.control_plane.objects.put_for_now("case", &policy("near", "DENY", &rule_from(&mesh.client)))?;
+        soon("the client is refused", || refuses(&mesh.client, &mesh.near, ECHO))?;
+        accepts(&mesh.far, &mesh.near, ECHO)?;
+    }
+    soon("the client is let in again", || accepts(&mesh.client, &mesh.near, ECHO))
+}

@@ -1,0 +1,283 @@
+//! Weir's processes on a node of the world: the agent's life, its command line, its endpoints.
+
+use std::fs;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+use nix::sys::signal::Signal;
+
+use crate::http;
+use crate::metrics::Metrics;
+use crate::place::Place;
+use crate::program::{Output, Program};
+use crate::wait;
+use crate::world::{Node, Pod};
+
+/// How long an agent may take from its start until it is ready.
+const READY_WITHIN: Duration = Duration::from_secs(20);
+const METRICS: &str = "127.0.0.1:15020";
+const READINESS: &str = "127.0.0.1:15021";
+const ADMIN: &str = "127.0.0.1:15000";
+
+/// A binary of this workspace, from the folder of the running one, or as `WEIR_BIN_DIR` says.
+///
+/// # Errors
+/// If it was not built.
+pub fn binary(name: &str) -> Result<PathBuf> {
+    let folder = match std::env::var_os("WEIR_BIN_DIR") {
+        Some(folder) => folder.into(),
+        None => std::env::current_exe()?.parent().context("a program has a folder")?.to_owned(),
+    };
+    let path = folder.join(name);
+    ensure!(path.exists(), "{} is not built (cargo build --release -p weir -p weir-tests)", path.display());
+    Ok(path)
+}
+
+/// Where an agent gets its mesh from, and what else is not the default.
+#[derive(Debug, Clone, Default)]
+pub struct AgentOptions {
+    /// Flags that say where the mesh comes from: see [`crate::control_plane::ControlPlane::flags_for`].
+    pub delivery: Vec<String>,
+    /// Further flags, as `--name=value`.
+    pub flags: Vec<String>,
+}
+
+/// The agent of a node. Dropping it kills it.
+#[derive(Debug)]
+pub struct Agent {
+    place: Place,
+    options: AgentOptions,
+    folders: Folders,
+    pods_cgroup: PathBuf,
+    program: Option<Program>,
+}
+
+/// The folders an agent is given.
+#[derive(Debug, Clone)]
+pub struct Folders {
+    pub bpf: PathBuf,
+    pub run: PathBuf,
+    pub state: PathBuf,
+}
+
+impl Agent {
+    /// Starts the agent of a node and waits until it is ready.
+    ///
+    /// # Errors
+    /// If it ends or does not become ready; with the end of its log.
+    pub fn start(node: &Node, options: AgentOptions) -> Result<Self> {
+        let mut agent = Self::prepare(node, options)?;
+        agent.launch()?;
+        agent.becomes_ready()?;
+        Ok(agent)
+    }
+
+    /// An agent that is not running yet; see [`Agent::launch`].
+    ///
+    /// # Errors
+    /// If its folders cannot be made.
+    pub fn prepare(node: &Node, options: AgentOptions) -> Result<Self> {
+        let folders =
+            Folders { bpf: node.run().bpf().join(node.name()), run: node.folder("run")?, state: node.folder("state")? };
+        let pods_cgroup = node.pods_cgroup().to_owned();
+        Ok(Self { place: node.place.clone(), options, folders, pods_cgroup, program: None })
+    }
+
+    /// Starts the process without waiting for readiness.
+    ///
+    /// # Errors
+    /// If it cannot be started.
+    pub fn launch(&mut self) -> Result<()> {
+        let mut command =
+            vec![binary("weir")?.display().to_string(), "agent".into(), format!("--node={}", self.place.name())];
+        command.push(format!("--pods-cgroup={}", self.pods_cgroup.display()));
+        command.extend(self.folder_flags());
+        command.extend(self.options.delivery.iter().cloned());
+        command.extend(self.options.flags.iter().cloned());
+        self.program = Some(self.place.spawn(&command)?);
+        Ok(())
+    }
+
+    /// Waits until readiness says 200.
+    ///
+    /// # Errors
+    /// If it does not; with the end of the log.
+    pub fn becomes_ready(&mut self) -> Result<()> {
+        let ready = wait::until("the agent is ready", READY_WITHIN, || {
+            let response = http::get(self.place.netns(), READINESS.parse()?, "/healthz/ready")?;
+            ensure!(response.status == 200, "readiness says {} {}", response.status, response.body.trim());
+            Ok(())
+        });
+        ready.with_context(|| format!("agent of {}; its log ends with:\n{}", self.place.name(), self.tail()))
+    }
+
+    /// Kills it, as a crash would.
+    ///
+    /// # Errors
+    /// If it is not running.
+    pub fn kill(&mut self) -> Result<()> {
+        let program = self.program.take().context("the agent is not running")?;
+        program.signal(Signal::SIGKILL)?;
+        program.finish(Duration::from_secs(5))?;
+        Ok(())
+    }
+
+    /// Asks it to end, as a rollout does, and waits for the end.
+    ///
+    /// # Errors
+    /// If it does not end in time.
+    pub fn stop(&mut self, within: Duration) -> Result<Output> {
+        self.program.take().context("the agent is not running")?.stop(within)
+    }
+
+    /// Runs a subcommand of `weir` that talks to this agent or works on its folders.
+    ///
+    /// # Errors
+    /// If it cannot be run.
+    pub fn weir(&self, arguments: &[&str]) -> Result<Output> {
+        let mut command = vec![binary("weir")?.display().to_string()];
+        command.extend(arguments.iter().map(|argument| (*argument).to_owned()));
+        self.place.output(&command)
+    }
+
+    /// Enrols a pod.
+    ///
+    /// # Errors
+    /// If the agent refuses; with its words.
+    pub fn enroll(&self, pod: &Pod, namespace: &str, service_account: &str) -> Result<()> {
+        let netns = pod.netns().path().display().to_string();
+        let cgroup = pod.place.cgroup().display().to_string();
+        let (socket, [v4, v6]) = (self.socket(), pod.addresses().map(|address| address.to_string()));
+        let label = format!("app={}", pod.name());
+        let output = self.weir(&[
+            "enroll",
+            "--netns",
+            &netns,
+            "--uid",
+            pod.name(),
+            "--name",
+            pod.name(),
+            "--namespace",
+            namespace,
+            "--service-account",
+            service_account,
+            "--cgroup",
+            &cgroup,
+            "--address",
+            &v4,
+            "--address",
+            &v6,
+            "--label",
+            &label,
+            "--socket",
+            &socket,
+        ])?;
+        ensure!(output.success, "enrolling {}: {}\n{}", pod.name(), output.summary(), self.tail());
+        Ok(())
+    }
+
+    /// Path of its enrolment socket.
+    #[must_use]
+    pub fn socket(&self) -> String {
+        self.folders.run.join("agent.sock").display().to_string()
+    }
+
+    #[must_use]
+    pub fn folders(&self) -> &Folders {
+        &self.folders
+    }
+
+    /// The folders as flags, as `weir agent` and `weir uninstall` take them.
+    #[must_use]
+    pub fn folder_flags(&self) -> Vec<String> {
+        let Folders { bpf, run, state } = &self.folders;
+        vec![
+            format!("--bpf-dir={}", bpf.display()),
+            format!("--run-dir={}", run.display()),
+            format!("--state-dir={}", state.display()),
+        ]
+    }
+
+    /// Its metrics now.
+    ///
+    /// # Errors
+    /// If it does not answer.
+    pub fn metrics(&self) -> Result<Metrics> {
+        Ok(Metrics::parse(&self.metrics_text()?))
+    }
+
+    /// Its metrics now, as it writes them.
+    ///
+    /// # Errors
+    /// If it does not answer.
+    pub fn metrics_text(&self) -> Result<String> {
+        self.get(METRICS, "/metrics")
+    }
+
+    /// Its configuration as `/config_dump` shows it.
+    ///
+    /// # Errors
+    /// If it does not answer with JSON.
+    pub fn config_dump(&self) -> Result<serde_json::Value> {
+        Ok(serde_json::from_str(&self.get(ADMIN, "/config_dump")?)?)
+    }
+
+    fn get(&self, address: &str, path: &str) -> Result<String> {
+        let address: SocketAddr = address.parse()?;
+        let response = http::get(self.place.netns(), address, path)?;
+        ensure!(response.status == 200, "{path} says {}: {}", response.status, response.body);
+        Ok(response.body)
+    }
+
+    /// What it has logged in its present life.
+    #[must_use]
+    pub fn log(&self) -> String {
+        self.program.as_ref().map(|program| program.stdout() + &program.stderr()).unwrap_or_default()
+    }
+
+    /// The file its standard output goes to.
+    #[must_use]
+    pub fn log_file(&self) -> Option<PathBuf> {
+        self.program.as_ref().map(|program| program.log().to_owned())
+    }
+
+    /// The end of its log.
+    #[must_use]
+    pub fn tail(&self) -> String {
+        self.program.as_ref().map(Program::tail).unwrap_or_default()
+    }
+
+    /// Process id of the running agent.
+    ///
+    /// # Errors
+    /// If it is not running.
+    pub fn id(&self) -> Result<u32> {
+        Ok(self.program.as_ref().context("the agent is not running")?.id())
+    }
+
+    /// Where it runs.
+    #[must_use]
+    pub fn place(&self) -> &Place {
+        &self.place
+    }
+
+    /// Removes what `weir uninstall` removes, with the agent's own folders.
+    ///
+    /// # Errors
+    /// If it fails.
+    pub fn uninstall(&self) -> Result<Output> {
+        let mut arguments = vec!["uninstall".to_owned()];
+        arguments.extend(self.folder_flags());
+        let output = self.weir(&arguments.iter().map(String::as_str).collect::<Vec<_>>())?;
+        ensure!(output.success, "weir uninstall: {}", output.summary());
+        Ok(output)
+    }
+
+    /// True if a folder of the agent holds anything.
+    #[must_use]
+    pub fn has_pins(&self) -> bool {
+        fs::read_dir(&self.folders.bpf).is_ok_and(|mut entries| entries.next().is_some())
+    }
+}

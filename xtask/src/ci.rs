@@ -1,0 +1,16 @@
+//! `cargo xtask ci`: what is checked before the tests run.
+
+use anyhow::Result;
+
+use crate::{audit, step, tidy, workspace};
+
+/// Formatting, lints, tidy, audit. The first that fails ends it.
+pub(crate) fn run() -> Result<()> {
+    step::run("formatting", workspace::cargo().args(["fmt", "--all", "--check"]))?;
+    tidy::run()?;
+    audit::run()?;
+    step::run(
+        "lints",
+        workspace::cargo().args(["clippy", "--workspace", "--all-targets", "--locked", "--", "-D", "warnings"]),
+    )
+}

@@ -1,0 +1,29 @@
+//! `cargo xtask demo`: builds what the demo runs, and runs it as root.
+
+use anyhow::Result;
+use clap::Args;
+
+use crate::{setup, step, test, workspace};
+
+#[derive(Debug, Args)]
+pub(crate) struct Arguments {
+    /// Leave everything up at the end, and print how to play with it.
+    #[arg(long)]
+    keep: bool,
+    /// Take down a demo that was left up.
+    #[arg(long, conflicts_with = "keep")]
+    down: bool,
+}
+
+/// Sets up, builds and runs the demo.
+pub(crate) fn run(arguments: &Arguments) -> Result<()> {
+    setup::run()?;
+    test::build_for_real()?;
+    let mut demo = workspace::as_root(workspace::target().join("release/weir-demo"));
+    for (flag, wanted) in [("--keep", arguments.keep), ("--down", arguments.down)] {
+        if wanted {
+            demo.arg(flag);
+        }
+    }
+    step::run("demo", &mut demo)
+}

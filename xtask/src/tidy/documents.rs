@@ -1,0 +1,75 @@
+//! Documents that speak of code: the paths they name exist, and so do the settings.
+
+use std::collections::BTreeSet;
+use std::fs;
+
+use anyhow::{Context, Result};
+
+use crate::workspace;
+
+/// Documents whose paths are checked.
+const WITH_PATHS: &[&str] = &["ARCHITECTURE.md", "CONTRIBUTING.md", "README.md"];
+/// Documents whose environment variables must be settings of the agent.
+const WITH_SETTINGS: &[&str] = &["daemonset.yaml", "README.md"];
+/// Directories that a path in a document begins with.
+const ROOTS: &[&str] = &["agent/", "common/", "ebpf/", "proto/", "tests/", "xtask/", ".ci/", ".cargo/"];
+
+/// Faults of all documents.
+pub(super) fn faults() -> Result<Vec<String>> {
+    let root = workspace::root();
+    let read = |name: &str| fs::read_to_string(root.join(name)).with_context(|| format!("reading {name}"));
+    let mut faults = Vec::new();
+    for document in WITH_PATHS {
+        let text = read(document)?;
+        let missing = paths(&text).into_iter().filter(|path| !root.join(path).exists());
+        faults.extend(missing.map(|path| format!("{document}: there is no {path}")));
+    }
+    let settings = read("agent/src/config.rs")?;
+    let settings: BTreeSet<&str> =
+        settings.split("env = \"").skip(1).filter_map(|rest| rest.split('"').next()).collect();
+    for document in WITH_SETTINGS {
+        let text = read(document)?;
+        let unknown = own_variables(&text).into_iter().filter(|name| !settings.contains(name));
+        faults.extend(unknown.map(|name| format!("{document}: {name} is no setting of agent/src/config.rs")));
+    }
+    Ok(faults)
+}
+
+/// The paths of this workspace in backticks, with `{a,b}` written out.
+fn paths(text: &str) -> Vec<String> {
+    let quoted = text.split('`').skip(1).step_by(2);
+    let ours =
+        quoted.filter(|word| ROOTS.iter().any(|root| word.starts_with(root)) && !word.contains([' ', '*', '<', '…']));
+    ours.flat_map(expanded).collect()
+}
+
+fn expanded(path: &str) -> Vec<String> {
+    let Some((before, rest)) = path.split_once('{') else { return vec![path.to_owned()] };
+    let Some((choices, after)) = rest.split_once('}') else { return vec![path.to_owned()] };
+    choices.split(',').map(|choice| format!("{before}{}{after}", choice.trim())).collect()
+}
+
+/// The words that look like settings of ours.
+fn own_variables(text: &str) -> BTreeSet<&str> {
+    let words = text.split(|letter: char| !letter.is_ascii_alphanumeric() && letter != '_');
+    words.filter(|word| word.starts_with("WEIR_") && word.len() > "WEIR_".len()).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn paths_are_found_in_backticks() {
+        let text =
+            "`ebpf/src/connect.rs` then `agent/src/proxy/{outbound,inbound}.rs`, not `cargo xtask` or agent/src/x.rs";
+        let expected = ["ebpf/src/connect.rs", "agent/src/proxy/outbound.rs", "agent/src/proxy/inbound.rs"];
+        assert_eq!(paths(text), expected);
+    }
+
+    #[test]
+    fn settings_are_found_anywhere() {
+        let found = own_variables("name: WEIR_BPF_DIR, set WEIR_LOG=x and WEIR_");
+        assert_eq!(found.into_iter().collect::<Vec<_>>(), ["WEIR_BPF_DIR", "WEIR_LOG"]);
+    }
+}
