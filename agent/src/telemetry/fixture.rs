@@ -28,14 +28,14 @@ pub(crate) fn workload(namespace: &str, app: &str, address: &str) -> Workload {
         workload_type: WorkloadType::Deployment,
         canonical_name: app.into(),
         canonical_revision: "v1".into(),
-        locality: Locality::default(),
+        locality: Locality::default().into(),
         status: HealthStatus::Healthy,
         capacity: 1,
         waypoint: None,
         network_gateway: None,
         application_tunnel: None,
         authorization_policies: Vec::new(),
-        services: BTreeMap::new(),
+        services: BTreeMap::new().into(),
     }
 }
 

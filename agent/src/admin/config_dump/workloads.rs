@@ -69,8 +69,8 @@ impl<'a> WorkloadView<'a> {
     pub(super) fn new(workload: &'a Workload) -> Self {
         Self {
             workload_ips: &workload.addresses,
-            waypoint: workload.waypoint.as_ref().map(GatewayView::new),
-            network_gateway: workload.network_gateway.as_ref().map(GatewayView::new),
+            waypoint: workload.waypoint.as_deref().map(GatewayView::new),
+            network_gateway: workload.network_gateway.as_deref().map(GatewayView::new),
             protocol: match workload.protocol {
                 TunnelProtocol::None => "TCP",
                 TunnelProtocol::Hbone => "HBONE",
