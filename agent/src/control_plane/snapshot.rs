@@ -10,8 +10,8 @@ use prost::Message;
 use super::translate::{MeshSettingsSpec, Resources};
 use crate::model::identity::{Identity, TrustDomain};
 use crate::objects::OutboundPolicy;
-use crate::proto::istio::mesh::v1alpha1::mesh_config::{OutboundTrafficPolicy, outbound_traffic_policy::Mode};
 use crate::proto::istio::mesh::v1alpha1::MeshConfig;
+use crate::proto::istio::mesh::v1alpha1::mesh_config::{OutboundTrafficPolicy, outbound_traffic_policy::Mode};
 use crate::proto::istio::workload::{Address, address};
 use crate::resources::{Resource, ResourceSet, ResourceType};
 

@@ -50,7 +50,8 @@ fn all_that_a_real_istiod_sent_decodes() {
     for resource in recorded("istio.security.Authorization").resources {
         policies.push(authorization(&resource.name, &resource.resource.expect("a body").value).expect(&resource.name));
     }
-    let strict = policies.iter().find(|policy| policy.key.ends_with("/istio_converted_static_strict")).expect("recorded");
+    let strict =
+        policies.iter().find(|policy| policy.key.ends_with("/istio_converted_static_strict")).expect("recorded");
     assert_eq!((strict.scope, strict.action), (PolicyScope::WorkloadSelector, Action::Deny));
     assert_eq!(strict.groups[0].clauses[0].matches[0].not_principals, [StringMatch::Presence]);
 
@@ -90,10 +91,7 @@ fn a_malformed_workload_is_refused_by_its_field() {
             |w| w.network_gateway = Some(gateway(&[1], 15008)),
             "workload.network_gateway.address: an IP address has 4 or 16 bytes, not 1",
         ),
-        (
-            |w| w.waypoint = Some(gateway(&[10, 0, 0, 1], 65_536)),
-            "workload.waypoint.hbone_mtls_port: 65536 is no port",
-        ),
+        (|w| w.waypoint = Some(gateway(&[10, 0, 0, 1], 65_536)), "workload.waypoint.hbone_mtls_port: 65536 is no port"),
         (
             |w| w.application_tunnel = Some(pb::ApplicationTunnel { protocol: 5, port: 1 }),
             "workload.application_tunnel.protocol: value 5 is not known",
@@ -251,7 +249,8 @@ fn a_malformed_policy_is_refused_by_its_field() {
 
 #[test]
 fn a_policy_that_cannot_be_read_denies_as_far_as_it_may_have_reached() {
-    let bytes = |scope: i32| policy_pb::Authorization { scope, ..policy(|m| m.destination_ports.push(99_999)) }.encode_to_vec();
+    let bytes =
+        |scope: i32| policy_pb::Authorization { scope, ..policy(|m| m.destination_ports.push(99_999)) }.encode_to_vec();
     let broken = |scope: i32| [bytes(scope), vec![0xff]].concat();
     let rows: &[(&str, Vec<u8>, PolicyScope, &str)] = &[
         ("ns/name", bytes(2), PolicyScope::WorkloadSelector, "ns"),
@@ -295,5 +294,8 @@ fn mesh_configuration_counts_where_it_speaks() {
         outbound_traffic_policy: Some(mesh_pb::mesh_config::OutboundTrafficPolicy { mode: 3 }),
         ..Default::default()
     };
-    assert_eq!(decode(&unknown).expect_err("no such mode").to_string(), "outboundTrafficPolicy.mode: value 3 is not known");
+    assert_eq!(
+        decode(&unknown).expect_err("no such mode").to_string(),
+        "outboundTrafficPolicy.mode: value 3 is not known"
+    );
 }
