@@ -1,4 +1,5 @@
-//! The rules of an AuthorizationPolicy: `from`, `to` and `when`, read and checked with Istio's rules.
+//! The rules of an AuthorizationPolicy: `from` and `to`, read and checked with Istio's rules; `when` is in
+//! `authorization_condition`.
 //!
 //! What only an HTTP proxy can see is kept by name alone: the rule's meaning without it is the translation's decision.
 
@@ -6,6 +7,7 @@ use std::net::IpAddr;
 
 use ipnet::IpNet;
 
+use super::authorization_condition::{Condition, read_conditions};
 use super::fields::{Fields, Item};
 use super::metadata::Metadata;
 use super::problem::Report;
@@ -104,18 +106,6 @@ pub struct Operation {
     pub http: Vec<&'static str>,
 }
 
-/// One item of `when`.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Condition {
-    SourceIp(Values<IpNet>),
-    SourceNamespace(Values<String>),
-    SourcePrincipal(Values<String>),
-    DestinationIp(Values<IpNet>),
-    DestinationPort(Values<u16>),
-    /// Its key: only an HTTP proxy can see it.
-    Http(String),
-}
-
 const HTTP_SOURCE: [&str; 4] = ["requestPrincipals", "notRequestPrincipals", "remoteIpBlocks", "notRemoteIpBlocks"];
 const HTTP_OPERATION: [&str; 6] = ["hosts", "notHosts", "methods", "notMethods", "paths", "notPaths"];
 
@@ -162,6 +152,7 @@ fn read_parts<'n, T>(
 }
 
 fn read_source(mut fields: Fields<'_>, metadata: &Metadata) -> Source {
+    let errors = fields.report().errors();
     let source = Source {
         principals: Values {
             values: patterns(&mut fields, "principals"),
@@ -185,14 +176,16 @@ fn read_source(mut fields: Fields<'_>, metadata: &Metadata) -> Source {
         },
         http: http_fields(&mut fields, &HTTP_SOURCE),
     };
-    if source == Source::default() {
+    if source == Source::default() && fields.are_all_known() && fields.report().errors() == errors {
         fields.error("principals", "a source must not be empty: set at least one of its fields");
     }
-    let (accounts, principals, namespaces) = (&source.service_accounts, &source.principals, &source.namespaces);
-    if !accounts.values.is_empty() && !(principals.values.is_empty() && namespaces.values.is_empty()) {
+    let (principals, namespaces) = (&source.principals, &source.namespaces);
+    let beside = !principals.values.is_empty() || !namespaces.values.is_empty();
+    if beside && !source.service_accounts.values.is_empty() {
         fields.error("serviceAccounts", "cannot stand beside principals or namespaces: use another source");
     }
-    if !accounts.not_values.is_empty() && !(principals.not_values.is_empty() && namespaces.not_values.is_empty()) {
+    let beside = !principals.not_values.is_empty() || !namespaces.not_values.is_empty();
+    if beside && !source.service_accounts.not_values.is_empty() {
         fields.error("notServiceAccounts", "cannot stand beside notPrincipals or notNamespaces: use another rule");
     }
     fields.finish();
@@ -200,9 +193,10 @@ fn read_source(mut fields: Fields<'_>, metadata: &Metadata) -> Source {
 }
 
 fn read_operation(mut fields: Fields<'_>) -> Operation {
+    let errors = fields.report().errors();
     let ports = Values { values: ports(&mut fields, "ports"), not_values: ports(&mut fields, "notPorts") };
     let operation = Operation { ports, http: http_fields(&mut fields, &HTTP_OPERATION) };
-    if operation == Operation::default() {
+    if operation == Operation::default() && fields.are_all_known() && fields.report().errors() == errors {
         fields.error("ports", "an operation must not be empty: set at least one of its fields");
     }
     fields.finish();
@@ -219,16 +213,17 @@ fn http_fields(fields: &mut Fields<'_>, names: &[&'static str]) -> Vec<&'static 
     set
 }
 
-/// The strings of a list, none of which may be empty.
-fn texts<'n>(fields: &mut Fields<'n>, name: &'static str) -> Vec<Item<'n>> {
+/// The strings of a list, none of which may be empty; what is no string is reported and left out.
+pub(super) fn texts<'n>(fields: &mut Fields<'n>, name: &'static str) -> Vec<Item<'n>> {
     let report = fields.report();
-    let items = fields.items(name);
-    for item in &items {
-        if item.text(report) == Some("") {
+    let is_text = |item: &Item<'_>| match item.text(report) {
+        Some("") => {
             item.error(report, "empty value: remove it");
+            true
         }
-    }
-    items
+        other => other.is_some(),
+    };
+    fields.items(name).into_iter().filter(is_text).collect()
 }
 
 /// Strings with Istio's stars. A star elsewhere than at one end is a plain character: its author meant something else.
@@ -238,7 +233,7 @@ fn patterns(fields: &mut Fields<'_>, name: &'static str) -> Vec<String> {
     items.iter().filter_map(|item| Some(pattern(item, report)?.to_owned())).collect()
 }
 
-fn pattern<'n>(item: &Item<'n>, report: &Report) -> Option<&'n str> {
+pub(super) fn pattern<'n>(item: &Item<'n>, report: &Report) -> Option<&'n str> {
     let text = item.text(report)?;
     let inner = text.strip_prefix('*').unwrap_or_else(|| text.strip_suffix('*').unwrap_or(text));
     if inner.contains('*') {
@@ -297,7 +292,7 @@ fn ip_blocks(fields: &mut Fields<'_>, name: &'static str) -> Vec<IpNet> {
     items.iter().filter_map(|item| ip_block(item, report)).collect()
 }
 
-fn ip_block(item: &Item<'_>, report: &Report) -> Option<IpNet> {
+pub(super) fn ip_block(item: &Item<'_>, report: &Report) -> Option<IpNet> {
     let text = item.text(report)?;
     let block = text.parse::<IpNet>().ok().or_else(|| text.parse::<IpAddr>().ok().map(IpNet::from));
     if block.is_none() {
@@ -312,94 +307,11 @@ fn ports(fields: &mut Fields<'_>, name: &'static str) -> Vec<u16> {
     items.iter().filter_map(|item| port(item, report)).collect()
 }
 
-fn port(item: &Item<'_>, report: &Report) -> Option<u16> {
+pub(super) fn port(item: &Item<'_>, report: &Report) -> Option<u16> {
     let text = item.text(report)?;
     let port = text.parse::<u16>().ok().filter(|_| text.bytes().all(|byte| byte.is_ascii_digit()));
     if port.is_none() {
         item.error(report, format!("bad port {text:?}: use 0 to 65535"));
     }
     port
-}
-
-fn read_conditions(fields: &mut Fields<'_>) -> Vec<Condition> {
-    let report = fields.report();
-    let mut found = Vec::new();
-    for item in fields.items("when") {
-        let Some(mut condition) = item.fields(report) else { continue };
-        found.extend(read_condition(&mut condition));
-        condition.finish();
-    }
-    found
-}
-
-fn read_condition(fields: &mut Fields<'_>) -> Option<Condition> {
-    let report = fields.report();
-    let key = fields.text("key").unwrap_or_default();
-    let (values, not_values) = (texts(fields, "values"), texts(fields, "notValues"));
-    if values.is_empty() && not_values.is_empty() {
-        fields.error("values", "a condition needs values or notValues");
-    }
-    let blocks = |items: &[Item<'_>]| items.iter().filter_map(|item| ip_block(item, report)).collect::<Vec<_>>();
-    let strings =
-        |items: &[Item<'_>]| items.iter().filter_map(|item| pattern(item, report).map(str::to_owned)).collect();
-    let numbers = |items: &[Item<'_>]| items.iter().filter_map(|item| port(item, report)).collect::<Vec<_>>();
-    Some(match key.as_str() {
-        "source.ip" => Condition::SourceIp(Values { values: blocks(&values), not_values: blocks(&not_values) }),
-        "destination.ip" => {
-            Condition::DestinationIp(Values { values: blocks(&values), not_values: blocks(&not_values) })
-        }
-        "destination.port" => {
-            Condition::DestinationPort(Values { values: numbers(&values), not_values: numbers(&not_values) })
-        }
-        "source.namespace" => {
-            Condition::SourceNamespace(Values { values: strings(&values), not_values: strings(&not_values) })
-        }
-        "source.principal" => {
-            Condition::SourcePrincipal(Values { values: strings(&values), not_values: strings(&not_values) })
-        }
-        _ => {
-            if let Err(reason) = check_http_key(&key) {
-                fields.error("key", reason);
-                return None;
-            }
-            if key == "remote.ip" {
-                blocks(&values);
-                blocks(&not_values);
-            }
-            Condition::Http(key)
-        }
-    })
-}
-
-fn check_http_key(key: &str) -> Result<(), String> {
-    const PLAIN: [&str; 7] = [
-        "remote.ip",
-        "source.serviceAccount",
-        "source.trustDomain",
-        "request.auth.principal",
-        "request.auth.audiences",
-        "request.auth.presenter",
-        "connection.sni",
-    ];
-    const WITH_NAME: [&str; 3] = ["request.headers", "request.auth.claims", "experimental.envoy.filters."];
-    if PLAIN.contains(&key) {
-        return Ok(());
-    }
-    if WITH_NAME.iter().any(|prefix| key.starts_with(prefix)) {
-        let named = key.strip_suffix(']').and_then(|key| key.split_once('[')).is_some_and(|(_, name)| !name.is_empty());
-        return if named {
-            Ok(())
-        } else {
-            Err(format!("bad key {key:?}: it needs a name in brackets, such as {key}[x]"))
-        };
-    }
-    Err(match key {
-        "" => "a condition needs a key".to_owned(),
-        "destination.namespace" => format!("{key} is replaced by the policy's own namespace"),
-        "destination.name" | "destination.user" => format!("{key} is not supported: use the selector"),
-        _ if key.starts_with("destination.labels") => format!("{key} is replaced by the selector"),
-        _ => format!(
-            "unknown attribute {key:?}: use one of source.ip, source.namespace, source.principal, destination.ip, destination.port"
-        ),
-    })
 }

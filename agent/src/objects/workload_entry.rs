@@ -120,6 +120,9 @@ fn address(fields: &mut Fields<'_>, has_ports: bool) -> WorkloadAddress {
         if has_ports {
             fields.error("ports", "a Unix socket has no ports: remove them");
         }
+    } else if text.bytes().all(|byte| byte.is_ascii_digit() || byte == b'.') {
+        // A host name by its letters, and surely a slip of the pen.
+        fields.error("address", format!("{text:?} is neither an IP address nor a host name: four numbers are needed"));
     } else if let Err(reason) = validate_names::fqdn(&text) {
         fields.error("address", format!("{text:?} is neither an IP address nor a host name: {reason}"));
     }

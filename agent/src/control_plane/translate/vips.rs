@@ -114,7 +114,7 @@ impl VipAllocations {
         let order = (self.last + 1..=V4_HOSTS).chain(1..=self.last.min(V4_HOSTS));
         let usable = |number: &u32| !held.contains(number) && taken.is_free(*number);
         let number = order.clone().filter(usable).find(|number| !kept.contains(number)).or_else(|| {
-            let absent = order.clone().filter(usable).next()?;
+            let absent = order.clone().find(usable)?;
             self.hosts.retain(|key, number| *number != absent || found.contains_key(key));
             Some(absent)
         })?;

@@ -1,1 +1,0 @@
-//! Translation against a real istiod, and as tables of behaviours.
