@@ -190,7 +190,8 @@ impl ServerCertVerifier for ServerVerifier {
         if self.expected.iter().any(|expected| self.checks.trusted.same(&found, expected)) {
             return Ok(ServerCertVerified::assertion());
         }
-        let expected = self.expected.iter().map(Identity::to_string).collect::<Vec<_>>().join(" or ");
+        let expected: Vec<_> = self.expected.iter().map(Identity::to_string).collect();
+        let expected = if expected.is_empty() { "nobody".to_owned() } else { expected.join(" or ") };
         Err(PeerRefused::WrongIdentity { found, expected }.into_rustls())
     }
 

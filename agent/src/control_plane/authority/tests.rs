@@ -26,6 +26,10 @@ fn mode(path: &Path) -> u32 {
     fs::metadata(path).unwrap().permissions().mode() & 0o777
 }
 
+fn make_readable(dir: &Path, mode: u32) {
+    fs::set_permissions(dir.join(KEY), Permissions::from_mode(mode)).unwrap();
+}
+
 #[test]
 fn a_root_is_made_once_and_kept() {
     let dir = tempfile::tempdir().unwrap();
@@ -62,19 +66,15 @@ fn a_crash_between_key_and_certificate_is_made_good() {
 
 #[test]
 fn a_directory_that_is_wrong_is_refused_with_the_way_out() {
-    type Change = fn(&Path);
-    let public = |mode| move |dir: &Path| fs::set_permissions(dir.join(KEY), Permissions::from_mode(mode)).unwrap();
-    let cases: [(Box<dyn Fn(&Path)>, &str); 5] = [
-        (Box::new(public(0o644)), "run `chmod 600 "),
-        (Box::new(public(0o602)), "run `chmod 600 "),
-        (Box::new((|dir| fs::remove_file(dir.join(KEY)).unwrap()) as Change), "put the key beside it"),
-        (
-            Box::new((|dir| fs::write(dir.join(KEY), KeyPair::generate().unwrap().serialize_pem()).unwrap()) as Change),
-            "holds no usable CA",
-        ),
-        (Box::new((|dir| fs::write(dir.join(CERTIFICATE), "").unwrap()) as Change), "holds no usable CA"),
+    type Change<'a> = &'a dyn Fn(&Path);
+    let changes: [(Change<'_>, &str); 5] = [
+        (&|dir| make_readable(dir, 0o644), "run `chmod 600 "),
+        (&|dir| make_readable(dir, 0o602), "run `chmod 600 "),
+        (&|dir| fs::remove_file(dir.join(KEY)).unwrap(), "put the key beside it"),
+        (&|dir| fs::write(dir.join(KEY), KeyPair::generate().unwrap().serialize_pem()).unwrap(), "holds no usable CA"),
+        (&|dir| fs::write(dir.join(CERTIFICATE), "").unwrap(), "holds no usable CA"),
     ];
-    for (change, way_out) in cases {
+    for (change, way_out) in changes {
         let dir = tempfile::tempdir().unwrap();
         Authority::open(dir.path()).unwrap();
         change(dir.path());
@@ -83,7 +83,7 @@ fn a_directory_that_is_wrong_is_refused_with_the_way_out() {
     }
     let shared = tempfile::tempdir().unwrap();
     Authority::open(shared.path()).unwrap();
-    public(0o440)(shared.path());
+    make_readable(shared.path(), 0o440);
     Authority::open(shared.path()).expect("a group may read it: Kubernetes gives secrets so");
 }
 

@@ -124,3 +124,14 @@ fn a_ca_that_could_not_sign_is_not_taken() {
     assert!(matches!(take("", &root.key_pem), CaError::Certificate(_)));
     assert!(matches!(take(&root.pem, "no key"), CaError::Key));
 }
+
+#[test]
+fn debug_text_shows_no_key() {
+    let root = TestRoot::new();
+    let material = root.issue(&Leaf::new(CART));
+    let text = format!("{:?} {material:?} {:?}", root.ca(), root.workload(CART));
+    assert!(text.contains("shop") && !text.contains("PRIVATE KEY"), "{text}");
+    for secret in [root.key_pem, material.key_pem] {
+        assert!(!text.contains(secret.lines().nth(1).unwrap()));
+    }
+}

@@ -143,11 +143,13 @@ impl Certificates {
     /// Outside of a tokio runtime: that is where the renewing tasks will run.
     #[must_use]
     pub fn start(source: CertificateSource, options: CertificateOptions) -> Self {
-        let store = options.keys_dir.as_ref().and_then(|dir| match KeyStore::open(dir) {
-            Ok(store) => Some(store),
-            Err(error) => {
-                tracing::warn!(dir = %dir.display(), %error, "keys will not outlive a restart");
-                None
+        let store = options.keys_dir.as_ref().and_then(|dir| {
+            match KeyStore::open(dir, (options.clock)().checked_sub(options.lifetime)) {
+                Ok(store) => Some(store),
+                Err(error) => {
+                    tracing::warn!(dir = %dir.display(), %error, "keys will not outlive a restart");
+                    None
+                }
             }
         });
         let rotation = Arc::new(Rotation::new(source, store, options));

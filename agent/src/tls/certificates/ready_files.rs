@@ -19,7 +19,7 @@ pub(super) enum ReadyFilesError {
     #[error("cannot read {path}")]
     Read { path: PathBuf, source: io::Error },
     #[error("{path} cannot be used")]
-    Unusable { path: PathBuf, source: UnusableCertificate },
+    Unusable { path: PathBuf, source: Box<UnusableCertificate> },
     #[error("name cannot be part of a file name")]
     Name,
 }
@@ -69,7 +69,7 @@ impl ReadyFiles {
             key_pem: own,
         };
         let certificate = WorkloadCertificate::new(identity, &material, now)
-            .map_err(|source| ReadyFilesError::Unusable { path, source })?;
+            .map_err(|error| ReadyFilesError::Unusable { path, source: Box::new(error) })?;
         *stamp = seen;
         Ok(Some(certificate))
     }

@@ -126,8 +126,9 @@ impl Rotation {
 
     fn failed(&self, slot: &Slot, error: &dyn Error) {
         let reason: Arc<str> = describe(error).into();
-        tracing::warn!(identity = %slot.identity, %reason, "no new certificate");
-        slot.fail(reason.clone());
+        if slot.fail(reason.clone()) {
+            tracing::warn!(identity = %slot.identity, %reason, "no new certificate, it is being retried");
+        }
         self.tell(&CertificateEvent::Failed { identity: slot.identity.clone(), reason });
     }
 

@@ -77,9 +77,11 @@ impl Slot {
         });
     }
 
-    /// Notes why there is no newer certificate. The one in use stays in use while it is valid.
-    pub(super) fn fail(&self, reason: Arc<str>) {
-        self.state.send_modify(|state| state.last_error = Some(reason));
+    /// Notes why there is no newer certificate, and says whether that is news. The one in use stays in use while valid.
+    pub(super) fn fail(&self, reason: Arc<str>) -> bool {
+        let mut news = false;
+        self.state.send_modify(|state| news = state.last_error.replace(reason.clone()).as_ref() != Some(&reason));
+        news
     }
 
     /// Forgets the certificate and lets nobody wait any longer.

@@ -1,7 +1,7 @@
 //! Keys and certificates over a restart: an agent that starts while the CA is away goes on with what it had.
 //! One file per identity, for root alone, replaced as a whole.
 
-use std::fs::{self, DirBuilder, OpenOptions, Permissions};
+use std::fs::{self, DirBuilder, DirEntry, OpenOptions, Permissions};
 use std::io::{self, ErrorKind, Write as _};
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
@@ -21,7 +21,7 @@ pub(super) enum LoadError {
     #[error("cannot read {path}")]
     Read { path: PathBuf, source: io::Error },
     #[error("{path}")]
-    Unusable { path: PathBuf, source: UnusableCertificate },
+    Unusable { path: PathBuf, source: Box<UnusableCertificate> },
 }
 
 #[derive(Debug)]
@@ -30,10 +30,19 @@ pub(super) struct KeyStore {
 }
 
 impl KeyStore {
-    /// Opens the directory, making it and closing it to everybody else as needed.
-    pub(super) fn open(dir: &Path) -> io::Result<Self> {
+    /// Opens the directory, making it and closing it to everybody else as needed. Files written before `outdated` hold
+    /// nothing valid any more (their pods left while no agent ran) and are removed.
+    pub(super) fn open(dir: &Path, outdated: Option<SystemTime>) -> io::Result<Self> {
         DirBuilder::new().recursive(true).mode(0o700).create(dir)?;
         fs::set_permissions(dir, Permissions::from_mode(0o700))?;
+        for file in fs::read_dir(dir)? {
+            let file = file?;
+            // Only files of ours, whatever directory it is that was configured.
+            let ours = file.file_name().to_str().is_some_and(|name| name.contains('~'));
+            if ours && outdated.is_some_and(|outdated| modified(&file).is_ok_and(|time| time < outdated)) {
+                fs::remove_file(file.path())?;
+            }
+        }
         Ok(Self { dir: dir.to_owned() })
     }
 
@@ -68,7 +77,7 @@ impl KeyStore {
         };
         match WorkloadCertificate::new(identity, &material, now) {
             Ok(certificate) => Ok(Some(certificate)),
-            Err(source) => Err(LoadError::Unusable { path, source }),
+            Err(error) => Err(LoadError::Unusable { path, source: Box::new(error) }),
         }
     }
 
@@ -87,6 +96,10 @@ impl KeyStore {
         let parts = [trust_domain.as_str(), namespace, service_account].map(escape);
         self.dir.join(parts.join("~") + ".pem")
     }
+}
+
+fn modified(file: &DirEntry) -> io::Result<SystemTime> {
+    file.metadata()?.modified()
 }
 
 fn escape(name: &str) -> String {

@@ -24,6 +24,8 @@ fn clock() -> Clock {
     Arc::new(move || wall + start.elapsed())
 }
 
+type Spoil = fn(&mut Vec<String>);
+
 /// A CA that can be away, slow or wrong, and remembers when it was asked.
 struct TestCa {
     ca: LocalCa,
@@ -34,7 +36,7 @@ struct TestCa {
     working: AtomicUsize,
     most_working: AtomicUsize,
     /// Changes the answer.
-    spoil: Mutex<fn(&mut Vec<String>)>,
+    spoil: Mutex<Spoil>,
 }
 
 impl fmt::Debug for TestCa {
@@ -209,7 +211,7 @@ async fn at_most_eight_requests_are_on_their_way() {
 
 #[tokio::test(start_paused = true)]
 async fn what_the_ca_answers_is_checked() {
-    let cases: [(fn(&mut Vec<String>), &str); 5] = [
+    let cases: [(Spoil, &str); 5] = [
         (|answer| answer.clear(), "chain is empty"),
         (|answer| drop(answer.pop()), "chain is empty"),
         (|answer| answer[1] = "no root".to_owned(), "no root certificate"),
@@ -297,6 +299,20 @@ async fn an_agent_restarted_without_ca_goes_on_with_what_it_had() {
     pass(LIFETIME).await;
     let late = ca.certificates_in(Some(&keys));
     late.get(&id(CART)).await.expect_err("an expired one is not taken");
+}
+
+#[tokio::test(start_paused = true)]
+async fn keys_of_pods_that_left_while_the_agent_was_down_go_when_they_are_of_no_use() {
+    let dir = tempfile::tempdir().unwrap();
+    let ca = TestCa::new();
+    let certificates = ca.certificates_in(Some(dir.path()));
+    certificates.get(&id(CART)).await.unwrap();
+    certificates.get(&id(WEB)).await.unwrap();
+    let path = |account: &str| dir.path().join(format!("cluster.local~shop~{account}.pem"));
+    let old = SystemTime::now() - LIFETIME - HOUR;
+    fs::File::open(path("web")).unwrap().set_modified(old).unwrap();
+    let _restarted = ca.certificates_in(Some(dir.path()));
+    assert!(path("cart").exists() && !path("web").exists());
 }
 
 #[tokio::test(start_paused = true)]

@@ -33,7 +33,6 @@ async fn handshake(client: &WorkloadCertificate, server: &WorkloadCertificate, e
     tokio::join!(connect(client, near, &expected, &trusted), accept(server, far, &trusted))
 }
 
-#[expect(clippy::needless_pass_by_value, reason = "reads better in a table")]
 fn refusal<S>(result: Result<Secured<S>, HandshakeError>) -> Result<Identity, PeerRefused> {
     match result {
         Ok(secured) => Ok(secured.peer),
@@ -119,7 +118,7 @@ async fn a_server_must_be_the_expected_one() {
         (OLD_SERVER, vec![SERVER], Ok(id(OLD_SERVER))),
         (SERVER, vec![OLD_SERVER], Ok(id(SERVER))),
         (SERVER, vec![CLIENT], wrong(SERVER, CLIENT)),
-        (SERVER, vec![], wrong(SERVER, "")),
+        (SERVER, vec![], wrong(SERVER, "nobody")),
         (SERVER, vec![FOREIGN], wrong(SERVER, FOREIGN)),
         (other_account, vec![SERVER], wrong(other_account, SERVER)),
         (other_namespace, vec![SERVER], wrong(other_namespace, SERVER)),
