@@ -104,7 +104,8 @@ pub struct Capture {
 
 impl Capture {
     /// Loads and attaches the programs, or adopts those that a former agent pinned. Connections and captured pods of a
-    /// former agent stay as they are, unless its maps are laid out in another way: then all is installed anew.
+    /// former agent stay as they are, unless its maps are laid out in another way: then all is installed anew, and pods
+    /// are not captured until they are enrolled again.
     ///
     /// # Errors
     /// When the kernel refuses or lacks something; the message names what.
