@@ -1,2 +1,65 @@
-//! x
-fn main() {}
+//! `weir-demo`: Weir at work on this machine, in plain words and figures. Everything it says it has just seen: nothing
+//! here is a text that would be printed anyway.
+
+use std::process::ExitCode;
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+use clap::Parser;
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use weir_tests::{run, wait};
+
+mod play;
+mod shop;
+mod story;
+
+/// Part of the names of everything a demo makes.
+const PURPOSE: &str = "demo";
+
+#[derive(Debug, Parser)]
+#[command(about = "Two nodes, three pods, real traffic: captured, encrypted, authorized, counted")]
+struct Arguments {
+    /// Leave everything up at the end, and print how to play with it.
+    #[arg(long)]
+    keep: bool,
+    /// Take down a demo that was left up.
+    #[arg(long, conflicts_with = "keep")]
+    down: bool,
+}
+
+fn main() -> Result<ExitCode> {
+    let arguments = Arguments::parse();
+    if arguments.down {
+        take_down()?;
+        return Ok(ExitCode::SUCCESS);
+    }
+    ensure!(nix::unistd::geteuid().is_root(), "namespaces and kernel programs need root: run it by `cargo xtask demo`");
+    run::take_down_on_signal()?;
+    let shop = shop::Shop::open(PURPOSE)?;
+    let weir = story::tell(&shop)?;
+    if arguments.keep {
+        play::invite(&shop, &weir)?;
+        loop {
+            // A signal takes everything down and ends the process.
+            std::thread::park();
+        }
+    }
+    story::close(shop, weir)?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Ends demos that were left up, and clears what killed ones left.
+fn take_down() -> Result<()> {
+    let living = run::living(PURPOSE)?;
+    for id in &living {
+        kill(Pid::from_raw(*id), Signal::SIGTERM).with_context(|| format!("ending the demo of process {id}"))?;
+    }
+    wait::until("the demo is gone", Duration::from_secs(20), || {
+        ensure!(run::living(PURPOSE)?.is_empty(), "it is still there");
+        Ok(())
+    })?;
+    let left = run::take_down_leftovers()?;
+    println!("{} demos ended, {} leftovers of killed runs cleared", living.len(), left.len());
+    Ok(())
+}

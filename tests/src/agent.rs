@@ -47,7 +47,10 @@ pub struct AgentOptions {
 /// The agent of a node. Dropping it kills it.
 #[derive(Debug)]
 pub struct Agent {
+    /// The node's place: where its endpoints are asked and its command line is used.
     place: Place,
+    /// Its own place: where it runs.
+    own_place: Place,
     options: AgentOptions,
     folders: Folders,
     pods_cgroup: PathBuf,
@@ -82,7 +85,14 @@ impl Agent {
         let folders =
             Folders { bpf: node.run().bpf().join(node.name()), run: node.folder("run")?, state: node.folder("state")? };
         let pods_cgroup = node.pods_cgroup().to_owned();
-        Ok(Self { place: node.place.clone(), options, folders, pods_cgroup, program: None })
+        Ok(Self {
+            place: node.place.clone(),
+            own_place: node.agent_place.clone(),
+            options,
+            folders,
+            pods_cgroup,
+            program: None,
+        })
     }
 
     /// Starts the process without waiting for readiness.
@@ -96,7 +106,7 @@ impl Agent {
         command.extend(self.folder_flags());
         command.extend(self.options.delivery.iter().cloned());
         command.extend(self.options.flags.iter().cloned());
-        self.program = Some(self.place.spawn(&command)?);
+        self.program = Some(self.own_place.spawn(&command)?);
         Ok(())
     }
 

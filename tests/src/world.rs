@@ -43,6 +43,8 @@ pub struct World {
 pub struct Node {
     /// Where the node's own processes run: beside the pods' cgroup, not below it.
     pub place: Place,
+    /// Where the node's agent runs: a cgroup with nothing else in it, as a container's is.
+    pub agent_place: Place,
     index: u16,
     netns: Namespace,
     pods_cgroup: PathBuf,
@@ -119,10 +121,21 @@ impl Node {
         fabric.ip(&format!(
             "route add 10.77.{index}.0/24 via 10.77.0.{index}\nroute add fd77:0:0:{index}::/64 via fd77::{index}"
         ))?;
+        let agent_cgroup = run.cgroup()?.join(format!("{name}-agent"));
+        cgroup::create(&agent_cgroup)?;
+        let agent_place = Place::new(&format!("{name}-agent"), netns.handle(), &agent_cgroup, &run.logs());
         let place = place(run, &name, &netns)?;
         let pods_cgroup = run.cgroup()?.join(format!("{name}-pods"));
         cgroup::create(&pods_cgroup)?;
-        Ok(Self { place, index, netns, pods_cgroup, next_pod: AtomicU16::new(FIRST_POD), run: Arc::clone(run) })
+        Ok(Self {
+            place,
+            agent_place,
+            index,
+            netns,
+            pods_cgroup,
+            next_pod: AtomicU16::new(FIRST_POD),
+            run: Arc::clone(run),
+        })
     }
 
     #[must_use]

@@ -1,1 +1,239 @@
 //! Which pods of this node are enrolled, and all that belongs to one: namespace, listeners, capture.
+//!
+//! [`Enrollment`] owns them. Everything that enrols a pod (the API on the Unix socket, the list on disk after a restart)
+//! ends in [`Enrollment::enroll`]; everything that ends one (the API, the pod's death) in [`Enrollment::unenroll`].
+
+pub mod api;
+pub mod netns;
+pub mod pod;
+pub mod store;
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use parking_lot::Mutex;
+use tokio::sync::mpsc;
+
+use self::netns::{Netns, NetnsError};
+use self::pod::{EnrolledPod, PodSpec};
+use self::store::PodStore;
+use crate::capture::{Capture, CaptureError, PodCapture, PodListeners};
+use crate::model::identity::TrustDomain;
+
+/// How soon the death of a pod is noticed.
+const LIVENESS_INTERVAL: Duration = Duration::from_millis(250);
+
+/// A pod came; the proxy takes its listeners. (That it left shows in [`EnrolledPod::left`].)
+#[derive(Debug)]
+pub struct Enrolled {
+    pub pod: Arc<EnrolledPod>,
+    pub listeners: PodListeners,
+}
+
+/// Why a pod was not enrolled or unenrolled; each names the field that is wrong.
+#[derive(Debug, thiserror::Error)]
+pub enum EnrollmentError {
+    #[error("{field}: {reason}")]
+    Invalid { field: &'static str, reason: String },
+    #[error("uid: {0:?} is already enrolled")]
+    DuplicateUid(String),
+    #[error("netns: {path} is already enrolled as pod {by:?}")]
+    DuplicateNetns { path: PathBuf, by: String },
+    #[error("addresses: {address} is already enrolled by pod {by:?}")]
+    DuplicateAddress { address: std::net::IpAddr, by: String },
+    #[error("netns: {0}")]
+    Netns(#[from] NetnsError),
+    #[error("netns: {0} leads to another namespace than at enrolment")]
+    OtherNetns(PathBuf),
+    #[error("uid: {0:?} is not enrolled")]
+    Unknown(String),
+    #[error("capture: {0}")]
+    Capture(#[from] CaptureError),
+    #[error("the list of enrolled pods could not be written: {0}")]
+    Store(std::io::Error),
+}
+
+/// The pods of this node. Shared as `Arc<Enrollment>`.
+#[derive(Debug)]
+pub struct Enrollment {
+    capture: Arc<Capture>,
+    trust_domain: TrustDomain,
+    store: PodStore,
+    pods: Mutex<BTreeMap<String, Arc<EnrolledPod>>>,
+    /// Held while one pod comes or goes, so that two never race for an address.
+    change: Mutex<()>,
+    arrivals: mpsc::UnboundedSender<Enrolled>,
+}
+
+impl Enrollment {
+    /// An empty list, and the stream of pods to come.
+    #[must_use]
+    pub fn new(
+        capture: Arc<Capture>,
+        trust_domain: TrustDomain,
+        store: PodStore,
+    ) -> (Arc<Self>, mpsc::UnboundedReceiver<Enrolled>) {
+        let (arrivals, stream) = mpsc::unbounded_channel();
+        let pods = Mutex::default();
+        (Arc::new(Self { capture, trust_domain, store, pods, change: Mutex::default(), arrivals }), stream)
+    }
+
+    /// Enrols a pod: opens the listeners in its namespace, captures it, remembers it. All or nothing.
+    ///
+    /// # Errors
+    /// See [`EnrollmentError`]; nothing is left of the attempt, and no other pod is touched.
+    pub fn enroll(&self, mut spec: PodSpec) -> Result<Arc<EnrolledPod>, EnrollmentError> {
+        let _one_at_a_time = self.change.lock();
+        self.refuse_duplicate_uid(&spec)?;
+        let netns = Netns::open(&spec.netns)?;
+        if spec.addresses.is_empty() {
+            spec.addresses = netns.addresses().map_err(|source| NetnsError::Inside {
+                path: spec.netns.clone(),
+                what: "getifaddrs",
+                source,
+            })?;
+        }
+        if spec.addresses.is_empty() {
+            let reason = "none given, and the network namespace has none yet".to_owned();
+            return Err(EnrollmentError::Invalid { field: "addresses", reason });
+        }
+        self.refuse_taken(&spec, &netns)?;
+        let pod = self.take(spec, netns)?;
+        if let Err(error) = self.save() {
+            // The error worth reporting is the first one.
+            let _ = self.forget(&pod.spec.uid);
+            return Err(EnrollmentError::Store(error));
+        }
+        Ok(pod)
+    }
+
+    /// Ends a pod's enrolment: its new connections go direct; those that are open may finish.
+    ///
+    /// # Errors
+    /// When there is no such pod, or the kernel refuses to take something back.
+    pub fn unenroll(&self, uid: &str) -> Result<(), EnrollmentError> {
+        let _one_at_a_time = self.change.lock();
+        if !self.pods.lock().contains_key(uid) {
+            return Err(EnrollmentError::Unknown(uid.to_owned()));
+        }
+        let ended = self.forget(uid);
+        self.save().map_err(EnrollmentError::Store)?;
+        ended
+    }
+
+    /// Enrols again the pods that a former agent on this node had enrolled, and forgets those that died meanwhile.
+    pub fn restore(&self) {
+        for spec in self.store.load() {
+            let (uid, name) = (spec.uid.clone(), format!("{}/{}", spec.namespace, spec.name));
+            if spec.cgroup.as_deref().is_some_and(|cgroup| !cgroup.exists()) {
+                tracing::info!(uid, pod = name, "pod died while no agent ran");
+                continue;
+            }
+            match reopen(&spec).and_then(|netns| self.take(spec, netns)) {
+                Ok(_) => tracing::info!(uid, pod = name, "pod is enrolled again"),
+                Err(error) => tracing::warn!(uid, pod = name, %error, "pod is not enrolled again"),
+            }
+        }
+        self.drop_strays();
+        if let Err(error) = self.save() {
+            tracing::warn!(%error, "the list of enrolled pods could not be written");
+        }
+    }
+
+    /// Ends the enrolment of pods as they die. Runs for ever.
+    pub async fn watch_liveness(&self) {
+        let mut interval = tokio::time::interval(LIVENESS_INTERVAL);
+        loop {
+            interval.tick().await;
+            for pod in self.pods() {
+                if pod.is_alive() {
+                    continue;
+                }
+                tracing::info!(uid = pod.spec.uid, pod = pod.spec.name, "pod is gone");
+                pod.dead.cancel();
+                if let Err(error) = self.unenroll(&pod.spec.uid) {
+                    tracing::warn!(uid = pod.spec.uid, %error, "a dead pod could not be taken back whole");
+                }
+            }
+        }
+    }
+
+    /// The enrolled pods, by uid.
+    pub fn pods(&self) -> Vec<Arc<EnrolledPod>> {
+        self.pods.lock().values().cloned().collect()
+    }
+
+    fn refuse_duplicate_uid(&self, spec: &PodSpec) -> Result<(), EnrollmentError> {
+        if self.pods.lock().contains_key(&spec.uid) {
+            return Err(EnrollmentError::DuplicateUid(spec.uid.clone()));
+        }
+        Ok(())
+    }
+
+    fn refuse_taken(&self, spec: &PodSpec, netns: &Netns) -> Result<(), EnrollmentError> {
+        for other in self.pods.lock().values() {
+            let by = || format!("{}/{}", other.spec.namespace, other.spec.name);
+            if other.netns.cookie() == netns.cookie() {
+                return Err(EnrollmentError::DuplicateNetns { path: spec.netns.clone(), by: by() });
+            }
+            if let Some(&address) = spec.addresses.iter().find(|a| other.spec.addresses.contains(a)) {
+                return Err(EnrollmentError::DuplicateAddress { address, by: by() });
+            }
+        }
+        Ok(())
+    }
+
+    /// Listeners, capture, list, proxy: in this order, so that no connection is steered to nobody.
+    fn take(&self, spec: PodSpec, netns: Netns) -> Result<Arc<EnrolledPod>, EnrollmentError> {
+        let listeners = netns.listeners().map_err(|source| NetnsError::Inside {
+            path: spec.netns.clone(),
+            what: "opening listeners",
+            source,
+        })?;
+        let pod = Arc::new(EnrolledPod::new(spec, netns, &self.trust_domain));
+        self.capture.enroll(&PodCapture {
+            netns: std::os::fd::AsFd::as_fd(&pod.netns),
+            cookie: pod.netns.cookie(),
+            addresses: &pod.spec.addresses,
+            listeners: &listeners,
+            closed_without_agent: true,
+        })?;
+        self.pods.lock().insert(pod.spec.uid.clone(), pod.clone());
+        // The receiver only goes away when the process ends.
+        let _ = self.arrivals.send(Enrolled { pod: pod.clone(), listeners });
+        Ok(pod)
+    }
+
+    fn forget(&self, uid: &str) -> Result<(), EnrollmentError> {
+        let Some(pod) = self.pods.lock().remove(uid) else { return Ok(()) };
+        // No new connection is steered to us from here on; then the proxy empties the backlogs and lets go.
+        let ended = self.capture.unenroll(pod.netns.cookie());
+        pod.left.cancel();
+        Ok(ended?)
+    }
+
+    /// Takes back what the kernel still captures for pods that are not on the list.
+    fn drop_strays(&self) {
+        let known: Vec<_> = self.pods.lock().values().map(|pod| pod.netns.cookie()).collect();
+        for cookie in self.capture.enrolled().into_iter().filter(|cookie| !known.contains(cookie)) {
+            if let Err(error) = self.capture.unenroll(cookie) {
+                tracing::warn!(?cookie, %error, "a pod that is not on the list is still captured");
+            }
+        }
+    }
+
+    fn save(&self) -> std::io::Result<()> {
+        self.store.save(self.pods.lock().values().map(|pod| &pod.spec))
+    }
+}
+
+/// The namespace of a pod that a former agent enrolled, if its path still leads there.
+fn reopen(spec: &PodSpec) -> Result<Netns, EnrollmentError> {
+    let netns = Netns::open(&spec.netns)?;
+    if spec.netns_cookie.is_some_and(|cookie| cookie != netns.cookie().0) {
+        return Err(EnrollmentError::OtherNetns(spec.netns.clone()));
+    }
+    Ok(netns)
+}

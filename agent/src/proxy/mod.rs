@@ -1,1 +1,191 @@
 //! Bytes: outbound, inbound, and the HBONE transport between them.
+//!
+//! It reads the mesh, asks for permits and certificates, and moves bytes; it decides nothing about policy by itself.
+
+pub mod connector;
+pub mod hbone;
+mod inbound;
+mod listener;
+mod outbound;
+mod revocation;
+mod splice;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::mpsc;
+
+use self::hbone::pool::Pool;
+use self::listener::Role;
+use self::revocation::LiveConnections;
+use crate::capture::Capture;
+use crate::enrollment::Enrolled;
+use crate::enrollment::pod::EnrolledPod;
+use crate::lifecycle::Drain;
+use crate::model::mesh::Mesh;
+use crate::model::workload::{NetworkMode, TunnelProtocol, Workload};
+use crate::state::SharedMesh;
+use crate::telemetry::metrics::Metrics;
+use crate::tls::certificates::Certificates;
+use crate::tls::handshake::{HandshakeError, TrustedDomains};
+
+/// Bounds on how long a peer may keep us waiting.
+#[derive(Debug, Clone, Copy)]
+pub struct Timeouts {
+    pub connect: Duration,
+    /// TLS and HTTP/2 preface, either side.
+    pub handshake: Duration,
+    /// From a CONNECT request to its answer.
+    pub request: Duration,
+}
+
+/// How HBONE connections are shared.
+#[derive(Debug, Clone, Copy)]
+pub struct PoolOptions {
+    pub max_streams: u32,
+    pub idle: Duration,
+}
+
+/// Where this node is: what an enrolled pod inherits that the mesh does not know yet.
+#[derive(Debug, Clone)]
+pub struct NodeInfo {
+    pub node: Arc<str>,
+    pub network: Arc<str>,
+    pub cluster_id: Arc<str>,
+    /// Trust domains accepted besides MeshConfig's.
+    pub extra_trust_domains: Vec<crate::model::identity::TrustDomain>,
+}
+
+/// All that a connection needs. One per process.
+#[derive(Debug)]
+pub struct Proxy {
+    pub mesh: SharedMesh,
+    pub certificates: Certificates,
+    pub capture: Arc<Capture>,
+    pub metrics: Arc<Metrics>,
+    pub timeouts: Timeouts,
+    pub pool: PoolOptions,
+    pub node: NodeInfo,
+    pub drain: Drain,
+    live: LiveConnections,
+}
+
+impl Proxy {
+    #[expect(clippy::too_many_arguments, reason = "one constructor, called once, of parts that have no other owner")]
+    #[must_use]
+    pub fn new(
+        mesh: SharedMesh,
+        certificates: Certificates,
+        capture: Arc<Capture>,
+        metrics: Arc<Metrics>,
+        timeouts: Timeouts,
+        pool: PoolOptions,
+        node: NodeInfo,
+        drain: Drain,
+    ) -> Arc<Self> {
+        let live = LiveConnections::default();
+        Arc::new(Self { mesh, certificates, capture, metrics, timeouts, pool, node, drain, live })
+    }
+
+    /// Serves pods as they are enrolled, until the process drains.
+    pub async fn run(self: Arc<Self>, mut arrivals: mpsc::UnboundedReceiver<Enrolled>) {
+        tokio::spawn(revocation::watch(self.clone()));
+        let drain = self.drain.clone();
+        loop {
+            let enrolled = tokio::select! {
+                enrolled = arrivals.recv() => enrolled,
+                () = drain.draining() => return,
+            };
+            let Some(enrolled) = enrolled else { return };
+            self.serve_pod(enrolled);
+        }
+    }
+
+    fn serve_pod(self: &Arc<Self>, enrolled: Enrolled) {
+        let Enrolled { pod, listeners } = enrolled;
+        self.certificates.prefetch(&pod.identity);
+        let served = Arc::new(PodProxy { proxy: self.clone(), pool: Pool::new(self.pool), pod });
+        for (role, (v4, v6)) in [
+            (Role::Outbound, listeners.outbound),
+            (Role::InboundPlaintext, listeners.inbound_plaintext),
+            (Role::InboundHbone, listeners.inbound_hbone),
+        ] {
+            for listener in std::iter::once(v4).chain(v6) {
+                tokio::spawn(listener::serve(served.clone(), role, listener));
+            }
+        }
+        tokio::spawn(hbone::pool::sweep(served));
+    }
+
+    /// The trust domains whose identities count as this mesh's own.
+    fn trusted(&self) -> TrustedDomains {
+        let mesh = self.mesh.read();
+        let settings = mesh.settings();
+        let mut domains = vec![settings.trust_domain.clone()];
+        domains.extend(settings.trust_domain_aliases.iter().chain(&self.node.extra_trust_domains).cloned());
+        TrustedDomains(domains)
+    }
+}
+
+/// One enrolled pod as the proxy serves it.
+#[derive(Debug)]
+pub(crate) struct PodProxy {
+    proxy: Arc<Proxy>,
+    pod: Arc<EnrolledPod>,
+    /// HBONE connections are never shared between pods: each is opened in its pod's namespace under its identity.
+    pool: Pool,
+}
+
+impl PodProxy {
+    /// The pod as the mesh knows it; where it does not (yet), as its enrolment describes it.
+    fn source_workload(&self, mesh: &Mesh) -> Arc<Workload> {
+        self.known_workload(mesh).unwrap_or_else(|| Arc::new(self.described_workload()))
+    }
+
+    fn known_workload(&self, mesh: &Mesh) -> Option<Arc<Workload>> {
+        let spec = &self.pod.spec;
+        mesh.workload_of_pod(&self.proxy.node.network, &spec.namespace, &spec.name, &spec.addresses).cloned()
+    }
+
+    fn described_workload(&self) -> Workload {
+        let spec = &self.pod.spec;
+        let label = |key: &str| spec.labels.get(key).map(String::as_str);
+        let name: Arc<str> = spec.name.as_str().into();
+        Workload {
+            uid: format!("{}//Pod/{}/{}", self.proxy.node.cluster_id, spec.namespace, spec.name).into(),
+            name: name.clone(),
+            namespace: self.pod.identity.namespace.clone(),
+            trust_domain: self.pod.identity.trust_domain.clone(),
+            service_account: self.pod.identity.service_account.clone(),
+            addresses: spec.addresses.clone(),
+            hostname: "".into(),
+            network: self.proxy.node.network.clone(),
+            cluster_id: self.proxy.node.cluster_id.clone(),
+            node: self.proxy.node.node.clone(),
+            protocol: TunnelProtocol::Hbone,
+            native_tunnel: false,
+            network_mode: NetworkMode::Standard,
+            workload_name: name.clone(),
+            workload_type: crate::model::workload::WorkloadType::Pod,
+            canonical_name: label("app").map_or(name, Into::into),
+            canonical_revision: label("version").unwrap_or("latest").into(),
+            locality: crate::model::workload::Locality::default().into(),
+            status: crate::model::workload::HealthStatus::Healthy,
+            capacity: 1,
+            waypoint: None,
+            network_gateway: None,
+            application_tunnel: None,
+            authorization_policies: Vec::new(),
+            services: std::collections::BTreeMap::new().into(),
+        }
+    }
+}
+
+/// The `reason` label of a failed handshake.
+fn failure_label(error: &HandshakeError) -> &'static str {
+    match error {
+        HandshakeError::PeerRefused(refused) => refused.label(),
+        HandshakeError::Tls(_) => "tls",
+        HandshakeError::Timeout => "timeout",
+    }
+}

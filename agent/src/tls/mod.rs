@@ -5,6 +5,7 @@ pub mod ca;
 pub mod certificates;
 pub mod control_channel;
 pub mod control_listener;
+pub mod facts;
 pub mod handshake;
 mod pem;
 #[cfg(test)]

@@ -11,6 +11,8 @@ use crate::workspace;
 const WITH_PATHS: &[&str] = &["ARCHITECTURE.md", "CONTRIBUTING.md", "README.md"];
 /// Documents whose environment variables must be settings of the agent.
 const WITH_SETTINGS: &[&str] = &["daemonset.yaml", "README.md"];
+/// Files that define settings.
+const SETTINGS: &[&str] = &["agent/src/config.rs", "agent/src/control_plane/config.rs"];
 /// Directories that a path in a document begins with.
 const ROOTS: &[&str] = &["agent/", "common/", "ebpf/", "proto/", "tests/", "xtask/", ".ci/", ".cargo/"];
 
@@ -24,13 +26,13 @@ pub(super) fn faults() -> Result<Vec<String>> {
         let missing = paths(&text).into_iter().filter(|path| !root.join(path).exists());
         faults.extend(missing.map(|path| format!("{document}: there is no {path}")));
     }
-    let settings = read("agent/src/config.rs")?;
+    let settings = SETTINGS.iter().map(|file| read(file)).collect::<Result<Vec<_>>>()?.concat();
     let settings: BTreeSet<&str> =
         settings.split("env = \"").skip(1).filter_map(|rest| rest.split('"').next()).collect();
     for document in WITH_SETTINGS {
         let text = read(document)?;
         let unknown = own_variables(&text).into_iter().filter(|name| !settings.contains(name));
-        faults.extend(unknown.map(|name| format!("{document}: {name} is no setting of agent/src/config.rs")));
+        faults.extend(unknown.map(|name| format!("{document}: {name} is no setting of {SETTINGS:?}")));
     }
     Ok(faults)
 }

@@ -43,6 +43,9 @@ pub(super) fn settings(config: &AgentConfig) -> Value {
         worker_threads,
         log,
         log_format,
+        pod_name,
+        pod_namespace,
+        instance_ip,
     } = config;
     json!({
         "node": node, "clusterId": cluster_id, "network": network, "trustDomain": trust_domain,
@@ -66,6 +69,7 @@ pub(super) fn settings(config: &AgentConfig) -> Value {
             LogFormat::Text => "text",
             LogFormat::Json => "json",
         },
+        "podName": pod_name, "podNamespace": pod_namespace, "instanceIp": instance_ip,
     })
 }
 

@@ -1,1 +1,0 @@
-//! Wires everything together: the only module that knows everybody.

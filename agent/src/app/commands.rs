@@ -1,0 +1,186 @@
+//! The commands that talk to a running agent, or clean up after one.
+
+use std::net::{IpAddr, SocketAddr};
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, bail};
+use clap::Args;
+
+use crate::admin::status;
+use crate::capture::Capture;
+use crate::enrollment::api;
+use crate::proto::enrollment as wire;
+
+/// Where the agent's socket is.
+#[derive(Debug, Args)]
+pub struct SocketArgs {
+    /// The agent's run directory.
+    #[arg(long, env = "WEIR_RUN_DIR", default_value = "/run/weir")]
+    run_dir: PathBuf,
+    /// The agent's socket; `agent.sock` in the run directory unless given.
+    #[arg(long)]
+    socket: Option<PathBuf>,
+}
+
+impl SocketArgs {
+    fn path(&self) -> PathBuf {
+        self.socket.clone().unwrap_or_else(|| self.run_dir.join(super::SOCKET_NAME))
+    }
+}
+
+#[derive(Debug, Args)]
+pub struct EnrollArgs {
+    #[command(flatten)]
+    socket: SocketArgs,
+    /// The pod's network namespace: /run/netns/NAME or /proc/PID/ns/net.
+    #[arg(long)]
+    netns: String,
+    /// Unique on this node; Kubernetes' pod uid where there is one.
+    #[arg(long)]
+    uid: String,
+    #[arg(long)]
+    name: String,
+    #[arg(long, default_value = "default")]
+    namespace: String,
+    #[arg(long, default_value = "default")]
+    service_account: String,
+    /// The pod's cgroup; the enrolment ends with it.
+    #[arg(long)]
+    cgroup: Option<String>,
+    /// An address of the pod (repeatable); those of its network namespace unless given.
+    #[arg(long = "address")]
+    addresses: Vec<IpAddr>,
+    /// A label of the pod, as key=value (repeatable).
+    #[arg(long = "label", value_parser = parse_label)]
+    labels: Vec<(String, String)>,
+}
+
+#[derive(Debug, Args)]
+pub struct UnenrollArgs {
+    #[command(flatten)]
+    socket: SocketArgs,
+    /// The uid the pod was enrolled with.
+    uid: String,
+}
+
+#[derive(Debug, Args)]
+pub struct PodsArgs {
+    #[command(flatten)]
+    socket: SocketArgs,
+}
+
+#[derive(Debug, Args)]
+pub struct StatusArgs {
+    /// The agent's admin address.
+    #[arg(long, env = "WEIR_ADMIN_ADDRESS", default_value = "127.0.0.1:15000")]
+    admin: SocketAddr,
+}
+
+#[derive(Debug, Args)]
+pub struct UninstallArgs {
+    #[arg(long, env = "WEIR_BPF_DIR", default_value = "/sys/fs/bpf/weir")]
+    bpf_dir: PathBuf,
+    #[arg(long, env = "WEIR_RUN_DIR", default_value = "/run/weir")]
+    run_dir: PathBuf,
+    #[arg(long, env = "WEIR_STATE_DIR", default_value = "/var/lib/weir")]
+    state_dir: PathBuf,
+}
+
+/// # Errors
+/// When the agent refuses; the message names the field.
+pub fn enroll(args: EnrollArgs) -> anyhow::Result<()> {
+    let pod = wire::Pod {
+        uid: args.uid,
+        name: args.name,
+        namespace: args.namespace,
+        service_account: args.service_account,
+        netns: args.netns,
+        cgroup: args.cgroup.unwrap_or_default(),
+        addresses: args.addresses.iter().map(ToString::to_string).collect(),
+        labels: args.labels.into_iter().collect(),
+    };
+    let name = format!("{}/{}", pod.namespace, pod.name);
+    wait_for(async {
+        let mut client = api::client(&args.socket.path()).await?;
+        let answer = client.enroll(wire::EnrollRequest { pod: Some(pod) }).await.map_err(refusal)?;
+        println!("{name} is enrolled with {}", answer.into_inner().addresses.join(", "));
+        Ok(())
+    })
+}
+
+/// # Errors
+/// When there is no such pod.
+pub fn unenroll(args: UnenrollArgs) -> anyhow::Result<()> {
+    wait_for(async {
+        let mut client = api::client(&args.socket.path()).await?;
+        client.unenroll(wire::UnenrollRequest { uid: args.uid.clone() }).await.map_err(refusal)?;
+        println!("{} is unenrolled", args.uid);
+        Ok(())
+    })
+}
+
+/// # Errors
+/// When no agent answers.
+pub fn pods(args: &PodsArgs) -> anyhow::Result<()> {
+    wait_for(async {
+        let mut client = api::client(&args.socket.path()).await?;
+        let listed = client.list(wire::ListRequest {}).await.map_err(refusal)?.into_inner();
+        println!("{:<24} {:<28} {:<32} {:<6} CONNECTIONS", "UID", "POD", "ADDRESSES", "KNOWN");
+        for listed in listed.pods {
+            let pod = listed.pod.unwrap_or_default();
+            let known = if listed.known_to_mesh { "yes" } else { "no" };
+            let name = format!("{}/{}", pod.namespace, pod.name);
+            let addresses = pod.addresses.join(",");
+            println!("{:<24} {name:<28} {addresses:<32} {known:<6} {}", pod.uid, listed.connections_open);
+        }
+        Ok(())
+    })
+}
+
+/// # Errors
+/// When no agent answers.
+pub fn status(args: &StatusArgs) -> anyhow::Result<()> {
+    wait_for(async {
+        let status = status::fetch(args.admin).await?;
+        print!("{}", status::render(&status));
+        Ok(())
+    })
+}
+
+/// # Errors
+/// When an agent is still running here, or something could not be removed.
+pub fn uninstall(args: &UninstallArgs) -> anyhow::Result<()> {
+    let socket = args.run_dir.join(super::SOCKET_NAME);
+    if std::os::unix::net::UnixStream::connect(&socket).is_ok() {
+        bail!("an agent is running ({} answers): stop it first", socket.display());
+    }
+    Capture::uninstall(&args.bpf_dir).context("removing the kernel programs")?;
+    for directory in [&args.run_dir, &args.state_dir] {
+        remove(directory)?;
+    }
+    println!("nothing of Weir is left on this node");
+    Ok(())
+}
+
+fn remove(directory: &Path) -> anyhow::Result<()> {
+    match std::fs::remove_dir_all(directory) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+            Err(error).with_context(|| format!("removing {}", directory.display()))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// The agent's own words, without gRPC around them.
+fn refusal(status: tonic::Status) -> anyhow::Error {
+    anyhow::anyhow!("{}", status.message())
+}
+
+fn parse_label(text: &str) -> Result<(String, String), String> {
+    let (key, value) = text.split_once('=').ok_or_else(|| format!("{text:?} is not of the form key=value"))?;
+    Ok((key.to_owned(), value.to_owned()))
+}
+
+fn wait_for(task: impl Future<Output = anyhow::Result<()>>) -> anyhow::Result<()> {
+    tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(task)
+}

@@ -1,0 +1,131 @@
+//! Where this agent's mesh and certificates come from: a control plane over delta ADS, or files in this process.
+
+use std::net::{IpAddr, Ipv4Addr};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context;
+use futures_util::future::BoxFuture;
+
+use crate::config::AgentConfig;
+use crate::control_plane::authority::Authority;
+use crate::control_plane::{FileSource, FileSourceOptions, translate};
+use crate::lifecycle::Ready;
+use crate::state::SharedMesh;
+use crate::telemetry::metrics::Metrics;
+use crate::tls::ca::grpc::GrpcIssuer;
+use crate::tls::certificates::{CertificateEvent, CertificateOptions, CertificateSource, Certificates};
+use crate::tls::control_channel;
+use crate::xds::{self, Intake, NodeDescription, XdsOptions, XdsStatus};
+
+/// What was started.
+pub(super) struct Delivery {
+    pub(super) certificates: Certificates,
+    pub(super) status: XdsStatus,
+    /// Resolves once there is a mesh to serve.
+    pub(super) synced: BoxFuture<'static, ()>,
+}
+
+pub(super) async fn start(
+    config: &AgentConfig,
+    mesh: &SharedMesh,
+    metrics: &Arc<Metrics>,
+    ready: &Ready,
+) -> anyhow::Result<Delivery> {
+    let status = XdsStatus::default();
+    let settings = super::first_settings(config);
+    let blocker = ready.block("configuration");
+    if let Some(path) = &config.config {
+        let source = FileSource::open(FileSourceOptions {
+            path: path.clone(),
+            translate: translate::Options {
+                cluster_id: config.cluster_id.clone(),
+                network: config.network.clone(),
+                ..translate::Options::default()
+            },
+            state_dir: config.state_dir.clone(),
+        })
+        .await
+        .context("--config")?;
+        let intake = Intake::new(mesh.clone(), status.clone(), settings);
+        follow_files(source, intake);
+        drop(blocker);
+    } else {
+        let options = XdsOptions {
+            address: config.xds_address.clone().unwrap_or_default(),
+            server_name: config.xds_server_name.clone(),
+            root_ca: config.xds_root_ca.clone(),
+            token: config.auth_token.clone(),
+            node: node_description(config),
+            settings,
+            state_dir: Some(config.state_dir.clone()),
+        };
+        tokio::spawn(xds::run(options, mesh.clone(), status.clone(), blocker));
+    }
+    let certificates = Certificates::start(certificate_source(config)?, certificate_options(config, metrics));
+    let waiting = status.clone();
+    let synced = Box::pin(async move { waiting.first_sync().await });
+    Ok(Delivery { certificates, status, synced })
+}
+
+/// The control plane's own code, in this process.
+fn follow_files(source: FileSource, intake: Intake) {
+    let mut snapshots = source.subscribe();
+    tokio::spawn(async move {
+        let Err(error) = source.run().await;
+        tracing::error!(%error, "the objects are no longer followed");
+    });
+    tokio::spawn(async move {
+        loop {
+            let snapshot = snapshots.borrow_and_update().clone();
+            intake.apply_local(&snapshot.resources);
+            if snapshots.changed().await.is_err() {
+                return;
+            }
+        }
+    });
+}
+
+fn node_description(config: &AgentConfig) -> NodeDescription {
+    let pod = if config.pod_name.is_empty() { format!("weir-{}", config.node) } else { config.pod_name.clone() };
+    NodeDescription {
+        node: config.node.clone(),
+        pod,
+        namespace: config.pod_namespace.clone(),
+        ip: config.instance_ip.unwrap_or(IpAddr::V4(Ipv4Addr::new(1, 1, 1, 1))),
+        cluster_id: config.cluster_id.clone(),
+        network: config.network.clone(),
+    }
+}
+
+fn certificate_source(config: &AgentConfig) -> anyhow::Result<CertificateSource> {
+    if let Some(dir) = &config.ca_dir {
+        let authority = Authority::open(dir).context("--ca-dir")?;
+        return Ok(CertificateSource::Issuer(authority.issuer()));
+    }
+    if let Some(dir) = &config.certificates_dir {
+        return Ok(CertificateSource::Files(dir.clone()));
+    }
+    let address = config.ca_address.as_deref().or(config.xds_address.as_deref()).unwrap_or_default();
+    let server_name = config.xds_server_name.as_deref();
+    let channel = control_channel::channel(address, server_name, &config.xds_root_ca).context("--ca-address")?;
+    let token = Some(config.auth_token.clone());
+    Ok(CertificateSource::Issuer(Arc::new(GrpcIssuer::new(channel, token, config.cluster_id.clone()))))
+}
+
+fn certificate_options(config: &AgentConfig, metrics: &Arc<Metrics>) -> CertificateOptions {
+    let metrics = metrics.clone();
+    CertificateOptions {
+        lifetime: Duration::from_secs(config.certificate_seconds.max(1)),
+        keys_dir: Some(keys_dir(&config.run_dir)),
+        observer: Some(Arc::new(move |event: &CertificateEvent| {
+            metrics.certificate_requested(matches!(event, CertificateEvent::Obtained { .. }));
+        })),
+        ..CertificateOptions::default()
+    }
+}
+
+fn keys_dir(run_dir: &Path) -> PathBuf {
+    run_dir.join("certificates")
+}

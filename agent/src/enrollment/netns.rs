@@ -1,0 +1,195 @@
+//! A pod's network namespace, and the sockets that the agent opens inside it. The only place that calls setns(2).
+
+use std::fs::File;
+use std::io;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
+
+use nix::sched::{CloneFlags, setns};
+use socket2::{Domain, Protocol, Socket, Type};
+
+use crate::capture::{NetnsCookie, PodListeners, netns_cookie};
+
+/// Connections that may wait to be accepted, per listener; the kernel caps it at the namespace's somaxconn.
+const BACKLOG: i32 = 4096;
+
+/// Why a path is not a usable network namespace.
+#[derive(Debug, thiserror::Error)]
+pub enum NetnsError {
+    #[error("{path} cannot be opened: {source}")]
+    Open { path: PathBuf, source: io::Error },
+    #[error("{0} is not a network namespace file (expected something like /run/netns/NAME or /proc/PID/ns/net)")]
+    NotANetns(PathBuf),
+    #[error("{0} is the agent's own network namespace; host-network pods cannot be enrolled")]
+    AgentsOwn(PathBuf),
+    #[error("network namespace {path}: {what}: {source}")]
+    Inside { path: PathBuf, what: &'static str, source: io::Error },
+}
+
+/// An open network namespace. It lives as long as this (and the sockets opened in it) do.
+#[derive(Debug)]
+pub struct Netns {
+    file: File,
+    path: PathBuf,
+    /// Device and inode of the namespace: whether the path still leads to it.
+    id: (u64, u64),
+    cookie: NetnsCookie,
+}
+
+impl Netns {
+    /// Opens the namespace that a path leads to.
+    ///
+    /// # Errors
+    /// When the path is missing, is no network namespace, or is the one that the agent itself runs in.
+    pub fn open(path: &Path) -> Result<Self, NetnsError> {
+        let file = File::open(path).map_err(|source| NetnsError::Open { path: path.into(), source })?;
+        if !is_network_namespace(&file) {
+            return Err(NetnsError::NotANetns(path.into()));
+        }
+        let inside = |what, source| NetnsError::Inside { path: path.into(), what, source };
+        let id = namespace_id(&file).map_err(|e| inside("stat", e))?;
+        if id == namespace_id(own()).map_err(|e| inside("stat of the agent's namespace", e))? {
+            return Err(NetnsError::AgentsOwn(path.into()));
+        }
+        let probe = run_in(&file, || Socket::new(Domain::IPV4, Type::DGRAM, None))
+            .and_then(|socket| socket)
+            .map_err(|e| inside("socket", e))?;
+        let cookie = netns_cookie(probe.as_fd()).map_err(|e| inside("SO_NETNS_COOKIE", e))?;
+        Ok(Self { file, path: path.into(), id, cookie })
+    }
+
+    pub fn cookie(&self) -> NetnsCookie {
+        self.cookie
+    }
+
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// False once the path is gone or leads to another namespace: the pod is dead.
+    pub fn is_alive(&self) -> bool {
+        std::fs::metadata(&self.path).is_ok_and(|now| (now.dev(), now.ino()) == self.id)
+    }
+
+    /// A TCP socket that lives in this namespace, not yet bound or connected.
+    ///
+    /// # Errors
+    /// When the kernel refuses, mostly for want of file descriptors.
+    pub fn tcp_socket(&self, family: IpAddr) -> io::Result<Socket> {
+        let domain = if family.is_ipv4() { Domain::IPV4 } else { Domain::IPV6 };
+        run_in(&self.file, || Socket::new(domain, Type::STREAM.nonblocking(), Some(Protocol::TCP)))?
+    }
+
+    /// The listeners that capture steers this pod's connections to. They are bound to loopback ports that the kernel
+    /// chooses, so no port of the pod is taken; IPv6 ones are missing where the namespace has no IPv6.
+    ///
+    /// # Errors
+    /// When the kernel refuses.
+    pub fn listeners(&self) -> io::Result<PodListeners> {
+        let pair = || -> io::Result<(OwnedFd, Option<OwnedFd>)> {
+            let v4 = self.listener(Ipv4Addr::LOCALHOST.into())?;
+            let v6 = self.listener(Ipv6Addr::LOCALHOST.into()).ok();
+            Ok((v4, v6))
+        };
+        Ok(PodListeners { outbound: pair()?, inbound_plaintext: pair()?, inbound_hbone: pair()? })
+    }
+
+    fn listener(&self, ip: IpAddr) -> io::Result<OwnedFd> {
+        let socket = self.tcp_socket(ip)?;
+        socket.bind(&SocketAddr::new(ip, 0).into())?;
+        socket.listen(BACKLOG)?;
+        Ok(socket.into())
+    }
+
+    /// The addresses that a pod may be reached at: those of its interfaces, without loopback and link-local ones.
+    ///
+    /// # Errors
+    /// When they cannot be read.
+    pub fn addresses(&self) -> io::Result<Vec<IpAddr>> {
+        let interfaces = run_in(&self.file, nix::ifaddrs::getifaddrs)??;
+        let mut addresses: Vec<IpAddr> = Vec::new();
+        for address in interfaces.filter_map(|interface| interface.address) {
+            let ip = if let Some(v4) = address.as_sockaddr_in() {
+                IpAddr::V4(v4.ip())
+            } else if let Some(v6) = address.as_sockaddr_in6() {
+                IpAddr::V6(v6.ip())
+            } else {
+                continue;
+            };
+            if is_pod_address(ip) && !addresses.contains(&ip) {
+                addresses.push(ip);
+            }
+        }
+        Ok(addresses)
+    }
+}
+
+impl AsFd for Netns {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.file.as_fd()
+    }
+}
+
+/// Whether an address can be one that others reach a pod at.
+pub(super) fn is_pod_address(ip: IpAddr) -> bool {
+    !ip.is_loopback()
+        && !ip.is_unspecified()
+        && !ip.is_multicast()
+        && match ip {
+            IpAddr::V4(v4) => !v4.is_link_local() && !v4.is_broadcast(),
+            IpAddr::V6(v6) => !v6.is_unicast_link_local(),
+        }
+}
+
+/// Remembers the namespace that the agent runs in. Called once at start, before any thread enters another one.
+///
+/// # Errors
+/// When /proc is not mounted.
+pub fn remember_own() -> io::Result<()> {
+    let file = File::open("/proc/thread-self/ns/net")?;
+    OWN.get_or_init(|| file);
+    Ok(())
+}
+
+static OWN: OnceLock<File> = OnceLock::new();
+
+fn own() -> &'static File {
+    OWN.get().expect("remember_own() is the first thing the agent does")
+}
+
+fn namespace_id(file: &File) -> io::Result<(u64, u64)> {
+    let metadata = file.metadata()?;
+    Ok((metadata.dev(), metadata.ino()))
+}
+
+/// Runs something on this thread inside a namespace. Nothing in `act` may wait: the thread belongs to the runtime.
+fn run_in<T>(namespace: &File, act: impl FnOnce() -> T) -> io::Result<T> {
+    /// Puts the thread back, also when `act` panics.
+    struct Home;
+    impl Drop for Home {
+        fn drop(&mut self) {
+            if setns(own(), CloneFlags::CLONE_NEWNET).is_err() {
+                // A thread lost in a pod's namespace would open other pods' sockets there: nothing is safer than an end.
+                std::process::abort();
+            }
+        }
+    }
+    setns(namespace, CloneFlags::CLONE_NEWNET)?;
+    let home = Home;
+    let result = act();
+    drop(home);
+    Ok(result)
+}
+
+/// `NS_GET_NSTYPE` (ioctl_ns(2)) answers CLONE_NEWNET for network namespaces, and fails on other files.
+fn is_network_namespace(file: &File) -> bool {
+    const NS_GET_NSTYPE: libc::Ioctl = 0xb703;
+    use std::os::fd::AsRawFd;
+    #[expect(unsafe_code, reason = "ioctl_ns(2) has no safe wrapper")]
+    // SAFETY: the descriptor is open for the whole call, and NS_GET_NSTYPE takes no argument that memory depends on.
+    let kind = unsafe { libc::ioctl(file.as_raw_fd(), NS_GET_NSTYPE) };
+    kind == libc::CLONE_NEWNET
+}

@@ -1,0 +1,87 @@
+//! An enrolled pod: what was said at enrolment, and what belongs to it as long as it is enrolled.
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use serde::{Deserialize, Serialize};
+use tokio_util::sync::CancellationToken;
+
+use super::netns::Netns;
+use crate::model::identity::{Identity, TrustDomain};
+
+/// What somebody says about a pod when enrolling it, checked. Kept on disk, so that a restarted agent goes on.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PodSpec {
+    pub uid: String,
+    pub name: String,
+    pub namespace: String,
+    pub service_account: String,
+    pub netns: PathBuf,
+    pub cgroup: Option<PathBuf>,
+    pub addresses: Vec<IpAddr>,
+    #[serde(default)]
+    pub labels: BTreeMap<String, String>,
+    /// Set once enrolled: a path may lead to another pod's namespace by the time an agent reads this again.
+    #[serde(default)]
+    pub netns_cookie: Option<u64>,
+}
+
+/// A pod whose traffic this node captures.
+#[derive(Debug)]
+pub struct EnrolledPod {
+    pub spec: PodSpec,
+    pub identity: Identity,
+    pub netns: Netns,
+    connections: Arc<AtomicU64>,
+    /// Set when the pod leaves: take nothing new.
+    pub left: CancellationToken,
+    /// Set when nothing of the pod may go on: it is dead.
+    pub dead: CancellationToken,
+}
+
+impl EnrolledPod {
+    pub(super) fn new(mut spec: PodSpec, netns: Netns, trust_domain: &TrustDomain) -> Self {
+        spec.netns_cookie = Some(netns.cookie().0);
+        Self {
+            identity: Identity::new(trust_domain.clone(), &spec.namespace, &spec.service_account),
+            spec,
+            netns,
+            connections: Arc::default(),
+            left: CancellationToken::new(),
+            dead: CancellationToken::new(),
+        }
+    }
+
+    /// Counts a connection of this pod for as long as the guard lives.
+    #[must_use]
+    pub fn count_connection(&self) -> OpenConnection {
+        self.connections.fetch_add(1, Ordering::Relaxed);
+        OpenConnection { connections: self.connections.clone() }
+    }
+
+    /// Connections of this pod that are open now.
+    #[must_use]
+    pub fn connections_open(&self) -> u64 {
+        self.connections.load(Ordering::Relaxed)
+    }
+
+    /// False once the namespace or the cgroup that the pod was enrolled with is gone.
+    pub(super) fn is_alive(&self) -> bool {
+        self.netns.is_alive() && self.spec.cgroup.as_deref().is_none_or(|cgroup| cgroup.exists())
+    }
+}
+
+/// See [`EnrolledPod::count_connection`].
+#[derive(Debug)]
+pub struct OpenConnection {
+    connections: Arc<AtomicU64>,
+}
+
+impl Drop for OpenConnection {
+    fn drop(&mut self) {
+        self.connections.fetch_sub(1, Ordering::Relaxed);
+    }
+}

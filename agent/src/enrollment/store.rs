@@ -1,0 +1,82 @@
+//! The list of enrolled pods on disk, so that a restarted agent serves them without being told again.
+
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+
+use super::pod::PodSpec;
+
+/// The file `enrolled-pods.json` below the state directory.
+#[derive(Debug)]
+pub struct PodStore {
+    path: PathBuf,
+}
+
+impl PodStore {
+    #[must_use]
+    pub fn new(state_dir: &Path) -> Self {
+        Self { path: state_dir.join("enrolled-pods.json") }
+    }
+
+    /// The pods on the list. A file that is missing is an empty list; one that cannot be read is reported and counts as
+    /// empty, since whoever enrols pods can do so again.
+    #[must_use]
+    pub fn load(&self) -> Vec<PodSpec> {
+        let text = match std::fs::read(&self.path) {
+            Ok(text) => text,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Vec::new(),
+            Err(error) => {
+                tracing::error!(path = %self.path.display(), %error, "the list of enrolled pods cannot be read");
+                return Vec::new();
+            }
+        };
+        serde_json::from_slice(&text).unwrap_or_else(|error| {
+            tracing::error!(path = %self.path.display(), %error, "the list of enrolled pods is damaged; enrol them again");
+            Vec::new()
+        })
+    }
+
+    /// Replaces the list as a whole: a crash leaves the old one or the new one.
+    ///
+    /// # Errors
+    /// When the state directory cannot be written.
+    pub fn save<'a>(&self, pods: impl Iterator<Item = &'a PodSpec>) -> io::Result<()> {
+        let pods: Vec<&PodSpec> = pods.collect();
+        let new = self.path.with_extension("json.new");
+        let mut file = std::fs::File::create(&new)?;
+        serde_json::to_writer_pretty(&mut file, &pods)?;
+        file.flush()?;
+        file.sync_data()?;
+        std::fs::rename(&new, &self.path)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn pod(uid: &str) -> PodSpec {
+        PodSpec {
+            uid: uid.to_owned(),
+            name: "a".to_owned(),
+            namespace: "default".to_owned(),
+            service_account: "default".to_owned(),
+            netns: "/run/netns/a".into(),
+            cgroup: None,
+            addresses: vec!["10.0.0.1".parse().expect("an address")],
+            labels: std::collections::BTreeMap::new(),
+            netns_cookie: Some(7),
+        }
+    }
+
+    #[test]
+    fn the_list_survives_and_damage_counts_as_empty() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let store = PodStore::new(dir.path());
+        assert_eq!(store.load(), []);
+        let pods = [pod("1"), pod("2")];
+        store.save(pods.iter()).expect("saved");
+        assert_eq!(store.load(), pods);
+        std::fs::write(dir.path().join("enrolled-pods.json"), "[{").expect("written");
+        assert_eq!(store.load(), []);
+    }
+}

@@ -1,0 +1,303 @@
+//! Connections to a pod: HBONE from peers, plaintext from everybody else; authorized, then joined to the application.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use http::StatusCode;
+use tokio::net::TcpStream;
+use tokio_rustls::server::TlsStream;
+
+use super::PodProxy;
+use super::connector::{self, ConnectError, reset_on_close};
+use super::hbone::authority::{self, Authority};
+use super::hbone::headers;
+use super::hbone::server::{ConnectRequest, HboneServer};
+use super::revocation::{self, Tracked};
+use super::splice::{self, SpliceError, TcpEnd};
+use crate::model::address::canonical;
+use crate::model::authorization::{AccessRequest, Denied, Permit};
+use crate::model::identity::Identity;
+use crate::model::workload::Workload;
+use crate::telemetry::access_log::{self, ConnectionEnds, ConnectionRecord, Reporter, ResponseFlag};
+use crate::telemetry::metrics::Side;
+use crate::tls::handshake::{self, HandshakeError, Secured};
+
+/// How long a connection waits for the mesh to tell us of the pod it is for.
+const WORKLOAD_WAIT: Duration = Duration::from_secs(3);
+
+/// Why an inbound connection came to nothing, or broke.
+#[derive(Debug, thiserror::Error)]
+enum InboundError {
+    #[error("the destination workload is not known to the mesh, so neither are its policies")]
+    UnknownWorkload,
+    #[error(transparent)]
+    Denied(#[from] Denied),
+    #[error(transparent)]
+    Connect(#[from] ConnectError),
+    #[error(transparent)]
+    Splice(#[from] SpliceError),
+    #[error("HBONE stream: {0}")]
+    Stream(#[from] super::hbone::StreamError),
+    #[error("connection closed due to policy change")]
+    Revoked,
+    #[error("the pod is gone")]
+    PodGone,
+    #[error("cut off at the end of the drain")]
+    DrainEnded,
+}
+
+impl InboundError {
+    fn flag(&self) -> ResponseFlag {
+        match self {
+            Self::UnknownWorkload | Self::Denied(_) | Self::Revoked => ResponseFlag::Denied,
+            Self::Connect(_) => ResponseFlag::ConnectFailure,
+            Self::Splice(_) | Self::Stream(_) | Self::PodGone | Self::DrainEnded => ResponseFlag::None,
+        }
+    }
+
+    /// What the peer's proxy is told; ztunnel's codes.
+    fn status(&self) -> StatusCode {
+        match self {
+            Self::UnknownWorkload | Self::Denied(_) | Self::Revoked => StatusCode::UNAUTHORIZED,
+            _ => StatusCode::SERVICE_UNAVAILABLE,
+        }
+    }
+}
+
+/// An authenticated HBONE peer.
+#[derive(Debug, Clone)]
+struct Peer {
+    identity: Identity,
+    addr: SocketAddr,
+    /// The pod's address that the peer dialled.
+    local: SocketAddr,
+}
+
+/// Serves a plaintext connection from outside the mesh.
+pub(super) async fn serve_plaintext(served: Arc<PodProxy>, downstream: TcpStream) {
+    let (Ok(source), Ok(destination)) = (downstream.peer_addr(), downstream.local_addr()) else { return };
+    let (source, destination) = (canonical(source), canonical(destination));
+    let _open = served.pod.count_connection();
+    let _ = connector::tune(&socket2::SockRef::from(&downstream));
+    let request = AccessRequest { source: None, source_ip: source.ip(), destination };
+    let admitted = admit(&served, request).await;
+    let ends = ends(&served, source, destination, None);
+    let mut record = ConnectionRecord::open(&served.proxy.metrics, ends);
+    let outcome = async {
+        let (permit, tracked) = admitted?;
+        let upstream = match connect_application(&served, destination, source).await {
+            Ok(upstream) => upstream,
+            Err(error) => {
+                reset_on_close(&downstream);
+                return Err(error);
+            }
+        };
+        let splicing = splice::tcp_and_tcp(&permit, downstream, upstream, record.bytes());
+        guarded(&served, &tracked, splicing).await
+    };
+    if let Err(error) = outcome.await {
+        record.fail(error.flag(), &error);
+    }
+}
+
+/// Serves a connection to the HBONE port: a handshake, then any number of streams.
+pub(super) async fn serve_hbone(served: Arc<PodProxy>, tcp: TcpStream) {
+    let (Ok(addr), Ok(local)) = (tcp.peer_addr(), tcp.local_addr()) else { return };
+    let (addr, local) = (canonical(addr), canonical(local));
+    let proxy = &served.proxy;
+    let _ = connector::tune(&socket2::SockRef::from(&tcp));
+    let own = match proxy.certificates.get(&served.pod.identity).await {
+        Ok(own) => own,
+        Err(error) => {
+            let flag = ResponseFlag::IdentityError;
+            access_log::refused(&proxy.metrics, Reporter::Destination, addr, local, flag, &error);
+            return reset_on_close(&tcp);
+        }
+    };
+    let trusted = proxy.trusted();
+    let accepted = tokio::time::timeout(proxy.timeouts.handshake, handshake::accept(&own, tcp, &trusted)).await;
+    let Secured { stream, peer } = match accepted.unwrap_or(Err(HandshakeError::Timeout)) {
+        Ok(secured) => secured,
+        Err(error) => {
+            proxy.metrics.handshake_failed(Side::Downstream, super::failure_label(&error));
+            let flag = ResponseFlag::TlsFailure;
+            return access_log::refused(&proxy.metrics, Reporter::Destination, addr, local, flag, &error);
+        }
+    };
+    let peer = Peer { identity: peer, addr, local };
+    match tokio::time::timeout(proxy.timeouts.handshake, HboneServer::handshake(stream)).await {
+        Ok(Ok(server)) => serve_streams(&served, server, peer).await,
+        Ok(Err(error)) => tracing::debug!(peer = %addr, %error, "HTTP/2 preface failed"),
+        Err(_) => tracing::debug!(peer = %addr, "HTTP/2 preface took too long"),
+    }
+}
+
+async fn serve_streams(served: &Arc<PodProxy>, mut server: HboneServer<TlsStream<TcpStream>>, peer: Peer) {
+    let _gauge = served.proxy.metrics.hbone_connection_opened(Side::Downstream);
+    let mut leaving = false;
+    loop {
+        tokio::select! {
+            next = server.next() => match next {
+                Some(Ok(request)) => drop(tokio::spawn(serve_request(served.clone(), peer.clone(), request))),
+                Some(Err(error)) => {
+                    tracing::debug!(peer = %peer.addr, %error, "HBONE connection ended");
+                    return;
+                }
+                None => return,
+            },
+            () = served.pod.left.cancelled(), if !leaving => {
+                leaving = true;
+                server.goaway();
+            }
+            () = served.proxy.drain.draining(), if !leaving => {
+                leaving = true;
+                server.goaway();
+            }
+            () = served.pod.dead.cancelled() => return server.abort(),
+            () = served.proxy.drain.closing() => return server.abort(),
+        }
+    }
+}
+
+async fn serve_request(served: Arc<PodProxy>, peer: Peer, request: ConnectRequest) {
+    let destination = match destination_of(&served, &peer, &request) {
+        Ok(destination) => destination,
+        Err(reason) => {
+            let metrics = &served.proxy.metrics;
+            let flag = ResponseFlag::ConnectFailure;
+            access_log::refused(metrics, Reporter::Destination, peer.addr, peer.local, flag, &reason);
+            return request.refuse(StatusCode::BAD_REQUEST);
+        }
+    };
+    let _open = served.pod.count_connection();
+    let access = AccessRequest { source: Some(peer.identity.clone()), source_ip: peer.addr.ip(), destination };
+    let admitted = admit(&served, access).await;
+    let client = client_address(&peer, &request);
+    let mut record = ConnectionRecord::open(&served.proxy.metrics, ends(&served, client, destination, Some(&peer)));
+    let outcome = async {
+        let joined = async {
+            let (permit, tracked) = admitted?;
+            let upstream = connect_application(&served, destination, client).await?;
+            Ok::<_, InboundError>((permit, tracked, upstream))
+        };
+        let (permit, tracked, upstream) = match joined.await {
+            Ok(joined) => joined,
+            Err(error) => {
+                request.refuse(error.status());
+                return Err(error);
+            }
+        };
+        let stream = request.accept()?;
+        let splicing = splice::tcp_and_hbone(&permit, upstream, TcpEnd::Destination, stream, record.bytes());
+        guarded(&served, &tracked, splicing).await
+    };
+    if let Err(error) = outcome.await {
+        record.fail(error.flag(), &error);
+    }
+}
+
+/// The pod's own address and port that a CONNECT request asks for, or why it asks for something else.
+fn destination_of(served: &PodProxy, peer: &Peer, request: &ConnectRequest) -> Result<SocketAddr, String> {
+    let authority = request.authority().ok_or("only CONNECT is served here")?;
+    match authority::parse(authority).map_err(|e| e.to_string())? {
+        Authority::Address(address) if served.pod.spec.addresses.contains(&address.ip()) => Ok(address),
+        Authority::Address(address) => Err(format!("{address} is not an address of this pod")),
+        Authority::Hostname(hostname, port) => {
+            let mesh = served.proxy.mesh.read();
+            let workload = served.known_workload(&mesh);
+            let mapped = workload.as_ref().and_then(|workload| {
+                let service = mesh.service_by_hostname(&hostname, &workload.namespace)?;
+                let ports = workload.services.get(&service.key)?;
+                ports.iter().find(|mapping| mapping.service_port == port)
+            });
+            match mapped {
+                Some(mapping) => Ok(SocketAddr::new(peer.local.ip(), mapping.target_port)),
+                None => Err(format!("{hostname}:{port} is not served by this pod")),
+            }
+        }
+    }
+}
+
+/// The client as the application is shown it: its address as the network has it, its port as its proxy says.
+fn client_address(peer: &Peer, request: &ConnectRequest) -> SocketAddr {
+    let claimed = request.headers().get(http::header::FORWARDED).and_then(headers::client_of);
+    claimed.filter(|claimed| claimed.ip() == peer.addr.ip()).unwrap_or(peer.addr)
+}
+
+/// Asks for a permit, and keeps the connection on the list of those that are asked about again.
+async fn admit(served: &Arc<PodProxy>, request: AccessRequest) -> Result<(Permit, Tracked), InboundError> {
+    let tracked = revocation::track(served, &request);
+    let workload = wait_for_workload(served).await.ok_or(InboundError::UnknownWorkload)?;
+    let decision = served.proxy.mesh.read().authorize(&workload, &request);
+    let dry_run = &decision.dry_run;
+    if !dry_run.would_deny.is_empty() || dry_run.no_allow_matched {
+        served.proxy.metrics.dry_run_denied();
+        tracing::info!(target: "access", source = ?request.source.as_ref().map(ToString::to_string), source_ip = %request.source_ip,
+            destination = %request.destination, policies = ?dry_run.would_deny, "dry-run policy would deny");
+    }
+    Ok((decision.outcome?, tracked))
+}
+
+async fn wait_for_workload(served: &Arc<PodProxy>) -> Option<Arc<Workload>> {
+    let mut changes = served.proxy.mesh.watch();
+    let known = async {
+        loop {
+            if let Some(workload) = served.known_workload(&served.proxy.mesh.read()) {
+                return Some(workload);
+            }
+            changes.changed().await.ok()?;
+        }
+    };
+    tokio::time::timeout(WORKLOAD_WAIT, known).await.ok().flatten()
+}
+
+async fn connect_application(
+    served: &PodProxy,
+    destination: SocketAddr,
+    client: SocketAddr,
+) -> Result<TcpStream, InboundError> {
+    let proxy = &served.proxy;
+    let timeout = proxy.timeouts.connect;
+    Ok(connector::connect_application(&served.pod, &proxy.capture, destination, client, timeout).await?)
+}
+
+/// Runs a splice until it ends, policy revokes it, its pod dies or the drain is over.
+async fn guarded(
+    served: &PodProxy,
+    tracked: &Tracked,
+    splicing: impl Future<Output = Result<(), SpliceError>>,
+) -> Result<(), InboundError> {
+    tokio::select! {
+        result = splicing => Ok(result?),
+        () = tracked.revoked.cancelled() => Err(InboundError::Revoked),
+        () = served.pod.dead.cancelled() => Err(InboundError::PodGone),
+        () = served.proxy.drain.closing() => Err(InboundError::DrainEnded),
+    }
+}
+
+fn ends(
+    served: &PodProxy,
+    source_addr: SocketAddr,
+    destination_addr: SocketAddr,
+    peer: Option<&Peer>,
+) -> ConnectionEnds {
+    let mesh = served.proxy.mesh.read();
+    // For labels only: the address finds the workload, and only one that carries the proven identity counts.
+    let source = peer.and_then(|peer| {
+        let found = mesh.workload_by_address(&served.proxy.node.network, peer.addr.ip())?;
+        (found.identity() == peer.identity).then(|| found.clone())
+    });
+    ConnectionEnds {
+        reporter: Reporter::Destination,
+        source_addr,
+        source,
+        source_identity: peer.map(|peer| peer.identity.clone()),
+        destination_addr,
+        hbone_addr: peer.map(|peer| peer.local),
+        destination: Some(served.source_workload(&mesh)),
+        destination_identity: peer.map(|_| served.pod.identity.clone()),
+        service: None,
+        mutual_tls: peer.is_some(),
+    }
+}

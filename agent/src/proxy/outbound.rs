@@ -1,0 +1,195 @@
+//! A pod's own connections: from the address the application asked for to an upstream, over HBONE or untouched.
+
+use std::net::SocketAddr;
+use std::os::fd::AsFd;
+use std::sync::Arc;
+
+use http::{HeaderMap, StatusCode};
+use tokio::net::TcpStream;
+
+use super::PodProxy;
+use super::connector::{self, ConnectError, reset_on_close};
+use super::hbone::pool::{HboneError, Pool, Target};
+use super::hbone::{HboneStream, headers};
+use super::splice::{self, SpliceError, TcpEnd};
+use crate::model::address::{OriginalDst, canonical};
+use crate::model::resolve::{Transport, Unresolved, Upstream};
+use crate::model::workload::Workload;
+use crate::telemetry::access_log::{self, ConnectionEnds, ConnectionRecord, Reporter, ResponseFlag};
+
+/// The upstream's side of a connection, ready to be joined.
+enum Joined {
+    Hbone(HboneStream),
+    Tcp(TcpStream),
+}
+
+/// Why a connection of a pod came to nothing, or broke.
+#[derive(Debug, thiserror::Error)]
+enum OutboundError {
+    #[error(transparent)]
+    Unresolved(#[from] Unresolved),
+    #[error(transparent)]
+    Hbone(#[from] HboneError),
+    #[error(transparent)]
+    Connect(#[from] ConnectError),
+    #[error("{0} has no address: {1}")]
+    Lookup(Arc<str>, std::io::Error),
+    #[error(transparent)]
+    Splice(#[from] SpliceError),
+    #[error("the pod is gone")]
+    PodGone,
+    #[error("cut off at the end of the drain")]
+    DrainEnded,
+}
+
+impl OutboundError {
+    fn flag(&self) -> ResponseFlag {
+        match self {
+            Self::Unresolved(Unresolved::RegistryOnly) => ResponseFlag::Denied,
+            Self::Unresolved(_) | Self::Connect(_) | Self::Lookup(..) => ResponseFlag::ConnectFailure,
+            Self::Hbone(HboneError::Certificate(_)) => ResponseFlag::IdentityError,
+            Self::Hbone(HboneError::Handshake { .. }) => ResponseFlag::TlsFailure,
+            Self::Hbone(HboneError::Http2 { .. }) => ResponseFlag::H2HandshakeFailure,
+            Self::Hbone(HboneError::Refused { status, .. }) if *status == StatusCode::UNAUTHORIZED => {
+                ResponseFlag::Denied
+            }
+            Self::Hbone(_) => ResponseFlag::ConnectFailure,
+            Self::Splice(_) | Self::PodGone | Self::DrainEnded => ResponseFlag::None,
+        }
+    }
+}
+
+/// Serves one captured connection of a pod to its end.
+pub(super) async fn serve(served: Arc<PodProxy>, downstream: TcpStream) {
+    let metrics = &served.proxy.metrics;
+    let (Ok(source_addr), Ok(listener_addr)) = (downstream.peer_addr(), downstream.local_addr()) else { return };
+    let source_addr = canonical(source_addr);
+    let Some(destination) = served.proxy.capture.original_dst(downstream.as_fd()) else {
+        let error = "the agent's listener was dialled directly";
+        access_log::refused(metrics, Reporter::Source, source_addr, listener_addr, ResponseFlag::Denied, &error);
+        reset_on_close(&downstream);
+        return;
+    };
+    let _open = served.pod.count_connection();
+    // Best effort: a socket that is dead already shows it at the first read.
+    let _ = connector::tune(&socket2::SockRef::from(&downstream));
+    let (source, resolved) = {
+        let mesh = served.proxy.mesh.read();
+        let source = served.source_workload(&mesh);
+        let resolved = mesh.resolve(&source, destination);
+        (source, resolved)
+    };
+    let mut record =
+        ConnectionRecord::open(metrics, ends(&served, source_addr, destination, &source, resolved.as_ref().ok()));
+    let outcome = match resolved {
+        Ok(upstream) => carry(&served, downstream, source_addr, &source, upstream, &record).await,
+        Err(unresolved) => {
+            reset_on_close(&downstream);
+            Err(unresolved.into())
+        }
+    };
+    if let Err(error) = outcome {
+        record.fail(error.flag(), &error);
+    }
+}
+
+async fn carry(
+    served: &Arc<PodProxy>,
+    downstream: TcpStream,
+    source_addr: SocketAddr,
+    source: &Workload,
+    upstream: Upstream,
+    record: &ConnectionRecord,
+) -> Result<(), OutboundError> {
+    let joined = match join(served, &upstream, source, source_addr).await {
+        Ok(joined) => joined,
+        Err(error) => {
+            reset_on_close(&downstream);
+            return Err(error);
+        }
+    };
+    let splicing = async {
+        match joined {
+            Joined::Hbone(stream) => {
+                splice::tcp_and_hbone(&upstream.permit, downstream, TcpEnd::Source, stream, record.bytes()).await
+            }
+            Joined::Tcp(tcp) => splice::tcp_and_tcp(&upstream.permit, downstream, tcp, record.bytes()).await,
+        }
+    };
+    tokio::select! {
+        result = splicing => Ok(result?),
+        () = served.pod.dead.cancelled() => Err(OutboundError::PodGone),
+        () = served.proxy.drain.closing() => Err(OutboundError::DrainEnded),
+    }
+}
+
+/// Opens the upstream's side.
+async fn join(
+    served: &Arc<PodProxy>,
+    upstream: &Upstream,
+    source: &Workload,
+    source_addr: SocketAddr,
+) -> Result<Joined, OutboundError> {
+    let timeout = served.proxy.timeouts.connect;
+    match &upstream.transport {
+        Transport::Hbone { peer, authority, identities } => {
+            let target = Target { peer: *peer, identities: identities.clone() };
+            let headers = request_headers(source, source_addr);
+            let (stream, _) = Pool::open(served, &target, authority, &headers).await?;
+            Ok(Joined::Hbone(stream))
+        }
+        Transport::Passthrough(to) if served.pod.spec.addresses.contains(&to.ip()) => {
+            // The pod calls itself through a service: straight to its own application.
+            let capture = &served.proxy.capture;
+            let tcp = connector::connect_application(&served.pod, capture, *to, source_addr, timeout).await?;
+            Ok(Joined::Tcp(tcp))
+        }
+        Transport::Passthrough(to) => Ok(Joined::Tcp(connector::connect(&served.pod, *to, timeout).await?)),
+        Transport::ResolveHostname { hostname, port } => {
+            let to = look_up(hostname, *port).await.map_err(|e| OutboundError::Lookup(hostname.clone(), e))?;
+            Ok(Joined::Tcp(connector::connect(&served.pod, to, timeout).await?))
+        }
+    }
+}
+
+async fn look_up(hostname: &str, port: u16) -> std::io::Result<SocketAddr> {
+    let mut found = tokio::net::lookup_host((hostname, port)).await?;
+    found.next().ok_or_else(|| std::io::ErrorKind::NotFound.into())
+}
+
+fn request_headers(source: &Workload, source_addr: SocketAddr) -> HeaderMap {
+    let mut map = HeaderMap::with_capacity(2);
+    if let Some(value) = headers::baggage(source) {
+        map.insert("baggage", value);
+    }
+    if let Some(value) = headers::forwarded(source_addr) {
+        map.insert(http::header::FORWARDED, value);
+    }
+    map
+}
+
+fn ends(
+    served: &PodProxy,
+    source_addr: SocketAddr,
+    destination: OriginalDst,
+    source: &Arc<Workload>,
+    upstream: Option<&Upstream>,
+) -> ConnectionEnds {
+    let hbone_addr = match upstream.map(|u| &u.transport) {
+        Some(Transport::Hbone { peer, .. }) => Some(*peer),
+        _ => None,
+    };
+    let workload = upstream.and_then(|u| u.workload.clone());
+    ConnectionEnds {
+        reporter: Reporter::Source,
+        source_addr,
+        source: Some(source.clone()),
+        source_identity: Some(served.pod.identity.clone()),
+        destination_addr: destination.0,
+        hbone_addr,
+        destination_identity: workload.as_ref().filter(|_| hbone_addr.is_some()).map(|w| w.identity()),
+        destination: workload,
+        service: upstream.and_then(|u| u.service.clone()),
+        mutual_tls: hbone_addr.is_some(),
+    }
+}
