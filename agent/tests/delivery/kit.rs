@@ -98,6 +98,7 @@ impl Running {
             cluster_id: "Kubernetes".into(),
             network: String::new(),
             log: String::new(),
+            log_format: weir::config::LogFormat::Text,
         };
         let control_plane = ControlPlane::open(config).await.unwrap();
         let port = control_plane.local_addr().unwrap().port();
