@@ -33,7 +33,7 @@ const LEAKED: &[&str] = &[
     "RUSTUP_TOOLCHAIN",
 ];
 
-/// A cargo and a rustc that can build `core`.
+/// A cargo and a rustc that can build `core`. `WEIR_BPF_TOOLCHAIN` chooses one: a name for rustup, or `system`.
 enum Toolchain {
     /// A rustup toolchain by name.
     Rustup(String),

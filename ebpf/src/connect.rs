@@ -2,6 +2,9 @@
 //! where it was meant to go. The rewritten destination is within the pod; only `sk_lookup` knows where it leads.
 //!
 //! Destinations are spread widely, so that the number of a pod's connections is not bounded by its port range.
+//!
+//! MPTCP sockets come here as their first subflow, which is TCP: they are captured and fall back to TCP. Their
+//! getpeername, which is the outer socket's, then shows the rewritten destination.
 
 use aya_ebpf::EbpfContext as _;
 use aya_ebpf::bindings::bpf_sock;
@@ -67,13 +70,13 @@ fn try_connect<const V6: bool>(ctx: &SockAddrContext, destination: Address) -> R
     let cookie = unsafe { bpf_get_netns_cookie(ctx.as_ptr()) };
     // SAFETY: the agent replaces whole values only when a pod comes or goes.
     let pod = unsafe { PODS.get(cookie) }.ok_or(Counter::NotEnrolled)?;
-    refuse_uncaptured(pod, destination)?;
+    check_destination(pod, destination)?;
     redirect::<V6>(ctx, pod, destination)
 }
 
 /// Errs for destinations that are never captured.
 #[inline(always)]
-fn refuse_uncaptured(pod: &EnrolledPod, destination: Address) -> Result<(), Counter> {
+fn check_destination(pod: &EnrolledPod, destination: Address) -> Result<(), Counter> {
     let ip = destination.ip;
     if ip.is_loopback() {
         return Err(Counter::ToLoopback);

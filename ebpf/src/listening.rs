@@ -1,5 +1,8 @@
 //! Which ports of a pod have a listener. Counted by `sock_ops`, asked by `sk_lookup`, so that a port without one refuses
 //! as it would without capture. When in doubt a port counts as open: then the agent finds out.
+//!
+//! Sockets count that were made below the pods' cgroup, or that listened when the pod was enrolled. A port without one
+//! is refused, never passed: a listener nobody counted must not be a way around policy.
 
 use core::arch::asm;
 

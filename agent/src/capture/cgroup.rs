@@ -54,6 +54,11 @@ impl Cgroup {
         Self::open(&path)
     }
 
+    /// Whether a cgroup is this one or above it.
+    pub(super) fn is_within(&self, id: u64) -> bool {
+        self.path.ancestors().any(|ancestor| fs::metadata(ancestor).is_ok_and(|directory| directory.ino() == id))
+    }
+
     fn contains(&self, other: &Self) -> bool {
         other.path.starts_with(&self.path)
     }

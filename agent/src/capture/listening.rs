@@ -1,75 +1,161 @@
-//! The ports on which a pod's applications listened before anybody counted: read once, when the pod is enrolled.
+//! The ports on which a pod's applications listened before anybody counted: asked once, when the pod is enrolled.
+//! By sock_diag(7), since /proc would walk every socket of the node.
 
-use std::fs;
 use std::io;
-use std::os::fd::BorrowedFd;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::os::fd::{AsRawFd, BorrowedFd};
 use std::thread;
 
 use nix::sched::{CloneFlags, setns};
+use nix::sys::socket::{AddressFamily, MsgFlags, SockFlag, SockProtocol, SockType, recv, send, socket};
 
-/// State LISTEN in the kernel's tables.
-const LISTEN: &str = "0A";
+/// `SOCK_DIAG_BY_FAMILY` of linux/sock_diag.h.
+const DIAG_BY_FAMILY: u16 = 20;
+/// `TCP_LISTEN` as a bit of the wanted states.
+const LISTEN: u32 = 1 << 10;
+/// A netlink header; then, in an answer, an `inet_diag_msg` with family, port and address at these places.
+const HEADER: usize = 16;
+const FAMILY: usize = HEADER;
+const PORT: usize = HEADER + 4;
+const IP: usize = HEADER + 8;
+/// Size of a request: header and `inet_diag_req_v2`.
+const REQUEST: usize = HEADER + 56;
 
-/// Ports with a listener that can be reached from outside the namespace.
+/// Ports with a listener that can be reached from outside the namespace, once for each listener.
 ///
 /// # Errors
-/// When the namespace cannot be entered or /proc does not show it.
+/// When the namespace cannot be entered, or the kernel does not answer such questions.
 pub(super) fn ports(netns: BorrowedFd<'_>) -> io::Result<Vec<u16>> {
     // A thread of its own: its namespace is thrown away with it.
     thread::scope(|scope| {
-        let reader = scope.spawn(|| {
+        let asker = scope.spawn(|| {
             setns(netns, CloneFlags::CLONE_NEWNET)?;
-            let mut ports = reachable(&fs::read_to_string("/proc/thread-self/net/tcp")?);
-            // Without IPv6 there is no such table.
-            ports.extend(reachable(&fs::read_to_string("/proc/thread-self/net/tcp6").unwrap_or_default()));
+            let mut ports = ask(libc::AF_INET)?;
+            ports.extend(ask(libc::AF_INET6)?);
             Ok(ports)
         });
-        reader.join().unwrap_or_else(|_| Err(io::Error::other("the reading thread panicked")))
+        asker.join().unwrap_or_else(|_| Err(io::Error::other("the asking thread panicked")))
     })
 }
 
-fn reachable(table: &str) -> Vec<u16> {
-    let sockets = table.lines().skip(1).filter_map(|line| {
-        let mut fields = line.split_ascii_whitespace();
-        let (ip, port) = fields.nth(1)?.split_once(':')?;
-        (fields.nth(1)? == LISTEN && !is_loopback(ip)).then_some(port)
-    });
-    sockets.filter_map(|port| u16::from_str_radix(port, 16).ok()).collect()
+fn ask(family: i32) -> io::Result<Vec<u16>> {
+    let kernel =
+        socket(AddressFamily::Netlink, SockType::Datagram, SockFlag::SOCK_CLOEXEC, SockProtocol::NetlinkSockDiag)?;
+    send(kernel.as_raw_fd(), &request(family), MsgFlags::empty())?;
+    let mut ports = Vec::new();
+    let mut buffer = vec![0; 32 * 1024];
+    loop {
+        let length = recv(kernel.as_raw_fd(), &mut buffer, MsgFlags::empty())?;
+        if read_answer(&buffer[..length], &mut ports)? {
+            return Ok(ports);
+        }
+    }
 }
 
-/// The tables show addresses as words of the host's byte order, in hexadecimal.
-fn is_loopback(ip: &str) -> bool {
-    let words: Vec<u32> = (0..ip.len())
-        .step_by(8)
-        .filter_map(|start| u32::from_str_radix(ip.get(start..start + 8)?, 16).ok())
-        .map(u32::from_be)
-        .collect();
-    match words[..] {
-        [v4] | [0, 0, 0xffff, v4] => v4 >> 24 == 127,
-        [0, 0, 0, last] => last == 1,
-        _ => false,
+fn request(family: i32) -> Vec<u8> {
+    let flags = u16::try_from(libc::NLM_F_REQUEST | libc::NLM_F_DUMP).expect("netlink flags are 16 bits");
+    let mut request = Vec::with_capacity(REQUEST);
+    request.extend(u32::try_from(REQUEST).expect("72 fits").to_ne_bytes());
+    request.extend(DIAG_BY_FAMILY.to_ne_bytes());
+    request.extend(flags.to_ne_bytes());
+    request.extend([0; 8]);
+    request.push(u8::try_from(family).expect("address families are small"));
+    request.push(u8::try_from(libc::IPPROTO_TCP).expect("6 fits"));
+    request.extend([0; 2]);
+    request.extend(LISTEN.to_ne_bytes());
+    request.resize(REQUEST, 0);
+    request
+}
+
+/// Takes ports out of one datagram; true when it was the last.
+fn read_answer(mut datagram: &[u8], ports: &mut Vec<u16>) -> io::Result<bool> {
+    while let Some(header) = datagram.first_chunk::<HEADER>() {
+        let length = u32::from_ne_bytes([header[0], header[1], header[2], header[3]]) as usize;
+        let message = datagram.get(..length).filter(|message| message.len() >= HEADER);
+        let message = message.ok_or(io::ErrorKind::InvalidData)?;
+        match i32::from(u16::from_ne_bytes([header[4], header[5]])) {
+            libc::NLMSG_DONE => return Ok(true),
+            libc::NLMSG_ERROR => {
+                let code = message.get(HEADER..HEADER + 4).and_then(|code| code.try_into().ok());
+                return Err(io::Error::from_raw_os_error(-code.map_or(-libc::EIO, i32::from_ne_bytes)));
+            }
+            _ => ports.extend(reachable_port(message)),
+        }
+        datagram = datagram.get(length.next_multiple_of(4)..).unwrap_or_default();
     }
+    Ok(false)
+}
+
+fn reachable_port(message: &[u8]) -> Option<u16> {
+    let port = u16::from_be_bytes(*message.get(PORT..)?.first_chunk()?);
+    let ip = match i32::from(*message.get(FAMILY)?) {
+        libc::AF_INET => IpAddr::from(Ipv4Addr::from(*message.get(IP..)?.first_chunk::<4>()?)),
+        _ => IpAddr::from(Ipv6Addr::from(*message.get(IP..)?.first_chunk::<16>()?)).to_canonical(),
+    };
+    (!ip.is_loopback()).then_some(port)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    fn message(kind: i32, body: &[u8]) -> Vec<u8> {
+        let mut message = u32::try_from(HEADER + body.len()).expect("small").to_ne_bytes().to_vec();
+        message.extend(u16::try_from(kind).expect("small").to_ne_bytes());
+        message.resize(HEADER, 0);
+        message.extend(body);
+        message
+    }
+
+    fn listener(ip: &str, port: u16) -> Vec<u8> {
+        let (family, octets) = match ip.parse().expect("an address") {
+            IpAddr::V4(v4) => (libc::AF_INET, v4.octets().to_vec()),
+            IpAddr::V6(v6) => (libc::AF_INET6, v6.octets().to_vec()),
+        };
+        let mut body = vec![u8::try_from(family).expect("small"), 10, 0, 0];
+        body.extend(port.to_be_bytes());
+        body.extend([0; 2]);
+        body.extend(octets);
+        body.resize(72, 0);
+        message(i32::from(DIAG_BY_FAMILY), &body)
+    }
+
     #[test]
-    #[cfg(target_endian = "little")]
     fn listeners_count_unless_they_are_on_loopback() {
-        let head = "  sl  local_address rem_address   st tx_queue rx_queue tr tm->when retrnsmt   uid  timeout inode\n";
-        for (line, expected) in [
-            ("0: 00000000:1F90 00000000:0000 0A 0 0", vec![8080]),
-            ("0: 0200000A:0050 00000000:0000 0A 0 0", vec![80]),
-            ("0: 0100007F:1F90 00000000:0000 0A 0 0", vec![]),
-            ("0: 0200000A:1F90 0300000A:1234 01 0 0", vec![]),
-            ("0: 00000000000000000000000000000000:1F91 00000000000000000000000000000000:0000 0A 0 0", vec![8081]),
-            ("0: 00000000000000000000000001000000:1F91 00000000000000000000000000000000:0000 0A 0 0", vec![]),
-            ("0: 0000000000000000FFFF00000100007F:1F91 00000000000000000000000000000000:0000 0A 0 0", vec![]),
-            ("0: 000077FD000000000000000002000000:1F91 00000000000000000000000000000000:0000 0A 0 0", vec![8081]),
+        for (ip, expected) in [
+            ("0.0.0.0", vec![8080]),
+            ("10.0.0.2", vec![8080]),
+            ("127.0.0.1", vec![]),
+            ("::", vec![8080]),
+            ("fd00::2", vec![8080]),
+            ("::1", vec![]),
+            ("::ffff:127.0.0.1", vec![]),
         ] {
-            assert_eq!(reachable(&format!("{head}   {line}\n")), expected, "{line}");
+            let mut ports = Vec::new();
+            assert!(!read_answer(&listener(ip, 8080), &mut ports).expect("a valid answer"));
+            assert_eq!(ports, expected, "{ip}");
         }
+    }
+
+    #[test]
+    fn an_answer_ends_where_it_says() {
+        let mut ports = Vec::new();
+        let datagram = [listener("::", 1), listener("::", 2), message(libc::NLMSG_DONE, &[0; 4])].concat();
+        assert!(read_answer(&datagram, &mut ports).expect("a valid answer"));
+        assert_eq!(ports, [1, 2]);
+    }
+
+    #[test]
+    fn errors_and_nonsense_are_errors() {
+        let refused = message(libc::NLMSG_ERROR, &(-libc::EPERM).to_ne_bytes());
+        let error = read_answer(&refused, &mut Vec::new()).expect_err("an error message");
+        assert_eq!(error.raw_os_error(), Some(libc::EPERM));
+        assert!(read_answer(&[0; 16], &mut Vec::new()).is_err());
+        assert!(read_answer(&[255; 20], &mut Vec::new()).is_err());
+    }
+
+    #[test]
+    fn a_request_has_the_size_it_names() {
+        assert_eq!(request(libc::AF_INET).len(), REQUEST);
     }
 }

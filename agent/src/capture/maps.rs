@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::fmt;
 use std::net::IpAddr;
-use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 
 use aya::maps::lpm_trie::{Key, LpmTrie};
 use aya::maps::{Array, HashMap, Map, MapData, MapError, PerCpuArray, SockMap};
@@ -92,11 +92,12 @@ impl Maps {
             .map_err(CaptureError::because(|| "cannot open map SOCKET_ADDRESS".to_owned()))
     }
 
-    /// Makes `cgroup` the agent's; the one before it still counts, for it may be draining.
-    pub(super) fn set_agent_cgroup(&mut self, cgroup: u64) -> Result<(), MapError> {
+    /// Makes `cgroup` the agent's and gives the one before it, which still counts, for it may be draining.
+    pub(super) fn set_agent_cgroup(&mut self, cgroup: u64) -> Result<u64, MapError> {
         let old = self.settings.get(&0, 0)?;
         let former = if old.agent_cgroup == cgroup { old.former_agent_cgroup } else { old.agent_cgroup };
-        self.settings.set(0, Settings { agent_cgroup: cgroup, former_agent_cgroup: former }, 0)
+        self.settings.set(0, Settings { agent_cgroup: cgroup, former_agent_cgroup: former }, 0)?;
+        Ok(former)
     }
 
     /// Makes the excluded destinations and ports exactly these.
@@ -246,7 +247,6 @@ impl Maps {
 
 /// Another listener than the pod's own would be accepted by the kernel, and every connection lost.
 pub(super) fn listeners_of(listeners: &PodListeners) -> impl Iterator<Item = BorrowedFd<'_>> {
-    use std::os::fd::AsFd;
     [&listeners.outbound, &listeners.inbound_plaintext, &listeners.inbound_hbone]
         .into_iter()
         .flat_map(|(v4, v6)| std::iter::once(v4).chain(v6))

@@ -104,7 +104,8 @@ pub struct Capture {
 
 impl Capture {
     /// Loads and attaches the programs, or adopts those that a former agent pinned. Connections and captured pods of a
-    /// former agent stay as they are, unless its maps are laid out in another way: then all is installed anew.
+    /// former agent stay as they are, unless its maps are laid out in another way: then all is installed anew, and pods
+    /// are not captured until they are enrolled again.
     ///
     /// # Errors
     /// When the kernel refuses or lacks something; the message names what.
@@ -120,12 +121,12 @@ impl Capture {
         if programs.origin == Origin::Loaded {
             maps.set_installed(Installed { layout: LAYOUT, object: 0 })?;
         }
-        maps.set_agent_cgroup(agent.id).map_err(CaptureError::because(failed))?;
+        let former_agent = maps.set_agent_cgroup(agent.id).map_err(CaptureError::because(failed))?;
         maps.set_exclusions(&options.exclude_cidrs, &options.exclude_ports, &options.exclude_inbound_ports)
             .map_err(CaptureError::because(failed))?;
         remove_dead_pods(&pins, &mut maps)?;
         programs.update_pods(&pins)?;
-        programs.attach_to_cgroups(&pins, &pods, &agent)?;
+        programs.attach_to_cgroups(&pins, &pods, &agent, former_agent)?;
         maps.set_installed(Installed { layout: LAYOUT, object: programs::object_hash() })?;
         let socket_addresses = SocketAddresses::new(Maps::open_socket_addresses(&pins)?);
         Ok(Self { pins, programs, maps: Mutex::new(maps), socket_addresses })

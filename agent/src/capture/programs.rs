@@ -1,7 +1,8 @@
 //! The programs: loaded or adopted, pinned, attached to cgroups, and replaced without a gap when they are new.
 
 use std::fs::File;
-use std::os::fd::OwnedFd;
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 
 use aya::programs::{Program, ProgramError};
@@ -87,17 +88,31 @@ impl Programs {
         })
     }
 
-    /// Attaches the programs to cgroups where they are not yet, and removes attachments to other cgroups.
-    pub(super) fn attach_to_cgroups(&self, pins: &Pins, pods: &Cgroup, agent: &Cgroup) -> Result<(), CaptureError> {
+    /// Attaches the programs to cgroups where they are not yet, and removes attachments to other cgroups, but for that
+    /// to the former agent's: until the pods have the new listeners it accepts, and then it drains.
+    pub(super) fn attach_to_cgroups(
+        &self,
+        pins: &Pins,
+        pods: &Cgroup,
+        agent: &Cgroup,
+        former_agent: u64,
+    ) -> Result<(), CaptureError> {
         let mut wanted = Vec::new();
         for (name, attach_type, program) in &self.at_pods {
             self.attach_to_cgroup(pins, name, program, *attach_type, pods)?;
             wanted.push((*name).to_owned());
         }
         for cgroup in covering(pods, agent) {
-            let name = format!("{SOCK_OPS}_{}", cgroup.id);
+            let name = sock_ops_link(cgroup.id);
             self.attach_to_cgroup(pins, &name, &self.sock_ops, AttachType::CgroupSockOps, cgroup)?;
             wanted.push(name);
+        }
+        let former = sock_ops_link(former_agent);
+        let would_run_twice = pods.is_within(former_agent) || agent.is_within(former_agent);
+        if !would_run_twice && is_alive(&pins.link(&former)) {
+            self.update_link(&pins.link(&former), &self.sock_ops)
+                .map_err(CaptureError::because(|| format!("cannot replace {SOCK_OPS} of the former agent")))?;
+            wanted.push(former);
         }
         for stale in pins.link_names().into_iter().filter(|name| !wanted.contains(name)) {
             let path = pins.link(&stale);
@@ -119,19 +134,22 @@ impl Programs {
         // Only our own pin tells our attachment: a second one would be accepted, and run twice.
         let attached =
             kernel::open_pin(&path).ok().filter(|link| kernel::link_target(link).ok() == Some(Some(cgroup.id)));
-        match (attached, self.origin) {
-            (Some(_), Origin::Adopted) => Ok(()),
-            (Some(link), Origin::Loaded) => {
-                kernel::replace_program(&link, program).map_err(CaptureError::because(failed))
-            }
-            (None, _) => {
-                let attach = || {
-                    pins::remove(&path)?;
-                    let link = kernel::attach(program, File::open(&cgroup.path)?, attach_type)?;
-                    pin_link(&link, &path)
-                };
-                attach().map_err(CaptureError::because(failed))
-            }
+        if attached.is_some() {
+            return self.update_link(&path, program).map_err(CaptureError::because(failed));
+        }
+        let attach = || {
+            pins::remove(&path)?;
+            let link = kernel::attach(program, File::open(&cgroup.path)?, attach_type)?;
+            kernel::pin(link.as_fd(), &path)
+        };
+        attach().map_err(CaptureError::because(failed))
+    }
+
+    /// Puts a program in the place of a former agent's, if it is another.
+    fn update_link(&self, link: &Path, program: &OwnedFd) -> io::Result<()> {
+        match self.origin {
+            Origin::Adopted => Ok(()),
+            Origin::Loaded => kernel::replace_program(&kernel::open_pin(link)?, program),
         }
     }
 
@@ -140,7 +158,7 @@ impl Programs {
         &self,
         pins: &Pins,
         cookie: NetnsCookie,
-        netns: std::os::fd::BorrowedFd<'_>,
+        netns: BorrowedFd<'_>,
     ) -> Result<(), CaptureError> {
         let path = pins.pod(cookie);
         if is_alive(&path) {
@@ -149,22 +167,17 @@ impl Programs {
         let attach = || {
             pins::remove(&path)?;
             let link = kernel::attach(&self.sk_lookup, netns, AttachType::SkLookup)?;
-            pin_link(&link, &path)
+            kernel::pin(link.as_fd(), &path)
         };
         attach().map_err(CaptureError::because(|| format!("cannot attach {SK_LOOKUP} to the namespace of {cookie}")))
     }
 
     /// Puts new programs in the place of former ones in pods that are captured already.
     pub(super) fn update_pods(&self, pins: &Pins) -> Result<(), CaptureError> {
-        if self.origin == Origin::Adopted {
-            return Ok(());
-        }
         for cookie in pins.pod_cookies() {
-            kernel::open_pin(&pins.pod(cookie))
-                .and_then(|link| kernel::replace_program(&link, &self.sk_lookup))
-                .map_err(CaptureError::because(|| {
-                    format!("cannot replace {SK_LOOKUP} in the namespace of {cookie}")
-                }))?;
+            self.update_link(&pins.pod(cookie), &self.sk_lookup).map_err(CaptureError::because(|| {
+                format!("cannot replace {SK_LOOKUP} in the namespace of {cookie}")
+            }))?;
         }
         Ok(())
     }
@@ -175,9 +188,8 @@ pub(super) fn is_alive(link: &Path) -> bool {
     kernel::open_pin(link).is_ok_and(|link| matches!(kernel::link_target(&link), Ok(Some(_))))
 }
 
-fn pin_link(link: &OwnedFd, path: &Path) -> std::io::Result<()> {
-    use std::os::fd::AsFd;
-    kernel::pin(link.as_fd(), path)
+fn sock_ops_link(cgroup: u64) -> String {
+    format!("{SOCK_OPS}_{cgroup}")
 }
 
 fn load_program(program: &mut Program) -> Result<(), ProgramError> {

@@ -45,3 +45,32 @@ pub struct ControlPlaneConfig {
     #[arg(long, env = "LOG_FORMAT", value_enum, default_value_t = LogFormat::Text)]
     pub log_format: LogFormat,
 }
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+
+    #[derive(Parser)]
+    struct Line {
+        #[command(flatten)]
+        config: ControlPlaneConfig,
+    }
+
+    fn parse(flags: &[&str]) -> ControlPlaneConfig {
+        let line = ["weir", "--config=objects", "--tokens=tokens"].iter().chain(flags);
+        Line::try_parse_from(line).map(|line| line.config).unwrap_or_else(|error| panic!("{error}"))
+    }
+
+    #[test]
+    fn every_flag_reads() {
+        let defaults = parse(&[]);
+        assert_eq!(defaults.listen, "[::]:15012".parse().unwrap());
+        assert_eq!(defaults.server_names, ["istiod.istio-system.svc", "localhost"]);
+        let given =
+            parse(&["--server-name=a.example", "--server-name=10.0.0.1", "--listen=10.0.0.1:1", "--state-dir=s"]);
+        assert_eq!(given.server_names, ["a.example", "10.0.0.1"]);
+        assert_eq!((given.listen.port(), given.state_dir), (1, "s".into()));
+    }
+}

@@ -12,7 +12,6 @@ mod counters;
 mod files;
 mod server;
 mod snapshot;
-mod subscription;
 pub mod translate;
 
 pub use auth::TokensError;

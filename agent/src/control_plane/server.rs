@@ -6,10 +6,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context;
-use arc_swap::ArcSwap;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
-use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 use tonic::transport::Server;
 
@@ -24,7 +22,7 @@ use super::translate;
 use crate::proto::envoy::service::discovery::v3::aggregated_discovery_service_server::AggregatedDiscoveryServiceServer;
 use crate::proto::istio::v1::auth::istio_certificate_service_server::IstioCertificateServiceServer;
 use crate::tls::ca::local::SignError;
-use crate::tls::control_listener::{self, ServerConfigError};
+use crate::tls::control_listener::{self, ServerConfigError, ServerIdentity};
 
 /// An agent names every resource it has when it connects.
 const MAX_REQUEST_BYTES: usize = 64 * 1024 * 1024;
@@ -125,7 +123,8 @@ impl ControlPlane {
     /// # Errors
     /// When serving fails, or the files can no longer be followed.
     pub async fn serve(self, stop: CancellationToken) -> Result<(), ControlPlaneError> {
-        let acceptor = Arc::new(ArcSwap::from_pointee(acceptor(&self.authority, &self.server_names)?));
+        let (chain, key) = certificate(&self.authority, &self.server_names)?;
+        let identity = Arc::new(ServerIdentity::new(&chain, &key)?);
         let snapshots = self.source.subscribe();
         let ads = Ads {
             tokens: self.tokens.clone(),
@@ -152,7 +151,7 @@ impl ControlPlane {
             )
             .add_service(IstioCertificateServiceServer::new(certificates))
             .serve_with_incoming_shutdown(
-                control_listener::incoming(self.listener, acceptor.clone()),
+                control_listener::incoming(self.listener, identity.clone()),
                 stop.clone().cancelled_owned(),
             );
         let cut = async {
@@ -165,24 +164,24 @@ impl ControlPlane {
                 Ok(never) => match never {},
                 Err(error) => Err(error.into()),
             },
-            () = renew(&acceptor, &self.authority, &self.server_names) => Ok(()),
+            () = renew(&identity, &self.authority, &self.server_names) => Ok(()),
             () = cut => Ok(()),
         }
     }
 }
 
-fn acceptor(authority: &Authority, names: &[String]) -> Result<TlsAcceptor, ControlPlaneError> {
-    let (chain, key) = authority.server_certificate(names).map_err(ControlPlaneError::Certificate)?;
-    Ok(control_listener::server_config(&chain, &key)?)
+fn certificate(authority: &Authority, names: &[String]) -> Result<(String, String), ControlPlaneError> {
+    authority.server_certificate(names).map_err(ControlPlaneError::Certificate)
 }
 
 /// Exchanges the server's certificate long before it expires; runs forever.
-async fn renew(current: &ArcSwap<TlsAcceptor>, authority: &Authority, names: &[String]) {
+async fn renew(identity: &ServerIdentity, authority: &Authority, names: &[String]) {
     loop {
         tokio::time::sleep(RENEW_INTERVAL).await;
-        match acceptor(authority, names) {
-            Ok(fresh) => current.store(Arc::new(fresh)),
-            Err(error) => tracing::error!(%error, "the server's certificate could not be renewed"),
+        let renewed =
+            certificate(authority, names).and_then(|(chain, key)| identity.renew(&chain, &key).map_err(Into::into));
+        if let Err(error) = renewed {
+            tracing::error!(%error, "the server's certificate could not be renewed");
         }
     }
 }

@@ -89,6 +89,15 @@ impl<'n> Fields<'n> {
         item.text(self.report).map(str::to_owned)
     }
 
+    pub(super) fn flag(&mut self, name: &'static str) -> Option<bool> {
+        let item = self.get(name)?;
+        if let Value::Flag(flag) = item.node.value {
+            return Some(flag);
+        }
+        self.error(name, format!("must be true or false, but is {}", item.node.value.sort()));
+        None
+    }
+
     pub(super) fn fields(&mut self, name: &'static str) -> Option<Fields<'n>> {
         let item = self.get(name)?;
         Fields::of(item.node, &item.path, self.report)
@@ -129,13 +138,7 @@ impl<'n> Fields<'n> {
 
     /// One of a closed set of words.
     pub(super) fn word<T: Copy>(&mut self, name: &'static str, words: &[(&str, T)]) -> Option<T> {
-        let text = self.text(name)?;
-        if let Some((_, value)) = words.iter().find(|(word, _)| *word == text) {
-            return Some(*value);
-        }
-        let known: Vec<&str> = words.iter().map(|(word, _)| *word).collect();
-        self.error(name, format!("unknown value {text:?}: use one of {}", known.join(", ")));
-        None
+        self.get(name)?.word(words, self.report)
     }
 
     /// True if every field here has been asked for.
@@ -165,6 +168,17 @@ impl<'n> Item<'n> {
         }
         let sort = self.node.value.sort();
         report.error(&self.path, self.node.line, format!("must be a string, but is {sort}: put it in quotes"));
+        None
+    }
+
+    /// One of a closed set of words.
+    pub(super) fn word<T: Copy>(&self, words: &[(&str, T)], report: &Report) -> Option<T> {
+        let text = self.text(report)?;
+        if let Some((_, value)) = words.iter().find(|(word, _)| *word == text) {
+            return Some(*value);
+        }
+        let known: Vec<&str> = words.iter().map(|(word, _)| *word).collect();
+        self.error(report, format!("unknown value {text:?}: use one of {}", known.join(", ")));
         None
     }
 

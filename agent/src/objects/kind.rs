@@ -7,6 +7,10 @@ use std::fmt;
 pub enum Kind {
     MeshConfig,
     Namespace,
+    Node,
+    Gateway,
+    Service,
+    Pod,
     ServiceEntry,
     WorkloadEntry,
     AuthorizationPolicy,
@@ -17,7 +21,7 @@ impl Kind {
     /// True for kinds that live in no namespace.
     #[must_use]
     pub fn is_cluster_scoped(self) -> bool {
-        matches!(self, Self::MeshConfig | Self::Namespace)
+        matches!(self, Self::MeshConfig | Self::Namespace | Self::Node)
     }
 
     /// True for kinds whose loss would open something: an invalid one must deny, not vanish.
@@ -32,6 +36,10 @@ impl fmt::Display for Kind {
         f.write_str(match self {
             Self::MeshConfig => "MeshConfig",
             Self::Namespace => "Namespace",
+            Self::Node => "Node",
+            Self::Gateway => "Gateway",
+            Self::Service => "Service",
+            Self::Pod => "Pod",
             Self::ServiceEntry => "ServiceEntry",
             Self::WorkloadEntry => "WorkloadEntry",
             Self::AuthorizationPolicy => "AuthorizationPolicy",
@@ -44,6 +52,8 @@ impl fmt::Display for Kind {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Recognised {
     ActedOn(Kind),
+    /// A kind that is acted on, in a version that is not; and why.
+    WrongVersion(Kind, String),
     /// A ConfigMap, which may hold the mesh's configuration.
     ConfigMap,
     /// A list of objects, as `kubectl get -o yaml` prints it.
@@ -71,11 +81,8 @@ const OTHER_GROUPS: [&str; 12] = [
     "networking.k8s.io",
     "discovery.k8s.io",
 ];
-const CORE: [&str; 10] = [
-    "Service",
-    "Pod",
+const CORE: [&str; 7] = [
     "Endpoints",
-    "Node",
     "ServiceAccount",
     "Secret",
     "ReplicationController",
@@ -90,18 +97,26 @@ pub(super) fn recognise(api_version: &str, kind: &str) -> Recognised {
     let acted_on = match (group, kind) {
         ("networking.istio.io", "ServiceEntry") => Kind::ServiceEntry,
         ("networking.istio.io", "WorkloadEntry") => Kind::WorkloadEntry,
-        ("security.istio.io", "AuthorizationPolicy") => Kind::AuthorizationPolicy,
-        ("security.istio.io", "PeerAuthentication") => Kind::PeerAuthentication,
+        // Without any apiVersion these two still are what they say: they must deny.
+        ("security.istio.io", "AuthorizationPolicy") | ("", "AuthorizationPolicy") => Kind::AuthorizationPolicy,
+        ("security.istio.io", "PeerAuthentication") | ("", "PeerAuthentication") => Kind::PeerAuthentication,
         ("mesh.istio.io", "MeshConfig") if version == "v1alpha1" => return Recognised::ActedOn(Kind::MeshConfig),
+        ("gateway.networking.k8s.io", "Gateway") if matches!(version, "v1" | "v1beta1") => {
+            return Recognised::ActedOn(Kind::Gateway);
+        }
         ("", "Namespace") if version == "v1" => return Recognised::ActedOn(Kind::Namespace),
+        ("", "Node") if version == "v1" => return Recognised::ActedOn(Kind::Node),
+        ("", "Service") if version == "v1" => return Recognised::ActedOn(Kind::Service),
+        ("", "Pod") if version == "v1" => return Recognised::ActedOn(Kind::Pod),
         ("", "ConfigMap") if version == "v1" => return Recognised::ConfigMap,
         ("", "List") if version == "v1" => return Recognised::List,
         _ => return recognise_other(group, version, kind),
     };
-    if ISTIO_VERSIONS.contains(&version) {
+    if !group.is_empty() && ISTIO_VERSIONS.contains(&version) {
         return Recognised::ActedOn(acted_on);
     }
-    Recognised::Unknown(format!("unknown version {version:?} of {kind}: use {group}/v1"))
+    let group = if acted_on.is_policy() { "security.istio.io" } else { "networking.istio.io" };
+    Recognised::WrongVersion(acted_on, format!("unknown apiVersion {api_version:?} of {kind}: use {group}/v1"))
 }
 
 fn recognise_other(group: &str, version: &str, kind: &str) -> Recognised {

@@ -108,6 +108,11 @@ impl Loaded {
         }
     }
 
+    /// Notes that a file defines something that cannot be told: nothing that came from it may be taken for removed.
+    pub(super) fn lose_track_of(&mut self, file: &Path) {
+        self.unreadable.insert(file.to_owned());
+    }
+
     /// Takes in an object that is well-formed, or a refusal that stands for a policy.
     pub(super) fn add(&mut self, key: ObjectKey, stored: Stored) {
         if self.is_defined_again(&key, &stored.origin) {

@@ -268,7 +268,8 @@ fn selectors(fields: &mut Fields<'_>, name: &'static str) -> Vec<LabelSelector> 
     fields.items(name).iter().filter_map(|item| item.fields(report).map(selector)).collect()
 }
 
-fn selector(mut fields: Fields<'_>) -> LabelSelector {
+/// Reads a Kubernetes label selector.
+pub(super) fn selector(mut fields: Fields<'_>) -> LabelSelector {
     let report = fields.report();
     let match_labels = validate_names::labels(&mut fields, "matchLabels");
     let mut match_expressions = Vec::new();

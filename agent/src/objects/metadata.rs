@@ -20,6 +20,12 @@ pub struct Metadata {
     pub annotations: Labels,
     /// `creationTimestamp` as `YYYY-MM-DDTHH:MM:SS`, in UTC. Text order is time order.
     pub created: Option<String>,
+    /// Kind and name of the object that made this one.
+    pub controller: Option<(String, String)>,
+    /// The name was made up by the cluster.
+    pub is_generated: bool,
+    /// It is on its way out.
+    pub is_deleted: bool,
 }
 
 /// What an object is known by.
@@ -40,18 +46,8 @@ impl fmt::Display for ObjectKey {
 }
 
 /// Fields a cluster writes; they say nothing about the mesh.
-const WRITTEN_BY_THE_CLUSTER: [&str; 10] = [
-    "uid",
-    "resourceVersion",
-    "generation",
-    "managedFields",
-    "ownerReferences",
-    "finalizers",
-    "selfLink",
-    "deletionTimestamp",
-    "deletionGracePeriodSeconds",
-    "generateName",
-];
+const WRITTEN_BY_THE_CLUSTER: [&str; 7] =
+    ["uid", "resourceVersion", "generation", "managedFields", "finalizers", "selfLink", "deletionGracePeriodSeconds"];
 
 /// Reads `metadata`. The name may be missing (an error) and the metadata is still returned: what can be read of a broken
 /// policy decides how much it denies.
@@ -80,12 +76,25 @@ pub(super) fn read(mut fields: Fields<'_>, kind: Kind) -> Metadata {
         labels: fields.text_map("labels"),
         annotations: fields.text_map("annotations"),
         created: created(&mut fields),
+        controller: controller(&mut fields),
+        is_generated: fields.get("generateName").is_some(),
+        is_deleted: fields.get("deletionTimestamp").is_some(),
     };
     for name in WRITTEN_BY_THE_CLUSTER {
         fields.skip(name);
     }
     fields.finish();
     metadata
+}
+
+fn controller(fields: &mut Fields<'_>) -> Option<(String, String)> {
+    let report = fields.report();
+    let owners = fields.items("ownerReferences");
+    let mut owners = owners.iter().filter_map(|item| item.fields(report));
+    owners.find_map(|mut owner| {
+        let is_controller = owner.flag("controller").unwrap_or(false);
+        is_controller.then(|| (owner.text("kind").unwrap_or_default(), owner.text("name").unwrap_or_default()))
+    })
 }
 
 fn created(fields: &mut Fields<'_>) -> Option<String> {

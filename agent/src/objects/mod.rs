@@ -7,14 +7,17 @@ mod authorization_condition;
 mod authorization_policy;
 mod authorization_rule;
 mod fields;
+mod gateway;
 mod kind;
 mod load;
 mod mesh_config;
 mod metadata;
 mod namespace;
 mod peer_authentication;
+mod pod;
 mod problem;
 mod read;
+mod service;
 mod service_entry;
 mod unreadable;
 mod update;
@@ -31,6 +34,7 @@ use std::collections::BTreeMap;
 pub use authorization_condition::Condition;
 pub use authorization_policy::{AuthorizationPolicy, DRY_RUN_ANNOTATION, PolicyAction, PolicyTarget};
 pub use authorization_rule::{Operation, Rule, ServiceAccountName, Source, Values};
+pub use gateway::{AllowedNamespaces, Gateway, GatewayAddress};
 pub use kind::Kind;
 pub use load::{Loaded, load};
 pub use mesh_config::{
@@ -39,7 +43,9 @@ pub use mesh_config::{
 };
 pub use metadata::{Labels, Metadata, ObjectKey};
 pub use peer_authentication::{MtlsMode, PeerAuthentication};
+pub use pod::Pod;
 pub use problem::{Origin, Problem};
+pub use service::{IpFamily, KubernetesPort, Service, TargetPort};
 pub use service_entry::{Resolution, ServiceEntry, ServiceEntryPort};
 pub use workload_entry::{ADDRESSES_ANNOTATION, WorkloadAddress, WorkloadEntry};
 
@@ -62,6 +68,10 @@ pub struct Stored {
 pub enum Body {
     MeshConfig(Box<MeshConfig>),
     Namespace,
+    Node,
+    Gateway(Box<Gateway>),
+    Service(Box<Service>),
+    Pod(Box<Pod>),
     ServiceEntry(Box<ServiceEntry>),
     WorkloadEntry(Box<WorkloadEntry>),
     AuthorizationPolicy(Box<AuthorizationPolicy>),
@@ -137,8 +147,29 @@ impl Objects {
     /// What is known of a namespace; `None` if no object describes it.
     #[must_use]
     pub fn namespace(&self, name: &str) -> Option<&Metadata> {
-        let key = ObjectKey { kind: Kind::Namespace, namespace: String::new(), name: name.to_owned() };
-        self.entries.get(&key).map(|stored| &stored.metadata)
+        self.entries.get(&Kind::Namespace.key("", name)).map(|stored| &stored.metadata)
+    }
+
+    /// What is known of a node; `None` if no object describes it.
+    #[must_use]
+    pub fn node(&self, name: &str) -> Option<&Metadata> {
+        self.entries.get(&Kind::Node.key("", name)).map(|stored| &stored.metadata)
+    }
+
+    /// The Gateway of that name.
+    #[must_use]
+    pub fn gateway(&self, namespace: &str, name: &str) -> Option<Object<'_, Gateway>> {
+        let stored = self.entries.get(&Kind::Gateway.key(namespace, name))?;
+        let Body::Gateway(spec) = &stored.body else { return None };
+        Some(Object { metadata: &stored.metadata, origin: &stored.origin, spec })
+    }
+
+    pub fn services(&self) -> impl Iterator<Item = Object<'_, Service>> {
+        self.of_kind(|body| if let Body::Service(spec) = body { Some(spec.as_ref()) } else { None })
+    }
+
+    pub fn pods(&self) -> impl Iterator<Item = Object<'_, Pod>> {
+        self.of_kind(|body| if let Body::Pod(spec) = body { Some(spec.as_ref()) } else { None })
     }
 
     pub fn service_entries(&self) -> impl Iterator<Item = Object<'_, ServiceEntry>> {

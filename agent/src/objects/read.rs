@@ -9,8 +9,8 @@ use super::metadata::Metadata;
 use super::problem::{Origin, Problem, Report};
 use super::yaml::{Node, Value};
 use super::{
-    Body, PolicyTarget, RejectedPolicy, Stored, authorization_policy, mesh_config, metadata, namespace,
-    peer_authentication, service_entry, workload_entry,
+    Body, PolicyTarget, RejectedPolicy, Stored, authorization_policy, gateway, mesh_config, metadata, namespace,
+    peer_authentication, pod, service, service_entry, workload_entry,
 };
 
 /// Stands for an absent `spec` or `metadata`.
@@ -23,6 +23,9 @@ const MESH_CONFIG_MAP: &str = "istio";
 pub(super) fn document(loaded: &mut Loaded, node: &Node, origin: &Origin, first_line: usize) {
     let report = Report::default();
     object(loaded, node, "", origin, first_line, &report);
+    if report.errors() > 0 {
+        loaded.lose_track_of(&origin.file);
+    }
     file_findings(loaded, report, None, origin, first_line);
 }
 
@@ -32,10 +35,13 @@ fn object(loaded: &mut Loaded, node: &Node, path: &str, origin: &Origin, first_l
     let api_version = fields.text("apiVersion").unwrap_or_default();
     let kind = fields.text("kind").unwrap_or_default();
     match recognise(&api_version, &kind) {
+        Recognised::WrongVersion(kind, reason) => {
+            known_object(loaded, node, path, kind, origin, first_line, Some(reason));
+        }
         _ if api_version.is_empty() || kind.is_empty() => fields.error("kind", "an object needs apiVersion and kind"),
         Recognised::Unknown(reason) => fields.error("kind", reason),
         Recognised::NotActedOn => fields.notice("kind", format!("{kind} objects are not acted on yet")),
-        Recognised::ActedOn(kind) => known_object(loaded, node, path, kind, origin, first_line),
+        Recognised::ActedOn(kind) => known_object(loaded, node, path, kind, origin, first_line, None),
         Recognised::ConfigMap => config_map(loaded, fields, origin, first_line),
         Recognised::List if path.is_empty() => {
             for (at, item) in fields.items("items").iter().enumerate() {
@@ -47,13 +53,28 @@ fn object(loaded: &mut Loaded, node: &Node, path: &str, origin: &Origin, first_l
     }
 }
 
-fn known_object(loaded: &mut Loaded, node: &Node, path: &str, kind: Kind, origin: &Origin, first_line: usize) {
+fn known_object(
+    loaded: &mut Loaded,
+    node: &Node,
+    path: &str,
+    kind: Kind,
+    origin: &Origin,
+    first_line: usize,
+    wrong_version: Option<String>,
+) {
     let report = Report::default();
     let Some(mut fields) = Fields::of(node, path, &report) else { return };
     fields.skip("apiVersion");
+    if let Some(reason) = wrong_version {
+        fields.error("apiVersion", reason);
+    }
     fields.skip("kind");
     let head = fields.get("metadata").map_or(&EMPTY, |item| item.node);
+    let errors = report.errors();
     let metadata = Fields::of(head, "metadata", &report).map(|head| metadata::read(head, kind)).unwrap_or_default();
+    if report.errors() > errors {
+        loaded.lose_track_of(&origin.file);
+    }
     let spec = fields.get("spec").map_or(&EMPTY, |item| item.node);
     let status = fields.get("status").map(|item| item.node);
     let body = Fields::of(spec, "spec", &report).map(|spec| read_spec(spec, status, kind, &metadata));
@@ -73,6 +94,11 @@ fn read_spec(spec: Fields<'_>, status: Option<&Node>, kind: Kind, metadata: &Met
             namespace::read(spec);
             Body::Namespace
         }
+        // A Node counts by its labels.
+        Kind::Node => Body::Node,
+        Kind::Gateway => Body::Gateway(Box::new(gateway::read(spec, status))),
+        Kind::Service => Body::Service(Box::new(service::read(spec))),
+        Kind::Pod => Body::Pod(Box::new(pod::read(spec, status))),
         Kind::ServiceEntry => {
             // The status outlives this call no more than the spec does; both are parts of one document.
             let allocated = status.and_then(|node| service_entry::allocated(node, report));

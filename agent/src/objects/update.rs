@@ -5,9 +5,9 @@ use super::problem::Problem;
 use super::{Body, Objects};
 
 impl Objects {
-    /// Takes over what was loaded. An object that is invalid now keeps its last valid version, a file that cannot be read
-    /// keeps all that came from it, and what the files no longer define goes. A policy that never was valid denies its
-    /// scope. Returns the problems of the load.
+    /// Takes over what was loaded. An object that is invalid now keeps its last valid version; a file that cannot be read,
+    /// or has a document that cannot be told, keeps all that came from it; what the files no longer define goes. A policy
+    /// that never was valid denies its scope. Returns the problems of the load.
     pub fn update(&mut self, loaded: Loaded) -> Vec<Problem> {
         let Loaded { objects, problems, invalid, unreadable, .. } = loaded;
         let mut next = objects.entries;

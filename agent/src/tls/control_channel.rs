@@ -20,6 +20,8 @@ use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 use tonic::transport::{Channel, Endpoint};
 
+/// istiod's.
+const DEFAULT_PORT: u16 = 15012;
 /// Bound on each of name lookup with TCP connect, and TLS handshake.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// A control plane that is gone without a word is noticed after the sum of these two.
@@ -66,13 +68,16 @@ impl ControlAddress {
     pub fn new(address: &str, server_name: Option<&str>, root_ca: &Path) -> Result<Self, InvalidControlAddress> {
         let form = || InvalidControlAddress::Form(address.to_owned());
         let uri: Uri = address.parse().map_err(|_| form())?;
+        let authority = uri.authority().ok_or_else(form)?.as_str();
         let host = uri.host().filter(|host| !host.is_empty()).ok_or_else(form)?;
-        let host = host.trim_start_matches('[').trim_end_matches(']').to_owned();
-        let port = match (uri.port(), uri.port_u16()) {
-            (None, _) => 15012,
-            (Some(_), Some(port)) if port != 0 => port,
-            _ => return Err(form()),
+        // Looked at as text: the parser takes a port beyond 65535 for none.
+        let port = match authority.strip_prefix(host).ok_or_else(form)? {
+            "" => DEFAULT_PORT,
+            rest => {
+                rest.strip_prefix(':').and_then(|port| port.parse().ok()).filter(|port| *port != 0).ok_or_else(form)?
+            }
         };
+        let host = host.trim_start_matches('[').trim_end_matches(']').to_owned();
         let security = match uri.scheme_str() {
             Some("http") => Security::LoopbackOnly,
             Some("https") => {
@@ -212,7 +217,17 @@ mod tests {
     #[test]
     fn addresses_that_cannot_be_used_are_named() {
         let root = Path::new("/nowhere");
-        for text in ["", "host:15012", "ftp://host:1", "https://", "https://host:0", "https://host:70000", "/path"] {
+        for text in [
+            "",
+            "host:15012",
+            "ftp://host:1",
+            "https://",
+            "https://host:0",
+            "https://host:70000",
+            "https://host:",
+            "https://user@host",
+            "/path",
+        ] {
             assert_eq!(
                 ControlAddress::new(text, None, root).err(),
                 Some(InvalidControlAddress::Form(text.into())),

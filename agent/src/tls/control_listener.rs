@@ -1,6 +1,7 @@
 //! The control plane's end of its channel to agents: TLS with server authentication, HTTP/2. Who the client is, its
 //! bearer token says inside the channel.
 
+use std::fmt;
 use std::io;
 use std::net::SocketAddr;
 use std::pin::Pin;
@@ -35,11 +36,37 @@ pub enum ServerConfigError {
     Tls(#[from] rustls::Error),
 }
 
-/// TLS settings of a control plane from its certificate chain (leaf first) and key, both PEM.
-///
-/// # Errors
-/// If they do not parse or do not belong together.
-pub fn server_config(chain_pem: &str, key_pem: &str) -> Result<TlsAcceptor, ServerConfigError> {
+/// What a control plane proves itself with. May be renewed while it serves.
+pub struct ServerIdentity {
+    acceptor: ArcSwap<TlsAcceptor>,
+}
+
+impl fmt::Debug for ServerIdentity {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ServerIdentity").finish_non_exhaustive()
+    }
+}
+
+impl ServerIdentity {
+    /// Takes a certificate chain (leaf first) and its key, both PEM.
+    ///
+    /// # Errors
+    /// If they do not parse or do not belong together.
+    pub fn new(chain_pem: &str, key_pem: &str) -> Result<Self, ServerConfigError> {
+        Ok(Self { acceptor: ArcSwap::from_pointee(acceptor(chain_pem, key_pem)?) })
+    }
+
+    /// Connections from now on get this certificate.
+    ///
+    /// # Errors
+    /// As [`Self::new`]; the one before stays in use then.
+    pub fn renew(&self, chain_pem: &str, key_pem: &str) -> Result<(), ServerConfigError> {
+        self.acceptor.store(Arc::new(acceptor(chain_pem, key_pem)?));
+        Ok(())
+    }
+}
+
+fn acceptor(chain_pem: &str, key_pem: &str) -> Result<TlsAcceptor, ServerConfigError> {
     let chain = CertificateDer::pem_slice_iter(chain_pem.as_bytes())
         .collect::<Result<Vec<_>, _>>()
         .map_err(ServerConfigError::Certificate)?;
@@ -53,9 +80,9 @@ pub fn server_config(chain_pem: &str, key_pem: &str) -> Result<TlsAcceptor, Serv
 }
 
 /// Connections whose handshake is done, as a server of tonic takes them. A handshake that fails or hangs costs only itself.
-/// Accepting ends when the stream is dropped. The acceptor may be exchanged at any time, for later connections.
+/// Accepting ends when the stream is dropped.
 #[must_use]
-pub fn incoming(listener: TcpListener, acceptor: Arc<ArcSwap<TlsAcceptor>>) -> ReceiverStream<io::Result<AgentStream>> {
+pub fn incoming(listener: TcpListener, identity: Arc<ServerIdentity>) -> ReceiverStream<io::Result<AgentStream>> {
     let (ready, stream) = mpsc::channel(64);
     tokio::spawn(async move {
         loop {
@@ -65,7 +92,7 @@ pub fn incoming(listener: TcpListener, acceptor: Arc<ArcSwap<TlsAcceptor>>) -> R
             };
             match accepted {
                 Ok((tcp, peer)) => {
-                    tokio::spawn(handshake(acceptor.load().as_ref().clone(), tcp, peer, ready.clone()));
+                    tokio::spawn(handshake(identity.acceptor.load().as_ref().clone(), tcp, peer, ready.clone()));
                 }
                 Err(error) => {
                     tracing::warn!(%error, "accepting a connection failed");

@@ -150,3 +150,65 @@ fn field<'a>(rest: &mut &'a [u8]) -> Option<&'a [u8]> {
 fn text(rest: &mut &[u8]) -> Option<Arc<str>> {
     std::str::from_utf8(field(rest)?).ok().map(Into::into)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn entry(kind: ResourceType, name: &str, rejected: Option<&str>) -> Entry {
+        let body = Bytes::copy_from_slice(format!("body of {name}").as_bytes());
+        (kind, name.into(), HeldResource { version: "v1".into(), body, rejected: rejected.map(Into::into) })
+    }
+
+    #[test]
+    fn what_is_saved_loads_again() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = file_in(dir.path());
+        assert!(load(&path).unwrap().is_none(), "there is none before the first");
+        let entries = [
+            entry(ResourceType::MeshConfig, "", None),
+            entry(ResourceType::Authorization, "n/bad", Some("why")),
+            entry(ResourceType::Address, "n/host", None),
+        ];
+        save(&path, &entries[..1]).unwrap();
+        save(&path, &entries).unwrap();
+        let loaded = load(&path).unwrap().unwrap();
+        assert!(loaded.written.is_some());
+        assert_eq!(loaded.resources.len(), entries.len());
+        for ((kind, incoming), (expected_kind, name, resource)) in loaded.resources.iter().zip(&entries) {
+            assert_eq!((kind, &incoming.name, &incoming.version), (expected_kind, name, &resource.version));
+            assert_eq!((&incoming.body, &incoming.flaw), (&resource.body, &resource.rejected));
+        }
+        assert_eq!(fs::read_dir(path.parent().unwrap()).unwrap().count(), 1, "nothing else is left behind");
+    }
+
+    #[test]
+    fn any_damage_voids_the_whole_file() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = file_in(dir.path());
+        save(&path, &[entry(ResourceType::Address, "a", None), entry(ResourceType::Address, "b", None)]).unwrap();
+        let good = fs::read(&path).unwrap();
+        for at in 0..good.len() {
+            let mut bad = good.clone();
+            bad[at] ^= 0x40;
+            fs::write(&path, &bad).unwrap();
+            assert!(load(&path).is_err(), "byte {at} of {}", good.len());
+            fs::write(&path, &good[..at]).unwrap();
+            assert!(load(&path).is_err(), "cut at {at} of {}", good.len());
+        }
+        let older = [b"weirlg00".as_slice(), &good[8..]].concat();
+        fs::write(&path, older).unwrap();
+        assert!(matches!(load(&path), Err(LastGoodError::Version)));
+    }
+
+    #[test]
+    fn a_failed_write_leaves_the_old_file() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = file_in(dir.path());
+        save(&path, &[entry(ResourceType::Address, "a", None)]).unwrap();
+        // A folder where the new file would be written: no file system lets that pass, whoever asks.
+        fs::create_dir(path.with_extension("new")).unwrap();
+        assert!(save(&path, &[]).is_err());
+        assert_eq!(load(&path).unwrap().unwrap().resources.len(), 1);
+    }
+}

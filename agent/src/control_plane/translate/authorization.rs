@@ -8,15 +8,11 @@ use super::matches;
 use crate::objects::{AuthorizationPolicy, Object, PolicyAction, PolicyTarget, RejectedPolicy, Rule, Source};
 use crate::proto::istio::security::{Action, Authorization, Group, Match, Rules as Clause, Scope};
 
-/// What a policy becomes; `None` where it says nothing at L4. What it does not do as written is added to `notices`.
-pub(super) fn authorization(
-    context: &Context<'_>,
-    object: Object<'_, AuthorizationPolicy>,
-    notices: &mut Vec<String>,
-) -> Option<Authorization> {
+/// What a policy becomes; `None` where it says nothing at L4. What it does not do as written is told.
+pub(super) fn authorization(context: &Context<'_>, object: Object<'_, AuthorizationPolicy>) -> Option<Authorization> {
     let policy = object.spec;
-    let mut tell = |text: &str| {
-        notices.push(format!("AuthorizationPolicy {}/{}: {text}", object.metadata.namespace, object.metadata.name));
+    let tell = |text: &str| {
+        context.tell(format!("AuthorizationPolicy {}/{}: {text}", object.metadata.namespace, object.metadata.name));
     };
     if policy.target == PolicyTarget::References {
         tell("targetRefs are a waypoint's business: not enforced at the workloads");

@@ -1,5 +1,6 @@
 //! What every translation looks up: the mesh's configuration, namespaces, and which objects count at all.
 
+use std::cell::RefCell;
 use std::collections::BTreeMap;
 
 use super::Options;
@@ -17,11 +18,21 @@ pub(super) struct Context<'a> {
     pub(super) objects: &'a Objects,
     pub(super) options: &'a Options,
     pub(super) mesh: MeshConfig,
+    notices: RefCell<Vec<String>>,
 }
 
 impl<'a> Context<'a> {
     pub(super) fn new(objects: &'a Objects, options: &'a Options) -> Self {
-        Self { objects, options, mesh: objects.mesh_config() }
+        Self { objects, options, mesh: objects.mesh_config(), notices: RefCell::default() }
+    }
+
+    /// Notes what does not do all its author may think.
+    pub(super) fn tell(&self, notice: String) {
+        self.notices.borrow_mut().push(notice);
+    }
+
+    pub(super) fn into_notices(self) -> Vec<String> {
+        self.notices.into_inner()
     }
 
     pub(super) fn is_root(&self, namespace: &str) -> bool {
@@ -33,7 +44,8 @@ impl<'a> Context<'a> {
         self.objects.namespace(namespace)?.annotations.get(name).map(String::as_str)
     }
 
-    fn namespace_labels(&self, namespace: &str) -> Labels {
+    /// Labels of a namespace, its name among them.
+    pub(super) fn namespace_labels(&self, namespace: &str) -> Labels {
         let mut labels = self.objects.namespace(namespace).map_or_else(BTreeMap::new, |known| known.labels.clone());
         labels.insert(NAMESPACE_NAME_LABEL.to_owned(), namespace.to_owned());
         labels

@@ -19,17 +19,23 @@
 //!
 //! Weir's own readings, where istiod has none: the label `kubernetes.io/hostname` on a WorkloadEntry or endpoint is the node
 //! it is on; the annotation `weir.dev/addresses` lists all addresses of a WorkloadEntry; objects without a creation time
-//! are younger than those with one and rank by file, document and name (`objects::Object::age`).
+//! are younger than those with one and rank by file, document and name (`objects::Object::age`); a waypoint's addresses
+//! are those its Gateway asks for where its status has none.
+//!
+//! Not translated: EndpointSlice, WorkloadGroup, network gateways, canary waypoints, policies for waypoints.
 
 mod authorization;
 mod context;
+mod kubernetes_service;
 mod matches;
 mod names;
 mod peer_authentication;
+mod pod;
 mod policies;
 mod service;
 mod version;
 mod vips;
+mod waypoint;
 mod workload;
 
 #[cfg(test)]
@@ -41,7 +47,7 @@ use context::Context;
 use policies::Policies;
 use workload::Workloads;
 
-use crate::objects::{EntryVisibility, Object, Objects, OutboundPolicy, ServiceEntry};
+use crate::objects::{EntryVisibility, MeshConfig, Object, Objects, OutboundPolicy, ServiceEntry};
 use crate::proto::istio::security::Authorization;
 use crate::proto::istio::workload::{Address, Service, Workload, address};
 
@@ -86,18 +92,17 @@ pub struct MeshSettingsSpec {
 
 impl Default for MeshSettingsSpec {
     fn default() -> Self {
-        Self::of(&Objects::default())
+        Self::of(&MeshConfig::default())
     }
 }
 
 impl MeshSettingsSpec {
-    fn of(objects: &Objects) -> Self {
-        let mesh = objects.mesh_config();
+    fn of(mesh: &MeshConfig) -> Self {
         Self {
-            trust_domain: mesh.trust_domain,
-            trust_domain_aliases: mesh.trust_domain_aliases,
+            trust_domain: mesh.trust_domain.clone(),
+            trust_domain_aliases: mesh.trust_domain_aliases.clone(),
             outbound_traffic_policy: mesh.outbound_traffic_policy,
-            root_namespace: mesh.root_namespace,
+            root_namespace: mesh.root_namespace.clone(),
         }
     }
 }
@@ -105,39 +110,41 @@ impl MeshSettingsSpec {
 /// Translates all objects. `vips` must be what the last translation left, from disk after a restart, and must be kept.
 pub fn translate(objects: &Objects, options: &Options, vips: &mut VipAllocations) -> Resources {
     let context = Context::new(objects, options);
-    let mut notices = Vec::new();
-    let (policies, authorizations) = Policies::new(&context, &mut notices);
-    let addresses = addresses(&context, &policies, vips, &mut notices);
-    Resources { addresses, authorizations, settings: MeshSettingsSpec::of(objects), notices }
+    let (policies, authorizations) = Policies::new(&context);
+    let addresses = addresses(&context, &policies, vips);
+    let settings = MeshSettingsSpec::of(&context.mesh);
+    Resources { addresses, authorizations, settings, notices: context.into_notices() }
 }
 
-fn addresses(
-    context: &Context<'_>,
-    policies: &Policies,
-    vips: &mut VipAllocations,
-    notices: &mut Vec<String>,
-) -> BTreeMap<String, Address> {
+fn addresses(context: &Context<'_>, policies: &Policies, vips: &mut VipAllocations) -> BTreeMap<String, Address> {
     let mut entries: Vec<Object<'_, ServiceEntry>> =
         context.objects.service_entries().filter(|object| context.is_ours(object.metadata)).collect();
     entries.sort_by_key(Object::age);
     entries.retain(|object| context.visibility(&object.metadata.namespace) != EntryVisibility::None);
     let (host_vips, without_vip) = vips.allocate(&entries);
-    notices.extend(without_vip);
+    without_vip.into_iter().for_each(|notice| context.tell(notice));
 
     let mut found = BTreeMap::new();
-    let mut workloads = Workloads { context, hosts: BTreeMap::new(), policies };
-    for host in service::hosts(context, &entries) {
+    let kubernetes = kubernetes_service::hosts(context);
+    let mut workloads = Workloads { context, hosts: BTreeMap::new(), kubernetes: BTreeMap::new(), policies };
+    for host in &kubernetes {
+        add_service(&mut found, kubernetes_service::service(context, host));
+        workloads.kubernetes.entry(&host.object.metadata.namespace).or_default().push(host);
+    }
+    for host in service::hosts(context, &entries, &kubernetes) {
         let metadata = host.object.metadata;
         add_service(&mut found, service::service(context, &host_vips, &host));
         workloads.hosts.entry((&metadata.namespace, &metadata.name)).or_default().push(host);
     }
-    for object in context.objects.workload_entries().filter(|object| context.is_ours(object.metadata)) {
-        add_workload(&mut found, workloads.of_workload_entry(object), notices);
-    }
-    for object in entries {
-        for workload in workloads.of_service_entry(object) {
-            add_workload(&mut found, workload, notices);
-        }
+    let pods = context.objects.pods().filter(|object| context.is_ours(object.metadata));
+    let entry_workloads = context.objects.workload_entries().filter(|object| context.is_ours(object.metadata));
+    let endpoints = entries.iter().flat_map(|object| workloads.of_service_entry(*object));
+    let all = pods
+        .filter_map(|object| workloads.of_pod(object))
+        .chain(entry_workloads.map(|object| workloads.of_workload_entry(object)))
+        .chain(endpoints);
+    for workload in all {
+        add_workload(context, &mut found, workload);
     }
     found
 }
@@ -148,10 +155,10 @@ fn add_service(found: &mut BTreeMap<String, Address>, service: Service) {
 }
 
 /// Two endpoints of one ServiceEntry with the same address have the same uid: the first one counts.
-fn add_workload(found: &mut BTreeMap<String, Address>, workload: Workload, notices: &mut Vec<String>) {
+fn add_workload(context: &Context<'_>, found: &mut BTreeMap<String, Address>, workload: Workload) {
     let uid = workload.uid.clone();
     if found.contains_key(&uid) {
-        notices.push(format!("{uid}: two endpoints have the same address: the second is left out"));
+        context.tell(format!("{uid}: two endpoints have the same address: the second is left out"));
         return;
     }
     found.insert(uid, Address { r#type: Some(address::Type::Workload(workload)) });

@@ -3,6 +3,11 @@
 use super::Options;
 use crate::objects::Labels;
 
+/// Uid of the workload of a Pod; its group is the empty one.
+pub(super) fn pod_uid(options: &Options, namespace: &str, name: &str) -> String {
+    format!("{}//Pod/{namespace}/{name}", options.cluster_id)
+}
+
 /// Uid of the workload of a WorkloadEntry.
 pub(super) fn workload_entry_uid(options: &Options, namespace: &str, name: &str) -> String {
     format!("{}/networking.istio.io/WorkloadEntry/{namespace}/{name}", options.cluster_id)

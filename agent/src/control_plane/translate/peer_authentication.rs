@@ -35,11 +35,7 @@ struct Effective {
 
 impl PeerModes {
     /// Gathers the objects, which come oldest first: of several for the same scope the oldest counts.
-    pub(super) fn new(
-        context: &Context<'_>,
-        objects: &[Object<'_, PeerAuthentication>],
-        notices: &mut Vec<String>,
-    ) -> Self {
+    pub(super) fn new(context: &Context<'_>, objects: &[Object<'_, PeerAuthentication>]) -> Self {
         let root_namespace = context.mesh.root_namespace.clone();
         let mut modes = Self { root_namespace, any: !objects.is_empty(), ..Self::default() };
         let mut mesh = None;
@@ -49,7 +45,7 @@ impl PeerModes {
                 (true, true) => {
                     mesh.get_or_insert(object.spec.mode);
                 }
-                (true, false) => notices.push(format!(
+                (true, false) => context.tell(format!(
                     "PeerAuthentication {namespace}/{name}: a selector in the root namespace has no effect: move it to the workloads' namespace"
                 )),
                 (false, true) => {

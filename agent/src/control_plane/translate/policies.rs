@@ -20,39 +20,43 @@ pub(super) struct Policies {
 }
 
 impl Policies {
+    /// A policy that is not for this mesh restricts nothing; its author may think otherwise.
+    fn tell_of_others(context: &Context<'_>) {
+        let policies = context.objects.iter().filter(|(key, _)| key.kind.is_policy());
+        for (key, _) in policies.filter(|(_, stored)| !context.is_ours(&stored.metadata)) {
+            context.tell(format!("{key}: is not for this mesh (istio.io/rev or discoverySelectors) and not enforced"));
+        }
+    }
+
     /// Translates every policy.
-    pub(super) fn new(context: &Context<'_>, notices: &mut Vec<String>) -> (Self, BTreeMap<String, Authorization>) {
+    pub(super) fn new(context: &Context<'_>) -> (Self, BTreeMap<String, Authorization>) {
+        Self::tell_of_others(context);
         let mut found = BTreeMap::new();
         let mut policies = Self { root_namespace: context.mesh.root_namespace.clone(), ..Self::default() };
         for object in context.objects.authorization_policies().filter(|object| context.is_ours(object.metadata)) {
-            let Some(authorization) = authorization::authorization(context, object, notices) else { continue };
+            let Some(authorization) = authorization::authorization(context, object) else { continue };
             if let PolicyTarget::Selector(labels) = &object.spec.target {
                 list(&mut policies.selecting, &authorization, labels);
             }
             found.insert(names::policy_key(&authorization.namespace, &authorization.name), authorization);
         }
-        policies.refuse(context, &mut found, notices);
+        policies.refuse(context, &mut found);
 
         let mut peers: Vec<_> =
             context.objects.peer_authentications().filter(|object| context.is_ours(object.metadata)).collect();
         peers.sort_by_key(Object::age);
-        policies.peer_modes = PeerModes::new(context, &peers, notices);
+        policies.peer_modes = PeerModes::new(context, &peers);
         for authorization in policies.peer_modes.authorizations() {
             found.insert(names::policy_key(&authorization.namespace, &authorization.name), authorization);
         }
         (policies, found)
     }
 
-    fn refuse(
-        &mut self,
-        context: &Context<'_>,
-        found: &mut BTreeMap<String, Authorization>,
-        notices: &mut Vec<String>,
-    ) {
+    fn refuse(&mut self, context: &Context<'_>, found: &mut BTreeMap<String, Authorization>) {
         for (kind, object) in context.objects.rejected_policies().filter(|(_, object)| context.is_ours(object.metadata))
         {
             let (namespace, name) = (&object.metadata.namespace, &object.metadata.name);
-            notices.push(format!("{kind} {namespace}/{name}: denies all it is about: {}", object.spec.reason));
+            context.tell(format!("{kind} {namespace}/{name}: denies all it is about: {}", object.spec.reason));
             let is_peer = kind == Kind::PeerAuthentication;
             let name = if is_peer { names::converted_peer_authentication(name) } else { name.clone() };
             let refusal = authorization::refusal(context, object, name);

@@ -1,13 +1,15 @@
 //! ServiceEntry to services: one per host, after it is settled which object owns a host.
 
-use std::collections::BTreeMap;
+use std::collections::BTreeSet;
 use std::net::IpAddr;
 
 use ipnet::IpNet;
 
 use super::context::Context;
+use super::kubernetes_service::KubernetesHost;
 use super::vips::{self, HostVips};
-use crate::objects::{EntryVisibility, Object, Resolution, ServiceEntry, ServiceEntryPort};
+use super::waypoint::{self, Traffic};
+use crate::objects::{EntryVisibility, Metadata, Object, Resolution, ServiceEntry, ServiceEntryPort};
 use crate::proto::istio::workload::{
     AppProtocol, LoadBalancing, NetworkAddress, Port, Service, load_balancing::HealthPolicy, load_balancing::Mode,
     load_balancing::Scope, service::Visibility,
@@ -26,10 +28,16 @@ pub(super) struct Host<'a> {
 }
 
 /// The hosts in force. `entries` come oldest first: the oldest object of a namespace owns a host there, and the oldest
-/// public one of those is canonical. Losers do not step in where the winner of their namespace is not public.
-pub(super) fn hosts<'a>(context: &Context<'_>, entries: &[Object<'a, ServiceEntry>]) -> Vec<Host<'a>> {
-    let mut owners: BTreeMap<(&str, &str), ()> = BTreeMap::new();
-    let mut canonical: BTreeMap<&str, ()> = BTreeMap::new();
+/// public one of those is canonical; a Kubernetes Service of that name comes before both. Losers do not step in where the
+/// winner of their namespace is not public.
+pub(super) fn hosts<'a>(
+    context: &Context<'_>,
+    entries: &[Object<'a, ServiceEntry>],
+    kubernetes: &'a [KubernetesHost<'a>],
+) -> Vec<Host<'a>> {
+    let owned = |host: &'a KubernetesHost<'a>| (host.object.metadata.namespace.as_str(), host.hostname.as_str());
+    let mut owners: BTreeSet<(&str, &str)> = kubernetes.iter().map(owned).collect();
+    let mut canonical: BTreeSet<&str> = kubernetes.iter().map(|host| host.hostname.as_str()).collect();
     let mut found = Vec::new();
     for object in entries {
         let visibility = context.visibility(&object.metadata.namespace);
@@ -37,10 +45,10 @@ pub(super) fn hosts<'a>(context: &Context<'_>, entries: &[Object<'a, ServiceEntr
             continue;
         }
         for name in &object.spec.hosts {
-            if owners.insert((&object.metadata.namespace, name), ()).is_some() {
+            if !owners.insert((&object.metadata.namespace, name)) {
                 continue;
             }
-            let canonical = visibility == EntryVisibility::Public && canonical.insert(name, ()).is_none();
+            let canonical = visibility == EntryVisibility::Public && canonical.insert(name);
             found.push(Host { object: *object, name, canonical, visibility });
         }
     }
@@ -54,6 +62,7 @@ pub(super) fn service(context: &Context<'_>, vips: &HostVips, host: &Host<'_>) -
         EntryVisibility::Namespace => Visibility::Namespace,
         EntryVisibility::Public | EntryVisibility::None => Visibility::Public,
     };
+    let waypoint = waypoint::waypoint(context, metadata, &metadata.labels, Traffic::Service, host.visibility);
     Service {
         name: metadata.name.clone(),
         namespace: metadata.namespace.clone(),
@@ -61,6 +70,8 @@ pub(super) fn service(context: &Context<'_>, vips: &HostVips, host: &Host<'_>) -
         addresses: addresses(context, vips, host),
         ports: spec.ports.iter().map(service_port).collect(),
         subject_alt_names: spec.subject_alt_names.clone(),
+        ingress_use_waypoint: waypoint.is_some() && waypoint::is_for_ingress(context, metadata),
+        waypoint,
         load_balancing: load_balancing(context, host.object),
         canonical: host.canonical,
         visibility: visibility.into(),
@@ -78,7 +89,7 @@ fn addresses(context: &Context<'_>, vips: &HostVips, host: &Host<'_>) -> Vec<Net
 }
 
 /// Only a real block has a length on the wire.
-fn network_address(network: &str, block: IpNet) -> NetworkAddress {
+pub(super) fn network_address(network: &str, block: IpNet) -> NetworkAddress {
     let is_block = block.prefix_len() != block.max_prefix_len();
     NetworkAddress {
         network: network.to_owned(),
@@ -123,8 +134,18 @@ fn load_balancing(context: &Context<'_>, object: Object<'_, ServiceEntry>) -> Op
             ..LoadBalancing::default()
         });
     }
-    let own = object.metadata.annotations.get(TRAFFIC_DISTRIBUTION).map(String::as_str);
-    let wish = own.or_else(|| context.namespace_annotation(&object.metadata.namespace, TRAFFIC_DISTRIBUTION))?;
+    traffic_distribution(context, object.metadata, None)
+}
+
+/// The preference in an object's spec, else in its annotation, else in its namespace's.
+pub(super) fn traffic_distribution(
+    context: &Context<'_>,
+    metadata: &Metadata,
+    spec: Option<&str>,
+) -> Option<LoadBalancing> {
+    let own = || metadata.annotations.get(TRAFFIC_DISTRIBUTION).map(String::as_str);
+    let inherited = || context.namespace_annotation(&metadata.namespace, TRAFFIC_DISTRIBUTION);
+    let wish = spec.or_else(own).or_else(inherited)?;
     let scopes: &[Scope] = match wish.to_ascii_lowercase().as_str() {
         "preferclose" | "prefersamezone" => &[Scope::Network, Scope::Region, Scope::Zone],
         "prefersamenode" => &[Scope::Network, Scope::Region, Scope::Zone, Scope::Subzone, Scope::Node],

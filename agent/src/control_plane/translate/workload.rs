@@ -3,10 +3,15 @@
 use std::collections::BTreeMap;
 
 use super::context::{Context, selects};
+use super::kubernetes_service::KubernetesHost;
 use super::names;
 use super::policies::Policies;
 use super::service::{Host, octets};
-use crate::objects::{Labels, Metadata, Object, ServiceEntry, WorkloadAddress, WorkloadEntry};
+use super::waypoint::{self, Traffic};
+use crate::objects::{
+    EntryVisibility, KubernetesPort, Labels, Metadata, Object, ServiceEntry, ServiceEntryPort, TargetPort,
+    WorkloadAddress, WorkloadEntry,
+};
 use crate::proto::istio::workload::{Locality, Port, PortList, TunnelProtocol, Workload, WorkloadType};
 
 /// Kubernetes' label for the node something is on.
@@ -22,6 +27,8 @@ pub(super) struct Workloads<'a> {
     pub(super) context: &'a Context<'a>,
     /// Hosts in force, by namespace and name of their ServiceEntry.
     pub(super) hosts: BTreeMap<(&'a str, &'a str), Vec<Host<'a>>>,
+    /// Kubernetes Services, by namespace.
+    pub(super) kubernetes: BTreeMap<&'a str, Vec<&'a KubernetesHost<'a>>>,
     pub(super) policies: &'a Policies,
 }
 
@@ -36,7 +43,19 @@ impl Workloads<'_> {
             name: metadata.name.clone(),
             uid: names::workload_entry_uid(self.context.options, &metadata.namespace, &metadata.name),
             node: node(&labels),
-            services: self.selected_services(&metadata.namespace, &labels, spec),
+            services: self.selected_services(
+                &metadata.namespace,
+                &labels,
+                |port| spec.ports.get(&port.name).copied(),
+                |port| kubernetes_target(spec, port),
+            ),
+            waypoint: waypoint::waypoint(
+                self.context,
+                metadata,
+                &metadata.labels,
+                Traffic::Workload,
+                EntryVisibility::Public,
+            ),
             authorization_policies: self.policies.of_workload(&metadata.namespace, &labels),
             ..self.common(metadata, spec, &labels, workload_name)
         };
@@ -60,7 +79,20 @@ impl Workloads<'_> {
                 .map(|host| self.endpoint(object, &by_name(host), std::slice::from_ref(host)))
                 .collect();
         }
-        spec.endpoints.iter().map(|endpoint| self.endpoint(object, endpoint, hosts)).collect()
+        spec.endpoints.iter().map(|endpoint| self.endpoint_with_waypoint(object, endpoint, hosts)).collect()
+    }
+
+    /// Endpoints that are written down may have a waypoint of their own.
+    fn endpoint_with_waypoint(
+        &self,
+        object: Object<'_, ServiceEntry>,
+        endpoint: &WorkloadEntry,
+        hosts: &[Host<'_>],
+    ) -> Workload {
+        let visibility = hosts.first().map_or(EntryVisibility::Public, |host| host.visibility);
+        let traffic = Traffic::Workload;
+        let waypoint = waypoint::waypoint(self.context, object.metadata, &endpoint.labels, traffic, visibility);
+        Workload { waypoint, ..self.endpoint(object, endpoint, hosts) }
     }
 
     fn endpoint(&self, object: Object<'_, ServiceEntry>, endpoint: &WorkloadEntry, hosts: &[Host<'_>]) -> Workload {
@@ -76,7 +108,10 @@ impl Workloads<'_> {
                 endpoint.address.written(),
             ),
             node: node(&endpoint.labels),
-            services: hosts.iter().map(|host| service_ports(host, endpoint)).collect(),
+            services: hosts
+                .iter()
+                .map(|host| service_ports(host, |port| endpoint.ports.get(&port.name).copied()))
+                .collect(),
             authorization_policies: self.policies.of_workload(&metadata.namespace, &labels),
             ..self.common(metadata, endpoint, &metadata.labels, &metadata.name)
         };
@@ -86,7 +121,6 @@ impl Workloads<'_> {
 
     /// The fields that both sorts of workloads take from the same places.
     fn common(&self, metadata: &Metadata, spec: &WorkloadEntry, labels: &Labels, workload_name: &str) -> Workload {
-        let trust_domain = Some(&self.context.mesh.trust_domain).filter(|domain| *domain != DEFAULT_TRUST_DOMAIN);
         let network = if spec.network.is_empty() { &self.context.options.network } else { &spec.network };
         let (addresses, hostname) = match &spec.address {
             WorkloadAddress::None => (Vec::new(), String::new()),
@@ -100,7 +134,7 @@ impl Workloads<'_> {
             addresses,
             hostname,
             network: network.clone(),
-            trust_domain: trust_domain.cloned().unwrap_or_default(),
+            trust_domain: trust_domain(self.context),
             service_account: spec.service_account.clone(),
             canonical_name: names::canonical_name(labels, workload_name),
             canonical_revision: names::canonical_revision(labels),
@@ -113,25 +147,52 @@ impl Workloads<'_> {
         }
     }
 
-    /// The services of a namespace whose selector is contained in a workload's labels.
-    fn selected_services(&self, namespace: &str, labels: &Labels, spec: &WorkloadEntry) -> BTreeMap<String, PortList> {
+    /// The services of a namespace whose selector is contained in a workload's labels. `own` is the workload's port for a
+    /// port of a ServiceEntry, if it has one of its own; `target` its port for one of a Kubernetes Service, if it has any.
+    pub(super) fn selected_services(
+        &self,
+        namespace: &str,
+        labels: &Labels,
+        own: impl Fn(&ServiceEntryPort) -> Option<u16>,
+        target: impl Fn(&KubernetesPort) -> Option<u16>,
+    ) -> BTreeMap<String, PortList> {
         let of_namespace = self.hosts.range((namespace, "")..).take_while(|((found, _), _)| *found == namespace);
-        let selecting = of_namespace.flat_map(|(_, hosts)| hosts).filter(|host| {
+        let entries = of_namespace.flat_map(|(_, hosts)| hosts).filter(|host| {
             host.object.spec.workload_selector.as_ref().is_some_and(|selector| selects(selector, labels))
         });
-        selecting.map(|host| service_ports(host, spec)).collect()
+        let services = self.kubernetes.get(namespace).into_iter().flatten();
+        let services = services.filter(|host| selects(&host.object.spec.selector, labels)).map(|host| {
+            let port = |port: &KubernetesPort| Some(mapping(port.number, target(port)?));
+            let ports = host.object.spec.ports.iter().filter_map(port).collect();
+            (names::service_key(namespace, &host.hostname), PortList { ports })
+        });
+        entries.map(|host| service_ports(host, &own)).chain(services).collect()
     }
 }
 
-/// The service of a host, and the ports a workload serves it on: its own port of that name, else the service's target.
-fn service_ports(host: &Host<'_>, workload: &WorkloadEntry) -> (String, PortList) {
-    let ports = host.object.spec.ports.iter().map(|port| Port {
-        service_port: port.number.into(),
-        target_port: workload.ports.get(&port.name).copied().or(port.target_port).unwrap_or(port.number).into(),
-        ..Port::default()
-    });
-    let key = names::service_key(&host.object.metadata.namespace, host.name);
-    (key, PortList { ports: ports.collect() })
+/// A workload's port for one of a Kubernetes Service: the one of its own with the target's name, and none without that;
+/// for a target that is a number, the one with the port's name, else the number.
+fn kubernetes_target(spec: &WorkloadEntry, port: &KubernetesPort) -> Option<u16> {
+    match &port.target {
+        TargetPort::Name(name) => spec.ports.get(name).copied(),
+        TargetPort::Number(number) => Some(spec.ports.get(&port.name).copied().unwrap_or(*number)),
+    }
+}
+
+fn mapping(service_port: u16, target_port: u16) -> Port {
+    Port { service_port: service_port.into(), target_port: target_port.into(), ..Port::default() }
+}
+
+/// The service of a host, and the ports a workload serves it on: its own, else the service's target.
+fn service_ports(host: &Host<'_>, own: impl Fn(&ServiceEntryPort) -> Option<u16>) -> (String, PortList) {
+    let target = |port: &ServiceEntryPort| own(port).or(port.target_port).unwrap_or(port.number);
+    let ports = host.object.spec.ports.iter().map(|port| mapping(port.number, target(port))).collect();
+    (names::service_key(&host.object.metadata.namespace, host.name), PortList { ports })
+}
+
+/// Left out where it is the default.
+pub(super) fn trust_domain(context: &Context<'_>) -> String {
+    Some(&context.mesh.trust_domain).filter(|domain| *domain != DEFAULT_TRUST_DOMAIN).cloned().unwrap_or_default()
 }
 
 fn node(labels: &Labels) -> String {
@@ -139,7 +200,7 @@ fn node(labels: &Labels) -> String {
 }
 
 /// A workload is reached by HBONE if its node captures it, or if it terminates HBONE itself.
-fn set_tunnel(workload: &mut Workload, metadata: &Metadata, labels: &Labels) {
+pub(super) fn set_tunnel(workload: &mut Workload, metadata: &Metadata, labels: &Labels) {
     let tunnels = labels.get(TUNNEL_LABEL).map(String::as_str).unwrap_or_default();
     workload.native_tunnel = tunnels.split(',').any(|tunnel| tunnel == "http");
     let captured = metadata.annotations.get(REDIRECTION_ANNOTATION).is_some_and(|value| value == "enabled");

@@ -1,1 +1,197 @@
+//! Who may be picked, in which order of preference, and in which proportion.
 
+use std::collections::BTreeMap;
+
+use super::*;
+use crate::model::sample::{balanced, gateway_at, service, serving, text, workload};
+use crate::model::service::{BalancingMode, LoadBalancing, Scope};
+use crate::model::workload::{HealthStatus, Locality};
+use BalancingMode::{Failover, Strict, Unspecified};
+
+/// An endpoint of port 80; `place` is `network/cluster/region/zone/subzone/node`.
+fn endpoint(name: &str, place: &str) -> Workload {
+    let mut parts = place.split('/').map(text);
+    let mut next = || parts.next().expect("six parts");
+    Workload {
+        network: next(),
+        cluster_id: next(),
+        locality: Locality { region: next(), zone: next(), subzone: next() }.into(),
+        node: next(),
+        ..serving(workload(name, &["10.0.0.1"]), &[("a", 80, 8080)])
+    }
+}
+
+fn preferring(mode: BalancingMode, scopes: &[Scope]) -> Arc<Service> {
+    let preference = LoadBalancing { routing_preference: scopes.to_vec(), mode, allow_unhealthy: false };
+    Arc::new(balanced(service("a", &[], &[(80, 8080)]), preference))
+}
+
+fn endpoints(workloads: impl IntoIterator<Item = Workload>) -> Endpoints {
+    let mut endpoints = Endpoints::default();
+    for workload in workloads {
+        endpoints.insert(&Arc::new(workload));
+    }
+    endpoints
+}
+
+/// How often each endpoint is picked in 1000 picks spread evenly over what is random.
+fn shares(endpoints: &Endpoints, service: &Arc<Service>, source: &Workload) -> BTreeMap<String, u32> {
+    let mut shares = BTreeMap::new();
+    for step in 0..1000 {
+        let random = u64::MAX / 1000 * step + u64::MAX / 2000;
+        if let Some(picked) = endpoints.pick(service, Asked::Port(80), source, random) {
+            *shares.entry(picked.name.to_string()).or_default() += 1;
+        }
+    }
+    shares
+}
+
+fn picked(endpoints: &Endpoints, service: &Arc<Service>, source: &Workload) -> Vec<String> {
+    shares(endpoints, service, source).into_keys().collect()
+}
+
+#[test]
+fn preferences_order_endpoints_scope_by_scope() {
+    use Scope::{Cluster, Network, Node, Region, Subzone, Zone};
+    let source = endpoint("source", "net/east/eu/a//n1");
+    // Named for what is shared with the source.
+    let all = [
+        endpoint("node", "net/east/eu/a//n1"),
+        endpoint("zone", "net/east/eu/a//n2"),
+        endpoint("region", "net/east/eu/b//n3"),
+        endpoint("same-zone-name", "net/east/us/a//n4"),
+        endpoint("same-node-name", "net/west/us/b//n1"),
+        endpoint("other-network", "net2/east/eu/a//n1"),
+    ];
+    let close = [Network, Region, Zone, Subzone, Node];
+    /// What is tested, mode, scopes, who is absent, who may be picked.
+    type Case<'a> = (&'a str, BalancingMode, &'a [Scope], Vec<&'a str>, Vec<&'a str>);
+    let cases: [Case<'_>; 13] = [
+        ("failover, best", Failover, &close, vec![], vec!["node"]),
+        ("failover, second", Failover, &close, vec!["node"], vec!["zone"]),
+        ("failover, third", Failover, &close, vec!["node", "zone"], vec!["region"]),
+        (
+            "failover, fourth",
+            Failover,
+            &close,
+            vec!["node", "zone", "region"],
+            vec!["same-node-name", "same-zone-name"],
+        ),
+        (
+            "failover, at last",
+            Failover,
+            &close,
+            vec!["node", "zone", "region", "same-node-name", "same-zone-name"],
+            vec!["other-network"],
+        ),
+        ("strict node", Strict, &[Node], vec![], vec!["node", "other-network"]),
+        ("strict node, none left", Strict, &[Node], vec!["node", "other-network"], vec![]),
+        ("strict zone", Strict, &[Network, Zone], vec![], vec!["node", "zone"]),
+        ("strict region and zone", Strict, &[Region, Zone], vec!["other-network"], vec!["node", "zone"]),
+        ("strict cluster", Strict, &[Cluster, Network], vec![], vec!["node", "region", "same-zone-name", "zone"]),
+        (
+            "a first miss ends the comparison",
+            Failover,
+            &[Cluster, Zone],
+            vec!["node", "zone", "other-network"],
+            vec!["region", "same-zone-name"],
+        ),
+        (
+            "scopes without a mode",
+            Unspecified,
+            &close,
+            vec!["other-network", "region", "same-zone-name"],
+            vec!["node", "same-node-name", "zone"],
+        ),
+        (
+            "failover without scopes",
+            Failover,
+            &[],
+            vec!["other-network", "region", "same-zone-name"],
+            vec!["node", "same-node-name", "zone"],
+        ),
+    ];
+    for (name, mode, scopes, without, expected) in cases {
+        let present = all.iter().filter(|workload| !without.contains(&&*workload.name)).cloned();
+        assert_eq!(picked(&endpoints(present), &preferring(mode, scopes), &source), expected, "{name}");
+    }
+}
+
+#[test]
+fn an_unknown_node_is_shared_with_nobody() {
+    let source = endpoint("source", "net/east////");
+    let there = || endpoints([endpoint("unknown", "net/east////")]);
+    assert_eq!(picked(&there(), &preferring(Strict, &[Scope::Zone, Scope::Subzone]), &source), ["unknown"]);
+    assert!(picked(&there(), &preferring(Strict, &[Scope::Node]), &source).is_empty());
+}
+
+#[test]
+fn health_port_and_reach_decide_who_may_be_picked() {
+    let source = endpoint("source", "net/c////n1");
+    let here = |name: &str| endpoint(name, "net/c////n1");
+    let unhealthy = |name: &str| Workload { status: HealthStatus::Unhealthy, ..here(name) };
+    let other_port = |name: &str| serving(here(name), &[("a", 81, 8080), ("b", 80, 8080)]);
+    let no_port = |name: &str| serving(here(name), &[]);
+    let addressless = |name: &str| Workload { addresses: vec![], ..here(name) };
+    let named = |name: &str| Workload { addresses: vec![], hostname: text("example.com"), ..here(name) };
+    let flat = |name: &str| endpoint(name, "net2/c////n1");
+    let remote = |name: &str| Workload { network_gateway: Some(gateway_at("1.1.1.1").into()), ..flat(name) };
+    let weightless = |name: &str| Workload { capacity: 0, ..here(name) };
+    let cases: [(&str, Vec<Workload>, Vec<&str>); 9] = [
+        ("no endpoint", vec![], vec![]),
+        ("healthy only", vec![here("a"), unhealthy("b")], vec!["a"]),
+        ("all unhealthy", vec![unhealthy("b")], vec![]),
+        ("those with the port", vec![here("a"), other_port("b"), no_port("c")], vec!["a"]),
+        ("an address or a name", vec![here("a"), addressless("b"), named("c")], vec!["a", "c"]),
+        ("nothing but no address", vec![addressless("b")], vec!["b"]),
+        ("networks without a gateway are one", vec![here("a"), flat("b"), remote("c")], vec!["a", "b"]),
+        ("nothing but another network", vec![remote("c"), unhealthy("a")], vec!["c"]),
+        ("no share", vec![here("a"), weightless("b")], vec!["a"]),
+    ];
+    for (name, workloads, expected) in cases {
+        let there = endpoints(workloads);
+        assert_eq!(picked(&there, &Arc::new(service("a", &[], &[(80, 0)])), &source), expected, "{name}");
+    }
+    let lenient = LoadBalancing { allow_unhealthy: true, ..LoadBalancing::default() };
+    let lenient = Arc::new(balanced(service("a", &[], &[(80, 0)]), lenient));
+    assert_eq!(picked(&endpoints([here("a"), unhealthy("b")]), &lenient, &source), ["a", "b"]);
+    let any = endpoints([other_port("b")]);
+    assert!(any.pick(&lenient, Asked::Port(80), &source, 0).is_none());
+    assert!(any.pick(&lenient, Asked::AnyPort, &source, 0).is_some());
+}
+
+#[test]
+fn capacity_is_the_share_and_follows_every_change() {
+    let source = endpoint("source", "net/c////n1");
+    let of_capacity = |name: &str, capacity| Arc::new(Workload { capacity, ..endpoint(name, "net/c////n1") });
+    let uid = |name: &str| format!("Kubernetes//Pod/bookinfo/{name}");
+    let service = Arc::new(service("a", &[], &[(80, 0)]));
+    let mut there = Endpoints::default();
+    let mut shares_after = |change: &dyn Fn(&mut Endpoints)| {
+        change(&mut there);
+        shares(&there, &service, &source).into_iter().map(|(name, share)| format!("{name}={share}")).collect::<Vec<_>>()
+    };
+    assert!(shares_after(&|_| {}).is_empty());
+    assert_eq!(shares_after(&|all| all.insert(&of_capacity("a", 1))), ["a=1000"]);
+    assert_eq!(shares_after(&|all| all.insert(&of_capacity("b", 3))), ["a=250", "b=750"]);
+    assert_eq!(shares_after(&|all| all.remove(&uid("a"))), ["b=1000"]);
+    assert_eq!(shares_after(&|all| all.insert(&of_capacity("c", 1))), ["b=750", "c=250"]);
+    assert_eq!(shares_after(&|all| all.insert(&of_capacity("a", 1))), ["a=200", "b=600", "c=200"]);
+    assert_eq!(shares_after(&|all| all.remove("nobody")), ["a=200", "b=600", "c=200"]);
+    assert_eq!(shares_after(&Endpoints::service_changed), ["a=200", "b=600", "c=200"]);
+    assert!(shares_after(&|all| ["a", "b", "c"].iter().for_each(|name| all.remove(&uid(name)))).is_empty());
+    assert!(there.is_empty() && there.iter().next().is_none());
+}
+
+#[test]
+fn views_are_bounded_and_right_for_every_source() {
+    let service = preferring(Strict, &[Scope::Node]);
+    let places = || (0..3 * VIEWS_MAX).map(|number| (format!("on-{number}"), format!("net/c////n{number}")));
+    let there = endpoints(places().map(|(name, place)| endpoint(&name, &place)));
+    for _ in 0..2 {
+        for (name, place) in places() {
+            assert_eq!(picked(&there, &service, &endpoint("source", &place)), [name]);
+        }
+    }
+    assert_eq!(there.views.read().len(), VIEWS_MAX);
+}

@@ -82,7 +82,6 @@ impl Services {
     pub(super) fn insert(&mut self, service: &Arc<Service>) {
         let record = self.by_key.entry(service.key.clone()).or_default();
         record.service = Some(service.clone());
-        record.endpoints.service_changed();
         self.by_hostname.entry(service.key.hostname.clone()).or_default().insert(service);
         for vip in &service.vips {
             let blocks = self.by_vip.entry(vip.network.clone()).or_default().family_mut(vip.block.addr());

@@ -37,7 +37,7 @@ pub(in crate::xds) fn authorization(name: &str, body: &[u8]) -> Result<Authoriza
 #[must_use]
 pub(in crate::xds) fn denying(name: &str, body: &[u8], reason: &str, root_namespace: &str) -> Authorization {
     let mut partial = pb::Authorization::default();
-    let complete = partial.merge(body).is_ok();
+    let complete = partial.merge(body).is_ok() && !body.is_empty();
     let namespace = if partial.namespace.is_empty() {
         name.split_once('/').map_or("", |(namespace, _)| namespace)
     } else {

@@ -38,7 +38,7 @@ fn all_that_a_real_istiod_sent_decodes() {
             other => panic!("{other:?}"),
         }
     }
-    assert_eq!((workloads.len(), services.len()), (17, 9));
+    assert_eq!((workloads.len(), services.len()), (18, 8));
     let details = workloads.iter().find(|workload| &*workload.name == "details-v1-1").expect("recorded");
     assert_eq!(details.identity().to_string(), "spiffe://cluster.local/ns/bookinfo/sa/bookinfo-details");
     assert_eq!(details.protocol, TunnelProtocol::Hbone);
@@ -262,6 +262,7 @@ fn a_policy_that_cannot_be_read_denies_as_far_as_it_may_have_reached() {
         ("ns/name", broken(0), PolicyScope::Namespace, "ns"),
         // Nothing is readable but the name.
         ("ns/name", vec![0xff], PolicyScope::Namespace, "ns"),
+        ("ns/name", vec![], PolicyScope::Namespace, "ns"),
         ("istio-system/name", vec![0xff], PolicyScope::Global, "istio-system"),
         ("name", vec![0xff], PolicyScope::Global, ""),
     ];

@@ -147,6 +147,8 @@ fn unpack(kind: ResourceType, resource: discovery::Resource) -> Incoming {
         }
     }
     if flaw.is_none() && any.type_url != kind.body_type_url() {
+        // The bytes mean something else: nothing may be read from them.
+        any.value.clear();
         flaw = Some(Flaw::WrongType { found: any.type_url, expected: kind.body_type_url() });
     } else if flaw.is_none() && name.is_empty() && kind != ResourceType::MeshConfig {
         flaw = Some(Flaw::Empty);

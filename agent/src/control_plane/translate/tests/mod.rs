@@ -1,6 +1,7 @@
 //! Translation against a real istiod, and as tables of behaviours. What the tables share is here.
 
 mod golden;
+mod kubernetes;
 mod peer;
 mod policies;
 mod services;

@@ -171,6 +171,13 @@ fn a_policy_that_was_never_valid_denies_its_scope() {
             true,
         ),
         (policy("p", "n", "selector: {matchLabels: {'*': a}}"), "n/p", "DENY NAMESPACE everything", false),
+        (policy("p", "n", "").replace("io/v1", "io/v9"), "n/p", "DENY NAMESPACE everything", false),
+        (
+            policy("p", "n", "").replace("apiVersion: security.istio.io/v1\n", ""),
+            "n/p",
+            "DENY NAMESPACE everything",
+            false,
+        ),
         (policy("p", "n", "rules: [\n{"), "n/p", "DENY NAMESPACE everything", false),
         (policy("p", "n", "") + &policy("p", "n", ""), "n/p", "DENY NAMESPACE everything", false),
         (
@@ -190,4 +197,10 @@ fn a_policy_that_was_never_valid_denies_its_scope() {
         let lists = workload(&found, "WorkloadEntry/n/app").authorization_policies;
         assert_eq!(lists, if listed { vec![key] } else { vec![] }, "{yaml}");
     }
+}
+
+#[test]
+fn a_policy_for_another_mesh_is_told_of() {
+    let found = translated(&policy("p", "n, labels: {istio.io/rev: canary}", "action: DENY, rules: [{}]"));
+    assert_eq!((found.authorizations.len(), found.notices.len()), (0, 1));
 }

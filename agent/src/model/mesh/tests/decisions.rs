@@ -1,10 +1,9 @@
 //! Authorization over several policies: a table of the rules, and a comparison with a slow and obvious oracle.
 
 use std::net::IpAddr;
-use std::sync::Arc;
 
 use crate::model::authorization::{
-    AccessRequest, Action, Authorization, Clause, Denied, Group, Match, PolicyScope, ServiceAccountMatch, StringMatch,
+    AccessRequest, Action, Authorization, Clause, Group, Match, Permit, PolicyScope, ServiceAccountMatch, StringMatch,
 };
 use crate::model::mesh::MeshUpdate;
 use crate::model::sample::{Draw, mesh, policy, text, workload};
@@ -36,82 +35,85 @@ fn elsewhere(policy: Authorization) -> Authorization {
     Authorization { namespace: text("elsewhere"), key: format!("elsewhere/{}", policy.key).into(), ..policy }
 }
 
-#[test]
-fn policies_decide_together() {
-    let no = Vec::new;
-    let by_policy = |name: &str| Err(Denied::ByPolicy(format!("bookinfo/{name}").into()));
-    let unknown = Err(Denied::UnknownPolicy(text("bookinfo/gone")));
-    let broken = |name: &str| {
-        Err(Denied::InvalidPolicy { policy: format!("bookinfo/{name}").into(), reason: text("ambiguous") })
-    };
-    let allowed_by = |name: &str| Ok(Some(format!("bookinfo/{name}").into()));
-    type Outcome = Result<Option<Arc<str>>, Denied>;
-    let cases: Vec<(&str, Vec<Authorization>, Vec<&str>, Outcome)> = vec![
-        ("no policy", vec![], vec![], Ok(None)),
-        (
-            "deny wins",
-            vec![policy("a", Global, Allow, everything()), policy("d", Namespace, Deny, everything())],
-            vec![],
-            by_policy("d"),
-        ),
-        ("a deny that does not match", vec![policy("d", Global, Deny, no())], vec![], Ok(None)),
-        ("allow matches", vec![policy("a", Namespace, Allow, everything())], vec![], allowed_by("a")),
-        ("allow without groups denies", vec![policy("a", Namespace, Allow, no())], vec![], Err(Denied::NoAllowMatched)),
-        (
-            "one allow suffices",
-            vec![policy("a", Global, Allow, no()), policy("b", Namespace, Allow, everything())],
-            vec![],
-            allowed_by("b"),
-        ),
-        ("another namespace's", vec![elsewhere(policy("d", Namespace, Deny, everything()))], vec![], Ok(None)),
-        ("selector, not listed", vec![policy("d", WorkloadSelector, Deny, everything())], vec![], Ok(None)),
-        (
-            "selector, listed",
-            vec![policy("d", WorkloadSelector, Deny, everything())],
-            vec!["bookinfo/d"],
-            by_policy("d"),
-        ),
-        (
-            "selector of another namespace",
-            vec![elsewhere(policy("a", WorkloadSelector, Allow, no()))],
-            vec!["elsewhere/bookinfo/a"],
-            Err(Denied::NoAllowMatched),
-        ),
-        ("listed but unknown", vec![policy("a", Global, Allow, everything())], vec!["bookinfo/gone"], unknown.clone()),
-        ("deny before unknown", vec![policy("d", Global, Deny, everything())], vec!["bookinfo/gone"], by_policy("d")),
-        ("invalid allow", vec![invalid(policy("a", Namespace, Allow, everything()))], vec![], broken("a")),
-        ("invalid deny", vec![invalid(policy("d", Global, Deny, no()))], vec![], broken("d")),
-        (
-            "invalid beside an allow",
-            vec![policy("a", Global, Allow, everything()), invalid(policy("d", Global, Deny, no()))],
-            vec![],
-            broken("d"),
-        ),
-        ("invalid elsewhere", vec![elsewhere(invalid(policy("d", Namespace, Deny, no())))], vec![], Ok(None)),
-        ("invalid selector, not listed", vec![invalid(policy("d", WorkloadSelector, Deny, no()))], vec![], Ok(None)),
-        (
-            "invalid selector, listed",
-            vec![invalid(policy("d", WorkloadSelector, Deny, no()))],
-            vec!["bookinfo/d"],
-            broken("d"),
-        ),
-        ("dry-run deny", vec![dry(policy("d", Global, Deny, everything()))], vec![], Ok(None)),
-        ("dry-run allow does not restrict", vec![dry(policy("a", Global, Allow, no()))], vec![], Ok(None)),
-        (
-            "dry-run allow does not allow",
-            vec![dry(policy("a", Global, Allow, everything())), policy("b", Global, Allow, no())],
-            vec![],
-            Err(Denied::NoAllowMatched),
-        ),
-        ("dry-run invalid", vec![dry(invalid(policy("d", Global, Deny, no())))], vec![], Ok(None)),
-    ];
+/// What is tested, the policies there are, the keys the destination lists, and what is decided.
+type Case = (&'static str, Vec<Authorization>, Vec<&'static str>, &'static str);
+
+fn check(cases: Vec<Case>) {
     for (name, policies, listed, expected) in cases {
         let mesh = mesh(policies.into_iter().map(MeshUpdate::from));
         let authorization_policies = listed.into_iter().map(text).collect();
         let destination = Workload { authorization_policies, ..workload("reviews", &["10.0.0.2"]) };
-        let outcome = mesh.authorize(&destination, &request()).outcome;
-        assert_eq!(outcome.map(|permit| permit.policy), expected, "{name}");
+        let decided = match mesh.authorize(&destination, &request()).outcome {
+            Ok(Permit { policy: None, .. }) => "allowed".to_owned(),
+            Ok(Permit { policy: Some(key), .. }) => format!("allowed by {key}"),
+            Err(denied) => denied.to_string(),
+        };
+        assert_eq!(decided, expected, "{name}");
     }
+}
+
+fn matching(name: &str, scope: PolicyScope, action: Action) -> Authorization {
+    policy(name, scope, action, everything())
+}
+
+fn never(name: &str, scope: PolicyScope, action: Action) -> Authorization {
+    policy(name, scope, action, vec![])
+}
+
+#[test]
+fn deny_comes_first_then_allow() {
+    let (by_d, no_allow) = ("denied by policy bookinfo/d", "not matched by any of the ALLOW policies in force");
+    check(vec![
+        ("no policy", vec![], vec![], "allowed"),
+        ("deny wins", vec![matching("a", Global, Allow), matching("d", Namespace, Deny)], vec![], by_d),
+        ("a deny that does not match", vec![never("d", Global, Deny)], vec![], "allowed"),
+        ("allow matches", vec![matching("a", Namespace, Allow)], vec![], "allowed by bookinfo/a"),
+        ("an allow without groups", vec![never("a", Namespace, Allow)], vec![], no_allow),
+        (
+            "one allow suffices",
+            vec![never("a", Global, Allow), matching("b", Namespace, Allow)],
+            vec![],
+            "allowed by bookinfo/b",
+        ),
+        ("dry-run deny", vec![dry(matching("d", Global, Deny))], vec![], "allowed"),
+        ("dry-run allow does not restrict", vec![dry(never("a", Global, Allow))], vec![], "allowed"),
+        ("nor allow", vec![dry(matching("a", Global, Allow)), never("b", Global, Allow)], vec![], no_allow),
+    ]);
+}
+
+#[test]
+fn scope_and_listing_say_what_is_in_force() {
+    let (by_d, no_allow) = ("denied by policy bookinfo/d", "not matched by any of the ALLOW policies in force");
+    let unknown = "policy bookinfo/gone is in force for the workload but not known";
+    check(vec![
+        ("another namespace's", vec![elsewhere(matching("d", Namespace, Deny))], vec![], "allowed"),
+        ("selector, not listed", vec![matching("d", WorkloadSelector, Deny)], vec![], "allowed"),
+        ("selector, listed", vec![matching("d", WorkloadSelector, Deny)], vec!["bookinfo/d"], by_d),
+        (
+            "selector, of another namespace",
+            vec![elsewhere(never("a", WorkloadSelector, Allow))],
+            vec!["elsewhere/bookinfo/a"],
+            no_allow,
+        ),
+        ("listed as well as in scope", vec![matching("d", Global, Deny)], vec!["bookinfo/d"], by_d),
+        ("listed but unknown", vec![matching("a", Global, Allow)], vec!["bookinfo/gone"], unknown),
+        ("deny before unknown", vec![matching("d", Global, Deny)], vec!["bookinfo/gone"], by_d),
+    ]);
+}
+
+#[test]
+fn what_cannot_be_understood_denies_its_scope() {
+    let a = "policy bookinfo/a cannot be understood (ambiguous) and denies its scope";
+    let d = "policy bookinfo/d cannot be understood (ambiguous) and denies its scope";
+    check(vec![
+        ("allow", vec![invalid(matching("a", Namespace, Allow))], vec![], a),
+        ("deny", vec![invalid(never("d", Global, Deny))], vec![], d),
+        ("beside an allow", vec![matching("a", Global, Allow), invalid(never("d", Global, Deny))], vec![], d),
+        ("another namespace's", vec![elsewhere(invalid(never("d", Namespace, Deny)))], vec![], "allowed"),
+        ("selector, not listed", vec![invalid(never("d", WorkloadSelector, Deny))], vec![], "allowed"),
+        ("selector, listed", vec![invalid(never("d", WorkloadSelector, Deny))], vec!["bookinfo/d"], d),
+        ("dry run", vec![dry(invalid(never("d", Global, Deny)))], vec![], "allowed"),
+    ]);
 }
 
 #[test]
@@ -221,7 +223,7 @@ mod oracle {
             StringMatch::Exact(exact) => exact.as_bytes() == bytes,
             StringMatch::Prefix(prefix) => bytes.iter().take(prefix.len()).eq(prefix.as_bytes()),
             StringMatch::Suffix(suffix) => bytes.iter().rev().take(suffix.len()).eq(suffix.as_bytes().iter().rev()),
-            StringMatch::Presence => text != "",
+            StringMatch::Presence => !text.is_empty(),
         }
     }
 
@@ -269,8 +271,8 @@ fn random_match(draw: &mut Draw) -> Match {
     let block = |draw: &mut Draw| draw.one_of(&BLOCKS).parse().unwrap();
     let port = |draw: &mut Draw| *draw.one_of(&[80, 81]);
     let account = |draw: &mut Draw| ServiceAccountMatch {
-        namespace: text(*draw.one_of(&NAMESPACES)),
-        service_account: text(*draw.one_of(&ACCOUNTS)),
+        namespace: text(draw.one_of::<&str>(&NAMESPACES)),
+        service_account: text(draw.one_of::<&str>(&ACCOUNTS)),
     };
     Match {
         namespaces: some(draw, namespace),
@@ -294,7 +296,7 @@ fn random_group(draw: &mut Draw) -> Group {
 }
 
 fn random_policy(draw: &mut Draw, number: usize) -> Authorization {
-    let namespace = *draw.one_of(&NAMESPACES[..2]);
+    let namespace = draw.one_of::<&str>(&NAMESPACES[..2]);
     Authorization {
         key: format!("{namespace}/p{number}").into(),
         namespace: text(namespace),

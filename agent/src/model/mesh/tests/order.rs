@@ -40,7 +40,7 @@ fn random_service(draw: &mut Draw) -> Service {
         .collect();
     let vips: Vec<&str> = vips.iter().map(String::as_str).collect();
     let mut service = service(name, &vips, &[(80, 0), (81, 0)]);
-    service.key = ServiceKey::new(*draw.one_of(&["bookinfo", "shop"]), name);
+    service.key = ServiceKey::new(draw.one_of::<&str>(&["bookinfo", "shop"]), name);
     service.canonical = draw.below(2) == 0;
     service.visibility = *draw.one_of(&[Visibility::Public, Visibility::Public, Visibility::Namespace]);
     service.waypoint = (draw.below(4) == 0).then(|| gateway_named("waypoint"));

@@ -4,7 +4,7 @@
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
-use super::snapshot::Snapshot;
+use crate::control_plane::snapshot::Snapshot;
 use crate::proto::envoy::service::discovery::v3 as discovery;
 use crate::resources::ResourceType;
 

@@ -1,10 +1,15 @@
 //! One agent's stream as a state machine without I/O: requests and snapshots go in, responses come out, in an order in
 //! which nothing an agent relies on is missing for a moment.
 
+mod subscription;
+#[cfg(test)]
+mod tests;
+
 use std::sync::Arc;
 
+use subscription::Subscription;
+
 use super::snapshot::Snapshot;
-use super::subscription::Subscription;
 use crate::proto::envoy::service::discovery::v3::{DeltaDiscoveryRequest, DeltaDiscoveryResponse};
 use crate::resources::ResourceType;
 
