@@ -54,12 +54,12 @@ fn take_down() -> Result<()> {
     let living = run::living(PURPOSE)?;
     for id in &living {
         kill(Pid::from_raw(*id), Signal::SIGTERM).with_context(|| format!("ending the demo of process {id}"))?;
+        wait::until("the demo ends", Duration::from_secs(20), || {
+            ensure!(kill(Pid::from_raw(*id), None).is_err(), "process {id} is still there");
+            Ok(())
+        })?;
     }
-    wait::until("the demo is gone", Duration::from_secs(20), || {
-        ensure!(run::living(PURPOSE)?.is_empty(), "it is still there");
-        Ok(())
-    })?;
     let left = run::take_down_leftovers()?;
-    println!("{} demos ended, {} leftovers of killed runs cleared", living.len(), left.len());
+    println!("demos ended: {}; leftovers of killed runs cleared: {}", living.len(), left.len());
     Ok(())
 }

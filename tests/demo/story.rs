@@ -203,8 +203,13 @@ pub(crate) fn close(shop: Shop, weir: Weir) -> Result<()> {
     drop(weir);
     drop(shop);
     let namespaces = namespace::with_prefix(&name).len();
-    ensure!(namespaces == 0 && !cgroup.exists(), "{namespaces} namespaces are left");
-    seen("0 namespaces, 0 cgroups, 0 kernel programs, 0 processes of the demo are left");
+    let mounts = std::fs::read_to_string("/proc/self/mounts")?.matches(&name).count();
+    let processes = usize::from(cgroup.exists());
+    ensure!(
+        namespaces + mounts + processes == 0,
+        "{namespaces} namespaces, {mounts} mounts, {processes} cgroups are left"
+    );
+    seen("of the demo are left: 0 namespaces, 0 cgroups and so 0 processes, 0 mounts and so 0 pinned kernel programs");
     Ok(())
 }
 
