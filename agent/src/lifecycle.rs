@@ -59,13 +59,21 @@ impl Drop for ReadyBlocker {
 pub struct DrainTrigger {
     signal: watch::Sender<DrainPhase>,
     holders: mpsc::Receiver<()>,
+    /// Lets holders be made until the drain begins.
+    open: mpsc::Sender<()>,
 }
 
-/// Held by whatever must finish before the process may end.
+/// Tells of a drain. Keeps nothing waiting by itself: see [`Drain::hold`].
 #[derive(Debug, Clone)]
 pub struct Drain {
     signal: watch::Receiver<DrainPhase>,
-    _holder: mpsc::Sender<()>,
+    holders: mpsc::WeakSender<()>,
+}
+
+/// Held by whatever must finish before the process may end.
+#[derive(Debug)]
+pub struct DrainHold {
+    _holder: Option<mpsc::Sender<()>>,
 }
 
 /// How far a drain has come.
@@ -78,30 +86,39 @@ pub enum DrainPhase {
     Closing,
 }
 
-/// A trigger and the first of its holders.
+/// A trigger and what tells of it.
 #[must_use]
 pub fn drain() -> (DrainTrigger, Drain) {
     let (signal, watcher) = watch::channel(DrainPhase::Serving);
-    let (holder, holders) = mpsc::channel(1);
-    (DrainTrigger { signal, holders }, Drain { signal: watcher, _holder: holder })
+    let (open, holders) = mpsc::channel(1);
+    let weak = open.downgrade();
+    (DrainTrigger { signal, holders, open }, Drain { signal: watcher, holders: weak })
 }
 
 impl DrainTrigger {
     /// Tells all holders to finish, and to close what is left at the deadline; returns when all are gone. True if
     /// nothing had to be cut off.
-    pub async fn run(mut self, deadline: Duration) -> bool {
-        self.signal.send_replace(DrainPhase::Draining);
-        if tokio::time::timeout(deadline, self.holders.recv()).await.is_ok() {
+    pub async fn run(self, deadline: Duration) -> bool {
+        let Self { signal, mut holders, open } = self;
+        signal.send_replace(DrainPhase::Draining);
+        drop(open);
+        if tokio::time::timeout(deadline, holders.recv()).await.is_ok() {
             return true;
         }
-        self.signal.send_replace(DrainPhase::Closing);
+        signal.send_replace(DrainPhase::Closing);
         // Closing is immediate; the bound only guards against a holder that hangs.
-        let _ = tokio::time::timeout(Duration::from_secs(5), self.holders.recv()).await;
+        let _ = tokio::time::timeout(Duration::from_secs(5), holders.recv()).await;
         false
     }
 }
 
 impl Drain {
+    /// Keeps the drain from ending until the hold is dropped. Nothing is held once a drain has ended.
+    #[must_use]
+    pub fn hold(&self) -> DrainHold {
+        DrainHold { _holder: self.holders.upgrade() }
+    }
+
     /// Resolves once nothing new may be taken.
     pub async fn draining(&self) {
         self.reached(DrainPhase::Draining).await;
@@ -139,16 +156,24 @@ mod tests {
 
     #[tokio::test]
     async fn a_drain_ends_with_its_last_holder() {
-        let (trigger, holder) = drain();
-        let worker = tokio::spawn(async move { holder.draining().await });
+        let (trigger, drain) = drain();
+        let hold = drain.hold();
+        let worker = tokio::spawn(async move {
+            drain.draining().await;
+            drop(hold);
+        });
         assert!(trigger.run(Duration::from_secs(5)).await);
         worker.await.expect("the worker ends by itself");
     }
 
     #[tokio::test(start_paused = true)]
     async fn past_the_deadline_holders_are_told_to_close() {
-        let (trigger, holder) = drain();
-        let worker = tokio::spawn(async move { holder.closing().await });
+        let (trigger, drain) = drain();
+        let hold = drain.hold();
+        let worker = tokio::spawn(async move {
+            drain.closing().await;
+            drop(hold);
+        });
         assert!(!trigger.run(Duration::from_secs(5)).await);
         worker.await.expect("the worker ends when told to close");
     }

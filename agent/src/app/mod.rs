@@ -67,8 +67,12 @@ async fn agent(config: AgentConfig, log: log::LogHandle) -> anyhow::Result<()> {
 
     let capture = Arc::new(Capture::install(&capture_options(&config)).context("capture")?);
     let delivery = delivery::start(&config, &mesh, &metrics, &ready).await?;
-    let (enrollment, arrivals) =
-        Enrollment::new(capture.clone(), TrustDomain::new(&config.trust_domain), PodStore::new(&config.state_dir));
+    let (enrollment, arrivals) = Enrollment::new(
+        capture.clone(),
+        metrics.clone(),
+        TrustDomain::new(&config.trust_domain),
+        PodStore::new(&config.state_dir),
+    );
     enrollment.restore();
 
     let (drain_trigger, drain) = lifecycle::drain();
@@ -96,9 +100,16 @@ async fn agent(config: AgentConfig, log: log::LogHandle) -> anyhow::Result<()> {
         ready: ready.clone(),
         log: log.clone(),
     };
+    let observed_capture = observed.capture.clone();
     let quit = Arc::new(Notify::new());
     let _servers = observation::start(observed, quit.clone()).await?;
 
+    let kernel_log = observed_capture;
+    tokio::spawn(async move {
+        if let Err(error) = kernel_log.relay_log().await {
+            tracing::warn!(%error, "the kernel programs' log is not relayed");
+        }
+    });
     let watcher = enrollment.clone();
     tokio::spawn(async move { watcher.watch_liveness().await });
     let (stop_api, api_stopped) = tokio::sync::oneshot::channel::<()>();

@@ -72,7 +72,10 @@ impl wire::enrollment_server::Enrollment for Api {
     async fn enroll(&self, request: Request<wire::EnrollRequest>) -> Result<Response<wire::EnrollResponse>, Status> {
         let pod = request.into_inner().pod.ok_or_else(|| Status::invalid_argument("pod: missing"))?;
         let spec = check(pod)?;
-        let pod = self.enrollment.enroll(spec)?;
+        // Enters the pod's namespace and asks its kernel tables: some milliseconds in which a worker must not be held.
+        let enrollment = self.enrollment.clone();
+        let enrolling = tokio::task::spawn_blocking(move || enrollment.enroll(spec));
+        let pod = enrolling.await.map_err(|_| Status::internal("enrolling panicked; see the agent's log"))??;
         tracing::info!(
             uid = pod.spec.uid,
             pod = format!("{}/{}", pod.spec.namespace, pod.spec.name),

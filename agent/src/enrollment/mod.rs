@@ -21,6 +21,7 @@ use self::pod::{EnrolledPod, PodSpec};
 use self::store::PodStore;
 use crate::capture::{Capture, CaptureError, PodCapture, PodListeners};
 use crate::model::identity::TrustDomain;
+use crate::telemetry::metrics::Metrics;
 
 /// How soon the death of a pod is noticed.
 const LIVENESS_INTERVAL: Duration = Duration::from_millis(250);
@@ -59,6 +60,7 @@ pub enum EnrollmentError {
 #[derive(Debug)]
 pub struct Enrollment {
     capture: Arc<Capture>,
+    metrics: Arc<Metrics>,
     trust_domain: TrustDomain,
     store: PodStore,
     pods: Mutex<BTreeMap<String, Arc<EnrolledPod>>>,
@@ -72,12 +74,13 @@ impl Enrollment {
     #[must_use]
     pub fn new(
         capture: Arc<Capture>,
+        metrics: Arc<Metrics>,
         trust_domain: TrustDomain,
         store: PodStore,
     ) -> (Arc<Self>, mpsc::UnboundedReceiver<Enrolled>) {
         let (arrivals, stream) = mpsc::unbounded_channel();
         let pods = Mutex::default();
-        (Arc::new(Self { capture, trust_domain, store, pods, change: Mutex::default(), arrivals }), stream)
+        (Arc::new(Self { capture, metrics, trust_domain, store, pods, change: Mutex::default(), arrivals }), stream)
     }
 
     /// Enrols a pod: opens the listeners in its namespace, captures it, remembers it. All or nothing.
@@ -224,8 +227,11 @@ impl Enrollment {
         }
     }
 
+    /// Writes the list, and counts it.
     fn save(&self) -> std::io::Result<()> {
-        self.store.save(self.pods.lock().values().map(|pod| &pod.spec))
+        let pods = self.pods.lock();
+        self.metrics.set_pods(pods.len(), 0);
+        self.store.save(pods.values().map(|pod| &pod.spec))
     }
 }
 

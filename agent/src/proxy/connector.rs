@@ -1,7 +1,7 @@
 //! Sockets that the agent opens on behalf of a pod: towards the network, and towards the pod's own application.
 
 use std::io;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::os::fd::AsFd;
 use std::time::Duration;
 
@@ -49,22 +49,23 @@ pub async fn connect_application(
 ) -> Result<TcpStream, ConnectError> {
     let failed = |e| ConnectError::Socket(to, e);
     let socket = pod.netns.tcp_socket(to.ip()).map_err(failed)?;
-    // A loopback source keeps capture from steering this connection back to us.
+    // Such a source keeps capture from steering this connection back to us.
     setsockopt(&socket, IpBindAddressNoPort, &true).map_err(|e| failed(e.into()))?;
     socket.bind(&SocketAddr::new(application_source(to.ip()), 0).into()).map_err(failed)?;
     capture.present_client(socket.as_fd(), client).map_err(|e| failed(io::Error::other(e)))?;
     finish_connect(socket, to, timeout).await
 }
 
-/// IPv4 sources are spread over 127.6.0.0/16, so that a busy application never runs out of (address, port) pairs;
-/// IPv6 has a single loopback address.
+/// A source that capture knows for the pod's own. IPv4 sources are spread over 127.6.0.0/16, so that a busy application
+/// never runs out of (address, port) pairs. IPv6 has a single loopback address, and Linux does not deliver resets to it
+/// (a closed port would be silent): there the pod's address itself is the source.
 fn application_source(to: IpAddr) -> IpAddr {
     match to {
         IpAddr::V4(_) => {
             let [_, _, high, low] = rand::random::<u32>().to_be_bytes();
             Ipv4Addr::new(127, 6, high, low.clamp(1, 254)).into()
         }
-        IpAddr::V6(_) => Ipv6Addr::LOCALHOST.into(),
+        IpAddr::V6(_) => to,
     }
 }
 

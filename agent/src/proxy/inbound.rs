@@ -18,6 +18,8 @@ use super::splice::{self, SpliceError, TcpEnd};
 use crate::model::address::canonical;
 use crate::model::authorization::{AccessRequest, Denied, Permit};
 use crate::model::identity::Identity;
+use crate::model::mesh::Mesh;
+use crate::model::service::{PortMapping, Service, ServiceKey};
 use crate::model::workload::Workload;
 use crate::telemetry::access_log::{self, ConnectionEnds, ConnectionRecord, Reporter, ResponseFlag};
 use crate::telemetry::metrics::Side;
@@ -82,7 +84,7 @@ pub(super) async fn serve_plaintext(served: Arc<PodProxy>, downstream: TcpStream
     let _ = connector::tune(&socket2::SockRef::from(&downstream));
     let request = AccessRequest { source: None, source_ip: source.ip(), destination };
     let admitted = admit(&served, request).await;
-    let ends = ends(&served, source, destination, None);
+    let ends = ends(&served, source, destination, None, None);
     let mut record = ConnectionRecord::open(&served.proxy.metrics, ends);
     let outcome = async {
         let (permit, tracked) = admitted?;
@@ -174,7 +176,9 @@ async fn serve_request(served: Arc<PodProxy>, peer: Peer, request: ConnectReques
     let access = AccessRequest { source: Some(peer.identity.clone()), source_ip: peer.addr.ip(), destination };
     let admitted = admit(&served, access).await;
     let client = client_address(&peer, &request);
-    let mut record = ConnectionRecord::open(&served.proxy.metrics, ends(&served, client, destination, Some(&peer)));
+    let asked_for = request.headers().get(http::header::FORWARDED).and_then(headers::service_of);
+    let ends = ends(&served, client, destination, Some(&peer), asked_for);
+    let mut record = ConnectionRecord::open(&served.proxy.metrics, ends);
     let outcome = async {
         let joined = async {
             let (permit, tracked) = admitted?;
@@ -281,6 +285,7 @@ fn ends(
     source_addr: SocketAddr,
     destination_addr: SocketAddr,
     peer: Option<&Peer>,
+    asked_for: Option<&str>,
 ) -> ConnectionEnds {
     let mesh = served.proxy.mesh.read();
     // For labels only: the address finds the workload, and only one that carries the proven identity counts.
@@ -288,6 +293,8 @@ fn ends(
         let found = mesh.workload_by_address(&served.proxy.node.network, peer.addr.ip())?;
         (found.identity() == peer.identity).then(|| found.clone())
     });
+    let destination = served.source_workload(&mesh);
+    let service = service_of(&mesh, &destination, asked_for, destination_addr.port());
     ConnectionEnds {
         reporter: Reporter::Destination,
         source_addr,
@@ -295,9 +302,18 @@ fn ends(
         source_identity: peer.map(|peer| peer.identity.clone()),
         destination_addr,
         hbone_addr: peer.map(|peer| peer.local),
-        destination: Some(served.source_workload(&mesh)),
+        destination: Some(destination),
         destination_identity: peer.map(|_| served.pod.identity.clone()),
-        service: None,
+        service,
         mutual_tls: peer.is_some(),
     }
+}
+
+/// The service that a connection came through, for labels: the one the client asked for if the workload serves it, else
+/// the first that the workload serves on this port.
+fn service_of(mesh: &Mesh, workload: &Workload, asked_for: Option<&str>, port: u16) -> Option<Arc<Service>> {
+    let serves = |(_, ports): &(&ServiceKey, &Vec<PortMapping>)| ports.iter().any(|p| p.target_port == port);
+    let asked_for = workload.services.iter().find(|(key, _)| Some(&*key.hostname) == asked_for);
+    let (key, _) = asked_for.or_else(|| workload.services.iter().find(serves))?;
+    mesh.service(key).cloned()
 }

@@ -21,6 +21,7 @@ pub(super) enum Role {
 }
 
 pub(super) async fn serve(served: Arc<PodProxy>, role: Role, listener: OwnedFd) {
+    let _hold = served.proxy.drain.hold();
     let listener = match TcpListener::from_std(std::net::TcpListener::from(listener)) {
         Ok(listener) => listener,
         Err(error) => {
@@ -61,11 +62,15 @@ async fn empty_backlog(served: &Arc<PodProxy>, role: Role, listener: &TcpListene
 
 fn start(served: &Arc<PodProxy>, role: Role, stream: TcpStream) {
     let served = served.clone();
-    match role {
-        Role::Outbound => drop(tokio::spawn(outbound::serve(served, stream))),
-        Role::InboundPlaintext => drop(tokio::spawn(inbound::serve_plaintext(served, stream))),
-        Role::InboundHbone => drop(tokio::spawn(inbound::serve_hbone(served, stream))),
-    }
+    let hold = served.proxy.drain.hold();
+    tokio::spawn(async move {
+        match role {
+            Role::Outbound => outbound::serve(served, stream).await,
+            Role::InboundPlaintext => inbound::serve_plaintext(served, stream).await,
+            Role::InboundHbone => inbound::serve_hbone(served, stream).await,
+        }
+        drop(hold);
+    });
 }
 
 /// Errors of accept(2) that only mean that one peer went away in the meantime.

@@ -134,7 +134,8 @@ async fn join(
     match &upstream.transport {
         Transport::Hbone { peer, authority, identities } => {
             let target = Target { peer: *peer, identities: identities.clone() };
-            let headers = request_headers(source, source_addr);
+            let service = upstream.service.as_ref().map(|service| &*service.key.hostname);
+            let headers = request_headers(source, source_addr, service);
             let (stream, _) = Pool::open(served, &target, authority, &headers).await?;
             Ok(Joined::Hbone(stream))
         }
@@ -157,12 +158,12 @@ async fn look_up(hostname: &str, port: u16) -> std::io::Result<SocketAddr> {
     found.next().ok_or_else(|| std::io::ErrorKind::NotFound.into())
 }
 
-fn request_headers(source: &Workload, source_addr: SocketAddr) -> HeaderMap {
+fn request_headers(source: &Workload, source_addr: SocketAddr, service: Option<&str>) -> HeaderMap {
     let mut map = HeaderMap::with_capacity(2);
     if let Some(value) = headers::baggage(source) {
         map.insert("baggage", value);
     }
-    if let Some(value) = headers::forwarded(source_addr) {
+    if let Some(value) = headers::forwarded(source_addr, service) {
         map.insert(http::header::FORWARDED, value);
     }
     map

@@ -21,7 +21,9 @@ use crate::state::SharedMesh;
 /// Updates that are applied under one lock: connections wait for it.
 const BATCH: usize = 4096;
 /// Changes that come within this time are written to disk together.
-const SAVE_DELAY: Duration = Duration::from_secs(1);
+const SAVE_DELAY: Duration = Duration::from_millis(100);
+/// Writing takes at most this share of the time, however often a large mesh changes.
+const SAVE_SHARE: u32 = 20;
 
 /// The one writer of the mesh. Cheap to clone.
 #[derive(Debug, Clone)]
@@ -131,10 +133,12 @@ impl Intake {
 
     /// Keeps the file up to date; runs forever. What is not complete is not written: see [`last_good`].
     pub(super) async fn keep_saved(&self, path: PathBuf) {
+        let mut delay = SAVE_DELAY;
         loop {
             self.to_save.notified().await;
-            tokio::time::sleep(SAVE_DELAY).await;
+            tokio::time::sleep(delay).await;
             self.status.first_sync().await;
+            let started = tokio::time::Instant::now();
             let (held, path) = (self.held.clone(), path.clone());
             let saving = tokio::task::spawn_blocking(move || {
                 let entries = entries(&held.lock());
@@ -144,6 +148,7 @@ impl Intake {
                 self.status.save_failed();
                 tracing::warn!(%error, "the last good configuration could not be written");
             }
+            delay = SAVE_DELAY.max(started.elapsed() * SAVE_SHARE);
         }
     }
 }

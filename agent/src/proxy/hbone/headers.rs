@@ -38,21 +38,36 @@ pub fn baggage(source: &Workload) -> Option<HeaderValue> {
     HeaderValue::try_from(text).ok()
 }
 
-/// `forwarded: for="<client>"`.
+/// `forwarded: for="<client>"`, with `;host=<hostname>` where the application asked for a service.
 #[must_use]
-pub fn forwarded(client: SocketAddr) -> Option<HeaderValue> {
-    HeaderValue::try_from(format!("for=\"{client}\"")).ok()
+pub fn forwarded(client: SocketAddr, service: Option<&str>) -> Option<HeaderValue> {
+    let text = match service {
+        Some(hostname) => format!("for=\"{client}\";host={hostname}"),
+        None => format!("for=\"{client}\""),
+    };
+    HeaderValue::try_from(text).ok()
 }
 
 /// The client's address in a `forwarded` header, where it is a full address with port.
 #[must_use]
 pub fn client_of(forwarded: &HeaderValue) -> Option<SocketAddr> {
+    parameter(forwarded, "for")?.parse().ok().map(crate::model::address::canonical)
+}
+
+/// The hostname of the service that the client asked for.
+#[must_use]
+pub fn service_of(forwarded: &HeaderValue) -> Option<&str> {
+    parameter(forwarded, "host")
+}
+
+/// A parameter of the first element of a `forwarded` header, without quotes.
+fn parameter<'a>(forwarded: &'a HeaderValue, name: &str) -> Option<&'a str> {
     let first = forwarded.to_str().ok()?.split(',').next()?;
     let value = first.split(';').find_map(|pair| {
         let (key, value) = pair.trim().split_once('=')?;
-        key.eq_ignore_ascii_case("for").then_some(value)
+        key.eq_ignore_ascii_case(name).then_some(value)
     })?;
-    value.trim().trim_matches('"').parse().ok().map(crate::model::address::canonical)
+    Some(value.trim().trim_matches('"'))
 }
 
 #[cfg(test)]
@@ -74,6 +89,8 @@ mod tests {
             assert_eq!(client_of(&header), expected.map(|e| e.parse().expect("an address")), "{text}");
         }
         let address = "[fd00::1]:4000".parse().expect("an address");
-        assert_eq!(client_of(&forwarded(address).expect("a header")), Some(address));
+        let header = forwarded(address, Some("web.default.svc")).expect("a header");
+        assert_eq!((client_of(&header), service_of(&header)), (Some(address), Some("web.default.svc")));
+        assert_eq!(service_of(&forwarded(address, None).expect("a header")), None);
     }
 }
