@@ -11,6 +11,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, ensure};
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::Notify;
 
@@ -37,6 +38,7 @@ const SOCKET_NAME: &str = "agent.sock";
 /// When something that the agent cannot do without fails at start; the message names it.
 pub fn run_agent(config: AgentConfig) -> anyhow::Result<()> {
     netns::remember_own().context("the agent's own network namespace")?;
+    raise_file_limit().context("RLIMIT_NOFILE")?;
     let mut runtime = tokio::runtime::Builder::new_multi_thread();
     if config.worker_threads > 0 {
         runtime.worker_threads(config.worker_threads);
@@ -155,6 +157,12 @@ fn form(format: LogFormat) -> log::LogFormat {
         LogFormat::Text => log::LogFormat::Text,
         LogFormat::Json => log::LogFormat::Json,
     }
+}
+
+/// Every connection takes two descriptors: the soft limit that shells hand out (1024) is for programs with few.
+fn raise_file_limit() -> nix::Result<()> {
+    let (_, hard) = getrlimit(Resource::RLIMIT_NOFILE)?;
+    setrlimit(Resource::RLIMIT_NOFILE, hard, hard)
 }
 
 fn make_directories(config: &AgentConfig) -> anyhow::Result<()> {

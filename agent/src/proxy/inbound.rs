@@ -80,6 +80,9 @@ struct Peer {
 pub(super) async fn serve_plaintext(served: Arc<PodProxy>, downstream: TcpStream) {
     let (Ok(source), Ok(destination)) = (downstream.peer_addr(), downstream.local_addr()) else { return };
     let (source, destination) = (canonical(source), canonical(destination));
+    if dialled_directly(&served, source, destination) {
+        return reset_on_close(&downstream);
+    }
     let _open = served.pod.count_connection();
     let _ = connector::tune(&socket2::SockRef::from(&downstream));
     let request = AccessRequest { source: None, source_ip: source.ip(), destination };
@@ -103,10 +106,25 @@ pub(super) async fn serve_plaintext(served: Arc<PodProxy>, downstream: TcpStream
     }
 }
 
+/// Whether somebody in the pod dialled the agent's listener itself, which serves only what capture steers to it: the
+/// connection's destination would be the listener again, and so on without end.
+fn dialled_directly(served: &PodProxy, source: SocketAddr, destination: SocketAddr) -> bool {
+    if served.pod.spec.addresses.contains(&destination.ip()) {
+        return false;
+    }
+    let error = "the agent's listener was dialled directly";
+    let metrics = &served.proxy.metrics;
+    access_log::refused(metrics, Reporter::Destination, source, destination, ResponseFlag::Denied, &error);
+    true
+}
+
 /// Serves a connection to the HBONE port: a handshake, then any number of streams.
 pub(super) async fn serve_hbone(served: Arc<PodProxy>, tcp: TcpStream) {
     let (Ok(addr), Ok(local)) = (tcp.peer_addr(), tcp.local_addr()) else { return };
     let (addr, local) = (canonical(addr), canonical(local));
+    if dialled_directly(&served, addr, local) {
+        return reset_on_close(&tcp);
+    }
     let proxy = &served.proxy;
     let _ = connector::tune(&socket2::SockRef::from(&tcp));
     let own = match proxy.certificates.get(&served.pod.identity).await {
