@@ -70,6 +70,20 @@ pub(crate) async fn abort(address: SocketAddr, text: &str) -> Result<()> {
     print(&json!({ "aborted": true }))
 }
 
+/// Keeps a connection until it ends. Prints a line when it is open, and one when it has ended.
+pub(crate) async fn hold(address: SocketAddr) -> Result<()> {
+    let mut stream = TcpStream::connect(address).await?;
+    stream.write_u8(b'x').await?;
+    ensure!(stream.read_u8().await? == b'x', "the server is no echo");
+    print(&json!({ "open": true }))?;
+    let start = Instant::now();
+    let end = match stream.read_u8().await {
+        Ok(_) => "bytes".to_owned(),
+        Err(error) => name(&error),
+    };
+    print(&json!({ "end": end, "ms": milliseconds(start) }))
+}
+
 pub(crate) async fn upload(address: SocketAddr, bytes: u64) -> Result<()> {
     let start = Instant::now();
     let mut stream = TcpStream::connect(address).await?;

@@ -45,6 +45,8 @@ enum Act {
         #[arg(long, default_value = "x")]
         send: String,
     },
+    /// Connect to an echo, prove that it echoes, then keep the connection until it ends, and tell how.
+    Hold { address: SocketAddr },
     /// Send bytes to a sink, end the sending side, read the sink's verdict.
     Upload { address: SocketAddr, bytes: u64 },
     /// Ask a source for bytes and compare each.
@@ -86,6 +88,7 @@ fn main() -> Result<()> {
             Act::Serve { services, bind } => serve::run(bind, services).await,
             Act::Probe { address, send, source } => client::probe(address, &send, source).await,
             Act::Abort { address, send } => client::abort(address, &send).await,
+            Act::Hold { address } => client::hold(address).await,
             Act::Upload { address, bytes } => client::upload(address, bytes).await,
             Act::Download { address, bytes } => client::download(address, bytes).await,
             Act::Echo { address, bytes } => client::echo(address, bytes).await,

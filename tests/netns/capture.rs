@@ -130,13 +130,17 @@ fn direct_dial(mesh: &Mesh) -> Result<()> {
     let listeners = listening_ports(server.id())?.into_iter().filter(|port| !ours.contains(port));
     let listeners: Vec<u16> = listeners.collect();
     ensure!(!listeners.is_empty(), "the agent listens inside the pod");
-    for port in listeners {
+    let opened = Counter::of(mesh.agent_of(&mesh.near), OPENED, &[])?;
+    for port in listeners.iter().copied() {
         for address in ["127.0.0.1".parse()?, "::1".parse()?, mesh.near.ipv4()] {
             let seen = test_app::probe(&mesh.near.place, address, port, "GET / HTTP/1.1\r\n\r\n")?;
             // A TLS alert may come back; bytes of anybody else, or a connection that stays, may not.
             ensure!(!seen.received.contains("HTTP") && seen.end != "open", "{address} port {port}: {seen:?}");
         }
     }
+    // An agent that connected back to where it was dialled would dial itself for ever.
+    let grown = opened.grown()?;
+    ensure!(grown <= 3.0 * listeners.len() as f64, "{grown} connections were opened");
     Ok(())
 }
 

@@ -7,6 +7,7 @@ use clap::Parser;
 mod bulk;
 mod capture;
 mod count;
+mod delivery;
 mod enrollment;
 mod harness;
 mod identity;
@@ -29,6 +30,7 @@ fn table() -> Vec<Case> {
         identity::CASES,
         policy::CASES,
         enrollment::CASES,
+        delivery::CASES,
         telemetry::CASES,
         bulk::CASES,
         resilience::CASES,

@@ -1,10 +1,13 @@
 //! Authorization and peer authentication, as the client feels them and as the agents count them.
 
+use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
+use weir_tests::agent::binary;
 use weir_tests::mesh::{Mesh, NAMESPACE, principal};
 use weir_tests::objects::{authorization_policy, peer_authentication};
+use weir_tests::program::Program;
 use weir_tests::test_app::{self, BANNER, ECHO};
 use weir_tests::wait;
 use weir_tests::world::Pod;
@@ -26,6 +29,10 @@ pub(crate) const CASES: &[Case] = &[
     },
     Case { name: "policy: a change is in force within a second", check: Check::Mesh(live_change) },
     Case { name: "policy: what cannot be understood denies", check: Check::Mesh(not_understood) },
+    Case {
+        name: "policy: what is open ends when policy no longer allows it",
+        check: Check::Mesh(open_connections_end),
+    },
     Case { name: "policy: it holds on one node as between two", check: Check::Mesh(same_node) },
 ];
 
@@ -204,6 +211,26 @@ fn not_understood(mesh: &Mesh) -> Result<()> {
         }
         soon("everybody is let in again", || accepts(&mesh.near, &mesh.far, ECHO))?;
     }
+    Ok(())
+}
+
+fn open_connections_end(mesh: &Mesh) -> Result<()> {
+    calm(mesh)?;
+    let app = binary("weir-test-app")?.display().to_string();
+    let address = SocketAddr::new(mesh.far.ipv4(), ECHO).to_string();
+    let hold = |pod: &Pod| -> Result<Program> {
+        let held = pod.place.spawn(&[app.as_str(), "hold", &address])?;
+        soon("the connection is open", || {
+            ensure!(held.stdout().contains("open"), "it is not: {}", held.tail());
+            Ok(())
+        })?;
+        Ok(held)
+    };
+    let (mut denied, mut allowed) = (hold(&mesh.client)?, hold(&mesh.near)?);
+    let _policy = mesh.control_plane.objects.put_for_now("case", &policy("far", "DENY", &rule_from(&mesh.client)))?;
+    denied.ended(IN_FORCE_WITHIN).context("the connection that is denied now ends")?;
+    ensure!(denied.stdout().contains("\"end\""), "{}", denied.tail());
+    ensure!(allowed.is_running(), "the other connection goes on: {}", allowed.tail());
     Ok(())
 }
 

@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, bail, ensure};
 use nix::sys::signal::Signal;
 
 use crate::http;
@@ -116,10 +116,14 @@ impl Agent {
     /// If it does not; with the end of the log.
     pub fn becomes_ready(&mut self) -> Result<()> {
         let ready = wait::until("the agent is ready", READY_WITHIN, || {
+            if !self.program.as_mut().is_some_and(Program::is_running) {
+                return Ok(false);
+            }
             let response = http::get(self.place.netns(), READINESS.parse()?, "/healthz/ready")?;
             ensure!(response.status == 200, "readiness says {} {}", response.status, response.body.trim());
-            Ok(())
+            Ok(true)
         });
+        let ready = ready.and_then(|running| if running { Ok(()) } else { bail!("it has ended") });
         ready.with_context(|| format!("agent of {}; its log ends with:\n{}", self.place.name(), self.tail()))
     }
 

@@ -1,6 +1,7 @@
 //! Certificates for tests, good and bad in one way each, and the authority that signs them.
 
 use std::fs;
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
@@ -66,7 +67,7 @@ impl Authority {
     pub fn store(&self, folder: &Path) -> Result<()> {
         fs::create_dir_all(folder)?;
         fs::write(folder.join("ca-cert.pem"), &self.root_pem)?;
-        Ok(fs::write(folder.join("ca-key.pem"), self.issuer.key().serialize_pem())?)
+        write_key(&folder.join("ca-key.pem"), &self.issuer.key().serialize_pem())
     }
 
     /// Makes a certificate and its key and writes both into a folder under a name.
@@ -84,9 +85,15 @@ impl Authority {
             CertificateFiles { chain: folder.join(format!("{name}.pem")), key: folder.join(format!("{name}.key")) };
         fs::create_dir_all(folder)?;
         fs::write(&files.chain, chain)?;
-        fs::write(&files.key, key.serialize_pem())?;
+        write_key(&files.key, &key.serialize_pem())?;
         Ok(files)
     }
+}
+
+/// Weir refuses keys that others may read.
+fn write_key(path: &Path, pem: &str) -> Result<()> {
+    fs::write(path, pem)?;
+    Ok(fs::set_permissions(path, fs::Permissions::from_mode(0o600))?)
 }
 
 fn params(presented: Presented<'_>) -> Result<CertificateParams> {

@@ -1,0 +1,101 @@
+//! Other ways to get a mesh and certificates: a node by itself, from files.
+
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+use weir_tests::agent::{Agent, AgentOptions};
+use weir_tests::certificates::{Authority, Presented};
+use weir_tests::mesh::{NAMESPACE, workload_entry};
+use weir_tests::objects::{ObjectFolder, authorization_policy};
+use weir_tests::test_app::{self, ECHO};
+use weir_tests::wait;
+use weir_tests::world::{Pod, World};
+
+use crate::harness::{Case, Check};
+
+pub(crate) const CASES: &[Case] = &[
+    Case {
+        name: "delivery: a node by itself, from a folder of objects and a CA's key",
+        check: Check::Alone(own_authority),
+    },
+    Case {
+        name: "delivery: a node by itself, from objects and ready certificates",
+        check: Check::Alone(ready_certificates),
+    },
+];
+
+/// One node, two pods, no control plane.
+struct Alone {
+    pods: [Pod; 2],
+    objects: ObjectFolder,
+    world: World,
+}
+
+impl Alone {
+    fn new() -> Result<Self> {
+        let world = World::new("t", 1)?;
+        let pods = [world.nodes[0].pod("left")?, world.nodes[0].pod("right")?];
+        let objects = ObjectFolder::create(&world.run().folder().join("objects"))?;
+        for pod in &pods {
+            objects.put(pod.name(), &workload_entry(pod))?;
+        }
+        Ok(Self { pods, objects, world })
+    }
+
+    fn agent(&self, certificates: String) -> Result<Agent> {
+        let delivery = vec![format!("--config={}", self.objects.path().display()), certificates];
+        let agent = Agent::start(&self.world.nodes[0], AgentOptions { delivery, flags: Vec::new() })?;
+        for pod in &self.pods {
+            agent.enroll(pod, NAMESPACE, pod.name())?;
+        }
+        Ok(agent)
+    }
+
+    /// Traffic flows under mutual TLS, and policy from the same files applies.
+    fn works(&self, agent: &Agent) -> Result<()> {
+        let [left, right] = &self.pods;
+        let _server = test_app::serve(&right.place)?;
+        wait::until("traffic flows through the mesh", Duration::from_secs(10), || {
+            test_app::echoes(&left.place, right.ipv4(), ECHO)?;
+            let labels = [("reporter", "destination"), ("connection_security_policy", "mutual_tls")];
+            ensure!(
+                agent.metrics()?.sum("istio_tcp_connections_opened_total", &labels) > 0.0,
+                "it goes around the mesh"
+            );
+            Ok(())
+        })
+        .with_context(|| agent.tail())?;
+        let _policy =
+            self.objects.put_for_now("deny", &authorization_policy("deny", NAMESPACE, "right", "DENY", "[{}]"))?;
+        wait::until("policy applies", Duration::from_secs(2), || {
+            let seen = test_app::probe(&left.place, right.ipv4(), ECHO, "let me in")?;
+            ensure!(seen.refused(), "{seen:?}");
+            Ok(())
+        })
+    }
+}
+
+fn own_authority() -> Result<()> {
+    let alone = Alone::new()?;
+    let folder = alone.world.run().folder().join("ca");
+    Authority::generate()?.store(&folder)?;
+    let agent = alone.agent(format!("--ca-dir={}", folder.display()))?;
+    alone.works(&agent)
+}
+
+fn ready_certificates() -> Result<()> {
+    let alone = Alone::new()?;
+    let folder = alone.world.run().folder().join("certificates");
+    let authority = Authority::generate()?;
+    authority.store(&folder)?;
+    std::fs::rename(folder.join("ca-cert.pem"), folder.join("root-cert.pem"))?;
+    std::fs::remove_file(folder.join("ca-key.pem"))?;
+    for pod in &alone.pods {
+        let id = weir_tests::mesh::principal(pod);
+        let files = authority.write(Presented::Identity(&id), &folder, "fresh")?;
+        let both = std::fs::read_to_string(&files.chain)? + &std::fs::read_to_string(&files.key)?;
+        std::fs::write(folder.join(format!("{NAMESPACE}.{}.pem", pod.name())), both)?;
+    }
+    let agent = alone.agent(format!("--certificates-dir={}", folder.display()))?;
+    alone.works(&agent)
+}
