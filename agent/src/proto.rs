@@ -7,6 +7,7 @@
     elided_lifetimes_in_paths,
     clippy::all,
     clippy::wildcard_imports,
+    clippy::too_many_lines,
     clippy::allow_attributes_without_reason,
     reason = "generated code"
 )]

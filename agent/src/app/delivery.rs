@@ -3,7 +3,7 @@
 use std::net::{IpAddr, Ipv4Addr};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use anyhow::Context;
 use futures_util::future::BoxFuture;
@@ -49,7 +49,7 @@ pub(super) async fn start(
         .await
         .context("--config")?;
         let intake = Intake::new(mesh.clone(), status.clone(), settings);
-        follow_files(source, intake);
+        follow_files(source, intake, metrics.clone());
         drop(blocker);
     } else {
         let options = XdsOptions {
@@ -60,6 +60,7 @@ pub(super) async fn start(
             node: node_description(config),
             settings,
             state_dir: Some(config.state_dir.clone()),
+            metrics: metrics.clone(),
         };
         tokio::spawn(xds::run(options, mesh.clone(), status.clone(), blocker));
     }
@@ -70,7 +71,7 @@ pub(super) async fn start(
 }
 
 /// The control plane's own code, in this process.
-fn follow_files(source: FileSource, intake: Intake) {
+fn follow_files(source: FileSource, intake: Intake, metrics: Arc<Metrics>) {
     let mut snapshots = source.subscribe();
     tokio::spawn(async move {
         let Err(error) = source.run().await;
@@ -80,6 +81,7 @@ fn follow_files(source: FileSource, intake: Intake) {
         loop {
             let snapshot = snapshots.borrow_and_update().clone();
             intake.apply_local(&snapshot.resources);
+            metrics.config_accepted(SystemTime::now());
             if snapshots.changed().await.is_err() {
                 return;
             }

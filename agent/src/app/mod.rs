@@ -13,7 +13,7 @@ use std::time::Duration;
 use anyhow::{Context, ensure};
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use tokio::signal::unix::{SignalKind, signal};
-use tokio::sync::Notify;
+use tokio::sync::{Notify, oneshot};
 
 use crate::capture::{Capture, CaptureOptions};
 use crate::config::{AgentConfig, LogFormat, OutboundPolicyArg};
@@ -69,12 +69,9 @@ async fn agent(config: AgentConfig, log: log::LogHandle) -> anyhow::Result<()> {
 
     let capture = Arc::new(Capture::install(&capture_options(&config)).context("capture")?);
     let delivery = delivery::start(&config, &mesh, &metrics, &ready).await?;
-    let (enrollment, arrivals) = Enrollment::new(
-        capture.clone(),
-        metrics.clone(),
-        TrustDomain::new(&config.trust_domain),
-        PodStore::new(&config.state_dir),
-    );
+    let store = PodStore::new(&config.state_dir);
+    let trust_domain = TrustDomain::new(&config.trust_domain);
+    let (enrollment, arrivals) = Enrollment::new(capture.clone(), metrics.clone(), trust_domain, store);
     enrollment.restore();
 
     let (drain_trigger, drain) = lifecycle::drain();
@@ -84,46 +81,25 @@ async fn agent(config: AgentConfig, log: log::LogHandle) -> anyhow::Result<()> {
         capture.clone(),
         metrics.clone(),
         timeouts(&config),
-        PoolOptions {
-            max_streams: config.pool_max_streams.max(1),
-            idle: Duration::from_secs(config.pool_idle_seconds.max(1)),
-        },
+        pool_options(&config),
         node_info(&config),
         drain,
     );
     let observed = observation::Observed {
         config: config.clone(),
         mesh: mesh.clone(),
-        capture,
+        capture: capture.clone(),
         enrollment: enrollment.clone(),
-        certificates: delivery.certificates.clone(),
-        xds: delivery.status.clone(),
+        certificates: delivery.certificates,
+        xds: delivery.status,
         metrics,
         ready: ready.clone(),
         log: log.clone(),
     };
-    let observed_capture = observed.capture.clone();
     let quit = Arc::new(Notify::new());
     let _servers = observation::start(observed, quit.clone()).await?;
-
-    let kernel_log = observed_capture;
-    tokio::spawn(async move {
-        if let Err(error) = kernel_log.relay_log().await {
-            tracing::warn!(%error, "the kernel programs' log is not relayed");
-        }
-    });
-    let watcher = enrollment.clone();
-    tokio::spawn(async move { watcher.watch_liveness().await });
-    let (stop_api, api_stopped) = tokio::sync::oneshot::channel::<()>();
-    let socket = config.run_dir.join(SOCKET_NAME);
-    let serving = api::serve(socket, enrollment, mesh, config.network.clone(), async {
-        let _ = api_stopped.await;
-    });
-    tokio::spawn(async move {
-        if let Err(error) = serving.await {
-            tracing::error!(error = format!("{error:#}"), "the enrolment API ended");
-        }
-    });
+    watch_kernel_and_pods(capture, enrollment.clone());
+    let api = serve_api(&config, enrollment, mesh);
     let synced = delivery.synced;
     tokio::spawn(async move {
         // Until the mesh is known connections wait in the listeners' backlogs.
@@ -136,19 +112,47 @@ async fn agent(config: AgentConfig, log: log::LogHandle) -> anyhow::Result<()> {
         told = told_to_stop() => told?,
         () = quit.notified() => {}
     }
-    tracing::info!(seconds = config.drain_seconds, "agent drains");
     ready.stop();
-    let _ = stop_api.send(());
-    tokio::select! {
-        whole = drain_trigger.run(Duration::from_secs(config.drain_seconds)) => {
-            tracing::info!(cut_off = !whole, "agent stops");
+    drop(api);
+    stop(drain_trigger, Duration::from_secs(config.drain_seconds)).await?;
+    log.flush();
+    Ok(())
+}
+
+fn watch_kernel_and_pods(capture: Arc<Capture>, enrollment: Arc<Enrollment>) {
+    tokio::spawn(async move {
+        if let Err(error) = capture.relay_log().await {
+            tracing::warn!(%error, "the kernel programs' log is not relayed");
         }
+    });
+    tokio::spawn(async move { enrollment.watch_liveness().await });
+}
+
+/// Serves the enrolment API until the returned sender is dropped.
+fn serve_api(config: &AgentConfig, enrollment: Arc<Enrollment>, mesh: SharedMesh) -> oneshot::Sender<()> {
+    let (until_dropped, dropped) = oneshot::channel::<()>();
+    let stop = async {
+        let _ = dropped.await;
+    };
+    let serving = api::serve(config.run_dir.join(SOCKET_NAME), enrollment, mesh, config.network.clone(), stop);
+    tokio::spawn(async move {
+        if let Err(error) = serving.await {
+            tracing::error!(error = format!("{error:#}"), "the enrolment API ended");
+        }
+    });
+    until_dropped
+}
+
+/// Lets live connections finish; told so again, ends at once.
+async fn stop(drain: lifecycle::DrainTrigger, deadline: Duration) -> anyhow::Result<()> {
+    tracing::info!(seconds = deadline.as_secs(), "agent drains");
+    tokio::select! {
+        whole = drain.run(deadline) => tracing::info!(cut_off = !whole, "agent stops"),
         again = told_to_stop() => {
             again?;
             tracing::warn!("agent stops at once: told so twice");
         }
     }
-    log.flush();
     Ok(())
 }
 
@@ -211,6 +215,13 @@ fn timeouts(config: &AgentConfig) -> Timeouts {
         connect: seconds(config.connect_timeout_seconds),
         handshake: seconds(config.handshake_timeout_seconds),
         request: seconds(config.request_timeout_seconds),
+    }
+}
+
+fn pool_options(config: &AgentConfig) -> PoolOptions {
+    PoolOptions {
+        max_streams: config.pool_max_streams.max(1),
+        idle: Duration::from_secs(config.pool_idle_seconds.max(1)),
     }
 }
 

@@ -5,8 +5,10 @@ use std::error::Error;
 use std::fmt;
 use std::io;
 use std::path::PathBuf;
-use std::time::Duration;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
 
+use prost::Message as _;
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 use tokio_stream::wrappers::ReceiverStream;
@@ -24,6 +26,7 @@ use crate::proto::envoy::service::discovery::v3::aggregated_discovery_service_cl
 use crate::proto::envoy::service::discovery::v3::{DeltaDiscoveryRequest, DeltaDiscoveryResponse};
 use crate::resources::ResourceType;
 use crate::state::SharedMesh;
+use crate::telemetry::metrics::{Metrics, XdsTermination};
 use crate::tls::control_channel;
 
 /// The first answer holds the whole mesh.
@@ -49,6 +52,7 @@ pub struct XdsOptions {
     pub settings: MeshSettings,
     /// Where the last good configuration is kept; `None` keeps none.
     pub state_dir: Option<PathBuf>,
+    pub metrics: Arc<Metrics>,
 }
 
 /// Why a stream ended.
@@ -100,6 +104,11 @@ async fn connect_forever(options: &XdsOptions, intake: &Intake, status: &XdsStat
     let mut backoff = Backoff::default();
     loop {
         let Err(error) = one_stream(options, intake, status, &mut backoff).await;
+        options.metrics.xds_connection_ended(match &error {
+            StreamError::Ended => XdsTermination::Complete,
+            _ if status.report().connected => XdsTermination::Error,
+            _ => XdsTermination::ConnectionError,
+        });
         let pause = backoff.next_pause();
         let error = Chain(&error).to_string();
         if status.disconnected(&error) {
@@ -139,8 +148,10 @@ async fn one_stream(
             status.connected();
             tracing::info!(address = options.address, "configuration stream is up");
         }
+        options.metrics.xds_message(&response.type_url, response.encoded_len() as u64);
         let outcome = digest(intake, response).await?;
         log(&outcome);
+        count(&options.metrics, &outcome);
         if progress.answered(outcome.kind) {
             status.synced();
         }
@@ -194,6 +205,16 @@ fn log(outcome: &Outcome) {
         tracing::warn!(kind, %reason, "a resource was rejected");
     }
     tracing::debug!(kind, changed = outcome.changed, rejected = outcome.rejected.len(), "response taken in");
+}
+
+fn count(metrics: &Metrics, outcome: &Outcome) {
+    let kind = outcome.kind.map_or("unknown", ResourceType::label);
+    for _ in &outcome.rejected {
+        metrics.config_rejected(kind);
+    }
+    if outcome.rejected.is_empty() {
+        metrics.config_accepted(SystemTime::now());
+    }
 }
 
 /// Which types a stream has delivered.

@@ -143,6 +143,7 @@ pub fn options(home: &Home, port: u16) -> XdsOptions {
             cluster_id: "Kubernetes".into(),
             network: String::new(),
         },
+        metrics: weir::telemetry::metrics::Metrics::new(),
         settings: own_settings(),
         state_dir: Some(home.path().join("agent")),
     }
