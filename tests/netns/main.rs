@@ -12,6 +12,7 @@ mod enrollment;
 mod harness;
 mod identity;
 mod kit;
+mod outbound;
 mod policy;
 mod resilience;
 mod telemetry;
@@ -26,6 +27,7 @@ fn table() -> Vec<Case> {
         kit::CASES,
         capture::CASES,
         traffic::CASES,
+        outbound::CASES,
         wire::CASES,
         identity::CASES,
         policy::CASES,

@@ -20,6 +20,7 @@ pub(crate) const CASES: &[Case] = &[
     Case { name: "telemetry: the access log names both ends", check: Check::Mesh(access_log) },
     Case { name: "telemetry: the configuration dump has istioctl's keys", check: Check::Mesh(config_dump) },
     Case { name: "telemetry: no key and no token is ever shown", check: Check::Mesh(no_secrets) },
+    Case { name: "telemetry: `weir status` tells in one screen what a node does", check: Check::Mesh(status) },
     Case { name: "telemetry: the admin endpoint is on loopback only", check: Check::Mesh(admin_on_loopback) },
 ];
 
@@ -80,6 +81,17 @@ fn labels(mesh: &Mesh) -> Result<()> {
         for label in LABELS {
             ensure!(sample.labels.contains_key(*label), "{reporter}: {label} is missing in {sample:?}");
         }
+    }
+    Ok(())
+}
+
+fn status(mesh: &Mesh) -> Result<()> {
+    let agent = mesh.agent_of(&mesh.client);
+    let output = agent.weir(&["status"])?;
+    let text = String::from_utf8_lossy(&output.stdout);
+    ensure!(output.status.success() && text.lines().count() <= 40, "{output:?}");
+    for word in ["n1", "shop/client", "shop/near", &*principal(&mesh.client), "10.77.1.10"] {
+        ensure!(text.contains(word), "{word} is missing in:\n{text}");
     }
     Ok(())
 }

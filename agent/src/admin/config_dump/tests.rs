@@ -1,12 +1,20 @@
 //! The form that istioctl reads.
 
+use std::collections::BTreeSet;
+
+use prost::Message as _;
 use serde_json::{Value, json};
 
 use super::*;
 use crate::admin::fixture::{mesh, sources};
 use crate::model::address::OriginalDst;
+use crate::model::mesh::MeshSettings;
+use crate::proto::envoy::service::discovery::v3::DeltaDiscoveryResponse;
+use crate::resources::{Resource, ResourceSet, ResourceType};
+use crate::state::SharedMesh;
 use crate::telemetry::access_log::{ConnectionRecord, Reporter};
 use crate::telemetry::fixture::ends;
+use crate::xds::{Intake, XdsStatus};
 
 fn dumped() -> Value {
     let (_log, sources) = sources();
@@ -140,4 +148,46 @@ fn pods_with_their_connections() {
         },
     });
     assert_eq!(dumped()["workloadState"], expected);
+}
+
+/// What a real istiod sent a node, taken in as the agent does.
+fn recorded() -> SharedMesh {
+    let mesh = SharedMesh::default();
+    let mut resources = ResourceSet::default();
+    for (kind, bytes) in [
+        (ResourceType::Address, &include_bytes!("../../../testdata/istiod-1.31/node/istio.workload.Address.pb")[..]),
+        (
+            ResourceType::Authorization,
+            include_bytes!("../../../testdata/istiod-1.31/node/istio.security.Authorization.pb"),
+        ),
+    ] {
+        let response = DeltaDiscoveryResponse::decode(bytes).unwrap();
+        for resource in response.resources {
+            let body = Resource::hashed(resource.resource.unwrap().value.into());
+            resources.of_mut(kind).insert(resource.name.into(), body);
+        }
+    }
+    Intake::new(mesh.clone(), XdsStatus::default(), MeshSettings::default()).apply_local(&resources);
+    mesh
+}
+
+#[test]
+fn everything_that_a_real_istiod_sent_is_there() {
+    let mesh = recorded();
+    let (_log, mut sources) = sources();
+    sources.mesh = mesh.clone();
+    let dump: Value = serde_json::from_slice(&config_dump(&sources).unwrap()).unwrap();
+    let listed = |key: &str, name: fn(&Value) -> String| -> BTreeSet<String> {
+        dump[key].as_array().unwrap().iter().map(name).collect()
+    };
+    let mesh = mesh.read();
+    let uids: BTreeSet<String> = mesh.workloads().map(|workload| workload.uid.to_string()).collect();
+    assert_eq!(listed("workloads", |w| w["uid"].as_str().unwrap().to_owned()), uids);
+    let keys: BTreeSet<String> = mesh.services().map(|service| service.key.to_string()).collect();
+    let key = |s: &Value| format!("{}/{}", s["namespace"].as_str().unwrap(), s["hostname"].as_str().unwrap());
+    assert_eq!(listed("services", key), keys);
+    let policies: BTreeSet<String> = mesh.authorizations().map(|policy| policy.key.to_string()).collect();
+    let policy = |p: &Value| format!("{}/{}", p["namespace"].as_str().unwrap(), p["name"].as_str().unwrap());
+    assert_eq!(listed("policies", policy), policies);
+    assert_eq!((uids.len() + keys.len(), policies.len()), (26, 4));
 }
