@@ -88,7 +88,7 @@ fn labels(mesh: &Mesh) -> Result<()> {
 fn status(mesh: &Mesh) -> Result<()> {
     let agent = mesh.agent_of(&mesh.client);
     let output = agent.weir(&["status"])?;
-    let text = String::from_utf8_lossy(&output.stdout);
+    let text = &output.stdout;
     ensure!(output.status.success() && text.lines().count() <= 40, "{output:?}");
     for word in ["n1", "shop/client", "shop/near", &*principal(&mesh.client), "10.77.1.10"] {
         ensure!(text.contains(word), "{word} is missing in:\n{text}");
