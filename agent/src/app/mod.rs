@@ -70,8 +70,7 @@ async fn agent(config: AgentConfig, log: log::LogHandle) -> anyhow::Result<()> {
     let capture = Arc::new(Capture::install(&capture_options(&config)).context("capture")?);
     let delivery = delivery::start(&config, &mesh, &metrics, &ready).await?;
     let store = PodStore::new(&config.state_dir);
-    let trust_domain = TrustDomain::new(&config.trust_domain);
-    let (enrollment, arrivals) = Enrollment::new(capture.clone(), metrics.clone(), trust_domain, store);
+    let (enrollment, arrivals) = Enrollment::new(capture.clone(), metrics.clone(), store);
     enrollment.restore();
 
     let (drain_trigger, drain) = lifecycle::drain();

@@ -84,7 +84,7 @@ fn pods(enrollment: Arc<Enrollment>, mesh: SharedMesh, network: String) -> impl 
                 uid: spec.uid.clone(),
                 namespace: spec.namespace.clone(),
                 name: spec.name.clone(),
-                identity: pod.identity.clone(),
+                identity: pod.identity(&mesh.settings().trust_domain),
                 addresses: spec.addresses.clone(),
                 captured: true,
                 workload_uid: workload.map(|workload| workload.uid.clone()),

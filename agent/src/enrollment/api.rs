@@ -79,7 +79,7 @@ impl wire::enrollment_server::Enrollment for Api {
         tracing::info!(
             uid = pod.spec.uid,
             pod = format!("{}/{}", pod.spec.namespace, pod.spec.name),
-            identity = %pod.identity,
+            identity = %pod.identity(&self.mesh.read().settings().trust_domain),
             addresses = ?pod.spec.addresses,
             "pod is enrolled"
         );
@@ -103,7 +103,7 @@ impl wire::enrollment_server::Enrollment for Api {
         let listed = pods.iter().map(|pod| wire::EnrolledPod {
             pod: Some(to_wire(&pod.spec)),
             netns_cookie: pod.netns.cookie().0,
-            identity: pod.identity.to_string(),
+            identity: pod.identity(&mesh.settings().trust_domain).to_string(),
             known_to_mesh: mesh
                 .workload_of_pod(&self.network, &pod.spec.namespace, &pod.spec.name, &pod.spec.addresses)
                 .is_some(),

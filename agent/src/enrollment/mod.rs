@@ -20,7 +20,6 @@ use self::netns::{Netns, NetnsError};
 use self::pod::{EnrolledPod, PodSpec};
 use self::store::PodStore;
 use crate::capture::{Capture, CaptureError, PodCapture, PodListeners};
-use crate::model::identity::TrustDomain;
 use crate::telemetry::metrics::Metrics;
 
 /// How soon the death of a pod is noticed.
@@ -61,7 +60,6 @@ pub enum EnrollmentError {
 pub struct Enrollment {
     capture: Arc<Capture>,
     metrics: Arc<Metrics>,
-    trust_domain: TrustDomain,
     store: PodStore,
     pods: Mutex<BTreeMap<String, Arc<EnrolledPod>>>,
     /// Held while one pod comes or goes, so that two never race for an address.
@@ -75,12 +73,11 @@ impl Enrollment {
     pub fn new(
         capture: Arc<Capture>,
         metrics: Arc<Metrics>,
-        trust_domain: TrustDomain,
         store: PodStore,
     ) -> (Arc<Self>, mpsc::UnboundedReceiver<Enrolled>) {
         let (arrivals, stream) = mpsc::unbounded_channel();
         let pods = Mutex::default();
-        (Arc::new(Self { capture, metrics, trust_domain, store, pods, change: Mutex::default(), arrivals }), stream)
+        (Arc::new(Self { capture, metrics, store, pods, change: Mutex::default(), arrivals }), stream)
     }
 
     /// Enrols a pod: opens the listeners in its namespace, captures it, remembers it. All or nothing.
@@ -195,7 +192,7 @@ impl Enrollment {
             what: "opening listeners",
             source,
         })?;
-        let pod = Arc::new(EnrolledPod::new(spec, netns, &self.trust_domain));
+        let pod = Arc::new(EnrolledPod::new(spec, netns));
         self.capture.enroll(&PodCapture {
             netns: std::os::fd::AsFd::as_fd(&pod.netns),
             cookie: pod.netns.cookie(),

@@ -33,7 +33,6 @@ pub struct PodSpec {
 #[derive(Debug)]
 pub struct EnrolledPod {
     pub spec: PodSpec,
-    pub identity: Identity,
     pub netns: Netns,
     connections: Arc<AtomicU64>,
     /// Set when the pod leaves: take nothing new.
@@ -43,16 +42,21 @@ pub struct EnrolledPod {
 }
 
 impl EnrolledPod {
-    pub(super) fn new(mut spec: PodSpec, netns: Netns, trust_domain: &TrustDomain) -> Self {
+    pub(super) fn new(mut spec: PodSpec, netns: Netns) -> Self {
         spec.netns_cookie = Some(netns.cookie().0);
         Self {
-            identity: Identity::new(trust_domain.clone(), &spec.namespace, &spec.service_account),
             spec,
             netns,
             connections: Arc::default(),
             left: CancellationToken::new(),
             dead: CancellationToken::new(),
         }
+    }
+
+    /// The identity that the pod's traffic carries in a mesh of this trust domain.
+    #[must_use]
+    pub fn identity(&self, trust_domain: &TrustDomain) -> Identity {
+        Identity::new(trust_domain.clone(), &self.spec.namespace, &self.spec.service_account)
     }
 
     /// Counts a connection of this pod for as long as the guard lives.

@@ -13,7 +13,7 @@ use tokio::net::{TcpSocket, TcpStream};
 use crate::capture::Capture;
 use crate::enrollment::pod::EnrolledPod;
 
-/// A peer that does not acknowledge data for this long is gone.
+/// An HBONE peer that does not acknowledge data for this long is gone.
 const USER_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// Why a connection could not be opened.
@@ -79,12 +79,19 @@ async fn finish_connect(socket: Socket, to: SocketAddr, timeout: Duration) -> Re
     }
 }
 
-/// What every connection of the proxy wants: no Nagle delay, and to notice a peer that is gone.
+/// What every connection of the proxy wants: no Nagle delay, and to notice a peer that is gone while nothing is said.
 pub(super) fn tune(socket: &SockRef<'_>) -> io::Result<()> {
     socket.set_tcp_nodelay(true)?;
-    socket.set_tcp_user_timeout(Some(USER_TIMEOUT))?;
     let keepalive = TcpKeepalive::new().with_time(Duration::from_secs(60)).with_interval(Duration::from_secs(10));
     socket.set_tcp_keepalive(&keepalive.with_retries(3))
+}
+
+/// Connections between agents also notice a peer that is gone in the middle of something. Those of applications must
+/// not: the kernel counts a reader that pauses (a closed window) as gone too.
+pub(super) fn tune_hbone(stream: &TcpStream) {
+    // Best effort: a socket that is dead already shows it at the first read.
+    let socket = SockRef::from(stream);
+    let _ = tune(&socket).and_then(|()| socket.set_tcp_user_timeout(Some(USER_TIMEOUT)));
 }
 
 /// Makes the coming close of a socket a reset: the peer learns that the connection broke, not that it ended.

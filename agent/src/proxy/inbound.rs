@@ -126,8 +126,8 @@ pub(super) async fn serve_hbone(served: Arc<PodProxy>, tcp: TcpStream) {
         return reset_on_close(&tcp);
     }
     let proxy = &served.proxy;
-    let _ = connector::tune(&socket2::SockRef::from(&tcp));
-    let own = match proxy.certificates.get(&served.pod.identity).await {
+    connector::tune_hbone(&tcp);
+    let own = match proxy.certificates.get(&served.identity()).await {
         Ok(own) => own,
         Err(error) => {
             let flag = ResponseFlag::IdentityError;
@@ -321,7 +321,7 @@ fn ends(
         destination_addr,
         hbone_addr: peer.map(|peer| peer.local),
         destination: Some(destination),
-        destination_identity: peer.map(|_| served.pod.identity.clone()),
+        destination_identity: peer.map(|_| served.pod.identity(&mesh.settings().trust_domain)),
         service,
         mutual_tls: peer.is_some(),
     }

@@ -4,6 +4,7 @@
 
 pub mod connector;
 pub mod hbone;
+mod identities;
 mod inbound;
 mod listener;
 mod outbound;
@@ -16,12 +17,14 @@ use std::time::Duration;
 use tokio::sync::mpsc;
 
 use self::hbone::pool::Pool;
+use self::identities::CarriedIdentities;
 use self::listener::Role;
 use self::revocation::LiveConnections;
 use crate::capture::Capture;
 use crate::enrollment::Enrolled;
 use crate::enrollment::pod::EnrolledPod;
 use crate::lifecycle::Drain;
+use crate::model::identity::{Identity, TrustDomain};
 use crate::model::mesh::Mesh;
 use crate::model::workload::{NetworkMode, TunnelProtocol, Workload};
 use crate::state::SharedMesh;
@@ -53,7 +56,7 @@ pub struct NodeInfo {
     pub network: Arc<str>,
     pub cluster_id: Arc<str>,
     /// Trust domains accepted besides MeshConfig's.
-    pub extra_trust_domains: Vec<crate::model::identity::TrustDomain>,
+    pub extra_trust_domains: Vec<TrustDomain>,
 }
 
 /// All that a connection needs. One per process.
@@ -68,6 +71,7 @@ pub struct Proxy {
     pub node: NodeInfo,
     pub drain: Drain,
     live: LiveConnections,
+    carried: CarriedIdentities,
 }
 
 impl Proxy {
@@ -83,8 +87,8 @@ impl Proxy {
         node: NodeInfo,
         drain: Drain,
     ) -> Arc<Self> {
-        let live = LiveConnections::default();
-        Arc::new(Self { mesh, certificates, capture, metrics, timeouts, pool, node, drain, live })
+        let (live, carried) = Default::default();
+        Arc::new(Self { mesh, certificates, capture, metrics, timeouts, pool, node, drain, live, carried })
     }
 
     /// Serves pods as they are enrolled, until the process drains.
@@ -103,7 +107,6 @@ impl Proxy {
 
     fn serve_pod(self: &Arc<Self>, enrolled: Enrolled) {
         let Enrolled { pod, listeners } = enrolled;
-        self.certificates.prefetch(&pod.identity);
         let served = Arc::new(PodProxy { proxy: self.clone(), pool: Pool::new(self.pool), pod });
         for (role, (v4, v6)) in [
             (Role::Outbound, listeners.outbound),
@@ -114,6 +117,7 @@ impl Proxy {
                 tokio::spawn(listener::serve(served.clone(), role, listener));
             }
         }
+        tokio::spawn(identities::carry(served.clone()));
         tokio::spawn(hbone::pool::sweep(served));
     }
 
@@ -139,7 +143,7 @@ pub(crate) struct PodProxy {
 impl PodProxy {
     /// The pod as the mesh knows it; where it does not (yet), as its enrolment describes it.
     fn source_workload(&self, mesh: &Mesh) -> Arc<Workload> {
-        self.known_workload(mesh).unwrap_or_else(|| Arc::new(self.described_workload()))
+        self.known_workload(mesh).unwrap_or_else(|| Arc::new(self.described_workload(&mesh.settings().trust_domain)))
     }
 
     fn known_workload(&self, mesh: &Mesh) -> Option<Arc<Workload>> {
@@ -147,16 +151,22 @@ impl PodProxy {
         mesh.workload_of_pod(&self.proxy.node.network, &spec.namespace, &spec.name, &spec.addresses).cloned()
     }
 
-    fn described_workload(&self) -> Workload {
+    /// The identity that this pod's traffic carries.
+    fn identity(&self) -> Identity {
+        self.pod.identity(&self.proxy.mesh.read().settings().trust_domain)
+    }
+
+    fn described_workload(&self, trust_domain: &TrustDomain) -> Workload {
+        let identity = self.pod.identity(trust_domain);
         let spec = &self.pod.spec;
         let label = |key: &str| spec.labels.get(key).map(String::as_str);
         let name: Arc<str> = spec.name.as_str().into();
         Workload {
             uid: format!("{}//Pod/{}/{}", self.proxy.node.cluster_id, spec.namespace, spec.name).into(),
             name: name.clone(),
-            namespace: self.pod.identity.namespace.clone(),
-            trust_domain: self.pod.identity.trust_domain.clone(),
-            service_account: self.pod.identity.service_account.clone(),
+            namespace: identity.namespace,
+            trust_domain: identity.trust_domain,
+            service_account: identity.service_account,
             addresses: spec.addresses.clone(),
             hostname: "".into(),
             network: self.proxy.node.network.clone(),

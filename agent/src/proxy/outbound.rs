@@ -185,7 +185,7 @@ fn ends(
         reporter: Reporter::Source,
         source_addr,
         source: Some(source.clone()),
-        source_identity: Some(served.pod.identity.clone()),
+        source_identity: Some(served.identity()),
         destination_addr: destination.0,
         hbone_addr,
         destination_identity: workload.as_ref().filter(|_| hbone_addr.is_some()).map(|w| w.identity()),

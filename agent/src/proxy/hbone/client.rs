@@ -88,8 +88,9 @@ impl HboneConnection {
     pub(super) async fn open(served: &PodProxy, target: &Target) -> Result<Arc<Self>, HboneError> {
         let proxy = &served.proxy;
         let peer = target.peer;
-        let own = proxy.certificates.get(&served.pod.identity).await?;
+        let own = proxy.certificates.get(&served.identity()).await?;
         let tcp = connector::connect(&served.pod, peer, proxy.timeouts.connect).await.map_err(Arc::new)?;
+        connector::tune_hbone(&tcp);
         let trusted = proxy.trusted();
         let secure = handshake::connect(&own, tcp, &target.identities, &trusted);
         let secured = tokio::time::timeout(proxy.timeouts.handshake, secure)
@@ -115,6 +116,8 @@ impl HboneConnection {
             .max_send_buffer_size(super::SEND_BUFFER_BYTES)
             .max_header_list_size(super::HEADER_LIST_BYTES)
             .enable_push(false)
+            .max_concurrent_reset_streams(super::RESET_STREAMS)
+            .max_local_error_reset_streams(None)
             .handshake::<_, Bytes>(secured.stream);
         let (requests, connection) = preface.await.map_err(http2)?;
         let close = tokio_util::sync::CancellationToken::new();

@@ -22,3 +22,6 @@ const FRAME_BYTES: u32 = 1024 * 1024;
 const SEND_BUFFER_BYTES: usize = 512 * 1024;
 /// Largest header list we accept.
 const HEADER_LIST_BYTES: u32 = 16 * 1024;
+/// Streams that may be reset at about the same time. Applications abort connections in bursts; on a connection that many
+/// of them share, that is no attack by the (authenticated) peer, and must not end the others.
+const RESET_STREAMS: usize = 1024;

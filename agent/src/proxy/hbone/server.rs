@@ -35,6 +35,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> HboneServer<S> {
             .max_send_buffer_size(super::SEND_BUFFER_BYTES)
             .max_header_list_size(super::HEADER_LIST_BYTES)
             .max_concurrent_streams(MAX_CONCURRENT_STREAMS)
+            .max_concurrent_reset_streams(super::RESET_STREAMS)
+            .max_pending_accept_reset_streams(super::RESET_STREAMS)
+            .max_local_error_reset_streams(None)
             .handshake(stream)
             .await?;
         Ok(Self { connection })
