@@ -5,8 +5,8 @@ use http::request::Parts;
 use tracing::level_filters::LevelFilter;
 
 use super::AdminSources;
+use super::answer::{Answer, text};
 use super::query::parameter;
-use super::routes::{Answer, text};
 
 /// `?level=info` replaces the whole filter; `?level=weir::xds=debug` (or, as istioctl writes it, `weir::xds:debug`)
 /// changes one module and leaves the rest; `?reset` takes the filter that the agent was started with.

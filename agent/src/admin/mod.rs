@@ -1,6 +1,7 @@
 //! The agent's HTTP endpoints: metrics, readiness, and the loopback admin interface. They read; the only things they
 //! can change are the log filter and whether the process goes on.
 
+mod answer;
 mod config_dump;
 mod logging;
 mod query;

@@ -1,21 +1,16 @@
 //! Which path does what, on which listener.
 
-use bytes::Bytes;
-use http::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE, HeaderValue};
+use http::header::{ALLOW, HeaderValue};
 use http::request::Parts;
-use http::{Method, Response, StatusCode};
-use http_body_util::Full;
+use http::{Method, StatusCode};
 use serde::Serialize;
 
+use super::answer::{Answer, answer, json, text};
 use super::config_dump::config_dump;
 use super::logging::logging;
 use super::{AdminSources, status};
 
 const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
-const PLAIN: &str = "text/plain; charset=utf-8";
-const JSON: &str = "application/json";
-
-pub(super) type Answer = Response<Full<Bytes>>;
 
 /// One endpoint.
 pub(super) struct Route {
@@ -84,26 +79,6 @@ pub(super) fn respond(routes: &[Route], sources: &AdminSources, request: &Parts)
         return answer;
     }
     (route.act)(sources, request)
-}
-
-/// A plain answer.
-pub(super) fn text(status: StatusCode, body: impl Into<Bytes>) -> Answer {
-    answer(status, PLAIN, body)
-}
-
-fn answer(status: StatusCode, content_type: &'static str, body: impl Into<Bytes>) -> Answer {
-    let mut answer = Response::new(Full::new(body.into()));
-    *answer.status_mut() = status;
-    answer.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
-    answer.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
-    answer
-}
-
-fn json(body: serde_json::Result<Vec<u8>>) -> Answer {
-    match body {
-        Ok(body) => answer(StatusCode::OK, JSON, body),
-        Err(error) => text(StatusCode::INTERNAL_SERVER_ERROR, format!("cannot be written as JSON: {error}\n")),
-    }
 }
 
 fn metrics(sources: &AdminSources, _request: &Parts) -> Answer {

@@ -18,7 +18,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::task::JoinSet;
 
 use super::routes::{self, Route};
-use super::{AdminAddresses, AdminSources};
+use super::{AdminAddresses, AdminSources, answer};
 
 /// Clients of one listener that are served at once; more wait in its backlog.
 const MAX_CONNECTIONS: usize = 64;
@@ -157,6 +157,6 @@ async fn respond(
     let answered = tokio::task::spawn_blocking(move || routes::respond(routes, &sources, &head)).await;
     Ok(answered.unwrap_or_else(|panic| {
         tracing::error!(%panic, "admin request panicked");
-        routes::text(StatusCode::INTERNAL_SERVER_ERROR, "internal error\n")
+        answer::text(StatusCode::INTERNAL_SERVER_ERROR, "internal error\n")
     }))
 }

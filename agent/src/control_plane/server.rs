@@ -21,7 +21,7 @@ use super::files::{FileSource, FileSourceError, FileSourceOptions};
 use super::translate;
 use crate::proto::envoy::service::discovery::v3::aggregated_discovery_service_server::AggregatedDiscoveryServiceServer;
 use crate::proto::istio::v1::auth::istio_certificate_service_server::IstioCertificateServiceServer;
-use crate::tls::ca::local::SignError;
+use crate::tls::ca::SignError;
 use crate::tls::control_listener::{self, ServerConfigError, ServerIdentity};
 
 /// An agent names every resource it has when it connects.

@@ -2,7 +2,7 @@
 
 use ipnet::IpNet;
 
-use super::authorization_rule::{Values, ip_block, pattern, port, texts};
+use super::authorization_values::{Values, ip_block, pattern, port, texts};
 use super::fields::{Fields, Item};
 
 /// One item of `when`.

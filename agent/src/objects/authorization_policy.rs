@@ -3,8 +3,8 @@
 
 use super::authorization_rule::{self, Rule};
 use super::fields::Fields;
-use super::metadata::{Labels, Metadata};
-use super::validate_names;
+use super::labels::{self, Labels};
+use super::metadata::Metadata;
 
 /// Reported, and decides nothing, if true.
 pub const DRY_RUN_ANNOTATION: &str = "istio.io/dry-run";
@@ -115,7 +115,7 @@ fn read_target(fields: &mut Fields<'_>) -> PolicyTarget {
 /// Reads `selector.matchLabels` of a policy.
 pub(super) fn read_selector(fields: &mut Fields<'_>) -> Option<Labels> {
     let mut selector = fields.fields("selector")?;
-    let labels = validate_names::selector_labels(&mut selector, "matchLabels");
+    let labels = labels::read_selector(&mut selector, "matchLabels");
     if labels.is_empty() {
         selector.notice("matchLabels", "a selector without labels stands for the whole namespace: remove it to say so");
     }

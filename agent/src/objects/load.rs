@@ -1,35 +1,18 @@
 //! From a file or folder to objects. Never panics, whatever the files hold; what cannot be used is a [`Problem`].
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::fs;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
-use super::kind::Kind;
-use super::metadata::ObjectKey;
+use super::loaded::Loaded;
 use super::problem::{Origin, Problem};
-use super::{Body, Objects, RejectedPolicy, Stored, read, unreadable, yaml};
+use super::{Body, RejectedPolicy, Stored, read, unreadable, yaml};
 
 /// Bytes one file may have.
 const MAX_FILE_BYTES: u64 = 16 * 1024 * 1024;
 /// Documents all files together may have.
 const MAX_DOCUMENTS: usize = 100_000;
-
-/// What files said.
-#[derive(Debug, Default)]
-pub struct Loaded {
-    /// What is valid, and for each policy that is not, the refusal that stands for it.
-    pub objects: Objects,
-    pub problems: Vec<Problem>,
-    /// What was accepted but does not do all its author may think.
-    pub notices: Vec<Problem>,
-    /// Objects that are defined, but not validly and unambiguously.
-    pub(super) invalid: BTreeSet<ObjectKey>,
-    /// Files and folders that could not be read, in whole or in part.
-    pub(super) unreadable: BTreeSet<PathBuf>,
-    defined: BTreeMap<ObjectKey, Origin>,
-    documents: usize,
-}
 
 /// Reads a file, or the `*.yaml`, `*.yml` and `*.json` files of a folder, in order of their names. Subfolders and names
 /// that begin with a dot are left out.
@@ -65,12 +48,6 @@ fn files(path: &Path) -> std::io::Result<Vec<PathBuf>> {
 }
 
 impl Loaded {
-    fn cannot_read(&mut self, path: &Path, reason: String) {
-        let file = path.to_owned();
-        self.unreadable.insert(file.clone());
-        self.problems.push(Problem { file, document: 0, line: None, object: None, field: String::new(), reason });
-    }
-
     fn read_file(&mut self, file: &Path) {
         match text_of(file) {
             Ok(text) => self.read_text(file, &text),
@@ -107,65 +84,6 @@ impl Loaded {
             }
         }
     }
-
-    /// Notes that a file defines something that cannot be told: nothing that came from it may be taken for removed.
-    pub(super) fn lose_track_of(&mut self, file: &Path) {
-        self.unreadable.insert(file.to_owned());
-    }
-
-    /// Takes in an object that is well-formed, or a refusal that stands for a policy.
-    pub(super) fn add(&mut self, key: ObjectKey, stored: Stored) {
-        if self.is_defined_again(&key, &stored.origin) {
-            if key.kind.is_policy() {
-                self.refuse_both(&key, &stored);
-            }
-            return;
-        }
-        self.objects.entries.insert(key, stored);
-    }
-
-    /// Notes an object that is not valid.
-    pub(super) fn add_invalid(&mut self, key: ObjectKey, origin: &Origin) {
-        self.is_defined_again(&key, origin);
-        self.invalid.insert(key);
-    }
-
-    fn is_defined_again(&mut self, key: &ObjectKey, origin: &Origin) -> bool {
-        let Some(first) = self.defined.get(key) else {
-            self.defined.insert(key.clone(), origin.clone());
-            return false;
-        };
-        let reason =
-            format!("is also defined in {} (document {}): remove one of the two", first.file.display(), first.document);
-        self.problems.push(Problem {
-            file: origin.file.clone(),
-            document: origin.document,
-            line: None,
-            object: Some(key.to_string()),
-            field: String::new(),
-            reason,
-        });
-        self.invalid.insert(key.clone());
-        true
-    }
-
-    /// Which of two policies of one name is meant is unknown: a refusal as wide as both takes their place.
-    fn refuse_both(&mut self, key: &ObjectKey, second: &Stored) {
-        let selector = |stored: &Stored| match &stored.body {
-            Body::AuthorizationPolicy(policy) => match &policy.target {
-                super::PolicyTarget::Selector(labels) => labels.clone(),
-                _ => BTreeMap::new(),
-            },
-            Body::PeerAuthentication(policy) => policy.selector.clone(),
-            Body::Rejected(policy) => policy.selector.clone(),
-            _ => BTreeMap::new(),
-        };
-        let second_selector = selector(second);
-        let Some(first) = self.objects.entries.get_mut(key) else { return };
-        let same = selector(first) == second_selector;
-        let selector = if same { second_selector } else { BTreeMap::new() };
-        first.body = Body::Rejected(RejectedPolicy { selector, reason: "it is defined twice".to_owned() });
-    }
 }
 
 fn text_of(file: &Path) -> Result<String, String> {
@@ -177,14 +95,4 @@ fn text_of(file: &Path) -> Result<String, String> {
         return Err(format!("is larger than {MAX_FILE_BYTES} bytes: split it"));
     }
     String::from_utf8(bytes).map_err(|_| "is not UTF-8 text".to_owned())
-}
-
-impl Kind {
-    /// The key of an object; there is one MeshConfig whatever its name.
-    pub(super) fn key(self, namespace: &str, name: &str) -> ObjectKey {
-        if self == Self::MeshConfig {
-            return ObjectKey { kind: self, namespace: String::new(), name: "mesh".to_owned() };
-        }
-        ObjectKey { kind: self, namespace: namespace.to_owned(), name: name.to_owned() }
-    }
 }

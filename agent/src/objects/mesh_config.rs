@@ -1,7 +1,7 @@
 //! MeshConfig: settings of the whole mesh. Istio's fields that matter at L4 are read; its other fields are known by name.
 
 use super::fields::{Fields, Item};
-use super::metadata::Labels;
+use super::labels::{self, Labels};
 use super::problem::Report;
 use super::validate_names;
 use super::yaml::{self, Node};
@@ -271,7 +271,7 @@ fn selectors(fields: &mut Fields<'_>, name: &'static str) -> Vec<LabelSelector> 
 /// Reads a Kubernetes label selector.
 pub(super) fn selector(mut fields: Fields<'_>) -> LabelSelector {
     let report = fields.report();
-    let match_labels = validate_names::labels(&mut fields, "matchLabels");
+    let match_labels = labels::read(&mut fields, "matchLabels");
     let mut match_expressions = Vec::new();
     let operators = [
         ("In", LabelOperator::In),

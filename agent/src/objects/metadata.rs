@@ -1,14 +1,11 @@
 //! `metadata`: what every object says about itself.
 
-use std::collections::BTreeMap;
 use std::fmt;
 
 use super::fields::Fields;
 use super::kind::Kind;
+use super::labels::Labels;
 use super::validate_names;
-
-/// Labels or annotations.
-pub type Labels = BTreeMap<String, String>;
 
 /// The metadata that means something here.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -34,6 +31,16 @@ pub struct ObjectKey {
     pub kind: Kind,
     pub namespace: String,
     pub name: String,
+}
+
+impl Kind {
+    /// The key of an object; there is one MeshConfig whatever its name.
+    pub(super) fn key(self, namespace: &str, name: &str) -> ObjectKey {
+        if self == Self::MeshConfig {
+            return ObjectKey { kind: self, namespace: String::new(), name: "mesh".to_owned() };
+        }
+        ObjectKey { kind: self, namespace: namespace.to_owned(), name: name.to_owned() }
+    }
 }
 
 impl fmt::Display for ObjectKey {

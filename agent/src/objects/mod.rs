@@ -6,10 +6,13 @@
 mod authorization_condition;
 mod authorization_policy;
 mod authorization_rule;
+mod authorization_values;
 mod fields;
 mod gateway;
 mod kind;
+mod labels;
 mod load;
+mod loaded;
 mod mesh_config;
 mod metadata;
 mod namespace;
@@ -17,6 +20,7 @@ mod peer_authentication;
 mod pod;
 mod problem;
 mod read;
+mod read_service_entry;
 mod service;
 mod service_entry;
 mod unreadable;
@@ -33,15 +37,18 @@ use std::collections::BTreeMap;
 
 pub use authorization_condition::Condition;
 pub use authorization_policy::{AuthorizationPolicy, DRY_RUN_ANNOTATION, PolicyAction, PolicyTarget};
-pub use authorization_rule::{Operation, Rule, ServiceAccountName, Source, Values};
+pub use authorization_rule::{Operation, Rule, ServiceAccountName, Source};
+pub use authorization_values::Values;
 pub use gateway::{AllowedNamespaces, Gateway, GatewayAddress};
 pub use kind::Kind;
-pub use load::{Loaded, load};
+pub use labels::Labels;
+pub use load::load;
+pub use loaded::Loaded;
 pub use mesh_config::{
     EntryVisibility, LabelOperator, LabelRequirement, LabelSelector, MeshConfig, OutboundPolicy,
     ServiceEntryVisibility, VisibilityRule,
 };
-pub use metadata::{Labels, Metadata, ObjectKey};
+pub use metadata::{Metadata, ObjectKey};
 pub use peer_authentication::{MtlsMode, PeerAuthentication};
 pub use pod::Pod;
 pub use problem::{Origin, Problem};

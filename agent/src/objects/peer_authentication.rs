@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use super::authorization_policy::read_selector;
 use super::fields::Fields;
-use super::metadata::Labels;
+use super::labels::Labels;
 
 /// `spec` of a PeerAuthentication.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]

@@ -4,13 +4,13 @@ use std::collections::BTreeMap;
 
 use super::fields::Fields;
 use super::kind::{Kind, Recognised, recognise};
-use super::load::Loaded;
+use super::loaded::Loaded;
 use super::metadata::Metadata;
 use super::problem::{Origin, Problem, Report};
 use super::yaml::{Node, Value};
 use super::{
     Body, PolicyTarget, RejectedPolicy, Stored, authorization_policy, gateway, mesh_config, metadata, namespace,
-    peer_authentication, pod, service, service_entry, workload_entry,
+    peer_authentication, pod, read_service_entry, service, workload_entry,
 };
 
 /// Stands for an absent `spec` or `metadata`.
@@ -101,8 +101,8 @@ fn read_spec(spec: Fields<'_>, status: Option<&Node>, kind: Kind, metadata: &Met
         Kind::Pod => Body::Pod(Box::new(pod::read(spec, status))),
         Kind::ServiceEntry => {
             // The status outlives this call no more than the spec does; both are parts of one document.
-            let allocated = status.and_then(|node| service_entry::allocated(node, report));
-            Body::ServiceEntry(Box::new(service_entry::read(spec, allocated.unwrap_or_default(), metadata)))
+            let allocated = status.and_then(|node| read_service_entry::allocated(node, report));
+            Body::ServiceEntry(Box::new(read_service_entry::read(spec, allocated.unwrap_or_default(), metadata)))
         }
         Kind::WorkloadEntry => {
             let entry = workload_entry::read(spec, metadata);

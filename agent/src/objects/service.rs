@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 
 use super::fields::{Fields, Item};
-use super::metadata::Labels;
+use super::labels::{self, Labels};
 use super::problem::Report;
 use super::validate_names;
 use super::yaml::Value;
@@ -81,7 +81,7 @@ pub(super) fn read(mut fields: Fields<'_>) -> Service {
         cluster_ips,
         ip_families,
         ports: fields.items("ports").iter().filter_map(|item| port(item.fields(report)?)).collect(),
-        selector: validate_names::selector_labels(&mut fields, "selector"),
+        selector: labels::read_selector(&mut fields, "selector"),
         node_local: fields.word("internalTrafficPolicy", &[("Cluster", false), ("Local", true)]).unwrap_or(false),
         publish_not_ready: fields.flag("publishNotReadyAddresses").unwrap_or(false),
         traffic_distribution: fields.text("trafficDistribution").unwrap_or_default(),

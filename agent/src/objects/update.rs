@@ -1,6 +1,6 @@
 //! The last good rule: what cannot be read does not replace what could.
 
-use super::load::Loaded;
+use super::loaded::Loaded;
 use super::problem::Problem;
 use super::{Body, Objects};
 

@@ -1,11 +1,11 @@
-//! Checks of names, hosts, labels and ports, with Istio's rules. Every error says what is allowed.
+//! Checks of names, hosts and ports, with Istio's rules. Every error says what is allowed.
 
-use super::fields::{Fields, Item};
-use super::metadata::Labels;
+use super::fields::Item;
 use super::problem::Report;
 
 const MAX_NAME: usize = 253;
-const MAX_LABEL: usize = 63;
+/// Longest part of a name, and longest label, in bytes.
+pub(super) const MAX_LABEL: usize = 63;
 
 /// A DNS label in lower case, such as a namespace or a port's name.
 pub(super) fn label(text: &str) -> Result<(), String> {
@@ -66,57 +66,9 @@ fn host_label(text: &str) -> Result<(), String> {
     ))
 }
 
-fn has_alphanumeric_ends(text: &str) -> bool {
+/// True if a letter or digit stands at both ends.
+pub(super) fn has_alphanumeric_ends(text: &str) -> bool {
     text.starts_with(|c: char| c.is_ascii_alphanumeric()) && text.ends_with(|c: char| c.is_ascii_alphanumeric())
-}
-
-/// Reads `labels` of an object and checks keys and values.
-pub(super) fn labels(fields: &mut Fields<'_>, name: &'static str) -> Labels {
-    let labels = fields.text_map(name);
-    for (key, value) in &labels {
-        if let Err(reason) = label_key(key).and_then(|()| label_value(value)) {
-            fields.error(&format!("{name}[{key}]"), reason);
-        }
-    }
-    labels
-}
-
-/// Reads a selector's labels: no stars, no empty keys.
-pub(super) fn selector_labels(fields: &mut Fields<'_>, name: &'static str) -> Labels {
-    let labels = fields.text_map(name);
-    for (key, value) in &labels {
-        let checked = if key.is_empty() {
-            Err("empty key is not supported: name the label".to_owned())
-        } else if key.contains('*') || value.contains('*') {
-            Err("wildcard is not supported in a selector: write the label's exact value".to_owned())
-        } else {
-            label_key(key).and_then(|()| label_value(value))
-        };
-        if let Err(reason) = checked {
-            fields.error(&format!("{name}[{key}]"), reason);
-        }
-    }
-    labels
-}
-
-fn label_key(key: &str) -> Result<(), String> {
-    let (prefix, name) = key.rsplit_once('/').map_or((None, key), |(prefix, name)| (Some(prefix), name));
-    if prefix.is_some_and(|prefix| object_name(prefix).is_err()) || name.is_empty() || !is_label_text(name) {
-        return Err(format!("{key:?} is not a label key: use [domain/]name"));
-    }
-    Ok(())
-}
-
-fn label_value(value: &str) -> Result<(), String> {
-    if value.is_empty() || is_label_text(value) {
-        return Ok(());
-    }
-    Err(format!("{value:?} is not a label value: use at most {MAX_LABEL} letters, digits, -, _ and dots"))
-}
-
-fn is_label_text(text: &str) -> bool {
-    let allowed = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.');
-    text.len() <= MAX_LABEL && text.bytes().all(allowed) && has_alphanumeric_ends(text)
 }
 
 /// A port number, 1 to 65535.

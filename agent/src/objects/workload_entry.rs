@@ -8,7 +8,8 @@ use std::collections::BTreeMap;
 use std::net::IpAddr;
 
 use super::fields::Fields;
-use super::metadata::{Labels, Metadata};
+use super::labels::{self, Labels};
+use super::metadata::Metadata;
 use super::validate_names;
 
 /// All addresses of a workload that has several.
@@ -92,7 +93,7 @@ pub(super) fn read_endpoint(mut fields: Fields<'_>) -> WorkloadEntry {
     let entry = WorkloadEntry {
         address,
         ports,
-        labels: validate_names::labels(&mut fields, "labels"),
+        labels: labels::read(&mut fields, "labels"),
         network: fields.text("network").unwrap_or_default(),
         locality: fields.text("locality").unwrap_or_default(),
         weight: u32::try_from(weight).unwrap_or(0),

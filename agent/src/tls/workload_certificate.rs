@@ -15,10 +15,12 @@ use rustls::{ClientConfig, RootCertStore, ServerConfig};
 use webpki::KeyUsage;
 use x509_parser::prelude::{FromDer as _, X509Certificate};
 
-use super::handshake::ALPN;
 use super::pem::{self, InvalidPem};
 use super::verify::{ClientVerifier, PeerChecks, PeerRefused, ServerVerifier, TrustedDomains, identity_of};
 use crate::model::identity::Identity;
+
+/// The only protocol spoken between peers.
+pub(super) const ALPN: &[u8] = b"h2";
 
 /// What a certificate is made of, as text. Its `Debug` never shows the key.
 pub(super) struct Material {

@@ -92,7 +92,8 @@ fn top_level(list: &str) -> impl Iterator<Item = &str> {
     parts.map(str::trim).filter(|part| !part.is_empty() && !part.starts_with(';'))
 }
 
-fn first_name(text: &str) -> &str {
+/// The word that a text begins with; empty if it begins with none.
+pub(super) fn first_name(text: &str) -> &str {
     let end = text.find(|letter: char| !letter.is_alphanumeric() && letter != '_').unwrap_or(text.len());
     &text[..end]
 }

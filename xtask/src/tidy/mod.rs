@@ -7,6 +7,7 @@ use anyhow::{Context, Result, ensure};
 
 use crate::{step, workspace};
 
+mod circles;
 mod documents;
 mod doors;
 mod files;
@@ -23,11 +24,24 @@ struct Source {
 }
 
 impl Source {
-    /// The lines before the tests at the bottom of the file, numbered from 1; all of them where the file itself is tests.
+    /// The lines that are no tests, numbered from 1: those outside of items under `#[cfg(test)]`; none where the file
+    /// itself is tests.
     fn product_lines(&self) -> impl Iterator<Item = (usize, &str)> {
-        let tests = self.text.lines().position(|line| line.trim_start().starts_with("#[cfg(test)]"));
-        let end = if self.is_tests() { 0 } else { tests.unwrap_or(usize::MAX) };
-        (1..).zip(self.text.lines()).take(end)
+        let lines = if self.is_tests() { "" } else { &self.text };
+        let mut test_item = None;
+        (1..).zip(lines.lines()).filter(move |(_, line)| {
+            let indent = line.len() - line.trim_start().len();
+            let begins = line.trim_start().starts_with("#[cfg(test)]");
+            let Some(within) = test_item else {
+                test_item = begins.then_some(indent);
+                return !begins;
+            };
+            // Formatted code ends an item at the depth at which it began.
+            if indent == within && line.ends_with([';', '}', ',']) {
+                test_item = None;
+            }
+            false
+        })
     }
 
     /// A file of nothing but unit tests: `tests.rs` beside what it tests, or a file of such a directory.
@@ -54,6 +68,8 @@ pub(crate) fn run() -> Result<()> {
                 faults.extend(doors::faults(source, path));
             }
         }
+        let agent = sources.iter().filter_map(|source| Some((source, source.path.strip_prefix("agent/src").ok()?)));
+        faults.extend(circles::faults(agent));
         faults.extend(documents::faults()?);
         faults.iter().for_each(|fault| println!("{fault}"));
         ensure!(faults.is_empty(), "{} faults", faults.len());

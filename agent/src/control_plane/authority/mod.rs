@@ -18,7 +18,8 @@ use rcgen::{
 
 use crate::model::identity::Identity;
 use crate::tls::ca::Issuer;
-use crate::tls::ca::local::{CaError, LocalCa, SignError, random_serial, set_validity};
+use crate::tls::ca::SignError;
+use crate::tls::ca::local::{CaError, LocalCa, random_serial, set_validity};
 
 const CERTIFICATE: &str = "ca-cert.pem";
 const KEY: &str = "ca-key.pem";

@@ -1,7 +1,8 @@
 //! Kubernetes Service to a service of the mesh.
 
 use super::context::Context;
-use super::service::{network_address, traffic_distribution};
+use super::network_address::network_address;
+use super::traffic_distribution::traffic_distribution;
 use super::waypoint::{self, Traffic};
 use crate::objects::{EntryVisibility, IpFamily, KubernetesPort, Object, Service, TargetPort};
 use crate::proto::istio::workload::{

@@ -2,7 +2,7 @@
 
 use ipnet::IpNet;
 
-use super::service::octets;
+use super::network_address::octets;
 use crate::objects::{Condition, Operation, ServiceAccountName, Source, Values};
 use crate::proto::istio::security::{Address, Match, ServiceAccountMatch, StringMatch, string_match::MatchType};
 

@@ -2,7 +2,7 @@
 
 use super::context::Context;
 use super::names;
-use super::service::octets;
+use super::network_address::octets;
 use super::waypoint::{self, Traffic};
 use super::workload::{Workloads, set_tunnel, trust_domain};
 use crate::objects::{EntryVisibility, Metadata, Object, Pod, TargetPort};

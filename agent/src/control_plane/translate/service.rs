@@ -1,21 +1,20 @@
 //! ServiceEntry to services: one per host, after it is settled which object owns a host.
 
 use std::collections::BTreeSet;
-use std::net::IpAddr;
 
 use ipnet::IpNet;
 
 use super::context::Context;
 use super::kubernetes_service::KubernetesHost;
+use super::network_address::network_address;
+use super::traffic_distribution::traffic_distribution;
 use super::vips::{self, HostVips};
 use super::waypoint::{self, Traffic};
-use crate::objects::{EntryVisibility, Metadata, Object, Resolution, ServiceEntry, ServiceEntryPort};
+use crate::objects::{EntryVisibility, Object, Resolution, ServiceEntry, ServiceEntryPort};
 use crate::proto::istio::workload::{
     AppProtocol, LoadBalancing, NetworkAddress, Port, Service, load_balancing::HealthPolicy, load_balancing::Mode,
-    load_balancing::Scope, service::Visibility,
+    service::Visibility,
 };
-
-const TRAFFIC_DISTRIBUTION: &str = "networking.istio.io/traffic-distribution";
 
 /// One host of a ServiceEntry that no other object of its namespace took away.
 #[derive(Debug, Clone, Copy)]
@@ -88,24 +87,6 @@ fn addresses(context: &Context<'_>, vips: &HostVips, host: &Host<'_>) -> Vec<Net
     host.object.spec.addresses.iter().map(|block| network_address(network, *block)).collect()
 }
 
-/// Only a real block has a length on the wire.
-pub(super) fn network_address(network: &str, block: IpNet) -> NetworkAddress {
-    let is_block = block.prefix_len() != block.max_prefix_len();
-    NetworkAddress {
-        network: network.to_owned(),
-        address: octets(block.addr()),
-        length: is_block.then(|| u32::from(block.prefix_len())),
-    }
-}
-
-/// The bytes of an address, 4 or 16.
-pub(super) fn octets(ip: IpAddr) -> Vec<u8> {
-    match ip {
-        IpAddr::V4(ip) => ip.octets().to_vec(),
-        IpAddr::V6(ip) => ip.octets().to_vec(),
-    }
-}
-
 fn service_port(port: &ServiceEntryPort) -> Port {
     Port {
         service_port: port.number.into(),
@@ -135,26 +116,4 @@ fn load_balancing(context: &Context<'_>, object: Object<'_, ServiceEntry>) -> Op
         });
     }
     traffic_distribution(context, object.metadata, None)
-}
-
-/// The preference in an object's spec, else in its annotation, else in its namespace's.
-pub(super) fn traffic_distribution(
-    context: &Context<'_>,
-    metadata: &Metadata,
-    spec: Option<&str>,
-) -> Option<LoadBalancing> {
-    let own = || metadata.annotations.get(TRAFFIC_DISTRIBUTION).map(String::as_str);
-    let inherited = || context.namespace_annotation(&metadata.namespace, TRAFFIC_DISTRIBUTION);
-    let wish = spec.or_else(own).or_else(inherited)?;
-    let scopes: &[Scope] = match wish.to_ascii_lowercase().as_str() {
-        "preferclose" | "prefersamezone" => &[Scope::Network, Scope::Region, Scope::Zone],
-        "prefersamenode" => &[Scope::Network, Scope::Region, Scope::Zone, Scope::Subzone, Scope::Node],
-        // An unknown wish ends the search: the namespace's is not asked.
-        _ => return None,
-    };
-    Some(LoadBalancing {
-        routing_preference: scopes.iter().map(|scope| (*scope).into()).collect(),
-        mode: Mode::Failover.into(),
-        ..LoadBalancing::default()
-    })
 }

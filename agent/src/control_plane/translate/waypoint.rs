@@ -1,6 +1,7 @@
 //! Which waypoint a service or workload is behind: named by a label on the object, else on its namespace.
 
 use super::context::Context;
+use super::network_address::octets;
 use crate::objects::{AllowedNamespaces, EntryVisibility, Gateway, GatewayAddress, Labels, Metadata, Object};
 use crate::proto::istio::workload::{
     GatewayAddress as Waypoint, NamespacedHostname, NetworkAddress, gateway_address::Destination,
@@ -94,7 +95,7 @@ fn address(context: &Context<'_>, gateway: Object<'_, Gateway>) -> Option<Waypoi
             GatewayAddress::Hostname(_) => None,
             GatewayAddress::Ip(ip) => Some(Destination::Address(NetworkAddress {
                 network: context.options.network.clone(),
-                address: super::service::octets(*ip),
+                address: octets(*ip),
                 length: None,
             })),
         })

@@ -5,8 +5,9 @@ use std::collections::BTreeMap;
 use super::context::{Context, selects};
 use super::kubernetes_service::KubernetesHost;
 use super::names;
+use super::network_address::octets;
 use super::policies::Policies;
-use super::service::{Host, octets};
+use super::service::Host;
 use super::waypoint::{self, Traffic};
 use crate::objects::{
     EntryVisibility, KubernetesPort, Labels, Metadata, Object, ServiceEntry, ServiceEntryPort, TargetPort,

@@ -6,11 +6,10 @@
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use super::address::OriginalDst;
 use super::authorization::{AccessRequest, Authorization, Denied, Permit};
 use super::balance::Asked;
 use super::identity::{DEFAULT_TRUST_DOMAIN, TrustDomain};
-use super::resolve::{self, OutboundTrafficPolicy, Unresolved, Upstream};
+use super::resolve::OutboundTrafficPolicy;
 use super::service::{Service, ServiceKey};
 use super::workload::{NetworkMode, Workload};
 
@@ -246,13 +245,5 @@ impl Mesh {
     /// nobody knows.
     pub fn authorize(&self, destination: &Workload, request: &AccessRequest) -> Decision {
         self.policies.decide(destination, request)
-    }
-
-    /// Decides where an outbound connection of an enrolled pod goes.
-    ///
-    /// # Errors
-    /// When it may go nowhere; the connection is then refused.
-    pub fn resolve(&self, source: &Workload, destination: OriginalDst) -> Result<Upstream, Unresolved> {
-        resolve::resolve(self, source, destination, rand::random)
     }
 }

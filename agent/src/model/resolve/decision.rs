@@ -13,6 +13,16 @@ use crate::model::mesh::Mesh;
 use crate::model::service::{BalancingMode, GatewayAddress, GatewayDestination, Service};
 use crate::model::workload::{NetworkMode, TunnelProtocol, Workload};
 
+impl Mesh {
+    /// Decides where an outbound connection of an enrolled pod goes.
+    ///
+    /// # Errors
+    /// When it may go nowhere; the connection is then refused.
+    pub fn resolve(&self, source: &Workload, destination: OriginalDst) -> Result<Upstream, Unresolved> {
+        resolve(self, source, destination, rand::random)
+    }
+}
+
 /// Decides where a connection goes. `random` must be uniform.
 pub(in crate::model) fn resolve(
     mesh: &Mesh,

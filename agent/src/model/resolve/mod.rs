@@ -12,6 +12,7 @@ mod decision;
 #[cfg(test)]
 mod tests;
 
+#[cfg(test)]
 pub(super) use decision::resolve;
 
 /// The port on which every HBONE peer listens.

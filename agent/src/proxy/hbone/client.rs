@@ -1,15 +1,13 @@
-//! One HBONE connection as the client: mTLS, HTTP/2 preface, and opening streams on it.
+//! The client of HBONE: opening a connection (mTLS, HTTP/2 preface) and opening streams on it.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
-use std::time::Instant;
 
 use bytes::Bytes;
-use h2::client::SendRequest;
 use http::{Method, Request, StatusCode, Uri};
 
 use super::HboneStream;
+use super::connection::{HboneConnection, StreamSlot};
 use crate::model::identity::Identity;
 use crate::proxy::connector::{self, ConnectError};
 use crate::proxy::{PodProxy, Timeouts};
@@ -53,36 +51,6 @@ pub struct Target {
     pub identities: Vec<Identity>,
 }
 
-/// An established connection, shared by streams.
-#[derive(Debug)]
-pub(super) struct HboneConnection {
-    requests: SendRequest<Bytes>,
-    pub(super) peer_identity: Identity,
-    peer: SocketAddr,
-    streams: AtomicUsize,
-    closed: AtomicBool,
-    started: Instant,
-    /// Milliseconds after `started` at which the last stream ended.
-    idle_since_ms: AtomicU64,
-    /// Ends the connection once dropped.
-    _close: tokio_util::sync::DropGuard,
-}
-
-/// A place on a connection, held as long as its stream is open.
-#[derive(Debug)]
-pub(crate) struct StreamSlot {
-    connection: Arc<HboneConnection>,
-}
-
-impl Drop for StreamSlot {
-    fn drop(&mut self) {
-        let connection = &self.connection;
-        let now = u64::try_from(connection.started.elapsed().as_millis()).unwrap_or(u64::MAX);
-        connection.idle_since_ms.store(now, Ordering::Relaxed);
-        connection.streams.fetch_sub(1, Ordering::AcqRel);
-    }
-}
-
 impl HboneConnection {
     /// Connects to a peer from a pod's namespace, under the pod's identity.
     pub(super) async fn open(served: &PodProxy, target: &Target) -> Result<Arc<Self>, HboneError> {
@@ -121,16 +89,7 @@ impl HboneConnection {
             .handshake::<_, Bytes>(secured.stream);
         let (requests, connection) = preface.await.map_err(http2)?;
         let close = tokio_util::sync::CancellationToken::new();
-        let opened = Arc::new(Self {
-            requests,
-            peer_identity: secured.peer,
-            peer,
-            streams: AtomicUsize::new(0),
-            closed: AtomicBool::new(false),
-            started: Instant::now(),
-            idle_since_ms: AtomicU64::new(0),
-            _close: close.clone().drop_guard(),
-        });
+        let opened = Self::new(requests, secured.peer, peer, close.clone().drop_guard());
         let gauge = served.proxy.metrics.hbone_connection_opened(Side::Upstream);
         let (weak, dead) = (Arc::downgrade(&opened), served.pod.dead.clone());
         tokio::spawn(async move {
@@ -141,7 +100,7 @@ impl HboneConnection {
                 () = dead.cancelled() => Ok(()),
             };
             if let Some(connection) = weak.upgrade() {
-                connection.closed.store(true, Ordering::Release);
+                connection.close_to_new_streams();
             }
             if let Err(error) = ended {
                 tracing::debug!(%peer, %error, "HBONE connection ended");
@@ -149,36 +108,9 @@ impl HboneConnection {
         });
         Ok(opened)
     }
-
-    /// Takes a place for a stream, where this connection has one left.
-    pub(super) fn reserve(self: &Arc<Self>, max_streams: u32) -> Option<StreamSlot> {
-        if self.closed.load(Ordering::Acquire) {
-            return None;
-        }
-        let limit = self.requests.current_max_send_streams().min(max_streams as usize);
-        self.streams
-            .fetch_update(Ordering::AcqRel, Ordering::Acquire, |open| (open < limit).then_some(open + 1))
-            .ok()
-            .map(|_| StreamSlot { connection: self.clone() })
-    }
-
-    /// Whether the connection is of no more use: closed, or without a stream for that long.
-    pub(super) fn is_stale(&self, idle: std::time::Duration) -> bool {
-        let idle_since = std::time::Duration::from_millis(self.idle_since_ms.load(Ordering::Relaxed));
-        self.closed.load(Ordering::Acquire)
-            || (self.streams.load(Ordering::Acquire) == 0 && self.started.elapsed().saturating_sub(idle_since) > idle)
-    }
-
-    pub(super) fn close_to_new_streams(&self) {
-        self.closed.store(true, Ordering::Release);
-    }
 }
 
 impl StreamSlot {
-    pub(super) fn connection(&self) -> &Arc<HboneConnection> {
-        &self.connection
-    }
-
     /// Sends a CONNECT request and waits for its answer. `Ok(Err(slot))` gives the place back: the connection takes no
     /// more streams (GOAWAY, or gone), the request was never seen by the peer and may be sent on another connection.
     pub(super) async fn request(
@@ -187,7 +119,7 @@ impl StreamSlot {
         headers: &http::HeaderMap,
         timeouts: Timeouts,
     ) -> Result<Result<HboneStream, StreamSlot>, HboneError> {
-        let peer = self.connection.peer;
+        let peer = self.connection().peer;
         let uri =
             Uri::builder().authority(authority).build().map_err(|_| HboneError::Authority(authority.to_owned()))?;
         let mut request = Request::new(());
@@ -195,7 +127,7 @@ impl StreamSlot {
         *request.uri_mut() = uri;
         request.headers_mut().clone_from(headers);
         let answered = async {
-            let mut requests = match self.connection.requests.clone().ready().await {
+            let mut requests = match self.connection().requests.clone().ready().await {
                 Ok(requests) => requests,
                 Err(_) => return Ok(None),
             };

@@ -1,10 +1,11 @@
 //! HBONE: byte streams inside HTTP/2 CONNECT inside mTLS, wire-compatible with ztunnel and Envoy.
 //!
 //! The seam: everything outside this directory sees [`HboneStream`], [`pool::Pool::open`] and [`server::serve`]. Only
-//! `client.rs`, `server.rs` and `stream.rs` know which HTTP/2 implementation carries the bytes.
+//! `client.rs`, `connection.rs`, `server.rs` and `stream.rs` know which HTTP/2 implementation carries the bytes.
 
 pub mod authority;
 mod client;
+mod connection;
 pub mod headers;
 pub mod pool;
 pub mod server;

@@ -13,8 +13,8 @@ use http::HeaderMap;
 use parking_lot::Mutex;
 
 use super::HboneStream;
-use super::client::{HboneConnection, StreamSlot};
 pub use super::client::{HboneError, Target};
+use super::connection::{HboneConnection, StreamSlot};
 use crate::model::identity::Identity;
 use crate::proxy::{PodProxy, PoolOptions};
 

@@ -5,6 +5,8 @@ use std::future::poll_fn;
 use bytes::Bytes;
 use h2::{Reason, RecvStream, SendStream};
 
+use super::connection::StreamSlot;
+
 /// How a stream broke.
 #[derive(Debug, thiserror::Error)]
 pub enum StreamError {
@@ -23,7 +25,7 @@ pub struct HboneStream {
 
 impl HboneStream {
     /// `guard` is dropped with the reading half; it keeps count of the streams on a connection.
-    pub(super) fn new(send: SendStream<Bytes>, receive: RecvStream, guard: Option<super::client::StreamSlot>) -> Self {
+    pub(super) fn new(send: SendStream<Bytes>, receive: RecvStream, guard: Option<StreamSlot>) -> Self {
         Self { reader: HboneReader { receive, _slot: guard }, writer: HboneWriter { send, finished: false } }
     }
 
@@ -37,7 +39,7 @@ impl HboneStream {
 #[derive(Debug)]
 pub struct HboneReader {
     receive: RecvStream,
-    _slot: Option<super::client::StreamSlot>,
+    _slot: Option<StreamSlot>,
 }
 
 impl HboneReader {

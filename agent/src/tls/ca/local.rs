@@ -10,7 +10,7 @@ use rcgen::{
 use x509_parser::prelude::{FromDer as _, X509Certificate};
 
 use super::request::{read_request, uri_name};
-use super::{IssueError, Issuer, Signing};
+use super::{IssueError, Issuer, SignError, Signing};
 use crate::model::identity::Identity;
 use crate::tls::pem::{self, InvalidPem};
 
@@ -36,31 +36,6 @@ pub enum CaError {
     NotCa,
     #[error("CA certificate is not for this key")]
     Mismatch,
-}
-
-/// Why a CA of ours does not sign.
-#[derive(Debug, thiserror::Error)]
-pub enum SignError {
-    #[error("request is not PEM: {0:?}")]
-    Pem(rustls_pki_types::pem::Error),
-    #[error("request is malformed")]
-    Malformed,
-    #[error("request is malformed or its signature is wrong")]
-    Request(#[source] rcgen::Error),
-    #[error("request's key must be ECDSA P-256, it is {0}")]
-    KeyAlgorithm(String),
-    #[error("request asks for the right to sign")]
-    WantsToSign,
-    #[error("request asks for {found}, only {identity} is granted")]
-    ForeignName { found: String, identity: Identity },
-    #[error("name cannot be written in a certificate")]
-    Name(#[source] rcgen::Error),
-    #[error("CA certificate has expired")]
-    CaExpired,
-    #[error("no randomness for a serial number")]
-    Randomness,
-    #[error("signing failed")]
-    Signing(#[source] rcgen::Error),
 }
 
 /// A CA key with its certificate.

@@ -12,8 +12,6 @@ use std::path::PathBuf;
 use std::pin::Pin;
 use std::time::Duration;
 
-use local::SignError;
-
 use crate::model::identity::Identity;
 
 /// The answer of an [`Issuer`] to come: PEM texts, leaf first; the last one holds the roots.
@@ -39,4 +37,29 @@ pub enum IssueError {
     Rpc { code: tonic::Code, message: String },
     #[error(transparent)]
     Signing(#[from] SignError),
+}
+
+/// Why a CA of ours does not sign.
+#[derive(Debug, thiserror::Error)]
+pub enum SignError {
+    #[error("request is not PEM: {0:?}")]
+    Pem(rustls_pki_types::pem::Error),
+    #[error("request is malformed")]
+    Malformed,
+    #[error("request is malformed or its signature is wrong")]
+    Request(#[source] rcgen::Error),
+    #[error("request's key must be ECDSA P-256, it is {0}")]
+    KeyAlgorithm(String),
+    #[error("request asks for the right to sign")]
+    WantsToSign,
+    #[error("request asks for {found}, only {identity} is granted")]
+    ForeignName { found: String, identity: Identity },
+    #[error("name cannot be written in a certificate")]
+    Name(#[source] rcgen::Error),
+    #[error("CA certificate has expired")]
+    CaExpired,
+    #[error("no randomness for a serial number")]
+    Randomness,
+    #[error("signing failed")]
+    Signing(#[source] rcgen::Error),
 }

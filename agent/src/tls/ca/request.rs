@@ -10,7 +10,7 @@ use rustls_pki_types::pem::PemObject as _;
 use x509_parser::oid_registry::{OID_EC_P256, OID_KEY_TYPE_EC_PUBLIC_KEY};
 use x509_parser::prelude::{FromDer as _, X509CertificationRequest};
 
-use super::local::SignError;
+use super::SignError;
 use crate::model::identity::Identity;
 
 /// A new ECDSA P-256 key and the request for a certificate over it: empty subject, the identity as critical URI name.

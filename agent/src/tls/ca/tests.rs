@@ -8,7 +8,8 @@ use rcgen::{
 };
 use x509_parser::prelude::{FromDer as _, X509Certificate};
 
-use super::local::{CLOCK_SKEW, CaError, LocalCa, MAX_LIFETIME, MIN_LIFETIME, SignError};
+use super::SignError;
+use super::local::{CLOCK_SKEW, CaError, LocalCa, MAX_LIFETIME, MIN_LIFETIME};
 use super::request::new_request;
 use crate::tls::pem;
 use crate::tls::test_mesh::{Leaf, TestRoot, dns, id, uri};

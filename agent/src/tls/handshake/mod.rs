@@ -14,13 +14,10 @@ use rustls::pki_types::{CertificateDer, ServerName};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_rustls::{TlsAcceptor, TlsConnector, client, server};
 
-use super::certificates::WorkloadCertificate;
 pub use super::verify::TrustedDomains;
 use super::verify::{PeerRefused, identity_of};
+use super::workload_certificate::{ALPN, WorkloadCertificate};
 use crate::model::identity::Identity;
-
-/// The only protocol spoken between peers.
-pub(super) const ALPN: &[u8] = b"h2";
 
 /// An encrypted connection to an HBONE peer, and who the peer proved to be: its own name, aliases not mapped.
 #[derive(Debug)]

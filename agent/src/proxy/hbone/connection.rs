@@ -1,0 +1,95 @@
+//! An established HBONE connection as its streams share it: the places on it, and since when it is idle. How it is made
+//! and what is sent on it is the client's.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use h2::client::SendRequest;
+use tokio_util::sync::DropGuard;
+
+use crate::model::identity::Identity;
+
+/// An established connection, shared by streams.
+#[derive(Debug)]
+pub(super) struct HboneConnection {
+    pub(super) requests: SendRequest<Bytes>,
+    pub(super) peer_identity: Identity,
+    pub(super) peer: SocketAddr,
+    streams: AtomicUsize,
+    closed: AtomicBool,
+    started: Instant,
+    /// Milliseconds after `started` at which the last stream ended.
+    idle_since_ms: AtomicU64,
+    /// Ends the connection once dropped.
+    _close: DropGuard,
+}
+
+/// A place on a connection, held as long as its stream is open.
+#[derive(Debug)]
+pub(crate) struct StreamSlot {
+    connection: Arc<HboneConnection>,
+}
+
+impl Drop for StreamSlot {
+    fn drop(&mut self) {
+        let connection = &self.connection;
+        let now = u64::try_from(connection.started.elapsed().as_millis()).unwrap_or(u64::MAX);
+        connection.idle_since_ms.store(now, Ordering::Relaxed);
+        connection.streams.fetch_sub(1, Ordering::AcqRel);
+    }
+}
+
+impl HboneConnection {
+    /// A connection without streams; dropping it drops `close`.
+    pub(super) fn new(
+        requests: SendRequest<Bytes>,
+        peer_identity: Identity,
+        peer: SocketAddr,
+        close: DropGuard,
+    ) -> Arc<Self> {
+        Arc::new(Self {
+            requests,
+            peer_identity,
+            peer,
+            streams: AtomicUsize::new(0),
+            closed: AtomicBool::new(false),
+            started: Instant::now(),
+            idle_since_ms: AtomicU64::new(0),
+            _close: close,
+        })
+    }
+
+    /// Takes a place for a stream, where this connection has one left.
+    pub(super) fn reserve(self: &Arc<Self>, max_streams: u32) -> Option<StreamSlot> {
+        if self.closed.load(Ordering::Acquire) {
+            return None;
+        }
+        let limit = self.requests.current_max_send_streams().min(max_streams as usize);
+        self.streams
+            .fetch_update(Ordering::AcqRel, Ordering::Acquire, |open| (open < limit).then_some(open + 1))
+            .ok()
+            .map(|_| StreamSlot { connection: self.clone() })
+    }
+
+    /// Whether the connection is of no more use: closed, or without a stream for that long.
+    pub(super) fn is_stale(&self, idle: Duration) -> bool {
+        let idle_since = Duration::from_millis(self.idle_since_ms.load(Ordering::Relaxed));
+        self.closed.load(Ordering::Acquire)
+            || (self.streams.load(Ordering::Acquire) == 0 && self.started.elapsed().saturating_sub(idle_since) > idle)
+    }
+
+    /// Gives no place away any more; open streams go on.
+    pub(super) fn close_to_new_streams(&self) {
+        self.closed.store(true, Ordering::Release);
+    }
+}
+
+impl StreamSlot {
+    /// The connection that the place is on.
+    pub(super) fn connection(&self) -> &Arc<HboneConnection> {
+        &self.connection
+    }
+}
