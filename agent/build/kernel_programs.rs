@@ -11,7 +11,7 @@ use anyhow::{Context as _, bail};
 
 const INSTALL: &str = "`cargo xtask setup` installs it. By hand, on Debian: \
     `apt-get install rustc-web cargo-web rust-web-src llvm-22-dev`, then \
-    `LLVM_PREFIX=/usr/lib/llvm-22 cargo install bpf-linker --version 0.13.0 --locked`; \
+    `LLVM_PREFIX=/usr/lib/llvm-22 cargo install bpf-linker --version 0.13.0 --no-default-features --features llvm-22`; \
     with rustup: `rustup toolchain install nightly --component rust-src`";
 
 /// What decides the result besides the files below `ebpf` and `common`.

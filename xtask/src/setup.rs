@@ -135,7 +135,9 @@ fn install_bpf_linker() -> Result<()> {
     }
     cargo.env("LLVM_PREFIX", LLVM).env_remove("RUSTUP_TOOLCHAIN");
     // Outside the workspace: its settings are not for this.
-    cargo.current_dir("/").args(["install", "--locked", "--quiet", "bpf-linker", "--version", BPF_LINKER]);
+    cargo.current_dir("/").args(["install", "--quiet", "bpf-linker", "--version", BPF_LINKER]);
+    // The system's LLVM. By default the linker takes rustc's own, which leaves calls of memset in the programs.
+    cargo.args(["--no-default-features", "--features", "llvm-22"]);
     step::run("building bpf-linker (about two minutes)", &mut cargo)
 }
 
