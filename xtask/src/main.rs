@@ -12,6 +12,7 @@ mod setup;
 mod step;
 mod test;
 mod tidy;
+mod vm;
 mod workspace;
 
 #[derive(Debug, Parser)]
@@ -36,6 +37,8 @@ enum Verb {
     Tidy,
     /// Check dependencies: sources, licences, banned crates, crates that must not be there twice.
     Audit,
+    /// Boot Debian's stock kernels, old and new, in emulated machines, and check behaviours on each.
+    Vm(vm::Arguments),
     /// What CI checks before the tests: formatting, lints, tidy, audit.
     Ci,
 }
@@ -57,6 +60,7 @@ fn run() -> Result<()> {
         Verb::Setup => setup::run(),
         Verb::Tidy => tidy::run(),
         Verb::Audit => audit::run(),
+        Verb::Vm(arguments) => vm::run(&arguments),
         Verb::Ci => ci::run(),
     }
 }

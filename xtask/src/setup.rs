@@ -86,7 +86,8 @@ pub(crate) fn run() -> Result<()> {
     Ok(())
 }
 
-fn install_packages(packages: &[&str]) -> Result<()> {
+/// Installs Debian packages; their services do not start.
+pub(crate) fn install_packages(packages: &[&str]) -> Result<()> {
     if in_path("apt-get").is_none() {
         bail!(
             "this is no Debian or Ubuntu: please install what is missing by hand; the packages there are {packages:?}"
@@ -154,7 +155,8 @@ fn has_core_sources() -> bool {
     })
 }
 
-fn in_path(program: &str) -> Option<PathBuf> {
+/// Where a program is, if it is there.
+pub(crate) fn in_path(program: &str) -> Option<PathBuf> {
     let path = std::env::var_os("PATH").unwrap_or_default();
     // Root's own programs are not in everyone's PATH; what cargo installs may not be either.
     let cargo = std::env::home_dir().map(|home| home.join(".cargo/bin"));

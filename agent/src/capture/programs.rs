@@ -24,6 +24,8 @@ const AT_PODS: [(&str, AttachType); 4] = [
     ("weir_getpeername4", AttachType::CgroupInet4Getpeername),
     ("weir_getpeername6", AttachType::CgroupInet6Getpeername),
 ];
+/// The first Linux that offers all that the programs use, see `ebpf/src/main.rs`.
+const OLDEST_KERNEL: &str = "5.15";
 const SOCK_OPS: &str = "weir_sock_ops";
 const SK_LOOKUP: &str = "weir_sk_lookup";
 
@@ -66,7 +68,7 @@ impl Programs {
         let mut object =
             loader.load(OBJECT).map_err(CaptureError::because(|| "cannot load the kernel programs".to_owned()))?;
         for (name, program) in object.programs_mut() {
-            load_program(program).map_err(CaptureError::because(|| format!("the kernel refuses program {name}")))?;
+            load_program(program).map_err(|error| refusal(name, error))?;
             let path = pins.program(name);
             pins::remove(&path).map_err(CaptureError::because(|| format!("cannot replace {}", path.display())))?;
             program.pin(&path).map_err(CaptureError::because(|| format!("cannot pin {}", path.display())))?;
@@ -192,11 +194,51 @@ fn sock_ops_link(cgroup: u64) -> String {
     format!("{SOCK_OPS}_{cgroup}")
 }
 
+/// Why a program was not loaded: in our words where the kernel is too old for it, else in the kernel's.
+fn refusal(name: &str, error: ProgramError) -> CaptureError {
+    if let ProgramError::LoadError { verifier_log, .. } = &error
+        && let Some(helper) = missing_helper(&verifier_log.to_string())
+    {
+        return CaptureError::Unsupported(format!(
+            "this kernel does not offer {helper} to {name}: Linux {OLDEST_KERNEL} or later is needed"
+        ));
+    }
+    CaptureError::because(|| format!("the kernel refuses program {name}"))(error)
+}
+
+/// The helper function that the verifier says is not there. Which helpers are there tells more than a version number:
+/// distributions carry newer ones back.
+fn missing_helper(verifier_log: &str) -> Option<&str> {
+    let words = ["unknown func ", "program of this type cannot use helper "];
+    let (_, named) = words.iter().find_map(|words| verifier_log.split_once(words))?;
+    named.split(|letter: char| letter != '_' && !letter.is_ascii_alphanumeric()).next()
+}
+
 fn load_program(program: &mut Program) -> Result<(), ProgramError> {
     match program {
         Program::CgroupSockAddr(program) => program.load(),
         Program::SockOps(program) => program.load(),
         Program::SkLookup(program) => program.load(),
         _ => Err(ProgramError::UnexpectedProgramType),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_missing_helper_is_named_and_other_refusals_are_not_taken_for_one() {
+        for (log, helper) in [
+            (
+                "7: (85) call bpf_get_netns_cookie#122\nunknown func bpf_get_netns_cookie#122\n",
+                Some("bpf_get_netns_cookie"),
+            ),
+            ("program of this type cannot use helper bpf_sk_assign#124\nprocessed 3", Some("bpf_sk_assign")),
+            ("R1 invalid mem access 'inv'\nprocessed 10 insns", None),
+            ("", None),
+        ] {
+            assert_eq!(missing_helper(log), helper, "{log}");
+        }
     }
 }
