@@ -72,7 +72,7 @@ fn initramfs(kernel: &Kernel, root: &Path, folder: &Path) -> Result<PathBuf> {
 /// Emulates the machine; false if it did not end by itself in time.
 fn boot(kernel: &Kernel, initramfs: &Path, errand: Errand<'_>, console: &Path) -> Result<bool> {
     let errand = match errand {
-        Errand::Behaviours(filters) => format!("ERRAND=behaviours FILTERS={}", filters.join(",")),
+        Errand::Behaviours(filters) => format!("ERRAND=behaviours FILTERS=\"{}\"", filters.join(",")),
         Errand::Refusal => "ERRAND=refusal".to_owned(),
     };
     let output = File::create(console)?;

@@ -23,10 +23,12 @@ refusal() {
 
 behaviours() {
     result=0
-    for filter in $(echo "$FILTERS" | tr ',' ' '); do weir-netns-tests "$filter" 2>&1 || result=1; done
+    IFS=,
+    for filter in $FILTERS; do weir-netns-tests "$filter" 2>&1 || result=1; done
     return $result
 }
 
 $ERRAND
-echo "GUEST $(uname -r) $ERRAND ended with $? after $(cut -d. -f1 /proc/uptime) s"
+status=$?
+echo "GUEST $(uname -r) $ERRAND ended with $status after $(cut -d. -f1 /proc/uptime) s"
 poweroff -f

@@ -104,7 +104,8 @@ fn fetch(line: Line, cache: &Path, folder: &Path) -> Result<()> {
 fn newest(line: Line, names: &[String]) -> Option<String> {
     let releases = names.iter().filter_map(|name| {
         let release = name.strip_prefix("linux-image-").or_else(|| name.strip_prefix("linux-binary-"))?;
-        let version = release.strip_suffix("-cloud-amd64")?;
+        // Other kinds have a word before the version: `unsigned-`, `rt-`.
+        let version = release.strip_suffix("-cloud-amd64").filter(|version| version.starts_with(char::is_numeric))?;
         let figures: Vec<u32> =
             version.split(|letter: char| !letter.is_ascii_digit()).filter_map(|figure| figure.parse().ok()).collect();
         // With two figures it is a name for whatever is newest.
@@ -160,6 +161,7 @@ mod tests {
             "linux-image-6.1.0-56-cloud-amd64-unsigned",
             "linux-image-6.1.0-0.deb11.52-cloud-amd64",
             "linux-image-6.12.117+deb12-cloud-amd64",
+            "linux-image-unsigned-7.2.12+deb13-cloud-amd64",
             "linux-image-7.2.12+deb13-cloud-amd64",
             "linux-binary-7.2.12+deb13-cloud-amd64",
             "linux-modules-7.2.12+deb13-cloud-amd64",
