@@ -60,9 +60,9 @@ pub(crate) fn run() -> Result<()> {
         println!("{} is missing: {}", need.what, need.why);
     }
     let mut packages: Vec<&str> = missing.iter().flat_map(|need| need.packages).copied().collect();
-    let linker_missing = in_path("bpf-linker").is_none();
+    let linker_missing = !in_path("bpf-linker").is_some_and(|linker| starts(&linker));
     if linker_missing {
-        println!("bpf-linker is missing: it links the kernel programs");
+        println!("bpf-linker is missing, or the LLVM it needs: it links the kernel programs");
         if !Path::new(LLVM).join("include/llvm").exists() {
             packages.push("llvm-22-dev");
         }
@@ -84,6 +84,11 @@ pub(crate) fn run() -> Result<()> {
         );
     }
     Ok(())
+}
+
+/// Whether a program starts at all: one whose libraries are gone does not.
+fn starts(program: &Path) -> bool {
+    Command::new(program).arg("--version").output().is_ok_and(|output| output.status.success())
 }
 
 /// Installs Debian packages; their services do not start.
@@ -136,7 +141,7 @@ fn install_bpf_linker() -> Result<()> {
     }
     cargo.env("LLVM_PREFIX", LLVM).env_remove("RUSTUP_TOOLCHAIN");
     // Outside the workspace: its settings are not for this.
-    cargo.current_dir("/").args(["install", "--quiet", "bpf-linker", "--version", BPF_LINKER]);
+    cargo.current_dir("/").args(["install", "--force", "--quiet", "bpf-linker", "--version", BPF_LINKER]);
     // The system's LLVM. By default the linker takes rustc's own, which leaves calls of memset in the programs.
     cargo.args(["--no-default-features", "--features", "llvm-22"]);
     step::run("building bpf-linker (about two minutes)", &mut cargo)
