@@ -12,8 +12,8 @@ use crate::proto::istio::workload::{Address, address};
 
 const OBJECTS: &str = include_str!("../../../../testdata/istiod-1.31/objects.yaml");
 const KUBERNETES: &str = include_str!("../../../../testdata/istiod-1.31/kubernetes.yaml");
-const ADDRESSES: &[u8] = include_bytes!("../../../../testdata/istiod-1.31/istio.workload.Address.pb");
-const AUTHORIZATIONS: &[u8] = include_bytes!("../../../../testdata/istiod-1.31/istio.security.Authorization.pb");
+const ADDRESSES: &[u8] = include_bytes!("../../../../testdata/istiod-1.31/node/istio.workload.Address.pb");
+const AUTHORIZATIONS: &[u8] = include_bytes!("../../../../testdata/istiod-1.31/node/istio.security.Authorization.pb");
 
 /// Resources by name, with their versions.
 fn recorded<T: Message + Default>(response: &[u8]) -> BTreeMap<String, (String, T)> {
