@@ -22,9 +22,10 @@ use kernel::Line;
 /// Kernels that are tried unless others are named: the last before the oldest that Weir runs on, the long-term ones of
 /// Debian's releases, and a recent one.
 const USUAL: &[&str] = &["5.10", "6.1", "6.12", "7.2"];
-/// Groups of behaviours, and two single ones, that use what kernels differ in. The others hold or fail alike everywhere,
+/// Groups of behaviours, and three single ones, that use what kernels differ in. The others hold or fail alike everywhere,
 /// and some of them have deadlines that an emulated machine misses.
-const FILTERS: &[&str] = &["capture:", "faithful:", "wire:", "enrollment:", "successor", "uninstalled"];
+const FILTERS: &[&str] =
+    &["capture:", "faithful:", "wire:", "enrollment:", "last good", "no agent runs", "uninstalled"];
 
 /// What the guests are made of, besides what the tests need anyway.
 const NEEDS: &[(&str, &str)] = &[
