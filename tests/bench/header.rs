@@ -8,7 +8,7 @@ use anyhow::{Context, Result};
 
 use crate::arguments::Bench;
 use crate::rounds::Plan;
-use crate::stage::STOCK;
+use crate::stock::STOCK;
 
 /// The header of all output.
 pub(crate) fn write(bench: &Bench, plan: Plan) -> Result<String> {

@@ -17,6 +17,7 @@ mod relay;
 mod rounds;
 mod row;
 mod stage;
+mod stock;
 mod subject;
 mod table;
 mod weir;

@@ -5,26 +5,19 @@
 
 use std::fs;
 use std::net::SocketAddr;
-use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result};
-use weir_tests::namespace;
+use anyhow::Result;
 use weir_tests::place::Place;
 use weir_tests::program::Program;
 use weir_tests::world::{Pod, World};
+
+use crate::stock;
 
 /// Where nginx answers.
 pub(crate) const HTTP: u16 = 8080;
 /// Where iperf3 listens.
 pub(crate) const IPERF: u16 = 5201;
-
-/// The kernel's own defaults, which a machine may have changed: what `sysctl` says in a namespace of a stock kernel.
-pub(crate) const STOCK: &[(&str, &str)] = &[
-    ("net/ipv4/tcp_congestion_control", "cubic"),
-    ("net/ipv4/tcp_rmem", "4096 131072 6291456"),
-    ("net/ipv4/tcp_wmem", "4096 16384 4194304"),
-];
 
 /// The two addresses a server is dialled at.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -54,9 +47,7 @@ impl Stage {
         let (client, near) = (world.nodes[0].pod("client")?, world.nodes[0].pod("near")?);
         let far = world.nodes[1].pod("far")?;
         let places = world.nodes.iter().map(|node| &node.place).chain([&client, &near, &far].map(|pod| &pod.place));
-        for place in places {
-            stock_settings(place)?;
-        }
+        stock::apply(places)?;
         let mut servers = Vec::new();
         for pod in [&near, &far] {
             servers.push(serve_http(&pod.place, &world.run().folder())?);
@@ -88,16 +79,6 @@ fn join_nodes(world: &World) -> Result<()> {
         node.place.run(&["ip", "route", "replace", pods, "via", peer, "dev", "wire"])?;
     }
     Ok(())
-}
-
-fn stock_settings(place: &Place) -> Result<()> {
-    let write = || -> Result<()> {
-        for (key, value) in STOCK {
-            fs::write(Path::new("/proc/sys").join(key), value).with_context(|| format!("setting {key}"))?;
-        }
-        Ok(())
-    };
-    namespace::enter(place.netns().as_fd(), write)?
 }
 
 /// One worker, no log, a small body from memory, connections that stay for as long as a case lasts.
