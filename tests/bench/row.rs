@@ -1,12 +1,11 @@
 //! What is told of the samples: medians, and medians of ratios within a round with their spread.
 
-use serde::Serialize;
-
 use crate::load::Figure;
 use crate::rounds::Sample;
+use crate::subject::DIRECT;
 
 /// A ratio over several rounds.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq)]
 pub(crate) struct Ratio {
     pub(crate) median: f64,
     pub(crate) min: f64,
@@ -35,8 +34,30 @@ impl Row {
     }
 }
 
+/// How a build of Weir does beside another proxy.
+#[derive(Debug, Clone)]
+pub(crate) struct Pair {
+    pub(crate) case: &'static str,
+    pub(crate) figure: Figure,
+    pub(crate) of: String,
+    pub(crate) to: String,
+    pub(crate) ratio: Ratio,
+}
+
+impl Pair {
+    /// Case and figure in one word.
+    pub(crate) fn name(&self) -> String {
+        name(self.case, self.figure.suffix)
+    }
+
+    /// Both subjects.
+    pub(crate) fn shown(&self) -> String {
+        format!("{} / {}", self.of, self.to)
+    }
+}
+
 /// `case`, or `case-suffix`.
-pub(crate) fn name(case: &str, suffix: &str) -> String {
+fn name(case: &str, suffix: &str) -> String {
     if suffix.is_empty() { case.to_owned() } else { format!("{case}-{suffix}") }
 }
 
@@ -63,6 +84,26 @@ pub(crate) fn rows(samples: &[Sample]) -> Vec<Row> {
         }
     }
     rows
+}
+
+/// Every build beside every other subject across nodes that is not no mesh, other builds included.
+pub(crate) fn pairs(samples: &[Sample], builds: &[&str]) -> Vec<Pair> {
+    let mut pairs: Vec<Pair> = Vec::new();
+    for first in samples.iter().filter(|sample| sample.baseline == DIRECT && sample.subject != DIRECT) {
+        let figures = first.case.load.figures();
+        for build in builds.iter().filter(|build| **build != first.subject) {
+            let known = |pair: &Pair| pair.case == first.case.name && pair.of == *build && pair.to == first.subject;
+            if pairs.iter().any(known) {
+                continue;
+            }
+            for (index, figure) in figures.iter().enumerate() {
+                let Some(ratio) = ratio(samples, first.case.name, index, build, &first.subject) else { continue };
+                let (of, to) = ((*build).to_owned(), first.subject.clone());
+                pairs.push(Pair { case: first.case.name, figure: *figure, of, to, ratio });
+            }
+        }
+    }
+    pairs
 }
 
 /// The ratio of a figure (by its index in the case) between two subjects, of the rounds in which both were measured.

@@ -36,6 +36,8 @@ pub(crate) struct Subject {
     pub(crate) client: Place,
     pub(crate) dial: Dial,
     pub(crate) proxies: Proxies,
+    /// Descriptors that a proxy process needs for each connection.
+    pub(crate) descriptors: u32,
     /// Kept for its drop only.
     _parts: Vec<Box<dyn Any>>,
 }
@@ -52,12 +54,18 @@ impl Subject {
     }
 
     fn new(name: &str, baseline: &'static str, client: Place, dial: Dial, proxies: Proxies) -> Self {
-        Self { name: name.to_owned(), baseline, client, dial, proxies, _parts: Vec::new() }
+        Self { name: name.to_owned(), baseline, client, dial, proxies, descriptors: 2, _parts: Vec::new() }
     }
 
     /// With something that must live for as long as the subject does.
     pub(crate) fn keeping(mut self, part: impl Any) -> Self {
         self._parts.push(Box::new(part));
+        self
+    }
+
+    /// A subject whose connections share those between the nodes.
+    pub(crate) fn pooled(mut self) -> Self {
+        self.descriptors = 1;
         self
     }
 

@@ -2,11 +2,13 @@
 //! are the defaults; the agents' logs, with a line per connection, go to files of the run.
 
 use std::path::Path;
+use std::time::Duration;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use weir_tests::agent::{Agent, AgentOptions};
 use weir_tests::control_plane::ControlPlane;
 use weir_tests::mesh::{NAMESPACE, workload_entry};
+use weir_tests::wait;
 
 use crate::stage::{Dial, Stage};
 use crate::subject::{Proxies, Subject};
@@ -49,7 +51,7 @@ impl Weir {
 
     /// The way to the other node.
     pub(crate) fn across(&self, name: &str) -> Subject {
-        Subject::across(name, &self.stage, Dial::pod(&self.stage.far), self.proxies())
+        Subject::across(name, &self.stage, Dial::pod(&self.stage.far), self.proxies()).pooled()
     }
 
     /// The way to a pod of the same node.
@@ -61,10 +63,20 @@ impl Weir {
         Proxies::Cgroups(self.stage.world.nodes.iter().map(|node| node.agent_place.cgroup().to_owned()).collect())
     }
 
-    /// How many connections the destination's agent has seen come in with an identity: proof that the way is the mesh.
+    /// Waits until the destination's agent has counted a connection: proof that the way is the mesh.
+    pub(crate) fn carries(&self) -> Result<()> {
+        wait::until("the destination's agent counts a connection", Duration::from_secs(5), || {
+            ensure!(self.carried()? > 0.0, "it has counted none");
+            Ok(())
+        })
+    }
+
+    /// How many connections the agents have counted as their destination's since they came up.
     pub(crate) fn carried(&self) -> Result<f64> {
-        let metrics = self.agents[1].metrics()?;
-        Ok(metrics.sum("istio_tcp_connections_opened_total", &[("reporter", "destination")]))
+        let counted = self.agents.iter().map(|agent| {
+            Ok(agent.metrics()?.sum("istio_tcp_connections_opened_total", &[("reporter", "destination")]))
+        });
+        counted.sum()
     }
 
     /// The ends of the agents' logs, for messages.
