@@ -213,3 +213,6 @@ fn check_as_peers_do(certificate: &WorkloadCertificate, now: SystemTime) -> Resu
 fn system_time(unix_seconds: i64) -> SystemTime {
     UNIX_EPOCH + Duration::from_secs(u64::try_from(unix_seconds).unwrap_or_default())
 }
+
+#[cfg(test)]
+mod tests;
