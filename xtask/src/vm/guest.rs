@@ -17,7 +17,7 @@ const PATIENCE: Duration = Duration::from_secs(1800);
 const TAIL: usize = 30;
 const COMPLAINT: usize = 60;
 /// What a kernel says when it finds itself in a state it must not be in. Warnings too: our programs must not cause any.
-const COMPLAINTS: &[&str] = &["Oops", "BUG:", "WARNING:", "Kernel panic", "general protection fault", "rcu_sched self-"];
+const COMPLAINTS: &[&str] = &["Oops", "BUG:", "WARNING:", "Kernel panic", "general protection fault"];
 
 /// What a guest is for.
 #[derive(Debug, Clone, Copy)]
@@ -79,10 +79,10 @@ fn boot(kernel: &Kernel, initramfs: &Path, errand: Errand<'_>, console: &Path) -
         Errand::Refusal => "ERRAND=refusal".to_owned(),
     };
     let output = File::create(console)?;
-    // One thread for both processors: with a thread each, QEMU before 8.1 translates code while another processor writes
-    // it, and goes on running what was replaced. The kernel replaces code whenever the first program comes to a hook and
-    // the last one leaves; a processor that still meets the breakpoint it uses meanwhile panics with "int3", whoever's
-    // program it was. QEMU mended that with "accel/tcg: Always lock pages before translation".
+    // One thread for both processors. With a thread each, an emulated processor may run code that the kernel has already
+    // replaced, and the guest panics with "int3" at the place, whoever had it replaced: seen with QEMU 7.2 and 10.0, with
+    // Weir and without any program, and once while a kernel was still starting. The kernel replaces code, among others,
+    // whenever the first program comes to a hook and when the last one leaves it.
     // `nice`: an emulated machine takes all it is given.
     let mut guest = Command::new("nice")
         .args(["qemu-system-x86_64", "-M", "q35", "-accel", "tcg,thread=single", "-cpu", "max", "-smp", "2"])
@@ -175,7 +175,7 @@ mod tests {
             ("GUEST 6.1 behaviours ended with 0 after 9 s\n", all, true, false),
             ("SKIPPED 1.0 s  x\nok 1 s  y\nGUEST 6.1 behaviours ended with 0 after 9 s\n", all, true, false),
             ("ok 1 s  y\nFAILED 1 s  x\nGUEST 6.1 behaviours ended with 1 after 9 s\n", all, true, false),
-            ("[ 4.6] Oops: int3: 0000 [#1]\nok 1 s  y\nGUEST 6.1 behaviours ended with 0 after 9 s\n", all, true, false),
+            ("[ 4.6] Oops: int3\nok 1 s  y\nGUEST 6.1 behaviours ended with 0 after 9 s\n", all, true, false),
             ("[ 4.6] WARNING: CPU: 1\nok 1 s  y\nGUEST 6.1 behaviours ended with 0 after 9 s\n", all, true, false),
             ("[ 4.6] what is usual\nok 1 s  y\nGUEST 6.1 behaviours ended with 0 after 9 s\n", all, true, true),
             ("GUEST 5.10 refusal ended with 0 after 9 s\n", Errand::Refusal, true, true),
