@@ -121,7 +121,8 @@ fn panel(title: &str, groups: &[Group<'_>], top: f64, width: f64) -> String {
     while line <= limit + step / 2.0 {
         let y = base - height(line);
         let _ = writeln!(text, "<line x1='{LEFT}' x2='{}' y1='{y:.1}' y2='{y:.1}' stroke='#ddd'/>", width - 10.0);
-        let _ = writeln!(text, "<text x='{}' y='{:.1}' text-anchor='end'>{}</text>", LEFT - 6.0, y + 4.0, figures(line));
+        let _ =
+            writeln!(text, "<text x='{}' y='{:.1}' text-anchor='end'>{}</text>", LEFT - 6.0, y + 4.0, figures(line));
         line += step;
     }
     let mut x = LEFT + GAP / 2.0;
