@@ -6,6 +6,7 @@ use anyhow::Result;
 use clap::{Parser, Subcommand};
 
 mod audit;
+mod bench;
 mod ci;
 mod demo;
 mod setup;
@@ -39,6 +40,11 @@ enum Verb {
     Audit,
     /// Boot Debian's stock kernels, old and new, in emulated machines, and check behaviours on each.
     Vm(vm::Arguments),
+    /// Measure what has a bound.
+    Bench {
+        #[command(subcommand)]
+        what: bench::What,
+    },
     /// What CI checks before the tests: formatting, lints, tidy, audit.
     Ci,
 }
@@ -61,6 +67,7 @@ fn run() -> Result<()> {
         Verb::Tidy => tidy::run(),
         Verb::Audit => audit::run(),
         Verb::Vm(arguments) => vm::run(&arguments),
+        Verb::Bench { what } => bench::run(&what),
         Verb::Ci => ci::run(),
     }
 }
