@@ -6,6 +6,7 @@ use anyhow::Result;
 use clap::{Parser, Subcommand};
 
 mod audit;
+mod bench;
 mod ci;
 mod demo;
 mod fuzz;
@@ -42,6 +43,11 @@ enum Verb {
     Vm(vm::Arguments),
     /// Feed arbitrary input to the doors through which foreign bytes come in.
     Fuzz(fuzz::Arguments),
+    /// Measure what has a bound.
+    Bench {
+        #[command(subcommand)]
+        what: bench::What,
+    },
     /// What CI checks before the tests: formatting, lints, tidy, audit.
     Ci,
 }
@@ -65,6 +71,7 @@ fn run() -> Result<()> {
         Verb::Audit => audit::run(),
         Verb::Vm(arguments) => vm::run(&arguments),
         Verb::Fuzz(arguments) => fuzz::run(&arguments),
+        Verb::Bench { what } => bench::run(&what),
         Verb::Ci => ci::run(),
     }
 }
