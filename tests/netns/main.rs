@@ -11,6 +11,7 @@ mod delivery;
 mod enrollment;
 mod harness;
 mod identity;
+mod interop;
 mod kit;
 mod outbound;
 mod policy;
@@ -35,6 +36,11 @@ fn table() -> Vec<Case> {
         delivery::CASES,
         telemetry::CASES,
         bulk::CASES,
+        interop::CARRIED,
+        interop::TO_ENVOY,
+        interop::FROM_ENVOY,
+        interop::ROTATION,
+        interop::DOCUMENTED,
         resilience::CASES,
     ]
     .concat()
