@@ -12,6 +12,11 @@ mod enrollment;
 mod harness;
 mod identity;
 mod interop;
+mod input;
+mod input_http2;
+mod input_http2_floods;
+mod input_http2_requests;
+mod input_http2_rules;
 mod kit;
 mod outbound;
 mod policy;
@@ -31,6 +36,10 @@ fn table() -> Vec<Case> {
         outbound::CASES,
         wire::CASES,
         identity::CASES,
+        input::CASES,
+        input_http2_rules::CASES,
+        input_http2_requests::CASES,
+        input_http2_floods::CASES,
         policy::CASES,
         enrollment::CASES,
         delivery::CASES,
