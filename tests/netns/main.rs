@@ -11,6 +11,7 @@ mod delivery;
 mod enrollment;
 mod harness;
 mod identity;
+mod interop;
 mod input;
 mod input_http2;
 mod input_http2_floods;
@@ -44,6 +45,11 @@ fn table() -> Vec<Case> {
         delivery::CASES,
         telemetry::CASES,
         bulk::CASES,
+        interop::CARRIED,
+        interop::TO_ENVOY,
+        interop::FROM_ENVOY,
+        interop::ROTATION,
+        interop::DOCUMENTED,
         resilience::CASES,
     ]
     .concat()
