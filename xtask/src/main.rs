@@ -9,6 +9,7 @@ mod audit;
 mod bench;
 mod ci;
 mod demo;
+mod fuzz;
 mod setup;
 mod step;
 mod test;
@@ -42,6 +43,8 @@ enum Verb {
     Audit,
     /// Boot Debian's stock kernels, old and new, in emulated machines, and check behaviours on each.
     Vm(vm::Arguments),
+    /// Feed arbitrary input to the doors through which foreign bytes come in.
+    Fuzz(fuzz::Arguments),
     /// What CI checks before the tests: formatting, lints, tidy, audit.
     Ci,
 }
@@ -65,6 +68,7 @@ fn run() -> Result<()> {
         Verb::Tidy => tidy::run(),
         Verb::Audit => audit::run(),
         Verb::Vm(arguments) => vm::run(&arguments),
+        Verb::Fuzz(arguments) => fuzz::run(&arguments),
         Verb::Ci => ci::run(),
     }
 }

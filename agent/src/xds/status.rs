@@ -112,6 +112,11 @@ impl XdsStatus {
         }
     }
 
+    /// Takes over what is wrong with a source in this process now; nothing, once it has been put right.
+    pub fn set_problems(&self, problems: impl Iterator<Item = String>) {
+        self.report.lock().last_rejected = problems.take(MAX_REJECTED_SHOWN).collect();
+    }
+
     pub(super) fn save_failed(&self) {
         self.report.lock().save_failures += 1;
     }
