@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
@@ -54,6 +54,7 @@ pub struct Agent {
     options: AgentOptions,
     folders: Folders,
     pods_cgroup: PathBuf,
+    binary: Option<PathBuf>,
     program: Option<Program>,
 }
 
@@ -91,8 +92,16 @@ impl Agent {
             options,
             folders,
             pods_cgroup,
+            binary: None,
             program: None,
         })
+    }
+
+    /// The same agent, but run from another build of `weir`.
+    #[must_use]
+    pub fn of_build(mut self, binary: &Path) -> Self {
+        self.binary = Some(binary.to_owned());
+        self
     }
 
     /// Starts the process without waiting for readiness.
@@ -101,7 +110,7 @@ impl Agent {
     /// If it cannot be started.
     pub fn launch(&mut self) -> Result<()> {
         let mut command =
-            vec![binary("weir")?.display().to_string(), "agent".into(), format!("--node={}", self.place.name())];
+            vec![self.binary()?.display().to_string(), "agent".into(), format!("--node={}", self.place.name())];
         command.push(format!("--pods-cgroup={}", self.pods_cgroup.display()));
         command.extend(self.folder_flags());
         command.extend(self.options.delivery.iter().cloned());
@@ -151,9 +160,13 @@ impl Agent {
     /// # Errors
     /// If it cannot be run.
     pub fn weir(&self, arguments: &[&str]) -> Result<Output> {
-        let mut command = vec![binary("weir")?.display().to_string()];
+        let mut command = vec![self.binary()?.display().to_string()];
         command.extend(arguments.iter().map(|argument| (*argument).to_owned()));
         self.place.output(&command)
+    }
+
+    fn binary(&self) -> Result<PathBuf> {
+        self.binary.clone().map_or_else(|| binary("weir"), Ok)
     }
 
     /// Enrols a pod.

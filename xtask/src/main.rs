@@ -60,7 +60,7 @@ fn run() -> Result<()> {
     match Arguments::parse().verb {
         Verb::Demo(arguments) => demo::run(&arguments),
         Verb::Test { filter } => test::run(filter.as_deref()),
-        Verb::Setup => setup::run(),
+        Verb::Setup => setup::everything(),
         Verb::Tidy => tidy::run(),
         Verb::Audit => audit::run(),
         Verb::Vm(arguments) => vm::run(&arguments),

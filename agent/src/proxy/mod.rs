@@ -9,6 +9,7 @@ mod inbound;
 mod listener;
 mod outbound;
 mod revocation;
+mod socket;
 mod splice;
 
 use std::sync::Arc;
