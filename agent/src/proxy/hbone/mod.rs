@@ -9,6 +9,8 @@ mod client;
 mod connection;
 mod error;
 mod frame;
+#[cfg(fuzzing)]
+pub mod fuzzed;
 pub mod headers;
 mod hpack;
 mod input;
