@@ -45,11 +45,6 @@ enum Verb {
     Vm(vm::Arguments),
     /// Feed arbitrary input to the doors through which foreign bytes come in.
     Fuzz(fuzz::Arguments),
-    /// Measure what has a bound.
-    Bench {
-        #[command(subcommand)]
-        what: bench::What,
-    },
     /// What CI checks before the tests: formatting, lints, tidy, audit.
     Ci,
 }
@@ -74,7 +69,6 @@ fn run() -> Result<()> {
         Verb::Audit => audit::run(),
         Verb::Vm(arguments) => vm::run(&arguments),
         Verb::Fuzz(arguments) => fuzz::run(&arguments),
-        Verb::Bench { what } => bench::run(&what),
         Verb::Ci => ci::run(),
     }
 }

@@ -9,8 +9,8 @@ use super::super::frame::{FrameHeader, flag};
 use super::super::input::{Piece, Pieces};
 use super::stream::{Head, Stream};
 use super::{
-    CONNECTION_WINDOW_BYTES, LARGEST_STREAM_WINDOW_BYTES, LEAVING_PING, Leaving, MAX_CONCURRENT_STREAMS, Reason, STREAM_WINDOW_BYTES, Session,
-    SessionError, Side, StreamError, frame, kind, setting,
+    CONNECTION_WINDOW_BYTES, LARGEST_STREAM_WINDOW_BYTES, LEAVING_PING, Leaving, MAX_CONCURRENT_STREAMS, Reason,
+    STREAM_WINDOW_BYTES, Session, SessionError, Side, StreamError, frame, kind, setting,
 };
 
 /// The longest header block, over all its frames: a list of the size that we accept never needs more.
