@@ -22,10 +22,7 @@ use super::frame::{self, Reason, kind, setting};
 use super::hpack::Decoder;
 use super::input::{Input, Received};
 use super::output::Output;
-use super::{
-    CONNECTION_WINDOW_BYTES, FRAME_BYTES, HEADER_LIST_BYTES, LARGEST_STREAM_WINDOW_BYTES, MAX_CONCURRENT_STREAMS,
-    STREAM_WINDOW_BYTES,
-};
+use super::{CONNECTION_WINDOW_BYTES, FRAME_BYTES, HEADER_LIST_BYTES, MAX_CONCURRENT_STREAMS, STREAM_WINDOW_BYTES};
 use crate::tls::records::RecordLayer;
 
 /// The window of a stream and of the connection until somebody changes it (RFC 9113 §6.9.2).
