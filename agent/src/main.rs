@@ -47,6 +47,9 @@ fn serve(role: impl FnOnce() -> anyhow::Result<()>) -> anyhow::Result<()> {
 }
 
 fn main() -> ExitCode {
+    if let Err(error) = memory::no_huge_pages() {
+        eprintln!("weir: huge pages stay on: {error}");
+    }
     let result = match Weir::parse().command {
         Command::Agent(config) => serve(|| app::run_agent(*config)),
         Command::ControlPlane(config) => serve(|| app::run_control_plane(*config)),

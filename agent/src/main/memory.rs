@@ -5,7 +5,7 @@ use std::io;
 use std::time::Duration;
 
 /// What start-up loads is in use until about then.
-const START_UP: Duration = Duration::from_secs(2);
+const START_UP: Duration = Duration::from_secs(5);
 /// Between two rounds. The allocator itself only gives back when a thread allocates, which an idle agent's do not.
 const ROUND: Duration = Duration::from_secs(10);
 
@@ -15,23 +15,28 @@ unsafe extern "C" {
     safe fn mi_collect(force: bool);
 }
 
+/// Takes no huge pages: one holds 2 MiB for whoever needs 4 KiB of it, and an idle agent would be half such pages. Call it
+/// before anything large is allocated.
+///
+/// # Errors
+/// When the kernel refuses; the process is larger then.
+pub(crate) fn no_huge_pages() -> io::Result<()> {
+    Ok(nix::sys::prctl::set_thp_disable(true)?)
+}
+
 /// Begins to keep the process small, in a thread of its own.
 ///
 /// # Errors
 /// When the thread cannot be started; the process is then as large as it happens to become.
 pub(crate) fn keep_small() -> io::Result<()> {
-    // A huge page holds 2 MiB for whoever needs 4 KiB of it: an idle agent would be twice as large.
-    if let Err(error) = nix::sys::prctl::set_thp_disable(true) {
-        eprintln!("weir: huge pages stay on: {error}");
-    }
     std::thread::Builder::new().name("memory".to_owned()).stack_size(64 * 1024).spawn(rounds)?;
     Ok(())
 }
 
 fn rounds() {
     std::thread::sleep(START_UP);
-    mi_collect(true);
     forget_code();
+    mi_collect(true);
     loop {
         std::thread::sleep(ROUND);
         mi_collect(false);
