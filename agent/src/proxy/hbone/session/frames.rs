@@ -9,8 +9,8 @@ use super::super::frame::{FrameHeader, flag};
 use super::super::input::{Piece, Pieces};
 use super::stream::{Head, Stream};
 use super::{
-    CONNECTION_WINDOW_BYTES, LEAVING_PING, Leaving, MAX_CONCURRENT_STREAMS, Reason, STREAM_WINDOW_BYTES, Session,
-    SessionError, Side, StreamError, frame, kind, setting,
+    CONNECTION_WINDOW_BYTES, LARGEST_STREAM_WINDOW_BYTES, LEAVING_PING, Leaving, MAX_CONCURRENT_STREAMS, Reason,
+    STREAM_WINDOW_BYTES, Session, SessionError, Side, StreamError, frame, kind, setting,
 };
 
 /// The longest header block, over all its frames: a list of the size that we accept never needs more.
@@ -110,10 +110,15 @@ impl Session {
     pub(super) fn credit(&mut self, id: u32, count: usize) {
         let Some(stream) = self.streams.get_mut(&id) else { return };
         stream.receive_credit += u32::try_from(count).expect("no more than a window");
-        if stream.receive_credit < STREAM_WINDOW_BYTES / 2 || stream.remote_ended {
+        if stream.receive_credit < stream.window / 2 || stream.remote_ended {
             return;
         }
-        let credit = std::mem::take(&mut stream.receive_credit);
+        let mut credit = std::mem::take(&mut stream.receive_credit);
+        if stream.pending.is_empty() && stream.window < LARGEST_STREAM_WINDOW_BYTES {
+            // An application that keeps up is not to wait for our word.
+            credit += stream.window;
+            stream.window *= 2;
+        }
         stream.receive_window += i64::from(credit);
         self.put(&frame::window_update(id, credit));
     }

@@ -22,7 +22,10 @@ use super::frame::{self, Reason, kind, setting};
 use super::hpack::Decoder;
 use super::input::{Input, Received};
 use super::output::Output;
-use super::{CONNECTION_WINDOW_BYTES, FRAME_BYTES, HEADER_LIST_BYTES, MAX_CONCURRENT_STREAMS, STREAM_WINDOW_BYTES};
+use super::{
+    CONNECTION_WINDOW_BYTES, FRAME_BYTES, HEADER_LIST_BYTES, LARGEST_STREAM_WINDOW_BYTES, MAX_CONCURRENT_STREAMS,
+    STREAM_WINDOW_BYTES,
+};
 use crate::tls::records::RecordLayer;
 
 /// The window of a stream and of the connection until somebody changes it (RFC 9113 §6.9.2).
@@ -152,6 +155,12 @@ impl Session {
     pub(super) fn takes_requests(&self) -> bool {
         // Stream identifiers are not used twice: a connection ends with them.
         self.ended.is_none() && self.peer_leaves_after.is_none() && self.next_stream < u32::MAX / 2
+    }
+
+    /// The keys, once the connection is of no more use.
+    #[cfg(fuzzing)]
+    pub(super) fn into_records(self) -> RecordLayer {
+        self.records
     }
 
     /// Why the connection is over, once it is.

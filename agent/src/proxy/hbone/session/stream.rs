@@ -60,6 +60,8 @@ pub(super) struct Stream {
     /// What the peer may still send, and what it does not know yet that it may send again.
     pub(super) receive_window: i64,
     pub(super) receive_credit: u32,
+    /// How much the peer may send at once; it grows while the application keeps up.
+    pub(super) window: u32,
     /// Whether our side, and the peer's, said its last.
     pub(super) local_ended: bool,
     pub(super) remote_ended: bool,
@@ -86,6 +88,7 @@ impl Stream {
             send_window,
             receive_window: receive_window.into(),
             receive_credit: 0,
+            window: receive_window,
             local_ended: false,
             remote_ended: false,
             failure: None,
