@@ -88,13 +88,13 @@ fn http_from_envoy(mesh: &Mesh) -> Result<()> {
 fn http(way: Way<'_>) -> Result<()> {
     let url = format!("http://{}/", way.to(PAGES));
     let curl = ["curl", "-sS", "--max-time", "10"];
-    for (version, flag) in [("1.1", "--http1.1"), ("2", "--http2-prior-knowledge")] {
-        ensure!(way.client.run(&[&curl[..], &[flag, &url]].concat())? == PAGE, "{url} over {version}");
-        let written = "%{num_connects} %{http_version}\n";
-        let twice = ["-w", written, "-o", "/dev/null", &url, "-o", "/dev/null", &url, flag];
-        let kept = way.client.run(&[&curl[..], &twice].concat())?;
-        ensure!(kept == format!("1 {version}\n0 {version}\n"), "two requests on one connection: {kept:?}");
+    for flag in ["--http1.1", "--http2-prior-knowledge"] {
+        ensure!(way.client.run(&[&curl[..], &[flag, &url]].concat())? == PAGE, "{url} with {flag}");
     }
+    // Over HTTP/2 h2load does this: some versions of curl fail at it, also without a mesh.
+    let twice = ["-w", "%{num_connects}\n", "-o", "/dev/null", &url, "-o", "/dev/null", &url, "--http1.1"];
+    let kept = way.client.run(&[&curl[..], &twice].concat())?;
+    ensure!(kept == "1\n0\n", "two requests on one connection: {kept:?}");
     for flags in [&["--h1"][..], &["-m", "10"]] {
         let load = [&["h2load", "-n", "5000", "-c", "10"][..], flags, &[&url]].concat();
         let said = way.client.run_within(PATIENCE, &load)?;

@@ -25,6 +25,7 @@ pub(crate) const CASES: &[Case] = &[
     },
     Case { name: "interop: from Envoy, a pod that Envoy refuses is counted", check: Check::Mesh(refused_pod) },
     Case { name: "interop: from Envoy, 450 connections at once", check: Check::Mesh(many_streams) },
+    Case { name: "interop: from Envoy, 6000 connections, 400 at a time", check: Check::Mesh(at_the_limit) },
     Case {
         name: "interop: from Envoy, 1, 10 or 100 streams per connection carry 150",
         check: Check::Mesh(stream_limits),
@@ -88,13 +89,31 @@ fn refused(mesh: &Mesh, stage: &FromEnvoy<'_>, reason: &str) -> Result<()> {
     Ok(())
 }
 
+/// An Envoy that knows how many streams Weir allows. One that does not puts all that waits for its first connection onto
+/// it, and gives up what is refused; so it does with another Envoy, too.
+fn acquainted(mesh: &Mesh) -> Result<FromEnvoy<'_>> {
+    let stage = FromEnvoy::start(mesh, &Http2::default())?;
+    stage.way().many(&["--count", "1"])?;
+    Ok(stage)
+}
+
 /// More than Weir allows on one connection.
 fn many_streams(mesh: &Mesh) -> Result<()> {
-    let stage = FromEnvoy::start(mesh, &Http2::default())?;
+    let stage = acquainted(mesh)?;
     stage.way().many(&["--count", "450", "--concurrent", "256", "--hold"])?;
     let connections = stage.connections()?;
     ensure!(connections > 1, "one connection carried all 450");
     note(format!("{connections} connections carried 450 streams"));
+    Ok(())
+}
+
+/// Streams come and go at Weir's limit: the next may come as soon as Envoy knows that one has ended.
+fn at_the_limit(mesh: &Mesh) -> Result<()> {
+    let stage = acquainted(mesh)?;
+    stage.way().many(&["--count", "6000", "--concurrent", "400"])?;
+    let reset = stage.envoy.stat("cluster.hbone.http2.rx_reset")?;
+    ensure!(reset == 0, "{reset} streams were reset");
+    note(format!("{} connections carried 6000 streams, 400 at a time", stage.connections()?));
     Ok(())
 }
 
@@ -105,9 +124,10 @@ fn stream_limits(mesh: &Mesh) -> Result<()> {
         for _ in 0..2 {
             stage.way().many(&["--count", "150", "--concurrent", "150", "--hold"])?;
         }
+        stage.way().many(&["--count", "1500", "--concurrent", "150"])?;
         let connections = stage.connections()?;
         ensure!(connections >= 150 / limit, "{connections} connections cannot carry 150 streams, {limit} each");
-        note(format!("{limit} streams per connection: {connections} connections carried twice 150"));
+        note(format!("{limit} streams per connection: {connections} connections carried 150, 150 and 1500"));
     }
     Ok(())
 }

@@ -9,7 +9,7 @@ use weir_tests::certificates::Presented;
 use weir_tests::envoy::bootstrap::{Http2, REFUSALS, REFUSE};
 use weir_tests::mesh::{Mesh, principal};
 use weir_tests::program::Program;
-use weir_tests::test_app::{self, ECHO};
+use weir_tests::test_app::{self, ECHO, Seen};
 use weir_tests::{agent, wait};
 
 use super::held::Held;
@@ -81,7 +81,7 @@ fn impostor(mesh: &Mesh) -> Result<()> {
             let handshakes = Counter::of(agent, HANDSHAKES_FAILED, &[("side", "upstream"), ("reason", reason)])?;
             let failed = failed(mesh, "client", "TLS_FAILURE")?;
             let seen = test_app::probe(&mesh.client.place, mesh.outsider.ipv4(), ECHO, "my password")?;
-            ensure!(seen.refused() && seen.end == "ConnectionReset", "{reason}: {seen:?}");
+            ensure!(was_reset(&seen), "{reason}: {seen:?}");
             handshakes.grows_by(1.0)?;
             failed.grows_by(1.0)?;
             ensure!(stage.envoy.stat("http.hbone.downstream_rq_total")? == 0, "{reason}: Envoy got a request");
@@ -98,7 +98,7 @@ fn refused_source(mesh: &Mesh) -> Result<()> {
         // In TLS 1.3 the client is done before the server judges: what fails is what comes next.
         let counters = [failed(mesh, "near", "TLS_FAILURE")?, failed(mesh, "near", "H2_HANDSHAKE_FAILURE")?];
         let seen = test_app::probe(&mesh.near.place, mesh.outsider.ipv4(), ECHO, "let me in")?;
-        ensure!(seen.refused() && seen.end == "ConnectionReset" && seen.ms < 2000, "{seen:?}");
+        ensure!(was_reset(&seen), "{seen:?}");
         stage.envoy.reaches("listener.hbone.ssl.fail_verify_san", before + 1)?;
         wait::until("the refusal is counted", Duration::from_secs(2), || {
             let grown = counters.iter().map(Counter::grown).sum::<Result<f64>>()?;
@@ -116,9 +116,10 @@ fn stream_limits(mesh: &Mesh) -> Result<()> {
             for _ in 0..2 {
                 stage.way().many(&["--count", "150", "--concurrent", "150", "--hold"])?;
             }
+            stage.way().many(&["--count", "1500", "--concurrent", "150"])?;
             let connections = stage.connections()?;
             ensure!(connections >= 150 / limit, "{connections} connections cannot carry 150 streams, {limit} each");
-            note(format!("{limit} streams per connection: {connections} connections carried twice 150"));
+            note(format!("{limit} streams per connection: {connections} connections carried 150, 150 and 1500"));
             Ok(())
         })?;
     }
@@ -212,7 +213,7 @@ fn refusals(mesh: &Mesh) -> Result<()> {
             let flag = if matches!(status, 401 | 403) { "DENY" } else { "CONNECT" };
             let counter = failed(mesh, "client", flag)?;
             let seen = test_app::probe(&mesh.client.place, mesh.outsider.ipv4(), REFUSE + status, "x")?;
-            ensure!(seen.refused() && seen.end == "ConnectionReset" && seen.ms < 2000, "{status}: {seen:?}");
+            ensure!(was_reset(&seen), "{status}: {seen:?}");
             counter.grows_by(1.0).map_err(|error| error.context(format!("{status} is counted as {flag}")))?;
         }
         held.finish()
@@ -247,6 +248,12 @@ fn death(mesh: &Mesh) -> Result<()> {
         }
         test_app::echoes(&mesh.client.place, mesh.outsider.ipv4(), ECHO).map(drop)
     })
+}
+
+/// The application has a reset and nothing else, at once; whether connect(2) still sees it is a matter of luck.
+fn was_reset(seen: &Seen) -> bool {
+    let how = if seen.connect == "ok" { &seen.end } else { &seen.connect };
+    seen.refused() && how == "ConnectionReset" && seen.ms < 2000
 }
 
 /// Failed connections of a workload of the first node, with a flag.
