@@ -87,7 +87,7 @@ pub async fn run(options: XdsOptions, mesh: SharedMesh, status: XdsStatus, ready
     }
     let save = async {
         match file {
-            Some(file) => intake.keep_saved(file).await,
+            Some(file) => intake.keep_saved(file, &options.metrics).await,
             None => std::future::pending().await,
         }
     };

@@ -17,11 +17,14 @@ use crate::proto::envoy::config::core::v3::Node;
 use crate::proto::envoy::service::discovery::v3::{DeltaDiscoveryRequest, DeltaDiscoveryResponse};
 use crate::resources::{ResourceSet, ResourceType};
 use crate::state::SharedMesh;
+use crate::telemetry::metrics::{Metrics, StateFile};
 
 /// Updates that are applied under one lock: connections wait for it.
 const BATCH: usize = 4096;
 /// Changes that come within this time are written to disk together.
 const SAVE_DELAY: Duration = Duration::from_millis(100);
+/// What could not be written is tried again after this time: nothing tells when there is room again.
+const SAVE_RETRY: Duration = Duration::from_secs(3);
 /// Writing takes at most this share of the time, however often a large mesh changes.
 const SAVE_SHARE: u32 = 20;
 
@@ -132,7 +135,7 @@ impl Intake {
     }
 
     /// Keeps the file up to date; runs forever. What is not complete is not written: see [`last_good`].
-    pub(super) async fn keep_saved(&self, path: PathBuf) {
+    pub(super) async fn keep_saved(&self, path: PathBuf, metrics: &Metrics) {
         let mut delay = SAVE_DELAY;
         loop {
             self.to_save.notified().await;
@@ -144,11 +147,20 @@ impl Intake {
                 let entries = entries(&held.lock());
                 last_good::save(&path, &entries)
             });
-            if let Ok(Err(error)) = saving.await {
-                self.status.save_failed();
-                tracing::warn!(%error, "the last good configuration could not be written");
-            }
+            let saved = saving.await;
             delay = SAVE_DELAY.max(started.elapsed() * SAVE_SHARE);
+            match saved {
+                Ok(Err(error)) => {
+                    metrics.state_write_failed(StateFile::LastGood);
+                    if self.status.save_failed(&error.to_string()) {
+                        tracing::warn!(%error, "the last good configuration could not be written, it is being retried");
+                    }
+                    delay = SAVE_RETRY;
+                    self.to_save.notify_one();
+                }
+                _ if self.status.saved() => tracing::info!("the last good configuration is written again"),
+                _ => {}
+            }
         }
     }
 }
