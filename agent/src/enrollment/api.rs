@@ -4,11 +4,12 @@ use std::net::IpAddr;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::Context;
+use futures_util::{Stream, stream};
 use hyper_util::rt::TokioIo;
 use tokio::net::{UnixListener, UnixStream};
-use tokio_stream::wrappers::UnixListenerStream;
 use tonic::transport::{Channel, Endpoint, Server};
 use tonic::{Request, Response, Status};
 
@@ -17,7 +18,10 @@ use super::pod::PodSpec;
 use super::{Enrollment, EnrollmentError};
 use crate::proto::enrollment as wire;
 use crate::state::SharedMesh;
+use crate::telemetry::metrics::Metrics;
 
+/// Pause after a failed accept(): it usually means that file descriptors ran out.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 /// Longest text taken for a name; Kubernetes allows 253.
 const MAX_NAME: usize = 253;
 
@@ -36,12 +40,25 @@ pub async fn serve(
     let _ = std::fs::remove_file(&path);
     let listener = UnixListener::bind(&path).with_context(|| format!("enrolment socket {}", path.display()))?;
     std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o600))?;
+    let incoming = incoming(listener, enrollment.metrics.clone());
     let service = wire::enrollment_server::EnrollmentServer::new(Api { enrollment, mesh, network });
-    Server::builder()
-        .add_service(service)
-        .serve_with_incoming_shutdown(UnixListenerStream::new(listener), stop)
-        .await
-        .context("enrolment API")
+    Server::builder().add_service(service).serve_with_incoming_shutdown(incoming, stop).await.context("enrolment API")
+}
+
+/// Connections as they come. An error would end the API for good, so whoever cannot be accepted now waits.
+fn incoming(listener: UnixListener, metrics: Arc<Metrics>) -> impl Stream<Item = std::io::Result<UnixStream>> {
+    stream::unfold((listener, metrics), |(listener, metrics)| async move {
+        loop {
+            match listener.accept().await {
+                Ok((client, _)) => return Some((Ok(client), (listener, metrics))),
+                Err(error) => {
+                    metrics.accept_failed();
+                    tracing::debug!(%error, "cannot accept a client of the enrolment API");
+                    tokio::time::sleep(ACCEPT_PAUSE).await;
+                }
+            }
+        }
+    })
 }
 
 /// A client of the API at a path.
