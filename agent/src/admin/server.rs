@@ -18,6 +18,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::task::JoinSet;
 
 use super::routes::{self, Route};
+use super::spares::{Lent, Spares};
 use super::{AdminAddresses, AdminSources, answer};
 
 /// Clients of one listener that are served at once; more wait in its backlog.
@@ -113,15 +114,16 @@ fn lacks_ipv6(error: &io::Error) -> bool {
 }
 
 async fn serve(listener: TcpListener, routes: &'static [Route], sources: Arc<AdminSources>) {
+    let spares = Spares::new();
     let slots = Arc::new(Semaphore::new(MAX_CONNECTIONS));
     // Dropping the set ends what is still being served.
     let mut connections = JoinSet::new();
     loop {
         let slot = slots.clone().acquire_owned().await.expect("the semaphore is never closed");
         while connections.try_join_next().is_some() {}
-        match listener.accept().await {
-            Ok((stream, _)) => {
-                connections.spawn(answer(stream, slot, routes, sources.clone()));
+        match spares.accept(|| listener.accept()).await {
+            Ok(((stream, _), lent)) => {
+                connections.spawn(answer(stream, (slot, lent), routes, sources.clone()));
             }
             Err(error) => {
                 sources.metrics.accept_failed();
@@ -132,7 +134,13 @@ async fn serve(listener: TcpListener, routes: &'static [Route], sources: Arc<Adm
     }
 }
 
-async fn answer(stream: TcpStream, _slot: OwnedSemaphorePermit, routes: &'static [Route], sources: Arc<AdminSources>) {
+/// Serves one client; it holds what it was given until its connection is closed.
+async fn answer(
+    stream: TcpStream,
+    _holds: (OwnedSemaphorePermit, Lent),
+    routes: &'static [Route],
+    sources: Arc<AdminSources>,
+) {
     let service = service_fn(|request| respond(routes, sources.clone(), request));
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
