@@ -51,6 +51,7 @@ const NEEDS: &[Need] = &[
     program!("curl", "curl", "a real client for tests and demo"),
     program!("iperf3", "iperf3", "real bulk traffic"),
     program!("wrk", "wrk", "real HTTP load"),
+    program!("faketime", "faketime", "tests show what a clock that jumps does"),
 ];
 
 /// Makes everything be there.
