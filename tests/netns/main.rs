@@ -15,6 +15,11 @@ mod faults_resources;
 mod faults_time;
 mod harness;
 mod identity;
+mod input;
+mod input_http2;
+mod input_http2_floods;
+mod input_http2_requests;
+mod input_http2_rules;
 mod kit;
 mod leaks;
 mod outbound;
@@ -35,6 +40,10 @@ fn table() -> Vec<Case> {
         outbound::CASES,
         wire::CASES,
         identity::CASES,
+        input::CASES,
+        input_http2_rules::CASES,
+        input_http2_requests::CASES,
+        input_http2_floods::CASES,
         policy::CASES,
         enrollment::CASES,
         delivery::CASES,

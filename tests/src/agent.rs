@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
@@ -56,6 +56,7 @@ pub struct Agent {
     pods_cgroup: PathBuf,
     /// Command that runs it, if any.
     under: Vec<String>,
+    binary: Option<PathBuf>,
     program: Option<Program>,
 }
 
@@ -94,6 +95,7 @@ impl Agent {
             folders,
             pods_cgroup,
             under: Vec::new(),
+            binary: None,
             program: None,
         })
     }
@@ -108,13 +110,20 @@ impl Agent {
         self.under = command.into_iter().collect();
     }
 
+    /// The same agent, but run from another build of `weir`.
+    #[must_use]
+    pub fn of_build(mut self, binary: &Path) -> Self {
+        self.binary = Some(binary.to_owned());
+        self
+    }
+
     /// Starts the process without waiting for readiness.
     ///
     /// # Errors
     /// If it cannot be started.
     pub fn launch(&mut self) -> Result<()> {
         let mut command = self.under.clone();
-        command.extend([binary("weir")?.display().to_string(), "agent".into()]);
+        command.extend([self.binary()?.display().to_string(), "agent".into()]);
         command.push(format!("--node={}", self.place.name()));
         command.push(format!("--pods-cgroup={}", self.pods_cgroup.display()));
         command.extend(self.folder_flags());
@@ -165,9 +174,13 @@ impl Agent {
     /// # Errors
     /// If it cannot be run.
     pub fn weir(&self, arguments: &[&str]) -> Result<Output> {
-        let mut command = vec![binary("weir")?.display().to_string()];
+        let mut command = vec![self.binary()?.display().to_string()];
         command.extend(arguments.iter().map(|argument| (*argument).to_owned()));
         self.place.output(&command)
+    }
+
+    fn binary(&self) -> Result<PathBuf> {
+        self.binary.clone().map_or_else(|| binary("weir"), Ok)
     }
 
     /// Enrols a pod.

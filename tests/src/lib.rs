@@ -18,6 +18,7 @@ pub mod http;
 pub mod metrics;
 pub mod place;
 pub mod program;
+pub mod raw_http2;
 pub mod rules;
 pub mod wire;
 

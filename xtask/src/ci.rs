@@ -7,6 +7,10 @@ use crate::{audit, step, tidy, workspace};
 /// Formatting, lints, tidy, audit. The first that fails ends it.
 pub(crate) fn run() -> Result<()> {
     step::run("formatting", workspace::cargo().args(["fmt", "--all", "--check"]))?;
+    step::run(
+        "formatting of the fuzz targets",
+        workspace::cargo().args(["fmt", "--manifest-path", "fuzz/Cargo.toml", "--check"]),
+    )?;
     tidy::run()?;
     audit::run()?;
     step::run(

@@ -8,6 +8,7 @@ use clap::{Parser, Subcommand};
 mod audit;
 mod ci;
 mod demo;
+mod fuzz;
 mod setup;
 mod step;
 mod test;
@@ -39,6 +40,8 @@ enum Verb {
     Audit,
     /// Boot Debian's stock kernels, old and new, in emulated machines, and check behaviours on each.
     Vm(vm::Arguments),
+    /// Feed arbitrary input to the doors through which foreign bytes come in.
+    Fuzz(fuzz::Arguments),
     /// What CI checks before the tests: formatting, lints, tidy, audit.
     Ci,
 }
@@ -57,10 +60,11 @@ fn run() -> Result<()> {
     match Arguments::parse().verb {
         Verb::Demo(arguments) => demo::run(&arguments),
         Verb::Test { filter } => test::run(filter.as_deref()),
-        Verb::Setup => setup::run(),
+        Verb::Setup => setup::everything(),
         Verb::Tidy => tidy::run(),
         Verb::Audit => audit::run(),
         Verb::Vm(arguments) => vm::run(&arguments),
+        Verb::Fuzz(arguments) => fuzz::run(&arguments),
         Verb::Ci => ci::run(),
     }
 }

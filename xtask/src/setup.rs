@@ -9,6 +9,8 @@ use anyhow::{Context, Result, bail, ensure};
 
 use crate::{step, workspace};
 
+pub(crate) mod envoy;
+
 /// The version that reads what the compilers named below write.
 const BPF_LINKER: &str = "0.13.0";
 const LLVM: &str = "/usr/lib/llvm-22";
@@ -54,7 +56,14 @@ const NEEDS: &[Need] = &[
     program!("faketime", "faketime", "tests show what a clock that jumps does"),
 ];
 
-/// Makes everything be there.
+/// Makes everything be there, and what only some tests need.
+pub(crate) fn everything() -> Result<()> {
+    run()?;
+    envoy::fetch_if_possible();
+    Ok(())
+}
+
+/// Makes be there what builds and runs Weir.
 pub(crate) fn run() -> Result<()> {
     let missing: Vec<&Need> = NEEDS.iter().filter(|need| !(need.is_there)()).collect();
     for need in &missing {

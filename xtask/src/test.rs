@@ -17,15 +17,17 @@ struct Count {
 /// Runs all tests whose name contains the filter.
 pub(crate) fn run(filter: Option<&str>) -> Result<()> {
     let start = Instant::now();
-    setup::run()?;
+    setup::everything()?;
     let mut count = Count::default();
     let mut units = workspace::cargo();
     units.args(["test", "--workspace", "--locked", "--no-fail-fast", "--", "--quiet"]).args(filter);
     let units_ran = step::watched("unit tests", &mut units, |line| count.add(line))?;
 
     build_for_real()?;
-    let mut behaviours = workspace::as_root(workspace::target().join("release/weir-netns-tests"));
-    behaviours.args(filter);
+    // By `env`: root's cache is another, and sudo passes no variable on.
+    let mut behaviours = workspace::as_root("env");
+    behaviours.arg(format!("{}={}", setup::envoy::VARIABLE, setup::envoy::binary().display()));
+    behaviours.arg(workspace::target().join("release/weir-netns-tests")).args(filter);
     let behaviours_ran = step::watched("behaviours on this kernel", &mut behaviours, |line| count.add(line))?;
 
     println!("── all tests: took {:.0} s", start.elapsed().as_secs_f64());

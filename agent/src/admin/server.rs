@@ -1,9 +1,14 @@
 //! Listening and serving: one request per connection, with limits on everything a client may do.
+//!
+//! Whoever asks is answered, whoever says nothing keeps nobody out: where all places are taken, the client that has been
+//! silent for longest goes.
 
+use std::collections::VecDeque;
 use std::convert::Infallible;
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -14,15 +19,17 @@ use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
-use tokio::task::JoinSet;
+use tokio::sync::Semaphore;
+use tokio::task::{AbortHandle, JoinSet};
 
 use super::routes::{self, Route};
 use super::spares::{Lent, Spares};
 use super::{AdminAddresses, AdminSources, answer};
 
-/// Clients of one listener that are served at once; more wait in its backlog.
+/// Clients of one listener that are served at once.
 const MAX_CONNECTIONS: usize = 64;
+/// Answers of one listener that are being made at once; more requests wait.
+const MAX_ANSWERS: usize = 16;
 /// Request line and headers.
 const MAX_HEAD_BYTES: usize = 16 * 1024;
 const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
@@ -115,15 +122,20 @@ fn lacks_ipv6(error: &io::Error) -> bool {
 
 async fn serve(listener: TcpListener, routes: &'static [Route], sources: Arc<AdminSources>) {
     let spares = Spares::new();
-    let slots = Arc::new(Semaphore::new(MAX_CONNECTIONS));
+    let answers = Arc::new(Semaphore::new(MAX_ANSWERS));
     // Dropping the set ends what is still being served.
     let mut connections = JoinSet::new();
+    let mut clients = Clients::default();
     loop {
-        let slot = slots.clone().acquire_owned().await.expect("the semaphore is never closed");
+        let accepted = spares.accept(|| listener.accept()).await;
         while connections.try_join_next().is_some() {}
-        match spares.accept(|| listener.accept()).await {
+        match accepted {
             Ok(((stream, _), lent)) => {
-                connections.spawn(answer(stream, (slot, lent), routes, sources.clone()));
+                clients.make_room();
+                let has_asked = Arc::<AtomicBool>::default();
+                let asker = Asker { has_asked: has_asked.clone(), answers: answers.clone() };
+                let handle = connections.spawn(answer(stream, lent, asker, routes, sources.clone()));
+                clients.0.push_back(Client { handle, has_asked });
             }
             Err(error) => {
                 sources.metrics.accept_failed();
@@ -134,14 +146,38 @@ async fn serve(listener: TcpListener, routes: &'static [Route], sources: Arc<Adm
     }
 }
 
-/// Serves one client; it holds what it was given until its connection is closed.
-async fn answer(
-    stream: TcpStream,
-    _holds: (OwnedSemaphorePermit, Lent),
-    routes: &'static [Route],
-    sources: Arc<AdminSources>,
-) {
-    let service = service_fn(|request| respond(routes, sources.clone(), request));
+/// The clients of a listener, oldest first.
+#[derive(Default)]
+struct Clients(VecDeque<Client>);
+
+struct Client {
+    handle: AbortHandle,
+    has_asked: Arc<AtomicBool>,
+}
+
+impl Clients {
+    /// Makes a place for one more, at the cost of the oldest that has not asked anything yet, else of the oldest.
+    fn make_room(&mut self) {
+        self.0.retain(|client| !client.handle.is_finished());
+        while self.0.len() >= MAX_CONNECTIONS {
+            let silent = self.0.iter().position(|client| !client.has_asked.load(Ordering::Relaxed));
+            if let Some(client) = self.0.remove(silent.unwrap_or(0)) {
+                client.handle.abort();
+            }
+        }
+    }
+}
+
+/// What the answer to one client needs besides the request.
+#[derive(Clone)]
+struct Asker {
+    has_asked: Arc<AtomicBool>,
+    answers: Arc<Semaphore>,
+}
+
+/// Serves one client; what was lent to it is given back once its connection is closed.
+async fn answer(stream: TcpStream, _lent: Lent, asker: Asker, routes: &'static [Route], sources: Arc<AdminSources>) {
+    let service = service_fn(|request| respond(routes, sources.clone(), asker.clone(), request));
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(HEAD_TIMEOUT)
@@ -159,11 +195,19 @@ async fn answer(
 async fn respond(
     routes: &'static [Route],
     sources: Arc<AdminSources>,
+    asker: Asker,
     request: Request<Incoming>,
 ) -> Result<Response<Full<Bytes>>, Infallible> {
+    asker.has_asked.store(true, Ordering::Relaxed);
+    // Goes with the work, not with the client: one that leaves makes no room for more work.
+    let place = asker.answers.acquire_owned().await.expect("the semaphore is never closed");
     let (head, _body) = request.into_parts();
-    let answered = tokio::task::spawn_blocking(move || routes::respond(routes, &sources, &head)).await;
-    Ok(answered.unwrap_or_else(|panic| {
+    let answered = tokio::task::spawn_blocking(move || {
+        let answer = routes::respond(routes, &sources, &head);
+        drop(place);
+        answer
+    });
+    Ok(answered.await.unwrap_or_else(|panic| {
         tracing::error!(%panic, "admin request panicked");
         answer::text(StatusCode::INTERNAL_SERVER_ERROR, "internal error\n")
     }))

@@ -108,6 +108,24 @@ async fn bad_requests_are_refused_and_harm_nobody() {
 }
 
 #[tokio::test]
+async fn clients_that_say_nothing_keep_nobody_out() {
+    let (_log, sources) = fixture::sources();
+    let (_running, addresses, _) = start(sources).await;
+    let mut silent = Vec::new();
+    for _ in 0..200 {
+        let mut client = TcpStream::connect(addresses.readiness).await.unwrap();
+        client.write_all(b"GET /healthz").await.unwrap();
+        silent.push(client);
+    }
+    let asked = tokio::time::timeout(std::time::Duration::from_secs(5), async {
+        for _ in 0..20 {
+            assert_eq!(request(addresses.readiness, "GET", "/healthz/ready").await.0, 200);
+        }
+    });
+    asked.await.expect("they are answered at once");
+}
+
+#[tokio::test]
 async fn the_log_filter_is_shown_and_changed() {
     let (_log, sources) = fixture::sources();
     let (_running, addresses, sources) = start(sources).await;

@@ -1,5 +1,6 @@
 //! Where this agent's mesh and certificates come from: a control plane over delta ADS, or files in this process.
 
+use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv4Addr};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -49,6 +50,7 @@ pub(super) async fn start(
         .await
         .context("--config")?;
         let intake = Intake::new(mesh.clone(), status.clone(), settings);
+        follow_problems(&source, status.clone(), metrics.clone());
         follow_files(source, intake, metrics.clone());
         drop(blocker);
     } else {
@@ -89,6 +91,25 @@ fn follow_files(source: FileSource, intake: Intake, metrics: Arc<Metrics>) {
     });
 }
 
+/// Counts what is wrong with the files, each thing once, and shows what is wrong with them now.
+fn follow_problems(source: &FileSource, status: XdsStatus, metrics: Arc<Metrics>) {
+    let mut problems = source.problems();
+    tokio::spawn(async move {
+        let mut known = BTreeSet::new();
+        loop {
+            let now = problems.borrow_and_update().clone();
+            for problem in now.iter().filter(|problem| !known.contains(*problem)) {
+                metrics.config_rejected(problem.kind());
+            }
+            status.set_problems(now.iter().map(ToString::to_string));
+            known = now.iter().cloned().collect();
+            if problems.changed().await.is_err() {
+                return;
+            }
+        }
+    });
+}
+
 fn node_description(config: &AgentConfig) -> NodeDescription {
     let pod = if config.pod_name.is_empty() { format!("weir-{}", config.node) } else { config.pod_name.clone() };
     NodeDescription {
@@ -111,7 +132,8 @@ fn certificate_source(config: &AgentConfig) -> anyhow::Result<CertificateSource>
     }
     let address = config.ca_address.as_deref().or(config.xds_address.as_deref()).unwrap_or_default();
     let server_name = config.xds_server_name.as_deref();
-    let channel = control_channel::channel(address, server_name, &config.xds_root_ca).context("--ca-address")?;
+    let channel = control_channel::channel(address, server_name, &config.xds_root_ca)
+        .context(if config.ca_address.is_some() { "--ca-address" } else { "--xds-address" })?;
     let token = Some(config.auth_token.clone());
     Ok(CertificateSource::Issuer(Arc::new(GrpcIssuer::new(channel, token, config.cluster_id.clone()))))
 }

@@ -67,8 +67,11 @@ fn request(family: i32) -> Vec<u8> {
     request
 }
 
-/// Takes ports out of one datagram; true when it was the last.
-fn read_answer(mut datagram: &[u8], ports: &mut Vec<u16>) -> io::Result<bool> {
+/// Takes ports out of one datagram of the kernel's answer; true when it was the last.
+///
+/// # Errors
+/// When the kernel says so, or the datagram is not what it should be.
+pub fn read_answer(mut datagram: &[u8], ports: &mut Vec<u16>) -> io::Result<bool> {
     while let Some(header) = datagram.first_chunk::<HEADER>() {
         let length = u32::from_ne_bytes([header[0], header[1], header[2], header[3]]) as usize;
         let message = datagram.get(..length).filter(|message| message.len() >= HEADER);

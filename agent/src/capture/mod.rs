@@ -4,7 +4,7 @@
 mod cgroup;
 mod events;
 mod kernel;
-mod listening;
+pub mod listening;
 mod maps;
 mod original_dst;
 mod pins;

@@ -12,7 +12,7 @@ use tokio::sync::watch;
 use super::changes;
 use super::snapshot::Snapshot;
 use super::translate::{self, VipAllocations};
-use crate::objects::{self, Objects};
+use crate::objects::{self, Objects, Problem};
 
 /// File of the state directory that remembers which virtual addresses were handed out.
 const VIPS: &str = "virtual-addresses.json";
@@ -42,6 +42,7 @@ pub struct FileSource {
     loader: Loader,
     fingerprint: changes::Fingerprint,
     snapshots: watch::Sender<Arc<Snapshot>>,
+    problems: watch::Sender<Arc<Vec<Problem>>>,
 }
 
 impl FileSource {
@@ -55,7 +56,8 @@ impl FileSource {
         fs::metadata(&path).map_err(|source| FileSourceError::Path { path: path.clone(), source })?;
         // Looked at before it is read: what is written meanwhile differs from this.
         let (fingerprint, _) = changes::look(&path);
-        let mut source = Self { loader: Loader::new(options), fingerprint, snapshots: watch::Sender::default() };
+        let (snapshots, problems) = (watch::Sender::default(), watch::Sender::default());
+        let mut source = Self { loader: Loader::new(options), fingerprint, snapshots, problems };
         source.load().await?;
         Ok(source)
     }
@@ -64,6 +66,12 @@ impl FileSource {
     #[must_use]
     pub fn subscribe(&self) -> watch::Receiver<Arc<Snapshot>> {
         self.snapshots.subscribe()
+    }
+
+    /// What is wrong with the files as they are, and every later state of that.
+    #[must_use]
+    pub fn problems(&self) -> watch::Receiver<Arc<Vec<Problem>>> {
+        self.problems.subscribe()
     }
 
     /// Keeps the snapshot up with the files.
@@ -90,6 +98,13 @@ impl FileSource {
         });
         let (loader, snapshot) = loading.await.map_err(|_| FileSourceError::Loader)?;
         self.loader = loader;
+        self.problems.send_if_modified(|known| {
+            let news = **known != self.loader.problems;
+            if news {
+                *known = Arc::new(self.loader.problems.clone());
+            }
+            news
+        });
         if let Some(snapshot) = snapshot {
             tracing::info!(
                 path = %self.loader.options.path.display(),
@@ -112,6 +127,8 @@ struct Loader {
     options: FileSourceOptions,
     objects: Objects,
     vips: VipAllocations,
+    /// What is wrong with the files as they are.
+    problems: Vec<Problem>,
     /// What the log has already said about the files as they are.
     said: BTreeSet<String>,
 }
@@ -119,14 +136,15 @@ struct Loader {
 impl Loader {
     fn new(options: FileSourceOptions) -> Self {
         let vips = read_vips(&options.state_dir.join(VIPS));
-        Self { options, objects: Objects::default(), vips, said: BTreeSet::new() }
+        Self { options, objects: Objects::default(), vips, problems: Vec::new(), said: BTreeSet::new() }
     }
 
     /// Blocks for as long as reading takes.
     fn load(&mut self, previous: &Snapshot) -> Option<Snapshot> {
         let loaded = objects::load(&self.options.path);
         let mut said: BTreeSet<String> = loaded.notices.iter().map(ToString::to_string).collect();
-        let problems: Vec<String> = self.objects.update(loaded).iter().map(ToString::to_string).collect();
+        self.problems = self.objects.update(loaded);
+        let problems: Vec<String> = self.problems.iter().map(ToString::to_string).collect();
         let vips_before = self.vips.clone();
         let translated = translate::translate(&self.objects, &self.options.translate, &mut self.vips);
         if self.vips != vips_before {

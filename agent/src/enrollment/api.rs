@@ -1,29 +1,29 @@
-//! The enrolment API on a Unix socket: the gRPC service, and the client that the commands use.
+//! The enrolment API on a Unix socket: the gRPC service, and the client that the commands use. What a description of a
+//! pod must be is `check`'s to know, what a client may cost is `door`'s.
 
-use std::net::IpAddr;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context;
-use futures_util::{Stream, stream};
 use hyper_util::rt::TokioIo;
 use tokio::net::{UnixListener, UnixStream};
 use tonic::transport::{Channel, Endpoint, Server};
 use tonic::{Request, Response, Status};
 
-use super::netns::is_pod_address;
+use super::check::{check, check_name};
 use super::pod::PodSpec;
-use super::{Enrollment, EnrollmentError};
+use super::{Enrollment, EnrollmentError, door};
 use crate::proto::enrollment as wire;
 use crate::state::SharedMesh;
-use crate::telemetry::metrics::Metrics;
 
-/// Pause after a failed accept(): it usually means that file descriptors ran out.
-const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
-/// Longest text taken for a name; Kubernetes allows 253.
-const MAX_NAME: usize = 253;
+/// Bytes of one request. A pod with all labels that Kubernetes would take is a tenth of it.
+const MAX_REQUEST_BYTES: usize = 256 * 1024;
+/// Streams of one client that are served at once.
+const MAX_STREAMS: u32 = 16;
+/// Time for one request: entering a namespace takes milliseconds, but pods are enrolled one after the other.
+const REQUEST_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// Serves the API at a path until `stop` resolves. Only root may connect: the socket's mode is 0600.
 ///
@@ -40,25 +40,15 @@ pub async fn serve(
     let _ = std::fs::remove_file(&path);
     let listener = UnixListener::bind(&path).with_context(|| format!("enrolment socket {}", path.display()))?;
     std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o600))?;
-    let incoming = incoming(listener, enrollment.metrics.clone());
-    let service = wire::enrollment_server::EnrollmentServer::new(Api { enrollment, mesh, network });
-    Server::builder().add_service(service).serve_with_incoming_shutdown(incoming, stop).await.context("enrolment API")
-}
-
-/// Connections as they come. An error would end the API for good, so whoever cannot be accepted now waits.
-fn incoming(listener: UnixListener, metrics: Arc<Metrics>) -> impl Stream<Item = std::io::Result<UnixStream>> {
-    stream::unfold((listener, metrics), |(listener, metrics)| async move {
-        loop {
-            match listener.accept().await {
-                Ok((client, _)) => return Some((Ok(client), (listener, metrics))),
-                Err(error) => {
-                    metrics.accept_failed();
-                    tracing::debug!(%error, "cannot accept a client of the enrolment API");
-                    tokio::time::sleep(ACCEPT_PAUSE).await;
-                }
-            }
-        }
-    })
+    let service = wire::enrollment_server::EnrollmentServer::new(Api { enrollment, mesh, network })
+        .max_decoding_message_size(MAX_REQUEST_BYTES);
+    Server::builder()
+        .max_concurrent_streams(MAX_STREAMS)
+        .timeout(REQUEST_TIMEOUT)
+        .add_service(service)
+        .serve_with_incoming_shutdown(door::incoming(listener), stop)
+        .await
+        .context("enrolment API")
 }
 
 /// A client of the API at a path.
@@ -84,15 +74,26 @@ struct Api {
     network: String,
 }
 
+impl Api {
+    /// Counts and logs a refusal on its way to the client.
+    fn refuse(&self, error: EnrollmentError) -> Status {
+        self.enrollment.count_refusal(&error);
+        tracing::warn!(%error, "enrolment request refused");
+        error.into()
+    }
+}
+
 #[tonic::async_trait]
 impl wire::enrollment_server::Enrollment for Api {
     async fn enroll(&self, request: Request<wire::EnrollRequest>) -> Result<Response<wire::EnrollResponse>, Status> {
-        let pod = request.into_inner().pod.ok_or_else(|| Status::invalid_argument("pod: missing"))?;
-        let spec = check(pod)?;
+        let missing = || EnrollmentError::Invalid { field: "pod", reason: "missing".to_owned() };
+        let pod = request.into_inner().pod.ok_or_else(missing);
+        let spec = pod.and_then(check).map_err(|error| self.refuse(error))?;
         // Enters the pod's namespace and asks its kernel tables: some milliseconds in which a worker must not be held.
         let enrollment = self.enrollment.clone();
         let enrolling = tokio::task::spawn_blocking(move || enrollment.enroll(spec));
-        let pod = enrolling.await.map_err(|_| Status::internal("enrolling panicked; see the agent's log"))??;
+        let enrolled = enrolling.await.map_err(|_| Status::internal("enrolling panicked; see the agent's log"))?;
+        let pod = enrolled.map_err(|error| self.refuse(error))?;
         tracing::info!(
             uid = pod.spec.uid,
             pod = format!("{}/{}", pod.spec.namespace, pod.spec.name),
@@ -109,7 +110,8 @@ impl wire::enrollment_server::Enrollment for Api {
         request: Request<wire::UnenrollRequest>,
     ) -> Result<Response<wire::UnenrollResponse>, Status> {
         let uid = request.into_inner().uid;
-        self.enrollment.unenroll(&uid)?;
+        let unenrolled = check_name("uid", &uid).and_then(|()| self.enrollment.unenroll(&uid));
+        unenrolled.map_err(|error| self.refuse(error))?;
         tracing::info!(uid, "pod is unenrolled");
         Ok(Response::new(wire::UnenrollResponse {}))
     }
@@ -146,76 +148,6 @@ impl From<EnrollmentError> for Status {
     }
 }
 
-fn check(pod: wire::Pod) -> Result<PodSpec, EnrollmentError> {
-    check_name("uid", &pod.uid)?;
-    check_name("name", &pod.name)?;
-    check_name("namespace", &pod.namespace)?;
-    let service_account = if pod.service_account.is_empty() { "default".to_owned() } else { pod.service_account };
-    check_name("service_account", &service_account)?;
-    check_path("netns", &pod.netns)?;
-    let cgroup = if pod.cgroup.is_empty() { None } else { Some(check_cgroup(&pod.cgroup)?) };
-    let mut addresses = Vec::with_capacity(pod.addresses.len());
-    for text in &pod.addresses {
-        let address = check_address(text)?;
-        if addresses.contains(&address) {
-            return Err(EnrollmentError::Invalid { field: "addresses", reason: format!("{text} is given twice") });
-        }
-        addresses.push(address);
-    }
-    Ok(PodSpec {
-        uid: pod.uid,
-        name: pod.name,
-        namespace: pod.namespace,
-        service_account,
-        netns: pod.netns.into(),
-        cgroup,
-        addresses,
-        labels: pod.labels.into_iter().collect(),
-        netns_cookie: None,
-    })
-}
-
-/// Names end up in SPIFFE ids, metric labels and log lines: what Kubernetes allows in names, nothing else.
-fn check_name(field: &'static str, text: &str) -> Result<(), EnrollmentError> {
-    let reason = if text.is_empty() {
-        "missing".to_owned()
-    } else if text.len() > MAX_NAME {
-        format!("longer than {MAX_NAME} characters")
-    } else if let Some(c) = text.chars().find(|c| !(c.is_ascii_alphanumeric() || "-._".contains(*c))) {
-        format!("{c:?} is not allowed (letters, digits, '-', '.' and '_' are)")
-    } else {
-        return Ok(());
-    };
-    Err(EnrollmentError::Invalid { field, reason })
-}
-
-fn check_path(field: &'static str, text: &str) -> Result<PathBuf, EnrollmentError> {
-    let reason = if text.is_empty() {
-        "missing"
-    } else if !text.starts_with('/') {
-        "not an absolute path"
-    } else {
-        return Ok(text.into());
-    };
-    Err(EnrollmentError::Invalid { field, reason: reason.to_owned() })
-}
-
-fn check_cgroup(text: &str) -> Result<PathBuf, EnrollmentError> {
-    let path = check_path("cgroup", text)?;
-    if path.join("cgroup.procs").is_file() {
-        return Ok(path);
-    }
-    let reason = format!("{text} is not a cgroup directory (it has no cgroup.procs)");
-    Err(EnrollmentError::Invalid { field: "cgroup", reason })
-}
-
-fn check_address(text: &str) -> Result<IpAddr, EnrollmentError> {
-    let invalid = |reason: &str| EnrollmentError::Invalid { field: "addresses", reason: format!("{text:?} {reason}") };
-    let address: IpAddr = text.parse().map_err(|_| invalid("is not an IP address"))?;
-    let address = address.to_canonical();
-    if is_pod_address(address) { Ok(address) } else { Err(invalid("is not an address a pod can be reached at")) }
-}
-
 fn to_wire(spec: &PodSpec) -> wire::Pod {
     wire::Pod {
         uid: spec.uid.clone(),
@@ -226,51 +158,5 @@ fn to_wire(spec: &PodSpec) -> wire::Pod {
         cgroup: spec.cgroup.as_ref().map(|path| path.display().to_string()).unwrap_or_default(),
         addresses: spec.addresses.iter().map(ToString::to_string).collect(),
         labels: spec.labels.clone().into_iter().collect(),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn pod() -> wire::Pod {
-        wire::Pod {
-            uid: "u".to_owned(),
-            name: "n".to_owned(),
-            namespace: "ns".to_owned(),
-            netns: "/run/netns/x".to_owned(),
-            addresses: vec!["10.0.0.1".to_owned(), "fd00::1".to_owned()],
-            ..Default::default()
-        }
-    }
-
-    #[test]
-    fn a_whole_description_is_taken_and_defaults_are_filled_in() {
-        let spec = check(pod()).expect("valid");
-        assert_eq!(spec.service_account, "default");
-        assert_eq!(spec.addresses.len(), 2);
-    }
-
-    #[test]
-    fn every_wrong_field_is_named() {
-        type Break = fn(&mut wire::Pod);
-        let cases: [(&str, Break); 10] = [
-            ("uid: missing", |p| p.uid.clear()),
-            ("name: missing", |p| p.name.clear()),
-            ("namespace: ' ' is not allowed", |p| p.namespace = "a b".to_owned()),
-            ("service_account: '/' is not allowed", |p| p.service_account = "a/b".to_owned()),
-            ("netns: missing", |p| p.netns.clear()),
-            ("netns: not an absolute path", |p| p.netns = "run/netns/x".to_owned()),
-            ("cgroup: /nowhere is not a cgroup directory", |p| p.cgroup = "/nowhere".to_owned()),
-            ("addresses: \"x\" is not an IP address", |p| p.addresses.push("x".to_owned())),
-            ("addresses: \"127.0.0.1\" is not an address a pod", |p| p.addresses.push("127.0.0.1".to_owned())),
-            ("addresses: 10.0.0.1 is given twice", |p| p.addresses.push("10.0.0.1".to_owned())),
-        ];
-        for (expected, damage) in cases {
-            let mut pod = pod();
-            damage(&mut pod);
-            let error = check(pod).expect_err(expected).to_string();
-            assert!(error.starts_with(expected), "{error:?} should start with {expected:?}");
-        }
     }
 }

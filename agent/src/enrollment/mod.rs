@@ -4,6 +4,8 @@
 //! ends in [`Enrollment::enroll`]; everything that ends one (the API, the pod's death) in [`Enrollment::unenroll`].
 
 pub mod api;
+mod check;
+mod door;
 pub mod netns;
 pub mod pod;
 pub mod store;
@@ -56,6 +58,20 @@ pub enum EnrollmentError {
     Capture(#[from] CaptureError),
     #[error("the list of enrolled pods could not be written: {0}")]
     Store(std::io::Error),
+}
+
+impl EnrollmentError {
+    /// The field of the request that is to blame, or the part of the agent.
+    fn field(&self) -> &'static str {
+        match self {
+            Self::Invalid { field, .. } => field,
+            Self::DuplicateUid(_) | Self::Unknown(_) => "uid",
+            Self::DuplicateNetns { .. } | Self::Netns(_) | Self::OtherNetns(_) => "netns",
+            Self::DuplicateAddress { .. } => "addresses",
+            Self::Capture(_) => "capture",
+            Self::Store(_) => "store",
+        }
+    }
 }
 
 /// The pods of this node. Shared as `Arc<Enrollment>`.
@@ -176,6 +192,11 @@ impl Enrollment {
     /// The enrolled pods, by uid.
     pub fn pods(&self) -> Vec<Arc<EnrolledPod>> {
         self.pods.lock().values().cloned().collect()
+    }
+
+    /// Counts a request that was refused, by the field that was wrong.
+    fn count_refusal(&self, error: &EnrollmentError) {
+        self.metrics.enrollment_refused(error.field());
     }
 
     fn refuse_duplicate_uid(&self, spec: &PodSpec) -> Result<(), EnrollmentError> {

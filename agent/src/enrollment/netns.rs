@@ -1,10 +1,10 @@
 //! A pod's network namespace, and the sockets that the agent opens inside it. The only place that calls setns(2).
 
-use std::fs::File;
+use std::fs::{File, OpenOptions};
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::os::unix::fs::MetadataExt;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
@@ -45,7 +45,10 @@ impl Netns {
     /// # Errors
     /// When the path is missing, is no network namespace, or is the one that the agent itself runs in.
     pub fn open(path: &Path) -> Result<Self, NetnsError> {
-        let file = File::open(path).map_err(|source| NetnsError::Open { path: path.into(), source })?;
+        // Whatever the path is: a pipe must not be waited for, a terminal not become ours.
+        let flags = libc::O_NONBLOCK | libc::O_NOCTTY;
+        let opened = OpenOptions::new().read(true).custom_flags(flags).open(path);
+        let file = opened.map_err(|source| NetnsError::Open { path: path.into(), source })?;
         if !is_network_namespace(&file) {
             return Err(NetnsError::NotANetns(path.into()));
         }

@@ -39,7 +39,9 @@ fn files(path: &Path) -> std::io::Result<Vec<PathBuf>> {
         let entry = entry?.path();
         let hidden = entry.file_name().is_none_or(|name| name.to_string_lossy().starts_with('.'));
         let extension = entry.extension().and_then(|extension| extension.to_str()).unwrap_or_default();
-        if !hidden && matches!(extension, "yaml" | "yml" | "json") && entry.is_file() {
+        // What cannot be looked at, such as a link into nowhere, is told as a file that cannot be read.
+        let is_no_file = || fs::metadata(&entry).is_ok_and(|entry| !entry.is_file());
+        if !hidden && matches!(extension, "yaml" | "yml" | "json") && !is_no_file() {
             found.push(entry);
         }
     }
@@ -55,7 +57,8 @@ impl Loaded {
         }
     }
 
-    fn read_text(&mut self, file: &Path, text: &str) {
+    /// Takes in the text of a file.
+    pub fn read_text(&mut self, file: &Path, text: &str) {
         for document in yaml::documents(text) {
             self.documents += 1;
             if self.documents > MAX_DOCUMENTS {
@@ -94,5 +97,9 @@ fn text_of(file: &Path) -> Result<String, String> {
     if u64::try_from(bytes.len()).is_ok_and(|length| length > MAX_FILE_BYTES) {
         return Err(format!("is larger than {MAX_FILE_BYTES} bytes: split it"));
     }
-    String::from_utf8(bytes).map_err(|_| "is not UTF-8 text".to_owned())
+    String::from_utf8(bytes).map_err(|error| {
+        let good = &error.as_bytes()[..error.utf8_error().valid_up_to()];
+        let line = 1 + good.iter().filter(|byte| **byte == b'\n').count();
+        format!("is not UTF-8 text from line {line} on: save it as UTF-8")
+    })
 }

@@ -20,6 +20,14 @@ pub struct Problem {
     pub reason: String,
 }
 
+impl Problem {
+    /// The kind of object that it is about, for counting; `file` where that could not be read.
+    #[must_use]
+    pub fn kind(&self) -> &str {
+        self.object.as_deref().and_then(|object| object.split(' ').next()).unwrap_or("file")
+    }
+}
+
 impl fmt::Display for Problem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}", self.file.display())?;

@@ -113,8 +113,14 @@ pub(super) fn parse(text: &str) -> Result<Node, (usize, String)> {
         with_snippet: false,
     };
     serde_saphyr::from_str_with_options::<Node>(text, options).map_err(|error| {
-        let line = error.location().map_or(1, |location| usize::try_from(location.line()).unwrap_or(1));
-        (line.max(1), error.without_snippet().to_string())
+        let (line, column) = error.location().map_or((1, 1), |location| (location.line(), location.column()));
+        let text = error.without_snippet().to_string();
+        // The caller says the line as the file has it; the parser's own would be the document's.
+        let reason = match text.strip_suffix(&format!(" at line {line}, column {column}")) {
+            Some(reason) => format!("{reason} (column {column})"),
+            None => text,
+        };
+        (usize::try_from(line).unwrap_or(1).max(1), reason)
     })
 }
 

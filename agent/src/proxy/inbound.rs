@@ -6,7 +6,6 @@ use std::time::Duration;
 
 use http::StatusCode;
 use tokio::net::TcpStream;
-use tokio_rustls::server::TlsStream;
 
 use super::PodProxy;
 use super::connector::{self, ConnectError, reset_on_close};
@@ -15,6 +14,7 @@ use super::hbone::headers;
 use super::hbone::server::{ConnectRequest, HboneServer};
 use super::revocation::{self, Tracked};
 use super::splice::{self, SpliceError, TcpEnd};
+use super::workers::Workers;
 use crate::model::address::canonical;
 use crate::model::authorization::{AccessRequest, Denied, Permit};
 use crate::model::identity::Identity;
@@ -23,7 +23,7 @@ use crate::model::service::{PortMapping, Service, ServiceKey};
 use crate::model::workload::Workload;
 use crate::telemetry::access_log::{self, ConnectionEnds, ConnectionRecord, Reporter, ResponseFlag};
 use crate::telemetry::metrics::Side;
-use crate::tls::handshake::{self, HandshakeError, Secured};
+use crate::tls::handshake::{self, HandshakeError};
 
 /// How long a connection waits for the mesh to tell us of the pod it is for.
 const WORKLOAD_WAIT: Duration = Duration::from_secs(3);
@@ -137,7 +137,7 @@ pub(super) async fn serve_hbone(served: Arc<PodProxy>, tcp: TcpStream) {
     };
     let trusted = proxy.trusted();
     let accepted = tokio::time::timeout(proxy.timeouts.handshake, handshake::accept(&own, tcp, &trusted)).await;
-    let Secured { stream, peer } = match accepted.unwrap_or(Err(HandshakeError::Timeout)) {
+    let secured = match accepted.unwrap_or(Err(HandshakeError::Timeout)) {
         Ok(secured) => secured,
         Err(error) => {
             proxy.metrics.handshake_failed(Side::Downstream, super::failure_label(&error));
@@ -145,26 +145,25 @@ pub(super) async fn serve_hbone(served: Arc<PodProxy>, tcp: TcpStream) {
             return access_log::refused(&proxy.metrics, Reporter::Destination, addr, local, flag, &error);
         }
     };
-    let peer = Peer { identity: peer, addr, local };
-    match tokio::time::timeout(proxy.timeouts.handshake, HboneServer::handshake(stream)).await {
+    let peer = Peer { identity: secured.peer.clone(), addr, local };
+    match tokio::time::timeout(proxy.timeouts.handshake, HboneServer::greet(secured)).await {
         Ok(Ok(server)) => serve_streams(&served, server, peer).await,
         Ok(Err(error)) => tracing::debug!(peer = %addr, %error, "HTTP/2 preface failed"),
         Err(_) => tracing::debug!(peer = %addr, "HTTP/2 preface took too long"),
     }
 }
 
-async fn serve_streams(served: &Arc<PodProxy>, mut server: HboneServer<TlsStream<TcpStream>>, peer: Peer) {
+async fn serve_streams(served: &Arc<PodProxy>, mut server: HboneServer, peer: Peer) {
     let _gauge = served.proxy.metrics.hbone_connection_opened(Side::Downstream);
     let mut leaving = false;
     loop {
         tokio::select! {
             next = server.next() => match next {
-                Some(Ok(request)) => drop(tokio::spawn(serve_request(served.clone(), peer.clone(), request))),
-                Some(Err(error)) => {
+                Ok(request) => drop(tokio::spawn(serve_request(served.clone(), peer.clone(), request))),
+                Err(error) => {
                     tracing::debug!(peer = %peer.addr, %error, "HBONE connection ended");
                     return;
                 }
-                None => return,
             },
             () = served.pod.left.cancelled(), if !leaving => {
                 leaving = true;
@@ -174,8 +173,8 @@ async fn serve_streams(served: &Arc<PodProxy>, mut server: HboneServer<TlsStream
                 leaving = true;
                 server.goaway();
             }
-            () = served.pod.dead.cancelled() => return server.abort(),
-            () = served.proxy.drain.closing() => return server.abort(),
+            () = served.pod.dead.cancelled() => return server.abort().await,
+            () = served.proxy.drain.closing() => return server.abort().await,
         }
     }
 }
@@ -191,6 +190,7 @@ async fn serve_request(served: Arc<PodProxy>, peer: Peer, request: ConnectReques
         }
     };
     let _open = served.pod.count_connection();
+    let _load = served.proxy.workers.count_load(Workers::current());
     let access = AccessRequest { source: Some(peer.identity.clone()), source_ip: peer.addr.ip(), destination };
     let admitted = admit(&served, access).await;
     let client = client_address(&peer, &request);

@@ -49,7 +49,7 @@ impl OutboundError {
             Self::Unresolved(_) | Self::Connect(_) | Self::Lookup(..) => ResponseFlag::ConnectFailure,
             Self::Hbone(HboneError::Certificate(_)) => ResponseFlag::IdentityError,
             Self::Hbone(HboneError::Handshake { .. }) => ResponseFlag::TlsFailure,
-            Self::Hbone(HboneError::Http2 { .. }) => ResponseFlag::H2HandshakeFailure,
+            Self::Hbone(HboneError::Session { .. }) => ResponseFlag::H2HandshakeFailure,
             Self::Hbone(HboneError::Refused { status, .. }) if *status == StatusCode::UNAUTHORIZED => {
                 ResponseFlag::Denied
             }

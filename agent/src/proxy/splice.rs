@@ -3,23 +3,32 @@
 //! What one side does, the other sees: end of data becomes end of data, a reset becomes a reset. Each direction holds at
 //! most one buffer, read only when the other side took the last one, so a slow reader slows its writer.
 
+use std::cell::RefCell;
+use std::future::poll_fn;
 use std::io;
+use std::net::Shutdown;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::task::{Context, Poll, ready};
 
-use bytes::{Bytes, BytesMut};
-use tokio::io::{AsyncWriteExt, Interest};
+use bytes::{Buf as _, BytesMut};
+use socket2::SockRef;
 use tokio::net::TcpStream;
-use tokio::net::tcp::{ReadHalf, WriteHalf};
 
 use super::connector::reset_on_close;
-use super::hbone::{HboneReader, HboneStream, HboneWriter, StreamError};
+use super::hbone::{HboneStream, JoinError, StreamError};
+use super::socket;
 use crate::model::authorization::Permit;
 use crate::telemetry::access_log::ByteCounts;
 
-/// A read buffer starts small (most connections are idle or small) and grows while reads fill it.
-const SMALLEST_BUFFER: usize = 4 * 1024;
-const LARGEST_BUFFER: usize = 256 * 1024;
+/// What is read at once. A thread has one such place; a connection holds only what the other side did not take yet.
+const READ_BYTES: usize = 256 * 1024;
+/// Reads in a row before other connections get their turn.
+const TURNS: usize = 4;
+
+thread_local! {
+    static SCRATCH: RefCell<Box<[u8]>> = RefCell::new(vec![0; READ_BYTES].into_boxed_slice());
+}
 
 /// How a spliced connection broke.
 #[derive(Debug, thiserror::Error)]
@@ -49,20 +58,13 @@ pub(super) async fn tcp_and_hbone(
     stream: HboneStream,
     bytes: Arc<ByteCounts>,
 ) -> Result<(), SpliceError> {
-    let (from_tcp, to_tcp) = match end {
-        TcpEnd::Source => (&bytes.to_destination, &bytes.to_source),
-        TcpEnd::Destination => (&bytes.to_source, &bytes.to_destination),
-    };
-    let tcp_error = |e| match end {
-        TcpEnd::Source => SpliceError::Downstream(e),
-        TcpEnd::Destination => SpliceError::Upstream(e),
-    };
-    let (mut reader, mut writer) = stream.split();
     let mut side = Side::new(tcp);
-    let (tcp_reader, tcp_writer) = side.stream.split();
-    let sending = tcp_to_hbone(tcp_reader, &mut writer, from_tcp, tcp_error);
-    let receiving = hbone_to_tcp(&mut reader, tcp_writer, to_tcp, tcp_error);
-    tokio::try_join!(sending, receiving)?;
+    let joined = stream.join(side.stream.clone(), end, bytes).await;
+    joined.map_err(|error| match (error, end) {
+        (JoinError::Application(error), TcpEnd::Source) => SpliceError::Downstream(error),
+        (JoinError::Application(error), TcpEnd::Destination) => SpliceError::Upstream(error),
+        (JoinError::Stream(error), _) => SpliceError::Stream(error),
+    })?;
     side.ended = true;
     Ok(())
 }
@@ -75,13 +77,15 @@ pub(super) async fn tcp_and_tcp(
     bytes: Arc<ByteCounts>,
 ) -> Result<(), SpliceError> {
     let (mut downstream, mut upstream) = (Side::new(downstream), Side::new(upstream));
-    let (down_reader, down_writer) = downstream.stream.split();
-    let (up_reader, up_writer) = upstream.stream.split();
-    let to_upstream =
-        tcp_to_tcp(down_reader, up_writer, &bytes.to_destination, SpliceError::Downstream, SpliceError::Upstream);
-    let to_downstream =
-        tcp_to_tcp(up_reader, down_writer, &bytes.to_source, SpliceError::Upstream, SpliceError::Downstream);
-    tokio::try_join!(to_upstream, to_downstream)?;
+    let (mut to_upstream, mut to_downstream) = (Direction::default(), Direction::default());
+    let (down_error, up_error) = (SpliceError::Downstream, SpliceError::Upstream);
+    poll_fn(|cx| {
+        let (down, up) = (&*downstream.stream, &*upstream.stream);
+        let there = to_upstream.poll(cx, down, up, &bytes.to_destination).map_err(|e| e.on(down_error, up_error))?;
+        let back = to_downstream.poll(cx, up, down, &bytes.to_source).map_err(|e| e.on(up_error, down_error))?;
+        if there.is_ready() && back.is_ready() { Poll::Ready(Ok::<_, SpliceError>(())) } else { Poll::Pending }
+    })
+    .await?;
     (downstream.ended, upstream.ended) = (true, true);
     Ok(())
 }
@@ -90,13 +94,13 @@ pub(super) async fn tcp_and_tcp(
 /// to its end: by an error, or because somebody stopped it.
 #[derive(Debug)]
 struct Side {
-    stream: TcpStream,
+    stream: Arc<TcpStream>,
     ended: bool,
 }
 
 impl Side {
     fn new(stream: TcpStream) -> Self {
-        Self { stream, ended: false }
+        Self { stream: Arc::new(stream), ended: false }
     }
 }
 
@@ -108,88 +112,103 @@ impl Drop for Side {
     }
 }
 
-async fn tcp_to_hbone(
-    reader: ReadHalf<'_>,
-    writer: &mut HboneWriter,
-    count: &AtomicU64,
-    tcp_error: impl Fn(io::Error) -> SpliceError,
-) -> Result<(), SpliceError> {
-    let mut buffer = ReadBuffer::default();
-    while let Some(chunk) = buffer.read(&reader).await.map_err(&tcp_error)? {
-        count.fetch_add(chunk.len() as u64, Ordering::Relaxed);
-        writer.write(chunk).await?;
-    }
-    writer.finish()?;
-    Ok(())
+/// Which end of a direction failed.
+enum DirectionError {
+    Read(io::Error),
+    Write(io::Error),
 }
 
-async fn hbone_to_tcp(
-    reader: &mut HboneReader,
-    mut writer: WriteHalf<'_>,
-    count: &AtomicU64,
-    tcp_error: impl Fn(io::Error) -> SpliceError,
-) -> Result<(), SpliceError> {
-    while let Some(chunk) = reader.read().await? {
-        writer.write_all(&chunk).await.map_err(&tcp_error)?;
-        // Only now may the peer send more: back-pressure ends where the bytes went.
-        reader.release(chunk.len());
-        count.fetch_add(chunk.len() as u64, Ordering::Relaxed);
+impl DirectionError {
+    fn on(self, read: impl Fn(io::Error) -> SpliceError, write: impl Fn(io::Error) -> SpliceError) -> SpliceError {
+        match self {
+            Self::Read(error) => read(error),
+            Self::Write(error) => write(error),
+        }
     }
-    writer.shutdown().await.or_else(already_closed).map_err(tcp_error)
 }
 
-async fn tcp_to_tcp(
-    reader: ReadHalf<'_>,
-    mut writer: WriteHalf<'_>,
-    count: &AtomicU64,
-    read_error: impl Fn(io::Error) -> SpliceError,
-    write_error: impl Fn(io::Error) -> SpliceError,
-) -> Result<(), SpliceError> {
-    let mut buffer = ReadBuffer::default();
-    while let Some(chunk) = buffer.read(&reader).await.map_err(&read_error)? {
-        writer.write_all(&chunk).await.map_err(&write_error)?;
-        count.fetch_add(chunk.len() as u64, Ordering::Relaxed);
+/// One direction of two joined TCP connections.
+#[derive(Debug, Default)]
+struct Direction {
+    /// What was read and not yet taken. Nothing more is read before it is.
+    pending: BytesMut,
+    read_ended: bool,
+    done: bool,
+}
+
+impl Direction {
+    fn poll(
+        &mut self,
+        cx: &mut Context<'_>,
+        from: &TcpStream,
+        to: &TcpStream,
+        count: &AtomicU64,
+    ) -> Poll<Result<(), DirectionError>> {
+        for _ in 0..TURNS {
+            if self.done {
+                return Poll::Ready(Ok(()));
+            }
+            ready!(self.poll_deliver(cx, to, count)).map_err(DirectionError::Write)?;
+            if self.read_ended {
+                SockRef::from(to).shutdown(Shutdown::Write).or_else(already_closed).map_err(DirectionError::Write)?;
+                self.done = true;
+                return Poll::Ready(Ok(()));
+            }
+            ready!(from.poll_read_ready(cx)).map_err(DirectionError::Read)?;
+            SCRATCH.with_borrow_mut(|place| self.carry(from, to, count, place))?;
+        }
+        cx.waker().wake_by_ref();
+        Poll::Pending
     }
-    writer.shutdown().await.or_else(already_closed).map_err(write_error)
+
+    /// Writes what waits.
+    fn poll_deliver(&mut self, cx: &mut Context<'_>, to: &TcpStream, count: &AtomicU64) -> Poll<io::Result<()>> {
+        while !self.pending.is_empty() {
+            ready!(to.poll_write_ready(cx))?;
+            match to.try_write(&self.pending) {
+                Ok(taken) => {
+                    count.fetch_add(taken as u64, Ordering::Relaxed);
+                    self.pending.advance(taken);
+                }
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                Err(error) => return Poll::Ready(Err(error)),
+            }
+        }
+        if self.pending.capacity() > 0 {
+            self.pending = BytesMut::new();
+        }
+        Poll::Ready(Ok(()))
+    }
+
+    /// Reads once, and writes what was read as far as the other side takes it.
+    fn carry(
+        &mut self,
+        from: &TcpStream,
+        to: &TcpStream,
+        count: &AtomicU64,
+        place: &mut [u8],
+    ) -> Result<(), DirectionError> {
+        let read = match socket::read(from, place) {
+            Ok(0) => {
+                self.read_ended = true;
+                return Ok(());
+            }
+            Ok(read) => &place[..read],
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(()),
+            Err(error) => return Err(DirectionError::Read(error)),
+        };
+        let taken = match to.try_write(read) {
+            Ok(taken) => taken,
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => 0,
+            Err(error) => return Err(DirectionError::Write(error)),
+        };
+        count.fetch_add(taken as u64, Ordering::Relaxed);
+        self.pending.extend_from_slice(&read[taken..]);
+        Ok(())
+    }
 }
 
 /// shutdown(2) of a connection whose peer is done in both directions fails with ENOTCONN: nothing is left to say.
 fn already_closed(error: io::Error) -> io::Result<()> {
     if error.kind() == io::ErrorKind::NotConnected { Ok(()) } else { Err(error) }
-}
-
-/// Reads chunks of a size that follows the traffic. Holds no memory while it waits for an idle peer.
-#[derive(Debug, Default)]
-struct ReadBuffer {
-    buffer: BytesMut,
-    size: usize,
-}
-
-impl ReadBuffer {
-    /// The next bytes; `None` at the end of data.
-    async fn read(&mut self, reader: &ReadHalf<'_>) -> io::Result<Option<Bytes>> {
-        loop {
-            if self.size <= SMALLEST_BUFFER {
-                reader.ready(Interest::READABLE).await?;
-            }
-            let size = self.size.max(SMALLEST_BUFFER);
-            self.buffer.reserve(size);
-            match reader.try_read_buf(&mut self.buffer) {
-                Ok(0) => return Ok(None),
-                Ok(n) => {
-                    self.size = if n >= size { (size * 4).min(LARGEST_BUFFER) } else { size.min(n * 2) };
-                    let chunk = self.buffer.split().freeze();
-                    if self.size <= SMALLEST_BUFFER {
-                        self.buffer = BytesMut::new();
-                    }
-                    return Ok(Some(chunk));
-                }
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                    self.buffer = BytesMut::new();
-                    reader.ready(Interest::READABLE).await?;
-                }
-                Err(error) => return Err(error),
-            }
-        }
-    }
 }

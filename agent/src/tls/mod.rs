@@ -8,6 +8,7 @@ pub mod control_listener;
 pub mod facts;
 pub mod handshake;
 mod pem;
+pub mod records;
 #[cfg(test)]
 mod test_mesh;
 pub mod verify;

@@ -38,6 +38,8 @@ pub(crate) struct Leaf {
     pub(crate) not_before: SystemTime,
     pub(crate) not_after: SystemTime,
     pub(crate) key: KeyPair,
+    /// Whether it may sign others, which no leaf may.
+    pub(crate) is_ca: bool,
 }
 
 impl Leaf {
@@ -49,6 +51,7 @@ impl Leaf {
             not_before: now - Duration::from_secs(60),
             not_after: now + Duration::from_secs(3600),
             key: KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256).unwrap(),
+            is_ca: false,
         }
     }
 
@@ -58,6 +61,9 @@ impl Leaf {
         params.subject_alt_names = self.names.clone();
         params.extended_key_usages = self.usages.clone();
         params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
+        if self.is_ca {
+            params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        }
         set_validity(&mut params, self.not_before, self.not_after);
         params
     }
@@ -74,6 +80,19 @@ impl TestRoot {
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
         params.key_usages = vec![KeyUsagePurpose::KeyCertSign];
         let (pem, key_pem) = (params.self_signed(&key).unwrap().pem(), key.serialize_pem());
+        Self { pem, key_pem, issuer: rcgen::Issuer::new(params, key) }
+    }
+
+    /// An authority below this one, with a name of its own; `change` is for what is wrong with it. Its `pem` is its
+    /// certificate.
+    pub(crate) fn intermediate(&self, name: &str, change: impl FnOnce(&mut CertificateParams)) -> Self {
+        let key = KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256).unwrap();
+        let mut params = CertificateParams::default();
+        params.distinguished_name.push(DnType::CommonName, name);
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        params.key_usages = vec![KeyUsagePurpose::KeyCertSign];
+        change(&mut params);
+        let (pem, key_pem) = (params.signed_by(&key, &self.issuer).unwrap().pem(), key.serialize_pem());
         Self { pem, key_pem, issuer: rcgen::Issuer::new(params, key) }
     }
 

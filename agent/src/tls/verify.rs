@@ -261,3 +261,6 @@ impl ClientCertVerifier for ClientVerifier {
         self.0.algorithms.supported_schemes()
     }
 }
+
+#[cfg(test)]
+mod tests;

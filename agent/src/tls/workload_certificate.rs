@@ -142,6 +142,8 @@ impl WorkloadCertificate {
         // No resumption: an identity is proven on every connection.
         config.send_tls13_tickets = 0;
         config.session_storage = Arc::new(NoServerSessionStorage {});
+        // The bytes after the handshake are ours: `records`.
+        config.enable_secret_extraction = true;
         let config = Arc::new(config);
         self.server.store(Some(Arc::new((trusted.clone(), config.clone()))));
         config
@@ -180,6 +182,7 @@ fn base_client_config(
     config.alpn_protocols = vec![ALPN.to_vec()];
     config.enable_sni = false;
     config.resumption = Resumption::disabled();
+    config.enable_secret_extraction = true;
     config
 }
 
@@ -210,3 +213,6 @@ fn check_as_peers_do(certificate: &WorkloadCertificate, now: SystemTime) -> Resu
 fn system_time(unix_seconds: i64) -> SystemTime {
     UNIX_EPOCH + Duration::from_secs(u64::try_from(unix_seconds).unwrap_or_default())
 }
+
+#[cfg(test)]
+mod tests;

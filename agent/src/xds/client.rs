@@ -193,7 +193,9 @@ async fn read_token(path: &std::path::Path) -> Result<Option<MetadataValue<Ascii
 
 async fn digest(intake: &Intake, response: DeltaDiscoveryResponse) -> Result<Outcome, StreamError> {
     if response.resources.len() < LARGE_RESPONSE {
-        return Ok(intake.handle(response));
+        // A panic costs this stream, as it does below: the next one is opened, and what is in force stays.
+        let digested = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| intake.handle(response)));
+        return digested.map_err(|_| StreamError::Decoder);
     }
     let intake = intake.clone();
     tokio::task::spawn_blocking(move || intake.handle(response)).await.map_err(|_| StreamError::Decoder)

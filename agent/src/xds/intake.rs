@@ -80,9 +80,9 @@ impl Intake {
         stream::open(node, &self.held.lock())
     }
 
-    /// Takes a response and applies it. Blocks for as long as decoding takes.
+    /// Takes a response and applies it; the outcome's updates are done and gone then. Blocks for as long as decoding takes.
     #[must_use]
-    pub(super) fn handle(&self, response: DeltaDiscoveryResponse) -> Outcome {
+    pub fn handle(&self, response: DeltaDiscoveryResponse) -> Outcome {
         let (mut outcome, counts) = {
             let mut held = self.held.lock();
             let outcome = stream::handle(&mut held, response);

@@ -15,3 +15,4 @@ pub use client::{XdsOptions, run};
 pub use intake::Intake;
 pub use node::NodeDescription;
 pub use status::{XdsReport, XdsStatus};
+pub use stream::Outcome;

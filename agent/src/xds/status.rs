@@ -122,4 +122,9 @@ impl XdsStatus {
     pub(super) fn saved(&self) -> bool {
         self.report.lock().save_error.take().is_some()
     }
+
+    /// Takes over what is wrong with a source in this process now; nothing, once it has been put right.
+    pub fn set_problems(&self, problems: impl Iterator<Item = String>) {
+        self.report.lock().last_rejected = problems.take(MAX_REJECTED_SHOWN).collect();
+    }
 }

@@ -8,13 +8,13 @@ use anyhow::{Context, Result};
 use crate::workspace;
 
 /// Documents whose paths are checked.
-const WITH_PATHS: &[&str] = &["ARCHITECTURE.md", "CONTRIBUTING.md", "README.md"];
+const WITH_PATHS: &[&str] = &["ARCHITECTURE.md", "CONTRIBUTING.md", "README.md", "docs/input.md"];
 /// Documents whose environment variables must be settings of the agent.
 const WITH_SETTINGS: &[&str] = &["daemonset.yaml", "README.md"];
 /// Files that define settings.
 const SETTINGS: &[&str] = &["agent/src/config.rs", "agent/src/control_plane/config.rs"];
 /// Directories that a path in a document begins with.
-const ROOTS: &[&str] = &["agent/", "common/", "ebpf/", "proto/", "tests/", "xtask/", ".ci/", ".cargo/"];
+const ROOTS: &[&str] = &["agent/", "common/", "ebpf/", "fuzz/", "proto/", "tests/", "xtask/", ".ci/", ".cargo/"];
 
 /// Faults of all documents.
 pub(super) fn faults() -> Result<Vec<String>> {

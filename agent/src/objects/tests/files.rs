@@ -193,3 +193,65 @@ fn objects_of_one_kind_rank_by_time_then_place() {
     let key = ObjectKey { kind: Kind::WorkloadEntry, namespace: "n".to_owned(), name: "a".to_owned() };
     assert_eq!(loaded.objects.get(&key).map(|stored| stored.origin.document), Some(2));
 }
+
+#[test]
+fn slips_of_the_pen_are_told_by_file_document_and_line() {
+    let entry = object("WorkloadEntry", "", "address: 10.0.0.1");
+    // A document, the line the slip is told for (from the document's own first), and words of the reason.
+    let slips: [(&str, usize, &str); 12] = [
+        ("kind: [Pod\n", 1, "not valid YAML: unclosed bracket '[' (column 7)"),
+        ("kind: Pod\n\tmetadata: {}\n", 1, "found a tab (column 7)"),
+        ("kind: 'Pod\n", 2, "not valid YAML"),
+        ("kind: Pod\nkind: Pod\n", 2, "not valid YAML"),
+        ("kind: *nobody\n", 1, "not valid YAML"),
+        ("a: &a [*a]\n", 1, "not valid YAML"),
+        ("kind: Pod\n  spec: {}\n", 2, "not valid YAML"),
+        ("- kind: Pod\n", 1, "must be a map"),
+        ("just text\n", 1, "must be a map"),
+        ("17\n", 1, "must be a map"),
+        ("kind: Pod\n", 1, "needs apiVersion and kind"),
+        ("apiVersion: v9\nkind: Pod\nmetadata: {name: a}\n", 2, "unknown kind \"Pod\" of \"v9\": check the spelling"),
+    ];
+    let mut wrong = Vec::new();
+    for (slip, line, reason) in slips {
+        let text = format!("{entry}---\n{slip}");
+        let loaded = load_text(&text);
+        let told = loaded.problems.first().is_some_and(|problem| {
+            // The second document's marker is line 6 of the file; its text begins below it.
+            (problem.document, problem.line) == (2, Some(line + 6))
+                && problem.file.ends_with("objects.yaml")
+                && problem.reason.contains(reason)
+        });
+        if !told {
+            wrong.push(format!("{slip:?}: {:?}", loaded.problems));
+        }
+        assert_eq!(keys(&loaded), ["WorkloadEntry n/o"], "{slip:?} costs the document before it");
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+#[test]
+fn what_is_not_text_is_told_with_its_place() {
+    let folder = tempfile::tempdir().expect("a folder for the test");
+    let file = folder.path().join("a.yaml");
+    for (bytes, expected) in [
+        (&b"kind: Pod\nname: caf\xe9\n"[..], "is not UTF-8 text from line 2 on: save it as UTF-8"),
+        (&b"\xff\xfek\0i\0n\0d\0"[..], "is not UTF-8 text from line 1 on: save it as UTF-8"),
+    ] {
+        std::fs::write(&file, bytes).expect("the folder is the test's own");
+        assert_eq!(load(folder.path()).problems[0].reason, expected);
+    }
+}
+
+#[test]
+fn every_truncation_of_a_file_is_survived() {
+    let policy = object("AuthorizationPolicy", "", "action: DENY, rules: [{from: [{source: {namespaces: [a]}}]}]");
+    let text = object("WorkloadEntry", "", "address: 10.0.0.1") + &policy;
+    for end in 0..text.len() {
+        let loaded = load_text(&text[..end]);
+        // Cut inside the policy, it is what it was, or it is told, or nothing of it is there yet.
+        let said_kind = text[..end].rfind("AuthorizationPolicy\n").is_some();
+        let understood = loaded.objects.authorization_policies().count() == 1;
+        assert!(!said_kind || understood || !loaded.problems.is_empty(), "{:?}", &text[..end]);
+    }
+}

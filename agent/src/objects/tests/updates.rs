@@ -84,3 +84,19 @@ fn two_definitions_name_both_files() {
     assert!(loaded.problems[0].reason.contains("a.yaml"), "{:?}", loaded.problems);
     assert_eq!(state(&loaded.objects), ["refusal"], "which of the two is meant is unknown");
 }
+
+#[test]
+fn a_link_that_leads_nowhere_takes_nothing_with_it() {
+    let folder = tempfile::tempdir().expect("a folder for the test");
+    let target = folder.path().join("target");
+    let inner = folder.path().join("inner");
+    std::fs::create_dir(&inner).expect("the folder is the test's own");
+    std::fs::write(&target, entry("10.0.0.1")).expect("the folder is the test's own");
+    std::os::unix::fs::symlink(&target, inner.join("a.yaml")).expect("the folder is the test's own");
+    let mut objects = Objects::default();
+    assert_eq!(objects.update(load(&inner)), []);
+    std::fs::remove_file(&target).expect("it was just written");
+    let told = objects.update(load(&inner));
+    assert!(told[0].to_string().contains("a.yaml: cannot be read"), "{told:?}");
+    assert_eq!(state(&objects), ["10.0.0.1"]);
+}

@@ -1,13 +1,18 @@
 //! The client of HBONE: opening a connection (mTLS, HTTP/2 preface) and opening streams on it.
 
+use std::future::poll_fn;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::task::Poll;
 
-use bytes::Bytes;
-use http::{Method, Request, StatusCode, Uri};
+use http::StatusCode;
+use tokio::net::TcpStream;
 
-use super::HboneStream;
 use super::connection::{HboneConnection, StreamSlot};
+use super::error::{SessionError, StreamError};
+use super::session::Side as SessionSide;
+use super::transport::Transport;
+use super::{HboneStream, authority};
 use crate::model::identity::Identity;
 use crate::proxy::connector::{self, ConnectError};
 use crate::proxy::{PodProxy, Timeouts};
@@ -25,7 +30,9 @@ pub enum HboneError {
     #[error("{peer}: {error}")]
     Handshake { peer: SocketAddr, error: Arc<HandshakeError> },
     #[error("{peer}: HTTP/2: {error}")]
-    Http2 { peer: SocketAddr, error: Arc<h2::Error> },
+    Session { peer: SocketAddr, error: Arc<SessionError> },
+    #[error("{peer}: HTTP/2: {error}")]
+    Stream { peer: SocketAddr, error: StreamError },
     #[error("{peer}: no answer to CONNECT in time")]
     RequestTimeout { peer: SocketAddr },
     #[error("{peer}: the proxy of the destination answered {status} ({})", meaning(*status))]
@@ -71,40 +78,37 @@ impl HboneConnection {
         Self::start(served, secured, peer).await
     }
 
-    async fn start(
-        served: &PodProxy,
-        secured: Secured<tokio_rustls::client::TlsStream<tokio::net::TcpStream>>,
-        peer: SocketAddr,
-    ) -> Result<Arc<Self>, HboneError> {
-        let http2 = |error| HboneError::Http2 { peer, error: Arc::new(error) };
-        let preface = h2::client::Builder::new()
-            .initial_window_size(super::STREAM_WINDOW_BYTES)
-            .initial_connection_window_size(super::CONNECTION_WINDOW_BYTES)
-            .max_frame_size(super::FRAME_BYTES)
-            .max_send_buffer_size(super::SEND_BUFFER_BYTES)
-            .max_header_list_size(super::HEADER_LIST_BYTES)
-            .enable_push(false)
-            .max_concurrent_reset_streams(super::RESET_STREAMS)
-            .max_local_error_reset_streams(None)
-            .handshake::<_, Bytes>(secured.stream);
-        let (requests, connection) = preface.await.map_err(http2)?;
+    async fn start(served: &PodProxy, secured: Secured<TcpStream>, peer: SocketAddr) -> Result<Arc<Self>, HboneError> {
+        let Secured { stream, records, received, peer: peer_identity } = secured;
+        let transport = Transport::new(stream, SessionSide::Client, records, received);
+        // Until the peer has said what it allows. Only now is it sure that it took our certificate, too.
+        let greeted = poll_fn(|cx| match transport.poll_drive(cx) {
+            Poll::Ready(error) => Poll::Ready(Err(error)),
+            Poll::Pending if transport.session().is_ready() => Poll::Ready(Ok(())),
+            Poll::Pending => Poll::Pending,
+        });
+        match tokio::time::timeout(served.proxy.timeouts.handshake, greeted).await {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => return Err(HboneError::Session { peer, error }),
+            Err(_) => return Err(HboneError::Handshake { peer, error: Arc::new(HandshakeError::Timeout) }),
+        }
         let close = tokio_util::sync::CancellationToken::new();
-        let opened = Self::new(requests, secured.peer, peer, close.clone().drop_guard());
+        let opened = Self::new(transport.clone(), peer_identity, peer, close.clone().drop_guard());
         let gauge = served.proxy.metrics.hbone_connection_opened(Side::Upstream);
         let (weak, dead) = (Arc::downgrade(&opened), served.pod.dead.clone());
         tokio::spawn(async move {
             let _gauge = gauge;
+            let drive = || poll_fn(|cx| transport.poll_drive(cx));
             let ended = tokio::select! {
-                ended = connection => ended,
-                () = close.cancelled() => Ok(()),
-                () = dead.cancelled() => Ok(()),
+                biased;
+                ended = drive() => ended,
+                () = close.cancelled() => transport.abort().await,
+                () = dead.cancelled() => transport.abort().await,
             };
             if let Some(connection) = weak.upgrade() {
                 connection.close_to_new_streams();
             }
-            if let Err(error) = ended {
-                tracing::debug!(%peer, %error, "HBONE connection ended");
-            }
+            tracing::debug!(%peer, %ended, "HBONE connection ended");
         });
         Ok(opened)
     }
@@ -119,42 +123,23 @@ impl StreamSlot {
         headers: &http::HeaderMap,
         timeouts: Timeouts,
     ) -> Result<Result<HboneStream, StreamSlot>, HboneError> {
-        let peer = self.connection().peer;
-        let uri =
-            Uri::builder().authority(authority).build().map_err(|_| HboneError::Authority(authority.to_owned()))?;
-        let mut request = Request::new(());
-        *request.method_mut() = Method::CONNECT;
-        *request.uri_mut() = uri;
-        request.headers_mut().clone_from(headers);
-        let answered = async {
-            let mut requests = match self.connection().requests.clone().ready().await {
-                Ok(requests) => requests,
-                Err(_) => return Ok(None),
-            };
-            let (response, send) = match requests.send_request(request, false) {
-                Ok(sent) => sent,
-                Err(_) => return Ok(None),
-            };
-            match response.await {
-                Ok(response) => Ok(Some((response, send))),
-                Err(error) if was_not_seen(&error) => Ok(None),
-                Err(error) => Err(HboneError::Http2 { peer, error: Arc::new(error) }),
-            }
-        };
-        let answered = tokio::time::timeout(timeouts.request, answered)
-            .await
-            .map_err(|_| HboneError::RequestTimeout { peer })??;
-        let Some((response, send)) = answered else { return Ok(Err(self)) };
-        let status = response.status();
-        if status != StatusCode::OK {
-            return Err(HboneError::Refused { peer, status });
+        if authority::parse(authority).is_err() {
+            return Err(HboneError::Authority(authority.to_owned()));
         }
-        Ok(Ok(HboneStream::new(send, response.into_body(), Some(self))))
+        let connection = self.connection().clone();
+        let (peer, transport) = (connection.peer, &connection.transport);
+        let opened = transport.session().open(authority, headers);
+        let Some(id) = opened else { return Ok(Err(self)) };
+        let stream = HboneStream::new(transport.clone(), id, Some(self));
+        let answer = poll_fn(|cx| transport.session().poll_answer(id, cx));
+        match tokio::time::timeout(timeouts.request, answer).await {
+            Ok(Ok(StatusCode::OK)) => Ok(Ok(stream)),
+            Ok(Ok(status)) => Err(HboneError::Refused { peer, status }),
+            Ok(Err(StreamError::NotSeen)) => {
+                Ok(Err(stream.into_slot().expect("a stream that we open has a place until it gives it back")))
+            }
+            Ok(Err(error)) => Err(HboneError::Stream { peer, error }),
+            Err(_) => Err(HboneError::RequestTimeout { peer }),
+        }
     }
-}
-
-/// RFC 9113 §8.7: a stream refused, or above the last one of a GOAWAY, was not processed and may be retried.
-fn was_not_seen(error: &h2::Error) -> bool {
-    error.reason() == Some(h2::Reason::REFUSED_STREAM)
-        || (error.is_go_away() && error.reason() == Some(h2::Reason::NO_ERROR))
 }

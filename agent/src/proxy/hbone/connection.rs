@@ -6,16 +6,15 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-use bytes::Bytes;
-use h2::client::SendRequest;
 use tokio_util::sync::DropGuard;
 
+use super::transport::Transport;
 use crate::model::identity::Identity;
 
 /// An established connection, shared by streams.
 #[derive(Debug)]
 pub(super) struct HboneConnection {
-    pub(super) requests: SendRequest<Bytes>,
+    pub(super) transport: Arc<Transport>,
     pub(super) peer_identity: Identity,
     pub(super) peer: SocketAddr,
     streams: AtomicUsize,
@@ -45,13 +44,13 @@ impl Drop for StreamSlot {
 impl HboneConnection {
     /// A connection without streams; dropping it drops `close`.
     pub(super) fn new(
-        requests: SendRequest<Bytes>,
+        transport: Arc<Transport>,
         peer_identity: Identity,
         peer: SocketAddr,
         close: DropGuard,
     ) -> Arc<Self> {
         Arc::new(Self {
-            requests,
+            transport,
             peer_identity,
             peer,
             streams: AtomicUsize::new(0),
@@ -67,7 +66,13 @@ impl HboneConnection {
         if self.closed.load(Ordering::Acquire) {
             return None;
         }
-        let limit = self.requests.current_max_send_streams().min(max_streams as usize);
+        let limit = {
+            let session = self.transport.session();
+            if !session.takes_requests() {
+                return None;
+            }
+            session.max_streams().min(max_streams) as usize
+        };
         self.streams
             .fetch_update(Ordering::AcqRel, Ordering::Acquire, |open| (open < limit).then_some(open + 1))
             .ok()

@@ -1,28 +1,34 @@
 //! HBONE: byte streams inside HTTP/2 CONNECT inside mTLS, wire-compatible with ztunnel and Envoy.
 //!
-//! The seam: everything outside this directory sees [`HboneStream`], [`pool::Pool::open`] and [`server::serve`]. Only
-//! `client.rs`, `connection.rs`, `server.rs` and `stream.rs` know which HTTP/2 implementation carries the bytes.
+//! The HTTP/2 is our own, as much of it as CONNECT needs, because it is the data path: application data is read straight
+//! into the TLS records that carry it, and written to applications straight from the records that brought it.
+//! The seam: everything outside this directory sees [`HboneStream`], [`pool::Pool::open`] and [`server::HboneServer`].
 
 pub mod authority;
 mod client;
 mod connection;
+mod error;
+mod frame;
 pub mod headers;
+mod hpack;
+mod input;
+mod output;
 pub mod pool;
 pub mod server;
+mod session;
 mod stream;
+mod transport;
 
-pub use self::stream::{HboneReader, HboneStream, HboneWriter, StreamError};
+pub use self::error::StreamError;
+pub use self::stream::{HboneStream, JoinError};
 
-/// Flow-control window of one stream. Large enough for a fast, distant peer; what a slow reader can make us hold.
-const STREAM_WINDOW_BYTES: u32 = 4 * 1024 * 1024;
-/// Window of a connection: several streams may stall before others on the same connection do.
+/// Flow-control window of one stream: enough for 8 Gbit/s over a millisecond, and what a slow reader can make us hold.
+const STREAM_WINDOW_BYTES: u32 = 1024 * 1024;
+/// Window of a connection, given back as soon as data is here: what bounds a peer is the windows of its streams.
 const CONNECTION_WINDOW_BYTES: u32 = 16 * 1024 * 1024;
 /// Largest DATA frame we accept.
 const FRAME_BYTES: u32 = 1024 * 1024;
-/// Bytes of one stream that may wait to be sent.
-const SEND_BUFFER_BYTES: usize = 512 * 1024;
 /// Largest header list we accept.
 const HEADER_LIST_BYTES: u32 = 16 * 1024;
-/// Streams that may be reset at about the same time. Applications abort connections in bursts; on a connection that many
-/// of them share, that is no attack by the (authenticated) peer, and must not end the others.
-const RESET_STREAMS: usize = 1024;
+/// Streams a peer may have open on one connection.
+const MAX_CONCURRENT_STREAMS: u32 = 200;

@@ -1,99 +1,113 @@
-//! One HBONE connection as the server: HTTP/2 on an authenticated TLS stream, one [`ConnectRequest`] per stream.
+//! One HBONE connection as the server: HTTP/2 on an authenticated TLS connection, one [`ConnectRequest`] per stream.
 
-use bytes::Bytes;
-use h2::RecvStream;
-use h2::server::SendResponse;
-use http::{HeaderMap, Method, Request, Response, StatusCode};
-use tokio::io::{AsyncRead, AsyncWrite};
+use std::future::poll_fn;
+use std::sync::Arc;
+use std::task::{Context, Poll};
 
-use super::{HboneStream, StreamError};
+use http::{HeaderMap, StatusCode};
+use tokio::net::TcpStream;
 
-/// Streams a peer may have open on one connection.
-const MAX_CONCURRENT_STREAMS: u32 = 200;
+use super::HboneStream;
+use super::error::{SessionError, StreamError};
+use super::session::{Head, Side};
+use super::transport::Transport;
+use crate::tls::handshake::Secured;
 
 /// The server's side of one connection.
-pub struct HboneServer<S> {
-    connection: h2::server::Connection<S, Bytes>,
+#[derive(Debug)]
+pub struct HboneServer {
+    transport: Arc<Transport>,
 }
 
-impl<S> std::fmt::Debug for HboneServer<S> {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("HboneServer").finish_non_exhaustive()
-    }
-}
-
-impl<S: AsyncRead + AsyncWrite + Unpin> HboneServer<S> {
-    /// Exchanges prefaces.
+impl HboneServer {
+    /// Exchanges prefaces and settings.
     ///
     /// # Errors
     /// When the peer does not speak HTTP/2.
-    pub async fn handshake(stream: S) -> Result<Self, h2::Error> {
-        let connection = h2::server::Builder::new()
-            .initial_window_size(super::STREAM_WINDOW_BYTES)
-            .initial_connection_window_size(super::CONNECTION_WINDOW_BYTES)
-            .max_frame_size(super::FRAME_BYTES)
-            .max_send_buffer_size(super::SEND_BUFFER_BYTES)
-            .max_header_list_size(super::HEADER_LIST_BYTES)
-            .max_concurrent_streams(MAX_CONCURRENT_STREAMS)
-            .max_concurrent_reset_streams(super::RESET_STREAMS)
-            .max_pending_accept_reset_streams(super::RESET_STREAMS)
-            .max_local_error_reset_streams(None)
-            .handshake(stream)
-            .await?;
-        Ok(Self { connection })
+    pub async fn greet(secured: Secured<TcpStream>) -> Result<Self, Arc<SessionError>> {
+        let Secured { stream, records, received, .. } = secured;
+        let server = Self { transport: Transport::new(stream, Side::Server, records, received) };
+        poll_fn(|cx| match server.transport.poll_drive(cx) {
+            Poll::Ready(error) => Poll::Ready(Err(error)),
+            Poll::Pending if server.transport.session().is_ready() => Poll::Ready(Ok(())),
+            Poll::Pending => Poll::Pending,
+        })
+        .await?;
+        Ok(server)
     }
 
-    /// The next request; also what keeps all streams of the connection moving. `None` when the connection is over.
-    pub async fn next(&mut self) -> Option<Result<ConnectRequest, h2::Error>> {
-        let next = self.connection.accept().await?;
-        Some(next.map(|(request, respond)| ConnectRequest { request, respond }))
+    /// The next request; also what keeps all streams of the connection moving.
+    ///
+    /// # Errors
+    /// Why the connection is over.
+    pub async fn next(&mut self) -> Result<ConnectRequest, Arc<SessionError>> {
+        poll_fn(|cx| self.poll_next(cx)).await
+    }
+
+    fn poll_next(&self, cx: &mut Context<'_>) -> Poll<Result<ConnectRequest, Arc<SessionError>>> {
+        let ended = self.transport.poll_drive(cx);
+        let arrived = self.transport.session().next_request();
+        match (arrived, ended) {
+            (Some((id, head)), _) => {
+                // There may be more of them, and more to drive.
+                cx.waker().wake_by_ref();
+                Poll::Ready(Ok(ConnectRequest { stream: HboneStream::new(self.transport.clone(), id, None), head }))
+            }
+            (None, Poll::Ready(error)) => Poll::Ready(Err(error)),
+            (None, Poll::Pending) => Poll::Pending,
+        }
     }
 
     /// Asks the peer to open no more streams (GOAWAY); those that are open go on.
     pub fn goaway(&mut self) {
-        self.connection.graceful_shutdown();
+        self.transport.session().leave();
     }
 
     /// Ends the connection at once.
-    pub fn abort(&mut self) {
-        self.connection.abrupt_shutdown(h2::Reason::NO_ERROR);
+    pub async fn abort(&mut self) {
+        self.transport.abort().await;
+    }
+}
+
+impl Drop for HboneServer {
+    /// Nobody drives the connection any more: its streams must not wait for it.
+    fn drop(&mut self) {
+        self.transport.session().end(SessionError::Aborted);
     }
 }
 
 /// A request to be joined to a destination. Dropping it without an answer resets its stream.
 #[derive(Debug)]
 pub struct ConnectRequest {
-    request: Request<RecvStream>,
-    respond: SendResponse<Bytes>,
+    stream: HboneStream,
+    head: Head,
 }
 
 impl ConnectRequest {
     /// The authority of a CONNECT request; `None` for any other method.
     #[must_use]
     pub fn authority(&self) -> Option<&str> {
-        let is_connect = self.request.method() == Method::CONNECT;
-        is_connect.then(|| self.request.uri().authority().map_or("", http::uri::Authority::as_str))
+        let is_connect = self.head.method.as_deref() == Some("CONNECT");
+        is_connect.then(|| self.head.authority.as_deref().unwrap_or_default())
     }
 
     #[must_use]
     pub fn headers(&self) -> &HeaderMap {
-        self.request.headers()
+        &self.head.fields
     }
 
     /// Answers 200; bytes flow from here on.
     ///
     /// # Errors
     /// When the peer is gone already.
-    pub fn accept(mut self) -> Result<HboneStream, StreamError> {
-        let send = self.respond.send_response(Response::new(()), false)?;
-        Ok(HboneStream::new(send, self.request.into_body(), None))
+    pub fn accept(self) -> Result<HboneStream, StreamError> {
+        let answered = self.stream.transport().session().answer(self.stream.id(), StatusCode::OK, false);
+        answered.map(|()| self.stream)
     }
 
     /// Answers with an error status and no body.
-    pub fn refuse(mut self, status: StatusCode) {
-        let mut response = Response::new(());
-        *response.status_mut() = status;
+    pub fn refuse(self, status: StatusCode) {
         // A peer that is gone needs no answer.
-        let _ = self.respond.send_response(response, true);
+        let _ = self.stream.transport().session().answer(self.stream.id(), status, true);
     }
 }

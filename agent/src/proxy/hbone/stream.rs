@@ -1,122 +1,63 @@
-//! One HBONE stream: bytes both ways, each way ended or reset by itself.
+//! One HBONE stream as its owner holds it.
 
 use std::future::poll_fn;
+use std::sync::Arc;
 
-use bytes::Bytes;
-use h2::{Reason, RecvStream, SendStream};
+use tokio::net::TcpStream;
 
 use super::connection::StreamSlot;
+use super::frame::Reason;
+use super::session::Attached;
+pub use super::session::JoinError;
+use super::transport::Transport;
+use crate::proxy::splice::TcpEnd;
+use crate::telemetry::access_log::ByteCounts;
 
-/// How a stream broke.
-#[derive(Debug, thiserror::Error)]
-pub enum StreamError {
-    #[error("reset by the peer")]
-    Reset,
-    #[error("{0}")]
-    Http2(#[from] h2::Error),
-}
-
-/// An open stream to a peer's workload.
+/// An open stream to a peer's workload. Dropped before both sides said their last, it is reset.
 #[derive(Debug)]
 pub struct HboneStream {
-    reader: HboneReader,
-    writer: HboneWriter,
+    transport: Arc<Transport>,
+    id: u32,
+    /// Keeps count of the streams on a connection of ours.
+    slot: Option<StreamSlot>,
 }
 
 impl HboneStream {
-    /// `guard` is dropped with the reading half; it keeps count of the streams on a connection.
-    pub(super) fn new(send: SendStream<Bytes>, receive: RecvStream, guard: Option<StreamSlot>) -> Self {
-        Self { reader: HboneReader { receive, _slot: guard }, writer: HboneWriter { send, finished: false } }
+    pub(super) fn new(transport: Arc<Transport>, id: u32, slot: Option<StreamSlot>) -> Self {
+        Self { transport, id, slot }
     }
 
-    #[must_use]
-    pub fn split(self) -> (HboneReader, HboneWriter) {
-        (self.reader, self.writer)
+    pub(super) fn transport(&self) -> &Transport {
+        &self.transport
     }
-}
 
-/// The receiving half.
-#[derive(Debug)]
-pub struct HboneReader {
-    receive: RecvStream,
-    _slot: Option<StreamSlot>,
-}
+    pub(super) fn id(&self) -> u32 {
+        self.id
+    }
 
-impl HboneReader {
-    /// The next bytes, as they came in one frame; `None` when the peer is done. The peer may send as many again only
-    /// after [`release`](Self::release).
+    /// Gives up a stream that the peer did not see, and its place back.
+    pub(super) fn into_slot(mut self) -> Option<StreamSlot> {
+        self.slot.take()
+    }
+
+    /// Moves bytes between the stream and an application until both are done. What one side does the other sees: the end
+    /// of its data, or a reset.
     ///
     /// # Errors
-    /// When the peer resets the stream or the connection breaks.
-    pub async fn read(&mut self) -> Result<Option<Bytes>, StreamError> {
-        match self.receive.data().await {
-            None => Ok(None),
-            Some(Ok(chunk)) => Ok(Some(chunk)),
-            Some(Err(error)) if error.is_reset() => Err(StreamError::Reset),
-            Some(Err(error)) => Err(error.into()),
-        }
-    }
-
-    /// Tells the peer that bytes were delivered.
-    pub fn release(&mut self, bytes: usize) {
-        // Fails only for more bytes than were received.
-        let _ = self.receive.flow_control().release_capacity(bytes);
+    /// When either side breaks.
+    pub(in crate::proxy) async fn join(
+        &self,
+        tcp: Arc<TcpStream>,
+        end: TcpEnd,
+        bytes: Arc<ByteCounts>,
+    ) -> Result<(), JoinError> {
+        self.transport.session().attach(self.id, Attached { tcp, end, bytes });
+        poll_fn(|cx| self.transport.session().poll_join(self.id, cx)).await
     }
 }
 
-/// The sending half. Dropping it before [`finish`](Self::finish) resets the stream.
-#[derive(Debug)]
-pub struct HboneWriter {
-    send: SendStream<Bytes>,
-    finished: bool,
-}
-
-impl HboneWriter {
-    /// Sends bytes; waits while the peer's window or our send buffer is full.
-    ///
-    /// # Errors
-    /// When the peer resets the stream or the connection breaks.
-    pub async fn write(&mut self, mut chunk: Bytes) -> Result<(), StreamError> {
-        while !chunk.is_empty() {
-            self.send.reserve_capacity(chunk.len());
-            let granted = match poll_fn(|cx| self.send.poll_capacity(cx)).await {
-                Some(Ok(granted)) => granted.min(chunk.len()),
-                Some(Err(error)) if error.is_reset() => return Err(StreamError::Reset),
-                Some(Err(error)) => return Err(error.into()),
-                None => return Err(StreamError::Reset),
-            };
-            if granted > 0 {
-                self.send.send_data(chunk.split_to(granted), false)?;
-            }
-        }
-        Ok(())
-    }
-
-    /// No more bytes will come.
-    ///
-    /// # Errors
-    /// When the stream is broken already.
-    pub fn finish(&mut self) -> Result<(), StreamError> {
-        self.finished = true;
-        match self.send.send_data(Bytes::new(), true) {
-            Ok(()) => Ok(()),
-            // The peer took what it wanted and closed the stream as a whole: as good as our end of data.
-            Err(error) if error.is_reset() => Ok(()),
-            Err(error) => Err(error.into()),
-        }
-    }
-
-    /// Tells the peer that the connection broke.
-    pub fn reset(&mut self) {
-        self.finished = true;
-        self.send.send_reset(Reason::CANCEL);
-    }
-}
-
-impl Drop for HboneWriter {
+impl Drop for HboneStream {
     fn drop(&mut self) {
-        if !self.finished {
-            self.send.send_reset(Reason::CANCEL);
-        }
+        self.transport.session().release(self.id, Reason::CANCEL);
     }
 }

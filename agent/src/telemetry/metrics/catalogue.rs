@@ -70,6 +70,8 @@ pub(super) struct Counted {
     pub(super) certificate_requests: Family<Labels<1>, Counter>,
     /// Labels: `type`.
     pub(super) config_rejected: Family<TextLabel, Counter>,
+    /// Labels: `field`.
+    pub(super) enrollment_refusals: Family<Labels<1>, Counter>,
     /// Labels: `side`.
     pub(super) hbone_connections_open: Family<Labels<1>, Gauge>,
     pub(super) policy_closed_connections: Counter,
@@ -130,6 +132,11 @@ impl Counted {
             "config_rejected",
             "The total number of configuration resources that were refused, by type",
             self.config_rejected.clone(),
+        );
+        weir.register(
+            "enrollment_refusals",
+            "The total number of enrolment requests that were refused, by the field that was wrong",
+            self.enrollment_refusals.clone(),
         );
         weir.register(
             "hbone_connections_open",

@@ -215,6 +215,11 @@ impl Metrics {
         self.counted.config_rejected.get_or_create(&[("type", kind.to_owned())]).inc();
     }
 
+    /// A request to enrol or unenrol a pod was refused. The field is one of a fixed set.
+    pub fn enrollment_refused(&self, field: &'static str) {
+        self.counted.enrollment_refusals.get_or_create(&[("field", field)]).inc();
+    }
+
     /// Configuration was received and accepted at this time (in the past, where it was read back from disk).
     pub fn config_accepted(&self, at: SystemTime) {
         *self.scraped.last_good.write() = Some(at);

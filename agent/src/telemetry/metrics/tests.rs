@@ -163,8 +163,10 @@ fn names_of_all_metrics() {
         istio_tcp_sockets_open gauge\nistio_xds_connection_terminations counter\nistio_xds_message counter\n\
         istio_xds_message_bytes counter\nprocess_cpu_seconds counter\nprocess_max_fds gauge\nprocess_open_fds gauge\n\
         process_resident_memory_bytes gauge\nprocess_start_time_seconds gauge\nprocess_threads gauge\n\
-        weir_accept_errors counter\nweir_capture_map_entries gauge\nweir_capture_verdicts counter\nweir_certificate_expiry_seconds gauge\nweir_certificate_requests counter\n\
-        weir_config_rejected counter\nweir_dry_run_denials counter\nweir_hbone_connections_open gauge\n\
+        weir_accept_errors counter\nweir_capture_map_entries gauge\nweir_capture_verdicts counter\n\
+        weir_certificate_expiry_seconds gauge\nweir_certificate_requests counter\n\
+        weir_config_rejected counter\nweir_dry_run_denials counter\n\
+        weir_enrollment_refusals counter\nweir_hbone_connections_open gauge\n\
         weir_last_good_age_seconds gauge\nweir_log_lines_dropped counter\nweir_policy_closed_connections counter\n\
         weir_state_write_failures counter\nweir_tls_handshake_failures counter\nworkload_manager_active_proxy_count gauge\n\
         workload_manager_pending_proxy_count gauge";
@@ -182,6 +184,7 @@ fn everything_once(metrics: &Arc<Metrics>) -> (ConnectionRecord, OpenGuard) {
     metrics.xds_connection_ended(XdsTermination::Reconnect);
     metrics.xds_message("type.googleapis.com/istio.workload.Address", 300);
     metrics.config_rejected("type.googleapis.com/istio.security.Authorization");
+    metrics.enrollment_refused("netns");
     metrics.policy_closed_connection();
     metrics.dry_run_denied();
     metrics.accept_failed();

@@ -2,27 +2,34 @@
 //!
 //! It takes as long as the peer takes: the bound is the caller's, who maps its expiry to [`HandshakeError::Timeout`].
 //! In TLS 1.3 a client is done before the server has judged the client's certificate: a refusal by the server reaches
-//! the client as an error of its first read.
+//! the client as an alert in its first record.
 
+mod exchange;
 #[cfg(test)]
 mod tests;
 
 use std::io;
 use std::net::{IpAddr, Ipv4Addr};
 
+use rustls::client::UnbufferedClientConnection;
 use rustls::pki_types::{CertificateDer, ServerName};
+use rustls::server::UnbufferedServerConnection;
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio_rustls::{TlsAcceptor, TlsConnector, client, server};
 
+use super::records::{RecordError, RecordLayer};
 pub use super::verify::TrustedDomains;
 use super::verify::{PeerRefused, identity_of};
 use super::workload_certificate::{ALPN, WorkloadCertificate};
 use crate::model::identity::Identity;
 
-/// An encrypted connection to an HBONE peer, and who the peer proved to be: its own name, aliases not mapped.
+/// A connection to an HBONE peer with the keys agreed on, and who the peer proved to be: its own name, aliases not
+/// mapped.
 #[derive(Debug)]
 pub struct Secured<S> {
     pub stream: S,
+    pub records: RecordLayer,
+    /// What came with the end of the handshake, still sealed: read before the stream.
+    pub received: Vec<u8>,
     pub peer: Identity,
 }
 
@@ -45,6 +52,14 @@ impl HandshakeError {
             None => Self::Tls(error),
         }
     }
+
+    fn from_rustls(error: rustls::Error) -> Self {
+        Self::from_io(io::Error::new(io::ErrorKind::InvalidData, error))
+    }
+
+    fn from_records(error: RecordError) -> Self {
+        Self::Tls(io::Error::new(io::ErrorKind::InvalidData, error))
+    }
 }
 
 /// Handshakes as the client. The peer must carry one of the expected identities; with none expected, no peer is right.
@@ -53,16 +68,19 @@ impl HandshakeError {
 /// See [`HandshakeError`].
 pub async fn connect<S: AsyncRead + AsyncWrite + Unpin>(
     own: &WorkloadCertificate,
-    tcp: S,
+    mut stream: S,
     expected: &[Identity],
     trusted: &TrustedDomains,
-) -> Result<Secured<client::TlsStream<S>>, HandshakeError> {
-    let connector = TlsConnector::from(own.client_config(expected, trusted));
+) -> Result<Secured<S>, HandshakeError> {
     // A name must be given; this one is never sent, and nothing is compared with it.
     let no_name = ServerName::from(IpAddr::from(Ipv4Addr::UNSPECIFIED));
-    let stream = connector.connect(no_name, tcp).await.map_err(HandshakeError::from_io)?;
-    let peer = peer_of(stream.get_ref().1)?;
-    Ok(Secured { stream, peer })
+    let config = own.client_config(expected, trusted);
+    let mut side = UnbufferedClientConnection::new(config, no_name).map_err(HandshakeError::from_rustls)?;
+    let received = exchange::complete(&mut stream, &mut side).await.map_err(HandshakeError::from_io)?;
+    let peer = peer_of(&side)?;
+    let (secrets, kernel) = side.dangerous_into_kernel_connection().map_err(HandshakeError::from_rustls)?;
+    let records = RecordLayer::client(secrets, kernel).map_err(HandshakeError::from_records)?;
+    Ok(Secured { stream, records, received, peer })
 }
 
 /// Handshakes as the server. The peer must carry an identity of a trusted domain.
@@ -71,13 +89,16 @@ pub async fn connect<S: AsyncRead + AsyncWrite + Unpin>(
 /// See [`HandshakeError`].
 pub async fn accept<S: AsyncRead + AsyncWrite + Unpin>(
     own: &WorkloadCertificate,
-    tcp: S,
+    mut stream: S,
     trusted: &TrustedDomains,
-) -> Result<Secured<server::TlsStream<S>>, HandshakeError> {
-    let acceptor = TlsAcceptor::from(own.server_config(trusted));
-    let stream = acceptor.accept(tcp).await.map_err(HandshakeError::from_io)?;
-    let peer = peer_of(stream.get_ref().1)?;
-    Ok(Secured { stream, peer })
+) -> Result<Secured<S>, HandshakeError> {
+    let config = own.server_config(trusted);
+    let mut side = UnbufferedServerConnection::new(config).map_err(HandshakeError::from_rustls)?;
+    let received = exchange::complete(&mut stream, &mut side).await.map_err(HandshakeError::from_io)?;
+    let peer = peer_of(&side)?;
+    let (secrets, kernel) = side.dangerous_into_kernel_connection().map_err(HandshakeError::from_rustls)?;
+    let records = RecordLayer::server(secrets, kernel).map_err(HandshakeError::from_records)?;
+    Ok(Secured { stream, records, received, peer })
 }
 
 /// The verified peer of a finished handshake. A peer that offered no protocol at all ends here.

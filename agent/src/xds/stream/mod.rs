@@ -20,10 +20,12 @@ use crate::resources::ResourceType;
 const INVALID_ARGUMENT: i32 = 3;
 /// A control plane need not accept larger messages than 4 MiB, and a reason is for people.
 const MAX_NACK_BYTES: usize = 64 * 1024;
+/// A reason names its resource, whose name may be of any length.
+const MAX_REASON_BYTES: usize = 1024;
 
 /// What one response led to.
 #[derive(Debug)]
-pub(super) struct Outcome {
+pub struct Outcome {
     /// The type that was updated; `None` if it is not one of ours.
     pub kind: Option<ResourceType>,
     /// To apply to the mesh before the reply is sent.
@@ -60,7 +62,7 @@ pub(super) fn open(node: Node, held: &Held) -> Vec<discovery::DeltaDiscoveryRequ
 pub(super) fn handle(held: &mut Held, response: discovery::DeltaDiscoveryResponse) -> Outcome {
     let discovery::DeltaDiscoveryResponse { resources, type_url, nonce, removed_resources, .. } = response;
     let Some(kind) = ResourceType::from_type_url(&type_url) else {
-        let rejected = vec![format!("{type_url}: not subscribed to")];
+        let rejected = vec![reason(&type_url, "not subscribed to")];
         let reply = reply(type_url, nonce, &rejected);
         return Outcome { kind: None, updates: Vec::new(), reply, rejected, changed: false };
     };
@@ -96,8 +98,18 @@ impl Taken {
         let change = held.put(kind, incoming);
         self.changed |= new_version || !change.updates.is_empty();
         self.updates.extend(change.updates);
-        self.rejected.extend(change.rejected.map(|reason| format!("{name}: {reason}")));
+        self.rejected.extend(change.rejected.map(|flaw| reason(&name, &flaw)));
     }
+}
+
+/// Why a resource was rejected, for people: `name: flaw`, cut short where it is very long.
+fn reason(name: &str, flaw: &str) -> String {
+    let cut = |text: &str| match text.char_indices().nth(MAX_REASON_BYTES / 8) {
+        Some((end, _)) => format!("{}…", &text[..end]),
+        None => text.to_owned(),
+    };
+    let whole = format!("{name}: {flaw}");
+    if whole.len() <= MAX_REASON_BYTES { whole } else { format!("{}: {}", cut(name), cut(flaw)) }
 }
 
 /// One entry per name. A name that came twice is an error of the control plane either way: with one content it is used,
@@ -126,7 +138,7 @@ fn merge_duplicates(kind: ResourceType, resources: Vec<discovery::Resource>, tak
         }
     }
     let used = twice.iter().filter(|(_, place)| merged[**place].flaw.is_none());
-    taken.rejected.extend(used.map(|(name, _)| format!("{name}: the name comes twice")));
+    taken.rejected.extend(used.map(|(name, _)| reason(name, "the name comes twice")));
     merged
 }
 

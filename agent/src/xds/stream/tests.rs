@@ -358,3 +358,13 @@ fn a_nack_stays_within_bounds() {
     assert!(message.len() < MAX_NACK_BYTES + 100);
     assert!(message.starts_with("workload-0: ") && message.ends_with(" more"), "{}", &message[message.len() - 40..]);
 }
+
+#[test]
+fn names_of_any_length_make_short_reasons() {
+    let long = "é".repeat(1_000_000);
+    let body = pb::Address { r#type: None }.encode_to_vec();
+    let (_, nack) =
+        feed(&mut nothing_held(), ResourceType::Address, vec![resource(ResourceType::Address, &long, "1", body)], &[]);
+    let nack = nack.expect("it is rejected");
+    assert!(nack.len() <= MAX_REASON_BYTES && nack.ends_with("…: type: not set"), "{} bytes", nack.len());
+}

@@ -1,0 +1,203 @@
+//! Reads header blocks. Bounded whatever a peer sends: the table by its limit, a list of fields by ours.
+
+use super::table::Table;
+use super::{ENTRY_OVERHEAD, huffman};
+
+/// The size of the dynamic table that a peer may count on unless told otherwise (RFC 9113 §6.5.2); we never do.
+const TABLE_BYTES: usize = 4096;
+
+/// Why a header block is not understood. The tables of both ends no longer agree after it, so the connection is over.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum HpackError {
+    #[error("header block ends in the middle")]
+    Truncated,
+    #[error("header block has a number that is too large")]
+    Number,
+    #[error("header block refers to field {0}, which there is not")]
+    Index(u64),
+    #[error("header block has a string that is not Huffman-coded")]
+    Huffman,
+    #[error("header block asks for a table of {0} bytes")]
+    TableSize(u64),
+    #[error("header block resizes its table amid fields")]
+    LateResize,
+}
+
+/// The reader of one connection's header blocks.
+#[derive(Debug)]
+pub(in super::super) struct Decoder {
+    table: Table,
+    longest_list: usize,
+}
+
+impl Decoder {
+    /// `longest_list`: the size of a list of fields (RFC 9113 §6.5.2, `SETTINGS_MAX_HEADER_LIST_SIZE`) above which it is
+    /// refused.
+    #[must_use]
+    pub(in super::super) fn new(longest_list: usize) -> Self {
+        Self { table: Table::new(TABLE_BYTES), longest_list }
+    }
+
+    /// Reads a whole block; `field` sees each name and value in order, up to the longest list. Returns whether that was
+    /// all of them.
+    ///
+    /// # Errors
+    /// See [`HpackError`].
+    pub(in super::super) fn decode(
+        &mut self,
+        block: &[u8],
+        mut field: impl FnMut(&[u8], &[u8]),
+    ) -> Result<bool, HpackError> {
+        let mut rest = Reader(block);
+        let (mut size, longest) = (0, self.longest_list);
+        let mut take = |name: &[u8], value: &[u8]| {
+            size += name.len() + value.len() + ENTRY_OVERHEAD;
+            if size <= longest {
+                field(name, value);
+            }
+        };
+        let mut fields = false;
+        while let Some(first) = rest.0.first().copied() {
+            // RFC 7541 §6: the leading bits tell the kind.
+            let resizes = first & 0xe0 == 0x20;
+            if resizes {
+                let limit = rest.integer(5)?;
+                let allowed = usize::try_from(limit).ok().filter(|limit| *limit <= TABLE_BYTES);
+                self.table.set_limit(allowed.ok_or(HpackError::TableSize(limit))?);
+            } else if first & 0x80 != 0 {
+                let index = rest.integer(7)?;
+                let (name, value) = self.table.get(index).ok_or(HpackError::Index(index))?;
+                take(name, value);
+            } else if first & 0x40 != 0 {
+                let (name, value) = rest.literal(6, &self.table)?;
+                take(&name, &value);
+                self.table.insert((name, value));
+            } else {
+                let (name, value) = rest.literal(4, &self.table)?;
+                take(&name, &value);
+            }
+            // RFC 7541 §4.2: the table's size changes at the beginning of a block.
+            if resizes && fields {
+                return Err(HpackError::LateResize);
+            }
+            fields |= !resizes;
+        }
+        Ok(size <= longest)
+    }
+}
+
+/// What is left of a block.
+struct Reader<'a>(&'a [u8]);
+
+impl Reader<'_> {
+    fn octet(&mut self) -> Result<u8, HpackError> {
+        let (first, rest) = self.0.split_first().ok_or(HpackError::Truncated)?;
+        self.0 = rest;
+        Ok(*first)
+    }
+
+    /// RFC 7541 §5.1, up to 2^28: more than any length or index that can be meant.
+    fn integer(&mut self, prefix_bits: u32) -> Result<u64, HpackError> {
+        let most = (1_u64 << prefix_bits) - 1;
+        let mut value = u64::from(self.octet()?) & most;
+        if value < most {
+            return Ok(value);
+        }
+        for shift in [0, 7, 14, 21] {
+            let octet = self.octet()?;
+            value += u64::from(octet & 0x7f) << shift;
+            if octet & 0x80 == 0 {
+                return Ok(value);
+            }
+        }
+        Err(HpackError::Number)
+    }
+
+    fn string(&mut self) -> Result<Vec<u8>, HpackError> {
+        let is_huffman = self.0.first().ok_or(HpackError::Truncated)? & 0x80 != 0;
+        let length = usize::try_from(self.integer(7)?).map_err(|_| HpackError::Number)?;
+        let (coded, rest) = self.0.split_at_checked(length).ok_or(HpackError::Truncated)?;
+        self.0 = rest;
+        if !is_huffman {
+            return Ok(coded.to_vec());
+        }
+        let mut text = Vec::with_capacity(length * 8 / 5);
+        huffman::decode(coded, &mut text).ok_or(HpackError::Huffman)?;
+        Ok(text)
+    }
+
+    fn literal(&mut self, prefix_bits: u32, table: &Table) -> Result<(Vec<u8>, Vec<u8>), HpackError> {
+        let name = match self.integer(prefix_bits)? {
+            0 => self.string()?,
+            index => table.get(index).ok_or(HpackError::Index(index))?.0.to_vec(),
+        };
+        Ok((name, self.string()?))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(decoder: &mut Decoder, block: &[u8]) -> Result<Vec<(String, String)>, HpackError> {
+        let mut fields = Vec::new();
+        let text = |bytes: &[u8]| String::from_utf8(bytes.to_vec()).expect("text");
+        decoder.decode(block, |name, value| fields.push((text(name), text(value))))?;
+        Ok(fields)
+    }
+
+    fn expected(fields: &[(&str, &str)]) -> Vec<(String, String)> {
+        fields.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect()
+    }
+
+    #[test]
+    fn the_requests_of_the_rfc_are_read_and_remembered() {
+        // RFC 7541 §C.4: three requests on one connection, Huffman-coded.
+        let mut decoder = Decoder::new(16 * 1024);
+        let common = [(":method", "GET"), (":scheme", "http"), (":path", "/"), (":authority", "www.example.com")];
+        let first =
+            [0x82, 0x86, 0x84, 0x41, 0x8c, 0xf1, 0xe3, 0xc2, 0xe5, 0xf2, 0x3a, 0x6b, 0xa0, 0xab, 0x90, 0xf4, 0xff];
+        assert_eq!(read(&mut decoder, &first), Ok(expected(&common)));
+        let second = [0x82, 0x86, 0x84, 0xbe, 0x58, 0x86, 0xa8, 0xeb, 0x10, 0x64, 0x9c, 0xbf];
+        let with_cache = [&common[..], &[("cache-control", "no-cache")]].concat();
+        assert_eq!(read(&mut decoder, &second), Ok(expected(&with_cache)));
+    }
+
+    #[test]
+    fn what_we_write_is_read_back() {
+        let mut block = Vec::new();
+        let long = "x".repeat(300);
+        super::super::encode_connect(&mut block, "[fd00::1]:80", [("baggage", long.as_bytes()), ("a", b"")]);
+        let fields = [(":method", "CONNECT"), (":authority", "[fd00::1]:80"), ("baggage", &*long), ("a", "")];
+        assert_eq!(read(&mut Decoder::new(16 * 1024), &block), Ok(expected(&fields)));
+        for status in [200, 503] {
+            let mut block = Vec::new();
+            super::super::encode_status(&mut block, http::StatusCode::from_u16(status).expect("a status"));
+            let fields = [(":status", &*status.to_string())].map(|(name, value)| (name, value.to_owned()));
+            let read = read(&mut Decoder::new(1024), &block).expect("a head");
+            assert_eq!(read, fields.map(|(name, value)| (name.to_owned(), value)));
+        }
+    }
+
+    #[test]
+    fn what_is_no_header_block_is_refused() {
+        for (block, error) in [
+            (&[0x80][..], HpackError::Index(0)),
+            (&[0xbe], HpackError::Index(62)),
+            (&[0xff, 0xff, 0xff, 0xff, 0xff, 0xff], HpackError::Number),
+            (&[0x00, 0x05, b'a'], HpackError::Truncated),
+            (&[0x00], HpackError::Truncated),
+            (&[0x00, 0x01, b'a', 0x81, 0x00], HpackError::Huffman),
+            (&[0x3f, 0xe2, 0x1f], HpackError::TableSize(4097)),
+            (&[0x82, 0x20], HpackError::LateResize),
+        ] {
+            assert_eq!(read(&mut Decoder::new(1024), block), Err(error), "{block:x?}");
+        }
+        let mut bomb = vec![0x40, 1, b'a', 100];
+        bomb.extend([b'b'; 100]);
+        bomb.extend([0xbe; 100]);
+        let mut seen = 0;
+        assert_eq!(Decoder::new(4096).decode(&bomb, |_, _| seen += 1), Ok(false), "a list longer than we take");
+        assert_eq!(seen, 4096 / (1 + 100 + ENTRY_OVERHEAD));
+    }
+}

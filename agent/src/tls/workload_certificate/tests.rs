@@ -1,0 +1,105 @@
+//! What a CA or a file may give for a certificate, and why it is not taken into use.
+
+use rcgen::ExtendedKeyUsagePurpose;
+
+use super::*;
+use crate::tls::test_mesh::{Leaf, TestRoot, id, uri};
+
+const OWN: &str = "spiffe://cluster.local/ns/shop/sa/cart";
+const OTHER: &str = "spiffe://cluster.local/ns/shop/sa/web";
+const GARBAGE: &str = "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n";
+
+fn reason(material: &Material) -> String {
+    let error = WorkloadCertificate::new(&id(OWN), material, SystemTime::now()).expect_err("it cannot be used");
+    let cause = std::error::Error::source(&error).map(|cause| format!(": {cause}"));
+    format!("{error}{}", cause.unwrap_or_default())
+}
+
+#[test]
+fn what_peers_would_refuse_is_not_taken_and_the_reason_said() {
+    let (root, other) = (TestRoot::new(), TestRoot::new());
+    let below = root.intermediate("below", |_| ());
+    let issue = |change: fn(&mut Leaf)| {
+        let mut leaf = Leaf::new(OWN);
+        change(&mut leaf);
+        root.issue(&leaf)
+    };
+    let minute = Duration::from_secs(60);
+    let good = || root.issue(&Leaf::new(OWN));
+    let rows: Vec<(&str, Material, &str)> = vec![
+        (
+            "expired",
+            issue(|leaf| leaf.not_after = SystemTime::now() - Duration::from_secs(5)),
+            "expired or is not valid",
+        ),
+        (
+            "from a CA whose clock is ahead",
+            root.issue(&Leaf { not_before: SystemTime::now() + minute, ..Leaf::new(OWN) }),
+            "expired or is not valid yet",
+        ),
+        (
+            "for clients only",
+            issue(|leaf| leaf.usages = vec![ExtendedKeyUsagePurpose::ClientAuth]),
+            "this side of a TLS",
+        ),
+        (
+            "for servers only",
+            issue(|leaf| leaf.usages = vec![ExtendedKeyUsagePurpose::ServerAuth]),
+            "this side of a TLS",
+        ),
+        ("that may sign", issue(|leaf| leaf.is_ca = true), "malformed: CaUsedAsEndEntity"),
+        (
+            "of another identity",
+            issue(|leaf| leaf.names = vec![uri(OTHER)]),
+            "certificate is for spiffe://cluster.local/ns/shop/sa/web",
+        ),
+        ("of two identities", issue(|leaf| leaf.names = vec![uri(OWN), uri(OTHER)]), "more than one URI"),
+        ("of nobody", issue(|leaf| leaf.names.clear()), "no SPIFFE id"),
+        ("for another key", Material { key_pem: Leaf::new(OWN).key.serialize_pem(), ..good() }, "not for this key"),
+        (
+            "without a key",
+            Material { key_pem: "hello".to_owned(), ..good() },
+            "private key in it is missing or damaged",
+        ),
+        ("without a chain", Material { chain_pem: Vec::new(), ..good() }, "chain is empty"),
+        ("that is garbage", Material { chain_pem: vec![GARBAGE.to_owned()], ..good() }, "malformed: BadDer"),
+        (
+            "that breaks off",
+            Material { chain_pem: vec![good().chain_pem[0].replace("-----END", "----END")], ..good() },
+            "certificate in it is damaged",
+        ),
+        ("without roots", Material { root_pem: Vec::new(), ..good() }, "no root certificate"),
+        (
+            "with roots of garbage",
+            Material { root_pem: vec![GARBAGE.to_owned()], ..good() },
+            "root certificate cannot be used",
+        ),
+        (
+            "with another mesh's roots",
+            Material { root_pem: vec![other.pem.clone()], ..good() },
+            "not signed by a trusted root",
+        ),
+        (
+            "without its authority",
+            Material { root_pem: vec![root.pem.clone()], ..below.issue(&Leaf::new(OWN)) },
+            "not signed by a trusted root",
+        ),
+    ];
+    for (case, material, expected) in rows {
+        let reason = reason(&material);
+        assert!(reason.contains(expected), "a certificate {case}: {reason}");
+        let secret = material.key_pem.lines().nth(1).unwrap_or("no key");
+        assert!(!reason.contains(secret), "a certificate {case}: the reason shows the key");
+    }
+}
+
+#[test]
+fn a_chain_through_authorities_is_taken() {
+    let root = TestRoot::new();
+    let below = root.intermediate("below", |_| ());
+    let mut material = below.issue(&Leaf::new(OWN));
+    material.chain_pem.push(below.pem.clone());
+    material.root_pem = vec![TestRoot::new().pem, root.pem.clone()];
+    let certificate = WorkloadCertificate::new(&id(OWN), &material, SystemTime::now()).expect("it leads to a root");
+    assert_eq!(certificate.identity, id(OWN));
+}

@@ -1,0 +1,81 @@
+//! All subjects of a run, up at the same time: those that are not measured wait for connections and do nothing.
+
+use anyhow::{Context, Result, ensure};
+
+use crate::arguments::Bench;
+use crate::stage::Stage;
+use crate::subject::{self, DIRECT_SAME_NODE, Subject};
+use crate::weir::Weir;
+use crate::{envoy, peer, relay};
+
+/// The subjects and what they stand on. Fields are in the order in which they must go.
+pub(crate) struct Lineup {
+    pub(crate) subjects: Vec<Subject>,
+    weirs: Vec<Weir>,
+    _plain: Stage,
+}
+
+impl Lineup {
+    /// Brings up what was asked for and waits until every subject's server answers.
+    pub(crate) fn start(bench: &Bench) -> Result<Self> {
+        let plain = Stage::set("bench")?;
+        let mut subjects = vec![subject::direct(&plain)];
+        if bench.wants("relay") {
+            subjects.push(relay::start(&plain)?);
+        }
+        let weirs = start_builds(bench, &mut subjects)?;
+        if bench.wants("envoy") {
+            match &bench.envoy {
+                Some(binary) => subjects.push(envoy::start(&plain, binary)?),
+                None => ensure!(bench.subjects.is_empty(), "the subject envoy needs --envoy"),
+            }
+        }
+        for peer in bench.peers.iter().filter(|peer| bench.wants(&peer.name)) {
+            subjects.push(peer::start(peer)?);
+        }
+        if subjects.iter().any(|subject| subject.baseline == DIRECT_SAME_NODE) {
+            subjects.push(subject::direct_same_node(&plain));
+        }
+        for name in &bench.subjects {
+            ensure!(subjects.iter().any(|subject| subject.name == *name), "there is no subject {name}");
+        }
+        let lineup = Self { subjects, weirs, _plain: plain };
+        for subject in &lineup.subjects {
+            subject.answers().with_context(|| lineup.logs())?;
+        }
+        for weir in &lineup.weirs {
+            weir.carries().with_context(|| weir.logs())?;
+        }
+        Ok(lineup)
+    }
+
+    /// The builds of Weir past which traffic has gone since they came up, in words.
+    pub(crate) fn bypassed(&self) -> Result<Vec<String>> {
+        let mut bypassed = Vec::new();
+        for weir in &self.weirs {
+            if weir.carried()? <= 1.0 {
+                bypassed.push(format!("the agent saw no connection of the whole run:\n{}", weir.logs()));
+            }
+        }
+        Ok(bypassed)
+    }
+
+    fn logs(&self) -> String {
+        self.weirs.iter().map(Weir::logs).collect()
+    }
+}
+
+/// Each build of Weir on a stage of its own, with the subjects that are wanted of it.
+fn start_builds(bench: &Bench, subjects: &mut Vec<Subject>) -> Result<Vec<Weir>> {
+    let mut weirs = Vec::new();
+    for (name, binary) in bench.builds() {
+        let same_node = format!("{name}-same-node");
+        if bench.wants(name) || bench.wants(&same_node) {
+            let weir = Weir::start(binary)?;
+            subjects.extend(bench.wants(name).then(|| weir.across(name)));
+            subjects.extend(bench.wants(&same_node).then(|| weir.same_node(&same_node)));
+            weirs.push(weir);
+        }
+    }
+    Ok(weirs)
+}

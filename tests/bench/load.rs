@@ -1,0 +1,103 @@
+//! The loads: real programs where there are any, our own client where they cannot say what is asked. Each runs in the
+//! client's pod for some seconds against an address and yields what it saw.
+
+use std::time::Duration;
+
+use anyhow::{Result, ensure};
+
+use crate::subject::Subject;
+use crate::{cpu, memory};
+
+pub(crate) mod hold;
+pub(crate) mod iperf;
+pub(crate) mod rate;
+pub(crate) mod request;
+pub(crate) mod wrk;
+
+/// Connections over which a fixed rate is spread.
+const RATE_CONNECTIONS: u32 = 16;
+
+/// A load, the same for all subjects.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Load {
+    /// iperf3, this many streams from client to server.
+    Bulk(u32),
+    /// wrk, this many connections that stay.
+    KeepAlive(u32),
+    /// Our own open-loop client, this many requests per second.
+    Rate(u32),
+    /// wrk, a new connection for each request, this many at a time.
+    NewConnections(u32),
+    /// This many connections that carried a request and stay open, while nothing happens.
+    Resident(u32),
+}
+
+/// A kind of figure.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Figure {
+    /// Added to a case's name: empty for the figure that the case is about.
+    pub(crate) suffix: &'static str,
+    pub(crate) unit: &'static str,
+    /// Whether more is better.
+    pub(crate) more: bool,
+}
+
+const GIGABITS: Figure = Figure { suffix: "", unit: "Gbit/s", more: true };
+const REQUESTS: Figure = Figure { suffix: "", unit: "requests/s", more: true };
+const CONNECTIONS: Figure = Figure { suffix: "", unit: "connections/s", more: true };
+const P50: Figure = Figure { suffix: "p50", unit: "µs", more: false };
+const P99: Figure = Figure { suffix: "p99", unit: "µs", more: false };
+const CPU_GB: Figure = Figure { suffix: "cpu", unit: "CPU s/GB", more: false };
+const CPU_100K: Figure = Figure { suffix: "cpu", unit: "CPU s/100k", more: false };
+const LARGER: Figure = Figure { suffix: "", unit: "MiB", more: false };
+const CLIENT: Figure = Figure { suffix: "client", unit: "MiB", more: false };
+const SERVER: Figure = Figure { suffix: "server", unit: "MiB", more: false };
+
+impl Load {
+    /// What it yields, in the order of [`Load::measure`].
+    pub(crate) fn figures(self) -> &'static [Figure] {
+        match self {
+            Self::Bulk(_) => &[GIGABITS, CPU_GB],
+            Self::KeepAlive(_) => &[REQUESTS, P50, P99, CPU_100K],
+            Self::Rate(_) => &[P99, P50, CPU_100K],
+            Self::NewConnections(_) => &[CONNECTIONS, P50, P99, CPU_100K],
+            Self::Resident(_) => &[LARGER, CLIENT, SERVER],
+        }
+    }
+
+    /// Runs it once.
+    pub(crate) fn measure(self, subject: &Subject, seconds: u32) -> Result<Vec<f64>> {
+        let before = cpu::busy_seconds()?;
+        let busy = || Ok::<_, anyhow::Error>(cpu::busy_seconds()? - before);
+        let within = Duration::from_secs(u64::from(seconds) + 20);
+        let (client, dial) = (&subject.client, subject.dial);
+        match self {
+            Self::Bulk(streams) => {
+                let seen = iperf::run(client, dial.iperf, streams, seconds, within)?;
+                ensure!(seen.bytes > 0.0, "no byte arrived");
+                Ok(vec![seen.bits_per_second / 1e9, busy()? / (seen.bytes / 1e9)])
+            }
+            Self::KeepAlive(connections) | Self::NewConnections(connections) => {
+                let reconnect = matches!(self, Self::NewConnections(_));
+                let seen = wrk::run(client, dial.http, connections, reconnect, seconds, within)?;
+                Ok(vec![seen.per_second(), seen.p50_us, seen.p99_us, busy()? / (seen.requests / 1e5)])
+            }
+            Self::Rate(per_second) => {
+                let rate = rate::Rate::new(dial.http, per_second, RATE_CONNECTIONS, seconds);
+                let seen = rate::run(client, rate, within)?;
+                #[expect(clippy::cast_precision_loss, reason = "requests of some seconds are few")]
+                let requests = seen.requests as f64;
+                Ok(vec![seen.p99_us, seen.p50_us, busy()? / (requests / 1e5)])
+            }
+            Self::Resident(connections) => resident(subject, connections),
+        }
+    }
+}
+
+fn resident(subject: &Subject, connections: u32) -> Result<Vec<f64>> {
+    let held = (connections > 0).then(|| hold::start(&subject.client, subject.dial.http, connections));
+    let _held = held.transpose()?;
+    let nodes = memory::resident_mib(&subject.proxies)?;
+    let [client, server] = nodes[..] else { anyhow::bail!("{} nodes have proxies", nodes.len()) };
+    Ok(vec![client.max(server), client, server])
+}

@@ -1,0 +1,86 @@
+//! Weir as a subject: its control plane, an agent on each node of a stage of its own, both pods enrolled. All settings
+//! are the defaults; the agents' logs, with a line per connection, go to files of the run.
+
+use std::path::Path;
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+use weir_tests::agent::{Agent, AgentOptions};
+use weir_tests::control_plane::ControlPlane;
+use weir_tests::mesh::{NAMESPACE, workload_entry};
+use weir_tests::wait;
+
+use crate::stage::{Dial, Stage};
+use crate::subject::{Proxies, Subject};
+
+/// Weir on a stage. Fields are in the order in which they must go.
+#[derive(Debug)]
+pub(crate) struct Weir {
+    agents: Vec<Agent>,
+    _control_plane: ControlPlane,
+    stage: Stage,
+}
+
+impl Weir {
+    /// Brings a build of Weir up on a new stage; the workspace's own if none is given.
+    pub(crate) fn start(binary: Option<&Path>) -> Result<Self> {
+        let stage = Stage::set("bench")?;
+        let control_plane = ControlPlane::start(&stage.world)?;
+        for pod in [&stage.client, &stage.near, &stage.far] {
+            control_plane.objects.put(pod.name(), &workload_entry(pod))?;
+        }
+        let mut agents = Vec::new();
+        for node in &stage.world.nodes {
+            let options = AgentOptions { delivery: control_plane.flags_for(node.name())?, flags: Vec::new() };
+            let agent = Agent::prepare(node, options)?;
+            let mut agent = match binary {
+                Some(binary) => agent.of_build(binary),
+                None => agent,
+            };
+            agent.launch()?;
+            agents.push(agent);
+        }
+        for agent in &mut agents {
+            agent.becomes_ready().with_context(|| format!("control plane:\n{}", control_plane.tail()))?;
+        }
+        for (agent, pod) in [(0, &stage.client), (0, &stage.near), (1, &stage.far)] {
+            agents[agent].enroll(pod, NAMESPACE, pod.name())?;
+        }
+        Ok(Self { agents, _control_plane: control_plane, stage })
+    }
+
+    /// The way to the other node.
+    pub(crate) fn across(&self, name: &str) -> Subject {
+        Subject::across(name, &self.stage, Dial::pod(&self.stage.far), self.proxies()).pooled()
+    }
+
+    /// The way to a pod of the same node.
+    pub(crate) fn same_node(&self, name: &str) -> Subject {
+        Subject::same_node(name, &self.stage, self.proxies())
+    }
+
+    fn proxies(&self) -> Proxies {
+        Proxies::Cgroups(self.stage.world.nodes.iter().map(|node| node.agent_place.cgroup().to_owned()).collect())
+    }
+
+    /// Waits until the destination's agent has counted a connection: proof that the way is the mesh.
+    pub(crate) fn carries(&self) -> Result<()> {
+        wait::until("the destination's agent counts a connection", Duration::from_secs(5), || {
+            ensure!(self.carried()? > 0.0, "it has counted none");
+            Ok(())
+        })
+    }
+
+    /// How many connections the agents have counted as their destination's since they came up.
+    pub(crate) fn carried(&self) -> Result<f64> {
+        let counted = self.agents.iter().map(|agent| {
+            Ok(agent.metrics()?.sum("istio_tcp_connections_opened_total", &[("reporter", "destination")]))
+        });
+        counted.sum()
+    }
+
+    /// The ends of the agents' logs, for messages.
+    pub(crate) fn logs(&self) -> String {
+        self.agents.iter().map(|agent| format!("agent of {}:\n{}\n", agent.place().name(), agent.tail())).collect()
+    }
+}

@@ -1,0 +1,119 @@
+//! Peers that send too much, or too slowly: the agent's memory is bounded, others are served, nobody is waited for.
+
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, ensure};
+use weir_tests::mesh::Mesh;
+use weir_tests::raw_http2::frame::{CONTINUATION, DATA, HEADERS, PING, PREFACE, PRIORITY};
+use weir_tests::raw_http2::{Reaction, frame, hpack};
+use weir_tests::test_app::{self, ECHO};
+
+use crate::harness::{Case, Check, note};
+use crate::input_http2::Front;
+
+pub(crate) const CASES: &[Case] = &[
+    Case { name: "input: floods of HTTP/2 frames exhaust nothing", check: Check::Mesh(floods) },
+    Case { name: "input: a peer that dawdles is not waited for", check: Check::Alone(dawdling) },
+];
+
+/// What the agent may grow by under a flood.
+const GROWTH_BYTES: u64 = 96 << 20;
+
+/// Sends a flood, without reading. The agent may end the connection, or take it all; either way others are served.
+fn floods(mesh: &Mesh) -> Result<()> {
+    let front = Front::new(mesh)?;
+    let connect = hpack::connect(&front.echo);
+    let elsewhere = hpack::connect("nowhere.example:80");
+    let many = |count: u32, one: &dyn Fn(u32) -> Vec<u8>| (0..count).flat_map(one).collect::<Vec<u8>>();
+    let big = hpack::block([("a", "x".repeat(15_000).as_str())]);
+    let floods: [(&str, Vec<u8>); 12] = [
+        ("PING", many(200_000, &|_| frame::frame(PING, 0, 0, &[0; 8]))),
+        ("SETTINGS", many(200_000, &|i| frame::settings(&[(3, i)]))),
+        ("empty SETTINGS", many(300_000, &|_| frame::settings(&[]))),
+        ("PRIORITY", many(200_000, &|i| frame::frame(PRIORITY, 0, 2 * i + 1, &[0, 0, 0, 0, 1]))),
+        ("empty DATA", [frame::headers(1, &connect), many(300_000, &|_| frame::frame(DATA, 0, 1, &[]))].concat()),
+        ("WINDOW_UPDATE", many(300_000, &|_| frame::window_update(0, 1))),
+        ("unknown frames", many(20_000, &|_| frame::frame(0xee, 0, 0, &[0; 1000]))),
+        (
+            "CONTINUATION",
+            [frame::frame(HEADERS, 0, 1, &connect), many(300_000, &|_| frame::frame(CONTINUATION, 0, 1, &[]))].concat(),
+        ),
+        (
+            "CONTINUATION with fields",
+            [frame::frame(HEADERS, 0, 1, &connect), many(2_000, &|_| frame::frame(CONTINUATION, 0, 1, &big))].concat(),
+        ),
+        ("requests that are refused", many(20_000, &|i| frame::headers(2 * i + 1, &elsewhere))),
+        (
+            "requests that are reset",
+            many(50_000, &|i| [frame::headers(2 * i + 1, &connect), frame::reset(2 * i + 1)].concat()),
+        ),
+        (
+            "DATA without regard to windows",
+            [frame::headers(1, &connect), many(4_000, &|_| frame::frame(DATA, 0, 1, &[b'x'; 16_384]))].concat(),
+        ),
+    ];
+    let mut bystander = front.open()?;
+    // The first connection's buffers are not the flood's.
+    let before = front.memory()?;
+    let mut most = before;
+    for (what, bytes) in floods {
+        let start = Instant::now();
+        let mut connection = front.connect()?;
+        connection.set_patience(Duration::from_secs(2))?;
+        let (mut cut, mut slowest) = (false, Duration::ZERO);
+        for (at, chunk) in bytes.chunks(256 * 1024).enumerate() {
+            cut = connection.send(chunk).is_err();
+            if at % 4 == 0 {
+                most = most.max(front.memory()?);
+                let echo = Instant::now();
+                bystander.echo(1, what.as_bytes()).with_context(|| format!("another connection, amid {what}"))?;
+                slowest = slowest.max(echo.elapsed());
+            }
+            if cut {
+                break;
+            }
+        }
+        let reaction = connection.last_word(Duration::from_millis(300));
+        most = most.max(front.memory()?);
+        bystander.echo(1, what.as_bytes()).with_context(|| format!("another connection, after {what}"))?;
+        note(format!(
+            "{what}: {} kB in {:.1} s, {}, {reaction:?}; others waited {:.3} s at most",
+            bytes.len() / 1000,
+            start.elapsed().as_secs_f32(),
+            if cut { "cut off" } else { "taken" },
+            slowest.as_secs_f32()
+        ));
+        let grown = most.saturating_sub(before);
+        ensure!(grown < GROWTH_BYTES, "{what}: the agent grew by {} MB", grown >> 20);
+    }
+    note(format!("the agent held {} MB before and at most {} MB", before >> 20, most >> 20));
+    test_app::echoes(&mesh.client.place, mesh.far.ipv4(), ECHO).map(drop)
+}
+
+/// Handshakes that never go on: closed when their time is up.
+fn dawdling() -> Result<()> {
+    let mesh = Mesh::start_with("t", &["--handshake-timeout-seconds=1"])?;
+    let front = Front::new(&mesh)?;
+    let within = Duration::from_secs(6);
+    let nothing = front.handshake()?.last_word(within);
+    ensure!(nothing == Reaction::Closed, "a peer that never begins HTTP/2: {nothing:?}");
+    let mut half = front.handshake()?;
+    half.send(&PREFACE[..10])?;
+    let half = half.last_word(within);
+    ensure!(matches!(half, Reaction::Closed | Reaction::GoAway(_)), "half a preface: {half:?}");
+    let mut slow = front.handshake()?;
+    let mut closed = false;
+    for byte in PREFACE {
+        let _ = slow.send(&[*byte]);
+        closed = slow.last_word(Duration::from_millis(200)) != Reaction::Silent;
+        if closed {
+            break;
+        }
+    }
+    ensure!(closed, "a preface of one byte in 0.2 s was waited for");
+    let mut headers = front.connect()?;
+    headers.send(&frame::frame(HEADERS, 0, 1, &[]))?;
+    let headers = headers.last_word(Duration::from_secs(12));
+    note(format!("HEADERS that never end: {headers:?} within 12 s"));
+    front.open()?.echo(1, b"others are served")
+}

