@@ -11,7 +11,10 @@ use crate::relay::{Way, parse_way};
 
 /// `weir-bench`'s arguments.
 #[derive(Debug, Parser)]
-#[command(about = "Weir beside no mesh, a plain relay and other proxies, in one run", args_conflicts_with_subcommands = true)]
+#[command(
+    about = "Weir beside no mesh, a plain relay and other proxies, in one run",
+    args_conflicts_with_subcommands = true
+)]
 pub(crate) struct Arguments {
     #[command(subcommand)]
     pub(crate) part: Option<Part>,

@@ -25,9 +25,8 @@ pub(crate) fn start(stage: &Stage, binary: &Path) -> Result<Subject> {
     let (client, far) = (&stage.client, &stage.far);
     let server_tls = tls("Downstream", &ids.server, &ids.root, identities::CLIENT);
     let client_tls = tls("Upstream", &ids.client, &ids.root, identities::SERVER);
-    let ways = |pod, shift: u16, to: u16| {
-        [HTTP, IPERF].map(|port| (address(pod, port + shift), address(far, port + to)))
-    };
+    let ways =
+        |pod, shift: u16, to: u16| [HTTP, IPERF].map(|port| (address(pod, port + shift), address(far, port + to)));
     let second = bootstrap(&ways(far, APART, 0), Some(&server_tls), None);
     let first = bootstrap(&ways(client, 2 * APART, APART), None, Some(&client_tls));
     let second = run(far, binary, &folder, &second, APART)?;
@@ -55,7 +54,8 @@ fn bootstrap(ways: &[(SocketAddr, SocketAddr)], accept: Option<&Value>, dial: Op
     let listeners: Vec<Value> = ways
         .iter()
         .map(|(listen, _)| {
-            let proxy = typed("filters.network.tcp_proxy.v3.TcpProxy", &json!({"stat_prefix": "tcp", "cluster": name(listen)}));
+            let proxy =
+                typed("filters.network.tcp_proxy.v3.TcpProxy", &json!({"stat_prefix": "tcp", "cluster": name(listen)}));
             let mut chain = json!({"filters": [{"name": "envoy.filters.network.tcp_proxy", "typed_config": proxy}]});
             set_transport(&mut chain, accept);
             json!({"name": name(listen), "address": socket(*listen), "filter_chains": [chain]})

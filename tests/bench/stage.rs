@@ -94,7 +94,8 @@ fn serve_http(place: &Place, folder: &Path) -> Result<Program> {
     );
     fs::write(folder.join("nginx.conf"), configuration)?;
     let prefix = folder.display().to_string();
-    let mut nginx = place.spawn(&["nginx", "-p", &prefix, "-e", "error.log", "-c", "nginx.conf", "-g", "daemon off;"])?;
+    let mut nginx =
+        place.spawn(&["nginx", "-p", &prefix, "-e", "error.log", "-c", "nginx.conf", "-g", "daemon off;"])?;
     nginx.listens_on(HTTP)?;
     Ok(nginx)
 }

@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 use weir_tests::place::Place;
-use weir_tests::world::Pod;
 use weir_tests::wait;
+use weir_tests::world::Pod;
 
 use crate::stage::{Dial, Stage};
 

@@ -16,6 +16,7 @@ mod input_http2;
 mod input_http2_floods;
 mod input_http2_requests;
 mod input_http2_rules;
+mod interop;
 mod kit;
 mod outbound;
 mod policy;
@@ -44,6 +45,11 @@ fn table() -> Vec<Case> {
         delivery::CASES,
         telemetry::CASES,
         bulk::CASES,
+        interop::CARRIED,
+        interop::TO_ENVOY,
+        interop::FROM_ENVOY,
+        interop::ROTATION,
+        interop::DOCUMENTED,
         resilience::CASES,
     ]
     .concat()

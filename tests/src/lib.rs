@@ -27,6 +27,7 @@ pub mod world;
 
 pub mod agent;
 pub mod control_plane;
+pub mod envoy;
 pub mod nginx;
 pub mod test_app;
 

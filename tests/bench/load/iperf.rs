@@ -18,8 +18,7 @@ pub(crate) struct Seen {
 pub(crate) fn run(from: &Place, to: SocketAddr, streams: u32, seconds: u32, within: Duration) -> Result<Seen> {
     let (host, port) = (to.ip().to_string(), to.port().to_string());
     let (streams, seconds) = (streams.to_string(), seconds.to_string());
-    let command =
-        ["iperf3", "--json", "--client", &host, "--port", &port, "--time", &seconds, "--parallel", &streams];
+    let command = ["iperf3", "--json", "--client", &host, "--port", &port, "--time", &seconds, "--parallel", &streams];
     let output = from.output_within(within, &command)?;
     let report: Value = serde_json::from_str(&output.stdout).with_context(|| output.summary())?;
     if let Some(error) = report["error"].as_str() {

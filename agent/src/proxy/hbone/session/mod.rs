@@ -178,6 +178,14 @@ impl Session {
         }
     }
 
+    /// Takes what came with the end of the handshake.
+    pub(super) fn receive_early(&mut self) {
+        while self.input.has_early() {
+            // Nothing is read, so nothing can block.
+            let _ = self.receive(|_| Err(io::ErrorKind::WouldBlock.into()));
+        }
+    }
+
     /// Reads once from the network.
     ///
     /// # Errors

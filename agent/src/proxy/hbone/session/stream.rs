@@ -21,6 +21,8 @@ pub(in super::super) struct Head {
     pub(in super::super) method: Option<String>,
     pub(in super::super) authority: Option<String>,
     pub(in super::super) status: Option<u16>,
+    /// Whether it names a path, a scheme or a protocol.
+    pub(super) has_target: bool,
     pub(in super::super) fields: HeaderMap,
 }
 
