@@ -55,6 +55,7 @@ const NEEDS: &[Need] = &[
     program!("wrk", "wrk", "real HTTP load"),
     program!("h2load", "nghttp2-client", "real HTTP/2 load"),
     program!("setpriv", "util-linux", "Envoy runs without capabilities"),
+    program!("faketime", "faketime", "tests show what a clock that jumps does"),
 ];
 
 /// Makes everything be there, and what only some tests need.

@@ -84,7 +84,7 @@ pub async fn run(options: XdsOptions, mesh: SharedMesh, status: XdsStatus, ready
     let journal = options.state_dir.as_deref().map(|dir| intake.load(super::last_good::file_in(dir)));
     let save = async {
         match journal {
-            Some(journal) => intake.keep_saved(journal).await,
+            Some(journal) => intake.keep_saved(journal, &options.metrics).await,
             None => std::future::pending().await,
         }
     };

@@ -20,6 +20,7 @@ use crate::proto::envoy::config::core::v3::Node;
 use crate::proto::envoy::service::discovery::v3::{DeltaDiscoveryRequest, DeltaDiscoveryResponse};
 use crate::resources::{ResourceSet, ResourceType};
 use crate::state::{MeshWriter, SharedMesh};
+use crate::telemetry::metrics::{Metrics, StateFile};
 
 /// Updates that are applied under one lock: connections wait for it, some microseconds for each.
 const BATCH: usize = 64;
@@ -28,7 +29,7 @@ const SAVE_DELAY: Duration = Duration::from_millis(100);
 /// Writing takes at most this share of the time, however often the mesh changes.
 const SAVE_SHARE: u32 = 20;
 /// Between attempts to write what could not be written.
-const SAVE_RETRY: Duration = Duration::from_secs(10);
+const SAVE_RETRY: Duration = Duration::from_secs(3);
 /// What is kept in memory for a disk that takes nothing; more is given up, and the file with it.
 const UNSAVED_BYTES_MAX: usize = 256 * 1024 * 1024;
 
@@ -149,7 +150,7 @@ impl Intake {
     }
 
     /// Keeps the file up to date; runs forever. What is not complete is not written: see [`super::last_good`].
-    pub(super) async fn keep_saved(&self, mut journal: Journal) {
+    pub(super) async fn keep_saved(&self, mut journal: Journal, metrics: &Metrics) {
         let mut delay = SAVE_DELAY;
         loop {
             self.unsaved.added.notified().await;
@@ -170,11 +171,17 @@ impl Intake {
             };
             journal = returned;
             delay = SAVE_DELAY.max(started.elapsed() * SAVE_SHARE);
-            if let Err(error) = saved {
-                tracing::warn!(%error, "the last good configuration could not be written");
-                self.status.save_failed();
-                self.save_later(records, &mut journal);
-                delay = SAVE_RETRY;
+            match saved {
+                Err(error) => {
+                    metrics.state_write_failed(StateFile::LastGood);
+                    if self.status.save_failed(&error.to_string()) {
+                        tracing::warn!(%error, "the last good configuration could not be written, it is being retried");
+                    }
+                    self.save_later(records, &mut journal);
+                    delay = SAVE_RETRY;
+                }
+                Ok(()) if self.status.saved() => tracing::info!("the last good configuration is written again"),
+                Ok(()) => {}
             }
         }
     }
