@@ -7,7 +7,9 @@ use std::path::PathBuf;
 use anyhow::Result;
 use clap::{Parser, Subcommand};
 
+mod ca;
 mod client;
+mod link;
 mod many;
 mod pattern;
 mod serve;
@@ -51,10 +53,16 @@ enum Act {
     Upload { address: SocketAddr, bytes: u64 },
     /// Ask a source for bytes and compare each.
     Download { address: SocketAddr, bytes: u64 },
+    /// The same, and say at once that nothing more will be asked.
+    Fetch { address: SocketAddr, bytes: u64 },
     /// Send bytes to an echo and compare what returns, both at the same time.
     Echo { address: SocketAddr, bytes: u64 },
     /// Make many connections to an echo; each must return its own token.
     Many(many::Many),
+    /// Be a certificate authority that does what a file says.
+    Ca(ca::Ca),
+    /// Carry frames between two tap devices, late, and lose some.
+    Link(link::Link),
     /// Do the TLS handshake of an HBONE client with a certificate, and tell whether the peer goes on.
     Tls {
         address: SocketAddr,
@@ -79,6 +87,7 @@ fn main() -> Result<()> {
     match act {
         Act::Tls { address, chain, key } => return tls::probe(address, chain.as_deref().zip(key.as_deref())),
         Act::TlsServe { address, chain, key } => return tls::serve(address, &chain, &key),
+        Act::Link(link) => return link::carry(&link),
         _ => {}
     }
     // One thread: a server that answers in order is easier to reason about, and the cores belong to Weir.
@@ -90,10 +99,12 @@ fn main() -> Result<()> {
             Act::Abort { address, send } => client::abort(address, &send).await,
             Act::Hold { address } => client::hold(address).await,
             Act::Upload { address, bytes } => client::upload(address, bytes).await,
-            Act::Download { address, bytes } => client::download(address, bytes).await,
+            Act::Download { address, bytes } => client::download(address, bytes, false).await,
+            Act::Fetch { address, bytes } => client::download(address, bytes, true).await,
             Act::Echo { address, bytes } => client::echo(address, bytes).await,
             Act::Many(many) => many::run(many).await,
-            Act::Tls { .. } | Act::TlsServe { .. } => unreachable!("handled before the runtime"),
+            Act::Ca(ca) => ca::serve(ca).await,
+            Act::Tls { .. } | Act::TlsServe { .. } | Act::Link(_) => unreachable!("handled before the runtime"),
         }
     })
 }

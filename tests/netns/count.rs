@@ -10,6 +10,7 @@ use weir_tests::world::Pod;
 
 pub(crate) const OPENED: &str = "istio_tcp_connections_opened_total";
 pub(crate) const CLOSED: &str = "istio_tcp_connections_closed_total";
+pub(crate) const FAILED: &str = "istio_tcp_connections_failed_total";
 /// How long a counter may lag behind what it counts.
 const LAG: Duration = Duration::from_secs(2);
 
@@ -42,6 +43,11 @@ impl<'a> Counter<'a> {
     /// Connections that a pod opened, as its own agent counts them.
     pub(crate) fn sent(mesh: &'a Mesh, from: &Pod) -> Result<Self> {
         Self::of(mesh.agent_of(from), OPENED, &[("reporter", "source"), ("source_workload", from.name())])
+    }
+
+    /// Where it stood.
+    pub(crate) fn before(&self) -> f64 {
+        self.before
     }
 
     fn now(&self) -> Result<f64> {

@@ -9,6 +9,10 @@ mod capture;
 mod count;
 mod delivery;
 mod enrollment;
+mod faults;
+mod faults_certificates;
+mod faults_resources;
+mod faults_time;
 mod harness;
 mod identity;
 mod input;
@@ -16,7 +20,9 @@ mod input_http2;
 mod input_http2_floods;
 mod input_http2_requests;
 mod input_http2_rules;
+mod interop;
 mod kit;
+mod leaks;
 mod outbound;
 mod policy;
 mod resilience;
@@ -44,7 +50,17 @@ fn table() -> Vec<Case> {
         delivery::CASES,
         telemetry::CASES,
         bulk::CASES,
+        interop::CARRIED,
+        interop::TO_ENVOY,
+        interop::FROM_ENVOY,
+        interop::ROTATION,
+        interop::DOCUMENTED,
         resilience::CASES,
+        faults::CASES,
+        faults_certificates::CASES,
+        faults_resources::CASES,
+        faults_time::CASES,
+        leaks::CASES,
     ]
     .concat()
 }
@@ -57,12 +73,17 @@ struct Arguments {
     /// Print the names and run nothing.
     #[arg(long)]
     list: bool,
+    /// Also run the long forms; the name of each says how long it takes.
+    #[arg(long)]
+    long: bool,
 }
 
 fn main() -> Result<std::process::ExitCode> {
     let arguments = Arguments::parse();
     let filter = arguments.filter.unwrap_or_default();
-    let cases: Vec<Case> = table().into_iter().filter(|case| case.name.contains(&filter)).collect();
+    let long = if arguments.long { leaks::LONG } else { &[] };
+    let cases: Vec<Case> =
+        table().into_iter().chain(long.iter().copied()).filter(|case| case.name.contains(&filter)).collect();
     if arguments.list {
         cases.iter().for_each(|case| println!("{}", case.name));
         return Ok(std::process::ExitCode::SUCCESS);

@@ -54,6 +54,8 @@ pub struct Agent {
     options: AgentOptions,
     folders: Folders,
     pods_cgroup: PathBuf,
+    /// Command that runs it, if any.
+    under: Vec<String>,
     binary: Option<PathBuf>,
     program: Option<Program>,
 }
@@ -92,9 +94,20 @@ impl Agent {
             options,
             folders,
             pods_cgroup,
+            under: Vec::new(),
             binary: None,
             program: None,
         })
+    }
+
+    /// Gives it further flags from its next start on, as `--name=value`.
+    pub fn add_flags(&mut self, flags: impl IntoIterator<Item = String>) {
+        self.options.flags.extend(flags);
+    }
+
+    /// Has it run by another command from its next start on, such as `env` or `prlimit` with their arguments.
+    pub fn run_under(&mut self, command: impl IntoIterator<Item = String>) {
+        self.under = command.into_iter().collect();
     }
 
     /// The same agent, but run from another build of `weir`.
@@ -109,8 +122,9 @@ impl Agent {
     /// # Errors
     /// If it cannot be started.
     pub fn launch(&mut self) -> Result<()> {
-        let mut command =
-            vec![self.binary()?.display().to_string(), "agent".into(), format!("--node={}", self.place.name())];
+        let mut command = self.under.clone();
+        command.extend([self.binary()?.display().to_string(), "agent".into()]);
+        command.push(format!("--node={}", self.place.name()));
         command.push(format!("--pods-cgroup={}", self.pods_cgroup.display()));
         command.extend(self.folder_flags());
         command.extend(self.options.delivery.iter().cloned());

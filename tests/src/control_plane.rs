@@ -17,7 +17,7 @@ use crate::world::{FABRIC, World};
 /// Port of ADS and of the CA, as istiod's.
 pub const PORT: u16 = 15012;
 /// A name its certificate carries.
-const SERVER_NAME: &str = "istiod.istio-system.svc";
+pub const SERVER_NAME: &str = "istiod.istio-system.svc";
 
 /// A control plane and its folder of objects. Dropping it kills it.
 #[derive(Debug)]

@@ -26,8 +26,13 @@ pub mod objects;
 pub mod world;
 
 pub mod agent;
+
+pub mod bad_link;
 pub mod control_plane;
+pub mod envoy;
 pub mod nginx;
 pub mod test_app;
 
 pub mod mesh;
+
+pub mod fake_ca;

@@ -188,14 +188,22 @@ fn runs() -> Result<Vec<(String, bool)>> {
     Ok(runs)
 }
 
+/// What is mounted below a folder: the BPF file system, and what tests mount.
+fn mounts_below(folder: &Path) -> Vec<PathBuf> {
+    let mounts = fs::read_to_string("/proc/self/mounts").unwrap_or_default();
+    let places = mounts.lines().filter_map(|line| line.split(' ').nth(1));
+    places.map(PathBuf::from).filter(|place| place.starts_with(folder)).collect()
+}
+
 fn take_down(name: &str) -> Result<()> {
     cgroup::remove(&cgroup::root()?.join(name))?;
     for namespace in namespace::with_prefix(&format!("{name}-")) {
         namespace::delete(&namespace)?;
     }
     let folder = Path::new(HOME).join(name);
-    // EINVAL means that nothing is mounted there.
-    let _ = umount2(&folder.join("bpf"), MntFlags::MNT_DETACH);
+    for mounted in mounts_below(&folder) {
+        let _ = umount2(&mounted, MntFlags::MNT_DETACH);
+    }
     if folder.exists() {
         fs::remove_dir_all(&folder).with_context(|| format!("removing {}", folder.display()))?;
     }

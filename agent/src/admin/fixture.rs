@@ -82,6 +82,7 @@ pub(crate) fn sources() -> (impl Subscriber + Send + Sync, AdminSources) {
             seconds_since_update: Some(12),
             last_error: None,
             rejected: Vec::new(),
+            not_saved: None,
         }),
         kernel_counters: Box::new(|| vec![("redirected", 4), ("bypass_loopback", 0)]),
         quit: Box::new(|| ()),

@@ -7,6 +7,7 @@ mod logging;
 mod query;
 mod routes;
 mod server;
+mod spares;
 pub mod status;
 mod timestamp;
 

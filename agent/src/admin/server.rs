@@ -23,6 +23,7 @@ use tokio::sync::Semaphore;
 use tokio::task::{AbortHandle, JoinSet};
 
 use super::routes::{self, Route};
+use super::spares::{Lent, Spares};
 use super::{AdminAddresses, AdminSources, answer};
 
 /// Clients of one listener that are served at once.
@@ -120,19 +121,20 @@ fn lacks_ipv6(error: &io::Error) -> bool {
 }
 
 async fn serve(listener: TcpListener, routes: &'static [Route], sources: Arc<AdminSources>) {
+    let spares = Spares::new();
     let answers = Arc::new(Semaphore::new(MAX_ANSWERS));
     // Dropping the set ends what is still being served.
     let mut connections = JoinSet::new();
     let mut clients = Clients::default();
     loop {
-        let accepted = listener.accept().await;
+        let accepted = spares.accept(|| listener.accept()).await;
         while connections.try_join_next().is_some() {}
         match accepted {
-            Ok((stream, _)) => {
+            Ok(((stream, _), lent)) => {
                 clients.make_room();
                 let has_asked = Arc::<AtomicBool>::default();
                 let asker = Asker { has_asked: has_asked.clone(), answers: answers.clone() };
-                let handle = connections.spawn(answer(stream, asker, routes, sources.clone()));
+                let handle = connections.spawn(answer(stream, lent, asker, routes, sources.clone()));
                 clients.0.push_back(Client { handle, has_asked });
             }
             Err(error) => {
@@ -173,7 +175,8 @@ struct Asker {
     answers: Arc<Semaphore>,
 }
 
-async fn answer(stream: TcpStream, asker: Asker, routes: &'static [Route], sources: Arc<AdminSources>) {
+/// Serves one client; what was lent to it is given back once its connection is closed.
+async fn answer(stream: TcpStream, _lent: Lent, asker: Asker, routes: &'static [Route], sources: Arc<AdminSources>) {
     let service = service_fn(|request| respond(routes, sources.clone(), asker.clone(), request));
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())

@@ -24,6 +24,7 @@ use crate::lifecycle::{self, Ready};
 use crate::model::identity::TrustDomain;
 use crate::model::mesh::{MeshSettings, MeshUpdate};
 use crate::model::resolve::OutboundTrafficPolicy;
+use crate::proxy::workers::Workers;
 use crate::proxy::{NodeInfo, PoolOptions, Proxy, Timeouts};
 use crate::state::SharedMesh;
 use crate::telemetry::log;
@@ -39,12 +40,10 @@ const SOCKET_NAME: &str = "agent.sock";
 pub fn run_agent(config: AgentConfig) -> anyhow::Result<()> {
     netns::remember_own().context("the agent's own network namespace")?;
     raise_file_limit().context("RLIMIT_NOFILE")?;
-    let mut runtime = tokio::runtime::Builder::new_multi_thread();
-    if config.worker_threads > 0 {
-        runtime.worker_threads(config.worker_threads);
-    }
     let log = log::init(&config.log, form(config.log_format)).context("--log")?;
-    runtime.enable_all().build()?.block_on(agent(config, log))
+    // Connections have threads of their own: see `proxy::workers`.
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build()?;
+    runtime.block_on(agent(config, log))
 }
 
 /// Runs `weir control-plane` until it is told to stop.
@@ -83,6 +82,7 @@ async fn agent(config: AgentConfig, log: log::LogHandle) -> anyhow::Result<()> {
         pool_options(&config),
         node_info(&config),
         drain,
+        Workers::start(config.worker_threads).context("--worker-threads")?,
     );
     let observed = observation::Observed {
         config: config.clone(),

@@ -41,6 +41,10 @@ pub(super) async fn start(observed: Observed, quit: Arc<Notify>) -> anyhow::Resu
         move || capture.counters()
     };
     metrics.register_kernel_counters(counters);
+    metrics.register_kernel_entries({
+        let capture = capture.clone();
+        move || capture.entries()
+    });
     metrics.register_certificates({
         let certificates = certificates.clone();
         move || certificates.status().into_iter().filter_map(|c| Some((c.identity, c.not_after?))).collect()
@@ -103,5 +107,6 @@ fn control_plane(xds: &XdsStatus) -> ControlPlaneStatus {
         seconds_since_update: age.map(|age| age.as_secs()),
         last_error: report.last_error,
         rejected: report.last_rejected,
+        not_saved: report.save_error,
     }
 }

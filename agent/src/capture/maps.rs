@@ -9,8 +9,8 @@ use aya::maps::lpm_trie::{Key, LpmTrie};
 use aya::maps::{Array, HashMap, Map, MapData, MapError, PerCpuArray, SockMap};
 use ipnet::IpNet;
 use weir_common::{
-    Counter, EnrolledPod, Installed, Ip, LISTENERS_PER_POD, LISTENING_KNOWN, ListenerKind, ListeningPort, MAX_PODS,
-    PodAddress, Settings, excluded_port, listener_index,
+    Counter, EnrolledPod, Flow, Installed, Ip, LISTENERS_PER_POD, LISTENING_KNOWN, ListenerKind, ListeningPort,
+    MAX_FLOWS, MAX_LISTENING_PORTS, MAX_PODS, PodAddress, Settings, SocketAddress, excluded_port, listener_index,
 };
 
 use super::pins::Pins;
@@ -41,6 +41,7 @@ pub(super) struct Maps {
     excluded_cidrs: LpmTrie<MapData, [u8; 16], u32>,
     excluded_ports: HashMap<MapData, u32, u32>,
     listeners: SockMap<MapData>,
+    flows: HashMap<MapData, Flow, SocketAddress>,
     listening: HashMap<MapData, ListeningPort, u64>,
     counters: PerCpuArray<MapData, u64>,
 }
@@ -70,6 +71,7 @@ impl Maps {
             excluded_cidrs: open(pins, "EXCLUDED_CIDRS")?,
             excluded_ports: open(pins, "EXCLUDED_PORTS")?,
             listeners: open(pins, "LISTENERS")?,
+            flows: open(pins, "FLOWS")?,
             listening: open(pins, "LISTENING")?,
             counters: open(pins, "COUNTERS")?,
         })
@@ -234,6 +236,21 @@ impl Maps {
             result = result.and(absent_is_fine(self.listeners.clear_index(&index)));
         }
         result
+    }
+
+    /// How full the maps are. Counting walks them: by no means for every connection.
+    pub(super) fn entries(&self) -> Vec<(&'static str, u64)> {
+        // Keys that go while they are walked begin the walk anew: bounded by what a map can hold.
+        let flows = self.flows.keys().take(MAX_FLOWS as usize).filter(Result::is_ok).count();
+        let listening = self.listening.keys().take(MAX_LISTENING_PORTS as usize).filter(Result::is_ok).count();
+        [
+            ("pods", self.pods.keys().filter(Result::is_ok).count()),
+            ("pod_addresses", self.addresses.keys().filter(Result::is_ok).count()),
+            ("flows", flows),
+            ("listening", listening),
+        ]
+        .map(|(name, entries)| (name, entries as u64))
+        .into()
     }
 
     pub(super) fn counters(&self) -> Vec<(&'static str, u64)> {

@@ -221,6 +221,11 @@ impl Capture {
         self.maps.lock().counters()
     }
 
+    /// Every map that grows with pods or connections, with its number of entries.
+    pub fn entries(&self) -> Vec<(&'static str, u64)> {
+        self.maps.lock().entries()
+    }
+
     /// Relays the debug lines of the kernel programs into the log, under the target `ebpf`. Ends at once if that
     /// target was not enabled when the programs were installed, else never.
     ///

@@ -13,7 +13,8 @@ pub mod store;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Duration;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 use tokio::sync::mpsc;
@@ -22,8 +23,10 @@ use self::netns::{Netns, NetnsError};
 use self::pod::{EnrolledPod, PodSpec};
 use self::store::PodStore;
 use crate::capture::{Capture, CaptureError, PodCapture, PodListeners};
-use crate::telemetry::metrics::Metrics;
+use crate::telemetry::metrics::{Metrics, StateFile};
 
+/// How often it is tried to write the list of pods that could not be written.
+const SAVE_RETRY: Duration = Duration::from_secs(3);
 /// How soon the death of a pod is noticed.
 const LIVENESS_INTERVAL: Duration = Duration::from_millis(250);
 
@@ -80,6 +83,8 @@ pub struct Enrollment {
     pods: Mutex<BTreeMap<String, Arc<EnrolledPod>>>,
     /// Held while one pod comes or goes, so that two never race for an address.
     change: Mutex<()>,
+    /// The list on disk is not the one in force.
+    unsaved: AtomicBool,
     arrivals: mpsc::UnboundedSender<Enrolled>,
 }
 
@@ -92,8 +97,8 @@ impl Enrollment {
         store: PodStore,
     ) -> (Arc<Self>, mpsc::UnboundedReceiver<Enrolled>) {
         let (arrivals, stream) = mpsc::unbounded_channel();
-        let pods = Mutex::default();
-        (Arc::new(Self { capture, metrics, store, pods, change: Mutex::default(), arrivals }), stream)
+        let (pods, change, unsaved) = Default::default();
+        (Arc::new(Self { capture, metrics, store, pods, change, unsaved, arrivals }), stream)
     }
 
     /// Enrols a pod: opens the listeners in its namespace, captures it, remembers it. All or nothing.
@@ -135,7 +140,10 @@ impl Enrollment {
             return Err(EnrollmentError::Unknown(uid.to_owned()));
         }
         let ended = self.forget(uid);
-        self.save().map_err(EnrollmentError::Store)?;
+        if let Err(error) = self.save() {
+            // The pod has left all the same; a list that names it too long does no harm once the pod is dead.
+            tracing::warn!(uid, %error, "the list of enrolled pods could not be written, it is being retried");
+        }
         ended
     }
 
@@ -161,8 +169,13 @@ impl Enrollment {
     /// Ends the enrolment of pods as they die. Runs for ever.
     pub async fn watch_liveness(&self) {
         let mut interval = tokio::time::interval(LIVENESS_INTERVAL);
+        let mut last_retry = Instant::now();
         loop {
             interval.tick().await;
+            if self.unsaved.load(Ordering::Relaxed) && last_retry.elapsed() >= SAVE_RETRY {
+                last_retry = Instant::now();
+                self.save_again();
+            }
             for pod in self.pods() {
                 if pod.is_alive() {
                     continue;
@@ -249,7 +262,19 @@ impl Enrollment {
     fn save(&self) -> std::io::Result<()> {
         let pods = self.pods.lock();
         self.metrics.set_pods(pods.len(), 0);
-        self.store.save(pods.values().map(|pod| &pod.spec))
+        let saved = self.store.save(pods.values().map(|pod| &pod.spec));
+        self.unsaved.store(saved.is_err(), Ordering::Relaxed);
+        if saved.is_err() {
+            self.metrics.state_write_failed(StateFile::EnrolledPods);
+        }
+        saved
+    }
+
+    fn save_again(&self) {
+        let _one_at_a_time = self.change.lock();
+        if self.save().is_ok() {
+            tracing::info!("the list of enrolled pods is written again");
+        }
     }
 }
 

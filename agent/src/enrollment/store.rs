@@ -42,12 +42,20 @@ impl PodStore {
     pub fn save<'a>(&self, pods: impl Iterator<Item = &'a PodSpec>) -> io::Result<()> {
         let pods: Vec<&PodSpec> = pods.collect();
         let new = self.path.with_extension("json.new");
-        let mut file = std::fs::File::create(&new)?;
-        serde_json::to_writer_pretty(&mut file, &pods)?;
-        file.flush()?;
-        file.sync_data()?;
-        std::fs::rename(&new, &self.path)
+        let written = write(&new, &pods).and_then(|()| std::fs::rename(&new, &self.path));
+        if written.is_err() {
+            // What could be written of a file on a full disk only takes space.
+            let _ = std::fs::remove_file(&new);
+        }
+        written
     }
+}
+
+fn write(path: &Path, pods: &[&PodSpec]) -> io::Result<()> {
+    let mut file = std::fs::File::create(path)?;
+    serde_json::to_writer_pretty(&mut file, pods)?;
+    file.flush()?;
+    file.sync_data()
 }
 
 #[cfg(test)]

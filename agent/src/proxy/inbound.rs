@@ -14,6 +14,7 @@ use super::hbone::headers;
 use super::hbone::server::{ConnectRequest, HboneServer};
 use super::revocation::{self, Tracked};
 use super::splice::{self, SpliceError, TcpEnd};
+use super::workers::Workers;
 use crate::model::address::canonical;
 use crate::model::authorization::{AccessRequest, Denied, Permit};
 use crate::model::identity::Identity;
@@ -189,6 +190,7 @@ async fn serve_request(served: Arc<PodProxy>, peer: Peer, request: ConnectReques
         }
     };
     let _open = served.pod.count_connection();
+    let _load = served.proxy.workers.count_load(Workers::current());
     let access = AccessRequest { source: Some(peer.identity.clone()), source_ip: peer.addr.ip(), destination };
     let admitted = admit(&served, access).await;
     let client = client_address(&peer, &request);

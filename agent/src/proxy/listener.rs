@@ -1,11 +1,15 @@
 //! Accept loops: one per listener of a pod. A loop ends when its pod leaves or the process drains, after the backlog is
 //! empty, so that no connection the kernel already accepted is lost.
 
-use std::os::fd::OwnedFd;
+use std::io;
+use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::net::{TcpListener, TcpStream};
+use nix::sys::socket::{SockFlag, accept4};
+use tokio::io::Interest;
+use tokio::io::unix::AsyncFd;
+use tokio::net::TcpStream;
 
 use super::{PodProxy, inbound, outbound};
 
@@ -22,7 +26,7 @@ pub(super) enum Role {
 
 pub(super) async fn serve(served: Arc<PodProxy>, role: Role, listener: OwnedFd) {
     let _hold = served.proxy.drain.hold();
-    let listener = match TcpListener::from_std(std::net::TcpListener::from(listener)) {
+    let listener = match watch(listener) {
         Ok(listener) => listener,
         Err(error) => {
             tracing::error!(pod = served.pod.spec.name, ?role, %error, "listener cannot be used");
@@ -32,12 +36,12 @@ pub(super) async fn serve(served: Arc<PodProxy>, role: Role, listener: OwnedFd) 
     let mut pause = RETRY_PAUSE.0;
     loop {
         let accepted = tokio::select! {
-            accepted = listener.accept() => accepted,
+            accepted = listener.async_io(Interest::READABLE, accept) => accepted,
             () = served.pod.left.cancelled() => break,
             () = served.proxy.drain.draining() => break,
         };
         match accepted {
-            Ok((stream, _)) => {
+            Ok(stream) => {
                 pause = RETRY_PAUSE.0;
                 start(&served, role, stream);
             }
@@ -50,32 +54,50 @@ pub(super) async fn serve(served: Arc<PodProxy>, role: Role, listener: OwnedFd) 
             }
         }
     }
-    empty_backlog(&served, role, &listener).await;
-}
-
-/// Takes what the kernel had accepted before new connections stopped being steered here.
-async fn empty_backlog(served: &Arc<PodProxy>, role: Role, listener: &TcpListener) {
-    while let Ok(Ok((stream, _))) = tokio::time::timeout(Duration::ZERO, listener.accept()).await {
-        start(served, role, stream);
+    // What the kernel had accepted before new connections stopped being steered here.
+    while let Ok(stream) = accept(listener.get_ref()) {
+        start(&served, role, stream);
     }
 }
 
-fn start(served: &Arc<PodProxy>, role: Role, stream: TcpStream) {
-    let served = served.clone();
+fn watch(listener: OwnedFd) -> io::Result<AsyncFd<OwnedFd>> {
+    // SAFETY: an `OwnedFd` names the same open descriptor for as long as it lives, and the `AsyncFd` owns it.
+    #[expect(unsafe_code, reason = "the runtime cannot know that every type of descriptor holds to that")]
+    Ok(unsafe { AsyncFd::register_with_interest(listener, Interest::READABLE) }?)
+}
+
+fn accept(listener: &OwnedFd) -> io::Result<std::net::TcpStream> {
+    let fd = accept4(listener.as_raw_fd(), SockFlag::SOCK_NONBLOCK | SockFlag::SOCK_CLOEXEC)?;
+    // SAFETY: the kernel has just made this descriptor for us; nobody else knows it.
+    #[expect(unsafe_code, reason = "accept4(2) gives a bare descriptor")]
+    Ok(unsafe { std::net::TcpStream::from_raw_fd(fd) })
+}
+
+fn start(served: &Arc<PodProxy>, role: Role, stream: std::net::TcpStream) {
     let hold = served.proxy.drain.hold();
-    tokio::spawn(async move {
+    let owner = served.clone();
+    let serve = async move || {
+        let stream = match TcpStream::from_std(stream) {
+            Ok(stream) => stream,
+            Err(error) => {
+                owner.proxy.metrics.accept_failed();
+                tracing::warn!(pod = owner.pod.spec.name, ?role, %error, "connection cannot be watched");
+                return;
+            }
+        };
         match role {
-            Role::Outbound => outbound::serve(served, stream).await,
-            Role::InboundPlaintext => inbound::serve_plaintext(served, stream).await,
-            Role::InboundHbone => inbound::serve_hbone(served, stream).await,
+            Role::Outbound => outbound::serve(owner, stream).await,
+            Role::InboundPlaintext => inbound::serve_plaintext(owner, stream).await,
+            Role::InboundHbone => inbound::serve_hbone(owner, stream).await,
         }
         drop(hold);
-    });
+    };
+    served.proxy.workers.spawn_connection(serve);
 }
 
 /// Errors of accept(2) that only mean that one peer went away in the meantime.
-fn is_about_the_peer(error: &std::io::Error) -> bool {
-    use std::io::ErrorKind;
+fn is_about_the_peer(error: &io::Error) -> bool {
+    use io::ErrorKind;
     matches!(
         error.kind(),
         ErrorKind::ConnectionAborted

@@ -11,6 +11,7 @@ mod outbound;
 mod revocation;
 mod socket;
 mod splice;
+pub mod workers;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -21,6 +22,7 @@ use self::hbone::pool::Pool;
 use self::identities::CarriedIdentities;
 use self::listener::Role;
 use self::revocation::LiveConnections;
+use self::workers::Workers;
 use crate::capture::Capture;
 use crate::enrollment::Enrolled;
 use crate::enrollment::pod::EnrolledPod;
@@ -71,6 +73,7 @@ pub struct Proxy {
     pub pool: PoolOptions,
     pub node: NodeInfo,
     pub drain: Drain,
+    pub workers: Workers,
     live: LiveConnections,
     carried: CarriedIdentities,
 }
@@ -87,9 +90,10 @@ impl Proxy {
         pool: PoolOptions,
         node: NodeInfo,
         drain: Drain,
+        workers: Workers,
     ) -> Arc<Self> {
         let (live, carried) = Default::default();
-        Arc::new(Self { mesh, certificates, capture, metrics, timeouts, pool, node, drain, live, carried })
+        Arc::new(Self { mesh, certificates, capture, metrics, timeouts, pool, node, drain, workers, live, carried })
     }
 
     /// Serves pods as they are enrolled, until the process drains.
@@ -108,18 +112,19 @@ impl Proxy {
 
     fn serve_pod(self: &Arc<Self>, enrolled: Enrolled) {
         let Enrolled { pod, listeners } = enrolled;
-        let served = Arc::new(PodProxy { proxy: self.clone(), pool: Pool::new(self.pool), pod });
+        let pools = (0..self.workers.count()).map(|_| Pool::new(self.pool)).collect();
+        let served = Arc::new(PodProxy { proxy: self.clone(), pools, pod });
         for (role, (v4, v6)) in [
             (Role::Outbound, listeners.outbound),
             (Role::InboundPlaintext, listeners.inbound_plaintext),
             (Role::InboundHbone, listeners.inbound_hbone),
         ] {
             for listener in std::iter::once(v4).chain(v6) {
-                tokio::spawn(listener::serve(served.clone(), role, listener));
+                self.workers.spawn_on_next(listener::serve(served.clone(), role, listener));
             }
         }
         tokio::spawn(identities::carry(served.clone()));
-        tokio::spawn(hbone::pool::sweep(served));
+        self.workers.spawn_on_next(hbone::pool::sweep(served));
     }
 
     /// The trust domains whose identities count as this mesh's own.
@@ -137,14 +142,20 @@ impl Proxy {
 pub(crate) struct PodProxy {
     proxy: Arc<Proxy>,
     pod: Arc<EnrolledPod>,
-    /// HBONE connections are never shared between pods: each is opened in its pod's namespace under its identity.
-    pool: Pool,
+    /// HBONE connections are never shared between pods: each is opened in its pod's namespace under its identity. Nor are
+    /// they between workers: there is a pool for each.
+    pools: Box<[Pool]>,
 }
 
 impl PodProxy {
     /// The pod as the mesh knows it; where it does not (yet), as its enrolment describes it.
     fn source_workload(&self, mesh: &Mesh) -> Arc<Workload> {
         self.known_workload(mesh).unwrap_or_else(|| Arc::new(self.described_workload(&mesh.settings().trust_domain)))
+    }
+
+    /// The HBONE connections of the worker that the caller runs on.
+    fn pool(&self) -> &Pool {
+        &self.pools[Workers::current()]
     }
 
     fn known_workload(&self, mesh: &Mesh) -> Option<Arc<Workload>> {

@@ -36,8 +36,8 @@ pub struct XdsReport {
     pub last_error: Option<String>,
     /// True while all that is known comes from the last good configuration on disk.
     pub from_disk: bool,
-    /// Times the last good configuration could not be written.
-    pub save_failures: u64,
+    /// Why the last good configuration on disk is older than the one in use, if it could not be written.
+    pub save_error: Option<String>,
 }
 
 impl XdsReport {
@@ -112,12 +112,19 @@ impl XdsStatus {
         }
     }
 
+    /// Returns true if this is another error than the one before.
+    pub(super) fn save_failed(&self, error: &str) -> bool {
+        let former = self.report.lock().save_error.replace(error.to_owned());
+        former.as_deref() != Some(error)
+    }
+
+    /// Returns true if it could not be saved before.
+    pub(super) fn saved(&self) -> bool {
+        self.report.lock().save_error.take().is_some()
+    }
+
     /// Takes over what is wrong with a source in this process now; nothing, once it has been put right.
     pub fn set_problems(&self, problems: impl Iterator<Item = String>) {
         self.report.lock().last_rejected = problems.take(MAX_REJECTED_SHOWN).collect();
-    }
-
-    pub(super) fn save_failed(&self) {
-        self.report.lock().save_failures += 1;
     }
 }

@@ -100,6 +100,9 @@ fn configuration_warnings(status: &Status) -> Vec<String> {
         };
         warnings.push(format!("no connection to {}: {why}; {age}", plane.source));
     }
+    let unsaved =
+        |why| format!("the last good configuration could not be written, a restart would lose changes: {why}");
+    warnings.extend(plane.not_saved.as_ref().map(unsaved));
     warnings.extend(plane.rejected.iter().map(|reason| format!("configuration was refused: {reason}")));
     warnings
 }

@@ -43,6 +43,9 @@ pub struct ControlPlaneStatus {
     pub last_error: Option<String>,
     /// Resources or documents that were refused and why, those still in force only.
     pub rejected: Vec<String>,
+    /// Why the configuration in use would not outlive a restart, if it could not be written to disk.
+    #[serde(default)]
+    pub not_saved: Option<String>,
 }
 
 /// How much the agent knows.

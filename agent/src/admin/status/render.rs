@@ -143,6 +143,7 @@ mod tests {
                 seconds_since_update: Some(12),
                 last_error: None,
                 rejected: Vec::new(),
+                not_saved: None,
             },
             last_good_age_seconds: Some(12),
             mesh: MeshCounts { workloads: 120, services: 31, policies: 1 },

@@ -42,7 +42,6 @@ impl SessionError {
     pub(super) fn reason(&self) -> Reason {
         match self {
             Self::Protocol { reason, .. } => *reason,
-            Self::HeaderBlock(HpackError::TooLong(_)) => Reason::ENHANCE_YOUR_CALM,
             Self::HeaderBlock(_) => Reason::COMPRESSION_ERROR,
             _ => Reason::NO_ERROR,
         }

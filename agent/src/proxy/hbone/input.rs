@@ -15,7 +15,7 @@ const READ_BYTES: usize = 256 * 1024;
 /// Where a thread reads: the beginning of a record that was left over, then what comes.
 const SCRATCH_BYTES: usize = READ_BYTES + records::LONGEST_RECORD;
 /// The longest frame that is not data. Heads of requests are far shorter.
-const LONGEST_FRAME: u32 = 16 * 1024;
+const LONGEST_FRAME: u32 = 64 * 1024;
 
 thread_local! {
     static SCRATCH: RefCell<Scratch> = RefCell::new(Scratch {
@@ -67,6 +67,11 @@ impl Input {
         let preface_left = if expects_preface { frame::PREFACE.len() } else { 0 };
         let early = (!received.is_empty()).then_some(received);
         Self { early, partial: Vec::new(), frames: Frames { preface_left, ..Frames::default() } }
+    }
+
+    /// Whether something is here already, whatever the network has.
+    pub(super) fn has_early(&self) -> bool {
+        self.early.is_some()
     }
 
     /// Whether the client's preface was seen.

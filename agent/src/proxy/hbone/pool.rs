@@ -25,7 +25,7 @@ const SWEEP_INTERVAL: Duration = Duration::from_secs(10);
 
 type Opening = Shared<BoxFuture<'static, Result<Arc<HboneConnection>, HboneError>>>;
 
-/// The connections of one pod.
+/// The connections of one pod on one worker.
 #[derive(Debug)]
 pub struct Pool {
     options: PoolOptions,
@@ -64,7 +64,7 @@ impl Pool {
     ) -> Result<(HboneStream, Identity), HboneError> {
         let mut attempt = 0;
         loop {
-            let slot = served.pool.slot(served, target).await?;
+            let slot = served.pool().slot(served, target).await?;
             let peer_identity = slot.connection().peer_identity.clone();
             match slot.request(authority, headers, served.proxy.timeouts).await? {
                 Ok(stream) => return Ok((stream, peer_identity)),
@@ -140,13 +140,15 @@ impl Pool {
 
 /// Closes idle connections of a pod until it leaves.
 pub(crate) async fn sweep(served: Arc<PodProxy>) {
-    let mut interval = tokio::time::interval(SWEEP_INTERVAL.min(served.pool.options.idle));
+    let mut interval = tokio::time::interval(SWEEP_INTERVAL.min(served.proxy.pool.idle));
     loop {
         tokio::select! {
-            _ = interval.tick() => served.pool.drop_stale(),
+            _ = interval.tick() => served.pools.iter().for_each(Pool::drop_stale),
             () = served.pod.left.cancelled() => break,
             () = served.proxy.drain.draining() => break,
         }
     }
-    served.pool.peers.lock().clear();
+    for pool in &served.pools {
+        pool.peers.lock().clear();
+    }
 }

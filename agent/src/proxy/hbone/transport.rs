@@ -37,6 +37,7 @@ impl Transport {
     pub(super) fn poll_drive(&self, cx: &mut Context<'_>) -> Poll<Arc<SessionError>> {
         let mut session = self.session();
         session.set_driver(cx.waker());
+        session.receive_early();
         if session.ended().is_none() {
             self.poll_receive(&mut session, cx);
         }

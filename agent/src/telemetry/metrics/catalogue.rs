@@ -26,6 +26,9 @@ pub(super) const TCP_SENT_BYTES: Described =
 /// Labels: `verdict`.
 pub(super) const CAPTURE_VERDICTS: Described =
     ("weir_capture_verdicts", "What the kernel programs decided, by verdict and bypass reason");
+/// Labels: `map`.
+pub(super) const CAPTURE_MAP_ENTRIES: Described =
+    ("weir_capture_map_entries", "Entries in the maps of the kernel programs now");
 /// Labels: `identity` (bounded by the pods of the node).
 pub(super) const CERTIFICATE_EXPIRY: Described =
     ("weir_certificate_expiry_seconds", "Seconds until the workload certificate expires; negative once it has");
@@ -41,6 +44,7 @@ pub(super) const PROCESS_RESIDENT_MEMORY: Described =
     ("process_resident_memory_bytes", "Resident memory size in bytes");
 pub(super) const PROCESS_CPU_SECONDS: Described =
     ("process_cpu_seconds", "Total user and system CPU time spent in seconds");
+pub(super) const PROCESS_THREADS: Described = ("process_threads", "Number of operating system threads");
 pub(super) const PROCESS_START_TIME: Described =
     ("process_start_time_seconds", "Start time of the process since the Unix epoch in seconds");
 
@@ -73,6 +77,8 @@ pub(super) struct Counted {
     pub(super) policy_closed_connections: Counter,
     pub(super) dry_run_denials: Counter,
     pub(super) accept_errors: Counter,
+    /// Labels: `file`.
+    pub(super) state_write_failures: Family<Labels<1>, Counter>,
 }
 
 impl Counted {
@@ -151,6 +157,11 @@ impl Counted {
             "accept_errors",
             "The total number of failures to accept a connection",
             self.accept_errors.clone(),
+        );
+        weir.register(
+            "state_write_failures",
+            "The total number of times that what must outlive a restart could not be written to disk",
+            self.state_write_failures.clone(),
         );
     }
 }

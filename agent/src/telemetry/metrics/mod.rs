@@ -69,6 +69,24 @@ impl XdsTermination {
     }
 }
 
+/// What is kept on disk over a restart.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum StateFile {
+    /// The last good configuration.
+    LastGood,
+    /// The list of enrolled pods.
+    EnrolledPods,
+}
+
+impl StateFile {
+    fn label(self) -> &'static str {
+        match self {
+            Self::LastGood => "last_good",
+            Self::EnrolledPods => "enrolled_pods",
+        }
+    }
+}
+
 /// Counts as one of something open until it is dropped.
 #[derive(Debug)]
 pub struct OpenGuard(Gauge);
@@ -128,6 +146,11 @@ impl Metrics {
         self.scraped.kernel.set(read);
     }
 
+    /// Asks `read` for the number of entries of every map of the kernel programs at every scrape.
+    pub fn register_kernel_entries(&self, read: impl Fn() -> Vec<(&'static str, u64)> + Send + Sync + 'static) {
+        self.scraped.kernel_entries.set(read);
+    }
+
     /// Asks `read` for the expiry of every workload certificate at every scrape.
     pub fn register_certificates(&self, read: impl Fn() -> Vec<(Identity, SystemTime)> + Send + Sync + 'static) {
         self.scraped.certificates.set(read);
@@ -168,6 +191,11 @@ impl Metrics {
     /// accept() failed.
     pub fn accept_failed(&self) {
         self.counted.accept_errors.inc();
+    }
+
+    /// Something that must outlive a restart could not be written.
+    pub fn state_write_failed(&self, file: StateFile) {
+        self.counted.state_write_failures.get_or_create(&[("file", file.label())]).inc();
     }
 
     /// A connection to the control plane ended.

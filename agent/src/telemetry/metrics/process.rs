@@ -25,6 +25,10 @@ fn resident_bytes(status: &str) -> Option<u64> {
     Some(kilobytes * 1024)
 }
 
+pub(super) fn threads() -> Option<u64> {
+    fs::read_dir("/proc/self/task").ok().map(|threads| threads.count() as u64)
+}
+
 /// User and system time of all threads.
 pub(super) fn cpu_time() -> Option<Duration> {
     let usage = getrusage(UsageWho::RUSAGE_SELF).ok()?;
@@ -52,6 +56,7 @@ mod tests {
         assert!(open_fds() > Some(2));
         assert!(max_fds() >= open_fds());
         assert!(resident_memory_bytes() > Some(1024));
+        assert!(threads() >= Some(1));
         assert!(cpu_time().is_some());
     }
 }

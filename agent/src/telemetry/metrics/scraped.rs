@@ -42,6 +42,7 @@ impl<T> Source<T> {
 #[derive(Debug)]
 pub(super) struct Scraped {
     pub(super) kernel: Source<Vec<(&'static str, u64)>>,
+    pub(super) kernel_entries: Source<Vec<(&'static str, u64)>>,
     pub(super) certificates: Source<Vec<(Identity, SystemTime)>>,
     pub(super) dropped_log_lines: Source<u64>,
     pub(super) last_good: RwLock<Option<SystemTime>>,
@@ -52,6 +53,7 @@ impl Default for Scraped {
     fn default() -> Self {
         Self {
             kernel: Source::default(),
+            kernel_entries: Source::default(),
             certificates: Source::default(),
             dropped_log_lines: Source::default(),
             last_good: RwLock::default(),
@@ -76,6 +78,7 @@ impl Collector for ScrapedCollector {
         let now = SystemTime::now();
         let to = &mut encoder;
         counters(to, catalogue::CAPTURE_VERDICTS, "verdict", &self.0.kernel.read().unwrap_or_default())?;
+        gauges(to, catalogue::CAPTURE_MAP_ENTRIES, "map", &self.0.kernel_entries.read().unwrap_or_default())?;
         counter(to, catalogue::LOG_LINES_DROPPED, self.0.dropped_log_lines.read().unwrap_or_default())?;
         certificates(to, now, self.0.certificates.read().unwrap_or_default())?;
         if let Some(age) = self.0.last_good_age(now) {
@@ -109,6 +112,9 @@ fn process_metrics(to: &mut DescriptorEncoder<'_>, started: SystemTime) -> fmt::
     if let Some(bytes) = process::resident_memory_bytes() {
         gauge(to, catalogue::PROCESS_RESIDENT_MEMORY, bytes)?;
     }
+    if let Some(threads) = process::threads() {
+        gauge(to, catalogue::PROCESS_THREADS, threads)?;
+    }
     if let Some(used) = process::cpu_time() {
         let (name, help) = catalogue::PROCESS_CPU_SECONDS;
         let mut metric = to.encode_descriptor(name, help, None, MetricType::Counter)?;
@@ -119,6 +125,16 @@ fn process_metrics(to: &mut DescriptorEncoder<'_>, started: SystemTime) -> fmt::
 
 fn gauge(to: &mut DescriptorEncoder<'_>, (name, help): Described, value: impl EncodeGaugeValue) -> fmt::Result {
     to.encode_descriptor(name, help, None, MetricType::Gauge)?.encode_gauge(&value)
+}
+
+fn gauges(
+    to: &mut DescriptorEncoder<'_>,
+    (name, help): Described,
+    label: &'static str,
+    values: &[(&'static str, u64)],
+) -> fmt::Result {
+    let mut metric = to.encode_descriptor(name, help, None, MetricType::Gauge)?;
+    values.iter().try_for_each(|(labelled, value)| metric.encode_family(&[(label, *labelled)])?.encode_gauge(value))
 }
 
 fn counter(to: &mut DescriptorEncoder<'_>, (name, help): Described, value: u64) -> fmt::Result {

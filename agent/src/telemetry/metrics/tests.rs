@@ -139,12 +139,14 @@ fn open_connections_are_listed_until_they_end() {
 fn sources_are_asked_at_every_scrape() {
     let metrics = Metrics::new();
     metrics.register_kernel_counters(|| vec![("redirected", 4), ("bypass_loopback", 2)]);
+    metrics.register_kernel_entries(|| vec![("pods", 3)]);
     metrics.register_dropped_log_lines(|| 9);
     let identity = Identity::new(crate::model::identity::TrustDomain::new(""), "shop", "client");
     metrics.register_certificates(move || vec![(identity.clone(), SystemTime::UNIX_EPOCH)]);
     metrics.config_accepted(SystemTime::now());
     let text = metrics.encode();
     assert!(text.contains("\nweir_capture_verdicts_total{verdict=\"redirected\"} 4\n"), "{text}");
+    assert!(text.contains("\nweir_capture_map_entries{map=\"pods\"} 3\n"), "{text}");
     assert!(text.contains("\nweir_log_lines_dropped_total 9\n"), "{text}");
     assert!(text.contains("weir_certificate_expiry_seconds{identity=\"spiffe://cluster.local/ns/shop/sa/client\"} -"));
     assert_eq!(values(&text, "weir_last_good_age_seconds ").len(), 1, "{text}");
@@ -160,12 +162,13 @@ fn names_of_all_metrics() {
         istio_tcp_connections_opened counter\nistio_tcp_received_bytes counter\nistio_tcp_sent_bytes counter\n\
         istio_tcp_sockets_open gauge\nistio_xds_connection_terminations counter\nistio_xds_message counter\n\
         istio_xds_message_bytes counter\nprocess_cpu_seconds counter\nprocess_max_fds gauge\nprocess_open_fds gauge\n\
-        process_resident_memory_bytes gauge\nprocess_start_time_seconds gauge\nweir_accept_errors counter\n\
-        weir_capture_verdicts counter\nweir_certificate_expiry_seconds gauge\nweir_certificate_requests counter\n\
+        process_resident_memory_bytes gauge\nprocess_start_time_seconds gauge\nprocess_threads gauge\n\
+        weir_accept_errors counter\nweir_capture_map_entries gauge\nweir_capture_verdicts counter\n\
+        weir_certificate_expiry_seconds gauge\nweir_certificate_requests counter\n\
         weir_config_rejected counter\nweir_dry_run_denials counter\n\
         weir_enrollment_refusals counter\nweir_hbone_connections_open gauge\n\
         weir_last_good_age_seconds gauge\nweir_log_lines_dropped counter\nweir_policy_closed_connections counter\n\
-        weir_tls_handshake_failures counter\nworkload_manager_active_proxy_count gauge\n\
+        weir_state_write_failures counter\nweir_tls_handshake_failures counter\nworkload_manager_active_proxy_count gauge\n\
         workload_manager_pending_proxy_count gauge";
     assert_eq!(names.into_iter().collect::<Vec<_>>().join("\n"), expected);
     assert!(text.contains(&format!("istio_build{{component=\"weir\",tag=\"{}\"}} 1", env!("CARGO_PKG_VERSION"))));
@@ -185,6 +188,7 @@ fn everything_once(metrics: &Arc<Metrics>) -> (ConnectionRecord, OpenGuard) {
     metrics.policy_closed_connection();
     metrics.dry_run_denied();
     metrics.accept_failed();
+    metrics.state_write_failed(StateFile::LastGood);
     metrics.set_pods(3, 1);
     (ConnectionRecord::open(metrics, ends(Reporter::Source)), metrics.hbone_connection_opened(Side::Upstream))
 }
@@ -205,6 +209,7 @@ fn events_count_under_bounded_labels() {
         "weir_policy_closed_connections_total 1",
         "weir_dry_run_denials_total 1",
         "weir_accept_errors_total 1",
+        "weir_state_write_failures_total{file=\"last_good\"} 1",
         "workload_manager_active_proxy_count 3",
         "workload_manager_pending_proxy_count 1",
         "weir_hbone_connections_open{side=\"upstream\"} 1",

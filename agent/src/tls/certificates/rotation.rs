@@ -24,8 +24,9 @@ const PARALLEL_REQUESTS: usize = 8;
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
 const FIRST_RETRY: Duration = Duration::from_millis(500);
 const LAST_RETRY: Duration = Duration::from_secs(30);
-/// How often ready files are looked at.
+/// How often ready files are looked at, and how often at most while somebody waits for one.
 const FILES_INTERVAL: Duration = Duration::from_secs(5);
+const WANTED_FILES_INTERVAL: Duration = Duration::from_millis(100);
 /// Sleeps are cut into pieces, as the wall clock may jump, or the machine may have slept.
 const LONGEST_SLEEP: Duration = Duration::from_secs(60);
 /// The part of a certificate's life after which it is renewed; spread, so that a node's certificates part ways.
@@ -79,6 +80,17 @@ impl Rotation {
                 return;
             }
             sleep(left.min(LONGEST_SLEEP)).await;
+        }
+    }
+
+    /// Waits until it is time to renew. A clock that is put back does not put it off, and where one that was put forward
+    /// made the certificate expire, whoever asks for it ends the wait.
+    async fn rest(&self, slot: &Slot, until: SystemTime) {
+        let as_it_seems = until.duration_since(self.now()).unwrap_or_default();
+        tokio::select! {
+            () = self.sleep_until(until) => {}
+            () = sleep(as_it_seems) => {}
+            () = slot.wanted(&self.options.clock) => {}
         }
     }
 
@@ -159,7 +171,7 @@ async fn keep_renewed(rotation: &Rotation, issuer: &dyn Issuer, slot: &Slot) {
         let renew_at = renewal(certificate.not_before, certificate.not_after);
         rotation.obtained(&certificate);
         slot.publish(certificate, || ());
-        rotation.sleep_until(renew_at).await;
+        rotation.rest(slot, renew_at).await;
     }
     let mut failures = 0;
     loop {
@@ -171,7 +183,7 @@ async fn keep_renewed(rotation: &Rotation, issuer: &dyn Issuer, slot: &Slot) {
                 rotation.obtained(&certificate);
                 // Small files on a tmpfs: not worth a blocking task, which an abort could not stop.
                 slot.publish(certificate, || rotation.save(&slot.identity, &material));
-                rotation.sleep_until(renew_at).await;
+                rotation.rest(slot, renew_at).await;
             }
             Err(error) => {
                 rotation.failed(slot, &error);
@@ -194,7 +206,10 @@ async fn keep_reread(rotation: &Rotation, files: &ReadyFiles, slot: &Slot) {
             Ok(None) => {}
             Err(error) => rotation.failed(slot, &error),
         }
-        sleep(FILES_INTERVAL).await;
+        sleep(WANTED_FILES_INTERVAL).await;
+        let wanted = slot.wanted(&rotation.options.clock);
+        // Nobody who wants it is as good as the end of the interval.
+        let _ = timeout(FILES_INTERVAL - WANTED_FILES_INTERVAL, wanted).await;
     }
 }
 

@@ -4,11 +4,14 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use parking_lot::Mutex;
-use tokio::sync::watch;
-use tokio::time::timeout;
+use tokio::sync::{Notify, watch};
+use tokio::time::{Instant, timeout};
 
 use super::{CertificateStatus, Clock, NoCertificate, WorkloadCertificate};
 use crate::model::identity::Identity;
+
+/// However long the trouble has lasted, somebody who asks may just have come in time for its end.
+const SHORTEST_WAIT: Duration = Duration::from_millis(200);
 
 #[derive(Debug)]
 pub(super) struct Slot {
@@ -16,12 +19,16 @@ pub(super) struct Slot {
     state: watch::Sender<State>,
     /// Set when the identity was forgotten. Held while files are written, so that none appears after they were removed.
     closed: Mutex<bool>,
+    /// Told when somebody asks and there is no valid certificate.
+    wanted: Notify,
 }
 
 #[derive(Debug, Default)]
 struct State {
     current: Option<Arc<WorkloadCertificate>>,
     last_error: Option<Arc<str>>,
+    /// When the first of the failures in a row was.
+    failing_since: Option<Instant>,
     closed: bool,
 }
 
@@ -33,7 +40,7 @@ impl State {
 
 impl Slot {
     pub(super) fn new(identity: Identity) -> Self {
-        Self { identity, state: watch::Sender::default(), closed: Mutex::new(false) }
+        Self { identity, state: watch::Sender::default(), closed: Mutex::new(false), wanted: Notify::new() }
     }
 
     /// The certificate, unless there is none or it expired.
@@ -41,8 +48,23 @@ impl Slot {
         self.state.borrow().valid_at(now)
     }
 
-    /// Waits for a valid certificate until the bound; then fails with the last reason there is.
+    /// Resolves when somebody asked and there was no valid certificate.
+    pub(super) async fn wanted(&self, clock: &Clock) {
+        loop {
+            self.wanted.notified().await;
+            if self.valid_at(clock()).is_none() {
+                return;
+            }
+        }
+    }
+
+    /// Waits for a valid certificate until the bound; then fails with the last reason there is. The bound counts from the
+    /// begin of the trouble: only the first to feel it wait.
     pub(super) async fn wait(&self, bound: Duration, clock: &Clock) -> Result<Arc<WorkloadCertificate>, NoCertificate> {
+        self.wanted.notify_one();
+        let failing_since = self.state.borrow().failing_since;
+        let bound =
+            bound.saturating_sub(failing_since.map(|since| since.elapsed()).unwrap_or_default()).max(SHORTEST_WAIT);
         let mut changes = self.state.subscribe();
         let settled = timeout(bound, changes.wait_for(|state| state.closed || state.valid_at(clock()).is_some()));
         let reason = match settled.await {
@@ -73,14 +95,17 @@ impl Slot {
         save();
         self.state.send_modify(|state| {
             state.current = Some(certificate);
-            state.last_error = None;
+            (state.last_error, state.failing_since) = (None, None);
         });
     }
 
     /// Notes why there is no newer certificate, and says whether that is news. The one in use stays in use while valid.
     pub(super) fn fail(&self, reason: Arc<str>) -> bool {
         let mut news = false;
-        self.state.send_modify(|state| news = state.last_error.replace(reason.clone()).as_ref() != Some(&reason));
+        self.state.send_modify(|state| {
+            state.failing_since.get_or_insert_with(Instant::now);
+            news = state.last_error.replace(reason.clone()).as_ref() != Some(&reason);
+        });
         news
     }
 

@@ -1,5 +1,7 @@
 //! Rotation on a clock that only the tests move.
 
+mod jumps;
+
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
@@ -47,9 +49,13 @@ impl fmt::Debug for TestCa {
 
 impl TestCa {
     fn new() -> Arc<Self> {
+        Self::with_clock(clock())
+    }
+
+    fn with_clock(clock: Clock) -> Arc<Self> {
         Arc::new(Self {
             ca: TestRoot::new().ca(),
-            clock: clock(),
+            clock,
             away: AtomicBool::new(false),
             takes: Mutex::new(Duration::ZERO),
             asked: Mutex::default(),

@@ -19,8 +19,8 @@ pub enum HpackError {
     Huffman,
     #[error("header block asks for a table of {0} bytes")]
     TableSize(u64),
-    #[error("header list is longer than {0} bytes")]
-    TooLong(usize),
+    #[error("header block resizes its table amid fields")]
+    LateResize,
 }
 
 /// The reader of one connection's header blocks.
@@ -38,7 +38,8 @@ impl Decoder {
         Self { table: Table::new(TABLE_BYTES), longest_list }
     }
 
-    /// Reads a whole block; `field` sees each name and value in order.
+    /// Reads a whole block; `field` sees each name and value in order, up to the longest list. Returns whether that was
+    /// all of them.
     ///
     /// # Errors
     /// See [`HpackError`].
@@ -46,37 +47,42 @@ impl Decoder {
         &mut self,
         block: &[u8],
         mut field: impl FnMut(&[u8], &[u8]),
-    ) -> Result<(), HpackError> {
+    ) -> Result<bool, HpackError> {
         let mut rest = Reader(block);
-        let mut size = 0;
+        let (mut size, longest) = (0, self.longest_list);
         let mut take = |name: &[u8], value: &[u8]| {
             size += name.len() + value.len() + ENTRY_OVERHEAD;
-            if size > self.longest_list {
-                return Err(HpackError::TooLong(self.longest_list));
+            if size <= longest {
+                field(name, value);
             }
-            field(name, value);
-            Ok(())
         };
+        let mut fields = false;
         while let Some(first) = rest.0.first().copied() {
             // RFC 7541 §6: the leading bits tell the kind.
-            if first & 0x80 != 0 {
-                let index = rest.integer(7)?;
-                let (name, value) = self.table.get(index).ok_or(HpackError::Index(index))?;
-                take(name, value)?;
-            } else if first & 0xc0 == 0x40 {
-                let (name, value) = rest.literal(6, &self.table)?;
-                take(&name, &value)?;
-                self.table.insert((name, value));
-            } else if first & 0xe0 == 0x20 {
+            let resizes = first & 0xe0 == 0x20;
+            if resizes {
                 let limit = rest.integer(5)?;
                 let allowed = usize::try_from(limit).ok().filter(|limit| *limit <= TABLE_BYTES);
                 self.table.set_limit(allowed.ok_or(HpackError::TableSize(limit))?);
+            } else if first & 0x80 != 0 {
+                let index = rest.integer(7)?;
+                let (name, value) = self.table.get(index).ok_or(HpackError::Index(index))?;
+                take(name, value);
+            } else if first & 0x40 != 0 {
+                let (name, value) = rest.literal(6, &self.table)?;
+                take(&name, &value);
+                self.table.insert((name, value));
             } else {
                 let (name, value) = rest.literal(4, &self.table)?;
-                take(&name, &value)?;
+                take(&name, &value);
             }
+            // RFC 7541 §4.2: the table's size changes at the beginning of a block.
+            if resizes && fields {
+                return Err(HpackError::LateResize);
+            }
+            fields |= !resizes;
         }
-        Ok(())
+        Ok(size <= longest)
     }
 }
 
@@ -183,12 +189,15 @@ mod tests {
             (&[0x00], HpackError::Truncated),
             (&[0x00, 0x01, b'a', 0x81, 0x00], HpackError::Huffman),
             (&[0x3f, 0xe2, 0x1f], HpackError::TableSize(4097)),
+            (&[0x82, 0x20], HpackError::LateResize),
         ] {
             assert_eq!(read(&mut Decoder::new(1024), block), Err(error), "{block:x?}");
         }
         let mut bomb = vec![0x40, 1, b'a', 100];
         bomb.extend([b'b'; 100]);
         bomb.extend([0xbe; 100]);
-        assert_eq!(read(&mut Decoder::new(4096), &bomb), Err(HpackError::TooLong(4096)));
+        let mut seen = 0;
+        assert_eq!(Decoder::new(4096).decode(&bomb, |_, _| seen += 1), Ok(false), "a list longer than we take");
+        assert_eq!(seen, 4096 / (1 + 100 + ENTRY_OVERHEAD));
     }
 }

@@ -2,7 +2,8 @@
 
 use std::io::IoSlice;
 
-use http::{HeaderName, HeaderValue};
+use http::header::{CONNECTION, TE, TRANSFER_ENCODING, UPGRADE};
+use http::{HeaderName, HeaderValue, StatusCode};
 
 use super::super::frame::{FrameHeader, flag};
 use super::super::input::{Piece, Pieces};
@@ -13,7 +14,7 @@ use super::{
 };
 
 /// The longest header block, over all its frames: a list of the size that we accept never needs more.
-const LONGEST_BLOCK: usize = 32 * 1024;
+const LONGEST_BLOCK: usize = 64 * 1024;
 /// A window never grows beyond this (RFC 9113 §6.9.1).
 const LARGEST_WINDOW: i64 = (1 << 31) - 1;
 
@@ -109,7 +110,7 @@ impl Session {
     pub(super) fn credit(&mut self, id: u32, count: usize) {
         let Some(stream) = self.streams.get_mut(&id) else { return };
         stream.receive_credit += u32::try_from(count).expect("no more than a window");
-        if stream.receive_credit < STREAM_WINDOW_BYTES / 2 || stream.remote_ended {
+        if stream.receive_credit < STREAM_WINDOW_BYTES / 4 || stream.remote_ended {
             return;
         }
         let credit = std::mem::take(&mut stream.receive_credit);
@@ -190,7 +191,10 @@ impl Session {
     fn head(&mut self, id: u32, end: bool, block: &[u8]) -> Result<(), SessionError> {
         // Read in any case: later blocks refer to it.
         let (mut head, mut malformed) = (Head::default(), false);
-        self.decoder.decode(block, |name, value| malformed |= head.add(name, value).is_none())?;
+        let fits = self.decoder.decode(block, |name, value| malformed |= head.add(name, value).is_none())?;
+        if !fits {
+            return self.long_head(id);
+        }
         if self.streams.contains_key(&id) {
             self.later_head(id, end, head, malformed);
             return Ok(());
@@ -203,9 +207,27 @@ impl Session {
                 self.request(id, end, head, malformed);
                 Ok(())
             }
-            // Of a stream that we are done with.
-            _ => Ok(()),
+            // Trailers of a stream that we are done with.
+            _ if end => Ok(()),
+            _ => Err(SessionError::Protocol { reason: Reason::STREAM_CLOSED, what: "a head on a stream that is over" }),
         }
+    }
+
+    /// A head longer than we accept: its stream is refused, the connection lives.
+    fn long_head(&mut self, id: u32) -> Result<(), SessionError> {
+        match self.streams.get_mut(&id) {
+            Some(stream) => {
+                stream.fail(StreamError::Reset(Reason::PROTOCOL_ERROR));
+                self.put(&frame::reset(id, Reason::PROTOCOL_ERROR));
+            }
+            None if self.side == Side::Server && id % 2 == 1 && id > self.last_peer_stream => {
+                self.last_peer_stream = id;
+                self.put_status(id, StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE, true);
+                self.put(&frame::reset(id, Reason::NO_ERROR));
+            }
+            None => return Err(SessionError::protocol("a head that is too long")),
+        }
+        Ok(())
     }
 
     fn request(&mut self, id: u32, end: bool, head: Head, malformed: bool) {
@@ -213,7 +235,7 @@ impl Session {
             () if self.leaving == Leaving::Final || self.served >= MAX_CONCURRENT_STREAMS => {
                 Some(Reason::REFUSED_STREAM)
             }
-            () if malformed || head.method.is_none() => Some(Reason::PROTOCOL_ERROR),
+            () if malformed || !head.is_request() => Some(Reason::PROTOCOL_ERROR),
             () => None,
         };
         if let Some(reason) = refused {
@@ -231,7 +253,7 @@ impl Session {
         let Some(stream) = self.streams.get_mut(&id) else { return };
         let is_answer = self.side == Side::Client && !stream.answered;
         let informational = is_answer && head.status.is_some_and(|status| (100..200).contains(&status));
-        if malformed || (is_answer && head.status.is_none()) || (!is_answer && !end) || (informational && end) {
+        if malformed || (is_answer && !head.is_answer()) || (!is_answer && !end) || (informational && end) {
             stream.fail(StreamError::Reset(Reason::PROTOCOL_ERROR));
             return self.put(&frame::reset(id, Reason::PROTOCOL_ERROR));
         }
@@ -385,6 +407,15 @@ fn frame_size() -> SessionError {
 }
 
 impl Head {
+    /// RFC 9113 §8.3.1 and §8.5: a CONNECT request has a method and an authority, and names no path.
+    fn is_request(&self) -> bool {
+        self.status.is_none() && self.method.as_ref().is_some_and(|method| method != "CONNECT" || !self.has_target)
+    }
+
+    fn is_answer(&self) -> bool {
+        self.status.is_some() && self.method.is_none() && self.authority.is_none() && !self.has_target
+    }
+
     /// Adds a field; `None` if it makes the head malformed (RFC 9113 §8.2 and §8.3).
     fn add(&mut self, name: &[u8], value: &[u8]) -> Option<()> {
         let Some((b':', pseudo)) = name.split_first().map(|(first, rest)| (*first, rest)) else {
@@ -393,6 +424,13 @@ impl Head {
                 return None;
             }
             let (name, value) = (HeaderName::from_bytes(name).ok()?, HeaderValue::from_bytes(value).ok()?);
+            // RFC 9113 §8.2.2: what is about a connection of HTTP/1.
+            if [CONNECTION, TRANSFER_ENCODING, UPGRADE].contains(&name)
+                || ["keep-alive", "proxy-connection"].contains(&name.as_str())
+                || (name == TE && value != "trailers")
+            {
+                return None;
+            }
             let _ = self.fields.try_append(name, value).ok()?;
             return Some(());
         };
@@ -404,7 +442,10 @@ impl Head {
             b"method" => self.method.replace(text()?).is_some(),
             b"authority" => self.authority.replace(text()?).is_some(),
             b"status" => self.status.replace(text().filter(|text| text.len() == 3)?.parse().ok()?).is_some(),
-            b"path" | b"scheme" | b"protocol" => false,
+            b"path" | b"scheme" | b"protocol" => {
+                self.has_target = true;
+                false
+            }
             _ => return None,
         };
         // Twice is malformed too.

@@ -75,6 +75,13 @@ impl Session {
         Ok(())
     }
 
+    pub(super) fn put_status(&mut self, id: u32, status: StatusCode, end: bool) {
+        let mut block = Vec::new();
+        hpack::encode_status(&mut block, status);
+        let flags = if end { flag::END_HEADERS | flag::END_STREAM } else { flag::END_HEADERS };
+        self.put(&frame::frame(kind::HEADERS, flags, id, &block));
+    }
+
     /// Gives a stream up: reset unless both sides said their last.
     pub(in super::super) fn release(&mut self, id: u32, reason: Reason) {
         let Some(stream) = self.streams.remove(&id) else { return };
