@@ -34,6 +34,10 @@ pub(super) struct Endpoints {
     slots: Vec<Option<Arc<Workload>>>,
     free: Vec<u32>,
     /// Only where there are too many slots to look through them.
+    #[expect(
+        clippy::box_collection,
+        reason = "most services are small and have none: a pointer is a sixth of a table"
+    )]
     slot_of: Option<Box<HashMap<ByUid, u32>>>,
     views: RwLock<Vec<View>>,
 }

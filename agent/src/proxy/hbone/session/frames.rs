@@ -267,8 +267,8 @@ impl Session {
     /// Whether a stream was never opened.
     pub(super) fn is_idle(&self, id: u32) -> bool {
         match self.side {
-            Side::Client => id % 2 == 0 || id >= self.next_stream,
-            Side::Server => id % 2 == 0 || id > self.last_peer_stream,
+            Side::Client => id.is_multiple_of(2) || id >= self.next_stream,
+            Side::Server => id.is_multiple_of(2) || id > self.last_peer_stream,
         }
     }
 }

@@ -66,7 +66,7 @@ impl Session {
         }
         match self.side {
             Side::Client if self.is_idle(id) => Err(SessionError::protocol("an answer without a request")),
-            Side::Server if id % 2 == 0 => Err(SessionError::protocol("a stream with an even number")),
+            Side::Server if id.is_multiple_of(2) => Err(SessionError::protocol("a stream with an even number")),
             Side::Server if id > self.last_peer_stream => {
                 self.last_peer_stream = id;
                 self.request(id, end, head, malformed);
@@ -76,6 +76,16 @@ impl Session {
             _ if end => Ok(()),
             _ => Err(SessionError::Protocol { reason: Reason::STREAM_CLOSED, what: "a head on a stream that is over" }),
         }
+    }
+
+    /// Whether the peer has as many streams open as it may. A stream that is over for the peer may be followed by another
+    /// before whoever serves it has noticed; one that the peer reset counts until then, or resets would be free.
+    fn is_full(&self) -> bool {
+        if self.served < MAX_CONCURRENT_STREAMS {
+            return false;
+        }
+        let over = self.streams.values().filter(|stream| stream.local_ended && stream.remote_ended).count();
+        self.streams.len() - over >= MAX_CONCURRENT_STREAMS as usize || self.served >= 2 * MAX_CONCURRENT_STREAMS
     }
 
     /// A head longer than we accept: its stream is refused, the connection lives.
@@ -97,9 +107,7 @@ impl Session {
 
     fn request(&mut self, id: u32, end: bool, head: Head, malformed: bool) {
         let refused = match () {
-            () if self.leaving == Leaving::Final || self.served >= MAX_CONCURRENT_STREAMS => {
-                Some(Reason::REFUSED_STREAM)
-            }
+            () if self.leaving == Leaving::Final || self.is_full() => Some(Reason::REFUSED_STREAM),
             () if malformed || !head.is_request() => Some(Reason::PROTOCOL_ERROR),
             () => None,
         };
