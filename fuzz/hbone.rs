@@ -1,26 +1,22 @@
-//! What an authenticated peer may send: request headers, and bytes in place of HTTP/2.
+//! What an authenticated peer may send: request headers, and any bytes in its TLS records, in any pieces.
 //!
-//! Must hold: nothing panics, what is understood reads back as it was, and a connection whose bytes end comes to an end.
+//! Must hold: nothing panics; what is understood of headers reads back as it was; whatever comes, what is sent are whole
+//! frames that a peer must accept, the first of them SETTINGS; and after the end there is nothing but a GOAWAY.
 #![no_main]
+
+mod connection;
 
 use std::cell::RefCell;
 
-use bytes::Bytes;
-use http::{HeaderValue, StatusCode};
+use http::HeaderValue;
 use libfuzzer_sys::fuzz_target;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::runtime::{Builder, Runtime};
 use weir::proxy::hbone::authority::{self, Authority};
 use weir::proxy::hbone::headers;
-use weir::proxy::hbone::server::{ConnectRequest, HboneServer};
 
-const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
-/// More than a peer of a test ever sends or is sent before somebody reads.
-const PIPE_BYTES: usize = 1 << 22;
+use connection::Connection;
 
 thread_local! {
-    static RUNTIME: RefCell<Runtime> =
-        RefCell::new(Builder::new_current_thread().build().expect("a runtime without I/O needs nothing"));
+    static CONNECTION: RefCell<Connection> = RefCell::new(Connection::handshake());
 }
 
 fuzz_target!(|data: &[u8]| {
@@ -28,9 +24,9 @@ fuzz_target!(|data: &[u8]| {
     match choice % 4 {
         0 => check_authority(rest),
         1 => check_header(rest),
-        // With the preface the fuzzer need not find it first.
-        2 => RUNTIME.with_borrow(|runtime| runtime.block_on(serve(PREFACE, rest))),
-        _ => RUNTIME.with_borrow(|runtime| runtime.block_on(serve(b"", rest))),
+        // With the preface and SETTINGS the fuzzer need not find them first.
+        2 => CONNECTION.with_borrow_mut(|connection| connection.play(true, rest)),
+        _ => CONNECTION.with_borrow_mut(|connection| connection.play(false, rest)),
     }
 });
 
@@ -56,37 +52,4 @@ fn check_header(bytes: &[u8]) {
     let Some(client) = headers::client_of(&value) else { return };
     let written = headers::forwarded(client, None).expect("an address is a valid header");
     assert_eq!(headers::client_of(&written), Some(client));
-}
-
-/// Serves a connection on which a peer sends these bytes and then nothing more.
-async fn serve(preface: &[u8], bytes: &[u8]) {
-    let (mut peer, ours) = tokio::io::duplex(PIPE_BYTES);
-    peer.write_all(preface).await.expect("the pipe is large enough");
-    peer.write_all(bytes).await.expect("the pipe is large enough");
-    peer.shutdown().await.expect("a pipe can be closed");
-    let reading = tokio::spawn(async move {
-        let mut sink = vec![0; 1 << 16];
-        while peer.read(&mut sink).await.is_ok_and(|count| count > 0) {}
-    });
-    if let Ok(mut server) = HboneServer::handshake(ours).await {
-        while let Some(Ok(request)) = server.next().await {
-            tokio::spawn(answer(request));
-        }
-    }
-    reading.await.expect("reading does not panic");
-}
-
-/// Sends back what comes where the authority is understood.
-async fn answer(request: ConnectRequest) {
-    let destination = request.authority().map(authority::parse);
-    let Some(Ok(_)) = destination else { return request.refuse(StatusCode::BAD_REQUEST) };
-    let Ok(stream) = request.accept() else { return };
-    let (mut reader, mut writer) = stream.split();
-    while let Ok(Some(chunk)) = reader.read().await {
-        reader.release(chunk.len());
-        if writer.write(Bytes::copy_from_slice(&chunk)).await.is_err() {
-            return;
-        }
-    }
-    let _ = writer.finish();
 }

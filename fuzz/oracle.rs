@@ -39,8 +39,11 @@ pub(crate) fn decide(sample: &Sample, request: &Request) -> Verdict {
     let mut has_allow = false;
     let mut allowed = false;
     for policy in in_force {
+        if policy.is_broken {
+            return Verdict::Denied;
+        }
         let holds = policy.wire.groups.iter().any(|group| group_holds(group, request));
-        if policy.is_broken || (policy.wire.action != ALLOW && holds) {
+        if policy.wire.action != ALLOW && holds {
             return Verdict::Denied;
         }
         if policy.wire.action == ALLOW {

@@ -8,6 +8,9 @@ use weir::app::commands::{EnrollArgs, PodsArgs, StatusArgs, UnenrollArgs, Uninst
 use weir::config::AgentConfig;
 use weir::control_plane::ControlPlaneConfig;
 
+#[path = "main/memory.rs"]
+mod memory;
+
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
@@ -37,10 +40,19 @@ enum Command {
     Uninstall(UninstallArgs),
 }
 
+/// Runs what runs for long.
+fn serve(role: impl FnOnce() -> anyhow::Result<()>) -> anyhow::Result<()> {
+    memory::keep_small()?;
+    role()
+}
+
 fn main() -> ExitCode {
+    if let Err(error) = memory::no_huge_pages() {
+        eprintln!("weir: huge pages stay on: {error}");
+    }
     let result = match Weir::parse().command {
-        Command::Agent(config) => app::run_agent(*config),
-        Command::ControlPlane(config) => app::run_control_plane(*config),
+        Command::Agent(config) => serve(|| app::run_agent(*config)),
+        Command::ControlPlane(config) => serve(|| app::run_control_plane(*config)),
         Command::Enroll(args) => app::commands::enroll(args),
         Command::Unenroll(args) => app::commands::unenroll(args),
         Command::Pods(args) => app::commands::pods(&args),

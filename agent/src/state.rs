@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use parking_lot::{RwLock, RwLockReadGuard};
+use parking_lot::{RwLock, RwLockReadGuard, RwLockWriteGuard};
 use tokio::sync::watch;
 
 use crate::model::mesh::{Mesh, MeshUpdate};
@@ -26,21 +26,53 @@ impl SharedMesh {
         self.mesh.read()
     }
 
-    /// Applies a batch of changes as one, then tells everybody who watches. Readers wait meanwhile: microseconds per resource.
+    /// Applies a batch of changes as one, then tells everybody who watches. Readers wait meanwhile: microseconds per
+    /// resource, so a batch that can be large goes through a [`Self::writer`].
     pub fn apply(&self, updates: impl IntoIterator<Item = MeshUpdate>) {
-        {
-            let mut mesh = self.mesh.write();
-            for update in updates {
-                mesh.apply(update);
-            }
-        }
-        self.version.send_modify(|version| *version += 1);
+        self.writer().apply(updates);
     }
 
-    /// Changes with every batch.
+    /// Applies many batches: readers are let in between two of them, and who watches is told once, when it is dropped.
+    pub fn writer(&self) -> MeshWriter<'_> {
+        MeshWriter { shared: self, changed: false }
+    }
+
+    /// Changes after every change.
     #[must_use]
     pub fn watch(&self) -> watch::Receiver<u64> {
         self.version.subscribe()
+    }
+}
+
+/// Changes a [`SharedMesh`] batch by batch.
+#[derive(Debug)]
+pub struct MeshWriter<'a> {
+    shared: &'a SharedMesh,
+    changed: bool,
+}
+
+impl MeshWriter<'_> {
+    /// Applies a batch of changes as one.
+    pub fn apply(&mut self, updates: impl IntoIterator<Item = MeshUpdate>) {
+        let mut updates = updates.into_iter().peekable();
+        if updates.peek().is_none() {
+            return;
+        }
+        self.changed = true;
+        let mut mesh = self.shared.mesh.write();
+        for update in updates {
+            mesh.apply(update);
+        }
+        // To those who wait, or the next batch would be before them.
+        RwLockWriteGuard::unlock_fair(mesh);
+    }
+}
+
+impl Drop for MeshWriter<'_> {
+    fn drop(&mut self) {
+        if self.changed {
+            self.shared.version.send_modify(|version| *version += 1);
+        }
     }
 }
 
@@ -60,5 +92,14 @@ mod tests {
         watch.mark_unchanged();
         assert_eq!(*shared.read().settings(), settings);
         assert!(!watch.has_changed().unwrap());
+        let mut writer = shared.writer();
+        writer.apply([MeshUpdate::Settings(MeshSettings::default())]);
+        assert_eq!(*shared.read().settings(), MeshSettings::default());
+        assert!(!watch.has_changed().unwrap(), "it is told when all is there");
+        drop(writer);
+        assert!(watch.has_changed().unwrap());
+        watch.mark_unchanged();
+        shared.apply([]);
+        assert!(!watch.has_changed().unwrap(), "nothing has changed");
     }
 }

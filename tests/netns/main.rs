@@ -20,6 +20,7 @@ mod input_http2;
 mod input_http2_floods;
 mod input_http2_requests;
 mod input_http2_rules;
+mod interop;
 mod kit;
 mod leaks;
 mod outbound;
@@ -49,6 +50,11 @@ fn table() -> Vec<Case> {
         delivery::CASES,
         telemetry::CASES,
         bulk::CASES,
+        interop::CARRIED,
+        interop::TO_ENVOY,
+        interop::FROM_ENVOY,
+        interop::ROTATION,
+        interop::DOCUMENTED,
         resilience::CASES,
         faults::CASES,
         faults_certificates::CASES,

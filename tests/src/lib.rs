@@ -29,6 +29,7 @@ pub mod agent;
 
 pub mod bad_link;
 pub mod control_plane;
+pub mod envoy;
 pub mod nginx;
 pub mod test_app;
 

@@ -6,6 +6,7 @@ use anyhow::Result;
 use clap::{Parser, Subcommand};
 
 mod audit;
+mod bench;
 mod ci;
 mod demo;
 mod fuzz;
@@ -32,6 +33,8 @@ enum Verb {
         /// Run only tests whose name contains this.
         filter: Option<String>,
     },
+    /// Measure Weir beside no mesh, a plain relay and other proxies, in one run. Needs root (asks sudo).
+    Bench(bench::Arguments),
     /// Find or install what the build and the tests need, and say what and why.
     Setup,
     /// Check what a compiler cannot: layers, doors, file headers, sizes, names, documents.
@@ -59,6 +62,7 @@ fn main() -> ExitCode {
 fn run() -> Result<()> {
     match Arguments::parse().verb {
         Verb::Demo(arguments) => demo::run(&arguments),
+        Verb::Bench(arguments) => bench::run(&arguments),
         Verb::Test { filter } => test::run(filter.as_deref()),
         Verb::Setup => setup::everything(),
         Verb::Tidy => tidy::run(),

@@ -53,6 +53,8 @@ const NEEDS: &[Need] = &[
     program!("curl", "curl", "a real client for tests and demo"),
     program!("iperf3", "iperf3", "real bulk traffic"),
     program!("wrk", "wrk", "real HTTP load"),
+    program!("h2load", "nghttp2-client", "real HTTP/2 load"),
+    program!("setpriv", "util-linux", "Envoy runs without capabilities"),
     program!("faketime", "faketime", "tests show what a clock that jumps does"),
 ];
 

@@ -79,8 +79,10 @@ pub fn read_answer(mut datagram: &[u8], ports: &mut Vec<u16>) -> io::Result<bool
         match i32::from(u16::from_ne_bytes([header[4], header[5]])) {
             libc::NLMSG_DONE => return Ok(true),
             libc::NLMSG_ERROR => {
-                let code = message.get(HEADER..HEADER + 4).and_then(|code| code.try_into().ok());
-                return Err(io::Error::from_raw_os_error(-code.map_or(-libc::EIO, i32::from_ne_bytes)));
+                let code = message.get(HEADER..).and_then(|body| body.first_chunk());
+                // Errors are negative numbers; the least of them has no positive one.
+                let errno = code.and_then(|code| i32::from_ne_bytes(*code).checked_neg());
+                return Err(io::Error::from_raw_os_error(errno.unwrap_or(libc::EIO)));
             }
             _ => ports.extend(reachable_port(message)),
         }
@@ -153,6 +155,10 @@ mod tests {
         let refused = message(libc::NLMSG_ERROR, &(-libc::EPERM).to_ne_bytes());
         let error = read_answer(&refused, &mut Vec::new()).expect_err("an error message");
         assert_eq!(error.raw_os_error(), Some(libc::EPERM));
+        for (body, errno) in [(&i32::MIN.to_ne_bytes()[..], libc::EIO), (&[1, 2], libc::EIO)] {
+            let error = read_answer(&message(libc::NLMSG_ERROR, body), &mut Vec::new()).expect_err("an error message");
+            assert_eq!(error.raw_os_error(), Some(errno), "{body:?}");
+        }
         assert!(read_answer(&[0; 16], &mut Vec::new()).is_err());
         assert!(read_answer(&[255; 20], &mut Vec::new()).is_err());
     }

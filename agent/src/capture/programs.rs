@@ -60,6 +60,14 @@ impl Programs {
 
     /// Loads the programs upon the pinned maps (made where missing), and pins them in place of former ones.
     pub(super) fn load(pins: &Pins) -> Result<Self, CaptureError> {
+        // Loading reads all of the kernel's type information, in very many small pieces. What a thread allocated is given
+        // back when it ends; this one, which goes on to run the agent, would keep much of it for itself.
+        let loaded = std::thread::scope(|scope| scope.spawn(|| Self::load_and_pin(pins)).join());
+        loaded.expect("a panic while loading ends the agent")?;
+        Self::open(pins, Origin::Loaded)
+    }
+
+    fn load_and_pin(pins: &Pins) -> Result<(), CaptureError> {
         let mut loader = EbpfLoader::new();
         for name in maps::NAMES {
             loader.map_pin_path(name, pins.map(name));
@@ -73,7 +81,7 @@ impl Programs {
             pins::remove(&path).map_err(CaptureError::because(|| format!("cannot replace {}", path.display())))?;
             program.pin(&path).map_err(CaptureError::because(|| format!("cannot pin {}", path.display())))?;
         }
-        Self::open(pins, Origin::Loaded)
+        Ok(())
     }
 
     fn open(pins: &Pins, origin: Origin) -> Result<Self, CaptureError> {

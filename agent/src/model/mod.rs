@@ -11,5 +11,6 @@ pub mod resolve;
 #[cfg(test)]
 mod sample;
 pub mod service;
+pub mod serving;
 pub mod shared;
 pub mod workload;

@@ -1,11 +1,11 @@
 //! A workload: anything with an identity and an address in the mesh.
 
-use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::sync::Arc;
 
 use super::identity::{Identity, TrustDomain};
-use super::service::{GatewayAddress, PortMapping, ServiceKey};
+use super::service::GatewayAddress;
+use super::serving::Serving;
 use super::shared::Shared;
 
 /// `istio.workload.Workload`, decoded and checked.
@@ -42,7 +42,7 @@ pub struct Workload {
     /// Selector policies in force, by `<namespace>/<name>`. A name without a policy denies (fail closed).
     pub authorization_policies: Vec<Arc<str>>,
     /// The services this workload is an endpoint of, with the port it serves each of their ports on.
-    pub services: Shared<BTreeMap<ServiceKey, Vec<PortMapping>>>,
+    pub services: Shared<Serving>,
 }
 
 impl Workload {

@@ -50,7 +50,8 @@ impl OutboundError {
             Self::Hbone(HboneError::Certificate(_)) => ResponseFlag::IdentityError,
             Self::Hbone(HboneError::Handshake { .. }) => ResponseFlag::TlsFailure,
             Self::Hbone(HboneError::Session { .. }) => ResponseFlag::H2HandshakeFailure,
-            Self::Hbone(HboneError::Refused { status, .. }) if *status == StatusCode::UNAUTHORIZED => {
+            // ztunnel and we deny with 401, Envoy's RBAC with 403.
+            Self::Hbone(HboneError::Refused { status: StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN, .. }) => {
                 ResponseFlag::Denied
             }
             Self::Hbone(_) => ResponseFlag::ConnectFailure,

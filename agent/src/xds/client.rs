@@ -81,13 +81,10 @@ impl From<Status> for StreamError {
 /// Takes the mesh from the control plane; runs forever. `ready` is dropped at the first complete mesh, be it from disk.
 pub async fn run(options: XdsOptions, mesh: SharedMesh, status: XdsStatus, ready: ReadyBlocker) {
     let intake = Intake::new(mesh, status.clone(), options.settings.clone());
-    let file = options.state_dir.as_deref().map(super::last_good::file_in);
-    if let Some(file) = &file {
-        intake.load(file);
-    }
+    let journal = options.state_dir.as_deref().map(|dir| intake.load(super::last_good::file_in(dir)));
     let save = async {
-        match file {
-            Some(file) => intake.keep_saved(file, &options.metrics).await,
+        match journal {
+            Some(journal) => intake.keep_saved(journal, &options.metrics).await,
             None => std::future::pending().await,
         }
     };

@@ -1,22 +1,52 @@
-//! What this process holds of the mesh in encoded form: the memory between two streams and between two starts. It
-//! decides what a resource, good or bad, new or known, means for the mesh. Must not know streams or files.
+//! What this process holds of the mesh beside the model: the memory between two streams. It decides what a resource, good
+//! or bad, new or known, means for the mesh. Must not know streams or files.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use bytes::Bytes;
+use xxhash_rust::xxh64::xxh64;
 
 use super::decode;
+use super::version::Version;
 use crate::model::mesh::{MeshSettings, MeshUpdate};
 use crate::resources::ResourceType;
 
-/// One resource as it was received.
+/// One resource as it was received. There is one per workload: what most do not need is out of line.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct HeldResource {
-    pub version: Arc<str>,
-    pub body: Bytes,
+    pub version: Version,
+    /// Of the body, to know it again. A chance collision would hide one update of one address; policies are compared in full.
+    digest: u64,
+    policy: Option<Box<HeldPolicy>>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct HeldPolicy {
+    body: Bytes,
     /// Why it could not be understood; only policies are held in that state.
-    pub rejected: Option<Arc<str>>,
+    rejected: Option<Arc<str>>,
+}
+
+impl HeldResource {
+    fn of(kind: ResourceType, incoming: &Incoming, rejected: Option<Arc<str>>) -> Self {
+        let digest = xxh64(&incoming.body, 0);
+        let policy = (kind == ResourceType::Authorization)
+            .then(|| Box::new(HeldPolicy { body: incoming.body.clone(), rejected }));
+        Self { version: incoming.version.clone(), digest, policy }
+    }
+
+    fn is(&self, incoming: &Incoming, rejected: Option<&Arc<str>>) -> bool {
+        match &self.policy {
+            Some(policy) => policy.body == incoming.body && policy.rejected.as_ref() == rejected,
+            None => rejected.is_none() && self.digest == xxh64(&incoming.body, 0),
+        }
+    }
+
+    fn rejected(&self) -> Option<(&[u8], &Arc<str>)> {
+        let policy = self.policy.as_ref()?;
+        Some((&policy.body, policy.rejected.as_ref()?))
+    }
 }
 
 /// All resources held, by type and name.
@@ -29,10 +59,10 @@ pub(super) struct Held {
 }
 
 /// A resource that came in, not yet looked into.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Incoming {
     pub name: Arc<str>,
-    pub version: Arc<str>,
+    pub version: Version,
     pub body: Bytes,
     /// A flaw that was found outside of the body, such as a wrong type.
     pub flaw: Option<Arc<str>>,
@@ -59,37 +89,38 @@ impl Held {
         &self.by_type[kind.index()]
     }
 
-    /// The versions to report when a stream opens. A rejected policy is named without a version: it must be sent again,
-    /// and its removal must be told.
-    #[must_use]
-    pub(super) fn versions(&self, kind: ResourceType) -> Vec<(Arc<str>, Arc<str>)> {
-        let version = |held: &HeldResource| if held.rejected.is_some() { "".into() } else { held.version.clone() };
-        self.of(kind).iter().map(|(name, held)| (name.clone(), version(held))).collect()
+    /// The names and versions to report when a stream opens. A rejected policy is named without a version: it must be sent
+    /// again, and its removal must be told.
+    pub(super) fn versions(&self, kind: ResourceType) -> impl Iterator<Item = (String, String)> {
+        let version = |held: &HeldResource| held.rejected().map_or_else(|| held.version.to_string(), |_| String::new());
+        self.of(kind).iter().map(move |(name, held)| (name.to_string(), version(held)))
     }
 
     /// Takes in a resource. One that is byte for byte what is held changes nothing. A bad address or mesh configuration
     /// leaves the last good one in force, a bad policy denies its scope.
-    pub(super) fn put(&mut self, kind: ResourceType, incoming: Incoming) -> Change {
-        if incoming.flaw.is_none() && self.is_held(kind, &incoming, None) {
-            self.hold(kind, incoming, None);
+    pub(super) fn put(&mut self, kind: ResourceType, incoming: &Incoming) -> Change {
+        // The name that is held already, so that a long series of updates does not end in two copies of each.
+        let known = self.of(kind).get_key_value(&incoming.name);
+        let name = known.map_or_else(|| incoming.name.clone(), |(name, _)| name.clone());
+        if incoming.flaw.is_none() && known.is_some_and(|(_, held)| held.is(incoming, None)) {
+            self.hold(kind, name, incoming, None);
             return Change::default();
         }
         let decoded = match &incoming.flaw {
             Some(flaw) => Err(flaw.clone()),
-            None => self.decode(kind, &incoming),
+            None => self.decode(kind, &name, &incoming.body),
         };
         match decoded {
             Ok(update) => {
                 let mut updates = vec![update];
                 self.follow_root_namespace(&mut updates);
-                self.hold(kind, incoming, None);
+                self.hold(kind, name, incoming, None);
                 Change { updates, rejected: None }
             }
             Err(reason) if kind == ResourceType::Authorization => {
-                let news = !self.is_held(kind, &incoming, Some(&reason));
-                let updates =
-                    if news { vec![self.denying(&incoming.name, &incoming.body, &reason)] } else { Vec::new() };
-                self.hold(kind, incoming, Some(reason.clone()));
+                let news = !self.of(kind).get(&name).is_some_and(|held| held.is(incoming, Some(&reason)));
+                let updates = if news { vec![self.denying(&name, &incoming.body, &reason)] } else { Vec::new() };
+                self.hold(kind, name, incoming, Some(reason.clone()));
                 Change { updates, rejected: Some(reason) }
             }
             Err(reason) => Change { updates: Vec::new(), rejected: Some(reason) },
@@ -107,18 +138,12 @@ impl Held {
         Some(update(name))
     }
 
-    fn is_held(&self, kind: ResourceType, incoming: &Incoming, rejected: Option<&Arc<str>>) -> bool {
-        let held = self.of(kind).get(&incoming.name);
-        held.is_some_and(|held| held.body == incoming.body && held.rejected.as_ref() == rejected)
+    fn hold(&mut self, kind: ResourceType, name: Arc<str>, incoming: &Incoming, rejected: Option<Arc<str>>) {
+        let held = HeldResource::of(kind, incoming, rejected);
+        self.by_type[kind.index()].insert(name, held);
     }
 
-    fn hold(&mut self, kind: ResourceType, incoming: Incoming, rejected: Option<Arc<str>>) {
-        let held = HeldResource { version: incoming.version, body: incoming.body, rejected };
-        self.by_type[kind.index()].insert(incoming.name, held);
-    }
-
-    fn decode(&self, kind: ResourceType, incoming: &Incoming) -> Result<MeshUpdate, Arc<str>> {
-        let (name, body) = (&incoming.name, &incoming.body);
+    fn decode(&self, kind: ResourceType, name: &Arc<str>, body: &[u8]) -> Result<MeshUpdate, Arc<str>> {
         let decoded = match kind {
             ResourceType::Address => decode::address(name, body),
             ResourceType::Authorization => {
@@ -126,7 +151,12 @@ impl Held {
             }
             ResourceType::MeshConfig => decode::settings(&self.own_settings, body).map(MeshUpdate::Settings),
         };
-        decoded.map_err(|malformed| malformed.to_string().into())
+        let mut update = decoded.map_err(|malformed| Arc::<str>::from(malformed.to_string()))?;
+        if let MeshUpdate::Workload(workload) = &mut update {
+            // The same text, held once.
+            workload.uid = name.clone();
+        }
+        Ok(update)
     }
 
     fn denying(&self, name: &str, body: &[u8], reason: &str) -> MeshUpdate {
@@ -141,7 +171,10 @@ impl Held {
         }
         self.root_namespace = settings.root_namespace.clone();
         let rejected = self.of(ResourceType::Authorization).iter();
-        let again = rejected.filter_map(|(name, held)| Some(self.denying(name, &held.body, held.rejected.as_ref()?)));
+        let again = rejected.filter_map(|(name, held)| {
+            let (body, reason) = held.rejected()?;
+            Some(self.denying(name, body, reason))
+        });
         updates.extend(again.collect::<Vec<_>>());
     }
 }

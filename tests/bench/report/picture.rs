@@ -1,5 +1,5 @@
-//! The ratios to no mesh as a picture: grouped bars by case, a whisker from the least to the greatest of the rounds. What
-//! is better when more has a panel, what is better when less another; memory, which no mesh has none of, has none.
+//! The ratios to no mesh as a picture: grouped bars by case, a whisker from the least to the greatest of the rounds. A
+//! panel each for what is better when more, for latency and for CPU time; memory, of which no mesh has none, has none.
 
 use std::fmt::Write as _;
 
@@ -11,8 +11,31 @@ const GAP: f64 = 30.0;
 const LEFT: f64 = 60.0;
 const PLOT: f64 = 230.0;
 const TITLE: f64 = 34.0;
-const PANEL: f64 = PLOT + TITLE + 64.0;
-const COLOURS: &[&str] = &["#1b6ca8", "#7fb8e0", "#8a8a8a", "#c8553d", "#5b8c5a", "#8c6bb1", "#d9a441", "#444444"];
+/// Of a line of the header.
+const LETTERS: usize = 115;
+const PANEL: f64 = PLOT + TITLE + 44.0;
+/// Of subjects that have no colour of their own, in turn.
+const COLOURS: &[&str] = &["#3d8b83", "#5b8c5a", "#8c6bb1", "#d9a441"];
+/// Cases whose latency says something else than their throughput does: where connections do not wait for each other.
+const UNHURRIED: &[&str] = &["keepalive1", "rate2000", "newconn1"];
+
+/// What is drawn on one scale.
+struct Panel {
+    title: &'static str,
+    shows: fn(&Row) -> bool,
+}
+
+const PANELS: &[Panel] = &[
+    Panel { title: "throughput as a share of no mesh: more is better", shows: |row| row.figure.more },
+    Panel {
+        title: "latency as a multiple of no mesh: less is better",
+        shows: |row| row.figure.unit == "µs" && UNHURRIED.contains(&row.case),
+    },
+    Panel {
+        title: "CPU time of the whole machine as a multiple of no mesh: less is better",
+        shows: |row| row.figure.suffix == "cpu",
+    },
+];
 
 /// One bar.
 struct Bar<'a> {
@@ -36,23 +59,17 @@ pub(super) fn write(rows: &[Row], header: &str) -> String {
             subjects.push(&row.subject);
         }
     }
-    let more = groups(&measured, &subjects, true);
-    let less = groups(&measured, &subjects, false);
-    let width = width(&more).max(width(&less)).max(860.0);
+    let panels: Vec<_> = PANELS.iter().map(|panel| (panel.title, groups(&measured, &subjects, panel.shows))).collect();
+    let width = panels.iter().map(|(_, groups)| width(groups)).fold(860.0, f64::max);
     let mut body = legend(&subjects);
     let mut top = 44.0;
-    for (title, groups) in [
-        ("share of no mesh reached: more is better", &more),
-        ("multiple of no mesh's latency or CPU time: less is better", &less),
-    ] {
-        if !groups.is_empty() {
-            body += &panel(title, groups, top, width);
-            top += PANEL;
-        }
+    for (title, groups) in panels.iter().filter(|(_, groups)| !groups.is_empty()) {
+        body += &panel(title, groups, top, width);
+        top += PANEL;
     }
     for line in header.lines().filter(|line| !line.is_empty()) {
         top += 15.0;
-        let _ = writeln!(body, "<text x='{LEFT}' y='{top}' class='note'>{}</text>", escaped(line));
+        let _ = writeln!(body, "<text x='{LEFT}' y='{top}' class='note'>{}</text>", escaped(&cut(line)));
     }
     format!(
         "<svg xmlns='http://www.w3.org/2000/svg' viewBox='0 0 {width} {0}' width='{width}' height='{0}'>\n\
@@ -66,23 +83,29 @@ fn is_baseline(subject: &str) -> bool {
     subject.starts_with(crate::subject::DIRECT)
 }
 
-fn groups<'a>(rows: &[&'a Row], subjects: &[&str], more: bool) -> Vec<Group<'a>> {
+fn groups<'a>(rows: &[&'a Row], subjects: &[&str], shows: fn(&Row) -> bool) -> Vec<Group<'a>> {
     let mut groups: Vec<Group<'_>> = Vec::new();
-    for row in rows.iter().filter(|row| row.figure.more == more) {
+    for row in rows.iter().filter(|row| shows(row)) {
         let Some(ratio) = row.ratio else { continue };
         let subject = subjects.iter().position(|name| *name == row.subject).expect("all subjects were collected");
         let bar = Bar { subject, name: &row.subject, ratio };
-        let label = if more || row.figure.suffix.is_empty() {
-            format!("{} {}", row.case, if more { "" } else { row.figure.unit })
-        } else {
-            row.name()
-        };
-        match groups.iter_mut().find(|group| group.label == label) {
+        match groups.iter_mut().find(|group| group.label == row.name()) {
             Some(group) => group.bars.push(bar),
-            None => groups.push(Group { label, bars: vec![bar] }),
+            None => groups.push(Group { label: row.name(), bars: vec![bar] }),
         }
     }
     groups
+}
+
+/// The colour of a subject.
+fn colour(index: usize, name: &str) -> &'static str {
+    match name {
+        "weir" => "#1b6ca8",
+        "relay" => "#9a9a9a",
+        "envoy" => "#c8553d",
+        same_node if same_node.ends_with("-same-node") => "#7fb8e0",
+        _ => COLOURS[index % COLOURS.len()],
+    }
 }
 
 fn width(groups: &[Group<'_>]) -> f64 {
@@ -100,7 +123,7 @@ fn legend(subjects: &[&str]) -> String {
         let _ = writeln!(
             text,
             "<rect x='{x}' y='14' width='12' height='12' fill='{}'/><text x='{}' y='24'>{}</text>",
-            COLOURS[index % COLOURS.len()],
+            colour(index, name),
             x + 17.0,
             escaped(name)
         );
@@ -135,9 +158,9 @@ fn panel(title: &str, groups: &[Group<'_>], top: f64, width: f64) -> String {
         x += GAP;
         let _ = writeln!(
             text,
-            "<text x='{middle:.1}' y='{}' text-anchor='end' transform='rotate(-20 {middle:.1} {0})'>{}</text>",
+            "<text x='{middle:.1}' y='{}' text-anchor='middle'>{}</text>",
             base + 16.0,
-            escaped(group.label.trim())
+            escaped(&group.label)
         );
     }
     text
@@ -146,7 +169,7 @@ fn panel(title: &str, groups: &[Group<'_>], top: f64, width: f64) -> String {
 fn drawn(bar: &Bar<'_>, x: f64, base: f64, height: &impl Fn(f64) -> f64) -> String {
     let ratio = &bar.ratio;
     let (tall, low, high) = (height(ratio.median), base - height(ratio.min), base - height(ratio.max));
-    let colour = COLOURS[bar.subject % COLOURS.len()];
+    let colour = colour(bar.subject, bar.name);
     let middle = x + BAR / 2.0 - 1.0;
     format!(
         "<rect x='{x:.1}' y='{:.1}' width='{}' height='{tall:.1}' fill='{colour}'><title>{} {} [{}..{}]</title></rect>\n\
@@ -165,7 +188,7 @@ fn drawn(bar: &Bar<'_>, x: f64, base: f64, height: &impl Fn(f64) -> f64) -> Stri
 
 /// A number that fits above a bar.
 fn short(value: f64) -> String {
-    if value < 1.0 { format!("{value:.2}").trim_start_matches('0').to_owned() } else { format!("{value:.1}") }
+    if value < 0.995 { format!("{value:.2}").trim_start_matches('0').to_owned() } else { format!("{value:.1}") }
 }
 
 /// A round distance of lines, of which about five fit.
@@ -174,6 +197,11 @@ fn step(greatest: f64) -> f64 {
         .into_iter()
         .find(|step| greatest / step <= 6.0)
         .unwrap_or(greatest / 5.0)
+}
+
+/// A line that fits beside the margin: a command may be of any length.
+fn cut(line: &str) -> String {
+    if line.chars().count() <= LETTERS { line.to_owned() } else { line.chars().take(LETTERS).chain(['…']).collect() }
 }
 
 fn escaped(text: &str) -> String {

@@ -79,10 +79,10 @@ fn boot(kernel: &Kernel, initramfs: &Path, errand: Errand<'_>, console: &Path) -
         Errand::Refusal => "ERRAND=refusal".to_owned(),
     };
     let output = File::create(console)?;
-    // One thread for both processors. With a thread each, an emulated processor may run code that the kernel has already
-    // replaced, and the guest panics with "int3" at the place, whoever had it replaced: seen with QEMU 7.2 and 10.0, with
-    // Weir and without any program, and once while a kernel was still starting. The kernel replaces code, among others,
-    // whenever the first program comes to a hook and when the last one leaves it.
+    // One thread for both processors. With a thread each, a processor of QEMU 7.2 may run code that the kernel has
+    // already replaced, and the guest panics with "int3" at the place, whoever had it replaced: with Weir, without any
+    // program, and while a kernel is still starting. With QEMU 10.0 guests were seen to panic alike. The kernel
+    // replaces code, among others, whenever the first program comes to a hook and when the last one leaves it.
     // `nice`: an emulated machine takes all it is given.
     let mut guest = Command::new("nice")
         .args(["qemu-system-x86_64", "-M", "q35", "-accel", "tcg,thread=single", "-cpu", "max", "-smp", "2"])

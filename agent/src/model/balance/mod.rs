@@ -25,18 +25,22 @@ use view::View;
 /// Views kept per service; the oldest makes room. Each holds 8 bytes per endpoint and rank in use.
 const VIEWS_MAX: usize = 32;
 
+/// Up to so many slots are looked through; a table by uid would take more memory than they do.
+const SLOTS_LOOKED_THROUGH: usize = 32;
+
 /// The endpoints of one service.
 #[derive(Debug, Default)]
 pub(super) struct Endpoints {
     slots: Vec<Option<Arc<Workload>>>,
     free: Vec<u32>,
-    slot_of: HashMap<ByUid, u32>,
+    /// Only where there are too many slots to look through them.
+    slot_of: Option<Box<HashMap<ByUid, u32>>>,
     views: RwLock<Vec<View>>,
 }
 
 impl Endpoints {
     pub(super) fn is_empty(&self) -> bool {
-        self.slot_of.is_empty()
+        self.slots.len() == self.free.len()
     }
 
     pub(super) fn iter(&self) -> impl Iterator<Item = &Arc<Workload>> {
@@ -50,14 +54,30 @@ impl Endpoints {
             u32::try_from(self.slots.len() - 1).expect("memory ends long before 2^32 endpoints")
         });
         self.slots[slot as usize] = Some(endpoint.clone());
-        self.slot_of.insert(ByUid(endpoint.clone()), slot);
+        match &mut self.slot_of {
+            Some(slot_of) => {
+                slot_of.insert(ByUid(endpoint.clone()), slot);
+            }
+            None if self.slots.len() > SLOTS_LOOKED_THROUGH => {
+                let taken = (0..).zip(&self.slots).filter_map(|(slot, taken)| Some((ByUid(taken.clone()?), slot)));
+                self.slot_of = Some(Box::new(taken.collect()));
+            }
+            None => {}
+        }
         for view in self.views.get_mut() {
             view.add(slot, endpoint);
         }
     }
 
     pub(super) fn remove(&mut self, uid: &str) {
-        let Some(slot) = self.slot_of.remove(uid) else { return };
+        let slot = match &mut self.slot_of {
+            Some(slot_of) => slot_of.remove(uid),
+            None => {
+                let is_it = |taken: &Option<Arc<Workload>>| taken.as_ref().is_some_and(|taken| &*taken.uid == uid);
+                self.slots.iter().position(is_it).and_then(|slot| u32::try_from(slot).ok())
+            }
+        };
+        let Some(slot) = slot else { return };
         let Some(endpoint) = self.slots[slot as usize].take() else { return };
         self.free.push(slot);
         for view in self.views.get_mut() {

@@ -195,3 +195,23 @@ fn views_are_bounded_and_right_for_every_source() {
     }
     assert_eq!(there.views.read().len(), VIEWS_MAX);
 }
+
+#[test]
+fn many_endpoints_come_and_go_as_few_do() {
+    let service = preferring(Unspecified, &[]);
+    let source = endpoint("source", "net/east/eu/a//n1");
+    let named = |number: usize| endpoint(&format!("pod-{number}"), "net/east/eu/a//n1");
+    let mut endpoints = endpoints((0..3 * SLOTS_LOOKED_THROUGH).map(named));
+    assert_eq!(picked(&endpoints, &service, &source).len(), 3 * SLOTS_LOOKED_THROUGH);
+    for number in 0..3 * SLOTS_LOOKED_THROUGH - 1 {
+        endpoints.remove(&named(number).uid);
+    }
+    let last = format!("pod-{}", 3 * SLOTS_LOOKED_THROUGH - 1);
+    assert_eq!(picked(&endpoints, &service, &source), [last.clone()]);
+    endpoints.insert(&Arc::new(named(0)));
+    assert_eq!(picked(&endpoints, &service, &source), ["pod-0".to_owned(), last.clone()]);
+    for uid in [named(0).uid, named(3 * SLOTS_LOOKED_THROUGH - 1).uid, named(1).uid] {
+        endpoints.remove(&uid);
+    }
+    assert!(endpoints.is_empty() && picked(&endpoints, &service, &source).is_empty());
+}

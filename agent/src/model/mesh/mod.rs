@@ -13,8 +13,10 @@ use super::resolve::OutboundTrafficPolicy;
 use super::service::{Service, ServiceKey};
 use super::workload::{NetworkMode, Workload};
 
+mod claims;
 mod policies;
 mod services;
+mod shards;
 mod sharing;
 #[cfg(test)]
 mod tests;
@@ -86,6 +88,7 @@ pub struct Mesh {
     services: Services,
     policies: Policies,
     sharing: Sharing,
+    policy_version: u64,
 }
 
 impl Mesh {
@@ -98,10 +101,23 @@ impl Mesh {
             MeshUpdate::Authorization(mut policy) => {
                 self.sharing.authorization(&mut policy);
                 self.policies.insert(*policy);
+                self.policy_version += 1;
             }
-            MeshUpdate::RemoveAuthorization(key) => self.policies.remove(&key),
-            MeshUpdate::Settings(settings) => self.settings = settings,
+            MeshUpdate::RemoveAuthorization(key) => {
+                self.policies.remove(&key);
+                self.policy_version += 1;
+            }
+            MeshUpdate::Settings(settings) => {
+                self.settings = settings;
+                self.policy_version += 1;
+            }
         }
+    }
+
+    /// Changes with every change of a policy or of the settings. As long as it and a workload stay the same, so does every
+    /// decision of [`Self::authorize`] about that workload: endpoints come and go without asking again.
+    pub fn policy_version(&self) -> u64 {
+        self.policy_version
     }
 
     fn apply_workload(&mut self, mut workload: Workload) {

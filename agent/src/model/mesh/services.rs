@@ -1,20 +1,24 @@
 //! Services by key, by hostname and by virtual address, with their endpoints.
 
 use std::cmp::Reverse;
+use std::collections::hash_map::Entry;
 use std::collections::{BTreeMap, HashMap};
+use std::hash::Hash;
 use std::net::IpAddr;
 use std::sync::Arc;
 
 use ipnet::IpNet;
 
+use super::claims::Claims;
+use super::shards::Shards;
 use crate::model::balance::Endpoints;
-use crate::model::service::{Service, ServiceKey, Visibility};
+use crate::model::service::{Service, ServiceKey};
 use crate::model::workload::Workload;
 
 #[derive(Debug, Default)]
 pub(super) struct Services {
-    by_key: HashMap<ServiceKey, Record>,
-    by_hostname: HashMap<Arc<str>, Claims>,
+    by_key: Shards<HashMap<ServiceKey, Box<Record>>>,
+    by_hostname: Shards<HashMap<Arc<str>, Claims>>,
     by_vip: HashMap<Arc<str>, Vips>,
 }
 
@@ -28,13 +32,11 @@ struct Record {
 /// The virtual addresses of one network: longest prefix first, per family.
 #[derive(Debug, Default)]
 struct Vips {
-    v4: BTreeMap<Reverse<u8>, HashMap<IpAddr, Claims>>,
-    v6: BTreeMap<Reverse<u8>, HashMap<IpAddr, Claims>>,
+    v4: Blocks,
+    v6: Blocks,
 }
 
-/// The services that claim one hostname or address, canonical ones first, then by key: few, mostly one.
-#[derive(Debug, Default)]
-struct Claims(Vec<Arc<Service>>);
+type Blocks = BTreeMap<Reverse<u8>, Shards<HashMap<IpAddr, Claims>>>;
 
 /// Which virtual addresses to look among.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -45,19 +47,19 @@ pub(super) enum VipKind {
 
 impl Services {
     pub(super) fn get(&self, key: &ServiceKey) -> Option<&Arc<Service>> {
-        self.by_key.get(key)?.service.as_ref()
+        self.record(key)?.service.as_ref()
     }
 
     pub(super) fn endpoints(&self, key: &ServiceKey) -> Option<&Endpoints> {
-        self.by_key.get(key).map(|record| &record.endpoints)
+        self.record(key).map(|record| &record.endpoints)
     }
 
     pub(super) fn iter(&self) -> impl Iterator<Item = &Arc<Service>> {
-        self.by_key.values().filter_map(|record| record.service.as_ref())
+        self.by_key.iter().flat_map(HashMap::values).filter_map(|record| record.service.as_ref())
     }
 
     pub(super) fn by_hostname(&self, hostname: &str, from_namespace: &str) -> Option<&Arc<Service>> {
-        self.by_hostname.get(hostname)?.seen_from(from_namespace)
+        self.by_hostname.of(hostname).get(hostname)?.seen_from(from_namespace)
     }
 
     pub(super) fn by_vip(
@@ -73,37 +75,32 @@ impl Services {
         blocks.iter().filter(|(Reverse(bits), _)| (*bits == single) == (kind == VipKind::Single)).find_map(
             |(Reverse(bits), by_base)| {
                 let base = IpNet::new(ip, *bits).ok()?.network();
-                by_base.get(&base)?.seen_from(from_namespace)
+                by_base.of(&base).get(&base)?.seen_from(from_namespace)
             },
         )
     }
 
     /// Adds a service; one of the same key must have been removed before.
     pub(super) fn insert(&mut self, service: &Arc<Service>) {
-        let record = self.by_key.entry(service.key.clone()).or_default();
-        record.service = Some(service.clone());
-        self.by_hostname.entry(service.key.hostname.clone()).or_default().insert(service);
+        self.record_mut(&service.key).service = Some(service.clone());
+        let hostname = &service.key.hostname;
+        claim(self.by_hostname.of_mut(&**hostname), hostname.clone(), service);
         for vip in &service.vips {
-            let blocks = self.by_vip.entry(vip.network.clone()).or_default().family_mut(vip.block.addr());
-            let by_base = blocks.entry(Reverse(vip.block.prefix_len())).or_default();
-            by_base.entry(vip.block.addr()).or_default().insert(service);
+            let base = vip.block.addr();
+            let blocks = self.by_vip.entry(vip.network.clone()).or_default().family_mut(base);
+            claim(blocks.entry(Reverse(vip.block.prefix_len())).or_default().of_mut(&base), base, service);
         }
     }
 
     pub(super) fn remove(&mut self, key: &ServiceKey) {
-        let Some(service) = self.by_key.get_mut(key).and_then(|record| {
+        let Some(service) = self.by_key.of_mut(&*key.hostname).get_mut(key).and_then(|record| {
             record.endpoints.service_changed();
             record.service.take()
         }) else {
             return;
         };
         self.forget_if_empty(key);
-        if let Some(claims) = self.by_hostname.get_mut(&key.hostname) {
-            claims.remove(&service);
-            if claims.0.is_empty() {
-                self.by_hostname.remove(&key.hostname);
-            }
-        }
+        disclaim(self.by_hostname.of_mut(&*key.hostname), &key.hostname, &service);
         for vip in &service.vips {
             let Some(vips) = self.by_vip.get_mut(&vip.network) else { continue };
             vips.remove(vip.block, &service);
@@ -115,70 +112,64 @@ impl Services {
 
     pub(super) fn insert_endpoint(&mut self, endpoint: &Arc<Workload>) {
         for key in endpoint.services.keys() {
-            self.by_key.entry(key.clone()).or_default().endpoints.insert(endpoint);
+            self.record_mut(key).endpoints.insert(endpoint);
         }
     }
 
     pub(super) fn remove_endpoint(&mut self, endpoint: &Workload) {
         for key in endpoint.services.keys() {
-            if let Some(record) = self.by_key.get_mut(key) {
+            if let Some(record) = self.by_key.of_mut(&*key.hostname).get_mut(key) {
                 record.endpoints.remove(&endpoint.uid);
                 self.forget_if_empty(key);
             }
         }
     }
 
+    fn record(&self, key: &ServiceKey) -> Option<&Record> {
+        self.by_key.of(&*key.hostname).get(key).map(|record| &**record)
+    }
+
+    fn record_mut(&mut self, key: &ServiceKey) -> &mut Record {
+        self.by_key.of_mut(&*key.hostname).entry(key.clone()).or_default()
+    }
+
     fn forget_if_empty(&mut self, key: &ServiceKey) {
-        if self.by_key.get(key).is_some_and(|record| record.service.is_none() && record.endpoints.is_empty()) {
-            self.by_key.remove(key);
+        if self.record(key).is_some_and(|record| record.service.is_none() && record.endpoints.is_empty()) {
+            self.by_key.of_mut(&*key.hostname).remove(key);
         }
     }
 }
 
+fn claim<K: Eq + Hash>(claims: &mut HashMap<K, Claims>, key: K, service: &Arc<Service>) {
+    match claims.entry(key) {
+        Entry::Occupied(claims) => claims.into_mut().insert(service),
+        Entry::Vacant(nobody) => {
+            nobody.insert(Claims::of(service.clone()));
+        }
+    }
+}
+
+fn disclaim<K: Eq + Hash>(claims: &mut HashMap<K, Claims>, key: &K, service: &Service) {
+    if claims.get_mut(key).is_some_and(|claims| !claims.remove(service)) {
+        claims.remove(key);
+    }
+}
+
 impl Vips {
-    fn family(&self, ip: IpAddr) -> &BTreeMap<Reverse<u8>, HashMap<IpAddr, Claims>> {
+    fn family(&self, ip: IpAddr) -> &Blocks {
         if ip.is_ipv4() { &self.v4 } else { &self.v6 }
     }
 
-    fn family_mut(&mut self, ip: IpAddr) -> &mut BTreeMap<Reverse<u8>, HashMap<IpAddr, Claims>> {
+    fn family_mut(&mut self, ip: IpAddr) -> &mut Blocks {
         if ip.is_ipv4() { &mut self.v4 } else { &mut self.v6 }
     }
 
     fn remove(&mut self, block: IpNet, service: &Service) {
         let blocks = self.family_mut(block.addr());
         let Some(by_base) = blocks.get_mut(&Reverse(block.prefix_len())) else { return };
-        let Some(claims) = by_base.get_mut(&block.addr()) else { return };
-        claims.remove(service);
-        if claims.0.is_empty() {
-            by_base.remove(&block.addr());
-        }
-        if by_base.is_empty() {
+        disclaim(by_base.of_mut(&block.addr()), &block.addr(), service);
+        if by_base.iter().all(HashMap::is_empty) {
             blocks.remove(&Reverse(block.prefix_len()));
         }
-    }
-}
-
-impl Claims {
-    fn place_of(&self, service: &Service) -> Result<usize, usize> {
-        let rank = |service: &Service| !service.canonical;
-        self.0.binary_search_by(|other| (rank(other), &other.key).cmp(&(rank(service), &service.key)))
-    }
-
-    fn insert(&mut self, service: &Arc<Service>) {
-        if let Err(place) = self.place_of(service) {
-            self.0.insert(place, service.clone());
-        }
-    }
-
-    fn remove(&mut self, service: &Service) {
-        if let Ok(place) = self.place_of(service) {
-            self.0.remove(place);
-        }
-    }
-
-    /// The namespace's own service, else the canonical one, else the first by key; never one that is not visible.
-    fn seen_from(&self, namespace: &str) -> Option<&Arc<Service>> {
-        let own = self.0.iter().find(|service| &*service.key.namespace == namespace);
-        own.or_else(|| self.0.iter().find(|service| service.visibility == Visibility::Public))
     }
 }

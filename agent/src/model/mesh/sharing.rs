@@ -1,12 +1,14 @@
 //! Equal values held once: a mesh repeats the same few namespaces, localities and hostnames in every workload.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::HashSet;
 use std::hash::Hash;
 use std::sync::Arc;
 
+use super::shards::Shards;
 use crate::model::address::canonical_block;
 use crate::model::authorization::Authorization;
-use crate::model::service::{GatewayAddress, GatewayDestination, PortMapping, Service, ServiceKey};
+use crate::model::service::{GatewayAddress, GatewayDestination, Service, ServiceKey};
+use crate::model::serving::Serving;
 use crate::model::workload::{Locality, Workload};
 
 /// Shared values of one type. Values that nobody else holds any more are forgotten in sweeps, each paid for by the
@@ -18,7 +20,7 @@ struct Pool<T: ?Sized> {
 }
 
 /// Fewer values than this are never swept.
-const SWEEP_MIN: usize = 1024;
+const SWEEP_MIN: usize = 64;
 
 impl<T: ?Sized> Default for Pool<T> {
     fn default() -> Self {
@@ -47,13 +49,23 @@ impl<T: ?Sized + Eq + Hash> Pool<T> {
     }
 }
 
+/// Shared texts, in parts: there are many of them.
+#[derive(Debug, Default)]
+struct Texts(Shards<Pool<str>>);
+
+impl Texts {
+    fn share(&mut self, text: &mut Arc<str>) {
+        self.0.of_mut(&**text).share(text);
+    }
+}
+
 /// Puts resources into the form the mesh keeps them in: addresses canonical, repeated values shared.
 #[derive(Debug, Default)]
 pub(super) struct Sharing {
-    texts: Pool<str>,
+    texts: Texts,
     gateways: Pool<GatewayAddress>,
     localities: Pool<Locality>,
-    services: Pool<BTreeMap<ServiceKey, Vec<PortMapping>>>,
+    services: Pool<Serving>,
 }
 
 impl Sharing {
@@ -85,9 +97,8 @@ impl Sharing {
         }
         self.localities.share(workload.locality.arc_mut());
         if self.services.is_new(workload.services.arc_mut()) {
-            let services = std::mem::take(&mut workload.services);
-            let shared = services.iter().map(|(key, ports)| (self.shared_key(key), ports.clone()));
-            workload.services = shared.collect();
+            let services = workload.services.iter().map(|(key, ports)| (self.shared_key(key), ports.clone()));
+            workload.services = services.collect();
         }
         self.services.share(workload.services.arc_mut());
         workload.addresses.shrink_to_fit();

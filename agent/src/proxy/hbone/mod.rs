@@ -9,6 +9,8 @@ mod client;
 mod connection;
 mod error;
 mod frame;
+#[cfg(fuzzing)]
+pub mod fuzzed;
 pub mod headers;
 mod hpack;
 mod input;
@@ -22,8 +24,8 @@ mod transport;
 pub use self::error::StreamError;
 pub use self::stream::{HboneStream, JoinError};
 
-/// Flow-control window of one stream: enough for 8 Gbit/s over a millisecond, and what a slow reader can make us hold.
-const STREAM_WINDOW_BYTES: u32 = 1024 * 1024;
+/// Flow-control window of one stream: enough for 32 Gbit/s over a millisecond, and what a slow reader can make us hold.
+const STREAM_WINDOW_BYTES: u32 = 4 * 1024 * 1024;
 /// Window of a connection, given back as soon as data is here: what bounds a peer is the windows of its streams.
 const CONNECTION_WINDOW_BYTES: u32 = 16 * 1024 * 1024;
 /// Largest DATA frame we accept.

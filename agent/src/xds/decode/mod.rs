@@ -20,7 +20,7 @@ use crate::proto::istio::workload as pb;
 /// What is wrong with a resource, and where.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{field}: {flaw}")]
-pub(super) struct Malformed {
+pub struct Malformed {
     /// Path of the field, such as `services[a/b].ports[0].target_port`; `resource` is the whole.
     pub field: String,
     pub flaw: Flaw,
@@ -28,7 +28,7 @@ pub(super) struct Malformed {
 
 /// What is wrong with one field.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub(super) enum Flaw {
+pub enum Flaw {
     #[error("not a protobuf message of its type ({0})")]
     NotProtobuf(String),
     #[error("type {found:?}, expected {expected:?}")]
@@ -70,7 +70,7 @@ impl Malformed {
 ///
 /// # Errors
 /// The first field that is malformed.
-pub(super) fn address(name: &str, body: &[u8]) -> Result<MeshUpdate, Malformed> {
+pub fn address(name: &str, body: &[u8]) -> Result<MeshUpdate, Malformed> {
     let address = pb::Address::decode(body).map_err(|error| not_protobuf(&error))?;
     match address.r#type {
         Some(pb::address::Type::Workload(wire)) => {

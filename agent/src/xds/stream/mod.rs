@@ -9,6 +9,8 @@ use prost::Message;
 
 use super::decode::{Flaw, Malformed};
 use super::held::{Held, Incoming};
+use super::records::Records;
+use super::version::Version;
 use crate::model::mesh::MeshUpdate;
 use crate::proto::envoy::config::core::v3::Node;
 use crate::proto::envoy::service::discovery::v3 as discovery;
@@ -28,8 +30,6 @@ const MAX_REASON_BYTES: usize = 1024;
 pub struct Outcome {
     /// The type that was updated; `None` if it is not one of ours.
     pub kind: Option<ResourceType>,
-    /// To apply to the mesh before the reply is sent.
-    pub updates: Vec<MeshUpdate>,
     /// ACK or NACK.
     pub reply: discovery::DeltaDiscoveryRequest,
     /// Every resource that was rejected, as `name: reason`. The others are in force.
@@ -47,28 +47,40 @@ pub(super) fn open(node: Node, held: &Held) -> Vec<discovery::DeltaDiscoveryRequ
         node: node.take(),
         type_url: kind.type_url().to_owned(),
         resource_names_subscribe: vec!["*".to_owned()],
-        initial_resource_versions: held
-            .versions(kind)
-            .into_iter()
-            .map(|(name, version)| (name.to_string(), version.to_string()))
-            .collect(),
+        initial_resource_versions: held.versions(kind).collect(),
         ..Default::default()
     };
     ResourceType::ALL.into_iter().map(request).collect()
 }
 
-/// Takes in a response: good resources count, bad ones are listed in one NACK.
+/// What is to be done about a response before it is answered.
+pub(super) trait Effects {
+    /// Updates of the mesh, to be applied as one.
+    fn mesh(&mut self, updates: Vec<MeshUpdate>);
+    /// Where changes of what is held are written down, if they are.
+    fn records(&mut self) -> Option<&mut Records>;
+}
+
+/// Takes in a response, resource by resource: good ones count, bad ones are listed in one NACK.
 #[must_use]
-pub(super) fn handle(held: &mut Held, response: discovery::DeltaDiscoveryResponse) -> Outcome {
+pub(super) fn handle(
+    held: &mut Held,
+    response: discovery::DeltaDiscoveryResponse,
+    effects: &mut impl Effects,
+) -> Outcome {
     let discovery::DeltaDiscoveryResponse { resources, type_url, nonce, removed_resources, .. } = response;
     let Some(kind) = ResourceType::from_type_url(&type_url) else {
         let rejected = vec![reason(&type_url, "not subscribed to")];
         let reply = reply(type_url, nonce, &rejected);
-        return Outcome { kind: None, updates: Vec::new(), reply, rejected, changed: false };
+        return Outcome { kind: None, reply, rejected, changed: false };
     };
-    let mut taken = Taken::default();
-    let incoming = merge_duplicates(kind, resources, &mut taken);
-    let named: HashSet<Arc<str>> = incoming.iter().map(|incoming| incoming.name.clone()).collect();
+    let mut taken = Taken { rejected: Vec::new(), changed: false, effects };
+    let incoming = merge_duplicates(kind, resources, &mut taken.rejected);
+    // Which names came, unless nobody asks.
+    let named: HashSet<Arc<str>> = match removed_resources.is_empty() {
+        true => HashSet::new(),
+        false => incoming.iter().map(|incoming| incoming.name.clone()).collect(),
+    };
     for incoming in incoming {
         taken.put(held, kind, incoming);
     }
@@ -76,29 +88,40 @@ pub(super) fn handle(held: &mut Held, response: discovery::DeltaDiscoveryRespons
     for name in removed_resources.iter().filter(|name| !named.contains(name.as_str())) {
         if let Some(update) = held.remove(kind, name) {
             taken.changed = true;
-            taken.updates.push(update);
+            if let Some(records) = taken.effects.records() {
+                records.gone(kind, name);
+            }
+            taken.effects.mesh(vec![update]);
         }
     }
-    let Taken { updates, rejected, changed } = taken;
-    Outcome { kind: Some(kind), updates, reply: reply(type_url, nonce, &rejected), rejected, changed }
+    let Taken { rejected, changed, .. } = taken;
+    Outcome { kind: Some(kind), reply: reply(type_url, nonce, &rejected), rejected, changed }
 }
 
-#[derive(Default)]
-struct Taken {
-    updates: Vec<MeshUpdate>,
+struct Taken<'a, E> {
     rejected: Vec<String>,
     changed: bool,
+    effects: &'a mut E,
 }
 
-impl Taken {
+impl<E: Effects> Taken<'_, E> {
     fn put(&mut self, held: &mut Held, kind: ResourceType, incoming: Incoming) {
-        let name = incoming.name.clone();
-        let known = held.of(kind).get(&name).map(|held| held.version.clone());
-        let new_version = known.as_ref() != Some(&incoming.version);
-        let change = held.put(kind, incoming);
-        self.changed |= new_version || !change.updates.is_empty();
-        self.updates.extend(change.updates);
-        self.rejected.extend(change.rejected.map(|flaw| reason(&name, &flaw)));
+        let known = held.of(kind).get(&incoming.name);
+        let new_version = known.is_none_or(|known| known.version != incoming.version);
+        let change = held.put(kind, &incoming);
+        let changed = new_version || !change.updates.is_empty();
+        self.changed |= changed;
+        let is_held = change.rejected.is_none() || kind == ResourceType::Authorization;
+        if changed
+            && is_held
+            && let Some(records) = self.effects.records()
+        {
+            records.held(kind, &incoming, change.rejected.as_deref());
+        }
+        if !change.updates.is_empty() {
+            self.effects.mesh(change.updates);
+        }
+        self.rejected.extend(change.rejected.map(|flaw| reason(&incoming.name, &flaw)));
     }
 }
 
@@ -114,7 +137,11 @@ fn reason(name: &str, flaw: &str) -> String {
 
 /// One entry per name. A name that came twice is an error of the control plane either way: with one content it is used,
 /// with two nobody can tell which was meant.
-fn merge_duplicates(kind: ResourceType, resources: Vec<discovery::Resource>, taken: &mut Taken) -> Vec<Incoming> {
+fn merge_duplicates(
+    kind: ResourceType,
+    resources: Vec<discovery::Resource>,
+    rejected: &mut Vec<String>,
+) -> Vec<Incoming> {
     let mut places: HashMap<Arc<str>, usize> = HashMap::with_capacity(resources.len());
     let mut merged: Vec<Incoming> = Vec::with_capacity(resources.len());
     let mut twice: BTreeMap<Arc<str>, usize> = BTreeMap::new();
@@ -138,13 +165,13 @@ fn merge_duplicates(kind: ResourceType, resources: Vec<discovery::Resource>, tak
         }
     }
     let used = twice.iter().filter(|(_, place)| merged[**place].flaw.is_none());
-    taken.rejected.extend(used.map(|(name, _)| reason(name, "the name comes twice")));
+    rejected.extend(used.map(|(name, _)| reason(name, "the name comes twice")));
     merged
 }
 
 /// The bytes of a resource, out of all envelopes.
 fn unpack(kind: ResourceType, resource: discovery::Resource) -> Incoming {
-    let version = resource.version.into();
+    let version = Version::from(resource.version.as_str());
     // There is one mesh configuration, whatever a control plane calls it.
     let name: Arc<str> = if kind == ResourceType::MeshConfig { "".into() } else { resource.name.into() };
     let mut flaw = None;

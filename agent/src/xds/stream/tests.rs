@@ -49,6 +49,22 @@ fn policy(name: &str, version: &str, port: u32) -> discovery::Resource {
     resource(ResourceType::Authorization, name, version, wire.encode_to_vec())
 }
 
+#[derive(Default)]
+struct Noted {
+    updates: Vec<MeshUpdate>,
+    records: Records,
+}
+
+impl Effects for Noted {
+    fn mesh(&mut self, updates: Vec<MeshUpdate>) {
+        self.updates.extend(updates);
+    }
+
+    fn records(&mut self) -> Option<&mut Records> {
+        Some(&mut self.records)
+    }
+}
+
 /// Feeds one response and says what came of it: updates, and the message of a NACK.
 fn feed(
     held: &mut Held,
@@ -56,6 +72,7 @@ fn feed(
     resources: Vec<discovery::Resource>,
     removed: &[&str],
 ) -> (Vec<String>, Option<String>) {
+    let mut effects = Noted::default();
     let outcome = handle(
         held,
         discovery::DeltaDiscoveryResponse {
@@ -65,7 +82,9 @@ fn feed(
             removed_resources: removed.iter().map(ToString::to_string).collect(),
             ..Default::default()
         },
+        &mut effects,
     );
+    assert!(outcome.changed || (effects.updates.is_empty() && effects.records.is_empty()));
     assert_eq!((outcome.reply.type_url.as_str(), outcome.reply.response_nonce.as_str()), (kind.type_url(), "n"));
     assert!(outcome.reply.node.is_none() && outcome.reply.resource_names_subscribe.is_empty());
     assert_eq!(outcome.kind, Some(kind));
@@ -74,7 +93,7 @@ fn feed(
         assert_eq!(status.code, INVALID_ARGUMENT);
         status.message
     });
-    (outcome.updates.iter().map(summary).collect(), nack)
+    (effects.updates.iter().map(summary).collect(), nack)
 }
 
 fn summary(update: &MeshUpdate) -> String {
@@ -92,7 +111,7 @@ fn summary(update: &MeshUpdate) -> String {
 }
 
 fn versions(held: &Held, kind: ResourceType) -> Vec<(String, String)> {
-    held.versions(kind).iter().map(|(name, version)| (name.to_string(), version.to_string())).collect()
+    held.versions(kind).collect()
 }
 
 fn pairs(expected: &[(&str, &str)]) -> Vec<(String, String)> {
@@ -346,9 +365,10 @@ fn an_unreadable_policy_of_the_root_namespace_denies_the_mesh_once_that_is_known
 #[test]
 fn a_type_nobody_asked_for_is_refused() {
     let response = discovery::DeltaDiscoveryResponse { type_url: "x".into(), nonce: "n".into(), ..Default::default() };
-    let outcome = handle(&mut nothing_held(), response);
+    let mut effects = Noted::default();
+    let outcome = handle(&mut nothing_held(), response, &mut effects);
     assert_eq!(outcome.reply.error_detail.expect("a NACK").message, "x: not subscribed to");
-    assert!(outcome.updates.is_empty() && !outcome.changed);
+    assert!(effects.updates.is_empty() && !outcome.changed);
 }
 
 #[test]

@@ -5,8 +5,8 @@ use std::net::IpAddr;
 use crate::model::authorization::{
     AccessRequest, Action, Authorization, Clause, Group, Match, Permit, PolicyScope, ServiceAccountMatch, StringMatch,
 };
-use crate::model::mesh::MeshUpdate;
-use crate::model::sample::{Draw, mesh, policy, text, workload};
+use crate::model::mesh::{Mesh, MeshSettings, MeshUpdate};
+use crate::model::sample::{Draw, mesh, policy, service, text, workload};
 use crate::model::workload::Workload;
 use Action::{Allow, Deny};
 use PolicyScope::{Global, Namespace, WorkloadSelector};
@@ -342,4 +342,20 @@ fn the_mesh_agrees_with_the_oracle() {
         }
     }
     assert!(seen.iter().all(|count| *count > 5000), "both outcomes must be common: {seen:?}");
+}
+
+#[test]
+fn decisions_change_with_policies_and_not_with_endpoints() {
+    let mut mesh = Mesh::default();
+    let mut version = mesh.policy_version();
+    let mut moves = |update: MeshUpdate| {
+        mesh.apply(update);
+        std::mem::replace(&mut version, mesh.policy_version()) != version
+    };
+    assert!(!moves(workload("pod", &["10.0.0.1"]).into()));
+    assert!(!moves(service("a", &["10.1.0.1"], &[(80, 0)]).into()));
+    assert!(!moves(MeshUpdate::RemoveAddress(text("bookinfo/a"))));
+    assert!(moves(policy("deny", Namespace, Deny, vec![]).into()));
+    assert!(moves(MeshUpdate::RemoveAuthorization(text("bookinfo/deny"))));
+    assert!(moves(MeshUpdate::Settings(MeshSettings::default())));
 }

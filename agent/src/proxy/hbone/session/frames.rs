@@ -110,7 +110,7 @@ impl Session {
     pub(super) fn credit(&mut self, id: u32, count: usize) {
         let Some(stream) = self.streams.get_mut(&id) else { return };
         stream.receive_credit += u32::try_from(count).expect("no more than a window");
-        if stream.receive_credit < STREAM_WINDOW_BYTES / 2 || stream.remote_ended {
+        if stream.receive_credit < STREAM_WINDOW_BYTES / 4 || stream.remote_ended {
             return;
         }
         let credit = std::mem::take(&mut stream.receive_credit);

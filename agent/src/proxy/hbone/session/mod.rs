@@ -154,6 +154,12 @@ impl Session {
         self.ended.is_none() && self.peer_leaves_after.is_none() && self.next_stream < u32::MAX / 2
     }
 
+    /// The keys, once the connection is of no more use.
+    #[cfg(fuzzing)]
+    pub(super) fn into_records(self) -> RecordLayer {
+        self.records
+    }
+
     /// Why the connection is over, once it is.
     pub(super) fn ended(&self) -> Option<&Arc<SessionError>> {
         self.ended.as_ref()

@@ -55,7 +55,7 @@ impl Session {
                 return Poll::Ready(Ok(()));
             }
             // A reset overtakes what was not delivered, as it does in TCP.
-            if let Some(failure) = &stream.failure {
+            if let Some(failure) = stream.failure.as_ref().filter(|_| !stream.is_only_unheard()) {
                 return Poll::Ready(Err(JoinError::Stream(failure.clone())));
             }
             if stream.pending.is_empty() {
@@ -83,6 +83,10 @@ impl Session {
                 return Poll::Ready(Ok(()));
             }
             let Some(app) = stream.app.clone() else { return Poll::Pending };
+            if stream.is_only_unheard() && !stream.app_ended {
+                // Whatever the application still says breaks the connection: not before it has all that came for it.
+                return Poll::Pending;
+            }
             if stream.failure.is_none() && stream.send_window <= 0 {
                 return Poll::Pending;
             }

@@ -12,6 +12,7 @@ use socket2::SockRef;
 use tokio::net::TcpStream;
 
 use super::super::error::StreamError;
+use super::super::frame::Reason;
 use crate::proxy::splice::TcpEnd;
 use crate::telemetry::access_log::ByteCounts;
 
@@ -105,6 +106,12 @@ impl Stream {
         if let Some(waker) = &self.waker {
             waker.wake_by_ref();
         }
+    }
+
+    /// Whether the peer has said all that it had to say and wants to hear no more. What it said stands, and is delivered
+    /// (RFC 9113 §8.1): Envoy does so whenever the server behind it ends first.
+    pub(super) fn is_only_unheard(&self) -> bool {
+        self.remote_ended && matches!(&self.failure, Some(StreamError::Reset(reason)) if *reason == Reason::NO_ERROR)
     }
 
     /// Breaks the stream; the first reason stays.

@@ -1,0 +1,37 @@
+//! What a workload costs in memory: in the mesh with all its indexes, and in what the agent holds beside it.
+
+use weir::model::mesh::{Mesh, MeshSettings};
+use weir::state::SharedMesh;
+use weir::xds::{Intake, XdsStatus, decode_address};
+
+use crate::figures::Figures;
+use crate::heap::{live_bytes, resident_bytes};
+use crate::made_up::Wire;
+
+/// Bytes a workload may take, its share of services and every index included.
+const BOUND: f64 = 600.0;
+
+pub(crate) fn measure(wire: &Wire, figures: &mut Figures) {
+    let per_workload = |bytes: usize| bytes as f64 / wire.workloads() as f64;
+    let (live, resident) = (live_bytes(), resident_bytes());
+    let mut mesh = Mesh::default();
+    for (name, resource) in &wire.resources {
+        mesh.apply(decode_address(name, &resource.body).expect("what was made up is well formed"));
+    }
+    figures.bounded("memory: mesh model, a workload", per_workload(live_bytes() - live), "B", BOUND);
+    figures.shown("memory: mesh model, a workload, resident", per_workload(resident_bytes() - resident), "B");
+    drop(mesh);
+
+    let live = live_bytes();
+    let (mesh, intake) = intake();
+    let _ = intake.handle(wire.response());
+    figures.shown("memory: all a stream leaves behind, a workload", per_workload(live_bytes() - live), "B");
+    assert_eq!(mesh.read().workloads().count(), wire.workloads());
+}
+
+/// An empty mesh and its only writer.
+pub(crate) fn intake() -> (SharedMesh, Intake) {
+    let mesh = SharedMesh::default();
+    let intake = Intake::new(mesh.clone(), XdsStatus::default(), MeshSettings::default());
+    (mesh, intake)
+}

@@ -1,0 +1,177 @@
+//! How long the mesh takes: to arrive, to change, to answer, and to let readers through while it arrives.
+
+use std::hint::black_box;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use criterion::{BatchSize, Bencher, Criterion};
+use weir::model::address::OriginalDst;
+use weir::model::workload::Workload;
+use weir::state::SharedMesh;
+use weir::xds::{Intake, decode_address};
+
+use crate::figures::Figures;
+use crate::made_up::{self, Wire};
+use crate::memory::intake;
+
+/// One endpoint's update, from the response to the mesh everybody reads.
+const UPDATE_BOUND_US: f64 = 1000.0;
+/// Where a connection goes.
+const RESOLVE_BOUND_US: f64 = 1.0;
+/// What a connection may wait for a mesh that is being sent again.
+const WAIT_BOUND_US: f64 = 1000.0;
+
+pub(crate) fn measure(criterion: &mut Criterion, wire: &Wire, figures: &mut Figures) {
+    arrival(criterion, wire, figures);
+    let (mesh, intake) = intake();
+    let _ = intake.handle(wire.response());
+    update(criterion, wire, &intake, figures);
+    answers(criterion, wire, &mesh, figures);
+    for (what, response) in [("unchanged", wire.response()), ("with every workload moved", wire.moved())] {
+        let Waits { whole, mut waits } = resend(wire, &mesh, || drop(intake.handle(response)));
+        figures.shown(format!("whole mesh again, {what}"), whole.as_secs_f64() * 1e3, "ms");
+        waits.sort_unstable();
+        let at = |share: f64| micros(waits[((waits.len() - 1) as f64 * share) as usize]);
+        figures.bounded(
+            format!("· a reader's wait meanwhile, 99.9 of 100 (of {})", waits.len()),
+            at(0.999),
+            "µs",
+            WAIT_BOUND_US,
+        );
+        figures.shown("· the longest wait", at(1.0), "µs");
+    }
+}
+
+fn arrival(criterion: &mut Criterion, wire: &Wire, figures: &mut Figures) {
+    let mut group = criterion.benchmark_group("arrival");
+    group.sample_size(10);
+    let mut times = Vec::new();
+    group.bench_function("first sync", |bencher: &mut Bencher<'_>| {
+        bencher.iter_batched(
+            || (intake(), wire.response()),
+            |((mesh, intake), response)| {
+                let started = Instant::now();
+                let outcome = intake.handle(response);
+                times.push(started.elapsed());
+                (mesh, intake, outcome)
+            },
+            BatchSize::PerIteration,
+        );
+    });
+    let sync = median(&mut times);
+    figures.shown("first sync of everything, one response", sync.as_secs_f64() * 1e3, "ms");
+    times.clear();
+    group.bench_function("decode", |bencher: &mut Bencher<'_>| {
+        bencher.iter(|| {
+            let started = Instant::now();
+            for (name, resource) in &wire.resources {
+                let _ = black_box(decode_address(name, &resource.body));
+            }
+            times.push(started.elapsed());
+        });
+    });
+    group.finish();
+    let decode = median(&mut times).as_secs_f64();
+    figures.shown("decode of istio.workload.Address", wire.bytes() as f64 / decode / 1e6, "MB/s");
+    figures.shown("· resources", wire.resources.len() as f64 / decode, "1/s");
+}
+
+/// One endpoint turns unhealthy and healthy again: another one every time, so that nothing is warm, and never the first of
+/// its service.
+fn update(criterion: &mut Criterion, wire: &Wire, intake: &Intake, figures: &mut Figures) {
+    let services = wire.resources.len() - wire.workloads();
+    let others = wire.workloads() - services;
+    let (mut times, mut number) = (Vec::new(), 0);
+    criterion.bench_function("one endpoint's update", |bencher: &mut Bencher<'_>| {
+        bencher.iter_batched(
+            || {
+                number = (number + 7919) % (2 * others);
+                wire.change(services + number % others, number >= others)
+            },
+            |response| {
+                let started = Instant::now();
+                let outcome = intake.handle(response);
+                times.push(started.elapsed());
+                outcome
+            },
+            BatchSize::PerIteration,
+        );
+    });
+    figures.bounded("one endpoint's update, median", micros(median(&mut times)), "µs", UPDATE_BOUND_US);
+    figures.shown("· 99.9 of 100", micros(times[(times.len() - 1) * 999 / 1000]), "µs");
+}
+
+fn answers(criterion: &mut Criterion, wire: &Wire, mesh: &SharedMesh, figures: &mut Figures) {
+    let services = wire.resources.len() - wire.workloads();
+    let mesh = mesh.read();
+    let source = mesh.workload(&made_up::uid(0, services)).expect("it was sent").clone();
+    let to = |number: usize| OriginalDst((made_up::vip(number), made_up::PORT).into());
+    let resolve = |source: &Workload, number| black_box(mesh.resolve(source, to(number))).is_ok();
+    // What a pick needs is built when a service is first asked for.
+    assert!((0..services).all(|number| resolve(&source, number)), "every service has an endpoint");
+    // A node's pods talk to some services, again and again; of all there are, nothing is in the processor's caches.
+    for (what, among, bound) in [
+        ("of one service", 1, Some(RESOLVE_BOUND_US)),
+        ("of 100 services", 100, Some(RESOLVE_BOUND_US)),
+        ("of any service", services, None),
+    ] {
+        let (mut times, mut number) = (Vec::new(), 0);
+        criterion.bench_function(&format!("resolve, {what}"), |bencher: &mut Bencher<'_>| {
+            bencher.iter_custom(|iterations| {
+                let started = Instant::now();
+                for _ in 0..iterations {
+                    number = (number + 7919) % among;
+                    resolve(&source, number);
+                }
+                let all = started.elapsed();
+                times.push(all.div_f64(iterations as f64));
+                all
+            });
+        });
+        let (what, value) = (format!("resolve and pick an endpoint {what}"), micros(median(&mut times)));
+        match bound {
+            Some(bound) => figures.bounded(what, value, "µs", bound),
+            None => figures.shown(what, value, "µs"),
+        }
+    }
+}
+
+struct Waits {
+    whole: Duration,
+    waits: Vec<Duration>,
+}
+
+/// Does something to the mesh while a reader resolves connections; how long each of them took.
+fn resend(wire: &Wire, mesh: &SharedMesh, act: impl FnOnce() + Send) -> Waits {
+    let services = wire.resources.len() - wire.workloads();
+    let source: Arc<Workload> = mesh.read().workload(&made_up::uid(0, services)).expect("it was sent").clone();
+    let over = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        let writer = scope.spawn(|| {
+            let started = Instant::now();
+            act();
+            over.store(true, Ordering::Release);
+            started.elapsed()
+        });
+        let (mut waits, mut number) = (Vec::new(), 0);
+        while !over.load(Ordering::Acquire) {
+            number = (number + 7919) % services;
+            let asked = Instant::now();
+            let _ = black_box(mesh.read().resolve(&source, OriginalDst((made_up::vip(number), made_up::PORT).into())));
+            waits.push(asked.elapsed());
+            std::thread::sleep(Duration::from_micros(50));
+        }
+        Waits { whole: writer.join().expect("nothing in it panics"), waits }
+    })
+}
+
+/// Sorts, too.
+fn median(times: &mut [Duration]) -> Duration {
+    times.sort_unstable();
+    times[times.len() / 2]
+}
+
+fn micros(time: Duration) -> f64 {
+    time.as_secs_f64() * 1e6
+}

@@ -1,0 +1,74 @@
+//! Keeps the process small: what start-up and peaks needed goes back to the kernel. Must not change what anybody computes.
+
+use std::fs;
+use std::io;
+use std::time::Duration;
+
+/// What start-up loads is in use until about then.
+const START_UP: Duration = Duration::from_secs(5);
+/// Between two rounds. The allocator itself only gives back when a thread allocates, which an idle agent's do not.
+const ROUND: Duration = Duration::from_secs(10);
+
+#[expect(unsafe_code, reason = "the allocator's own function, which its crate does not pass on")]
+unsafe extern "C" {
+    /// Returns free memory to the kernel: with `force` all, else what has been free for the allocator's purge delay.
+    safe fn mi_collect(force: bool);
+}
+
+/// Takes no huge pages: one holds 2 MiB for whoever needs 4 KiB of it, and an idle agent would be half such pages. Call it
+/// before anything large is allocated.
+///
+/// # Errors
+/// When the kernel refuses; the process is larger then.
+pub(crate) fn no_huge_pages() -> io::Result<()> {
+    Ok(nix::sys::prctl::set_thp_disable(true)?)
+}
+
+/// Begins to keep the process small, in a thread of its own.
+///
+/// # Errors
+/// When the thread cannot be started; the process is then as large as it happens to become.
+pub(crate) fn keep_small() -> io::Result<()> {
+    std::thread::Builder::new().name("memory".to_owned()).stack_size(64 * 1024).spawn(rounds)?;
+    Ok(())
+}
+
+fn rounds() {
+    std::thread::sleep(START_UP);
+    forget_code();
+    mi_collect(true);
+    loop {
+        std::thread::sleep(ROUND);
+        mi_collect(false);
+    }
+}
+
+/// Unmaps the program's code, most of which only start-up runs; what is still needed is mapped again as it is run, from
+/// the page cache.
+fn forget_code() {
+    let (Ok(maps), Ok(program)) = (fs::read_to_string("/proc/self/maps"), fs::read_link("/proc/self/exe")) else {
+        return;
+    };
+    for line in maps.lines().filter(|line| program.to_str().is_some_and(|program| line.ends_with(program))) {
+        let mut fields = line.split_ascii_whitespace();
+        let (Some(range), Some("r-xp")) = (fields.next(), fields.next()) else { continue };
+        if let Some((start, end)) = addresses(range) {
+            unmap(start, end - start);
+        }
+    }
+}
+
+/// `start-end`, in hexadecimal.
+fn addresses(range: &str) -> Option<(usize, usize)> {
+    let (start, end) = range.split_once('-')?;
+    Some((usize::from_str_radix(start, 16).ok()?, usize::from_str_radix(end, 16).ok()?))
+}
+
+fn unmap(start: usize, length: usize) {
+    // SAFETY: the range is a private mapping of a file that cannot be written to, so what it shows is the file's and
+    // comes back from there at the next access. A failure changes nothing.
+    #[expect(unsafe_code, reason = "madvise takes addresses")]
+    unsafe {
+        libc::madvise(std::ptr::without_provenance_mut(start), length, libc::MADV_DONTNEED);
+    }
+}

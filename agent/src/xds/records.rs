@@ -1,0 +1,99 @@
+//! Changes of what is held, encoded for the disk: type, name and, unless it is gone, version, flaw and body.
+
+use std::sync::Arc;
+
+use bytes::{Buf, Bytes};
+
+use super::held::Incoming;
+use super::version::Version;
+use crate::resources::ResourceType;
+
+/// The types, by the number they are written as. The mesh configuration says what the root namespace is, which the
+/// others may need.
+pub(super) const ORDER: [ResourceType; 3] =
+    [ResourceType::MeshConfig, ResourceType::Authorization, ResourceType::Address];
+/// Added to the type's number where a resource is gone.
+const GONE: u8 = 0x80;
+
+/// Changes in the order in which they were made.
+#[derive(Debug, Default)]
+pub(super) struct Records(Vec<u8>);
+
+/// One change, read back.
+#[derive(Debug)]
+pub(super) enum Record {
+    Held(ResourceType, Incoming),
+    Gone(ResourceType, Arc<str>),
+}
+
+impl Records {
+    pub(super) fn held(&mut self, kind: ResourceType, incoming: &Incoming, rejected: Option<&str>) {
+        self.0.push(number_of(kind));
+        self.field(incoming.name.as_bytes());
+        self.field(incoming.version.to_string().as_bytes());
+        self.field(rejected.unwrap_or_default().as_bytes());
+        self.field(&incoming.body);
+    }
+
+    pub(super) fn gone(&mut self, kind: ResourceType, name: &str) {
+        self.0.push(number_of(kind) | GONE);
+        self.field(name.as_bytes());
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    pub(super) fn as_bytes(&self) -> &[u8] {
+        &self.0
+    }
+
+    pub(super) fn append(&mut self, later: Self) {
+        if self.0.is_empty() {
+            *self = later;
+        } else {
+            self.0.extend_from_slice(&later.0);
+        }
+    }
+
+    fn field(&mut self, bytes: &[u8]) {
+        let length = u32::try_from(bytes.len()).expect("a response with 4 GiB is refused long before");
+        self.0.extend_from_slice(&length.to_le_bytes());
+        self.0.extend_from_slice(bytes);
+    }
+}
+
+/// Reads changes back; `None` where the bytes are not what was written.
+pub(super) fn read(mut rest: &[u8], mut take: impl FnMut(Record)) -> Option<()> {
+    while !rest.is_empty() {
+        let number = rest.get_u8();
+        let kind = *ORDER.get(usize::from(number & !GONE))?;
+        let name = text(&mut rest)?;
+        if number & GONE != 0 {
+            take(Record::Gone(kind, name.into()));
+            continue;
+        }
+        let version = Version::from(text(&mut rest)?);
+        let flaw = Some(text(&mut rest)?).filter(|reason| !reason.is_empty()).map(Into::into);
+        // A copy, so that a resource that is replaced later does not keep the whole file in memory.
+        let body = Bytes::copy_from_slice(field(&mut rest)?);
+        take(Record::Held(kind, Incoming { name: name.into(), version, body, flaw }));
+    }
+    Some(())
+}
+
+fn number_of(kind: ResourceType) -> u8 {
+    let place = ORDER.iter().position(|of_order| *of_order == kind).expect("every type is in the order");
+    u8::try_from(place).expect("there are three types")
+}
+
+fn field<'a>(rest: &mut &'a [u8]) -> Option<&'a [u8]> {
+    let (length, after) = rest.split_first_chunk::<4>()?;
+    let (field, after) = after.split_at_checked(u32::from_le_bytes(*length) as usize)?;
+    *rest = after;
+    Some(field)
+}
+
+fn text<'a>(rest: &mut &'a [u8]) -> Option<&'a str> {
+    std::str::from_utf8(field(rest)?).ok()
+}

@@ -1,0 +1,36 @@
+//! Weir and a real Envoy: one opens HBONE, the other accepts it, and both prove who they are. What was tried and how it
+//! went is in `docs/interop.md`, whose table names these cases.
+
+use anyhow::{Result, ensure};
+
+use crate::harness::{Case, Check};
+
+mod carried;
+mod from_envoy;
+mod held;
+mod rotation;
+mod stage;
+mod to_envoy;
+
+pub(crate) use carried::CASES as CARRIED;
+pub(crate) use from_envoy::CASES as FROM_ENVOY;
+pub(crate) use rotation::CASES as ROTATION;
+pub(crate) use to_envoy::CASES as TO_ENVOY;
+
+/// The documents, which must say no more and no less than what runs.
+pub(crate) const DOCUMENTED: &[Case] =
+    &[Case { name: "interop: docs/interop.md names what is tried, and nothing else", check: Check::Alone(documented) }];
+
+const DOCUMENT: &str = include_str!("../../docs/interop.md");
+
+fn documented() -> Result<()> {
+    let rows = DOCUMENT.lines().filter_map(|line| line.strip_prefix("| ")?.split(" | ").next());
+    let mut rows: Vec<&str> = rows.filter(|row| row.contains("Envoy, ")).collect();
+    let cases = [CARRIED, TO_ENVOY, FROM_ENVOY, ROTATION].concat();
+    let mut cases: Vec<&str> = cases.iter().map(|case| case.name.trim_start_matches("interop: ")).collect();
+    rows.sort_unstable();
+    cases.sort_unstable();
+    ensure!(rows == cases, "the table has\n{rows:#?}\nand what runs is\n{cases:#?}");
+    ensure!(DOCUMENT.contains(&format!("Envoy {}", weir_tests::envoy::VERSION)), "it names another version");
+    Ok(())
+}

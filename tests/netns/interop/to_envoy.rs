@@ -1,0 +1,264 @@
+//! Weir opens HBONE, Envoy accepts it: who is believed, what an Envoy's limits, drains, refusals and death do to the
+//! connections of a pod.
+
+use std::time::Duration;
+
+use anyhow::{Result, ensure};
+use serde_json::{Value, json};
+use weir_tests::certificates::Presented;
+use weir_tests::envoy::bootstrap::{Http2, REFUSALS, REFUSE};
+use weir_tests::mesh::{Mesh, principal};
+use weir_tests::program::Program;
+use weir_tests::test_app::{self, ECHO, Seen};
+use weir_tests::{agent, wait};
+
+use super::held::Held;
+use super::stage::{ENVOY, ToEnvoy, keep_on};
+use crate::count::{Counter, OPENED};
+use crate::harness::{Case, Check, note};
+
+pub(crate) const CASES: &[Case] = &[
+    Case { name: "interop: to Envoy, each side proves who it is", check: Check::Mesh(identities) },
+    Case {
+        name: "interop: to Envoy, one that is another workload is refused and counted",
+        check: Check::Mesh(impostor),
+    },
+    Case { name: "interop: to Envoy, a source that Envoy refuses is counted", check: Check::Mesh(refused_source) },
+    Case {
+        name: "interop: to Envoy, 1, 10 or 100 streams per connection carry 150",
+        check: Check::Mesh(stream_limits),
+    },
+    Case { name: "interop: to Envoy, a drain loses nothing", check: Check::Mesh(drain) },
+    Case { name: "interop: to Envoy, connections of 10 requests lose nothing", check: Check::Mesh(short_count) },
+    Case { name: "interop: to Envoy, connections of 0.3 s lose nothing", check: Check::Mesh(short_life) },
+    Case { name: "interop: to Envoy, connections that it closes when idle lose nothing", check: Check::Mesh(idle) },
+    Case { name: "interop: to Envoy, its PINGs are answered", check: Check::Mesh(pings) },
+    Case { name: "interop: to Envoy, large and ever new headers are read", check: Check::Mesh(headers) },
+    Case {
+        name: "interop: to Envoy, a refused CONNECT is a reset, counted with its flag",
+        check: Check::Mesh(refusals),
+    },
+    Case { name: "interop: to Envoy, a client's reset reaches it", check: Check::Mesh(client_resets) },
+    Case { name: "interop: to Envoy, its death is a reset, and its successor is found", check: Check::Mesh(death) },
+];
+
+const FAILED: &str = "istio_tcp_connections_failed_total";
+const HANDSHAKES_FAILED: &str = "weir_tls_handshake_failures_total";
+
+fn identities(mesh: &Mesh) -> Result<()> {
+    ToEnvoy::run(mesh, &Http2::default(), |stage| {
+        let source = principal(&mesh.client);
+        let labels = [
+            ("reporter", "source"),
+            ("source_principal", &*source),
+            ("destination_principal", ENVOY),
+            ("connection_security_policy", "mutual_tls"),
+            ("response_flags", "-"),
+        ];
+        let opened = Counter::of(mesh.agent_of(&mesh.client), OPENED, &labels)?;
+        test_app::echoes(&mesh.client.place, mesh.outsider.ipv4(), ECHO)?;
+        opened.grows_by(1.0)?;
+        let expected =
+            json!({ "peer": source, "tls": "TLSv1.3", "authority": stage.way().to(ECHO).to_string(), "code": 200 });
+        wait::until("Envoy has logged who the client is", Duration::from_secs(5), || {
+            let log = stage.envoy.access_log();
+            let says = |line: &Value| {
+                expected.as_object().is_some_and(|all| all.iter().all(|(key, value)| line[key] == *value))
+            };
+            ensure!(log.iter().any(says), "{log:?}");
+            Ok(())
+        })
+    })
+}
+
+fn impostor(mesh: &Mesh) -> Result<()> {
+    for (presented, reason) in [
+        (Presented::Identity("spiffe://cluster.local/ns/shop/sa/thief"), "wrong_identity"),
+        (Presented::Identity("spiffe://evil.example/ns/shop/sa/envoy"), "wrong_trust_domain"),
+    ] {
+        ToEnvoy::run_as(mesh, presented, &Http2::default(), &[], |stage| {
+            let agent = mesh.agent_of(&mesh.client);
+            let handshakes = Counter::of(agent, HANDSHAKES_FAILED, &[("side", "upstream"), ("reason", reason)])?;
+            let failed = failed(mesh, "client", "TLS_FAILURE")?;
+            let seen = test_app::probe(&mesh.client.place, mesh.outsider.ipv4(), ECHO, "my password")?;
+            ensure!(was_reset(&seen), "{reason}: {seen:?}");
+            handshakes.grows_by(1.0)?;
+            failed.grows_by(1.0)?;
+            ensure!(stage.envoy.stat("http.hbone.downstream_rq_total")? == 0, "{reason}: Envoy got a request");
+            Ok(())
+        })?;
+    }
+    Ok(())
+}
+
+/// `near` has a good certificate, but Envoy accepts `client` only.
+fn refused_source(mesh: &Mesh) -> Result<()> {
+    ToEnvoy::run(mesh, &Http2::default(), |stage| {
+        let before = stage.envoy.stat("listener.hbone.ssl.fail_verify_san")?;
+        // In TLS 1.3 the client is done before the server judges: what fails is what comes next.
+        let counters = [failed(mesh, "near", "TLS_FAILURE")?, failed(mesh, "near", "H2_HANDSHAKE_FAILURE")?];
+        let seen = test_app::probe(&mesh.near.place, mesh.outsider.ipv4(), ECHO, "let me in")?;
+        ensure!(was_reset(&seen), "{seen:?}");
+        stage.envoy.reaches("listener.hbone.ssl.fail_verify_san", before + 1)?;
+        wait::until("the refusal is counted", Duration::from_secs(2), || {
+            let grown = counters.iter().map(Counter::grown).sum::<Result<f64>>()?;
+            ensure!(grown == 1.0, "counters grew by {grown}");
+            Ok(())
+        })?;
+        test_app::echoes(&mesh.client.place, mesh.outsider.ipv4(), ECHO).map(drop)
+    })
+}
+
+fn stream_limits(mesh: &Mesh) -> Result<()> {
+    for limit in [1, 10, 100] {
+        let http2 = Http2 { options: json!({ "max_concurrent_streams": limit }), ..Http2::default() };
+        ToEnvoy::run(mesh, &http2, |stage| {
+            for _ in 0..2 {
+                stage.way().many(&["--count", "150", "--concurrent", "150", "--hold"])?;
+            }
+            stage.way().many(&["--count", "1500", "--concurrent", "150"])?;
+            let connections = stage.connections()?;
+            ensure!(connections >= 150 / limit, "{connections} connections cannot carry 150 streams, {limit} each");
+            note(format!("{limit} streams per connection: {connections} connections carried 150, 150 and 1500"));
+            Ok(())
+        })?;
+    }
+    Ok(())
+}
+
+/// While its health check is failed on purpose, Envoy answers every first request of a connection with a GOAWAY.
+fn drain(mesh: &Mesh) -> Result<()> {
+    ToEnvoy::run(mesh, &Http2::default(), |stage| {
+        let mut held = Held::open(stage.way(), 10, 1 << 30)?;
+        let before = stage.connections()?;
+        stage.envoy.tell("/healthcheck/fail")?;
+        let many = || stage.way().many(&["--count", "100", "--concurrent", "20"]);
+        keep_on("new connections go elsewhere", many, || Ok(stage.connections()? > before + 2))?;
+        ensure!(held.is_busy(), "the long streams were over before the drain was");
+        stage.envoy.tell("/healthcheck/ok")?;
+        held.finish()
+    })
+}
+
+fn short_count(mesh: &Mesh) -> Result<()> {
+    let http2 = Http2 { common: json!({ "max_requests_per_connection": 10 }), ..Http2::default() };
+    ToEnvoy::run(mesh, &http2, |stage| {
+        let held = Held::open(stage.way(), 25, 1 << 28)?;
+        stage.way().many(&["--count", "2000", "--concurrent", "20"])?;
+        held.finish()?;
+        let connections = stage.connections()?;
+        // Besides its ten, a connection carries what was under way when its GOAWAY was read.
+        ensure!(connections >= 2000 / (10 + 20), "{connections} connections carried 2000 requests, 10 each");
+        Ok(())
+    })
+}
+
+fn short_life(mesh: &Mesh) -> Result<()> {
+    let http2 = Http2 { common: json!({ "max_connection_duration": "0.3s" }), ..Http2::default() };
+    ToEnvoy::run(mesh, &http2, |stage| {
+        let held = Held::open(stage.way(), 10, 1 << 30)?;
+        let many = || stage.way().many(&["--count", "200", "--concurrent", "10"]);
+        let gone = || stage.envoy.stat("http.hbone.downstream_cx_max_duration_reached");
+        keep_on("five connections have come and gone", many, || Ok(gone()? >= 5))?;
+        held.finish()
+    })
+}
+
+fn idle(mesh: &Mesh) -> Result<()> {
+    let http2 = Http2 { common: json!({ "idle_timeout": "0.02s" }), ..Http2::default() };
+    ToEnvoy::run(mesh, &http2, |stage| {
+        let echo = || test_app::echoes(&mesh.client.place, mesh.outsider.ipv4(), ECHO);
+        let closed = || stage.envoy.stat("http.hbone.downstream_cx_idle_timeout");
+        keep_on("ten idle connections were closed", echo, || Ok(closed()? >= 10))
+    })
+}
+
+fn pings(mesh: &Mesh) -> Result<()> {
+    let http2 = Http2 {
+        options: json!({ "connection_keepalive": { "interval": "0.05s", "timeout": "2s" } }),
+        ..Http2::default()
+    };
+    ToEnvoy::run(mesh, &http2, |stage| {
+        let held = Held::open(stage.way(), 5, 1 << 30)?;
+        let before = stage.connections()?;
+        wait::throughout("connections stay", Duration::from_secs(3), || {
+            test_app::echoes(&mesh.client.place, mesh.outsider.ipv4(), ECHO)?;
+            ensure!(stage.connections()? == before, "another connection was opened");
+            Ok(())
+        })?;
+        held.finish()?;
+        ensure!(stage.envoy.stat("http2.keepalive_timeout")? == 0, "a PING was not answered");
+        Ok(())
+    })
+}
+
+/// 12 KiB in one header, and forty that differ in every answer: the table of the header compression turns over.
+fn headers(mesh: &Mesh) -> Result<()> {
+    let mut added = vec![("x-large", "0123456789abcdef".repeat(768))];
+    const NAMES: [&str; 8] = ["x-a", "x-b", "x-c", "x-d", "x-e", "x-f", "x-g", "x-h"];
+    added.extend(
+        NAMES.map(|name| (name, format!("{name} %START_TIME(%s.%9f)% %DOWNSTREAM_REMOTE_ADDRESS% %STREAM_ID%"))),
+    );
+    ToEnvoy::run_as(mesh, Presented::Identity(ENVOY), &Http2::default(), &added, |stage| {
+        stage.way().many(&["--count", "1000", "--concurrent", "20"])?;
+        ensure!(stage.envoy.stat("http2.rx_reset")? == 0, "we have reset streams");
+        Ok(())
+    })
+}
+
+/// What the application sees is a connection that ends at once; which answer it was is in the metrics.
+fn refusals(mesh: &Mesh) -> Result<()> {
+    ToEnvoy::run(mesh, &Http2::default(), |stage| {
+        let held = Held::open(stage.way(), 3, 1 << 20)?;
+        for status in REFUSALS {
+            let flag = if matches!(status, 401 | 403) { "DENY" } else { "CONNECT" };
+            let counter = failed(mesh, "client", flag)?;
+            let seen = test_app::probe(&mesh.client.place, mesh.outsider.ipv4(), REFUSE + status, "x")?;
+            ensure!(was_reset(&seen), "{status}: {seen:?}");
+            counter.grows_by(1.0).map_err(|error| error.context(format!("{status} is counted as {flag}")))?;
+        }
+        held.finish()
+    })
+}
+
+fn client_resets(mesh: &Mesh) -> Result<()> {
+    ToEnvoy::run(mesh, &Http2::default(), |stage| {
+        let before = stage.envoy.stat("http.hbone.downstream_rq_rx_reset")?;
+        let to = stage.way().to(ECHO).to_string();
+        let _: Value = test_app::client(&mesh.client.place, Duration::from_secs(10), &["abort", &to])?;
+        stage.envoy.reaches("http.hbone.downstream_rq_rx_reset", before + 1)
+    })
+}
+
+fn death(mesh: &Mesh) -> Result<()> {
+    ToEnvoy::run(mesh, &Http2::default(), |stage| {
+        let to = stage.way().to(ECHO).to_string();
+        let app = agent::binary("weir-test-app")?.display().to_string();
+        let hold = || mesh.client.place.spawn(&[&*app, "hold", &to]);
+        let held: Vec<Program> = (0..5).map(|_| hold()).collect::<Result<_>>()?;
+        for program in &held {
+            wait::until("a connection is open", Duration::from_secs(5), || {
+                ensure!(program.stdout().contains("open"), "{}", program.stderr());
+                Ok(())
+            })?;
+        }
+        stage.restart()?;
+        for program in held {
+            let output = program.finish(Duration::from_secs(5))?;
+            ensure!(output.stdout.contains("ConnectionReset"), "{}", output.summary());
+        }
+        test_app::echoes(&mesh.client.place, mesh.outsider.ipv4(), ECHO).map(drop)
+    })
+}
+
+/// The application has a reset and nothing else, at once; whether connect(2) still sees it is a matter of luck.
+fn was_reset(seen: &Seen) -> bool {
+    let how = if seen.connect == "ok" { &seen.end } else { &seen.connect };
+    seen.refused() && how == "ConnectionReset" && seen.ms < 2000
+}
+
+/// Failed connections of a workload of the first node, with a flag.
+fn failed<'a>(mesh: &'a Mesh, source: &'a str, flag: &'a str) -> Result<Counter<'a>> {
+    let labels = [("reporter", "source"), ("source_workload", source), ("response_flags", flag)];
+    Counter::of(&mesh.agents[0], FAILED, &labels)
+}
