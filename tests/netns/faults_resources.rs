@@ -2,7 +2,7 @@
 //! never lost, and that room is enough for all to be well again.
 
 use std::fs;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -10,8 +10,10 @@ use anyhow::{Context, Result, ensure};
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use weir_tests::agent::{Agent, binary};
 use weir_tests::mesh::{Mesh, NAMESPACE, workload_entry};
+use weir_tests::objects::WorkloadEntry;
 use weir_tests::test_app::{self, ECHO, Many};
 use weir_tests::wait;
+use weir_tests::world::Pod;
 
 use crate::count::Counter;
 use crate::faults::hold;
@@ -82,6 +84,7 @@ fn disk_full(mesh: &mut Mesh) -> Result<()> {
     disk.fill()?;
     let late = mesh.world.nodes[0].pod("late")?;
     mesh.control_plane.objects.put("late", &workload_entry(&late))?;
+    mesh.control_plane.objects.put("many", &many_entries(&late))?;
     failures.grows_by(1.0).with_context(|| agent.tail())?;
     ensure!(agent.log().contains("the last good configuration could not be written"), "{}", agent.tail());
     ensure!(agent.weir(&["status"])?.stdout.contains("could not be written"), "the status warns");
@@ -103,6 +106,24 @@ fn disk_full(mesh: &mut Mesh) -> Result<()> {
     mesh.agents[0].kill()?;
     drop(disk);
     Ok(())
+}
+
+/// More than the rest of the page in which the file ends: that much would fit on a full disk.
+fn many_entries(like: &Pod) -> String {
+    let entry = |number: u8| {
+        let (name, address) = (format!("many-{number}"), IpAddr::from([10, 99, 0, number]));
+        let entry = WorkloadEntry {
+            name: &name,
+            namespace: NAMESPACE,
+            service_account: like.name(),
+            node: like.node(),
+            addresses: &[address],
+            labels: &[("app", &name)],
+            hbone: true,
+        };
+        entry.yaml()
+    };
+    (1..=100).map(entry).collect::<Vec<_>>().join("\n---\n")
 }
 
 /// A pod that could not be remembered over a restart is not taken in, and is told so.

@@ -304,3 +304,73 @@ impl Frames {
 fn shorter(part: &[u8]) -> u32 {
     u32::try_from(part.len()).expect("part of a frame, whose length is a number of 24 bits")
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What a peer's bytes mean, however they are cut: data joined, frames as they are.
+    fn pieces(frames: &mut Frames, bytes: &[u8], cut: usize) -> Result<Vec<String>, SessionError> {
+        let mut said: Vec<String> = Vec::new();
+        for mut part in bytes.chunks(cut) {
+            while let Some(piece) = frames.next(&mut part)? {
+                match piece {
+                    Piece::Data { stream, bytes, counted, end } => {
+                        let text = String::from_utf8_lossy(bytes);
+                        said.push(format!(
+                            "data of {stream}: {text:?}, {counted} counted{}",
+                            if end { ", end" } else { "" }
+                        ));
+                    }
+                    Piece::Frame(header, payload) => {
+                        said.push(format!("frame {} of {}: {payload:?}", header.kind, header.stream));
+                    }
+                }
+            }
+        }
+        Ok(said)
+    }
+
+    #[test]
+    fn frames_are_found_wherever_records_are_cut() {
+        let bytes = [
+            frame::PREFACE.to_vec(),
+            frame::settings(&[(3, 7)]),
+            frame::frame(kind::DATA, flag::PADDED | flag::END_STREAM, 5, &[2, b'h', b'i', 0, 0]),
+            frame::window_update(0, 9),
+            frame::frame(kind::DATA, flag::END_STREAM, 7, &[]),
+        ]
+        .concat();
+        let whole = [
+            "frame 4 of 0: [0, 3, 0, 0, 0, 7]",
+            "data of 5: \"hi\", 5 counted, end",
+            "frame 8 of 0: [0, 0, 0, 9]",
+            "data of 7: \"\", 0 counted, end",
+        ];
+        for cut in 1..=bytes.len() {
+            let mut frames = Frames { preface_left: frame::PREFACE.len(), ..Frames::default() };
+            let said = pieces(&mut frames, &bytes, cut).expect("it is HTTP/2");
+            let control: Vec<_> = said.iter().filter(|piece| piece.starts_with("frame")).collect();
+            assert_eq!(control, [whole[0], whole[2]], "cut every {cut} bytes");
+            let ends: Vec<_> = said.iter().filter(|piece| piece.ends_with("end")).collect();
+            assert_eq!(ends.len(), 2, "cut every {cut} bytes: {said:?}");
+        }
+        let mut frames = Frames { preface_left: frame::PREFACE.len(), ..Frames::default() };
+        assert_eq!(pieces(&mut frames, &bytes, bytes.len()).expect("it is HTTP/2"), whole);
+    }
+
+    #[test]
+    fn what_is_no_http2_is_refused() {
+        let too_long = FrameHeader { length: LONGEST_FRAME + 1, kind: kind::PING, flags: 0, stream: 0 }.encode();
+        for (what, preface_left, bytes) in [
+            ("another protocol", frame::PREFACE.len(), b"GET / HTTP/1.1\r\n\r\n".to_vec()),
+            ("padding longer than its frame", 0, frame::frame(kind::DATA, flag::PADDED, 1, &[3, 0, 0])),
+            ("padding without its length", 0, frame::frame(kind::DATA, flag::PADDED, 1, &[])),
+            ("a frame that is too long", 0, too_long.to_vec()),
+        ] {
+            let mut frames = Frames { preface_left, ..Frames::default() };
+            let then = [bytes, vec![0; 16]].concat();
+            assert!(pieces(&mut frames, &then, then.len()).is_err(), "{what}");
+        }
+    }
+}
