@@ -15,18 +15,19 @@ fn reason(material: &Material) -> String {
     format!("{error}{}", cause.unwrap_or_default())
 }
 
-#[test]
-fn what_peers_would_refuse_is_not_taken_and_the_reason_said() {
-    let (root, other) = (TestRoot::new(), TestRoot::new());
-    let below = root.intermediate("below", |_| ());
+/// A certificate, what is wrong with it, and words of the reason.
+type Row = (&'static str, Material, &'static str);
+
+/// Whole certificates that say the wrong things.
+fn unfit() -> Vec<Row> {
+    let root = TestRoot::new();
     let issue = |change: fn(&mut Leaf)| {
         let mut leaf = Leaf::new(OWN);
         change(&mut leaf);
         root.issue(&leaf)
     };
     let minute = Duration::from_secs(60);
-    let good = || root.issue(&Leaf::new(OWN));
-    let rows: Vec<(&str, Material, &str)> = vec![
+    vec![
         (
             "expired",
             issue(|leaf| leaf.not_after = SystemTime::now() - Duration::from_secs(5)),
@@ -55,6 +56,15 @@ fn what_peers_would_refuse_is_not_taken_and_the_reason_said() {
         ),
         ("of two identities", issue(|leaf| leaf.names = vec![uri(OWN), uri(OTHER)]), "more than one URI"),
         ("of nobody", issue(|leaf| leaf.names.clear()), "no SPIFFE id"),
+    ]
+}
+
+/// Certificates of which a part is missing, damaged, or somebody else's.
+fn damaged() -> Vec<Row> {
+    let (root, other) = (TestRoot::new(), TestRoot::new());
+    let below = root.intermediate("below", |_| ());
+    let good = || root.issue(&Leaf::new(OWN));
+    vec![
         ("for another key", Material { key_pem: Leaf::new(OWN).key.serialize_pem(), ..good() }, "not for this key"),
         (
             "without a key",
@@ -84,8 +94,12 @@ fn what_peers_would_refuse_is_not_taken_and_the_reason_said() {
             Material { root_pem: vec![root.pem.clone()], ..below.issue(&Leaf::new(OWN)) },
             "not signed by a trusted root",
         ),
-    ];
-    for (case, material, expected) in rows {
+    ]
+}
+
+#[test]
+fn what_peers_would_refuse_is_not_taken_and_the_reason_said() {
+    for (case, material, expected) in unfit().into_iter().chain(damaged()) {
         let reason = reason(&material);
         assert!(reason.contains(expected), "a certificate {case}: {reason}");
         let secret = material.key_pem.lines().nth(1).unwrap_or("no key");
