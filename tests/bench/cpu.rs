@@ -1,6 +1,10 @@
-//! What all processors did, by `/proc/stat`: everything that runs on the machine is in it, so nothing else should run.
+//! What processors did. Of the whole machine by `/proc/stat`: everything that runs is in it, so nothing else should. Many
+//! kernels fill it by looking, at every clock tick, at who runs: right on average under load, but wrong by any factor for
+//! programs that do little and wake in step with the clock. For these there is the time of a cgroup, which is exact but
+//! leaves out what the kernel does for it in threads of its own.
 
 use std::fs;
+use std::path::Path;
 
 use anyhow::{Context, Result};
 use nix::unistd::{SysconfVar, sysconf};
@@ -12,6 +16,14 @@ pub(crate) fn busy_seconds() -> Result<f64> {
     let per_second = sysconf(SysconfVar::CLK_TCK)?.context("the kernel has a clock tick")?;
     #[expect(clippy::cast_precision_loss, reason = "ticks of a machine's life fit a double's 53 bits")]
     Ok(ticks as f64 / per_second as f64)
+}
+
+/// Time that the processes of a cgroup and below have run, in seconds.
+pub(crate) fn cgroup_seconds(cgroup: &Path) -> Result<f64> {
+    let file = cgroup.join("cpu.stat");
+    let text = fs::read_to_string(&file).with_context(|| format!("reading {}", file.display()))?;
+    let microseconds = text.lines().find_map(|line| line.strip_prefix("usage_usec ")?.parse::<f64>().ok());
+    Ok(microseconds.with_context(|| format!("{} has no usage_usec", file.display()))? / 1e6)
 }
 
 /// user, nice, system, irq and softirq; idle, iowait and steal (fields 4, 5 and 8) are not work.

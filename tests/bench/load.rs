@@ -83,11 +83,14 @@ impl Load {
                 Ok(vec![seen.per_second(), seen.p50_us, seen.p99_us, busy()? / (seen.requests / 1e5)])
             }
             Self::Rate(per_second) => {
+                let before = cpu::cgroup_seconds(&subject.cgroup)?;
                 let rate = rate::Rate::new(dial.http, per_second, RATE_CONNECTIONS, seconds);
                 let seen = rate::run(client, rate, within)?;
                 #[expect(clippy::cast_precision_loss, reason = "requests of some seconds are few")]
                 let requests = seen.requests as f64;
-                Ok(vec![seen.p99_us, seen.p50_us, busy()? / (requests / 1e5)])
+                // The requests come in step with the clock.
+                let busy = cpu::cgroup_seconds(&subject.cgroup)? - before;
+                Ok(vec![seen.p99_us, seen.p50_us, busy / (requests / 1e5)])
             }
             Self::Resident(connections) => resident(subject, connections),
         }

@@ -36,6 +36,8 @@ pub(crate) struct Stage {
     pub(crate) near: Pod,
     /// A server on n2.
     pub(crate) far: Pod,
+    /// Above all that runs on the stage: clients, servers, proxies, control planes.
+    pub(crate) cgroup: PathBuf,
     pub(crate) world: World,
 }
 
@@ -55,7 +57,8 @@ impl Stage {
             iperf.listens_on(IPERF)?;
             servers.push(iperf);
         }
-        Ok(Self { _servers: servers, client, near, far, world })
+        let cgroup = world.run().cgroup()?;
+        Ok(Self { _servers: servers, client, near, far, cgroup, world })
     }
 }
 

@@ -35,6 +35,8 @@ pub(crate) struct Subject {
     /// Where the client runs.
     pub(crate) client: Place,
     pub(crate) dial: Dial,
+    /// Above all that runs on the subject's stage.
+    pub(crate) cgroup: PathBuf,
     pub(crate) proxies: Proxies,
     /// Descriptors that a proxy process needs for each connection.
     pub(crate) descriptors: u32,
@@ -45,16 +47,25 @@ pub(crate) struct Subject {
 impl Subject {
     /// A subject across nodes.
     pub(crate) fn across(name: &str, stage: &Stage, dial: Dial, proxies: Proxies) -> Self {
-        Self::new(name, DIRECT, stage.client.place.clone(), dial, proxies)
+        Self::new(name, DIRECT, stage, dial, proxies)
     }
 
     /// A subject whose server is on the client's node.
     pub(crate) fn same_node(name: &str, stage: &Stage, proxies: Proxies) -> Self {
-        Self::new(name, DIRECT_SAME_NODE, stage.client.place.clone(), Dial::pod(&stage.near), proxies)
+        Self::new(name, DIRECT_SAME_NODE, stage, Dial::pod(&stage.near), proxies)
     }
 
-    fn new(name: &str, baseline: &'static str, client: Place, dial: Dial, proxies: Proxies) -> Self {
-        Self { name: name.to_owned(), baseline, client, dial, proxies, descriptors: 2, _parts: Vec::new() }
+    fn new(name: &str, baseline: &'static str, stage: &Stage, dial: Dial, proxies: Proxies) -> Self {
+        Self {
+            name: name.to_owned(),
+            baseline,
+            client: stage.client.place.clone(),
+            dial,
+            cgroup: stage.cgroup.clone(),
+            proxies,
+            descriptors: 2,
+            _parts: Vec::new(),
+        }
     }
 
     /// With something that must live for as long as the subject does.

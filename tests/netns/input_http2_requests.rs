@@ -45,23 +45,53 @@ fn no_http2(mesh: &Mesh) -> Result<()> {
     Ok(())
 }
 
-/// Requests by their fields: what the agent may answer, as status or as the code of a reset. The connection serves on.
+/// What is asked for, by fields, and what the agent may answer: a status, or the code of a reset.
+type Row<'a> = (&'a str, Vec<(&'a str, &'a str)>, &'a [u16]);
+
+/// Requests by their fields. The connection serves on, whatever is asked.
 fn requests(mesh: &Mesh) -> Result<()> {
     let front = Front::new(mesh)?;
-    let echo = front.echo.as_str();
     let long = "x".repeat(5000);
     let outsider = SocketAddr::new(mesh.outsider.ipv4(), ECHO).to_string();
     let closed = SocketAddr::new(mesh.far.ipv4(), 9).to_string();
+    let rows = asked_and_allowed(front.echo.as_str(), &outsider, &closed, &long);
+    let mut wrong = Vec::new();
+    let mut connection = front.connect()?;
+    let mut stream = 1;
+    for (what, fields, allowed) in rows {
+        // Large enough for one frame, whatever the fields are.
+        connection.send(&frame::headers(stream, &hpack::block(fields)))?;
+        let reaction = connection.reaction(REACTION);
+        let answer = match reaction {
+            Reaction::Status(answered, status) if answered == stream => Some(status),
+            Reaction::Reset(reset, PROTOCOL_ERROR | ENHANCE_YOUR_CALM) if reset == stream => Some(0),
+            _ => None,
+        };
+        if !answer.is_some_and(|answer| allowed.contains(&answer)) {
+            wrong.push(format!("{what}: {reaction:?}, allowed are {allowed:?} (0: a reset)"));
+        }
+        stream += 2;
+        if quiet(&mut connection).is_err() {
+            wrong.push(format!("{what}: the connection was closed"));
+            connection = front.connect()?;
+            stream = 1;
+        }
+    }
+    ensure!(wrong.is_empty(), "{} answers are wrong:\n{}", wrong.len(), wrong.join("\n"));
+    Ok(())
+}
+
+fn asked_and_allowed<'a>(echo: &'a str, outsider: &'a str, closed: &'a str, long: &'a str) -> Vec<Row<'a>> {
     let (method, authority) = ((":method", "CONNECT"), (":authority", echo));
     let of = |text: &'static str| vec![method, (":authority", text)];
-    let rows: Vec<(&str, Vec<(&str, &str)>, &[u16])> = vec![
+    vec![
         ("right", vec![method, authority], &[200]),
         ("with headers nobody knows", vec![method, authority, ("x-a", "b"), ("traceparent", "00-1-2-3")], &[200]),
         ("a forwarded header of nonsense", vec![method, authority, ("forwarded", ";;=\",for=")], &[200]),
         ("a forged forwarded header", vec![method, authority, ("forwarded", "for=\"10.9.9.9:1\"")], &[200]),
         ("baggage of nonsense", vec![method, authority, ("baggage", "=,=;;%ff,k8s.namespace.name=")], &[200]),
-        ("another pod's address", vec![method, (":authority", &outsider)], &[400]),
-        ("a port without a listener", vec![method, (":authority", &closed)], &[503]),
+        ("another pod's address", vec![method, (":authority", outsider)], &[400]),
+        ("a port without a listener", vec![method, (":authority", closed)], &[503]),
         ("a loopback address", of("127.0.0.1:7001"), &[400]),
         ("the IPv6 loopback", of("[::1]:7001"), &[400]),
         ("a link-local address", of("169.254.169.254:80"), &[400]),
@@ -94,34 +124,10 @@ fn requests(mesh: &Mesh) -> Result<()> {
         ("transfer-encoding", vec![method, authority, ("transfer-encoding", "chunked")], &[400, 0]),
         (
             "header fields of 20 kB",
-            vec![method, authority, ("a", &long), ("b", &long), ("c", &long), ("d", &long)],
+            vec![method, authority, ("a", long), ("b", long), ("c", long), ("d", long)],
             &[431, 400, 0],
         ),
-    ];
-    let mut wrong = Vec::new();
-    let mut connection = front.connect()?;
-    let mut stream = 1;
-    for (what, fields, allowed) in rows {
-        // Large enough for one frame, whatever the fields are.
-        connection.send(&frame::headers(stream, &hpack::block(fields)))?;
-        let reaction = connection.reaction(REACTION);
-        let answer = match reaction {
-            Reaction::Status(answered, status) if answered == stream => Some(status),
-            Reaction::Reset(reset, PROTOCOL_ERROR | ENHANCE_YOUR_CALM) if reset == stream => Some(0),
-            _ => None,
-        };
-        if !answer.is_some_and(|answer| allowed.contains(&answer)) {
-            wrong.push(format!("{what}: {reaction:?}, allowed are {allowed:?} (0: a reset)"));
-        }
-        stream += 2;
-        if quiet(&mut connection).is_err() {
-            wrong.push(format!("{what}: the connection was closed"));
-            connection = front.connect()?;
-            stream = 1;
-        }
-    }
-    ensure!(wrong.is_empty(), "{} answers are wrong:\n{}", wrong.len(), wrong.join("\n"));
-    Ok(())
+    ]
 }
 
 /// Reads until a ping is answered: what came before is of the past then.

@@ -44,7 +44,7 @@ impl fmt::Display for Figures {
         writeln!(f, "\n| {:<width$} | measured | unit | bound | met |", "figure")?;
         writeln!(f, "|-{}-|---:|---|---:|---|", "-".repeat(width))?;
         for figure in &self.0 {
-            let bound = figure.bound.map_or_else(|| "-".to_owned(), |bound| short(bound));
+            let bound = figure.bound.map_or_else(|| "-".to_owned(), short);
             let met = match figure.bound {
                 None => "-",
                 Some(_) if figure.is_met() => "yes",

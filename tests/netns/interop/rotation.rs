@@ -64,7 +64,7 @@ fn rotate(mesh: &Mesh, way: Way<'_>, envoy: &Envoy, identity: &EnvoyIdentity, up
 
 fn ours_rotate() -> Result<()> {
     let mesh = Mesh::start_with("t", &[SHORT_LIVED]).context("bringing up a mesh")?;
-    let logs = || format!("{}", mesh.logs());
+    let logs = || mesh.logs().to_string();
     ToEnvoy::run(&mesh, &short_connections(), |stage| {
         lives_pass(stage.way()).and_then(|()| several(&stage.envoy, "serial", "the client's"))
     })

@@ -72,7 +72,7 @@ impl Transport {
 
     fn poll_send(&self, session: &mut Session, cx: &mut Context<'_>) -> Poll<()> {
         loop {
-            let bytes = session.to_send();
+            let bytes = session.sealed_output();
             if bytes.is_empty() {
                 return Poll::Ready(());
             }

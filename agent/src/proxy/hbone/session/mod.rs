@@ -5,6 +5,7 @@
 //! HTTP/2 as far as CONNECT needs it (RFC 9113): no push, no priorities, no trailers.
 
 mod frames;
+mod heads;
 mod relay;
 mod requests;
 mod stream;
@@ -209,7 +210,7 @@ impl Session {
     }
 
     /// What the network should take next, sealed; empty when there is nothing.
-    pub(super) fn to_send(&mut self) -> &[u8] {
+    pub(super) fn sealed_output(&mut self) -> &[u8] {
         // Without new keys the old ones must not go on being used; rustls never refuses them.
         if let Err(error) = self.output.sealed(&mut self.records).map(|_| ()) {
             self.end(error.into());
@@ -217,7 +218,7 @@ impl Session {
         self.output.sealed(&mut self.records).unwrap_or_default()
     }
 
-    /// The network took so many bytes of [`to_send`](Self::to_send).
+    /// The network took so many bytes of [`sealed_output`](Self::sealed_output).
     pub(super) fn sent(&mut self, count: usize) {
         self.output.advance(&mut self.records, count);
         if self.output.has_room() {
