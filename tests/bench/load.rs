@@ -100,7 +100,7 @@ impl Load {
 fn resident(subject: &Subject, connections: u32) -> Result<Vec<f64>> {
     let held = (connections > 0).then(|| hold::start(&subject.client, subject.dial.http, connections));
     let _held = held.transpose()?;
-    let nodes = memory::resident_mib(&subject.proxies)?;
+    let nodes = memory::settled_mib(&subject.proxies)?;
     let [client, server] = nodes[..] else { anyhow::bail!("{} nodes have proxies", nodes.len()) };
     Ok(vec![client.max(server), client, server])
 }

@@ -1,6 +1,7 @@
 //! Resident memory of a subject's proxies, by node.
 
 use std::fs;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 use nix::sys::resource::{Resource, getrlimit};
@@ -11,8 +12,27 @@ use crate::subject::{Proxies, Subject};
 /// Descriptors a process has besides those of connections.
 const OTHER_DESCRIPTORS: u64 = 200;
 
-/// Resident memory (VmRSS) of the proxies in MiB, the client's node first.
-pub(crate) fn resident_mib(proxies: &Proxies) -> Result<Vec<f64>> {
+/// How far apart two looks are that must agree for memory to count as settled, and how long that may take.
+const BETWEEN_LOOKS: Duration = Duration::from_secs(2);
+const SETTLED_WITHIN: Duration = Duration::from_secs(16);
+
+/// Resident memory (VmRSS) of the proxies in MiB once it does not change any more, the client's node first. What starting
+/// took goes back to the kernel within seconds; what is held by doing nothing, or by open connections, is asked for here.
+pub(crate) fn settled_mib(proxies: &Proxies) -> Result<Vec<f64>> {
+    let started = Instant::now();
+    let mut last = resident_mib(proxies)?;
+    loop {
+        std::thread::sleep(BETWEEN_LOOKS);
+        let now = resident_mib(proxies)?;
+        let settled = now.iter().zip(&last).all(|(now, last)| (now - last).abs() <= 0.02 * last);
+        if settled || started.elapsed() > SETTLED_WITHIN {
+            return Ok(now);
+        }
+        last = now;
+    }
+}
+
+fn resident_mib(proxies: &Proxies) -> Result<Vec<f64>> {
     let nodes: Vec<Vec<u32>> = match proxies {
         Proxies::None => Vec::new(),
         Proxies::Cgroups(cgroups) => cgroups.iter().map(|path| of_cgroup(path)).collect(),
