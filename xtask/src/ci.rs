@@ -14,6 +14,12 @@ pub(crate) fn run() -> Result<()> {
     tidy::run()?;
     audit::run()?;
     step::run(
+        "the fuzzer's way into a session",
+        workspace::cargo()
+            .args(["rustc", "--package", "weir", "--lib", "--locked", "--profile", "check"])
+            .args(["--", "--cfg", "fuzzing"]),
+    )?;
+    step::run(
         "lints",
         workspace::cargo().args(["clippy", "--workspace", "--all-targets", "--locked", "--", "-D", "warnings"]),
     )

@@ -59,7 +59,7 @@ impl FuzzedServer {
     pub fn take_sent(&mut self) -> Vec<u8> {
         let mut sent = Vec::new();
         loop {
-            let bytes = self.session.to_send();
+            let bytes = self.session.sealed_output();
             if bytes.is_empty() {
                 return sent;
             }
