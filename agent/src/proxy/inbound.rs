@@ -149,8 +149,14 @@ pub(super) async fn serve_hbone(served: Arc<PodProxy>, tcp: TcpStream) {
     let peer = Peer { identity: secured.peer.clone(), addr, local };
     match tokio::time::timeout(proxy.timeouts.handshake, HboneServer::greet(secured)).await {
         Ok(Ok(server)) => serve_streams(&served, server, peer).await,
-        Ok(Err(error)) => tracing::debug!(peer = %addr, %error, "HTTP/2 preface failed"),
-        Err(_) => tracing::debug!(peer = %addr, "HTTP/2 preface took too long"),
+        Ok(Err(error)) => {
+            proxy.metrics.handshake_failed(Side::Downstream, "http2");
+            tracing::debug!(peer = %addr, %error, "HTTP/2 preface failed");
+        }
+        Err(_) => {
+            proxy.metrics.handshake_failed(Side::Downstream, "timeout");
+            tracing::debug!(peer = %addr, "HTTP/2 preface took too long");
+        }
     }
 }
 

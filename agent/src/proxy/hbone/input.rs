@@ -6,6 +6,7 @@ use std::cell::RefCell;
 use std::io;
 use std::ops::Range;
 
+use super::FRAME_BYTES;
 use super::error::SessionError;
 use super::frame::{self, FrameHeader, Reason, flag, kind};
 use crate::tls::records::{self, Opened, RecordLayer};
@@ -14,8 +15,6 @@ use crate::tls::records::{self, Opened, RecordLayer};
 const READ_BYTES: usize = 256 * 1024;
 /// Where a thread reads: the beginning of a record that was left over, then what comes.
 const SCRATCH_BYTES: usize = READ_BYTES + records::LONGEST_RECORD;
-/// The longest frame that is not data. Heads of requests are far shorter.
-const LONGEST_FRAME: u32 = 64 * 1024;
 
 thread_local! {
     static SCRATCH: RefCell<Scratch> = RefCell::new(Scratch {
@@ -249,8 +248,7 @@ impl Frames {
         }
         let Some(header) = self.partial.first_chunk() else { return Ok(None) };
         let header = FrameHeader::parse(*header);
-        let longest = if header.kind == kind::DATA { super::FRAME_BYTES } else { LONGEST_FRAME };
-        if header.length > longest {
+        if header.length > FRAME_BYTES {
             return Err(SessionError::Protocol { reason: Reason::FRAME_SIZE_ERROR, what: "a frame is too long" });
         }
         Ok(Some(header))
@@ -361,7 +359,7 @@ mod tests {
 
     #[test]
     fn what_is_no_http2_is_refused() {
-        let too_long = FrameHeader { length: LONGEST_FRAME + 1, kind: kind::PING, flags: 0, stream: 0 }.encode();
+        let too_long = FrameHeader { length: FRAME_BYTES + 1, kind: kind::PING, flags: 0, stream: 0 }.encode();
         for (what, preface_left, bytes) in [
             ("another protocol", frame::PREFACE.len(), b"GET / HTTP/1.1\r\n\r\n".to_vec()),
             ("padding longer than its frame", 0, frame::frame(kind::DATA, flag::PADDED, 1, &[3, 0, 0])),

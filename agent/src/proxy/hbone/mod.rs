@@ -26,10 +26,10 @@ pub use self::stream::{HboneStream, JoinError};
 
 /// Flow-control window of one stream: enough for 32 Gbit/s over a millisecond, and what a slow reader can make us hold.
 const STREAM_WINDOW_BYTES: u32 = 4 * 1024 * 1024;
-/// Window of a connection, given back as soon as data is here: what bounds a peer is the windows of its streams.
+/// Window of a connection, given back as soon as data is here and less than as much again waits for slow applications.
 const CONNECTION_WINDOW_BYTES: u32 = 16 * 1024 * 1024;
-/// Largest DATA frame we accept.
-const FRAME_BYTES: u32 = 1024 * 1024;
+/// Largest frame we accept.
+const FRAME_BYTES: u32 = 64 * 1024;
 /// Largest header list we accept.
 const HEADER_LIST_BYTES: u32 = 16 * 1024;
 /// Streams a peer may have open on one connection.

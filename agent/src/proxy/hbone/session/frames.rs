@@ -60,12 +60,7 @@ impl Session {
         if self.receive_window < 0 {
             return Err(overflow());
         }
-        // The connection's window is given back at once: a stream whose application does not read must not stop others.
-        if self.receive_credit >= CONNECTION_WINDOW_BYTES / 2 {
-            let credit = std::mem::take(&mut self.receive_credit);
-            self.receive_window += i64::from(credit);
-            self.put(&frame::window_update(0, credit));
-        }
+        self.credit_connection();
         let Some(stream) = self.streams.get_mut(&id) else {
             return if self.is_idle(id) { Err(SessionError::protocol("data on an idle stream")) } else { Ok(false) };
         };
@@ -87,17 +82,42 @@ impl Session {
         Ok(true)
     }
 
+    /// Gives the connection's window back: at once, because a stream whose application does not read must not stop others,
+    /// unless many of them hold as much as it.
+    fn credit_connection(&mut self) {
+        if self.receive_credit >= CONNECTION_WINDOW_BYTES / 2 && self.held < CONNECTION_WINDOW_BYTES as usize {
+            let credit = std::mem::take(&mut self.receive_credit);
+            self.receive_window += i64::from(credit);
+            self.put(&frame::window_update(0, credit));
+        }
+    }
+
     fn deliver(&mut self, delivery: &mut Delivery<'_>) {
         if !delivery.slices.is_empty()
             && let Some(stream) = self.streams.get_mut(&delivery.stream)
         {
+            let came: usize = delivery.slices.iter().map(|slice| slice.len()).sum();
             let taken = stream.deliver(&delivery.slices);
+            self.held += came - taken;
             if stream.app_error.is_some() {
                 stream.wake();
             }
             self.credit(delivery.stream, taken);
         }
         delivery.slices.clear();
+    }
+
+    /// Bytes that waited for an application that is gone.
+    pub(super) fn forget_held(&mut self, count: usize) {
+        self.held -= count;
+        self.credit_connection();
+    }
+
+    /// Bytes that waited are where they belong.
+    pub(super) fn delivered(&mut self, id: u32, count: usize) {
+        self.held -= count;
+        self.credit_connection();
+        self.credit(id, count);
     }
 
     /// Lets the peer send as many bytes again: they are where they belong.

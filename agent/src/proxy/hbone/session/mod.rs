@@ -73,6 +73,8 @@ pub(super) struct Session {
     /// What the peer may still send, and what we have not told it yet that it may send again.
     receive_window: i64,
     receive_credit: u32,
+    /// Bytes that wait for applications that do not read.
+    held: usize,
     /// The next stream that we open.
     next_stream: u32,
     /// The last stream that the peer opened.
@@ -105,6 +107,7 @@ impl Session {
             send_window: FIRST_WINDOW,
             receive_window: i64::from(CONNECTION_WINDOW_BYTES),
             receive_credit: 0,
+            held: 0,
             next_stream: 1,
             last_peer_stream: 0,
             open_head: None,

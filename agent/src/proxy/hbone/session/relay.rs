@@ -68,7 +68,7 @@ impl Session {
             let Some(app) = stream.app.clone() else { return Poll::Pending };
             ready!(app.tcp.poll_write_ready(cx)).map_err(JoinError::Application)?;
             match stream.deliver_pending() {
-                Ok(taken) => self.credit(id, taken),
+                Ok(taken) => self.delivered(id, taken),
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
                 Err(error) => return Poll::Ready(Err(JoinError::Application(error))),
             }

@@ -90,6 +90,7 @@ impl Session {
     /// Gives a stream up: reset unless both sides said their last.
     pub(in crate::proxy::hbone) fn release(&mut self, id: u32, reason: Reason) {
         let Some(stream) = self.streams.remove(&id) else { return };
+        self.forget_held(stream.pending.len());
         if self.side == Side::Server {
             self.served -= 1;
         }
