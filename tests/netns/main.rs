@@ -81,8 +81,9 @@ struct Arguments {
 fn main() -> Result<std::process::ExitCode> {
     let arguments = Arguments::parse();
     let filter = arguments.filter.unwrap_or_default();
-    let long = if arguments.long { [faults::LONG, leaks::LONG].concat() } else { Vec::new() };
-    let cases: Vec<Case> = table().into_iter().chain(long).filter(|case| case.name.contains(&filter)).collect();
+    let long = if arguments.long { leaks::LONG } else { &[] };
+    let cases: Vec<Case> =
+        table().into_iter().chain(long.iter().copied()).filter(|case| case.name.contains(&filter)).collect();
     if arguments.list {
         cases.iter().for_each(|case| println!("{}", case.name));
         return Ok(std::process::ExitCode::SUCCESS);
