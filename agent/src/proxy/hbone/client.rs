@@ -139,7 +139,11 @@ impl StreamSlot {
                 Ok(Err(stream.into_slot().expect("a stream that we open has a place until it gives it back")))
             }
             Ok(Err(error)) => Err(HboneError::Stream { peer, error }),
-            Err(_) => Err(HboneError::RequestTimeout { peer }),
+            Err(_) => {
+                // Whoever comes next does better not to wait for a peer that says nothing.
+                connection.close_to_new_streams();
+                Err(HboneError::RequestTimeout { peer })
+            }
         }
     }
 }
