@@ -96,10 +96,14 @@ pub(crate) async fn upload(address: SocketAddr, bytes: u64) -> Result<()> {
     print(&verdict)
 }
 
-pub(crate) async fn download(address: SocketAddr, bytes: u64) -> Result<()> {
+/// With `end`, the client's own direction ends before the answer begins.
+pub(crate) async fn download(address: SocketAddr, bytes: u64, end: bool) -> Result<()> {
     let start = Instant::now();
     let mut stream = TcpStream::connect(address).await?;
     stream.write_all(format!("{bytes}\n").as_bytes()).await?;
+    if end {
+        stream.shutdown().await?;
+    }
     let (received, exact) = compare(&mut stream).await?;
     print(&json!({ "bytes": received, "exact": exact, "seconds": start.elapsed().as_secs_f64() }))
 }

@@ -53,6 +53,8 @@ enum Act {
     Upload { address: SocketAddr, bytes: u64 },
     /// Ask a source for bytes and compare each.
     Download { address: SocketAddr, bytes: u64 },
+    /// The same, and say at once that nothing more will be asked.
+    Fetch { address: SocketAddr, bytes: u64 },
     /// Send bytes to an echo and compare what returns, both at the same time.
     Echo { address: SocketAddr, bytes: u64 },
     /// Make many connections to an echo; each must return its own token.
@@ -97,7 +99,8 @@ fn main() -> Result<()> {
             Act::Abort { address, send } => client::abort(address, &send).await,
             Act::Hold { address } => client::hold(address).await,
             Act::Upload { address, bytes } => client::upload(address, bytes).await,
-            Act::Download { address, bytes } => client::download(address, bytes).await,
+            Act::Download { address, bytes } => client::download(address, bytes, false).await,
+            Act::Fetch { address, bytes } => client::download(address, bytes, true).await,
             Act::Echo { address, bytes } => client::echo(address, bytes).await,
             Act::Many(many) => many::run(many).await,
             Act::Ca(ca) => ca::serve(ca).await,

@@ -142,10 +142,14 @@ fn median(values: &mut [f64]) -> Option<f64> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::case::CASES;
+    use crate::case::{CASES, Case};
+
+    fn bulk() -> Case {
+        *CASES.iter().find(|case| case.name == "bulk1").unwrap()
+    }
 
     fn sample(subject: &str, round: u32, value: f64) -> Sample {
-        Sample { case: CASES[0], subject: subject.into(), baseline: "direct", round, values: vec![value, 1.0] }
+        Sample { case: bulk(), subject: subject.into(), baseline: "direct", round, values: vec![value, 1.0] }
     }
 
     #[test]
@@ -158,9 +162,9 @@ mod tests {
             sample("weir", 2, 10.0),
             sample("weir", 3, 1.0),
         ];
-        let seen = ratio(&samples, CASES[0].name, 0, "weir", "direct").unwrap();
+        let seen = ratio(&samples, "bulk1", 0, "weir", "direct").unwrap();
         assert_eq!(seen, Ratio { median: 0.375, min: 0.25, max: 0.5, rounds: 2 });
-        assert_eq!(ratio(&samples, CASES[0].name, 0, "weir", "relay"), None);
+        assert_eq!(ratio(&samples, "bulk1", 0, "weir", "relay"), None);
     }
 
     #[test]

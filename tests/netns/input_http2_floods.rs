@@ -1,5 +1,6 @@
 //! Peers that send too much, or too slowly: the agent's memory is bounded, others are served, nobody is waited for.
 
+use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
@@ -13,6 +14,7 @@ use crate::input_http2::Front;
 
 pub(crate) const CASES: &[Case] = &[
     Case { name: "input: floods of HTTP/2 frames exhaust nothing", check: Check::Mesh(floods) },
+    Case { name: "input: applications that do not read cost a bounded amount of memory", check: Check::Mesh(unread) },
     Case { name: "input: a peer that dawdles is not waited for", check: Check::Alone(dawdling) },
 ];
 
@@ -91,6 +93,37 @@ fn floods(mesh: &Mesh) -> Result<()> {
     }
     note(format!("the agent held {} MB before and at most {} MB", before >> 20, most >> 20));
     test_app::echoes(&mesh.client.place, mesh.far.ipv4(), ECHO).map(drop)
+}
+
+/// As many streams as the agent takes, to an application that reads nothing, each filled to its window.
+fn unread(mesh: &Mesh) -> Result<()> {
+    const PORT: u16 = 9000;
+    const LISTENER: &str =
+        "import socket,time\ns=socket.socket()\ns.bind(('0.0.0.0',9000))\ns.listen(1000)\ntime.sleep(600)";
+    let front = Front::new(mesh)?;
+    let mut listener = mesh.far.place.spawn(&["python3", "-c", LISTENER])?;
+    listener.listens_on(PORT)?;
+    let authority = SocketAddr::new(mesh.far.ipv4(), PORT).to_string();
+    let mut bystander = front.open()?;
+    let before = front.memory()?;
+    let mut connection = front.connect()?;
+    let streams = connection.setting(3).context("the agent limits no streams")?;
+    let window = connection.setting(4).unwrap_or(65_535) as usize;
+    for stream in 0..streams {
+        let status = connection.request(2 * stream + 1, &authority)?;
+        ensure!(status == 200, "stream {stream}: {status}");
+    }
+    let data = vec![b'x'; 16_384];
+    for stream in 0..streams {
+        for _ in 0..window / data.len() {
+            connection.send(&frame::frame(DATA, 0, 2 * stream + 1, &data))?;
+        }
+    }
+    bystander.echo(1, b"others are served")?;
+    let grown = front.memory()?.saturating_sub(before);
+    note(format!("{streams} streams with windows of {window} bytes: the agent grew by {} MB", grown >> 20));
+    ensure!(grown < GROWTH_BYTES, "the agent grew by {} MB", grown >> 20);
+    Ok(())
 }
 
 /// Handshakes that never go on: closed when their time is up.

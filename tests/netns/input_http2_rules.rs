@@ -155,7 +155,8 @@ fn run<'a>(front: &Front<'a>, rows: Vec<Row>, start: fn(&Front<'a>) -> Result<Ra
         let _ = connection.send(&bytes);
         let mut reaction = connection.reaction(REACTION);
         while matches!(reaction, Reaction::Status(_, 200)) {
-            reaction = connection.next_reaction(REACTION);
+            // The ping's answer may have come before the status.
+            reaction = connection.reaction(REACTION);
         }
         if let (Reaction::GoAway(PROTOCOL_ERROR), Some(May::End([named, ..]))) = (&reaction, allowed.first())
             && *named != PROTOCOL_ERROR

@@ -160,12 +160,6 @@ impl RawHttp2 {
     pub fn reaction(&mut self, within: Duration) -> Reaction {
         // A peer that has closed already shows it below.
         let _ = self.send(&frame::frame(PING, 0, 0, &PROBE));
-        self.next_reaction(within)
-    }
-
-    /// What came after the last [`RawHttp2::reaction`], whose ping may still be under way.
-    #[must_use]
-    pub fn next_reaction(&mut self, within: Duration) -> Reaction {
         let answered = |frame: &Frame| (frame.kind == PING && frame.payload == PROBE).then_some(Reaction::Alive);
         match self.waits_for(within, answered) {
             // The answer to a ping may overtake what a peer has to say of a stream.

@@ -4,9 +4,12 @@ use std::fs;
 use std::io;
 use std::time::Duration;
 
-/// What start-up loads is in use until about then.
-const START_UP: Duration = Duration::from_secs(5);
-/// Between two rounds. The allocator itself only gives back when a thread allocates, which an idle agent's do not.
+/// While the process starts it is kept small in short rounds, of which there are so many.
+const START_UP_ROUNDS: u32 = 40;
+const START_UP_ROUND: Duration = Duration::from_millis(250);
+/// Code is unmapped in every one of so many of them: what runs anew is mapped anew, which takes a moment.
+const CODE_ROUNDS: u32 = 4;
+/// Between two rounds later on. The allocator itself only gives back when a thread allocates, which an idle agent's do not.
 const ROUND: Duration = Duration::from_secs(10);
 
 #[expect(unsafe_code, reason = "the allocator's own function, which its crate does not pass on")]
@@ -34,9 +37,15 @@ pub(crate) fn keep_small() -> io::Result<()> {
 }
 
 fn rounds() {
-    std::thread::sleep(START_UP);
-    forget_code();
-    mi_collect(true);
+    // The allocator collects nothing for a thread that has never allocated.
+    drop(std::hint::black_box(Box::new(0_u8)));
+    for round in 1..=START_UP_ROUNDS {
+        std::thread::sleep(START_UP_ROUND);
+        if round % CODE_ROUNDS == 0 {
+            forget_code();
+        }
+        mi_collect(true);
+    }
     loop {
         std::thread::sleep(ROUND);
         mi_collect(false);

@@ -11,6 +11,7 @@ mod outbound;
 mod revocation;
 mod socket;
 mod splice;
+mod tcp_end;
 pub mod workers;
 
 use std::sync::Arc;

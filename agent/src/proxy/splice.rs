@@ -18,6 +18,7 @@ use tokio::net::TcpStream;
 use super::connector::reset_on_close;
 use super::hbone::{HboneStream, JoinError, StreamError};
 use super::socket;
+use super::tcp_end::TcpEnd;
 use crate::model::authorization::Permit;
 use crate::telemetry::access_log::ByteCounts;
 
@@ -39,15 +40,6 @@ pub(super) enum SpliceError {
     Upstream(#[source] io::Error),
     #[error("HBONE stream: {0}")]
     Stream(#[from] StreamError),
-}
-
-/// Which way a plain TCP side of the connection faces: decides which of the two byte counts its reads add to.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum TcpEnd {
-    /// The TCP side is the source's.
-    Source,
-    /// The TCP side is the destination's.
-    Destination,
 }
 
 /// Joins a TCP connection and an HBONE stream.

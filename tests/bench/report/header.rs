@@ -13,7 +13,7 @@ use crate::stock::STOCK;
 /// The header of all output.
 pub(crate) fn write(bench: &Bench, plan: Plan) -> Result<String> {
     let cores = std::thread::available_parallelism()?;
-    let command = std::env::args().collect::<Vec<_>>().join(" ");
+    let command = in_one_line(&std::env::args().collect::<Vec<_>>().join(" "));
     let mut text = String::new();
     let _ = writeln!(text, "kernel    {}, {cores} cores ({})", read("/proc/sys/kernel/osrelease")?, processor());
     let _ = writeln!(text, "date      {}", date()?);
@@ -30,7 +30,11 @@ pub(crate) fn write(bench: &Bench, plan: Plan) -> Result<String> {
 
 fn read(path: &str) -> Result<String> {
     let text = fs::read_to_string(path).with_context(|| format!("reading {path}"))?;
-    Ok(text.split_whitespace().collect::<Vec<_>>().join(" "))
+    Ok(in_one_line(&text))
+}
+
+fn in_one_line(text: &str) -> String {
+    text.split_whitespace().collect::<Vec<_>>().join(" ")
 }
 
 fn processor() -> String {

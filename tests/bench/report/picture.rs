@@ -11,9 +11,11 @@ const GAP: f64 = 30.0;
 const LEFT: f64 = 60.0;
 const PLOT: f64 = 230.0;
 const TITLE: f64 = 34.0;
+/// Of a line of the header.
+const LETTERS: usize = 115;
 const PANEL: f64 = PLOT + TITLE + 44.0;
 /// Of subjects that have no colour of their own, in turn.
-const COLOURS: &[&str] = &["#1b6ca8", "#5b8c5a", "#8c6bb1", "#d9a441"];
+const COLOURS: &[&str] = &["#3d8b83", "#5b8c5a", "#8c6bb1", "#d9a441"];
 /// Cases whose latency says something else than their throughput does: where connections do not wait for each other.
 const UNHURRIED: &[&str] = &["keepalive1", "rate2000", "newconn1"];
 
@@ -67,7 +69,7 @@ pub(super) fn write(rows: &[Row], header: &str) -> String {
     }
     for line in header.lines().filter(|line| !line.is_empty()) {
         top += 15.0;
-        let _ = writeln!(body, "<text x='{LEFT}' y='{top}' class='note'>{}</text>", escaped(line));
+        let _ = writeln!(body, "<text x='{LEFT}' y='{top}' class='note'>{}</text>", escaped(&cut(line)));
     }
     format!(
         "<svg xmlns='http://www.w3.org/2000/svg' viewBox='0 0 {width} {0}' width='{width}' height='{0}'>\n\
@@ -98,6 +100,7 @@ fn groups<'a>(rows: &[&'a Row], subjects: &[&str], shows: fn(&Row) -> bool) -> V
 /// The colour of a subject.
 fn colour(index: usize, name: &str) -> &'static str {
     match name {
+        "weir" => "#1b6ca8",
         "relay" => "#9a9a9a",
         "envoy" => "#c8553d",
         same_node if same_node.ends_with("-same-node") => "#7fb8e0",
@@ -185,7 +188,7 @@ fn drawn(bar: &Bar<'_>, x: f64, base: f64, height: &impl Fn(f64) -> f64) -> Stri
 
 /// A number that fits above a bar.
 fn short(value: f64) -> String {
-    if value < 1.0 { format!("{value:.2}").trim_start_matches('0').to_owned() } else { format!("{value:.1}") }
+    if value < 0.995 { format!("{value:.2}").trim_start_matches('0').to_owned() } else { format!("{value:.1}") }
 }
 
 /// A round distance of lines, of which about five fit.
@@ -194,6 +197,11 @@ fn step(greatest: f64) -> f64 {
         .into_iter()
         .find(|step| greatest / step <= 6.0)
         .unwrap_or(greatest / 5.0)
+}
+
+/// A line that fits beside the margin: a command may be of any length.
+fn cut(line: &str) -> String {
+    if line.chars().count() <= LETTERS { line.to_owned() } else { line.chars().take(LETTERS).chain(['…']).collect() }
 }
 
 fn escaped(text: &str) -> String {

@@ -147,7 +147,8 @@ fn short_count(mesh: &Mesh) -> Result<()> {
         stage.way().many(&["--count", "2000", "--concurrent", "20"])?;
         held.finish()?;
         let connections = stage.connections()?;
-        ensure!(connections >= 200, "{connections} connections carried 2000 requests, 10 each");
+        // Besides its ten, a connection carries what was under way when its GOAWAY was read.
+        ensure!(connections >= 2000 / (10 + 20), "{connections} connections carried 2000 requests, 10 each");
         Ok(())
     })
 }

@@ -50,6 +50,10 @@ impl Endpoints {
     /// Adds an endpoint; one of the same uid must have been removed before.
     pub(super) fn insert(&mut self, endpoint: &Arc<Workload>) {
         let slot = self.free.pop().unwrap_or_else(|| {
+            if self.slots.len() == self.slots.capacity() {
+                // Most services are small and stay so: half of a doubled list would be empty.
+                self.slots.reserve_exact(1 + self.slots.len() / 4);
+            }
             self.slots.push(None);
             u32::try_from(self.slots.len() - 1).expect("memory ends long before 2^32 endpoints")
         });

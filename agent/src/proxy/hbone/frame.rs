@@ -8,34 +8,34 @@ pub(super) const PREFACE: &[u8; 24] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
 /// Frame types.
 pub(super) mod kind {
-    pub(in super::super) const DATA: u8 = 0;
-    pub(in super::super) const HEADERS: u8 = 1;
-    pub(in super::super) const PRIORITY: u8 = 2;
-    pub(in super::super) const RST_STREAM: u8 = 3;
-    pub(in super::super) const SETTINGS: u8 = 4;
-    pub(in super::super) const PUSH_PROMISE: u8 = 5;
-    pub(in super::super) const PING: u8 = 6;
-    pub(in super::super) const GOAWAY: u8 = 7;
-    pub(in super::super) const WINDOW_UPDATE: u8 = 8;
-    pub(in super::super) const CONTINUATION: u8 = 9;
+    pub(in crate::proxy::hbone) const DATA: u8 = 0;
+    pub(in crate::proxy::hbone) const HEADERS: u8 = 1;
+    pub(in crate::proxy::hbone) const PRIORITY: u8 = 2;
+    pub(in crate::proxy::hbone) const RST_STREAM: u8 = 3;
+    pub(in crate::proxy::hbone) const SETTINGS: u8 = 4;
+    pub(in crate::proxy::hbone) const PUSH_PROMISE: u8 = 5;
+    pub(in crate::proxy::hbone) const PING: u8 = 6;
+    pub(in crate::proxy::hbone) const GOAWAY: u8 = 7;
+    pub(in crate::proxy::hbone) const WINDOW_UPDATE: u8 = 8;
+    pub(in crate::proxy::hbone) const CONTINUATION: u8 = 9;
 }
 
 /// Frame flags.
 pub(super) mod flag {
-    pub(in super::super) const END_STREAM: u8 = 0x1;
-    pub(in super::super) const ACK: u8 = 0x1;
-    pub(in super::super) const END_HEADERS: u8 = 0x4;
-    pub(in super::super) const PADDED: u8 = 0x8;
-    pub(in super::super) const PRIORITY: u8 = 0x20;
+    pub(in crate::proxy::hbone) const END_STREAM: u8 = 0x1;
+    pub(in crate::proxy::hbone) const ACK: u8 = 0x1;
+    pub(in crate::proxy::hbone) const END_HEADERS: u8 = 0x4;
+    pub(in crate::proxy::hbone) const PADDED: u8 = 0x8;
+    pub(in crate::proxy::hbone) const PRIORITY: u8 = 0x20;
 }
 
 /// Names of settings (RFC 9113 §6.5.2).
 pub(super) mod setting {
-    pub(in super::super) const ENABLE_PUSH: u16 = 2;
-    pub(in super::super) const MAX_CONCURRENT_STREAMS: u16 = 3;
-    pub(in super::super) const INITIAL_WINDOW_SIZE: u16 = 4;
-    pub(in super::super) const MAX_FRAME_SIZE: u16 = 5;
-    pub(in super::super) const MAX_HEADER_LIST_SIZE: u16 = 6;
+    pub(in crate::proxy::hbone) const ENABLE_PUSH: u16 = 2;
+    pub(in crate::proxy::hbone) const MAX_CONCURRENT_STREAMS: u16 = 3;
+    pub(in crate::proxy::hbone) const INITIAL_WINDOW_SIZE: u16 = 4;
+    pub(in crate::proxy::hbone) const MAX_FRAME_SIZE: u16 = 5;
+    pub(in crate::proxy::hbone) const MAX_HEADER_LIST_SIZE: u16 = 6;
 }
 
 /// Error codes (RFC 9113 §7).

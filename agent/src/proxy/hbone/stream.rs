@@ -10,7 +10,7 @@ use super::frame::Reason;
 use super::session::Attached;
 pub use super::session::JoinError;
 use super::transport::Transport;
-use crate::proxy::splice::TcpEnd;
+use crate::proxy::tcp_end::TcpEnd;
 use crate::telemetry::access_log::ByteCounts;
 
 /// An open stream to a peer's workload. Dropped before both sides said their last, it is reset.

@@ -5,6 +5,7 @@
 //! HTTP/2 as far as CONNECT needs it (RFC 9113): no push, no priorities, no trailers.
 
 mod frames;
+mod heads;
 mod relay;
 mod requests;
 mod stream;

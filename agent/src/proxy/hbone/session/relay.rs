@@ -25,14 +25,14 @@ pub enum JoinError {
 
 impl Session {
     /// Joins a stream to an application's connection; what came already is delivered at the next poll.
-    pub(in super::super) fn attach(&mut self, id: u32, app: Attached) {
+    pub(in crate::proxy::hbone) fn attach(&mut self, id: u32, app: Attached) {
         if let Some(stream) = self.streams.get_mut(&id) {
             stream.app = Some(app);
         }
     }
 
     /// Moves what can be moved, until both directions are done or one breaks.
-    pub(in super::super) fn poll_join(&mut self, id: u32, cx: &mut Context<'_>) -> Poll<Result<(), JoinError>> {
+    pub(in crate::proxy::hbone) fn poll_join(&mut self, id: u32, cx: &mut Context<'_>) -> Poll<Result<(), JoinError>> {
         let Some(stream) = self.streams.get_mut(&id) else {
             return Poll::Ready(Err(JoinError::Stream(StreamError::NotSeen)));
         };
@@ -128,7 +128,7 @@ impl Session {
         let taken = i64::try_from(count).expect("no more than a chunk");
         stream.send_window -= taken;
         self.send_window -= taken;
-        app.count_taken(count);
+        app.end.count_read(&app.bytes, count);
         self.wake_driver();
         Ok(count)
     }

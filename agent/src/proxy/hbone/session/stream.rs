@@ -3,7 +3,6 @@
 use std::io::{self, IoSlice};
 use std::net::Shutdown;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::task::Waker;
 
 use bytes::{Buf as _, BytesMut};
@@ -11,46 +10,28 @@ use http::HeaderMap;
 use socket2::SockRef;
 use tokio::net::TcpStream;
 
-use super::super::error::StreamError;
-use super::super::frame::Reason;
-use crate::proxy::splice::TcpEnd;
+use crate::proxy::hbone::error::StreamError;
+use crate::proxy::hbone::frame::Reason;
+use crate::proxy::tcp_end::TcpEnd;
 use crate::telemetry::access_log::ByteCounts;
 
 /// The head of a request or of an answer.
 #[derive(Debug, Default, PartialEq, Eq)]
-pub(in super::super) struct Head {
-    pub(in super::super) method: Option<String>,
-    pub(in super::super) authority: Option<String>,
-    pub(in super::super) status: Option<u16>,
+pub(in crate::proxy::hbone) struct Head {
+    pub(in crate::proxy::hbone) method: Option<String>,
+    pub(in crate::proxy::hbone) authority: Option<String>,
+    pub(in crate::proxy::hbone) status: Option<u16>,
     /// Whether it names a path, a scheme or a protocol.
     pub(super) has_target: bool,
-    pub(in super::super) fields: HeaderMap,
+    pub(in crate::proxy::hbone) fields: HeaderMap,
 }
 
 /// The application's side of a stream.
 #[derive(Debug, Clone)]
-pub(in super::super) struct Attached {
-    pub(in super::super) tcp: Arc<TcpStream>,
-    pub(in super::super) end: TcpEnd,
-    pub(in super::super) bytes: Arc<ByteCounts>,
-}
-
-impl Attached {
-    fn count_delivered(&self, count: usize) {
-        let counter = match self.end {
-            TcpEnd::Source => &self.bytes.to_source,
-            TcpEnd::Destination => &self.bytes.to_destination,
-        };
-        counter.fetch_add(count as u64, Ordering::Relaxed);
-    }
-
-    pub(super) fn count_taken(&self, count: usize) {
-        let counter = match self.end {
-            TcpEnd::Source => &self.bytes.to_destination,
-            TcpEnd::Destination => &self.bytes.to_source,
-        };
-        counter.fetch_add(count as u64, Ordering::Relaxed);
-    }
+pub(in crate::proxy::hbone) struct Attached {
+    pub(in crate::proxy::hbone) tcp: Arc<TcpStream>,
+    pub(in crate::proxy::hbone) end: TcpEnd,
+    pub(in crate::proxy::hbone) bytes: Arc<ByteCounts>,
 }
 
 /// See the module.
@@ -133,7 +114,7 @@ impl Stream {
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
                 Err(error) => self.app_error = Some(error),
             }
-            app.count_delivered(taken);
+            app.end.count_written(&app.bytes, taken);
         }
         let mut skip = taken;
         for slice in slices {
@@ -151,7 +132,7 @@ impl Stream {
     pub(super) fn deliver_pending(&mut self) -> io::Result<usize> {
         let Some(app) = &self.app else { return Ok(0) };
         let count = app.tcp.try_write(&self.pending)?;
-        app.count_delivered(count);
+        app.end.count_written(&app.bytes, count);
         self.pending.advance(count);
         if self.pending.is_empty() {
             self.pending = BytesMut::new();
