@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Result, anyhow, ensure};
 use serde_json::json;
 use weir_tests::envoy::Envoy;
 use weir_tests::envoy::bootstrap::{self, Http2, PAGE, PAGES};
@@ -69,7 +69,7 @@ fn to(mesh: &Mesh, check: fn(Way<'_>) -> Result<()>) -> Result<()> {
 
 fn from(mesh: &Mesh, check: fn(Way<'_>) -> Result<()>) -> Result<()> {
     let stage = FromEnvoy::start(mesh, &Http2::default())?;
-    check(stage.way()).with_context(|| format!("Envoy says {:?}", stage.envoy.words()))
+    check(stage.way()).map_err(|error| anyhow!("{error:#}\nEnvoy says {:?}", stage.envoy.words()))
 }
 
 /// What RFC 9113 starts with, and the least that Envoy can be told.

@@ -4,7 +4,7 @@
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, anyhow, ensure};
 use serde_json::{Value, json};
 use weir_tests::certificates::Presented;
 use weir_tests::envoy::Envoy;
@@ -14,7 +14,7 @@ use weir_tests::mesh::Mesh;
 
 use super::held::Held;
 use super::stage::{ENVOY, FromEnvoy, ToEnvoy, Way, keep_on};
-use crate::harness::{Case, Check, note};
+use crate::harness::{Case, Check, Skip, note};
 
 pub(crate) const CASES: &[Case] = &[
     Case { name: "interop: to Envoy, its certificate rotates under traffic", check: Check::Mesh(to_rotating_envoy) },
@@ -64,15 +64,17 @@ fn rotate(mesh: &Mesh, way: Way<'_>, envoy: &Envoy, identity: &EnvoyIdentity, up
 
 fn ours_rotate() -> Result<()> {
     let mesh = Mesh::start_with("t", &[SHORT_LIVED]).context("bringing up a mesh")?;
-    let logs = || mesh.logs().to_string();
-    ToEnvoy::run(&mesh, &short_connections(), |stage| {
-        lives_pass(stage.way()).and_then(|()| several(&stage.envoy, "serial", "the client's"))
-    })
-    .with_context(logs)?;
-    let stage = FromEnvoy::start(&mesh, &short_connections())?;
-    lives_pass(stage.way())
-        .and_then(|()| several(&stage.envoy, "upstream_valid_until", "the server's"))
-        .with_context(logs)
+    both_ways(&mesh).map_err(|error| if error.is::<Skip>() { error } else { anyhow!("{error:#}\n{}", mesh.logs()) })
+}
+
+fn both_ways(mesh: &Mesh) -> Result<()> {
+    ToEnvoy::run(mesh, &short_connections(), |stage| {
+        lives_pass(stage.way())?;
+        several(&stage.envoy, "serial", "the client's")
+    })?;
+    let stage = FromEnvoy::start(mesh, &short_connections())?;
+    lives_pass(stage.way())?;
+    several(&stage.envoy, "upstream_valid_until", "the server's")
 }
 
 /// Connections come one after another, and some stay, for several lives of a certificate.

@@ -4,7 +4,7 @@
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, anyhow, bail, ensure};
 use serde_json::Value;
 use weir_tests::certificates::Presented;
 use weir_tests::envoy::bootstrap::{self, HBONE, Http2, PAGES, TUNNEL};
@@ -86,7 +86,7 @@ impl<'a> ToEnvoy<'a> {
                 ensure!(stage.envoy.stat("listener.hbone.downstream_cx_total")? > 0, "it does not");
                 Ok(())
             })?;
-            check(&mut stage).with_context(|| format!("Envoy says {:?}", stage.envoy.words()))?;
+            check(&mut stage).map_err(|error| anyhow!("{error:#}\nEnvoy says {:?}", stage.envoy.words()))?;
         }
         wait::until("the mesh has forgotten Envoy", Duration::from_secs(5), || {
             test_app::echoes(&mesh.client.place, mesh.outsider.ipv4(), ECHO).map(drop)
