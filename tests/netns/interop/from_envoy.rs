@@ -25,6 +25,7 @@ pub(crate) const CASES: &[Case] = &[
     },
     Case { name: "interop: from Envoy, a pod that Envoy refuses is counted", check: Check::Mesh(refused_pod) },
     Case { name: "interop: from Envoy, 450 connections at once", check: Check::Mesh(many_streams) },
+    Case { name: "interop: from Envoy, 450 connections before it knows Weir's limit", check: Check::Mesh(strangers) },
     Case { name: "interop: from Envoy, 6000 connections, 400 at a time", check: Check::Mesh(at_the_limit) },
     Case {
         name: "interop: from Envoy, 1, 10 or 100 streams per connection carry 150",
@@ -90,7 +91,7 @@ fn refused(mesh: &Mesh, stage: &FromEnvoy<'_>, reason: &str) -> Result<()> {
 }
 
 /// An Envoy that knows how many streams Weir allows. One that does not puts all that waits for its first connection onto
-/// it, and gives up what is refused; so it does with another Envoy, too.
+/// it, and would give up what is refused; so it does with another Envoy.
 fn acquainted(mesh: &Mesh) -> Result<FromEnvoy<'_>> {
     let stage = FromEnvoy::start(mesh, &Http2::default())?;
     stage.way().many(&["--count", "1"])?;
@@ -104,6 +105,15 @@ fn many_streams(mesh: &Mesh) -> Result<()> {
     let connections = stage.connections()?;
     ensure!(connections > 1, "one connection carried all 450");
     note(format!("{connections} connections carried 450 streams"));
+    Ok(())
+}
+
+/// The same from an Envoy that has had no word from Weir yet.
+fn strangers(mesh: &Mesh) -> Result<()> {
+    let stage = FromEnvoy::start(mesh, &Http2::default())?;
+    stage.way().many(&["--count", "450", "--concurrent", "450", "--hold"])?;
+    let reset = stage.envoy.stat("cluster.hbone.http2.rx_reset")?;
+    ensure!(reset == 0, "{reset} streams were reset");
     Ok(())
 }
 

@@ -181,6 +181,7 @@ impl Session {
             return Err(SessionError::protocol("settings of a stream"));
         }
         if header.has(flag::ACK) {
+            self.settings_acknowledged = true;
             return if payload.is_empty() { Ok(()) } else { Err(frame_size()) };
         }
         let (settings, []) = payload.as_chunks::<6>() else { return Err(frame_size()) };

@@ -12,6 +12,9 @@ use crate::proxy::hbone::frame::{FrameHeader, flag};
 /// The longest header block, over all its frames: a list of the size that we accept never needs more.
 const LONGEST_BLOCK: usize = 64 * 1024;
 
+/// Streams of a peer that does not know our limit yet: what it may have had waiting for a connection.
+const MAX_FIRST_STREAMS: u32 = 5 * MAX_CONCURRENT_STREAMS;
+
 impl Session {
     pub(super) fn headers(&mut self, header: FrameHeader, payload: &[u8]) -> Result<(), SessionError> {
         let id = header.stream;
@@ -81,11 +84,13 @@ impl Session {
     /// Whether the peer has as many streams open as it may. A stream that is over for the peer may be followed by another
     /// before whoever serves it has noticed; one that the peer reset counts until then, or resets would be free.
     fn is_full(&self) -> bool {
-        if self.served < MAX_CONCURRENT_STREAMS {
+        // RFC 9113 §6.5.3: our settings bind the peer once it has acknowledged them, and its first requests may come before.
+        let limit = if self.settings_acknowledged { MAX_CONCURRENT_STREAMS } else { MAX_FIRST_STREAMS };
+        if self.served < limit {
             return false;
         }
         let over = self.streams.values().filter(|stream| stream.local_ended && stream.remote_ended).count();
-        self.streams.len() - over >= MAX_CONCURRENT_STREAMS as usize || self.served >= 2 * MAX_CONCURRENT_STREAMS
+        self.streams.len() - over >= limit as usize || self.served >= 2 * limit
     }
 
     /// A head longer than we accept: its stream is refused, the connection lives.

@@ -85,6 +85,7 @@ pub(super) struct Session {
     arrived: VecDeque<(u32, Head)>,
     /// Requests of the peer that are being served, whether their streams are still open or not.
     served: u32,
+    settings_acknowledged: bool,
     leaving: Leaving,
     /// The last of our streams that the peer serves, once it has said GOAWAY.
     peer_leaves_after: Option<u32>,
@@ -113,6 +114,7 @@ impl Session {
             open_head: None,
             arrived: VecDeque::new(),
             served: 0,
+            settings_acknowledged: false,
             leaving: Leaving::No,
             peer_leaves_after: None,
             waiting: VecDeque::new(),
