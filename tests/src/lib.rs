@@ -7,6 +7,7 @@
 //!
 //! Modules are listed lowest first; each uses only those above it.
 
+pub mod any_server;
 pub mod wait;
 
 pub mod cgroup;

@@ -42,10 +42,8 @@ pub(super) enum Piece<'a> {
 /// What one read brought.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Received {
-    /// The kernel may have more.
-    Full,
-    /// That was all for now.
-    Drained,
+    /// There may be more; whether the kernel has it now, the runtime knows.
+    More,
     /// The peer closed its side.
     End,
 }
@@ -108,15 +106,11 @@ impl Input {
         let held = self.partial.len();
         if let Some(early) = self.early.take() {
             bytes[..early.len()].copy_from_slice(&early);
-            return Ok((early.len(), Received::Full));
+            return Ok((early.len(), Received::More));
         }
         let count = read(&mut bytes[held..held + READ_BYTES])?;
         bytes[..held].copy_from_slice(&self.partial);
-        let received = match count {
-            0 => Received::End,
-            READ_BYTES => Received::Full,
-            _ => Received::Drained,
-        };
+        let received = if count == 0 { Received::End } else { Received::More };
         Ok((held + count, received))
     }
 }

@@ -115,8 +115,8 @@ impl Output {
         outcome
     }
 
-    /// Seals what is open and returns what the network should take next; empty when there is nothing.
-    pub(super) fn sealed(&mut self, records: &mut RecordLayer) -> Result<&[u8], RecordError> {
+    /// Seals what is open, and announces new keys where they are due.
+    pub(super) fn seal(&mut self, records: &mut RecordLayer) -> Result<(), RecordError> {
         self.close_record(records);
         if records.key_update_due()
             && let Some(place) = self.chunk.as_mut().and_then(|chunk| chunk[self.end..].first_chunk_mut())
@@ -124,7 +124,12 @@ impl Output {
             records.seal_key_update(place)?;
             self.end += KEY_UPDATE_RECORD_BYTES;
         }
-        Ok(self.chunk.as_deref().map_or(&[], |chunk| &chunk[self.written..self.end]))
+        Ok(())
+    }
+
+    /// What the network should take next, once it is [sealed](Self::seal); empty when there is nothing.
+    pub(super) fn unsent(&self) -> &[u8] {
+        self.chunk.as_deref().map_or(&[], |chunk| &chunk[self.written..self.end])
     }
 
     /// The network took so many bytes.

@@ -61,10 +61,9 @@ impl Transport {
                 Poll::Ready(Ok(())) => {}
             }
             match session.receive(|place| socket::read(&self.tcp, place)) {
-                Ok(Received::Full) => {}
                 Ok(Received::End) => return,
-                // The runtime knows by now that nothing is left: the next turn of the loop asks it to say when there is.
-                Ok(Received::Drained) | Err(_) => {}
+                // Where nothing is left the runtime knows it by now: the next turn of the loop asks it to say when there is.
+                Ok(Received::More) | Err(_) => {}
             }
         }
         cx.waker().wake_by_ref();

@@ -185,10 +185,7 @@ impl Session {
             return if payload.is_empty() { Ok(()) } else { Err(frame_size()) };
         }
         let (settings, []) = payload.as_chunks::<6>() else { return Err(frame_size()) };
-        if !self.limits.known {
-            // RFC 9113 §6.5.2: until told otherwise there is no limit; that is one that we have no use for.
-            self.limits.known = true;
-        }
+        self.limits.known = true;
         for [high, low, value @ ..] in settings {
             let value = u32::from_be_bytes(*value);
             match u16::from_be_bytes([*high, *low]) {

@@ -217,10 +217,11 @@ impl Session {
     /// What the network should take next, sealed; empty when there is nothing.
     pub(super) fn sealed_output(&mut self) -> &[u8] {
         // Without new keys the old ones must not go on being used; rustls never refuses them.
-        if let Err(error) = self.output.sealed(&mut self.records).map(|_| ()) {
+        if let Err(error) = self.output.seal(&mut self.records) {
             self.end(error.into());
+            return &[];
         }
-        self.output.sealed(&mut self.records).unwrap_or_default()
+        self.output.unsent()
     }
 
     /// The network took so many bytes of [`sealed_output`](Self::sealed_output).

@@ -68,10 +68,7 @@ impl Session {
             return Err(failure.clone());
         }
         stream.local_ended = end;
-        let mut block = Vec::new();
-        hpack::encode_status(&mut block, status);
-        let flags = if end { flag::END_HEADERS | flag::END_STREAM } else { flag::END_HEADERS };
-        self.put(&frame::frame(kind::HEADERS, flags, id, &block));
+        self.put_status(id, status, end);
         if end && let Some(stream) = self.streams.get_mut(&id).filter(|stream| !stream.remote_ended) {
             // RFC 9113 §8.1: what else the client has to say is of no use any more.
             stream.fail(StreamError::Reset(Reason::NO_ERROR));
