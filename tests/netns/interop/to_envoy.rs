@@ -180,10 +180,11 @@ fn pings(mesh: &Mesh) -> Result<()> {
     };
     ToEnvoy::run(mesh, &http2, |stage| {
         let held = Held::open(stage.way(), 5, 1 << 30)?;
-        let before = stage.connections()?;
+        // Each worker of the agent has a connection of its own, which it opens for its first stream.
+        let most = stage.connections()?.max(std::thread::available_parallelism()?.get().try_into()?);
         wait::throughout("connections stay", Duration::from_secs(3), || {
             test_app::echoes(&mesh.client.place, mesh.outsider.ipv4(), ECHO)?;
-            ensure!(stage.connections()? == before, "another connection was opened");
+            ensure!(stage.connections()? <= most, "another connection was opened");
             Ok(())
         })?;
         held.finish()?;
