@@ -37,3 +37,5 @@ pub mod test_app;
 pub mod mesh;
 
 pub mod fake_ca;
+
+pub mod cluster;

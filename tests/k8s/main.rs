@@ -1,0 +1,31 @@
+//! Weir on a real Kubernetes cluster: the table of behaviours, and a cluster for developers.
+
+use std::process::ExitCode;
+
+use anyhow::Result;
+use clap::{Parser, Subcommand};
+use weir_tests::cluster::inside;
+
+mod up;
+
+#[derive(Debug, Parser)]
+#[command(about = "Weir on a real Kubernetes cluster", long_about = None)]
+struct Arguments {
+    #[command(subcommand)]
+    act: Act,
+}
+
+#[derive(Debug, Subcommand)]
+enum Act {
+    /// Keep a cluster up in the foreground until Ctrl-C (or SIGTERM), for trying things by hand.
+    Up(up::Up),
+}
+
+fn main() -> Result<ExitCode> {
+    if let Some(code) = inside::run_if_asked() {
+        return Ok(code);
+    }
+    match Arguments::parse().act {
+        Act::Up(up) => up::keep(&up),
+    }
+}
