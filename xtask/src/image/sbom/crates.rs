@@ -6,8 +6,8 @@ use anyhow::Result;
 
 use crate::{step, workspace};
 
-/// The kernel programs are a file inside of Weir, built from a package of their own.
-const EMBEDDED: &[(&str, &str)] = &[("weir", "weir-ebpf")];
+/// The kernel programs are a file inside of Weir, built from a package of their own for a target of their own.
+const EMBEDDED: &[(&str, &str, &str)] = &[("weir", "weir-ebpf", "bpfel-unknown-none")];
 
 /// A crate, with the licence that it declares.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -19,15 +19,22 @@ pub(super) struct Crate {
 
 /// The crates that are linked into a package's program. What only runs during the build is not among them.
 pub(super) fn of(package: &str) -> Result<BTreeSet<Crate>> {
-    let mut crates = BTreeSet::new();
-    let embedded = EMBEDDED.iter().filter(|(outer, _)| *outer == package).map(|(_, inner)| *inner);
-    for package in [package].into_iter().chain(embedded) {
-        let mut tree = workspace::cargo();
-        tree.args(["tree", "--locked", "--package", package, "--edges", "normal,no-proc-macro"]);
-        tree.args(["--prefix", "none", "--format", "{p}|{l}"]);
-        crates.extend(parse(&step::output(&mut tree)?));
+    let mut crates = tree(package, None)?;
+    for (_, inner, target) in EMBEDDED.iter().filter(|(outer, ..)| *outer == package) {
+        crates.extend(tree(inner, Some(target))?);
     }
     Ok(crates)
+}
+
+/// What a package is linked from, for a target or for this machine.
+fn tree(package: &str, target: Option<&str>) -> Result<BTreeSet<Crate>> {
+    let mut tree = workspace::cargo();
+    tree.args(["tree", "--locked", "--package", package, "--edges", "normal,no-proc-macro"]);
+    tree.args(["--prefix", "none", "--format", "{p}|{l}"]);
+    if let Some(target) = target {
+        tree.args(["--target", target]);
+    }
+    Ok(parse(&step::output(&mut tree)?))
 }
 
 /// Reads `cargo tree`'s lines, such as `rustls v0.23.46|Apache-2.0 OR ISC OR MIT (*)`.
