@@ -10,6 +10,7 @@ mod bench;
 mod ci;
 mod demo;
 mod fuzz;
+mod image;
 mod setup;
 mod step;
 mod test;
@@ -43,6 +44,8 @@ enum Verb {
     Audit,
     /// Boot Debian's stock kernels, old and new, in emulated machines, and check behaviours on each.
     Vm(vm::Arguments),
+    /// Build the image that the DaemonSet runs, without a container engine.
+    Image(image::Arguments),
     /// Feed arbitrary input to the doors through which foreign bytes come in.
     Fuzz(fuzz::Arguments),
     /// What CI checks before the tests: formatting, lints, tidy, audit.
@@ -68,6 +71,7 @@ fn run() -> Result<()> {
         Verb::Tidy => tidy::run(),
         Verb::Audit => audit::run(),
         Verb::Vm(arguments) => vm::run(&arguments),
+        Verb::Image(arguments) => image::run(&arguments),
         Verb::Fuzz(arguments) => fuzz::run(&arguments),
         Verb::Ci => ci::run(),
     }
