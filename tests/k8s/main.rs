@@ -21,11 +21,15 @@ enum Act {
     Up(up::Up),
 }
 
-fn main() -> Result<ExitCode> {
+fn main() -> ExitCode {
     if let Some(code) = inside::run_if_asked() {
-        return Ok(code);
+        return code;
     }
-    match Arguments::parse().act {
+    let outcome: Result<ExitCode> = match Arguments::parse().act {
         Act::Up(up) => up::keep(&up),
-    }
+    };
+    outcome.unwrap_or_else(|error| {
+        eprintln!("{error:#}");
+        ExitCode::FAILURE
+    })
 }

@@ -42,6 +42,7 @@ impl ControlPlane {
         set_up_network(&room)?;
         let key = KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256).context("making the service accounts' key")?;
         fs::write(folder.join("service-accounts.key"), key.serialize_pem())?;
+        fs::write(folder.join("service-accounts.pub"), key.public_key_pem())?;
         fs::write(folder.join("tokens.csv"), format!("{TOKEN},administrator,administrator,\"system:masters\"\n"))?;
         let mut control_plane = Self { programs: Vec::new(), room, folder };
         control_plane.start_etcd(parts)?;
@@ -96,7 +97,7 @@ impl ControlPlane {
             format!("--bind-address={CONTROL_PLANE}"),
             format!("--advertise-address={CONTROL_PLANE}"),
             format!("--cert-dir={}", self.folder.join("api-server").display()),
-            format!("--service-account-key-file={}", key.display()),
+            format!("--service-account-key-file={}", key.with_extension("pub").display()),
             format!("--service-account-signing-key-file={}", key.display()),
             "--service-account-issuer=https://kubernetes.default.svc".to_owned(),
             format!("--token-auth-file={}", self.folder.join("tokens.csv").display()),
