@@ -14,6 +14,8 @@ pub mod cgroup;
 pub mod namespace;
 pub mod run;
 
+pub mod table;
+
 pub mod certificates;
 pub mod http;
 pub mod metrics;

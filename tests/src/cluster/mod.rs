@@ -32,6 +32,8 @@ pub mod node;
 pub mod images;
 pub mod istiod;
 
+pub mod pods;
+
 use control_plane::ControlPlane;
 use istiod::Istiod;
 use kubectl::Kubectl;
@@ -132,6 +134,24 @@ impl Cluster {
     /// If there is none.
     pub fn node(&self, name: &str) -> Result<&Node> {
         self.nodes.iter().find(|node| node.name() == name).with_context(|| format!("there is no node {name}"))
+    }
+
+    /// Copies all logs, also those of pods, to where they outlive the cluster, and says where that is.
+    ///
+    /// # Errors
+    /// If they cannot be copied.
+    pub fn keep_logs(&self) -> Result<PathBuf> {
+        let kept = self.run.keep_logs()?;
+        for node in &self.nodes {
+            for log in node.pod_logs() {
+                // …/pods/NAMESPACE_NAME_UID/CONTAINER/N.log
+                let mut parts = log.iter().rev().map(|part| part.to_string_lossy().into_owned());
+                let (file, container, pod) = (parts.next(), parts.next(), parts.next());
+                let name = [Some(node.name().to_owned()), pod, container, file].into_iter().flatten();
+                fs::copy(&log, kept.join(name.collect::<Vec<_>>().join("-")))?;
+            }
+        }
+        Ok(kept)
     }
 
     /// Writes two scripts for people: `k` is kubectl, `ne NODE COMMAND…` runs a command in a node.

@@ -110,6 +110,16 @@ impl Node {
         &self.folder
     }
 
+    /// The logs of its pods' containers that there are now.
+    #[must_use]
+    pub fn pod_logs(&self) -> Vec<PathBuf> {
+        let below = |folder: PathBuf| {
+            let entries = fs::read_dir(folder).into_iter().flatten();
+            entries.filter_map(|entry| Some(entry.ok()?.path())).collect::<Vec<_>>()
+        };
+        below(self.folder.join("log/pods")).into_iter().flat_map(below).flat_map(below).collect()
+    }
+
     /// The cgroup of version 2 that a pod's containers are below, as this machine sees it; by the path that the kubelet
     /// or the runtime gives it.
     #[must_use]
