@@ -4,7 +4,7 @@ use std::time::Instant;
 
 use anyhow::{Result, ensure};
 
-use crate::{setup, step, workspace};
+use crate::{cni_plugin, setup, step, workspace};
 
 /// Passed, failed and skipped tests.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
@@ -37,11 +37,12 @@ pub(crate) fn run(filter: Option<&str>) -> Result<()> {
     Ok(())
 }
 
-/// Builds what is run for real, in the release profile: Weir and the programs of the tests.
+/// Builds what is run for real, in the release profile: Weir, its CNI plugin and the programs of the tests.
 pub(crate) fn build_for_real() -> Result<()> {
     let mut build = workspace::cargo();
     build.args(["build", "--release", "--locked", "--package", "weir", "--package", "weir-tests"]);
-    step::run("release build", &mut build)
+    step::run("release build", &mut build)?;
+    cni_plugin::build_beside_weir().map(drop)
 }
 
 impl Count {
