@@ -115,7 +115,9 @@ fn main() -> Result<()> {
             Act::Load(load) => load::run(load).await,
             Act::Many(many) => many::run(many).await,
             Act::Ca(ca) => ca::serve(ca).await,
-            Act::Tls { .. } | Act::TlsServe { .. } | Act::Link(_) | Act::Dial(_) => unreachable!("handled before the runtime"),
+            Act::Tls { .. } | Act::TlsServe { .. } | Act::Link(_) | Act::Dial(_) => {
+                unreachable!("handled before the runtime")
+            }
         }
     })
 }

@@ -16,7 +16,10 @@ use crate::harness::{Case, Check, usual};
 pub(crate) const CASES: &[Case] = &[
     Case { name: "cluster: comes up with two nodes and a real istiod", check: Check::Cluster(comes_up) },
     Case { name: "cluster: pods of one node and of two reach each other", check: Check::Cluster(pods_reach_pods) },
-    Case { name: "cluster: a Service is reached by its address and on every node's port", check: Check::Cluster(services) },
+    Case {
+        name: "cluster: a Service is reached by its address and on every node's port",
+        check: Check::Cluster(services),
+    },
     Case { name: "cluster: the same with kube-proxy in its iptables mode", check: Check::Alone(services_by_iptables) },
     Case { name: "cluster: exec, logs, port-forward and hooks work", check: Check::Cluster(kubelet_works) },
     Case { name: "cluster: HTTP, TCP and gRPC probes are well", check: Check::Cluster(probes_are_well) },
@@ -97,12 +100,14 @@ fn kubelet_works(cluster: &mut Cluster) -> Result<()> {
     let mut pod = app("hooked", None, &["serve", "watch:7001"]);
     let hook = json!({"exec": {"command": ["sh", "-c", "echo was here > /tmp/hook"]}});
     pod["spec"]["containers"][0]["lifecycle"] = json!({"postStart": hook});
-    pod["spec"]["containers"][0]["readinessProbe"] = json!({"exec": {"command": ["test", "-f", "/tmp/hook"]}, "periodSeconds": 1});
+    pod["spec"]["containers"][0]["readinessProbe"] =
+        json!({"exec": {"command": ["test", "-f", "/tmp/hook"]}, "periodSeconds": 1});
     namespace.start(&pod)?;
     let said = cluster.kubectl.exec(&namespace.name, "hooked", &["cat", "/tmp/hook"])?;
     ensure!(said == "was here\n", "the hook left {said:?}");
     // One connection through a forwarded port, which the server then tells of in its log.
-    let forward = cluster.kubectl.spawn(&["port-forward", "--namespace", &namespace.name, "pod/hooked", "18001:7001"])?;
+    let forward =
+        cluster.kubectl.spawn(&["port-forward", "--namespace", &namespace.name, "pod/hooked", "18001:7001"])?;
     let place = cluster.control_plane.room().place();
     let test_app = weir_tests::cluster::parts::beside("weir-test-app")?.display().to_string();
     wait::until("the forwarded port answers", Duration::from_secs(20), || {
@@ -144,7 +149,16 @@ fn probes_are_well(cluster: &mut Cluster) -> Result<()> {
 fn host_paths(cluster: &mut Cluster) -> Result<()> {
     let namespace = Namespace::create(&cluster.kubectl, "host-paths", &[])?;
     let mut pod = app("looker", Some("na"), SERVE);
-    let paths = ["/proc", "/sys/fs/cgroup", "/sys/fs/bpf", "/run/netns", "/run/weir", "/var/lib/weir", "/etc/cni/net.d", "/opt/cni/bin"];
+    let paths = [
+        "/proc",
+        "/sys/fs/cgroup",
+        "/sys/fs/bpf",
+        "/run/netns",
+        "/run/weir",
+        "/var/lib/weir",
+        "/etc/cni/net.d",
+        "/opt/cni/bin",
+    ];
     let name = |path: &str| path.trim_start_matches('/').replace(['/', '.'], "-");
     pod["spec"]["volumes"] = paths.iter().map(|path| json!({"name": name(path), "hostPath": {"path": path}})).collect();
     pod["spec"]["containers"][0]["volumeMounts"] = paths

@@ -87,9 +87,7 @@ impl Stage for Shared {
             }
             Check::OwnMesh(check) => {
                 let mut cluster = Cluster::start(usual(self.mode)?).context("bringing up a cluster")?;
-                mesh::install(&cluster)
-                    .and_then(|()| check(&mut cluster))
-                    .map_err(|error| told(error, &cluster, keep))
+                mesh::install(&cluster).and_then(|()| check(&mut cluster)).map_err(|error| told(error, &cluster, keep))
             }
             Check::Alone(check) => check(self.mode),
         }

@@ -15,7 +15,10 @@ use crate::harness::{Case, Check};
 
 pub(crate) const CASES: &[Case] = &[
     Case { name: "mesh: the DaemonSet is ready on every node", check: Check::Mesh(ready_everywhere) },
-    Case { name: "mesh: a labelled namespace talks over mutual TLS, with no pod restarted", check: Check::Mesh(labelled) },
+    Case {
+        name: "mesh: a labelled namespace talks over mutual TLS, with no pod restarted",
+        check: Check::Mesh(labelled),
+    },
     Case { name: "mesh: deleted, Weir leaves pods talking plainly and nodes clean", check: Check::OwnMesh(deleted) },
 ];
 
@@ -30,7 +33,8 @@ const IN_MESH: &str = "istio.io/dataplane-mode=ambient";
 
 /// The project's own manifest.
 fn manifest() -> Result<String> {
-    let file = Path::new(env!("CARGO_MANIFEST_DIR")).parent().context("tests are in the workspace")?.join("daemonset.yaml");
+    let file =
+        Path::new(env!("CARGO_MANIFEST_DIR")).parent().context("tests are in the workspace")?.join("daemonset.yaml");
     std::fs::read_to_string(&file).with_context(|| format!("reading {}", file.display()))
 }
 

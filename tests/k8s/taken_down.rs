@@ -16,13 +16,20 @@ use weir_tests::{run, wait};
 use crate::harness::{Case, Check, usual};
 
 pub(crate) const CASES: &[Case] = &[
-    Case { name: "taken down: nothing is left of a cluster, and nothing of the machine is changed", check: Check::Alone(in_order) },
-    Case { name: "taken down: a killed run dies at once, and the next start clears what is left", check: Check::Alone(killed) },
+    Case {
+        name: "taken down: nothing is left of a cluster, and nothing of the machine is changed",
+        check: Check::Alone(in_order),
+    },
+    Case {
+        name: "taken down: a killed run dies at once, and the next start clears what is left",
+        check: Check::Alone(killed),
+    },
 ];
 
 /// Settings that a kubelet writes on a machine of its own, and rules and links that a cluster needs.
 fn machine() -> Result<Vec<String>> {
-    let settings = ["vm/overcommit_memory", "vm/panic_on_oom", "kernel/panic", "kernel/panic_on_oops", "kernel/keys/root_maxkeys"];
+    let settings =
+        ["vm/overcommit_memory", "vm/panic_on_oom", "kernel/panic", "kernel/panic_on_oops", "kernel/keys/root_maxkeys"];
     let mut seen = Vec::new();
     for setting in settings {
         let path = Path::new("/proc/sys").join(setting);

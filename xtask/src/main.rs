@@ -8,6 +8,7 @@ use clap::{Parser, Subcommand};
 mod audit;
 mod bench;
 mod ci;
+mod cni_plugin;
 mod count;
 mod demo;
 mod fuzz;

@@ -6,7 +6,7 @@ use anyhow::{Result, ensure};
 use clap::{Args, Subcommand};
 
 use crate::count::Count;
-use crate::{k8s, setup, step, workspace};
+use crate::{cni_plugin, k8s, setup, step, workspace};
 
 #[derive(Debug, Args)]
 #[command(args_conflicts_with_subcommands = true)]
@@ -55,9 +55,10 @@ fn run_here(filter: Option<&str>) -> Result<()> {
     Ok(())
 }
 
-/// Builds what is run for real, in the release profile: Weir and the programs of the tests.
+/// Builds what is run for real, in the release profile: Weir, its CNI plugin and the programs of the tests.
 pub(crate) fn build_for_real() -> Result<()> {
     let mut build = workspace::cargo();
     build.args(["build", "--release", "--locked", "--package", "weir", "--package", "weir-tests"]);
-    step::run("release build", &mut build)
+    step::run("release build", &mut build)?;
+    cni_plugin::build_beside_weir().map(drop)
 }

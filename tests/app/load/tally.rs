@@ -38,7 +38,9 @@ impl From<&io::Error> for Kind {
     fn from(error: &io::Error) -> Self {
         match error.kind() {
             io::ErrorKind::ConnectionRefused => Self::Refused,
-            io::ErrorKind::ConnectionReset | io::ErrorKind::BrokenPipe | io::ErrorKind::ConnectionAborted => Self::Reset,
+            io::ErrorKind::ConnectionReset | io::ErrorKind::BrokenPipe | io::ErrorKind::ConnectionAborted => {
+                Self::Reset
+            }
             io::ErrorKind::UnexpectedEof => Self::Eof,
             io::ErrorKind::TimedOut => Self::Timeout,
             io::ErrorKind::InvalidData => Self::WrongBytes,

@@ -97,8 +97,7 @@ impl Cluster {
         let control_plane = ControlPlane::start(&run, &parts)?;
         let kubectl = Kubectl::new(&control_plane, &parts);
         let times = Times { api_ready: start.elapsed(), ..Times::default() };
-        let mut cluster =
-            Self { kubectl, istiod: None, nodes: Vec::new(), control_plane, settings, times, parts, run };
+        let mut cluster = Self { kubectl, istiod: None, nodes: Vec::new(), control_plane, settings, times, parts, run };
         cluster.open_nodes()?;
         if cluster.settings.istiod {
             Istiod::prepare(&cluster.kubectl, &cluster.parts)?;
@@ -168,7 +167,8 @@ impl Cluster {
         let k = script(&folder.join("k"), &format!("exec nsenter --net --target {inmate} -- {words} \"$@\"\n"))?;
         let mut text = "node=$1; shift\ncase $node in\n".to_owned();
         for node in &self.nodes {
-            let enter: Vec<_> = node.room().cgroups().map(|path| format!("echo $$ > {}/cgroup.procs", path.display())).collect();
+            let enter: Vec<_> =
+                node.room().cgroups().map(|path| format!("echo $$ > {}/cgroup.procs", path.display())).collect();
             text += &format!("{}) inmate={}; {} ;;\n", node.name(), node.room().inmate(), enter.join("; "));
         }
         text += "*) echo \"there is no node $node\" >&2; exit 1 ;;\nesac\n";

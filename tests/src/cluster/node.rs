@@ -186,7 +186,8 @@ impl Node {
     /// The ends of its programs' outputs, for messages; empty for those that run.
     pub fn obituaries(&mut self) -> String {
         let programs = [&mut self.containerd, &mut self.kubelet, &mut self.kube_proxy];
-        let ended = programs.into_iter().flatten().filter_map(|program| (!program.is_running()).then(|| program.tail()));
+        let ended =
+            programs.into_iter().flatten().filter_map(|program| (!program.is_running()).then(|| program.tail()));
         ended.collect::<Vec<_>>().join("\n")
     }
 

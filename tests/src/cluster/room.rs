@@ -47,7 +47,16 @@ impl Room {
         let directories = hierarchies::create(run, name)?;
         let log = run.logs().join(format!("{name}-room.log"));
         let mut unshare = Command::new("unshare");
-        unshare.args(["--mount", "--net", "--pid", "--fork", "--mount-proc", "--kill-child", "--propagation", "private"]);
+        unshare.args([
+            "--mount",
+            "--net",
+            "--pid",
+            "--fork",
+            "--mount-proc",
+            "--kill-child",
+            "--propagation",
+            "private",
+        ]);
         unshare.args(kinds).arg("--").arg(std::env::current_exe()?).arg(inside::WORD).args(role);
         unshare.stdin(Stdio::null()).stdout(File::create(&log)?).stderr(File::create(log.with_extension("err"))?);
         unshare.process_group(0);

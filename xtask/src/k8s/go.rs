@@ -40,8 +40,7 @@ pub(super) fn kubernetes(folder: &Path) -> Result<()> {
         let module = folder.join("k8s");
         fs::create_dir_all(&module)?;
         fs::write(module.join("go.mod"), kubernetes_module(&module)?)?;
-        let imports: String =
-            PROGRAMS.iter().map(|name| format!("\t_ \"k8s.io/kubernetes/cmd/{name}\"\n")).collect();
+        let imports: String = PROGRAMS.iter().map(|name| format!("\t_ \"k8s.io/kubernetes/cmd/{name}\"\n")).collect();
         fs::write(module.join("tools.go"), format!("//go:build tools\n\npackage tools\n\nimport (\n{imports})\n"))?;
         step::output(go(&module)?.args(["mod", "tidy"]))?;
         let packages: Vec<_> = PROGRAMS.iter().map(|name| format!("k8s.io/kubernetes/cmd/{name}")).collect();

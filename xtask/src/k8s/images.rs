@@ -17,9 +17,9 @@ const APP: &str = "weir.test/app:1";
 const PAUSE: &str = "weir.test/pause:1";
 /// What of busybox pods of tests have.
 const COMMANDS: &[&str] = &[
-    "sh", "cat", "echo", "env", "false", "grep", "head", "hostname", "httpd", "id", "ip", "kill", "ls", "mkdir", "mount",
-    "nc", "netstat", "nsenter", "nslookup", "ping", "ps", "rm", "sed", "sleep", "tail", "test", "timeout", "touch", "true",
-    "wget", "wc",
+    "sh", "cat", "echo", "env", "false", "grep", "head", "hostname", "httpd", "id", "ip", "kill", "ls", "mkdir",
+    "mount", "nc", "netstat", "nsenter", "nslookup", "ping", "ps", "rm", "sed", "sleep", "tail", "test", "timeout",
+    "touch", "true", "wget", "wc",
 ];
 
 /// Makes the archives; returns their folder.
@@ -49,8 +49,13 @@ pub(super) fn make(parts: &Path) -> Result<PathBuf> {
 
 fn pack(archive: &Path, name: &str, layer: Layer, entrypoint: &str) -> Result<()> {
     let environment = vec!["PATH=/bin".to_owned()];
-    let image =
-        Image { name: name.to_owned(), layer, entrypoint: vec![entrypoint.to_owned()], environment, labels: Vec::new() };
+    let image = Image {
+        name: name.to_owned(),
+        layer,
+        entrypoint: vec![entrypoint.to_owned()],
+        environment,
+        labels: Vec::new(),
+    };
     image.write(archive, 0).map(drop)
 }
 

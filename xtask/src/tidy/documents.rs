@@ -14,7 +14,8 @@ const WITH_SETTINGS: &[&str] = &["daemonset.yaml", "README.md"];
 /// Files that define settings.
 const SETTINGS: &[&str] = &["agent/src/config.rs", "agent/src/control_plane/config.rs"];
 /// Directories that a path in a document begins with.
-const ROOTS: &[&str] = &["agent/", "common/", "ebpf/", "fuzz/", "proto/", "tests/", "xtask/", ".ci/", ".cargo/"];
+const ROOTS: &[&str] =
+    &["agent/", "cni/", "common/", "ebpf/", "fuzz/", "proto/", "tests/", "xtask/", ".ci/", ".cargo/"];
 
 /// Faults of all documents.
 pub(super) fn faults() -> Result<Vec<String>> {

@@ -14,7 +14,7 @@ mod files;
 mod layers;
 
 /// Directories whose Rust files are ours.
-const OURS: &[&str] = &["agent", "common", "ebpf", "fuzz", "tests", "xtask"];
+const OURS: &[&str] = &["agent", "cni", "common", "ebpf", "fuzz", "tests", "xtask"];
 
 /// A source file as the rules see it.
 struct Source {
