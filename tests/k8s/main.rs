@@ -9,8 +9,11 @@ use weir_tests::cluster::mode::Mode;
 use weir_tests::table::Table;
 
 mod cluster;
+mod enrolling;
 mod harness;
 mod mesh;
+mod pair;
+mod restarting;
 mod taken_down;
 mod up;
 
@@ -18,7 +21,7 @@ use harness::{Case, Shared};
 
 /// Every case, by file, in the order they run.
 fn table() -> Vec<Case> {
-    [cluster::CASES, mesh::CASES, taken_down::CASES].concat()
+    [cluster::CASES, mesh::CASES, enrolling::CASES, restarting::CASES, taken_down::CASES].concat()
 }
 
 #[derive(Debug, Parser)]

@@ -43,8 +43,29 @@ fn manifest() -> Result<String> {
 /// # Errors
 /// If one is not in time; with what its pods say.
 pub(crate) fn install(cluster: &Cluster) -> Result<()> {
-    cluster.kubectl.apply(&manifest()?)?;
+    apply(cluster)?;
     cluster.kubectl.rolled_out(NAMESPACE, "daemonset/weir", READY)
+}
+
+/// Applies the manifest.
+///
+/// # Errors
+/// With the API server's words.
+pub(crate) fn apply(cluster: &Cluster) -> Result<()> {
+    cluster.kubectl.apply(&manifest()?)
+}
+
+/// Deletes the manifest and waits until no pod of Weir is left.
+///
+/// # Errors
+/// If one stays.
+pub(crate) fn uninstall(cluster: &Cluster) -> Result<()> {
+    cluster.kubectl.delete(&manifest()?)?;
+    cluster.kubectl.until("Weir's pods are gone", READY, |kubectl| {
+        let left = kubectl.get(&["pods", "--namespace", NAMESPACE, "--selector", SELECTOR])?;
+        ensure!(left["items"].as_array().is_some_and(Vec::is_empty), "some are there");
+        Ok(())
+    })
 }
 
 /// Weir's pods, one for each node.
@@ -69,7 +90,7 @@ pub(crate) fn metrics(cluster: &Cluster, agent: &Pod) -> Result<Metrics> {
 }
 
 /// Connections that all agents have seen over mutual TLS.
-fn encrypted(cluster: &Cluster) -> Result<f64> {
+pub(crate) fn encrypted(cluster: &Cluster) -> Result<f64> {
     let labels = [("connection_security_policy", "mutual_tls"), ("reporter", "destination")];
     agents(cluster)?
         .iter()
