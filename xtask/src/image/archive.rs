@@ -113,11 +113,24 @@ impl Image {
         let mut descriptor = manifest.descriptor(MANIFEST);
         descriptor["platform"] = json!({"architecture": architecture(), "os": "linux"});
         // The first is what containerd goes by, the second what everybody else does.
-        let tag = self.name.rsplit_once(':').map_or("latest", |(_, tag)| tag);
-        descriptor["annotations"] =
-            json!({"io.containerd.image.name": self.name, "org.opencontainers.image.ref.name": tag});
+        let name = full_name(&self.name);
+        let tag = name.rsplit_once(':').map_or("", |(_, tag)| tag);
+        descriptor["annotations"] = json!({"io.containerd.image.name": name, "org.opencontainers.image.ref.name": tag});
         json!({"schemaVersion": 2, "manifests": [descriptor]})
     }
+}
+
+/// The name with everything that may be left out of it, as the kubelet's runtime writes out a pod's `image` before it looks
+/// for it: `weir` is `docker.io/library/weir:latest`.
+fn full_name(name: &str) -> String {
+    let is_registry = |first: &str| first.contains(['.', ':']) || first == "localhost";
+    let name = match name.split_once('/') {
+        None => format!("docker.io/library/{name}"),
+        Some((first, _)) if is_registry(first) => name.to_owned(),
+        Some(_) => format!("docker.io/{name}"),
+    };
+    let has_tag = name.rsplit('/').next().is_some_and(|last| last.contains(':'));
+    if has_tag { name } else { format!("{name}:latest") }
 }
 
 /// This machine's architecture, in the words of images.
@@ -196,6 +209,20 @@ mod tests {
         flate2::read::GzDecoder::new(&layer[..]).read_to_end(&mut unpacked).unwrap();
         assert_eq!(unpacked.len(), packed.unpacked_bytes);
         assert_eq!(config["rootfs"]["diff_ids"], json!([format!("sha256:{}", digest(&unpacked))]));
+    }
+
+    #[test]
+    fn names_are_written_out() {
+        for (name, expected) in [
+            ("weir", "docker.io/library/weir:latest"),
+            ("weir:dev", "docker.io/library/weir:dev"),
+            ("mesh/weir:1", "docker.io/mesh/weir:1"),
+            ("localhost/weir:1", "localhost/weir:1"),
+            ("registry.test/weir", "registry.test/weir:latest"),
+            ("registry.test:5000/mesh/weir", "registry.test:5000/mesh/weir:latest"),
+        ] {
+            assert_eq!(full_name(name), expected);
+        }
     }
 
     #[test]
