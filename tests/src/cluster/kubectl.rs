@@ -32,11 +32,14 @@ pub struct Kubectl {
 impl Kubectl {
     #[must_use]
     pub fn new(control_plane: &ControlPlane, parts: &Parts) -> Self {
+        let mut environment = parts.environment();
+        // Not in the home of whoever runs the tests.
+        environment.push(("KUBECACHEDIR".into(), control_plane.folder().join("kubectl").into()));
         Self {
             program: parts.program("kubectl"),
             kubeconfig: control_plane.kubeconfig(),
             folder: control_plane.folder().to_owned(),
-            place: control_plane.room().place().clone(),
+            place: control_plane.room().place().clone().with_environment(environment),
             applied: Arc::default(),
         }
     }

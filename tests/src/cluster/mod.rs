@@ -135,6 +135,17 @@ impl Cluster {
         self.nodes.iter().find(|node| node.name() == name).with_context(|| format!("there is no node {name}"))
     }
 
+    /// Runs istioctl with an administrator's rights; what it printed.
+    ///
+    /// # Errors
+    /// With its words.
+    pub fn istioctl<S: AsRef<str>>(&self, arguments: &[S]) -> Result<String> {
+        let kubeconfig = format!("--kubeconfig={}", self.control_plane.kubeconfig().display());
+        let mut command = vec![self.parts.program("istioctl").display().to_string(), kubeconfig];
+        command.extend(arguments.iter().map(|argument| argument.as_ref().to_owned()));
+        self.control_plane.room().place().run_within(Duration::from_secs(60), &command)
+    }
+
     /// Copies all logs, also those of pods, to where they outlive the cluster, and says where that is.
     ///
     /// # Errors
@@ -164,7 +175,9 @@ impl Cluster {
         let words = self.kubectl.words().join(" ");
         let inmate = self.control_plane.room().inmate();
         let folder = self.run.bulk()?;
-        let k = script(&folder.join("k"), &format!("exec nsenter --net --target {inmate} -- {words} \"$@\"\n"))?;
+        let cache = self.control_plane.folder().join("kubectl");
+        let enter = format!("exec nsenter --net --target {inmate} -- env KUBECACHEDIR={}", cache.display());
+        let k = script(&folder.join("k"), &format!("{enter} {words} \"$@\"\n"))?;
         let mut text = "node=$1; shift\ncase $node in\n".to_owned();
         for node in &self.nodes {
             let enter: Vec<_> =
