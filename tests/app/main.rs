@@ -10,6 +10,7 @@ use clap::{Parser, Subcommand};
 mod ca;
 mod client;
 mod link;
+mod load;
 mod many;
 mod pattern;
 mod serve;
@@ -59,6 +60,8 @@ enum Act {
     Echo { address: SocketAddr, bytes: u64 },
     /// Make many connections to an echo; each must return its own token.
     Many(many::Many),
+    /// Keep connections to an echo open, and make new ones at a steady rate, until told to end.
+    Load(load::Load),
     /// Be a certificate authority that does what a file says.
     Ca(ca::Ca),
     /// Carry frames between two tap devices, late, and lose some.
@@ -103,6 +106,7 @@ fn main() -> Result<()> {
             Act::Fetch { address, bytes } => client::download(address, bytes, true).await,
             Act::Echo { address, bytes } => client::echo(address, bytes).await,
             Act::Many(many) => many::run(many).await,
+            Act::Load(load) => load::run(load).await,
             Act::Ca(ca) => ca::serve(ca).await,
             Act::Tls { .. } | Act::TlsServe { .. } | Act::Link(_) => unreachable!("handled before the runtime"),
         }

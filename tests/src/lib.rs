@@ -34,6 +34,7 @@ pub mod envoy;
 pub mod nginx;
 pub mod test_app;
 
+pub mod load;
 pub mod mesh;
 
 pub mod fake_ca;

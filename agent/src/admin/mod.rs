@@ -17,6 +17,7 @@ use std::sync::Arc;
 use std::time::{Instant, SystemTime};
 
 use crate::config::AgentConfig;
+use crate::keeper::Circumstances;
 use crate::lifecycle::Ready;
 use crate::model::identity::Identity;
 use crate::state::SharedMesh;
@@ -37,6 +38,8 @@ pub struct AdminSources {
     /// The settings as started.
     pub config: AgentConfig,
     pub started: Instant,
+    /// Who keeps this process running, and how often it had to.
+    pub keeper: Circumstances,
     pub ready: Ready,
     pub metrics: Arc<Metrics>,
     pub log: LogHandle,
