@@ -2,11 +2,15 @@
 //! `weir agent --help` is the reference made from these comments. A value that cannot be meant is refused here, by its
 //! name, before anything starts.
 
+pub mod kubernetes;
+
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use clap::Args;
 use ipnet::IpNet;
+
+use self::kubernetes::KubernetesConfig;
 
 /// The longest time that any setting may ask for, in seconds: a day. More is a slip of the pen, and some clocks overflow.
 const DAY: u64 = 86_400;
@@ -126,6 +130,8 @@ pub struct AgentConfig {
     /// Address of the agent's own pod.
     #[arg(long, env = "INSTANCE_IP")]
     pub instance_ip: Option<std::net::IpAddr>,
+    #[command(flatten)]
+    pub kubernetes: KubernetesConfig,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]

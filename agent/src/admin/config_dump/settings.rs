@@ -4,6 +4,7 @@ use std::path::Path;
 
 use serde_json::{Value, json};
 
+use crate::config::kubernetes::KubernetesConfig;
 use crate::config::{AgentConfig, LogFormat, OutboundPolicyArg};
 
 /// The settings as started. Every field by name, so that none is forgotten: files are named, never read.
@@ -46,6 +47,7 @@ pub(super) fn settings(config: &AgentConfig) -> Value {
         pod_name,
         pod_namespace,
         instance_ip,
+        kubernetes,
     } = config;
     json!({
         "node": node, "clusterId": cluster_id, "network": network, "trustDomain": trust_domain,
@@ -70,6 +72,23 @@ pub(super) fn settings(config: &AgentConfig) -> Value {
             LogFormat::Json => "json",
         },
         "podName": pod_name, "podNamespace": pod_namespace, "instanceIp": instance_ip,
+        "kubernetes": kubernetes_settings(kubernetes),
+    })
+}
+
+fn kubernetes_settings(config: &KubernetesConfig) -> Value {
+    let KubernetesConfig {
+        enroll_from_kubernetes: _,
+        kubernetes_service_host,
+        kubeconfig,
+        exclude_namespaces,
+        netns_dir,
+        daemon_set,
+    } = config;
+    json!({
+        "enrollFromKubernetes": config.is_on(), "kubernetesServiceHost": kubernetes_service_host,
+        "kubeconfig": kubeconfig.as_deref().map(text), "excludeNamespaces": exclude_namespaces,
+        "netnsDir": text(netns_dir), "daemonSet": daemon_set,
     })
 }
 
