@@ -39,6 +39,12 @@ impl Place {
         Self { name: name.to_owned(), netns, cgroup: cgroup.to_owned(), logs: logs.to_owned(), started: Arc::default() }
     }
 
+    /// The same namespace, but another cgroup, which must exist.
+    #[must_use]
+    pub fn in_cgroup(&self, name: &str, cgroup: &Path) -> Self {
+        Self::new(name, Arc::clone(&self.netns), cgroup, &self.logs)
+    }
+
     #[must_use]
     pub fn name(&self) -> &str {
         &self.name

@@ -85,6 +85,7 @@ pub(crate) fn sources() -> (impl Subscriber + Send + Sync, AdminSources) {
             not_saved: None,
         }),
         kernel_counters: Box::new(|| vec![("redirected", 4), ("bypass_loopback", 0)]),
+        warnings: Box::new(Vec::new),
         quit: Box::new(|| ()),
     };
     (keep, sources)
