@@ -51,16 +51,21 @@ fn serve(role: impl FnOnce() -> anyhow::Result<()>) -> anyhow::Result<()> {
 /// The agent is two processes: the keeper, and the worker that it starts.
 fn agent(config: AgentConfig, is_small: bool) -> anyhow::Result<ExitCode> {
     if let Some(keeper) = Link::of_this_process()? {
-        // Best effort, as are the other names: for whoever lists processes.
-        let _ = prctl::set_name(c"weir-worker");
+        name_process();
         return serve(|| app::run_agent(config, keeper)).map(|()| ExitCode::SUCCESS);
     }
     if !is_small {
         let error = memory::begin_anew();
         eprintln!("weir: the keeper is larger than it need be: {error}");
     }
-    let _ = prctl::set_name(c"weir-keeper");
+    name_process();
     app::keep_agent(&config, memory::forget_start)
+}
+
+/// For whoever lists processes: what is started by way of `/proc/self/exe` is called `exe`.
+fn name_process() {
+    // Best effort: nothing depends on it.
+    let _ = prctl::set_name(c"weir");
 }
 
 fn main() -> ExitCode {

@@ -92,16 +92,14 @@ impl Shared {
     }
 }
 
-/// Connects and exchanges a token.
-pub(crate) async fn open(address: SocketAddr, index: u64) -> Result<TcpStream, String> {
+async fn open(address: SocketAddr, index: u64) -> Result<TcpStream, String> {
     let stream = TcpStream::connect(address).await;
     let mut stream = stream.map_err(|error| format!("connect: {}", name(&error)))?;
     exchange(&mut stream, index).await?;
     Ok(stream)
 }
 
-/// Sends a token, which must return.
-pub(crate) async fn exchange(stream: &mut TcpStream, token: u64) -> Result<(), String> {
+async fn exchange(stream: &mut TcpStream, token: u64) -> Result<(), String> {
     let failed = |error: io::Error| format!("exchange: {}", name(&error));
     stream.write_u64(token).await.map_err(failed)?;
     let returned = stream.read_u64().await.map_err(failed)?;

@@ -57,7 +57,7 @@ fn with_short_drain(mesh: &mut Mesh) -> Result<()> {
 
 fn rolled(mesh: &mut Mesh) -> Result<()> {
     with_short_drain(mesh)?;
-    let load = Load::start(&mesh.client.place, mesh.far.ipv4(), "rolled")?;
+    let load = Load::start(&mesh.client.place, mesh.far.ipv4())?;
     load.goes_on(Duration::from_secs(2));
     let (old_client_side, relieved) = replace(mesh, 0)?;
     let (old_server_side, _) = replace(mesh, 1)?;
@@ -72,7 +72,7 @@ fn rolled(mesh: &mut Mesh) -> Result<()> {
     ensure!(seen.ok > 2000, "{}", seen.summary());
     // They break when a drain ends, not before, and only those that were there.
     ensure!(seen.broken.len() <= 2 * KEPT, "{:?}", seen.broken);
-    let first = seen.broken.iter().map(|(at, _)| *at).min().unwrap_or(Moment::MAX);
+    let first = seen.broken.iter().map(|broken| broken.ended).min().unwrap_or(Moment::MAX);
     let lasted = first.saturating_sub(relieved);
     note(format!("kept connections lasted {lasted} ms beyond the successor's start; then: {:?}", seen.broken.first()));
     ensure!(
@@ -84,7 +84,7 @@ fn rolled(mesh: &mut Mesh) -> Result<()> {
 }
 
 fn in_a_row(mesh: &mut Mesh) -> Result<()> {
-    let load = Load::start(&mesh.client.place, mesh.far.ipv4(), "row")?;
+    let load = Load::start(&mesh.client.place, mesh.far.ipv4())?;
     let mut old = Vec::new();
     for node in [0, 1, 0, 1, 0, 1] {
         old.push(replace(mesh, node)?.0);
@@ -101,7 +101,7 @@ fn in_a_row(mesh: &mut Mesh) -> Result<()> {
 }
 
 fn broken(mesh: &mut Mesh) -> Result<()> {
-    let load = Load::start(&mesh.client.place, mesh.far.ipv4(), "broken")?;
+    let load = Load::start(&mesh.client.place, mesh.far.ipv4())?;
     for node in [0, 1] {
         // One that cannot capture, which shows when it has taken over already.
         let nowhere = Misconfigured::PodsCgroup("/nowhere".into());
@@ -134,7 +134,7 @@ fn broken(mesh: &mut Mesh) -> Result<()> {
 }
 
 fn stood_in_for(mesh: &mut Mesh) -> Result<()> {
-    let load = Load::start(&mesh.client.place, mesh.far.ipv4(), "stood")?;
+    let load = Load::start(&mesh.client.place, mesh.far.ipv4())?;
     load.goes_on(Duration::from_secs(1));
     // As long as something is open at the old one, it is there to stand in.
     let (old, _) = replace(mesh, 0)?;

@@ -14,6 +14,8 @@ pub mod cgroup;
 pub mod namespace;
 pub mod run;
 
+pub mod table;
+
 pub mod certificates;
 pub mod http;
 pub mod metrics;
@@ -38,3 +40,5 @@ pub mod load;
 pub mod mesh;
 
 pub mod fake_ca;
+
+pub mod cluster;

@@ -1,10 +1,10 @@
 //! Load on an echo while a test does something to those who carry it, and what became of the load's connections.
 
 use std::net::{IpAddr, SocketAddr};
-use std::path::PathBuf;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context, Result, ensure};
+use nix::sys::signal::Signal;
 use serde::Deserialize;
 
 use crate::agent::binary;
@@ -12,34 +12,69 @@ use crate::place::Place;
 use crate::program::Program;
 use crate::test_app::ECHO;
 
-/// Connections that are kept open unless said otherwise, and new ones per second.
+/// Connections that are kept open, and new ones per second.
 pub const KEPT: usize = 64;
 pub const RATE: u32 = 200;
+/// The longest that any load lasts.
+const SECONDS: u32 = 300;
 
 /// Load that goes on until [`Load::end`].
 #[derive(Debug)]
-pub struct Load {
-    program: Program,
-    until: PathBuf,
-}
+pub struct Load(Program);
 
 /// A moment, in milliseconds since the Unix epoch.
 pub type Moment = u64;
 
 /// What became of a load.
-#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct LoadSeen {
     /// New connections that got their answer.
     pub ok: u64,
-    /// When new connections were begun that failed, and how they did.
-    pub failed: Vec<(Moment, String)>,
-    /// The longest time in which no new connection got its answer.
-    pub longest_gap_ms: u64,
-    /// The longest time that a new connection took.
-    pub slowest_ms: u64,
-    /// When kept connections broke, and how.
-    pub broken: Vec<(Moment, String)>,
-    pub seconds: f64,
+    /// New connections that did not.
+    pub failed: Vec<Failure>,
+    /// The longest time in which no new connection got its answer, in milliseconds.
+    pub longest_gap_ms: f64,
+    /// The longest time that a new connection took, in milliseconds.
+    pub slowest_ms: f64,
+    /// Kept connections that broke.
+    pub broken: Vec<Failure>,
+}
+
+/// A connection that failed.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Failure {
+    pub begun: Moment,
+    pub ended: Moment,
+    pub kind: String,
+}
+
+/// The report as the program prints it.
+#[derive(Debug, Deserialize)]
+struct Report {
+    began_unix_ms: Moment,
+    new: Tally,
+    kept: Tally,
+}
+
+#[derive(Debug, Deserialize)]
+struct Tally {
+    ok: u64,
+    failed: usize,
+    longest_gap_ms: f64,
+    latency_ms: Latency,
+    failures: Vec<Told>,
+}
+
+#[derive(Debug, Deserialize)]
+struct Latency {
+    max: Option<f64>,
+}
+
+#[derive(Debug, Deserialize)]
+struct Told {
+    kind: String,
+    at_ms: f64,
+    after_ms: f64,
 }
 
 /// Now.
@@ -54,18 +89,17 @@ impl Load {
     ///
     /// # Errors
     /// If it cannot be started.
-    pub fn start(from: &Place, to: IpAddr, name: &str) -> Result<Self> {
-        let until = std::env::temp_dir().join(format!("weir-load-{}-{name}", std::process::id()));
-        let _ = std::fs::remove_file(&until);
+    pub fn start(from: &Place, to: IpAddr) -> Result<Self> {
         let command = [
             binary("weir-test-app")?.display().to_string(),
             "load".to_owned(),
-            SocketAddr::new(to, ECHO).to_string(),
-            format!("--kept={KEPT}"),
+            format!("--to={}", SocketAddr::new(to, ECHO)),
+            format!("--keepalive={KEPT}"),
             format!("--rate={RATE}"),
-            format!("--until={}", until.display()),
+            format!("--seconds={SECONDS}"),
+            "--patience=30".to_owned(),
         ];
-        Ok(Self { program: from.spawn(&command)?, until })
+        Ok(Self(from.spawn(&command)?))
     }
 
     /// Lets it go on for a while: what happens next happens to a load that has been there for that long.
@@ -78,12 +112,27 @@ impl Load {
     /// # Errors
     /// If it does not end.
     pub fn end(self) -> Result<LoadSeen> {
-        std::fs::write(&self.until, "")?;
-        let output = self.program.finish(Duration::from_secs(60));
-        let _ = std::fs::remove_file(&self.until);
-        let output = output?;
+        self.0.signal(Signal::SIGTERM)?;
+        let output = self.0.finish(Duration::from_secs(60))?;
         ensure!(output.success, "the load ended badly: {}", output.summary());
-        serde_json::from_str(&output.stdout).with_context(|| format!("the load printed {:?}", output.stdout))
+        let report = serde_json::from_str::<Report>(&output.stdout);
+        let Report { began_unix_ms, new, kept } = report.with_context(|| format!("it printed {:?}", output.stdout))?;
+        ensure!(new.failures.len() == new.failed, "too many failures to tell: {}", new.failed);
+        Ok(LoadSeen {
+            ok: new.ok,
+            longest_gap_ms: new.longest_gap_ms,
+            slowest_ms: new.latency_ms.max.unwrap_or_default(),
+            failed: new.failures.iter().map(|told| told.at(began_unix_ms)).collect(),
+            broken: kept.failures.iter().map(|told| told.at(began_unix_ms)).collect(),
+        })
+    }
+}
+
+impl Told {
+    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "milliseconds of some minutes")]
+    fn at(&self, began: Moment) -> Failure {
+        let begun = began + (self.at_ms - self.after_ms).max(0.0) as u64;
+        Failure { begun, ended: began + self.at_ms as u64, kind: self.kind.clone() }
     }
 }
 
@@ -91,9 +140,9 @@ impl LoadSeen {
     /// New connections that failed, those left out that were open already when something was killed: they were begun
     /// less than `open` milliseconds before it.
     #[must_use]
-    pub fn failed_but_at(&self, kills: &[Moment], open: u64) -> Vec<(Moment, String)> {
+    pub fn failed_but_at(&self, kills: &[Moment], open: u64) -> Vec<&Failure> {
         let was_open = |begun: Moment| kills.iter().any(|kill| begun <= *kill && kill - begun < open);
-        self.failed.iter().filter(|(begun, _)| !was_open(*begun)).cloned().collect()
+        self.failed.iter().filter(|failure| !was_open(failure.begun)).collect()
     }
 
     /// In a line.

@@ -6,9 +6,10 @@ use tokio::signal::unix::{SignalKind, signal};
 
 use super::observation::Endpoints;
 use crate::keeper::Link;
-use crate::lifecycle::{DrainTrigger, Ready};
+use crate::lifecycle::DrainTrigger;
 
 /// Why the agent ends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Ending {
     Told,
     /// A successor serves.
@@ -29,12 +30,10 @@ enum Patience {
 pub(super) async fn end(
     ending: Ending,
     keeper: &Link,
-    ready: &Ready,
     endpoints: Endpoints,
     drain: DrainTrigger,
     deadline: Duration,
 ) -> anyhow::Result<()> {
-    ready.stop();
     let (kept, patience) = match ending {
         Ending::Told => {
             keeper.stopping();

@@ -8,6 +8,8 @@
 pub mod commands;
 mod delivery;
 mod ending;
+mod kubelet;
+mod kubernetes;
 mod observation;
 mod succession;
 
@@ -37,6 +39,7 @@ use crate::proxy::{NodeInfo, PoolOptions, Proxy, Timeouts};
 use crate::state::SharedMesh;
 use crate::telemetry::log;
 use crate::telemetry::metrics::Metrics;
+use crate::tls::certificates::Certificates;
 
 /// The agent's socket, below its run directory.
 const SOCKET_NAME: &str = "agent.sock";
@@ -103,23 +106,16 @@ async fn agent(config: AgentConfig, log: log::LogHandle, keeper: Arc<Link>) -> a
     standing.obey(keeper.clone(), enrollment.clone()).context("a thread for the keeper")?;
 
     let (drain_trigger, drain) = lifecycle::drain();
-    let proxy = Proxy::new(
-        mesh.clone(),
-        delivery.certificates.clone(),
-        capture.clone(),
-        metrics.clone(),
-        timeouts(&config),
-        pool_options(&config),
-        node_info(&config),
-        drain,
-        Workers::start(config.worker_threads).context("--worker-threads")?,
-    );
+    let proxy = proxy(&config, &mesh, &delivery.certificates, &capture, &metrics, drain)?;
     let synced = delivery.synced;
     tokio::spawn(async move {
         // Until the mesh is known connections wait in the listeners' backlogs.
         synced.await;
         proxy.run(arrivals).await;
     });
+    // Connections wait for nothing that follows.
+    let kubelet = kubelet::follow(capture.clone());
+    let cluster = kubernetes::start(&config, &enrollment, &mesh, &metrics).await?;
     let observed = observation::Observed {
         config: config.clone(),
         mesh: mesh.clone(),
@@ -128,16 +124,18 @@ async fn agent(config: AgentConfig, log: log::LogHandle, keeper: Arc<Link>) -> a
         certificates: delivery.certificates,
         xds: delivery.status,
         metrics,
+        kubelet,
         ready: ready.clone(),
         log: log.clone(),
         keeper: keeper.circumstances().clone(),
+        directory: cluster.as_ref().map(|cluster| cluster.directory.clone()),
     };
     let quit = Arc::new(Notify::new());
     let endpoints = observation::start(observed, quit.clone()).await?;
     watch_kernel_and_pods(capture, enrollment.clone());
-    let api = serve_api(&config, enrollment.clone(), mesh)?;
+    let api = serve_api(&config, enrollment.clone(), mesh.clone())?;
     keeper.serving();
-    standing.serves(enrollment);
+    standing.serves(enrollment.clone());
     drop(starting);
     tracing::info!(?prepared, ?installed, ?restored, serving = ?start.elapsed(), "agent serves");
 
@@ -146,10 +144,41 @@ async fn agent(config: AgentConfig, log: log::LogHandle, keeper: Arc<Link>) -> a
         () = quit.notified() => Ending::Told,
         same_network = standing.relieved() => Ending::Relieved { same_network },
     };
+    ready.stop();
     drop(api);
-    ending::end(ending, &keeper, &ready, endpoints, drain_trigger, Duration::from_secs(config.drain_seconds)).await?;
+    let uninstalling = ending == Ending::Told && kubernetes::is_uninstalling(cluster.as_ref()).await;
+    if uninstalling {
+        kubernetes::uninstall_node(&config, cluster, &enrollment, &mesh).await;
+    } else {
+        drop(cluster);
+    }
+    ending::end(ending, &keeper, endpoints, drain_trigger, Duration::from_secs(config.drain_seconds)).await?;
+    if uninstalling {
+        kubernetes::remove_files(&config);
+    }
     log.flush();
     Ok(())
+}
+
+fn proxy(
+    config: &AgentConfig,
+    mesh: &SharedMesh,
+    certificates: &Certificates,
+    capture: &Arc<Capture>,
+    metrics: &Arc<Metrics>,
+    drain: lifecycle::Drain,
+) -> anyhow::Result<Arc<Proxy>> {
+    Ok(Proxy::new(
+        mesh.clone(),
+        certificates.clone(),
+        capture.clone(),
+        metrics.clone(),
+        timeouts(config),
+        pool_options(config),
+        node_info(config),
+        drain,
+        Workers::start(config.worker_threads).context("--worker-threads")?,
+    ))
 }
 
 fn watch_kernel_and_pods(capture: Arc<Capture>, enrollment: Arc<Enrollment>) {
@@ -226,7 +255,10 @@ fn first_settings(config: &AgentConfig) -> MeshSettings {
 
 fn capture_options(config: &AgentConfig) -> CaptureOptions {
     CaptureOptions {
-        pods_cgroup: config.pods_cgroup.clone(),
+        cgroup_root: config.capture.cgroup_root.clone(),
+        pods_cgroup: config.capture.pods_cgroup.clone(),
+        kubelet_cgroup: config.capture.kubelet_cgroup.clone(),
+        host_proc: config.capture.host_proc.clone(),
         bpf_dir: config.bpf_dir.clone(),
         exclude_cidrs: config.exclude_cidrs.clone(),
         exclude_ports: config.exclude_ports.clone(),

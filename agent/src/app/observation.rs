@@ -4,14 +4,16 @@ use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
 use anyhow::Context;
-use tokio::sync::Notify;
+use tokio::sync::{Notify, watch};
 use tokio::task::JoinHandle;
 
+use super::kubelet;
 use crate::admin::{AdminAddresses, AdminServers, AdminSources, CertificateFacts, ControlPlaneStatus, PodEntry};
-use crate::capture::Capture;
+use crate::capture::{Capture, KubeletStatus};
 use crate::config::AgentConfig;
 use crate::enrollment::Enrollment;
 use crate::keeper::Circumstances;
+use crate::kubernetes::Directory;
 use crate::lifecycle::Ready;
 use crate::state::SharedMesh;
 use crate::telemetry::log::LogHandle;
@@ -33,9 +35,11 @@ pub(super) struct Observed {
     pub(super) certificates: Certificates,
     pub(super) xds: XdsStatus,
     pub(super) metrics: Arc<Metrics>,
+    pub(super) kubelet: watch::Receiver<KubeletStatus>,
     pub(super) ready: Ready,
     pub(super) log: LogHandle,
     pub(super) keeper: Circumstances,
+    pub(super) directory: Option<Directory>,
 }
 
 /// The HTTP servers, until dropped.
@@ -86,7 +90,20 @@ async fn bind_in_time(addresses: AdminAddresses) -> AdminServers {
 }
 
 fn sources(observed: Observed, quit: Arc<Notify>) -> AdminSources {
-    let Observed { config, mesh, capture, enrollment, certificates, xds, metrics, ready, log, keeper } = observed;
+    let Observed {
+        config,
+        mesh,
+        capture,
+        enrollment,
+        certificates,
+        xds,
+        metrics,
+        kubelet,
+        ready,
+        log,
+        keeper,
+        directory,
+    } = observed;
     let counters = {
         let capture = capture.clone();
         move || capture.counters()
@@ -124,7 +141,9 @@ fn sources(observed: Observed, quit: Arc<Notify>) -> AdminSources {
         }),
         pods: Box::new(pods),
         control_plane: Box::new(move || control_plane(&xds)),
+        kubernetes: Box::new(move || directory.as_ref().map(Directory::report)),
         kernel_counters: Box::new(move || capture.counters()),
+        warnings: Box::new(move || kubelet::warning(&kubelet.borrow()).into_iter().collect()),
         quit: Box::new(move || quit.notify_one()),
     }
 }

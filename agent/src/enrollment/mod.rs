@@ -5,8 +5,11 @@
 
 pub mod api;
 mod check;
+pub mod cluster;
 mod door;
 mod duty;
+mod ensure;
+mod hand_over;
 mod holding;
 pub mod netns;
 pub mod pod;
@@ -19,9 +22,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 
-use self::duty::{Duty, Holder, Turn};
+use self::duty::{Duty, Holder};
 use self::netns::{Netns, NetnsError};
 use self::pod::{EnrolledPod, PodSpec};
 use self::store::PodStore;
@@ -95,6 +98,8 @@ pub struct Enrollment {
     /// The list on disk is not the one in force.
     unsaved: AtomicBool,
     arrivals: mpsc::UnboundedSender<Enrolled>,
+    /// Changes whenever a pod comes or goes.
+    version: watch::Sender<u64>,
 }
 
 impl Enrollment {
@@ -108,16 +113,28 @@ impl Enrollment {
     ) -> (Arc<Self>, mpsc::UnboundedReceiver<Enrolled>) {
         let (arrivals, stream) = mpsc::unbounded_channel();
         let (pods, duty, unsaved) = Default::default();
-        (Arc::new(Self { capture, metrics, store, keeper, pods, duty, unsaved, arrivals }), stream)
+        let version = watch::Sender::new(0);
+        (Arc::new(Self { capture, metrics, store, keeper, pods, duty, unsaved, arrivals, version }), stream)
     }
 
     /// Enrols a pod: opens the listeners in its namespace, captures it, remembers it. All or nothing.
     ///
     /// # Errors
     /// See [`EnrollmentError`]; nothing is left of the attempt, and no other pod is touched.
-    pub fn enroll(&self, mut spec: PodSpec) -> Result<Arc<EnrolledPod>, EnrollmentError> {
+    pub fn enroll(&self, spec: PodSpec) -> Result<Arc<EnrolledPod>, EnrollmentError> {
         let _one_at_a_time = self.turn()?;
         self.refuse_duplicate_uid(&spec)?;
+        let pod = self.enroll_unsaved(spec)?;
+        if let Err(error) = self.save() {
+            // The error worth reporting is the first one.
+            let _ = self.forget(&pod.spec.uid);
+            return Err(EnrollmentError::Store(error));
+        }
+        Ok(pod)
+    }
+
+    /// All of an enrolment but the list on disk.
+    fn enroll_unsaved(&self, mut spec: PodSpec) -> Result<Arc<EnrolledPod>, EnrollmentError> {
         let netns = Netns::open(&spec.netns)?;
         if spec.addresses.is_empty() {
             spec.addresses = netns.addresses().map_err(|source| NetnsError::Inside {
@@ -130,14 +147,9 @@ impl Enrollment {
             let reason = "none given, and the network namespace has none yet".to_owned();
             return Err(EnrollmentError::Invalid { field: "addresses", reason });
         }
+        self.end_former_owners(&spec, &netns);
         self.refuse_taken(&spec, &netns)?;
-        let pod = self.take(spec, netns)?;
-        if let Err(error) = self.save() {
-            // The error worth reporting is the first one.
-            let _ = self.forget(&pod.spec.uid);
-            return Err(EnrollmentError::Store(error));
-        }
-        Ok(pod)
+        self.take(spec, netns)
     }
 
     /// Ends a pod's enrolment: its new connections go direct; those that are open may finish.
@@ -180,7 +192,7 @@ impl Enrollment {
         self.keeper.release_rest();
         if is_as_listed {
             // A disk may take longer than all of this.
-            return self.metrics.set_pods(self.pods.lock().len(), 0);
+            return self.metrics.set_pods(self.pods.lock().len());
         }
         if let Err(error) = self.save() {
             tracing::warn!(%error, "the list of enrolled pods could not be written");
@@ -216,31 +228,10 @@ impl Enrollment {
         }
     }
 
-    /// Lets no pod come or go until [`go_on`](Self::go_on) or [`hand_over`](Self::hand_over): a successor takes over.
-    pub fn freeze(&self) {
-        let _turn = self.duty.pass(Holder::Undecided);
-        if self.unsaved.load(Ordering::Relaxed) && self.save().is_err() {
-            tracing::warn!("the successor finds an outdated list of enrolled pods");
-        }
-    }
-
-    /// The successor failed.
-    pub fn go_on(&self) {
-        drop(self.duty.pass(Holder::Ours));
-    }
-
-    /// The successor serves: it is told of pods from now on, and writes the list. Pods that die still end here.
-    pub fn hand_over(&self) {
-        drop(self.duty.pass(Holder::Successor));
-    }
-
-    /// Whether pods come and go through this agent.
-    pub fn is_in_charge(&self) -> bool {
-        self.duty.holder() == Holder::Ours
-    }
-
-    fn turn(&self) -> Result<Turn<'_>, EnrollmentError> {
-        self.duty.turn().ok_or(EnrollmentError::HandedOver)
+    /// Changes whenever a pod comes or goes.
+    #[must_use]
+    pub fn watch(&self) -> watch::Receiver<u64> {
+        self.version.subscribe()
     }
 
     /// The enrolled pods, by uid.
@@ -298,6 +289,7 @@ impl Enrollment {
         self.pods.lock().insert(pod.spec.uid.clone(), pod.clone());
         // The receiver only goes away when the process ends.
         let _ = self.arrivals.send(Enrolled { pod: pod.clone(), listeners });
+        self.version.send_modify(|version| *version += 1);
         Ok(pod)
     }
 
@@ -307,6 +299,7 @@ impl Enrollment {
         let ended = self.capture.unenroll(pod.netns.cookie());
         self.keeper.release(pod.netns.cookie().0);
         pod.left.cancel();
+        self.version.send_modify(|version| *version += 1);
         Ok(ended?)
     }
 
@@ -323,7 +316,7 @@ impl Enrollment {
     /// Writes the list, and counts it.
     fn save(&self) -> std::io::Result<()> {
         let pods = self.pods.lock();
-        self.metrics.set_pods(pods.len(), 0);
+        self.metrics.set_pods(pods.len());
         let saved = self.store.save(pods.values().map(|pod| &pod.spec));
         self.unsaved.store(saved.is_err(), Ordering::Relaxed);
         if saved.is_err() {

@@ -84,6 +84,7 @@ pub(super) struct Counted {
     pub(super) accept_errors: Counter,
     /// Labels: `file`.
     pub(super) state_write_failures: Family<Labels<1>, Counter>,
+    pub(super) kubernetes_watch_errors: Counter,
 }
 
 impl Counted {
@@ -106,7 +107,10 @@ impl Counted {
             self.xds_message_bytes.clone(),
         );
         let build: Family<Labels<2>, Gauge> = Family::default();
-        build.get_or_create(&[("component", "weir"), ("tag", env!("CARGO_PKG_VERSION"))]).set(1);
+        // Under the second name dashboards look for whatever serves a node.
+        for component in ["weir", "ztunnel"] {
+            build.get_or_create(&[("component", component), ("tag", env!("CARGO_PKG_VERSION"))]).set(1);
+        }
         istio.register("build", "Component and version", build);
 
         registry.register(
@@ -167,6 +171,11 @@ impl Counted {
             "state_write_failures",
             "The total number of times that what must outlive a restart could not be written to disk",
             self.state_write_failures.clone(),
+        );
+        weir.register(
+            "kubernetes_watch_errors",
+            "The total number of times that following Kubernetes was interrupted",
+            self.kubernetes_watch_errors.clone(),
         );
     }
 }

@@ -2,6 +2,7 @@
 //! prometheus types do not leave this directory.
 
 mod catalogue;
+mod classic;
 mod labels;
 mod live;
 mod process;
@@ -59,6 +60,8 @@ pub enum XdsTermination {
 }
 
 impl XdsTermination {
+    const ALL: [Self; 4] = [Self::ConnectionError, Self::Error, Self::Reconnect, Self::Complete];
+
     fn label(self) -> &'static str {
         match self {
             Self::ConnectionError => "ConnectionError",
@@ -122,6 +125,7 @@ impl Metrics {
         registry.register_collector(Box::new(TrafficCollector(traffic.clone())));
         registry.register_collector(Box::new(ScrapedCollector(scraped.clone())));
         counted.register(&mut registry);
+        begin_at_zero(&counted);
         Arc::new(Self { registry, counted, scraped, traffic, live: Live::default() })
     }
 
@@ -133,6 +137,12 @@ impl Metrics {
         let mut text = String::new();
         prometheus_client::encoding::text::encode(&mut text, &self.registry).expect("writing to a string never fails");
         text
+    }
+
+    /// The same in the older text format of Prometheus.
+    #[must_use]
+    pub fn encode_classic(&self) -> String {
+        classic::from_open_metrics(&self.encode())
     }
 
     /// The connections that are open now, in no order.
@@ -203,6 +213,11 @@ impl Metrics {
         self.counted.state_write_failures.get_or_create(&[("file", file.label())]).inc();
     }
 
+    /// A watch of the Kubernetes API ended in a failure, or could not begin.
+    pub fn kubernetes_watch_failed(&self) {
+        self.counted.kubernetes_watch_errors.inc();
+    }
+
     /// A connection to the control plane ended.
     pub fn xds_connection_ended(&self, how: XdsTermination) {
         self.counted.xds_connection_terminations.get_or_create(&[("reason", how.label())]).inc();
@@ -236,10 +251,14 @@ impl Metrics {
         self.scraped.last_good_age(SystemTime::now())
     }
 
-    /// How many enrolled pods are captured, and how many are not yet.
-    pub fn set_pods(&self, active: usize, pending: usize) {
+    /// How many pods are enrolled and captured.
+    pub fn set_pods(&self, active: usize) {
         // A node has at most some hundreds of pods.
         self.counted.active_proxies.set(i64::try_from(active).unwrap_or(i64::MAX));
+    }
+
+    /// How many pods should be enrolled and are not yet.
+    pub fn set_pending_pods(&self, pending: usize) {
         self.counted.pending_proxies.set(i64::try_from(pending).unwrap_or(i64::MAX));
     }
 
@@ -267,6 +286,16 @@ impl Metrics {
 
     pub(super) fn refused(&self, reporter: Reporter, flag: ResponseFlag) {
         self.traffic.series(TrafficLabels::unknown(reporter, flag)).failed.fetch_add(1, Ordering::Relaxed);
+    }
+}
+
+/// A rate needs a first value: what Istio's dashboards ask for is there before it first happens.
+fn begin_at_zero(counted: &Counted) {
+    for how in XdsTermination::ALL {
+        drop(counted.xds_connection_terminations.get_or_create(&[("reason", how.label())]));
+    }
+    for reporter in [Reporter::Source, Reporter::Destination] {
+        drop(counted.sockets_open.get_or_create(&[("reporter", reporter.label())]));
     }
 }
 
