@@ -11,8 +11,10 @@ use weir_tests::table::Table;
 mod cluster;
 mod enrolling;
 mod harness;
+mod istioctl;
 mod mesh;
 mod pair;
+mod prometheus;
 mod restarting;
 mod taken_down;
 mod up;
@@ -21,7 +23,16 @@ use harness::{Case, Shared};
 
 /// Every case, by file, in the order they run.
 fn table() -> Vec<Case> {
-    [cluster::CASES, mesh::CASES, enrolling::CASES, restarting::CASES, taken_down::CASES].concat()
+    [
+        cluster::CASES,
+        mesh::CASES,
+        istioctl::CASES,
+        prometheus::CASES,
+        enrolling::CASES,
+        restarting::CASES,
+        taken_down::CASES,
+    ]
+    .concat()
 }
 
 #[derive(Debug, Parser)]
