@@ -8,6 +8,7 @@ use weir_tests::cluster::inside;
 use weir_tests::cluster::mode::Mode;
 use weir_tests::table::Table;
 
+mod absent;
 mod cluster;
 mod enrolling;
 mod harness;
@@ -15,6 +16,7 @@ mod istioctl;
 mod mesh;
 mod pair;
 mod prometheus;
+mod reaching;
 mod restarting;
 mod taken_down;
 mod up;
@@ -29,7 +31,9 @@ fn table() -> Vec<Case> {
         istioctl::CASES,
         prometheus::CASES,
         enrolling::CASES,
+        reaching::CASES,
         restarting::CASES,
+        absent::CASES,
         taken_down::CASES,
     ]
     .concat()
@@ -84,7 +88,7 @@ fn main() -> ExitCode {
 
 fn run(arguments: &Run) -> Result<ExitCode> {
     let filter = arguments.filter.as_deref().unwrap_or_default();
-    let long = if arguments.long { harness::LONG } else { &[] };
+    let long = if arguments.long { absent::LONG } else { &[] };
     let cases: Vec<Case> =
         table().into_iter().chain(long.iter().copied()).filter(|case| case.name.contains(filter)).collect();
     if arguments.list {

@@ -84,7 +84,9 @@ pub(crate) fn sources() -> (impl Subscriber + Send + Sync, AdminSources) {
             rejected: Vec::new(),
             not_saved: None,
         }),
+        kubernetes: Box::new(|| None),
         kernel_counters: Box::new(|| vec![("redirected", 4), ("bypass_loopback", 0)]),
+        warnings: Box::new(Vec::new),
         quit: Box::new(|| ()),
     };
     (keep, sources)

@@ -5,6 +5,8 @@
 
 pub mod commands;
 mod delivery;
+mod kubelet;
+mod kubernetes;
 mod observation;
 
 use std::sync::Arc;
@@ -67,10 +69,12 @@ async fn agent(config: AgentConfig, log: log::LogHandle) -> anyhow::Result<()> {
     mesh.apply([MeshUpdate::Settings(first_settings(&config))]);
 
     let capture = Arc::new(Capture::install(&capture_options(&config)).context("capture")?);
+    let kubelet = kubelet::follow(capture.clone());
     let delivery = delivery::start(&config, &mesh, &metrics, &ready).await?;
     let store = PodStore::new(&config.state_dir);
     let (enrollment, arrivals) = Enrollment::new(capture.clone(), metrics.clone(), store);
     enrollment.restore();
+    let cluster = kubernetes::start(&config, &enrollment, &mesh, &metrics).await?;
 
     let (drain_trigger, drain) = lifecycle::drain();
     let proxy = Proxy::new(
@@ -92,13 +96,15 @@ async fn agent(config: AgentConfig, log: log::LogHandle) -> anyhow::Result<()> {
         certificates: delivery.certificates,
         xds: delivery.status,
         metrics,
+        kubelet,
         ready: ready.clone(),
         log: log.clone(),
+        directory: cluster.as_ref().map(|cluster| cluster.directory.clone()),
     };
     let quit = Arc::new(Notify::new());
     let _servers = observation::start(observed, quit.clone()).await?;
     watch_kernel_and_pods(capture, enrollment.clone());
-    let api = serve_api(&config, enrollment, mesh);
+    let api = serve_api(&config, enrollment.clone(), mesh.clone());
     let synced = delivery.synced;
     tokio::spawn(async move {
         // Until the mesh is known connections wait in the listeners' backlogs.
@@ -113,7 +119,16 @@ async fn agent(config: AgentConfig, log: log::LogHandle) -> anyhow::Result<()> {
     }
     ready.stop();
     drop(api);
+    let uninstalling = kubernetes::is_uninstalling(cluster.as_ref()).await;
+    if uninstalling {
+        kubernetes::uninstall_node(&config, cluster, &enrollment, &mesh).await;
+    } else {
+        drop(cluster);
+    }
     stop(drain_trigger, Duration::from_secs(config.drain_seconds)).await?;
+    if uninstalling {
+        kubernetes::remove_files(&config);
+    }
     log.flush();
     Ok(())
 }
@@ -200,7 +215,10 @@ fn first_settings(config: &AgentConfig) -> MeshSettings {
 
 fn capture_options(config: &AgentConfig) -> CaptureOptions {
     CaptureOptions {
-        pods_cgroup: config.pods_cgroup.clone(),
+        cgroup_root: config.capture.cgroup_root.clone(),
+        pods_cgroup: config.capture.pods_cgroup.clone(),
+        kubelet_cgroup: config.capture.kubelet_cgroup.clone(),
+        host_proc: config.capture.host_proc.clone(),
         bpf_dir: config.bpf_dir.clone(),
         exclude_cidrs: config.exclude_cidrs.clone(),
         exclude_ports: config.exclude_ports.clone(),

@@ -76,11 +76,20 @@ fn folder() -> Option<PathBuf> {
     told(VARIABLE).or_else(|| cache().map(|cache| cache.join("weir/k8s")))
 }
 
+/// The program that runs. If it was built anew meanwhile, the new one is at its path.
+///
+/// # Errors
+/// If it has no path.
+pub fn this_program() -> Result<PathBuf> {
+    let path = std::env::current_exe().context("finding the running program")?;
+    let replaced = path.to_str().and_then(|path| path.strip_suffix(" (deleted)")).map(PathBuf::from);
+    Ok(replaced.unwrap_or(path))
+}
+
 /// Where programs of the tests are: beside the one that runs.
 ///
 /// # Errors
 /// If the running program has no path.
 pub fn beside(name: &str) -> Result<PathBuf> {
-    let here = std::env::current_exe().context("finding the running program")?;
-    Ok(here.parent().unwrap_or(Path::new("/")).join(name))
+    Ok(this_program()?.parent().unwrap_or(Path::new("/")).join(name))
 }

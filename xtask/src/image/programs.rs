@@ -81,7 +81,7 @@ fn without_this_machine() -> Vec<String> {
 }
 
 /// A copy of the program without debug information; the one that is there keeps what a debugger wants.
-fn stripped(program: &Path, profile: Profile) -> Result<PathBuf> {
+pub(crate) fn stripped(program: &Path, profile: Profile) -> Result<PathBuf> {
     let directory = workspace::target().join("image").join(profile.name());
     std::fs::create_dir_all(&directory).with_context(|| format!("creating {}", directory.display()))?;
     let copy = directory.join(program.file_name().context("a program has a name")?);

@@ -4,7 +4,8 @@ use std::path::Path;
 
 use serde_json::{Value, json};
 
-use crate::config::{AgentConfig, LogFormat, OutboundPolicyArg};
+use crate::config::kubernetes::KubernetesConfig;
+use crate::config::{AgentConfig, CaptureConfig, LogFormat, OutboundPolicyArg};
 
 /// The settings as started. Every field by name, so that none is forgotten: files are named, never read.
 pub(super) fn settings(config: &AgentConfig) -> Value {
@@ -13,7 +14,7 @@ pub(super) fn settings(config: &AgentConfig) -> Value {
         cluster_id,
         network,
         trust_domain,
-        pods_cgroup,
+        capture: CaptureConfig { cgroup_root, pods_cgroup, kubelet_cgroup, host_proc },
         bpf_dir,
         run_dir,
         state_dir,
@@ -46,10 +47,12 @@ pub(super) fn settings(config: &AgentConfig) -> Value {
         pod_name,
         pod_namespace,
         instance_ip,
+        kubernetes,
     } = config;
     json!({
         "node": node, "clusterId": cluster_id, "network": network, "trustDomain": trust_domain,
-        "podsCgroup": pods_cgroup.as_deref().map(text), "bpfDir": text(bpf_dir), "runDir": text(run_dir), "stateDir": text(state_dir),
+        "cgroupRoot": cgroup_root.as_deref().map(text), "podsCgroup": pods_cgroup.as_deref().map(text),
+        "kubeletCgroup": kubelet_cgroup.text(), "hostProc": host_proc.as_deref().map(text), "bpfDir": text(bpf_dir), "runDir": text(run_dir), "stateDir": text(state_dir),
         "config": objects.as_deref().map(text), "caDir": ca_dir.as_deref().map(text), "certificatesDir": certificates_dir.as_deref().map(text),
         "xdsAddress": xds_address, "caAddress": ca_address, "xdsRootCa": text(xds_root_ca),
         "xdsServerName": xds_server_name, "authToken": text(auth_token), "certificateSeconds": certificate_seconds,
@@ -70,6 +73,23 @@ pub(super) fn settings(config: &AgentConfig) -> Value {
             LogFormat::Json => "json",
         },
         "podName": pod_name, "podNamespace": pod_namespace, "instanceIp": instance_ip,
+        "kubernetes": kubernetes_settings(kubernetes),
+    })
+}
+
+fn kubernetes_settings(config: &KubernetesConfig) -> Value {
+    let KubernetesConfig {
+        enroll_from_kubernetes: _,
+        kubernetes_service_host,
+        kubeconfig,
+        exclude_namespaces,
+        netns_dir,
+        daemon_set,
+    } = config;
+    json!({
+        "enrollFromKubernetes": config.is_on(), "kubernetesServiceHost": kubernetes_service_host,
+        "kubeconfig": kubeconfig.as_deref().map(text), "excludeNamespaces": exclude_namespaces,
+        "netnsDir": text(netns_dir), "daemonSet": daemon_set,
     })
 }
 
