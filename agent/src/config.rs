@@ -2,6 +2,8 @@
 //! `weir agent --help` is the reference made from these comments. A value that cannot be meant is refused here, by its
 //! name, before anything starts.
 
+pub mod cni;
+
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
@@ -125,6 +127,8 @@ pub struct AgentConfig {
     /// Address of the agent's own pod.
     #[arg(long, env = "INSTANCE_IP")]
     pub instance_ip: Option<std::net::IpAddr>,
+    #[command(flatten)]
+    pub cni: cni::CniConfig,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
