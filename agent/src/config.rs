@@ -3,12 +3,16 @@
 //! name, before anything starts.
 
 pub mod cni;
+pub mod kubernetes;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use clap::Args;
 use ipnet::IpNet;
+
+use self::cni::CniConfig;
+use self::kubernetes::KubernetesConfig;
 
 /// The longest time that any setting may ask for, in seconds: a day. More is a slip of the pen, and some clocks overflow.
 const DAY: u64 = 86_400;
@@ -128,7 +132,9 @@ pub struct AgentConfig {
     #[arg(long, env = "INSTANCE_IP")]
     pub instance_ip: Option<std::net::IpAddr>,
     #[command(flatten)]
-    pub cni: cni::CniConfig,
+    pub cni: CniConfig,
+    #[command(flatten)]
+    pub kubernetes: KubernetesConfig,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]

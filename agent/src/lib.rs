@@ -18,6 +18,7 @@ pub mod tls;
 
 pub mod capture;
 pub mod control_plane;
+pub mod kubernetes;
 pub mod xds;
 
 pub mod enrollment;

@@ -9,6 +9,7 @@ use clap::{Parser, Subcommand};
 
 mod ca;
 mod client;
+mod kube_api;
 mod link;
 mod many;
 mod pattern;
@@ -61,6 +62,8 @@ enum Act {
     Many(many::Many),
     /// Be a certificate authority that does what a file says.
     Ca(ca::Ca),
+    /// Be a Kubernetes API server for what is in a folder.
+    KubeApi(kube_api::KubeApi),
     /// Carry frames between two tap devices, late, and lose some.
     Link(link::Link),
     /// Do the TLS handshake of an HBONE client with a certificate, and tell whether the peer goes on.
@@ -104,6 +107,7 @@ fn main() -> Result<()> {
             Act::Echo { address, bytes } => client::echo(address, bytes).await,
             Act::Many(many) => many::run(many).await,
             Act::Ca(ca) => ca::serve(ca).await,
+            Act::KubeApi(api) => kube_api::serve(api).await,
             Act::Tls { .. } | Act::TlsServe { .. } | Act::Link(_) => unreachable!("handled before the runtime"),
         }
     })

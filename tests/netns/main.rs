@@ -6,6 +6,7 @@ use clap::Parser;
 
 mod bulk;
 mod capture;
+mod cni;
 mod count;
 mod delivery;
 mod enrollment;
@@ -47,6 +48,7 @@ fn table() -> Vec<Case> {
         input_http2_floods::CASES,
         policy::CASES,
         enrollment::CASES,
+        cni::CASES,
         delivery::CASES,
         telemetry::CASES,
         bulk::CASES,

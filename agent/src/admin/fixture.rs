@@ -84,6 +84,7 @@ pub(crate) fn sources() -> (impl Subscriber + Send + Sync, AdminSources) {
             rejected: Vec::new(),
             not_saved: None,
         }),
+        kubernetes: Box::new(|| None),
         kernel_counters: Box::new(|| vec![("redirected", 4), ("bypass_loopback", 0)]),
         quit: Box::new(|| ()),
     };

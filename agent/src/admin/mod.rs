@@ -17,6 +17,7 @@ use std::sync::Arc;
 use std::time::{Instant, SystemTime};
 
 use crate::config::AgentConfig;
+use crate::kubernetes::WatchReport;
 use crate::lifecycle::Ready;
 use crate::model::identity::Identity;
 use crate::state::SharedMesh;
@@ -45,6 +46,8 @@ pub struct AdminSources {
     pub describe_certificate: DescribeCertificate,
     pub pods: Ask<Vec<PodEntry>>,
     pub control_plane: Ask<ControlPlaneStatus>,
+    /// How Kubernetes is followed; `None` where it is not.
+    pub kubernetes: Ask<Option<WatchReport>>,
     /// The kernel programs' counters since they were loaded.
     pub kernel_counters: Ask<Vec<(&'static str, u64)>>,
     /// Ends the process in good order; returns at once.

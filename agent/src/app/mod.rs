@@ -3,8 +3,10 @@
 //! The order of start is the order of dependence: log, kernel programs, certificates, mesh, enrolled pods, proxy. A pod
 //! enrolled by a former agent is served as soon as the mesh is known, from the last good configuration if need be.
 
+mod cni;
 pub mod commands;
 mod delivery;
+mod kubernetes;
 mod observation;
 
 use std::sync::Arc;
@@ -71,6 +73,8 @@ async fn agent(config: AgentConfig, log: log::LogHandle) -> anyhow::Result<()> {
     let store = PodStore::new(&config.state_dir);
     let (enrollment, arrivals) = Enrollment::new(capture.clone(), metrics.clone(), store);
     enrollment.restore();
+    let cluster = kubernetes::start(&config, &enrollment, &mesh, &metrics).await?;
+    let plugin = cni::start(&config, cluster.as_ref(), &enrollment)?;
 
     let (drain_trigger, drain) = lifecycle::drain();
     let proxy = Proxy::new(
@@ -94,11 +98,12 @@ async fn agent(config: AgentConfig, log: log::LogHandle) -> anyhow::Result<()> {
         metrics,
         ready: ready.clone(),
         log: log.clone(),
+        directory: cluster.as_ref().map(|cluster| cluster.directory.clone()),
     };
     let quit = Arc::new(Notify::new());
     let _servers = observation::start(observed, quit.clone()).await?;
     watch_kernel_and_pods(capture, enrollment.clone());
-    let api = serve_api(&config, enrollment, mesh);
+    let api = serve_api(&config, enrollment.clone(), mesh.clone());
     let synced = delivery.synced;
     tokio::spawn(async move {
         // Until the mesh is known connections wait in the listeners' backlogs.
@@ -113,7 +118,17 @@ async fn agent(config: AgentConfig, log: log::LogHandle) -> anyhow::Result<()> {
     }
     ready.stop();
     drop(api);
+    let uninstalling = kubernetes::is_uninstalling(cluster.as_ref()).await;
+    if uninstalling {
+        cni::uninstall(&config, plugin).await;
+        kubernetes::uninstall_node(&config, cluster, &enrollment, &mesh).await;
+    } else {
+        drop((plugin, cluster));
+    }
     stop(drain_trigger, Duration::from_secs(config.drain_seconds)).await?;
+    if uninstalling {
+        kubernetes::remove_files(&config);
+    }
     log.flush();
     Ok(())
 }

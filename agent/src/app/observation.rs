@@ -12,6 +12,7 @@ use crate::admin::{
 use crate::capture::Capture;
 use crate::config::AgentConfig;
 use crate::enrollment::Enrollment;
+use crate::kubernetes::Directory;
 use crate::lifecycle::Ready;
 use crate::state::SharedMesh;
 use crate::telemetry::log::LogHandle;
@@ -31,11 +32,12 @@ pub(super) struct Observed {
     pub(super) metrics: Arc<Metrics>,
     pub(super) ready: Ready,
     pub(super) log: LogHandle,
+    pub(super) directory: Option<Directory>,
 }
 
 /// Starts the three HTTP servers. `quit` is told when somebody asks the process to end.
 pub(super) async fn start(observed: Observed, quit: Arc<Notify>) -> anyhow::Result<RunningServers> {
-    let Observed { config, mesh, capture, enrollment, certificates, xds, metrics, ready, log } = observed;
+    let Observed { config, mesh, capture, enrollment, certificates, xds, metrics, ready, log, directory } = observed;
     let counters = {
         let capture = capture.clone();
         move || capture.counters()
@@ -72,6 +74,7 @@ pub(super) async fn start(observed: Observed, quit: Arc<Notify>) -> anyhow::Resu
         }),
         pods: Box::new(pods),
         control_plane: Box::new(move || control_plane(&xds)),
+        kubernetes: Box::new(move || directory.as_ref().map(Directory::report)),
         kernel_counters: Box::new(move || capture.counters()),
         quit: Box::new(move || quit.notify_one()),
     };

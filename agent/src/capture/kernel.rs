@@ -146,12 +146,26 @@ pub(super) fn replace_program(link: &OwnedFd, program: &OwnedFd) -> io::Result<(
     bpf(Command::LinkUpdate, &mut update).map(drop)
 }
 
-/// What a link is attached to: a cgroup id, or the inode of a network namespace. `None` when that is gone.
-pub(super) fn link_target(link: &OwnedFd) -> io::Result<Option<u64>> {
+/// What a link joins.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Link {
+    /// A cgroup id, or the inode of a network namespace. `None` when that is gone.
+    pub(super) target: Option<u64>,
+    /// The kernel's number of the program.
+    pub(super) program: u32,
+}
+
+/// What a link joins now.
+pub(super) fn link(link: &OwnedFd) -> io::Result<Link> {
     let mut info = RawLinkInfo::default();
     object_info(link.as_fd(), &mut info)?;
     let target = if info.link_type == LINK_TYPE_CGROUP { info.target } else { info.target & u64::from(u32::MAX) };
-    Ok((target != 0).then_some(target))
+    Ok(Link { target: (target != 0).then_some(target), program: info.program_id })
+}
+
+/// What a link is attached to; see [`Link::target`].
+pub(super) fn link_target(attached: &OwnedFd) -> io::Result<Option<u64>> {
+    link(attached).map(|link| link.target)
 }
 
 /// The kernel's number of a program.

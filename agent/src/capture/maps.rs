@@ -139,6 +139,18 @@ impl Maps {
         self.pods.get(&cookie.0, 0).ok().map(|pod| pod.slot)
     }
 
+    /// Whether all that steers a pod's connections is there, in both directions; else the map that lacks it.
+    pub(super) fn holds(&self, cookie: NetnsCookie) -> Result<(), &'static str> {
+        let pod = self.pods.get(&cookie.0, 0).map_err(|_| "PODS")?;
+        let v4 = (pod.ip4 != 0).then(|| Ip::from_v4_word(pod.ip4));
+        let v6 = (!pod.ip6.is_unspecified()).then_some(pod.ip6);
+        let mut addresses = v4.into_iter().chain(v6).peekable();
+        let is_known = |ip: Ip| {
+            self.addresses.get(&ip, 0).is_ok_and(|owner| owner.netns_cookie == cookie.0 && owner.slot == pod.slot)
+        };
+        if addresses.peek().is_some() && addresses.all(is_known) { Ok(()) } else { Err("POD_ADDRESSES") }
+    }
+
     /// A place for the listeners of one more pod; `None` when the node is full.
     pub(super) fn free_slot(&self) -> Option<u32> {
         let used: BTreeSet<u32> = self.pods.iter().filter_map(|entry| entry.ok().map(|(_, pod)| pod.slot)).collect();

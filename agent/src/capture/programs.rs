@@ -47,6 +47,16 @@ pub(super) struct Programs {
     pub(super) sk_lookup: OwnedFd,
 }
 
+/// A program at a cgroup.
+#[derive(Debug)]
+pub(super) struct CgroupLink<'a> {
+    /// Under which the link is pinned.
+    pub(super) name: String,
+    pub(super) program: &'a OwnedFd,
+    attach_type: AttachType,
+    pub(super) cgroup: &'a Cgroup,
+}
+
 /// What tells this agent's programs from another's: the object, and whether it was loaded to log. Never 0.
 pub(super) fn object_hash() -> u64 {
     xxh64(OBJECT, LAYOUT ^ u64::from(events::is_wanted())).max(1)
@@ -108,14 +118,9 @@ impl Programs {
         former_agent: u64,
     ) -> Result<(), CaptureError> {
         let mut wanted = Vec::new();
-        for (name, attach_type, program) in &self.at_pods {
-            self.attach_to_cgroup(pins, name, program, *attach_type, pods)?;
-            wanted.push((*name).to_owned());
-        }
-        for cgroup in covering(pods, agent) {
-            let name = sock_ops_link(cgroup.id);
-            self.attach_to_cgroup(pins, &name, &self.sock_ops, AttachType::CgroupSockOps, cgroup)?;
-            wanted.push(name);
+        for link in self.cgroup_links(pods, agent) {
+            self.attach_to_cgroup(pins, &link)?;
+            wanted.push(link.name);
         }
         let former = sock_ops_link(former_agent);
         let would_run_twice = pods.is_within(former_agent) || agent.is_within(former_agent);
@@ -131,14 +136,25 @@ impl Programs {
         Ok(())
     }
 
-    fn attach_to_cgroup(
-        &self,
-        pins: &Pins,
-        name: &str,
-        program: &OwnedFd,
-        attach_type: AttachType,
-        cgroup: &Cgroup,
-    ) -> Result<(), CaptureError> {
+    /// Every attachment to a cgroup that capture is made of.
+    pub(super) fn cgroup_links<'a>(&'a self, pods: &'a Cgroup, agent: &'a Cgroup) -> Vec<CgroupLink<'a>> {
+        let at_pods = self.at_pods.iter().map(|(name, attach_type, program)| CgroupLink {
+            name: (*name).to_owned(),
+            program,
+            attach_type: *attach_type,
+            cgroup: pods,
+        });
+        let sock_ops = covering(pods, agent).into_iter().map(|cgroup| CgroupLink {
+            name: sock_ops_link(cgroup.id),
+            program: &self.sock_ops,
+            attach_type: AttachType::CgroupSockOps,
+            cgroup,
+        });
+        at_pods.chain(sock_ops).collect()
+    }
+
+    fn attach_to_cgroup(&self, pins: &Pins, wanted: &CgroupLink<'_>) -> Result<(), CaptureError> {
+        let CgroupLink { name, program, attach_type, cgroup } = wanted;
         let failed = || format!("cannot attach {name} to {}", cgroup.path.display());
         let path = pins.link(name);
         // Only our own pin tells our attachment: a second one would be accepted, and run twice.
@@ -149,7 +165,7 @@ impl Programs {
         }
         let attach = || {
             pins::remove(&path)?;
-            let link = kernel::attach(program, File::open(&cgroup.path)?, attach_type)?;
+            let link = kernel::attach(program, File::open(&cgroup.path)?, *attach_type)?;
             kernel::pin(link.as_fd(), &path)
         };
         attach().map_err(CaptureError::because(failed))

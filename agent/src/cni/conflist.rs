@@ -128,11 +128,6 @@ pub(super) fn unchain(text: &str) -> Option<Unchained> {
     Some(unchain(&rest).unwrap_or(Unchained::List(rest)))
 }
 
-/// True if our section is in a list.
-pub(super) fn is_chained(text: &str) -> bool {
-    List::parse_any(text).is_ok_and(|list| list.mine().is_some())
-}
-
 /// The file that a list with our section was made of.
 pub(super) fn made_of(text: &str) -> Option<String> {
     List::parse_any(text).ok()?.mine()?.section()?.made_of

@@ -5,7 +5,9 @@
 
 pub mod api;
 mod check;
+pub mod cluster;
 mod door;
+mod ensure;
 pub mod netns;
 pub mod pod;
 pub mod store;
@@ -17,8 +19,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 
+pub use self::check::check_name;
 use self::netns::{Netns, NetnsError};
 use self::pod::{EnrolledPod, PodSpec};
 use self::store::PodStore;
@@ -86,6 +89,8 @@ pub struct Enrollment {
     /// The list on disk is not the one in force.
     unsaved: AtomicBool,
     arrivals: mpsc::UnboundedSender<Enrolled>,
+    /// Changes whenever a pod comes or goes.
+    version: watch::Sender<u64>,
 }
 
 impl Enrollment {
@@ -98,16 +103,28 @@ impl Enrollment {
     ) -> (Arc<Self>, mpsc::UnboundedReceiver<Enrolled>) {
         let (arrivals, stream) = mpsc::unbounded_channel();
         let (pods, change, unsaved) = Default::default();
-        (Arc::new(Self { capture, metrics, store, pods, change, unsaved, arrivals }), stream)
+        let version = watch::Sender::new(0);
+        (Arc::new(Self { capture, metrics, store, pods, change, unsaved, arrivals, version }), stream)
     }
 
     /// Enrols a pod: opens the listeners in its namespace, captures it, remembers it. All or nothing.
     ///
     /// # Errors
     /// See [`EnrollmentError`]; nothing is left of the attempt, and no other pod is touched.
-    pub fn enroll(&self, mut spec: PodSpec) -> Result<Arc<EnrolledPod>, EnrollmentError> {
+    pub fn enroll(&self, spec: PodSpec) -> Result<Arc<EnrolledPod>, EnrollmentError> {
         let _one_at_a_time = self.change.lock();
         self.refuse_duplicate_uid(&spec)?;
+        let pod = self.enroll_unsaved(spec)?;
+        if let Err(error) = self.save() {
+            // The error worth reporting is the first one.
+            let _ = self.forget(&pod.spec.uid);
+            return Err(EnrollmentError::Store(error));
+        }
+        Ok(pod)
+    }
+
+    /// All of an enrolment but the list on disk.
+    fn enroll_unsaved(&self, mut spec: PodSpec) -> Result<Arc<EnrolledPod>, EnrollmentError> {
         let netns = Netns::open(&spec.netns)?;
         if spec.addresses.is_empty() {
             spec.addresses = netns.addresses().map_err(|source| NetnsError::Inside {
@@ -120,14 +137,9 @@ impl Enrollment {
             let reason = "none given, and the network namespace has none yet".to_owned();
             return Err(EnrollmentError::Invalid { field: "addresses", reason });
         }
+        self.end_former_owners(&spec, &netns);
         self.refuse_taken(&spec, &netns)?;
-        let pod = self.take(spec, netns)?;
-        if let Err(error) = self.save() {
-            // The error worth reporting is the first one.
-            let _ = self.forget(&pod.spec.uid);
-            return Err(EnrollmentError::Store(error));
-        }
-        Ok(pod)
+        self.take(spec, netns)
     }
 
     /// Ends a pod's enrolment: its new connections go direct; those that are open may finish.
@@ -189,13 +201,19 @@ impl Enrollment {
         }
     }
 
+    /// Changes whenever a pod comes or goes.
+    #[must_use]
+    pub fn watch(&self) -> watch::Receiver<u64> {
+        self.version.subscribe()
+    }
+
     /// The enrolled pods, by uid.
     pub fn pods(&self) -> Vec<Arc<EnrolledPod>> {
         self.pods.lock().values().cloned().collect()
     }
 
     /// Counts a request that was refused, by the field that was wrong.
-    fn count_refusal(&self, error: &EnrollmentError) {
+    pub fn count_refusal(&self, error: &EnrollmentError) {
         self.metrics.enrollment_refused(error.field());
     }
 
@@ -237,6 +255,7 @@ impl Enrollment {
         self.pods.lock().insert(pod.spec.uid.clone(), pod.clone());
         // The receiver only goes away when the process ends.
         let _ = self.arrivals.send(Enrolled { pod: pod.clone(), listeners });
+        self.version.send_modify(|version| *version += 1);
         Ok(pod)
     }
 
@@ -245,6 +264,7 @@ impl Enrollment {
         // No new connection is steered to us from here on; then the proxy empties the backlogs and lets go.
         let ended = self.capture.unenroll(pod.netns.cookie());
         pod.left.cancel();
+        self.version.send_modify(|version| *version += 1);
         Ok(ended?)
     }
 
@@ -261,7 +281,7 @@ impl Enrollment {
     /// Writes the list, and counts it.
     fn save(&self) -> std::io::Result<()> {
         let pods = self.pods.lock();
-        self.metrics.set_pods(pods.len(), 0);
+        self.metrics.set_pods(pods.len());
         let saved = self.store.save(pods.values().map(|pod| &pod.spec));
         self.unsaved.store(saved.is_err(), Ordering::Relaxed);
         if saved.is_err() {

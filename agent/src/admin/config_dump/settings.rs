@@ -5,6 +5,7 @@ use std::path::Path;
 use serde_json::{Value, json};
 
 use crate::config::cni::{CniArg, CniConfig};
+use crate::config::kubernetes::KubernetesConfig;
 use crate::config::{AgentConfig, LogFormat, OutboundPolicyArg};
 
 /// The settings as started. Every field by name, so that none is forgotten: files are named, never read.
@@ -48,6 +49,7 @@ pub(super) fn settings(config: &AgentConfig) -> Value {
         pod_namespace,
         instance_ip,
         cni,
+        kubernetes,
     } = config;
     json!({
         "node": node, "clusterId": cluster_id, "network": network, "trustDomain": trust_domain,
@@ -72,7 +74,7 @@ pub(super) fn settings(config: &AgentConfig) -> Value {
             LogFormat::Json => "json",
         },
         "podName": pod_name, "podNamespace": pod_namespace, "instanceIp": instance_ip,
-        "cni": installation(cni),
+        "cni": installation(cni), "kubernetes": kubernetes_settings(kubernetes),
     })
 }
 
@@ -83,6 +85,22 @@ fn installation(config: &CniConfig) -> Value {
         "isOn": *cni == CniArg::On, "binDir": cni_bin_dir.as_deref().map(text), "confDir": cni_conf_dir.as_deref().map(text),
         "plugin": cni_plugin.as_deref().map(text), "timeoutSeconds": cni_timeout_seconds,
         "othersTimeoutSeconds": cni_others_timeout_seconds,
+    })
+}
+
+fn kubernetes_settings(config: &KubernetesConfig) -> Value {
+    let KubernetesConfig {
+        enroll_from_kubernetes: _,
+        kubernetes_service_host,
+        kubeconfig,
+        exclude_namespaces,
+        netns_dir,
+        daemon_set,
+    } = config;
+    json!({
+        "enrollFromKubernetes": config.is_on(), "kubernetesServiceHost": kubernetes_service_host,
+        "kubeconfig": kubeconfig.as_deref().map(text), "excludeNamespaces": exclude_namespaces,
+        "netnsDir": text(netns_dir), "daemonSet": daemon_set,
     })
 }
 

@@ -22,6 +22,9 @@ pub struct Status {
     /// What readiness waits for; empty means ready.
     pub waiting_for: Vec<String>,
     pub control_plane: ControlPlaneStatus,
+    /// `None` where pods are not enrolled from Kubernetes.
+    #[serde(default)]
+    pub kubernetes: Option<KubernetesStatus>,
     /// Age of the configuration in use; `None` while there is none.
     pub last_good_age_seconds: Option<u64>,
     pub mesh: MeshCounts,
@@ -46,6 +49,19 @@ pub struct ControlPlaneStatus {
     /// Why the configuration in use would not outlive a restart, if it could not be written to disk.
     #[serde(default)]
     pub not_saved: Option<String>,
+}
+
+/// Where the word comes from on which pods are enrolled.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct KubernetesStatus {
+    /// How long every watch has stood; `None` while one does not.
+    pub connected_seconds: Option<u64>,
+    /// False until all pods of this node and all namespaces have been listed once.
+    pub complete: bool,
+    /// Pods of this node that the API server knows.
+    pub pods: usize,
+    pub in_mesh: usize,
+    pub last_error: Option<String>,
 }
 
 /// How much the agent knows.

@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use super::{PodStatus, Status};
+use super::{KubernetesStatus, PodStatus, Status};
 
 /// The whole screen, with a line break at its end.
 #[must_use]
@@ -29,7 +29,9 @@ pub(super) fn duration(seconds: u64) -> String {
 }
 
 fn lines(status: &Status) -> Vec<String> {
-    let mut lines = vec![headline(status), configuration(status), mesh(status), capture(status), pods(status)];
+    let mut lines = vec![headline(status), configuration(status), mesh(status)];
+    lines.extend(status.kubernetes.as_ref().map(kubernetes));
+    lines.extend([capture(status), pods(status)]);
     if !status.pods.is_empty() {
         lines.push(String::new());
         lines.extend(pod_table(&status.pods));
@@ -61,6 +63,16 @@ fn configuration(status: &Status) -> String {
         let _ = write!(line, ", last update {} ago", duration(seconds));
     }
     line
+}
+
+fn kubernetes(status: &KubernetesStatus) -> String {
+    let connected = match status.connected_seconds {
+        Some(seconds) => format!("connected for {}", duration(seconds)),
+        None => "not connected".to_owned(),
+    };
+    let pods = counted(status.pods, "pod", "pods");
+    let partly = if status.complete { "" } else { " (not all known yet)" };
+    format!("kubernetes     {connected}, {pods} on this node, {} in the mesh{partly}", status.in_mesh)
 }
 
 fn mesh(status: &Status) -> String {
@@ -145,6 +157,7 @@ mod tests {
                 rejected: Vec::new(),
                 not_saved: None,
             },
+            kubernetes: None,
             last_good_age_seconds: Some(12),
             mesh: MeshCounts { workloads: 120, services: 31, policies: 1 },
             pods: Vec::new(),
@@ -163,6 +176,21 @@ capture        redirected 1200
 pods           0 enrolled, 0 connections open
 ";
         assert_eq!(render(&status()), expected);
+    }
+
+    #[test]
+    fn kubernetes_is_a_line_where_it_is_followed() {
+        let kubernetes =
+            KubernetesStatus { connected_seconds: Some(65), complete: true, pods: 12, in_mesh: 3, last_error: None };
+        let line = |kubernetes| {
+            let screen = render(&Status { kubernetes: Some(kubernetes), ..status() });
+            screen.lines().find(|line| line.starts_with("kubernetes")).expect("there is one").to_owned()
+        };
+        let expected = "kubernetes     connected for 1m 5s, 12 pods on this node, 3 in the mesh";
+        assert_eq!(line(kubernetes.clone()), expected);
+        let away = KubernetesStatus { connected_seconds: None, complete: false, pods: 1, ..kubernetes };
+        let expected = "kubernetes     not connected, 1 pod on this node, 3 in the mesh (not all known yet)";
+        assert_eq!(line(away), expected);
     }
 
     #[test]

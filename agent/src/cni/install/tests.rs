@@ -44,7 +44,7 @@ impl Node {
     }
 
     fn chained(&self) -> Vec<String> {
-        self.files().into_iter().filter(|(_, text)| conflist::is_chained(text)).map(|(name, _)| name).collect()
+        self.files().into_iter().filter(|(_, text)| conflist::unchain(text).is_some()).map(|(name, _)| name).collect()
     }
 
     fn plugin(&self) -> Option<String> {

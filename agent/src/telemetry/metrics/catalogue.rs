@@ -79,6 +79,7 @@ pub(super) struct Counted {
     pub(super) accept_errors: Counter,
     /// Labels: `file`.
     pub(super) state_write_failures: Family<Labels<1>, Counter>,
+    pub(super) kubernetes_watch_errors: Counter,
 }
 
 impl Counted {
@@ -162,6 +163,11 @@ impl Counted {
             "state_write_failures",
             "The total number of times that what must outlive a restart could not be written to disk",
             self.state_write_failures.clone(),
+        );
+        weir.register(
+            "kubernetes_watch_errors",
+            "The total number of times that following Kubernetes was interrupted",
+            self.kubernetes_watch_errors.clone(),
         );
     }
 }

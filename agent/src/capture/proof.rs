@@ -1,0 +1,53 @@
+//! Proof that a pod is captured, asked of the kernel and not of what the agent remembers to have done. Changes nothing.
+
+use std::os::fd::OwnedFd;
+use std::path::Path;
+
+use super::NetnsCookie;
+use super::cgroup::Cgroup;
+use super::kernel;
+use super::pins::Pins;
+use super::programs::Programs;
+
+/// What is missing for a pod to be captured.
+#[derive(Debug, thiserror::Error)]
+pub enum NotCaptured {
+    #[error("{program} is not attached to {to}")]
+    NotAttached { program: String, to: String },
+    #[error("another program than this agent's is attached as {program} to {to}")]
+    OtherProgram { program: String, to: String },
+    #[error("map {map} does not hold {pod}")]
+    Unknown { pod: NetnsCookie, map: &'static str },
+}
+
+/// That every program at a cgroup is there, and this agent's.
+pub(super) fn of_cgroups(pins: &Pins, programs: &Programs, pods: &Cgroup, agent: &Cgroup) -> Result<(), NotCaptured> {
+    programs.cgroup_links(pods, agent).iter().try_for_each(|link| {
+        let to = || link.cgroup.path.display().to_string();
+        attached(&pins.link(&link.name), link.program, Some(link.cgroup.id), &link.name, to)
+    })
+}
+
+/// That the program at the pod's namespace is there, and this agent's.
+pub(super) fn of_pod(pins: &Pins, programs: &Programs, pod: NetnsCookie) -> Result<(), NotCaptured> {
+    attached(&pins.pod(pod), &programs.sk_lookup, None, "weir_sk_lookup", || pod.to_string())
+}
+
+fn attached(
+    pin: &Path,
+    expected: &OwnedFd,
+    target: Option<u64>,
+    name: &str,
+    to: impl Fn() -> String,
+) -> Result<(), NotCaptured> {
+    let missing = || NotCaptured::NotAttached { program: name.to_owned(), to: to() };
+    let link = kernel::open_pin(pin).and_then(|link| kernel::link(&link)).map_err(|_| missing())?;
+    let is_there = link.target.is_some_and(|found| target.is_none_or(|target| target == found));
+    if !is_there {
+        return Err(missing());
+    }
+    match kernel::program_id(expected) {
+        Ok(program) if program == link.program => Ok(()),
+        _ => Err(NotCaptured::OtherProgram { program: name.to_owned(), to: to() }),
+    }
+}
