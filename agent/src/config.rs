@@ -2,6 +2,7 @@
 //! `weir agent --help` is the reference made from these comments. A value that cannot be meant is refused here, by its
 //! name, before anything starts.
 
+mod capture;
 pub mod cni;
 pub mod kubernetes;
 
@@ -11,6 +12,7 @@ use std::path::PathBuf;
 use clap::Args;
 use ipnet::IpNet;
 
+pub use self::capture::{CaptureConfig, KubeletCgroup};
 use self::cni::CniConfig;
 use self::kubernetes::KubernetesConfig;
 
@@ -32,9 +34,8 @@ pub struct AgentConfig {
     /// Trust domain of this mesh.
     #[arg(long, env = "TRUST_DOMAIN", default_value = "cluster.local", value_parser = trust_domain)]
     pub trust_domain: String,
-    /// Cgroup (v2) under which every pod of this node lives, such as kubepods.slice.
-    #[arg(long, env = "WEIR_PODS_CGROUP", default_value = "/sys/fs/cgroup/kubepods.slice")]
-    pub pods_cgroup: PathBuf,
+    #[command(flatten)]
+    pub capture: CaptureConfig,
     /// Directory in a BPF file system where programs and maps are pinned.
     #[arg(long, env = "WEIR_BPF_DIR", default_value = "/sys/fs/bpf/weir")]
     pub bpf_dir: PathBuf,

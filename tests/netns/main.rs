@@ -26,6 +26,7 @@ mod kit;
 mod leaks;
 mod outbound;
 mod policy;
+mod probes;
 mod resilience;
 mod telemetry;
 mod traffic;
@@ -47,6 +48,7 @@ fn table() -> Vec<Case> {
         input_http2_requests::CASES,
         input_http2_floods::CASES,
         policy::CASES,
+        probes::CASES,
         enrollment::CASES,
         cni::CASES,
         delivery::CASES,

@@ -54,6 +54,8 @@ pub struct Agent {
     options: AgentOptions,
     folders: Folders,
     pods_cgroup: PathBuf,
+    /// As `--kubelet-cgroup` takes it; off unless set, for another test's kubelet is not this node's.
+    kubelet_cgroup: String,
     /// Command that runs it, if any.
     under: Vec<String>,
     binary: Option<PathBuf>,
@@ -94,6 +96,7 @@ impl Agent {
             options,
             folders,
             pods_cgroup,
+            kubelet_cgroup: "off".to_owned(),
             under: Vec::new(),
             binary: None,
             program: None,
@@ -103,6 +106,11 @@ impl Agent {
     /// Gives it further flags from its next start on, as `--name=value`.
     pub fn add_flags(&mut self, flags: impl IntoIterator<Item = String>) {
         self.options.flags.extend(flags);
+    }
+
+    /// Tells it where the kubelet is from its next start on, as `--kubelet-cgroup` takes it.
+    pub fn set_kubelet_cgroup(&mut self, cgroup: &str) {
+        cgroup.clone_into(&mut self.kubelet_cgroup);
     }
 
     /// Has it run by another command from its next start on, such as `env` or `prlimit` with their arguments.
@@ -126,6 +134,7 @@ impl Agent {
         command.extend([self.binary()?.display().to_string(), "agent".into()]);
         command.push(format!("--node={}", self.place.name()));
         command.push(format!("--pods-cgroup={}", self.pods_cgroup.display()));
+        command.push(format!("--kubelet-cgroup={}", self.kubelet_cgroup));
         command.extend(self.folder_flags());
         command.extend(self.options.delivery.iter().cloned());
         command.extend(self.options.flags.iter().cloned());

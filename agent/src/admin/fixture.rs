@@ -86,6 +86,7 @@ pub(crate) fn sources() -> (impl Subscriber + Send + Sync, AdminSources) {
         }),
         kubernetes: Box::new(|| None),
         kernel_counters: Box::new(|| vec![("redirected", 4), ("bypass_loopback", 0)]),
+        warnings: Box::new(Vec::new),
         quit: Box::new(|| ()),
     };
     (keep, sources)

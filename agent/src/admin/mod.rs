@@ -50,6 +50,8 @@ pub struct AdminSources {
     pub kubernetes: Ask<Option<WatchReport>>,
     /// The kernel programs' counters since they were loaded.
     pub kernel_counters: Ask<Vec<(&'static str, u64)>>,
+    /// What an operator must know of the node itself.
+    pub warnings: Ask<Vec<String>>,
     /// Ends the process in good order; returns at once.
     pub quit: Ask<()>,
 }

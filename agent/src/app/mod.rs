@@ -6,6 +6,7 @@
 mod cni;
 pub mod commands;
 mod delivery;
+mod kubelet;
 mod kubernetes;
 mod observation;
 
@@ -69,6 +70,7 @@ async fn agent(config: AgentConfig, log: log::LogHandle) -> anyhow::Result<()> {
     mesh.apply([MeshUpdate::Settings(first_settings(&config))]);
 
     let capture = Arc::new(Capture::install(&capture_options(&config)).context("capture")?);
+    let kubelet = kubelet::follow(capture.clone());
     let delivery = delivery::start(&config, &mesh, &metrics, &ready).await?;
     let store = PodStore::new(&config.state_dir);
     let (enrollment, arrivals) = Enrollment::new(capture.clone(), metrics.clone(), store);
@@ -96,6 +98,7 @@ async fn agent(config: AgentConfig, log: log::LogHandle) -> anyhow::Result<()> {
         certificates: delivery.certificates,
         xds: delivery.status,
         metrics,
+        kubelet,
         ready: ready.clone(),
         log: log.clone(),
         directory: cluster.as_ref().map(|cluster| cluster.directory.clone()),
@@ -215,7 +218,10 @@ fn first_settings(config: &AgentConfig) -> MeshSettings {
 
 fn capture_options(config: &AgentConfig) -> CaptureOptions {
     CaptureOptions {
-        pods_cgroup: config.pods_cgroup.clone(),
+        cgroup_root: config.capture.cgroup_root.clone(),
+        pods_cgroup: config.capture.pods_cgroup.clone(),
+        kubelet_cgroup: config.capture.kubelet_cgroup.clone(),
+        host_proc: config.capture.host_proc.clone(),
         bpf_dir: config.bpf_dir.clone(),
         exclude_cidrs: config.exclude_cidrs.clone(),
         exclude_ports: config.exclude_ports.clone(),

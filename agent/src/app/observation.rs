@@ -4,12 +4,13 @@ use std::sync::Arc;
 use std::time::{Instant, SystemTime};
 
 use anyhow::Context;
-use tokio::sync::Notify;
+use tokio::sync::{Notify, watch};
 
+use super::kubelet;
 use crate::admin::{
     AdminAddresses, AdminServers, AdminSources, CertificateFacts, ControlPlaneStatus, PodEntry, RunningServers,
 };
-use crate::capture::Capture;
+use crate::capture::{Capture, KubeletStatus};
 use crate::config::AgentConfig;
 use crate::enrollment::Enrollment;
 use crate::kubernetes::Directory;
@@ -30,6 +31,7 @@ pub(super) struct Observed {
     pub(super) certificates: Certificates,
     pub(super) xds: XdsStatus,
     pub(super) metrics: Arc<Metrics>,
+    pub(super) kubelet: watch::Receiver<KubeletStatus>,
     pub(super) ready: Ready,
     pub(super) log: LogHandle,
     pub(super) directory: Option<Directory>,
@@ -37,7 +39,8 @@ pub(super) struct Observed {
 
 /// Starts the three HTTP servers. `quit` is told when somebody asks the process to end.
 pub(super) async fn start(observed: Observed, quit: Arc<Notify>) -> anyhow::Result<RunningServers> {
-    let Observed { config, mesh, capture, enrollment, certificates, xds, metrics, ready, log, directory } = observed;
+    let Observed { config, mesh, capture, enrollment, certificates, xds, metrics, kubelet, ready, log, directory } =
+        observed;
     let counters = {
         let capture = capture.clone();
         move || capture.counters()
@@ -76,6 +79,7 @@ pub(super) async fn start(observed: Observed, quit: Arc<Notify>) -> anyhow::Resu
         control_plane: Box::new(move || control_plane(&xds)),
         kubernetes: Box::new(move || directory.as_ref().map(Directory::report)),
         kernel_counters: Box::new(move || capture.counters()),
+        warnings: Box::new(move || kubelet::warning(&kubelet.borrow()).into_iter().collect()),
         quit: Box::new(move || quit.notify_one()),
     };
     Ok(servers.start(&Arc::new(sources)))

@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use crate::config::cni::{CniArg, CniConfig};
 use crate::config::kubernetes::KubernetesConfig;
-use crate::config::{AgentConfig, LogFormat, OutboundPolicyArg};
+use crate::config::{AgentConfig, CaptureConfig, LogFormat, OutboundPolicyArg};
 
 /// The settings as started. Every field by name, so that none is forgotten: files are named, never read.
 pub(super) fn settings(config: &AgentConfig) -> Value {
@@ -15,7 +15,7 @@ pub(super) fn settings(config: &AgentConfig) -> Value {
         cluster_id,
         network,
         trust_domain,
-        pods_cgroup,
+        capture: CaptureConfig { cgroup_root, pods_cgroup, kubelet_cgroup, host_proc },
         bpf_dir,
         run_dir,
         state_dir,
@@ -53,7 +53,8 @@ pub(super) fn settings(config: &AgentConfig) -> Value {
     } = config;
     json!({
         "node": node, "clusterId": cluster_id, "network": network, "trustDomain": trust_domain,
-        "podsCgroup": text(pods_cgroup), "bpfDir": text(bpf_dir), "runDir": text(run_dir), "stateDir": text(state_dir),
+        "cgroupRoot": cgroup_root.as_deref().map(text), "podsCgroup": pods_cgroup.as_deref().map(text),
+        "kubeletCgroup": kubelet_cgroup.text(), "hostProc": host_proc.as_deref().map(text), "bpfDir": text(bpf_dir), "runDir": text(run_dir), "stateDir": text(state_dir),
         "config": objects.as_deref().map(text), "caDir": ca_dir.as_deref().map(text), "certificatesDir": certificates_dir.as_deref().map(text),
         "xdsAddress": xds_address, "caAddress": ca_address, "xdsRootCa": text(xds_root_ca),
         "xdsServerName": xds_server_name, "authToken": text(auth_token), "certificateSeconds": certificate_seconds,

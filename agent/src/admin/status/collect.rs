@@ -42,6 +42,7 @@ fn of_mesh(sources: &AdminSources, mesh: &MeshCopy) -> Status {
     status.warnings.extend(certificate_warnings(&certificates));
     status.warnings.extend(pod_warnings(&status.pods));
     status.warnings.extend(policy_warnings(&pods, mesh));
+    status.warnings.extend((sources.warnings)());
     let dropped = sources.log.dropped_lines();
     if dropped > 0 {
         status.warnings.push(format!("{dropped} log lines were dropped: the log is not read fast enough"));
