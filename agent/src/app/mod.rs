@@ -3,6 +3,7 @@
 //! The order of start is the order of dependence: log, kernel programs, certificates, mesh, enrolled pods, proxy. A pod
 //! enrolled by a former agent is served as soon as the mesh is known, from the last good configuration if need be.
 
+mod cni;
 pub mod commands;
 mod delivery;
 mod kubelet;
@@ -75,6 +76,7 @@ async fn agent(config: AgentConfig, log: log::LogHandle) -> anyhow::Result<()> {
     let (enrollment, arrivals) = Enrollment::new(capture.clone(), metrics.clone(), store);
     enrollment.restore();
     let cluster = kubernetes::start(&config, &enrollment, &mesh, &metrics).await?;
+    let plugin = cni::start(&config, cluster.as_ref(), &enrollment)?;
 
     let (drain_trigger, drain) = lifecycle::drain();
     let proxy = Proxy::new(
@@ -121,9 +123,10 @@ async fn agent(config: AgentConfig, log: log::LogHandle) -> anyhow::Result<()> {
     drop(api);
     let uninstalling = kubernetes::is_uninstalling(cluster.as_ref()).await;
     if uninstalling {
+        cni::uninstall(&config, plugin).await;
         kubernetes::uninstall_node(&config, cluster, &enrollment, &mesh).await;
     } else {
-        drop(cluster);
+        drop((plugin, cluster));
     }
     stop(drain_trigger, Duration::from_secs(config.drain_seconds)).await?;
     if uninstalling {

@@ -21,6 +21,7 @@ use std::time::{Duration, Instant};
 use parking_lot::Mutex;
 use tokio::sync::{mpsc, watch};
 
+pub use self::check::check_name;
 use self::netns::{Netns, NetnsError};
 use self::pod::{EnrolledPod, PodSpec};
 use self::store::PodStore;
@@ -212,7 +213,7 @@ impl Enrollment {
     }
 
     /// Counts a request that was refused, by the field that was wrong.
-    fn count_refusal(&self, error: &EnrollmentError) {
+    pub fn count_refusal(&self, error: &EnrollmentError) {
         self.metrics.enrollment_refused(error.field());
     }
 
