@@ -3,6 +3,7 @@
 //! name, before anything starts.
 
 mod capture;
+pub mod cni;
 pub mod kubernetes;
 
 use std::net::SocketAddr;
@@ -12,6 +13,7 @@ use clap::Args;
 use ipnet::IpNet;
 
 pub use self::capture::{CaptureConfig, KubeletCgroup};
+use self::cni::CniConfig;
 use self::kubernetes::KubernetesConfig;
 
 /// The longest time that any setting may ask for, in seconds: a day. More is a slip of the pen, and some clocks overflow.
@@ -130,6 +132,8 @@ pub struct AgentConfig {
     /// Address of the agent's own pod.
     #[arg(long, env = "INSTANCE_IP")]
     pub instance_ip: Option<std::net::IpAddr>,
+    #[command(flatten)]
+    pub cni: CniConfig,
     #[command(flatten)]
     pub kubernetes: KubernetesConfig,
 }

@@ -24,6 +24,8 @@ pub mod xds;
 
 pub mod enrollment;
 
+pub mod cni;
+
 pub mod proxy;
 
 pub mod admin;

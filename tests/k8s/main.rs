@@ -12,8 +12,10 @@ mod absent;
 mod cluster;
 mod enrolling;
 mod harness;
+mod istioctl;
 mod mesh;
 mod pair;
+mod prometheus;
 mod reaching;
 mod restarting;
 mod taken_down;
@@ -26,6 +28,8 @@ fn table() -> Vec<Case> {
     [
         cluster::CASES,
         mesh::CASES,
+        istioctl::CASES,
+        prometheus::CASES,
         enrolling::CASES,
         reaching::CASES,
         restarting::CASES,

@@ -6,6 +6,7 @@ use clap::Parser;
 
 mod bulk;
 mod capture;
+mod cni;
 mod count;
 mod delivery;
 mod enrollment;
@@ -51,6 +52,7 @@ fn table() -> Vec<Case> {
         policy::CASES,
         probes::CASES,
         enrollment::CASES,
+        cni::CASES,
         delivery::CASES,
         telemetry::CASES,
         bulk::CASES,

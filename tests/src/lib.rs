@@ -31,8 +31,10 @@ pub mod world;
 pub mod agent;
 
 pub mod bad_link;
+pub mod cni;
 pub mod control_plane;
 pub mod envoy;
+pub mod fake_kubernetes;
 pub mod nginx;
 pub mod test_app;
 

@@ -5,6 +5,7 @@
 //! known, from the last good configuration if need be. Where a former agent still runs, all that takes time comes first,
 //! and then the pods pass from one to the other: see `succession`.
 
+mod cni;
 pub mod commands;
 mod delivery;
 mod ending;
@@ -116,6 +117,7 @@ async fn agent(config: AgentConfig, log: log::LogHandle, keeper: Arc<Link>) -> a
     // Connections wait for nothing that follows.
     let kubelet = kubelet::follow(capture.clone());
     let cluster = kubernetes::start(&config, &enrollment, &mesh, &metrics).await?;
+    let plugin = cni::start(&config, cluster.as_ref(), &enrollment)?;
     let observed = observation::Observed {
         config: config.clone(),
         mesh: mesh.clone(),
@@ -148,9 +150,10 @@ async fn agent(config: AgentConfig, log: log::LogHandle, keeper: Arc<Link>) -> a
     drop(api);
     let uninstalling = ending == Ending::Told && kubernetes::is_uninstalling(cluster.as_ref()).await;
     if uninstalling {
+        cni::uninstall(&config, plugin).await;
         kubernetes::uninstall_node(&config, cluster, &enrollment, &mesh).await;
     } else {
-        drop(cluster);
+        drop((plugin, cluster));
     }
     ending::end(ending, &keeper, endpoints, drain_trigger, Duration::from_secs(config.drain_seconds)).await?;
     if uninstalling {

@@ -24,6 +24,7 @@ use std::time::{Duration, Instant};
 use parking_lot::Mutex;
 use tokio::sync::{mpsc, watch};
 
+pub use self::check::check_name;
 use self::duty::{Duty, Holder};
 use self::netns::{Netns, NetnsError};
 use self::pod::{EnrolledPod, PodSpec};
@@ -240,7 +241,7 @@ impl Enrollment {
     }
 
     /// Counts a request that was refused, by the field that was wrong.
-    fn count_refusal(&self, error: &EnrollmentError) {
+    pub fn count_refusal(&self, error: &EnrollmentError) {
         self.metrics.enrollment_refused(error.field());
     }
 

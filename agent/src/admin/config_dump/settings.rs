@@ -4,6 +4,7 @@ use std::path::Path;
 
 use serde_json::{Value, json};
 
+use crate::config::cni::{CniArg, CniConfig};
 use crate::config::kubernetes::KubernetesConfig;
 use crate::config::{AgentConfig, CaptureConfig, LogFormat, OutboundPolicyArg};
 
@@ -47,6 +48,7 @@ pub(super) fn settings(config: &AgentConfig) -> Value {
         pod_name,
         pod_namespace,
         instance_ip,
+        cni,
         kubernetes,
     } = config;
     json!({
@@ -73,7 +75,17 @@ pub(super) fn settings(config: &AgentConfig) -> Value {
             LogFormat::Json => "json",
         },
         "podName": pod_name, "podNamespace": pod_namespace, "instanceIp": instance_ip,
-        "kubernetes": kubernetes_settings(kubernetes),
+        "cni": installation(cni), "kubernetes": kubernetes_settings(kubernetes),
+    })
+}
+
+fn installation(config: &CniConfig) -> Value {
+    let CniConfig { cni, cni_bin_dir, cni_conf_dir, cni_plugin, cni_timeout_seconds, cni_others_timeout_seconds } =
+        config;
+    json!({
+        "isOn": *cni == CniArg::On, "binDir": cni_bin_dir.as_deref().map(text), "confDir": cni_conf_dir.as_deref().map(text),
+        "plugin": cni_plugin.as_deref().map(text), "timeoutSeconds": cni_timeout_seconds,
+        "othersTimeoutSeconds": cni_others_timeout_seconds,
     })
 }
 
