@@ -10,6 +10,7 @@ use weir_tests::table::Table;
 
 mod absent;
 mod cluster;
+mod cni;
 mod enrolling;
 mod harness;
 mod mesh;
@@ -27,6 +28,7 @@ fn table() -> Vec<Case> {
         cluster::CASES,
         mesh::CASES,
         enrolling::CASES,
+        cni::CASES,
         reaching::CASES,
         restarting::CASES,
         absent::CASES,

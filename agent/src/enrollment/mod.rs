@@ -10,6 +10,7 @@ mod door;
 mod ensure;
 pub mod netns;
 pub mod pod;
+mod sandboxes;
 pub mod store;
 
 use std::collections::BTreeMap;
@@ -91,6 +92,8 @@ pub struct Enrollment {
     arrivals: mpsc::UnboundedSender<Enrolled>,
     /// Changes whenever a pod comes or goes.
     version: watch::Sender<u64>,
+    /// Pods whose sandbox went and has no successor yet, by uid, and since when.
+    lost_sandboxes: Mutex<BTreeMap<String, Instant>>,
 }
 
 impl Enrollment {
@@ -102,9 +105,9 @@ impl Enrollment {
         store: PodStore,
     ) -> (Arc<Self>, mpsc::UnboundedReceiver<Enrolled>) {
         let (arrivals, stream) = mpsc::unbounded_channel();
-        let (pods, change, unsaved) = Default::default();
+        let (pods, change, unsaved, lost_sandboxes) = Default::default();
         let version = watch::Sender::new(0);
-        (Arc::new(Self { capture, metrics, store, pods, change, unsaved, arrivals, version }), stream)
+        (Arc::new(Self { capture, metrics, store, pods, change, unsaved, arrivals, version, lost_sandboxes }), stream)
     }
 
     /// Enrols a pod: opens the listeners in its namespace, captures it, remembers it. All or nothing.
