@@ -13,8 +13,10 @@ mod cluster;
 mod cni;
 mod enrolling;
 mod harness;
+mod istioctl;
 mod mesh;
 mod pair;
+mod prometheus;
 mod reaching;
 mod restarting;
 mod taken_down;
@@ -27,6 +29,8 @@ fn table() -> Vec<Case> {
     [
         cluster::CASES,
         mesh::CASES,
+        istioctl::CASES,
+        prometheus::CASES,
         enrolling::CASES,
         cni::CASES,
         reaching::CASES,
