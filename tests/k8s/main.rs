@@ -10,6 +10,7 @@ use weir_tests::table::Table;
 
 mod absent;
 mod cluster;
+mod cni;
 mod enrolling;
 mod harness;
 mod istioctl;
@@ -31,6 +32,7 @@ fn table() -> Vec<Case> {
         istioctl::CASES,
         prometheus::CASES,
         enrolling::CASES,
+        cni::CASES,
         reaching::CASES,
         restarting::CASES,
         absent::CASES,

@@ -74,7 +74,7 @@ pub(super) async fn uninstall(config: &AgentConfig, running: Option<Cni>) {
             let _ = keeping.await;
         }
     }
-    let Some((plugins, configurations)) = config.cni.directories() else { return };
+    let Some((plugins, configurations)) = config.cni.given() else { return };
     let (plugins, configurations) = (plugins.to_owned(), configurations.to_owned());
     let removing = tokio::task::spawn_blocking(move || Installer::uninstall(&plugins, &configurations));
     match removing.await {

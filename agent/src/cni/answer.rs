@@ -5,9 +5,8 @@ use std::sync::Arc;
 
 use weir_cni::wire::{Answer, Command, Request};
 
-use crate::enrollment::netns::Netns;
-use crate::enrollment::pod::{EnrolledPod, Origin, PodSpec};
-use crate::enrollment::{Enrollment, EnrollmentError, check_name};
+use crate::enrollment::pod::{Origin, PodSpec};
+use crate::enrollment::{Enrollment, check_name};
 use crate::kubernetes::{DescribedPod, Directory};
 
 /// Where container runtimes keep the names of network namespaces, as the host calls it.
@@ -103,7 +102,7 @@ impl Sandboxes {
             netns_cookie: None,
             origin: Origin::Kubernetes,
         };
-        let enrolled = self.enrollment.ensure(spec).map_err(|error| {
+        let enrolled = self.enrollment.ensure_in_sandbox(spec).map_err(|error| {
             let reason = error.to_string();
             if matches!(error, EnrollmentError::HandedOver) {
                 // Asked again, the plugin finds the successor.
@@ -128,27 +127,15 @@ impl Sandboxes {
     /// Ends the enrolment of the pod in this very sandbox; a newer sandbox of the same pod is another.
     async fn release(self: Arc<Self>, netns: &str) -> Answer {
         let path = here(netns, &self.netns_dir);
-        let releasing = tokio::task::spawn_blocking(move || {
-            let Some(pod) = self.enrollment.pods().into_iter().find(|pod| is_in(pod, &path)) else { return };
-            // Its processes are gone, or go with the sandbox.
-            pod.dead.cancel();
-            match self.enrollment.unenroll(&pod.spec.uid) {
-                Ok(()) => tracing::info!(uid = pod.spec.uid, pod = pod.spec.name, "the pod's sandbox goes"),
-                Err(EnrollmentError::Unknown(_)) => {}
-                Err(error) => {
-                    tracing::warn!(uid = pod.spec.uid, %error, "a sandbox that goes was not taken back whole")
-                }
-            }
+        let releasing = tokio::task::spawn_blocking(move || match self.enrollment.release_sandbox(&path) {
+            Ok(Some(pod)) => tracing::info!(uid = pod.spec.uid, pod = pod.spec.name, "the pod's sandbox goes"),
+            Ok(None) => {}
+            Err(error) => tracing::warn!(path = %path.display(), %error, "a sandbox was not taken back whole"),
         });
         // Whatever went wrong is in the log, and a sandbox must be able to go.
         let _ = releasing.await;
         Answer::Released
     }
-}
-
-/// By its path, or by the namespace itself, which may have more names than one.
-fn is_in(pod: &EnrolledPod, path: &Path) -> bool {
-    pod.spec.netns == path || Netns::open(path).is_ok_and(|netns| netns.cookie() == pod.netns.cookie())
 }
 
 /// A path of the host as the agent sees it. What is not where namespaces have names stays as it is.

@@ -10,7 +10,8 @@ const PLUGIN: &str = "weir-cni";
 /// Enrolment of pods before their first process runs.
 #[derive(Debug, Clone, Args)]
 pub struct CniConfig {
-    /// Keep the CNI plugin installed on this node while both directories are given; off touches neither.
+    /// Keep the CNI plugin installed on this node while both directories are given; off touches neither, but what is there
+    /// of ours goes when Weir is uninstalled.
     #[arg(long, env = "WEIR_CNI", value_enum, default_value_t = CniArg::On)]
     pub cni: CniArg,
     /// The node's directory of CNI plugins, such as /host/opt/cni/bin.
@@ -40,8 +41,13 @@ impl CniConfig {
     /// The directories of plugins and of configurations, if the plugin is to be installed there.
     #[must_use]
     pub fn directories(&self) -> Option<(&Path, &Path)> {
-        let directories = self.cni_bin_dir.as_deref().zip(self.cni_conf_dir.as_deref());
-        directories.filter(|_| self.cni == CniArg::On)
+        self.given().filter(|_| self.cni == CniArg::On)
+    }
+
+    /// The directories of plugins and of configurations, where the plugin may be from an agent with other settings.
+    #[must_use]
+    pub fn given(&self) -> Option<(&Path, &Path)> {
+        self.cni_bin_dir.as_deref().zip(self.cni_conf_dir.as_deref())
     }
 
     /// The plugin that came with the agent.

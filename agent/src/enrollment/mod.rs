@@ -13,6 +13,7 @@ mod hand_over;
 mod holding;
 pub mod netns;
 pub mod pod;
+mod sandboxes;
 pub mod store;
 
 use std::collections::BTreeMap;
@@ -101,6 +102,8 @@ pub struct Enrollment {
     arrivals: mpsc::UnboundedSender<Enrolled>,
     /// Changes whenever a pod comes or goes.
     version: watch::Sender<u64>,
+    /// Pods whose sandbox went and has no successor yet, by uid, and since when.
+    lost_sandboxes: Mutex<BTreeMap<String, Instant>>,
 }
 
 impl Enrollment {
@@ -113,9 +116,11 @@ impl Enrollment {
         keeper: Arc<Link>,
     ) -> (Arc<Self>, mpsc::UnboundedReceiver<Enrolled>) {
         let (arrivals, stream) = mpsc::unbounded_channel();
-        let (pods, duty, unsaved) = Default::default();
+        let (pods, duty, unsaved, lost_sandboxes) = Default::default();
         let version = watch::Sender::new(0);
-        (Arc::new(Self { capture, metrics, store, keeper, pods, duty, unsaved, arrivals, version }), stream)
+        let enrollment =
+            Self { capture, metrics, store, keeper, pods, duty, unsaved, arrivals, version, lost_sandboxes };
+        (Arc::new(enrollment), stream)
     }
 
     /// Enrols a pod: opens the listeners in its namespace, captures it, remembers it. All or nothing.
