@@ -25,9 +25,6 @@ pub(crate) enum Check {
     Alone(fn(Mode) -> Result<()>),
 }
 
-/// Cases that take long.
-pub(crate) const LONG: &[Case] = &[];
-
 /// What is started unless a case says otherwise.
 ///
 /// # Errors

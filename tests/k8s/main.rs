@@ -8,11 +8,16 @@ use weir_tests::cluster::inside;
 use weir_tests::cluster::mode::Mode;
 use weir_tests::table::Table;
 
+mod absent;
 mod cluster;
+mod cni;
 mod enrolling;
 mod harness;
+mod istioctl;
 mod mesh;
 mod pair;
+mod prometheus;
+mod reaching;
 mod restarting;
 mod taken_down;
 mod up;
@@ -21,7 +26,19 @@ use harness::{Case, Shared};
 
 /// Every case, by file, in the order they run.
 fn table() -> Vec<Case> {
-    [cluster::CASES, mesh::CASES, enrolling::CASES, restarting::CASES, taken_down::CASES].concat()
+    [
+        cluster::CASES,
+        mesh::CASES,
+        istioctl::CASES,
+        prometheus::CASES,
+        enrolling::CASES,
+        cni::CASES,
+        reaching::CASES,
+        restarting::CASES,
+        absent::CASES,
+        taken_down::CASES,
+    ]
+    .concat()
 }
 
 #[derive(Debug, Parser)]
@@ -73,7 +90,7 @@ fn main() -> ExitCode {
 
 fn run(arguments: &Run) -> Result<ExitCode> {
     let filter = arguments.filter.as_deref().unwrap_or_default();
-    let long = if arguments.long { harness::LONG } else { &[] };
+    let long = if arguments.long { absent::LONG } else { &[] };
     let cases: Vec<Case> =
         table().into_iter().chain(long.iter().copied()).filter(|case| case.name.contains(filter)).collect();
     if arguments.list {

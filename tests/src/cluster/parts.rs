@@ -40,6 +40,12 @@ impl Parts {
         self.0.join("root").join(path)
     }
 
+    /// A program of Prometheus.
+    #[must_use]
+    pub fn prometheus(&self, name: &str) -> PathBuf {
+        self.0.join("prometheus/usr/bin").join(name)
+    }
+
     /// Definitions of custom resources: Istio's, and the Gateway API's.
     #[must_use]
     pub fn definitions(&self) -> PathBuf {
