@@ -76,7 +76,7 @@ async fn agent(config: AgentConfig, log: log::LogHandle) -> anyhow::Result<()> {
     let (enrollment, arrivals) = Enrollment::new(capture.clone(), metrics.clone(), store);
     enrollment.restore();
     let cluster = kubernetes::start(&config, &enrollment, &mesh, &metrics).await?;
-    let plugin = cni::start(&config, cluster.as_ref(), &enrollment)?;
+    let plugin = cni::start(&config, cluster.as_ref(), &enrollment, &metrics)?;
 
     let (drain_trigger, drain) = lifecycle::drain();
     let proxy = Proxy::new(
