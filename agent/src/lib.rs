@@ -8,6 +8,7 @@ pub mod proto;
 pub mod model;
 
 pub mod config;
+pub mod keeper;
 pub mod lifecycle;
 pub mod objects;
 pub mod resources;

@@ -22,12 +22,14 @@ mod input_http2_floods;
 mod input_http2_requests;
 mod input_http2_rules;
 mod interop;
+mod keeper;
 mod kit;
 mod leaks;
 mod outbound;
 mod policy;
 mod probes;
 mod resilience;
+mod succession;
 mod telemetry;
 mod traffic;
 mod wire;
@@ -60,6 +62,8 @@ fn table() -> Vec<Case> {
         interop::ROTATION,
         interop::DOCUMENTED,
         resilience::CASES,
+        keeper::CASES,
+        succession::CASES,
         faults::CASES,
         faults_certificates::CASES,
         faults_resources::CASES,

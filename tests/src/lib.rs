@@ -38,6 +38,7 @@ pub mod fake_kubernetes;
 pub mod nginx;
 pub mod test_app;
 
+pub mod load;
 pub mod mesh;
 
 pub mod fake_ca;

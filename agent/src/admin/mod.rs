@@ -17,6 +17,7 @@ use std::sync::Arc;
 use std::time::{Instant, SystemTime};
 
 use crate::config::AgentConfig;
+use crate::keeper::Circumstances;
 use crate::kubernetes::WatchReport;
 use crate::lifecycle::Ready;
 use crate::model::identity::Identity;
@@ -38,6 +39,8 @@ pub struct AdminSources {
     /// The settings as started.
     pub config: AgentConfig,
     pub started: Instant,
+    /// Who keeps this process running, and how often it had to.
+    pub keeper: Circumstances,
     pub ready: Ready,
     pub metrics: Arc<Metrics>,
     pub log: LogHandle,

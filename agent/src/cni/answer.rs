@@ -59,7 +59,7 @@ impl Sandboxes {
         let enrolling = tokio::task::spawn_blocking(move || self.enroll(pod, &request));
         match enrolling.await {
             Ok(Ok(())) => Answer::Enrolled,
-            Ok(Err(reason)) => Answer::Failed { reason },
+            Ok(Err(refusal)) => refusal,
             Err(_) => Answer::Failed { reason: "enrolling panicked; see the agent's log".to_owned() },
         }
     }
@@ -92,7 +92,7 @@ impl Sandboxes {
         }
     }
 
-    fn enroll(&self, pod: DescribedPod, request: &Request) -> Result<(), String> {
+    fn enroll(&self, pod: DescribedPod, request: &Request) -> Result<(), Answer> {
         let uid = pod.uid.clone();
         let spec = PodSpec {
             uid: pod.uid,
@@ -107,11 +107,16 @@ impl Sandboxes {
             origin: Origin::Kubernetes,
         };
         let enrolled = self.enrollment.ensure_in_sandbox(spec).map_err(|error| {
+            let reason = error.to_string();
+            if matches!(error, EnrollmentError::HandedOver) {
+                // Asked again, the plugin finds the successor.
+                return Answer::Unknown { reason };
+            }
             self.enrollment.count_refusal(&error);
-            error.to_string()
+            Answer::Failed { reason }
         })?;
         if !self.enrollment.is_captured(&uid) {
-            return Err("the kernel does not capture it".to_owned());
+            return Err(Answer::Failed { reason: "the kernel does not capture it".to_owned() });
         }
         tracing::info!(
             uid,

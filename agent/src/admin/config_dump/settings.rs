@@ -51,7 +51,7 @@ pub(super) fn settings(config: &AgentConfig) -> Value {
         cni,
         kubernetes,
     } = config;
-    json!({
+    let mut settings = json!({
         "node": node, "clusterId": cluster_id, "network": network, "trustDomain": trust_domain,
         "cgroupRoot": cgroup_root.as_deref().map(text), "podsCgroup": pods_cgroup.as_deref().map(text),
         "kubeletCgroup": kubelet_cgroup.text(), "hostProc": host_proc.as_deref().map(text), "bpfDir": text(bpf_dir), "runDir": text(run_dir), "stateDir": text(state_dir),
@@ -75,8 +75,11 @@ pub(super) fn settings(config: &AgentConfig) -> Value {
             LogFormat::Json => "json",
         },
         "podName": pod_name, "podNamespace": pod_namespace, "instanceIp": instance_ip,
-        "cni": installation(cni), "kubernetes": kubernetes_settings(kubernetes),
-    })
+    });
+    // Not among the others: the macro has its limits.
+    settings["cni"] = installation(cni);
+    settings["kubernetes"] = kubernetes_settings(kubernetes);
+    settings
 }
 
 fn installation(config: &CniConfig) -> Value {
