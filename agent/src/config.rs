@@ -30,9 +30,10 @@ pub struct AgentConfig {
     /// Trust domain of this mesh.
     #[arg(long, env = "TRUST_DOMAIN", default_value = "cluster.local", value_parser = trust_domain)]
     pub trust_domain: String,
-    /// Cgroup (v2) under which every pod of this node lives, such as kubepods.slice.
-    #[arg(long, env = "WEIR_PODS_CGROUP", default_value = "/sys/fs/cgroup/kubepods.slice")]
-    pub pods_cgroup: PathBuf,
+    /// Cgroup (v2) under which every pod of this node lives. Found above the agent's own pod, or by its name (kubepods), if
+    /// not given.
+    #[arg(long, env = "WEIR_PODS_CGROUP")]
+    pub pods_cgroup: Option<PathBuf>,
     /// Directory in a BPF file system where programs and maps are pinned.
     #[arg(long, env = "WEIR_BPF_DIR", default_value = "/sys/fs/bpf/weir")]
     pub bpf_dir: PathBuf,

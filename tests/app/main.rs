@@ -3,15 +3,19 @@
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::time::Instant;
 
 use anyhow::Result;
 use clap::{Parser, Subcommand};
 
 mod ca;
 mod client;
+mod dial;
 mod link;
+mod load;
 mod many;
 mod pattern;
+mod probed;
 mod serve;
 mod tls;
 
@@ -59,6 +63,10 @@ enum Act {
     Echo { address: SocketAddr, bytes: u64 },
     /// Make many connections to an echo; each must return its own token.
     Many(many::Many),
+    /// Keep connections to an echo and use them, open new ones at a rate, and tell what happened to them.
+    Load(load::Load),
+    /// Dial an echo before anything else, until it answers, and tell when that was.
+    Dial(dial::Dial),
     /// Be a certificate authority that does what a file says.
     Ca(ca::Ca),
     /// Carry frames between two tap devices, late, and lose some.
@@ -83,11 +91,13 @@ enum Act {
 }
 
 fn main() -> Result<()> {
+    let start = Instant::now();
     let act = Arguments::parse().act;
     match act {
         Act::Tls { address, chain, key } => return tls::probe(address, chain.as_deref().zip(key.as_deref())),
         Act::TlsServe { address, chain, key } => return tls::serve(address, &chain, &key),
         Act::Link(link) => return link::carry(&link),
+        Act::Dial(dial) => return dial::run(&dial, start),
         _ => {}
     }
     // One thread: a server that answers in order is easier to reason about, and the cores belong to Weir.
@@ -102,9 +112,12 @@ fn main() -> Result<()> {
             Act::Download { address, bytes } => client::download(address, bytes, false).await,
             Act::Fetch { address, bytes } => client::download(address, bytes, true).await,
             Act::Echo { address, bytes } => client::echo(address, bytes).await,
+            Act::Load(load) => load::run(load).await,
             Act::Many(many) => many::run(many).await,
             Act::Ca(ca) => ca::serve(ca).await,
-            Act::Tls { .. } | Act::TlsServe { .. } | Act::Link(_) => unreachable!("handled before the runtime"),
+            Act::Tls { .. } | Act::TlsServe { .. } | Act::Link(_) | Act::Dial(_) => {
+                unreachable!("handled before the runtime")
+            }
         }
     })
 }

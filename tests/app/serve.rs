@@ -11,6 +11,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 
 use crate::pattern::Pattern;
+use crate::probed;
 
 const BLOCK: usize = 256 * 1024;
 /// What a server that speaks first says.
@@ -33,6 +34,10 @@ enum Behaviour {
     Source,
     /// Reads a byte, then resets the connection.
     Reset,
+    /// HTTP, as a kubelet probes it.
+    Http,
+    /// gRPC's health service.
+    Grpc,
 }
 
 /// A behaviour and its port, written `echo:7001`.
@@ -55,6 +60,8 @@ impl FromStr for Service {
             "sink" => Behaviour::Sink,
             "source" => Behaviour::Source,
             "reset" => Behaviour::Reset,
+            "http" => Behaviour::Http,
+            "grpc" => Behaviour::Grpc,
             _ => anyhow::bail!("no such behaviour: {name}"),
         };
         Ok(Self { behaviour, port: port.parse()? })
@@ -120,6 +127,8 @@ async fn serve(mut stream: TcpStream, peer: SocketAddr, behaviour: Behaviour) ->
             stream.read_u8().await?;
             SockRef::from(&stream).set_linger(Some(std::time::Duration::ZERO))
         }
+        Behaviour::Http => probed::http(stream, peer).await,
+        Behaviour::Grpc => probed::grpc(stream).await,
     }
 }
 

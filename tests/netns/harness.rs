@@ -1,23 +1,16 @@
-//! Runs cases one after another, shares worlds between them where that is cheap, and counts.
-//!
-//! A case that needs what this kernel lacks is skipped, loudly; where `CI` is set, a skip is a failure.
+//! What cases of this table run on: worlds of namespaces, shared between cases where that is cheap.
 
-use std::cell::RefCell;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::process::ExitCode;
-use std::time::Instant;
 
 use anyhow::{Context, Result, anyhow};
 use weir_tests::mesh::Mesh;
-use weir_tests::run;
+use weir_tests::table::{self, Stage, Table};
 use weir_tests::world::World;
 
+pub(crate) use weir_tests::table::{Skip, note};
+
 /// A behaviour and how it is checked.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Case {
-    pub name: &'static str,
-    pub check: Check,
-}
+pub(crate) type Case = table::Case<Check>;
 
 /// What a check needs.
 #[derive(Debug, Clone, Copy)]
@@ -32,68 +25,11 @@ pub(crate) enum Check {
     Alone(fn() -> Result<()>),
 }
 
-/// This kernel lacks something: the case cannot be checked here.
-#[derive(Debug)]
-pub(crate) struct Skip(pub String);
-
-impl std::fmt::Display for Skip {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "cannot be checked here: {}", self.0)
-    }
-}
-
-impl std::error::Error for Skip {}
-
-/// What is shown of a line of a failure; the logs that are kept have all of it.
-const LINE: usize = 600;
-
-thread_local! {
-    static NOTES: RefCell<Vec<String>> = const { RefCell::new(Vec::new()) };
-}
-
-/// Prints a measured figure below the line of the running case.
-pub(crate) fn note(text: impl Into<String>) {
-    NOTES.with_borrow_mut(|notes| notes.push(text.into()));
-}
-
 /// Runs the cases; the exit code says whether all passed.
 pub(crate) fn run(cases: &[Case]) -> Result<ExitCode> {
-    run::take_down_on_signal()?;
-    let gone = run::take_down_leftovers()?;
-    if !gone.is_empty() {
-        println!("took down what killed runs left: {}", gone.join(" "));
-    }
-    let missing = missing_features();
-    let strict = std::env::var("CI").is_ok_and(|value| !value.is_empty() && value != "false");
-    let (mut passed, mut failed, mut skipped) = (0, 0, 0);
-    let mut shared = Shared::default();
-    for case in cases {
-        let start = Instant::now();
-        let outcome = match &missing {
-            Some(feature) => Err(Skip(feature.clone()).into()),
-            None => shared.check(case),
-        };
-        let seconds = start.elapsed().as_secs_f64();
-        match outcome {
-            Ok(()) => {
-                passed += 1;
-                println!("ok      {seconds:6.2} s  {}", case.name);
-            }
-            Err(error) if error.is::<Skip>() && !strict => {
-                skipped += 1;
-                println!("SKIPPED {seconds:6.2} s  {}: {error:#}", case.name);
-            }
-            Err(error) => {
-                failed += 1;
-                println!("FAILED  {seconds:6.2} s  {}\n{}", case.name, indented(&format!("{error:#}")));
-                shared.abandon();
-            }
-        }
-        NOTES.take().iter().for_each(|note| println!("                  {note}"));
-    }
-    drop(shared);
-    println!("{passed} passed, {failed} failed, {skipped} skipped");
-    Ok(if failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    let mut table = Table::begin()?;
+    table.run("", cases, Shared::default(), missing_features().as_deref());
+    Ok(table.finish())
 }
 
 /// Worlds that cases share.
@@ -103,9 +39,11 @@ struct Shared {
     mesh: Option<Mesh>,
 }
 
-impl Shared {
-    fn check(&mut self, case: &Case) -> Result<()> {
-        catch_unwind(AssertUnwindSafe(|| match case.check {
+impl Stage for Shared {
+    type Check = Check;
+
+    fn check(&mut self, check: Check) -> Result<()> {
+        match check {
             Check::World(check) => {
                 if self.world.is_none() {
                     self.world = Some(World::new("t", 2)?);
@@ -124,11 +62,9 @@ impl Shared {
                 check(&mut mesh).map_err(|error| with_logs(error, &mesh))
             }
             Check::Alone(check) => check(),
-        }))
-        .unwrap_or_else(|panic| Err(anyhow!("panicked: {}", message(&*panic))))
+        }
     }
 
-    /// After a failure nothing is known of what is shared: the next case gets a new one.
     fn abandon(&mut self) {
         self.world = None;
         self.mesh = None;
@@ -142,16 +78,6 @@ fn with_logs(error: anyhow::Error, mesh: &Mesh) -> anyhow::Error {
     let kept =
         mesh.world.run().keep_logs().map_or_else(|error| format!("{error:#}"), |path| path.display().to_string());
     anyhow!("{error:#}\nlogs are in {kept}; they end with\n{}", mesh.logs())
-}
-
-fn message(panic: &(dyn std::any::Any + Send)) -> String {
-    let text = panic.downcast_ref::<&str>().map(|text| (*text).to_owned());
-    text.or_else(|| panic.downcast_ref::<String>().cloned()).unwrap_or_default()
-}
-
-fn indented(text: &str) -> String {
-    let cut = |line: &str| line.chars().take(LINE).collect::<String>();
-    text.lines().map(|line| format!("        {}", cut(line))).collect::<Vec<_>>().join("\n")
 }
 
 /// What every case needs of the kernel and this machine lacks, if anything.

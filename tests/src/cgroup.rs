@@ -57,6 +57,14 @@ pub fn remove(path: &Path) -> Result<()> {
     remove_directories(path)
 }
 
+/// Removes a cgroup tree of either version whose processes have been killed. Fine if it does not exist.
+///
+/// # Errors
+/// If a directory will not go.
+pub fn remove_emptied(path: &Path) -> Result<()> {
+    if path.exists() { remove_directories(path) } else { Ok(()) }
+}
+
 fn remove_directories(path: &Path) -> Result<()> {
     for entry in fs::read_dir(path)? {
         let entry = entry?;

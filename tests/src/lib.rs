@@ -14,6 +14,8 @@ pub mod cgroup;
 pub mod namespace;
 pub mod run;
 
+pub mod table;
+
 pub mod certificates;
 pub mod http;
 pub mod metrics;
@@ -37,3 +39,5 @@ pub mod test_app;
 pub mod mesh;
 
 pub mod fake_ca;
+
+pub mod cluster;

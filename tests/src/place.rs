@@ -1,9 +1,10 @@
-//! A place where programs run: a network namespace and a cgroup. A child process is moved into both before it becomes
-//! the program, as a container runtime does it, so the program's very first socket belongs there.
+//! A place where programs run: a network namespace and a cgroup, or all namespaces of a process and several cgroups. A
+//! child process is moved into them before it becomes the program, as a container runtime does it, so the program's very
+//! first socket belongs there.
 //!
 //! `ip netns exec` is of no use for this: it mounts a fresh /sys, which hides cgroup2 and the BPF file system.
 
-use std::ffi::OsStr;
+use std::ffi::{OsStr, OsString};
 use std::fs::{File, OpenOptions};
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::process::CommandExt;
@@ -28,6 +29,11 @@ pub struct Place {
     name: String,
     netns: Arc<OwnedFd>,
     cgroup: PathBuf,
+    /// Cgroups of other hierarchies that its programs are in too.
+    more_cgroups: Vec<PathBuf>,
+    /// The process whose namespaces, all of them, its programs share.
+    inmate: Option<u32>,
+    environment: Vec<(OsString, OsString)>,
     logs: PathBuf,
     started: Arc<AtomicU32>,
 }
@@ -36,7 +42,32 @@ impl Place {
     /// A place from its parts; the cgroup must exist.
     #[must_use]
     pub fn new(name: &str, netns: Arc<OwnedFd>, cgroup: &Path, logs: &Path) -> Self {
-        Self { name: name.to_owned(), netns, cgroup: cgroup.to_owned(), logs: logs.to_owned(), started: Arc::default() }
+        Self {
+            name: name.to_owned(),
+            netns,
+            cgroup: cgroup.to_owned(),
+            more_cgroups: Vec::new(),
+            inmate: None,
+            environment: Vec::new(),
+            logs: logs.to_owned(),
+            started: Arc::default(),
+        }
+    }
+
+    /// The same, for programs that also share the mounts, processes, host name and cgroup root of a process, and are in
+    /// more cgroups, whose hierarchies are not the place's own.
+    #[must_use]
+    pub fn within(mut self, inmate: u32, more_cgroups: &[PathBuf]) -> Self {
+        self.inmate = Some(inmate);
+        self.more_cgroups = more_cgroups.to_vec();
+        self
+    }
+
+    /// The same, with variables that its programs find in their environment.
+    #[must_use]
+    pub fn with_environment(mut self, variables: Vec<(OsString, OsString)>) -> Self {
+        self.environment = variables;
+        self
     }
 
     #[must_use]
@@ -65,8 +96,9 @@ impl Place {
         let log = self.logs.join(format!("{}-{serial}-{what}.log", self.name));
         let out = File::create(&log).with_context(|| format!("creating {}", log.display()))?;
         let errors = File::create(log.with_extension("err"))?;
-        let mut child = Command::new(program);
-        child.args(&command[1..]).stdin(Stdio::null()).stdout(out).stderr(errors).process_group(0);
+        let mut child = self.command(command);
+        child.stdin(Stdio::null()).stdout(out).stderr(errors).process_group(0);
+        child.envs(self.environment.iter().map(|(name, value)| (name, value)));
         self.move_in(&mut child)?;
         let child = child.spawn().with_context(|| format!("starting {what} in {}", self.name))?;
         Ok(Program::new(format!("{what} in {}", self.name), child, log))
@@ -106,13 +138,32 @@ impl Place {
         Ok(output.stdout)
     }
 
+    /// The command as it is started: a process can give itself up to other mounts, but only a child of it can be in
+    /// another process namespace.
+    fn command<S: AsRef<OsStr>>(&self, command: &[S]) -> Command {
+        let Some(inmate) = self.inmate else {
+            let mut child = Command::new(&command[0]);
+            child.args(&command[1..]);
+            return child;
+        };
+        let mut child = Command::new("nsenter");
+        child.args(["--mount", "--net", "--uts", "--ipc", "--pid", "--cgroup", "--target", &inmate.to_string(), "--"]);
+        child.args(command);
+        child
+    }
+
     fn move_in(&self, child: &mut Command) -> Result<()> {
-        let procs = self.cgroup.join("cgroup.procs");
-        let cgroup =
-            OpenOptions::new().write(true).open(&procs).with_context(|| format!("opening {}", procs.display()))?;
+        let mut cgroups = Vec::new();
+        for cgroup in std::iter::once(&self.cgroup).chain(&self.more_cgroups) {
+            let procs = cgroup.join("cgroup.procs");
+            let open = OpenOptions::new().write(true).open(&procs);
+            cgroups.push(open.with_context(|| format!("opening {}", procs.display()))?);
+        }
         let netns = Arc::clone(&self.netns);
         let prepare = move || {
-            nix::unistd::write(cgroup.as_fd(), b"0")?;
+            for cgroup in &cgroups {
+                nix::unistd::write(cgroup.as_fd(), b"0")?;
+            }
             setns(netns.as_fd(), CloneFlags::CLONE_NEWNET)?;
             // The kit blocks the signals that end it; the program is to have them.
             pthread_sigmask(SigmaskHow::SIG_SETMASK, Some(&SigSet::empty()), None)?;

@@ -5,6 +5,7 @@
 //! A run holds a lock on its folder while it lives; a folder without a lock is what a killed run left.
 
 use std::fs::{self, File, TryLockError};
+use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -18,6 +19,10 @@ use crate::{cgroup, namespace};
 
 /// Folder of all runs. Keys and sockets live here, so it is not for others to read.
 const HOME: &str = "/run/weir-tests";
+/// Where what is too much for memory goes: below, a folder for each run that has such things.
+const BULK: &str = "/var/tmp/weir-tests";
+/// The file in a run's folder that lists its cgroups outside version 2: their places are not known by the run's name.
+const MORE_CGROUPS: &str = "cgroups";
 /// Where the logs of failed runs are kept.
 const KEPT_LOGS: &str = "/tmp/weir-tests-logs";
 
@@ -84,6 +89,26 @@ impl Run {
     /// If no cgroup2 file system is mounted.
     pub fn cgroup(&self) -> Result<PathBuf> {
         Ok(cgroup::root()?.join(&self.name))
+    }
+
+    /// A folder on disk for what is too much for memory. It goes with the run.
+    ///
+    /// # Errors
+    /// If it cannot be made.
+    pub fn bulk(&self) -> Result<PathBuf> {
+        let bulk = Path::new(BULK).join(&self.name);
+        fs::create_dir_all(&bulk).with_context(|| format!("making {}", bulk.display()))?;
+        Ok(bulk)
+    }
+
+    /// Makes a cgroup of version 1 that goes with the run, also if the run is killed.
+    ///
+    /// # Errors
+    /// If the kernel refuses.
+    pub fn create_cgroup(&self, path: &Path) -> Result<()> {
+        let mut list = File::options().create(true).append(true).open(self.folder().join(MORE_CGROUPS))?;
+        writeln!(list, "{}", path.display())?;
+        cgroup::create(path)
     }
 
     /// Copies the logs to where they outlive the run, and says where that is.
@@ -201,11 +226,17 @@ fn take_down(name: &str) -> Result<()> {
         namespace::delete(&namespace)?;
     }
     let folder = Path::new(HOME).join(name);
+    // The later of the list are below the earlier.
+    for more in fs::read_to_string(folder.join(MORE_CGROUPS)).unwrap_or_default().lines().rev() {
+        cgroup::remove_emptied(Path::new(more))?;
+    }
     for mounted in mounts_below(&folder) {
         let _ = umount2(&mounted, MntFlags::MNT_DETACH);
     }
-    if folder.exists() {
-        fs::remove_dir_all(&folder).with_context(|| format!("removing {}", folder.display()))?;
+    for folder in [Path::new(BULK).join(name), folder] {
+        if folder.exists() {
+            fs::remove_dir_all(&folder).with_context(|| format!("removing {}", folder.display()))?;
+        }
     }
     Ok(())
 }

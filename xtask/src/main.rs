@@ -8,8 +8,12 @@ use clap::{Parser, Subcommand};
 mod audit;
 mod bench;
 mod ci;
+mod cni_plugin;
+mod count;
 mod demo;
 mod fuzz;
+mod image;
+mod k8s;
 mod setup;
 mod step;
 mod test;
@@ -28,11 +32,9 @@ struct Arguments {
 enum Verb {
     /// Show Weir at work: two nodes, real traffic, encryption and policy, in plain words and figures.
     Demo(demo::Arguments),
-    /// Run all tests: the units, then every behaviour on the real kernel. Needs root (asks sudo).
-    Test {
-        /// Run only tests whose name contains this.
-        filter: Option<String>,
-    },
+    /// Run all tests: the units, then every behaviour on the real kernel. Or, as `test k8s`, those on a real cluster. Needs
+    /// root (asks sudo).
+    Test(test::Arguments),
     /// Measure Weir beside no mesh, a plain relay and other proxies, in one run. Needs root (asks sudo).
     Bench(bench::Arguments),
     /// Find or install what the build and the tests need, and say what and why.
@@ -43,6 +45,8 @@ enum Verb {
     Audit,
     /// Boot Debian's stock kernels, old and new, in emulated machines, and check behaviours on each.
     Vm(vm::Arguments),
+    /// Build the image that the DaemonSet runs, without a container engine.
+    Image(image::Arguments),
     /// Feed arbitrary input to the doors through which foreign bytes come in.
     Fuzz(fuzz::Arguments),
     /// What CI checks before the tests: formatting, lints, tidy, audit.
@@ -63,11 +67,12 @@ fn run() -> Result<()> {
     match Arguments::parse().verb {
         Verb::Demo(arguments) => demo::run(&arguments),
         Verb::Bench(arguments) => bench::run(&arguments),
-        Verb::Test { filter } => test::run(filter.as_deref()),
+        Verb::Test(arguments) => test::run(&arguments),
         Verb::Setup => setup::everything(),
         Verb::Tidy => tidy::run(),
         Verb::Audit => audit::run(),
         Verb::Vm(arguments) => vm::run(&arguments),
+        Verb::Image(arguments) => image::run(&arguments),
         Verb::Fuzz(arguments) => fuzz::run(&arguments),
         Verb::Ci => ci::run(),
     }

@@ -3,19 +3,37 @@
 use std::time::Instant;
 
 use anyhow::{Result, ensure};
+use clap::{Args, Subcommand};
 
-use crate::{setup, step, workspace};
+use crate::count::Count;
+use crate::{cni_plugin, k8s, setup, step, workspace};
 
-/// Passed, failed and skipped tests.
-#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
-struct Count {
-    passed: u32,
-    failed: u32,
-    skipped: u32,
+#[derive(Debug, Args)]
+#[command(args_conflicts_with_subcommands = true)]
+pub(crate) struct Arguments {
+    /// Run only tests whose name contains this.
+    filter: Option<String>,
+    #[command(subcommand)]
+    on: Option<On>,
 }
 
-/// Runs all tests whose name contains the filter.
-pub(crate) fn run(filter: Option<&str>) -> Result<()> {
+/// What tests run on, other than this machine's kernel alone.
+#[derive(Debug, Subcommand)]
+enum On {
+    /// Two real Kubernetes nodes with istiod, on this machine: behaviours of what `daemonset.yaml` brings.
+    K8s(k8s::Arguments),
+}
+
+/// Runs all tests whose name contains the filter, or those on a cluster.
+pub(crate) fn run(arguments: &Arguments) -> Result<()> {
+    match &arguments.on {
+        Some(On::K8s(arguments)) => k8s::run(arguments),
+        None => run_here(arguments.filter.as_deref()),
+    }
+}
+
+/// Runs all tests that need no cluster.
+fn run_here(filter: Option<&str>) -> Result<()> {
     let start = Instant::now();
     setup::everything()?;
     let mut count = Count::default();
@@ -31,58 +49,16 @@ pub(crate) fn run(filter: Option<&str>) -> Result<()> {
     let behaviours_ran = step::watched("behaviours on this kernel", &mut behaviours, |line| count.add(line))?;
 
     println!("── all tests: took {:.0} s", start.elapsed().as_secs_f64());
-    println!("{} passed, {} failed, {} skipped", count.passed, count.failed, count.skipped);
+    count.print();
     ensure!(units_ran && behaviours_ran && count.failed == 0, "not all tests passed");
     ensure!(count.passed > 0 || filter.is_some(), "no test ran");
     Ok(())
 }
 
-/// Builds what is run for real, in the release profile: Weir and the programs of the tests.
+/// Builds what is run for real, in the release profile: Weir, its CNI plugin and the programs of the tests.
 pub(crate) fn build_for_real() -> Result<()> {
     let mut build = workspace::cargo();
     build.args(["build", "--release", "--locked", "--package", "weir", "--package", "weir-tests"]);
-    step::run("release build", &mut build)
-}
-
-impl Count {
-    /// Adds a summary line: cargo's (`test result: ok. 3 passed; 0 failed; 1 ignored; …`) or the behaviours'
-    /// (`3 passed, 0 failed, 1 skipped`). Other lines count nothing.
-    fn add(&mut self, line: &str) {
-        let summary =
-            line.strip_prefix("test result: ").and_then(|rest| rest.split_once(". ")).map_or(line, |(_, rest)| rest);
-        let mut figures = summary.split([',', ';']).map(|part| {
-            let mut words = part.split_whitespace();
-            (words.next().and_then(|number| number.parse::<u32>().ok()), words.next())
-        });
-        if let (
-            Some((Some(passed), Some("passed"))),
-            Some((Some(failed), Some("failed"))),
-            Some((Some(skipped), Some("ignored" | "skipped"))),
-        ) = (figures.next(), figures.next(), figures.next())
-        {
-            self.passed += passed;
-            self.failed += failed;
-            self.skipped += skipped;
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn both_kinds_of_summary_count_and_nothing_else() {
-        let mut count = Count::default();
-        for line in [
-            "running 12 tests",
-            "test result: ok. 12 passed; 0 failed; 1 ignored; 0 measured; 3 filtered out; finished in 0.01s",
-            "test result: FAILED. 4 passed; 2 failed; 0 ignored; 0 measured; 0 filtered out; finished in 0.00s",
-            "ok        1.21 s  kit: 8 passed the bridge, 0 failed",
-            "8 passed, 1 failed, 2 skipped",
-        ] {
-            count.add(line);
-        }
-        assert_eq!(count, Count { passed: 24, failed: 3, skipped: 3 });
-    }
+    step::run("release build", &mut build)?;
+    cni_plugin::build_beside_weir().map(drop)
 }

@@ -14,7 +14,8 @@ pub(super) fn logging(sources: &AdminSources, request: &Parts) -> Answer {
     let (level, reset) = (parameter(&request.uri, "level"), parameter(&request.uri, "reset"));
     if level.is_some() || reset.is_some() {
         let base = if reset.is_some() { sources.config.log.clone() } else { sources.log.filter() };
-        let level = level.filter(|level| !level.is_empty() || reset.is_none());
+        // istioctl asks with an empty level what the level is.
+        let level = level.filter(|level| !level.is_empty());
         let changed = level.map_or(Ok(base.clone()), |level| merged(&base, &level));
         if let Err(reason) = changed.and_then(|filter| sources.log.set_filter(&filter).map_err(|e| e.to_string())) {
             return text(StatusCode::BAD_REQUEST, format!("{reason}\n"));

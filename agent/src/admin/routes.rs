@@ -1,6 +1,6 @@
 //! Which path does what, on which listener.
 
-use http::header::{ALLOW, HeaderValue};
+use http::header::{ACCEPT, ALLOW, HeaderValue};
 use http::request::Parts;
 use http::{Method, StatusCode};
 use serde::Serialize;
@@ -11,6 +11,7 @@ use super::logging::logging;
 use super::{AdminSources, status};
 
 const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+const CLASSIC_METRICS: &str = "text/plain; version=0.0.4; charset=utf-8";
 
 /// One endpoint.
 pub(super) struct Route {
@@ -28,7 +29,7 @@ enum Methods {
 }
 
 pub(super) const METRICS: &[Route] = &[
-    Route { path: "/metrics", methods: Methods::Get, about: "metrics in the OpenMetrics format", act: metrics },
+    Route { path: "/metrics", methods: Methods::Get, about: "metrics for Prometheus", act: metrics },
     Route { path: "/stats/prometheus", methods: Methods::Get, about: "the same", act: metrics },
 ];
 
@@ -81,8 +82,13 @@ pub(super) fn respond(routes: &[Route], sources: &AdminSources, request: &Parts)
     (route.act)(sources, request)
 }
 
-fn metrics(sources: &AdminSources, _request: &Parts) -> Answer {
-    answer(StatusCode::OK, OPEN_METRICS, sources.metrics.encode())
+/// In the OpenMetrics format for those who ask for it, as Prometheus does, and in the older one for all others.
+fn metrics(sources: &AdminSources, request: &Parts) -> Answer {
+    let mut accepted = request.headers.get_all(ACCEPT).iter().filter_map(|value| value.to_str().ok());
+    if accepted.any(|types| types.contains("application/openmetrics-text")) {
+        return answer(StatusCode::OK, OPEN_METRICS, sources.metrics.encode());
+    }
+    answer(StatusCode::OK, CLASSIC_METRICS, sources.metrics.encode_classic())
 }
 
 fn readiness(sources: &AdminSources, _request: &Parts) -> Answer {

@@ -85,7 +85,8 @@ fn holds_this_process(cgroup: &Path) -> bool {
     fs::read_to_string(cgroup.join("cgroup.procs")).is_ok_and(|procs| procs.lines().any(|pid| pid.parse() == Ok(own)))
 }
 
-fn search(cgroup: &Path) -> Option<PathBuf> {
+/// The cgroup of this process, at or below one.
+pub(super) fn search(cgroup: &Path) -> Option<PathBuf> {
     if holds_this_process(cgroup) {
         return Some(cgroup.to_owned());
     }

@@ -8,6 +8,7 @@ pub mod listening;
 mod maps;
 mod original_dst;
 mod pins;
+mod pods_cgroup;
 mod programs;
 mod proof;
 
@@ -42,7 +43,7 @@ impl fmt::Display for NetnsCookie {
 /// Where and what to capture.
 #[derive(Debug, Clone)]
 pub struct CaptureOptions {
-    pub pods_cgroup: PathBuf,
+    pub pods_cgroup: Option<PathBuf>,
     /// Pins live here; made if missing. Its parent must be a BPF file system (mounted if it is not).
     pub bpf_dir: PathBuf,
     pub exclude_cidrs: Vec<IpNet>,
@@ -114,7 +115,7 @@ impl Capture {
     /// # Errors
     /// When the kernel refuses or lacks something; the message names what.
     pub fn install(options: &CaptureOptions) -> Result<Self, CaptureError> {
-        let pods = Cgroup::open(&options.pods_cgroup)?;
+        let pods = pods_cgroup::open(options.pods_cgroup.as_deref())?;
         let agent = Cgroup::of_this_process(&pods)?;
         let pins = Pins::new(&options.bpf_dir);
         pins.make()?;

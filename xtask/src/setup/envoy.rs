@@ -106,7 +106,7 @@ fn python() -> Command {
 }
 
 /// Weir's folder in the user's cache; the same as where `.ci/run` builds.
-fn cache() -> PathBuf {
+pub(crate) fn cache() -> PathBuf {
     let user = std::env::var_os("XDG_CACHE_HOME").filter(|path| !path.is_empty()).map(PathBuf::from);
     let user = user.or_else(|| std::env::home_dir().map(|home| home.join(".cache")));
     user.unwrap_or_else(workspace::target).join("weir")

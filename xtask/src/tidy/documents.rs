@@ -10,11 +10,19 @@ use crate::workspace;
 /// Documents whose paths are checked.
 const WITH_PATHS: &[&str] = &["ARCHITECTURE.md", "CONTRIBUTING.md", "README.md", "docs/input.md"];
 /// Documents whose environment variables must be settings of the agent.
-const WITH_SETTINGS: &[&str] = &["daemonset.yaml", "README.md"];
-/// Files that define settings.
-const SETTINGS: &[&str] = &["agent/src/config.rs", "agent/src/control_plane/config.rs"];
+const WITH_SETTINGS: &[&str] = &[
+    "daemonset.yaml",
+    "README.md",
+    "deploy/istiod/kustomization.yaml",
+    "deploy/standalone/kustomization.yaml",
+    "deploy/standalone/control-plane.yaml",
+    "deploy/ipv6/kustomization.yaml",
+];
+/// Files that define settings, and directories of such.
+const SETTINGS: &[&str] = &["agent/src/config.rs", "agent/src/config", "agent/src/control_plane/config.rs"];
 /// Directories that a path in a document begins with.
-const ROOTS: &[&str] = &["agent/", "common/", "ebpf/", "fuzz/", "proto/", "tests/", "xtask/", ".ci/", ".cargo/"];
+const ROOTS: &[&str] =
+    &["agent/", "cni/", "common/", "ebpf/", "fuzz/", "proto/", "tests/", "xtask/", ".ci/", ".cargo/"];
 
 /// Faults of all documents.
 pub(super) fn faults() -> Result<Vec<String>> {
@@ -26,9 +34,17 @@ pub(super) fn faults() -> Result<Vec<String>> {
         let missing = paths(&text).into_iter().filter(|path| !root.join(path).exists());
         faults.extend(missing.map(|path| format!("{document}: there is no {path}")));
     }
-    let settings = SETTINGS.iter().map(|file| read(file)).collect::<Result<Vec<_>>>()?.concat();
+    let mut definitions = String::new();
+    for path in SETTINGS {
+        match root.join(path).is_dir() {
+            true => workspace::rust_files(&[path])?
+                .iter()
+                .try_for_each(|file| fs::read_to_string(root.join(file)).map(|text| definitions += &text))?,
+            false => definitions += &read(path)?,
+        }
+    }
     let settings: BTreeSet<&str> =
-        settings.split("env = \"").skip(1).filter_map(|rest| rest.split('"').next()).collect();
+        definitions.split("env = \"").skip(1).filter_map(|rest| rest.split('"').next()).collect();
     for document in WITH_SETTINGS {
         let text = read(document)?;
         let unknown = own_variables(&text).into_iter().filter(|name| !settings.contains(name));

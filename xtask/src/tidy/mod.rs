@@ -8,13 +8,14 @@ use anyhow::{Context, Result, ensure};
 use crate::{step, workspace};
 
 mod circles;
+mod deploy;
 mod documents;
 mod doors;
 mod files;
 mod layers;
 
 /// Directories whose Rust files are ours.
-const OURS: &[&str] = &["agent", "common", "ebpf", "fuzz", "tests", "xtask"];
+const OURS: &[&str] = &["agent", "cni", "common", "ebpf", "fuzz", "tests", "xtask"];
 
 /// A source file as the rules see it.
 struct Source {
@@ -71,6 +72,7 @@ pub(crate) fn run() -> Result<()> {
         let agent = sources.iter().filter_map(|source| Some((source, source.path.strip_prefix("agent/src").ok()?)));
         faults.extend(circles::faults(agent));
         faults.extend(documents::faults()?);
+        faults.extend(deploy::faults()?);
         faults.iter().for_each(|fault| println!("{fault}"));
         ensure!(faults.is_empty(), "{} faults", faults.len());
         println!("{} files are tidy", sources.len());

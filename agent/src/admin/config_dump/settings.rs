@@ -51,7 +51,7 @@ pub(super) fn settings(config: &AgentConfig) -> Value {
     } = config;
     json!({
         "node": node, "clusterId": cluster_id, "network": network, "trustDomain": trust_domain,
-        "podsCgroup": text(pods_cgroup), "bpfDir": text(bpf_dir), "runDir": text(run_dir), "stateDir": text(state_dir),
+        "podsCgroup": pods_cgroup.as_deref().map(text), "bpfDir": text(bpf_dir), "runDir": text(run_dir), "stateDir": text(state_dir),
         "config": objects.as_deref().map(text), "caDir": ca_dir.as_deref().map(text), "certificatesDir": certificates_dir.as_deref().map(text),
         "xdsAddress": xds_address, "caAddress": ca_address, "xdsRootCa": text(xds_root_ca),
         "xdsServerName": xds_server_name, "authToken": text(auth_token), "certificateSeconds": certificate_seconds,

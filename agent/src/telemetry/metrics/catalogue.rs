@@ -102,7 +102,10 @@ impl Counted {
             self.xds_message_bytes.clone(),
         );
         let build: Family<Labels<2>, Gauge> = Family::default();
-        build.get_or_create(&[("component", "weir"), ("tag", env!("CARGO_PKG_VERSION"))]).set(1);
+        // Under the second name dashboards look for whatever serves a node.
+        for component in ["weir", "ztunnel"] {
+            build.get_or_create(&[("component", component), ("tag", env!("CARGO_PKG_VERSION"))]).set(1);
+        }
         istio.register("build", "Component and version", build);
 
         registry.register(

@@ -2,6 +2,7 @@
 //! prometheus types do not leave this directory.
 
 mod catalogue;
+mod classic;
 mod labels;
 mod live;
 mod process;
@@ -59,6 +60,8 @@ pub enum XdsTermination {
 }
 
 impl XdsTermination {
+    const ALL: [Self; 4] = [Self::ConnectionError, Self::Error, Self::Reconnect, Self::Complete];
+
     fn label(self) -> &'static str {
         match self {
             Self::ConnectionError => "ConnectionError",
@@ -122,6 +125,7 @@ impl Metrics {
         registry.register_collector(Box::new(TrafficCollector(traffic.clone())));
         registry.register_collector(Box::new(ScrapedCollector(scraped.clone())));
         counted.register(&mut registry);
+        begin_at_zero(&counted);
         Arc::new(Self { registry, counted, scraped, traffic, live: Live::default() })
     }
 
@@ -133,6 +137,12 @@ impl Metrics {
         let mut text = String::new();
         prometheus_client::encoding::text::encode(&mut text, &self.registry).expect("writing to a string never fails");
         text
+    }
+
+    /// The same in the older text format of Prometheus.
+    #[must_use]
+    pub fn encode_classic(&self) -> String {
+        classic::from_open_metrics(&self.encode())
     }
 
     /// The connections that are open now, in no order.
@@ -271,6 +281,16 @@ impl Metrics {
 
     pub(super) fn refused(&self, reporter: Reporter, flag: ResponseFlag) {
         self.traffic.series(TrafficLabels::unknown(reporter, flag)).failed.fetch_add(1, Ordering::Relaxed);
+    }
+}
+
+/// A rate needs a first value: what Istio's dashboards ask for is there before it first happens.
+fn begin_at_zero(counted: &Counted) {
+    for how in XdsTermination::ALL {
+        drop(counted.xds_connection_terminations.get_or_create(&[("reason", how.label())]));
+    }
+    for reporter in [Reporter::Source, Reporter::Destination] {
+        drop(counted.sockets_open.get_or_create(&[("reporter", reporter.label())]));
     }
 }
 

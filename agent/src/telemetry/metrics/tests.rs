@@ -152,6 +152,8 @@ fn sources_are_asked_at_every_scrape() {
     assert_eq!(values(&text, "weir_last_good_age_seconds ").len(), 1, "{text}");
 }
 
+mod dashboards;
+
 #[test]
 fn names_of_all_metrics() {
     let metrics = Metrics::new();

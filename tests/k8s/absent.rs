@@ -1,0 +1,102 @@
+//! istiod is away: what goes on, and how what cannot go on says so.
+
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+use serde_json::json;
+use weir_tests::cluster::Cluster;
+use weir_tests::cluster::istiod::Istiod;
+use weir_tests::cluster::pods::{app, last_line};
+use weir_tests::table::note;
+use weir_tests::wait;
+
+use crate::harness::{Case, Check};
+use crate::mesh;
+use crate::pair::{IN_MESH, Pair};
+
+pub(crate) const CASES: &[Case] =
+    &[Case { name: "absent: without istiod everything known goes on", check: Check::OwnMesh(shortly) }];
+
+pub(crate) const LONG: &[Case] =
+    &[Case { name: "absent: without istiod for five minutes, in 6 minutes", check: Check::OwnMesh(for_long) }];
+
+/// The longest time without a new connection that an agent may cause that is replaced while istiod is away.
+const GAP_MS: f64 = 1000.0;
+
+fn shortly(cluster: &mut Cluster) -> Result<()> {
+    away(cluster, 30)
+}
+
+fn for_long(cluster: &mut Cluster) -> Result<()> {
+    away(cluster, 300)
+}
+
+fn away(cluster: &mut Cluster, seconds: u64) -> Result<()> {
+    let mut istiod = cluster.istiod.take().context("istiod is part of the cluster")?;
+    let outcome = watched(cluster, &mut istiod, seconds);
+    cluster.istiod = Some(istiod);
+    outcome
+}
+
+fn watched(cluster: &Cluster, istiod: &mut Istiod, seconds: u64) -> Result<()> {
+    let pair = Pair::create(cluster, "absent", &[IN_MESH])?;
+    pair.is_meshed()?;
+    let load = pair.load(seconds)?;
+    istiod.kill();
+
+    pair.namespace.apply(&app("known", Some("na"), &["dial", &pair.echo(), "--stay"]))?;
+    let told = told(&pair, "known")?;
+    ensure!(told["ok"] == true && told["first_error"].is_null(), "a new pod of a known identity: {told}");
+    note(format!(
+        "a new pod of a known identity: first answer {:.0} ms after it began",
+        told["ms"].as_f64().unwrap_or_default()
+    ));
+    fails_fast(&pair)?;
+
+    cluster.kubectl.run(&["rollout", "restart", "--namespace", "istio-system", "daemonset/weir"])?;
+    cluster.kubectl.rolled_out("istio-system", "daemonset/weir", Duration::from_secs(60))?;
+    let report = load.report(Duration::from_secs(seconds + 30))?;
+    note(format!("{} without istiod, agents replaced meanwhile", report.line("new")));
+    note(format!("longest time without a new connection: {:.0} ms", report.gap()));
+    report.none_failed("new")?;
+    ensure!(report.gap() <= GAP_MS, "that is too long");
+    istiod.resume()?;
+    istiod.ready()?;
+    wait::until("the stranger is in the mesh", Duration::from_secs(60), || {
+        let seen = pair.namespace.ask("stranger", &["probe", &pair.echo(), "--send", "hello"])?;
+        ensure!(seen["received"] == "hello", "{seen}");
+        Ok(())
+    })
+}
+
+/// A pod of an identity that nobody can certify now: its connections end at once, and everybody can see why.
+fn fails_fast(pair: &Pair<'_>) -> Result<()> {
+    let account = json!({"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": "stranger"}});
+    pair.namespace.apply(&account)?;
+    let mut pod = app("stranger", Some("na"), &["serve", "echo:7001"]);
+    pod["spec"]["serviceAccountName"] = json!("stranger");
+    pair.namespace.start(&pod)?;
+    // The first may wait for the authority's answer; from then on it is known.
+    let mut slowest = 0.0_f64;
+    for attempt in 0..5 {
+        let seen = pair.namespace.ask("stranger", &["probe", &pair.echo(), "--send", "hello"])?;
+        ensure!(seen["received"] == "", "served without a certificate: {seen}");
+        if attempt > 0 {
+            slowest = slowest.max(seen["ms"].as_f64().unwrap_or(f64::INFINITY));
+        }
+    }
+    note(format!("what cannot go on fails after {slowest:.0} ms"));
+    ensure!(slowest <= 500.0, "a connection that cannot go on waited {slowest:.0} ms");
+    let agents = mesh::agents(pair.cluster)?;
+    let agent = agents.iter().find(|agent| agent.node == "na").context("the node has an agent")?;
+    let status = pair.namespace.kubectl.exec("istio-system", &agent.name, &["weir", "status"])?;
+    ensure!(status.contains("stranger"), "the status says nothing of it:\n{status}");
+    Ok(())
+}
+
+fn told(pair: &Pair<'_>, name: &str) -> Result<serde_json::Value> {
+    let words = ["logs", "--namespace", &pair.namespace.name, name];
+    pair.namespace
+        .kubectl
+        .until("the pod has told", Duration::from_secs(30), |kubectl| last_line(&kubectl.run(&words)?))
+}

@@ -1,0 +1,182 @@
+//! A client on one node, a server on the other, load between them, and what the load saw.
+
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use anyhow::{Context, Result, ensure};
+use serde_json::Value;
+use weir_tests::cluster::Cluster;
+use weir_tests::cluster::kubectl::Pod;
+use weir_tests::cluster::pods::{Namespace, app, last_line};
+use weir_tests::program::Program;
+use weir_tests::wait;
+
+use crate::mesh;
+
+/// Connections that are kept under load, and new ones a second.
+pub(crate) const KEPT: u64 = 64;
+pub(crate) const RATE: u64 = 200;
+/// The echo of every server.
+pub(crate) const ECHO: u16 = 7001;
+/// The label that brings a namespace's pods into the mesh.
+pub(crate) const IN_MESH: (&str, &str) = ("istio.io/dataplane-mode", "ambient");
+/// Of a day, in milliseconds.
+const DAY: u64 = 24 * 60 * 60 * 1000;
+
+/// See the module.
+#[derive(Debug)]
+pub(crate) struct Pair<'a> {
+    pub cluster: &'a Cluster,
+    pub namespace: Namespace<'a>,
+    pub server: Pod,
+}
+
+impl<'a> Pair<'a> {
+    /// Makes a namespace with `client` on the first node and `server` on the second, both ready.
+    pub(crate) fn create(cluster: &'a Cluster, name: &str, labels: &[(&str, &str)]) -> Result<Self> {
+        let namespace = Namespace::create(&cluster.kubectl, name, labels)?;
+        namespace.apply(&app("server", Some("nb"), &["serve", "echo:7001", "peer:7002", "banner:7003"]))?;
+        namespace.apply(&app("client", Some("na"), &["serve", "echo:7001"]))?;
+        let (server, _) = (namespace.ready("server")?, namespace.ready("client")?);
+        Ok(Self { cluster, namespace, server })
+    }
+
+    /// Waits until what the client asks goes over mutual TLS.
+    pub(crate) fn is_meshed(&self) -> Result<()> {
+        wait::until("requests go over mutual TLS", Duration::from_secs(30), || {
+            let before = mesh::encrypted(self.cluster)?;
+            self.echoes()?;
+            ensure!(mesh::encrypted(self.cluster)? > before, "they go another way");
+            Ok(())
+        })
+    }
+
+    /// One request, answered.
+    pub(crate) fn echoes(&self) -> Result<()> {
+        let seen = self.namespace.ask("client", &["probe", &self.echo(), "--send", "hello"])?;
+        ensure!(seen["received"] == "hello", "{seen}");
+        Ok(())
+    }
+
+    pub(crate) fn echo(&self) -> String {
+        format!("{}:{ECHO}", self.server.address)
+    }
+
+    /// Starts load from the client to the server, and waits until it flows.
+    pub(crate) fn load(&self, seconds: u64) -> Result<Load> {
+        let (kept, rate, seconds) = (KEPT.to_string(), RATE.to_string(), seconds.to_string());
+        let command = [
+            "exec",
+            "--namespace",
+            &self.namespace.name,
+            "client",
+            "--",
+            "weir-test-app",
+            "load",
+            "--to",
+            &self.echo(),
+            "--keepalive",
+            &kept,
+            "--rate",
+            &rate,
+            "--seconds",
+            &seconds,
+            "--every-second",
+        ];
+        let load = Load { program: self.namespace.kubectl.spawn(&command)? };
+        wait::until("load flows", Duration::from_secs(20), || {
+            // A line is printed every second; the second tells of a whole one.
+            ensure!(load.program.stdout().lines().count() >= 2, "{}{}", load.program.stdout(), load.program.stderr());
+            Ok(())
+        })?;
+        Ok(load)
+    }
+
+    /// When, in milliseconds of the day, the first request of this namespace over mutual TLS was over, as the agents'
+    /// access logs have it; of those after a moment.
+    pub(crate) fn first_encrypted(&self, after: u64) -> Result<u64> {
+        let within = format!("dst.namespace=\"{}\"", self.namespace.name);
+        let mut first = None;
+        for agent in mesh::agents(self.cluster)? {
+            let log =
+                self.cluster.kubectl.run(&["logs", "--namespace", "istio-system", &agent.name, "--tail=20000"])?;
+            let encrypted = log.lines().filter(|line| {
+                line.contains("direction=\"inbound\"") && line.contains("src.identity=") && line.contains(&within)
+            });
+            let times = encrypted.filter_map(time_of).filter(|time| (time + DAY - after) % DAY < DAY / 2);
+            first = times.chain(first).min();
+        }
+        first.context("no access log tells of one")
+    }
+}
+
+/// Load under way.
+#[derive(Debug)]
+pub(crate) struct Load {
+    program: Program,
+}
+
+impl Load {
+    /// Waits for its end; what it saw.
+    pub(crate) fn report(self, within: Duration) -> Result<Report> {
+        let output = self.program.finish(within).context("the load did not end")?;
+        ensure!(output.success, "the load failed: {}", output.summary());
+        Ok(Report(last_line(&output.stdout)?))
+    }
+}
+
+/// What load saw.
+#[derive(Debug)]
+pub(crate) struct Report(pub Value);
+
+impl Report {
+    pub(crate) fn count(&self, sort: &str, what: &str) -> u64 {
+        self.0[sort][what].as_u64().unwrap_or_default()
+    }
+
+    /// The longest time without a new connection, in milliseconds.
+    pub(crate) fn gap(&self) -> f64 {
+        self.0["new"]["longest_gap_ms"].as_f64().unwrap_or(f64::INFINITY)
+    }
+
+    /// No connection of a sort failed: `new` or `kept`.
+    pub(crate) fn none_failed(&self, sort: &str) -> Result<()> {
+        let failed = &self.0[sort];
+        ensure!(failed["failed"] == 0, "{sort} connections failed: {failed}");
+        Ok(())
+    }
+
+    /// In a line: what became of connections of a sort.
+    pub(crate) fn line(&self, sort: &str) -> String {
+        let kinds = ["refused", "reset", "eof", "timeout", "wrong_bytes", "other"];
+        let failed = kinds.iter().map(|kind| (kind, self.count(sort, kind))).filter(|(_, count)| *count > 0);
+        let failed = failed.map(|(kind, count)| format!(", {count} {kind}")).collect::<String>();
+        let percentile = |which: &str| self.0[sort]["latency_ms"][which].as_f64().unwrap_or_default();
+        format!(
+            "{sort}: {} ok, {} failed{failed}; p50 {:.1} ms, p99 {:.1} ms",
+            self.count(sort, "ok"),
+            self.count(sort, "failed"),
+            percentile("p50"),
+            percentile("p99"),
+        )
+    }
+}
+
+/// Now, in milliseconds of the day.
+pub(crate) fn now() -> u64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(since.as_millis()).unwrap_or_default() % DAY
+}
+
+/// How long after a moment another was, both in milliseconds of the day.
+pub(crate) fn since(moment: u64, later: u64) -> u64 {
+    (later + DAY - moment) % DAY
+}
+
+/// The time at the start of a line of the agent's log, `2026-11-21T19:42:53.194140Z`, in milliseconds of the day.
+fn time_of(line: &str) -> Option<u64> {
+    let time = line.get(11..)?.split_once('Z')?.0;
+    let mut parts = time.splitn(3, ':').map(str::parse::<f64>);
+    let (hours, minutes, seconds) = (parts.next()?.ok()?, parts.next()?.ok()?, parts.next()?.ok()?);
+    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a time of day is small and positive")]
+    Some((((hours * 60.0 + minutes) * 60.0 + seconds) * 1000.0) as u64)
+}

@@ -1,0 +1,138 @@
+//! The agent is replaced, or dies, while pods talk: what they see of it, in figures.
+
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, ensure};
+use serde_json::json;
+use weir_tests::cluster::Cluster;
+use weir_tests::table::note;
+use weir_tests::wait;
+
+use crate::harness::{Case, Check};
+use crate::mesh;
+use crate::pair::{IN_MESH, KEPT, Pair, RATE, Report};
+
+pub(crate) const CASES: &[Case] = &[
+    Case { name: "restarting: the DaemonSet is rolled over under load", check: Check::OwnMesh(rolled) },
+    Case { name: "restarting: the client's agent is killed twice under load", check: Check::Mesh(clients_killed) },
+    Case { name: "restarting: the server's agent is killed twice under load", check: Check::Mesh(servers_killed) },
+];
+
+/// Of load while the DaemonSet is replaced: 19,000 new connections.
+const ROLLING: u64 = 95;
+/// What the drain is set to there: far enough that all is told before the load ends.
+const DRAIN: Duration = Duration::from_secs(60);
+/// The longest time without a new connection that a killed agent may cause.
+const GAP_MS: f64 = 500.0;
+
+fn rolled(cluster: &mut Cluster) -> Result<()> {
+    set_drain(cluster, DRAIN)?;
+    let pair = Pair::create(cluster, "rolled", &[IN_MESH])?;
+    pair.is_meshed()?;
+    let before = mesh::agents(cluster)?;
+    let load = pair.load(ROLLING)?;
+    let start = Instant::now();
+    cluster.kubectl.run(&["rollout", "restart", "--namespace", "istio-system", "daemonset/weir"])?;
+    cluster.kubectl.rolled_out("istio-system", "daemonset/weir", Duration::from_secs(60))?;
+    note(format!("both nodes have a new agent after {:.1} s", start.elapsed().as_secs_f64()));
+    let report = load.report(Duration::from_secs(ROLLING + 30))?;
+    let after = mesh::agents(cluster)?;
+    ensure!(after.iter().all(|new| before.iter().all(|old| old.uid != new.uid)), "an agent was not replaced");
+    tell(&report);
+    note(format!("kept connections that ended, of {KEPT}, at a drain of {} s: {}", DRAIN.as_secs(), ends(&report)));
+    report.none_failed("new")?;
+    ensure!(report.count("new", "ok") >= 18_000, "only {} new connections", report.count("new", "ok"));
+    let early = cut_before(&report, start, DRAIN);
+    ensure!(early == 0, "{early} kept connections ended before the drain did: {}", report.0["kept"]);
+    Ok(())
+}
+
+fn clients_killed(cluster: &mut Cluster) -> Result<()> {
+    killed_twice(cluster, "client-killed", "na")
+}
+
+fn servers_killed(cluster: &mut Cluster) -> Result<()> {
+    killed_twice(cluster, "server-killed", "nb")
+}
+
+fn killed_twice(cluster: &Cluster, namespace: &str, node: &str) -> Result<()> {
+    let pair = Pair::create(cluster, namespace, &[IN_MESH])?;
+    pair.is_meshed()?;
+    let load = pair.load(14)?;
+    for _ in 0..2 {
+        let worker = worker_of(cluster, node)?;
+        cluster.node(node)?.place().run(&["kill", "-KILL", &worker])?;
+        wait::until("another worker runs", Duration::from_secs(10), || {
+            let next = worker_of(cluster, node)?;
+            ensure!(next != worker, "it is the same");
+            Ok(())
+        })?;
+        // Time for kept connections to be opened again, so that the second time there is something to lose.
+        wait::throughout("the agents stay", Duration::from_secs(4), || mesh::agents(cluster).map(drop))?;
+    }
+    let report = load.report(Duration::from_secs(40))?;
+    tell(&report);
+    note(format!("longest time without a new connection: {:.0} ms", report.gap()));
+    report.none_failed("new")?;
+    ensure!(report.gap() <= GAP_MS, "that is too long");
+    ensure!(mesh::agents(cluster)?.iter().all(|agent| agent.restarts == 0), "a container was restarted");
+    Ok(())
+}
+
+/// The process of a node's agent that carries traffic, as the node numbers it: the child of the one that keeps.
+fn worker_of(cluster: &Cluster, node: &str) -> Result<String> {
+    let place = cluster.node(node)?.place();
+    let look = "for p in /proc/[0-9]*; do [ \"$(cat $p/comm 2>/dev/null)\" = weir ] || continue; \
+                parent=$(sed -n 's/^PPid:\\t//p' $p/status); \
+                [ \"$(cat /proc/$parent/comm 2>/dev/null)\" = weir ] && echo ${p#/proc/}; done; true";
+    let found = place.run(&["sh", "-c", look])?;
+    let mut workers = found.lines();
+    let worker = workers.next().context("there is no worker")?.to_owned();
+    ensure!(workers.next().is_none(), "several workers: {found}");
+    Ok(worker)
+}
+
+fn set_drain(cluster: &Cluster, drain: Duration) -> Result<()> {
+    let seconds = drain.as_secs().to_string();
+    let change = json!({"spec": {"template": {"spec": {"containers": [
+        {"name": "weir", "env": [{"name": "WEIR_DRAIN_SECONDS", "value": seconds}]},
+    ]}}}});
+    let words = ["patch", "daemonset", "weir", "--namespace", "istio-system", "--patch", &change.to_string()];
+    cluster.kubectl.run(&words)?;
+    cluster.kubectl.rolled_out("istio-system", "daemonset/weir", Duration::from_secs(60))
+}
+
+fn tell(report: &Report) {
+    ["new", "kept"].into_iter().for_each(|sort| note(report.line(sort)));
+    note(format!("at {KEPT} kept and {RATE} new connections a second"));
+}
+
+/// How kept connections ended: kinds, and between which seconds of the load.
+fn ends(report: &Report) -> String {
+    let failures = report.0["kept"]["failures"].as_array().map(Vec::as_slice).unwrap_or_default();
+    let mut times: Vec<f64> = failures.iter().filter_map(|failure| failure["at_ms"].as_f64()).collect();
+    times.sort_by(f64::total_cmp);
+    match (times.first(), times.last()) {
+        (Some(first), Some(last)) => {
+            format!(
+                "{} (reset {}, eof {}) between second {:.1} and {:.1} of the load",
+                times.len(),
+                report.count("kept", "reset"),
+                report.count("kept", "eof"),
+                first / 1000.0,
+                last / 1000.0
+            )
+        }
+        _ => "none".to_owned(),
+    }
+}
+
+/// Kept connections that ended before a drain that began after `start` can have been over.
+fn cut_before(report: &Report, start: Instant, drain: Duration) -> usize {
+    let load_began = Duration::from_millis(report.0["began_unix_ms"].as_u64().unwrap_or_default());
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
+    let rollout = (now - start.elapsed()).saturating_sub(load_began);
+    let over = (rollout + drain).as_secs_f64() * 1000.0;
+    let failures = report.0["kept"]["failures"].as_array().map(Vec::as_slice).unwrap_or_default();
+    failures.iter().filter(|failure| failure["at_ms"].as_f64().is_some_and(|at| at < over)).count()
+}

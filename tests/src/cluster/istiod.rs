@@ -1,0 +1,163 @@
+//! A real, unmodified istiod beside the control plane, as the Service `istiod` of `istio-system`: ambient on, nothing of
+//! Istio's on the nodes.
+
+use std::fs;
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+
+use super::control_plane::ControlPlane;
+use super::kubectl::Kubectl;
+use super::network::CONTROL_PLANE;
+use super::parts::Parts;
+use crate::place::Place;
+use crate::program::Program;
+use crate::wait;
+
+/// How long it may take from nothing until it is ready; a few seconds on a quiet machine.
+const STARTING: Duration = Duration::from_secs(90);
+/// Where it answers /ready and /debug.
+const DEBUG_PORT: u16 = 18080;
+const MESH: &str = "accessLogFile: /dev/stdout
+trustDomain: cluster.local
+rootNamespace: istio-system
+defaultConfig:
+  discoveryAddress: istiod.istio-system.svc:15012
+  proxyMetadata: {ISTIO_META_ENABLE_HBONE: 'true'}
+";
+
+/// istiod, running or stopped.
+#[derive(Debug)]
+pub struct Istiod {
+    program: Option<Program>,
+    place: Place,
+    command: Vec<String>,
+}
+
+impl Istiod {
+    /// Makes what it needs in the API: its namespace, the definitions of its objects, its Service. The namespace and the
+    /// Service are there before any agent's pod, so the kubelet tells those pods istiod's address.
+    ///
+    /// # Errors
+    /// With the API server's words.
+    pub fn prepare(kubectl: &Kubectl, parts: &Parts) -> Result<()> {
+        kubectl.apply(&service())?;
+        kubectl.apply_from(&parts.definitions())
+    }
+
+    /// Starts it, without waiting.
+    ///
+    /// # Errors
+    /// If it cannot be started.
+    pub fn start(control_plane: &ControlPlane, parts: &Parts) -> Result<Self> {
+        let (folder, kubeconfig) = (control_plane.folder(), control_plane.kubeconfig());
+        let mesh = folder.join("mesh.yaml");
+        fs::write(&mesh, MESH)?;
+        let variables = [
+            ("POD_NAME", "istiod-1"),
+            ("POD_NAMESPACE", "istio-system"),
+            ("SERVICE_ACCOUNT", "istiod"),
+            ("REVISION", "default"),
+            ("CLUSTER_ID", "Kubernetes"),
+            ("PILOT_ENABLE_AMBIENT", "true"),
+            ("CA_TRUSTED_NODE_ACCOUNTS", "istio-system/ztunnel"),
+            ("ENABLE_DEBUG_ON_HTTP", "true"),
+        ];
+        let mut environment = parts.environment();
+        environment.extend(variables.map(|(name, value)| (name.into(), value.into())));
+        let at = |port: u16| format!("{CONTROL_PLANE}:{port}");
+        let command = vec![
+            parts.program("pilot-discovery").display().to_string(),
+            "discovery".to_owned(),
+            format!("--kubeconfig={}", kubeconfig.display()),
+            format!("--meshConfig={}", mesh.display()),
+            "--networksConfig=".to_owned(),
+            format!("--httpAddr={}", at(DEBUG_PORT)),
+            format!("--httpsAddr={}", at(15017)),
+            format!("--grpcAddr={}", at(15010)),
+            format!("--secureGRPCAddr={}", at(15012)),
+            format!("--monitoringAddr={}", at(15014)),
+            "--ctrlz_port=9876".to_owned(),
+            "--clusterRegistriesNamespace=istio-system".to_owned(),
+        ];
+        let place = control_plane.room().place().clone().with_environment(environment);
+        let mut istiod = Self { program: None, place, command };
+        istiod.resume()?;
+        Ok(istiod)
+    }
+
+    /// Waits until it is ready.
+    ///
+    /// # Errors
+    /// If it is not in time, or ended; with the end of its output.
+    pub fn ready(&mut self) -> Result<()> {
+        let address = format!("http://{CONTROL_PLANE}:{DEBUG_PORT}/ready");
+        let ask = ["curl", "--silent", "--show-error", "--fail", "--max-time", "5", &address];
+        let (place, program) = (&self.place, &mut self.program);
+        let ready = wait::until("istiod is ready", STARTING, || {
+            let program = program.as_mut().context("istiod was stopped")?;
+            if !program.is_running() {
+                return Ok(Err(anyhow::anyhow!("istiod ended:\n{}", program.tail())));
+            }
+            let answer = place.output(&ask)?;
+            if !answer.success {
+                std::thread::sleep(Duration::from_millis(100));
+            }
+            ensure!(answer.success, "{}", answer.summary());
+            Ok(Ok(()))
+        });
+        ready?
+    }
+
+    /// Kills it, as a crash does.
+    pub fn kill(&mut self) {
+        self.program = None;
+    }
+
+    /// Starts it again after [`Istiod::kill`], without waiting; its authority is kept in the API.
+    ///
+    /// # Errors
+    /// If it cannot be started.
+    pub fn resume(&mut self) -> Result<()> {
+        self.program = Some(self.place.spawn(&self.command)?);
+        Ok(())
+    }
+
+    /// Asks one of its debug pages, such as `/debug/syncz`.
+    ///
+    /// # Errors
+    /// If it does not answer.
+    pub fn debug(&self, path: &str) -> Result<String> {
+        let address = format!("http://{CONTROL_PLANE}:{DEBUG_PORT}{path}");
+        self.place.run(&["curl", "--silent", "--show-error", "--fail", "--max-time", "10", &address])
+    }
+}
+
+/// istiod is no pod here, so its Service has no selector and its endpoint is written by hand.
+fn service() -> String {
+    format!(
+        "apiVersion: v1
+kind: Namespace
+metadata: {{name: istio-system}}
+---
+apiVersion: v1
+kind: Service
+metadata: {{name: istiod, namespace: istio-system, labels: {{app: istiod}}}}
+spec:
+  ports:
+    - {{name: grpc-xds, port: 15010}}
+    - {{name: https-dns, port: 15012}}
+    - {{name: http-monitoring, port: 15014}}
+---
+apiVersion: discovery.k8s.io/v1
+kind: EndpointSlice
+metadata: {{name: istiod-1, namespace: istio-system, labels: {{kubernetes.io/service-name: istiod}}}}
+addressType: IPv4
+endpoints: [{{addresses: [{CONTROL_PLANE}], conditions: {{ready: true}}}}]
+ports:
+  - {{name: grpc-xds, port: 15010}}
+  - {{name: https-dns, port: 15012}}
+  - {{name: http-monitoring, port: 15014}}
+"
+    )
+}

@@ -1,0 +1,130 @@
+//! A table of behaviours: cases are run one after another on a stage that they may share, told line by line, and counted.
+//!
+//! A case that needs what this machine lacks is skipped, loudly; where `CI` is set, a skip is a failure.
+
+use std::cell::RefCell;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::process::ExitCode;
+use std::time::Instant;
+
+use anyhow::{Result, anyhow};
+
+use crate::run;
+
+/// A behaviour and how it is checked.
+#[derive(Debug, Clone, Copy)]
+pub struct Case<C> {
+    pub name: &'static str,
+    pub check: C,
+}
+
+/// What checks happen on: makes what a check needs, and keeps what others can share.
+pub trait Stage {
+    /// What a check needs, and the check.
+    type Check: Copy;
+
+    /// Runs a check.
+    ///
+    /// # Errors
+    /// What the check found, or why what it needs could not be made.
+    fn check(&mut self, check: Self::Check) -> Result<()>;
+
+    /// A case failed and nothing is known of what is shared: the next gets a new one.
+    fn abandon(&mut self);
+}
+
+/// This machine lacks something: the case cannot be checked here.
+#[derive(Debug)]
+pub struct Skip(pub String);
+
+impl std::fmt::Display for Skip {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "cannot be checked here: {}", self.0)
+    }
+}
+
+impl std::error::Error for Skip {}
+
+/// What is shown of a line of a failure; the logs that are kept have all of it.
+const LINE: usize = 600;
+
+thread_local! {
+    static NOTES: RefCell<Vec<String>> = const { RefCell::new(Vec::new()) };
+}
+
+/// Prints a measured figure below the line of the running case.
+pub fn note(text: impl Into<String>) {
+    NOTES.with_borrow_mut(|notes| notes.push(text.into()));
+}
+
+/// How the cases went so far.
+#[derive(Debug)]
+pub struct Table {
+    passed: u32,
+    failed: u32,
+    skipped: u32,
+    strict: bool,
+}
+
+impl Table {
+    /// Begins a table, once what killed runs left is gone. To be called before any thread starts.
+    ///
+    /// # Errors
+    /// If signals cannot be taken care of, or something of a killed run will not go.
+    pub fn begin() -> Result<Self> {
+        run::take_down_on_signal()?;
+        let gone = run::take_down_leftovers()?;
+        if !gone.is_empty() {
+            println!("took down what killed runs left: {}", gone.join(" "));
+        }
+        let strict = std::env::var("CI").is_ok_and(|value| !value.is_empty() && value != "false");
+        Ok(Self { passed: 0, failed: 0, skipped: 0, strict })
+    }
+
+    /// Runs cases on a stage. `prefix` goes before their names; `missing` is what all of them need and this machine
+    /// lacks, if anything.
+    pub fn run<S: Stage>(&mut self, prefix: &str, cases: &[Case<S::Check>], mut stage: S, missing: Option<&str>) {
+        for case in cases {
+            let start = Instant::now();
+            let outcome = match missing {
+                Some(feature) => Err(Skip(feature.to_owned()).into()),
+                None => catch_unwind(AssertUnwindSafe(|| stage.check(case.check)))
+                    .unwrap_or_else(|panic| Err(anyhow!("panicked: {}", message(&*panic)))),
+            };
+            let (seconds, name) = (start.elapsed().as_secs_f64(), case.name);
+            match outcome {
+                Ok(()) => {
+                    self.passed += 1;
+                    println!("ok      {seconds:6.2} s  {prefix}{name}");
+                }
+                Err(error) if error.is::<Skip>() && !self.strict => {
+                    self.skipped += 1;
+                    println!("SKIPPED {seconds:6.2} s  {prefix}{name}: {error:#}");
+                }
+                Err(error) => {
+                    self.failed += 1;
+                    println!("FAILED  {seconds:6.2} s  {prefix}{name}\n{}", indented(&format!("{error:#}")));
+                    stage.abandon();
+                }
+            }
+            NOTES.take().iter().for_each(|note| println!("                  {note}"));
+        }
+    }
+
+    /// Prints the counts; the exit code says whether nothing failed.
+    #[must_use]
+    pub fn finish(self) -> ExitCode {
+        println!("{} passed, {} failed, {} skipped", self.passed, self.failed, self.skipped);
+        if self.failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+    }
+}
+
+fn message(panic: &(dyn std::any::Any + Send)) -> String {
+    let text = panic.downcast_ref::<&str>().map(|text| (*text).to_owned());
+    text.or_else(|| panic.downcast_ref::<String>().cloned()).unwrap_or_default()
+}
+
+fn indented(text: &str) -> String {
+    let cut = |line: &str| line.chars().take(LINE).collect::<String>();
+    text.lines().map(|line| format!("        {}", cut(line))).collect::<Vec<_>>().join("\n")
+}

@@ -1,0 +1,57 @@
+//! Passed, failed and skipped tests, added up from the summary lines of the programs that ran them.
+
+/// Passed, failed and skipped tests.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Count {
+    pub(crate) passed: u32,
+    pub(crate) failed: u32,
+    pub(crate) skipped: u32,
+}
+
+impl Count {
+    /// Prints itself as a summary line.
+    pub(crate) fn print(self) {
+        println!("{} passed, {} failed, {} skipped", self.passed, self.failed, self.skipped);
+    }
+
+    /// Adds a summary line: cargo's (`test result: ok. 3 passed; 0 failed; 1 ignored; …`) or the behaviours'
+    /// (`3 passed, 0 failed, 1 skipped`). Other lines count nothing.
+    pub(crate) fn add(&mut self, line: &str) {
+        let summary =
+            line.strip_prefix("test result: ").and_then(|rest| rest.split_once(". ")).map_or(line, |(_, rest)| rest);
+        let mut figures = summary.split([',', ';']).map(|part| {
+            let mut words = part.split_whitespace();
+            (words.next().and_then(|number| number.parse::<u32>().ok()), words.next())
+        });
+        if let (
+            Some((Some(passed), Some("passed"))),
+            Some((Some(failed), Some("failed"))),
+            Some((Some(skipped), Some("ignored" | "skipped"))),
+        ) = (figures.next(), figures.next(), figures.next())
+        {
+            self.passed += passed;
+            self.failed += failed;
+            self.skipped += skipped;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn both_kinds_of_summary_count_and_nothing_else() {
+        let mut count = Count::default();
+        for line in [
+            "running 12 tests",
+            "test result: ok. 12 passed; 0 failed; 1 ignored; 0 measured; 3 filtered out; finished in 0.01s",
+            "test result: FAILED. 4 passed; 2 failed; 0 ignored; 0 measured; 0 filtered out; finished in 0.00s",
+            "ok        1.21 s  kit: 8 passed the bridge, 0 failed",
+            "8 passed, 1 failed, 2 skipped",
+        ] {
+            count.add(line);
+        }
+        assert_eq!(count, Count { passed: 24, failed: 3, skipped: 3 });
+    }
+}

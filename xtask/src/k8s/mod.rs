@@ -1,0 +1,95 @@
+//! `cargo xtask test k8s`: finds or builds the real parts of a Kubernetes cluster with istiod, makes the images, and runs
+//! the table of behaviours on real pods of two real nodes. Parts stay in the user's cache; nothing is installed.
+
+use std::path::PathBuf;
+use std::time::Instant;
+
+use anyhow::{Result, ensure};
+use clap::{Args, ValueEnum};
+
+use crate::count::Count;
+use crate::{setup, step, workspace};
+
+mod debian;
+mod definitions;
+mod go;
+mod images;
+mod stamp;
+
+/// The variable by which the tests are told where the parts are.
+const PARTS: &str = "WEIR_K8S";
+
+#[derive(Debug, Args)]
+pub(crate) struct Arguments {
+    /// Run only behaviours whose name contains this.
+    filter: Option<String>,
+    /// How nodes see cgroups: version 2 alone as distributions have it today, version 1 beside it, or one after the other.
+    #[arg(long, value_enum, default_value_t = Mode::Both)]
+    mode: Mode,
+    /// Also run the long forms; the name of each says how long it takes.
+    #[arg(long)]
+    long: bool,
+    /// Keep the cluster of a failed behaviour up until Enter or Ctrl-C, to look at it.
+    #[arg(long)]
+    keep: bool,
+    /// Only build and fetch what is needed, and say where it is.
+    #[arg(long)]
+    prepare: bool,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Mode {
+    V2,
+    Hybrid,
+    Both,
+}
+
+impl Mode {
+    fn word(self) -> &'static str {
+        match self {
+            Self::V2 => "v2",
+            Self::Hybrid => "hybrid",
+            Self::Both => "both",
+        }
+    }
+}
+
+/// Prepares everything and runs the table.
+pub(crate) fn run(arguments: &Arguments) -> Result<()> {
+    let start = Instant::now();
+    setup::run()?;
+    let folder = prepare()?;
+    let mut build = workspace::cargo();
+    build.args(["build", "--release", "--locked", "--package", "weir-tests"]);
+    step::run("release build of the tests", &mut build)?;
+    let images = images::make(&folder)?;
+    println!("── parts are in {}, images in {}", folder.display(), images.display());
+    if arguments.prepare {
+        println!("── a cluster for trying things: {}", workspace::target().join("release/weir-k8s-tests up").display());
+        return Ok(());
+    }
+    let mut behaviours = workspace::as_root("env");
+    behaviours.arg(format!("{PARTS}={}", folder.display()));
+    behaviours.arg(workspace::target().join("release/weir-k8s-tests")).arg("run");
+    behaviours.args(["--mode", arguments.mode.word()]).args(&arguments.filter);
+    behaviours.args(arguments.long.then_some("--long")).args(arguments.keep.then_some("--keep"));
+    let mut count = Count::default();
+    let ran = step::watched("behaviours on a real cluster", &mut behaviours, |line| count.add(line))?;
+    println!("── everything: took {:.0} s", start.elapsed().as_secs_f64());
+    count.print();
+    ensure!(ran && count.failed == 0, "not all behaviours passed");
+    ensure!(count.passed > 0 || arguments.filter.is_some(), "no behaviour was checked");
+    Ok(())
+}
+
+/// Makes all parts be there; takes nothing that is. Returns their folder.
+fn prepare() -> Result<PathBuf> {
+    ensure!(cfg!(target_arch = "x86_64"), "the parts are known for 64-bit x86 only");
+    let folder = setup::envoy::cache().join("k8s");
+    std::fs::create_dir_all(&folder)?;
+    debian::unpack(&folder)?;
+    go::kubernetes(&folder)?;
+    go::istio(&folder)?;
+    definitions::copy(&folder)?;
+    Ok(folder)
+}
