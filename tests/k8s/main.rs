@@ -10,10 +10,13 @@ use weir_tests::table::Table;
 
 mod absent;
 mod cluster;
+mod cni;
 mod enrolling;
 mod harness;
+mod istioctl;
 mod mesh;
 mod pair;
+mod prometheus;
 mod reaching;
 mod restarting;
 mod taken_down;
@@ -26,7 +29,10 @@ fn table() -> Vec<Case> {
     [
         cluster::CASES,
         mesh::CASES,
+        istioctl::CASES,
+        prometheus::CASES,
         enrolling::CASES,
+        cni::CASES,
         reaching::CASES,
         restarting::CASES,
         absent::CASES,

@@ -17,6 +17,7 @@ use std::sync::Arc;
 use std::time::{Instant, SystemTime};
 
 use crate::config::AgentConfig;
+use crate::keeper::Circumstances;
 use crate::kubernetes::WatchReport;
 use crate::lifecycle::Ready;
 use crate::model::identity::Identity;
@@ -38,6 +39,8 @@ pub struct AdminSources {
     /// The settings as started.
     pub config: AgentConfig,
     pub started: Instant,
+    /// Who keeps this process running, and how often it had to.
+    pub keeper: Circumstances,
     pub ready: Ready,
     pub metrics: Arc<Metrics>,
     pub log: LogHandle,
@@ -50,6 +53,8 @@ pub struct AdminSources {
     pub kubernetes: Ask<Option<WatchReport>>,
     /// The kernel programs' counters since they were loaded.
     pub kernel_counters: Ask<Vec<(&'static str, u64)>>,
+    /// What an operator must know of the node itself.
+    pub warnings: Ask<Vec<String>>,
     /// Ends the process in good order; returns at once.
     pub quit: Ask<()>,
 }

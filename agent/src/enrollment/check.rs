@@ -61,7 +61,7 @@ pub(super) fn check(pod: wire::Pod) -> Result<PodSpec, EnrollmentError> {
 ///
 /// # Errors
 /// When it is none.
-pub(super) fn check_name(field: &'static str, text: &str) -> Result<(), EnrollmentError> {
+pub fn check_name(field: &'static str, text: &str) -> Result<(), EnrollmentError> {
     let reason = if text.is_empty() {
         "missing".to_owned()
     } else if text.len() > MAX_NAME {

@@ -15,12 +15,13 @@ impl Enrollment {
     /// # Errors
     /// See [`EnrollmentError`]; nothing is left of the attempt, and no other pod is touched.
     pub fn ensure(&self, spec: PodSpec) -> Result<Arc<EnrolledPod>, EnrollmentError> {
-        let mut outcome = None;
-        self.ensure_all([spec], |_, result| outcome = Some(result));
-        outcome.expect("every pod has an outcome")
+        let mut outcome = Err(EnrollmentError::HandedOver);
+        self.ensure_all([spec], |_, result| outcome = result);
+        outcome
     }
 
     /// [`Self::ensure`] for many pods, which are written to the list together: each is told of as soon as it is captured.
+    /// Nothing is told of those that have become a successor's to enrol.
     pub fn ensure_all(
         &self,
         specs: impl IntoIterator<Item = PodSpec>,
@@ -29,15 +30,15 @@ impl Enrollment {
         let mut is_changed = false;
         for spec in specs {
             let uid = spec.uid.clone();
-            // Others who come or go get their turn in between.
-            let _one_at_a_time = self.change.lock();
+            // Others who come or go get their turn in between. A successor hears of the pod by the same way.
+            let Ok(_one_at_a_time) = self.turn() else { return };
             let result = self.ensure_unsaved(spec, &mut is_changed);
             tell(&uid, result);
         }
         if !is_changed {
             return;
         }
-        let _one_at_a_time = self.change.lock();
+        let Ok(_one_at_a_time) = self.turn() else { return };
         if let Err(error) = self.save() {
             // They are captured all the same, and whoever had them enrolled will say so again after a restart.
             tracing::warn!(%error, "the list of enrolled pods could not be written, it is being retried");
@@ -46,7 +47,7 @@ impl Enrollment {
 
     /// Ends every enrolment: new connections go direct, those that are open may finish.
     pub fn unenroll_all(&self) {
-        let _one_at_a_time = self.change.lock();
+        let Ok(_one_at_a_time) = self.turn() else { return };
         for pod in self.pods() {
             if let Err(error) = self.forget(&pod.spec.uid) {
                 tracing::warn!(uid = pod.spec.uid, %error, "a pod could not be taken back whole");

@@ -88,6 +88,7 @@ fn prepare() -> Result<PathBuf> {
     let folder = setup::envoy::cache().join("k8s");
     std::fs::create_dir_all(&folder)?;
     debian::unpack(&folder)?;
+    debian::prometheus(&folder)?;
     go::kubernetes(&folder)?;
     go::istio(&folder)?;
     definitions::copy(&folder)?;

@@ -4,8 +4,9 @@ use std::path::Path;
 
 use serde_json::{Value, json};
 
+use crate::config::cni::{CniArg, CniConfig};
 use crate::config::kubernetes::KubernetesConfig;
-use crate::config::{AgentConfig, LogFormat, OutboundPolicyArg};
+use crate::config::{AgentConfig, CaptureConfig, LogFormat, OutboundPolicyArg};
 
 /// The settings as started. Every field by name, so that none is forgotten: files are named, never read.
 pub(super) fn settings(config: &AgentConfig) -> Value {
@@ -14,7 +15,7 @@ pub(super) fn settings(config: &AgentConfig) -> Value {
         cluster_id,
         network,
         trust_domain,
-        pods_cgroup,
+        capture: CaptureConfig { cgroup_root, pods_cgroup, kubelet_cgroup, host_proc },
         bpf_dir,
         run_dir,
         state_dir,
@@ -47,11 +48,13 @@ pub(super) fn settings(config: &AgentConfig) -> Value {
         pod_name,
         pod_namespace,
         instance_ip,
+        cni,
         kubernetes,
     } = config;
     json!({
         "node": node, "clusterId": cluster_id, "network": network, "trustDomain": trust_domain,
-        "podsCgroup": pods_cgroup.as_deref().map(text), "bpfDir": text(bpf_dir), "runDir": text(run_dir), "stateDir": text(state_dir),
+        "cgroupRoot": cgroup_root.as_deref().map(text), "podsCgroup": pods_cgroup.as_deref().map(text),
+        "kubeletCgroup": kubelet_cgroup.text(), "hostProc": host_proc.as_deref().map(text), "bpfDir": text(bpf_dir), "runDir": text(run_dir), "stateDir": text(state_dir),
         "config": objects.as_deref().map(text), "caDir": ca_dir.as_deref().map(text), "certificatesDir": certificates_dir.as_deref().map(text),
         "xdsAddress": xds_address, "caAddress": ca_address, "xdsRootCa": text(xds_root_ca),
         "xdsServerName": xds_server_name, "authToken": text(auth_token), "certificateSeconds": certificate_seconds,
@@ -72,7 +75,17 @@ pub(super) fn settings(config: &AgentConfig) -> Value {
             LogFormat::Json => "json",
         },
         "podName": pod_name, "podNamespace": pod_namespace, "instanceIp": instance_ip,
-        "kubernetes": kubernetes_settings(kubernetes),
+        "cni": installation(cni), "kubernetes": kubernetes_settings(kubernetes),
+    })
+}
+
+fn installation(config: &CniConfig) -> Value {
+    let CniConfig { cni, cni_bin_dir, cni_conf_dir, cni_plugin, cni_timeout_seconds, cni_others_timeout_seconds } =
+        config;
+    json!({
+        "isOn": *cni == CniArg::On, "binDir": cni_bin_dir.as_deref().map(text), "confDir": cni_conf_dir.as_deref().map(text),
+        "plugin": cni_plugin.as_deref().map(text), "timeoutSeconds": cni_timeout_seconds,
+        "othersTimeoutSeconds": cni_others_timeout_seconds,
     })
 }
 

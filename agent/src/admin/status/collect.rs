@@ -1,10 +1,10 @@
 //! Gathers the status, and judges what cannot go on.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
-use std::time::SystemTime;
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use super::render::duration;
-use super::{KubernetesStatus, MeshCounts, PodStatus, Status};
+use super::{KeeperStatus, KubernetesStatus, MeshCounts, PodStatus, Status};
 use crate::admin::config_dump::MeshCopy;
 use crate::admin::{AdminSources, PodEntry};
 use crate::kubernetes::WatchReport;
@@ -24,6 +24,7 @@ fn of_mesh(sources: &AdminSources, mesh: &MeshCopy) -> Status {
         node: sources.config.node.clone(),
         version: env!("CARGO_PKG_VERSION").to_owned(),
         uptime_seconds: sources.started.elapsed().as_secs(),
+        keeper: keeper(sources),
         waiting_for: sources.ready.waiting_for().into_iter().map(str::to_owned).collect(),
         control_plane: (sources.control_plane)(),
         kubernetes: (sources.kubernetes)().map(kubernetes_status),
@@ -42,11 +43,24 @@ fn of_mesh(sources: &AdminSources, mesh: &MeshCopy) -> Status {
     status.warnings.extend(certificate_warnings(&certificates));
     status.warnings.extend(pod_warnings(&status.pods));
     status.warnings.extend(policy_warnings(&pods, mesh));
+    status.warnings.extend((sources.warnings)());
     let dropped = sources.log.dropped_lines();
     if dropped > 0 {
         status.warnings.push(format!("{dropped} log lines were dropped: the log is not read fast enough"));
     }
     status
+}
+
+fn keeper(sources: &AdminSources) -> KeeperStatus {
+    let circumstances = &sources.keeper;
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    KeeperStatus {
+        keeper: circumstances.keeper,
+        worker: std::process::id(),
+        uptime_seconds: now.as_secs().saturating_sub(circumstances.keeper_since),
+        restarts: circumstances.restarts,
+        last_end: circumstances.last_end.clone(),
+    }
 }
 
 fn kubernetes_status(report: WatchReport) -> KubernetesStatus {

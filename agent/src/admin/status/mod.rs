@@ -19,6 +19,8 @@ pub struct Status {
     pub node: String,
     pub version: String,
     pub uptime_seconds: u64,
+    #[serde(default)]
+    pub keeper: KeeperStatus,
     /// What readiness waits for; empty means ready.
     pub waiting_for: Vec<String>,
     pub control_plane: ControlPlaneStatus,
@@ -33,6 +35,20 @@ pub struct Status {
     pub capture: BTreeMap<String, u64>,
     /// What cannot go on like this.
     pub warnings: Vec<String>,
+}
+
+/// The two processes of the agent.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct KeeperStatus {
+    /// Process ids, as the agent's own namespace has them.
+    pub keeper: i32,
+    pub worker: u32,
+    /// How long the keeper runs; the worker is the agent's `uptime_seconds` old.
+    pub uptime_seconds: u64,
+    /// Workers that ended without having been told to.
+    pub restarts: u64,
+    /// How the last of them ended.
+    pub last_end: Option<String>,
 }
 
 /// Where configuration comes from.

@@ -106,6 +106,7 @@ impl ClusterEnrollment {
             self.directory.pods().into_iter().map(|known| (known.pod.uid.clone(), known)).collect();
         let enrolled: BTreeMap<_, _> =
             self.enrollment.pods().into_iter().map(|pod| (pod.spec.uid.clone(), pod)).collect();
+        self.enrollment.forget_lost_sandboxes(|uid| known.contains_key(uid));
         self.pods.retain(|uid, _| known.contains_key(uid) || enrolled.contains_key(uid));
         let uids: Vec<String> =
             known.keys().chain(enrolled.keys().filter(|uid| !known.contains_key(*uid))).cloned().collect();
@@ -143,6 +144,8 @@ impl ClusterEnrollment {
             None => Wanted::Undecided,
             Some(known) if known.is_finished => Wanted::Finished,
             Some(known) if !known.is_decided => Wanted::Undecided,
+            // It may have a new one soon, by the container runtime's word.
+            Some(known) if self.enrollment.has_lost_sandbox(&known.pod.uid) => Wanted::Undecided,
             Some(known) if known.pod.in_mesh => Wanted::In,
             Some(_) => Wanted::Out,
         };

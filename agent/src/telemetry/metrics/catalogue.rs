@@ -35,6 +35,11 @@ pub(super) const CERTIFICATE_EXPIRY: Described =
 pub(super) const LAST_GOOD_AGE: Described =
     ("weir_last_good_age_seconds", "Seconds since configuration was last received and accepted");
 
+pub(super) const WORKER_RESTARTS: Described = (
+    "weir_worker_restarts",
+    "Workers of this agent that ended without having been told to, and were followed by another",
+);
+
 pub(super) const LOG_LINES_DROPPED: Described =
     ("weir_log_lines_dropped", "Log lines dropped because the log could not be written fast enough");
 

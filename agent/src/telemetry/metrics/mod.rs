@@ -171,6 +171,11 @@ impl Metrics {
         self.scraped.dropped_log_lines.set(read);
     }
 
+    /// How many workers of this agent were followed by another.
+    pub fn set_worker_restarts(&self, restarts: u64) {
+        self.scraped.worker_restarts.store(restarts, Ordering::Relaxed);
+    }
+
     /// A TLS handshake with a peer failed. The reason is one of a fixed set, such as `PeerRefused::label`.
     pub fn handshake_failed(&self, side: Side, reason: &'static str) {
         self.counted.handshake_failures.get_or_create(&[("side", side.label()), ("reason", reason)]).inc();

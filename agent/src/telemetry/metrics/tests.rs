@@ -170,7 +170,8 @@ fn names_of_all_metrics() {
         weir_config_rejected counter\nweir_dry_run_denials counter\n\
         weir_enrollment_refusals counter\nweir_hbone_connections_open gauge\n\
         weir_kubernetes_watch_errors counter\nweir_last_good_age_seconds gauge\nweir_log_lines_dropped counter\nweir_policy_closed_connections counter\n\
-        weir_state_write_failures counter\nweir_tls_handshake_failures counter\nworkload_manager_active_proxy_count gauge\n\
+        weir_state_write_failures counter\nweir_tls_handshake_failures counter\nweir_worker_restarts counter\n\
+        workload_manager_active_proxy_count gauge\n\
         workload_manager_pending_proxy_count gauge";
     assert_eq!(names.into_iter().collect::<Vec<_>>().join("\n"), expected);
     assert!(text.contains(&format!("istio_build{{component=\"weir\",tag=\"{}\"}} 1", env!("CARGO_PKG_VERSION"))));
