@@ -242,6 +242,7 @@ impl Agent {
             options: self.options.clone(),
             folders: self.folders.clone(),
             pods_cgroup: self.pods_cgroup.clone(),
+            kubelet_cgroup: self.kubelet_cgroup.clone(),
             under: self.under.clone(),
             binary: self.binary.clone(),
             program: None,
