@@ -6,7 +6,7 @@ use std::sync::Arc;
 use weir_cni::wire::{Answer, Command, Request};
 
 use crate::enrollment::pod::{Origin, PodSpec};
-use crate::enrollment::{Enrollment, check_name};
+use crate::enrollment::{Enrollment, EnrollmentError, check_name};
 use crate::kubernetes::{DescribedPod, Directory};
 
 /// Where container runtimes keep the names of network namespaces, as the host calls it.

@@ -53,6 +53,10 @@ pub(super) fn build(profile: Profile) -> Result<Vec<Program>> {
 fn built(package: &str, profile: Profile, linked_statically_for: Option<&str>) -> Result<PathBuf> {
     let mut build = workspace::cargo();
     build.args(["build", "--locked", "--profile", profile.name(), "--package", package]);
+    if profile == Profile::Release && linked_statically_for.is_none() {
+        // As the tests build it: another choice of packages would be another choice of features, and all built anew.
+        build.args(["--package", "weir-tests"]);
+    }
     let mut flags = Vec::new();
     if profile == Profile::Dist {
         flags = without_this_machine();

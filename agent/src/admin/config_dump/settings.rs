@@ -51,11 +51,15 @@ pub(super) fn settings(config: &AgentConfig) -> Value {
         cni,
         kubernetes,
     } = config;
-    json!({
+    let mut settings = json!({
         "node": node, "clusterId": cluster_id, "network": network, "trustDomain": trust_domain,
         "cgroupRoot": cgroup_root.as_deref().map(text), "podsCgroup": pods_cgroup.as_deref().map(text),
         "kubeletCgroup": kubelet_cgroup.text(), "hostProc": host_proc.as_deref().map(text), "bpfDir": text(bpf_dir), "runDir": text(run_dir), "stateDir": text(state_dir),
         "config": objects.as_deref().map(text), "caDir": ca_dir.as_deref().map(text), "certificatesDir": certificates_dir.as_deref().map(text),
+        "podName": pod_name, "podNamespace": pod_namespace, "instanceIp": instance_ip,
+        "cni": installation(cni), "kubernetes": kubernetes_settings(kubernetes),
+    });
+    let mut more = json!({
         "xdsAddress": xds_address, "caAddress": ca_address, "xdsRootCa": text(xds_root_ca),
         "xdsServerName": xds_server_name, "authToken": text(auth_token), "certificateSeconds": certificate_seconds,
         "trustDomainAliases": trust_domain_aliases,
@@ -74,9 +78,11 @@ pub(super) fn settings(config: &AgentConfig) -> Value {
             LogFormat::Text => "text",
             LogFormat::Json => "json",
         },
-        "podName": pod_name, "podNamespace": pod_namespace, "instanceIp": instance_ip,
-        "cni": installation(cni), "kubernetes": kubernetes_settings(kubernetes),
-    })
+    });
+    if let (Value::Object(settings), Value::Object(more)) = (&mut settings, &mut more) {
+        settings.append(more);
+    }
+    settings
 }
 
 fn installation(config: &CniConfig) -> Value {
