@@ -122,7 +122,7 @@ impl ClusterEnrollment {
             let view = self.view(pod.as_ref(), here, is_complete);
             let is_pending =
                 view.wanted == Wanted::In && view.enrolled == Enrolled::No && view.has_addresses && !view.is_ending;
-            let fresh = || Followed::new(Memory { enrolled_at: Some(now), ..Memory::default() });
+            let fresh = || Followed::new(Memory::since(now));
             let followed = self.pods.entry(uid.clone()).or_insert_with(fresh);
             pending += usize::from(is_pending);
             untried += usize::from(is_pending && followed.memory.retry_at.is_none());

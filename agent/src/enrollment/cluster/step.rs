@@ -67,6 +67,11 @@ pub(super) struct Memory {
 }
 
 impl Memory {
+    /// Of a pod that is first seen now.
+    pub(super) fn since(now: Instant) -> Self {
+        Self { enrolled_at: Some(now), ..Self::default() }
+    }
+
     /// It has left, or come back: should it leave, it begins anew.
     pub(super) fn forget_leaving(&mut self) {
         (self.leaving_since, self.silent_since) = (None, None);
