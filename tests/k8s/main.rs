@@ -12,6 +12,7 @@ mod absent;
 mod cluster;
 mod enrolling;
 mod harness;
+mod istiod;
 mod mesh;
 mod pair;
 mod reaching;
@@ -29,6 +30,7 @@ fn table() -> Vec<Case> {
         enrolling::CASES,
         reaching::CASES,
         restarting::CASES,
+        istiod::CASES,
         absent::CASES,
         taken_down::CASES,
     ]

@@ -44,6 +44,8 @@ pub struct AdminSources {
     pub certificates: Ask<Vec<CertificateStatus>>,
     pub describe_certificate: DescribeCertificate,
     pub pods: Ask<Vec<PodEntry>>,
+    /// The objects that users wrote, as the control plane passed them on.
+    pub objects: Ask<Vec<serde_json::Value>>,
     pub control_plane: Ask<ControlPlaneStatus>,
     /// The kernel programs' counters since they were loaded.
     pub kernel_counters: Ask<Vec<(&'static str, u64)>>,

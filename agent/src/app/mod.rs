@@ -5,7 +5,9 @@
 
 pub mod commands;
 mod delivery;
+mod istiod;
 mod observation;
+mod without_agent;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -41,6 +43,7 @@ pub fn run_agent(config: AgentConfig) -> anyhow::Result<()> {
     netns::remember_own().context("the agent's own network namespace")?;
     raise_file_limit().context("RLIMIT_NOFILE")?;
     let log = log::init(&config.log, form(config.log_format)).context("--log")?;
+    let config = istiod::settled(config);
     // Connections have threads of their own: see `proxy::workers`.
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build()?;
     runtime.block_on(agent(config, log))
@@ -90,13 +93,14 @@ async fn agent(config: AgentConfig, log: log::LogHandle) -> anyhow::Result<()> {
         capture: capture.clone(),
         enrollment: enrollment.clone(),
         certificates: delivery.certificates,
-        xds: delivery.status,
+        xds: delivery.status.clone(),
         metrics,
         ready: ready.clone(),
         log: log.clone(),
     };
     let quit = Arc::new(Notify::new());
     let _servers = observation::start(observed, quit.clone()).await?;
+    without_agent::prepare(&config, &capture, &enrollment, &mesh, &delivery.status);
     watch_kernel_and_pods(capture, enrollment.clone());
     let api = serve_api(&config, enrollment, mesh);
     let synced = delivery.synced;
@@ -194,7 +198,7 @@ fn first_settings(config: &AgentConfig) -> MeshSettings {
             OutboundPolicyArg::AllowAny => OutboundTrafficPolicy::AllowAny,
             OutboundPolicyArg::RegistryOnly => OutboundTrafficPolicy::RegistryOnly,
         },
-        root_namespace: "istio-system".into(),
+        ..MeshSettings::default()
     }
 }
 

@@ -71,6 +71,10 @@ pub(super) async fn start(observed: Observed, quit: Arc<Notify>) -> anyhow::Resu
             })
         }),
         pods: Box::new(pods),
+        objects: {
+            let xds = xds.clone();
+            Box::new(move || xds.objects())
+        },
         control_plane: Box::new(move || control_plane(&xds)),
         kernel_counters: Box::new(move || capture.counters()),
         quit: Box::new(move || quit.notify_one()),

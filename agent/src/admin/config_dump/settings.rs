@@ -4,6 +4,7 @@ use std::path::Path;
 
 use serde_json::{Value, json};
 
+use crate::config::istiod::{IstiodConfig, ObjectsFrom, PlaintextWithoutAgent};
 use crate::config::{AgentConfig, LogFormat, OutboundPolicyArg};
 
 /// The settings as started. Every field by name, so that none is forgotten: files are named, never read.
@@ -46,6 +47,7 @@ pub(super) fn settings(config: &AgentConfig) -> Value {
         pod_name,
         pod_namespace,
         instance_ip,
+        istiod,
     } = config;
     json!({
         "node": node, "clusterId": cluster_id, "network": network, "trustDomain": trust_domain,
@@ -70,6 +72,7 @@ pub(super) fn settings(config: &AgentConfig) -> Value {
             LogFormat::Json => "json",
         },
         "podName": pod_name, "podNamespace": pod_namespace, "instanceIp": instance_ip,
+        "istiod": way_to_istiod(istiod),
     })
 }
 
@@ -85,4 +88,33 @@ pub(super) fn version() -> Value {
 /// A path need not be UTF-8; JSON must.
 fn text(path: &Path) -> String {
     path.display().to_string()
+}
+
+/// Headers are named, never shown: they may hold secrets.
+fn way_to_istiod(config: &IstiodConfig) -> Value {
+    let IstiodConfig {
+        service_account,
+        ca_root_ca,
+        ca_server_name,
+        objects,
+        plaintext_without_agent,
+        secret_ttl: _,
+        connection_termination_deadline: _,
+        termination_grace_period_seconds: _,
+        environment,
+    } = config;
+    let names = |headers: &[(String, String)]| headers.iter().map(|(name, _)| name.clone()).collect::<Vec<_>>();
+    json!({
+        "serviceAccount": service_account, "caRootCa": ca_root_ca, "caServerName": ca_server_name,
+        "objects": match objects {
+            ObjectsFrom::Xds => "xds",
+            ObjectsFrom::Off => "off",
+        },
+        "plaintextWithoutAgent": match plaintext_without_agent {
+            PlaintextWithoutAgent::Deny => "deny",
+            PlaintextWithoutAgent::AllowPermissive => "allow-permissive",
+        },
+        "xdsHeaders": names(&environment.xds_headers), "caHeaders": names(&environment.ca_headers),
+        "metadata": environment.metadata, "withoutMeaning": environment.without_meaning,
+    })
 }

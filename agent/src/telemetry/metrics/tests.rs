@@ -170,8 +170,8 @@ fn names_of_all_metrics() {
         weir_config_rejected counter\nweir_dry_run_denials counter\n\
         weir_enrollment_refusals counter\nweir_hbone_connections_open gauge\n\
         weir_last_good_age_seconds gauge\nweir_log_lines_dropped counter\nweir_policy_closed_connections counter\n\
-        weir_state_write_failures counter\nweir_tls_handshake_failures counter\nworkload_manager_active_proxy_count gauge\n\
-        workload_manager_pending_proxy_count gauge";
+        weir_state_write_failures counter\nweir_tls_handshake_failures counter\nweir_xds_repeated_resources counter\n\
+        workload_manager_active_proxy_count gauge\nworkload_manager_pending_proxy_count gauge";
     assert_eq!(names.into_iter().collect::<Vec<_>>().join("\n"), expected);
     assert!(text.contains(&format!("istio_build{{component=\"weir\",tag=\"{}\"}} 1", env!("CARGO_PKG_VERSION"))));
     assert!(text.ends_with("# EOF\n"));
@@ -186,6 +186,7 @@ fn everything_once(metrics: &Arc<Metrics>) -> (ConnectionRecord, OpenGuard) {
     metrics.xds_connection_ended(XdsTermination::Reconnect);
     metrics.xds_message("type.googleapis.com/istio.workload.Address", 300);
     metrics.config_rejected("type.googleapis.com/istio.security.Authorization");
+    metrics.xds_repeated("virtual_service", 3);
     metrics.enrollment_refused("netns");
     metrics.policy_closed_connection();
     metrics.dry_run_denied();
@@ -208,6 +209,7 @@ fn events_count_under_bounded_labels() {
         "istio_xds_message_total{url=\"type.googleapis.com/istio.workload.Address\"} 1",
         "istio_xds_message_bytes_total{url=\"type.googleapis.com/istio.workload.Address\"} 300",
         "weir_config_rejected_total{type=\"type.googleapis.com/istio.security.Authorization\"} 1",
+        "weir_xds_repeated_resources_total{type=\"virtual_service\"} 3",
         "weir_policy_closed_connections_total 1",
         "weir_dry_run_denials_total 1",
         "weir_accept_errors_total 1",
