@@ -2,16 +2,22 @@
 //! `weir agent --help` is the reference made from these comments. A value that cannot be meant is refused here, by its
 //! name, before anything starts.
 
+mod capture;
+pub mod cni;
+pub mod istiod;
+pub mod kubernetes;
+mod settled;
+
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use clap::Args;
 use ipnet::IpNet;
 
+pub use self::capture::{CaptureConfig, KubeletCgroup};
+use self::cni::CniConfig;
 use self::istiod::IstiodConfig;
-
-pub mod istiod;
-mod settled;
+use self::kubernetes::KubernetesConfig;
 
 /// The longest time that any setting may ask for, in seconds: a day. More is a slip of the pen, and some clocks overflow.
 const DAY: u64 = 86_400;
@@ -33,10 +39,8 @@ pub struct AgentConfig {
     /// Trust domain of this mesh.
     #[arg(long, env = "TRUST_DOMAIN", default_value = "cluster.local", value_parser = trust_domain)]
     pub trust_domain: String,
-    /// Cgroup (v2) under which every pod of this node lives. Found above the agent's own pod, or by its name (kubepods), if
-    /// not given.
-    #[arg(long, env = "WEIR_PODS_CGROUP")]
-    pub pods_cgroup: Option<PathBuf>,
+    #[command(flatten)]
+    pub capture: CaptureConfig,
     /// Directory in a BPF file system where programs and maps are pinned.
     #[arg(long, env = "WEIR_BPF_DIR", default_value = "/sys/fs/bpf/weir")]
     pub bpf_dir: PathBuf,
@@ -133,6 +137,10 @@ pub struct AgentConfig {
     /// Address of the agent's own pod.
     #[arg(long, env = "INSTANCE_IP")]
     pub instance_ip: Option<std::net::IpAddr>,
+    #[command(flatten)]
+    pub cni: CniConfig,
+    #[command(flatten)]
+    pub kubernetes: KubernetesConfig,
     #[command(flatten)]
     pub istiod: IstiodConfig,
 }

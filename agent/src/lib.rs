@@ -8,6 +8,7 @@ pub mod proto;
 pub mod model;
 
 pub mod config;
+pub mod keeper;
 pub mod lifecycle;
 pub mod objects;
 pub mod resources;
@@ -20,9 +21,12 @@ pub mod tls;
 
 pub mod capture;
 pub mod control_plane;
+pub mod kubernetes;
 pub mod xds;
 
 pub mod enrollment;
+
+pub mod cni;
 
 pub mod proxy;
 

@@ -10,19 +10,35 @@ pub const MAX_POD_ADDRESSES: u32 = 4 * MAX_PODS;
 pub const MAX_FLOWS: u32 = 65_536;
 pub const MAX_EXCLUDED_CIDRS: u32 = 1024;
 pub const MAX_EXCLUDED_PORTS: u32 = 1024;
+/// Connections of the kubelet to captured pods that are open at once: a few per pod. Least recently used ones go first.
+pub const MAX_PROBES: u32 = 8192;
 /// Ports on which applications listen or have listened, of all pods together.
 pub const MAX_LISTENING_PORTS: u32 = 65_536;
 /// Listeners of one pod: three kinds in two families.
 pub const LISTENERS_PER_POD: u32 = 6;
 
+/// Agents of a node that may run at once: one serves, others drain.
+pub const MAX_AGENTS: usize = 4;
+
 /// What the agent tells all programs.
 #[repr(C)]
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Settings {
-    /// Cgroup of the agent, whose own connections are never captured. 0: none.
-    pub agent_cgroup: u64,
-    /// Cgroup of the agent before this one, which may still be draining. 0: none.
-    pub former_agent_cgroup: u64,
+    /// Cgroups of the agents, whose own connections are never captured: of the one that serves, then of those before
+    /// it, which may still be draining. 0: none.
+    pub agent_cgroups: [u64; MAX_AGENTS],
+    /// Cgroup of the kubelet, whose own connections to captured pods pass as they are. 0: none.
+    pub kubelet_cgroup: u64,
+    /// The name that the kubelet's threads have, as the kernel keeps it, padded with zeros; 0: any name.
+    pub kubelet_name: [u64; 2],
+}
+
+/// A socket of the kubelet that connects to a captured pod.
+#[repr(C)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct ProbeSocket {
+    /// The namespace that had the destination's address when the socket was told to connect.
+    pub netns_cookie: u64,
 }
 
 /// Which programs are installed: written last when they are complete, so that a later agent can tell.
@@ -148,8 +164,9 @@ pub const fn excluded_port(port: u16, is_inbound: bool) -> u32 {
 /// a field changes its meaning but not its size.
 pub const LAYOUT: u64 = {
     let parts = [
-        1,
+        2,
         size_of::<Settings>(),
+        size_of::<ProbeSocket>(),
         size_of::<EnrolledPod>(),
         size_of::<PodAddress>(),
         size_of::<SocketAddress>(),
@@ -158,6 +175,7 @@ pub const LAYOUT: u64 = {
         MAX_PODS as usize,
         MAX_POD_ADDRESSES as usize,
         MAX_FLOWS as usize,
+        MAX_PROBES as usize,
         MAX_EXCLUDED_CIDRS as usize,
         MAX_EXCLUDED_PORTS as usize,
         MAX_LISTENING_PORTS as usize,
@@ -173,7 +191,8 @@ pub const LAYOUT: u64 = {
     hash
 };
 
-const _: () = assert!(size_of::<Settings>() == 16);
+const _: () = assert!(size_of::<Settings>() == 56);
+const _: () = assert!(size_of::<ProbeSocket>() == 8);
 const _: () = assert!(size_of::<Installed>() == 16);
 const _: () = assert!(size_of::<EnrolledPod>() == 24);
 const _: () = assert!(size_of::<PodAddress>() == 16);

@@ -64,6 +64,10 @@ counters! {
     ListeningOverflowed => "listening_overflowed",
     /// The connection ended before it was accepted.
     FlowAbandoned => "flow_abandoned",
+    /// The kubelet connects to a captured pod: let through as it is.
+    ProbeExpected => "probe_expected",
+    /// It could not be noted; the connection will be handled like any plaintext.
+    ProbeNotExpected => "probe_not_expected",
     /// A redirected connection reached the agent.
     SteeredOutbound => "lookup_steered_outbound",
     SteeredPlaintext => "lookup_steered_plaintext",
@@ -73,6 +77,8 @@ counters! {
     /// To an address that is no captured pod's.
     LookupNotPod => "lookup_passed_not_pod",
     LookupExcludedPort => "lookup_passed_excluded_port",
+    /// From the kubelet.
+    LookupProbe => "lookup_passed_probe",
     /// No application listens on the port: refused as without capture.
     RefusedClosedPort => "lookup_refused_closed_port",
     /// No agent listens, and the pod is open without one.

@@ -12,7 +12,8 @@ mod user;
 pub use address::{Address, Flow, Ip};
 pub use capture::{
     CLOSED_WITHOUT_AGENT, EnrolledPod, Installed, LAYOUT, LISTENERS_PER_POD, LISTENING_KNOWN, ListenerKind,
-    ListeningPort, MAX_EXCLUDED_CIDRS, MAX_EXCLUDED_PORTS, MAX_FLOWS, MAX_LISTENING_PORTS, MAX_POD_ADDRESSES, MAX_PODS,
-    PodAddress, Role, Settings, SocketAddress, excluded_port, listener_index,
+    ListeningPort, MAX_AGENTS, MAX_EXCLUDED_CIDRS, MAX_EXCLUDED_PORTS, MAX_FLOWS, MAX_LISTENING_PORTS,
+    MAX_POD_ADDRESSES, MAX_PODS, MAX_PROBES, PodAddress, ProbeSocket, Role, Settings, SocketAddress, excluded_port,
+    listener_index,
 };
 pub use counter::Counter;

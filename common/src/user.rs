@@ -2,7 +2,9 @@
 
 use core::net::{IpAddr, SocketAddr};
 
-use crate::{Address, EnrolledPod, Flow, Installed, Ip, ListeningPort, PodAddress, Settings, SocketAddress};
+use crate::{
+    Address, EnrolledPod, Flow, Installed, Ip, ListeningPort, PodAddress, ProbeSocket, Settings, SocketAddress,
+};
 
 macro_rules! plain {
     ($($name:ty),+) => {
@@ -14,7 +16,7 @@ macro_rules! plain {
     };
 }
 
-plain!(Ip, Address, Flow, ListeningPort, Settings, Installed, EnrolledPod, PodAddress, SocketAddress);
+plain!(Ip, Address, Flow, ListeningPort, Settings, Installed, EnrolledPod, PodAddress, ProbeSocket, SocketAddress);
 
 impl From<IpAddr> for Ip {
     fn from(ip: IpAddr) -> Self {

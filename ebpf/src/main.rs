@@ -5,6 +5,7 @@
 //! | `connect4`, `connect6` | pods' cgroup | redirect captured pods' connects to the agent | refuse |
 //! | `getpeername4`, `getpeername6` | pods' cgroup | show applications the peer they expect | show the real one |
 //! | `sock_ops` | pods' and agent's cgroup | carry addresses from connecting to accepted sockets | the agent refuses |
+//! | `kubelet_connect4`, `kubelet_connect6`, `kubelet_sock_ops` | kubelet's cgroup | tell its probes by their exact 4-tuple | probes count as plaintext |
 //! | `sk_lookup` | each captured pod's namespace | hand SYNs to the agent's listeners | refuse, or pass if the pod is open |
 //!
 //! Oldest kernel: 5.15 (netns cookie in `sock_ops`).
@@ -22,6 +23,8 @@ mod getpeername;
 mod listening;
 #[cfg(target_arch = "bpf")]
 mod maps;
+#[cfg(target_arch = "bpf")]
+mod probe;
 #[cfg(target_arch = "bpf")]
 mod sk_lookup;
 #[cfg(target_arch = "bpf")]

@@ -1,12 +1,12 @@
-//! Every map, with its capacity and what it costs. Together below 16 MiB of kernel memory, most of it `FLOWS`.
+//! Every map, with its capacity and what it costs. Together below 17 MiB of kernel memory, most of it `FLOWS`.
 
 use aya_ebpf::btf_maps::SkStorage;
 use aya_ebpf::macros::{btf_map, map};
 use aya_ebpf::maps::{Array, HashMap, LpmTrie, LruHashMap, PerCpuArray, SockMap};
 use weir_common::{
     Counter, EnrolledPod, Flow, Installed, Ip, LISTENERS_PER_POD, ListeningPort, MAX_EXCLUDED_CIDRS,
-    MAX_EXCLUDED_PORTS, MAX_FLOWS, MAX_LISTENING_PORTS, MAX_POD_ADDRESSES, MAX_PODS, PodAddress, Settings,
-    SocketAddress,
+    MAX_EXCLUDED_PORTS, MAX_FLOWS, MAX_LISTENING_PORTS, MAX_POD_ADDRESSES, MAX_PODS, MAX_PROBES, PodAddress,
+    ProbeSocket, Settings, SocketAddress,
 };
 
 /// Grows as it fills: nodes rarely come near the capacities.
@@ -42,6 +42,14 @@ pub(crate) static SOCKET_ADDRESS: SkStorage<SocketAddress> = SkStorage::new();
 /// Connections between SYN and acceptance. 8 MiB, allocated at once (as LRU maps are).
 #[map]
 pub(crate) static FLOWS: LruHashMap<Flow, SocketAddress> = LruHashMap::with_max_entries(MAX_FLOWS, 0);
+
+/// The kubelet's sockets that connect to captured pods: freed with the socket.
+#[btf_map]
+pub(crate) static PROBE_SOCKETS: SkStorage<ProbeSocket> = SkStorage::new();
+
+/// Open connections of the kubelet to captured pods; the namespace is the pod's. 1 MiB, allocated at once.
+#[map]
+pub(crate) static PROBES: LruHashMap<Flow, u32> = LruHashMap::with_max_entries(MAX_PROBES, 0);
 
 /// How many sockets listen on a port. Up to 6 MiB; entries stay at 0, for removal could not be atomic with counting.
 #[map]

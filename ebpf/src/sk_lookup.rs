@@ -9,7 +9,7 @@ use weir_common::{
 };
 
 use crate::maps::{EXCLUDED_PORTS, FLOWS, LISTENERS, POD_ADDRESSES};
-use crate::{listening, socket, verdict};
+use crate::{listening, probe, socket, verdict};
 
 const HBONE_PORT: u16 = 15008;
 /// `bpf_sk_assign`: ours wins over what another program chose.
@@ -46,18 +46,22 @@ fn steer(ctx: &SkLookupContext, is_v6: bool, local: Address, remote: Address) ->
     }
     // SAFETY: the agent replaces whole values only when a pod comes or goes.
     match unsafe { POD_ADDRESSES.get(local.ip) } {
-        Some(pod) => steer_inbound(ctx, is_v6, pod, local.port),
+        Some(pod) => steer_inbound(ctx, is_v6, pod, local, remote),
         None => Counter::LookupNotPod,
     }
 }
 
 #[inline(always)]
-fn steer_inbound(ctx: &SkLookupContext, is_v6: bool, pod: &PodAddress, port: u16) -> Counter {
+fn steer_inbound(ctx: &SkLookupContext, is_v6: bool, pod: &PodAddress, local: Address, remote: Address) -> Counter {
+    let port = local.port;
     // SAFETY: the value is not read.
     if unsafe { EXCLUDED_PORTS.get(excluded_port(port, true)) }.is_some() {
         return Counter::LookupExcludedPort;
     }
     let is_hbone = port == HBONE_PORT;
+    if !is_hbone && probe::is_expected(pod, local, remote) {
+        return Counter::LookupProbe;
+    }
     if !is_hbone && !listening::is_open(pod, port) {
         return Counter::RefusedClosedPort;
     }

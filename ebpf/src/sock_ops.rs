@@ -123,16 +123,18 @@ fn pod_cookie(ctx: &SockOpsContext) -> Option<u64> {
     PODS.get_ptr(cookie).map(|_| cookie)
 }
 
+/// The socket's own end.
 #[inline(always)]
-fn local(ctx: &SockOpsContext) -> Address {
+pub(crate) fn local(ctx: &SockOpsContext) -> Address {
     // SAFETY: fields of a valid context.
     let (v4, v6) =
         unsafe { (socket::word(&raw const (*ctx.ops).local_ip4), socket::ip6(&raw const (*ctx.ops).local_ip6)) };
     Address::new(of_family(ctx, v4, v6), ctx.local_port() as u16)
 }
 
+/// The other end.
 #[inline(always)]
-fn remote(ctx: &SockOpsContext) -> Address {
+pub(crate) fn remote(ctx: &SockOpsContext) -> Address {
     // SAFETY: fields of a valid context.
     let (v4, v6) =
         unsafe { (socket::word(&raw const (*ctx.ops).remote_ip4), socket::ip6(&raw const (*ctx.ops).remote_ip6)) };

@@ -16,10 +16,13 @@ pub(crate) const AF_INET6: u32 = 10;
 const SOL_SOCKET: i32 = 1;
 const SO_BINDTODEVICE: i32 = 25;
 
-/// Whether a cgroup is that of this agent or of its predecessor.
+/// Whether a cgroup is that of this agent or of a predecessor.
 #[inline(always)]
 pub(crate) fn is_agent(cgroup: u64) -> bool {
-    SETTINGS.get(0).is_some_and(|settings| cgroup == settings.agent_cgroup || cgroup == settings.former_agent_cgroup)
+    SETTINGS.get(0).is_some_and(|settings| {
+        let [a, b, c, d] = settings.agent_cgroups;
+        cgroup == a || cgroup == b || cgroup == c || cgroup == d
+    })
 }
 
 /// The address a socket carries, or null. `sk` must be a checked socket pointer of the running program.

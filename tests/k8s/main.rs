@@ -10,11 +10,14 @@ use weir_tests::table::Table;
 
 mod absent;
 mod cluster;
+mod cni;
 mod enrolling;
 mod harness;
 mod istiod;
+mod istioctl;
 mod mesh;
 mod pair;
+mod prometheus;
 mod reaching;
 mod restarting;
 mod taken_down;
@@ -27,7 +30,10 @@ fn table() -> Vec<Case> {
     [
         cluster::CASES,
         mesh::CASES,
+        istioctl::CASES,
+        prometheus::CASES,
         enrolling::CASES,
+        cni::CASES,
         reaching::CASES,
         restarting::CASES,
         istiod::CASES,

@@ -6,6 +6,7 @@ use clap::Parser;
 
 mod bulk;
 mod capture;
+mod cni;
 mod count;
 mod delivery;
 mod enrollment;
@@ -21,11 +22,14 @@ mod input_http2_floods;
 mod input_http2_requests;
 mod input_http2_rules;
 mod interop;
+mod keeper;
 mod kit;
 mod leaks;
 mod outbound;
 mod policy;
+mod probes;
 mod resilience;
+mod succession;
 mod telemetry;
 mod traffic;
 mod wire;
@@ -46,7 +50,9 @@ fn table() -> Vec<Case> {
         input_http2_requests::CASES,
         input_http2_floods::CASES,
         policy::CASES,
+        probes::CASES,
         enrollment::CASES,
+        cni::CASES,
         delivery::CASES,
         telemetry::CASES,
         bulk::CASES,
@@ -56,6 +62,8 @@ fn table() -> Vec<Case> {
         interop::ROTATION,
         interop::DOCUMENTED,
         resilience::CASES,
+        keeper::CASES,
+        succession::CASES,
         faults::CASES,
         faults_certificates::CASES,
         faults_resources::CASES,

@@ -1,4 +1,5 @@
-//! Weir's processes on a node of the world: the agent's life, its command line, its endpoints.
+//! Weir's processes on a node of the world: the agent's life, its command line, its endpoints. An agent is two processes:
+//! the keeper, which is the program that was started, and the worker, its child.
 
 use std::fs;
 use std::net::SocketAddr;
@@ -7,6 +8,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
 use nix::sys::signal::Signal;
+use nix::unistd::Pid;
 
 use crate::http;
 use crate::metrics::Metrics;
@@ -54,10 +56,20 @@ pub struct Agent {
     options: AgentOptions,
     folders: Folders,
     pods_cgroup: PathBuf,
+    /// As `--kubelet-cgroup` takes it; off unless set, for another test's kubelet is not this node's.
+    kubelet_cgroup: String,
     /// Command that runs it, if any.
     under: Vec<String>,
     binary: Option<PathBuf>,
     program: Option<Program>,
+}
+
+/// What an agent can be told wrongly.
+#[derive(Debug, Clone)]
+pub enum Misconfigured {
+    PodsCgroup(PathBuf),
+    /// Where none answers, without a configuration of former days.
+    ControlPlane(String),
 }
 
 /// The folders an agent is given.
@@ -94,6 +106,7 @@ impl Agent {
             options,
             folders,
             pods_cgroup,
+            kubelet_cgroup: "off".to_owned(),
             under: Vec::new(),
             binary: None,
             program: None,
@@ -103,6 +116,11 @@ impl Agent {
     /// Gives it further flags from its next start on, as `--name=value`.
     pub fn add_flags(&mut self, flags: impl IntoIterator<Item = String>) {
         self.options.flags.extend(flags);
+    }
+
+    /// Tells it where the kubelet is from its next start on, as `--kubelet-cgroup` takes it.
+    pub fn set_kubelet_cgroup(&mut self, cgroup: &str) {
+        cgroup.clone_into(&mut self.kubelet_cgroup);
     }
 
     /// Has it run by another command from its next start on, such as `env` or `prlimit` with their arguments.
@@ -117,6 +135,20 @@ impl Agent {
         self
     }
 
+    /// The same agent, but with other pods, another control plane, or nothing kept from a former life.
+    #[must_use]
+    pub fn misconfigured(mut self, how: Misconfigured) -> Self {
+        match how {
+            Misconfigured::PodsCgroup(path) => self.pods_cgroup = path,
+            Misconfigured::ControlPlane(url) => {
+                self.options.delivery.retain(|flag| !flag.starts_with("--xds-address="));
+                self.options.delivery.push(format!("--xds-address={url}"));
+                self.folders.state.push("none");
+            }
+        }
+        self
+    }
+
     /// Starts the process without waiting for readiness.
     ///
     /// # Errors
@@ -126,6 +158,7 @@ impl Agent {
         command.extend([self.binary()?.display().to_string(), "agent".into()]);
         command.push(format!("--node={}", self.place.name()));
         command.push(format!("--pods-cgroup={}", self.pods_cgroup.display()));
+        command.push(format!("--kubelet-cgroup={}", self.kubelet_cgroup));
         command.extend(self.folder_flags());
         command.extend(self.options.delivery.iter().cloned());
         command.extend(self.options.flags.iter().cloned());
@@ -150,15 +183,83 @@ impl Agent {
         ready.with_context(|| format!("agent of {}; its log ends with:\n{}", self.place.name(), self.tail()))
     }
 
-    /// Kills it, as a crash would.
+    /// Kills both of its processes, as losing its container would.
     ///
     /// # Errors
     /// If it is not running.
     pub fn kill(&mut self) -> Result<()> {
+        let workers = self.workers()?;
         let program = self.program.take().context("the agent is not running")?;
         program.signal(Signal::SIGKILL)?;
         program.finish(Duration::from_secs(5))?;
-        Ok(())
+        wait::until("its worker is gone, too", Duration::from_secs(5), || {
+            ensure!(!workers.iter().copied().any(is_running), "it goes on running");
+            Ok(())
+        })
+    }
+
+    /// Kills the worker alone, as a crash would.
+    ///
+    /// # Errors
+    /// If there is none.
+    pub fn kill_worker(&self) -> Result<()> {
+        Ok(nix::sys::signal::kill(Pid::from_raw(self.id()?.cast_signed()), Signal::SIGKILL)?)
+    }
+
+    /// Process id of the running agent's keeper.
+    ///
+    /// # Errors
+    /// If it is not running.
+    pub fn keeper(&self) -> Result<u32> {
+        Ok(self.program.as_ref().context("the agent is not running")?.id())
+    }
+
+    /// Process id of its worker, the process that carries connections.
+    ///
+    /// # Errors
+    /// If there is none now.
+    pub fn id(&self) -> Result<u32> {
+        self.workers()?.last().copied().context("the agent has no worker now")
+    }
+
+    /// Process ids of all workers, also of those that only finish what is open.
+    ///
+    /// # Errors
+    /// If the agent is not running.
+    pub fn workers(&self) -> Result<Vec<u32>> {
+        let keeper = self.keeper()?;
+        let children = fs::read_to_string(format!("/proc/{keeper}/task/{keeper}/children"))?;
+        let children = children.split_ascii_whitespace().filter_map(|child| child.parse().ok());
+        Ok(children.filter(|child| is_running(*child)).collect())
+    }
+
+    /// Another agent for the same node and the same folders, not running yet: this one's successor.
+    #[must_use]
+    pub fn successor(&self) -> Self {
+        Self {
+            place: self.place.clone(),
+            own_place: self.own_place.clone(),
+            options: self.options.clone(),
+            folders: self.folders.clone(),
+            pods_cgroup: self.pods_cgroup.clone(),
+            kubelet_cgroup: self.kubelet_cgroup.clone(),
+            under: self.under.clone(),
+            binary: self.binary.clone(),
+            program: None,
+        }
+    }
+
+    /// True until it has ended.
+    pub fn is_running(&mut self) -> bool {
+        self.program.as_mut().is_some_and(Program::is_running)
+    }
+
+    /// Waits for it to end by itself.
+    ///
+    /// # Errors
+    /// If it does not in time.
+    pub fn finish(&mut self, within: Duration) -> Result<Output> {
+        self.program.take().context("the agent is not running")?.finish(within)
     }
 
     /// Asks it to end, as a rollout does, and waits for the end.
@@ -188,33 +289,23 @@ impl Agent {
     /// # Errors
     /// If the agent refuses; with its words.
     pub fn enroll(&self, pod: &Pod, namespace: &str, service_account: &str) -> Result<()> {
-        let netns = pod.netns().path().display().to_string();
-        let cgroup = pod.place.cgroup().display().to_string();
-        let (socket, [v4, v6]) = (self.socket(), pod.addresses().map(|address| address.to_string()));
-        let label = format!("app={}", pod.name());
-        let output = self.weir(&[
-            "enroll",
-            "--netns",
-            &netns,
-            "--uid",
-            pod.name(),
-            "--name",
-            pod.name(),
-            "--namespace",
-            namespace,
-            "--service-account",
-            service_account,
-            "--cgroup",
-            &cgroup,
-            "--address",
-            &v4,
-            "--address",
-            &v6,
-            "--label",
-            &label,
-            "--socket",
-            &socket,
-        ])?;
+        let mut arguments = vec!["enroll".to_owned()];
+        let [v4, v6] = pod.addresses().map(|address| address.to_string());
+        for (flag, value) in [
+            ("netns", pod.netns().path().display().to_string()),
+            ("uid", pod.name().to_owned()),
+            ("name", pod.name().to_owned()),
+            ("namespace", namespace.to_owned()),
+            ("service-account", service_account.to_owned()),
+            ("cgroup", pod.place.cgroup().display().to_string()),
+            ("address", v4),
+            ("address", v6),
+            ("label", format!("app={}", pod.name())),
+            ("socket", self.socket()),
+        ] {
+            arguments.push(format!("--{flag}={value}"));
+        }
+        let output = self.weir(&arguments.iter().map(String::as_str).collect::<Vec<_>>())?;
         ensure!(output.success, "enrolling {}: {}\n{}", pod.name(), output.summary(), self.tail());
         Ok(())
     }
@@ -290,14 +381,6 @@ impl Agent {
         self.program.as_ref().map(Program::tail).unwrap_or_default()
     }
 
-    /// Process id of the running agent.
-    ///
-    /// # Errors
-    /// If it is not running.
-    pub fn id(&self) -> Result<u32> {
-        Ok(self.program.as_ref().context("the agent is not running")?.id())
-    }
-
     /// Where it runs.
     #[must_use]
     pub fn place(&self) -> &Place {
@@ -321,4 +404,10 @@ impl Agent {
     pub fn has_pins(&self) -> bool {
         fs::read_dir(&self.folders.bpf).is_ok_and(|mut entries| entries.next().is_some())
     }
+}
+
+/// Whether there is such a process, and it is no zombie.
+fn is_running(process: u32) -> bool {
+    let stat = fs::read_to_string(format!("/proc/{process}/stat")).unwrap_or_default();
+    stat.rsplit_once(") ").is_some_and(|(_, state)| !state.starts_with(['Z', 'X']))
 }

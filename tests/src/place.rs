@@ -70,6 +70,12 @@ impl Place {
         self
     }
 
+    /// The same by another name and in another cgroup, which must exist.
+    #[must_use]
+    pub fn in_cgroup(&self, name: &str, cgroup: &Path) -> Self {
+        Self { name: name.to_owned(), cgroup: cgroup.to_owned(), ..self.clone() }
+    }
+
     #[must_use]
     pub fn name(&self) -> &str {
         &self.name

@@ -1,6 +1,7 @@
 //! `weir-test-app` as tests call it: which port serves what, and what a client saw.
 
 use std::net::{IpAddr, SocketAddr};
+use std::path::Path;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
@@ -91,7 +92,20 @@ pub fn serve(place: &Place) -> Result<Program> {
 /// # Errors
 /// If it fails; a connection that fails is not an error of a probe.
 pub fn client<T: for<'de> Deserialize<'de>>(place: &Place, within: Duration, arguments: &[&str]) -> Result<T> {
-    let mut command = vec![binary("weir-test-app")?.display().to_string()];
+    client_called(&binary("weir-test-app")?, place, within, arguments)
+}
+
+/// As [`client`], by another name of the program: a link to it.
+///
+/// # Errors
+/// As of [`client`].
+pub fn client_called<T: for<'de> Deserialize<'de>>(
+    program: &Path,
+    place: &Place,
+    within: Duration,
+    arguments: &[&str],
+) -> Result<T> {
+    let mut command = vec![program.display().to_string()];
     command.extend(arguments.iter().map(|argument| (*argument).to_owned()));
     let output = place.output_within(within, &command)?;
     ensure!(output.success, "{arguments:?} in {}: {}", place.name(), output.summary());

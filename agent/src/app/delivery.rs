@@ -7,6 +7,7 @@ use std::time::{Duration, SystemTime};
 
 use anyhow::Context;
 use futures_util::future::BoxFuture;
+use tokio::sync::watch;
 
 use crate::config::AgentConfig;
 use crate::control_plane::authority::Authority;
@@ -30,6 +31,7 @@ pub(super) async fn start(
     mesh: &SharedMesh,
     metrics: &Arc<Metrics>,
     ready: &Ready,
+    may_save: watch::Receiver<bool>,
 ) -> anyhow::Result<Delivery> {
     let status = XdsStatus::default();
     let settings = super::first_settings(config);
@@ -51,7 +53,7 @@ pub(super) async fn start(
         follow_files(source, intake, metrics.clone());
         drop(blocker);
     } else {
-        let options = super::istiod::xds_options(config, settings, metrics)?;
+        let options = super::istiod::xds_options(config, settings, metrics, may_save)?;
         tokio::spawn(xds::run(options, mesh.clone(), status.clone(), blocker));
     }
     let certificates = Certificates::start(certificate_source(config)?, certificate_options(config, metrics));

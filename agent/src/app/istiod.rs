@@ -30,6 +30,7 @@ pub(super) fn xds_options(
     config: &AgentConfig,
     settings: MeshSettings,
     metrics: &Arc<Metrics>,
+    may_save: watch::Receiver<bool>,
 ) -> anyhow::Result<XdsOptions> {
     Ok(XdsOptions {
         address: config.xds_address.clone().unwrap_or_default(),
@@ -42,6 +43,7 @@ pub(super) fn xds_options(
         node: node_description(config),
         settings,
         state_dir: Some(config.state_dir.clone()),
+        may_save,
         metrics: metrics.clone(),
     })
 }

@@ -10,14 +10,15 @@ use aya::maps::{Array, HashMap, Map, MapData, MapError, PerCpuArray, SockMap};
 use ipnet::IpNet;
 use weir_common::{
     Counter, EnrolledPod, Flow, Installed, Ip, LISTENERS_PER_POD, LISTENING_KNOWN, ListenerKind, ListeningPort,
-    MAX_FLOWS, MAX_LISTENING_PORTS, MAX_PODS, PodAddress, Settings, SocketAddress, excluded_port, listener_index,
+    MAX_AGENTS, MAX_FLOWS, MAX_LISTENING_PORTS, MAX_PODS, MAX_PROBES, PodAddress, Settings, SocketAddress,
+    excluded_port, listener_index,
 };
 
 use super::pins::Pins;
 use super::{CaptureError, NetnsCookie, PodListeners, kernel};
 
 /// The maps that are pinned: all that programs of two versions must share.
-pub(super) const NAMES: [&str; 12] = [
+pub(super) const NAMES: [&str; 14] = [
     "PODS",
     "POD_ADDRESSES",
     "SETTINGS",
@@ -26,6 +27,8 @@ pub(super) const NAMES: [&str; 12] = [
     "EXCLUDED_PORTS",
     "SOCKET_ADDRESS",
     "FLOWS",
+    "PROBE_SOCKETS",
+    "PROBES",
     "LISTENERS",
     "LISTENING",
     "LISTENING_OVERFLOWED",
@@ -42,6 +45,7 @@ pub(super) struct Maps {
     excluded_ports: HashMap<MapData, u32, u32>,
     listeners: SockMap<MapData>,
     flows: HashMap<MapData, Flow, SocketAddress>,
+    probes: HashMap<MapData, Flow, u32>,
     listening: HashMap<MapData, ListeningPort, u64>,
     counters: PerCpuArray<MapData, u64>,
 }
@@ -72,6 +76,7 @@ impl Maps {
             excluded_ports: open(pins, "EXCLUDED_PORTS")?,
             listeners: open(pins, "LISTENERS")?,
             flows: open(pins, "FLOWS")?,
+            probes: open(pins, "PROBES")?,
             listening: open(pins, "LISTENING")?,
             counters: open(pins, "COUNTERS")?,
         })
@@ -94,12 +99,24 @@ impl Maps {
             .map_err(CaptureError::because(|| "cannot open map SOCKET_ADDRESS".to_owned()))
     }
 
-    /// Makes `cgroup` the agent's and gives the one before it, which still counts, for it may be draining.
-    pub(super) fn set_agent_cgroup(&mut self, cgroup: u64) -> Result<u64, MapError> {
+    /// Makes `cgroup` the agent's and gives those before it, which still count, for they may be draining.
+    pub(super) fn set_agent_cgroup(&mut self, cgroup: u64) -> Result<Vec<u64>, MapError> {
         let old = self.settings.get(&0, 0)?;
-        let former = if old.agent_cgroup == cgroup { old.former_agent_cgroup } else { old.agent_cgroup };
-        self.settings.set(0, Settings { agent_cgroup: cgroup, former_agent_cgroup: former }, 0)?;
-        Ok(former)
+        let agent_cgroups = with_agent(old.agent_cgroups, cgroup);
+        self.settings.set(0, Settings { agent_cgroups, ..old }, 0)?;
+        Ok(agent_cgroups[1..].iter().copied().filter(|&former| former != 0).collect())
+    }
+
+    /// Makes `cgroup` the kubelet's, where its threads have a name (zeros: any); no cgroup, 0, ends what it is allowed.
+    pub(super) fn set_kubelet(&mut self, cgroup: u64, name: [u64; 2]) -> Result<(), MapError> {
+        let old = self.settings.get(&0, 0)?;
+        self.settings.set(0, Settings { kubelet_cgroup: cgroup, kubelet_name: name, ..old }, 0)
+    }
+
+    /// Forgets all probes on their way.
+    pub(super) fn forget_probes(&mut self) -> Result<(), MapError> {
+        let probes: Vec<Flow> = self.probes.keys().take(MAX_PROBES as usize).filter_map(Result::ok).collect();
+        probes.iter().try_for_each(|probe| absent_is_fine(self.probes.remove(probe)))
     }
 
     /// Makes the excluded destinations and ports exactly these.
@@ -267,11 +284,13 @@ impl Maps {
     pub(super) fn entries(&self) -> Vec<(&'static str, u64)> {
         // Keys that go while they are walked begin the walk anew: bounded by what a map can hold.
         let flows = self.flows.keys().take(MAX_FLOWS as usize).filter(Result::is_ok).count();
+        let probes = self.probes.keys().take(MAX_PROBES as usize).filter(Result::is_ok).count();
         let listening = self.listening.keys().take(MAX_LISTENING_PORTS as usize).filter(Result::is_ok).count();
         [
             ("pods", self.pods.keys().filter(Result::is_ok).count()),
             ("pod_addresses", self.addresses.keys().filter(Result::is_ok).count()),
             ("flows", flows),
+            ("probes", probes),
             ("listening", listening),
         ]
         .map(|(name, entries)| (name, entries as u64))
@@ -295,6 +314,14 @@ pub(super) fn listeners_of(listeners: &PodListeners) -> impl Iterator<Item = Bor
         .map(|listener| listener.as_fd())
 }
 
+/// The agents with one that is the newest now; the oldest go, of which none can be draining still.
+fn with_agent(agents: [u64; MAX_AGENTS], newest: u64) -> [u64; MAX_AGENTS] {
+    let others = agents.into_iter().filter(|&agent| agent != newest && agent != 0);
+    let mut after = [0; MAX_AGENTS];
+    after.iter_mut().zip(std::iter::once(newest).chain(others)).for_each(|(place, agent)| *place = agent);
+    after
+}
+
 fn trie_key(cidr: &IpNet) -> (u32, [u8; 16]) {
     let offset = if cidr.addr().is_ipv4() { 96 } else { 0 };
     (u32::from(cidr.prefix_len()) + offset, Ip::from(cidr.network()).octets())
@@ -315,6 +342,19 @@ fn absent_is_fine(result: Result<(), MapError>) -> Result<(), MapError> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_newest_agent_is_first_and_those_before_it_stay() {
+        for (agents, newest, after) in [
+            ([0, 0, 0, 0], 1, [1, 0, 0, 0]),
+            ([1, 0, 0, 0], 1, [1, 0, 0, 0]),
+            ([1, 0, 0, 0], 2, [2, 1, 0, 0]),
+            ([2, 1, 0, 0], 1, [1, 2, 0, 0]),
+            ([4, 3, 2, 1], 5, [5, 4, 3, 2]),
+        ] {
+            assert_eq!(with_agent(agents, newest), after);
+        }
+    }
 
     #[test]
     fn ipv4_blocks_lie_within_the_mapped_space() {

@@ -3,12 +3,14 @@
 
 mod cgroup;
 mod events;
+mod hierarchy;
+mod install;
 mod kernel;
+mod kubelet;
 pub mod listening;
 mod maps;
 mod original_dst;
 mod pins;
-mod pods_cgroup;
 mod programs;
 mod proof;
 
@@ -19,15 +21,20 @@ use std::path::{Path, PathBuf};
 
 use ipnet::IpNet;
 use parking_lot::Mutex;
-use weir_common::{CLOSED_WITHOUT_AGENT, Installed, LAYOUT, LISTENING_KNOWN};
+use weir_common::{CLOSED_WITHOUT_AGENT, LISTENING_KNOWN};
 
 use self::cgroup::Cgroup;
+use self::hierarchy::Hierarchy;
+use self::install::release;
+use self::kubelet::Kubelet;
+pub use self::kubelet::KubeletStatus;
 use self::maps::Maps;
 use self::original_dst::SocketAddresses;
 pub use self::original_dst::netns_cookie;
 use self::pins::Pins;
-use self::programs::{Origin, Programs};
+use self::programs::Programs;
 pub use self::proof::NotCaptured;
+use crate::config::KubeletCgroup;
 use crate::model::address::OriginalDst;
 
 /// What a network namespace is known by in the kernel programs (SO_NETNS_COOKIE). Never reused within a boot.
@@ -43,7 +50,13 @@ impl fmt::Display for NetnsCookie {
 /// Where and what to capture.
 #[derive(Debug, Clone)]
 pub struct CaptureOptions {
+    /// Where the node's cgroups are; looked for unless set.
+    pub cgroup_root: Option<PathBuf>,
+    /// Cgroup of all pods; looked for unless set.
     pub pods_cgroup: Option<PathBuf>,
+    pub kubelet_cgroup: KubeletCgroup,
+    /// Where the node's processes are; looked for unless set.
+    pub host_proc: Option<PathBuf>,
     /// Pins live here; made if missing. Its parent must be a BPF file system (mounted if it is not).
     pub bpf_dir: PathBuf,
     pub exclude_cidrs: Vec<IpNet>,
@@ -67,6 +80,8 @@ pub struct PodCapture<'a> {
     pub cookie: NetnsCookie,
     pub addresses: &'a [IpAddr],
     pub listeners: &'a PodListeners,
+    /// They are those that the pod's connections are steered to already: they outlived a former worker.
+    pub listeners_in_place: bool,
     /// What happens to inbound plaintext while no agent runs: refused (true) or passed to the application.
     pub closed_without_agent: bool,
 }
@@ -105,36 +120,50 @@ pub struct Capture {
     programs: Programs,
     maps: Mutex<Maps>,
     socket_addresses: SocketAddresses,
+    hierarchy: Hierarchy,
+    kubelet_cgroup: KubeletCgroup,
+    host_proc: Option<PathBuf>,
+    /// Where the kubelet was found.
+    kubelet: Mutex<Option<Kubelet>>,
 }
 
 impl Capture {
-    /// Loads and attaches the programs, or adopts those that a former agent pinned. Connections and captured pods of a
-    /// former agent stay as they are, unless its maps are laid out in another way: then all is installed anew, and pods
-    /// are not captured until they are enrolled again.
-    ///
-    /// # Errors
-    /// When the kernel refuses or lacks something; the message names what.
-    pub fn install(options: &CaptureOptions) -> Result<Self, CaptureError> {
-        let pods = pods_cgroup::open(options.pods_cgroup.as_deref())?;
-        let agent = Cgroup::of_this_process(&pods)?;
-        let pins = Pins::new(&options.bpf_dir);
-        pins.make()?;
-        let _lock = pins.lock()?;
-        let programs = install_programs(&pins)?;
-        let mut maps = Maps::open(&pins)?;
-        let failed = || "cannot write settings for the kernel programs".to_owned();
-        if programs.origin == Origin::Loaded {
-            maps.set_installed(Installed { layout: LAYOUT, object: 0 })?;
+    /// Looks whether the kubelet is where it was found, and otherwise looks for it: call it every now and then. While it
+    /// is not found, what was found before stands. Reads the node's processes only if the kubelet is not where it was.
+    pub fn follow_kubelet(&self) -> KubeletStatus {
+        let mut known = self.kubelet.lock();
+        if let Some(kubelet) = known.as_ref().filter(|kubelet| kubelet.is_current()) {
+            return KubeletStatus::Found(kubelet.cgroup.path.clone());
         }
-        let former_agent = maps.set_agent_cgroup(agent.id).map_err(CaptureError::because(failed))?;
-        maps.set_exclusions(&options.exclude_cidrs, &options.exclude_ports, &options.exclude_inbound_ports)
-            .map_err(CaptureError::because(failed))?;
-        remove_dead_pods(&pins, &mut maps)?;
-        programs.update_pods(&pins)?;
-        programs.attach_to_cgroups(&pins, &pods, &agent, former_agent)?;
-        maps.set_installed(Installed { layout: LAYOUT, object: programs::object_hash() })?;
-        let socket_addresses = SocketAddresses::new(Maps::open_socket_addresses(&pins)?);
-        Ok(Self { pins, pods, agent, programs, maps: Mutex::new(maps), socket_addresses })
+        let found = kubelet::find(&self.kubelet_cgroup, self.host_proc.as_deref(), &self.hierarchy, &self.pods);
+        match found.and_then(|found| self.attach_to_kubelet(found.as_ref()).map(|()| found)) {
+            Ok(Some(kubelet)) => {
+                let path = kubelet.cgroup.path.clone();
+                *known = Some(kubelet);
+                KubeletStatus::Found(path)
+            }
+            Ok(None) => KubeletStatus::Off,
+            Err(error) => {
+                *known = None;
+                KubeletStatus::Missing(error.to_string())
+            }
+        }
+    }
+
+    /// Lets a kubelet's probes through, and nobody else's; `None` lets none through.
+    fn attach_to_kubelet(&self, kubelet: Option<&Kubelet>) -> Result<(), CaptureError> {
+        let failed = || "cannot tell the kernel programs of the kubelet".to_owned();
+        let mut maps = self.maps.lock();
+        let is_same = kubelet.is_some_and(|kubelet| Programs::is_at_kubelet(&self.pins, &kubelet.cgroup));
+        if !is_same {
+            // Nobody takes back the probes of a cgroup that is watched no more.
+            maps.set_kubelet(0, [0; 2]).map_err(CaptureError::because(failed))?;
+            Programs::detach_from_kubelet(&self.pins)?;
+            maps.forget_probes().map_err(CaptureError::because(failed))?;
+        }
+        let Some(kubelet) = kubelet else { return Ok(()) };
+        self.programs.attach_to_kubelet(&self.pins, &kubelet.cgroup)?;
+        maps.set_kubelet(kubelet.cgroup.id, kubelet.name()).map_err(CaptureError::because(failed))
     }
 
     /// Captures a pod, or gives an already captured pod (same cookie) new listeners, without a gap.
@@ -147,7 +176,11 @@ impl Capture {
         self.check_addresses(&mut maps, pod)?;
         let former = maps.slot(pod.cookie);
         let slot = former.or_else(|| maps.free_slot()).ok_or(CaptureError::TooManyPods(weir_common::MAX_PODS))?;
-        let result = self.enroll_at(&mut maps, slot, pod);
+        let in_place = former.is_some() && pod.listeners_in_place;
+        if in_place && self.is_captured(&maps, pod) {
+            return Ok(());
+        }
+        let result = self.enroll_at(&mut maps, slot, pod, in_place);
         if result.is_err() && former.is_none() {
             let _ = maps.forget(pod.cookie, Some(slot));
             let _ = release(&self.pins, &mut maps, pod.cookie);
@@ -155,9 +188,19 @@ impl Capture {
         result
     }
 
-    fn enroll_at(&self, maps: &mut Maps, slot: u32, pod: &PodCapture<'_>) -> Result<(), CaptureError> {
+    /// Whether nothing is left to do for a pod whose listeners are in place: a node may have hundreds, whose connections
+    /// wait for a new worker.
+    fn is_captured(&self, maps: &Maps, pod: &PodCapture<'_>) -> bool {
+        pod.addresses.iter().all(|&address| maps.owner(address) == Some(pod.cookie))
+            && programs::is_alive(&self.pins.pod(pod.cookie))
+    }
+
+    fn enroll_at(&self, maps: &mut Maps, slot: u32, pod: &PodCapture<'_>, in_place: bool) -> Result<(), CaptureError> {
         let failed = || format!("cannot enrol {}", pod.cookie);
-        maps.set_listeners(slot, pod.listeners).map_err(CaptureError::because(failed))?;
+        // Putting a socket where it already is takes some kernels' reference to it away.
+        if !in_place {
+            maps.set_listeners(slot, pod.listeners).map_err(CaptureError::because(failed))?;
+        }
         self.programs.attach_to_pod(&self.pins, pod.cookie, pod.netns)?;
         // Last what begins to steer, inbound and then outbound: by now there is somewhere to steer to.
         let closed = if pod.closed_without_agent { CLOSED_WITHOUT_AGENT } else { 0 };
@@ -274,43 +317,6 @@ impl Capture {
             .remove()
             .map_err(CaptureError::because(|| format!("cannot remove all of {}", bpf_dir.display())))
     }
-}
-
-/// Adopts what is there, or loads upon its maps, or starts from nothing: the first that is possible.
-fn install_programs(pins: &Pins) -> Result<Programs, CaptureError> {
-    let installed = Maps::read_installed(pins);
-    let is_same = installed == Some(Installed { layout: LAYOUT, object: programs::object_hash() });
-    let is_whole = maps::NAMES.iter().all(|name| pins.map(name).exists());
-    if is_same
-        && is_whole
-        && let Ok(programs) = Programs::adopt(pins)
-    {
-        return Ok(programs);
-    }
-    if installed.is_none_or(|installed| installed.layout != LAYOUT) {
-        pins.clear().map_err(CaptureError::because(|| "cannot remove what a former version installed".to_owned()))?;
-    }
-    Programs::load(pins)
-}
-
-/// Pods that went while no agent ran, and those that a crash left half enrolled.
-fn remove_dead_pods(pins: &Pins, maps: &mut Maps) -> Result<(), CaptureError> {
-    let mut cookies = maps.pods();
-    cookies.extend(pins.pod_cookies());
-    for cookie in cookies {
-        if maps.slot(cookie).is_none() || !programs::is_alive(&pins.pod(cookie)) {
-            release(pins, maps, cookie)?;
-        }
-    }
-    Ok(())
-}
-
-/// Takes a pod back: first what redirects, then what steers, then what they refer to.
-fn release(pins: &Pins, maps: &mut Maps, cookie: NetnsCookie) -> Result<(), CaptureError> {
-    let failed = || format!("cannot take back the capture of {cookie}");
-    let slot = maps.remove_pod(cookie).map_err(CaptureError::because(failed))?;
-    let unpinned = pins::remove(&pins.pod(cookie)).map_err(CaptureError::because(failed));
-    maps.forget(cookie, slot).map_err(CaptureError::because(failed)).and(unpinned)
 }
 
 /// The kernel accepts a listener of another namespace, and then loses every connection.

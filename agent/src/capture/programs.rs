@@ -24,6 +24,11 @@ const AT_PODS: [(&str, AttachType); 4] = [
     ("weir_getpeername4", AttachType::CgroupInet4Getpeername),
     ("weir_getpeername6", AttachType::CgroupInet6Getpeername),
 ];
+const AT_KUBELET: [(&str, AttachType); 3] = [
+    ("weir_kubelet_connect4", AttachType::CgroupInet4Connect),
+    ("weir_kubelet_connect6", AttachType::CgroupInet6Connect),
+    ("weir_kubelet_sock_ops", AttachType::CgroupSockOps),
+];
 /// The first Linux that offers all that the programs use, see `ebpf/src/main.rs`.
 const OLDEST_KERNEL: &str = "5.15";
 const SOCK_OPS: &str = "weir_sock_ops";
@@ -43,6 +48,7 @@ pub(super) enum Origin {
 pub(super) struct Programs {
     pub(super) origin: Origin,
     at_pods: Vec<(&'static str, AttachType, OwnedFd)>,
+    at_kubelet: Vec<(&'static str, AttachType, OwnedFd)>,
     sock_ops: OwnedFd,
     pub(super) sk_lookup: OwnedFd,
 }
@@ -99,41 +105,69 @@ impl Programs {
             kernel::open_pin(&pins.program(name))
                 .map_err(CaptureError::because(|| format!("cannot open program {name}")))
         };
-        let at_pods = AT_PODS.into_iter().map(|(name, attach_type)| Ok((name, attach_type, open(name)?)));
+        let open_all = |programs: &[(&'static str, AttachType)]| -> Result<Vec<_>, CaptureError> {
+            programs.iter().map(|&(name, attach_type)| Ok((name, attach_type, open(name)?))).collect()
+        };
         Ok(Self {
             origin,
-            at_pods: at_pods.collect::<Result<_, CaptureError>>()?,
+            at_pods: open_all(&AT_PODS)?,
+            at_kubelet: open_all(&AT_KUBELET)?,
             sock_ops: open(SOCK_OPS)?,
             sk_lookup: open(SK_LOOKUP)?,
         })
     }
 
-    /// Attaches the programs to cgroups where they are not yet, and removes attachments to other cgroups, but for that
-    /// to the former agent's: until the pods have the new listeners it accepts, and then it drains.
+    /// Attaches the programs to cgroups where they are not yet, and removes attachments to other cgroups, but for those
+    /// to former agents': until the pods have the new listeners they accept, and then they drain. What is attached to the
+    /// kubelet's stays until somebody looks for the kubelet.
     pub(super) fn attach_to_cgroups(
         &self,
         pins: &Pins,
         pods: &Cgroup,
         agent: &Cgroup,
-        former_agent: u64,
+        former_agents: &[u64],
     ) -> Result<(), CaptureError> {
         let mut wanted = Vec::new();
         for link in self.cgroup_links(pods, agent) {
             self.attach_to_cgroup(pins, &link)?;
             wanted.push(link.name);
         }
-        let former = sock_ops_link(former_agent);
-        let would_run_twice = pods.is_within(former_agent) || agent.is_within(former_agent);
-        if !would_run_twice && is_alive(&pins.link(&former)) {
-            self.update_link(&pins.link(&former), &self.sock_ops)
-                .map_err(CaptureError::because(|| format!("cannot replace {SOCK_OPS} of the former agent")))?;
-            wanted.push(former);
+        for &former in former_agents {
+            let would_run_twice = pods.is_within(former) || agent.is_within(former);
+            if !would_run_twice {
+                wanted.extend(self.keep_link(pins, sock_ops_link(former), &self.sock_ops)?);
+            }
+        }
+        for (name, _, program) in &self.at_kubelet {
+            wanted.extend(self.keep_link(pins, (*name).to_owned(), program)?);
         }
         for stale in pins.link_names().into_iter().filter(|name| !wanted.contains(name)) {
             let path = pins.link(&stale);
             pins::remove(&path).map_err(CaptureError::because(|| format!("cannot remove {}", path.display())))?;
         }
         Ok(())
+    }
+
+    /// Attaches what tells the kubelet's probes to its cgroup, and to no other.
+    pub(super) fn attach_to_kubelet(&self, pins: &Pins, kubelet: &Cgroup) -> Result<(), CaptureError> {
+        self.at_kubelet.iter().try_for_each(|(name, attach_type, program)| {
+            let link = CgroupLink { name: (*name).to_owned(), program, attach_type: *attach_type, cgroup: kubelet };
+            self.attach_to_cgroup(pins, &link)
+        })
+    }
+
+    /// Whether the kubelet's probes are told in this cgroup.
+    pub(super) fn is_at_kubelet(pins: &Pins, kubelet: &Cgroup) -> bool {
+        let target = |name| kernel::open_pin(&pins.link(name)).and_then(|link| kernel::link_target(&link));
+        AT_KUBELET.iter().all(|(name, _)| target(name).is_ok_and(|target| target == Some(kubelet.id)))
+    }
+
+    /// Detaches what tells the kubelet's probes; fine if it is not attached.
+    pub(super) fn detach_from_kubelet(pins: &Pins) -> Result<(), CaptureError> {
+        AT_KUBELET.iter().try_for_each(|(name, _)| {
+            let path = pins.link(name);
+            pins::remove(&path).map_err(CaptureError::because(|| format!("cannot remove {}", path.display())))
+        })
     }
 
     /// Every attachment to a cgroup that capture is made of.
@@ -169,6 +203,16 @@ impl Programs {
             kernel::pin(link.as_fd(), &path)
         };
         attach().map_err(CaptureError::because(failed))
+    }
+
+    /// Leaves a link as it is, with this agent's program; its name, unless what it was attached to is gone.
+    fn keep_link(&self, pins: &Pins, name: String, program: &OwnedFd) -> Result<Option<String>, CaptureError> {
+        let path = pins.link(&name);
+        if !is_alive(&path) {
+            return Ok(None);
+        }
+        self.update_link(&path, program).map_err(CaptureError::because(|| format!("cannot replace {name}")))?;
+        Ok(Some(name))
     }
 
     /// Puts a program in the place of a former agent's, if it is another.

@@ -12,6 +12,16 @@ use tokio_util::sync::CancellationToken;
 use super::netns::Netns;
 use crate::model::identity::{Identity, TrustDomain};
 
+/// On whose word a pod is enrolled, and so on whose word it leaves.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub enum Origin {
+    /// Somebody's on this node, through the enrolment API.
+    #[default]
+    Node,
+    /// Kubernetes': its watch, or the CNI plugin's call for a pod that Kubernetes says is in the mesh.
+    Kubernetes,
+}
+
 /// What somebody says about a pod when enrolling it, checked. Kept on disk, so that a restarted agent goes on.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PodSpec {
@@ -27,6 +37,8 @@ pub struct PodSpec {
     /// Set once enrolled: a path may lead to another pod's namespace by the time an agent reads this again.
     #[serde(default)]
     pub netns_cookie: Option<u64>,
+    #[serde(default)]
+    pub origin: Origin,
 }
 
 /// A pod whose traffic this node captures.

@@ -62,6 +62,8 @@ impl Istiod {
             ("PILOT_ENABLE_AMBIENT", "true"),
             ("CA_TRUSTED_NODE_ACCOUNTS", "istio-system/ztunnel"),
             ("ENABLE_DEBUG_ON_HTTP", "true"),
+            // Only the control plane's own room, and pods of tests, can ask.
+            ("ENABLE_DEBUG_ENDPOINT_AUTH", "false"),
         ];
         let mut environment = parts.environment();
         environment.extend(variables.map(|(name, value)| (name.into(), value.into())));

@@ -53,18 +53,39 @@ pub(super) fn build(profile: Profile) -> Result<Vec<Program>> {
 fn built(package: &str, profile: Profile, linked_statically_for: Option<&str>) -> Result<PathBuf> {
     let mut build = workspace::cargo();
     build.args(["build", "--locked", "--profile", profile.name(), "--package", package]);
+    if profile == Profile::Release && linked_statically_for.is_none() {
+        // As the tests build it: another choice of packages would be another choice of features, and all built anew.
+        build.args(["--package", "weir-tests"]);
+    }
+    let mut flags = Vec::new();
+    if profile == Profile::Dist {
+        flags = without_this_machine();
+    }
     let mut directory = workspace::target();
     if let Some(target) = linked_statically_for {
-        // Only with a target named do these flags spare what runs during the build.
-        build.args(["--target", target]).env("RUSTFLAGS", "-C target-feature=+crt-static");
+        // Only with a target named do flags spare what runs during the build.
+        build.args(["--target", target]);
+        flags.push("-Ctarget-feature=+crt-static".to_owned());
         directory.push(target);
+    }
+    if !flags.is_empty() {
+        // Paths may hold spaces, so not RUSTFLAGS.
+        build.env("CARGO_ENCODED_RUSTFLAGS", flags.join("\u{1f}"));
     }
     step::run(&format!("build of {package} ({})", profile.name()), &mut build)?;
     stripped(&directory.join(profile.name()).join(package), profile)
 }
 
+/// What is shipped does not tell in which folders it was built.
+fn without_this_machine() -> Vec<String> {
+    let home = std::env::home_dir().unwrap_or_default();
+    let cargo = std::env::var_os("CARGO_HOME").map_or_else(|| home.join(".cargo"), PathBuf::from);
+    let named = [(workspace::root(), "/weir"), (cargo, "/cargo")];
+    named.iter().map(|(folder, name)| format!("--remap-path-prefix={}={name}", folder.display())).collect()
+}
+
 /// A copy of the program without debug information; the one that is there keeps what a debugger wants.
-fn stripped(program: &Path, profile: Profile) -> Result<PathBuf> {
+pub(crate) fn stripped(program: &Path, profile: Profile) -> Result<PathBuf> {
     let directory = workspace::target().join("image").join(profile.name());
     std::fs::create_dir_all(&directory).with_context(|| format!("creating {}", directory.display()))?;
     let copy = directory.join(program.file_name().context("a program has a name")?);

@@ -35,6 +35,11 @@ pub(super) const CERTIFICATE_EXPIRY: Described =
 pub(super) const LAST_GOOD_AGE: Described =
     ("weir_last_good_age_seconds", "Seconds since configuration was last received and accepted");
 
+pub(super) const WORKER_RESTARTS: Described = (
+    "weir_worker_restarts",
+    "Workers of this agent that ended without having been told to, and were followed by another",
+);
+
 pub(super) const LOG_LINES_DROPPED: Described =
     ("weir_log_lines_dropped", "Log lines dropped because the log could not be written fast enough");
 
@@ -81,6 +86,7 @@ pub(super) struct Counted {
     pub(super) accept_errors: Counter,
     /// Labels: `file`.
     pub(super) state_write_failures: Family<Labels<1>, Counter>,
+    pub(super) kubernetes_watch_errors: Counter,
 }
 
 impl Counted {
@@ -172,6 +178,11 @@ impl Counted {
             "state_write_failures",
             "The total number of times that what must outlive a restart could not be written to disk",
             self.state_write_failures.clone(),
+        );
+        weir.register(
+            "kubernetes_watch_errors",
+            "The total number of times that following Kubernetes was interrupted",
+            self.kubernetes_watch_errors.clone(),
         );
     }
 }

@@ -169,9 +169,10 @@ fn names_of_all_metrics() {
         weir_certificate_expiry_seconds gauge\nweir_certificate_requests counter\n\
         weir_config_rejected counter\nweir_dry_run_denials counter\n\
         weir_enrollment_refusals counter\nweir_hbone_connections_open gauge\n\
-        weir_last_good_age_seconds gauge\nweir_log_lines_dropped counter\nweir_policy_closed_connections counter\n\
-        weir_state_write_failures counter\nweir_tls_handshake_failures counter\nweir_xds_repeated_resources counter\n\
-        workload_manager_active_proxy_count gauge\nworkload_manager_pending_proxy_count gauge";
+        weir_kubernetes_watch_errors counter\nweir_last_good_age_seconds gauge\nweir_log_lines_dropped counter\nweir_policy_closed_connections counter\n\
+        weir_state_write_failures counter\nweir_tls_handshake_failures counter\nweir_worker_restarts counter\nweir_xds_repeated_resources counter\n\
+        workload_manager_active_proxy_count gauge\n\
+        workload_manager_pending_proxy_count gauge";
     assert_eq!(names.into_iter().collect::<Vec<_>>().join("\n"), expected);
     assert!(text.contains(&format!("istio_build{{component=\"weir\",tag=\"{}\"}} 1", env!("CARGO_PKG_VERSION"))));
     assert!(text.ends_with("# EOF\n"));
@@ -192,7 +193,8 @@ fn everything_once(metrics: &Arc<Metrics>) -> (ConnectionRecord, OpenGuard) {
     metrics.dry_run_denied();
     metrics.accept_failed();
     metrics.state_write_failed(StateFile::LastGood);
-    metrics.set_pods(3, 1);
+    metrics.set_pods(3);
+    metrics.set_pending_pods(1);
     (ConnectionRecord::open(metrics, ends(Reporter::Source)), metrics.hbone_connection_opened(Side::Upstream))
 }
 

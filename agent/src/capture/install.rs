@@ -1,0 +1,92 @@
+//! How capture comes to be on a node: adopted from a former agent, loaded upon its maps, or made from nothing.
+
+use parking_lot::Mutex;
+use weir_common::{Installed, LAYOUT};
+
+use super::hierarchy::Hierarchy;
+use super::maps::{self, Maps};
+use super::original_dst::SocketAddresses;
+use super::pins::{self, Pins};
+use super::programs::{self, Origin, Programs};
+use super::{Capture, CaptureError, CaptureOptions, NetnsCookie};
+
+impl Capture {
+    /// Loads and attaches the programs, or adopts those that a former agent pinned. Connections and captured pods of a
+    /// former agent stay as they are, unless its maps are laid out in another way: then all is installed anew, and pods
+    /// are not captured until they are enrolled again.
+    ///
+    /// # Errors
+    /// When the kernel refuses or lacks something; the message names what.
+    pub fn install(options: &CaptureOptions) -> Result<Self, CaptureError> {
+        let hierarchy = Hierarchy::find(options.cgroup_root.as_deref(), options.pods_cgroup.as_deref())?;
+        let pods = hierarchy.pods(options.pods_cgroup.as_deref())?;
+        let agent = hierarchy.own().clone();
+        let pins = Pins::new(&options.bpf_dir);
+        pins.make()?;
+        let _lock = pins.lock()?;
+        let programs = install_programs(&pins)?;
+        let mut maps = Maps::open(&pins)?;
+        let failed = || "cannot write settings for the kernel programs".to_owned();
+        if programs.origin == Origin::Loaded {
+            maps.set_installed(Installed { layout: LAYOUT, object: 0 })?;
+        }
+        let former_agents = maps.set_agent_cgroup(agent.id).map_err(CaptureError::because(failed))?;
+        maps.set_exclusions(&options.exclude_cidrs, &options.exclude_ports, &options.exclude_inbound_ports)
+            .map_err(CaptureError::because(failed))?;
+        remove_dead_pods(&pins, &mut maps)?;
+        programs.update_pods(&pins)?;
+        programs.attach_to_cgroups(&pins, &pods, &agent, &former_agents)?;
+        maps.set_installed(Installed { layout: LAYOUT, object: programs::object_hash() })?;
+        let socket_addresses = SocketAddresses::new(Maps::open_socket_addresses(&pins)?);
+        tracing::info!(pods_cgroup = %pods.path.display(), own_cgroup = %agent.path.display(), "capture is installed");
+        Ok(Self {
+            pins,
+            pods,
+            agent,
+            programs,
+            maps: Mutex::new(maps),
+            socket_addresses,
+            hierarchy,
+            kubelet_cgroup: options.kubelet_cgroup.clone(),
+            host_proc: options.host_proc.clone(),
+            kubelet: Mutex::new(None),
+        })
+    }
+}
+
+/// Adopts what is there, or loads upon its maps, or starts from nothing: the first that is possible.
+fn install_programs(pins: &Pins) -> Result<Programs, CaptureError> {
+    let installed = Maps::read_installed(pins);
+    let is_same = installed == Some(Installed { layout: LAYOUT, object: programs::object_hash() });
+    let is_whole = maps::NAMES.iter().all(|name| pins.map(name).exists());
+    if is_same
+        && is_whole
+        && let Ok(programs) = Programs::adopt(pins)
+    {
+        return Ok(programs);
+    }
+    if installed.is_none_or(|installed| installed.layout != LAYOUT) {
+        pins.clear().map_err(CaptureError::because(|| "cannot remove what a former version installed".to_owned()))?;
+    }
+    Programs::load(pins)
+}
+
+/// Pods that went while no agent ran, and those that a crash left half enrolled.
+fn remove_dead_pods(pins: &Pins, maps: &mut Maps) -> Result<(), CaptureError> {
+    let mut cookies = maps.pods();
+    cookies.extend(pins.pod_cookies());
+    for cookie in cookies {
+        if maps.slot(cookie).is_none() || !programs::is_alive(&pins.pod(cookie)) {
+            release(pins, maps, cookie)?;
+        }
+    }
+    Ok(())
+}
+
+/// Takes a pod back: first what redirects, then what steers, then what they refer to.
+pub(super) fn release(pins: &Pins, maps: &mut Maps, cookie: NetnsCookie) -> Result<(), CaptureError> {
+    let failed = || format!("cannot take back the capture of {cookie}");
+    let slot = maps.remove_pod(cookie).map_err(CaptureError::because(failed))?;
+    let unpinned = pins::remove(&pins.pod(cookie)).map_err(CaptureError::because(failed));
+    maps.forget(cookie, slot).map_err(CaptureError::because(failed)).and(unpinned)
+}

@@ -1,0 +1,144 @@
+//! The kubelet's probes reach the application as they are. `connect4` and `connect6` at the kubelet's cgroup mark the
+//! sockets that the kubelet itself connects to captured pods; `sock_ops` there notes the exact 4-tuple before the SYN
+//! leaves, and takes it back when the socket closes, before its port can be another's. `sk_lookup` asks for it.
+//!
+//! No address is exempt: what else comes from the node, or through it, is plaintext like any other.
+
+use core::ptr;
+
+use aya_ebpf::bindings::{
+    BPF_SK_STORAGE_GET_F_CREATE, BPF_SOCK_OPS_STATE_CB, BPF_SOCK_OPS_STATE_CB_FLAG, BPF_SOCK_OPS_TCP_CONNECT_CB,
+    BPF_TCP_CLOSE, bpf_sock,
+};
+use aya_ebpf::helpers::{bpf_get_current_cgroup_id, bpf_get_current_comm, bpf_sk_storage_delete, bpf_sk_storage_get};
+use aya_ebpf::macros::{cgroup_sock_addr, sock_ops};
+use aya_ebpf::programs::{SockAddrContext, SockOpsContext};
+use weir_common::{Address, Counter, Flow, Ip, PodAddress, ProbeSocket};
+
+use crate::maps::{POD_ADDRESSES, PROBE_SOCKETS, PROBES, SETTINGS};
+use crate::sock_ops::{local, remote};
+use crate::{socket, verdict};
+
+/// Entry at `cgroup/connect4` of the kubelet's cgroup.
+#[cgroup_sock_addr(connect4)]
+pub(crate) fn weir_kubelet_connect4(ctx: SockAddrContext) -> i32 {
+    // SAFETY: the kernel passes a valid context; this field may be read at this hook.
+    mark(&ctx, Ip::from_v4_word(unsafe { (*ctx.sock_addr).user_ip4 }));
+    verdict::ALLOW
+}
+
+/// Entry at `cgroup/connect6` of the kubelet's cgroup; sees IPv6 sockets, also when they connect to a v4-mapped address.
+#[cgroup_sock_addr(connect6)]
+pub(crate) fn weir_kubelet_connect6(ctx: SockAddrContext) -> i32 {
+    // SAFETY: as above.
+    mark(&ctx, unsafe { socket::ip6(&raw const (*ctx.sock_addr).user_ip6) });
+    verdict::ALLOW
+}
+
+/// Entry at `cgroup/sock_ops` of the kubelet's cgroup.
+#[sock_ops]
+pub(crate) fn weir_kubelet_sock_ops(ctx: SockOpsContext) -> u32 {
+    match ctx.op() {
+        BPF_SOCK_OPS_TCP_CONNECT_CB => expect(&ctx),
+        BPF_SOCK_OPS_STATE_CB if ctx.arg(1) == BPF_TCP_CLOSE => forget(&ctx),
+        _ => {}
+    }
+    0
+}
+
+/// Whether a SYN is that of a connection the kubelet is making to the application.
+#[inline(always)]
+pub(crate) fn is_expected(pod: &PodAddress, local: Address, remote: Address) -> bool {
+    if SETTINGS.get(0).is_none_or(|settings| settings.kubelet_cgroup == 0) {
+        return false;
+    }
+    let flow = Flow { client: remote, server: local, netns_cookie: pod.netns_cookie };
+    // SAFETY: the value is not read.
+    unsafe { PROBES.get(&flow) }.is_some()
+}
+
+#[inline(always)]
+fn mark(ctx: &SockAddrContext, destination: Ip) {
+    // SAFETY: fields of a valid context; the socket is never null at this hook.
+    let (protocol, sk) = unsafe { ((*ctx.sock_addr).protocol, (*ctx.sock_addr).__bindgen_anon_1.sk) };
+    if protocol != socket::IPPROTO_TCP {
+        return;
+    }
+    // SAFETY: the agent replaces whole values only when a pod comes or goes.
+    let pod = if is_kubelet() { unsafe { POD_ADDRESSES.get(destination) } } else { None };
+    let Some(pod) = pod else {
+        // An earlier attempt of the same socket may have been another's, or for a pod.
+        return unmark(sk);
+    };
+    let marked = probe_socket(sk, u64::from(BPF_SK_STORAGE_GET_F_CREATE));
+    if marked.is_null() {
+        return verdict::count(Counter::ProbeNotExpected);
+    }
+    // SAFETY: not null, so a live value of this socket's, which is being connected by this thread alone.
+    unsafe { (*marked).netns_cookie = pod.netns_cookie };
+}
+
+/// Whether this thread is the kubelet's. What runs in a cgroup below the kubelet's is not, nor is a program that was
+/// started beside it.
+#[inline(always)]
+fn is_kubelet() -> bool {
+    let Some(settings) = SETTINGS.get(0) else { return false };
+    // SAFETY: no arguments.
+    if settings.kubelet_cgroup != unsafe { bpf_get_current_cgroup_id() } {
+        return false;
+    }
+    let [first, second] = settings.kubelet_name;
+    if first == 0 {
+        return true;
+    }
+    let Ok([a, b, c, d, e, f, g, h, i, j, k, l, m, n, o, p]) = bpf_get_current_comm() else { return false };
+    u64::from_ne_bytes([a, b, c, d, e, f, g, h]) == first && u64::from_ne_bytes([i, j, k, l, m, n, o, p]) == second
+}
+
+#[inline(always)]
+fn expect(ctx: &SockOpsContext) {
+    let Some(flow) = probe(ctx) else { return };
+    // First what takes it back: a tuple that stayed behind would be the next one's who gets the port.
+    let watched = ctx.set_cb_flags((ctx.cb_flags() | BPF_SOCK_OPS_STATE_CB_FLAG) as i32);
+    let is_expected = watched.is_ok() && PROBES.insert(&flow, 1, 0).is_ok();
+    verdict::count(if is_expected { Counter::ProbeExpected } else { Counter::ProbeNotExpected });
+}
+
+#[inline(always)]
+fn forget(ctx: &SockOpsContext) {
+    if let Some(flow) = probe(ctx) {
+        let _ = PROBES.remove(&flow);
+    }
+}
+
+/// The connection of a marked socket, as the pod's namespace sees it.
+#[inline(always)]
+fn probe(ctx: &SockOpsContext) -> Option<Flow> {
+    // SAFETY: a field of a valid context.
+    let sk = unsafe { (*ctx.ops).__bindgen_anon_2.sk };
+    if sk.is_null() {
+        return None;
+    }
+    let marked = probe_socket(sk, 0);
+    if marked.is_null() {
+        return None;
+    }
+    // SAFETY: not null, so a live value of this socket's.
+    let netns_cookie = unsafe { (*marked).netns_cookie };
+    Some(Flow { client: local(ctx), server: remote(ctx), netns_cookie })
+}
+
+/// The mark of a socket, or null. `sk` must be a checked socket pointer of the running program.
+#[inline(always)]
+fn probe_socket(sk: *mut bpf_sock, flags: u64) -> *mut ProbeSocket {
+    let map = ptr::from_ref(&PROBE_SOCKETS).cast_mut().cast();
+    // SAFETY: the verifier accepts only a valid socket here.
+    unsafe { bpf_sk_storage_get(map, sk.cast(), ptr::null_mut(), flags).cast() }
+}
+
+#[inline(always)]
+fn unmark(sk: *mut bpf_sock) {
+    let map = ptr::from_ref(&PROBE_SOCKETS).cast_mut().cast();
+    // SAFETY: as above.
+    unsafe { bpf_sk_storage_delete(map, sk.cast()) };
+}
