@@ -15,6 +15,7 @@ mod enrolling;
 mod enrollment;
 mod harness;
 mod istioctl;
+mod istiod;
 mod mesh;
 mod pair;
 mod prometheus;
@@ -37,6 +38,7 @@ fn table() -> Vec<Case> {
         cni::CASES,
         reaching::CASES,
         restarting::CASES,
+        istiod::CASES,
         absent::CASES,
         taken_down::CASES,
     ]
