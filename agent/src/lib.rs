@@ -2,6 +2,8 @@
 //!
 //! Modules are listed in layers, lowest first, a blank line between layers. A module may import only from layers above
 //! its own in this list; `cargo xtask tidy` reads this file and holds the code to it.
+// `json!` with every setting of the agent.
+#![recursion_limit = "256"]
 
 pub mod proto;
 
@@ -14,6 +16,8 @@ pub mod objects;
 pub mod resources;
 pub mod state;
 pub mod telemetry;
+
+pub mod l4_policy;
 
 pub mod tls;
 

@@ -12,8 +12,10 @@ mod absent;
 mod cluster;
 mod cni;
 mod enrolling;
+mod enrollment;
 mod harness;
 mod istioctl;
+mod istiod;
 mod mesh;
 mod pair;
 mod prometheus;
@@ -32,9 +34,11 @@ fn table() -> Vec<Case> {
         istioctl::CASES,
         prometheus::CASES,
         enrolling::CASES,
+        enrollment::CASES,
         cni::CASES,
         reaching::CASES,
         restarting::CASES,
+        istiod::CASES,
         absent::CASES,
         taken_down::CASES,
     ]

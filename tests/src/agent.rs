@@ -1,14 +1,14 @@
 //! Weir's processes on a node of the world: the agent's life, its command line, its endpoints. An agent is two processes:
 //! the keeper, which is the program that was started, and the worker, its child.
 
+mod processes;
+
 use std::fs;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
-use nix::sys::signal::Signal;
-use nix::unistd::Pid;
 
 use crate::http;
 use crate::metrics::Metrics;
@@ -183,56 +183,6 @@ impl Agent {
         ready.with_context(|| format!("agent of {}; its log ends with:\n{}", self.place.name(), self.tail()))
     }
 
-    /// Kills both of its processes, as losing its container would.
-    ///
-    /// # Errors
-    /// If it is not running.
-    pub fn kill(&mut self) -> Result<()> {
-        let workers = self.workers()?;
-        let program = self.program.take().context("the agent is not running")?;
-        program.signal(Signal::SIGKILL)?;
-        program.finish(Duration::from_secs(5))?;
-        wait::until("its worker is gone, too", Duration::from_secs(5), || {
-            ensure!(!workers.iter().copied().any(is_running), "it goes on running");
-            Ok(())
-        })
-    }
-
-    /// Kills the worker alone, as a crash would.
-    ///
-    /// # Errors
-    /// If there is none.
-    pub fn kill_worker(&self) -> Result<()> {
-        Ok(nix::sys::signal::kill(Pid::from_raw(self.id()?.cast_signed()), Signal::SIGKILL)?)
-    }
-
-    /// Process id of the running agent's keeper.
-    ///
-    /// # Errors
-    /// If it is not running.
-    pub fn keeper(&self) -> Result<u32> {
-        Ok(self.program.as_ref().context("the agent is not running")?.id())
-    }
-
-    /// Process id of its worker, the process that carries connections.
-    ///
-    /// # Errors
-    /// If there is none now.
-    pub fn id(&self) -> Result<u32> {
-        self.workers()?.last().copied().context("the agent has no worker now")
-    }
-
-    /// Process ids of all workers, also of those that only finish what is open.
-    ///
-    /// # Errors
-    /// If the agent is not running.
-    pub fn workers(&self) -> Result<Vec<u32>> {
-        let keeper = self.keeper()?;
-        let children = fs::read_to_string(format!("/proc/{keeper}/task/{keeper}/children"))?;
-        let children = children.split_ascii_whitespace().filter_map(|child| child.parse().ok());
-        Ok(children.filter(|child| is_running(*child)).collect())
-    }
-
     /// Another agent for the same node and the same folders, not running yet: this one's successor.
     #[must_use]
     pub fn successor(&self) -> Self {
@@ -247,11 +197,6 @@ impl Agent {
             binary: self.binary.clone(),
             program: None,
         }
-    }
-
-    /// True until it has ended.
-    pub fn is_running(&mut self) -> bool {
-        self.program.as_mut().is_some_and(Program::is_running)
     }
 
     /// Waits for it to end by itself.
@@ -404,10 +349,4 @@ impl Agent {
     pub fn has_pins(&self) -> bool {
         fs::read_dir(&self.folders.bpf).is_ok_and(|mut entries| entries.next().is_some())
     }
-}
-
-/// Whether there is such a process, and it is no zombie.
-fn is_running(process: u32) -> bool {
-    let stat = fs::read_to_string(format!("/proc/{process}/stat")).unwrap_or_default();
-    stat.rsplit_once(") ").is_some_and(|(_, state)| !state.starts_with(['Z', 'X']))
 }

@@ -2,10 +2,10 @@
 
 use std::time::Instant;
 
-use super::super::door::own_network;
-use super::super::message::{ToPredecessor, ToSuccessor, ToWorker, VERSION};
-use super::super::succession::{Stage, Successor, TAKING_OVER};
 use super::{House, Relief};
+use crate::keeper::door::own_network;
+use crate::keeper::message::{ToPredecessor, ToSuccessor, ToWorker, VERSION};
+use crate::keeper::succession::{Stage, Successor, TAKING_OVER};
 
 impl House {
     pub(super) fn listen_to_predecessor(&mut self) {

@@ -67,6 +67,8 @@ pub(super) struct Counted {
     pub(super) xds_messages: Family<TextLabel, Counter>,
     /// Labels: `url`.
     pub(super) xds_message_bytes: Family<TextLabel, Counter>,
+    /// Labels: `type`.
+    pub(super) xds_repeats: Family<TextLabel, Counter>,
     pub(super) active_proxies: Gauge,
     pub(super) pending_proxies: Gauge,
     /// Labels: `side`, `reason`.
@@ -77,6 +79,8 @@ pub(super) struct Counted {
     pub(super) config_rejected: Family<TextLabel, Counter>,
     /// Labels: `field`.
     pub(super) enrollment_refusals: Family<Labels<1>, Counter>,
+    /// Labels: `command`, `answer`.
+    pub(super) cni_calls: Family<Labels<2>, Counter>,
     /// Labels: `side`.
     pub(super) hbone_connections_open: Family<Labels<1>, Gauge>,
     pub(super) policy_closed_connections: Counter,
@@ -138,6 +142,11 @@ impl Counted {
             self.certificate_requests.clone(),
         );
         weir.register(
+            "xds_repeated_resources",
+            "The total number of resources from the control plane that were what is held already, by type",
+            self.xds_repeats.clone(),
+        );
+        weir.register(
             "config_rejected",
             "The total number of configuration resources that were refused, by type",
             self.config_rejected.clone(),
@@ -146,6 +155,11 @@ impl Counted {
             "enrollment_refusals",
             "The total number of enrolment requests that were refused, by the field that was wrong",
             self.enrollment_refusals.clone(),
+        );
+        weir.register(
+            "cni_calls",
+            "The total number of calls of the CNI plugin, by command and by what it was answered",
+            self.cni_calls.clone(),
         );
         weir.register(
             "hbone_connections_open",

@@ -230,6 +230,13 @@ impl Metrics {
         self.counted.xds_message_bytes.get_or_create(&label).inc_by(size_bytes);
     }
 
+    /// Resources came that were byte for byte what is held. The type is one that we know.
+    pub fn xds_repeated(&self, kind: &str, resources: u64) {
+        if resources > 0 {
+            self.counted.xds_repeats.get_or_create(&[("type", kind.to_owned())]).inc_by(resources);
+        }
+    }
+
     /// A resource or document was refused. The type is a type URL or a kind that we know.
     pub fn config_rejected(&self, kind: &str) {
         self.counted.config_rejected.get_or_create(&[("type", kind.to_owned())]).inc();
@@ -238,6 +245,11 @@ impl Metrics {
     /// A request to enrol or unenrol a pod was refused. The field is one of a fixed set.
     pub fn enrollment_refused(&self, field: &'static str) {
         self.counted.enrollment_refusals.get_or_create(&[("field", field)]).inc();
+    }
+
+    /// A call of the CNI plugin was answered. Both are of fixed sets.
+    pub fn cni_called(&self, command: &'static str, answer: &'static str) {
+        self.counted.cni_calls.get_or_create(&[("command", command), ("answer", answer)]).inc();
     }
 
     /// Configuration was received and accepted at this time (in the past, where it was read back from disk).
