@@ -12,6 +12,7 @@ mod absent;
 mod cluster;
 mod cni;
 mod enrolling;
+mod enrollment;
 mod harness;
 mod istioctl;
 mod mesh;
@@ -32,6 +33,7 @@ fn table() -> Vec<Case> {
         istioctl::CASES,
         prometheus::CASES,
         enrolling::CASES,
+        enrollment::CASES,
         cni::CASES,
         reaching::CASES,
         restarting::CASES,

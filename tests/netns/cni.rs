@@ -69,6 +69,11 @@ impl<'a> Cluster<'a> {
         let pod = self.mesh.world.nodes[0].pod(name)?;
         self.mesh.control_plane.objects.put(name, &workload_entry(&pod))?;
         self.tell(name, namespace, labels)?;
+        let address = pod.ipv4().to_string();
+        wait::until("the agent's mesh knows the pod", SOON, || {
+            ensure!(self.mesh.agents[0].config_dump()?.to_string().contains(&address), "it does not know {address}");
+            Ok(())
+        })?;
         Ok(pod)
     }
 

@@ -24,6 +24,7 @@ mod input_http2_rules;
 mod interop;
 mod keeper;
 mod kit;
+mod kubernetes;
 mod leaks;
 mod outbound;
 mod policy;
@@ -53,6 +54,7 @@ fn table() -> Vec<Case> {
         probes::CASES,
         enrollment::CASES,
         cni::CASES,
+        kubernetes::CASES,
         delivery::CASES,
         telemetry::CASES,
         bulk::CASES,

@@ -12,6 +12,7 @@ use super::kubernetes::Cluster;
 use crate::cni::{self, Installer, Sandboxes};
 use crate::config::AgentConfig;
 use crate::enrollment::Enrollment;
+use crate::telemetry::metrics::Metrics;
 
 /// The plugin's socket, below the run directory.
 pub(super) const SOCKET_NAME: &str = "cni.sock";
@@ -41,6 +42,7 @@ pub(super) fn start(
     config: &AgentConfig,
     cluster: Option<&Cluster>,
     enrollment: &Arc<Enrollment>,
+    metrics: &Arc<Metrics>,
 ) -> anyhow::Result<Option<Cni>> {
     let Some(cluster) = cluster else {
         if config.cni.directories().is_some() {
@@ -54,7 +56,7 @@ pub(super) fn start(
     let socket = config.run_dir.join(SOCKET_NAME);
     let listener = cni::bind(&socket).with_context(|| format!("CNI socket {}", socket.display()))?;
     let netns_dir = config.kubernetes.netns_dir.clone();
-    let sandboxes = Arc::new(Sandboxes::new(directory.clone(), enrollment.clone(), netns_dir));
+    let sandboxes = Arc::new(Sandboxes::new(directory.clone(), enrollment.clone(), netns_dir, metrics.clone()));
     let stop = CancellationToken::new();
     let answer = move |request| sandboxes.clone().answer(request);
     tokio::spawn(cni::serve(listener, answer, stop.clone().cancelled_owned()));

@@ -17,6 +17,7 @@ use crate::enrollment::Enrollment;
 use crate::enrollment::cluster::ClusterEnrollment;
 use crate::enrollment::pod::{EnrolledPod, Origin};
 use crate::kubernetes::{Annotations, ClusterAccess, Directory, Installation, MembershipRules, connect};
+use crate::lifecycle::Ready;
 use crate::model::workload::TunnelProtocol;
 use crate::state::SharedMesh;
 use crate::telemetry::metrics::Metrics;
@@ -47,6 +48,7 @@ pub(super) async fn start(
     enrollment: &Arc<Enrollment>,
     mesh: &SharedMesh,
     metrics: &Arc<Metrics>,
+    ready: &Ready,
 ) -> anyhow::Result<Option<Cluster>> {
     if !config.kubernetes.is_on() {
         return Ok(None);
@@ -69,7 +71,9 @@ pub(super) async fn start(
     let daemon_set = config.kubernetes.daemon_set.clone();
     let installation = Installation::start(directory.clone(), own_pod, daemon_set, metrics.clone());
     let (network, netns_dir) = (config.network.clone(), &config.kubernetes.netns_dir);
-    let cluster = ClusterEnrollment::new(directory.clone(), enrollment.clone(), mesh.clone(), network, netns_dir);
+    let starting = ready.block("kubernetes");
+    let cluster =
+        ClusterEnrollment::new(directory.clone(), enrollment.clone(), mesh.clone(), network, netns_dir, starting);
     let following = tokio::spawn(cluster.run());
     Ok(Some(Cluster { directory, installation, following }))
 }

@@ -116,8 +116,8 @@ async fn agent(config: AgentConfig, log: log::LogHandle, keeper: Arc<Link>) -> a
     });
     // Connections wait for nothing that follows.
     let kubelet = kubelet::follow(capture.clone());
-    let cluster = kubernetes::start(&config, &enrollment, &mesh, &metrics).await?;
-    let plugin = cni::start(&config, cluster.as_ref(), &enrollment)?;
+    let cluster = kubernetes::start(&config, &enrollment, &mesh, &metrics, &ready).await?;
+    let plugin = cni::start(&config, cluster.as_ref(), &enrollment, &metrics)?;
     let observed = observation::Observed {
         config: config.clone(),
         mesh: mesh.clone(),

@@ -8,6 +8,7 @@ use weir_cni::wire::{Answer, Command, Request};
 use crate::enrollment::pod::{Origin, PodSpec};
 use crate::enrollment::{Enrollment, EnrollmentError, check_name};
 use crate::kubernetes::{DescribedPod, Directory};
+use crate::telemetry::metrics::Metrics;
 
 /// Where container runtimes keep the names of network namespaces, as the host calls it.
 const HOST_NETNS_DIRS: [&str; 2] = ["/var/run/netns", "/run/netns"];
@@ -18,24 +19,27 @@ pub struct Sandboxes {
     directory: Directory,
     enrollment: Arc<Enrollment>,
     netns_dir: PathBuf,
+    metrics: Arc<Metrics>,
 }
 
 impl Sandboxes {
     /// `netns_dir` is where the agent sees the directory that the host calls `/var/run/netns`.
     #[must_use]
-    pub fn new(directory: Directory, enrollment: Arc<Enrollment>, netns_dir: PathBuf) -> Self {
-        Self { directory, enrollment, netns_dir }
+    pub fn new(directory: Directory, enrollment: Arc<Enrollment>, netns_dir: PathBuf, metrics: Arc<Metrics>) -> Self {
+        Self { directory, enrollment, netns_dir, metrics }
     }
 
     /// The answer to one request. For a pod of the mesh it comes once its traffic is captured.
     pub async fn answer(self: Arc<Self>, request: Request) -> Answer {
         let pod = format!("{}/{}", request.namespace, request.name);
         let (command, container) = (request.command, request.container.clone());
+        let metrics = self.metrics.clone();
         let answer = match command {
             Command::Add => self.add(request).await,
             Command::Del => self.release(&request.netns).await,
             Command::Check => self.check(request).await,
         };
+        metrics.cni_called(name_of(command), kind_of(&answer));
         match &answer {
             Answer::Failed { reason } | Answer::Unknown { reason } => {
                 tracing::warn!(?command, pod, container, reason, "a sandbox is not let in");
@@ -135,6 +139,24 @@ impl Sandboxes {
         // Whatever went wrong is in the log, and a sandbox must be able to go.
         let _ = releasing.await;
         Answer::Released
+    }
+}
+
+fn name_of(command: Command) -> &'static str {
+    match command {
+        Command::Add => "add",
+        Command::Del => "del",
+        Command::Check => "check",
+    }
+}
+
+fn kind_of(answer: &Answer) -> &'static str {
+    match answer {
+        Answer::Enrolled => "enrolled",
+        Answer::NotForTheMesh => "not_for_the_mesh",
+        Answer::Released => "released",
+        Answer::Failed { .. } => "failed",
+        Answer::Unknown { .. } => "unknown",
     }
 }
 

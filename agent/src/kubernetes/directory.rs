@@ -29,6 +29,8 @@ pub struct KnownPod {
     pub is_annotated: bool,
     /// All its containers have ended for good.
     pub is_finished: bool,
+    /// It is being deleted.
+    pub is_ending: bool,
 }
 
 /// Where one asks. Cheap to clone.
@@ -167,6 +169,15 @@ impl Directory {
         Ok(Some(self.shared.describe(&facts, mode)))
     }
 
+    /// Asks the API server itself whether a pod is no more.
+    ///
+    /// # Errors
+    /// When it does not answer (within three seconds).
+    pub async fn is_gone(&self, namespace: &str, name: &str, uid: &str) -> Result<bool, KubernetesError> {
+        let found = self.ask_for_pod(namespace, name).await?;
+        Ok(found.is_none_or(|facts| !facts.is_called(uid)))
+    }
+
     /// The pods of this node that are known.
     #[must_use]
     pub fn pods(&self) -> Vec<KnownPod> {
@@ -259,6 +270,7 @@ impl Shared {
             is_decided: namespace.is_some(),
             is_annotated: facts.is_annotated,
             is_finished: facts.is_finished,
+            is_ending: facts.is_ending,
         }
     }
 

@@ -67,6 +67,8 @@ pub(super) struct PodFacts {
     pub(super) host_network: bool,
     pub(super) has_sidecar: bool,
     pub(super) is_finished: bool,
+    /// It is being deleted.
+    pub(super) is_ending: bool,
     /// Its annotation says that its traffic is captured.
     pub(super) is_annotated: bool,
     /// The DaemonSet that it belongs to.
@@ -129,6 +131,7 @@ impl From<PodText> for Pod {
             has_sidecar: text.metadata.annotations.get(SIDECAR_STATUS).is_some_and(|status| !status.is_empty()),
             is_annotated: has(REDIRECTION, REDIRECTION_ENABLED),
             static_uid: text.metadata.annotations.get(CONFIG_HASH).cloned(),
+            is_ending: text.metadata.deletion_timestamp.is_some(),
             daemon_set: daemon_set_of(&text.metadata.owner_references),
             uid: text.metadata.uid,
             name: text.metadata.name,

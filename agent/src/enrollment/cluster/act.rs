@@ -77,28 +77,52 @@ impl ClusterEnrollment {
         });
     }
 
-    /// Ends a pod's capture. Of a pod that is gone nothing goes on either.
+    /// Ends a pod's capture. Of a pod that is gone nothing goes on either; that it is, is asked once more, since a watch
+    /// may lag behind.
     pub(super) fn release(&self, uid: String, why: Wanted) {
-        let (enrollment, outcomes) = (self.enrollment.clone(), self.outcomes.0.clone());
-        tokio::task::spawn_blocking(move || {
-            let Some(pod) = enrollment.pods().into_iter().find(|pod| pod.spec.uid == uid) else {
-                let _ = outcomes.send(Outcome { uid, pod: String::new(), result: Ok(Done::Released) });
-                return;
-            };
+        let Some(pod) = self.enrollment.pods().into_iter().find(|pod| pod.spec.uid == uid) else {
+            // The receiver only goes away when the process ends.
+            let _ = self.outcomes.0.send(Outcome { uid, pod: String::new(), result: Ok(Done::Released) });
+            return;
+        };
+        let (enrollment, directory) = (self.enrollment.clone(), self.directory.clone());
+        let outcomes = self.outcomes.0.clone();
+        tokio::spawn(async move {
             let name = format!("{}/{}", pod.spec.namespace, pod.spec.name);
-            if why != Wanted::Out && !pod.is_alive() {
-                pod.dead.cancel();
-            }
-            let result = match enrollment.unenroll(&uid) {
-                Ok(()) | Err(EnrollmentError::Unknown(_)) => {
-                    tracing::info!(uid, pod = name, ?why, "pod is unenrolled");
-                    Ok(Done::Released)
-                }
+            let is_so = match why {
+                Wanted::Gone => directory.is_gone(&pod.spec.namespace, &pod.spec.name, &uid).await,
+                _ => Ok(true),
+            };
+            let result = match is_so {
+                Ok(true) => let_go(enrollment, pod, why).await,
+                Ok(false) => Err("the watch does not know it, but the API server does".to_owned()),
                 Err(error) => Err(error.to_string()),
             };
-            // The receiver only goes away when the process ends.
             let _ = outcomes.send(Outcome { uid, pod: name, result });
         });
+    }
+}
+
+async fn let_go(enrollment: Arc<Enrollment>, pod: Arc<EnrolledPod>, why: Wanted) -> Result<Done, String> {
+    let ending = tokio::task::spawn_blocking(move || {
+        if why != Wanted::Out && !pod.is_alive() {
+            pod.dead.cancel();
+        }
+        let ended = enrollment.unenroll(&pod.spec.uid);
+        if ended.is_ok() {
+            tracing::info!(
+                uid = pod.spec.uid,
+                pod = format!("{}/{}", pod.spec.namespace, pod.spec.name),
+                ?why,
+                "pod is unenrolled"
+            );
+        }
+        ended
+    });
+    match ending.await {
+        Ok(Ok(()) | Err(EnrollmentError::Unknown(_))) => Ok(Done::Released),
+        Ok(Err(error)) => Err(error.to_string()),
+        Err(error) => Err(error.to_string()),
     }
 }
 

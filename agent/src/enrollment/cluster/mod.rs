@@ -20,6 +20,7 @@ use super::Enrollment;
 use super::pod::{EnrolledPod, Origin};
 use crate::kubernetes::pauses::Pauses;
 use crate::kubernetes::{Annotations, Directory, KnownPod};
+use crate::lifecycle::ReadyBlocker;
 use crate::model::workload::TunnelProtocol;
 use crate::state::SharedMesh;
 
@@ -37,6 +38,8 @@ pub struct ClusterEnrollment {
     index: Arc<Mutex<NetnsIndex>>,
     pods: HashMap<String, Followed>,
     outcomes: (mpsc::UnboundedSender<Outcome>, mpsc::UnboundedReceiver<Outcome>),
+    /// Until every pod that was here before is captured, or was tried.
+    starting: Option<ReadyBlocker>,
 }
 
 /// What is remembered of a pod.
@@ -54,7 +57,8 @@ impl Followed {
 
 impl ClusterEnrollment {
     /// To be made after the pods of a former agent are restored: those count as long known. `network` is the network that
-    /// the mesh knows this node's pods in, `netns_dir` where their network namespaces have names.
+    /// the mesh knows this node's pods in, `netns_dir` where their network namespaces have names. `starting` is dropped
+    /// once the pods that were here before are captured.
     #[must_use]
     pub fn new(
         directory: Directory,
@@ -62,6 +66,7 @@ impl ClusterEnrollment {
         mesh: SharedMesh,
         network: String,
         netns_dir: &Path,
+        starting: ReadyBlocker,
     ) -> Self {
         let restored = enrollment.pods();
         Self {
@@ -73,6 +78,7 @@ impl ClusterEnrollment {
             pods: restored.iter().map(|pod| (pod.spec.uid.clone(), Followed::new(Memory::default()))).collect(),
             enrollment,
             outcomes: mpsc::unbounded_channel(),
+            starting: Some(starting),
         }
     }
 
@@ -110,17 +116,25 @@ impl ClusterEnrollment {
         self.pods.retain(|uid, _| known.contains_key(uid) || enrolled.contains_key(uid));
         let uids: Vec<String> =
             known.keys().chain(enrolled.keys().filter(|uid| !known.contains_key(*uid))).cloned().collect();
-        let (mut deadline, mut to_enroll, mut pending) = (None, Vec::new(), 0);
+        let (mut deadline, mut to_enroll, mut pending, mut untried) = (None, Vec::new(), 0, 0);
         for uid in uids {
             let (pod, here) = (known.remove(&uid), enrolled.get(&uid));
             let view = self.view(pod.as_ref(), here, is_complete);
-            pending += usize::from(view.wanted == Wanted::In && view.enrolled == Enrolled::No);
-            let followed = self.pods.entry(uid.clone()).or_insert_with(|| Followed::new(Memory::default()));
+            let is_pending =
+                view.wanted == Wanted::In && view.enrolled == Enrolled::No && view.has_addresses && !view.is_ending;
+            let fresh = || Followed::new(Memory::since(now));
+            let followed = self.pods.entry(uid.clone()).or_insert_with(fresh);
+            pending += usize::from(is_pending);
+            untried += usize::from(is_pending && followed.memory.retry_at.is_none());
             if here.is_none() {
                 // Should it be enrolled again, it is new again.
                 followed.memory.enrolled_at = Some(now);
             }
-            match step::next(&view, &mut followed.memory, now) {
+            let next = step::next(&view, &mut followed.memory, now);
+            if let Some(pod) = here {
+                pod.set_leaving(followed.memory.is_leaving());
+            }
+            match next {
                 Next::Nothing => {}
                 Next::At(at) => deadline = Some(deadline.map_or(at, |earliest: Instant| earliest.min(at))),
                 Next::Do(step) => {
@@ -135,6 +149,9 @@ impl ClusterEnrollment {
         }
         self.enrollment.metrics.set_pending_pods(pending);
         self.enroll(to_enroll);
+        if is_complete && untried == 0 {
+            self.starting = None;
+        }
         deadline
     }
 
@@ -154,6 +171,7 @@ impl ClusterEnrollment {
             wanted,
             is_annotated: known.is_some_and(|known| known.is_annotated),
             has_addresses: !addresses.is_empty(),
+            is_ending: known.is_some_and(|known| known.is_ending),
             enrolled: match here.map(|pod| pod.spec.origin) {
                 None => Enrolled::No,
                 Some(Origin::Kubernetes) => Enrolled::ByKubernetes,

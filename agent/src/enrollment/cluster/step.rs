@@ -43,6 +43,8 @@ pub(super) struct View {
     pub(super) wanted: Wanted,
     pub(super) is_annotated: bool,
     pub(super) has_addresses: bool,
+    /// It is being deleted: what it has stays, but it is given nothing new.
+    pub(super) is_ending: bool,
     pub(super) enrolled: Enrolled,
     /// It is enrolled with other addresses than it has now.
     pub(super) is_moved: bool,
@@ -65,6 +67,11 @@ pub(super) struct Memory {
 }
 
 impl Memory {
+    /// Of a pod that is first seen now.
+    pub(super) fn since(now: Instant) -> Self {
+        Self { enrolled_at: Some(now), ..Self::default() }
+    }
+
     /// It has left, or come back: should it leave, it begins anew.
     pub(super) fn forget_leaving(&mut self) {
         (self.leaving_since, self.silent_since) = (None, None);
@@ -122,9 +129,9 @@ pub(super) fn next(view: &View, memory: &mut Memory, now: Instant) -> Next {
 fn stay(view: &View, memory: &mut Memory, is_annotated: bool) -> Next {
     memory.forget_leaving();
     match view.enrolled {
-        Enrolled::No if view.has_addresses => Next::Do(Step::Enroll),
+        Enrolled::No if view.has_addresses && !view.is_ending => Next::Do(Step::Enroll),
         Enrolled::No => Next::Nothing,
-        _ if view.is_moved => Next::Do(Step::Enroll),
+        _ if view.is_moved && !view.is_ending => Next::Do(Step::Enroll),
         _ if !is_annotated => Next::Do(Step::Annotate(true)),
         _ => Next::Nothing,
     }

@@ -29,6 +29,7 @@ fn a_pod_as_the_api_writes_it() {
         host_network: false,
         has_sidecar: false,
         is_finished: false,
+        is_ending: false,
         is_annotated: true,
         daemon_set: Some("carts".to_owned()),
     };
@@ -58,6 +59,7 @@ fn phases_annotations_and_the_host_network() {
     assert!(with(r#""annotations": {"sidecar.istio.io/status": "{}"}}"#).has_sidecar);
     assert!(!with(r#""annotations": {"sidecar.istio.io/status": ""}}"#).has_sidecar);
     assert!(!with(r#""annotations": {"ambient.istio.io/redirection": "disabled"}}"#).is_annotated);
+    assert!(with(r#""deletionTimestamp": "2026-01-01T00:00:00Z"}"#).is_ending);
     let mirrored = with(r#""annotations": {"kubernetes.io/config.hash": "h"}}"#);
     assert!(mirrored.is_called("h") && mirrored.is_called("u") && !mirrored.is_called("v"));
 }

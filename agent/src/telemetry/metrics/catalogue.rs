@@ -77,6 +77,8 @@ pub(super) struct Counted {
     pub(super) config_rejected: Family<TextLabel, Counter>,
     /// Labels: `field`.
     pub(super) enrollment_refusals: Family<Labels<1>, Counter>,
+    /// Labels: `command`, `answer`.
+    pub(super) cni_calls: Family<Labels<2>, Counter>,
     /// Labels: `side`.
     pub(super) hbone_connections_open: Family<Labels<1>, Gauge>,
     pub(super) policy_closed_connections: Counter,
@@ -146,6 +148,11 @@ impl Counted {
             "enrollment_refusals",
             "The total number of enrolment requests that were refused, by the field that was wrong",
             self.enrollment_refusals.clone(),
+        );
+        weir.register(
+            "cni_calls",
+            "The total number of calls of the CNI plugin, by command and by what it was answered",
+            self.cni_calls.clone(),
         );
         weir.register(
             "hbone_connections_open",

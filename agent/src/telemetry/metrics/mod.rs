@@ -240,6 +240,11 @@ impl Metrics {
         self.counted.enrollment_refusals.get_or_create(&[("field", field)]).inc();
     }
 
+    /// A call of the CNI plugin was answered. Both are of fixed sets.
+    pub fn cni_called(&self, command: &'static str, answer: &'static str) {
+        self.counted.cni_calls.get_or_create(&[("command", command), ("answer", answer)]).inc();
+    }
+
     /// Configuration was received and accepted at this time (in the past, where it was read back from disk).
     pub fn config_accepted(&self, at: SystemTime) {
         *self.scraped.last_good.write() = Some(at);
