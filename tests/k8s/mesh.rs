@@ -79,6 +79,21 @@ pub(crate) fn agents(cluster: &Cluster) -> Result<Vec<Pod>> {
     Ok(agents)
 }
 
+/// Replaces every agent, and waits until each node has a new one that is ready. Former ones may still finish what is open,
+/// and until they have, Kubernetes does not call the rollout complete.
+///
+/// # Errors
+/// If a node has none in time.
+pub(crate) fn replace(cluster: &Cluster) -> Result<Vec<Pod>> {
+    let before = agents(cluster)?;
+    cluster.kubectl.run(&["rollout", "restart", "--namespace", NAMESPACE, "daemonset/weir"])?;
+    cluster.kubectl.until("every node has a new agent", READY, |_| {
+        let now = agents(cluster)?;
+        ensure!(now.iter().all(|new| before.iter().all(|old| old.uid != new.uid)), "some are the former ones");
+        Ok(now)
+    })
+}
+
 /// What the agent of a node counts, asked from the node as Prometheus would.
 ///
 /// # Errors
