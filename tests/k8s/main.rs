@@ -14,6 +14,7 @@ mod enrolling;
 mod harness;
 mod mesh;
 mod pair;
+mod probes;
 mod reaching;
 mod restarting;
 mod taken_down;
@@ -28,6 +29,7 @@ fn table() -> Vec<Case> {
         mesh::CASES,
         enrolling::CASES,
         reaching::CASES,
+        probes::CASES,
         restarting::CASES,
         absent::CASES,
         taken_down::CASES,

@@ -161,6 +161,9 @@ impl Enrollment {
             }
         }
         self.drop_strays();
+        if let Err(error) = self.capture.end_takeover() {
+            tracing::warn!(%error, "programs of another version are still attached");
+        }
         if let Err(error) = self.save() {
             tracing::warn!(%error, "the list of enrolled pods could not be written");
         }
