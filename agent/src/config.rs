@@ -3,6 +3,8 @@
 //! name, before anything starts.
 
 mod capture;
+pub mod cni;
+pub mod kubernetes;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -11,6 +13,8 @@ use clap::Args;
 use ipnet::IpNet;
 
 pub use self::capture::{CaptureConfig, KubeletCgroup};
+use self::cni::CniConfig;
+use self::kubernetes::KubernetesConfig;
 
 /// The longest time that any setting may ask for, in seconds: a day. More is a slip of the pen, and some clocks overflow.
 const DAY: u64 = 86_400;
@@ -128,6 +132,10 @@ pub struct AgentConfig {
     /// Address of the agent's own pod.
     #[arg(long, env = "INSTANCE_IP")]
     pub instance_ip: Option<std::net::IpAddr>,
+    #[command(flatten)]
+    pub cni: CniConfig,
+    #[command(flatten)]
+    pub kubernetes: KubernetesConfig,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]

@@ -2,12 +2,15 @@
 //!
 //! Modules are listed in layers, lowest first, a blank line between layers. A module may import only from layers above
 //! its own in this list; `cargo xtask tidy` reads this file and holds the code to it.
+// `json!` with every setting of the agent.
+#![recursion_limit = "256"]
 
 pub mod proto;
 
 pub mod model;
 
 pub mod config;
+pub mod keeper;
 pub mod lifecycle;
 pub mod objects;
 pub mod resources;
@@ -18,9 +21,12 @@ pub mod tls;
 
 pub mod capture;
 pub mod control_plane;
+pub mod kubernetes;
 pub mod xds;
 
 pub mod enrollment;
+
+pub mod cni;
 
 pub mod proxy;
 

@@ -3,10 +3,12 @@
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
+use nix::sys::prctl;
 use weir::app;
 use weir::app::commands::{EnrollArgs, PodsArgs, StatusArgs, UnenrollArgs, UninstallArgs};
 use weir::config::AgentConfig;
 use weir::control_plane::ControlPlaneConfig;
+use weir::keeper::Link;
 
 #[path = "main/memory.rs"]
 mod memory;
@@ -46,12 +48,33 @@ fn serve(role: impl FnOnce() -> anyhow::Result<()>) -> anyhow::Result<()> {
     role()
 }
 
-fn main() -> ExitCode {
-    if let Err(error) = memory::no_huge_pages() {
-        eprintln!("weir: huge pages stay on: {error}");
+/// The agent is two processes: the keeper, and the worker that it starts.
+fn agent(config: AgentConfig, is_small: bool) -> anyhow::Result<ExitCode> {
+    if let Some(keeper) = Link::of_this_process()? {
+        name_process();
+        return serve(|| app::run_agent(config, keeper)).map(|()| ExitCode::SUCCESS);
     }
+    if !is_small {
+        let error = memory::begin_anew();
+        eprintln!("weir: the keeper is larger than it need be: {error}");
+    }
+    name_process();
+    app::keep_agent(&config, memory::forget_start)
+}
+
+/// For whoever lists processes: what is started by way of `/proc/self/exe` is called `exe`.
+fn name_process() {
+    // Best effort: nothing depends on it.
+    let _ = prctl::set_name(c"weir");
+}
+
+fn main() -> ExitCode {
+    let is_small = memory::no_huge_pages().unwrap_or_else(|error| {
+        eprintln!("weir: huge pages stay on: {error}");
+        true
+    });
     let result = match Weir::parse().command {
-        Command::Agent(config) => serve(|| app::run_agent(*config)),
+        Command::Agent(config) => return end(agent(*config, is_small)),
         Command::ControlPlane(config) => serve(|| app::run_control_plane(*config)),
         Command::Enroll(args) => app::commands::enroll(args),
         Command::Unenroll(args) => app::commands::unenroll(args),
@@ -59,11 +82,12 @@ fn main() -> ExitCode {
         Command::Status(args) => app::commands::status(&args),
         Command::Uninstall(args) => app::commands::uninstall(&args),
     };
-    match result {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("weir: {error:#}");
-            ExitCode::FAILURE
-        }
-    }
+    end(result.map(|()| ExitCode::SUCCESS))
+}
+
+fn end(result: anyhow::Result<ExitCode>) -> ExitCode {
+    result.unwrap_or_else(|error| {
+        eprintln!("weir: {error:#}");
+        ExitCode::FAILURE
+    })
 }

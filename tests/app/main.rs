@@ -11,6 +11,7 @@ use clap::{Parser, Subcommand};
 mod ca;
 mod client;
 mod dial;
+mod kube_api;
 mod link;
 mod load;
 mod many;
@@ -69,6 +70,8 @@ enum Act {
     Dial(dial::Dial),
     /// Be a certificate authority that does what a file says.
     Ca(ca::Ca),
+    /// Be a Kubernetes API server for what is in a folder.
+    KubeApi(kube_api::KubeApi),
     /// Carry frames between two tap devices, late, and lose some.
     Link(link::Link),
     /// Do the TLS handshake of an HBONE client with a certificate, and tell whether the peer goes on.
@@ -115,6 +118,7 @@ fn main() -> Result<()> {
             Act::Load(load) => load::run(load).await,
             Act::Many(many) => many::run(many).await,
             Act::Ca(ca) => ca::serve(ca).await,
+            Act::KubeApi(api) => kube_api::serve(api).await,
             Act::Tls { .. } | Act::TlsServe { .. } | Act::Link(_) | Act::Dial(_) => {
                 unreachable!("handled before the runtime")
             }

@@ -53,8 +53,7 @@ fn watched(cluster: &Cluster, istiod: &mut Istiod, seconds: u64) -> Result<()> {
     ));
     fails_fast(&pair)?;
 
-    cluster.kubectl.run(&["rollout", "restart", "--namespace", "istio-system", "daemonset/weir"])?;
-    cluster.kubectl.rolled_out("istio-system", "daemonset/weir", Duration::from_secs(60))?;
+    mesh::replace(cluster)?;
     let report = load.report(Duration::from_secs(seconds + 30))?;
     note(format!("{} without istiod, agents replaced meanwhile", report.line("new")));
     note(format!("longest time without a new connection: {:.0} ms", report.gap()));

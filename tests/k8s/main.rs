@@ -10,11 +10,15 @@ use weir_tests::table::Table;
 
 mod absent;
 mod cluster;
+mod cni;
 mod enrolling;
+mod enrollment;
 mod harness;
+mod istioctl;
 mod mesh;
 mod pair;
 mod probes;
+mod prometheus;
 mod reaching;
 mod restarting;
 mod taken_down;
@@ -27,7 +31,11 @@ fn table() -> Vec<Case> {
     [
         cluster::CASES,
         mesh::CASES,
+        istioctl::CASES,
+        prometheus::CASES,
         enrolling::CASES,
+        enrollment::CASES,
+        cni::CASES,
         reaching::CASES,
         probes::CASES,
         restarting::CASES,

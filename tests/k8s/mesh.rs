@@ -79,6 +79,21 @@ pub(crate) fn agents(cluster: &Cluster) -> Result<Vec<Pod>> {
     Ok(agents)
 }
 
+/// Replaces every agent, and waits until each node has a new one that is ready. Former ones may still finish what is open,
+/// and until they have, Kubernetes does not call the rollout complete.
+///
+/// # Errors
+/// If a node has none in time.
+pub(crate) fn replace(cluster: &Cluster) -> Result<Vec<Pod>> {
+    let before = agents(cluster)?;
+    cluster.kubectl.run(&["rollout", "restart", "--namespace", NAMESPACE, "daemonset/weir"])?;
+    cluster.kubectl.until("every node has a new agent", READY, |_| {
+        let now = agents(cluster)?;
+        ensure!(now.iter().all(|new| before.iter().all(|old| old.uid != new.uid)), "some are the former ones");
+        Ok(now)
+    })
+}
+
 /// What the agent of a node counts, asked from the node as Prometheus would.
 ///
 /// # Errors
@@ -147,7 +162,9 @@ fn deleted(cluster: &mut Cluster) -> Result<()> {
         let left = "find /sys/fs/bpf /run/weir /var/lib/weir /opt/cni/bin/weir* -mindepth 0 2>/dev/null; grep -l weir /etc/cni/net.d/* /dev/null";
         wait::until(&format!("{} is clean", node.name()), Duration::from_secs(20), || {
             let found = node.place().output(&["sh", "-c", left])?.stdout;
-            let roots = ["/sys/fs/bpf", "/run/weir", "/var/lib/weir"];
+            // The last two are the kernel's own, in every file system of this kind.
+            let roots =
+                ["/sys/fs/bpf", "/run/weir", "/var/lib/weir", "/sys/fs/bpf/progs.debug", "/sys/fs/bpf/maps.debug"];
             let left: Vec<&str> = found.lines().filter(|line| !roots.contains(line)).collect();
             ensure!(left.is_empty(), "left over: {left:?}");
             Ok(())

@@ -9,6 +9,7 @@ use anyhow::{Context, Result, ensure};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use weir_tests::cluster::mode::Mode;
+use weir_tests::cluster::parts;
 use weir_tests::cluster::pods::{Namespace, app};
 use weir_tests::cluster::{Cluster, Settings};
 use weir_tests::{run, wait};
@@ -95,7 +96,7 @@ fn in_order(mode: Mode) -> Result<()> {
 }
 
 fn killed(mode: Mode) -> Result<()> {
-    let mut up = Command::new(std::env::current_exe()?);
+    let mut up = Command::new(parts::this_program()?);
     up.args(["up", "--without-istiod", "--mode", &mode.to_string()]);
     let mut up = up.stdout(Stdio::piped()).stderr(Stdio::null()).spawn()?;
     let id = up.id();

@@ -6,6 +6,7 @@ use clap::Parser;
 
 mod bulk;
 mod capture;
+mod cni;
 mod count;
 mod delivery;
 mod enrollment;
@@ -21,12 +22,15 @@ mod input_http2_floods;
 mod input_http2_requests;
 mod input_http2_rules;
 mod interop;
+mod keeper;
 mod kit;
+mod kubernetes;
 mod leaks;
 mod outbound;
 mod policy;
 mod probes;
 mod resilience;
+mod succession;
 mod telemetry;
 mod traffic;
 mod wire;
@@ -49,6 +53,8 @@ fn table() -> Vec<Case> {
         policy::CASES,
         probes::CASES,
         enrollment::CASES,
+        cni::CASES,
+        kubernetes::CASES,
         delivery::CASES,
         telemetry::CASES,
         bulk::CASES,
@@ -58,6 +64,8 @@ fn table() -> Vec<Case> {
         interop::ROTATION,
         interop::DOCUMENTED,
         resilience::CASES,
+        keeper::CASES,
+        succession::CASES,
         faults::CASES,
         faults_certificates::CASES,
         faults_resources::CASES,

@@ -1,4 +1,7 @@
-//! Weir's processes on a node of the world: the agent's life, its command line, its endpoints.
+//! Weir's processes on a node of the world: the agent's life, its command line, its endpoints. An agent is two processes:
+//! the keeper, which is the program that was started, and the worker, its child.
+
+mod processes;
 
 use std::fs;
 use std::net::SocketAddr;
@@ -6,7 +9,6 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
-use nix::sys::signal::Signal;
 
 use crate::http;
 use crate::metrics::Metrics;
@@ -60,6 +62,14 @@ pub struct Agent {
     under: Vec<String>,
     binary: Option<PathBuf>,
     program: Option<Program>,
+}
+
+/// What an agent can be told wrongly.
+#[derive(Debug, Clone)]
+pub enum Misconfigured {
+    PodsCgroup(PathBuf),
+    /// Where none answers, without a configuration of former days.
+    ControlPlane(String),
 }
 
 /// The folders an agent is given.
@@ -125,6 +135,20 @@ impl Agent {
         self
     }
 
+    /// The same agent, but with other pods, another control plane, or nothing kept from a former life.
+    #[must_use]
+    pub fn misconfigured(mut self, how: Misconfigured) -> Self {
+        match how {
+            Misconfigured::PodsCgroup(path) => self.pods_cgroup = path,
+            Misconfigured::ControlPlane(url) => {
+                self.options.delivery.retain(|flag| !flag.starts_with("--xds-address="));
+                self.options.delivery.push(format!("--xds-address={url}"));
+                self.folders.state.push("none");
+            }
+        }
+        self
+    }
+
     /// Starts the process without waiting for readiness.
     ///
     /// # Errors
@@ -159,15 +183,28 @@ impl Agent {
         ready.with_context(|| format!("agent of {}; its log ends with:\n{}", self.place.name(), self.tail()))
     }
 
-    /// Kills it, as a crash would.
+    /// Another agent for the same node and the same folders, not running yet: this one's successor.
+    #[must_use]
+    pub fn successor(&self) -> Self {
+        Self {
+            place: self.place.clone(),
+            own_place: self.own_place.clone(),
+            options: self.options.clone(),
+            folders: self.folders.clone(),
+            pods_cgroup: self.pods_cgroup.clone(),
+            kubelet_cgroup: self.kubelet_cgroup.clone(),
+            under: self.under.clone(),
+            binary: self.binary.clone(),
+            program: None,
+        }
+    }
+
+    /// Waits for it to end by itself.
     ///
     /// # Errors
-    /// If it is not running.
-    pub fn kill(&mut self) -> Result<()> {
-        let program = self.program.take().context("the agent is not running")?;
-        program.signal(Signal::SIGKILL)?;
-        program.finish(Duration::from_secs(5))?;
-        Ok(())
+    /// If it does not in time.
+    pub fn finish(&mut self, within: Duration) -> Result<Output> {
+        self.program.take().context("the agent is not running")?.finish(within)
     }
 
     /// Asks it to end, as a rollout does, and waits for the end.
@@ -197,33 +234,23 @@ impl Agent {
     /// # Errors
     /// If the agent refuses; with its words.
     pub fn enroll(&self, pod: &Pod, namespace: &str, service_account: &str) -> Result<()> {
-        let netns = pod.netns().path().display().to_string();
-        let cgroup = pod.place.cgroup().display().to_string();
-        let (socket, [v4, v6]) = (self.socket(), pod.addresses().map(|address| address.to_string()));
-        let label = format!("app={}", pod.name());
-        let output = self.weir(&[
-            "enroll",
-            "--netns",
-            &netns,
-            "--uid",
-            pod.name(),
-            "--name",
-            pod.name(),
-            "--namespace",
-            namespace,
-            "--service-account",
-            service_account,
-            "--cgroup",
-            &cgroup,
-            "--address",
-            &v4,
-            "--address",
-            &v6,
-            "--label",
-            &label,
-            "--socket",
-            &socket,
-        ])?;
+        let mut arguments = vec!["enroll".to_owned()];
+        let [v4, v6] = pod.addresses().map(|address| address.to_string());
+        for (flag, value) in [
+            ("netns", pod.netns().path().display().to_string()),
+            ("uid", pod.name().to_owned()),
+            ("name", pod.name().to_owned()),
+            ("namespace", namespace.to_owned()),
+            ("service-account", service_account.to_owned()),
+            ("cgroup", pod.place.cgroup().display().to_string()),
+            ("address", v4),
+            ("address", v6),
+            ("label", format!("app={}", pod.name())),
+            ("socket", self.socket()),
+        ] {
+            arguments.push(format!("--{flag}={value}"));
+        }
+        let output = self.weir(&arguments.iter().map(String::as_str).collect::<Vec<_>>())?;
         ensure!(output.success, "enrolling {}: {}\n{}", pod.name(), output.summary(), self.tail());
         Ok(())
     }
@@ -297,14 +324,6 @@ impl Agent {
     #[must_use]
     pub fn tail(&self) -> String {
         self.program.as_ref().map(Program::tail).unwrap_or_default()
-    }
-
-    /// Process id of the running agent.
-    ///
-    /// # Errors
-    /// If it is not running.
-    pub fn id(&self) -> Result<u32> {
-        Ok(self.program.as_ref().context("the agent is not running")?.id())
     }
 
     /// Where it runs.

@@ -31,11 +31,14 @@ pub mod world;
 pub mod agent;
 
 pub mod bad_link;
+pub mod cni;
 pub mod control_plane;
 pub mod envoy;
+pub mod fake_kubernetes;
 pub mod nginx;
 pub mod test_app;
 
+pub mod load;
 pub mod mesh;
 
 pub mod fake_ca;

@@ -13,20 +13,21 @@ const NAME: &str = "weir-cni";
 /// See the workspace's Cargo.toml.
 const PROFILE: &str = "plugin";
 
-/// Builds it for this machine and returns where it is.
-pub(crate) fn build() -> Result<PathBuf> {
+/// Builds it for this machine, with further flags for the compiler, and returns where it is.
+pub(crate) fn build(mut flags: Vec<String>) -> Result<PathBuf> {
     let target = host()?;
+    flags.push("-Ctarget-feature=+crt-static".to_owned());
     let mut build = workspace::cargo();
     build.args(["build", "--locked", "--package", NAME, "--bin", NAME, "--profile", PROFILE]);
-    // Only with a target named do these flags spare what runs during the build.
-    build.args(["--target", &target]).env("RUSTFLAGS", "-C target-feature=+crt-static");
+    // Only with a target named do flags spare what runs during the build. Paths in them may hold spaces, so not RUSTFLAGS.
+    build.args(["--target", &target]).env("CARGO_ENCODED_RUSTFLAGS", flags.join("\u{1f}"));
     step::run("static build of the CNI plugin", &mut build)?;
     Ok(workspace::target().join(target).join(PROFILE).join(NAME))
 }
 
 /// Builds it and puts it beside the programs of the release profile, where an agent that runs from there finds it.
 pub(crate) fn build_beside_weir() -> Result<PathBuf> {
-    let built = build()?;
+    let built = build(Vec::new())?;
     let beside = workspace::target().join("release").join(NAME);
     // Not over the old one in place: cargo may have made it a link to what it keeps.
     let new = beside.with_extension("new");

@@ -9,6 +9,7 @@ use tracing::Subscriber;
 use super::config_dump::MeshCopy;
 use super::{AdminSources, CertificateFacts, ControlPlaneStatus, PodEntry};
 use crate::config::AgentConfig;
+use crate::keeper::Circumstances;
 use crate::lifecycle::Ready;
 use crate::model::authorization::{Action, Authorization, Clause, Group, Match, PolicyScope, StringMatch};
 use crate::model::service::{GatewayAddress, GatewayDestination, PortMapping, ServiceKey, Vip};
@@ -63,6 +64,7 @@ pub(crate) fn sources() -> (impl Subscriber + Send + Sync, AdminSources) {
     let sources = AdminSources {
         config: config(),
         started: Instant::now(),
+        keeper: Circumstances { keeper: 7, ..Circumstances::default() },
         ready: Ready::default(),
         metrics,
         log,
@@ -84,6 +86,7 @@ pub(crate) fn sources() -> (impl Subscriber + Send + Sync, AdminSources) {
             rejected: Vec::new(),
             not_saved: None,
         }),
+        kubernetes: Box::new(|| None),
         kernel_counters: Box::new(|| vec![("redirected", 4), ("bypass_loopback", 0)]),
         warnings: Box::new(Vec::new),
         quit: Box::new(|| ()),

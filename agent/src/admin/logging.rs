@@ -26,7 +26,7 @@ pub(super) fn logging(sources: &AdminSources, request: &Parts) -> Answer {
 
 /// The filter in force after a change, or what is wrong with the change.
 fn merged(base: &str, change: &str) -> Result<String, String> {
-    let changes: Vec<_> = change.split(',').map(|one| with_equals(one.trim())).collect();
+    let changes: Vec<_> = change.split(',').map(|one| with_our_levels(&with_equals(one.trim()))).collect();
     if let Some(word) = changes.iter().find(|one| scope(one).is_none() && !is_level(one)) {
         // tracing would take any word for the name of a module, and silence everything else.
         return Err(format!("{word:?} is not a level: use error, warn, info, debug, trace or off"));
@@ -43,6 +43,19 @@ fn with_equals(directive: &str) -> String {
     match directive.rsplit_once(':') {
         Some((module, level)) if !directive.contains('=') && !module.ends_with(':') => format!("{module}={level}"),
         _ => directive.to_owned(),
+    }
+}
+
+/// Words of istioctl's for levels that go by other names here.
+fn with_our_levels(directive: &str) -> String {
+    let ours = |level| match level {
+        "warning" => "warn",
+        "critical" => "error",
+        other => other,
+    };
+    match directive.rsplit_once('=') {
+        Some((scope, level)) => format!("{scope}={}", ours(level)),
+        None => ours(directive).to_owned(),
     }
 }
 
@@ -67,6 +80,8 @@ mod tests {
             ("info", "weir::xds:debug", "info,weir::xds=debug"),
             ("info,access=debug", "access:off, weir=trace", "info,access=off,weir=trace"),
             ("info", "warn,weir=trace", "warn,weir=trace"),
+            ("info", "weir::xds:warning", "info,weir::xds=warn"),
+            ("info", "critical", "error"),
         ] {
             assert_eq!(merged(base, change).as_deref(), Ok(expected), "{base} + {change}");
         }

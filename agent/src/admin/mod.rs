@@ -17,6 +17,8 @@ use std::sync::Arc;
 use std::time::{Instant, SystemTime};
 
 use crate::config::AgentConfig;
+use crate::keeper::Circumstances;
+use crate::kubernetes::WatchReport;
 use crate::lifecycle::Ready;
 use crate::model::identity::Identity;
 use crate::state::SharedMesh;
@@ -37,6 +39,8 @@ pub struct AdminSources {
     /// The settings as started.
     pub config: AgentConfig,
     pub started: Instant,
+    /// Who keeps this process running, and how often it had to.
+    pub keeper: Circumstances,
     pub ready: Ready,
     pub metrics: Arc<Metrics>,
     pub log: LogHandle,
@@ -45,6 +49,8 @@ pub struct AdminSources {
     pub describe_certificate: DescribeCertificate,
     pub pods: Ask<Vec<PodEntry>>,
     pub control_plane: Ask<ControlPlaneStatus>,
+    /// How Kubernetes is followed; `None` where it is not.
+    pub kubernetes: Ask<Option<WatchReport>>,
     /// The kernel programs' counters since they were loaded.
     pub kernel_counters: Ask<Vec<(&'static str, u64)>>,
     /// What an operator must know of the node itself.

@@ -8,6 +8,7 @@ use clap::Args;
 
 use crate::admin::status;
 use crate::capture::Capture;
+use crate::cni::Installer;
 use crate::enrollment::api;
 use crate::proto::enrollment as wire;
 
@@ -84,6 +85,12 @@ pub struct UninstallArgs {
     run_dir: PathBuf,
     #[arg(long, env = "WEIR_STATE_DIR", default_value = "/var/lib/weir")]
     state_dir: PathBuf,
+    /// The node's directory of CNI plugins, if Weir's was installed there.
+    #[arg(long, env = "WEIR_CNI_BIN_DIR", requires = "cni_conf_dir")]
+    cni_bin_dir: Option<PathBuf>,
+    /// The node's directory of CNI configurations, likewise.
+    #[arg(long, env = "WEIR_CNI_CONF_DIR", requires = "cni_bin_dir")]
+    cni_conf_dir: Option<PathBuf>,
 }
 
 /// # Errors
@@ -153,6 +160,9 @@ pub fn uninstall(args: &UninstallArgs) -> anyhow::Result<()> {
     let socket = args.run_dir.join(super::SOCKET_NAME);
     if std::os::unix::net::UnixStream::connect(&socket).is_ok() {
         bail!("an agent is running ({} answers): stop it first", socket.display());
+    }
+    if let (Some(plugins), Some(configurations)) = (&args.cni_bin_dir, &args.cni_conf_dir) {
+        Installer::uninstall(plugins, configurations).context("removing the CNI plugin")?;
     }
     Capture::uninstall(&args.bpf_dir).context("removing the kernel programs")?;
     for directory in [&args.run_dir, &args.state_dir] {

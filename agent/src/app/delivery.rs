@@ -8,6 +8,7 @@ use std::time::{Duration, SystemTime};
 
 use anyhow::Context;
 use futures_util::future::BoxFuture;
+use tokio::sync::watch;
 
 use crate::config::AgentConfig;
 use crate::control_plane::authority::Authority;
@@ -33,6 +34,7 @@ pub(super) async fn start(
     mesh: &SharedMesh,
     metrics: &Arc<Metrics>,
     ready: &Ready,
+    may_save: watch::Receiver<bool>,
 ) -> anyhow::Result<Delivery> {
     let status = XdsStatus::default();
     let settings = super::first_settings(config);
@@ -62,6 +64,7 @@ pub(super) async fn start(
             node: node_description(config),
             settings,
             state_dir: Some(config.state_dir.clone()),
+            may_save,
             metrics: metrics.clone(),
         };
         tokio::spawn(xds::run(options, mesh.clone(), status.clone(), blocker));

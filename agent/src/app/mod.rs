@@ -1,26 +1,36 @@
 //! Wires everything together: the only module that knows everybody.
 //!
-//! The order of start is the order of dependence: log, kernel programs, certificates, mesh, enrolled pods, proxy. A pod
-//! enrolled by a former agent is served as soon as the mesh is known, from the last good configuration if need be.
+//! The agent is a keeper and its worker. The worker's order of start is the order of dependence: log, mesh and
+//! certificates, kernel programs, enrolled pods, proxy. A pod enrolled by a former agent is served as soon as the mesh is
+//! known, from the last good configuration if need be. Where a former agent still runs, all that takes time comes first,
+//! and then the pods pass from one to the other: see `succession`.
 
+mod cni;
 pub mod commands;
 mod delivery;
+mod ending;
 mod kubelet;
+mod kubernetes;
 mod observation;
+mod succession;
 
+use std::process::ExitCode;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, ensure};
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
-use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{Notify, oneshot};
+
+use self::ending::{Ending, told_to_stop};
+use self::succession::Standing;
 
 use crate::capture::{Capture, CaptureOptions};
 use crate::config::{AgentConfig, LogFormat, OutboundPolicyArg};
 use crate::control_plane::{self, ControlPlaneConfig};
 use crate::enrollment::store::PodStore;
 use crate::enrollment::{Enrollment, api, netns};
+use crate::keeper::{self, KeeperOptions, Link};
 use crate::lifecycle::{self, Ready};
 use crate::model::identity::TrustDomain;
 use crate::model::mesh::{MeshSettings, MeshUpdate};
@@ -30,21 +40,35 @@ use crate::proxy::{NodeInfo, PoolOptions, Proxy, Timeouts};
 use crate::state::SharedMesh;
 use crate::telemetry::log;
 use crate::telemetry::metrics::Metrics;
+use crate::tls::certificates::Certificates;
 
 /// The agent's socket, below its run directory.
 const SOCKET_NAME: &str = "agent.sock";
 
-/// Runs `weir agent` until it is told to stop.
+/// Runs `weir agent` as the keeper of its workers; gives the exit code. `settled` is called whenever nothing is left to do
+/// but wait.
+///
+/// # Errors
+/// When something is missing that no worker can do without, or the system gives no process.
+pub fn keep_agent(config: &AgentConfig, settled: fn()) -> anyhow::Result<ExitCode> {
+    make_directories(config)?;
+    log::init_direct(form(config.log_format)).context("log")?;
+    let worker = keeper::Program { path: "/proc/self/exe".into(), arguments: std::env::args_os().skip(1).collect() };
+    let code = keeper::keep(KeeperOptions { run_dir: config.run_dir.clone(), worker, settled }).context("keeper")?;
+    Ok(ExitCode::from(code))
+}
+
+/// Runs `weir agent` as a worker until it is told to stop.
 ///
 /// # Errors
 /// When something that the agent cannot do without fails at start; the message names it.
-pub fn run_agent(config: AgentConfig) -> anyhow::Result<()> {
+pub fn run_agent(config: AgentConfig, keeper: Link) -> anyhow::Result<()> {
     netns::remember_own().context("the agent's own network namespace")?;
     raise_file_limit().context("RLIMIT_NOFILE")?;
     let log = log::init(&config.log, form(config.log_format)).context("--log")?;
     // Connections have threads of their own: see `proxy::workers`.
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build()?;
-    runtime.block_on(agent(config, log))
+    runtime.block_on(agent(config, log, Arc::new(keeper)))
 }
 
 /// Runs `weir control-plane` until it is told to stop.
@@ -57,7 +81,8 @@ pub fn run_control_plane(config: ControlPlaneConfig) -> anyhow::Result<()> {
     runtime.block_on(control_plane::run(config))
 }
 
-async fn agent(config: AgentConfig, log: log::LogHandle) -> anyhow::Result<()> {
+async fn agent(config: AgentConfig, log: log::LogHandle, keeper: Arc<Link>) -> anyhow::Result<()> {
+    let start = Instant::now();
     tracing::info!(version = env!("CARGO_PKG_VERSION"), ?config, "agent starts");
     let config = Arc::new(config);
     make_directories(&config)?;
@@ -67,25 +92,32 @@ async fn agent(config: AgentConfig, log: log::LogHandle) -> anyhow::Result<()> {
     let mesh = SharedMesh::default();
     mesh.apply([MeshUpdate::Settings(first_settings(&config))]);
 
-    let capture = Arc::new(Capture::install(&capture_options(&config)).context("capture")?);
-    let kubelet = kubelet::follow(capture.clone());
-    let delivery = delivery::start(&config, &mesh, &metrics, &ready).await?;
+    let standing = Standing::new(keeper.circumstances().succeeds);
+    let delivery = delivery::start(&config, &mesh, &metrics, &ready, standing.may_save()).await?;
     let store = PodStore::new(&config.state_dir);
-    let (enrollment, arrivals) = Enrollment::new(capture.clone(), metrics.clone(), store);
+    if keeper.circumstances().succeeds {
+        succession::take_over(&keeper, &delivery, &mesh, &store).await?;
+    }
+    let prepared = start.elapsed();
+    let capture = Arc::new(Capture::install(&capture_options(&config)).context("capture")?);
+    let installed = start.elapsed();
+    let (enrollment, arrivals) = Enrollment::new(capture.clone(), metrics.clone(), store, keeper.clone());
     enrollment.restore();
+    let restored = start.elapsed();
+    standing.obey(keeper.clone(), enrollment.clone()).context("a thread for the keeper")?;
 
     let (drain_trigger, drain) = lifecycle::drain();
-    let proxy = Proxy::new(
-        mesh.clone(),
-        delivery.certificates.clone(),
-        capture.clone(),
-        metrics.clone(),
-        timeouts(&config),
-        pool_options(&config),
-        node_info(&config),
-        drain,
-        Workers::start(config.worker_threads).context("--worker-threads")?,
-    );
+    let proxy = proxy(&config, &mesh, &delivery.certificates, &capture, &metrics, drain)?;
+    let synced = delivery.synced;
+    tokio::spawn(async move {
+        // Until the mesh is known connections wait in the listeners' backlogs.
+        synced.await;
+        proxy.run(arrivals).await;
+    });
+    // Connections wait for nothing that follows.
+    let kubelet = kubelet::follow(capture.clone());
+    let cluster = kubernetes::start(&config, &enrollment, &mesh, &metrics, &ready).await?;
+    let plugin = cni::start(&config, cluster.as_ref(), &enrollment, &metrics)?;
     let observed = observation::Observed {
         config: config.clone(),
         mesh: mesh.clone(),
@@ -97,28 +129,59 @@ async fn agent(config: AgentConfig, log: log::LogHandle) -> anyhow::Result<()> {
         kubelet,
         ready: ready.clone(),
         log: log.clone(),
+        keeper: keeper.circumstances().clone(),
+        directory: cluster.as_ref().map(|cluster| cluster.directory.clone()),
     };
     let quit = Arc::new(Notify::new());
-    let _servers = observation::start(observed, quit.clone()).await?;
+    let endpoints = observation::start(observed, quit.clone()).await?;
     watch_kernel_and_pods(capture, enrollment.clone());
-    let api = serve_api(&config, enrollment, mesh);
-    let synced = delivery.synced;
-    tokio::spawn(async move {
-        // Until the mesh is known connections wait in the listeners' backlogs.
-        synced.await;
-        proxy.run(arrivals).await;
-    });
+    let api = serve_api(&config, enrollment.clone(), mesh.clone())?;
+    keeper.serving();
+    standing.serves(enrollment.clone());
     drop(starting);
+    tracing::info!(?prepared, ?installed, ?restored, serving = ?start.elapsed(), "agent serves");
 
-    tokio::select! {
-        told = told_to_stop() => told?,
-        () = quit.notified() => {}
-    }
+    let ending = tokio::select! {
+        told = told_to_stop() => told.map(|()| Ending::Told)?,
+        () = quit.notified() => Ending::Told,
+        same_network = standing.relieved() => Ending::Relieved { same_network },
+    };
     ready.stop();
     drop(api);
-    stop(drain_trigger, Duration::from_secs(config.drain_seconds)).await?;
+    let uninstalling = ending == Ending::Told && kubernetes::is_uninstalling(cluster.as_ref()).await;
+    if uninstalling {
+        cni::uninstall(&config, plugin).await;
+        kubernetes::uninstall_node(&config, cluster, &enrollment, &mesh).await;
+    } else {
+        drop((plugin, cluster));
+    }
+    ending::end(ending, &keeper, endpoints, drain_trigger, Duration::from_secs(config.drain_seconds)).await?;
+    if uninstalling {
+        kubernetes::remove_files(&config);
+    }
     log.flush();
     Ok(())
+}
+
+fn proxy(
+    config: &AgentConfig,
+    mesh: &SharedMesh,
+    certificates: &Certificates,
+    capture: &Arc<Capture>,
+    metrics: &Arc<Metrics>,
+    drain: lifecycle::Drain,
+) -> anyhow::Result<Arc<Proxy>> {
+    Ok(Proxy::new(
+        mesh.clone(),
+        certificates.clone(),
+        capture.clone(),
+        metrics.clone(),
+        timeouts(config),
+        pool_options(config),
+        node_info(config),
+        drain,
+        Workers::start(config.worker_threads).context("--worker-threads")?,
+    ))
 }
 
 fn watch_kernel_and_pods(capture: Arc<Capture>, enrollment: Arc<Enrollment>) {
@@ -131,31 +194,23 @@ fn watch_kernel_and_pods(capture: Arc<Capture>, enrollment: Arc<Enrollment>) {
 }
 
 /// Serves the enrolment API until the returned sender is dropped.
-fn serve_api(config: &AgentConfig, enrollment: Arc<Enrollment>, mesh: SharedMesh) -> oneshot::Sender<()> {
+fn serve_api(
+    config: &AgentConfig,
+    enrollment: Arc<Enrollment>,
+    mesh: SharedMesh,
+) -> anyhow::Result<oneshot::Sender<()>> {
     let (until_dropped, dropped) = oneshot::channel::<()>();
     let stop = async {
         let _ = dropped.await;
     };
-    let serving = api::serve(config.run_dir.join(SOCKET_NAME), enrollment, mesh, config.network.clone(), stop);
+    let socket = api::bind(&config.run_dir.join(SOCKET_NAME))?;
+    let serving = api::serve(socket, enrollment, mesh, config.network.clone(), stop);
     tokio::spawn(async move {
         if let Err(error) = serving.await {
             tracing::error!(error = format!("{error:#}"), "the enrolment API ended");
         }
     });
-    until_dropped
-}
-
-/// Lets live connections finish; told so again, ends at once.
-async fn stop(drain: lifecycle::DrainTrigger, deadline: Duration) -> anyhow::Result<()> {
-    tracing::info!(seconds = deadline.as_secs(), "agent drains");
-    tokio::select! {
-        whole = drain.run(deadline) => tracing::info!(cut_off = !whole, "agent stops"),
-        again = told_to_stop() => {
-            again?;
-            tracing::warn!("agent stops at once: told so twice");
-        }
-    }
-    Ok(())
+    Ok(until_dropped)
 }
 
 fn form(format: LogFormat) -> log::LogFormat {
@@ -236,13 +291,5 @@ fn node_info(config: &AgentConfig) -> NodeInfo {
         network: config.network.as_str().into(),
         cluster_id: config.cluster_id.as_str().into(),
         extra_trust_domains: config.trust_domain_aliases.iter().map(|name| TrustDomain::new(name)).collect(),
-    }
-}
-
-async fn told_to_stop() -> anyhow::Result<()> {
-    let (mut term, mut int) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
-    tokio::select! {
-        _ = term.recv() => Ok(()),
-        _ = int.recv() => Ok(()),
     }
 }

@@ -1,18 +1,19 @@
 //! What the admin endpoints show, gathered from everybody.
 
 use std::sync::Arc;
-use std::time::{Instant, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use anyhow::Context;
 use tokio::sync::{Notify, watch};
+use tokio::task::JoinHandle;
 
 use super::kubelet;
-use crate::admin::{
-    AdminAddresses, AdminServers, AdminSources, CertificateFacts, ControlPlaneStatus, PodEntry, RunningServers,
-};
+use crate::admin::{AdminAddresses, AdminServers, AdminSources, CertificateFacts, ControlPlaneStatus, PodEntry};
 use crate::capture::{Capture, KubeletStatus};
 use crate::config::AgentConfig;
 use crate::enrollment::Enrollment;
+use crate::keeper::Circumstances;
+use crate::kubernetes::Directory;
 use crate::lifecycle::Ready;
 use crate::state::SharedMesh;
 use crate::telemetry::log::LogHandle;
@@ -20,6 +21,10 @@ use crate::telemetry::metrics::Metrics;
 use crate::tls::certificates::Certificates;
 use crate::tls::facts;
 use crate::xds::XdsStatus;
+
+/// How often it is tried to listen on ports that another agent has, and when that begins to take long.
+const PORTS_RETRY: Duration = Duration::from_millis(20);
+const PORTS_EXPECTED: Duration = Duration::from_secs(30);
 
 /// All that can be asked.
 pub(super) struct Observed {
@@ -33,11 +38,72 @@ pub(super) struct Observed {
     pub(super) kubelet: watch::Receiver<KubeletStatus>,
     pub(super) ready: Ready,
     pub(super) log: LogHandle,
+    pub(super) keeper: Circumstances,
+    pub(super) directory: Option<Directory>,
 }
 
-/// Starts the three HTTP servers. `quit` is told when somebody asks the process to end.
-pub(super) async fn start(observed: Observed, quit: Arc<Notify>) -> anyhow::Result<RunningServers> {
-    let Observed { config, mesh, capture, enrollment, certificates, xds, metrics, kubelet, ready, log } = observed;
+/// The HTTP servers, until dropped.
+#[derive(Debug)]
+pub(super) struct Endpoints(JoinHandle<()>);
+
+impl Drop for Endpoints {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}
+
+/// Starts the three HTTP servers. `quit` is told when somebody asks the process to end. Where another agent may still
+/// have the ports, they are served once they are free.
+pub(super) async fn start(observed: Observed, quit: Arc<Notify>) -> anyhow::Result<Endpoints> {
+    let addresses = AdminAddresses::from(&*observed.config);
+    let may_be_taken = observed.keeper.ports_may_be_taken;
+    let sources = Arc::new(sources(observed, quit));
+    let bound = match AdminServers::bind(addresses).await {
+        Err(error) if may_be_taken => {
+            tracing::info!(%error, "the admin endpoints are another agent's until it lets go of them");
+            None
+        }
+        bound => Some(bound.context("admin endpoints")?),
+    };
+    Ok(Endpoints(tokio::spawn(async move {
+        let servers = match bound {
+            Some(servers) => servers,
+            None => bind_in_time(addresses).await,
+        };
+        servers.start(&sources).ended().await;
+    })))
+}
+
+async fn bind_in_time(addresses: AdminAddresses) -> AdminServers {
+    let mut warn_at = Instant::now() + PORTS_EXPECTED;
+    loop {
+        tokio::time::sleep(PORTS_RETRY).await;
+        match AdminServers::bind(addresses).await {
+            Ok(servers) => return servers,
+            Err(error) if Instant::now() >= warn_at => {
+                tracing::warn!(%error, "still no admin endpoints");
+                warn_at = Instant::now() + PORTS_EXPECTED;
+            }
+            Err(_) => {}
+        }
+    }
+}
+
+fn sources(observed: Observed, quit: Arc<Notify>) -> AdminSources {
+    let Observed {
+        config,
+        mesh,
+        capture,
+        enrollment,
+        certificates,
+        xds,
+        metrics,
+        kubelet,
+        ready,
+        log,
+        keeper,
+        directory,
+    } = observed;
     let counters = {
         let capture = capture.clone();
         move || capture.counters()
@@ -55,10 +121,11 @@ pub(super) async fn start(observed: Observed, quit: Arc<Notify>) -> anyhow::Resu
         let log = log.clone();
         move || log.dropped_lines()
     });
-    let servers = AdminServers::bind(AdminAddresses::from(&*config)).await.context("admin endpoints")?;
+    metrics.set_worker_restarts(keeper.restarts);
     let pods = pods(enrollment, mesh.clone(), config.network.clone());
-    let sources = AdminSources {
+    AdminSources {
         config: (*config).clone(),
+        keeper,
         started: Instant::now(),
         ready,
         metrics,
@@ -74,11 +141,11 @@ pub(super) async fn start(observed: Observed, quit: Arc<Notify>) -> anyhow::Resu
         }),
         pods: Box::new(pods),
         control_plane: Box::new(move || control_plane(&xds)),
+        kubernetes: Box::new(move || directory.as_ref().map(Directory::report)),
         kernel_counters: Box::new(move || capture.counters()),
         warnings: Box::new(move || kubelet::warning(&kubelet.borrow()).into_iter().collect()),
         quit: Box::new(move || quit.notify_one()),
-    };
-    Ok(servers.start(&Arc::new(sources)))
+    }
 }
 
 fn pods(enrollment: Arc<Enrollment>, mesh: SharedMesh, network: String) -> impl Fn() -> Vec<PodEntry> {

@@ -80,6 +80,8 @@ pub struct PodCapture<'a> {
     pub cookie: NetnsCookie,
     pub addresses: &'a [IpAddr],
     pub listeners: &'a PodListeners,
+    /// They are those that the pod's connections are steered to already: they outlived a former worker.
+    pub listeners_in_place: bool,
     /// What happens to inbound plaintext while no agent runs: refused (true) or passed to the application.
     pub closed_without_agent: bool,
 }
@@ -174,7 +176,11 @@ impl Capture {
         self.check_addresses(&mut maps, pod)?;
         let former = maps.slot(pod.cookie);
         let slot = former.or_else(|| maps.free_slot()).ok_or(CaptureError::TooManyPods(weir_common::MAX_PODS))?;
-        let result = self.enroll_at(&mut maps, slot, pod);
+        let in_place = former.is_some() && pod.listeners_in_place;
+        if in_place && self.is_captured(&maps, pod) {
+            return Ok(());
+        }
+        let result = self.enroll_at(&mut maps, slot, pod, in_place);
         if result.is_err() && former.is_none() {
             let _ = maps.forget(pod.cookie, Some(slot));
             let _ = release(&self.pins, &mut maps, pod.cookie);
@@ -182,9 +188,19 @@ impl Capture {
         result
     }
 
-    fn enroll_at(&self, maps: &mut Maps, slot: u32, pod: &PodCapture<'_>) -> Result<(), CaptureError> {
+    /// Whether nothing is left to do for a pod whose listeners are in place: a node may have hundreds, whose connections
+    /// wait for a new worker.
+    fn is_captured(&self, maps: &Maps, pod: &PodCapture<'_>) -> bool {
+        pod.addresses.iter().all(|&address| maps.owner(address) == Some(pod.cookie))
+            && programs::is_alive(&self.pins.pod(pod.cookie))
+    }
+
+    fn enroll_at(&self, maps: &mut Maps, slot: u32, pod: &PodCapture<'_>, in_place: bool) -> Result<(), CaptureError> {
         let failed = || format!("cannot enrol {}", pod.cookie);
-        maps.set_listeners(slot, pod.listeners).map_err(CaptureError::because(failed))?;
+        // Putting a socket where it already is takes some kernels' reference to it away.
+        if !in_place {
+            maps.set_listeners(slot, pod.listeners).map_err(CaptureError::because(failed))?;
+        }
         self.programs.attach_to_pod(&self.pins, pod.cookie, pod.netns)?;
         // Last what begins to steer, inbound and then outbound: by now there is somewhere to steer to.
         let closed = if pod.closed_without_agent { CLOSED_WITHOUT_AGENT } else { 0 };

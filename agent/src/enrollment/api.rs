@@ -2,7 +2,7 @@
 //! pod must be is `check`'s to know, what a client may cost is `door`'s.
 
 use std::os::unix::fs::PermissionsExt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -25,21 +25,29 @@ const MAX_STREAMS: u32 = 16;
 /// Time for one request: entering a namespace takes milliseconds, but pods are enrolled one after the other.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(60);
 
-/// Serves the API at a path until `stop` resolves. Only root may connect: the socket's mode is 0600.
+/// The API's socket, in the place of a former agent's. Only root may connect: its mode is 0600.
 ///
 /// # Errors
 /// When the socket cannot be made.
+pub fn bind(path: &Path) -> anyhow::Result<UnixListener> {
+    // A socket file that a killed agent left behind, or one that still drains.
+    let _ = std::fs::remove_file(path);
+    let listener = UnixListener::bind(path).with_context(|| format!("enrolment socket {}", path.display()))?;
+    std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o600))?;
+    Ok(listener)
+}
+
+/// Serves the API until `stop` resolves.
+///
+/// # Errors
+/// When the socket fails.
 pub async fn serve(
-    path: PathBuf,
+    listener: UnixListener,
     enrollment: Arc<Enrollment>,
     mesh: SharedMesh,
     network: String,
     stop: impl Future<Output = ()>,
 ) -> anyhow::Result<()> {
-    // A socket file that a killed agent left behind.
-    let _ = std::fs::remove_file(&path);
-    let listener = UnixListener::bind(&path).with_context(|| format!("enrolment socket {}", path.display()))?;
-    std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o600))?;
     let service = wire::enrollment_server::EnrollmentServer::new(Api { enrollment, mesh, network })
         .max_decoding_message_size(MAX_REQUEST_BYTES);
     Server::builder()
@@ -110,8 +118,11 @@ impl wire::enrollment_server::Enrollment for Api {
         request: Request<wire::UnenrollRequest>,
     ) -> Result<Response<wire::UnenrollResponse>, Status> {
         let uid = request.into_inner().uid;
-        let unenrolled = check_name("uid", &uid).and_then(|()| self.enrollment.unenroll(&uid));
-        unenrolled.map_err(|error| self.refuse(error))?;
+        check_name("uid", &uid).map_err(|error| self.refuse(error))?;
+        let (enrollment, asked) = (self.enrollment.clone(), uid.clone());
+        let ending = tokio::task::spawn_blocking(move || enrollment.unenroll(&asked));
+        let ended = ending.await.map_err(|_| Status::internal("unenrolling panicked; see the agent's log"))?;
+        ended.map_err(|error| self.refuse(error))?;
         tracing::info!(uid, "pod is unenrolled");
         Ok(Response::new(wire::UnenrollResponse {}))
     }
@@ -144,6 +155,7 @@ impl From<EnrollmentError> for Status {
             | EnrollmentError::DuplicateAddress { .. } => Self::already_exists(text),
             EnrollmentError::Unknown(_) => Self::not_found(text),
             EnrollmentError::Capture(_) | EnrollmentError::Store(_) => Self::internal(text),
+            EnrollmentError::HandedOver => Self::unavailable(text),
         }
     }
 }

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 
 use super::EnrollmentError;
 use super::netns::is_pod_address;
-use super::pod::PodSpec;
+use super::pod::{Origin, PodSpec};
 use crate::proto::enrollment as wire;
 
 /// Longest text taken for a name; Kubernetes allows 253.
@@ -53,6 +53,7 @@ pub(super) fn check(pod: wire::Pod) -> Result<PodSpec, EnrollmentError> {
         addresses,
         labels: pod.labels.into_iter().collect(),
         netns_cookie: None,
+        origin: Origin::Node,
     })
 }
 
@@ -60,7 +61,7 @@ pub(super) fn check(pod: wire::Pod) -> Result<PodSpec, EnrollmentError> {
 ///
 /// # Errors
 /// When it is none.
-pub(super) fn check_name(field: &'static str, text: &str) -> Result<(), EnrollmentError> {
+pub fn check_name(field: &'static str, text: &str) -> Result<(), EnrollmentError> {
     let reason = if text.is_empty() {
         "missing".to_owned()
     } else if text.len() > MAX_NAME {

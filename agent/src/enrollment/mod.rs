@@ -5,9 +5,15 @@
 
 pub mod api;
 mod check;
+pub mod cluster;
 mod door;
+mod duty;
+mod ensure;
+mod hand_over;
+mod holding;
 pub mod netns;
 pub mod pod;
+mod sandboxes;
 pub mod store;
 
 use std::collections::BTreeMap;
@@ -17,12 +23,15 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 
+pub use self::check::check_name;
+use self::duty::{Duty, Holder};
 use self::netns::{Netns, NetnsError};
 use self::pod::{EnrolledPod, PodSpec};
 use self::store::PodStore;
 use crate::capture::{Capture, CaptureError, PodCapture, PodListeners};
+use crate::keeper::Link;
 use crate::telemetry::metrics::{Metrics, StateFile};
 
 /// How often it is tried to write the list of pods that could not be written.
@@ -58,6 +67,8 @@ pub enum EnrollmentError {
     Capture(#[from] CaptureError),
     #[error("the list of enrolled pods could not be written: {0}")]
     Store(std::io::Error),
+    #[error("agent: another one serves this node now; ask again")]
+    HandedOver,
 }
 
 impl EnrollmentError {
@@ -70,6 +81,7 @@ impl EnrollmentError {
             Self::DuplicateAddress { .. } => "addresses",
             Self::Capture(_) => "capture",
             Self::Store(_) => "store",
+            Self::HandedOver => "agent",
         }
     }
 }
@@ -80,12 +92,18 @@ pub struct Enrollment {
     capture: Arc<Capture>,
     metrics: Arc<Metrics>,
     store: PodStore,
+    /// Holds duplicates of the listeners.
+    keeper: Arc<Link>,
     pods: Mutex<BTreeMap<String, Arc<EnrolledPod>>>,
-    /// Held while one pod comes or goes, so that two never race for an address.
-    change: Mutex<()>,
+    /// One pod comes or goes at a time, so that two never race for an address.
+    duty: Duty,
     /// The list on disk is not the one in force.
     unsaved: AtomicBool,
     arrivals: mpsc::UnboundedSender<Enrolled>,
+    /// Changes whenever a pod comes or goes.
+    version: watch::Sender<u64>,
+    /// Pods whose sandbox went and has no successor yet, by uid, and since when.
+    lost_sandboxes: Mutex<BTreeMap<String, Instant>>,
 }
 
 impl Enrollment {
@@ -95,19 +113,34 @@ impl Enrollment {
         capture: Arc<Capture>,
         metrics: Arc<Metrics>,
         store: PodStore,
+        keeper: Arc<Link>,
     ) -> (Arc<Self>, mpsc::UnboundedReceiver<Enrolled>) {
         let (arrivals, stream) = mpsc::unbounded_channel();
-        let (pods, change, unsaved) = Default::default();
-        (Arc::new(Self { capture, metrics, store, pods, change, unsaved, arrivals }), stream)
+        let (pods, duty, unsaved, lost_sandboxes) = Default::default();
+        let version = watch::Sender::new(0);
+        let enrollment =
+            Self { capture, metrics, store, keeper, pods, duty, unsaved, arrivals, version, lost_sandboxes };
+        (Arc::new(enrollment), stream)
     }
 
     /// Enrols a pod: opens the listeners in its namespace, captures it, remembers it. All or nothing.
     ///
     /// # Errors
     /// See [`EnrollmentError`]; nothing is left of the attempt, and no other pod is touched.
-    pub fn enroll(&self, mut spec: PodSpec) -> Result<Arc<EnrolledPod>, EnrollmentError> {
-        let _one_at_a_time = self.change.lock();
+    pub fn enroll(&self, spec: PodSpec) -> Result<Arc<EnrolledPod>, EnrollmentError> {
+        let _one_at_a_time = self.turn()?;
         self.refuse_duplicate_uid(&spec)?;
+        let pod = self.enroll_unsaved(spec)?;
+        if let Err(error) = self.save() {
+            // The error worth reporting is the first one.
+            let _ = self.forget(&pod.spec.uid);
+            return Err(EnrollmentError::Store(error));
+        }
+        Ok(pod)
+    }
+
+    /// All of an enrolment but the list on disk.
+    fn enroll_unsaved(&self, mut spec: PodSpec) -> Result<Arc<EnrolledPod>, EnrollmentError> {
         let netns = Netns::open(&spec.netns)?;
         if spec.addresses.is_empty() {
             spec.addresses = netns.addresses().map_err(|source| NetnsError::Inside {
@@ -120,14 +153,9 @@ impl Enrollment {
             let reason = "none given, and the network namespace has none yet".to_owned();
             return Err(EnrollmentError::Invalid { field: "addresses", reason });
         }
+        self.end_former_owners(&spec, &netns);
         self.refuse_taken(&spec, &netns)?;
-        let pod = self.take(spec, netns)?;
-        if let Err(error) = self.save() {
-            // The error worth reporting is the first one.
-            let _ = self.forget(&pod.spec.uid);
-            return Err(EnrollmentError::Store(error));
-        }
-        Ok(pod)
+        self.take(spec, netns)
     }
 
     /// Ends a pod's enrolment: its new connections go direct; those that are open may finish.
@@ -135,7 +163,7 @@ impl Enrollment {
     /// # Errors
     /// When there is no such pod, or the kernel refuses to take something back.
     pub fn unenroll(&self, uid: &str) -> Result<(), EnrollmentError> {
-        let _one_at_a_time = self.change.lock();
+        let _one_at_a_time = self.turn()?;
         if !self.pods.lock().contains_key(uid) {
             return Err(EnrollmentError::Unknown(uid.to_owned()));
         }
@@ -149,20 +177,31 @@ impl Enrollment {
 
     /// Enrols again the pods that a former agent on this node had enrolled, and forgets those that died meanwhile.
     pub fn restore(&self) {
-        for spec in self.store.load() {
+        let list = self.store.load();
+        let mut is_as_listed = true;
+        for spec in list {
             let (uid, name) = (spec.uid.clone(), format!("{}/{}", spec.namespace, spec.name));
             if spec.cgroup.as_deref().is_some_and(|cgroup| !cgroup.exists()) {
                 tracing::info!(uid, pod = name, "pod died while no agent ran");
+                is_as_listed = false;
                 continue;
             }
             match reopen(&spec).and_then(|netns| self.take(spec, netns)) {
                 Ok(_) => tracing::info!(uid, pod = name, "pod is enrolled again"),
-                Err(error) => tracing::warn!(uid, pod = name, %error, "pod is not enrolled again"),
+                Err(error) => {
+                    tracing::warn!(uid, pod = name, %error, "pod is not enrolled again");
+                    is_as_listed = false;
+                }
             }
         }
         self.drop_strays();
         if let Err(error) = self.capture.end_takeover() {
             tracing::warn!(%error, "programs of another version are still attached");
+        }
+        self.keeper.release_rest();
+        if is_as_listed {
+            // A disk may take longer than all of this.
+            return self.metrics.set_pods(self.pods.lock().len());
         }
         if let Err(error) = self.save() {
             tracing::warn!(%error, "the list of enrolled pods could not be written");
@@ -179,17 +218,29 @@ impl Enrollment {
                 last_retry = Instant::now();
                 self.save_again();
             }
+            let holder = self.duty.holder();
             for pod in self.pods() {
-                if pod.is_alive() {
+                if holder == Holder::Undecided || pod.is_alive() {
                     continue;
                 }
                 tracing::info!(uid = pod.spec.uid, pod = pod.spec.name, "pod is gone");
                 pod.dead.cancel();
+                if holder == Holder::Successor {
+                    self.pods.lock().remove(&pod.spec.uid);
+                    self.keeper.release(pod.netns.cookie().0);
+                    continue;
+                }
                 if let Err(error) = self.unenroll(&pod.spec.uid) {
                     tracing::warn!(uid = pod.spec.uid, %error, "a dead pod could not be taken back whole");
                 }
             }
         }
+    }
+
+    /// Changes whenever a pod comes or goes.
+    #[must_use]
+    pub fn watch(&self) -> watch::Receiver<u64> {
+        self.version.subscribe()
     }
 
     /// The enrolled pods, by uid.
@@ -198,7 +249,7 @@ impl Enrollment {
     }
 
     /// Counts a request that was refused, by the field that was wrong.
-    fn count_refusal(&self, error: &EnrollmentError) {
+    pub fn count_refusal(&self, error: &EnrollmentError) {
         self.metrics.enrollment_refused(error.field());
     }
 
@@ -224,7 +275,9 @@ impl Enrollment {
 
     /// Listeners, capture, list, proxy: in this order, so that no connection is steered to nobody.
     fn take(&self, spec: PodSpec, netns: Netns) -> Result<Arc<EnrolledPod>, EnrollmentError> {
-        let listeners = netns.listeners().map_err(|source| NetnsError::Inside {
+        let held = self.keeper.take(netns.cookie().0).and_then(holding::listeners);
+        let in_place = held.is_some();
+        let listeners = held.map_or_else(|| netns.listeners(), Ok).map_err(|source| NetnsError::Inside {
             path: spec.netns.clone(),
             what: "opening listeners",
             source,
@@ -235,11 +288,17 @@ impl Enrollment {
             cookie: pod.netns.cookie(),
             addresses: &pod.spec.addresses,
             listeners: &listeners,
+            listeners_in_place: in_place,
             closed_without_agent: true,
         })?;
+        if !in_place {
+            // After they are where capture steers to: what is held is in place.
+            self.keeper.hold(pod.netns.cookie().0, &pod.spec.uid, &holding::named(&listeners));
+        }
         self.pods.lock().insert(pod.spec.uid.clone(), pod.clone());
         // The receiver only goes away when the process ends.
         let _ = self.arrivals.send(Enrolled { pod: pod.clone(), listeners });
+        self.version.send_modify(|version| *version += 1);
         Ok(pod)
     }
 
@@ -247,7 +306,9 @@ impl Enrollment {
         let Some(pod) = self.pods.lock().remove(uid) else { return Ok(()) };
         // No new connection is steered to us from here on; then the proxy empties the backlogs and lets go.
         let ended = self.capture.unenroll(pod.netns.cookie());
+        self.keeper.release(pod.netns.cookie().0);
         pod.left.cancel();
+        self.version.send_modify(|version| *version += 1);
         Ok(ended?)
     }
 
@@ -264,7 +325,7 @@ impl Enrollment {
     /// Writes the list, and counts it.
     fn save(&self) -> std::io::Result<()> {
         let pods = self.pods.lock();
-        self.metrics.set_pods(pods.len(), 0);
+        self.metrics.set_pods(pods.len());
         let saved = self.store.save(pods.values().map(|pod| &pod.spec));
         self.unsaved.store(saved.is_err(), Ordering::Relaxed);
         if saved.is_err() {
@@ -274,7 +335,7 @@ impl Enrollment {
     }
 
     fn save_again(&self) {
-        let _one_at_a_time = self.change.lock();
+        let Ok(_one_at_a_time) = self.turn() else { return };
         if self.save().is_ok() {
             tracing::info!("the list of enrolled pods is written again");
         }

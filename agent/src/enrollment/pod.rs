@@ -4,13 +4,23 @@ use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use serde::{Deserialize, Serialize};
 use tokio_util::sync::CancellationToken;
 
 use super::netns::Netns;
 use crate::model::identity::{Identity, TrustDomain};
+
+/// On whose word a pod is enrolled, and so on whose word it leaves.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub enum Origin {
+    /// Somebody's on this node, through the enrolment API.
+    #[default]
+    Node,
+    /// Kubernetes': its watch, or the CNI plugin's call for a pod that Kubernetes says is in the mesh.
+    Kubernetes,
+}
 
 /// What somebody says about a pod when enrolling it, checked. Kept on disk, so that a restarted agent goes on.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -27,6 +37,8 @@ pub struct PodSpec {
     /// Set once enrolled: a path may lead to another pod's namespace by the time an agent reads this again.
     #[serde(default)]
     pub netns_cookie: Option<u64>,
+    #[serde(default)]
+    pub origin: Origin,
 }
 
 /// A pod whose traffic this node captures.
@@ -35,6 +47,8 @@ pub struct EnrolledPod {
     pub spec: PodSpec,
     pub netns: Netns,
     connections: Arc<AtomicU64>,
+    /// It is being taken out of the mesh, and still captured until everybody has heard.
+    leaving: AtomicBool,
     /// Set when the pod leaves: take nothing new.
     pub left: CancellationToken,
     /// Set when nothing of the pod may go on: it is dead.
@@ -48,6 +62,7 @@ impl EnrolledPod {
             spec,
             netns,
             connections: Arc::default(),
+            leaving: AtomicBool::new(false),
             left: CancellationToken::new(),
             dead: CancellationToken::new(),
         }
@@ -70,6 +85,16 @@ impl EnrolledPod {
     #[must_use]
     pub fn connections_open(&self) -> u64 {
         self.connections.load(Ordering::Relaxed)
+    }
+
+    /// Whether the pod is being taken out of the mesh, on the word of those who put it there.
+    #[must_use]
+    pub fn is_leaving(&self) -> bool {
+        self.leaving.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn set_leaving(&self, leaving: bool) {
+        self.leaving.store(leaving, Ordering::Relaxed);
     }
 
     /// False once the namespace or the cgroup that the pod was enrolled with is gone.

@@ -61,6 +61,7 @@ fn write(path: &Path, pods: &[&PodSpec]) -> io::Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::enrollment::pod::Origin;
 
     fn pod(uid: &str) -> PodSpec {
         PodSpec {
@@ -73,6 +74,7 @@ mod tests {
             addresses: vec!["10.0.0.1".parse().expect("an address")],
             labels: std::collections::BTreeMap::new(),
             netns_cookie: Some(7),
+            origin: Origin::Kubernetes,
         }
     }
 

@@ -2,7 +2,11 @@
 
 use std::fs;
 use std::io;
+use std::os::unix::process::CommandExt;
+use std::process::Command;
 use std::time::Duration;
+
+use nix::sys::prctl;
 
 /// While the process starts it is kept small in short rounds, of which there are so many.
 const START_UP_ROUNDS: u32 = 40;
@@ -19,12 +23,20 @@ unsafe extern "C" {
 }
 
 /// Takes no huge pages: one holds 2 MiB for whoever needs 4 KiB of it, and an idle agent would be half such pages. Call it
-/// before anything large is allocated.
+/// before anything large is allocated. True if that was so from the process's beginning.
 ///
 /// # Errors
 /// When the kernel refuses; the process is larger then.
-pub(crate) fn no_huge_pages() -> io::Result<()> {
-    Ok(nix::sys::prctl::set_thp_disable(true)?)
+pub(crate) fn no_huge_pages() -> io::Result<bool> {
+    let from_the_beginning = prctl::get_thp_disable()?;
+    prctl::set_thp_disable(true)?;
+    Ok(from_the_beginning)
+}
+
+/// Begins this process anew, for what it has taken already: the allocator had a huge page before anybody could say no.
+/// Returns only if that fails, and then nothing has changed.
+pub(crate) fn begin_anew() -> io::Error {
+    Command::new("/proc/self/exe").arg0("weir").args(std::env::args_os().skip(1)).exec()
 }
 
 /// Begins to keep the process small, in a thread of its own.
@@ -34,6 +46,12 @@ pub(crate) fn no_huge_pages() -> io::Result<()> {
 pub(crate) fn keep_small() -> io::Result<()> {
     std::thread::Builder::new().name("memory".to_owned()).stack_size(64 * 1024).spawn(rounds)?;
     Ok(())
+}
+
+/// Gives back what a process needed that does little from now on.
+pub(crate) fn forget_start() {
+    forget_code();
+    mi_collect(true);
 }
 
 fn rounds() {

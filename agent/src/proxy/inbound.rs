@@ -258,7 +258,7 @@ fn client_address(peer: &Peer, request: &ConnectRequest) -> SocketAddr {
 async fn admit(served: &Arc<PodProxy>, request: AccessRequest) -> Result<(Permit, Tracked), InboundError> {
     let tracked = revocation::track(served, &request);
     let workload = wait_for_workload(served).await.ok_or(InboundError::UnknownWorkload)?;
-    let decision = served.proxy.mesh.read().authorize(&workload, &request);
+    let decision = served.authorize(&served.proxy.mesh.read(), &workload, &request);
     let dry_run = &decision.dry_run;
     if !dry_run.would_deny.is_empty() || dry_run.no_allow_matched {
         served.proxy.metrics.dry_run_denied();

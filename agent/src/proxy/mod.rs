@@ -28,8 +28,9 @@ use crate::capture::Capture;
 use crate::enrollment::Enrolled;
 use crate::enrollment::pod::EnrolledPod;
 use crate::lifecycle::Drain;
+use crate::model::authorization::AccessRequest;
 use crate::model::identity::{Identity, TrustDomain};
-use crate::model::mesh::Mesh;
+use crate::model::mesh::{Decision, Mesh};
 use crate::model::workload::{NetworkMode, TunnelProtocol, Workload};
 use crate::state::SharedMesh;
 use crate::telemetry::metrics::Metrics;
@@ -162,6 +163,14 @@ impl PodProxy {
     fn known_workload(&self, mesh: &Mesh) -> Option<Arc<Workload>> {
         let spec = &self.pod.spec;
         mesh.workload_of_pod(&self.proxy.node.network, &spec.namespace, &spec.name, &spec.addresses).cloned()
+    }
+
+    /// Decides whether a connection may reach this pod.
+    fn authorize(&self, mesh: &Mesh, workload: &Workload, request: &AccessRequest) -> Decision {
+        if self.pod.is_leaving() {
+            return mesh.authorize_leaving(workload, request);
+        }
+        mesh.authorize(workload, request)
     }
 
     /// The identity that this pod's traffic carries.

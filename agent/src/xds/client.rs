@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use prost::Message as _;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::metadata::{Ascii, MetadataValue};
@@ -52,6 +52,8 @@ pub struct XdsOptions {
     pub settings: MeshSettings,
     /// Where the last good configuration is kept; `None` keeps none.
     pub state_dir: Option<PathBuf>,
+    /// Whether the state directory is this process's to write to, or another agent's.
+    pub may_save: watch::Receiver<bool>,
     pub metrics: Arc<Metrics>,
 }
 
@@ -84,7 +86,7 @@ pub async fn run(options: XdsOptions, mesh: SharedMesh, status: XdsStatus, ready
     let journal = options.state_dir.as_deref().map(|dir| intake.load(super::last_good::file_in(dir)));
     let save = async {
         match journal {
-            Some(journal) => intake.keep_saved(journal, &options.metrics).await,
+            Some(journal) => intake.keep_saved(journal, &options.metrics, options.may_save.clone()).await,
             None => std::future::pending().await,
         }
     };

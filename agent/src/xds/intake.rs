@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use parking_lot::Mutex;
-use tokio::sync::Notify;
+use tokio::sync::{Notify, watch};
 
 use super::held::{Held, Incoming};
 use super::last_good::{Journal, Loaded};
@@ -149,13 +149,19 @@ impl Intake {
         self.status.synced();
     }
 
-    /// Keeps the file up to date; runs forever. What is not complete is not written: see [`super::last_good`].
-    pub(super) async fn keep_saved(&self, mut journal: Journal, metrics: &Metrics) {
+    /// Keeps the file up to date as long as it is this process's to write; runs forever. What is not complete is not written: see [`super::last_good`].
+    pub(super) async fn keep_saved(&self, mut journal: Journal, metrics: &Metrics, mut is_ours: watch::Receiver<bool>) {
         let mut delay = SAVE_DELAY;
         loop {
             self.unsaved.added.notified().await;
             tokio::time::sleep(delay).await;
             self.status.first_sync().await;
+            if !*is_ours.borrow_and_update() {
+                if is_ours.wait_for(|ours| *ours).await.is_err() {
+                    return std::future::pending().await;
+                }
+                journal = journal.reopened();
+            }
             let started = tokio::time::Instant::now();
             let records = std::mem::take(&mut *self.unsaved.records.lock());
             if records.is_empty() {

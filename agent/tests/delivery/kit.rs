@@ -146,6 +146,7 @@ pub fn options(home: &Home, port: u16) -> XdsOptions {
         metrics: weir::telemetry::metrics::Metrics::new(),
         settings: own_settings(),
         state_dir: Some(home.path().join("agent")),
+        may_save: tokio::sync::watch::Sender::new(true).subscribe(),
     }
 }
 

@@ -11,6 +11,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use weir_cni::namespaces::MeshNamespaces;
+use weir_cni::section::Section;
 use weir_cni::wire::{self, Answer, Request};
 
 use self::agent::Silence;
@@ -68,16 +69,23 @@ fn add(configuration: &Configuration<'_>, call: &Call) -> Result<String, CniErro
     if let Some(request) = request(configuration, call, wire::Command::Add)
         && !section.exclude_namespaces.contains(&request.namespace)
     {
-        let limits = [section.timeout_seconds, section.others_timeout_seconds].map(Duration::from_secs);
-        let limit = match membership(configuration, &request.namespace) {
-            Membership::Must => limits[0],
-            Membership::Unknown => limits[1].min(limits[0]),
-        };
+        let limit = limit(section, membership(configuration, &request.namespace));
         let said = agent::ask_until(&section.socket, &request, limit);
         // The agent may have learned of a label, and left, while we waited.
         verdict::of(said, &request, section, membership(configuration, &request.namespace))?;
     }
     Ok(result.to_owned())
+}
+
+/// How long to wait for an agent.
+fn limit(section: &Section, membership: Membership) -> Duration {
+    let limits = [section.timeout_seconds, section.others_timeout_seconds].map(Duration::from_secs);
+    match membership {
+        Membership::Must => limits[0],
+        // No agent has ever been here, or it was uninstalled: this section was forgotten.
+        Membership::Unknown if !section.socket.exists() && !section.namespaces_file.exists() => Duration::ZERO,
+        Membership::Unknown => limits[1].min(limits[0]),
+    }
 }
 
 /// Tells the agent, if there is one.

@@ -1,7 +1,7 @@
 //! Load that tells what a change in the mesh does to it: connections that are kept and used, and new ones at a steady
 //! rate, both to an echo that has to return each its own bytes.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::io;
 use std::net::{SocketAddr, ToSocketAddrs};
 use std::rc::Rc;
@@ -60,6 +60,8 @@ struct Shared {
     settings: Load,
     fresh: RefCell<Tally>,
     kept: RefCell<Tally>,
+    /// Kept connections that had been used and then ended.
+    broken: Cell<u64>,
 }
 
 /// Loads until time is up, and prints the report.
@@ -75,6 +77,7 @@ pub(crate) async fn run(settings: Load) -> Result<()> {
         addresses,
         fresh: RefCell::new(Tally::new(start)),
         kept: RefCell::new(Tally::new(start)),
+        broken: Cell::new(0),
         settings,
     });
     let tasks = LocalSet::new();
@@ -92,12 +95,13 @@ pub(crate) async fn run(settings: Load) -> Result<()> {
         let _ = timeout(Duration::from_secs(shared.settings.seconds), told_to_end.recv()).await;
     };
     tasks.run_until(over).await;
-    let report = json!({
+    let mut report = json!({
         "began_unix_ms": u64::try_from(began_ms)?,
         "seconds": start.elapsed().as_secs_f64(),
         "new": shared.fresh.borrow_mut().report(),
         "kept": shared.kept.borrow_mut().report(),
     });
+    report["kept"]["broken"] = json!(shared.broken.get());
     println!("{report}");
     Ok(())
 }
@@ -135,6 +139,9 @@ async fn keep(shared: Rc<Shared>, index: u64) {
             uses += 1;
             sleep(shared.settings.think).await;
         };
+        if uses > 0 {
+            shared.broken.set(shared.broken.get() + 1);
+        }
         let more = json!({ "connection": index, "uses": uses, "opened": stream.is_some() });
         shared.kept.borrow_mut().failed(&error, opened, more);
         sleep(PAUSE).await;

@@ -95,3 +95,25 @@ fn mount_point(mounts: &str, controllers: &str) -> Option<PathBuf> {
         matches.then(|| PathBuf::from(fields[1]))
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_hierarchy_is_found_by_any_order_of_its_controllers() {
+        let mounts = "tmpfs /sys/fs/cgroup tmpfs rw,mode=755 0 0\n\
+            cgroup /sys/fs/cgroup/cpu,cpuacct cgroup rw,relatime,cpu,cpuacct 0 0\n\
+            cgroup /sys/fs/cgroup/systemd cgroup rw,xattr,name=systemd 0 0\n\
+            cgroup2 /sys/fs/cgroup/unified cgroup2 rw 0 0\n";
+        for (controllers, expected) in [
+            ("cpuacct,cpu", Some("/sys/fs/cgroup/cpu,cpuacct")),
+            ("name=systemd", Some("/sys/fs/cgroup/systemd")),
+            ("memory", None),
+            // Version 2 has no controllers in its line and must not be taken for one of version 1.
+            ("", None),
+        ] {
+            assert_eq!(mount_point(mounts, controllers), expected.map(PathBuf::from), "{controllers:?}");
+        }
+    }
+}

@@ -16,7 +16,7 @@ use crate::wait;
 
 /// How long it may take from nothing until it is ready; a few seconds on a quiet machine.
 const STARTING: Duration = Duration::from_secs(90);
-/// Where it answers /ready and /debug.
+/// Where it answers /ready and, to those who ask from where it runs, /debug.
 const DEBUG_PORT: u16 = 18080;
 const MESH: &str = "accessLogFile: /dev/stdout
 trustDomain: cluster.local
@@ -72,7 +72,7 @@ impl Istiod {
             format!("--kubeconfig={}", kubeconfig.display()),
             format!("--meshConfig={}", mesh.display()),
             "--networksConfig=".to_owned(),
-            format!("--httpAddr={}", at(DEBUG_PORT)),
+            format!("--httpAddr=0.0.0.0:{DEBUG_PORT}"),
             format!("--httpsAddr={}", at(15017)),
             format!("--grpcAddr={}", at(15010)),
             format!("--secureGRPCAddr={}", at(15012)),
@@ -91,7 +91,7 @@ impl Istiod {
     /// # Errors
     /// If it is not in time, or ended; with the end of its output.
     pub fn ready(&mut self) -> Result<()> {
-        let address = format!("http://{CONTROL_PLANE}:{DEBUG_PORT}/ready");
+        let address = format!("http://127.0.0.1:{DEBUG_PORT}/ready");
         let ask = ["curl", "--silent", "--show-error", "--fail", "--max-time", "5", &address];
         let (place, program) = (&self.place, &mut self.program);
         let ready = wait::until("istiod is ready", STARTING, || {
@@ -128,7 +128,7 @@ impl Istiod {
     /// # Errors
     /// If it does not answer.
     pub fn debug(&self, path: &str) -> Result<String> {
-        let address = format!("http://{CONTROL_PLANE}:{DEBUG_PORT}{path}");
+        let address = format!("http://127.0.0.1:{DEBUG_PORT}{path}");
         self.place.run(&["curl", "--silent", "--show-error", "--fail", "--max-time", "10", &address])
     }
 }

@@ -237,3 +237,25 @@ impl From<&Value> for Pod {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn a_pod_is_ready_when_its_condition_says_so_and_not_before_it_has_any() {
+        let mut object = json!({"metadata": {"name": "a", "uid": "u"}, "spec": {}, "status": {"phase": "Pending"}});
+        let pending = Pod::from(&object);
+        assert!(!pending.ready && pending.address.is_empty() && pending.node.is_empty());
+        object["status"]["conditions"] =
+            json!([{"type": "Initialized", "status": "True"}, {"type": "Ready", "status": "False"}]);
+        assert!(!Pod::from(&object).ready);
+        object["status"]["conditions"][1]["status"] = json!("True");
+        object["status"]["containerStatuses"] = json!([{"restartCount": 2}, {"restartCount": 1}]);
+        let ready = Pod::from(&object);
+        assert!(ready.ready);
+        assert_eq!(ready.restarts, 3);
+    }
+}

@@ -132,13 +132,7 @@ impl Node {
     /// # Errors
     /// If containerd does not come up, or an archive is not one.
     pub fn import(&mut self, archives: &[PathBuf]) -> Result<()> {
-        let socket = self.room.path("/run/containerd/containerd.sock");
-        let containerd = self.containerd.as_mut().context("containerd was stopped")?;
-        wait::until("containerd listens", CONTAINERD, || {
-            ensure!(containerd.is_running(), "it ended:\n{}", containerd.tail());
-            ensure!(socket.exists(), "it has made no socket");
-            Ok(())
-        })?;
+        self.containerd_listens()?;
         let ctr = self.parts.debian("usr/bin/ctr").display().to_string();
         for archive in archives {
             let shown = archive.display().to_string();
@@ -149,7 +143,17 @@ impl Node {
         Ok(())
     }
 
-    /// Starts the kubelet; its node becomes ready a little later.
+    fn containerd_listens(&mut self) -> Result<()> {
+        let socket = self.room.path("/run/containerd/containerd.sock");
+        let containerd = self.containerd.as_mut().context("containerd was stopped")?;
+        wait::until("containerd listens", CONTAINERD, || {
+            ensure!(containerd.is_running(), "it ended:\n{}", containerd.tail());
+            ensure!(socket.exists(), "it has made no socket");
+            Ok(())
+        })
+    }
+
+    /// Starts the kubelet, which ends if containerd does not answer; its node becomes ready a little later.
     ///
     /// # Errors
     /// If it cannot be started.
@@ -163,6 +167,7 @@ impl Node {
             format!("--cert-dir={}", self.folder.join("kubelet-certificates").display()),
             "--v=2".to_owned(),
         ];
+        self.containerd_listens()?;
         self.kubelet = Some(self.place().spawn(&command)?);
         Ok(())
     }

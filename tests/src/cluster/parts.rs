@@ -40,6 +40,12 @@ impl Parts {
         self.0.join("root").join(path)
     }
 
+    /// A program of Prometheus.
+    #[must_use]
+    pub fn prometheus(&self, name: &str) -> PathBuf {
+        self.0.join("prometheus/usr/bin").join(name)
+    }
+
     /// Definitions of custom resources: Istio's, and the Gateway API's.
     #[must_use]
     pub fn definitions(&self) -> PathBuf {
@@ -70,11 +76,20 @@ fn folder() -> Option<PathBuf> {
     told(VARIABLE).or_else(|| cache().map(|cache| cache.join("weir/k8s")))
 }
 
+/// The program that runs. If it was built anew meanwhile, the new one is at its path.
+///
+/// # Errors
+/// If it has no path.
+pub fn this_program() -> Result<PathBuf> {
+    let path = std::env::current_exe().context("finding the running program")?;
+    let replaced = path.to_str().and_then(|path| path.strip_suffix(" (deleted)")).map(PathBuf::from);
+    Ok(replaced.unwrap_or(path))
+}
+
 /// Where programs of the tests are: beside the one that runs.
 ///
 /// # Errors
 /// If the running program has no path.
 pub fn beside(name: &str) -> Result<PathBuf> {
-    let here = std::env::current_exe().context("finding the running program")?;
-    Ok(here.parent().unwrap_or(Path::new("/")).join(name))
+    Ok(this_program()?.parent().unwrap_or(Path::new("/")).join(name))
 }

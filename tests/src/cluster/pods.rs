@@ -136,7 +136,12 @@ pub fn app(name: &str, node: Option<&str>, arguments: &[&str]) -> Value {
     if let Some(port) = port.filter(|_| arguments.first() == Some(&"serve")) {
         container["readinessProbe"] = json!({"tcpSocket": {"port": port}, "periodSeconds": 1});
     }
-    let mut spec = json!({"terminationGracePeriodSeconds": 1, "containers": [container]});
+    let mut spec = json!({
+        "terminationGracePeriodSeconds": 1,
+        // There is no name server in the cluster; asking for one is an event for each pod.
+        "dnsPolicy": "Default",
+        "containers": [container],
+    });
     if let Some(node) = node {
         spec["nodeSelector"] = json!({"kubernetes.io/hostname": node});
     }
@@ -150,4 +155,28 @@ pub fn service(name: &str, kind: &str, port: u16, target: u16) -> Value {
         "apiVersion": "v1", "kind": "Service", "metadata": {"name": name},
         "spec": {"type": kind, "selector": {"app": name}, "ports": [{"name": "tcp", "port": port, "targetPort": target}]},
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_pod_that_serves_is_ready_once_its_first_port_listens() {
+        for (arguments, expected) in [
+            (&["serve", "echo:7001", "peer:7002"][..], json!(7001)),
+            (&["serve", "--bind", "::", "echo:7001"], json!(7001)),
+            (&["dial", "10.0.0.1:7001", "--stay"], Value::Null),
+        ] {
+            let pod = app("a", Some("na"), arguments);
+            let container = &pod["spec"]["containers"][0];
+            assert_eq!(container["readinessProbe"]["tcpSocket"]["port"], expected, "{arguments:?}");
+        }
+    }
+
+    #[test]
+    fn only_the_last_line_is_read() {
+        assert_eq!(last_line("a warning\n{\"ok\":1}\n").unwrap(), json!({"ok": 1}));
+        assert!(last_line("").is_err());
+    }
 }

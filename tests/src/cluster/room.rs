@@ -19,7 +19,7 @@ use nix::sys::signal::{SigSet, SigmaskHow, Signal, pthread_sigmask};
 
 use super::hierarchies::{self, Directories};
 use super::inside;
-use super::parts::Parts;
+use super::parts::{Parts, this_program};
 use crate::namespace;
 use crate::place::Place;
 use crate::program::Program;
@@ -57,7 +57,7 @@ impl Room {
             "--propagation",
             "private",
         ]);
-        unshare.args(kinds).arg("--").arg(std::env::current_exe()?).arg(inside::WORD).args(role);
+        unshare.args(kinds).arg("--").arg(this_program()?).arg(inside::WORD).args(role);
         unshare.stdin(Stdio::null()).stdout(File::create(&log)?).stderr(File::create(log.with_extension("err"))?);
         unshare.process_group(0);
         prepare(&mut unshare, &directories)?;

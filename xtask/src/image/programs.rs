@@ -1,11 +1,11 @@
-//! Builds the programs of the image: Weir, and the CNI plugin where the workspace has it. Without debug information.
+//! Builds the programs of the image: Weir and its CNI plugin. Without debug information.
 
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 use clap::ValueEnum;
 
-use crate::{step, workspace};
+use crate::{cni_plugin, step, workspace};
 
 /// With how much effort the programs are built.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -39,32 +39,39 @@ impl Profile {
 
 /// Builds them; the first is Weir.
 pub(super) fn build(profile: Profile) -> Result<Vec<Program>> {
-    let weir = built("weir", profile, None)?;
-    let mut programs = vec![Program { package: "weir", path: "/usr/local/bin/weir", from: weir }];
-    if workspace::root().join("cni/Cargo.toml").exists() {
-        let plugin = built("weir-cni", profile, Some(&host()?))?;
-        programs.push(Program { package: "weir-cni", path: "/usr/local/bin/weir-cni", from: plugin });
+    let flags = match profile {
+        Profile::Dist => without_this_machine(),
+        Profile::Release => Vec::new(),
+    };
+    let mut build = workspace::cargo();
+    build.args(["build", "--locked", "--profile", profile.name(), "--package", "weir"]);
+    if profile == Profile::Release {
+        // As the tests build it: another choice of packages would be another choice of features, and all built anew.
+        build.args(["--package", "weir-tests"]);
     }
-    Ok(programs)
+    if !flags.is_empty() {
+        // Paths may hold spaces, so not RUSTFLAGS.
+        build.env("CARGO_ENCODED_RUSTFLAGS", flags.join("\u{1f}"));
+    }
+    step::run(&format!("build of weir ({})", profile.name()), &mut build)?;
+    let weir = stripped(&workspace::target().join(profile.name()).join("weir"), profile)?;
+    let plugin = stripped(&cni_plugin::build(flags)?, profile)?;
+    Ok(vec![
+        Program { package: "weir", path: "/usr/local/bin/weir", from: weir },
+        Program { package: "weir-cni", path: "/usr/local/bin/weir-cni", from: plugin },
+    ])
 }
 
-/// Builds a package's program of the same name. With a target it is linked statically: it runs on a node, beside
-/// whatever libraries that has.
-fn built(package: &str, profile: Profile, linked_statically_for: Option<&str>) -> Result<PathBuf> {
-    let mut build = workspace::cargo();
-    build.args(["build", "--locked", "--profile", profile.name(), "--package", package]);
-    let mut directory = workspace::target();
-    if let Some(target) = linked_statically_for {
-        // Only with a target named do these flags spare what runs during the build.
-        build.args(["--target", target]).env("RUSTFLAGS", "-C target-feature=+crt-static");
-        directory.push(target);
-    }
-    step::run(&format!("build of {package} ({})", profile.name()), &mut build)?;
-    stripped(&directory.join(profile.name()).join(package), profile)
+/// What is shipped does not tell in which folders it was built.
+fn without_this_machine() -> Vec<String> {
+    let home = std::env::home_dir().unwrap_or_default();
+    let cargo = std::env::var_os("CARGO_HOME").map_or_else(|| home.join(".cargo"), PathBuf::from);
+    let named = [(workspace::root(), "/weir"), (cargo, "/cargo")];
+    named.iter().map(|(folder, name)| format!("--remap-path-prefix={}={name}", folder.display())).collect()
 }
 
 /// A copy of the program without debug information; the one that is there keeps what a debugger wants.
-fn stripped(program: &Path, profile: Profile) -> Result<PathBuf> {
+pub(crate) fn stripped(program: &Path, profile: Profile) -> Result<PathBuf> {
     let directory = workspace::target().join("image").join(profile.name());
     std::fs::create_dir_all(&directory).with_context(|| format!("creating {}", directory.display()))?;
     let copy = directory.join(program.file_name().context("a program has a name")?);
@@ -72,11 +79,4 @@ fn stripped(program: &Path, profile: Profile) -> Result<PathBuf> {
     step::output(strip.arg("--strip-debug").arg("-o").arg(&copy).arg(program))
         .context("stripping debug information (package binutils)")?;
     Ok(copy)
-}
-
-/// The target that cargo builds for by itself.
-pub(super) fn host() -> Result<String> {
-    let version = step::output(std::process::Command::new("rustc").arg("-vV"))?;
-    let host = version.lines().find_map(|line| line.strip_prefix("host: "));
-    Ok(host.context("rustc -vV names no host")?.to_owned())
 }

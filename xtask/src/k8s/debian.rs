@@ -38,6 +38,14 @@ const PACKAGES: &[&str] = &[
 const IPTABLES: &[&str] =
     &["iptables", "ip6tables", "iptables-save", "ip6tables-save", "iptables-restore", "ip6tables-restore"];
 
+/// Makes Prometheus be in `prometheus`: apart from the others, as it is large and no part of a cluster.
+pub(super) fn prometheus(folder: &Path) -> Result<()> {
+    let what = "fetching Prometheus (20 MB) from Debian and unpacking it";
+    stamp::once(folder, "prometheus", "prometheus\n", what, || {
+        unpacked(&["prometheus"], folder, "prometheus", |_| Ok(()))
+    })
+}
+
 /// Makes the packages' files be in `root`.
 pub(super) fn unpack(folder: &Path) -> Result<()> {
     let versions = format!("{}\n", PACKAGES.join(" "));
@@ -45,35 +53,45 @@ pub(super) fn unpack(folder: &Path) -> Result<()> {
     stamp::once(folder, "debian", &versions, &what, || {
         let known = setup::in_path("apt-get").is_some() && setup::in_path("dpkg-deb").is_some();
         ensure!(known, "containerd and its companions come from Debian, by apt-get and dpkg-deb, which are not here");
-        let (packages, fresh) = (folder.join("debs"), folder.join("root.unfinished"));
-        for emptied in [&packages, &fresh] {
-            if emptied.exists() {
-                fs::remove_dir_all(emptied)?;
-            }
-            fs::create_dir_all(emptied)?;
-        }
-        download(&packages)?;
-        for package in fs::read_dir(&packages)? {
-            let package = package?.path();
-            step::output(Command::new("dpkg-deb").arg("--extract").arg(&package).arg(&fresh))?;
-        }
-        for name in IPTABLES {
-            let link = fresh.join("usr/sbin").join(name);
-            let _ = fs::remove_file(&link);
-            symlink("xtables-nft-multi", &link).with_context(|| format!("linking {}", link.display()))?;
-        }
-        let root = folder.join("root");
-        if root.exists() {
-            fs::remove_dir_all(&root)?;
-        }
-        fs::rename(&fresh, &root)?;
-        Ok(fs::remove_dir_all(&packages)?)
+        unpacked(PACKAGES, folder, "root", link_iptables)
     })
 }
 
+fn link_iptables(root: &Path) -> Result<()> {
+    for name in IPTABLES {
+        let link = root.join("usr/sbin").join(name);
+        let _ = fs::remove_file(&link);
+        symlink("xtables-nft-multi", &link).with_context(|| format!("linking {}", link.display()))?;
+    }
+    Ok(())
+}
+
+/// Downloads packages and unpacks them into `name`, which is replaced as a whole once all is there.
+fn unpacked(packages: &[&str], folder: &Path, name: &str, finish: impl FnOnce(&Path) -> Result<()>) -> Result<()> {
+    let (archives, fresh) = (folder.join(format!("{name}.debs")), folder.join(format!("{name}.unfinished")));
+    for emptied in [&archives, &fresh] {
+        if emptied.exists() {
+            fs::remove_dir_all(emptied)?;
+        }
+        fs::create_dir_all(emptied)?;
+    }
+    download(packages, &archives)?;
+    for archive in fs::read_dir(&archives)? {
+        let archive = archive?.path();
+        step::output(Command::new("dpkg-deb").arg("--extract").arg(&archive).arg(&fresh))?;
+    }
+    finish(&fresh)?;
+    let root = folder.join(name);
+    if root.exists() {
+        fs::remove_dir_all(&root)?;
+    }
+    fs::rename(&fresh, &root)?;
+    Ok(fs::remove_dir_all(&archives)?)
+}
+
 /// With the package lists there are, or else with new ones.
-fn download(into: &Path) -> Result<()> {
-    let fetch = || step::output(Command::new("apt-get").current_dir(into).args(["-qq", "download"]).args(PACKAGES));
+fn download(packages: &[&str], into: &Path) -> Result<()> {
+    let fetch = || step::output(Command::new("apt-get").current_dir(into).args(["-qq", "download"]).args(packages));
     if fetch().is_ok() {
         return Ok(());
     }

@@ -8,7 +8,7 @@ use anyhow::Result;
 use crate::image::archive::Image;
 use crate::image::layer::{FILE, Layer, PROGRAM};
 use crate::image::libraries;
-use crate::image::programs::Profile;
+use crate::image::programs::{Profile, stripped};
 use crate::{image, step, workspace};
 
 /// As `daemonset.yaml` names it, in the full form that a node looks for.
@@ -29,7 +29,8 @@ pub(super) fn make(parts: &Path) -> Result<PathBuf> {
     let programs = workspace::target().join("release");
     step::announced(&format!("packing {APP} and {PAUSE}"), || {
         let mut app = Layer::new();
-        libraries::add_program(&mut app, "/bin/weir-test-app", &programs.join("weir-test-app"))?;
+        let test_app = stripped(&programs.join("weir-test-app"), Profile::Release)?;
+        libraries::add_program(&mut app, "/bin/weir-test-app", &test_app)?;
         app.file("/bin/busybox", busybox(parts), PROGRAM);
         for name in COMMANDS {
             app.link(&format!("/bin/{name}"), "busybox");
@@ -40,7 +41,8 @@ pub(super) fn make(parts: &Path) -> Result<PathBuf> {
         app.directory("/www", 0o755);
         pack(&folder.join("app.tar"), APP, app, "/bin/weir-test-app")?;
         let mut pause = Layer::new();
-        libraries::add_program(&mut pause, "/bin/weir-pause", &programs.join("weir-pause"))?;
+        let holder = stripped(&programs.join("weir-pause"), Profile::Release)?;
+        libraries::add_program(&mut pause, "/bin/weir-pause", &holder)?;
         pack(&folder.join("pause.tar"), PAUSE, pause, "/bin/weir-pause")
     })?;
     image::weir(&folder.join("weir.tar"), WEIR, Profile::Release)?;

@@ -59,9 +59,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
     let start = Instant::now();
     setup::run()?;
     let folder = prepare()?;
-    let mut build = workspace::cargo();
-    build.args(["build", "--release", "--locked", "--package", "weir-tests"]);
-    step::run("release build of the tests", &mut build)?;
+    crate::test::build_for_real()?;
     let images = images::make(&folder)?;
     println!("── parts are in {}, images in {}", folder.display(), images.display());
     if arguments.prepare {
@@ -88,6 +86,7 @@ fn prepare() -> Result<PathBuf> {
     let folder = setup::envoy::cache().join("k8s");
     std::fs::create_dir_all(&folder)?;
     debian::unpack(&folder)?;
+    debian::prometheus(&folder)?;
     go::kubernetes(&folder)?;
     go::istio(&folder)?;
     definitions::copy(&folder)?;

@@ -10,6 +10,7 @@ const DOORS: &[(&[&str], &[&str], &str)] = &[
     (&["aya", "aya_log"], &["capture"], "only capture knows the kernel programs"),
     (&["rustls", "webpki", "x509_parser"], &["tls"], "only tls knows the crypto provider"),
     (&["tokio_rustls"], &["tls", "proxy", "control_plane"], "only tls handshakes; these move bytes over its streams"),
+    (&["kube", "k8s_openapi"], &["kubernetes"], "only kubernetes knows the API server"),
     (&["rcgen"], &["tls", "control_plane/authority"], "only tls and the embedded CA make certificates"),
     (
         &["prost", "prost_types", "tonic", "tonic_prost"],
@@ -24,6 +25,7 @@ const DOORS: &[(&[&str], &[&str], &str)] = &[
 /// Crates that a module may not name at all: pure code has no runtime.
 const KEPT_OUT: &[(&[&str], &str, &str)] = &[
     (&["tokio", "nix", "libc", "socket2", "tracing"], "model", "model is pure: no I/O, no runtime, no log"),
+    (&["tokio", "tokio_util"], "keeper", "the keeper outlives what fails: no runtime"),
     (&["tokio"], "objects", "objects are data; who reads files waits elsewhere"),
 ];
 

@@ -4,6 +4,8 @@ use std::path::Path;
 
 use serde_json::{Value, json};
 
+use crate::config::cni::{CniArg, CniConfig};
+use crate::config::kubernetes::KubernetesConfig;
 use crate::config::{AgentConfig, CaptureConfig, LogFormat, OutboundPolicyArg};
 
 /// The settings as started. Every field by name, so that none is forgotten: files are named, never read.
@@ -46,12 +48,18 @@ pub(super) fn settings(config: &AgentConfig) -> Value {
         pod_name,
         pod_namespace,
         instance_ip,
+        cni,
+        kubernetes,
     } = config;
-    json!({
+    let mut settings = json!({
         "node": node, "clusterId": cluster_id, "network": network, "trustDomain": trust_domain,
         "cgroupRoot": cgroup_root.as_deref().map(text), "podsCgroup": pods_cgroup.as_deref().map(text),
         "kubeletCgroup": kubelet_cgroup.text(), "hostProc": host_proc.as_deref().map(text), "bpfDir": text(bpf_dir), "runDir": text(run_dir), "stateDir": text(state_dir),
         "config": objects.as_deref().map(text), "caDir": ca_dir.as_deref().map(text), "certificatesDir": certificates_dir.as_deref().map(text),
+        "podName": pod_name, "podNamespace": pod_namespace, "instanceIp": instance_ip,
+        "cni": installation(cni), "kubernetes": kubernetes_settings(kubernetes),
+    });
+    let mut more = json!({
         "xdsAddress": xds_address, "caAddress": ca_address, "xdsRootCa": text(xds_root_ca),
         "xdsServerName": xds_server_name, "authToken": text(auth_token), "certificateSeconds": certificate_seconds,
         "trustDomainAliases": trust_domain_aliases,
@@ -70,7 +78,36 @@ pub(super) fn settings(config: &AgentConfig) -> Value {
             LogFormat::Text => "text",
             LogFormat::Json => "json",
         },
-        "podName": pod_name, "podNamespace": pod_namespace, "instanceIp": instance_ip,
+    });
+    if let (Value::Object(settings), Value::Object(more)) = (&mut settings, &mut more) {
+        settings.append(more);
+    }
+    settings
+}
+
+fn installation(config: &CniConfig) -> Value {
+    let CniConfig { cni, cni_bin_dir, cni_conf_dir, cni_plugin, cni_timeout_seconds, cni_others_timeout_seconds } =
+        config;
+    json!({
+        "isOn": *cni == CniArg::On, "binDir": cni_bin_dir.as_deref().map(text), "confDir": cni_conf_dir.as_deref().map(text),
+        "plugin": cni_plugin.as_deref().map(text), "timeoutSeconds": cni_timeout_seconds,
+        "othersTimeoutSeconds": cni_others_timeout_seconds,
+    })
+}
+
+fn kubernetes_settings(config: &KubernetesConfig) -> Value {
+    let KubernetesConfig {
+        enroll_from_kubernetes: _,
+        kubernetes_service_host,
+        kubeconfig,
+        exclude_namespaces,
+        netns_dir,
+        daemon_set,
+    } = config;
+    json!({
+        "enrollFromKubernetes": config.is_on(), "kubernetesServiceHost": kubernetes_service_host,
+        "kubeconfig": kubeconfig.as_deref().map(text), "excludeNamespaces": exclude_namespaces,
+        "netnsDir": text(netns_dir), "daemonSet": daemon_set,
     })
 }
 

@@ -1,12 +1,13 @@
 //! Gathers the status, and judges what cannot go on.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
-use std::time::SystemTime;
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use super::render::duration;
-use super::{MeshCounts, PodStatus, Status};
+use super::{KeeperStatus, KubernetesStatus, MeshCounts, PodStatus, Status};
 use crate::admin::config_dump::MeshCopy;
 use crate::admin::{AdminSources, PodEntry};
+use crate::kubernetes::WatchReport;
 use crate::telemetry::access_log::LiveConnection;
 use crate::tls::certificates::CertificateStatus;
 
@@ -23,8 +24,10 @@ fn of_mesh(sources: &AdminSources, mesh: &MeshCopy) -> Status {
         node: sources.config.node.clone(),
         version: env!("CARGO_PKG_VERSION").to_owned(),
         uptime_seconds: sources.started.elapsed().as_secs(),
+        keeper: keeper(sources),
         waiting_for: sources.ready.waiting_for().into_iter().map(str::to_owned).collect(),
         control_plane: (sources.control_plane)(),
+        kubernetes: (sources.kubernetes)().map(kubernetes_status),
         last_good_age_seconds: sources.metrics.last_good_age().map(|age| age.as_secs()),
         mesh: MeshCounts {
             workloads: mesh.workloads.len(),
@@ -36,6 +39,7 @@ fn of_mesh(sources: &AdminSources, mesh: &MeshCopy) -> Status {
         warnings: Vec::new(),
     };
     status.warnings = configuration_warnings(&status);
+    status.warnings.extend(status.kubernetes.as_ref().and_then(kubernetes_warning));
     status.warnings.extend(certificate_warnings(&certificates));
     status.warnings.extend(pod_warnings(&status.pods));
     status.warnings.extend(policy_warnings(&pods, mesh));
@@ -45,6 +49,37 @@ fn of_mesh(sources: &AdminSources, mesh: &MeshCopy) -> Status {
         status.warnings.push(format!("{dropped} log lines were dropped: the log is not read fast enough"));
     }
     status
+}
+
+fn keeper(sources: &AdminSources) -> KeeperStatus {
+    let circumstances = &sources.keeper;
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    KeeperStatus {
+        keeper: circumstances.keeper,
+        worker: std::process::id(),
+        uptime_seconds: now.as_secs().saturating_sub(circumstances.keeper_since),
+        restarts: circumstances.restarts,
+        last_end: circumstances.last_end.clone(),
+    }
+}
+
+fn kubernetes_status(report: WatchReport) -> KubernetesStatus {
+    let since = report.connected_since.and_then(|since| SystemTime::now().duration_since(since).ok());
+    KubernetesStatus {
+        connected_seconds: since.map(|since| since.as_secs()),
+        complete: report.is_complete,
+        pods: report.pods,
+        in_mesh: report.in_mesh,
+        last_error: report.last_error,
+    }
+}
+
+fn kubernetes_warning(status: &KubernetesStatus) -> Option<String> {
+    if status.connected_seconds.is_some() {
+        return None;
+    }
+    let why = status.last_error.as_deref().unwrap_or("no answer yet");
+    Some(format!("Kubernetes is not followed, pods are neither enrolled nor let go: {why}"))
 }
 
 fn kernel_counters(sources: &AdminSources) -> BTreeMap<String, u64> {

@@ -19,9 +19,14 @@ pub struct Status {
     pub node: String,
     pub version: String,
     pub uptime_seconds: u64,
+    #[serde(default)]
+    pub keeper: KeeperStatus,
     /// What readiness waits for; empty means ready.
     pub waiting_for: Vec<String>,
     pub control_plane: ControlPlaneStatus,
+    /// `None` where pods are not enrolled from Kubernetes.
+    #[serde(default)]
+    pub kubernetes: Option<KubernetesStatus>,
     /// Age of the configuration in use; `None` while there is none.
     pub last_good_age_seconds: Option<u64>,
     pub mesh: MeshCounts,
@@ -30,6 +35,20 @@ pub struct Status {
     pub capture: BTreeMap<String, u64>,
     /// What cannot go on like this.
     pub warnings: Vec<String>,
+}
+
+/// The two processes of the agent.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct KeeperStatus {
+    /// Process ids, as the agent's own namespace has them.
+    pub keeper: i32,
+    pub worker: u32,
+    /// How long the keeper runs; the worker is the agent's `uptime_seconds` old.
+    pub uptime_seconds: u64,
+    /// Workers that ended without having been told to.
+    pub restarts: u64,
+    /// How the last of them ended.
+    pub last_end: Option<String>,
 }
 
 /// Where configuration comes from.
@@ -46,6 +65,19 @@ pub struct ControlPlaneStatus {
     /// Why the configuration in use would not outlive a restart, if it could not be written to disk.
     #[serde(default)]
     pub not_saved: Option<String>,
+}
+
+/// Where the word comes from on which pods are enrolled.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct KubernetesStatus {
+    /// How long every watch has stood; `None` while one does not.
+    pub connected_seconds: Option<u64>,
+    /// False until all pods of this node and all namespaces have been listed once.
+    pub complete: bool,
+    /// Pods of this node that the API server knows.
+    pub pods: usize,
+    pub in_mesh: usize,
+    pub last_error: Option<String>,
 }
 
 /// How much the agent knows.

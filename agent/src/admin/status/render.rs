@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use super::{PodStatus, Status};
+use super::{KeeperStatus, KubernetesStatus, PodStatus, Status};
 
 /// The whole screen, with a line break at its end.
 #[must_use]
@@ -29,7 +29,9 @@ pub(super) fn duration(seconds: u64) -> String {
 }
 
 fn lines(status: &Status) -> Vec<String> {
-    let mut lines = vec![headline(status), configuration(status), mesh(status), capture(status), pods(status)];
+    let mut lines = vec![headline(status), processes(status), configuration(status), mesh(status)];
+    lines.extend(status.kubernetes.as_ref().map(kubernetes));
+    lines.extend([capture(status), pods(status)]);
     if !status.pods.is_empty() {
         lines.push(String::new());
         lines.extend(pod_table(&status.pods));
@@ -52,6 +54,21 @@ fn headline(status: &Status) -> String {
     format!("weir {} on {node}, up {up}: {ready}", status.version)
 }
 
+fn processes(status: &Status) -> String {
+    let KeeperStatus { keeper, worker, uptime_seconds, restarts, last_end } = &status.keeper;
+    let mut line = format!("processes      keeper {keeper}, up {}; worker {worker}", duration(*uptime_seconds));
+    if *restarts > 0 {
+        let why = last_end.as_deref().unwrap_or("unknown");
+        // Writing to a string never fails.
+        let _ = write!(
+            line,
+            ", {} (the last one ended by {why})",
+            counted(usize::try_from(*restarts).unwrap_or(usize::MAX), "restart", "restarts")
+        );
+    }
+    line
+}
+
 fn configuration(status: &Status) -> String {
     let plane = &status.control_plane;
     let mut line = format!("configuration  {}, ", plane.source);
@@ -61,6 +78,16 @@ fn configuration(status: &Status) -> String {
         let _ = write!(line, ", last update {} ago", duration(seconds));
     }
     line
+}
+
+fn kubernetes(status: &KubernetesStatus) -> String {
+    let connected = match status.connected_seconds {
+        Some(seconds) => format!("connected for {}", duration(seconds)),
+        None => "not connected".to_owned(),
+    };
+    let pods = counted(status.pods, "pod", "pods");
+    let partly = if status.complete { "" } else { " (not all known yet)" };
+    format!("kubernetes     {connected}, {pods} on this node, {} in the mesh{partly}", status.in_mesh)
 }
 
 fn mesh(status: &Status) -> String {
@@ -136,6 +163,7 @@ mod tests {
             node: "node-1".to_owned(),
             version: "0.1.0".to_owned(),
             uptime_seconds: 11_535,
+            keeper: KeeperStatus { keeper: 7, worker: 8, uptime_seconds: 11_600, ..KeeperStatus::default() },
             waiting_for: Vec::new(),
             control_plane: ControlPlaneStatus {
                 source: "https://istiod:15012".to_owned(),
@@ -145,6 +173,7 @@ mod tests {
                 rejected: Vec::new(),
                 not_saved: None,
             },
+            kubernetes: None,
             last_good_age_seconds: Some(12),
             mesh: MeshCounts { workloads: 120, services: 31, policies: 1 },
             pods: Vec::new(),
@@ -157,12 +186,28 @@ mod tests {
     fn a_node_without_pods() {
         let expected = "\
 weir 0.1.0 on node-1, up 3h 12m: ready
+processes      keeper 7, up 3h 13m; worker 8
 configuration  https://istiod:15012, connected, last update 12s ago
 mesh           120 workloads, 31 services, 1 policy
 capture        redirected 1200
 pods           0 enrolled, 0 connections open
 ";
         assert_eq!(render(&status()), expected);
+    }
+
+    #[test]
+    fn kubernetes_is_a_line_where_it_is_followed() {
+        let kubernetes =
+            KubernetesStatus { connected_seconds: Some(65), complete: true, pods: 12, in_mesh: 3, last_error: None };
+        let line = |kubernetes| {
+            let screen = render(&Status { kubernetes: Some(kubernetes), ..status() });
+            screen.lines().find(|line| line.starts_with("kubernetes")).expect("there is one").to_owned()
+        };
+        let expected = "kubernetes     connected for 1m 5s, 12 pods on this node, 3 in the mesh";
+        assert_eq!(line(kubernetes.clone()), expected);
+        let away = KubernetesStatus { connected_seconds: None, complete: false, pods: 1, ..kubernetes };
+        let expected = "kubernetes     not connected, 1 pod on this node, 3 in the mesh (not all known yet)";
+        assert_eq!(line(away), expected);
     }
 
     #[test]
@@ -189,11 +234,13 @@ pods           0 enrolled, 0 connections open
             waiting_for: vec!["xds".to_owned(), "capture".to_owned()],
             pods: vec![pod, stranger],
             capture: Default::default(),
+            keeper: KeeperStatus { restarts: 2, last_end: Some("SIGKILL".to_owned()), ..status().keeper },
             warnings: vec!["something is \u{1b}[31mwrong".to_owned()],
             ..status()
         });
         let expected = "\
 weir 0.1.0 on node-1, up 3h 12m: not ready, waiting for xds, capture
+processes      keeper 7, up 3h 13m; worker 8, 2 restarts (the last one ended by SIGKILL)
 configuration  https://istiod:15012, connected, last update 12s ago
 mesh           120 workloads, 31 services, 1 policy
 capture        nothing yet

@@ -11,7 +11,7 @@ use super::balance::Asked;
 use super::identity::{DEFAULT_TRUST_DOMAIN, TrustDomain};
 use super::resolve::OutboundTrafficPolicy;
 use super::service::{Service, ServiceKey};
-use super::workload::{NetworkMode, Workload};
+use super::workload::{NetworkMode, TunnelProtocol, Workload};
 
 mod claims;
 mod policies;
@@ -261,5 +261,14 @@ impl Mesh {
     /// nobody knows.
     pub fn authorize(&self, destination: &Workload, request: &AccessRequest) -> Decision {
         self.policies.decide(destination, request)
+    }
+
+    /// Decides for a workload that is being taken out of the mesh by those who may do so. Once the mesh itself no longer
+    /// has it inside, everybody reaches it in plaintext and no policy holds for it, although its capture has not ended.
+    pub fn authorize_leaving(&self, destination: &Workload, request: &AccessRequest) -> Decision {
+        match destination.protocol {
+            TunnelProtocol::None => Decision { outcome: Ok(Permit::by(None)), dry_run: DryRun::default() },
+            TunnelProtocol::Hbone => self.authorize(destination, request),
+        }
     }
 }

@@ -1,6 +1,7 @@
 //! The client of HBONE: opening a connection (mTLS, HTTP/2 preface) and opening streams on it.
 
 use std::future::poll_fn;
+use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::task::Poll;
@@ -39,6 +40,33 @@ pub enum HboneError {
     Refused { peer: SocketAddr, status: StatusCode },
     #[error("authority {0:?} cannot be sent")]
     Authority(String),
+}
+
+impl HboneError {
+    /// Whether the connection broke before the peer answered, without a word: as it does when the peer's agent dies.
+    pub(super) fn is_peer_gone(&self) -> bool {
+        match self {
+            Self::Connect(error) => matches!(&**error, ConnectError::Connect(_, error) if is_broken(error)),
+            Self::Handshake { error, .. } => matches!(&**error, HandshakeError::Tls(error) if is_broken(error)),
+            Self::Session { error, .. } | Self::Stream { error: StreamError::Connection(error), .. } => {
+                match &**error {
+                    SessionError::Io(error) => is_broken(error),
+                    SessionError::Closed => true,
+                    _ => false,
+                }
+            }
+            _ => false,
+        }
+    }
+}
+
+/// Errors of a connection that was there and is no more.
+fn is_broken(error: &io::Error) -> bool {
+    use io::ErrorKind;
+    matches!(
+        error.kind(),
+        ErrorKind::ConnectionReset | ErrorKind::ConnectionAborted | ErrorKind::BrokenPipe | ErrorKind::UnexpectedEof
+    )
 }
 
 /// What the statuses that ztunnel and we answer with mean.

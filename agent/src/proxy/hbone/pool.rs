@@ -18,8 +18,10 @@ use super::connection::{HboneConnection, StreamSlot};
 use crate::model::identity::Identity;
 use crate::proxy::{PodProxy, PoolOptions};
 
-/// How often a request that no peer has seen is sent again.
-const RETRIES: usize = 3;
+/// How often a request that no peer has seen, or whose peer is gone, is sent again.
+const RETRIES: u32 = 3;
+/// Pause before another connection to a peer that was gone; longer every time.
+const RETRY_PAUSE: Duration = Duration::from_millis(10);
 /// How often idle connections are looked for.
 const SWEEP_INTERVAL: Duration = Duration::from_secs(10);
 
@@ -64,15 +66,36 @@ impl Pool {
     ) -> Result<(HboneStream, Identity), HboneError> {
         let mut attempt = 0;
         loop {
-            let slot = served.pool().slot(served, target).await?;
-            let peer_identity = slot.connection().peer_identity.clone();
-            match slot.request(authority, headers, served.proxy.timeouts).await? {
-                Ok(stream) => return Ok((stream, peer_identity)),
-                Err(slot) => slot.connection().close_to_new_streams(),
-            }
             attempt += 1;
-            if attempt > RETRIES {
-                return Err(HboneError::RequestTimeout { peer: target.peer });
+            match Self::attempt(served, target, authority, headers).await {
+                Ok(Some(opened)) => return Ok(opened),
+                Ok(None) if attempt > RETRIES => return Err(HboneError::RequestTimeout { peer: target.peer }),
+                Ok(None) => {}
+                // Its agent has just died: the next connection waits for the one that follows. No byte of the application
+                // is on its way before the answer, so none arrives twice.
+                Err(error) if error.is_peer_gone() && attempt <= RETRIES => {
+                    tracing::debug!(peer = %target.peer, %error, attempt, "the peer is gone, trying another connection");
+                    tokio::time::sleep(RETRY_PAUSE * attempt * attempt).await;
+                }
+                Err(error) => return Err(error),
+            }
+        }
+    }
+
+    /// `None` if the connection takes no more requests.
+    async fn attempt(
+        served: &Arc<PodProxy>,
+        target: &Target,
+        authority: &str,
+        headers: &HeaderMap,
+    ) -> Result<Option<(HboneStream, Identity)>, HboneError> {
+        let slot = served.pool().slot(served, target).await?;
+        let peer_identity = slot.connection().peer_identity.clone();
+        match slot.request(authority, headers, served.proxy.timeouts).await? {
+            Ok(stream) => Ok(Some((stream, peer_identity))),
+            Err(slot) => {
+                slot.connection().close_to_new_streams();
+                Ok(None)
             }
         }
     }

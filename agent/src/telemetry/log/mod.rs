@@ -1,5 +1,6 @@
 //! The process's log: filter, form, and changing the filter while running. The data plane never waits for it.
 
+mod direct;
 mod format;
 mod writer;
 
@@ -16,6 +17,7 @@ use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::registry::Registry;
 use tracing_subscriber::{Layer, fmt as lines, reload};
 
+use self::direct::Direct;
 use self::format::LineFormat;
 use self::writer::LineWriter;
 
@@ -97,6 +99,17 @@ pub fn init(filter: &str, format: LogFormat) -> Result<LogHandle, LogError> {
     tracing_log::LogTracer::init().map_err(|_| LogError::AlreadySetUp)?;
     follow_filter_in_log_crate();
     Ok(handle)
+}
+
+/// Sets up the log of a process that must never wait and starts no thread: what is worth knowing (`info`), written at
+/// once or not at all.
+///
+/// # Errors
+/// When a log is set up already.
+pub fn init_direct(format: LogFormat) -> Result<(), LogError> {
+    let lines = lines::layer().event_format(LineFormat(format)).with_ansi(false).with_writer(Direct);
+    let subscriber = tracing_subscriber::registry().with(LevelFilter::INFO).with(lines);
+    subscriber::set_global_default(subscriber).map_err(|_| LogError::AlreadySetUp)
 }
 
 fn build(

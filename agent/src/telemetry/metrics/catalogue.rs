@@ -35,6 +35,11 @@ pub(super) const CERTIFICATE_EXPIRY: Described =
 pub(super) const LAST_GOOD_AGE: Described =
     ("weir_last_good_age_seconds", "Seconds since configuration was last received and accepted");
 
+pub(super) const WORKER_RESTARTS: Described = (
+    "weir_worker_restarts",
+    "Workers of this agent that ended without having been told to, and were followed by another",
+);
+
 pub(super) const LOG_LINES_DROPPED: Described =
     ("weir_log_lines_dropped", "Log lines dropped because the log could not be written fast enough");
 
@@ -72,6 +77,8 @@ pub(super) struct Counted {
     pub(super) config_rejected: Family<TextLabel, Counter>,
     /// Labels: `field`.
     pub(super) enrollment_refusals: Family<Labels<1>, Counter>,
+    /// Labels: `command`, `answer`.
+    pub(super) cni_calls: Family<Labels<2>, Counter>,
     /// Labels: `side`.
     pub(super) hbone_connections_open: Family<Labels<1>, Gauge>,
     pub(super) policy_closed_connections: Counter,
@@ -79,6 +86,7 @@ pub(super) struct Counted {
     pub(super) accept_errors: Counter,
     /// Labels: `file`.
     pub(super) state_write_failures: Family<Labels<1>, Counter>,
+    pub(super) kubernetes_watch_errors: Counter,
 }
 
 impl Counted {
@@ -142,6 +150,11 @@ impl Counted {
             self.enrollment_refusals.clone(),
         );
         weir.register(
+            "cni_calls",
+            "The total number of calls of the CNI plugin, by command and by what it was answered",
+            self.cni_calls.clone(),
+        );
+        weir.register(
             "hbone_connections_open",
             "HBONE connections open now, accepted (downstream) or opened (upstream)",
             self.hbone_connections_open.clone(),
@@ -165,6 +178,11 @@ impl Counted {
             "state_write_failures",
             "The total number of times that what must outlive a restart could not be written to disk",
             self.state_write_failures.clone(),
+        );
+        weir.register(
+            "kubernetes_watch_errors",
+            "The total number of times that following Kubernetes was interrupted",
+            self.kubernetes_watch_errors.clone(),
         );
     }
 }

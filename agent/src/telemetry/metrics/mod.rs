@@ -171,6 +171,11 @@ impl Metrics {
         self.scraped.dropped_log_lines.set(read);
     }
 
+    /// How many workers of this agent were followed by another.
+    pub fn set_worker_restarts(&self, restarts: u64) {
+        self.scraped.worker_restarts.store(restarts, Ordering::Relaxed);
+    }
+
     /// A TLS handshake with a peer failed. The reason is one of a fixed set, such as `PeerRefused::label`.
     pub fn handshake_failed(&self, side: Side, reason: &'static str) {
         self.counted.handshake_failures.get_or_create(&[("side", side.label()), ("reason", reason)]).inc();
@@ -208,6 +213,11 @@ impl Metrics {
         self.counted.state_write_failures.get_or_create(&[("file", file.label())]).inc();
     }
 
+    /// A watch of the Kubernetes API ended in a failure, or could not begin.
+    pub fn kubernetes_watch_failed(&self) {
+        self.counted.kubernetes_watch_errors.inc();
+    }
+
     /// A connection to the control plane ended.
     pub fn xds_connection_ended(&self, how: XdsTermination) {
         self.counted.xds_connection_terminations.get_or_create(&[("reason", how.label())]).inc();
@@ -230,6 +240,11 @@ impl Metrics {
         self.counted.enrollment_refusals.get_or_create(&[("field", field)]).inc();
     }
 
+    /// A call of the CNI plugin was answered. Both are of fixed sets.
+    pub fn cni_called(&self, command: &'static str, answer: &'static str) {
+        self.counted.cni_calls.get_or_create(&[("command", command), ("answer", answer)]).inc();
+    }
+
     /// Configuration was received and accepted at this time (in the past, where it was read back from disk).
     pub fn config_accepted(&self, at: SystemTime) {
         *self.scraped.last_good.write() = Some(at);
@@ -241,10 +256,14 @@ impl Metrics {
         self.scraped.last_good_age(SystemTime::now())
     }
 
-    /// How many enrolled pods are captured, and how many are not yet.
-    pub fn set_pods(&self, active: usize, pending: usize) {
+    /// How many pods are enrolled and captured.
+    pub fn set_pods(&self, active: usize) {
         // A node has at most some hundreds of pods.
         self.counted.active_proxies.set(i64::try_from(active).unwrap_or(i64::MAX));
+    }
+
+    /// How many pods should be enrolled and are not yet.
+    pub fn set_pending_pods(&self, pending: usize) {
         self.counted.pending_proxies.set(i64::try_from(pending).unwrap_or(i64::MAX));
     }
 

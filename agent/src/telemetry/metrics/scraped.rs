@@ -2,6 +2,7 @@
 
 use std::fmt::{self, Debug};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use parking_lot::RwLock;
@@ -45,6 +46,7 @@ pub(super) struct Scraped {
     pub(super) kernel_entries: Source<Vec<(&'static str, u64)>>,
     pub(super) certificates: Source<Vec<(Identity, SystemTime)>>,
     pub(super) dropped_log_lines: Source<u64>,
+    pub(super) worker_restarts: AtomicU64,
     pub(super) last_good: RwLock<Option<SystemTime>>,
     pub(super) started: SystemTime,
 }
@@ -56,6 +58,7 @@ impl Default for Scraped {
             kernel_entries: Source::default(),
             certificates: Source::default(),
             dropped_log_lines: Source::default(),
+            worker_restarts: AtomicU64::default(),
             last_good: RwLock::default(),
             started: SystemTime::now(),
         }
@@ -80,6 +83,7 @@ impl Collector for ScrapedCollector {
         counters(to, catalogue::CAPTURE_VERDICTS, "verdict", &self.0.kernel.read().unwrap_or_default())?;
         gauges(to, catalogue::CAPTURE_MAP_ENTRIES, "map", &self.0.kernel_entries.read().unwrap_or_default())?;
         counter(to, catalogue::LOG_LINES_DROPPED, self.0.dropped_log_lines.read().unwrap_or_default())?;
+        counter(to, catalogue::WORKER_RESTARTS, self.0.worker_restarts.load(Ordering::Relaxed))?;
         certificates(to, now, self.0.certificates.read().unwrap_or_default())?;
         if let Some(age) = self.0.last_good_age(now) {
             gauge(to, catalogue::LAST_GOOD_AGE, age.as_secs_f64())?;

@@ -167,10 +167,11 @@ fn names_of_all_metrics() {
         process_resident_memory_bytes gauge\nprocess_start_time_seconds gauge\nprocess_threads gauge\n\
         weir_accept_errors counter\nweir_capture_map_entries gauge\nweir_capture_verdicts counter\n\
         weir_certificate_expiry_seconds gauge\nweir_certificate_requests counter\n\
-        weir_config_rejected counter\nweir_dry_run_denials counter\n\
+        weir_cni_calls counter\nweir_config_rejected counter\nweir_dry_run_denials counter\n\
         weir_enrollment_refusals counter\nweir_hbone_connections_open gauge\n\
-        weir_last_good_age_seconds gauge\nweir_log_lines_dropped counter\nweir_policy_closed_connections counter\n\
-        weir_state_write_failures counter\nweir_tls_handshake_failures counter\nworkload_manager_active_proxy_count gauge\n\
+        weir_kubernetes_watch_errors counter\nweir_last_good_age_seconds gauge\nweir_log_lines_dropped counter\nweir_policy_closed_connections counter\n\
+        weir_state_write_failures counter\nweir_tls_handshake_failures counter\nweir_worker_restarts counter\n\
+        workload_manager_active_proxy_count gauge\n\
         workload_manager_pending_proxy_count gauge";
     assert_eq!(names.into_iter().collect::<Vec<_>>().join("\n"), expected);
     assert!(text.contains(&format!("istio_build{{component=\"weir\",tag=\"{}\"}} 1", env!("CARGO_PKG_VERSION"))));
@@ -187,11 +188,13 @@ fn everything_once(metrics: &Arc<Metrics>) -> (ConnectionRecord, OpenGuard) {
     metrics.xds_message("type.googleapis.com/istio.workload.Address", 300);
     metrics.config_rejected("type.googleapis.com/istio.security.Authorization");
     metrics.enrollment_refused("netns");
+    metrics.cni_called("add", "enrolled");
     metrics.policy_closed_connection();
     metrics.dry_run_denied();
     metrics.accept_failed();
     metrics.state_write_failed(StateFile::LastGood);
-    metrics.set_pods(3, 1);
+    metrics.set_pods(3);
+    metrics.set_pending_pods(1);
     (ConnectionRecord::open(metrics, ends(Reporter::Source)), metrics.hbone_connection_opened(Side::Upstream))
 }
 
@@ -208,6 +211,7 @@ fn events_count_under_bounded_labels() {
         "istio_xds_message_total{url=\"type.googleapis.com/istio.workload.Address\"} 1",
         "istio_xds_message_bytes_total{url=\"type.googleapis.com/istio.workload.Address\"} 300",
         "weir_config_rejected_total{type=\"type.googleapis.com/istio.security.Authorization\"} 1",
+        "weir_cni_calls_total{command=\"add\",answer=\"enrolled\"} 1",
         "weir_policy_closed_connections_total 1",
         "weir_dry_run_denials_total 1",
         "weir_accept_errors_total 1",

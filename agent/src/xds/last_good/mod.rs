@@ -113,6 +113,16 @@ impl Journal {
         Ok(())
     }
 
+    /// The file as another process has left it, which wrote to it meanwhile; changes go on from there.
+    pub(super) fn reopened(self) -> Self {
+        match load(&self.path) {
+            Ok(Some((_, open))) => Self { closed: open.is_none(), open, ..self },
+            Ok(None) if self.open.is_none() => self,
+            // Changes alone would not be all there is.
+            Ok(None) | Err(_) => Self { open: None, closed: true, ..self },
+        }
+    }
+
     /// Ends the file's use: what it says is no longer what is held.
     pub(super) fn discard(&mut self) {
         (self.open, self.closed) = (None, true);

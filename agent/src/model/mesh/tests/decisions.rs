@@ -7,7 +7,7 @@ use crate::model::authorization::{
 };
 use crate::model::mesh::{Mesh, MeshSettings, MeshUpdate};
 use crate::model::sample::{Draw, mesh, policy, service, text, workload};
-use crate::model::workload::Workload;
+use crate::model::workload::{TunnelProtocol, Workload};
 use Action::{Allow, Deny};
 use PolicyScope::{Global, Namespace, WorkloadSelector};
 
@@ -79,6 +79,16 @@ fn deny_comes_first_then_allow() {
         ("dry-run allow does not restrict", vec![dry(never("a", Global, Allow))], vec![], "allowed"),
         ("nor allow", vec![dry(matching("a", Global, Allow)), never("b", Global, Allow)], vec![], no_allow),
     ]);
+}
+
+#[test]
+fn a_workload_that_leaves_is_outside_once_the_mesh_has_it_outside() {
+    let mesh = mesh([MeshUpdate::from(matching("d", Namespace, Deny))]);
+    for (protocol, allowed) in [(TunnelProtocol::Hbone, false), (TunnelProtocol::None, true)] {
+        let destination = Workload { protocol, ..workload("reviews", &["10.0.0.2"]) };
+        assert_eq!(mesh.authorize_leaving(&destination, &request()).outcome.is_ok(), allowed, "{protocol:?}");
+        assert!(mesh.authorize(&destination, &request()).outcome.is_err(), "who stays is not let go");
+    }
 }
 
 #[test]

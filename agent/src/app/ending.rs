@@ -1,0 +1,77 @@
+//! How a worker ends: told to, or because a successor serves; and how long it goes on for those who are connected.
+
+use std::time::Duration;
+
+use tokio::signal::unix::{SignalKind, signal};
+
+use super::observation::Endpoints;
+use crate::keeper::Link;
+use crate::lifecycle::DrainTrigger;
+
+/// Why the agent ends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Ending {
+    Told,
+    /// A successor serves.
+    Relieved {
+        same_network: bool,
+    },
+}
+
+/// How often a draining agent may be told to stop before it ends at once.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Patience {
+    None,
+    /// It drains because it has a successor; being told to stop is to be expected.
+    Once,
+}
+
+/// Takes nothing new and finishes what is open, for as long as that may take; then closes the rest.
+pub(super) async fn end(
+    ending: Ending,
+    keeper: &Link,
+    endpoints: Endpoints,
+    drain: DrainTrigger,
+    deadline: Duration,
+) -> anyhow::Result<()> {
+    let (kept, patience) = match ending {
+        Ending::Told => {
+            keeper.stopping();
+            (Some(endpoints), Patience::None)
+        }
+        // Ports can be had only once.
+        Ending::Relieved { same_network } => ((!same_network).then_some(endpoints), Patience::Once),
+    };
+    stop(drain, deadline, patience).await?;
+    drop(kept);
+    Ok(())
+}
+
+/// Lets live connections finish; told to stop in between, ends at once, or the next time.
+async fn stop(drain: DrainTrigger, deadline: Duration, patience: Patience) -> anyhow::Result<()> {
+    tracing::info!(seconds = deadline.as_secs(), "agent drains");
+    let told = async {
+        if patience == Patience::Once {
+            told_to_stop().await?;
+            tracing::info!("told to stop: the agent drains already");
+        }
+        told_to_stop().await
+    };
+    tokio::select! {
+        whole = drain.run(deadline) => tracing::info!(cut_off = !whole, "agent stops"),
+        again = told => {
+            again?;
+            tracing::warn!("agent stops at once: told so twice");
+        }
+    }
+    Ok(())
+}
+
+/// Resolves at SIGTERM or SIGINT.
+pub(super) async fn told_to_stop() -> anyhow::Result<()> {
+    let (mut term, mut int) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
+    tokio::select! {
+        _ = term.recv() => Ok(()),
+        _ = int.recv() => Ok(()),
+    }
+}

@@ -1,0 +1,19 @@
+//! Enrolment before a pod's first process runs: the container runtime calls our CNI plugin when the pod's network is
+//! there, the plugin asks here, and no process starts before the answer. Also keeps the plugin in the node's CNI chain.
+//!
+//! A pod that comes in here is the same as one that the watch of Kubernetes finds: whoever is first enrols it.
+
+mod answer;
+mod conflist;
+mod directory;
+mod door;
+mod install;
+mod keep;
+mod namespaces;
+
+pub use self::answer::Sandboxes;
+pub use self::conflist::ConflistError;
+pub use self::door::{bind, serve};
+pub use self::install::{InstallError, Installed, Installer};
+pub use self::keep::keep as keep_installed;
+pub use self::namespaces::keep as keep_namespaces;

@@ -1,0 +1,43 @@
+//! Keeps the file that speaks for an absent agent: the namespaces whose pods must be in the mesh.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use weir_cni::namespaces::MeshNamespaces;
+
+use crate::kubernetes::Directory;
+
+/// Pause before a file that could not be written is tried again.
+const RETRY: Duration = Duration::from_secs(5);
+
+/// Writes the file whenever the namespaces of the mesh are others. Until all namespaces are known the file of a former
+/// agent stays. Runs for ever.
+pub async fn keep(directory: Directory, path: PathBuf) {
+    let mut changes = directory.watch();
+    let mut written = None;
+    loop {
+        changes.mark_unchanged();
+        let wanted = directory.mesh_namespaces().map(|namespaces| MeshNamespaces { namespaces });
+        let mut is_failed = false;
+        if wanted.is_some() && wanted != written {
+            match write(wanted.clone(), path.clone()).await {
+                Ok(()) => written = wanted,
+                Err(error) => {
+                    is_failed = true;
+                    tracing::warn!(path = %path.display(), %error, "the namespaces of the mesh cannot be written");
+                }
+            }
+        }
+        if is_failed {
+            tokio::time::sleep(RETRY).await;
+        } else if changes.changed().await.is_err() {
+            return;
+        }
+    }
+}
+
+async fn write(namespaces: Option<MeshNamespaces>, path: PathBuf) -> std::io::Result<()> {
+    let Some(namespaces) = namespaces else { return Ok(()) };
+    let writing = tokio::task::spawn_blocking(move || namespaces.write(&path));
+    writing.await.map_err(std::io::Error::other)?
+}

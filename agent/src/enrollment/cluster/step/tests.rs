@@ -1,0 +1,118 @@
+use super::Enrolled::{ByKubernetes, ByNode, No};
+use super::Next::{At, Do, Nothing};
+use super::Step::{Annotate, Enroll, Release};
+use super::Wanted::{Finished, Gone, In, Out, Undecided};
+use super::*;
+
+const PLAIN: View = View {
+    wanted: Out,
+    is_annotated: false,
+    has_addresses: true,
+    is_ending: false,
+    enrolled: No,
+    is_moved: false,
+    mesh_says_hbone: false,
+};
+const CAPTURED: View = View { wanted: In, is_annotated: true, enrolled: ByKubernetes, mesh_says_hbone: true, ..PLAIN };
+
+#[test]
+fn what_is_done_at_once() {
+    for (what, view, expected) in [
+        ("out of the mesh", PLAIN, Nothing),
+        ("labelled", View { wanted: In, ..PLAIN }, Do(Enroll)),
+        ("labelled, without a network yet", View { wanted: In, has_addresses: false, ..PLAIN }, Nothing),
+        ("being deleted, its network is gone already", View { wanted: In, is_ending: true, ..PLAIN }, Nothing),
+        ("being deleted", View { is_ending: true, ..CAPTURED }, Nothing),
+        ("enrolled by the CNI plugin", View { is_annotated: false, ..CAPTURED }, Do(Annotate(true))),
+        ("captured", CAPTURED, Nothing),
+        ("moved to a new sandbox", View { is_moved: true, ..CAPTURED }, Do(Enroll)),
+        ("not decided yet", View { wanted: Undecided, ..CAPTURED }, Nothing),
+        ("not decided yet, not captured", View { wanted: Undecided, is_annotated: true, ..PLAIN }, Nothing),
+        ("unlabelled", View { wanted: Out, ..CAPTURED }, Do(Annotate(false))),
+        ("finished", View { wanted: Finished, ..CAPTURED }, Do(Release)),
+        ("gone", View { wanted: Gone, ..CAPTURED }, Do(Release)),
+        ("an annotation that is not true", View { is_annotated: true, ..PLAIN }, Do(Annotate(false))),
+        ("enrolled by hand, out of the mesh", View { wanted: Out, enrolled: ByNode, ..CAPTURED }, Nothing),
+        ("enrolled by hand, unknown", View { wanted: Gone, enrolled: ByNode, ..CAPTURED }, Nothing),
+        (
+            "enrolled by hand, in the mesh",
+            View { enrolled: ByNode, is_annotated: false, ..CAPTURED },
+            Do(Annotate(true)),
+        ),
+    ] {
+        assert_eq!(next(&view, &mut Memory::default(), Instant::now()), expected, "{what}");
+    }
+}
+
+#[test]
+fn one_step_at_a_time_and_failures_wait() {
+    let (view, now) = (View { wanted: In, ..PLAIN }, Instant::now());
+    let mut memory = Memory { is_busy: true, ..Memory::default() };
+    assert_eq!(next(&view, &mut memory, now), Nothing);
+    let later = now + Duration::from_secs(1);
+    let mut memory = Memory { retry_at: Some(later), ..Memory::default() };
+    assert_eq!(next(&view, &mut memory, now), At(later));
+    assert_eq!(next(&view, &mut memory, later), Do(Enroll));
+}
+
+#[test]
+fn what_was_written_counts_until_the_watch_has_told_of_it() {
+    let now = Instant::now();
+    let view = View { is_annotated: false, ..CAPTURED };
+    let mut memory = Memory { written: Some((true, now)), ..Memory::default() };
+    assert_eq!(next(&view, &mut memory, now), Nothing);
+    assert_eq!(next(&view, &mut memory, now + WRITTEN_COUNTS), Do(Annotate(true)), "somebody has taken it away");
+}
+
+#[test]
+fn a_pod_leaves_in_order() {
+    let now = Instant::now();
+    let mut memory = Memory::default();
+    let mut at = |view: View, after: Duration| next(&view, &mut memory, now + after);
+    let unlabelled = View { wanted: Out, ..CAPTURED };
+    let ms = Duration::from_millis;
+    assert_eq!(at(unlabelled, ms(0)), Do(Annotate(false)));
+    let told = View { is_annotated: false, ..unlabelled };
+    assert_eq!(at(told, ms(10)), At(now + LEAVING_BOUND), "the mesh still says HBONE");
+    let silent = View { mesh_says_hbone: false, ..told };
+    assert_eq!(at(silent, ms(150)), At(now + ms(150) + LAST_MOMENT));
+    assert_eq!(at(told, ms(200)), At(now + LEAVING_BOUND), "it says so again");
+    assert_eq!(at(silent, ms(300)), At(now + ms(300) + LAST_MOMENT));
+    assert_eq!(at(silent, ms(300) + LAST_MOMENT), Do(Release));
+}
+
+#[test]
+fn a_mesh_that_never_says_so_is_not_waited_for_for_ever() {
+    let now = Instant::now();
+    let mut memory = Memory::default();
+    let told = View { wanted: Out, is_annotated: false, ..CAPTURED };
+    assert_eq!(next(&told, &mut memory, now), At(now + LEAVING_BOUND));
+    assert_eq!(next(&told, &mut memory, now + LEAVING_BOUND), Do(Release));
+}
+
+#[test]
+fn a_pod_that_comes_back_stays() {
+    let now = Instant::now();
+    let mut memory = Memory::default();
+    let told = View { wanted: Out, is_annotated: false, ..CAPTURED };
+    assert_eq!(next(&told, &mut memory, now), At(now + LEAVING_BOUND));
+    assert!(memory.is_leaving());
+    let back = View { wanted: In, ..told };
+    assert_eq!(next(&back, &mut memory, now + LEAVING_BOUND), Do(Annotate(true)));
+    assert!(!memory.is_leaving());
+    assert_eq!(next(&told, &mut memory, now + LEAVING_BOUND), At(now + LEAVING_BOUND * 2), "and leaves anew");
+}
+
+#[test]
+fn who_was_just_enrolled_may_be_ahead_of_the_watch() {
+    let now = Instant::now();
+    for (wanted, grace) in [(Gone, UNKNOWN_GRACE), (Out, LABEL_GRACE)] {
+        let view = View { wanted, is_annotated: false, mesh_says_hbone: false, ..CAPTURED };
+        let mut memory = Memory { enrolled_at: Some(now), ..Memory::default() };
+        assert_eq!(next(&view, &mut memory, now), At(now + grace), "{wanted:?}");
+        assert_ne!(next(&view, &mut memory, now + grace), At(now + grace), "{wanted:?}");
+    }
+    let finished = View { wanted: Finished, ..CAPTURED };
+    let mut memory = Memory { enrolled_at: Some(now), ..Memory::default() };
+    assert_eq!(next(&finished, &mut memory, now), Do(Release), "an end is never taken back");
+}

@@ -1,0 +1,134 @@
+//! The socket by which a keeper's successor finds it: made for root alone, told apart by who connects.
+
+use std::fs::{self, Permissions};
+use std::io;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sys::socket::sockopt::PeerCredentials;
+use nix::sys::socket::{
+    AddressFamily, Backlog, SockFlag, SockType, UnixAddr, accept4, bind, connect, getsockopt, listen, socket,
+};
+
+use super::channel::{self, Channel, Packet};
+use super::message::{ToPredecessor, ToSuccessor, VERSION};
+
+/// Name of the socket, below the run directory.
+const NAME: &str = "keeper.sock";
+/// How long a keeper may take to greet its successor. It does nothing else that takes time.
+const GREETING: Duration = Duration::from_secs(2);
+
+/// The socket of the keeper that serves this node. Dropping it removes it, unless another keeper's is in its place.
+#[derive(Debug)]
+pub(super) struct Door {
+    listener: OwnedFd,
+    path: PathBuf,
+    inode: u64,
+}
+
+impl Door {
+    /// Takes the place of whatever is there.
+    pub(super) fn open(run_dir: &Path) -> io::Result<Self> {
+        let path = run_dir.join(NAME);
+        let fresh = run_dir.join(format!("{NAME}.new"));
+        let flags = SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK;
+        let listener = socket(AddressFamily::Unix, SockType::SeqPacket, flags, None)?;
+        match fs::remove_file(&fresh) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+            _ => {}
+        }
+        bind(listener.as_raw_fd(), &UnixAddr::new(&fresh)?)?;
+        fs::set_permissions(&fresh, Permissions::from_mode(0o600))?;
+        listen(&listener, Backlog::new(8)?)?;
+        let inode = fs::metadata(&fresh)?.ino();
+        fs::rename(&fresh, &path)?;
+        Ok(Self { listener, path, inode })
+    }
+
+    /// Somebody who came, if he is root; `None` if nobody did.
+    pub(super) fn accept(&self) -> io::Result<Option<Channel>> {
+        let accepted = match accept4(self.listener.as_raw_fd(), SockFlag::SOCK_CLOEXEC) {
+            Ok(accepted) => accepted,
+            Err(nix::errno::Errno::EAGAIN) => return Ok(None),
+            Err(error) => return Err(error.into()),
+        };
+        // SAFETY: the kernel has just made this descriptor for us; nobody else knows it.
+        #[expect(unsafe_code, reason = "accept4(2) gives a bare descriptor")]
+        let accepted = unsafe { OwnedFd::from_raw_fd(accepted) };
+        let uid = getsockopt(&accepted, PeerCredentials)?.uid();
+        if uid != nix::unistd::geteuid().as_raw() {
+            tracing::warn!(uid, "somebody else than root asked for this node's sockets");
+            return Ok(None);
+        }
+        Channel::new(accepted).map(Some)
+    }
+}
+
+impl AsFd for Door {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.listener.as_fd()
+    }
+}
+
+impl Drop for Door {
+    fn drop(&mut self) {
+        if fs::metadata(&self.path).is_ok_and(|found| found.ino() == self.inode) {
+            // What is left behind refuses, and is replaced by the next keeper.
+            let _ = fs::remove_file(&self.path);
+        }
+    }
+}
+
+/// The keeper that serves this node now, greeted; `None` if there is none, or none that can be succeeded.
+pub(super) fn predecessor(run_dir: &Path) -> Option<(Channel, i32)> {
+    match greet(&run_dir.join(NAME)) {
+        Ok(greeted) => greeted,
+        Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused) => None,
+        Err(error) => {
+            tracing::warn!(%error, "the keeper that is there cannot be succeeded: its sockets are not taken over");
+            None
+        }
+    }
+}
+
+fn greet(path: &Path) -> io::Result<Option<(Channel, i32)>> {
+    let socket = socket(AddressFamily::Unix, SockType::SeqPacket, SockFlag::SOCK_CLOEXEC, None)?;
+    connect(socket.as_raw_fd(), &UnixAddr::new(path)?)?;
+    channel::send(socket.as_fd(), &ToPredecessor::Hello { version: VERSION, network: own_network()? }, &[])?;
+    let patience = PollTimeout::try_from(GREETING).expect("two seconds are few");
+    if poll(&mut [PollFd::new(socket.as_fd(), PollFlags::POLLIN)], patience)? == 0 {
+        return Err(io::ErrorKind::TimedOut.into());
+    }
+    let (answer, _): Packet<ToSuccessor> = channel::receive(socket.as_fd())?;
+    match answer {
+        ToSuccessor::Welcome { keeper } => Ok(Some((Channel::new(socket)?, keeper))),
+        ToSuccessor::Refused { reason } => Err(io::Error::other(reason)),
+        other => Err(io::Error::other(format!("it says {other:?}"))),
+    }
+}
+
+/// Device and inode of this process's network namespace.
+pub(super) fn own_network() -> io::Result<(u64, u64)> {
+    let namespace = fs::metadata("/proc/self/ns/net")?;
+    Ok((namespace.dev(), namespace.ino()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_door_that_another_has_replaced_is_not_removed() {
+        let dir = tempfile::tempdir().expect("a directory");
+        assert!(predecessor(dir.path()).is_none(), "nobody is there");
+        let old = Door::open(dir.path()).expect("a door");
+        let new = Door::open(dir.path()).expect("another");
+        drop(old);
+        assert!(dir.path().join(NAME).exists());
+        drop(new);
+        assert!(!dir.path().join(NAME).exists());
+    }
+}

@@ -1,0 +1,309 @@
+//! The pods of this node and the namespaces of the cluster as Kubernetes has them, kept by watches. What is known stays
+//! known while the API server is away; only its own words make a pod disappear.
+
+use std::collections::{BTreeSet, HashMap, HashSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+use kube::{Api, Client};
+use parking_lot::Mutex;
+use tokio::sync::watch;
+
+use super::follow::{Change, follow};
+use super::membership::{Candidate, DataplaneMode, MembershipRules};
+use super::status::{WatchReport, WatchStatus};
+use super::wire::{Namespace, Pod, PodFacts};
+use super::{DescribedPod, KubernetesError};
+use crate::telemetry::metrics::Metrics;
+
+/// Time for the API server to answer about one object.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(3);
+
+/// A pod, and what it takes to act on it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct KnownPod {
+    pub pod: DescribedPod,
+    /// False while its namespace is not known yet: nothing must be concluded from `in_mesh` then.
+    pub is_decided: bool,
+    /// Its annotation says that its traffic is captured.
+    pub is_annotated: bool,
+    /// All its containers have ended for good.
+    pub is_finished: bool,
+    /// It is being deleted.
+    pub is_ending: bool,
+}
+
+/// Where one asks. Cheap to clone.
+#[derive(Debug, Clone)]
+pub struct Directory {
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    client: Client,
+    rules: MembershipRules,
+    state: Mutex<State>,
+    version: watch::Sender<u64>,
+    pods_status: WatchStatus,
+    namespaces_status: WatchStatus,
+}
+
+impl std::fmt::Debug for Shared {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Directory").field("rules", &self.rules).field("state", &self.state).finish_non_exhaustive()
+    }
+}
+
+#[derive(Debug, Default)]
+struct State {
+    pods: Listed<PodFacts>,
+    namespaces: Listed<NamespaceFacts>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct NamespaceFacts {
+    mode: Option<DataplaneMode>,
+    is_deleted: bool,
+}
+
+/// Objects by key, as lists and watches tell of them.
+#[derive(Debug)]
+struct Listed<T> {
+    by_key: HashMap<String, T>,
+    /// What the list that is under way has named.
+    named: Option<HashSet<String>>,
+    /// A list was complete once.
+    is_complete: bool,
+}
+
+impl<T> Default for Listed<T> {
+    fn default() -> Self {
+        Self { by_key: HashMap::new(), named: None, is_complete: false }
+    }
+}
+
+impl<T: PartialEq> Listed<T> {
+    /// Takes one change in; true if anything is different now.
+    fn apply(&mut self, change: Change<(String, T)>) -> bool {
+        match change {
+            Change::Listing => {
+                self.named = Some(HashSet::new());
+                false
+            }
+            Change::Put((key, value)) => {
+                if let Some(named) = &mut self.named {
+                    named.insert(key.clone());
+                }
+                let is_new = self.by_key.get(&key) != Some(&value);
+                self.by_key.insert(key, value);
+                is_new
+            }
+            Change::Removed((key, _)) => self.by_key.remove(&key).is_some(),
+            Change::Listed => {
+                let (named, before) = (self.named.take().unwrap_or_default(), self.by_key.len());
+                self.by_key.retain(|key, _| named.contains(key));
+                !std::mem::replace(&mut self.is_complete, true) || self.by_key.len() != before
+            }
+        }
+    }
+}
+
+impl Directory {
+    /// Begins to follow the pods of a node, and the namespaces. Must be called inside the runtime.
+    #[must_use]
+    pub fn start(client: Client, node: &str, rules: MembershipRules, metrics: &Arc<Metrics>) -> Self {
+        let shared = Arc::new(Shared {
+            client,
+            rules,
+            state: Mutex::default(),
+            version: watch::Sender::new(0),
+            pods_status: WatchStatus::new(metrics.clone()),
+            namespaces_status: WatchStatus::new(metrics.clone()),
+        });
+        let (pods, fields) = (shared.clone(), format!("spec.nodeName={node}"));
+        tokio::spawn(async move {
+            let keyed = |pod: Pod| (pod.facts.uid.clone(), pod.facts);
+            let apply = |change: Change<Pod>| pods.update(|state| state.pods.apply(change.map(keyed)));
+            follow(Api::all(pods.client.clone()), fields, &pods.pods_status, apply).await;
+        });
+        let namespaces = shared.clone();
+        tokio::spawn(async move {
+            let keyed = |found: Namespace| {
+                let facts = NamespaceFacts { mode: found.mode, is_deleted: found.is_deleted };
+                (found.name, facts)
+            };
+            let apply = |change: Change<Namespace>| {
+                namespaces.update(|state| state.namespaces.apply(change.map(keyed)));
+            };
+            follow(Api::all(namespaces.client.clone()), String::new(), &namespaces.namespaces_status, apply).await;
+        });
+        Self { shared }
+    }
+
+    /// What Kubernetes says of a pod: from what is known already, or by asking the API server, since a pod's network is
+    /// set up before the watch tells of the pod now and then. `uid` is what the kubelet calls it; `None` takes whatever
+    /// pod has the name now. `None` is the answer where there is no such pod.
+    ///
+    /// # Errors
+    /// When the pod is not known and the API server does not answer (within three seconds).
+    pub async fn pod(
+        &self,
+        namespace: &str,
+        name: &str,
+        uid: Option<&str>,
+    ) -> Result<Option<DescribedPod>, KubernetesError> {
+        let known = self.shared.state.lock().find(namespace, name, uid).cloned();
+        let facts = match known {
+            Some(facts) => facts,
+            None => match self.ask_for_pod(namespace, name).await? {
+                Some(facts) if uid.is_none_or(|uid| facts.is_called(uid)) => facts,
+                _ => return Ok(None),
+            },
+        };
+        let known = self.shared.state.lock().namespaces.by_key.get(namespace).map(|namespace| namespace.mode);
+        let mode = match known {
+            Some(mode) => mode,
+            None if facts.mode().is_some() => None,
+            None => self.ask_for_namespace(namespace).await?,
+        };
+        Ok(Some(self.shared.describe(&facts, mode)))
+    }
+
+    /// Asks the API server itself whether a pod is no more.
+    ///
+    /// # Errors
+    /// When it does not answer (within three seconds).
+    pub async fn is_gone(&self, namespace: &str, name: &str, uid: &str) -> Result<bool, KubernetesError> {
+        let found = self.ask_for_pod(namespace, name).await?;
+        Ok(found.is_none_or(|facts| !facts.is_called(uid)))
+    }
+
+    /// The pods of this node that are known.
+    #[must_use]
+    pub fn pods(&self) -> Vec<KnownPod> {
+        let state = self.shared.state.lock();
+        state.pods.by_key.values().map(|facts| self.shared.known(facts, &state)).collect()
+    }
+
+    /// True once what is not known does not exist.
+    #[must_use]
+    pub fn is_complete(&self) -> bool {
+        let state = self.shared.state.lock();
+        state.pods.is_complete && state.namespaces.is_complete
+    }
+
+    /// The namespaces that are labelled for the mesh; `None` until all are known.
+    #[must_use]
+    pub fn mesh_namespaces(&self) -> Option<BTreeSet<String>> {
+        let state = self.shared.state.lock();
+        let labelled = state.namespaces.by_key.iter().filter(|(_, facts)| facts.mode == Some(DataplaneMode::Ambient));
+        let named =
+            labelled.map(|(name, _)| name).filter(|name| !self.shared.rules.excluded_namespaces.contains(*name));
+        state.namespaces.is_complete.then(|| named.cloned().collect())
+    }
+
+    /// Changes after every change.
+    #[must_use]
+    pub fn watch(&self) -> watch::Receiver<u64> {
+        self.shared.version.subscribe()
+    }
+
+    #[must_use]
+    pub fn report(&self) -> WatchReport {
+        let pods = self.pods();
+        let (watching, also) = (self.shared.pods_status.state(), self.shared.namespaces_status.state());
+        let both = watching.connected_since.zip(also.connected_since);
+        WatchReport {
+            connected_since: both.map(|(one, other)| one.max(other)),
+            is_complete: self.is_complete(),
+            in_mesh: pods.iter().filter(|known| known.pod.in_mesh).count(),
+            pods: pods.len(),
+            last_error: watching.last_error.or(also.last_error),
+        }
+    }
+
+    /// Whether a namespace is being deleted, with all that is in it.
+    pub(super) fn is_namespace_ending(&self, namespace: &str) -> bool {
+        self.shared.state.lock().namespaces.by_key.get(namespace).is_some_and(|facts| facts.is_deleted)
+    }
+
+    pub(super) fn client(&self) -> &Client {
+        &self.shared.client
+    }
+
+    async fn ask_for_pod(&self, namespace: &str, name: &str) -> Result<Option<PodFacts>, KubernetesError> {
+        let api: Api<Pod> = Api::namespaced(self.shared.client.clone(), namespace);
+        let asked = answered(format!("reading pod {namespace}/{name}"), api.get_opt(name)).await;
+        Ok(asked?.map(|pod| pod.facts))
+    }
+
+    async fn ask_for_namespace(&self, name: &str) -> Result<Option<DataplaneMode>, KubernetesError> {
+        let api: Api<Namespace> = Api::all(self.shared.client.clone());
+        let asked = answered(format!("reading namespace {name}"), api.get_opt(name)).await;
+        Ok(asked?.and_then(|namespace| namespace.mode))
+    }
+}
+
+/// The answer of the API server, in a time that somebody can wait for.
+pub(super) async fn answered<T>(
+    what: String,
+    asking: impl Future<Output = Result<T, kube::Error>>,
+) -> Result<T, KubernetesError> {
+    match tokio::time::timeout(ANSWER_TIMEOUT, asking).await {
+        Ok(answer) => answer.map_err(KubernetesError::because(what)),
+        Err(_) => Err(KubernetesError::Timeout { what, seconds: ANSWER_TIMEOUT.as_secs() }),
+    }
+}
+
+impl Shared {
+    fn update(&self, change: impl FnOnce(&mut State) -> bool) {
+        let is_changed = change(&mut self.state.lock());
+        if is_changed {
+            self.version.send_modify(|version| *version += 1);
+        }
+    }
+
+    fn known(&self, facts: &PodFacts, state: &State) -> KnownPod {
+        let namespace = state.namespaces.by_key.get(&facts.namespace);
+        KnownPod {
+            pod: self.describe(facts, namespace.and_then(|namespace| namespace.mode)),
+            is_decided: namespace.is_some(),
+            is_annotated: facts.is_annotated,
+            is_finished: facts.is_finished,
+            is_ending: facts.is_ending,
+        }
+    }
+
+    fn describe(&self, facts: &PodFacts, namespace: Option<DataplaneMode>) -> DescribedPod {
+        let candidate = Candidate {
+            namespace: &facts.namespace,
+            name: &facts.name,
+            mode: facts.mode(),
+            host_network: facts.host_network,
+            has_sidecar: facts.has_sidecar,
+            is_finished: facts.is_finished,
+        };
+        DescribedPod {
+            uid: facts.uid.clone(),
+            name: facts.name.clone(),
+            namespace: facts.namespace.clone(),
+            service_account: facts.service_account.clone(),
+            labels: facts.labels.clone(),
+            addresses: facts.addresses.clone(),
+            host_network: facts.host_network,
+            in_mesh: self.rules.is_in_mesh(&candidate, namespace),
+        }
+    }
+}
+
+impl State {
+    fn find(&self, namespace: &str, name: &str, uid: Option<&str>) -> Option<&PodFacts> {
+        let is_it = |facts: &&PodFacts| {
+            facts.name == name && facts.namespace == namespace && uid.is_none_or(|uid| facts.is_called(uid))
+        };
+        self.pods.by_key.values().find(is_it)
+    }
+}
+
+#[cfg(test)]
+mod tests;

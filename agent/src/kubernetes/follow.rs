@@ -1,0 +1,149 @@
+//! One kind of object, listed once and then watched for ever: through restarts of the API server, expired versions and
+//! dead connections. What was known stays known meanwhile.
+
+use std::fmt;
+use std::time::{Duration, Instant};
+
+use futures_util::StreamExt;
+use kube::api::{ListParams, WatchEvent, WatchParams};
+use kube::{Api, Resource};
+use serde::de::DeserializeOwned;
+
+use super::KubernetesError;
+use super::pauses::Pauses;
+use super::status::WatchStatus;
+
+/// Objects of one answer to a list: the answer is in memory as a whole.
+const PAGE: u32 = 100;
+/// The API server ends a watch after so many seconds; it is then begun again where it was.
+const WATCH_SECONDS: u32 = 290;
+/// First and longest pause after a failure.
+const RETRY_PAUSE: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(5));
+/// The version that we hold is no longer there to go on from.
+const GONE: u16 = 410;
+
+/// What becomes known.
+#[derive(Debug)]
+pub(super) enum Change<K> {
+    /// A list begins: what [`Change::Listed`] comes without having been named since is no more.
+    Listing,
+    Put(K),
+    Removed(K),
+    /// The list is complete.
+    Listed,
+}
+
+impl<K> Change<K> {
+    pub(super) fn map<T>(self, map: impl FnOnce(K) -> T) -> Change<T> {
+        match self {
+            Self::Listing => Change::Listing,
+            Self::Put(object) => Change::Put(map(object)),
+            Self::Removed(object) => Change::Removed(map(object)),
+            Self::Listed => Change::Listed,
+        }
+    }
+}
+
+/// Follows all objects that a selector of fields matches (empty: all there are).
+pub(super) async fn follow<K>(api: Api<K>, fields: String, status: &WatchStatus, mut apply: impl FnMut(Change<K>))
+where
+    K: Resource<DynamicType = ()> + DeserializeOwned + Clone + fmt::Debug + Send + 'static,
+{
+    let mut pauses = Pauses::new(RETRY_PAUSE.0, RETRY_PAUSE.1);
+    // The version that is known; `None` when all has to be listed (again).
+    let mut version: Option<String> = None;
+    loop {
+        let began = Instant::now();
+        let ended = match &mut version {
+            None => list(&api, &fields, &mut apply).await.map(|listed| version = Some(listed)),
+            Some(version) => watch(&api, &fields, version, status, &mut apply).await.and_then(|()| lasted(began)),
+        };
+        if began.elapsed() > RETRY_PAUSE.1 {
+            pauses.reset();
+        }
+        let Err(error) = ended else { continue };
+        let pause = pauses.next();
+        if error.code() == Some(GONE) {
+            version = None;
+        } else {
+            status.failed(&error);
+            let what = K::plural(&());
+            tracing::warn!(%what, %error, retry_in_ms = pause.as_millis(), "Kubernetes is not followed");
+        }
+        tokio::time::sleep(pause).await;
+    }
+}
+
+/// An end that comes at once, again and again, would be a busy loop.
+fn lasted(began: Instant) -> Result<(), KubernetesError> {
+    if began.elapsed() >= RETRY_PAUSE.0 {
+        return Ok(());
+    }
+    Err(KubernetesError::Unreachable {
+        what: "watching".to_owned(),
+        reason: "the API server ended it at once".to_owned(),
+    })
+}
+
+/// Lists all, page by page, and tells the version that the list is of.
+async fn list<K>(api: &Api<K>, fields: &str, apply: &mut impl FnMut(Change<K>)) -> Result<String, KubernetesError>
+where
+    K: Resource<DynamicType = ()> + DeserializeOwned + Clone + fmt::Debug,
+{
+    let mut params = ListParams::default().fields(fields).limit(PAGE);
+    apply(Change::Listing);
+    loop {
+        let listed = api.list(&params).await;
+        let page = listed.map_err(KubernetesError::because(format!("listing {}", K::plural(&()))))?;
+        for object in page.items {
+            apply(Change::Put(object));
+        }
+        params.continue_token = page.metadata.continue_.filter(|token| !token.is_empty());
+        if params.continue_token.is_none() {
+            apply(Change::Listed);
+            return Ok(page.metadata.resource_version.unwrap_or_default());
+        }
+    }
+}
+
+/// Watches from a version on, which moves with what comes, until the API server ends it (`Ok`) or something fails.
+async fn watch<K>(
+    api: &Api<K>,
+    fields: &str,
+    version: &mut String,
+    status: &WatchStatus,
+    apply: &mut impl FnMut(Change<K>),
+) -> Result<(), KubernetesError>
+where
+    K: Resource<DynamicType = ()> + DeserializeOwned + Clone + fmt::Debug + Send + 'static,
+{
+    let what = || format!("watching {}", K::plural(&()));
+    let params = WatchParams::default().fields(fields).timeout(WATCH_SECONDS);
+    let started = api.watch(&params, version).await;
+    let mut events = Box::pin(started.map_err(KubernetesError::because(what()))?);
+    status.connected();
+    while let Some(event) = events.next().await {
+        match event.map_err(KubernetesError::because(what()))? {
+            WatchEvent::Added(object) | WatchEvent::Modified(object) => {
+                remember(version, &object);
+                apply(Change::Put(object));
+            }
+            WatchEvent::Deleted(object) => {
+                remember(version, &object);
+                apply(Change::Removed(object));
+            }
+            WatchEvent::Bookmark(mark) => *version = mark.metadata.resource_version,
+            WatchEvent::Error(status) => {
+                let message = status.message.clone();
+                return Err(KubernetesError::Refused { what: what(), code: status.code, message });
+            }
+        }
+    }
+    Ok(())
+}
+
+fn remember<K: Resource<DynamicType = ()>>(version: &mut String, object: &K) {
+    if let Some(newer) = object.meta().resource_version.as_ref().filter(|newer| !newer.is_empty()) {
+        version.clone_from(newer);
+    }
+}

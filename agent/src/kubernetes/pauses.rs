@@ -1,0 +1,51 @@
+//! How long to wait before something that failed is tried again.
+
+use std::time::Duration;
+
+use rand::RngExt;
+
+/// Pauses that double up to a bound, with jitter, so that a fleet does not return in step.
+#[derive(Debug, Clone)]
+pub struct Pauses {
+    next: Duration,
+    first: Duration,
+    longest: Duration,
+}
+
+impl Pauses {
+    #[must_use]
+    pub fn new(first: Duration, longest: Duration) -> Self {
+        Self { next: first, first, longest }
+    }
+
+    /// Begins with the first pause again: it went well.
+    pub fn reset(&mut self) {
+        self.next = self.first;
+    }
+
+    /// The pause before the next attempt.
+    pub fn next(&mut self) -> Duration {
+        let pause = self.next.mul_f64(rand::rng().random_range(0.5..=1.0));
+        self.next = (self.next * 2).min(self.longest);
+        pause
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pauses_double_up_to_a_bound_and_begin_anew_after_a_success() {
+        let (first, longest) = (Duration::from_millis(10), Duration::from_secs(1));
+        let mut pauses = Pauses::new(first, longest);
+        let mut bound = first;
+        for _ in 0..20 {
+            let pause = pauses.next();
+            assert!(pause <= bound && pause >= bound / 2, "{pause:?} of at most {bound:?}");
+            bound = (bound * 2).min(longest);
+        }
+        pauses.reset();
+        assert!(pauses.next() <= first);
+    }
+}

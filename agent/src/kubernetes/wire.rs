@@ -1,0 +1,232 @@
+//! The objects of the Kubernetes API as this agent reads them: a few fields of each, so that a node with many pods and a
+//! cluster with many namespaces cost little. Everything else is dropped while it is read.
+
+use std::borrow::Cow;
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+
+use k8s_openapi::{ClusterResourceScope, NamespaceResourceScope};
+use kube::Resource;
+use kube::core::ObjectMeta;
+use serde::Deserialize;
+
+use super::membership::{DATAPLANE_MODE, DataplaneMode};
+
+/// Written to a pod once its traffic is captured: the control plane then tells everybody that it speaks HBONE.
+pub(super) const REDIRECTION: &str = "ambient.istio.io/redirection";
+/// The value of [`REDIRECTION`] that says so.
+pub(super) const REDIRECTION_ENABLED: &str = "enabled";
+const SIDECAR_STATUS: &str = "sidecar.istio.io/status";
+/// What the kubelet calls a static pod, whose object in the API has another uid.
+const CONFIG_HASH: &str = "kubernetes.io/config.hash";
+
+/// What every object has, as far as anybody asks. Turned into kube's own type, which would keep much more.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+struct Metadata {
+    name: String,
+    namespace: String,
+    uid: String,
+    resource_version: String,
+    deletion_timestamp: Option<String>,
+    labels: BTreeMap<String, String>,
+    annotations: BTreeMap<String, String>,
+    owner_references: Vec<OwnerReference>,
+}
+
+impl Metadata {
+    /// The part that kube asks for.
+    fn for_kube(&mut self) -> ObjectMeta {
+        ObjectMeta { resource_version: Some(std::mem::take(&mut self.resource_version)), ..ObjectMeta::default() }
+    }
+
+    fn mode(&self) -> Option<DataplaneMode> {
+        self.labels.get(DATAPLANE_MODE).and_then(|value| DataplaneMode::of(value))
+    }
+}
+
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(default)]
+struct OwnerReference {
+    kind: String,
+    name: String,
+    controller: bool,
+}
+
+/// What is kept of a pod.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct PodFacts {
+    pub(super) uid: String,
+    /// What the kubelet and its CNI plugins call it, where that is not its uid.
+    pub(super) static_uid: Option<String>,
+    pub(super) name: String,
+    pub(super) namespace: String,
+    pub(super) service_account: String,
+    pub(super) labels: BTreeMap<String, String>,
+    pub(super) addresses: Vec<IpAddr>,
+    pub(super) host_network: bool,
+    pub(super) has_sidecar: bool,
+    pub(super) is_finished: bool,
+    /// It is being deleted.
+    pub(super) is_ending: bool,
+    /// Its annotation says that its traffic is captured.
+    pub(super) is_annotated: bool,
+    /// The DaemonSet that it belongs to.
+    pub(super) daemon_set: Option<String>,
+}
+
+impl PodFacts {
+    pub(super) fn mode(&self) -> Option<DataplaneMode> {
+        self.labels.get(DATAPLANE_MODE).and_then(|value| DataplaneMode::of(value))
+    }
+
+    /// Whether it is the pod of this uid, in the API's words or in the kubelet's.
+    pub(super) fn is_called(&self, uid: &str) -> bool {
+        self.uid == uid || self.static_uid.as_deref() == Some(uid)
+    }
+}
+
+/// A Pod as it is read.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(from = "PodText")]
+pub(super) struct Pod {
+    meta: ObjectMeta,
+    pub(super) facts: PodFacts,
+}
+
+#[derive(Deserialize)]
+struct PodText {
+    metadata: Metadata,
+    #[serde(default)]
+    spec: PodSpecText,
+    #[serde(default)]
+    status: PodStatusText,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+struct PodSpecText {
+    service_account_name: Option<String>,
+    host_network: Option<bool>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct PodStatusText {
+    phase: Option<String>,
+    #[serde(rename = "podIPs")]
+    pod_ips: Vec<PodIpText>,
+}
+
+#[derive(Deserialize)]
+struct PodIpText {
+    ip: String,
+}
+
+impl From<PodText> for Pod {
+    fn from(mut text: PodText) -> Self {
+        let meta = text.metadata.for_kube();
+        let has = |key: &str, value: &str| text.metadata.annotations.get(key).is_some_and(|found| found == value);
+        let facts = PodFacts {
+            has_sidecar: text.metadata.annotations.get(SIDECAR_STATUS).is_some_and(|status| !status.is_empty()),
+            is_annotated: has(REDIRECTION, REDIRECTION_ENABLED),
+            static_uid: text.metadata.annotations.get(CONFIG_HASH).cloned(),
+            is_ending: text.metadata.deletion_timestamp.is_some(),
+            daemon_set: daemon_set_of(&text.metadata.owner_references),
+            uid: text.metadata.uid,
+            name: text.metadata.name,
+            namespace: text.metadata.namespace,
+            labels: text.metadata.labels,
+            service_account: text.spec.service_account_name.filter(|name| !name.is_empty()).unwrap_or("default".into()),
+            host_network: text.spec.host_network.unwrap_or_default(),
+            addresses: text.status.pod_ips.iter().filter_map(|ip| ip.ip.parse().ok()).collect(),
+            is_finished: matches!(text.status.phase.as_deref(), Some("Succeeded" | "Failed")),
+        };
+        Self { meta, facts }
+    }
+}
+
+fn daemon_set_of(owners: &[OwnerReference]) -> Option<String> {
+    owners.iter().find(|owner| owner.controller && owner.kind == "DaemonSet").map(|owner| owner.name.clone())
+}
+
+/// A Namespace as it is read.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(from = "MetadataText")]
+pub(super) struct Namespace {
+    meta: ObjectMeta,
+    pub(super) name: String,
+    pub(super) mode: Option<DataplaneMode>,
+    pub(super) is_deleted: bool,
+}
+
+/// A DaemonSet as it is read.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(from = "MetadataText")]
+pub(super) struct DaemonSet {
+    meta: ObjectMeta,
+    pub(super) is_deleted: bool,
+}
+
+#[derive(Deserialize)]
+struct MetadataText {
+    metadata: Metadata,
+}
+
+impl From<MetadataText> for Namespace {
+    fn from(mut text: MetadataText) -> Self {
+        Self {
+            meta: text.metadata.for_kube(),
+            mode: text.metadata.mode(),
+            is_deleted: text.metadata.deletion_timestamp.is_some(),
+            name: text.metadata.name,
+        }
+    }
+}
+
+impl From<MetadataText> for DaemonSet {
+    fn from(mut text: MetadataText) -> Self {
+        Self { meta: text.metadata.for_kube(), is_deleted: text.metadata.deletion_timestamp.is_some() }
+    }
+}
+
+/// Says to kube where objects of a type are found.
+macro_rules! resource {
+    ($type:ty, $scope:ty, $group:literal, $kind:literal, $plural:literal) => {
+        impl Resource for $type {
+            type DynamicType = ();
+            type Scope = $scope;
+
+            fn kind((): &()) -> Cow<'_, str> {
+                $kind.into()
+            }
+
+            fn group((): &()) -> Cow<'_, str> {
+                $group.into()
+            }
+
+            fn version((): &()) -> Cow<'_, str> {
+                "v1".into()
+            }
+
+            fn plural((): &()) -> Cow<'_, str> {
+                $plural.into()
+            }
+
+            fn meta(&self) -> &ObjectMeta {
+                &self.meta
+            }
+
+            fn meta_mut(&mut self) -> &mut ObjectMeta {
+                &mut self.meta
+            }
+        }
+    };
+}
+
+resource!(Pod, NamespaceResourceScope, "", "Pod", "pods");
+resource!(Namespace, ClusterResourceScope, "", "Namespace", "namespaces");
+resource!(DaemonSet, NamespaceResourceScope, "apps", "DaemonSet", "daemonsets");
+
+#[cfg(test)]
+mod tests;

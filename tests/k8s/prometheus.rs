@@ -1,0 +1,170 @@
+//! A real Prometheus that finds Weir's agents by their annotations, and the queries of Istio's dashboard of node agents.
+
+use std::fs;
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+use serde_json::{Value, json};
+use weir_tests::cluster::Cluster;
+use weir_tests::place::Place;
+use weir_tests::program::Program;
+use weir_tests::table::note;
+use weir_tests::wait;
+
+use crate::harness::{Case, Check};
+use crate::mesh;
+use crate::pair::{IN_MESH, Pair};
+
+pub(crate) const CASES: &[Case] = &[
+    Case { name: "prometheus: promtool finds names, types and help as they should be", check: Check::Mesh(promtool) },
+    Case { name: "prometheus: the queries of Istio's dashboards have answers", check: Check::Mesh(dashboards) },
+];
+
+/// The queries of Istio's dashboard of node agents (Istio 1.31), by the title of their panel. Left out are two: what the
+/// kubelet says of containers' memory and processors, and DNS, which Weir leaves alone.
+const PANELS: &[(&str, &str)] = &[
+    ("Ztunnel Versions", r#"sum by (tag) (istio_build{component="ztunnel"})"#),
+    ("Connections", r#"sum by (pod) (rate(istio_tcp_connections_opened_total{pod=~"ztunnel-.*"}[$__rate_interval]))"#),
+    ("Connections", r#"-sum by (pod) (rate(istio_tcp_connections_closed_total{pod=~"ztunnel-.*"}[$__rate_interval]))"#),
+    ("Bytes Transmitted", r#"sum by (pod) (rate(istio_tcp_sent_bytes_total{pod=~"ztunnel-.*"}[$__rate_interval]))"#),
+    (
+        "Bytes Transmitted",
+        r#"sum by (pod) (rate(istio_tcp_received_bytes_total{pod=~"ztunnel-.*"}[$__rate_interval]))"#,
+    ),
+    (
+        "XDS Connections",
+        r#"sum by (pod) (rate(istio_xds_connection_terminations_total{pod=~"ztunnel-.*"}[$__rate_interval]))"#,
+    ),
+    ("XDS Pushes", r#"sum by (url) (irate(istio_xds_message_total{pod=~"ztunnel-.*"}[$__rate_interval]))"#),
+    ("Workload Manager", r#"sum by (pod) (workload_manager_active_proxy_count{pod=~"ztunnel-.*"})"#),
+    ("Workload Manager", r#"sum by (pod) (workload_manager_pending_proxy_count{pod=~"ztunnel-.*"})"#),
+    (
+        "Resource Usage",
+        r#"sum by (pod) (istio_tcp_connections_opened_total{app="ztunnel"}) - sum by (pod) (istio_tcp_connections_closed_total{app="ztunnel"})"#,
+    ),
+    ("Resource Usage", r#"sum by (pod) (process_open_fds{app="ztunnel"})"#),
+    ("Resource Usage", r#"sum by (pod) (istio_tcp_sockets_open{app="ztunnel"})"#),
+];
+/// What Istio's other dashboards show of TCP, in their form: of a service, by the client.
+const SERVICE: &str = r#"sum by (source_workload, source_workload_namespace) (irate(istio_tcp_received_bytes_total{
+    connection_security_policy="mutual_tls", reporter="destination", destination_workload_namespace="dashboards"}[10s]))"#;
+/// What Grafana puts into a query.
+const RATE_INTERVAL: &str = "10s";
+const LISTEN: &str = "127.0.0.1:9090";
+/// How long a query may take to have an answer: some scrapes.
+const ANSWERED: Duration = Duration::from_secs(40);
+
+fn promtool(cluster: &mut Cluster) -> Result<()> {
+    // Weir's names are Istio's where Istio has one, and these two end as those of histograms do.
+    let istios = "non-histogram and non-summary metrics should not have \"_count\" suffix";
+    for agent in mesh::agents(cluster)? {
+        let url = format!("http://{}:15020/metrics", agent.address);
+        let promtool = cluster.parts().prometheus("promtool");
+        let check = format!("curl --silent --fail --max-time 5 {url} | {} check metrics", promtool.display());
+        let output = cluster.node(&agent.node)?.place().output(&["sh", "-c", &check])?;
+        let said = output.stdout + &output.stderr;
+        let complaints: Vec<&str> =
+            said.lines().filter(|line| !(line.starts_with("workload_manager_") && line.ends_with(istios))).collect();
+        ensure!(complaints.is_empty(), "of {}: {complaints:?}", agent.name);
+    }
+    Ok(())
+}
+
+fn dashboards(cluster: &mut Cluster) -> Result<()> {
+    let pair = Pair::create(cluster, "dashboards", &[IN_MESH])?;
+    pair.is_meshed()?;
+    let prometheus = Prometheus::start(cluster)?;
+    let load = pair.load(40)?;
+    for (title, query) in PANELS {
+        let query = query.replace("$__rate_interval", RATE_INTERVAL);
+        let series = prometheus.answer(title, &query)?;
+        let pods = series.iter().filter(|series| series["metric"]["pod"].is_string()).count();
+        ensure!(pods == 0 || pods == 2, "{title}: one agent is missing: {series:?}");
+    }
+    prometheus.answer("a service by its clients", SERVICE)?;
+    for (name, kind) in [("istio_tcp_connections_opened_total", "counter"), ("istio_tcp_sockets_open", "gauge")] {
+        ensure!(prometheus.kind(name)? == kind, "{name} is no {kind}");
+    }
+    note(format!("{} queries answered", PANELS.len() + 1));
+    load.report(Duration::from_secs(90))?.none_failed("new")
+}
+
+/// Prometheus on a node.
+struct Prometheus {
+    place: Place,
+    _program: Program,
+}
+
+impl Prometheus {
+    fn start(cluster: &Cluster) -> Result<Self> {
+        let place = cluster.node("na")?.place().clone();
+        let folder = cluster.run().bulk()?.join("prometheus");
+        fs::create_dir_all(&folder)?;
+        let configuration = folder.join("prometheus.yaml");
+        fs::write(&configuration, configuration_of(cluster).to_string())?;
+        let program = place.spawn(&[
+            cluster.parts().prometheus("prometheus").display().to_string(),
+            format!("--config.file={}", configuration.display()),
+            format!("--storage.tsdb.path={}", folder.join("data").display()),
+            format!("--web.listen-address={LISTEN}"),
+        ])?;
+        Ok(Self { place, _program: program })
+    }
+
+    /// Waits until a query has an answer; its series.
+    fn answer(&self, title: &str, query: &str) -> Result<Vec<Value>> {
+        wait::until(&format!("{title}: {query} has an answer"), ANSWERED, || {
+            let answer = self.ask("query", &format!("query={query}"))?;
+            let series = answer["data"]["result"].as_array().context("no result")?.clone();
+            ensure!(!series.is_empty(), "it is empty");
+            Ok(series)
+        })
+    }
+
+    /// What a metric is, as Prometheus was told.
+    fn kind(&self, name: &str) -> Result<String> {
+        // Counters are known by the name without the ending that their samples have.
+        let known = [name, name.trim_end_matches("_total")];
+        let kinds = known.iter().filter_map(|name| {
+            let answer = self.ask("metadata", &format!("metric={name}")).ok()?;
+            Some(answer["data"][*name][0]["type"].as_str()?.to_owned())
+        });
+        kinds.into_iter().next().with_context(|| format!("nothing is known of {name}"))
+    }
+
+    fn ask(&self, what: &str, parameter: &str) -> Result<Value> {
+        let url = format!("http://{LISTEN}/api/v1/{what}");
+        let command =
+            ["curl", "--silent", "--show-error", "--max-time", "5", "--get", "--data-urlencode", parameter, &url];
+        serde_json::from_str(&self.place.run(&command)?).context("Prometheus answered no JSON")
+    }
+}
+
+/// Pods are found and labelled as Istio's sample installation of Prometheus does it. One rule is for Weir: the dashboard
+/// knows agents by the names that Istio's own have.
+fn configuration_of(cluster: &Cluster) -> Value {
+    let annotation = |name: &str| format!("__meta_kubernetes_pod_annotation_prometheus_io_{name}");
+    json!({
+        "global": {"scrape_interval": "1s", "scrape_timeout": "1s"},
+        "scrape_configs": [{
+            "job_name": "pods",
+            "kubernetes_sd_configs":
+                [{"role": "pod", "kubeconfig_file": cluster.control_plane.kubeconfig().display().to_string()}],
+            "relabel_configs": [
+                {"action": "keep", "source_labels": [annotation("scrape")], "regex": "true"},
+                {"source_labels": [annotation("path")], "regex": "(.+)", "target_label": "__metrics_path__"},
+                {
+                    "source_labels": ["__meta_kubernetes_pod_ip", annotation("port")], "regex": "(.+);(.+)",
+                    "replacement": "$1:$2", "target_label": "__address__",
+                },
+                {"action": "labelmap", "regex": "__meta_kubernetes_pod_label_(.+)"},
+                {"source_labels": ["__meta_kubernetes_namespace"], "target_label": "namespace"},
+                {"source_labels": ["__meta_kubernetes_pod_name"], "target_label": "pod"},
+                {
+                    "source_labels": ["__meta_kubernetes_pod_name"], "regex": "(weir-.+)",
+                    "replacement": "ztunnel-$1", "target_label": "pod",
+                },
+            ],
+        }],
+    })
+}

@@ -1,0 +1,230 @@
+//! Pods that Kubernetes tells of: those that were there before the agent, those whose labels change, those that go. The
+//! API server is one in small; the agent, the kernel and the pods' namespaces are real.
+
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, ensure};
+use weir_tests::fake_kubernetes::{FakeKubernetes, PodObject};
+use weir_tests::mesh::{Mesh, NAMESPACE, workload_entry};
+use weir_tests::test_app::{self, ECHO};
+use weir_tests::wait;
+use weir_tests::world::Pod;
+
+use crate::count::Counter;
+use crate::harness::{Case, Check, note};
+
+pub(crate) const CASES: &[Case] = &[
+    Case {
+        name: "kubernetes: pods that were there are captured as labels say, and say so",
+        check: Check::OwnMesh(were_there),
+    },
+    Case { name: "kubernetes: a pod leaves once the mesh has heard", check: Check::OwnMesh(leaves) },
+    Case { name: "kubernetes: without the API server nothing changes", check: Check::OwnMesh(away) },
+    Case { name: "kubernetes: what went while no agent ran is let go", check: Check::OwnMesh(went_meanwhile) },
+    Case { name: "kubernetes: many pods come into the mesh at once", check: Check::OwnMesh(many) },
+];
+
+const LABEL: (&str, &str) = ("istio.io/dataplane-mode", "ambient");
+/// A namespace that is not in the mesh at first.
+const OUTSIDE: &str = "outside";
+const SOON: Duration = Duration::from_secs(10);
+/// Pods that come into the mesh at once.
+const MANY: usize = 40;
+
+/// A node of a cluster: the first agent of the mesh and its API server.
+struct Cluster<'a> {
+    mesh: &'a mut Mesh,
+    kubernetes: FakeKubernetes,
+}
+
+impl<'a> Cluster<'a> {
+    fn new(mesh: &'a mut Mesh) -> Result<Self> {
+        let kubernetes = FakeKubernetes::start(&mesh.world)?;
+        kubernetes.namespace(NAMESPACE, &[LABEL])?;
+        for name in [OUTSIDE, "istio-system", "kube-system"] {
+            kubernetes.namespace(name, &[])?;
+        }
+        Ok(Self { mesh, kubernetes })
+    }
+
+    /// Starts the agent again, now as one of a cluster.
+    fn start_agent(&mut self) -> Result<()> {
+        let named = self.mesh.client.netns().path();
+        let directory = named.parent().context("a name is in a directory")?.display().to_string();
+        let agent = &mut self.mesh.agents[0];
+        agent.kill()?;
+        agent.add_flags(self.kubernetes.flags().into_iter().chain([format!("--netns-dir={directory}")]));
+        agent.launch()?;
+        agent.becomes_ready()
+    }
+
+    /// A pod that runs, as the mesh and the API server know it.
+    fn pod(&self, name: &str, namespace: &str, labels: &[(&str, &str)]) -> Result<Pod> {
+        let pod = self.mesh.world.nodes[0].pod(name)?;
+        if namespace == NAMESPACE {
+            self.mesh.control_plane.objects.put(name, &workload_entry(&pod))?;
+        }
+        let addresses = pod.addresses();
+        self.kubernetes.pod(&PodObject {
+            namespace,
+            name,
+            uid: name,
+            node: "n1",
+            service_account: name,
+            labels,
+            addresses: &addresses,
+            host_network: false,
+        })?;
+        Ok(pod)
+    }
+
+    fn is_enrolled(&self, name: &str) -> Result<bool> {
+        let agent = &self.mesh.agents[0];
+        let pods = agent.weir(&["pods", "--socket", &agent.socket()])?;
+        ensure!(pods.success, "{}", pods.summary());
+        Ok(pods.stdout.lines().any(|line| line.split_whitespace().next() == Some(name)))
+    }
+
+    fn is_annotated(&self, namespace: &str, name: &str) -> Result<bool> {
+        let pod = self.kubernetes.pod_now(namespace, name)?;
+        Ok(pod["metadata"]["annotations"]["ambient.istio.io/redirection"] == "enabled")
+    }
+
+    /// Waits until a pod is in the mesh or out of it, in the kernel and by its annotation.
+    fn becomes(&self, namespace: &str, name: &str, inside: bool) -> Result<()> {
+        wait::until(&format!("{namespace}/{name} is {}", if inside { "inside" } else { "outside" }), SOON, || {
+            let seen = (self.is_enrolled(name)?, self.is_annotated(namespace, name)?);
+            ensure!(seen == (inside, inside), "enrolled and annotated: {seen:?}");
+            Ok(())
+        })
+    }
+
+    /// Those that tests enrolled by hand, of which Kubernetes knows nothing.
+    fn has_those_enrolled_by_hand(&self) -> Result<()> {
+        for pod in [&self.mesh.client, &self.mesh.near] {
+            ensure!(self.is_enrolled(pod.name())?, "{}, enrolled by hand, is gone", pod.name());
+        }
+        Ok(())
+    }
+}
+
+fn were_there(mesh: &mut Mesh) -> Result<()> {
+    let mut cluster = Cluster::new(mesh)?;
+    let none = [(LABEL.0, "none")];
+    let running = cluster.pod("running", NAMESPACE, &[])?;
+    let _others = [
+        cluster.pod("never", NAMESPACE, &none)?,
+        cluster.pod("plain", OUTSIDE, &[])?,
+        cluster.pod("single", OUTSIDE, &[LABEL])?,
+    ];
+    let start = Instant::now();
+    cluster.start_agent()?;
+    note(format!("ready {} ms after the agent's start", start.elapsed().as_millis()));
+    for (namespace, name, inside) in [
+        (NAMESPACE, "running", true),
+        (OUTSIDE, "single", true),
+        (NAMESPACE, "never", false),
+        (OUTSIDE, "plain", false),
+    ] {
+        ensure!(cluster.is_enrolled(name)? == inside, "{name}: an agent that is ready has captured all there were");
+        cluster.becomes(namespace, name, inside)?;
+    }
+    let sent = Counter::sent(cluster.mesh, &running)?;
+    test_app::echoes(&running.place, cluster.mesh.far.ipv4(), ECHO)?;
+    sent.grows_by(1.0)?;
+    cluster.has_those_enrolled_by_hand()
+}
+
+fn leaves(mesh: &mut Mesh) -> Result<()> {
+    let mut cluster = Cluster::new(mesh)?;
+    let pod = cluster.pod("leaving", NAMESPACE, &[])?;
+    cluster.start_agent()?;
+    cluster.becomes(NAMESPACE, "leaving", true)?;
+    cluster.kubernetes.namespace(NAMESPACE, &[])?;
+    wait::until("it says no more that it is captured", SOON, || {
+        ensure!(!cluster.is_annotated(NAMESPACE, "leaving")?, "it still does");
+        Ok(())
+    })?;
+    // The control plane of these tests says HBONE as long as there is the entry.
+    wait::throughout("it is captured while the mesh says HBONE", Duration::from_secs(2), || {
+        ensure!(cluster.is_enrolled("leaving")?, "it is not");
+        test_app::echoes(&pod.place, cluster.mesh.far.ipv4(), ECHO).map(drop)
+    })?;
+    cluster.mesh.control_plane.objects.remove("leaving")?;
+    cluster.becomes(NAMESPACE, "leaving", false)?;
+    test_app::echoes(&pod.place, cluster.mesh.outsider.ipv4(), ECHO)?;
+    cluster.has_those_enrolled_by_hand()?;
+    // And comes back.
+    cluster.mesh.control_plane.objects.put("leaving", &workload_entry(&pod))?;
+    cluster.kubernetes.namespace(NAMESPACE, &[LABEL])?;
+    cluster.becomes(NAMESPACE, "leaving", true)
+}
+
+fn away(mesh: &mut Mesh) -> Result<()> {
+    let mut cluster = Cluster::new(mesh)?;
+    let running = cluster.pod("running", NAMESPACE, &[])?;
+    let _others = [cluster.pod("going", NAMESPACE, &[])?, cluster.pod("coming", OUTSIDE, &[])?];
+    cluster.start_agent()?;
+    for name in ["running", "going"] {
+        cluster.becomes(NAMESPACE, name, true)?;
+    }
+    cluster.kubernetes.goes_away()?;
+    cluster.kubernetes.remove_pod(NAMESPACE, "going")?;
+    cluster.kubernetes.namespace(OUTSIDE, &[LABEL])?;
+    wait::throughout("nobody is let go", Duration::from_secs(4), || {
+        for name in ["running", "going"] {
+            ensure!(cluster.is_enrolled(name)?, "{name} was");
+        }
+        test_app::echoes(&running.place, cluster.mesh.far.ipv4(), ECHO).map(drop)
+    })?;
+    let failures = cluster.mesh.agents[0].metrics()?.sum("weir_kubernetes_watch_errors_total", &[]);
+    ensure!(failures > 0.0, "nobody counted that Kubernetes is away");
+    cluster.kubernetes.resume()?;
+    cluster.becomes(OUTSIDE, "coming", true)?;
+    wait::until("what went meanwhile is let go", Duration::from_secs(20), || {
+        ensure!(!cluster.is_enrolled("going")?, "it is not");
+        Ok(())
+    })?;
+    ensure!(cluster.is_enrolled("running")?, "the other one was let go too");
+    cluster.has_those_enrolled_by_hand()
+}
+
+fn went_meanwhile(mesh: &mut Mesh) -> Result<()> {
+    let mut cluster = Cluster::new(mesh)?;
+    let _pods = [cluster.pod("going", NAMESPACE, &[])?, cluster.pod("staying", NAMESPACE, &[])?];
+    cluster.start_agent()?;
+    for name in ["going", "staying"] {
+        cluster.becomes(NAMESPACE, name, true)?;
+    }
+    cluster.mesh.agents[0].kill()?;
+    cluster.kubernetes.remove_pod(NAMESPACE, "going")?;
+    let agent = &mut cluster.mesh.agents[0];
+    agent.launch()?;
+    agent.becomes_ready()?;
+    wait::until("it is let go", SOON, || {
+        ensure!(!cluster.is_enrolled("going")?, "it is enrolled");
+        Ok(())
+    })?;
+    cluster.becomes(NAMESPACE, "staying", true)?;
+    cluster.has_those_enrolled_by_hand()
+}
+
+fn many(mesh: &mut Mesh) -> Result<()> {
+    let mut cluster = Cluster::new(mesh)?;
+    let names: Vec<String> = (0..MANY).map(|number| format!("many{number}")).collect();
+    let _pods = names.iter().map(|name| cluster.pod(name, OUTSIDE, &[])).collect::<Result<Vec<_>>>()?;
+    cluster.start_agent()?;
+    let start = Instant::now();
+    cluster.kubernetes.namespace(OUTSIDE, &[LABEL])?;
+    wait::until("all say that they are captured", SOON, || {
+        for name in &names {
+            ensure!(cluster.is_annotated(OUTSIDE, name)?, "{name} does not");
+        }
+        Ok(())
+    })?;
+    note(format!("{MANY} pods captured and annotated {} ms after the label", start.elapsed().as_millis()));
+    for name in &names {
+        ensure!(cluster.is_enrolled(name)?, "{name} is annotated and not enrolled");
+    }
+    Ok(())
+}

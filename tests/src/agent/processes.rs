@@ -1,0 +1,69 @@
+//! The two processes of a running agent, and how either is killed.
+
+use std::fs;
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+use nix::sys::signal::Signal;
+use nix::unistd::Pid;
+
+use super::Agent;
+use crate::wait;
+
+impl Agent {
+    /// Kills both of its processes, as losing its container would.
+    ///
+    /// # Errors
+    /// If it is not running.
+    pub fn kill(&mut self) -> Result<()> {
+        let workers = self.workers()?;
+        let program = self.program.take().context("the agent is not running")?;
+        program.signal(Signal::SIGKILL)?;
+        program.finish(Duration::from_secs(5))?;
+        wait::until("its worker is gone, too", Duration::from_secs(5), || {
+            ensure!(!workers.iter().copied().any(is_running), "it goes on running");
+            Ok(())
+        })
+    }
+
+    /// Kills the worker alone, as a crash would.
+    ///
+    /// # Errors
+    /// If there is none.
+    pub fn kill_worker(&self) -> Result<()> {
+        Ok(nix::sys::signal::kill(Pid::from_raw(self.id()?.cast_signed()), Signal::SIGKILL)?)
+    }
+
+    /// Process id of the running agent's keeper.
+    ///
+    /// # Errors
+    /// If it is not running.
+    pub fn keeper(&self) -> Result<u32> {
+        Ok(self.program.as_ref().context("the agent is not running")?.id())
+    }
+
+    /// Process id of its worker, the process that carries connections.
+    ///
+    /// # Errors
+    /// If there is none now.
+    pub fn id(&self) -> Result<u32> {
+        self.workers()?.last().copied().context("the agent has no worker now")
+    }
+
+    /// Process ids of all workers, also of those that only finish what is open.
+    ///
+    /// # Errors
+    /// If the agent is not running.
+    pub fn workers(&self) -> Result<Vec<u32>> {
+        let keeper = self.keeper()?;
+        let children = fs::read_to_string(format!("/proc/{keeper}/task/{keeper}/children"))?;
+        let children = children.split_ascii_whitespace().filter_map(|child| child.parse().ok());
+        Ok(children.filter(|child| is_running(*child)).collect())
+    }
+}
+
+/// Whether there is such a process, and it is no zombie.
+fn is_running(process: u32) -> bool {
+    let stat = fs::read_to_string(format!("/proc/{process}/stat")).unwrap_or_default();
+    stat.rsplit_once(") ").is_some_and(|(_, state)| !state.starts_with(['Z', 'X']))
+}

@@ -1,0 +1,141 @@
+//! A Kubernetes API server in small on the fabric, for agents that ask who is in the mesh; see `tests/app/kube_api.rs`.
+
+use std::fs;
+use std::net::IpAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use serde_json::{Value, json};
+
+use crate::agent::binary;
+use crate::place::Place;
+use crate::program::Program;
+use crate::world::{FABRIC, World};
+
+/// Its port.
+const PORT: u16 = 16_443;
+
+/// A pod as somebody created it: no kubelet has said anything about it yet.
+#[derive(Debug, Clone)]
+pub struct PodObject<'a> {
+    pub namespace: &'a str,
+    pub name: &'a str,
+    pub uid: &'a str,
+    pub node: &'a str,
+    pub service_account: &'a str,
+    pub labels: &'a [(&'a str, &'a str)],
+    /// Empty before the pod's network is there.
+    pub addresses: &'a [IpAddr],
+    pub host_network: bool,
+}
+
+/// The API server. Dropping it kills it.
+#[derive(Debug)]
+pub struct FakeKubernetes {
+    place: Place,
+    folder: PathBuf,
+    kubeconfig: PathBuf,
+    program: Option<Program>,
+}
+
+impl FakeKubernetes {
+    /// Starts one that knows of nothing.
+    ///
+    /// # Errors
+    /// If it does not start.
+    pub fn start(world: &World) -> Result<Self> {
+        let folder = world.run().folder().join("kubernetes");
+        fs::create_dir_all(&folder)?;
+        let kubeconfig = folder.join("kubeconfig");
+        let server = format!("http://{FABRIC}:{PORT}");
+        let config = json!({
+            "apiVersion": "v1", "kind": "Config", "current-context": "fake",
+            "clusters": [{"name": "fake", "cluster": {"server": server}}],
+            "users": [{"name": "fake", "user": {}}],
+            "contexts": [{"name": "fake", "context": {"cluster": "fake", "user": "fake"}}],
+        });
+        fs::write(&kubeconfig, config.to_string())?;
+        let mut kubernetes = Self { place: world.fabric.clone(), folder, kubeconfig, program: None };
+        kubernetes.resume()?;
+        Ok(kubernetes)
+    }
+
+    /// The flags of an agent that asks it.
+    #[must_use]
+    pub fn flags(&self) -> Vec<String> {
+        vec![format!("--kubeconfig={}", self.kubeconfig.display()), "--enroll-from-kubernetes=on".to_owned()]
+    }
+
+    /// Ends it: from now on its port is closed.
+    ///
+    /// # Errors
+    /// If it was away already.
+    pub fn goes_away(&mut self) -> Result<()> {
+        self.program.take().context("it is away already")?.stop(Duration::from_secs(5))?;
+        Ok(())
+    }
+
+    /// Starts it again.
+    ///
+    /// # Errors
+    /// If it does not listen in time.
+    pub fn resume(&mut self) -> Result<()> {
+        let program = binary("weir-test-app")?.display().to_string();
+        let address = format!("{FABRIC}:{PORT}");
+        let objects = format!("--objects={}", self.folder.display());
+        let mut program = self.place.spawn(&[&program, "kube-api", &address, &objects])?;
+        program.listens_on(PORT)?;
+        self.program = Some(program);
+        Ok(())
+    }
+
+    /// Creates a namespace, or changes its labels.
+    ///
+    /// # Errors
+    /// If it cannot be told.
+    pub fn namespace(&self, name: &str, labels: &[(&str, &str)]) -> Result<()> {
+        let labels: std::collections::BTreeMap<_, _> = labels.iter().copied().collect();
+        let metadata = json!({"name": name, "uid": format!("namespace-{name}"), "labels": labels});
+        self.put(&format!("namespace.{name}"), &json!({"kind": "Namespace", "apiVersion": "v1", "metadata": metadata}))
+    }
+
+    /// Creates a pod, or changes it.
+    ///
+    /// # Errors
+    /// If it cannot be told.
+    pub fn pod(&self, pod: &PodObject<'_>) -> Result<()> {
+        let labels: std::collections::BTreeMap<_, _> = pod.labels.iter().copied().collect();
+        let addresses: Vec<_> = pod.addresses.iter().map(|ip| json!({ "ip": ip })).collect();
+        let object = json!({
+            "kind": "Pod", "apiVersion": "v1",
+            "metadata": {"namespace": pod.namespace, "name": pod.name, "uid": pod.uid, "labels": labels},
+            "spec": {"nodeName": pod.node, "serviceAccountName": pod.service_account, "hostNetwork": pod.host_network},
+            "status": {"phase": "Pending", "podIPs": addresses},
+        });
+        self.put(&format!("pod.{}.{}", pod.namespace, pod.name), &object)
+    }
+
+    /// Deletes a pod.
+    ///
+    /// # Errors
+    /// If there is none.
+    pub fn remove_pod(&self, namespace: &str, name: &str) -> Result<()> {
+        Ok(fs::remove_file(self.folder.join(format!("pod.{namespace}.{name}.json")))?)
+    }
+
+    /// A pod as it is now.
+    ///
+    /// # Errors
+    /// If there is none.
+    pub fn pod_now(&self, namespace: &str, name: &str) -> Result<Value> {
+        Ok(serde_json::from_slice(&fs::read(self.folder.join(format!("pod.{namespace}.{name}.json")))?)?)
+    }
+
+    fn put(&self, name: &str, object: &Value) -> Result<()> {
+        let path = self.folder.join(format!("{name}.json"));
+        let new = path.with_extension("new");
+        fs::write(&new, object.to_string())?;
+        Ok(fs::rename(&new, &path)?)
+    }
+}
