@@ -18,6 +18,7 @@ mod istioctl;
 mod istiod;
 mod mesh;
 mod pair;
+mod probes;
 mod prometheus;
 mod reaching;
 mod restarting;
@@ -37,6 +38,7 @@ fn table() -> Vec<Case> {
         enrollment::CASES,
         cni::CASES,
         reaching::CASES,
+        probes::CASES,
         restarting::CASES,
         istiod::CASES,
         absent::CASES,
