@@ -57,8 +57,10 @@ pub(crate) fn run(dial: &Dial, start: Instant) -> Result<()> {
             "errors": errors, "first_error": first_error, "began_unix_ms": u64::try_from(began_ms)?,
         })
     );
-    while dial.stay {
-        std::thread::park();
+    if dial.stay {
+        loop {
+            std::thread::park();
+        }
     }
     Ok(())
 }

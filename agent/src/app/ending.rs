@@ -1,12 +1,17 @@
 //! How a worker ends: told to, or because a successor serves; and how long it goes on for those who are connected.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio::signal::unix::{SignalKind, signal};
 
 use super::observation::Endpoints;
+use super::succession::Standing;
+use crate::enrollment::Enrollment;
 use crate::keeper::Link;
 use crate::lifecycle::DrainTrigger;
+
+/// Pause between two looks at what is open.
+const LOOK: Duration = Duration::from_millis(200);
 
 /// Why the agent ends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -24,6 +29,30 @@ enum Patience {
     None,
     /// It drains because it has a successor; being told to stop is to be expected.
     Once,
+}
+
+/// Told to stop where nobody serves the node yet: as a pod that Kubernetes replaces only once it is gone. Goes on for all
+/// who are connected and who come, until a successor serves, nothing is open, it is told so again, or `longest` is over.
+/// Gives why it ends after all, and how much of the time is left.
+pub(super) async fn serve_on(
+    standing: &Standing,
+    enrollment: &Enrollment,
+    longest: Duration,
+) -> anyhow::Result<(Ending, Duration)> {
+    let start = Instant::now();
+    tracing::info!(seconds = longest.as_secs(), "told to stop, and nobody else serves this node: serving on meanwhile");
+    let nothing_open = async {
+        while enrollment.pods().iter().any(|pod| pod.connections_open() > 0) {
+            tokio::time::sleep(LOOK).await;
+        }
+    };
+    let ending = tokio::select! {
+        same_network = standing.relieved() => Ending::Relieved { same_network },
+        again = told_to_stop() => again.map(|()| Ending::Told)?,
+        () = nothing_open => Ending::Told,
+        () = tokio::time::sleep(longest) => Ending::Told,
+    };
+    Ok((ending, longest.saturating_sub(start.elapsed())))
 }
 
 /// Takes nothing new and finishes what is open, for as long as that may take; then closes the rest.

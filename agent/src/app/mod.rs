@@ -145,26 +145,40 @@ async fn agent(config: AgentConfig, log: log::LogHandle, keeper: Arc<Link>) -> a
     drop(starting);
     tracing::info!(?prepared, ?installed, ?restored, serving = ?start.elapsed(), "agent serves");
 
-    let ending = tokio::select! {
+    let mut ending = tokio::select! {
         told = told_to_stop() => told.map(|()| Ending::Told)?,
         () = quit.notified() => Ending::Told,
         same_network = standing.relieved() => Ending::Relieved { same_network },
     };
     ready.stop();
-    drop(api);
     let uninstalling = ending == Ending::Told && kubernetes::is_uninstalling(cluster.as_ref()).await;
-    if uninstalling {
-        cni::uninstall(&config, plugin).await;
-        kubernetes::uninstall_node(&config, cluster, &enrollment, &mesh).await;
-    } else {
-        drop((plugin, cluster));
+    let mut patience = Duration::from_secs(config.drain_seconds);
+    if ending == Ending::Told && !uninstalling && cluster.is_some() {
+        (ending, patience) = ending::serve_on(&standing, &enrollment, patience).await?;
     }
-    ending::end(ending, &keeper, endpoints, drain_trigger, Duration::from_secs(config.drain_seconds)).await?;
+    drop(api);
+    leave_node(uninstalling, &config, plugin, cluster, &enrollment, &mesh).await;
+    ending::end(ending, &keeper, endpoints, drain_trigger, patience).await?;
     if uninstalling {
         kubernetes::remove_files(&config);
     }
     log.flush();
     Ok(())
+}
+
+/// Pods come and go without this agent from now on; where Weir is uninstalled, they leave the mesh.
+async fn leave_node(
+    uninstalling: bool,
+    config: &AgentConfig,
+    plugin: Option<cni::Cni>,
+    cluster: Option<kubernetes::Cluster>,
+    enrollment: &Arc<Enrollment>,
+    mesh: &SharedMesh,
+) {
+    if uninstalling {
+        cni::uninstall(config, plugin).await;
+        kubernetes::uninstall_node(config, cluster, enrollment, mesh).await;
+    }
 }
 
 fn proxy(

@@ -103,7 +103,7 @@ impl Installation {
                 Ok(found) => return found?.facts.daemon_set,
                 Err(error) => {
                     tracing::warn!(%error, "it is not known yet which DaemonSet this agent belongs to");
-                    tokio::time::sleep(pauses.next()).await;
+                    tokio::time::sleep(pauses.take()).await;
                 }
             }
         }

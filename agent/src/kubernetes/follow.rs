@@ -62,7 +62,7 @@ where
             pauses.reset();
         }
         let Err(error) = ended else { continue };
-        let pause = pauses.next();
+        let pause = pauses.take();
         if error.code() == Some(GONE) {
             version = None;
         } else {

@@ -24,7 +24,7 @@ impl Pauses {
     }
 
     /// The pause before the next attempt.
-    pub fn next(&mut self) -> Duration {
+    pub fn take(&mut self) -> Duration {
         let pause = self.next.mul_f64(rand::rng().random_range(0.5..=1.0));
         self.next = (self.next * 2).min(self.longest);
         pause
@@ -41,11 +41,11 @@ mod tests {
         let mut pauses = Pauses::new(first, longest);
         let mut bound = first;
         for _ in 0..20 {
-            let pause = pauses.next();
+            let pause = pauses.take();
             assert!(pause <= bound && pause >= bound / 2, "{pause:?} of at most {bound:?}");
             bound = (bound * 2).min(longest);
         }
         pauses.reset();
-        assert!(pauses.next() <= first);
+        assert!(pauses.take() <= first);
     }
 }

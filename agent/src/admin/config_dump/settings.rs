@@ -10,6 +10,7 @@ use crate::config::kubernetes::KubernetesConfig;
 use crate::config::{AgentConfig, CaptureConfig, LogFormat, OutboundPolicyArg};
 
 /// The settings as started. Every field by name, so that none is forgotten: files are named, never read.
+#[expect(clippy::too_many_lines, reason = "one list of all settings, where none can be forgotten")]
 pub(super) fn settings(config: &AgentConfig) -> Value {
     let AgentConfig {
         node,

@@ -84,7 +84,7 @@ impl NetnsIndex {
 
 /// Empty where there is nothing to enter: other files, the agent's own namespace, a namespace that goes.
 fn addresses_inside(path: &Path) -> Vec<IpAddr> {
-    Netns::open(path).and_then(|netns| Ok(netns.addresses().unwrap_or_default())).unwrap_or_default()
+    Netns::open(path).map(|netns| netns.addresses().unwrap_or_default()).unwrap_or_default()
 }
 
 #[cfg(test)]

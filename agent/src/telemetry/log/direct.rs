@@ -23,9 +23,8 @@ impl io::Write for Direct {
     fn write(&mut self, line: &[u8]) -> io::Result<usize> {
         let mut output = io::stdout().lock();
         // A pipe that can be written to takes some kilobytes without making anybody wait.
-        let mut watched = [PollFd::new(output.as_fd(), PollFlags::POLLOUT)];
-        if poll(&mut watched, PollTimeout::ZERO)? > 0 && line.len() <= libc::PIPE_BUF {
-            drop(watched);
+        let is_writable = poll(&mut [PollFd::new(output.as_fd(), PollFlags::POLLOUT)], PollTimeout::ZERO)? > 0;
+        if is_writable && line.len() <= libc::PIPE_BUF {
             output.write_all(line)?;
             output.flush()?;
         }
