@@ -122,8 +122,8 @@ pub struct AgentConfig {
     /// Worker threads of the data plane, or a share of the cores such as 50%; 0 means one per core.
     #[arg(long, env = "ZTUNNEL_WORKER_THREADS", default_value_t = 0, value_parser = worker_threads)]
     pub worker_threads: usize,
-    /// Log filter, in tracing's syntax.
-    #[arg(long, env = "RUST_LOG", default_value = "info")]
+    /// Log filter, in tracing's syntax. What the Kubernetes client says, the agent says in words of its own.
+    #[arg(long, env = "RUST_LOG", default_value = "info,kube_client=off")]
     pub log: String,
     /// Form of log lines and of the access log.
     #[arg(long, env = "LOG_FORMAT", value_enum, default_value_t = LogFormat::Text)]

@@ -45,17 +45,29 @@ impl Enrollment {
         }
     }
 
-    /// Ends every enrolment: new connections go direct, those that are open may finish.
-    pub fn unenroll_all(&self) {
+    /// Ends the enrolment of many pods, which are taken from the list together: new connections go direct, those that are
+    /// open may finish. One that is not enrolled is fine. Nothing is told of those that have become a successor's.
+    pub fn unenroll_many(&self, uids: &[String], mut tell: impl FnMut(&str, Result<(), EnrollmentError>)) {
+        for uid in uids {
+            let Ok(_one_at_a_time) = self.turn() else { return };
+            let ended = self.forget(uid);
+            tell(uid, ended);
+        }
         let Ok(_one_at_a_time) = self.turn() else { return };
-        for pod in self.pods() {
-            if let Err(error) = self.forget(&pod.spec.uid) {
-                tracing::warn!(uid = pod.spec.uid, %error, "a pod could not be taken back whole");
-            }
-        }
         if let Err(error) = self.save() {
-            tracing::warn!(%error, "the list of enrolled pods could not be written");
+            // The pods have left all the same; a list that names them too long does no harm.
+            tracing::warn!(%error, "the list of enrolled pods could not be written, it is being retried");
         }
+    }
+
+    /// Ends every enrolment.
+    pub fn unenroll_all(&self) {
+        let uids: Vec<_> = self.pods().iter().map(|pod| pod.spec.uid.clone()).collect();
+        self.unenroll_many(&uids, |uid, ended| {
+            if let Err(error) = ended {
+                tracing::warn!(uid, %error, "a pod could not be taken back whole");
+            }
+        });
     }
 
     /// Whether the kernel captures an enrolled pod now: asked of the kernel, not remembered.

@@ -66,9 +66,12 @@ where
         if error.code() == Some(GONE) {
             version = None;
         } else {
-            status.failed(&error);
             let what = K::plural(&());
-            tracing::warn!(%what, %error, retry_in_ms = pause.as_millis(), "Kubernetes is not followed");
+            if status.failed(&error) {
+                tracing::warn!(%what, %error, "Kubernetes is not followed; it is being tried again and again");
+            } else {
+                tracing::debug!(%what, %error, retry_in_ms = pause.as_millis(), "Kubernetes is still not followed");
+            }
         }
         tokio::time::sleep(pause).await;
     }
@@ -121,7 +124,7 @@ where
     let params = WatchParams::default().fields(fields).timeout(WATCH_SECONDS);
     let started = api.watch(&params, version).await;
     let mut events = Box::pin(started.map_err(KubernetesError::because(what()))?);
-    status.connected();
+    status.connected(&K::plural(&()));
     while let Some(event) = events.next().await {
         match event.map_err(KubernetesError::because(what()))? {
             WatchEvent::Added(object) | WatchEvent::Modified(object) => {

@@ -40,13 +40,20 @@ impl WatchStatus {
     }
 
     /// The watch stands. An orderly end and a new beginning are no interruption.
-    pub(super) fn connected(&self) {
-        self.state.lock().connected_since.get_or_insert_with(SystemTime::now);
+    pub(super) fn connected(&self, what: &str) {
+        let mut state = self.state.lock();
+        if state.connected_since.is_none() {
+            tracing::info!(what, "Kubernetes is followed");
+            state.connected_since = Some(SystemTime::now());
+        }
     }
 
-    pub(super) fn failed(&self, error: &KubernetesError) {
+    /// True if that is news: the watch stood before, or was never tried.
+    pub(super) fn failed(&self, error: &KubernetesError) -> bool {
         self.metrics.kubernetes_watch_failed();
-        *self.state.lock() = State { connected_since: None, last_error: Some(error.to_string()) };
+        let failed = State { connected_since: None, last_error: Some(error.to_string()) };
+        let former = std::mem::replace(&mut *self.state.lock(), failed);
+        former.connected_since.is_some() || former.last_error.is_none()
     }
 
     pub(super) fn state(&self) -> State {

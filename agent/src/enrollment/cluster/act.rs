@@ -5,6 +5,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Instant;
 
+use futures_util::future::join_all;
 use parking_lot::Mutex;
 use tokio::runtime::Handle;
 use tokio::sync::mpsc::UnboundedSender;
@@ -15,7 +16,7 @@ use super::step::Wanted;
 use crate::capture::NotCaptured;
 use crate::enrollment::pod::{EnrolledPod, Origin, PodSpec};
 use crate::enrollment::{Enrollment, EnrollmentError};
-use crate::kubernetes::{Annotations, DescribedPod, KnownPod};
+use crate::kubernetes::{Annotations, DescribedPod, Directory, KnownPod};
 
 /// A step that went well.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -77,51 +78,58 @@ impl ClusterEnrollment {
         });
     }
 
-    /// Ends a pod's capture. Of a pod that is gone nothing goes on either; that it is, is asked once more, since a watch
-    /// may lag behind.
-    pub(super) fn release(&self, uid: String, why: Wanted) {
-        let Some(pod) = self.enrollment.pods().into_iter().find(|pod| pod.spec.uid == uid) else {
-            // The receiver only goes away when the process ends.
-            let _ = self.outcomes.0.send(Outcome { uid, pod: String::new(), result: Ok(Done::Released) });
+    /// Ends the capture of pods. Of those that are gone nothing goes on either; that they are, is asked once more, since
+    /// a watch may lag behind.
+    pub(super) fn release(&self, pods: Vec<(Arc<EnrolledPod>, Wanted)>) {
+        if pods.is_empty() {
             return;
-        };
+        }
         let (enrollment, directory) = (self.enrollment.clone(), self.directory.clone());
         let outcomes = self.outcomes.0.clone();
         tokio::spawn(async move {
-            let name = format!("{}/{}", pod.spec.namespace, pod.spec.name);
-            let is_so = match why {
-                Wanted::Gone => directory.is_gone(&pod.spec.namespace, &pod.spec.name, &uid).await,
-                _ => Ok(true),
+            let ask = |(pod, why): (Arc<EnrolledPod>, Wanted)| {
+                let directory = &directory;
+                async move {
+                    let is_so = is_still_so(directory, &pod, why).await;
+                    (pod, why, is_so)
+                }
             };
-            let result = match is_so {
-                Ok(true) => let_go(enrollment, pod, why).await,
-                Ok(false) => Err("the watch does not know it, but the API server does".to_owned()),
-                Err(error) => Err(error.to_string()),
-            };
-            let _ = outcomes.send(Outcome { uid, pod: name, result });
+            let asked = join_all(pods.into_iter().map(ask));
+            let (mut going, mut by_uid) = (Vec::new(), HashMap::new());
+            for (pod, why, is_so) in asked.await {
+                match is_so {
+                    Ok(()) => {
+                        going.push(pod.spec.uid.clone());
+                        by_uid.insert(pod.spec.uid.clone(), (pod, why));
+                    }
+                    Err(reason) => tell_of(&outcomes, &pod, Err(reason)),
+                }
+            }
+            let letting_go = tokio::task::spawn_blocking(move || {
+                by_uid
+                    .values()
+                    .filter(|(pod, why)| *why != Wanted::Out && !pod.is_alive())
+                    .for_each(|(pod, _)| pod.dead.cancel());
+                enrollment.unenroll_many(&going, |uid, ended| {
+                    let Some((pod, why)) = by_uid.get(uid) else { return };
+                    tracing::info!(uid, pod = name_of(pod), ?why, ok = ended.is_ok(), "pod is unenrolled");
+                    tell_of(&outcomes, pod, ended.map(|()| Done::Released).map_err(|error| error.to_string()));
+                });
+            });
+            // A panic in there is in the log, and its pods stay as they are.
+            let _ = letting_go.await;
         });
     }
 }
 
-async fn let_go(enrollment: Arc<Enrollment>, pod: Arc<EnrolledPod>, why: Wanted) -> Result<Done, String> {
-    let ending = tokio::task::spawn_blocking(move || {
-        if why != Wanted::Out && !pod.is_alive() {
-            pod.dead.cancel();
-        }
-        let ended = enrollment.unenroll(&pod.spec.uid);
-        if ended.is_ok() {
-            tracing::info!(
-                uid = pod.spec.uid,
-                pod = format!("{}/{}", pod.spec.namespace, pod.spec.name),
-                ?why,
-                "pod is unenrolled"
-            );
-        }
-        ended
-    });
-    match ending.await {
-        Ok(Ok(()) | Err(EnrollmentError::Unknown(_))) => Ok(Done::Released),
-        Ok(Err(error)) => Err(error.to_string()),
+/// Whether a pod is to be let go still; else why not.
+async fn is_still_so(directory: &Directory, pod: &EnrolledPod, why: Wanted) -> Result<(), String> {
+    if why != Wanted::Gone {
+        return Ok(());
+    }
+    match directory.is_gone(&pod.spec.namespace, &pod.spec.name, &pod.spec.uid).await {
+        Ok(true) => Ok(()),
+        Ok(false) => Err("the watch does not know it, but the API server does".to_owned()),
         Err(error) => Err(error.to_string()),
     }
 }
@@ -216,4 +224,12 @@ fn send(outcomes: &UnboundedSender<Outcome>, pod: DescribedPod, result: Result<D
     let name = format!("{}/{}", pod.namespace, pod.name);
     // The receiver only goes away when the process ends.
     let _ = outcomes.send(Outcome { uid: pod.uid, pod: name, result });
+}
+
+fn tell_of(outcomes: &UnboundedSender<Outcome>, pod: &EnrolledPod, result: Result<Done, String>) {
+    let _ = outcomes.send(Outcome { uid: pod.spec.uid.clone(), pod: name_of(pod), result });
+}
+
+fn name_of(pod: &EnrolledPod) -> String {
+    format!("{}/{}", pod.spec.namespace, pod.spec.name)
 }

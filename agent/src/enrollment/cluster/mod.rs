@@ -116,7 +116,8 @@ impl ClusterEnrollment {
         self.pods.retain(|uid, _| known.contains_key(uid) || enrolled.contains_key(uid));
         let uids: Vec<String> =
             known.keys().chain(enrolled.keys().filter(|uid| !known.contains_key(*uid))).cloned().collect();
-        let (mut deadline, mut to_enroll, mut pending, mut untried) = (None, Vec::new(), 0, 0);
+        let (mut deadline, mut pending, mut untried) = (None, 0, 0);
+        let (mut to_enroll, mut to_release) = (Vec::new(), Vec::new());
         for uid in uids {
             let (pod, here) = (known.remove(&uid), enrolled.get(&uid));
             let view = self.view(pod.as_ref(), here, is_complete);
@@ -142,13 +143,14 @@ impl ClusterEnrollment {
                     match (step, pod) {
                         (Step::Enroll, Some(pod)) => to_enroll.push(pod),
                         (Step::Annotate(captured), Some(pod)) => self.annotate(pod.pod, captured),
-                        _ => self.release(uid, view.wanted),
+                        _ => to_release.extend(here.cloned().map(|pod| (pod, view.wanted))),
                     }
                 }
             }
         }
         self.enrollment.metrics.set_pending_pods(pending);
         self.enroll(to_enroll);
+        self.release(to_release);
         if is_complete && untried == 0 {
             self.starting = None;
         }
