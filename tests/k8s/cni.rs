@@ -2,7 +2,7 @@
 //! CNI configuration.
 
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
@@ -116,7 +116,7 @@ fn kill_sandbox(cluster: &Cluster, uid: &str) -> Result<()> {
 }
 
 /// Directories below a directory, some levels deep.
-fn below(directory: &PathBuf) -> Vec<PathBuf> {
+fn below(directory: &Path) -> Vec<PathBuf> {
     let entries = fs::read_dir(directory).into_iter().flatten().flatten();
     let directories = entries.map(|entry| entry.path()).filter(|path| path.is_dir());
     directories.flat_map(|path| [vec![path.clone()], below(&path)].concat()).collect()
