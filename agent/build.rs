@@ -9,6 +9,8 @@ const PROTOS: &[&str] = &[
     "envoy/service/discovery/v3/discovery.proto",
     "istio/workload/workload.proto",
     "istio/security/authorization.proto",
+    "istio/security/v1beta1/authorization_policy.proto",
+    "istio/security/v1beta1/peer_authentication.proto",
     "istio/v1/auth/ca.proto",
     "istio/mesh/v1alpha1/config.proto",
     "istio/mesh/v1alpha1/resource.proto",

@@ -4,7 +4,9 @@
 
 mod capture;
 pub mod cni;
+pub mod istiod;
 pub mod kubernetes;
+mod settled;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -14,10 +16,13 @@ use ipnet::IpNet;
 
 pub use self::capture::{CaptureConfig, KubeletCgroup};
 use self::cni::CniConfig;
+use self::istiod::IstiodConfig;
 use self::kubernetes::KubernetesConfig;
 
 /// The longest time that any setting may ask for, in seconds: a day. More is a slip of the pen, and some clocks overflow.
 const DAY: u64 = 86_400;
+/// The cluster's name where nobody gives it one.
+const CLUSTER_ID: &str = "Kubernetes";
 
 /// Settings of `weir agent`. Names that mean the same in ztunnel keep ztunnel's environment variable.
 #[derive(Debug, Clone, Args)]
@@ -26,7 +31,7 @@ pub struct AgentConfig {
     #[arg(long, env = "NODE_NAME", default_value = "", value_parser = name)]
     pub node: String,
     /// Cluster this node belongs to.
-    #[arg(long, env = "CLUSTER_ID", default_value = "Kubernetes")]
+    #[arg(long, env = "CLUSTER_ID", default_value = CLUSTER_ID)]
     pub cluster_id: String,
     /// Istio network this node belongs to; empty is the default network.
     #[arg(long, env = "NETWORK", default_value = "")]
@@ -54,13 +59,13 @@ pub struct AgentConfig {
     /// Directory with `root-cert.pem` and ready certificates, `<namespace>.<service account>.pem` (chain and key). Only with --config.
     #[arg(long, env = "WEIR_CERTIFICATES_DIR", requires = "config", conflicts_with = "ca_dir")]
     pub certificates_dir: Option<PathBuf>,
-    /// Control plane for delta ADS, as https://host:port.
+    /// Control plane for delta ADS, as https://host:port or host:port.
     #[arg(long, env = "XDS_ADDRESS", value_parser = control_address)]
     pub xds_address: Option<String>,
     /// Certificate authority, as https://host:port; the control plane's address unless set.
     #[arg(long, env = "CA_ADDRESS", value_parser = control_address)]
     pub ca_address: Option<String>,
-    /// Root certificate of the control plane; reread when it changes.
+    /// Root certificates of the control plane: a path, which is reread when it changes, PEM text, or SYSTEM.
     #[arg(long, env = "XDS_ROOT_CA", default_value = "/var/run/secrets/istio/root-cert.pem")]
     pub xds_root_ca: PathBuf,
     /// Server name to expect in the control plane's certificate; the host of its address unless set.
@@ -70,7 +75,7 @@ pub struct AgentConfig {
     #[arg(long, env = "AUTH_TOKEN", default_value = "/var/run/secrets/tokens/istio-token")]
     pub auth_token: PathBuf,
     /// Lifetime to ask for in workload certificates, in seconds. They are renewed at half of it.
-    #[arg(long, env = "WEIR_CERTIFICATE_SECONDS", default_value_t = 86_400, value_parser = clap::value_parser!(u64).range(1..=3650 * DAY))]
+    #[arg(long, env = "WEIR_CERTIFICATE_SECONDS", default_value_t = istiod::CERTIFICATE_SECONDS, value_parser = clap::value_parser!(u64).range(1..=3650 * DAY))]
     pub certificate_seconds: u64,
     /// Further trust domains whose identities count as this mesh's own (besides MeshConfig's trustDomainAliases).
     #[arg(long, env = "WEIR_TRUST_DOMAIN_ALIASES", value_delimiter = ',', value_parser = trust_domain)]
@@ -97,7 +102,7 @@ pub struct AgentConfig {
     #[arg(long, env = "WEIR_READINESS_ADDRESS", default_value = "[::]:15021")]
     pub readiness_address: SocketAddr,
     /// Seconds that live connections may take to end after the agent was told to stop.
-    #[arg(long, env = "WEIR_DRAIN_SECONDS", default_value_t = 300, value_parser = clap::value_parser!(u64).range(0..=DAY))]
+    #[arg(long, env = "WEIR_DRAIN_SECONDS", default_value_t = istiod::DRAIN_SECONDS, value_parser = clap::value_parser!(u64).range(0..=DAY))]
     pub drain_seconds: u64,
     /// Seconds a TCP connect to an upstream may take.
     #[arg(long, env = "WEIR_CONNECT_TIMEOUT_SECONDS", default_value_t = 10, value_parser = clap::value_parser!(u64).range(1..=DAY))]
@@ -114,8 +119,8 @@ pub struct AgentConfig {
     /// Seconds after which an idle HBONE connection is closed.
     #[arg(long, env = "WEIR_POOL_IDLE_SECONDS", default_value_t = 300, value_parser = clap::value_parser!(u64).range(1..=DAY))]
     pub pool_idle_seconds: u64,
-    /// Worker threads of the data plane; 0 means one per core.
-    #[arg(long, env = "ZTUNNEL_WORKER_THREADS", default_value_t = 0, value_parser = clap::builder::RangedU64ValueParser::<usize>::new().range(..=1024))]
+    /// Worker threads of the data plane, or a share of the cores such as 50%; 0 means one per core.
+    #[arg(long, env = "ZTUNNEL_WORKER_THREADS", default_value_t = 0, value_parser = worker_threads)]
     pub worker_threads: usize,
     /// Log filter, in tracing's syntax.
     #[arg(long, env = "RUST_LOG", default_value = "info")]
@@ -136,6 +141,8 @@ pub struct AgentConfig {
     pub cni: CniConfig,
     #[command(flatten)]
     pub kubernetes: KubernetesConfig,
+    #[command(flatten)]
+    pub istiod: IstiodConfig,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
@@ -179,11 +186,25 @@ fn on_loopback(text: &str) -> Result<SocketAddr, String> {
 
 /// The form of a control plane's address; what it means is decided where it is connected to.
 fn control_address(text: &str) -> Result<String, String> {
-    let host = text.strip_prefix("https://").or_else(|| text.strip_prefix("http://"));
+    // Istio's charts give no scheme.
+    let whole = if text.contains("://") { text.to_owned() } else { format!("https://{text}") };
+    let host = whole.strip_prefix("https://").or_else(|| whole.strip_prefix("http://"));
     match host {
-        Some(host) if !host.is_empty() && !host.trim_end_matches('/').contains(['/', ' ', '@']) => Ok(text.to_owned()),
+        Some(host) if !host.is_empty() && !host.trim_end_matches('/').contains(['/', ' ', '@']) => Ok(whole),
         _ => Err("expected https://host:port".to_owned()),
     }
+}
+
+/// A number of threads, or a share of the cores.
+fn worker_threads(text: &str) -> Result<usize, String> {
+    const MAX: usize = 1024;
+    if let Some(share) = text.strip_suffix('%') {
+        let share: usize = share.parse().ok().filter(|share| (1..=100).contains(share)).ok_or("expected 1% to 100%")?;
+        let cores = std::thread::available_parallelism().map_or(1, usize::from);
+        return Ok((cores * share).div_ceil(100).max(1));
+    }
+    let count: usize = text.parse().map_err(|_| "expected a number or a share such as 50%".to_owned())?;
+    if count > MAX { Err(format!("{count} is not in 0..={MAX}")) } else { Ok(count) }
 }
 
 #[cfg(test)]

@@ -17,6 +17,8 @@ pub mod resources;
 pub mod state;
 pub mod telemetry;
 
+pub mod l4_policy;
+
 pub mod tls;
 
 pub mod capture;

@@ -44,6 +44,15 @@ pub mod istio {
     }
     pub mod security {
         tonic::include_proto!("istio.security");
+
+        pub mod v1beta1 {
+            tonic::include_proto!("istio.security.v1beta1");
+        }
+    }
+    pub mod r#type {
+        pub mod v1beta1 {
+            tonic::include_proto!("istio.r#type.v1beta1");
+        }
     }
     pub mod mesh {
         pub mod v1alpha1 {

@@ -1,6 +1,8 @@
 //! The mesh as it travels: encoded resources by type and name. What a control plane publishes, a stream carries and the
 //! disk keeps; nothing here knows what a resource says.
 
+mod object_kind;
+
 use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
@@ -8,6 +10,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use xxhash_rust::xxh64::xxh64;
 
+pub use self::object_kind::ObjectKind;
 use crate::proto::{
     ADDRESS_TYPE_URL, AUTHORIZATION_TYPE_URL, ENVELOPE_TYPE_URL, MESH_CONFIG_BODY_TYPE_URL, MESH_CONFIG_TYPE_URL,
 };
@@ -21,12 +24,33 @@ pub enum ResourceType {
     Authorization,
     /// `istio.mesh.v1alpha1.MeshConfig`; one, without a name.
     MeshConfig,
+    /// An object as its author wrote it, in its envelope.
+    Object(ObjectKind),
 }
 
 impl ResourceType {
-    /// All of them, in the order of subscription: what Authorization forbids should be known before Address says where
-    /// to go.
-    pub const ALL: [Self; 3] = [Self::MeshConfig, Self::Authorization, Self::Address];
+    pub const COUNT: usize = 3 + ObjectKind::COUNT;
+
+    /// Those that make the mesh, in the order of subscription: what Authorization forbids should be known before Address
+    /// says where to go.
+    pub const MESH: [Self; 3] = [Self::MeshConfig, Self::Authorization, Self::Address];
+
+    /// All of them, in the order of subscription: policies first.
+    pub fn all() -> impl Iterator<Item = Self> {
+        let objects = ObjectKind::ALL.into_iter().map(Self::Object);
+        let policies = objects.clone().filter(|kind| kind.is_policy());
+        let others = objects.filter(|kind| !kind.is_policy());
+        [Self::MeshConfig, Self::Authorization].into_iter().chain(policies).chain([Self::Address]).chain(others)
+    }
+
+    /// True where what cannot be understood, or is missing, must deny.
+    #[must_use]
+    pub const fn is_policy(self) -> bool {
+        matches!(
+            self,
+            Self::Authorization | Self::Object(ObjectKind::AuthorizationPolicy | ObjectKind::PeerAuthentication)
+        )
+    }
 
     /// What requests and responses on a stream call the type.
     #[must_use]
@@ -35,6 +59,7 @@ impl ResourceType {
             Self::Address => ADDRESS_TYPE_URL,
             Self::Authorization => AUTHORIZATION_TYPE_URL,
             Self::MeshConfig => MESH_CONFIG_TYPE_URL,
+            Self::Object(kind) => kind.type_url(),
         }
     }
 
@@ -45,16 +70,17 @@ impl ResourceType {
             Self::Address => ADDRESS_TYPE_URL,
             Self::Authorization => AUTHORIZATION_TYPE_URL,
             Self::MeshConfig => MESH_CONFIG_BODY_TYPE_URL,
+            Self::Object(_) => ENVELOPE_TYPE_URL,
         }
     }
 
     /// The type that a stream calls by this URL.
     #[must_use]
     pub fn from_type_url(url: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|kind| kind.type_url() == url)
+        Self::all().find(|kind| kind.type_url() == url)
     }
 
-    /// True for types whose objects may come in an envelope of metadata.
+    /// True for types whose objects may come in an envelope of metadata that says nothing of use.
     #[must_use]
     pub fn may_be_enveloped(self, body_type_url: &str) -> bool {
         self == Self::MeshConfig && body_type_url == ENVELOPE_TYPE_URL
@@ -67,13 +93,24 @@ impl ResourceType {
             Self::Address => "address",
             Self::Authorization => "authorization",
             Self::MeshConfig => "mesh_config",
+            Self::Object(kind) => kind.label(),
         }
     }
 
     /// A table with one entry per type.
     #[must_use]
-    pub fn in_table<T>(mut entry: impl FnMut(Self) -> T) -> [T; 3] {
-        [entry(Self::Address), entry(Self::Authorization), entry(Self::MeshConfig)]
+    pub fn in_table<T>(mut entry: impl FnMut(Self) -> T) -> [T; Self::COUNT] {
+        std::array::from_fn(|index| entry(Self::at(index)))
+    }
+
+    /// The type at a position in such a table.
+    const fn at(index: usize) -> Self {
+        match index {
+            0 => Self::Address,
+            1 => Self::Authorization,
+            2 => Self::MeshConfig,
+            _ => Self::Object(ObjectKind::ALL[index - 3]),
+        }
     }
 
     /// Position in such a table.
@@ -83,6 +120,7 @@ impl ResourceType {
             Self::Address => 0,
             Self::Authorization => 1,
             Self::MeshConfig => 2,
+            Self::Object(kind) => 3 + kind.index(),
         }
     }
 }
@@ -113,7 +151,7 @@ impl Resource {
 /// Every resource of every type, by name.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct ResourceSet {
-    by_type: [BTreeMap<Arc<str>, Resource>; 3],
+    by_type: [BTreeMap<Arc<str>, Resource>; ResourceType::COUNT],
 }
 
 impl ResourceSet {
@@ -133,9 +171,13 @@ mod tests {
 
     #[test]
     fn every_type_is_found_by_what_the_wire_calls_it() {
-        for kind in ResourceType::ALL {
+        for kind in ResourceType::all() {
             assert_eq!(ResourceType::from_type_url(kind.type_url()), Some(kind));
         }
+        let table = ResourceType::in_table(|kind| kind);
+        assert!(
+            ResourceType::all().all(|kind| table[kind.index()] == kind) && ResourceType::all().count() == table.len()
+        );
         assert_eq!(ResourceType::from_type_url(MESH_CONFIG_BODY_TYPE_URL), None);
     }
 

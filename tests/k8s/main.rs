@@ -15,8 +15,10 @@ mod enrolling;
 mod enrollment;
 mod harness;
 mod istioctl;
+mod istiod;
 mod mesh;
 mod pair;
+mod probes;
 mod prometheus;
 mod reaching;
 mod restarting;
@@ -36,7 +38,9 @@ fn table() -> Vec<Case> {
         enrollment::CASES,
         cni::CASES,
         reaching::CASES,
+        probes::CASES,
         restarting::CASES,
+        istiod::CASES,
         absent::CASES,
         taken_down::CASES,
     ]

@@ -111,12 +111,12 @@ fn killed(mode: Mode) -> Result<()> {
     let name = name.to_string_lossy().into_owned();
     let cgroup = weir_tests::cgroup::root()?.join(&name);
     wait::until("no process of the killed run is left", Duration::from_secs(10), || {
-        let events = fs::read_to_string(cgroup.join("cgroup.events"))?;
+        // Gone already if somebody else on this machine starts a run at this moment: every start clears up.
+        let Ok(events) = fs::read_to_string(cgroup.join("cgroup.events")) else { return Ok(()) };
         ensure!(events.contains("populated 0"), "some are");
         Ok(())
     })?;
-    let gone = run::take_down_leftovers()?;
-    ensure!(gone.contains(&name), "it was not found again: {gone:?}");
+    run::take_down_leftovers()?;
     let left = remains(&name);
     ensure!(left.is_empty(), "left over: {left:#?}");
     Ok(())

@@ -313,10 +313,10 @@ fn installed(mesh: &mut Mesh) -> Result<()> {
     returns("back after another was put in front")?;
     fs::remove_file(node.plugins.join("weir-cni"))?;
     returns("back after somebody removed the program")?;
-    // A kill must leave it: pods that come now wait for the next agent.
+    // An agent that ends must leave it: pods that come now wait for the next one.
     let agent = &mut cluster.mesh.agents[0];
-    agent.kill()?;
-    node.section().context("after the agent's death")?;
+    agent.stop(Duration::from_secs(30))?;
+    node.section().context("after the agent's end")?;
     let flags = [
         format!("--cni-bin-dir={}", node.plugins.display()),
         format!("--cni-conf-dir={}", node.configurations.display()),

@@ -48,6 +48,7 @@ fn workers_killed(mesh: &mut Mesh) -> Result<()> {
         load.goes_on(Duration::from_secs(3));
         let seen = load.end()?;
         note(format!("{side} node: {}", seen.summary()));
+        note(format!("the last worker: {}", phases(&mesh.agents[node].log())));
         let failed = seen.failed_but_at(&kills, OPEN_MS);
         ensure!(failed.is_empty(), "new connections failed; kills at {kills:?}: {failed:?}\n{}", mesh.logs());
         ensure!(seen.longest_gap_ms <= GAP_MS, "{}\n{}", seen.summary(), mesh.logs());
@@ -57,6 +58,12 @@ fn workers_killed(mesh: &mut Mesh) -> Result<()> {
         ensure!(status.stdout.contains("2 restarts (the last one ended by SIGKILL)"), "{}", status.stdout);
     }
     mesh.carries_traffic()
+}
+
+/// How long a worker took for each step of its start, in its own words.
+fn phases(log: &str) -> &str {
+    let line = log.lines().rev().find_map(|line| line.split_once("agent serves\t"));
+    line.map_or("it does not tell", |(_, phases)| phases)
 }
 
 fn keeper_killed(mesh: &mut Mesh) -> Result<()> {

@@ -22,6 +22,10 @@ pub(crate) const CASES: &[Case] = &[
     },
     Case { name: "succession: a successor that fails changes nothing", check: Check::OwnMesh(broken) },
     Case { name: "succession: a successor killed later on is stood in for", check: Check::OwnMesh(stood_in_for) },
+    Case {
+        name: "succession: an agent in a namespace of its own waits to be told that it is not needed any more",
+        check: Check::OwnMesh(beside),
+    },
     Case { name: "succession: no pod that comes meanwhile is lost", check: Check::OwnMesh(pods_meanwhile) },
 ];
 
@@ -103,6 +107,7 @@ fn in_a_row(mesh: &mut Mesh) -> Result<()> {
 fn broken(mesh: &mut Mesh) -> Result<()> {
     let load = Load::start(&mesh.client.place, mesh.far.ipv4())?;
     for node in [0, 1] {
+        load.goes_on(Duration::from_secs(1));
         // One that cannot capture, which shows when it has taken over already.
         let nowhere = Misconfigured::PodsCgroup("/nowhere".into());
         let mut failing = mesh.agents[node].successor().misconfigured(nowhere);
@@ -127,6 +132,7 @@ fn broken(mesh: &mut Mesh) -> Result<()> {
     let late = mesh.world.nodes[0].pod("late")?;
     mesh.control_plane.objects.put("late", &workload_entry(&late))?;
     mesh.agents[0].enroll(&late, NAMESPACE, "late")?;
+    load.goes_on(Duration::from_secs(1));
     let seen = load.end()?;
     note(seen.summary());
     ensure!(seen.failed.is_empty() && seen.broken.is_empty(), "{:?} {:?}\n{}", seen.failed, seen.broken, mesh.logs());
@@ -148,6 +154,33 @@ fn stood_in_for(mesh: &mut Mesh) -> Result<()> {
     note(seen.summary());
     let failed = seen.failed_but_at(&[killed], 50);
     ensure!(failed.is_empty(), "{failed:?}\n{}", mesh.logs());
+    mesh.carries_traffic()
+}
+
+fn beside(mesh: &mut Mesh) -> Result<()> {
+    let load = Load::start(&mesh.client.place, mesh.far.ipv4())?;
+    load.goes_on(Duration::from_secs(1));
+    // Every container has a network namespace and a cgroup of its own: no port is in anybody's way.
+    let successor = mesh.agents[0].successor().elsewhere(&mesh.world.fabric);
+    let mut old = std::mem::replace(&mut mesh.agents[0], successor);
+    mesh.agents[0].launch()?;
+    mesh.agents[0].becomes_ready()?;
+    wait::until("the successor serves", Duration::from_secs(5), || {
+        ensure!(old.log().contains("a successor serves the node"), "not yet: {}", old.tail());
+        Ok(())
+    })?;
+    load.goes_on(Duration::from_secs(1));
+    let seen = load.end()?;
+    note(seen.summary());
+    ensure!(seen.failed.is_empty() && seen.broken.is_empty(), "{:?} {:?}\n{}", seen.failed, seen.broken, mesh.logs());
+    wait::until("nothing is open at the old one any more", Duration::from_secs(20), || {
+        ensure!(old.workers()?.is_empty(), "it still has a worker");
+        Ok(())
+    })?;
+    // Ending by itself it would be started again, and take over in its turn.
+    wait::throughout("it waits to be told", Duration::from_millis(500), || old.keeper().map(drop))?;
+    let ended = old.stop(Duration::from_secs(5))?;
+    ensure!(ended.success, "told to stop, it ends: {}", ended.summary());
     mesh.carries_traffic()
 }
 

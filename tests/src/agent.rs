@@ -49,9 +49,9 @@ pub struct AgentOptions {
 /// The agent of a node. Dropping it kills it.
 #[derive(Debug)]
 pub struct Agent {
-    /// The node's place: where its endpoints are asked and its command line is used.
+    /// The node's place: where its command line is used.
     place: Place,
-    /// Its own place: where it runs.
+    /// Its own place: where it runs, and where its endpoints are asked.
     own_place: Place,
     options: AgentOptions,
     folders: Folders,
@@ -135,6 +135,13 @@ impl Agent {
         self
     }
 
+    /// The same agent, but running in another place: a container beside the node's own namespace.
+    #[must_use]
+    pub fn elsewhere(mut self, own_place: &Place) -> Self {
+        self.own_place = own_place.clone();
+        self
+    }
+
     /// The same agent, but with other pods, another control plane, or nothing kept from a former life.
     #[must_use]
     pub fn misconfigured(mut self, how: Misconfigured) -> Self {
@@ -175,7 +182,7 @@ impl Agent {
             if !self.program.as_mut().is_some_and(Program::is_running) {
                 return Ok(false);
             }
-            let response = http::get(self.place.netns(), READINESS.parse()?, "/healthz/ready")?;
+            let response = http::get(self.own_place.netns(), READINESS.parse()?, "/healthz/ready")?;
             ensure!(response.status == 200, "readiness says {} {}", response.status, response.body.trim());
             Ok(true)
         });
@@ -303,7 +310,7 @@ impl Agent {
 
     fn get(&self, address: &str, path: &str) -> Result<String> {
         let address: SocketAddr = address.parse()?;
-        let response = http::get(self.place.netns(), address, path)?;
+        let response = http::get(self.own_place.netns(), address, path)?;
         ensure!(response.status == 200, "{path} says {}: {}", response.status, response.body);
         Ok(response.body)
     }

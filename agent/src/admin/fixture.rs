@@ -78,6 +78,7 @@ pub(crate) fn sources() -> (impl Subscriber + Send + Sync, AdminSources) {
             })
         }),
         pods: Box::new(move || pods.to_vec()),
+        objects: Box::new(Vec::new),
         control_plane: Box::new(|| ControlPlaneStatus {
             source: "https://istiod:15012".to_owned(),
             connected: true,
@@ -108,6 +109,7 @@ pub(crate) fn mesh() -> MeshCopy {
     outside.waypoint =
         Some(GatewayAddress { destination: GatewayDestination::Hostname(known.key.clone()), hbone_mtls_port: 15008 });
     MeshCopy {
+        policy_objects: Vec::new(),
         workloads: vec![Arc::new(reviews), Arc::new(workload("shop", "client", "10.0.0.1"))],
         services: vec![Arc::new(known), Arc::new(outside)],
         authorizations: vec![Arc::new(policy())],

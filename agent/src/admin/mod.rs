@@ -48,6 +48,8 @@ pub struct AdminSources {
     pub certificates: Ask<Vec<CertificateStatus>>,
     pub describe_certificate: DescribeCertificate,
     pub pods: Ask<Vec<PodEntry>>,
+    /// The objects that users wrote, as the control plane passed them on.
+    pub objects: Ask<Vec<serde_json::Value>>,
     pub control_plane: Ask<ControlPlaneStatus>,
     /// How Kubernetes is followed; `None` where it is not.
     pub kubernetes: Ask<Option<WatchReport>>,

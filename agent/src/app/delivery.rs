@@ -1,7 +1,6 @@
 //! Where this agent's mesh and certificates come from: a control plane over delta ADS, or files in this process.
 
 use std::collections::BTreeSet;
-use std::net::{IpAddr, Ipv4Addr};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
@@ -16,10 +15,8 @@ use crate::control_plane::{FileSource, FileSourceOptions, translate};
 use crate::lifecycle::Ready;
 use crate::state::SharedMesh;
 use crate::telemetry::metrics::Metrics;
-use crate::tls::ca::grpc::GrpcIssuer;
 use crate::tls::certificates::{CertificateEvent, CertificateOptions, CertificateSource, Certificates};
-use crate::tls::control_channel;
-use crate::xds::{self, Intake, NodeDescription, XdsOptions, XdsStatus};
+use crate::xds::{self, Intake, XdsStatus};
 
 /// What was started.
 pub(super) struct Delivery {
@@ -56,20 +53,11 @@ pub(super) async fn start(
         follow_files(source, intake, metrics.clone());
         drop(blocker);
     } else {
-        let options = XdsOptions {
-            address: config.xds_address.clone().unwrap_or_default(),
-            server_name: config.xds_server_name.clone(),
-            root_ca: config.xds_root_ca.clone(),
-            token: config.auth_token.clone(),
-            node: node_description(config),
-            settings,
-            state_dir: Some(config.state_dir.clone()),
-            may_save,
-            metrics: metrics.clone(),
-        };
+        let options = super::istiod::xds_options(config, settings, metrics, may_save)?;
         tokio::spawn(xds::run(options, mesh.clone(), status.clone(), blocker));
     }
     let certificates = Certificates::start(certificate_source(config)?, certificate_options(config, metrics));
+    super::istiod::follow(config, &certificates, mesh, &status);
     let waiting = status.clone();
     let synced = Box::pin(async move { waiting.first_sync().await });
     Ok(Delivery { certificates, status, synced })
@@ -113,18 +101,6 @@ fn follow_problems(source: &FileSource, status: XdsStatus, metrics: Arc<Metrics>
     });
 }
 
-fn node_description(config: &AgentConfig) -> NodeDescription {
-    let pod = if config.pod_name.is_empty() { format!("weir-{}", config.node) } else { config.pod_name.clone() };
-    NodeDescription {
-        node: config.node.clone(),
-        pod,
-        namespace: config.pod_namespace.clone(),
-        ip: config.instance_ip.unwrap_or(IpAddr::V4(Ipv4Addr::new(1, 1, 1, 1))),
-        cluster_id: config.cluster_id.clone(),
-        network: config.network.clone(),
-    }
-}
-
 fn certificate_source(config: &AgentConfig) -> anyhow::Result<CertificateSource> {
     if let Some(dir) = &config.ca_dir {
         let authority = Authority::open(dir).context("--ca-dir")?;
@@ -133,12 +109,7 @@ fn certificate_source(config: &AgentConfig) -> anyhow::Result<CertificateSource>
     if let Some(dir) = &config.certificates_dir {
         return Ok(CertificateSource::Files(dir.clone()));
     }
-    let address = config.ca_address.as_deref().or(config.xds_address.as_deref()).unwrap_or_default();
-    let server_name = config.xds_server_name.as_deref();
-    let channel = control_channel::channel(address, server_name, &config.xds_root_ca)
-        .context(if config.ca_address.is_some() { "--ca-address" } else { "--xds-address" })?;
-    let token = Some(config.auth_token.clone());
-    Ok(CertificateSource::Issuer(Arc::new(GrpcIssuer::new(channel, token, config.cluster_id.clone()))))
+    super::istiod::certificate_source(config)
 }
 
 fn certificate_options(config: &AgentConfig, metrics: &Arc<Metrics>) -> CertificateOptions {

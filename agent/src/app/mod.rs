@@ -9,10 +9,12 @@ mod cni;
 pub mod commands;
 mod delivery;
 mod ending;
+mod istiod;
 mod kubelet;
 mod kubernetes;
 mod observation;
 mod succession;
+mod without_agent;
 
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -66,6 +68,7 @@ pub fn run_agent(config: AgentConfig, keeper: Link) -> anyhow::Result<()> {
     netns::remember_own().context("the agent's own network namespace")?;
     raise_file_limit().context("RLIMIT_NOFILE")?;
     let log = log::init(&config.log, form(config.log_format)).context("--log")?;
+    let config = istiod::settled(config);
     // Connections have threads of their own: see `proxy::workers`.
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build()?;
     runtime.block_on(agent(config, log, Arc::new(keeper)))
@@ -124,7 +127,7 @@ async fn agent(config: AgentConfig, log: log::LogHandle, keeper: Arc<Link>) -> a
         capture: capture.clone(),
         enrollment: enrollment.clone(),
         certificates: delivery.certificates,
-        xds: delivery.status,
+        xds: delivery.status.clone(),
         metrics,
         kubelet,
         ready: ready.clone(),
@@ -134,6 +137,7 @@ async fn agent(config: AgentConfig, log: log::LogHandle, keeper: Arc<Link>) -> a
     };
     let quit = Arc::new(Notify::new());
     let endpoints = observation::start(observed, quit.clone()).await?;
+    without_agent::prepare(&config, &capture, &enrollment, &mesh, &delivery.status);
     watch_kernel_and_pods(capture, enrollment.clone());
     let api = serve_api(&config, enrollment.clone(), mesh.clone())?;
     keeper.serving();
@@ -252,7 +256,7 @@ fn first_settings(config: &AgentConfig) -> MeshSettings {
             OutboundPolicyArg::AllowAny => OutboundTrafficPolicy::AllowAny,
             OutboundPolicyArg::RegistryOnly => OutboundTrafficPolicy::RegistryOnly,
         },
-        root_namespace: "istio-system".into(),
+        ..MeshSettings::default()
     }
 }
 

@@ -140,6 +140,10 @@ fn sources(observed: Observed, quit: Arc<Notify>) -> AdminSources {
             })
         }),
         pods: Box::new(pods),
+        objects: {
+            let xds = xds.clone();
+            Box::new(move || xds.objects())
+        },
         control_plane: Box::new(move || control_plane(&xds)),
         kubernetes: Box::new(move || directory.as_ref().map(Directory::report)),
         kernel_counters: Box::new(move || capture.counters()),

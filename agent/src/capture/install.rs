@@ -12,8 +12,8 @@ use super::{Capture, CaptureError, CaptureOptions, NetnsCookie};
 
 impl Capture {
     /// Loads and attaches the programs, or adopts those that a former agent pinned. Connections and captured pods of a
-    /// former agent stay as they are, unless its maps are laid out in another way: then all is installed anew, and pods
-    /// are not captured until they are enrolled again.
+    /// former agent stay as they are. If its maps are laid out in another way all is installed anew, beside what is there:
+    /// that goes on as without an agent, so that no pod talks plainly, until [`Capture::end_takeover`].
     ///
     /// # Errors
     /// When the kernel refuses or lacks something; the message names what.
@@ -54,6 +54,18 @@ impl Capture {
     }
 }
 
+impl Capture {
+    /// Ends the capture by another version, if there is one: its pods have been enrolled anew, or never will be.
+    ///
+    /// # Errors
+    /// When something could not be removed; the rest is removed all the same.
+    pub fn end_takeover(&self) -> Result<(), CaptureError> {
+        self.pins
+            .remove_aside()
+            .map_err(CaptureError::because(|| "cannot remove what another version installed".to_owned()))
+    }
+}
+
 /// Adopts what is there, or loads upon its maps, or starts from nothing: the first that is possible.
 fn install_programs(pins: &Pins) -> Result<Programs, CaptureError> {
     let installed = Maps::read_installed(pins);
@@ -66,7 +78,8 @@ fn install_programs(pins: &Pins) -> Result<Programs, CaptureError> {
         return Ok(programs);
     }
     if installed.is_none_or(|installed| installed.layout != LAYOUT) {
-        pins.clear().map_err(CaptureError::because(|| "cannot remove what a former version installed".to_owned()))?;
+        pins.set_aside()
+            .map_err(CaptureError::because(|| "cannot put aside what another version installed".to_owned()))?;
     }
     Programs::load(pins)
 }

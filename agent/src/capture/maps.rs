@@ -211,6 +211,19 @@ impl Maps {
         self.remove_addresses(cookie, &wanted)
     }
 
+    /// Sets or clears a flag of a pod's addresses, and leaves the others.
+    pub(super) fn set_flag(&mut self, cookie: NetnsCookie, flag: u32, on: bool) -> Result<(), MapError> {
+        let entries = self.addresses.iter().filter_map(Result::ok);
+        let own: Vec<(Ip, PodAddress)> = entries.filter(|(_, owner)| owner.netns_cookie == cookie.0).collect();
+        for (ip, owner) in own {
+            let flags = if on { owner.flags | flag } else { owner.flags & !flag };
+            if flags != owner.flags {
+                self.addresses.insert(ip, PodAddress { flags, ..owner }, 0)?;
+            }
+        }
+        Ok(())
+    }
+
     fn remove_addresses(&mut self, cookie: NetnsCookie, keep: &[Ip]) -> Result<(), MapError> {
         let entries = self.addresses.iter().filter_map(Result::ok);
         let stale: Vec<Ip> = entries

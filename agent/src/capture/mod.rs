@@ -243,6 +243,15 @@ impl Capture {
         release(&self.pins, &mut self.maps.lock(), cookie)
     }
 
+    /// Changes what happens to a pod's inbound plaintext while no agent runs; see [`PodCapture::closed_without_agent`].
+    ///
+    /// # Errors
+    /// When the kernel refuses.
+    pub fn set_closed_without_agent(&self, cookie: NetnsCookie, closed: bool) -> Result<(), CaptureError> {
+        let set = self.maps.lock().set_flag(cookie, CLOSED_WITHOUT_AGENT, closed);
+        set.map_err(CaptureError::because(|| format!("cannot change what {cookie} does without an agent")))
+    }
+
     /// Proves that a pod is captured now: asks the kernel for every attachment and every entry that this takes. Cheap: some
     /// twenty system calls.
     ///

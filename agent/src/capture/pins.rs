@@ -16,6 +16,8 @@ pub(super) struct Pins {
 }
 
 const DIRECTORIES: [&str; 4] = ["pods", "links", "programs", "maps"];
+/// Where the directories of another version go until this one has taken over its pods.
+const FORMER: &str = "former";
 
 impl Pins {
     pub(super) fn new(root: &Path) -> Self {
@@ -76,9 +78,29 @@ impl Pins {
         lock().map_err(CaptureError::because(|| format!("cannot lock {}", self.root.display())))
     }
 
+    /// Puts everything aside, as it is and attached as it is, and makes the directories anew. If something is aside
+    /// already, that is what pods are captured by, and what is here was never finished: it goes.
+    pub(super) fn set_aside(&self) -> io::Result<()> {
+        let former = self.root.join(FORMER);
+        if former.exists() {
+            return self.clear();
+        }
+        fs::create_dir(&former)?;
+        for directory in DIRECTORIES {
+            fs::rename(self.root.join(directory), former.join(directory))?;
+            fs::create_dir(self.root.join(directory))?;
+        }
+        Ok(())
+    }
+
+    /// Detaches and removes what was put aside; fine if nothing was.
+    pub(super) fn remove_aside(&self) -> io::Result<()> {
+        Self::new(&self.root.join(FORMER)).remove_here()
+    }
+
     /// Removes all pins, links first so that no program runs without its maps' writers. Goes on after errors and
     /// gives the first.
-    pub(super) fn clear(&self) -> io::Result<()> {
+    fn clear(&self) -> io::Result<()> {
         let mut result = Ok(());
         for directory in DIRECTORIES {
             let directory = self.root.join(directory);
@@ -92,6 +114,10 @@ impl Pins {
 
     /// Removes all pins and the directory itself; fine if it is not there.
     pub(super) fn remove(&self) -> io::Result<()> {
+        self.remove_aside().and(self.remove_here())
+    }
+
+    fn remove_here(&self) -> io::Result<()> {
         let mut result = self.clear();
         for directory in DIRECTORIES.iter().map(|name| self.root.join(name)).chain([self.root.clone()]) {
             match fs::remove_dir(&directory) {

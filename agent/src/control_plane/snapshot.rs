@@ -22,7 +22,7 @@ pub struct Snapshot {
     /// Counts up by one from snapshot to snapshot.
     pub generation: u64,
     /// By type: names that were added, changed or removed since the generation before.
-    changes: [Vec<Arc<str>>; 3],
+    changes: [Vec<Arc<str>>; ResourceType::COUNT],
     /// By node: the identities of the workloads placed there.
     placements: HashMap<String, HashSet<Identity>>,
 }
@@ -81,6 +81,7 @@ fn mesh_config(settings: &MeshSettingsSpec) -> MeshConfig {
         OutboundPolicy::RegistryOnly => Mode::RegistryOnly,
     };
     MeshConfig {
+        ca_certificates: Vec::new(),
         outbound_traffic_policy: Some(OutboundTrafficPolicy { mode: mode.into() }),
         trust_domain: settings.trust_domain.clone(),
         root_namespace: settings.root_namespace.clone(),

@@ -195,6 +195,9 @@ impl Enrollment {
             }
         }
         self.drop_strays();
+        if let Err(error) = self.capture.end_takeover() {
+            tracing::warn!(%error, "programs of another version are still attached");
+        }
         self.keeper.release_rest();
         if is_as_listed {
             // A disk may take longer than all of this.

@@ -70,16 +70,18 @@ fn rounds() {
     }
 }
 
-/// Unmaps the program's code, most of which only start-up runs; what is still needed is mapped again as it is run, from
-/// the page cache.
+/// Unmaps the program's code and constants, most of which only start-up needs; what is still needed is mapped again as it
+/// is used, from the page cache.
 fn forget_code() {
     let (Ok(maps), Ok(program)) = (fs::read_to_string("/proc/self/maps"), fs::read_link("/proc/self/exe")) else {
         return;
     };
     for line in maps.lines().filter(|line| program.to_str().is_some_and(|program| line.ends_with(program))) {
         let mut fields = line.split_ascii_whitespace();
-        let (Some(range), Some("r-xp")) = (fields.next(), fields.next()) else { continue };
-        if let Some((start, end)) = addresses(range) {
+        let (Some(range), Some(rights), Some(offset)) = (fields.next(), fields.next(), fields.next()) else { continue };
+        // Code, and the constants before it. What comes later and cannot be written to any more was, by the loader.
+        let is_as_in_file = rights == "r-xp" || (rights == "r--p" && offset.bytes().all(|digit| digit == b'0'));
+        if let Some((start, end)) = addresses(range).filter(|_| is_as_in_file) {
             unmap(start, end - start);
         }
     }

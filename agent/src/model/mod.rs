@@ -7,6 +7,8 @@ pub mod authorization;
 pub mod balance;
 pub mod identity;
 pub mod mesh;
+pub mod peer_authentication;
+pub mod policy_object;
 pub mod resolve;
 #[cfg(test)]
 mod sample;

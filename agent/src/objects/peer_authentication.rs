@@ -4,27 +4,7 @@ use std::collections::BTreeMap;
 
 use super::authorization_policy::read_selector;
 use super::fields::Fields;
-use super::labels::Labels;
-
-/// `spec` of a PeerAuthentication.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct PeerAuthentication {
-    /// Empty: the whole namespace, or the whole mesh in the root namespace.
-    pub selector: Labels,
-    pub mode: MtlsMode,
-    pub ports: BTreeMap<u16, MtlsMode>,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum MtlsMode {
-    /// As the next wider object says.
-    #[default]
-    Unset,
-    /// Plaintext; mTLS is accepted all the same.
-    Disable,
-    Permissive,
-    Strict,
-}
+pub use crate::model::peer_authentication::{MtlsMode, PeerAuthentication};
 
 const MODES: [(&str, MtlsMode); 4] = [
     ("UNSET", MtlsMode::Unset),

@@ -257,7 +257,7 @@ fn client_address(peer: &Peer, request: &ConnectRequest) -> SocketAddr {
 /// Asks for a permit, and keeps the connection on the list of those that are asked about again.
 async fn admit(served: &Arc<PodProxy>, request: AccessRequest) -> Result<(Permit, Tracked), InboundError> {
     let tracked = revocation::track(served, &request);
-    let workload = wait_for_workload(served).await.ok_or(InboundError::UnknownWorkload)?;
+    let workload = destination_workload(served).await?;
     let decision = served.authorize(&served.proxy.mesh.read(), &workload, &request);
     let dry_run = &decision.dry_run;
     if !dry_run.would_deny.is_empty() || dry_run.no_allow_matched {
@@ -268,17 +268,33 @@ async fn admit(served: &Arc<PodProxy>, request: AccessRequest) -> Result<(Permit
     Ok((decision.outcome?, tracked))
 }
 
-async fn wait_for_workload(served: &Arc<PodProxy>) -> Option<Arc<Workload>> {
+/// The pod as policy is asked about it: as the mesh knows it, or by its labels, where policies say whom they select.
+async fn destination_workload(served: &Arc<PodProxy>) -> Result<Arc<Workload>, InboundError> {
     let mut changes = served.proxy.mesh.watch();
-    let known = async {
+    let told = async {
         loop {
-            if let Some(workload) = served.known_workload(&served.proxy.mesh.read()) {
-                return Some(workload);
+            let told = {
+                let mesh = served.proxy.mesh.read();
+                served.known_workload(&mesh).map(Ok).or_else(|| served.workload_by_labels(&mesh))
+            };
+            let unclear = match told {
+                Some(Ok(workload)) => return Ok(workload),
+                Some(Err(unclear)) => Some(unclear),
+                None => None,
+            };
+            // The mesh may yet tell of the pod, or a policy whom it selects.
+            if changes.changed().await.is_err() {
+                return Err(unclear.map_or(InboundError::UnknownWorkload, Into::into));
             }
-            changes.changed().await.ok()?;
         }
     };
-    tokio::time::timeout(WORKLOAD_WAIT, known).await.ok().flatten()
+    match tokio::time::timeout(WORKLOAD_WAIT, told).await {
+        Ok(told) => told,
+        Err(_) => match served.workload_by_labels(&served.proxy.mesh.read()) {
+            Some(Err(unclear)) => Err(unclear.into()),
+            _ => Err(InboundError::UnknownWorkload),
+        },
+    }
 }
 
 async fn connect_application(

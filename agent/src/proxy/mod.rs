@@ -28,9 +28,9 @@ use crate::capture::Capture;
 use crate::enrollment::Enrolled;
 use crate::enrollment::pod::EnrolledPod;
 use crate::lifecycle::Drain;
-use crate::model::authorization::AccessRequest;
+use crate::model::authorization::{AccessRequest, Denied};
 use crate::model::identity::{Identity, TrustDomain};
-use crate::model::mesh::{Decision, Mesh};
+use crate::model::mesh::{Decision, Listing, Mesh};
 use crate::model::workload::{NetworkMode, TunnelProtocol, Workload};
 use crate::state::SharedMesh;
 use crate::telemetry::metrics::Metrics;
@@ -167,10 +167,26 @@ impl PodProxy {
 
     /// Decides whether a connection may reach this pod.
     fn authorize(&self, mesh: &Mesh, workload: &Workload, request: &AccessRequest) -> Decision {
+        let labels = &self.pod.spec.labels;
         if self.pod.is_leaving() {
-            return mesh.authorize_leaving(workload, request);
+            return mesh.authorize_leaving(workload, labels, request);
         }
-        mesh.authorize(workload, request)
+        mesh.authorize_pod(workload, labels, request)
+    }
+
+    /// The pod as its enrolment describes it, with the policies that select it by its labels; `None` where those are not
+    /// known. It fails where a policy may be about the pod and does not say so.
+    fn workload_by_labels(&self, mesh: &Mesh) -> Option<Result<Arc<Workload>, Denied>> {
+        let spec = &self.pod.spec;
+        if spec.labels.is_empty() {
+            return None;
+        }
+        let Listing { keys, unclear } = mesh.listing(&spec.namespace, &spec.labels);
+        if let Some(policy) = unclear {
+            return Some(Err(Denied::UnknownSelector(policy)));
+        }
+        let described = self.described_workload(&mesh.settings().trust_domain);
+        Some(Ok(Arc::new(Workload { authorization_policies: keys, ..described })))
     }
 
     /// The identity that this pod's traffic carries.

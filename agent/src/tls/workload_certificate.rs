@@ -125,6 +125,52 @@ impl WorkloadCertificate {
         })
     }
 
+    /// The same certificate where these roots (PEM, one each) are trusted besides those that came with it; `None` where
+    /// that is what it is already. A root that cannot be read is left out.
+    pub(super) fn trusting(&self, extra: &[String]) -> Option<Self> {
+        let mut roots = read_roots(&self.root_pem).ok()?;
+        for block in extra.iter().filter(|block| !self.root_pem.contains(block)) {
+            let added = pem::certificate(block)
+                .map_err(|error| error.to_string())
+                .and_then(|certificate| roots.add(certificate).map_err(|error| error.to_string()));
+            if let Err(reason) = added {
+                tracing::warn!(reason, "a root certificate is not trusted");
+            }
+        }
+        if roots.roots == self.roots.roots {
+            return None;
+        }
+        let roots = Arc::new(roots);
+        let checks = checks(&self.provider, &roots, &TrustedDomains(Vec::new()));
+        Some(Self {
+            identity: self.identity.clone(),
+            not_before: self.not_before,
+            not_after: self.not_after,
+            serial: self.serial.clone(),
+            chain_pem: self.chain_pem.clone(),
+            root_pem: self.root_pem.clone(),
+            client: base_client_config(&self.provider, &self.resolver, checks),
+            roots,
+            provider: self.provider.clone(),
+            key: self.key.clone(),
+            resolver: self.resolver.clone(),
+            server: ArcSwapOption::empty(),
+        })
+    }
+
+    #[cfg(test)]
+    pub(super) fn trusted_roots(&self) -> usize {
+        self.roots.len()
+    }
+
+    /// True if one of the roots that came with it is among these (PEM, one each).
+    pub(super) fn is_rooted_in(&self, bundle: &[String]) -> bool {
+        let decoded =
+            |blocks: &[String]| blocks.iter().filter_map(|block| pem::certificate(block).ok()).collect::<Vec<_>>();
+        let bundle = decoded(bundle);
+        decoded(&self.root_pem).iter().any(|root| bundle.contains(root))
+    }
+
     /// The configuration for accepting peers. Made once per set of trusted domains.
     pub(super) fn server_config(&self, trusted: &TrustedDomains) -> Arc<ServerConfig> {
         if let Some(made) = self.server.load().as_deref()

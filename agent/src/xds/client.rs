@@ -24,15 +24,18 @@ use crate::lifecycle::ReadyBlocker;
 use crate::model::mesh::MeshSettings;
 use crate::proto::envoy::service::discovery::v3::aggregated_discovery_service_client::AggregatedDiscoveryServiceClient;
 use crate::proto::envoy::service::discovery::v3::{DeltaDiscoveryRequest, DeltaDiscoveryResponse};
-use crate::resources::ResourceType;
+use crate::resources::{ObjectKind, ResourceType};
 use crate::state::SharedMesh;
 use crate::telemetry::metrics::{Metrics, XdsTermination};
-use crate::tls::control_channel;
+use crate::tls::control_channel::{self, ControlAddress, ControlHeaders, OwnServices, RootSource};
 
 /// The first answer holds the whole mesh.
 const MAX_RESPONSE_BYTES: usize = 200 * 1024 * 1024;
-/// How long readiness waits for a mesh configuration when everything else is there: not every control plane has one.
-const MESH_CONFIG_GRACE: Duration = Duration::from_secs(5);
+/// How long readiness waits for a mesh configuration, and for policies as they are written, when everything else is
+/// there: not every control plane has them.
+const GRACE: Duration = Duration::from_secs(5);
+/// A stream that lasted so long was a good one: the next may follow at once.
+const STEADY: Duration = Duration::from_secs(5);
 /// Responses with more resources are decoded away from the threads that carry connections.
 const LARGE_RESPONSE: usize = 256;
 
@@ -43,8 +46,14 @@ pub struct XdsOptions {
     pub address: String,
     /// Name to expect in the control plane's certificate; the host of the address unless set.
     pub server_name: Option<String>,
-    /// PEM file with the root certificate, reread for every connection.
-    pub root_ca: PathBuf,
+    /// The control plane's root certificates, reread for every connection.
+    pub root_ca: RootSource,
+    /// Services whose addresses are known where DNS is silent.
+    pub services: OwnServices,
+    /// Headers to send along.
+    pub headers: ControlHeaders,
+    /// Ask for the objects that users wrote as well.
+    pub objects: bool,
     /// File with the bearer token, reread for every connection.
     pub token: PathBuf,
     pub node: NodeDescription,
@@ -74,6 +83,23 @@ enum StreamError {
     Decoder,
 }
 
+impl StreamError {
+    /// True where a control plane may have stumbled over what was asked for.
+    fn is_about_types(&self) -> bool {
+        use tonic::Code;
+        let Self::Refused { code, .. } = self else { return false };
+        matches!(code, Code::InvalidArgument | Code::Unimplemented | Code::NotFound)
+    }
+
+    /// How long at least to leave a control plane alone that has too much to do.
+    fn least_pause(&self) -> Duration {
+        match self {
+            Self::Refused { code: tonic::Code::ResourceExhausted, .. } => Duration::from_secs(1),
+            _ => Duration::ZERO,
+        }
+    }
+}
+
 impl From<Status> for StreamError {
     fn from(status: Status) -> Self {
         Self::Refused { code: status.code(), message: status.message().to_owned(), source: Some(Box::new(status)) }
@@ -83,6 +109,10 @@ impl From<Status> for StreamError {
 /// Takes the mesh from the control plane; runs forever. `ready` is dropped at the first complete mesh, be it from disk.
 pub async fn run(options: XdsOptions, mesh: SharedMesh, status: XdsStatus, ready: ReadyBlocker) {
     let intake = Intake::new(mesh, status.clone(), options.settings.clone());
+    status.shows({
+        let intake = intake.clone();
+        move || intake.objects()
+    });
     let journal = options.state_dir.as_deref().map(|dir| intake.load(super::last_good::file_in(dir)));
     let save = async {
         match journal {
@@ -101,14 +131,22 @@ pub async fn run(options: XdsOptions, mesh: SharedMesh, status: XdsStatus, ready
 async fn connect_forever(options: &XdsOptions, intake: &Intake, status: &XdsStatus) {
     status.source(&options.address);
     let mut backoff = Backoff::default();
+    let mut objects = options.objects;
     loop {
-        let Err(error) = one_stream(options, intake, status, &mut backoff).await;
+        let started = Instant::now();
+        let Err(error) = one_stream(options, intake, status, objects).await;
         options.metrics.xds_connection_ended(match &error {
             StreamError::Ended => XdsTermination::Complete,
             _ if status.report().connected => XdsTermination::Error,
             _ => XdsTermination::ConnectionError,
         });
-        let pause = backoff.next_pause();
+        if status.report().connected && started.elapsed() >= STEADY {
+            backoff.reset();
+        }
+        // A control plane that stumbles over types it does not know is asked without them the next time.
+        let stumbled = objects && !status.report().connected && error.is_about_types();
+        objects = options.objects && !stumbled;
+        let pause = backoff.next_pause().max(error.least_pause());
         let error = Chain(&error).to_string();
         if status.disconnected(&error) {
             tracing::warn!(%error, address = options.address, "no configuration stream, retrying");
@@ -124,26 +162,26 @@ async fn one_stream(
     options: &XdsOptions,
     intake: &Intake,
     status: &XdsStatus,
-    backoff: &mut Backoff,
+    objects: bool,
 ) -> Result<std::convert::Infallible, StreamError> {
-    let (requests, outgoing) = mpsc::channel(8);
-    for request in intake.open(options.node.to_wire()) {
+    let (requests, outgoing) = mpsc::channel(2 * ResourceType::COUNT);
+    for request in intake.open(options.node.to_wire(), objects) {
         // The channel is new and has room for a request of each type.
         let _ = requests.try_send(request);
     }
     let mut responses = start(options, outgoing).await?;
-    let mut progress = Progress::default();
+    let mut progress = Progress::new(objects);
     loop {
         let response = tokio::select! {
             response = responses.message() => response?.ok_or(StreamError::Ended)?,
             () = progress.grace_over(), if !status.is_synced() => {
-                tracing::warn!("the control plane sends no mesh configuration: the agent's own settings count");
+                let missing = progress.missing();
+                tracing::warn!(?missing, "the control plane does not send all that was asked for: it is done without");
                 status.synced();
                 continue;
             }
         };
         if !progress.answered_any() {
-            backoff.reset();
             status.connected();
             tracing::info!(address = options.address, "configuration stream is up");
         }
@@ -162,8 +200,10 @@ async fn start(
     options: &XdsOptions,
     requests: mpsc::Receiver<DeltaDiscoveryRequest>,
 ) -> Result<Streaming<DeltaDiscoveryResponse>, StreamError> {
-    let channel = control_channel::channel(&options.address, options.server_name.as_deref(), &options.root_ca)?;
+    let address = ControlAddress::new(&options.address, options.server_name.as_deref(), options.root_ca.clone())?;
+    let channel = control_channel::channel(&address.with_services(options.services.clone()));
     let mut request = Request::new(ReceiverStream::new(requests));
+    options.headers.add_to(request.metadata_mut());
     if let Some(token) = read_token(&options.token).await? {
         request.metadata_mut().insert("authorization", token);
     }
@@ -213,39 +253,56 @@ fn count(metrics: &Metrics, outcome: &Outcome) {
     for _ in &outcome.rejected {
         metrics.config_rejected(kind);
     }
+    metrics.xds_repeated(kind, outcome.repeats);
     if outcome.rejected.is_empty() {
         metrics.config_accepted(SystemTime::now());
     }
 }
 
 /// Which types a stream has delivered.
-#[derive(Default)]
 struct Progress {
-    answered: [bool; 3],
-    /// Everything but the mesh configuration is there since.
+    answered: [bool; ResourceType::COUNT],
+    /// Types without which nothing is served at first; of those that follow the essential ones, not every control plane
+    /// knows all.
+    awaited: Vec<ResourceType>,
+    /// Everything essential is there since.
     waiting_since: Option<Instant>,
 }
 
 impl Progress {
+    const ESSENTIAL: [ResourceType; 2] = [ResourceType::Address, ResourceType::Authorization];
+
+    fn new(objects: bool) -> Self {
+        let policies = [ObjectKind::AuthorizationPolicy, ObjectKind::PeerAuthentication].map(ResourceType::Object);
+        let policies = policies.into_iter().filter(|_| objects);
+        let awaited = ResourceType::MESH.into_iter().chain(policies).collect();
+        Self { answered: [false; ResourceType::COUNT], awaited, waiting_since: None }
+    }
+
     fn answered_any(&self) -> bool {
         self.answered.contains(&true)
     }
 
-    /// Notes a response; true once every type has been answered.
+    /// Notes a response; true once every type that is waited for has been answered.
     fn answered(&mut self, kind: Option<ResourceType>) -> bool {
         if let Some(kind) = kind {
             self.answered[kind.index()] = true;
         }
-        let essential = [ResourceType::Address, ResourceType::Authorization];
-        if self.waiting_since.is_none() && essential.into_iter().all(|kind| self.answered[kind.index()]) {
+        if self.waiting_since.is_none() && Self::ESSENTIAL.into_iter().all(|kind| self.answered[kind.index()]) {
             self.waiting_since = Some(Instant::now());
         }
-        !self.answered.contains(&false)
+        self.missing().is_empty()
+    }
+
+    /// Types that are waited for.
+    fn missing(&self) -> Vec<&'static str> {
+        let missing = self.awaited.iter().filter(|kind| !self.answered[kind.index()]);
+        missing.map(|kind| kind.label()).collect()
     }
 
     async fn grace_over(&self) {
         match self.waiting_since {
-            Some(since) => tokio::time::sleep_until(since + MESH_CONFIG_GRACE).await,
+            Some(since) => tokio::time::sleep_until(since + GRACE).await,
             None => std::future::pending().await,
         }
     }

@@ -66,7 +66,7 @@ impl Intake {
         let mut rejected = Vec::new();
         let counts = {
             let mut held = self.held.lock();
-            for kind in ResourceType::ALL {
+            for kind in ResourceType::MESH {
                 for (name, resource) in resources.of(kind) {
                     let (version, body) = (Version::from(&*resource.version), resource.body.clone());
                     let change = held.put(kind, &Incoming { name: name.clone(), version, body, flaw: None });
@@ -75,7 +75,7 @@ impl Intake {
                 }
                 let gone = held.of(kind).keys().filter(|name| !resources.of(kind).contains_key(*name));
                 for name in gone.cloned().collect::<Vec<_>>() {
-                    batches.add(held.remove(kind, &name));
+                    batches.add(held.remove(kind, &name).into_iter().flatten());
                 }
             }
             counts(&held)
@@ -88,10 +88,16 @@ impl Intake {
         self.status.synced();
     }
 
+    /// What is held of the objects that users wrote, for people.
+    #[must_use]
+    pub fn objects(&self) -> Vec<serde_json::Value> {
+        super::shown::objects(&self.held.lock())
+    }
+
     /// The requests that open a stream.
     #[must_use]
-    pub(super) fn open(&self, node: Node) -> Vec<DeltaDiscoveryRequest> {
-        stream::open(node, &self.held.lock())
+    pub(super) fn open(&self, node: Node, objects: bool) -> Vec<DeltaDiscoveryRequest> {
+        stream::open(node, &self.held.lock(), objects)
     }
 
     /// Takes a response and applies it; the outcome's updates are done and gone then. Blocks for as long as decoding takes.
@@ -248,10 +254,6 @@ impl Effects for Effective<'_> {
     }
 }
 
-fn counts(held: &Held) -> [usize; 3] {
-    let mut counts = [0; 3];
-    for kind in ResourceType::ALL {
-        counts[kind.index()] = held.of(kind).len();
-    }
-    counts
+fn counts(held: &Held) -> [usize; ResourceType::COUNT] {
+    ResourceType::in_table(|kind| held.of(kind).len())
 }

@@ -6,12 +6,21 @@ use bytes::{Buf, Bytes};
 
 use super::held::Incoming;
 use super::version::Version;
-use crate::resources::ResourceType;
+use crate::resources::{ObjectKind, ResourceType};
 
 /// The types, by the number they are written as. The mesh configuration says what the root namespace is, which the
 /// others may need.
-pub(super) const ORDER: [ResourceType; 3] =
-    [ResourceType::MeshConfig, ResourceType::Authorization, ResourceType::Address];
+pub(super) const ORDER: [ResourceType; ResourceType::COUNT] = {
+    let mut order = [ResourceType::MeshConfig; ResourceType::COUNT];
+    order[1] = ResourceType::Authorization;
+    order[2] = ResourceType::Address;
+    let mut at = 0;
+    while at < ObjectKind::COUNT {
+        order[3 + at] = ResourceType::Object(ObjectKind::ALL[at]);
+        at += 1;
+    }
+    order
+};
 /// Added to the type's number where a resource is gone.
 const GONE: u8 = 0x80;
 
@@ -84,7 +93,7 @@ pub(super) fn read(mut rest: &[u8], mut take: impl FnMut(Record)) -> Option<()> 
 
 fn number_of(kind: ResourceType) -> u8 {
     let place = ORDER.iter().position(|of_order| *of_order == kind).expect("every type is in the order");
-    u8::try_from(place).expect("there are three types")
+    u8::try_from(place).expect("there are few types")
 }
 
 fn field<'a>(rest: &mut &'a [u8]) -> Option<&'a [u8]> {

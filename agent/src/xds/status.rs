@@ -1,9 +1,11 @@
 //! How the delivery of configuration is doing, for readiness, status pages and metrics. Must not influence it.
 
-use std::sync::Arc;
+use std::fmt;
+use std::sync::{Arc, OnceLock};
 use std::time::SystemTime;
 
 use parking_lot::Mutex;
+use serde_json::Value as Json;
 use tokio::sync::watch;
 
 use crate::resources::ResourceType;
@@ -16,6 +18,27 @@ const MAX_REJECTED_SHOWN: usize = 50;
 pub struct XdsStatus {
     report: Arc<Mutex<XdsReport>>,
     synced: watch::Sender<bool>,
+    link: watch::Sender<Link>,
+    objects: Arc<OnceLock<Objects>>,
+}
+
+/// Whether the source of configuration is there.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Link {
+    /// It has not been tried yet.
+    Untried,
+    Up,
+    /// And why.
+    Down(Arc<str>),
+}
+
+/// Tells what is held of the objects that users wrote.
+struct Objects(Box<dyn Fn() -> Vec<Json> + Send + Sync>);
+
+impl fmt::Debug for Objects {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Objects")
+    }
 }
 
 /// The status at one moment.
@@ -27,7 +50,7 @@ pub struct XdsReport {
     /// When the source was last heard of with a change.
     pub last_update: Option<SystemTime>,
     /// Resources held, by type.
-    pub resources: [usize; 3],
+    pub resources: [usize; ResourceType::COUNT],
     /// Responses that had to be refused in whole or in part since the start.
     pub nacks: u64,
     /// What the last response with rejected resources said about them, as `name: reason`.
@@ -50,7 +73,8 @@ impl XdsReport {
 
 impl Default for XdsStatus {
     fn default() -> Self {
-        Self { report: Arc::default(), synced: watch::Sender::new(false) }
+        let (report, objects) = Default::default();
+        Self { report, synced: watch::Sender::new(false), link: watch::Sender::new(Link::Untried), objects }
     }
 }
 
@@ -71,6 +95,23 @@ impl XdsStatus {
         *self.synced.borrow()
     }
 
+    /// The objects that users wrote, as far as they came: type, name, version and content of each. For people only.
+    #[must_use]
+    pub fn objects(&self) -> Vec<Json> {
+        self.objects.get().map(|objects| objects.0()).unwrap_or_default()
+    }
+
+    /// Changes whenever the connection was made or lost.
+    #[must_use]
+    pub fn link(&self) -> watch::Receiver<Link> {
+        self.link.subscribe()
+    }
+
+    pub(super) fn shows(&self, objects: impl Fn() -> Vec<Json> + Send + Sync + 'static) {
+        // There is one source of configuration in a process.
+        let _ = self.objects.set(Objects(Box::new(objects)));
+    }
+
     pub(super) fn source(&self, source: &str) {
         source.clone_into(&mut self.report.lock().source);
     }
@@ -79,7 +120,7 @@ impl XdsStatus {
         self.synced.send_replace(true);
     }
 
-    pub(super) fn loaded(&self, resources: [usize; 3], written: Option<SystemTime>) {
+    pub(super) fn loaded(&self, resources: [usize; ResourceType::COUNT], written: Option<SystemTime>) {
         let mut report = self.report.lock();
         report.resources = resources;
         report.last_update = written;
@@ -90,6 +131,8 @@ impl XdsStatus {
         let mut report = self.report.lock();
         report.connected = true;
         report.last_error = None;
+        drop(report);
+        self.link.send_replace(Link::Up);
     }
 
     /// Returns true if this is another error than the one before.
@@ -98,10 +141,12 @@ impl XdsStatus {
         report.connected = false;
         let news = report.last_error.as_deref() != Some(error);
         report.last_error = Some(error.to_owned());
+        drop(report);
+        self.link.send_replace(Link::Down(error.into()));
         news
     }
 
-    pub(super) fn updated(&self, resources: [usize; 3], rejected: &[String]) {
+    pub(super) fn updated(&self, resources: [usize; ResourceType::COUNT], rejected: &[String]) {
         let mut report = self.report.lock();
         report.resources = resources;
         report.last_update = Some(SystemTime::now());

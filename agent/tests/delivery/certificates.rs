@@ -7,7 +7,7 @@ use tonic::Code;
 use weir::model::identity::{Identity, TrustDomain};
 use weir::tls::ca::grpc::GrpcIssuer;
 use weir::tls::ca::{IssueError, Issuer};
-use weir::tls::control_channel;
+use weir::tls::control_channel::{self, ControlAddress, RootSource};
 
 use crate::kit::{Home, Running, workload};
 
@@ -24,12 +24,10 @@ async fn a_node_gets_certificates_for_the_workloads_placed_on_it() {
     home.put("web", &workload("web", "n1", "10.1.0.1"));
     home.put("api", &workload("api", "n2", "10.1.0.2"));
     let control_plane = Running::start(&home, 0).await;
-    let channel = control_channel::channel(
-        &format!("https://127.0.0.1:{}", control_plane.port),
-        Some("istiod.istio-system.svc"),
-        &home.path().join("state/ca-cert.pem"),
-    )
-    .unwrap();
+    let url = format!("https://127.0.0.1:{}", control_plane.port);
+    let root = RootSource::File(home.path().join("state/ca-cert.pem"));
+    let address = ControlAddress::new(&url, Some("istiod.istio-system.svc"), root).unwrap();
+    let channel = control_channel::channel(&address);
     let token = home.path().join("n1.secret");
     let issuer = GrpcIssuer::new(channel.clone(), Some(token), "Kubernetes".into());
     let identity = |name: &str| Identity::new(TrustDomain::new(""), "demo", name);

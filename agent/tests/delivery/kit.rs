@@ -14,6 +14,7 @@ use weir::model::identity::TrustDomain;
 use weir::model::mesh::MeshSettings;
 use weir::model::resolve::OutboundTrafficPolicy;
 use weir::state::SharedMesh;
+use weir::tls::control_channel::{ControlHeaders, OwnServices, RootSource};
 use weir::xds::{NodeDescription, XdsOptions, XdsStatus};
 
 /// The bound on every wait: reached only by a failure.
@@ -133,15 +134,21 @@ pub fn options(home: &Home, port: u16) -> XdsOptions {
     XdsOptions {
         address: format!("https://127.0.0.1:{port}"),
         server_name: Some("istiod.istio-system.svc".into()),
-        root_ca: home.path().join("state/ca-cert.pem"),
+        root_ca: RootSource::File(home.path().join("state/ca-cert.pem")),
+        services: OwnServices::default(),
+        headers: ControlHeaders::default(),
+        objects: true,
         token: home.path().join("n1.secret"),
         node: NodeDescription {
             node: "n1".into(),
             pod: "weir-1".into(),
             namespace: "istio-system".into(),
+            service_account: "ztunnel".into(),
             ip: [127, 0, 0, 1].into(),
             cluster_id: "Kubernetes".into(),
             network: String::new(),
+            mesh_id: "cluster.local".into(),
+            metadata: std::collections::BTreeMap::new(),
         },
         metrics: weir::telemetry::metrics::Metrics::new(),
         settings: own_settings(),
@@ -156,6 +163,7 @@ pub fn own_settings() -> MeshSettings {
         trust_domain_aliases: Vec::new(),
         outbound_traffic_policy: OutboundTrafficPolicy::AllowAny,
         root_namespace: "istio-system".into(),
+        ca_certificates: Vec::new(),
     }
 }
 

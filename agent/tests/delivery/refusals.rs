@@ -16,6 +16,7 @@ use weir::proto::envoy::service::discovery::v3::aggregated_discovery_service_ser
 use weir::proto::envoy::service::discovery::v3::{DeltaDiscoveryRequest, DeltaDiscoveryResponse, Resource};
 use weir::proto::istio::workload as pb;
 use weir::proto::{ADDRESS_TYPE_URL, AUTHORIZATION_TYPE_URL, MESH_CONFIG_TYPE_URL};
+use weir::tls::control_channel::RootSource;
 use weir::tls::control_listener;
 use weir::xds::XdsOptions;
 
@@ -49,11 +50,17 @@ async fn a_control_plane_must_prove_itself() {
     let with = |change: fn(XdsOptions) -> XdsOptions| change(options(&home, control_plane.port));
     for (options, expected) in [
         (
-            with(|o| XdsOptions { root_ca: o.root_ca.with_file_name("../stranger/ca-cert.pem"), ..o }),
+            XdsOptions {
+                root_ca: RootSource::File(stranger.join("ca-cert.pem")),
+                ..options(&home, control_plane.port)
+            },
             "invalid peer certificate",
         ),
         (with(|o| XdsOptions { server_name: Some("other.example".into()), ..o }), "invalid peer certificate"),
-        (with(|o| XdsOptions { root_ca: "/nowhere/root.pem".into(), ..o }), "root certificate /nowhere/root.pem"),
+        (
+            with(|o| XdsOptions { root_ca: RootSource::File("/nowhere/root.pem".into()), ..o }),
+            "root certificate /nowhere/root.pem",
+        ),
         (with(|o| XdsOptions { address: o.address.replace("https", "http"), ..o }), "control plane"),
     ] {
         let agent = Agent::start(options);

@@ -21,6 +21,7 @@ use self::workloads::WorkloadView;
 use super::AdminSources;
 use crate::model::authorization::Authorization;
 use crate::model::mesh::Mesh;
+use crate::model::policy_object::PolicyObject;
 use crate::model::service::Service;
 use crate::model::workload::Workload;
 
@@ -29,6 +30,7 @@ pub(super) struct MeshCopy {
     pub(super) workloads: Vec<Arc<Workload>>,
     pub(super) services: Vec<Arc<Service>>,
     pub(super) authorizations: Vec<Arc<Authorization>>,
+    pub(super) policy_objects: Vec<Arc<PolicyObject>>,
 }
 
 impl MeshCopy {
@@ -37,6 +39,7 @@ impl MeshCopy {
             workloads: mesh.workloads().cloned().collect(),
             services: mesh.services().cloned().collect(),
             authorizations: mesh.authorizations().cloned().collect(),
+            policy_objects: mesh.policy_objects().cloned().collect(),
         }
     }
 }
@@ -47,6 +50,8 @@ struct ConfigDump<'a> {
     workloads: Vec<WorkloadView<'a>>,
     services: Vec<ServiceView<'a>>,
     policies: Vec<PolicyView<'a>>,
+    /// Policies and routes as their authors wrote them.
+    objects: Vec<Value>,
     /// Services that workloads name but nobody has described yet.
     staged_services: StagedServices<'a>,
     static_config: Value,
@@ -76,7 +81,8 @@ fn write(sources: &AdminSources, mut mesh: MeshCopy) -> serde_json::Result<Vec<u
     let dump = ConfigDump {
         workloads: mesh.workloads.iter().map(|workload| WorkloadView::new(workload)).collect(),
         services: mesh.services.iter().map(|service| ServiceView::new(service, &endpoints)).collect(),
-        policies: mesh.authorizations.iter().map(|policy| PolicyView::new(policy)).collect(),
+        policies: mesh.authorizations.iter().map(|policy| PolicyView::new(policy, &mesh.policy_objects)).collect(),
+        objects: (sources.objects)(),
         staged_services: services::staged(&mesh.services, &endpoints),
         static_config: settings::static_config(&sources.config),
         version: settings::version(),

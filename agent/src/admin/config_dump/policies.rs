@@ -1,11 +1,14 @@
 //! Authorization policies in ztunnel's form.
 
+use std::sync::Arc;
+
 use serde::Serialize;
 use serde_json::{Value, json};
 
 use crate::model::authorization::{
     Action, Authorization, Clause, Group, Match, PolicyScope, ServiceAccountMatch, StringMatch,
 };
+use crate::model::policy_object::PolicyObject;
 
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
@@ -20,6 +23,9 @@ pub(super) struct PolicyView<'a> {
     /// Why the policy could not be understood and denies its scope.
     #[serde(skip_serializing_if = "Option::is_none")]
     invalid: Option<&'a str>,
+    /// What of it is not enforced as written, where it is enforced in the safe form that L4 allows.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    enforced_in_l4_form: Vec<&'a str>,
 }
 
 #[derive(Serialize)]
@@ -59,8 +65,12 @@ struct AccountView<'a> {
 }
 
 impl<'a> PolicyView<'a> {
-    pub(super) fn new(policy: &'a Authorization) -> Self {
+    /// `objects` are sorted by key.
+    pub(super) fn new(policy: &'a Authorization, objects: &'a [Arc<PolicyObject>]) -> Self {
+        let object = objects.binary_search_by(|object| object.key.cmp(&policy.key)).ok().map(|at| &objects[at]);
+        let formed = object.filter(|object| object.form.is_some());
         Self {
+            enforced_in_l4_form: formed.iter().flat_map(|object| object.notes.iter().map(|note| &**note)).collect(),
             name: policy.key.rsplit_once('/').map_or(&*policy.key, |(_namespace, name)| name),
             namespace: &policy.namespace,
             scope: match policy.scope {

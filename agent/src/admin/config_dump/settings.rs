@@ -5,6 +5,7 @@ use std::path::Path;
 use serde_json::{Value, json};
 
 use crate::config::cni::{CniArg, CniConfig};
+use crate::config::istiod::{IstiodConfig, ObjectsFrom, PlaintextWithoutAgent};
 use crate::config::kubernetes::KubernetesConfig;
 use crate::config::{AgentConfig, CaptureConfig, LogFormat, OutboundPolicyArg};
 
@@ -50,6 +51,7 @@ pub(super) fn settings(config: &AgentConfig) -> Value {
         instance_ip,
         cni,
         kubernetes,
+        istiod,
     } = config;
     let mut settings = json!({
         "node": node, "clusterId": cluster_id, "network": network, "trustDomain": trust_domain,
@@ -78,6 +80,7 @@ pub(super) fn settings(config: &AgentConfig) -> Value {
             LogFormat::Text => "text",
             LogFormat::Json => "json",
         },
+        "istiod": way_to_istiod(istiod),
     });
     if let (Value::Object(settings), Value::Object(more)) = (&mut settings, &mut more) {
         settings.append(more);
@@ -123,4 +126,33 @@ pub(super) fn version() -> Value {
 /// A path need not be UTF-8; JSON must.
 fn text(path: &Path) -> String {
     path.display().to_string()
+}
+
+/// Headers are named, never shown: they may hold secrets.
+fn way_to_istiod(config: &IstiodConfig) -> Value {
+    let IstiodConfig {
+        service_account,
+        ca_root_ca,
+        ca_server_name,
+        objects,
+        plaintext_without_agent,
+        secret_ttl: _,
+        connection_termination_deadline: _,
+        termination_grace_period_seconds: _,
+        environment,
+    } = config;
+    let names = |headers: &[(String, String)]| headers.iter().map(|(name, _)| name.clone()).collect::<Vec<_>>();
+    json!({
+        "serviceAccount": service_account, "caRootCa": ca_root_ca, "caServerName": ca_server_name,
+        "objects": match objects {
+            ObjectsFrom::Xds => "xds",
+            ObjectsFrom::Off => "off",
+        },
+        "plaintextWithoutAgent": match plaintext_without_agent {
+            PlaintextWithoutAgent::Deny => "deny",
+            PlaintextWithoutAgent::AllowPermissive => "allow-permissive",
+        },
+        "xdsHeaders": names(&environment.xds_headers), "caHeaders": names(&environment.ca_headers),
+        "metadata": environment.metadata, "withoutMeaning": environment.without_meaning,
+    })
 }

@@ -36,6 +36,7 @@ fn of_mesh(sources: &AdminSources, mesh: &MeshCopy) -> Status {
         },
         pods: pod_statuses(&pods, &certificates, &connections),
         capture: kernel_counters(sources),
+        policies_in_l4_form: policies_in_l4_form(mesh),
         warnings: Vec::new(),
     };
     status.warnings = configuration_warnings(&status);
@@ -49,6 +50,11 @@ fn of_mesh(sources: &AdminSources, mesh: &MeshCopy) -> Status {
         status.warnings.push(format!("{dropped} log lines were dropped: the log is not read fast enough"));
     }
     status
+}
+
+fn policies_in_l4_form(mesh: &MeshCopy) -> Vec<String> {
+    let formed = mesh.policy_objects.iter().filter(|object| object.form.is_some());
+    formed.flat_map(|object| object.notes.iter().map(|note| format!("{}: {note}", object.key))).collect()
 }
 
 fn keeper(sources: &AdminSources) -> KeeperStatus {

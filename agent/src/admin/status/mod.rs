@@ -33,6 +33,9 @@ pub struct Status {
     pub pods: Vec<PodStatus>,
     /// What the kernel programs decided, by verdict; zeros are left out.
     pub capture: BTreeMap<String, u64>,
+    /// Policies that are not enforced as written, and how they are: `key: what`.
+    #[serde(default)]
+    pub policies_in_l4_form: Vec<String>,
     /// What cannot go on like this.
     pub warnings: Vec<String>,
 }

@@ -36,6 +36,10 @@ fn lines(status: &Status) -> Vec<String> {
         lines.push(String::new());
         lines.extend(pod_table(&status.pods));
     }
+    if !status.policies_in_l4_form.is_empty() {
+        lines.extend([String::new(), "policies enforced in L4 form".to_owned()]);
+        lines.extend(status.policies_in_l4_form.iter().map(|policy| format!("  - {policy}")));
+    }
     if !status.warnings.is_empty() {
         lines.extend([String::new(), "warnings".to_owned()]);
         lines.extend(status.warnings.iter().map(|warning| format!("  - {warning}")));
@@ -178,6 +182,7 @@ mod tests {
             mesh: MeshCounts { workloads: 120, services: 31, policies: 1 },
             pods: Vec::new(),
             capture: [("redirected".to_owned(), 1200)].into(),
+            policies_in_l4_form: Vec::new(),
             warnings: Vec::new(),
         }
     }

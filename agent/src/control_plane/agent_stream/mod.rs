@@ -11,12 +11,12 @@ use subscription::Subscription;
 
 use super::snapshot::Snapshot;
 use crate::proto::envoy::service::discovery::v3::{DeltaDiscoveryRequest, DeltaDiscoveryResponse};
-use crate::resources::ResourceType;
+use crate::resources::{ObjectKind, ResourceType};
 
 /// What an agent subscribed to and has.
 #[derive(Debug, Default)]
 pub(super) struct AgentStream {
-    subscriptions: [Option<Subscription>; 3],
+    subscriptions: [Option<Subscription>; ResourceType::COUNT],
     nonces: u64,
 }
 
@@ -63,6 +63,10 @@ impl AgentStream {
         responses.extend(self.respond(ResourceType::Authorization, snapshot, policies_may_go));
         if !self.has_upserts(ResourceType::Authorization, snapshot) {
             responses.extend(self.respond(ResourceType::Address, snapshot, true));
+        }
+        // There are none here; an agent that asks is told so.
+        for kind in ObjectKind::ALL {
+            responses.extend(self.respond(ResourceType::Object(kind), snapshot, true));
         }
         responses
     }

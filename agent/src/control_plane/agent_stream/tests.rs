@@ -161,7 +161,7 @@ fn a_slow_agent_gets_the_newest_state_once() {
 fn policies_come_before_and_go_after_the_workloads_that_list_them() {
     let mut source = Source::new(&["a@1"], &["n/old=0"]);
     let mut stream = AgentStream::default();
-    for kind in ResourceType::ALL {
+    for kind in ResourceType::MESH {
         stream.request(&subscribe(kind, &["*"], &[]));
     }
     assert_eq!(settle(&mut stream, &source), ["mesh_config: +", "authorization: +n/old", "address: +a"]);

@@ -3,6 +3,8 @@
 use std::cell::RefCell;
 use std::collections::BTreeMap;
 
+pub(super) use crate::model::peer_authentication::selects;
+
 use super::Options;
 use crate::objects::{EntryVisibility, Labels, MeshConfig, Metadata, Objects};
 
@@ -76,9 +78,4 @@ impl<'a> Context<'a> {
         });
         policy.map_or(setting.default, |(visibility, _)| *visibility)
     }
-}
-
-/// True if a selector with at least one label is contained in `labels`.
-pub(super) fn selects(selector: &Labels, labels: &Labels) -> bool {
-    !selector.is_empty() && selector.iter().all(|(key, value)| labels.get(key) == Some(value))
 }

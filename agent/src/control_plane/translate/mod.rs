@@ -24,10 +24,8 @@
 //!
 //! Not translated: EndpointSlice, WorkloadGroup, network gateways, canary waypoints, policies for waypoints.
 
-mod authorization;
 mod context;
 mod kubernetes_service;
-mod matches;
 mod names;
 mod network_address;
 mod peer_authentication;

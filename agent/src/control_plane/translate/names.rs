@@ -28,11 +28,6 @@ pub(super) fn policy_key(namespace: &str, name: &str) -> String {
     format!("{namespace}/{name}")
 }
 
-/// Name of the policy made from a PeerAuthentication. Underscores keep it apart from names of Kubernetes objects.
-pub(super) fn converted_peer_authentication(name: &str) -> String {
-    format!("converted_peer_authentication_{name}")
-}
-
 /// Canonical name of a workload.
 pub(super) fn canonical_name(labels: &Labels, workload_name: &str) -> String {
     let names = ["service.istio.io/canonical-name", "app.kubernetes.io/name", "app"];

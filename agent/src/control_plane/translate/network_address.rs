@@ -1,8 +1,8 @@
 //! IP addresses and blocks as the workload API writes them.
 
-use std::net::IpAddr;
-
 use ipnet::IpNet;
+
+pub(super) use crate::l4_policy::octets;
 
 use crate::proto::istio::workload::NetworkAddress;
 
@@ -13,13 +13,5 @@ pub(super) fn network_address(network: &str, block: IpNet) -> NetworkAddress {
         network: network.to_owned(),
         address: octets(block.addr()),
         length: is_block.then(|| u32::from(block.prefix_len())),
-    }
-}
-
-/// The bytes of an address, 4 or 16.
-pub(super) fn octets(ip: IpAddr) -> Vec<u8> {
-    match ip {
-        IpAddr::V4(ip) => ip.octets().to_vec(),
-        IpAddr::V6(ip) => ip.octets().to_vec(),
     }
 }

@@ -3,8 +3,9 @@
 use std::collections::BTreeMap;
 
 use super::context::{Context, selects};
-use super::peer_authentication::PeerModes;
-use super::{authorization, names};
+use super::{names, peer_authentication};
+use crate::l4_policy;
+use crate::model::peer_authentication::{PeerModes, converted_name};
 use crate::objects::{Kind, Labels, Object, PolicyTarget};
 use crate::proto::istio::security::Authorization;
 
@@ -34,7 +35,12 @@ impl Policies {
         let mut found = BTreeMap::new();
         let mut policies = Self { root_namespace: context.mesh.root_namespace.clone(), ..Self::default() };
         for object in context.objects.authorization_policies().filter(|object| context.is_ours(object.metadata)) {
-            let Some(authorization) = authorization::authorization(context, object) else { continue };
+            let tell = |text: String| {
+                let (namespace, name) = (&object.metadata.namespace, &object.metadata.name);
+                context.tell(format!("AuthorizationPolicy {namespace}/{name}: {text}"));
+            };
+            let form = l4_policy::form(&context.mesh.root_namespace, object.metadata, object.spec, tell);
+            let Some(l4_policy::Form { authorization, .. }) = form else { continue };
             if let PolicyTarget::Selector(labels) = &object.spec.target {
                 list(&mut policies.selecting, &authorization, labels);
             }
@@ -45,8 +51,8 @@ impl Policies {
         let mut peers: Vec<_> =
             context.objects.peer_authentications().filter(|object| context.is_ours(object.metadata)).collect();
         peers.sort_by_key(Object::age);
-        policies.peer_modes = PeerModes::new(context, &peers);
-        for authorization in policies.peer_modes.authorizations() {
+        policies.peer_modes = peer_authentication::modes(context, &peers);
+        for authorization in peer_authentication::authorizations(&policies.peer_modes) {
             found.insert(names::policy_key(&authorization.namespace, &authorization.name), authorization);
         }
         (policies, found)
@@ -58,8 +64,8 @@ impl Policies {
             let (namespace, name) = (&object.metadata.namespace, &object.metadata.name);
             context.tell(format!("{kind} {namespace}/{name}: denies all it is about: {}", object.spec.reason));
             let is_peer = kind == Kind::PeerAuthentication;
-            let name = if is_peer { names::converted_peer_authentication(name) } else { name.clone() };
-            let refusal = authorization::refusal(context, object, name);
+            let name = if is_peer { converted_name(name) } else { name.clone() };
+            let refusal = l4_policy::refusal(&context.mesh.root_namespace, object.metadata, object.spec, name);
             let listing = if is_peer { &mut self.refused_peers } else { &mut self.selecting };
             if !object.spec.selector.is_empty() {
                 list(listing, &refusal, &object.spec.selector);
@@ -74,7 +80,8 @@ impl Policies {
         let mut keys = self.matching(&self.selecting, namespace, labels);
         keys.sort();
         let mut peers = self.matching(&self.refused_peers, namespace, labels);
-        peers.extend(self.peer_modes.listed_by(namespace, labels));
+        let listed = self.peer_modes.listed_by(namespace, labels);
+        peers.extend(listed.map(|(namespace, name)| names::policy_key(&namespace, &name)));
         peers.sort();
         keys.extend(peers);
         keys

@@ -131,4 +131,6 @@ pub enum Denied {
     InvalidPolicy { policy: Arc<str>, reason: Arc<str> },
     #[error("policy {0} is in force for the workload but not known")]
     UnknownPolicy(Arc<str>),
+    #[error("policy {0} may be about the pod, which the mesh does not know yet: whom it selects is not known")]
+    UnknownSelector(Arc<str>),
 }

@@ -9,12 +9,15 @@ use std::sync::Arc;
 use super::authorization::{AccessRequest, Authorization, Denied, Permit};
 use super::balance::Asked;
 use super::identity::{DEFAULT_TRUST_DOMAIN, TrustDomain};
+use super::peer_authentication::Labels;
+use super::policy_object::{PeerObject, PolicyObject, PolicyTarget};
 use super::resolve::OutboundTrafficPolicy;
 use super::service::{Service, ServiceKey};
 use super::workload::{NetworkMode, TunnelProtocol, Workload};
 
 mod claims;
 mod policies;
+mod policy_objects;
 mod services;
 mod shards;
 mod sharing;
@@ -23,6 +26,8 @@ mod tests;
 mod workloads;
 
 use policies::Policies;
+pub use policy_objects::Listing;
+use policy_objects::PolicyObjects;
 use services::{Services, VipKind};
 use sharing::Sharing;
 use workloads::Workloads;
@@ -37,6 +42,13 @@ pub enum MeshUpdate {
     Authorization(Box<Authorization>),
     /// `namespace/name`.
     RemoveAuthorization(Arc<str>),
+    /// A policy as its author wrote it.
+    PolicyObject(Box<PolicyObject>),
+    /// `namespace/name`.
+    RemovePolicyObject(Arc<str>),
+    PeerObject(Box<PeerObject>),
+    /// `namespace/name`.
+    RemovePeerObject(Arc<str>),
     Settings(MeshSettings),
 }
 
@@ -47,6 +59,8 @@ pub struct MeshSettings {
     pub trust_domain_aliases: Vec<TrustDomain>,
     pub outbound_traffic_policy: OutboundTrafficPolicy,
     pub root_namespace: Arc<str>,
+    /// Root certificates whose workloads count as this mesh's own, as PEM, one each.
+    pub ca_certificates: Vec<Arc<str>>,
 }
 
 impl Default for MeshSettings {
@@ -57,6 +71,7 @@ impl Default for MeshSettings {
             trust_domain_aliases: Vec::new(),
             outbound_traffic_policy: OutboundTrafficPolicy::AllowAny,
             root_namespace: "istio-system".into(),
+            ca_certificates: Vec::new(),
         }
     }
 }
@@ -87,6 +102,7 @@ pub struct Mesh {
     workloads: Workloads,
     services: Services,
     policies: Policies,
+    policy_objects: PolicyObjects,
     sharing: Sharing,
     policy_version: u64,
 }
@@ -107,8 +123,19 @@ impl Mesh {
                 self.policies.remove(&key);
                 self.policy_version += 1;
             }
+            MeshUpdate::PolicyObject(object) => self.apply_policy_object(*object),
+            MeshUpdate::RemovePolicyObject(key) => {
+                self.policies.remove_form(&key);
+                self.policy_objects.remove_policy(&key);
+                self.policy_version += 1;
+            }
+            MeshUpdate::PeerObject(object) => self.policy_objects.put_peer(*object, &self.settings.root_namespace),
+            MeshUpdate::RemovePeerObject(key) => {
+                self.policy_objects.remove_peer(&key, &self.settings.root_namespace);
+            }
             MeshUpdate::Settings(settings) => {
                 self.settings = settings;
+                self.policy_objects.follow(&self.settings.root_namespace);
                 self.policy_version += 1;
             }
         }
@@ -118,6 +145,23 @@ impl Mesh {
     /// decision of [`Self::authorize`] about that workload: endpoints come and go without asking again.
     pub fn policy_version(&self) -> u64 {
         self.policy_version
+    }
+
+    fn apply_policy_object(&mut self, object: PolicyObject) {
+        match &object.form {
+            Some(form) => {
+                let selector = match &object.target {
+                    PolicyTarget::Selector(labels) => labels.clone(),
+                    PolicyTarget::Namespace | PolicyTarget::Elsewhere => Labels::new(),
+                };
+                let mut form = form.as_ref().clone();
+                self.sharing.authorization(&mut form);
+                self.policies.insert_form(form, selector);
+            }
+            None => self.policies.remove_form(&object.key),
+        }
+        self.policy_objects.put_policy(object);
+        self.policy_version += 1;
     }
 
     fn apply_workload(&mut self, mut workload: Workload) {
@@ -260,15 +304,36 @@ impl Mesh {
     /// Fails closed: a policy that cannot be understood denies its scope, and so does one that the workload lists and
     /// nobody knows.
     pub fn authorize(&self, destination: &Workload, request: &AccessRequest) -> Decision {
-        self.policies.decide(destination, request)
+        self.authorize_pod(destination, &Labels::new(), request)
+    }
+
+    /// The same about a workload whose pod has these labels: policies that need HTTP, and that the control plane passes on
+    /// as they are written only, count for the pods that they select.
+    pub fn authorize_pod(&self, destination: &Workload, labels: &Labels, request: &AccessRequest) -> Decision {
+        self.policies.decide(destination, labels, &self.settings.root_namespace, request)
+    }
+
+    /// True where any policy is in force for a workload of this node, whatever it says.
+    pub fn is_restricted(&self, destination: &Workload, labels: &Labels) -> bool {
+        self.policies.is_any_in_force(destination, labels, &self.settings.root_namespace)
+    }
+
+    /// The selector policies that a pod with these labels lists, where its workload is not known yet.
+    pub fn listing(&self, namespace: &str, labels: &Labels) -> Listing {
+        self.policy_objects.listing(&self.policies, &self.settings.root_namespace, namespace, labels)
+    }
+
+    /// The policies as their authors wrote them, by key.
+    pub fn policy_objects(&self) -> impl Iterator<Item = &Arc<PolicyObject>> {
+        self.policy_objects.iter()
     }
 
     /// Decides for a workload that is being taken out of the mesh by those who may do so. Once the mesh itself no longer
     /// has it inside, everybody reaches it in plaintext and no policy holds for it, although its capture has not ended.
-    pub fn authorize_leaving(&self, destination: &Workload, request: &AccessRequest) -> Decision {
+    pub fn authorize_leaving(&self, destination: &Workload, labels: &Labels, request: &AccessRequest) -> Decision {
         match destination.protocol {
             TunnelProtocol::None => Decision { outcome: Ok(Permit::by(None)), dry_run: DryRun::default() },
-            TunnelProtocol::Hbone => self.authorize(destination, request),
+            TunnelProtocol::Hbone => self.authorize_pod(destination, labels, request),
         }
     }
 }

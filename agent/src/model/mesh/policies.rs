@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use super::{Decision, DryRun};
 use crate::model::authorization::{AccessRequest, Action, Authorization, Denied, Permit, PolicyScope, Subject};
+use crate::model::peer_authentication::{Labels, selects};
 use crate::model::workload::Workload;
 
 /// Ordered by key, so that the policy a decision names never depends on the order of updates.
@@ -15,6 +16,10 @@ pub(super) struct Policies {
     by_key: HashMap<Arc<str>, Arc<Authorization>>,
     global: ByKey,
     by_namespace: HashMap<Arc<str>, ByKey>,
+    /// Selectors of the safe forms that are in force, empty for those without one. By namespace, then by key.
+    forms: BTreeMap<Arc<str>, BTreeMap<Arc<str>, Labels>>,
+    /// What the control plane sent of policies that have a safe form.
+    shadowed: HashMap<Arc<str>, Arc<Authorization>>,
 }
 
 impl Policies {
@@ -22,9 +27,60 @@ impl Policies {
         self.by_key.values()
     }
 
+    /// Takes a policy as the control plane sent it. Where there is a safe form of it, that stays in force.
     pub(super) fn insert(&mut self, policy: Authorization) {
-        self.remove(&policy.key);
         let policy = Arc::new(policy);
+        if self.has_form(&policy.key) {
+            self.shadowed.insert(policy.key.clone(), policy);
+        } else {
+            self.put(policy);
+        }
+    }
+
+    /// Forgets a policy as the control plane sent it.
+    pub(super) fn remove(&mut self, key: &str) {
+        self.shadowed.remove(key);
+        if !self.has_form(key) {
+            self.take(key);
+        }
+    }
+
+    /// Puts a safe form in force, in place of what the control plane sends under that key. It also counts for pods whose
+    /// labels `selector` finds.
+    pub(super) fn insert_form(&mut self, form: Authorization, selector: Labels) {
+        let key = form.key.clone();
+        let former = self.take(&key);
+        if let Some(sent) = former.filter(|_| !self.has_form(&key)) {
+            self.shadowed.insert(key.clone(), sent);
+        }
+        self.forget_form(&key);
+        self.forms.entry(form.namespace.clone()).or_default().insert(key, selector);
+        self.put(Arc::new(form));
+    }
+
+    /// Ends a safe form: what the control plane sends counts again.
+    pub(super) fn remove_form(&mut self, key: &str) {
+        if !self.forget_form(key) {
+            return;
+        }
+        self.take(key);
+        if let Some(sent) = self.shadowed.remove(key) {
+            self.put(sent);
+        }
+    }
+
+    fn has_form(&self, key: &str) -> bool {
+        self.forms.values().any(|forms| forms.contains_key(key))
+    }
+
+    fn forget_form(&mut self, key: &str) -> bool {
+        let found = self.forms.values_mut().any(|forms| forms.remove(key).is_some());
+        self.forms.retain(|_, forms| !forms.is_empty());
+        found
+    }
+
+    fn put(&mut self, policy: Arc<Authorization>) {
+        self.take(&policy.key);
         match policy.scope {
             PolicyScope::Global => {
                 self.global.insert(policy.key.clone(), policy.clone());
@@ -38,8 +94,8 @@ impl Policies {
         self.by_key.insert(policy.key.clone(), policy);
     }
 
-    pub(super) fn remove(&mut self, key: &str) {
-        let Some(policy) = self.by_key.remove(key) else { return };
+    fn take(&mut self, key: &str) -> Option<Arc<Authorization>> {
+        let policy = self.by_key.remove(key)?;
         match policy.scope {
             PolicyScope::Global => {
                 self.global.remove(key);
@@ -54,9 +110,18 @@ impl Policies {
             }
             PolicyScope::WorkloadSelector => {}
         }
+        Some(policy)
     }
 
-    pub(super) fn decide(&self, destination: &Workload, request: &AccessRequest) -> Decision {
+    /// The decision about a workload of this node. `labels` are its pod's; without them the selectors of safe forms find
+    /// nobody, and only what the workload lists counts.
+    pub(super) fn decide(
+        &self,
+        destination: &Workload,
+        labels: &Labels,
+        root_namespace: &str,
+        request: &AccessRequest,
+    ) -> Decision {
         let subject = Subject::new(request);
         let mut findings = Findings::default();
         let of_namespace = self.by_namespace.get(&destination.namespace);
@@ -70,7 +135,33 @@ impl Policies {
                 None => findings.unknown = findings.unknown.or(Some(key)),
             }
         }
+        for key in self.selected(destination, labels, root_namespace) {
+            if let Some(policy) = self.by_key.get(key).filter(|_| !destination.authorization_policies.contains(key)) {
+                findings.consider(policy, &subject);
+            }
+        }
         findings.decide()
+    }
+
+    /// True where a policy is in force for a workload of this node, whatever it says.
+    pub(super) fn is_any_in_force(&self, destination: &Workload, labels: &Labels, root_namespace: &str) -> bool {
+        !self.global.is_empty()
+            || self.by_namespace.contains_key(&destination.namespace)
+            || !destination.authorization_policies.is_empty()
+            || self.selected(destination, labels, root_namespace).next().is_some()
+    }
+
+    /// The safe forms that are in force for a pod by its labels.
+    fn selected<'a>(
+        &'a self,
+        pod: &'a Workload,
+        labels: &'a Labels,
+        root_namespace: &'a str,
+    ) -> impl Iterator<Item = &'a Arc<str>> {
+        let root = Some(root_namespace).filter(|root| *root != &*pod.namespace);
+        let namespaces = [Some(&*pod.namespace), root].into_iter().flatten();
+        let forms = namespaces.filter_map(move |namespace| self.forms.get(namespace)).flatten();
+        forms.filter(move |(_, selector)| selects(selector, labels)).map(|(key, _)| key)
     }
 }
 

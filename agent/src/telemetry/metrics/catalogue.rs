@@ -67,6 +67,8 @@ pub(super) struct Counted {
     pub(super) xds_messages: Family<TextLabel, Counter>,
     /// Labels: `url`.
     pub(super) xds_message_bytes: Family<TextLabel, Counter>,
+    /// Labels: `type`.
+    pub(super) xds_repeats: Family<TextLabel, Counter>,
     pub(super) active_proxies: Gauge,
     pub(super) pending_proxies: Gauge,
     /// Labels: `side`, `reason`.
@@ -138,6 +140,11 @@ impl Counted {
             "certificate_requests",
             "The total number of certificates asked for, by result",
             self.certificate_requests.clone(),
+        );
+        weir.register(
+            "xds_repeated_resources",
+            "The total number of resources from the control plane that were what is held already, by type",
+            self.xds_repeats.clone(),
         );
         weir.register(
             "config_rejected",

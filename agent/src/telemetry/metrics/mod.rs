@@ -230,6 +230,13 @@ impl Metrics {
         self.counted.xds_message_bytes.get_or_create(&label).inc_by(size_bytes);
     }
 
+    /// Resources came that were byte for byte what is held. The type is one that we know.
+    pub fn xds_repeated(&self, kind: &str, resources: u64) {
+        if resources > 0 {
+            self.counted.xds_repeats.get_or_create(&[("type", kind.to_owned())]).inc_by(resources);
+        }
+    }
+
     /// A resource or document was refused. The type is a type URL or a kind that we know.
     pub fn config_rejected(&self, kind: &str) {
         self.counted.config_rejected.get_or_create(&[("type", kind.to_owned())]).inc();

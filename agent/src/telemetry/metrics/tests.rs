@@ -170,7 +170,7 @@ fn names_of_all_metrics() {
         weir_cni_calls counter\nweir_config_rejected counter\nweir_dry_run_denials counter\n\
         weir_enrollment_refusals counter\nweir_hbone_connections_open gauge\n\
         weir_kubernetes_watch_errors counter\nweir_last_good_age_seconds gauge\nweir_log_lines_dropped counter\nweir_policy_closed_connections counter\n\
-        weir_state_write_failures counter\nweir_tls_handshake_failures counter\nweir_worker_restarts counter\n\
+        weir_state_write_failures counter\nweir_tls_handshake_failures counter\nweir_worker_restarts counter\nweir_xds_repeated_resources counter\n\
         workload_manager_active_proxy_count gauge\n\
         workload_manager_pending_proxy_count gauge";
     assert_eq!(names.into_iter().collect::<Vec<_>>().join("\n"), expected);
@@ -187,6 +187,7 @@ fn everything_once(metrics: &Arc<Metrics>) -> (ConnectionRecord, OpenGuard) {
     metrics.xds_connection_ended(XdsTermination::Reconnect);
     metrics.xds_message("type.googleapis.com/istio.workload.Address", 300);
     metrics.config_rejected("type.googleapis.com/istio.security.Authorization");
+    metrics.xds_repeated("virtual_service", 3);
     metrics.enrollment_refused("netns");
     metrics.cni_called("add", "enrolled");
     metrics.policy_closed_connection();
@@ -212,6 +213,7 @@ fn events_count_under_bounded_labels() {
         "istio_xds_message_bytes_total{url=\"type.googleapis.com/istio.workload.Address\"} 300",
         "weir_config_rejected_total{type=\"type.googleapis.com/istio.security.Authorization\"} 1",
         "weir_cni_calls_total{command=\"add\",answer=\"enrolled\"} 1",
+        "weir_xds_repeated_resources_total{type=\"virtual_service\"} 3",
         "weir_policy_closed_connections_total 1",
         "weir_dry_run_denials_total 1",
         "weir_accept_errors_total 1",

@@ -13,6 +13,7 @@ use super::{IssueError, Issuer, Signing};
 use crate::model::identity::Identity;
 use crate::proto::istio::v1::auth::IstioCertificateRequest;
 use crate::proto::istio::v1::auth::istio_certificate_service_client::IstioCertificateServiceClient;
+use crate::tls::control_channel::ControlHeaders;
 
 /// istiod grants a node certificates of others only under this name.
 const IMPERSONATED_IDENTITY: &str = "ImpersonatedIdentity";
@@ -23,6 +24,7 @@ pub struct GrpcIssuer {
     channel: Channel,
     token: Option<PathBuf>,
     cluster_id: String,
+    headers: ControlHeaders,
 }
 
 impl GrpcIssuer {
@@ -30,7 +32,13 @@ impl GrpcIssuer {
     /// that knows nodes by other means will answer. The channel must be one that may carry the token: TLS.
     #[must_use]
     pub fn new(channel: Channel, token: Option<PathBuf>, cluster_id: String) -> Self {
-        Self { channel, token, cluster_id }
+        Self { channel, token, cluster_id, headers: ControlHeaders::default() }
+    }
+
+    /// Sends these headers along with every request.
+    #[must_use]
+    pub fn with_headers(self, headers: ControlHeaders) -> Self {
+        Self { headers, ..self }
     }
 
     async fn bearer(&self) -> Result<Option<AsciiMetadataValue>, IssueError> {
@@ -47,14 +55,36 @@ impl GrpcIssuer {
         Ok(Some(value))
     }
 
+    /// Asks once; and once more where the token was refused and has been replaced meanwhile.
     async fn request(&self, csr_pem: &str, identity: &Identity, lifetime: Duration) -> Result<Vec<String>, IssueError> {
+        let bearer = self.bearer().await?;
+        let refused = match self.ask(csr_pem, identity, lifetime, bearer.clone()).await {
+            Err(refused @ IssueError::Rpc { code: tonic::Code::Unauthenticated, .. }) => refused,
+            answered => return answered,
+        };
+        let newer = self.bearer().await?;
+        if newer == bearer {
+            return Err(refused);
+        }
+        tracing::info!(%identity, "the token was refused and has been replaced: asking again");
+        self.ask(csr_pem, identity, lifetime, newer).await
+    }
+
+    async fn ask(
+        &self,
+        csr_pem: &str,
+        identity: &Identity,
+        lifetime: Duration,
+        bearer: Option<AsciiMetadataValue>,
+    ) -> Result<Vec<String>, IssueError> {
         let impersonated = Value { kind: Some(Kind::StringValue(identity.to_string())) };
         let mut request = tonic::Request::new(IstioCertificateRequest {
             csr: csr_pem.to_owned(),
             validity_duration: i64::try_from(lifetime.as_secs()).unwrap_or(i64::MAX),
             metadata: Some(Struct { fields: [(IMPERSONATED_IDENTITY.to_owned(), impersonated)].into() }),
         });
-        if let Some(bearer) = self.bearer().await? {
+        self.headers.add_to(request.metadata_mut());
+        if let Some(bearer) = bearer {
             request.metadata_mut().insert("authorization", bearer);
         }
         let cluster_id = self.cluster_id.parse().map_err(|_| IssueError::ClusterId(self.cluster_id.clone()))?;

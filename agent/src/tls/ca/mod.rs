@@ -39,6 +39,27 @@ pub enum IssueError {
     Signing(#[from] SignError),
 }
 
+impl IssueError {
+    /// True where the CA was not reached, or has no time: it says nothing about the identity.
+    #[must_use]
+    pub fn is_ca_away(&self) -> bool {
+        use tonic::Code;
+        match self {
+            Self::Rpc { code, .. } => {
+                matches!(
+                    code,
+                    Code::Unavailable
+                        | Code::DeadlineExceeded
+                        | Code::ResourceExhausted
+                        | Code::Aborted
+                        | Code::Cancelled
+                )
+            }
+            Self::Token { .. } | Self::TokenText { .. } | Self::ClusterId(_) | Self::Signing(_) => false,
+        }
+    }
+}
+
 /// Why a CA of ours does not sign.
 #[derive(Debug, thiserror::Error)]
 pub enum SignError {

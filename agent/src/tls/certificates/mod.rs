@@ -4,6 +4,7 @@
 //! `slot` is the place of one identity's certificate, `rotation` the task that fills it, `store` keeps keys over a
 //! restart, `ready_files` reads certificates that somebody else renews.
 
+pub mod bundle;
 mod ready_files;
 mod rotation;
 mod slot;
@@ -158,7 +159,7 @@ impl Certificates {
     }
 
     /// The current certificate of an identity; asks for one if there is none, and waits for the answer, at most
-    /// [`GET_TIMEOUT`].
+    /// [`GET_TIMEOUT`]. Where the CA has just refused or cannot be reached, that is told at once.
     ///
     /// # Errors
     /// When none could be had (the request goes on being retried with backoff in the background).
@@ -167,7 +168,7 @@ impl Certificates {
         let clock = &self.shared.rotation.options.clock;
         match slot.valid_at(clock()) {
             Some(certificate) => Ok(certificate),
-            None => slot.wait(GET_TIMEOUT, clock).await,
+            None => slot.wait(GET_TIMEOUT, || self.shared.rotation.away(), clock).await,
         }
     }
 
@@ -183,6 +184,28 @@ impl Certificates {
             let store = self.shared.rotation.store.as_ref();
             kept.slot.close(|| store.map_or((), |store| store.remove(identity)));
         }
+    }
+
+    /// Trusts these roots (PEM, one each) besides those that come with certificates: while a CA is replaced, some peers
+    /// have certificates of the old one and some of the new one. A certificate whose own root is not among them is renewed.
+    pub fn trust(&self, bundle: Vec<String>) {
+        let rotation = &self.shared.rotation;
+        rotation.extra_roots.store(Arc::new(bundle));
+        let bundle = rotation.extra_roots.load_full();
+        for kept in self.shared.kept.read().values() {
+            kept.slot.follow_bundle(&bundle);
+        }
+    }
+
+    /// Notes that the CA cannot be reached, as somebody else found out: who needs a new certificate is told so at once.
+    pub fn note_away(&self, reason: &str) {
+        self.shared.rotation.note_away(Some(reason.into()));
+    }
+
+    /// Tries again at once what failed: the CA is back, or a new token is there.
+    pub fn retry(&self) {
+        self.shared.rotation.note_away(None);
+        self.shared.rotation.retry.notify_waiters();
     }
 
     /// Every identity that is kept, sorted.

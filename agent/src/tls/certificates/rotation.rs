@@ -5,11 +5,12 @@ use std::ops::Range;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use tokio::sync::Semaphore;
+use arc_swap::{ArcSwap, ArcSwapOption};
+use tokio::sync::{Notify, Semaphore};
 use tokio::time::{sleep, timeout};
 
 use super::ready_files::{ReadyFiles, Stamp};
-use super::slot::Slot;
+use super::slot::{Slot, Trouble};
 use super::store::KeyStore;
 use super::{CertificateEvent, CertificateOptions, CertificateSource, WorkloadCertificate};
 use crate::model::identity::Identity;
@@ -22,8 +23,10 @@ use crate::tls::workload_certificate::{Material, UnusableCertificate};
 const PARALLEL_REQUESTS: usize = 8;
 /// An answer that takes longer is not coming.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
-const FIRST_RETRY: Duration = Duration::from_millis(500);
+const FIRST_RETRY: Duration = Duration::from_millis(100);
 const LAST_RETRY: Duration = Duration::from_secs(30);
+/// How soon after a failure it is tried again where a connection waits, whatever the pause would be.
+const WANTED_RETRY: Duration = Duration::from_millis(250);
 /// How often ready files are looked at, and how often at most while somebody waits for one.
 const FILES_INTERVAL: Duration = Duration::from_secs(5);
 const WANTED_FILES_INTERVAL: Duration = Duration::from_millis(100);
@@ -40,6 +43,12 @@ pub(super) struct Rotation {
     pub(super) store: Option<KeyStore>,
     pub(super) options: CertificateOptions,
     requests: Semaphore,
+    /// Roots that count besides those that come with certificates, as PEM, one each.
+    pub(super) extra_roots: ArcSwap<Vec<String>>,
+    /// Why the CA does not answer, where the last attempt of any identity ended so.
+    away: ArcSwapOption<Arc<str>>,
+    /// Told when those who failed should try again at once.
+    pub(super) retry: Notify,
 }
 
 #[derive(Debug)]
@@ -61,13 +70,34 @@ enum FetchError {
     Answer(#[source] UnusableCertificate),
 }
 
+impl FetchError {
+    fn trouble(&self) -> Trouble {
+        match self {
+            Self::Timeout => Trouble::Away,
+            Self::Issue(error) if error.is_ca_away() => Trouble::Away,
+            Self::Issue(_) | Self::Request(_) | Self::Answer(_) => Trouble::Refused,
+        }
+    }
+}
+
 impl Rotation {
     pub(super) fn new(source: CertificateSource, store: Option<KeyStore>, options: CertificateOptions) -> Self {
         let source = match source {
             CertificateSource::Issuer(issuer) => Source::Issuer(issuer),
             CertificateSource::Files(dir) => Source::Files(ReadyFiles::new(dir)),
         };
-        Self { source, store, options, requests: Semaphore::new(PARALLEL_REQUESTS) }
+        let requests = Semaphore::new(PARALLEL_REQUESTS);
+        let (extra_roots, away, retry) = Default::default();
+        Self { source, store, options, requests, extra_roots, away, retry }
+    }
+
+    pub(super) fn note_away(&self, reason: Option<Arc<str>>) {
+        self.away.store(reason.map(Arc::new));
+    }
+
+    /// Why the CA does not answer, as far as is known.
+    pub(super) fn away(&self) -> Option<Arc<str>> {
+        self.away.load().as_deref().cloned()
     }
 
     fn now(&self) -> SystemTime {
@@ -91,6 +121,20 @@ impl Rotation {
             () = self.sleep_until(until) => {}
             () = sleep(as_it_seems) => {}
             () = slot.wanted(&self.options.clock) => {}
+            () = slot.outdated() => {}
+        }
+    }
+
+    /// Waits until it is worth trying again after that many failures before this one.
+    async fn recover(&self, slot: &Slot, failures: u32) {
+        let wanted = async {
+            sleep(WANTED_RETRY).await;
+            slot.wanted(&self.options.clock).await;
+        };
+        tokio::select! {
+            () = sleep(retry_after(failures)) => {}
+            () = wanted => {}
+            () = self.retry.notified() => {}
         }
     }
 
@@ -108,18 +152,22 @@ impl Rotation {
             root_pem: pem::certificate_blocks(roots),
         };
         let certificate = WorkloadCertificate::new(identity, &material, self.now()).map_err(FetchError::Answer)?;
-        Ok(Fetched { certificate: Arc::new(certificate), material })
+        Ok(Fetched { certificate: Arc::new(self.with_extra_roots(certificate)), material })
     }
 
     /// The certificate that an agent before this one left, if it is still good.
     fn load(&self, identity: &Identity) -> Option<Arc<WorkloadCertificate>> {
         match self.store.as_ref()?.load(identity, self.now()) {
-            Ok(found) => found.map(Arc::new),
+            Ok(found) => found.map(|certificate| Arc::new(self.with_extra_roots(certificate))),
             Err(error) => {
                 tracing::info!(%identity, reason = describe(&error), "kept certificate is not used");
                 None
             }
         }
+    }
+
+    fn with_extra_roots(&self, certificate: WorkloadCertificate) -> WorkloadCertificate {
+        certificate.trusting(&self.extra_roots.load()).unwrap_or(certificate)
     }
 
     fn save(&self, identity: &Identity, material: &Material) {
@@ -136,9 +184,10 @@ impl Rotation {
         self.tell(&CertificateEvent::Obtained { identity: identity.clone(), not_after: *not_after });
     }
 
-    fn failed(&self, slot: &Slot, error: &dyn Error) {
+    fn failed(&self, slot: &Slot, trouble: Trouble, error: &dyn Error) {
         let reason: Arc<str> = describe(error).into();
-        if slot.fail(reason.clone()) {
+        self.note_away((trouble == Trouble::Away).then(|| reason.clone()));
+        if slot.fail(trouble, reason.clone()) {
             tracing::warn!(identity = %slot.identity, %reason, "no new certificate, it is being retried");
         }
         self.tell(&CertificateEvent::Failed { identity: slot.identity.clone(), reason });
@@ -178,6 +227,7 @@ async fn keep_renewed(rotation: &Rotation, issuer: &dyn Issuer, slot: &Slot) {
         match rotation.fetch(issuer, &slot.identity).await {
             Ok(Fetched { certificate, material }) => {
                 failures = 0;
+                rotation.note_away(None);
                 // Counted from now, not from `not_before`, which lies in the past to allow for clock skew.
                 let renew_at = renewal(rotation.now(), certificate.not_after);
                 rotation.obtained(&certificate);
@@ -186,9 +236,9 @@ async fn keep_renewed(rotation: &Rotation, issuer: &dyn Issuer, slot: &Slot) {
                 rotation.rest(slot, renew_at).await;
             }
             Err(error) => {
-                rotation.failed(slot, &error);
-                sleep(retry_after(failures)).await;
-                failures += 1;
+                rotation.failed(slot, error.trouble(), &error);
+                rotation.recover(slot, failures).await;
+                failures = failures.saturating_add(1);
             }
         }
     }
@@ -204,7 +254,7 @@ async fn keep_reread(rotation: &Rotation, files: &ReadyFiles, slot: &Slot) {
                 slot.publish(certificate, || ());
             }
             Ok(None) => {}
-            Err(error) => rotation.failed(slot, &error),
+            Err(error) => rotation.failed(slot, Trouble::Refused, &error),
         }
         sleep(WANTED_FILES_INTERVAL).await;
         let wanted = slot.wanted(&rotation.options.clock);
@@ -242,7 +292,7 @@ mod tests {
 
     #[test]
     fn retries_double_up_to_the_last_and_are_spread() {
-        for (failures, seconds) in [(0, 0.5), (1, 1.0), (2, 2.0), (5, 16.0), (6, 30.0), (7, 30.0), (u32::MAX, 30.0)] {
+        for (failures, seconds) in [(0, 0.1), (1, 0.2), (2, 0.4), (5, 3.2), (8, 25.6), (9, 30.0), (u32::MAX, 30.0)] {
             let range = Duration::from_secs_f64(seconds * 0.8)..=Duration::from_secs_f64(seconds * 1.2);
             for _ in 0..20 {
                 assert!(range.contains(&retry_after(failures)), "after {failures} failures");

@@ -171,8 +171,80 @@ async fn a_get_gives_up_with_the_last_reason() {
     ca.set_away(true);
     let start = Instant::now();
     let error = ca.certificates().get(&id(CART)).await.unwrap_err();
-    assert_eq!(start.elapsed(), GET_TIMEOUT);
+    assert_eq!(start.elapsed(), Duration::from_millis(100), "what is known is told at once");
     assert!(error.reason.contains("away"), "{error}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_ca_that_is_away_for_one_is_away_for_all() {
+    let ca = TestCa::new();
+    ca.set_away(true);
+    let certificates = ca.certificates();
+    certificates.get(&id(CART)).await.unwrap_err();
+    // The next one hangs: its own attempt says nothing.
+    *ca.takes.lock() = HOUR;
+    let start = Instant::now();
+    let error = certificates.get(&id(WEB)).await.unwrap_err();
+    assert_eq!(start.elapsed(), Duration::from_millis(100));
+    assert!(error.reason.contains("away"), "{error}");
+    certificates.note_away("no connection");
+    let error = certificates.get(&id("spiffe://cluster.local/ns/shop/sa/third")).await.unwrap_err();
+    assert_eq!(&*error.reason, "no connection");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_refusal_of_a_new_identity_may_be_too_early() {
+    let refuse: Spoil = |answer| answer.clear();
+    let ca = TestCa::new();
+    *ca.spoil.lock() = refuse;
+    let certificates = ca.certificates();
+    let cart = id(CART);
+    let (got, ()) = tokio::join!(certificates.get(&cart), async {
+        pass(Duration::from_millis(500)).await;
+        *ca.spoil.lock() = |_| ();
+    });
+    got.expect("the CA has heard of the pod by then");
+
+    *ca.spoil.lock() = refuse;
+    let web = id(WEB);
+    let start = Instant::now();
+    certificates.get(&web).await.unwrap_err();
+    assert_eq!(start.elapsed(), Duration::from_secs(1));
+    let start = Instant::now();
+    certificates.get(&web).await.unwrap_err();
+    assert_eq!(start.elapsed(), Duration::from_millis(100), "from then on it is an answer");
+    *ca.spoil.lock() = |_| ();
+    pass(Duration::from_millis(300)).await;
+    certificates.get(&web).await.expect("somebody wants it, so it is asked for often");
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_failed_asks_again_when_told_that_the_ca_is_back() {
+    let ca = TestCa::new();
+    ca.set_away(true);
+    let certificates = ca.certificates();
+    certificates.prefetch(&id(CART));
+    pass(Duration::from_secs(120)).await;
+    ca.set_away(false);
+    certificates.retry();
+    pass(Duration::from_millis(10)).await;
+    assert_eq!(certificates.status()[0].last_error, None);
+}
+
+#[tokio::test(start_paused = true)]
+async fn while_a_root_is_replaced_both_are_trusted_and_certificates_of_the_old_one_are_renewed() {
+    let ca = TestCa::new();
+    let certificates = ca.certificates();
+    let first = certificates.get(&id(CART)).await.unwrap();
+    let other = TestRoot::new();
+    let bundle = |roots: &[&str]| roots.iter().flat_map(|text| crate::tls::pem::certificate_blocks(text)).collect();
+    certificates.trust(bundle(&[&first.root_pem.concat(), &other.pem]));
+    let both = certificates.get(&id(CART)).await.unwrap();
+    assert_eq!((both.serial.as_str(), both.trusted_roots()), (first.serial.as_str(), 2), "the same, with two roots");
+    assert_eq!(ca.asked(), 1);
+    certificates.trust(bundle(&[&other.pem]));
+    pass(Duration::from_secs(1)).await;
+    assert_eq!(ca.asked(), 2, "its own root is on its way out");
 }
 
 #[tokio::test(start_paused = true)]
@@ -196,10 +268,10 @@ async fn retries_become_rarer() {
     pass(Duration::from_secs(300)).await;
     let asked = ca.asked.lock();
     let gaps: Vec<_> = asked.windows(2).map(|pair| (pair[1] - pair[0]).as_secs_f64()).collect();
-    for (gap, wanted) in gaps.iter().zip([0.5, 1.0, 2.0, 4.0, 8.0, 16.0, 30.0, 30.0, 30.0]) {
+    for (gap, wanted) in gaps.iter().zip([0.1, 0.2, 0.4, 0.8, 1.6, 3.2, 6.4, 12.8, 25.6, 30.0, 30.0]) {
         assert!((wanted * 0.79..wanted * 1.21).contains(gap), "{gaps:?}");
     }
-    assert!((12..=18).contains(&gaps.len()), "{gaps:?}");
+    assert!((14..=20).contains(&gaps.len()), "{gaps:?}");
 }
 
 #[tokio::test(start_paused = true)]
@@ -385,6 +457,7 @@ async fn observers_are_told() {
     advance(Duration::from_millis(1)).await;
     pass(Duration::from_millis(1)).await;
     ca.set_away(false);
+    pass(Duration::from_secs(1)).await;
     certificates.get(&id(CART)).await.unwrap();
     let told = told.lock();
     assert!(matches!(&told[0], CertificateEvent::Failed { identity, .. } if *identity == id(CART)), "{told:?}");

@@ -16,7 +16,11 @@ use crate::proto::istio::security as pb;
 /// # Errors
 /// The first field that is malformed; give the reason to [`denying`] then.
 pub(in crate::xds) fn authorization(name: &str, body: &[u8]) -> Result<Authorization, Malformed> {
-    let wire = pb::Authorization::decode(body).map_err(|error| not_protobuf(&error))?;
+    from_wire(name, pb::Authorization::decode(body).map_err(|error| not_protobuf(&error))?)
+}
+
+/// The same of a policy that is decoded already.
+pub(super) fn from_wire(name: &str, wire: pb::Authorization) -> Result<Authorization, Malformed> {
     super::named("name", &format!("{}/{}", wire.namespace, wire.name), name)?;
     let groups =
         wire.groups.iter().enumerate().map(|(i, wire)| group(wire).map_err(|e| e.within(&format!("groups[{i}]"))));

@@ -3,6 +3,7 @@
 
 mod authorization;
 mod fields;
+mod object;
 mod service;
 mod settings;
 #[cfg(test)]
@@ -12,6 +13,7 @@ mod workload;
 use prost::Message;
 
 pub(super) use authorization::{authorization, denying};
+pub(super) use object::{denying_policy, document, envelope, peer_object, policy_object, strict_peer};
 pub(super) use settings::settings;
 
 use crate::model::mesh::MeshUpdate;

@@ -1,5 +1,7 @@
 //! `istio.mesh.v1alpha1.MeshConfig` to the model's settings, on top of what this agent was started with.
 
+use std::sync::Arc;
+
 use prost::Message;
 
 use super::fields::known;
@@ -33,7 +35,21 @@ pub(in crate::xds) fn settings(own: &MeshSettings, body: &[u8]) -> Result<MeshSe
             settings.trust_domain_aliases.push(alias);
         }
     }
+    settings.ca_certificates.extend(ca_certificates(&wire.ca_certificates, &settings.trust_domain));
     Ok(settings)
+}
+
+/// The roots that are meant for this trust domain, as PEM. A bundle to be fetched from elsewhere is not followed.
+fn ca_certificates(wire: &[pb::mesh_config::CertificateData], own: &TrustDomain) -> Vec<Arc<str>> {
+    use pb::mesh_config::certificate_data::CertificateData;
+    let meant = |data: &&pb::mesh_config::CertificateData| {
+        data.trust_domains.is_empty() || data.trust_domains.iter().any(|domain| TrustDomain::new(domain) == *own)
+    };
+    let pem = |data: &pb::mesh_config::CertificateData| match &data.certificate_data {
+        Some(CertificateData::Pem(text)) => Some(Arc::from(text.as_str())),
+        Some(CertificateData::SpiffeBundleUrl(_)) | None => None,
+    };
+    wire.iter().filter(meant).filter_map(pem).collect()
 }
 
 fn outbound_traffic_policy(value: i32) -> Result<OutboundTrafficPolicy, Malformed> {

@@ -25,6 +25,7 @@ fn own_settings() -> MeshSettings {
         trust_domain_aliases: vec![TrustDomain::new("old.example")],
         outbound_traffic_policy: OutboundTrafficPolicy::AllowAny,
         root_namespace: "istio-system".into(),
+        ca_certificates: Vec::new(),
     }
 }
 
@@ -283,12 +284,19 @@ fn mesh_configuration_counts_where_it_speaks() {
         trust_domain: "mesh.example".into(),
         root_namespace: "root".into(),
         trust_domain_aliases: vec!["older.example".into(), String::new(), "old.example".into()],
+        ca_certificates: [("own", ""), ("listed", "mesh.example"), ("other", "other.example")]
+            .map(|(pem, domain)| mesh_pb::mesh_config::CertificateData {
+                trust_domains: [domain].iter().filter(|domain| !domain.is_empty()).map(ToString::to_string).collect(),
+                certificate_data: Some(mesh_pb::mesh_config::certificate_data::CertificateData::Pem(pem.into())),
+            })
+            .into(),
     };
     let expected = MeshSettings {
         trust_domain: TrustDomain::new("mesh.example"),
         trust_domain_aliases: vec![TrustDomain::new("old.example"), TrustDomain::new("older.example")],
         outbound_traffic_policy: OutboundTrafficPolicy::RegistryOnly,
         root_namespace: "root".into(),
+        ca_certificates: vec!["own".into(), "listed".into()],
     };
     assert_eq!(decode(&spoken), Ok(expected));
     let unknown = mesh_pb::MeshConfig {

@@ -55,6 +55,24 @@ fn what_is_saved_loads_again() {
 }
 
 #[test]
+fn two_processes_write_in_turn_when_each_opens_it_anew() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = file_in(dir.path());
+    let mut former = journal(&path);
+    former.append(&held(ResourceType::Address, "one", None)).unwrap();
+    let successor = journal(&path);
+    former.append(&held(ResourceType::Address, "two", None)).unwrap();
+    let mut successor = successor.reopened();
+    successor.append(&held(ResourceType::Address, "three", None)).unwrap();
+    assert_eq!(names(&path).unwrap(), ["one", "three", "two"]);
+    former.reopened().append(&gone(ResourceType::Address, "two")).unwrap();
+    assert_eq!(names(&path).unwrap(), ["one", "three"]);
+    fs::write(&path, "x").unwrap();
+    let lost = successor.reopened().append(&held(ResourceType::Address, "four", None));
+    assert!(lost.is_err(), "a change alone must not pass for all there is");
+}
+
+#[test]
 fn a_file_that_breaks_off_counts_up_to_its_last_whole_frame_and_damage_voids_it() {
     let dir = tempfile::tempdir().unwrap();
     let path = file_in(dir.path());

@@ -36,12 +36,14 @@ pub struct Outcome {
     pub rejected: Vec<String>,
     /// What is held is no longer what it was.
     pub changed: bool,
+    /// Resources that were byte for byte what was held.
+    pub repeats: u64,
 }
 
 /// The requests that open a stream: a wildcard subscription per type with the versions that are held. Only the first
-/// says who asks.
+/// says who asks. Objects are asked for if they are wanted.
 #[must_use]
-pub(super) fn open(node: Node, held: &Held) -> Vec<discovery::DeltaDiscoveryRequest> {
+pub(super) fn open(node: Node, held: &Held, objects: bool) -> Vec<discovery::DeltaDiscoveryRequest> {
     let mut node = Some(node);
     let request = |kind: ResourceType| discovery::DeltaDiscoveryRequest {
         node: node.take(),
@@ -50,7 +52,8 @@ pub(super) fn open(node: Node, held: &Held) -> Vec<discovery::DeltaDiscoveryRequ
         initial_resource_versions: held.versions(kind).collect(),
         ..Default::default()
     };
-    ResourceType::ALL.into_iter().map(request).collect()
+    let wanted = |kind: &ResourceType| objects || !matches!(kind, ResourceType::Object(_));
+    ResourceType::all().filter(wanted).map(request).collect()
 }
 
 /// What is to be done about a response before it is answered.
@@ -72,9 +75,9 @@ pub(super) fn handle(
     let Some(kind) = ResourceType::from_type_url(&type_url) else {
         let rejected = vec![reason(&type_url, "not subscribed to")];
         let reply = reply(type_url, nonce, &rejected);
-        return Outcome { kind: None, reply, rejected, changed: false };
+        return Outcome { kind: None, reply, rejected, changed: false, repeats: 0 };
     };
-    let mut taken = Taken { rejected: Vec::new(), changed: false, effects };
+    let mut taken = Taken { rejected: Vec::new(), changed: false, repeats: 0, effects };
     let incoming = merge_duplicates(kind, resources, &mut taken.rejected);
     // Which names came, unless nobody asks.
     let named: HashSet<Arc<str>> = match removed_resources.is_empty() {
@@ -86,21 +89,24 @@ pub(super) fn handle(
     }
     // Last, so that nothing that moves to another name is gone in between.
     for name in removed_resources.iter().filter(|name| !named.contains(name.as_str())) {
-        if let Some(update) = held.remove(kind, name) {
+        if let Some(updates) = held.remove(kind, name) {
             taken.changed = true;
             if let Some(records) = taken.effects.records() {
                 records.gone(kind, name);
             }
-            taken.effects.mesh(vec![update]);
+            if !updates.is_empty() {
+                taken.effects.mesh(updates);
+            }
         }
     }
-    let Taken { rejected, changed, .. } = taken;
-    Outcome { kind: Some(kind), reply: reply(type_url, nonce, &rejected), rejected, changed }
+    let Taken { rejected, changed, repeats, .. } = taken;
+    Outcome { kind: Some(kind), reply: reply(type_url, nonce, &rejected), rejected, changed, repeats }
 }
 
 struct Taken<'a, E> {
     rejected: Vec<String>,
     changed: bool,
+    repeats: u64,
     effects: &'a mut E,
 }
 
@@ -109,9 +115,10 @@ impl<E: Effects> Taken<'_, E> {
         let known = held.of(kind).get(&incoming.name);
         let new_version = known.is_none_or(|known| known.version != incoming.version);
         let change = held.put(kind, &incoming);
-        let changed = new_version || !change.updates.is_empty();
+        let changed = new_version || !change.updates.is_empty() || !(change.is_repeat || change.rejected.is_some());
         self.changed |= changed;
-        let is_held = change.rejected.is_none() || kind == ResourceType::Authorization;
+        self.repeats += u64::from(change.is_repeat);
+        let is_held = change.rejected.is_none() || kind.is_policy();
         if changed
             && is_held
             && let Some(records) = self.effects.records()

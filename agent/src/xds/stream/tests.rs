@@ -1,5 +1,7 @@
 //! One stream, message by message.
 
+mod objects;
+
 use super::*;
 use crate::model::identity::TrustDomain;
 use crate::model::mesh::MeshSettings;
@@ -15,6 +17,7 @@ fn nothing_held() -> Held {
         trust_domain_aliases: Vec::new(),
         outbound_traffic_policy: OutboundTrafficPolicy::AllowAny,
         root_namespace: "istio-system".into(),
+        ca_certificates: Vec::new(),
     })
 }
 
@@ -106,6 +109,10 @@ fn summary(update: &MeshUpdate) -> String {
             None => format!("policy {}", policy.key),
         },
         MeshUpdate::RemoveAuthorization(name) => format!("-policy {name}"),
+        MeshUpdate::PolicyObject(object) => format!("object {} {}", object.key, object.form.is_some()),
+        MeshUpdate::RemovePolicyObject(name) => format!("-object {name}"),
+        MeshUpdate::PeerObject(object) => format!("peer object {}", object.key),
+        MeshUpdate::RemovePeerObject(name) => format!("-peer object {name}"),
         MeshUpdate::Settings(settings) => format!("settings {}", settings.root_namespace),
     }
 }
@@ -314,7 +321,7 @@ fn a_stream_opens_with_what_is_held() {
     let mut held = nothing_held();
     feed(&mut held, ResourceType::Address, vec![workload("a", "1", "one")], &[]);
     feed(&mut held, ResourceType::Authorization, vec![policy("n/a", "2", 80), policy("n/b", "2", 99_999)], &[]);
-    let requests = open(Node { id: "me".into(), ..Default::default() }, &held);
+    let requests = open(Node { id: "me".into(), ..Default::default() }, &held, false);
     let urls: Vec<&str> = requests.iter().map(|request| request.type_url.as_str()).collect();
     assert_eq!(urls, [MESH_CONFIG_TYPE_URL, AUTHORIZATION_TYPE_URL, crate::proto::ADDRESS_TYPE_URL]);
     assert_eq!(requests[0].node.as_ref().map(|node| node.id.as_str()), Some("me"));
@@ -324,6 +331,13 @@ fn a_stream_opens_with_what_is_held() {
     let policies = &requests[1].initial_resource_versions;
     assert_eq!((policies["n/a"].as_str(), policies["n/b"].as_str()), ("2", ""));
     assert_eq!(requests[2].initial_resource_versions["a"], "1");
+
+    let requests = open(Node::default(), &held, true);
+    let urls: Vec<&str> = requests.iter().map(|request| request.type_url.as_str()).collect();
+    let at = |url| urls.iter().position(|found| *found == url).unwrap();
+    assert_eq!(urls.len(), ResourceType::COUNT);
+    assert!(at("security.istio.io/v1/AuthorizationPolicy") < at(crate::proto::ADDRESS_TYPE_URL), "policies come first");
+    assert!(!urls.iter().any(|url| url.ends_with("Entry")), "istiod does not survive that");
 }
 
 #[test]

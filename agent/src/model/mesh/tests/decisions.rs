@@ -86,7 +86,11 @@ fn a_workload_that_leaves_is_outside_once_the_mesh_has_it_outside() {
     let mesh = mesh([MeshUpdate::from(matching("d", Namespace, Deny))]);
     for (protocol, allowed) in [(TunnelProtocol::Hbone, false), (TunnelProtocol::None, true)] {
         let destination = Workload { protocol, ..workload("reviews", &["10.0.0.2"]) };
-        assert_eq!(mesh.authorize_leaving(&destination, &request()).outcome.is_ok(), allowed, "{protocol:?}");
+        assert_eq!(
+            mesh.authorize_leaving(&destination, &std::collections::BTreeMap::new(), &request()).outcome.is_ok(),
+            allowed,
+            "{protocol:?}"
+        );
         assert!(mesh.authorize(&destination, &request()).outcome.is_err(), "who stays is not let go");
     }
 }

@@ -2,4 +2,5 @@
 
 mod decisions;
 mod lookups;
+mod objects;
 mod order;

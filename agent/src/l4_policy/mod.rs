@@ -1,76 +1,96 @@
-//! AuthorizationPolicy to L4 authorization: head and structure. What a single match says is in `matches`.
+//! AuthorizationPolicy to L4 authorization in a form that never allows more than the author did: what of it needs HTTP
+//! allows nothing, and denies whatever the rest matches. Head and structure; what a single match says is in `matches`.
 //!
 //! istiod's naming: a policy has groups (any suffices), a group has rules, here called clauses (all must hold), a clause
 //! has matches (any suffices).
 
-use super::context::Context;
-use super::matches;
-use crate::objects::{AuthorizationPolicy, Object, PolicyAction, PolicyTarget, RejectedPolicy, Rule, Source};
+mod matches;
+
+pub use matches::{octets, presence};
+
+use crate::objects::{AuthorizationPolicy, Metadata, PolicyAction, PolicyTarget, RejectedPolicy, Rule, Source};
 use crate::proto::istio::security::{Action, Authorization, Group, Match, Rules as Clause, Scope};
 
+/// A policy at L4.
+#[derive(Debug)]
+pub struct Form {
+    pub authorization: Authorization,
+    /// istiod's own form of it allows as much as its author did, no more.
+    pub is_istiods: bool,
+}
+
 /// What a policy becomes; `None` where it says nothing at L4. What it does not do as written is told.
-pub(super) fn authorization(context: &Context<'_>, object: Object<'_, AuthorizationPolicy>) -> Option<Authorization> {
-    let policy = object.spec;
-    let tell = |text: &str| {
-        context.tell(format!("AuthorizationPolicy {}/{}: {text}", object.metadata.namespace, object.metadata.name));
-    };
+pub fn form(
+    root_namespace: &str,
+    metadata: &Metadata,
+    policy: &AuthorizationPolicy,
+    mut tell: impl FnMut(String),
+) -> Option<Form> {
     if policy.target == PolicyTarget::References {
-        tell("targetRefs are a waypoint's business: not enforced at the workloads");
+        tell("targetRefs are a waypoint's business: not enforced at the workloads".to_owned());
         return None;
     }
     let action = match policy.action {
         PolicyAction::Allow => Action::Allow,
         PolicyAction::Deny => Action::Deny,
         PolicyAction::Audit => {
-            tell("action AUDIT decides nothing and is not acted on");
+            tell("action AUDIT decides nothing and is not acted on".to_owned());
             return None;
         }
         PolicyAction::Custom => {
-            tell("no external authorizer is asked at L4: what its rules match is denied");
+            tell("no external authorizer is asked at L4: what its rules match is denied".to_owned());
             Action::Deny
         }
     };
     let mut groups = Vec::new();
+    let mut needs_http = false;
     for (at, rule) in policy.rules.iter().enumerate() {
         let http: Vec<&str> = rule.http_attributes().collect();
         if http.is_empty() {
             groups.extend(groups_of(rule));
             continue;
         }
+        needs_http = true;
         let http = http.join(", ");
         if action == Action::Allow {
-            tell(&format!("rules[{at}] needs HTTP ({http}) and is left out: it allows nothing"));
+            tell(format!("rules[{at}] needs HTTP ({http}) and is left out: it allows nothing"));
         } else {
-            tell(&format!("rules[{at}] needs HTTP ({http}): it denies whatever the rest of the rule matches"));
+            tell(format!("rules[{at}] needs HTTP ({http}): it denies whatever the rest of the rule matches"));
             groups.extend(groups_of(rule));
         }
     }
-    Some(Authorization {
-        name: object.metadata.name.clone(),
-        namespace: object.metadata.namespace.clone(),
-        scope: scope(context, &object.metadata.namespace, matches!(policy.target, PolicyTarget::Selector(_))).into(),
+    let namespace = &metadata.namespace;
+    let authorization = Authorization {
+        name: metadata.name.clone(),
+        namespace: namespace.clone(),
+        scope: scope(root_namespace, namespace, matches!(policy.target, PolicyTarget::Selector(_))).into(),
         action: action.into(),
         groups,
         dry_run: policy.dry_run,
-    })
+    };
+    let by_trust_domain =
+        policy.rules.iter().flat_map(|rule| &rule.from).any(|from| !from.trust_domains.is_both_empty());
+    let is_istiods = !needs_http && !by_trust_domain && !policy.dry_run && policy.action != PolicyAction::Custom;
+    Some(Form { authorization, is_istiods })
 }
 
 /// The refusal that stands for a policy which cannot be understood: one group without clauses, which matches everything.
-pub(super) fn refusal(context: &Context<'_>, object: Object<'_, RejectedPolicy>, name: String) -> Authorization {
+#[must_use]
+pub fn refusal(root_namespace: &str, metadata: &Metadata, policy: &RejectedPolicy, name: String) -> Authorization {
     Authorization {
         name,
-        namespace: object.metadata.namespace.clone(),
-        scope: scope(context, &object.metadata.namespace, !object.spec.selector.is_empty()).into(),
+        namespace: metadata.namespace.clone(),
+        scope: scope(root_namespace, &metadata.namespace, !policy.selector.is_empty()).into(),
         action: Action::Deny.into(),
         groups: vec![Group::default()],
         dry_run: false,
     }
 }
 
-fn scope(context: &Context<'_>, namespace: &str, by_selector: bool) -> Scope {
+fn scope(root_namespace: &str, namespace: &str, by_selector: bool) -> Scope {
     if by_selector {
         Scope::WorkloadSelector
-    } else if context.is_root(namespace) {
+    } else if namespace == root_namespace {
         Scope::Global
     } else {
         Scope::Namespace

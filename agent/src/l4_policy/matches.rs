@@ -1,8 +1,9 @@
 //! Sources, operations and conditions of a rule, each to one match.
 
+use std::net::IpAddr;
+
 use ipnet::IpNet;
 
-use super::network_address::octets;
 use crate::objects::{Condition, Operation, ServiceAccountName, Source, Values};
 use crate::proto::istio::security::{Address, Match, ServiceAccountMatch, StringMatch, string_match::MatchType};
 
@@ -67,7 +68,8 @@ pub(super) fn condition(condition: &Condition) -> Match {
 }
 
 /// Matches every value that is there, such as any identity.
-pub(super) fn presence() -> StringMatch {
+#[must_use]
+pub fn presence() -> StringMatch {
     StringMatch { match_type: Some(MatchType::Presence(())) }
 }
 
@@ -112,4 +114,13 @@ fn accounts(accounts: &[ServiceAccountName]) -> Vec<ServiceAccountMatch> {
         service_account: account.name.clone(),
     };
     accounts.iter().map(account).collect()
+}
+
+/// The bytes of an address, 4 or 16.
+#[must_use]
+pub fn octets(address: IpAddr) -> Vec<u8> {
+    match address {
+        IpAddr::V4(address) => address.octets().to_vec(),
+        IpAddr::V6(address) => address.octets().to_vec(),
+    }
 }

@@ -1,9 +1,12 @@
 //! The agent's end of its channel to a control plane: TLS with server authentication, HTTP/2. The agent proves itself
 //! with a bearer token inside the channel. Plain HTTP only ever goes to this machine itself.
 
+mod headers;
+mod lookup;
+mod roots;
+
 use std::io;
 use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -12,18 +15,25 @@ use std::time::Duration;
 use http::Uri;
 use hyper_util::rt::TokioIo;
 use rustls::{ClientConfig, RootCertStore};
-use rustls_pki_types::pem::PemObject;
-use rustls_pki_types::{CertificateDer, ServerName};
+use rustls_pki_types::ServerName;
 use socket2::{SockRef, TcpKeepalive};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 use tonic::transport::{Channel, Endpoint};
 
+pub use headers::{ControlHeaders, InvalidHeader};
+pub use lookup::OwnServices;
+pub use roots::RootSource;
+
+use super::pem;
+
 /// istiod's.
 const DEFAULT_PORT: u16 = 15012;
-/// Bound on each of name lookup with TCP connect, and TLS handshake.
+/// Bound on each of TCP connect and TLS handshake.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+/// The same where there is another address to try.
+const NEXT_ADDRESS_AFTER: Duration = Duration::from_secs(2);
 /// A control plane that is gone without a word is noticed after the sum of these two.
 const PING_INTERVAL: Duration = Duration::from_secs(30);
 const PING_TIMEOUT: Duration = Duration::from_secs(10);
@@ -36,6 +46,7 @@ pub struct ControlAddress {
     host: String,
     port: u16,
     security: Security,
+    services: OwnServices,
     uri: Uri,
 }
 
@@ -45,7 +56,7 @@ enum Security {
     LoopbackOnly,
     Tls {
         server_name: ServerName<'static>,
-        root_ca: PathBuf,
+        roots: RootSource,
     },
 }
 
@@ -60,12 +71,12 @@ pub enum InvalidControlAddress {
 
 impl ControlAddress {
     /// Reads `https://host:port` (or `http://` for a loopback address). The certificate must be valid for `server_name`,
-    /// or for the host of the address if that is unset; its chain must end in a certificate of the PEM file `root_ca`,
-    /// which is read anew for every connection. The port is 15012 unless the address says otherwise.
+    /// or for the host of the address if that is unset; its chain must end in one of `roots`, which are read anew for
+    /// every connection. The port is 15012 unless the address says otherwise.
     ///
     /// # Errors
     /// If the address or the server name does not parse.
-    pub fn new(address: &str, server_name: Option<&str>, root_ca: &Path) -> Result<Self, InvalidControlAddress> {
+    pub fn new(address: &str, server_name: Option<&str>, roots: RootSource) -> Result<Self, InvalidControlAddress> {
         let form = || InvalidControlAddress::Form(address.to_owned());
         let uri: Uri = address.parse().map_err(|_| form())?;
         let authority = uri.authority().ok_or_else(form)?.as_str();
@@ -84,66 +95,84 @@ impl ControlAddress {
                 let name = server_name.filter(|name| !name.is_empty()).unwrap_or(&host);
                 let server_name = ServerName::try_from(name.to_owned())
                     .map_err(|_| InvalidControlAddress::ServerName(name.to_owned()))?;
-                Security::Tls { server_name, root_ca: root_ca.to_owned() }
+                Security::Tls { server_name, roots }
             }
             _ => return Err(form()),
         };
-        Ok(Self { host, port, security, uri })
+        Ok(Self { host, port, security, services: OwnServices::default(), uri })
+    }
+
+    /// The same, where DNS may be silent: these services' addresses are known without it.
+    #[must_use]
+    pub fn with_services(self, services: OwnServices) -> Self {
+        Self { services, ..self }
     }
 }
 
 /// A gRPC channel that connects when first used, and again whenever the connection was lost.
-///
-/// # Errors
-/// See [`ControlAddress::new`].
-pub fn channel(address: &str, server_name: Option<&str>, root_ca: &Path) -> Result<Channel, InvalidControlAddress> {
-    let address = ControlAddress::new(address, server_name, root_ca)?;
+#[must_use]
+pub fn channel(address: &ControlAddress) -> Channel {
     let endpoint = Endpoint::from(address.uri.clone())
         .http2_keep_alive_interval(PING_INTERVAL)
         .keep_alive_timeout(PING_TIMEOUT)
         .keep_alive_while_idle(true)
         .initial_stream_window_size(WINDOW_BYTES)
         .initial_connection_window_size(WINDOW_BYTES);
+    let address = address.clone();
     let connector = tower::service_fn(move |_: Uri| {
         let address = address.clone();
         async move { connect(&address).await.map(TokioIo::new) }
     });
-    Ok(endpoint.connect_with_connector_lazy(connector))
+    endpoint.connect_with_connector_lazy(connector)
 }
 
-/// Opens one connection.
+/// Opens one connection, to the first of the host's addresses that takes it.
 ///
 /// # Errors
-/// The first thing that went wrong, in words that name it.
+/// What went wrong with the last address, in words that name the step.
 pub async fn connect(address: &ControlAddress) -> io::Result<ControlStream> {
-    let tcp = timed("connect", open_tcp(address)).await?;
-    match &address.security {
-        Security::LoopbackOnly => Ok(ControlStream::Plain(tcp)),
-        Security::Tls { server_name, root_ca } => {
-            let config = client_config(&read_roots(root_ca)?)?;
-            let tls = timed("TLS handshake", TlsConnector::from(config).connect(server_name.clone(), tcp)).await?;
-            Ok(ControlStream::Tls(Box::new(tls)))
+    let mut candidates = address.services.lookup(&address.host, address.port).await.map_err(step("name lookup"))?;
+    let tls = match &address.security {
+        Security::LoopbackOnly => {
+            candidates.retain(|candidate| candidate.ip().is_loopback());
+            None
         }
+        Security::Tls { server_name, roots } => Some((client_config(&read_roots(roots)?)?, server_name)),
+    };
+    let bound = if candidates.len() > 1 { NEXT_ADDRESS_AFTER } else { CONNECT_TIMEOUT };
+    let mut failure = io::Error::other("connect: plain http is only for loopback addresses");
+    for candidate in candidates {
+        let tcp = match timed("connect", bound, open_tcp(candidate)).await {
+            Ok(tcp) => tcp,
+            Err(error) => {
+                failure = error;
+                continue;
+            }
+        };
+        let Some((config, server_name)) = &tls else { return Ok(ControlStream::Plain(tcp)) };
+        let handshake = TlsConnector::from(config.clone()).connect((*server_name).clone(), tcp);
+        match timed("TLS handshake", bound, handshake).await {
+            Ok(tls) => return Ok(ControlStream::Tls(Box::new(tls))),
+            Err(error) => failure = error,
+        }
+    }
+    Err(failure)
+}
+
+async fn timed<T>(name: &str, bound: Duration, work: impl Future<Output = io::Result<T>>) -> io::Result<T> {
+    match tokio::time::timeout(bound, work).await {
+        Ok(done) => done.map_err(step(name)),
+        Err(_) => Err(io::Error::new(io::ErrorKind::TimedOut, format!("{name}: timed out"))),
     }
 }
 
-async fn timed<T>(step: &str, work: impl Future<Output = io::Result<T>>) -> io::Result<T> {
-    match tokio::time::timeout(CONNECT_TIMEOUT, work).await {
-        Ok(done) => done.map_err(|error| io::Error::new(error.kind(), format!("{step}: {error}"))),
-        Err(_) => Err(io::Error::new(io::ErrorKind::TimedOut, format!("{step}: timed out"))),
-    }
+/// Names the step that failed.
+fn step(name: &str) -> impl Fn(io::Error) -> io::Error {
+    move |error| io::Error::new(error.kind(), format!("{name}: {error}"))
 }
 
-async fn open_tcp(address: &ControlAddress) -> io::Result<TcpStream> {
-    let mut candidates: Vec<SocketAddr> =
-        tokio::net::lookup_host((address.host.as_str(), address.port)).await?.collect();
-    if matches!(address.security, Security::LoopbackOnly) {
-        candidates.retain(|candidate| candidate.ip().is_loopback());
-        if candidates.is_empty() {
-            return Err(io::Error::other("plain http is only for loopback addresses"));
-        }
-    }
-    let tcp = TcpStream::connect(candidates.as_slice()).await?;
+async fn open_tcp(address: SocketAddr) -> io::Result<TcpStream> {
+    let tcp = TcpStream::connect(address).await?;
     tcp.set_nodelay(true)?;
     let keepalive =
         TcpKeepalive::new().with_time(Duration::from_secs(300)).with_interval(Duration::from_secs(75)).with_retries(9);
@@ -151,14 +180,17 @@ async fn open_tcp(address: &ControlAddress) -> io::Result<TcpStream> {
     Ok(tcp)
 }
 
-fn read_roots(path: &Path) -> io::Result<RootCertStore> {
-    let failed =
-        |reason: &dyn std::fmt::Display| io::Error::other(format!("root certificate {}: {reason}", path.display()));
+fn read_roots(source: &RootSource) -> io::Result<RootCertStore> {
+    let failed = |reason: &dyn std::fmt::Display| io::Error::other(format!("root certificate {source}: {reason}"));
     let mut roots = RootCertStore::empty();
-    for certificate in CertificateDer::pem_file_iter(path).map_err(|error| failed(&error))? {
-        roots.add(certificate.map_err(|error| failed(&error))?).map_err(|error| failed(&error))?;
+    for block in source.read()? {
+        let added = roots.add(pem::certificate(&block).map_err(|error| failed(&error))?);
+        // A system's bundle may hold roots of a kind that is not supported: those are not needed.
+        if *source != RootSource::System {
+            added.map_err(|error| failed(&error))?;
+        }
     }
-    if roots.is_empty() { Err(failed(&"no certificate in it")) } else { Ok(roots) }
+    Ok(roots)
 }
 
 fn client_config(roots: &RootCertStore) -> io::Result<Arc<ClientConfig>> {
@@ -216,7 +248,7 @@ mod tests {
 
     #[test]
     fn addresses_that_cannot_be_used_are_named() {
-        let root = Path::new("/nowhere");
+        let root = || RootSource::new("/nowhere");
         for text in [
             "",
             "host:15012",
@@ -229,23 +261,34 @@ mod tests {
             "/path",
         ] {
             assert_eq!(
-                ControlAddress::new(text, None, root).err(),
+                ControlAddress::new(text, None, root()).err(),
                 Some(InvalidControlAddress::Form(text.into())),
                 "{text}"
             );
         }
         assert_eq!(
-            ControlAddress::new("https://host", Some("not a name"), root).err(),
+            ControlAddress::new("https://host", Some("not a name"), root()).err(),
             Some(InvalidControlAddress::ServerName("not a name".into()))
         );
-        let address = ControlAddress::new("https://[::1]", None, root).expect("an IPv6 host");
+        let address = ControlAddress::new("https://[::1]", None, root()).expect("an IPv6 host");
         assert_eq!((address.host.as_str(), address.port), ("::1", 15012));
     }
 
     #[tokio::test]
     async fn plain_http_never_leaves_the_machine() {
-        let address = ControlAddress::new("http://192.0.2.1:80", None, Path::new("/nowhere")).expect("it parses");
+        let address = ControlAddress::new("http://192.0.2.1:80", None, RootSource::System).expect("it parses");
         let error = connect(&address).await.expect_err("it is no loopback address");
         assert_eq!(error.to_string(), "connect: plain http is only for loopback addresses");
+    }
+
+    #[tokio::test]
+    async fn an_address_that_refuses_is_passed_over() {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let port = listener.local_addr().unwrap().port();
+        // Of the names every system has, only one leads to two addresses; here the first one of them must not matter.
+        let address = ControlAddress::new(&format!("http://localhost:{port}"), None, RootSource::System).unwrap();
+        for _ in 0..8 {
+            connect(&address).await.expect("127.0.0.1 is one of them");
+        }
     }
 }

@@ -1,0 +1,117 @@
+//! The way to istiod: from settings to what the stream and the certificates need of it, and what keeps both up to date.
+
+use std::net::{IpAddr, Ipv4Addr};
+use std::sync::Arc;
+
+use anyhow::Context;
+use tokio::sync::watch;
+
+use crate::config::AgentConfig;
+use crate::config::istiod::{Environment, ObjectsFrom};
+use crate::model::mesh::MeshSettings;
+use crate::state::SharedMesh;
+use crate::telemetry::metrics::Metrics;
+use crate::tls::ca::grpc::GrpcIssuer;
+use crate::tls::certificates::{CertificateSource, Certificates, bundle};
+use crate::tls::control_channel::{self, ControlAddress, ControlHeaders, OwnServices, RootSource};
+use crate::xds::{Link, NodeDescription, XdsOptions, XdsStatus};
+
+/// The settings with what the environment adds to them; names that are known and mean nothing are told once.
+pub(super) fn settled(config: AgentConfig) -> AgentConfig {
+    let config = config.settled(Environment::read());
+    let without_meaning = &config.istiod.environment.without_meaning;
+    if !without_meaning.is_empty() {
+        tracing::info!(variables = without_meaning.join(" "), "these settings of ztunnel have no effect here");
+    }
+    config
+}
+
+pub(super) fn xds_options(
+    config: &AgentConfig,
+    settings: MeshSettings,
+    metrics: &Arc<Metrics>,
+    may_save: watch::Receiver<bool>,
+) -> anyhow::Result<XdsOptions> {
+    Ok(XdsOptions {
+        address: config.xds_address.clone().unwrap_or_default(),
+        server_name: config.xds_server_name.clone(),
+        root_ca: RootSource::new(&config.xds_root_ca.to_string_lossy()),
+        services: services(config),
+        headers: ControlHeaders::new(&config.istiod.environment.xds_headers).context("XDS_HEADER_")?,
+        objects: config.istiod.objects == ObjectsFrom::Xds,
+        token: config.auth_token.clone(),
+        node: node_description(config),
+        settings,
+        state_dir: Some(config.state_dir.clone()),
+        may_save,
+        metrics: metrics.clone(),
+    })
+}
+
+pub(super) fn certificate_source(config: &AgentConfig) -> anyhow::Result<CertificateSource> {
+    let address = config.ca_address.as_deref().or(config.xds_address.as_deref()).unwrap_or_default();
+    let server_name = config.istiod.ca_server_name.as_deref().or(config.xds_server_name.as_deref());
+    let address = ControlAddress::new(address, server_name, RootSource::new(&config.ca_root()))
+        .context(if config.ca_address.is_some() { "--ca-address" } else { "--xds-address" })?;
+    let channel = control_channel::channel(&address.with_services(services(config)));
+    let headers = ControlHeaders::new(&config.istiod.environment.ca_headers).context("CA_HEADER_")?;
+    let issuer = GrpcIssuer::new(channel, Some(config.auth_token.clone()), config.cluster_id.clone());
+    Ok(CertificateSource::Issuer(Arc::new(issuer.with_headers(headers))))
+}
+
+/// Keeps the trust bundle up to date, and has certificates that failed asked for again when the control plane is back.
+pub(super) fn follow(config: &AgentConfig, certificates: &Certificates, mesh: &SharedMesh, status: &XdsStatus) {
+    if config.ca_dir.is_some() || config.certificates_dir.is_some() {
+        return;
+    }
+    let (named, roots) = watch::channel(Vec::new());
+    tokio::spawn(bundle::follow(certificates.clone(), RootSource::new(&config.ca_root()), roots));
+    let mesh = mesh.clone();
+    tokio::spawn(async move {
+        let mut changes = mesh.watch();
+        loop {
+            let now: Vec<String> = mesh.read().settings().ca_certificates.iter().map(ToString::to_string).collect();
+            named.send_if_modified(|known| {
+                let is_news = *known != now;
+                *known = now;
+                is_news
+            });
+            if changes.changed().await.is_err() {
+                return;
+            }
+        }
+    });
+    if config.ca_address.is_some() {
+        return;
+    }
+    // One server is both: what the stream meets, requests for certificates will meet.
+    let (certificates, mut link) = (certificates.clone(), status.link());
+    tokio::spawn(async move {
+        while link.changed().await.is_ok() {
+            match &*link.borrow_and_update() {
+                Link::Untried => {}
+                Link::Up => certificates.retry(),
+                Link::Down(reason) => certificates.note_away(reason),
+            }
+        }
+    });
+}
+
+fn services(config: &AgentConfig) -> OwnServices {
+    OwnServices::new(&config.pod_namespace, &config.istiod.environment.service_hosts)
+}
+
+fn node_description(config: &AgentConfig) -> NodeDescription {
+    let pod = if config.pod_name.is_empty() { format!("weir-{}", config.node) } else { config.pod_name.clone() };
+    NodeDescription {
+        node: config.node.clone(),
+        pod,
+        namespace: config.pod_namespace.clone(),
+        service_account: config.istiod.service_account.clone(),
+        ip: config.instance_ip.unwrap_or(IpAddr::V4(Ipv4Addr::new(1, 1, 1, 1))),
+        cluster_id: config.cluster_id.clone(),
+        network: config.network.clone(),
+        mesh_id: config.trust_domain.clone(),
+        metadata: config.istiod.environment.metadata.clone(),
+    }
+}

@@ -1,0 +1,47 @@
+//! Settings that other settings and the environment speak of: ztunnel's names count where ours are left at their defaults.
+
+use std::time::Duration;
+
+use super::istiod::{self, Environment};
+use super::{AgentConfig, CLUSTER_ID};
+
+/// The part of a termination grace period that is left to the process after the drain, as ztunnel leaves it.
+const AFTER_DRAIN: Duration = Duration::from_secs(5);
+
+impl AgentConfig {
+    /// Takes in what other settings and the environment say about a setting that was left at its default.
+    #[must_use]
+    pub fn settled(mut self, environment: Environment) -> Self {
+        if self.cluster_id == CLUSTER_ID
+            && let Some(cluster_id) = environment.metadata_text("CLUSTER_ID")
+        {
+            cluster_id.clone_into(&mut self.cluster_id);
+        }
+        if self.network.is_empty()
+            && let Some(network) = environment.metadata_text("NETWORK")
+        {
+            network.clone_into(&mut self.network);
+        }
+        let is_default =
+            self.certificate_seconds == istiod::CERTIFICATE_SECONDS && !environment.has_own("WEIR_CERTIFICATE_SECONDS");
+        if let Some(ttl) = self.istiod.secret_ttl.filter(|_| is_default) {
+            self.certificate_seconds = ttl.as_secs().max(1);
+        }
+        let grace = self.istiod.termination_grace_period_seconds.map(Duration::from_secs);
+        let before_grace = grace.map(|grace| grace.saturating_sub(AFTER_DRAIN));
+        let drain = self.istiod.connection_termination_deadline.or(before_grace);
+        let is_default = self.drain_seconds == istiod::DRAIN_SECONDS && !environment.has_own("WEIR_DRAIN_SECONDS");
+        if let Some(drain) = drain.filter(|_| is_default) {
+            self.drain_seconds = drain.as_secs();
+        }
+        self.istiod.environment = environment;
+        self
+    }
+
+    /// Where the root certificates of the CA are: `ca_root_ca`, or the control plane's.
+    #[must_use]
+    pub fn ca_root(&self) -> String {
+        let own = self.istiod.ca_root_ca.clone().filter(|own| !own.is_empty());
+        own.unwrap_or_else(|| self.xds_root_ca.to_string_lossy().into_owned())
+    }
+}

@@ -1,0 +1,72 @@
+//! What is held of the objects that users wrote, for people: never for decisions.
+
+use serde_json::{Value as Json, json};
+
+use super::decode;
+use super::held::Held;
+use crate::resources::{ObjectKind, ResourceType};
+
+/// Every object, by kind and name: as a file would have it where its content is read, else what its envelope says and the
+/// bytes.
+pub(super) fn objects(held: &Held) -> Vec<Json> {
+    let mut shown = Vec::new();
+    for kind in ObjectKind::ALL {
+        for (name, resource) in held.of(ResourceType::Object(kind)) {
+            let Some((body, rejected)) = resource.kept() else { continue };
+            let mut object = json!({
+                "type": kind.type_url(), "name": &**name, "version": resource.version.to_string(), "bytes": body.len(),
+            });
+            let fields = object.as_object_mut().expect("it was made as an object");
+            if let Some(reason) = rejected {
+                fields.insert("rejected".to_owned(), json!(&**reason));
+            }
+            fields.extend(content(kind, name, body));
+            shown.push(object);
+        }
+    }
+    shown
+}
+
+fn content(kind: ObjectKind, name: &str, body: &[u8]) -> Vec<(String, Json)> {
+    let Ok(envelope) = decode::envelope(name, body) else { return vec![("base64".to_owned(), json!(base64(body)))] };
+    let metadata = envelope.metadata.as_ref();
+    let labels = metadata.map(|metadata| json!(metadata.labels)).unwrap_or_default();
+    let created = metadata.and_then(|metadata| metadata.create_time.as_ref()).map(|time| time.seconds);
+    let mut fields = vec![("labels".to_owned(), labels), ("createdUnixSeconds".to_owned(), json!(created))];
+    match decode::document(kind, &envelope) {
+        Ok(Some(document)) => fields.push(("spec".to_owned(), document["spec"].clone())),
+        Ok(None) | Err(_) => {
+            let body = envelope.body.unwrap_or_default();
+            fields.push(("bodyType".to_owned(), json!(body.type_url)));
+            fields.push(("base64".to_owned(), json!(base64(&body.value))));
+        }
+    }
+    fields
+}
+
+fn base64(bytes: &[u8]) -> String {
+    const DIGITS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+    let mut text = String::with_capacity(bytes.len().div_ceil(3) * 4);
+    for chunk in bytes.chunks(3) {
+        let byte = |at: usize| u32::from(chunk.get(at).copied().unwrap_or_default());
+        let bits = byte(0) << 16 | byte(1) << 8 | byte(2);
+        for digit in 0..4 {
+            let place = (bits >> (18 - 6 * digit)) & 63;
+            let shown = if digit <= chunk.len() { DIGITS[place as usize] } else { b'=' };
+            text.push(char::from(shown));
+        }
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn bytes_are_shown_in_base64() {
+        for (bytes, text) in [("", ""), ("f", "Zg=="), ("fo", "Zm8="), ("foo", "Zm9v"), ("foob", "Zm9vYg==")] {
+            assert_eq!(base64(bytes.as_bytes()), text);
+        }
+    }
+}
