@@ -1,11 +1,11 @@
-//! A real Prometheus that finds Weir's agents by their annotations, and the queries of Istio's dashboard of node agents.
+//! A real Prometheus that scrapes Weir's agents as their annotations say, and the queries of Istio's dashboard of node agents.
 
 use std::fs;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use serde_json::{Value, json};
-use weir_tests::cluster::Cluster;
+use weir_tests::cluster::{Cluster, NODES};
 use weir_tests::place::Place;
 use weir_tests::program::Program;
 use weir_tests::table::note;
@@ -101,7 +101,7 @@ impl Prometheus {
         let folder = cluster.run().bulk()?.join("prometheus");
         fs::create_dir_all(&folder)?;
         let configuration = folder.join("prometheus.yaml");
-        fs::write(&configuration, configuration_of(cluster).to_string())?;
+        fs::write(&configuration, configuration_of(cluster)?.to_string())?;
         let program = place.spawn(&[
             cluster.parts().prometheus("prometheus").display().to_string(),
             format!("--config.file={}", configuration.display()),
@@ -140,31 +140,28 @@ impl Prometheus {
     }
 }
 
-/// Pods are found and labelled as Istio's sample installation of Prometheus does it. One rule is for Weir: the dashboard
-/// knows agents by the names that Istio's own have.
-fn configuration_of(cluster: &Cluster) -> Value {
-    let annotation = |name: &str| format!("__meta_kubernetes_pod_annotation_prometheus_io_{name}");
-    json!({
+/// What Istio's sample installation of Prometheus makes of pods with these annotations. Debian's Prometheus is built without
+/// the part that asks Kubernetes, so it is asked here. One thing is for Weir: the dashboard knows agents by the names that
+/// Istio's own have, so that is how they are called.
+fn configuration_of(cluster: &Cluster) -> Result<Value> {
+    let pods = cluster.kubectl.get(&["pods", "--all-namespaces"])?;
+    let targets = pods["items"].as_array().into_iter().flatten().filter_map(|pod| {
+        let metadata = &pod["metadata"];
+        let annotation = |name: &str| metadata["annotations"][format!("prometheus.io/{name}")].as_str();
+        annotation("scrape").filter(|scrape| *scrape == "true")?;
+        let address = format!("{}:{}", pod["status"]["podIP"].as_str()?, annotation("port")?);
+        let labels = json!({
+            "__metrics_path__": annotation("path")?,
+            "app": metadata["labels"]["app"],
+            "namespace": metadata["namespace"],
+            "pod": format!("ztunnel-{}", metadata["name"].as_str()?),
+        });
+        Some(json!({"targets": [address], "labels": labels}))
+    });
+    let targets: Vec<Value> = targets.collect();
+    ensure!(targets.len() == NODES.len(), "pods to be scraped are {targets:?}");
+    Ok(json!({
         "global": {"scrape_interval": "1s", "scrape_timeout": "1s"},
-        "scrape_configs": [{
-            "job_name": "pods",
-            "kubernetes_sd_configs":
-                [{"role": "pod", "kubeconfig_file": cluster.control_plane.kubeconfig().display().to_string()}],
-            "relabel_configs": [
-                {"action": "keep", "source_labels": [annotation("scrape")], "regex": "true"},
-                {"source_labels": [annotation("path")], "regex": "(.+)", "target_label": "__metrics_path__"},
-                {
-                    "source_labels": ["__meta_kubernetes_pod_ip", annotation("port")], "regex": "(.+);(.+)",
-                    "replacement": "$1:$2", "target_label": "__address__",
-                },
-                {"action": "labelmap", "regex": "__meta_kubernetes_pod_label_(.+)"},
-                {"source_labels": ["__meta_kubernetes_namespace"], "target_label": "namespace"},
-                {"source_labels": ["__meta_kubernetes_pod_name"], "target_label": "pod"},
-                {
-                    "source_labels": ["__meta_kubernetes_pod_name"], "regex": "(weir-.+)",
-                    "replacement": "ztunnel-$1", "target_label": "pod",
-                },
-            ],
-        }],
-    })
+        "scrape_configs": [{"job_name": "pods", "static_configs": targets}],
+    }))
 }
