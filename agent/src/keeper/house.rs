@@ -47,8 +47,10 @@ pub(super) struct House {
     restart_at: Option<Instant>,
     /// A worker of this keeper has served.
     served: bool,
-    /// Told to stop, or the worker was.
+    /// Told to stop, or the worker was. It may serve on for a while, and have a successor yet.
     stopping: bool,
+    /// The worker takes nothing new any more, and no successor has come.
+    closed: bool,
     /// The code that the last worker ended with.
     code: u8,
     door: Option<Door>,
@@ -78,6 +80,7 @@ impl House {
             restart_at: None,
             served: false,
             stopping: false,
+            closed: false,
             code: 0,
             door: None,
             predecessor: predecessor.map(|(channel, _)| Predecessor::new(channel)),
@@ -251,7 +254,7 @@ impl House {
             FromWorker::Serving => self.serves(),
             FromWorker::Frozen => self.hand_over(),
             FromWorker::Stopping => {
-                self.stopping = true;
+                (self.stopping, self.closed) = (true, true);
                 self.say_bye();
                 // What the worker no longer accepts on must not seem to be listened on.
                 self.held.clear();

@@ -55,8 +55,8 @@ impl House {
         while let Some(door) = &self.door {
             match door.accept() {
                 Ok(Some(mut channel)) => {
-                    if self.successor.is_some() || self.stopping {
-                        let why = if self.stopping { "it is stopping" } else { "another successor is there" };
+                    if self.successor.is_some() || self.closed {
+                        let why = if self.closed { "it is stopping" } else { "another successor is there" };
                         channel.send(&ToSuccessor::Refused { reason: why.to_owned() }, Vec::new());
                     } else {
                         self.successor = Some(Successor::new(channel));
