@@ -49,7 +49,7 @@ fn every_way(cluster: &mut Cluster) -> Result<()> {
         "spec": {
             "hosts": ["entry.example"], "addresses": ["10.96.200.1"], "resolution": "STATIC", "location": "MESH_INTERNAL",
             "ports": [{"number": 81, "name": "tcp", "protocol": "TCP", "targetPort": ECHO}],
-            "endpoints": [{"address": pair.server.address}],
+            "workloadSelector": {"labels": {"app": "server"}},
         },
     }))?;
     let ways = [
@@ -109,7 +109,7 @@ fn outsiders(cluster: &mut Cluster) -> Result<()> {
         let seen = pair.namespace.ask(&name, &["probe", &pair.echo(), "--send", "hello"])?;
         ensure!(seen["received"] == "hello", "from {name}: {seen}");
         let seen = pair.namespace.ask(&name, &["probe", &format!("{}:9", pair.server.address)])?;
-        ensure!(seen["connect"] == "ECONNREFUSED", "a closed port, from {name}: {seen}");
+        ensure!(seen["connect"] == "ConnectionRefused", "a closed port, from {name}: {seen}");
     }
     Ok(())
 }

@@ -205,7 +205,7 @@ impl ClusterEnrollment {
                 }
             }
             Err(error) => {
-                let pause = followed.pauses.next();
+                let pause = followed.pauses.take();
                 memory.retry_at = Some(now + pause);
                 tracing::warn!(
                     uid = outcome.uid,
