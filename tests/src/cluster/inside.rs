@@ -111,6 +111,9 @@ fn mount_cgroups(mode: Mode) -> Result<()> {
             fs::create_dir(&place)?;
             put("cgroup", &place, "cgroup", Some(controller))?;
         }
+        // No controller, but a kubelet wants to see it too.
+        fs::create_dir("/sys/fs/cgroup/systemd")?;
+        put("cgroup", "/sys/fs/cgroup/systemd", "cgroup", Some("none,name=systemd"))?;
         fs::create_dir(mode.cgroup2())?;
     }
     put("cgroup2", mode.cgroup2(), "cgroup2", None)
