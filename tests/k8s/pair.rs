@@ -138,6 +138,11 @@ impl Report {
         self.0["new"]["longest_gap_ms"].as_f64().unwrap_or(f64::INFINITY)
     }
 
+    /// The failures of a sort, the first of them one by one.
+    pub(crate) fn failures(&self, sort: &str) -> &[Value] {
+        self.0[sort]["failures"].as_array().map(Vec::as_slice).unwrap_or_default()
+    }
+
     /// No connection of a sort failed: `new` or `kept`.
     pub(crate) fn none_failed(&self, sort: &str) -> Result<()> {
         let failed = &self.0[sort];

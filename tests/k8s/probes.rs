@@ -100,7 +100,7 @@ fn stay_green(cluster: &mut Cluster) -> Result<()> {
         let address = namespace.ready(pod)?.address;
         // The node's own programs share an address with its kubelet.
         for node in &cluster.nodes {
-            wait::until("plaintext is refused", PATIENCE, || is_refused(&node.place(), &format!("{address}:{ECHO}")))?;
+            wait::until("plaintext is refused", PATIENCE, || is_refused(node.place(), &format!("{address}:{ECHO}")))?;
         }
     }
     // Before its server listened a pod was rightly called unhealthy.
@@ -140,7 +140,7 @@ fn hooks(cluster: &mut Cluster) -> Result<()> {
     for node in NODES {
         let pod = namespace.ready(&format!("hooked-{node}"))?;
         let address = format!("{}:{ECHO}", pod.address);
-        wait::until("plaintext is refused", PATIENCE, || is_refused(&cluster.node(node)?.place(), &address))?;
+        wait::until("plaintext is refused", PATIENCE, || is_refused(cluster.node(node)?.place(), &address))?;
     }
     cluster.kubectl.run(&["delete", "pods", "--all", "--namespace", &namespace.name])?;
     let called = let_through(cluster)? - probes;
@@ -165,17 +165,17 @@ fn nodes_are_not(cluster: &mut Cluster) -> Result<()> {
     let (server, ports) = behind_a_port(cluster, &namespace)?;
     let outside = cluster.control_plane.room().place();
     for port in &ports {
-        wait::until("a node's port leads to the server", PATIENCE, || is_answered(&outside, port))?;
+        wait::until("a node's port leads to the server", PATIENCE, || is_answered(outside, port))?;
     }
     be_strict(&namespace)?;
     let probes = let_through(cluster)?;
     for port in &ports {
-        wait::until("plaintext through a node's port is refused", PATIENCE, || is_refused(&outside, port))?;
+        wait::until("plaintext through a node's port is refused", PATIENCE, || is_refused(outside, port))?;
     }
     for node in &cluster.nodes {
-        is_refused(&node.place(), &server)?;
+        is_refused(node.place(), &server)?;
         for port in &ports {
-            is_refused(&node.place(), port)?;
+            is_refused(node.place(), port)?;
         }
     }
     note(format!("refused on {} ports of nodes, and from both nodes' own programs", ports.len()));

@@ -199,7 +199,7 @@ fn rules_of(cluster: &Cluster, address: &str) -> Result<String> {
     let stable = seen
         .replace(address, "POD")
         .lines()
-        .filter(|line| !line.starts_with('#'))
+        .filter(|line| !line.starts_with('#') && !line.starts_with("local fe80:"))
         .map(|line| format!("{line}\n"))
         .collect();
     Ok(stable)

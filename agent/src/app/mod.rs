@@ -21,6 +21,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, ensure};
+use futures_util::FutureExt;
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use tokio::sync::{Notify, oneshot};
 
@@ -71,7 +72,9 @@ pub fn run_agent(config: AgentConfig, keeper: Link) -> anyhow::Result<()> {
     let config = istiod::settled(config);
     // Connections have threads of their own: see `proxy::workers`.
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build()?;
-    runtime.block_on(agent(config, log, Arc::new(keeper)))
+    let ended = runtime.block_on(agent(config, log.clone(), Arc::new(keeper)));
+    log.flush();
+    ended
 }
 
 /// Runs `weir control-plane` until it is told to stop.
@@ -92,31 +95,25 @@ async fn agent(config: AgentConfig, log: log::LogHandle, keeper: Arc<Link>) -> a
     let metrics = Metrics::new();
     let ready = Ready::default();
     let starting = ready.block("start");
-    let mesh = SharedMesh::default();
-    mesh.apply([MeshUpdate::Settings(first_settings(&config))]);
-
+    let mesh = first_mesh(&config);
     let standing = Standing::new(keeper.circumstances().succeeds);
     let delivery = delivery::start(&config, &mesh, &metrics, &ready, standing.may_save()).await?;
-    let store = PodStore::new(&config.state_dir);
     if keeper.circumstances().succeeds {
-        succession::take_over(&keeper, &delivery, &mesh, &store).await?;
+        succession::take_over(&keeper, &delivery, &mesh, &PodStore::new(&config.state_dir)).await?;
     }
     let prepared = start.elapsed();
     let capture = Arc::new(Capture::install(&capture_options(&config)).context("capture")?);
     let installed = start.elapsed();
-    let (enrollment, arrivals) = Enrollment::new(capture.clone(), metrics.clone(), store, keeper.clone());
+    let (enrollment, arrivals) =
+        Enrollment::new(capture.clone(), metrics.clone(), PodStore::new(&config.state_dir), keeper.clone());
     enrollment.restore();
     let restored = start.elapsed();
     standing.obey(keeper.clone(), enrollment.clone()).context("a thread for the keeper")?;
 
     let (drain_trigger, drain) = lifecycle::drain();
     let proxy = proxy(&config, &mesh, &delivery.certificates, &capture, &metrics, drain)?;
-    let synced = delivery.synced;
-    tokio::spawn(async move {
-        // Until the mesh is known connections wait in the listeners' backlogs.
-        synced.await;
-        proxy.run(arrivals).await;
-    });
+    // Until the mesh is known connections wait in the listeners' backlogs.
+    tokio::spawn(delivery.synced.then(|()| proxy.run(arrivals)));
     // Connections wait for nothing that follows.
     let kubelet = kubelet::follow(capture.clone());
     let cluster = kubernetes::start(&config, &enrollment, &mesh, &metrics, &ready).await?;
@@ -131,7 +128,7 @@ async fn agent(config: AgentConfig, log: log::LogHandle, keeper: Arc<Link>) -> a
         metrics,
         kubelet,
         ready: ready.clone(),
-        log: log.clone(),
+        log,
         keeper: keeper.circumstances().clone(),
         directory: cluster.as_ref().map(|cluster| cluster.directory.clone()),
     };
@@ -162,8 +159,14 @@ async fn agent(config: AgentConfig, log: log::LogHandle, keeper: Arc<Link>) -> a
     if uninstalling {
         kubernetes::remove_files(&config);
     }
-    log.flush();
     Ok(())
+}
+
+/// The mesh before anything is known of it.
+fn first_mesh(config: &AgentConfig) -> SharedMesh {
+    let mesh = SharedMesh::default();
+    mesh.apply([MeshUpdate::Settings(first_settings(config))]);
+    mesh
 }
 
 /// Pods come and go without this agent from now on; where Weir is uninstalled, they leave the mesh.
