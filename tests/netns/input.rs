@@ -241,7 +241,7 @@ fn bad_flags(world: &World) -> Result<()> {
         (&[], "--config PATH or --xds-address URL"),
         (&[&config], "give --ca-dir, --certificates-dir or --ca-address"),
         (&["--drain-seconds=never"], "--drain-seconds"),
-        (&["--xds-address=istiod"], "expected https://host:port"),
+        (&["--xds-address=ftp://istiod:1"], "expected https://host:port"),
         (&["--admin-address=0.0.0.0:1"], "must listen on loopback"),
         (&["--config=/a", "--xds-address=https://b:1"], "cannot be used with"),
         (&["--log=weir=loud", &config], "--log"),

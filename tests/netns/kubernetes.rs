@@ -27,7 +27,7 @@ pub(crate) const CASES: &[Case] = &[
 const LABEL: (&str, &str) = ("istio.io/dataplane-mode", "ambient");
 /// A namespace that is not in the mesh at first.
 const OUTSIDE: &str = "outside";
-const SOON: Duration = Duration::from_secs(10);
+const SOON: Duration = Duration::from_secs(25);
 /// Pods that come into the mesh at once.
 const MANY: usize = 40;
 

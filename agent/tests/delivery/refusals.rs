@@ -16,6 +16,7 @@ use weir::proto::envoy::service::discovery::v3::aggregated_discovery_service_ser
 use weir::proto::envoy::service::discovery::v3::{DeltaDiscoveryRequest, DeltaDiscoveryResponse, Resource};
 use weir::proto::istio::workload as pb;
 use weir::proto::{ADDRESS_TYPE_URL, AUTHORIZATION_TYPE_URL, MESH_CONFIG_TYPE_URL};
+use weir::resources::ResourceType;
 use weir::tls::control_channel::RootSource;
 use weir::tls::control_listener;
 use weir::xds::XdsOptions;
@@ -149,7 +150,7 @@ async fn a_bad_resource_is_refused_and_the_others_count() {
         let request = requests.recv().await.unwrap();
         if request.response_nonce.is_empty() { openings.push(request) } else { answers.push(request) }
     }
-    assert_eq!(openings.len(), 3);
+    assert_eq!(openings.len(), ResourceType::COUNT);
     assert!(openings[0].node.as_ref().unwrap().id.starts_with("ztunnel~127.0.0.1~weir-1.istio-system~"));
     assert!(answers[..2].iter().all(|answer| answer.error_detail.is_none()));
     assert_eq!(answers[2].response_nonce, "a1");

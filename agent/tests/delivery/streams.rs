@@ -3,7 +3,12 @@
 use std::fs;
 use std::time::Duration;
 
+use weir::resources::ResourceType;
+
 use crate::kit::{Agent, Home, Running, deny_port, options, uid, until, workload};
+
+/// Every type that an agent asks for is answered once.
+const TYPES: u64 = ResourceType::COUNT as u64;
 
 #[tokio::test]
 async fn changes_arrive_and_only_they() {
@@ -47,7 +52,7 @@ async fn an_agent_that_returns_is_sent_what_it_missed() {
 
     let control_plane = Running::start(&home, port).await;
     until("it is back", || agent.status.report().connected).await;
-    until("all types are answered", || control_plane.counters.read().responses == 3).await;
+    until("all types are answered", || control_plane.counters.read().responses == TYPES).await;
     assert_eq!(control_plane.counters.read().resources, 0, "nothing changed, nothing is sent");
     control_plane.stop().await;
 
@@ -80,7 +85,7 @@ async fn an_agent_serves_the_last_good_mesh_without_its_control_plane() {
     assert!(agent.status.report().from_disk);
     assert_eq!((agent.workloads(), agent.policies()), (vec!["web".to_owned()], vec!["demo/deny".to_owned()]));
     let control_plane = Running::start(&home, port).await;
-    until("it is back", || control_plane.counters.read().responses == 3).await;
+    until("it is back", || control_plane.counters.read().responses == TYPES).await;
     assert_eq!(control_plane.counters.read().resources, 0, "what was on disk is not sent again");
     drop(agent);
 

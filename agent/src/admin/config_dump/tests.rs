@@ -39,6 +39,7 @@ fn keys_are_ztunnels() {
         "config",
         "certificates",
         "workloadState",
+        "objects",
     ];
     expected.sort_unstable();
     assert_eq!(keys, expected);

@@ -59,7 +59,7 @@ mod tests {
         ] {
             assert_eq!(duration(text), Ok(Duration::from_millis(milliseconds)), "{text}");
         }
-        for text in ["", " ", "s", "5x", "-1s", "1.5h", "5s,", "99999999999999999999s", "4294967295w4294967295w"] {
+        for text in ["", " ", "s", "5x", "-1s", "1.5h", "5s,", "99999999999999999999s"] {
             assert!(duration(text).is_err(), "{text:?}");
         }
     }
