@@ -22,6 +22,7 @@ mod probes;
 mod prometheus;
 mod reaching;
 mod restarting;
+mod scale;
 mod taken_down;
 mod up;
 
@@ -42,6 +43,7 @@ fn table() -> Vec<Case> {
         restarting::CASES,
         istiod::CASES,
         absent::CASES,
+        scale::CASES,
         taken_down::CASES,
     ]
     .concat()

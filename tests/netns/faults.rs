@@ -103,7 +103,10 @@ fn peer_killed(mesh: &mut Mesh) -> Result<()> {
     ensure!(idle.stdout().contains("ConnectionReset"), "a broken stream is a reset: {}", idle.tail());
     ensure!(!download.stdout().contains("exact"), "half a download is no download: {}", download.tail());
     let (broken, refused) = (failed(mesh, &mesh.client, "-")?, failed(mesh, &mesh.client, "CONNECT")?);
-    ensure!(mesh.agents[0].metrics()?.sum(FAILED, &[("response_flags", "-")]) >= 2.0, "both are counted as failed");
+    wait::until("both are counted as failed", AT_ONCE, || {
+        ensure!(mesh.agents[0].metrics()?.sum(FAILED, &[("response_flags", "-")]) >= 2.0, "they are not");
+        Ok(())
+    })?;
     let seen = test_app::probe(&mesh.client.place, mesh.far.ipv4(), ECHO, "anybody there")?;
     ensure!(seen.refused() && seen.ms < 2000, "while it is away: {seen:?}");
     refused.grows_by(1.0).context("while it is away")?;

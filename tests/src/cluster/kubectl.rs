@@ -83,6 +83,17 @@ impl Kubectl {
         self.run(&["apply", "--filename", &file]).map(drop)
     }
 
+    /// Creates many objects at once, none of which may be there.
+    ///
+    /// # Errors
+    /// With the API server's words.
+    pub fn create_many(&self, manifest: &str) -> Result<()> {
+        let file = self.write(manifest)?;
+        let output = self.output(Duration::from_secs(180), &["create", "--filename", &file])?;
+        ensure!(output.success, "{}", output.summary());
+        Ok(())
+    }
+
     /// Deletes what a manifest names and waits until it is gone; fine if some of it is gone already.
     ///
     /// # Errors
