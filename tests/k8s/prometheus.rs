@@ -77,9 +77,13 @@ fn dashboards(cluster: &mut Cluster) -> Result<()> {
     let load = pair.load(40)?;
     for (title, query) in PANELS {
         let query = query.replace("$__rate_interval", RATE_INTERVAL);
-        let series = prometheus.answer(title, &query)?;
-        let pods = series.iter().filter(|series| series["metric"]["pod"].is_string()).count();
-        ensure!(pods == 0 || pods == 2, "{title}: one agent is missing: {series:?}");
+        // A rate takes two scrapes, and agents are not scraped at the same time.
+        wait::until("all agents are in the answer", ANSWERED, || {
+            let series = prometheus.answer(title, &query)?;
+            let pods = series.iter().filter(|series| series["metric"]["pod"].is_string()).count();
+            ensure!(pods == 0 || pods == 2, "{title}: one agent is missing: {series:?}");
+            Ok(())
+        })?;
     }
     prometheus.answer("a service by its clients", SERVICE)?;
     for (name, kind) in [("istio_tcp_connections_opened_total", "counter"), ("istio_tcp_sockets_open", "gauge")] {
