@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context, Result};
 use clap::Args;
@@ -32,6 +32,8 @@ struct Store {
     files: BTreeMap<PathBuf, (String, Value)>,
     /// Version, kind of event, object.
     events: Vec<(u64, &'static str, Value)>,
+    /// The version it began with: of what was before it knows nothing.
+    first: u64,
 }
 
 /// One question, as far as anybody here understands questions.
@@ -48,7 +50,7 @@ struct Question {
 /// Serves until killed.
 pub(crate) async fn serve(api: KubeApi) -> Result<()> {
     let listener = TcpListener::bind(api.address).await.with_context(|| format!("binding {}", api.address))?;
-    let store = Arc::new(Mutex::new(Store::default()));
+    let store = Arc::new(Mutex::new(Store { first: since_1970(), ..Store::default() }));
     let objects = Arc::new(api.objects);
     loop {
         let (tcp, _) = listener.accept().await?;
@@ -74,6 +76,7 @@ async fn answer(tcp: TcpStream, store: &Mutex<Store>, objects: &Path) -> Result<
     let path: Vec<&str> = question.path.iter().map(String::as_str).collect();
     let (status, body) = match (question.method.as_str(), path.as_slice()) {
         ("GET", ["api", "v1", kind @ ("pods" | "namespaces")]) => match question.watch_from {
+            Some(from) if from < look().first => (410, too_old()),
             Some(from) => return watch(tcp, kind, &question, from, look).await,
             None => (200, look().list(kind, &question)),
         },
@@ -91,6 +94,17 @@ async fn answer(tcp: TcpStream, store: &Mutex<Store>, objects: &Path) -> Result<
     );
     tcp.write_all(head.as_bytes()).await?;
     Ok(tcp.write_all(&body).await?)
+}
+
+/// Versions of a server that is started again are greater than all that it gave before.
+fn since_1970() -> u64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(since.as_millis()).unwrap_or_default()
+}
+
+fn too_old() -> Value {
+    json!({"kind": "Status", "apiVersion": "v1", "status": "Failure", "reason": "Expired", "code": 410,
+    "message": "too old resource version"})
 }
 
 fn found(object: Option<Value>) -> (u16, Value) {
@@ -172,7 +186,7 @@ impl Question {
 
 impl Store {
     fn version(&self) -> u64 {
-        self.events.last().map_or(1, |(version, ..)| *version)
+        self.events.last().map_or(self.first, |(version, ..)| *version)
     }
 
     /// Takes in what has become of the folder.

@@ -237,6 +237,7 @@ fn bad_flags(world: &World) -> Result<()> {
     std::fs::write(folder.join("ca-key.pem"), "garbage")?;
     let weir = weir_tests::agent::binary("weir")?.display().to_string();
     let config = format!("--config={}", folder.display());
+    let ca = format!("--ca-dir={}", folder.join("ca").display());
     let rows: [(&[&str], &str); 7] = [
         (&[], "--config PATH or --xds-address URL"),
         (&[&config], "give --ca-dir, --certificates-dir or --ca-address"),
@@ -244,7 +245,7 @@ fn bad_flags(world: &World) -> Result<()> {
         (&["--xds-address=ftp://istiod:1"], "expected https://host:port"),
         (&["--admin-address=0.0.0.0:1"], "must listen on loopback"),
         (&["--config=/a", "--xds-address=https://b:1"], "cannot be used with"),
-        (&["--log=weir=loud", &config], "--log"),
+        (&["--log=weir=loud", &config, &ca], "--log"),
     ];
     for (flags, said) in rows {
         let mut command = vec![weir.clone(), "agent".into()];
