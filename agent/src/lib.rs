@@ -13,6 +13,7 @@ pub mod config;
 pub mod keeper;
 pub mod lifecycle;
 pub mod objects;
+pub mod pauses;
 pub mod resources;
 pub mod state;
 pub mod telemetry;

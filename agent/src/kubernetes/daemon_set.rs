@@ -10,9 +10,9 @@ use kube::Api;
 use super::Directory;
 use super::directory::answered;
 use super::follow::{Change, follow};
-use super::pauses::Pauses;
 use super::status::WatchStatus;
 use super::wire::{DaemonSet, Pod};
+use crate::pauses::Pauses;
 use crate::telemetry::metrics::Metrics;
 
 /// First and longest pause before it is asked again whose pod this is.

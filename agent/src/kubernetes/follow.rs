@@ -10,8 +10,8 @@ use kube::{Api, Resource};
 use serde::de::DeserializeOwned;
 
 use super::KubernetesError;
-use super::pauses::Pauses;
 use super::status::WatchStatus;
+use crate::pauses::Pauses;
 
 /// Objects of one answer to a list: the answer is in memory as a whole.
 const PAGE: u32 = 100;

@@ -7,7 +7,6 @@ mod daemon_set;
 mod directory;
 mod follow;
 mod membership;
-pub mod pauses;
 mod status;
 mod wire;
 

@@ -15,13 +15,13 @@ use tokio_stream::wrappers::ReceiverStream;
 use tonic::metadata::{Ascii, MetadataValue};
 use tonic::{Request, Status, Streaming};
 
-use super::backoff::Backoff;
 use super::intake::Intake;
 use super::node::NodeDescription;
 use super::status::XdsStatus;
 use super::stream::Outcome;
 use crate::lifecycle::ReadyBlocker;
 use crate::model::mesh::MeshSettings;
+use crate::pauses::Pauses;
 use crate::proto::envoy::service::discovery::v3::aggregated_discovery_service_client::AggregatedDiscoveryServiceClient;
 use crate::proto::envoy::service::discovery::v3::{DeltaDiscoveryRequest, DeltaDiscoveryResponse};
 use crate::resources::{ObjectKind, ResourceType};
@@ -34,6 +34,8 @@ const MAX_RESPONSE_BYTES: usize = 200 * 1024 * 1024;
 /// How long readiness waits for a mesh configuration, and for policies as they are written, when everything else is
 /// there: not every control plane has them.
 const GRACE: Duration = Duration::from_secs(5);
+/// First and longest pause before the next attempt to reach the control plane.
+const BACKOFF: (Duration, Duration) = (Duration::from_millis(10), Duration::from_secs(15));
 /// A stream that lasted so long was a good one: the next may follow at once.
 const STEADY: Duration = Duration::from_secs(5);
 /// Responses with more resources are decoded away from the threads that carry connections.
@@ -130,7 +132,7 @@ pub async fn run(options: XdsOptions, mesh: SharedMesh, status: XdsStatus, ready
 
 async fn connect_forever(options: &XdsOptions, intake: &Intake, status: &XdsStatus) {
     status.source(&options.address);
-    let mut backoff = Backoff::default();
+    let mut pauses = Pauses::new(BACKOFF.0, BACKOFF.1);
     let mut objects = options.objects;
     loop {
         let started = Instant::now();
@@ -141,12 +143,12 @@ async fn connect_forever(options: &XdsOptions, intake: &Intake, status: &XdsStat
             _ => XdsTermination::ConnectionError,
         });
         if status.report().connected && started.elapsed() >= STEADY {
-            backoff.reset();
+            pauses.reset();
         }
         // A control plane that stumbles over types it does not know is asked without them the next time.
         let stumbled = objects && !status.report().connected && error.is_about_types();
         objects = options.objects && !stumbled;
-        let pause = backoff.next_pause().max(error.least_pause());
+        let pause = pauses.take().max(error.least_pause());
         let error = Chain(&error).to_string();
         if status.disconnected(&error) {
             tracing::warn!(%error, address = options.address, "no configuration stream, retrying");

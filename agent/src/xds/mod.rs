@@ -1,7 +1,6 @@
 //! The only door to the control plane: one delta ADS stream, decoded into the mesh. The same decoder serves
 //! configuration that was made in this process ([`Intake::apply_local`]). Nothing else of the agent sees a wire type.
 
-mod backoff;
 mod client;
 mod decode;
 mod held;

@@ -18,10 +18,10 @@ use self::netns_index::NetnsIndex;
 use self::step::{Enrolled, Memory, Next, Step, View, Wanted};
 use super::Enrollment;
 use super::pod::{EnrolledPod, Origin};
-use crate::kubernetes::pauses::Pauses;
 use crate::kubernetes::{Annotations, Directory, KnownPod};
 use crate::lifecycle::ReadyBlocker;
 use crate::model::workload::TunnelProtocol;
+use crate::pauses::Pauses;
 use crate::state::SharedMesh;
 
 /// First and longest pause before a step that failed is tried again.
