@@ -95,17 +95,26 @@ impl<'a> Pair<'a> {
     /// access logs have it; of those after a moment.
     pub(crate) fn first_encrypted(&self, after: u64) -> Result<u64> {
         let within = format!("dst.namespace=\"{}\"", self.namespace.name);
-        let mut first = None;
+        let words = ["direction=\"inbound\"", "src.identity=", &within];
+        self.told(&words, after)?.into_iter().min().context("no access log tells of one")
+    }
+
+    /// When, in milliseconds of the day, the last of this namespace's pods was captured.
+    pub(crate) fn captured(&self, after: u64) -> Result<u64> {
+        let pod = format!("pod=\"{}/", self.namespace.name);
+        self.told(&["pod is enrolled", &pod], after)?.into_iter().max().context("no log tells of it")
+    }
+
+    /// The times of all lines with these words in the agents' logs.
+    fn told(&self, words: &[&str], after: u64) -> Result<Vec<u64>> {
+        let mut times = Vec::new();
         for agent in mesh::agents(self.cluster)? {
             let log =
                 self.cluster.kubectl.run(&["logs", "--namespace", "istio-system", &agent.name, "--tail=20000"])?;
-            let encrypted = log.lines().filter(|line| {
-                line.contains("direction=\"inbound\"") && line.contains("src.identity=") && line.contains(&within)
-            });
-            let times = encrypted.filter_map(time_of).filter(|time| (time + DAY - after) % DAY < DAY / 2);
-            first = times.chain(first).min();
+            let lines = log.lines().filter(|line| words.iter().all(|word| line.contains(word)));
+            times.extend(lines.filter_map(time_of).filter(|time| (time + DAY - after) % DAY < DAY / 2));
         }
-        first.context("no access log tells of one")
+        Ok(times)
     }
 }
 

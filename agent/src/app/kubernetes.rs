@@ -66,7 +66,7 @@ pub(super) async fn start(
         }
         Err(error) => return Err(error).context("--enroll-from-kubernetes"),
     };
-    let directory = Directory::start(client, &config.node, rules(config), metrics);
+    let directory = Directory::start(client, &config.node, rules(config), mesh.joining().clone(), metrics);
     let own_pod = (config.pod_namespace.clone(), config.pod_name.clone());
     let daemon_set = config.kubernetes.daemon_set.clone();
     let installation = Installation::start(directory.clone(), own_pod, daemon_set, metrics.clone());
