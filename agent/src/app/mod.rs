@@ -12,6 +12,7 @@ mod ending;
 mod istiod;
 mod kubelet;
 mod kubernetes;
+mod nri;
 mod observation;
 mod succession;
 mod without_agent;
@@ -118,6 +119,7 @@ async fn agent(config: AgentConfig, log: log::LogHandle, keeper: Arc<Link>) -> a
     let kubelet = kubelet::follow(capture.clone());
     let cluster = kubernetes::start(&config, &enrollment, &mesh, &metrics, &ready).await?;
     let plugin = cni::start(&config, cluster.as_ref(), &enrollment, &metrics)?;
+    let nri = nri::start(&config, plugin.as_ref(), &metrics);
     let observed = observation::Observed {
         config: config.clone(),
         mesh: mesh.clone(),
@@ -131,6 +133,7 @@ async fn agent(config: AgentConfig, log: log::LogHandle, keeper: Arc<Link>) -> a
         log,
         keeper: keeper.circumstances().clone(),
         directory: cluster.as_ref().map(|cluster| cluster.directory.clone()),
+        nri: Box::new(nri::Nri::reports(nri.as_ref())),
     };
     let quit = Arc::new(Notify::new());
     let endpoints = observation::start(observed, quit.clone()).await?;
@@ -153,7 +156,7 @@ async fn agent(config: AgentConfig, log: log::LogHandle, keeper: Arc<Link>) -> a
     if ending == Ending::Told && !uninstalling && cluster.is_some() {
         (ending, patience) = ending::serve_on(&standing, &enrollment, patience).await?;
     }
-    drop(api);
+    drop((api, nri));
     leave_node(uninstalling, &config, plugin, cluster, &enrollment, &mesh).await;
     ending::end(ending, &keeper, endpoints, drain_trigger, patience).await?;
     if uninstalling {
