@@ -26,7 +26,7 @@ use futures_util::FutureExt;
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use tokio::sync::{Notify, oneshot};
 
-use self::ending::{Ending, told_to_stop};
+use self::ending::Ending;
 use self::succession::Standing;
 
 use crate::capture::{Capture, CaptureOptions};
@@ -140,16 +140,13 @@ async fn agent(config: AgentConfig, log: log::LogHandle, keeper: Arc<Link>) -> a
     without_agent::prepare(&config, &capture, &enrollment, &mesh, &delivery.status);
     watch_kernel_and_pods(capture, enrollment.clone());
     let api = serve_api(&config, enrollment.clone(), mesh.clone())?;
+    nri::Nri::taken_in(nri.as_ref(), keeper.circumstances()).await;
     keeper.serving();
     standing.serves(enrollment.clone());
     drop(starting);
     tracing::info!(?prepared, ?installed, ?restored, serving = ?start.elapsed(), "agent serves");
 
-    let mut ending = tokio::select! {
-        told = told_to_stop() => told.map(|()| Ending::Told)?,
-        () = quit.notified() => Ending::Told,
-        same_network = standing.relieved() => Ending::Relieved { same_network },
-    };
+    let mut ending = ending::begun(&quit, &standing).await?;
     ready.stop();
     let uninstalling = ending == Ending::Told && kubernetes::is_uninstalling(cluster.as_ref()).await;
     let mut patience = Duration::from_secs(config.drain_seconds);

@@ -10,11 +10,14 @@ use super::cni::{self, Cni};
 use super::kubernetes;
 use crate::config::AgentConfig;
 use crate::config::nri::NriSocket;
+use crate::keeper::Circumstances;
 use crate::nri::{self, Limits, NriReport, NriStatus, Pods};
 use crate::telemetry::metrics::Metrics;
 
-/// What answers the container runtime. Dropping it leaves that as soon as no answer is under way, or a successor has had
-/// time to come in its place.
+/// How long the container runtime may take to take in an agent that succeeds another; usually a moment.
+const TAKEN_IN: Duration = Duration::from_secs(2);
+
+/// What answers the container runtime. Dropping it leaves that as soon as no answer is under way.
 #[derive(Debug)]
 pub(super) struct Nri {
     status: NriStatus,
@@ -28,6 +31,17 @@ impl Drop for Nri {
 }
 
 impl Nri {
+    /// Where there is an agent before: resolves once the container runtime asks this one, or will not soon. Then the former
+    /// may go without a pod being missed.
+    pub(super) async fn taken_in(nri: Option<&Self>, circumstances: &Circumstances) {
+        let Some(nri) = nri.filter(|_| circumstances.succeeds) else { return };
+        if tokio::time::timeout(TAKEN_IN, nri.status.tried()).await.is_err() {
+            tracing::warn!(
+                "the container runtime does not take this agent in: new pods may be missed while it takes over"
+            );
+        }
+    }
+
     /// How it is, for as long as somebody asks.
     pub(super) fn reports(nri: Option<&Self>) -> impl Fn() -> Option<NriReport> + Send + Sync + 'static {
         let status = nri.map(|nri| nri.status.clone());

@@ -149,7 +149,7 @@ mod tests {
         assert_eq!(mode & 0o777, 0o600);
         assert_eq!(say(&path, format!("{ASK}\n").as_bytes()).await.expect("answered"), Answer::Enrolled);
         let request = serde_json::from_str(ASK).expect("a request");
-        assert_eq!(super::ask(&path, &request).await.expect("answered"), Answer::Enrolled);
+        assert_eq!(ask(&path, &request).await.expect("answered"), Answer::Enrolled);
         let long = vec![b' '; 2 * MAX_LINE_BYTES];
         for wrong in ["\n", "{}\n", "junk\n"] {
             let answer = say(&path, wrong.as_bytes()).await.expect("answered");

@@ -28,8 +28,6 @@ use crate::pauses::Pauses;
 const AGAIN: (Duration, Duration) = (Duration::from_millis(20), Duration::from_millis(250));
 /// Pauses where there never was one: most of them will not come to have one.
 const AT_ALL: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(5));
-/// How long an agent that is succeeded goes on answering, by asking its successor: that one needs a moment to register.
-const HANDING_OVER: Duration = Duration::from_secs(3);
 
 /// What a peer sends that cannot be read: the connection is of no use any more.
 #[derive(Debug, thiserror::Error)]
@@ -95,16 +93,5 @@ async fn once(
         let pods = pods.clone();
         async move { pods.answer(event, pod, timeout).await }
     };
-    plugin::converse(stream, answer, connected, stopped(pods, stop)).await
-}
-
-/// Resolves when nobody needs this agent's answers any more.
-fn stopped(pods: &Arc<Pods>, stop: &CancellationToken) -> impl Future<Output = ()> + Send + 'static {
-    let (pods, stop) = (pods.clone(), stop.clone());
-    async move {
-        stop.cancelled().await;
-        if !pods.is_in_charge() {
-            tokio::time::sleep(HANDING_OVER).await;
-        }
-    }
+    plugin::converse(stream, answer, connected, stop.cancelled()).await
 }

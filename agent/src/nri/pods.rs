@@ -19,6 +19,10 @@ use crate::pauses::Pauses;
 
 /// Pauses between questions about a pod that is not known yet.
 const PAUSES: (Duration, Duration) = (Duration::from_millis(20), Duration::from_millis(250));
+/// How soon it is noticed that another agent takes over.
+const LOOK: Duration = Duration::from_millis(20);
+/// How long that one may take before it is asked again: before it has bound the socket, nobody answers there.
+const SUCCESSOR: Duration = Duration::from_millis(250);
 
 /// How long pods wait for an answer, if the container runtime waits so long.
 #[derive(Debug, Clone, Copy)]
@@ -44,11 +48,6 @@ pub struct Pods {
 }
 
 impl Pods {
-    /// True while pods come and go through this agent.
-    pub(super) fn is_in_charge(&self) -> bool {
-        self.sandboxes.is_in_charge()
-    }
-
     /// Does what an event asks for.
     ///
     /// # Errors
@@ -64,6 +63,10 @@ impl Pods {
         let must_join = self.must_join(&pod.namespace);
         let limit = limit(if must_join { self.limits.in_mesh } else { self.limits.others }, timeout);
         let answer = self.ask_until_known(request, Instant::now() + limit).await;
+        if event != Event::Run {
+            // Whatever went wrong is in the log, and a sandbox must be able to go.
+            return Ok(());
+        }
         // It may have come to be in the mesh while we waited.
         verdict(answer, self.must_join(&pod.namespace), &pod)
     }
@@ -85,13 +88,27 @@ impl Pods {
         }
     }
 
+    /// Asks whoever is in charge: this agent, or the one that takes over. Waiting for the end of that would hold it up: the
+    /// container runtime takes no plugin in before the pods that it has asked about are answered.
     async fn ask(&self, request: Request) -> Answer {
-        if self.is_in_charge() {
-            return self.sandboxes.clone().answer(Caller::Nri, request).await;
+        let unknown = |reason| Answer::Unknown { reason };
+        if self.sandboxes.is_in_charge() {
+            return tokio::select! {
+                answer = self.sandboxes.clone().answer(Caller::Nri, request) => answer,
+                () = self.relieved() => unknown("another agent takes over".to_owned()),
+            };
         }
-        match cni::ask(&self.socket, &request).await {
-            Ok(answer) => answer,
-            Err(error) => Answer::Unknown { reason: format!("the agent's successor does not answer: {error}") },
+        match tokio::time::timeout(SUCCESSOR, cni::ask(&self.socket, &request)).await {
+            Ok(Ok(answer)) => answer,
+            Ok(Err(error)) => unknown(format!("the agent that takes over does not answer: {error}")),
+            Err(_) => unknown("the agent that takes over does not answer yet".to_owned()),
+        }
+    }
+
+    /// Resolves once pods do not come and go through this agent any more.
+    async fn relieved(&self) {
+        while self.sandboxes.is_in_charge() {
+            tokio::time::sleep(LOOK).await;
         }
     }
 

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::SystemTime;
 
 use parking_lot::Mutex;
+use tokio::sync::watch;
 
 use super::NriError;
 use crate::telemetry::metrics::Metrics;
@@ -26,6 +27,8 @@ pub struct NriReport {
 #[derive(Debug, Clone)]
 pub struct NriStatus {
     report: Arc<Mutex<NriReport>>,
+    /// The first attempt has ended, well or not.
+    is_tried: watch::Sender<bool>,
     metrics: Arc<Metrics>,
 }
 
@@ -33,7 +36,13 @@ impl NriStatus {
     #[must_use]
     pub fn new(socket: &Path, is_expected: bool, metrics: Arc<Metrics>) -> Self {
         let report = NriReport { socket: socket.to_owned(), is_expected, connected: None, last_error: None };
-        Self { report: Arc::new(Mutex::new(report)), metrics }
+        Self { report: Arc::new(Mutex::new(report)), is_tried: watch::Sender::new(false), metrics }
+    }
+
+    /// Resolves once the agent is a plugin, or has seen that it cannot be one now.
+    pub async fn tried(&self) {
+        // The sender is ours, so that this cannot fail.
+        let _ = self.is_tried.subscribe().wait_for(|is_tried| *is_tried).await;
     }
 
     #[must_use]
@@ -47,6 +56,7 @@ impl NriStatus {
         report.connected = Some((SystemTime::now(), runtime.to_owned()));
         report.last_error = None;
         self.metrics.set_nri_connected(true);
+        self.is_tried.send_replace(true);
     }
 
     /// Says what is new.
@@ -62,6 +72,7 @@ impl NriStatus {
             tracing::warn!(%socket, %error, "the container runtime does not ask about new pods (NRI), it is tried again");
         }
         report.last_error = told;
+        self.is_tried.send_replace(true);
     }
 
     pub(super) fn stopped(&self) {

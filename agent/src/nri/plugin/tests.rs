@@ -96,7 +96,10 @@ fn begin() -> Conversation {
             let go_on = go_on.clone();
             async move {
                 match pod.name.as_str() {
-                    "slow" => Ok(go_on.notified().await),
+                    "slow" => {
+                        go_on.notified().await;
+                        Ok(())
+                    }
                     "bad" => Err("not this one".to_owned()),
                     _ => Ok(()),
                 }
