@@ -69,12 +69,18 @@ fn unlabelled(cluster: &mut Cluster) -> Result<()> {
 fn newborn(cluster: &mut Cluster) -> Result<()> {
     let pair = Pair::create(cluster, "newborn", &[IN_MESH])?;
     pair.is_meshed()?;
+    dial_at_once(&pair, NEWBORN / AT_ONCE, AT_ONCE)
+}
+
+/// The same in a pair's namespace: so many at once, so many times.
+pub(crate) fn dial_at_once(pair: &Pair<'_>, rounds: usize, at_once: usize) -> Result<()> {
+    let cluster = pair.cluster;
     let plain = plaintext(cluster)?;
     let (mut took, mut captured) = (Vec::new(), 0);
-    for round in 0..NEWBORN / AT_ONCE {
+    for round in 0..rounds {
         let name = format!("dial-{round}");
-        pair.namespace.apply(&deployment(&name, AT_ONCE, &format!("{}:{ECHO}", pair.server.address)))?;
-        for log in logs(&pair, &name)? {
+        pair.namespace.apply(&deployment(&name, at_once, &format!("{}:{ECHO}", pair.server.address)))?;
+        for log in logs(pair, &name, at_once)? {
             ensure!(log["ok"] == true && log["first_error"].is_null(), "a pod's first connection failed: {log}");
             took.push(log["ms"].as_f64().context("it tells how long it took")?);
             captured += 1;
@@ -138,7 +144,7 @@ fn plaintext(cluster: &Cluster) -> Result<f64> {
         .sum()
 }
 
-fn deployment(name: &str, replicas: usize, to: &str) -> Value {
+pub(crate) fn deployment(name: &str, replicas: usize, to: &str) -> Value {
     let pod = app(name, None, &["dial", to, "--stay"]);
     json!({
         "apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"name": name},
@@ -150,7 +156,7 @@ fn deployment(name: &str, replicas: usize, to: &str) -> Value {
 }
 
 /// What every pod of a Deployment has said, once all have.
-fn logs(pair: &Pair<'_>, name: &str) -> Result<Vec<Value>> {
+pub(crate) fn logs(pair: &Pair<'_>, name: &str, count: usize) -> Result<Vec<Value>> {
     let selector = format!("app={name}");
     let kubectl = pair.namespace.kubectl;
     let words =
@@ -158,7 +164,7 @@ fn logs(pair: &Pair<'_>, name: &str) -> Result<Vec<Value>> {
     kubectl.until("all pods have told", Duration::from_secs(120), |kubectl| {
         let said = kubectl.run(&words)?;
         let told: Vec<Value> = said.lines().filter_map(|line| last_line(line).ok()).collect();
-        ensure!(told.len() == AT_ONCE, "{} of {AT_ONCE} have", told.len());
+        ensure!(told.len() == count, "{} of {count} have", told.len());
         Ok(told)
     })
 }

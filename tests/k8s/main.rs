@@ -17,6 +17,7 @@ mod harness;
 mod istioctl;
 mod istiod;
 mod mesh;
+mod nri;
 mod pair;
 mod probes;
 mod prometheus;
@@ -38,6 +39,7 @@ fn table() -> Vec<Case> {
         enrolling::CASES,
         enrollment::CASES,
         cni::CASES,
+        nri::CASES,
         reaching::CASES,
         probes::CASES,
         restarting::CASES,

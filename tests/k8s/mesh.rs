@@ -23,16 +23,19 @@ pub(crate) const CASES: &[Case] = &[
 ];
 
 /// How long the DaemonSet may take to be ready.
-const READY: Duration = Duration::from_secs(60);
-const NAMESPACE: &str = "istio-system";
-const SELECTOR: &str = "app.kubernetes.io/name=weir";
+pub(crate) const READY: Duration = Duration::from_secs(60);
+pub(crate) const NAMESPACE: &str = "istio-system";
+pub(crate) const SELECTOR: &str = "app.kubernetes.io/name=weir";
 /// Where the agent's pod has its metrics.
 const METRICS: u16 = 15020;
 /// The label that brings a namespace's pods into the mesh.
 const IN_MESH: &str = "istio.io/dataplane-mode=ambient";
 
 /// The project's own manifest.
-fn manifest() -> Result<String> {
+///
+/// # Errors
+/// If it cannot be read.
+pub(crate) fn manifest() -> Result<String> {
     let file =
         Path::new(env!("CARGO_MANIFEST_DIR")).parent().context("tests are in the workspace")?.join("daemonset.yaml");
     std::fs::read_to_string(&file).with_context(|| format!("reading {}", file.display()))

@@ -86,7 +86,8 @@ pub(super) async fn is_uninstalling(cluster: Option<&Cluster>) -> bool {
     }
 }
 
-fn rules(config: &AgentConfig) -> MembershipRules {
+/// Which pods are left out, whatever labels say.
+pub(super) fn rules(config: &AgentConfig) -> MembershipRules {
     let excluded = config.kubernetes.exclude_namespaces.iter().chain([&config.pod_namespace]);
     MembershipRules {
         excluded_namespaces: excluded.filter(|name| !name.is_empty()).cloned().collect(),
