@@ -11,6 +11,7 @@ use weir_tests::table::Table;
 mod absent;
 mod cluster;
 mod cni;
+mod deleting;
 mod enrolling;
 mod enrollment;
 mod harness;
@@ -19,6 +20,7 @@ mod istiod;
 mod mesh;
 mod pair;
 mod probes;
+mod processes;
 mod prometheus;
 mod reaching;
 mod restarting;
@@ -41,6 +43,7 @@ fn table() -> Vec<Case> {
         reaching::CASES,
         probes::CASES,
         restarting::CASES,
+        deleting::CASES,
         istiod::CASES,
         absent::CASES,
         scale::CASES,
