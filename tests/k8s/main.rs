@@ -15,6 +15,7 @@ mod deleting;
 mod enrolling;
 mod enrollment;
 mod harness;
+mod iptables;
 mod istioctl;
 mod istiod;
 mod mesh;
@@ -41,6 +42,7 @@ fn table() -> Vec<Case> {
         enrollment::CASES,
         cni::CASES,
         reaching::CASES,
+        iptables::CASES,
         probes::CASES,
         restarting::CASES,
         deleting::CASES,
@@ -101,9 +103,8 @@ fn main() -> ExitCode {
 
 fn run(arguments: &Run) -> Result<ExitCode> {
     let filter = arguments.filter.as_deref().unwrap_or_default();
-    let long = if arguments.long { absent::LONG } else { &[] };
-    let cases: Vec<Case> =
-        table().into_iter().chain(long.iter().copied()).filter(|case| case.name.contains(filter)).collect();
+    let long = if arguments.long { [absent::LONG].concat() } else { Vec::new() };
+    let cases: Vec<Case> = table().into_iter().chain(long).filter(|case| case.name.contains(filter)).collect();
     if arguments.list {
         cases.iter().for_each(|case| println!("{}", case.name));
         return Ok(ExitCode::SUCCESS);
