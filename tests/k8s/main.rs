@@ -12,6 +12,7 @@ mod absent;
 mod cluster;
 mod cni;
 mod deleting;
+mod deploying;
 mod enrolling;
 mod enrollment;
 mod harness;
@@ -35,6 +36,7 @@ use harness::{Case, Shared};
 fn table() -> Vec<Case> {
     [
         cluster::CASES,
+        deploying::CASES,
         mesh::CASES,
         istioctl::CASES,
         prometheus::CASES,
