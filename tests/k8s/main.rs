@@ -9,6 +9,7 @@ use weir_tests::cluster::mode::Mode;
 use weir_tests::table::Table;
 
 mod absent;
+mod arriving;
 mod cluster;
 mod cni;
 mod deleting;
@@ -41,6 +42,7 @@ fn table() -> Vec<Case> {
         istioctl::CASES,
         prometheus::CASES,
         enrolling::CASES,
+        arriving::CASES,
         enrollment::CASES,
         cni::CASES,
         reaching::CASES,
