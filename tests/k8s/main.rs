@@ -12,6 +12,7 @@ mod absent;
 mod arriving;
 mod cluster;
 mod cni;
+mod crowd;
 mod deleting;
 mod deploying;
 mod enrolling;
@@ -107,7 +108,7 @@ fn main() -> ExitCode {
 
 fn run(arguments: &Run) -> Result<ExitCode> {
     let filter = arguments.filter.as_deref().unwrap_or_default();
-    let long = if arguments.long { [absent::LONG].concat() } else { Vec::new() };
+    let long = if arguments.long { [absent::LONG, crowd::LONG].concat() } else { Vec::new() };
     let cases: Vec<Case> = table().into_iter().chain(long).filter(|case| case.name.contains(filter)).collect();
     if arguments.list {
         cases.iter().for_each(|case| println!("{}", case.name));

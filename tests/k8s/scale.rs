@@ -1,4 +1,4 @@
-//! A mesh of a thousand services: what an agent holds in memory of it, whole pod.
+//! A mesh of a thousand services: what an agent holds in memory of it, whole pod, and what it spends as pods come and go.
 
 use std::time::Duration;
 
@@ -8,13 +8,16 @@ use weir_tests::cluster::Cluster;
 use weir_tests::table::note;
 use weir_tests::wait;
 
+use crate::crowd::{Elsewhere, under_events};
 use crate::harness::{Case, Check};
 use crate::mesh;
 use crate::pair::{IN_MESH, Pair};
 use crate::processes::memory;
 
-pub(crate) const CASES: &[Case] =
-    &[Case { name: "scale: a thousand services with three workloads each", check: Check::OwnMesh(thousand) }];
+pub(crate) const CASES: &[Case] = &[Case {
+    name: "scale: a thousand services with three workloads each, and ten pod events a second",
+    check: Check::OwnMesh(thousand),
+}];
 
 pub(crate) const SERVICES: usize = 1000;
 pub(crate) const WORKLOADS: usize = 3;
@@ -40,6 +43,7 @@ fn thousand(cluster: &mut Cluster) -> Result<()> {
         "with {SERVICES} services and {wanted} workloads: {:.1} MB proportional, {:.1} MB resident",
         settled.0, settled.1
     ));
+    under_events(cluster, &Elsewhere::create(cluster)?)?;
     pair.echoes()
 }
 
