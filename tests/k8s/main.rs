@@ -10,6 +10,7 @@ use weir_tests::table::Table;
 
 mod absent;
 mod arriving;
+mod churn;
 mod cluster;
 mod cni;
 mod crowd;
@@ -51,6 +52,7 @@ fn table() -> Vec<Case> {
         probes::CASES,
         restarting::CASES,
         deleting::CASES,
+        churn::CASES,
         istiod::CASES,
         absent::CASES,
         scale::CASES,
@@ -108,7 +110,7 @@ fn main() -> ExitCode {
 
 fn run(arguments: &Run) -> Result<ExitCode> {
     let filter = arguments.filter.as_deref().unwrap_or_default();
-    let long = if arguments.long { [absent::LONG, crowd::LONG].concat() } else { Vec::new() };
+    let long = if arguments.long { [absent::LONG, crowd::LONG, churn::LONG].concat() } else { Vec::new() };
     let cases: Vec<Case> = table().into_iter().chain(long).filter(|case| case.name.contains(filter)).collect();
     if arguments.list {
         cases.iter().for_each(|case| println!("{}", case.name));
