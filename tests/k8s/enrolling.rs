@@ -6,6 +6,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, ensure};
 use serde_json::{Value, json};
 use weir_tests::cluster::Cluster;
+use weir_tests::cluster::api::Request;
 use weir_tests::cluster::pods::{app, last_line};
 use weir_tests::table::note;
 use weir_tests::wait;
@@ -29,7 +30,7 @@ fn labelled(cluster: &mut Cluster) -> Result<()> {
     let pair = Pair::create(cluster, "label-under-load", &[])?;
     let load = pair.load(12)?;
     let moment = now();
-    cluster.control_plane.merge(&path(&pair), &label(Some(IN_MESH.1)))?;
+    cluster.control_plane.api().ask(&Request::merge(&path(&pair), label(Some(IN_MESH.1))))?;
     wait::until("requests go over mutual TLS", Duration::from_secs(10), || pair.first_encrypted(moment).map(drop))?;
     let report = load.report(Duration::from_secs(30))?;
     let took = since(moment, pair.first_encrypted(moment)?);
@@ -50,7 +51,7 @@ fn unlabelled(cluster: &mut Cluster) -> Result<()> {
     pair.is_meshed()?;
     let load = pair.load(12)?;
     let (moment, agents) = (now(), mesh::agents(cluster)?);
-    cluster.control_plane.merge(&path(&pair), &label(None))?;
+    cluster.control_plane.api().ask(&Request::merge(&path(&pair), label(None)))?;
     let name = &pair.namespace.name;
     wait::until("its pods are released", Duration::from_secs(10), || {
         for agent in &agents {
@@ -137,11 +138,7 @@ fn label(value: Option<&str>) -> Value {
 fn plaintext(cluster: &Cluster) -> Result<f64> {
     let labels =
         [("connection_security_policy", "unknown"), ("reporter", "destination"), ("destination_workload", "server")];
-    let agents = mesh::agents(cluster)?;
-    agents
-        .iter()
-        .map(|agent| Ok(mesh::metrics(cluster, agent)?.sum("istio_tcp_connections_opened_total", &labels)))
-        .sum()
+    mesh::sum(cluster, "istio_tcp_connections_opened_total", &labels)
 }
 
 pub(crate) fn deployment(name: &str, replicas: usize, to: &str) -> Value {

@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, ensure};
 use serde_json::{Value, json};
 use weir_tests::cluster::Cluster;
+use weir_tests::cluster::api::Request;
 use weir_tests::cluster::pods::{Namespace, app};
 use weir_tests::table::note;
 use weir_tests::wait;
@@ -113,7 +114,8 @@ fn many_at_once(cluster: &mut Cluster) -> Result<()> {
     }
     let start = Instant::now();
     let change = json!({"metadata": {"labels": {IN_MESH.0: IN_MESH.1}}});
-    cluster.control_plane.merge(&format!("/api/v1/namespaces/{}", namespace.name), &change)?;
+    let path = format!("/api/v1/namespaces/{}", namespace.name);
+    cluster.control_plane.api().ask(&Request::merge(&path, change))?;
     wait::until("every pod says that it is captured", SOON, || {
         let pods = cluster.kubectl.get(&["pods", "--namespace", &namespace.name])?;
         let pods = pods["items"].as_array().context("a list has items")?;

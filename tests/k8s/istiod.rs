@@ -45,13 +45,11 @@ fn known(cluster: &mut Cluster) -> Result<()> {
 
 /// Messages of a type that all agents have received.
 fn messages(cluster: &Cluster, url: &str) -> Result<f64> {
-    let of = |agent| Ok(mesh::metrics(cluster, agent)?.sum("istio_xds_message_total", &[("url", url)]));
-    mesh::agents(cluster)?.iter().map(of).sum()
+    mesh::sum(cluster, "istio_xds_message_total", &[("url", url)])
 }
 
 fn repeats(cluster: &Cluster) -> Result<f64> {
-    let of = |agent| Ok(mesh::metrics(cluster, agent)?.sum("weir_xds_repeated_resources_total", &[]));
-    mesh::agents(cluster)?.iter().map(of).sum()
+    mesh::sum(cluster, "weir_xds_repeated_resources_total", &[])
 }
 
 fn objects(cluster: &mut Cluster) -> Result<()> {
@@ -74,10 +72,7 @@ fn objects(cluster: &mut Cluster) -> Result<()> {
         Ok(())
     })?;
     note(format!("{:.0} repeated resources dropped so far", repeats(cluster)?));
-    let rejected: f64 = mesh::agents(cluster)?
-        .iter()
-        .map(|agent| Ok(mesh::metrics(cluster, agent)?.sum("weir_config_rejected_total", &[])))
-        .sum::<Result<f64>>()?;
+    let rejected = mesh::sum(cluster, "weir_config_rejected_total", &[])?;
     ensure!(rejected == 0.0, "{rejected} resources were refused");
     Ok(())
 }

@@ -9,17 +9,24 @@ use weir_tests::cluster::mode::Mode;
 use weir_tests::table::Table;
 
 mod absent;
+mod arriving;
+mod churn;
 mod cluster;
 mod cni;
+mod crowd;
+mod deleting;
+mod deploying;
 mod enrolling;
 mod enrollment;
 mod harness;
+mod iptables;
 mod istioctl;
 mod istiod;
 mod mesh;
 mod nri;
 mod pair;
 mod probes;
+mod processes;
 mod prometheus;
 mod reaching;
 mod restarting;
@@ -33,16 +40,21 @@ use harness::{Case, Shared};
 fn table() -> Vec<Case> {
     [
         cluster::CASES,
+        deploying::CASES,
         mesh::CASES,
         istioctl::CASES,
         prometheus::CASES,
         enrolling::CASES,
+        arriving::CASES,
         enrollment::CASES,
         cni::CASES,
         nri::CASES,
         reaching::CASES,
+        iptables::CASES,
         probes::CASES,
         restarting::CASES,
+        deleting::CASES,
+        churn::CASES,
         istiod::CASES,
         absent::CASES,
         scale::CASES,
@@ -100,9 +112,8 @@ fn main() -> ExitCode {
 
 fn run(arguments: &Run) -> Result<ExitCode> {
     let filter = arguments.filter.as_deref().unwrap_or_default();
-    let long = if arguments.long { absent::LONG } else { &[] };
-    let cases: Vec<Case> =
-        table().into_iter().chain(long.iter().copied()).filter(|case| case.name.contains(filter)).collect();
+    let long = if arguments.long { [absent::LONG, crowd::LONG, churn::LONG].concat() } else { Vec::new() };
+    let cases: Vec<Case> = table().into_iter().chain(long).filter(|case| case.name.contains(filter)).collect();
     if arguments.list {
         cases.iter().for_each(|case| println!("{}", case.name));
         return Ok(ExitCode::SUCCESS);

@@ -4,14 +4,16 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
+use serde_json::json;
 use weir_tests::cluster::kubectl::Pod;
-use weir_tests::cluster::pods::{Namespace, app};
 use weir_tests::cluster::{Cluster, NODES};
 use weir_tests::metrics::Metrics;
+use weir_tests::program::Program;
 use weir_tests::table::note;
 use weir_tests::wait;
 
 use crate::harness::{Case, Check};
+use crate::pair::{IN_MESH, Pair};
 
 pub(crate) const CASES: &[Case] = &[
     Case { name: "mesh: the DaemonSet is ready on every node", check: Check::Mesh(ready_everywhere) },
@@ -19,7 +21,6 @@ pub(crate) const CASES: &[Case] = &[
         name: "mesh: a labelled namespace talks over mutual TLS, with no pod restarted",
         check: Check::Mesh(labelled),
     },
-    Case { name: "mesh: deleted, Weir leaves pods talking plainly and nodes clean", check: Check::OwnMesh(deleted) },
 ];
 
 /// How long the DaemonSet may take to be ready.
@@ -28,17 +29,22 @@ pub(crate) const NAMESPACE: &str = "istio-system";
 pub(crate) const SELECTOR: &str = "app.kubernetes.io/name=weir";
 /// Where the agent's pod has its metrics.
 const METRICS: u16 = 15020;
-/// The label that brings a namespace's pods into the mesh.
-const IN_MESH: &str = "istio.io/dataplane-mode=ambient";
 
 /// The project's own manifest.
 ///
 /// # Errors
 /// If it cannot be read.
 pub(crate) fn manifest() -> Result<String> {
-    let file =
-        Path::new(env!("CARGO_MANIFEST_DIR")).parent().context("tests are in the workspace")?.join("daemonset.yaml");
+    let file = project()?.join("daemonset.yaml");
     std::fs::read_to_string(&file).with_context(|| format!("reading {}", file.display()))
+}
+
+/// The project's folder.
+///
+/// # Errors
+/// Never, where the project is built from.
+pub(crate) fn project() -> Result<&'static Path> {
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().context("tests are in the workspace")
 }
 
 /// Applies the manifest and waits until every node's agent is ready.
@@ -56,6 +62,28 @@ pub(crate) fn install(cluster: &Cluster) -> Result<()> {
 /// With the API server's words.
 pub(crate) fn apply(cluster: &Cluster) -> Result<()> {
     cluster.kubectl.apply(&manifest()?)
+}
+
+/// Begins to delete the manifest, as people do it.
+///
+/// # Errors
+/// If kubectl cannot be started.
+pub(crate) fn delete(cluster: &Cluster) -> Result<Program> {
+    cluster.kubectl.spawn(&["delete", "--filename", &project()?.join("daemonset.yaml").display().to_string()])
+}
+
+/// Sets how long an agent may take to finish what is open, and waits until every agent knows it.
+///
+/// # Errors
+/// If a node has no new agent in time.
+pub(crate) fn set_drain(cluster: &Cluster, drain: Duration) -> Result<()> {
+    let seconds = drain.as_secs().to_string();
+    let change = json!({"spec": {"template": {"spec": {"containers": [
+        {"name": "weir", "env": [{"name": "WEIR_DRAIN_SECONDS", "value": seconds}]},
+    ]}}}});
+    let words = ["patch", "daemonset", "weir", "--namespace", NAMESPACE, "--patch", &change.to_string()];
+    cluster.kubectl.run(&words)?;
+    cluster.kubectl.rolled_out(NAMESPACE, "daemonset/weir", READY)
 }
 
 /// Deletes the manifest and waits until no pod of Weir is left.
@@ -107,13 +135,26 @@ pub(crate) fn metrics(cluster: &Cluster, agent: &Pod) -> Result<Metrics> {
     Ok(Metrics::parse(&place.run(&["curl", "--silent", "--show-error", "--fail", "--max-time", "5", &address])?))
 }
 
+/// What an agent says from now on, its access log above all: goes to the program's log, and stays there when the pod goes.
+///
+/// # Errors
+/// If kubectl cannot be started.
+pub(crate) fn follow(cluster: &Cluster, agent: &Pod) -> Result<Program> {
+    cluster.kubectl.spawn(&["logs", "--follow", "--tail=1", "--namespace", NAMESPACE, &agent.name])
+}
+
+/// A figure of all agents together.
+///
+/// # Errors
+/// If an agent does not answer.
+pub(crate) fn sum(cluster: &Cluster, metric: &str, labels: &[(&str, &str)]) -> Result<f64> {
+    agents(cluster)?.iter().map(|agent| Ok(metrics(cluster, agent)?.sum(metric, labels))).sum()
+}
+
 /// Connections that all agents have seen over mutual TLS.
 pub(crate) fn encrypted(cluster: &Cluster) -> Result<f64> {
     let labels = [("connection_security_policy", "mutual_tls"), ("reporter", "destination")];
-    agents(cluster)?
-        .iter()
-        .map(|agent| Ok(metrics(cluster, agent)?.sum("istio_tcp_connections_opened_total", &labels)))
-        .sum()
+    sum(cluster, "istio_tcp_connections_opened_total", &labels)
 }
 
 fn ready_everywhere(cluster: &mut Cluster) -> Result<()> {
@@ -124,54 +165,18 @@ fn ready_everywhere(cluster: &mut Cluster) -> Result<()> {
 }
 
 fn labelled(cluster: &mut Cluster) -> Result<()> {
-    let namespace = Namespace::create(&cluster.kubectl, "labelled", &[])?;
-    namespace.apply(&app("server", Some("nb"), &["serve", "echo:7001"]))?;
-    namespace.apply(&app("client", Some("na"), &["serve", "echo:7001"]))?;
-    let (server, _) = (namespace.ready("server")?, namespace.ready("client")?);
+    let pair = Pair::create(cluster, "labelled", &[])?;
     let before = encrypted(cluster)?;
-    namespace.label(IN_MESH)?;
+    pair.namespace.label(&format!("{}={}", IN_MESH.0, IN_MESH.1))?;
     let start = Instant::now();
     wait::until("a request goes over mutual TLS", Duration::from_secs(20), || {
-        let seen = namespace.ask("client", &["probe", &format!("{}:7001", server.address), "--send", "hello"])?;
-        ensure!(seen["received"] == "hello", "{seen}");
+        pair.echoes()?;
         ensure!(encrypted(cluster)? > before, "it went another way");
         Ok(())
     })?;
     note(format!("seen {:.1} s after the label, by asking again and again", start.elapsed().as_secs_f64()));
     for name in ["server", "client"] {
-        ensure!(namespace.ready(name)?.restarts == 0, "{name} was restarted");
-    }
-    Ok(())
-}
-
-fn deleted(cluster: &mut Cluster) -> Result<()> {
-    let namespace = Namespace::create(&cluster.kubectl, "deleted", &[("istio.io/dataplane-mode", "ambient")])?;
-    namespace.apply(&app("server", Some("nb"), &["serve", "echo:7001"]))?;
-    namespace.apply(&app("client", Some("na"), &["serve", "echo:7001"]))?;
-    let (server, _) = (namespace.ready("server")?, namespace.ready("client")?);
-    let to = format!("{}:7001", server.address);
-    wait::until("a request goes over mutual TLS", Duration::from_secs(20), || {
-        let seen = namespace.ask("client", &["probe", &to, "--send", "hello"])?;
-        ensure!(seen["received"] == "hello" && encrypted(cluster)? > 0.0, "{seen}");
-        Ok(())
-    })?;
-    cluster.kubectl.delete(&manifest()?)?;
-    wait::until("pods talk plainly", Duration::from_secs(20), || {
-        let seen = namespace.ask("client", &["probe", &to, "--send", "hello"])?;
-        ensure!(seen["received"] == "hello", "{seen}");
-        Ok(())
-    })?;
-    for node in &cluster.nodes {
-        let left = "find /sys/fs/bpf /run/weir /var/lib/weir /opt/cni/bin/weir* -mindepth 0 2>/dev/null; grep -l weir /etc/cni/net.d/* /dev/null";
-        wait::until(&format!("{} is clean", node.name()), Duration::from_secs(20), || {
-            let found = node.place().output(&["sh", "-c", left])?.stdout;
-            // The last two are the kernel's own, in every file system of this kind.
-            let roots =
-                ["/sys/fs/bpf", "/run/weir", "/var/lib/weir", "/sys/fs/bpf/progs.debug", "/sys/fs/bpf/maps.debug"];
-            let left: Vec<&str> = found.lines().filter(|line| !roots.contains(line)).collect();
-            ensure!(left.is_empty(), "left over: {left:?}");
-            Ok(())
-        })?;
+        ensure!(pair.namespace.ready(name)?.restarts == 0, "{name} was restarted");
     }
     Ok(())
 }

@@ -1,9 +1,10 @@
 //! A client on one node, a server on the other, load between them, and what the load saw.
 
+use std::slice;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context, Result, ensure};
-use serde_json::Value;
+use serde_json::{Value, json};
 use weir_tests::cluster::Cluster;
 use weir_tests::cluster::kubectl::Pod;
 use weir_tests::cluster::pods::{Namespace, app, last_line};
@@ -63,7 +64,18 @@ impl<'a> Pair<'a> {
 
     /// Starts load from the client to the server, and waits until it flows.
     pub(crate) fn load(&self, seconds: u64) -> Result<Load> {
-        let (kept, rate, seconds) = (KEPT.to_string(), RATE.to_string(), seconds.to_string());
+        let load = self.begin(&self.echo(), KEPT, RATE, seconds)?;
+        wait::until("load flows", Duration::from_secs(20), || {
+            // A line is printed every second; the second tells of a whole one.
+            ensure!(load.program.stdout().lines().count() >= 2, "{}{}", load.program.stdout(), load.program.stderr());
+            Ok(())
+        })?;
+        Ok(load)
+    }
+
+    /// Begins load to another echo, without waiting for it to flow.
+    pub(crate) fn begin(&self, to: &str, kept: u64, rate: u64, seconds: u64) -> Result<Load> {
+        let (kept, rate, seconds) = (kept.to_string(), rate.to_string(), seconds.to_string());
         let command = [
             "exec",
             "--namespace",
@@ -73,7 +85,7 @@ impl<'a> Pair<'a> {
             "weir-test-app",
             "load",
             "--to",
-            &self.echo(),
+            to,
             "--keepalive",
             &kept,
             "--rate",
@@ -82,33 +94,38 @@ impl<'a> Pair<'a> {
             &seconds,
             "--every-second",
         ];
-        let load = Load { program: self.namespace.kubectl.spawn(&command)? };
-        wait::until("load flows", Duration::from_secs(20), || {
-            // A line is printed every second; the second tells of a whole one.
-            ensure!(load.program.stdout().lines().count() >= 2, "{}{}", load.program.stdout(), load.program.stderr());
-            Ok(())
-        })?;
-        Ok(load)
+        Ok(Load { program: self.namespace.kubectl.spawn(&command)? })
     }
 
     /// When, in milliseconds of the day, the first request of this namespace over mutual TLS was over, as the agents'
     /// access logs have it; of those after a moment.
     pub(crate) fn first_encrypted(&self, after: u64) -> Result<u64> {
         let within = format!("dst.namespace=\"{}\"", self.namespace.name);
-        let words = ["direction=\"inbound\"", "src.identity=", &within];
-        self.told(&words, after)?.into_iter().min().context("no access log tells of one")
+        self.encrypted(&mesh::agents(self.cluster)?, &within, after)?.context("no access log tells of one")
+    }
+
+    /// The same of those to a workload, whose node's agent is named.
+    pub(crate) fn first_to(&self, agent: &Pod, workload: &str, after: u64) -> Result<u64> {
+        let to = format!("dst.workload=\"{workload}\" dst.namespace=\"{}\"", self.namespace.name);
+        self.encrypted(slice::from_ref(agent), &to, after)?.context("the access log tells of none")
     }
 
     /// When, in milliseconds of the day, the last of this namespace's pods was captured.
     pub(crate) fn captured(&self, after: u64) -> Result<u64> {
         let pod = format!("pod=\"{}/", self.namespace.name);
-        self.told(&["pod is enrolled", &pod], after)?.into_iter().max().context("no log tells of it")
+        let times = self.told(&mesh::agents(self.cluster)?, &["pod is enrolled", &pod], after)?;
+        times.into_iter().max().context("no log tells of it")
     }
 
-    /// The times of all lines with these words in the agents' logs.
-    fn told(&self, words: &[&str], after: u64) -> Result<Vec<u64>> {
+    fn encrypted(&self, agents: &[Pod], to: &str, after: u64) -> Result<Option<u64>> {
+        let times = self.told(agents, &["direction=\"inbound\"", "src.identity=", to], after)?;
+        Ok(times.into_iter().min())
+    }
+
+    /// The times of all lines with these words in agents' logs.
+    fn told(&self, agents: &[Pod], words: &[&str], after: u64) -> Result<Vec<u64>> {
         let mut times = Vec::new();
-        for agent in mesh::agents(self.cluster)? {
+        for agent in agents {
             let log =
                 self.cluster.kubectl.run(&["logs", "--namespace", "istio-system", &agent.name, "--tail=20000"])?;
             let lines = log.lines().filter(|line| words.iter().all(|word| line.contains(word)));
@@ -116,6 +133,13 @@ impl<'a> Pair<'a> {
         }
         Ok(times)
     }
+}
+
+/// A pod on the client's node, called `outside`, that is in no mesh wherever it is made.
+pub(crate) fn outsider() -> Value {
+    let mut pod = app("outside", Some("na"), &["serve", "echo:7001"]);
+    pod["metadata"]["labels"][IN_MESH.0] = json!("none");
+    pod
 }
 
 /// Load under way.
@@ -159,6 +183,21 @@ impl Report {
         Ok(())
     }
 
+    /// How kept connections ended: kinds, and between which seconds of the load.
+    pub(crate) fn ends(&self) -> String {
+        let mut times: Vec<f64> = self.failures("kept").iter().filter_map(|one| one["at_ms"].as_f64()).collect();
+        times.sort_by(f64::total_cmp);
+        let (Some(first), Some(last)) = (times.first(), times.last()) else { return "none".to_owned() };
+        format!(
+            "{} (reset {}, eof {}) between second {:.1} and {:.1} of the load",
+            times.len(),
+            self.count("kept", "reset"),
+            self.count("kept", "eof"),
+            first / 1000.0,
+            last / 1000.0
+        )
+    }
+
     /// In a line: what became of connections of a sort.
     pub(crate) fn line(&self, sort: &str) -> String {
         let kinds = ["refused", "reset", "eof", "timeout", "wrong_bytes", "other"];
@@ -187,7 +226,7 @@ pub(crate) fn since(moment: u64, later: u64) -> u64 {
 }
 
 /// The time at the start of a line of the agent's log, `2026-11-21T19:42:53.194140Z`, in milliseconds of the day.
-fn time_of(line: &str) -> Option<u64> {
+pub(crate) fn time_of(line: &str) -> Option<u64> {
     let time = line.get(11..)?.split_once('Z')?.0;
     let mut parts = time.splitn(3, ':').map(str::parse::<f64>);
     let (hours, minutes, seconds) = (parts.next()?.ok()?, parts.next()?.ok()?, parts.next()?.ok()?);

@@ -69,9 +69,7 @@ fn unhealthy(namespace: &Namespace<'_>) -> Result<u64> {
 
 /// Connections of kubelets that went to applications as they are.
 fn let_through(cluster: &Cluster) -> Result<f64> {
-    let labels = [("verdict", "lookup_passed_probe")];
-    let counted = |agent| Ok(mesh::metrics(cluster, agent)?.sum("weir_capture_verdicts_total", &labels));
-    mesh::agents(cluster)?.iter().map(counted).sum()
+    mesh::sum(cluster, "weir_capture_verdicts_total", &[("verdict", "lookup_passed_probe")])
 }
 
 fn stay_green(cluster: &mut Cluster) -> Result<()> {

@@ -11,7 +11,7 @@ use weir_tests::wait;
 
 use crate::harness::{Case, Check};
 use crate::mesh;
-use crate::pair::{ECHO, IN_MESH, Pair};
+use crate::pair::{ECHO, IN_MESH, Pair, outsider};
 
 pub(crate) const CASES: &[Case] = &[
     Case { name: "reaching: pods, Services, headless ones and ServiceEntries", check: Check::Mesh(every_way) },
@@ -100,11 +100,9 @@ fn client_is_shown(cluster: &mut Cluster) -> Result<()> {
 fn outsiders(cluster: &mut Cluster) -> Result<()> {
     let pair = Pair::create(cluster, "outsiders", &[IN_MESH])?;
     pair.is_meshed()?;
-    let mut outside = app("outside", Some("na"), &["serve", "echo:7001"]);
-    outside["metadata"]["labels"]["istio.io/dataplane-mode"] = json!("none");
     let mut host = app("host", Some("na"), &["serve", "echo:17001"]);
     host["spec"]["hostNetwork"] = json!(true);
-    for pod in [outside, host] {
+    for pod in [outsider(), host] {
         let name = pair.namespace.start(&pod)?.name;
         let seen = pair.namespace.ask(&name, &["probe", &pair.echo(), "--send", "hello"])?;
         ensure!(seen["received"] == "hello", "from {name}: {seen}");
@@ -151,9 +149,7 @@ fn denied_live(cluster: &mut Cluster) -> Result<()> {
 fn strict(cluster: &mut Cluster) -> Result<()> {
     let pair = Pair::create(cluster, "strict", &[IN_MESH])?;
     pair.is_meshed()?;
-    let mut outside = app("outside", Some("na"), &["serve", "echo:7001"]);
-    outside["metadata"]["labels"]["istio.io/dataplane-mode"] = json!("none");
-    pair.namespace.start(&outside)?;
+    pair.namespace.start(&outsider())?;
     let asks = || pair.namespace.ask("outside", &["probe", &pair.echo(), "--send", "hello"]);
     ensure!(asks()?["received"] == "hello", "plaintext is served while it is permitted");
     pair.namespace.apply(&json!({
@@ -174,11 +170,7 @@ fn strict(cluster: &mut Cluster) -> Result<()> {
 fn nothing_added(cluster: &mut Cluster) -> Result<()> {
     let pair = Pair::create(cluster, "untouched", &[IN_MESH])?;
     pair.is_meshed()?;
-    let outside = {
-        let mut pod = app("outside", Some("na"), &["serve", "echo:7001"]);
-        pod["metadata"]["labels"]["istio.io/dataplane-mode"] = json!("none");
-        pair.namespace.start(&pod)?
-    };
+    let outside = pair.namespace.start(&outsider())?;
     let rules = |address: &str| rules_of(cluster, address);
     let client = pair.namespace.ready("client")?;
     let (meshed, plain) = (rules(&client.address)?, rules(&outside.address)?);

@@ -2,8 +2,8 @@
 
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use anyhow::{Context, Result, ensure};
-use serde_json::{Value, json};
+use anyhow::{Result, ensure};
+use serde_json::Value;
 use weir_tests::cluster::Cluster;
 use weir_tests::table::note;
 use weir_tests::wait;
@@ -11,6 +11,7 @@ use weir_tests::wait;
 use crate::harness::{Case, Check};
 use crate::mesh;
 use crate::pair::{IN_MESH, KEPT, Pair, RATE, Report};
+use crate::processes;
 
 pub(crate) const CASES: &[Case] = &[
     Case { name: "restarting: the DaemonSet is rolled over under load", check: Check::OwnMesh(rolled) },
@@ -28,7 +29,7 @@ const MOMENT: Duration = Duration::from_millis(100);
 const GAP_MS: f64 = 500.0;
 
 fn rolled(cluster: &mut Cluster) -> Result<()> {
-    set_drain(cluster, DRAIN)?;
+    mesh::set_drain(cluster, DRAIN)?;
     let pair = Pair::create(cluster, "rolled", &[IN_MESH])?;
     pair.is_meshed()?;
     let load = pair.load(ROLLING)?;
@@ -37,7 +38,7 @@ fn rolled(cluster: &mut Cluster) -> Result<()> {
     note(format!("both nodes have a new agent after {:.1} s", start.elapsed().as_secs_f64()));
     let report = load.report(Duration::from_secs(ROLLING + 30))?;
     tell(&report);
-    note(format!("kept connections that ended, of {KEPT}, at a drain of {} s: {}", DRAIN.as_secs(), ends(&report)));
+    note(format!("kept connections that ended, of {KEPT}, at a drain of {} s: {}", DRAIN.as_secs(), report.ends()));
     report.none_failed("new")?;
     ensure!(report.count("new", "ok") >= 18_000, "only {} new connections", report.count("new", "ok"));
     let early = cut_before(&report, start, DRAIN);
@@ -54,16 +55,17 @@ fn servers_killed(cluster: &mut Cluster) -> Result<()> {
 }
 
 fn killed_twice(cluster: &Cluster, namespace: &str, node: &str) -> Result<()> {
+    let node = cluster.node(node)?;
     let pair = Pair::create(cluster, namespace, &[IN_MESH])?;
     pair.is_meshed()?;
     let load = pair.load(14)?;
     let mut kills = Vec::new();
     for _ in 0..2 {
-        let worker = worker_of(cluster, node)?;
+        let worker = processes::worker(node)?;
         kills.push(SystemTime::now());
-        cluster.node(node)?.place().run(&["kill", "-KILL", &worker])?;
+        node.place().run(&["kill", "-KILL", &worker.id])?;
         wait::until("another worker runs", Duration::from_secs(10), || {
-            let next = worker_of(cluster, node)?;
+            let next = processes::worker(node)?;
             ensure!(next != worker, "it is the same");
             Ok(())
         })?;
@@ -93,52 +95,9 @@ fn was_open(failure: &Value, report: &Report, kills: &[SystemTime]) -> bool {
     })
 }
 
-/// The process of a node's agent that carries traffic, as the node numbers it: the child of the one that keeps.
-fn worker_of(cluster: &Cluster, node: &str) -> Result<String> {
-    let place = cluster.node(node)?.place();
-    let look = "for p in /proc/[0-9]*; do [ \"$(cat $p/comm 2>/dev/null)\" = weir ] || continue; \
-                parent=$(sed -n 's/^PPid:\\t//p' $p/status); \
-                [ \"$(cat /proc/$parent/comm 2>/dev/null)\" = weir ] && echo ${p#/proc/}; done; true";
-    let found = place.run(&["sh", "-c", look])?;
-    let mut workers = found.lines();
-    let worker = workers.next().context("there is no worker")?.to_owned();
-    ensure!(workers.next().is_none(), "several workers: {found}");
-    Ok(worker)
-}
-
-fn set_drain(cluster: &Cluster, drain: Duration) -> Result<()> {
-    let seconds = drain.as_secs().to_string();
-    let change = json!({"spec": {"template": {"spec": {"containers": [
-        {"name": "weir", "env": [{"name": "WEIR_DRAIN_SECONDS", "value": seconds}]},
-    ]}}}});
-    let words = ["patch", "daemonset", "weir", "--namespace", "istio-system", "--patch", &change.to_string()];
-    cluster.kubectl.run(&words)?;
-    cluster.kubectl.rolled_out("istio-system", "daemonset/weir", Duration::from_secs(60))
-}
-
 fn tell(report: &Report) {
     ["new", "kept"].into_iter().for_each(|sort| note(report.line(sort)));
     note(format!("at {KEPT} kept and {RATE} new connections a second"));
-}
-
-/// How kept connections ended: kinds, and between which seconds of the load.
-fn ends(report: &Report) -> String {
-    let failures = report.failures("kept");
-    let mut times: Vec<f64> = failures.iter().filter_map(|failure| failure["at_ms"].as_f64()).collect();
-    times.sort_by(f64::total_cmp);
-    match (times.first(), times.last()) {
-        (Some(first), Some(last)) => {
-            format!(
-                "{} (reset {}, eof {}) between second {:.1} and {:.1} of the load",
-                times.len(),
-                report.count("kept", "reset"),
-                report.count("kept", "eof"),
-                first / 1000.0,
-                last / 1000.0
-            )
-        }
-        _ => "none".to_owned(),
-    }
 }
 
 /// Kept connections that ended before a drain that began after `start` can have been over.

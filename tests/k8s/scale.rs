@@ -1,4 +1,4 @@
-//! A mesh of a thousand services: what an agent holds in memory of it, whole pod.
+//! A mesh of a thousand services: what an agent holds in memory of it, whole pod, and what it spends as pods come and go.
 
 use std::time::Duration;
 
@@ -8,38 +8,34 @@ use weir_tests::cluster::Cluster;
 use weir_tests::table::note;
 use weir_tests::wait;
 
+use crate::crowd::{Elsewhere, under_events};
 use crate::harness::{Case, Check};
 use crate::mesh;
 use crate::pair::{IN_MESH, Pair};
+use crate::processes::memory;
 
-pub(crate) const CASES: &[Case] =
-    &[Case { name: "scale: a thousand services with three workloads each", check: Check::OwnMesh(thousand) }];
+pub(crate) const CASES: &[Case] = &[Case {
+    name: "scale: a thousand services with three workloads each, and ten pod events a second",
+    check: Check::OwnMesh(thousand),
+}];
 
-const SERVICES: usize = 1000;
-const WORKLOADS: usize = 3;
+pub(crate) const SERVICES: usize = 1000;
+pub(crate) const WORKLOADS: usize = 3;
 /// For all processes of an agent's pod, in MB.
-const MEMORY: f64 = 28.0;
+pub(crate) const MEMORY: f64 = 28.0;
 
 fn thousand(cluster: &mut Cluster) -> Result<()> {
     let pair = Pair::create(cluster, "scale", &[IN_MESH])?;
     pair.is_meshed()?;
-    let idle = memory(cluster)?;
+    let node = cluster.node("na")?;
+    let idle = memory(node)?;
     note(format!("before: {:.1} MB proportional, {:.1} MB resident, shared pages counted twice", idle.0, idle.1));
     let list: Vec<Value> = (0..SERVICES).map(|number| entry(&pair.namespace.name, number)).collect();
     cluster.kubectl.create_many(&json!({"apiVersion": "v1", "kind": "List", "items": list}).to_string())?;
-    let agents = mesh::agents(cluster)?;
-    let agent = agents.iter().find(|agent| agent.node == "na").context("the node has an agent")?;
     let wanted = SERVICES * WORKLOADS;
-    cluster.kubectl.until("the agent knows all workloads", Duration::from_secs(180), |kubectl| {
-        let status = kubectl.exec("istio-system", &agent.name, &["weir", "status"])?;
-        let words: Vec<&str> = status.split_whitespace().collect();
-        let at = words.iter().position(|word| word.starts_with("workloads")).context("it tells of workloads")?;
-        let known: usize = words[at.saturating_sub(1)].parse()?;
-        ensure!(known >= wanted, "{known} of {wanted}");
-        Ok(())
-    })?;
+    known(cluster, wanted)?;
     let settled = wait::until("memory has settled", Duration::from_secs(40), || {
-        let now = memory(cluster)?;
+        let now = memory(node)?;
         ensure!(now.0 <= MEMORY, "{:.1} MB proportional, {:.1} MB resident", now.0, now.1);
         Ok(now)
     })?;
@@ -47,7 +43,22 @@ fn thousand(cluster: &mut Cluster) -> Result<()> {
         "with {SERVICES} services and {wanted} workloads: {:.1} MB proportional, {:.1} MB resident",
         settled.0, settled.1
     ));
+    under_events(cluster, &Elsewhere::create(cluster)?)?;
     pair.echoes()
+}
+
+/// Waits until the first node's agent knows so many workloads.
+pub(crate) fn known(cluster: &Cluster, wanted: usize) -> Result<()> {
+    let agents = mesh::agents(cluster)?;
+    let agent = agents.iter().find(|agent| agent.node == "na").context("the node has an agent")?;
+    cluster.kubectl.until("the agent knows all workloads", Duration::from_secs(180), |kubectl| {
+        let status = kubectl.exec("istio-system", &agent.name, &["weir", "status"])?;
+        let words: Vec<&str> = status.split_whitespace().collect();
+        let at = words.iter().position(|word| word.starts_with("workloads")).context("it tells of workloads")?;
+        let known: usize = words[at.saturating_sub(1)].parse()?;
+        ensure!(known >= wanted, "{known} of {wanted}");
+        Ok(())
+    })
 }
 
 fn entry(namespace: &str, number: usize) -> Value {
@@ -62,17 +73,4 @@ fn entry(namespace: &str, number: usize) -> Value {
             "endpoints": endpoints,
         },
     })
-}
-
-/// What all processes of the first node's agent take, in MB: proportional, and resident.
-fn memory(cluster: &Cluster) -> Result<(f64, f64)> {
-    let look = "for p in /proc/[0-9]*; do [ \"$(cat $p/comm 2>/dev/null)\" = weir ] && cat $p/smaps_rollup; done; true";
-    let seen = cluster.node("na")?.place().run(&["sh", "-c", look])?;
-    let sum = |field: &str| -> f64 {
-        let values =
-            seen.lines().filter_map(|line| line.strip_prefix(field)?.split_whitespace().next()?.parse::<f64>().ok());
-        values.sum::<f64>() / 1000.0
-    };
-    ensure!(seen.contains("Pss:"), "no process of an agent is seen");
-    Ok((sum("Pss:"), sum("Rss:")))
 }

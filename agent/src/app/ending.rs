@@ -41,7 +41,7 @@ pub(super) async fn begun(quit: &Notify, standing: &Standing) -> anyhow::Result<
     }
 }
 
-/// Told to stop where nobody serves the node yet: as a pod that Kubernetes replaces only once it is gone. Goes on for all
+/// Told to stop where nobody serves the node yet: as a pod that was deleted, and another is only being made. Goes on for all
 /// who are connected and who come, until a successor serves, nothing is open, it is told so again, or `longest` is over.
 /// Gives why it ends after all, and how much of the time is left.
 pub(super) async fn serve_on(

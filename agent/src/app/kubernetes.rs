@@ -8,7 +8,7 @@ use std::time::Duration;
 use anyhow::{Context, ensure};
 use futures_util::future::join_all;
 use tokio::task::JoinHandle;
-use tokio::time::{Instant, timeout_at};
+use tokio::time::{Instant, sleep, timeout_at};
 
 use crate::capture::Capture;
 use crate::config::AgentConfig;
@@ -24,6 +24,9 @@ use crate::telemetry::metrics::Metrics;
 
 /// When an uninstalled agent ceases to wait for the API server and the mesh, of the two seconds that it has.
 const FAREWELL: Duration = Duration::from_secs(1);
+/// How long what comes to pods is captured after what they open is not: other nodes' agents are told to stop a little
+/// earlier or later, and until then theirs come over HBONE.
+const LAST_MOMENT: Duration = Duration::from_millis(500);
 
 /// The cluster that this node is of. Dropping it ends enrolment from Kubernetes: what is enrolled stays so.
 #[derive(Debug)]
@@ -95,9 +98,9 @@ pub(super) fn rules(config: &AgentConfig) -> MembershipRules {
     }
 }
 
-/// Takes Weir off this node while it still runs, within two seconds: pods say no more that they are captured, those who
-/// talk to them have a moment to hear of it, then nothing is captured, and programs, maps and files go. Connections that
-/// are open go on until the process ends. What fails is reported and does not stop the rest.
+/// Takes Weir off this node while it still runs, within two seconds: pods say no more that they are captured, what they open
+/// goes direct, those who talk to them have a moment to do so too, then nothing is captured, and programs, maps and files go.
+/// Connections that are open go on until the process ends. What fails is reported and does not stop the rest.
 pub(super) async fn uninstall_node(
     config: &AgentConfig,
     cluster: Option<Cluster>,
@@ -119,6 +122,10 @@ pub(super) async fn uninstall_node(
             }
             Err(_) => tracing::warn!("the API server does not answer: annotations of pods may stay"),
         }
+    }
+    if !pods.is_empty() {
+        enrollment.let_go_outbound();
+        sleep(LAST_MOMENT).await;
     }
     let (enrollment, bpf_dir) = (enrollment.clone(), config.bpf_dir.clone());
     let ended = tokio::task::spawn_blocking(move || {

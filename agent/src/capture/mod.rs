@@ -243,6 +243,18 @@ impl Capture {
         release(&self.pins, &mut self.maps.lock(), cookie)
     }
 
+    /// Captures no new connection that a pod opens, and what comes to pods as before. Only to be followed by
+    /// [`Self::unenroll`] of all of them: what is known of a pod is no longer whole.
+    ///
+    /// # Errors
+    /// When the kernel refuses.
+    pub fn let_go_outbound(&self) -> Result<(), CaptureError> {
+        let mut maps = self.maps.lock();
+        let mut pods = maps.pods().into_iter();
+        pods.try_for_each(|cookie| maps.remove_pod(cookie).map(drop))
+            .map_err(CaptureError::because(|| "cannot let go what pods open".to_owned()))
+    }
+
     /// Changes what happens to a pod's inbound plaintext while no agent runs; see [`PodCapture::closed_without_agent`].
     ///
     /// # Errors

@@ -60,6 +60,14 @@ impl Enrollment {
         }
     }
 
+    /// Has what every pod opens from now on go direct, whereas what comes to it is captured as before. What remains is to
+    /// end every enrolment.
+    pub fn let_go_outbound(&self) {
+        if let Err(error) = self.capture.let_go_outbound() {
+            tracing::warn!(%error, "what pods open is captured until the end");
+        }
+    }
+
     /// Ends every enrolment.
     pub fn unenroll_all(&self) {
         let uids: Vec<_> = self.pods().iter().map(|pod| pod.spec.uid.clone()).collect();

@@ -8,6 +8,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, ensure};
 use rcgen::{KeyPair, PKCS_ECDSA_P256_SHA256};
 
+use super::api::Api;
 use super::network::{API_PORT, BRIDGE, CONTROL_PLANE, SERVICES};
 use super::parts::Parts;
 use super::room::Room;
@@ -70,31 +71,15 @@ impl ControlPlane {
         self.folder.join("kubeconfig")
     }
 
-    /// Changes an object by a merge patch, without the tenth of a second that kubectl takes to start: for measurements.
-    ///
-    /// # Errors
-    /// With the API server's words.
-    pub fn merge(&self, path: &str, change: &serde_json::Value) -> Result<()> {
-        let (token, url) =
-            (format!("authorization: Bearer {TOKEN}"), format!("https://{CONTROL_PLANE}:{API_PORT}{path}"));
-        let (kind, change) = ("content-type: application/merge-patch+json", change.to_string());
-        let command = [
-            "curl",
-            "--silent",
-            "--show-error",
-            "--fail-with-body",
-            "--insecure",
-            "--request",
-            "PATCH",
-            "--header",
-            &token,
-            "--header",
-            kind,
-            "--data",
-            &change,
-            &url,
-        ];
-        self.room.place().run(&command).map(drop)
+    /// The API server without kubectl.
+    #[must_use]
+    pub fn api(&self) -> Api {
+        Api {
+            place: self.room.place().clone(),
+            server: format!("https://{CONTROL_PLANE}:{API_PORT}"),
+            token: TOKEN,
+            folder: self.folder.clone(),
+        }
     }
 
     fn start_etcd(&mut self, parts: &Parts) -> Result<()> {
@@ -147,6 +132,11 @@ impl ControlPlane {
             "--leader-elect=false".to_owned(),
             "--bind-address=127.0.0.1".to_owned(),
             "--allocate-node-cidrs=false".to_owned(),
+            // Pods of nodes that there are none of stay: they are what a large cluster looks like to an agent.
+            "--controllers=*,-pod-garbage-collector-controller".to_owned(),
+            // Many objects that come at once are not held up by a limit on questions.
+            "--kube-api-qps=200".to_owned(),
+            "--kube-api-burst=400".to_owned(),
             // A test of a lost node does not wait for longer than it must.
             "--node-monitor-grace-period=20s".to_owned(),
         ];

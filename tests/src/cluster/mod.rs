@@ -20,6 +20,7 @@ pub mod parts;
 
 pub mod inside;
 
+pub mod api;
 pub mod room;
 
 pub mod control_plane;

@@ -95,10 +95,11 @@ impl Environment {
                 }
             } else if let Some(key) = name.strip_prefix("ISTIO_META_") {
                 found.metadata.insert(key.to_owned(), Value::String(value));
+            } else if name.ends_with("_SERVICE_HOST") {
+                // Before our own names: a service may be called weir-control-plane.
+                found.service_hosts.insert(name, value);
             } else if name.starts_with("WEIR_") {
                 found.own.insert(name);
-            } else if name.ends_with("_SERVICE_HOST") {
-                found.service_hosts.insert(name, value);
             } else if WITHOUT_MEANING.binary_search(&name.as_str()).is_ok() {
                 found.without_meaning.push(name);
             }
@@ -138,6 +139,8 @@ mod tests {
             ("ISTIO_METAJSON_LABELS", r#"{"app":"ztunnel"}"#),
             ("ISTIO_METAJSON_BROKEN", "{"),
             ("ISTIOD_SERVICE_HOST", "10.96.0.9"),
+            ("WEIR_CONTROL_PLANE_SERVICE_HOST", "10.96.0.10"),
+            ("WEIR_DRAIN_SECONDS", "30"),
             ("INPOD_ENABLED", "true"),
             ("PATH", "/bin"),
         ];
@@ -147,6 +150,8 @@ mod tests {
         assert_eq!(found.metadata_text("CLUSTER_ID"), Some("west"));
         assert_eq!(found.metadata["LABELS"]["app"], "ztunnel");
         assert_eq!(found.service_hosts["ISTIOD_SERVICE_HOST"], "10.96.0.9");
+        assert_eq!(found.service_hosts["WEIR_CONTROL_PLANE_SERVICE_HOST"], "10.96.0.10");
+        assert!(found.has_own("WEIR_DRAIN_SECONDS"));
         assert_eq!(found.without_meaning, ["INPOD_ENABLED", "ISTIO_METAJSON_BROKEN"]);
         assert!(!format!("{found:?}").contains("blue"), "headers may be secrets");
     }

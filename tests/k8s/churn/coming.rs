@@ -1,0 +1,165 @@
+//! Pods that come, dial at once, tell how it went, and go.
+
+use std::collections::HashSet;
+use std::fs;
+use std::time::{Duration, Instant};
+
+use anyhow::{Result, ensure};
+use serde_json::{Value, json};
+use weir_tests::cluster::NODES;
+use weir_tests::cluster::api::{Api, Pace, Request};
+use weir_tests::cluster::pods::{app, last_line};
+use weir_tests::wait;
+
+use crate::pair::Pair;
+
+/// One pod in so much time.
+const EACH: Duration = Duration::from_millis(200);
+/// How long one stays once it has told.
+const STAYS: Duration = Duration::from_secs(2);
+/// More than so many at a time are too many for two nodes on one machine.
+const AT_ONCE: usize = 24;
+/// How long one may take to tell.
+const TELLING: Duration = Duration::from_secs(60);
+/// Each pod has one of these service accounts, and its name begins with it.
+const ACCOUNTS: [&str; 2] = ["red", "blue"];
+
+/// What a pod told of its first connection.
+#[derive(Debug, Clone)]
+pub(super) struct Told {
+    pub name: String,
+    /// The address that it came from.
+    pub local: String,
+    pub failure: Option<String>,
+    pub ms: f64,
+}
+
+impl Told {
+    pub(super) fn account(&self) -> &str {
+        self.name.split('-').next().unwrap_or_default()
+    }
+}
+
+/// A pod that is there.
+#[derive(Debug)]
+struct Present {
+    name: String,
+    since: Instant,
+    told: Option<Instant>,
+}
+
+/// See the module.
+#[derive(Debug)]
+pub(super) struct Coming<'a> {
+    pair: &'a Pair<'a>,
+    api: Api,
+    /// Part of their names: pods of one round are never taken for those of another.
+    round: &'static str,
+    made: u32,
+    present: Vec<Present>,
+    told: Vec<Told>,
+    next: Instant,
+}
+
+/// Makes the service accounts.
+pub(super) fn accounts(pair: &Pair<'_>) -> Result<()> {
+    ACCOUNTS.into_iter().try_for_each(|name| {
+        pair.namespace.apply(&json!({"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": name}}))
+    })
+}
+
+impl<'a> Coming<'a> {
+    pub(super) fn new(pair: &'a Pair<'a>, round: &'static str) -> Self {
+        let api = pair.cluster.control_plane.api();
+        Self { pair, api, round, made: 0, present: Vec::new(), told: Vec::new(), next: Instant::now() }
+    }
+
+    /// Has another pod come if it is time and there is room, and those go that have told and stayed a while.
+    pub(super) fn step(&mut self) -> Result<()> {
+        if Instant::now() < self.next {
+            return Ok(());
+        }
+        self.next += EACH;
+        self.listen()?;
+        let mut requests = self.goers(STAYS);
+        if self.present.len() < AT_ONCE {
+            requests.push(self.comer());
+        }
+        if requests.is_empty() { Ok(()) } else { self.api.ask_all(&requests, Pace::AtOnce) }
+    }
+
+    /// Waits until every pod has told, and has all of them go; what they told.
+    pub(super) fn finish(mut self) -> Result<Vec<Told>> {
+        while self.present.iter().any(|pod| pod.told.is_none()) {
+            wait::until("a pod tells", TELLING, || {
+                let before = self.told.len();
+                self.listen()?;
+                ensure!(self.told.len() > before, "it has not");
+                Ok(())
+            })?;
+        }
+        let requests = self.goers(Duration::ZERO);
+        self.api.ask_all(&requests, Pace::AtOnce)?;
+        Ok(self.told)
+    }
+
+    fn comer(&mut self) -> Request {
+        let number = self.made;
+        self.made += 1;
+        // Not by turns: an address has to pass from one account to the other.
+        let account = ACCOUNTS[usize::from((number / 2).count_ones() % 2 == 0)];
+        let name = format!("{account}-{}-{number}", self.round);
+        let mut pod = app(&name, Some(NODES[number as usize % NODES.len()]), &["dial", &self.pair.echo(), "--stay"]);
+        pod["spec"]["serviceAccountName"] = json!(account);
+        pod["spec"]["terminationGracePeriodSeconds"] = json!(0);
+        self.present.push(Present { name, since: Instant::now(), told: None });
+        Request::create(&self.collection(), pod)
+    }
+
+    /// Takes out those that have stayed long enough.
+    fn goers(&mut self, stays: Duration) -> Vec<Request> {
+        let collection = self.collection();
+        let over = |pod: &mut Present| pod.told.is_some_and(|told| told.elapsed() >= stays);
+        let gone = self.present.extract_if(.., over);
+        gone.map(|pod| Request::delete(&format!("{collection}/{}", pod.name))).collect()
+    }
+
+    fn collection(&self) -> String {
+        format!("/api/v1/namespaces/{}/pods", self.pair.namespace.name)
+    }
+
+    /// Reads what pods have told, where their kubelet keeps it.
+    fn listen(&mut self) -> Result<()> {
+        let waiting: HashSet<String> =
+            self.present.iter().filter(|pod| pod.told.is_none()).map(|pod| pod.name.clone()).collect();
+        let within = format!("{}_", self.pair.namespace.name);
+        for log in self.pair.cluster.nodes.iter().flat_map(|node| node.pod_logs()) {
+            // …/NAMESPACE_NAME_UID/CONTAINER/N.log
+            let folder = log.iter().rev().nth(2).unwrap_or_default().to_string_lossy();
+            let Some((name, _)) = folder.strip_prefix(&within).and_then(|rest| rest.split_once('_')) else { continue };
+            if !waiting.contains(name) {
+                continue;
+            }
+            // It may have begun to tell, or be gone.
+            let text = fs::read_to_string(&log).unwrap_or_default();
+            let Some(value) = text.split_once(" F ").and_then(|(_, line)| last_line(line).ok()) else { continue };
+            self.told.push(told(name, &value));
+            let now = Instant::now();
+            self.present.iter_mut().filter(|pod| pod.name == name).for_each(|pod| pod.told = Some(now));
+        }
+        let late = self.present.iter().find(|pod| pod.told.is_none() && pod.since.elapsed() > TELLING);
+        ensure!(late.is_none(), "a pod tells nothing: {late:?}");
+        Ok(())
+    }
+}
+
+fn told(name: &str, value: &Value) -> Told {
+    let failure =
+        if value["ok"] == true { value["first_error"].as_str().map(str::to_owned) } else { Some(value.to_string()) };
+    Told {
+        name: name.to_owned(),
+        local: value["local"].as_str().unwrap_or_default().to_owned(),
+        failure,
+        ms: value["ms"].as_f64().unwrap_or_default(),
+    }
+}
