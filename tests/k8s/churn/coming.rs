@@ -107,7 +107,7 @@ impl<'a> Coming<'a> {
         let number = self.made;
         self.made += 1;
         // Not by turns: an address has to pass from one account to the other.
-        let account = ACCOUNTS[usize::from((number / 2).count_ones() % 2 == 0)];
+        let account = ACCOUNTS[usize::from((number / 2).count_ones().is_multiple_of(2))];
         let name = format!("{account}-{}-{number}", self.round);
         let mut pod = app(&name, Some(NODES[number as usize % NODES.len()]), &["dial", &self.pair.echo(), "--stay"]);
         pod["spec"]["serviceAccountName"] = json!(account);
