@@ -31,8 +31,8 @@ enum Answer {
 }
 
 /// How a connection to a newcomer may be carried over HBONE, where it is known to speak it. Where that is not known yet,
-/// it is asked for those who come later.
-pub(super) fn over_hbone(served: &Arc<PodProxy>, upstream: &Upstream) -> Option<Transport> {
+/// it is asked for those who come later; should it have ceased to, that is found out at once.
+pub(super) async fn over_hbone(served: &Arc<PodProxy>, upstream: &Upstream) -> Option<Transport> {
     let workload = upstream.workload.as_ref()?;
     if !served.proxy.mesh.joining().is_joining(&workload.namespace) {
         return None;
@@ -42,12 +42,19 @@ pub(super) fn over_hbone(served: &Arc<PodProxy>, upstream: &Upstream) -> Option<
     if served.pod.spec.addresses.contains(&peer.ip()) {
         return None;
     }
-    let answer = served.proxy.newcomers.answer_or_ask(&workload.uid);
-    if answer.is_none() {
-        let target = Target { peer: *peer, identities: identities.clone() };
-        tokio::spawn(ask(served.clone(), workload.clone(), target));
+    let target = Target { peer: *peer, identities: identities.clone() };
+    match served.proxy.newcomers.answer_or_ask(&workload.uid) {
+        Some(Answer::SpeaksHbone) if Pool::prepare(served, &target).await.is_ok() => Some(transport),
+        Some(Answer::SpeaksHbone) => {
+            forget(served, workload);
+            None
+        }
+        Some(Answer::Pending) => None,
+        None => {
+            tokio::spawn(ask(served.clone(), workload.clone(), target));
+            None
+        }
     }
-    (answer == Some(Answer::SpeaksHbone)).then_some(transport)
 }
 
 /// It did not after all.

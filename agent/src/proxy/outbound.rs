@@ -145,7 +145,7 @@ async fn join_newcomer(
     source: &Workload,
     source_addr: SocketAddr,
 ) -> (Upstream, Option<HboneStream>) {
-    let Some(transport) = newcomers::over_hbone(served, &upstream) else { return (upstream, None) };
+    let Some(transport) = newcomers::over_hbone(served, &upstream).await else { return (upstream, None) };
     let over_hbone = Upstream { transport, ..upstream.clone() };
     match join(served, &over_hbone, source, source_addr).await {
         Ok(Joined::Hbone(stream)) => (over_hbone, Some(stream)),

@@ -58,6 +58,12 @@ impl HboneError {
             _ => false,
         }
     }
+
+    /// Whether there is the pod, and no agent that listens in it.
+    pub(super) fn is_nobody_listening(&self) -> bool {
+        let Self::Connect(error) = self else { return false };
+        matches!(&**error, ConnectError::Connect(_, error) if error.kind() == io::ErrorKind::ConnectionRefused)
+    }
 }
 
 /// Errors of a connection that was there and is no more.

@@ -20,6 +20,9 @@ use crate::proxy::{PodProxy, PoolOptions};
 
 /// How often a request that no peer has seen, or whose peer is gone, is sent again.
 const RETRIES: u32 = 3;
+/// How often it is where nobody listens: the agent there is being started, and its pods' connections wait for it meanwhile.
+/// Not for long, should it not be: nine tenths of a second with the pauses.
+const RETRIES_WITHOUT_LISTENER: u32 = 6;
 /// Pause before another connection to a peer that was gone; longer every time.
 const RETRY_PAUSE: Duration = Duration::from_millis(10);
 /// How often idle connections are looked for.
@@ -73,7 +76,10 @@ impl Pool {
                 Ok(None) => {}
                 // Its agent has just died: the next connection waits for the one that follows. No byte of the application
                 // is on its way before the answer, so none arrives twice.
-                Err(error) if error.is_peer_gone() && attempt <= RETRIES => {
+                Err(error)
+                    if error.is_peer_gone() && attempt <= RETRIES
+                        || error.is_nobody_listening() && attempt <= RETRIES_WITHOUT_LISTENER =>
+                {
                     tracing::debug!(peer = %target.peer, %error, attempt, "the peer is gone, trying another connection");
                     tokio::time::sleep(RETRY_PAUSE * attempt * attempt).await;
                 }
