@@ -71,7 +71,7 @@ impl Api {
     /// # Errors
     /// With the API server's words.
     pub fn ask(&self, request: &Request) -> Result<Value> {
-        let list = self.written(&[request.clone()], None)?;
+        let list = self.written(std::slice::from_ref(request), None)?;
         let answer = self.place.run(&["curl", "--config", &list])?;
         serde_json::from_str(&answer).context("the API server answered no JSON")
     }
