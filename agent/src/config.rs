@@ -6,6 +6,7 @@ mod capture;
 pub mod cni;
 pub mod istiod;
 pub mod kubernetes;
+pub mod nri;
 mod settled;
 
 use std::net::SocketAddr;
@@ -18,6 +19,7 @@ pub use self::capture::{CaptureConfig, KubeletCgroup};
 use self::cni::CniConfig;
 use self::istiod::IstiodConfig;
 use self::kubernetes::KubernetesConfig;
+use self::nri::NriConfig;
 
 /// The longest time that any setting may ask for, in seconds: a day. More is a slip of the pen, and some clocks overflow.
 const DAY: u64 = 86_400;
@@ -139,6 +141,8 @@ pub struct AgentConfig {
     pub instance_ip: Option<std::net::IpAddr>,
     #[command(flatten)]
     pub cni: CniConfig,
+    #[command(flatten)]
+    pub nri: NriConfig,
     #[command(flatten)]
     pub kubernetes: KubernetesConfig,
     #[command(flatten)]

@@ -31,6 +31,8 @@ pub mod enrollment;
 
 pub mod cni;
 
+pub mod nri;
+
 pub mod proxy;
 
 pub mod admin;

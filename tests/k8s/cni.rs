@@ -40,7 +40,7 @@ fn configuration(cluster: &Cluster, node: &str) -> Result<(PathBuf, Value)> {
 }
 
 /// The types of a node's plugins, in their order.
-fn plugins(cluster: &Cluster, node: &str) -> Result<Vec<String>> {
+pub(crate) fn plugins(cluster: &Cluster, node: &str) -> Result<Vec<String>> {
     let (_, list) = configuration(cluster, node)?;
     let plugins = list["plugins"].as_array().context("a list of plugins")?;
     Ok(plugins.iter().map(|plugin| plugin["type"].as_str().unwrap_or_default().to_owned()).collect())

@@ -34,7 +34,8 @@ fn labelled(cluster: &mut Cluster) -> Result<()> {
     wait::until("requests go over mutual TLS", Duration::from_secs(10), || pair.first_encrypted(moment).map(drop))?;
     let report = load.report(Duration::from_secs(30))?;
     let took = since(moment, pair.first_encrypted(moment)?);
-    note(format!("first request over mutual TLS {took} ms after the label was sent"));
+    let captured = since(moment, pair.captured(moment)?);
+    note(format!("captured {captured} ms after the label was sent, first request over mutual TLS {took} ms after"));
     ["new", "kept"].into_iter().for_each(|sort| note(report.line(sort)));
     report.none_failed("new").and_then(|()| report.none_failed("kept"))?;
     // On a busy machine; the figure is what counts.
@@ -69,12 +70,18 @@ fn unlabelled(cluster: &mut Cluster) -> Result<()> {
 fn newborn(cluster: &mut Cluster) -> Result<()> {
     let pair = Pair::create(cluster, "newborn", &[IN_MESH])?;
     pair.is_meshed()?;
+    dial_at_once(&pair, NEWBORN / AT_ONCE, AT_ONCE)
+}
+
+/// The same in a pair's namespace: so many at once, so many times.
+pub(crate) fn dial_at_once(pair: &Pair<'_>, rounds: usize, at_once: usize) -> Result<()> {
+    let cluster = pair.cluster;
     let plain = plaintext(cluster)?;
     let (mut took, mut captured) = (Vec::new(), 0);
-    for round in 0..NEWBORN / AT_ONCE {
+    for round in 0..rounds {
         let name = format!("dial-{round}");
-        pair.namespace.apply(&deployment(&name, AT_ONCE, &format!("{}:{ECHO}", pair.server.address)))?;
-        for log in logs(&pair, &name)? {
+        pair.namespace.apply(&deployment(&name, at_once, &format!("{}:{ECHO}", pair.server.address)))?;
+        for log in logs(pair, &name, at_once)? {
             ensure!(log["ok"] == true && log["first_error"].is_null(), "a pod's first connection failed: {log}");
             took.push(log["ms"].as_f64().context("it tells how long it took")?);
             captured += 1;
@@ -134,7 +141,7 @@ fn plaintext(cluster: &Cluster) -> Result<f64> {
     mesh::sum(cluster, "istio_tcp_connections_opened_total", &labels)
 }
 
-fn deployment(name: &str, replicas: usize, to: &str) -> Value {
+pub(crate) fn deployment(name: &str, replicas: usize, to: &str) -> Value {
     let pod = app(name, None, &["dial", to, "--stay"]);
     json!({
         "apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"name": name},
@@ -146,7 +153,7 @@ fn deployment(name: &str, replicas: usize, to: &str) -> Value {
 }
 
 /// What every pod of a Deployment has said, once all have.
-fn logs(pair: &Pair<'_>, name: &str) -> Result<Vec<Value>> {
+pub(crate) fn logs(pair: &Pair<'_>, name: &str, count: usize) -> Result<Vec<Value>> {
     let selector = format!("app={name}");
     let kubectl = pair.namespace.kubectl;
     let words =
@@ -154,7 +161,7 @@ fn logs(pair: &Pair<'_>, name: &str) -> Result<Vec<Value>> {
     kubectl.until("all pods have told", Duration::from_secs(120), |kubectl| {
         let said = kubectl.run(&words)?;
         let told: Vec<Value> = said.lines().filter_map(|line| last_line(line).ok()).collect();
-        ensure!(told.len() == AT_ONCE, "{} of {AT_ONCE} have", told.len());
+        ensure!(told.len() == count, "{} of {count} have", told.len());
         Ok(told)
     })
 }

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use anyhow::{Context, Result, anyhow};
-use weir_tests::cluster::mode::{Mode, Proxy};
+use weir_tests::cluster::mode::{Containerd, Mode, Proxy};
 use weir_tests::cluster::{Cluster, Settings, hierarchies, images};
 use weir_tests::table::{self, Skip, Stage};
 
@@ -21,6 +21,8 @@ pub(crate) enum Check {
     Mesh(fn(&mut Cluster) -> Result<()>),
     /// Two nodes, istiod and Weir's DaemonSet, to do with as it likes; its own.
     OwnMesh(fn(&mut Cluster) -> Result<()>),
+    /// Two nodes whose containerd offers NRI, and istiod, to do with as it likes; its own.
+    WithNri(fn(&mut Cluster) -> Result<()>),
     /// Whatever it makes itself.
     Alone(fn(Mode) -> Result<()>),
 }
@@ -31,7 +33,8 @@ pub(crate) enum Check {
 /// If there are no images.
 pub(crate) fn usual(mode: Mode) -> Result<Settings> {
     let purpose = format!("k8s-{mode}-");
-    Ok(Settings { purpose, mode, proxy: Proxy::Nftables, istiod: true, images: images::all()? })
+    let (proxy, containerd) = (Proxy::Nftables, Containerd::Debian);
+    Ok(Settings { purpose, mode, proxy, containerd, istiod: true, images: images::all()? })
 }
 
 /// Clusters that cases share.
@@ -85,6 +88,11 @@ impl Stage for Shared {
             Check::OwnMesh(check) => {
                 let mut cluster = Cluster::start(usual(self.mode)?).context("bringing up a cluster")?;
                 mesh::install(&cluster).and_then(|()| check(&mut cluster)).map_err(|error| told(error, &cluster, keep))
+            }
+            Check::WithNri(check) => {
+                let settings = Settings { containerd: Containerd::Recent, ..usual(self.mode)? };
+                let mut cluster = Cluster::start(settings).context("bringing up a cluster with NRI")?;
+                check(&mut cluster).map_err(|error| told(error, &cluster, keep))
             }
             Check::Alone(check) => check(self.mode),
         }

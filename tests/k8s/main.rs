@@ -23,6 +23,7 @@ mod iptables;
 mod istioctl;
 mod istiod;
 mod mesh;
+mod nri;
 mod pair;
 mod probes;
 mod processes;
@@ -47,6 +48,7 @@ fn table() -> Vec<Case> {
         arriving::CASES,
         enrollment::CASES,
         cni::CASES,
+        nri::CASES,
         reaching::CASES,
         iptables::CASES,
         probes::CASES,

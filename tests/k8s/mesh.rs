@@ -24,14 +24,17 @@ pub(crate) const CASES: &[Case] = &[
 ];
 
 /// How long the DaemonSet may take to be ready.
-const READY: Duration = Duration::from_secs(60);
-const NAMESPACE: &str = "istio-system";
-const SELECTOR: &str = "app.kubernetes.io/name=weir";
+pub(crate) const READY: Duration = Duration::from_secs(60);
+pub(crate) const NAMESPACE: &str = "istio-system";
+pub(crate) const SELECTOR: &str = "app.kubernetes.io/name=weir";
 /// Where the agent's pod has its metrics.
 const METRICS: u16 = 15020;
 
 /// The project's own manifest.
-fn manifest() -> Result<String> {
+///
+/// # Errors
+/// If it cannot be read.
+pub(crate) fn manifest() -> Result<String> {
     let file = project()?.join("daemonset.yaml");
     std::fs::read_to_string(&file).with_context(|| format!("reading {}", file.display()))
 }

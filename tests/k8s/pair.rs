@@ -1,5 +1,6 @@
 //! A client on one node, a server on the other, load between them, and what the load saw.
 
+use std::slice;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context, Result, ensure};
@@ -100,23 +101,37 @@ impl<'a> Pair<'a> {
     /// access logs have it; of those after a moment.
     pub(crate) fn first_encrypted(&self, after: u64) -> Result<u64> {
         let within = format!("dst.namespace=\"{}\"", self.namespace.name);
-        let agents = mesh::agents(self.cluster)?;
-        let firsts = agents.iter().map(|agent| self.first_of(agent, &within, after)).collect::<Result<Vec<_>>>()?;
-        firsts.into_iter().flatten().min().context("no access log tells of one")
+        self.encrypted(&mesh::agents(self.cluster)?, &within, after)?.context("no access log tells of one")
     }
 
     /// The same of those to a workload, whose node's agent is named.
     pub(crate) fn first_to(&self, agent: &Pod, workload: &str, after: u64) -> Result<u64> {
         let to = format!("dst.workload=\"{workload}\" dst.namespace=\"{}\"", self.namespace.name);
-        self.first_of(agent, &to, after)?.context("the access log tells of none")
+        self.encrypted(slice::from_ref(agent), &to, after)?.context("the access log tells of none")
     }
 
-    fn first_of(&self, agent: &Pod, to: &str, after: u64) -> Result<Option<u64>> {
-        let log = self.cluster.kubectl.run(&["logs", "--namespace", "istio-system", &agent.name, "--tail=20000"])?;
-        let encrypted = log.lines().filter(|line| {
-            line.contains("direction=\"inbound\"") && line.contains("src.identity=") && line.contains(to)
-        });
-        Ok(encrypted.filter_map(time_of).filter(|time| (time + DAY - after) % DAY < DAY / 2).min())
+    /// When, in milliseconds of the day, the last of this namespace's pods was captured.
+    pub(crate) fn captured(&self, after: u64) -> Result<u64> {
+        let pod = format!("pod=\"{}/", self.namespace.name);
+        let times = self.told(&mesh::agents(self.cluster)?, &["pod is enrolled", &pod], after)?;
+        times.into_iter().max().context("no log tells of it")
+    }
+
+    fn encrypted(&self, agents: &[Pod], to: &str, after: u64) -> Result<Option<u64>> {
+        let times = self.told(agents, &["direction=\"inbound\"", "src.identity=", to], after)?;
+        Ok(times.into_iter().min())
+    }
+
+    /// The times of all lines with these words in agents' logs.
+    fn told(&self, agents: &[Pod], words: &[&str], after: u64) -> Result<Vec<u64>> {
+        let mut times = Vec::new();
+        for agent in agents {
+            let log =
+                self.cluster.kubectl.run(&["logs", "--namespace", "istio-system", &agent.name, "--tail=20000"])?;
+            let lines = log.lines().filter(|line| words.iter().all(|word| line.contains(word)));
+            times.extend(lines.filter_map(time_of).filter(|time| (time + DAY - after) % DAY < DAY / 2));
+        }
+        Ok(times)
     }
 }
 

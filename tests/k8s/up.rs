@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 use anyhow::Result;
 use clap::Args;
-use weir_tests::cluster::mode::{Mode, Proxy};
+use weir_tests::cluster::mode::{Containerd, Mode, Proxy};
 use weir_tests::cluster::{Cluster, Settings, images};
 use weir_tests::run;
 
@@ -28,6 +28,9 @@ pub(crate) struct Up {
     /// What kube-proxy programs: nftables or iptables.
     #[arg(long, default_value = "nftables")]
     proxy: Proxy,
+    /// Which containerd: debian (1.6) or recent (2.4, which offers NRI).
+    #[arg(long, default_value = "debian")]
+    containerd: Containerd,
     /// Leave istiod out.
     #[arg(long)]
     without_istiod: bool,
@@ -44,6 +47,7 @@ pub(crate) fn keep(up: &Up) -> Result<ExitCode> {
         purpose: "up".to_owned(),
         mode: up.mode,
         proxy: up.proxy,
+        containerd: up.containerd,
         istiod: !up.without_istiod,
         images: images::all()?,
     };

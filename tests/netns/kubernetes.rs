@@ -10,7 +10,7 @@ use weir_tests::test_app::{self, ECHO};
 use weir_tests::wait;
 use weir_tests::world::Pod;
 
-use crate::count::Counter;
+use crate::count::{Counter, OPENED};
 use crate::harness::{Case, Check, note};
 
 pub(crate) const CASES: &[Case] = &[
@@ -22,6 +22,10 @@ pub(crate) const CASES: &[Case] = &[
     Case { name: "kubernetes: without the API server nothing changes", check: Check::OwnMesh(away) },
     Case { name: "kubernetes: what went while no agent ran is let go", check: Check::OwnMesh(went_meanwhile) },
     Case { name: "kubernetes: many pods come into the mesh at once", check: Check::OwnMesh(many) },
+    Case {
+        name: "kubernetes: a pod that joins is spoken to over HBONE before the mesh says so",
+        check: Check::OwnMesh(joins),
+    },
 ];
 
 const LABEL: (&str, &str) = ("istio.io/dataplane-mode", "ambient");
@@ -227,4 +231,42 @@ fn many(mesh: &mut Mesh) -> Result<()> {
         ensure!(cluster.is_enrolled(name)?, "{name} is annotated and not enrolled");
     }
     Ok(())
+}
+
+/// The mesh says of the outsider that it is a pod without HBONE, and goes on saying so.
+fn joins(mesh: &mut Mesh) -> Result<()> {
+    let mut cluster = Cluster::new(mesh)?;
+    let pod = pod_object(&cluster.mesh.outsider);
+    cluster.mesh.control_plane.objects.put("outsider", &pod)?;
+    cluster.start_agent()?;
+    cluster.kubernetes.namespace(OUTSIDE, &[LABEL])?;
+    let mesh = &*cluster.mesh;
+    let (outsider, agent) = (&mesh.outsider, mesh.agent_of(&mesh.outsider));
+    let echoes = || test_app::echoes(&mesh.client.place, outsider.ipv4(), ECHO).map(drop);
+    wait::throughout("it is reached as the mesh says while it is asked", Duration::from_secs(1), echoes)?;
+    agent.enroll(outsider, OUTSIDE, outsider.name())?;
+    let labels = [("reporter", "destination"), ("connection_security_policy", "mutual_tls")];
+    let encrypted = Counter::of(agent, OPENED, &[labels[0], labels[1], ("destination_workload", outsider.name())])?;
+    wait::until("it is reached over mutual TLS", Duration::from_secs(8), || {
+        echoes()?;
+        ensure!(encrypted.grown()? > 0.0, "it is not");
+        Ok(())
+    })?;
+    // It is let go, as by an agent that ends: nobody is refused.
+    let released = agent.weir(&["unenroll", outsider.name(), "--socket", &agent.socket()])?;
+    ensure!(released.success, "{}", released.summary());
+    wait::throughout("it is reached as the mesh says", Duration::from_secs(1), echoes)
+}
+
+/// A pod that runs, without an agent's word that it is captured.
+fn pod_object(pod: &Pod) -> String {
+    let ips: Vec<String> = pod.addresses().iter().map(|address| format!("{{ip: \"{address}\"}}")).collect();
+    format!(
+        "apiVersion: v1\nkind: Pod\nmetadata: {{name: {name}, namespace: {OUTSIDE}}}\n\
+         spec: {{nodeName: {node}, serviceAccountName: {name}, containers: []}}\n\
+         status: {{phase: Running, podIPs: [{ips}], conditions: [{{type: Ready, status: \"True\"}}]}}\n",
+        name = pod.name(),
+        node = pod.node(),
+        ips = ips.join(", "),
+    )
 }

@@ -91,7 +91,9 @@ fn iperf(mesh: &Mesh) -> Result<()> {
             let report: serde_json::Value = serde_json::from_str(&text)?;
             let end = &report["end"]["sum_received"];
             let (bytes, rate) = (end["bytes"].as_f64().unwrap_or(0.0), end["bits_per_second"].as_f64().unwrap_or(0.0));
-            ensure!(bytes >= 199e6, "iperf3 says {text}");
+            // The receiver ceases to count when the sender says on another connection that it is done: what is in buffers
+            // on the way then is not in its figure. That all of it arrives, `bulk` checks.
+            ensure!(bytes >= 150e6, "iperf3 says {text}");
             let direction = if reverse { "from" } else { "to" };
             note(format!("iperf3 {direction} {}: {:.2} Gbit/s", pod.name(), rate / 1e9));
         }

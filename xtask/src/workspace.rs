@@ -6,9 +6,11 @@ use std::process::Command;
 
 use anyhow::{Context, Result};
 
-/// The workspace's root directory.
+/// The workspace's root directory: of the clone that cargo runs us from. With a target directory that clones share, we may
+/// have been built in another.
 pub(crate) fn root() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("xtask is a directory of the workspace").to_owned()
+    let package = std::env::var_os("CARGO_MANIFEST_DIR").unwrap_or_else(|| env!("CARGO_MANIFEST_DIR").into());
+    Path::new(&package).parent().expect("xtask is a directory of the workspace").to_owned()
 }
 
 /// Where cargo puts what it builds.

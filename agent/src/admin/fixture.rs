@@ -88,6 +88,7 @@ pub(crate) fn sources() -> (impl Subscriber + Send + Sync, AdminSources) {
             not_saved: None,
         }),
         kubernetes: Box::new(|| None),
+        nri: Box::new(|| None),
         kernel_counters: Box::new(|| vec![("redirected", 4), ("bypass_loopback", 0)]),
         warnings: Box::new(Vec::new),
         quit: Box::new(|| ()),

@@ -21,6 +21,7 @@ use crate::keeper::Circumstances;
 use crate::kubernetes::WatchReport;
 use crate::lifecycle::Ready;
 use crate::model::identity::Identity;
+use crate::nri::NriReport;
 use crate::state::SharedMesh;
 use crate::telemetry::log::LogHandle;
 use crate::telemetry::metrics::Metrics;
@@ -53,6 +54,8 @@ pub struct AdminSources {
     pub control_plane: Ask<ControlPlaneStatus>,
     /// How Kubernetes is followed; `None` where it is not.
     pub kubernetes: Ask<Option<WatchReport>>,
+    /// How the container runtime asks about new pods; `None` where it is not wanted to.
+    pub nri: Ask<Option<NriReport>>,
     /// The kernel programs' counters since they were loaded.
     pub kernel_counters: Ask<Vec<(&'static str, u64)>>,
     /// What an operator must know of the node itself.

@@ -8,8 +8,8 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use weir_cni::section::{PLUGIN, Section};
 
-use super::kubernetes::Cluster;
-use crate::cni::{self, Installer, Sandboxes};
+use super::kubernetes::{self, Cluster};
+use crate::cni::{self, Caller, Installer, Sandboxes};
 use crate::config::AgentConfig;
 use crate::enrollment::Enrollment;
 use crate::telemetry::metrics::Metrics;
@@ -17,11 +17,13 @@ use crate::telemetry::metrics::Metrics;
 /// The plugin's socket, below the run directory.
 pub(super) const SOCKET_NAME: &str = "cni.sock";
 /// What it reads when nobody listens there, below the state directory: a node starts its pods after a reboot, too.
-const NAMESPACES_NAME: &str = "mesh-namespaces.json";
+pub(super) const NAMESPACES_NAME: &str = "mesh-namespaces.json";
 
 /// What serves the plugin. Dropping it leaves the plugin installed: pods that come now wait for the next agent.
 #[derive(Debug)]
 pub(super) struct Cni {
+    /// Who decides about pods, whoever asks.
+    pub(super) sandboxes: Arc<Sandboxes>,
     stop: CancellationToken,
     namespaces: JoinHandle<()>,
     keeping: Option<JoinHandle<()>>,
@@ -58,12 +60,13 @@ pub(super) fn start(
     let netns_dir = config.kubernetes.netns_dir.clone();
     let sandboxes = Arc::new(Sandboxes::new(directory.clone(), enrollment.clone(), netns_dir, metrics.clone()));
     let stop = CancellationToken::new();
-    let answer = move |request| sandboxes.clone().answer(request);
+    let answering = sandboxes.clone();
+    let answer = move |request| answering.clone().answer(Caller::Cni, request);
     tokio::spawn(cni::serve(listener, answer, stop.clone().cancelled_owned()));
     let namespaces = cni::keep_namespaces(directory.clone(), config.state_dir.join(NAMESPACES_NAME));
     let installer = installer(config).context("the agent's own program")?;
     let keeping = installer.map(|installer| tokio::spawn(cni::keep_installed(installer, stop.clone())));
-    Ok(Some(Cni { stop, namespaces: tokio::spawn(namespaces), keeping }))
+    Ok(Some(Cni { sandboxes, stop, namespaces: tokio::spawn(namespaces), keeping }))
 }
 
 /// Takes the plugin off the node, after nothing puts it back any more. What fails is reported: the rest of Weir goes all
@@ -88,10 +91,6 @@ pub(super) async fn uninstall(config: &AgentConfig, running: Option<Cni>) {
 
 fn installer(config: &AgentConfig) -> std::io::Result<Option<Installer>> {
     let Some((plugins, configurations)) = config.cni.directories() else { return Ok(None) };
-    let namespaces = config.kubernetes.exclude_namespaces.iter().chain([&config.pod_namespace]);
-    let mut excluded: Vec<String> = namespaces.filter(|name| !name.is_empty()).cloned().collect();
-    excluded.sort();
-    excluded.dedup();
     Ok(Some(Installer {
         plugin: config.cni.plugin()?,
         plugins_dir: plugins.to_owned(),
@@ -103,7 +102,7 @@ fn installer(config: &AgentConfig) -> std::io::Result<Option<Installer>> {
             namespaces_file: config.state_dir.join(NAMESPACES_NAME),
             timeout_seconds: config.cni.cni_timeout_seconds,
             others_timeout_seconds: config.cni.cni_others_timeout_seconds,
-            exclude_namespaces: excluded,
+            exclude_namespaces: kubernetes::rules(config).excluded_namespaces.into_iter().collect(),
             made_of: None,
         },
     }))

@@ -3,6 +3,7 @@
 use std::time::{Duration, Instant};
 
 use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::Notify;
 
 use super::observation::Endpoints;
 use super::succession::Standing;
@@ -29,6 +30,15 @@ enum Patience {
     None,
     /// It drains because it has a successor; being told to stop is to be expected.
     Once,
+}
+
+/// Resolves when the agent is to end, by what anybody says.
+pub(super) async fn begun(quit: &Notify, standing: &Standing) -> anyhow::Result<Ending> {
+    tokio::select! {
+        told = told_to_stop() => told.map(|()| Ending::Told),
+        () = quit.notified() => Ok(Ending::Told),
+        same_network = standing.relieved() => Ok(Ending::Relieved { same_network }),
+    }
 }
 
 /// Told to stop where nobody serves the node yet: as a pod that was deleted, and another is only being made. Goes on for all
@@ -97,7 +107,7 @@ async fn stop(drain: DrainTrigger, deadline: Duration, patience: Patience) -> an
 }
 
 /// Resolves at SIGTERM or SIGINT.
-pub(super) async fn told_to_stop() -> anyhow::Result<()> {
+async fn told_to_stop() -> anyhow::Result<()> {
     let (mut term, mut int) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
     tokio::select! {
         _ = term.recv() => Ok(()),

@@ -69,7 +69,7 @@ pub(super) async fn start(
         }
         Err(error) => return Err(error).context("--enroll-from-kubernetes"),
     };
-    let directory = Directory::start(client, &config.node, rules(config), metrics);
+    let directory = Directory::start(client, &config.node, rules(config), mesh.joining().clone(), metrics);
     let own_pod = (config.pod_namespace.clone(), config.pod_name.clone());
     let daemon_set = config.kubernetes.daemon_set.clone();
     let installation = Installation::start(directory.clone(), own_pod, daemon_set, metrics.clone());
@@ -89,7 +89,8 @@ pub(super) async fn is_uninstalling(cluster: Option<&Cluster>) -> bool {
     }
 }
 
-fn rules(config: &AgentConfig) -> MembershipRules {
+/// Which pods are left out, whatever labels say.
+pub(super) fn rules(config: &AgentConfig) -> MembershipRules {
     let excluded = config.kubernetes.exclude_namespaces.iter().chain([&config.pod_namespace]);
     MembershipRules {
         excluded_namespaces: excluded.filter(|name| !name.is_empty()).cloned().collect(),

@@ -12,6 +12,7 @@ mod ending;
 mod istiod;
 mod kubelet;
 mod kubernetes;
+mod nri;
 mod observation;
 mod succession;
 mod without_agent;
@@ -25,7 +26,7 @@ use futures_util::FutureExt;
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use tokio::sync::{Notify, oneshot};
 
-use self::ending::{Ending, told_to_stop};
+use self::ending::Ending;
 use self::succession::Standing;
 
 use crate::capture::{Capture, CaptureOptions};
@@ -118,6 +119,7 @@ async fn agent(config: AgentConfig, log: log::LogHandle, keeper: Arc<Link>) -> a
     let kubelet = kubelet::follow(capture.clone());
     let cluster = kubernetes::start(&config, &enrollment, &mesh, &metrics, &ready).await?;
     let plugin = cni::start(&config, cluster.as_ref(), &enrollment, &metrics)?;
+    let nri = nri::start(&config, plugin.as_ref(), &metrics);
     let observed = observation::Observed {
         config: config.clone(),
         mesh: mesh.clone(),
@@ -131,29 +133,27 @@ async fn agent(config: AgentConfig, log: log::LogHandle, keeper: Arc<Link>) -> a
         log,
         keeper: keeper.circumstances().clone(),
         directory: cluster.as_ref().map(|cluster| cluster.directory.clone()),
+        nri: Box::new(nri::Nri::reports(nri.as_ref())),
     };
     let quit = Arc::new(Notify::new());
     let endpoints = observation::start(observed, quit.clone()).await?;
     without_agent::prepare(&config, &capture, &enrollment, &mesh, &delivery.status);
     watch_kernel_and_pods(capture, enrollment.clone());
     let api = serve_api(&config, enrollment.clone(), mesh.clone())?;
+    nri::Nri::taken_in(nri.as_ref(), keeper.circumstances()).await;
     keeper.serving();
     standing.serves(enrollment.clone());
     drop(starting);
     tracing::info!(?prepared, ?installed, ?restored, serving = ?start.elapsed(), "agent serves");
 
-    let mut ending = tokio::select! {
-        told = told_to_stop() => told.map(|()| Ending::Told)?,
-        () = quit.notified() => Ending::Told,
-        same_network = standing.relieved() => Ending::Relieved { same_network },
-    };
+    let mut ending = ending::begun(&quit, &standing).await?;
     ready.stop();
     let uninstalling = ending == Ending::Told && kubernetes::is_uninstalling(cluster.as_ref()).await;
     let mut patience = Duration::from_secs(config.drain_seconds);
     if ending == Ending::Told && !uninstalling && cluster.is_some() {
         (ending, patience) = ending::serve_on(&standing, &enrollment, patience).await?;
     }
-    drop(api);
+    drop((api, nri));
     leave_node(uninstalling, &config, plugin, cluster, &enrollment, &mesh).await;
     ending::end(ending, &keeper, endpoints, drain_trigger, patience).await?;
     if uninstalling {

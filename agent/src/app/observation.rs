@@ -8,13 +8,14 @@ use tokio::sync::{Notify, watch};
 use tokio::task::JoinHandle;
 
 use super::kubelet;
-use crate::admin::{AdminAddresses, AdminServers, AdminSources, CertificateFacts, ControlPlaneStatus, PodEntry};
+use crate::admin::{AdminAddresses, AdminServers, AdminSources, Ask, CertificateFacts, ControlPlaneStatus, PodEntry};
 use crate::capture::{Capture, KubeletStatus};
 use crate::config::AgentConfig;
 use crate::enrollment::Enrollment;
 use crate::keeper::Circumstances;
 use crate::kubernetes::Directory;
 use crate::lifecycle::Ready;
+use crate::nri::NriReport;
 use crate::state::SharedMesh;
 use crate::telemetry::log::LogHandle;
 use crate::telemetry::metrics::Metrics;
@@ -40,6 +41,7 @@ pub(super) struct Observed {
     pub(super) log: LogHandle,
     pub(super) keeper: Circumstances,
     pub(super) directory: Option<Directory>,
+    pub(super) nri: Ask<Option<NriReport>>,
 }
 
 /// The HTTP servers, until dropped.
@@ -103,6 +105,7 @@ fn sources(observed: Observed, quit: Arc<Notify>) -> AdminSources {
         log,
         keeper,
         directory,
+        nri,
     } = observed;
     let counters = {
         let capture = capture.clone();
@@ -146,6 +149,7 @@ fn sources(observed: Observed, quit: Arc<Notify>) -> AdminSources {
         },
         control_plane: Box::new(move || control_plane(&xds)),
         kubernetes: Box::new(move || directory.as_ref().map(Directory::report)),
+        nri,
         kernel_counters: Box::new(move || capture.counters()),
         warnings: Box::new(move || kubelet::warning(&kubelet.borrow()).into_iter().collect()),
         quit: Box::new(move || quit.notify_one()),

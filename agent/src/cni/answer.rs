@@ -1,5 +1,7 @@
-//! What the plugin is told about a sandbox: Kubernetes says whether the pod is for the mesh, `enrollment` captures it.
+//! What is told about a sandbox to whoever asks on the container runtime's behalf: Kubernetes says whether the pod is for the
+//! mesh, `enrollment` captures it.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -12,6 +14,15 @@ use crate::telemetry::metrics::Metrics;
 
 /// Where container runtimes keep the names of network namespaces, as the host calls it.
 const HOST_NETNS_DIRS: [&str; 2] = ["/var/run/netns", "/run/netns"];
+
+/// Who asks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Caller {
+    /// The CNI plugin.
+    Cni,
+    /// The container runtime itself.
+    Nri,
+}
 
 /// Answers about the sandboxes of this node.
 #[derive(Debug)]
@@ -30,7 +41,7 @@ impl Sandboxes {
     }
 
     /// The answer to one request. For a pod of the mesh it comes once its traffic is captured.
-    pub async fn answer(self: Arc<Self>, request: Request) -> Answer {
+    pub async fn answer(self: Arc<Self>, caller: Caller, request: Request) -> Answer {
         let pod = format!("{}/{}", request.namespace, request.name);
         let (command, container) = (request.command, request.container.clone());
         let metrics = self.metrics.clone();
@@ -39,14 +50,29 @@ impl Sandboxes {
             Command::Del => self.release(&request.netns).await,
             Command::Check => self.check(request).await,
         };
-        metrics.cni_called(name_of(command), kind_of(&answer));
+        match caller {
+            Caller::Cni => metrics.cni_called(name_of(command), kind_of(&answer)),
+            Caller::Nri => metrics.nri_asked(name_of(command), kind_of(&answer)),
+        }
         match &answer {
             Answer::Failed { reason } | Answer::Unknown { reason } => {
-                tracing::warn!(?command, pod, container, reason, "a sandbox is not let in");
+                tracing::warn!(?caller, ?command, pod, container, reason, "a sandbox is not let in");
             }
-            _ => tracing::debug!(?command, pod, container, ?answer, "CNI call"),
+            _ => tracing::debug!(?caller, ?command, pod, container, ?answer, "asked about a sandbox"),
         }
         answer
+    }
+
+    /// True while pods come and go through this agent.
+    #[must_use]
+    pub fn is_in_charge(&self) -> bool {
+        self.enrollment.is_in_charge()
+    }
+
+    /// The namespaces whose pods must be in the mesh; `None` until all are known.
+    #[must_use]
+    pub fn mesh_namespaces(&self) -> Option<BTreeSet<String>> {
+        self.directory.mesh_namespaces()
     }
 
     async fn add(self: Arc<Self>, request: Request) -> Answer {

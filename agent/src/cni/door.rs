@@ -15,6 +15,8 @@ use weir_cni::wire::{Answer, MAX_LINE_BYTES, Request};
 const MAX_CALLS: usize = 64;
 /// Time for the plugin to say its line, and to take the answer. It does nothing else.
 const LINE_TIMEOUT: Duration = Duration::from_secs(5);
+/// The longest line, as readers count.
+const LIMIT: u64 = MAX_LINE_BYTES as u64;
 /// Pause after a failed accept(): it usually means that file descriptors ran out.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
@@ -38,6 +40,23 @@ fn listen(path: &Path) -> io::Result<UnixListener> {
     let listener = UnixListener::bind(path)?;
     std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o600))?;
     Ok(listener)
+}
+
+/// Asks whoever listens at a path, as the plugin would.
+///
+/// # Errors
+/// When nobody answers in time, or not with an answer.
+pub async fn ask(path: &Path, request: &Request) -> io::Result<Answer> {
+    let mut line = serde_json::to_vec(request)?;
+    line.push(b'\n');
+    let asking = async {
+        let mut stream = UnixStream::connect(path).await?;
+        stream.write_all(&line).await?;
+        let mut answer = Vec::new();
+        BufReader::new(stream.take(LIMIT)).read_until(b'\n', &mut answer).await?;
+        Ok(serde_json::from_slice(&answer)?)
+    };
+    tokio::time::timeout(LINE_TIMEOUT, asking).await?
 }
 
 /// Answers calls until `stop` resolves; calls that are under way then are answered still.
@@ -75,9 +94,8 @@ where
 
 async fn converse<F: Future<Output = Answer>>(stream: UnixStream, answer: impl Fn(Request) -> F) -> io::Result<()> {
     let (reading, mut writing) = stream.into_split();
-    let limit = u64::try_from(MAX_LINE_BYTES).expect("a few thousand");
     let mut line = Vec::new();
-    tokio::time::timeout(LINE_TIMEOUT, BufReader::new(reading.take(limit)).read_until(b'\n', &mut line)).await??;
+    tokio::time::timeout(LINE_TIMEOUT, BufReader::new(reading.take(LIMIT)).read_until(b'\n', &mut line)).await??;
     let said = match parse(&line) {
         Ok(request) => answer(request).await,
         // The plugin may be of another release: it falls back on what it knows by itself.
@@ -105,7 +123,7 @@ mod tests {
 
     const ASK: &str = r#"{"command":"ADD","container":"c","namespace":"n","name":"p"}"#;
 
-    async fn ask(path: &Path, said: &[u8]) -> io::Result<Answer> {
+    async fn say(path: &Path, said: &[u8]) -> io::Result<Answer> {
         let mut stream = UnixStream::connect(path).await?;
         stream.write_all(said).await?;
         let mut answer = String::new();
@@ -129,14 +147,16 @@ mod tests {
         tokio::spawn(serve(bind(&path).expect("bound"), enrolled, std::future::pending()));
         let mode = std::fs::metadata(&path).expect("there").permissions().mode();
         assert_eq!(mode & 0o777, 0o600);
-        assert_eq!(ask(&path, format!("{ASK}\n").as_bytes()).await.expect("answered"), Answer::Enrolled);
+        assert_eq!(say(&path, format!("{ASK}\n").as_bytes()).await.expect("answered"), Answer::Enrolled);
+        let request = serde_json::from_str(ASK).expect("a request");
+        assert_eq!(ask(&path, &request).await.expect("answered"), Answer::Enrolled);
         let long = vec![b' '; 2 * MAX_LINE_BYTES];
         for wrong in ["\n", "{}\n", "junk\n"] {
-            let answer = ask(&path, wrong.as_bytes()).await.expect("answered");
+            let answer = say(&path, wrong.as_bytes()).await.expect("answered");
             assert!(matches!(answer, Answer::Unknown { .. }), "{wrong:?}: {answer:?}");
         }
         // It may hang up while we still write: it has read as much as it takes.
-        assert!(!matches!(ask(&path, &long).await, Ok(Answer::Enrolled)));
+        assert!(!matches!(say(&path, &long).await, Ok(Answer::Enrolled)));
     }
 
     #[tokio::test(start_paused = true)]
@@ -147,7 +167,7 @@ mod tests {
         for _ in 0..MAX_CALLS {
             silent.push(UnixStream::connect(&path).await.expect("room in the backlog"));
         }
-        assert_eq!(ask(&path, format!("{ASK}\n").as_bytes()).await.expect("answered"), Answer::Enrolled);
+        assert_eq!(say(&path, format!("{ASK}\n").as_bytes()).await.expect("answered"), Answer::Enrolled);
     }
 
     #[tokio::test]
@@ -172,13 +192,13 @@ mod tests {
         asked.notified().await;
         let listener = bind(&path).expect("bound again");
         tokio::spawn(serve(listener, enrolled, std::future::pending()));
-        assert_eq!(ask(&path, format!("{ASK}\n").as_bytes()).await.expect("answered"), Answer::Enrolled);
+        assert_eq!(say(&path, format!("{ASK}\n").as_bytes()).await.expect("answered"), Answer::Enrolled);
         stop.notify_one();
         go_on.notify_one();
         former.await.expect("it ends");
         let mut answer = String::new();
         BufReader::new(stream).read_line(&mut answer).await.expect("answered");
         assert!(answer.contains("not-for-the-mesh"), "{answer:?}");
-        assert_eq!(ask(&path, format!("{ASK}\n").as_bytes()).await.expect("the path is still there"), Answer::Enrolled);
+        assert_eq!(say(&path, format!("{ASK}\n").as_bytes()).await.expect("the path is still there"), Answer::Enrolled);
     }
 }

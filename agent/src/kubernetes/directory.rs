@@ -14,6 +14,7 @@ use super::membership::{Candidate, DataplaneMode, MembershipRules};
 use super::status::{WatchReport, WatchStatus};
 use super::wire::{Namespace, Pod, PodFacts};
 use super::{DescribedPod, KubernetesError};
+use crate::state::Joining;
 use crate::telemetry::metrics::Metrics;
 
 /// Time for the API server to answer about one object.
@@ -109,9 +110,10 @@ impl<T: PartialEq> Listed<T> {
 }
 
 impl Directory {
-    /// Begins to follow the pods of a node, and the namespaces. Must be called inside the runtime.
+    /// Begins to follow the pods of a node, and the namespaces, and tells which of these come into the mesh. Must be called
+    /// inside the runtime.
     #[must_use]
-    pub fn start(client: Client, node: &str, rules: MembershipRules, metrics: &Arc<Metrics>) -> Self {
+    pub fn start(client: Client, node: &str, rules: MembershipRules, joining: Joining, metrics: &Arc<Metrics>) -> Self {
         let shared = Arc::new(Shared {
             client,
             rules,
@@ -133,6 +135,7 @@ impl Directory {
                 (found.name, facts)
             };
             let apply = |change: Change<Namespace>| {
+                namespaces.tell(&change, &joining);
                 namespaces.update(|state| state.namespaces.apply(change.map(keyed)));
             };
             follow(Api::all(namespaces.client.clone()), String::new(), &namespaces.namespaces_status, apply).await;
@@ -260,6 +263,17 @@ impl Shared {
         let is_changed = change(&mut self.state.lock());
         if is_changed {
             self.version.send_modify(|version| *version += 1);
+        }
+    }
+
+    fn tell(&self, change: &Change<Namespace>, joining: &Joining) {
+        let is_in_mesh = |found: &Namespace| {
+            found.mode == Some(DataplaneMode::Ambient) && !self.rules.excluded_namespaces.contains(&found.name)
+        };
+        match change {
+            Change::Put(found) => joining.tell(&found.name, is_in_mesh(found)),
+            Change::Removed(found) => joining.tell(&found.name, false),
+            Change::Listing | Change::Listed => {}
         }
     }
 

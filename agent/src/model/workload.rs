@@ -55,6 +55,12 @@ impl Workload {
             service_account: self.service_account.clone(),
         }
     }
+
+    /// A pod of a cluster, as its `uid` says.
+    #[must_use]
+    pub fn is_pod(&self) -> bool {
+        self.uid.split('/').nth(2) == Some("Pod")
+    }
 }
 
 /// How to reach a workload.

@@ -7,6 +7,7 @@ pub mod hbone;
 mod identities;
 mod inbound;
 mod listener;
+mod newcomers;
 mod outbound;
 mod revocation;
 mod socket;
@@ -22,6 +23,7 @@ use tokio::sync::mpsc;
 use self::hbone::pool::Pool;
 use self::identities::CarriedIdentities;
 use self::listener::Role;
+use self::newcomers::Newcomers;
 use self::revocation::LiveConnections;
 use self::workers::Workers;
 use crate::capture::Capture;
@@ -78,6 +80,7 @@ pub struct Proxy {
     pub workers: Workers,
     live: LiveConnections,
     carried: CarriedIdentities,
+    newcomers: Newcomers,
 }
 
 impl Proxy {
@@ -94,8 +97,21 @@ impl Proxy {
         drain: Drain,
         workers: Workers,
     ) -> Arc<Self> {
-        let (live, carried) = Default::default();
-        Arc::new(Self { mesh, certificates, capture, metrics, timeouts, pool, node, drain, workers, live, carried })
+        let (live, carried, newcomers) = Default::default();
+        Arc::new(Self {
+            mesh,
+            certificates,
+            capture,
+            metrics,
+            timeouts,
+            pool,
+            node,
+            drain,
+            workers,
+            live,
+            carried,
+            newcomers,
+        })
     }
 
     /// Serves pods as they are enrolled, until the process drains.

@@ -7,12 +7,12 @@ use std::sync::Arc;
 use http::{HeaderMap, StatusCode};
 use tokio::net::TcpStream;
 
-use super::PodProxy;
 use super::connector::{self, ConnectError, reset_on_close};
 use super::hbone::pool::{HboneError, Pool, Target};
 use super::hbone::{HboneStream, headers};
 use super::splice::{self, SpliceError};
 use super::tcp_end::TcpEnd;
+use super::{PodProxy, newcomers};
 use crate::model::address::{OriginalDst, canonical};
 use crate::model::resolve::{Transport, Unresolved, Upstream};
 use crate::model::workload::Workload;
@@ -81,10 +81,17 @@ pub(super) async fn serve(served: Arc<PodProxy>, downstream: TcpStream) {
         let resolved = mesh.resolve(&source, destination);
         (source, resolved)
     };
+    let (resolved, opened) = match resolved {
+        Ok(upstream) => {
+            let (upstream, opened) = join_newcomer(&served, upstream, &source, source_addr).await;
+            (Ok(upstream), opened)
+        }
+        Err(unresolved) => (Err(unresolved), None),
+    };
     let mut record =
         ConnectionRecord::open(metrics, ends(&served, source_addr, destination, &source, resolved.as_ref().ok()));
     let outcome = match resolved {
-        Ok(upstream) => carry(&served, downstream, source_addr, &source, upstream, &record).await,
+        Ok(upstream) => carry(&served, downstream, source_addr, &source, upstream, opened, &record).await,
         Err(unresolved) => {
             reset_on_close(&downstream);
             Err(unresolved.into())
@@ -101,9 +108,14 @@ async fn carry(
     source_addr: SocketAddr,
     source: &Workload,
     upstream: Upstream,
+    opened: Option<HboneStream>,
     record: &ConnectionRecord,
 ) -> Result<(), OutboundError> {
-    let joined = match join(served, &upstream, source, source_addr).await {
+    let joined = match opened {
+        Some(stream) => Ok(Joined::Hbone(stream)),
+        None => join(served, &upstream, source, source_addr).await,
+    };
+    let joined = match joined {
         Ok(joined) => joined,
         Err(error) => {
             reset_on_close(&downstream);
@@ -122,6 +134,29 @@ async fn carry(
         result = splicing => Ok(result?),
         () = served.pod.dead.cancelled() => Err(OutboundError::PodGone),
         () = served.proxy.drain.closing() => Err(OutboundError::DrainEnded),
+    }
+}
+
+/// Opens the upstream's side over HBONE to a pod that is just coming into the mesh, where it is known to speak it; else,
+/// and should that fail, the connection goes as the mesh says.
+async fn join_newcomer(
+    served: &Arc<PodProxy>,
+    upstream: Upstream,
+    source: &Workload,
+    source_addr: SocketAddr,
+) -> (Upstream, Option<HboneStream>) {
+    let Some(transport) = newcomers::over_hbone(served, &upstream) else { return (upstream, None) };
+    let over_hbone = Upstream { transport, ..upstream.clone() };
+    match join(served, &over_hbone, source, source_addr).await {
+        Ok(Joined::Hbone(stream)) => (over_hbone, Some(stream)),
+        // It speaks it, and says no.
+        Err(OutboundError::Hbone(HboneError::Refused { .. })) => (over_hbone, None),
+        Ok(Joined::Tcp(_)) | Err(_) => {
+            if let Some(workload) = &upstream.workload {
+                newcomers::forget(served, workload);
+            }
+            (upstream, None)
+        }
     }
 }
 

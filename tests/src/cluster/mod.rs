@@ -38,7 +38,7 @@ pub mod pods;
 use control_plane::ControlPlane;
 use istiod::Istiod;
 use kubectl::Kubectl;
-use mode::{Mode, Proxy};
+use mode::{Containerd, Mode, Proxy};
 use node::{Node, Plan};
 use parts::Parts;
 
@@ -56,6 +56,7 @@ pub struct Settings {
     pub purpose: String,
     pub mode: Mode,
     pub proxy: Proxy,
+    pub containerd: Containerd,
     pub istiod: bool,
     /// OCI archives that every node gets.
     pub images: Vec<PathBuf>,
@@ -192,9 +193,9 @@ impl Cluster {
     }
 
     fn open_nodes(&mut self) -> Result<()> {
-        let Settings { mode, proxy, .. } = self.settings;
+        let Settings { mode, proxy, containerd, .. } = self.settings;
         for (index, name) in (1..).zip(NODES) {
-            let plan = Plan { name, index, count: NODES.len(), mode, proxy };
+            let plan = Plan { name, index, count: NODES.len(), mode, proxy, containerd };
             self.nodes.push(Node::open(&self.run, &self.parts, &self.control_plane, plan)?);
         }
         for node in &mut self.nodes {

@@ -1,4 +1,4 @@
-//! The forms a cluster comes in: how its nodes mount cgroups, and what makes Services work.
+//! The forms a cluster comes in: how its nodes mount cgroups, what runs their containers, and what makes Services work.
 
 use std::fmt;
 use std::str::FromStr;
@@ -47,6 +47,36 @@ impl fmt::Display for Mode {
         f.write_str(match self {
             Self::V2 => "v2",
             Self::Hybrid => "hybrid",
+        })
+    }
+}
+
+/// Which containerd runs a node's containers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Containerd {
+    /// 1.6 of Debian 12, which has no NRI.
+    Debian,
+    /// 2.4, which offers NRI unless told otherwise.
+    Recent,
+}
+
+impl FromStr for Containerd {
+    type Err = anyhow::Error;
+
+    fn from_str(text: &str) -> Result<Self> {
+        match text {
+            "debian" => Ok(Self::Debian),
+            "recent" => Ok(Self::Recent),
+            _ => bail!("containerd is debian or recent"),
+        }
+    }
+}
+
+impl fmt::Display for Containerd {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Debian => "debian",
+            Self::Recent => "recent",
         })
     }
 }

@@ -8,7 +8,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, ensure};
 
 use super::control_plane::ControlPlane;
-use super::mode::{Mode, Proxy};
+use super::mode::{Containerd, Mode, Proxy};
 use super::network::{BRIDGE, CONTROL_PLANE, node, pods_of};
 use super::node_files;
 use super::parts::{Parts, beside};
@@ -37,6 +37,7 @@ pub struct Plan<'a> {
     pub count: usize,
     pub mode: Mode,
     pub proxy: Proxy,
+    pub containerd: Containerd,
 }
 
 /// A node, running.
@@ -50,6 +51,7 @@ pub struct Node {
     folder: PathBuf,
     address: String,
     mode: Mode,
+    which: Containerd,
     parts: Parts,
     kubeconfig: PathBuf,
 }
@@ -74,6 +76,7 @@ impl Node {
             folder,
             address: node(plan.index),
             mode: plan.mode,
+            which: plan.containerd,
             parts: parts.clone(),
             kubeconfig: control_plane.kubeconfig(),
         };
@@ -133,7 +136,7 @@ impl Node {
     /// If containerd does not come up, or an archive is not one.
     pub fn import(&mut self, archives: &[PathBuf]) -> Result<()> {
         self.containerd_listens()?;
-        let ctr = self.parts.debian("usr/bin/ctr").display().to_string();
+        let ctr = self.parts.containerd(self.which, "ctr")?.display().to_string();
         for archive in archives {
             let shown = archive.display().to_string();
             self.place()
@@ -196,8 +199,17 @@ impl Node {
         ended.collect::<Vec<_>>().join("\n")
     }
 
-    fn start_containerd(&mut self) -> Result<()> {
-        let containerd = self.parts.debian("usr/bin/containerd").display().to_string();
+    /// Kills containerd; its containers go on.
+    pub fn kill_containerd(&mut self) {
+        self.containerd = None;
+    }
+
+    /// Starts containerd, without waiting for it.
+    ///
+    /// # Errors
+    /// If it cannot be started.
+    pub fn start_containerd(&mut self) -> Result<()> {
+        let containerd = self.parts.containerd(self.which, "containerd")?.display().to_string();
         let configuration = self.folder.join("containerd.toml").display().to_string();
         self.containerd = Some(self.place().spawn(&[&containerd, "--config", &configuration])?);
         Ok(())
@@ -212,7 +224,7 @@ impl Node {
         fs::write(self.room.path("/etc/cni/net.d/10-pods.conflist"), node_files::container_network(plan.index))?;
         let runtime = self.runtime()?;
         let files = [
-            ("containerd.toml", node_files::containerd(self.mode, &runtime, PAUSE_IMAGE)),
+            ("containerd.toml", self.containerd_configuration(&runtime)?),
             ("kubelet.yaml", node_files::kubelet(self.mode, plan.index)),
             ("kube-proxy.yaml", node_files::proxy(plan.proxy, plan.name, &self.kubeconfig)),
         ];
@@ -220,6 +232,14 @@ impl Node {
             fs::write(self.folder.join(name), text)?;
         }
         Ok(())
+    }
+
+    fn containerd_configuration(&self, runtime: &Path) -> Result<String> {
+        let shim = self.parts.containerd(self.which, "containerd-shim-runc-v2")?;
+        Ok(match self.which {
+            Containerd::Debian => node_files::containerd(self.mode, runtime, PAUSE_IMAGE),
+            Containerd::Recent => node_files::recent_containerd(self.mode, runtime, &shim, PAUSE_IMAGE),
+        })
     }
 
     /// The container runtime: runc, or what stands before it where the kubelet names no cgroups.

@@ -60,6 +60,41 @@ state = "/run/containerd"
     )
 }
 
+/// The same for a containerd 2: other names, and the shim by its path, since the one in the path is Debian's.
+pub(super) fn recent_containerd(mode: Mode, runtime: &Path, shim: &Path, pause_image: &str) -> String {
+    format!(
+        r#"version = 3
+root = "/var/lib/containerd"
+state = "/run/containerd"
+[grpc]
+  address = "/run/containerd/containerd.sock"
+[plugins."io.containerd.cri.v1.images"]
+  snapshotter = "overlayfs"
+  [plugins."io.containerd.cri.v1.images".pinned_images]
+    sandbox = "{pause_image}"
+[plugins."io.containerd.cri.v1.runtime"]
+  restrict_oom_score_adj = true
+  disable_apparmor = true
+  disable_hugetlb_controller = true
+  disable_cgroup = {no_limits}
+  [plugins."io.containerd.cri.v1.runtime".cni]
+    bin_dirs = ["/opt/cni/bin"]
+    conf_dir = "/etc/cni/net.d"
+  [plugins."io.containerd.cri.v1.runtime".containerd]
+    default_runtime_name = "runc"
+    [plugins."io.containerd.cri.v1.runtime".containerd.runtimes.runc]
+      runtime_type = "io.containerd.runc.v2"
+      runtime_path = "{shim}"
+      [plugins."io.containerd.cri.v1.runtime".containerd.runtimes.runc.options]
+        SystemdCgroup = false
+        BinaryName = "{runtime}"
+"#,
+        no_limits = mode == Mode::V2,
+        runtime = runtime.display(),
+        shim = shim.display(),
+    )
+}
+
 /// The kubelet. It evicts nobody: how full this machine is says nothing about a test. Logs stay whole for those who read
 /// them to their end.
 pub(super) fn kubelet(mode: Mode, index: usize) -> String {

@@ -6,6 +6,8 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, ensure};
 
+use super::mode::Containerd;
+
 /// Names the folder of the parts; without it they are looked for in the user's cache.
 pub const VARIABLE: &str = "WEIR_K8S";
 
@@ -32,6 +34,19 @@ impl Parts {
     #[must_use]
     pub fn program(&self, name: &str) -> PathBuf {
         self.0.join("bin").join(name)
+    }
+
+    /// A program of a containerd.
+    ///
+    /// # Errors
+    /// If it is not there; says what makes it.
+    pub fn containerd(&self, which: Containerd, name: &str) -> Result<PathBuf> {
+        let path = match which {
+            Containerd::Debian => self.debian("usr/bin").join(name),
+            Containerd::Recent => self.0.join("containerd/bin").join(name),
+        };
+        ensure!(path.exists(), "{} is not there: `cargo xtask test k8s` builds or fetches it", path.display());
+        Ok(path)
     }
 
     /// A file of Debian's packages, by its path without the first slash.

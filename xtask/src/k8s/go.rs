@@ -1,4 +1,4 @@
-//! Kubernetes and Istio, built from Go modules that are pinned by version. Go checks every module against its database of
+//! Kubernetes, Istio and a recent containerd, built from Go modules that are pinned by version. Go checks every module against its database of
 //! sums, downloads what it lacks, and keeps both that and what it compiled: an interrupted build goes on where it was.
 
 use std::fs;
@@ -27,6 +27,9 @@ const FOR_ISTIO: &[&str] = &[
     "github.com/envoyproxy/go-control-plane/contrib@v1.36.1-0.20260729145720-a2d8c7492908",
 ];
 const ISTIO_PROGRAMS: &[&str] = &["pilot/cmd/pilot-discovery", "istioctl/cmd/istioctl"];
+/// The one that offers NRI, which Debian's is too old for.
+const CONTAINERD: &str = "v2.4.2";
+const CONTAINERD_PROGRAMS: &[&str] = &["containerd", "containerd-shim-runc-v2", "ctr"];
 /// The language version that the modules ask for; a Go since 1.21 fetches the tools for it by itself.
 const LANGUAGE: &str = "1.26.0";
 /// How many compiled packages lie between two words about it.
@@ -61,6 +64,24 @@ pub(super) fn istio(folder: &Path) -> Result<()> {
         get.arg("get").args(packages.iter().map(|package| format!("{package}@{ISTIO}"))).args(FOR_ISTIO);
         step::output(&mut get)?;
         build(&module, &folder.join("bin"), "-s -w", &packages)
+    })
+}
+
+/// Makes a recent containerd be in `containerd/bin`: apart from the others, as Debian's is what nodes run unless a test
+/// wants this one.
+pub(super) fn containerd(folder: &Path) -> Result<()> {
+    let what = format!("building containerd {CONTAINERD} from Go modules (5 minutes on 2 cores the first time)");
+    let versions = format!("{CONTAINERD} {}\n", CONTAINERD_PROGRAMS.join(" "));
+    stamp::once(folder, "containerd", &versions, &what, || {
+        let module = folder.join("containerd");
+        fs::create_dir_all(&module)?;
+        fs::write(module.join("go.mod"), format!("module weir.test/containerd\n\ngo {LANGUAGE}\n"))?;
+        let packages: Vec<_> =
+            CONTAINERD_PROGRAMS.iter().map(|name| format!("github.com/containerd/containerd/v2/cmd/{name}")).collect();
+        let mut get = go(&module)?;
+        get.arg("get").args(packages.iter().map(|package| format!("{package}@{CONTAINERD}")));
+        step::output(&mut get)?;
+        build(&module, &module.join("bin"), "-s -w", &packages)
     })
 }
 

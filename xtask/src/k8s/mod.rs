@@ -89,6 +89,7 @@ fn prepare() -> Result<PathBuf> {
     debian::prometheus(&folder)?;
     go::kubernetes(&folder)?;
     go::istio(&folder)?;
+    go::containerd(&folder)?;
     definitions::copy(&folder)?;
     Ok(folder)
 }

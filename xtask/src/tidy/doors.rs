@@ -14,7 +14,7 @@ const DOORS: &[(&[&str], &[&str], &str)] = &[
     (&["rcgen"], &["tls", "control_plane/authority"], "only tls and the embedded CA make certificates"),
     (
         &["prost", "prost_types", "tonic", "tonic_prost"],
-        &["proto.rs", "xds", "control_plane", "tls", "enrollment", "app/commands.rs"],
+        &["proto.rs", "xds", "control_plane", "tls", "enrollment", "nri", "app/commands.rs"],
         "wire types end at the doors",
     ),
     (&["h2"], &["proxy", "admin", "tls"], "HTTP/2 is the proxy's"),

@@ -51,6 +51,7 @@ pub(super) fn settings(config: &AgentConfig) -> Value {
         pod_namespace,
         instance_ip,
         cni,
+        nri,
         kubernetes,
         istiod,
     } = config;
@@ -60,7 +61,7 @@ pub(super) fn settings(config: &AgentConfig) -> Value {
         "kubeletCgroup": kubelet_cgroup.text(), "hostProc": host_proc.as_deref().map(text), "bpfDir": text(bpf_dir), "runDir": text(run_dir), "stateDir": text(state_dir),
         "config": objects.as_deref().map(text), "caDir": ca_dir.as_deref().map(text), "certificatesDir": certificates_dir.as_deref().map(text),
         "podName": pod_name, "podNamespace": pod_namespace, "instanceIp": instance_ip,
-        "cni": installation(cni), "kubernetes": kubernetes_settings(kubernetes),
+        "cni": installation(cni), "nriSocket": nri.nri_socket.text(), "kubernetes": kubernetes_settings(kubernetes),
     });
     let mut more = json!({
         "xdsAddress": xds_address, "caAddress": ca_address, "xdsRootCa": text(xds_root_ca),

@@ -4,10 +4,11 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use super::render::duration;
-use super::{KeeperStatus, KubernetesStatus, MeshCounts, PodStatus, Status};
+use super::{KeeperStatus, KubernetesStatus, MeshCounts, NriState, PodStatus, Status};
 use crate::admin::config_dump::MeshCopy;
 use crate::admin::{AdminSources, PodEntry};
 use crate::kubernetes::WatchReport;
+use crate::nri::NriReport;
 use crate::telemetry::access_log::LiveConnection;
 use crate::tls::certificates::CertificateStatus;
 
@@ -28,6 +29,7 @@ fn of_mesh(sources: &AdminSources, mesh: &MeshCopy) -> Status {
         waiting_for: sources.ready.waiting_for().into_iter().map(str::to_owned).collect(),
         control_plane: (sources.control_plane)(),
         kubernetes: (sources.kubernetes)().map(kubernetes_status),
+        nri: (sources.nri)().map(nri_state),
         last_good_age_seconds: sources.metrics.last_good_age().map(|age| age.as_secs()),
         mesh: MeshCounts {
             workloads: mesh.workloads.len(),
@@ -41,6 +43,7 @@ fn of_mesh(sources: &AdminSources, mesh: &MeshCopy) -> Status {
     };
     status.warnings = configuration_warnings(&status);
     status.warnings.extend(status.kubernetes.as_ref().and_then(kubernetes_warning));
+    status.warnings.extend(status.nri.as_ref().and_then(nri_warning));
     status.warnings.extend(certificate_warnings(&certificates));
     status.warnings.extend(pod_warnings(&status.pods));
     status.warnings.extend(policy_warnings(&pods, mesh));
@@ -86,6 +89,22 @@ fn kubernetes_warning(status: &KubernetesStatus) -> Option<String> {
     }
     let why = status.last_error.as_deref().unwrap_or("no answer yet");
     Some(format!("Kubernetes is not followed, pods are neither enrolled nor let go: {why}"))
+}
+
+fn nri_state(report: NriReport) -> NriState {
+    let (since, runtime) = report.connected.unzip();
+    let since = since.and_then(|since| SystemTime::now().duration_since(since).ok());
+    NriState {
+        socket: report.socket.display().to_string(),
+        connected_seconds: runtime.is_some().then(|| since.unwrap_or_default().as_secs()),
+        runtime,
+        last_error: report.last_error,
+    }
+}
+
+fn nri_warning(status: &NriState) -> Option<String> {
+    let why = status.last_error.as_deref().filter(|_| status.runtime.is_none())?;
+    Some(format!("the container runtime does not ask about new pods (NRI at {}): {why}", status.socket))
 }
 
 fn kernel_counters(sources: &AdminSources) -> BTreeMap<String, u64> {

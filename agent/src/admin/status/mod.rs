@@ -27,6 +27,9 @@ pub struct Status {
     /// `None` where pods are not enrolled from Kubernetes.
     #[serde(default)]
     pub kubernetes: Option<KubernetesStatus>,
+    /// `None` where the container runtime is not wanted to ask about new pods.
+    #[serde(default)]
+    pub nri: Option<NriState>,
     /// Age of the configuration in use; `None` while there is none.
     pub last_good_age_seconds: Option<u64>,
     pub mesh: MeshCounts,
@@ -80,6 +83,17 @@ pub struct KubernetesStatus {
     /// Pods of this node that the API server knows.
     pub pods: usize,
     pub in_mesh: usize,
+    pub last_error: Option<String>,
+}
+
+/// Whether the container runtime asks about new pods.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NriState {
+    pub socket: String,
+    /// Name and version of the container runtime that does, and for how long; `None` while none does.
+    pub runtime: Option<String>,
+    pub connected_seconds: Option<u64>,
+    /// Why none does; `None` where there is no socket, and nobody said that there is one.
     pub last_error: Option<String>,
 }
 

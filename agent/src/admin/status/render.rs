@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use super::{KeeperStatus, KubernetesStatus, PodStatus, Status};
+use super::{KeeperStatus, KubernetesStatus, NriState, PodStatus, Status};
 
 /// The whole screen, with a line break at its end.
 #[must_use]
@@ -31,6 +31,7 @@ pub(super) fn duration(seconds: u64) -> String {
 fn lines(status: &Status) -> Vec<String> {
     let mut lines = vec![headline(status), processes(status), configuration(status), mesh(status)];
     lines.extend(status.kubernetes.as_ref().map(kubernetes));
+    lines.extend(status.nri.as_ref().map(nri));
     lines.extend([capture(status), pods(status)]);
     if !status.pods.is_empty() {
         lines.push(String::new());
@@ -92,6 +93,17 @@ fn kubernetes(status: &KubernetesStatus) -> String {
     let pods = counted(status.pods, "pod", "pods");
     let partly = if status.complete { "" } else { " (not all known yet)" };
     format!("kubernetes     {connected}, {pods} on this node, {} in the mesh{partly}", status.in_mesh)
+}
+
+fn nri(status: &NriState) -> String {
+    let NriState { socket, runtime, connected_seconds, last_error } = status;
+    match (runtime, connected_seconds, last_error) {
+        (Some(runtime), Some(seconds), _) => {
+            format!("nri            connected to {runtime} for {}", duration(*seconds))
+        }
+        (_, _, Some(_)) => format!("nri            not connected ({socket})"),
+        _ => format!("nri            not offered by this node's container runtime ({socket})"),
+    }
 }
 
 fn mesh(status: &Status) -> String {
@@ -178,6 +190,7 @@ mod tests {
                 not_saved: None,
             },
             kubernetes: None,
+            nri: None,
             last_good_age_seconds: Some(12),
             mesh: MeshCounts { workloads: 120, services: 31, policies: 1 },
             pods: Vec::new(),
@@ -213,6 +226,26 @@ pods           0 enrolled, 0 connections open
         let away = KubernetesStatus { connected_seconds: None, complete: false, pods: 1, ..kubernetes };
         let expected = "kubernetes     not connected, 1 pod on this node, 3 in the mesh (not all known yet)";
         assert_eq!(line(away), expected);
+    }
+
+    #[test]
+    fn nri_is_a_line_where_it_is_wanted() {
+        let there = NriState {
+            socket: "/s".to_owned(),
+            runtime: Some("containerd v2.4.2".to_owned()),
+            connected_seconds: Some(65),
+            last_error: None,
+        };
+        let away = NriState { runtime: None, connected_seconds: None, ..there.clone() };
+        let broken = NriState { last_error: Some("connection refused".to_owned()), ..away.clone() };
+        for (nri, expected) in [
+            (there, "nri            connected to containerd v2.4.2 for 1m 5s"),
+            (away, "nri            not offered by this node's container runtime (/s)"),
+            (broken, "nri            not connected (/s)"),
+        ] {
+            let screen = render(&Status { nri: Some(nri), ..status() });
+            assert_eq!(screen.lines().find(|line| line.starts_with("nri")), Some(expected));
+        }
     }
 
     #[test]

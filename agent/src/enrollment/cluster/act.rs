@@ -191,7 +191,9 @@ impl Enrolling {
 
     /// Says on the pod what is true of it now, and tells how it went.
     fn tell(&self, known: KnownPod, enrolled: Result<Arc<EnrolledPod>, NotEnrolled>) {
-        let (pod, captured) = (known.pod, enrolled.is_ok());
+        let pod = known.pod;
+        // Whoever was faster than the watch may have enrolled it with an address that is news to us.
+        let captured = enrolled.is_ok() || self.enrollment.is_captured(&pod.uid);
         if let Ok(enrolled) = &enrolled {
             tracing::info!(
                 uid = pod.uid,

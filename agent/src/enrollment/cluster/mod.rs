@@ -117,7 +117,7 @@ impl ClusterEnrollment {
         let uids: Vec<String> =
             known.keys().chain(enrolled.keys().filter(|uid| !known.contains_key(*uid))).cloned().collect();
         let (mut deadline, mut pending, mut untried) = (None, 0, 0);
-        let (mut to_enroll, mut to_release) = (Vec::new(), Vec::new());
+        let (mut to_enroll, mut to_annotate, mut to_release) = (Vec::new(), Vec::new(), Vec::new());
         for uid in uids {
             let (pod, here) = (known.remove(&uid), enrolled.get(&uid));
             let view = self.view(pod.as_ref(), here, is_complete);
@@ -139,17 +139,20 @@ impl ClusterEnrollment {
                 Next::Nothing => {}
                 Next::At(at) => deadline = Some(deadline.map_or(at, |earliest: Instant| earliest.min(at))),
                 Next::Do(step) => {
-                    followed.memory.is_busy = true;
-                    match (step, pod) {
-                        (Step::Enroll, Some(pod)) => to_enroll.push(pod),
-                        (Step::Annotate(captured), Some(pod)) => self.annotate(pod.pod, captured),
-                        _ => to_release.extend(here.cloned().map(|pod| (pod, view.wanted))),
+                    match (step, pod, here) {
+                        (Step::Enroll, Some(pod), _) => to_enroll.push(pod),
+                        (Step::Annotate(captured), Some(pod), _) => to_annotate.push((pod.pod, captured)),
+                        (Step::Release, _, Some(here)) => to_release.push((here.clone(), view.wanted)),
+                        // Nobody is there any more to do it to.
+                        _ => continue,
                     }
+                    followed.memory.begin(step);
                 }
             }
         }
         self.enrollment.metrics.set_pending_pods(pending);
         self.enroll(to_enroll);
+        to_annotate.into_iter().for_each(|(pod, captured)| self.annotate(pod, captured));
         self.release(to_release);
         if is_complete && untried == 0 {
             self.starting = None;

@@ -56,7 +56,9 @@ pub(super) struct View {
 pub(super) struct Memory {
     /// A step is under way.
     pub(super) is_busy: bool,
-    /// After a failure: when it is tried again.
+    /// The last step that was begun.
+    pub(super) begun: Option<Step>,
+    /// After its failure: when it is tried again. What is to be done instead need not wait.
     pub(super) retry_at: Option<Instant>,
     /// When it was first seen to be enrolled; `None` if a former agent had enrolled it.
     pub(super) enrolled_at: Option<Instant>,
@@ -70,6 +72,11 @@ impl Memory {
     /// Of a pod that is first seen now.
     pub(super) fn since(now: Instant) -> Self {
         Self { enrolled_at: Some(now), ..Self::default() }
+    }
+
+    /// A step is under way from now on.
+    pub(super) fn begin(&mut self, step: Step) {
+        (self.is_busy, self.begun) = (true, Some(step));
     }
 
     /// It has left, or come back: should it leave, it begins anew.
@@ -106,9 +113,13 @@ pub(super) fn next(view: &View, memory: &mut Memory, now: Instant) -> Next {
     if memory.is_busy {
         return Next::Nothing;
     }
-    if let Some(retry_at) = memory.retry_at.filter(|retry_at| now < *retry_at) {
-        return Next::At(retry_at);
+    match (due(view, memory, now), memory.retry_at) {
+        (Next::Do(step), Some(retry_at)) if memory.begun == Some(step) && now < retry_at => Next::At(retry_at),
+        (next, _) => next,
     }
+}
+
+fn due(view: &View, memory: &mut Memory, now: Instant) -> Next {
     let is_annotated = match memory.written {
         Some((written, at)) if now < at + WRITTEN_COUNTS => written,
         _ => view.is_annotated,

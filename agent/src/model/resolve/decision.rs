@@ -4,11 +4,10 @@
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
-use super::{HBONE_PORT, OutboundTrafficPolicy, Transport, Unresolved, Upstream};
+use super::{OutboundTrafficPolicy, Transport, Unresolved, Upstream};
 use crate::model::address::{OriginalDst, canonical};
 use crate::model::authorization::Permit;
 use crate::model::balance::Asked;
-use crate::model::identity::Identity;
 use crate::model::mesh::Mesh;
 use crate::model::service::{BalancingMode, GatewayAddress, GatewayDestination, Service};
 use crate::model::workload::{NetworkMode, TunnelProtocol, Workload};
@@ -183,11 +182,7 @@ impl<'a, R: FnMut() -> u64> Decision<'a, R> {
         if self.is_self(workload, address.ip()) || workload.protocol == TunnelProtocol::None {
             return Transport::Passthrough(address);
         }
-        let mut identities = vec![workload.identity()];
-        for name in service.into_iter().flat_map(|service| &service.subject_alt_names) {
-            identities.extend(name.parse::<Identity>().ok().filter(|identity| !identities.contains(identity)));
-        }
-        Transport::Hbone { peer: SocketAddr::new(address.ip(), HBONE_PORT), authority: address.to_string(), identities }
+        Transport::hbone(workload, address, service)
     }
 
     /// Also where the source's address is known under a second name, such as an endpoint of a ServiceEntry.

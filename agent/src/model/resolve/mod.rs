@@ -6,7 +6,7 @@ use std::sync::Arc;
 use super::authorization::Permit;
 use super::identity::Identity;
 use super::service::Service;
-use super::workload::Workload;
+use super::workload::{NetworkMode, Workload};
 
 mod decision;
 #[cfg(test)]
@@ -38,6 +38,17 @@ pub struct Upstream {
     pub permit: Permit,
 }
 
+impl Upstream {
+    /// How its workload would be reached if it spoke HBONE: for a pod of which the mesh says that it does not, and that
+    /// may be captured already.
+    #[must_use]
+    pub fn over_hbone(&self) -> Option<Transport> {
+        let (Transport::Passthrough(address), Some(workload)) = (&self.transport, &self.workload) else { return None };
+        let may_be_captured = workload.is_pod() && workload.network_mode == NetworkMode::Standard;
+        may_be_captured.then(|| Transport::hbone(workload, *address, self.service.as_deref()))
+    }
+}
+
 /// How to reach the upstream.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Transport {
@@ -54,6 +65,17 @@ pub enum Transport {
     Passthrough(SocketAddr),
     /// Plain TCP to an endpoint that only has a name: the proxy looks it up.
     ResolveHostname { hostname: Arc<str>, port: u16 },
+}
+
+impl Transport {
+    /// Over HBONE to a workload's own listener. The identities of a service may be told beside the workload's own.
+    fn hbone(workload: &Workload, address: SocketAddr, service: Option<&Service>) -> Self {
+        let mut identities = vec![workload.identity()];
+        for name in service.into_iter().flat_map(|service| &service.subject_alt_names) {
+            identities.extend(name.parse::<Identity>().ok().filter(|identity| !identities.contains(identity)));
+        }
+        Self::Hbone { peer: SocketAddr::new(address.ip(), HBONE_PORT), authority: address.to_string(), identities }
+    }
 }
 
 /// Why an outbound connection goes nowhere.

@@ -304,3 +304,35 @@ fn a_pod_reaches_itself_without_hbone() {
         ],
     );
 }
+
+#[test]
+fn a_pod_of_which_the_mesh_says_that_it_speaks_no_hbone_could_be_reached_over_it() {
+    let on_host = Workload { network_mode: NetworkMode::HostNetwork, ..plain(workload("host", &["10.0.0.3"])) };
+    let vm = Workload {
+        uid: text("Kubernetes/networking.istio.io/WorkloadEntry/a/vm"),
+        ..plain(workload("vm", &["10.0.0.4"]))
+    };
+    let mesh = mesh([
+        plain(serving(workload("plain", &["10.0.0.1"]), &[("plain", 80, 8080)])).into(),
+        service("plain", &["10.1.0.1"], &[(80, 8080)]).into(),
+        workload("hbone", &["10.0.0.2"]).into(),
+        on_host.into(),
+        vm.into(),
+    ]);
+    for (destination, expected) in [
+        ("10.0.0.1:80", Some("10.0.0.1:80")),
+        ("10.1.0.1:80", Some("10.0.0.1:8080")),
+        ("10.0.0.2:80", None),
+        ("10.0.0.3:80", None),
+        ("10.0.0.4:80", None),
+        ("10.0.0.9:80", None),
+    ] {
+        let upstream = mesh.resolve(&source(), OriginalDst(destination.parse().unwrap())).unwrap();
+        let expected = expected.map(|authority| Transport::Hbone {
+            peer: "10.0.0.1:15008".parse().unwrap(),
+            authority: authority.to_owned(),
+            identities: vec![workload("plain", &[]).identity()],
+        });
+        assert_eq!(upstream.over_hbone(), expected, "{destination}");
+    }
+}

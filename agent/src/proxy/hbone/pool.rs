@@ -82,6 +82,14 @@ impl Pool {
         }
     }
 
+    /// Sees to it that there is a connection to a peer, for streams to come.
+    ///
+    /// # Errors
+    /// See [`HboneError`].
+    pub(crate) async fn prepare(served: &Arc<PodProxy>, target: &Target) -> Result<(), HboneError> {
+        served.pool().slot(served, target).await.map(drop)
+    }
+
     /// `None` if the connection takes no more requests.
     async fn attempt(
         served: &Arc<PodProxy>,

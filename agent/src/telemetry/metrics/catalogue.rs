@@ -81,6 +81,9 @@ pub(super) struct Counted {
     pub(super) enrollment_refusals: Family<Labels<1>, Counter>,
     /// Labels: `command`, `answer`.
     pub(super) cni_calls: Family<Labels<2>, Counter>,
+    /// Labels: `command`, `answer`.
+    pub(super) nri_requests: Family<Labels<2>, Counter>,
+    pub(super) nri_connected: Gauge,
     /// Labels: `side`.
     pub(super) hbone_connections_open: Family<Labels<1>, Gauge>,
     pub(super) policy_closed_connections: Counter,
@@ -161,6 +164,12 @@ impl Counted {
             "The total number of calls of the CNI plugin, by command and by what it was answered",
             self.cni_calls.clone(),
         );
+        weir.register(
+            "nri_requests",
+            "The total number of the container runtime's questions about pods, by command and by what it was answered",
+            self.nri_requests.clone(),
+        );
+        weir.register("nri_connected", "Whether the container runtime asks about new pods", self.nri_connected.clone());
         weir.register(
             "hbone_connections_open",
             "HBONE connections open now, accepted (downstream) or opened (upstream)",

@@ -75,6 +75,21 @@ impl TrafficLabels {
         }
     }
 
+    /// Labels of a source that is known by its name only.
+    #[cfg(test)]
+    pub(super) fn of_source(name: &str) -> Self {
+        let empty: Arc<str> = "".into();
+        let workload = NamedWorkload {
+            workload_name: name.into(),
+            namespace: empty.clone(),
+            canonical_name: empty.clone(),
+            canonical_revision: empty.clone(),
+            cluster_id: empty,
+        };
+        let source = WorkloadLabels { workload: Some(workload), principal: None };
+        Self { source, ..Self::unknown(Reporter::Destination, ResponseFlag::None) }
+    }
+
     pub(super) fn flag(&self) -> ResponseFlag {
         self.flag
     }

@@ -252,6 +252,16 @@ impl Metrics {
         self.counted.cni_calls.get_or_create(&[("command", command), ("answer", answer)]).inc();
     }
 
+    /// The container runtime was answered about a pod. Both are of fixed sets.
+    pub fn nri_asked(&self, command: &'static str, answer: &'static str) {
+        self.counted.nri_requests.get_or_create(&[("command", command), ("answer", answer)]).inc();
+    }
+
+    /// Whether the container runtime asks about new pods.
+    pub fn set_nri_connected(&self, is_connected: bool) {
+        self.counted.nri_connected.set(i64::from(is_connected));
+    }
+
     /// Configuration was received and accepted at this time (in the past, where it was read back from disk).
     pub fn config_accepted(&self, at: SystemTime) {
         *self.scraped.last_good.write() = Some(at);

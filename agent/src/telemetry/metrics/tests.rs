@@ -169,7 +169,8 @@ fn names_of_all_metrics() {
         weir_certificate_expiry_seconds gauge\nweir_certificate_requests counter\n\
         weir_cni_calls counter\nweir_config_rejected counter\nweir_dry_run_denials counter\n\
         weir_enrollment_refusals counter\nweir_hbone_connections_open gauge\n\
-        weir_kubernetes_watch_errors counter\nweir_last_good_age_seconds gauge\nweir_log_lines_dropped counter\nweir_policy_closed_connections counter\n\
+        weir_kubernetes_watch_errors counter\nweir_last_good_age_seconds gauge\nweir_log_lines_dropped counter\n\
+        weir_nri_connected gauge\nweir_nri_requests counter\nweir_policy_closed_connections counter\n\
         weir_state_write_failures counter\nweir_tls_handshake_failures counter\nweir_worker_restarts counter\nweir_xds_repeated_resources counter\n\
         workload_manager_active_proxy_count gauge\n\
         workload_manager_pending_proxy_count gauge";
@@ -190,6 +191,8 @@ fn everything_once(metrics: &Arc<Metrics>) -> (ConnectionRecord, OpenGuard) {
     metrics.xds_repeated("virtual_service", 3);
     metrics.enrollment_refused("netns");
     metrics.cni_called("add", "enrolled");
+    metrics.nri_asked("add", "enrolled");
+    metrics.set_nri_connected(true);
     metrics.policy_closed_connection();
     metrics.dry_run_denied();
     metrics.accept_failed();
@@ -213,6 +216,8 @@ fn events_count_under_bounded_labels() {
         "istio_xds_message_bytes_total{url=\"type.googleapis.com/istio.workload.Address\"} 300",
         "weir_config_rejected_total{type=\"type.googleapis.com/istio.security.Authorization\"} 1",
         "weir_cni_calls_total{command=\"add\",answer=\"enrolled\"} 1",
+        "weir_nri_requests_total{command=\"add\",answer=\"enrolled\"} 1",
+        "weir_nri_connected 1",
         "weir_xds_repeated_resources_total{type=\"virtual_service\"} 3",
         "weir_policy_closed_connections_total 1",
         "weir_dry_run_denials_total 1",

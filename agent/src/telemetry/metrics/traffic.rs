@@ -20,6 +20,11 @@ use crate::telemetry::connection::ResponseFlag;
 /// A combination of labels that no connection had for so long is forgotten, or names of workloads that are long gone
 /// would pile up.
 const FORGET_AFTER: Duration = Duration::from_secs(24 * 3600);
+/// Of more than that, those that are idle longest are forgotten sooner: pods that run once and have nobody above them, whose
+/// names are their workloads'.
+const MOST_IDLE: usize = 1000;
+/// But none before everybody who scrapes has seen its last values.
+const SHOWN_FOR: Duration = Duration::from_secs(600);
 
 /// The counters of one combination of labels.
 #[derive(Debug)]
@@ -54,6 +59,13 @@ impl Series {
             idle_since: Mutex::new(None),
         }
     }
+
+    /// Since when it is idle: from now on at the latest, if nobody but the table holds it.
+    fn look(self: &Arc<Self>, now: Instant) -> Option<Instant> {
+        let mut idle_since = self.idle_since.lock();
+        *idle_since = (Arc::strong_count(self) == 1).then(|| idle_since.unwrap_or(now));
+        *idle_since
+    }
 }
 
 impl Traffic {
@@ -66,18 +78,25 @@ impl Traffic {
         self.series.write().entry(labels.clone()).or_insert_with(|| Arc::new(Series::new(labels))).clone()
     }
 
-    /// Forgets what nobody used for [`FORGET_AFTER`]. Called at every scrape: idle time begins at the first one that
-    /// finds a combination unused.
+    /// Forgets what nobody used for [`FORGET_AFTER`], or sooner where there is too much of it. Called at every scrape: idle
+    /// time begins at the first one that finds a combination unused.
     pub(super) fn forget_idle(&self, now: Instant) {
-        self.series.write().retain(|_, series| {
-            let mut idle_since = series.idle_since.lock();
-            // Nobody can take a further reference meanwhile: that needs the table.
-            if Arc::strong_count(series) > 1 {
-                *idle_since = None;
-                return true;
+        let (mut table, mut idle) = (self.series.write(), Vec::new());
+        // Nobody can take a further reference meanwhile: that needs the table.
+        table.retain(|_, series| match series.look(now) {
+            Some(since) if now.duration_since(since) >= FORGET_AFTER => false,
+            since => {
+                idle.extend(since);
+                true
             }
-            now.duration_since(*idle_since.get_or_insert(now)) < FORGET_AFTER
         });
+        if let Some(too_many) = idle.len().checked_sub(MOST_IDLE).filter(|too_many| *too_many > 0) {
+            idle.sort_unstable();
+            let last_to_go = idle[too_many - 1];
+            table.retain(|_, series| {
+                series.look(now).is_none_or(|since| since > last_to_go || now.duration_since(since) < SHOWN_FOR)
+            });
+        }
     }
 
     /// Everything seen. New connections take the table's lock: it is not held while a scrape is written.
@@ -139,5 +158,22 @@ mod tests {
         traffic.forget_idle(start + FORGET_AFTER);
         assert_eq!(traffic.series.read().len(), 1);
         assert!(Arc::ptr_eq(&held, &traffic.series(labels(ResponseFlag::None))));
+    }
+
+    #[test]
+    fn of_too_many_idle_labels_the_oldest_go_once_they_were_shown() {
+        let (traffic, start) = (Traffic::default(), Instant::now());
+        let labels = |number: usize| TrafficLabels::of_source(&format!("pod-{number}"));
+        let at = |seconds| start + Duration::from_secs(seconds);
+        let _held = traffic.series(labels(0));
+        for (number, seconds) in [(1..=10, 0), (11..=MOST_IDLE + 5, 60)] {
+            number.for_each(|number| drop(traffic.series(labels(number))));
+            traffic.forget_idle(at(seconds));
+        }
+        assert_eq!(traffic.series.read().len(), MOST_IDLE + 6, "all are shown for a while");
+        traffic.forget_idle(at(600));
+        let left = traffic.series.read();
+        assert_eq!(left.len(), MOST_IDLE + 1 - 5, "those of the same moment go together");
+        assert!((1..=10).all(|number| !left.contains_key(&labels(number))) && left.contains_key(&labels(11)));
     }
 }

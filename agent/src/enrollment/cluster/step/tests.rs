@@ -50,9 +50,12 @@ fn one_step_at_a_time_and_failures_wait() {
     let mut memory = Memory { is_busy: true, ..Memory::default() };
     assert_eq!(next(&view, &mut memory, now), Nothing);
     let later = now + Duration::from_secs(1);
-    let mut memory = Memory { retry_at: Some(later), ..Memory::default() };
+    let mut memory = Memory { begun: Some(Enroll), retry_at: Some(later), ..Memory::default() };
     assert_eq!(next(&view, &mut memory, now), At(later));
     assert_eq!(next(&view, &mut memory, later), Do(Enroll));
+    // As after a new sandbox, once the watch has told of its address.
+    let view = View { is_annotated: false, ..CAPTURED };
+    assert_eq!(next(&view, &mut memory, now), Do(Annotate(true)), "another step need not wait");
 }
 
 #[test]

@@ -1,10 +1,13 @@
 //! The mesh as the process shares it: one writer (the configuration sources), many readers (connections).
 
+mod joining;
+
 use std::sync::Arc;
 
 use parking_lot::{RwLock, RwLockReadGuard, RwLockWriteGuard};
 use tokio::sync::watch;
 
+pub use self::joining::Joining;
 use crate::model::mesh::{Mesh, MeshUpdate};
 
 /// A handle to the one [`Mesh`] of the process. Cheap to clone.
@@ -12,11 +15,16 @@ use crate::model::mesh::{Mesh, MeshUpdate};
 pub struct SharedMesh {
     mesh: Arc<RwLock<Mesh>>,
     version: Arc<watch::Sender<u64>>,
+    joining: Joining,
 }
 
 impl Default for SharedMesh {
     fn default() -> Self {
-        Self { mesh: Arc::new(RwLock::new(Mesh::default())), version: Arc::new(watch::Sender::new(0)) }
+        Self {
+            mesh: Arc::new(RwLock::new(Mesh::default())),
+            version: Arc::new(watch::Sender::new(0)),
+            joining: Joining::default(),
+        }
     }
 }
 
@@ -35,6 +43,12 @@ impl SharedMesh {
     /// Applies many batches: readers are let in between two of them, and who watches is told once, when it is dropped.
     pub fn writer(&self) -> MeshWriter<'_> {
         MeshWriter { shared: self, changed: false }
+    }
+
+    /// The namespaces that are coming in: known beside the mesh, and before it says so.
+    #[must_use]
+    pub fn joining(&self) -> &Joining {
+        &self.joining
     }
 
     /// Changes after every change.

@@ -1,0 +1,97 @@
+//! Enrolment before a pod's first process runs, on the container runtime's own word: where containerd or CRI-O offers NRI,
+//! the agent registers there as a plugin and is asked about every new pod before any of its containers is made. What it
+//! answers is `cni`'s to know, and whoever is first enrols the pod.
+//!
+//! A plugin that is not there is not waited for: only the CNI plugin holds pods back while no agent runs.
+
+mod messages;
+mod mux;
+mod plugin;
+mod pods;
+mod report;
+mod ttrpc;
+
+use std::io;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::net::UnixStream;
+use tokio_util::sync::CancellationToken;
+
+pub use self::pods::{Limits, Pods};
+pub use self::report::{NriReport, NriStatus};
+use crate::config::nri::NriSocket;
+use crate::pauses::Pauses;
+
+/// Pauses before the container runtime is connected to again, once it was there: it starts pods soon after it started.
+const AGAIN: (Duration, Duration) = (Duration::from_millis(20), Duration::from_millis(250));
+/// Pauses where there never was one: most of them will not come to have one.
+const AT_ALL: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(5));
+
+/// What a peer sends that cannot be read: the connection is of no use any more.
+#[derive(Debug, thiserror::Error)]
+pub enum WireError {
+    #[error("a piece of {length} bytes, at most {} are taken", ttrpc::HEADER_BYTES + ttrpc::MAX_MESSAGE_BYTES)]
+    Piece { length: usize },
+    #[error("a message of {length} bytes, at most {} are taken", ttrpc::MAX_MESSAGE_BYTES)]
+    Message { length: usize },
+    #[error("a message of kind {kind} is malformed: {source}")]
+    Malformed { kind: u8, source: prost::DecodeError },
+}
+
+/// Why the agent is no plugin.
+#[derive(Debug, thiserror::Error)]
+pub enum NriError {
+    #[error("{0}")]
+    Socket(#[from] io::Error),
+    #[error("the container runtime sends {0}")]
+    Wire(#[from] WireError),
+    #[error("the container runtime refuses the plugin: {0}")]
+    Refused(String),
+    #[error("the container runtime did not take the plugin in within {} s", .0.as_secs())]
+    Silent(Duration),
+    #[error("the container runtime closed the connection")]
+    Closed,
+}
+
+/// Is a plugin of the container runtime whenever there is one, until told to stop.
+pub async fn keep(socket: NriSocket, pods: Arc<Pods>, status: NriStatus, stop: CancellationToken) {
+    let Some(path) = socket.path() else { return };
+    let mut pauses = Pauses::new(AT_ALL.0, AT_ALL.1);
+    loop {
+        let mut is_taken = false;
+        let ended = {
+            let connected = |runtime: &str| {
+                is_taken = true;
+                status.connected(runtime);
+            };
+            once(path, &pods, connected, &stop).await
+        };
+        match ended {
+            Ok(()) => return status.stopped(),
+            Err(error) => status.failed(&error),
+        }
+        if is_taken {
+            pauses = Pauses::new(AGAIN.0, AGAIN.1);
+        }
+        if stop.run_until_cancelled(tokio::time::sleep(pauses.take())).await.is_none() {
+            return status.stopped();
+        }
+    }
+}
+
+/// One connection, until it ends; well only if that was wanted.
+async fn once(
+    path: &Path,
+    pods: &Arc<Pods>,
+    connected: impl FnMut(&str),
+    stop: &CancellationToken,
+) -> Result<(), NriError> {
+    let stream = UnixStream::connect(path).await?;
+    let answer = |event, pod, timeout| {
+        let pods = pods.clone();
+        async move { pods.answer(event, pod, timeout).await }
+    };
+    plugin::converse(stream, answer, connected, stop.cancelled()).await
+}
