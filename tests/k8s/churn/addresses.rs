@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use weir_tests::cluster::node::Node;
 
 /// The last parts of the addresses that new pods get.
-const RANGE: (u8, u8) = (101, 122);
+const RANGE: (u8, u8) = (101, 112);
 
 /// A node that has few addresses for new pods until this is dropped.
 #[derive(Debug)]

@@ -16,13 +16,21 @@ use crate::pair::Pair;
 /// One pod in so much time.
 const EACH: Duration = Duration::from_millis(200);
 /// How long one stays once it has told.
-const STAYS: Duration = Duration::from_secs(2);
-/// More than so many at a time are too many for two nodes on one machine.
-const AT_ONCE: usize = 24;
+const STAYS: Duration = Duration::from_secs(1);
+/// Pods at a time: each node has few addresses for them, and those of pods that are just going are not free yet.
+const AT_ONCE: usize = 14;
 /// How long one may take to tell.
 const TELLING: Duration = Duration::from_secs(60);
-/// Each pod has one of these service accounts, and its name begins with it.
+/// Names of the service accounts; those of their pods begin with them.
 const ACCOUNTS: [&str; 2] = ["red", "blue"];
+
+/// What a pod comes as. In metrics a pod has the name of its owner, as with a Deployment: one on its own has counters of its
+/// own, which an agent keeps for a day.
+#[derive(Debug)]
+pub(super) struct Account {
+    name: &'static str,
+    owner: Value,
+}
 
 /// What a pod told of its first connection.
 #[derive(Debug, Clone)]
@@ -52,6 +60,7 @@ struct Present {
 #[derive(Debug)]
 pub(super) struct Coming<'a> {
     pair: &'a Pair<'a>,
+    accounts: &'a [Account],
     api: Api,
     /// Part of their names: pods of one round are never taken for those of another.
     round: &'static str,
@@ -61,17 +70,24 @@ pub(super) struct Coming<'a> {
     next: Instant,
 }
 
-/// Makes the service accounts.
-pub(super) fn accounts(pair: &Pair<'_>) -> Result<()> {
-    ACCOUNTS.into_iter().try_for_each(|name| {
-        pair.namespace.apply(&json!({"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": name}}))
-    })
+/// Makes the service accounts, and an owner of the same name for the pods of each.
+pub(super) fn accounts(pair: &Pair<'_>) -> Result<Vec<Account>> {
+    let (api, core) = (pair.cluster.control_plane.api(), format!("/api/v1/namespaces/{}", pair.namespace.name));
+    let made = ACCOUNTS.into_iter().map(|name| {
+        let object = json!({"metadata": {"name": name}});
+        api.ask(&Request::create(&format!("{core}/serviceaccounts"), object.clone()))?;
+        let owner = api.ask(&Request::create(&format!("{core}/configmaps"), object))?;
+        let uid = &owner["metadata"]["uid"];
+        let owner = json!({"apiVersion": "v1", "kind": "ConfigMap", "name": name, "uid": uid, "controller": true});
+        Ok(Account { name, owner })
+    });
+    made.collect()
 }
 
 impl<'a> Coming<'a> {
-    pub(super) fn new(pair: &'a Pair<'a>, round: &'static str) -> Self {
+    pub(super) fn new(pair: &'a Pair<'a>, accounts: &'a [Account], round: &'static str) -> Self {
         let api = pair.cluster.control_plane.api();
-        Self { pair, api, round, made: 0, present: Vec::new(), told: Vec::new(), next: Instant::now() }
+        Self { pair, accounts, api, round, made: 0, present: Vec::new(), told: Vec::new(), next: Instant::now() }
     }
 
     /// Has another pod come if it is time and there is room, and those go that have told and stayed a while.
@@ -107,10 +123,11 @@ impl<'a> Coming<'a> {
         let number = self.made;
         self.made += 1;
         // Not by turns: an address has to pass from one account to the other.
-        let account = ACCOUNTS[usize::from((number / 2).count_ones().is_multiple_of(2))];
-        let name = format!("{account}-{}-{number}", self.round);
+        let account = &self.accounts[usize::from((number / 2).count_ones().is_multiple_of(2))];
+        let name = format!("{}-{}-{number}", account.name, self.round);
         let mut pod = app(&name, Some(NODES[number as usize % NODES.len()]), &["dial", &self.pair.echo(), "--stay"]);
-        pod["spec"]["serviceAccountName"] = json!(account);
+        pod["spec"]["serviceAccountName"] = json!(account.name);
+        pod["metadata"]["ownerReferences"] = json!([account.owner]);
         pod["spec"]["terminationGracePeriodSeconds"] = json!(0);
         self.present.push(Present { name, since: Instant::now(), told: None });
         Request::create(&self.collection(), pod)

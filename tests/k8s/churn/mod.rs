@@ -18,7 +18,7 @@ mod holdings;
 mod witness;
 
 use addresses::FewAddresses;
-use coming::Coming;
+use coming::{Account, Coming};
 use holdings::Holdings;
 
 pub(crate) const CASES: &[Case] =
@@ -30,7 +30,7 @@ pub(crate) const LONG: &[Case] = &[Case {
 }];
 
 /// For how long they come and go before anything is counted: what is made once and kept is no leak.
-const BEFORE: Duration = Duration::from_secs(5);
+const BEFORE: Duration = Duration::from_secs(10);
 /// The load meanwhile: connections that are kept, and new ones a second. Lighter than elsewhere, since starting pods takes
 /// most of what a small machine has.
 const KEPT: u64 = 16;
@@ -49,15 +49,15 @@ fn for_long(cluster: &mut Cluster) -> Result<()> {
 fn churn(cluster: &Cluster, lasting: Duration) -> Result<()> {
     let pair = Pair::create(cluster, "churn", &[IN_MESH])?;
     pair.is_meshed()?;
-    coming::accounts(&pair)?;
+    let accounts = coming::accounts(&pair)?;
     let _few = cluster.nodes.iter().map(FewAddresses::of).collect::<Result<Vec<_>>>()?;
-    under_load(&pair, "before", BEFORE)?;
+    under_load(&pair, &accounts, "before", BEFORE)?;
     let before = holdings::at_rest(cluster)?;
 
     let agents = mesh::agents(cluster)?;
     let agent = agents.iter().find(|agent| agent.node == pair.server.node).context("the node has an agent")?;
     let said = mesh::follow(cluster, agent)?;
-    let told = under_load(&pair, "then", lasting)?;
+    let told = under_load(&pair, &accounts, "then", lasting)?;
     #[expect(clippy::cast_precision_loss, reason = "a few thousand pods")]
     let rate = told.len() as f64 / lasting.as_secs_f64();
     note(format!("{} pods came and went, {rate:.1} a second", told.len()));
@@ -70,9 +70,14 @@ fn churn(cluster: &Cluster, lasting: Duration) -> Result<()> {
 }
 
 /// Has pods come and go while load runs, none of which may fail; what those pods told.
-fn under_load(pair: &Pair<'_>, round: &'static str, lasting: Duration) -> Result<Vec<coming::Told>> {
+fn under_load(
+    pair: &Pair<'_>,
+    accounts: &[Account],
+    round: &'static str,
+    lasting: Duration,
+) -> Result<Vec<coming::Told>> {
     let load = pair.begin(&pair.echo(), KEPT, RATE, (lasting + AFTER).as_secs())?;
-    let mut coming = Coming::new(pair, round);
+    let mut coming = Coming::new(pair, accounts, round);
     wait::throughout("pods come and go", lasting, || coming.step())?;
     let told = coming.finish()?;
     let report = load.report(lasting + Duration::from_secs(60))?;

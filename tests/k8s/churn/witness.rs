@@ -61,6 +61,7 @@ pub(super) fn was_seen(log: &Path, told: &[Told]) -> Result<String> {
     ensure!(wrong.is_empty(), "{} of {} were seen as others: {wrong:#?}", wrong.len(), told.len());
     ensure!(unseen.is_empty(), "{} of {} were not seen: {unseen:?}", unseen.len(), told.len());
     let both = users.values().filter(|accounts| accounts.len() > 1).count();
+    ensure!(both > 0, "no address passed from one service account to another");
     Ok(format!(
         "all were seen as who they are, {unnamed} of them by their identity only; {} addresses, {both} of them had by both \
          service accounts",

@@ -95,7 +95,8 @@ state = "/run/containerd"
     )
 }
 
-/// The kubelet. It evicts nobody: how full this machine is says nothing about a test.
+/// The kubelet. It evicts nobody: how full this machine is says nothing about a test. Logs stay whole for those who read
+/// them to their end.
 pub(super) fn kubelet(mode: Mode, index: usize) -> String {
     format!(
         r#"apiVersion: kubelet.config.k8s.io/v1beta1
@@ -127,6 +128,7 @@ registryPullQPS: 0
 kubeAPIQPS: 200
 kubeAPIBurst: 400
 eventRecordQPS: 0
+containerLogMaxSize: 200Mi
 podCIDR: {pods}
 volumePluginDir: /var/lib/kubelet/volume-plugins
 "#,
