@@ -8,7 +8,9 @@ use tokio::sync::{Notify, watch};
 use tokio::task::JoinHandle;
 
 use super::kubelet;
-use crate::admin::{AdminAddresses, AdminServers, AdminSources, Ask, CertificateFacts, ControlPlaneStatus, PodEntry};
+use crate::admin::{
+    AdminAddresses, AdminError, AdminServers, AdminSources, Ask, CertificateFacts, ControlPlaneStatus, PodEntry,
+};
 use crate::capture::{Capture, KubeletStatus};
 use crate::config::AgentConfig;
 use crate::enrollment::Enrollment;
@@ -26,6 +28,8 @@ use crate::xds::XdsStatus;
 /// How often it is tried to listen on ports that another agent has, and when that begins to take long.
 const PORTS_RETRY: Duration = Duration::from_millis(20);
 const PORTS_EXPECTED: Duration = Duration::from_secs(30);
+/// How long the ports of an agent that was killed may be taken still.
+const PORTS_FREED: Duration = Duration::from_secs(1);
 
 /// All that can be asked.
 pub(super) struct Observed {
@@ -60,7 +64,7 @@ pub(super) async fn start(observed: Observed, quit: Arc<Notify>) -> anyhow::Resu
     let addresses = AdminAddresses::from(&*observed.config);
     let may_be_taken = observed.keeper.ports_may_be_taken;
     let sources = Arc::new(sources(observed, quit));
-    let bound = match AdminServers::bind(addresses).await {
+    let bound = match bind_soon(addresses, if may_be_taken { Duration::ZERO } else { PORTS_FREED }).await {
         Err(error) if may_be_taken => {
             tracing::info!(%error, "the admin endpoints are another agent's until it lets go of them");
             None
@@ -74,6 +78,17 @@ pub(super) async fn start(observed: Observed, quit: Arc<Notify>) -> anyhow::Resu
         };
         servers.start(&sources).ended().await;
     })))
+}
+
+/// Binds, with a little patience: an agent that was killed has its ports until its last process has ended.
+async fn bind_soon(addresses: AdminAddresses, patience: Duration) -> Result<AdminServers, AdminError> {
+    let deadline = Instant::now() + patience;
+    loop {
+        match AdminServers::bind(addresses).await {
+            Err(AdminError::Listen { .. }) if Instant::now() < deadline => tokio::time::sleep(PORTS_RETRY).await,
+            bound => return bound,
+        }
+    }
 }
 
 async fn bind_in_time(addresses: AdminAddresses) -> AdminServers {
