@@ -27,7 +27,7 @@ pub(crate) const CASES: &[Case] = &[
 ];
 
 /// A new connection is open for at most so many milliseconds before it has its answer, but when somebody dies.
-const OPEN_MS: u64 = 50;
+const OPEN_MS: u64 = 100;
 /// The longest time without a new connection that a death may cost, in milliseconds.
 const GAP_MS: f64 = 500.0;
 
