@@ -6,6 +6,7 @@ mod capture;
 pub mod cni;
 pub mod istiod;
 pub mod kubernetes;
+mod location;
 pub mod nri;
 mod settled;
 
@@ -15,10 +16,11 @@ use std::path::PathBuf;
 use clap::Args;
 use ipnet::IpNet;
 
-pub use self::capture::{CaptureConfig, KubeletCgroup};
+pub use self::capture::CaptureConfig;
 use self::cni::CniConfig;
 use self::istiod::IstiodConfig;
 use self::kubernetes::KubernetesConfig;
+pub use self::location::Location;
 use self::nri::NriConfig;
 
 /// The longest time that any setting may ask for, in seconds: a day. More is a slip of the pen, and some clocks overflow.

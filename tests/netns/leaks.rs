@@ -4,11 +4,11 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::net::SocketAddr;
-use std::path::Path;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 use weir_tests::agent::Agent;
+use weir_tests::folder::files_below;
 use weir_tests::mesh::{Mesh, NAMESPACE};
 use weir_tests::test_app::{self, ECHO, Many};
 use weir_tests::wait;
@@ -87,16 +87,6 @@ impl Holdings {
         });
         more.map(|(kind, count)| format!("{kind}: {count}, before {:?}", before.counts.get(kind))).collect()
     }
-}
-
-fn files_below(folder: &Path) -> Result<u64> {
-    let mut files = 0;
-    let Ok(entries) = fs::read_dir(folder) else { return Ok(0) };
-    for entry in entries {
-        let entry = entry?;
-        files += if entry.file_type()?.is_dir() { files_below(&entry.path())? } else { 1 };
-    }
-    Ok(files)
 }
 
 /// Waits until both agents hold no more than before, and prints what they hold.

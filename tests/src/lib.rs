@@ -17,6 +17,7 @@ pub mod run;
 pub mod table;
 
 pub mod certificates;
+pub mod folder;
 pub mod http;
 pub mod metrics;
 pub mod place;

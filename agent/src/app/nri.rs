@@ -8,8 +8,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::cni::{self, Cni};
 use super::kubernetes;
-use crate::config::AgentConfig;
-use crate::config::nri::NriSocket;
+use crate::config::{AgentConfig, Location};
 use crate::keeper::Circumstances;
 use crate::nri::{self, Limits, NriReport, NriStatus, Pods};
 use crate::telemetry::metrics::Metrics;
@@ -51,15 +50,15 @@ impl Nri {
 
 /// Begins to answer the container runtime, unless that is off; by the same word as the CNI plugin.
 pub(super) fn start(config: &AgentConfig, cni: Option<&Cni>, metrics: &Arc<Metrics>) -> Option<Nri> {
-    let socket = config.nri.nri_socket.clone();
-    let path = socket.path()?;
+    let socket = config.nri.socket()?;
+    let is_named = matches!(config.nri.nri_socket, Location::At(_));
     let Some(cni) = cni else {
-        if matches!(socket, NriSocket::At(_)) {
+        if is_named {
             tracing::warn!("NRI is not used: without Kubernetes nobody says which pods are for the mesh");
         }
         return None;
     };
-    let status = NriStatus::new(path, matches!(socket, NriSocket::At(_)), metrics.clone());
+    let status = NriStatus::new(socket, is_named, metrics.clone());
     let pods = Arc::new(Pods {
         sandboxes: cni.sandboxes.clone(),
         limits: Limits {
@@ -71,6 +70,6 @@ pub(super) fn start(config: &AgentConfig, cni: Option<&Cni>, metrics: &Arc<Metri
         socket: config.run_dir.join(cni::SOCKET_NAME),
     });
     let stop = CancellationToken::new();
-    tokio::spawn(nri::keep(socket, pods, status.clone(), stop.clone()));
+    tokio::spawn(nri::keep(socket.to_owned(), pods, status.clone(), stop.clone()));
     Some(Nri { status, stop })
 }

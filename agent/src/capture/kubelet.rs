@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use super::CaptureError;
 use super::cgroup::Cgroup;
 use super::hierarchy::Hierarchy;
-use crate::config::KubeletCgroup;
+use crate::config::Location;
 
 /// What the process is called, alone or as a part of a distribution's one process.
 const NAMES: [&str; 4] = ["kubelet", "kubelite", "k3s-server", "k3s-agent"];
@@ -65,15 +65,15 @@ impl Kubelet {
 /// # Errors
 /// Why it cannot be found.
 pub(super) fn find(
-    setting: &KubeletCgroup,
+    setting: &Location,
     proc: Option<&Path>,
     hierarchy: &Hierarchy,
     pods: &Cgroup,
 ) -> Result<Option<Kubelet>, CaptureError> {
     let kubelet = match setting {
-        KubeletCgroup::Off => return Ok(None),
-        KubeletCgroup::At(path) => Kubelet { cgroup: hierarchy.at(path)?, process: None },
-        KubeletCgroup::Auto => search(proc, hierarchy, pods)?,
+        Location::Off => return Ok(None),
+        Location::At(path) => Kubelet { cgroup: hierarchy.at(path)?, process: None },
+        Location::Auto => search(proc, hierarchy, pods)?,
     };
     if pods.contains(&kubelet.cgroup) {
         let (path, pods) = (kubelet.cgroup.path.display(), pods.path.display());

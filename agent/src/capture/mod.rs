@@ -34,7 +34,7 @@ pub use self::original_dst::netns_cookie;
 use self::pins::Pins;
 use self::programs::Programs;
 pub use self::proof::NotCaptured;
-use crate::config::KubeletCgroup;
+use crate::config::Location;
 use crate::model::address::OriginalDst;
 
 /// What a network namespace is known by in the kernel programs (SO_NETNS_COOKIE). Never reused within a boot.
@@ -54,7 +54,7 @@ pub struct CaptureOptions {
     pub cgroup_root: Option<PathBuf>,
     /// Cgroup of all pods; looked for unless set.
     pub pods_cgroup: Option<PathBuf>,
-    pub kubelet_cgroup: KubeletCgroup,
+    pub kubelet_cgroup: Location,
     /// Where the node's processes are; looked for unless set.
     pub host_proc: Option<PathBuf>,
     /// Pins live here; made if missing. Its parent must be a BPF file system (mounted if it is not).
@@ -121,7 +121,7 @@ pub struct Capture {
     maps: Mutex<Maps>,
     socket_addresses: SocketAddresses,
     hierarchy: Hierarchy,
-    kubelet_cgroup: KubeletCgroup,
+    kubelet_cgroup: Location,
     host_proc: Option<PathBuf>,
     /// Where the kubelet was found.
     kubelet: Mutex<Option<Kubelet>>,

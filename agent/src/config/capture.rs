@@ -1,11 +1,11 @@
 //! Settings of capture that depend on how the node is made: where its cgroups and its processes are seen. Every default
 //! is found by looking; a value is needed only where that fails.
 
-use std::convert::Infallible;
 use std::path::PathBuf;
-use std::str::FromStr;
 
 use clap::Args;
+
+use super::Location;
 
 /// Where the node's cgroups and processes are.
 #[derive(Debug, Clone, Args)]
@@ -21,44 +21,9 @@ pub struct CaptureConfig {
     /// Cgroup of the kubelet, whose probes reach applications as they are: a directory, by its whole path or below the
     /// root; `auto` finds the process; `off` makes probes plaintext like any other.
     #[arg(long, env = "WEIR_KUBELET_CGROUP", default_value = "auto")]
-    pub kubelet_cgroup: KubeletCgroup,
+    pub kubelet_cgroup: Location,
     /// The node's processes as this process sees them, to find the kubelet among them. Unless set: `/host/proc` where
     /// that exists, else `/proc`.
     #[arg(long, env = "WEIR_HOST_PROC")]
     pub host_proc: Option<PathBuf>,
-}
-
-/// Where the kubelet is.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum KubeletCgroup {
-    /// To be found among the node's processes.
-    Auto,
-    /// Its connections are handled like all others.
-    Off,
-    /// In this cgroup, alone.
-    At(PathBuf),
-}
-
-impl FromStr for KubeletCgroup {
-    type Err = Infallible;
-
-    fn from_str(text: &str) -> Result<Self, Infallible> {
-        Ok(match text {
-            "auto" | "" => Self::Auto,
-            "off" => Self::Off,
-            path => Self::At(path.into()),
-        })
-    }
-}
-
-impl KubeletCgroup {
-    /// As it is written.
-    #[must_use]
-    pub fn text(&self) -> String {
-        match self {
-            Self::Auto => "auto".to_owned(),
-            Self::Off => "off".to_owned(),
-            Self::At(path) => path.display().to_string(),
-        }
-    }
 }

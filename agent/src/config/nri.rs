@@ -1,10 +1,10 @@
 //! Setting of enrolment on the container runtime's own word: where its Node Resource Interface (NRI) is.
 
-use std::convert::Infallible;
-use std::path::{Path, PathBuf};
-use std::str::FromStr;
+use std::path::Path;
 
 use clap::Args;
+
+use super::Location;
 
 /// Where container runtimes have the socket unless told otherwise.
 const USUAL: &str = "/var/run/nri/nri.sock";
@@ -15,50 +15,17 @@ pub struct NriConfig {
     /// Socket of the container runtime's NRI (containerd since 1.7, CRI-O), which asks the agent about every new pod before
     /// it makes its containers; `auto` is /var/run/nri/nri.sock while there is one; `off` asks nobody to ask.
     #[arg(long, env = "WEIR_NRI_SOCKET", default_value = "auto")]
-    pub nri_socket: NriSocket,
+    pub nri_socket: Location,
 }
 
-/// Where NRI is.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum NriSocket {
-    /// Where it usually is, if it is there.
-    Auto,
-    /// Nowhere that we care for.
-    Off,
-    /// Here, and it is a fault if it is not.
-    At(PathBuf),
-}
-
-impl FromStr for NriSocket {
-    type Err = Infallible;
-
-    fn from_str(text: &str) -> Result<Self, Infallible> {
-        Ok(match text {
-            "auto" | "" => Self::Auto,
-            "off" => Self::Off,
-            path => Self::At(path.into()),
-        })
-    }
-}
-
-impl NriSocket {
-    /// As it is written.
-    #[must_use]
-    pub fn text(&self) -> String {
-        match self {
-            Self::Auto => "auto".to_owned(),
-            Self::Off => "off".to_owned(),
-            Self::At(path) => path.display().to_string(),
-        }
-    }
-
+impl NriConfig {
     /// The socket to connect to, if any.
     #[must_use]
-    pub fn path(&self) -> Option<&Path> {
-        match self {
-            Self::Auto => Some(Path::new(USUAL)),
-            Self::Off => None,
-            Self::At(path) => Some(path),
+    pub fn socket(&self) -> Option<&Path> {
+        match &self.nri_socket {
+            Location::Auto => Some(Path::new(USUAL)),
+            Location::Off => None,
+            Location::At(path) => Some(path),
         }
     }
 }
@@ -75,8 +42,10 @@ mod tests {
             ("off", None, "off"),
             ("/run/other.sock", Some("/run/other.sock"), "/run/other.sock"),
         ] {
-            let Ok(socket) = text.parse::<NriSocket>();
-            assert_eq!((socket.path(), socket.text().as_str()), (path.map(Path::new), written), "{text:?}");
+            let Ok(nri_socket) = text.parse::<Location>();
+            let config = NriConfig { nri_socket };
+            let seen = (config.socket(), config.nri_socket.text());
+            assert_eq!(seen, (path.map(Path::new), written.to_owned()), "{text:?}");
         }
     }
 }

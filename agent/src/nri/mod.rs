@@ -12,7 +12,7 @@ mod report;
 mod ttrpc;
 
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -21,7 +21,6 @@ use tokio_util::sync::CancellationToken;
 
 pub use self::pods::{Limits, Pods};
 pub use self::report::{NriReport, NriStatus};
-use crate::config::nri::NriSocket;
 use crate::pauses::Pauses;
 
 /// Pauses before the container runtime is connected to again, once it was there: it starts pods soon after it started.
@@ -56,8 +55,7 @@ pub enum NriError {
 }
 
 /// Is a plugin of the container runtime whenever there is one, until told to stop.
-pub async fn keep(socket: NriSocket, pods: Arc<Pods>, status: NriStatus, stop: CancellationToken) {
-    let Some(path) = socket.path() else { return };
+pub async fn keep(socket: PathBuf, pods: Arc<Pods>, status: NriStatus, stop: CancellationToken) {
     let mut pauses = Pauses::new(AT_ALL.0, AT_ALL.1);
     loop {
         let mut is_taken = false;
@@ -66,7 +64,7 @@ pub async fn keep(socket: NriSocket, pods: Arc<Pods>, status: NriStatus, stop: C
                 is_taken = true;
                 status.connected(runtime);
             };
-            once(path, &pods, connected, &stop).await
+            once(&socket, &pods, connected, &stop).await
         };
         match ended {
             Ok(()) => return status.stopped(),

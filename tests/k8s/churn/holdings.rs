@@ -1,13 +1,12 @@
 //! What a node's agent holds: counted from outside, as the kernel has it, and by its own figures.
 
 use std::collections::BTreeMap;
-use std::fs;
-use std::path::Path;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use weir_tests::cluster::Cluster;
 use weir_tests::cluster::node::Node;
+use weir_tests::folder::files_below;
 use weir_tests::wait;
 
 use crate::{mesh, processes};
@@ -96,14 +95,4 @@ impl Holdings {
     pub(super) fn line(&self) -> String {
         self.counts.iter().map(|(kind, count)| format!("{kind} {count}")).collect::<Vec<_>>().join(", ")
     }
-}
-
-fn files_below(folder: &Path) -> Result<u64> {
-    let mut files = 0;
-    let Ok(entries) = fs::read_dir(folder) else { return Ok(0) };
-    for entry in entries {
-        let entry = entry?;
-        files += if entry.file_type()?.is_dir() { files_below(&entry.path())? } else { 1 };
-    }
-    Ok(files)
 }
