@@ -1,15 +1,33 @@
 //! What an endpoint answers with: plain text, JSON or a given type. Knows no endpoint.
 
+use std::io::{self, Read};
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
 use bytes::Bytes;
-use http::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderValue};
+use http::header::{ACCEPT_ENCODING, CACHE_CONTROL, CONTENT_ENCODING, CONTENT_TYPE, HeaderValue, VARY};
+use http::request::Parts;
 use http::{Response, StatusCode};
-use http_body_util::Full;
+use http_body_util::{Either, Full};
+use hyper::body::{Body, Frame, SizeHint};
+
+use crate::telemetry::metrics::{Scrape, ScrapeText};
 
 const PLAIN: &str = "text/plain; charset=utf-8";
 const JSON: &str = "application/json";
 
 /// A whole answer.
-pub(super) type Answer = Response<Full<Bytes>>;
+pub(super) type Answer = Response<Either<Full<Bytes>, Unpacked>>;
+
+/// Text that is unpacked while it is sent, at the client's pace.
+#[derive(Debug)]
+pub(super) struct Unpacked {
+    text: ScrapeText,
+    left: u64,
+}
+
+/// What is unpacked at once.
+const PIECE_BYTES: usize = 16 * 1024;
 
 /// A plain answer.
 pub(super) fn text(status: StatusCode, body: impl Into<Bytes>) -> Answer {
@@ -18,7 +36,37 @@ pub(super) fn text(status: StatusCode, body: impl Into<Bytes>) -> Answer {
 
 /// An answer of this type, which nobody may cache.
 pub(super) fn answer(status: StatusCode, content_type: &'static str, body: impl Into<Bytes>) -> Answer {
-    let mut answer = Response::new(Full::new(body.into()));
+    with_type(status, content_type, Either::Left(Full::new(body.into())))
+}
+
+/// A scrape, as it is kept for those who take it so, else unpacked.
+pub(super) fn scrape(request: &Parts, content_type: &'static str, scrape: &Scrape) -> Answer {
+    let is_packed = takes_gzip(request);
+    let body = if is_packed {
+        Either::Left(Full::new(scrape.gzipped()))
+    } else {
+        Either::Right(Unpacked { text: scrape.text(), left: scrape.text_bytes() })
+    };
+    let mut answer = with_type(StatusCode::OK, content_type, body);
+    answer.headers_mut().insert(VARY, HeaderValue::from_static("accept, accept-encoding"));
+    if is_packed {
+        answer.headers_mut().insert(CONTENT_ENCODING, HeaderValue::from_static("gzip"));
+    }
+    answer
+}
+
+/// Whether `Accept-Encoding` names gzip and gives it any weight (RFC 9110 §12.5.3).
+fn takes_gzip(request: &Parts) -> bool {
+    let lists = request.headers.get_all(ACCEPT_ENCODING).iter().filter_map(|value| value.to_str().ok());
+    lists.flat_map(|list| list.split(',')).any(|coding| {
+        let (name, parameters) = coding.split_once(';').unwrap_or((coding, ""));
+        let weight = parameters.trim().strip_prefix("q=").and_then(|weight| weight.trim().parse::<f32>().ok());
+        name.trim().eq_ignore_ascii_case("gzip") && weight.is_none_or(|weight| weight > 0.0)
+    })
+}
+
+fn with_type(status: StatusCode, content_type: &'static str, body: Either<Full<Bytes>, Unpacked>) -> Answer {
+    let mut answer = Response::new(body);
     *answer.status_mut() = status;
     answer.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
     answer.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
@@ -30,5 +78,29 @@ pub(super) fn json(body: serde_json::Result<Vec<u8>>) -> Answer {
     match body {
         Ok(body) => answer(StatusCode::OK, JSON, body),
         Err(error) => text(StatusCode::INTERNAL_SERVER_ERROR, format!("cannot be written as JSON: {error}\n")),
+    }
+}
+
+impl Body for Unpacked {
+    type Data = Bytes;
+    type Error = io::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        _context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, io::Error>>> {
+        let mut piece = Vec::with_capacity(PIECE_BYTES);
+        Poll::Ready(match self.text.by_ref().take(PIECE_BYTES as u64).read_to_end(&mut piece) {
+            Ok(0) => None,
+            Ok(bytes) => {
+                self.left = self.left.saturating_sub(bytes as u64);
+                Some(Ok(Frame::data(piece.into())))
+            }
+            Err(error) => Some(Err(error)),
+        })
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        SizeHint::with_exact(self.left)
     }
 }

@@ -5,10 +5,11 @@ use http::request::Parts;
 use http::{Method, StatusCode};
 use serde::Serialize;
 
-use super::answer::{Answer, answer, json, text};
+use super::answer::{Answer, json, scrape, text};
 use super::config_dump::config_dump;
 use super::logging::logging;
 use super::{AdminSources, status};
+use crate::telemetry::metrics::TextFormat;
 
 const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 const CLASSIC_METRICS: &str = "text/plain; version=0.0.4; charset=utf-8";
@@ -85,10 +86,15 @@ pub(super) fn respond(routes: &[Route], sources: &AdminSources, request: &Parts)
 /// In the OpenMetrics format for those who ask for it, as Prometheus does, and in the older one for all others.
 fn metrics(sources: &AdminSources, request: &Parts) -> Answer {
     let mut accepted = request.headers.get_all(ACCEPT).iter().filter_map(|value| value.to_str().ok());
-    if accepted.any(|types| types.contains("application/openmetrics-text")) {
-        return answer(StatusCode::OK, OPEN_METRICS, sources.metrics.encode());
+    let (format, content_type) = if accepted.any(|types| types.contains("application/openmetrics-text")) {
+        (TextFormat::OpenMetrics, OPEN_METRICS)
+    } else {
+        (TextFormat::Classic, CLASSIC_METRICS)
+    };
+    match sources.metrics.scrape(format) {
+        Ok(written) => scrape(request, content_type, &written),
+        Err(error) => text(StatusCode::INTERNAL_SERVER_ERROR, format!("metrics cannot be written: {error}\n")),
     }
-    answer(StatusCode::OK, CLASSIC_METRICS, sources.metrics.encode_classic())
 }
 
 fn readiness(sources: &AdminSources, _request: &Parts) -> Answer {

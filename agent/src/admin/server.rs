@@ -11,9 +11,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use bytes::Bytes;
-use http::{Request, Response, StatusCode};
-use http_body_util::Full;
+use http::{Request, StatusCode};
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
@@ -22,9 +20,10 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
 use tokio::task::{AbortHandle, JoinSet};
 
+use super::answer::{self, Answer};
 use super::routes::{self, Route};
 use super::spares::{Lent, Spares};
-use super::{AdminAddresses, AdminSources, answer};
+use super::{AdminAddresses, AdminSources};
 
 /// Clients of one listener that are served at once.
 const MAX_CONNECTIONS: usize = 64;
@@ -197,7 +196,7 @@ async fn respond(
     sources: Arc<AdminSources>,
     asker: Asker,
     request: Request<Incoming>,
-) -> Result<Response<Full<Bytes>>, Infallible> {
+) -> Result<Answer, Infallible> {
     asker.has_asked.store(true, Ordering::Relaxed);
     // Goes with the work, not with the client: one that leaves makes no room for more work.
     let place = asker.answers.acquire_owned().await.expect("the semaphore is never closed");

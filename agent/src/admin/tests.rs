@@ -1,5 +1,6 @@
 //! What clients of the three listeners get, over real sockets.
 
+use std::io::Read;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -22,12 +23,16 @@ async fn start(sources: AdminSources) -> (RunningServers, AdminAddresses, Arc<Ad
 
 /// Sends bytes as they are and returns the whole answer.
 async fn send(address: SocketAddr, bytes: &[u8]) -> String {
+    String::from_utf8(send_for_bytes(address, bytes).await).unwrap()
+}
+
+async fn send_for_bytes(address: SocketAddr, bytes: &[u8]) -> Vec<u8> {
     let mut stream = TcpStream::connect(address).await.unwrap();
     stream.write_all(bytes).await.unwrap();
     let mut answer = Vec::new();
     // A server that has seen enough may reset the connection after its answer.
     let _ = stream.read_to_end(&mut answer).await;
-    String::from_utf8(answer).unwrap()
+    answer
 }
 
 /// Status code and body.
@@ -55,6 +60,39 @@ async fn metrics_come_in_the_format_that_is_asked_for() {
         assert!(answer.starts_with("HTTP/1.1 200 OK\r\n"), "{answer}");
         assert!(answer.contains(expected), "{accept}: {answer}");
         assert_eq!(answer.ends_with("# EOF\n"), expected == open_metrics, "{answer}");
+    }
+}
+
+#[tokio::test]
+async fn metrics_are_compressed_for_those_who_take_them_so() {
+    let (_log, sources) = fixture::sources();
+    let (_running, addresses, _) = start(sources).await;
+    let ask = async |accepted: &str| {
+        let request = format!("GET /metrics HTTP/1.1\r\nhost: weir\r\n{accepted}\r\n");
+        let answer = send_for_bytes(addresses.metrics, request.as_bytes()).await;
+        let end = answer.windows(4).position(|four| four == b"\r\n\r\n").unwrap() + 4;
+        (String::from_utf8(answer[..end].to_vec()).unwrap(), answer[end..].to_vec())
+    };
+    let (head, plain) = ask("").await;
+    assert!(head.contains(&format!("content-length: {}\r\n", plain.len())), "{head}");
+    for (accepted, is_packed) in [
+        ("accept-encoding: gzip\r\n", true),
+        ("accept-encoding: br, GZIP;q=0.5\r\n", true),
+        ("accept-encoding: gzip;q=0\r\n", false),
+        ("accept-encoding: br\r\n", false),
+    ] {
+        let (head, body) = ask(accepted).await;
+        assert_eq!(head.contains("content-encoding: gzip\r\n"), is_packed, "{accepted}: {head}");
+        assert!(head.contains("vary: accept, accept-encoding\r\n"), "{head}");
+        let mut text = Vec::new();
+        if is_packed {
+            flate2::read::GzDecoder::new(body.as_slice()).read_to_end(&mut text).unwrap();
+        } else {
+            text = body;
+        }
+        // Figures of the process differ from one scrape to the next.
+        let first = |text: &[u8]| text.split(|byte| *byte == b'\n').next().unwrap().to_vec();
+        assert_eq!(first(&text), first(&plain), "{accepted}");
     }
 }
 

@@ -6,9 +6,11 @@ mod classic;
 mod labels;
 mod live;
 mod process;
+mod scrape;
 mod scraped;
 mod traffic;
 
+use std::io;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant, SystemTime};
@@ -21,6 +23,7 @@ use self::catalogue::Counted;
 use self::labels::TrafficLabels;
 use self::live::Live;
 pub(in crate::telemetry) use self::live::OpenConnection;
+pub use self::scrape::{Scrape, ScrapeText, TextFormat};
 use self::scraped::{Scraped, ScrapedCollector};
 use self::traffic::{Traffic, TrafficCollector};
 use super::connection::{ConnectionEnds, LiveConnection, Reporter, ResponseFlag};
@@ -129,20 +132,14 @@ impl Metrics {
         Arc::new(Self { registry, counted, scraped, traffic, live: Live::default() })
     }
 
-    /// Everything in the OpenMetrics text format, with the bytes of connections that are still open.
-    #[must_use]
-    pub fn encode(&self) -> String {
+    /// Everything, with the bytes of connections that are still open.
+    ///
+    /// # Errors
+    /// When a metric cannot be written down.
+    pub fn scrape(&self, format: TextFormat) -> io::Result<Scrape> {
         self.live.count_bytes();
         self.traffic.forget_idle(Instant::now());
-        let mut text = String::new();
-        prometheus_client::encoding::text::encode(&mut text, &self.registry).expect("writing to a string never fails");
-        text
-    }
-
-    /// The same in the older text format of Prometheus.
-    #[must_use]
-    pub fn encode_classic(&self) -> String {
-        classic::from_open_metrics(&self.encode())
+        Scrape::of(&self.registry, format)
     }
 
     /// The connections that are open now, in no order.

@@ -1,11 +1,24 @@
 //! What a scrape shows.
 
 use std::collections::BTreeSet;
+use std::io::Read;
 use std::sync::atomic::Ordering;
 
 use super::*;
 use crate::telemetry::access_log::{self, ConnectionRecord};
 use crate::telemetry::fixture::{ends, strangers};
+
+fn text_of(metrics: &Metrics, format: TextFormat) -> String {
+    let mut text = String::new();
+    let scrape = metrics.scrape(format).unwrap();
+    scrape.text().read_to_string(&mut text).unwrap();
+    assert_eq!(text.len() as u64, scrape.text_bytes());
+    text
+}
+
+fn open_metrics(metrics: &Metrics) -> String {
+    text_of(metrics, TextFormat::OpenMetrics)
+}
 
 /// The labels and value of the only line of a metric.
 fn only(text: &str, metric: &str) -> (String, u64) {
@@ -36,7 +49,7 @@ fn labels_are_istios_in_ztunnels_order() {
         destination_principal=\"spiffe://cluster.local/ns/shop/sa/reviews\",destination_app=\"reviews\",\
         destination_version=\"v1\",destination_cluster=\"Kubernetes\",request_protocol=\"tcp\",response_flags=\"-\",\
         connection_security_policy=\"mutual_tls\"}";
-    let text = metrics.encode();
+    let text = open_metrics(&metrics);
     for metric in ["opened", "closed"] {
         assert_eq!(only(&text, &format!("istio_tcp_connections_{metric}_total")), (expected.to_owned(), 1));
     }
@@ -49,7 +62,7 @@ fn labels_are_istios_in_ztunnels_order() {
 fn what_is_not_known_is_unknown() {
     let metrics = Metrics::new();
     let _open = ConnectionRecord::open(&metrics, strangers(Reporter::Destination));
-    let (labels, _) = only(&metrics.encode(), "istio_tcp_connections_opened_total");
+    let (labels, _) = only(&open_metrics(&metrics), "istio_tcp_connections_opened_total");
     assert_eq!(labels.matches("=\"unknown\"").count(), 20, "{labels}");
     assert!(labels.starts_with("{reporter=\"destination\",source_workload=\"unknown\","));
     assert!(labels.ends_with("response_flags=\"-\",connection_security_policy=\"unknown\"}"));
@@ -63,7 +76,7 @@ fn sent_is_the_response_and_received_the_request_whoever_reports() {
         record.bytes().to_destination.fetch_add(10, Ordering::Relaxed);
         record.bytes().to_source.fetch_add(3000, Ordering::Relaxed);
         drop(record);
-        let text = metrics.encode();
+        let text = open_metrics(&metrics);
         assert_eq!(only(&text, "istio_tcp_received_bytes_total").1, 10, "{reporter:?}");
         assert_eq!(only(&text, "istio_tcp_sent_bytes_total").1, 3000, "{reporter:?}");
     }
@@ -75,13 +88,13 @@ fn bytes_of_open_connections_show_at_every_scrape_and_once() {
     let record = ConnectionRecord::open(&metrics, ends(Reporter::Source));
     for total in [5, 10] {
         record.bytes().to_destination.fetch_add(5, Ordering::Relaxed);
-        assert_eq!(only(&metrics.encode(), "istio_tcp_received_bytes_total").1, total);
-        assert_eq!(only(&metrics.encode(), "istio_tcp_received_bytes_total").1, total);
+        assert_eq!(only(&open_metrics(&metrics), "istio_tcp_received_bytes_total").1, total);
+        assert_eq!(only(&open_metrics(&metrics), "istio_tcp_received_bytes_total").1, total);
     }
     let bytes = record.bytes();
     bytes.to_destination.fetch_add(1, Ordering::Relaxed);
     drop(record);
-    assert_eq!(only(&metrics.encode(), "istio_tcp_received_bytes_total").1, 11);
+    assert_eq!(only(&open_metrics(&metrics), "istio_tcp_received_bytes_total").1, 11);
 }
 
 #[test]
@@ -92,7 +105,7 @@ fn every_connection_is_closed_once_and_a_failed_one_with_its_flag() {
     record.fail(ResponseFlag::Denied, &"denied by policy shop/deny");
     record.fail(ResponseFlag::ConnectFailure, &"too late to matter");
     drop(record);
-    let text = metrics.encode();
+    let text = open_metrics(&metrics);
     assert_eq!(only(&text, "istio_tcp_connections_opened_total").1, 2);
     let (labels, failed) = only(&text, "istio_tcp_connections_failed_total");
     assert_eq!(failed, 1);
@@ -107,7 +120,7 @@ fn a_connection_refused_before_its_ends_are_known_only_failed() {
     let metrics = Metrics::new();
     let [source, local] = ["10.0.0.1:1".parse().unwrap(), "10.0.0.2:2".parse().unwrap()];
     access_log::refused(&metrics, Reporter::Destination, source, local, ResponseFlag::TlsFailure, &"no certificate");
-    let text = metrics.encode();
+    let text = open_metrics(&metrics);
     let (labels, failed) = only(&text, "istio_tcp_connections_failed_total");
     assert_eq!(failed, 1);
     assert!(labels.contains("reporter=\"destination\"") && labels.contains("response_flags=\"TLS_FAILURE\""));
@@ -122,7 +135,7 @@ fn open_connections_are_listed_until_they_end() {
     record.asked_for(crate::model::address::OriginalDst("10.96.0.7:80".parse().unwrap()));
     record.bytes().to_source.fetch_add(7, Ordering::Relaxed);
     assert_eq!(
-        values(&metrics.encode(), "istio_tcp_sockets_open"),
+        values(&open_metrics(&metrics), "istio_tcp_sockets_open"),
         ["{reporter=\"destination\"} 1", "{reporter=\"source\"} 1"]
     );
     drop(other);
@@ -132,7 +145,7 @@ fn open_connections_are_listed_until_they_end() {
     assert_eq!(connection.asked_for.unwrap().0.to_string(), "10.96.0.7:80");
     drop(record);
     assert!(metrics.live_connections().is_empty());
-    assert_eq!(values(&metrics.encode(), "istio_tcp_sockets_open{reporter=\"source\"}"), [" 0"]);
+    assert_eq!(values(&open_metrics(&metrics), "istio_tcp_sockets_open{reporter=\"source\"}"), [" 0"]);
 }
 
 #[test]
@@ -144,7 +157,7 @@ fn sources_are_asked_at_every_scrape() {
     let identity = Identity::new(crate::model::identity::TrustDomain::new(""), "shop", "client");
     metrics.register_certificates(move || vec![(identity.clone(), SystemTime::UNIX_EPOCH)]);
     metrics.config_accepted(SystemTime::now());
-    let text = metrics.encode();
+    let text = open_metrics(&metrics);
     assert!(text.contains("\nweir_capture_verdicts_total{verdict=\"redirected\"} 4\n"), "{text}");
     assert!(text.contains("\nweir_capture_map_entries{map=\"pods\"} 3\n"), "{text}");
     assert!(text.contains("\nweir_log_lines_dropped_total 9\n"), "{text}");
@@ -158,7 +171,7 @@ mod dashboards;
 fn names_of_all_metrics() {
     let metrics = Metrics::new();
     let _open = everything_once(&metrics);
-    let text = metrics.encode();
+    let text = open_metrics(&metrics);
     let names: BTreeSet<_> = text.lines().filter_map(|line| line.strip_prefix("# TYPE ")).collect();
     let expected = "istio_build gauge\nistio_tcp_connections_closed counter\nistio_tcp_connections_failed counter\n\
         istio_tcp_connections_opened counter\nistio_tcp_received_bytes counter\nistio_tcp_sent_bytes counter\n\
@@ -206,7 +219,7 @@ fn everything_once(metrics: &Arc<Metrics>) -> (ConnectionRecord, OpenGuard) {
 fn events_count_under_bounded_labels() {
     let metrics = Metrics::new();
     let open = everything_once(&metrics);
-    let text = metrics.encode();
+    let text = open_metrics(&metrics);
     for line in [
         "weir_tls_handshake_failures_total{side=\"downstream\",reason=\"expired\"} 1",
         "weir_certificate_requests_total{result=\"success\"} 1",
@@ -230,5 +243,5 @@ fn events_count_under_bounded_labels() {
         assert!(text.contains(&format!("\n{line}\n")), "{line}\n{text}");
     }
     drop(open);
-    assert!(metrics.encode().contains("weir_hbone_connections_open{side=\"upstream\"} 0"));
+    assert!(open_metrics(&metrics).contains("weir_hbone_connections_open{side=\"upstream\"} 0"));
 }

@@ -48,7 +48,7 @@ fn has(text: &str, name: &str, label: &str) -> bool {
 fn what_dashboards_ask_for_is_there() {
     let metrics = Metrics::new();
     let open = everything_once(&metrics);
-    for text in [metrics.encode(), metrics.encode_classic()] {
+    for text in [open_metrics(&metrics), text_of(&metrics, TextFormat::Classic)] {
         for (name, label) in NODE_AGENTS {
             assert!(has(&text, name, label), "{name} {label}\n{text}");
         }
@@ -65,7 +65,7 @@ fn what_dashboards_ask_for_is_there() {
 
 #[test]
 fn what_does_not_need_traffic_is_there_from_the_start() {
-    let text = Metrics::new().encode();
+    let text = open_metrics(&Metrics::new());
     for (name, label) in NODE_AGENTS.iter().filter(|(name, _)| !name.starts_with("istio_tcp_c")) {
         let needs_traffic = name.ends_with("_bytes_total") || *name == "istio_xds_message_total";
         assert_eq!(has(&text, name, label), !needs_traffic, "{name} {label}\n{text}");
@@ -76,7 +76,7 @@ fn what_does_not_need_traffic_is_there_from_the_start() {
 fn the_older_format_describes_every_sample() {
     let metrics = Metrics::new();
     let _open = everything_once(&metrics);
-    let text = metrics.encode_classic();
+    let text = text_of(&metrics, TextFormat::Classic);
     let typed: BTreeSet<_> = text.lines().filter_map(|line| line.strip_prefix("# TYPE ")?.split(' ').next()).collect();
     let helped: BTreeSet<_> = text.lines().filter_map(|line| line.strip_prefix("# HELP ")?.split(' ').next()).collect();
     let sampled: BTreeSet<_> =
