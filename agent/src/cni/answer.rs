@@ -124,6 +124,7 @@ impl Sandboxes {
             uid: pod.uid,
             name: pod.name,
             namespace: pod.namespace,
+            workload_name: Some(pod.workload_name),
             service_account: pod.service_account,
             netns: here(&request.netns, &self.netns_dir),
             cgroup: None,

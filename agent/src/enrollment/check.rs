@@ -47,6 +47,7 @@ pub(super) fn check(pod: wire::Pod) -> Result<PodSpec, EnrollmentError> {
         uid: pod.uid,
         name: pod.name,
         namespace: pod.namespace,
+        workload_name: None,
         service_account,
         netns: pod.netns.into(),
         cgroup,

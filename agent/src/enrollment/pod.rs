@@ -28,6 +28,9 @@ pub struct PodSpec {
     pub uid: String,
     pub name: String,
     pub namespace: String,
+    /// What metrics call it by, where whoever enrolled it knows what made it.
+    #[serde(default)]
+    pub workload_name: Option<String>,
     pub service_account: String,
     pub netns: PathBuf,
     pub cgroup: Option<PathBuf>,

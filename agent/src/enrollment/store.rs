@@ -68,6 +68,7 @@ mod tests {
             uid: uid.to_owned(),
             name: "a".to_owned(),
             namespace: "default".to_owned(),
+            workload_name: Some("a".to_owned()),
             service_account: "default".to_owned(),
             netns: "/run/netns/a".into(),
             cgroup: None,

@@ -301,6 +301,7 @@ impl Shared {
             uid: facts.uid.clone(),
             name: facts.name.clone(),
             namespace: facts.namespace.clone(),
+            workload_name: facts.workload_name.clone(),
             service_account: facts.service_account.clone(),
             labels: facts.labels.clone(),
             addresses: facts.addresses.clone(),

@@ -26,6 +26,8 @@ pub struct DescribedPod {
     pub uid: String,
     pub name: String,
     pub namespace: String,
+    /// What metrics call it by.
+    pub workload_name: String,
     pub service_account: String,
     pub labels: BTreeMap<String, String>,
     /// Empty until the pod's network is set up.

@@ -11,6 +11,7 @@ use kube::core::ObjectMeta;
 use serde::Deserialize;
 
 use super::membership::{DATAPLANE_MODE, DataplaneMode};
+use crate::model::naming::{self, Controller};
 
 /// Written to a pod once its traffic is captured: the control plane then tells everybody that it speaks HBONE.
 pub(super) const REDIRECTION: &str = "ambient.istio.io/redirection";
@@ -25,6 +26,7 @@ const CONFIG_HASH: &str = "kubernetes.io/config.hash";
 #[serde(default, rename_all = "camelCase")]
 struct Metadata {
     name: String,
+    generate_name: String,
     namespace: String,
     uid: String,
     resource_version: String,
@@ -42,6 +44,15 @@ impl Metadata {
 
     fn mode(&self) -> Option<DataplaneMode> {
         self.labels.get(DATAPLANE_MODE).and_then(|value| DataplaneMode::of(value))
+    }
+
+    fn controller(&self) -> Option<Controller<'_>> {
+        let controller = self.owner_references.iter().find(|owner| owner.controller)?;
+        Some(Controller { kind: &controller.kind, name: &controller.name })
+    }
+
+    fn workload_name(&self) -> String {
+        naming::workload_name(&self.name, &self.labels, self.controller(), !self.generate_name.is_empty())
     }
 }
 
@@ -61,6 +72,8 @@ pub(super) struct PodFacts {
     pub(super) static_uid: Option<String>,
     pub(super) name: String,
     pub(super) namespace: String,
+    /// What metrics call it by.
+    pub(super) workload_name: String,
     pub(super) service_account: String,
     pub(super) labels: BTreeMap<String, String>,
     pub(super) addresses: Vec<IpAddr>,
@@ -132,7 +145,8 @@ impl From<PodText> for Pod {
             is_annotated: has(REDIRECTION, REDIRECTION_ENABLED),
             static_uid: text.metadata.annotations.get(CONFIG_HASH).cloned(),
             is_ending: text.metadata.deletion_timestamp.is_some(),
-            daemon_set: daemon_set_of(&text.metadata.owner_references),
+            daemon_set: daemon_set(text.metadata.controller()),
+            workload_name: text.metadata.workload_name(),
             uid: text.metadata.uid,
             name: text.metadata.name,
             namespace: text.metadata.namespace,
@@ -146,8 +160,8 @@ impl From<PodText> for Pod {
     }
 }
 
-fn daemon_set_of(owners: &[OwnerReference]) -> Option<String> {
-    owners.iter().find(|owner| owner.controller && owner.kind == "DaemonSet").map(|owner| owner.name.clone())
+fn daemon_set(controller: Option<Controller<'_>>) -> Option<String> {
+    controller.filter(|controller| controller.kind == "DaemonSet").map(|controller| controller.name.to_owned())
 }
 
 /// A Namespace as it is read.

@@ -7,6 +7,7 @@ pub mod authorization;
 pub mod balance;
 pub mod identity;
 pub mod mesh;
+pub mod naming;
 pub mod peer_authentication;
 pub mod policy_object;
 pub mod resolve;

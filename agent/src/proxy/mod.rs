@@ -33,6 +33,7 @@ use crate::lifecycle::Drain;
 use crate::model::authorization::{AccessRequest, Denied};
 use crate::model::identity::{Identity, TrustDomain};
 use crate::model::mesh::{Decision, Listing, Mesh};
+use crate::model::naming;
 use crate::model::workload::{NetworkMode, TunnelProtocol, Workload};
 use crate::state::SharedMesh;
 use crate::telemetry::metrics::Metrics;
@@ -213,11 +214,11 @@ impl PodProxy {
     fn described_workload(&self, trust_domain: &TrustDomain) -> Workload {
         let identity = self.pod.identity(trust_domain);
         let spec = &self.pod.spec;
-        let label = |key: &str| spec.labels.get(key).map(String::as_str);
-        let name: Arc<str> = spec.name.as_str().into();
+        let workload_name =
+            spec.workload_name.clone().unwrap_or_else(|| naming::workload_name(&spec.name, &spec.labels, None, false));
         Workload {
             uid: format!("{}//Pod/{}/{}", self.proxy.node.cluster_id, spec.namespace, spec.name).into(),
-            name: name.clone(),
+            name: spec.name.as_str().into(),
             namespace: identity.namespace,
             trust_domain: identity.trust_domain,
             service_account: identity.service_account,
@@ -229,10 +230,10 @@ impl PodProxy {
             protocol: TunnelProtocol::Hbone,
             native_tunnel: false,
             network_mode: NetworkMode::Standard,
-            workload_name: name.clone(),
             workload_type: crate::model::workload::WorkloadType::Pod,
-            canonical_name: label("app").map_or(name, Into::into),
-            canonical_revision: label("version").unwrap_or("latest").into(),
+            canonical_name: naming::canonical_name(&spec.labels, &workload_name).into(),
+            canonical_revision: naming::canonical_revision(&spec.labels).into(),
+            workload_name: workload_name.into(),
             locality: crate::model::workload::Locality::default().into(),
             status: crate::model::workload::HealthStatus::Healthy,
             capacity: 1,

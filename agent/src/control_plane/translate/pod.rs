@@ -5,7 +5,8 @@ use super::names;
 use super::network_address::octets;
 use super::waypoint::{self, Traffic};
 use super::workload::{Workloads, set_tunnel, trust_domain};
-use crate::objects::{EntryVisibility, Metadata, Object, Pod, TargetPort};
+use crate::model::naming::{self, Controller};
+use crate::objects::{EntryVisibility, Object, Pod, TargetPort};
 use crate::proto::istio::workload::{
     ApplicationTunnel, Locality, NetworkMode, Workload, WorkloadStatus, WorkloadType, application_tunnel::Protocol,
 };
@@ -14,7 +15,6 @@ use crate::proto::istio::workload::{
 const GATEWAY_NAME: &str = "gateway.networking.k8s.io/gateway-name";
 /// How a waypoint in front of an application wants connections handed over.
 const INBOUND_BINDING: &str = "ambient.istio.io/waypoint-inbound-binding";
-const WORKLOAD_NAME: &str = "service.istio.io/workload-name";
 
 impl Workloads<'_> {
     /// The workload of a Pod; `None` before it has an address and after it has ended.
@@ -24,7 +24,8 @@ impl Workloads<'_> {
             return None;
         }
         let named = |name: &str| spec.named_ports.iter().find(|(port, _)| port == name).map(|(_, number)| *number);
-        let workload_name = workload_name(metadata);
+        let made_by = metadata.controller.as_ref().map(|(kind, name)| Controller { kind, name });
+        let workload_name = naming::workload_name(&metadata.name, &metadata.labels, made_by, metadata.is_generated);
         let healthy = spec.ready && !metadata.is_deleted;
         let (waypoint, application_tunnel) = match metadata.labels.get(GATEWAY_NAME) {
             Some(gateway) => (None, application_tunnel(context, &metadata.namespace, gateway)),
@@ -45,8 +46,8 @@ impl Workloads<'_> {
             application_tunnel,
             node: spec.node.clone(),
             network_mode: if spec.host_network { NetworkMode::HostNetwork } else { NetworkMode::Standard }.into(),
-            canonical_name: names::canonical_name(&metadata.labels, &workload_name),
-            canonical_revision: names::canonical_revision(&metadata.labels),
+            canonical_name: naming::canonical_name(&metadata.labels, &workload_name).to_owned(),
+            canonical_revision: naming::canonical_revision(&metadata.labels).to_owned(),
             workload_type: WorkloadType::Pod.into(),
             workload_name,
             status: if healthy { WorkloadStatus::Healthy } else { WorkloadStatus::Unhealthy }.into(),
@@ -91,33 +92,4 @@ fn application_tunnel(context: &Context<'_>, namespace: &str, gateway: &str) -> 
         _ => return None,
     };
     Some(ApplicationTunnel { protocol: protocol.into(), port: port.parse().ok()? })
-}
-
-/// The name of what made the Pod, as a user knows it.
-fn workload_name(metadata: &Metadata) -> String {
-    if let Some(name) = metadata.labels.get(WORKLOAD_NAME) {
-        return name.clone();
-    }
-    let Some((kind, name)) = metadata.controller.as_ref().filter(|_| metadata.is_generated) else {
-        return metadata.name.clone();
-    };
-    let without_hash = || {
-        let hashes = ["pod-template-hash", "rollouts-pod-template-hash"];
-        let hash = hashes.iter().find_map(|label| metadata.labels.get(*label))?;
-        name.strip_suffix(hash)?.strip_suffix('-').map(str::to_owned)
-    };
-    let made_by = match kind.as_str() {
-        "ReplicaSet" => without_hash(),
-        "ReplicationController" => metadata.labels.get("deploymentconfig").cloned(),
-        "Job" => without_schedule(name),
-        _ => None,
-    };
-    made_by.unwrap_or_else(|| name.clone())
-}
-
-/// `x` of `x-28000000`, a Job that a CronJob made.
-fn without_schedule(job: &str) -> Option<String> {
-    let (name, schedule) = job.rsplit_once('-')?;
-    let scheduled = (8..=10).contains(&schedule.len()) && schedule.bytes().all(|byte| byte.is_ascii_digit());
-    (scheduled && !name.is_empty()).then(|| name.to_owned())
 }

@@ -9,6 +9,7 @@ use super::network_address::octets;
 use super::policies::Policies;
 use super::service::Host;
 use super::waypoint::{self, Traffic};
+use crate::model::naming;
 use crate::objects::{
     EntryVisibility, KubernetesPort, Labels, Metadata, Object, ServiceEntry, ServiceEntryPort, TargetPort,
     WorkloadAddress, WorkloadEntry,
@@ -137,8 +138,8 @@ impl Workloads<'_> {
             network: network.clone(),
             trust_domain: trust_domain(self.context),
             service_account: spec.service_account.clone(),
-            canonical_name: names::canonical_name(labels, workload_name),
-            canonical_revision: names::canonical_revision(labels),
+            canonical_name: naming::canonical_name(labels, workload_name).to_owned(),
+            canonical_revision: naming::canonical_revision(labels).to_owned(),
             workload_type: WorkloadType::Pod.into(),
             workload_name: workload_name.to_owned(),
             cluster_id: self.context.options.cluster_id.clone(),

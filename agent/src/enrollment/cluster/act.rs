@@ -176,6 +176,7 @@ impl Enrolling {
                 uid: known.pod.uid.clone(),
                 name: known.pod.name.clone(),
                 namespace: known.pod.namespace.clone(),
+                workload_name: Some(known.pod.workload_name.clone()),
                 service_account: known.pod.service_account.clone(),
                 netns,
                 cgroup: None,

@@ -9,7 +9,7 @@ fn a_pod_as_the_api_writes_it() {
     let facts = pod(r#"{
         "apiVersion": "v1", "kind": "Pod",
         "metadata": {
-            "name": "cart-1", "namespace": "shop", "uid": "u-1", "resourceVersion": "12",
+            "name": "carts-1", "generateName": "carts-", "namespace": "shop", "uid": "u-1", "resourceVersion": "12",
             "labels": {"app": "cart", "istio.io/dataplane-mode": "ambient"},
             "annotations": {"ambient.istio.io/redirection": "enabled", "x": "y"},
             "managedFields": [{"manager": "kubelet", "fieldsV1": {"f:status": {}}}],
@@ -21,8 +21,9 @@ fn a_pod_as_the_api_writes_it() {
     let expected = PodFacts {
         uid: "u-1".to_owned(),
         static_uid: None,
-        name: "cart-1".to_owned(),
+        name: "carts-1".to_owned(),
         namespace: "shop".to_owned(),
+        workload_name: "carts".to_owned(),
         service_account: "cart".to_owned(),
         labels: [("app", "cart"), (DATAPLANE_MODE, "ambient")].map(|(k, v)| (k.to_owned(), v.to_owned())).into(),
         addresses: vec!["10.0.0.7".parse().expect("it is one"), "fd00::7".parse().expect("it is one")],
