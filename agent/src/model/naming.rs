@@ -78,42 +78,45 @@ fn first_of<'a>(labels: &'a Labels, names: &[&str]) -> Option<&'a str> {
 mod tests {
     use super::*;
 
-    fn labels(pairs: &[(&str, &str)]) -> Labels {
-        pairs.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect()
+    /// Of `key=value` words.
+    fn labels(text: &str) -> Labels {
+        text.split_whitespace()
+            .filter_map(|word| word.split_once('='))
+            .map(|(k, v)| (k.to_owned(), v.to_owned()))
+            .collect()
     }
 
     #[test]
     fn a_pod_is_named_after_what_made_it() {
-        let cases: &[(&str, &str, &[(&str, &str)], &str)] = &[
-            ("ReplicaSet", "web-5d4f", &[("pod-template-hash", "5d4f")], "web"),
-            ("ReplicaSet", "web-5d4f", &[("rollouts-pod-template-hash", "5d4f")], "web"),
-            ("ReplicaSet", "web-5d4f", &[], "web-5d4f"),
-            ("ReplicaSet", "web", &[("pod-template-hash", "5d4f")], "web"),
-            ("ReplicationController", "web-2", &[("deploymentconfig", "web")], "web"),
-            ("Job", "backup-28000000", &[], "backup"),
-            ("Job", "backup-1", &[], "backup-1"),
-            ("Job", "-28000000", &[], "-28000000"),
-            ("StatefulSet", "db", &[], "db"),
-            ("StatefulSet", "db", &[("service.istio.io/workload-name", "own")], "own"),
-        ];
-        for (kind, name, with, expected) in cases {
+        for (kind, name, with, expected) in [
+            ("ReplicaSet", "web-5d4f", "pod-template-hash=5d4f", "web"),
+            ("ReplicaSet", "web-5d4f", "rollouts-pod-template-hash=5d4f", "web"),
+            ("ReplicaSet", "web-5d4f", "", "web-5d4f"),
+            ("ReplicaSet", "web", "pod-template-hash=5d4f", "web"),
+            ("ReplicationController", "web-2", "deploymentconfig=web", "web"),
+            ("Job", "backup-28000000", "", "backup"),
+            ("Job", "backup-1", "", "backup-1"),
+            ("Job", "-28000000", "", "-28000000"),
+            ("StatefulSet", "db", "", "db"),
+            ("StatefulSet", "db", "service.istio.io/workload-name=own", "own"),
+        ] {
             let found = workload_name("pod-x", &labels(with), Some(Controller { kind, name }), true);
-            assert_eq!(found, *expected, "{kind} {name}");
+            assert_eq!(found, expected, "{kind} {name}");
         }
     }
 
     #[test]
     fn a_pod_with_a_name_of_its_own_keeps_it() {
         let controller = Some(Controller { kind: "ReplicaSet", name: "web" });
-        assert_eq!(workload_name("pod-x", &labels(&[]), controller, false), "pod-x");
-        assert_eq!(workload_name("pod-x", &labels(&[]), None, true), "pod-x");
+        assert_eq!(workload_name("pod-x", &labels(""), controller, false), "pod-x");
+        assert_eq!(workload_name("pod-x", &labels(""), None, true), "pod-x");
     }
 
     #[test]
     fn canonical_names_come_from_labels_first() {
-        let both = labels(&[("app", "a"), ("app.kubernetes.io/name", "b"), ("version", "v2")]);
+        let both = labels("app=a app.kubernetes.io/name=b version=v2");
         assert_eq!((canonical_name(&both, "w"), canonical_revision(&both)), ("b", "v2"));
-        let none = labels(&[]);
+        let none = labels("");
         assert_eq!((canonical_name(&none, "w"), canonical_revision(&none)), ("w", "latest"));
     }
 }
