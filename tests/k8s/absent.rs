@@ -15,10 +15,10 @@ use crate::mesh;
 use crate::pair::{IN_MESH, Pair};
 
 pub(crate) const CASES: &[Case] =
-    &[Case { name: "absent: without istiod everything known goes on", check: Check::OwnMesh(shortly) }];
+    &[Case { name: "absent: without istiod everything known goes on", check: Check::Mesh(shortly) }];
 
 pub(crate) const LONG: &[Case] =
-    &[Case { name: "absent: without istiod for five minutes, in 6 minutes", check: Check::OwnMesh(for_long) }];
+    &[Case { name: "absent: without istiod for five minutes, in 6 minutes", check: Check::Mesh(for_long) }];
 
 /// The longest time without a new connection that an agent may cause that is replaced while istiod is away.
 const GAP_MS: f64 = 1000.0;
@@ -39,7 +39,7 @@ fn away(cluster: &mut Cluster, seconds: u64) -> Result<()> {
 }
 
 fn watched(cluster: &Cluster, istiod: &mut Istiod, seconds: u64) -> Result<()> {
-    let pair = Pair::create(cluster, "absent", &[IN_MESH])?;
+    let pair = Pair::create(cluster, &format!("absent-{seconds}"), &[IN_MESH])?;
     pair.is_meshed()?;
     let load = pair.load(seconds)?;
     istiod.kill();

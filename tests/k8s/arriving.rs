@@ -15,7 +15,7 @@ use crate::mesh;
 use crate::pair::{IN_MESH, Pair, now, since};
 use crate::processes;
 
-pub(crate) const CASES: &[Case] = &[Case {
+pub(crate) const LONG: &[Case] = &[Case {
     name: "arriving: new servers are soon reached over mutual TLS from the other node",
     check: Check::Mesh(ten_servers),
 }];

@@ -4,23 +4,23 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use serde_json::{Value, json};
-use weir_tests::cluster::mode::{Mode, Proxy};
 use weir_tests::cluster::pods::{Namespace, app, last_line, service};
-use weir_tests::cluster::{Cluster, NODES, Settings};
+use weir_tests::cluster::{Cluster, NODES};
 use weir_tests::program::Output;
 use weir_tests::table::note;
 use weir_tests::wait;
 
-use crate::harness::{Case, Check, usual};
+use crate::harness::{Case, Check};
 
-pub(crate) const CASES: &[Case] = &[
-    Case { name: "cluster: comes up with two nodes and a real istiod", check: Check::Cluster(comes_up) },
+pub(crate) const CASES: &[Case] =
+    &[Case { name: "cluster: comes up with two nodes and a real istiod", check: Check::Cluster(comes_up) }];
+
+pub(crate) const LONG: &[Case] = &[
     Case { name: "cluster: pods of one node and of two reach each other", check: Check::Cluster(pods_reach_pods) },
     Case {
         name: "cluster: a Service is reached by its address and on every node's port",
         check: Check::Cluster(services),
     },
-    Case { name: "cluster: the same with kube-proxy in its iptables mode", check: Check::Alone(services_by_iptables) },
     Case { name: "cluster: exec, logs, port-forward and hooks work", check: Check::Cluster(kubelet_works) },
     Case { name: "cluster: HTTP, TCP and gRPC probes are well", check: Check::Cluster(probes_are_well) },
     Case { name: "cluster: a pod sees its node through host paths", check: Check::Cluster(host_paths) },
@@ -87,12 +87,6 @@ fn services(cluster: &mut Cluster) -> Result<()> {
         })?;
     }
     Ok(())
-}
-
-fn services_by_iptables(mode: Mode) -> Result<()> {
-    let settings = Settings { proxy: Proxy::Iptables, istiod: false, ..usual(mode)? };
-    let mut cluster = Cluster::start(settings)?;
-    services(&mut cluster)
 }
 
 fn kubelet_works(cluster: &mut Cluster) -> Result<()> {

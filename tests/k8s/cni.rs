@@ -21,7 +21,7 @@ use crate::pair::{ECHO, IN_MESH, Pair};
 pub(crate) const CASES: &[Case] = &[
     Case { name: "cni: the plugin is chained on every node, and put back there", check: Check::Mesh(put_back) },
     Case { name: "cni: a pod whose sandbox is made anew comes back into the mesh", check: Check::Mesh(made_anew) },
-    Case { name: "cni: without an agent mesh pods wait, and say for what", check: Check::OwnMesh(without_agent) },
+    Case { name: "cni: without an agent mesh pods wait, and say for what", check: Check::Mesh(without_agent) },
 ];
 
 const CONFIGURATIONS: &str = "/etc/cni/net.d";
@@ -44,6 +44,13 @@ pub(crate) fn plugins(cluster: &Cluster, node: &str) -> Result<Vec<String>> {
     let (_, list) = configuration(cluster, node)?;
     let plugins = list["plugins"].as_array().context("a list of plugins")?;
     Ok(plugins.iter().map(|plugin| plugin["type"].as_str().unwrap_or_default().to_owned()).collect())
+}
+
+/// The plugin's own section in a node's configuration.
+pub(crate) fn section(cluster: &Cluster, node: &str) -> Result<Value> {
+    let (_, list) = configuration(cluster, node)?;
+    let plugins = list["plugins"].as_array().context("a list of plugins")?;
+    plugins.iter().find(|plugin| plugin["type"] == "weir-cni").cloned().context("the plugin is not chained")
 }
 
 fn is_chained(cluster: &Cluster, node: &str) -> Result<()> {
@@ -178,5 +185,5 @@ fn without_agent(cluster: &mut Cluster) -> Result<()> {
         weir_tests::cluster::pods::last_line(&cluster.kubectl.run(&["logs", "--namespace", "inside", "waits"])?)
     })?;
     ensure!(told["ok"] == true && told["first_error"].is_null(), "its first connection failed: {told}");
-    Ok(())
+    cluster.kubectl.rolled_out(mesh::NAMESPACE, "daemonset/weir", mesh::READY)
 }

@@ -18,13 +18,15 @@ use crate::pair::{ECHO, IN_MESH, Pair, now, since};
 pub(crate) const CASES: &[Case] = &[
     Case { name: "enrolling: a namespace is labelled under load", check: Check::Mesh(labelled) },
     Case { name: "enrolling: its label is taken away under load", check: Check::Mesh(unlabelled) },
-    Case { name: "enrolling: new pods dial in their first instruction", check: Check::Mesh(newborn) },
-    Case { name: "enrolling: Weir is installed under load", check: Check::OwnMesh(installed) },
+    Case { name: "enrolling: 40 new pods dial in their first instruction", check: Check::Mesh(newborn) },
+    Case { name: "enrolling: Weir is installed under load", check: Check::Mesh(installed) },
 ];
 
-/// New pods that dial at once, in all and at a time.
-const NEWBORN: usize = 100;
-const AT_ONCE: usize = 25;
+pub(crate) const LONG: &[Case] =
+    &[Case { name: "enrolling: 100 new pods dial in their first instruction", check: Check::Mesh(many_newborn) }];
+
+/// New pods that dial at once, at a time.
+const AT_ONCE: usize = 20;
 
 fn labelled(cluster: &mut Cluster) -> Result<()> {
     let pair = Pair::create(cluster, "label-under-load", &[])?;
@@ -70,7 +72,13 @@ fn unlabelled(cluster: &mut Cluster) -> Result<()> {
 fn newborn(cluster: &mut Cluster) -> Result<()> {
     let pair = Pair::create(cluster, "newborn", &[IN_MESH])?;
     pair.is_meshed()?;
-    dial_at_once(&pair, NEWBORN / AT_ONCE, AT_ONCE)
+    dial_at_once(&pair, 2, AT_ONCE)
+}
+
+fn many_newborn(cluster: &mut Cluster) -> Result<()> {
+    let pair = Pair::create(cluster, "many-newborn", &[IN_MESH])?;
+    pair.is_meshed()?;
+    dial_at_once(&pair, 5, AT_ONCE)
 }
 
 /// The same in a pair's namespace: so many at once, so many times.
@@ -111,7 +119,7 @@ fn installed(cluster: &mut Cluster) -> Result<()> {
     let pair = Pair::create(cluster, "install-under-load", &[IN_MESH])?;
     pair.is_meshed()?;
     mesh::uninstall(cluster)?;
-    let load = pair.load(20)?;
+    let load = pair.load(12)?;
     let moment = now();
     mesh::apply(cluster)?;
     wait::until("requests go over mutual TLS", Duration::from_secs(20), || pair.first_encrypted(moment).map(drop))?;

@@ -21,8 +21,9 @@ pub(crate) enum Check {
     Mesh(fn(&mut Cluster) -> Result<()>),
     /// Two nodes, istiod and Weir's DaemonSet, to do with as it likes; its own.
     OwnMesh(fn(&mut Cluster) -> Result<()>),
-    /// Two nodes whose containerd offers NRI, and istiod, to do with as it likes; its own.
-    WithNri(fn(&mut Cluster) -> Result<()>),
+    /// Two nodes made otherwise: their containerd offers NRI, their kube-proxy writes rules of iptables. With istiod, and
+    /// with Weir as former checks of this kind have left it; shared, no namespaces to be left in the mesh.
+    Otherwise(fn(&mut Cluster) -> Result<()>),
     /// Whatever it makes itself.
     Alone(fn(Mode) -> Result<()>),
 }
@@ -37,37 +38,62 @@ pub(crate) fn usual(mode: Mode) -> Result<Settings> {
     Ok(Settings { purpose, mode, proxy, containerd, istiod: true, images: images::all()? })
 }
 
-/// Clusters that cases share.
+/// Which of the shared clusters.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Make {
+    Usual { meshed: bool },
+    Otherwise,
+}
+
+impl Make {
+    fn settings(self, mode: Mode) -> Result<Settings> {
+        let usual = usual(mode)?;
+        Ok(match self {
+            Self::Usual { .. } => usual,
+            Self::Otherwise => Settings { containerd: Containerd::Recent, proxy: Proxy::Iptables, ..usual },
+        })
+    }
+}
+
+/// Clusters that cases share, one at a time: two would be in each other's way.
 #[derive(Debug)]
 pub(crate) struct Shared {
     mode: Mode,
     keep: bool,
-    cluster: Option<Cluster>,
-    /// Whether Weir is in the shared cluster.
-    meshed: bool,
+    cluster: Option<(Make, Cluster)>,
 }
 
 impl Shared {
     /// Nothing yet. With `keep`, the cluster of a failed case is left up until somebody presses Enter.
     pub(crate) fn new(mode: Mode, keep: bool) -> Self {
-        Self { mode, keep, cluster: None, meshed: false }
+        Self { mode, keep, cluster: None }
     }
 
-    fn shared(&mut self, meshed: bool) -> Result<&mut Cluster> {
-        if self.meshed && !meshed {
-            // A case for a cluster without Weir after one with it: only with unusual filters or orders.
+    /// The shared cluster that is made so. Weir is brought into one that is there; one that it is in, or that is made
+    /// another way, is taken down first.
+    fn shared(&mut self, wanted: Make) -> Result<&mut Cluster> {
+        let (bare, meshed) = (Make::Usual { meshed: false }, Make::Usual { meshed: true });
+        if self.cluster.as_ref().is_some_and(|(made, _)| *made != wanted && (*made, wanted) != (bare, meshed)) {
             self.abandon();
         }
         if self.cluster.is_none() {
-            self.cluster = Some(Cluster::start(usual(self.mode)?).context("bringing up the shared cluster")?);
+            let begun = if wanted == meshed { bare } else { wanted };
+            let cluster = Cluster::start(wanted.settings(self.mode)?).context("bringing up a shared cluster")?;
+            self.cluster = Some((begun, cluster));
         }
-        let cluster = self.cluster.as_mut().expect("was just made");
-        if meshed && !self.meshed {
+        let (made, cluster) = self.cluster.as_mut().expect("was just made");
+        if *made != wanted {
             let installed = mesh::install(cluster).context("bringing Weir into the shared cluster");
             installed.map_err(|error| told(error, cluster, self.keep))?;
-            self.meshed = true;
+            *made = wanted;
         }
         Ok(cluster)
+    }
+
+    fn on_shared(&mut self, wanted: Make, check: fn(&mut Cluster) -> Result<()>) -> Result<()> {
+        let keep = self.keep;
+        let cluster = self.shared(wanted)?;
+        check(cluster).map_err(|error| told(error, cluster, keep))
     }
 }
 
@@ -75,32 +101,25 @@ impl Stage for Shared {
     type Check = Check;
 
     fn check(&mut self, check: Check) -> Result<()> {
-        let keep = self.keep;
         match check {
-            Check::Cluster(check) => {
-                let cluster = self.shared(false)?;
-                check(cluster).map_err(|error| told(error, cluster, keep))
-            }
-            Check::Mesh(check) => {
-                let cluster = self.shared(true)?;
-                check(cluster).map_err(|error| told(error, cluster, keep))
-            }
+            Check::Cluster(check) => self.on_shared(Make::Usual { meshed: false }, check),
+            Check::Mesh(check) => self.on_shared(Make::Usual { meshed: true }, check),
+            Check::Otherwise(check) => self.on_shared(Make::Otherwise, check),
             Check::OwnMesh(check) => {
+                self.abandon();
                 let mut cluster = Cluster::start(usual(self.mode)?).context("bringing up a cluster")?;
-                mesh::install(&cluster).and_then(|()| check(&mut cluster)).map_err(|error| told(error, &cluster, keep))
+                let checked = mesh::install(&cluster).and_then(|()| check(&mut cluster));
+                checked.map_err(|error| told(error, &cluster, self.keep))
             }
-            Check::WithNri(check) => {
-                let settings = Settings { containerd: Containerd::Recent, ..usual(self.mode)? };
-                let mut cluster = Cluster::start(settings).context("bringing up a cluster with NRI")?;
-                check(&mut cluster).map_err(|error| told(error, &cluster, keep))
+            Check::Alone(check) => {
+                self.abandon();
+                check(self.mode)
             }
-            Check::Alone(check) => check(self.mode),
         }
     }
 
     fn abandon(&mut self) {
         self.cluster = None;
-        self.meshed = false;
     }
 }
 

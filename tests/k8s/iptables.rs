@@ -4,27 +4,25 @@
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
-use weir_tests::cluster::mode::{Mode, Proxy};
 use weir_tests::cluster::pods::{app, last_line, service};
-use weir_tests::cluster::{Cluster, NODES, Settings, parts};
+use weir_tests::cluster::{Cluster, NODES, parts};
 use weir_tests::table::note;
 use weir_tests::wait;
 
-use crate::harness::{Case, Check, usual};
+use crate::harness::{Case, Check};
 use crate::mesh;
 use crate::pair::{ECHO, IN_MESH, Pair, outsider};
 
-pub(crate) const CASES: &[Case] = &[Case {
+pub(crate) const LONG: &[Case] = &[Case {
     name: "iptables: with that kube-proxy, Services are reached in the mesh and from outside it",
-    check: Check::Alone(services),
+    check: Check::Otherwise(services),
 }];
 
 const SOON: Duration = Duration::from_secs(20);
 
-fn services(mode: Mode) -> Result<()> {
-    let cluster = Cluster::start(Settings { proxy: Proxy::Iptables, ..usual(mode)? })?;
-    mesh::install(&cluster)?;
-    let pair = Pair::create(&cluster, "by-iptables", &[IN_MESH])?;
+fn services(cluster: &mut Cluster) -> Result<()> {
+    mesh::install(cluster)?;
+    let pair = Pair::create(cluster, "by-iptables", &[IN_MESH])?;
     pair.namespace.start(&app("neighbour", Some("na"), &["serve", "echo:7001"]))?;
     pair.namespace.start(&outsider())?;
     pair.is_meshed()?;
@@ -39,7 +37,7 @@ fn services(mode: Mode) -> Result<()> {
         for node in &cluster.nodes {
             let way = format!("{}:{port}", node.address());
             from_outside(&pair, &way)?;
-            from_machine(&cluster, &way)?;
+            from_machine(cluster, &way)?;
         }
     }
     note(format!("2 Services by address, in the mesh and from outside, and on {} ports of nodes", 2 * NODES.len()));

@@ -1,9 +1,10 @@
 //! An unmodified istiod as the control plane: who the agents are to it, what it tells them, and how they get over its end.
 
+use std::ffi::OsStr;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, ensure};
-use serde_json::{Value, json};
+use anyhow::{Context, Result, bail, ensure};
+use serde_json::json;
 use weir_tests::cluster::Cluster;
 use weir_tests::cluster::istiod::Istiod;
 use weir_tests::cluster::pods::app;
@@ -18,29 +19,27 @@ pub(crate) const CASES: &[Case] = &[
     Case { name: "istiod: it knows every agent as its node's proxy", check: Check::Mesh(known) },
     Case { name: "istiod: objects of users come, and what is repeated is dropped", check: Check::Mesh(objects) },
     Case { name: "istiod: a policy that needs HTTP is enforced in its L4 form", check: Check::Mesh(l4_form) },
-    Case {
-        name: "istiod: killed and started again, streams are back and nothing failed",
-        check: Check::OwnMesh(again),
-    },
+    Case { name: "istiod: killed and started again, streams are back and nothing failed", check: Check::Mesh(again) },
     Case {
         name: "istiod: while it is away a new pod is reached as policies say of its labels",
-        check: Check::OwnMesh(reached),
+        check: Check::Mesh(reached),
     },
 ];
 
+pub(crate) const LONG: &[Case] = &[
+    Case {
+        name: "istiod: one that lets in one stream in ten seconds has all of them in the end",
+        check: Check::Mesh(slowly),
+    },
+    Case { name: "istiod: of two one goes, and its agents are the other's", check: Check::Mesh(of_two) },
+];
+
+/// The variable that says how many new streams istiod takes in a second.
+const STREAMS_A_SECOND: &str = "PILOT_MAX_REQUESTS_PER_SECOND";
 const POLICY: &str = "security.istio.io/v1";
 
 fn known(cluster: &mut Cluster) -> Result<()> {
-    let istiod = cluster.istiod.as_ref().context("istiod is part of the cluster")?;
-    let agents = mesh::agents(cluster)?;
-    wait::until("istiod knows the agents", Duration::from_secs(20), || {
-        let connected: Value = serde_json::from_str(&istiod.debug("/debug/connections")?)?;
-        let told = connected.to_string();
-        for agent in &agents {
-            ensure!(told.contains(&format!("{}.istio-system", agent.name)), "{} is not among {told}", agent.name);
-        }
-        Ok(())
-    })
+    has_all(cluster, cluster.istiod.as_ref().context("istiod is part of the cluster")?)
 }
 
 /// Messages of a type that all agents have received.
@@ -116,18 +115,12 @@ fn again(cluster: &mut Cluster) -> Result<()> {
     with_istiod(cluster, |cluster, istiod| {
         let pair = Pair::create(cluster, "again", &[IN_MESH])?;
         pair.is_meshed()?;
-        let load = pair.load(20)?;
+        let load = pair.load(12)?;
         istiod.kill();
         istiod.resume()?;
         istiod.ready()?;
         let start = Instant::now();
-        wait::until("every agent is connected again", Duration::from_secs(40), || {
-            for agent in mesh::agents(cluster)? {
-                let status = cluster.kubectl.exec("istio-system", &agent.name, &["weir", "status"])?;
-                ensure!(status.contains(", connected"), "{status}");
-            }
-            Ok(())
-        })?;
+        all_connected(cluster)?;
         note(format!("connected {} ms after istiod was ready", start.elapsed().as_millis()));
         let report = load.report(Duration::from_secs(60))?;
         note(report.line("new"));
@@ -163,4 +156,91 @@ fn reached(cluster: &mut Cluster) -> Result<()> {
         istiod.resume()?;
         istiod.ready()
     })
+}
+
+/// Waits until every agent has a stream.
+fn all_connected(cluster: &Cluster) -> Result<()> {
+    wait::until("every agent is connected again", Duration::from_secs(60), || {
+        for agent in mesh::agents(cluster)? {
+            let status = cluster.kubectl.exec("istio-system", &agent.name, &["weir", "status"])?;
+            ensure!(status.contains(", connected"), "{status}");
+        }
+        Ok(())
+    })
+}
+
+/// Those that it turns away are told RESOURCE_EXHAUSTED.
+fn slowly(cluster: &mut Cluster) -> Result<()> {
+    with_istiod(cluster, |cluster, istiod| {
+        istiod.kill();
+        istiod.set(STREAMS_A_SECOND, Some(OsStr::new("0.1")));
+        istiod.resume()?;
+        istiod.ready()?;
+        let start = Instant::now();
+        wait::until("an agent says why it is turned away", Duration::from_secs(30), || {
+            for agent in mesh::agents(cluster)? {
+                let status = cluster.kubectl.exec("istio-system", &agent.name, &["weir", "status"])?;
+                if status.contains("rate limit exceeded") {
+                    return Ok(());
+                }
+            }
+            bail!("none does")
+        })?;
+        all_connected(cluster)?;
+        note(format!("all are connected {:.1} s after it was ready", start.elapsed().as_secs_f64()));
+        istiod.kill();
+        istiod.set(STREAMS_A_SECOND, None);
+        istiod.resume()?;
+        istiod.ready()?;
+        all_connected(cluster)
+    })
+}
+
+fn of_two(cluster: &mut Cluster) -> Result<()> {
+    with_istiod(cluster, |cluster, first| {
+        let pair = Pair::create(cluster, "of-two", &[IN_MESH])?;
+        pair.is_meshed()?;
+        let mut second = Istiod::start_second(&cluster.control_plane, cluster.parts())?;
+        second.answers_for(&cluster.kubectl, true)?;
+        let load = pair.load(15)?;
+        let start = Instant::now();
+        first.kill();
+        first.answers_for(&cluster.kubectl, false)?;
+        has_all(cluster, &second)?;
+        note(format!("agents are the other's {:.1} s after one was killed", start.elapsed().as_secs_f64()));
+        certifies(&pair, "of-second")?;
+        let report = load.report(Duration::from_secs(60))?;
+        note(report.line("new"));
+        report.none_failed("new").and_then(|()| report.none_failed("kept"))?;
+        first.resume()?;
+        first.ready()?;
+        first.answers_for(&cluster.kubectl, true)?;
+        second.answers_for(&cluster.kubectl, false)?;
+        second.kill();
+        has_all(cluster, first)?;
+        certifies(&pair, "of-first")
+    })
+}
+
+/// Waits until every agent has its stream with this istiod.
+fn has_all(cluster: &Cluster, istiod: &Istiod) -> Result<()> {
+    let agents = mesh::agents(cluster)?;
+    wait::until("it has all agents", Duration::from_secs(60), || {
+        let told = istiod.debug("/debug/connections")?;
+        for agent in &agents {
+            ensure!(told.contains(&format!("{}.istio-system", agent.name)), "{} is not among {told}", agent.name);
+        }
+        Ok(())
+    })
+}
+
+/// A pod of a new service account gets its certificate and is served.
+pub(crate) fn certifies(pair: &Pair<'_>, account: &str) -> Result<()> {
+    pair.namespace.apply(&json!({"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": account}}))?;
+    let mut pod = app(account, Some("na"), &["serve", "echo:7001"]);
+    pod["spec"]["serviceAccountName"] = json!(account);
+    pair.namespace.start(&pod)?;
+    let seen = pair.namespace.ask(account, &["probe", &pair.echo(), "--send", "hello"])?;
+    ensure!(seen["received"] == "hello", "{account} asks the server: {seen}");
+    Ok(())
 }

@@ -30,37 +30,43 @@ mod processes;
 mod prometheus;
 mod reaching;
 mod restarting;
+mod rotating;
 mod scale;
 mod taken_down;
 mod up;
 
 use harness::{Case, Shared};
 
-/// Every case, by file, in the order they run.
-fn table() -> Vec<Case> {
-    [
-        cluster::CASES,
-        deploying::CASES,
-        mesh::CASES,
-        istioctl::CASES,
-        prometheus::CASES,
-        enrolling::CASES,
-        arriving::CASES,
-        enrollment::CASES,
-        cni::CASES,
-        nri::CASES,
-        reaching::CASES,
-        iptables::CASES,
-        probes::CASES,
-        restarting::CASES,
-        deleting::CASES,
-        churn::CASES,
-        istiod::CASES,
-        absent::CASES,
-        scale::CASES,
-        taken_down::CASES,
-    ]
-    .concat()
+/// Every case, by file, in the order they run: those that share a cluster follow each other. What takes long, or is about
+/// the cluster itself or ways of having one that are less usual, only if that is wanted.
+fn table(long: bool) -> Vec<Case> {
+    let files: &[(&[Case], &[Case])] = &[
+        (cluster::CASES, cluster::LONG),
+        (deploying::CASES, &[]),
+        (mesh::CASES, &[]),
+        (istioctl::CASES, &[]),
+        (prometheus::CASES, &[]),
+        (enrolling::CASES, enrolling::LONG),
+        (&[], arriving::LONG),
+        (enrollment::CASES, enrollment::LONG),
+        (cni::CASES, &[]),
+        (reaching::CASES, &[]),
+        (probes::CASES, &[]),
+        (restarting::CASES, restarting::LONG),
+        (deleting::CASES, deleting::LONG),
+        (&[], churn::LONG),
+        (istiod::CASES, istiod::LONG),
+        (absent::CASES, absent::LONG),
+        (&[], nri::LONG),
+        (&[], iptables::LONG),
+        (&[], deploying::LONG),
+        (&[], scale::LONG),
+        (&[], crowd::LONG),
+        (&[], churn::ALONE),
+        (&[], rotating::LONG),
+        (&[], taken_down::LONG),
+    ];
+    files.iter().flat_map(|(always, more)| always.iter().chain(more.iter().filter(|_| long))).copied().collect()
 }
 
 #[derive(Debug, Parser)]
@@ -82,13 +88,13 @@ enum Act {
 struct Run {
     /// Run only the cases whose name contains this.
     filter: Option<String>,
-    /// How nodes see cgroups: v2, hybrid, or both, one after the other.
-    #[arg(long, default_value = "both")]
-    mode: String,
+    /// How nodes see cgroups; given twice, one after the other.
+    #[arg(long, value_enum, default_values_t = [Mode::V2])]
+    mode: Vec<Mode>,
     /// Print the names and run nothing.
     #[arg(long)]
     list: bool,
-    /// Also run the long forms; the name of each says how long it takes.
+    /// Run everything: half an hour and more for each mode; names of what takes minutes say so.
     #[arg(long)]
     long: bool,
     /// Keep the cluster of a failed case up until Enter, to look at it.
@@ -112,15 +118,13 @@ fn main() -> ExitCode {
 
 fn run(arguments: &Run) -> Result<ExitCode> {
     let filter = arguments.filter.as_deref().unwrap_or_default();
-    let long = if arguments.long { [absent::LONG, crowd::LONG, churn::LONG].concat() } else { Vec::new() };
-    let cases: Vec<Case> = table().into_iter().chain(long).filter(|case| case.name.contains(filter)).collect();
+    let cases: Vec<Case> = table(arguments.long).into_iter().filter(|case| case.name.contains(filter)).collect();
     if arguments.list {
         cases.iter().for_each(|case| println!("{}", case.name));
         return Ok(ExitCode::SUCCESS);
     }
-    let modes = if arguments.mode == "both" { Mode::ALL.to_vec() } else { vec![arguments.mode.parse()?] };
     let mut table = Table::begin()?;
-    for mode in modes {
+    for &mode in &arguments.mode {
         let missing = harness::missing_features(mode);
         table.run(&format!("{mode}: "), &cases, Shared::new(mode, arguments.keep), missing.as_deref());
     }

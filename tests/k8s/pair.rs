@@ -43,12 +43,15 @@ impl<'a> Pair<'a> {
 
     /// Waits until what the client asks goes over mutual TLS.
     pub(crate) fn is_meshed(&self) -> Result<()> {
-        wait::until("requests go over mutual TLS", Duration::from_secs(30), || {
-            let before = mesh::encrypted(self.cluster)?;
-            self.echoes()?;
-            ensure!(mesh::encrypted(self.cluster)? > before, "they go another way");
-            Ok(())
-        })
+        wait::until("requests go over mutual TLS", Duration::from_secs(30), || self.goes_encrypted())
+    }
+
+    /// One request, answered, over mutual TLS.
+    pub(crate) fn goes_encrypted(&self) -> Result<()> {
+        let before = mesh::encrypted(self.cluster)?;
+        self.echoes()?;
+        ensure!(mesh::encrypted(self.cluster)? > before, "it went another way");
+        Ok(())
     }
 
     /// One request, answered.
@@ -73,14 +76,19 @@ impl<'a> Pair<'a> {
         Ok(load)
     }
 
-    /// Begins load to another echo, without waiting for it to flow.
+    /// Begins load from the client to another echo, without waiting for it to flow.
     pub(crate) fn begin(&self, to: &str, kept: u64, rate: u64, seconds: u64) -> Result<Load> {
+        self.begin_from("client", to, kept, rate, seconds)
+    }
+
+    /// The same from another pod.
+    pub(crate) fn begin_from(&self, from: &str, to: &str, kept: u64, rate: u64, seconds: u64) -> Result<Load> {
         let (kept, rate, seconds) = (kept.to_string(), rate.to_string(), seconds.to_string());
         let command = [
             "exec",
             "--namespace",
             &self.namespace.name,
-            "client",
+            from,
             "--",
             "weir-test-app",
             "load",

@@ -14,36 +14,47 @@ use crate::pair::{IN_MESH, KEPT, Pair, RATE, Report};
 use crate::processes;
 
 pub(crate) const CASES: &[Case] = &[
-    Case { name: "restarting: the DaemonSet is rolled over under load", check: Check::OwnMesh(rolled) },
+    Case { name: "restarting: the DaemonSet is rolled over under load", check: Check::Mesh(rolled_once) },
     Case { name: "restarting: the client's agent is killed twice under load", check: Check::Mesh(clients_killed) },
     Case { name: "restarting: the server's agent is killed twice under load", check: Check::Mesh(servers_killed) },
 ];
 
-/// Of load while the DaemonSet is replaced: 19,000 new connections.
-const ROLLING: u64 = 95;
-/// What the drain is set to there: far enough that all is told before the load ends.
-const DRAIN: Duration = Duration::from_secs(60);
+pub(crate) const LONG: &[Case] = &[Case {
+    name: "restarting: the DaemonSet is rolled over under load of 18,000 connections",
+    check: Check::Mesh(rolled_for_long),
+}];
+
 /// How long it takes to kill somebody.
 const MOMENT: Duration = Duration::from_millis(100);
 /// The longest time without a new connection that a killed agent may cause.
 const GAP_MS: f64 = 500.0;
 
-fn rolled(cluster: &mut Cluster) -> Result<()> {
-    mesh::set_drain(cluster, DRAIN)?;
-    let pair = Pair::create(cluster, "rolled", &[IN_MESH])?;
+fn rolled_once(cluster: &mut Cluster) -> Result<()> {
+    rolled(cluster, "rolled", 35, Duration::from_secs(15))
+}
+
+fn rolled_for_long(cluster: &mut Cluster) -> Result<()> {
+    rolled(cluster, "rolled-for-long", 95, Duration::from_secs(60))
+}
+
+/// With load for so many seconds. The drain must leave time to tell of all before it ends.
+fn rolled(cluster: &Cluster, namespace: &str, seconds: u64, drain: Duration) -> Result<()> {
+    mesh::set_drain(cluster, drain)?;
+    let pair = Pair::create(cluster, namespace, &[IN_MESH])?;
     pair.is_meshed()?;
-    let load = pair.load(ROLLING)?;
+    let load = pair.load(seconds)?;
     let start = Instant::now();
     mesh::replace(cluster)?;
     note(format!("both nodes have a new agent after {:.1} s", start.elapsed().as_secs_f64()));
-    let report = load.report(Duration::from_secs(ROLLING + 30))?;
+    let report = load.report(Duration::from_secs(seconds + 30))?;
     tell(&report);
-    note(format!("kept connections that ended, of {KEPT}, at a drain of {} s: {}", DRAIN.as_secs(), report.ends()));
+    note(format!("kept connections that ended, of {KEPT}, at a drain of {} s: {}", drain.as_secs(), report.ends()));
     report.none_failed("new")?;
-    ensure!(report.count("new", "ok") >= 18_000, "only {} new connections", report.count("new", "ok"));
-    let early = cut_before(&report, start, DRAIN);
+    let (seen, wanted) = (report.count("new", "ok"), (seconds - 5) * RATE);
+    ensure!(seen >= wanted, "only {seen} new connections of {wanted}");
+    let early = cut_before(&report, start, drain);
     ensure!(early == 0, "{early} kept connections ended before the drain did: {}", report.0["kept"]);
-    Ok(())
+    mesh::unset_drain(cluster)
 }
 
 fn clients_killed(cluster: &mut Cluster) -> Result<()> {

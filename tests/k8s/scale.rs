@@ -14,7 +14,7 @@ use crate::mesh;
 use crate::pair::{IN_MESH, Pair};
 use crate::processes::memory;
 
-pub(crate) const CASES: &[Case] = &[Case {
+pub(crate) const LONG: &[Case] = &[Case {
     name: "scale: a thousand services with three workloads each, and ten pod events a second",
     check: Check::OwnMesh(thousand),
 }];

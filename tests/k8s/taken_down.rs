@@ -16,7 +16,7 @@ use weir_tests::{run, wait};
 
 use crate::harness::{Case, Check, usual};
 
-pub(crate) const CASES: &[Case] = &[
+pub(crate) const LONG: &[Case] = &[
     Case {
         name: "taken down: nothing is left of a cluster, and nothing of the machine is changed",
         check: Check::Alone(in_order),

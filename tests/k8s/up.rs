@@ -22,14 +22,14 @@ Pods of tests run weir.test/app:1 (busybox and weir-test-app) with imagePullPoli
 in the cluster: Services are reached by address, or by the variables that the kubelet sets.
 istiod's output is among the logs, whose folder is printed too. Several clusters can be up beside each other.")]
 pub(crate) struct Up {
-    /// How nodes see cgroups: v2 (version 2 alone, as distributions have it today) or hybrid.
-    #[arg(long, default_value = "v2")]
+    /// How nodes see cgroups.
+    #[arg(long, value_enum, default_value_t = Mode::V2)]
     mode: Mode,
-    /// What kube-proxy programs: nftables or iptables.
-    #[arg(long, default_value = "nftables")]
+    /// What kube-proxy programs.
+    #[arg(long, value_enum, default_value = "nftables")]
     proxy: Proxy,
-    /// Which containerd: debian (1.6) or recent (2.4, which offers NRI).
-    #[arg(long, default_value = "debian")]
+    /// Which containerd.
+    #[arg(long, value_enum, default_value = "debian")]
     containerd: Containerd,
     /// Leave istiod out.
     #[arg(long)]

@@ -24,12 +24,32 @@ const TELLING: Duration = Duration::from_secs(60);
 /// Names of the service accounts; those of their pods begin with them.
 const ACCOUNTS: [&str; 2] = ["red", "blue"];
 
-/// What a pod comes as. In metrics a pod has the name of its owner, as with a Deployment: one on its own has counters of its
-/// own, which an agent keeps for a day.
+/// What a pod comes as. As with a Deployment, its name is made up and it has an owner, by whose name metrics call it: one on its
+/// own has counters of its own, which an agent keeps for a day.
 #[derive(Debug)]
 pub(super) struct Account {
     name: &'static str,
     owner: Value,
+}
+
+impl Account {
+    /// A pod of it that dials at once, and its name.
+    pub(super) fn pod(&self, pair: &Pair<'_>, round: &str, number: u32, node: &str) -> (String, Value) {
+        let made_up = format!("{}-{round}-", self.name);
+        let name = format!("{made_up}{number}");
+        let mut pod = app(&name, Some(node), &["dial", &pair.echo(), "--stay"]);
+        pod["spec"]["serviceAccountName"] = json!(self.name);
+        pod["spec"]["terminationGracePeriodSeconds"] = json!(0);
+        pod["metadata"]["generateName"] = json!(made_up);
+        pod["metadata"]["ownerReferences"] = json!([self.owner]);
+        pod["metadata"]["labels"]["app"] = json!(self.name);
+        (name, pod)
+    }
+}
+
+/// Whose pod one of this number is: not by turns, as an address has to pass from one account to the other.
+pub(super) fn account_of(accounts: &[Account], number: u32) -> &Account {
+    &accounts[usize::from((number / 2).count_ones().is_multiple_of(2))]
 }
 
 /// What a pod told of its first connection.
@@ -122,13 +142,8 @@ impl<'a> Coming<'a> {
     fn comer(&mut self) -> Request {
         let number = self.made;
         self.made += 1;
-        // Not by turns: an address has to pass from one account to the other.
-        let account = &self.accounts[usize::from((number / 2).count_ones().is_multiple_of(2))];
-        let name = format!("{}-{}-{number}", account.name, self.round);
-        let mut pod = app(&name, Some(NODES[number as usize % NODES.len()]), &["dial", &self.pair.echo(), "--stay"]);
-        pod["spec"]["serviceAccountName"] = json!(account.name);
-        pod["metadata"]["ownerReferences"] = json!([account.owner]);
-        pod["spec"]["terminationGracePeriodSeconds"] = json!(0);
+        let account = account_of(self.accounts, number);
+        let (name, pod) = account.pod(self.pair, self.round, number, NODES[number as usize % NODES.len()]);
         self.present.push(Present { name, since: Instant::now(), told: None });
         Request::create(&self.collection(), pod)
     }
@@ -170,7 +185,7 @@ impl<'a> Coming<'a> {
     }
 }
 
-fn told(name: &str, value: &Value) -> Told {
+pub(super) fn told(name: &str, value: &Value) -> Told {
     let failure =
         if value["ok"] == true { value["first_error"].as_str().map(str::to_owned) } else { Some(value.to_string()) };
     Told {

@@ -5,29 +5,35 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use weir_tests::cluster::Cluster;
+use weir_tests::program::Program;
 use weir_tests::table::note;
 use weir_tests::wait;
 
 use crate::harness::{Case, Check};
 use crate::mesh;
-use crate::pair::{IN_MESH, Pair};
+use crate::pair::{ECHO, IN_MESH, Load, Pair};
 
 mod addresses;
+mod bare;
 mod coming;
 mod holdings;
 mod witness;
 
 use addresses::FewAddresses;
-use coming::{Account, Coming};
+use bare::Bare;
+use coming::{Account, Coming, Told};
 use holdings::Holdings;
 
-pub(crate) const CASES: &[Case] =
+pub(crate) const LONG: &[Case] =
     &[Case { name: "churn: pods come and go under load for half a minute", check: Check::Mesh(shortly) }];
 
-pub(crate) const LONG: &[Case] = &[Case {
-    name: "churn: pods come and go under load for ten minutes, in 12 minutes",
-    check: Check::OwnMesh(for_long),
-}];
+pub(crate) const ALONE: &[Case] = &[
+    Case { name: "churn: pods come and go under load for ten minutes, in 12 minutes", check: Check::OwnMesh(for_long) },
+    Case {
+        name: "churn: five pods a second come and go under load for ten minutes, in 12 minutes",
+        check: Check::OwnMesh(five_a_second),
+    },
+];
 
 /// For how long they come and go before anything is counted: what is made once and kept is no leak.
 const BEFORE: Duration = Duration::from_secs(10);
@@ -37,6 +43,8 @@ const KEPT: u64 = 16;
 const RATE: u64 = 50;
 /// What an agent may hold in memory that it did not before: what the allocator keeps, not a pod's worth for each.
 const GROWTH_MB: f64 = 4.0;
+/// Pods a second where no kubelet makes them, but for the last that is under way.
+const FIVE: f64 = 4.9;
 /// What load outlasts the pods by.
 const AFTER: Duration = Duration::from_secs(3);
 
@@ -55,37 +63,71 @@ fn churn(cluster: &Cluster, lasting: Duration) -> Result<()> {
     let _few = cluster.nodes.iter().map(FewAddresses::of).collect::<Result<Vec<_>>>()?;
     under_load(&pair, &accounts, "before", BEFORE)?;
     let before = holdings::at_rest(cluster)?;
-
-    let agents = mesh::agents(cluster)?;
-    let agent = agents.iter().find(|agent| agent.node == pair.server.node).context("the node has an agent")?;
-    let said = mesh::follow(cluster, agent)?;
+    let said = server_agent(&pair)?;
     let told = under_load(&pair, &accounts, "then", lasting)?;
-    #[expect(clippy::cast_precision_loss, reason = "a few thousand pods")]
-    let rate = told.len() as f64 / lasting.as_secs_f64();
-    note(format!("{} pods came and went, {rate:.1} a second", told.len()));
-    witness::nobody_failed(&told)?;
-    wait::until("the server's agent has told of all of them", Duration::from_secs(20), || {
-        witness::was_seen(said.log(), &told).map(note)
-    })?;
+    were_seen(&told, &said, lasting)?;
     drop(said);
     as_before(cluster, &before)
 }
 
+/// More than kubelets make on a small machine: the client's node goes without, see [`bare`].
+fn five_a_second(cluster: &mut Cluster) -> Result<()> {
+    let lasting = Duration::from_secs(600);
+    let pair = Pair::create(cluster, "churn", &[IN_MESH])?;
+    pair.is_meshed()?;
+    let client = format!("{}:{ECHO}", pair.namespace.ready("client")?.address);
+    let accounts = coming::accounts(&pair)?;
+    under_load(&pair, &accounts, "before", BEFORE)?;
+    let before = holdings::at_rest(cluster)?;
+    let said = server_agent(&pair)?;
+    // The other way round: nobody can be told to begin anything in a pod of a node that has no kubelet.
+    let load = pair.begin_from("server", &client, KEPT, RATE, (lasting + AFTER).as_secs())?;
+    let mut bare = Bare::begin(&pair, cluster.node("na")?, &accounts)?;
+    wait::throughout("pods come and go", lasting, || bare.step())?;
+    let (told, _kubelet) = bare.end()?;
+    nothing_failed(load, lasting)?;
+    were_seen(&told, &said, lasting)?;
+    drop(said);
+    let rate = pods_a_second(&told, lasting);
+    ensure!(rate >= FIVE, "only {rate:.1} pods came a second");
+    as_before(cluster, &before)
+}
+
+/// What the agent of the server's node says from now on.
+fn server_agent(pair: &Pair<'_>) -> Result<Program> {
+    let agents = mesh::agents(pair.cluster)?;
+    let agent = agents.iter().find(|agent| agent.node == pair.server.node).context("the node has an agent")?;
+    mesh::follow(pair.cluster, agent)
+}
+
+/// None of their connections failed, and each was seen as who it is.
+fn were_seen(told: &[Told], said: &Program, lasting: Duration) -> Result<()> {
+    note(format!("{} pods came and went, {:.1} a second", told.len(), pods_a_second(told, lasting)));
+    witness::nobody_failed(told)?;
+    wait::until("the server's agent has told of all of them", Duration::from_secs(20), || {
+        witness::was_seen(said.log(), told).map(note)
+    })
+}
+
+#[expect(clippy::cast_precision_loss, reason = "a few thousand pods")]
+fn pods_a_second(told: &[Told], lasting: Duration) -> f64 {
+    told.len() as f64 / lasting.as_secs_f64()
+}
+
 /// Has pods come and go while load runs, none of which may fail; what those pods told.
-fn under_load(
-    pair: &Pair<'_>,
-    accounts: &[Account],
-    round: &'static str,
-    lasting: Duration,
-) -> Result<Vec<coming::Told>> {
+fn under_load(pair: &Pair<'_>, accounts: &[Account], round: &'static str, lasting: Duration) -> Result<Vec<Told>> {
     let load = pair.begin(&pair.echo(), KEPT, RATE, (lasting + AFTER).as_secs())?;
     let mut coming = Coming::new(pair, accounts, round);
     wait::throughout("pods come and go", lasting, || coming.step())?;
     let told = coming.finish()?;
+    nothing_failed(load, lasting)?;
+    Ok(told)
+}
+
+fn nothing_failed(load: Load, lasting: Duration) -> Result<()> {
     let report = load.report(lasting + Duration::from_secs(60))?;
     ["new", "kept"].into_iter().for_each(|sort| note(report.line(sort)));
-    report.none_failed("new").and_then(|()| report.none_failed("kept"))?;
-    Ok(told)
+    report.none_failed("new").and_then(|()| report.none_failed("kept"))
 }
 
 /// Waits until the agents hold no more than before.

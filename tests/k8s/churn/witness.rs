@@ -10,6 +10,9 @@ use weir_tests::table::note;
 
 use super::coming::Told;
 
+/// How many of those that went wrong are told of.
+const SHOWN: usize = 10;
+
 /// Whom an access log has as the source of a connection.
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Source {
@@ -29,7 +32,8 @@ pub(super) fn nobody_failed(told: &[Told]) -> Result<()> {
         "their first connections: {} failed; answered after {median:.0} ms median, {most:.0} most",
         failed.len()
     ));
-    ensure!(failed.is_empty(), "{} of {} pods' first connections failed: {failed:?}", failed.len(), told.len());
+    let (many, shown) = (failed.len(), first(&failed));
+    ensure!(failed.is_empty(), "{many} of {} pods' first connections failed: {shown:?}", told.len());
     Ok(())
 }
 
@@ -58,8 +62,8 @@ pub(super) fn was_seen(log: &Path, told: &[Told]) -> Result<String> {
             Some(source) => unnamed += usize::from(source.workload.is_none()),
         }
     }
-    ensure!(wrong.is_empty(), "{} of {} were seen as others: {wrong:#?}", wrong.len(), told.len());
-    ensure!(unseen.is_empty(), "{} of {} were not seen: {unseen:?}", unseen.len(), told.len());
+    ensure!(wrong.is_empty(), "{} of {} were seen as others: {:#?}", wrong.len(), told.len(), first(&wrong));
+    ensure!(unseen.is_empty(), "{} of {} were not seen: {:?}", unseen.len(), told.len(), first(&unseen));
     let both = users.values().filter(|accounts| accounts.len() > 1).count();
     ensure!(both > 0, "no address passed from one service account to another");
     Ok(format!(
@@ -67,6 +71,11 @@ pub(super) fn was_seen(log: &Path, told: &[Told]) -> Result<String> {
          service accounts",
         users.len()
     ))
+}
+
+/// The first few of many.
+fn first<T>(all: &[T]) -> &[T] {
+    &all[..all.len().min(SHOWN)]
 }
 
 /// Sources of inbound connections by their address.

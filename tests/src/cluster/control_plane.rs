@@ -9,7 +9,7 @@ use anyhow::{Context, Result, ensure};
 use rcgen::{KeyPair, PKCS_ECDSA_P256_SHA256};
 
 use super::api::Api;
-use super::network::{API_PORT, BRIDGE, CONTROL_PLANE, SERVICES};
+use super::network::{API_PORT, BRIDGE, CONTROL_PLANE, SECOND_ISTIOD, SERVICES};
 use super::parts::Parts;
 use super::room::Room;
 use crate::program::Program;
@@ -188,7 +188,7 @@ impl ControlPlane {
 
 fn set_up_network(room: &Room) -> Result<()> {
     let lines = format!(
-        "link set lo up\nlink add {BRIDGE} type bridge\naddr add {CONTROL_PLANE}/24 dev {BRIDGE}\n\
+        "link set lo up\nlink add {BRIDGE} type bridge\naddr add {CONTROL_PLANE}/24 dev {BRIDGE}\naddr add {SECOND_ISTIOD}/24 dev {BRIDGE}\n\
          link set {BRIDGE} up\nroute add default dev {BRIDGE}\n"
     );
     room.ip(&lines)?;

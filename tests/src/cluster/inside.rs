@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::{Context, Result, bail, ensure};
+use clap::ValueEnum;
 use nix::mount::{MsFlags, mount};
 use nix::sys::signal::{SigSet, Signal};
 use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
@@ -48,7 +49,9 @@ pub fn run_if_asked() -> Option<ExitCode> {
     let words: Vec<&str> = arguments.iter().map(String::as_str).collect();
     let made = match words.as_slice() {
         [WORD, "control-plane"] => Ok(()),
-        [WORD, "node", name, mode, folder] => mode.parse().and_then(|mode| make_node(name, mode, Path::new(folder))),
+        [WORD, "node", name, mode, folder] => Mode::from_str(mode, false)
+            .map_err(anyhow::Error::msg)
+            .and_then(|mode| make_node(name, mode, Path::new(folder))),
         [WORD, ..] => Err(anyhow::anyhow!("a room is a control-plane or a node")),
         _ => return None,
     };

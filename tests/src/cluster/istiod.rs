@@ -1,6 +1,7 @@
 //! A real, unmodified istiod beside the control plane, as the Service `istiod` of `istio-system`: ambient on, nothing of
 //! Istio's on the nodes.
 
+use std::ffi::{OsStr, OsString};
 use std::fs;
 use std::time::Duration;
 
@@ -8,7 +9,7 @@ use anyhow::{Context, Result, ensure};
 
 use super::control_plane::ControlPlane;
 use super::kubectl::Kubectl;
-use super::network::CONTROL_PLANE;
+use super::network::{CONTROL_PLANE, SECOND_ISTIOD};
 use super::parts::Parts;
 use crate::place::Place;
 use crate::program::Program;
@@ -16,7 +17,7 @@ use crate::wait;
 
 /// How long it may take from nothing until it is ready; a few seconds on a quiet machine.
 const STARTING: Duration = Duration::from_secs(90);
-/// Where it answers /ready and, to those who ask from where it runs, /debug.
+/// Where the first answers /ready and, to those who ask from where it runs, /debug.
 const DEBUG_PORT: u16 = 18080;
 const MESH: &str = "accessLogFile: /dev/stdout
 trustDomain: cluster.local
@@ -30,7 +31,11 @@ defaultConfig:
 #[derive(Debug)]
 pub struct Istiod {
     program: Option<Program>,
+    name: String,
+    address: String,
+    debug_port: u16,
     place: Place,
+    environment: Vec<(OsString, OsString)>,
     command: Vec<String>,
 }
 
@@ -50,11 +55,25 @@ impl Istiod {
     /// # Errors
     /// If it cannot be started.
     pub fn start(control_plane: &ControlPlane, parts: &Parts) -> Result<Self> {
+        Self::at(CONTROL_PLANE, "istiod-1", 0, control_plane, parts)
+    }
+
+    /// Starts another beside it, which nobody is led to before [`Istiod::answers_for`], and waits until it is ready.
+    ///
+    /// # Errors
+    /// If it does not come up.
+    pub fn start_second(control_plane: &ControlPlane, parts: &Parts) -> Result<Self> {
+        let mut second = Self::at(SECOND_ISTIOD, "istiod-2", 1, control_plane, parts)?;
+        second.ready()?;
+        Ok(second)
+    }
+
+    fn at(address: &str, name: &str, number: u16, control_plane: &ControlPlane, parts: &Parts) -> Result<Self> {
         let (folder, kubeconfig) = (control_plane.folder(), control_plane.kubeconfig());
         let mesh = folder.join("mesh.yaml");
         fs::write(&mesh, MESH)?;
         let variables = [
-            ("POD_NAME", "istiod-1"),
+            ("POD_NAME", name),
             ("POD_NAMESPACE", "istio-system"),
             ("SERVICE_ACCOUNT", "istiod"),
             ("REVISION", "default"),
@@ -65,23 +84,24 @@ impl Istiod {
         ];
         let mut environment = parts.environment();
         environment.extend(variables.map(|(name, value)| (name.into(), value.into())));
-        let at = |port: u16| format!("{CONTROL_PLANE}:{port}");
+        let (at, debug_port) = (|port: u16| format!("{address}:{port}"), DEBUG_PORT + number);
         let command = vec![
             parts.program("pilot-discovery").display().to_string(),
             "discovery".to_owned(),
             format!("--kubeconfig={}", kubeconfig.display()),
             format!("--meshConfig={}", mesh.display()),
             "--networksConfig=".to_owned(),
-            format!("--httpAddr=0.0.0.0:{DEBUG_PORT}"),
+            format!("--httpAddr=0.0.0.0:{debug_port}"),
             format!("--httpsAddr={}", at(15017)),
             format!("--grpcAddr={}", at(15010)),
             format!("--secureGRPCAddr={}", at(15012)),
             format!("--monitoringAddr={}", at(15014)),
-            "--ctrlz_port=9876".to_owned(),
+            format!("--ctrlz_port={}", 9876 + number),
             "--clusterRegistriesNamespace=istio-system".to_owned(),
         ];
-        let place = control_plane.room().place().clone().with_environment(environment);
-        let mut istiod = Self { program: None, place, command };
+        let place = control_plane.room().place().clone();
+        let (name, address) = (name.to_owned(), address.to_owned());
+        let mut istiod = Self { program: None, name, address, debug_port, place, environment, command };
         istiod.resume()?;
         Ok(istiod)
     }
@@ -91,7 +111,7 @@ impl Istiod {
     /// # Errors
     /// If it is not in time, or ended; with the end of its output.
     pub fn ready(&mut self) -> Result<()> {
-        let address = format!("http://127.0.0.1:{DEBUG_PORT}/ready");
+        let address = format!("http://127.0.0.1:{}/ready", self.debug_port);
         let ask = ["curl", "--silent", "--show-error", "--fail", "--max-time", "5", &address];
         let (place, program) = (&self.place, &mut self.program);
         let ready = wait::until("istiod is ready", STARTING, || {
@@ -119,8 +139,24 @@ impl Istiod {
     /// # Errors
     /// If it cannot be started.
     pub fn resume(&mut self) -> Result<()> {
-        self.program = Some(self.place.spawn(&self.command)?);
+        let place = self.place.clone().with_environment(self.environment.clone());
+        self.program = Some(place.spawn(&self.command)?);
         Ok(())
+    }
+
+    /// Sets a variable of its environment from its next start on, or takes it away.
+    pub fn set(&mut self, variable: &str, value: Option<&OsStr>) {
+        self.environment.retain(|(name, _)| name != variable);
+        self.environment.extend(value.map(|value| (variable.into(), value.to_owned())));
+    }
+
+    /// Has the Service lead to it, or no longer, as Kubernetes does with a pod that is ready or gone.
+    ///
+    /// # Errors
+    /// With the API server's words.
+    pub fn answers_for(&self, kubectl: &Kubectl, does: bool) -> Result<()> {
+        let slice = endpoint(&self.name, &self.address);
+        if does { kubectl.apply(&slice) } else { kubectl.delete(&slice) }
     }
 
     /// Asks one of its debug pages, such as `/debug/syncz`.
@@ -128,13 +164,14 @@ impl Istiod {
     /// # Errors
     /// If it does not answer.
     pub fn debug(&self, path: &str) -> Result<String> {
-        let address = format!("http://127.0.0.1:{DEBUG_PORT}{path}");
+        let address = format!("http://127.0.0.1:{}{path}", self.debug_port);
         self.place.run(&["curl", "--silent", "--show-error", "--fail", "--max-time", "10", &address])
     }
 }
 
-/// istiod is no pod here, so its Service has no selector and its endpoint is written by hand.
+/// istiod is no pod here, so its Service has no selector and its endpoints are written by hand.
 fn service() -> String {
+    let endpoint = endpoint("istiod-1", CONTROL_PLANE);
     format!(
         "apiVersion: v1
 kind: Namespace
@@ -149,11 +186,17 @@ spec:
     - {{name: https-dns, port: 15012}}
     - {{name: http-monitoring, port: 15014}}
 ---
-apiVersion: discovery.k8s.io/v1
+{endpoint}"
+    )
+}
+
+fn endpoint(name: &str, address: &str) -> String {
+    format!(
+        "apiVersion: discovery.k8s.io/v1
 kind: EndpointSlice
-metadata: {{name: istiod-1, namespace: istio-system, labels: {{kubernetes.io/service-name: istiod}}}}
+metadata: {{name: {name}, namespace: istio-system, labels: {{kubernetes.io/service-name: istiod}}}}
 addressType: IPv4
-endpoints: [{{addresses: [{CONTROL_PLANE}], conditions: {{ready: true}}}}]
+endpoints: [{{addresses: [{address}], conditions: {{ready: true}}}}]
 ports:
   - {{name: grpc-xds, port: 15010}}
   - {{name: https-dns, port: 15012}}

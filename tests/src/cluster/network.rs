@@ -4,6 +4,8 @@
 pub const BRIDGE: &str = "bridge0";
 /// The control plane: API server and istiod.
 pub const CONTROL_PLANE: &str = "10.250.0.1";
+/// Where a second istiod is, if there is one.
+pub const SECOND_ISTIOD: &str = "10.250.0.2";
 /// Port of the API server.
 pub const API_PORT: u16 = 26443;
 /// What Services get their addresses from.

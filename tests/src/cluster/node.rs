@@ -161,6 +161,16 @@ impl Node {
     /// # Errors
     /// If it cannot be started.
     pub fn start_kubelet(&mut self) -> Result<()> {
+        self.containerd_listens()?;
+        self.kubelet = Some(self.spawn_kubelet()?);
+        Ok(())
+    }
+
+    /// Starts another kubelet in the place of one that was ended from outside; it ends when this is dropped.
+    ///
+    /// # Errors
+    /// If it cannot be started.
+    pub fn spawn_kubelet(&self) -> Result<Program> {
         let command = [
             self.parts.program("kubelet").display().to_string(),
             format!("--config={}", self.folder.join("kubelet.yaml").display()),
@@ -170,9 +180,7 @@ impl Node {
             format!("--cert-dir={}", self.folder.join("kubelet-certificates").display()),
             "--v=2".to_owned(),
         ];
-        self.containerd_listens()?;
-        self.kubelet = Some(self.place().spawn(&command)?);
-        Ok(())
+        self.place().spawn(&command)
     }
 
     /// Kills the kubelet; its pods go on.

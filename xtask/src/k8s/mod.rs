@@ -23,10 +23,11 @@ const PARTS: &str = "WEIR_K8S";
 pub(crate) struct Arguments {
     /// Run only behaviours whose name contains this.
     filter: Option<String>,
-    /// How nodes see cgroups: version 2 alone as distributions have it today, version 1 beside it, or one after the other.
-    #[arg(long, value_enum, default_value_t = Mode::Both)]
-    mode: Mode,
-    /// Also run the long forms; the name of each says how long it takes.
+    /// How nodes see cgroups: version 2 alone as distributions have it today, or version 1 beside it. Given twice, one
+    /// after the other.
+    #[arg(long, value_enum, default_values_t = [Mode::V2])]
+    mode: Vec<Mode>,
+    /// Run everything: half an hour and more for each mode; names of what takes minutes say so.
     #[arg(long)]
     long: bool,
     /// Keep the cluster of a failed behaviour up until Enter or Ctrl-C, to look at it.
@@ -41,7 +42,6 @@ pub(crate) struct Arguments {
 enum Mode {
     V2,
     Hybrid,
-    Both,
 }
 
 impl Mode {
@@ -49,7 +49,6 @@ impl Mode {
         match self {
             Self::V2 => "v2",
             Self::Hybrid => "hybrid",
-            Self::Both => "both",
         }
     }
 }
@@ -69,7 +68,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
     let mut behaviours = workspace::as_root("env");
     behaviours.arg(format!("{PARTS}={}", folder.display()));
     behaviours.arg(workspace::target().join("release/weir-k8s-tests")).arg("run");
-    behaviours.args(["--mode", arguments.mode.word()]).args(&arguments.filter);
+    behaviours.args(arguments.mode.iter().flat_map(|mode| ["--mode", mode.word()])).args(&arguments.filter);
     behaviours.args(arguments.long.then_some("--long")).args(arguments.keep.then_some("--keep"));
     let mut count = Count::default();
     let ran = step::watched("behaviours on a real cluster", &mut behaviours, |line| count.add(line))?;

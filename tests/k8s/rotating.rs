@@ -1,0 +1,137 @@
+//! istiod's authority gets another root while pods talk, as Istio's documentation has it done: both roots are trusted before the
+//! new one signs, and the old one goes when nobody needs it any more.
+
+use std::fs;
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, ensure};
+use serde_json::Value;
+use weir_tests::certificates::Authority;
+use weir_tests::cluster::Cluster;
+use weir_tests::cluster::istiod::Istiod;
+use weir_tests::table::note;
+use weir_tests::wait;
+
+use crate::harness::{Case, Check};
+use crate::istiod::certifies;
+use crate::mesh;
+use crate::pair::{IN_MESH, Pair};
+
+pub(crate) const LONG: &[Case] = &[Case {
+    name: "rotating: istiod's root is replaced by another while pods talk, in 6 minutes",
+    check: Check::OwnMesh(root),
+}];
+
+/// How long a kubelet may take to bring a changed ConfigMap, and an agent to read it.
+const BROUGHT: Duration = Duration::from_secs(150);
+/// The variable that tells istiod where the files of its authority are.
+const AUTHORITY: &str = "ROOT_CA_DIR";
+/// How long load flows: more than all of it takes.
+const LOAD: u64 = 400;
+const KEPT: u64 = 16;
+const RATE: u64 = 50;
+
+/// The files that istiod is given an authority by.
+struct Files {
+    folder: PathBuf,
+}
+
+impl Files {
+    /// Has `signer` sign, and says that `roots` are trusted.
+    fn write(&self, signer: &Signer, roots: &[&Signer]) -> Result<()> {
+        let bundle: String = roots.iter().map(|root| root.certificate.as_str()).collect();
+        let files = [
+            ("ca-cert.pem", &signer.certificate),
+            ("ca-key.pem", &signer.key),
+            ("cert-chain.pem", &signer.certificate),
+            ("root-cert.pem", &bundle),
+        ];
+        for (name, text) in files {
+            fs::write(self.folder.join(name), text)?;
+        }
+        Ok(())
+    }
+}
+
+/// A root and its key, in PEM.
+struct Signer {
+    certificate: String,
+    key: String,
+}
+
+impl Signer {
+    /// The one that istiod made for itself, where it keeps it.
+    fn of_istiod(cluster: &Cluster) -> Result<Self> {
+        let read = |name: &str| -> Result<String> {
+            let template = format!("go-template={{{{index .data \"{name}\" | base64decode}}}}");
+            let words = ["get", "secret", "istio-ca-secret", "--namespace", mesh::NAMESPACE, "--output", &template];
+            cluster.kubectl.run(&words)
+        };
+        Ok(Self { certificate: read("ca-cert.pem")?, key: read("ca-key.pem")? })
+    }
+
+    fn another(cluster: &Cluster) -> Result<Self> {
+        let folder = cluster.run().bulk()?.join("another-root");
+        fs::create_dir_all(&folder)?;
+        Authority::generate()?.store(&folder)?;
+        let read = |name: &str| fs::read_to_string(folder.join(name)).with_context(|| name.to_owned());
+        Ok(Self { certificate: read("ca-cert.pem")?, key: read("ca-key.pem")? })
+    }
+}
+
+fn root(cluster: &mut Cluster) -> Result<()> {
+    let mut istiod = cluster.istiod.take().context("istiod is part of the cluster")?;
+    let outcome = replaced(cluster, &mut istiod);
+    cluster.istiod = Some(istiod);
+    outcome
+}
+
+fn replaced(cluster: &Cluster, istiod: &mut Istiod) -> Result<()> {
+    let pair = Pair::create(cluster, "rotating", &[IN_MESH])?;
+    pair.is_meshed()?;
+    let load = pair.begin(&pair.echo(), KEPT, RATE, LOAD)?;
+    let (old, new) = (Signer::of_istiod(cluster)?, Signer::another(cluster)?);
+    let files = Files { folder: cluster.run().bulk()?.join("authority") };
+    fs::create_dir_all(&files.folder)?;
+    let start = Instant::now();
+    let mut step = |said: &str, signer: &Signer, roots: &[&Signer], issued: usize| -> Result<()> {
+        files.write(signer, roots)?;
+        istiod.kill();
+        istiod.set(AUTHORITY, Some(files.folder.as_os_str()));
+        istiod.resume()?;
+        istiod.ready()?;
+        wait::until(&format!("{said}: agents trust {} roots", roots.len()), BROUGHT, || trusted(cluster, roots.len()))?;
+        // A pod of an identity that nobody had asked for, so its certificate is of now.
+        certifies(&pair, &format!("new-{issued}")).with_context(|| said.to_owned())?;
+        pair.echoes()?;
+        note(format!("{said}: after {:.0} s", start.elapsed().as_secs_f64()));
+        Ok(())
+    };
+    step("the new root is trusted too", &old, &[&old, &new], 1)?;
+    step("the new root signs", &new, &[&old, &new], 2)?;
+    step("the old root is gone", &new, &[&new], 3)?;
+    wait::until("nobody has a certificate of the old root", BROUGHT, || trusted(cluster, 1))?;
+    ensure!(start.elapsed() < Duration::from_secs(LOAD), "the load was over before");
+    let report = load.report(Duration::from_secs(LOAD + 60))?;
+    ["new", "kept"].into_iter().for_each(|sort| note(report.line(sort)));
+    report.none_failed("new").and_then(|()| report.none_failed("kept"))
+}
+
+/// Every certificate of every agent comes with so many roots.
+fn trusted(cluster: &Cluster, roots: usize) -> Result<()> {
+    for agent in mesh::agents(cluster)? {
+        let dump = cluster.istioctl(&[
+            "ztunnel-config",
+            "all",
+            &format!("{}.{}", agent.name, mesh::NAMESPACE),
+            "--output=json",
+        ])?;
+        let dump: Value = serde_json::from_str(&dump)?;
+        for certificate in dump["certificates"].as_array().context("certificates are shown")? {
+            let shown = certificate["rootCerts"].as_array().map_or(0, Vec::len);
+            ensure!(shown == roots, "{} of {} has {shown} roots", certificate["identity"], agent.name);
+        }
+    }
+    Ok(())
+}
