@@ -63,7 +63,10 @@ pub struct WorkloadCertificate {
     pub not_after: SystemTime,
     pub(super) serial: String,
     pub(super) chain_pem: Vec<String>,
+    /// The roots that came with it.
     pub(super) root_pem: Vec<String>,
+    /// Those that are trusted besides.
+    more_root_pem: Vec<String>,
     roots: Arc<RootCertStore>,
     provider: Arc<CryptoProvider>,
     key: Arc<CertifiedKey>,
@@ -116,6 +119,7 @@ impl WorkloadCertificate {
             serial: parsed.serial.to_string(),
             chain_pem: material.chain_pem.clone(),
             root_pem: material.root_pem.clone(),
+            more_root_pem: Vec::new(),
             roots,
             provider,
             key,
@@ -129,12 +133,14 @@ impl WorkloadCertificate {
     /// that is what it is already. A root that cannot be read is left out.
     pub(super) fn trusting(&self, extra: &[String]) -> Option<Self> {
         let mut roots = read_roots(&self.root_pem).ok()?;
+        let mut more_root_pem = Vec::new();
         for block in extra.iter().filter(|block| !self.root_pem.contains(block)) {
             let added = pem::certificate(block)
                 .map_err(|error| error.to_string())
                 .and_then(|certificate| roots.add(certificate).map_err(|error| error.to_string()));
-            if let Err(reason) = added {
-                tracing::warn!(reason, "a root certificate is not trusted");
+            match added {
+                Ok(()) => more_root_pem.push(block.clone()),
+                Err(reason) => tracing::warn!(reason, "a root certificate is not trusted"),
             }
         }
         if roots.roots == self.roots.roots {
@@ -149,6 +155,7 @@ impl WorkloadCertificate {
             serial: self.serial.clone(),
             chain_pem: self.chain_pem.clone(),
             root_pem: self.root_pem.clone(),
+            more_root_pem,
             client: base_client_config(&self.provider, &self.resolver, checks),
             roots,
             provider: self.provider.clone(),
@@ -163,12 +170,18 @@ impl WorkloadCertificate {
         self.roots.len()
     }
 
-    /// True if one of the roots that came with it is among these (PEM, one each).
-    pub(super) fn is_rooted_in(&self, bundle: &[String]) -> bool {
+    /// Every root that peers are held to, as PEM, one each.
+    pub(super) fn trusted_pem(&self) -> Vec<String> {
+        [self.root_pem.as_slice(), &self.more_root_pem].concat()
+    }
+
+    /// True if every root that came with it is among these (PEM, one each). Where one has left, either it is the one that
+    /// this certificate is signed by, and peers will soon refuse it; or it is trusted here and nowhere else any more.
+    pub(super) fn came_with_roots_of(&self, bundle: &[String]) -> bool {
         let decoded =
             |blocks: &[String]| blocks.iter().filter_map(|block| pem::certificate(block).ok()).collect::<Vec<_>>();
         let bundle = decoded(bundle);
-        decoded(&self.root_pem).iter().any(|root| bundle.contains(root))
+        decoded(&self.root_pem).iter().all(|root| bundle.contains(root))
     }
 
     /// The configuration for accepting peers. Made once per set of trusted domains.

@@ -127,6 +127,7 @@ pub struct CertificateStatus {
     pub identity: Identity,
     /// PEM, leaf first; empty while none was issued.
     pub chain_pem: Vec<String>,
+    /// Those that peers are held to: they came with it, or are trusted besides.
     pub root_pem: Vec<String>,
     /// Decimal, as istioctl prints it; empty while none was issued.
     pub serial: String,

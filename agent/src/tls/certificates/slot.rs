@@ -143,9 +143,9 @@ impl Slot {
         });
     }
 
-    /// Trusts a bundle besides the certificate's own roots. Where its own root is none of `bundle` any more, it is renewed: it will soon be refused.
+    /// Trusts a bundle besides the certificate's own roots. Where one of these is not in `bundle` any more, it is renewed.
     pub(super) fn follow_bundle(&self, bundle: &[String]) {
-        let leaves = |certificate: &WorkloadCertificate| !bundle.is_empty() && !certificate.is_rooted_in(bundle);
+        let leaves = |certificate: &WorkloadCertificate| !bundle.is_empty() && !certificate.came_with_roots_of(bundle);
         if self.state.borrow().current.as_deref().is_some_and(leaves) {
             self.outdated.notify_one();
         }
@@ -187,7 +187,7 @@ impl Slot {
         CertificateStatus {
             identity: self.identity.clone(),
             chain_pem: current.map(|certificate| certificate.chain_pem.clone()).unwrap_or_default(),
-            root_pem: current.map(|certificate| certificate.root_pem.clone()).unwrap_or_default(),
+            root_pem: current.map(WorkloadCertificate::trusted_pem).unwrap_or_default(),
             serial: current.map(|certificate| certificate.serial.clone()).unwrap_or_default(),
             not_before: current.map(|certificate| certificate.not_before),
             not_after: current.map(|certificate| certificate.not_after),

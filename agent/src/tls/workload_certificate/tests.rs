@@ -117,3 +117,25 @@ fn a_chain_through_authorities_is_taken() {
     let certificate = WorkloadCertificate::new(&id(OWN), &material, SystemTime::now()).expect("it leads to a root");
     assert_eq!(certificate.identity, id(OWN));
 }
+
+#[test]
+fn a_certificate_is_outdated_once_a_root_that_came_with_it_has_left_the_bundle() {
+    let (own, other, third) = (TestRoot::new(), TestRoot::new(), TestRoot::new());
+    let mut material = own.issue(&Leaf::new(OWN));
+    material.root_pem.push(other.pem.clone());
+    let certificate = WorkloadCertificate::new(&id(OWN), &material, SystemTime::now()).unwrap();
+    for (bundle, expected) in [
+        (vec![&own, &other], true),
+        (vec![&third, &other, &own], true),
+        (vec![&other], false),
+        (vec![&own], false),
+        (vec![&third], false),
+    ] {
+        let bundle: Vec<String> = bundle.into_iter().map(|root| root.pem.clone()).collect();
+        assert_eq!(certificate.came_with_roots_of(&bundle), expected, "{bundle:?}");
+    }
+    let both = [own.pem.clone(), other.pem.clone()];
+    assert_eq!(certificate.trusted_pem(), both);
+    let more = certificate.trusting(std::slice::from_ref(&third.pem)).expect("one more is trusted");
+    assert_eq!(more.trusted_pem(), [both.as_slice(), std::slice::from_ref(&third.pem)].concat());
+}
