@@ -19,7 +19,7 @@ use crate::mesh;
 use crate::pair::{IN_MESH, Pair};
 
 pub(crate) const LONG: &[Case] = &[Case {
-    name: "rotating: istiod's root is replaced by another while pods talk, in 6 minutes",
+    name: "rotating: istiod's root is replaced by another while pods talk, in 3 minutes",
     check: Check::OwnMesh(root),
 }];
 
@@ -28,7 +28,7 @@ const BROUGHT: Duration = Duration::from_secs(150);
 /// The variable that tells istiod where the files of its authority are.
 const AUTHORITY: &str = "ROOT_CA_DIR";
 /// How long load flows: more than all of it takes.
-const LOAD: u64 = 400;
+const LOAD: u64 = 150;
 const KEPT: u64 = 16;
 const RATE: u64 = 50;
 
