@@ -11,6 +11,7 @@ use weir_tests::table::note;
 use weir_tests::wait;
 
 use crate::harness::{Case, Check};
+use crate::istiod::with_istiod;
 use crate::mesh;
 use crate::pair::{IN_MESH, Pair};
 
@@ -24,21 +25,14 @@ pub(crate) const LONG: &[Case] =
 const GAP_MS: f64 = 1000.0;
 
 fn shortly(cluster: &mut Cluster) -> Result<()> {
-    away(cluster, 30)
+    with_istiod(cluster, |cluster, istiod| away(cluster, istiod, 30))
 }
 
 fn for_long(cluster: &mut Cluster) -> Result<()> {
-    away(cluster, 300)
+    with_istiod(cluster, |cluster, istiod| away(cluster, istiod, 300))
 }
 
-fn away(cluster: &mut Cluster, seconds: u64) -> Result<()> {
-    let mut istiod = cluster.istiod.take().context("istiod is part of the cluster")?;
-    let outcome = watched(cluster, &mut istiod, seconds);
-    cluster.istiod = Some(istiod);
-    outcome
-}
-
-fn watched(cluster: &Cluster, istiod: &mut Istiod, seconds: u64) -> Result<()> {
+fn away(cluster: &Cluster, istiod: &mut Istiod, seconds: u64) -> Result<()> {
     let pair = Pair::create(cluster, &format!("absent-{seconds}"), &[IN_MESH])?;
     pair.is_meshed()?;
     let load = pair.load(seconds)?;

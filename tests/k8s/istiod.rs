@@ -104,7 +104,10 @@ fn l4_form(cluster: &mut Cluster) -> Result<()> {
 }
 
 /// Hands istiod over to a check, and puts it back.
-fn with_istiod(cluster: &mut Cluster, check: fn(&Cluster, &mut Istiod) -> Result<()>) -> Result<()> {
+pub(crate) fn with_istiod(
+    cluster: &mut Cluster,
+    check: impl FnOnce(&Cluster, &mut Istiod) -> Result<()>,
+) -> Result<()> {
     let mut istiod = cluster.istiod.take().context("istiod is part of the cluster")?;
     let outcome = check(cluster, &mut istiod);
     cluster.istiod = Some(istiod);
