@@ -264,6 +264,10 @@ impl House {
 
     fn serves(&mut self) {
         self.served = true;
+        // Before the predecessor is told, which then takes its own away: it must find that this one is in its place.
+        if self.door.is_none() && self.relieved.is_none() {
+            self.open_door();
+        }
         if let Some(predecessor) = self.predecessor.as_mut().filter(|predecessor| !predecessor.relieved) {
             predecessor.relieved = true;
             predecessor.channel.send(&ToPredecessor::Serving, Vec::new());
@@ -271,9 +275,6 @@ impl House {
                 pods = self.held.len(),
                 "this agent serves the node; the one before it finishes what is open"
             );
-        }
-        if self.door.is_none() && self.relieved.is_none() {
-            self.open_door();
         }
         (self.options.settled)();
     }

@@ -153,6 +153,10 @@ impl House {
             }
             _ => {
                 tracing::warn!(stage = ?lost.stage, "the successor is gone before it served: this agent goes on");
+                if matches!(lost.stage, Stage::TakingOver { .. }) && self.door.is_some() {
+                    // It may have put its own in the place of this.
+                    self.open_door();
+                }
                 if lost.froze() {
                     self.thaw();
                 }
