@@ -28,6 +28,9 @@ pub(crate) const LONG: &[Case] = &[
     Case { name: "cluster: load on a quiet cluster meets no failure", check: Check::Cluster(load_is_clean) },
 ];
 
+pub(crate) const OTHERWISE: &[Case] =
+    &[Case { name: "cluster: the same with kube-proxy in its iptables mode", check: Check::Otherwise(services) }];
+
 /// Servers in every pod of these cases: an echo, and one that tells addresses.
 const SERVE: &[&str] = &["serve", "echo:7001", "peer:7002"];
 

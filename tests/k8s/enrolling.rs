@@ -18,7 +18,7 @@ use crate::pair::{ECHO, IN_MESH, Pair, now, since};
 pub(crate) const CASES: &[Case] = &[
     Case { name: "enrolling: a namespace is labelled under load", check: Check::Mesh(labelled) },
     Case { name: "enrolling: its label is taken away under load", check: Check::Mesh(unlabelled) },
-    Case { name: "enrolling: 40 new pods dial in their first instruction", check: Check::Mesh(newborn) },
+    Case { name: "enrolling: 50 new pods dial in their first instruction", check: Check::Mesh(newborn) },
     Case { name: "enrolling: Weir is installed under load", check: Check::Mesh(installed) },
 ];
 
@@ -26,7 +26,7 @@ pub(crate) const LONG: &[Case] =
     &[Case { name: "enrolling: 100 new pods dial in their first instruction", check: Check::Mesh(many_newborn) }];
 
 /// New pods that dial at once, at a time.
-const AT_ONCE: usize = 20;
+const AT_ONCE: usize = 25;
 
 fn labelled(cluster: &mut Cluster) -> Result<()> {
     let pair = Pair::create(cluster, "label-under-load", &[])?;
@@ -78,7 +78,7 @@ fn newborn(cluster: &mut Cluster) -> Result<()> {
 fn many_newborn(cluster: &mut Cluster) -> Result<()> {
     let pair = Pair::create(cluster, "many-newborn", &[IN_MESH])?;
     pair.is_meshed()?;
-    dial_at_once(&pair, 5, AT_ONCE)
+    dial_at_once(&pair, 4, AT_ONCE)
 }
 
 /// The same in a pair's namespace: so many at once, so many times.
@@ -119,7 +119,7 @@ fn installed(cluster: &mut Cluster) -> Result<()> {
     let pair = Pair::create(cluster, "install-under-load", &[IN_MESH])?;
     pair.is_meshed()?;
     mesh::uninstall(cluster)?;
-    let load = pair.load(12)?;
+    let load = pair.load(20)?;
     let moment = now();
     mesh::apply(cluster)?;
     wait::until("requests go over mutual TLS", Duration::from_secs(20), || pair.first_encrypted(moment).map(drop))?;

@@ -33,7 +33,7 @@ fn ztunnel_config(cluster: &mut Cluster) -> Result<()> {
         "spec": {"selector": {"matchLabels": {"app": "server"}}, "action": "ALLOW",
                  "rules": [{"from": [{"source": {"principals": ["cluster.local/ns/istioctl/sa/default"]}}]}]},
     }))?;
-    let _load = pair.load(20)?;
+    let load = pair.load(20)?;
     for agent in mesh::agents(cluster)? {
         let ask = |what: &str| ztunnel(cluster, &agent, &[what]);
         for (what, parts) in [
@@ -55,7 +55,7 @@ fn ztunnel_config(cluster: &mut Cluster) -> Result<()> {
     // A workload's own name leads to its connections, through a DaemonSet that is named.
     let named = cluster.istioctl(&["ztunnel-config", "workloads", "daemonset/weir", "--namespace=istio-system"])?;
     ensure!(named.contains("HBONE"), "{named}");
-    Ok(())
+    load.report(Duration::from_secs(60))?.none_failed("new")
 }
 
 /// What a line of a live connection holds, on the client's node and on the server's.

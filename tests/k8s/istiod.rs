@@ -36,10 +36,12 @@ pub(crate) const LONG: &[Case] = &[
 
 /// The variable that says how many new streams istiod takes in a second.
 const STREAMS_A_SECOND: &str = "PILOT_MAX_REQUESTS_PER_SECOND";
+/// How long those may take that were turned away: their pauses become longer.
+const TURNED_AWAY: Duration = Duration::from_secs(60);
 const POLICY: &str = "security.istio.io/v1";
 
 fn known(cluster: &mut Cluster) -> Result<()> {
-    has_all(cluster, cluster.istiod.as_ref().context("istiod is part of the cluster")?)
+    has_all(cluster, cluster.istiod.as_ref().context("istiod is part of the cluster")?, Duration::from_secs(20))
 }
 
 /// Messages of a type that all agents have received.
@@ -118,12 +120,12 @@ fn again(cluster: &mut Cluster) -> Result<()> {
     with_istiod(cluster, |cluster, istiod| {
         let pair = Pair::create(cluster, "again", &[IN_MESH])?;
         pair.is_meshed()?;
-        let load = pair.load(12)?;
+        let load = pair.load(20)?;
         istiod.kill();
         istiod.resume()?;
         istiod.ready()?;
         let start = Instant::now();
-        all_connected(cluster)?;
+        all_connected(cluster, Duration::from_secs(40))?;
         note(format!("connected {} ms after istiod was ready", start.elapsed().as_millis()));
         let report = load.report(Duration::from_secs(60))?;
         note(report.line("new"));
@@ -162,8 +164,8 @@ fn reached(cluster: &mut Cluster) -> Result<()> {
 }
 
 /// Waits until every agent has a stream.
-fn all_connected(cluster: &Cluster) -> Result<()> {
-    wait::until("every agent is connected again", Duration::from_secs(60), || {
+fn all_connected(cluster: &Cluster, within: Duration) -> Result<()> {
+    wait::until("every agent is connected again", within, || {
         for agent in mesh::agents(cluster)? {
             let status = cluster.kubectl.exec("istio-system", &agent.name, &["weir", "status"])?;
             ensure!(status.contains(", connected"), "{status}");
@@ -189,13 +191,13 @@ fn slowly(cluster: &mut Cluster) -> Result<()> {
             }
             bail!("none does")
         })?;
-        all_connected(cluster)?;
+        all_connected(cluster, TURNED_AWAY)?;
         note(format!("all are connected {:.1} s after it was ready", start.elapsed().as_secs_f64()));
         istiod.kill();
         istiod.set(STREAMS_A_SECOND, None);
         istiod.resume()?;
         istiod.ready()?;
-        all_connected(cluster)
+        all_connected(cluster, TURNED_AWAY)
     })
 }
 
@@ -209,7 +211,7 @@ fn of_two(cluster: &mut Cluster) -> Result<()> {
         let start = Instant::now();
         first.kill();
         first.answers_for(&cluster.kubectl, false)?;
-        has_all(cluster, &second)?;
+        has_all(cluster, &second, TURNED_AWAY)?;
         note(format!("agents are the other's {:.1} s after one was killed", start.elapsed().as_secs_f64()));
         certifies(&pair, "of-second")?;
         let report = load.report(Duration::from_secs(60))?;
@@ -220,15 +222,15 @@ fn of_two(cluster: &mut Cluster) -> Result<()> {
         first.answers_for(&cluster.kubectl, true)?;
         second.answers_for(&cluster.kubectl, false)?;
         second.kill();
-        has_all(cluster, first)?;
+        has_all(cluster, first, TURNED_AWAY)?;
         certifies(&pair, "of-first")
     })
 }
 
 /// Waits until every agent has its stream with this istiod.
-fn has_all(cluster: &Cluster, istiod: &Istiod) -> Result<()> {
+fn has_all(cluster: &Cluster, istiod: &Istiod, within: Duration) -> Result<()> {
     let agents = mesh::agents(cluster)?;
-    wait::until("it has all agents", Duration::from_secs(60), || {
+    wait::until("it has all agents", within, || {
         let told = istiod.debug("/debug/connections")?;
         for agent in &agents {
             ensure!(told.contains(&format!("{}.istio-system", agent.name)), "{} is not among {told}", agent.name);

@@ -57,6 +57,7 @@ fn table(long: bool) -> Vec<Case> {
         (&[], churn::LONG),
         (istiod::CASES, istiod::LONG),
         (absent::CASES, absent::LONG),
+        (&[], cluster::OTHERWISE),
         (&[], nri::LONG),
         (&[], iptables::LONG),
         (&[], deploying::LONG),

@@ -74,7 +74,7 @@ fn dashboards(cluster: &mut Cluster) -> Result<()> {
     let pair = Pair::create(cluster, "dashboards", &[IN_MESH])?;
     pair.is_meshed()?;
     let prometheus = Prometheus::start(cluster)?;
-    let _load = pair.load(40)?;
+    let load = pair.load(40)?;
     for (title, query) in PANELS {
         let query = query.replace("$__rate_interval", RATE_INTERVAL);
         // A rate takes two scrapes, and agents are not scraped at the same time.
@@ -90,7 +90,7 @@ fn dashboards(cluster: &mut Cluster) -> Result<()> {
         ensure!(prometheus.kind(name)? == kind, "{name} is no {kind}");
     }
     note(format!("{} queries answered", PANELS.len() + 1));
-    Ok(())
+    load.report(Duration::from_secs(90))?.none_failed("new")
 }
 
 /// Prometheus on a node.
