@@ -2,8 +2,7 @@
 
 use std::time::Duration;
 
-use anyhow::{Context, Result, ensure};
-use serde_json::json;
+use anyhow::{Result, ensure};
 use weir_tests::cluster::Cluster;
 use weir_tests::cluster::istiod::Istiod;
 use weir_tests::cluster::pods::{app, last_line};
@@ -53,8 +52,7 @@ fn away(cluster: &Cluster, istiod: &mut Istiod, seconds: u64) -> Result<()> {
     note(format!("longest time without a new connection: {:.0} ms", report.gap()));
     report.none_failed("new")?;
     ensure!(report.gap() <= GAP_MS, "that is too long");
-    istiod.resume()?;
-    istiod.ready()?;
+    istiod.restart()?;
     wait::until("the stranger is in the mesh", Duration::from_secs(60), || {
         let seen = pair.namespace.ask("stranger", &["probe", &pair.echo(), "--send", "hello"])?;
         ensure!(seen["received"] == "hello", "{seen}");
@@ -64,11 +62,7 @@ fn away(cluster: &Cluster, istiod: &mut Istiod, seconds: u64) -> Result<()> {
 
 /// A pod of an identity that nobody can certify now: its connections end at once, and everybody can see why.
 fn fails_fast(pair: &Pair<'_>) -> Result<()> {
-    let account = json!({"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": "stranger"}});
-    pair.namespace.apply(&account)?;
-    let mut pod = app("stranger", Some("na"), &["serve", "echo:7001"]);
-    pod["spec"]["serviceAccountName"] = json!("stranger");
-    pair.namespace.start(&pod)?;
+    pair.start_as("stranger")?;
     // The first may wait for the authority's answer; from then on it is known.
     let mut slowest = 0.0_f64;
     for attempt in 0..5 {
@@ -80,9 +74,8 @@ fn fails_fast(pair: &Pair<'_>) -> Result<()> {
     }
     note(format!("what cannot go on fails after {slowest:.0} ms"));
     ensure!(slowest <= 500.0, "a connection that cannot go on waited {slowest:.0} ms");
-    let agents = mesh::agents(pair.cluster)?;
-    let agent = agents.iter().find(|agent| agent.node == "na").context("the node has an agent")?;
-    let status = pair.namespace.kubectl.exec("istio-system", &agent.name, &["weir", "status"])?;
+    let agent = mesh::agent_of(pair.cluster, "na")?;
+    let status = mesh::ask(pair.cluster, &agent, "status")?;
     ensure!(status.contains("stranger"), "the status says nothing of it:\n{status}");
     Ok(())
 }

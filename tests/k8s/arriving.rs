@@ -60,7 +60,7 @@ fn arrival(pair: &Pair<'_>, port: u16) -> Result<Arrival> {
     // It is the pod's first moments that count.
     pod["spec"]["containers"][0]["readinessProbe"] = json!(null);
     pair.namespace.apply(&pod)?;
-    let path = format!("/api/v1/namespaces/{}/pods/{name}", pair.namespace.name);
+    let path = format!("{}/{name}", pair.namespace.collection("pods"));
     let api = pair.cluster.control_plane.api();
     let address = wait::until("the API has its address", SOON, || {
         let pod = api.ask(&Request::read(&path))?;
@@ -71,9 +71,8 @@ fn arrival(pair: &Pair<'_>, port: u16) -> Result<Arrival> {
     let node = pair.cluster.node("nb")?;
     let process = wait::until("its process runs", SOON, || processes::with_word(node, "weir-test-app", &served))?;
     let (age, at) = (process.age_ms()?, now());
-    let agents = mesh::agents(pair.cluster)?;
-    let agent = agents.iter().find(|agent| agent.node == "nb").context("the node has an agent")?;
-    let reached = wait::until("it is reached over mutual TLS", SOON, || pair.first_to(agent, &name, known))?;
+    let agent = mesh::agent_of(pair.cluster, "nb")?;
+    let reached = wait::until("it is reached over mutual TLS", SOON, || pair.first_to(&agent, &name, known))?;
     drop(load);
     pair.namespace.kubectl.run(&["delete", "pod", &name, "--namespace", &pair.namespace.name, "--wait=false"])?;
     let began = since(age, at);

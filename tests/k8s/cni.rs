@@ -80,9 +80,8 @@ fn put_back(cluster: &mut Cluster) -> Result<()> {
 
 /// The address that an agent serves a pod at.
 fn served(cluster: &Cluster, node: &str, uid: &str) -> Result<String> {
-    let agents = mesh::agents(cluster)?;
-    let agent = agents.iter().find(|agent| agent.node == node).context("every node has an agent")?;
-    let pods = cluster.kubectl.exec("istio-system", &agent.name, &["weir", "pods"])?;
+    let agent = mesh::agent_of(cluster, node)?;
+    let pods = mesh::ask(cluster, &agent, "pods")?;
     let lines: Vec<&str> = pods.lines().filter(|line| line.starts_with(uid)).collect();
     ensure!(lines.len() == 1, "{uid} is enrolled {} times: {pods}", lines.len());
     Ok(lines[0].split_whitespace().nth(2).context("it has an address")?.to_owned())

@@ -7,7 +7,7 @@ use anyhow::{Result, ensure};
 use serde_json::{Value, json};
 use weir_tests::cluster::api::{Pace, Request};
 use weir_tests::cluster::node::Node;
-use weir_tests::cluster::pods::Namespace;
+use weir_tests::cluster::pods::{Namespace, running};
 use weir_tests::cluster::{Cluster, images};
 use weir_tests::table::note;
 use weir_tests::wait;
@@ -96,8 +96,9 @@ impl<'a> Elsewhere<'a> {
     fn fill(&self) -> Result<()> {
         let start = Instant::now();
         let api = self.cluster.control_plane.api();
-        let services: Vec<Request> =
-            (0..SERVICES).map(|number| Request::create(&self.core("services"), service(number))).collect();
+        let services: Vec<Request> = (0..SERVICES)
+            .map(|number| Request::create(&self.namespace.collection("services"), service(number)))
+            .collect();
         api.ask_all(&services, Pace::AtOnce)?;
         let pods = 0..SERVICES * WORKLOADS;
         let made: Vec<Request> = pods.clone().map(|number| self.make(number)).collect();
@@ -128,27 +129,18 @@ impl<'a> Elsewhere<'a> {
         self.cluster.control_plane.api().ask_all(&events, Pace::PerSecond(EVENTS))
     }
 
-    fn core(&self, kind: &str) -> String {
-        format!("/api/v1/namespaces/{}/{kind}", self.namespace.name)
-    }
-
     fn pod(&self, number: usize) -> String {
-        format!("{}/pod-{number}", self.core("pods"))
+        format!("{}/pod-{number}", self.namespace.collection("pods"))
     }
 
     fn make(&self, number: usize) -> Request {
-        Request::create(&self.core("pods"), pod(number))
+        Request::create(&self.namespace.collection("pods"), pod(number))
     }
 
     /// It runs, says its kubelet, and is ready or not.
     fn is(&self, number: usize, ready: bool) -> Request {
         let address = format!("10.{}.{}.{}", 100 + number / 62_500, number / 250 % 250, number % 250 + 1);
-        let ready = if ready { "True" } else { "False" };
-        let status = json!({
-            "phase": "Running", "podIP": address, "podIPs": [{"ip": address}],
-            "conditions": [{"type": "Ready", "status": ready}, {"type": "ContainersReady", "status": ready}],
-        });
-        Request::merge(&format!("{}/status", self.pod(number)), json!({"status": status}))
+        Request::merge(&format!("{}/status", self.pod(number)), json!({"status": running(&address, ready)}))
     }
 }
 

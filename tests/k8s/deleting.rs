@@ -96,7 +96,7 @@ fn nodes_are_clean(cluster: &Cluster) -> Result<()> {
 fn pod(cluster: &mut Cluster) -> Result<()> {
     let pair = Pair::create(cluster, "pod-deleted", &[IN_MESH])?;
     pair.is_meshed()?;
-    let agent = of_client(cluster)?;
+    let agent = mesh::agent_of(cluster, "na")?;
     let load = pair.load(12)?;
     let report = succeeded(cluster, &agent, load, &["--wait=false"])?;
     report.none_failed("new").and_then(|()| report.none_failed("kept"))?;
@@ -112,7 +112,7 @@ fn pod(cluster: &mut Cluster) -> Result<()> {
 fn pod_by_force(cluster: &mut Cluster) -> Result<()> {
     let pair = Pair::create(cluster, "pod-forced", &[IN_MESH])?;
     pair.is_meshed()?;
-    let agent = of_client(cluster)?;
+    let agent = mesh::agent_of(cluster, "na")?;
     let load = pair.load(12)?;
     let report = succeeded(cluster, &agent, load, &["--force", "--grace-period=0"])?;
     note(format!("kept connections that ended, of {KEPT}: {}", report.ends()));
@@ -135,8 +135,4 @@ fn succeeded(cluster: &Cluster, agent: &Pod, load: Load, how: &[&str]) -> Result
     ["new", "kept"].into_iter().for_each(|sort| note(report.line(sort)));
     note(format!("longest time without a new connection: {:.0} ms", report.gap()));
     Ok(report)
-}
-
-fn of_client(cluster: &Cluster) -> Result<Pod> {
-    mesh::agents(cluster)?.into_iter().find(|agent| agent.node == "na").context("the client's node has an agent")
 }

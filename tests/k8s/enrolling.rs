@@ -57,7 +57,7 @@ fn unlabelled(cluster: &mut Cluster) -> Result<()> {
     let name = &pair.namespace.name;
     wait::until("its pods are released", Duration::from_secs(10), || {
         for agent in &agents {
-            let pods = cluster.kubectl.exec("istio-system", &agent.name, &["weir", "pods"])?;
+            let pods = mesh::ask(cluster, agent, "pods")?;
             ensure!(!pods.contains(name.as_str()), "{pods}");
         }
         Ok(())

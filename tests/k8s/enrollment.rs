@@ -44,7 +44,7 @@ const OUT: State = State { enrolled: false, annotated: false };
 fn listed(cluster: &Cluster, namespace: &str) -> Result<Vec<String>> {
     let mut lines = Vec::new();
     for agent in mesh::agents(cluster)? {
-        let list = cluster.kubectl.exec("istio-system", &agent.name, &["weir", "pods"])?;
+        let list = mesh::ask(cluster, &agent, "pods")?;
         lines.extend(list.lines().filter(|line| line.contains(&format!(" {namespace}/"))).map(str::to_owned));
     }
     Ok(lines)

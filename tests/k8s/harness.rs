@@ -41,7 +41,10 @@ pub(crate) fn usual(mode: Mode) -> Result<Settings> {
 /// Which of the shared clusters.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Make {
-    Usual { meshed: bool },
+    /// As usual, without Weir.
+    Bare,
+    /// The same with Weir in it.
+    Meshed,
     Otherwise,
 }
 
@@ -49,7 +52,7 @@ impl Make {
     fn settings(self, mode: Mode) -> Result<Settings> {
         let usual = usual(mode)?;
         Ok(match self {
-            Self::Usual { .. } => usual,
+            Self::Bare | Self::Meshed => usual,
             Self::Otherwise => Settings { containerd: Containerd::Recent, proxy: Proxy::Iptables, ..usual },
         })
     }
@@ -72,12 +75,11 @@ impl Shared {
     /// The shared cluster that is made so. Weir is brought into one that is there; one that it is in, or that is made
     /// another way, is taken down first.
     fn shared(&mut self, wanted: Make) -> Result<&mut Cluster> {
-        let (bare, meshed) = (Make::Usual { meshed: false }, Make::Usual { meshed: true });
-        if self.cluster.as_ref().is_some_and(|(made, _)| *made != wanted && (*made, wanted) != (bare, meshed)) {
+        let begun = if wanted == Make::Meshed { Make::Bare } else { wanted };
+        if self.cluster.as_ref().is_some_and(|(made, _)| ![begun, wanted].contains(made)) {
             self.abandon();
         }
         if self.cluster.is_none() {
-            let begun = if wanted == meshed { bare } else { wanted };
             let cluster = Cluster::start(wanted.settings(self.mode)?).context("bringing up a shared cluster")?;
             self.cluster = Some((begun, cluster));
         }
@@ -102,8 +104,8 @@ impl Stage for Shared {
 
     fn check(&mut self, check: Check) -> Result<()> {
         match check {
-            Check::Cluster(check) => self.on_shared(Make::Usual { meshed: false }, check),
-            Check::Mesh(check) => self.on_shared(Make::Usual { meshed: true }, check),
+            Check::Cluster(check) => self.on_shared(Make::Bare, check),
+            Check::Mesh(check) => self.on_shared(Make::Meshed, check),
             Check::Otherwise(check) => self.on_shared(Make::Otherwise, check),
             Check::OwnMesh(check) => {
                 self.abandon();

@@ -97,9 +97,8 @@ fn l4_form(cluster: &mut Cluster) -> Result<()> {
         Ok(())
     })?;
     note(format!("in force {} ms after kubectl began", start.elapsed().as_millis()));
-    let agents = mesh::agents(cluster)?;
-    let agent = agents.iter().find(|agent| agent.node == "nb").context("the node has an agent")?;
-    let status = cluster.kubectl.exec("istio-system", &agent.name, &["weir", "status"])?;
+    let agent = mesh::agent_of(cluster, "nb")?;
+    let status = mesh::ask(cluster, &agent, "status")?;
     ensure!(status.contains("policies enforced in L4 form") && status.contains("no-delete"), "{status}");
     cluster.kubectl.run(&["delete", "--namespace", &pair.namespace.name, "authorizationpolicy/no-delete"])?;
     wait::until("the policy is gone", Duration::from_secs(20), || pair.echoes())
@@ -121,9 +120,7 @@ fn again(cluster: &mut Cluster) -> Result<()> {
         let pair = Pair::create(cluster, "again", &[IN_MESH])?;
         pair.is_meshed()?;
         let load = pair.load(20)?;
-        istiod.kill();
-        istiod.resume()?;
-        istiod.ready()?;
+        istiod.restart()?;
         let start = Instant::now();
         all_connected(cluster, Duration::from_secs(40))?;
         note(format!("connected {} ms after istiod was ready", start.elapsed().as_millis()));
@@ -158,8 +155,7 @@ fn reached(cluster: &mut Cluster) -> Result<()> {
             ensure!(seen["received"] == expected, "{name}: {seen}");
             note(format!("{name}: {} after {:.0} ms", seen["received"], seen["ms"].as_f64().unwrap_or_default()));
         }
-        istiod.resume()?;
-        istiod.ready()
+        istiod.restart()
     })
 }
 
@@ -167,7 +163,7 @@ fn reached(cluster: &mut Cluster) -> Result<()> {
 fn all_connected(cluster: &Cluster, within: Duration) -> Result<()> {
     wait::until("every agent is connected again", within, || {
         for agent in mesh::agents(cluster)? {
-            let status = cluster.kubectl.exec("istio-system", &agent.name, &["weir", "status"])?;
+            let status = mesh::ask(cluster, &agent, "status")?;
             ensure!(status.contains(", connected"), "{status}");
         }
         Ok(())
@@ -177,14 +173,12 @@ fn all_connected(cluster: &Cluster, within: Duration) -> Result<()> {
 /// Those that it turns away are told RESOURCE_EXHAUSTED.
 fn slowly(cluster: &mut Cluster) -> Result<()> {
     with_istiod(cluster, |cluster, istiod| {
-        istiod.kill();
         istiod.set(STREAMS_A_SECOND, Some(OsStr::new("0.1")));
-        istiod.resume()?;
-        istiod.ready()?;
+        istiod.restart()?;
         let start = Instant::now();
         wait::until("an agent says why it is turned away", Duration::from_secs(30), || {
             for agent in mesh::agents(cluster)? {
-                let status = cluster.kubectl.exec("istio-system", &agent.name, &["weir", "status"])?;
+                let status = mesh::ask(cluster, &agent, "status")?;
                 if status.contains("rate limit exceeded") {
                     return Ok(());
                 }
@@ -193,10 +187,8 @@ fn slowly(cluster: &mut Cluster) -> Result<()> {
         })?;
         all_connected(cluster, TURNED_AWAY)?;
         note(format!("all are connected {:.1} s after it was ready", start.elapsed().as_secs_f64()));
-        istiod.kill();
         istiod.set(STREAMS_A_SECOND, None);
-        istiod.resume()?;
-        istiod.ready()?;
+        istiod.restart()?;
         all_connected(cluster, TURNED_AWAY)
     })
 }
@@ -217,8 +209,7 @@ fn of_two(cluster: &mut Cluster) -> Result<()> {
         let report = load.report(Duration::from_secs(60))?;
         note(report.line("new"));
         report.none_failed("new").and_then(|()| report.none_failed("kept"))?;
-        first.resume()?;
-        first.ready()?;
+        first.restart()?;
         first.answers_for(&cluster.kubectl, true)?;
         second.answers_for(&cluster.kubectl, false)?;
         second.kill();
@@ -241,10 +232,7 @@ fn has_all(cluster: &Cluster, istiod: &Istiod, within: Duration) -> Result<()> {
 
 /// A pod of a new service account gets its certificate and is served.
 pub(crate) fn certifies(pair: &Pair<'_>, account: &str) -> Result<()> {
-    pair.namespace.apply(&json!({"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": account}}))?;
-    let mut pod = app(account, Some("na"), &["serve", "echo:7001"]);
-    pod["spec"]["serviceAccountName"] = json!(account);
-    pair.namespace.start(&pod)?;
+    pair.start_as(account)?;
     let seen = pair.namespace.ask(account, &["probe", &pair.echo(), "--send", "hello"])?;
     ensure!(seen["received"] == "hello", "{account} asks the server: {seen}");
     Ok(())

@@ -119,6 +119,23 @@ pub(crate) fn agents(cluster: &Cluster) -> Result<Vec<Pod>> {
     Ok(agents)
 }
 
+/// A node's own.
+///
+/// # Errors
+/// If it has none that is ready.
+pub(crate) fn agent_of(cluster: &Cluster, node: &str) -> Result<Pod> {
+    let mut agents = agents(cluster)?.into_iter();
+    agents.find(|agent| agent.node == node).with_context(|| format!("{node} has no agent"))
+}
+
+/// What an agent answers to a command of `weir`, such as `status` or `pods`.
+///
+/// # Errors
+/// With its words.
+pub(crate) fn ask(cluster: &Cluster, agent: &Pod, what: &str) -> Result<String> {
+    cluster.kubectl.exec(NAMESPACE, &agent.name, &["weir", what])
+}
+
 /// Replaces every agent, and waits until each node has a new one that is ready. Former ones may still finish what is open,
 /// and until they have, Kubernetes does not call the rollout complete.
 ///

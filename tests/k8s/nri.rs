@@ -60,7 +60,7 @@ fn install_without_cni(cluster: &Cluster) -> Result<()> {
 fn connected(cluster: &Cluster) -> Result<()> {
     for agent in mesh::agents(cluster)? {
         is_connected(cluster, &agent, true)?;
-        let status = cluster.kubectl.exec(mesh::NAMESPACE, &agent.name, &["weir", "status"])?;
+        let status = mesh::ask(cluster, &agent, "status")?;
         let line = status.lines().find(|line| line.starts_with("nri")).context("weir status says nothing of NRI")?;
         ensure!(line.contains("connected to containerd"), "{line}");
     }
@@ -107,7 +107,7 @@ fn beside(cluster: &mut Cluster) -> Result<()> {
         ensure!(enrolled >= 22.0, "{metric}: {enrolled} of 22");
     }
     for agent in mesh::agents(cluster)? {
-        let pods = cluster.kubectl.exec(mesh::NAMESPACE, &agent.name, &["weir", "pods"])?;
+        let pods = mesh::ask(cluster, &agent, "pods")?;
         let mut lines: Vec<&str> = pods.lines().filter_map(|line| line.split_whitespace().next()).collect();
         lines.sort_unstable();
         ensure!(lines.windows(2).all(|two| two[0] != two[1]), "a pod is there twice: {pods}");
@@ -117,14 +117,13 @@ fn beside(cluster: &mut Cluster) -> Result<()> {
 
 fn restarted(cluster: &mut Cluster) -> Result<()> {
     install_without_cni(cluster)?;
-    let agents = mesh::agents(cluster)?;
-    let agent = agents.iter().find(|agent| agent.node == "na").context("every node has an agent")?;
+    let agent = mesh::agent_of(cluster, "na")?;
     let index = cluster.nodes.iter().position(|node| node.name() == "na").context("there is no node na")?;
     cluster.nodes[index].kill_containerd();
-    is_connected(cluster, agent, false)?;
+    is_connected(cluster, &agent, false)?;
     let start = Instant::now();
     cluster.nodes[index].start_containerd()?;
-    is_connected(cluster, agent, true)?;
+    is_connected(cluster, &agent, true)?;
     note(format!("asked again {} ms after containerd was started", start.elapsed().as_millis()));
     ensure!(mesh::agents(cluster)?.iter().all(|agent| agent.restarts == 0), "an agent was restarted");
     let pair = Pair::create(cluster, "restarted", &[IN_MESH])?;
@@ -145,7 +144,7 @@ fn others(cluster: &mut Cluster) -> Result<()> {
     note(format!("both ready after {:.1} s", start.elapsed().as_secs_f64()));
     ensure!(by_nri(cluster, "not_for_the_mesh")? >= 1.0, "containerd did not ask about the pod outside the mesh");
     for agent in mesh::agents(cluster)? {
-        let pods = cluster.kubectl.exec(mesh::NAMESPACE, &agent.name, &["weir", "pods"])?;
+        let pods = mesh::ask(cluster, &agent, "pods")?;
         for pod in [&started, &on_node] {
             ensure!(!pods.contains(&pod.uid), "{} is enrolled: {pods}", pod.name);
         }

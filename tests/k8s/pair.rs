@@ -61,6 +61,14 @@ impl<'a> Pair<'a> {
         Ok(())
     }
 
+    /// A pod on the client's node, ready, and the service account of the same name, which is its alone.
+    pub(crate) fn start_as(&self, name: &str) -> Result<Pod> {
+        self.namespace.apply(&json!({"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": name}}))?;
+        let mut pod = app(name, Some("na"), &["serve", "echo:7001"]);
+        pod["spec"]["serviceAccountName"] = json!(name);
+        self.namespace.start(&pod)
+    }
+
     pub(crate) fn echo(&self) -> String {
         format!("{}:{ECHO}", self.server.address)
     }

@@ -2,7 +2,7 @@
 //! new one signs, and the old one goes when nobody needs it any more.
 
 use std::fs;
-use std::path::PathBuf;
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
@@ -32,28 +32,6 @@ const LOAD: u64 = 150;
 const KEPT: u64 = 16;
 const RATE: u64 = 50;
 
-/// The files that istiod is given an authority by.
-struct Files {
-    folder: PathBuf,
-}
-
-impl Files {
-    /// Has `signer` sign, and says that `roots` are trusted.
-    fn write(&self, signer: &Signer, roots: &[&Signer]) -> Result<()> {
-        let bundle: String = roots.iter().map(|root| root.certificate.as_str()).collect();
-        let files = [
-            ("ca-cert.pem", &signer.certificate),
-            ("ca-key.pem", &signer.key),
-            ("cert-chain.pem", &signer.certificate),
-            ("root-cert.pem", &bundle),
-        ];
-        for (name, text) in files {
-            fs::write(self.folder.join(name), text)?;
-        }
-        Ok(())
-    }
-}
-
 /// A root and its key, in PEM.
 struct Signer {
     certificate: String,
@@ -80,6 +58,21 @@ impl Signer {
     }
 }
 
+/// Writes the files that istiod is given an authority by: `signer` signs, and `roots` are trusted.
+fn write_authority(folder: &Path, signer: &Signer, roots: &[&Signer]) -> Result<()> {
+    let bundle: String = roots.iter().map(|root| root.certificate.as_str()).collect();
+    let files = [
+        ("ca-cert.pem", &signer.certificate),
+        ("ca-key.pem", &signer.key),
+        ("cert-chain.pem", &signer.certificate),
+        ("root-cert.pem", &bundle),
+    ];
+    for (name, text) in files {
+        fs::write(folder.join(name), text)?;
+    }
+    Ok(())
+}
+
 fn root(cluster: &mut Cluster) -> Result<()> {
     with_istiod(cluster, replaced)
 }
@@ -89,15 +82,13 @@ fn replaced(cluster: &Cluster, istiod: &mut Istiod) -> Result<()> {
     pair.is_meshed()?;
     let load = pair.begin(&pair.echo(), KEPT, RATE, LOAD)?;
     let (old, new) = (Signer::of_istiod(cluster)?, Signer::another(cluster)?);
-    let files = Files { folder: cluster.run().bulk()?.join("authority") };
-    fs::create_dir_all(&files.folder)?;
+    let folder = cluster.run().bulk()?.join("authority");
+    fs::create_dir_all(&folder)?;
+    istiod.set(AUTHORITY, Some(folder.as_os_str()));
     let start = Instant::now();
     let mut step = |said: &str, signer: &Signer, roots: &[&Signer], issued: usize| -> Result<()> {
-        files.write(signer, roots)?;
-        istiod.kill();
-        istiod.set(AUTHORITY, Some(files.folder.as_os_str()));
-        istiod.resume()?;
-        istiod.ready()?;
+        write_authority(&folder, signer, roots)?;
+        istiod.restart()?;
         wait::until(&format!("{said}: agents trust {} roots", roots.len()), BROUGHT, || trusted(cluster, roots.len()))?;
         // A pod of an identity that nobody had asked for, so its certificate is of now.
         certifies(&pair, &format!("new-{issued}")).with_context(|| said.to_owned())?;

@@ -49,10 +49,9 @@ fn thousand(cluster: &mut Cluster) -> Result<()> {
 
 /// Waits until the first node's agent knows so many workloads.
 pub(crate) fn known(cluster: &Cluster, wanted: usize) -> Result<()> {
-    let agents = mesh::agents(cluster)?;
-    let agent = agents.iter().find(|agent| agent.node == "na").context("the node has an agent")?;
-    cluster.kubectl.until("the agent knows all workloads", Duration::from_secs(180), |kubectl| {
-        let status = kubectl.exec("istio-system", &agent.name, &["weir", "status"])?;
+    let agent = mesh::agent_of(cluster, "na")?;
+    cluster.kubectl.until("the agent knows all workloads", Duration::from_secs(180), |_| {
+        let status = mesh::ask(cluster, &agent, "status")?;
         let words: Vec<&str> = status.split_whitespace().collect();
         let at = words.iter().position(|word| word.starts_with("workloads")).context("it tells of workloads")?;
         let known: usize = words[at.saturating_sub(1)].parse()?;

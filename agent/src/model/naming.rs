@@ -1,7 +1,7 @@
 //! What metrics, logs and dashboards call a workload: by what made it, not by the names of its pods, which come and go.
 //! The rules are Istio's (`GetWorkloadMetaFromPod`, canonical service and revision), so that figures of both join.
 
-use std::collections::BTreeMap;
+use super::peer_authentication::Labels;
 
 const WORKLOAD_NAME: &str = "service.istio.io/workload-name";
 const CANONICAL_NAME: [&str; 3] = ["service.istio.io/canonical-name", "app.kubernetes.io/name", "app"];
@@ -12,9 +12,6 @@ const TEMPLATE_HASH: [&str; 2] = ["pod-template-hash", "rollouts-pod-template-ha
 const DEPLOYMENT_CONFIG: &str = "deploymentconfig";
 /// The revision of a workload that names none.
 const LATEST: &str = "latest";
-
-/// Labels of an object.
-type Labels = BTreeMap<String, String>;
 
 /// The object that made a pod and looks after it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -1,6 +1,6 @@
 //! A node whose kubelet was ended, and this in its place: pods of the API whose sandboxes, network and processes are made by a
-//! script, with the CNI plugin called as a container runtime calls it. A kubelet with its runtime takes most of a second of a
-//! processor for a pod, this a tenth of that.
+//! script, with the CNI plugin called as a container runtime calls it. Costs a processor a fraction of what a kubelet and its
+//! runtime do.
 
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
@@ -11,17 +11,15 @@ use weir_tests::cluster::api::{Api, Pace, Request};
 use weir_tests::cluster::network::pods_of;
 use weir_tests::cluster::node::Node;
 use weir_tests::cluster::parts::beside;
-use weir_tests::cluster::pods::last_line;
+use weir_tests::cluster::pods::{last_line, running};
 use weir_tests::program::Program;
 use weir_tests::wait;
 
-use super::coming::{Account, Told, account_of, told};
+use super::coming::{Account, EACH, Told, account_of, told};
 use crate::pair::Pair;
 use crate::{cni, processes};
 
 const SCRIPT: &str = include_str!("bare_pod.sh");
-/// One pod in so much time.
-const EACH: Duration = Duration::from_millis(200);
 /// Seconds that one stays once it has told.
 const STAYS: &str = "1";
 /// The last parts of the addresses that they get, one after another: few, so that each is soon another pod's.
@@ -30,8 +28,6 @@ const RANGE: std::ops::RangeInclusive<u8> = 201..=230;
 const WHOLE: Duration = Duration::from_secs(60);
 /// How often a node has to be said to be alive, or its pods are taken for dead.
 const ALIVE: Duration = Duration::from_secs(10);
-/// The first node's place among them.
-const INDEX: usize = 1;
 
 /// A pod that is there.
 #[derive(Debug)]
@@ -62,11 +58,12 @@ pub(super) struct Bare<'a> {
 
 impl<'a> Bare<'a> {
     /// Ends the kubelet of the first node.
-    pub(super) fn begin(pair: &'a Pair<'a>, node: &'a Node, accounts: &'a [Account]) -> Result<Self> {
+    pub(super) fn begin(pair: &'a Pair<'a>, accounts: &'a [Account]) -> Result<Self> {
+        let node = pair.cluster.nodes.first().context("a cluster has nodes")?;
         let section = cni::section(pair.cluster, node.name())?;
         let kubelet = processes::with_word(node, "kubelet", &format!("--hostname-override={}", node.name()))?;
         node.place().run(&["kill", "-KILL", &kubelet.id])?;
-        let network = pods_of(INDEX).strip_suffix("0/24").context("nodes have a /24 for their pods")?.to_owned();
+        let network = pods_of(1).strip_suffix("0/24").context("nodes have a /24 for their pods")?.to_owned();
         Ok(Self {
             pair,
             node,
@@ -115,7 +112,7 @@ impl<'a> Bare<'a> {
         let last = self.free.pop_front().context("no address is free")?;
         let account = account_of(self.accounts, number);
         let (name, pod) = account.pod(self.pair, "bare", number, self.node.name());
-        let made = self.api.ask(&Request::create(&self.collection(), pod))?;
+        let made = self.api.ask(&Request::create(&self.pods(), pod))?;
         let uid = made["metadata"]["uid"].as_str().with_context(|| format!("{name} was not made: {made}"))?;
         let address = format!("{}{last}", self.network);
         let script = self.node.place().spawn(&[
@@ -138,11 +135,8 @@ impl<'a> Bare<'a> {
             self.pair.cluster.settings.mode.cgroup2(),
         ])?;
         self.present.push(Present { name: name.clone(), since: Instant::now(), address: last, script });
-        let status = json!({
-            "phase": "Running", "podIP": address, "podIPs": [{"ip": address}],
-            "conditions": [{"type": "Ready", "status": "True"}, {"type": "ContainersReady", "status": "True"}],
-        });
-        Ok(Request::merge(&format!("{}/{name}/status", self.collection()), json!({"status": status})))
+        let path = format!("{}/{name}/status", self.pods());
+        Ok(Request::merge(&path, json!({"status": running(&address, true)})))
     }
 
     /// What the plugin is called with.
@@ -161,14 +155,14 @@ impl<'a> Bare<'a> {
     fn gone(&mut self) -> Result<Vec<Request>> {
         let late = self.present.iter().find(|pod| pod.since.elapsed() > WHOLE);
         ensure!(late.is_none(), "a pod does not go: {late:?}");
-        let collection = self.collection();
+        let pods = self.pods();
         let mut requests = Vec::new();
         for pod in self.present.extract_if(.., |pod| !pod.script.is_running()) {
             let output = pod.script.finish(WHOLE)?;
             ensure!(output.success, "{}: {}", pod.name, output.summary());
             self.told.push(told(&pod.name, &last_line(&output.stdout)?));
             self.free.push_back(pod.address);
-            requests.push(Request::delete(&format!("{collection}/{}", pod.name)));
+            requests.push(Request::delete(&format!("{pods}/{}", pod.name)));
         }
         Ok(requests)
     }
@@ -184,7 +178,7 @@ impl<'a> Bare<'a> {
         Ok(Some(Request::merge(&lease, json!({"spec": {"renewTime": now.trim()}}))))
     }
 
-    fn collection(&self) -> String {
-        format!("/api/v1/namespaces/{}/pods", self.pair.namespace.name)
+    fn pods(&self) -> String {
+        self.pair.namespace.collection("pods")
     }
 }

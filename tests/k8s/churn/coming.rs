@@ -14,7 +14,7 @@ use weir_tests::wait;
 use crate::pair::Pair;
 
 /// One pod in so much time.
-const EACH: Duration = Duration::from_millis(200);
+pub(super) const EACH: Duration = Duration::from_millis(200);
 /// How long one stays once it has told.
 const STAYS: Duration = Duration::from_secs(1);
 /// Pods at a time: each node has few addresses for them, and those of pods that are just going are not free yet.
@@ -92,11 +92,11 @@ pub(super) struct Coming<'a> {
 
 /// Makes the service accounts, and an owner of the same name for the pods of each.
 pub(super) fn accounts(pair: &Pair<'_>) -> Result<Vec<Account>> {
-    let (api, core) = (pair.cluster.control_plane.api(), format!("/api/v1/namespaces/{}", pair.namespace.name));
+    let api = pair.cluster.control_plane.api();
     let made = ACCOUNTS.into_iter().map(|name| {
         let object = json!({"metadata": {"name": name}});
-        api.ask(&Request::create(&format!("{core}/serviceaccounts"), object.clone()))?;
-        let owner = api.ask(&Request::create(&format!("{core}/configmaps"), object))?;
+        api.ask(&Request::create(&pair.namespace.collection("serviceaccounts"), object.clone()))?;
+        let owner = api.ask(&Request::create(&pair.namespace.collection("configmaps"), object))?;
         let uid = &owner["metadata"]["uid"];
         let owner = json!({"apiVersion": "v1", "kind": "ConfigMap", "name": name, "uid": uid, "controller": true});
         Ok(Account { name, owner })
@@ -145,19 +145,15 @@ impl<'a> Coming<'a> {
         let account = account_of(self.accounts, number);
         let (name, pod) = account.pod(self.pair, self.round, number, NODES[number as usize % NODES.len()]);
         self.present.push(Present { name, since: Instant::now(), told: None });
-        Request::create(&self.collection(), pod)
+        Request::create(&self.pair.namespace.collection("pods"), pod)
     }
 
     /// Takes out those that have stayed long enough.
     fn goers(&mut self, stays: Duration) -> Vec<Request> {
-        let collection = self.collection();
+        let collection = self.pair.namespace.collection("pods");
         let over = |pod: &mut Present| pod.told.is_some_and(|told| told.elapsed() >= stays);
         let gone = self.present.extract_if(.., over);
         gone.map(|pod| Request::delete(&format!("{collection}/{}", pod.name))).collect()
-    }
-
-    fn collection(&self) -> String {
-        format!("/api/v1/namespaces/{}/pods", self.pair.namespace.name)
     }
 
     /// Reads what pods have told, where their kubelet keeps it.

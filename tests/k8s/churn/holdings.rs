@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Result, ensure};
 use weir_tests::cluster::Cluster;
 use weir_tests::cluster::node::Node;
 use weir_tests::folder::files_below;
@@ -56,11 +56,10 @@ impl Holdings {
         for folder in ["/sys/fs/bpf/weir", "/run/weir", "/var/lib/weir"] {
             counts.insert(format!("files: {folder}"), files_below(&node.room().path(folder))?);
         }
-        let agents = mesh::agents(cluster)?;
-        let agent = agents.iter().find(|agent| agent.node == node.name()).context("the node has an agent")?;
-        let pods = cluster.kubectl.exec("istio-system", &agent.name, &["weir", "pods"])?;
+        let agent = mesh::agent_of(cluster, node.name())?;
+        let pods = mesh::ask(cluster, &agent, "pods")?;
         counts.insert("pods of the churn".into(), pods.lines().filter(|line| line.contains(" churn/")).count() as u64);
-        let metrics = mesh::metrics(cluster, agent)?;
+        let metrics = mesh::metrics(cluster, &agent)?;
         #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "figures that count something")]
         let whole = |value: f64| value as u64;
         for sample in metrics.matching("weir_capture_map_entries", &[]) {

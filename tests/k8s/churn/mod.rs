@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Result, ensure};
 use weir_tests::cluster::Cluster;
 use weir_tests::program::Program;
 use weir_tests::table::note;
@@ -80,7 +80,7 @@ fn five_a_second(cluster: &mut Cluster) -> Result<()> {
     let said = server_agent(&pair)?;
     // The other way round: nobody can be told to begin anything in a pod of a node that has no kubelet.
     let load = pair.begin_from("server", &client, KEPT, RATE, (lasting + AFTER).as_secs())?;
-    let mut bare = Bare::begin(&pair, cluster.node("na")?, &accounts)?;
+    let mut bare = Bare::begin(&pair, &accounts)?;
     wait::throughout("pods come and go", lasting, || bare.step())?;
     let (told, _kubelet) = bare.end()?;
     nothing_failed(load, lasting)?;
@@ -93,9 +93,8 @@ fn five_a_second(cluster: &mut Cluster) -> Result<()> {
 
 /// What the agent of the server's node says from now on.
 fn server_agent(pair: &Pair<'_>) -> Result<Program> {
-    let agents = mesh::agents(pair.cluster)?;
-    let agent = agents.iter().find(|agent| agent.node == pair.server.node).context("the node has an agent")?;
-    mesh::follow(pair.cluster, agent)
+    let agent = mesh::agent_of(pair.cluster, &pair.server.node)?;
+    mesh::follow(pair.cluster, &agent)
 }
 
 /// None of their connections failed, and each was seen as who it is.

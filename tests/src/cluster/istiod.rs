@@ -144,6 +144,16 @@ impl Istiod {
         Ok(())
     }
 
+    /// Kills it if it runs, starts it and waits until it is ready.
+    ///
+    /// # Errors
+    /// If it cannot be started, or is not ready in time.
+    pub fn restart(&mut self) -> Result<()> {
+        self.kill();
+        self.resume()?;
+        self.ready()
+    }
+
     /// Sets a variable of its environment from its next start on, or takes it away.
     pub fn set(&mut self, variable: &str, value: Option<&OsStr>) {
         self.environment.retain(|(name, _)| name != variable);

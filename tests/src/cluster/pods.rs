@@ -38,6 +38,12 @@ impl<'a> Namespace<'a> {
         Ok(made)
     }
 
+    /// Where the API has its objects of a kind of the core, such as `pods`.
+    #[must_use]
+    pub fn collection(&self, kind: &str) -> String {
+        format!("/api/v1/namespaces/{}/{kind}", self.name)
+    }
+
     /// Sets a label of it, or takes it away: `key=value`, `key-`.
     ///
     /// # Errors
@@ -121,6 +127,16 @@ impl Drop for Namespace<'_> {
 pub fn last_line(printed: &str) -> Result<Value> {
     let line = printed.lines().last().context("it printed nothing")?;
     serde_json::from_str(line).with_context(|| format!("no JSON: {line}"))
+}
+
+/// The status of a pod that runs, as a kubelet says it: ready or not.
+#[must_use]
+pub fn running(address: &str, ready: bool) -> Value {
+    let ready = if ready { "True" } else { "False" };
+    json!({
+        "phase": "Running", "podIP": address, "podIPs": [{"ip": address}],
+        "conditions": [{"type": "Ready", "status": ready}, {"type": "ContainersReady", "status": ready}],
+    })
 }
 
 /// A pod of `weir-test-app` with these arguments, on a node if one is named, ready once its first served port listens.
