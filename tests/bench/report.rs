@@ -8,6 +8,7 @@ use anyhow::{Context, Result};
 use crate::rounds::Outcome;
 use crate::row;
 
+mod builds;
 pub(crate) mod header;
 mod json;
 mod picture;
@@ -20,6 +21,7 @@ pub(crate) fn publish(header: &str, outcome: &Outcome, builds: &[&str], folder: 
     let rows = row::rows(&outcome.samples);
     let pairs = row::pairs(&outcome.samples, builds);
     let mut text = table::write(&rows, &pairs) + "\n" + &verdict::write(&rows, &pairs, builds);
+    text += &builds::write(&rows, &outcome.samples, builds);
     outcome.notes.iter().for_each(|note| text += &format!("not measured: {note}\n"));
     outcome.failures.iter().for_each(|failure| text += &format!("FAILED: {failure}\n"));
     print!("{text}");
