@@ -1,11 +1,13 @@
 //! Weir on a real Kubernetes cluster: the table of behaviours, and a cluster for developers.
 
+use std::ops::ControlFlow;
 use std::process::ExitCode;
 
 use anyhow::Result;
 use clap::{Args, Parser, Subcommand};
 use weir_tests::cluster::inside;
 use weir_tests::cluster::mode::Mode;
+use weir_tests::selection::Selection;
 use weir_tests::table::Table;
 
 mod absent;
@@ -87,14 +89,11 @@ enum Act {
 
 #[derive(Debug, Args)]
 struct Run {
-    /// Run only the cases whose name contains this.
-    filter: Option<String>,
+    #[command(flatten)]
+    selection: Selection,
     /// How nodes see cgroups; given twice, one after the other.
     #[arg(long, value_enum, default_values_t = [Mode::V2])]
     mode: Vec<Mode>,
-    /// Print the names and run nothing.
-    #[arg(long)]
-    list: bool,
     /// Run everything: half an hour and more for each mode; names of what takes minutes say so.
     #[arg(long)]
     long: bool,
@@ -118,12 +117,10 @@ fn main() -> ExitCode {
 }
 
 fn run(arguments: &Run) -> Result<ExitCode> {
-    let filter = arguments.filter.as_deref().unwrap_or_default();
-    let cases: Vec<Case> = table(arguments.long).into_iter().filter(|case| case.name.contains(filter)).collect();
-    if arguments.list {
-        cases.iter().for_each(|case| println!("{}", case.name));
-        return Ok(ExitCode::SUCCESS);
-    }
+    let cases = match arguments.selection.choose(table(arguments.long)) {
+        ControlFlow::Continue(cases) => cases,
+        ControlFlow::Break(code) => return Ok(code),
+    };
     let mut table = Table::begin()?;
     for &mode in &arguments.mode {
         let missing = harness::missing_features(mode);

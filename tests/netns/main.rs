@@ -1,8 +1,12 @@
 //! The table of behaviours on the real kernel. Each case is a name, which says what Weir promises, and a function that
-//! checks it. `weir-netns-tests [filter]` runs those whose name contains the filter.
+//! checks it. `weir-netns-tests [WORD]…` runs those whose name contains every word.
+
+use std::ops::ControlFlow;
+use std::process::ExitCode;
 
 use anyhow::Result;
 use clap::Parser;
+use weir_tests::selection::Selection;
 
 mod bulk;
 mod capture;
@@ -78,25 +82,18 @@ fn table() -> Vec<Case> {
 #[derive(Debug, Parser)]
 #[command(about = "Weir's behaviours on this kernel")]
 struct Arguments {
-    /// Run only the cases whose name contains this.
-    filter: Option<String>,
-    /// Print the names and run nothing.
-    #[arg(long)]
-    list: bool,
+    #[command(flatten)]
+    selection: Selection,
     /// Also run the long forms; the name of each says how long it takes.
     #[arg(long)]
     long: bool,
 }
 
-fn main() -> Result<std::process::ExitCode> {
+fn main() -> Result<ExitCode> {
     let arguments = Arguments::parse();
-    let filter = arguments.filter.unwrap_or_default();
     let long = if arguments.long { leaks::LONG } else { &[] };
-    let cases: Vec<Case> =
-        table().into_iter().chain(long.iter().copied()).filter(|case| case.name.contains(&filter)).collect();
-    if arguments.list {
-        cases.iter().for_each(|case| println!("{}", case.name));
-        return Ok(std::process::ExitCode::SUCCESS);
+    match arguments.selection.choose([table(), long.to_vec()].concat()) {
+        ControlFlow::Continue(cases) => harness::run(&cases),
+        ControlFlow::Break(code) => Ok(code),
     }
-    harness::run(&cases)
 }

@@ -16,6 +16,8 @@ pub mod run;
 
 pub mod table;
 
+pub mod selection;
+
 pub mod certificates;
 pub mod folder;
 pub mod http;

@@ -1,7 +1,8 @@
-//! A table of behaviours: cases are run one after another on a stage that they may share, told line by line, and counted.
+//! A table of behaviours: cases are run one after another on a stage that they may share, printed line by line, and counted.
 //!
-//! A case that needs what this machine lacks is skipped, loudly; where `CI` is set, a skip is a failure. There, a case that
-//! fails is tried once more, since nobody is there to look; both outcomes are told, and its name again at the end.
+//! A case has one try: one that fails is a failure, whoever looks. A case that needs what this machine lacks is skipped,
+//! loudly; where `CI` is set, a skip is a failure. What cases measured is printed below their lines, and all together at the
+//! end: figures are for the reader and for the bench, no case passes or fails by a machine's speed.
 
 use std::cell::RefCell;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -53,7 +54,7 @@ thread_local! {
     static NOTES: RefCell<Vec<String>> = const { RefCell::new(Vec::new()) };
 }
 
-/// Prints a measured figure below the line of the running case.
+/// Prints a measured figure below the line of the running case, and among all figures at the end.
 pub fn note(text: impl Into<String>) {
     NOTES.with_borrow_mut(|notes| notes.push(text.into()));
 }
@@ -64,9 +65,10 @@ pub struct Table {
     passed: u32,
     failed: u32,
     skipped: u32,
+    /// A skip is a failure.
     strict: bool,
-    /// Cases that passed at their second try only.
-    unsteady: Vec<String>,
+    /// What cases measured, each with the case's name.
+    figures: Vec<(String, String)>,
 }
 
 impl Table {
@@ -81,7 +83,7 @@ impl Table {
             println!("took down what killed runs left: {}", gone.join(" "));
         }
         let strict = std::env::var("CI").is_ok_and(|value| !value.is_empty() && value != "false");
-        Ok(Self { passed: 0, failed: 0, skipped: 0, strict, unsteady: Vec::new() })
+        Ok(Self { passed: 0, failed: 0, skipped: 0, strict, figures: Vec::new() })
     }
 
     /// Runs cases on a stage. `prefix` goes before their names; `missing` is what all of them need and this machine
@@ -89,21 +91,8 @@ impl Table {
     pub fn run<S: Stage>(&mut self, prefix: &str, cases: &[Case<S::Check>], mut stage: S, missing: Option<&str>) {
         for case in cases {
             let start = Instant::now();
-            let mut outcome = attempt(case, &mut stage, missing);
+            let outcome = attempt(case, &mut stage, missing);
             let name = case.name;
-            if let Err(error) = &outcome
-                && self.strict
-                && !error.is::<Skip>()
-            {
-                let seconds = start.elapsed().as_secs_f64();
-                println!(
-                    "failed  {seconds:6.2} s  {prefix}{name}, is tried again\n{}",
-                    indented(&format!("{error:#}"))
-                );
-                stage.abandon();
-                outcome = attempt(case, &mut stage, missing);
-                self.unsteady.extend(outcome.is_ok().then(|| format!("{prefix}{name}")));
-            }
             let seconds = start.elapsed().as_secs_f64();
             match outcome {
                 Ok(()) => {
@@ -120,14 +109,20 @@ impl Table {
                     stage.abandon();
                 }
             }
-            NOTES.take().iter().for_each(|note| println!("                  {note}"));
+            for note in NOTES.take() {
+                println!("                  {note}");
+                self.figures.push((format!("{prefix}{name}"), note));
+            }
         }
     }
 
-    /// Prints the counts; the exit code says whether nothing failed.
+    /// Prints what was measured and the counts; the exit code says whether nothing failed.
     #[must_use]
     pub fn finish(self) -> ExitCode {
-        self.unsteady.iter().for_each(|name| println!("passed at its second try only, look into it: {name}"));
+        if !self.figures.is_empty() {
+            println!("figures");
+            self.figures.iter().for_each(|(name, figure)| println!("  {name}: {figure}"));
+        }
         println!("{} passed, {} failed, {} skipped", self.passed, self.failed, self.skipped);
         if self.failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
     }
