@@ -10,12 +10,12 @@ pub mod proto;
 pub mod model;
 
 pub mod config;
-pub mod keeper;
 pub mod lifecycle;
 pub mod objects;
 pub mod pauses;
 pub mod resources;
 pub mod state;
+pub mod supervisor;
 pub mod telemetry;
 
 pub mod l4_policy;

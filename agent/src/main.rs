@@ -8,7 +8,7 @@ use weir::app;
 use weir::app::commands::{EnrollArgs, PodsArgs, StatusArgs, UnenrollArgs, UninstallArgs};
 use weir::config::AgentConfig;
 use weir::control_plane::ControlPlaneConfig;
-use weir::keeper::Link;
+use weir::supervisor::Link;
 
 #[path = "main/memory.rs"]
 mod memory;
@@ -48,15 +48,15 @@ fn serve(role: impl FnOnce() -> anyhow::Result<()>) -> anyhow::Result<()> {
     role()
 }
 
-/// The agent is two processes: the keeper, and the worker that it starts.
+/// The agent is two processes: the supervisor, and the worker that it starts.
 fn agent(config: AgentConfig, is_small: bool) -> anyhow::Result<ExitCode> {
-    if let Some(keeper) = Link::of_this_process()? {
+    if let Some(supervisor) = Link::of_this_process()? {
         name_process();
-        return serve(|| app::run_agent(config, keeper)).map(|()| ExitCode::SUCCESS);
+        return serve(|| app::run_agent(config, supervisor)).map(|()| ExitCode::SUCCESS);
     }
     if !is_small {
         let error = memory::begin_anew();
-        eprintln!("weir: the keeper is larger than it need be: {error}");
+        eprintln!("weir: the supervisor is larger than it need be: {error}");
     }
     name_process();
     app::keep_agent(&config, memory::forget_start)

@@ -65,7 +65,7 @@ pub(crate) fn under_events(cluster: &Cluster, elsewhere: &Elsewhere<'_>) -> Resu
     Ok(())
 }
 
-/// What each node's agent, keeper and worker, takes of a processor while something goes on: milliseconds a second.
+/// What each node's agent, supervisor and worker, takes of a processor while something goes on: milliseconds a second.
 fn spent(cluster: &Cluster, meanwhile: impl FnOnce() -> Result<()>) -> Result<Vec<f64>> {
     let taken = |node: &Node| -> Result<u64> {
         let all = processes::all(node)?;

@@ -18,7 +18,7 @@ pub(crate) struct Process {
     folder: PathBuf,
 }
 
-/// All processes called `weir` on a node: keepers, workers, and whatever somebody runs in their pods just now.
+/// All processes called `weir` on a node: supervisors, workers, and whatever somebody runs in their pods just now.
 ///
 /// # Errors
 /// If the node's processes cannot be read.

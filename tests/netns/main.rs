@@ -26,7 +26,6 @@ mod input_http2_floods;
 mod input_http2_requests;
 mod input_http2_rules;
 mod interop;
-mod keeper;
 mod kit;
 mod kubernetes;
 mod leaks;
@@ -35,6 +34,7 @@ mod policy;
 mod probes;
 mod resilience;
 mod succession;
+mod supervisor;
 mod telemetry;
 mod traffic;
 mod wire;
@@ -68,7 +68,7 @@ fn table() -> Vec<Case> {
         interop::ROTATION,
         interop::DOCUMENTED,
         resilience::CASES,
-        keeper::CASES,
+        supervisor::CASES,
         succession::CASES,
         faults::CASES,
         faults_certificates::CASES,

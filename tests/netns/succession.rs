@@ -178,7 +178,7 @@ fn beside(mesh: &mut Mesh) -> Result<()> {
         Ok(())
     })?;
     // Ending by itself it would be started again, and take over in its turn.
-    wait::throughout("it waits to be told", Duration::from_millis(500), || old.keeper().map(drop))?;
+    wait::throughout("it waits to be told", Duration::from_millis(500), || old.supervisor().map(drop))?;
     let ended = old.stop(Duration::from_secs(5))?;
     ensure!(ended.success, "told to stop, it ends: {}", ended.summary());
     mesh.carries_traffic()

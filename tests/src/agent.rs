@@ -1,5 +1,5 @@
 //! Weir's processes on a node of the world: the agent's life, its command line, its endpoints. An agent is two processes:
-//! the keeper, which is the program that was started, and the worker, its child.
+//! the supervisor, which is the program that was started, and the worker, its child.
 
 mod processes;
 

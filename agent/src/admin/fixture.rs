@@ -9,12 +9,12 @@ use tracing::Subscriber;
 use super::config_dump::MeshCopy;
 use super::{AdminSources, CertificateFacts, ControlPlaneStatus, PodEntry};
 use crate::config::AgentConfig;
-use crate::keeper::Circumstances;
 use crate::lifecycle::Ready;
 use crate::model::authorization::{Action, Authorization, Clause, Group, Match, PolicyScope, StringMatch};
 use crate::model::service::{GatewayAddress, GatewayDestination, PortMapping, ServiceKey, Vip};
 use crate::model::workload::{HealthStatus, Workload};
 use crate::state::SharedMesh;
+use crate::supervisor::Circumstances;
 use crate::telemetry::fixture::{service, workload};
 use crate::telemetry::log::tests::unused;
 use crate::telemetry::metrics::Metrics;
@@ -64,7 +64,7 @@ pub(crate) fn sources() -> (impl Subscriber + Send + Sync, AdminSources) {
     let sources = AdminSources {
         config: config(),
         started: Instant::now(),
-        keeper: Circumstances { keeper: 7, ..Circumstances::default() },
+        supervisor: Circumstances { supervisor: 7, ..Circumstances::default() },
         ready: Ready::default(),
         metrics,
         log,

@@ -1,6 +1,6 @@
 //! Wires everything together: the only module that knows everybody.
 //!
-//! The agent is a keeper and its worker. The worker's order of start is the order of dependence: log, mesh and
+//! The agent is a supervisor and its worker. The worker's order of start is the order of dependence: log, mesh and
 //! certificates, kernel programs, enrolled pods, proxy. A pod enrolled by a former agent is served as soon as the mesh is
 //! known, from the last good configuration if need be. Where a former agent still runs, all that takes time comes first,
 //! and then the pods pass from one to the other: see `succession`.
@@ -34,7 +34,6 @@ use crate::config::{AgentConfig, LogFormat, OutboundPolicyArg};
 use crate::control_plane::{self, ControlPlaneConfig};
 use crate::enrollment::store::PodStore;
 use crate::enrollment::{Enrollment, api, netns};
-use crate::keeper::{self, KeeperOptions, Link};
 use crate::lifecycle::{self, Ready};
 use crate::model::identity::TrustDomain;
 use crate::model::mesh::{MeshSettings, MeshUpdate};
@@ -42,6 +41,7 @@ use crate::model::resolve::OutboundTrafficPolicy;
 use crate::proxy::workers::Workers;
 use crate::proxy::{NodeInfo, PoolOptions, Proxy, Timeouts};
 use crate::state::SharedMesh;
+use crate::supervisor::{self, Link, SupervisorOptions};
 use crate::telemetry::log;
 use crate::telemetry::metrics::Metrics;
 use crate::tls::certificates::Certificates;
@@ -49,7 +49,7 @@ use crate::tls::certificates::Certificates;
 /// The agent's socket, below its run directory.
 const SOCKET_NAME: &str = "agent.sock";
 
-/// Runs `weir agent` as the keeper of its workers; gives the exit code. `settled` is called whenever nothing is left to do
+/// Runs `weir agent` as the supervisor of its workers; gives the exit code. `settled` is called whenever nothing is left to do
 /// but wait.
 ///
 /// # Errors
@@ -57,8 +57,10 @@ const SOCKET_NAME: &str = "agent.sock";
 pub fn keep_agent(config: &AgentConfig, settled: fn()) -> anyhow::Result<ExitCode> {
     make_directories(config)?;
     log::init_direct(form(config.log_format)).context("log")?;
-    let worker = keeper::Program { path: "/proc/self/exe".into(), arguments: std::env::args_os().skip(1).collect() };
-    let code = keeper::keep(KeeperOptions { run_dir: config.run_dir.clone(), worker, settled }).context("keeper")?;
+    let worker =
+        supervisor::Program { path: "/proc/self/exe".into(), arguments: std::env::args_os().skip(1).collect() };
+    let code = supervisor::keep(SupervisorOptions { run_dir: config.run_dir.clone(), worker, settled })
+        .context("supervisor")?;
     Ok(ExitCode::from(code))
 }
 
@@ -66,14 +68,14 @@ pub fn keep_agent(config: &AgentConfig, settled: fn()) -> anyhow::Result<ExitCod
 ///
 /// # Errors
 /// When something that the agent cannot do without fails at start; the message names it.
-pub fn run_agent(config: AgentConfig, keeper: Link) -> anyhow::Result<()> {
+pub fn run_agent(config: AgentConfig, supervisor: Link) -> anyhow::Result<()> {
     netns::remember_own().context("the agent's own network namespace")?;
     raise_file_limit().context("RLIMIT_NOFILE")?;
     let log = log::init(&config.log, form(config.log_format)).context("--log")?;
     let config = istiod::settled(config);
     // Connections have threads of their own: see `proxy::workers`.
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build()?;
-    let ended = runtime.block_on(agent(config, log.clone(), Arc::new(keeper)));
+    let ended = runtime.block_on(agent(config, log.clone(), Arc::new(supervisor)));
     log.flush();
     ended
 }
@@ -88,7 +90,7 @@ pub fn run_control_plane(config: ControlPlaneConfig) -> anyhow::Result<()> {
     runtime.block_on(control_plane::run(config))
 }
 
-async fn agent(config: AgentConfig, log: log::LogHandle, keeper: Arc<Link>) -> anyhow::Result<()> {
+async fn agent(config: AgentConfig, log: log::LogHandle, supervisor: Arc<Link>) -> anyhow::Result<()> {
     let start = Instant::now();
     tracing::info!(version = env!("CARGO_PKG_VERSION"), ?config, "agent starts");
     let config = Arc::new(config);
@@ -97,19 +99,19 @@ async fn agent(config: AgentConfig, log: log::LogHandle, keeper: Arc<Link>) -> a
     let ready = Ready::default();
     let starting = ready.block("start");
     let mesh = first_mesh(&config);
-    let standing = Standing::new(keeper.circumstances().succeeds);
+    let standing = Standing::new(supervisor.circumstances().succeeds);
     let delivery = delivery::start(&config, &mesh, &metrics, &ready, standing.may_save()).await?;
-    if keeper.circumstances().succeeds {
-        succession::take_over(&keeper, &delivery, &mesh, &PodStore::new(&config.state_dir)).await?;
+    if supervisor.circumstances().succeeds {
+        succession::take_over(&supervisor, &delivery, &mesh, &PodStore::new(&config.state_dir)).await?;
     }
     let prepared = start.elapsed();
     let capture = Arc::new(Capture::install(&capture_options(&config)).context("capture")?);
     let installed = start.elapsed();
     let (enrollment, arrivals) =
-        Enrollment::new(capture.clone(), metrics.clone(), PodStore::new(&config.state_dir), keeper.clone());
+        Enrollment::new(capture.clone(), metrics.clone(), PodStore::new(&config.state_dir), supervisor.clone());
     enrollment.restore();
     let restored = start.elapsed();
-    standing.obey(keeper.clone(), enrollment.clone()).context("a thread for the keeper")?;
+    standing.obey(supervisor.clone(), enrollment.clone()).context("a thread for the supervisor")?;
 
     let (drain_trigger, drain) = lifecycle::drain();
     let proxy = proxy(&config, &mesh, &delivery.certificates, &capture, &metrics, drain)?;
@@ -131,7 +133,7 @@ async fn agent(config: AgentConfig, log: log::LogHandle, keeper: Arc<Link>) -> a
         kubelet,
         ready: ready.clone(),
         log,
-        keeper: keeper.circumstances().clone(),
+        supervisor: supervisor.circumstances().clone(),
         directory: cluster.as_ref().map(|cluster| cluster.directory.clone()),
         nri: Box::new(nri::Nri::reports(nri.as_ref())),
     };
@@ -140,8 +142,8 @@ async fn agent(config: AgentConfig, log: log::LogHandle, keeper: Arc<Link>) -> a
     without_agent::prepare(&config, &capture, &enrollment, &mesh, &delivery.status);
     watch_kernel_and_pods(capture, enrollment.clone());
     let api = serve_api(&config, enrollment.clone(), mesh.clone())?;
-    nri::Nri::taken_in(nri.as_ref(), keeper.circumstances()).await;
-    keeper.serving();
+    nri::Nri::taken_in(nri.as_ref(), supervisor.circumstances()).await;
+    supervisor.serving();
     standing.serves(enrollment.clone());
     drop(starting);
     tracing::info!(?prepared, ?installed, ?restored, serving = ?start.elapsed(), "agent serves");
@@ -155,7 +157,7 @@ async fn agent(config: AgentConfig, log: log::LogHandle, keeper: Arc<Link>) -> a
     }
     drop((api, nri));
     leave_node(uninstalling, &config, plugin, cluster, &enrollment, &mesh).await;
-    ending::end(ending, &keeper, endpoints, drain_trigger, patience).await?;
+    ending::end(ending, &supervisor, endpoints, drain_trigger, patience).await?;
     if uninstalling {
         kubernetes::remove_files(&config);
     }

@@ -9,8 +9,8 @@ use tokio_util::sync::CancellationToken;
 use super::cni::{self, Cni};
 use super::kubernetes;
 use crate::config::{AgentConfig, Location};
-use crate::keeper::Circumstances;
 use crate::nri::{self, Limits, NriReport, NriStatus, Pods};
+use crate::supervisor::Circumstances;
 use crate::telemetry::metrics::Metrics;
 
 /// How long the container runtime may take to take in an agent that succeeds another; usually a moment.

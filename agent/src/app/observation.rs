@@ -14,11 +14,11 @@ use crate::admin::{
 use crate::capture::{Capture, KubeletStatus};
 use crate::config::AgentConfig;
 use crate::enrollment::Enrollment;
-use crate::keeper::Circumstances;
 use crate::kubernetes::Directory;
 use crate::lifecycle::Ready;
 use crate::nri::NriReport;
 use crate::state::SharedMesh;
+use crate::supervisor::Circumstances;
 use crate::telemetry::log::LogHandle;
 use crate::telemetry::metrics::Metrics;
 use crate::tls::certificates::Certificates;
@@ -43,7 +43,7 @@ pub(super) struct Observed {
     pub(super) kubelet: watch::Receiver<KubeletStatus>,
     pub(super) ready: Ready,
     pub(super) log: LogHandle,
-    pub(super) keeper: Circumstances,
+    pub(super) supervisor: Circumstances,
     pub(super) directory: Option<Directory>,
     pub(super) nri: Ask<Option<NriReport>>,
 }
@@ -62,7 +62,7 @@ impl Drop for Endpoints {
 /// have the ports, they are served once they are free.
 pub(super) async fn start(observed: Observed, quit: Arc<Notify>) -> anyhow::Result<Endpoints> {
     let addresses = AdminAddresses::from(&*observed.config);
-    let may_be_taken = observed.keeper.ports_may_be_taken;
+    let may_be_taken = observed.supervisor.ports_may_be_taken;
     let sources = Arc::new(sources(observed, quit));
     let bound = match bind_soon(addresses, if may_be_taken { Duration::ZERO } else { PORTS_FREED }).await {
         Err(error) if may_be_taken => {
@@ -118,7 +118,7 @@ fn sources(observed: Observed, quit: Arc<Notify>) -> AdminSources {
         kubelet,
         ready,
         log,
-        keeper,
+        supervisor,
         directory,
         nri,
     } = observed;
@@ -139,11 +139,11 @@ fn sources(observed: Observed, quit: Arc<Notify>) -> AdminSources {
         let log = log.clone();
         move || log.dropped_lines()
     });
-    metrics.set_worker_restarts(keeper.restarts);
+    metrics.set_worker_restarts(supervisor.restarts);
     let pods = pods(enrollment, mesh.clone(), config.network.clone());
     AdminSources {
         config: (*config).clone(),
-        keeper,
+        supervisor,
         started: Instant::now(),
         ready,
         metrics,

@@ -1,5 +1,5 @@
-//! The worker between its keeper and a successor: taking over from the agent before, and handing over to the next one.
-//! Who says what to whom is `keeper`'s to know.
+//! The worker between its supervisor and a successor: taking over from the agent before, and handing over to the next one.
+//! Who says what to whom is `supervisor`'s to know.
 
 use std::collections::BTreeSet;
 use std::io;
@@ -13,11 +13,11 @@ use tokio::sync::watch;
 use super::delivery::Delivery;
 use crate::enrollment::Enrollment;
 use crate::enrollment::store::PodStore;
-use crate::keeper::{Link, Order};
 use crate::model::identity::Identity;
 use crate::state::SharedMesh;
+use crate::supervisor::{Link, Order};
 
-/// Stack of the thread that obeys the keeper: it mostly waits.
+/// Stack of the thread that obeys the supervisor: it mostly waits.
 const STACK_BYTES: usize = 256 * 1024;
 /// What the former agent had begun to write when it was relieved is on disk by then.
 const LAST_WORDS: Duration = Duration::from_secs(1);
@@ -26,9 +26,9 @@ const LAST_WORDS: Duration = Duration::from_secs(1);
 /// serves.
 ///
 /// # Errors
-/// When the keeper is gone.
+/// When the supervisor is gone.
 pub(super) async fn take_over(
-    keeper: &Arc<Link>,
+    supervisor: &Arc<Link>,
     delivery: &Delivery,
     mesh: &SharedMesh,
     store: &PodStore,
@@ -48,8 +48,8 @@ pub(super) async fn take_over(
             tracing::warn!(%error, "taking over without");
         }
     }
-    let keeper = keeper.clone();
-    tokio::task::spawn_blocking(move || keeper.take_over()).await?.context("taking over from the former agent")
+    let supervisor = supervisor.clone();
+    tokio::task::spawn_blocking(move || supervisor.take_over()).await?.context("taking over from the former agent")
 }
 
 /// Whether this agent serves the node alone, and what is only one agent's to write.
@@ -89,20 +89,20 @@ impl Standing {
         });
     }
 
-    /// Does what the keeper says, in a thread of its own.
+    /// Does what the supervisor says, in a thread of its own.
     ///
     /// # Errors
     /// When the system gives no thread.
-    pub(super) fn obey(self: &Arc<Self>, keeper: Arc<Link>, enrollment: Arc<Enrollment>) -> io::Result<()> {
+    pub(super) fn obey(self: &Arc<Self>, supervisor: Arc<Link>, enrollment: Arc<Enrollment>) -> io::Result<()> {
         let standing = self.clone();
         let obey = move || {
-            while let Some(order) = keeper.next_order() {
+            while let Some(order) = supervisor.next_order() {
                 match order {
                     Order::Freeze => {
                         tracing::info!("a successor takes over: pods that come or go wait");
                         enrollment.freeze();
                         standing.may_save.send_replace(false);
-                        keeper.frozen();
+                        supervisor.frozen();
                     }
                     Order::Thaw => {
                         tracing::warn!("the successor failed: this agent goes on");
@@ -117,6 +117,6 @@ impl Standing {
                 }
             }
         };
-        std::thread::Builder::new().name("keeper".to_owned()).stack_size(STACK_BYTES).spawn(obey).map(drop)
+        std::thread::Builder::new().name("supervisor".to_owned()).stack_size(STACK_BYTES).spawn(obey).map(drop)
     }
 }

@@ -1,9 +1,9 @@
-//! A pod's listeners as the keeper holds them: by name. Opens nothing.
+//! A pod's listeners as the supervisor holds them: by name. Opens nothing.
 
 use std::os::fd::{AsFd, BorrowedFd};
 
 use crate::capture::PodListeners;
-use crate::keeper::HeldSockets;
+use crate::supervisor::HeldSockets;
 
 const OUTBOUND: [&str; 2] = ["outbound4", "outbound6"];
 const PLAINTEXT: [&str; 2] = ["plaintext4", "plaintext6"];

@@ -31,7 +31,7 @@ use self::netns::{Netns, NetnsError};
 use self::pod::{EnrolledPod, PodSpec};
 use self::store::PodStore;
 use crate::capture::{Capture, CaptureError, PodCapture, PodListeners};
-use crate::keeper::Link;
+use crate::supervisor::Link;
 use crate::telemetry::metrics::{Metrics, StateFile};
 
 /// How often it is tried to write the list of pods that could not be written.
@@ -93,7 +93,7 @@ pub struct Enrollment {
     metrics: Arc<Metrics>,
     store: PodStore,
     /// Holds duplicates of the listeners.
-    keeper: Arc<Link>,
+    supervisor: Arc<Link>,
     pods: Mutex<BTreeMap<String, Arc<EnrolledPod>>>,
     /// One pod comes or goes at a time, so that two never race for an address.
     duty: Duty,
@@ -113,13 +113,13 @@ impl Enrollment {
         capture: Arc<Capture>,
         metrics: Arc<Metrics>,
         store: PodStore,
-        keeper: Arc<Link>,
+        supervisor: Arc<Link>,
     ) -> (Arc<Self>, mpsc::UnboundedReceiver<Enrolled>) {
         let (arrivals, stream) = mpsc::unbounded_channel();
         let (pods, duty, unsaved, lost_sandboxes) = Default::default();
         let version = watch::Sender::new(0);
         let enrollment =
-            Self { capture, metrics, store, keeper, pods, duty, unsaved, arrivals, version, lost_sandboxes };
+            Self { capture, metrics, store, supervisor, pods, duty, unsaved, arrivals, version, lost_sandboxes };
         (Arc::new(enrollment), stream)
     }
 
@@ -198,7 +198,7 @@ impl Enrollment {
         if let Err(error) = self.capture.end_takeover() {
             tracing::warn!(%error, "programs of another version are still attached");
         }
-        self.keeper.release_rest();
+        self.supervisor.release_rest();
         if is_as_listed {
             // A disk may take longer than all of this.
             return self.metrics.set_pods(self.pods.lock().len());
@@ -227,7 +227,7 @@ impl Enrollment {
                 pod.dead.cancel();
                 if holder == Holder::Successor {
                     self.pods.lock().remove(&pod.spec.uid);
-                    self.keeper.release(pod.netns.cookie().0);
+                    self.supervisor.release(pod.netns.cookie().0);
                     continue;
                 }
                 if let Err(error) = self.unenroll(&pod.spec.uid) {
@@ -275,7 +275,7 @@ impl Enrollment {
 
     /// Listeners, capture, list, proxy: in this order, so that no connection is steered to nobody.
     fn take(&self, spec: PodSpec, netns: Netns) -> Result<Arc<EnrolledPod>, EnrollmentError> {
-        let held = self.keeper.take(netns.cookie().0).and_then(holding::listeners);
+        let held = self.supervisor.take(netns.cookie().0).and_then(holding::listeners);
         let in_place = held.is_some();
         let listeners = held.map_or_else(|| netns.listeners(), Ok).map_err(|source| NetnsError::Inside {
             path: spec.netns.clone(),
@@ -293,7 +293,7 @@ impl Enrollment {
         })?;
         if !in_place {
             // After they are where capture steers to: what is held is in place.
-            self.keeper.hold(pod.netns.cookie().0, &pod.spec.uid, &holding::named(&listeners));
+            self.supervisor.hold(pod.netns.cookie().0, &pod.spec.uid, &holding::named(&listeners));
         }
         self.pods.lock().insert(pod.spec.uid.clone(), pod.clone());
         // The receiver only goes away when the process ends.
@@ -306,7 +306,7 @@ impl Enrollment {
         let Some(pod) = self.pods.lock().remove(uid) else { return Ok(()) };
         // No new connection is steered to us from here on; then the proxy empties the backlogs and lets go.
         let ended = self.capture.unenroll(pod.netns.cookie());
-        self.keeper.release(pod.netns.cookie().0);
+        self.supervisor.release(pod.netns.cookie().0);
         pod.left.cancel();
         self.version.send_modify(|version| *version += 1);
         Ok(ended?)

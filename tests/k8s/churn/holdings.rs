@@ -25,7 +25,7 @@ const CUT_OFF: u64 = 2;
 pub(super) struct Holdings {
     /// By kind: everything that must be as before.
     counts: BTreeMap<String, u64>,
-    /// Of keeper and worker together.
+    /// Of supervisor and worker together.
     pub(super) resident_mb: f64,
 }
 

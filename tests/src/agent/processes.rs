@@ -34,11 +34,11 @@ impl Agent {
         Ok(nix::sys::signal::kill(Pid::from_raw(self.id()?.cast_signed()), Signal::SIGKILL)?)
     }
 
-    /// Process id of the running agent's keeper.
+    /// Process id of the running agent's supervisor.
     ///
     /// # Errors
     /// If it is not running.
-    pub fn keeper(&self) -> Result<u32> {
+    pub fn supervisor(&self) -> Result<u32> {
         Ok(self.program.as_ref().context("the agent is not running")?.id())
     }
 
@@ -55,8 +55,8 @@ impl Agent {
     /// # Errors
     /// If the agent is not running.
     pub fn workers(&self) -> Result<Vec<u32>> {
-        let keeper = self.keeper()?;
-        let children = fs::read_to_string(format!("/proc/{keeper}/task/{keeper}/children"))?;
+        let supervisor = self.supervisor()?;
+        let children = fs::read_to_string(format!("/proc/{supervisor}/task/{supervisor}/children"))?;
         let children = children.split_ascii_whitespace().filter_map(|child| child.parse().ok());
         Ok(children.filter(|child| is_running(*child)).collect())
     }

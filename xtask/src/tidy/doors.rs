@@ -25,7 +25,7 @@ const DOORS: &[(&[&str], &[&str], &str)] = &[
 /// Crates that a module may not name at all: pure code has no runtime.
 const KEPT_OUT: &[(&[&str], &str, &str)] = &[
     (&["tokio", "nix", "libc", "socket2", "tracing"], "model", "model is pure: no I/O, no runtime, no log"),
-    (&["tokio", "tokio_util"], "keeper", "the keeper outlives what fails: no runtime"),
+    (&["tokio", "tokio_util"], "supervisor", "the supervisor outlives what fails: no runtime"),
     (&["tokio"], "objects", "objects are data; who reads files waits elsewhere"),
 ];
 

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use super::render::duration;
-use super::{KeeperStatus, KubernetesStatus, MeshCounts, NriState, PodStatus, Status};
+use super::{KubernetesStatus, MeshCounts, NriState, PodStatus, Status, SupervisorStatus};
 use crate::admin::config_dump::MeshCopy;
 use crate::admin::{AdminSources, PodEntry};
 use crate::kubernetes::WatchReport;
@@ -25,7 +25,7 @@ fn of_mesh(sources: &AdminSources, mesh: &MeshCopy) -> Status {
         node: sources.config.node.clone(),
         version: env!("CARGO_PKG_VERSION").to_owned(),
         uptime_seconds: sources.started.elapsed().as_secs(),
-        keeper: keeper(sources),
+        supervisor: supervisor(sources),
         waiting_for: sources.ready.waiting_for().into_iter().map(str::to_owned).collect(),
         control_plane: (sources.control_plane)(),
         kubernetes: (sources.kubernetes)().map(kubernetes_status),
@@ -60,13 +60,13 @@ fn policies_in_l4_form(mesh: &MeshCopy) -> Vec<String> {
     formed.flat_map(|object| object.notes.iter().map(|note| format!("{}: {note}", object.key))).collect()
 }
 
-fn keeper(sources: &AdminSources) -> KeeperStatus {
-    let circumstances = &sources.keeper;
+fn supervisor(sources: &AdminSources) -> SupervisorStatus {
+    let circumstances = &sources.supervisor;
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    KeeperStatus {
-        keeper: circumstances.keeper,
+    SupervisorStatus {
+        supervisor: circumstances.supervisor,
         worker: std::process::id(),
-        uptime_seconds: now.as_secs().saturating_sub(circumstances.keeper_since),
+        uptime_seconds: now.as_secs().saturating_sub(circumstances.supervisor_since),
         restarts: circumstances.restarts,
         last_end: circumstances.last_end.clone(),
     }

@@ -19,8 +19,9 @@ pub struct Status {
     pub node: String,
     pub version: String,
     pub uptime_seconds: u64,
-    #[serde(default)]
-    pub keeper: KeeperStatus,
+    /// An agent of an earlier version calls it `keeper`.
+    #[serde(default, alias = "keeper")]
+    pub supervisor: SupervisorStatus,
     /// What readiness waits for; empty means ready.
     pub waiting_for: Vec<String>,
     pub control_plane: ControlPlaneStatus,
@@ -45,11 +46,12 @@ pub struct Status {
 
 /// The two processes of the agent.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct KeeperStatus {
+pub struct SupervisorStatus {
     /// Process ids, as the agent's own namespace has them.
-    pub keeper: i32,
+    #[serde(alias = "keeper")]
+    pub supervisor: i32,
     pub worker: u32,
-    /// How long the keeper runs; the worker is the agent's `uptime_seconds` old.
+    /// How long the supervisor runs; the worker is the agent's `uptime_seconds` old.
     pub uptime_seconds: u64,
     /// Workers that ended without having been told to.
     pub restarts: u64,

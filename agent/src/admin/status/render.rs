@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use super::{KeeperStatus, KubernetesStatus, NriState, PodStatus, Status};
+use super::{KubernetesStatus, NriState, PodStatus, Status, SupervisorStatus};
 
 /// The whole screen, with a line break at its end.
 #[must_use]
@@ -60,8 +60,8 @@ fn headline(status: &Status) -> String {
 }
 
 fn processes(status: &Status) -> String {
-    let KeeperStatus { keeper, worker, uptime_seconds, restarts, last_end } = &status.keeper;
-    let mut line = format!("processes      keeper {keeper}, up {}; worker {worker}", duration(*uptime_seconds));
+    let SupervisorStatus { supervisor, worker, uptime_seconds, restarts, last_end } = &status.supervisor;
+    let mut line = format!("processes      supervisor {supervisor}, up {}; worker {worker}", duration(*uptime_seconds));
     if *restarts > 0 {
         let why = last_end.as_deref().unwrap_or("unknown");
         // Writing to a string never fails.
@@ -179,7 +179,12 @@ mod tests {
             node: "node-1".to_owned(),
             version: "0.1.0".to_owned(),
             uptime_seconds: 11_535,
-            keeper: KeeperStatus { keeper: 7, worker: 8, uptime_seconds: 11_600, ..KeeperStatus::default() },
+            supervisor: SupervisorStatus {
+                supervisor: 7,
+                worker: 8,
+                uptime_seconds: 11_600,
+                ..SupervisorStatus::default()
+            },
             waiting_for: Vec::new(),
             control_plane: ControlPlaneStatus {
                 source: "https://istiod:15012".to_owned(),
@@ -204,7 +209,7 @@ mod tests {
     fn a_node_without_pods() {
         let expected = "\
 weir 0.1.0 on node-1, up 3h 12m: ready
-processes      keeper 7, up 3h 13m; worker 8
+processes      supervisor 7, up 3h 13m; worker 8
 configuration  https://istiod:15012, connected, last update 12s ago
 mesh           120 workloads, 31 services, 1 policy
 capture        redirected 1200
@@ -272,13 +277,13 @@ pods           0 enrolled, 0 connections open
             waiting_for: vec!["xds".to_owned(), "capture".to_owned()],
             pods: vec![pod, stranger],
             capture: Default::default(),
-            keeper: KeeperStatus { restarts: 2, last_end: Some("SIGKILL".to_owned()), ..status().keeper },
+            supervisor: SupervisorStatus { restarts: 2, last_end: Some("SIGKILL".to_owned()), ..status().supervisor },
             warnings: vec!["something is \u{1b}[31mwrong".to_owned()],
             ..status()
         });
         let expected = "\
 weir 0.1.0 on node-1, up 3h 12m: not ready, waiting for xds, capture
-processes      keeper 7, up 3h 13m; worker 8, 2 restarts (the last one ended by SIGKILL)
+processes      supervisor 7, up 3h 13m; worker 8, 2 restarts (the last one ended by SIGKILL)
 configuration  https://istiod:15012, connected, last update 12s ago
 mesh           120 workloads, 31 services, 1 policy
 capture        nothing yet

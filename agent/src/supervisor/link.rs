@@ -1,4 +1,4 @@
-//! The worker's end of the connection to its keeper: under which circumstances it was started, which sockets are held
+//! The worker's end of the connection to its supervisor: under which circumstances it was started, which sockets are held
 //! for it, and what it tells of its own. Does nothing by itself.
 
 use std::collections::BTreeMap;
@@ -15,22 +15,22 @@ use super::channel;
 use super::message::{Circumstances, FromWorker, Sockets, ToWorker};
 
 /// Names the descriptor of the worker's end; whoever finds it set is a worker.
-pub(super) const VARIABLE: &str = "WEIR_KEEPER_SOCKET";
+pub(super) const VARIABLE: &str = "WEIR_SUPERVISOR_SOCKET";
 
 /// Why a process cannot be a worker.
 #[derive(Debug, thiserror::Error)]
 pub enum LinkError {
     #[error("{VARIABLE} must name a descriptor, not {0:?}; do not set it by hand")]
     Variable(String),
-    #[error("the keeper's socket: {0}")]
+    #[error("the supervisor's socket: {0}")]
     Socket(#[from] io::Error),
-    #[error("the keeper said something else than how to start")]
+    #[error("the supervisor said something else than how to start")]
     NoStart,
-    #[error("the keeper is gone")]
+    #[error("the supervisor is gone")]
     Orphan,
 }
 
-/// What a keeper tells a worker that runs.
+/// What a supervisor tells a worker that runs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Order {
     /// Let no pod come or go, say so, and wait for one of the others.
@@ -53,20 +53,20 @@ pub struct Link {
 }
 
 impl Link {
-    /// The link of this process; `None` if it is no worker. From now on it dies with its keeper.
+    /// The link of this process; `None` if it is no worker. From now on it dies with its supervisor.
     ///
     /// # Errors
-    /// When it is a worker, but its keeper is gone or cannot be understood.
+    /// When it is a worker, but its supervisor is gone or cannot be understood.
     pub fn of_this_process() -> Result<Option<Self>, LinkError> {
         let Ok(number) = std::env::var(VARIABLE) else { return Ok(None) };
         let socket = own(&number)?;
-        // The keeper waits for signals in another way, and its mask was inherited.
+        // The supervisor waits for signals in another way, and its mask was inherited.
         SigSet::empty().thread_set_mask().map_err(io::Error::from)?;
         prctl::set_pdeathsig(Signal::SIGKILL).map_err(io::Error::from)?;
         let (ToWorker::Start(circumstances), _) = channel::receive(socket.as_fd())? else {
             return Err(LinkError::NoStart);
         };
-        if getppid().as_raw() != circumstances.keeper {
+        if getppid().as_raw() != circumstances.supervisor {
             return Err(LinkError::Orphan);
         }
         let link = Self { socket, circumstances, held: Mutex::default() };
@@ -84,7 +84,7 @@ impl Link {
     /// Asks for what the predecessor holds, and waits for it. The predecessor lets no pod come or go from then on.
     ///
     /// # Errors
-    /// When the keeper is gone.
+    /// When the supervisor is gone.
     pub fn take_over(&self) -> io::Result<()> {
         self.tell(&FromWorker::TakeOver, &[])?;
         self.receive_held()
@@ -109,7 +109,7 @@ impl Link {
         self.say(&FromWorker::Hold(Sockets { cookie, pod: pod.to_owned(), names }), &descriptors);
     }
 
-    /// Has the keeper let go of a pod's sockets.
+    /// Has the supervisor let go of a pod's sockets.
     pub fn release(&self, cookie: u64) {
         self.say(&FromWorker::Release { cookie }, &[]);
     }
@@ -129,7 +129,7 @@ impl Link {
         self.say(&FromWorker::Frozen, &[]);
     }
 
-    /// Waits for the next order; `None` once the keeper is gone.
+    /// Waits for the next order; `None` once the supervisor is gone.
     #[must_use]
     pub fn next_order(&self) -> Option<Order> {
         loop {
@@ -151,7 +151,7 @@ impl Link {
                     self.held.lock().insert(sockets.cookie, named);
                 }
                 (ToWorker::AllHeld, _) => return Ok(()),
-                (other, _) => return Err(io::Error::other(format!("the keeper says {other:?} too early"))),
+                (other, _) => return Err(io::Error::other(format!("the supervisor says {other:?} too early"))),
             }
         }
     }
@@ -160,10 +160,10 @@ impl Link {
         channel::send(self.socket.as_fd(), message, descriptors)
     }
 
-    /// For what cannot be helped: a worker without its keeper has no more than a moment to live.
+    /// For what cannot be helped: a worker without its supervisor has no more than a moment to live.
     fn say(&self, message: &FromWorker, descriptors: &[RawFd]) {
         if let Err(error) = self.tell(message, descriptors) {
-            tracing::warn!(%error, ?message, "the keeper does not listen");
+            tracing::warn!(%error, ?message, "the supervisor does not listen");
         }
     }
 }
@@ -177,7 +177,7 @@ fn own(number: &str) -> Result<OwnedFd, LinkError> {
     if descriptor <= 2 || fcntl(borrowed, FcntlArg::F_SETFD(FdFlag::FD_CLOEXEC)).is_err() {
         return Err(unusable());
     }
-    // SAFETY: it is open, and the keeper left it to this process for this alone.
+    // SAFETY: it is open, and the supervisor left it to this process for this alone.
     #[expect(unsafe_code, reason = "a descriptor that comes by its number")]
     Ok(unsafe { OwnedFd::from_raw_fd(descriptor) })
 }

@@ -1,15 +1,15 @@
-//! The keeper: the small process that `weir agent` is first of all. It holds the listening sockets of the pods, so that
+//! The supervisor: the small process that `weir agent` is first of all. It holds the listening sockets of the pods, so that
 //! new connections wait while no worker runs, starts the worker and starts it again, and passes all of it on to the
-//! keeper of another version. One thread, one loop; it parses nothing that a peer sends, and knows sockets by name only.
+//! supervisor of another version. One thread, one loop; it parses nothing that a peer sends, and knows sockets by name only.
 //!
-//! `message` is what is said, `channel` how; `worker` is a child as seen from here, `link` what is seen from there; `door`
-//! is where a successor knocks, `succession` what happens then; `house` is what is kept, and this the loop around it.
+//! `message` is what is said, `channel` how; `worker` is a child as seen from here, `link` what is seen from there; `handover_socket`
+//! is where a successor knocks, `succession` what happens then; `state` is what is kept, and this the loop around it.
 
 mod channel;
-mod door;
-mod house;
+mod handover_socket;
 mod link;
 mod message;
+mod state;
 mod succession;
 mod worker;
 
@@ -26,15 +26,15 @@ use nix::sys::signalfd::{SfdFlags, SignalFd};
 use nix::sys::wait::{WaitPidFlag, waitpid};
 
 use self::channel::Channel;
-use self::house::House;
 pub use self::link::{HeldSockets, Link, LinkError, Order};
 pub use self::message::Circumstances;
+use self::state::House;
 use self::worker::End;
 pub use self::worker::Program;
 
-/// What a keeper needs to know.
+/// What a supervisor needs to know.
 #[derive(Debug, Clone)]
-pub struct KeeperOptions {
+pub struct SupervisorOptions {
     /// Where its socket is.
     pub run_dir: PathBuf,
     pub worker: Program,
@@ -46,7 +46,7 @@ pub struct KeeperOptions {
 ///
 /// # Errors
 /// When the system gives no descriptors or no process at the start.
-pub fn keep(options: KeeperOptions) -> io::Result<u8> {
+pub fn keep(options: SupervisorOptions) -> io::Result<u8> {
     let signals = watch_signals()?;
     // A pod is six descriptors.
     let (_, most) = getrlimit(Resource::RLIMIT_NOFILE)?;

@@ -1,4 +1,4 @@
-//! A node's sockets passing from one keeper to the next: both sides as a table of what was said so far. Sends nothing
+//! A node's sockets passing from one supervisor to the next: both sides as a table of what was said so far. Sends nothing
 //! by itself.
 //!
 //! The successor says hello, and prepares all that takes time. Then it says that it takes over: the old worker lets no
@@ -12,13 +12,13 @@ use super::channel::Channel;
 /// How long a worker may take to freeze, and a successor to serve once pods can neither come nor go.
 pub(super) const TAKING_OVER: Duration = Duration::from_secs(10);
 
-/// The keeper before this one.
+/// The supervisor before this one.
 #[derive(Debug)]
 pub(super) struct Predecessor {
     pub(super) channel: Channel,
     /// The worker asked for what it holds, and has not got it yet.
     pub(super) asked: bool,
-    /// Told that this keeper's worker serves.
+    /// Told that this supervisor's worker serves.
     pub(super) relieved: bool,
 }
 
@@ -28,7 +28,7 @@ impl Predecessor {
     }
 }
 
-/// How far the keeper after this one has come.
+/// How far the supervisor after this one has come.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Stage {
     /// Said nothing yet.
@@ -46,12 +46,12 @@ pub(super) enum Stage {
     Serving,
 }
 
-/// The keeper after this one.
+/// The supervisor after this one.
 #[derive(Debug)]
 pub(super) struct Successor {
     pub(super) channel: Channel,
     pub(super) stage: Stage,
-    /// It runs in this keeper's network namespace, where ports can be had only once.
+    /// It runs in this supervisor's network namespace, where ports can be had only once.
     pub(super) same_network: bool,
     /// It ends in good order, or has a successor itself.
     pub(super) said_bye: bool,

@@ -1,4 +1,4 @@
-//! The agent's two processes: what a death of either costs, and what the keeper itself costs.
+//! The agent's two processes: what a death of either costs, and what the supervisor itself costs.
 
 use std::fs;
 use std::time::{Duration, Instant};
@@ -12,18 +12,18 @@ use crate::harness::{Case, Check, note};
 
 pub(crate) const CASES: &[Case] = &[
     Case {
-        name: "keeper: a worker killed twice under load, on either node: new connections wait",
+        name: "supervisor: a worker killed twice under load, on either node: new connections wait",
         check: Check::OwnMesh(workers_killed),
     },
     Case {
-        name: "keeper: with the keeper goes its worker, and the next agent starts clean",
-        check: Check::OwnMesh(keeper_killed),
+        name: "supervisor: with the supervisor goes its worker, and the next agent starts clean",
+        check: Check::OwnMesh(supervisor_killed),
     },
     Case {
-        name: "keeper: a worker that dies again and again is started after a pause",
+        name: "supervisor: a worker that dies again and again is started after a pause",
         check: Check::OwnMesh(crash_loop),
     },
-    Case { name: "keeper: the keeper is small", check: Check::Mesh(small) },
+    Case { name: "supervisor: the supervisor is small", check: Check::Mesh(small) },
 ];
 
 /// A new connection is open for at most so many milliseconds before it has its answer, but when somebody dies.
@@ -66,7 +66,7 @@ fn phases(log: &str) -> &str {
     line.map_or("it does not tell", |(_, phases)| phases)
 }
 
-fn keeper_killed(mesh: &mut Mesh) -> Result<()> {
+fn supervisor_killed(mesh: &mut Mesh) -> Result<()> {
     let load = Load::start(&mesh.client.place, mesh.near.ipv4())?;
     load.goes_on(Duration::from_secs(1));
     mesh.agents[0].kill()?;
@@ -98,16 +98,16 @@ fn crash_loop(mesh: &mut Mesh) -> Result<()> {
 }
 
 fn small(mesh: &Mesh) -> Result<()> {
-    let keeper = mesh.agents[0].keeper()?;
-    let text = fs::read_to_string(format!("/proc/{keeper}/smaps_rollup"))?;
+    let supervisor = mesh.agents[0].supervisor()?;
+    let text = fs::read_to_string(format!("/proc/{supervisor}/smaps_rollup"))?;
     let of = |name: &str| -> Result<u64> {
         let line = text.lines().find(|line| line.starts_with(name)).context("the kernel tells it")?;
         Ok(line.split_ascii_whitespace().nth(1).context("a figure")?.parse()?)
     };
     let own = of("Private_Dirty:")? + of("Private_Clean:")?;
-    note(format!("keeper: {} KiB resident, {} KiB its share, {own} KiB its own", of("Rss:")?, of("Pss:")?));
+    note(format!("supervisor: {} KiB resident, {} KiB its share, {own} KiB its own", of("Rss:")?, of("Pss:")?));
     ensure!(own < 3072, "{text}");
-    let threads = fs::read_dir(format!("/proc/{keeper}/task"))?.count();
+    let threads = fs::read_dir(format!("/proc/{supervisor}/task"))?.count();
     ensure!(threads == 1, "{threads} threads");
     Ok(())
 }

@@ -1,4 +1,4 @@
-//! What a keeper keeps: the sockets, the worker, the keepers before and after it; and what it does when one of them
+//! What a supervisor keeps: the sockets, the worker, the supervisors before and after it; and what it does when one of them
 //! speaks or ends. Never waits.
 
 mod neighbours;
@@ -12,9 +12,9 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use nix::sys::signal::Signal;
 use nix::unistd::Pid;
 
-use super::KeeperOptions;
+use super::SupervisorOptions;
 use super::channel::Channel;
-use super::door::{self, Door};
+use super::handover_socket::{self, Door};
 use super::message::{Circumstances, FromWorker, Sockets, ToPredecessor, ToSuccessor, ToWorker};
 use super::succession::{Predecessor, Stage, Successor, TAKING_OVER};
 use super::worker::{End, Restarts, Worker};
@@ -26,17 +26,17 @@ struct Held {
     descriptors: Vec<Arc<OwnedFd>>,
 }
 
-/// The keeper after this one has taken over.
+/// The supervisor after this one has taken over.
 #[derive(Debug)]
 struct Relief {
-    /// In this keeper's own network namespace.
+    /// In this supervisor's own network namespace.
     same_network: bool,
 }
 
 /// See the module.
 #[derive(Debug)]
 pub(super) struct House {
-    options: KeeperOptions,
+    options: SupervisorOptions,
     since: u64,
     held: BTreeMap<u64, Held>,
     worker: Option<Worker>,
@@ -45,7 +45,7 @@ pub(super) struct House {
     restarts: Restarts,
     /// When the next worker starts, while there is none.
     restart_at: Option<Instant>,
-    /// A worker of this keeper has served.
+    /// A worker of this supervisor has served.
     served: bool,
     /// Told to stop, or the worker was. It may serve on for a while, and have a successor yet.
     stopping: bool,
@@ -58,17 +58,17 @@ pub(super) struct House {
     successor: Option<Successor>,
     /// A successor serves the node, or did and ended in good order.
     relieved: Option<Relief>,
-    /// There was another keeper, whose worker may have the ports of the admin endpoints.
+    /// There was another supervisor, whose worker may have the ports of the admin endpoints.
     was_relieved: bool,
 }
 
 impl House {
     /// Starts the first worker.
-    pub(super) fn open(options: KeeperOptions) -> io::Result<Self> {
+    pub(super) fn open(options: SupervisorOptions) -> io::Result<Self> {
         let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
-        let predecessor = door::predecessor(&options.run_dir);
-        if let Some((_, keeper)) = &predecessor {
-            tracing::info!(keeper, "another agent serves this node: taking over from it");
+        let predecessor = handover_socket::predecessor(&options.run_dir);
+        if let Some((_, supervisor)) = &predecessor {
+            tracing::info!(supervisor, "another agent serves this node: taking over from it");
         }
         let mut house = Self {
             options,
@@ -116,8 +116,8 @@ impl House {
 
     pub(super) fn channels(&self) -> impl Iterator<Item = &Channel> {
         let workers = self.worker.iter().chain(&self.retired).map(|worker| &worker.channel);
-        let keepers = self.predecessor.iter().map(|predecessor| &predecessor.channel);
-        workers.chain(keepers).chain(self.successor.iter().map(|successor| &successor.channel))
+        let supervisors = self.predecessor.iter().map(|predecessor| &predecessor.channel);
+        workers.chain(supervisors).chain(self.successor.iter().map(|successor| &successor.channel))
     }
 
     /// Hears what everybody has to say, and says what they could not take before.
@@ -149,7 +149,7 @@ impl House {
         }
     }
 
-    /// SIGTERM or SIGINT came: the worker drains, and with it ends the keeper. Told so twice, it ends at once.
+    /// SIGTERM or SIGINT came: the worker drains, and with it ends the supervisor. Told so twice, it ends at once.
     pub(super) fn told_to_stop(&mut self) {
         self.stopping = true;
         if self.restart_at.take().is_some() {
@@ -195,8 +195,8 @@ impl House {
         let succeeds = self.predecessor.as_ref().is_some_and(|predecessor| !predecessor.relieved);
         let mut worker = Worker::start(&self.options.worker)?;
         let circumstances = Circumstances {
-            keeper: std::process::id().cast_signed(),
-            keeper_since: self.since,
+            supervisor: std::process::id().cast_signed(),
+            supervisor_since: self.since,
             restarts: self.restarts.count,
             last_end: self.restarts.last_end.clone(),
             succeeds,

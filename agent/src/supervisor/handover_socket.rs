@@ -1,4 +1,4 @@
-//! The socket by which a keeper's successor finds it: made for root alone, told apart by who connects.
+//! The socket by which a supervisor's successor finds it: made for root alone, told apart by who connects.
 
 use std::fs::{self, Permissions};
 use std::io;
@@ -16,12 +16,12 @@ use nix::sys::socket::{
 use super::channel::{self, Channel, Packet};
 use super::message::{ToPredecessor, ToSuccessor, VERSION};
 
-/// Name of the socket, below the run directory.
+/// Name of the socket, below the run directory. The agent of an earlier version looks for its successor under the same name.
 const NAME: &str = "keeper.sock";
-/// How long a keeper may take to greet its successor. It does nothing else that takes time.
+/// How long a supervisor may take to greet its successor. It does nothing else that takes time.
 const GREETING: Duration = Duration::from_secs(2);
 
-/// The socket of the keeper that serves this node. Dropping it removes it, unless another keeper's is in its place.
+/// The socket of the supervisor that serves this node. Dropping it removes it, unless another supervisor's is in its place.
 #[derive(Debug)]
 pub(super) struct Door {
     listener: OwnedFd,
@@ -76,19 +76,19 @@ impl AsFd for Door {
 impl Drop for Door {
     fn drop(&mut self) {
         if fs::metadata(&self.path).is_ok_and(|found| found.ino() == self.inode) {
-            // What is left behind refuses, and is replaced by the next keeper.
+            // What is left behind refuses, and is replaced by the next supervisor.
             let _ = fs::remove_file(&self.path);
         }
     }
 }
 
-/// The keeper that serves this node now, greeted; `None` if there is none, or none that can be succeeded.
+/// The supervisor that serves this node now, greeted; `None` if there is none, or none that can be succeeded.
 pub(super) fn predecessor(run_dir: &Path) -> Option<(Channel, i32)> {
     match greet(&run_dir.join(NAME)) {
         Ok(greeted) => greeted,
         Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused) => None,
         Err(error) => {
-            tracing::warn!(%error, "the keeper that is there cannot be succeeded: its sockets are not taken over");
+            tracing::warn!(%error, "the supervisor that is there cannot be succeeded: its sockets are not taken over");
             None
         }
     }
@@ -104,7 +104,7 @@ fn greet(path: &Path) -> io::Result<Option<(Channel, i32)>> {
     }
     let (answer, _): Packet<ToSuccessor> = channel::receive(socket.as_fd())?;
     match answer {
-        ToSuccessor::Welcome { keeper } => Ok(Some((Channel::new(socket)?, keeper))),
+        ToSuccessor::Welcome { supervisor } => Ok(Some((Channel::new(socket)?, supervisor))),
         ToSuccessor::Refused { reason } => Err(io::Error::other(reason)),
         other => Err(io::Error::other(format!("it says {other:?}"))),
     }

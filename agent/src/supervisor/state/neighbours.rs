@@ -1,11 +1,11 @@
-//! The keeper before this one, and the one after: what they say, and what it means for what is kept. Never waits.
+//! The supervisor before this one, and the one after: what they say, and what it means for what is kept. Never waits.
 
 use std::time::Instant;
 
 use super::{House, Relief};
-use crate::keeper::door::own_network;
-use crate::keeper::message::{ToPredecessor, ToSuccessor, ToWorker, VERSION};
-use crate::keeper::succession::{Stage, Successor, TAKING_OVER};
+use crate::supervisor::handover_socket::own_network;
+use crate::supervisor::message::{ToPredecessor, ToSuccessor, ToWorker, VERSION};
+use crate::supervisor::succession::{Stage, Successor, TAKING_OVER};
 
 impl House {
     pub(super) fn listen_to_predecessor(&mut self) {
@@ -89,8 +89,8 @@ impl House {
             (ToPredecessor::Hello { version: VERSION, network }, Stage::Silent) => {
                 successor.same_network = own_network().is_ok_and(|own| own == network);
                 successor.stage = Stage::Greeted;
-                let keeper = std::process::id().cast_signed();
-                successor.channel.send(&ToSuccessor::Welcome { keeper }, Vec::new());
+                let supervisor = std::process::id().cast_signed();
+                successor.channel.send(&ToSuccessor::Welcome { supervisor }, Vec::new());
                 tracing::info!(same_network = successor.same_network, "a successor prepares");
             }
             (ToPredecessor::TakeOver, Stage::Greeted) => {
@@ -105,7 +105,7 @@ impl House {
             (ToPredecessor::Bye, Stage::Serving) => successor.said_bye = true,
             (message, stage) => {
                 tracing::warn!(?message, ?stage, "a successor says what cannot be understood: it is sent away");
-                let reason = format!("keepers of version {VERSION} do not understand {message:?}");
+                let reason = format!("supervisors of version {VERSION} do not understand {message:?}");
                 successor.channel.send(&ToSuccessor::Refused { reason }, Vec::new());
                 self.lost_successor();
             }
@@ -123,7 +123,7 @@ impl House {
         successor.stage = Stage::TakingOver { until: Instant::now() + TAKING_OVER };
     }
 
-    /// The successor serves. What this keeper holds it goes on holding, should the successor die.
+    /// The successor serves. What this supervisor holds it goes on holding, should the successor die.
     fn relieve(&mut self) {
         let Some(successor) = &mut self.successor else { return };
         successor.stage = Stage::Serving;

@@ -1,4 +1,4 @@
-//! A worker process as its keeper sees it: how it is started, how it ended, and when the next one may start.
+//! A worker process as its supervisor sees it: how it is started, how it ended, and when the next one may start.
 
 use std::ffi::OsString;
 use std::fmt;
@@ -24,7 +24,7 @@ const SHORT_LIVES_IN_A_ROW: u32 = 3;
 /// The pause after one more, doubled with every further one.
 const PAUSES: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(5));
 
-/// What a worker is started with: the keeper's own program and arguments.
+/// What a worker is started with: the supervisor's own program and arguments.
 #[derive(Debug, Clone)]
 pub struct Program {
     pub path: PathBuf,
@@ -40,8 +40,8 @@ pub(super) struct Worker {
 }
 
 impl Worker {
-    /// Starts one. It inherits everything but the keeper's place among process groups: what a terminal sends to the
-    /// keeper's group, the keeper passes on.
+    /// Starts one. It inherits everything but the supervisor's place among process groups: what a terminal sends to the
+    /// supervisor's group, the supervisor passes on.
     pub(super) fn start(program: &Program) -> io::Result<Self> {
         let (channel, theirs) = Channel::pair()?;
         let pid = spawn(program, &theirs)?;
