@@ -18,9 +18,9 @@ pub mod state;
 pub mod supervisor;
 pub mod telemetry;
 
-pub mod l4_policy;
-
 pub mod tls;
+
+pub mod compile;
 
 pub mod capture;
 pub mod control_plane;

@@ -1,12 +1,52 @@
-//! Labels: reading them, and the checks of their keys and values, with Istio's rules.
+//! Labels and label selectors: reading them, and the checks of their keys and values, with Istio's rules.
 
 use std::collections::BTreeMap;
 
-use super::fields::Fields;
-use super::validate_names::{MAX_LABEL, has_alphanumeric_ends, object_name};
+use super::reading::Fields;
+use super::reading::names::{MAX_LABEL, has_alphanumeric_ends, object_name};
 
 /// Labels or annotations.
 pub type Labels = BTreeMap<String, String>;
+
+/// A Kubernetes label selector: all parts must hold.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct LabelSelector {
+    pub match_labels: Labels,
+    pub match_expressions: Vec<LabelRequirement>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LabelRequirement {
+    pub key: String,
+    pub operator: LabelOperator,
+    pub values: Vec<String>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LabelOperator {
+    In,
+    NotIn,
+    Exists,
+    DoesNotExist,
+}
+
+impl LabelSelector {
+    /// True if these labels satisfy the selector.
+    #[must_use]
+    pub fn matches(&self, labels: &Labels) -> bool {
+        let holds = |requirement: &LabelRequirement| {
+            let value = labels.get(&requirement.key);
+            match requirement.operator {
+                LabelOperator::In => value.is_some_and(|value| requirement.values.contains(value)),
+                LabelOperator::NotIn => !value.is_some_and(|value| requirement.values.contains(value)),
+                LabelOperator::Exists => value.is_some(),
+                LabelOperator::DoesNotExist => value.is_none(),
+            }
+        };
+        self.match_labels.iter().all(|(key, value)| labels.get(key) == Some(value))
+            && self.match_expressions.iter().all(holds)
+    }
+}
 
 /// Reads `labels` of an object and checks keys and values.
 pub(super) fn read(fields: &mut Fields<'_>, name: &'static str) -> Labels {
@@ -35,6 +75,37 @@ pub(super) fn read_selector(fields: &mut Fields<'_>, name: &'static str) -> Labe
         }
     }
     labels
+}
+
+/// Reads a Kubernetes label selector.
+pub(in crate::objects) fn selector(mut fields: Fields<'_>) -> LabelSelector {
+    let report = fields.report();
+    let match_labels = read(&mut fields, "matchLabels");
+    let mut match_expressions = Vec::new();
+    let operators = [
+        ("In", LabelOperator::In),
+        ("NotIn", LabelOperator::NotIn),
+        ("Exists", LabelOperator::Exists),
+        ("DoesNotExist", LabelOperator::DoesNotExist),
+    ];
+    for item in fields.items("matchExpressions") {
+        let Some(mut requirement) = item.fields(report) else { continue };
+        let key = requirement.text("key").unwrap_or_default();
+        let operator = requirement.word("operator", &operators);
+        let values = requirement.texts("values");
+        let needs_values = matches!(operator, Some(LabelOperator::In | LabelOperator::NotIn));
+        match operator {
+            None if requirement.text("operator").is_none() => requirement.error("operator", "an operator is needed"),
+            Some(_) if needs_values == values.is_empty() => {
+                requirement.error("values", "In and NotIn need values, Exists and DoesNotExist have none");
+            }
+            _ => {}
+        }
+        requirement.finish();
+        match_expressions.extend(operator.map(|operator| LabelRequirement { key, operator, values }));
+    }
+    fields.finish();
+    LabelSelector { match_labels, match_expressions }
 }
 
 fn label_key(key: &str) -> Result<(), String> {

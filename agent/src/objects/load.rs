@@ -5,9 +5,12 @@ use std::fs;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
+use super::kind::Kind;
 use super::loaded::Loaded;
-use super::problem::{Origin, Problem};
-use super::{Body, RejectedPolicy, Stored, read, unreadable, yaml};
+use super::metadata::{Metadata, ObjectKey};
+use super::read;
+use super::reading::{Problem, SourceLocation, yaml};
+use super::store::{Body, RejectedPolicy, Stored};
 
 /// Bytes one file may have.
 const MAX_FILE_BYTES: u64 = 16 * 1024 * 1024;
@@ -65,9 +68,9 @@ impl Loaded {
                 self.cannot_read(file, format!("too many documents: at most {MAX_DOCUMENTS} are read"));
                 return;
             }
-            let origin = Origin { file: file.to_owned(), document: document.number, item: 0 };
+            let location = SourceLocation { file: file.to_owned(), document: document.number, item: 0 };
             match yaml::parse(document.text) {
-                Ok(node) => read::document(self, &node, &origin, document.first_line),
+                Ok(node) => read::document(self, &node, &location, document.first_line),
                 Err((line, reason)) => {
                     self.unreadable.insert(file.to_owned());
                     self.problems.push(Problem {
@@ -78,10 +81,10 @@ impl Loaded {
                         field: String::new(),
                         reason: format!("not valid YAML: {reason}"),
                     });
-                    if let Some((key, metadata)) = unreadable::policy_in(document.text, document.number) {
+                    if let Some((key, metadata)) = policy_in(document.text, document.number) {
                         let reason = "its document is not valid YAML".to_owned();
                         let body = Body::Rejected(RejectedPolicy { selector: BTreeMap::new(), reason });
-                        self.add(key, Stored { metadata, origin, body });
+                        self.add(key, Stored { metadata, location, body });
                     }
                 }
             }
@@ -102,4 +105,23 @@ fn text_of(file: &Path) -> Result<String, String> {
         let line = 1 + good.iter().filter(|byte| **byte == b'\n').count();
         format!("is not UTF-8 text from line {line} on: save it as UTF-8")
     })
+}
+
+/// The policy that a text which is not YAML seems to define, a guess that is only used to deny: a policy with a typing
+/// error in it must not open what it was written to close. Its `kind` counts, and the first `name` and `namespace` after it or before it.
+fn policy_in(text: &str, document: usize) -> Option<(ObjectKey, Metadata)> {
+    let is_separator = |c: char| c.is_whitespace() || "\"'{}[],:".contains(c);
+    let words: Vec<&str> = text.split(is_separator).filter(|word| !word.is_empty()).collect();
+    let after = |name: &str| words.windows(2).find(|pair| pair[0] == name).map(|pair| pair[1].to_owned());
+    let kind = words.windows(2).find_map(|pair| match pair {
+        ["kind", "AuthorizationPolicy"] => Some(Kind::AuthorizationPolicy),
+        ["kind", "PeerAuthentication"] => Some(Kind::PeerAuthentication),
+        _ => None,
+    })?;
+    let metadata = Metadata {
+        name: after("name").unwrap_or_else(|| format!("unnamed-{document}-0")),
+        namespace: after("namespace").unwrap_or_else(|| "default".to_owned()),
+        ..Metadata::default()
+    };
+    Some((kind.key(&metadata.namespace, &metadata.name), metadata))
 }

@@ -1,13 +1,14 @@
-//! What files said: the objects and refusals found, and what is wrong. Reads nothing itself.
+//! The result of one load: the objects and refusals found, and what is wrong; and how it replaces what is in force.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use super::metadata::ObjectKey;
-use super::problem::{Origin, Problem};
-use super::{Body, Objects, PolicyTarget, RejectedPolicy, Stored};
+use super::reading::{Problem, SourceLocation};
+use super::security::PolicyTarget;
+use super::store::{Body, Objects, RejectedPolicy, Stored};
 
-/// What files said.
+/// The result of one load.
 #[derive(Debug, Default)]
 pub struct Loaded {
     /// What is valid, and for each policy that is not, the refusal that stands for it.
@@ -19,7 +20,7 @@ pub struct Loaded {
     pub(super) invalid: BTreeSet<ObjectKey>,
     /// Files and folders that could not be read, in whole or in part.
     pub(super) unreadable: BTreeSet<PathBuf>,
-    defined: BTreeMap<ObjectKey, Origin>,
+    defined: BTreeMap<ObjectKey, SourceLocation>,
     /// How many documents were read so far.
     pub(super) documents: usize,
 }
@@ -39,7 +40,7 @@ impl Loaded {
 
     /// Takes in an object that is well-formed, or a refusal that stands for a policy.
     pub(super) fn add(&mut self, key: ObjectKey, stored: Stored) {
-        if self.is_defined_again(&key, &stored.origin) {
+        if self.is_defined_again(&key, &stored.location) {
             if key.kind.is_policy() {
                 self.refuse_both(&key, &stored);
             }
@@ -49,21 +50,21 @@ impl Loaded {
     }
 
     /// Notes an object that is not valid.
-    pub(super) fn add_invalid(&mut self, key: ObjectKey, origin: &Origin) {
-        self.is_defined_again(&key, origin);
+    pub(super) fn add_invalid(&mut self, key: ObjectKey, location: &SourceLocation) {
+        self.is_defined_again(&key, location);
         self.invalid.insert(key);
     }
 
-    fn is_defined_again(&mut self, key: &ObjectKey, origin: &Origin) -> bool {
+    fn is_defined_again(&mut self, key: &ObjectKey, location: &SourceLocation) -> bool {
         let Some(first) = self.defined.get(key) else {
-            self.defined.insert(key.clone(), origin.clone());
+            self.defined.insert(key.clone(), location.clone());
             return false;
         };
         let reason =
             format!("is also defined in {} (document {}): remove one of the two", first.file.display(), first.document);
         self.problems.push(Problem {
-            file: origin.file.clone(),
-            document: origin.document,
+            file: location.file.clone(),
+            document: location.document,
             line: None,
             object: Some(key.to_string()),
             field: String::new(),
@@ -89,5 +90,27 @@ impl Loaded {
         let same = selector(first) == second_selector;
         let selector = if same { second_selector } else { BTreeMap::new() };
         first.body = Body::Rejected(RejectedPolicy { selector, reason: "it is defined twice".to_owned() });
+    }
+}
+
+impl Objects {
+    /// Takes over what was loaded. An object that is invalid now keeps its last valid version; a file that cannot be read,
+    /// or has a document that cannot be told, keeps all that came from it; what the files no longer define goes. A policy
+    /// that never was valid denies its scope. Returns the problems of the load.
+    pub fn update(&mut self, loaded: Loaded) -> Vec<Problem> {
+        let Loaded { objects, problems, invalid, unreadable, .. } = loaded;
+        let mut next = objects.entries;
+        for (key, old) in std::mem::take(&mut self.entries) {
+            let was_valid = !matches!(old.body, Body::Rejected(_));
+            let keep = match next.get(&key) {
+                Some(new) => was_valid && (matches!(new.body, Body::Rejected(_)) || invalid.contains(&key)),
+                None => invalid.contains(&key) || unreadable.iter().any(|path| old.location.file.starts_with(path)),
+            };
+            if keep {
+                next.insert(key, old);
+            }
+        }
+        self.entries = next;
+        problems
     }
 }

@@ -2,10 +2,9 @@
 
 use std::fmt;
 
-use super::fields::Fields;
 use super::kind::Kind;
 use super::labels::Labels;
-use super::validate_names;
+use super::reading::{Fields, names};
 
 /// The metadata that means something here.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -64,13 +63,13 @@ pub(super) fn read(mut fields: Fields<'_>, kind: Kind) -> Metadata {
         if kind != Kind::MeshConfig {
             fields.error("name", "an object needs a name");
         }
-    } else if let Err(reason) = validate_names::object_name(&name) {
+    } else if let Err(reason) = names::object_name(&name) {
         fields.error("name", reason);
     }
     let namespace = match fields.text("namespace") {
         _ if kind.is_cluster_scoped() => String::new(),
         Some(namespace) if !namespace.is_empty() => {
-            if let Err(reason) = validate_names::label(&namespace) {
+            if let Err(reason) = names::label(&namespace) {
                 fields.error("namespace", reason);
             }
             namespace

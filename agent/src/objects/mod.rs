@@ -1,213 +1,39 @@
 //! The users' language: Istio objects in YAML, checked; errors as file, document, field path and reason.
 //!
 //! Every field is honoured, or known and reported as without effect, or an error: a field that is silently ignored may
-//! have been meant to restrict something. Must not know what becomes of the objects (`control_plane::translate`).
+//! have been meant to restrict something. One folder per API group; what reads any object is in `reading`.
 
-mod authorization_condition;
-mod authorization_policy;
-mod authorization_rule;
-mod authorization_values;
-mod document;
-mod fields;
-mod gateway;
+mod gateway_api;
 mod kind;
+mod kubernetes;
 mod labels;
 mod load;
 mod loaded;
-mod mesh_config;
 mod metadata;
-mod namespace;
-mod peer_authentication;
-mod pod;
-mod problem;
+mod networking;
 mod read;
-mod read_service_entry;
-mod service;
-mod service_entry;
-mod unreadable;
-mod update;
-mod validate_names;
-mod validate_service_entry;
-mod workload_entry;
-mod yaml;
+mod reading;
+mod security;
+mod store;
 
 #[cfg(test)]
 mod tests;
 
-use std::collections::BTreeMap;
-
-pub use authorization_condition::Condition;
-pub use authorization_policy::{AuthorizationPolicy, DRY_RUN_ANNOTATION, PolicyAction, PolicyTarget};
-pub use authorization_rule::{Operation, Rule, ServiceAccountName, Source};
-pub use authorization_values::Values;
-pub use document::read_document;
-pub use gateway::{AllowedNamespaces, Gateway, GatewayAddress};
+pub use gateway_api::{AllowedNamespaces, Gateway, GatewayAddress};
 pub use kind::Kind;
-pub use labels::Labels;
+pub use kubernetes::{IpFamily, KubernetesPort, Pod, Service, TargetPort};
+pub use labels::{LabelOperator, LabelRequirement, LabelSelector, Labels};
 pub use load::load;
 pub use loaded::Loaded;
-pub use mesh_config::{
-    EntryVisibility, LabelOperator, LabelRequirement, LabelSelector, MeshConfig, OutboundPolicy,
-    ServiceEntryVisibility, VisibilityRule,
-};
 pub use metadata::{Metadata, ObjectKey};
-pub use peer_authentication::{MtlsMode, PeerAuthentication};
-pub use pod::Pod;
-pub use problem::{Origin, Problem};
-pub use service::{IpFamily, KubernetesPort, Service, TargetPort};
-pub use service_entry::{Resolution, ServiceEntry, ServiceEntryPort};
-pub use workload_entry::{ADDRESSES_ANNOTATION, WorkloadAddress, WorkloadEntry};
-
-/// The objects in force, each checked.
-#[derive(Debug, Clone, PartialEq, Default)]
-pub struct Objects {
-    entries: BTreeMap<ObjectKey, Stored>,
-}
-
-/// One object, and where it came from.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Stored {
-    pub metadata: Metadata,
-    pub origin: Origin,
-    pub body: Body,
-}
-
-/// What an object says, by kind.
-#[derive(Debug, Clone, PartialEq)]
-pub enum Body {
-    MeshConfig(Box<MeshConfig>),
-    Namespace,
-    Node,
-    Gateway(Box<Gateway>),
-    Service(Box<Service>),
-    Pod(Box<Pod>),
-    ServiceEntry(Box<ServiceEntry>),
-    WorkloadEntry(Box<WorkloadEntry>),
-    AuthorizationPolicy(Box<AuthorizationPolicy>),
-    PeerAuthentication(Box<PeerAuthentication>),
-    Rejected(RejectedPolicy),
-}
-
-/// A policy that cannot be understood and has no earlier version to fall back on: it denies its scope.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct RejectedPolicy {
-    /// The workloads it was about, as far as that could be read; empty: its namespace, or in the root namespace the mesh.
-    pub selector: Labels,
-    /// The first thing wrong with it.
-    pub reason: String,
-}
-
-/// An object of a particular kind.
-#[derive(Debug)]
-pub struct Object<'a, T> {
-    pub metadata: &'a Metadata,
-    pub origin: &'a Origin,
-    pub spec: &'a T,
-}
-
-impl<T> Clone for Object<'_, T> {
-    fn clone(&self) -> Self {
-        *self
-    }
-}
-
-impl<T> Copy for Object<'_, T> {}
-
-impl<'a, T> Object<'a, T> {
-    /// A sort key, oldest first. Objects with a creation time come from a cluster and are older than those without, which
-    /// rank by where they are defined: file, then document, then name.
-    #[must_use]
-    pub fn age(&self) -> impl Ord + use<'a, T> {
-        let created = self.metadata.created.as_deref();
-        (created.is_none(), created, self.origin, self.metadata.namespace.as_str(), self.metadata.name.as_str())
-    }
-}
-
-impl Objects {
-    #[must_use]
-    pub fn len(&self) -> usize {
-        self.entries.len()
-    }
-
-    #[must_use]
-    pub fn is_empty(&self) -> bool {
-        self.entries.is_empty()
-    }
-
-    pub fn iter(&self) -> impl Iterator<Item = (&ObjectKey, &Stored)> {
-        self.entries.iter()
-    }
-
-    #[must_use]
-    pub fn get(&self, key: &ObjectKey) -> Option<&Stored> {
-        self.entries.get(key)
-    }
-
-    /// The mesh's configuration, Istio's defaults where there is none.
-    #[must_use]
-    pub fn mesh_config(&self) -> MeshConfig {
-        let mut configs = self.entries.values().filter_map(|stored| match &stored.body {
-            Body::MeshConfig(config) => Some(config.as_ref().clone()),
-            _ => None,
-        });
-        configs.next().unwrap_or_default()
-    }
-
-    /// What is known of a namespace; `None` if no object describes it.
-    #[must_use]
-    pub fn namespace(&self, name: &str) -> Option<&Metadata> {
-        self.entries.get(&Kind::Namespace.key("", name)).map(|stored| &stored.metadata)
-    }
-
-    /// What is known of a node; `None` if no object describes it.
-    #[must_use]
-    pub fn node(&self, name: &str) -> Option<&Metadata> {
-        self.entries.get(&Kind::Node.key("", name)).map(|stored| &stored.metadata)
-    }
-
-    /// The Gateway of that name.
-    #[must_use]
-    pub fn gateway(&self, namespace: &str, name: &str) -> Option<Object<'_, Gateway>> {
-        let stored = self.entries.get(&Kind::Gateway.key(namespace, name))?;
-        let Body::Gateway(spec) = &stored.body else { return None };
-        Some(Object { metadata: &stored.metadata, origin: &stored.origin, spec })
-    }
-
-    pub fn services(&self) -> impl Iterator<Item = Object<'_, Service>> {
-        self.of_kind(|body| if let Body::Service(spec) = body { Some(spec.as_ref()) } else { None })
-    }
-
-    pub fn pods(&self) -> impl Iterator<Item = Object<'_, Pod>> {
-        self.of_kind(|body| if let Body::Pod(spec) = body { Some(spec.as_ref()) } else { None })
-    }
-
-    pub fn service_entries(&self) -> impl Iterator<Item = Object<'_, ServiceEntry>> {
-        self.of_kind(|body| if let Body::ServiceEntry(spec) = body { Some(spec.as_ref()) } else { None })
-    }
-
-    pub fn workload_entries(&self) -> impl Iterator<Item = Object<'_, WorkloadEntry>> {
-        self.of_kind(|body| if let Body::WorkloadEntry(spec) = body { Some(spec.as_ref()) } else { None })
-    }
-
-    pub fn authorization_policies(&self) -> impl Iterator<Item = Object<'_, AuthorizationPolicy>> {
-        self.of_kind(|body| if let Body::AuthorizationPolicy(spec) = body { Some(spec.as_ref()) } else { None })
-    }
-
-    pub fn peer_authentications(&self) -> impl Iterator<Item = Object<'_, PeerAuthentication>> {
-        self.of_kind(|body| if let Body::PeerAuthentication(spec) = body { Some(spec.as_ref()) } else { None })
-    }
-
-    /// Policies that deny their scope, with the kind they were meant to be.
-    pub fn rejected_policies(&self) -> impl Iterator<Item = (Kind, Object<'_, RejectedPolicy>)> {
-        self.entries.iter().filter_map(|(key, stored)| {
-            let Body::Rejected(spec) = &stored.body else { return None };
-            Some((key.kind, Object { metadata: &stored.metadata, origin: &stored.origin, spec }))
-        })
-    }
-
-    fn of_kind<'a, T: 'a>(&'a self, of: fn(&'a Body) -> Option<&'a T>) -> impl Iterator<Item = Object<'a, T>> {
-        self.entries.values().filter_map(move |stored| {
-            Some(Object { metadata: &stored.metadata, origin: &stored.origin, spec: of(&stored.body)? })
-        })
-    }
-}
+pub use networking::{
+    ADDRESSES_ANNOTATION, EntryVisibility, MeshConfig, OutboundPolicy, Resolution, ServiceEntry, ServiceEntryPort,
+    ServiceEntryVisibility, VisibilityRule, WorkloadAddress, WorkloadEntry,
+};
+pub use read::read_document;
+pub use reading::{Problem, SourceLocation};
+pub use security::{
+    AuthorizationPolicy, Condition, DRY_RUN_ANNOTATION, MtlsMode, Operation, PeerAuthentication, PolicyAction,
+    PolicyTarget, Rule, ServiceAccountName, Source, Values,
+};
+pub use store::{Body, Object, Objects, RejectedPolicy, Stored};

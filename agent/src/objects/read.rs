@@ -2,16 +2,18 @@
 
 use std::collections::BTreeMap;
 
-use super::fields::Fields;
+use serde_json::Value as Json;
+
+use super::gateway_api::gateway;
 use super::kind::{Kind, Recognised, recognise};
+use super::kubernetes::{pod, service};
 use super::loaded::Loaded;
-use super::metadata::Metadata;
-use super::problem::{Origin, Problem, Report};
-use super::yaml::{Node, Value};
-use super::{
-    Body, PolicyTarget, RejectedPolicy, Stored, authorization_policy, gateway, mesh_config, metadata, namespace,
-    peer_authentication, pod, read_service_entry, service, workload_entry,
-};
+use super::metadata::{self, Metadata};
+use super::networking::{mesh_config, service_entry, workload_entry};
+use super::reading::yaml::{Node, Value};
+use super::reading::{Fields, Problem, Report, SourceLocation};
+use super::security::{PolicyTarget, authorization_policy, peer_authentication};
+use super::store::{Body, RejectedPolicy, Stored};
 
 /// Stands for an absent `spec` or `metadata`.
 static EMPTY: Node = Node { line: 1, value: Value::Map(Vec::new()) };
@@ -19,34 +21,62 @@ static EMPTY: Node = Node { line: 1, value: Value::Map(Vec::new()) };
 /// Name of the ConfigMap that holds the mesh's configuration.
 const MESH_CONFIG_MAP: &str = "istio";
 
+/// Reads one object with the rules for files; `from` says where it came from in what is wrong with it. A policy that is
+/// not valid becomes the refusal that stands for it.
+#[must_use]
+pub fn read_document(tree: &Json, from: &str) -> Loaded {
+    let mut loaded = Loaded::default();
+    let location = SourceLocation { file: from.into(), document: 0, item: 0 };
+    document(&mut loaded, &node_of_json(tree), &location, 0);
+    loaded
+}
+
+fn node_of_json(json: &Json) -> Node {
+    let value = match json {
+        Json::Null => Value::Null,
+        Json::Bool(flag) => Value::Flag(*flag),
+        Json::Number(number) => match number.as_i128() {
+            Some(number) => Value::Integer(number),
+            None => Value::Float(number.as_f64().unwrap_or_default()),
+        },
+        Json::String(text) => Value::Text(text.clone()),
+        Json::Array(items) => Value::List(items.iter().map(node_of_json).collect()),
+        Json::Object(entries) => {
+            Value::Map(entries.iter().map(|(key, value)| (key.clone(), node_of_json(value))).collect())
+        }
+    };
+    // There are no lines.
+    Node { line: 0, value }
+}
+
 /// Reads a document into `loaded`. `first_line` is its line in the file.
-pub(super) fn document(loaded: &mut Loaded, node: &Node, origin: &Origin, first_line: usize) {
+pub(super) fn document(loaded: &mut Loaded, node: &Node, location: &SourceLocation, first_line: usize) {
     let report = Report::default();
-    object(loaded, node, "", origin, first_line, &report);
+    object(loaded, node, "", location, first_line, &report);
     if report.errors() > 0 {
-        loaded.lose_track_of(&origin.file);
+        loaded.lose_track_of(&location.file);
     }
-    file_findings(loaded, report, None, origin, first_line);
+    file_findings(loaded, report, None, location, first_line);
 }
 
 /// Reads the object at `path`. Findings about what it is go to `outer`, those about its content are filed with its name.
-fn object(loaded: &mut Loaded, node: &Node, path: &str, origin: &Origin, first_line: usize, outer: &Report) {
+fn object(loaded: &mut Loaded, node: &Node, path: &str, location: &SourceLocation, first_line: usize, outer: &Report) {
     let Some(mut fields) = Fields::of(node, path, outer) else { return };
     let api_version = fields.text("apiVersion").unwrap_or_default();
     let kind = fields.text("kind").unwrap_or_default();
     match recognise(&api_version, &kind) {
         Recognised::WrongVersion(kind, reason) => {
-            known_object(loaded, node, path, kind, origin, first_line, Some(reason));
+            known_object(loaded, node, path, kind, location, first_line, Some(reason));
         }
         _ if api_version.is_empty() || kind.is_empty() => fields.error("kind", "an object needs apiVersion and kind"),
         Recognised::Unknown(reason) => fields.error("kind", reason),
         Recognised::NotActedOn => fields.notice("kind", format!("{kind} objects are not acted on yet")),
-        Recognised::ActedOn(kind) => known_object(loaded, node, path, kind, origin, first_line, None),
-        Recognised::ConfigMap => config_map(loaded, fields, origin, first_line),
+        Recognised::ActedOn(kind) => known_object(loaded, node, path, kind, location, first_line, None),
+        Recognised::ConfigMap => config_map(loaded, fields, location, first_line),
         Recognised::List if path.is_empty() => {
             for (at, item) in fields.items("items").iter().enumerate() {
-                let origin = Origin { item: at, ..origin.clone() };
-                object(loaded, item.node, &item.path, &origin, first_line, outer);
+                let location = SourceLocation { item: at, ..location.clone() };
+                object(loaded, item.node, &item.path, &location, first_line, outer);
             }
         }
         Recognised::List => fields.error("kind", "a list within a list is not supported"),
@@ -58,7 +88,7 @@ fn known_object(
     node: &Node,
     path: &str,
     kind: Kind,
-    origin: &Origin,
+    location: &SourceLocation,
     first_line: usize,
     wrong_version: Option<String>,
 ) {
@@ -73,7 +103,7 @@ fn known_object(
     let errors = report.errors();
     let metadata = Fields::of(head, "metadata", &report).map(|head| metadata::read(head, kind)).unwrap_or_default();
     if report.errors() > errors {
-        loaded.lose_track_of(&origin.file);
+        loaded.lose_track_of(&location.file);
     }
     let spec = fields.get("spec").map_or(&EMPTY, |item| item.node);
     let status = fields.get("status").map(|item| item.node);
@@ -82,16 +112,18 @@ fn known_object(
 
     let object = kind.key(&metadata.namespace, &metadata.name).to_string();
     let rejected = report.errors() > 0;
-    let reason = file_findings(loaded, report, Some(&object), origin, first_line);
-    store(loaded, kind, metadata, origin, body, rejected.then_some(reason));
+    let reason = file_findings(loaded, report, Some(&object), location, first_line);
+    store(loaded, kind, metadata, location, body, rejected.then_some(reason));
 }
 
-fn read_spec(spec: Fields<'_>, status: Option<&Node>, kind: Kind, metadata: &Metadata) -> Body {
+fn read_spec(mut spec: Fields<'_>, status: Option<&Node>, kind: Kind, metadata: &Metadata) -> Body {
     let report = spec.report();
     match kind {
         Kind::MeshConfig => Body::MeshConfig(Box::new(mesh_config::read(spec))),
         Kind::Namespace => {
-            namespace::read(spec);
+            // Its labels and annotations are inherited by what lives in it; its spec says nothing.
+            spec.skip("finalizers");
+            spec.finish();
             Body::Namespace
         }
         // A Node counts by its labels.
@@ -101,8 +133,8 @@ fn read_spec(spec: Fields<'_>, status: Option<&Node>, kind: Kind, metadata: &Met
         Kind::Pod => Body::Pod(Box::new(pod::read(spec, status))),
         Kind::ServiceEntry => {
             // The status outlives this call no more than the spec does; both are parts of one document.
-            let allocated = status.and_then(|node| read_service_entry::allocated(node, report));
-            Body::ServiceEntry(Box::new(read_service_entry::read(spec, allocated.unwrap_or_default(), metadata)))
+            let allocated = status.and_then(|node| service_entry::allocated(node, report));
+            Body::ServiceEntry(Box::new(service_entry::read(spec, allocated.unwrap_or_default(), metadata)))
         }
         Kind::WorkloadEntry => {
             let entry = workload_entry::read(spec, metadata);
@@ -119,29 +151,29 @@ fn store(
     loaded: &mut Loaded,
     kind: Kind,
     mut metadata: Metadata,
-    origin: &Origin,
+    location: &SourceLocation,
     body: Option<Body>,
     rejected: Option<String>,
 ) {
     if rejected.is_some() && metadata.name.is_empty() {
-        metadata.name = format!("unnamed-{}-{}", origin.document, origin.item);
+        metadata.name = format!("unnamed-{}-{}", location.document, location.item);
     }
     if rejected.is_some() && metadata.namespace.is_empty() && !kind.is_cluster_scoped() {
         metadata.namespace = "default".to_owned();
     }
     let key = kind.key(&metadata.namespace, &metadata.name);
-    let origin = origin.clone();
+    let location = location.clone();
     match (rejected, body) {
-        (None, Some(body)) => loaded.add(key, Stored { metadata, origin, body }),
+        (None, Some(body)) => loaded.add(key, Stored { metadata, location, body }),
         (reason, body) if kind.is_policy() => {
             // A policy for waypoints says nothing to the workloads themselves: without it nothing here opens.
             let Some(selector) = refused_selector(body.as_ref()) else {
-                return loaded.add_invalid(key, &origin);
+                return loaded.add_invalid(key, &location);
             };
             let reason = reason.unwrap_or_default();
-            loaded.add(key, Stored { metadata, origin, body: Body::Rejected(RejectedPolicy { selector, reason }) });
+            loaded.add(key, Stored { metadata, location, body: Body::Rejected(RejectedPolicy { selector, reason }) });
         }
-        _ => loaded.add_invalid(key, &origin),
+        _ => loaded.add_invalid(key, &location),
     }
 }
 
@@ -158,7 +190,7 @@ fn refused_selector(body: Option<&Body>) -> Option<BTreeMap<String, String>> {
     }
 }
 
-fn config_map(loaded: &mut Loaded, mut fields: Fields<'_>, origin: &Origin, first_line: usize) {
+fn config_map(loaded: &mut Loaded, mut fields: Fields<'_>, location: &SourceLocation, first_line: usize) {
     let name = fields.fields("metadata").and_then(|mut head| head.text("name")).unwrap_or_default();
     let mesh = fields.fields("data").and_then(|mut data| data.get("mesh"));
     let (MESH_CONFIG_MAP, Some(mesh)) = (name.as_str(), mesh) else {
@@ -167,9 +199,9 @@ fn config_map(loaded: &mut Loaded, mut fields: Fields<'_>, origin: &Origin, firs
     let report = Report::default();
     let body = mesh_config::read_config_map(&mesh, &report).map(|config| Body::MeshConfig(Box::new(config)));
     let rejected = report.errors() > 0;
-    let reason = file_findings(loaded, report, Some("ConfigMap istio"), origin, first_line);
+    let reason = file_findings(loaded, report, Some("ConfigMap istio"), location, first_line);
     let metadata = Metadata { name, ..Metadata::default() };
-    store(loaded, Kind::MeshConfig, metadata, origin, body, rejected.then_some(reason));
+    store(loaded, Kind::MeshConfig, metadata, location, body, rejected.then_some(reason));
 }
 
 /// Turns findings into problems and notices; returns the first error, or nothing.
@@ -177,7 +209,7 @@ fn file_findings(
     loaded: &mut Loaded,
     report: Report,
     object: Option<&str>,
-    origin: &Origin,
+    location: &SourceLocation,
     first_line: usize,
 ) -> String {
     let mut first_error = String::new();
@@ -186,8 +218,8 @@ fn file_findings(
             first_error = format!("{}: {}", finding.field, finding.reason);
         }
         let problem = Problem {
-            file: origin.file.clone(),
-            document: origin.document,
+            file: location.file.clone(),
+            document: location.document,
             line: (finding.line > 0).then(|| first_line + finding.line - 1),
             object: object.map(str::to_owned),
             field: finding.field,

@@ -2,7 +2,7 @@
 
 use ipnet::IpNet;
 
-pub(super) use crate::l4_policy::octets;
+pub(super) use crate::compile::octets;
 
 use crate::proto::istio::workload::NetworkAddress;
 

@@ -1,7 +1,7 @@
 //! PeerAuthentication to DENY policies on plaintext. Which of them a workload lists is `model::peer_authentication`'s.
 
 use super::context::Context;
-use crate::l4_policy::presence;
+use crate::compile::presence;
 use crate::model::peer_authentication::{Effective, PeerModes, STATIC_STRICT, converted_name};
 use crate::objects::{MtlsMode, Object, PeerAuthentication};
 use crate::proto::istio::security::{Action, Authorization, Group, Match, Rules as Clause, Scope};

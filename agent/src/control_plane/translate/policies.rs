@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use super::context::{Context, selects};
 use super::{names, peer_authentication};
-use crate::l4_policy;
+use crate::compile;
 use crate::model::peer_authentication::{PeerModes, converted_name};
 use crate::objects::{Kind, Labels, Object, PolicyTarget};
 use crate::proto::istio::security::Authorization;
@@ -39,8 +39,8 @@ impl Policies {
                 let (namespace, name) = (&object.metadata.namespace, &object.metadata.name);
                 context.tell(format!("AuthorizationPolicy {namespace}/{name}: {text}"));
             };
-            let form = l4_policy::form(&context.mesh.root_namespace, object.metadata, object.spec, tell);
-            let Some(l4_policy::Form { authorization, .. }) = form else { continue };
+            let form = compile::form(&context.mesh.root_namespace, object.metadata, object.spec, tell);
+            let Some(compile::Form { authorization, .. }) = form else { continue };
             if let PolicyTarget::Selector(labels) = &object.spec.target {
                 list(&mut policies.selecting, &authorization, labels);
             }
@@ -65,7 +65,7 @@ impl Policies {
             context.tell(format!("{kind} {namespace}/{name}: denies all it is about: {}", object.spec.reason));
             let is_peer = kind == Kind::PeerAuthentication;
             let name = if is_peer { converted_name(name) } else { name.clone() };
-            let refusal = l4_policy::refusal(&context.mesh.root_namespace, object.metadata, object.spec, name);
+            let refusal = compile::refusal(&context.mesh.root_namespace, object.metadata, object.spec, name);
             let listing = if is_peer { &mut self.refused_peers } else { &mut self.selecting };
             if !object.spec.selector.is_empty() {
                 list(listing, &refusal, &object.spec.selector);

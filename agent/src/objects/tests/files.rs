@@ -191,7 +191,7 @@ fn objects_of_one_kind_rank_by_time_then_place() {
         ["first", "second", "third"]
     );
     let key = ObjectKey { kind: Kind::WorkloadEntry, namespace: "n".to_owned(), name: "a".to_owned() };
-    assert_eq!(loaded.objects.get(&key).map(|stored| stored.origin.document), Some(2));
+    assert_eq!(loaded.objects.get(&key).map(|stored| stored.location.document), Some(2));
 }
 
 #[test]

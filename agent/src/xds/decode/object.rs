@@ -1,5 +1,5 @@
 //! Objects as their authors wrote them: out of their envelope, back into the shape of a file, and read with the rules for
-//! files. What a policy comes to at L4 is `l4_policy`'s to know.
+//! files. What a policy comes to at L4 is `compile`'s to know.
 
 use std::sync::Arc;
 
@@ -7,7 +7,7 @@ use prost::Message;
 use serde_json::{Map, Value as Json, json};
 
 use super::{Flaw, Malformed, not_protobuf};
-use crate::l4_policy;
+use crate::compile;
 use crate::model::peer_authentication::{MtlsMode, PeerAuthentication};
 use crate::model::policy_object::{PeerObject, PolicyObject, PolicyTarget};
 use crate::objects::{self, Body, Stored};
@@ -119,7 +119,7 @@ pub(in crate::xds) fn policy_object(
                 objects::PolicyTarget::Selector(labels) => PolicyTarget::Selector(labels.clone()),
                 objects::PolicyTarget::References => PolicyTarget::Elsewhere,
             };
-            let form = l4_policy::form(root_namespace, metadata, policy, |note| object.notes.push(note.into()));
+            let form = compile::form(root_namespace, metadata, policy, |note| object.notes.push(note.into()));
             (form.filter(|form| !form.is_istiods).map(|form| form.authorization), None)
         }
         Body::Rejected(refused) => {
@@ -128,7 +128,7 @@ pub(in crate::xds) fn policy_object(
             } else {
                 object.target = PolicyTarget::Namespace;
             }
-            let refusal = l4_policy::refusal(root_namespace, metadata, refused, metadata.name.clone());
+            let refusal = compile::refusal(root_namespace, metadata, refused, metadata.name.clone());
             (Some(refusal), Some(Arc::<str>::from(refused.reason.as_str())))
         }
         _ => (None, None),

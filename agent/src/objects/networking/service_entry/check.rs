@@ -1,10 +1,9 @@
 //! Which fields of a ServiceEntry may stand together, with Istio's rules.
 
-use super::fields::Fields;
-use super::metadata::Metadata;
-use super::service_entry::{Resolution, ServiceEntry};
-use super::validate_names;
-use super::workload_entry::WorkloadAddress;
+use super::entry::{Resolution, ServiceEntry};
+use crate::objects::metadata::Metadata;
+use crate::objects::networking::workload_entry::WorkloadAddress;
+use crate::objects::reading::{Fields, names};
 
 const HTTP_CLASS: [&str; 5] = ["http", "http2", "grpc", "grpc-web", "http_proxy"];
 const TLS_CLASS: [&str; 2] = ["https", "tls"];
@@ -47,9 +46,9 @@ fn check_hosts(entry: &ServiceEntry, fields: &Fields<'_>) {
     }
     for (at, host) in entry.hosts.iter().enumerate() {
         let field = format!("hosts[{at}]");
-        if let Err(reason) = validate_names::wildcard_host(host) {
+        if let Err(reason) = names::wildcard_host(host) {
             fields.error(&field, reason);
-        } else if validate_names::is_partial_wildcard(host) && entry.resolution != Resolution::DynamicDns {
+        } else if names::is_partial_wildcard(host) && entry.resolution != Resolution::DynamicDns {
             fields.notice(&field, "a partial wildcard works with resolution DYNAMIC_DNS only");
         }
         if entry.hosts[..at].contains(host) {
@@ -92,7 +91,7 @@ fn check_export_to(fields: &mut Fields<'_>) {
     let export_to = fields.texts("exportTo");
     for (at, value) in export_to.iter().enumerate() {
         let field = format!("exportTo[{at}]");
-        if !matches!(value.as_str(), "." | "*" | "~") && validate_names::label(value).is_err() {
+        if !matches!(value.as_str(), "." | "*" | "~") && names::label(value).is_err() {
             fields.error(&field, format!("{value:?} is not a namespace: use \".\", \"*\", \"~\" or a name"));
         }
         if export_to[..at].contains(value) {

@@ -4,10 +4,7 @@
 //! istiod's naming: a policy has groups (any suffices), a group has rules, here called clauses (all must hold), a clause
 //! has matches (any suffices).
 
-mod matches;
-
-pub use matches::{octets, presence};
-
+use super::matches;
 use crate::objects::{AuthorizationPolicy, Metadata, PolicyAction, PolicyTarget, RejectedPolicy, Rule, Source};
 use crate::proto::istio::security::{Action, Authorization, Group, Match, Rules as Clause, Scope};
 

@@ -49,7 +49,7 @@ impl fmt::Display for Problem {
 
 /// Where an object was defined. Its order, file then document, is the order of definition.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Default)]
-pub struct Origin {
+pub struct SourceLocation {
     pub file: PathBuf,
     pub document: usize,
     /// Place within a `List`, from 0.
@@ -58,39 +58,39 @@ pub struct Origin {
 
 /// What was found while one object was read.
 #[derive(Debug, Default)]
-pub(super) struct Report {
+pub(in crate::objects) struct Report {
     findings: RefCell<Vec<Finding>>,
 }
 
 #[derive(Debug, Clone)]
-pub(super) struct Finding {
-    pub(super) field: String,
+pub(in crate::objects) struct Finding {
+    pub(in crate::objects) field: String,
     /// Line within the document.
-    pub(super) line: usize,
-    pub(super) reason: String,
+    pub(in crate::objects) line: usize,
+    pub(in crate::objects) reason: String,
     /// False: the object is accepted all the same.
-    pub(super) rejects: bool,
+    pub(in crate::objects) rejects: bool,
 }
 
 impl Report {
     /// The object must not be used.
-    pub(super) fn error(&self, field: impl Into<String>, line: usize, reason: impl Into<String>) {
+    pub(in crate::objects) fn error(&self, field: impl Into<String>, line: usize, reason: impl Into<String>) {
         let finding = Finding { field: field.into(), line, reason: reason.into(), rejects: true };
         self.findings.borrow_mut().push(finding);
     }
 
     /// The object is used, but not all of it does what its author may think.
-    pub(super) fn notice(&self, field: impl Into<String>, line: usize, reason: impl Into<String>) {
+    pub(in crate::objects) fn notice(&self, field: impl Into<String>, line: usize, reason: impl Into<String>) {
         let finding = Finding { field: field.into(), line, reason: reason.into(), rejects: false };
         self.findings.borrow_mut().push(finding);
     }
 
     /// Number of errors so far.
-    pub(super) fn errors(&self) -> usize {
+    pub(in crate::objects) fn errors(&self) -> usize {
         self.findings.borrow().iter().filter(|finding| finding.rejects).count()
     }
 
-    pub(super) fn into_findings(self) -> Vec<Finding> {
+    pub(in crate::objects) fn into_findings(self) -> Vec<Finding> {
         self.findings.into_inner()
     }
 }

@@ -1,10 +1,8 @@
 //! MeshConfig: settings of the whole mesh. Istio's fields that matter at L4 are read; its other fields are known by name.
 
-use super::fields::{Fields, Item};
-use super::labels::{self, Labels};
-use super::problem::Report;
-use super::validate_names;
-use super::yaml::{self, Node};
+use crate::objects::labels::{self, LabelSelector};
+use crate::objects::reading::yaml::{self, Node};
+use crate::objects::reading::{Fields, Item, Report, names};
 
 /// MeshConfig, with Istio's defaults filled in.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -60,46 +58,6 @@ pub enum EntryVisibility {
     None,
 }
 
-/// A Kubernetes label selector: all parts must hold.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct LabelSelector {
-    pub match_labels: Labels,
-    pub match_expressions: Vec<LabelRequirement>,
-}
-
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct LabelRequirement {
-    pub key: String,
-    pub operator: LabelOperator,
-    pub values: Vec<String>,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum LabelOperator {
-    In,
-    NotIn,
-    Exists,
-    DoesNotExist,
-}
-
-impl LabelSelector {
-    /// True if these labels satisfy the selector.
-    #[must_use]
-    pub fn matches(&self, labels: &Labels) -> bool {
-        let holds = |requirement: &LabelRequirement| {
-            let value = labels.get(&requirement.key);
-            match requirement.operator {
-                LabelOperator::In => value.is_some_and(|value| requirement.values.contains(value)),
-                LabelOperator::NotIn => !value.is_some_and(|value| requirement.values.contains(value)),
-                LabelOperator::Exists => value.is_some(),
-                LabelOperator::DoesNotExist => value.is_none(),
-            }
-        };
-        self.match_labels.iter().all(|(key, value)| labels.get(key) == Some(value))
-            && self.match_expressions.iter().all(holds)
-    }
-}
-
 /// Fields of MeshConfig that an L4 data plane has no use for.
 const NOT_USED: [&str; 43] = [
     "proxyListenPort",
@@ -148,7 +106,7 @@ const NOT_USED: [&str; 43] = [
 ];
 
 /// Reads MeshConfig's own fields.
-pub(super) fn read(mut fields: Fields<'_>) -> MeshConfig {
+pub(in crate::objects) fn read(mut fields: Fields<'_>) -> MeshConfig {
     let defaults = MeshConfig::default();
     let config = MeshConfig {
         root_namespace: root_namespace(&mut fields).unwrap_or(defaults.root_namespace),
@@ -161,7 +119,7 @@ pub(super) fn read(mut fields: Fields<'_>) -> MeshConfig {
         service_entry_visibility: fields.fields("serviceEntryVisibility").map(visibility),
     };
     for (at, alias) in config.trust_domain_aliases.iter().enumerate() {
-        if let Err(reason) = validate_names::fqdn(alias) {
+        if let Err(reason) = names::fqdn(alias) {
             fields.error(&format!("trustDomainAliases[{at}]"), reason);
         }
     }
@@ -173,7 +131,7 @@ pub(super) fn read(mut fields: Fields<'_>) -> MeshConfig {
 }
 
 /// Reads the YAML text in `data.mesh` of the ConfigMap `istio`; its lines are given as those of `item`.
-pub(super) fn read_config_map(item: &Item<'_>, report: &Report) -> Option<MeshConfig> {
+pub(in crate::objects) fn read_config_map(item: &Item<'_>, report: &Report) -> Option<MeshConfig> {
     let text = item.text(report)?;
     let node = match yaml::parse(text) {
         Ok(node) => node,
@@ -210,7 +168,7 @@ fn on_one_line(node: Node, line: usize) -> Node {
 
 fn root_namespace(fields: &mut Fields<'_>) -> Option<String> {
     let name = fields.text("rootNamespace").filter(|name| !name.is_empty())?;
-    if let Err(reason) = validate_names::label(&name) {
+    if let Err(reason) = names::label(&name) {
         fields.error("rootNamespace", reason);
     }
     Some(name)
@@ -220,7 +178,7 @@ fn trust_domain(fields: &mut Fields<'_>) -> Option<String> {
     let name = fields.text("trustDomain")?;
     if name.is_empty() {
         fields.error("trustDomain", "must not be empty: remove it for cluster.local");
-    } else if let Err(reason) = validate_names::fqdn(&name) {
+    } else if let Err(reason) = names::fqdn(&name) {
         fields.error("trustDomain", reason);
     }
     Some(name)
@@ -244,7 +202,7 @@ fn visibility(mut fields: Fields<'_>) -> ServiceEntryVisibility {
         let mut rules = Vec::new();
         for item in policy.items("matchingRules") {
             let Some(mut rule) = item.fields(report) else { continue };
-            rules.push(VisibilityRule { namespace_selector: rule.fields("namespaceSelector").map(selector) });
+            rules.push(VisibilityRule { namespace_selector: rule.fields("namespaceSelector").map(labels::selector) });
             rule.finish();
         }
         policy.finish();
@@ -265,36 +223,5 @@ fn visibility_word(fields: &mut Fields<'_>, name: &'static str) -> EntryVisibili
 
 fn selectors(fields: &mut Fields<'_>, name: &'static str) -> Vec<LabelSelector> {
     let report = fields.report();
-    fields.items(name).iter().filter_map(|item| item.fields(report).map(selector)).collect()
-}
-
-/// Reads a Kubernetes label selector.
-pub(super) fn selector(mut fields: Fields<'_>) -> LabelSelector {
-    let report = fields.report();
-    let match_labels = labels::read(&mut fields, "matchLabels");
-    let mut match_expressions = Vec::new();
-    let operators = [
-        ("In", LabelOperator::In),
-        ("NotIn", LabelOperator::NotIn),
-        ("Exists", LabelOperator::Exists),
-        ("DoesNotExist", LabelOperator::DoesNotExist),
-    ];
-    for item in fields.items("matchExpressions") {
-        let Some(mut requirement) = item.fields(report) else { continue };
-        let key = requirement.text("key").unwrap_or_default();
-        let operator = requirement.word("operator", &operators);
-        let values = requirement.texts("values");
-        let needs_values = matches!(operator, Some(LabelOperator::In | LabelOperator::NotIn));
-        match operator {
-            None if requirement.text("operator").is_none() => requirement.error("operator", "an operator is needed"),
-            Some(_) if needs_values == values.is_empty() => {
-                requirement.error("values", "In and NotIn need values, Exists and DoesNotExist have none");
-            }
-            _ => {}
-        }
-        requirement.finish();
-        match_expressions.extend(operator.map(|operator| LabelRequirement { key, operator, values }));
-    }
-    fields.finish();
-    LabelSelector { match_labels, match_expressions }
+    fields.items(name).iter().filter_map(|item| item.fields(report).map(labels::selector)).collect()
 }

@@ -5,8 +5,7 @@ use std::net::IpAddr;
 
 use ipnet::IpNet;
 
-use super::fields::{Fields, Item};
-use super::problem::Report;
+use crate::objects::reading::{Fields, Item, Report};
 
 /// Any of `values` must hold, if there are any, and none of `not_values`.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -1,15 +1,15 @@
 //! The rules of an AuthorizationPolicy: `from` and `to`, read and checked with Istio's rules; `when` is in
-//! `authorization_condition`.
+//! `condition`.
 //!
 //! What only an HTTP proxy can see is kept by name alone: the rule's meaning without it is the translation's decision.
 
 use ipnet::IpNet;
 
-use super::authorization_condition::{Condition, read_conditions};
-use super::authorization_values::{Values, ip_blocks, patterns, ports, texts};
-use super::fields::Fields;
-use super::metadata::Metadata;
-use super::yaml::Value;
+use super::condition::{Condition, read_conditions};
+use super::values::{Values, ip_blocks, patterns, ports, texts};
+use crate::objects::metadata::Metadata;
+use crate::objects::reading::Fields;
+use crate::objects::reading::yaml::Value;
 
 /// All parts must hold; a part without entries is absent.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]

@@ -1,10 +1,10 @@
 //! AuthorizationPolicy: what may connect to what. Reads the head and the rules' frame; the parts of a rule are in
-//! `authorization_rule`.
+//! `rule`.
 
-use super::authorization_rule::{self, Rule};
-use super::fields::Fields;
-use super::labels::{self, Labels};
-use super::metadata::Metadata;
+use super::rule::{self, Rule};
+use crate::objects::labels::{self, Labels};
+use crate::objects::metadata::Metadata;
+use crate::objects::reading::Fields;
 
 /// Reported, and decides nothing, if true.
 pub const DRY_RUN_ANNOTATION: &str = "istio.io/dry-run";
@@ -46,16 +46,13 @@ const ACTIONS: [(&str, PolicyAction); 4] = [
 ];
 
 /// Reads and checks `spec`. What is returned along with errors serves only to tell what the policy is about.
-pub(super) fn read(mut fields: Fields<'_>, metadata: &Metadata) -> AuthorizationPolicy {
+pub(in crate::objects) fn read(mut fields: Fields<'_>, metadata: &Metadata) -> AuthorizationPolicy {
     let target = read_target(&mut fields);
     let action = fields.word("action", &ACTIONS).unwrap_or(PolicyAction::Allow);
     check_provider(&mut fields, action);
     let report = fields.report();
-    let rules: Vec<Rule> = fields
-        .items("rules")
-        .iter()
-        .filter_map(|item| Some(authorization_rule::read(item.fields(report)?, metadata)))
-        .collect();
+    let rules: Vec<Rule> =
+        fields.items("rules").iter().filter_map(|item| Some(rule::read(item.fields(report)?, metadata))).collect();
     if fields.items("rules").is_empty() && matches!(action, PolicyAction::Deny | PolicyAction::Custom) {
         fields
             .error("rules", "a DENY or CUSTOM policy without rules never triggers: add a rule, {} matches everything");

@@ -2,9 +2,8 @@
 
 use std::net::IpAddr;
 
-use super::fields::Fields;
-use super::validate_names;
-use super::yaml::Node;
+use crate::objects::reading::yaml::Node;
+use crate::objects::reading::{Fields, names};
 
 /// A Pod, from `spec` and `status`.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -22,7 +21,7 @@ pub struct Pod {
 }
 
 /// Reads `spec` and `status`.
-pub(super) fn read(mut spec: Fields<'_>, status: Option<&Node>) -> Pod {
+pub(in crate::objects) fn read(mut spec: Fields<'_>, status: Option<&Node>) -> Pod {
     let mut pod = Pod {
         service_account: spec.text("serviceAccountName").unwrap_or_else(|| "default".to_owned()),
         node: spec.text("nodeName").unwrap_or_default(),
@@ -51,7 +50,7 @@ fn named_ports(mut container: Fields<'_>) -> Vec<(String, u16)> {
     let mut found = Vec::new();
     for item in container.items("ports") {
         let Some(mut port) = item.fields(report) else { continue };
-        let number = port.get("containerPort").and_then(|item| validate_names::port(&item, report));
+        let number = port.get("containerPort").and_then(|item| names::port(&item, report));
         let is_tcp = port.text("protocol").is_none_or(|protocol| protocol == "TCP");
         if let (Some(number), Some(name), true) = (number, port.text("name"), is_tcp) {
             found.push((name, number));

@@ -14,13 +14,13 @@ const MAX_REPLAYED_EVENTS: usize = 100_000;
 
 /// A value and the line (from 1, within its document) it stands on.
 #[derive(Debug, Clone, PartialEq)]
-pub(super) struct Node {
-    pub(super) line: usize,
-    pub(super) value: Value,
+pub(in crate::objects) struct Node {
+    pub(in crate::objects) line: usize,
+    pub(in crate::objects) value: Value,
 }
 
 #[derive(Debug, Clone, PartialEq)]
-pub(super) enum Value {
+pub(in crate::objects) enum Value {
     Null,
     Flag(bool),
     Integer(i128),
@@ -32,7 +32,7 @@ pub(super) enum Value {
 
 impl Value {
     /// What the value is, in the words of an error message.
-    pub(super) fn sort(&self) -> &'static str {
+    pub(in crate::objects) fn sort(&self) -> &'static str {
         match self {
             Self::Null => "nothing",
             Self::Flag(_) => "a boolean",
@@ -47,17 +47,17 @@ impl Value {
 
 /// The text of one document.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Document<'t> {
+pub(in crate::objects) struct Document<'t> {
     /// From 1.
-    pub(super) number: usize,
+    pub(in crate::objects) number: usize,
     /// Line of the file its text begins on, from 1.
-    pub(super) first_line: usize,
-    pub(super) text: &'t str,
+    pub(in crate::objects) first_line: usize,
+    pub(in crate::objects) text: &'t str,
 }
 
 /// Splits a stream at its `---` and `...` lines. Those are markers wherever a line begins with them: YAML allows them
 /// inside no scalar. Documents of comments only are numbered but not returned.
-pub(super) fn documents(text: &str) -> Vec<Document<'_>> {
+pub(in crate::objects) fn documents(text: &str) -> Vec<Document<'_>> {
     let text = text.strip_prefix('\u{feff}').unwrap_or(text);
     let mut found = Vec::new();
     let (mut start, mut first_line, mut number) = (0, 1, 1);
@@ -101,7 +101,7 @@ fn has_content(text: &str) -> bool {
 ///
 /// # Errors
 /// The line within the document, where known, and what the parser says.
-pub(super) fn parse(text: &str) -> Result<Node, (usize, String)> {
+pub(in crate::objects) fn parse(text: &str) -> Result<Node, (usize, String)> {
     let options = serde_saphyr::options! {
         budget: serde_saphyr::budget! { max_nodes: MAX_NODES, max_events: 2 * MAX_NODES, max_depth: 64 },
         alias_limits: serde_saphyr::alias_limits! { max_total_replayed_events: MAX_REPLAYED_EVENTS },

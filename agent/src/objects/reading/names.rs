@@ -5,10 +5,10 @@ use super::problem::Report;
 
 const MAX_NAME: usize = 253;
 /// Longest part of a name, and longest label, in bytes.
-pub(super) const MAX_LABEL: usize = 63;
+pub(in crate::objects) const MAX_LABEL: usize = 63;
 
 /// A DNS label in lower case, such as a namespace or a port's name.
-pub(super) fn label(text: &str) -> Result<(), String> {
+pub(in crate::objects) fn label(text: &str) -> Result<(), String> {
     let allowed = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
     if text.len() <= MAX_LABEL && !text.is_empty() && text.bytes().all(allowed) && has_alphanumeric_ends(text) {
         return Ok(());
@@ -19,7 +19,7 @@ pub(super) fn label(text: &str) -> Result<(), String> {
 }
 
 /// A Kubernetes object name: labels joined by dots.
-pub(super) fn object_name(text: &str) -> Result<(), String> {
+pub(in crate::objects) fn object_name(text: &str) -> Result<(), String> {
     let allowed = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
     let part = |part: &str| !part.is_empty() && part.bytes().all(allowed) && has_alphanumeric_ends(part);
     if text.len() <= MAX_NAME && text.split('.').all(part) {
@@ -29,7 +29,7 @@ pub(super) fn object_name(text: &str) -> Result<(), String> {
 }
 
 /// A fully qualified domain name, any case, a dot at the end allowed.
-pub(super) fn fqdn(text: &str) -> Result<(), String> {
+pub(in crate::objects) fn fqdn(text: &str) -> Result<(), String> {
     let name = text.strip_suffix('.').unwrap_or(text);
     if name.is_empty() || name.len() > 255 {
         return Err(format!("{text:?} is not a host name: use 1 to 255 characters"));
@@ -38,7 +38,7 @@ pub(super) fn fqdn(text: &str) -> Result<(), String> {
 }
 
 /// A host of a ServiceEntry: a domain name, perhaps with a star at its beginning.
-pub(super) fn wildcard_host(text: &str) -> Result<(), String> {
+pub(in crate::objects) fn wildcard_host(text: &str) -> Result<(), String> {
     if text == "*" {
         return Err("invalid host *: name the hosts, such as *.example.com".to_owned());
     }
@@ -52,7 +52,7 @@ pub(super) fn wildcard_host(text: &str) -> Result<(), String> {
 }
 
 /// True for `*a.example.com`: a star followed by more of its label.
-pub(super) fn is_partial_wildcard(host: &str) -> bool {
+pub(in crate::objects) fn is_partial_wildcard(host: &str) -> bool {
     host.starts_with('*') && !host.starts_with("*.")
 }
 
@@ -67,11 +67,11 @@ fn host_label(text: &str) -> Result<(), String> {
 }
 
 /// True if a letter or digit stands at both ends.
-pub(super) fn has_alphanumeric_ends(text: &str) -> bool {
+pub(in crate::objects) fn has_alphanumeric_ends(text: &str) -> bool {
     text.starts_with(|c: char| c.is_ascii_alphanumeric()) && text.ends_with(|c: char| c.is_ascii_alphanumeric())
 }
 
 /// A port number, 1 to 65535.
-pub(super) fn port(item: &Item<'_>, report: &Report) -> Option<u16> {
+pub(in crate::objects) fn port(item: &Item<'_>, report: &Report) -> Option<u16> {
     item.number(1..=65_535, report).and_then(|number| u16::try_from(number).ok())
 }

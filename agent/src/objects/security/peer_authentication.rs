@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 
 use super::authorization_policy::read_selector;
-use super::fields::Fields;
 pub use crate::model::peer_authentication::{MtlsMode, PeerAuthentication};
+use crate::objects::reading::Fields;
 
 const MODES: [(&str, MtlsMode); 4] = [
     ("UNSET", MtlsMode::Unset),
@@ -14,7 +14,7 @@ const MODES: [(&str, MtlsMode); 4] = [
 ];
 
 /// Reads and checks `spec`. What is returned along with errors serves only to tell what the policy is about.
-pub(super) fn read(mut fields: Fields<'_>) -> PeerAuthentication {
+pub(in crate::objects) fn read(mut fields: Fields<'_>) -> PeerAuthentication {
     let report = fields.report();
     let errors = report.errors();
     let mut selector = read_selector(&mut fields).unwrap_or_default();

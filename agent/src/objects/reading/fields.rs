@@ -8,7 +8,7 @@ use super::yaml::{Node, Value};
 
 /// The fields of one map.
 #[derive(Debug)]
-pub(super) struct Fields<'n> {
+pub(in crate::objects) struct Fields<'n> {
     path: String,
     line: usize,
     entries: &'n [(String, Node)],
@@ -18,14 +18,14 @@ pub(super) struct Fields<'n> {
 
 /// A node, and the path that leads to it.
 #[derive(Debug, Clone)]
-pub(super) struct Item<'n> {
-    pub(super) path: String,
-    pub(super) node: &'n Node,
+pub(in crate::objects) struct Item<'n> {
+    pub(in crate::objects) path: String,
+    pub(in crate::objects) node: &'n Node,
 }
 
 impl<'n> Fields<'n> {
     /// The fields of `node`, which stands at `path`. A node that is no map is an error.
-    pub(super) fn of(node: &'n Node, path: &str, report: &'n Report) -> Option<Self> {
+    pub(in crate::objects) fn of(node: &'n Node, path: &str, report: &'n Report) -> Option<Self> {
         let Value::Map(entries) = &node.value else {
             report.error(path, node.line, format!("must be a map of fields, but is {}", node.value.sort()));
             return None;
@@ -33,11 +33,11 @@ impl<'n> Fields<'n> {
         Some(Self { path: path.to_owned(), line: node.line, entries, asked: Vec::new(), report })
     }
 
-    pub(super) fn report(&self) -> &'n Report {
+    pub(in crate::objects) fn report(&self) -> &'n Report {
         self.report
     }
 
-    pub(super) fn is_empty(&self) -> bool {
+    pub(in crate::objects) fn is_empty(&self) -> bool {
         self.entries.is_empty()
     }
 
@@ -46,36 +46,36 @@ impl<'n> Fields<'n> {
     }
 
     /// The field's node, an explicit null included.
-    pub(super) fn any(&mut self, name: &'static str) -> Option<Item<'n>> {
+    pub(in crate::objects) fn any(&mut self, name: &'static str) -> Option<Item<'n>> {
         self.asked.push(name);
         let (_, node) = self.entries.iter().find(|(key, _)| key == name)?;
         Some(Item { path: self.path_of(name), node })
     }
 
     /// The field's node; null counts as absent, as it does in Kubernetes.
-    pub(super) fn get(&mut self, name: &'static str) -> Option<Item<'n>> {
+    pub(in crate::objects) fn get(&mut self, name: &'static str) -> Option<Item<'n>> {
         self.any(name).filter(|item| item.node.value != Value::Null)
     }
 
     /// Marks a field as known whose content does not matter.
-    pub(super) fn skip(&mut self, name: &'static str) {
+    pub(in crate::objects) fn skip(&mut self, name: &'static str) {
         self.asked.push(name);
     }
 
     /// Marks a field as known, and tells its author that it has no effect.
-    pub(super) fn without_effect(&mut self, name: &'static str, why: &str) {
+    pub(in crate::objects) fn without_effect(&mut self, name: &'static str, why: &str) {
         if self.get(name).is_some() {
             self.notice(name, why);
         }
     }
 
     /// An error about one field of this map.
-    pub(super) fn error(&self, name: &str, reason: impl Into<String>) {
+    pub(in crate::objects) fn error(&self, name: &str, reason: impl Into<String>) {
         self.report.error(self.path_of(name), self.line_of(name), reason);
     }
 
     /// A notice about one field of this map.
-    pub(super) fn notice(&self, name: &str, reason: impl Into<String>) {
+    pub(in crate::objects) fn notice(&self, name: &str, reason: impl Into<String>) {
         self.report.notice(self.path_of(name), self.line_of(name), reason);
     }
 
@@ -84,12 +84,12 @@ impl<'n> Fields<'n> {
         self.entries.iter().find(|(entry, _)| entry == key).map_or(self.line, |(_, node)| node.line)
     }
 
-    pub(super) fn text(&mut self, name: &'static str) -> Option<String> {
+    pub(in crate::objects) fn text(&mut self, name: &'static str) -> Option<String> {
         let item = self.get(name)?;
         item.text(self.report).map(str::to_owned)
     }
 
-    pub(super) fn flag(&mut self, name: &'static str) -> Option<bool> {
+    pub(in crate::objects) fn flag(&mut self, name: &'static str) -> Option<bool> {
         let item = self.get(name)?;
         if let Value::Flag(flag) = item.node.value {
             return Some(flag);
@@ -98,13 +98,13 @@ impl<'n> Fields<'n> {
         None
     }
 
-    pub(super) fn fields(&mut self, name: &'static str) -> Option<Fields<'n>> {
+    pub(in crate::objects) fn fields(&mut self, name: &'static str) -> Option<Fields<'n>> {
         let item = self.get(name)?;
         Fields::of(item.node, &item.path, self.report)
     }
 
     /// The items of a list; none if the field is absent.
-    pub(super) fn items(&mut self, name: &'static str) -> Vec<Item<'n>> {
+    pub(in crate::objects) fn items(&mut self, name: &'static str) -> Vec<Item<'n>> {
         let Some(item) = self.get(name) else { return Vec::new() };
         let Value::List(list) = &item.node.value else {
             self.error(name, format!("must be a list, but is {}", item.node.value.sort()));
@@ -114,13 +114,13 @@ impl<'n> Fields<'n> {
         list.iter().enumerate().map(|(at, node)| Item { path: format!("{path}[{at}]"), node }).collect()
     }
 
-    pub(super) fn texts(&mut self, name: &'static str) -> Vec<String> {
+    pub(in crate::objects) fn texts(&mut self, name: &'static str) -> Vec<String> {
         let report = self.report;
         self.items(name).iter().filter_map(|item| item.text(report).map(str::to_owned)).collect()
     }
 
     /// A map whose keys are the user's own, in order of keys.
-    pub(super) fn entries(&mut self, name: &'static str) -> Option<Vec<(&'n str, Item<'n>)>> {
+    pub(in crate::objects) fn entries(&mut self, name: &'static str) -> Option<Vec<(&'n str, Item<'n>)>> {
         let item = self.get(name)?;
         let Value::Map(entries) = &item.node.value else {
             self.error(name, format!("must be a map, but is {}", item.node.value.sort()));
@@ -130,24 +130,24 @@ impl<'n> Fields<'n> {
         Some(entries.iter().map(|(key, node)| (key.as_str(), Item { path: at(key), node })).collect())
     }
 
-    pub(super) fn text_map(&mut self, name: &'static str) -> BTreeMap<String, String> {
+    pub(in crate::objects) fn text_map(&mut self, name: &'static str) -> BTreeMap<String, String> {
         let report = self.report;
         let entries = self.entries(name).unwrap_or_default();
         entries.into_iter().filter_map(|(key, item)| Some((key.to_owned(), item.text(report)?.to_owned()))).collect()
     }
 
     /// One of a closed set of words.
-    pub(super) fn word<T: Copy>(&mut self, name: &'static str, words: &[(&str, T)]) -> Option<T> {
+    pub(in crate::objects) fn word<T: Copy>(&mut self, name: &'static str, words: &[(&str, T)]) -> Option<T> {
         self.get(name)?.word(words, self.report)
     }
 
     /// True if every field here has been asked for.
-    pub(super) fn are_all_known(&self) -> bool {
+    pub(in crate::objects) fn are_all_known(&self) -> bool {
         self.entries.iter().all(|(key, _)| self.asked.contains(&key.as_str()))
     }
 
     /// Reports every field that nobody asked for. An ignored field may have been meant to restrict something.
-    pub(super) fn finish(self) {
+    pub(in crate::objects) fn finish(self) {
         for (key, node) in self.entries {
             if self.asked.contains(&key.as_str()) {
                 continue;
@@ -162,7 +162,7 @@ impl<'n> Fields<'n> {
 }
 
 impl<'n> Item<'n> {
-    pub(super) fn text(&self, report: &Report) -> Option<&'n str> {
+    pub(in crate::objects) fn text(&self, report: &Report) -> Option<&'n str> {
         if let Value::Text(text) = &self.node.value {
             return Some(text);
         }
@@ -172,7 +172,7 @@ impl<'n> Item<'n> {
     }
 
     /// One of a closed set of words.
-    pub(super) fn word<T: Copy>(&self, words: &[(&str, T)], report: &Report) -> Option<T> {
+    pub(in crate::objects) fn word<T: Copy>(&self, words: &[(&str, T)], report: &Report) -> Option<T> {
         let text = self.text(report)?;
         if let Some((_, value)) = words.iter().find(|(word, _)| *word == text) {
             return Some(*value);
@@ -183,7 +183,7 @@ impl<'n> Item<'n> {
     }
 
     /// A whole number within `range`.
-    pub(super) fn number(&self, range: std::ops::RangeInclusive<i128>, report: &Report) -> Option<i128> {
+    pub(in crate::objects) fn number(&self, range: std::ops::RangeInclusive<i128>, report: &Report) -> Option<i128> {
         match &self.node.value {
             Value::Integer(number) if range.contains(number) => Some(*number),
             Value::Integer(number) => {
@@ -197,11 +197,11 @@ impl<'n> Item<'n> {
         }
     }
 
-    pub(super) fn error(&self, report: &Report, reason: impl Into<String>) {
+    pub(in crate::objects) fn error(&self, report: &Report, reason: impl Into<String>) {
         report.error(&self.path, self.node.line, reason);
     }
 
-    pub(super) fn fields(&self, report: &'n Report) -> Option<Fields<'n>> {
+    pub(in crate::objects) fn fields(&self, report: &'n Report) -> Option<Fields<'n>> {
         Fields::of(self.node, &self.path, report)
     }
 }

@@ -1,16 +1,16 @@
-//! How the fields of a ServiceEntry are read; which may stand together is in `validate_service_entry`.
+//! How the fields of a ServiceEntry are read; which may stand together is in `check`.
 
 use std::net::IpAddr;
 
 use ipnet::IpNet;
 
-use super::fields::Fields;
-use super::labels::{self, Labels};
-use super::metadata::Metadata;
-use super::problem::Report;
-use super::service_entry::{Resolution, ServiceEntry, ServiceEntryPort};
-use super::yaml::Node;
-use super::{validate_names, validate_service_entry, workload_entry};
+use super::check;
+use super::entry::{Resolution, ServiceEntry, ServiceEntryPort};
+use crate::objects::labels::{self, Labels};
+use crate::objects::metadata::Metadata;
+use crate::objects::networking::workload_entry;
+use crate::objects::reading::yaml::Node;
+use crate::objects::reading::{Fields, Report, names};
 
 const RESOLUTIONS: [(&str, Resolution); 5] = [
     ("NONE", Resolution::None),
@@ -21,7 +21,11 @@ const RESOLUTIONS: [(&str, Resolution); 5] = [
 ];
 
 /// Reads and checks `spec`; `allocated` is what [`allocated`] found.
-pub(super) fn read(mut fields: Fields<'_>, allocated: Vec<(String, IpAddr)>, metadata: &Metadata) -> ServiceEntry {
+pub(in crate::objects) fn read(
+    mut fields: Fields<'_>,
+    allocated: Vec<(String, IpAddr)>,
+    metadata: &Metadata,
+) -> ServiceEntry {
     let report = fields.report();
     let entry = ServiceEntry {
         hosts: fields.texts("hosts"),
@@ -39,7 +43,7 @@ pub(super) fn read(mut fields: Fields<'_>, allocated: Vec<(String, IpAddr)>, met
         subject_alt_names: fields.texts("subjectAltNames"),
         allocated,
     };
-    validate_service_entry::check(&entry, metadata, &mut fields);
+    check::check(&entry, metadata, &mut fields);
     fields.finish();
     entry
 }
@@ -62,22 +66,22 @@ fn ports(fields: &mut Fields<'_>) -> Vec<ServiceEntryPort> {
     let mut found: Vec<ServiceEntryPort> = Vec::new();
     for item in fields.items("ports") {
         let Some(mut port) = item.fields(report) else { continue };
-        let number = port.get("number").and_then(|item| validate_names::port(&item, report));
+        let number = port.get("number").and_then(|item| names::port(&item, report));
         if number.is_none() && port.get("number").is_none() {
             port.error("number", "a port needs its number, 1..65535");
         }
         let name = port.text("name").unwrap_or_default();
-        if let Err(reason) = validate_names::label(&name) {
+        if let Err(reason) = names::label(&name) {
             port.error("name", format!("invalid port name: {reason}"));
         }
         let protocol = port.text("protocol").unwrap_or_default();
-        if !validate_service_entry::is_protocol(&protocol) {
+        if !check::is_protocol(&protocol) {
             port.error(
                 "protocol",
                 format!("unsupported protocol {protocol:?}: use TCP, TLS, HTTP, HTTP2, HTTPS or GRPC"),
             );
         }
-        let target_port = port.get("targetPort").and_then(|item| validate_names::port(&item, report));
+        let target_port = port.get("targetPort").and_then(|item| names::port(&item, report));
         if found.iter().any(|other| other.name == name) {
             port.error("name", format!("port name {name:?} is already defined: give each port a name of its own"));
         }
@@ -103,7 +107,7 @@ fn workload_selector(fields: &mut Fields<'_>) -> Option<Labels> {
 }
 
 /// The addresses in `status`, with their hosts.
-pub(super) fn allocated(status: &Node, report: &Report) -> Option<Vec<(String, IpAddr)>> {
+pub(in crate::objects) fn allocated(status: &Node, report: &Report) -> Option<Vec<(String, IpAddr)>> {
     let mut status = Fields::of(status, "status", report)?;
     let mut found = Vec::new();
     for item in status.items("addresses") {

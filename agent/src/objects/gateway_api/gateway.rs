@@ -5,9 +5,9 @@
 
 use std::net::IpAddr;
 
-use super::fields::Fields;
-use super::mesh_config::{self, LabelSelector};
-use super::yaml::Node;
+use crate::objects::labels::{self, LabelSelector};
+use crate::objects::reading::Fields;
+use crate::objects::reading::yaml::Node;
 
 /// A Gateway that services and workloads may name as their waypoint.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -34,7 +34,7 @@ pub enum AllowedNamespaces {
 const HBONE_PORT: i128 = 15_008;
 
 /// Reads `spec` and `status`. Fields for other purposes than a waypoint's are left unread.
-pub(super) fn read(mut spec: Fields<'_>, status: Option<&Node>) -> Gateway {
+pub(in crate::objects) fn read(mut spec: Fields<'_>, status: Option<&Node>) -> Gateway {
     let report = spec.report();
     let mut gateway = Gateway::default();
     if let Some(mut status) = status.and_then(|node| Fields::of(node, "status", report)) {
@@ -79,7 +79,7 @@ fn allowed_namespaces(listener: &mut Fields<'_>) -> AllowedNamespaces {
     match namespaces.text("from").as_deref() {
         Some("All") => AllowedNamespaces::All,
         Some("Selector") => {
-            let selector = namespaces.fields("selector").map(mesh_config::selector);
+            let selector = namespaces.fields("selector").map(labels::selector);
             selector.map_or(AllowedNamespaces::Same, AllowedNamespaces::Selector)
         }
         _ => AllowedNamespaces::Same,

@@ -2,11 +2,9 @@
 
 use std::net::IpAddr;
 
-use super::fields::{Fields, Item};
-use super::labels::{self, Labels};
-use super::problem::Report;
-use super::validate_names;
-use super::yaml::Value;
+use crate::objects::labels::{self, Labels};
+use crate::objects::reading::yaml::Value;
+use crate::objects::reading::{Fields, Item, Report, names};
 
 /// `spec` of a Service.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -66,7 +64,7 @@ const NOT_USED: [&str; 13] = [
 ];
 
 /// Reads and checks `spec`.
-pub(super) fn read(mut fields: Fields<'_>) -> Service {
+pub(in crate::objects) fn read(mut fields: Fields<'_>) -> Service {
     let cluster_ips = cluster_ips(&mut fields);
     let families = [("IPv4", IpFamily::V4), ("IPv6", IpFamily::V6)];
     let report = fields.report();
@@ -120,7 +118,7 @@ fn port(mut fields: Fields<'_>) -> Option<KubernetesPort> {
     if number.is_none() {
         fields.error("port", "a port needs its number, 1..65535");
     }
-    let number = number.and_then(|item| validate_names::port(&item, report));
+    let number = number.and_then(|item| names::port(&item, report));
     let protocols = [("TCP", false), ("UDP", true), ("SCTP", false)];
     let name = fields.text("name").unwrap_or_default();
     let is_udp = fields.word("protocol", &protocols).unwrap_or(false);
@@ -136,5 +134,5 @@ fn target_port(item: &Item<'_>, report: &Report) -> Option<TargetPort> {
     if let Value::Text(name) = &item.node.value {
         return Some(TargetPort::Name(name.clone()));
     }
-    validate_names::port(item, report).map(TargetPort::Number)
+    names::port(item, report).map(TargetPort::Number)
 }

@@ -7,10 +7,9 @@
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 
-use super::fields::Fields;
-use super::labels::{self, Labels};
-use super::metadata::Metadata;
-use super::validate_names;
+use crate::objects::labels::{self, Labels};
+use crate::objects::metadata::Metadata;
+use crate::objects::reading::{Fields, Report, names};
 
 /// All addresses of a workload that has several.
 pub const ADDRESSES_ANNOTATION: &str = "weir.dev/addresses";
@@ -55,7 +54,7 @@ impl WorkloadAddress {
 }
 
 /// Reads the `spec` of a WorkloadEntry.
-pub(super) fn read(fields: Fields<'_>, metadata: &Metadata) -> WorkloadEntry {
+pub(in crate::objects) fn read(fields: Fields<'_>, metadata: &Metadata) -> WorkloadEntry {
     let report = fields.report();
     let mut entry = read_endpoint(fields);
     let Some(text) = metadata.annotations.get(ADDRESSES_ANNOTATION) else { return entry };
@@ -77,14 +76,14 @@ pub(super) fn read(fields: Fields<'_>, metadata: &Metadata) -> WorkloadEntry {
 }
 
 /// Reads one endpoint of a ServiceEntry, or the common part of a WorkloadEntry.
-pub(super) fn read_endpoint(mut fields: Fields<'_>) -> WorkloadEntry {
+pub(in crate::objects) fn read_endpoint(mut fields: Fields<'_>) -> WorkloadEntry {
     let report = fields.report();
     let mut ports = BTreeMap::new();
     for (name, item) in fields.entries("ports").unwrap_or_default() {
-        if let Err(reason) = validate_names::label(name) {
+        if let Err(reason) = names::label(name) {
             item.error(report, reason);
         }
-        if let Some(port) = validate_names::port(&item, report) {
+        if let Some(port) = names::port(&item, report) {
             ports.insert(name.to_owned(), port);
         }
     }
@@ -122,16 +121,16 @@ fn address(fields: &mut Fields<'_>, has_ports: bool) -> WorkloadAddress {
             fields.error("ports", "a Unix socket has no ports: remove them");
         }
     } else if text.bytes().all(|byte| byte.is_ascii_digit() || byte == b'.') {
-        // A host name by its letters, and surely a slip of the pen.
+        // Allowed in a host name, but surely meant as an IP address.
         fields.error("address", format!("{text:?} is neither an IP address nor a host name: four numbers are needed"));
-    } else if let Err(reason) = validate_names::fqdn(&text) {
+    } else if let Err(reason) = names::fqdn(&text) {
         fields.error("address", format!("{text:?} is neither an IP address nor a host name: {reason}"));
     }
     WorkloadAddress::Name(text)
 }
 
 /// Checks a WorkloadEntry that stands alone.
-pub(super) fn check(entry: &WorkloadEntry, fields_path: &str, report: &super::problem::Report) {
+pub(in crate::objects) fn check(entry: &WorkloadEntry, fields_path: &str, report: &Report) {
     if entry.address != WorkloadAddress::None {
         return;
     }

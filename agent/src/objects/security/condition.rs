@@ -2,8 +2,8 @@
 
 use ipnet::IpNet;
 
-use super::authorization_values::{Values, ip_block, pattern, port, texts};
-use super::fields::{Fields, Item};
+use super::values::{Values, ip_block, pattern, port, texts};
+use crate::objects::reading::{Fields, Item};
 
 /// One item of `when`.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -1,11 +1,11 @@
-//! ServiceEntry: a service by its host names. How it is read is in `read_service_entry`.
+//! What a ServiceEntry says.
 
 use std::net::IpAddr;
 
 use ipnet::IpNet;
 
-use super::labels::Labels;
-use super::workload_entry::WorkloadEntry;
+use crate::objects::labels::Labels;
+use crate::objects::networking::workload_entry::WorkloadEntry;
 
 /// `spec` of a ServiceEntry.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
