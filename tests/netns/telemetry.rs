@@ -6,11 +6,15 @@ use std::time::Duration;
 use anyhow::{Context, Result, ensure};
 use weir_tests::http;
 use weir_tests::mesh::{FAR_VIPS, Mesh, ip, principal};
-use weir_tests::test_app::{self, Bulk, ECHO};
+use weir_tests::test_app::{self, Bulk, ECHO, Seen};
 use weir_tests::wait;
+use weir_tests::world::Pod;
 
 use crate::count::{CLOSED, Counter, OPENED};
 use crate::harness::{Case, Check};
+
+/// The port of HBONE listeners.
+const HBONE: u16 = 15_008;
 
 pub(crate) const CASES: &[Case] = &[
     Case { name: "telemetry: connections carry Istio's labels on both sides", check: Check::Mesh(labels) },
@@ -141,29 +145,47 @@ fn plaintext(mesh: &Mesh) -> Result<()> {
 
 fn access_log(mesh: &Mesh) -> Result<()> {
     let before = mesh.agents.iter().map(|agent| agent.log().len()).collect::<Vec<_>>();
-    test_app::echoes(&mesh.client.place, ip(FAR_VIPS[0]), ECHO)?;
+    let seen = test_app::echoes(&mesh.client.place, ip(FAR_VIPS[0]), ECHO)?;
     for ((agent, before), direction) in mesh.agents.iter().zip(before).zip(["outbound", "inbound"]) {
+        let expected = access_line(mesh, &seen, direction);
         wait::until("the connection is in the access log", Duration::from_secs(3), || {
             let log = agent.log();
             let new = log.get(before..).unwrap_or_default();
-            let line = new.lines().find(|line| line.contains("connection complete") && line.contains(direction));
+            let direction = format!("direction=\"{direction}\"");
+            let line = new.lines().find(|line| line.contains("connection complete") && line.contains(&direction));
             let line = line.with_context(|| format!("no such line in {new:?}"))?;
-            let parts = [
-                principal(&mesh.client),
-                principal(&mesh.far),
-                "src.addr".into(),
-                "dst.addr".into(),
-                "bytes_sent".into(),
-                "bytes_recv".into(),
-                "duration".into(),
-            ];
-            for part in parts {
-                ensure!(line.contains(&part), "{part} is missing in {line:?}");
-            }
+            let (_, fields) = line.rsplit_once('\t').context("fields come last")?;
+            let (fields, duration) =
+                fields.rsplit_once(" duration=").context("the duration ends a line without error")?;
+            ensure!(fields == expected, "{fields}\nis not\n{expected}");
+            let millis = duration.strip_suffix("ms").with_context(|| format!("{duration} is not in milliseconds"))?;
+            millis.parse::<u64>().with_context(|| format!("{millis} milliseconds"))?;
             Ok(())
         })?;
     }
     Ok(())
+}
+
+/// The fields of the line of a connection from client to far through far's service, up to its duration. Only the source's
+/// agent knows which address the application dialled.
+fn access_line(mesh: &Mesh, seen: &Seen, direction: &str) -> String {
+    let (hbone, endpoint) = (SocketAddr::new(mesh.far.ipv4(), HBONE), SocketAddr::new(mesh.far.ipv4(), ECHO));
+    let original = SocketAddr::new(ip(FAR_VIPS[0]), ECHO);
+    let original = if direction == "outbound" { format!("dst.original_addr={original} ") } else { String::new() };
+    let end = |end: &str, pod: &Pod| {
+        let (name, principal) = (pod.name(), principal(pod));
+        format!(
+            "{end}.workload=\"{name}\" {end}.namespace=\"shop\" {end}.identity={principal} {end}.cluster=\"Kubernetes\""
+        )
+    };
+    let (source, destination) = (end("src", &mesh.client), end("dst", &mesh.far));
+    let bytes = seen.received.len();
+    format!(
+        "src.addr={} {source} dst.addr={hbone} dst.hbone_addr={endpoint} {original}\
+         dst.service=\"far.shop.svc.cluster.local\" {destination} direction=\"{direction}\" bytes_sent={bytes} \
+         bytes_recv={bytes}",
+        seen.local
+    )
 }
 
 fn config_dump(mesh: &Mesh) -> Result<()> {

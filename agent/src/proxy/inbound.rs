@@ -22,8 +22,10 @@ use crate::model::identity::Identity;
 use crate::model::mesh::Mesh;
 use crate::model::service::{PortMapping, Service, ServiceKey};
 use crate::model::workload::Workload;
-use crate::telemetry::access_log::{self, ConnectionEnds, ConnectionRecord, Reporter, ResponseFlag};
+use crate::telemetry::connection::{RefusedConnection, ResponseFlag};
+use crate::telemetry::ends::{ConnectionEnds, HbonePeer, InboundDestination, InboundSource, Reporter};
 use crate::telemetry::metrics::Side;
+use crate::telemetry::record::ConnectionRecord;
 use crate::tls::handshake::{self, HandshakeError};
 
 /// How long a connection waits for the mesh to tell us of the pod it is for.
@@ -115,8 +117,12 @@ fn dialled_directly(served: &PodProxy, source: SocketAddr, destination: SocketAd
     }
     let error = "the agent's listener was dialled directly";
     let metrics = &served.proxy.metrics;
-    access_log::refused(metrics, Reporter::Destination, source, destination, ResponseFlag::Denied, &error);
+    refused(source, destination, ResponseFlag::Denied).record(metrics, &error);
     true
+}
+
+fn refused(source_addr: SocketAddr, listener: SocketAddr, flag: ResponseFlag) -> RefusedConnection {
+    RefusedConnection { reporter: Reporter::Destination, source_addr, listener, flag }
 }
 
 /// Serves a connection to the HBONE port: a handshake, then any number of streams.
@@ -132,7 +138,7 @@ pub(super) async fn serve_hbone(served: Arc<PodProxy>, tcp: TcpStream) {
         Ok(own) => own,
         Err(error) => {
             let flag = ResponseFlag::IdentityError;
-            access_log::refused(&proxy.metrics, Reporter::Destination, addr, local, flag, &error);
+            refused(addr, local, flag).record(&proxy.metrics, &error);
             return reset_on_close(&tcp);
         }
     };
@@ -143,7 +149,7 @@ pub(super) async fn serve_hbone(served: Arc<PodProxy>, tcp: TcpStream) {
         Err(error) => {
             proxy.metrics.handshake_failed(Side::Downstream, super::failure_label(&error));
             let flag = ResponseFlag::TlsFailure;
-            return access_log::refused(&proxy.metrics, Reporter::Destination, addr, local, flag, &error);
+            return refused(addr, local, flag).record(&proxy.metrics, &error);
         }
     };
     let peer = Peer { identity: secured.peer.clone(), addr, local };
@@ -192,7 +198,7 @@ async fn serve_request(served: Arc<PodProxy>, peer: Peer, request: ConnectReques
         Err(reason) => {
             let metrics = &served.proxy.metrics;
             let flag = ResponseFlag::ConnectFailure;
-            access_log::refused(metrics, Reporter::Destination, peer.addr, peer.local, flag, &reason);
+            refused(peer.addr, peer.local, flag).record(metrics, &reason);
             return request.refuse(StatusCode::BAD_REQUEST);
         }
     };
@@ -329,25 +335,17 @@ fn ends(
     asked_for: Option<&str>,
 ) -> ConnectionEnds {
     let mesh = served.proxy.mesh.read();
-    // For labels only: the address finds the workload, and only one that carries the proven identity counts.
-    let source = peer.and_then(|peer| {
-        let found = mesh.workload_by_address(&served.proxy.node.network, peer.addr.ip())?;
-        (found.identity() == peer.identity).then(|| found.clone())
+    let peer = peer.map(|peer| {
+        // For labels only: the address finds the workload, and only one that carries the proven identity counts.
+        let found = mesh.workload_by_address(&served.proxy.node.network, peer.addr.ip());
+        let workload = found.filter(|found| found.identity() == peer.identity).cloned();
+        HbonePeer { identity: peer.identity.clone(), workload, listener: peer.local }
     });
-    let destination = served.source_workload(&mesh);
-    let service = service_of(&mesh, &destination, asked_for, destination_addr.port());
-    ConnectionEnds {
-        reporter: Reporter::Destination,
-        source_addr,
-        source,
-        source_identity: peer.map(|peer| peer.identity.clone()),
-        destination_addr,
-        hbone_addr: peer.map(|peer| peer.local),
-        destination: Some(destination),
-        destination_identity: peer.map(|_| served.pod.identity(&mesh.settings().trust_domain)),
-        service,
-        mutual_tls: peer.is_some(),
-    }
+    let workload = served.source_workload(&mesh);
+    let service = service_of(&mesh, &workload, asked_for, destination_addr.port());
+    let identity = served.pod.identity(&mesh.settings().trust_domain);
+    let destination = InboundDestination { endpoint: destination_addr, workload, identity, service };
+    ConnectionEnds::inbound(InboundSource { addr: source_addr, peer }, destination)
 }
 
 /// The service that a connection came through, for labels: the one the client asked for if the workload serves it, else

@@ -13,10 +13,12 @@ use super::hbone::{HboneStream, headers};
 use super::splice::{self, SpliceError};
 use super::tcp_end::TcpEnd;
 use super::{PodProxy, newcomers};
-use crate::model::address::{OriginalDst, canonical};
+use crate::model::address::canonical;
 use crate::model::resolve::{Transport, Unresolved, Upstream};
 use crate::model::workload::Workload;
-use crate::telemetry::access_log::{self, ConnectionEnds, ConnectionRecord, Reporter, ResponseFlag};
+use crate::telemetry::connection::{RefusedConnection, ResponseFlag};
+use crate::telemetry::ends::{ConnectionEnds, OutboundSource, Reporter};
+use crate::telemetry::record::ConnectionRecord;
 
 /// The upstream's side of a connection, ready to be joined.
 enum Joined {
@@ -68,7 +70,9 @@ pub(super) async fn serve(served: Arc<PodProxy>, downstream: TcpStream) {
     let source_addr = canonical(source_addr);
     let Some(destination) = served.proxy.capture.original_dst(downstream.as_fd()) else {
         let error = "the agent's listener was dialled directly";
-        access_log::refused(metrics, Reporter::Source, source_addr, listener_addr, ResponseFlag::Denied, &error);
+        let flag = ResponseFlag::Denied;
+        RefusedConnection { reporter: Reporter::Source, source_addr, listener: listener_addr, flag }
+            .record(metrics, &error);
         reset_on_close(&downstream);
         return;
     };
@@ -88,8 +92,9 @@ pub(super) async fn serve(served: Arc<PodProxy>, downstream: TcpStream) {
         }
         Err(unresolved) => (Err(unresolved), None),
     };
-    let mut record =
-        ConnectionRecord::open(metrics, ends(&served, source_addr, destination, &source, resolved.as_ref().ok()));
+    let from = OutboundSource { addr: source_addr, workload: source.clone(), identity: served.identity() };
+    let ends = ConnectionEnds::outbound(from, destination, resolved.as_ref().ok());
+    let mut record = ConnectionRecord::open(metrics, ends);
     let outcome = match resolved {
         Ok(upstream) => carry(&served, downstream, source_addr, &source, upstream, opened, &record).await,
         Err(unresolved) => {
@@ -204,30 +209,4 @@ fn request_headers(source: &Workload, source_addr: SocketAddr, service: Option<&
         map.insert(http::header::FORWARDED, value);
     }
     map
-}
-
-fn ends(
-    served: &PodProxy,
-    source_addr: SocketAddr,
-    destination: OriginalDst,
-    source: &Arc<Workload>,
-    upstream: Option<&Upstream>,
-) -> ConnectionEnds {
-    let hbone_addr = match upstream.map(|u| &u.transport) {
-        Some(Transport::Hbone { peer, .. }) => Some(*peer),
-        _ => None,
-    };
-    let workload = upstream.and_then(|u| u.workload.clone());
-    ConnectionEnds {
-        reporter: Reporter::Source,
-        source_addr,
-        source: Some(source.clone()),
-        source_identity: Some(served.identity()),
-        destination_addr: destination.0,
-        hbone_addr,
-        destination_identity: workload.as_ref().filter(|_| hbone_addr.is_some()).map(|w| w.identity()),
-        destination: workload,
-        service: upstream.and_then(|u| u.service.clone()),
-        mutual_tls: hbone_addr.is_some(),
-    }
 }

@@ -20,7 +20,7 @@ use super::hbone::{HboneStream, JoinError, StreamError};
 use super::socket;
 use super::tcp_end::TcpEnd;
 use crate::model::authorization::Permit;
-use crate::telemetry::access_log::ByteCounts;
+use crate::telemetry::connection::ByteCounts;
 
 /// What is read at once. A thread has one such place; a connection holds only what the other side did not take yet.
 const READ_BYTES: usize = 256 * 1024;

@@ -2,7 +2,7 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use crate::telemetry::access_log::ByteCounts;
+use crate::telemetry::connection::ByteCounts;
 
 /// See the module.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -1,12 +1,15 @@
-//! A source, a destination and the service between them, for tests.
+//! A source, a destination and the service between them, for tests; connections are described as the proxy does it.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 
+use crate::model::address::OriginalDst;
 use crate::model::identity::TrustDomain;
-use crate::model::service::{IpFamilies, Service, ServiceKey, ServicePort, Vip, Visibility};
+use crate::model::mesh::{Mesh, MeshUpdate};
+use crate::model::service::{IpFamilies, PortMapping, Service, ServiceKey, ServicePort, Vip, Visibility};
 use crate::model::workload::{HealthStatus, Locality, NetworkMode, TunnelProtocol, Workload, WorkloadType};
-use crate::telemetry::connection::{ConnectionEnds, Reporter};
+use crate::telemetry::ends::{ConnectionEnds, HbonePeer, InboundDestination, InboundSource, OutboundSource, Reporter};
+
+const CLIENT: &str = "10.0.0.1:41000";
 
 pub(crate) fn workload(namespace: &str, app: &str, address: &str) -> Workload {
     let name = format!("{app}-v1-1234");
@@ -55,20 +58,55 @@ pub(crate) fn service(namespace: &str, name: &str, vip: &str) -> Service {
     }
 }
 
+/// `shop/client`, `shop/reviews` with its service, and `shop/legacy` with its own, which does not speak HBONE.
+pub(crate) fn mesh() -> Mesh {
+    let mut mesh = Mesh::default();
+    mesh.apply(MeshUpdate::Workload(Box::new(workload("shop", "client", "10.0.0.1"))));
+    for (app, address, vip, protocol) in [
+        ("reviews", "10.0.0.2", "10.96.0.7/32", TunnelProtocol::Hbone),
+        ("legacy", "10.0.0.3", "10.96.0.8/32", TunnelProtocol::None),
+    ] {
+        let service = service("shop", app, vip);
+        let mut workload = Workload { protocol, ..workload("shop", app, address) };
+        workload.services.insert(service.key.clone(), vec![PortMapping { service_port: 80, target_port: 9080 }]);
+        mesh.apply(MeshUpdate::Service(Box::new(service)));
+        mesh.apply(MeshUpdate::Workload(Box::new(workload)));
+    }
+    mesh
+}
+
+/// `shop/client` as it opens a connection.
+pub(crate) fn outbound_source() -> OutboundSource {
+    let workload = workload("shop", "client", "10.0.0.1");
+    OutboundSource {
+        addr: CLIENT.parse().expect("it is one"),
+        identity: workload.identity(),
+        workload: workload.into(),
+    }
+}
+
 /// A connection over mTLS from `shop/client` to `shop/reviews` through its service.
 pub(crate) fn ends(reporter: Reporter) -> ConnectionEnds {
-    let (source, destination) = (workload("shop", "client", "10.0.0.1"), workload("shop", "reviews", "10.0.0.2"));
-    ConnectionEnds {
-        reporter,
-        source_addr: "10.0.0.1:41000".parse().expect("it is one"),
-        source_identity: Some(source.identity()),
-        source: Some(Arc::new(source)),
-        destination_addr: "10.0.0.2:9080".parse().expect("it is one"),
-        hbone_addr: Some("10.0.0.2:15008".parse().expect("it is one")),
-        destination_identity: Some(destination.identity()),
-        destination: Some(Arc::new(destination)),
-        service: Some(Arc::new(service("shop", "reviews", "10.96.0.7/32"))),
-        mutual_tls: true,
+    let (mesh, source) = (mesh(), outbound_source());
+    let original_dst = OriginalDst("10.96.0.7:80".parse().expect("it is one"));
+    let upstream = mesh.resolve(&source.workload, original_dst).expect("the service has an endpoint");
+    match reporter {
+        Reporter::Source => ConnectionEnds::outbound(source, original_dst, Some(&upstream)),
+        Reporter::Destination => {
+            let peer = HbonePeer {
+                identity: source.identity,
+                workload: Some(source.workload),
+                listener: "10.0.0.2:15008".parse().expect("it is one"),
+            };
+            let workload = upstream.workload.expect("the endpoint is a workload");
+            let destination = InboundDestination {
+                endpoint: "10.0.0.2:9080".parse().expect("it is one"),
+                identity: workload.identity(),
+                workload,
+                service: upstream.service,
+            };
+            ConnectionEnds::inbound(InboundSource { addr: source.addr, peer: Some(peer) }, destination)
+        }
     }
 }
 
@@ -77,7 +115,8 @@ pub(crate) fn strangers(reporter: Reporter) -> ConnectionEnds {
     ConnectionEnds {
         source: None,
         source_identity: None,
-        hbone_addr: None,
+        original_dst: None,
+        hbone_listener: None,
         destination: None,
         destination_identity: None,
         service: None,

@@ -5,7 +5,8 @@ use std::collections::{BTreeMap, HashMap};
 use serde::Serialize;
 
 use crate::admin::PodEntry;
-use crate::telemetry::access_log::{LiveConnection, Reporter};
+use crate::telemetry::connection::LiveConnection;
+use crate::telemetry::ends::Reporter;
 
 /// By pod uid.
 pub(super) type PodsView<'a> = BTreeMap<&'a str, PodView<'a>>;
@@ -36,8 +37,9 @@ struct ConnectionsView {
 #[serde(rename_all = "camelCase")]
 struct ConnectionView {
     src: String,
-    /// The address the application asked for (outbound), or the service it asked for by name (inbound).
+    /// The address that the application dialled (outbound), or the hostname of the service (inbound).
     original_dst: Option<String>,
+    /// The address that the agent dialled (outbound), or the application's (inbound).
     actual_dst: String,
     protocol: &'static str,
 }
@@ -78,11 +80,10 @@ impl<'a> PodView<'a> {
 
 fn outbound(connection: &LiveConnection) -> ConnectionView {
     let ends = &connection.ends;
-    let asked_for = connection.asked_for.map_or(ends.destination_addr, |asked_for| asked_for.0);
     ConnectionView {
         src: ends.source_addr.to_string(),
-        original_dst: Some(asked_for.to_string()),
-        actual_dst: ends.hbone_addr.unwrap_or(ends.destination_addr).to_string(),
+        original_dst: ends.original_dst.map(|original| original.0.to_string()),
+        actual_dst: ends.dialled_addr().to_string(),
         protocol: protocol(connection),
     }
 }
@@ -92,7 +93,7 @@ fn inbound(connection: &LiveConnection) -> ConnectionView {
     ConnectionView {
         src: ends.source_addr.to_string(),
         original_dst: ends.service.as_ref().map(|service| service.key.hostname.to_string()),
-        actual_dst: ends.destination_addr.to_string(),
+        actual_dst: ends.endpoint.to_string(),
         protocol: protocol(connection),
     }
 }

@@ -7,19 +7,18 @@ use serde_json::{Value, json};
 
 use super::*;
 use crate::admin::fixture::{mesh, sources};
-use crate::model::address::OriginalDst;
 use crate::model::mesh::MeshSettings;
 use crate::proto::envoy::service::discovery::v3::DeltaDiscoveryResponse;
 use crate::resources::{Resource, ResourceSet, ResourceType};
 use crate::state::SharedMesh;
-use crate::telemetry::access_log::{ConnectionRecord, Reporter};
+use crate::telemetry::ends::Reporter;
 use crate::telemetry::fixture::ends;
+use crate::telemetry::record::ConnectionRecord;
 use crate::xds::{Intake, XdsStatus};
 
 fn dumped() -> Value {
     let (_log, sources) = sources();
-    let outbound = ConnectionRecord::open(&sources.metrics, ends(Reporter::Source));
-    outbound.asked_for(OriginalDst("10.96.0.7:80".parse().unwrap()));
+    let _outbound = ConnectionRecord::open(&sources.metrics, ends(Reporter::Source));
     let _inbound = ConnectionRecord::open(&sources.metrics, ends(Reporter::Destination));
     let bytes = write(&sources, mesh()).unwrap();
     serde_json::from_slice(&bytes).unwrap()

@@ -9,7 +9,7 @@ use crate::admin::config_dump::MeshCopy;
 use crate::admin::{AdminSources, PodEntry};
 use crate::kubernetes::WatchReport;
 use crate::nri::NriReport;
-use crate::telemetry::access_log::LiveConnection;
+use crate::telemetry::connection::LiveConnection;
 use crate::tls::certificates::CertificateStatus;
 
 /// The status of now.

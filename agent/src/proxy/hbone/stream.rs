@@ -11,7 +11,7 @@ use super::session::Attached;
 pub use super::session::JoinError;
 use super::transport::Transport;
 use crate::proxy::tcp_end::TcpEnd;
-use crate::telemetry::access_log::ByteCounts;
+use crate::telemetry::connection::ByteCounts;
 
 /// An open stream to a peer's workload. Dropped before both sides said their last, it is reset.
 #[derive(Debug)]

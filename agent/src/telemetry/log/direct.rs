@@ -1,4 +1,4 @@
-//! A log without a thread, for a process that says little and must never wait: a line that cannot be written at once is
+//! A log without a thread, for a process that logs little and must never wait: a line that cannot be written at once is
 //! left out.
 
 use std::io;
@@ -22,7 +22,7 @@ impl<'a> MakeWriter<'a> for Direct {
 impl io::Write for Direct {
     fn write(&mut self, line: &[u8]) -> io::Result<usize> {
         let mut output = io::stdout().lock();
-        // A pipe that can be written to takes some kilobytes without making anybody wait.
+        // A pipe that polls as writable takes `PIPE_BUF` bytes without blocking (pipe(7)).
         let is_writable = poll(&mut [PollFd::new(output.as_fd(), PollFlags::POLLOUT)], PollTimeout::ZERO)? > 0;
         if is_writable && line.len() <= libc::PIPE_BUF {
             output.write_all(line)?;

@@ -8,7 +8,8 @@ use prometheus_client::encoding::{EncodeLabelSet, LabelSetEncoder};
 use crate::model::identity::Identity;
 use crate::model::service::Service;
 use crate::model::workload::Workload;
-use crate::telemetry::connection::{ConnectionEnds, Reporter, ResponseFlag};
+use crate::telemetry::connection::{RequestProtocol, ResponseFlag};
+use crate::telemetry::ends::{ConnectionEnds, Reporter};
 
 /// Stands for every value that is not known, as everywhere in Istio.
 const UNKNOWN: &str = "unknown";
@@ -22,6 +23,7 @@ pub(super) struct TrafficLabels {
     source: WorkloadLabels,
     service: Option<ServiceLabels>,
     destination: WorkloadLabels,
+    protocol: RequestProtocol,
     flag: ResponseFlag,
     mutual_tls: bool,
 }
@@ -49,7 +51,7 @@ struct ServiceLabels {
 }
 
 impl TrafficLabels {
-    pub(super) fn new(ends: &ConnectionEnds, flag: ResponseFlag) -> Self {
+    pub(super) fn new(ends: &ConnectionEnds, protocol: RequestProtocol, flag: ResponseFlag) -> Self {
         // A source is only ever named by what it proved. A destination's identity is what its certificate must show.
         let destination_identity =
             ends.destination_identity.clone().or_else(|| ends.destination.as_ref().map(|workload| workload.identity()));
@@ -58,18 +60,20 @@ impl TrafficLabels {
             source: WorkloadLabels::new(ends.source.as_deref(), ends.source_identity.clone()),
             service: ends.service.as_deref().map(ServiceLabels::new),
             destination: WorkloadLabels::new(ends.destination.as_deref(), destination_identity),
+            protocol,
             flag,
             mutual_tls: ends.mutual_tls,
         }
     }
 
     /// Labels of a connection about whose ends nothing is known.
-    pub(super) fn unknown(reporter: Reporter, flag: ResponseFlag) -> Self {
+    pub(super) fn unknown(reporter: Reporter, protocol: RequestProtocol, flag: ResponseFlag) -> Self {
         Self {
             reporter,
             source: WorkloadLabels::default(),
             service: None,
             destination: WorkloadLabels::default(),
+            protocol,
             flag,
             mutual_tls: false,
         }
@@ -87,7 +91,7 @@ impl TrafficLabels {
             cluster_id: empty,
         };
         let source = WorkloadLabels { workload: Some(workload), principal: None };
-        Self { source, ..Self::unknown(Reporter::Destination, ResponseFlag::None) }
+        Self { source, ..Self::unknown(Reporter::Destination, RequestProtocol::Tcp, ResponseFlag::None) }
     }
 
     pub(super) fn flag(&self) -> ResponseFlag {
@@ -117,7 +121,7 @@ impl TrafficLabels {
         put("destination_app", &destination.text(|w| &w.canonical_name))?;
         put("destination_version", &destination.revision())?;
         put("destination_cluster", &destination.text(|w| &w.cluster_id))?;
-        put("request_protocol", &"tcp")?;
+        put("request_protocol", &self.protocol.label())?;
         put("response_flags", &self.flag.label())?;
         put("connection_security_policy", &if self.mutual_tls { "mutual_tls" } else { UNKNOWN })
     }

@@ -8,59 +8,90 @@ use std::time::{Instant, SystemTime};
 use parking_lot::Mutex;
 
 use super::traffic::Series;
-use crate::model::address::OriginalDst;
-use crate::telemetry::connection::{ByteCounts, ConnectionEnds, LiveConnection};
+use crate::model::identity::Identity;
+use crate::telemetry::connection::{ByteCounts, LiveConnection};
+use crate::telemetry::ends::ConnectionEnds;
 
-/// Connections open and close on all cores at once.
+/// Parts of the list with a lock each: connections open and close on all cores at once.
 const SHARDS: usize = 16;
 
 /// An open connection and the counters its bytes go to.
 #[derive(Debug)]
 pub(in crate::telemetry) struct OpenConnection {
-    pub(in crate::telemetry) ends: ConnectionEnds,
+    /// The ends as they were known when the connection was accepted.
+    first_ends: ConnectionEnds,
+    settled: OnceLock<Settled>,
     pub(in crate::telemetry) bytes: Arc<ByteCounts>,
-    pub(in crate::telemetry) asked_for: OnceLock<OriginalDst>,
+    /// What the HBONE peer has proven.
+    pub(in crate::telemetry) peer_identity: OnceLock<Identity>,
     pub(in crate::telemetry) opened: Instant,
     opened_at: SystemTime,
-    pub(super) series: Arc<Series>,
     counted_to_destination: AtomicU64,
     counted_to_source: AtomicU64,
 }
 
+/// What a connection counts as from its settlement on.
+#[derive(Debug)]
+struct Settled {
+    /// `None` where the ends are those known at first.
+    ends: Option<Box<ConnectionEnds>>,
+    series: Arc<Series>,
+}
+
 impl OpenConnection {
-    pub(super) fn new(ends: ConnectionEnds, series: Arc<Series>) -> Self {
+    pub(super) fn new(ends: ConnectionEnds) -> Self {
         Self {
-            ends,
+            first_ends: ends,
+            settled: OnceLock::new(),
             bytes: Arc::default(),
-            asked_for: OnceLock::new(),
+            peer_identity: OnceLock::new(),
             opened: Instant::now(),
             opened_at: SystemTime::now(),
-            series,
             counted_to_destination: AtomicU64::new(0),
             counted_to_source: AtomicU64::new(0),
         }
     }
 
-    /// Adds the bytes moved since the last call to the metrics.
+    /// The ends as far as they are known now.
+    pub(in crate::telemetry) fn ends(&self) -> &ConnectionEnds {
+        self.settled.get().and_then(|settled| settled.ends.as_deref()).unwrap_or(&self.first_ends)
+    }
+
+    /// Settles the ends: as these, or as those known at first. Only the first call has an effect; `count_opened` gives the
+    /// counters that the connection's labels stand for.
+    pub(super) fn settle(
+        &self,
+        ends: Option<ConnectionEnds>,
+        count_opened: impl FnOnce(&ConnectionEnds) -> Arc<Series>,
+    ) {
+        self.settled.get_or_init(|| {
+            let series = count_opened(ends.as_ref().unwrap_or(&self.first_ends));
+            Settled { ends: ends.map(Box::new), series }
+        });
+    }
+
+    /// Adds the bytes moved since the last call to the metrics. Before its ends are settled a connection moves none.
     ///
     /// `istio_tcp_sent_bytes_total` counts the response, destination to source, and `istio_tcp_received_bytes_total`
     /// the request, source to destination. Both reporters say the same about one connection: seen from the source the
     /// two words are flipped, and dashboards rely on it (<https://github.com/istio/istio/issues/32399>).
     pub(super) fn count_bytes(&self) {
+        let Some(Settled { series, .. }) = self.settled.get() else { return };
         let (to_destination, to_source) = self.bytes.totals();
-        count(to_destination, &self.counted_to_destination, &self.series.received_bytes);
-        count(to_source, &self.counted_to_source, &self.series.sent_bytes);
+        count(to_destination, &self.counted_to_destination, &series.received_bytes);
+        count(to_source, &self.counted_to_source, &series.sent_bytes);
+    }
+
+    /// Counts the end of a connection that did not fail.
+    pub(super) fn count_closed(&self) {
+        if let Some(Settled { series, .. }) = self.settled.get() {
+            series.closed.fetch_add(1, Ordering::Relaxed);
+        }
     }
 
     fn snapshot(&self) -> LiveConnection {
         let (bytes_to_destination, bytes_to_source) = self.bytes.totals();
-        LiveConnection {
-            ends: self.ends.clone(),
-            asked_for: self.asked_for.get().copied(),
-            opened_at: self.opened_at,
-            bytes_to_destination,
-            bytes_to_source,
-        }
+        LiveConnection { ends: self.ends().clone(), opened_at: self.opened_at, bytes_to_destination, bytes_to_source }
     }
 }
 

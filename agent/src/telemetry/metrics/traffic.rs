@@ -17,14 +17,14 @@ use super::catalogue::{self, Described};
 use super::labels::TrafficLabels;
 use crate::telemetry::connection::ResponseFlag;
 
-/// A combination of labels that no connection had for so long is forgotten, or names of workloads that are long gone
-/// would pile up.
-const FORGET_AFTER: Duration = Duration::from_secs(24 * 3600);
-/// Of more than that, those that are idle longest are forgotten sooner: pods that run once and have nobody above them, whose
-/// names are their workloads'.
-const MOST_IDLE: usize = 1000;
-/// But none before everybody who scrapes has seen its last values.
-const SHOWN_FOR: Duration = Duration::from_secs(600);
+/// A combination of labels is forgotten when no connection had it for so long: the names of workloads that are long gone
+/// would pile up otherwise.
+const IDLE_LIMIT: Duration = Duration::from_secs(24 * 3600);
+/// Idle combinations that are kept at most. Of more, those that are idle longest are forgotten sooner: bare pods that run
+/// once each bring a workload name of their own.
+const MAX_IDLE_SERIES: usize = 1000;
+/// A combination is shown at least so long after its last connection, so that every scraper sees its last values.
+const MIN_SHOWN: Duration = Duration::from_secs(600);
 
 /// The counters of one combination of labels.
 #[derive(Debug)]
@@ -37,7 +37,7 @@ pub(super) struct Series {
     pub(super) received_bytes: AtomicU64,
     /// Response direction: from the destination to the source, whoever reports.
     pub(super) sent_bytes: AtomicU64,
-    /// When no connection was seen to hold it any more.
+    /// When a scrape first found that no connection holds it.
     idle_since: Mutex<Option<Instant>>,
 }
 
@@ -61,7 +61,7 @@ impl Series {
     }
 
     /// Since when it is idle: from now on at the latest, if nobody but the table holds it.
-    fn look(self: &Arc<Self>, now: Instant) -> Option<Instant> {
+    fn idle_since(self: &Arc<Self>, now: Instant) -> Option<Instant> {
         let mut idle_since = self.idle_since.lock();
         *idle_since = (Arc::strong_count(self) == 1).then(|| idle_since.unwrap_or(now));
         *idle_since
@@ -78,23 +78,25 @@ impl Traffic {
         self.series.write().entry(labels.clone()).or_insert_with(|| Arc::new(Series::new(labels))).clone()
     }
 
-    /// Forgets what nobody used for [`FORGET_AFTER`], or sooner where there is too much of it. Called at every scrape: idle
+    /// Forgets what nobody used for [`IDLE_LIMIT`], or sooner where there is too much of it. Called at every scrape: idle
     /// time begins at the first one that finds a combination unused.
     pub(super) fn forget_idle(&self, now: Instant) {
         let (mut table, mut idle) = (self.series.write(), Vec::new());
         // Nobody can take a further reference meanwhile: that needs the table.
-        table.retain(|_, series| match series.look(now) {
-            Some(since) if now.duration_since(since) >= FORGET_AFTER => false,
+        table.retain(|_, series| match series.idle_since(now) {
+            Some(since) if now.duration_since(since) >= IDLE_LIMIT => false,
             since => {
                 idle.extend(since);
                 true
             }
         });
-        if let Some(too_many) = idle.len().checked_sub(MOST_IDLE).filter(|too_many| *too_many > 0) {
+        if let Some(too_many) = idle.len().checked_sub(MAX_IDLE_SERIES).filter(|too_many| *too_many > 0) {
             idle.sort_unstable();
-            let last_to_go = idle[too_many - 1];
+            let newest_forgotten = idle[too_many - 1];
             table.retain(|_, series| {
-                series.look(now).is_none_or(|since| since > last_to_go || now.duration_since(since) < SHOWN_FOR)
+                series
+                    .idle_since(now)
+                    .is_none_or(|since| since > newest_forgotten || now.duration_since(since) < MIN_SHOWN)
             });
         }
     }
@@ -144,18 +146,19 @@ impl Collector for TrafficCollector {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::telemetry::connection::Reporter;
+    use crate::telemetry::connection::RequestProtocol;
+    use crate::telemetry::ends::Reporter;
 
     #[test]
     fn labels_in_use_stay_and_idle_ones_go_after_a_day() {
         let traffic = Traffic::default();
-        let labels = |flag| TrafficLabels::unknown(Reporter::Source, flag);
+        let labels = |flag| TrafficLabels::unknown(Reporter::Source, RequestProtocol::Tcp, flag);
         let held = traffic.series(labels(ResponseFlag::None));
         traffic.series(labels(ResponseFlag::Denied)).failed.fetch_add(1, Ordering::Relaxed);
         let start = Instant::now();
         traffic.forget_idle(start);
         assert_eq!(traffic.series.read().len(), 2);
-        traffic.forget_idle(start + FORGET_AFTER);
+        traffic.forget_idle(start + IDLE_LIMIT);
         assert_eq!(traffic.series.read().len(), 1);
         assert!(Arc::ptr_eq(&held, &traffic.series(labels(ResponseFlag::None))));
     }
@@ -166,14 +169,14 @@ mod tests {
         let labels = |number: usize| TrafficLabels::of_source(&format!("pod-{number}"));
         let at = |seconds| start + Duration::from_secs(seconds);
         let _held = traffic.series(labels(0));
-        for (number, seconds) in [(1..=10, 0), (11..=MOST_IDLE + 5, 60)] {
+        for (number, seconds) in [(1..=10, 0), (11..=MAX_IDLE_SERIES + 5, 60)] {
             number.for_each(|number| drop(traffic.series(labels(number))));
             traffic.forget_idle(at(seconds));
         }
-        assert_eq!(traffic.series.read().len(), MOST_IDLE + 6, "all are shown for a while");
+        assert_eq!(traffic.series.read().len(), MAX_IDLE_SERIES + 6, "all are shown for a while");
         traffic.forget_idle(at(600));
         let left = traffic.series.read();
-        assert_eq!(left.len(), MOST_IDLE + 1 - 5, "those of the same moment go together");
+        assert_eq!(left.len(), MAX_IDLE_SERIES + 1 - 5, "those of the same moment go together");
         assert!((1..=10).all(|number| !left.contains_key(&labels(number))) && left.contains_key(&labels(11)));
     }
 }

@@ -5,8 +5,9 @@ use std::time::Duration;
 
 use super::*;
 use crate::admin::fixture::{mesh, pod, sources};
-use crate::telemetry::access_log::{ConnectionRecord, Reporter};
+use crate::telemetry::ends::Reporter;
 use crate::telemetry::fixture::{ends, workload};
+use crate::telemetry::record::ConnectionRecord;
 
 #[test]
 fn a_healthy_node_has_no_warnings() {

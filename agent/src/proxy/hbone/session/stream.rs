@@ -13,7 +13,7 @@ use tokio::net::TcpStream;
 use crate::proxy::hbone::error::StreamError;
 use crate::proxy::hbone::frame::Reason;
 use crate::proxy::tcp_end::TcpEnd;
-use crate::telemetry::access_log::ByteCounts;
+use crate::telemetry::connection::ByteCounts;
 
 /// The head of a request or of an answer.
 #[derive(Debug, Default, PartialEq, Eq)]

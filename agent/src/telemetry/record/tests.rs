@@ -1,11 +1,13 @@
-//! What the line of a connection says.
+//! The access line that a record writes at its end.
 
 use std::sync::atomic::Ordering;
 
 use serde_json::{Value, json};
 
 use super::*;
-use crate::telemetry::fixture::{ends, strangers};
+use crate::model::address::OriginalDst;
+use crate::telemetry::ends::Reporter;
+use crate::telemetry::fixture::{ends, mesh, outbound_source, strangers};
 use crate::telemetry::log::LogFormat;
 use crate::telemetry::log::tests::lines;
 
@@ -35,7 +37,8 @@ fn an_outbound_line_in_text() {
         text_line(|| record(ends(Reporter::Source), None)),
         "info\taccess\tconnection complete\tsrc.addr=10.0.0.1:41000 src.workload=\"client-v1-1234\" \
          src.namespace=\"shop\" src.identity=spiffe://cluster.local/ns/shop/sa/client src.cluster=\"Kubernetes\" \
-         dst.addr=10.0.0.2:15008 dst.hbone_addr=10.0.0.2:9080 dst.service=\"reviews.shop.svc.cluster.local\" \
+         dst.addr=10.0.0.2:15008 dst.hbone_addr=10.0.0.2:9080 dst.original_addr=10.96.0.7:80 \
+         dst.service=\"reviews.shop.svc.cluster.local\" \
          dst.workload=\"reviews-v1-1234\" dst.namespace=\"shop\" \
          dst.identity=spiffe://cluster.local/ns/shop/sa/reviews dst.cluster=\"Kubernetes\" direction=\"outbound\" \
          bytes_sent=10 bytes_recv=3000 duration=0ms"
@@ -79,7 +82,7 @@ fn the_same_in_json() {
         "level": "error", "scope": "access", "message": "connection complete",
         "src.addr": "10.0.0.1:41000", "src.workload": "client-v1-1234", "src.namespace": "shop",
         "src.identity": "spiffe://cluster.local/ns/shop/sa/client", "src.cluster": "Kubernetes",
-        "dst.addr": "10.0.0.2:15008", "dst.hbone_addr": "10.0.0.2:9080",
+        "dst.addr": "10.0.0.2:15008", "dst.hbone_addr": "10.0.0.2:9080", "dst.original_addr": "10.96.0.7:80",
         "dst.service": "reviews.shop.svc.cluster.local", "dst.workload": "reviews-v1-1234", "dst.namespace": "shop",
         "dst.identity": "spiffe://cluster.local/ns/shop/sa/reviews", "dst.cluster": "Kubernetes",
         "direction": "outbound", "bytes_sent": 10, "bytes_recv": 3000,
@@ -91,12 +94,51 @@ fn the_same_in_json() {
 #[test]
 fn a_connection_refused_at_once_has_a_short_line() {
     let line = text_line(|| {
-        let [source, local] = ["10.0.0.1:1".parse().unwrap(), "10.0.0.2:15008".parse().unwrap()];
-        refused(&Metrics::new(), Reporter::Destination, source, local, ResponseFlag::TlsFailure, &"no\ncertificate");
+        let refused = RefusedConnection {
+            reporter: Reporter::Destination,
+            source_addr: "10.0.0.1:1".parse().unwrap(),
+            listener: "10.0.0.2:15008".parse().unwrap(),
+            flag: ResponseFlag::TlsFailure,
+        };
+        refused.record(&Metrics::new(), &"no\ncertificate");
     });
     assert_eq!(
         line,
         "warn\taccess\tconnection failed\tsrc.addr=10.0.0.1:1 dst.addr=10.0.0.2:15008 direction=\"inbound\" \
          error=no\\ncertificate"
     );
+}
+
+#[test]
+fn an_outbound_line_in_plaintext_names_the_endpoint() {
+    let original_dst = OriginalDst("10.96.0.8:80".parse().unwrap());
+    let (mesh, source) = (mesh(), outbound_source());
+    let upstream = mesh.resolve(&source.workload, original_dst).unwrap();
+    let line = text_line(|| record(ConnectionEnds::outbound(source, original_dst, Some(&upstream)), None));
+    let expected = "dst.addr=10.0.0.3:9080 dst.original_addr=10.96.0.8:80 dst.service=\"legacy.shop.svc.cluster.local\" \
+                    dst.workload=\"legacy-v1-1234\" dst.namespace=\"shop\" dst.cluster=\"Kubernetes\"";
+    assert!(line.contains(expected), "{line}");
+}
+
+#[test]
+fn the_identity_that_was_proven_is_shown_rather_than_the_expected_one() {
+    let line = text_line(|| {
+        let record = ConnectionRecord::open(&Metrics::new(), ends(Reporter::Source));
+        record.peer_proved("spiffe://cluster.local/ns/shop/sa/another".parse().unwrap());
+    });
+    assert!(line.contains(" dst.identity=spiffe://cluster.local/ns/shop/sa/another "), "{line}");
+}
+
+#[test]
+fn a_provisional_record_is_logged_with_the_ends_it_settles_on() {
+    for (settled, expected) in
+        [(None, "dst.addr=10.0.0.2:15008"), (Some(strangers(Reporter::Source)), "dst.addr=10.0.0.2:9080")]
+    {
+        let line = text_line(|| {
+            let record = ConnectionRecord::open_provisional(&Metrics::new(), ends(Reporter::Source));
+            record.settle(settled);
+            record.settle(Some(ends(Reporter::Destination)));
+        });
+        assert!(line.contains(&format!(" {expected} ")), "{line}");
+    }
 }

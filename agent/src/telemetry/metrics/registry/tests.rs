@@ -5,8 +5,11 @@ use std::io::Read;
 use std::sync::atomic::Ordering;
 
 use super::*;
-use crate::telemetry::access_log::{self, ConnectionRecord};
+use crate::telemetry::connection::{RefusedConnection, ResponseFlag};
+use crate::telemetry::ends::Reporter;
 use crate::telemetry::fixture::{ends, strangers};
+use crate::telemetry::metrics::{Side, StateFile, XdsTermination};
+use crate::telemetry::record::ConnectionRecord;
 
 fn text_of(metrics: &Metrics, format: TextFormat) -> String {
     let mut text = String::new();
@@ -118,8 +121,9 @@ fn every_connection_is_closed_once_and_a_failed_one_with_its_flag() {
 #[test]
 fn a_connection_refused_before_its_ends_are_known_only_failed() {
     let metrics = Metrics::new();
-    let [source, local] = ["10.0.0.1:1".parse().unwrap(), "10.0.0.2:2".parse().unwrap()];
-    access_log::refused(&metrics, Reporter::Destination, source, local, ResponseFlag::TlsFailure, &"no certificate");
+    let [source_addr, listener] = ["10.0.0.1:1".parse().unwrap(), "10.0.0.2:2".parse().unwrap()];
+    let (reporter, flag) = (Reporter::Destination, ResponseFlag::TlsFailure);
+    RefusedConnection { reporter, source_addr, listener, flag }.record(&metrics, &"no certificate");
     let text = open_metrics(&metrics);
     let (labels, failed) = only(&text, "istio_tcp_connections_failed_total");
     assert_eq!(failed, 1);
@@ -132,7 +136,6 @@ fn open_connections_are_listed_until_they_end() {
     let metrics = Metrics::new();
     let record = ConnectionRecord::open(&metrics, ends(Reporter::Source));
     let other = ConnectionRecord::open(&metrics, ends(Reporter::Destination));
-    record.asked_for(crate::model::address::OriginalDst("10.96.0.7:80".parse().unwrap()));
     record.bytes().to_source.fetch_add(7, Ordering::Relaxed);
     assert_eq!(
         values(&open_metrics(&metrics), "istio_tcp_sockets_open"),
@@ -142,10 +145,30 @@ fn open_connections_are_listed_until_they_end() {
     let live = metrics.live_connections();
     let [connection] = live.as_slice() else { panic!("{live:?}") };
     assert_eq!(connection.bytes_to_source, 7);
-    assert_eq!(connection.asked_for.unwrap().0.to_string(), "10.96.0.7:80");
+    assert_eq!(connection.ends.original_dst.unwrap().0.to_string(), "10.96.0.7:80");
     drop(record);
     assert!(metrics.live_connections().is_empty());
     assert_eq!(values(&open_metrics(&metrics), "istio_tcp_sockets_open{reporter=\"source\"}"), [" 0"]);
+}
+
+#[test]
+fn a_provisional_record_is_open_at_once_and_counts_as_opened_when_its_ends_are_settled() {
+    let metrics = Metrics::new();
+    let record = ConnectionRecord::open_provisional(&metrics, strangers(Reporter::Source));
+    let text = open_metrics(&metrics);
+    assert_eq!(values(&text, "istio_tcp_connections_opened_total"), [] as [String; 0]);
+    assert_eq!(values(&text, "istio_tcp_sockets_open{reporter=\"source\"}"), [" 1"]);
+    assert_eq!(metrics.live_connections().len(), 1);
+    record.settle(Some(ends(Reporter::Source)));
+    let (labels, opened) = only(&open_metrics(&metrics), "istio_tcp_connections_opened_total");
+    assert_eq!(opened, 1);
+    drop(record);
+    // Whoever never settles is counted as what was known at first.
+    drop(ConnectionRecord::open_provisional(&metrics, ends(Reporter::Source)));
+    let text = open_metrics(&metrics);
+    for metric in ["opened", "closed"] {
+        assert_eq!(only(&text, &format!("istio_tcp_connections_{metric}_total")), (labels.clone(), 2));
+    }
 }
 
 #[test]

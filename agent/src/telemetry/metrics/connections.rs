@@ -1,0 +1,114 @@
+//! Counting connections: those of applications, and the sockets, handshakes and HBONE connections beneath them.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use super::labels::TrafficLabels;
+use super::live::OpenConnection;
+use super::registry::{Metrics, OpenGuard};
+use crate::telemetry::connection::{LiveConnection, RequestProtocol, ResponseFlag};
+use crate::telemetry::ends::{ConnectionEnds, Reporter};
+
+/// The protocol that the proxy knows of every connection: it looks into none.
+const PROTOCOL: RequestProtocol = RequestProtocol::Tcp;
+
+/// Which of the proxy's two sockets of a connection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Side {
+    /// The connection that was accepted.
+    Downstream,
+    /// The connection that was opened.
+    Upstream,
+}
+
+impl Side {
+    /// The value of the metrics' `side` label.
+    #[must_use]
+    pub fn label(self) -> &'static str {
+        match self {
+            Self::Downstream => "downstream",
+            Self::Upstream => "upstream",
+        }
+    }
+}
+
+impl Metrics {
+    /// The connections that are open now, in no order.
+    #[must_use]
+    pub fn live_connections(&self) -> Vec<LiveConnection> {
+        self.live.snapshot()
+    }
+
+    /// Lists a connection as open. It counts as opened once its ends are settled.
+    pub(in crate::telemetry) fn opened(&self, ends: ConnectionEnds) -> (Arc<OpenConnection>, OpenGuard) {
+        let guard = self.socket_opened(ends.reporter);
+        let connection = Arc::new(OpenConnection::new(ends));
+        self.live.insert(&connection);
+        (connection, guard)
+    }
+
+    /// Counts a connection as opened with these ends, or with those known at first; the first call decides.
+    pub(in crate::telemetry) fn settled(&self, connection: &OpenConnection, ends: Option<ConnectionEnds>) {
+        connection.settle(ends, |ends| {
+            let series = self.traffic.series(TrafficLabels::new(ends, PROTOCOL, ResponseFlag::None));
+            series.opened.fetch_add(1, Ordering::Relaxed);
+            series
+        });
+    }
+
+    /// Counts the end of a connection; every connection that was opened is closed once, failed or not.
+    pub(in crate::telemetry) fn closed(&self, connection: &Arc<OpenConnection>, failure: Option<ResponseFlag>) {
+        self.settled(connection, None);
+        self.live.remove(connection);
+        connection.count_bytes();
+        let Some(flag) = failure else {
+            connection.count_closed();
+            return;
+        };
+        let series = self.traffic.series(TrafficLabels::new(connection.ends(), PROTOCOL, flag));
+        series.closed.fetch_add(1, Ordering::Relaxed);
+        series.failed.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Counts a connection that failed before its ends were known.
+    pub(in crate::telemetry) fn refused(&self, reporter: Reporter, flag: ResponseFlag) {
+        let labels = TrafficLabels::unknown(reporter, PROTOCOL, flag);
+        self.traffic.series(labels).failed.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// A TLS handshake with a peer failed. The reason is one of a fixed set, such as `PeerRefused::label`.
+    pub fn handshake_failed(&self, side: Side, reason: &'static str) {
+        self.counted.handshake_failures.get_or_create(&[("side", side.label()), ("reason", reason)]).inc();
+    }
+
+    /// Counts an HBONE connection as open until the guard is dropped.
+    #[must_use]
+    pub fn hbone_connection_opened(&self, side: Side) -> OpenGuard {
+        OpenGuard::new(self.counted.hbone_connections_open.get_or_create_owned(&[("side", side.label())]))
+    }
+
+    /// A live connection was closed because policy no longer allows it.
+    pub fn policy_closed_connection(&self) {
+        self.counted.policy_closed_connections.inc();
+    }
+
+    /// A connection was allowed that a dry-run policy would have denied.
+    pub fn dry_run_denied(&self) {
+        self.counted.dry_run_denials.inc();
+    }
+
+    /// accept(2) failed.
+    pub fn accept_failed(&self) {
+        self.counted.accept_errors.inc();
+    }
+
+    pub(super) fn begin_connections_at_zero(&self) {
+        for reporter in [Reporter::Source, Reporter::Destination] {
+            drop(self.counted.sockets_open.get_or_create(&[("reporter", reporter.label())]));
+        }
+    }
+
+    fn socket_opened(&self, reporter: Reporter) -> OpenGuard {
+        OpenGuard::new(self.counted.sockets_open.get_or_create_owned(&[("reporter", reporter.label())]))
+    }
+}

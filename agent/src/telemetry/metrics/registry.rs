@@ -1,0 +1,97 @@
+//! [`Metrics`]: all metrics of the process, and what is asked for the others at every scrape.
+
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::{Instant, SystemTime};
+
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::registry::Registry;
+
+use super::catalogue::Counted;
+use super::live::Live;
+use super::scrape::{Scrape, TextFormat};
+use super::scraped::{Scraped, ScrapedCollector};
+use super::traffic::{Traffic, TrafficCollector};
+use crate::model::identity::Identity;
+
+/// Counts as one of something open until it is dropped.
+#[derive(Debug)]
+pub struct OpenGuard(Gauge);
+
+impl OpenGuard {
+    pub(super) fn new(gauge: Gauge) -> Self {
+        gauge.inc();
+        Self(gauge)
+    }
+}
+
+impl Drop for OpenGuard {
+    fn drop(&mut self) {
+        self.0.dec();
+    }
+}
+
+/// All metrics of the process. Shared as `Arc<Metrics>`.
+#[derive(Debug)]
+pub struct Metrics {
+    registry: Registry,
+    pub(super) counted: Counted,
+    pub(super) scraped: Arc<Scraped>,
+    pub(super) traffic: Arc<Traffic>,
+    pub(super) live: Live,
+}
+
+impl Metrics {
+    #[must_use]
+    pub fn new() -> Arc<Self> {
+        let (counted, scraped, traffic) = (Counted::default(), Arc::<Scraped>::default(), Arc::<Traffic>::default());
+        let mut registry = Registry::default();
+        registry.register_collector(Box::new(TrafficCollector(traffic.clone())));
+        registry.register_collector(Box::new(ScrapedCollector(scraped.clone())));
+        counted.register(&mut registry);
+        let metrics = Self { registry, counted, scraped, traffic, live: Live::default() };
+        // A rate needs a first value: what Istio's dashboards ask for is there before it first happens.
+        metrics.begin_connections_at_zero();
+        metrics.begin_xds_at_zero();
+        Arc::new(metrics)
+    }
+
+    /// Everything, with the bytes of connections that are still open.
+    ///
+    /// # Errors
+    /// When a metric cannot be written down.
+    pub fn scrape(&self, format: TextFormat) -> io::Result<Scrape> {
+        self.live.count_bytes();
+        self.traffic.forget_idle(Instant::now());
+        Scrape::of(&self.registry, format)
+    }
+
+    /// Asks `read` for the kernel programs' counters at every scrape.
+    pub fn register_kernel_counters(&self, read: impl Fn() -> Vec<(&'static str, u64)> + Send + Sync + 'static) {
+        self.scraped.kernel.set(read);
+    }
+
+    /// Asks `read` for the number of entries of every map of the kernel programs at every scrape.
+    pub fn register_kernel_entries(&self, read: impl Fn() -> Vec<(&'static str, u64)> + Send + Sync + 'static) {
+        self.scraped.kernel_entries.set(read);
+    }
+
+    /// Asks `read` for the expiry of every workload certificate at every scrape.
+    pub fn register_certificates(&self, read: impl Fn() -> Vec<(Identity, SystemTime)> + Send + Sync + 'static) {
+        self.scraped.certificates.set(read);
+    }
+
+    /// Asks `read` for the number of log lines dropped so far at every scrape.
+    pub fn register_dropped_log_lines(&self, read: impl Fn() -> u64 + Send + Sync + 'static) {
+        self.scraped.dropped_log_lines.set(read);
+    }
+
+    /// How many workers of this agent ended without having been told to and were followed by another.
+    pub fn set_worker_restarts(&self, restarts: u64) {
+        self.scraped.worker_restarts.store(restarts, Ordering::Relaxed);
+    }
+}
+
+#[cfg(test)]
+mod tests;
