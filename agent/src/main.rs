@@ -8,7 +8,7 @@ use weir::app;
 use weir::app::commands::{EnrollArgs, PodsArgs, StatusArgs, UnenrollArgs, UninstallArgs};
 use weir::config::AgentConfig;
 use weir::control_plane::ControlPlaneConfig;
-use weir::supervisor::Link;
+use weir::supervisor::SupervisorLink;
 
 #[path = "main/memory.rs"]
 mod memory;
@@ -50,7 +50,7 @@ fn serve(role: impl FnOnce() -> anyhow::Result<()>) -> anyhow::Result<()> {
 
 /// The agent is two processes: the supervisor, and the worker that it starts.
 fn agent(config: AgentConfig, is_small: bool) -> anyhow::Result<ExitCode> {
-    if let Some(supervisor) = Link::of_this_process()? {
+    if let Some(supervisor) = SupervisorLink::of_this_process()? {
         name_process();
         return serve(|| app::run_agent(config, supervisor)).map(|()| ExitCode::SUCCESS);
     }
@@ -59,7 +59,7 @@ fn agent(config: AgentConfig, is_small: bool) -> anyhow::Result<ExitCode> {
         eprintln!("weir: the supervisor is larger than it need be: {error}");
     }
     name_process();
-    app::keep_agent(&config, memory::forget_start)
+    app::supervise_agent(&config, memory::forget_start)
 }
 
 /// For whoever lists processes: what is started by way of `/proc/self/exe` is called `exe`.

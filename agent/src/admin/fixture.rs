@@ -14,7 +14,7 @@ use crate::model::authorization::{Action, Authorization, Clause, Group, Match, P
 use crate::model::service::{GatewayAddress, GatewayDestination, PortMapping, ServiceKey, Vip};
 use crate::model::workload::{HealthStatus, Workload};
 use crate::state::SharedMesh;
-use crate::supervisor::Circumstances;
+use crate::supervisor::StartInfo;
 use crate::telemetry::fixture::{service, workload};
 use crate::telemetry::log::tests::unused;
 use crate::telemetry::metrics::Metrics;
@@ -64,7 +64,7 @@ pub(crate) fn sources() -> (impl Subscriber + Send + Sync, AdminSources) {
     let sources = AdminSources {
         config: config(),
         started: Instant::now(),
-        supervisor: Circumstances { supervisor: 7, ..Circumstances::default() },
+        supervisor: StartInfo { supervisor: 7, ..StartInfo::default() },
         ready: Ready::default(),
         metrics,
         log,

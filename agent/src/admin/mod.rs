@@ -22,7 +22,7 @@ use crate::lifecycle::Ready;
 use crate::model::identity::Identity;
 use crate::nri::NriReport;
 use crate::state::SharedMesh;
-use crate::supervisor::Circumstances;
+use crate::supervisor::StartInfo;
 use crate::telemetry::log::LogHandle;
 use crate::telemetry::metrics::Metrics;
 use crate::tls::certificates::CertificateStatus;
@@ -41,7 +41,7 @@ pub struct AdminSources {
     pub config: AgentConfig,
     pub started: Instant,
     /// Who keeps this process running, and how often it had to.
-    pub supervisor: Circumstances,
+    pub supervisor: StartInfo,
     pub ready: Ready,
     pub metrics: Arc<Metrics>,
     pub log: LogHandle,

@@ -9,7 +9,7 @@ use super::observation::Endpoints;
 use super::succession::Standing;
 use crate::enrollment::Enrollment;
 use crate::lifecycle::DrainTrigger;
-use crate::supervisor::Link;
+use crate::supervisor::SupervisorLink;
 
 /// Pause between two looks at what is open.
 const LOOK: Duration = Duration::from_millis(200);
@@ -68,14 +68,14 @@ pub(super) async fn serve_on(
 /// Takes nothing new and finishes what is open, for as long as that may take; then closes the rest.
 pub(super) async fn end(
     ending: Ending,
-    supervisor: &Link,
+    supervisor: &SupervisorLink,
     endpoints: Endpoints,
     drain: DrainTrigger,
     deadline: Duration,
 ) -> anyhow::Result<()> {
     let (kept, patience) = match ending {
         Ending::Told => {
-            supervisor.stopping();
+            supervisor.report_draining();
             (Some(endpoints), Patience::None)
         }
         // Ports can be had only once.

@@ -41,7 +41,7 @@ use crate::model::resolve::OutboundTrafficPolicy;
 use crate::proxy::workers::Workers;
 use crate::proxy::{NodeInfo, PoolOptions, Proxy, Timeouts};
 use crate::state::SharedMesh;
-use crate::supervisor::{self, Link, SupervisorOptions};
+use crate::supervisor::{self, SupervisorLink, SupervisorOptions, WorkerProgram};
 use crate::telemetry::log;
 use crate::telemetry::metrics::Metrics;
 use crate::tls::certificates::Certificates;
@@ -49,17 +49,16 @@ use crate::tls::certificates::Certificates;
 /// The agent's socket, below its run directory.
 const SOCKET_NAME: &str = "agent.sock";
 
-/// Runs `weir agent` as the supervisor of its workers; gives the exit code. `settled` is called whenever nothing is left to do
-/// but wait.
+/// Runs `weir agent` as the supervisor of its workers, and returns the exit code. `on_idle` is called whenever nothing is left
+/// to do but to wait.
 ///
 /// # Errors
 /// When something is missing that no worker can do without, or the system gives no process.
-pub fn keep_agent(config: &AgentConfig, settled: fn()) -> anyhow::Result<ExitCode> {
+pub fn supervise_agent(config: &AgentConfig, on_idle: fn()) -> anyhow::Result<ExitCode> {
     make_directories(config)?;
     log::init_direct(form(config.log_format)).context("log")?;
-    let worker =
-        supervisor::Program { path: "/proc/self/exe".into(), arguments: std::env::args_os().skip(1).collect() };
-    let code = supervisor::keep(SupervisorOptions { run_dir: config.run_dir.clone(), worker, settled })
+    let worker = WorkerProgram { path: "/proc/self/exe".into(), arguments: std::env::args_os().skip(1).collect() };
+    let code = supervisor::run(SupervisorOptions { run_dir: config.run_dir.clone(), worker, on_idle })
         .context("supervisor")?;
     Ok(ExitCode::from(code))
 }
@@ -68,7 +67,7 @@ pub fn keep_agent(config: &AgentConfig, settled: fn()) -> anyhow::Result<ExitCod
 ///
 /// # Errors
 /// When something that the agent cannot do without fails at start; the message names it.
-pub fn run_agent(config: AgentConfig, supervisor: Link) -> anyhow::Result<()> {
+pub fn run_agent(config: AgentConfig, supervisor: SupervisorLink) -> anyhow::Result<()> {
     netns::remember_own().context("the agent's own network namespace")?;
     raise_file_limit().context("RLIMIT_NOFILE")?;
     let log = log::init(&config.log, form(config.log_format)).context("--log")?;
@@ -90,7 +89,7 @@ pub fn run_control_plane(config: ControlPlaneConfig) -> anyhow::Result<()> {
     runtime.block_on(control_plane::run(config))
 }
 
-async fn agent(config: AgentConfig, log: log::LogHandle, supervisor: Arc<Link>) -> anyhow::Result<()> {
+async fn agent(config: AgentConfig, log: log::LogHandle, supervisor: Arc<SupervisorLink>) -> anyhow::Result<()> {
     let start = Instant::now();
     tracing::info!(version = env!("CARGO_PKG_VERSION"), ?config, "agent starts");
     let config = Arc::new(config);
@@ -99,9 +98,9 @@ async fn agent(config: AgentConfig, log: log::LogHandle, supervisor: Arc<Link>) 
     let ready = Ready::default();
     let starting = ready.block("start");
     let mesh = first_mesh(&config);
-    let standing = Standing::new(supervisor.circumstances().succeeds);
+    let standing = Standing::new(supervisor.start_info().has_predecessor);
     let delivery = delivery::start(&config, &mesh, &metrics, &ready, standing.may_save()).await?;
-    if supervisor.circumstances().succeeds {
+    if supervisor.start_info().has_predecessor {
         succession::take_over(&supervisor, &delivery, &mesh, &PodStore::new(&config.state_dir)).await?;
     }
     let prepared = start.elapsed();
@@ -133,7 +132,7 @@ async fn agent(config: AgentConfig, log: log::LogHandle, supervisor: Arc<Link>) 
         kubelet,
         ready: ready.clone(),
         log,
-        supervisor: supervisor.circumstances().clone(),
+        supervisor: supervisor.start_info().clone(),
         directory: cluster.as_ref().map(|cluster| cluster.directory.clone()),
         nri: Box::new(nri::Nri::reports(nri.as_ref())),
     };
@@ -142,8 +141,8 @@ async fn agent(config: AgentConfig, log: log::LogHandle, supervisor: Arc<Link>) 
     without_agent::prepare(&config, &capture, &enrollment, &mesh, &delivery.status);
     watch_kernel_and_pods(capture, enrollment.clone());
     let api = serve_api(&config, enrollment.clone(), mesh.clone())?;
-    nri::Nri::taken_in(nri.as_ref(), supervisor.circumstances()).await;
-    supervisor.serving();
+    nri::Nri::taken_in(nri.as_ref(), supervisor.start_info()).await;
+    supervisor.report_serving();
     standing.serves(enrollment.clone());
     drop(starting);
     tracing::info!(?prepared, ?installed, ?restored, serving = ?start.elapsed(), "agent serves");

@@ -10,7 +10,7 @@ use super::cni::{self, Cni};
 use super::kubernetes;
 use crate::config::{AgentConfig, Location};
 use crate::nri::{self, Limits, NriReport, NriStatus, Pods};
-use crate::supervisor::Circumstances;
+use crate::supervisor::StartInfo;
 use crate::telemetry::metrics::Metrics;
 
 /// How long the container runtime may take to take in an agent that succeeds another; usually a moment.
@@ -32,8 +32,8 @@ impl Drop for Nri {
 impl Nri {
     /// Where there is an agent before: resolves once the container runtime asks this one, or will not soon. Then the former
     /// may go without a pod being missed.
-    pub(super) async fn taken_in(nri: Option<&Self>, circumstances: &Circumstances) {
-        let Some(nri) = nri.filter(|_| circumstances.succeeds) else { return };
+    pub(super) async fn taken_in(nri: Option<&Self>, start_info: &StartInfo) {
+        let Some(nri) = nri.filter(|_| start_info.has_predecessor) else { return };
         if tokio::time::timeout(TAKEN_IN, nri.status.tried()).await.is_err() {
             tracing::warn!(
                 "the container runtime does not take this agent in: new pods may be missed while it takes over"

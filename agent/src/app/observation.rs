@@ -18,7 +18,7 @@ use crate::kubernetes::Directory;
 use crate::lifecycle::Ready;
 use crate::nri::NriReport;
 use crate::state::SharedMesh;
-use crate::supervisor::Circumstances;
+use crate::supervisor::StartInfo;
 use crate::telemetry::log::LogHandle;
 use crate::telemetry::metrics::Metrics;
 use crate::tls::certificates::Certificates;
@@ -43,7 +43,7 @@ pub(super) struct Observed {
     pub(super) kubelet: watch::Receiver<KubeletStatus>,
     pub(super) ready: Ready,
     pub(super) log: LogHandle,
-    pub(super) supervisor: Circumstances,
+    pub(super) supervisor: StartInfo,
     pub(super) directory: Option<Directory>,
     pub(super) nri: Ask<Option<NriReport>>,
 }

@@ -15,7 +15,7 @@ use crate::enrollment::Enrollment;
 use crate::enrollment::store::PodStore;
 use crate::model::identity::Identity;
 use crate::state::SharedMesh;
-use crate::supervisor::{Link, Order};
+use crate::supervisor::{SupervisorCommand, SupervisorLink};
 
 /// Stack of the thread that obeys the supervisor: it mostly waits.
 const STACK_BYTES: usize = 256 * 1024;
@@ -28,7 +28,7 @@ const LAST_WORDS: Duration = Duration::from_secs(1);
 /// # Errors
 /// When the supervisor is gone.
 pub(super) async fn take_over(
-    supervisor: &Arc<Link>,
+    supervisor: &Arc<SupervisorLink>,
     delivery: &Delivery,
     mesh: &SharedMesh,
     store: &PodStore,
@@ -93,23 +93,27 @@ impl Standing {
     ///
     /// # Errors
     /// When the system gives no thread.
-    pub(super) fn obey(self: &Arc<Self>, supervisor: Arc<Link>, enrollment: Arc<Enrollment>) -> io::Result<()> {
+    pub(super) fn obey(
+        self: &Arc<Self>,
+        supervisor: Arc<SupervisorLink>,
+        enrollment: Arc<Enrollment>,
+    ) -> io::Result<()> {
         let standing = self.clone();
         let obey = move || {
-            while let Some(order) = supervisor.next_order() {
-                match order {
-                    Order::Freeze => {
+            while let Some(command) = supervisor.next_command() {
+                match command {
+                    SupervisorCommand::Freeze => {
                         tracing::info!("a successor takes over: pods that come or go wait");
                         enrollment.freeze();
                         standing.may_save.send_replace(false);
-                        supervisor.frozen();
+                        supervisor.report_frozen();
                     }
-                    Order::Thaw => {
+                    SupervisorCommand::Resume => {
                         tracing::warn!("the successor failed: this agent goes on");
                         enrollment.go_on();
                         standing.may_save.send_replace(true);
                     }
-                    Order::Retire { same_network } => {
+                    SupervisorCommand::Drain { same_network } => {
                         standing.may_save.send_replace(false);
                         enrollment.hand_over();
                         standing.relieved.send_replace(Some(same_network));

@@ -31,7 +31,7 @@ use self::netns::{Netns, NetnsError};
 use self::pod::{EnrolledPod, PodSpec};
 use self::store::PodStore;
 use crate::capture::{Capture, CaptureError, PodCapture, PodListeners};
-use crate::supervisor::Link;
+use crate::supervisor::SupervisorLink;
 use crate::telemetry::metrics::{Metrics, StateFile};
 
 /// How often it is tried to write the list of pods that could not be written.
@@ -93,7 +93,7 @@ pub struct Enrollment {
     metrics: Arc<Metrics>,
     store: PodStore,
     /// Holds duplicates of the listeners.
-    supervisor: Arc<Link>,
+    supervisor: Arc<SupervisorLink>,
     pods: Mutex<BTreeMap<String, Arc<EnrolledPod>>>,
     /// One pod comes or goes at a time, so that two never race for an address.
     duty: Duty,
@@ -113,7 +113,7 @@ impl Enrollment {
         capture: Arc<Capture>,
         metrics: Arc<Metrics>,
         store: PodStore,
-        supervisor: Arc<Link>,
+        supervisor: Arc<SupervisorLink>,
     ) -> (Arc<Self>, mpsc::UnboundedReceiver<Enrolled>) {
         let (arrivals, stream) = mpsc::unbounded_channel();
         let (pods, duty, unsaved, lost_sandboxes) = Default::default();
@@ -198,7 +198,7 @@ impl Enrollment {
         if let Err(error) = self.capture.end_takeover() {
             tracing::warn!(%error, "programs of another version are still attached");
         }
-        self.supervisor.release_rest();
+        self.supervisor.release_untaken();
         if is_as_listed {
             // A disk may take longer than all of this.
             return self.metrics.set_pods(self.pods.lock().len());
@@ -275,7 +275,7 @@ impl Enrollment {
 
     /// Listeners, capture, list, proxy: in this order, so that no connection is steered to nobody.
     fn take(&self, spec: PodSpec, netns: Netns) -> Result<Arc<EnrolledPod>, EnrollmentError> {
-        let held = self.supervisor.take(netns.cookie().0).and_then(holding::listeners);
+        let held = self.supervisor.take_held(netns.cookie().0).and_then(holding::listeners);
         let in_place = held.is_some();
         let listeners = held.map_or_else(|| netns.listeners(), Ok).map_err(|source| NetnsError::Inside {
             path: spec.netns.clone(),

@@ -1,5 +1,5 @@
-//! Packets with descriptors between two processes: sent whole or not at all, bounded in size. What they say is
-//! `message`'s to know.
+//! Packets of JSON with descriptors beside them, over a pair of Unix sockets (`SOCK_SEQPACKET`, `SCM_RIGHTS`): each is sent
+//! whole or not at all, and bounded in size.
 
 use std::collections::VecDeque;
 use std::io::{self, IoSlice, IoSliceMut};
@@ -23,7 +23,7 @@ const MAX_DESCRIPTORS: usize = 16;
 /// A message with the descriptors that came with it.
 pub(super) type Packet<T> = (T, Vec<OwnedFd>);
 
-/// One end of a connection that is never waited for: what cannot be sent now waits in line.
+/// One end of a connection, which never blocks: what cannot be sent now is queued.
 #[derive(Debug)]
 pub(super) struct Channel {
     socket: OwnedFd,
@@ -31,7 +31,7 @@ pub(super) struct Channel {
 }
 
 impl Channel {
-    /// Two connected ends; the second is the other process's, who may wait for it.
+    /// Two connected ends. The second is for another process, and blocks.
     pub(super) fn pair() -> io::Result<(Self, OwnedFd)> {
         let (own, other) = socketpair(AddressFamily::Unix, SockType::SeqPacket, None, SockFlag::SOCK_CLOEXEC)?;
         Ok((Self::new(own)?, other))
@@ -42,13 +42,13 @@ impl Channel {
         Ok(Self { socket, outgoing: VecDeque::new() })
     }
 
-    /// Sends as soon as the other side takes it. That the other side is gone shows when receiving.
+    /// Sends now, or queues the message. That the other side is gone shows when receiving.
     pub(super) fn send(&mut self, message: &impl Serialize, descriptors: Vec<Arc<OwnedFd>>) {
         self.outgoing.push_back((encode(message), descriptors));
         self.flush();
     }
 
-    /// Sends what waits, as far as the other side takes it.
+    /// Sends what is queued, as far as the other side takes it.
     pub(super) fn flush(&mut self) {
         while let Some((bytes, descriptors)) = self.outgoing.front() {
             let raw: Vec<RawFd> = descriptors.iter().map(|descriptor| descriptor.as_raw_fd()).collect();
@@ -64,10 +64,10 @@ impl Channel {
         !self.outgoing.is_empty()
     }
 
-    /// What came; `None` if nothing did yet.
+    /// The next message; `None` if none has come yet.
     ///
     /// # Errors
-    /// When the other side is gone, or says what cannot be understood.
+    /// When the other side is gone, or has sent something else.
     pub(super) fn receive<T: DeserializeOwned>(&mut self) -> io::Result<Option<Packet<T>>> {
         match receive(self.socket.as_fd()) {
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(None),
@@ -82,7 +82,7 @@ impl AsFd for Channel {
     }
 }
 
-/// Sends a message, waiting for the other side if the socket does.
+/// Sends a message; blocks if the socket does.
 ///
 /// # Errors
 /// Those of sendmsg(2).
@@ -90,21 +90,21 @@ pub(super) fn send(socket: BorrowedFd<'_>, message: &impl Serialize, descriptors
     transmit(socket, &encode(message), descriptors)
 }
 
-/// Receives a message, waiting for one if the socket does.
+/// Receives a message; blocks if the socket does.
 ///
 /// # Errors
-/// When the other side is gone, or says what cannot be understood.
+/// When the other side is gone, or has sent something else.
 pub(super) fn receive<T: DeserializeOwned>(socket: BorrowedFd<'_>) -> io::Result<Packet<T>> {
     let mut bytes = [0; MAX_BYTES];
-    let mut space = nix::cmsg_space!([RawFd; MAX_DESCRIPTORS]);
-    let mut places = [IoSliceMut::new(&mut bytes)];
+    let mut control = nix::cmsg_space!([RawFd; MAX_DESCRIPTORS]);
+    let mut buffers = [IoSliceMut::new(&mut bytes)];
     let (length, flags, descriptors) = loop {
         let received =
-            recvmsg::<UnixAddr>(socket.as_raw_fd(), &mut places, Some(&mut space), MsgFlags::MSG_CMSG_CLOEXEC);
+            recvmsg::<UnixAddr>(socket.as_raw_fd(), &mut buffers, Some(&mut control), MsgFlags::MSG_CMSG_CLOEXEC);
         match received {
             Err(Errno::EINTR) => {}
             Err(error) => return Err(error.into()),
-            Ok(received) => break (received.bytes, received.flags, own(received.cmsgs()?)),
+            Ok(received) => break (received.bytes, received.flags, into_owned(received.cmsgs()?)),
         }
     };
     if length == 0 {
@@ -133,7 +133,7 @@ fn transmit(socket: BorrowedFd<'_>, bytes: &[u8], descriptors: &[RawFd]) -> io::
     }
 }
 
-fn own(messages: impl Iterator<Item = ControlMessageOwned>) -> Vec<OwnedFd> {
+fn into_owned(messages: impl Iterator<Item = ControlMessageOwned>) -> Vec<OwnedFd> {
     let mut owned = Vec::new();
     for message in messages {
         if let ControlMessageOwned::ScmRights(descriptors) = message {

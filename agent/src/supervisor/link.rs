@@ -1,5 +1,5 @@
-//! The worker's end of the connection to its supervisor: under which circumstances it was started, which sockets are held
-//! for it, and what it tells of its own. Does nothing by itself.
+//! The worker's end of the connection to its supervisor: what the worker is told about its start, the sockets that are held
+//! for it, the supervisor's commands, and the worker's reports.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -12,132 +12,133 @@ use nix::unistd::getppid;
 use parking_lot::Mutex;
 
 use super::channel;
-use super::message::{Circumstances, FromWorker, Sockets, ToWorker};
+use super::message::{FromWorker, PodSockets, StartInfo, ToWorker};
 
-/// Names the descriptor of the worker's end; whoever finds it set is a worker.
-pub(super) const VARIABLE: &str = "WEIR_SUPERVISOR_SOCKET";
+/// The environment variable with the descriptor of the worker's end. A process that finds it set is a worker.
+pub(super) const SOCKET_VARIABLE: &str = "WEIR_SUPERVISOR_SOCKET";
 
 /// Why a process cannot be a worker.
 #[derive(Debug, thiserror::Error)]
-pub enum LinkError {
-    #[error("{VARIABLE} must name a descriptor, not {0:?}; do not set it by hand")]
+pub enum SupervisorLinkError {
+    #[error("{SOCKET_VARIABLE} must name a descriptor, not {0:?}; do not set it by hand")]
     Variable(String),
     #[error("the supervisor's socket: {0}")]
     Socket(#[from] io::Error),
-    #[error("the supervisor said something else than how to start")]
+    #[error("the supervisor's first message was not the start")]
     NoStart,
     #[error("the supervisor is gone")]
     Orphan,
 }
 
-/// What a supervisor tells a worker that runs.
+/// What a supervisor has a running worker do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Order {
-    /// Let no pod come or go, say so, and wait for one of the others.
+pub enum SupervisorCommand {
+    /// A successor takes over: enrol and unenrol no pod, and report that. One of the other two follows.
     Freeze,
-    /// Go on.
-    Thaw,
-    /// Finish what is open: a successor serves. It is in the same network namespace, or it is not.
-    Retire { same_network: bool },
+    /// The successor failed: enrol and unenrol pods again.
+    Resume,
+    /// The successor serves: finish what is open. `same_network`: it runs in this process's network namespace.
+    Drain { same_network: bool },
 }
 
-/// The sockets of a pod by name.
+/// The sockets of one pod by name.
 pub type HeldSockets = BTreeMap<String, OwnedFd>;
 
-/// See the module. Shared as `Arc<Link>`.
+/// See the module. Shared as `Arc<SupervisorLink>`.
 #[derive(Debug)]
-pub struct Link {
+pub struct SupervisorLink {
     socket: OwnedFd,
-    circumstances: Circumstances,
+    start_info: StartInfo,
     held: Mutex<BTreeMap<u64, HeldSockets>>,
 }
 
-impl Link {
-    /// The link of this process; `None` if it is no worker. From now on it dies with its supervisor.
+impl SupervisorLink {
+    /// The link of this process; `None` if it is no worker. From now on the process dies with its supervisor.
     ///
     /// # Errors
-    /// When it is a worker, but its supervisor is gone or cannot be understood.
-    pub fn of_this_process() -> Result<Option<Self>, LinkError> {
-        let Ok(number) = std::env::var(VARIABLE) else { return Ok(None) };
-        let socket = own(&number)?;
-        // The supervisor waits for signals in another way, and its mask was inherited.
+    /// When it is a worker, but its supervisor is gone or did not say how to start.
+    pub fn of_this_process() -> Result<Option<Self>, SupervisorLinkError> {
+        let Ok(number) = std::env::var(SOCKET_VARIABLE) else { return Ok(None) };
+        let socket = inherited(&number)?;
+        // The supervisor blocks the signals that it reads from a descriptor, and its mask was inherited.
         SigSet::empty().thread_set_mask().map_err(io::Error::from)?;
         prctl::set_pdeathsig(Signal::SIGKILL).map_err(io::Error::from)?;
-        let (ToWorker::Start(circumstances), _) = channel::receive(socket.as_fd())? else {
-            return Err(LinkError::NoStart);
+        let (ToWorker::Start(start_info), _) = channel::receive(socket.as_fd())? else {
+            return Err(SupervisorLinkError::NoStart);
         };
-        if getppid().as_raw() != circumstances.supervisor {
-            return Err(LinkError::Orphan);
+        if getppid().as_raw() != start_info.supervisor {
+            return Err(SupervisorLinkError::Orphan);
         }
-        let link = Self { socket, circumstances, held: Mutex::default() };
-        if !link.circumstances.succeeds {
+        let link = Self { socket, start_info, held: Mutex::default() };
+        if !link.start_info.has_predecessor {
             link.receive_held()?;
         }
         Ok(Some(link))
     }
 
     #[must_use]
-    pub fn circumstances(&self) -> &Circumstances {
-        &self.circumstances
+    pub fn start_info(&self) -> &StartInfo {
+        &self.start_info
     }
 
-    /// Asks for what the predecessor holds, and waits for it. The predecessor lets no pod come or go from then on.
+    /// Asks for the predecessor's sockets, and blocks until they are here. The predecessor enrols and unenrols no pod from
+    /// then on.
     ///
     /// # Errors
     /// When the supervisor is gone.
     pub fn take_over(&self) -> io::Result<()> {
-        self.tell(&FromWorker::TakeOver, &[])?;
+        self.send(&FromWorker::TakeOver, &[])?;
         self.receive_held()
     }
 
-    /// The sockets that are held for a pod. They go on being held.
+    /// Duplicates of the sockets that are held for a pod, once. The supervisor goes on holding them.
     #[must_use]
-    pub fn take(&self, cookie: u64) -> Option<HeldSockets> {
+    pub fn take_held(&self, cookie: u64) -> Option<HeldSockets> {
         self.held.lock().remove(&cookie)
     }
 
-    /// Lets go of what is held for pods that nobody took sockets for.
-    pub fn release_rest(&self) {
+    /// Has the supervisor close what it holds for pods whose sockets were not taken.
+    pub fn release_untaken(&self) {
         let rest = std::mem::take(&mut *self.held.lock());
         rest.into_keys().for_each(|cookie| self.release(cookie));
     }
 
-    /// Has duplicates of a pod's sockets held, so that they outlive this process.
+    /// Has the supervisor hold duplicates of a pod's sockets, so that they outlive this process.
     pub fn hold(&self, cookie: u64, pod: &str, sockets: &[(&str, BorrowedFd<'_>)]) {
         let names = sockets.iter().map(|(name, _)| (*name).to_owned()).collect();
         let descriptors: Vec<RawFd> = sockets.iter().map(|(_, socket)| socket.as_raw_fd()).collect();
-        self.say(&FromWorker::Hold(Sockets { cookie, pod: pod.to_owned(), names }), &descriptors);
+        self.send_or_log(&FromWorker::Hold(PodSockets { cookie, pod: pod.to_owned(), names }), &descriptors);
     }
 
-    /// Has the supervisor let go of a pod's sockets.
+    /// Has the supervisor close what it holds of a pod.
     pub fn release(&self, cookie: u64) {
-        self.say(&FromWorker::Release { cookie }, &[]);
+        self.send_or_log(&FromWorker::Release { cookie }, &[]);
     }
 
-    /// All has come up.
-    pub fn serving(&self) {
-        self.say(&FromWorker::Serving, &[]);
+    /// Reports that this process accepts connections.
+    pub fn report_serving(&self) {
+        self.send_or_log(&FromWorker::Serving, &[]);
     }
 
-    /// The process ends because it was told to: no other is to be started.
-    pub fn stopping(&self) {
-        self.say(&FromWorker::Stopping, &[]);
+    /// Reports that this process was told to stop, and drains: no other worker is to be started.
+    pub fn report_draining(&self) {
+        self.send_or_log(&FromWorker::Draining, &[]);
     }
 
-    /// No pod comes or goes any more.
-    pub fn frozen(&self) {
-        self.say(&FromWorker::Frozen, &[]);
+    /// Reports that no pod is enrolled or unenrolled any more.
+    pub fn report_frozen(&self) {
+        self.send_or_log(&FromWorker::Frozen, &[]);
     }
 
-    /// Waits for the next order; `None` once the supervisor is gone.
+    /// Blocks until the next command; `None` once the supervisor is gone.
     #[must_use]
-    pub fn next_order(&self) -> Option<Order> {
+    pub fn next_command(&self) -> Option<SupervisorCommand> {
         loop {
             let (message, _) = channel::receive(self.socket.as_fd()).ok()?;
             return Some(match message {
-                ToWorker::Freeze => Order::Freeze,
-                ToWorker::Thaw => Order::Thaw,
-                ToWorker::Retire { same_network } => Order::Retire { same_network },
+                ToWorker::Freeze => SupervisorCommand::Freeze,
+                ToWorker::Resume => SupervisorCommand::Resume,
+                ToWorker::Drain { same_network } => SupervisorCommand::Drain { same_network },
                 ToWorker::Start(_) | ToWorker::Held(_) | ToWorker::AllHeld => continue,
             });
         }
@@ -156,20 +157,20 @@ impl Link {
         }
     }
 
-    fn tell(&self, message: &FromWorker, descriptors: &[RawFd]) -> io::Result<()> {
+    fn send(&self, message: &FromWorker, descriptors: &[RawFd]) -> io::Result<()> {
         channel::send(self.socket.as_fd(), message, descriptors)
     }
 
-    /// For what cannot be helped: a worker without its supervisor has no more than a moment to live.
-    fn say(&self, message: &FromWorker, descriptors: &[RawFd]) {
-        if let Err(error) = self.tell(message, descriptors) {
-            tracing::warn!(%error, ?message, "the supervisor does not listen");
+    /// Sends, and logs a failure: without its supervisor this process ends within a moment anyway.
+    fn send_or_log(&self, message: &FromWorker, descriptors: &[RawFd]) {
+        if let Err(error) = self.send(message, descriptors) {
+            tracing::warn!(%error, ?message, "the supervisor takes no messages");
         }
     }
 }
 
-fn own(number: &str) -> Result<OwnedFd, LinkError> {
-    let unusable = || LinkError::Variable(number.to_owned());
+fn inherited(number: &str) -> Result<OwnedFd, SupervisorLinkError> {
+    let unusable = || SupervisorLinkError::Variable(number.to_owned());
     let descriptor: RawFd = number.parse().map_err(|_| unusable())?;
     // SAFETY: borrowed for a call that fails for what is no open descriptor.
     #[expect(unsafe_code, reason = "a descriptor that comes by its number")]
@@ -177,7 +178,7 @@ fn own(number: &str) -> Result<OwnedFd, LinkError> {
     if descriptor <= 2 || fcntl(borrowed, FcntlArg::F_SETFD(FdFlag::FD_CLOEXEC)).is_err() {
         return Err(unusable());
     }
-    // SAFETY: it is open, and the supervisor left it to this process for this alone.
+    // SAFETY: it is open, and the supervisor left it to this process for this link alone.
     #[expect(unsafe_code, reason = "a descriptor that comes by its number")]
     Ok(unsafe { OwnedFd::from_raw_fd(descriptor) })
 }

@@ -10,20 +10,20 @@ use serde::{Deserialize, Serialize};
 /// version: the agent starts as if no other one were there.
 pub(super) const VERSION: u32 = 1;
 
-/// Sockets of one pod: their descriptors come with the message, in the order of the names.
+/// The sockets of one pod. Their descriptors come with the message, in the order of the names.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) struct Sockets {
+pub(super) struct PodSockets {
     /// Cookie of the pod's network namespace, never used twice while the node is up.
     pub(super) cookie: u64,
     /// The pod's uid, for people.
     pub(super) pod: String,
-    /// What the worker calls each socket; the supervisor does not care.
+    /// What the worker calls each socket. The supervisor gives them no meaning.
     pub(super) names: Vec<String>,
 }
 
-/// Under which circumstances a worker is started.
+/// What a worker is told about its start.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Circumstances {
+pub struct StartInfo {
     /// Process id of the supervisor.
     pub supervisor: i32,
     /// When the supervisor was started, in seconds since the Unix epoch.
@@ -32,74 +32,79 @@ pub struct Circumstances {
     pub restarts: u64,
     /// How the last of them ended.
     pub last_end: Option<String>,
-    /// Another agent serves this node: its sockets are to be taken over once all else is prepared.
-    pub succeeds: bool,
+    /// Another agent serves this node: the worker takes its sockets over once all else is prepared.
+    pub has_predecessor: bool,
     /// Another agent may still have the ports of the admin endpoints.
     pub ports_may_be_taken: bool,
 }
 
-/// A supervisor to its worker.
+/// What a supervisor says to its worker.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) enum ToWorker {
-    /// The first word.
-    Start(Circumstances),
-    Held(Sockets),
-    /// No more are held.
+    /// The first message.
+    Start(StartInfo),
+    /// A pod's sockets that are held for the worker.
+    Held(PodSockets),
+    /// No more sockets are held.
     AllHeld,
-    /// A successor takes over: let no pod come or go until told how that ended.
+    /// A successor takes over: enrol and unenrol no pod until `Resume` or `Drain`.
     Freeze,
-    /// The successor failed: all is as before.
-    Thaw,
+    /// The successor failed: enrol and unenrol pods again.
+    Resume,
     /// The successor serves: finish what is open.
-    Retire {
-        same_network: bool,
-    },
+    Drain { same_network: bool },
 }
 
-/// A worker to its supervisor.
+/// What a worker says to its supervisor.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) enum FromWorker {
-    Hold(Sockets),
-    Release {
-        cookie: u64,
-    },
-    /// All is prepared: get what the predecessor holds.
+    /// Hold these sockets of a pod.
+    Hold(PodSockets),
+    /// Close what is held of the pod with this network namespace.
+    Release { cookie: u64 },
+    /// All is prepared: get the predecessor's sockets.
     TakeOver,
+    /// It accepts connections.
     Serving,
-    /// It ends because it was told to.
-    Stopping,
+    /// It was told to stop: it accepts nothing any more, and finishes what is open.
+    Draining,
+    /// It enrols and unenrols no pod any more.
     Frozen,
 }
 
-/// A supervisor to the one that it succeeds.
+/// What a supervisor says to the one before it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) enum ToPredecessor {
+    /// The first message.
     Hello {
         version: u32,
         /// Device and inode of its network namespace.
         network: (u64, u64),
     },
+    /// Its worker is prepared: freeze, and send the sockets.
     TakeOver,
+    /// Its worker accepts connections: drain.
     Serving,
     /// It ends in good order, or has a successor of its own: nobody is to go on in its place.
     Bye,
 }
 
-/// A supervisor to its successor.
+/// What a supervisor says to the one after it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) enum ToSuccessor {
+    /// The answer to `Hello`.
     Welcome {
         /// Process id of the predecessor. The field has its name on the wire from the first version of the protocol.
         #[serde(rename = "keeper")]
         supervisor: i32,
     },
-    /// There is no taking over from this supervisor.
-    Refused {
-        reason: String,
-    },
-    Held(Sockets),
+    /// The successor cannot take over from this supervisor.
+    Refused { reason: String },
+    /// A pod's sockets.
+    Held(PodSockets),
+    /// There are no more sockets.
     AllHeld,
-    /// It took too long: the predecessor goes on.
+    /// The successor took too long: the predecessor goes on.
     TooLate,
 }
 
@@ -109,7 +114,7 @@ mod tests {
 
     #[test]
     fn what_supervisors_of_different_versions_say_to_each_other_has_a_fixed_form() {
-        let sockets = || Sockets { cookie: 7, pod: "uid".to_owned(), names: vec!["inbound".to_owned()] };
+        let sockets = || PodSockets { cookie: 7, pod: "uid".to_owned(), names: vec!["inbound".to_owned()] };
         let to_predecessor = [
             (ToPredecessor::Hello { version: VERSION, network: (4, 5) }, r#"{"Hello":{"version":1,"network":[4,5]}}"#),
             (ToPredecessor::TakeOver, r#""TakeOver""#),

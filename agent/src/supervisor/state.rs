@@ -1,293 +1,224 @@
-//! What a supervisor keeps: the sockets, the worker, the supervisors before and after it; and what it does when one of them
-//! speaks or ends. Never waits.
-
-mod neighbours;
+//! [`Supervisor`]: the state of the process, what is due by the clock, and how it is told to stop. It never blocks.
+//!
+//! What it does when another process speaks or ends stands in `worker_events`, `predecessor_events` and
+//! `successor_events`.
 
 use std::collections::BTreeMap;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use nix::sys::signal::Signal;
-use nix::unistd::Pid;
 
-use super::SupervisorOptions;
 use super::channel::Channel;
-use super::handover_socket::{self, Door};
-use super::message::{Circumstances, FromWorker, Sockets, ToPredecessor, ToSuccessor, ToWorker};
-use super::succession::{Predecessor, Stage, Successor, TAKING_OVER};
-use super::worker::{End, Restarts, Worker};
+use super::handover::{HANDOVER_STEP_TIMEOUT, Predecessor, Successor};
+use super::handover_socket::{self, HandoverSocket};
+use super::message::{PodSockets, ToPredecessor, ToSuccessor, ToWorker};
+use super::phase::{Phase, Transition};
+use super::worker::{Restarts, Worker, WorkerExit, WorkerProgram};
 
-/// One pod's sockets.
-#[derive(Debug)]
-struct Held {
-    sockets: Sockets,
-    descriptors: Vec<Arc<OwnedFd>>,
+/// The shortest pause after a worker could not even be started.
+const MIN_PAUSE_AFTER_FAILED_START: Duration = Duration::from_millis(100);
+
+/// What a supervisor needs to know.
+#[derive(Debug, Clone)]
+pub struct SupervisorOptions {
+    /// Directory of the handover socket.
+    pub run_dir: PathBuf,
+    pub worker: WorkerProgram,
+    /// Called whenever nothing is left to do but to wait.
+    pub on_idle: fn(),
 }
 
-/// The supervisor after this one has taken over.
+/// Duplicates of the sockets that the worker listens on in one pod's network namespace.
 #[derive(Debug)]
-struct Relief {
-    /// In this supervisor's own network namespace.
-    same_network: bool,
+pub(super) struct HeldPod {
+    pub(super) sockets: PodSockets,
+    pub(super) descriptors: Vec<Arc<OwnedFd>>,
+}
+
+/// The worker that is to serve the node.
+#[derive(Debug)]
+pub(super) enum WorkerSlot {
+    Running(Worker),
+    /// It ended; another one starts then.
+    Restarting {
+        at: Instant,
+    },
+    /// There is none, and none is started.
+    Vacant,
 }
 
 /// See the module.
 #[derive(Debug)]
-pub(super) struct House {
-    options: SupervisorOptions,
-    since: u64,
-    held: BTreeMap<u64, Held>,
-    worker: Option<Worker>,
+pub(super) struct Supervisor {
+    pub(super) options: SupervisorOptions,
+    /// When it started, in seconds since the Unix epoch.
+    pub(super) started_at: u64,
+    pub(super) phase: Phase,
+    pub(super) worker: WorkerSlot,
     /// Workers that finish what is open, since a successor serves.
-    retired: Vec<Worker>,
-    restarts: Restarts,
-    /// When the next worker starts, while there is none.
-    restart_at: Option<Instant>,
-    /// A worker of this supervisor has served.
-    served: bool,
-    /// Told to stop, or the worker was. It may serve on for a while, and have a successor yet.
-    stopping: bool,
-    /// The worker takes nothing new any more, and no successor has come.
-    closed: bool,
-    /// The code that the last worker ended with.
-    code: u8,
-    door: Option<Door>,
-    predecessor: Option<Predecessor>,
-    successor: Option<Successor>,
-    /// A successor serves the node, or did and ended in good order.
-    relieved: Option<Relief>,
-    /// There was another supervisor, whose worker may have the ports of the admin endpoints.
-    was_relieved: bool,
+    pub(super) draining: Vec<Worker>,
+    pub(super) restarts: Restarts,
+    /// The exit code of the last worker, which becomes the supervisor's.
+    pub(super) exit_code: u8,
+    /// By the cookie of the pod's network namespace.
+    pub(super) held: BTreeMap<u64, HeldPod>,
+    /// Where a successor finds this supervisor, while it serves the node.
+    pub(super) handover_socket: Option<HandoverSocket>,
+    pub(super) predecessor: Option<Predecessor>,
+    pub(super) successor: Option<Successor>,
+    /// A successor has served the node, so that its worker may still have the ports of the admin endpoints.
+    pub(super) had_successor: bool,
 }
 
-impl House {
-    /// Starts the first worker.
-    pub(super) fn open(options: SupervisorOptions) -> io::Result<Self> {
-        let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
-        let predecessor = handover_socket::predecessor(&options.run_dir);
+impl Supervisor {
+    /// Connects to the supervisor that serves this node, if there is one, and starts the first worker.
+    ///
+    /// # Errors
+    /// When the worker cannot be started.
+    pub(super) fn start(options: SupervisorOptions) -> io::Result<Self> {
+        let started_at = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
+        let predecessor = handover_socket::connect_to_predecessor(&options.run_dir);
         if let Some((_, supervisor)) = &predecessor {
             tracing::info!(supervisor, "another agent serves this node: taking over from it");
         }
-        let mut house = Self {
+        let mut supervisor = Self {
             options,
-            since,
-            held: BTreeMap::new(),
-            worker: None,
-            retired: Vec::new(),
+            started_at,
+            phase: Phase::Starting,
+            worker: WorkerSlot::Vacant,
+            draining: Vec::new(),
             restarts: Restarts::default(),
-            restart_at: None,
-            served: false,
-            stopping: false,
-            closed: false,
-            code: 0,
-            door: None,
+            exit_code: 0,
+            held: BTreeMap::new(),
+            handover_socket: None,
             predecessor: predecessor.map(|(channel, _)| Predecessor::new(channel)),
             successor: None,
-            relieved: None,
-            was_relieved: false,
+            had_successor: false,
         };
-        house.start_worker()?;
-        if house.predecessor.is_none() {
-            house.open_door();
+        supervisor.start_worker()?;
+        if supervisor.predecessor.is_none() {
+            supervisor.bind_handover_socket();
         }
-        Ok(house)
+        Ok(supervisor)
     }
 
-    /// The exit code, once there is nothing to keep any more.
-    pub(super) fn is_over(&self) -> Option<u8> {
-        let done = self.worker.is_none() && self.retired.is_empty() && self.restart_at.is_none();
-        // Where the successor is in another namespace (a pod beside this one), whoever started this one ends it; ending
-        // by itself it would be started again, and take over in its turn.
-        let superfluous = self.relieved.as_ref().is_some_and(|relief| relief.same_network);
-        (done && (self.stopping || superfluous)).then_some(self.code)
+    /// The exit code, once nothing is left to supervise.
+    pub(super) fn exit_code(&self) -> Option<u8> {
+        let has_workers = !matches!(self.worker, WorkerSlot::Vacant) || !self.draining.is_empty();
+        (!has_workers && self.phase.ends_with_last_worker()).then_some(self.exit_code)
     }
 
-    /// When [`keep_time`](Self::keep_time) has something to do.
-    pub(super) fn alarm(&self) -> Option<Instant> {
-        let waiting = self.restart_at.filter(|_| !self.successor.as_ref().is_some_and(Successor::froze));
-        [waiting, self.successor.as_ref().and_then(Successor::deadline)].into_iter().flatten().min()
+    /// When [`tick`](Self::tick) has something to do.
+    pub(super) fn next_deadline(&self) -> Option<Instant> {
+        let restart = self.restart_at().filter(|_| !self.is_handover_undecided());
+        let handover = self.successor.as_ref().and_then(Successor::deadline);
+        [restart, handover].into_iter().flatten().min()
     }
 
-    pub(super) fn door(&self) -> Option<BorrowedFd<'_>> {
-        self.door.as_ref().map(Door::as_fd)
+    pub(super) fn handover_socket(&self) -> Option<BorrowedFd<'_>> {
+        self.handover_socket.as_ref().map(HandoverSocket::as_fd)
     }
 
+    /// The connections to all other processes.
     pub(super) fn channels(&self) -> impl Iterator<Item = &Channel> {
-        let workers = self.worker.iter().chain(&self.retired).map(|worker| &worker.channel);
-        let supervisors = self.predecessor.iter().map(|predecessor| &predecessor.channel);
-        workers.chain(supervisors).chain(self.successor.iter().map(|successor| &successor.channel))
+        let workers = self.running_worker().into_iter().chain(&self.draining).map(|worker| &worker.channel);
+        let predecessor = self.predecessor.iter().map(|predecessor| &predecessor.channel);
+        let successor = self.successor.iter().map(|successor| &successor.channel);
+        workers.chain(predecessor).chain(successor)
     }
 
-    /// Hears what everybody has to say, and says what they could not take before.
-    pub(super) fn listen(&mut self) {
-        self.listen_to_worker();
-        self.listen_to_retired();
-        self.listen_to_predecessor();
-        self.listen_to_successor();
-        self.answer_door();
+    /// Handles all messages that have come, and sends what the other processes could not take before.
+    pub(super) fn receive_all(&mut self) {
+        self.receive_from_worker();
+        self.receive_from_draining_workers();
+        self.receive_from_predecessor();
+        self.receive_from_successor();
+        self.accept_successors();
     }
 
-    /// What is due by the clock.
-    pub(super) fn keep_time(&mut self, now: Instant) {
+    /// Does what is due by the clock: gives up on a successor that takes too long, and starts the next worker.
+    pub(super) fn tick(&mut self, now: Instant) {
         if self.successor.as_ref().and_then(Successor::deadline).is_some_and(|until| until <= now) {
-            tracing::error!(seconds = TAKING_OVER.as_secs(), "the successor took too long: this agent goes on");
+            tracing::error!(
+                seconds = HANDOVER_STEP_TIMEOUT.as_secs(),
+                "the successor took too long: this agent goes on"
+            );
             if let Some(mut late) = self.successor.take() {
                 late.channel.send(&ToSuccessor::TooLate, Vec::new());
             }
-            self.thaw();
+            self.resume_worker();
         }
-        let undecided = self.successor.as_ref().is_some_and(Successor::froze);
-        if self.restart_at.is_some_and(|at| at <= now) && !undecided {
-            self.restart_at = None;
+        let is_due = self.restart_at().is_some_and(|at| at <= now);
+        if is_due && !self.is_handover_undecided() {
+            self.worker = WorkerSlot::Vacant;
             if let Err(error) = self.start_worker() {
-                let pause = self.restarts.pause_after(End::Exit(1), Duration::ZERO);
+                let pause = self.restarts.pause_after(WorkerExit::Code(1), Duration::ZERO);
                 tracing::error!(%error, ?pause, "no worker can be started");
-                self.restart_at = Some(now + pause.max(Duration::from_millis(100)));
+                self.worker = WorkerSlot::Restarting { at: now + pause.max(MIN_PAUSE_AFTER_FAILED_START) };
             }
         }
     }
 
-    /// SIGTERM or SIGINT came: the worker drains, and with it ends the supervisor. Told so twice, it ends at once.
-    pub(super) fn told_to_stop(&mut self) {
-        self.stopping = true;
-        if self.restart_at.take().is_some() {
-            self.code = 0;
+    /// SIGTERM or SIGINT came: the workers drain, and the supervisor ends with the last of them. A second signal ends a
+    /// draining worker at once.
+    pub(super) fn on_stop_signal(&mut self) {
+        self.phase = self.phase.after(Transition::Stop);
+        if matches!(self.worker, WorkerSlot::Restarting { .. }) {
+            self.worker = WorkerSlot::Vacant;
+            self.exit_code = 0;
         }
-        self.say_bye();
-        for worker in self.worker.iter().chain(&self.retired) {
+        self.say_bye_to_predecessor();
+        for worker in self.running_worker().into_iter().chain(&self.draining) {
             worker.signal(Signal::SIGTERM);
         }
     }
 
-    /// A process ended; if it was no worker, it was an orphan.
-    pub(super) fn ended(&mut self, pid: Pid, end: End) {
-        // Its last words.
-        self.listen_to_worker();
-        if let Some(at) = self.retired.iter().position(|worker| worker.pid == pid) {
-            self.retired.swap_remove(at);
-            self.code = end.code();
-            tracing::info!(%pid, %end, "the worker that finished what was open has ended");
-            return;
-        }
-        let Some(worker) = self.worker.take_if(|worker| worker.pid == pid) else { return };
-        self.code = end.code();
-        if self.stopping {
-            return;
-        }
-        if !self.served && (self.predecessor.is_some() || matches!(end, End::Exit(_))) {
-            // It said why. Whoever started this process knows better than to try the same again at once.
-            self.stopping = true;
-            return;
-        }
-        let age = worker.age();
-        let pause = self.restarts.pause_after(end, age);
-        tracing::warn!(%pid, %end, ?age, ?pause, restarts = self.restarts.count, pods = self.held.len(),
-            "the worker ended; new connections wait for the next one");
-        self.restart_at = Some(Instant::now() + pause);
-        if self.successor.as_ref().is_some_and(|successor| matches!(successor.stage, Stage::Freezing { .. })) {
-            self.hand_over();
+    pub(super) fn running_worker(&self) -> Option<&Worker> {
+        match &self.worker {
+            WorkerSlot::Running(worker) => Some(worker),
+            WorkerSlot::Restarting { .. } | WorkerSlot::Vacant => None,
         }
     }
 
-    fn start_worker(&mut self) -> io::Result<()> {
-        let succeeds = self.predecessor.as_ref().is_some_and(|predecessor| !predecessor.relieved);
-        let mut worker = Worker::start(&self.options.worker)?;
-        let circumstances = Circumstances {
-            supervisor: std::process::id().cast_signed(),
-            supervisor_since: self.since,
-            restarts: self.restarts.count,
-            last_end: self.restarts.last_end.clone(),
-            succeeds,
-            ports_may_be_taken: succeeds || self.was_relieved,
-        };
-        worker.channel.send(&ToWorker::Start(circumstances), Vec::new());
-        tracing::info!(pid = %worker.pid, restarts = self.restarts.count, pods = self.held.len(), "a worker starts");
-        self.worker = Some(worker);
-        if !succeeds {
-            self.give_held();
+    pub(super) fn send_to_worker(&mut self, message: &ToWorker) {
+        if let WorkerSlot::Running(worker) = &mut self.worker {
+            worker.channel.send(message, Vec::new());
         }
-        Ok(())
     }
 
-    fn give_held(&mut self) {
-        let Some(worker) = &mut self.worker else { return };
-        for held in self.held.values() {
-            worker.channel.send(&ToWorker::Held(held.sockets.clone()), held.descriptors.clone());
-        }
-        worker.channel.send(&ToWorker::AllHeld, Vec::new());
-    }
-
-    fn open_door(&mut self) {
-        match Door::open(&self.options.run_dir) {
-            Ok(door) => self.door = Some(door),
+    /// Makes this supervisor the one that a successor finds, in the place of whatever has the name.
+    pub(super) fn bind_handover_socket(&mut self) {
+        match HandoverSocket::bind(&self.options.run_dir) {
+            Ok(socket) => self.handover_socket = Some(socket),
             Err(error) => tracing::error!(%error, "no successor can take over: its socket cannot be made"),
         }
     }
 
-    fn hold(&mut self, sockets: Sockets, descriptors: Vec<OwnedFd>) {
+    /// Holds a pod's sockets, in the place of those that it had before.
+    pub(super) fn hold(&mut self, sockets: PodSockets, descriptors: Vec<OwnedFd>) {
         let descriptors = descriptors.into_iter().map(Arc::new).collect();
-        self.held.insert(sockets.cookie, Held { sockets, descriptors });
+        self.held.insert(sockets.cookie, HeldPod { sockets, descriptors });
     }
 
-    fn listen_to_worker(&mut self) {
-        while let Some(worker) = &mut self.worker {
-            worker.channel.flush();
-            // That it is gone, its end will tell.
-            let Ok(Some((message, descriptors))) = worker.channel.receive() else { return };
-            self.hear_worker(message, descriptors);
-        }
-    }
-
-    fn hear_worker(&mut self, message: FromWorker, descriptors: Vec<OwnedFd>) {
-        match message {
-            FromWorker::Hold(sockets) => self.hold(sockets, descriptors),
-            FromWorker::Release { cookie } => drop(self.held.remove(&cookie)),
-            FromWorker::TakeOver => match &mut self.predecessor {
-                Some(predecessor) => {
-                    predecessor.asked = true;
-                    predecessor.channel.send(&ToPredecessor::TakeOver, Vec::new());
-                }
-                None => self.give_held(),
-            },
-            FromWorker::Serving => self.serves(),
-            FromWorker::Frozen => self.hand_over(),
-            FromWorker::Stopping => {
-                (self.stopping, self.closed) = (true, true);
-                self.say_bye();
-                // What the worker no longer accepts on must not seem to be listened on.
-                self.held.clear();
-            }
+    /// Tells the predecessor, if there is one, that nobody is to go on in this agent's place.
+    pub(super) fn say_bye_to_predecessor(&mut self) {
+        if let Some(predecessor) = &mut self.predecessor {
+            predecessor.channel.send(&ToPredecessor::Bye, Vec::new());
         }
     }
 
-    fn serves(&mut self) {
-        self.served = true;
-        // Before the predecessor is told, which then takes its own away: it must find that this one is in its place.
-        if self.door.is_none() && self.relieved.is_none() {
-            self.open_door();
+    fn restart_at(&self) -> Option<Instant> {
+        match self.worker {
+            WorkerSlot::Restarting { at } => Some(at),
+            WorkerSlot::Running(_) | WorkerSlot::Vacant => None,
         }
-        if let Some(predecessor) = self.predecessor.as_mut().filter(|predecessor| !predecessor.relieved) {
-            predecessor.relieved = true;
-            predecessor.channel.send(&ToPredecessor::Serving, Vec::new());
-            tracing::info!(
-                pods = self.held.len(),
-                "this agent serves the node; the one before it finishes what is open"
-            );
-        }
-        (self.options.settled)();
     }
 
-    fn listen_to_retired(&mut self) {
-        for at in 0..self.retired.len() {
-            self.retired[at].channel.flush();
-            while let Ok(Some((message, _))) = self.retired[at].channel.receive() {
-                // A pod died. While there is another worker, that is its to know.
-                if let (FromWorker::Release { cookie }, None) = (message, &self.worker) {
-                    self.held.remove(&cookie);
-                }
-            }
-        }
+    fn is_handover_undecided(&self) -> bool {
+        self.successor.as_ref().is_some_and(Successor::is_undecided)
     }
 }

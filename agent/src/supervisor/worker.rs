@@ -1,4 +1,4 @@
-//! A worker process as its supervisor sees it: how it is started, how it ended, and when the next one may start.
+//! A worker process as its supervisor sees it: how it is started, how it ended, and when the next one starts.
 
 use std::ffi::OsString;
 use std::fmt;
@@ -15,18 +15,19 @@ use nix::sys::wait::WaitStatus;
 use nix::unistd::Pid;
 
 use super::channel::Channel;
-use super::link::VARIABLE;
+use super::link::SOCKET_VARIABLE;
 
-/// A worker that ends this soon after its start has not got far.
-const SHORT_LIFE: Duration = Duration::from_secs(10);
-/// So many short lives in a row are followed by another worker at once.
-const SHORT_LIVES_IN_A_ROW: u32 = 3;
-/// The pause after one more, doubled with every further one.
-const PAUSES: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(5));
+/// A worker that ends within this time of its start counts as an early crash.
+const EARLY_CRASH_AGE: Duration = Duration::from_secs(10);
+/// After so many early crashes in a row another worker still starts at once.
+const CRASHES_WITHOUT_PAUSE: u32 = 3;
+/// The pause after one more early crash. It doubles with every further one, up to the longest.
+const FIRST_RESTART_PAUSE: Duration = Duration::from_millis(100);
+const LONGEST_RESTART_PAUSE: Duration = Duration::from_secs(5);
 
 /// What a worker is started with: the supervisor's own program and arguments.
 #[derive(Debug, Clone)]
-pub struct Program {
+pub struct WorkerProgram {
     pub path: PathBuf,
     pub arguments: Vec<OsString>,
 }
@@ -40,17 +41,17 @@ pub(super) struct Worker {
 }
 
 impl Worker {
-    /// Starts one. It inherits everything but the supervisor's place among process groups: what a terminal sends to the
-    /// supervisor's group, the supervisor passes on.
-    pub(super) fn start(program: &Program) -> io::Result<Self> {
+    /// Starts a worker in a process group of its own: a signal that a terminal sends to the supervisor's group reaches the
+    /// worker only as the supervisor passes it on.
+    pub(super) fn start(program: &WorkerProgram) -> io::Result<Self> {
         let (channel, theirs) = Channel::pair()?;
         let pid = spawn(program, &theirs)?;
         Ok(Self { pid, channel, started: Instant::now() })
     }
 
-    /// Signals it; one that has just ended needs no signal.
+    /// Sends a signal; to one that has just ended none is needed.
     pub(super) fn signal(&self, signal: Signal) {
-        // Its process id is not given away before it is waited for.
+        // Its process id is not given to another process before it is waited for.
         let _ = kill(self.pid, signal);
     }
 
@@ -59,70 +60,71 @@ impl Worker {
     }
 }
 
-fn spawn(program: &Program, theirs: &OwnedFd) -> io::Result<Pid> {
-    // This process has one thread: nobody else starts a program meanwhile, which would inherit it too.
+fn spawn(program: &WorkerProgram, theirs: &OwnedFd) -> io::Result<Pid> {
+    // This process has one thread: no other program is started meanwhile that would inherit the descriptor, too.
     fcntl(theirs, FcntlArg::F_SETFD(FdFlag::empty()))?;
     let child = Command::new(&program.path)
         .arg0("weir")
         .args(&program.arguments)
-        .env(VARIABLE, theirs.as_raw_fd().to_string())
+        .env(SOCKET_VARIABLE, theirs.as_raw_fd().to_string())
         .process_group(0)
         .spawn()?;
     Ok(Pid::from_raw(child.id().cast_signed()))
 }
 
-/// How a process ended.
+/// How a worker process ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum End {
-    Exit(i32),
+pub(super) enum WorkerExit {
+    Code(i32),
     Killed(Signal),
 }
 
-impl End {
-    /// What is waited for, if it is an end.
+impl WorkerExit {
+    /// What waitpid(2) reported, if it is that a process ended.
     pub(super) fn of(status: WaitStatus) -> Option<(Pid, Self)> {
         match status {
-            WaitStatus::Exited(pid, code) => Some((pid, Self::Exit(code))),
+            WaitStatus::Exited(pid, code) => Some((pid, Self::Code(code))),
             WaitStatus::Signaled(pid, signal, _) => Some((pid, Self::Killed(signal))),
             _ => None,
         }
     }
 
-    /// As shells tell it.
+    /// The exit code as shells report it: 128 and the signal's number for a process that was killed.
     pub(super) fn code(self) -> u8 {
         match self {
-            Self::Exit(code) => u8::try_from(code).unwrap_or(1),
+            Self::Code(code) => u8::try_from(code).unwrap_or(1),
             Self::Killed(signal) => 128 + signal as u8,
         }
     }
 }
 
-impl fmt::Display for End {
+impl fmt::Display for WorkerExit {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Exit(code) => write!(f, "exit code {code}"),
+            Self::Code(code) => write!(f, "exit code {code}"),
             Self::Killed(signal) => write!(f, "{signal}"),
         }
     }
 }
 
-/// Workers that ended without having been told to.
+/// The workers that ended without having been told to, and how long the next one has to wait.
 #[derive(Debug, Default)]
 pub(super) struct Restarts {
     pub(super) count: u64,
-    pub(super) last_end: Option<String>,
-    short_lives: u32,
+    pub(super) last_exit: Option<String>,
+    /// In a row.
+    early_crashes: u32,
 }
 
 impl Restarts {
     /// Notes the end of a worker, and says how long to wait before the next one.
-    pub(super) fn pause_after(&mut self, end: End, age: Duration) -> Duration {
+    pub(super) fn pause_after(&mut self, exit: WorkerExit, age: Duration) -> Duration {
         self.count += 1;
-        self.last_end = Some(end.to_string());
-        self.short_lives = if age < SHORT_LIFE { self.short_lives + 1 } else { 0 };
-        match self.short_lives.checked_sub(SHORT_LIVES_IN_A_ROW + 1) {
+        self.last_exit = Some(exit.to_string());
+        self.early_crashes = if age < EARLY_CRASH_AGE { self.early_crashes + 1 } else { 0 };
+        match self.early_crashes.checked_sub(CRASHES_WITHOUT_PAUSE + 1) {
             None => Duration::ZERO,
-            Some(more) => PAUSES.0.saturating_mul(1 << more.min(16)).min(PAUSES.1),
+            Some(more) => FIRST_RESTART_PAUSE.saturating_mul(1 << more.min(16)).min(LONGEST_RESTART_PAUSE),
         }
     }
 }
@@ -134,17 +136,18 @@ mod tests {
     #[test]
     fn pauses_grow_while_workers_die_young() {
         let mut restarts = Restarts::default();
-        let mut pause = |seconds| restarts.pause_after(End::Killed(Signal::SIGKILL), Duration::from_secs(seconds));
+        let mut pause =
+            |seconds| restarts.pause_after(WorkerExit::Killed(Signal::SIGKILL), Duration::from_secs(seconds));
         let pauses: Vec<u128> = (0..11).map(|_| pause(1).as_millis()).collect();
         assert_eq!(pauses, [0, 0, 0, 100, 200, 400, 800, 1600, 3200, 5000, 5000]);
         assert_eq!(pause(60), Duration::ZERO, "one that lived begins the count anew");
         assert_eq!(pause(1), Duration::ZERO);
-        assert_eq!((restarts.count, restarts.last_end.as_deref()), (13, Some("SIGKILL")));
+        assert_eq!((restarts.count, restarts.last_exit.as_deref()), (13, Some("SIGKILL")));
     }
 
     #[test]
-    fn ends_are_told_as_shells_tell_them() {
-        assert_eq!((End::Exit(2).code(), End::Exit(2).to_string().as_str()), (2, "exit code 2"));
-        assert_eq!(End::Killed(Signal::SIGTERM).code(), 143);
+    fn exits_are_reported_as_shells_report_them() {
+        assert_eq!((WorkerExit::Code(2).code(), WorkerExit::Code(2).to_string().as_str()), (2, "exit code 2"));
+        assert_eq!(WorkerExit::Killed(Signal::SIGTERM).code(), 143);
     }
 }

@@ -61,14 +61,14 @@ fn policies_in_l4_form(mesh: &MeshCopy) -> Vec<String> {
 }
 
 fn supervisor(sources: &AdminSources) -> SupervisorStatus {
-    let circumstances = &sources.supervisor;
+    let start_info = &sources.supervisor;
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     SupervisorStatus {
-        supervisor: circumstances.supervisor,
+        supervisor: start_info.supervisor,
         worker: std::process::id(),
-        uptime_seconds: now.as_secs().saturating_sub(circumstances.supervisor_since),
-        restarts: circumstances.restarts,
-        last_end: circumstances.last_end.clone(),
+        uptime_seconds: now.as_secs().saturating_sub(start_info.supervisor_since),
+        restarts: start_info.restarts,
+        last_end: start_info.last_end.clone(),
     }
 }
 
