@@ -8,6 +8,7 @@ mod sample;
 use libfuzzer_sys::arbitrary::Unstructured;
 use libfuzzer_sys::fuzz_target;
 use prost::Message;
+use weir::model::authorization::Destination;
 use weir::model::mesh::MeshSettings;
 use weir::proto::istio::workload as pb;
 use weir::resources::{Resource, ResourceSet, ResourceType};
@@ -21,13 +22,13 @@ fuzz_target!(|data: &[u8]| {
     let mesh = mesh.read();
     let workload = mesh.workload(sample::UID).expect("the workload is valid").clone();
     for request in &sample.requests {
-        let decision = mesh.authorize(&workload, &request.asked);
+        let verdict = mesh.authorize(&Destination::of(&workload), &request.asked);
         let expected = oracle::decide(&sample, request);
-        let found = match &decision.outcome {
+        let found = match &verdict.outcome {
             Ok(_) => oracle::Verdict::Allowed,
             Err(_) => oracle::Verdict::Denied,
         };
-        assert_eq!(found, expected, "{decision:?}\nfor {request:?}\nunder {sample:#?}");
+        assert_eq!(found, expected, "{verdict:?}\nfor {request:?}\nunder {sample:#?}");
     }
 });
 

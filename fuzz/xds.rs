@@ -9,7 +9,7 @@ use std::net::{IpAddr, SocketAddr};
 use libfuzzer_sys::fuzz_target;
 use prost::Message;
 use weir::model::address::OriginalDst;
-use weir::model::authorization::AccessRequest;
+use weir::model::authorization::{AccessRequest, Destination};
 use weir::model::mesh::{Mesh, MeshSettings};
 use weir::proto::envoy::service::discovery::v3::DeltaDiscoveryResponse;
 use weir::state::SharedMesh;
@@ -55,7 +55,7 @@ fn ask(mesh: &Mesh) {
         for &address in &addresses {
             let destination = SocketAddr::new(address, port);
             let request = AccessRequest { source: Some(workload.identity()), source_ip: address, destination };
-            let _ = mesh.authorize(workload, &request);
+            let _ = mesh.authorize(&Destination::of(workload), &request);
             let _ = mesh.resolve(workload, OriginalDst(destination));
             let _ = mesh.workload_by_address(&workload.network, address);
         }

@@ -10,6 +10,7 @@ use crate::config::AgentConfig;
 use crate::config::istiod::PlaintextWithoutAgent;
 use crate::enrollment::Enrollment;
 use crate::enrollment::pod::EnrolledPod;
+use crate::model::authorization::Destination;
 use crate::model::mesh::Mesh;
 use crate::state::SharedMesh;
 use crate::xds::XdsStatus;
@@ -61,5 +62,6 @@ pub(super) fn prepare(
 fn may_open(mesh: &Mesh, pod: &EnrolledPod, network: &str) -> bool {
     let spec = &pod.spec;
     let workload = mesh.workload_of_pod(network, &spec.namespace, &spec.name, &spec.addresses);
-    workload.is_some_and(|workload| !mesh.is_restricted(workload, &spec.labels))
+    workload
+        .is_some_and(|workload| !mesh.is_restricted(&Destination { labels: &spec.labels, ..Destination::of(workload) }))
 }

@@ -8,13 +8,13 @@ use http::StatusCode;
 use tokio::net::TcpStream;
 
 use super::PodProxy;
+use super::application::ApplicationStream;
 use super::connector::{self, ConnectError, reset_on_close};
 use super::hbone::authority::{self, Authority};
 use super::hbone::headers;
 use super::hbone::server::{ConnectRequest, HboneServer};
 use super::revocation::{self, Tracked};
 use super::splice::{self, SpliceError};
-use super::tcp_end::TcpEnd;
 use super::workers::Workers;
 use crate::model::address::canonical;
 use crate::model::authorization::{AccessRequest, Denied, Permit};
@@ -94,14 +94,14 @@ pub(super) async fn serve_plaintext(served: Arc<PodProxy>, downstream: TcpStream
     let mut record = ConnectionRecord::open(&served.proxy.metrics, ends);
     let outcome = async {
         let (permit, tracked) = admitted?;
-        let upstream = match connect_application(&served, destination, source).await {
-            Ok(upstream) => upstream,
+        let application = match ApplicationStream::connect(&served, permit, source).await {
+            Ok(application) => application,
             Err(error) => {
                 reset_on_close(&downstream);
-                return Err(error);
+                return Err(error.into());
             }
         };
-        let splicing = splice::tcp_and_tcp(&permit, downstream, upstream, record.bytes());
+        let splicing = splice::inbound_tcp(downstream, application, record.bytes());
         guarded(&served, &tracked, splicing).await
     };
     if let Err(error) = outcome.await {
@@ -213,10 +213,10 @@ async fn serve_request(served: Arc<PodProxy>, peer: Peer, request: ConnectReques
     let outcome = async {
         let joined = async {
             let (permit, tracked) = admitted?;
-            let upstream = connect_application(&served, destination, client).await?;
-            Ok::<_, InboundError>((permit, tracked, upstream))
+            let application = ApplicationStream::connect(&served, permit, client).await?;
+            Ok::<_, InboundError>((tracked, application))
         };
-        let (permit, tracked, upstream) = match joined.await {
+        let (tracked, application) = match joined.await {
             Ok(joined) => joined,
             Err(error) => {
                 request.refuse(error.status());
@@ -224,7 +224,7 @@ async fn serve_request(served: Arc<PodProxy>, peer: Peer, request: ConnectReques
             }
         };
         let stream = request.accept()?;
-        let splicing = splice::tcp_and_hbone(&permit, upstream, TcpEnd::Destination, stream, record.bytes());
+        let splicing = splice::inbound_hbone(stream, application, record.bytes());
         guarded(&served, &tracked, splicing).await
     };
     if let Err(error) = outcome.await {
@@ -264,14 +264,14 @@ fn client_address(peer: &Peer, request: &ConnectRequest) -> SocketAddr {
 async fn admit(served: &Arc<PodProxy>, request: AccessRequest) -> Result<(Permit, Tracked), InboundError> {
     let tracked = revocation::track(served, &request);
     let workload = destination_workload(served).await?;
-    let decision = served.authorize(&served.proxy.mesh.read(), &workload, &request);
-    let dry_run = &decision.dry_run;
+    let verdict = served.authorize(&served.proxy.mesh.read(), &workload, &request);
+    let dry_run = &verdict.dry_run;
     if !dry_run.would_deny.is_empty() || dry_run.no_allow_matched {
         served.proxy.metrics.dry_run_denied();
         tracing::info!(target: "access", source = ?request.source.as_ref().map(ToString::to_string), source_ip = %request.source_ip,
             destination = %request.destination, policies = ?dry_run.would_deny, "dry-run policy would deny");
     }
-    Ok((decision.outcome?, tracked))
+    Ok((verdict.outcome?, tracked))
 }
 
 /// The pod as policy is asked about it: as the mesh knows it, or by its labels, where policies say whom they select.
@@ -301,16 +301,6 @@ async fn destination_workload(served: &Arc<PodProxy>) -> Result<Arc<Workload>, I
             _ => Err(InboundError::UnknownWorkload),
         },
     }
-}
-
-async fn connect_application(
-    served: &PodProxy,
-    destination: SocketAddr,
-    client: SocketAddr,
-) -> Result<TcpStream, InboundError> {
-    let proxy = &served.proxy;
-    let timeout = proxy.timeouts.connect;
-    Ok(connector::connect_application(&served.pod, &proxy.capture, destination, client, timeout).await?)
 }
 
 /// Runs a splice until it ends, policy revokes it, its pod dies or the drain is over.

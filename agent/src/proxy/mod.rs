@@ -2,6 +2,7 @@
 //!
 //! It reads the mesh, asks for permits and certificates, and moves bytes; it decides nothing about policy by itself.
 
+mod application;
 pub mod connector;
 pub mod hbone;
 mod identities;
@@ -30,9 +31,9 @@ use crate::capture::Capture;
 use crate::enrollment::Enrolled;
 use crate::enrollment::pod::EnrolledPod;
 use crate::lifecycle::Drain;
-use crate::model::authorization::{AccessRequest, Denied};
+use crate::model::authorization::{AccessRequest, Denied, Destination, Verdict};
 use crate::model::identity::{Identity, TrustDomain};
-use crate::model::mesh::{Decision, Listing, Mesh};
+use crate::model::mesh::{Listing, Mesh};
 use crate::model::naming;
 use crate::model::workload::{NetworkMode, TunnelProtocol, Workload};
 use crate::state::SharedMesh;
@@ -183,12 +184,9 @@ impl PodProxy {
     }
 
     /// Decides whether a connection may reach this pod.
-    fn authorize(&self, mesh: &Mesh, workload: &Workload, request: &AccessRequest) -> Decision {
-        let labels = &self.pod.spec.labels;
-        if self.pod.is_leaving() {
-            return mesh.authorize_leaving(workload, labels, request);
-        }
-        mesh.authorize_pod(workload, labels, request)
+    fn authorize(&self, mesh: &Mesh, workload: &Workload, request: &AccessRequest) -> Verdict {
+        let (labels, is_leaving) = (&self.pod.spec.labels, self.pod.is_leaving());
+        mesh.authorize(&Destination { workload, labels, is_leaving }, request)
     }
 
     /// The pod as its enrolment describes it, with the policies that select it by its labels; `None` where those are not

@@ -11,7 +11,6 @@ use super::connector::{self, ConnectError, reset_on_close};
 use super::hbone::pool::{HboneError, Pool, Target};
 use super::hbone::{HboneStream, headers};
 use super::splice::{self, SpliceError};
-use super::tcp_end::TcpEnd;
 use super::{PodProxy, newcomers};
 use crate::model::address::canonical;
 use crate::model::resolve::{Transport, Unresolved, Upstream};
@@ -129,10 +128,8 @@ async fn carry(
     };
     let splicing = async {
         match joined {
-            Joined::Hbone(stream) => {
-                splice::tcp_and_hbone(&upstream.permit, downstream, TcpEnd::Source, stream, record.bytes()).await
-            }
-            Joined::Tcp(tcp) => splice::tcp_and_tcp(&upstream.permit, downstream, tcp, record.bytes()).await,
+            Joined::Hbone(stream) => splice::outbound_hbone(downstream, stream, record.bytes()).await,
+            Joined::Tcp(tcp) => splice::outbound_tcp(downstream, tcp, record.bytes()).await,
         }
     };
     tokio::select! {

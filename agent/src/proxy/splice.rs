@@ -1,4 +1,7 @@
-//! Moves the bytes of one connection, both ways, until both sides are done or one breaks. Needs a [`Permit`].
+//! Moves the bytes of one connection, both ways, until both sides are done or one breaks.
+//!
+//! Inbound, the upstream is an [`ApplicationStream`], which nobody opens without a permit. Outbound, it is what was opened
+//! for the `Upstream` that the mesh resolved; no policy is asked at the source.
 //!
 //! What one side does, the other sees: end of data becomes end of data, a reset becomes a reset. Each direction holds at
 //! most one buffer, read only when the other side took the last one, so a slow reader slows its writer.
@@ -15,11 +18,11 @@ use bytes::{Buf as _, BytesMut};
 use socket2::SockRef;
 use tokio::net::TcpStream;
 
+use super::application::ApplicationStream;
 use super::connector::reset_on_close;
 use super::hbone::{HboneStream, JoinError, StreamError};
 use super::socket;
 use super::tcp_end::TcpEnd;
-use crate::model::authorization::Permit;
 use crate::telemetry::connection::ByteCounts;
 
 /// What is read at once. A thread has one such place; a connection holds only what the other side did not take yet.
@@ -42,9 +45,43 @@ pub(super) enum SpliceError {
     Stream(#[from] StreamError),
 }
 
-/// Joins a TCP connection and an HBONE stream.
-pub(super) async fn tcp_and_hbone(
-    _permit: &Permit,
+/// Joins a plaintext client with the application that it is permitted to reach.
+pub(super) async fn inbound_tcp(
+    downstream: TcpStream,
+    application: ApplicationStream,
+    bytes: Arc<ByteCounts>,
+) -> Result<(), SpliceError> {
+    tcp_and_tcp(downstream, application.into_tcp(), bytes).await
+}
+
+/// Joins an HBONE client with the application that it is permitted to reach.
+pub(super) async fn inbound_hbone(
+    downstream: HboneStream,
+    application: ApplicationStream,
+    bytes: Arc<ByteCounts>,
+) -> Result<(), SpliceError> {
+    tcp_and_hbone(application.into_tcp(), TcpEnd::Destination, downstream, bytes).await
+}
+
+/// Joins a connection of a pod with the connection that was opened for its upstream.
+pub(super) async fn outbound_tcp(
+    downstream: TcpStream,
+    upstream: TcpStream,
+    bytes: Arc<ByteCounts>,
+) -> Result<(), SpliceError> {
+    tcp_and_tcp(downstream, upstream, bytes).await
+}
+
+/// Joins a connection of a pod with the HBONE stream that was opened for its upstream.
+pub(super) async fn outbound_hbone(
+    downstream: TcpStream,
+    upstream: HboneStream,
+    bytes: Arc<ByteCounts>,
+) -> Result<(), SpliceError> {
+    tcp_and_hbone(downstream, TcpEnd::Source, upstream, bytes).await
+}
+
+async fn tcp_and_hbone(
     tcp: TcpStream,
     end: TcpEnd,
     stream: HboneStream,
@@ -61,13 +98,7 @@ pub(super) async fn tcp_and_hbone(
     Ok(())
 }
 
-/// Joins two TCP connections.
-pub(super) async fn tcp_and_tcp(
-    _permit: &Permit,
-    downstream: TcpStream,
-    upstream: TcpStream,
-    bytes: Arc<ByteCounts>,
-) -> Result<(), SpliceError> {
+async fn tcp_and_tcp(downstream: TcpStream, upstream: TcpStream, bytes: Arc<ByteCounts>) -> Result<(), SpliceError> {
     let (mut downstream, mut upstream) = (Side::new(downstream), Side::new(upstream));
     let (mut to_upstream, mut to_downstream) = (Direction::default(), Direction::default());
     let (down_error, up_error) = (SpliceError::Downstream, SpliceError::Upstream);

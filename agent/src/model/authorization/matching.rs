@@ -1,16 +1,17 @@
-//! Whether a policy matches a request. It knows one policy at a time and decides nothing.
+//! Whether one policy matches a request, whatever its action.
 
 use std::net::IpAddr;
 
 use ipnet::IpNet;
 
-use super::{AccessRequest, Authorization, Clause, Group, Match, ServiceAccountMatch, StringMatch};
+use super::decide::AccessRequest;
+use super::policy::{Authorization, Clause, Group, Match, ServiceAccountMatch, StringMatch};
 use crate::model::address::canonical_block;
 use crate::model::identity::Identity;
 
 /// A request in the form that policies compare with; made once for all policies of a decision.
 #[derive(Debug)]
-pub(in crate::model) struct Subject<'a> {
+pub(super) struct Subject<'a> {
     identity: Option<&'a Identity>,
     /// The identity without `spiffe://`.
     principal: Option<String>,
@@ -20,7 +21,7 @@ pub(in crate::model) struct Subject<'a> {
 }
 
 impl<'a> Subject<'a> {
-    pub(in crate::model) fn new(request: &'a AccessRequest) -> Self {
+    pub(super) fn new(request: &'a AccessRequest) -> Self {
         Self {
             identity: request.source.as_ref(),
             principal: request.source.as_ref().map(Identity::principal),
@@ -61,7 +62,7 @@ impl<'a> Subject<'a> {
 
 impl Authorization {
     /// Whether any group matches. Says nothing about action, dry run or validity.
-    pub(in crate::model) fn matches(&self, subject: &Subject<'_>) -> bool {
+    pub(super) fn matches(&self, subject: &Subject<'_>) -> bool {
         self.groups.iter().any(|group| group.matches(subject))
     }
 }

@@ -1,9 +1,10 @@
 //! What one policy matches, rule by rule. How policies decide together is tested in `mesh`.
 
-use std::sync::Arc;
+use ipnet::IpNet;
 
+use super::matching::Subject;
 use super::*;
-use crate::model::sample::text;
+use crate::model::sample::{mesh, text, workload};
 
 fn exact(value: &str) -> StringMatch {
     StringMatch::Exact(text(value))
@@ -169,7 +170,23 @@ fn mapped_addresses_are_the_ipv4_ones_they_carry() {
 }
 
 #[test]
-fn a_permit_names_the_policy_that_gave_it() {
-    assert_eq!(Permit::by(Some(text("a/b"))).policy.as_deref(), Some("a/b"));
-    assert_eq!(Permit::by(None).policy, None::<Arc<str>>);
+fn a_permit_names_what_it_permits() {
+    let destination = workload("reviews", &["10.0.0.2"]);
+    let policy = Authorization {
+        key: text("shop/allow"),
+        namespace: text("shop"),
+        scope: PolicyScope::Global,
+        action: Action::Allow,
+        dry_run: false,
+        groups: vec![Group::default()],
+        invalid: None,
+    };
+    for (updates, request, policy) in
+        [(vec![policy.into()], request(), Some("shop/allow")), (vec![], request(), None), (vec![], plaintext(), None)]
+    {
+        let permit = mesh(updates).authorize(&Destination::of(&destination), &request).outcome.unwrap();
+        let permitted = (permit.source(), permit.source_ip(), permit.destination());
+        assert_eq!(permitted, (request.source.as_ref(), request.source_ip, request.destination));
+        assert_eq!((&**permit.workload(), permit.policy().map(|key| &**key)), (&*destination.uid, policy));
+    }
 }

@@ -6,14 +6,14 @@
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use super::authorization::{AccessRequest, Authorization, Denied, Permit};
+use super::authorization::{self, AccessRequest, Authorization, Destination, Verdict};
 use super::balance::Asked;
 use super::identity::{DEFAULT_TRUST_DOMAIN, TrustDomain};
 use super::peer_authentication::Labels;
 use super::policy_object::{PeerObject, PolicyObject, PolicyTarget};
 use super::resolve::OutboundTrafficPolicy;
 use super::service::{Service, ServiceKey};
-use super::workload::{NetworkMode, TunnelProtocol, Workload};
+use super::workload::{NetworkMode, Workload};
 
 mod claims;
 mod policies;
@@ -74,25 +74,6 @@ impl Default for MeshSettings {
             ca_certificates: Vec::new(),
         }
     }
-}
-
-/// What policy says about one connection, and what dry-run policies would have said.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Decision {
-    pub outcome: Result<Permit, Denied>,
-    /// What policies under trial would have said.
-    pub dry_run: DryRun,
-}
-
-/// The opinion of policies with `istio.io/dry-run`; it decides nothing.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct DryRun {
-    /// DENY policies that match, and policies that cannot be understood.
-    pub would_deny: Vec<Arc<str>>,
-    /// ALLOW policies that match.
-    pub would_allow: Vec<Arc<str>>,
-    /// There are dry-run ALLOW policies and none of them matches.
-    pub no_allow_matched: bool,
 }
 
 /// All that is known about the mesh.
@@ -300,22 +281,13 @@ impl Mesh {
     }
 
     /// Decides whether a connection may reach a workload of this node.
-    ///
-    /// Fails closed: a policy that cannot be understood denies its scope, and so does one that the workload lists and
-    /// nobody knows.
-    pub fn authorize(&self, destination: &Workload, request: &AccessRequest) -> Decision {
-        self.authorize_pod(destination, &Labels::new(), request)
-    }
-
-    /// The same about a workload whose pod has these labels: policies that need HTTP, and that the control plane passes on
-    /// as they are written only, count for the pods that they select.
-    pub fn authorize_pod(&self, destination: &Workload, labels: &Labels, request: &AccessRequest) -> Decision {
-        self.policies.decide(destination, labels, &self.settings.root_namespace, request)
+    pub fn authorize(&self, destination: &Destination<'_>, request: &AccessRequest) -> Verdict {
+        authorization::decide(destination, request, self.policies.in_force(*destination, &self.settings.root_namespace))
     }
 
     /// True where any policy is in force for a workload of this node, whatever it says.
-    pub fn is_restricted(&self, destination: &Workload, labels: &Labels) -> bool {
-        self.policies.is_any_in_force(destination, labels, &self.settings.root_namespace)
+    pub fn is_restricted(&self, destination: &Destination<'_>) -> bool {
+        self.policies.in_force(*destination, &self.settings.root_namespace).next().is_some()
     }
 
     /// The selector policies that a pod with these labels lists, where its workload is not known yet.
@@ -326,14 +298,5 @@ impl Mesh {
     /// The policies as their authors wrote them, by key.
     pub fn policy_objects(&self) -> impl Iterator<Item = &Arc<PolicyObject>> {
         self.policy_objects.iter()
-    }
-
-    /// Decides for a workload that is being taken out of the mesh by those who may do so. Once the mesh itself no longer
-    /// has it inside, everybody reaches it in plaintext and no policy holds for it, although its capture has not ended.
-    pub fn authorize_leaving(&self, destination: &Workload, labels: &Labels, request: &AccessRequest) -> Decision {
-        match destination.protocol {
-            TunnelProtocol::None => Decision { outcome: Ok(Permit::by(None)), dry_run: DryRun::default() },
-            TunnelProtocol::Hbone => self.authorize_pod(destination, labels, request),
-        }
     }
 }

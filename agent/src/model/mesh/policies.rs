@@ -1,10 +1,9 @@
-//! Authorization policies by key and scope, and the decision they make together.
+//! Authorization policies by key and scope, and which of them are in force for a workload.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
-use super::{Decision, DryRun};
-use crate::model::authorization::{AccessRequest, Action, Authorization, Denied, Permit, PolicyScope, Subject};
+use crate::model::authorization::{Authorization, Destination, InForce, PolicyScope};
 use crate::model::peer_authentication::{Labels, selects};
 use crate::model::workload::Workload;
 
@@ -113,42 +112,25 @@ impl Policies {
         Some(policy)
     }
 
-    /// The decision about a workload of this node. `labels` are its pod's; without them the selectors of safe forms find
-    /// nobody, and only what the workload lists counts.
-    pub(super) fn decide(
-        &self,
-        destination: &Workload,
-        labels: &Labels,
-        root_namespace: &str,
-        request: &AccessRequest,
-    ) -> Decision {
-        let subject = Subject::new(request);
-        let mut findings = Findings::default();
-        let of_namespace = self.by_namespace.get(&destination.namespace);
-        for policy in self.global.values().chain(of_namespace.into_iter().flat_map(ByKey::values)) {
-            findings.consider(policy, &subject);
-        }
-        for key in &destination.authorization_policies {
-            match self.by_key.get(key) {
-                Some(policy) if by_scope(policy, destination) => {}
-                Some(policy) => findings.consider(policy, &subject),
-                None => findings.unknown = findings.unknown.or(Some(key)),
-            }
-        }
-        for key in self.selected(destination, labels, root_namespace) {
-            if let Some(policy) = self.by_key.get(key).filter(|_| !destination.authorization_policies.contains(key)) {
-                findings.consider(policy, &subject);
-            }
-        }
-        findings.decide()
-    }
-
-    /// True where a policy is in force for a workload of this node, whatever it says.
-    pub(super) fn is_any_in_force(&self, destination: &Workload, labels: &Labels, root_namespace: &str) -> bool {
-        !self.global.is_empty()
-            || self.by_namespace.contains_key(&destination.namespace)
-            || !destination.authorization_policies.is_empty()
-            || self.selected(destination, labels, root_namespace).next().is_some()
+    /// The policies in force for a workload, each once: GLOBAL ones, those of its namespace, the selector policies that it
+    /// lists, and the safe forms that select its pod by its labels.
+    pub(super) fn in_force<'a>(
+        &'a self,
+        destination: Destination<'a>,
+        root_namespace: &'a str,
+    ) -> impl Iterator<Item = InForce<'a>> {
+        let Destination { workload, labels, .. } = destination;
+        let of_namespace = self.by_namespace.get(&workload.namespace).into_iter().flat_map(ByKey::values);
+        let scoped = self.global.values().chain(of_namespace).map(|policy| InForce::Policy(policy));
+        let listed = workload.authorization_policies.iter().filter_map(|key| match self.by_key.get(key) {
+            Some(policy) if by_scope(policy, workload) => None,
+            Some(policy) => Some(InForce::Policy(policy)),
+            None => Some(InForce::Unknown(key)),
+        });
+        let selected = self.selected(workload, labels, root_namespace);
+        let selected = selected.filter(|key| !workload.authorization_policies.contains(key));
+        let selected = selected.filter_map(|key| self.by_key.get(key)).map(|policy| InForce::Policy(policy));
+        scoped.chain(listed).chain(selected)
     }
 
     /// The safe forms that are in force for a pod by its labels.
@@ -171,65 +153,5 @@ fn by_scope(policy: &Authorization, workload: &Workload) -> bool {
         PolicyScope::Global => true,
         PolicyScope::Namespace => policy.namespace == workload.namespace,
         PolicyScope::WorkloadSelector => false,
-    }
-}
-
-/// What the policies in force say, the first of each kind.
-#[derive(Debug, Default)]
-struct Findings<'a> {
-    denied_by: Option<&'a Arc<str>>,
-    invalid: Option<(&'a Arc<str>, &'a Arc<str>)>,
-    unknown: Option<&'a Arc<str>>,
-    has_allow: bool,
-    allowed_by: Option<&'a Arc<str>>,
-    dry_run: DryRun,
-    has_dry_run_allow: bool,
-}
-
-impl<'a> Findings<'a> {
-    fn consider(&mut self, policy: &'a Authorization, subject: &Subject<'_>) {
-        match (policy.dry_run, &policy.invalid, policy.action) {
-            (false, Some(reason), _) => self.invalid = self.invalid.or(Some((&policy.key, reason))),
-            (false, None, Action::Deny) => {
-                if self.denied_by.is_none() && policy.matches(subject) {
-                    self.denied_by = Some(&policy.key);
-                }
-            }
-            (false, None, Action::Allow) => {
-                self.has_allow = true;
-                if self.allowed_by.is_none() && policy.matches(subject) {
-                    self.allowed_by = Some(&policy.key);
-                }
-            }
-            // In force, it would deny whatever its action says.
-            (true, Some(_), _) => self.dry_run.would_deny.push(policy.key.clone()),
-            (true, None, Action::Deny) => {
-                if policy.matches(subject) {
-                    self.dry_run.would_deny.push(policy.key.clone());
-                }
-            }
-            (true, None, Action::Allow) => {
-                self.has_dry_run_allow = true;
-                if policy.matches(subject) {
-                    self.dry_run.would_allow.push(policy.key.clone());
-                }
-            }
-        }
-    }
-
-    fn decide(mut self) -> Decision {
-        self.dry_run.no_allow_matched = self.has_dry_run_allow && self.dry_run.would_allow.is_empty();
-        let outcome = if let Some(key) = self.denied_by {
-            Err(Denied::ByPolicy(key.clone()))
-        } else if let Some((key, reason)) = self.invalid {
-            Err(Denied::InvalidPolicy { policy: key.clone(), reason: reason.clone() })
-        } else if let Some(key) = self.unknown {
-            Err(Denied::UnknownPolicy(key.clone()))
-        } else if self.has_allow && self.allowed_by.is_none() {
-            Err(Denied::NoAllowMatched)
-        } else {
-            Ok(Permit::by(self.allowed_by.cloned()))
-        };
-        Decision { outcome, dry_run: self.dry_run }
     }
 }

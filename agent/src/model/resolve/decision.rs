@@ -6,7 +6,6 @@ use std::sync::Arc;
 
 use super::{OutboundTrafficPolicy, Transport, Unresolved, Upstream};
 use crate::model::address::{OriginalDst, canonical};
-use crate::model::authorization::Permit;
 use crate::model::balance::Asked;
 use crate::model::mesh::Mesh;
 use crate::model::service::{BalancingMode, GatewayAddress, GatewayDestination, Service};
@@ -205,7 +204,7 @@ impl<'a, R: FnMut() -> u64> Decision<'a, R> {
 }
 
 fn upstream(transport: Transport, workload: Option<&Arc<Workload>>, service: Option<&Arc<Service>>) -> Upstream {
-    Upstream { transport, workload: workload.cloned(), service: service.cloned(), permit: Permit::by(None) }
+    Upstream { transport, workload: workload.cloned(), service: service.cloned() }
 }
 
 fn name_of(gateway: &GatewayAddress) -> String {

@@ -3,7 +3,6 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use super::authorization::Permit;
 use super::identity::Identity;
 use super::service::Service;
 use super::workload::{NetworkMode, Workload};
@@ -35,7 +34,6 @@ pub struct Upstream {
     pub workload: Option<Arc<Workload>>,
     /// The service the application asked for, where it asked for one.
     pub service: Option<Arc<Service>>,
-    pub permit: Permit,
 }
 
 impl Upstream {

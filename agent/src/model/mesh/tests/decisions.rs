@@ -3,7 +3,8 @@
 use std::net::IpAddr;
 
 use crate::model::authorization::{
-    AccessRequest, Action, Authorization, Clause, Group, Match, Permit, PolicyScope, ServiceAccountMatch, StringMatch,
+    AccessRequest, Action, Authorization, Clause, Destination, Group, Match, Permit, PolicyScope, ServiceAccountMatch,
+    StringMatch,
 };
 use crate::model::mesh::{Mesh, MeshSettings, MeshUpdate};
 use crate::model::sample::{Draw, mesh, policy, service, text, workload};
@@ -43,11 +44,12 @@ fn check(cases: Vec<Case>) {
         let mesh = mesh(policies.into_iter().map(MeshUpdate::from));
         let authorization_policies = listed.into_iter().map(text).collect();
         let destination = Workload { authorization_policies, ..workload("reviews", &["10.0.0.2"]) };
-        let decided = match mesh.authorize(&destination, &request()).outcome {
-            Ok(Permit { policy: None, .. }) => "allowed".to_owned(),
-            Ok(Permit { policy: Some(key), .. }) => format!("allowed by {key}"),
-            Err(denied) => denied.to_string(),
-        };
+        let decided =
+            match mesh.authorize(&Destination::of(&destination), &request()).outcome.as_ref().map(Permit::policy) {
+                Ok(None) => "allowed".to_owned(),
+                Ok(Some(key)) => format!("allowed by {key}"),
+                Err(denied) => denied.to_string(),
+            };
         assert_eq!(decided, expected, "{name}");
     }
 }
@@ -87,11 +89,13 @@ fn a_workload_that_leaves_is_outside_once_the_mesh_has_it_outside() {
     for (protocol, allowed) in [(TunnelProtocol::Hbone, false), (TunnelProtocol::None, true)] {
         let destination = Workload { protocol, ..workload("reviews", &["10.0.0.2"]) };
         assert_eq!(
-            mesh.authorize_leaving(&destination, &std::collections::BTreeMap::new(), &request()).outcome.is_ok(),
+            mesh.authorize(&Destination { is_leaving: true, ..Destination::of(&destination) }, &request())
+                .outcome
+                .is_ok(),
             allowed,
             "{protocol:?}"
         );
-        assert!(mesh.authorize(&destination, &request()).outcome.is_err(), "who stays is not let go");
+        assert!(mesh.authorize(&Destination::of(&destination), &request()).outcome.is_err(), "who stays is not let go");
     }
 }
 
@@ -139,11 +143,11 @@ fn dry_run_policies_are_reported() {
         dry(policy("allow-not", Namespace, Allow, vec![])).into(),
         policy("deny-really", Namespace, Deny, everything()).into(),
     ]);
-    let report = mesh.authorize(&destination, &request()).dry_run;
+    let report = mesh.authorize(&Destination::of(&destination), &request()).dry_run;
     assert_eq!((report.would_deny, report.would_allow), (vec![text("bookinfo/deny")], vec![]));
     assert!(report.no_allow_matched);
     mesh.apply(dry(policy("allow", Global, Allow, everything())).into());
-    let report = mesh.authorize(&destination, &request()).dry_run;
+    let report = mesh.authorize(&Destination::of(&destination), &request()).dry_run;
     assert_eq!((report.would_allow, report.no_allow_matched), (vec![text("bookinfo/allow")], false));
 }
 
@@ -153,7 +157,7 @@ fn a_changed_or_removed_policy_leaves_its_old_scope() {
     let mut mesh = mesh([policy("d", Global, Deny, everything()).into()]);
     let mut allowed_after = |update: MeshUpdate| {
         mesh.apply(update);
-        (mesh.authorize(&destination, &request()).outcome.is_ok(), mesh.authorizations().count())
+        (mesh.authorize(&Destination::of(&destination), &request()).outcome.is_ok(), mesh.authorizations().count())
     };
     assert_eq!(allowed_after(policy("d", WorkloadSelector, Deny, everything()).into()), (true, 1));
     assert_eq!(allowed_after(policy("d", Namespace, Deny, everything()).into()), (false, 1));
@@ -346,7 +350,7 @@ fn the_mesh_agrees_with_the_oracle() {
         let mesh = mesh(policies.iter().cloned().map(MeshUpdate::from));
         for _ in 0..8 {
             let request = random_request(&mut draw);
-            let allowed = mesh.authorize(&destination, &request).outcome.is_ok();
+            let allowed = mesh.authorize(&Destination::of(&destination), &request).outcome.is_ok();
             assert_eq!(
                 allowed,
                 oracle::allows(&policies, &destination, &request),

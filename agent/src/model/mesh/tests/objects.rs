@@ -1,6 +1,6 @@
 //! Policies as their authors wrote them: whose word counts, and which of them a pod lists that only its labels are known of.
 
-use crate::model::authorization::{Action, Authorization, Denied, Group, PolicyScope};
+use crate::model::authorization::{Action, Authorization, Denied, Destination, Group, PolicyScope};
 use crate::model::mesh::{Mesh, MeshUpdate};
 use crate::model::peer_authentication::{Labels, MtlsMode, PeerAuthentication};
 use crate::model::policy_object::{PeerObject, PolicyObject, PolicyTarget};
@@ -38,7 +38,9 @@ fn outcome(mesh: &Mesh, pod: &str) -> Result<(), Denied> {
         source_ip: "10.0.0.1".parse().unwrap(),
         destination: "10.0.0.2:80".parse().unwrap(),
     };
-    mesh.authorize_pod(&workload("reviews", &["10.0.0.2"]), &labels(pod), &request).outcome.map(|_| ())
+    let (workload, labels) = (workload("reviews", &["10.0.0.2"]), labels(pod));
+    let destination = Destination { labels: &labels, ..Destination::of(&workload) };
+    mesh.authorize(&destination, &request).outcome.map(|_| ())
 }
 
 #[test]

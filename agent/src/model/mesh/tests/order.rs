@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv4Addr};
 
 use crate::model::address::OriginalDst;
-use crate::model::authorization::{AccessRequest, Action, Group, PolicyScope};
+use crate::model::authorization::{AccessRequest, Action, Destination, Group, PolicyScope};
 use crate::model::mesh::{Mesh, MeshUpdate};
 use crate::model::resolve;
 use crate::model::sample::{Draw, gateway_named, mesh, policy, service, serving, text, workload};
@@ -105,8 +105,10 @@ fn answers(mesh: &Mesh) -> Vec<String> {
         answers.push(format!("{name} {:?} {endpoints:?}", mesh.service_by_hostname(name, "x").map(|found| &found.key)));
     }
     let request = AccessRequest { source: None, source_ip: pod_ip(1), destination: (pod_ip(2), 80).into() };
-    let mut decisions: Vec<String> =
-        mesh.workloads().map(|workload| format!("{} {:?}", workload.uid, mesh.authorize(workload, &request))).collect();
+    let mut decisions: Vec<String> = mesh
+        .workloads()
+        .map(|workload| format!("{} {:?}", workload.uid, mesh.authorize(&Destination::of(workload), &request)))
+        .collect();
     decisions.sort();
     answers.extend(decisions);
     answers

@@ -1,7 +1,7 @@
 //! Objects as their authors wrote them, as a real istiod sent them.
 
 use super::*;
-use crate::model::authorization::{AccessRequest, Denied};
+use crate::model::authorization::{AccessRequest, Denied, Destination};
 use crate::model::identity::{Identity, TrustDomain};
 use crate::model::mesh::Mesh;
 use crate::model::peer_authentication::Labels;
@@ -152,7 +152,8 @@ fn a_policy_with_http_denies_its_l4_remainder_for_the_pods_it_selects() {
     let pod = mesh.workload("uid").unwrap().clone();
     let labels = |app: &str| Labels::from([("app".to_owned(), app.to_owned())]);
     let outcome = |mesh: &Mesh, labels: &Labels, namespace: &str| {
-        mesh.authorize_pod(&pod, labels, &from_namespace(namespace)).outcome.map(|_| ())
+        let destination = Destination { labels, ..Destination::of(&pod) };
+        mesh.authorize(&destination, &from_namespace(namespace)).outcome.map(|_| ())
     };
     let denied = Err(Denied::ByPolicy("shop/no-delete".into()));
     assert_eq!(outcome(&mesh, &labels("cart"), "ops"), denied);
