@@ -10,31 +10,30 @@ use weir_tests::cluster::mode::Mode;
 use weir_tests::selection::Selection;
 use weir_tests::table::Table;
 
-mod absent;
-mod arriving;
+mod agent_replacement;
+mod captured_pods;
 mod churn;
 mod cluster;
 mod cni;
-mod crowd;
-mod deleting;
-mod deploying;
-mod enrolling;
-mod enrollment;
+mod enrollment_under_load;
 mod harness;
 mod iptables;
 mod istioctl;
 mod istiod;
+mod istiod_outage;
 mod mesh;
 mod nri;
+mod overlays;
 mod pair;
+mod pod_startup;
 mod probes;
 mod processes;
 mod prometheus;
-mod reaching;
-mod restarting;
-mod rotating;
+mod reachability;
+mod removal_under_load;
+mod root_rotation;
 mod scale;
-mod taken_down;
+mod teardown;
 mod up;
 
 use harness::{Case, Shared};
@@ -42,32 +41,32 @@ use harness::{Case, Shared};
 /// Every case, by file, in the order they run: those that share a cluster follow each other. What takes long, or is about
 /// the cluster itself or ways of having one that are less usual, only if that is wanted.
 fn table(long: bool) -> Vec<Case> {
+    let scale = scale::long();
     let files: &[(&[Case], &[Case])] = &[
         (cluster::CASES, cluster::LONG),
-        (deploying::CASES, &[]),
+        (overlays::CASES, &[]),
         (mesh::CASES, &[]),
-        (enrolling::CASES, enrolling::LONG),
-        (&[], arriving::LONG),
-        (enrollment::CASES, enrollment::LONG),
+        (enrollment_under_load::CASES, enrollment_under_load::LONG),
+        (&[], pod_startup::LONG),
+        (captured_pods::CASES, captured_pods::LONG),
         (cni::CASES, &[]),
         (istioctl::CASES, &[]),
         (prometheus::CASES, &[]),
-        (reaching::CASES, &[]),
+        (reachability::CASES, &[]),
         (probes::CASES, &[]),
-        (restarting::CASES, restarting::LONG),
-        (deleting::CASES, deleting::LONG),
+        (agent_replacement::CASES, agent_replacement::LONG),
+        (removal_under_load::CASES, removal_under_load::LONG),
         (&[], churn::LONG),
         (istiod::CASES, istiod::LONG),
-        (absent::CASES, absent::LONG),
+        (istiod_outage::CASES, istiod_outage::LONG),
         (&[], cluster::OTHERWISE),
         (&[], nri::LONG),
         (&[], iptables::LONG),
-        (&[], deploying::LONG),
-        (&[], scale::LONG),
-        (&[], crowd::LONG),
+        (&[], overlays::LONG),
+        (&[], &scale),
         (&[], churn::ALONE),
-        (&[], rotating::LONG),
-        (&[], taken_down::LONG),
+        (&[], root_rotation::LONG),
+        (&[], teardown::LONG),
     ];
     files.iter().flat_map(|(always, more)| always.iter().chain(more.iter().filter(|_| long))).copied().collect()
 }

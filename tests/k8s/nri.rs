@@ -13,7 +13,7 @@ use weir_tests::wait;
 
 use crate::harness::{Case, Check};
 use crate::pair::{IN_MESH, Pair};
-use crate::{cni, enrolling, mesh};
+use crate::{cni, enrollment_under_load, mesh};
 
 pub(crate) const LONG: &[Case] = &[
     Case {
@@ -90,7 +90,7 @@ fn newborn(cluster: &mut Cluster) -> Result<()> {
     let pair = Pair::create(cluster, "newborn", &[IN_MESH])?;
     pair.is_meshed()?;
     let before = by_nri(cluster, "enrolled")?;
-    enrolling::dial_at_once(&pair, 1, NEWBORN)?;
+    enrollment_under_load::dial_at_once(&pair, 1, NEWBORN)?;
     let enrolled = by_nri(cluster, "enrolled")? - before;
     ensure!(enrolled >= 20.0, "containerd asked about {enrolled} of them");
     Ok(())
@@ -101,7 +101,7 @@ fn beside(cluster: &mut Cluster) -> Result<()> {
     connected(cluster)?;
     let pair = Pair::create(cluster, "beside", &[IN_MESH])?;
     pair.is_meshed()?;
-    enrolling::dial_at_once(&pair, 1, NEWBORN)?;
+    enrollment_under_load::dial_at_once(&pair, 1, NEWBORN)?;
     for metric in ["weir_cni_calls_total", "weir_nri_requests_total"] {
         let enrolled = answered(cluster, metric, "enrolled")?;
         ensure!(enrolled >= 22.0, "{metric}: {enrolled} of 22");
@@ -128,7 +128,7 @@ fn restarted(cluster: &mut Cluster) -> Result<()> {
     ensure!(mesh::agents(cluster)?.iter().all(|agent| agent.restarts == 0), "an agent was restarted");
     let pair = Pair::create(cluster, "restarted", &[IN_MESH])?;
     pair.is_meshed()?;
-    enrolling::dial_at_once(&pair, 1, 4)
+    enrollment_under_load::dial_at_once(&pair, 1, 4)
 }
 
 fn others(cluster: &mut Cluster) -> Result<()> {

@@ -15,16 +15,9 @@ mod count;
 mod delivery;
 mod enrollment;
 mod faults;
-mod faults_certificates;
-mod faults_resources;
-mod faults_time;
 mod harness;
 mod identity;
 mod input;
-mod input_http2;
-mod input_http2_floods;
-mod input_http2_requests;
-mod input_http2_rules;
 mod interop;
 mod kit;
 mod kubernetes;
@@ -44,37 +37,14 @@ use harness::Case;
 /// Every case, by file, in the order they run.
 fn table() -> Vec<Case> {
     [
-        kit::CASES,
-        capture::CASES,
-        traffic::CASES,
-        outbound::CASES,
-        wire::CASES,
-        identity::CASES,
-        input::CASES,
-        input_http2_rules::CASES,
-        input_http2_requests::CASES,
-        input_http2_floods::CASES,
-        policy::CASES,
-        probes::CASES,
-        enrollment::CASES,
-        cni::CASES,
-        kubernetes::CASES,
-        delivery::CASES,
-        telemetry::CASES,
-        bulk::CASES,
-        interop::CARRIED,
-        interop::TO_ENVOY,
-        interop::FROM_ENVOY,
-        interop::ROTATION,
-        interop::DOCUMENTED,
-        resilience::CASES,
-        supervisor::CASES,
-        succession::CASES,
-        faults::CASES,
-        faults_certificates::CASES,
-        faults_resources::CASES,
-        faults_time::CASES,
-        leaks::CASES,
+        [kit::CASES, capture::CASES, traffic::CASES, outbound::CASES, wire::CASES, identity::CASES].concat(),
+        input::cases(),
+        [policy::CASES, probes::CASES, enrollment::CASES, cni::CASES, kubernetes::CASES].concat(),
+        [delivery::CASES, telemetry::CASES, bulk::CASES].concat(),
+        interop::cases(),
+        [resilience::CASES, supervisor::CASES, succession::CASES].concat(),
+        faults::cases(),
+        leaks::CASES.to_vec(),
     ]
     .concat()
 }

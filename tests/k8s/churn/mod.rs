@@ -13,16 +13,16 @@ use crate::harness::{Case, Check};
 use crate::mesh;
 use crate::pair::{ECHO, IN_MESH, Load, Pair};
 
-mod addresses;
-mod bare;
-mod coming;
-mod holdings;
-mod witness;
+mod agent_resources;
+mod bare_pods;
+mod few_addresses;
+mod identities_seen;
+mod kubelet_pods;
 
-use addresses::FewAddresses;
-use bare::Bare;
-use coming::{Account, Coming, Told};
-use holdings::Holdings;
+use agent_resources::Holdings;
+use bare_pods::Bare;
+use few_addresses::FewAddresses;
+use kubelet_pods::{Account, Coming, Told};
 
 pub(crate) const LONG: &[Case] =
     &[Case { name: "churn: pods come and go under load for half a minute", check: Check::Mesh(shortly) }];
@@ -57,10 +57,10 @@ fn for_long(cluster: &mut Cluster) -> Result<()> {
 fn churn(cluster: &Cluster, lasting: Duration) -> Result<()> {
     let pair = Pair::create(cluster, "churn", &[IN_MESH])?;
     pair.is_meshed()?;
-    let accounts = coming::accounts(&pair)?;
+    let accounts = kubelet_pods::accounts(&pair)?;
     let _few = cluster.nodes.iter().map(FewAddresses::of).collect::<Result<Vec<_>>>()?;
     under_load(&pair, &accounts, "before", BEFORE)?;
-    let before = holdings::at_rest(cluster)?;
+    let before = agent_resources::at_rest(cluster)?;
     let said = server_agent(&pair)?;
     let told = under_load(&pair, &accounts, "then", lasting)?;
     were_seen(&told, &said, lasting)?;
@@ -68,15 +68,15 @@ fn churn(cluster: &Cluster, lasting: Duration) -> Result<()> {
     as_before(cluster, &before)
 }
 
-/// More than kubelets make on a small machine: the client's node goes without, see [`bare`].
+/// More than kubelets make on a small machine: the client's node goes without, see [`bare_pods`].
 fn five_a_second(cluster: &mut Cluster) -> Result<()> {
     let lasting = Duration::from_secs(600);
     let pair = Pair::create(cluster, "churn", &[IN_MESH])?;
     pair.is_meshed()?;
     let client = format!("{}:{ECHO}", pair.namespace.ready("client")?.address);
-    let accounts = coming::accounts(&pair)?;
+    let accounts = kubelet_pods::accounts(&pair)?;
     under_load(&pair, &accounts, "before", BEFORE)?;
-    let before = holdings::at_rest(cluster)?;
+    let before = agent_resources::at_rest(cluster)?;
     let said = server_agent(&pair)?;
     // The other way round: nobody can be told to begin anything in a pod of a node that has no kubelet.
     let load = pair.begin_from("server", &client, KEPT, RATE, (lasting + AFTER).as_secs())?;
@@ -100,9 +100,9 @@ fn server_agent(pair: &Pair<'_>) -> Result<Program> {
 /// None of their connections failed, and each was seen as who it is.
 fn were_seen(told: &[Told], said: &Program, lasting: Duration) -> Result<()> {
     note(format!("{} pods came and went, {:.1} a second", told.len(), pods_a_second(told, lasting)));
-    witness::nobody_failed(told)?;
+    identities_seen::nobody_failed(told)?;
     wait::until("the server's agent has told of all of them", Duration::from_secs(20), || {
-        witness::was_seen(said.log(), told).map(note)
+        identities_seen::was_seen(said.log(), told).map(note)
     })
 }
 

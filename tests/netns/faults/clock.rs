@@ -10,8 +10,8 @@ use weir_tests::mesh::{Mesh, NAMESPACE, principal};
 use weir_tests::test_app::{self, ECHO, Seen};
 use weir_tests::wait;
 
+use super::connections::{failed, hold};
 use crate::count::Counter;
-use crate::faults::{failed, hold};
 use crate::harness::{Case, Check, Skip, note};
 
 pub(crate) const CASES: &[Case] = &[

@@ -16,14 +16,16 @@ use crate::mesh;
 use crate::pair::{ECHO, IN_MESH, Pair, now, since};
 
 pub(crate) const CASES: &[Case] = &[
-    Case { name: "enrolling: a namespace is labelled under load", check: Check::Mesh(labelled) },
-    Case { name: "enrolling: its label is taken away under load", check: Check::Mesh(unlabelled) },
-    Case { name: "enrolling: 50 new pods dial in their first instruction", check: Check::Mesh(newborn) },
-    Case { name: "enrolling: Weir is installed under load", check: Check::Mesh(installed) },
+    Case { name: "enrollment under load: a namespace is labelled", check: Check::Mesh(labelled) },
+    Case { name: "enrollment under load: its label is taken away", check: Check::Mesh(unlabelled) },
+    Case { name: "enrollment under load: 50 new pods dial in their first instruction", check: Check::Mesh(newborn) },
+    Case { name: "enrollment under load: Weir is installed", check: Check::Mesh(installed) },
 ];
 
-pub(crate) const LONG: &[Case] =
-    &[Case { name: "enrolling: 100 new pods dial in their first instruction", check: Check::Mesh(many_newborn) }];
+pub(crate) const LONG: &[Case] = &[Case {
+    name: "enrollment under load: 100 new pods dial in their first instruction",
+    check: Check::Mesh(many_newborn),
+}];
 
 /// New pods that dial at once, at a time.
 const AT_ONCE: usize = 25;

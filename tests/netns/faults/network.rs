@@ -9,11 +9,10 @@ use weir_tests::agent::binary;
 use weir_tests::bad_link::{BadLink, BlackHole, CutLink};
 use weir_tests::mesh::{Mesh, NAMESPACE};
 use weir_tests::objects::peer_authentication;
-use weir_tests::program::Program;
 use weir_tests::test_app::{self, Bulk, ECHO, Many, SINK, SOURCE};
 use weir_tests::wait;
-use weir_tests::world::Pod;
 
+use super::connections::{failed, hold, recovers};
 use crate::count::{Counter, FAILED};
 use crate::harness::{Case, Check, Skip, note};
 
@@ -25,30 +24,11 @@ pub(crate) const CASES: &[Case] = &[
     Case { name: "faults: a control plane that flaps is not noticed by connections", check: Check::OwnMesh(flapping) },
 ];
 
-/// How soon connections must work once a fault is over.
-pub(crate) const RECOVERY: Duration = Duration::from_secs(5);
 /// How soon the death of a peer's agent must be seen.
 const AT_ONCE: Duration = Duration::from_secs(2);
 /// Bound on an agent's patience with a peer that acknowledges nothing: `USER_TIMEOUT` of the proxy's connector, and
 /// what a busy machine adds.
 const DEAD_PEER: Duration = Duration::from_secs(40);
-
-/// A connection to an echo that is kept until it ends.
-pub(crate) fn hold(from: &Pod, to: &Pod) -> Result<Program> {
-    let address = SocketAddr::new(to.ipv4(), ECHO).to_string();
-    let held = from.place.spawn(&[binary("weir-test-app")?.display().to_string(), "hold".into(), address])?;
-    wait::until("a connection is open and idle", Duration::from_secs(10), || {
-        ensure!(held.stdout().contains("open"), "it says {}", held.tail());
-        Ok(())
-    })?;
-    Ok(held)
-}
-
-/// A client's failed connections as its own agent counts them, by flag.
-pub(crate) fn failed<'a>(mesh: &'a Mesh, from: &Pod, flag: &str) -> Result<Counter<'a>> {
-    let labels = [("reporter", "source"), ("source_workload", from.name()), ("response_flags", flag)];
-    Counter::of(mesh.agent_of(from), FAILED, &labels)
-}
 
 fn lossy(mesh: &mut Mesh) -> Result<()> {
     const BYTES: u64 = 4 << 20;
@@ -117,13 +97,6 @@ fn peer_killed(mesh: &mut Mesh) -> Result<()> {
     note(format!("{} ms from its successor's start to the first connection", start.elapsed().as_millis()));
     ensure!(mesh.agents[0].id()? == agent, "the client's agent is the same all the time");
     Ok(())
-}
-
-/// Waits until the client reaches far again.
-pub(crate) fn recovers(mesh: &Mesh) -> Result<()> {
-    wait::until("connections work again", RECOVERY, || {
-        test_app::echoes(&mesh.client.place, mesh.far.ipv4(), ECHO).map(drop)
-    })
 }
 
 fn black_hole(mesh: &mut Mesh) -> Result<()> {

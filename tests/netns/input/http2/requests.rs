@@ -8,8 +8,8 @@ use weir_tests::raw_http2::frame::{ENHANCE_YOUR_CALM, PING, PREFACE, PROTOCOL_ER
 use weir_tests::raw_http2::{RawHttp2, Reaction, frame, hpack};
 use weir_tests::test_app::ECHO;
 
+use super::peer::{HbonePeer, REACTION};
 use crate::harness::{Case, Check};
-use crate::input_http2::{Front, REACTION};
 
 pub(crate) const CASES: &[Case] = &[
     Case { name: "input: what is no HTTP/2 is closed", check: Check::Mesh(no_http2) },
@@ -24,7 +24,7 @@ fn is_refused(reaction: &Reaction) -> bool {
 }
 
 fn no_http2(mesh: &Mesh) -> Result<()> {
-    let front = Front::new(mesh)?;
+    let peer = HbonePeer::new(mesh)?;
     let garbage: Vec<u8> = (0_u32..4096).map(|i| i.wrapping_mul(2_654_435_761).to_be_bytes()[0]).collect();
     let not_settings = [PREFACE, &frame::frame(PING, 0, 0, &[0; 8])].concat();
     let rows: [(&str, &[u8]); 5] = [
@@ -34,9 +34,9 @@ fn no_http2(mesh: &Mesh) -> Result<()> {
         ("garbage", &garbage),
         ("zeros", &[0; 4096]),
     ];
-    let mut bystander = front.open()?;
+    let mut bystander = peer.open()?;
     for (what, bytes) in rows {
-        let mut connection = front.handshake()?;
+        let mut connection = peer.handshake()?;
         let _ = connection.send(bytes);
         let reaction = connection.last_word(REACTION);
         ensure!(is_refused(&reaction), "{what}: {reaction:?}");
@@ -50,13 +50,13 @@ type Row<'a> = (&'a str, Vec<(&'a str, &'a str)>, &'a [u16]);
 
 /// Requests by their fields. The connection serves on, whatever is asked.
 fn requests(mesh: &Mesh) -> Result<()> {
-    let front = Front::new(mesh)?;
+    let peer = HbonePeer::new(mesh)?;
     let long = "x".repeat(5000);
     let outsider = SocketAddr::new(mesh.outsider.ipv4(), ECHO).to_string();
     let closed = SocketAddr::new(mesh.far.ipv4(), 9).to_string();
-    let rows = asked_and_allowed(front.echo.as_str(), &outsider, &closed, &long);
+    let rows = asked_and_allowed(peer.echo.as_str(), &outsider, &closed, &long);
     let mut wrong = Vec::new();
-    let mut connection = front.connect()?;
+    let mut connection = peer.connect()?;
     let mut stream = 1;
     for (what, fields, allowed) in rows {
         // Large enough for one frame, whatever the fields are.
@@ -73,7 +73,7 @@ fn requests(mesh: &Mesh) -> Result<()> {
         stream += 2;
         if quiet(&mut connection).is_err() {
             wrong.push(format!("{what}: the connection was closed"));
-            connection = front.connect()?;
+            connection = peer.connect()?;
             stream = 1;
         }
     }

@@ -1,4 +1,5 @@
-//! A peer with a good certificate in front of an agent, for tests of what it may send. Sends nothing by itself.
+//! A peer with a good certificate, beside an agent: opens connections to it over mutual TLS, and what is sent on them is the
+//! test's.
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -11,19 +12,19 @@ use weir_tests::test_app::ECHO;
 
 const HBONE: u16 = 15008;
 /// How long the agent may take to answer.
-pub(crate) const REACTION: Duration = Duration::from_secs(5);
+pub(super) const REACTION: Duration = Duration::from_secs(5);
 
 /// A peer on the outsider with a good certificate, in front of the far pod's agent.
-pub(crate) struct Front<'a> {
-    pub(crate) mesh: &'a Mesh,
+pub(super) struct HbonePeer<'a> {
+    pub(super) mesh: &'a Mesh,
     certificate: CertificateFiles,
     address: SocketAddr,
     /// The far pod's echo.
-    pub(crate) echo: String,
+    pub(super) echo: String,
 }
 
-impl<'a> Front<'a> {
-    pub(crate) fn new(mesh: &'a Mesh) -> Result<Self> {
+impl<'a> HbonePeer<'a> {
+    pub(super) fn new(mesh: &'a Mesh) -> Result<Self> {
         let folder = mesh.world.run().folder().join("raw-http2");
         let presented = Presented::Identity("spiffe://cluster.local/ns/shop/sa/client");
         let certificate = mesh.control_plane.authority()?.write(presented, &folder, "peer")?;
@@ -32,16 +33,16 @@ impl<'a> Front<'a> {
         Ok(Self { mesh, certificate, address, echo })
     }
 
-    pub(crate) fn handshake(&self) -> Result<RawHttp2> {
+    pub(super) fn handshake(&self) -> Result<RawHttp2> {
         RawHttp2::handshake(self.mesh.outsider.place.netns(), self.address, &self.certificate)
     }
 
-    pub(crate) fn connect(&self) -> Result<RawHttp2> {
+    pub(super) fn connect(&self) -> Result<RawHttp2> {
         RawHttp2::connect(self.mesh.outsider.place.netns(), self.address, &self.certificate)
     }
 
     /// A connection with stream 1 open to the echo.
-    pub(crate) fn open(&self) -> Result<RawHttp2> {
+    pub(super) fn open(&self) -> Result<RawHttp2> {
         let mut connection = self.connect()?;
         let status = connection.request(1, &self.echo)?;
         ensure!(status == 200, "CONNECT {} answered {status}", self.echo);
@@ -49,7 +50,7 @@ impl<'a> Front<'a> {
     }
 
     /// Bytes of memory that the agent holds now.
-    pub(crate) fn memory(&self) -> Result<u64> {
+    pub(super) fn memory(&self) -> Result<u64> {
         let id = self.mesh.agent_of(&self.mesh.far).id()?;
         let statm = std::fs::read_to_string(format!("/proc/{id}/statm"))?;
         let pages: u64 = statm.split(' ').nth(1).context("statm has no resident pages")?.parse()?;

@@ -8,7 +8,7 @@ use std::path::Path;
 use anyhow::{Context, Result, ensure};
 use weir_tests::table::note;
 
-use super::coming::Told;
+use super::kubelet_pods::Told;
 
 /// How many of those that went wrong are told of.
 const SHOWN: usize = 10;

@@ -15,7 +15,7 @@ use weir_tests::cluster::pods::{last_line, running};
 use weir_tests::program::Program;
 use weir_tests::wait;
 
-use super::coming::{Account, EACH, Told, account_of, told};
+use super::kubelet_pods::{Account, EACH, Told, account_of, told};
 use crate::pair::Pair;
 use crate::{cni, processes};
 

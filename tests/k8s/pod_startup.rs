@@ -16,7 +16,7 @@ use crate::pair::{IN_MESH, Pair, now, since};
 use crate::processes;
 
 pub(crate) const LONG: &[Case] = &[Case {
-    name: "arriving: new servers are soon reached over mutual TLS from the other node",
+    name: "pod startup: new servers are soon reached over mutual TLS from the other node",
     check: Check::Mesh(ten_servers),
 }];
 

@@ -14,13 +14,13 @@ use crate::mesh;
 use crate::pair::{IN_MESH, KEPT, Load, Pair, Report, now, since, time_of};
 
 pub(crate) const CASES: &[Case] = &[Case {
-    name: "deleting: all of Weir is deleted under load, pods talk plainly and nodes are clean",
+    name: "removal under load: all of Weir is deleted, pods talk plainly and nodes are clean",
     check: Check::Mesh(everything),
 }];
 
 pub(crate) const LONG: &[Case] = &[
-    Case { name: "deleting: an agent's pod is deleted under load", check: Check::Mesh(pod) },
-    Case { name: "deleting: an agent's pod is deleted by force under load", check: Check::Mesh(pod_by_force) },
+    Case { name: "removal under load: an agent's pod is deleted", check: Check::Mesh(pod) },
+    Case { name: "removal under load: an agent's pod is deleted by force", check: Check::Mesh(pod_by_force) },
 ];
 
 /// The longest time without a new connection that taking Weir out may cause.

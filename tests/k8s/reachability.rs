@@ -14,13 +14,13 @@ use crate::mesh;
 use crate::pair::{ECHO, IN_MESH, Pair, outsider};
 
 pub(crate) const CASES: &[Case] = &[
-    Case { name: "reaching: pods, Services, headless ones and ServiceEntries", check: Check::Mesh(every_way) },
-    Case { name: "reaching: a server that speaks first", check: Check::Mesh(server_first) },
-    Case { name: "reaching: servers see the client's address and port", check: Check::Mesh(client_is_shown) },
-    Case { name: "reaching: from the node's network and from outside the mesh", check: Check::Mesh(outsiders) },
-    Case { name: "reaching: a changed AuthorizationPolicy ends live connections", check: Check::Mesh(denied_live) },
-    Case { name: "reaching: a changed PeerAuthentication refuses plaintext", check: Check::Mesh(strict) },
-    Case { name: "reaching: nothing is added in pods' networks", check: Check::Mesh(nothing_added) },
+    Case { name: "reachability: pods, Services, headless ones and ServiceEntries", check: Check::Mesh(every_way) },
+    Case { name: "reachability: a server that speaks first", check: Check::Mesh(server_first) },
+    Case { name: "reachability: servers see the client's address and port", check: Check::Mesh(client_is_shown) },
+    Case { name: "reachability: from the node's network and from outside the mesh", check: Check::Mesh(outsiders) },
+    Case { name: "reachability: a changed AuthorizationPolicy ends live connections", check: Check::Mesh(denied_live) },
+    Case { name: "reachability: a changed PeerAuthentication refuses plaintext", check: Check::Mesh(strict) },
+    Case { name: "reachability: nothing is added in pods' networks", check: Check::Mesh(nothing_added) },
 ];
 
 /// In which a change by kubectl has to be in force.

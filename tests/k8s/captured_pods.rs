@@ -15,14 +15,14 @@ use crate::mesh;
 use crate::pair::{ECHO, IN_MESH};
 
 pub(crate) const CASES: &[Case] = &[
-    Case { name: "enrollment: labels of pods and namespaces decide", check: Check::Mesh(labels_decide) },
-    Case { name: "enrollment: of a finished Job nothing is left", check: Check::Mesh(finished) },
-    Case { name: "enrollment: a sandbox made anew is captured like the first", check: Check::Mesh(new_sandbox) },
+    Case { name: "captured pods: labels of pods and namespaces decide", check: Check::Mesh(labels_decide) },
+    Case { name: "captured pods: of a finished Job nothing is left", check: Check::Mesh(finished) },
+    Case { name: "captured pods: a sandbox made anew is captured like the first", check: Check::Mesh(new_sandbox) },
 ];
 
 pub(crate) const LONG: &[Case] = &[
-    Case { name: "enrollment: many pods are labelled at once", check: Check::Mesh(many_at_once) },
-    Case { name: "enrollment: a pod made anew under its name is another", check: Check::Mesh(made_anew) },
+    Case { name: "captured pods: many pods are labelled at once", check: Check::Mesh(many_at_once) },
+    Case { name: "captured pods: a pod made anew under its name is another", check: Check::Mesh(made_anew) },
 ];
 
 const SOON: Duration = Duration::from_secs(20);

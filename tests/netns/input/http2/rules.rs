@@ -11,8 +11,8 @@ use weir_tests::raw_http2::frame::{
 use weir_tests::raw_http2::{RawHttp2, Reaction, frame, hpack};
 use weir_tests::test_app::{self, ECHO};
 
+use super::peer::{HbonePeer, REACTION};
 use crate::harness::{Case, Check, note};
-use crate::input_http2::{Front, REACTION};
 
 pub(crate) const CASES: &[Case] = &[
     Case { name: "input: HTTP/2 that breaks the rules is answered as RFC 9113 asks", check: Check::Mesh(violations) },
@@ -146,11 +146,11 @@ fn of_streams(echo: &str) -> Vec<Row> {
 const PROTOCOL_OR_RESET: &[May] = &[PROTOCOL, May::Reset(&[PROTOCOL_ERROR])];
 
 /// Sends each row's bytes on a connection of its own; somebody else's connection is not disturbed.
-fn run<'a>(front: &Front<'a>, rows: Vec<Row>, start: fn(&Front<'a>) -> Result<RawHttp2>) -> Result<Vec<String>> {
-    let mut bystander = front.open()?;
+fn run<'a>(peer: &HbonePeer<'a>, rows: Vec<Row>, start: fn(&HbonePeer<'a>) -> Result<RawHttp2>) -> Result<Vec<String>> {
+    let mut bystander = peer.open()?;
     let mut wrong = Vec::new();
     for (what, bytes, allowed) in rows {
-        let mut connection = start(front).with_context(|| format!("before {what}"))?;
+        let mut connection = start(peer).with_context(|| format!("before {what}"))?;
         // Where the bytes have closed it already, the reaction shows it.
         let _ = connection.send(&bytes);
         let mut reaction = connection.reaction(REACTION);
@@ -172,17 +172,17 @@ fn run<'a>(front: &Front<'a>, rows: Vec<Row>, start: fn(&Front<'a>) -> Result<Ra
 }
 
 fn violations(mesh: &Mesh) -> Result<()> {
-    let front = Front::new(mesh)?;
-    let max_frame = front.connect()?.setting(5).unwrap_or(16_384) as usize;
-    let mut wrong = run(&front, of_connections(max_frame, &front.echo), Front::connect)?;
-    wrong.extend(run(&front, of_streams(&front.echo), Front::open)?);
+    let peer = HbonePeer::new(mesh)?;
+    let max_frame = peer.connect()?.setting(5).unwrap_or(16_384) as usize;
+    let mut wrong = run(&peer, of_connections(max_frame, &peer.echo), HbonePeer::connect)?;
+    wrong.extend(run(&peer, of_streams(&peer.echo), HbonePeer::open)?);
     ensure!(wrong.is_empty(), "{} answers are wrong:\n{}", wrong.len(), wrong.join("\n"));
     test_app::echoes(&mesh.client.place, mesh.far.ipv4(), ECHO).map(drop)
 }
 
 /// Frames that a server must take or ignore: the echo on stream 1 works before and after.
 fn unusual(mesh: &Mesh) -> Result<()> {
-    let front = Front::new(mesh)?;
+    let peer = HbonePeer::new(mesh)?;
     let padded = |text: &[u8]| [&[3][..], text, &[0; 3]].concat();
     let rows: [(&str, Vec<u8>, &[u8]); 14] = [
         ("an unknown frame", frame::frame(0xee, 0xff, 0, &[1; 100]), b""),
@@ -201,13 +201,13 @@ fn unusual(mesh: &Mesh) -> Result<()> {
         ("GOAWAY by the client", frame::frame(GOAWAY, 0, 0, &[0; 8]), b""),
     ];
     for (what, bytes, back) in rows {
-        let mut connection = front.open()?;
+        let mut connection = peer.open()?;
         connection.send(&bytes)?;
         connection.comes_back(1, back).with_context(|| what)?;
         connection.echo(1, b"and on").with_context(|| format!("after {what}"))?;
     }
-    let mut connection = front.connect()?;
-    let block = hpack::connect(&front.echo);
+    let mut connection = peer.connect()?;
+    let block = hpack::connect(&peer.echo);
     let (head, tail) = block.split_at(5);
     let padded_head = [&[2, 0, 0, 0, 0, 7][..], head, &[0; 2]].concat();
     connection.send(&frame::frame(HEADERS, PADDED | WITH_PRIORITY, 3, &padded_head))?;

@@ -18,11 +18,11 @@ use crate::harness::{Case, Check, usual};
 
 pub(crate) const LONG: &[Case] = &[
     Case {
-        name: "taken down: nothing is left of a cluster, and nothing of the machine is changed",
+        name: "teardown: nothing is left of a cluster, and nothing of the machine is changed",
         check: Check::Alone(in_order),
     },
     Case {
-        name: "taken down: a killed run dies at once, and the next start clears what is left",
+        name: "teardown: a killed run dies at once, and the next start clears what is left",
         check: Check::Alone(killed),
     },
 ];

@@ -9,8 +9,8 @@ use weir_tests::raw_http2::frame::{CONTINUATION, DATA, HEADERS, PING, PREFACE, P
 use weir_tests::raw_http2::{Reaction, frame, hpack};
 use weir_tests::test_app::{self, ECHO};
 
+use super::peer::{HbonePeer, REACTION};
 use crate::harness::{Case, Check, note};
-use crate::input_http2::{Front, REACTION};
 
 pub(crate) const CASES: &[Case] = &[
     Case { name: "input: floods of HTTP/2 frames exhaust nothing", check: Check::Mesh(floods) },
@@ -25,8 +25,8 @@ const GROWTH_BYTES: u64 = 96 << 20;
 
 /// Sends a flood, without reading. The agent may end the connection, or take it all; either way others are served.
 fn floods(mesh: &Mesh) -> Result<()> {
-    let front = Front::new(mesh)?;
-    let connect = hpack::connect(&front.echo);
+    let peer = HbonePeer::new(mesh)?;
+    let connect = hpack::connect(&peer.echo);
     let elsewhere = hpack::connect("nowhere.example:80");
     let many = |count: u32, one: &dyn Fn(u32) -> Vec<u8>| (0..count).flat_map(one).collect::<Vec<u8>>();
     let big = hpack::block([("a", "x".repeat(15_000).as_str())]);
@@ -56,20 +56,20 @@ fn floods(mesh: &Mesh) -> Result<()> {
             [frame::headers(1, &connect), many(4_000, &|_| frame::frame(DATA, 0, 1, &[b'x'; 16_384]))].concat(),
         ),
     ];
-    let mut bystander = front.open()?;
+    let mut bystander = peer.open()?;
     // The first connection's buffers are not the flood's.
-    let before = front.memory()?;
+    let before = peer.memory()?;
     let mut most = before;
     for (what, bytes) in floods {
         let start = Instant::now();
-        let mut connection = front.connect()?;
+        let mut connection = peer.connect()?;
         connection.set_patience(Duration::from_secs(2))?;
         let (mut cut, mut slowest) = (false, Duration::ZERO);
         for (at, chunk) in bytes.chunks(256 * 1024).enumerate() {
             // One that is slowed down has lost already.
             cut = connection.send(chunk).is_err() || start.elapsed() > ENOUGH;
             if at % 4 == 0 {
-                most = most.max(front.memory()?);
+                most = most.max(peer.memory()?);
                 let echo = Instant::now();
                 bystander.echo(1, what.as_bytes()).with_context(|| format!("another connection, amid {what}"))?;
                 slowest = slowest.max(echo.elapsed());
@@ -79,7 +79,7 @@ fn floods(mesh: &Mesh) -> Result<()> {
             }
         }
         let reaction = connection.last_word(Duration::from_millis(300));
-        most = most.max(front.memory()?);
+        most = most.max(peer.memory()?);
         bystander.echo(1, what.as_bytes()).with_context(|| format!("another connection, after {what}"))?;
         note(format!(
             "{what}: {} kB in {:.1} s, {}, {reaction:?}; others waited {:.3} s at most",
@@ -101,13 +101,13 @@ fn unread(mesh: &Mesh) -> Result<()> {
     const PORT: u16 = 9000;
     const LISTENER: &str =
         "import socket,time\ns=socket.socket()\ns.bind(('0.0.0.0',9000))\ns.listen(1000)\ntime.sleep(600)";
-    let front = Front::new(mesh)?;
+    let peer = HbonePeer::new(mesh)?;
     let mut listener = mesh.far.place.spawn(&["python3", "-c", LISTENER])?;
     listener.listens_on(PORT)?;
     let authority = SocketAddr::new(mesh.far.ipv4(), PORT).to_string();
-    let mut bystander = front.open()?;
-    let before = front.memory()?;
-    let mut connection = front.connect()?;
+    let mut bystander = peer.open()?;
+    let before = peer.memory()?;
+    let mut connection = peer.connect()?;
     let streams = connection.setting(3).context("the agent limits no streams")?;
     let window = connection.setting(4).unwrap_or(65_535) as usize;
     for stream in 0..streams {
@@ -123,7 +123,7 @@ fn unread(mesh: &Mesh) -> Result<()> {
         }
         taken += data.len();
         if taken.is_multiple_of(1 << 20) {
-            most = most.max(front.memory()?);
+            most = most.max(peer.memory()?);
         }
     }
     bystander.echo(1, b"others are served")?;
@@ -144,15 +144,15 @@ fn unread(mesh: &Mesh) -> Result<()> {
 /// Handshakes that never go on: closed when their time is up.
 fn dawdling() -> Result<()> {
     let mesh = Mesh::start_with("t", &["--handshake-timeout-seconds=1"])?;
-    let front = Front::new(&mesh)?;
+    let peer = HbonePeer::new(&mesh)?;
     let within = Duration::from_secs(6);
-    let nothing = front.handshake()?.last_word(within);
+    let nothing = peer.handshake()?.last_word(within);
     ensure!(nothing == Reaction::Closed, "a peer that never begins HTTP/2: {nothing:?}");
-    let mut half = front.handshake()?;
+    let mut half = peer.handshake()?;
     half.send(&PREFACE[..10])?;
     let half = half.last_word(within);
     ensure!(matches!(half, Reaction::Closed | Reaction::GoAway(_)), "half a preface: {half:?}");
-    let mut slow = front.handshake()?;
+    let mut slow = peer.handshake()?;
     let mut closed = false;
     for byte in PREFACE {
         let _ = slow.send(&[*byte]);
@@ -162,9 +162,9 @@ fn dawdling() -> Result<()> {
         }
     }
     ensure!(closed, "a preface of one byte in 0.2 s was waited for");
-    let mut headers = front.connect()?;
+    let mut headers = peer.connect()?;
     headers.send(&frame::frame(HEADERS, 0, 1, &[]))?;
     let headers = headers.last_word(Duration::from_secs(12));
     note(format!("HEADERS that never end: {headers:?} within 12 s"));
-    front.open()?.echo(1, b"others are served")
+    peer.open()?.echo(1, b"others are served")
 }

@@ -19,7 +19,7 @@ use crate::mesh;
 use crate::pair::{IN_MESH, Pair};
 
 pub(crate) const LONG: &[Case] = &[Case {
-    name: "rotating: istiod's root is replaced by another while pods talk, in 3 minutes",
+    name: "root rotation: istiod's root is replaced by another while pods talk, in 3 minutes",
     check: Check::OwnMesh(root),
 }];
 

@@ -17,10 +17,10 @@ use crate::mesh;
 use crate::pair::{IN_MESH, Pair};
 
 pub(crate) const CASES: &[Case] =
-    &[Case { name: "deploying: an API server accepts every overlay", check: Check::Cluster(accepted) }];
+    &[Case { name: "overlays: an API server accepts every overlay", check: Check::Cluster(accepted) }];
 
 pub(crate) const LONG: &[Case] =
-    &[Case { name: "deploying: without istiod, by the overlay for that", check: Check::Alone(standalone) }];
+    &[Case { name: "overlays: without istiod, by the overlay for that", check: Check::Alone(standalone) }];
 
 const NAMESPACE: &str = "istio-system";
 const READY: Duration = Duration::from_secs(60);

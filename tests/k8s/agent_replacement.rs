@@ -14,13 +14,19 @@ use crate::pair::{IN_MESH, KEPT, Pair, RATE, Report};
 use crate::processes;
 
 pub(crate) const CASES: &[Case] = &[
-    Case { name: "restarting: the DaemonSet is rolled over under load", check: Check::Mesh(rolled_once) },
-    Case { name: "restarting: the client's agent is killed twice under load", check: Check::Mesh(clients_killed) },
-    Case { name: "restarting: the server's agent is killed twice under load", check: Check::Mesh(servers_killed) },
+    Case { name: "agent replacement: the DaemonSet is rolled over under load", check: Check::Mesh(rolled_once) },
+    Case {
+        name: "agent replacement: the client's agent is killed twice under load",
+        check: Check::Mesh(clients_killed),
+    },
+    Case {
+        name: "agent replacement: the server's agent is killed twice under load",
+        check: Check::Mesh(servers_killed),
+    },
 ];
 
 pub(crate) const LONG: &[Case] = &[Case {
-    name: "restarting: the DaemonSet is rolled over under load of 18,000 connections",
+    name: "agent replacement: the DaemonSet is rolled over under load of 18,000 connections",
     check: Check::Mesh(rolled_for_long),
 }];
 

@@ -1,99 +1,38 @@
-//! A large cluster as an agent sees it: a thousand Services with three pods each, all elsewhere. Real objects in the API,
-//! of nodes that there are none of; what an agent holds in memory of them, and what it spends on their coming and going.
+//! A thousand Services with three pods each on nodes that there are none of: objects in the real API, which every agent is
+//! told of, and nothing that runs.
 
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
-use anyhow::{Result, ensure};
+use anyhow::Result;
 use serde_json::{Value, json};
 use weir_tests::cluster::api::{Pace, Request};
-use weir_tests::cluster::node::Node;
 use weir_tests::cluster::pods::{Namespace, running};
 use weir_tests::cluster::{Cluster, images};
 use weir_tests::table::note;
-use weir_tests::wait;
 
-use crate::harness::{Case, Check};
-use crate::pair::{IN_MESH, Pair};
-use crate::processes;
-use crate::scale::{MEMORY, SERVICES, WORKLOADS, known};
+use crate::pair::IN_MESH;
 
-pub(crate) const LONG: &[Case] = &[Case {
-    name: "crowd: a thousand Services with three pods each, and ten pod events a second, in 2 minutes",
-    check: Check::OwnMesh(thousand),
-}];
-
+pub(super) const SERVICES: usize = 1000;
+/// Pods, or other workloads, of each service.
+pub(super) const WORKLOADS: usize = 3;
 /// Events a second, and for how many seconds.
-const EVENTS: u32 = 10;
+pub(super) const EVENTS: u32 = 10;
 const SECONDS: usize = 15;
-/// For how long agents are watched while nothing happens.
-const QUIET: Duration = Duration::from_secs(5);
-/// Of one processor, in milliseconds a second, that each node's agent may spend on that many events.
-const PROCESSOR: f64 = 50.0;
-
-fn thousand(cluster: &mut Cluster) -> Result<()> {
-    let pair = Pair::create(cluster, "crowd", &[IN_MESH])?;
-    pair.is_meshed()?;
-    let elsewhere = Elsewhere::create(cluster)?;
-    elsewhere.fill()?;
-    let start = Instant::now();
-    known(cluster, SERVICES * WORKLOADS)?;
-    note(format!("known to the agent {:.1} s after the last was made", start.elapsed().as_secs_f64()));
-    for node in &cluster.nodes {
-        let settled = wait::until("memory has settled", Duration::from_secs(40), || {
-            let now = processes::memory(node)?;
-            ensure!(now.0 <= MEMORY, "{:.1} MB proportional, {:.1} MB resident", now.0, now.1);
-            Ok(now)
-        })?;
-        note(format!("{}: {:.1} MB proportional, {:.1} MB resident", node.name(), settled.0, settled.1));
-    }
-    under_events(cluster, &elsewhere)?;
-    pair.echoes()
-}
-
-/// What agents spend on pods that come and go on nodes that are not theirs.
-pub(crate) fn under_events(cluster: &Cluster, elsewhere: &Elsewhere<'_>) -> Result<()> {
-    let quiet = spent(cluster, || wait::throughout("nothing happens", QUIET, || Ok(())))?;
-    let events = spent(cluster, || elsewhere.stir())?;
-    for ((node, quiet), events) in cluster.nodes.iter().zip(&quiet).zip(&events) {
-        let name = node.name();
-        note(format!(
-            "{name}: {events:.1} ms of a processor a second at {EVENTS} pod events a second, {quiet:.1} without"
-        ));
-    }
-    let most = events.iter().copied().fold(0.0, f64::max);
-    ensure!(most <= PROCESSOR, "that is too much");
-    Ok(())
-}
-
-/// What each node's agent, supervisor and worker, takes of a processor while something goes on: milliseconds a second.
-fn spent(cluster: &Cluster, meanwhile: impl FnOnce() -> Result<()>) -> Result<Vec<f64>> {
-    let taken = |node: &Node| -> Result<u64> {
-        let all = processes::all(node)?;
-        all.iter().map(processes::Process::processor_ms).sum()
-    };
-    let before = cluster.nodes.iter().map(taken).collect::<Result<Vec<_>>>()?;
-    let start = Instant::now();
-    meanwhile()?;
-    let seconds = start.elapsed().as_secs_f64();
-    let after = cluster.nodes.iter().map(taken).collect::<Result<Vec<_>>>()?;
-    #[expect(clippy::cast_precision_loss, reason = "a few seconds in milliseconds")]
-    Ok(before.iter().zip(after).map(|(before, after)| (after - before) as f64 / seconds).collect())
-}
 
 /// A namespace of the mesh, whose pods are on nodes that there are none of.
 #[derive(Debug)]
-pub(crate) struct Elsewhere<'a> {
+pub(super) struct ForeignPods<'a> {
     cluster: &'a Cluster,
     namespace: Namespace<'a>,
 }
 
-impl<'a> Elsewhere<'a> {
-    pub(crate) fn create(cluster: &'a Cluster) -> Result<Self> {
+impl<'a> ForeignPods<'a> {
+    pub(super) fn create(cluster: &'a Cluster) -> Result<Self> {
         Ok(Self { cluster, namespace: Namespace::create(&cluster.kubectl, "elsewhere", &[IN_MESH])? })
     }
 
     /// Makes all Services and their pods.
-    fn fill(&self) -> Result<()> {
+    pub(super) fn fill(&self) -> Result<()> {
         let start = Instant::now();
         let api = self.cluster.control_plane.api();
         let services: Vec<Request> = (0..SERVICES)
@@ -110,7 +49,7 @@ impl<'a> Elsewhere<'a> {
     }
 
     /// Pods come and go, change their labels, and become ready or not: so many events a second.
-    fn stir(&self) -> Result<()> {
+    pub(super) fn stir(&self) -> Result<()> {
         let count = EVENTS as usize * SECONDS;
         // Five events of one pod after the other: made, running, not ready, labelled, deleted.
         let first = SERVICES * WORKLOADS;

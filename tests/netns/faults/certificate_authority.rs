@@ -14,8 +14,8 @@ use weir_tests::test_app::{self, ECHO};
 use weir_tests::wait;
 use weir_tests::world::Pod;
 
+use super::connections::{failed, hold, recovers};
 use crate::count::Counter;
-use crate::faults::{failed, hold, recovers};
 use crate::harness::{Case, Check, note};
 
 pub(crate) const CASES: &[Case] = &[

@@ -15,8 +15,8 @@ use weir_tests::test_app::{self, ECHO, Many};
 use weir_tests::wait;
 use weir_tests::world::Pod;
 
+use super::connections::hold;
 use crate::count::Counter;
-use crate::faults::hold;
 use crate::harness::{Case, Check, note};
 
 pub(crate) const CASES: &[Case] = &[

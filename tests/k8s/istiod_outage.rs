@@ -15,10 +15,10 @@ use crate::mesh;
 use crate::pair::{IN_MESH, Pair};
 
 pub(crate) const CASES: &[Case] =
-    &[Case { name: "absent: without istiod everything known goes on", check: Check::Mesh(shortly) }];
+    &[Case { name: "istiod outage: without istiod everything known goes on", check: Check::Mesh(shortly) }];
 
 pub(crate) const LONG: &[Case] =
-    &[Case { name: "absent: without istiod for five minutes, in 6 minutes", check: Check::Mesh(for_long) }];
+    &[Case { name: "istiod outage: without istiod for five minutes, in 6 minutes", check: Check::Mesh(for_long) }];
 
 /// The longest time without a new connection that an agent may cause that is replaced while istiod is away.
 const GAP_MS: f64 = 1000.0;
