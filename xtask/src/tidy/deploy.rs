@@ -1,5 +1,5 @@
-//! What `kubectl apply -k` makes of the folders in `deploy/`: each renders, where there is a kubectl. The file that all of
-//! them build on is the one at the root, copied.
+//! What `kubectl apply -k` makes of the folders in `deploy/`: each renders. Without a kubectl they cannot be checked, which
+//! is said, and is a fault where `CI` is set.
 
 use std::fs;
 use std::path::PathBuf;
@@ -9,21 +9,17 @@ use anyhow::{Context, Result};
 
 use crate::workspace;
 
-const ORIGINAL: &str = "daemonset.yaml";
-const COPY: &str = "deploy/base/daemonset.yaml";
 /// Where the tests on a real cluster keep theirs, below the home directory.
 const CACHED: &str = ".cache/weir/k8s/bin/kubectl";
 
 /// Faults of all folders.
 pub(super) fn faults() -> Result<Vec<String>> {
-    let root = workspace::root();
-    let read = |name: &str| fs::read_to_string(root.join(name)).with_context(|| format!("reading {name}"));
     let mut faults = Vec::new();
-    if read(ORIGINAL)? != read(COPY)? {
-        faults.push(format!("{COPY}: is not what {ORIGINAL} is: cp {ORIGINAL} {COPY}"));
-    }
     let Some(kubectl) = kubectl() else {
-        println!("deploy/ is not rendered: there is no kubectl");
+        let missing = "NOT CHECKED: deploy/ is not rendered, as there is no kubectl in PATH or ~/.cache/weir \
+                       (`cargo xtask test k8s --prepare` builds one)";
+        println!("{missing}");
+        faults.extend(workspace::is_ci().then(|| missing.to_owned()));
         return Ok(faults);
     };
     for folder in folders()? {

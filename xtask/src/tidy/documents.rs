@@ -11,7 +11,7 @@ use crate::workspace;
 const WITH_PATHS: &[&str] = &["ARCHITECTURE.md", "CONTRIBUTING.md", "README.md", "docs/input.md"];
 /// Documents whose environment variables must be settings of the agent.
 const WITH_SETTINGS: &[&str] = &[
-    "daemonset.yaml",
+    "deploy/base/daemonset.yaml",
     "README.md",
     "deploy/istiod/kustomization.yaml",
     "deploy/standalone/kustomization.yaml",
