@@ -1,26 +1,28 @@
 //! `cargo xtask ci`: what is checked before the tests run.
 
-use anyhow::Result;
+use anyhow::{Result, ensure};
 
 use crate::{audit, step, tidy, workspace};
 
-/// Formatting, lints, tidy, audit. The first that fails ends it.
+/// Formatting, tidy, audit, lints: all of them, also after one that fails.
+///
+/// # Errors
+/// Which checks failed; each has printed what it found.
 pub(crate) fn run() -> Result<()> {
-    step::run("formatting", workspace::cargo().args(["fmt", "--all", "--check"]))?;
-    step::run(
-        "formatting of the fuzz targets",
-        workspace::cargo().args(["fmt", "--manifest-path", "fuzz/Cargo.toml", "--check"]),
-    )?;
-    tidy::run()?;
-    audit::run()?;
-    step::run(
-        "the fuzzer's way into a session",
-        workspace::cargo()
-            .args(["rustc", "--package", "weir", "--lib", "--locked", "--profile", "check"])
-            .args(["--", "--cfg", "fuzzing"]),
-    )?;
-    step::run(
-        "lints",
-        workspace::cargo().args(["clippy", "--workspace", "--all-targets", "--locked", "--", "-D", "warnings"]),
-    )
+    let cargo = |what: &'static str, arguments: &[&str]| (what, step::run(what, workspace::cargo().args(arguments)));
+    let checks = [
+        cargo("formatting", &["fmt", "--all", "--check"]),
+        cargo("formatting of the fuzz targets", &["fmt", "--manifest-path", "fuzz/Cargo.toml", "--check"]),
+        ("tidy", tidy::run()),
+        ("audit", audit::run()),
+        cargo(
+            "the library as the fuzz targets need it",
+            &["rustc", "--package", "weir", "--lib", "--locked", "--profile", "check", "--", "--cfg", "fuzzing"],
+        ),
+        cargo("lints", &["clippy", "--workspace", "--all-targets", "--locked", "--", "-D", "warnings"]),
+    ];
+    let failed: Vec<_> = checks.into_iter().filter_map(|(what, outcome)| Some((what, outcome.err()?))).collect();
+    failed.iter().for_each(|(what, error)| println!("FAILED  {what}: {error:#}"));
+    ensure!(failed.is_empty(), "{} checks failed", failed.len());
+    Ok(())
 }

@@ -52,7 +52,11 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
     let wanted = |name: &str| arguments.target.as_deref().is_none_or(|target| target == name);
     let targets: Vec<_> = TARGETS.iter().filter(|(name, _)| wanted(name)).collect();
     ensure!(!targets.is_empty(), "there is no such target; there are {}", names().join(", "));
-    install()?;
+    setup::cargo_program(
+        "cargo-fuzz",
+        CARGO_FUZZ,
+        "it builds programs with the fuzzer's instrumentation (about a minute)",
+    )?;
     build()?;
     let mut summary = Vec::new();
     for (name, about) in targets {
@@ -70,17 +74,6 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
 
 fn names() -> Vec<&'static str> {
     TARGETS.iter().map(|(name, _)| *name).collect()
-}
-
-fn install() -> Result<()> {
-    if setup::in_path("cargo-fuzz").is_some() {
-        return Ok(());
-    }
-    println!("cargo-fuzz is missing: it builds programs with the fuzzer's instrumentation");
-    let mut install = workspace::cargo();
-    // Outside the workspace: its settings are not for this.
-    install.current_dir("/").args(["install", "--locked", "--quiet", "cargo-fuzz", "--version", CARGO_FUZZ]);
-    step::run("installing cargo-fuzz (about a minute)", &mut install)
 }
 
 /// The folder that git does not know, for what is built and learned.

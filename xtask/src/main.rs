@@ -68,7 +68,7 @@ fn run() -> Result<()> {
         Verb::Demo(arguments) => demo::run(&arguments),
         Verb::Bench(arguments) => bench::run(&arguments),
         Verb::Test(arguments) => test::run(&arguments),
-        Verb::Setup => setup::everything(),
+        Verb::Setup => setup::everything().and_then(|()| audit::install()),
         Verb::Tidy => tidy::run(),
         Verb::Audit => audit::run(),
         Verb::Vm(arguments) => vm::run(&arguments),

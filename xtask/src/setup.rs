@@ -159,6 +159,18 @@ fn install_bpf_linker() -> Result<()> {
     step::run("building bpf-linker (about two minutes)", &mut cargo)
 }
 
+/// Makes a program of crates.io be there, which builds with the cargo that runs us.
+pub(crate) fn cargo_program(name: &str, version: &str, why: &str) -> Result<()> {
+    if in_path(name).is_some_and(|program| starts(&program)) {
+        return Ok(());
+    }
+    println!("{name} is missing: {why}");
+    let mut install = workspace::cargo();
+    // Outside the workspace: its settings are not for this.
+    install.current_dir("/").args(["install", "--locked", "--quiet", "--force", name, "--version", version]);
+    step::run(&format!("building {name}"), &mut install)
+}
+
 /// True if rustup's nightly or the system's compiler can build core.
 fn has_core_sources() -> bool {
     let mut rustup = Command::new("rustup");
