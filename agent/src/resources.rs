@@ -11,9 +11,17 @@ use bytes::Bytes;
 use xxhash_rust::xxh64::xxh64;
 
 pub use self::object_kind::ObjectKind;
-use crate::proto::{
-    ADDRESS_TYPE_URL, AUTHORIZATION_TYPE_URL, ENVELOPE_TYPE_URL, MESH_CONFIG_BODY_TYPE_URL, MESH_CONFIG_TYPE_URL,
-};
+
+/// Type URL of workloads and services.
+pub const ADDRESS_TYPE_URL: &str = "type.googleapis.com/istio.workload.Address";
+/// Type URL of L4 authorization policies.
+pub const AUTHORIZATION_TYPE_URL: &str = "type.googleapis.com/istio.security.Authorization";
+/// Type URL of the mesh-wide configuration on a discovery stream.
+pub const MESH_CONFIG_TYPE_URL: &str = "core/v1alpha1/MeshConfig";
+/// Type URL of the message that carries the mesh-wide configuration.
+pub const MESH_CONFIG_BODY_TYPE_URL: &str = "type.googleapis.com/istio.mesh.v1alpha1.MeshConfig";
+/// Type URL of the envelope in which Istio objects travel.
+pub const ENVELOPE_TYPE_URL: &str = "type.googleapis.com/istio.mcp.v1alpha1.Resource";
 
 /// The kinds of resources that make the mesh.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]

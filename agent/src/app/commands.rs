@@ -9,8 +9,7 @@ use clap::Args;
 use crate::admin::status;
 use crate::capture::Capture;
 use crate::cni::Installer;
-use crate::enrollment::api;
-use crate::proto::enrollment as wire;
+use crate::enrollment::api::{self, wire};
 
 /// Where the agent's socket is.
 #[derive(Debug, Args)]

@@ -15,7 +15,8 @@ use tonic::{Request, Response, Status};
 use super::check::{check, check_name};
 use super::pod::PodSpec;
 use super::{Enrollment, EnrollmentError, door};
-use crate::proto::enrollment as wire;
+/// The messages of the API.
+pub use crate::proto::enrollment as wire;
 use crate::state::SharedMesh;
 
 /// Bytes of one request. A pod with all labels that Kubernetes would take is a tenth of it.

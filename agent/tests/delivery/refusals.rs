@@ -15,8 +15,7 @@ use weir::proto::envoy::service::discovery::v3::aggregated_discovery_service_ser
 };
 use weir::proto::envoy::service::discovery::v3::{DeltaDiscoveryRequest, DeltaDiscoveryResponse, Resource};
 use weir::proto::istio::workload as pb;
-use weir::proto::{ADDRESS_TYPE_URL, AUTHORIZATION_TYPE_URL, MESH_CONFIG_TYPE_URL};
-use weir::resources::ResourceType;
+use weir::resources::{ADDRESS_TYPE_URL, AUTHORIZATION_TYPE_URL, MESH_CONFIG_TYPE_URL, ResourceType};
 use weir::tls::control_channel::RootSource;
 use weir::tls::control_listener;
 use weir::xds::XdsOptions;

@@ -6,12 +6,14 @@ use super::*;
 use crate::model::authorization::{Action, PolicyScope, StringMatch};
 use crate::model::identity::TrustDomain;
 use crate::model::mesh::MeshSettings;
+use crate::model::mesh::MeshUpdate;
 use crate::model::resolve::OutboundTrafficPolicy;
 use crate::model::service::GatewayDestination;
 use crate::model::workload::TunnelProtocol;
 use crate::proto::envoy::service::discovery::v3::DeltaDiscoveryResponse;
 use crate::proto::istio::mesh::v1alpha1 as mesh_pb;
 use crate::proto::istio::security as policy_pb;
+use crate::proto::istio::workload as pb;
 
 fn recorded(file: &str) -> DeltaDiscoveryResponse {
     let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/testdata/istiod-1.31/node");
@@ -57,7 +59,7 @@ fn all_that_a_real_istiod_sent_decodes() {
     assert_eq!(strict.groups[0].clauses[0].matches[0].not_principals, [StringMatch::Presence]);
 
     let config = recorded("core_v1alpha1_MeshConfig").resources.remove(0).resource.expect("a body");
-    assert_eq!(config.type_url, crate::proto::MESH_CONFIG_BODY_TYPE_URL);
+    assert_eq!(config.type_url, crate::resources::MESH_CONFIG_BODY_TYPE_URL);
     let decoded = settings(&own_settings(), &config.value).expect("it decodes");
     assert_eq!(decoded, MeshSettings { trust_domain: TrustDomain::new("cluster.local"), ..own_settings() });
 }

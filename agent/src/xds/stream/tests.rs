@@ -9,7 +9,7 @@ use crate::model::resolve::OutboundTrafficPolicy;
 use crate::proto::istio::mesh::v1alpha1::MeshConfig;
 use crate::proto::istio::security as policy_pb;
 use crate::proto::istio::workload as pb;
-use crate::proto::{AUTHORIZATION_TYPE_URL, ENVELOPE_TYPE_URL, MESH_CONFIG_TYPE_URL};
+use crate::resources::{ADDRESS_TYPE_URL, AUTHORIZATION_TYPE_URL, ENVELOPE_TYPE_URL, MESH_CONFIG_TYPE_URL};
 
 fn nothing_held() -> Held {
     Held::new(MeshSettings {
@@ -323,7 +323,7 @@ fn a_stream_opens_with_what_is_held() {
     feed(&mut held, ResourceType::Authorization, vec![policy("n/a", "2", 80), policy("n/b", "2", 99_999)], &[]);
     let requests = open(Node { id: "me".into(), ..Default::default() }, &held, false);
     let urls: Vec<&str> = requests.iter().map(|request| request.type_url.as_str()).collect();
-    assert_eq!(urls, [MESH_CONFIG_TYPE_URL, AUTHORIZATION_TYPE_URL, crate::proto::ADDRESS_TYPE_URL]);
+    assert_eq!(urls, [MESH_CONFIG_TYPE_URL, AUTHORIZATION_TYPE_URL, ADDRESS_TYPE_URL]);
     assert_eq!(requests[0].node.as_ref().map(|node| node.id.as_str()), Some("me"));
     assert!(requests[1..].iter().all(|request| request.node.is_none()), "only the first says who asks");
     assert!(requests.iter().all(|request| request.resource_names_subscribe == ["*"]));
@@ -336,7 +336,7 @@ fn a_stream_opens_with_what_is_held() {
     let urls: Vec<&str> = requests.iter().map(|request| request.type_url.as_str()).collect();
     let at = |url| urls.iter().position(|found| *found == url).unwrap();
     assert_eq!(urls.len(), ResourceType::COUNT);
-    assert!(at("security.istio.io/v1/AuthorizationPolicy") < at(crate::proto::ADDRESS_TYPE_URL), "policies come first");
+    assert!(at("security.istio.io/v1/AuthorizationPolicy") < at(ADDRESS_TYPE_URL), "policies come first");
     assert!(!urls.iter().any(|url| url.ends_with("Entry")), "istiod does not survive that");
 }
 
