@@ -17,6 +17,8 @@ const PROTOS: &[&str] = &[
     "weir/enrollment/v1/enrollment.proto",
 ];
 
+const SERIALIZE: &str = "#[derive(serde::Serialize)] #[serde(rename_all = \"camelCase\")]";
+
 fn main() -> anyhow::Result<()> {
     generate_wire_types(Path::new("../proto"))?;
     kernel_programs::build(Path::new(".."))
@@ -28,6 +30,12 @@ fn generate_wire_types(root: &Path) -> anyhow::Result<()> {
     tonic_prost_build::configure()
         .bytes(".istio.workload.Workload.addresses")
         .btree_map(".istio.workload.Workload.services")
+        // For people who ask what the agent holds: in the shape that the objects have in files.
+        .type_attribute(".istio.security.v1beta1", SERIALIZE)
+        .type_attribute(".istio.type.v1beta1", SERIALIZE)
+        .field_attribute("AuthorizationPolicy.action", "#[serde(serialize_with = \"crate::proto::action_name\")]")
+        .field_attribute("AuthorizationPolicy.action_detail", "#[serde(flatten)]")
+        .field_attribute("MutualTLS.mode", "#[serde(serialize_with = \"crate::proto::mtls_mode_name\")]")
         .compile_fds(descriptors)?;
     Ok(())
 }

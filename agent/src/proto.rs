@@ -1,5 +1,6 @@
-//! Wire types, generated from `proto/` at build time. They stay at the doors (`xds`, `control_plane`, `tls::ca`,
-//! `enrollment`): everything inside speaks `model`.
+//! Wire types, generated from `proto/` at build time. Only what reads from a wire or writes to one names them: `xds`,
+//! `control_plane`, the CA's client, the enrolment API, and in `objects` the files `protobuf.rs`. Everything else speaks
+//! `model`.
 #![allow(
     missing_debug_implementations,
     unreachable_pub,
@@ -11,6 +12,8 @@
     clippy::allow_attributes_without_reason,
     reason = "generated code"
 )]
+
+use serde::Serializer;
 
 /// `envoy.*`: delta discovery.
 pub mod envoy {
@@ -76,13 +79,21 @@ pub mod enrollment {
     tonic::include_proto!("weir.enrollment.v1");
 }
 
-/// Type URL of workloads and services.
-pub const ADDRESS_TYPE_URL: &str = "type.googleapis.com/istio.workload.Address";
-/// Type URL of L4 authorization policies.
-pub const AUTHORIZATION_TYPE_URL: &str = "type.googleapis.com/istio.security.Authorization";
-/// Type URL of the mesh-wide configuration on a discovery stream.
-pub const MESH_CONFIG_TYPE_URL: &str = "core/v1alpha1/MeshConfig";
-/// Type URL of the message that carries the mesh-wide configuration.
-pub const MESH_CONFIG_BODY_TYPE_URL: &str = "type.googleapis.com/istio.mesh.v1alpha1.MeshConfig";
-/// Type URL of the envelope in which Istio objects travel.
-pub const ENVELOPE_TYPE_URL: &str = "type.googleapis.com/istio.mcp.v1alpha1.Resource";
+/// An action by its name, as files have it.
+fn action_name<S: Serializer>(value: &i32, serializer: S) -> Result<S::Ok, S::Error> {
+    use istio::security::v1beta1::authorization_policy::Action;
+    name(Action::try_from(*value).map(|action| action.as_str_name()), *value, serializer)
+}
+
+/// A mode by its name, as files have it.
+fn mtls_mode_name<S: Serializer>(value: &i32, serializer: S) -> Result<S::Ok, S::Error> {
+    use istio::security::v1beta1::peer_authentication::mutual_tls::Mode;
+    name(Mode::try_from(*value).map(|mode| mode.as_str_name()), *value, serializer)
+}
+
+fn name<S: Serializer, E>(name: Result<&str, E>, value: i32, serializer: S) -> Result<S::Ok, S::Error> {
+    match name {
+        Ok(name) => serializer.serialize_str(name),
+        Err(_) => serializer.serialize_i32(value),
+    }
+}

@@ -39,7 +39,9 @@ fn run_here(filter: Option<&str>) -> Result<()> {
     let mut count = Count::default();
     let mut units = workspace::cargo();
     // The model's tests run as part of the agent's.
-    units.args(["test", "--workspace", "--exclude=weir-model", "--locked", "--no-fail-fast", "--", "--quiet"]).args(filter);
+    units
+        .args(["test", "--workspace", "--exclude=weir-model", "--locked", "--no-fail-fast", "--", "--quiet"])
+        .args(filter);
     let units_ran = step::watched("unit tests", &mut units, |line| count.add(line))?;
 
     build_for_real()?;

@@ -1,41 +1,41 @@
-//! AuthorizationPolicy to L4 authorization in a form that never allows more than the author did: what of it needs HTTP
-//! allows nothing, and denies whatever the rest matches. Head and structure; what a single match says is in `matches`.
+//! AuthorizationPolicy to an L4 policy that never allows more than the author did: what of it needs HTTP allows nothing,
+//! and denies whatever the rest matches.
 //!
-//! istiod's naming: a policy has groups (any suffices), a group has rules, here called clauses (all must hold), a clause
-//! has matches (any suffices).
+//! Groups, clauses and matches are those of `istio.security.Authorization`, in the order in which istiod 1.31 writes them.
 
 use super::matches;
+use crate::model::authorization::{Action, Authorization, Clause, Group, Match, PolicyScope};
 use crate::objects::{AuthorizationPolicy, Metadata, PolicyAction, PolicyTarget, RejectedPolicy, Rule, Source};
-use crate::proto::istio::security::{Action, Authorization, Group, Match, Rules as Clause, Scope};
 
-/// A policy at L4.
+/// What a policy comes to at L4.
 #[derive(Debug)]
-pub struct Form {
+pub struct L4Policy {
     pub authorization: Authorization,
-    /// istiod's own form of it allows as much as its author did, no more.
+    /// What istiod itself makes of the policy allows as much as its author did, no more.
     pub is_istiods: bool,
 }
 
-/// What a policy becomes; `None` where it says nothing at L4. What it does not do as written is told.
-pub fn form(
+/// What a policy comes to; `None` where it says nothing at L4. `note` gets, in words for its author, what is not done as
+/// written.
+pub fn l4_policy(
     root_namespace: &str,
     metadata: &Metadata,
     policy: &AuthorizationPolicy,
-    mut tell: impl FnMut(String),
-) -> Option<Form> {
-    if policy.target == PolicyTarget::References {
-        tell("targetRefs are a waypoint's business: not enforced at the workloads".to_owned());
+    mut note: impl FnMut(String),
+) -> Option<L4Policy> {
+    if policy.target == PolicyTarget::Elsewhere {
+        note("targetRefs are a waypoint's business: not enforced at the workloads".to_owned());
         return None;
     }
     let action = match policy.action {
         PolicyAction::Allow => Action::Allow,
         PolicyAction::Deny => Action::Deny,
         PolicyAction::Audit => {
-            tell("action AUDIT decides nothing and is not acted on".to_owned());
+            note("action AUDIT decides nothing and is not acted on".to_owned());
             return None;
         }
         PolicyAction::Custom => {
-            tell("no external authorizer is asked at L4: what its rules match is denied".to_owned());
+            note("no external authorizer is asked at L4: what its rules match is denied".to_owned());
             Action::Deny
         }
     };
@@ -50,47 +50,51 @@ pub fn form(
         needs_http = true;
         let http = http.join(", ");
         if action == Action::Allow {
-            tell(format!("rules[{at}] needs HTTP ({http}) and is left out: it allows nothing"));
+            note(format!("rules[{at}] needs HTTP ({http}) and is left out: it allows nothing"));
         } else {
-            tell(format!("rules[{at}] needs HTTP ({http}): it denies whatever the rest of the rule matches"));
+            note(format!("rules[{at}] needs HTTP ({http}): it denies whatever the rest of the rule matches"));
             groups.extend(groups_of(rule));
         }
     }
     let namespace = &metadata.namespace;
     let authorization = Authorization {
-        name: metadata.name.clone(),
-        namespace: namespace.clone(),
-        scope: scope(root_namespace, namespace, matches!(policy.target, PolicyTarget::Selector(_))).into(),
-        action: action.into(),
-        groups,
+        key: format!("{namespace}/{}", metadata.name).into(),
+        namespace: namespace.as_str().into(),
+        scope: scope(root_namespace, namespace, matches!(policy.target, PolicyTarget::Selector(_))),
+        action,
         dry_run: policy.dry_run,
+        groups,
+        invalid: None,
     };
     let by_trust_domain =
         policy.rules.iter().flat_map(|rule| &rule.from).any(|from| !from.trust_domains.is_both_empty());
     let is_istiods = !needs_http && !by_trust_domain && !policy.dry_run && policy.action != PolicyAction::Custom;
-    Some(Form { authorization, is_istiods })
+    Some(L4Policy { authorization, is_istiods })
 }
 
-/// The refusal that stands for a policy which cannot be understood: one group without clauses, which matches everything.
+/// The policy, called `name`, that stands for one which cannot be understood: it denies all that the original was about.
+/// Its one group has no clauses and so matches everything, for those who are sent it without the reason.
 #[must_use]
-pub fn refusal(root_namespace: &str, metadata: &Metadata, policy: &RejectedPolicy, name: String) -> Authorization {
+pub fn denying(root_namespace: &str, metadata: &Metadata, rejected: &RejectedPolicy, name: &str) -> Authorization {
+    let namespace = &metadata.namespace;
     Authorization {
-        name,
-        namespace: metadata.namespace.clone(),
-        scope: scope(root_namespace, &metadata.namespace, !policy.selector.is_empty()).into(),
-        action: Action::Deny.into(),
-        groups: vec![Group::default()],
+        key: format!("{namespace}/{name}").into(),
+        namespace: namespace.as_str().into(),
+        scope: scope(root_namespace, namespace, !rejected.selector.is_empty()),
+        action: Action::Deny,
         dry_run: false,
+        groups: vec![Group::default()],
+        invalid: Some(rejected.reason.as_str().into()),
     }
 }
 
-fn scope(root_namespace: &str, namespace: &str, by_selector: bool) -> Scope {
+fn scope(root_namespace: &str, namespace: &str, by_selector: bool) -> PolicyScope {
     if by_selector {
-        Scope::WorkloadSelector
+        PolicyScope::WorkloadSelector
     } else if namespace == root_namespace {
-        Scope::Global
+        PolicyScope::Global
     } else {
-        Scope::Namespace
+        PolicyScope::Namespace
     }
 }
 
@@ -116,7 +120,7 @@ fn groups_of(rule: &Rule) -> Vec<Group> {
 fn group(rule: &Rule, from: Option<Clause>, domains: Option<Clause>) -> Group {
     let to = clause(rule.to.iter().map(matches::operation));
     let when = rule.when.iter().filter_map(|condition| clause([matches::condition(condition)].into_iter()));
-    Group { rules: to.into_iter().chain(from).chain(domains).chain(when).collect() }
+    Group { clauses: to.into_iter().chain(from).chain(domains).chain(when).collect() }
 }
 
 /// A clause of these matches. `None`, which is true of everything, without any; and also if one of them asks for nothing:

@@ -1,11 +1,7 @@
 //! Sources, operations and conditions of a rule, each to one match.
 
-use std::net::IpAddr;
-
-use ipnet::IpNet;
-
+use crate::model::authorization::{Match, ServiceAccountMatch, StringMatch};
 use crate::objects::{Condition, Operation, ServiceAccountName, Source, Values};
-use crate::proto::istio::security::{Address, Match, ServiceAccountMatch, StringMatch, string_match::MatchType};
 
 /// What a source asks for. Its trust domains are in `principals` where it names no principals itself; beside principals
 /// they need a match of their own, [`trust_domains`].
@@ -22,8 +18,8 @@ pub(super) fn source(source: &Source) -> Match {
         not_namespaces: strings(&source.namespaces.not_values),
         principals,
         not_principals,
-        source_ips: blocks(&source.ip_blocks.values),
-        not_source_ips: blocks(&source.ip_blocks.not_values),
+        source_ips: source.ip_blocks.values.clone(),
+        not_source_ips: source.ip_blocks.not_values.clone(),
         service_accounts: accounts(&source.service_accounts.values),
         not_service_accounts: accounts(&source.service_accounts.not_values),
         ..Match::default()
@@ -37,8 +33,8 @@ pub(super) fn trust_domains(source: &Source) -> Match {
 
 pub(super) fn operation(operation: &Operation) -> Match {
     Match {
-        destination_ports: ports(&operation.ports.values),
-        not_destination_ports: ports(&operation.ports.not_values),
+        destination_ports: operation.ports.values.clone(),
+        not_destination_ports: operation.ports.not_values.clone(),
         ..Match::default()
     }
 }
@@ -48,13 +44,13 @@ pub(super) fn condition(condition: &Condition) -> Match {
     let mut found = Match::default();
     match condition {
         Condition::SourceIp(Values { values, not_values }) => {
-            (found.source_ips, found.not_source_ips) = (blocks(values), blocks(not_values));
+            (found.source_ips, found.not_source_ips) = (values.clone(), not_values.clone());
         }
         Condition::DestinationIp(Values { values, not_values }) => {
-            (found.destination_ips, found.not_destination_ips) = (blocks(values), blocks(not_values));
+            (found.destination_ips, found.not_destination_ips) = (values.clone(), not_values.clone());
         }
         Condition::DestinationPort(Values { values, not_values }) => {
-            (found.destination_ports, found.not_destination_ports) = (ports(values), ports(not_values));
+            (found.destination_ports, found.not_destination_ports) = (values.clone(), not_values.clone());
         }
         Condition::SourceNamespace(Values { values, not_values }) => {
             (found.namespaces, found.not_namespaces) = (strings(values), strings(not_values));
@@ -67,60 +63,34 @@ pub(super) fn condition(condition: &Condition) -> Match {
     found
 }
 
-/// Matches every value that is there, such as any identity.
-#[must_use]
-pub fn presence() -> StringMatch {
-    StringMatch { match_type: Some(MatchType::Presence(())) }
-}
-
 fn strings(texts: &[String]) -> Vec<StringMatch> {
     texts.iter().map(|text| string(text)).collect()
 }
 
 /// A star at the beginning is looked for first: `*x*` is the suffix `x*`.
 fn string(text: &str) -> StringMatch {
-    let match_type = match (text, text.strip_prefix('*'), text.strip_suffix('*')) {
-        ("*", _, _) => MatchType::Presence(()),
-        (_, Some(suffix), _) => MatchType::Suffix(suffix.to_owned()),
-        (_, None, Some(prefix)) => MatchType::Prefix(prefix.to_owned()),
-        (exact, None, None) => MatchType::Exact(exact.to_owned()),
-    };
-    StringMatch { match_type: Some(match_type) }
+    match (text, text.strip_prefix('*'), text.strip_suffix('*')) {
+        ("*", _, _) => StringMatch::Presence,
+        (_, Some(suffix), _) => StringMatch::Suffix(suffix.into()),
+        (_, None, Some(prefix)) => StringMatch::Prefix(prefix.into()),
+        (exact, None, None) => StringMatch::Exact(exact.into()),
+    }
 }
 
 /// Principals begin with their trust domain and a slash.
 fn in_trust_domains(domains: &[String]) -> Vec<StringMatch> {
     let principal = |domain: &String| match domain.strip_suffix('*') {
-        Some("") => presence(),
-        Some(prefix) => StringMatch { match_type: Some(MatchType::Prefix(prefix.to_owned())) },
-        None => StringMatch { match_type: Some(MatchType::Prefix(format!("{domain}/"))) },
+        Some("") => StringMatch::Presence,
+        Some(prefix) => StringMatch::Prefix(prefix.into()),
+        None => StringMatch::Prefix(format!("{domain}/").into()),
     };
     domains.iter().map(principal).collect()
 }
 
-/// Blocks keep the bits below their length, as istiod sends them.
-fn blocks(blocks: &[IpNet]) -> Vec<Address> {
-    let address = |block: &IpNet| Address { address: octets(block.addr()), length: block.prefix_len().into() };
-    blocks.iter().map(address).collect()
-}
-
-fn ports(ports: &[u16]) -> Vec<u32> {
-    ports.iter().map(|port| u32::from(*port)).collect()
-}
-
 fn accounts(accounts: &[ServiceAccountName]) -> Vec<ServiceAccountMatch> {
     let account = |account: &ServiceAccountName| ServiceAccountMatch {
-        namespace: account.namespace.clone(),
-        service_account: account.name.clone(),
+        namespace: account.namespace.as_str().into(),
+        service_account: account.name.as_str().into(),
     };
     accounts.iter().map(account).collect()
-}
-
-/// The bytes of an address, 4 or 16.
-#[must_use]
-pub fn octets(address: IpAddr) -> Vec<u8> {
-    match address {
-        IpAddr::V4(address) => address.octets().to_vec(),
-        IpAddr::V6(address) => address.octets().to_vec(),
-    }
 }

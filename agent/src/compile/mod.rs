@@ -1,7 +1,6 @@
-//! From what users wrote (`objects`) to what the data plane decides with.
+//! From what users wrote (`objects`) to what the data plane decides with (`model`).
 
 mod l4_policy;
 mod matches;
 
-pub use l4_policy::{Form, form, refusal};
-pub use matches::{octets, presence};
+pub use l4_policy::{L4Policy, denying, l4_policy};

@@ -1,12 +1,9 @@
 //! Labels and label selectors: reading them, and the checks of their keys and values, with Istio's rules.
 
-use std::collections::BTreeMap;
-
-use super::reading::Fields;
 use super::reading::names::{MAX_LABEL, has_alphanumeric_ends, object_name};
+use super::reading::{Fields, Place};
 
-/// Labels or annotations.
-pub type Labels = BTreeMap<String, String>;
+pub use crate::model::peer_authentication::Labels;
 
 /// A Kubernetes label selector: all parts must hold.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -62,7 +59,21 @@ pub(super) fn read(fields: &mut Fields<'_>, name: &'static str) -> Labels {
 /// Reads a selector's labels: no stars, no empty keys.
 pub(super) fn read_selector(fields: &mut Fields<'_>, name: &'static str) -> Labels {
     let labels = fields.text_map(name);
-    for (key, value) in &labels {
+    check_selector(&labels, &fields.place().field(name));
+    labels
+}
+
+/// Checks the labels of a policy's selector, which stands at `selector`.
+pub(super) fn check_policy_selector(labels: &Labels, selector: &Place<'_>) {
+    let match_labels = selector.field("matchLabels");
+    check_selector(labels, &match_labels);
+    if labels.is_empty() {
+        match_labels.notice("a selector without labels stands for the whole namespace: remove it to say so");
+    }
+}
+
+fn check_selector(labels: &Labels, place: &Place<'_>) {
+    for (key, value) in labels {
         let checked = if key.is_empty() {
             Err("empty key is not supported: name the label".to_owned())
         } else if key.contains('*') || value.contains('*') {
@@ -71,10 +82,9 @@ pub(super) fn read_selector(fields: &mut Fields<'_>, name: &'static str) -> Labe
             label_key(key).and_then(|()| label_value(value))
         };
         if let Err(reason) = checked {
-            fields.error(&format!("{name}[{key}]"), reason);
+            place.entry(key).error(reason);
         }
     }
-    labels
 }
 
 /// Reads a Kubernetes label selector.

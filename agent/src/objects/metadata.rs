@@ -4,7 +4,7 @@ use std::fmt;
 
 use super::kind::Kind;
 use super::labels::Labels;
-use super::reading::{Fields, names};
+use super::reading::{Fields, Place, names};
 
 /// The metadata that means something here.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -58,24 +58,9 @@ const WRITTEN_BY_THE_CLUSTER: [&str; 7] =
 /// Reads `metadata`. The name may be missing (an error) and the metadata is still returned: what can be read of a broken
 /// policy decides how much it denies.
 pub(super) fn read(mut fields: Fields<'_>, kind: Kind) -> Metadata {
-    let name = fields.text("name").unwrap_or_default();
-    if name.is_empty() {
-        if kind != Kind::MeshConfig {
-            fields.error("name", "an object needs a name");
-        }
-    } else if let Err(reason) = names::object_name(&name) {
-        fields.error("name", reason);
-    }
-    let namespace = match fields.text("namespace") {
-        _ if kind.is_cluster_scoped() => String::new(),
-        Some(namespace) if !namespace.is_empty() => {
-            if let Err(reason) = names::label(&namespace) {
-                fields.error("namespace", reason);
-            }
-            namespace
-        }
-        _ => "default".to_owned(),
-    };
+    let place = fields.place();
+    let name = checked_name(&fields.text("name").unwrap_or_default(), kind, &place);
+    let namespace = checked_namespace(&fields.text("namespace").unwrap_or_default(), kind, &place);
     let metadata = Metadata {
         name,
         namespace,
@@ -91,6 +76,32 @@ pub(super) fn read(mut fields: Fields<'_>, kind: Kind) -> Metadata {
     }
     fields.finish();
     metadata
+}
+
+/// Checks `name` in the metadata that stands at `place`.
+pub(super) fn checked_name(name: &str, kind: Kind, place: &Place<'_>) -> String {
+    if !name.is_empty() {
+        if let Err(reason) = names::object_name(name) {
+            place.field("name").error(reason);
+        }
+    } else if kind != Kind::MeshConfig {
+        place.field("name").error("an object needs a name");
+    }
+    name.to_owned()
+}
+
+/// The namespace that the metadata at `place` means: none for cluster-scoped kinds, `default` where it names none.
+pub(super) fn checked_namespace(namespace: &str, kind: Kind, place: &Place<'_>) -> String {
+    if kind.is_cluster_scoped() {
+        return String::new();
+    }
+    if namespace.is_empty() {
+        return "default".to_owned();
+    }
+    if let Err(reason) = names::label(namespace) {
+        place.field("namespace").error(reason);
+    }
+    namespace.to_owned()
 }
 
 fn controller(fields: &mut Fields<'_>) -> Option<(String, String)> {

@@ -11,6 +11,7 @@ mod load;
 mod loaded;
 mod metadata;
 mod networking;
+pub mod protobuf;
 mod read;
 mod reading;
 mod security;
@@ -19,7 +20,7 @@ mod store;
 #[cfg(test)]
 mod tests;
 
-pub use gateway_api::{AllowedNamespaces, Gateway, GatewayAddress};
+pub use gateway_api::{AllowedNamespaces, Gateway, WaypointAddress};
 pub use kind::Kind;
 pub use kubernetes::{IpFamily, KubernetesPort, Pod, Service, TargetPort};
 pub use labels::{LabelOperator, LabelRequirement, LabelSelector, Labels};
@@ -30,7 +31,6 @@ pub use networking::{
     ADDRESSES_ANNOTATION, EntryVisibility, MeshConfig, OutboundPolicy, Resolution, ServiceEntry, ServiceEntryPort,
     ServiceEntryVisibility, VisibilityRule, WorkloadAddress, WorkloadEntry,
 };
-pub use read::read_document;
 pub use reading::{Problem, SourceLocation};
 pub use security::{
     AuthorizationPolicy, Condition, DRY_RUN_ANNOTATION, MtlsMode, Operation, PeerAuthentication, PolicyAction,

@@ -2,8 +2,6 @@
 
 use std::collections::BTreeMap;
 
-use serde_json::Value as Json;
-
 use super::gateway_api::gateway;
 use super::kind::{Kind, Recognised, recognise};
 use super::kubernetes::{pod, service};
@@ -12,7 +10,7 @@ use super::metadata::{self, Metadata};
 use super::networking::{mesh_config, service_entry, workload_entry};
 use super::reading::yaml::{Node, Value};
 use super::reading::{Fields, Problem, Report, SourceLocation};
-use super::security::{PolicyTarget, authorization_policy, peer_authentication};
+use super::security::{self, PolicyTarget};
 use super::store::{Body, RejectedPolicy, Stored};
 
 /// Stands for an absent `spec` or `metadata`.
@@ -20,34 +18,6 @@ static EMPTY: Node = Node { line: 1, value: Value::Map(Vec::new()) };
 
 /// Name of the ConfigMap that holds the mesh's configuration.
 const MESH_CONFIG_MAP: &str = "istio";
-
-/// Reads one object with the rules for files; `from` says where it came from in what is wrong with it. A policy that is
-/// not valid becomes the refusal that stands for it.
-#[must_use]
-pub fn read_document(tree: &Json, from: &str) -> Loaded {
-    let mut loaded = Loaded::default();
-    let location = SourceLocation { file: from.into(), document: 0, item: 0 };
-    document(&mut loaded, &node_of_json(tree), &location, 0);
-    loaded
-}
-
-fn node_of_json(json: &Json) -> Node {
-    let value = match json {
-        Json::Null => Value::Null,
-        Json::Bool(flag) => Value::Flag(*flag),
-        Json::Number(number) => match number.as_i128() {
-            Some(number) => Value::Integer(number),
-            None => Value::Float(number.as_f64().unwrap_or_default()),
-        },
-        Json::String(text) => Value::Text(text.clone()),
-        Json::Array(items) => Value::List(items.iter().map(node_of_json).collect()),
-        Json::Object(entries) => {
-            Value::Map(entries.iter().map(|(key, value)| (key.clone(), node_of_json(value))).collect())
-        }
-    };
-    // There are no lines.
-    Node { line: 0, value }
-}
 
 /// Reads a document into `loaded`. `first_line` is its line in the file.
 pub(super) fn document(loaded: &mut Loaded, node: &Node, location: &SourceLocation, first_line: usize) {
@@ -111,9 +81,8 @@ fn known_object(
     fields.finish();
 
     let object = kind.key(&metadata.namespace, &metadata.name).to_string();
-    let rejected = report.errors() > 0;
-    let reason = file_findings(loaded, report, Some(&object), location, first_line);
-    store(loaded, kind, metadata, location, body, rejected.then_some(reason));
+    let rejected = file_findings(loaded, report, Some(&object), location, first_line);
+    store(loaded, kind, metadata, location, body, rejected);
 }
 
 fn read_spec(mut spec: Fields<'_>, status: Option<&Node>, kind: Kind, metadata: &Metadata) -> Body {
@@ -141,8 +110,10 @@ fn read_spec(mut spec: Fields<'_>, status: Option<&Node>, kind: Kind, metadata: 
             workload_entry::check(&entry, "spec", report);
             Body::WorkloadEntry(Box::new(entry))
         }
-        Kind::AuthorizationPolicy => Body::AuthorizationPolicy(Box::new(authorization_policy::read(spec, metadata))),
-        Kind::PeerAuthentication => Body::PeerAuthentication(Box::new(peer_authentication::read(spec))),
+        Kind::AuthorizationPolicy => {
+            Body::AuthorizationPolicy(Box::new(security::yaml::authorization_policy(spec, metadata)))
+        }
+        Kind::PeerAuthentication => Body::PeerAuthentication(Box::new(security::yaml::peer_authentication(spec))),
     }
 }
 
@@ -183,7 +154,7 @@ fn refused_selector(body: Option<&Body>) -> Option<BTreeMap<String, String>> {
         Some(Body::AuthorizationPolicy(policy)) => match &policy.target {
             PolicyTarget::Selector(labels) => Some(labels.clone()),
             PolicyTarget::Namespace => Some(BTreeMap::new()),
-            PolicyTarget::References => None,
+            PolicyTarget::Elsewhere => None,
         },
         Some(Body::PeerAuthentication(policy)) => Some(policy.selector.clone()),
         _ => Some(BTreeMap::new()),
@@ -198,25 +169,21 @@ fn config_map(loaded: &mut Loaded, mut fields: Fields<'_>, location: &SourceLoca
     };
     let report = Report::default();
     let body = mesh_config::read_config_map(&mesh, &report).map(|config| Body::MeshConfig(Box::new(config)));
-    let rejected = report.errors() > 0;
-    let reason = file_findings(loaded, report, Some("ConfigMap istio"), location, first_line);
+    let rejected = file_findings(loaded, report, Some("ConfigMap istio"), location, first_line);
     let metadata = Metadata { name, ..Metadata::default() };
-    store(loaded, Kind::MeshConfig, metadata, location, body, rejected.then_some(reason));
+    store(loaded, Kind::MeshConfig, metadata, location, body, rejected);
 }
 
-/// Turns findings into problems and notices; returns the first error, or nothing.
+/// Turns findings into problems and notices; returns the first error, if there is one.
 fn file_findings(
     loaded: &mut Loaded,
     report: Report,
     object: Option<&str>,
     location: &SourceLocation,
     first_line: usize,
-) -> String {
-    let mut first_error = String::new();
+) -> Option<String> {
+    let first_error = report.first_error();
     for finding in report.into_findings() {
-        if finding.rejects && first_error.is_empty() {
-            first_error = format!("{}: {}", finding.field, finding.reason);
-        }
         let problem = Problem {
             file: location.file.clone(),
             document: location.document,

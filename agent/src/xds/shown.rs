@@ -33,8 +33,8 @@ fn content(kind: ObjectKind, name: &str, body: &[u8]) -> Vec<(String, Json)> {
     let labels = metadata.map(|metadata| json!(metadata.labels)).unwrap_or_default();
     let created = metadata.and_then(|metadata| metadata.create_time.as_ref()).map(|time| time.seconds);
     let mut fields = vec![("labels".to_owned(), labels), ("createdUnixSeconds".to_owned(), json!(created))];
-    match decode::document(kind, &envelope) {
-        Ok(Some(document)) => fields.push(("spec".to_owned(), document["spec"].clone())),
+    match decode::spec(kind, &envelope) {
+        Ok(Some(spec)) => fields.push(("spec".to_owned(), without_unset(spec))),
         Ok(None) | Err(_) => {
             let body = envelope.body.unwrap_or_default();
             fields.push(("bodyType".to_owned(), json!(body.type_url)));
@@ -42,6 +42,25 @@ fn content(kind: ObjectKind, name: &str, body: &[u8]) -> Vec<(String, Json)> {
         }
     }
     fields
+}
+
+/// Without the fields of messages that are not set. Items of lists stay, even those that say nothing.
+fn without_unset(value: Json) -> Json {
+    let is_set = |value: &Json| match value {
+        Json::Null => false,
+        Json::String(text) => !text.is_empty(),
+        Json::Array(items) => !items.is_empty(),
+        Json::Object(fields) => !fields.is_empty(),
+        _ => true,
+    };
+    match value {
+        Json::Array(items) => items.into_iter().map(without_unset).collect(),
+        Json::Object(fields) => {
+            let set = fields.into_iter().filter(|(_, value)| is_set(value));
+            set.map(|(name, value)| (name, without_unset(value))).collect()
+        }
+        other => other,
+    }
 }
 
 fn base64(bytes: &[u8]) -> String {
@@ -68,5 +87,31 @@ mod tests {
         for (bytes, text) in [("", ""), ("f", "Zg=="), ("fo", "Zm8="), ("foo", "Zm9v"), ("foob", "Zm9vYg==")] {
             assert_eq!(base64(bytes.as_bytes()), text);
         }
+    }
+
+    #[test]
+    fn a_policy_is_shown_in_the_shape_of_files() {
+        use crate::proto::istio::security::v1beta1 as pb;
+        let source = pb::Source { not_ip_blocks: vec!["10.0.0.0/8".into()], ..Default::default() };
+        let policy = pb::AuthorizationPolicy {
+            action: 3,
+            action_detail: Some(pb::authorization_policy::ActionDetail::Provider(
+                pb::authorization_policy::ExtensionProvider { name: "p".into() },
+            )),
+            rules: vec![
+                pb::Rule::default(),
+                pb::Rule { from: vec![pb::rule::From { source: Some(source) }], ..Default::default() },
+            ],
+            ..Default::default()
+        };
+        let expected = json!({
+            "action": "CUSTOM",
+            "provider": { "name": "p" },
+            "rules": [{}, { "from": [{ "source": { "notIpBlocks": ["10.0.0.0/8"] } }] }],
+        });
+        assert_eq!(without_unset(json!(policy)), expected);
+        let mtls = pb::peer_authentication::MutualTls { mode: 3 };
+        let peer = pb::PeerAuthentication { port_level_mtls: [(80, mtls)].into(), ..Default::default() };
+        assert_eq!(without_unset(json!(peer)), json!({ "portLevelMtls": { "80": { "mode": "STRICT" } } }));
     }
 }

@@ -5,7 +5,6 @@ use std::collections::BTreeMap;
 
 pub(super) use crate::model::peer_authentication::selects;
 
-use super::Options;
 use crate::objects::{EntryVisibility, Labels, MeshConfig, Metadata, Objects};
 
 /// Kubernetes labels each namespace with its own name.
@@ -13,6 +12,23 @@ const NAMESPACE_NAME_LABEL: &str = "kubernetes.io/metadata.name";
 /// The control plane revision an object is for.
 const REVISION_LABEL: &str = "istio.io/rev";
 const OWN_REVISION: &str = "default";
+
+/// What the objects do not say about the mesh.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Options {
+    /// First part of every workload's uid.
+    pub cluster_id: String,
+    /// Network of everything that names none.
+    pub network: String,
+    /// What ends the host names of Kubernetes services.
+    pub dns_suffix: String,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self { cluster_id: "Kubernetes".to_owned(), network: String::new(), dns_suffix: "cluster.local".to_owned() }
+    }
+}
 
 /// The inputs of one translation.
 #[derive(Debug)]

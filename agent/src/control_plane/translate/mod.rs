@@ -24,6 +24,7 @@
 //!
 //! Not translated: EndpointSlice, WorkloadGroup, network gateways, canary waypoints, policies for waypoints.
 
+mod authorization;
 mod context;
 mod kubernetes_service;
 mod names;
@@ -33,6 +34,7 @@ mod pod;
 mod policies;
 mod service;
 mod traffic_distribution;
+mod translation;
 mod version;
 mod vips;
 mod waypoint;
@@ -41,125 +43,7 @@ mod workload;
 #[cfg(test)]
 mod tests;
 
-use std::collections::BTreeMap;
-
-use context::Context;
-use policies::Policies;
-use workload::Workloads;
-
-use crate::objects::{EntryVisibility, MeshConfig, Object, Objects, OutboundPolicy, ServiceEntry};
-use crate::proto::istio::security::Authorization;
-use crate::proto::istio::workload::{Address, Service, Workload, address};
-
+pub use context::Options;
+pub use translation::{MeshSettingsSpec, Resources, translate};
 pub use version::version;
 pub use vips::VipAllocations;
-
-/// What the objects do not say about the mesh.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Options {
-    /// First part of every workload's uid.
-    pub cluster_id: String,
-    /// Network of everything that names none.
-    pub network: String,
-    /// What ends the host names of Kubernetes services.
-    pub dns_suffix: String,
-}
-
-impl Default for Options {
-    fn default() -> Self {
-        Self { cluster_id: "Kubernetes".to_owned(), network: String::new(), dns_suffix: "cluster.local".to_owned() }
-    }
-}
-
-/// The workload API's view of the objects, by resource name.
-#[derive(Debug, Clone, PartialEq, Default)]
-pub struct Resources {
-    pub addresses: BTreeMap<String, Address>,
-    pub authorizations: BTreeMap<String, Authorization>,
-    pub settings: MeshSettingsSpec,
-    /// What does not do all its author may think, in words for the log.
-    pub notices: Vec<String>,
-}
-
-/// What MeshConfig says about the whole mesh.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct MeshSettingsSpec {
-    pub trust_domain: String,
-    pub trust_domain_aliases: Vec<String>,
-    pub outbound_traffic_policy: OutboundPolicy,
-    pub root_namespace: String,
-}
-
-impl Default for MeshSettingsSpec {
-    fn default() -> Self {
-        Self::of(&MeshConfig::default())
-    }
-}
-
-impl MeshSettingsSpec {
-    fn of(mesh: &MeshConfig) -> Self {
-        Self {
-            trust_domain: mesh.trust_domain.clone(),
-            trust_domain_aliases: mesh.trust_domain_aliases.clone(),
-            outbound_traffic_policy: mesh.outbound_traffic_policy,
-            root_namespace: mesh.root_namespace.clone(),
-        }
-    }
-}
-
-/// Translates all objects. `vips` must be what the last translation left, from disk after a restart, and must be kept.
-pub fn translate(objects: &Objects, options: &Options, vips: &mut VipAllocations) -> Resources {
-    let context = Context::new(objects, options);
-    let (policies, authorizations) = Policies::new(&context);
-    let addresses = addresses(&context, &policies, vips);
-    let settings = MeshSettingsSpec::of(&context.mesh);
-    Resources { addresses, authorizations, settings, notices: context.into_notices() }
-}
-
-fn addresses(context: &Context<'_>, policies: &Policies, vips: &mut VipAllocations) -> BTreeMap<String, Address> {
-    let mut entries: Vec<Object<'_, ServiceEntry>> =
-        context.objects.service_entries().filter(|object| context.is_ours(object.metadata)).collect();
-    entries.sort_by_key(Object::age);
-    entries.retain(|object| context.visibility(&object.metadata.namespace) != EntryVisibility::None);
-    let (host_vips, without_vip) = vips.allocate(&entries);
-    without_vip.into_iter().for_each(|notice| context.tell(notice));
-
-    let mut found = BTreeMap::new();
-    let kubernetes = kubernetes_service::hosts(context);
-    let mut workloads = Workloads { context, hosts: BTreeMap::new(), kubernetes: BTreeMap::new(), policies };
-    for host in &kubernetes {
-        add_service(&mut found, kubernetes_service::service(context, host));
-        workloads.kubernetes.entry(&host.object.metadata.namespace).or_default().push(host);
-    }
-    for host in service::hosts(context, &entries, &kubernetes) {
-        let metadata = host.object.metadata;
-        add_service(&mut found, service::service(context, &host_vips, &host));
-        workloads.hosts.entry((&metadata.namespace, &metadata.name)).or_default().push(host);
-    }
-    let pods = context.objects.pods().filter(|object| context.is_ours(object.metadata));
-    let entry_workloads = context.objects.workload_entries().filter(|object| context.is_ours(object.metadata));
-    let endpoints = entries.iter().flat_map(|object| workloads.of_service_entry(*object));
-    let all = pods
-        .filter_map(|object| workloads.of_pod(object))
-        .chain(entry_workloads.map(|object| workloads.of_workload_entry(object)))
-        .chain(endpoints);
-    for workload in all {
-        add_workload(context, &mut found, workload);
-    }
-    found
-}
-
-fn add_service(found: &mut BTreeMap<String, Address>, service: Service) {
-    let name = names::service_key(&service.namespace, &service.hostname);
-    found.insert(name, Address { r#type: Some(address::Type::Service(service)) });
-}
-
-/// Two endpoints of one ServiceEntry with the same address have the same uid: the first one counts.
-fn add_workload(context: &Context<'_>, found: &mut BTreeMap<String, Address>, workload: Workload) {
-    let uid = workload.uid.clone();
-    if found.contains_key(&uid) {
-        context.tell(format!("{uid}: two endpoints have the same address: the second is left out"));
-        return;
-    }
-    found.insert(uid, Address { r#type: Some(address::Type::Workload(workload)) });
-}

@@ -1,6 +1,6 @@
 //! Resource names.
 
-use super::Options;
+use super::context::Options;
 use crate::model::naming;
 use crate::objects::Labels;
 

@@ -1,8 +1,8 @@
 //! IP addresses and blocks as the workload API writes them.
 
-use ipnet::IpNet;
+use std::net::IpAddr;
 
-pub(super) use crate::compile::octets;
+use ipnet::IpNet;
 
 use crate::proto::istio::workload::NetworkAddress;
 
@@ -13,5 +13,13 @@ pub(super) fn network_address(network: &str, block: IpNet) -> NetworkAddress {
         network: network.to_owned(),
         address: octets(block.addr()),
         length: is_block.then(|| u32::from(block.prefix_len())),
+    }
+}
+
+/// The bytes of an address, 4 or 16.
+pub(super) fn octets(address: IpAddr) -> Vec<u8> {
+    match address {
+        IpAddr::V4(address) => address.octets().to_vec(),
+        IpAddr::V6(address) => address.octets().to_vec(),
     }
 }

@@ -3,11 +3,12 @@
 use std::collections::BTreeMap;
 
 use super::context::{Context, selects};
-use super::{names, peer_authentication};
-use crate::compile;
+use super::{authorization, names, peer_authentication};
+use crate::compile::{self, L4Policy};
+use crate::model::authorization::Authorization;
 use crate::model::peer_authentication::{PeerModes, converted_name};
 use crate::objects::{Kind, Labels, Object, PolicyTarget};
-use crate::proto::istio::security::Authorization;
+use crate::proto::istio::security as pb;
 
 /// The policies of the mesh.
 #[derive(Debug, Default)]
@@ -30,7 +31,7 @@ impl Policies {
     }
 
     /// Translates every policy.
-    pub(super) fn new(context: &Context<'_>) -> (Self, BTreeMap<String, Authorization>) {
+    pub(super) fn new(context: &Context<'_>) -> (Self, BTreeMap<String, pb::Authorization>) {
         Self::tell_of_others(context);
         let mut found = BTreeMap::new();
         let mut policies = Self { root_namespace: context.mesh.root_namespace.clone(), ..Self::default() };
@@ -39,12 +40,12 @@ impl Policies {
                 let (namespace, name) = (&object.metadata.namespace, &object.metadata.name);
                 context.tell(format!("AuthorizationPolicy {namespace}/{name}: {text}"));
             };
-            let form = compile::form(&context.mesh.root_namespace, object.metadata, object.spec, tell);
-            let Some(compile::Form { authorization, .. }) = form else { continue };
+            let compiled = compile::l4_policy(&context.mesh.root_namespace, object.metadata, object.spec, tell);
+            let Some(L4Policy { authorization, .. }) = compiled else { continue };
             if let PolicyTarget::Selector(labels) = &object.spec.target {
                 list(&mut policies.selecting, &authorization, labels);
             }
-            found.insert(names::policy_key(&authorization.namespace, &authorization.name), authorization);
+            add(&mut found, &authorization);
         }
         policies.refuse(context, &mut found);
 
@@ -53,24 +54,24 @@ impl Policies {
         peers.sort_by_key(Object::age);
         policies.peer_modes = peer_authentication::modes(context, &peers);
         for authorization in peer_authentication::authorizations(&policies.peer_modes) {
-            found.insert(names::policy_key(&authorization.namespace, &authorization.name), authorization);
+            add(&mut found, &authorization);
         }
         (policies, found)
     }
 
-    fn refuse(&mut self, context: &Context<'_>, found: &mut BTreeMap<String, Authorization>) {
+    fn refuse(&mut self, context: &Context<'_>, found: &mut BTreeMap<String, pb::Authorization>) {
         for (kind, object) in context.objects.rejected_policies().filter(|(_, object)| context.is_ours(object.metadata))
         {
             let (namespace, name) = (&object.metadata.namespace, &object.metadata.name);
             context.tell(format!("{kind} {namespace}/{name}: denies all it is about: {}", object.spec.reason));
             let is_peer = kind == Kind::PeerAuthentication;
             let name = if is_peer { converted_name(name) } else { name.clone() };
-            let refusal = compile::refusal(&context.mesh.root_namespace, object.metadata, object.spec, name);
+            let denying = compile::denying(&context.mesh.root_namespace, object.metadata, object.spec, &name);
             let listing = if is_peer { &mut self.refused_peers } else { &mut self.selecting };
             if !object.spec.selector.is_empty() {
-                list(listing, &refusal, &object.spec.selector);
+                list(listing, &denying, &object.spec.selector);
             }
-            found.insert(names::policy_key(&refusal.namespace, &refusal.name), refusal);
+            add(found, &denying);
         }
     }
 
@@ -99,7 +100,10 @@ impl Policies {
     }
 }
 
-fn list(listing: &mut BTreeMap<String, Vec<(String, Labels)>>, authorization: &Authorization, labels: &Labels) {
-    let key = names::policy_key(&authorization.namespace, &authorization.name);
-    listing.entry(authorization.namespace.clone()).or_default().push((key, labels.clone()));
+fn add(found: &mut BTreeMap<String, pb::Authorization>, policy: &Authorization) {
+    found.insert(policy.key.to_string(), authorization::authorization(policy));
+}
+
+fn list(listing: &mut BTreeMap<String, Vec<(String, Labels)>>, policy: &Authorization, labels: &Labels) {
+    listing.entry(policy.namespace.to_string()).or_default().push((policy.key.to_string(), labels.clone()));
 }

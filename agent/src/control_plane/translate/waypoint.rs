@@ -2,7 +2,7 @@
 
 use super::context::Context;
 use super::network_address::octets;
-use crate::objects::{AllowedNamespaces, EntryVisibility, Gateway, GatewayAddress, Labels, Metadata, Object};
+use crate::objects::{AllowedNamespaces, EntryVisibility, Gateway, Labels, Metadata, Object, WaypointAddress};
 use crate::proto::istio::workload::{
     GatewayAddress as Waypoint, NamespacedHostname, NetworkAddress, gateway_address::Destination,
 };
@@ -84,16 +84,16 @@ fn admits(context: &Context<'_>, gateway: &Gateway, namespace: &str) -> bool {
 fn address(context: &Context<'_>, gateway: Object<'_, Gateway>) -> Option<Waypoint> {
     let addresses = || gateway.spec.addresses.iter();
     let hostname = addresses().find_map(|address| match address {
-        GatewayAddress::Hostname(hostname) => Some(Destination::Hostname(NamespacedHostname {
+        WaypointAddress::Hostname(hostname) => Some(Destination::Hostname(NamespacedHostname {
             namespace: gateway.metadata.namespace.clone(),
             hostname: hostname.clone(),
         })),
-        GatewayAddress::Ip(_) => None,
+        WaypointAddress::Ip(_) => None,
     });
     let ip = || {
         addresses().find_map(|address| match address {
-            GatewayAddress::Hostname(_) => None,
-            GatewayAddress::Ip(ip) => Some(Destination::Address(NetworkAddress {
+            WaypointAddress::Hostname(_) => None,
+            WaypointAddress::Ip(ip) => Some(Destination::Address(NetworkAddress {
                 network: context.options.network.clone(),
                 address: octets(*ip),
                 length: None,

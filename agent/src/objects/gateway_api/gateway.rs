@@ -12,13 +12,13 @@ use crate::objects::reading::yaml::Node;
 /// A Gateway that services and workloads may name as their waypoint.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Gateway {
-    pub addresses: Vec<GatewayAddress>,
+    pub addresses: Vec<WaypointAddress>,
     /// Of the HBONE listener on port 15008; `None` without one.
     pub allowed_namespaces: Option<AllowedNamespaces>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum GatewayAddress {
+pub enum WaypointAddress {
     Hostname(String),
     Ip(IpAddr),
 }
@@ -54,7 +54,7 @@ pub(in crate::objects) fn read(mut spec: Fields<'_>, status: Option<&Node>) -> G
     gateway
 }
 
-fn addresses(fields: &mut Fields<'_>) -> Vec<GatewayAddress> {
+fn addresses(fields: &mut Fields<'_>) -> Vec<WaypointAddress> {
     let report = fields.report();
     let mut found = Vec::new();
     for item in fields.items("addresses") {
@@ -62,8 +62,8 @@ fn addresses(fields: &mut Fields<'_>) -> Vec<GatewayAddress> {
         let kind = address.text("type").unwrap_or_else(|| "IPAddress".to_owned());
         let value = address.text("value").unwrap_or_default();
         match (kind.as_str(), value.parse()) {
-            ("Hostname", _) if !value.is_empty() => found.push(GatewayAddress::Hostname(value)),
-            ("IPAddress", Ok(ip)) => found.push(GatewayAddress::Ip(ip)),
+            ("Hostname", _) if !value.is_empty() => found.push(WaypointAddress::Hostname(value)),
+            ("IPAddress", Ok(ip)) => found.push(WaypointAddress::Ip(ip)),
             ("IPAddress", Err(_)) => address.error("value", format!("{value:?} is not an IP address")),
             _ => {}
         }

@@ -2,4 +2,4 @@
 
 pub(super) mod gateway;
 
-pub use gateway::{AllowedNamespaces, Gateway, GatewayAddress};
+pub use gateway::{AllowedNamespaces, Gateway, WaypointAddress};

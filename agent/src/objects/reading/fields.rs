@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 
+use super::place::{Place, Text};
 use super::problem::Report;
 use super::yaml::{Node, Value};
 
@@ -10,7 +11,7 @@ use super::yaml::{Node, Value};
 #[derive(Debug)]
 pub(in crate::objects) struct Fields<'n> {
     path: String,
-    line: usize,
+    node: &'n Node,
     entries: &'n [(String, Node)],
     asked: Vec<&'static str>,
     report: &'n Report,
@@ -30,11 +31,16 @@ impl<'n> Fields<'n> {
             report.error(path, node.line, format!("must be a map of fields, but is {}", node.value.sort()));
             return None;
         };
-        Some(Self { path: path.to_owned(), line: node.line, entries, asked: Vec::new(), report })
+        Some(Self { path: path.to_owned(), node, entries, asked: Vec::new(), report })
     }
 
     pub(in crate::objects) fn report(&self) -> &'n Report {
         self.report
+    }
+
+    /// Where this map stands.
+    pub(in crate::objects) fn place(&self) -> Place<'n> {
+        Place::of(self.node, &self.path, self.report)
     }
 
     pub(in crate::objects) fn is_empty(&self) -> bool {
@@ -81,7 +87,7 @@ impl<'n> Fields<'n> {
 
     fn line_of(&self, name: &str) -> usize {
         let key = name.split(['[', '.']).next().unwrap_or(name);
-        self.entries.iter().find(|(entry, _)| entry == key).map_or(self.line, |(_, node)| node.line)
+        self.entries.iter().find(|(entry, _)| entry == key).map_or(self.node.line, |(_, node)| node.line)
     }
 
     pub(in crate::objects) fn text(&mut self, name: &'static str) -> Option<String> {
@@ -119,6 +125,13 @@ impl<'n> Fields<'n> {
         self.items(name).iter().filter_map(|item| item.text(report).map(str::to_owned)).collect()
     }
 
+    /// The strings of a list, each with its place; what is no string is reported and left out.
+    pub(in crate::objects) fn placed_texts(&mut self, name: &'static str) -> Vec<Text<'n>> {
+        let report = self.report;
+        let text = |item: Item<'n>| Some(Text { text: item.text(report)?, place: item.place(report) });
+        self.items(name).into_iter().filter_map(text).collect()
+    }
+
     /// A map whose keys are the user's own, in order of keys.
     pub(in crate::objects) fn entries(&mut self, name: &'static str) -> Option<Vec<(&'n str, Item<'n>)>> {
         let item = self.get(name)?;
@@ -139,11 +152,6 @@ impl<'n> Fields<'n> {
     /// One of a closed set of words.
     pub(in crate::objects) fn word<T: Copy>(&mut self, name: &'static str, words: &[(&str, T)]) -> Option<T> {
         self.get(name)?.word(words, self.report)
-    }
-
-    /// True if every field here has been asked for.
-    pub(in crate::objects) fn are_all_known(&self) -> bool {
-        self.entries.iter().all(|(key, _)| self.asked.contains(&key.as_str()))
     }
 
     /// Reports every field that nobody asked for. An ignored field may have been meant to restrict something.
@@ -199,6 +207,10 @@ impl<'n> Item<'n> {
 
     pub(in crate::objects) fn error(&self, report: &Report, reason: impl Into<String>) {
         report.error(&self.path, self.node.line, reason);
+    }
+
+    pub(in crate::objects) fn place(&self, report: &'n Report) -> Place<'n> {
+        Place::of(self.node, &self.path, report)
     }
 
     pub(in crate::objects) fn fields(&self, report: &'n Report) -> Option<Fields<'n>> {

@@ -3,9 +3,11 @@
 
 mod fields;
 pub(super) mod names;
+mod place;
 mod problem;
 pub(super) mod yaml;
 
 pub(super) use fields::{Fields, Item};
+pub(super) use place::{Place, Text};
 pub(super) use problem::Report;
-pub use problem::{Problem, SourceLocation};
+pub use problem::{Problem, SourceLocation, UnknownValue};

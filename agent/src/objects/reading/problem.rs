@@ -90,7 +90,29 @@ impl Report {
         self.findings.borrow().iter().filter(|finding| finding.rejects).count()
     }
 
+    /// True if an error was found in the field with this path, or within it.
+    pub(in crate::objects) fn has_errors_within(&self, path: &str) -> bool {
+        let is_within =
+            |field: &str| field.strip_prefix(path).is_some_and(|rest| rest.is_empty() || rest.starts_with(['.', '[']));
+        self.findings.borrow().iter().any(|finding| finding.rejects && is_within(&finding.field))
+    }
+
+    /// The first error, in words that begin with its field.
+    pub(in crate::objects) fn first_error(&self) -> Option<String> {
+        let findings = self.findings.borrow();
+        let first = findings.iter().find(|finding| finding.rejects)?;
+        Some(format!("{}: {}", first.field, first.reason))
+    }
+
     pub(in crate::objects) fn into_findings(self) -> Vec<Finding> {
         self.findings.into_inner()
     }
+}
+
+/// An enum of a message has a value that this version does not know.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("{field}: value {value} is not known")]
+pub struct UnknownValue {
+    pub field: &'static str,
+    pub value: i32,
 }

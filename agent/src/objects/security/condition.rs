@@ -1,9 +1,9 @@
-//! The items of `when` in a rule of an AuthorizationPolicy, read and checked with Istio's rules.
+//! The items of `when` in a rule of an AuthorizationPolicy, checked with Istio's rules.
 
 use ipnet::IpNet;
 
-use super::values::{Values, ip_block, pattern, port, texts};
-use crate::objects::reading::{Fields, Item};
+use super::values::{Values, ip_block, is_not_empty, pattern, port};
+use crate::objects::reading::{Place, Text};
 
 /// One item of `when`.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -17,55 +17,32 @@ pub enum Condition {
     Http(String),
 }
 
-/// Reads the items of `when`.
-pub(super) fn read_conditions(fields: &mut Fields<'_>) -> Vec<Condition> {
-    let report = fields.report();
-    let mut found = Vec::new();
-    for item in fields.items("when") {
-        let Some(mut condition) = item.fields(report) else { continue };
-        found.extend(read_condition(&mut condition));
-        condition.finish();
-    }
-    found
-}
-
-fn read_condition(fields: &mut Fields<'_>) -> Option<Condition> {
-    let report = fields.report();
-    let key = fields.text("key").unwrap_or_default();
-    let (values, not_values) = (texts(fields, "values"), texts(fields, "notValues"));
-    if values.is_empty() && not_values.is_empty() {
-        fields.error("values", "a condition needs values or notValues");
-    }
-    let blocks = |items: &[Item<'_>]| items.iter().filter_map(|item| ip_block(item, report)).collect::<Vec<_>>();
-    let strings =
-        |items: &[Item<'_>]| items.iter().filter_map(|item| pattern(item, report).map(str::to_owned)).collect();
-    let numbers = |items: &[Item<'_>]| items.iter().filter_map(|item| port(item, report)).collect::<Vec<_>>();
-    Some(match key.as_str() {
-        "source.ip" => Condition::SourceIp(Values { values: blocks(&values), not_values: blocks(&not_values) }),
-        "destination.ip" => {
-            Condition::DestinationIp(Values { values: blocks(&values), not_values: blocks(&not_values) })
+impl Condition {
+    /// Checks the item of `when` that stands at `place`; `None` without a key that could be asked for.
+    pub(super) fn checked(key: &str, values: &Values<Text<'_>>, place: &Place<'_>) -> Option<Self> {
+        if values.is_both_empty() && !place.field("values").has_errors() && !place.field("notValues").has_errors() {
+            place.field("values").error("a condition needs values or notValues");
         }
-        "destination.port" => {
-            Condition::DestinationPort(Values { values: numbers(&values), not_values: numbers(&not_values) })
-        }
-        "source.namespace" => {
-            Condition::SourceNamespace(Values { values: strings(&values), not_values: strings(&not_values) })
-        }
-        "source.principal" => {
-            Condition::SourcePrincipal(Values { values: strings(&values), not_values: strings(&not_values) })
-        }
-        _ => {
-            if let Err(reason) = check_http_key(&key) {
-                fields.error("key", reason);
-                return None;
+        Some(match key {
+            "source.ip" => Self::SourceIp(values.checked(ip_block)),
+            "destination.ip" => Self::DestinationIp(values.checked(ip_block)),
+            "destination.port" => Self::DestinationPort(values.checked(port)),
+            "source.namespace" => Self::SourceNamespace(values.checked(pattern)),
+            "source.principal" => Self::SourcePrincipal(values.checked(pattern)),
+            _ => {
+                if let Err(reason) = check_http_key(key) {
+                    place.field("key").error(reason);
+                    return None;
+                }
+                if key == "remote.ip" {
+                    values.checked(ip_block);
+                } else {
+                    values.checked(|text| is_not_empty(text).then_some(()));
+                }
+                Self::Http(key.to_owned())
             }
-            if key == "remote.ip" {
-                blocks(&values);
-                blocks(&not_values);
-            }
-            Condition::Http(key)
-        }
-    })
+        })
+    }
 }
 
 fn check_http_key(key: &str) -> Result<(), String> {

@@ -1,13 +1,17 @@
 //! The kinds of `security.istio.io`: who may connect to what, and whether plaintext is accepted.
 
-pub(super) mod authorization_policy;
+mod authorization_policy;
 mod condition;
-pub(super) mod peer_authentication;
+mod peer_authentication;
+pub(super) mod protobuf;
 mod rule;
 mod values;
+pub(super) mod yaml;
 
-pub use authorization_policy::{AuthorizationPolicy, DRY_RUN_ANNOTATION, PolicyAction, PolicyTarget};
+pub use authorization_policy::{AuthorizationPolicy, DRY_RUN_ANNOTATION, PolicyAction};
 pub use condition::Condition;
-pub use peer_authentication::{MtlsMode, PeerAuthentication};
-pub use rule::{Operation, Rule, ServiceAccountName, Source};
-pub use values::Values;
+pub use rule::{Operation, Rule, Source};
+pub use values::{ServiceAccountName, Values};
+
+pub use crate::model::peer_authentication::{MtlsMode, PeerAuthentication};
+pub use crate::model::policy_object::PolicyTarget;

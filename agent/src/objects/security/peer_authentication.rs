@@ -1,51 +1,36 @@
-//! PeerAuthentication: whether plaintext is accepted.
+//! PeerAuthentication: whether plaintext is accepted. Its struct is the model's own, which decides with it as it is.
 
 use std::collections::BTreeMap;
 
-use super::authorization_policy::read_selector;
-pub use crate::model::peer_authentication::{MtlsMode, PeerAuthentication};
-use crate::objects::reading::Fields;
+use crate::model::peer_authentication::{MtlsMode, PeerAuthentication};
+use crate::objects::labels::Labels;
+use crate::objects::reading::Place;
 
-const MODES: [(&str, MtlsMode); 4] = [
-    ("UNSET", MtlsMode::Unset),
-    ("DISABLE", MtlsMode::Disable),
-    ("PERMISSIVE", MtlsMode::Permissive),
-    ("STRICT", MtlsMode::Strict),
-];
-
-/// Reads and checks `spec`. What is returned along with errors serves only to tell what the policy is about.
-pub(in crate::objects) fn read(mut fields: Fields<'_>) -> PeerAuthentication {
-    let report = fields.report();
-    let errors = report.errors();
-    let mut selector = read_selector(&mut fields).unwrap_or_default();
-    if report.errors() > errors {
-        selector.clear();
+/// Checks the PeerAuthentication that stands at `spec`; `ports` has what `portLevelMtls` says, by its keys. What is
+/// returned along with errors serves only to know what it is about: a selector that cannot be read stands for the whole
+/// namespace.
+pub(super) fn checked(
+    selector: Option<Labels>,
+    mode: MtlsMode,
+    ports: Option<Vec<(String, MtlsMode)>>,
+    spec: &Place<'_>,
+) -> PeerAuthentication {
+    let selector = selector.filter(|_| !spec.field("selector").has_errors()).unwrap_or_default();
+    let list = spec.field("portLevelMtls");
+    if ports.is_some() && selector.is_empty() {
+        list.error("needs a selector with labels: ports are those of particular workloads");
     }
-    let mode = fields.fields("mtls").map(read_mode).unwrap_or_default();
-    let mut ports = BTreeMap::new();
-    let entries = fields.entries("portLevelMtls");
-    if entries.is_some() && selector.is_empty() {
-        fields.error("portLevelMtls", "needs a selector with labels: ports are those of particular workloads");
+    if ports.as_ref().is_some_and(Vec::is_empty) && !list.has_errors() {
+        list.error("must not be empty: name a port, or remove it");
     }
-    if entries.as_ref().is_some_and(Vec::is_empty) {
-        fields.error("portLevelMtls", "must not be empty: name a port, or remove it");
-    }
-    for (key, item) in entries.unwrap_or_default() {
-        let port = key.parse::<u16>().ok().filter(|port| *port > 0);
-        if port.is_none() {
-            item.error(report, format!("{key:?} is not a port: use 1 to 65535"));
-        }
-        let mode = item.fields(report).map(read_mode);
-        if let (Some(port), Some(mode)) = (port, mode) {
-            ports.insert(port, mode);
+    let mut modes = BTreeMap::new();
+    for (key, mode) in ports.unwrap_or_default() {
+        match key.parse::<u16>() {
+            Ok(port) if port > 0 => {
+                modes.insert(port, mode);
+            }
+            _ => list.entry(&key).error(format!("{key:?} is not a port: use 1 to 65535")),
         }
     }
-    fields.finish();
-    PeerAuthentication { selector, mode, ports }
-}
-
-fn read_mode(mut fields: Fields<'_>) -> MtlsMode {
-    let mode = fields.word("mode", &MODES).unwrap_or_default();
-    fields.finish();
-    mode
+    PeerAuthentication { selector, mode, ports: modes }
 }

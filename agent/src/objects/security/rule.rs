@@ -1,15 +1,12 @@
-//! The rules of an AuthorizationPolicy: `from` and `to`, read and checked with Istio's rules; `when` is in
-//! `condition`.
+//! The rules of an AuthorizationPolicy, checked with Istio's rules; the items of `when` are in `condition`.
 //!
-//! What only an HTTP proxy can see is kept by name alone: the rule's meaning without it is the translation's decision.
+//! What only an HTTP proxy can see is kept by name alone: the rule's meaning without it is decided in `compile`.
 
 use ipnet::IpNet;
 
-use super::condition::{Condition, read_conditions};
-use super::values::{Values, ip_blocks, patterns, ports, texts};
-use crate::objects::metadata::Metadata;
-use crate::objects::reading::Fields;
-use crate::objects::reading::yaml::Value;
+use super::condition::Condition;
+use super::values::{ServiceAccountName, Values, ip_block, is_not_empty, pattern, port, trust_domain};
+use crate::objects::reading::{Place, Text};
 
 /// All parts must hold; a part without entries is absent.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -57,7 +54,59 @@ pub struct Source {
     pub http: Vec<&'static str>,
 }
 
+/// The fields of a `source` before their values are checked.
+#[derive(Debug)]
+pub(super) struct WrittenSource<'t> {
+    pub(super) principals: Values<Text<'t>>,
+    pub(super) request_principals: Values<Text<'t>>,
+    pub(super) namespaces: Values<Text<'t>>,
+    pub(super) ip_blocks: Values<Text<'t>>,
+    pub(super) remote_ip_blocks: Values<Text<'t>>,
+    pub(super) service_accounts: Values<Text<'t>>,
+    pub(super) trust_domains: Values<Text<'t>>,
+}
+
 impl Source {
+    /// Checks the source that stands at `place`, of a policy in `namespace`.
+    pub(super) fn checked(written: &WrittenSource<'_>, namespace: &str, place: &Place<'_>) -> Self {
+        /// Of `serviceAccounts`, and of `notServiceAccounts`; as in Istio's schema.
+        const MAX_SERVICE_ACCOUNTS: usize = 16;
+        let (accounts, principals, namespaces) = (&written.service_accounts, &written.principals, &written.namespaces);
+        for (name, texts) in [("serviceAccounts", &accounts.values), ("notServiceAccounts", &accounts.not_values)] {
+            if texts.len() > MAX_SERVICE_ACCOUNTS {
+                let reason = format!("may not have more than {MAX_SERVICE_ACCOUNTS} values: use several sources");
+                place.field(name).error(reason);
+            }
+        }
+        let source = Self {
+            principals: principals.checked(pattern),
+            namespaces: namespaces.checked(pattern),
+            ip_blocks: written.ip_blocks.checked(ip_block),
+            service_accounts: accounts.checked(|text| ServiceAccountName::of(text, namespace)),
+            trust_domains: written.trust_domains.checked(trust_domain),
+            http: http_fields(&[
+                ("requestPrincipals", &written.request_principals.values),
+                ("notRequestPrincipals", &written.request_principals.not_values),
+                ("remoteIpBlocks", &written.remote_ip_blocks.values),
+                ("notRemoteIpBlocks", &written.remote_ip_blocks.not_values),
+            ]),
+        };
+        if source == Self::default() && !place.has_errors() {
+            place.field("principals").error("a source must not be empty: set at least one of its fields");
+        }
+        let beside = !principals.values.is_empty() || !namespaces.values.is_empty();
+        if beside && !accounts.values.is_empty() {
+            let reason = "cannot stand beside principals or namespaces: use another source";
+            place.field("serviceAccounts").error(reason);
+        }
+        let beside = !principals.not_values.is_empty() || !namespaces.not_values.is_empty();
+        if beside && !accounts.not_values.is_empty() {
+            let reason = "cannot stand beside notPrincipals or notNamespaces: use another rule";
+            place.field("notServiceAccounts").error(reason);
+        }
+        source
+    }
+
     /// True if nothing of it can be seen without reading HTTP.
     #[must_use]
     pub fn is_http_only(&self) -> bool {
@@ -69,12 +118,6 @@ impl Source {
     }
 }
 
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ServiceAccountName {
-    pub namespace: String,
-    pub name: String,
-}
-
 /// All fields that are set must hold.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Operation {
@@ -83,146 +126,43 @@ pub struct Operation {
     pub http: Vec<&'static str>,
 }
 
-const HTTP_SOURCE: [&str; 4] = ["requestPrincipals", "notRequestPrincipals", "remoteIpBlocks", "notRemoteIpBlocks"];
-const HTTP_OPERATION: [&str; 6] = ["hosts", "notHosts", "methods", "notMethods", "paths", "notPaths"];
-
-/// Reads one rule.
-pub(super) fn read(mut fields: Fields<'_>, metadata: &Metadata) -> Rule {
-    let rule = Rule {
-        from: read_parts(&mut fields, "from", "source", |source| read_source(source, metadata)),
-        to: read_parts(&mut fields, "to", "operation", read_operation),
-        when: read_conditions(&mut fields),
-    };
-    fields.finish();
-    rule
+/// The fields of an `operation` before their values are checked.
+#[derive(Debug)]
+pub(super) struct WrittenOperation<'t> {
+    pub(super) hosts: Values<Text<'t>>,
+    pub(super) ports: Values<Text<'t>>,
+    pub(super) methods: Values<Text<'t>>,
+    pub(super) paths: Values<Text<'t>>,
 }
 
-/// Reads a list whose items are maps with the single field `inner`. A list that is there and empty is an error: it
-/// would silently mean "anything".
-fn read_parts<'n, T>(
-    fields: &mut Fields<'n>,
-    name: &'static str,
-    inner: &'static str,
-    read: impl Fn(Fields<'n>) -> T,
-) -> Vec<T> {
-    let Some(item) = fields.any(name) else { return Vec::new() };
-    let is_empty = match &item.node.value {
-        Value::Null => true,
-        Value::List(list) => list.is_empty(),
-        _ => false,
-    };
-    if is_empty {
-        fields.error(name, format!("must not be empty: remove it to match any {inner}, or add one"));
-        return Vec::new();
-    }
-    let report = fields.report();
-    let mut found = Vec::new();
-    for item in fields.items(name) {
-        let Some(mut part) = item.fields(report) else { continue };
-        match part.fields(inner) {
-            Some(fields) if !fields.is_empty() => found.push(read(fields)),
-            _ => part.error(inner, format!("{inner} must not be empty: set at least one of its fields")),
+impl Operation {
+    /// Checks the operation that stands at `place`.
+    pub(super) fn checked(written: &WrittenOperation<'_>, place: &Place<'_>) -> Self {
+        let operation = Self {
+            ports: written.ports.checked(port),
+            http: http_fields(&[
+                ("hosts", &written.hosts.values),
+                ("notHosts", &written.hosts.not_values),
+                ("methods", &written.methods.values),
+                ("notMethods", &written.methods.not_values),
+                ("paths", &written.paths.values),
+                ("notPaths", &written.paths.not_values),
+            ]),
+        };
+        if operation == Self::default() && !place.has_errors() {
+            place.field("ports").error("an operation must not be empty: set at least one of its fields");
         }
-        part.finish();
+        operation
     }
-    found
 }
 
-fn read_source(mut fields: Fields<'_>, metadata: &Metadata) -> Source {
-    let errors = fields.report().errors();
-    let source = Source {
-        principals: Values {
-            values: patterns(&mut fields, "principals"),
-            not_values: patterns(&mut fields, "notPrincipals"),
-        },
-        namespaces: Values {
-            values: patterns(&mut fields, "namespaces"),
-            not_values: patterns(&mut fields, "notNamespaces"),
-        },
-        ip_blocks: Values {
-            values: ip_blocks(&mut fields, "ipBlocks"),
-            not_values: ip_blocks(&mut fields, "notIpBlocks"),
-        },
-        service_accounts: Values {
-            values: service_accounts(&mut fields, "serviceAccounts", metadata),
-            not_values: service_accounts(&mut fields, "notServiceAccounts", metadata),
-        },
-        trust_domains: Values {
-            values: trust_domains(&mut fields, "trustDomains"),
-            not_values: trust_domains(&mut fields, "notTrustDomains"),
-        },
-        http: http_fields(&mut fields, &HTTP_SOURCE),
-    };
-    if source == Source::default() && fields.are_all_known() && fields.report().errors() == errors {
-        fields.error("principals", "a source must not be empty: set at least one of its fields");
-    }
-    let (principals, namespaces) = (&source.principals, &source.namespaces);
-    let beside = !principals.values.is_empty() || !namespaces.values.is_empty();
-    if beside && !source.service_accounts.values.is_empty() {
-        fields.error("serviceAccounts", "cannot stand beside principals or namespaces: use another source");
-    }
-    let beside = !principals.not_values.is_empty() || !namespaces.not_values.is_empty();
-    if beside && !source.service_accounts.not_values.is_empty() {
-        fields.error("notServiceAccounts", "cannot stand beside notPrincipals or notNamespaces: use another rule");
-    }
-    fields.finish();
-    source
-}
-
-fn read_operation(mut fields: Fields<'_>) -> Operation {
-    let errors = fields.report().errors();
-    let ports = Values { values: ports(&mut fields, "ports"), not_values: ports(&mut fields, "notPorts") };
-    let operation = Operation { ports, http: http_fields(&mut fields, &HTTP_OPERATION) };
-    if operation == Operation::default() && fields.are_all_known() && fields.report().errors() == errors {
-        fields.error("ports", "an operation must not be empty: set at least one of its fields");
-    }
-    fields.finish();
-    operation
-}
-
-fn http_fields(fields: &mut Fields<'_>, names: &[&'static str]) -> Vec<&'static str> {
+/// The names of those fields that are set.
+fn http_fields(fields: &[(&'static str, &Vec<Text<'_>>)]) -> Vec<&'static str> {
     let mut set = Vec::new();
-    for name in names {
-        if !texts(fields, name).is_empty() {
+    for (name, texts) in fields {
+        if texts.iter().filter(|text| is_not_empty(text)).count() > 0 {
             set.push(*name);
         }
     }
     set
-}
-
-fn trust_domains(fields: &mut Fields<'_>, name: &'static str) -> Vec<String> {
-    let report = fields.report();
-    let items = texts(fields, name);
-    for item in &items {
-        let text = item.text(report).unwrap_or_default();
-        if text.contains('/') {
-            item.error(report, format!("{text:?} is not a trust domain: it must not contain /"));
-        } else if text != "*" && text.strip_suffix('*').unwrap_or(text).contains('*') {
-            let reason = format!("{text:?} cannot be enforced: a star is allowed at the end only");
-            item.error(report, reason);
-        }
-    }
-    items.iter().filter_map(|item| item.text(report).map(str::to_owned)).collect()
-}
-
-fn service_accounts(fields: &mut Fields<'_>, name: &'static str, metadata: &Metadata) -> Vec<ServiceAccountName> {
-    let report = fields.report();
-    let items = texts(fields, name);
-    if items.len() > 16 {
-        fields.error(name, "may not have more than 16 values: use several sources");
-    }
-    let mut found = Vec::new();
-    for item in items {
-        let Some(text) = item.text(report) else { continue };
-        let (namespace, account) = text.split_once('/').unwrap_or((&metadata.namespace, text));
-        if text.contains('*') {
-            item.error(report, "wildcard is not allowed here: use principals");
-        } else if text.len() > 320 {
-            item.error(report, "must not exceed 320 characters");
-        } else if namespace.is_empty() || account.is_empty() || account.contains('/') {
-            item.error(report, format!("{text:?} is not a service account: write name or namespace/name"));
-        }
-        found.push(ServiceAccountName { namespace: namespace.to_owned(), name: account.to_owned() });
-    }
-    found
 }

@@ -1,11 +1,10 @@
-//! The lists of values in a rule of an AuthorizationPolicy, read and checked with Istio's rules. Knows nothing of what
-//! the values are compared with.
+//! The values in a rule of an AuthorizationPolicy, each checked with Istio's rules.
 
 use std::net::IpAddr;
 
 use ipnet::IpNet;
 
-use crate::objects::reading::{Fields, Item, Report};
+use crate::objects::reading::Text;
 
 /// Any of `values` must hold, if there are any, and none of `not_values`.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -28,73 +27,86 @@ impl<T> Values<T> {
     }
 }
 
-/// The strings of a list, none of which may be empty; what is no string is reported and left out.
-pub(super) fn texts<'n>(fields: &mut Fields<'n>, name: &'static str) -> Vec<Item<'n>> {
-    let report = fields.report();
-    let is_text = |item: &Item<'_>| match item.text(report) {
-        Some("") => {
-            item.error(report, "empty value: remove it");
-            true
-        }
-        other => other.is_some(),
-    };
-    fields.items(name).into_iter().filter(is_text).collect()
+impl<'t> Values<Text<'t>> {
+    /// What each value says; one that is not valid is reported and left out.
+    pub(super) fn checked<T>(&self, check: impl Fn(&Text<'t>) -> Option<T>) -> Values<T> {
+        let all = |texts: &[Text<'t>]| texts.iter().filter(|text| is_not_empty(text)).filter_map(&check).collect();
+        Values { values: all(&self.values), not_values: all(&self.not_values) }
+    }
 }
 
-/// Strings with Istio's stars. A star elsewhere than at one end is a plain character: its author meant something else.
-pub(super) fn patterns(fields: &mut Fields<'_>, name: &'static str) -> Vec<String> {
-    let report = fields.report();
-    let items = texts(fields, name);
-    items.iter().filter_map(|item| Some(pattern(item, report)?.to_owned())).collect()
+/// No value may be empty.
+pub(super) fn is_not_empty(text: &Text<'_>) -> bool {
+    if text.text.is_empty() {
+        text.place.error("empty value: remove it");
+    }
+    !text.text.is_empty()
 }
 
-/// One such string.
-pub(super) fn pattern<'n>(item: &Item<'n>, report: &Report) -> Option<&'n str> {
-    let text = item.text(report)?;
+/// A string with Istio's stars. A star elsewhere than at one end is a plain character: its author meant something else.
+pub(super) fn pattern(Text { text, place }: &Text<'_>) -> Option<String> {
     let inner = text.strip_prefix('*').unwrap_or_else(|| text.strip_suffix('*').unwrap_or(text));
     if inner.contains('*') {
-        report.notice(
-            &item.path,
-            item.node.line,
-            format!("only one star, at one end, is a wildcard: {text:?} is compared as it is"),
-        );
+        place.notice(format!("only one star, at one end, is a wildcard: {text:?} is compared as it is"));
     }
     if text.starts_with("spiffe://") {
-        report.notice(&item.path, item.node.line, "never matches: write the identity without spiffe://");
+        place.notice("never matches: write the identity without spiffe://");
     }
-    Some(text)
+    Some((*text).to_owned())
 }
 
-/// IP blocks; an address is a block of one.
-pub(super) fn ip_blocks(fields: &mut Fields<'_>, name: &'static str) -> Vec<IpNet> {
-    let report = fields.report();
-    let items = texts(fields, name);
-    items.iter().filter_map(|item| ip_block(item, report)).collect()
-}
-
-/// One IP block.
-pub(super) fn ip_block(item: &Item<'_>, report: &Report) -> Option<IpNet> {
-    let text = item.text(report)?;
+/// An IP block; an address is a block of one.
+pub(super) fn ip_block(Text { text, place }: &Text<'_>) -> Option<IpNet> {
     let block = text.parse::<IpNet>().ok().or_else(|| text.parse::<IpAddr>().ok().map(IpNet::from));
     if block.is_none() {
-        item.error(report, format!("bad IP address or CIDR block {text:?}"));
+        place.error(format!("bad IP address or CIDR block {text:?}"));
     }
     block
 }
 
-/// Ports, written as strings.
-pub(super) fn ports(fields: &mut Fields<'_>, name: &'static str) -> Vec<u16> {
-    let report = fields.report();
-    let items = texts(fields, name);
-    items.iter().filter_map(|item| port(item, report)).collect()
-}
-
-/// One port.
-pub(super) fn port(item: &Item<'_>, report: &Report) -> Option<u16> {
-    let text = item.text(report)?;
+/// A port, written as a string.
+pub(super) fn port(Text { text, place }: &Text<'_>) -> Option<u16> {
     let port = text.parse::<u16>().ok().filter(|_| text.bytes().all(|byte| byte.is_ascii_digit()));
     if port.is_none() {
-        item.error(report, format!("bad port {text:?}: use 0 to 65535"));
+        place.error(format!("bad port {text:?}: use 0 to 65535"));
     }
     port
+}
+
+/// A trust domain, perhaps with a star at its end.
+pub(super) fn trust_domain(Text { text, place }: &Text<'_>) -> Option<String> {
+    if text.contains('/') {
+        place.error(format!("{text:?} is not a trust domain: it must not contain /"));
+        return None;
+    }
+    if *text != "*" && text.strip_suffix('*').unwrap_or(text).contains('*') {
+        place.error(format!("{text:?} cannot be enforced: a star is allowed at the end only"));
+        return None;
+    }
+    Some((*text).to_owned())
+}
+
+/// A service account; without a namespace it is one of the policy's own.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ServiceAccountName {
+    pub namespace: String,
+    pub name: String,
+}
+
+impl ServiceAccountName {
+    /// Reads `name` or `namespace/name`.
+    pub(super) fn of(Text { text, place }: &Text<'_>, policy_namespace: &str) -> Option<Self> {
+        let (namespace, name) = text.split_once('/').unwrap_or((policy_namespace, text));
+        let wrong = if text.contains('*') {
+            "wildcard is not allowed here: use principals".to_owned()
+        } else if text.len() > 320 {
+            "must not exceed 320 characters".to_owned()
+        } else if namespace.is_empty() || name.is_empty() || name.contains('/') {
+            format!("{text:?} is not a service account: write name or namespace/name")
+        } else {
+            return Some(Self { namespace: namespace.to_owned(), name: name.to_owned() });
+        };
+        place.error(wrong);
+        None
+    }
 }

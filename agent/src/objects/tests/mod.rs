@@ -1,6 +1,7 @@
 //! Behaviours of the language, as tables. What the tables share is here.
 
 mod files;
+mod protobuf;
 mod rejections;
 mod updates;
 

@@ -5,7 +5,7 @@ use ipnet::IpNet;
 use prost::Message;
 
 use super::fields::{block, known, port};
-use super::{Flaw, Malformed, not_protobuf};
+use super::malformed::{Flaw, Malformed, named};
 use crate::model::authorization::{
     Action, Authorization, Clause, Group, Match, PolicyScope, ServiceAccountMatch, StringMatch,
 };
@@ -16,12 +16,8 @@ use crate::proto::istio::security as pb;
 /// # Errors
 /// The first field that is malformed; give the reason to [`denying`] then.
 pub(in crate::xds) fn authorization(name: &str, body: &[u8]) -> Result<Authorization, Malformed> {
-    from_wire(name, pb::Authorization::decode(body).map_err(|error| not_protobuf(&error))?)
-}
-
-/// The same of a policy that is decoded already.
-pub(super) fn from_wire(name: &str, wire: pb::Authorization) -> Result<Authorization, Malformed> {
-    super::named("name", &format!("{}/{}", wire.namespace, wire.name), name)?;
+    let wire = pb::Authorization::decode(body)?;
+    named("name", &format!("{}/{}", wire.namespace, wire.name), name)?;
     let groups =
         wire.groups.iter().enumerate().map(|(i, wire)| group(wire).map_err(|e| e.within(&format!("groups[{i}]"))));
     Ok(Authorization {
@@ -88,9 +84,9 @@ fn group(wire: &pb::Group) -> Result<Group, Malformed> {
         let matches = wire.matches.iter().enumerate();
         let matches =
             matches.map(|(j, wire)| one_match(wire).map_err(|e| e.within(&format!("rules[{i}].matches[{j}]"))));
-        Ok(Clause { matches: matches.collect::<Result<_, _>>()? })
+        Ok(Clause { matches: matches.collect::<Result<_, Malformed>>()? })
     });
-    Ok(Group { clauses: clauses.collect::<Result<_, _>>()? })
+    Ok(Group { clauses: clauses.collect::<Result<_, Malformed>>()? })
 }
 
 fn one_match(wire: &pb::Match) -> Result<Match, Malformed> {

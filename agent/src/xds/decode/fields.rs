@@ -4,13 +4,13 @@ use std::net::IpAddr;
 
 use ipnet::IpNet;
 
-use super::{Flaw, Malformed};
+use super::malformed::{Flaw, Malformed};
 use crate::model::address::NetworkAddress;
 use crate::model::resolve::HBONE_PORT;
 use crate::model::service::{GatewayAddress, GatewayDestination, ServiceKey};
 use crate::proto::istio::workload as pb;
 
-/// An IP address from its bytes; one of IPv4 in IPv6 clothes comes out as IPv4.
+/// An IP address from its bytes; an IPv4-mapped IPv6 address comes out as IPv4.
 pub(super) fn ip(field: &str, bytes: &[u8]) -> Result<IpAddr, Malformed> {
     Ok(raw_ip(field, bytes)?.to_canonical())
 }

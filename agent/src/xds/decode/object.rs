@@ -1,27 +1,25 @@
-//! Objects as their authors wrote them: out of their envelope, back into the shape of a file, and read with the rules for
-//! files. What a policy comes to at L4 is `compile`'s to know.
+//! Objects as their authors wrote them, out of their envelopes. What they say is read by `objects::protobuf`; what a policy
+//! comes to at L4 is decided in `compile`.
 
 use std::sync::Arc;
 
 use prost::Message;
-use serde_json::{Map, Value as Json, json};
+use serde_json::{Value as Json, json};
 
-use super::{Flaw, Malformed, not_protobuf};
-use crate::compile;
+use super::malformed::{Flaw, Malformed, named};
+use crate::compile::{self, L4Policy};
 use crate::model::peer_authentication::{MtlsMode, PeerAuthentication};
 use crate::model::policy_object::{PeerObject, PolicyObject, PolicyTarget};
-use crate::objects::{self, Body, Stored};
+use crate::objects::protobuf::{self, Checked};
 use crate::proto::istio::mcp::v1alpha1 as mcp;
 use crate::proto::istio::security::v1beta1 as pb;
 use crate::resources::ObjectKind;
 
-mod spec;
-
 /// What a policy is, and why it denies in place of what it says, if it does.
 pub(in crate::xds) type Read<T> = (T, Option<Arc<str>>);
 
-/// Where objects come from, in what is wrong with them.
-const FROM: &str = "control plane";
+const AUTHORIZATION_POLICY: &str = "type.googleapis.com/istio.security.v1beta1.AuthorizationPolicy";
+const PEER_AUTHENTICATION: &str = "type.googleapis.com/istio.security.v1beta1.PeerAuthentication";
 /// Sorts behind every time.
 const NEVER_CREATED: &str = "~";
 
@@ -30,60 +28,42 @@ const NEVER_CREATED: &str = "~";
 /// # Errors
 /// When it is none, or one of another object.
 pub(in crate::xds) fn envelope(name: &str, body: &[u8]) -> Result<mcp::Resource, Malformed> {
-    let envelope = mcp::Resource::decode(body).map_err(|error| not_protobuf(&error))?;
-    let named = envelope.metadata.as_ref().map_or("", |metadata| &metadata.name);
-    super::named("metadata.name", named, name)?;
+    let envelope = mcp::Resource::decode(body)?;
+    let found = envelope.metadata.as_ref().map_or("", |metadata| &metadata.name);
+    named("metadata.name", found, name)?;
     Ok(envelope)
 }
 
-/// The object as a file would have it; `None` for kinds whose content is not read.
+/// What an object says, as it came, for people; `None` for kinds whose content is not read.
 ///
 /// # Errors
 /// When the content is not of that kind.
-pub(in crate::xds) fn document(kind: ObjectKind, envelope: &mcp::Resource) -> Result<Option<Json>, Malformed> {
-    let body = envelope.body.as_ref().ok_or_else(|| Malformed::new("body", Flaw::Missing))?;
-    let (kind, spec) = match kind {
+pub(in crate::xds) fn spec(kind: ObjectKind, envelope: &mcp::Resource) -> Result<Option<Json>, Malformed> {
+    Ok(match kind {
         ObjectKind::AuthorizationPolicy => {
-            ("AuthorizationPolicy", spec::authorization_policy(&typed(body, AUTHORIZATION)?)?)
+            Some(json!(message::<pb::AuthorizationPolicy>(envelope, AUTHORIZATION_POLICY)?))
         }
-        ObjectKind::PeerAuthentication => ("PeerAuthentication", spec::peer_authentication(&typed(body, PEER)?)?),
-        _ => return Ok(None),
-    };
-    let metadata = metadata(envelope);
-    Ok(Some(json!({ "apiVersion": "security.istio.io/v1", "kind": kind, "metadata": metadata, "spec": spec })))
+        ObjectKind::PeerAuthentication => {
+            Some(json!(message::<pb::PeerAuthentication>(envelope, PEER_AUTHENTICATION)?))
+        }
+        _ => None,
+    })
 }
 
-const AUTHORIZATION: &str = "type.googleapis.com/istio.security.v1beta1.AuthorizationPolicy";
-const PEER: &str = "type.googleapis.com/istio.security.v1beta1.PeerAuthentication";
-
-/// The message in a body. A field that this version does not know may restrict something: such a message is refused.
-fn typed<T: Message + Default>(body: &prost_types::Any, expected: &'static str) -> Result<T, Malformed> {
+/// The message in an envelope. A field that this version does not know may restrict something: such a message is refused.
+fn message<T: Message + Default>(envelope: &mcp::Resource, expected: &'static str) -> Result<T, Malformed> {
+    let body = envelope.body.as_ref().ok_or_else(|| Malformed::new("body", Flaw::Missing))?;
     if body.type_url != expected {
         return Err(Malformed::new("body", Flaw::WrongType { found: body.type_url.clone(), expected }));
     }
-    let message = T::decode(body.value.as_slice()).map_err(|error| not_protobuf(&error))?;
+    let message = T::decode(body.value.as_slice())?;
     if message.encoded_len() != body.value.len() {
         return Err(Malformed::new("spec", Flaw::Unsupported("a field that this version does not know")));
     }
     Ok(message)
 }
 
-fn metadata(envelope: &mcp::Resource) -> Json {
-    let Some(metadata) = &envelope.metadata else { return json!({}) };
-    let (namespace, name) = metadata.name.split_once('/').unwrap_or(("", &metadata.name));
-    let annotations: Map<String, Json> = metadata
-        .annotations
-        .iter()
-        // What kubectl keeps for itself: the object once more.
-        .filter(|(key, _)| *key != "kubectl.kubernetes.io/last-applied-configuration")
-        .map(|(key, value)| (key.clone(), Json::from(value.as_str())))
-        .collect();
-    let labels: Map<String, Json> =
-        metadata.labels.iter().map(|(key, value)| (key.clone(), Json::from(value.as_str()))).collect();
-    json!({ "namespace": namespace, "name": name, "labels": labels, "annotations": annotations })
-}
-
-/// Reads an AuthorizationPolicy, in its safe form where istiod's would allow more than its author did.
+/// Reads an AuthorizationPolicy; with the L4 policy that it comes to, where istiod's would allow more than its author did.
 ///
 /// # Errors
 /// When not even what it is about can be read; give the reason to [`denying_policy`] then.
@@ -100,45 +80,43 @@ pub(in crate::xds) fn policy_object(
         form: None,
         notes: Vec::new(),
     };
-    // A waypoint's policy, whatever else it says.
-    let is_waypoints = envelope.body.as_ref().is_some_and(|body| {
-        let policy = pb::AuthorizationPolicy::decode(body.value.as_slice());
-        policy.is_ok_and(|policy| policy.target_ref.is_some() || !policy.target_refs.is_empty())
-    });
-    if is_waypoints {
+    if is_for_waypoints(&envelope) {
         object.notes.push("targetRefs are a waypoint's business: not enforced at the workloads".into());
         return Ok((object, None));
     }
-    let document = document(ObjectKind::AuthorizationPolicy, &envelope)?.unwrap_or_default();
-    let loaded = objects::read_document(&document, FROM);
-    let Some((_, Stored { metadata, body, .. })) = loaded.objects.iter().next() else { return Ok((object, None)) };
-    let (form, rejected) = match body {
-        Body::AuthorizationPolicy(policy) => {
-            object.target = match &policy.target {
-                objects::PolicyTarget::Namespace => PolicyTarget::Namespace,
-                objects::PolicyTarget::Selector(labels) => PolicyTarget::Selector(labels.clone()),
-                objects::PolicyTarget::References => PolicyTarget::Elsewhere,
+    let spec = message(&envelope, AUTHORIZATION_POLICY)?;
+    let (metadata, checked) = protobuf::authorization_policy(&envelope.metadata.unwrap_or_default(), &spec)?;
+    let (enforced, rejected) = match checked {
+        Checked::Valid(policy) => {
+            let note = |text: String| object.notes.push(text.into());
+            let enforced = match compile::l4_policy(root_namespace, &metadata, &policy, note) {
+                None | Some(L4Policy { is_istiods: true, .. }) => None,
+                Some(L4Policy { authorization, .. }) => Some(authorization),
             };
-            let form = compile::form(root_namespace, metadata, policy, |note| object.notes.push(note.into()));
-            (form.filter(|form| !form.is_istiods).map(|form| form.authorization), None)
+            object.target = policy.target;
+            (enforced, None)
         }
-        Body::Rejected(refused) => {
-            if !refused.selector.is_empty() {
-                object.target = PolicyTarget::Selector(refused.selector.clone());
-            } else {
-                object.target = PolicyTarget::Namespace;
-            }
-            let refusal = compile::refusal(root_namespace, metadata, refused, metadata.name.clone());
-            (Some(refusal), Some(Arc::<str>::from(refused.reason.as_str())))
+        Checked::Rejected(policy) => {
+            let denying = compile::denying(root_namespace, &metadata, &policy, &metadata.name);
+            let is_about_all = policy.selector.is_empty();
+            object.target =
+                if is_about_all { PolicyTarget::Namespace } else { PolicyTarget::Selector(policy.selector) };
+            (Some(denying), Some(Arc::from(policy.reason)))
         }
-        _ => (None, None),
     };
-    if let Some(form) = form {
-        let mut form = super::authorization::from_wire(name, form)?;
-        form.invalid.clone_from(&rejected);
-        object.form = Some(Box::new(form));
+    if let Some(enforced) = enforced {
+        named("name", &enforced.key, name)?;
+        object.form = Some(Box::new(enforced));
     }
     Ok((object, rejected))
+}
+
+/// True for a policy with target references, whatever else it says.
+fn is_for_waypoints(envelope: &mcp::Resource) -> bool {
+    envelope.body.as_ref().is_some_and(|body| {
+        let policy = pb::AuthorizationPolicy::decode(body.value.as_slice());
+        policy.is_ok_and(|policy| policy.target_ref.is_some() || !policy.target_refs.is_empty())
+    })
 }
 
 /// The policy that stands for one that could not be read: it denies the namespace of its name.
@@ -160,19 +138,13 @@ pub(in crate::xds) fn peer_object(name: &str, body: &[u8]) -> Result<Read<PeerOb
     let envelope = envelope(name, body)?;
     let created = envelope.metadata.as_ref().and_then(|metadata| metadata.create_time.as_ref());
     let age = created.map_or(NEVER_CREATED.to_owned(), |time| format!("{:020}.{:09}", time.seconds, time.nanos));
-    let document = document(ObjectKind::PeerAuthentication, &envelope)?.unwrap_or_default();
-    let loaded = objects::read_document(&document, FROM);
-    let (spec, rejected) = match loaded.objects.iter().next().map(|(_, stored)| &stored.body) {
-        Some(Body::PeerAuthentication(spec)) => (spec.as_ref().clone(), None),
-        Some(Body::Rejected(refused)) => {
-            let spec = PeerAuthentication {
-                selector: refused.selector.clone(),
-                mode: MtlsMode::Strict,
-                ..PeerAuthentication::default()
-            };
-            (spec, Some(Arc::<str>::from(refused.reason.as_str())))
+    let spec = message(&envelope, PEER_AUTHENTICATION)?;
+    let (spec, rejected) = match protobuf::peer_authentication(&envelope.metadata.unwrap_or_default(), &spec)? {
+        Checked::Valid(spec) => (spec, None),
+        Checked::Rejected(policy) => {
+            let strict = PeerAuthentication { mode: MtlsMode::Strict, selector: policy.selector, ..Default::default() };
+            (strict, Some(Arc::from(policy.reason)))
         }
-        _ => return Ok((strict_peer(name), None)),
     };
     Ok((PeerObject { key: name.into(), age: age.into(), spec }, rejected))
 }

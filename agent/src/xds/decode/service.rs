@@ -1,7 +1,7 @@
 //! `istio.workload.Service` to the model's service.
 
 use super::fields::{block, gateway, known, not_empty, port};
-use super::{Flaw, Malformed};
+use super::malformed::{Flaw, Malformed};
 use crate::model::service::{
     AppProtocol, BalancingMode, IpFamilies, LoadBalancing, Scope, Service, ServiceKey, ServicePort, Vip, Visibility,
 };

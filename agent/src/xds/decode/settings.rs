@@ -5,7 +5,7 @@ use std::sync::Arc;
 use prost::Message;
 
 use super::fields::known;
-use super::{Malformed, not_protobuf};
+use super::malformed::Malformed;
 use crate::model::identity::TrustDomain;
 use crate::model::mesh::MeshSettings;
 use crate::model::resolve::OutboundTrafficPolicy;
@@ -17,7 +17,7 @@ use crate::proto::istio::mesh::v1alpha1 as pb;
 /// # Errors
 /// The first field that is malformed.
 pub(in crate::xds) fn settings(own: &MeshSettings, body: &[u8]) -> Result<MeshSettings, Malformed> {
-    let wire = pb::MeshConfig::decode(body).map_err(|error| not_protobuf(&error))?;
+    let wire = pb::MeshConfig::decode(body)?;
     let mut settings = own.clone();
     if !wire.trust_domain.is_empty() {
         settings.trust_domain = TrustDomain::new(&wire.trust_domain);

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::fields::{gateway, ip, known, not_empty, port, service_key};
-use super::{Flaw, Malformed};
+use super::malformed::{Flaw, Malformed};
 use crate::model::identity::TrustDomain;
 use crate::model::service::{PortMapping, ServiceKey};
 use crate::model::workload::{
@@ -111,7 +111,7 @@ fn services(wire: &BTreeMap<String, pb::PortList>) -> Result<BTreeMap<ServiceKey
                         target_port: port(&format!("{field}.ports[{i}].target_port"), wire.target_port)?,
                     })
                 })
-                .collect::<Result<_, _>>()?;
+                .collect::<Result<_, Malformed>>()?;
             Ok((service_key(&field, name)?, ports))
         })
         .collect()
