@@ -3,7 +3,7 @@
 
 use weir::control_plane::authority::Authority;
 use weir::model::identity::{Identity, TrustDomain};
-use weir::proxy::hbone::fuzzed::FuzzedServer;
+use weir::hbone::fuzzed::FuzzedServer;
 use weir::tls::certificates::{CertificateOptions, CertificateSource, Certificates};
 use weir::tls::handshake::{self, TrustedDomains};
 use weir::tls::records::{HEADER_BYTES, Opened, RecordLayer, TRAILER_BYTES, body_length};

@@ -10,8 +10,8 @@ use std::cell::RefCell;
 
 use http::HeaderValue;
 use libfuzzer_sys::fuzz_target;
-use weir::proxy::hbone::authority::{self, Authority};
-use weir::proxy::hbone::headers;
+use weir::hbone::authority::{self, Authority};
+use weir::hbone::headers;
 
 use connection::Connection;
 

@@ -11,9 +11,14 @@ pub mod model;
 
 pub mod config;
 pub mod lifecycle;
-pub mod objects;
 pub mod pauses;
 pub mod resources;
+
+pub mod net;
+
+pub mod h2;
+
+pub mod objects;
 pub mod state;
 pub mod supervisor;
 pub mod telemetry;
@@ -21,6 +26,8 @@ pub mod telemetry;
 pub mod tls;
 
 pub mod compile;
+
+pub mod hbone;
 
 pub mod capture;
 pub mod control_plane;

@@ -5,9 +5,10 @@ use std::net::SocketAddr;
 use tokio::net::TcpStream;
 
 use super::PodProxy;
-use super::connector::{self, ConnectError};
+use super::connector;
 use crate::model::authorization::Permit;
 use crate::model::identity::Identity;
+use crate::net::ConnectError;
 
 /// A connection to the application of a pod, to the address that its permit names. Inbound bytes move through nothing else.
 #[derive(Debug)]

@@ -9,19 +9,19 @@ use tokio::net::TcpStream;
 
 use super::PodProxy;
 use super::application::ApplicationStream;
-use super::connector::{self, ConnectError, reset_on_close};
-use super::hbone::authority::{self, Authority};
-use super::hbone::headers;
-use super::hbone::server::{ConnectRequest, HboneServer};
 use super::revocation::{self, Tracked};
 use super::splice::{self, SpliceError};
 use super::workers::Workers;
+use crate::hbone::authority::{self, Authority};
+use crate::hbone::headers;
+use crate::hbone::server::{ConnectRequest, HboneServer};
 use crate::model::address::canonical;
 use crate::model::authorization::{AccessRequest, Denied, Permit};
 use crate::model::identity::Identity;
 use crate::model::mesh::Mesh;
 use crate::model::service::{PortMapping, Service, ServiceKey};
 use crate::model::workload::Workload;
+use crate::net::{self, ConnectError, reset_on_close};
 use crate::telemetry::connection::{RefusedConnection, ResponseFlag};
 use crate::telemetry::ends::{ConnectionEnds, HbonePeer, InboundDestination, InboundSource, Reporter};
 use crate::telemetry::metrics::Side;
@@ -43,7 +43,7 @@ enum InboundError {
     #[error(transparent)]
     Splice(#[from] SpliceError),
     #[error("HBONE stream: {0}")]
-    Stream(#[from] super::hbone::StreamError),
+    Stream(#[from] crate::hbone::StreamError),
     #[error("connection closed due to policy change")]
     Revoked,
     #[error("the pod is gone")]
@@ -87,7 +87,7 @@ pub(super) async fn serve_plaintext(served: Arc<PodProxy>, downstream: TcpStream
         return reset_on_close(&downstream);
     }
     let _open = served.pod.count_connection();
-    let _ = connector::tune(&socket2::SockRef::from(&downstream));
+    let _ = net::tune(&socket2::SockRef::from(&downstream));
     let request = AccessRequest { source: None, source_ip: source.ip(), destination };
     let admitted = admit(&served, request).await;
     let ends = ends(&served, source, destination, None, None);
@@ -133,7 +133,7 @@ pub(super) async fn serve_hbone(served: Arc<PodProxy>, tcp: TcpStream) {
         return reset_on_close(&tcp);
     }
     let proxy = &served.proxy;
-    connector::tune_hbone(&tcp);
+    net::detect_dead_peer(&tcp);
     let own = match proxy.certificates.get(&served.identity()).await {
         Ok(own) => own,
         Err(error) => {

@@ -1,19 +1,16 @@
-//! Bytes: outbound, inbound, and the HBONE transport between them.
+//! Bytes: outbound and inbound connections of the pods.
 //!
 //! It reads the mesh, asks for permits and certificates, and moves bytes; it decides nothing about policy by itself.
 
 mod application;
 pub mod connector;
-pub mod hbone;
 mod identities;
 mod inbound;
 mod listener;
 mod newcomers;
 mod outbound;
 mod revocation;
-mod socket;
 mod splice;
-mod tcp_end;
 pub mod workers;
 
 use std::sync::Arc;
@@ -21,7 +18,6 @@ use std::time::Duration;
 
 use tokio::sync::mpsc;
 
-use self::hbone::pool::Pool;
 use self::identities::CarriedIdentities;
 use self::listener::Role;
 use self::newcomers::Newcomers;
@@ -30,6 +26,7 @@ use self::workers::Workers;
 use crate::capture::Capture;
 use crate::enrollment::Enrolled;
 use crate::enrollment::pod::EnrolledPod;
+use crate::hbone::pool::{self, Pool};
 use crate::lifecycle::Drain;
 use crate::model::authorization::{AccessRequest, Denied, Destination, Verdict};
 use crate::model::identity::{Identity, TrustDomain};
@@ -144,11 +141,11 @@ impl Proxy {
             }
         }
         tokio::spawn(identities::carry(served.clone()));
-        self.workers.spawn_on_next(hbone::pool::sweep(served));
+        self.workers.spawn_on_next(pool::sweep(served));
     }
 
     /// The trust domains whose identities count as this mesh's own.
-    fn trusted(&self) -> TrustedDomains {
+    pub(crate) fn trusted(&self) -> TrustedDomains {
         let mesh = self.mesh.read();
         let settings = mesh.settings();
         let mut domains = vec![settings.trust_domain.clone()];
@@ -160,11 +157,11 @@ impl Proxy {
 /// One enrolled pod as the proxy serves it.
 #[derive(Debug)]
 pub(crate) struct PodProxy {
-    proxy: Arc<Proxy>,
-    pod: Arc<EnrolledPod>,
+    pub(crate) proxy: Arc<Proxy>,
+    pub(crate) pod: Arc<EnrolledPod>,
     /// HBONE connections are never shared between pods: each is opened in its pod's namespace under its identity. Nor are
     /// they between workers: there is a pool for each.
-    pools: Box<[Pool]>,
+    pub(crate) pools: Box<[Pool]>,
 }
 
 impl PodProxy {
@@ -174,7 +171,7 @@ impl PodProxy {
     }
 
     /// The HBONE connections of the worker that the caller runs on.
-    fn pool(&self) -> &Pool {
+    pub(crate) fn pool(&self) -> &Pool {
         &self.pools[Workers::current()]
     }
 
@@ -205,7 +202,7 @@ impl PodProxy {
     }
 
     /// The identity that this pod's traffic carries.
-    fn identity(&self) -> Identity {
+    pub(crate) fn identity(&self) -> Identity {
         self.pod.identity(&self.proxy.mesh.read().settings().trust_domain)
     }
 
@@ -245,7 +242,7 @@ impl PodProxy {
 }
 
 /// The `reason` label of a failed handshake.
-fn failure_label(error: &HandshakeError) -> &'static str {
+pub(crate) fn failure_label(error: &HandshakeError) -> &'static str {
     match error {
         HandshakeError::PeerRefused(refused) => refused.label(),
         HandshakeError::Tls(_) => "tls",

@@ -9,7 +9,7 @@ use std::time::Duration;
 use parking_lot::Mutex;
 
 use super::PodProxy;
-use super::hbone::pool::{Pool, Target};
+use crate::hbone::pool::{Pool, Target};
 use crate::model::resolve::{Transport, Upstream};
 use crate::model::workload::Workload;
 use crate::pauses::Pauses;

@@ -7,14 +7,15 @@ use std::sync::Arc;
 use http::{HeaderMap, StatusCode};
 use tokio::net::TcpStream;
 
-use super::connector::{self, ConnectError, reset_on_close};
-use super::hbone::pool::{HboneError, Pool, Target};
-use super::hbone::{HboneStream, headers};
+use super::connector;
 use super::splice::{self, SpliceError};
 use super::{PodProxy, newcomers};
+use crate::hbone::pool::{HboneError, Pool, Target};
+use crate::hbone::{HboneStream, headers};
 use crate::model::address::canonical;
 use crate::model::resolve::{Transport, Unresolved, Upstream};
 use crate::model::workload::Workload;
+use crate::net::{self, ConnectError, reset_on_close};
 use crate::telemetry::connection::{RefusedConnection, ResponseFlag};
 use crate::telemetry::ends::{ConnectionEnds, OutboundSource, Reporter};
 use crate::telemetry::record::ConnectionRecord;
@@ -77,7 +78,7 @@ pub(super) async fn serve(served: Arc<PodProxy>, downstream: TcpStream) {
     };
     let _open = served.pod.count_connection();
     // Best effort: a socket that is dead already shows it at the first read.
-    let _ = connector::tune(&socket2::SockRef::from(&downstream));
+    let _ = net::tune(&socket2::SockRef::from(&downstream));
     let (source, resolved) = {
         let mesh = served.proxy.mesh.read();
         let source = served.source_workload(&mesh);

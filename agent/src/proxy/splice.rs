@@ -19,10 +19,8 @@ use socket2::SockRef;
 use tokio::net::TcpStream;
 
 use super::application::ApplicationStream;
-use super::connector::reset_on_close;
-use super::hbone::{HboneStream, JoinError, StreamError};
-use super::socket;
-use super::tcp_end::TcpEnd;
+use crate::hbone::{HboneStream, JoinError, StreamError, TcpEnd};
+use crate::net::{self, reset_on_close};
 use crate::telemetry::connection::ByteCounts;
 
 /// What is read at once. A thread has one such place; a connection holds only what the other side did not take yet.
@@ -211,7 +209,7 @@ impl Direction {
         count: &AtomicU64,
         place: &mut [u8],
     ) -> Result<(), DirectionError> {
-        let read = match socket::read(from, place) {
+        let read = match net::read(from, place) {
             Ok(0) => {
                 self.read_ended = true;
                 return Ok(());

@@ -25,7 +25,7 @@ pub enum HpackError {
 
 /// The reader of one connection's header blocks.
 #[derive(Debug)]
-pub(in crate::proxy::hbone) struct Decoder {
+pub(crate) struct Decoder {
     table: Table,
     longest_list: usize,
 }
@@ -34,7 +34,7 @@ impl Decoder {
     /// `longest_list`: the size of a list of fields (RFC 9113 §6.5.2, `SETTINGS_MAX_HEADER_LIST_SIZE`) above which it is
     /// refused.
     #[must_use]
-    pub(in crate::proxy::hbone) fn new(longest_list: usize) -> Self {
+    pub(crate) fn new(longest_list: usize) -> Self {
         Self { table: Table::new(TABLE_BYTES), longest_list }
     }
 
@@ -43,11 +43,7 @@ impl Decoder {
     ///
     /// # Errors
     /// See [`HpackError`].
-    pub(in crate::proxy::hbone) fn decode(
-        &mut self,
-        block: &[u8],
-        mut field: impl FnMut(&[u8], &[u8]),
-    ) -> Result<bool, HpackError> {
+    pub(crate) fn decode(&mut self, block: &[u8], mut field: impl FnMut(&[u8], &[u8])) -> Result<bool, HpackError> {
         let mut rest = Reader(block);
         let (mut size, longest) = (0, self.longest_list);
         let mut take = |name: &[u8], value: &[u8]| {
@@ -167,19 +163,12 @@ mod tests {
     fn what_we_write_is_read_back() {
         let mut block = Vec::new();
         let long = "x".repeat(300);
-        crate::proxy::hbone::hpack::encode_connect(
-            &mut block,
-            "[fd00::1]:80",
-            [("baggage", long.as_bytes()), ("a", b"")],
-        );
+        crate::h2::hpack::encode_connect(&mut block, "[fd00::1]:80", [("baggage", long.as_bytes()), ("a", b"")]);
         let fields = [(":method", "CONNECT"), (":authority", "[fd00::1]:80"), ("baggage", &*long), ("a", "")];
         assert_eq!(read(&mut Decoder::new(16 * 1024), &block), Ok(expected(&fields)));
         for status in [200, 503] {
             let mut block = Vec::new();
-            crate::proxy::hbone::hpack::encode_status(
-                &mut block,
-                http::StatusCode::from_u16(status).expect("a status"),
-            );
+            crate::h2::hpack::encode_status(&mut block, http::StatusCode::from_u16(status).expect("a status"));
             let fields = [(":status", &*status.to_string())].map(|(name, value)| (name, value.to_owned()));
             let read = read(&mut Decoder::new(1024), &block).expect("a head");
             assert_eq!(read, fields.map(|(name, value)| (name.to_owned(), value)));

@@ -5,7 +5,7 @@ mod decoder;
 mod huffman;
 mod table;
 
-pub(super) use self::decoder::{Decoder, HpackError};
+pub(crate) use self::decoder::{Decoder, HpackError};
 
 /// Bytes that an entry counts for besides its name and value (RFC 7541 §4.1).
 const ENTRY_OVERHEAD: usize = 32;
@@ -17,7 +17,7 @@ const METHOD_NAME: u64 = 2;
 const STATUS_NAME: u64 = 8;
 
 /// Appends the head of a CONNECT request (RFC 9113 §8.5: method and authority alone).
-pub(super) fn encode_connect<'a>(
+pub(crate) fn encode_connect<'a>(
     block: &mut Vec<u8>,
     authority: &str,
     fields: impl IntoIterator<Item = (&'a str, &'a [u8])>,
@@ -32,7 +32,7 @@ pub(super) fn encode_connect<'a>(
 }
 
 /// Appends the head of a response.
-pub(super) fn encode_status(block: &mut Vec<u8>, status: http::StatusCode) {
+pub(crate) fn encode_status(block: &mut Vec<u8>, status: http::StatusCode) {
     if status == http::StatusCode::OK {
         block.push(0x80 | STATUS_200);
     } else {

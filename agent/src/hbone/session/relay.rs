@@ -6,8 +6,8 @@ use std::task::{Context, Poll, ready};
 
 use super::stream::Attached;
 use super::{Session, StreamError, frame, kind};
-use crate::proxy::hbone::frame::flag;
-use crate::proxy::socket;
+use crate::h2::frame::flag;
+use crate::net;
 
 /// Reads of one application, and writes to it, before others get their turn.
 const TURNS: usize = 4;
@@ -25,14 +25,14 @@ pub enum JoinError {
 
 impl Session {
     /// Joins a stream to an application's connection; what came already is delivered at the next poll.
-    pub(in crate::proxy::hbone) fn attach(&mut self, id: u32, app: Attached) {
+    pub(in crate::hbone) fn attach(&mut self, id: u32, app: Attached) {
         if let Some(stream) = self.streams.get_mut(&id) {
             stream.app = Some(app);
         }
     }
 
     /// Moves what can be moved, until both directions are done or one breaks.
-    pub(in crate::proxy::hbone) fn poll_join(&mut self, id: u32, cx: &mut Context<'_>) -> Poll<Result<(), JoinError>> {
+    pub(in crate::hbone) fn poll_join(&mut self, id: u32, cx: &mut Context<'_>) -> Poll<Result<(), JoinError>> {
         let Some(stream) = self.streams.get_mut(&id) else {
             return Poll::Ready(Err(JoinError::Stream(StreamError::NotSeen)));
         };
@@ -121,7 +121,7 @@ impl Session {
         let (slots, mut offered) = (stream.slots, 0);
         let count = self.output.fill(&mut self.records, id, limit, slots, |places: &mut [IoSliceMut<'_>]| {
             offered = places.iter().map(|place| place.len()).sum();
-            socket::read_vectored(&app.tcp, places)
+            net::read_vectored(&app.tcp, places)
         })?;
         // A full read shows that there is more; a short one that little is said at a time.
         stream.slots = if count == offered { (slots * 4).min(MOST_SLOTS) } else { (slots / 2).max(1) };

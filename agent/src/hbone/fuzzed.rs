@@ -6,8 +6,8 @@ use std::io;
 use http::StatusCode;
 
 use super::authority;
-use super::frame::Reason;
 use super::session::{Session, Side};
+use crate::h2::frame::Reason;
 use crate::tls::records::RecordLayer;
 
 /// The server's side of one connection.

@@ -3,8 +3,8 @@
 use std::io;
 use std::sync::Arc;
 
-use super::frame::Reason;
-use super::hpack::HpackError;
+use crate::h2::frame::Reason;
+use crate::h2::hpack::HpackError;
 use crate::tls::records::RecordError;
 
 /// Why an HBONE connection is over.

@@ -6,7 +6,7 @@ use std::io::{self, IoSliceMut};
 use std::ops::Range;
 
 use super::error::SessionError;
-use super::frame::{self, FrameHeader, kind};
+use crate::h2::frame::{self, FrameHeader, kind};
 use crate::tls::records::{
     CONTENT_BYTES, HEADER_BYTES, KEY_UPDATE_RECORD_BYTES, RecordError, RecordLayer, TRAILER_BYTES,
 };

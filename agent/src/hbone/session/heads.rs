@@ -7,7 +7,7 @@ use super::stream::{Head, Stream};
 use super::{
     Leaving, MAX_CONCURRENT_STREAMS, Reason, STREAM_WINDOW_BYTES, Session, SessionError, Side, StreamError, frame,
 };
-use crate::proxy::hbone::frame::{FrameHeader, flag};
+use crate::h2::frame::{FrameHeader, flag};
 
 /// The longest header block, over all its frames: a list of the size that we accept never needs more.
 const LONGEST_BLOCK: usize = 64 * 1024;

@@ -1,4 +1,5 @@
-//! Reads from a TCP connection that tell the runtime when nothing is left, so that no read is made in vain.
+//! Reads from a TCP connection. After a short read the runtime is told that the socket is empty, which saves the read
+//! that would only return `EAGAIN`.
 
 use std::io::{self, IoSliceMut};
 
@@ -10,13 +11,13 @@ use tokio::net::TcpStream;
 ///
 /// # Errors
 /// `WouldBlock` when there is nothing; those of readv(2).
-pub(super) fn read_vectored(tcp: &TcpStream, places: &mut [IoSliceMut<'_>]) -> io::Result<usize> {
+pub(crate) fn read_vectored(tcp: &TcpStream, places: &mut [IoSliceMut<'_>]) -> io::Result<usize> {
     let wanted = places.iter().map(|place| place.len()).sum();
     let mut short = 0;
     let outcome = tcp.try_io(Interest::READABLE, || {
         let count = readv(tcp, places)?;
         if 0 < count && count < wanted {
-            // To the runtime this is what `EAGAIN` is: wait for the kernel's next word.
+            // The runtime takes this for `EAGAIN` and waits for the next readiness event of the socket.
             short = count;
             return Err(io::ErrorKind::WouldBlock.into());
         }
@@ -32,6 +33,6 @@ pub(super) fn read_vectored(tcp: &TcpStream, places: &mut [IoSliceMut<'_>]) -> i
 ///
 /// # Errors
 /// `WouldBlock` when there is nothing; those of readv(2).
-pub(super) fn read(tcp: &TcpStream, place: &mut [u8]) -> io::Result<usize> {
+pub(crate) fn read(tcp: &TcpStream, place: &mut [u8]) -> io::Result<usize> {
     read_vectored(tcp, &mut [IoSliceMut::new(place)])
 }

@@ -11,7 +11,7 @@ use tokio::net::TcpStream;
 use super::error::SessionError;
 use super::input::Received;
 use super::session::{Session, Side};
-use crate::proxy::socket;
+use crate::net;
 use crate::tls::records::RecordLayer;
 
 /// Reads in a row before streams get their turn.
@@ -60,7 +60,7 @@ impl Transport {
                 Poll::Ready(Err(error)) => return session.end(error.into()),
                 Poll::Ready(Ok(())) => {}
             }
-            match session.receive(|place| socket::read(&self.tcp, place)) {
+            match session.receive(|place| net::read(&self.tcp, place)) {
                 Ok(Received::End) => return,
                 // Where nothing is left the runtime knows it by now: the next turn of the loop asks it to say when there is.
                 Ok(Received::More) | Err(_) => {}

@@ -8,7 +8,7 @@ use std::ops::Range;
 
 use super::FRAME_BYTES;
 use super::error::SessionError;
-use super::frame::{self, FrameHeader, Reason, flag, kind};
+use crate::h2::frame::{self, FrameHeader, Reason, flag, kind};
 use crate::tls::records::{self, Opened, RecordLayer};
 
 /// What is read from the network at once.

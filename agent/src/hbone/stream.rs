@@ -6,11 +6,11 @@ use std::sync::Arc;
 use tokio::net::TcpStream;
 
 use super::connection::StreamSlot;
-use super::frame::Reason;
 use super::session::Attached;
 pub use super::session::JoinError;
 use super::transport::Transport;
-use crate::proxy::tcp_end::TcpEnd;
+use crate::h2::frame::Reason;
+use crate::hbone::tcp_end::TcpEnd;
 use crate::telemetry::connection::ByteCounts;
 
 /// An open stream to a peer's workload. Dropped before both sides said their last, it is reset.
@@ -45,12 +45,7 @@ impl HboneStream {
     ///
     /// # Errors
     /// When either side breaks.
-    pub(in crate::proxy) async fn join(
-        &self,
-        tcp: Arc<TcpStream>,
-        end: TcpEnd,
-        bytes: Arc<ByteCounts>,
-    ) -> Result<(), JoinError> {
+    pub(crate) async fn join(&self, tcp: Arc<TcpStream>, end: TcpEnd, bytes: Arc<ByteCounts>) -> Result<(), JoinError> {
         self.transport.session().attach(self.id, Attached { tcp, end, bytes });
         poll_fn(|cx| self.transport.session().poll_join(self.id, cx)).await
     }

@@ -6,7 +6,7 @@ use crate::telemetry::connection::ByteCounts;
 
 /// See the module.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum TcpEnd {
+pub(crate) enum TcpEnd {
     /// The socket is the source's.
     Source,
     /// The socket is the destination's.

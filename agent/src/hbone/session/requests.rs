@@ -6,12 +6,12 @@ use http::{HeaderMap, StatusCode};
 
 use super::stream::{Head, Stream};
 use super::{Reason, STREAM_WINDOW_BYTES, Session, Side, StreamError, frame, kind};
-use crate::proxy::hbone::frame::flag;
-use crate::proxy::hbone::hpack;
+use crate::h2::frame::flag;
+use crate::h2::hpack;
 
 impl Session {
     /// Opens a stream with a CONNECT request. `None` when the connection takes no more.
-    pub(in crate::proxy::hbone) fn open(&mut self, authority: &str, fields: &HeaderMap) -> Option<u32> {
+    pub(in crate::hbone) fn open(&mut self, authority: &str, fields: &HeaderMap) -> Option<u32> {
         if !self.takes_requests() || self.leaving != super::Leaving::No {
             return None;
         }
@@ -27,7 +27,7 @@ impl Session {
     }
 
     /// The answer's status, once it is here.
-    pub(in crate::proxy::hbone) fn poll_answer(
+    pub(in crate::hbone) fn poll_answer(
         &mut self,
         id: u32,
         cx: &mut Context<'_>,
@@ -45,7 +45,7 @@ impl Session {
     }
 
     /// A request that came and that nobody serves yet.
-    pub(in crate::proxy::hbone) fn next_request(&mut self) -> Option<(u32, Head)> {
+    pub(in crate::hbone) fn next_request(&mut self) -> Option<(u32, Head)> {
         while let Some((id, head)) = self.arrived.pop_front() {
             if self.streams.get(&id).is_some_and(|stream| stream.failure.is_none()) {
                 return Some((id, head));
@@ -57,12 +57,7 @@ impl Session {
     }
 
     /// Answers a request. With `end`, that was all.
-    pub(in crate::proxy::hbone) fn answer(
-        &mut self,
-        id: u32,
-        status: StatusCode,
-        end: bool,
-    ) -> Result<(), StreamError> {
+    pub(in crate::hbone) fn answer(&mut self, id: u32, status: StatusCode, end: bool) -> Result<(), StreamError> {
         let Some(stream) = self.streams.get_mut(&id) else { return Err(StreamError::NotSeen) };
         if let Some(failure) = &stream.failure {
             return Err(failure.clone());
@@ -85,7 +80,7 @@ impl Session {
     }
 
     /// Gives a stream up: reset unless both sides said their last.
-    pub(in crate::proxy::hbone) fn release(&mut self, id: u32, reason: Reason) {
+    pub(in crate::hbone) fn release(&mut self, id: u32, reason: Reason) {
         let Some(stream) = self.streams.remove(&id) else { return };
         self.forget_held(stream.pending.len());
         if self.side == Side::Server {

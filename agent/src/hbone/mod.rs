@@ -8,21 +8,21 @@ pub mod authority;
 mod client;
 mod connection;
 mod error;
-mod frame;
 #[cfg(fuzzing)]
 pub mod fuzzed;
 pub mod headers;
-mod hpack;
 mod input;
 mod output;
 pub mod pool;
 pub mod server;
 mod session;
 mod stream;
+mod tcp_end;
 mod transport;
 
 pub use self::error::StreamError;
 pub use self::stream::{HboneStream, JoinError};
+pub(crate) use self::tcp_end::TcpEnd;
 
 /// Flow-control window of one stream: enough for 32 Gbit/s over a millisecond, and what a slow reader can make us hold.
 const STREAM_WINDOW_BYTES: u32 = 4 * 1024 * 1024;

@@ -19,11 +19,11 @@ pub use self::relay::JoinError;
 use self::stream::Stream;
 pub(super) use self::stream::{Attached, Head};
 use super::error::{SessionError, StreamError};
-use super::frame::{self, Reason, kind, setting};
-use super::hpack::Decoder;
 use super::input::{Input, Received};
 use super::output::Output;
 use super::{CONNECTION_WINDOW_BYTES, FRAME_BYTES, HEADER_LIST_BYTES, MAX_CONCURRENT_STREAMS, STREAM_WINDOW_BYTES};
+use crate::h2::frame::{self, Reason, kind, setting};
+use crate::h2::hpack::Decoder;
 use crate::tls::records::RecordLayer;
 
 /// The window of a stream and of the connection until somebody changes it (RFC 9113 §6.9.2).

@@ -15,7 +15,8 @@ use super::session::Side as SessionSide;
 use super::transport::Transport;
 use super::{HboneStream, authority};
 use crate::model::identity::Identity;
-use crate::proxy::connector::{self, ConnectError};
+use crate::net::{self, ConnectError};
+use crate::proxy::connector;
 use crate::proxy::{PodProxy, Timeouts};
 use crate::telemetry::metrics::Side;
 use crate::tls::certificates::NoCertificate;
@@ -99,7 +100,7 @@ impl HboneConnection {
         let peer = target.peer;
         let own = proxy.certificates.get(&served.identity()).await?;
         let tcp = connector::connect(&served.pod, peer, proxy.timeouts.connect).await.map_err(Arc::new)?;
-        connector::tune_hbone(&tcp);
+        net::detect_dead_peer(&tcp);
         let trusted = proxy.trusted();
         let secure = handshake::connect(&own, tcp, &target.identities, &trusted);
         let secured = tokio::time::timeout(proxy.timeouts.handshake, secure)

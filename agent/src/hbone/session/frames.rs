@@ -6,8 +6,8 @@ use super::{
     CONNECTION_WINDOW_BYTES, LEAVING_PING, Leaving, Reason, STREAM_WINDOW_BYTES, Session, SessionError, Side,
     StreamError, frame, kind, setting,
 };
-use crate::proxy::hbone::frame::{FrameHeader, flag};
-use crate::proxy::hbone::input::{Piece, Pieces};
+use crate::h2::frame::{FrameHeader, flag};
+use crate::hbone::input::{Piece, Pieces};
 
 /// A window never grows beyond this (RFC 9113 §6.9.1).
 const LARGEST_WINDOW: i64 = (1 << 31) - 1;

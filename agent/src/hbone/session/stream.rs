@@ -10,28 +10,28 @@ use http::HeaderMap;
 use socket2::SockRef;
 use tokio::net::TcpStream;
 
-use crate::proxy::hbone::error::StreamError;
-use crate::proxy::hbone::frame::Reason;
-use crate::proxy::tcp_end::TcpEnd;
+use crate::h2::frame::Reason;
+use crate::hbone::error::StreamError;
+use crate::hbone::tcp_end::TcpEnd;
 use crate::telemetry::connection::ByteCounts;
 
 /// The head of a request or of an answer.
 #[derive(Debug, Default, PartialEq, Eq)]
-pub(in crate::proxy::hbone) struct Head {
-    pub(in crate::proxy::hbone) method: Option<String>,
-    pub(in crate::proxy::hbone) authority: Option<String>,
-    pub(in crate::proxy::hbone) status: Option<u16>,
+pub(in crate::hbone) struct Head {
+    pub(in crate::hbone) method: Option<String>,
+    pub(in crate::hbone) authority: Option<String>,
+    pub(in crate::hbone) status: Option<u16>,
     /// Whether it names a path, a scheme or a protocol.
     pub(super) has_target: bool,
-    pub(in crate::proxy::hbone) fields: HeaderMap,
+    pub(in crate::hbone) fields: HeaderMap,
 }
 
 /// The application's side of a stream.
 #[derive(Debug, Clone)]
-pub(in crate::proxy::hbone) struct Attached {
-    pub(in crate::proxy::hbone) tcp: Arc<TcpStream>,
-    pub(in crate::proxy::hbone) end: TcpEnd,
-    pub(in crate::proxy::hbone) bytes: Arc<ByteCounts>,
+pub(in crate::hbone) struct Attached {
+    pub(in crate::hbone) tcp: Arc<TcpStream>,
+    pub(in crate::hbone) end: TcpEnd,
+    pub(in crate::hbone) bytes: Arc<ByteCounts>,
 }
 
 /// See the module.

@@ -1,0 +1,4 @@
+//! HTTP/2 (RFC 9113): frames and header compression.
+
+pub(crate) mod frame;
+pub(crate) mod hpack;

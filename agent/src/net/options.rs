@@ -1,0 +1,40 @@
+//! Options of a TCP connection: no Nagle delay, detection of dead peers, and a reset instead of an orderly close.
+
+use std::io;
+use std::time::Duration;
+
+use socket2::{SockRef, TcpKeepalive};
+use tokio::net::TcpStream;
+
+/// How long a connection may be silent before the kernel probes the peer, and how far apart the probes are.
+const KEEPALIVE_IDLE: Duration = Duration::from_secs(60);
+const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(10);
+/// Probes without an answer after which the peer counts as dead.
+const KEEPALIVE_PROBES: u32 = 3;
+/// How long sent data may stay unacknowledged before the peer counts as dead (`TCP_USER_TIMEOUT`).
+const UNACKNOWLEDGED_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// Sets what every connection of the proxy needs: no Nagle delay, and keepalive probes that detect a peer which died
+/// while the connection was silent.
+///
+/// # Errors
+/// Those of setsockopt(2).
+pub(crate) fn tune(socket: &SockRef<'_>) -> io::Result<()> {
+    socket.set_tcp_nodelay(true)?;
+    let keepalive = TcpKeepalive::new().with_time(KEEPALIVE_IDLE).with_interval(KEEPALIVE_INTERVAL);
+    socket.set_tcp_keepalive(&keepalive.with_retries(KEEPALIVE_PROBES))
+}
+
+/// [Tunes](tune) a connection between agents, and also detects a peer that dies while data is under way to it. Never for
+/// connections of applications: the kernel counts a reader that pauses (a closed window) as dead too.
+pub(crate) fn detect_dead_peer(stream: &TcpStream) {
+    // Best effort: a socket that is dead already shows it at the first read.
+    let socket = SockRef::from(stream);
+    let _ = tune(&socket).and_then(|()| socket.set_tcp_user_timeout(Some(UNACKNOWLEDGED_TIMEOUT)));
+}
+
+/// Makes the coming close of a socket a reset: the peer learns that the connection broke, not that it ended.
+pub(crate) fn reset_on_close(stream: &TcpStream) {
+    // A socket that is closed already cannot be reset any more, and need not be.
+    let _ = SockRef::from(stream).set_linger(Some(Duration::ZERO));
+}
