@@ -1,5 +1,5 @@
-//! The CNI plugin beside the agent: the socket that it asks at, the file that speaks for us while we are away, and its
-//! place in the node's CNI chain. Started where there is a cluster: nobody else says which pods are for the mesh.
+//! What serves the CNI plugin: the socket at which it asks about new pods, the file that it reads while no agent runs, and its
+//! place in the node's CNI chain. Started where there is a cluster: nothing else says which pods are in the mesh.
 
 use std::sync::Arc;
 
@@ -8,31 +8,32 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use weir_cni::section::{PLUGIN, Section};
 
-use super::kubernetes::{self, Cluster};
+use super::foundation::Foundation;
+use super::kubernetes::Cluster;
+use super::settings;
 use crate::cni::{self, Caller, Installer, Sandboxes};
 use crate::config::AgentConfig;
-use crate::enrollment::Enrollment;
-use crate::telemetry::metrics::Metrics;
 
 /// The plugin's socket, below the run directory.
 pub(super) const SOCKET_NAME: &str = "cni.sock";
-/// What it reads when nobody listens there, below the state directory: a node starts its pods after a reboot, too.
+/// What the plugin reads when nobody listens there, below the state directory: after a reboot a node starts its pods before
+/// the agent.
 pub(super) const NAMESPACES_NAME: &str = "mesh-namespaces.json";
 
-/// What serves the plugin. Dropping it leaves the plugin installed: pods that come now wait for the next agent.
+/// See the module. Dropping it leaves the plugin installed: new pods wait for the next agent.
 #[derive(Debug)]
 pub(super) struct Cni {
-    /// Who decides about pods, whoever asks.
+    /// Decides about new pods, also for NRI.
     pub(super) sandboxes: Arc<Sandboxes>,
     stop: CancellationToken,
-    namespaces: JoinHandle<()>,
-    keeping: Option<JoinHandle<()>>,
+    writing_namespaces: JoinHandle<()>,
+    keeping_installed: Option<JoinHandle<()>>,
 }
 
 impl Drop for Cni {
     fn drop(&mut self) {
         self.stop.cancel();
-        self.namespaces.abort();
+        self.writing_namespaces.abort();
     }
 }
 
@@ -40,12 +41,8 @@ impl Drop for Cni {
 ///
 /// # Errors
 /// When the socket cannot be made.
-pub(super) fn start(
-    config: &AgentConfig,
-    cluster: Option<&Cluster>,
-    enrollment: &Arc<Enrollment>,
-    metrics: &Arc<Metrics>,
-) -> anyhow::Result<Option<Cni>> {
+pub(super) fn start(foundation: &Foundation, cluster: Option<&Cluster>) -> anyhow::Result<Option<Cni>> {
+    let config = &*foundation.config;
     let Some(cluster) = cluster else {
         if config.cni.directories().is_some() {
             tracing::warn!(
@@ -58,25 +55,30 @@ pub(super) fn start(
     let socket = config.run_dir.join(SOCKET_NAME);
     let listener = cni::bind(&socket).with_context(|| format!("CNI socket {}", socket.display()))?;
     let netns_dir = config.kubernetes.netns_dir.clone();
-    let sandboxes = Arc::new(Sandboxes::new(directory.clone(), enrollment.clone(), netns_dir, metrics.clone()));
+    let sandboxes = Arc::new(Sandboxes::new(
+        directory.clone(),
+        foundation.enrollment.clone(),
+        netns_dir,
+        foundation.metrics.clone(),
+    ));
     let stop = CancellationToken::new();
     let answering = sandboxes.clone();
     let answer = move |request| answering.clone().answer(Caller::Cni, request);
     tokio::spawn(cni::serve(listener, answer, stop.clone().cancelled_owned()));
     let namespaces = cni::keep_namespaces(directory.clone(), config.state_dir.join(NAMESPACES_NAME));
     let installer = installer(config).context("the agent's own program")?;
-    let keeping = installer.map(|installer| tokio::spawn(cni::keep_installed(installer, stop.clone())));
-    Ok(Some(Cni { sandboxes, stop, namespaces: tokio::spawn(namespaces), keeping }))
+    let keeping_installed = installer.map(|installer| tokio::spawn(cni::keep_installed(installer, stop.clone())));
+    Ok(Some(Cni { sandboxes, stop, writing_namespaces: tokio::spawn(namespaces), keeping_installed }))
 }
 
-/// Takes the plugin off the node, after nothing puts it back any more. What fails is reported: the rest of Weir goes all
-/// the same.
+/// Removes the plugin from the node, after stopping what would install it again. A failure is reported, and does not keep the
+/// rest of Weir from being removed.
 pub(super) async fn uninstall(config: &AgentConfig, running: Option<Cni>) {
     if let Some(mut running) = running {
         running.stop.cancel();
-        if let Some(keeping) = running.keeping.take() {
-            // It ends between two looks.
-            let _ = keeping.await;
+        if let Some(keeping_installed) = running.keeping_installed.take() {
+            // It ends before its next check.
+            let _ = keeping_installed.await;
         }
     }
     let Some((plugins, configurations)) = config.cni.given() else { return };
@@ -102,7 +104,7 @@ fn installer(config: &AgentConfig) -> std::io::Result<Option<Installer>> {
             namespaces_file: config.state_dir.join(NAMESPACES_NAME),
             timeout_seconds: config.cni.cni_timeout_seconds,
             others_timeout_seconds: config.cni.cni_others_timeout_seconds,
-            exclude_namespaces: kubernetes::rules(config).excluded_namespaces.into_iter().collect(),
+            exclude_namespaces: settings::membership_rules(config).excluded_namespaces.into_iter().collect(),
             made_of: None,
         },
     }))

@@ -24,7 +24,7 @@ pub struct SocketArgs {
 
 impl SocketArgs {
     fn path(&self) -> PathBuf {
-        self.socket.clone().unwrap_or_else(|| self.run_dir.join(super::SOCKET_NAME))
+        self.socket.clone().unwrap_or_else(|| self.run_dir.join(api::SOCKET_NAME))
     }
 }
 
@@ -156,7 +156,7 @@ pub fn status(args: &StatusArgs) -> anyhow::Result<()> {
 /// # Errors
 /// When an agent is still running here, or something could not be removed.
 pub fn uninstall(args: &UninstallArgs) -> anyhow::Result<()> {
-    let socket = args.run_dir.join(super::SOCKET_NAME);
+    let socket = args.run_dir.join(api::SOCKET_NAME);
     if std::os::unix::net::UnixStream::connect(&socket).is_ok() {
         bail!("an agent is running ({} answers): stop it first", socket.display());
     }

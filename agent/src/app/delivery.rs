@@ -9,6 +9,7 @@ use anyhow::Context;
 use futures_util::future::BoxFuture;
 use tokio::sync::watch;
 
+use super::istiod;
 use crate::config::AgentConfig;
 use crate::control_plane::authority::Authority;
 use crate::control_plane::{FileSource, FileSourceOptions, translate};
@@ -18,7 +19,7 @@ use crate::telemetry::metrics::Metrics;
 use crate::tls::certificates::{CertificateEvent, CertificateOptions, CertificateSource, Certificates};
 use crate::xds::{self, Intake, XdsStatus};
 
-/// What was started.
+/// The sources of the mesh and of certificates, started.
 pub(super) struct Delivery {
     pub(super) certificates: Certificates,
     pub(super) status: XdsStatus,
@@ -31,10 +32,10 @@ pub(super) async fn start(
     mesh: &SharedMesh,
     metrics: &Arc<Metrics>,
     ready: &Ready,
-    may_save: watch::Receiver<bool>,
+    may_write_state: watch::Receiver<bool>,
 ) -> anyhow::Result<Delivery> {
     let status = XdsStatus::default();
-    let settings = super::first_settings(config);
+    let settings = config.mesh_settings();
     let blocker = ready.block("configuration");
     if let Some(path) = &config.config {
         let source = FileSource::open(FileSourceOptions {
@@ -49,22 +50,22 @@ pub(super) async fn start(
         .await
         .context("--config")?;
         let intake = Intake::new(mesh.clone(), status.clone(), settings);
-        follow_problems(&source, status.clone(), metrics.clone());
-        follow_files(source, intake, metrics.clone());
+        report_file_problems(&source, status.clone(), metrics.clone());
+        apply_file_snapshots(source, intake, metrics.clone());
         drop(blocker);
     } else {
-        let options = super::istiod::xds_options(config, settings, metrics, may_save)?;
+        let options = istiod::xds_options(config, settings, metrics, may_write_state)?;
         tokio::spawn(xds::run(options, mesh.clone(), status.clone(), blocker));
     }
     let certificates = Certificates::start(certificate_source(config)?, certificate_options(config, metrics));
-    super::istiod::follow(config, &certificates, mesh, &status);
+    istiod::keep_certificates_current(config, &certificates, mesh, &status);
     let waiting = status.clone();
     let synced = Box::pin(async move { waiting.first_sync().await });
     Ok(Delivery { certificates, status, synced })
 }
 
-/// The control plane's own code, in this process.
-fn follow_files(source: FileSource, intake: Intake, metrics: Arc<Metrics>) {
+/// Reads the objects again whenever a file changes, and applies what the control plane's own code makes of them.
+fn apply_file_snapshots(source: FileSource, intake: Intake, metrics: Arc<Metrics>) {
     let mut snapshots = source.subscribe();
     tokio::spawn(async move {
         let Err(error) = source.run().await;
@@ -82,8 +83,8 @@ fn follow_files(source: FileSource, intake: Intake, metrics: Arc<Metrics>) {
     });
 }
 
-/// Counts what is wrong with the files, each thing once, and shows what is wrong with them now.
-fn follow_problems(source: &FileSource, status: XdsStatus, metrics: Arc<Metrics>) {
+/// Counts each problem of the files once, and keeps the list of those that are there now in the status.
+fn report_file_problems(source: &FileSource, status: XdsStatus, metrics: Arc<Metrics>) {
     let mut problems = source.problems();
     tokio::spawn(async move {
         let mut known = BTreeSet::new();
@@ -109,7 +110,7 @@ fn certificate_source(config: &AgentConfig) -> anyhow::Result<CertificateSource>
     if let Some(dir) = &config.certificates_dir {
         return Ok(CertificateSource::Files(dir.clone()));
     }
-    super::istiod::certificate_source(config)
+    istiod::certificate_source(config)
 }
 
 fn certificate_options(config: &AgentConfig, metrics: &Arc<Metrics>) -> CertificateOptions {

@@ -1,11 +1,12 @@
-//! The way to istiod: from settings to what the stream and the certificates need of it, and what keeps both up to date.
+//! What the agent needs of istiod: the settings of the ADS stream and of the certificate requests, and what keeps the
+//! certificates up to date with both.
 
-use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 
 use anyhow::Context;
 use tokio::sync::watch;
 
+use super::settings;
 use crate::config::AgentConfig;
 use crate::config::istiod::{Environment, ObjectsFrom};
 use crate::model::mesh::MeshSettings;
@@ -14,10 +15,10 @@ use crate::telemetry::metrics::Metrics;
 use crate::tls::ca::grpc::GrpcIssuer;
 use crate::tls::certificates::{CertificateSource, Certificates, bundle};
 use crate::tls::control_channel::{self, ControlAddress, ControlHeaders, OwnServices, RootSource};
-use crate::xds::{Link, NodeDescription, XdsOptions, XdsStatus};
+use crate::xds::{Link, XdsOptions, XdsStatus};
 
-/// The settings with what the environment adds to them; names that are known and mean nothing are told once.
-pub(super) fn settled(config: AgentConfig) -> AgentConfig {
+/// The settings with what the environment adds to them. Variables of a ztunnel chart that have no effect here are logged.
+pub(super) fn with_environment(config: AgentConfig) -> AgentConfig {
     let config = config.settled(Environment::read());
     let without_meaning = &config.istiod.environment.without_meaning;
     if !without_meaning.is_empty() {
@@ -28,9 +29,9 @@ pub(super) fn settled(config: AgentConfig) -> AgentConfig {
 
 pub(super) fn xds_options(
     config: &AgentConfig,
-    settings: MeshSettings,
+    mesh_settings: MeshSettings,
     metrics: &Arc<Metrics>,
-    may_save: watch::Receiver<bool>,
+    may_write_state: watch::Receiver<bool>,
 ) -> anyhow::Result<XdsOptions> {
     Ok(XdsOptions {
         address: config.xds_address.clone().unwrap_or_default(),
@@ -40,10 +41,10 @@ pub(super) fn xds_options(
         headers: ControlHeaders::new(&config.istiod.environment.xds_headers).context("XDS_HEADER_")?,
         objects: config.istiod.objects == ObjectsFrom::Xds,
         token: config.auth_token.clone(),
-        node: node_description(config),
-        settings,
+        node: settings::node_description(config),
+        settings: mesh_settings,
         state_dir: Some(config.state_dir.clone()),
-        may_save,
+        may_save: may_write_state,
         metrics: metrics.clone(),
     })
 }
@@ -59,8 +60,14 @@ pub(super) fn certificate_source(config: &AgentConfig) -> anyhow::Result<Certifi
     Ok(CertificateSource::Issuer(Arc::new(issuer.with_headers(headers))))
 }
 
-/// Keeps the trust bundle up to date, and has certificates that failed asked for again when the control plane is back.
-pub(super) fn follow(config: &AgentConfig, certificates: &Certificates, mesh: &SharedMesh, status: &XdsStatus) {
+/// Keeps the trust bundle up to date, and has certificates that could not be obtained requested again once the control plane
+/// is reachable.
+pub(super) fn keep_certificates_current(
+    config: &AgentConfig,
+    certificates: &Certificates,
+    mesh: &SharedMesh,
+    status: &XdsStatus,
+) {
     if config.ca_dir.is_some() || config.certificates_dir.is_some() {
         return;
     }
@@ -84,7 +91,7 @@ pub(super) fn follow(config: &AgentConfig, certificates: &Certificates, mesh: &S
     if config.ca_address.is_some() {
         return;
     }
-    // One server is both: what the stream meets, requests for certificates will meet.
+    // The same server issues certificates: where the stream cannot reach it, requests for certificates cannot either.
     let (certificates, mut link) = (certificates.clone(), status.link());
     tokio::spawn(async move {
         while link.changed().await.is_ok() {
@@ -99,19 +106,4 @@ pub(super) fn follow(config: &AgentConfig, certificates: &Certificates, mesh: &S
 
 fn services(config: &AgentConfig) -> OwnServices {
     OwnServices::new(&config.pod_namespace, &config.istiod.environment.service_hosts)
-}
-
-fn node_description(config: &AgentConfig) -> NodeDescription {
-    let pod = if config.pod_name.is_empty() { format!("weir-{}", config.node) } else { config.pod_name.clone() };
-    NodeDescription {
-        node: config.node.clone(),
-        pod,
-        namespace: config.pod_namespace.clone(),
-        service_account: config.istiod.service_account.clone(),
-        ip: config.instance_ip.unwrap_or(IpAddr::V4(Ipv4Addr::new(1, 1, 1, 1))),
-        cluster_id: config.cluster_id.clone(),
-        network: config.network.clone(),
-        mesh_id: config.trust_domain.clone(),
-        metadata: config.istiod.environment.metadata.clone(),
-    }
 }

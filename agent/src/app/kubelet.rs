@@ -1,4 +1,5 @@
-//! Follows the node's kubelet, which may be restarted at any time, and says when it cannot be found.
+//! Finds the node's kubelet, whose probes are exempt from capture, again whenever it was restarted, and reports when it cannot
+//! be found.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -7,31 +8,31 @@ use tokio::sync::watch;
 
 use crate::capture::{Capture, KubeletStatus};
 
-/// How soon it is noticed that the kubelet went. A new one probes only after it has learnt of its pods.
-const INTERVAL: Duration = Duration::from_millis(500);
-/// How seldom it is looked for where there is none: every look reads all processes of the node.
-const LONGEST_INTERVAL: Duration = Duration::from_secs(30);
+/// How often it is checked that the kubelet is where it was. A new one probes only after it has learnt of its pods.
+const CHECK_INTERVAL: Duration = Duration::from_millis(500);
+/// The longest pause between two searches where there is no kubelet: a search reads all processes of the node.
+const LONGEST_SEARCH_INTERVAL: Duration = Duration::from_secs(30);
 
-/// Finds the kubelet, and goes on doing so. Gives what was found last.
-pub(super) fn follow(capture: Arc<Capture>) -> watch::Receiver<KubeletStatus> {
+/// Looks for the kubelet now, and goes on doing so. Returns what was found last.
+pub(super) fn watch_kubelet(capture: Arc<Capture>) -> watch::Receiver<KubeletStatus> {
     let first = capture.follow_kubelet();
-    tell(&first);
+    log_status(&first);
     let (sender, receiver) = watch::channel(first);
     tokio::spawn(async move {
-        let mut interval = INTERVAL;
+        let mut interval = CHECK_INTERVAL;
         loop {
             let is_missing = match &*sender.borrow() {
                 KubeletStatus::Off => return,
                 KubeletStatus::Found(_) => false,
                 KubeletStatus::Missing(_) => true,
             };
-            interval = if is_missing { LONGEST_INTERVAL.min(interval * 2) } else { INTERVAL };
+            interval = if is_missing { LONGEST_SEARCH_INTERVAL.min(interval * 2) } else { CHECK_INTERVAL };
             tokio::time::sleep(interval).await;
             let now = capture.follow_kubelet();
             sender.send_if_modified(|status| {
                 let is_new = *status != now;
                 if is_new {
-                    tell(&now);
+                    log_status(&now);
                     *status = now;
                 }
                 is_new
@@ -52,7 +53,7 @@ pub(super) fn warning(status: &KubeletStatus) -> Option<String> {
     }
 }
 
-fn tell(status: &KubeletStatus) {
+fn log_status(status: &KubeletStatus) {
     match status {
         KubeletStatus::Off => tracing::info!("the kubelet's probes count as plaintext"),
         KubeletStatus::Found(cgroup) => {

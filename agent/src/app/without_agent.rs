@@ -1,39 +1,30 @@
-//! What pods do with inbound plaintext while no agent runs. It is written in a kernel map beforehand, pod by pod: closed at
-//! enrolment, opened where the setting allows it and no policy is in force, closed again with the first policy.
+//! What pods do with inbound plaintext while no agent runs. That is written to a kernel map beforehand, for each pod: refuse
+//! it at enrolment, accept it where the setting allows that and no policy is in force, refuse it again with the first policy.
 
 use std::collections::HashMap;
-use std::sync::Arc;
 use std::time::Duration;
 
-use crate::capture::{Capture, NetnsCookie};
-use crate::config::AgentConfig;
+use super::foundation::Foundation;
+use crate::capture::NetnsCookie;
 use crate::config::istiod::PlaintextWithoutAgent;
-use crate::enrollment::Enrollment;
 use crate::enrollment::pod::EnrolledPod;
 use crate::model::authorization::Destination;
 use crate::model::mesh::Mesh;
-use crate::state::SharedMesh;
-use crate::xds::XdsStatus;
 
-/// How soon a pod that came is looked at, where the mesh does not change.
-const INTERVAL: Duration = Duration::from_secs(1);
-/// A mesh that changes all the time is looked at this often.
-const PAUSE: Duration = Duration::from_millis(100);
+/// How soon a new pod is checked where the mesh does not change.
+const CHECK_INTERVAL: Duration = Duration::from_secs(1);
+/// The pause between two checks while the mesh changes all the time.
+const PAUSE_BETWEEN_CHECKS: Duration = Duration::from_millis(100);
 
-/// Follows pods and policies, if the setting opens anything. A pod that the mesh does not know stays closed.
-pub(super) fn prepare(
-    config: &Arc<AgentConfig>,
-    capture: &Arc<Capture>,
-    enrollment: &Arc<Enrollment>,
-    mesh: &SharedMesh,
-    status: &XdsStatus,
-) {
+/// Keeps the kernel map up to date, if the setting allows any plaintext. A pod that the mesh does not know refuses it.
+pub(super) fn start(foundation: &Foundation) {
+    let Foundation { config, capture, enrollment, mesh, xds, .. } = foundation;
     if config.istiod.plaintext_without_agent == PlaintextWithoutAgent::Deny {
         return;
     }
     let (capture, enrollment, mesh, network) =
         (capture.clone(), enrollment.clone(), mesh.clone(), config.network.clone());
-    let status = status.clone();
+    let status = xds.clone();
     tokio::spawn(async move {
         status.first_sync().await;
         let mut changes = mesh.watch();
@@ -52,9 +43,9 @@ pub(super) fn prepare(
                     Err(error) => tracing::warn!(pod = pod.spec.name, %error, "what it does without an agent is stale"),
                 }
             }
-            // Either way it is time to look again.
-            let _ = tokio::time::timeout(INTERVAL, changes.changed()).await;
-            tokio::time::sleep(PAUSE).await;
+            // Whether the mesh changed or time is up, the pods are checked again.
+            let _ = tokio::time::timeout(CHECK_INTERVAL, changes.changed()).await;
+            tokio::time::sleep(PAUSE_BETWEEN_CHECKS).await;
         }
     });
 }

@@ -3,7 +3,10 @@
 use std::time::Duration;
 
 use super::istiod::{self, Environment};
-use super::{AgentConfig, CLUSTER_ID};
+use super::{AgentConfig, CLUSTER_ID, OutboundPolicyArg};
+use crate::model::identity::TrustDomain;
+use crate::model::mesh::MeshSettings;
+use crate::model::resolve::OutboundTrafficPolicy;
 
 /// The part of a termination grace period that is left to the process after the drain, as ztunnel leaves it.
 const AFTER_DRAIN: Duration = Duration::from_secs(5);
@@ -36,6 +39,20 @@ impl AgentConfig {
         }
         self.istiod.environment = environment;
         self
+    }
+
+    /// What the mesh is before a control plane has said anything.
+    #[must_use]
+    pub fn mesh_settings(&self) -> MeshSettings {
+        MeshSettings {
+            trust_domain: TrustDomain::new(&self.trust_domain),
+            trust_domain_aliases: Vec::new(),
+            outbound_traffic_policy: match self.outbound_traffic_policy {
+                OutboundPolicyArg::AllowAny => OutboundTrafficPolicy::AllowAny,
+                OutboundPolicyArg::RegistryOnly => OutboundTrafficPolicy::RegistryOnly,
+            },
+            ..MeshSettings::default()
+        }
     }
 
     /// Where the root certificates of the CA are: `ca_root_ca`, or the control plane's.

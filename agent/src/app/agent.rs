@@ -1,0 +1,136 @@
+//! The worker of `weir agent` from its start to its end.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use anyhow::Context;
+use futures_util::FutureExt;
+use tokio::sync::{Notify, oneshot};
+
+use super::admin::{self, Endpoints};
+use super::foundation::{Arrivals, Foundation};
+use super::integrations::Integrations;
+use super::shutdown::{self, StopReason};
+use super::{settings, uninstall, without_agent};
+use crate::config::AgentConfig;
+use crate::enrollment::api;
+use crate::lifecycle::{self, DrainTrigger, Ready};
+use crate::proxy::Proxy;
+use crate::proxy::workers::Workers;
+use crate::supervisor::SupervisorLink;
+use crate::telemetry::log::LogHandle;
+
+/// Starts the agent, serves until it has to end, and drains.
+///
+/// # Errors
+/// When something fails at start that the agent cannot do without; the message names it.
+pub(super) async fn run(config: AgentConfig, log: LogHandle, supervisor: SupervisorLink) -> anyhow::Result<()> {
+    let start = Instant::now();
+    tracing::info!(version = env!("CARGO_PKG_VERSION"), ?config, "agent starts");
+    let ready = Ready::default();
+    let starting = ready.block("start");
+    let (foundation, arrivals, times) = Foundation::start(Arc::new(config), Arc::new(supervisor), ready, start).await?;
+    let drain = start_proxy(&foundation, arrivals)?;
+    let integrations = Integrations::start(&foundation).await?;
+    let quit = Arc::new(Notify::new());
+    let endpoints = admin::start(&foundation, &integrations, log, quit.clone()).await?;
+    without_agent::start(&foundation);
+    watch_kernel_and_pods(&foundation);
+    let api = serve_enrollment_api(&foundation)?;
+    if let Some(nri) = integrations.nri.as_ref().filter(|_| foundation.supervisor.start_info().has_predecessor) {
+        nri.wait_until_tried().await;
+    }
+    foundation.supervisor.report_serving();
+    foundation.ownership.on_serving(foundation.enrollment.clone());
+    drop(starting);
+    let (prepared, installed, restored) = (times.prepared, times.installed, times.restored);
+    tracing::info!(?prepared, ?installed, ?restored, serving = ?start.elapsed(), "agent serves");
+    let reason = shutdown::stop_reason(&quit, &foundation.ownership).await?;
+    stop(reason, &foundation, integrations, Serving { endpoints, drain, api }).await
+}
+
+/// What is open to others while the agent serves.
+struct Serving {
+    endpoints: Endpoints,
+    drain: DrainTrigger,
+    /// The enrolment API, until dropped.
+    api: oneshot::Sender<()>,
+}
+
+/// Ends the agent: serves on where a successor is to be expected, takes Weir off the node where it is uninstalled, and drains.
+async fn stop(
+    mut reason: StopReason,
+    foundation: &Foundation,
+    integrations: Integrations,
+    serving: Serving,
+) -> anyhow::Result<()> {
+    let Serving { endpoints, drain, api } = serving;
+    let Foundation { config, supervisor, ownership, enrollment, .. } = foundation;
+    foundation.ready.stop();
+    let uninstalling = reason == StopReason::Requested && integrations.is_uninstalling().await;
+    let mut deadline = Duration::from_secs(config.drain_seconds);
+    if reason == StopReason::Requested && !uninstalling && integrations.cluster.is_some() {
+        (reason, deadline) = shutdown::serve_until_superseded(ownership, enrollment, deadline).await?;
+    }
+    let Integrations { cluster, cni, nri, .. } = integrations;
+    drop((api, nri));
+    if uninstalling {
+        uninstall::uninstall_node(foundation, cni, cluster).await;
+    } else {
+        // Pods come and go without this agent from here on.
+        drop((cni, cluster));
+    }
+    shutdown::drain(reason, supervisor, endpoints, drain, deadline).await?;
+    if uninstalling {
+        uninstall::remove_files(config);
+    }
+    Ok(())
+}
+
+/// Starts the proxy. Connections wait in the listeners' backlogs until the mesh is known.
+fn start_proxy(foundation: &Foundation, arrivals: Arrivals) -> anyhow::Result<DrainTrigger> {
+    let (trigger, drain) = lifecycle::drain();
+    let config = &foundation.config;
+    let proxy = Proxy::new(
+        foundation.mesh.clone(),
+        foundation.certificates.clone(),
+        foundation.capture.clone(),
+        foundation.metrics.clone(),
+        settings::timeouts(config),
+        settings::pool_options(config),
+        settings::node_info(config),
+        drain,
+        Workers::start(config.worker_threads).context("--worker-threads")?,
+    );
+    tokio::spawn(arrivals.synced.then(|()| proxy.run(arrivals.pods)));
+    Ok(trigger)
+}
+
+/// Relays the kernel programs' log, and ends the enrolment of pods that die.
+fn watch_kernel_and_pods(foundation: &Foundation) {
+    let (capture, enrollment) = (foundation.capture.clone(), foundation.enrollment.clone());
+    tokio::spawn(async move {
+        if let Err(error) = capture.relay_log().await {
+            tracing::warn!(%error, "the kernel programs' log is not relayed");
+        }
+    });
+    tokio::spawn(async move { enrollment.watch_liveness().await });
+}
+
+/// Serves the enrolment API until the returned sender is dropped.
+fn serve_enrollment_api(foundation: &Foundation) -> anyhow::Result<oneshot::Sender<()>> {
+    let (until_dropped, dropped) = oneshot::channel::<()>();
+    let stop = async {
+        let _ = dropped.await;
+    };
+    let config = &foundation.config;
+    let socket = api::bind(&config.run_dir.join(api::SOCKET_NAME))?;
+    let (enrollment, mesh) = (foundation.enrollment.clone(), foundation.mesh.clone());
+    let serving = api::serve(socket, enrollment, mesh, config.network.clone(), stop);
+    tokio::spawn(async move {
+        if let Err(error) = serving.await {
+            tracing::error!(error = format!("{error:#}"), "the enrolment API ended");
+        }
+    });
+    Ok(until_dropped)
+}

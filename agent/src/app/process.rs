@@ -1,0 +1,85 @@
+//! Entry points of the processes that run for long: the supervisor, its worker, and the control plane.
+
+use std::process::ExitCode;
+
+use anyhow::{Context, ensure};
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
+
+use super::{agent, istiod, settings};
+use crate::config::AgentConfig;
+use crate::control_plane::{self, ControlPlaneConfig};
+use crate::enrollment::netns;
+use crate::supervisor::{self, SupervisorLink, SupervisorOptions, WorkerProgram};
+use crate::telemetry::log;
+
+/// Runs `weir agent` as the supervisor of its workers, and returns the exit code. `on_idle` is called whenever nothing is left
+/// to do but to wait.
+///
+/// # Errors
+/// When something is missing that no worker can do without, or the system gives no process.
+pub fn supervise_agent(config: &AgentConfig, on_idle: fn()) -> anyhow::Result<ExitCode> {
+    check_sources(config)?;
+    make_directories(config)?;
+    log::init_direct(settings::log_format(config.log_format)).context("log")?;
+    let worker = WorkerProgram { path: "/proc/self/exe".into(), arguments: std::env::args_os().skip(1).collect() };
+    let options = SupervisorOptions { run_dir: config.run_dir.clone(), worker, on_idle };
+    let code = supervisor::run(options).context("supervisor")?;
+    Ok(ExitCode::from(code))
+}
+
+/// Runs `weir agent` as a worker until it is told to stop.
+///
+/// # Errors
+/// When something that the agent cannot do without fails at start; the message names it.
+pub fn run_agent(config: AgentConfig, supervisor: SupervisorLink) -> anyhow::Result<()> {
+    netns::remember_own().context("the agent's own network namespace")?;
+    raise_descriptor_limit().context("RLIMIT_NOFILE")?;
+    let log = log::init(&config.log, settings::log_format(config.log_format)).context("--log")?;
+    let config = istiod::with_environment(config);
+    check_sources(&config)?;
+    make_directories(&config)?;
+    // Connections have threads of their own: see `proxy::workers`.
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build()?;
+    let ended = runtime.block_on(agent::run(config, log.clone(), supervisor));
+    log.flush();
+    ended
+}
+
+/// Runs `weir control-plane` until it is told to stop.
+///
+/// # Errors
+/// When it cannot start.
+pub fn run_control_plane(config: ControlPlaneConfig) -> anyhow::Result<()> {
+    let _log = log::init(&config.log, settings::log_format(config.log_format)).context("--log")?;
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    runtime.block_on(control_plane::run(config))
+}
+
+/// Every connection takes two descriptors: the soft limit that shells hand out (1024) is for programs with few.
+fn raise_descriptor_limit() -> nix::Result<()> {
+    let (_, hard) = getrlimit(Resource::RLIMIT_NOFILE)?;
+    setrlimit(Resource::RLIMIT_NOFILE, hard, hard)
+}
+
+/// Refuses settings that name no source of the mesh, or none of certificates.
+fn check_sources(config: &AgentConfig) -> anyhow::Result<()> {
+    ensure!(
+        config.config.is_some() || config.xds_address.is_some(),
+        "nothing says what the mesh is: give --config PATH or --xds-address URL"
+    );
+    ensure!(
+        config.config.is_none()
+            || config.ca_dir.is_some()
+            || config.certificates_dir.is_some()
+            || config.ca_address.is_some(),
+        "nothing gives certificates: with --config give --ca-dir, --certificates-dir or --ca-address"
+    );
+    Ok(())
+}
+
+fn make_directories(config: &AgentConfig) -> anyhow::Result<()> {
+    for (directory, field) in [(&config.run_dir, "--run-dir"), (&config.state_dir, "--state-dir")] {
+        std::fs::create_dir_all(directory).with_context(|| format!("{field} {}", directory.display()))?;
+    }
+    Ok(())
+}

@@ -1,0 +1,85 @@
+//! From the agent's settings to what each part of it is configured with.
+
+use std::net::{IpAddr, Ipv4Addr};
+use std::time::Duration;
+
+use crate::capture::CaptureOptions;
+use crate::config::{AgentConfig, LogFormat};
+use crate::kubernetes::MembershipRules;
+use crate::model::identity::TrustDomain;
+use crate::proxy::{NodeInfo, PoolOptions, Timeouts};
+use crate::telemetry::log;
+use crate::xds::NodeDescription;
+
+/// Stands for the agent's address where nothing says it, as in ztunnel.
+const UNKNOWN_INSTANCE_IP: IpAddr = IpAddr::V4(Ipv4Addr::new(1, 1, 1, 1));
+
+pub(super) fn log_format(format: LogFormat) -> log::LogFormat {
+    match format {
+        LogFormat::Text => log::LogFormat::Text,
+        LogFormat::Json => log::LogFormat::Json,
+    }
+}
+
+pub(super) fn capture_options(config: &AgentConfig) -> CaptureOptions {
+    CaptureOptions {
+        cgroup_root: config.capture.cgroup_root.clone(),
+        pods_cgroup: config.capture.pods_cgroup.clone(),
+        kubelet_cgroup: config.capture.kubelet_cgroup.clone(),
+        host_proc: config.capture.host_proc.clone(),
+        bpf_dir: config.bpf_dir.clone(),
+        exclude_cidrs: config.exclude_cidrs.clone(),
+        exclude_ports: config.exclude_ports.clone(),
+        exclude_inbound_ports: config.exclude_inbound_ports.clone(),
+    }
+}
+
+pub(super) fn timeouts(config: &AgentConfig) -> Timeouts {
+    let seconds = |n: u64| Duration::from_secs(n.max(1));
+    Timeouts {
+        connect: seconds(config.connect_timeout_seconds),
+        handshake: seconds(config.handshake_timeout_seconds),
+        request: seconds(config.request_timeout_seconds),
+    }
+}
+
+pub(super) fn pool_options(config: &AgentConfig) -> PoolOptions {
+    PoolOptions {
+        max_streams: config.pool_max_streams.max(1),
+        idle: Duration::from_secs(config.pool_idle_seconds.max(1)),
+    }
+}
+
+pub(super) fn node_info(config: &AgentConfig) -> NodeInfo {
+    NodeInfo {
+        node: config.node.as_str().into(),
+        network: config.network.as_str().into(),
+        cluster_id: config.cluster_id.as_str().into(),
+        extra_trust_domains: config.trust_domain_aliases.iter().map(|name| TrustDomain::new(name)).collect(),
+    }
+}
+
+/// What the agent says about itself on the control plane's stream.
+pub(super) fn node_description(config: &AgentConfig) -> NodeDescription {
+    let pod = if config.pod_name.is_empty() { format!("weir-{}", config.node) } else { config.pod_name.clone() };
+    NodeDescription {
+        node: config.node.clone(),
+        pod,
+        namespace: config.pod_namespace.clone(),
+        service_account: config.istiod.service_account.clone(),
+        ip: config.instance_ip.unwrap_or(UNKNOWN_INSTANCE_IP),
+        cluster_id: config.cluster_id.clone(),
+        network: config.network.clone(),
+        mesh_id: config.trust_domain.clone(),
+        metadata: config.istiod.environment.metadata.clone(),
+    }
+}
+
+/// Which pods are left out of the mesh, whatever labels say.
+pub(super) fn membership_rules(config: &AgentConfig) -> MembershipRules {
+    let excluded = config.kubernetes.exclude_namespaces.iter().chain([&config.pod_namespace]);
+    MembershipRules {
+        excluded_namespaces: excluded.filter(|name| !name.is_empty()).cloned().collect(),
+        own_pod: (config.pod_namespace.clone(), config.pod_name.clone()),
+    }
+}
