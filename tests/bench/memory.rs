@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 use nix::sys::resource::{Resource, getrlimit};
-use weir_tests::cgroup;
+use weir_tests::{cgroup, wait};
 
 use crate::subject::{Proxies, Subject};
 
@@ -22,7 +22,7 @@ pub(crate) fn settled_mib(proxies: &Proxies) -> Result<Vec<f64>> {
     let started = Instant::now();
     let mut last = resident_mib(proxies)?;
     loop {
-        std::thread::sleep(BETWEEN_LOOKS);
+        wait::between_measurements(BETWEEN_LOOKS);
         let now = resident_mib(proxies)?;
         let settled = now.iter().zip(&last).all(|(now, last)| (now - last).abs() <= 0.02 * last);
         if settled || started.elapsed() > SETTLED_WITHIN {

@@ -6,6 +6,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail};
 use weir_tests::program::Program;
 use weir_tests::wait;
+use weir_tests::world::{N1, N2};
 
 use crate::identities::{self, Identities};
 use crate::stage::{Dial, HTTP, IPERF, Stage};
@@ -54,7 +55,7 @@ pub(crate) fn start(peer: &Peer) -> Result<Subject> {
     let mut command = vec!["env".to_owned()];
     command.extend(variables(&stage, &Identities::write(&folder)?)?);
     command.extend(["sh".into(), "-c".into(), peer.command.clone()]);
-    let mut program = stage.world.nodes[0].place.spawn(&command)?;
+    let mut program = stage.world.nodes[N1].place.spawn(&command)?;
     let what = format!("the peer {} is ready", peer.name);
     let ready = wait::until(&what, READY_WITHIN, || {
         let running = program.is_running();
@@ -78,8 +79,8 @@ fn variables(stage: &Stage, ids: &Identities) -> Result<Vec<String>> {
     let pairs = [
         ("CLIENT_NETNS", netns(stage.client.name())),
         ("SERVER_NETNS", netns(stage.far.name())),
-        ("CLIENT_NODE_NETNS", netns(stage.world.nodes[0].name())),
-        ("SERVER_NODE_NETNS", netns(stage.world.nodes[1].name())),
+        ("CLIENT_NODE_NETNS", netns(stage.world.nodes[N1].name())),
+        ("SERVER_NODE_NETNS", netns(stage.world.nodes[N2].name())),
         ("CLIENT_ADDRESS", stage.client.ipv4().to_string()),
         ("SERVER_ADDRESS", stage.far.ipv4().to_string()),
         ("HTTP_PORT", HTTP.to_string()),
@@ -91,7 +92,7 @@ fn variables(stage: &Stage, ids: &Identities) -> Result<Vec<String>> {
         ("SERVER_KEY", file(&ids.server.key)),
         ("CLIENT_IDENTITY", identities::CLIENT.to_owned()),
         ("SERVER_IDENTITY", identities::SERVER.to_owned()),
-        ("FOLDER", file(&stage.world.nodes[0].folder("peer")?)),
+        ("FOLDER", file(&stage.world.nodes[N1].folder("peer")?)),
     ];
     Ok(pairs.into_iter().map(|(name, value)| format!("WEIR_BENCH_{name}={value}")).collect())
 }

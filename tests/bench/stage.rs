@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use anyhow::Result;
 use weir_tests::place::Place;
 use weir_tests::program::Program;
-use weir_tests::world::{Pod, World};
+use weir_tests::world::{N1, N2, Pod, World};
 
 use crate::stock;
 
@@ -46,8 +46,8 @@ impl Stage {
     pub(crate) fn set(purpose: &str) -> Result<Self> {
         let world = World::new(purpose, 2)?;
         join_nodes(&world)?;
-        let (client, near) = (world.nodes[0].pod("client")?, world.nodes[0].pod("near")?);
-        let far = world.nodes[1].pod("far")?;
+        let (client, near) = (world.nodes[N1].pod("client")?, world.nodes[N1].pod("near")?);
+        let far = world.nodes[N2].pod("far")?;
         let places = world.nodes.iter().map(|node| &node.place).chain([&client, &near, &far].map(|pod| &pod.place));
         stock::apply(places)?;
         let mut servers = Vec::new();

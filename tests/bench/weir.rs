@@ -9,6 +9,7 @@ use weir_tests::agent::{Agent, AgentOptions};
 use weir_tests::control_plane::ControlPlane;
 use weir_tests::mesh::{NAMESPACE, workload_entry};
 use weir_tests::wait;
+use weir_tests::world::{N1, N2};
 
 use crate::stage::{Dial, Stage};
 use crate::subject::{Proxies, Subject};
@@ -43,7 +44,7 @@ impl Weir {
         for agent in &mut agents {
             agent.becomes_ready().with_context(|| format!("control plane:\n{}", control_plane.tail()))?;
         }
-        for (agent, pod) in [(0, &stage.client), (0, &stage.near), (1, &stage.far)] {
+        for (agent, pod) in [(N1, &stage.client), (N1, &stage.near), (N2, &stage.far)] {
             agents[agent].enroll(pod, NAMESPACE, pod.name())?;
         }
         Ok(Self { agents, _control_plane: control_plane, stage })

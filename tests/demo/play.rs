@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Result;
 use weir_tests::agent::binary;
+use weir_tests::world::N1;
 
 use crate::shop::{Shop, WEB, Weir};
 
@@ -21,7 +22,7 @@ pub(crate) fn invite(shop: &Shop, weir: &Weir) -> Result<()> {
         ("ask the service", format!("{pod} client curl -s http://{}/", WEB[0])),
         ("ask one pod", format!("{pod} client curl -s http://{}:8080/", shop.green.ipv4())),
         ("load", format!("{pod} client wrk -t1 -c16 -d5s http://{}/", WEB[0])),
-        ("enrolled pods of n1", format!("{} pods --socket {}", weir_binary.display(), weir.agents[0].socket())),
+        ("enrolled pods of n1", format!("{} pods --socket {}", weir_binary.display(), weir.agents[N1].socket())),
         ("metrics of n1", format!("nsenter --net=/run/netns/{name}-n1 curl -s http://127.0.0.1:15020/metrics")),
         ("what n1 knows", format!("nsenter --net=/run/netns/{name}-n1 curl -s http://127.0.0.1:15000/config_dump")),
         ("the wire", format!("nsenter --net=/run/netns/{name}-fabric tcpdump -ni n2 -A tcp")),

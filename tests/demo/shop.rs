@@ -10,7 +10,7 @@ use weir_tests::nginx;
 use weir_tests::objects::{ServiceEntry, WorkloadEntry};
 use weir_tests::program::Program;
 use weir_tests::rules::Rules;
-use weir_tests::world::{Node, Pod, World};
+use weir_tests::world::{N1, N2, Node, Pod, World};
 
 /// Virtual addresses of the service `web`.
 pub(crate) const WEB: [&str; 2] = ["10.96.0.80", "fd96::80"];
@@ -40,8 +40,8 @@ impl Shop {
     /// Two nodes and three pods, no mesh.
     pub(crate) fn open(purpose: &str) -> Result<Self> {
         let world = World::new(purpose, 2)?;
-        let (client, blue) = (world.nodes[0].pod("client")?, world.nodes[0].pod("blue")?);
-        let green = world.nodes[1].pod("green")?;
+        let (client, blue) = (world.nodes[N1].pod("client")?, world.nodes[N1].pod("blue")?);
+        let green = world.nodes[N2].pod("green")?;
         let mut servers = Vec::new();
         for pod in [&blue, &green] {
             servers.push(nginx::serve(

@@ -9,6 +9,7 @@ use weir_tests::mesh::{NAMESPACE, principal};
 use weir_tests::objects::authorization_policy;
 use weir_tests::program::Output;
 use weir_tests::rules::Rules;
+use weir_tests::world::N2;
 use weir_tests::{control_plane, namespace, nginx, wait};
 
 use crate::shop::{Shop, WEB, Weir};
@@ -52,7 +53,7 @@ fn without_mesh(shop: &Shop) -> Result<Vec<Rules>> {
         shop.blue.ipv4(),
         shop.green.ipv4()
     ));
-    let capture = shop.world.capture(&shop.world.nodes[1])?;
+    let capture = shop.world.capture(&shop.world.nodes[N2])?;
     let page = curl(shop, SocketAddr::new(shop.green.ipv4(), nginx::PORT))?;
     ensure!(page.success, "without a mesh pods reach each other: {}", page.summary());
     let wire = capture.stop()?;
@@ -89,7 +90,7 @@ fn mesh_arrives(shop: &Shop) -> Result<Weir> {
 
 fn traffic(shop: &Shop, weir: &Weir) -> Result<()> {
     act("Real traffic, encrypted on the wire");
-    let capture = shop.world.capture(&shop.world.nodes[1])?;
+    let capture = shop.world.capture(&shop.world.nodes[N2])?;
     let mut answers = BTreeMap::<String, usize>::new();
     for number in 0..REQUESTS {
         let vip = WEB[number % 2].parse()?;
@@ -129,7 +130,7 @@ fn identity(shop: &Shop, weir: &Weir) -> Result<()> {
     seen(format!("  {nginx_line}"));
     let id = principal(&shop.client);
     let line = wait::until("the access log names the client", Duration::from_secs(3), || {
-        let log = weir.agents[1].log();
+        let log = weir.agents[N2].log();
         let found = log.lines().rev().find(|line| line.contains("connection complete") && line.contains(&id));
         found.map(str::to_owned).context("it does not")
     })?;
@@ -175,7 +176,7 @@ fn policy(shop: &Shop, weir: &Weir) -> Result<()> {
 
 fn metrics(shop: &Shop, weir: &Weir) -> Result<()> {
     act("Metrics, with Istio's names: existing dashboards work");
-    let text = weir.agents[1].metrics_text()?;
+    let text = weir.agents[N2].metrics_text()?;
     let id = principal(&shop.client);
     for name in ["istio_tcp_connections_opened_total", "istio_tcp_received_bytes_total", "istio_tcp_sent_bytes_total"] {
         let line = text.lines().find(|line| line.starts_with(name) && line.contains(&id));

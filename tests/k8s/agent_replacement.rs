@@ -4,7 +4,8 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use anyhow::{Result, ensure};
 use serde_json::Value;
-use weir_tests::cluster::Cluster;
+use weir_tests::cluster::{CLIENT_NODE, Cluster, SERVER_NODE};
+use weir_tests::load::{Kill, Moment, moment};
 use weir_tests::table::note;
 use weir_tests::wait;
 
@@ -30,10 +31,8 @@ pub(crate) const LONG: &[Case] = &[Case {
     check: Check::Mesh(rolled_for_long),
 }];
 
-/// How long it takes to kill somebody.
-const MOMENT: Duration = Duration::from_millis(100);
-/// The longest time without a new connection that a killed agent may cause.
-const GAP_MS: f64 = 500.0;
+/// The longest time without a new connection that a killed agent may cause, on however busy a machine; what it is, is told.
+const GAP_MS: f64 = 5000.0;
 
 fn rolled_once(cluster: &mut Cluster) -> Result<()> {
     rolled(cluster, "rolled", 35, Duration::from_secs(15))
@@ -64,11 +63,11 @@ fn rolled(cluster: &Cluster, namespace: &str, seconds: u64, drain: Duration) -> 
 }
 
 fn clients_killed(cluster: &mut Cluster) -> Result<()> {
-    killed_twice(cluster, "client-killed", "na")
+    killed_twice(cluster, "client-killed", CLIENT_NODE)
 }
 
 fn servers_killed(cluster: &mut Cluster) -> Result<()> {
-    killed_twice(cluster, "server-killed", "nb")
+    killed_twice(cluster, "server-killed", SERVER_NODE)
 }
 
 fn killed_twice(cluster: &Cluster, namespace: &str, node: &str) -> Result<()> {
@@ -79,8 +78,13 @@ fn killed_twice(cluster: &Cluster, namespace: &str, node: &str) -> Result<()> {
     let mut kills = Vec::new();
     for _ in 0..2 {
         let worker = processes::worker(node)?;
-        kills.push(SystemTime::now());
+        let before = moment();
         node.place().run(&["kill", "-KILL", &worker.id])?;
+        wait::until("the worker is gone", Duration::from_secs(5), || {
+            ensure!(!processes::all(node)?.contains(&worker), "it goes on running");
+            Ok(())
+        })?;
+        kills.push(Kill { before, after: moment() });
         wait::until("another worker runs", Duration::from_secs(10), || {
             let next = processes::worker(node)?;
             ensure!(next != worker, "it is the same");
@@ -93,23 +97,21 @@ fn killed_twice(cluster: &Cluster, namespace: &str, node: &str) -> Result<()> {
     tell(&report);
     note(format!("longest time without a new connection: {:.0} ms", report.gap()));
     let late: Vec<&Value> =
-        report.failures("new").iter().filter(|failure| !was_open(failure, &report, &kills)).collect();
+        report.failures("new").iter().filter(|failure| !was_under_way(failure, &report, &kills)).collect();
     ensure!(late.is_empty(), "connections failed that began after the agent was killed: {late:?}");
-    ensure!(report.gap() <= GAP_MS, "that is too long");
+    ensure!(report.gap() <= GAP_MS, "no new connection for {:.0} ms", report.gap());
     ensure!(mesh::agents(cluster)?.iter().all(|agent| agent.restarts == 0), "a container was restarted");
     Ok(())
 }
 
 /// Whether a connection that failed was under way when the agent was killed: what was being carried then is lost.
-fn was_open(failure: &Value, report: &Report, kills: &[SystemTime]) -> bool {
+fn was_under_way(failure: &Value, report: &Report, kills: &[Kill]) -> bool {
     let ms = |value: &Value| value.as_f64().unwrap_or_default();
-    let began = ms(&report.0["began_unix_ms"]) + ms(&failure["at_ms"]) - ms(&failure["after_ms"]);
-    let began = Duration::from_secs_f64(began / 1000.0);
-    kills.iter().any(|kill| {
-        let kill = kill.duration_since(UNIX_EPOCH).unwrap_or_default();
-        // Between looking at the clock and the kill lies the start of a process.
-        began <= kill + MOMENT && kill <= began + Duration::from_secs(1)
-    })
+    let ended = ms(&report.0["began_unix_ms"]) + ms(&failure["at_ms"]);
+    let begun = ended - ms(&failure["after_ms"]);
+    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "milliseconds since 1970")]
+    let (begun, ended) = (begun as Moment, ended as Moment);
+    kills.iter().any(|kill| begun <= kill.after && ended >= kill.before)
 }
 
 fn tell(report: &Report) {

@@ -4,9 +4,9 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 use serde_json::{Value, json};
-use weir_tests::cluster::Cluster;
 use weir_tests::cluster::api::Request;
 use weir_tests::cluster::pods::{Namespace, app};
+use weir_tests::cluster::{CLIENT_NODE, Cluster, SERVER_NODE};
 use weir_tests::table::note;
 use weir_tests::wait;
 
@@ -72,8 +72,8 @@ fn with_label(mut pod: Value, value: &str) -> Value {
 fn labels_decide(cluster: &mut Cluster) -> Result<()> {
     let inside = Namespace::create(&cluster.kubectl, "labels-inside", &[IN_MESH])?;
     let outside = Namespace::create(&cluster.kubectl, "labels-outside", &[])?;
-    let server = |name: &str| app(name, Some("nb"), &["serve", "echo:7001"]);
-    let mut on_host = app("on-host", Some("nb"), &["serve", "echo:7091"]);
+    let server = |name: &str| app(name, Some(SERVER_NODE), &["serve", "echo:7001"]);
+    let mut on_host = app("on-host", Some(SERVER_NODE), &["serve", "echo:7091"]);
     on_host["spec"]["hostNetwork"] = json!(true);
     let mut with_sidecar = server("with-sidecar");
     with_sidecar["metadata"]["annotations"] = json!({"sidecar.istio.io/status": "{}"});
@@ -136,9 +136,9 @@ fn many_at_once(cluster: &mut Cluster) -> Result<()> {
 
 fn finished(cluster: &mut Cluster) -> Result<()> {
     let namespace = Namespace::create(&cluster.kubectl, "finished", &[IN_MESH])?;
-    let server = namespace.start(&app("server", Some("nb"), &["serve", "echo:7001"]))?;
+    let server = namespace.start(&app("server", Some(SERVER_NODE), &["serve", "echo:7001"]))?;
     becomes(cluster, &namespace.name, "server", IN)?;
-    let mut pod = app("job", Some("na"), &["dial", &format!("{}:{ECHO}", server.address)]);
+    let mut pod = app("job", Some(CLIENT_NODE), &["dial", &format!("{}:{ECHO}", server.address)]);
     pod["spec"]["restartPolicy"] = json!("Never");
     let template = json!({"metadata": {"labels": {"app": "job"}}, "spec": pod["spec"]});
     let job = json!({
@@ -162,7 +162,7 @@ fn finished(cluster: &mut Cluster) -> Result<()> {
 
 fn made_anew(cluster: &mut Cluster) -> Result<()> {
     let namespace = Namespace::create(&cluster.kubectl, "made-anew", &[IN_MESH])?;
-    let server = app("server", Some("nb"), &["serve", "echo:7001"]);
+    let server = app("server", Some(SERVER_NODE), &["serve", "echo:7001"]);
     let mut uids = Vec::new();
     for _ in 0..3 {
         namespace.start(&server)?;
@@ -184,9 +184,9 @@ fn made_anew(cluster: &mut Cluster) -> Result<()> {
 /// The first process of a sandbox is killed: the kubelet makes another for the same pod.
 fn new_sandbox(cluster: &mut Cluster) -> Result<()> {
     let namespace = Namespace::create(&cluster.kubectl, "new-sandbox", &[IN_MESH])?;
-    let first = namespace.start(&app("server", Some("nb"), &["serve", "echo:7001"]))?;
+    let first = namespace.start(&app("server", Some(SERVER_NODE), &["serve", "echo:7001"]))?;
     becomes(cluster, &namespace.name, "server", IN)?;
-    let node = cluster.node("nb")?;
+    let node = cluster.node(SERVER_NODE)?;
     let ctr = cluster.parts().debian("usr/bin/ctr").display().to_string();
     let of_pod = format!(
         "labels.\"io.cri-containerd.kind\"==sandbox,labels.\"io.kubernetes.pod.namespace\"=={}",

@@ -5,7 +5,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, ensure};
 use serde_json::{Value, json};
 use weir_tests::cluster::pods::{Namespace, app, last_line, service};
-use weir_tests::cluster::{Cluster, NODES};
+use weir_tests::cluster::{CLIENT_NODE, Cluster, NODES, SERVER_NODE};
 use weir_tests::program::Output;
 use weir_tests::table::note;
 use weir_tests::wait;
@@ -57,7 +57,7 @@ fn pods_reach_pods(cluster: &mut Cluster) -> Result<()> {
     for name in NODES {
         namespace.apply(&app(&format!("server-{name}"), Some(name), SERVE))?;
     }
-    namespace.apply(&app("client", Some("na"), SERVE))?;
+    namespace.apply(&app("client", Some(CLIENT_NODE), SERVE))?;
     let client = namespace.ready("client")?;
     for name in NODES {
         let server = namespace.ready(&format!("server-{name}"))?;
@@ -72,8 +72,8 @@ fn pods_reach_pods(cluster: &mut Cluster) -> Result<()> {
 
 fn services(cluster: &mut Cluster) -> Result<()> {
     let namespace = Namespace::create(&cluster.kubectl, "services", &[])?;
-    namespace.apply(&app("server", Some("nb"), SERVE))?;
-    namespace.apply(&app("client", Some("na"), SERVE))?;
+    namespace.apply(&app("server", Some(SERVER_NODE), SERVE))?;
+    namespace.apply(&app("client", Some(CLIENT_NODE), SERVE))?;
     namespace.ready("server")?;
     namespace.ready("client")?;
     let address = namespace.service(&service("server", "NodePort", 80, 7001))?;
@@ -145,7 +145,7 @@ fn probes_are_well(cluster: &mut Cluster) -> Result<()> {
 
 fn host_paths(cluster: &mut Cluster) -> Result<()> {
     let namespace = Namespace::create(&cluster.kubectl, "host-paths", &[])?;
-    let mut pod = app("looker", Some("na"), SERVE);
+    let mut pod = app("looker", Some(CLIENT_NODE), SERVE);
     let paths = [
         "/proc",
         "/sys/fs/cgroup",
@@ -180,7 +180,7 @@ fn host_paths(cluster: &mut Cluster) -> Result<()> {
     // What a pod writes there stays on its node.
     look("echo from-a-pod > /host/run/weir/x && echo from-a-pod > /host/etc/cni/net.d/x")?;
     ensure!(!std::path::Path::new("/run/weir/x").exists(), "the machine's own /run/weir was written to");
-    let node = cluster.node("na")?;
+    let node = cluster.node(CLIENT_NODE)?;
     let seen = node.place().run(&["cat", "/run/weir/x", "/etc/cni/net.d/x"])?;
     ensure!(seen == "from-a-pod\nfrom-a-pod\n", "on the node it is {seen:?}");
     node.place().run(&["rm", "/run/weir/x", "/etc/cni/net.d/x"]).map(drop)
@@ -188,9 +188,9 @@ fn host_paths(cluster: &mut Cluster) -> Result<()> {
 
 fn dials_at_once(cluster: &mut Cluster) -> Result<()> {
     let namespace = Namespace::create(&cluster.kubectl, "dials", &[])?;
-    let server = namespace.start(&app("server", Some("nb"), SERVE))?;
+    let server = namespace.start(&app("server", Some(SERVER_NODE), SERVE))?;
     let address = format!("{}:7001", server.address);
-    namespace.start(&app("dialler", Some("na"), &["dial", &address, "--stay"]))?;
+    namespace.start(&app("dialler", Some(CLIENT_NODE), &["dial", &address, "--stay"]))?;
     let log = cluster.kubectl.until("the pod has told", Duration::from_secs(20), |kubectl| {
         last_line(&kubectl.run(&["logs", "--namespace", &namespace.name, "dialler"])?)
     })?;
@@ -201,8 +201,8 @@ fn dials_at_once(cluster: &mut Cluster) -> Result<()> {
 
 fn load_is_clean(cluster: &mut Cluster) -> Result<()> {
     let namespace = Namespace::create(&cluster.kubectl, "load", &[])?;
-    let server = namespace.start(&app("server", Some("nb"), SERVE))?;
-    namespace.start(&app("client", Some("na"), SERVE))?;
+    let server = namespace.start(&app("server", Some(SERVER_NODE), SERVE))?;
+    namespace.start(&app("client", Some(CLIENT_NODE), SERVE))?;
     let to = format!("{}:7001", server.address);
     let report =
         namespace.ask("client", &["load", "--to", &to, "--keepalive", "64", "--rate", "200", "--seconds", "5"])?;

@@ -9,8 +9,8 @@ use anyhow::{Context, Result, ensure};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use serde_json::{Value, json};
-use weir_tests::cluster::Cluster;
 use weir_tests::cluster::pods::{Namespace, app};
+use weir_tests::cluster::{CLIENT_NODE, Cluster, NODES, SERVER_NODE};
 use weir_tests::table::note;
 use weir_tests::wait;
 
@@ -63,19 +63,19 @@ fn is_chained(cluster: &Cluster, node: &str) -> Result<()> {
 }
 
 fn put_back(cluster: &mut Cluster) -> Result<()> {
-    for node in ["na", "nb"] {
+    for node in NODES {
         is_chained(cluster, node)?;
     }
-    let (path, mut list) = configuration(cluster, "na")?;
+    let (path, mut list) = configuration(cluster, CLIENT_NODE)?;
     list["plugins"].as_array_mut().context("a list")?.pop();
     let start = Instant::now();
     fs::write(&path, serde_json::to_string_pretty(&list)?)?;
-    is_chained(cluster, "na")?;
+    is_chained(cluster, CLIENT_NODE)?;
     note(format!("put back {} ms after its owner rewrote the configuration", start.elapsed().as_millis()));
-    fs::remove_file(cluster.node("na")?.room().path(PLUGIN))?;
-    is_chained(cluster, "na")?;
+    fs::remove_file(cluster.node(CLIENT_NODE)?.room().path(PLUGIN))?;
+    is_chained(cluster, CLIENT_NODE)?;
     let namespace = Namespace::create(&cluster.kubectl, "put-back", &[IN_MESH])?;
-    namespace.start(&app("server", Some("na"), &["serve", "echo:7001"])).map(drop)
+    namespace.start(&app("server", Some(CLIENT_NODE), &["serve", "echo:7001"])).map(drop)
 }
 
 /// The address that an agent serves a pod at.
@@ -91,14 +91,14 @@ fn made_anew(cluster: &mut Cluster) -> Result<()> {
     let pair = Pair::create(cluster, "made-anew", &[IN_MESH])?;
     pair.is_meshed()?;
     let uid = pair.server.uid.clone();
-    ensure!(served(cluster, "nb", &uid)? == pair.server.address, "the server is not enrolled as it is");
+    ensure!(served(cluster, SERVER_NODE, &uid)? == pair.server.address, "the server is not enrolled as it is");
     kill_sandbox(cluster, &uid)?;
     let server = pair.namespace.kubectl.until("the pod is there again", RETRIED, |_| {
         let server = pair.namespace.ready("server")?;
         ensure!(server.uid == uid && server.address != pair.server.address, "it is as before: {server:?}");
         Ok(server)
     })?;
-    let now = served(cluster, "nb", &uid)?;
+    let now = served(cluster, SERVER_NODE, &uid)?;
     ensure!(now == server.address, "it is served at {now}, and is at {}", server.address);
     let again = Pair { cluster: pair.cluster, namespace: pair.namespace, server };
     again.is_meshed()
@@ -106,7 +106,7 @@ fn made_anew(cluster: &mut Cluster) -> Result<()> {
 
 /// Ends the process that a pod's sandbox is made of.
 fn kill_sandbox(cluster: &Cluster, uid: &str) -> Result<()> {
-    let pod = cluster.node("nb")?.pods_cgroup();
+    let pod = cluster.node(SERVER_NODE)?.pods_cgroup();
     let folders = wait::until("the pod has cgroups", SOON, || {
         let found = below(&pod).into_iter().find(|path| path.ends_with(format!("pod{uid}")));
         Ok(below(&found.context("it has none")?))
@@ -146,13 +146,13 @@ fn let_agents_run(cluster: &Cluster, run: bool) -> Result<()> {
 }
 
 fn without_agent(cluster: &mut Cluster) -> Result<()> {
-    for node in ["na", "nb"] {
+    for node in NODES {
         is_chained(cluster, node)?;
     }
     let inside = Namespace::create(&cluster.kubectl, "inside", &[IN_MESH])?;
     let outside = Namespace::create(&cluster.kubectl, "outside", &[])?;
-    inside.start(&app("server", Some("nb"), &["serve", "echo:7001"]))?;
-    let known = cluster.node("na")?.room().path("/var/lib/weir/mesh-namespaces.json");
+    inside.start(&app("server", Some(SERVER_NODE), &["serve", "echo:7001"]))?;
+    let known = cluster.node(CLIENT_NODE)?.room().path("/var/lib/weir/mesh-namespaces.json");
     wait::until("the mesh's namespaces are written down", SOON, || {
         let text = fs::read_to_string(&known)?;
         ensure!(text.contains("inside") && !text.contains("outside"), "{text}");
@@ -165,11 +165,11 @@ fn without_agent(cluster: &mut Cluster) -> Result<()> {
         ensure!(left["items"].as_array().is_some_and(Vec::is_empty), "some are there");
         Ok(())
     })?;
-    is_chained(cluster, "na").context("the plugin goes with the agent")?;
+    is_chained(cluster, CLIENT_NODE).context("the plugin goes with the agent")?;
     let server = inside.ready("server")?;
-    inside.apply(&app("waits", Some("na"), &["dial", &format!("{}:{ECHO}", server.address), "--stay"]))?;
+    inside.apply(&app("waits", Some(CLIENT_NODE), &["dial", &format!("{}:{ECHO}", server.address), "--stay"]))?;
     let start = Instant::now();
-    outside.start(&app("starts", Some("na"), &["serve", "echo:7001"]))?;
+    outside.start(&app("starts", Some(CLIENT_NODE), &["serve", "echo:7001"]))?;
     note(format!("a pod outside the mesh was ready after {:.1} s", start.elapsed().as_secs_f64()));
     let said = cluster.kubectl.until("the pod says what it waits for", RETRIED, |kubectl| {
         let events = kubectl.run(&["events", "--namespace", "inside", "--types=Warning", "--for=pod/waits"])?;

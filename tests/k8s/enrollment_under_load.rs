@@ -42,8 +42,6 @@ fn labelled(cluster: &mut Cluster) -> Result<()> {
     note(format!("captured {captured} ms after the label was sent, first request over mutual TLS {took} ms after"));
     ["new", "kept"].into_iter().for_each(|sort| note(report.line(sort)));
     report.none_failed("new").and_then(|()| report.none_failed("kept"))?;
-    // On a busy machine; the figure is what counts.
-    ensure!(took <= 1000, "that took too long");
     for name in ["server", "client"] {
         ensure!(pair.namespace.ready(name)?.restarts == 0, "{name} was restarted");
     }

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use weir_tests::cluster::pods::{app, last_line, service};
-use weir_tests::cluster::{Cluster, NODES, parts};
+use weir_tests::cluster::{CLIENT_NODE, Cluster, NODES, parts};
 use weir_tests::table::note;
 use weir_tests::wait;
 
@@ -23,10 +23,10 @@ const SOON: Duration = Duration::from_secs(20);
 fn services(cluster: &mut Cluster) -> Result<()> {
     mesh::install(cluster)?;
     let pair = Pair::create(cluster, "by-iptables", &[IN_MESH])?;
-    pair.namespace.start(&app("neighbour", Some("na"), &["serve", "echo:7001"]))?;
+    pair.namespace.start(&app("neighbour", Some(CLIENT_NODE), &["serve", "echo:7001"]))?;
     pair.namespace.start(&outsider())?;
     pair.is_meshed()?;
-    let rules = cluster.node("na")?.place().run(&["iptables-save", "--table", "nat"])?;
+    let rules = cluster.node(CLIENT_NODE)?.place().run(&["iptables-save", "--table", "nat"])?;
     ensure!(rules.contains("KUBE-SERVICES"), "kube-proxy has written no rules: {rules}");
     for server in ["server", "neighbour"] {
         let address = pair.namespace.service(&service(server, "NodePort", 80, ECHO))?;

@@ -4,9 +4,9 @@ use std::time::Duration;
 
 use anyhow::{Result, ensure};
 use serde_json::json;
-use weir_tests::cluster::Cluster;
 use weir_tests::cluster::kubectl::Pod;
 use weir_tests::cluster::network::CONTROL_PLANE;
+use weir_tests::cluster::{CLIENT_NODE, Cluster, SERVER_NODE};
 use weir_tests::table::note;
 use weir_tests::wait;
 
@@ -37,7 +37,7 @@ fn ztunnel_config(cluster: &mut Cluster) -> Result<()> {
     for agent in mesh::agents(cluster)? {
         let ask = |what: &str| ztunnel(cluster, &agent, &[what]);
         for (what, parts) in [
-            ("workloads", vec![vec!["istioctl", "server", pair.server.address.as_str(), "nb", "HBONE"]]),
+            ("workloads", vec![vec!["istioctl", "server", pair.server.address.as_str(), SERVER_NODE, "HBONE"]]),
             ("services", vec![vec!["istio-system", "istiod", "1/1"]]),
             ("policies", vec![vec!["istioctl", "who", "Allow", "WorkloadSelector"]]),
             ("certificates", vec![vec!["spiffe://cluster.local/ns/istioctl/sa/default", "Leaf", "Available", "true"]]),
@@ -60,7 +60,7 @@ fn ztunnel_config(cluster: &mut Cluster) -> Result<()> {
 
 /// What a line of a live connection holds, on the client's node and on the server's.
 fn connection_of(agent: &Pod) -> Vec<&'static str> {
-    if agent.node == "na" {
+    if agent.node == CLIENT_NODE {
         vec!["client.istioctl", "Outbound", "HBONE"]
     } else {
         vec!["server.istioctl", "Inbound", "HBONE"]

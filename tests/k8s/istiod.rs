@@ -5,9 +5,9 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
 use serde_json::json;
-use weir_tests::cluster::Cluster;
 use weir_tests::cluster::istiod::Istiod;
 use weir_tests::cluster::pods::app;
+use weir_tests::cluster::{CLIENT_NODE, Cluster, SERVER_NODE};
 use weir_tests::table::note;
 use weir_tests::wait;
 
@@ -67,7 +67,7 @@ fn objects(cluster: &mut Cluster) -> Result<()> {
         Ok(())
     })?;
     let before = repeats(cluster)?;
-    pair.namespace.start(&app("another", Some("na"), &["serve", "echo:7001"]))?;
+    pair.namespace.start(&app("another", Some(CLIENT_NODE), &["serve", "echo:7001"]))?;
     wait::until("what istiod repeats for a pod's sake is dropped", Duration::from_secs(20), || {
         ensure!(repeats(cluster)? > before, "nothing was dropped");
         Ok(())
@@ -97,7 +97,7 @@ fn l4_form(cluster: &mut Cluster) -> Result<()> {
         Ok(())
     })?;
     note(format!("in force {} ms after kubectl began", start.elapsed().as_millis()));
-    let agent = mesh::agent_of(cluster, "nb")?;
+    let agent = mesh::agent_of(cluster, SERVER_NODE)?;
     let status = mesh::ask(cluster, &agent, "status")?;
     ensure!(status.contains("policies enforced in L4 form") && status.contains("no-delete"), "{status}");
     cluster.kubectl.run(&["delete", "--namespace", &pair.namespace.name, "authorizationpolicy/no-delete"])?;
@@ -148,7 +148,7 @@ fn reached(cluster: &mut Cluster) -> Result<()> {
         istiod.kill();
         // istiod has never told of either of them, so what the client sends comes in plaintext.
         for (name, door, expected) in [("open", "open", "hello"), ("closed", "closed", "")] {
-            let mut pod = app(name, Some("nb"), &["serve", "echo:7001"]);
+            let mut pod = app(name, Some(SERVER_NODE), &["serve", "echo:7001"]);
             pod["metadata"]["labels"]["door"] = json!(door);
             let pod = pair.namespace.start(&pod)?;
             let seen = pair.namespace.ask("client", &["probe", &format!("{}:7001", pod.address), "--send", "hello"])?;

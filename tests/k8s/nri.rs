@@ -7,7 +7,7 @@ use anyhow::{Context, Result, ensure};
 use serde_json::json;
 use weir_tests::cluster::kubectl::Pod;
 use weir_tests::cluster::pods::{Namespace, app, last_line};
-use weir_tests::cluster::{Cluster, NODES};
+use weir_tests::cluster::{CLIENT_NODE, Cluster, NODES};
 use weir_tests::table::note;
 use weir_tests::wait;
 
@@ -117,8 +117,9 @@ fn beside(cluster: &mut Cluster) -> Result<()> {
 
 fn restarted(cluster: &mut Cluster) -> Result<()> {
     install_without_cni(cluster)?;
-    let agent = mesh::agent_of(cluster, "na")?;
-    let index = cluster.nodes.iter().position(|node| node.name() == "na").context("there is no node na")?;
+    let agent = mesh::agent_of(cluster, CLIENT_NODE)?;
+    let index =
+        cluster.nodes.iter().position(|node| node.name() == CLIENT_NODE).context("there is no node for clients")?;
     cluster.nodes[index].kill_containerd();
     is_connected(cluster, &agent, false)?;
     let start = Instant::now();
@@ -135,11 +136,11 @@ fn others(cluster: &mut Cluster) -> Result<()> {
     install_without_cni(cluster)?;
     let inside = Namespace::create(&cluster.kubectl, "inside", &[IN_MESH])?;
     let outside = Namespace::create(&cluster.kubectl, "outside", &[])?;
-    let mut on_node = app("on-node", Some("na"), &["serve", "echo:7999"]);
+    let mut on_node = app("on-node", Some(CLIENT_NODE), &["serve", "echo:7999"]);
     on_node["spec"]["hostNetwork"] = json!(true);
     let start = Instant::now();
     inside.apply(&on_node)?;
-    let started = outside.start(&app("starts", Some("na"), &["serve", "echo:7001"]))?;
+    let started = outside.start(&app("starts", Some(CLIENT_NODE), &["serve", "echo:7001"]))?;
     let on_node = inside.ready("on-node")?;
     note(format!("both ready after {:.1} s", start.elapsed().as_secs_f64()));
     ensure!(by_nri(cluster, "not_for_the_mesh")? >= 1.0, "containerd did not ask about the pod outside the mesh");
@@ -166,7 +167,7 @@ fn replaced(cluster: &mut Cluster) -> Result<()> {
         "spec": {"mtls": {"mode": "STRICT"}},
     }))?;
     let outside = Namespace::create(&cluster.kubectl, "plain", &[])?;
-    outside.start(&app("client", Some("na"), &["serve", "echo:7001"]))?;
+    outside.start(&app("client", Some(CLIENT_NODE), &["serve", "echo:7001"]))?;
     wait::until("plaintext is refused", SOON, || {
         let seen = outside.ask("client", &["probe", &pair.echo(), "--send", "hello"])?;
         ensure!(seen["received"] != "hello", "{seen}");
@@ -180,7 +181,7 @@ fn replaced(cluster: &mut Cluster) -> Result<()> {
     // One by one, so that some are born at every moment of it.
     while start.elapsed() < RETRIED {
         let name = format!("dial-{}", born.len());
-        pair.namespace.apply(&app(&name, Some("na"), &["dial", &pair.echo(), "--stay"]))?;
+        pair.namespace.apply(&app(&name, Some(CLIENT_NODE), &["dial", &pair.echo(), "--stay"]))?;
         born.push(name);
         let now = cluster.kubectl.pods(mesh::NAMESPACE, mesh::SELECTOR)?;
         if now.iter().all(|new| new.ready && before.iter().all(|old| old.uid != new.uid)) {

@@ -5,9 +5,9 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context, Result, ensure};
 use serde_json::{Value, json};
-use weir_tests::cluster::Cluster;
 use weir_tests::cluster::kubectl::Pod;
 use weir_tests::cluster::pods::{Namespace, app, last_line};
+use weir_tests::cluster::{CLIENT_NODE, Cluster, SERVER_NODE};
 use weir_tests::program::Program;
 use weir_tests::wait;
 
@@ -35,8 +35,8 @@ impl<'a> Pair<'a> {
     /// Makes a namespace with `client` on the first node and `server` on the second, both ready.
     pub(crate) fn create(cluster: &'a Cluster, name: &str, labels: &[(&str, &str)]) -> Result<Self> {
         let namespace = Namespace::create(&cluster.kubectl, name, labels)?;
-        namespace.apply(&app("server", Some("nb"), &["serve", "echo:7001", "peer:7002", "banner:7003"]))?;
-        namespace.apply(&app("client", Some("na"), &["serve", "echo:7001"]))?;
+        namespace.apply(&app("server", Some(SERVER_NODE), &["serve", "echo:7001", "peer:7002", "banner:7003"]))?;
+        namespace.apply(&app("client", Some(CLIENT_NODE), &["serve", "echo:7001"]))?;
         let (server, _) = (namespace.ready("server")?, namespace.ready("client")?);
         Ok(Self { cluster, namespace, server })
     }
@@ -64,7 +64,7 @@ impl<'a> Pair<'a> {
     /// A pod on the client's node, ready, and the service account of the same name, which is its alone.
     pub(crate) fn start_as(&self, name: &str) -> Result<Pod> {
         self.namespace.apply(&json!({"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": name}}))?;
-        let mut pod = app(name, Some("na"), &["serve", "echo:7001"]);
+        let mut pod = app(name, Some(CLIENT_NODE), &["serve", "echo:7001"]);
         pod["spec"]["serviceAccountName"] = json!(name);
         self.namespace.start(&pod)
     }
@@ -153,7 +153,7 @@ impl<'a> Pair<'a> {
 
 /// A pod on the client's node, called `outside`, that is in no mesh wherever it is made.
 pub(crate) fn outsider() -> Value {
-    let mut pod = app("outside", Some("na"), &["serve", "echo:7001"]);
+    let mut pod = app("outside", Some(CLIENT_NODE), &["serve", "echo:7001"]);
     pod["metadata"]["labels"][IN_MESH.0] = json!("none");
     pod
 }
@@ -192,10 +192,11 @@ impl Report {
         self.0[sort]["failures"].as_array().map(Vec::as_slice).unwrap_or_default()
     }
 
-    /// No connection of a sort failed: `new` or `kept`.
+    /// Connections of a sort, `new` or `kept`, carried something, and none of them failed.
     pub(crate) fn none_failed(&self, sort: &str) -> Result<()> {
-        let failed = &self.0[sort];
-        ensure!(failed["failed"] == 0, "{sort} connections failed: {failed}");
+        let seen = &self.0[sort];
+        ensure!(self.count(sort, "ok") > 0, "no {sort} connection carried anything: {seen}");
+        ensure!(seen["failed"] == 0, "{sort} connections failed: {seen}");
         Ok(())
     }
 

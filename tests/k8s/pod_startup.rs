@@ -4,9 +4,9 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 use serde_json::json;
-use weir_tests::cluster::Cluster;
 use weir_tests::cluster::api::Request;
 use weir_tests::cluster::pods::app;
+use weir_tests::cluster::{Cluster, SERVER_NODE};
 use weir_tests::table::note;
 use weir_tests::wait;
 
@@ -56,7 +56,7 @@ fn ten_servers(cluster: &mut Cluster) -> Result<()> {
 
 fn arrival(pair: &Pair<'_>, port: u16) -> Result<Arrival> {
     let (name, served) = (format!("server-{port}"), format!("echo:{port}"));
-    let mut pod = app(&name, Some("nb"), &["serve", &served]);
+    let mut pod = app(&name, Some(SERVER_NODE), &["serve", &served]);
     // It is the pod's first moments that count.
     pod["spec"]["containers"][0]["readinessProbe"] = json!(null);
     pair.namespace.apply(&pod)?;
@@ -68,10 +68,10 @@ fn arrival(pair: &Pair<'_>, port: u16) -> Result<Arrival> {
     })?;
     let known = now();
     let load = pair.begin(&format!("{address}:{port}"), 0, RATE, 3)?;
-    let node = pair.cluster.node("nb")?;
+    let node = pair.cluster.node(SERVER_NODE)?;
     let process = wait::until("its process runs", SOON, || processes::with_word(node, "weir-test-app", &served))?;
     let (age, at) = (process.age_ms()?, now());
-    let agent = mesh::agent_of(pair.cluster, "nb")?;
+    let agent = mesh::agent_of(pair.cluster, SERVER_NODE)?;
     let reached = wait::until("it is reached over mutual TLS", SOON, || pair.first_to(&agent, &name, known))?;
     drop(load);
     pair.namespace.kubectl.run(&["delete", "pod", &name, "--namespace", &pair.namespace.name, "--wait=false"])?;

@@ -5,7 +5,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, ensure};
 use serde_json::{Value, json};
 use weir_tests::cluster::pods::{Namespace, app, last_line, service};
-use weir_tests::cluster::{Cluster, NODES, parts};
+use weir_tests::cluster::{Cluster, NODES, SERVER_NODE, parts};
 use weir_tests::place::Place;
 use weir_tests::table::note;
 use weir_tests::wait;
@@ -148,7 +148,7 @@ fn hooks(cluster: &mut Cluster) -> Result<()> {
 
 /// A server on the second node, reached through a port of every node.
 fn behind_a_port(cluster: &Cluster, namespace: &Namespace<'_>) -> Result<(String, Vec<String>)> {
-    let server = namespace.start(&app("server", Some("nb"), SERVE))?;
+    let server = namespace.start(&app("server", Some(SERVER_NODE), SERVE))?;
     namespace.service(&service("server", "NodePort", 80, ECHO))?;
     let made = cluster.kubectl.get(&["service", "server", "--namespace", &namespace.name])?;
     let port = made["spec"]["ports"][0]["nodePort"].as_u64().context("it has a port on nodes")?;

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use serde_json::{Value, json};
-use weir_tests::cluster::{Cluster, NODES};
+use weir_tests::cluster::{CLIENT_NODE, Cluster, NODES};
 use weir_tests::place::Place;
 use weir_tests::program::Program;
 use weir_tests::table::note;
@@ -101,7 +101,7 @@ struct Prometheus {
 
 impl Prometheus {
     fn start(cluster: &Cluster) -> Result<Self> {
-        let place = cluster.node("na")?.place().clone();
+        let place = cluster.node(CLIENT_NODE)?.place().clone();
         let folder = cluster.run().bulk()?.join("prometheus");
         fs::create_dir_all(&folder)?;
         let configuration = folder.join("prometheus.yaml");

@@ -3,8 +3,8 @@
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
-use weir_tests::cluster::Cluster;
 use weir_tests::cluster::kubectl::Pod;
+use weir_tests::cluster::{CLIENT_NODE, Cluster};
 use weir_tests::program::Program;
 use weir_tests::table::note;
 use weir_tests::wait;
@@ -96,7 +96,7 @@ fn nodes_are_clean(cluster: &Cluster) -> Result<()> {
 fn pod(cluster: &mut Cluster) -> Result<()> {
     let pair = Pair::create(cluster, "pod-deleted", &[IN_MESH])?;
     pair.is_meshed()?;
-    let agent = mesh::agent_of(cluster, "na")?;
+    let agent = mesh::agent_of(cluster, CLIENT_NODE)?;
     let load = pair.load(12)?;
     let report = succeeded(cluster, &agent, load, &["--wait=false"])?;
     report.none_failed("new").and_then(|()| report.none_failed("kept"))?;
@@ -112,7 +112,7 @@ fn pod(cluster: &mut Cluster) -> Result<()> {
 fn pod_by_force(cluster: &mut Cluster) -> Result<()> {
     let pair = Pair::create(cluster, "pod-forced", &[IN_MESH])?;
     pair.is_meshed()?;
-    let agent = mesh::agent_of(cluster, "na")?;
+    let agent = mesh::agent_of(cluster, CLIENT_NODE)?;
     let load = pair.load(12)?;
     let report = succeeded(cluster, &agent, load, &["--force", "--grace-period=0"])?;
     note(format!("kept connections that ended, of {KEPT}: {}", report.ends()));

@@ -9,9 +9,9 @@ use anyhow::{Context, Result, ensure};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use weir_tests::cluster::mode::Mode;
-use weir_tests::cluster::parts;
 use weir_tests::cluster::pods::{Namespace, app};
 use weir_tests::cluster::{Cluster, Settings};
+use weir_tests::cluster::{NODES, parts};
 use weir_tests::{run, wait};
 
 use crate::harness::{Case, Check, usual};
@@ -79,10 +79,10 @@ fn in_order(mode: Mode) -> Result<()> {
     let cluster = Cluster::start(Settings { istiod: false, ..usual(mode)? })?;
     let name = cluster.run().name().to_owned();
     let namespace = Namespace::create(&cluster.kubectl, "remains", &[])?;
-    for node in ["na", "nb"] {
+    for node in NODES {
         namespace.apply(&app(&format!("server-{node}"), Some(node), &["serve", "echo:7001"]))?;
     }
-    for node in ["na", "nb"] {
+    for node in NODES {
         namespace.ready(&format!("server-{node}"))?;
     }
     drop(namespace);

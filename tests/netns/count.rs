@@ -12,7 +12,9 @@ pub(crate) const OPENED: &str = "istio_tcp_connections_opened_total";
 pub(crate) const CLOSED: &str = "istio_tcp_connections_closed_total";
 pub(crate) const FAILED: &str = "istio_tcp_connections_failed_total";
 /// How long a counter may lag behind what it counts.
-const LAG: Duration = Duration::from_secs(2);
+const LAG: Duration = Duration::from_secs(10);
+/// For how long a counter is watched that must not grow: it may lag behind what it counts.
+const WATCHED: Duration = Duration::from_millis(300);
 
 /// A counter of one agent, and where it stood.
 #[derive(Debug)]
@@ -45,11 +47,6 @@ impl<'a> Counter<'a> {
         Self::of(mesh.agent_of(from), OPENED, &[("reporter", "source"), ("source_workload", from.name())])
     }
 
-    /// Where it stood.
-    pub(crate) fn before(&self) -> f64 {
-        self.before
-    }
-
     fn now(&self) -> Result<f64> {
         let labels: Vec<(&str, &str)> = self.labels.iter().map(|(key, value)| (*key, value.as_str())).collect();
         Ok(self.agent.metrics()?.sum(self.name, &labels))
@@ -66,6 +63,25 @@ impl<'a> Counter<'a> {
         wait::until(&what, LAG, || {
             let grown = self.grown()?;
             ensure!(grown >= wanted, "it grew by {grown}");
+            Ok(())
+        })
+    }
+
+    /// Watches that it does not grow, though it may lag behind what it counts.
+    pub(crate) fn stays(&self) -> Result<()> {
+        wait::throughout(&format!("{} {:?} does not grow", self.name, self.labels), WATCHED, || {
+            let grown = self.grown()?;
+            ensure!(grown == 0.0, "it grew by {grown}");
+            Ok(())
+        })
+    }
+
+    /// Waits until it has grown by so much, and watches that it grows by no more.
+    pub(crate) fn grows_by_exactly(&self, wanted: f64) -> Result<()> {
+        self.grows_by(wanted)?;
+        wait::throughout(&format!("{} {:?} grows by {wanted} only", self.name, self.labels), WATCHED, || {
+            let grown = self.grown()?;
+            ensure!(grown == wanted, "it grew by {grown}");
             Ok(())
         })
     }

@@ -9,7 +9,7 @@ use weir_tests::mesh::{NAMESPACE, workload_entry};
 use weir_tests::objects::{ObjectFolder, authorization_policy};
 use weir_tests::test_app::{self, ECHO};
 use weir_tests::wait;
-use weir_tests::world::{Pod, World};
+use weir_tests::world::{N1, Pod, World};
 
 use crate::harness::{Case, Check};
 
@@ -34,7 +34,7 @@ struct Alone {
 impl Alone {
     fn new() -> Result<Self> {
         let world = World::new("t", 1)?;
-        let pods = [world.nodes[0].pod("left")?, world.nodes[0].pod("right")?];
+        let pods = [world.nodes[N1].pod("left")?, world.nodes[N1].pod("right")?];
         let objects = ObjectFolder::create(&world.run().folder().join("objects"))?;
         for pod in &pods {
             objects.put(pod.name(), &workload_entry(pod))?;
@@ -44,7 +44,7 @@ impl Alone {
 
     fn agent(&self, certificates: String) -> Result<Agent> {
         let delivery = vec![format!("--config={}", self.objects.path().display()), certificates];
-        let agent = Agent::start(&self.world.nodes[0], AgentOptions { delivery, flags: Vec::new() })?;
+        let agent = Agent::start(&self.world.nodes[N1], AgentOptions { delivery, flags: Vec::new() })?;
         for pod in &self.pods {
             agent.enroll(pod, NAMESPACE, pod.name())?;
         }
@@ -67,7 +67,7 @@ impl Alone {
         .with_context(|| agent.tail())?;
         let _policy =
             self.objects.put_for_now("deny", &authorization_policy("deny", NAMESPACE, "right", "DENY", "[{}]"))?;
-        wait::until("policy applies", Duration::from_secs(2), || {
+        wait::until("policy applies", Duration::from_secs(10), || {
             let seen = test_app::probe(&left.place, right.ipv4(), ECHO, "let me in")?;
             ensure!(seen.refused(), "{seen:?}");
             Ok(())

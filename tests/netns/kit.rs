@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use weir_tests::test_app::{self, BANNER, Bulk, ECHO, PEER, RESET, SINK, WATCH};
-use weir_tests::world::World;
+use weir_tests::world::{N1, N2, World};
 use weir_tests::{nginx, run, wait};
 
 use crate::harness::{Case, Check};
@@ -28,7 +28,7 @@ pub(crate) const CASES: &[Case] = &[
 
 fn pods_reach_each_other(world: &World) -> Result<()> {
     let (a, near, far) =
-        (world.nodes[0].pod("kit-a")?, world.nodes[0].pod("kit-near")?, world.nodes[1].pod("kit-far")?);
+        (world.nodes[N1].pod("kit-a")?, world.nodes[N1].pod("kit-near")?, world.nodes[N2].pod("kit-far")?);
     let _servers = [test_app::serve(&near.place)?, test_app::serve(&far.place)?];
     for address in [near.addresses(), far.addresses()].concat() {
         test_app::echoes(&a.place, address, ECHO)?;
@@ -39,7 +39,7 @@ fn pods_reach_each_other(world: &World) -> Result<()> {
 }
 
 fn real_programs(world: &World) -> Result<()> {
-    let (client, server) = (world.nodes[0].pod("kit-client")?, world.nodes[1].pod("kit-server")?);
+    let (client, server) = (world.nodes[N1].pod("kit-client")?, world.nodes[N2].pod("kit-server")?);
     let _nginx = nginx::serve(&server.place, world.run(), "a page\n")?;
     let mut iperf = server.place.spawn(&["iperf3", "--server"])?;
     iperf.listens_on(5201)?;
@@ -61,7 +61,7 @@ fn real_programs(world: &World) -> Result<()> {
 }
 
 fn no_way_out(world: &World) -> Result<()> {
-    let pod = world.nodes[0].pod("kit-alone")?;
+    let pod = world.nodes[N1].pod("kit-alone")?;
     for address in ["192.0.2.1", "8.8.8.8", "2001:db8::1"] {
         let seen = test_app::probe(&pod.place, address.parse()?, 80, "GET / HTTP/1.0\r\n\r\n")?;
         ensure!(seen.connect != "ok", "{address}: {seen:?}");
@@ -70,9 +70,9 @@ fn no_way_out(world: &World) -> Result<()> {
 }
 
 fn capture_sees_plaintext(world: &World) -> Result<()> {
-    let (client, server) = (world.nodes[0].pod("kit-talker")?, world.nodes[1].pod("kit-listener")?);
+    let (client, server) = (world.nodes[N1].pod("kit-talker")?, world.nodes[N2].pod("kit-listener")?);
     let _server = test_app::serve(&server.place)?;
-    let capture = world.capture(&world.nodes[0])?;
+    let capture = world.capture(&world.nodes[N1])?;
     test_app::echoes(&client.place, server.ipv4(), ECHO)?;
     test_app::echoes(&client.place, server.ipv6(), ECHO)?;
     let wire = capture.stop()?;
@@ -84,7 +84,7 @@ fn capture_sees_plaintext(world: &World) -> Result<()> {
 }
 
 fn faithful_without_mesh(world: &World) -> Result<()> {
-    let (client, server) = (world.nodes[0].pod("kit-near-end")?, world.nodes[1].pod("kit-far-end")?);
+    let (client, server) = (world.nodes[N1].pod("kit-near-end")?, world.nodes[N2].pod("kit-far-end")?);
     let servers = test_app::serve(&server.place)?;
     let sink = format!("{}:{SINK}", server.ipv4());
     let uploaded: Bulk = test_app::client(&client.place, Duration::from_secs(30), &["upload", &sink, "10000001"])?;
@@ -102,22 +102,22 @@ fn faithful_without_mesh(world: &World) -> Result<()> {
 }
 
 fn a_pod_dies(world: &World) -> Result<()> {
-    let pod = world.nodes[0].pod("kit-mortal")?;
+    let pod = world.nodes[N1].pod("kit-mortal")?;
     let mut program = test_app::serve(&pod.place)?;
     let (cgroup, netns) = (pod.place.cgroup().to_owned(), pod.netns().path());
     drop(pod);
-    program.ended(Duration::from_secs(1))?;
+    program.ended(Duration::from_secs(10))?;
     ensure!(!cgroup.exists() && !netns.exists(), "{} or {} is left", cgroup.display(), netns.display());
     Ok(())
 }
 
 fn rules_show(world: &World) -> Result<()> {
-    let pod = world.nodes[0].pod("kit-ruled")?;
-    let before = world.nodes[0].rules_of(&pod)?;
+    let pod = world.nodes[N1].pod("kit-ruled")?;
+    let before = world.nodes[N1].rules_of(&pod)?;
     ensure!(before.lines() > 5, "routes at least are listed: {before:?}");
-    ensure!(before.difference(&world.nodes[0].rules_of(&pod)?).is_empty(), "a listing repeats itself");
+    ensure!(before.difference(&world.nodes[N1].rules_of(&pod)?).is_empty(), "a listing repeats itself");
     pod.netns().ip("rule add fwmark 0x539 lookup 100")?;
-    world.nodes[0].place.run(&[
+    world.nodes[N1].place.run(&[
         "nsenter",
         &format!("--net={}", pod.netns().path().display()),
         "iptables",
@@ -132,7 +132,7 @@ fn rules_show(world: &World) -> Result<()> {
         "--to-ports",
         "15001",
     ])?;
-    let difference = before.difference(&world.nodes[0].rules_of(&pod)?);
+    let difference = before.difference(&world.nodes[N1].rules_of(&pod)?);
     ensure!(difference.contains("fwmark 0x539") && difference.contains("15001"), "a new rule shows: {difference}");
     Ok(())
 }
@@ -141,9 +141,9 @@ fn nothing_left() -> Result<()> {
     let world = World::new("t", 2)?;
     let name = world.run().name().to_owned();
     let (folder, cgroup) = (world.run().folder(), world.run().cgroup()?);
-    let pod = world.nodes[1].pod("kit-last")?;
+    let pod = world.nodes[N2].pod("kit-last")?;
     let _program = test_app::serve(&pod.place)?;
-    let capture = world.capture(&world.nodes[1])?;
+    let capture = world.capture(&world.nodes[N2])?;
     drop(world);
     ensure!(!folder.exists() && !cgroup.exists(), "{} or {} is left", folder.display(), cgroup.display());
     ensure!(weir_tests::namespace::with_prefix(&name).is_empty(), "namespaces of {name} are left");

@@ -8,7 +8,7 @@ use weir_tests::fake_kubernetes::{FakeKubernetes, PodObject};
 use weir_tests::mesh::{Mesh, NAMESPACE, workload_entry};
 use weir_tests::test_app::{self, ECHO};
 use weir_tests::wait;
-use weir_tests::world::Pod;
+use weir_tests::world::{N1, Pod};
 
 use crate::count::{Counter, OPENED};
 use crate::harness::{Case, Check, note};
@@ -55,7 +55,7 @@ impl<'a> Cluster<'a> {
     fn start_agent(&mut self) -> Result<()> {
         let named = self.mesh.client.netns().path();
         let directory = named.parent().context("a name is in a directory")?.display().to_string();
-        let agent = &mut self.mesh.agents[0];
+        let agent = &mut self.mesh.agents[N1];
         agent.kill()?;
         agent.add_flags(self.kubernetes.flags().into_iter().chain([format!("--netns-dir={directory}")]));
         agent.launch()?;
@@ -64,7 +64,7 @@ impl<'a> Cluster<'a> {
 
     /// A pod that runs, as the mesh and the API server know it.
     fn pod(&self, name: &str, namespace: &str, labels: &[(&str, &str)]) -> Result<Pod> {
-        let pod = self.mesh.world.nodes[0].pod(name)?;
+        let pod = self.mesh.world.nodes[N1].pod(name)?;
         if namespace == NAMESPACE {
             self.mesh.control_plane.objects.put(name, &workload_entry(&pod))?;
         }
@@ -83,7 +83,7 @@ impl<'a> Cluster<'a> {
     }
 
     fn is_enrolled(&self, name: &str) -> Result<bool> {
-        let agent = &self.mesh.agents[0];
+        let agent = &self.mesh.agents[N1];
         let pods = agent.weir(&["pods", "--socket", &agent.socket()])?;
         ensure!(pods.success, "{}", pods.summary());
         Ok(pods.stdout.lines().any(|line| line.split_whitespace().next() == Some(name)))
@@ -181,8 +181,11 @@ fn away(mesh: &mut Mesh) -> Result<()> {
         }
         test_app::echoes(&running.place, cluster.mesh.far.ipv4(), ECHO).map(drop)
     })?;
-    let failures = cluster.mesh.agents[0].metrics()?.sum("weir_kubernetes_watch_errors_total", &[]);
-    ensure!(failures > 0.0, "nobody counted that Kubernetes is away");
+    wait::until("it is counted that Kubernetes is away", SOON, || {
+        let failures = cluster.mesh.agents[N1].metrics()?.sum("weir_kubernetes_watch_errors_total", &[]);
+        ensure!(failures > 0.0, "no failure is");
+        Ok(())
+    })?;
     cluster.kubernetes.resume()?;
     cluster.becomes(OUTSIDE, "coming", true)?;
     wait::until("what went meanwhile is let go", Duration::from_secs(20), || {
@@ -200,9 +203,9 @@ fn went_meanwhile(mesh: &mut Mesh) -> Result<()> {
     for name in ["going", "staying"] {
         cluster.becomes(NAMESPACE, name, true)?;
     }
-    cluster.mesh.agents[0].kill()?;
+    cluster.mesh.agents[N1].kill()?;
     cluster.kubernetes.remove_pod(NAMESPACE, "going")?;
-    let agent = &mut cluster.mesh.agents[0];
+    let agent = &mut cluster.mesh.agents[N1];
     agent.launch()?;
     agent.becomes_ready()?;
     wait::until("it is let go", SOON, || {
@@ -247,7 +250,7 @@ fn joins(mesh: &mut Mesh) -> Result<()> {
     agent.enroll(outsider, OUTSIDE, outsider.name())?;
     let labels = [("reporter", "destination"), ("connection_security_policy", "mutual_tls")];
     let encrypted = Counter::of(agent, OPENED, &[labels[0], labels[1], ("destination_workload", outsider.name())])?;
-    wait::until("it is reached over mutual TLS", Duration::from_secs(8), || {
+    wait::until("it is reached over mutual TLS", SOON, || {
         echoes()?;
         ensure!(encrypted.grown()? > 0.0, "it is not");
         Ok(())

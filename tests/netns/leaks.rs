@@ -12,6 +12,7 @@ use weir_tests::folder::files_below;
 use weir_tests::mesh::{Mesh, NAMESPACE};
 use weir_tests::test_app::{self, ECHO, Many};
 use weir_tests::wait;
+use weir_tests::world::N1;
 
 use crate::harness::{Case, Check, note};
 
@@ -138,10 +139,10 @@ fn settled(mesh: &Mesh) -> Result<Vec<Holdings>> {
 
 /// Pods are made, enrolled, used, and go: every other one is unenrolled first, the others just die.
 fn round(mesh: &Mesh, number: u64) -> Result<()> {
-    let agent = &mesh.agents[0];
+    let agent = &mesh.agents[N1];
     let mut alive = Vec::new();
     for index in 0..ROUND {
-        let pod = mesh.world.nodes[0].pod(&format!("leak-{number}-{index}"))?;
+        let pod = mesh.world.nodes[N1].pod(&format!("leak-{number}-{index}"))?;
         let server = if index == 0 { Some(test_app::serve(&pod.place)?) } else { None };
         // The first four carry an identity that the authority knows; the others get no certificate.
         agent.enroll(&pod, NAMESPACE, if index < 4 { mesh.client.name() } else { pod.name() })?;

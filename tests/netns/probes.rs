@@ -18,6 +18,7 @@ use weir_tests::place::Place;
 use weir_tests::program::Program;
 use weir_tests::test_app::{self, ECHO, PEER, RESET, Seen};
 use weir_tests::wait;
+use weir_tests::world::N2;
 
 use crate::count::Counter;
 use crate::harness::{Case, Check};
@@ -152,7 +153,7 @@ fn told_above_the_pods(mesh: &mut Mesh) -> Result<()> {
 
 fn check_told(mesh: &mut Mesh, kubelet: &Kubelet) -> Result<()> {
     mesh.control_plane.objects.put("case", &strict())?;
-    restart_with_kubelet(&mut mesh.agents[1], &kubelet.place.cgroup().display().to_string())?;
+    restart_with_kubelet(&mut mesh.agents[N2], &kubelet.place.cgroup().display().to_string())?;
     is_strict(mesh)?;
     let agent = mesh.agent_of(&mesh.far);
     let let_through = passed(agent)?;
@@ -199,9 +200,7 @@ fn port_is_not_inherited(mesh: &Mesh, kubelet: &Kubelet) -> Result<()> {
     let_through.grows_by(1.0)?;
     let seen = kubelet.probe_from(&node.place, target, Some(source))?;
     ensure!(seen.connect != "AddrInUse" && seen.received.is_empty(), "{seen:?}");
-    let grown = let_through.grown()?;
-    ensure!(grown == 1.0, "{grown} connections from {source} were let through");
-    Ok(())
+    let_through.grows_by_exactly(1.0).with_context(|| format!("connections from {source} that are let through"))
 }
 
 /// A directory like /proc that shows nothing but this test's kubelet.
@@ -213,8 +212,8 @@ fn found(mesh: &mut Mesh) -> Result<()> {
     let kubelet = Kubelet::beside_the_pods(mesh)?;
     let proc = processes(mesh)?;
     mesh.control_plane.objects.put("case", &strict())?;
-    mesh.agents[1].add_flags([format!("--host-proc={}", proc.display())]);
-    restart_with_kubelet(&mut mesh.agents[1], "auto")?;
+    mesh.agents[N2].add_flags([format!("--host-proc={}", proc.display())]);
+    restart_with_kubelet(&mut mesh.agents[N2], "auto")?;
     is_strict(mesh)?;
     let agent = mesh.agent_of(&mesh.far);
     let status = agent.weir(&["status"])?;
@@ -245,9 +244,9 @@ fn found(mesh: &mut Mesh) -> Result<()> {
     let posing = Kubelet { program: kubelet.program.clone(), place: mesh.outsider.place.clone() };
     let process = posing.place.spawn(&[posing.program.as_os_str(), "serve".as_ref(), "echo:10250".as_ref()])?;
     symlink(format!("/proc/{}", process.id()), proc.join(process.id().to_string()))?;
-    mesh.agents[1].kill()?;
-    mesh.agents[1].launch()?;
-    mesh.agents[1].becomes_ready()?;
+    mesh.agents[N2].kill()?;
+    mesh.agents[N2].launch()?;
+    mesh.agents[N2].becomes_ready()?;
     kubelet.is_answered(address)?;
     kubelet.is_refused(&mesh.outsider.place, address)
 }
@@ -255,15 +254,15 @@ fn found(mesh: &mut Mesh) -> Result<()> {
 fn without_agent(mesh: &mut Mesh) -> Result<()> {
     let kubelet = Kubelet::beside_the_pods(mesh)?;
     mesh.control_plane.objects.put("case", &strict())?;
-    restart_with_kubelet(&mut mesh.agents[1], &kubelet.place.cgroup().display().to_string())?;
+    restart_with_kubelet(&mut mesh.agents[N2], &kubelet.place.cgroup().display().to_string())?;
     is_strict(mesh)?;
-    mesh.agents[1].kill()?;
+    mesh.agents[N2].kill()?;
     for address in addresses(mesh, ECHO) {
         kubelet.is_answered(address)?;
         kubelet.is_refused(&mesh.node_of(&mesh.far).place, address)?;
     }
-    mesh.agents[1].launch()?;
-    mesh.agents[1].becomes_ready()?;
+    mesh.agents[N2].launch()?;
+    mesh.agents[N2].becomes_ready()?;
     kubelet.is_answered(SocketAddr::new(mesh.far.ipv4(), ECHO))?;
     let nobody = SocketAddr::new(Ipv4Addr::LOCALHOST.into(), 9);
     ensure!(kubelet.probe(nobody)?.connect == "ConnectionRefused", "what is no pod's is as it was");

@@ -42,12 +42,14 @@ fn only_tls(mesh: &Mesh) -> Result<()> {
 
 fn no_rules(mesh: &Mesh) -> Result<()> {
     test_app::echoes(&mesh.client.place, mesh.far.ipv4(), ECHO)?;
-    let mut lines = 0;
-    for (before, during) in mesh.rules_before.iter().zip(mesh.rules()?) {
+    let (mut lines, now) = (0, mesh.rules()?);
+    ensure!(mesh.rules_before.len() == now.len(), "{} listings before, {} now", mesh.rules_before.len(), now.len());
+    for (before, during) in mesh.rules_before.iter().zip(now) {
         let difference = before.difference(&during);
         ensure!(difference.is_empty(), "with the mesh up:\n{difference}");
         lines += during.lines();
     }
+    ensure!(lines > 0, "no rule and no route was listed");
     note(format!("{lines} lines of rules and routes in 2 nodes and 3 pods, all as before the mesh"));
     Ok(())
 }

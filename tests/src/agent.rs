@@ -19,6 +19,8 @@ use crate::world::{Node, Pod};
 
 /// How long an agent may take from its start until it is ready.
 const READY_WITHIN: Duration = Duration::from_secs(20);
+/// How long a line of its log may take until it is in the file.
+const LOGGED_WITHIN: Duration = Duration::from_secs(10);
 const METRICS: &str = "127.0.0.1:15020";
 const READINESS: &str = "127.0.0.1:15021";
 const ADMIN: &str = "127.0.0.1:15000";
@@ -319,6 +321,19 @@ impl Agent {
     #[must_use]
     pub fn log(&self) -> String {
         self.program.as_ref().map(|program| program.stdout() + &program.stderr()).unwrap_or_default()
+    }
+
+    /// Waits until a line that it has logged since the log had `from` bytes contains all of these words; the line.
+    ///
+    /// # Errors
+    /// If there is none in time; with what was logged since.
+    pub fn logs_line(&self, from: usize, words: &[&str]) -> Result<String> {
+        wait::until(&format!("a line with {words:?} is logged"), LOGGED_WITHIN, || {
+            let log = self.log();
+            let new = log.get(from..).unwrap_or_default();
+            let line = new.lines().find(|line| words.iter().all(|word| line.contains(word)));
+            line.map(str::to_owned).with_context(|| format!("the agent of {} has logged {new:?}", self.place.name()))
+        })
     }
 
     /// The file its standard output goes to.

@@ -11,12 +11,15 @@ use crate::agent::binary;
 use crate::place::Place;
 use crate::program::Program;
 use crate::test_app::ECHO;
+use crate::wait;
 
 /// Connections that are kept open, and new ones per second.
 pub const KEPT: usize = 64;
 pub const RATE: u32 = 200;
 /// The longest that any load lasts.
 const SECONDS: u32 = 300;
+/// How long it may take until a load's connections carry something.
+const FLOWS_WITHIN: Duration = Duration::from_secs(20);
 
 /// Load that goes on until [`Load::end`].
 #[derive(Debug)]
@@ -40,6 +43,13 @@ pub struct LoadSeen {
     pub broken: Vec<Failure>,
 }
 
+/// When somebody was killed: a moment before the signal, and one by which the process was gone.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Kill {
+    pub before: Moment,
+    pub after: Moment,
+}
+
 /// A connection that failed.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Failure {
@@ -48,7 +58,14 @@ pub struct Failure {
     pub kind: String,
 }
 
-/// The report as the program prints it.
+/// What the program prints every second.
+#[derive(Debug, Deserialize)]
+struct Second {
+    new_ok: u64,
+    kept_ok: u64,
+}
+
+/// The report as the program prints it, last.
 #[derive(Debug, Deserialize)]
 struct Report {
     began_unix_ms: Moment,
@@ -85,10 +102,10 @@ pub fn moment() -> Moment {
 }
 
 impl Load {
-    /// Starts it from a place on the echo of an address.
+    /// Starts it from a place on the echo of an address, and waits until new and kept connections carry something.
     ///
     /// # Errors
-    /// If it cannot be started.
+    /// If it cannot be started, or nothing is carried in time.
     pub fn start(from: &Place, to: IpAddr) -> Result<Self> {
         let command = [
             binary("weir-test-app")?.display().to_string(),
@@ -98,13 +115,28 @@ impl Load {
             format!("--rate={RATE}"),
             format!("--seconds={SECONDS}"),
             "--patience=30".to_owned(),
+            "--every-second".to_owned(),
         ];
-        Ok(Self(from.spawn(&command)?))
+        let mut load = Self(from.spawn(&command)?);
+        wait::until("the load flows", FLOWS_WITHIN, || {
+            ensure!(load.0.is_running(), "it ended: {}", load.0.tail());
+            let seconds = load.0.stdout();
+            let last: Second = serde_json::from_str(seconds.lines().last().context("no second is over")?)?;
+            ensure!(last.new_ok > 0 && last.kept_ok > 0, "in its last second: {last:?}");
+            Ok(())
+        })?;
+        Ok(load)
     }
 
     /// Lets it go on for a while: what happens next happens to a load that has been there for that long.
-    pub fn goes_on(&self, lasting: Duration) {
-        std::thread::sleep(lasting);
+    ///
+    /// # Errors
+    /// If it ends meanwhile.
+    pub fn goes_on(&mut self, lasting: Duration) -> Result<()> {
+        wait::throughout("the load goes on", lasting, || {
+            ensure!(self.0.is_running(), "it ended: {}", self.0.tail());
+            Ok(())
+        })
     }
 
     /// Ends it, and tells what became of it.
@@ -115,7 +147,7 @@ impl Load {
         self.0.signal(Signal::SIGTERM)?;
         let output = self.0.finish(Duration::from_secs(60))?;
         ensure!(output.success, "the load ended badly: {}", output.summary());
-        let report = serde_json::from_str::<Report>(&output.stdout);
+        let report = serde_json::from_str::<Report>(output.stdout.lines().last().unwrap_or_default());
         let Report { began_unix_ms, new, kept } = report.with_context(|| format!("it printed {:?}", output.stdout))?;
         ensure!(new.failures.len() == new.failed, "too many failures to tell: {}", new.failed);
         Ok(LoadSeen {
@@ -137,12 +169,32 @@ impl Told {
 }
 
 impl LoadSeen {
-    /// New connections that failed, those left out that were open already when something was killed: they were begun
-    /// less than `open` milliseconds before it.
+    /// New connections that failed, those left out that were under way at a kill: what was being carried then is lost.
     #[must_use]
-    pub fn failed_but_at(&self, kills: &[Moment], open: u64) -> Vec<&Failure> {
-        let was_open = |begun: Moment| kills.iter().any(|kill| begun <= *kill && kill - begun < open);
-        self.failed.iter().filter(|failure| !was_open(failure.begun)).collect()
+    pub fn failed_but_at(&self, kills: &[Kill]) -> Vec<&Failure> {
+        let was_under_way =
+            |failure: &Failure| kills.iter().any(|kill| failure.begun <= kill.after && failure.ended >= kill.before);
+        self.failed.iter().filter(|failure| !was_under_way(failure)).collect()
+    }
+
+    /// New connections were made, and none of them failed.
+    ///
+    /// # Errors
+    /// With those that failed.
+    pub fn no_new_failed(&self) -> Result<()> {
+        ensure!(self.ok > 0, "the load made no connection");
+        ensure!(self.failed.is_empty(), "new connections failed: {:?}", self.failed);
+        Ok(())
+    }
+
+    /// New connections were made, none of them failed, and none that was kept broke.
+    ///
+    /// # Errors
+    /// With those that failed or broke.
+    pub fn nothing_failed(&self) -> Result<()> {
+        self.no_new_failed()?;
+        ensure!(self.broken.is_empty(), "kept connections broke: {:?}", self.broken);
+        Ok(())
     }
 
     /// In a line.
@@ -156,5 +208,34 @@ impl LoadSeen {
             self.slowest_ms,
             self.broken.len()
         )
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn seen(ok: u64, failed: &[(Moment, Moment)]) -> LoadSeen {
+        let failure = |&(begun, ended)| Failure { begun, ended, kind: "reset".to_owned() };
+        let failed = failed.iter().map(failure).collect();
+        LoadSeen { ok, failed, longest_gap_ms: 0.0, slowest_ms: 0.0, broken: Vec::new() }
+    }
+
+    #[test]
+    fn only_what_was_under_way_at_a_kill_is_left_out() {
+        let kills = [Kill { before: 1000, after: 1010 }];
+        for ((begun, ended), left_out) in
+            [((990, 1001), true), ((1005, 1020), true), ((500, 1000), true), ((990, 999), false), ((1011, 1020), false)]
+        {
+            let seen = seen(1, &[(begun, ended)]);
+            assert_eq!(seen.failed_but_at(&kills).is_empty(), left_out, "{begun} to {ended}");
+        }
+    }
+
+    #[test]
+    fn a_load_without_connections_proves_nothing() {
+        assert!(seen(1, &[]).nothing_failed().is_ok());
+        assert!(seen(0, &[]).nothing_failed().is_err());
+        assert!(seen(1, &[(1, 2)]).no_new_failed().is_err());
     }
 }

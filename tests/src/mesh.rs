@@ -17,8 +17,9 @@ use crate::control_plane::ControlPlane;
 use crate::objects::{ServiceEntry, WorkloadEntry};
 use crate::program::Program;
 use crate::rules::Rules;
+use crate::run::Run;
 use crate::test_app::{self, ECHO, PORTS};
-use crate::world::{Node, Pod, World};
+use crate::world::{N1, N2, Node, Pod, World};
 use crate::{nginx, wait};
 
 /// Namespace of all workloads.
@@ -30,18 +31,40 @@ pub const FAR_VIPS: [&str; 2] = ["10.96.0.20", "fd96::20"];
 /// The shared mesh. Fields are in the order in which they must go.
 #[derive(Debug)]
 pub struct Mesh {
-    /// The servers in near, far and outsider.
-    pub servers: Vec<Program>,
+    pub servers: Servers,
     pub client: Pod,
     pub near: Pod,
     pub far: Pod,
     pub outsider: Pod,
-    /// Agents of n1 and n2.
+    /// Agents of the nodes, at [`N1`] and [`N2`].
     pub agents: Vec<Agent>,
     pub control_plane: ControlPlane,
     /// Rules and routes of nodes and pods before any of Weir's processes ran; see [`Mesh::rules`].
     pub rules_before: Vec<Rules>,
     pub world: World,
+}
+
+/// The programs that serve in the pods.
+#[derive(Debug)]
+pub struct Servers {
+    /// `weir-test-app` in each pod: all services of [`test_app::PORTS`].
+    pub near: Program,
+    pub far: Program,
+    pub outsider: Program,
+    /// nginx in the same pods, with a page that names the pod.
+    _pages: [Program; 3],
+}
+
+impl Servers {
+    fn start(run: &Run, near: &Pod, far: &Pod, outsider: &Pod) -> Result<Self> {
+        let page = |pod: &Pod| nginx::serve(&pod.place, run, &format!("hello from {}\n", pod.name()));
+        Ok(Self {
+            near: test_app::serve(&near.place)?,
+            far: test_app::serve(&far.place)?,
+            outsider: test_app::serve(&outsider.place)?,
+            _pages: [page(near)?, page(far)?, page(outsider)?],
+        })
+    }
 }
 
 impl Mesh {
@@ -60,19 +83,14 @@ impl Mesh {
     pub fn start_with(purpose: &str, flags: &[&str]) -> Result<Self> {
         let world = World::new(purpose, 2)?;
         let control_plane = ControlPlane::start(&world)?;
-        let (n1, n2) = (&world.nodes[0], &world.nodes[1]);
+        let (n1, n2) = (&world.nodes[N1], &world.nodes[N2]);
         let (client, near) = (n1.pod("client")?, n1.pod("near")?);
         let (far, outsider) = (n2.pod("far")?, n2.pod("outsider")?);
-        let rules_before = Vec::new();
-        let agents = Vec::new();
-        let mut mesh =
-            Self { servers: Vec::new(), client, near, far, outsider, agents, control_plane, rules_before, world };
+        let servers = Servers::start(world.run(), &near, &far, &outsider)?;
+        let (agents, rules_before) = (Vec::new(), Vec::new());
+        let mut mesh = Self { servers, client, near, far, outsider, agents, control_plane, rules_before, world };
         mesh.rules_before = mesh.rules()?;
         mesh.agents = start_agents(&mesh.world, &mesh.control_plane, flags)?;
-        for pod in [&mesh.near, &mesh.far, &mesh.outsider] {
-            mesh.servers.push(test_app::serve(&pod.place)?);
-            mesh.servers.push(nginx::serve(&pod.place, mesh.world.run(), &format!("hello from {}\n", pod.name()))?);
-        }
         mesh.describe()?;
         mesh.enroll_all()?;
         mesh.carries_traffic()?;
@@ -91,7 +109,7 @@ impl Mesh {
     }
 
     fn enroll_all(&self) -> Result<()> {
-        for (agent, pod) in [(0, &self.client), (0, &self.near), (1, &self.far)] {
+        for (agent, pod) in [(N1, &self.client), (N1, &self.near), (N2, &self.far)] {
             self.agents[agent].enroll(pod, NAMESPACE, pod.name())?;
         }
         Ok(())

@@ -51,6 +51,12 @@ impl Seen {
     pub fn refused(&self) -> bool {
         self.received.is_empty() && self.end != "open"
     }
+
+    /// True if it was refused by an answer: an error or an end that the other side caused, not the probe's own patience.
+    #[must_use]
+    pub fn refused_by_answer(&self) -> bool {
+        self.refused() && self.connect != "timeout"
+    }
 }
 
 /// What became of many connections.

@@ -1,4 +1,5 @@
-//! Waiting for a condition with a deadline. Tests never sleep for a guessed time: they wait for what they need to see.
+//! Waiting for a condition with a deadline. Tests never sleep for a guessed time: they wait for what they need to see, and
+//! only this file sleeps between two looks.
 
 use std::thread;
 use std::time::{Duration, Instant};
@@ -12,7 +13,20 @@ const PAUSE: Duration = Duration::from_millis(5);
 ///
 /// # Errors
 /// The last error, with what was waited for and how long, once time is up.
-pub fn until<T>(what: &str, within: Duration, mut attempt: impl FnMut() -> Result<T>) -> Result<T> {
+pub fn until<T>(what: &str, within: Duration, attempt: impl FnMut() -> Result<T>) -> Result<T> {
+    until_every(PAUSE, what, within, attempt)
+}
+
+/// As [`until`], with a pause of its own between two attempts: for attempts that cost a process each.
+///
+/// # Errors
+/// As of [`until`].
+pub fn until_every<T>(
+    pause: Duration,
+    what: &str,
+    within: Duration,
+    mut attempt: impl FnMut() -> Result<T>,
+) -> Result<T> {
     let start = Instant::now();
     loop {
         match attempt() {
@@ -20,7 +34,7 @@ pub fn until<T>(what: &str, within: Duration, mut attempt: impl FnMut() -> Resul
             Err(error) if start.elapsed() >= within => {
                 return Err(error).with_context(|| format!("{what}: not within {:.1} s", within.as_secs_f32()));
             }
-            Err(_) => thread::sleep(PAUSE),
+            Err(_) => thread::sleep(pause),
         }
     }
 }
@@ -36,6 +50,11 @@ pub fn throughout(what: &str, lasting: Duration, mut look: impl FnMut() -> Resul
         thread::sleep(PAUSE);
     }
     Ok(())
+}
+
+/// Lets time pass between two measurements that must be so far apart. Never instead of waiting for something.
+pub fn between_measurements(distance: Duration) {
+    thread::sleep(distance);
 }
 
 #[cfg(test)]

@@ -3,8 +3,8 @@
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
-use weir_tests::cluster::Cluster;
 use weir_tests::cluster::node::Node;
+use weir_tests::cluster::{CLIENT_NODE, Cluster};
 use weir_tests::table::note;
 use weir_tests::wait;
 
@@ -20,7 +20,7 @@ const PROCESSOR: f64 = 50.0;
 
 /// Waits until the first node's agent knows so many workloads.
 pub(super) fn known(cluster: &Cluster, wanted: usize) -> Result<()> {
-    let agent = mesh::agent_of(cluster, "na")?;
+    let agent = mesh::agent_of(cluster, CLIENT_NODE)?;
     cluster.kubectl.until("the agent knows all workloads", Duration::from_secs(180), |_| {
         let status = mesh::ask(cluster, &agent, "status")?;
         let words: Vec<&str> = status.split_whitespace().collect();

@@ -2,7 +2,7 @@
 
 use anyhow::Result;
 use serde_json::{Value, json};
-use weir_tests::cluster::Cluster;
+use weir_tests::cluster::{CLIENT_NODE, Cluster};
 use weir_tests::table::note;
 
 use super::agent_cost::{known, memory_settles, under_events};
@@ -19,7 +19,7 @@ pub(crate) const LONG: &[Case] = &[Case {
 fn thousand(cluster: &mut Cluster) -> Result<()> {
     let pair = Pair::create(cluster, "scale", &[IN_MESH])?;
     pair.is_meshed()?;
-    let node = cluster.node("na")?;
+    let node = cluster.node(CLIENT_NODE)?;
     let idle = memory(node)?;
     note(format!("before: {:.1} MB proportional, {:.1} MB resident, shared pages counted twice", idle.0, idle.1));
     let list: Vec<Value> = (0..SERVICES).map(|number| entry(&pair.namespace.name, number)).collect();

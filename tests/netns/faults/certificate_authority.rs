@@ -12,7 +12,7 @@ use weir_tests::mesh::{Mesh, NAMESPACE, principal};
 use weir_tests::program::Program;
 use weir_tests::test_app::{self, ECHO};
 use weir_tests::wait;
-use weir_tests::world::Pod;
+use weir_tests::world::{N1, Pod};
 
 use super::connections::{failed, hold, recovers};
 use crate::count::Counter;
@@ -29,8 +29,6 @@ const EXPIRY: &str = "weir_certificate_expiry_seconds";
 const SHORT_LIFE: u64 = 6;
 /// A first request that waits for an answer gives up after this (`GET_TIMEOUT` of the agent's certificates).
 const FIRST_WAIT: Duration = Duration::from_secs(5);
-/// A refusal that needs no waiting.
-const FAST_MS: u64 = 500;
 /// Requests to a CA that is back are made at most this much later: the backoff that few failures lead to.
 const BACK_IN_USE: Duration = Duration::from_secs(25);
 
@@ -47,13 +45,13 @@ const ANSWERS: [(&str, &str); 7] = [
 
 fn nonsense(mesh: &mut Mesh) -> Result<()> {
     let ca = FakeCa::start(mesh, "by-account")?;
-    ca.takes_over(&mut mesh.agents[0])?;
+    ca.takes_over(&mut mesh.agents[N1])?;
     mesh.carries_traffic()?;
-    let agent = &mesh.agents[0];
+    let agent = &mesh.agents[N1];
     let failures = Counter::of(agent, REQUESTS, &[("result", "failure")])?;
     let mut pods = BTreeMap::new();
     for (name, _) in ANSWERS {
-        let pod = mesh.world.nodes[0].pod(name)?;
+        let pod = mesh.world.nodes[N1].pod(name)?;
         agent.enroll(&pod, NAMESPACE, name)?;
         pods.insert(name, pod);
     }
@@ -109,13 +107,13 @@ fn connect(from: &Pod, to: &Pod) -> Result<Program> {
 
 fn expires(mesh: &mut Mesh) -> Result<()> {
     let mut ca = FakeCa::start(mesh, &format!("good-for-{SHORT_LIFE}"))?;
-    ca.takes_over(&mut mesh.agents[0])?;
+    ca.takes_over(&mut mesh.agents[N1])?;
     recovers(mesh)?;
     let mut open = hold(&mesh.client, &mesh.far)?;
     renewed(mesh)?;
     ensure!(open.is_running(), "a renewal ended an open connection: {}", open.tail());
     ca.goes_away()?;
-    let agent = &mesh.agents[0];
+    let agent = &mesh.agents[N1];
     let identity = principal(&mesh.client);
     // Renewal began to fail when half of the life was left: by then that is longer ago than anybody waits.
     wait::until("the certificates have expired", Duration::from_secs(SHORT_LIFE) + FIRST_WAIT, || {
@@ -126,16 +124,19 @@ fn expires(mesh: &mut Mesh) -> Result<()> {
     ensure!(open.is_running(), "what is open stays open: {}", open.tail());
     // Nobody has dialled near yet; what is dialled anew needs a certificate.
     let counter = failed(mesh, &mesh.client, "IDENTITY_ERROR")?;
+    let logged = agent.log().len();
     let seen = test_app::probe(&mesh.client.place, mesh.near.ipv4(), ECHO, "let me in")?;
     ensure!(seen.refused(), "an expired certificate was used: {seen:?}");
     counter.grows_by(1.0)?;
     note(format!("refused after {} ms", seen.ms));
-    ensure!(seen.ms < FAST_MS, "known trouble is no reason to wait: {seen:?}");
-    let line = agent.log().lines().rfind(|line| line.contains("no certificate for")).map(str::to_owned);
-    let line = line.context("the access log says why")?;
-    ensure!(line.contains(&identity) && line.contains("refused"), "{line}");
-    let status = agent.weir(&["status"])?.stdout;
-    ensure!(status.contains(&format!("the certificate of {identity} expired")), "{status}");
+    ensure!(Duration::from_millis(seen.ms) < FIRST_WAIT, "known trouble is no reason to wait: {seen:?}");
+    let why = agent.logs_line(logged, &["no certificate for", &identity, "refused"]);
+    why.context("the access log says why")?;
+    wait::until("the status says so", Duration::from_secs(5), || {
+        let status = agent.weir(&["status"])?.stdout;
+        ensure!(status.contains(&format!("the certificate of {identity} expired")), "{status}");
+        Ok(())
+    })?;
     ca.answers("good")?;
     ca.resume()?;
     let start = Instant::now();
@@ -150,7 +151,7 @@ fn expires(mesh: &mut Mesh) -> Result<()> {
 /// Waits until the client has got a second certificate.
 fn renewed(mesh: &Mesh) -> Result<()> {
     let serial = |mesh: &Mesh| -> Result<String> {
-        let dump = mesh.agents[0].config_dump()?;
+        let dump = mesh.agents[N1].config_dump()?;
         let certificates = dump["certificates"].as_array().context("certificates are shown")?.clone();
         let own = certificates.iter().find(|entry| entry["identity"] == principal(&mesh.client));
         Ok(own.context("the client's is among them")?.to_string())

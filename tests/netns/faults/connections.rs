@@ -15,7 +15,7 @@ use weir_tests::world::Pod;
 use crate::count::{Counter, FAILED};
 
 /// How soon connections must work once a fault is over.
-const RECOVERY: Duration = Duration::from_secs(5);
+const RECOVERY: Duration = Duration::from_secs(20);
 /// A connection to an echo that is kept until it ends.
 pub(super) fn hold(from: &Pod, to: &Pod) -> Result<Program> {
     let address = SocketAddr::new(to.ipv4(), ECHO).to_string();

@@ -13,7 +13,7 @@ use weir_tests::mesh::{Mesh, NAMESPACE, workload_entry};
 use weir_tests::objects::WorkloadEntry;
 use weir_tests::test_app::{self, ECHO, Many};
 use weir_tests::wait;
-use weir_tests::world::Pod;
+use weir_tests::world::{N1, Pod};
 
 use super::connections::hold;
 use crate::count::Counter;
@@ -66,7 +66,7 @@ impl Drop for TinyDisk {
 }
 
 fn disk_full(mesh: &mut Mesh) -> Result<()> {
-    let state = mesh.agents[0].folders().state.clone();
+    let state = mesh.agents[N1].folders().state.clone();
     let file = state.join("last-good/mesh");
     let holds = |name: &str| -> Result<()> {
         let saved = fs::read(&file)?;
@@ -74,21 +74,29 @@ fn disk_full(mesh: &mut Mesh) -> Result<()> {
         Ok(())
     };
     wait::until("the configuration is on disk", Duration::from_secs(10), || holds("shop/far"))?;
-    mesh.agents[0].kill()?;
+    mesh.agents[N1].kill()?;
     let disk = TinyDisk::over(&state)?;
-    mesh.agents[0].launch()?;
-    mesh.agents[0].becomes_ready()?;
+    mesh.agents[N1].launch()?;
+    mesh.agents[N1].becomes_ready()?;
     mesh.carries_traffic()?;
-    let agent = &mesh.agents[0];
+    let agent = &mesh.agents[N1];
     let failures = Counter::of(agent, WRITE_FAILURES, &[("file", "last_good")])?;
+    let logged = agent.log().len();
     disk.fill()?;
-    let late = mesh.world.nodes[0].pod("late")?;
+    let late = mesh.world.nodes[N1].pod("late")?;
     mesh.control_plane.objects.put("late", &workload_entry(&late))?;
     mesh.control_plane.objects.put("many", &many_entries(&late))?;
     failures.grows_by(1.0).with_context(|| agent.tail())?;
-    ensure!(agent.log().contains("the last good configuration could not be written"), "{}", agent.tail());
-    ensure!(agent.weir(&["status"])?.stdout.contains("could not be written"), "the status warns");
-    ensure!(agent.config_dump()?.to_string().contains("\"late\""), "what cannot be saved is in force all the same");
+    agent.logs_line(logged, &["the last good configuration could not be written"])?;
+    wait::until("the status warns", Duration::from_secs(5), || {
+        let status = agent.weir(&["status"])?.stdout;
+        ensure!(status.contains("could not be written"), "{status}");
+        Ok(())
+    })?;
+    wait::until("what cannot be saved is in force all the same", Duration::from_secs(5), || {
+        ensure!(agent.config_dump()?.to_string().contains("\"late\""), "the pod is not known");
+        Ok(())
+    })?;
     holds("shop/far").context("the old file is left as it was")?;
     refuses_pods(mesh, agent)?;
     let leaving = agent.weir(&["unenroll", mesh.near.name(), "--socket", &agent.socket()])?;
@@ -103,7 +111,7 @@ fn disk_full(mesh: &mut Mesh) -> Result<()> {
     })?;
     agent.enroll(&mesh.near, NAMESPACE, mesh.near.name())?;
     mesh.carries_traffic()?;
-    mesh.agents[0].kill()?;
+    mesh.agents[N1].kill()?;
     drop(disk);
     Ok(())
 }
@@ -128,7 +136,7 @@ fn many_entries(like: &Pod) -> String {
 
 /// A pod that could not be remembered over a restart is not taken in, and is told so.
 fn refuses_pods(mesh: &Mesh, agent: &Agent) -> Result<()> {
-    let pod = mesh.world.nodes[0].pod("too-much")?;
+    let pod = mesh.world.nodes[N1].pod("too-much")?;
     let refused = agent.enroll(&pod, NAMESPACE, pod.name()).err().context("a pod was enrolled without being noted")?;
     ensure!(format!("{refused:#}").contains("list of enrolled pods could not be written"), "{refused:#}");
     let listed = agent.weir(&["pods", "--socket", &agent.socket()])?;
@@ -138,12 +146,12 @@ fn refuses_pods(mesh: &Mesh, agent: &Agent) -> Result<()> {
 
 /// An agent of 256 descriptors, and 300 connections that all want to stay.
 fn descriptors(mesh: &mut Mesh) -> Result<()> {
-    mesh.agents[0].kill()?;
-    mesh.agents[0].run_under(["prlimit".to_owned(), "--nofile=256:256".to_owned()]);
-    mesh.agents[0].launch()?;
-    mesh.agents[0].becomes_ready()?;
+    mesh.agents[N1].kill()?;
+    mesh.agents[N1].run_under(["prlimit".to_owned(), "--nofile=256:256".to_owned()]);
+    mesh.agents[N1].launch()?;
+    mesh.agents[N1].becomes_ready()?;
     mesh.carries_traffic()?;
-    let agent = &mesh.agents[0];
+    let agent = &mesh.agents[N1];
     let mut idle = hold(&mesh.client, &mesh.far)?;
     let pauses = Counter::of(agent, "weir_accept_errors_total", &[])?;
     let to = SocketAddr::new(mesh.far.ipv4(), ECHO).to_string();

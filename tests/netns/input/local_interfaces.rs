@@ -15,7 +15,7 @@ use weir_tests::mesh::{Mesh, NAMESPACE, workload_entry};
 use weir_tests::objects::{ObjectFolder, authorization_policy};
 use weir_tests::raw_http2::frame;
 use weir_tests::test_app::{self, ECHO};
-use weir_tests::world::World;
+use weir_tests::world::{N1, World};
 use weir_tests::{namespace, wait};
 
 use crate::count::Counter;
@@ -159,7 +159,7 @@ fn silent_clients(mesh: &Mesh) -> Result<()> {
 
 fn bad_files() -> Result<()> {
     let world = World::new("t", 1)?;
-    let node = &world.nodes[0];
+    let node = &world.nodes[N1];
     let (left, right) = (node.pod("left")?, node.pod("right")?);
     let objects = ObjectFolder::create(&world.run().folder().join("objects"))?;
     objects.put("left", &workload_entry(&left))?;
@@ -230,7 +230,7 @@ fn bad_files() -> Result<()> {
 }
 
 fn bad_flags(world: &World) -> Result<()> {
-    let place = &world.nodes[0].place;
+    let place = &world.nodes[N1].place;
     let folder = world.run().folder().join("flags");
     std::fs::create_dir_all(&folder)?;
     std::fs::write(folder.join("ca-cert.pem"), "garbage")?;

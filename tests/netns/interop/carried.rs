@@ -111,7 +111,6 @@ fn who_speaks_first(way: Way<'_>) -> Result<()> {
     test_app::echoes(way.client, echo.ip(), echo.port())?;
     let seen = test_app::probe(way.client, banner.ip(), banner.port(), "")?;
     ensure!(seen.received == "220 ready\r\n" && seen.end == "open", "{seen:?}");
-    ensure!(seen.ms < 2000, "the banner waits for nobody: {seen:?}");
     Ok(())
 }
 

@@ -86,8 +86,7 @@ fn refused(mesh: &Mesh, stage: &FromEnvoy<'_>, reason: &str) -> Result<()> {
     let seen = test_app::probe(stage.way().client, echo.ip(), echo.port(), "let me in")?;
     ensure!(seen.refused(), "{reason}: {seen:?}");
     handshakes.grows_by(1.0)?;
-    ensure!(opened.grown()? == 0.0, "{reason}: a connection got through");
-    Ok(())
+    opened.stays().with_context(|| format!("{reason}: no connection gets through"))
 }
 
 /// An Envoy that knows how many streams Weir allows. One that does not puts all that waits for its first connection onto
@@ -189,14 +188,14 @@ fn denied(mesh: &Mesh) -> Result<()> {
     let counter = Counter::of(mesh.agent_of(&mesh.far), FAILED, &labels)?;
     {
         let _policy = mesh.control_plane.objects.put_for_now("no-envoy", &policy)?;
-        wait::until("Envoy is refused", Duration::from_secs(2), || {
+        wait::until("Envoy is refused", Duration::from_secs(10), || {
             let seen = test_app::probe(stage.way().client, echo.ip(), echo.port(), "let me in")?;
             ensure!(seen.refused(), "{seen:?}");
             Ok(())
         })?;
         counter.grows_by(1.0)?;
     }
-    wait::until("Envoy is let in again", Duration::from_secs(2), || {
+    wait::until("Envoy is let in again", Duration::from_secs(10), || {
         test_app::echoes(stage.way().client, echo.ip(), echo.port()).map(drop)
     })
 }
@@ -207,13 +206,13 @@ fn closed_port(mesh: &Mesh) -> Result<()> {
     let counter = Counter::of(mesh.agent_of(&mesh.far), FAILED, &labels)?;
     let to = stage.way().to(CLOSED_PORT);
     let seen = test_app::probe(stage.way().client, to.ip(), to.port(), "x")?;
-    ensure!(seen.refused() && seen.ms < 2000, "{seen:?}");
+    ensure!(seen.refused_by_answer(), "{seen:?}");
     counter.grows_by(1.0)
 }
 
 fn client_resets(mesh: &Mesh) -> Result<()> {
     let stage = FromEnvoy::start(mesh, &Http2::default())?;
-    let server = &mesh.servers[2];
+    let server = &mesh.servers.far;
     let before = server.stdout().matches("ConnectionReset").count();
     let to = stage.way().to(WATCH).to_string();
     let _: Value = test_app::client(stage.way().client, Duration::from_secs(10), &["abort", &to])?;

@@ -11,6 +11,7 @@ use weir_tests::envoy::Envoy;
 use weir_tests::envoy::bootstrap::Http2;
 use weir_tests::envoy::identity::EnvoyIdentity;
 use weir_tests::mesh::Mesh;
+use weir_tests::wait;
 
 use super::held::Held;
 use super::stage::{ENVOY, FromEnvoy, ToEnvoy, Way, keep_on};
@@ -88,9 +89,12 @@ fn lives_pass(way: Way<'_>) -> Result<()> {
 
 /// Envoy has seen more than one certificate of ours.
 fn several(envoy: &Envoy, field: &str, whose: &str) -> Result<()> {
-    let log = envoy.access_log();
-    let seen: BTreeSet<&str> = log.iter().filter_map(|line| line.get(field).and_then(Value::as_str)).collect();
-    ensure!(seen.len() >= 3, "{whose} certificates that Envoy saw: {seen:?}");
-    note(format!("{} streams, {} of {whose} certificates", log.len(), seen.len()));
+    let (streams, certificates) = wait::until("Envoy has logged three certificates", Duration::from_secs(10), || {
+        let log = envoy.access_log();
+        let seen: BTreeSet<&str> = log.iter().filter_map(|line| line.get(field).and_then(Value::as_str)).collect();
+        ensure!(seen.len() >= 3, "{whose} certificates that Envoy saw: {seen:?}");
+        Ok((log.len(), seen.len()))
+    })?;
+    note(format!("{streams} streams, {certificates} of {whose} certificates"));
     Ok(())
 }

@@ -26,12 +26,17 @@ impl Agent {
         })
     }
 
-    /// Kills the worker alone, as a crash would.
+    /// Kills the worker alone, as a crash would, and waits until it is gone.
     ///
     /// # Errors
-    /// If there is none.
+    /// If there is none, or it goes on running.
     pub fn kill_worker(&self) -> Result<()> {
-        Ok(nix::sys::signal::kill(Pid::from_raw(self.id()?.cast_signed()), Signal::SIGKILL)?)
+        let worker = self.id()?;
+        nix::sys::signal::kill(Pid::from_raw(worker.cast_signed()), Signal::SIGKILL)?;
+        wait::until("the worker is gone", Duration::from_secs(5), || {
+            ensure!(!is_running(worker), "it goes on running");
+            Ok(())
+        })
     }
 
     /// Process id of the running agent's supervisor.

@@ -18,6 +18,8 @@ use crate::wait;
 
 /// How long etcd and API server may take from nothing; a few seconds on a quiet machine.
 const STARTING: Duration = Duration::from_secs(90);
+/// Pause between two questions whether the API server is ready: each is a process.
+const PAUSE: Duration = Duration::from_millis(50);
 /// The administrator's token: the cluster is in reach of nobody but its own nodes and pods.
 const TOKEN: &str = "administrator";
 const ETCD: &str = "http://127.0.0.1:2379";
@@ -172,14 +174,13 @@ impl ControlPlane {
         let certificate = self.certificate().display().to_string();
         let address = format!("https://{CONTROL_PLANE}:{API_PORT}/readyz");
         let ask = ["curl", "--silent", "--show-error", "--fail", "--max-time", "5", "--cacert", &certificate, &address];
-        wait::until("the API server is ready", STARTING, || {
+        wait::until_every(PAUSE, "the API server is ready", STARTING, || {
             for program in &mut self.programs {
                 if !program.is_running() {
                     return Ok(Err(program.tail()));
                 }
             }
             ensure!(Path::new(&certificate).exists(), "it has made no certificate yet");
-            std::thread::sleep(Duration::from_millis(50));
             self.room.place().run(&ask).map(|_| Ok(()))
         })?
         .map_err(|tail| anyhow::anyhow!("a part of the control plane ended:\n{tail}"))

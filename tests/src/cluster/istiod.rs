@@ -17,6 +17,8 @@ use crate::wait;
 
 /// How long it may take from nothing until it is ready; a few seconds on a quiet machine.
 const STARTING: Duration = Duration::from_secs(90);
+/// Pause between two questions whether it is ready: each is a process.
+const PAUSE: Duration = Duration::from_millis(100);
 /// Where the first answers /ready and, to those who ask from where it runs, /debug.
 const DEBUG_PORT: u16 = 18080;
 const MESH: &str = "accessLogFile: /dev/stdout
@@ -114,15 +116,12 @@ impl Istiod {
         let address = format!("http://127.0.0.1:{}/ready", self.debug_port);
         let ask = ["curl", "--silent", "--show-error", "--fail", "--max-time", "5", &address];
         let (place, program) = (&self.place, &mut self.program);
-        let ready = wait::until("istiod is ready", STARTING, || {
+        let ready = wait::until_every(PAUSE, "istiod is ready", STARTING, || {
             let program = program.as_mut().context("istiod was stopped")?;
             if !program.is_running() {
                 return Ok(Err(anyhow::anyhow!("istiod ended:\n{}", program.tail())));
             }
             let answer = place.output(&ask)?;
-            if !answer.success {
-                std::thread::sleep(Duration::from_millis(100));
-            }
             ensure!(answer.success, "{}", answer.summary());
             Ok(Ok(()))
         });

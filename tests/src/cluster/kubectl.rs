@@ -128,13 +128,7 @@ impl Kubectl {
     /// # Errors
     /// The last reason why not.
     pub fn until<T>(&self, what: &str, within: Duration, mut look: impl FnMut(&Self) -> Result<T>) -> Result<T> {
-        wait::until(what, within, || {
-            let looked = look(self);
-            if looked.is_err() {
-                std::thread::sleep(PAUSE);
-            }
-            looked
-        })
+        wait::until_every(PAUSE, what, within, || look(self))
     }
 
     /// Waits until all replicas of a workload are ready: `deployment/web`, `daemonset/weir`.

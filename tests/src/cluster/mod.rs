@@ -44,8 +44,11 @@ use parts::Parts;
 
 use crate::run::Run;
 
+/// The node on which tests put clients, and the one on which they put servers.
+pub const CLIENT_NODE: &str = "na";
+pub const SERVER_NODE: &str = "nb";
 /// Names of the nodes, in their order.
-pub const NODES: [&str; 2] = ["na", "nb"];
+pub const NODES: [&str; 2] = [CLIENT_NODE, SERVER_NODE];
 /// How long nodes may take to become ready; some seconds on a quiet machine.
 const JOINING: Duration = Duration::from_secs(90);
 
