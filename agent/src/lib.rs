@@ -9,6 +9,7 @@ pub mod proto;
 
 pub mod model;
 
+mod causes;
 pub mod config;
 pub mod lifecycle;
 pub mod pauses;
@@ -26,6 +27,8 @@ pub mod telemetry;
 pub mod tls;
 
 pub mod compile;
+
+pub mod control_channel;
 
 pub mod hbone;
 

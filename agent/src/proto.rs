@@ -1,5 +1,5 @@
 //! Wire types, generated from `proto/` at build time. Only what reads from a wire or writes to one names them: `xds`,
-//! `control_plane`, the CA's client, the enrolment API, and in `objects` the files `protobuf.rs`. Everything else speaks
+//! `control_plane`, `control_channel`, the enrolment API, and in `objects` the files `protobuf.rs`. Everything else speaks
 //! `model`.
 #![allow(
     missing_debug_implementations,

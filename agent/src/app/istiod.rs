@@ -9,12 +9,11 @@ use tokio::sync::watch;
 use super::settings;
 use crate::config::AgentConfig;
 use crate::config::istiod::{Environment, ObjectsFrom};
+use crate::control_channel::{self, ControlAddress, ControlHeaders, GrpcIssuer, OwnServices, RootSource};
 use crate::model::mesh::MeshSettings;
 use crate::state::SharedMesh;
 use crate::telemetry::metrics::Metrics;
-use crate::tls::ca::grpc::GrpcIssuer;
 use crate::tls::certificates::{CertificateSource, Certificates, bundle};
-use crate::tls::control_channel::{self, ControlAddress, ControlHeaders, OwnServices, RootSource};
 use crate::xds::{Link, XdsOptions, XdsStatus};
 
 /// The settings with what the environment adds to them. Variables of a ztunnel chart that have no effect here are logged.
@@ -72,7 +71,8 @@ pub(super) fn keep_certificates_current(
         return;
     }
     let (named, roots) = watch::channel(Vec::new());
-    tokio::spawn(bundle::follow(certificates.clone(), RootSource::new(&config.ca_root()), roots));
+    let ca_root = RootSource::new(&config.ca_root());
+    tokio::spawn(bundle::follow(certificates.clone(), move || ca_root.read_for_peers(), roots));
     let mesh = mesh.clone();
     tokio::spawn(async move {
         let mut changes = mesh.watch();

@@ -19,10 +19,11 @@ use super::config::ControlPlaneConfig;
 use super::counters::Counters;
 use super::files::{FileSource, FileSourceError, FileSourceOptions};
 use super::translate;
+use crate::control_channel::listener::{self, ServerIdentity};
 use crate::proto::envoy::service::discovery::v3::aggregated_discovery_service_server::AggregatedDiscoveryServiceServer;
 use crate::proto::istio::v1::auth::istio_certificate_service_server::IstioCertificateServiceServer;
 use crate::tls::ca::SignError;
-use crate::tls::control_listener::{self, ServerConfigError, ServerIdentity};
+use crate::tls::server_auth::ServerConfigError;
 
 /// An agent names every resource it has when it connects.
 const MAX_REQUEST_BYTES: usize = 64 * 1024 * 1024;
@@ -151,7 +152,7 @@ impl ControlPlane {
             )
             .add_service(IstioCertificateServiceServer::new(certificates))
             .serve_with_incoming_shutdown(
-                control_listener::incoming(self.listener, identity.clone()),
+                listener::incoming(self.listener, identity.clone()),
                 stop.clone().cancelled_owned(),
             );
         let cut = async {

@@ -6,7 +6,8 @@ use std::time::Duration;
 use kube::config::{KubeConfigOptions, Kubeconfig};
 use kube::{Client, Config};
 
-use super::{KubernetesError, chain};
+use super::KubernetesError;
+use crate::causes::with_causes;
 
 /// Time for a connection to the API server.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
@@ -31,7 +32,7 @@ pub async fn connect(access: &ClusterAccess) -> Result<Client, KubernetesError> 
     let mut config = match access {
         ClusterAccess::InCluster => {
             let failed = unusable("the pod's service account".to_owned());
-            Config::incluster().map_err(|error| failed(chain(&error)))?
+            Config::incluster().map_err(|error| failed(with_causes(&error)))?
         }
         ClusterAccess::Kubeconfig(path) => {
             let failed = unusable(format!("kubeconfig {}", path.display()));
@@ -39,12 +40,12 @@ pub async fn connect(access: &ClusterAccess) -> Result<Client, KubernetesError> 
                 let kubeconfig = Kubeconfig::read_from(path)?;
                 Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default()).await
             };
-            read.await.map_err(|error| failed(chain(&error)))?
+            read.await.map_err(|error| failed(with_causes(&error)))?
         }
     };
     config.connect_timeout = Some(CONNECT_TIMEOUT);
     config.read_timeout = Some(READ_TIMEOUT);
     config.reset_reader_on_write = true;
     let failed = unusable("the cluster's certificates".to_owned());
-    Client::try_from(config).map_err(|error| failed(chain(&error)))
+    Client::try_from(config).map_err(|error| failed(with_causes(&error)))
 }

@@ -13,6 +13,8 @@ mod wire;
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 
+use crate::causes::with_causes;
+
 pub use self::annotation::Annotations;
 pub use self::client::{ClusterAccess, connect};
 pub use self::daemon_set::Installation;
@@ -56,7 +58,7 @@ impl KubernetesError {
         let what = what.into();
         move |error| match error {
             kube::Error::Api(status) => Self::Refused { what, code: status.code, message: status.message },
-            other => Self::Unreachable { what, reason: chain(&other) },
+            other => Self::Unreachable { what, reason: with_causes(&other) },
         }
     }
 
@@ -68,19 +70,4 @@ impl KubernetesError {
             _ => None,
         }
     }
-}
-
-/// An error with its causes: the outermost rarely says what happened.
-fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        let more = error.to_string();
-        if !text.contains(&more) {
-            text.push_str(": ");
-            text.push_str(&more);
-        }
-        cause = error.source();
-    }
-    text
 }

@@ -1,36 +1,19 @@
-//! The only door to cryptography: workload certificates, who issues them, and the mTLS handshake between peers.
-//! Nothing here knows addresses, policy or the mesh; a peer is known by its certificate alone.
+//! TLS: workload certificates and who issues them, the mTLS handshake between peers, and the records after it.
+//!
+//! Nothing here connects, resolves names or knows the mesh: a peer is known by its certificate alone. Only this room names
+//! the crypto library. The channel to a control plane or CA is `control_channel`; what it needs of TLS is in [`server_auth`].
 
 pub mod ca;
 pub mod certificates;
-pub mod control_channel;
-pub mod control_listener;
 pub mod facts;
 pub mod handshake;
-mod pem;
+pub(crate) mod pem;
+mod provider;
 pub mod records;
+pub mod server_auth;
 #[cfg(test)]
-mod test_mesh;
+pub(crate) mod test_mesh;
 pub mod verify;
 mod workload_certificate;
 
-use std::sync::{Arc, LazyLock};
-
-use rustls::crypto::CryptoProvider;
-use rustls::crypto::aws_lc_rs::{self, cipher_suite, kx_group};
-
-static PROVIDER: LazyLock<Arc<CryptoProvider>> = LazyLock::new(|| {
-    Arc::new(CryptoProvider {
-        // AES-128 first: on machines with AES instructions it moves more bytes per core, and its margin is enough.
-        cipher_suites: vec![cipher_suite::TLS13_AES_128_GCM_SHA256, cipher_suite::TLS13_AES_256_GCM_SHA384],
-        kx_groups: vec![kx_group::X25519MLKEM768, kx_group::X25519, kx_group::SECP256R1, kx_group::SECP384R1],
-        ..aws_lc_rs::default_provider()
-    })
-});
-
-/// The one crypto provider of the process: aws-lc, TLS 1.3 with AES-GCM, post-quantum key exchange where both ends have it.
-/// It is passed explicitly everywhere; no process-wide default is installed.
-#[must_use]
-pub fn provider() -> Arc<CryptoProvider> {
-    PROVIDER.clone()
-}
+pub use provider::provider;

@@ -22,7 +22,7 @@ pub enum InvalidPem {
 }
 
 /// The certificate blocks of a text, in order, one string each; whatever stands between them is dropped.
-pub(super) fn certificate_blocks(text: &str) -> Vec<String> {
+pub(crate) fn certificate_blocks(text: &str) -> Vec<String> {
     let mut blocks = Vec::new();
     let mut rest = text;
     while let Some((_, after)) = rest.split_once(BEGIN) {
@@ -34,12 +34,12 @@ pub(super) fn certificate_blocks(text: &str) -> Vec<String> {
 }
 
 /// Decodes one block made by [`certificate_blocks`].
-pub(super) fn certificate(block: &str) -> Result<CertificateDer<'static>, InvalidPem> {
+pub(crate) fn certificate(block: &str) -> Result<CertificateDer<'static>, InvalidPem> {
     CertificateDer::from_pem_slice(block.as_bytes()).map_err(InvalidPem::Certificate)
 }
 
 /// Decodes the first private key of a text. The error says nothing about the content.
-pub(super) fn private_key(text: &str) -> Result<PrivateKeyDer<'static>, InvalidPem> {
+pub(crate) fn private_key(text: &str) -> Result<PrivateKeyDer<'static>, InvalidPem> {
     PrivateKeyDer::from_pem_slice(text.as_bytes()).map_err(|_| InvalidPem::Key)
 }
 

@@ -9,6 +9,7 @@ use rcgen::{
 };
 
 use super::ca::local::{LocalCa, set_validity};
+pub(crate) use super::ca::request::new_request;
 use super::workload_certificate::{Material, WorkloadCertificate};
 use crate::model::identity::Identity;
 

@@ -23,7 +23,7 @@ use crate::model::identity::Identity;
 pub(super) const ALPN: &[u8] = b"h2";
 
 /// What a certificate is made of, as text. Its `Debug` never shows the key.
-pub(super) struct Material {
+pub(crate) struct Material {
     pub(super) key_pem: String,
     /// One certificate each, leaf first, roots not included.
     pub(super) chain_pem: Vec<String>,

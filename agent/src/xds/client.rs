@@ -1,8 +1,6 @@
 //! The connection to the control plane: kept up for ever, one delta stream at a time. What responses mean is `stream`'s
 //! and `intake`'s to know.
 
-use std::error::Error;
-use std::fmt;
 use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -19,6 +17,8 @@ use super::intake::Intake;
 use super::node::NodeDescription;
 use super::status::XdsStatus;
 use super::stream::Outcome;
+use crate::causes::with_causes;
+use crate::control_channel::{self, ControlAddress, ControlHeaders, OwnServices, RootSource};
 use crate::lifecycle::ReadyBlocker;
 use crate::model::mesh::MeshSettings;
 use crate::pauses::Pauses;
@@ -27,7 +27,6 @@ use crate::proto::envoy::service::discovery::v3::{DeltaDiscoveryRequest, DeltaDi
 use crate::resources::{ObjectKind, ResourceType};
 use crate::state::SharedMesh;
 use crate::telemetry::metrics::{Metrics, XdsTermination};
-use crate::tls::control_channel::{self, ControlAddress, ControlHeaders, OwnServices, RootSource};
 
 /// The first answer holds the whole mesh.
 const MAX_RESPONSE_BYTES: usize = 200 * 1024 * 1024;
@@ -149,7 +148,7 @@ async fn connect_forever(options: &XdsOptions, intake: &Intake, status: &XdsStat
         let stumbled = objects && !status.report().connected && error.is_about_types();
         objects = options.objects && !stumbled;
         let pause = pauses.take().max(error.least_pause());
-        let error = Chain(&error).to_string();
+        let error = with_causes(&error);
         if status.disconnected(&error) {
             tracing::warn!(%error, address = options.address, "no configuration stream, retrying");
         } else {
@@ -307,20 +306,5 @@ impl Progress {
             Some(since) => tokio::time::sleep_until(since + GRACE).await,
             None => std::future::pending().await,
         }
-    }
-}
-
-/// An error with all its causes on one line.
-struct Chain<'a>(&'a dyn Error);
-
-impl fmt::Display for Chain<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}", self.0)?;
-        let mut source = self.0.source();
-        while let Some(cause) = source {
-            write!(f, ": {cause}")?;
-            source = cause.source();
-        }
-        Ok(())
     }
 }

@@ -8,13 +8,13 @@ use std::time::{Duration, Instant};
 use tempfile::TempDir;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
+use weir::control_channel::{ControlHeaders, OwnServices, RootSource};
 use weir::control_plane::{ControlPlane, ControlPlaneConfig, Counters};
 use weir::lifecycle::Ready;
 use weir::model::identity::TrustDomain;
 use weir::model::mesh::MeshSettings;
 use weir::model::resolve::OutboundTrafficPolicy;
 use weir::state::SharedMesh;
-use weir::tls::control_channel::{ControlHeaders, OwnServices, RootSource};
 use weir::xds::{NodeDescription, XdsOptions, XdsStatus};
 
 /// The bound on every wait: reached only by a failure.

@@ -15,21 +15,35 @@ use super::rust::Crate;
 const DOORS: &[(&[&str], &[&str], &str)] = &[
     (&["aya", "aya_log"], &["capture"], "only capture knows the kernel programs"),
     (&["rustls", "webpki", "x509_parser"], &["tls"], "only tls knows the crypto provider"),
-    (&["tokio_rustls"], &["tls", "proxy", "control_plane"], "only tls handshakes; these move bytes over its streams"),
+    (&["tokio_rustls"], &["control_channel"], "peers handshake in tls, by rustls alone"),
     (&["kube", "k8s_openapi"], &["kubernetes"], "only kubernetes knows the API server"),
     (&["rcgen"], &["tls", "control_plane/authority"], "only tls and the embedded CA make certificates"),
     (
         &["prost", "prost_types", "tonic", "tonic_prost"],
-        &["proto.rs", "xds", "control_plane", "tls", "enrollment", "nri", "app/commands.rs"],
+        &["proto.rs", "xds", "control_plane", "control_channel", "enrollment", "nri", "app/commands.rs"],
         "wire types end where messages come in",
     ),
     (
         &["crate::proto"],
-        &["proto.rs", "xds", "control_plane", "tls", "enrollment", "nri", "compile", "resources.rs", "app/commands.rs"],
+        &[
+            "proto.rs",
+            "xds",
+            "control_plane",
+            "control_channel",
+            "enrollment",
+            "nri",
+            "compile",
+            "resources.rs",
+            "app/commands.rs",
+        ],
         "wire types end where messages come in",
     ),
-    (&["h2"], &["proxy", "admin", "tls"], "HTTP/2 is the proxy's"),
-    (&["hyper", "hyper_util"], &["proxy", "admin", "tls", "enrollment"], "HTTP is served by proxy and admin"),
+    (&["h2"], &["proxy", "admin"], "HTTP/2 is the proxy's"),
+    (
+        &["hyper", "hyper_util"],
+        &["proxy", "admin", "control_channel", "enrollment"],
+        "HTTP is served by proxy and admin",
+    ),
     (&["prometheus_client"], &["telemetry"], "all metrics are made in one place"),
 ];
 

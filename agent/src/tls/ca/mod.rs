@@ -1,14 +1,12 @@
-//! Who signs workload certificates: a CA over gRPC, or a CA key in this process.
+//! Who signs workload certificates: what an issuer is, and one with a CA key in this process. The one that asks a CA over gRPC
+//! is `control_channel::GrpcIssuer`.
 
-pub mod grpc;
 pub mod local;
 pub(super) mod request;
 #[cfg(test)]
 mod tests;
 
 use std::fmt;
-use std::io;
-use std::path::PathBuf;
 use std::pin::Pin;
 use std::time::Duration;
 
@@ -27,37 +25,14 @@ pub trait Issuer: fmt::Debug + Send + Sync {
 /// Why a CA gave no certificate.
 #[derive(Debug, thiserror::Error)]
 pub enum IssueError {
-    #[error("cannot read the token {path}")]
-    Token { path: PathBuf, source: io::Error },
-    #[error("token {path} is empty or not printable")]
-    TokenText { path: PathBuf },
-    #[error("cluster id {0:?} cannot be sent in a header")]
-    ClusterId(String),
-    #[error("certificate authority answered {code:?}: {message}")]
-    Rpc { code: tonic::Code, message: String },
+    /// The CA was not reached, or has no capacity now: it says nothing about the identity.
+    #[error("{0}")]
+    Unavailable(String),
+    /// The CA refuses, or cannot be asked as this agent is set up.
+    #[error("{0}")]
+    Refused(String),
     #[error(transparent)]
     Signing(#[from] SignError),
-}
-
-impl IssueError {
-    /// True where the CA was not reached, or has no time: it says nothing about the identity.
-    #[must_use]
-    pub fn is_ca_away(&self) -> bool {
-        use tonic::Code;
-        match self {
-            Self::Rpc { code, .. } => {
-                matches!(
-                    code,
-                    Code::Unavailable
-                        | Code::DeadlineExceeded
-                        | Code::ResourceExhausted
-                        | Code::Aborted
-                        | Code::Cancelled
-                )
-            }
-            Self::Token { .. } | Self::TokenText { .. } | Self::ClusterId(_) | Self::Signing(_) => false,
-        }
-    }
 }
 
 /// Why a CA of ours does not sign.

@@ -17,7 +17,7 @@ use crate::model::identity::Identity;
 ///
 /// # Errors
 /// When the identity cannot be written in a certificate (not ASCII), or the system gives no randomness.
-pub(in crate::tls) fn new_request(identity: &Identity) -> Result<(KeyPair, String), rcgen::Error> {
+pub(crate) fn new_request(identity: &Identity) -> Result<(KeyPair, String), rcgen::Error> {
     let key = KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256)?;
     let mut params = CertificateParams::default();
     params.distinguished_name = DistinguishedName::new();

@@ -1,35 +1,36 @@
 //! The mesh's trust bundle beside what comes with certificates: the CA's root file, which somebody else keeps up to date,
 //! and roots that the mesh configuration names.
 
+use std::io;
 use std::time::Duration;
 
 use tokio::sync::watch;
 use tokio::time::sleep;
 
 use super::Certificates;
-use crate::tls::control_channel::RootSource;
 use crate::tls::pem;
 
 /// How soon a changed file is noticed. The kubelet itself takes up to a minute to bring a change of a ConfigMap.
 const INTERVAL: Duration = Duration::from_secs(5);
 
-/// Keeps what is trusted up to date with `file` and with `named` (PEM texts). Runs for ever. While the file cannot be
-/// read, what it said last counts.
-pub async fn follow(certificates: Certificates, file: RootSource, mut named: watch::Receiver<Vec<String>>) {
+/// Keeps what is trusted up to date with what `read_file` reads from the CA's root file (PEM, one certificate each) and
+/// with `named` (PEM texts). Runs for ever. While the file cannot be read, what it said last counts.
+pub async fn follow(
+    certificates: Certificates,
+    read_file: impl Fn() -> io::Result<Vec<String>> + Send,
+    mut named: watch::Receiver<Vec<String>>,
+) {
     let (mut of_file, mut trusted) = (Vec::new(), Vec::new());
     let mut last_error = None;
     loop {
-        // What the system trusts is meant for the way to the CA, not for workloads.
-        if file != RootSource::System {
-            match file.read() {
-                Ok(blocks) => (of_file, last_error) = (blocks, None),
-                Err(error) => {
-                    let error = error.to_string();
-                    if last_error.as_ref() != Some(&error) {
-                        tracing::warn!(%error, "the CA's root certificates are not followed");
-                    }
-                    last_error = Some(error);
+        match read_file() {
+            Ok(blocks) => (of_file, last_error) = (blocks, None),
+            Err(error) => {
+                let error = error.to_string();
+                if last_error.as_ref() != Some(&error) {
+                    tracing::warn!(%error, "the CA's root certificates are not followed");
                 }
+                last_error = Some(error);
             }
         }
         let mut bundle: Vec<String> = of_file.clone();

@@ -13,6 +13,7 @@ use super::ready_files::{ReadyFiles, Stamp};
 use super::slot::{Slot, Trouble};
 use super::store::KeyStore;
 use super::{CertificateEvent, CertificateOptions, CertificateSource, WorkloadCertificate};
+use crate::causes::with_causes;
 use crate::model::identity::Identity;
 use crate::tls::ca::request::new_request;
 use crate::tls::ca::{IssueError, Issuer};
@@ -73,8 +74,7 @@ enum FetchError {
 impl FetchError {
     fn trouble(&self) -> Trouble {
         match self {
-            Self::Timeout => Trouble::Away,
-            Self::Issue(error) if error.is_ca_away() => Trouble::Away,
+            Self::Timeout | Self::Issue(IssueError::Unavailable(_)) => Trouble::Away,
             Self::Issue(_) | Self::Request(_) | Self::Answer(_) => Trouble::Refused,
         }
     }
@@ -160,7 +160,7 @@ impl Rotation {
         match self.store.as_ref()?.load(identity, self.now()) {
             Ok(found) => found.map(|certificate| Arc::new(self.with_extra_roots(certificate))),
             Err(error) => {
-                tracing::info!(%identity, reason = describe(&error), "kept certificate is not used");
+                tracing::info!(%identity, reason = with_causes(&error), "kept certificate is not used");
                 None
             }
         }
@@ -185,7 +185,7 @@ impl Rotation {
     }
 
     fn failed(&self, slot: &Slot, trouble: Trouble, error: &dyn Error) {
-        let reason: Arc<str> = describe(error).into();
+        let reason: Arc<str> = with_causes(error).into();
         self.note_away((trouble == Trouble::Away).then(|| reason.clone()));
         if slot.fail(trouble, reason.clone()) {
             tracing::warn!(identity = %slot.identity, %reason, "no new certificate, it is being retried");
@@ -272,18 +272,6 @@ fn renewal(start: SystemTime, not_after: SystemTime) -> SystemTime {
 fn retry_after(failures: u32) -> Duration {
     let base = FIRST_RETRY.saturating_mul(2u32.saturating_pow(failures)).min(LAST_RETRY);
     base.mul_f64(rand::random_range(RETRY_SPREAD))
-}
-
-/// An error with what caused it, in one line.
-fn describe(error: &dyn Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(cause) = source {
-        text.push_str(": ");
-        text.push_str(&cause.to_string());
-        source = cause.source();
-    }
-    text
 }
 
 #[cfg(test)]

@@ -98,7 +98,7 @@ impl Issuer for TestCa {
             sleep(takes).await;
             self.working.fetch_sub(1, Ordering::Relaxed);
             if self.away.load(Ordering::Relaxed) {
-                return Err(IssueError::Rpc { code: tonic::Code::Unavailable, message: "away".to_owned() });
+                return Err(IssueError::Unavailable("certificate authority answered Unavailable: away".to_owned()));
             }
             let mut answer = self.ca.sign_at((self.clock)(), csr_pem, identity, lifetime)?;
             (self.spoil.lock())(&mut answer);

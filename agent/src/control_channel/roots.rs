@@ -54,6 +54,15 @@ impl RootSource {
         let blocks = pem::certificate_blocks(&text);
         if blocks.is_empty() { Err(failed(&"no certificate in it")) } else { Ok(blocks) }
     }
+
+    /// The certificates of now that peers of the mesh may be held to, as PEM, one each. None of the system's: what that
+    /// trusts is meant for the channel to the CA.
+    ///
+    /// # Errors
+    /// As [`Self::read`].
+    pub fn read_for_peers(&self) -> io::Result<Vec<String>> {
+        if *self == Self::System { Ok(Vec::new()) } else { self.read() }
+    }
 }
 
 impl std::fmt::Display for RootSource {

@@ -10,9 +10,6 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
-use rustls::ServerConfig;
-use rustls_pki_types::pem::PemObject;
-use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::mpsc;
@@ -20,21 +17,12 @@ use tokio_rustls::TlsAcceptor;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::transport::server::Connected;
 
+use crate::tls::server_auth::{self, ServerConfigError};
+
 /// A client that says nothing is dropped after this time.
 const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
 /// After a failed accept (no file descriptors left) wait this long: the condition does not pass at once.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
-
-/// Why a certificate and key cannot serve.
-#[derive(Debug, thiserror::Error)]
-pub enum ServerConfigError {
-    #[error("server certificate is not PEM")]
-    Certificate(#[source] rustls_pki_types::pem::Error),
-    #[error("server key is not PEM")]
-    Key(#[source] rustls_pki_types::pem::Error),
-    #[error("server certificate and key cannot be used")]
-    Tls(#[from] rustls::Error),
-}
 
 /// What a control plane proves itself with. May be renewed while it serves.
 pub struct ServerIdentity {
@@ -67,16 +55,7 @@ impl ServerIdentity {
 }
 
 fn acceptor(chain_pem: &str, key_pem: &str) -> Result<TlsAcceptor, ServerConfigError> {
-    let chain = CertificateDer::pem_slice_iter(chain_pem.as_bytes())
-        .collect::<Result<Vec<_>, _>>()
-        .map_err(ServerConfigError::Certificate)?;
-    let key = PrivateKeyDer::from_pem_slice(key_pem.as_bytes()).map_err(ServerConfigError::Key)?;
-    let mut config = ServerConfig::builder_with_provider(super::provider())
-        .with_protocol_versions(&[&rustls::version::TLS13])?
-        .with_no_client_auth()
-        .with_single_cert(chain, key)?;
-    config.alpn_protocols = vec![b"h2".to_vec()];
-    Ok(TlsAcceptor::from(Arc::new(config)))
+    server_auth::server_config(chain_pem, key_pem).map(TlsAcceptor::from)
 }
 
 /// Connections whose handshake is done, as a server of tonic takes them. A handshake that fails or hangs costs only itself.

@@ -1,22 +1,52 @@
 //! A CA over gRPC: istiod, or `weir control-plane`. It asks on behalf of a workload and passes on what it gets.
 
 use std::error::Error as _;
+use std::io;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use prost_types::value::Kind;
 use prost_types::{Struct, Value};
+use tonic::Code;
 use tonic::metadata::AsciiMetadataValue;
 use tonic::transport::Channel;
 
-use super::{IssueError, Issuer, Signing};
+use super::headers::ControlHeaders;
+use crate::causes::{append_causes, with_causes};
 use crate::model::identity::Identity;
 use crate::proto::istio::v1::auth::IstioCertificateRequest;
 use crate::proto::istio::v1::auth::istio_certificate_service_client::IstioCertificateServiceClient;
-use crate::tls::control_channel::ControlHeaders;
+use crate::tls::ca::{IssueError, Issuer, Signing};
 
 /// istiod grants a node certificates of others only under this name.
 const IMPERSONATED_IDENTITY: &str = "ImpersonatedIdentity";
+
+/// Why a request to a CA failed.
+#[derive(Debug, thiserror::Error)]
+enum RequestError {
+    #[error("cannot read the token {path}")]
+    Token { path: PathBuf, source: io::Error },
+    #[error("token {path} is empty or not printable")]
+    TokenText { path: PathBuf },
+    #[error("cluster id {0:?} cannot be sent in a header")]
+    ClusterId(String),
+    #[error("certificate authority answered {code:?}: {message}")]
+    Rpc { code: Code, message: String },
+}
+
+impl From<RequestError> for IssueError {
+    fn from(error: RequestError) -> Self {
+        let text = with_causes(&error);
+        match error {
+            RequestError::Rpc {
+                code:
+                    Code::Unavailable | Code::DeadlineExceeded | Code::ResourceExhausted | Code::Aborted | Code::Cancelled,
+                ..
+            } => Self::Unavailable(text),
+            _ => Self::Refused(text),
+        }
+    }
+}
 
 /// Asks a CA over gRPC. Who this node is, is proven by the token.
 #[derive(Debug, Clone)]
@@ -41,11 +71,12 @@ impl GrpcIssuer {
         Self { headers, ..self }
     }
 
-    async fn bearer(&self) -> Result<Option<AsciiMetadataValue>, IssueError> {
+    async fn bearer(&self) -> Result<Option<AsciiMetadataValue>, RequestError> {
         let Some(path) = &self.token else { return Ok(None) };
-        let token =
-            tokio::fs::read_to_string(path).await.map_err(|source| IssueError::Token { path: path.clone(), source })?;
-        let unprintable = || IssueError::TokenText { path: path.clone() };
+        let token = tokio::fs::read_to_string(path)
+            .await
+            .map_err(|source| RequestError::Token { path: path.clone(), source })?;
+        let unprintable = || RequestError::TokenText { path: path.clone() };
         let token = token.trim();
         if token.is_empty() {
             return Err(unprintable());
@@ -56,10 +87,15 @@ impl GrpcIssuer {
     }
 
     /// Asks once; and once more where the token was refused and has been replaced meanwhile.
-    async fn request(&self, csr_pem: &str, identity: &Identity, lifetime: Duration) -> Result<Vec<String>, IssueError> {
+    async fn request(
+        &self,
+        csr_pem: &str,
+        identity: &Identity,
+        lifetime: Duration,
+    ) -> Result<Vec<String>, RequestError> {
         let bearer = self.bearer().await?;
         let refused = match self.ask(csr_pem, identity, lifetime, bearer.clone()).await {
-            Err(refused @ IssueError::Rpc { code: tonic::Code::Unauthenticated, .. }) => refused,
+            Err(refused @ RequestError::Rpc { code: Code::Unauthenticated, .. }) => refused,
             answered => return answered,
         };
         let newer = self.bearer().await?;
@@ -76,7 +112,7 @@ impl GrpcIssuer {
         identity: &Identity,
         lifetime: Duration,
         bearer: Option<AsciiMetadataValue>,
-    ) -> Result<Vec<String>, IssueError> {
+    ) -> Result<Vec<String>, RequestError> {
         let impersonated = Value { kind: Some(Kind::StringValue(identity.to_string())) };
         let mut request = tonic::Request::new(IstioCertificateRequest {
             csr: csr_pem.to_owned(),
@@ -87,34 +123,23 @@ impl GrpcIssuer {
         if let Some(bearer) = bearer {
             request.metadata_mut().insert("authorization", bearer);
         }
-        let cluster_id = self.cluster_id.parse().map_err(|_| IssueError::ClusterId(self.cluster_id.clone()))?;
+        let cluster_id = self.cluster_id.parse().map_err(|_| RequestError::ClusterId(self.cluster_id.clone()))?;
         request.metadata_mut().insert("clusterid", cluster_id);
         let mut client = IstioCertificateServiceClient::new(self.channel.clone());
         match client.create_certificate(request).await {
             Ok(response) => Ok(response.into_inner().cert_chain),
-            Err(status) => Err(IssueError::Rpc { code: status.code(), message: in_full(&status) }),
+            // The status itself says "transport error"; what happened stands in its causes.
+            Err(status) => Err(RequestError::Rpc {
+                code: status.code(),
+                message: append_causes(status.message().to_owned(), status.source()),
+            }),
         }
     }
-}
-
-/// A status says "transport error"; what happened stands in its causes.
-fn in_full(status: &tonic::Status) -> String {
-    let mut message = status.message().to_owned();
-    let mut source = status.source();
-    while let Some(cause) = source {
-        let text = cause.to_string();
-        if !message.ends_with(&text) {
-            message.push_str(": ");
-            message.push_str(&text);
-        }
-        source = cause.source();
-    }
-    message
 }
 
 impl Issuer for GrpcIssuer {
     fn sign<'a>(&'a self, csr_pem: &'a str, identity: &'a Identity, lifetime: Duration) -> Signing<'a> {
-        Box::pin(self.request(csr_pem, identity, lifetime))
+        Box::pin(async move { Ok(self.request(csr_pem, identity, lifetime).await?) })
     }
 }
 
@@ -135,8 +160,7 @@ mod tests {
         IstioCertificateService, IstioCertificateServiceServer,
     };
     use crate::tls::ca::local::LocalCa;
-    use crate::tls::ca::request::new_request;
-    use crate::tls::test_mesh::{TestRoot, id};
+    use crate::tls::test_mesh::{TestRoot, id, new_request};
 
     const CART: &str = "spiffe://cluster.local/ns/shop/sa/cart";
 

@@ -1,0 +1,20 @@
+//! The gRPC channel between an agent and its control plane or CA: TLS with server authentication, HTTP/2, the agent proven by
+//! a bearer token inside it.
+//!
+//! The agent's end: [`ControlAddress`] says where the server is and how it proves itself, [`channel`] connects to it,
+//! [`GrpcIssuer`] asks it for certificates. The server's end: [`listener`].
+
+mod address;
+mod ca_client;
+mod connect;
+mod headers;
+pub mod listener;
+mod lookup;
+mod roots;
+
+pub use address::{ControlAddress, InvalidControlAddress};
+pub use ca_client::GrpcIssuer;
+pub use connect::{channel, connect};
+pub use headers::{ControlHeaders, InvalidHeader};
+pub use lookup::OwnServices;
+pub use roots::RootSource;
