@@ -6,8 +6,8 @@ use std::time::{Duration, Instant, UNIX_EPOCH};
 use clap::Parser;
 use tracing::Subscriber;
 
-use super::config_dump::MeshCopy;
-use super::{AdminSources, CertificateFacts, ControlPlaneStatus, PodEntry};
+use super::sources::{AdminSources, CertificateFacts, MeshCopy, PodEntry};
+use super::status::ControlPlaneStatus;
 use crate::config::AgentConfig;
 use crate::lifecycle::Ready;
 use crate::model::authorization::{Action, Authorization, Clause, Group, Match, PolicyScope, StringMatch};

@@ -1,14 +1,15 @@
-//! Which path does what, on which listener.
+//! The paths of each listener, and the endpoints behind them.
 
 use http::header::{ACCEPT, ALLOW, HeaderValue};
 use http::request::Parts;
 use http::{Method, StatusCode};
 use serde::Serialize;
 
-use super::answer::{Answer, json, scrape, text};
 use super::config_dump::config_dump;
 use super::logging::logging;
-use super::{AdminSources, status};
+use super::response::{AdminResponse, json, scrape, text};
+use super::sources::AdminSources;
+use super::status;
 use crate::telemetry::metrics::TextFormat;
 
 const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
@@ -19,7 +20,7 @@ pub(super) struct Route {
     path: &'static str,
     methods: Methods,
     about: &'static str,
-    act: fn(&AdminSources, &Parts) -> Answer,
+    handler: fn(&AdminSources, &Parts) -> AdminResponse,
 }
 
 #[derive(Clone, Copy)]
@@ -30,30 +31,34 @@ enum Methods {
 }
 
 pub(super) const METRICS: &[Route] = &[
-    Route { path: "/metrics", methods: Methods::Get, about: "metrics for Prometheus", act: metrics },
-    Route { path: "/stats/prometheus", methods: Methods::Get, about: "the same", act: metrics },
+    Route { path: "/metrics", methods: Methods::Get, about: "metrics for Prometheus", handler: metrics },
+    Route { path: "/stats/prometheus", methods: Methods::Get, about: "the same", handler: metrics },
 ];
 
-pub(super) const READINESS: &[Route] =
-    &[Route { path: "/healthz/ready", methods: Methods::Get, about: "ready, or what is waited for", act: readiness }];
+pub(super) const READINESS: &[Route] = &[Route {
+    path: "/healthz/ready",
+    methods: Methods::Get,
+    about: "ready, or what is waited for",
+    handler: readiness,
+}];
 
 pub(super) const ADMIN: &[Route] = &[
-    Route { path: "/", methods: Methods::Get, about: "this list", act: index },
+    Route { path: "/", methods: Methods::Get, about: "this list", handler: index },
     Route {
         path: "/config_dump",
         methods: Methods::Get,
         about: "everything the agent acts by (istioctl ztunnel-config reads it)",
-        act: dump,
+        handler: dump,
     },
     Route {
         path: "/logging",
         methods: Methods::GetOrPost,
         about: "the log filter; ?level=debug or ?level=weir::xds=debug changes it, ?reset takes the first one again",
-        act: logging,
+        handler: logging,
     },
-    Route { path: "/quitquitquit", methods: Methods::Post, about: "drain and end the agent", act: quit },
-    Route { path: "/status", methods: Methods::Get, about: "what weir status shows, as JSON", act: show_status },
-    Route { path: "/version", methods: Methods::Get, about: "the agent's version", act: version },
+    Route { path: "/quitquitquit", methods: Methods::Post, about: "drain and end the agent", handler: quit },
+    Route { path: "/status", methods: Methods::Get, about: "what weir status shows, as JSON", handler: show_status },
+    Route { path: "/version", methods: Methods::Get, about: "the agent's version", handler: version },
 ];
 
 impl Methods {
@@ -71,20 +76,20 @@ impl Methods {
 }
 
 /// Finds the endpoint and asks it.
-pub(super) fn respond(routes: &[Route], sources: &AdminSources, request: &Parts) -> Answer {
+pub(super) fn respond(routes: &[Route], sources: &AdminSources, request: &Parts) -> AdminResponse {
     let Some(route) = routes.iter().find(|route| route.path == request.uri.path()) else {
         return text(StatusCode::NOT_FOUND, "there is no such endpoint\n");
     };
     if !route.methods.allow(&request.method) {
-        let mut answer = text(StatusCode::METHOD_NOT_ALLOWED, "the endpoint does not take this method\n");
-        answer.headers_mut().insert(ALLOW, HeaderValue::from_static(route.methods.allowed()));
-        return answer;
+        let mut response = text(StatusCode::METHOD_NOT_ALLOWED, "the endpoint does not take this method\n");
+        response.headers_mut().insert(ALLOW, HeaderValue::from_static(route.methods.allowed()));
+        return response;
     }
-    (route.act)(sources, request)
+    (route.handler)(sources, request)
 }
 
 /// In the OpenMetrics format for those who ask for it, as Prometheus does, and in the older one for all others.
-fn metrics(sources: &AdminSources, request: &Parts) -> Answer {
+fn metrics(sources: &AdminSources, request: &Parts) -> AdminResponse {
     let mut accepted = request.headers.get_all(ACCEPT).iter().filter_map(|value| value.to_str().ok());
     let (format, content_type) = if accepted.any(|types| types.contains("application/openmetrics-text")) {
         (TextFormat::OpenMetrics, OPEN_METRICS)
@@ -97,7 +102,7 @@ fn metrics(sources: &AdminSources, request: &Parts) -> Answer {
     }
 }
 
-fn readiness(sources: &AdminSources, _request: &Parts) -> Answer {
+fn readiness(sources: &AdminSources, _request: &Parts) -> AdminResponse {
     let waiting_for = sources.ready.waiting_for();
     if waiting_for.is_empty() {
         return text(StatusCode::OK, "ready\n");
@@ -105,7 +110,7 @@ fn readiness(sources: &AdminSources, _request: &Parts) -> Answer {
     text(StatusCode::SERVICE_UNAVAILABLE, format!("waiting for: {}\n", waiting_for.join(", ")))
 }
 
-fn index(_sources: &AdminSources, _request: &Parts) -> Answer {
+fn index(_sources: &AdminSources, _request: &Parts) -> AdminResponse {
     let lines: String = ADMIN
         .iter()
         .map(|route| format!("{:<16} {:<16} {}\n", route.path, route.methods.allowed(), route.about))
@@ -113,20 +118,20 @@ fn index(_sources: &AdminSources, _request: &Parts) -> Answer {
     text(StatusCode::OK, lines)
 }
 
-fn dump(sources: &AdminSources, _request: &Parts) -> Answer {
+fn dump(sources: &AdminSources, _request: &Parts) -> AdminResponse {
     json(config_dump(sources))
 }
 
-fn quit(sources: &AdminSources, _request: &Parts) -> Answer {
+fn quit(sources: &AdminSources, _request: &Parts) -> AdminResponse {
     (sources.quit)();
     text(StatusCode::OK, "shutdown now\n")
 }
 
-fn show_status(sources: &AdminSources, _request: &Parts) -> Answer {
+fn show_status(sources: &AdminSources, _request: &Parts) -> AdminResponse {
     json(serde_json::to_vec(&status::collect(sources)))
 }
 
-fn version(_sources: &AdminSources, _request: &Parts) -> Answer {
+fn version(_sources: &AdminSources, _request: &Parts) -> AdminResponse {
     #[derive(Serialize)]
     struct Version {
         component: &'static str,

@@ -1,7 +1,7 @@
 //! Listening and serving: one request per connection, with limits on everything a client may do.
 //!
-//! Whoever asks is answered, whoever says nothing keeps nobody out: where all places are taken, the client that has been
-//! silent for longest goes.
+//! Clients that send no request keep nobody out: where all places are taken, the one that has been silent for longest is
+//! dropped.
 
 use std::collections::VecDeque;
 use std::convert::Infallible;
@@ -20,22 +20,38 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
 use tokio::task::{AbortHandle, JoinSet};
 
-use super::answer::{self, Answer};
+use super::reserve::{Refill, Reserve};
+use super::response::{self, AdminResponse};
 use super::routes::{self, Route};
-use super::spares::{Lent, Spares};
-use super::{AdminAddresses, AdminSources};
+use super::sources::AdminSources;
+use crate::config::AgentConfig;
 
 /// Clients of one listener that are served at once.
 const MAX_CONNECTIONS: usize = 64;
-/// Answers of one listener that are being made at once; more requests wait.
-const MAX_ANSWERS: usize = 16;
+/// Responses of one listener that are being made at once; more requests wait.
+const MAX_RESPONSES: usize = 16;
 /// Request line and headers.
 const MAX_HEAD_BYTES: usize = 16 * 1024;
 const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
-/// From accept to the last byte of the answer.
+/// From accept to the last byte of the response.
 const CONNECTION_TIMEOUT: Duration = Duration::from_secs(60);
 /// Pause after a failed accept(): it usually means that file descriptors ran out.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+/// The three addresses to listen on.
+#[derive(Debug, Clone, Copy)]
+pub struct AdminAddresses {
+    /// Must be on loopback.
+    pub admin: SocketAddr,
+    pub metrics: SocketAddr,
+    pub readiness: SocketAddr,
+}
+
+impl From<&AgentConfig> for AdminAddresses {
+    fn from(config: &AgentConfig) -> Self {
+        Self { admin: config.admin_address, metrics: config.metrics_address, readiness: config.readiness_address }
+    }
+}
 
 /// Why the endpoints cannot be served.
 #[derive(Debug, thiserror::Error)]
@@ -120,21 +136,21 @@ fn lacks_ipv6(error: &io::Error) -> bool {
 }
 
 async fn serve(listener: TcpListener, routes: &'static [Route], sources: Arc<AdminSources>) {
-    let spares = Spares::new();
-    let answers = Arc::new(Semaphore::new(MAX_ANSWERS));
+    let reserve = Reserve::new();
+    let responses = Arc::new(Semaphore::new(MAX_RESPONSES));
     // Dropping the set ends what is still being served.
     let mut connections = JoinSet::new();
     let mut clients = Clients::default();
     loop {
-        let accepted = spares.accept(|| listener.accept()).await;
+        let accepted = reserve.accept(|| listener.accept()).await;
         while connections.try_join_next().is_some() {}
         match accepted {
-            Ok(((stream, _), lent)) => {
+            Ok(((stream, _), refill)) => {
                 clients.make_room();
-                let has_asked = Arc::<AtomicBool>::default();
-                let asker = Asker { has_asked: has_asked.clone(), answers: answers.clone() };
-                let handle = connections.spawn(answer(stream, lent, asker, routes, sources.clone()));
-                clients.0.push_back(Client { handle, has_asked });
+                let has_requested = Arc::<AtomicBool>::default();
+                let client = ClientContext { has_requested: has_requested.clone(), responses: responses.clone() };
+                let handle = connections.spawn(serve_client(stream, refill, client, routes, sources.clone()));
+                clients.0.push_back(Client { handle, has_requested });
             }
             Err(error) => {
                 sources.metrics.accept_failed();
@@ -151,7 +167,7 @@ struct Clients(VecDeque<Client>);
 
 struct Client {
     handle: AbortHandle,
-    has_asked: Arc<AtomicBool>,
+    has_requested: Arc<AtomicBool>,
 }
 
 impl Clients {
@@ -159,7 +175,7 @@ impl Clients {
     fn make_room(&mut self) {
         self.0.retain(|client| !client.handle.is_finished());
         while self.0.len() >= MAX_CONNECTIONS {
-            let silent = self.0.iter().position(|client| !client.has_asked.load(Ordering::Relaxed));
+            let silent = self.0.iter().position(|client| !client.has_requested.load(Ordering::Relaxed));
             if let Some(client) = self.0.remove(silent.unwrap_or(0)) {
                 client.handle.abort();
             }
@@ -167,16 +183,22 @@ impl Clients {
     }
 }
 
-/// What the answer to one client needs besides the request.
+/// What the response to one client needs besides the request.
 #[derive(Clone)]
-struct Asker {
-    has_asked: Arc<AtomicBool>,
-    answers: Arc<Semaphore>,
+struct ClientContext {
+    has_requested: Arc<AtomicBool>,
+    responses: Arc<Semaphore>,
 }
 
-/// Serves one client; what was lent to it is given back once its connection is closed.
-async fn answer(stream: TcpStream, _lent: Lent, asker: Asker, routes: &'static [Route], sources: Arc<AdminSources>) {
-    let service = service_fn(|request| respond(routes, sources.clone(), asker.clone(), request));
+/// Serves one client; the reserve is filled up once its connection is closed.
+async fn serve_client(
+    stream: TcpStream,
+    _refill: Refill,
+    client: ClientContext,
+    routes: &'static [Route],
+    sources: Arc<AdminSources>,
+) {
+    let service = service_fn(|request| respond(routes, sources.clone(), client.clone(), request));
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(HEAD_TIMEOUT)
@@ -190,24 +212,27 @@ async fn answer(stream: TcpStream, _lent: Lent, asker: Asker, routes: &'static [
     }
 }
 
-/// Answers on a thread of its own: writing down a large mesh must not keep a data plane worker.
+/// Makes the response on a thread for blocking work: writing down a large mesh must not hold up the runtime.
 async fn respond(
     routes: &'static [Route],
     sources: Arc<AdminSources>,
-    asker: Asker,
+    client: ClientContext,
     request: Request<Incoming>,
-) -> Result<Answer, Infallible> {
-    asker.has_asked.store(true, Ordering::Relaxed);
-    // Goes with the work, not with the client: one that leaves makes no room for more work.
-    let place = asker.answers.acquire_owned().await.expect("the semaphore is never closed");
+) -> Result<AdminResponse, Infallible> {
+    client.has_requested.store(true, Ordering::Relaxed);
+    // Held by the work, not by the client: one that leaves makes no room for more work.
+    let permit = client.responses.acquire_owned().await.expect("the semaphore is never closed");
     let (head, _body) = request.into_parts();
-    let answered = tokio::task::spawn_blocking(move || {
-        let answer = routes::respond(routes, &sources, &head);
-        drop(place);
-        answer
+    let responding = tokio::task::spawn_blocking(move || {
+        let response = routes::respond(routes, &sources, &head);
+        drop(permit);
+        response
     });
-    Ok(answered.await.unwrap_or_else(|panic| {
+    Ok(responding.await.unwrap_or_else(|panic| {
         tracing::error!(%panic, "admin request panicked");
-        answer::text(StatusCode::INTERNAL_SERVER_ERROR, "internal error\n")
+        response::text(StatusCode::INTERNAL_SERVER_ERROR, "internal error\n")
     }))
 }
+
+#[cfg(test)]
+mod tests;

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, HashMap};
 
 use serde::Serialize;
 
-use crate::admin::PodEntry;
+use crate::admin::sources::PodEntry;
 use crate::telemetry::connection::LiveConnection;
 use crate::telemetry::ends::Reporter;
 

@@ -1,97 +1,12 @@
-//! `/config_dump`: all the agent acts by, as one JSON object with ztunnel's keys, so that `istioctl ztunnel-config`
-//! reads it. Never private keys.
+//! `/config_dump`: all that the agent acts by, with ztunnel's keys, so that `istioctl ztunnel-config` reads it. It never
+//! shows private keys.
 
 mod certificates;
 mod connections;
+mod dump;
 mod policies;
 mod services;
 mod settings;
 mod workloads;
 
-use std::sync::Arc;
-
-use serde::Serialize;
-use serde_json::Value;
-
-use self::certificates::IdentityView;
-use self::connections::PodsView;
-use self::policies::PolicyView;
-use self::services::{ServiceView, StagedServices};
-use self::workloads::WorkloadView;
-use super::AdminSources;
-use crate::model::authorization::Authorization;
-use crate::model::mesh::Mesh;
-use crate::model::policy_object::PolicyObject;
-use crate::model::service::Service;
-use crate::model::workload::Workload;
-
-/// A consistent copy of the mesh, cheap to take.
-pub(super) struct MeshCopy {
-    pub(super) workloads: Vec<Arc<Workload>>,
-    pub(super) services: Vec<Arc<Service>>,
-    pub(super) authorizations: Vec<Arc<Authorization>>,
-    pub(super) policy_objects: Vec<Arc<PolicyObject>>,
-}
-
-impl MeshCopy {
-    pub(super) fn of(mesh: &Mesh) -> Self {
-        Self {
-            workloads: mesh.workloads().cloned().collect(),
-            services: mesh.services().cloned().collect(),
-            authorizations: mesh.authorizations().cloned().collect(),
-            policy_objects: mesh.policy_objects().cloned().collect(),
-        }
-    }
-}
-
-#[derive(Serialize)]
-#[serde(rename_all = "camelCase")]
-struct ConfigDump<'a> {
-    workloads: Vec<WorkloadView<'a>>,
-    services: Vec<ServiceView<'a>>,
-    policies: Vec<PolicyView<'a>>,
-    /// Policies and routes as their authors wrote them.
-    objects: Vec<Value>,
-    /// Services that workloads name but nobody has described yet.
-    staged_services: StagedServices<'a>,
-    static_config: Value,
-    version: Value,
-    config: Value,
-    certificates: Vec<IdentityView<'a>>,
-    workload_state: PodsView<'a>,
-}
-
-/// Everything of now, as text.
-///
-/// # Errors
-/// Never for the types that are in it.
-pub(super) fn config_dump(sources: &AdminSources) -> serde_json::Result<Vec<u8>> {
-    // The lock is held for the copy of references only, not while a large mesh is written.
-    let mesh = MeshCopy::of(&sources.mesh.read());
-    write(sources, mesh)
-}
-
-fn write(sources: &AdminSources, mut mesh: MeshCopy) -> serde_json::Result<Vec<u8>> {
-    mesh.workloads.sort_by(|a, b| a.uid.cmp(&b.uid));
-    mesh.services.sort_by(|a, b| a.key.cmp(&b.key));
-    mesh.authorizations.sort_by(|a, b| a.key.cmp(&b.key));
-    let (certificates, pods, connections) =
-        ((sources.certificates)(), (sources.pods)(), sources.metrics.live_connections());
-    let endpoints = services::endpoints(&mesh.workloads);
-    let dump = ConfigDump {
-        workloads: mesh.workloads.iter().map(|workload| WorkloadView::new(workload)).collect(),
-        services: mesh.services.iter().map(|service| ServiceView::new(service, &endpoints)).collect(),
-        policies: mesh.authorizations.iter().map(|policy| PolicyView::new(policy, &mesh.policy_objects)).collect(),
-        objects: (sources.objects)(),
-        staged_services: services::staged(&mesh.services, &endpoints),
-        static_config: settings::static_config(&sources.config),
-        version: settings::version(),
-        config: settings::settings(&sources.config),
-        certificates: certificates::identities(&certificates, &*sources.describe_certificate),
-        workload_state: connections::by_pod(&pods, &connections),
-    };
-    serde_json::to_vec_pretty(&dump)
-}
-
-#[cfg(test)]
-mod tests;
+pub(super) use self::dump::config_dump;

@@ -1,12 +1,11 @@
-//! Gathers the status, and judges what cannot go on.
+//! Gathers the status of the agent, and what an operator has to be warned of.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use super::render::duration;
-use super::{KubernetesStatus, MeshCounts, NriState, PodStatus, Status, SupervisorStatus};
-use crate::admin::config_dump::MeshCopy;
-use crate::admin::{AdminSources, PodEntry};
+use super::report::{KubernetesStatus, MeshCounts, NriState, PodStatus, Status, SupervisorStatus};
+use crate::admin::sources::{AdminSources, MeshCopy, PodEntry};
 use crate::kubernetes::WatchReport;
 use crate::nri::NriReport;
 use crate::telemetry::connection::LiveConnection;

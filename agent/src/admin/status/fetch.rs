@@ -12,9 +12,10 @@ use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
 use tokio::net::TcpStream;
 
-use super::Status;
+use super::report::Status;
 
-const TIMEOUT: Duration = Duration::from_secs(5);
+/// From the first SYN to the last byte of the status.
+const FETCH_TIMEOUT: Duration = Duration::from_secs(5);
 const MAX_STATUS_BYTES: usize = 16 * 1024 * 1024;
 
 /// Why there is no status.
@@ -39,7 +40,7 @@ pub enum FetchError {
 /// # Errors
 /// See [`FetchError`].
 pub async fn fetch(address: SocketAddr) -> Result<Status, FetchError> {
-    tokio::time::timeout(TIMEOUT, ask(address)).await.map_err(|_| FetchError::Timeout)?
+    tokio::time::timeout(FETCH_TIMEOUT, ask(address)).await.map_err(|_| FetchError::Timeout)?
 }
 
 async fn ask(address: SocketAddr) -> Result<Status, FetchError> {

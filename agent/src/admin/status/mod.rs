@@ -1,122 +1,13 @@
-//! `weir status`: what an operator wants to know first, as data and as one screen of plain words.
+//! `weir status`: what an operator wants to know first, as data and as one screen of text.
 
 mod collect;
 mod fetch;
 mod render;
-
-use std::collections::BTreeMap;
-use std::net::IpAddr;
-
-use serde::{Deserialize, Serialize};
+mod report;
 
 pub(super) use self::collect::collect;
 pub use self::fetch::{FetchError, fetch};
 pub use self::render::render;
-
-/// The agent of one node, now.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Status {
-    pub node: String,
-    pub version: String,
-    pub uptime_seconds: u64,
-    /// An agent of an earlier version calls it `keeper`.
-    #[serde(default, alias = "keeper")]
-    pub supervisor: SupervisorStatus,
-    /// What readiness waits for; empty means ready.
-    pub waiting_for: Vec<String>,
-    pub control_plane: ControlPlaneStatus,
-    /// `None` where pods are not enrolled from Kubernetes.
-    #[serde(default)]
-    pub kubernetes: Option<KubernetesStatus>,
-    /// `None` where the container runtime is not wanted to ask about new pods.
-    #[serde(default)]
-    pub nri: Option<NriState>,
-    /// Age of the configuration in use; `None` while there is none.
-    pub last_good_age_seconds: Option<u64>,
-    pub mesh: MeshCounts,
-    pub pods: Vec<PodStatus>,
-    /// What the kernel programs decided, by verdict; zeros are left out.
-    pub capture: BTreeMap<String, u64>,
-    /// Policies that are not enforced as written, and how they are: `key: what`.
-    #[serde(default)]
-    pub policies_in_l4_form: Vec<String>,
-    /// What cannot go on like this.
-    pub warnings: Vec<String>,
-}
-
-/// The two processes of the agent.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct SupervisorStatus {
-    /// Process ids, as the agent's own namespace has them.
-    #[serde(alias = "keeper")]
-    pub supervisor: i32,
-    pub worker: u32,
-    /// How long the supervisor runs; the worker is the agent's `uptime_seconds` old.
-    pub uptime_seconds: u64,
-    /// Workers that ended without having been told to.
-    pub restarts: u64,
-    /// How the last of them ended.
-    pub last_end: Option<String>,
-}
-
-/// Where configuration comes from.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct ControlPlaneStatus {
-    /// The control plane's address, or the path of the objects.
-    pub source: String,
-    /// The stream is up, or the files could be read.
-    pub connected: bool,
-    pub seconds_since_update: Option<u64>,
-    pub last_error: Option<String>,
-    /// Resources or documents that were refused and why, those still in force only.
-    pub rejected: Vec<String>,
-    /// Why the configuration in use would not outlive a restart, if it could not be written to disk.
-    #[serde(default)]
-    pub not_saved: Option<String>,
-}
-
-/// Where the word comes from on which pods are enrolled.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct KubernetesStatus {
-    /// How long every watch has stood; `None` while one does not.
-    pub connected_seconds: Option<u64>,
-    /// False until all pods of this node and all namespaces have been listed once.
-    pub complete: bool,
-    /// Pods of this node that the API server knows.
-    pub pods: usize,
-    pub in_mesh: usize,
-    pub last_error: Option<String>,
-}
-
-/// Whether the container runtime asks about new pods.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct NriState {
-    pub socket: String,
-    /// Name and version of the container runtime that does, and for how long; `None` while none does.
-    pub runtime: Option<String>,
-    pub connected_seconds: Option<u64>,
-    /// Why none does; `None` where there is no socket, and nobody said that there is one.
-    pub last_error: Option<String>,
-}
-
-/// How much the agent knows.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub struct MeshCounts {
-    pub workloads: usize,
-    pub services: usize,
-    pub policies: usize,
-}
-
-/// An enrolled pod.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct PodStatus {
-    pub namespace: String,
-    pub name: String,
-    pub identity: String,
-    pub addresses: Vec<IpAddr>,
-    pub captured: bool,
-    pub known_to_mesh: bool,
-    /// Until its certificate expires, negative once it has; `None` while there is none.
-    pub certificate_seconds_left: Option<i64>,
-    pub connections_open: usize,
-}
+pub use self::report::{
+    ControlPlaneStatus, KubernetesStatus, MeshCounts, NriState, PodStatus, Status, SupervisorStatus,
+};

@@ -1,8 +1,8 @@
-//! The status as one screen of plain words.
+//! The status as one screen of text.
 
 use std::fmt::Write;
 
-use super::{KubernetesStatus, NriState, PodStatus, Status, SupervisorStatus};
+use super::report::{KubernetesStatus, NriState, PodStatus, Status, SupervisorStatus};
 
 /// The whole screen, with a line break at its end.
 #[must_use]
@@ -172,7 +172,7 @@ fn certificate(seconds_left: Option<i64>) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::admin::status::{ControlPlaneStatus, MeshCounts};
+    use crate::admin::status::report::{ControlPlaneStatus, MeshCounts};
 
     fn status() -> Status {
         Status {

@@ -7,7 +7,8 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
 use super::*;
-use crate::admin::status::{FetchError, fetch};
+use crate::admin::fixture;
+use crate::admin::status::{self, FetchError, fetch};
 
 fn loopback() -> AdminAddresses {
     let any_port = "127.0.0.1:0".parse().unwrap();
@@ -164,7 +165,7 @@ async fn clients_that_say_nothing_keep_nobody_out() {
         client.write_all(b"GET /healthz").await.unwrap();
         silent.push(client);
     }
-    let asked = tokio::time::timeout(std::time::Duration::from_secs(5), async {
+    let asked = tokio::time::timeout(Duration::from_secs(5), async {
         for _ in 0..20 {
             assert_eq!(request(addresses.readiness, "GET", "/healthz/ready").await.0, 200);
         }
@@ -215,7 +216,7 @@ async fn the_status_travels_over_the_admin_address() {
     let status = fetch(addresses.admin).await.unwrap();
     assert_eq!(status.pods, status::collect(&sources).pods);
     assert_eq!(status.node, "node-1");
-    assert!(matches!(fetch(addresses.metrics).await, Err(FetchError::Refused(http::StatusCode::NOT_FOUND))));
+    assert!(matches!(fetch(addresses.metrics).await, Err(FetchError::Refused(StatusCode::NOT_FOUND))));
     drop(running);
     // The listeners close when the tasks have been dropped by the runtime.
     tokio::task::yield_now().await;

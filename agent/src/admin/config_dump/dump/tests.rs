@@ -155,10 +155,10 @@ fn recorded() -> SharedMesh {
     let mesh = SharedMesh::default();
     let mut resources = ResourceSet::default();
     for (kind, bytes) in [
-        (ResourceType::Address, &include_bytes!("../../../testdata/istiod-1.31/node/istio.workload.Address.pb")[..]),
+        (ResourceType::Address, &include_bytes!("../../../../testdata/istiod-1.31/node/istio.workload.Address.pb")[..]),
         (
             ResourceType::Authorization,
-            include_bytes!("../../../testdata/istiod-1.31/node/istio.security.Authorization.pb"),
+            include_bytes!("../../../../testdata/istiod-1.31/node/istio.security.Authorization.pb"),
         ),
     ] {
         let response = DeltaDiscoveryResponse::decode(bytes).unwrap();

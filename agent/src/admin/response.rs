@@ -1,4 +1,4 @@
-//! What an endpoint answers with: plain text, JSON or a given type. Knows no endpoint.
+//! The responses of the endpoints: plain text, JSON, or a scrape of the metrics.
 
 use std::io::{self, Read};
 use std::pin::Pin;
@@ -15,44 +15,43 @@ use crate::telemetry::metrics::{Scrape, ScrapeText};
 
 const PLAIN: &str = "text/plain; charset=utf-8";
 const JSON: &str = "application/json";
+/// How much of a scrape is unpacked at once.
+const PIECE_BYTES: usize = 16 * 1024;
 
-/// A whole answer.
-pub(super) type Answer = Response<Either<Full<Bytes>, Unpacked>>;
+/// A response of the admin endpoints.
+pub(super) type AdminResponse = Response<Either<Full<Bytes>, Unpacked>>;
 
-/// Text that is unpacked while it is sent, at the client's pace.
+/// The body of a scrape that is unpacked while it is sent, at the client's pace.
 #[derive(Debug)]
 pub(super) struct Unpacked {
     text: ScrapeText,
     left: u64,
 }
 
-/// What is unpacked at once.
-const PIECE_BYTES: usize = 16 * 1024;
-
-/// A plain answer.
-pub(super) fn text(status: StatusCode, body: impl Into<Bytes>) -> Answer {
-    answer(status, PLAIN, body)
+/// A response in plain text.
+pub(super) fn text(status: StatusCode, body: impl Into<Bytes>) -> AdminResponse {
+    typed(status, PLAIN, body)
 }
 
-/// An answer of this type, which nobody may cache.
-pub(super) fn answer(status: StatusCode, content_type: &'static str, body: impl Into<Bytes>) -> Answer {
+/// A response of this type, which nobody may cache.
+fn typed(status: StatusCode, content_type: &'static str, body: impl Into<Bytes>) -> AdminResponse {
     with_type(status, content_type, Either::Left(Full::new(body.into())))
 }
 
-/// A scrape, as it is kept for those who take it so, else unpacked.
-pub(super) fn scrape(request: &Parts, content_type: &'static str, scrape: &Scrape) -> Answer {
+/// A scrape: compressed as it is kept where the client accepts that, else unpacked.
+pub(super) fn scrape(request: &Parts, content_type: &'static str, scrape: &Scrape) -> AdminResponse {
     let is_packed = takes_gzip(request);
     let body = if is_packed {
         Either::Left(Full::new(scrape.gzipped()))
     } else {
         Either::Right(Unpacked { text: scrape.text(), left: scrape.text_bytes() })
     };
-    let mut answer = with_type(StatusCode::OK, content_type, body);
-    answer.headers_mut().insert(VARY, HeaderValue::from_static("accept, accept-encoding"));
+    let mut response = with_type(StatusCode::OK, content_type, body);
+    response.headers_mut().insert(VARY, HeaderValue::from_static("accept, accept-encoding"));
     if is_packed {
-        answer.headers_mut().insert(CONTENT_ENCODING, HeaderValue::from_static("gzip"));
+        response.headers_mut().insert(CONTENT_ENCODING, HeaderValue::from_static("gzip"));
     }
-    answer
+    response
 }
 
 /// Whether `Accept-Encoding` names gzip and gives it any weight (RFC 9110 §12.5.3).
@@ -65,18 +64,18 @@ fn takes_gzip(request: &Parts) -> bool {
     })
 }
 
-fn with_type(status: StatusCode, content_type: &'static str, body: Either<Full<Bytes>, Unpacked>) -> Answer {
-    let mut answer = Response::new(body);
-    *answer.status_mut() = status;
-    answer.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
-    answer.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
-    answer
+fn with_type(status: StatusCode, content_type: &'static str, body: Either<Full<Bytes>, Unpacked>) -> AdminResponse {
+    let mut response = Response::new(body);
+    *response.status_mut() = status;
+    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
+    response.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    response
 }
 
-/// What was written as JSON, or why it could not be.
-pub(super) fn json(body: serde_json::Result<Vec<u8>>) -> Answer {
+/// A response in JSON, or why it could not be written.
+pub(super) fn json(body: serde_json::Result<Vec<u8>>) -> AdminResponse {
     match body {
-        Ok(body) => answer(StatusCode::OK, JSON, body),
+        Ok(body) => typed(StatusCode::OK, JSON, body),
         Err(error) => text(StatusCode::INTERNAL_SERVER_ERROR, format!("cannot be written as JSON: {error}\n")),
     }
 }
