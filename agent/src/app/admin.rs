@@ -144,7 +144,7 @@ fn sources(foundation: &Foundation, integrations: &Integrations, log: LogHandle,
                 not_after: facts.not_after,
             })
         }),
-        pods: Box::new(pods(enrollment.clone(), mesh.clone(), config.network.clone())),
+        pods: Box::new(pods(enrollment.clone(), mesh.clone())),
         objects: Box::new(move || xds_objects.objects()),
         control_plane: Box::new(move || control_plane(&xds)),
         kubernetes: Box::new(move || directory.as_ref().map(Directory::report)),
@@ -155,12 +155,12 @@ fn sources(foundation: &Foundation, integrations: &Integrations, log: LogHandle,
     }
 }
 
-fn pods(enrollment: Arc<Enrollment>, mesh: SharedMesh, network: String) -> impl Fn() -> Vec<PodEntry> {
+fn pods(enrollment: Arc<Enrollment>, mesh: SharedMesh) -> impl Fn() -> Vec<PodEntry> {
     move || {
         let mesh = mesh.read();
         let entry = |pod: Arc<EnrolledPod>| {
             let spec = &pod.spec;
-            let workload = mesh.workload_of_pod(&network, &spec.namespace, &spec.name, &spec.addresses);
+            let workload = mesh.workload_of_pod(spec.key());
             PodEntry {
                 uid: spec.uid.clone(),
                 namespace: spec.namespace.clone(),

@@ -126,7 +126,7 @@ fn serve_enrollment_api(foundation: &Foundation) -> anyhow::Result<oneshot::Send
     let config = &foundation.config;
     let socket = api::bind(&config.run_dir.join(api::SOCKET_NAME))?;
     let (enrollment, mesh) = (foundation.enrollment.clone(), foundation.mesh.clone());
-    let serving = api::serve(socket, enrollment, mesh, config.network.clone(), stop);
+    let serving = api::serve(socket, enrollment, mesh, stop);
     tokio::spawn(async move {
         if let Err(error) = serving.await {
             tracing::error!(error = format!("{error:#}"), "the enrolment API ended");

@@ -51,10 +51,10 @@ pub(super) async fn start(foundation: &Foundation) -> anyhow::Result<Option<Clus
     let own_pod = (config.pod_namespace.clone(), config.pod_name.clone());
     let daemon_set = config.kubernetes.daemon_set.clone();
     let installation = Installation::start(directory.clone(), own_pod, daemon_set, metrics.clone());
-    let (network, netns_dir) = (config.network.clone(), &config.kubernetes.netns_dir);
+    let netns_dir = &config.kubernetes.netns_dir;
     let starting = foundation.ready.block("kubernetes");
     let cluster =
-        ClusterEnrollment::new(directory.clone(), enrollment.clone(), mesh.clone(), network, netns_dir, starting);
+        ClusterEnrollment::new(directory.clone(), enrollment.clone(), mesh.clone(), netns_dir, starting);
     let enrolling = tokio::spawn(cluster.run());
     Ok(Some(Cluster { directory, installation, enrolling }))
 }

@@ -53,7 +53,6 @@ pub(super) fn pool_options(config: &AgentConfig) -> PoolOptions {
 pub(super) fn node_info(config: &AgentConfig) -> NodeInfo {
     NodeInfo {
         node: config.node.as_str().into(),
-        network: config.network.as_str().into(),
         cluster_id: config.cluster_id.as_str().into(),
         extra_trust_domains: config.trust_domain_aliases.iter().map(|name| TrustDomain::new(name)).collect(),
     }

@@ -15,7 +15,6 @@ use crate::capture::Capture;
 use crate::config::AgentConfig;
 use crate::enrollment::pod::{EnrolledPod, Origin};
 use crate::kubernetes::Annotations;
-use crate::model::workload::TunnelProtocol;
 use crate::state::SharedMesh;
 
 /// How long an agent that is uninstalled waits for the API server and the control plane, of the two seconds that it has.
@@ -41,7 +40,7 @@ pub(super) async fn uninstall_node(foundation: &Foundation, cni: Option<Cni>, cl
         match timeout_at(deadline, remove_annotations(&annotations, &pods)).await {
             Ok(Removed::None) => tracing::warn!("no pod's annotation could be removed: the rights to do so are gone"),
             Ok(Removed::SomeOrAll) => {
-                let _ = timeout_at(deadline, until_no_hbone(mesh, &config.network, &pods)).await;
+                let _ = timeout_at(deadline, until_no_hbone(mesh, &pods)).await;
             }
             Err(_) => tracing::warn!("the API server does not answer: annotations of pods may stay"),
         }
@@ -114,13 +113,9 @@ async fn remove_annotations(annotations: &Annotations, pods: &[Arc<EnrolledPod>]
 }
 
 /// Resolves once the mesh says of none of these pods that it accepts HBONE: peers then connect to them directly.
-async fn until_no_hbone(mesh: &SharedMesh, network: &str, pods: &[Arc<EnrolledPod>]) {
+async fn until_no_hbone(mesh: &SharedMesh, pods: &[Arc<EnrolledPod>]) {
     let mut changes = mesh.watch();
-    let accepts_hbone = |pod: &Arc<EnrolledPod>| {
-        let (mesh, spec) = (mesh.read(), &pod.spec);
-        let workload = mesh.workload_of_pod(network, &spec.namespace, &spec.name, &spec.addresses);
-        workload.is_some_and(|workload| workload.protocol == TunnelProtocol::Hbone)
-    };
+    let accepts_hbone = |pod: &Arc<EnrolledPod>| mesh.read().says_hbone(pod.spec.key());
     while pods.iter().any(accepts_hbone) && changes.changed().await.is_ok() {}
 }
 

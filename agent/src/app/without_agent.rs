@@ -22,8 +22,7 @@ pub(super) fn start(foundation: &Foundation) {
     if config.istiod.plaintext_without_agent == PlaintextWithoutAgent::Deny {
         return;
     }
-    let (capture, enrollment, mesh, network) =
-        (capture.clone(), enrollment.clone(), mesh.clone(), config.network.clone());
+    let (capture, enrollment, mesh) = (capture.clone(), enrollment.clone(), mesh.clone());
     let status = xds.clone();
     tokio::spawn(async move {
         status.first_sync().await;
@@ -33,7 +32,7 @@ pub(super) fn start(foundation: &Foundation) {
             let pods = enrollment.pods();
             opened.retain(|cookie, _| pods.iter().any(|pod| pod.netns.cookie() == *cookie));
             for pod in &pods {
-                let open = may_open(&mesh.read(), pod, &network);
+                let open = may_open(&mesh.read(), pod);
                 let known = opened.entry(pod.netns.cookie()).or_default();
                 if open == *known {
                     continue;
@@ -50,9 +49,9 @@ pub(super) fn start(foundation: &Foundation) {
     });
 }
 
-fn may_open(mesh: &Mesh, pod: &EnrolledPod, network: &str) -> bool {
+fn may_open(mesh: &Mesh, pod: &EnrolledPod) -> bool {
     let spec = &pod.spec;
-    let workload = mesh.workload_of_pod(network, &spec.namespace, &spec.name, &spec.addresses);
+    let workload = mesh.workload_of_pod(spec.key());
     workload
         .is_some_and(|workload| !mesh.is_restricted(&Destination { labels: &spec.labels, ..Destination::of(workload) }))
 }

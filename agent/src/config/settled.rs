@@ -51,6 +51,7 @@ impl AgentConfig {
                 OutboundPolicyArg::AllowAny => OutboundTrafficPolicy::AllowAny,
                 OutboundPolicyArg::RegistryOnly => OutboundTrafficPolicy::RegistryOnly,
             },
+            network: self.network.as_str().into(),
             ..MeshSettings::default()
         }
     }

@@ -48,10 +48,9 @@ pub async fn serve(
     listener: UnixListener,
     enrollment: Arc<Enrollment>,
     mesh: SharedMesh,
-    network: String,
     stop: impl Future<Output = ()>,
 ) -> anyhow::Result<()> {
-    let service = wire::enrollment_server::EnrollmentServer::new(Api { enrollment, mesh, network })
+    let service = wire::enrollment_server::EnrollmentServer::new(Api { enrollment, mesh })
         .max_decoding_message_size(MAX_REQUEST_BYTES);
     Server::builder()
         .max_concurrent_streams(MAX_STREAMS)
@@ -82,7 +81,6 @@ pub async fn client(path: &Path) -> anyhow::Result<wire::enrollment_client::Enro
 struct Api {
     enrollment: Arc<Enrollment>,
     mesh: SharedMesh,
-    network: String,
 }
 
 impl Api {
@@ -137,9 +135,7 @@ impl wire::enrollment_server::Enrollment for Api {
             pod: Some(to_wire(&pod.spec)),
             netns_cookie: pod.netns.cookie().0,
             identity: pod.identity(&mesh.settings().trust_domain).to_string(),
-            known_to_mesh: mesh
-                .workload_of_pod(&self.network, &pod.spec.namespace, &pod.spec.name, &pod.spec.addresses)
-                .is_some(),
+            known_to_mesh: mesh.workload_of_pod(pod.spec.key()).is_some(),
             connections_open: pod.connections_open(),
         });
         Ok(Response::new(wire::ListResponse { pods: listed.collect() }))

@@ -11,6 +11,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::netns::Netns;
 use crate::model::identity::{Identity, TrustDomain};
+use crate::model::pod::PodKey;
 
 /// On whose word a pod is enrolled, and so on whose word it leaves.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
@@ -42,6 +43,14 @@ pub struct PodSpec {
     pub netns_cookie: Option<u64>,
     #[serde(default)]
     pub origin: Origin,
+}
+
+impl PodSpec {
+    /// What the pod's workload is found by.
+    #[must_use]
+    pub fn key(&self) -> PodKey<'_> {
+        PodKey { namespace: &self.namespace, name: &self.name, addresses: &self.addresses }
+    }
 }
 
 /// A pod whose traffic this node captures.

@@ -9,6 +9,7 @@ pub mod identity;
 pub mod mesh;
 pub mod naming;
 pub mod peer_authentication;
+pub mod pod;
 pub mod policy_object;
 pub mod resolve;
 #[cfg(test)]

@@ -9,36 +9,22 @@ use super::service::{
     GatewayAddress, GatewayDestination, IpFamilies, LoadBalancing, PortMapping, Service, ServiceKey, ServicePort, Vip,
     Visibility,
 };
-use super::workload::{HealthStatus, Locality, NetworkMode, TunnelProtocol, Workload, WorkloadType};
+use super::workload::{Locality, TunnelProtocol, Workload, WorkloadType};
 
 /// A healthy HBONE pod of namespace `bookinfo`, with its own name as its service account.
 pub(super) fn workload(name: &str, addresses: &[&str]) -> Workload {
     Workload {
-        uid: format!("Kubernetes//Pod/bookinfo/{name}").into(),
-        name: name.into(),
-        namespace: "bookinfo".into(),
-        trust_domain: super::identity::TrustDomain::new(""),
         service_account: name.into(),
         addresses: addresses.iter().map(|address| address.parse().expect("an address")).collect(),
-        hostname: "".into(),
-        network: "".into(),
         cluster_id: "Kubernetes".into(),
         node: "node1".into(),
         protocol: TunnelProtocol::Hbone,
-        native_tunnel: false,
-        network_mode: NetworkMode::Standard,
         workload_name: name.into(),
         workload_type: WorkloadType::Pod,
         canonical_name: name.into(),
         canonical_revision: "v1".into(),
         locality: Locality { region: "eu".into(), zone: "eu-1".into(), subzone: "".into() }.into(),
-        status: HealthStatus::Healthy,
-        capacity: 1,
-        waypoint: None,
-        network_gateway: None,
-        application_tunnel: None,
-        authorization_policies: Vec::new(),
-        services: BTreeMap::new().into(),
+        ..Workload::new(&format!("Kubernetes//Pod/bookinfo/{name}"), "bookinfo", name)
     }
 }
 

@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use super::identity::{Identity, TrustDomain};
+use super::identity::{DEFAULT_TRUST_DOMAIN, Identity, TrustDomain};
 use super::service::GatewayAddress;
 use super::serving::Serving;
 use super::shared::Shared;
@@ -46,6 +46,38 @@ pub struct Workload {
 }
 
 impl Workload {
+    /// A workload of which nothing else is known: healthy, reached over plain TCP, without addresses, services or policies.
+    #[must_use]
+    pub fn new(uid: &str, namespace: &str, name: &str) -> Self {
+        Self {
+            uid: uid.into(),
+            name: name.into(),
+            namespace: namespace.into(),
+            trust_domain: TrustDomain::new(DEFAULT_TRUST_DOMAIN),
+            service_account: "default".into(),
+            addresses: Vec::new(),
+            hostname: "".into(),
+            network: "".into(),
+            cluster_id: "".into(),
+            node: "".into(),
+            protocol: TunnelProtocol::None,
+            native_tunnel: false,
+            network_mode: NetworkMode::Standard,
+            workload_name: "".into(),
+            workload_type: WorkloadType::Deployment,
+            canonical_name: "".into(),
+            canonical_revision: "".into(),
+            locality: Locality::default().into(),
+            status: HealthStatus::Healthy,
+            capacity: 1,
+            waypoint: None,
+            network_gateway: None,
+            application_tunnel: None,
+            authorization_policies: Vec::new(),
+            services: Serving::default().into(),
+        }
+    }
+
     /// The SPIFFE identity this workload's traffic carries.
     #[must_use]
     pub fn identity(&self) -> Identity {

@@ -264,7 +264,7 @@ fn client_address(peer: &Peer, request: &ConnectRequest) -> SocketAddr {
 async fn admit(served: &Arc<PodProxy>, request: AccessRequest) -> Result<(Permit, Tracked), InboundError> {
     let tracked = revocation::track(served, &request);
     let workload = destination_workload(served).await?;
-    let verdict = served.authorize(&served.proxy.mesh.read(), &workload, &request);
+    let verdict = served.proxy.mesh.read().authorize(&served.as_destination(&workload), &request);
     let dry_run = &verdict.dry_run;
     if !dry_run.would_deny.is_empty() || dry_run.no_allow_matched {
         served.proxy.metrics.dry_run_denied();
@@ -327,7 +327,7 @@ fn ends(
     let mesh = served.proxy.mesh.read();
     let peer = peer.map(|peer| {
         // For labels only: the address finds the workload, and only one that carries the proven identity counts.
-        let found = mesh.workload_by_address(&served.proxy.node.network, peer.addr.ip());
+        let found = mesh.workload_by_address(&mesh.settings().network, peer.addr.ip());
         let workload = found.filter(|found| found.identity() == peer.identity).cloned();
         HbonePeer { identity: peer.identity.clone(), workload, listener: peer.local }
     });

@@ -28,11 +28,11 @@ use crate::enrollment::Enrolled;
 use crate::enrollment::pod::EnrolledPod;
 use crate::hbone::pool::{self, Pool};
 use crate::lifecycle::Drain;
-use crate::model::authorization::{AccessRequest, Denied, Destination, Verdict};
+use crate::model::authorization::{Denied, Destination};
 use crate::model::identity::{Identity, TrustDomain};
-use crate::model::mesh::{Listing, Mesh};
-use crate::model::naming;
-use crate::model::workload::{NetworkMode, TunnelProtocol, Workload};
+use crate::model::mesh::{Listing, Mesh, MeshSettings};
+use crate::model::pod::PodDescription;
+use crate::model::workload::Workload;
 use crate::state::SharedMesh;
 use crate::telemetry::metrics::Metrics;
 use crate::tls::certificates::Certificates;
@@ -59,7 +59,6 @@ pub struct PoolOptions {
 #[derive(Debug, Clone)]
 pub struct NodeInfo {
     pub node: Arc<str>,
-    pub network: Arc<str>,
     pub cluster_id: Arc<str>,
     /// Trust domains accepted besides MeshConfig's.
     pub extra_trust_domains: Vec<TrustDomain>,
@@ -167,7 +166,7 @@ pub(crate) struct PodProxy {
 impl PodProxy {
     /// The pod as the mesh knows it; where it does not (yet), as its enrolment describes it.
     fn source_workload(&self, mesh: &Mesh) -> Arc<Workload> {
-        self.known_workload(mesh).unwrap_or_else(|| Arc::new(self.described_workload(&mesh.settings().trust_domain)))
+        self.known_workload(mesh).unwrap_or_else(|| Arc::new(self.described_workload(mesh.settings())))
     }
 
     /// The HBONE connections of the worker that the caller runs on.
@@ -176,14 +175,12 @@ impl PodProxy {
     }
 
     fn known_workload(&self, mesh: &Mesh) -> Option<Arc<Workload>> {
-        let spec = &self.pod.spec;
-        mesh.workload_of_pod(&self.proxy.node.network, &spec.namespace, &spec.name, &spec.addresses).cloned()
+        mesh.workload_of_pod(self.pod.spec.key()).cloned()
     }
 
-    /// Decides whether a connection may reach this pod.
-    fn authorize(&self, mesh: &Mesh, workload: &Workload, request: &AccessRequest) -> Verdict {
-        let (labels, is_leaving) = (&self.pod.spec.labels, self.pod.is_leaving());
-        mesh.authorize(&Destination { workload, labels, is_leaving }, request)
+    /// This pod as a decision about a connection to it sees it, at this moment.
+    fn as_destination<'a>(&'a self, workload: &'a Workload) -> Destination<'a> {
+        Destination { workload, labels: &self.pod.spec.labels, is_leaving: self.pod.is_leaving() }
     }
 
     /// The pod as its enrolment describes it, with the policies that select it by its labels; `None` where those are not
@@ -197,7 +194,7 @@ impl PodProxy {
         if let Some(policy) = unclear {
             return Some(Err(Denied::UnknownSelector(policy)));
         }
-        let described = self.described_workload(&mesh.settings().trust_domain);
+        let described = self.described_workload(mesh.settings());
         Some(Ok(Arc::new(Workload { authorization_policies: keys, ..described })))
     }
 
@@ -206,38 +203,17 @@ impl PodProxy {
         self.pod.identity(&self.proxy.mesh.read().settings().trust_domain)
     }
 
-    fn described_workload(&self, trust_domain: &TrustDomain) -> Workload {
-        let identity = self.pod.identity(trust_domain);
-        let spec = &self.pod.spec;
-        let workload_name =
-            spec.workload_name.clone().unwrap_or_else(|| naming::workload_name(&spec.name, &spec.labels, None, false));
-        Workload {
-            uid: format!("{}//Pod/{}/{}", self.proxy.node.cluster_id, spec.namespace, spec.name).into(),
-            name: spec.name.as_str().into(),
-            namespace: identity.namespace,
-            trust_domain: identity.trust_domain,
-            service_account: identity.service_account,
-            addresses: spec.addresses.clone(),
-            hostname: "".into(),
-            network: self.proxy.node.network.clone(),
-            cluster_id: self.proxy.node.cluster_id.clone(),
-            node: self.proxy.node.node.clone(),
-            protocol: TunnelProtocol::Hbone,
-            native_tunnel: false,
-            network_mode: NetworkMode::Standard,
-            workload_type: crate::model::workload::WorkloadType::Pod,
-            canonical_name: naming::canonical_name(&spec.labels, &workload_name).into(),
-            canonical_revision: naming::canonical_revision(&spec.labels).into(),
-            workload_name: workload_name.into(),
-            locality: crate::model::workload::Locality::default().into(),
-            status: crate::model::workload::HealthStatus::Healthy,
-            capacity: 1,
-            waypoint: None,
-            network_gateway: None,
-            application_tunnel: None,
-            authorization_policies: Vec::new(),
-            services: std::collections::BTreeMap::new().into(),
-        }
+    fn described_workload(&self, settings: &MeshSettings) -> Workload {
+        let (spec, node) = (&self.pod.spec, &self.proxy.node);
+        Workload::of_pod(&PodDescription {
+            key: spec.key(),
+            identity: &self.pod.identity(&settings.trust_domain),
+            labels: &spec.labels,
+            workload_name: spec.workload_name.as_deref(),
+            network: &settings.network,
+            cluster_id: &node.cluster_id,
+            node: &node.node,
+        })
     }
 }
 

@@ -56,7 +56,7 @@ pub(super) async fn watch(proxy: Arc<Proxy>) {
         for entry in proxy.live.entries.lock().values() {
             // A workload that has left the mesh keeps what it has: pods are removed before their last bytes are sent.
             let Some(workload) = entry.served.known_workload(&mesh) else { continue };
-            let verdict = entry.served.authorize(&mesh, &workload, &entry.request);
+            let verdict = mesh.authorize(&entry.served.as_destination(&workload), &entry.request);
             if verdict.outcome.is_err() && !entry.revoked.is_cancelled() {
                 proxy.metrics.policy_closed_connection();
                 entry.revoked.cancel();

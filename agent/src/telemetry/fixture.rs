@@ -1,12 +1,9 @@
 //! A source, a destination and the service between them, for tests; connections are described as the proxy does it.
 
-use std::collections::BTreeMap;
-
 use crate::model::address::OriginalDst;
-use crate::model::identity::TrustDomain;
 use crate::model::mesh::{Mesh, MeshUpdate};
 use crate::model::service::{IpFamilies, PortMapping, Service, ServiceKey, ServicePort, Vip, Visibility};
-use crate::model::workload::{HealthStatus, Locality, NetworkMode, TunnelProtocol, Workload, WorkloadType};
+use crate::model::workload::{TunnelProtocol, Workload};
 use crate::telemetry::ends::{ConnectionEnds, HbonePeer, InboundDestination, InboundSource, OutboundSource, Reporter};
 
 const CLIENT: &str = "10.0.0.1:41000";
@@ -14,31 +11,15 @@ const CLIENT: &str = "10.0.0.1:41000";
 pub(crate) fn workload(namespace: &str, app: &str, address: &str) -> Workload {
     let name = format!("{app}-v1-1234");
     Workload {
-        uid: format!("Kubernetes//Pod/{namespace}/{name}").into(),
-        name: name.as_str().into(),
-        namespace: namespace.into(),
-        trust_domain: TrustDomain::new(""),
         service_account: app.into(),
         addresses: vec![address.parse().expect("tests give addresses")],
-        hostname: "".into(),
-        network: "".into(),
         cluster_id: "Kubernetes".into(),
         node: "node-1".into(),
         protocol: TunnelProtocol::Hbone,
-        native_tunnel: false,
-        network_mode: NetworkMode::Standard,
         workload_name: format!("{app}-v1").into(),
-        workload_type: WorkloadType::Deployment,
         canonical_name: app.into(),
         canonical_revision: "v1".into(),
-        locality: Locality::default().into(),
-        status: HealthStatus::Healthy,
-        capacity: 1,
-        waypoint: None,
-        network_gateway: None,
-        application_tunnel: None,
-        authorization_policies: Vec::new(),
-        services: BTreeMap::new().into(),
+        ..Workload::new(&format!("Kubernetes//Pod/{namespace}/{name}"), namespace, &name)
     }
 }
 

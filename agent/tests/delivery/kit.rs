@@ -164,6 +164,7 @@ pub fn own_settings() -> MeshSettings {
         outbound_traffic_policy: OutboundTrafficPolicy::AllowAny,
         root_namespace: "istio-system".into(),
         ca_certificates: Vec::new(),
+        network: "".into(),
     }
 }
 

@@ -20,7 +20,6 @@ use super::Enrollment;
 use super::pod::{EnrolledPod, Origin};
 use crate::kubernetes::{Annotations, Directory, KnownPod};
 use crate::lifecycle::ReadyBlocker;
-use crate::model::workload::TunnelProtocol;
 use crate::pauses::Pauses;
 use crate::state::SharedMesh;
 
@@ -34,7 +33,6 @@ pub struct ClusterEnrollment {
     enrollment: Arc<Enrollment>,
     annotations: Annotations,
     mesh: SharedMesh,
-    network: String,
     index: Arc<Mutex<NetnsIndex>>,
     pods: HashMap<String, Followed>,
     outcomes: (mpsc::UnboundedSender<Outcome>, mpsc::UnboundedReceiver<Outcome>),
@@ -56,15 +54,13 @@ impl Followed {
 }
 
 impl ClusterEnrollment {
-    /// To be made after the pods of a former agent are restored: those count as long known. `network` is the network that
-    /// the mesh knows this node's pods in, `netns_dir` where their network namespaces have names. `starting` is dropped
-    /// once the pods that were here before are captured.
+    /// To be made after the pods of a former agent are restored: those count as long known. `netns_dir` is where their
+    /// network namespaces have names. `starting` is dropped once the pods that were here before are captured.
     #[must_use]
     pub fn new(
         directory: Directory,
         enrollment: Arc<Enrollment>,
         mesh: SharedMesh,
-        network: String,
         netns_dir: &Path,
         starting: ReadyBlocker,
     ) -> Self {
@@ -73,7 +69,6 @@ impl ClusterEnrollment {
             annotations: Annotations::new(directory.clone()),
             directory,
             mesh,
-            network,
             index: Arc::new(Mutex::new(NetnsIndex::new(netns_dir))),
             pods: restored.iter().map(|pod| (pod.spec.uid.clone(), Followed::new(Memory::default()))).collect(),
             enrollment,
@@ -183,14 +178,9 @@ impl ClusterEnrollment {
                 Some(Origin::Node) => Enrolled::ByNode,
             },
             is_moved: here.is_some_and(|pod| addresses.iter().any(|address| !pod.spec.addresses.contains(address))),
-            mesh_says_hbone: wanted == Wanted::Out && here.is_some_and(|pod| self.mesh_says_hbone(pod)),
+            mesh_says_hbone: wanted == Wanted::Out
+                && here.is_some_and(|pod| self.mesh.read().says_hbone(pod.spec.key())),
         }
-    }
-
-    fn mesh_says_hbone(&self, pod: &EnrolledPod) -> bool {
-        let (mesh, spec) = (self.mesh.read(), &pod.spec);
-        let workload = mesh.workload_of_pod(&self.network, &spec.namespace, &spec.name, &spec.addresses);
-        workload.is_some_and(|workload| workload.protocol == TunnelProtocol::Hbone)
     }
 
     /// Learns how a step ended.

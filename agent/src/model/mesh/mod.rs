@@ -10,10 +10,11 @@ use super::authorization::{self, AccessRequest, Authorization, Destination, Verd
 use super::balance::Asked;
 use super::identity::{DEFAULT_TRUST_DOMAIN, TrustDomain};
 use super::peer_authentication::Labels;
+use super::pod::PodKey;
 use super::policy_object::{PeerObject, PolicyObject, PolicyTarget};
 use super::resolve::OutboundTrafficPolicy;
 use super::service::{Service, ServiceKey};
-use super::workload::{NetworkMode, Workload};
+use super::workload::{NetworkMode, TunnelProtocol, Workload};
 
 mod claims;
 mod policies;
@@ -52,7 +53,7 @@ pub enum MeshUpdate {
     Settings(MeshSettings),
 }
 
-/// What MeshConfig says about the whole mesh.
+/// What MeshConfig says about the whole mesh, and where this agent is in it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct MeshSettings {
     pub trust_domain: TrustDomain,
@@ -61,6 +62,8 @@ pub struct MeshSettings {
     pub root_namespace: Arc<str>,
     /// Root certificates whose workloads count as this mesh's own, as PEM, one each.
     pub ca_certificates: Vec<Arc<str>>,
+    /// The Istio network that this node's pods are in; the agent's own, MeshConfig does not say.
+    pub network: Arc<str>,
 }
 
 impl Default for MeshSettings {
@@ -72,6 +75,7 @@ impl Default for MeshSettings {
             outbound_traffic_policy: OutboundTrafficPolicy::AllowAny,
             root_namespace: "istio-system".into(),
             ca_certificates: Vec::new(),
+            network: "".into(),
         }
     }
 }
@@ -201,22 +205,21 @@ impl Mesh {
         self.workloads.owners(network, ip).next()
     }
 
-    /// The workload of an enrolled pod: the one with this namespace, and this name or service account, that has one of
-    /// these addresses. An address alone never decides (a pod's IP may have belonged to another pod a moment ago).
+    /// The workload of a pod of this node: the one with its namespace, and its name or service account, that has one of
+    /// its addresses. An address alone never decides (a pod's IP may have belonged to another pod a moment ago).
     /// A workload of this name wins over one of this service account.
-    pub fn workload_of_pod(
-        &self,
-        network: &str,
-        namespace: &str,
-        name: &str,
-        addresses: &[IpAddr],
-    ) -> Option<&Arc<Workload>> {
+    pub fn workload_of_pod(&self, pod: PodKey<'_>) -> Option<&Arc<Workload>> {
         let candidates = || {
-            let owners = addresses.iter().flat_map(|ip| self.workloads.owners(network, *ip));
-            owners.filter(|workload| &*workload.namespace == namespace)
+            let owners = pod.addresses.iter().flat_map(|ip| self.workloads.owners(&self.settings.network, *ip));
+            owners.filter(|workload| &*workload.namespace == pod.namespace)
         };
-        let named = candidates().find(|workload| &*workload.name == name);
-        named.or_else(|| candidates().find(|workload| &*workload.service_account == name))
+        let named = candidates().find(|workload| &*workload.name == pod.name);
+        named.or_else(|| candidates().find(|workload| &*workload.service_account == pod.name))
+    }
+
+    /// Whether the mesh says of a pod of this node that it is reached over HBONE.
+    pub fn says_hbone(&self, pod: PodKey<'_>) -> bool {
+        self.workload_of_pod(pod).is_some_and(|workload| workload.protocol == TunnelProtocol::Hbone)
     }
 
     pub fn service(&self, key: &ServiceKey) -> Option<&Arc<Service>> {

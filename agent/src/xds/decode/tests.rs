@@ -28,6 +28,7 @@ fn own_settings() -> MeshSettings {
         outbound_traffic_policy: OutboundTrafficPolicy::AllowAny,
         root_namespace: "istio-system".into(),
         ca_certificates: Vec::new(),
+        network: "net1".into(),
     }
 }
 
@@ -299,6 +300,7 @@ fn mesh_configuration_counts_where_it_speaks() {
         outbound_traffic_policy: OutboundTrafficPolicy::RegistryOnly,
         root_namespace: "root".into(),
         ca_certificates: vec!["own".into(), "listed".into()],
+        network: "net1".into(),
     };
     assert_eq!(decode(&spoken), Ok(expected));
     let unknown = mesh_pb::MeshConfig {

@@ -18,6 +18,7 @@ fn nothing_held() -> Held {
         outbound_traffic_policy: OutboundTrafficPolicy::AllowAny,
         root_namespace: "istio-system".into(),
         ca_certificates: Vec::new(),
+        network: "net1".into(),
     })
 }
 

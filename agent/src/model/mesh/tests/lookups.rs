@@ -2,10 +2,11 @@
 
 use std::net::IpAddr;
 
-use crate::model::mesh::{Mesh, MeshUpdate};
+use crate::model::mesh::{Mesh, MeshSettings, MeshUpdate};
+use crate::model::pod::PodKey;
 use crate::model::sample::{mesh, service, serving, text, workload};
 use crate::model::service::{Service, ServiceKey, Visibility};
-use crate::model::workload::{NetworkMode, Workload};
+use crate::model::workload::{NetworkMode, TunnelProtocol, Workload};
 
 fn ip(text: &str) -> IpAddr {
     text.parse().unwrap()
@@ -105,10 +106,24 @@ fn an_enrolled_pod_is_found_by_name_and_address_together() {
         ("cart-1", vec![], None),
     ] {
         let addresses: Vec<IpAddr> = addresses.into_iter().map(ip).collect();
-        let found = mesh.workload_of_pod("", "bookinfo", name, &addresses);
+        let found = mesh.workload_of_pod(PodKey { namespace: "bookinfo", name, addresses: &addresses });
         let expected = expected.map(|uid| format!("Kubernetes//Pod/bookinfo/{uid}"));
         assert_eq!(found.map(|workload| &*workload.uid), expected.as_deref(), "{name} {addresses:?}");
     }
+}
+
+#[test]
+fn pods_are_looked_for_in_the_network_of_the_node() {
+    let far = Workload { network: text("net2"), ..workload("cart", &["10.0.0.1"]) };
+    let plain = Workload { protocol: TunnelProtocol::None, network: text("net2"), ..workload("web", &["10.0.0.2"]) };
+    let mut mesh = mesh([far.into(), plain.into()]);
+    let (cart, web) = ([ip("10.0.0.1")], [ip("10.0.0.2")]);
+    let cart = PodKey { namespace: "bookinfo", name: "cart", addresses: &cart };
+    let web = PodKey { namespace: "bookinfo", name: "web", addresses: &web };
+    assert!(mesh.workload_of_pod(cart).is_none() && !mesh.says_hbone(cart));
+    mesh.apply(MeshUpdate::Settings(MeshSettings { network: text("net2"), ..MeshSettings::default() }));
+    assert_eq!([cart, web].map(|pod| mesh.workload_of_pod(pod).is_some()), [true, true]);
+    assert_eq!([cart, web].map(|pod| mesh.says_hbone(pod)), [true, false]);
 }
 
 #[test]
