@@ -53,8 +53,7 @@ pub(super) async fn start(foundation: &Foundation) -> anyhow::Result<Option<Clus
     let installation = Installation::start(directory.clone(), own_pod, daemon_set, metrics.clone());
     let netns_dir = &config.kubernetes.netns_dir;
     let starting = foundation.ready.block("kubernetes");
-    let cluster =
-        ClusterEnrollment::new(directory.clone(), enrollment.clone(), mesh.clone(), netns_dir, starting);
+    let cluster = ClusterEnrollment::new(directory.clone(), enrollment.clone(), mesh.clone(), netns_dir, starting);
     let enrolling = tokio::spawn(cluster.run());
     Ok(Some(Cluster { directory, installation, enrolling }))
 }

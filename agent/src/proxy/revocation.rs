@@ -1,5 +1,5 @@
-//! Inbound connections that are open now, asked again whenever the mesh changes: one that policy no longer permits is
-//! closed.
+//! Inbound connections that are open now. When policies, or the workload that a connection reaches, change, it is decided
+//! again, and closed if policy no longer permits it.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -10,6 +10,8 @@ use tokio_util::sync::CancellationToken;
 
 use super::{PodProxy, Proxy};
 use crate::model::authorization::AccessRequest;
+use crate::model::mesh::Mesh;
+use crate::model::workload::Workload;
 
 #[derive(Debug, Default)]
 pub(super) struct LiveConnections {
@@ -22,6 +24,8 @@ struct Entry {
     served: Arc<PodProxy>,
     request: AccessRequest,
     revoked: CancellationToken,
+    /// What the last decision here depended on; `None` until the first.
+    basis: Option<Basis>,
 }
 
 /// A connection on the list, until dropped.
@@ -37,7 +41,7 @@ pub(super) fn track(served: &Arc<PodProxy>, request: &AccessRequest) -> Tracked 
     let live = &served.proxy.live;
     let id = live.next.fetch_add(1, Ordering::Relaxed);
     let revoked = CancellationToken::new();
-    let entry = Entry { served: served.clone(), request: request.clone(), revoked: revoked.clone() };
+    let entry = Entry { served: served.clone(), request: request.clone(), revoked: revoked.clone(), basis: None };
     live.entries.lock().insert(id, entry);
     Tracked { proxy: served.proxy.clone(), id, revoked }
 }
@@ -48,19 +52,103 @@ impl Drop for Tracked {
     }
 }
 
-/// Asks again at every change of the mesh. Runs for ever.
+/// All that a decision about a connection depends on, besides the request and the pod's labels, which do not change.
+#[derive(Debug)]
+struct Basis {
+    policy_version: u64,
+    /// Held, so that a workload that took its place in memory cannot be mistaken for it.
+    workload: Arc<Workload>,
+    is_leaving: bool,
+}
+
+impl Basis {
+    fn of(mesh: &Mesh, workload: &Arc<Workload>, is_leaving: bool) -> Self {
+        Self { policy_version: mesh.policy_version(), workload: workload.clone(), is_leaving }
+    }
+
+    /// Whether the decision may be another one now. The same policies about the same workload decide the same.
+    fn is_outdated(&self, mesh: &Mesh, workload: &Arc<Workload>, is_leaving: bool) -> bool {
+        self.policy_version != mesh.policy_version()
+            || !Arc::ptr_eq(&self.workload, workload)
+            || self.is_leaving != is_leaving
+    }
+}
+
+/// Looks at the open connections at every change of the mesh, and decides again about those whose decision may be another
+/// one now. Runs for ever.
 pub(super) async fn watch(proxy: Arc<Proxy>) {
     let mut changes = proxy.mesh.watch();
     while changes.changed().await.is_ok() {
         let mesh = proxy.mesh.read();
-        for entry in proxy.live.entries.lock().values() {
+        for entry in proxy.live.entries.lock().values_mut() {
             // A workload that has left the mesh keeps what it has: pods are removed before their last bytes are sent.
             let Some(workload) = entry.served.known_workload(&mesh) else { continue };
-            let verdict = mesh.authorize(&entry.served.as_destination(&workload), &entry.request);
+            let destination = entry.served.as_destination(&workload);
+            let is_leaving = destination.is_leaving;
+            if entry.basis.as_ref().is_some_and(|basis| !basis.is_outdated(&mesh, &workload, is_leaving)) {
+                continue;
+            }
+            let verdict = mesh.authorize(&destination, &entry.request);
+            entry.basis = Some(Basis::of(&mesh, &workload, is_leaving));
             if verdict.outcome.is_err() && !entry.revoked.is_cancelled() {
                 proxy.metrics.policy_closed_connection();
                 entry.revoked.cancel();
             }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::authorization::{Action, Authorization, PolicyScope};
+    use crate::model::mesh::{MeshSettings, MeshUpdate};
+    use crate::telemetry::fixture;
+
+    fn policy() -> MeshUpdate {
+        MeshUpdate::Authorization(Box::new(Authorization {
+            key: "shop/deny".into(),
+            namespace: "shop".into(),
+            scope: PolicyScope::Namespace,
+            action: Action::Deny,
+            dry_run: false,
+            groups: Vec::new(),
+            invalid: None,
+        }))
+    }
+
+    fn workload(app: &str) -> Workload {
+        fixture::workload("shop", app, "10.0.0.1")
+    }
+
+    #[test]
+    fn a_decision_is_outdated_by_policies_and_by_its_own_workload_only() {
+        let update = |workload: Workload| MeshUpdate::Workload(Box::new(workload));
+        let (server, peer) = (workload("server"), fixture::workload("shop", "peer", "10.0.0.2"));
+        let listing = Workload { authorization_policies: vec!["shop/deny".into()], ..server.clone() };
+        for (name, updates, expected) in [
+            ("nothing changes", vec![], false),
+            ("another workload comes", vec![update(peer.clone())], false),
+            ("another workload leaves", vec![update(peer.clone()), MeshUpdate::RemoveAddress(peer.uid.clone())], false),
+            ("the same workload is sent again", vec![update(server.clone())], false),
+            ("the workload lists a policy", vec![update(listing)], true),
+            (
+                "the workload goes and comes",
+                vec![MeshUpdate::RemoveAddress(server.uid.clone()), update(server.clone())],
+                true,
+            ),
+            ("a policy comes", vec![policy()], true),
+            ("a policy goes", vec![MeshUpdate::RemoveAuthorization("shop/deny".into())], true),
+            ("a policy object goes", vec![MeshUpdate::RemovePolicyObject("shop/deny".into())], true),
+            ("settings come", vec![MeshUpdate::Settings(MeshSettings::default())], true),
+        ] {
+            let mut mesh = Mesh::default();
+            mesh.apply(update(server.clone()));
+            let basis = Basis::of(&mesh, mesh.workload(&server.uid).unwrap(), false);
+            updates.into_iter().for_each(|update| mesh.apply(update));
+            let now = mesh.workload(&server.uid).unwrap();
+            assert_eq!(basis.is_outdated(&mesh, now, false), expected, "{name}");
+            assert!(basis.is_outdated(&mesh, now, true), "{name}, and the pod leaves the mesh");
         }
     }
 }
