@@ -7,16 +7,16 @@ use super::matches;
 use crate::model::authorization::{Action, Authorization, Clause, Group, Match, PolicyScope};
 use crate::objects::{AuthorizationPolicy, Metadata, PolicyAction, PolicyTarget, RejectedPolicy, Rule, Source};
 
-/// What a policy comes to at L4.
+/// An AuthorizationPolicy compiled for L4.
 #[derive(Debug)]
 pub struct L4Policy {
     pub authorization: Authorization,
-    /// What istiod itself makes of the policy allows as much as its author did, no more.
+    /// istiod's own L4 form of the policy allows no more than its author did, so that it can be enforced as it is.
     pub is_istiods: bool,
 }
 
-/// What a policy comes to; `None` where it says nothing at L4. `note` gets, in words for its author, what is not done as
-/// written.
+/// Compiles a policy; `None` where nothing of it is enforced at L4. `note` is called, for the policy's author, with each part
+/// that is not enforced as written.
 pub fn l4_policy(
     root_namespace: &str,
     metadata: &Metadata,

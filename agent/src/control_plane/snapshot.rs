@@ -7,11 +7,12 @@ use std::sync::Arc;
 use bytes::Bytes;
 use prost::Message;
 
-use super::translate::{MeshSettingsSpec, Resources};
+use super::translate::Resources;
 use crate::model::identity::{Identity, TrustDomain};
-use crate::objects::OutboundPolicy;
-use crate::proto::istio::mesh::v1alpha1::MeshConfig;
-use crate::proto::istio::mesh::v1alpha1::mesh_config::{OutboundTrafficPolicy, outbound_traffic_policy::Mode};
+use crate::model::resolve::OutboundTrafficPolicy;
+use crate::objects::MeshConfig;
+use crate::proto::istio::mesh::v1alpha1 as pb;
+use crate::proto::istio::mesh::v1alpha1::mesh_config::outbound_traffic_policy::Mode;
 use crate::proto::istio::workload::{Address, address};
 use crate::resources::{Resource, ResourceSet, ResourceType};
 
@@ -67,7 +68,7 @@ fn encode(translated: &Resources) -> ResourceSet {
     let policies = translated.authorizations.iter().map(|(name, policy)| (name.as_str().into(), encoded(policy)));
     set.of_mut(ResourceType::Authorization).extend(policies);
     // As istiod names it: not at all.
-    set.of_mut(ResourceType::MeshConfig).insert("".into(), encoded(&mesh_config(&translated.settings)));
+    set.of_mut(ResourceType::MeshConfig).insert("".into(), encoded(&mesh_config(&translated.mesh_config)));
     set
 }
 
@@ -75,17 +76,18 @@ fn encoded(message: &impl Message) -> Resource {
     Resource::hashed(Bytes::from(message.encode_to_vec()))
 }
 
-fn mesh_config(settings: &MeshSettingsSpec) -> MeshConfig {
-    let mode = match settings.outbound_traffic_policy {
-        OutboundPolicy::AllowAny => Mode::AllowAny,
-        OutboundPolicy::RegistryOnly => Mode::RegistryOnly,
+/// With Istio's defaults filled in, as istiod sends it.
+fn mesh_config(config: &MeshConfig) -> pb::MeshConfig {
+    let mode = match config.outbound_traffic_policy() {
+        OutboundTrafficPolicy::AllowAny => Mode::AllowAny,
+        OutboundTrafficPolicy::RegistryOnly => Mode::RegistryOnly,
     };
-    MeshConfig {
+    pb::MeshConfig {
         ca_certificates: Vec::new(),
-        outbound_traffic_policy: Some(OutboundTrafficPolicy { mode: mode.into() }),
-        trust_domain: settings.trust_domain.clone(),
-        root_namespace: settings.root_namespace.clone(),
-        trust_domain_aliases: settings.trust_domain_aliases.clone(),
+        outbound_traffic_policy: Some(pb::mesh_config::OutboundTrafficPolicy { mode: mode.into() }),
+        trust_domain: config.trust_domain().to_owned(),
+        root_namespace: config.root_namespace().to_owned(),
+        trust_domain_aliases: config.trust_domain_aliases.clone(),
     }
 }
 

@@ -1,4 +1,5 @@
-//! The users' language: Istio objects in YAML, checked; errors as file, document, field path and reason.
+//! Istio and Kubernetes objects as users write them, read from YAML files (`load`) or from the protobuf messages of ADS
+//! (`protobuf`) into one checked struct per kind; errors name file, document, field path and reason.
 //!
 //! Every field is honoured, or known and reported as without effect, or an error: a field that is silently ignored may
 //! have been meant to restrict something. One folder per API group; what reads any object is in `reading`.
@@ -28,7 +29,7 @@ pub use load::load;
 pub use loaded::Loaded;
 pub use metadata::{Metadata, ObjectKey};
 pub use networking::{
-    ADDRESSES_ANNOTATION, EntryVisibility, MeshConfig, OutboundPolicy, Resolution, ServiceEntry, ServiceEntryPort,
+    ADDRESSES_ANNOTATION, CaCertificate, EntryVisibility, MeshConfig, Resolution, ServiceEntry, ServiceEntryPort,
     ServiceEntryVisibility, VisibilityRule, WorkloadAddress, WorkloadEntry,
 };
 pub use reading::{Problem, SourceLocation};

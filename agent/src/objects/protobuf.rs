@@ -3,11 +3,13 @@
 
 use super::kind::Kind;
 use super::metadata::{self, Metadata};
+use super::networking::{self, MeshConfig};
 pub use super::reading::UnknownValue;
 use super::reading::{Place, Report};
 use super::security::{self, AuthorizationPolicy, PeerAuthentication, PolicyTarget};
 use super::store::RejectedPolicy;
 use crate::proto::istio::mcp::v1alpha1 as mcp;
+use crate::proto::istio::mesh::v1alpha1 as mesh_pb;
 use crate::proto::istio::security::v1beta1 as pb;
 
 /// A policy after its checks.
@@ -54,6 +56,14 @@ pub fn peer_authentication(
         None => Checked::Valid(policy),
         Some(reason) => Checked::Rejected(RejectedPolicy { selector: policy.selector, reason }),
     })
+}
+
+/// Reads the mesh-wide configuration.
+///
+/// # Errors
+/// As [`authorization_policy`].
+pub fn mesh_config(spec: &mesh_pb::MeshConfig) -> Result<MeshConfig, UnknownValue> {
+    networking::protobuf::mesh_config(spec)
 }
 
 /// The envelope names an object `namespace/name`. When it was made is read where it matters, from the envelope itself.

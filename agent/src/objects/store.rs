@@ -25,7 +25,7 @@ pub struct Stored {
     pub body: Body,
 }
 
-/// What an object says, by kind.
+/// The content of an object, by kind.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Body {
     MeshConfig(Box<MeshConfig>),
@@ -44,7 +44,7 @@ pub enum Body {
 /// A policy that cannot be understood and has no earlier version to fall back on: it denies its scope.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RejectedPolicy {
-    /// The workloads it was about, as far as that could be read; empty: its namespace, or in the root namespace the mesh.
+    /// The workloads it was about, where they can be read; empty: its namespace, or in the root namespace the mesh.
     pub selector: Labels,
     /// The first thing wrong with it.
     pub reason: String,
@@ -96,7 +96,7 @@ impl Objects {
         self.entries.get(key)
     }
 
-    /// The mesh's configuration, Istio's defaults where there is none.
+    /// The mesh's configuration; where no object has one, nothing is set.
     #[must_use]
     pub fn mesh_config(&self) -> MeshConfig {
         let mut configs = self.entries.values().filter_map(|stored| match &stored.body {

@@ -13,7 +13,7 @@ const NAMESPACE_NAME_LABEL: &str = "kubernetes.io/metadata.name";
 const REVISION_LABEL: &str = "istio.io/rev";
 const OWN_REVISION: &str = "default";
 
-/// What the objects do not say about the mesh.
+/// Settings of a translation that no object has.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Options {
     /// First part of every workload's uid.
@@ -44,8 +44,8 @@ impl<'a> Context<'a> {
         Self { objects, options, mesh: objects.mesh_config(), notices: RefCell::default() }
     }
 
-    /// Notes what does not do all its author may think.
-    pub(super) fn tell(&self, notice: String) {
+    /// Adds a notice: an object, or a part of one, has no effect.
+    pub(super) fn note(&self, notice: String) {
         self.notices.borrow_mut().push(notice);
     }
 
@@ -54,7 +54,7 @@ impl<'a> Context<'a> {
     }
 
     pub(super) fn is_root(&self, namespace: &str) -> bool {
-        namespace == self.mesh.root_namespace
+        namespace == self.mesh.root_namespace()
     }
 
     /// The value of an annotation or label of a namespace.

@@ -11,13 +11,13 @@ pub(super) fn modes(context: &Context<'_>, objects: &[Object<'_, PeerAuthenticat
     for object in objects {
         let (namespace, name) = (&object.metadata.namespace, &object.metadata.name);
         if context.is_root(namespace) && !object.spec.selector.is_empty() {
-            context.tell(format!(
+            context.note(format!(
                 "PeerAuthentication {namespace}/{name}: a selector in the root namespace has no effect: move it to the workloads' namespace"
             ));
         }
     }
     let objects = objects.iter().map(|o| (o.metadata.namespace.as_str(), o.metadata.name.as_str(), o.spec));
-    PeerModes::new(&context.mesh.root_namespace, objects)
+    PeerModes::new(context.mesh.root_namespace(), objects)
 }
 
 /// All policies made from PeerAuthentications.

@@ -22,25 +22,25 @@ pub(super) struct Policies {
 }
 
 impl Policies {
-    /// A policy that is not for this mesh restricts nothing; its author may think otherwise.
-    fn tell_of_others(context: &Context<'_>) {
+    /// A policy that is not for this mesh restricts nothing, which its author may not expect.
+    fn note_policies_of_other_meshes(context: &Context<'_>) {
         let policies = context.objects.iter().filter(|(key, _)| key.kind.is_policy());
         for (key, _) in policies.filter(|(_, stored)| !context.is_ours(&stored.metadata)) {
-            context.tell(format!("{key}: is not for this mesh (istio.io/rev or discoverySelectors) and not enforced"));
+            context.note(format!("{key}: is not for this mesh (istio.io/rev or discoverySelectors) and not enforced"));
         }
     }
 
     /// Translates every policy.
     pub(super) fn new(context: &Context<'_>) -> (Self, BTreeMap<String, pb::Authorization>) {
-        Self::tell_of_others(context);
+        Self::note_policies_of_other_meshes(context);
         let mut found = BTreeMap::new();
-        let mut policies = Self { root_namespace: context.mesh.root_namespace.clone(), ..Self::default() };
+        let mut policies = Self { root_namespace: context.mesh.root_namespace().to_owned(), ..Self::default() };
         for object in context.objects.authorization_policies().filter(|object| context.is_ours(object.metadata)) {
-            let tell = |text: String| {
+            let note = |text: String| {
                 let (namespace, name) = (&object.metadata.namespace, &object.metadata.name);
-                context.tell(format!("AuthorizationPolicy {namespace}/{name}: {text}"));
+                context.note(format!("AuthorizationPolicy {namespace}/{name}: {text}"));
             };
-            let compiled = compile::l4_policy(&context.mesh.root_namespace, object.metadata, object.spec, tell);
+            let compiled = compile::l4_policy(context.mesh.root_namespace(), object.metadata, object.spec, note);
             let Some(L4Policy { authorization, .. }) = compiled else { continue };
             if let PolicyTarget::Selector(labels) = &object.spec.target {
                 list(&mut policies.selecting, &authorization, labels);
@@ -63,10 +63,10 @@ impl Policies {
         for (kind, object) in context.objects.rejected_policies().filter(|(_, object)| context.is_ours(object.metadata))
         {
             let (namespace, name) = (&object.metadata.namespace, &object.metadata.name);
-            context.tell(format!("{kind} {namespace}/{name}: denies all it is about: {}", object.spec.reason));
+            context.note(format!("{kind} {namespace}/{name}: denies all it is about: {}", object.spec.reason));
             let is_peer = kind == Kind::PeerAuthentication;
             let name = if is_peer { converted_name(name) } else { name.clone() };
-            let denying = compile::denying(&context.mesh.root_namespace, object.metadata, object.spec, &name);
+            let denying = compile::denying(context.mesh.root_namespace(), object.metadata, object.spec, &name);
             let listing = if is_peer { &mut self.refused_peers } else { &mut self.selecting };
             if !object.spec.selector.is_empty() {
                 list(listing, &denying, &object.spec.selector);

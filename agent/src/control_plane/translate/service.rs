@@ -95,7 +95,7 @@ fn service_port(port: &ServiceEntryPort) -> Port {
     }
 }
 
-/// A ServiceEntry names its protocol; the port's name says nothing.
+/// A ServiceEntry names its protocol; unlike a Kubernetes Service's, the port's name has no meaning.
 fn app_protocol(protocol: &str) -> AppProtocol {
     match protocol.to_ascii_lowercase().as_str() {
         "http" => AppProtocol::Http11,

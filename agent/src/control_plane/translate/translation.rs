@@ -7,7 +7,7 @@ use super::policies::Policies;
 use super::vips::VipAllocations;
 use super::workload::Workloads;
 use super::{kubernetes_service, names, service};
-use crate::objects::{EntryVisibility, MeshConfig, Object, Objects, OutboundPolicy, ServiceEntry};
+use crate::objects::{EntryVisibility, MeshConfig, Object, Objects, ServiceEntry};
 use crate::proto::istio::security::Authorization;
 use crate::proto::istio::workload::{Address, Service, Workload, address};
 
@@ -16,35 +16,9 @@ use crate::proto::istio::workload::{Address, Service, Workload, address};
 pub struct Resources {
     pub addresses: BTreeMap<String, Address>,
     pub authorizations: BTreeMap<String, Authorization>,
-    pub settings: MeshSettingsSpec,
-    /// What does not do all its author may think, in words for the log.
+    pub mesh_config: MeshConfig,
+    /// Objects, and parts of them, that have no effect, for the log.
     pub notices: Vec<String>,
-}
-
-/// What MeshConfig says about the whole mesh.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct MeshSettingsSpec {
-    pub trust_domain: String,
-    pub trust_domain_aliases: Vec<String>,
-    pub outbound_traffic_policy: OutboundPolicy,
-    pub root_namespace: String,
-}
-
-impl Default for MeshSettingsSpec {
-    fn default() -> Self {
-        Self::of(&MeshConfig::default())
-    }
-}
-
-impl MeshSettingsSpec {
-    fn of(mesh: &MeshConfig) -> Self {
-        Self {
-            trust_domain: mesh.trust_domain.clone(),
-            trust_domain_aliases: mesh.trust_domain_aliases.clone(),
-            outbound_traffic_policy: mesh.outbound_traffic_policy,
-            root_namespace: mesh.root_namespace.clone(),
-        }
-    }
 }
 
 /// Translates all objects. `vips` must be what the last translation left, from disk after a restart, and must be kept.
@@ -52,8 +26,8 @@ pub fn translate(objects: &Objects, options: &Options, vips: &mut VipAllocations
     let context = Context::new(objects, options);
     let (policies, authorizations) = Policies::new(&context);
     let addresses = addresses(&context, &policies, vips);
-    let settings = MeshSettingsSpec::of(&context.mesh);
-    Resources { addresses, authorizations, settings, notices: context.into_notices() }
+    let mesh_config = context.mesh.clone();
+    Resources { addresses, authorizations, mesh_config, notices: context.into_notices() }
 }
 
 fn addresses(context: &Context<'_>, policies: &Policies, vips: &mut VipAllocations) -> BTreeMap<String, Address> {
@@ -62,7 +36,7 @@ fn addresses(context: &Context<'_>, policies: &Policies, vips: &mut VipAllocatio
     entries.sort_by_key(Object::age);
     entries.retain(|object| context.visibility(&object.metadata.namespace) != EntryVisibility::None);
     let (host_vips, without_vip) = vips.allocate(&entries);
-    without_vip.into_iter().for_each(|notice| context.tell(notice));
+    without_vip.into_iter().for_each(|notice| context.note(notice));
 
     let mut found = BTreeMap::new();
     let kubernetes = kubernetes_service::hosts(context);
@@ -98,7 +72,7 @@ fn add_service(found: &mut BTreeMap<String, Address>, service: Service) {
 fn add_workload(context: &Context<'_>, found: &mut BTreeMap<String, Address>, workload: Workload) {
     let uid = workload.uid.clone();
     if found.contains_key(&uid) {
-        context.tell(format!("{uid}: two endpoints have the same address: the second is left out"));
+        context.note(format!("{uid}: two endpoints have the same address: the second is left out"));
         return;
     }
     found.insert(uid, Address { r#type: Some(address::Type::Workload(workload)) });

@@ -10,7 +10,7 @@ use crate::proto::istio::workload::{
 const USE_WAYPOINT: &str = "istio.io/use-waypoint";
 const USE_WAYPOINT_NAMESPACE: &str = "istio.io/use-waypoint-namespace";
 const INGRESS_USE_WAYPOINT: &str = "istio.io/ingress-use-waypoint";
-/// What traffic a waypoint is for: `service` unless it says `workload`, `all` or `none`.
+/// Label with the traffic that a waypoint is for: `service` (the default), `workload`, `all` or `none`.
 const WAYPOINT_FOR: &str = "istio.io/waypoint-for";
 const MANAGED_BY: &str = "gateway.istio.io/managed";
 const HBONE_PORT: u32 = 15_008;
@@ -22,8 +22,8 @@ pub(super) enum Traffic {
     Workload,
 }
 
-/// The waypoint of an object with these labels in this namespace. One that is named and cannot serve is told of; the
-/// namespace's does not step in.
+/// The waypoint of an object with these labels in this namespace. One that is named and cannot be used is noted; the
+/// namespace's does not take its place.
 pub(super) fn waypoint(
     context: &Context<'_>,
     metadata: &Metadata,
@@ -40,7 +40,7 @@ pub(super) fn waypoint(
         return None;
     }
     let usable = usable(context, namespace, waypoint_namespace, name, traffic, visibility);
-    usable.map_err(|reason| context.tell(format!("{namespace}/{}: {reason}", metadata.name))).ok()
+    usable.map_err(|reason| context.note(format!("{namespace}/{}: {reason}", metadata.name))).ok()
 }
 
 fn named<'a>(labels: &'a Labels, namespace: &'a str) -> Option<(&'a str, &'a str)> {

@@ -9,6 +9,7 @@ use super::network_address::octets;
 use super::policies::Policies;
 use super::service::Host;
 use super::waypoint::{self, Traffic};
+use crate::model::identity::DEFAULT_TRUST_DOMAIN;
 use crate::model::naming;
 use crate::objects::{
     EntryVisibility, KubernetesPort, Labels, Metadata, Object, ServiceEntry, ServiceEntryPort, TargetPort,
@@ -20,8 +21,6 @@ use crate::proto::istio::workload::{Locality, Port, PortList, TunnelProtocol, Wo
 const NODE_LABEL: &str = "kubernetes.io/hostname";
 const TUNNEL_LABEL: &str = "networking.istio.io/tunnel";
 const REDIRECTION_ANNOTATION: &str = "ambient.istio.io/redirection";
-/// The trust domain that goes without saying.
-const DEFAULT_TRUST_DOMAIN: &str = "cluster.local";
 
 /// What workloads are made from.
 #[derive(Debug)]
@@ -194,7 +193,7 @@ fn service_ports(host: &Host<'_>, own: impl Fn(&ServiceEntryPort) -> Option<u16>
 
 /// Left out where it is the default.
 pub(super) fn trust_domain(context: &Context<'_>) -> String {
-    Some(&context.mesh.trust_domain).filter(|domain| *domain != DEFAULT_TRUST_DOMAIN).cloned().unwrap_or_default()
+    Some(context.mesh.trust_domain()).filter(|domain| *domain != DEFAULT_TRUST_DOMAIN).unwrap_or_default().to_owned()
 }
 
 fn node(labels: &Labels) -> String {

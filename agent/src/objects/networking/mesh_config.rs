@@ -1,39 +1,54 @@
 //! MeshConfig: settings of the whole mesh. Istio's fields that matter at L4 are read; its other fields are known by name.
 
+use crate::model::identity::DEFAULT_TRUST_DOMAIN;
+use crate::model::resolve::OutboundTrafficPolicy;
 use crate::objects::labels::{self, LabelSelector};
 use crate::objects::reading::yaml::{self, Node};
 use crate::objects::reading::{Fields, Item, Report, names};
 
-/// MeshConfig, with Istio's defaults filled in.
-#[derive(Debug, Clone, PartialEq, Eq)]
+/// `istio.mesh.v1alpha1.MeshConfig`. A field that is not set is `None`: a control plane fills in Istio's default, an agent
+/// keeps what it was started with.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct MeshConfig {
-    pub root_namespace: String,
-    pub trust_domain: String,
+    pub root_namespace: Option<String>,
+    pub trust_domain: Option<String>,
     pub trust_domain_aliases: Vec<String>,
-    pub outbound_traffic_policy: OutboundPolicy,
+    pub outbound_traffic_policy: Option<OutboundTrafficPolicy>,
+    /// Further root certificates. A control plane passes them on to agents; those of files have no effect.
+    pub ca_certificates: Vec<CaCertificate>,
     /// Namespaces that belong to the mesh; empty: all.
     pub discovery_selectors: Vec<LabelSelector>,
     pub service_entry_visibility: Option<ServiceEntryVisibility>,
 }
 
-impl Default for MeshConfig {
-    fn default() -> Self {
-        Self {
-            root_namespace: "istio-system".to_owned(),
-            trust_domain: "cluster.local".to_owned(),
-            trust_domain_aliases: Vec::new(),
-            outbound_traffic_policy: OutboundPolicy::AllowAny,
-            discovery_selectors: Vec::new(),
-            service_entry_visibility: None,
-        }
+/// Istio's default of `rootNamespace`.
+const DEFAULT_ROOT_NAMESPACE: &str = "istio-system";
+
+impl MeshConfig {
+    /// The namespace whose policies count for the whole mesh.
+    #[must_use]
+    pub fn root_namespace(&self) -> &str {
+        self.root_namespace.as_deref().unwrap_or(DEFAULT_ROOT_NAMESPACE)
+    }
+
+    #[must_use]
+    pub fn trust_domain(&self) -> &str {
+        self.trust_domain.as_deref().unwrap_or(DEFAULT_TRUST_DOMAIN)
+    }
+
+    /// What becomes of connections to destinations that no object names.
+    #[must_use]
+    pub fn outbound_traffic_policy(&self) -> OutboundTrafficPolicy {
+        self.outbound_traffic_policy.unwrap_or_default()
     }
 }
 
-/// What becomes of connections to destinations that no object names.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum OutboundPolicy {
-    AllowAny,
-    RegistryOnly,
+/// An entry of `caCertificates` that holds a certificate; bundles to be fetched from elsewhere are not.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CaCertificate {
+    pub pem: String,
+    /// The trust domains it is for; empty: all.
+    pub trust_domains: Vec<String>,
 }
 
 /// Who sees the services of ServiceEntries.
@@ -107,14 +122,12 @@ const NOT_USED: [&str; 43] = [
 
 /// Reads MeshConfig's own fields.
 pub(in crate::objects) fn read(mut fields: Fields<'_>) -> MeshConfig {
-    let defaults = MeshConfig::default();
     let config = MeshConfig {
-        root_namespace: root_namespace(&mut fields).unwrap_or(defaults.root_namespace),
-        trust_domain: trust_domain(&mut fields).unwrap_or(defaults.trust_domain),
+        root_namespace: root_namespace(&mut fields),
+        trust_domain: trust_domain(&mut fields),
         trust_domain_aliases: fields.texts("trustDomainAliases"),
-        outbound_traffic_policy: fields
-            .fields("outboundTrafficPolicy")
-            .map_or(OutboundPolicy::AllowAny, outbound_policy),
+        outbound_traffic_policy: fields.fields("outboundTrafficPolicy").map(outbound_traffic_policy),
+        ca_certificates: Vec::new(),
         discovery_selectors: selectors(&mut fields, "discoverySelectors"),
         service_entry_visibility: fields.fields("serviceEntryVisibility").map(visibility),
     };
@@ -184,10 +197,11 @@ fn trust_domain(fields: &mut Fields<'_>) -> Option<String> {
     Some(name)
 }
 
-fn outbound_policy(mut fields: Fields<'_>) -> OutboundPolicy {
-    let modes = [("ALLOW_ANY", OutboundPolicy::AllowAny), ("REGISTRY_ONLY", OutboundPolicy::RegistryOnly)];
+fn outbound_traffic_policy(mut fields: Fields<'_>) -> OutboundTrafficPolicy {
+    let modes =
+        [("ALLOW_ANY", OutboundTrafficPolicy::AllowAny), ("REGISTRY_ONLY", OutboundTrafficPolicy::RegistryOnly)];
     // In Istio's definition the first value, the one an empty message has, is REGISTRY_ONLY.
-    let mode = fields.word("mode", &modes).unwrap_or(OutboundPolicy::RegistryOnly);
+    let mode = fields.word("mode", &modes).unwrap_or(OutboundTrafficPolicy::RegistryOnly);
     fields.finish();
     mode
 }

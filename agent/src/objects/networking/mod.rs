@@ -1,9 +1,10 @@
 //! The kinds of `networking.istio.io`, services and workloads outside of Kubernetes' own objects, and Istio's MeshConfig.
 
 pub(super) mod mesh_config;
+pub(super) mod protobuf;
 pub(super) mod service_entry;
 pub(super) mod workload_entry;
 
-pub use mesh_config::{EntryVisibility, MeshConfig, OutboundPolicy, ServiceEntryVisibility, VisibilityRule};
+pub use mesh_config::{CaCertificate, EntryVisibility, MeshConfig, ServiceEntryVisibility, VisibilityRule};
 pub use service_entry::{Resolution, ServiceEntry, ServiceEntryPort};
 pub use workload_entry::{ADDRESSES_ANNOTATION, WorkloadAddress, WorkloadEntry};

@@ -165,7 +165,7 @@ fn the_meshs_configuration_may_be_a_config_map() {
     let text = "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: istio, namespace: istio-system}\ndata:\n  meshNetworks: 'networks: {}'\n  mesh: |-\n    rootNamespace: root\n    outboundTrafficPolicy: {mode: REGISTRY_ONLY}\n    defaultConfig: {}\n";
     let loaded = load_text(text);
     assert_eq!(loaded.problems, []);
-    assert_eq!(loaded.objects.mesh_config().root_namespace, "root");
+    assert_eq!(loaded.objects.mesh_config().root_namespace(), "root");
     let twice =
         load_text(&format!("{text}---\n{{apiVersion: mesh.istio.io/v1alpha1, kind: MeshConfig, spec: {{}}}}\n"));
     assert_eq!(twice.problems.len(), 1, "{:?}", twice.problems);
@@ -195,10 +195,10 @@ fn objects_of_one_kind_rank_by_time_then_place() {
 }
 
 #[test]
-fn slips_of_the_pen_are_told_by_file_document_and_line() {
+fn mistakes_are_reported_by_file_document_and_line() {
     let entry = object("WorkloadEntry", "", "address: 10.0.0.1");
-    // A document, the line the slip is told for (from the document's own first), and words of the reason.
-    let slips: [(&str, usize, &str); 12] = [
+    // A document, the line the mistake is reported for (from the document's own first), and words of the reason.
+    let mistakes: [(&str, usize, &str); 12] = [
         ("kind: [Pod\n", 1, "not valid YAML: unclosed bracket '[' (column 7)"),
         ("kind: Pod\n\tmetadata: {}\n", 1, "found a tab (column 7)"),
         ("kind: 'Pod\n", 2, "not valid YAML"),
@@ -213,25 +213,25 @@ fn slips_of_the_pen_are_told_by_file_document_and_line() {
         ("apiVersion: v9\nkind: Pod\nmetadata: {name: a}\n", 2, "unknown kind \"Pod\" of \"v9\": check the spelling"),
     ];
     let mut wrong = Vec::new();
-    for (slip, line, reason) in slips {
-        let text = format!("{entry}---\n{slip}");
+    for (mistake, line, reason) in mistakes {
+        let text = format!("{entry}---\n{mistake}");
         let loaded = load_text(&text);
-        let told = loaded.problems.first().is_some_and(|problem| {
+        let reported = loaded.problems.first().is_some_and(|problem| {
             // The second document's marker is line 6 of the file; its text begins below it.
             (problem.document, problem.line) == (2, Some(line + 6))
                 && problem.file.ends_with("objects.yaml")
                 && problem.reason.contains(reason)
         });
-        if !told {
-            wrong.push(format!("{slip:?}: {:?}", loaded.problems));
+        if !reported {
+            wrong.push(format!("{mistake:?}: {:?}", loaded.problems));
         }
-        assert_eq!(keys(&loaded), ["WorkloadEntry n/o"], "{slip:?} costs the document before it");
+        assert_eq!(keys(&loaded), ["WorkloadEntry n/o"], "{mistake:?} costs the document before it");
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }
 
 #[test]
-fn what_is_not_text_is_told_with_its_place() {
+fn what_is_not_text_is_reported_with_its_line() {
     let folder = tempfile::tempdir().expect("a folder for the test");
     let file = folder.path().join("a.yaml");
     for (bytes, expected) in [
@@ -249,7 +249,7 @@ fn every_truncation_of_a_file_is_survived() {
     let text = object("WorkloadEntry", "", "address: 10.0.0.1") + &policy;
     for end in 0..text.len() {
         let loaded = load_text(&text[..end]);
-        // Cut inside the policy, it is what it was, or it is told, or nothing of it is there yet.
+        // Cut inside the policy, it is what it was, or there is a problem, or nothing of it is there yet.
         let said_kind = text[..end].rfind("AuthorizationPolicy\n").is_some();
         let understood = loaded.objects.authorization_policies().count() == 1;
         assert!(!said_kind || understood || !loaded.problems.is_empty(), "{:?}", &text[..end]);

@@ -1,4 +1,4 @@
-//! PeerAuthentication: which policy a workload lists and what it says.
+//! PeerAuthentication: which policy a workload lists, and its content.
 
 use super::{shown, translated, workload};
 

@@ -219,7 +219,7 @@ fn trust_domain_cluster_and_network_are_the_meshs() {
     assert_eq!(keys, ["/networking.istio.io/WorkloadEntry/n/w", "n/a.com"]);
     let address = service(&found, "n/a.com").addresses[0].clone();
     assert_eq!(address.network, "net");
-    assert_eq!(found.settings.trust_domain, "example.org");
+    assert_eq!(found.mesh_config.trust_domain(), "example.org");
 }
 
 #[test]

@@ -1,4 +1,4 @@
-//! What a ServiceEntry says.
+//! The fields of a ServiceEntry (`istio.networking.v1.ServiceEntry`) after they are checked.
 
 use std::net::IpAddr;
 
