@@ -46,8 +46,8 @@ pub struct FileSource {
 }
 
 impl FileSource {
-    /// Loads the objects for the first time. Objects that are not valid are reported in the log and left out; policies
-    /// among them deny.
+    /// Loads the objects for the first time. Objects that are not valid are logged and left out; policies among them
+    /// deny.
     ///
     /// # Errors
     /// Only if the path itself cannot be read.
@@ -129,20 +129,20 @@ struct Loader {
     vips: VipAllocations,
     /// What is wrong with the files as they are.
     problems: Vec<Problem>,
-    /// What the log has already said about the files as they are.
-    said: BTreeSet<String>,
+    /// Notices and problems of the files as they are, which the log already has.
+    logged: BTreeSet<String>,
 }
 
 impl Loader {
     fn new(options: FileSourceOptions) -> Self {
         let vips = read_vips(&options.state_dir.join(VIPS));
-        Self { options, objects: Objects::default(), vips, problems: Vec::new(), said: BTreeSet::new() }
+        Self { options, objects: Objects::default(), vips, problems: Vec::new(), logged: BTreeSet::new() }
     }
 
     /// Blocks for as long as reading takes.
     fn load(&mut self, previous: &Snapshot) -> Option<Snapshot> {
         let loaded = objects::load(&self.options.path);
-        let mut said: BTreeSet<String> = loaded.notices.iter().map(ToString::to_string).collect();
+        let mut logged: BTreeSet<String> = loaded.notices.iter().map(ToString::to_string).collect();
         self.problems = self.objects.update(loaded);
         let problems: Vec<String> = self.problems.iter().map(ToString::to_string).collect();
         let vips_before = self.vips.clone();
@@ -151,15 +151,15 @@ impl Loader {
             // Before anybody learns of the addresses: handed out, they must stay.
             save_vips(&self.options.state_dir, &self.vips);
         }
-        said.extend(translated.notices.iter().cloned());
-        for notice in said.difference(&self.said) {
+        logged.extend(translated.notices.iter().cloned());
+        for notice in logged.difference(&self.logged) {
             tracing::info!("{notice}");
         }
-        said.extend(problems.iter().cloned());
-        for problem in problems.iter().filter(|problem| !self.said.contains(*problem)) {
+        logged.extend(problems.iter().cloned());
+        for problem in problems.iter().filter(|problem| !self.logged.contains(*problem)) {
             tracing::error!("{problem}");
         }
-        self.said = said;
+        self.logged = logged;
         Snapshot::following(previous, &translated)
     }
 }

@@ -97,7 +97,7 @@ pub(super) fn recognise(api_version: &str, kind: &str) -> Recognised {
     let acted_on = match (group, kind) {
         ("networking.istio.io", "ServiceEntry") => Kind::ServiceEntry,
         ("networking.istio.io", "WorkloadEntry") => Kind::WorkloadEntry,
-        // Without any apiVersion these two still are what they say: they must deny.
+        // A policy without apiVersion is a policy all the same: it must deny.
         ("security.istio.io", "AuthorizationPolicy") | ("", "AuthorizationPolicy") => Kind::AuthorizationPolicy,
         ("security.istio.io", "PeerAuthentication") | ("", "PeerAuthentication") => Kind::PeerAuthentication,
         ("mesh.istio.io", "MeshConfig") if version == "v1alpha1" => return Recognised::ActedOn(Kind::MeshConfig),

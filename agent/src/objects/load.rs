@@ -42,7 +42,7 @@ fn files(path: &Path) -> std::io::Result<Vec<PathBuf>> {
         let entry = entry?.path();
         let hidden = entry.file_name().is_none_or(|name| name.to_string_lossy().starts_with('.'));
         let extension = entry.extension().and_then(|extension| extension.to_str()).unwrap_or_default();
-        // What cannot be looked at, such as a link into nowhere, is told as a file that cannot be read.
+        // What has no metadata, such as a link into nowhere, is reported as a file that cannot be read.
         let is_no_file = || fs::metadata(&entry).is_ok_and(|entry| !entry.is_file());
         if !hidden && matches!(extension, "yaml" | "yml" | "json") && !is_no_file() {
             found.push(entry);

@@ -14,7 +14,7 @@ pub struct Loaded {
     /// What is valid, and for each policy that is not, the refusal that stands for it.
     pub objects: Objects,
     pub problems: Vec<Problem>,
-    /// What was accepted but does not do all its author may think.
+    /// What was accepted, but has no effect in part.
     pub notices: Vec<Problem>,
     /// Objects that are defined, but not validly and unambiguously.
     pub(super) invalid: BTreeSet<ObjectKey>,
@@ -33,8 +33,9 @@ impl Loaded {
         self.problems.push(Problem { file, document: 0, line: None, object: None, field: String::new(), reason });
     }
 
-    /// Notes that a file defines something that cannot be told: nothing that came from it may be taken for removed.
-    pub(super) fn lose_track_of(&mut self, file: &Path) {
+    /// Notes that a file defines an object whose kind or name cannot be read: it may be any of those that came from the file
+    /// before, so none of them counts as removed.
+    pub(super) fn has_unnamed(&mut self, file: &Path) {
         self.unreadable.insert(file.to_owned());
     }
 
@@ -94,9 +95,9 @@ impl Loaded {
 }
 
 impl Objects {
-    /// Takes over what was loaded. An object that is invalid now keeps its last valid version; a file that cannot be read,
-    /// or has a document that cannot be told, keeps all that came from it; what the files no longer define goes. A policy
-    /// that never was valid denies its scope. Returns the problems of the load.
+    /// Puts what was loaded in force. An object that is invalid now keeps its last valid version; a file that cannot be
+    /// read, or has an object whose kind or name cannot be read, keeps all that came from it; what the files no longer
+    /// define is removed. A policy that never was valid denies its scope. Returns the problems of the load.
     pub fn update(&mut self, loaded: Loaded) -> Vec<Problem> {
         let Loaded { objects, problems, invalid, unreadable, .. } = loaded;
         let mut next = objects.entries;

@@ -1,4 +1,4 @@
-//! `metadata`: what every object says about itself.
+//! `metadata` of an object (`ObjectMeta` of Kubernetes), and the key an object is stored under.
 
 use std::fmt;
 
@@ -6,7 +6,7 @@ use super::kind::Kind;
 use super::labels::Labels;
 use super::reading::{Fields, Place, names};
 
-/// The metadata that means something here.
+/// The fields of `metadata` that have a meaning here.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Metadata {
     pub name: String,
@@ -18,13 +18,13 @@ pub struct Metadata {
     pub created: Option<String>,
     /// Kind and name of the object that made this one.
     pub controller: Option<(String, String)>,
-    /// The name was made up by the cluster.
+    /// The cluster made the name from `generateName`.
     pub is_generated: bool,
-    /// It is on its way out.
+    /// It has a `deletionTimestamp`.
     pub is_deleted: bool,
 }
 
-/// What an object is known by.
+/// Identifies an object.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ObjectKey {
     pub kind: Kind,

@@ -24,7 +24,7 @@ pub(super) fn document(loaded: &mut Loaded, node: &Node, location: &SourceLocati
     let report = Report::default();
     object(loaded, node, "", location, first_line, &report);
     if report.errors() > 0 {
-        loaded.lose_track_of(&location.file);
+        loaded.has_unnamed(&location.file);
     }
     file_findings(loaded, report, None, location, first_line);
 }
@@ -73,7 +73,7 @@ fn known_object(
     let errors = report.errors();
     let metadata = Fields::of(head, "metadata", &report).map(|head| metadata::read(head, kind)).unwrap_or_default();
     if report.errors() > errors {
-        loaded.lose_track_of(&location.file);
+        loaded.has_unnamed(&location.file);
     }
     let spec = fields.get("spec").map_or(&EMPTY, |item| item.node);
     let status = fields.get("status").map(|item| item.node);
@@ -90,7 +90,7 @@ fn read_spec(mut spec: Fields<'_>, status: Option<&Node>, kind: Kind, metadata: 
     match kind {
         Kind::MeshConfig => Body::MeshConfig(Box::new(mesh_config::read(spec))),
         Kind::Namespace => {
-            // Its labels and annotations are inherited by what lives in it; its spec says nothing.
+            // Its labels and annotations are inherited by what lives in it; its spec has no effect.
             spec.skip("finalizers");
             spec.finish();
             Body::Namespace
@@ -101,7 +101,6 @@ fn read_spec(mut spec: Fields<'_>, status: Option<&Node>, kind: Kind, metadata: 
         Kind::Service => Body::Service(Box::new(service::read(spec))),
         Kind::Pod => Body::Pod(Box::new(pod::read(spec, status))),
         Kind::ServiceEntry => {
-            // The status outlives this call no more than the spec does; both are parts of one document.
             let allocated = status.and_then(|node| service_entry::allocated(node, report));
             Body::ServiceEntry(Box::new(service_entry::read(spec, allocated.unwrap_or_default(), metadata)))
         }
@@ -137,7 +136,7 @@ fn store(
     match (rejected, body) {
         (None, Some(body)) => loaded.add(key, Stored { metadata, location, body }),
         (reason, body) if kind.is_policy() => {
-            // A policy for waypoints says nothing to the workloads themselves: without it nothing here opens.
+            // A policy for waypoints is not enforced at the workloads themselves: without it nothing here opens.
             let Some(selector) = refused_selector(body.as_ref()) else {
                 return loaded.add_invalid(key, &location);
             };

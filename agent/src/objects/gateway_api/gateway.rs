@@ -1,4 +1,4 @@
-//! Gateway of the Gateway API, as far as it is a waypoint: its addresses and who may use it.
+//! Gateway of the Gateway API in its use as a waypoint: its addresses and who may use it.
 //!
 //! Istio takes a waypoint's addresses from its status, which a controller writes. Files have no controller: where the status
 //! has none, the addresses asked for in `spec` stand.

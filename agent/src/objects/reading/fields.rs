@@ -1,5 +1,5 @@
 //! Reading a YAML map field by field: every finding carries the field's path and line, and whatever was not asked for is
-//! an error. Knows nothing of kinds.
+//! an error.
 
 use std::collections::BTreeMap;
 
@@ -68,7 +68,7 @@ impl<'n> Fields<'n> {
         self.asked.push(name);
     }
 
-    /// Marks a field as known, and tells its author that it has no effect.
+    /// Marks a field as known; where it is set, a notice says that it has no effect.
     pub(in crate::objects) fn without_effect(&mut self, name: &'static str, why: &str) {
         if self.get(name).is_some() {
             self.notice(name, why);

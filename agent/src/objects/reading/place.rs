@@ -77,7 +77,7 @@ impl<'n> Place<'n> {
         self.report.error(&self.path, self.line, reason);
     }
 
-    /// The object is used, but not all of it does what its author may think.
+    /// The object is accepted, but a part of it has no effect.
     pub(in crate::objects) fn notice(&self, reason: impl Into<String>) {
         self.report.notice(&self.path, self.line, reason);
     }

@@ -1,10 +1,10 @@
-//! What is wrong with an object, and where: file, document, object, field, reason. Must not decide what follows from it.
+//! What is wrong with an object, and where: file, document, object, field, reason.
 
 use std::cell::RefCell;
 use std::fmt;
 use std::path::PathBuf;
 
-/// One thing to tell the user about one object, in words that say what to do.
+/// One fault of one object, and how to put it right.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Problem {
     pub file: PathBuf,
@@ -79,7 +79,7 @@ impl Report {
         self.findings.borrow_mut().push(finding);
     }
 
-    /// The object is used, but not all of it does what its author may think.
+    /// The object is accepted, but a part of it has no effect.
     pub(in crate::objects) fn notice(&self, field: impl Into<String>, line: usize, reason: impl Into<String>) {
         let finding = Finding { field: field.into(), line, reason: reason.into(), rejects: false };
         self.findings.borrow_mut().push(finding);
@@ -97,7 +97,7 @@ impl Report {
         self.findings.borrow().iter().any(|finding| finding.rejects && is_within(&finding.field))
     }
 
-    /// The first error, in words that begin with its field.
+    /// The first error, as `field: reason`.
     pub(in crate::objects) fn first_error(&self) -> Option<String> {
         let findings = self.findings.borrow();
         let first = findings.iter().find(|finding| finding.rejects)?;

@@ -1,4 +1,4 @@
-//! YAML text to a tree of values with lines, one tree per document. Knows nothing of kinds.
+//! YAML text to a tree of values with lines, one tree per document.
 //!
 //! Documents are separated here and parsed one by one, so that a mistake in one of them leaves the others readable.
 
@@ -31,7 +31,7 @@ pub(in crate::objects) enum Value {
 }
 
 impl Value {
-    /// What the value is, in the words of an error message.
+    /// What the value is, for error messages.
     pub(in crate::objects) fn sort(&self) -> &'static str {
         match self {
             Self::Null => "nothing",
@@ -115,7 +115,7 @@ pub(in crate::objects) fn parse(text: &str) -> Result<Node, (usize, String)> {
     serde_saphyr::from_str_with_options::<Node>(text, options).map_err(|error| {
         let (line, column) = error.location().map_or((1, 1), |location| (location.line(), location.column()));
         let text = error.without_snippet().to_string();
-        // The caller says the line as the file has it; the parser's own would be the document's.
+        // The caller adds the line within the file; the parser's own counts from the beginning of the document.
         let reason = match text.strip_suffix(&format!(" at line {line}, column {column}")) {
             Some(reason) => format!("{reason} (column {column})"),
             None => text,

@@ -1,4 +1,4 @@
-//! AuthorizationPolicy: what may connect to what. What the rules say is in `rule`; how a policy is read, in `yaml` and
+//! AuthorizationPolicy: what may connect to what. Its rules are in `rule`; it is read by `yaml` and
 //! `protobuf`, which both end in [`AuthorizationPolicy::checked`].
 
 use super::rule::Rule;
@@ -7,7 +7,7 @@ use crate::objects::labels::Labels;
 use crate::objects::metadata::Metadata;
 use crate::objects::reading::{Place, Report};
 
-/// Reported, and decides nothing, if true.
+/// Annotation of a policy that is evaluated and reported, and decides nothing, if true.
 pub const DRY_RUN_ANNOTATION: &str = "istio.io/dry-run";
 
 /// `istio.security.v1beta1.AuthorizationPolicy`, checked.

@@ -20,7 +20,7 @@ pub struct Rule {
 }
 
 impl Rule {
-    /// True if the rule says something, and nothing of it can be seen without reading HTTP.
+    /// True if the rule has a condition, and none of its conditions can be decided without reading HTTP.
     #[must_use]
     pub fn is_http_only(&self) -> bool {
         let parts = self.from.len() + self.to.len() + self.when.len();
@@ -107,7 +107,7 @@ impl Source {
         source
     }
 
-    /// True if nothing of it can be seen without reading HTTP.
+    /// True if none of its conditions can be decided without reading HTTP.
     #[must_use]
     pub fn is_http_only(&self) -> bool {
         self.principals.is_both_empty()

@@ -20,7 +20,7 @@ impl<T> Default for Values<T> {
 }
 
 impl<T> Values<T> {
-    /// True if nothing is asked.
+    /// True if there is no condition.
     #[must_use]
     pub fn is_both_empty(&self) -> bool {
         self.values.is_empty() && self.not_values.is_empty()
@@ -28,7 +28,7 @@ impl<T> Values<T> {
 }
 
 impl<'t> Values<Text<'t>> {
-    /// What each value says; one that is not valid is reported and left out.
+    /// Each value after its check; one that is not valid is reported and left out.
     pub(super) fn checked<T>(&self, check: impl Fn(&Text<'t>) -> Option<T>) -> Values<T> {
         let all = |texts: &[Text<'t>]| texts.iter().filter(|text| is_not_empty(text)).filter_map(&check).collect();
         Values { values: all(&self.values), not_values: all(&self.not_values) }

@@ -1,4 +1,4 @@
-//! Behaviours of the language, as tables. What the tables share is here.
+//! How objects are read, as tables of behaviours. What the tables share is here.
 
 mod files;
 mod protobuf;

@@ -14,7 +14,7 @@ fn entry(address: &str) -> String {
     object("WorkloadEntry", "", &format!("address: {address}"))
 }
 
-/// What the objects say, shortly: `policy`, `refusal`, or a workload's address.
+/// The objects in short: `policy`, `refusal`, or a workload's address.
 fn state(objects: &Objects) -> Vec<String> {
     let words = objects.iter().map(|(_, stored)| match &stored.body {
         Body::AuthorizationPolicy(_) => "policy".to_owned(),
@@ -27,7 +27,7 @@ fn state(objects: &Objects) -> Vec<String> {
 
 #[test]
 fn what_was_valid_stays_until_it_is_replaced_or_removed() {
-    // Two files, one version after the other; what is in force then, and how many problems are told.
+    // Two files, one version after the other; what is in force then, and how many problems there are.
     let good = || (policy(GOOD), entry("10.0.0.1"));
     let steps = [
         (good(), vec!["10.0.0.1", "policy"], 0),
@@ -48,13 +48,13 @@ fn what_was_valid_stays_until_it_is_replaced_or_removed() {
     let folder = tempfile::tempdir().expect("a folder for the test");
     let mut objects = Objects::default();
     for (step, ((first, second), expected, problems)) in steps.into_iter().enumerate() {
-        let told = objects.update(load_files(folder.path(), &[("a.yaml", &first), ("b.yaml", &second)]));
+        let problems_now = objects.update(load_files(folder.path(), &[("a.yaml", &first), ("b.yaml", &second)]));
         let mut found = state(&objects);
         found.sort();
         assert_eq!(
-            (found, told.len()),
+            (found, problems_now.len()),
             (expected.into_iter().map(str::to_owned).collect(), problems),
-            "{step}: {told:#?}"
+            "{step}: {problems_now:#?}"
         );
     }
 }
@@ -96,7 +96,7 @@ fn a_link_that_leads_nowhere_takes_nothing_with_it() {
     let mut objects = Objects::default();
     assert_eq!(objects.update(load(&inner)), []);
     std::fs::remove_file(&target).expect("it was just written");
-    let told = objects.update(load(&inner));
-    assert!(told[0].to_string().contains("a.yaml: cannot be read"), "{told:?}");
+    let problems_now = objects.update(load(&inner));
+    assert!(problems_now[0].to_string().contains("a.yaml: cannot be read"), "{problems_now:?}");
     assert_eq!(state(&objects), ["10.0.0.1"]);
 }

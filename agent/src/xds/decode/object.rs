@@ -1,5 +1,5 @@
-//! Objects as their authors wrote them, out of their envelopes. What they say is read by `objects::protobuf`; what a policy
-//! comes to at L4 is decided in `compile`.
+//! Objects as their authors wrote them, out of their envelopes. Their content is read by `objects::protobuf`; a policy is
+//! compiled for L4 by `compile`.
 
 use std::sync::Arc;
 
@@ -15,7 +15,7 @@ use crate::proto::istio::mcp::v1alpha1 as mcp;
 use crate::proto::istio::security::v1beta1 as pb;
 use crate::resources::ObjectKind;
 
-/// What a policy is, and why it denies in place of what it says, if it does.
+/// A policy; and, if it cannot be understood and so denies, the reason.
 pub(in crate::xds) type Read<T> = (T, Option<Arc<str>>);
 
 const AUTHORIZATION_POLICY: &str = "type.googleapis.com/istio.security.v1beta1.AuthorizationPolicy";
@@ -34,7 +34,7 @@ pub(in crate::xds) fn envelope(name: &str, body: &[u8]) -> Result<mcp::Resource,
     Ok(envelope)
 }
 
-/// What an object says, as it came, for people; `None` for kinds whose content is not read.
+/// The spec of an object as it came, for people; `None` for kinds whose content is not read.
 ///
 /// # Errors
 /// When the content is not of that kind.
@@ -111,7 +111,7 @@ pub(in crate::xds) fn policy_object(
     Ok((object, rejected))
 }
 
-/// True for a policy with target references, whatever else it says.
+/// True for a policy with target references, whatever else it has.
 fn is_for_waypoints(envelope: &mcp::Resource) -> bool {
     envelope.body.as_ref().is_some_and(|body| {
         let policy = pb::AuthorizationPolicy::decode(body.value.as_slice());
