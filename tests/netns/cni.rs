@@ -95,10 +95,7 @@ impl<'a> Cluster<'a> {
     }
 
     fn is_enrolled(&self, pod: &Pod) -> Result<bool> {
-        let agent = &self.mesh.agents[N1];
-        let pods = agent.weir(&["pods", "--socket", &agent.socket()])?;
-        ensure!(pods.success, "{}", pods.summary());
-        Ok(pods.stdout.lines().any(|line| line.split_whitespace().next() == Some(pod.name())))
+        self.mesh.agents[N1].has_enrolled(pod.name())
     }
 
     /// Proves that what the pod says first is already carried.

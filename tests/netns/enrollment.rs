@@ -109,8 +109,7 @@ fn twice(mesh: &Mesh) -> Result<()> {
 
 fn leaves(mesh: &Mesh) -> Result<()> {
     let agent = mesh.agent_of(&mesh.client);
-    let output = agent.weir(&["unenroll", mesh.client.name(), "--socket", &agent.socket()])?;
-    ensure!(output.success, "{}", output.summary());
+    agent.unenroll(mesh.client.name())?;
     let pods = agent.weir(&["pods", "--socket", &agent.socket()])?;
     ensure!(!pods.stdout.contains("client"), "{}", pods.summary());
     let received = Counter::received(mesh, &mesh.client, &mesh.far)?;
@@ -149,7 +148,6 @@ fn known_later(mesh: &Mesh) -> Result<()> {
         test_app::echoes(&pod.place, mesh.far.ipv4(), ECHO).map(drop)
     })?;
     received.grows_by(1.0)?;
-    let output = agent.weir(&["unenroll", pod.name(), "--socket", &agent.socket()])?;
-    ensure!(output.success, "{}", output.summary());
+    agent.unenroll(pod.name())?;
     Ok(())
 }

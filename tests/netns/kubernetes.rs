@@ -83,10 +83,7 @@ impl<'a> Cluster<'a> {
     }
 
     fn is_enrolled(&self, name: &str) -> Result<bool> {
-        let agent = &self.mesh.agents[N1];
-        let pods = agent.weir(&["pods", "--socket", &agent.socket()])?;
-        ensure!(pods.success, "{}", pods.summary());
-        Ok(pods.stdout.lines().any(|line| line.split_whitespace().next() == Some(name)))
+        self.mesh.agents[N1].has_enrolled(name)
     }
 
     fn is_annotated(&self, namespace: &str, name: &str) -> Result<bool> {
@@ -256,8 +253,7 @@ fn joins(mesh: &mut Mesh) -> Result<()> {
         Ok(())
     })?;
     // It is let go, as by an agent that ends: nobody is refused.
-    let released = agent.weir(&["unenroll", outsider.name(), "--socket", &agent.socket()])?;
-    ensure!(released.success, "{}", released.summary());
+    agent.unenroll(outsider.name())?;
     wait::throughout("it is reached as the mesh says", Duration::from_secs(1), echoes)
 }
 

@@ -154,8 +154,7 @@ fn round(mesh: &Mesh, number: u64) -> Result<()> {
         }
     }
     for (pod, _) in alive.iter().step_by(2) {
-        let output = agent.weir(&["unenroll", pod.name(), "--socket", &agent.socket()])?;
-        ensure!(output.success, "{}", output.summary());
+        agent.unenroll(pod.name())?;
     }
     drop(alive);
     wait::until("the agent lets go of them", Duration::from_secs(5), || {

@@ -98,9 +98,7 @@ fn strict() -> String {
 
 fn restart_with_kubelet(agent: &mut Agent, cgroup: &str) -> Result<()> {
     agent.set_kubelet_cgroup(cgroup);
-    agent.kill()?;
-    agent.launch()?;
-    agent.becomes_ready()
+    agent.restart()
 }
 
 fn is_strict(mesh: &Mesh) -> Result<()> {
@@ -244,9 +242,7 @@ fn found(mesh: &mut Mesh) -> Result<()> {
     let posing = Kubelet { program: kubelet.program.clone(), place: mesh.outsider.place.clone() };
     let process = posing.place.spawn(&[posing.program.as_os_str(), "serve".as_ref(), "echo:10250".as_ref()])?;
     symlink(format!("/proc/{}", process.id()), proc.join(process.id().to_string()))?;
-    mesh.agents[N2].kill()?;
-    mesh.agents[N2].launch()?;
-    mesh.agents[N2].becomes_ready()?;
+    mesh.agents[N2].restart()?;
     kubelet.is_answered(address)?;
     kubelet.is_refused(&mesh.outsider.place, address)
 }

@@ -75,9 +75,7 @@ fn phases(log: &str) -> &str {
 fn supervisor_killed(mesh: &mut Mesh) -> Result<()> {
     let mut load = Load::start(&mesh.client.place, mesh.near.ipv4())?;
     load.goes_on(Duration::from_secs(1))?;
-    mesh.agents[N1].kill()?;
-    mesh.agents[N1].launch()?;
-    mesh.agents[N1].becomes_ready()?;
+    mesh.agents[N1].restart()?;
     load.goes_on(Duration::from_secs(1))?;
     note(load.end()?.summary());
     mesh.carries_traffic()

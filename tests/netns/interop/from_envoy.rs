@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
-use serde_json::{Value, json};
+use serde_json::Value;
 use weir_tests::certificates::Presented;
 use weir_tests::envoy::bootstrap::Http2;
 use weir_tests::mesh::{Mesh, NAMESPACE, principal};
@@ -13,7 +13,8 @@ use weir_tests::test_app::{self, ECHO, WATCH};
 use weir_tests::wait;
 
 use super::held::Held;
-use super::stage::{CLOSED_PORT, ENVOY, FromEnvoy, keep_on};
+use super::limits;
+use super::stage::{CLOSED_PORT, ENVOY, FromEnvoy};
 use crate::count::{Counter, OPENED};
 use crate::harness::{Case, Check, note};
 
@@ -128,53 +129,25 @@ fn at_the_limit(mesh: &Mesh) -> Result<()> {
 
 fn stream_limits(mesh: &Mesh) -> Result<()> {
     for limit in [1, 10, 100] {
-        let http2 = Http2 { options: json!({ "max_concurrent_streams": limit }), ..Http2::default() };
-        let stage = FromEnvoy::start(mesh, &http2)?;
-        for _ in 0..2 {
-            stage.way().many(&["--count", "150", "--concurrent", "150", "--hold"])?;
-        }
-        stage.way().many(&["--count", "1500", "--concurrent", "150"])?;
-        let connections = stage.connections()?;
-        ensure!(connections >= 150 / limit, "{connections} connections cannot carry 150 streams, {limit} each");
-        note(format!("{limit} streams per connection: {connections} connections carried 150, 150 and 1500"));
+        let stage = FromEnvoy::start(mesh, &limits::streams_per_connection(limit))?;
+        limits::carry_150_at_a_time(stage.way(), limit, || stage.connections())?;
     }
     Ok(())
 }
 
 fn short_count(mesh: &Mesh) -> Result<()> {
-    let http2 = Http2 { common: json!({ "max_requests_per_connection": 10 }), ..Http2::default() };
-    let stage = FromEnvoy::start(mesh, &http2)?;
-    let held = Held::open(stage.way(), 25, 1 << 28)?;
-    stage.way().many(&["--count", "2000", "--concurrent", "20"])?;
-    held.finish()?;
-    let connections = stage.connections()?;
-    ensure!(connections >= 200, "{connections} connections carried 2000 requests, 10 each");
-    Ok(())
+    let stage = FromEnvoy::start(mesh, &limits::ten_requests_per_connection())?;
+    limits::carry_2000(stage.way(), 2000 / 10, || stage.connections())
 }
 
 fn short_life(mesh: &Mesh) -> Result<()> {
-    let http2 = Http2 { common: json!({ "max_connection_duration": "0.3s" }), ..Http2::default() };
-    let stage = FromEnvoy::start(mesh, &http2)?;
-    let held = Held::open(stage.way(), 10, 1 << 30)?;
-    let many = || stage.way().many(&["--count", "200", "--concurrent", "10"]);
-    keep_on("five connections have come and gone", many, || Ok(stage.connections()? >= 6))?;
-    held.finish()
+    let stage = FromEnvoy::start(mesh, &limits::short_life())?;
+    limits::carry_until(stage.way(), || Ok(stage.connections()? >= 6))
 }
 
 fn pings(mesh: &Mesh) -> Result<()> {
-    let http2 = Http2 {
-        options: json!({ "connection_keepalive": { "interval": "0.05s", "timeout": "2s" } }),
-        ..Http2::default()
-    };
-    let stage = FromEnvoy::start(mesh, &http2)?;
-    let held = Held::open(stage.way(), 5, 1 << 30)?;
-    let (before, echo) = (stage.connections()?, stage.way().to(ECHO));
-    wait::throughout("connections stay", Duration::from_secs(3), || {
-        test_app::echoes(stage.way().client, echo.ip(), echo.port())?;
-        ensure!(stage.connections()? == before, "another connection was opened");
-        Ok(())
-    })?;
-    held.finish()?;
+    let stage = FromEnvoy::start(mesh, &limits::frequent_pings())?;
+    limits::connections_stay(stage.way(), 0, || stage.connections())?;
     ensure!(stage.envoy.stat("cluster.hbone.http2.keepalive_timeout")? == 0, "a PING was not answered");
     Ok(())
 }

@@ -8,6 +8,7 @@ use crate::harness::{Case, Check};
 mod carried;
 mod from_envoy;
 mod held;
+mod limits;
 mod rotation;
 mod stage;
 mod to_envoy;

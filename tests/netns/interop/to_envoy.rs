@@ -14,9 +14,10 @@ use weir_tests::world::N1;
 use weir_tests::{agent, wait};
 
 use super::held::Held;
+use super::limits;
 use super::stage::{ENVOY, ToEnvoy, keep_on};
 use crate::count::{Counter, OPENED};
-use crate::harness::{Case, Check, note};
+use crate::harness::{Case, Check};
 
 pub(crate) const CASES: &[Case] = &[
     Case { name: "interop: to Envoy, each side proves who it is", check: Check::Mesh(identities) },
@@ -112,16 +113,8 @@ fn refused_source(mesh: &Mesh) -> Result<()> {
 
 fn stream_limits(mesh: &Mesh) -> Result<()> {
     for limit in [1, 10, 100] {
-        let http2 = Http2 { options: json!({ "max_concurrent_streams": limit }), ..Http2::default() };
-        ToEnvoy::run(mesh, &http2, |stage| {
-            for _ in 0..2 {
-                stage.way().many(&["--count", "150", "--concurrent", "150", "--hold"])?;
-            }
-            stage.way().many(&["--count", "1500", "--concurrent", "150"])?;
-            let connections = stage.connections()?;
-            ensure!(connections >= 150 / limit, "{connections} connections cannot carry 150 streams, {limit} each");
-            note(format!("{limit} streams per connection: {connections} connections carried 150, 150 and 1500"));
-            Ok(())
+        ToEnvoy::run(mesh, &limits::streams_per_connection(limit), |stage| {
+            limits::carry_150_at_a_time(stage.way(), limit, || stage.connections())
         })?;
     }
     Ok(())
@@ -142,26 +135,16 @@ fn drain(mesh: &Mesh) -> Result<()> {
 }
 
 fn short_count(mesh: &Mesh) -> Result<()> {
-    let http2 = Http2 { common: json!({ "max_requests_per_connection": 10 }), ..Http2::default() };
-    ToEnvoy::run(mesh, &http2, |stage| {
-        let held = Held::open(stage.way(), 25, 1 << 28)?;
-        stage.way().many(&["--count", "2000", "--concurrent", "20"])?;
-        held.finish()?;
-        let connections = stage.connections()?;
-        // Besides its ten, a connection carries what was under way when its GOAWAY was read.
-        ensure!(connections >= 2000 / (10 + 20), "{connections} connections carried 2000 requests, 10 each");
-        Ok(())
+    // Besides its ten, a connection carries what was under way when its GOAWAY was read.
+    ToEnvoy::run(mesh, &limits::ten_requests_per_connection(), |stage| {
+        limits::carry_2000(stage.way(), 2000 / (10 + 20), || stage.connections())
     })
 }
 
 fn short_life(mesh: &Mesh) -> Result<()> {
-    let http2 = Http2 { common: json!({ "max_connection_duration": "0.3s" }), ..Http2::default() };
-    ToEnvoy::run(mesh, &http2, |stage| {
-        let held = Held::open(stage.way(), 10, 1 << 30)?;
-        let many = || stage.way().many(&["--count", "200", "--concurrent", "10"]);
+    ToEnvoy::run(mesh, &limits::short_life(), |stage| {
         let gone = || stage.envoy.stat("http.hbone.downstream_cx_max_duration_reached");
-        keep_on("five connections have come and gone", many, || Ok(gone()? >= 5))?;
-        held.finish()
+        limits::carry_until(stage.way(), || Ok(gone()? >= 5))
     })
 }
 
@@ -175,20 +158,10 @@ fn idle(mesh: &Mesh) -> Result<()> {
 }
 
 fn pings(mesh: &Mesh) -> Result<()> {
-    let http2 = Http2 {
-        options: json!({ "connection_keepalive": { "interval": "0.05s", "timeout": "2s" } }),
-        ..Http2::default()
-    };
-    ToEnvoy::run(mesh, &http2, |stage| {
-        let held = Held::open(stage.way(), 5, 1 << 30)?;
+    ToEnvoy::run(mesh, &limits::frequent_pings(), |stage| {
         // Each worker of the agent has a connection of its own, which it opens for its first stream.
-        let most = stage.connections()?.max(std::thread::available_parallelism()?.get().try_into()?);
-        wait::throughout("connections stay", Duration::from_secs(3), || {
-            test_app::echoes(&mesh.client.place, mesh.outsider.ipv4(), ECHO)?;
-            ensure!(stage.connections()? <= most, "another connection was opened");
-            Ok(())
-        })?;
-        held.finish()?;
+        let workers = std::thread::available_parallelism()?.get().try_into()?;
+        limits::connections_stay(stage.way(), workers, || stage.connections())?;
         ensure!(stage.envoy.stat("http2.keepalive_timeout")? == 0, "a PING was not answered");
         Ok(())
     })

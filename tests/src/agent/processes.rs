@@ -7,7 +7,7 @@ use anyhow::{Context, Result, ensure};
 use nix::sys::signal::Signal;
 use nix::unistd::Pid;
 
-use super::Agent;
+use super::node_agent::Agent;
 use crate::wait;
 
 impl Agent {

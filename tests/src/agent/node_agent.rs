@@ -1,44 +1,21 @@
-//! Weir's processes on a node of the world: the agent's life, its command line, its endpoints. An agent is two processes:
-//! the supervisor, which is the program that was started, and the worker, its child.
-
-mod processes;
+//! The agent of a node: how it is configured, started, replaced and stopped.
 
 use std::fs;
-use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
 
+use super::binary::binary;
 use crate::http;
-use crate::metrics::Metrics;
 use crate::place::Place;
 use crate::program::{Output, Program};
 use crate::wait;
-use crate::world::{Node, Pod};
+use crate::world::Node;
 
 /// How long an agent may take from its start until it is ready.
 const READY_WITHIN: Duration = Duration::from_secs(20);
-/// How long a line of its log may take until it is in the file.
-const LOGGED_WITHIN: Duration = Duration::from_secs(10);
-const METRICS: &str = "127.0.0.1:15020";
 const READINESS: &str = "127.0.0.1:15021";
-const ADMIN: &str = "127.0.0.1:15000";
-
-/// A binary of this workspace, from the folder of the running one, or as `WEIR_BIN_DIR` says.
-///
-/// # Errors
-/// If it was not built.
-pub fn binary(name: &str) -> Result<PathBuf> {
-    let folder = match std::env::var_os("WEIR_BIN_DIR") {
-        Some(folder) => folder.into(),
-        None => std::env::current_exe()?.parent().context("a program has a folder")?.to_owned(),
-    };
-    let path = folder.join(name);
-    ensure!(path.exists(), "{} is not built (cargo build --release -p weir -p weir-tests)", path.display());
-    Ok(path)
-}
-
 /// Where an agent gets its mesh from, and what else is not the default.
 #[derive(Debug, Clone, Default)]
 pub struct AgentOptions {
@@ -52,18 +29,18 @@ pub struct AgentOptions {
 #[derive(Debug)]
 pub struct Agent {
     /// The node's place: where its command line is used.
-    place: Place,
+    pub(super) place: Place,
     /// Its own place: where it runs, and where its endpoints are asked.
-    own_place: Place,
+    pub(super) own_place: Place,
     options: AgentOptions,
-    folders: Folders,
+    pub(super) folders: Folders,
     pods_cgroup: PathBuf,
     /// As `--kubelet-cgroup` takes it; off unless set, for another test's kubelet is not this node's.
     kubelet_cgroup: String,
     /// Command that runs it, if any.
     under: Vec<String>,
     binary: Option<PathBuf>,
-    program: Option<Program>,
+    pub(super) program: Option<Program>,
 }
 
 /// What an agent can be told wrongly.
@@ -192,6 +169,16 @@ impl Agent {
         ready.with_context(|| format!("agent of {}; its log ends with:\n{}", self.place.name(), self.tail()))
     }
 
+    /// Kills it, starts it again and waits until it is ready.
+    ///
+    /// # Errors
+    /// If it is not running, or does not become ready again.
+    pub fn restart(&mut self) -> Result<()> {
+        self.kill()?;
+        self.launch()?;
+        self.becomes_ready()
+    }
+
     /// Another agent for the same node and the same folders, not running yet: this one's successor.
     #[must_use]
     pub fn successor(&self) -> Self {
@@ -224,44 +211,8 @@ impl Agent {
         self.program.take().context("the agent is not running")?.stop(within)
     }
 
-    /// Runs a subcommand of `weir` that talks to this agent or works on its folders.
-    ///
-    /// # Errors
-    /// If it cannot be run.
-    pub fn weir(&self, arguments: &[&str]) -> Result<Output> {
-        let mut command = vec![self.binary()?.display().to_string()];
-        command.extend(arguments.iter().map(|argument| (*argument).to_owned()));
-        self.place.output(&command)
-    }
-
-    fn binary(&self) -> Result<PathBuf> {
+    pub(super) fn binary(&self) -> Result<PathBuf> {
         self.binary.clone().map_or_else(|| binary("weir"), Ok)
-    }
-
-    /// Enrols a pod.
-    ///
-    /// # Errors
-    /// If the agent refuses; with its words.
-    pub fn enroll(&self, pod: &Pod, namespace: &str, service_account: &str) -> Result<()> {
-        let mut arguments = vec!["enroll".to_owned()];
-        let [v4, v6] = pod.addresses().map(|address| address.to_string());
-        for (flag, value) in [
-            ("netns", pod.netns().path().display().to_string()),
-            ("uid", pod.name().to_owned()),
-            ("name", pod.name().to_owned()),
-            ("namespace", namespace.to_owned()),
-            ("service-account", service_account.to_owned()),
-            ("cgroup", pod.place.cgroup().display().to_string()),
-            ("address", v4),
-            ("address", v6),
-            ("label", format!("app={}", pod.name())),
-            ("socket", self.socket()),
-        ] {
-            arguments.push(format!("--{flag}={value}"));
-        }
-        let output = self.weir(&arguments.iter().map(String::as_str).collect::<Vec<_>>())?;
-        ensure!(output.success, "enrolling {}: {}\n{}", pod.name(), output.summary(), self.tail());
-        Ok(())
     }
 
     /// Path of its enrolment socket.
@@ -284,68 +235,6 @@ impl Agent {
             format!("--run-dir={}", run.display()),
             format!("--state-dir={}", state.display()),
         ]
-    }
-
-    /// Its metrics now.
-    ///
-    /// # Errors
-    /// If it does not answer.
-    pub fn metrics(&self) -> Result<Metrics> {
-        Ok(Metrics::parse(&self.metrics_text()?))
-    }
-
-    /// Its metrics now, as it writes them.
-    ///
-    /// # Errors
-    /// If it does not answer.
-    pub fn metrics_text(&self) -> Result<String> {
-        self.get(METRICS, "/metrics")
-    }
-
-    /// Its configuration as `/config_dump` shows it.
-    ///
-    /// # Errors
-    /// If it does not answer with JSON.
-    pub fn config_dump(&self) -> Result<serde_json::Value> {
-        Ok(serde_json::from_str(&self.get(ADMIN, "/config_dump")?)?)
-    }
-
-    fn get(&self, address: &str, path: &str) -> Result<String> {
-        let address: SocketAddr = address.parse()?;
-        let response = http::get(self.own_place.netns(), address, path)?;
-        ensure!(response.status == 200, "{path} says {}: {}", response.status, response.body);
-        Ok(response.body)
-    }
-
-    /// What it has logged in its present life.
-    #[must_use]
-    pub fn log(&self) -> String {
-        self.program.as_ref().map(|program| program.stdout() + &program.stderr()).unwrap_or_default()
-    }
-
-    /// Waits until a line that it has logged since the log had `from` bytes contains all of these words; the line.
-    ///
-    /// # Errors
-    /// If there is none in time; with what was logged since.
-    pub fn logs_line(&self, from: usize, words: &[&str]) -> Result<String> {
-        wait::until(&format!("a line with {words:?} is logged"), LOGGED_WITHIN, || {
-            let log = self.log();
-            let new = log.get(from..).unwrap_or_default();
-            let line = new.lines().find(|line| words.iter().all(|word| line.contains(word)));
-            line.map(str::to_owned).with_context(|| format!("the agent of {} has logged {new:?}", self.place.name()))
-        })
-    }
-
-    /// The file its standard output goes to.
-    #[must_use]
-    pub fn log_file(&self) -> Option<PathBuf> {
-        self.program.as_ref().map(|program| program.log().to_owned())
-    }
-
-    /// The end of its log.
-    #[must_use]
-    pub fn tail(&self) -> String {
-        self.program.as_ref().map(Program::tail).unwrap_or_default()
     }
 
     /// Where it runs.
