@@ -3,7 +3,7 @@
 use anyhow::Result;
 use clap::Args;
 
-use crate::{setup, step, test, workspace};
+use crate::{programs, setup, step, workspace};
 
 #[derive(Debug, Args)]
 pub(crate) struct Arguments {
@@ -18,8 +18,8 @@ pub(crate) struct Arguments {
 /// Sets up, builds and runs the demo.
 pub(crate) fn run(arguments: &Arguments) -> Result<()> {
     setup::run()?;
-    test::build_for_real()?;
-    let mut demo = workspace::as_root(workspace::target().join("release/weir-demo"));
+    programs::build_for_real()?;
+    let mut demo = workspace::as_root(programs::release("weir-demo"));
     for (flag, wanted) in [("--keep", arguments.keep), ("--down", arguments.down)] {
         if wanted {
             demo.arg(flag);

@@ -8,16 +8,18 @@ use clap::{Parser, Subcommand};
 mod audit;
 mod bench;
 mod ci;
-mod cni_plugin;
 mod count;
 mod demo;
+mod envoy;
 mod fuzz;
 mod image;
 mod k8s;
+mod programs;
 mod setup;
 mod step;
 mod test;
 mod tidy;
+mod tree;
 mod vm;
 mod workspace;
 
@@ -68,7 +70,7 @@ fn run() -> Result<()> {
         Verb::Demo(arguments) => demo::run(&arguments),
         Verb::Bench(arguments) => bench::run(&arguments),
         Verb::Test(arguments) => test::run(&arguments),
-        Verb::Setup => setup::everything().and_then(|()| audit::install()),
+        Verb::Setup => set_up(),
         Verb::Tidy => tidy::run(),
         Verb::Audit => audit::run(),
         Verb::Vm(arguments) => vm::run(&arguments),
@@ -76,4 +78,11 @@ fn run() -> Result<()> {
         Verb::Fuzz(arguments) => fuzz::run(&arguments),
         Verb::Ci => ci::run(),
     }
+}
+
+/// All that any command needs.
+fn set_up() -> Result<()> {
+    setup::run()?;
+    envoy::fetch_if_possible();
+    audit::install()
 }

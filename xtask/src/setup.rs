@@ -9,8 +9,6 @@ use anyhow::{Context, Result, bail, ensure};
 
 use crate::{step, workspace};
 
-pub(crate) mod envoy;
-
 /// The version that reads what the compilers named below write.
 const BPF_LINKER: &str = "0.13.0";
 const LLVM: &str = "/usr/lib/llvm-22";
@@ -58,13 +56,6 @@ const NEEDS: &[Need] = &[
     program!("faketime", "faketime", "tests show what a clock that jumps does"),
 ];
 
-/// Makes everything be there, and what only some tests need.
-pub(crate) fn everything() -> Result<()> {
-    run()?;
-    envoy::fetch_if_possible();
-    Ok(())
-}
-
 /// Makes be there what builds and runs Weir.
 pub(crate) fn run() -> Result<()> {
     let missing: Vec<&Need> = NEEDS.iter().filter(|need| !(need.is_there)()).collect();
@@ -99,7 +90,7 @@ pub(crate) fn run() -> Result<()> {
 }
 
 /// Whether a program starts at all: one whose libraries are gone does not.
-fn starts(program: &Path) -> bool {
+pub(crate) fn starts(program: &Path) -> bool {
     Command::new(program).arg("--version").output().is_ok_and(|output| output.status.success())
 }
 

@@ -6,13 +6,13 @@ use anyhow::{Result, ensure};
 use clap::{Args, Subcommand};
 
 use crate::count::Count;
-use crate::{cni_plugin, k8s, setup, step, workspace};
+use crate::{envoy, k8s, programs, setup, step, workspace};
 
 #[derive(Debug, Args)]
 #[command(args_conflicts_with_subcommands = true)]
 pub(crate) struct Arguments {
-    /// Run only tests whose name contains this.
-    filter: Option<String>,
+    /// Run only tests whose name contains each of these words, in upper or lower case.
+    filter: Vec<String>,
     #[command(subcommand)]
     on: Option<On>,
 }
@@ -24,46 +24,104 @@ enum On {
     K8s(k8s::Arguments),
 }
 
-/// Runs all tests whose name contains the filter, or those on a cluster.
+/// Runs all tests whose name matches the filter, or those on a cluster.
 pub(crate) fn run(arguments: &Arguments) -> Result<()> {
     match &arguments.on {
         Some(On::K8s(arguments)) => k8s::run(arguments),
-        None => run_here(arguments.filter.as_deref()),
+        None if arguments.filter.is_empty() => run_all(),
+        None => run_some(&arguments.filter),
     }
 }
 
 /// Runs all tests that need no cluster.
-fn run_here(filter: Option<&str>) -> Result<()> {
+fn run_all() -> Result<()> {
     let start = Instant::now();
-    setup::everything()?;
+    setup::run()?;
+    envoy::fetch_if_possible();
     let mut count = Count::default();
-    let mut units = workspace::cargo();
-    // The model's tests run as part of the agent's.
-    units
-        .args(["test", "--workspace", "--exclude=weir-model", "--locked", "--no-fail-fast", "--", "--quiet"])
-        .args(filter);
-    let units_ran = step::watched("unit tests", &mut units, |line| count.add(line))?;
+    let units = units(&[], &mut count)?;
+    let behaviours = behaviours(&[], &mut count)?;
+    finish(start, count, units && behaviours)
+}
 
-    build_for_real()?;
+/// Runs those that match. Which ones do is asked first, of quick builds: what has none of them is not built for real.
+fn run_some(filter: &[String]) -> Result<()> {
+    let start = Instant::now();
+    setup::run()?;
+    let mut list = workspace::cargo();
+    list.args(["run", "--quiet", "--locked", "--package", "weir-tests", "--bin", "weir-netns-tests", "--", "--list"]);
+    let chosen_behaviours = step::output(list.args(filter))?.lines().count();
+    let mut list = workspace::cargo();
+    list.args(["test", "--quiet", "--workspace", "--locked", "--", "--list"]);
+    let listed = step::announced("finding unit tests", || step::output(&mut list))?;
+    let chosen_units = matching(&listed, filter);
+    println!(
+        "── {:?} is in the names of {} unit tests and {chosen_behaviours} behaviours",
+        filter.join(" "),
+        chosen_units.len()
+    );
+    ensure!(chosen_behaviours > 0 || !chosen_units.is_empty(), "no test has {:?} in its name", filter.join(" "));
+
+    let (mut count, mut passed) = (Count::default(), true);
+    if !chosen_units.is_empty() {
+        passed &= units(&chosen_units, &mut count)?;
+    }
+    if chosen_behaviours > 0 {
+        envoy::fetch_if_possible();
+        passed &= behaviours(filter, &mut count)?;
+    }
+    finish(start, count, passed)
+}
+
+/// Names of unit tests, as libtest lists them, that contain each word.
+fn matching<'l>(listed: &'l str, filter: &[String]) -> Vec<&'l str> {
+    let words: Vec<String> = filter.iter().flat_map(|words| words.split_whitespace()).map(str::to_lowercase).collect();
+    let names = listed.lines().filter_map(|line| line.strip_suffix(": test"));
+    names.filter(|name| words.iter().all(|word| name.to_lowercase().contains(word))).collect()
+}
+
+/// Runs unit tests: those with these names, or all. Whether they passed.
+fn units(names: &[&str], count: &mut Count) -> Result<bool> {
+    let mut units = workspace::cargo();
+    units.args(["test", "--workspace", "--locked", "--no-fail-fast", "--", "--quiet"]);
+    units.args((!names.is_empty()).then_some("--exact")).args(names);
+    step::watched("unit tests", &mut units, |line| count.add(line))
+}
+
+/// Builds what runs for real and runs behaviours on it. Whether they passed.
+fn behaviours(filter: &[String], count: &mut Count) -> Result<bool> {
+    programs::build_for_real()?;
     // By `env`: root's cache is another, and sudo passes no variable on.
     let mut behaviours = workspace::as_root("env");
-    behaviours.arg(format!("{}={}", setup::envoy::VARIABLE, setup::envoy::binary().display()));
-    behaviours.arg(workspace::target().join("release/weir-netns-tests")).args(filter);
-    // The filter may be meant for a unit test.
-    behaviours.arg("--may-match-none");
-    let behaviours_ran = step::watched("behaviours on this kernel", &mut behaviours, |line| count.add(line))?;
+    behaviours.arg(format!("{}={}", envoy::VARIABLE, envoy::binary().display()));
+    behaviours.arg(programs::release("weir-netns-tests")).args(filter);
+    step::watched("behaviours on this kernel", &mut behaviours, |line| count.add(line))
+}
 
+fn finish(start: Instant, count: Count, passed: bool) -> Result<()> {
     println!("── all tests: took {:.0} s", start.elapsed().as_secs_f64());
     count.print();
-    ensure!(units_ran && behaviours_ran && count.failed == 0, "not all tests passed");
-    ensure!(count.passed > 0 || filter.is_some(), "no test ran");
+    ensure!(passed && count.failed == 0, "not all tests passed");
+    ensure!(count.passed + count.skipped > 0, "no test ran");
     Ok(())
 }
 
-/// Builds what is run for real, in the release profile: Weir, its CNI plugin and the programs of the tests.
-pub(crate) fn build_for_real() -> Result<()> {
-    let mut build = workspace::cargo();
-    build.args(["build", "--release", "--locked", "--package", "weir", "--package", "weir-tests"]);
-    step::run("release build", &mut build)?;
-    cni_plugin::build_beside_weir().map(drop)
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_unit_test_is_found_by_any_words_of_its_name() {
+        let listed = "model::resolve::tests::a_vip_leads_to_an_endpoint: test\nxds::tests::DENY_wins: test\n\n2 tests, 0 benchmarks\n";
+        for (filter, expected) in [
+            (&["resolve"][..], "model::resolve::tests::a_vip_leads_to_an_endpoint"),
+            (&["VIP endpoint"], "model::resolve::tests::a_vip_leads_to_an_endpoint"),
+            (&["deny", "xds"], "xds::tests::DENY_wins"),
+            (&["deny", "vip"], ""),
+            (&["benchmarks"], ""),
+        ] {
+            let filter: Vec<String> = filter.iter().map(|word| (*word).to_owned()).collect();
+            assert_eq!(matching(listed, &filter).join(" "), expected, "{filter:?}");
+        }
+    }
 }

@@ -8,10 +8,9 @@ use std::time::Instant;
 use anyhow::{Result, ensure};
 use clap::Args;
 
-use crate::{setup, step, test, workspace};
+use crate::count::Count;
+use crate::{programs, setup, step, workspace};
 
-mod apt;
-mod archive;
 mod guest;
 mod kernel;
 mod root;
@@ -33,7 +32,7 @@ const NEEDS: &[(&str, &str)] = &[
     ("busybox", "busybox-static"),
     ("xz", "xz-utils"),
     ("strip", "binutils"),
-    ("ldd", "libc-bin"),
+    ("cpio", "cpio"),
 ];
 
 #[derive(Debug, Args)]
@@ -51,7 +50,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
     let start = Instant::now();
     if let Some(reason) = unable() {
         println!("SKIPPED: {reason}");
-        println!("0 passed, 0 failed, {} skipped", arguments.kernels.len());
+        Count { skipped: u32::try_from(arguments.kernels.len())?, ..Count::default() }.print();
         return Ok(());
     }
     setup::run()?;
@@ -60,17 +59,17 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
     if !packages.is_empty() {
         setup::install_packages(&packages)?;
     }
-    test::build_for_real()?;
+    programs::build_for_real()?;
     let root = step::announced("root file system of the guests", || root::pack(&folder()?))?;
     let filters = arguments.filter.as_deref().map_or_else(|| FILTERS.to_vec(), |filter| vec![filter]);
 
     let mut lines = Vec::new();
-    let (mut passed, mut failed, mut skipped) = (0, 0, 0);
+    let mut count = Count::default();
     for &line in &arguments.kernels {
         let kernel = match step::announced(&format!("finding Linux {line}"), || kernel::find(line)) {
             Ok(kernel) => kernel,
             Err(error) => {
-                skipped += 1;
+                count.skipped += 1;
                 // apt goes on to name everything else that it did not get.
                 let error = format!("{error:#}");
                 lines.push(format!("SKIPPED  {line}: {}", error.lines().next().unwrap_or_default()));
@@ -81,19 +80,19 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
         let name = format!("Linux {}", kernel.release);
         match step::announced(&name, || guest::run(&kernel, &root, errand, &folder()?))? {
             Outcome::Well(what) => {
-                passed += 1;
+                count.passed += 1;
                 lines.push(format!("ok       {}: {what}", kernel.release));
             }
             Outcome::Badly(what) => {
-                failed += 1;
+                count.failed += 1;
                 lines.push(format!("FAILED   {}: {what}", kernel.release));
             }
         }
     }
     println!("── all kernels: took {:.0} s", start.elapsed().as_secs_f64());
     lines.iter().for_each(|line| println!("{line}"));
-    println!("{passed} passed, {failed} failed, {skipped} skipped");
-    ensure!(failed == 0, "not all kernels passed");
+    count.print();
+    ensure!(count.failed == 0, "not all kernels passed");
     Ok(())
 }
 

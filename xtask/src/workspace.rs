@@ -18,6 +18,13 @@ pub(crate) fn target() -> PathBuf {
     std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| root().join("target"), |target| root().join(target))
 }
 
+/// Weir's folder in the user's cache; the same as where `.ci/run` builds.
+pub(crate) fn cache() -> PathBuf {
+    let user = std::env::var_os("XDG_CACHE_HOME").filter(|path| !path.is_empty()).map(PathBuf::from);
+    let user = user.or_else(|| std::env::home_dir().map(|home| home.join(".cache")));
+    user.unwrap_or_else(target).join("weir")
+}
+
 /// The cargo that runs us.
 pub(crate) fn cargo() -> Command {
     let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));

@@ -5,10 +5,11 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Result;
 
-use crate::image::archive::Image;
-use crate::image::layer::{FILE, Layer, PROGRAM};
-use crate::image::libraries;
-use crate::image::programs::{Profile, stripped};
+use serde_json::json;
+
+use crate::image::oci::Image;
+use crate::programs::{self, Profile};
+use crate::tree::Tree;
 use crate::{image, step, workspace};
 
 /// As `daemonset.yaml` names it, in the full form that a node looks for.
@@ -26,39 +27,28 @@ const COMMANDS: &[&str] = &[
 pub(super) fn make(parts: &Path) -> Result<PathBuf> {
     let folder = workspace::target().join("k8s");
     fs::create_dir_all(&folder)?;
-    let programs = workspace::target().join("release");
     step::announced(&format!("packing {APP} and {PAUSE}"), || {
-        let mut app = Layer::new();
-        let test_app = stripped(&programs.join("weir-test-app"), Profile::Release)?;
-        libraries::add_program(&mut app, "/bin/weir-test-app", &test_app)?;
-        app.file("/bin/busybox", busybox(parts), PROGRAM);
+        let app = Tree::new(folder.join("app.root"))?;
+        app.program("/bin/weir-test-app", &programs::stripped(&programs::release("weir-test-app"), "release")?)?;
+        app.file("/bin/busybox", &busybox(parts))?;
         for name in COMMANDS {
-            app.link(&format!("/bin/{name}"), "busybox");
+            app.link(&format!("/bin/{name}"), "busybox")?;
         }
-        app.bytes("/etc/passwd", "root:x:0:0:root:/:/bin/sh\nuser:x:1000:1000:user:/:/bin/sh\n", FILE);
-        app.bytes("/etc/group", "root:x:0:\nuser:x:1000:\n", FILE);
-        app.directory("/tmp", 0o1777);
-        app.directory("/www", 0o755);
-        pack(&folder.join("app.tar"), APP, app, "/bin/weir-test-app")?;
-        let mut pause = Layer::new();
-        let holder = stripped(&programs.join("weir-pause"), Profile::Release)?;
-        libraries::add_program(&mut pause, "/bin/weir-pause", &holder)?;
-        pack(&folder.join("pause.tar"), PAUSE, pause, "/bin/weir-pause")
+        app.text("/etc/passwd", "root:x:0:0:root:/:/bin/sh\nuser:x:1000:1000:user:/:/bin/sh\n")?;
+        app.text("/etc/group", "root:x:0:\nuser:x:1000:\n")?;
+        app.directory("/tmp", 0o1777)?;
+        app.directory("/www", 0o755)?;
+        pack(&folder.join("app.tar"), APP, &app, "/bin/weir-test-app")?;
+        let pause = Tree::new(folder.join("pause.root"))?;
+        pause.program("/bin/weir-pause", &programs::stripped(&programs::release("weir-pause"), "release")?)?;
+        pack(&folder.join("pause.tar"), PAUSE, &pause, "/bin/weir-pause")
     })?;
     image::weir(&folder.join("weir.tar"), WEIR, Profile::Release)?;
     Ok(folder)
 }
 
-fn pack(archive: &Path, name: &str, layer: Layer, entrypoint: &str) -> Result<()> {
-    let environment = vec!["PATH=/bin".to_owned()];
-    let image = Image {
-        name: name.to_owned(),
-        layer,
-        entrypoint: vec![entrypoint.to_owned()],
-        environment,
-        labels: Vec::new(),
-    };
-    image.write(archive, 0).map(drop)
+fn pack(archive: &Path, name: &str, root: &Tree, entrypoint: &str) -> Result<()> {
+    Image { name, entrypoint, path: "/bin", labels: json!({}) }.pack(root, archive, 0).map(drop)
 }
 
 fn busybox(parts: &Path) -> PathBuf {

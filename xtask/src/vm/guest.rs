@@ -1,6 +1,7 @@
 //! One boot of one kernel: what it is sent to do, and how that went. The console is all that comes out of a guest.
 
 use std::fs::{self, File};
+use std::io;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::thread;
@@ -8,8 +9,9 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 
-use super::archive::Archive;
 use super::kernel::Kernel;
+use super::root;
+use crate::tree::Tree;
 
 /// More than all behaviours take on two slow cores.
 const PATIENCE: Duration = Duration::from_secs(1800);
@@ -39,8 +41,8 @@ pub(super) enum Outcome {
 ///
 /// # Errors
 /// If the machine cannot be emulated at all.
-pub(super) fn run(kernel: &Kernel, root: &Path, errand: Errand<'_>, folder: &Path) -> Result<Outcome> {
-    let initramfs = initramfs(kernel, root, folder)?;
+pub(super) fn run(kernel: &Kernel, root_archive: &Path, errand: Errand<'_>, folder: &Path) -> Result<Outcome> {
+    let initramfs = initramfs(kernel, root_archive, folder)?;
     let console = folder.join(format!("{}.log", kernel.release));
     let start = Instant::now();
     let ended = boot(kernel, &initramfs, errand, &console)?;
@@ -59,16 +61,17 @@ pub(super) fn run(kernel: &Kernel, root: &Path, errand: Errand<'_>, folder: &Pat
 }
 
 /// The root file system with the kernel's modules after it.
-fn initramfs(kernel: &Kernel, root: &Path, folder: &Path) -> Result<PathBuf> {
-    let path = folder.join(format!("{}.cpio", kernel.release));
-    fs::copy(root, &path)?;
-    let mut archive = Archive::new(File::options().append(true).open(&path)?);
+fn initramfs(kernel: &Kernel, root_archive: &Path, folder: &Path) -> Result<PathBuf> {
+    let modules = Tree::new(folder.join("modules"))?;
     for module in fs::read_dir(&kernel.modules)? {
         let module = module?;
         let name = module.file_name().into_string().ok().context("a module's name is not text")?;
-        archive.file(&format!("/modules/{name}"), &fs::read(module.path())?)?;
+        modules.file(&format!("/modules/{name}"), &module.path())?;
     }
-    archive.finish()?;
+    let (path, added) = (folder.join(format!("{}.cpio", kernel.release)), folder.join("modules.cpio"));
+    root::cpio(modules.folder(), &added)?;
+    fs::copy(root_archive, &path)?;
+    io::copy(&mut File::open(&added)?, &mut File::options().append(true).open(&path)?)?;
     Ok(path)
 }
 

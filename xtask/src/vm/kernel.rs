@@ -1,22 +1,21 @@
-//! A stock kernel of Debian: which one, and its files, kept in `$XDG_CACHE_HOME/weir/kernels`. What is there is used as
-//! it is; remove a line's folder to have its newest kernel fetched again.
+//! A stock kernel of Debian: which one, and its files, kept in `~/.cache/weir/kernels`. What is there is used as it is;
+//! remove a line's folder to have its newest kernel fetched again, which `kernel.sh` does.
 
 use std::fmt;
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::Command;
 use std::str::FromStr;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result};
 
-use super::apt::Apt;
+use crate::{step, workspace};
 
 /// The oldest line that Weir runs on.
 const OLDEST: Line = Line(5, 15);
 
-/// Modules that the tests need where the kernel has them as modules, each after those it depends on.
-const MODULES: &[&str] =
-    &["llc", "stp", "bridge", "veth", "inet_diag", "tcp_diag", "libcrc32c", "nfnetlink", "nf_tables", "x_tables"];
+/// Fetches the newest kernel of a line.
+const FETCH: &str = include_str!("kernel.sh");
 
 /// A line of kernels: 6.12 is all of 6.12.1, 6.12.2, …
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -60,92 +59,14 @@ pub(super) struct Kernel {
 /// # Errors
 /// If there is none, or it cannot be fetched.
 pub(super) fn find(line: Line) -> Result<Kernel> {
-    let cache = cache()?;
+    let cache = workspace::cache().join("kernels");
     let folder = cache.join(line.to_string());
     if !folder.exists() {
-        fetch(line, &cache, &folder)?;
+        fs::create_dir_all(&cache)?;
+        step::output(Command::new("bash").args(["-c", FETCH, "kernel.sh", &line.to_string()]).current_dir(&cache))?;
     }
     let release = fs::read_to_string(folder.join("release")).context("the kept kernel has no name")?;
     Ok(Kernel { release, image: folder.join("vmlinuz"), modules: folder.join("modules") })
-}
-
-fn cache() -> Result<PathBuf> {
-    let variable = std::env::var_os("XDG_CACHE_HOME").filter(|path| !path.is_empty()).map(PathBuf::from);
-    let cache = variable.or_else(|| std::env::home_dir().map(|home| home.join(".cache")));
-    Ok(cache.context("there is no home directory to keep kernels in")?.join("weir/kernels"))
-}
-
-/// Fetches beside the folder and puts it in place when it is whole.
-fn fetch(line: Line, cache: &Path, folder: &Path) -> Result<()> {
-    let apt = Apt::new(&cache.join("apt"))?;
-    let names = apt.package_names()?;
-    let release = newest(line, &names).with_context(|| format!("Debian has no Linux {line} (any more)"))?;
-    let fetched = cache.join(format!("{line}.part"));
-    let _ = fs::remove_dir_all(&fetched);
-    fs::create_dir_all(fetched.join("modules"))?;
-    for package in packages(&release, &names) {
-        apt.unpack(&package, &fetched.join("unpacked"))?;
-    }
-    let unpacked = fetched.join("unpacked");
-    let places = [format!("boot/vmlinuz-{release}"), format!("usr/lib/modules/{release}/vmlinuz")];
-    let image = places.iter().map(|place| unpacked.join(place)).find(|place| place.exists());
-    fs::copy(image.context("the package has no kernel where kernels are")?, fetched.join("vmlinuz"))?;
-    for (number, name) in (10..).zip(MODULES) {
-        if let Some(module) = find_module(&unpacked, name)? {
-            uncompress(&module, &fetched.join(format!("modules/{number}-{name}.ko")))?;
-        }
-    }
-    fs::write(fetched.join("release"), &release)?;
-    fs::remove_dir_all(&unpacked)?;
-    Ok(fs::rename(&fetched, folder)?)
-}
-
-/// The release with the highest version among the packages of a line, of the flavour for virtual machines.
-fn newest(line: Line, names: &[String]) -> Option<String> {
-    let releases = names.iter().filter_map(|name| {
-        let release = name.strip_prefix("linux-image-").or_else(|| name.strip_prefix("linux-binary-"))?;
-        // Other kinds have a word before the version: `unsigned-`, `rt-`.
-        let version = release.strip_suffix("-cloud-amd64").filter(|version| version.starts_with(char::is_numeric))?;
-        let figures: Vec<u32> =
-            version.split(|letter: char| !letter.is_ascii_digit()).filter_map(|figure| figure.parse().ok()).collect();
-        // With two figures it is a name for whatever is newest.
-        (figures.len() > 2 && figures.starts_with(&[line.0, line.1])).then_some((figures, release))
-    });
-    releases.max().map(|(_, release)| release.to_owned())
-}
-
-/// One package, or in later releases one for the kernel and one for the modules.
-fn packages(release: &str, names: &[String]) -> Vec<String> {
-    let split: Vec<String> = ["binary", "modules"].map(|part| format!("linux-{part}-{release}")).into();
-    if split.iter().all(|name| names.contains(name)) { split } else { vec![format!("linux-image-{release}")] }
-}
-
-fn find_module(below: &Path, name: &str) -> Result<Option<PathBuf>> {
-    for entry in fs::read_dir(below)? {
-        let path = entry?.path();
-        let found = if path.is_symlink() {
-            None
-        } else if path.is_dir() {
-            find_module(&path, name)?
-        } else {
-            let file = path.file_name().and_then(|file| file.to_str()).unwrap_or_default();
-            file.strip_prefix(name).is_some_and(|rest| rest == ".ko" || rest == ".ko.xz").then(|| path.clone())
-        };
-        if found.is_some() {
-            return Ok(found);
-        }
-    }
-    Ok(None)
-}
-
-fn uncompress(module: &Path, to: &Path) -> Result<()> {
-    if module.extension().is_some_and(|extension| extension == "ko") {
-        fs::copy(module, to)?;
-        return Ok(());
-    }
-    let output = Command::new("xz").args(["--decompress", "--stdout"]).arg(module).output().context("running xz")?;
-    ensure!(output.status.success(), "xz cannot read {}", module.display());
-    Ok(fs::write(to, output.stdout)?)
 }
 
 #[cfg(test)]
@@ -154,7 +75,7 @@ mod tests {
 
     #[test]
     fn the_newest_of_a_line_is_found_among_all_packages() {
-        let names: Vec<String> = [
+        let names = [
             "linux-image-6.1-cloud-amd64",
             "linux-image-6.1.0-9-cloud-amd64",
             "linux-image-6.1.0-56-cloud-amd64",
@@ -165,19 +86,19 @@ mod tests {
             "linux-image-7.2.12+deb13-cloud-amd64",
             "linux-binary-7.2.12+deb13-cloud-amd64",
             "linux-modules-7.2.12+deb13-cloud-amd64",
-        ]
-        .map(str::to_owned)
-        .into();
+        ];
         for (line, release) in [
-            ("6.1", Some("6.1.0-56-cloud-amd64")),
-            ("6.12", Some("6.12.117+deb12-cloud-amd64")),
-            ("7.2", Some("7.2.12+deb13-cloud-amd64")),
-            ("5.10", None),
+            ("6.1", "6.1.0-56-cloud-amd64"),
+            ("6.12", "6.12.117+deb12-cloud-amd64"),
+            ("7.2", "7.2.12+deb13-cloud-amd64"),
+            ("5.10", ""),
         ] {
-            assert_eq!(newest(line.parse().unwrap(), &names).as_deref(), release, "{line}");
+            let folder = tempfile::tempdir().unwrap();
+            fs::write(folder.path().join("names"), names.join("\n")).unwrap();
+            let mut newest = Command::new("bash");
+            newest.current_dir(folder.path()).args(["-c", &format!("{FETCH}\nnewest {line} <names"), "kernel.sh"]);
+            assert_eq!(step::output(&mut newest).unwrap().trim(), release, "{line}");
         }
-        assert_eq!(packages("6.1.0-56-cloud-amd64", &names), ["linux-image-6.1.0-56-cloud-amd64"]);
-        assert_eq!(packages("7.2.12+deb13-cloud-amd64", &names).len(), 2);
     }
 
     #[test]

