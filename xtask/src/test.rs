@@ -8,6 +8,9 @@ use clap::{Args, Subcommand};
 use crate::count::Count;
 use crate::{envoy, k8s, programs, setup, step, workspace};
 
+/// The model's tests run as part of the agent's.
+const UNITS: &[&str] = &["test", "--workspace", "--exclude=weir-model", "--locked"];
+
 #[derive(Debug, Args)]
 #[command(args_conflicts_with_subcommands = true)]
 pub(crate) struct Arguments {
@@ -52,7 +55,7 @@ fn run_some(filter: &[String]) -> Result<()> {
     list.args(["run", "--quiet", "--locked", "--package", "weir-tests", "--bin", "weir-netns-tests", "--", "--list"]);
     let chosen_behaviours = step::output(list.args(filter))?.lines().count();
     let mut list = workspace::cargo();
-    list.args(["test", "--quiet", "--workspace", "--locked", "--", "--list"]);
+    list.args(UNITS).args(["--quiet", "--", "--list"]);
     let listed = step::announced("finding unit tests", || step::output(&mut list))?;
     let chosen_units = matching(&listed, filter);
     println!(
@@ -83,7 +86,7 @@ fn matching<'l>(listed: &'l str, filter: &[String]) -> Vec<&'l str> {
 /// Runs unit tests: those with these names, or all. Whether they passed.
 fn units(names: &[&str], count: &mut Count) -> Result<bool> {
     let mut units = workspace::cargo();
-    units.args(["test", "--workspace", "--locked", "--no-fail-fast", "--", "--quiet"]);
+    units.args(UNITS).args(["--no-fail-fast", "--", "--quiet"]);
     units.args((!names.is_empty()).then_some("--exact")).args(names);
     step::watched("unit tests", &mut units, |line| count.add(line))
 }

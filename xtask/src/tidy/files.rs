@@ -11,7 +11,8 @@ const LINES: usize = 400;
 const LINES_WITH_TESTS: usize = 600;
 /// Half of the agent's files are at most so long.
 const MEDIAN_LINES: usize = 150;
-/// Files shorter than this make a reader jump; of the agent's, so many are too many.
+/// Files shorter than this make a reader jump; of the agent's, so many are too many. A `mod.rs` is not counted: it is the
+/// contents page of its folder.
 const SHORT: usize = 40;
 const TOO_MANY_SHORT: usize = 25;
 
@@ -80,13 +81,19 @@ pub(super) fn sleep_faults(krate: &Crate) -> Vec<String> {
     faults
 }
 
-/// How large files are, by the lines of each that are no tests; and what is wrong with it.
-pub(super) fn sizes(mut lines: Vec<usize>) -> (String, Vec<String>) {
+/// How large the agent's files are, by the lines of each that are no tests; and what is wrong with it.
+pub(super) fn sizes(files: &[(&Path, usize)]) -> (String, Vec<String>) {
+    let counted = files.iter().filter(|(file, _)| !file.ends_with("mod.rs"));
+    let mut lines: Vec<usize> = counted.map(|(_, lines)| *lines).collect();
     lines.sort_unstable();
     let median = lines.get(lines.len() / 2).copied().unwrap_or_default();
-    let longest = lines.last().copied().unwrap_or_default();
+    let longest = files.iter().map(|(_, lines)| *lines).max().unwrap_or_default();
     let short = lines.iter().filter(|lines| **lines < SHORT).count();
-    let figures = format!("{} files, median {median} lines, longest {longest}, {short} below {SHORT}", lines.len());
+    let figures = format!(
+        "{} files and {} mod.rs: median {median} lines, longest {longest}, {short} below {SHORT}",
+        lines.len(),
+        files.len() - lines.len()
+    );
     let mut faults = Vec::new();
     if median > MEDIAN_LINES {
         faults.push(format!("agent/src: half of the files are longer than {median} lines, at most {MEDIAN_LINES}"));
@@ -139,11 +146,12 @@ mod tests {
     }
 
     #[test]
-    fn the_median_and_the_short_ones_count() {
-        let (figures, faults) = sizes(vec![200, 10, 160]);
-        assert_eq!(figures, "3 files, median 160 lines, longest 200, 1 below 40");
+    fn the_median_and_the_short_ones_count_but_not_contents_pages() {
+        let files = [("a.rs", 200), ("b.rs", 10), ("c.rs", 160), ("m/mod.rs", 5), ("n/mod.rs", 7)];
+        let (figures, faults) = sizes(&files.map(|(file, lines)| (Path::new(file), lines)));
+        assert_eq!(figures, "3 files and 2 mod.rs: median 160 lines, longest 200, 1 below 40");
         assert_eq!(faults.len(), 1);
-        assert_eq!(sizes(vec![30; 25]).1.len(), 1);
-        assert_eq!(sizes(vec![30; 24]).1.len(), 0);
+        assert_eq!(sizes(&[(Path::new("a.rs"), 30); 25]).1.len(), 1);
+        assert_eq!(sizes(&[(Path::new("a.rs"), 30); 24]).1.len(), 0);
     }
 }

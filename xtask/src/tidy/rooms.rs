@@ -20,29 +20,28 @@ const DOORS: &[(&[&str], &[&str], &str)] = &[
     (&["rcgen"], &["tls", "control_plane/authority"], "only tls and the embedded CA make certificates"),
     (
         &["prost", "prost_types", "tonic", "tonic_prost"],
-        &["proto.rs", "xds", "control_plane", "control_channel", "enrollment", "nri", "app/commands.rs"],
+        &["proto", "xds", "control_plane", "control_channel", "enrollment", "nri", "objects"],
         "wire types end where messages come in",
     ),
     (
         &["crate::proto"],
         &[
-            "proto.rs",
+            "proto",
             "xds",
             "control_plane",
             "control_channel",
-            "enrollment",
-            "nri",
-            "compile",
-            "resources.rs",
-            "app/commands.rs",
+            "enrollment/api",
+            "enrollment/check",
+            "objects/protobuf",
+            "objects/security/protobuf",
         ],
         "wire types end where messages come in",
     ),
-    (&["h2"], &["proxy", "admin"], "HTTP/2 is the proxy's"),
+    (&["h2"], &[], "the agent has its own HTTP/2"),
     (
         &["hyper", "hyper_util"],
-        &["proxy", "admin", "control_channel", "enrollment"],
-        "HTTP is served by proxy and admin",
+        &["admin", "control_channel", "enrollment"],
+        "hyper serves and asks for what is no traffic of pods",
     ),
     (&["prometheus_client"], &["telemetry"], "all metrics are made in one place"),
 ];
@@ -106,9 +105,11 @@ pub(super) fn layer_faults(agent: &Crate, layers: &Layers) -> Vec<String> {
     faults
 }
 
-/// Paths outside the places that may name them.
+/// Paths outside the places that may name them, and places that may and do not.
 pub(super) fn door_faults(agent: &Crate) -> Vec<String> {
     let mut faults = Vec::new();
+    let mut closed: BTreeSet<(&str, &str)> =
+        DOORS.iter().flat_map(|(names, places, _)| places.iter().map(|place| (names[0], *place))).collect();
     for (index, module) in agent.modules.iter().enumerate() {
         let Ok(place) = module.file.strip_prefix("agent/src") else { continue };
         let mut told = BTreeSet::new();
@@ -117,21 +118,33 @@ pub(super) fn door_faults(agent: &Crate) -> Vec<String> {
             for (name, reason) in forbidden(place, &path).filter(|found| told.insert(*found)) {
                 faults.push(format!("{}:{line}: {name} must not be named here: {reason}", module.file.display()));
             }
+            for (names, places, _) in DOORS.iter().filter(|(names, ..)| names.iter().any(|name| begins(&path, name))) {
+                for room in places.iter().filter(|room| within(place, room)) {
+                    closed.remove(&(names[0], *room));
+                }
+            }
         }
     }
+    faults.extend(closed.iter().map(|(name, place)| format!("agent/src/{place} may name {name} and does not")));
     faults
+}
+
+/// Whether a file is a place of a rule, or in it.
+fn within(file: &Path, place: &str) -> bool {
+    file.starts_with(place) || file == Path::new(&format!("{place}.rs"))
+}
+
+fn begins(path: &str, name: &str) -> bool {
+    path.strip_prefix(name).is_some_and(|rest| rest.is_empty() || rest.starts_with("::"))
 }
 
 /// The rules that a path breaks in a place: the beginning that is forbidden there, and why.
 fn forbidden<'p>(place: &'p Path, path: &'p str) -> impl Iterator<Item = (&'static str, &'static str)> + 'p {
-    let within = move |name: &str| place.starts_with(name) || place == Path::new(&format!("{name}.rs"));
-    let begins = move |name: &&'static &'static str| {
-        path.strip_prefix(**name).is_some_and(|rest| rest.is_empty() || rest.starts_with("::"))
-    };
-    let doors = DOORS.iter().filter(move |(_, places, _)| !places.iter().any(|name| within(name)));
+    let doors = DOORS.iter().filter(|(_, places, _)| !places.iter().any(|name| within(place, name)));
     let closed = doors.map(|(names, _, reason)| (names, reason));
-    let kept_out = KEPT_OUT.iter().filter(move |(_, room, _)| within(room)).map(|(names, _, reason)| (names, reason));
-    closed.chain(kept_out).filter_map(move |(names, reason)| Some((*names.iter().find(begins)?, *reason)))
+    let kept_out = KEPT_OUT.iter().filter(|(_, room, _)| within(place, room)).map(|(names, _, reason)| (names, reason));
+    let broken = closed.chain(kept_out);
+    broken.filter_map(|(names, reason)| Some((*names.iter().find(|name| begins(path, name))?, *reason)))
 }
 
 #[cfg(test)]

@@ -4,7 +4,7 @@
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::{Component, Path, PathBuf};
 
 use anyhow::{Context, Result};
 use syn::Item;
@@ -62,10 +62,14 @@ impl Crate {
             for (name, path) in std::mem::take(&mut self.modules[module].text.declared) {
                 let below = folder.join(&inside).join(&name);
                 let beside = below.with_extension("rs");
-                let child = match path {
-                    Some(path) => file.parent().unwrap_or(Path::new("")).join(path),
-                    None if workspace.join(&beside).exists() => beside,
-                    None => below.join("mod.rs"),
+                let (child, below) = match path {
+                    Some(path) => {
+                        let child = resolved(&file.parent().unwrap_or(Path::new("")).join(path));
+                        let folder = child.parent().unwrap_or(Path::new("")).to_owned();
+                        (child, folder)
+                    }
+                    None if workspace.join(&beside).exists() => (beside, below),
+                    None => (below.join("mod.rs"), below),
                 };
                 let names = self.modules[module].names.iter().cloned().chain([name.clone()]).collect();
                 let child = self.add_file(workspace, &child, &below, names, module)?;
@@ -173,6 +177,17 @@ impl Crate {
         let own = &self.modules[module].file;
         parents.map(|at| self.modules[at].file.as_path()).filter(|file| file != own).collect()
     }
+}
+
+/// A path without `..`.
+fn resolved(path: &Path) -> PathBuf {
+    path.components().fold(PathBuf::new(), |mut resolved, part| {
+        match part {
+            Component::ParentDir => drop(resolved.pop()),
+            part => resolved.push(part),
+        }
+        resolved
+    })
 }
 
 impl Module {
