@@ -15,8 +15,8 @@ use super::{settings, uninstall, without_agent};
 use crate::config::AgentConfig;
 use crate::enrollment::api;
 use crate::lifecycle::{self, DrainTrigger, Ready};
-use crate::proxy::Proxy;
 use crate::proxy::workers::Workers;
+use crate::proxy::{Proxy, ProxyParts};
 use crate::supervisor::SupervisorLink;
 use crate::telemetry::log::LogHandle;
 
@@ -91,17 +91,17 @@ async fn stop(
 fn start_proxy(foundation: &Foundation, arrivals: Arrivals) -> anyhow::Result<DrainTrigger> {
     let (trigger, drain) = lifecycle::drain();
     let config = &foundation.config;
-    let proxy = Proxy::new(
-        foundation.mesh.clone(),
-        foundation.certificates.clone(),
-        foundation.capture.clone(),
-        foundation.metrics.clone(),
-        settings::timeouts(config),
-        settings::pool_options(config),
-        settings::node_info(config),
+    let proxy = Proxy::new(ProxyParts {
+        mesh: foundation.mesh.clone(),
+        certificates: foundation.certificates.clone(),
+        capture: foundation.capture.clone(),
+        metrics: foundation.metrics.clone(),
+        timeouts: settings::timeouts(config),
+        pool: settings::pool_options(config),
+        node: settings::node_info(config),
         drain,
-        Workers::start(config.worker_threads).context("--worker-threads")?,
-    );
+        workers: Workers::start(config.worker_threads).context("--worker-threads")?,
+    });
     tokio::spawn(arrivals.synced.then(|()| proxy.run(arrivals.pods)));
     Ok(trigger)
 }

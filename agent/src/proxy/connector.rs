@@ -1,4 +1,5 @@
-//! Sockets that the agent opens on behalf of a pod: towards the network, and towards the pod's own application.
+//! Sockets that the agent opens on behalf of a pod: towards the network, and towards the pod's own application. Inbound,
+//! the application is only reached with a [`Permit`].
 
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
@@ -9,8 +10,11 @@ use nix::sys::socket::setsockopt;
 use nix::sys::socket::sockopt::IpBindAddressNoPort;
 use tokio::net::TcpStream;
 
+use super::pod::PodProxy;
 use crate::capture::Capture;
 use crate::enrollment::pod::EnrolledPod;
+use crate::model::authorization::Permit;
+use crate::model::identity::Identity;
 use crate::net::{self, ConnectError};
 
 /// Connects from inside a pod's namespace, so that the network sees the pod's address.
@@ -40,6 +44,38 @@ pub async fn connect_application(
     socket.bind(&SocketAddr::new(application_source(to.ip()), 0).into()).map_err(failed)?;
     capture.present_client(socket.as_fd(), client).map_err(|e| failed(io::Error::other(e)))?;
     net::connect(socket, to, timeout).await
+}
+
+/// A connection to the application of a pod, to the address that its permit names. Inbound bytes move through nothing else.
+#[derive(Debug)]
+pub(super) struct ApplicationStream(TcpStream);
+
+impl ApplicationStream {
+    /// Connects to [`Permit::destination`] over the pod's loopback. The application sees `client` as its peer.
+    ///
+    /// # Errors
+    /// When the application does not accept in time, or at all.
+    pub(super) async fn connect(
+        pod_proxy: &PodProxy,
+        permit: Permit,
+        client: SocketAddr,
+    ) -> Result<Self, ConnectError> {
+        let (proxy, to) = (&pod_proxy.proxy, permit.destination());
+        tracing::debug!(
+            source = permit.source().map(Identity::to_string),
+            source_ip = %permit.source_ip(),
+            destination = %to,
+            workload = %permit.workload(),
+            policy = permit.policy().map(|key| &**key),
+            "permitted"
+        );
+        let timeout = proxy.timeouts.connect;
+        connect_application(&pod_proxy.pod, &proxy.capture, to, client, timeout).await.map(Self)
+    }
+
+    pub(super) fn into_tcp(self) -> TcpStream {
+        self.0
+    }
 }
 
 /// A source that capture knows for the pod's own. IPv4 sources are spread over 127.6.0.0/16, so that a busy application

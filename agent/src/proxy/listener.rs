@@ -1,5 +1,9 @@
 //! Accept loops: one per listener of a pod. A loop ends when its pod leaves or the process drains, after the backlog is
 //! empty, so that no connection the kernel already accepted is lost.
+//!
+//! tokio's `TcpListener` does not do here: it registers what it accepts with the runtime of the caller, while a connection
+//! is served by the worker with the least load, which may be another; and it offers no accept without waiting, which
+//! emptying the backlog needs. `std`'s accepts blocking sockets, one more system call for each.
 
 use std::io;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
@@ -11,25 +15,30 @@ use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 use tokio::net::TcpStream;
 
-use super::{PodProxy, inbound, outbound};
+use super::pod::PodProxy;
+use super::{inbound, outbound};
 
 /// First and longest pause after a failed accept, mostly for want of file descriptors.
 const RETRY_PAUSE: (Duration, Duration) = (Duration::from_millis(5), Duration::from_millis(500));
 
 /// What arrives at a listener.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Role {
+pub(super) enum ListenerKind {
+    /// What the pod's applications dial.
     Outbound,
+    /// What clients outside the mesh dial, whatever the port.
     InboundPlaintext,
+    /// HBONE connections to port 15008.
     InboundHbone,
 }
 
-pub(super) async fn serve(served: Arc<PodProxy>, role: Role, listener: OwnedFd) {
-    let _hold = served.proxy.drain.hold();
-    let listener = match watch(listener) {
+/// Accepts and serves connections until the pod leaves or the process drains.
+pub(super) async fn serve(pod_proxy: Arc<PodProxy>, kind: ListenerKind, listener: OwnedFd) {
+    let _hold = pod_proxy.proxy.drain.hold();
+    let listener = match register(listener) {
         Ok(listener) => listener,
         Err(error) => {
-            tracing::error!(pod = served.pod.spec.name, ?role, %error, "listener cannot be used");
+            tracing::error!(pod = pod_proxy.pod.spec.name, role = ?kind, %error, "listener cannot be used");
             return;
         }
     };
@@ -37,18 +46,18 @@ pub(super) async fn serve(served: Arc<PodProxy>, role: Role, listener: OwnedFd) 
     loop {
         let accepted = tokio::select! {
             accepted = listener.async_io(Interest::READABLE, accept) => accepted,
-            () = served.pod.left.cancelled() => break,
-            () = served.proxy.drain.draining() => break,
+            () = pod_proxy.pod.left.cancelled() => break,
+            () = pod_proxy.proxy.drain.draining() => break,
         };
         match accepted {
             Ok(stream) => {
                 pause = RETRY_PAUSE.0;
-                start(&served, role, stream);
+                start(&pod_proxy, kind, stream);
             }
             Err(error) if is_about_the_peer(&error) => {}
             Err(error) => {
-                served.proxy.metrics.accept_failed();
-                tracing::warn!(pod = served.pod.spec.name, ?role, %error, "accept failed; trying again");
+                pod_proxy.proxy.metrics.accept_failed();
+                tracing::warn!(pod = pod_proxy.pod.spec.name, role = ?kind, %error, "accept failed; trying again");
                 tokio::time::sleep(pause).await;
                 pause = (pause * 2).min(RETRY_PAUSE.1);
             }
@@ -56,16 +65,17 @@ pub(super) async fn serve(served: Arc<PodProxy>, role: Role, listener: OwnedFd) 
     }
     // What the kernel had accepted before new connections stopped being steered here.
     while let Ok(stream) = accept(listener.get_ref()) {
-        start(&served, role, stream);
+        start(&pod_proxy, kind, stream);
     }
 }
 
-fn watch(listener: OwnedFd) -> io::Result<AsyncFd<OwnedFd>> {
+fn register(listener: OwnedFd) -> io::Result<AsyncFd<OwnedFd>> {
     // SAFETY: an `OwnedFd` names the same open descriptor for as long as it lives, and the `AsyncFd` owns it.
     #[expect(unsafe_code, reason = "the runtime cannot know that every type of descriptor holds to that")]
     Ok(unsafe { AsyncFd::register_with_interest(listener, Interest::READABLE) }?)
 }
 
+/// Accepts a connection that is there already.
 fn accept(listener: &OwnedFd) -> io::Result<std::net::TcpStream> {
     let fd = accept4(listener.as_raw_fd(), SockFlag::SOCK_NONBLOCK | SockFlag::SOCK_CLOEXEC)?;
     // SAFETY: the kernel has just made this descriptor for us; nobody else knows it.
@@ -73,26 +83,27 @@ fn accept(listener: &OwnedFd) -> io::Result<std::net::TcpStream> {
     Ok(unsafe { std::net::TcpStream::from_raw_fd(fd) })
 }
 
-fn start(served: &Arc<PodProxy>, role: Role, stream: std::net::TcpStream) {
-    let hold = served.proxy.drain.hold();
-    let owner = served.clone();
+/// Starts serving a connection on the worker with the least load.
+fn start(pod_proxy: &Arc<PodProxy>, kind: ListenerKind, stream: std::net::TcpStream) {
+    let hold = pod_proxy.proxy.drain.hold();
+    let owner = pod_proxy.clone();
     let serve = async move || {
         let stream = match TcpStream::from_std(stream) {
             Ok(stream) => stream,
             Err(error) => {
                 owner.proxy.metrics.accept_failed();
-                tracing::warn!(pod = owner.pod.spec.name, ?role, %error, "connection cannot be watched");
+                tracing::warn!(pod = owner.pod.spec.name, role = ?kind, %error, "connection cannot be watched");
                 return;
             }
         };
-        match role {
-            Role::Outbound => outbound::serve(owner, stream).await,
-            Role::InboundPlaintext => inbound::serve_plaintext(owner, stream).await,
-            Role::InboundHbone => inbound::serve_hbone(owner, stream).await,
+        match kind {
+            ListenerKind::Outbound => outbound::serve(owner, stream).await,
+            ListenerKind::InboundPlaintext => inbound::serve_plaintext(owner, stream).await,
+            ListenerKind::InboundHbone => inbound::serve_hbone(owner, stream).await,
         }
         drop(hold);
     };
-    served.proxy.workers.spawn_connection(serve);
+    pod_proxy.proxy.workers.spawn_connection(serve);
 }
 
 /// Errors of accept(2) that only mean that one peer went away in the meantime.

@@ -8,11 +8,13 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use parking_lot::Mutex;
 use tokio_util::sync::CancellationToken;
 
-use super::{PodProxy, Proxy};
+use super::node::Proxy;
+use super::pod::PodProxy;
 use crate::model::authorization::AccessRequest;
 use crate::model::mesh::Mesh;
 use crate::model::workload::Workload;
 
+/// The inbound connections of this node that are open now.
 #[derive(Debug, Default)]
 pub(super) struct LiveConnections {
     entries: Mutex<HashMap<u64, Entry>>,
@@ -21,7 +23,7 @@ pub(super) struct LiveConnections {
 
 #[derive(Debug)]
 struct Entry {
-    served: Arc<PodProxy>,
+    pod_proxy: Arc<PodProxy>,
     request: AccessRequest,
     revoked: CancellationToken,
     /// What the last decision here depended on; `None` until the first.
@@ -37,13 +39,13 @@ pub(super) struct Tracked {
 }
 
 /// Puts a connection on the list. Call it before asking for the permit, so that no change of policy falls in between.
-pub(super) fn track(served: &Arc<PodProxy>, request: &AccessRequest) -> Tracked {
-    let live = &served.proxy.live;
+pub(super) fn track(pod_proxy: &Arc<PodProxy>, request: &AccessRequest) -> Tracked {
+    let live = &pod_proxy.proxy.live;
     let id = live.next.fetch_add(1, Ordering::Relaxed);
     let revoked = CancellationToken::new();
-    let entry = Entry { served: served.clone(), request: request.clone(), revoked: revoked.clone(), basis: None };
+    let entry = Entry { pod_proxy: pod_proxy.clone(), request: request.clone(), revoked: revoked.clone(), basis: None };
     live.entries.lock().insert(id, entry);
-    Tracked { proxy: served.proxy.clone(), id, revoked }
+    Tracked { proxy: pod_proxy.proxy.clone(), id, revoked }
 }
 
 impl Drop for Tracked {
@@ -82,8 +84,8 @@ pub(super) async fn watch(proxy: Arc<Proxy>) {
         let mesh = proxy.mesh.read();
         for entry in proxy.live.entries.lock().values_mut() {
             // A workload that has left the mesh keeps what it has: pods are removed before their last bytes are sent.
-            let Some(workload) = entry.served.known_workload(&mesh) else { continue };
-            let destination = entry.served.as_destination(&workload);
+            let Some(workload) = entry.pod_proxy.known_workload(&mesh) else { continue };
+            let destination = entry.pod_proxy.as_destination(&workload);
             let is_leaving = destination.is_leaving;
             if entry.basis.as_ref().is_some_and(|basis| !basis.is_outdated(&mesh, &workload, is_leaving)) {
                 continue;

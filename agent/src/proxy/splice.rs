@@ -18,18 +18,19 @@ use bytes::{Buf as _, BytesMut};
 use socket2::SockRef;
 use tokio::net::TcpStream;
 
-use super::application::ApplicationStream;
+use super::connector::ApplicationStream;
 use crate::hbone::{HboneStream, JoinError, StreamError, TcpEnd};
 use crate::net::{self, reset_on_close};
 use crate::telemetry::connection::ByteCounts;
 
-/// What is read at once. A thread has one such place; a connection holds only what the other side did not take yet.
+/// The most that is read at once. A thread has one buffer of this size; a connection holds only what the other side has
+/// not taken yet.
 const READ_BYTES: usize = 256 * 1024;
 /// Reads in a row before other connections get their turn.
-const TURNS: usize = 4;
+const READS_PER_POLL: usize = 4;
 
 thread_local! {
-    static SCRATCH: RefCell<Box<[u8]>> = RefCell::new(vec![0; READ_BYTES].into_boxed_slice());
+    static READ_BUFFER: RefCell<Box<[u8]>> = RefCell::new(vec![0; READ_BYTES].into_boxed_slice());
 }
 
 /// How a spliced connection broke.
@@ -85,19 +86,19 @@ async fn tcp_and_hbone(
     stream: HboneStream,
     bytes: Arc<ByteCounts>,
 ) -> Result<(), SpliceError> {
-    let mut side = Side::new(tcp);
-    let joined = stream.join(side.stream.clone(), end, bytes).await;
+    let mut tcp = TcpSide::new(tcp);
+    let joined = stream.join(tcp.stream.clone(), end, bytes).await;
     joined.map_err(|error| match (error, end) {
         (JoinError::Application(error), TcpEnd::Source) => SpliceError::Downstream(error),
         (JoinError::Application(error), TcpEnd::Destination) => SpliceError::Upstream(error),
         (JoinError::Stream(error), _) => SpliceError::Stream(error),
     })?;
-    side.ended = true;
+    tcp.ended = true;
     Ok(())
 }
 
 async fn tcp_and_tcp(downstream: TcpStream, upstream: TcpStream, bytes: Arc<ByteCounts>) -> Result<(), SpliceError> {
-    let (mut downstream, mut upstream) = (Side::new(downstream), Side::new(upstream));
+    let (mut downstream, mut upstream) = (TcpSide::new(downstream), TcpSide::new(upstream));
     let (mut to_upstream, mut to_downstream) = (Direction::default(), Direction::default());
     let (down_error, up_error) = (SpliceError::Downstream, SpliceError::Upstream);
     poll_fn(|cx| {
@@ -114,18 +115,18 @@ async fn tcp_and_tcp(downstream: TcpStream, upstream: TcpStream, bytes: Arc<Byte
 /// A TCP side of a spliced connection. Unless both directions ended well, its close is a reset, however the splice came
 /// to its end: by an error, or because somebody stopped it.
 #[derive(Debug)]
-struct Side {
+struct TcpSide {
     stream: Arc<TcpStream>,
     ended: bool,
 }
 
-impl Side {
+impl TcpSide {
     fn new(stream: TcpStream) -> Self {
         Self { stream: Arc::new(stream), ended: false }
     }
 }
 
-impl Drop for Side {
+impl Drop for TcpSide {
     fn drop(&mut self) {
         if !self.ended {
             reset_on_close(&self.stream);
@@ -151,7 +152,7 @@ impl DirectionError {
 /// One direction of two joined TCP connections.
 #[derive(Debug, Default)]
 struct Direction {
-    /// What was read and not yet taken. Nothing more is read before it is.
+    /// What was read and the other side has not taken yet. Nothing more is read before it has.
     pending: BytesMut,
     read_ended: bool,
     done: bool,
@@ -165,7 +166,7 @@ impl Direction {
         to: &TcpStream,
         count: &AtomicU64,
     ) -> Poll<Result<(), DirectionError>> {
-        for _ in 0..TURNS {
+        for _ in 0..READS_PER_POLL {
             if self.done {
                 return Poll::Ready(Ok(()));
             }
@@ -176,13 +177,13 @@ impl Direction {
                 return Poll::Ready(Ok(()));
             }
             ready!(from.poll_read_ready(cx)).map_err(DirectionError::Read)?;
-            SCRATCH.with_borrow_mut(|place| self.carry(from, to, count, place))?;
+            READ_BUFFER.with_borrow_mut(|buffer| self.transfer(from, to, count, buffer))?;
         }
         cx.waker().wake_by_ref();
         Poll::Pending
     }
 
-    /// Writes what waits.
+    /// Writes what is pending.
     fn poll_deliver(&mut self, cx: &mut Context<'_>, to: &TcpStream, count: &AtomicU64) -> Poll<io::Result<()>> {
         while !self.pending.is_empty() {
             ready!(to.poll_write_ready(cx))?;
@@ -202,19 +203,19 @@ impl Direction {
     }
 
     /// Reads once, and writes what was read as far as the other side takes it.
-    fn carry(
+    fn transfer(
         &mut self,
         from: &TcpStream,
         to: &TcpStream,
         count: &AtomicU64,
-        place: &mut [u8],
+        buffer: &mut [u8],
     ) -> Result<(), DirectionError> {
-        let read = match net::read(from, place) {
+        let read = match net::read(from, buffer) {
             Ok(0) => {
                 self.read_ended = true;
                 return Ok(());
             }
-            Ok(read) => &place[..read],
+            Ok(read) => &buffer[..read],
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(()),
             Err(error) => return Err(DirectionError::Read(error)),
         };
@@ -229,7 +230,7 @@ impl Direction {
     }
 }
 
-/// shutdown(2) of a connection whose peer is done in both directions fails with ENOTCONN: nothing is left to say.
+/// shutdown(2) of a connection whose peer is done in both directions fails with ENOTCONN: there is nothing left to shut down.
 fn already_closed(error: io::Error) -> io::Result<()> {
     if error.kind() == io::ErrorKind::NotConnected { Ok(()) } else { Err(error) }
 }

@@ -57,6 +57,10 @@ impl OpenConnection {
         self.settled.get().and_then(|settled| settled.ends.as_deref()).unwrap_or(&self.first_ends)
     }
 
+    pub(in crate::telemetry) fn is_settled(&self) -> bool {
+        self.settled.get().is_some()
+    }
+
     /// Settles the ends: as these, or as those known at first. Only the first call has an effect; `count_opened` gives the
     /// counters that the connection's labels stand for.
     pub(super) fn settle(

@@ -1,0 +1,167 @@
+//! An inbound connection from the moment its destination is known to its end: admitted by policy, joined with the pod's
+//! application, recorded. Plaintext connections and HBONE requests take the same steps.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use http::header::FORWARDED;
+use tokio::net::TcpStream;
+
+use super::admission;
+use super::error::InboundError;
+use crate::hbone::headers;
+use crate::hbone::server::ConnectRequest;
+use crate::model::authorization::AccessRequest;
+use crate::model::identity::Identity;
+use crate::model::mesh::Mesh;
+use crate::model::service::{PortMapping, Service, ServiceKey};
+use crate::model::workload::Workload;
+use crate::net::reset_on_close;
+use crate::proxy::connector::ApplicationStream;
+use crate::proxy::pod::PodProxy;
+use crate::proxy::revocation::Tracked;
+use crate::proxy::splice;
+use crate::telemetry::connection::ByteCounts;
+use crate::telemetry::ends::{ConnectionEnds, HbonePeer, InboundDestination, InboundSource};
+use crate::telemetry::record::ConnectionRecord;
+
+/// The client's side of a connection, not answered yet.
+pub(super) enum Downstream {
+    Plaintext(TcpStream),
+    Hbone(ConnectRequest),
+}
+
+impl Downstream {
+    /// Tells the client that there will be no connection. In plaintext, an application that is not there is a reset, as it
+    /// would be without the mesh; a refusal by policy just ends the connection.
+    fn refuse(self, error: &InboundError) {
+        match self {
+            Self::Plaintext(tcp) if matches!(error, InboundError::Connect(_)) => reset_on_close(&tcp),
+            Self::Plaintext(_) => {}
+            Self::Hbone(request) => request.refuse(error.status()),
+        }
+    }
+
+    /// The hostname of the service that the client asked for, where its proxy says so.
+    fn requested_service(&self) -> Option<&str> {
+        match self {
+            Self::Plaintext(_) => None,
+            Self::Hbone(request) => request.headers().get(FORWARDED).and_then(headers::service_of),
+        }
+    }
+
+    async fn splice(self, application: ApplicationStream, bytes: Arc<ByteCounts>) -> Result<(), InboundError> {
+        match self {
+            Self::Plaintext(tcp) => splice::inbound_tcp(tcp, application, bytes).await?,
+            Self::Hbone(request) => splice::inbound_hbone(request.accept()?, application, bytes).await?,
+        }
+        Ok(())
+    }
+}
+
+/// The authenticated peer of an HBONE connection.
+#[derive(Debug, Clone)]
+pub(super) struct Peer {
+    pub(super) identity: Identity,
+    pub(super) addr: SocketAddr,
+    /// The pod's address and port that the peer dialled.
+    pub(super) listener: SocketAddr,
+}
+
+/// An inbound connection whose destination is known.
+pub(super) struct InboundConnection<'a> {
+    pub(super) pod_proxy: &'a Arc<PodProxy>,
+    /// The client as the application is shown it.
+    pub(super) client: SocketAddr,
+    /// The pod's own address, and the port of its application.
+    pub(super) destination: SocketAddr,
+    /// `None` for plaintext.
+    pub(super) peer: Option<&'a Peer>,
+}
+
+impl InboundConnection<'_> {
+    /// Serves the connection to its end. Its record is open before anything is waited for.
+    pub(super) async fn run(self, downstream: Downstream) {
+        let mut record = self.open_record(&downstream);
+        if let Err(error) = self.forward(downstream, &record).await {
+            record.fail(error.flag(), &error);
+        }
+    }
+
+    /// Where the mesh does not know the pod yet, the ends of the connection are settled once it is admitted.
+    fn open_record(&self, downstream: &Downstream) -> ConnectionRecord {
+        let PodProxy { proxy, .. } = &**self.pod_proxy;
+        let mesh = proxy.mesh.read();
+        match self.pod_proxy.known_workload(&mesh) {
+            Some(workload) => ConnectionRecord::open(&proxy.metrics, self.ends(&mesh, workload, downstream)),
+            None => {
+                let described = self.pod_proxy.source_workload(&mesh);
+                ConnectionRecord::open_provisional(&proxy.metrics, self.ends(&mesh, described, downstream))
+            }
+        }
+    }
+
+    async fn forward(&self, downstream: Downstream, record: &ConnectionRecord) -> Result<(), InboundError> {
+        let (tracked, application) = match self.connect_application(&downstream, record).await {
+            Ok(connected) => connected,
+            Err(error) => {
+                downstream.refuse(&error);
+                return Err(error);
+            }
+        };
+        let PodProxy { proxy, pod, .. } = &**self.pod_proxy;
+        tokio::select! {
+            result = downstream.splice(application, record.bytes()) => result,
+            () = tracked.revoked.cancelled() => Err(InboundError::Revoked),
+            () = pod.dead.cancelled() => Err(InboundError::PodGone),
+            () = proxy.drain.closing() => Err(InboundError::DrainEnded),
+        }
+    }
+
+    async fn connect_application(
+        &self,
+        downstream: &Downstream,
+        record: &ConnectionRecord,
+    ) -> Result<(Tracked, ApplicationStream), InboundError> {
+        let admitted = admission::admit(self.pod_proxy, &self.access_request()).await;
+        if record.is_provisional() {
+            let mesh = self.pod_proxy.proxy.mesh.read();
+            record.settle(Some(self.ends(&mesh, self.pod_proxy.source_workload(&mesh), downstream)));
+        }
+        let (permit, tracked) = admitted?;
+        let application = ApplicationStream::connect(self.pod_proxy, permit, self.client).await?;
+        Ok((tracked, application))
+    }
+
+    /// What policy is asked: about the direct peer, never about whom it claims to speak for.
+    fn access_request(&self) -> AccessRequest {
+        let source_ip = self.peer.map_or(self.client, |peer| peer.addr).ip();
+        AccessRequest { source: self.peer.map(|peer| peer.identity.clone()), source_ip, destination: self.destination }
+    }
+
+    fn ends(&self, mesh: &Mesh, workload: Arc<Workload>, downstream: &Downstream) -> ConnectionEnds {
+        let settings = mesh.settings();
+        let peer = self.peer.map(|peer| {
+            // For labels only: the address finds the workload, and only one that carries the proven identity counts.
+            let found = mesh.workload_by_address(&settings.network, peer.addr.ip());
+            let workload = found.filter(|found| found.identity() == peer.identity).cloned();
+            HbonePeer { identity: peer.identity.clone(), workload, listener: peer.listener }
+        });
+        let destination = InboundDestination {
+            endpoint: self.destination,
+            service: service_of(mesh, &workload, downstream.requested_service(), self.destination.port()),
+            identity: self.pod_proxy.pod.identity(&settings.trust_domain),
+            workload,
+        };
+        ConnectionEnds::inbound(InboundSource { addr: self.client, peer }, destination)
+    }
+}
+
+/// The service that a connection came through, for labels: the one the client asked for if the workload serves it, else
+/// the first that the workload serves on this port.
+fn service_of(mesh: &Mesh, workload: &Workload, asked_for: Option<&str>, port: u16) -> Option<Arc<Service>> {
+    let serves = |(_, ports): &(&ServiceKey, &Vec<PortMapping>)| ports.iter().any(|p| p.target_port == port);
+    let asked_for = workload.services.iter().find(|(key, _)| Some(&*key.hostname) == asked_for);
+    let (key, _) = asked_for.or_else(|| workload.services.iter().find(serves))?;
+    mesh.service(key).cloned()
+}

@@ -1,0 +1,48 @@
+//! Why an inbound connection failed.
+
+use http::StatusCode;
+
+use crate::hbone::StreamError;
+use crate::model::authorization::Denied;
+use crate::net::ConnectError;
+use crate::proxy::splice::SpliceError;
+use crate::telemetry::connection::ResponseFlag;
+
+/// Why the application was not reached, or how the connection broke.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum InboundError {
+    #[error("the destination workload is not known to the mesh, so neither are its policies")]
+    UnknownWorkload,
+    #[error(transparent)]
+    Denied(#[from] Denied),
+    #[error(transparent)]
+    Connect(#[from] ConnectError),
+    #[error(transparent)]
+    Splice(#[from] SpliceError),
+    #[error("HBONE stream: {0}")]
+    Stream(#[from] StreamError),
+    #[error("connection closed due to policy change")]
+    Revoked,
+    #[error("the pod is gone")]
+    PodGone,
+    #[error("cut off at the end of the drain")]
+    DrainEnded,
+}
+
+impl InboundError {
+    pub(super) fn flag(&self) -> ResponseFlag {
+        match self {
+            Self::UnknownWorkload | Self::Denied(_) | Self::Revoked => ResponseFlag::Denied,
+            Self::Connect(_) => ResponseFlag::ConnectFailure,
+            Self::Splice(_) | Self::Stream(_) | Self::PodGone | Self::DrainEnded => ResponseFlag::None,
+        }
+    }
+
+    /// The status of the response to a CONNECT request; ztunnel's codes.
+    pub(super) fn status(&self) -> StatusCode {
+        match self {
+            Self::UnknownWorkload | Self::Denied(_) | Self::Revoked => StatusCode::UNAUTHORIZED,
+            _ => StatusCode::SERVICE_UNAVAILABLE,
+        }
+    }
+}

@@ -1,0 +1,102 @@
+//! HBONE connections from peers: a handshake, then any number of streams, each of them a request.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::net::TcpStream;
+
+use super::admission::Accepted;
+use super::connection::Peer;
+use super::request;
+use crate::hbone::server::HboneServer;
+use crate::model::address::canonical;
+use crate::net::{self, reset_on_close};
+use crate::proxy::pod::{PodProxy, failure_label};
+use crate::telemetry::connection::ResponseFlag;
+use crate::telemetry::metrics::{Metrics, Side};
+use crate::tls::handshake::{self, HandshakeError, Secured};
+
+/// Serves a connection to the HBONE port to its end.
+pub(in crate::proxy) async fn serve(pod_proxy: Arc<PodProxy>, tcp: TcpStream) {
+    let (Ok(source), Ok(local)) = (tcp.peer_addr(), tcp.local_addr()) else { return };
+    let accepted = Accepted { source: canonical(source), local: canonical(local) };
+    if accepted.is_dialled_directly(&pod_proxy) {
+        accepted.record_dialled_directly(&pod_proxy);
+        return reset_on_close(&tcp);
+    }
+    net::detect_dead_peer(&tcp);
+    let Some(secured) = secure(&pod_proxy, tcp, &accepted).await else { return };
+    let peer = Peer { identity: secured.peer.clone(), addr: accepted.source, listener: accepted.local };
+    let timeout = pod_proxy.proxy.timeouts.handshake;
+    if let Some(server) = greet(&pod_proxy.proxy.metrics, secured, &peer, timeout).await {
+        serve_streams(&pod_proxy, server, peer).await;
+    }
+}
+
+/// The TLS handshake, under the pod's identity. A failure is recorded.
+async fn secure(pod_proxy: &PodProxy, tcp: TcpStream, accepted: &Accepted) -> Option<Secured<TcpStream>> {
+    let proxy = &pod_proxy.proxy;
+    let own = match proxy.certificates.get(&pod_proxy.identity()).await {
+        Ok(own) => own,
+        Err(error) => {
+            accepted.refused(ResponseFlag::IdentityError).record(&proxy.metrics, &error);
+            reset_on_close(&tcp);
+            return None;
+        }
+    };
+    let trusted = proxy.trusted();
+    let handshake = tokio::time::timeout(proxy.timeouts.handshake, handshake::accept(&own, tcp, &trusted)).await;
+    match handshake.unwrap_or(Err(HandshakeError::Timeout)) {
+        Ok(secured) => Some(secured),
+        Err(error) => {
+            proxy.metrics.handshake_failed(Side::Downstream, failure_label(&error));
+            accepted.refused(ResponseFlag::TlsFailure).record(&proxy.metrics, &error);
+            None
+        }
+    }
+}
+
+/// The HTTP/2 preface and settings.
+async fn greet(metrics: &Metrics, secured: Secured<TcpStream>, peer: &Peer, timeout: Duration) -> Option<HboneServer> {
+    match tokio::time::timeout(timeout, HboneServer::greet(secured)).await {
+        Ok(Ok(server)) => Some(server),
+        Ok(Err(error)) => {
+            metrics.handshake_failed(Side::Downstream, "http2");
+            tracing::debug!(peer = %peer.addr, %error, "HTTP/2 preface failed");
+            None
+        }
+        Err(_) => {
+            metrics.handshake_failed(Side::Downstream, "timeout");
+            tracing::debug!(peer = %peer.addr, "HTTP/2 preface took too long");
+            None
+        }
+    }
+}
+
+/// Serves the streams of a connection. When the pod leaves or the process drains, the peer is asked to open no more.
+async fn serve_streams(pod_proxy: &Arc<PodProxy>, mut server: HboneServer, peer: Peer) {
+    let PodProxy { proxy, pod, .. } = &**pod_proxy;
+    let _gauge = proxy.metrics.hbone_connection_opened(Side::Downstream);
+    let mut is_going_away = false;
+    loop {
+        tokio::select! {
+            next = server.next() => match next {
+                Ok(request) => drop(tokio::spawn(request::serve(pod_proxy.clone(), peer.clone(), request))),
+                Err(error) => {
+                    tracing::debug!(peer = %peer.addr, %error, "HBONE connection ended");
+                    return;
+                }
+            },
+            () = pod.left.cancelled(), if !is_going_away => {
+                is_going_away = true;
+                server.goaway();
+            }
+            () = proxy.drain.draining(), if !is_going_away => {
+                is_going_away = true;
+                server.goaway();
+            }
+            () = pod.dead.cancelled() => return server.abort().await,
+            () = proxy.drain.closing() => return server.abort().await,
+        }
+    }
+}

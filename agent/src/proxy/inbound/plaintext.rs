@@ -1,0 +1,27 @@
+//! Plaintext connections, from clients outside the mesh.
+
+use std::sync::Arc;
+
+use tokio::net::TcpStream;
+
+use super::admission::Accepted;
+use super::connection::{Downstream, InboundConnection};
+use crate::model::address::canonical;
+use crate::net::{self, reset_on_close};
+use crate::proxy::pod::PodProxy;
+
+/// Serves a plaintext connection to its end.
+pub(in crate::proxy) async fn serve(pod_proxy: Arc<PodProxy>, downstream: TcpStream) {
+    let (Ok(source), Ok(local)) = (downstream.peer_addr(), downstream.local_addr()) else { return };
+    let accepted = Accepted { source: canonical(source), local: canonical(local) };
+    if accepted.is_dialled_directly(&pod_proxy) {
+        accepted.record_dialled_directly(&pod_proxy);
+        return reset_on_close(&downstream);
+    }
+    let _open = pod_proxy.pod.count_connection();
+    // Best effort: a socket that is dead already shows it at the first read.
+    let _ = net::tune(&socket2::SockRef::from(&downstream));
+    let connection =
+        InboundConnection { pod_proxy: &pod_proxy, client: accepted.source, destination: accepted.local, peer: None };
+    connection.run(Downstream::Plaintext(downstream)).await;
+}

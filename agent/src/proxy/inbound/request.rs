@@ -1,0 +1,100 @@
+//! A CONNECT request of an HBONE peer: which address of the pod it is for, and on whose behalf it comes.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use http::header::FORWARDED;
+use http::{HeaderMap, StatusCode};
+
+use super::admission::Accepted;
+use super::connection::{Downstream, InboundConnection, Peer};
+use crate::hbone::authority::{self, Authority, InvalidAuthority};
+use crate::hbone::headers;
+use crate::hbone::server::ConnectRequest;
+use crate::proxy::pod::PodProxy;
+use crate::proxy::workers::Workers;
+use crate::telemetry::connection::ResponseFlag;
+
+/// Why a request names nothing that is served here.
+#[derive(Debug, thiserror::Error)]
+enum BadRequest {
+    #[error("only CONNECT is served here")]
+    NotConnect,
+    #[error(transparent)]
+    Authority(#[from] InvalidAuthority),
+    #[error("{0} is not an address of this pod")]
+    ForeignAddress(SocketAddr),
+    #[error("{0}:{1} is not served by this pod")]
+    ForeignService(String, u16),
+}
+
+/// Serves a request to the end of its stream.
+pub(super) async fn serve(pod_proxy: Arc<PodProxy>, peer: Peer, request: ConnectRequest) {
+    let destination = match destination_of(&pod_proxy, &peer, request.authority()) {
+        Ok(destination) => destination,
+        Err(error) => {
+            let accepted = Accepted { source: peer.addr, local: peer.listener };
+            accepted.refused(ResponseFlag::ConnectFailure).record(&pod_proxy.proxy.metrics, &error);
+            return request.refuse(StatusCode::BAD_REQUEST);
+        }
+    };
+    let _open = pod_proxy.pod.count_connection();
+    let _load = pod_proxy.proxy.workers.count_load(Workers::current());
+    let client = client_address(&peer, request.headers());
+    let connection = InboundConnection { pod_proxy: &pod_proxy, client, destination, peer: Some(&peer) };
+    connection.run(Downstream::Hbone(request)).await;
+}
+
+/// The pod's own address and port that a request asks for. Without an authority it is no CONNECT request.
+fn destination_of(pod_proxy: &PodProxy, peer: &Peer, authority: Option<&str>) -> Result<SocketAddr, BadRequest> {
+    match authority::parse(authority.ok_or(BadRequest::NotConnect)?)? {
+        Authority::Address(address) if pod_proxy.pod.spec.addresses.contains(&address.ip()) => Ok(address),
+        Authority::Address(address) => Err(BadRequest::ForeignAddress(address)),
+        Authority::Hostname(hostname, port) => {
+            let mesh = pod_proxy.proxy.mesh.read();
+            let workload = pod_proxy.known_workload(&mesh);
+            let mapped = workload.as_ref().and_then(|workload| {
+                let service = mesh.service_by_hostname(&hostname, &workload.namespace)?;
+                let ports = workload.services.get(&service.key)?;
+                ports.iter().find(|mapping| mapping.service_port == port)
+            });
+            match mapped {
+                Some(mapping) => Ok(SocketAddr::new(peer.listener.ip(), mapping.target_port)),
+                None => Err(BadRequest::ForeignService(hostname, port)),
+            }
+        }
+    }
+}
+
+/// The client as the application is shown it: its address as the network has it, its port as its proxy says.
+fn client_address(peer: &Peer, headers: &HeaderMap) -> SocketAddr {
+    let claimed = headers.get(FORWARDED).and_then(headers::client_of);
+    claimed.filter(|claimed| claimed.ip() == peer.addr.ip()).unwrap_or(peer.addr)
+}
+
+#[cfg(test)]
+mod tests {
+    use http::HeaderValue;
+
+    use super::*;
+    use crate::model::identity::{Identity, TrustDomain};
+
+    #[test]
+    fn a_peer_cannot_claim_another_address_than_its_own() {
+        let peer = Peer {
+            identity: Identity::new(TrustDomain::new(""), "shop", "client"),
+            addr: "10.0.0.1:50000".parse().expect("an address"),
+            listener: "10.0.0.2:15008".parse().expect("an address"),
+        };
+        for (forwarded, expected) in [
+            (Some("for=\"10.0.0.1:41000\""), "10.0.0.1:41000"),
+            (Some("for=\"10.0.0.9:41000\""), "10.0.0.1:50000"),
+            (Some("for=unknown"), "10.0.0.1:50000"),
+            (None, "10.0.0.1:50000"),
+        ] {
+            let headers: HeaderMap =
+                forwarded.map(|value| (FORWARDED, HeaderValue::from_static(value))).into_iter().collect();
+            assert_eq!(client_address(&peer, &headers).to_string(), expected, "{forwarded:?}");
+        }
+    }
+}

@@ -1,0 +1,7 @@
+//! A pod's own connections: from the address that the application dialled to an upstream, over HBONE or in plaintext.
+
+mod error;
+mod tcp;
+mod upstream;
+
+pub(super) use self::tcp::serve;

@@ -1,0 +1,116 @@
+//! Opening the upstream of an outbound connection.
+
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use http::HeaderMap;
+use http::header::FORWARDED;
+use tokio::net::TcpStream;
+
+use super::error::OutboundError;
+use crate::hbone::pool::{Pool, Target};
+use crate::hbone::{HboneStream, headers};
+use crate::model::address::OriginalDst;
+use crate::model::resolve::{Transport, Upstream};
+use crate::net::ConnectError;
+use crate::proxy::connector;
+use crate::proxy::hbone_probe::Candidate;
+use crate::proxy::pod::PodProxy;
+use crate::telemetry::ends::{ConnectionEnds, OutboundSource};
+use crate::telemetry::record::ConnectionRecord;
+
+/// The upstream's side of a connection, open.
+pub(super) enum UpstreamStream {
+    Hbone(HboneStream),
+    Tcp(TcpStream),
+}
+
+/// An outbound connection whose upstream is to be opened.
+pub(super) struct Outbound<'a> {
+    pub(super) pod_proxy: &'a Arc<PodProxy>,
+    pub(super) source: OutboundSource,
+    /// The address that the application dialled.
+    pub(super) original_dst: OriginalDst,
+}
+
+impl Outbound<'_> {
+    /// The ends of the connection; without an upstream where its destination could not be resolved.
+    pub(super) fn ends(&self, upstream: Option<&Upstream>) -> ConnectionEnds {
+        ConnectionEnds::outbound(self.source.clone(), self.original_dst, upstream)
+    }
+
+    /// Opens the upstream: over HBONE to a `candidate` that is found to speak it; else, and should that fail, as the mesh
+    /// says. Settles the ends of the record.
+    pub(super) async fn connect_upstream(
+        &self,
+        upstream: &Upstream,
+        candidate: Option<&Candidate>,
+        record: &ConnectionRecord,
+    ) -> Result<UpstreamStream, OutboundError> {
+        let Some(candidate) = candidate else { return self.open(upstream, record).await };
+        if candidate.speaks_hbone(self.pod_proxy).await {
+            let over_hbone = &candidate.upstream;
+            match self.open(over_hbone, record).await {
+                Ok(opened) => {
+                    record.settle(Some(self.ends(Some(over_hbone))));
+                    return Ok(opened);
+                }
+                // It speaks HBONE: it is asked once more, and what it says then holds.
+                Err(error) if error.is_refused_by_peer() => {
+                    record.settle(Some(self.ends(Some(over_hbone))));
+                    return self.open(over_hbone, record).await;
+                }
+                Err(_) => candidate.forget(self.pod_proxy),
+            }
+        }
+        record.settle(None);
+        self.open(upstream, record).await
+    }
+
+    async fn open(&self, upstream: &Upstream, record: &ConnectionRecord) -> Result<UpstreamStream, OutboundError> {
+        match &upstream.transport {
+            Transport::Hbone { peer, authority, identities } => {
+                let target = Target { peer: *peer, identities: identities.clone() };
+                let service = upstream.service.as_ref().map(|service| &*service.key.hostname);
+                let headers = self.request_headers(service);
+                let (stream, identity) = Pool::open(self.pod_proxy, &target, authority, &headers).await?;
+                record.peer_proved(identity);
+                Ok(UpstreamStream::Hbone(stream))
+            }
+            Transport::Passthrough(to) => Ok(UpstreamStream::Tcp(self.connect(*to).await?)),
+            Transport::ResolveHostname { hostname, port } => {
+                let endpoint =
+                    look_up(hostname, *port).await.map_err(|e| OutboundError::Lookup(hostname.clone(), e))?;
+                record.settle(Some(ConnectionEnds { endpoint, ..self.ends(Some(upstream)) }));
+                Ok(UpstreamStream::Tcp(self.connect(endpoint).await?))
+            }
+        }
+    }
+
+    async fn connect(&self, to: SocketAddr) -> Result<TcpStream, ConnectError> {
+        let PodProxy { proxy, pod, .. } = &**self.pod_proxy;
+        let timeout = proxy.timeouts.connect;
+        if pod.spec.addresses.contains(&to.ip()) {
+            // The pod calls itself through a service: straight to its own application.
+            return connector::connect_application(pod, &proxy.capture, to, self.source.addr, timeout).await;
+        }
+        connector::connect(pod, to, timeout).await
+    }
+
+    fn request_headers(&self, service: Option<&str>) -> HeaderMap {
+        let mut map = HeaderMap::with_capacity(2);
+        if let Some(value) = headers::baggage(&self.source.workload) {
+            map.insert("baggage", value);
+        }
+        if let Some(value) = headers::forwarded(self.source.addr, service) {
+            map.insert(FORWARDED, value);
+        }
+        map
+    }
+}
+
+async fn look_up(hostname: &str, port: u16) -> io::Result<SocketAddr> {
+    let mut found = tokio::net::lookup_host((hostname, port)).await?;
+    found.next().ok_or_else(|| io::ErrorKind::NotFound.into())
+}

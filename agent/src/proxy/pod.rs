@@ -1,0 +1,92 @@
+//! An enrolled pod as the proxy serves it: which workload of the mesh it is, and its HBONE connections.
+
+use std::sync::Arc;
+
+use super::node::Proxy;
+use super::workers::Workers;
+use crate::enrollment::pod::EnrolledPod;
+use crate::hbone::pool::Pool;
+use crate::model::authorization::{Denied, Destination};
+use crate::model::identity::Identity;
+use crate::model::mesh::{Listing, Mesh, MeshSettings};
+use crate::model::pod::PodDescription;
+use crate::model::workload::Workload;
+use crate::tls::handshake::HandshakeError;
+
+/// See the module.
+#[derive(Debug)]
+pub(crate) struct PodProxy {
+    pub(crate) proxy: Arc<Proxy>,
+    pub(crate) pod: Arc<EnrolledPod>,
+    /// HBONE connections are never shared between pods: each is opened in its pod's namespace under its identity. Nor are
+    /// they between workers: there is a pool for each.
+    pub(crate) pools: Box<[Pool]>,
+}
+
+impl PodProxy {
+    pub(super) fn new(proxy: Arc<Proxy>, pod: Arc<EnrolledPod>, pools: Box<[Pool]>) -> Self {
+        Self { proxy, pod, pools }
+    }
+
+    /// The HBONE connections of the worker that the caller runs on.
+    pub(crate) fn pool(&self) -> &Pool {
+        &self.pools[Workers::current()]
+    }
+
+    /// The identity that this pod's traffic carries.
+    pub(crate) fn identity(&self) -> Identity {
+        self.pod.identity(&self.proxy.mesh.read().settings().trust_domain)
+    }
+
+    /// The pod as the mesh knows it; where it does not (yet), as its enrolment describes it.
+    pub(super) fn source_workload(&self, mesh: &Mesh) -> Arc<Workload> {
+        self.known_workload(mesh).unwrap_or_else(|| Arc::new(self.described_workload(mesh.settings())))
+    }
+
+    /// The pod as the mesh knows it.
+    pub(super) fn known_workload(&self, mesh: &Mesh) -> Option<Arc<Workload>> {
+        mesh.workload_of_pod(self.pod.spec.key()).cloned()
+    }
+
+    /// This pod as a decision about a connection to it sees it, at this moment.
+    pub(super) fn as_destination<'a>(&'a self, workload: &'a Workload) -> Destination<'a> {
+        Destination { workload, labels: &self.pod.spec.labels, is_leaving: self.pod.is_leaving() }
+    }
+
+    /// The pod as its enrolment describes it, with the policies that select it by its labels; `None` where those are not
+    /// known. It fails where a policy may be about the pod and does not say so.
+    pub(super) fn workload_by_labels(&self, mesh: &Mesh) -> Option<Result<Arc<Workload>, Denied>> {
+        let spec = &self.pod.spec;
+        if spec.labels.is_empty() {
+            return None;
+        }
+        let Listing { keys, unclear } = mesh.listing(&spec.namespace, &spec.labels);
+        if let Some(policy) = unclear {
+            return Some(Err(Denied::UnknownSelector(policy)));
+        }
+        let described = self.described_workload(mesh.settings());
+        Some(Ok(Arc::new(Workload { authorization_policies: keys, ..described })))
+    }
+
+    fn described_workload(&self, settings: &MeshSettings) -> Workload {
+        let (spec, node) = (&self.pod.spec, &self.proxy.node);
+        Workload::of_pod(&PodDescription {
+            key: spec.key(),
+            identity: &self.pod.identity(&settings.trust_domain),
+            labels: &spec.labels,
+            workload_name: spec.workload_name.as_deref(),
+            network: &settings.network,
+            cluster_id: &node.cluster_id,
+            node: &node.node,
+        })
+    }
+}
+
+/// The `reason` label of a failed TLS handshake.
+pub(crate) fn failure_label(error: &HandshakeError) -> &'static str {
+    match error {
+        HandshakeError::PeerRefused(refused) => refused.label(),
+        HandshakeError::Tls(_) => "tls",
+        HandshakeError::Timeout => "timeout",
+    }
+}
