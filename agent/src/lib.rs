@@ -48,3 +48,4 @@ pub mod proxy;
 pub mod admin;
 
 pub mod app;
+pub mod cli;

@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 use nix::sys::prctl;
 use weir::app;
-use weir::app::commands::{EnrollArgs, PodsArgs, StatusArgs, UnenrollArgs, UninstallArgs};
+use weir::cli::{self, EnrollArgs, PodsArgs, StatusArgs, UnenrollArgs, UninstallArgs};
 use weir::config::AgentConfig;
 use weir::control_plane::ControlPlaneConfig;
 use weir::supervisor::SupervisorLink;
@@ -76,11 +76,11 @@ fn main() -> ExitCode {
     let result = match Weir::parse().command {
         Command::Agent(config) => return end(agent(*config, is_small)),
         Command::ControlPlane(config) => serve(|| app::run_control_plane(*config)),
-        Command::Enroll(args) => app::commands::enroll(args),
-        Command::Unenroll(args) => app::commands::unenroll(args),
-        Command::Pods(args) => app::commands::pods(&args),
-        Command::Status(args) => app::commands::status(&args),
-        Command::Uninstall(args) => app::commands::uninstall(&args),
+        Command::Enroll(args) => cli::enroll(args),
+        Command::Unenroll(args) => cli::unenroll(&args),
+        Command::Pods(args) => cli::pods(&args),
+        Command::Status(args) => cli::status(&args),
+        Command::Uninstall(args) => cli::uninstall(&args),
     };
     end(result.map(|()| ExitCode::SUCCESS))
 }

@@ -124,7 +124,7 @@ impl NodeOwnership {
             }
             SupervisorCommand::Resume => {
                 tracing::warn!("the successor failed: this agent goes on");
-                enrollment.go_on();
+                enrollment.resume();
                 self.may_write_state.send_replace(true);
             }
             SupervisorCommand::Drain { same_network } => {

@@ -9,7 +9,6 @@
 mod admin;
 mod agent;
 mod cni;
-pub mod commands;
 mod delivery;
 mod foundation;
 mod handover;

@@ -46,7 +46,7 @@ pub(super) async fn uninstall_node(foundation: &Foundation, cni: Option<Cni>, cl
         }
     }
     if !pods.is_empty() {
-        enrollment.let_go_outbound();
+        enrollment.release_outbound();
         sleep(INBOUND_CAPTURE_OVERLAP).await;
     }
     let (enrollment, bpf_dir) = (enrollment.clone(), config.bpf_dir.clone());

@@ -147,7 +147,7 @@ pub(super) fn is_pod_address(ip: IpAddr) -> bool {
         }
 }
 
-/// Remembers the namespace that the agent runs in. Called once at start, before any thread enters another one.
+/// Remembers the namespace that the agent runs in. To be called once at start, before any thread enters another one.
 ///
 /// # Errors
 /// When /proc is not mounted.

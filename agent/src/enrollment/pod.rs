@@ -1,4 +1,4 @@
-//! An enrolled pod: what was said at enrolment, and what belongs to it as long as it is enrolled.
+//! An enrolled pod: its description from enrolment, and what belongs to it as long as it is enrolled.
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
@@ -13,23 +13,23 @@ use super::netns::Netns;
 use crate::model::identity::{Identity, TrustDomain};
 use crate::model::pod::PodKey;
 
-/// On whose word a pod is enrolled, and so on whose word it leaves.
+/// Who had a pod enrolled, and so who ends its enrolment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub enum Origin {
-    /// Somebody's on this node, through the enrolment API.
+    /// Somebody on this node, through the enrolment API.
     #[default]
     Node,
-    /// Kubernetes': its watch, or the CNI plugin's call for a pod that Kubernetes says is in the mesh.
+    /// Kubernetes: its watch, or the container runtime's call for a pod that Kubernetes says is in the mesh.
     Kubernetes,
 }
 
-/// What somebody says about a pod when enrolling it, checked. Kept on disk, so that a restarted agent goes on.
+/// The description of a pod with which it is enrolled, checked. Kept on disk, so that a restarted agent goes on.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PodSpec {
     pub uid: String,
     pub name: String,
     pub namespace: String,
-    /// What metrics call it by, where whoever enrolled it knows what made it.
+    /// The workload's name in metrics, where whoever enrolled the pod knows what made it.
     #[serde(default)]
     pub workload_name: Option<String>,
     pub service_account: String,
@@ -59,11 +59,11 @@ pub struct EnrolledPod {
     pub spec: PodSpec,
     pub netns: Netns,
     connections: Arc<AtomicU64>,
-    /// It is being taken out of the mesh, and still captured until everybody has heard.
+    /// It is being taken out of the mesh, and still captured until all peers know.
     leaving: AtomicBool,
-    /// Set when the pod leaves: take nothing new.
+    /// Cancelled when its enrolment ends: nothing new is accepted.
     pub left: CancellationToken,
-    /// Set when nothing of the pod may go on: it is dead.
+    /// Cancelled when the pod is dead: its open connections are closed.
     pub dead: CancellationToken,
 }
 
@@ -99,7 +99,7 @@ impl EnrolledPod {
         self.connections.load(Ordering::Relaxed)
     }
 
-    /// Whether the pod is being taken out of the mesh, on the word of those who put it there.
+    /// Whether the pod is being taken out of the mesh.
     #[must_use]
     pub fn is_leaving(&self) -> bool {
         self.leaving.load(Ordering::Relaxed)

@@ -1,16 +1,17 @@
-//! Sandboxes of pods as the container runtime makes and unmakes them. Its word that a sandbox goes is ahead of all others:
-//! until it makes another, nobody enrols the pod again in what is left of the old one.
+//! Enrolment on behalf of the container runtime, which makes and removes the sandboxes of pods. It removes a sandbox before
+//! Kubernetes says anything: until it makes another, nobody enrols the pod again in what is left of the old one.
 
 use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use super::error::EnrollmentError;
 use super::netns::Netns;
 use super::pod::{EnrolledPod, PodSpec};
-use super::{Enrollment, EnrollmentError};
+use super::registry::Enrollment;
 
-/// How long that word counts, should the next one be lost.
-const COUNTS: Duration = Duration::from_secs(30);
+/// How long a pod counts as without a sandbox, in case the call for its next one is lost.
+const LOST_SANDBOX_TIMEOUT: Duration = Duration::from_secs(30);
 
 impl Enrollment {
     /// [`Self::ensure`] for a pod whose sandbox has just been made.
@@ -40,7 +41,7 @@ impl Enrollment {
     /// True from when a pod's sandbox went until it has another, for half a minute at most.
     #[must_use]
     pub fn has_lost_sandbox(&self, uid: &str) -> bool {
-        self.lost_sandboxes.lock().get(uid).is_some_and(|since| since.elapsed() < COUNTS)
+        self.lost_sandboxes.lock().get(uid).is_some_and(|since| since.elapsed() < LOST_SANDBOX_TIMEOUT)
     }
 
     /// Forgets the lost sandboxes of pods that are no more.

@@ -1,5 +1,5 @@
-//! Which of the named network namespaces of this node is a pod's: the one that has its addresses inside. Needed only for
-//! pods that were there before the agent; for all others whoever makes the namespace names it.
+//! Which of the named network namespaces of this node is a pod's: the one with its addresses inside. Needed only for pods
+//! that were there before the agent; for any other, the container runtime's call names the namespace.
 
 use std::collections::HashMap;
 use std::net::IpAddr;
@@ -55,7 +55,7 @@ impl NetnsIndex {
         };
         let mut former = std::mem::take(&mut self.known);
         for path in entries.filter_map(|entry| Some(entry.ok()?.path())) {
-            // One that goes meanwhile is none.
+            // A file that was removed meanwhile is passed over.
             let Ok(metadata) = std::fs::metadata(&path) else { continue };
             let id = (metadata.dev(), metadata.ino());
             let known = former.remove(&path).filter(|known| known.id == id && !known.addresses.is_empty());
@@ -74,7 +74,7 @@ impl NetnsIndex {
         let mut found = self.known.iter().filter(|(_, known)| !addresses.is_empty() && has_all(known));
         let nowhere = || NotFound::Nowhere { path: self.directory.clone(), addresses: addresses.to_vec() };
         let (first, known) = found.next().ok_or_else(nowhere)?;
-        // Two names of one namespace are no matter.
+        // Two names of one namespace are not ambiguous.
         match found.find(|(_, other)| other.id != known.id) {
             Some((second, _)) => Err(NotFound::Ambiguous { first: first.clone(), second: second.clone() }),
             None => Ok(first.clone()),

@@ -1,19 +1,18 @@
-//! What to do next about one pod, given what Kubernetes, the kernel and the mesh say of it: a pure decision. It acts on
-//! nothing, and knows no API.
+//! The next step for one pod, given what Kubernetes, the kernel and the mesh say of it: a pure decision.
 
 use std::time::{Duration, Instant};
 
-/// A pod that was enrolled by the CNI plugin's call may be ahead of the watch: so long nothing is concluded from its
-/// being unknown.
-const UNKNOWN_GRACE: Duration = Duration::from_secs(10);
-/// The same, for labels that the watch has not told of yet.
-const LABEL_GRACE: Duration = Duration::from_secs(2);
-/// How long a pod that leaves goes on being captured while the mesh still says that it speaks HBONE.
-const LEAVING_BOUND: Duration = Duration::from_secs(30);
-/// How long it does after the mesh has ceased to say so here: other nodes may hear of it later.
-const LAST_MOMENT: Duration = Duration::from_secs(1);
-/// The watch tells of what was written to a pod a little later. So long what was written counts.
-const WRITTEN_COUNTS: Duration = Duration::from_secs(5);
+/// The container runtime's call may enrol a pod before the watch reports it: for this time after the enrolment, a pod that the
+/// watch does not know is not taken for gone.
+const UNKNOWN_POD_GRACE: Duration = Duration::from_secs(10);
+/// For this time after the enrolment, labels by which a pod is out of the mesh may be older than those at its enrolment.
+const STALE_LABELS_GRACE: Duration = Duration::from_secs(2);
+/// How long a pod that leaves the mesh is captured at most while the mesh still says that it accepts HBONE.
+const HBONE_WITHDRAWAL_TIMEOUT: Duration = Duration::from_secs(30);
+/// How long it is captured after the mesh has ceased to say so on this node: other nodes learn it later.
+const HBONE_WITHDRAWAL_SPREAD: Duration = Duration::from_secs(1);
+/// The watch reports a written annotation a little later. For this time what was written counts, not what the watch says.
+const ANNOTATION_WATCH_LAG: Duration = Duration::from_secs(5);
 
 /// What Kubernetes says about whether a pod is in the mesh.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -28,63 +27,64 @@ pub(super) enum Wanted {
     Undecided,
 }
 
-/// Whether a pod is enrolled, and on whose word.
+/// Whether a pod is enrolled, and who had it enrolled.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Enrolled {
     No,
     ByKubernetes,
-    /// By somebody on this node: it stays enrolled until he says otherwise.
+    /// Through the enrolment API: only that API ends it.
     ByNode,
 }
 
-/// One pod, now.
+/// What is known of one pod now.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct View {
     pub(super) wanted: Wanted,
     pub(super) is_annotated: bool,
     pub(super) has_addresses: bool,
-    /// It is being deleted: what it has stays, but it is given nothing new.
+    /// It is being deleted: its capture stays, but it is not enrolled any more.
     pub(super) is_ending: bool,
     pub(super) enrolled: Enrolled,
-    /// It is enrolled with other addresses than it has now.
-    pub(super) is_moved: bool,
+    /// It has addresses that it is not enrolled with.
+    pub(super) has_new_addresses: bool,
     pub(super) mesh_says_hbone: bool,
 }
 
-/// What has happened about the pod so far.
+/// What was done for the pod so far.
 #[derive(Debug, Default, Clone)]
 pub(super) struct Memory {
     /// A step is under way.
     pub(super) is_busy: bool,
     /// The last step that was begun.
-    pub(super) begun: Option<Step>,
-    /// After its failure: when it is tried again. What is to be done instead need not wait.
+    pub(super) last_step: Option<Step>,
+    /// If it failed: when it is tried again. Another step need not wait.
     pub(super) retry_at: Option<Instant>,
     /// When it was first seen to be enrolled; `None` if a former agent had enrolled it.
     pub(super) enrolled_at: Option<Instant>,
-    /// What was written last to its annotation.
+    /// What was written to its annotation last, and when.
     pub(super) written: Option<(bool, Instant)>,
     leaving_since: Option<Instant>,
-    silent_since: Option<Instant>,
+    /// While it leaves: since when the mesh no longer says that it accepts HBONE.
+    not_hbone_since: Option<Instant>,
 }
 
 impl Memory {
-    /// Of a pod that is first seen now.
+    /// For a pod that is first seen now.
     pub(super) fn since(now: Instant) -> Self {
         Self { enrolled_at: Some(now), ..Self::default() }
     }
 
     /// A step is under way from now on.
     pub(super) fn begin(&mut self, step: Step) {
-        (self.is_busy, self.begun) = (true, Some(step));
+        (self.is_busy, self.last_step) = (true, Some(step));
     }
 
-    /// It has left, or come back: should it leave, it begins anew.
+    /// The pod has left, or come back: if it leaves again, it does so from the start.
     pub(super) fn forget_leaving(&mut self) {
-        (self.leaving_since, self.silent_since) = (None, None);
+        (self.leaving_since, self.not_hbone_since) = (None, None);
     }
 
-    /// True while the pod leaves the mesh in order.
+    /// True while the pod leaves the mesh.
     pub(super) fn is_leaving(&self) -> bool {
         self.leaving_since.is_some()
     }
@@ -92,9 +92,9 @@ impl Memory {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Step {
-    /// Capture it, then say so on it.
+    /// Capture it, then annotate it.
     Enroll,
-    /// Say on it that it is captured, or that it is not.
+    /// Write to its annotation that it is captured, or that it is not.
     Annotate(bool),
     /// End its capture.
     Release,
@@ -103,7 +103,7 @@ pub(super) enum Step {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Next {
     Nothing,
-    /// Ask again then, if nothing else happens before.
+    /// Decide again then, if nothing changes before.
     At(Instant),
     Do(Step),
 }
@@ -114,14 +114,14 @@ pub(super) fn next(view: &View, memory: &mut Memory, now: Instant) -> Next {
         return Next::Nothing;
     }
     match (due(view, memory, now), memory.retry_at) {
-        (Next::Do(step), Some(retry_at)) if memory.begun == Some(step) && now < retry_at => Next::At(retry_at),
+        (Next::Do(step), Some(retry_at)) if memory.last_step == Some(step) && now < retry_at => Next::At(retry_at),
         (next, _) => next,
     }
 }
 
 fn due(view: &View, memory: &mut Memory, now: Instant) -> Next {
     let is_annotated = match memory.written {
-        Some((written, at)) if now < at + WRITTEN_COUNTS => written,
+        Some((written, at)) if now < at + ANNOTATION_WATCH_LAG => written,
         _ => view.is_annotated,
     };
     match view.wanted {
@@ -129,7 +129,7 @@ fn due(view: &View, memory: &mut Memory, now: Instant) -> Next {
         Wanted::In => stay(view, memory, is_annotated),
         Wanted::Out | Wanted::Finished | Wanted::Gone => match view.enrolled {
             Enrolled::ByNode => Next::Nothing,
-            // A word that is no longer true, from an agent that could not take it back.
+            // Written by an agent that ended before it could remove it.
             Enrolled::No if is_annotated => Next::Do(Step::Annotate(false)),
             Enrolled::No => Next::Nothing,
             Enrolled::ByKubernetes => leave(view, memory, is_annotated, now),
@@ -142,25 +142,25 @@ fn stay(view: &View, memory: &mut Memory, is_annotated: bool) -> Next {
     match view.enrolled {
         Enrolled::No if view.has_addresses && !view.is_ending => Next::Do(Step::Enroll),
         Enrolled::No => Next::Nothing,
-        _ if view.is_moved && !view.is_ending => Next::Do(Step::Enroll),
+        _ if view.has_new_addresses && !view.is_ending => Next::Do(Step::Enroll),
         _ if !is_annotated => Next::Do(Step::Annotate(true)),
         _ => Next::Nothing,
     }
 }
 
-/// In this order nobody is refused: the control plane learns that the pod speaks no HBONE, and tells everybody; HBONE is
-/// served until all have heard; then capture ends.
+/// In this order no connection is refused: the annotation goes, by which the control plane learns that the pod does not accept
+/// HBONE and tells all peers; HBONE is accepted until they know; then capture ends.
 fn leave(view: &View, memory: &mut Memory, is_annotated: bool, now: Instant) -> Next {
     let grace = match view.wanted {
-        Wanted::Gone => UNKNOWN_GRACE,
+        Wanted::Gone => UNKNOWN_POD_GRACE,
         Wanted::Finished => Duration::ZERO,
-        _ => LABEL_GRACE,
+        _ => STALE_LABELS_GRACE,
     };
     if let Some(until) = memory.enrolled_at.map(|at| at + grace).filter(|until| now < *until) {
         return Next::At(until);
     }
     if view.wanted != Wanted::Out {
-        // Nobody is there to be talked to.
+        // No process of the pod runs any more.
         return Next::Do(Step::Release);
     }
     let since = *memory.leaving_since.get_or_insert(now);
@@ -168,11 +168,11 @@ fn leave(view: &View, memory: &mut Memory, is_annotated: bool, now: Instant) -> 
         return Next::Do(Step::Annotate(false));
     }
     if view.mesh_says_hbone {
-        memory.silent_since = None;
-        let until = since + LEAVING_BOUND;
+        memory.not_hbone_since = None;
+        let until = since + HBONE_WITHDRAWAL_TIMEOUT;
         return if now < until { Next::At(until) } else { Next::Do(Step::Release) };
     }
-    let until = *memory.silent_since.get_or_insert(now) + LAST_MOMENT;
+    let until = *memory.not_hbone_since.get_or_insert(now) + HBONE_WITHDRAWAL_SPREAD;
     if now < until { Next::At(until) } else { Next::Do(Step::Release) }
 }
 

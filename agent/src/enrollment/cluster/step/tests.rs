@@ -10,7 +10,7 @@ const PLAIN: View = View {
     has_addresses: true,
     is_ending: false,
     enrolled: No,
-    is_moved: false,
+    has_new_addresses: false,
     mesh_says_hbone: false,
 };
 const CAPTURED: View = View { wanted: In, is_annotated: true, enrolled: ByKubernetes, mesh_says_hbone: true, ..PLAIN };
@@ -25,7 +25,7 @@ fn what_is_done_at_once() {
         ("being deleted", View { is_ending: true, ..CAPTURED }, Nothing),
         ("enrolled by the CNI plugin", View { is_annotated: false, ..CAPTURED }, Do(Annotate(true))),
         ("captured", CAPTURED, Nothing),
-        ("moved to a new sandbox", View { is_moved: true, ..CAPTURED }, Do(Enroll)),
+        ("moved to a new sandbox", View { has_new_addresses: true, ..CAPTURED }, Do(Enroll)),
         ("not decided yet", View { wanted: Undecided, ..CAPTURED }, Nothing),
         ("not decided yet, not captured", View { wanted: Undecided, is_annotated: true, ..PLAIN }, Nothing),
         ("unlabelled", View { wanted: Out, ..CAPTURED }, Do(Annotate(false))),
@@ -50,21 +50,21 @@ fn one_step_at_a_time_and_failures_wait() {
     let mut memory = Memory { is_busy: true, ..Memory::default() };
     assert_eq!(next(&view, &mut memory, now), Nothing);
     let later = now + Duration::from_secs(1);
-    let mut memory = Memory { begun: Some(Enroll), retry_at: Some(later), ..Memory::default() };
+    let mut memory = Memory { last_step: Some(Enroll), retry_at: Some(later), ..Memory::default() };
     assert_eq!(next(&view, &mut memory, now), At(later));
     assert_eq!(next(&view, &mut memory, later), Do(Enroll));
-    // As after a new sandbox, once the watch has told of its address.
+    // As after a new sandbox, once the watch has reported its address.
     let view = View { is_annotated: false, ..CAPTURED };
     assert_eq!(next(&view, &mut memory, now), Do(Annotate(true)), "another step need not wait");
 }
 
 #[test]
-fn what_was_written_counts_until_the_watch_has_told_of_it() {
+fn what_was_written_counts_until_the_watch_reports_it() {
     let now = Instant::now();
     let view = View { is_annotated: false, ..CAPTURED };
     let mut memory = Memory { written: Some((true, now)), ..Memory::default() };
     assert_eq!(next(&view, &mut memory, now), Nothing);
-    assert_eq!(next(&view, &mut memory, now + WRITTEN_COUNTS), Do(Annotate(true)), "somebody has taken it away");
+    assert_eq!(next(&view, &mut memory, now + ANNOTATION_WATCH_LAG), Do(Annotate(true)), "somebody has removed it");
 }
 
 #[test]
@@ -76,12 +76,12 @@ fn a_pod_leaves_in_order() {
     let ms = Duration::from_millis;
     assert_eq!(at(unlabelled, ms(0)), Do(Annotate(false)));
     let told = View { is_annotated: false, ..unlabelled };
-    assert_eq!(at(told, ms(10)), At(now + LEAVING_BOUND), "the mesh still says HBONE");
+    assert_eq!(at(told, ms(10)), At(now + HBONE_WITHDRAWAL_TIMEOUT), "the mesh still says HBONE");
     let silent = View { mesh_says_hbone: false, ..told };
-    assert_eq!(at(silent, ms(150)), At(now + ms(150) + LAST_MOMENT));
-    assert_eq!(at(told, ms(200)), At(now + LEAVING_BOUND), "it says so again");
-    assert_eq!(at(silent, ms(300)), At(now + ms(300) + LAST_MOMENT));
-    assert_eq!(at(silent, ms(300) + LAST_MOMENT), Do(Release));
+    assert_eq!(at(silent, ms(150)), At(now + ms(150) + HBONE_WITHDRAWAL_SPREAD));
+    assert_eq!(at(told, ms(200)), At(now + HBONE_WITHDRAWAL_TIMEOUT), "it says so again");
+    assert_eq!(at(silent, ms(300)), At(now + ms(300) + HBONE_WITHDRAWAL_SPREAD));
+    assert_eq!(at(silent, ms(300) + HBONE_WITHDRAWAL_SPREAD), Do(Release));
 }
 
 #[test]
@@ -89,8 +89,8 @@ fn a_mesh_that_never_says_so_is_not_waited_for_for_ever() {
     let now = Instant::now();
     let mut memory = Memory::default();
     let told = View { wanted: Out, is_annotated: false, ..CAPTURED };
-    assert_eq!(next(&told, &mut memory, now), At(now + LEAVING_BOUND));
-    assert_eq!(next(&told, &mut memory, now + LEAVING_BOUND), Do(Release));
+    assert_eq!(next(&told, &mut memory, now), At(now + HBONE_WITHDRAWAL_TIMEOUT));
+    assert_eq!(next(&told, &mut memory, now + HBONE_WITHDRAWAL_TIMEOUT), Do(Release));
 }
 
 #[test]
@@ -98,18 +98,18 @@ fn a_pod_that_comes_back_stays() {
     let now = Instant::now();
     let mut memory = Memory::default();
     let told = View { wanted: Out, is_annotated: false, ..CAPTURED };
-    assert_eq!(next(&told, &mut memory, now), At(now + LEAVING_BOUND));
+    assert_eq!(next(&told, &mut memory, now), At(now + HBONE_WITHDRAWAL_TIMEOUT));
     assert!(memory.is_leaving());
     let back = View { wanted: In, ..told };
-    assert_eq!(next(&back, &mut memory, now + LEAVING_BOUND), Do(Annotate(true)));
+    assert_eq!(next(&back, &mut memory, now + HBONE_WITHDRAWAL_TIMEOUT), Do(Annotate(true)));
     assert!(!memory.is_leaving());
-    assert_eq!(next(&told, &mut memory, now + LEAVING_BOUND), At(now + LEAVING_BOUND * 2), "and leaves anew");
+    assert_eq!(next(&told, &mut memory, now + HBONE_WITHDRAWAL_TIMEOUT), At(now + HBONE_WITHDRAWAL_TIMEOUT * 2), "and leaves anew");
 }
 
 #[test]
-fn who_was_just_enrolled_may_be_ahead_of_the_watch() {
+fn a_pod_that_was_just_enrolled_may_be_ahead_of_the_watch() {
     let now = Instant::now();
-    for (wanted, grace) in [(Gone, UNKNOWN_GRACE), (Out, LABEL_GRACE)] {
+    for (wanted, grace) in [(Gone, UNKNOWN_POD_GRACE), (Out, STALE_LABELS_GRACE)] {
         let view = View { wanted, is_annotated: false, mesh_says_hbone: false, ..CAPTURED };
         let mut memory = Memory { enrolled_at: Some(now), ..Memory::default() };
         assert_eq!(next(&view, &mut memory, now), At(now + grace), "{wanted:?}");

@@ -1,7 +1,8 @@
-//! The steps themselves: entering namespaces and the kernel on threads that may wait, the API server by its own means.
-//! Each tells how it ended; none decides what comes next.
+//! The steps of `step`, carried out: what enters namespaces and the kernel on threads that may block, requests to the API
+//! server as tasks. Each reports its outcome.
 
 use std::collections::HashMap;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -10,12 +11,12 @@ use parking_lot::Mutex;
 use tokio::runtime::Handle;
 use tokio::sync::mpsc::UnboundedSender;
 
-use super::ClusterEnrollment;
 use super::netns_index::{NetnsIndex, NotFound};
 use super::step::Wanted;
 use crate::capture::NotCaptured;
+use crate::enrollment::error::EnrollmentError;
 use crate::enrollment::pod::{EnrolledPod, Origin, PodSpec};
-use crate::enrollment::{Enrollment, EnrollmentError};
+use crate::enrollment::registry::Enrollment;
 use crate::kubernetes::{Annotations, DescribedPod, Directory, KnownPod};
 
 /// A step that went well.
@@ -45,8 +46,29 @@ enum NotEnrolled {
     Unproved(#[from] NotCaptured),
 }
 
-impl ClusterEnrollment {
-    /// Enrols pods, and says so on each as soon as its capture is proved.
+/// Carries out steps.
+#[derive(Debug)]
+pub(super) struct Actions {
+    enrollment: Arc<Enrollment>,
+    directory: Directory,
+    annotations: Annotations,
+    index: Arc<Mutex<NetnsIndex>>,
+    outcomes: UnboundedSender<Outcome>,
+}
+
+impl Actions {
+    /// `netns_dir` is where the pods' network namespaces have names.
+    pub(super) fn new(
+        enrollment: Arc<Enrollment>,
+        directory: Directory,
+        netns_dir: &Path,
+        outcomes: UnboundedSender<Outcome>,
+    ) -> Self {
+        let annotations = Annotations::new(directory.clone());
+        Self { enrollment, directory, annotations, index: Arc::new(Mutex::new(NetnsIndex::new(netns_dir))), outcomes }
+    }
+
+    /// Enrols pods, and annotates each as soon as its capture is proved.
     pub(super) fn enroll(&self, pods: Vec<KnownPod>) {
         if pods.is_empty() {
             return;
@@ -55,18 +77,18 @@ impl ClusterEnrollment {
             enrollment: self.enrollment.clone(),
             index: self.index.clone(),
             annotations: self.annotations.clone(),
-            outcomes: self.outcomes.0.clone(),
+            outcomes: self.outcomes.clone(),
             runtime: Handle::current(),
             began: Instant::now(),
         };
-        // One thread for all: the kernel's side is one at a time anyway.
+        // One thread for all: pods are enrolled one at a time anyway.
         tokio::task::spawn_blocking(move || enrolling.run(pods));
     }
 
-    /// Says on a pod that it is captured, after asking the kernel, or that it no longer is.
+    /// Writes to a pod's annotation that it is captured, after asking the kernel, or that it no longer is.
     pub(super) fn annotate(&self, pod: DescribedPod, captured: bool) {
         let (enrollment, annotations) = (self.enrollment.clone(), self.annotations.clone());
-        let outcomes = self.outcomes.0.clone();
+        let outcomes = self.outcomes.clone();
         tokio::spawn(async move {
             let result = if captured && !enrollment.is_captured(&pod.uid) {
                 Err("the kernel does not capture it".to_owned())
@@ -74,56 +96,56 @@ impl ClusterEnrollment {
                 let written = annotations.write(&pod.namespace, &pod.name, &pod.uid, captured).await;
                 written.map(|()| Done::Annotated(captured)).map_err(|error| error.to_string())
             };
-            send(&outcomes, pod, result);
+            report_described(&outcomes, pod, result);
         });
     }
 
-    /// Ends the capture of pods. Of those that are gone nothing goes on either; that they are, is asked once more, since
-    /// a watch may lag behind.
+    /// Ends the capture of pods. Open connections of those that are gone are closed; the API server is asked once more whether
+    /// they are, since a watch may lag behind.
     pub(super) fn release(&self, pods: Vec<(Arc<EnrolledPod>, Wanted)>) {
         if pods.is_empty() {
             return;
         }
         let (enrollment, directory) = (self.enrollment.clone(), self.directory.clone());
-        let outcomes = self.outcomes.0.clone();
+        let outcomes = self.outcomes.clone();
         tokio::spawn(async move {
-            let ask = |(pod, why): (Arc<EnrolledPod>, Wanted)| {
+            let confirm = |(pod, why): (Arc<EnrolledPod>, Wanted)| {
                 let directory = &directory;
                 async move {
-                    let is_so = is_still_so(directory, &pod, why).await;
-                    (pod, why, is_so)
+                    let confirmed = confirm_release(directory, &pod, why).await;
+                    (pod, why, confirmed)
                 }
             };
-            let asked = join_all(pods.into_iter().map(ask));
-            let (mut going, mut by_uid) = (Vec::new(), HashMap::new());
-            for (pod, why, is_so) in asked.await {
-                match is_so {
+            let answers = join_all(pods.into_iter().map(confirm));
+            let (mut leaving, mut by_uid) = (Vec::new(), HashMap::new());
+            for (pod, why, confirmed) in answers.await {
+                match confirmed {
                     Ok(()) => {
-                        going.push(pod.spec.uid.clone());
+                        leaving.push(pod.spec.uid.clone());
                         by_uid.insert(pod.spec.uid.clone(), (pod, why));
                     }
-                    Err(reason) => tell_of(&outcomes, &pod, Err(reason)),
+                    Err(reason) => report(&outcomes, &pod, Err(reason)),
                 }
             }
-            let letting_go = tokio::task::spawn_blocking(move || {
+            let releasing = tokio::task::spawn_blocking(move || {
                 by_uid
                     .values()
                     .filter(|(pod, why)| *why != Wanted::Out && !pod.is_alive())
                     .for_each(|(pod, _)| pod.dead.cancel());
-                enrollment.unenroll_many(&going, |uid, ended| {
+                enrollment.unenroll_many(&leaving, |uid, ended| {
                     let Some((pod, why)) = by_uid.get(uid) else { return };
                     tracing::info!(uid, pod = name_of(pod), ?why, ok = ended.is_ok(), "pod is unenrolled");
-                    tell_of(&outcomes, pod, ended.map(|()| Done::Released).map_err(|error| error.to_string()));
+                    report(&outcomes, pod, ended.map(|()| Done::Released).map_err(|error| error.to_string()));
                 });
             });
-            // A panic in there is in the log, and its pods stay as they are.
-            let _ = letting_go.await;
+            // A panic in there is in the log, and the pods stay enrolled.
+            let _ = releasing.await;
         });
     }
 }
 
-/// Whether a pod is to be let go still; else why not.
-async fn is_still_so(directory: &Directory, pod: &EnrolledPod, why: Wanted) -> Result<(), String> {
+/// Confirms that a pod is still to be released; else says why not.
+async fn confirm_release(directory: &Directory, pod: &EnrolledPod, why: Wanted) -> Result<(), String> {
     if why != Wanted::Gone {
         return Ok(());
     }
@@ -134,7 +156,7 @@ async fn is_still_so(directory: &Directory, pod: &EnrolledPod, why: Wanted) -> R
     }
 }
 
-/// Pods on their way into the mesh, on a thread that may wait.
+/// Enrols pods, on a thread that may block.
 struct Enrolling {
     enrollment: Arc<Enrollment>,
     index: Arc<Mutex<NetnsIndex>>,
@@ -154,7 +176,7 @@ impl Enrolling {
                     specs.push(spec);
                     by_uid.insert(known.pod.uid.clone(), known);
                 }
-                Err(error) => self.tell(known, Err(error.into())),
+                Err(error) => self.finish(known, Err(error.into())),
             }
         }
         self.enrollment.ensure_all(specs, |uid, enrolled| {
@@ -163,7 +185,7 @@ impl Enrolling {
                 Ok(pod) => self.enrollment.prove(&pod).map(|()| pod).map_err(NotEnrolled::from),
                 Err(error) => Err(error.into()),
             };
-            self.tell(known, proved);
+            self.finish(known, proved);
         });
     }
 
@@ -190,10 +212,11 @@ impl Enrolling {
         pods.into_iter().map(find).collect()
     }
 
-    /// Says on the pod what is true of it now, and tells how it went.
-    fn tell(&self, known: KnownPod, enrolled: Result<Arc<EnrolledPod>, NotEnrolled>) {
+    /// Annotates a pod with whether it is captured now, and reports the outcome.
+    fn finish(&self, known: KnownPod, enrolled: Result<Arc<EnrolledPod>, NotEnrolled>) {
         let pod = known.pod;
-        // Whoever was faster than the watch may have enrolled it with an address that is news to us.
+        // After a failure the pod may be captured all the same: the container runtime's call can be ahead of the watch, and have
+        // enrolled it with an address that the watch has not reported yet.
         let captured = enrolled.is_ok() || self.enrollment.is_captured(&pod.uid);
         if let Ok(enrolled) = &enrolled {
             tracing::info!(
@@ -218,18 +241,18 @@ impl Enrolling {
                 (None, Err(error)) => Err(error.to_string()),
                 (None, Ok(())) => Ok(Done::Annotated(true)),
             };
-            send(&outcomes, pod, result);
+            report_described(&outcomes, pod, result);
         });
     }
 }
 
-fn send(outcomes: &UnboundedSender<Outcome>, pod: DescribedPod, result: Result<Done, String>) {
+fn report_described(outcomes: &UnboundedSender<Outcome>, pod: DescribedPod, result: Result<Done, String>) {
     let name = format!("{}/{}", pod.namespace, pod.name);
     // The receiver only goes away when the process ends.
     let _ = outcomes.send(Outcome { uid: pod.uid, pod: name, result });
 }
 
-fn tell_of(outcomes: &UnboundedSender<Outcome>, pod: &EnrolledPod, result: Result<Done, String>) {
+fn report(outcomes: &UnboundedSender<Outcome>, pod: &EnrolledPod, result: Result<Done, String>) {
     let _ = outcomes.send(Outcome { uid: pod.spec.uid.clone(), pod: name_of(pod), result });
 }
 

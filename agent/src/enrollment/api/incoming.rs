@@ -1,4 +1,4 @@
-//! The clients of the enrolment socket: how many there may be, and how long one may say nothing. Knows no message.
+//! The connections of the enrolment socket: how many are served at once, and how long one may be idle.
 
 use std::io;
 use std::pin::Pin;
@@ -13,21 +13,21 @@ use tokio::time::{Instant, Sleep};
 use tokio_stream::Stream;
 use tonic::transport::server::{Connected, UdsConnectInfo};
 
-/// Clients that are served at once; more wait in the socket's backlog.
-const MAX_CLIENTS: usize = 512;
-/// A client that says nothing for so long is let go, so that its place is somebody else's. gRPC clients connect again.
-const SILENCE: Duration = Duration::from_secs(30);
+/// Connections that are served at once; more wait in the socket's backlog.
+const MAX_CONNECTIONS: usize = 512;
+/// A connection on which nothing is read for so long is closed, so that another can be served. gRPC clients connect again.
+const IDLE_TIMEOUT: Duration = Duration::from_secs(30);
 /// Pause after a failed accept(): it usually means that file descriptors ran out.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
-/// The clients of a socket, as they come and as there is room.
-pub(super) fn incoming(listener: UnixListener) -> impl Stream<Item = io::Result<Client>> {
-    let places = Arc::new(Semaphore::new(MAX_CLIENTS));
-    futures_util::stream::unfold((listener, places), |(listener, places)| async move {
-        let place = places.clone().acquire_owned().await.expect("the semaphore is never closed");
+/// The connections of a socket, as clients connect and as there is room.
+pub(super) fn incoming(listener: UnixListener) -> impl Stream<Item = io::Result<Connection>> {
+    let permits = Arc::new(Semaphore::new(MAX_CONNECTIONS));
+    futures_util::stream::unfold((listener, permits), |(listener, permits)| async move {
+        let permit = permits.clone().acquire_owned().await.expect("the semaphore is never closed");
         loop {
             match listener.accept().await {
-                Ok((stream, _)) => return Some((Ok(Client::new(stream, place)), (listener, places))),
+                Ok((stream, _)) => return Some((Ok(Connection::new(stream, permit)), (listener, permits))),
                 Err(error) => {
                     tracing::warn!(%error, "cannot accept a client of the enrolment socket");
                     tokio::time::sleep(ACCEPT_PAUSE).await;
@@ -37,35 +37,35 @@ pub(super) fn incoming(listener: UnixListener) -> impl Stream<Item = io::Result<
     })
 }
 
-/// A client, for as long as it speaks.
+/// A client's connection, which fails to read once it has been idle for too long.
 #[derive(Debug)]
-pub(super) struct Client {
+pub(super) struct Connection {
     stream: UnixStream,
-    patience: Pin<Box<Sleep>>,
-    _place: OwnedSemaphorePermit,
+    idle: Pin<Box<Sleep>>,
+    _permit: OwnedSemaphorePermit,
 }
 
-impl Client {
-    fn new(stream: UnixStream, place: OwnedSemaphorePermit) -> Self {
-        Self { stream, patience: Box::pin(tokio::time::sleep(SILENCE)), _place: place }
+impl Connection {
+    fn new(stream: UnixStream, permit: OwnedSemaphorePermit) -> Self {
+        Self { stream, idle: Box::pin(tokio::time::sleep(IDLE_TIMEOUT)), _permit: permit }
     }
 }
 
-impl AsyncRead for Client {
+impl AsyncRead for Connection {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let read = Pin::new(&mut self.stream).poll_read(cx, buf);
         if read.is_ready() {
-            self.patience.as_mut().reset(Instant::now() + SILENCE);
+            self.idle.as_mut().reset(Instant::now() + IDLE_TIMEOUT);
             return read;
         }
-        match self.patience.as_mut().poll(cx) {
+        match self.idle.as_mut().poll(cx) {
             Poll::Ready(()) => Poll::Ready(Err(io::ErrorKind::TimedOut.into())),
             Poll::Pending => Poll::Pending,
         }
     }
 }
 
-impl AsyncWrite for Client {
+impl AsyncWrite for Connection {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
         Pin::new(&mut self.stream).poll_write(cx, buf)
     }
@@ -79,7 +79,7 @@ impl AsyncWrite for Client {
     }
 }
 
-impl Connected for Client {
+impl Connected for Connection {
     type ConnectInfo = UdsConnectInfo;
 
     fn connect_info(&self) -> UdsConnectInfo {
@@ -95,19 +95,19 @@ mod tests {
     use super::*;
 
     #[tokio::test(start_paused = true)]
-    async fn a_client_that_says_nothing_gives_its_place_up() {
+    async fn an_idle_connection_makes_room_for_another() {
         let dir = tempfile::tempdir().expect("a directory");
         let path = dir.path().join("socket");
         let mut incoming = Box::pin(incoming(UnixListener::bind(&path).expect("a socket")));
         let mut silent = Vec::new();
         let mut served = Vec::new();
-        for _ in 0..MAX_CLIENTS {
+        for _ in 0..MAX_CONNECTIONS {
             silent.push(UnixStream::connect(&path).await.expect("room in the backlog"));
             served.push(incoming.next().await.expect("it never ends").expect("a client"));
         }
         let mut late = UnixStream::connect(&path).await.expect("room in the backlog");
-        let waits = tokio::time::timeout(SILENCE / 2, incoming.next()).await;
-        assert!(waits.is_err(), "there are more clients than places");
+        let waits = tokio::time::timeout(IDLE_TIMEOUT / 2, incoming.next()).await;
+        assert!(waits.is_err(), "more clients than are served at once");
         let error = served.pop().expect("many").read_u8().await.expect_err("nobody speaks");
         assert_eq!(error.kind(), io::ErrorKind::TimedOut);
         let mut client = incoming.next().await.expect("it never ends").expect("a client");

@@ -1,4 +1,5 @@
-//! The commands that talk to a running agent, or clean up after one.
+//! The commands that talk to a running agent, or clean up after one: `weir enroll`, `unenroll`, `pods`, `status` and
+//! `uninstall`.
 
 use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
@@ -9,7 +10,7 @@ use clap::Args;
 use crate::admin::status;
 use crate::capture::Capture;
 use crate::cni::Installer;
-use crate::enrollment::api::{self, wire};
+use crate::enrollment::api::{EnrollmentClient, NewPod, SOCKET_NAME};
 
 /// Where the agent's socket is.
 #[derive(Debug, Args)]
@@ -24,7 +25,7 @@ pub struct SocketArgs {
 
 impl SocketArgs {
     fn path(&self) -> PathBuf {
-        self.socket.clone().unwrap_or_else(|| self.run_dir.join(api::SOCKET_NAME))
+        self.socket.clone().unwrap_or_else(|| self.run_dir.join(SOCKET_NAME))
     }
 }
 
@@ -92,71 +93,78 @@ pub struct UninstallArgs {
     cni_conf_dir: Option<PathBuf>,
 }
 
+/// Enrols a pod.
+///
 /// # Errors
 /// When the agent refuses; the message names the field.
 pub fn enroll(args: EnrollArgs) -> anyhow::Result<()> {
-    let pod = wire::Pod {
+    let name = format!("{}/{}", args.namespace, args.name);
+    let socket = args.socket.path();
+    let pod = NewPod {
         uid: args.uid,
         name: args.name,
         namespace: args.namespace,
         service_account: args.service_account,
         netns: args.netns,
-        cgroup: args.cgroup.unwrap_or_default(),
-        addresses: args.addresses.iter().map(ToString::to_string).collect(),
+        cgroup: args.cgroup,
+        addresses: args.addresses,
         labels: args.labels.into_iter().collect(),
     };
-    let name = format!("{}/{}", pod.namespace, pod.name);
-    wait_for(async {
-        let mut client = api::client(&args.socket.path()).await?;
-        let answer = client.enroll(wire::EnrollRequest { pod: Some(pod) }).await.map_err(refusal)?;
-        println!("{name} is enrolled with {}", answer.into_inner().addresses.join(", "));
+    run(async {
+        let addresses = EnrollmentClient::connect(&socket).await?.enroll(pod).await?;
+        println!("{name} is enrolled with {}", addresses.join(", "));
         Ok(())
     })
 }
 
+/// Ends a pod's enrolment.
+///
 /// # Errors
 /// When there is no such pod.
-pub fn unenroll(args: UnenrollArgs) -> anyhow::Result<()> {
-    wait_for(async {
-        let mut client = api::client(&args.socket.path()).await?;
-        client.unenroll(wire::UnenrollRequest { uid: args.uid.clone() }).await.map_err(refusal)?;
+pub fn unenroll(args: &UnenrollArgs) -> anyhow::Result<()> {
+    run(async {
+        EnrollmentClient::connect(&args.socket.path()).await?.unenroll(&args.uid).await?;
         println!("{} is unenrolled", args.uid);
         Ok(())
     })
 }
 
+/// Lists the enrolled pods as a table.
+///
 /// # Errors
 /// When no agent answers.
 pub fn pods(args: &PodsArgs) -> anyhow::Result<()> {
-    wait_for(async {
-        let mut client = api::client(&args.socket.path()).await?;
-        let listed = client.list(wire::ListRequest {}).await.map_err(refusal)?.into_inner();
+    run(async {
+        let pods = EnrollmentClient::connect(&args.socket.path()).await?.list().await?;
         println!("{:<24} {:<28} {:<32} {:<6} CONNECTIONS", "UID", "POD", "ADDRESSES", "KNOWN");
-        for listed in listed.pods {
-            let pod = listed.pod.unwrap_or_default();
-            let known = if listed.known_to_mesh { "yes" } else { "no" };
+        for pod in pods {
+            let known = if pod.known_to_mesh { "yes" } else { "no" };
             let name = format!("{}/{}", pod.namespace, pod.name);
             let addresses = pod.addresses.join(",");
-            println!("{:<24} {name:<28} {addresses:<32} {known:<6} {}", pod.uid, listed.connections_open);
+            println!("{:<24} {name:<28} {addresses:<32} {known:<6} {}", pod.uid, pod.connections_open);
         }
         Ok(())
     })
 }
 
+/// Prints what the agent of this node does, in one screen.
+///
 /// # Errors
 /// When no agent answers.
 pub fn status(args: &StatusArgs) -> anyhow::Result<()> {
-    wait_for(async {
+    run(async {
         let status = status::fetch(args.admin).await?;
         print!("{}", status::render(&status));
         Ok(())
     })
 }
 
+/// Removes everything that Weir left on this node.
+///
 /// # Errors
 /// When an agent is still running here, or something could not be removed.
 pub fn uninstall(args: &UninstallArgs) -> anyhow::Result<()> {
-    let socket = args.run_dir.join(api::SOCKET_NAME);
+    let socket = args.run_dir.join(SOCKET_NAME);
     if std::os::unix::net::UnixStream::connect(&socket).is_ok() {
         bail!("an agent is running ({} answers): stop it first", socket.display());
     }
@@ -180,16 +188,12 @@ fn remove(directory: &Path) -> anyhow::Result<()> {
     }
 }
 
-/// The agent's own words, without gRPC around them.
-fn refusal(status: tonic::Status) -> anyhow::Error {
-    anyhow::anyhow!("{}", status.message())
+/// Runs a command's task to its end, on this thread.
+fn run(task: impl Future<Output = anyhow::Result<()>>) -> anyhow::Result<()> {
+    tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(task)
 }
 
 fn parse_label(text: &str) -> Result<(String, String), String> {
     let (key, value) = text.split_once('=').ok_or_else(|| format!("{text:?} is not of the form key=value"))?;
     Ok((key.to_owned(), value.to_owned()))
-}
-
-fn wait_for(task: impl Future<Output = anyhow::Result<()>>) -> anyhow::Result<()> {
-    tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(task)
 }

@@ -1,12 +1,12 @@
-//! What somebody says about a pod, checked field by field before anything is done with it. Touches nothing but the cgroup's
-//! directory, which must exist.
+//! The description of a pod from the enrolment API, checked field by field before anything is done with it. Of the node it
+//! reads only whether the cgroup's directory exists.
 
 use std::net::IpAddr;
 use std::path::PathBuf;
 
-use super::EnrollmentError;
-use super::netns::is_pod_address;
-use super::pod::{Origin, PodSpec};
+use crate::enrollment::error::EnrollmentError;
+use crate::enrollment::netns::is_pod_address;
+use crate::enrollment::pod::{Origin, PodSpec};
 use crate::proto::enrollment as wire;
 
 /// Longest text taken for a name; Kubernetes allows 253.

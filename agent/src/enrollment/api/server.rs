@@ -1,5 +1,4 @@
-//! The enrolment API on a Unix socket: the gRPC service, and the client that the commands use. What a description of a
-//! pod must be is `check`'s to know, what a client may cost is `door`'s.
+//! The gRPC service of the enrolment API.
 
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
@@ -7,20 +6,18 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context;
-use hyper_util::rt::TokioIo;
-use tokio::net::{UnixListener, UnixStream};
-use tonic::transport::{Channel, Endpoint, Server};
+use tokio::net::UnixListener;
+use tonic::transport::Server;
 use tonic::{Request, Response, Status};
 
 use super::check::{check, check_name};
-use super::pod::PodSpec;
-use super::{Enrollment, EnrollmentError, door};
-/// The messages of the API.
-pub use crate::proto::enrollment as wire;
+use super::incoming::incoming;
+use crate::enrollment::error::EnrollmentError;
+use crate::enrollment::pod::PodSpec;
+use crate::enrollment::registry::Enrollment;
+use crate::proto::enrollment as wire;
 use crate::state::SharedMesh;
 
-/// Name of the API's socket, below the agent's run directory.
-pub const SOCKET_NAME: &str = "agent.sock";
 /// Bytes of one request. A pod with all labels that Kubernetes would take is a tenth of it.
 const MAX_REQUEST_BYTES: usize = 256 * 1024;
 /// Streams of one client that are served at once.
@@ -33,7 +30,7 @@ const REQUEST_TIMEOUT: Duration = Duration::from_secs(60);
 /// # Errors
 /// When the socket cannot be made.
 pub fn bind(path: &Path) -> anyhow::Result<UnixListener> {
-    // A socket file that a killed agent left behind, or one that still drains.
+    // The socket file of an agent that was killed, or of one that still drains.
     let _ = std::fs::remove_file(path);
     let listener = UnixListener::bind(path).with_context(|| format!("enrolment socket {}", path.display()))?;
     std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o600))?;
@@ -56,25 +53,9 @@ pub async fn serve(
         .max_concurrent_streams(MAX_STREAMS)
         .timeout(REQUEST_TIMEOUT)
         .add_service(service)
-        .serve_with_incoming_shutdown(door::incoming(listener), stop)
+        .serve_with_incoming_shutdown(incoming(listener), stop)
         .await
         .context("enrolment API")
-}
-
-/// A client of the API at a path.
-///
-/// # Errors
-/// When no agent answers there.
-pub async fn client(path: &Path) -> anyhow::Result<wire::enrollment_client::EnrollmentClient<Channel>> {
-    let socket = path.to_owned();
-    let channel = Endpoint::from_static("http://agent.invalid")
-        .connect_with_connector(tower::service_fn(move |_| {
-            let socket = socket.clone();
-            async move { UnixStream::connect(socket).await.map(TokioIo::new) }
-        }))
-        .await
-        .with_context(|| format!("no agent answers at {} (is `weir agent` running?)", path.display()))?;
-    Ok(wire::enrollment_client::EnrollmentClient::new(channel))
 }
 
 #[derive(Debug)]
@@ -98,7 +79,7 @@ impl wire::enrollment_server::Enrollment for Api {
         let missing = || EnrollmentError::Invalid { field: "pod", reason: "missing".to_owned() };
         let pod = request.into_inner().pod.ok_or_else(missing);
         let spec = pod.and_then(check).map_err(|error| self.refuse(error))?;
-        // Enters the pod's namespace and asks its kernel tables: some milliseconds in which a worker must not be held.
+        // Entering the pod's namespace and its kernel tables takes milliseconds, for which a runtime thread must not block.
         let enrollment = self.enrollment.clone();
         let enrolling = tokio::task::spawn_blocking(move || enrollment.enroll(spec));
         let enrolled = enrolling.await.map_err(|_| Status::internal("enrolling panicked; see the agent's log"))?;

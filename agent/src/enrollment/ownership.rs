@@ -1,0 +1,69 @@
+//! Which agent may enrol and unenrol pods: this one, neither while a successor takes over, or the successor. One pod is
+//! enrolled or unenrolled at a time.
+
+use parking_lot::{Condvar, Mutex, MutexGuard};
+
+/// See the module.
+#[derive(Debug, Default)]
+pub(super) struct Ownership {
+    owner: Mutex<Owner>,
+    decided: Condvar,
+}
+
+/// Who may enrol and unenrol pods.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Owner {
+    #[default]
+    ThisAgent,
+    /// A successor takes over, and may fail yet.
+    Undecided,
+    Successor,
+}
+
+/// Held while one pod is enrolled or unenrolled.
+pub(super) type Turn<'a> = MutexGuard<'a, Owner>;
+
+impl Ownership {
+    /// Waits for the caller's turn, also while the owner is undecided; `None` if it is no longer this agent.
+    pub(super) fn turn(&self) -> Option<Turn<'_>> {
+        let mut owner = self.owner.lock();
+        self.decided.wait_while(&mut owner, |owner| *owner == Owner::Undecided);
+        (*owner == Owner::ThisAgent).then_some(owner)
+    }
+
+    /// The owner now. Waits while a pod is being enrolled or unenrolled.
+    pub(super) fn owner(&self) -> Owner {
+        *self.owner.lock()
+    }
+
+    /// Changes the owner. Waits while a pod is being enrolled or unenrolled; none is while the result is held.
+    pub(super) fn pass_to(&self, owner: Owner) -> Turn<'_> {
+        let mut current = self.owner.lock();
+        *current = owner;
+        self.decided.notify_all();
+        current
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+
+    #[test]
+    fn whoever_comes_while_it_is_undecided_waits_for_the_decision() {
+        for (decision, gets_turn) in [(Owner::ThisAgent, true), (Owner::Successor, false)] {
+            let ownership = Arc::new(Ownership::default());
+            assert!(ownership.turn().is_some());
+            drop(ownership.pass_to(Owner::Undecided));
+            let waiting = std::thread::spawn({
+                let ownership = ownership.clone();
+                move || ownership.turn().is_some()
+            });
+            drop(ownership.pass_to(decision));
+            assert_eq!(waiting.join().expect("it does not panic"), gets_turn);
+            assert_eq!(ownership.owner(), decision);
+        }
+    }
+}
