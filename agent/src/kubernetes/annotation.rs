@@ -1,5 +1,6 @@
-//! The word on a pod that its traffic is captured: the control plane reads it, and tells everybody that the pod speaks
-//! HBONE. Written through the pod's status, so that no right to change what a pod is is needed.
+//! The annotation `ambient.istio.io/redirection` of a pod, which says that its traffic is captured: the control plane reads it,
+//! and tells all peers that the pod accepts HBONE. It is written through the `status` subresource, so that the agent needs no
+//! right to change pods.
 
 use std::sync::Arc;
 
@@ -8,13 +9,14 @@ use kube::api::{Patch, PatchParams};
 use serde_json::json;
 use tokio::sync::Semaphore;
 
-use super::directory::answered;
+use super::client::within_timeout;
+use super::directory::Directory;
+use super::error::KubernetesError;
 use super::wire::{Pod, REDIRECTION, REDIRECTION_ENABLED};
-use super::{Directory, KubernetesError};
 
-/// Patches that are under way at once: each takes a connection.
-const AT_ONCE: usize = 8;
-/// There is no such object, or another one of that name: somebody else's pod is not ours to write to.
+/// Patches that are under way at once. Each takes a connection.
+const MAX_CONCURRENT_PATCHES: usize = 8;
+/// There is no such pod, or the one of that name has another uid: another pod is not to be annotated.
 const NOT_FOUND: u16 = 404;
 const CONFLICT: u16 = 409;
 
@@ -22,27 +24,27 @@ const CONFLICT: u16 = 409;
 #[derive(Debug, Clone)]
 pub struct Annotations {
     directory: Directory,
-    places: Arc<Semaphore>,
+    permits: Arc<Semaphore>,
 }
 
 impl Annotations {
     #[must_use]
     pub fn new(directory: Directory) -> Self {
-        Self { directory, places: Arc::new(Semaphore::new(AT_ONCE)) }
+        Self { directory, permits: Arc::new(Semaphore::new(MAX_CONCURRENT_PATCHES)) }
     }
 
-    /// Says on a pod that its traffic is captured, or no longer. Fine if the pod is gone.
+    /// Writes that a pod's traffic is captured, or removes the annotation. Fine if the pod is gone.
     ///
     /// # Errors
     /// When the API server refuses or does not answer.
     pub async fn write(&self, namespace: &str, name: &str, uid: &str, captured: bool) -> Result<(), KubernetesError> {
-        let _place = self.places.acquire().await.expect("the semaphore is never closed");
+        let _permit = self.permits.acquire().await.expect("the semaphore is never closed");
         let value = captured.then_some(REDIRECTION_ENABLED);
-        // The uid is a condition: it cannot be changed.
+        // The uid is a precondition: it cannot be changed.
         let patch = Patch::Merge(json!({ "metadata": { "uid": uid, "annotations": { REDIRECTION: value } } }));
         let api: Api<Pod> = Api::namespaced(self.directory.client().clone(), namespace);
         let (params, what) = (PatchParams::default(), format!("annotating pod {namespace}/{name}"));
-        match answered(what, api.patch_status(name, &params, &patch)).await {
+        match within_timeout(what, api.patch_status(name, &params, &patch)).await {
             Err(error) if matches!(error.code(), Some(NOT_FOUND | CONFLICT)) => Ok(()),
             Err(error) => Err(error),
             Ok(_) => Ok(()),

@@ -1,4 +1,4 @@
-//! How the API server is reached: as a pod of the cluster, or by a kubeconfig.
+//! The client of the API server: its credentials, as a pod of the cluster or from a kubeconfig, and its timeouts.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -6,15 +6,17 @@ use std::time::Duration;
 use kube::config::{KubeConfigOptions, Kubeconfig};
 use kube::{Client, Config};
 
-use super::KubernetesError;
+use super::error::KubernetesError;
 use crate::causes::with_causes;
 
-/// Time for a connection to the API server.
+/// How long a connection to the API server may take.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
-/// A watch on which nothing comes for so long is taken for dead: bookmarks come every minute.
+/// A watch on which nothing comes for so long counts as dead: bookmarks come every minute.
 const READ_TIMEOUT: Duration = Duration::from_secs(100);
+/// How long the API server may take to answer about one object.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(3);
 
-/// Who we are to the cluster.
+/// Where the agent's credentials for the cluster are.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum ClusterAccess {
     /// The pod's service account, and the address that the kubelet names in the environment. The token is reread as it
@@ -48,4 +50,18 @@ pub async fn connect(access: &ClusterAccess) -> Result<Client, KubernetesError> 
     config.reset_reader_on_write = true;
     let failed = unusable("the cluster's certificates".to_owned());
     Client::try_from(config).map_err(|error| failed(with_causes(&error)))
+}
+
+/// The API server's answer to a request about one object, `what`, unless it takes too long.
+///
+/// # Errors
+/// When the server refuses, cannot be reached, or does not answer within three seconds.
+pub(super) async fn within_timeout<T>(
+    what: String,
+    request: impl Future<Output = Result<T, kube::Error>>,
+) -> Result<T, KubernetesError> {
+    match tokio::time::timeout(ANSWER_TIMEOUT, request).await {
+        Ok(answer) => answer.map_err(KubernetesError::because(what)),
+        Err(_) => Err(KubernetesError::Timeout { what, seconds: ANSWER_TIMEOUT.as_secs() }),
+    }
 }

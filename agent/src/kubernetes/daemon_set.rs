@@ -1,5 +1,5 @@
-//! Whether this agent is being uninstalled or only restarted: known by its own DaemonSet, which is deleted before its
-//! pods are. The rights to ask may go with it, so it is followed while they are there.
+//! Whether this agent is being uninstalled or only restarted: its own DaemonSet is deleted before its pods are. The rights to
+//! read it may be deleted along with it, so it is watched from the start.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -7,18 +7,19 @@ use std::time::Duration;
 
 use kube::Api;
 
-use super::Directory;
-use super::directory::answered;
-use super::follow::{Change, follow};
+use super::client::within_timeout;
+use super::directory::Directory;
 use super::status::WatchStatus;
+use super::watch::{Change, list_and_watch};
 use super::wire::{DaemonSet, Pod};
 use crate::pauses::Pauses;
 use crate::telemetry::metrics::Metrics;
 
-/// First and longest pause before it is asked again whose pod this is.
-const RETRY_PAUSE: (Duration, Duration) = (Duration::from_millis(200), Duration::from_secs(10));
-/// How long the last question may take: somebody waits for the agent to end.
-const LAST_QUESTION: Duration = Duration::from_millis(500);
+/// The pause before the agent's own pod is read again after a failure: the first, and the longest.
+const FIRST_RETRY_PAUSE: Duration = Duration::from_millis(200);
+const LONGEST_RETRY_PAUSE: Duration = Duration::from_secs(10);
+/// How long the last request for the DaemonSet may take: the agent's end waits for it.
+const CONFIRMATION_TIMEOUT: Duration = Duration::from_millis(500);
 
 /// The DaemonSet that this agent's pod belongs to. Cheap to clone.
 #[derive(Debug, Clone)]
@@ -31,14 +32,14 @@ pub struct Installation {
 #[derive(Debug, Default)]
 struct Seen {
     name: parking_lot::Mutex<Option<String>>,
-    /// It exists or existed, for certain: a name that is set wrong must not be taken for an end.
+    /// It exists or existed for certain. Without that, a name that is set wrong would count as an uninstallation.
     was_there: AtomicBool,
     is_listed: AtomicBool,
     is_going: AtomicBool,
 }
 
 impl Installation {
-    /// Begins to follow the DaemonSet of this name; that of the agent's own pod unless given. An agent that belongs to
+    /// Begins to watch the DaemonSet of this name, or that of the agent's own pod unless one is given. An agent that belongs to
     /// none is never uninstalled by Kubernetes. Must be called inside the runtime.
     #[must_use]
     pub fn start(
@@ -49,21 +50,21 @@ impl Installation {
     ) -> Self {
         let (namespace, pod) = own_pod;
         let installation = Self { directory, namespace, seen: Arc::default() };
-        let following = installation.clone();
+        let watched = installation.clone();
         tokio::spawn(async move {
             let name = match daemon_set {
                 Some(name) => Some(name),
                 None if pod.is_empty() => None,
-                None => following.find(&pod).await.inspect(|_| following.seen.was_there.store(true, Ordering::Relaxed)),
+                None => watched.find(&pod).await.inspect(|_| watched.seen.was_there.store(true, Ordering::Relaxed)),
             };
             let Some(name) = name else {
                 tracing::info!(pod, "the agent's pod belongs to no DaemonSet");
                 return;
             };
-            *following.seen.name.lock() = Some(name.clone());
-            let apply = |change: Change<DaemonSet>| following.seen.apply(&change);
+            *watched.seen.name.lock() = Some(name.clone());
+            let apply = |change: Change<DaemonSet>| watched.seen.apply(&change);
             let status = WatchStatus::new(metrics);
-            follow(following.api(), format!("metadata.name={name}"), &status, apply).await;
+            list_and_watch(watched.api(), format!("metadata.name={name}"), &status, apply).await;
         });
         installation
     }
@@ -74,15 +75,15 @@ impl Installation {
         self.seen.is_going.load(Ordering::Relaxed) || self.directory.is_namespace_ending(&self.namespace)
     }
 
-    /// [`Self::uninstalling`], and asks once more: to be called when told to stop. Rights that were there and are gone
-    /// say it too, since they are deleted along with the DaemonSet. Without an answer it is a restart: what is captured
-    /// stays safe.
+    /// [`Self::uninstalling`], and asks the API server once more: to be called when told to stop. Rights that were there and are
+    /// gone mean it, too, since they are deleted along with the DaemonSet. Without an answer it counts as a restart: what is
+    /// captured stays safe.
     pub async fn confirm_uninstalling(&self) -> bool {
         let name = self.seen.name.lock().clone();
         let Some(name) = name.filter(|_| !self.uninstalling()) else { return self.uninstalling() };
         let api = self.api();
-        let asking = answered(format!("reading DaemonSet {name}"), api.get_opt(&name));
-        match tokio::time::timeout(LAST_QUESTION, asking).await {
+        let reading = within_timeout(format!("reading DaemonSet {name}"), api.get_opt(&name));
+        match tokio::time::timeout(CONFIRMATION_TIMEOUT, reading).await {
             Ok(Ok(Some(found))) => found.is_deleted,
             Ok(Ok(None)) => self.seen.was_there.load(Ordering::Relaxed),
             Ok(Err(error)) => matches!(error.code(), Some(401 | 403)) && self.seen.was_there.load(Ordering::Relaxed),
@@ -97,9 +98,9 @@ impl Installation {
     /// The DaemonSet that a pod belongs to.
     async fn find(&self, pod: &str) -> Option<String> {
         let api: Api<Pod> = Api::namespaced(self.directory.client().clone(), &self.namespace);
-        let mut pauses = Pauses::new(RETRY_PAUSE.0, RETRY_PAUSE.1);
+        let mut pauses = Pauses::new(FIRST_RETRY_PAUSE, LONGEST_RETRY_PAUSE);
         loop {
-            match answered(format!("reading the agent's own pod {pod}"), api.get_opt(pod)).await {
+            match within_timeout(format!("reading the agent's own pod {pod}"), api.get_opt(pod)).await {
                 Ok(found) => return found?.facts.daemon_set,
                 Err(error) => {
                     tracing::warn!(%error, "it is not known yet which DaemonSet this agent belongs to");

@@ -1,40 +1,24 @@
-//! The pods of this node and the namespaces of the cluster as Kubernetes has them, kept by watches. What is known stays
-//! known while the API server is away; only its own words make a pod disappear.
+//! [`Directory`]: the pods of this node and the namespaces of the cluster as Kubernetes has them, kept by watches.
 
-use std::collections::{BTreeSet, HashMap, HashSet};
+use std::collections::BTreeSet;
 use std::sync::Arc;
-use std::time::Duration;
 
 use kube::{Api, Client};
 use parking_lot::Mutex;
 use tokio::sync::watch;
 
-use super::follow::{Change, follow};
+use super::client::within_timeout;
+use super::error::KubernetesError;
+use super::listed::Listed;
 use super::membership::{Candidate, DataplaneMode, MembershipRules};
+use super::pod::{DescribedPod, KnownPod};
 use super::status::{WatchReport, WatchStatus};
+use super::watch::{Change, list_and_watch};
 use super::wire::{Namespace, Pod, PodFacts};
-use super::{DescribedPod, KubernetesError};
 use crate::state::Joining;
 use crate::telemetry::metrics::Metrics;
 
-/// Time for the API server to answer about one object.
-const ANSWER_TIMEOUT: Duration = Duration::from_secs(3);
-
-/// A pod, and what it takes to act on it.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct KnownPod {
-    pub pod: DescribedPod,
-    /// False while its namespace is not known yet: nothing must be concluded from `in_mesh` then.
-    pub is_decided: bool,
-    /// Its annotation says that its traffic is captured.
-    pub is_annotated: bool,
-    /// All its containers have ended for good.
-    pub is_finished: bool,
-    /// It is being deleted.
-    pub is_ending: bool,
-}
-
-/// Where one asks. Cheap to clone.
+/// See the module. Cheap to clone.
 #[derive(Debug, Clone)]
 pub struct Directory {
     shared: Arc<Shared>,
@@ -67,51 +51,9 @@ struct NamespaceFacts {
     is_deleted: bool,
 }
 
-/// Objects by key, as lists and watches tell of them.
-#[derive(Debug)]
-struct Listed<T> {
-    by_key: HashMap<String, T>,
-    /// What the list that is under way has named.
-    named: Option<HashSet<String>>,
-    /// A list was complete once.
-    is_complete: bool,
-}
-
-impl<T> Default for Listed<T> {
-    fn default() -> Self {
-        Self { by_key: HashMap::new(), named: None, is_complete: false }
-    }
-}
-
-impl<T: PartialEq> Listed<T> {
-    /// Takes one change in; true if anything is different now.
-    fn apply(&mut self, change: Change<(String, T)>) -> bool {
-        match change {
-            Change::Listing => {
-                self.named = Some(HashSet::new());
-                false
-            }
-            Change::Put((key, value)) => {
-                if let Some(named) = &mut self.named {
-                    named.insert(key.clone());
-                }
-                let is_new = self.by_key.get(&key) != Some(&value);
-                self.by_key.insert(key, value);
-                is_new
-            }
-            Change::Removed((key, _)) => self.by_key.remove(&key).is_some(),
-            Change::Listed => {
-                let (named, before) = (self.named.take().unwrap_or_default(), self.by_key.len());
-                self.by_key.retain(|key, _| named.contains(key));
-                !std::mem::replace(&mut self.is_complete, true) || self.by_key.len() != before
-            }
-        }
-    }
-}
-
 impl Directory {
-    /// Begins to follow the pods of a node, and the namespaces, and tells which of these come into the mesh. Must be called
-    /// inside the runtime.
+    /// Begins to watch the pods of a node, and the namespaces of the cluster. `joining` learns which of these join the mesh. Must
+    /// be called inside the runtime.
     #[must_use]
     pub fn start(client: Client, node: &str, rules: MembershipRules, joining: Joining, metrics: &Arc<Metrics>) -> Self {
         let shared = Arc::new(Shared {
@@ -126,7 +68,7 @@ impl Directory {
         tokio::spawn(async move {
             let keyed = |pod: Pod| (pod.facts.uid.clone(), pod.facts);
             let apply = |change: Change<Pod>| pods.update(|state| state.pods.apply(change.map(keyed)));
-            follow(Api::all(pods.client.clone()), fields, &pods.pods_status, apply).await;
+            list_and_watch(Api::all(pods.client.clone()), fields, &pods.pods_status, apply).await;
         });
         let namespaces = shared.clone();
         tokio::spawn(async move {
@@ -135,17 +77,18 @@ impl Directory {
                 (found.name, facts)
             };
             let apply = |change: Change<Namespace>| {
-                namespaces.tell(&change, &joining);
+                namespaces.report_joining(&change, &joining);
                 namespaces.update(|state| state.namespaces.apply(change.map(keyed)));
             };
-            follow(Api::all(namespaces.client.clone()), String::new(), &namespaces.namespaces_status, apply).await;
+            list_and_watch(Api::all(namespaces.client.clone()), String::new(), &namespaces.namespaces_status, apply)
+                .await;
         });
         Self { shared }
     }
 
-    /// What Kubernetes says of a pod: from what is known already, or by asking the API server, since a pod's network is
-    /// set up before the watch tells of the pod now and then. `uid` is what the kubelet calls it; `None` takes whatever
-    /// pod has the name now. `None` is the answer where there is no such pod.
+    /// What Kubernetes says of a pod: from what is known already, or by asking the API server, since a pod's network may be set
+    /// up before the watch reports the pod. `uid` is the kubelet's; without one, any pod of that name is meant. Returns `None`
+    /// where there is no such pod.
     ///
     /// # Errors
     /// When the pod is not known and the API server does not answer (within three seconds).
@@ -158,8 +101,8 @@ impl Directory {
         let known = self.shared.state.lock().find(namespace, name, uid).cloned();
         let facts = match known {
             Some(facts) => facts,
-            None => match self.ask_for_pod(namespace, name).await? {
-                Some(facts) if uid.is_none_or(|uid| facts.is_called(uid)) => facts,
+            None => match self.read_pod(namespace, name).await? {
+                Some(facts) if uid.is_none_or(|uid| facts.has_uid(uid)) => facts,
                 _ => return Ok(None),
             },
         };
@@ -167,7 +110,7 @@ impl Directory {
         let mode = match known {
             Some(mode) => mode,
             None if facts.mode().is_some() => None,
-            None => self.ask_for_namespace(namespace).await?,
+            None => self.read_namespace_mode(namespace).await?,
         };
         Ok(Some(self.shared.describe(&facts, mode)))
     }
@@ -177,8 +120,8 @@ impl Directory {
     /// # Errors
     /// When it does not answer (within three seconds).
     pub async fn is_gone(&self, namespace: &str, name: &str, uid: &str) -> Result<bool, KubernetesError> {
-        let found = self.ask_for_pod(namespace, name).await?;
-        Ok(found.is_none_or(|facts| !facts.is_called(uid)))
+        let found = self.read_pod(namespace, name).await?;
+        Ok(found.is_none_or(|facts| !facts.has_uid(uid)))
     }
 
     /// The pods of this node that are known.
@@ -188,7 +131,7 @@ impl Directory {
         state.pods.by_key.values().map(|facts| self.shared.known(facts, &state)).collect()
     }
 
-    /// True once what is not known does not exist.
+    /// True once both lists are complete: what is not known does not exist.
     #[must_use]
     pub fn is_complete(&self) -> bool {
         let state = self.shared.state.lock();
@@ -205,12 +148,13 @@ impl Directory {
         state.namespaces.is_complete.then(|| named.cloned().collect())
     }
 
-    /// Changes after every change.
+    /// Changes whenever a pod or a namespace does.
     #[must_use]
     pub fn watch(&self) -> watch::Receiver<u64> {
         self.shared.version.subscribe()
     }
 
+    /// How the watches are, for the status.
     #[must_use]
     pub fn report(&self) -> WatchReport {
         let pods = self.pods();
@@ -234,27 +178,16 @@ impl Directory {
         &self.shared.client
     }
 
-    async fn ask_for_pod(&self, namespace: &str, name: &str) -> Result<Option<PodFacts>, KubernetesError> {
+    async fn read_pod(&self, namespace: &str, name: &str) -> Result<Option<PodFacts>, KubernetesError> {
         let api: Api<Pod> = Api::namespaced(self.shared.client.clone(), namespace);
-        let asked = answered(format!("reading pod {namespace}/{name}"), api.get_opt(name)).await;
-        Ok(asked?.map(|pod| pod.facts))
+        let read = within_timeout(format!("reading pod {namespace}/{name}"), api.get_opt(name)).await;
+        Ok(read?.map(|pod| pod.facts))
     }
 
-    async fn ask_for_namespace(&self, name: &str) -> Result<Option<DataplaneMode>, KubernetesError> {
+    async fn read_namespace_mode(&self, name: &str) -> Result<Option<DataplaneMode>, KubernetesError> {
         let api: Api<Namespace> = Api::all(self.shared.client.clone());
-        let asked = answered(format!("reading namespace {name}"), api.get_opt(name)).await;
-        Ok(asked?.and_then(|namespace| namespace.mode))
-    }
-}
-
-/// The answer of the API server, in a time that somebody can wait for.
-pub(super) async fn answered<T>(
-    what: String,
-    asking: impl Future<Output = Result<T, kube::Error>>,
-) -> Result<T, KubernetesError> {
-    match tokio::time::timeout(ANSWER_TIMEOUT, asking).await {
-        Ok(answer) => answer.map_err(KubernetesError::because(what)),
-        Err(_) => Err(KubernetesError::Timeout { what, seconds: ANSWER_TIMEOUT.as_secs() }),
+        let read = within_timeout(format!("reading namespace {name}"), api.get_opt(name)).await;
+        Ok(read?.and_then(|namespace| namespace.mode))
     }
 }
 
@@ -266,7 +199,7 @@ impl Shared {
         }
     }
 
-    fn tell(&self, change: &Change<Namespace>, joining: &Joining) {
+    fn report_joining(&self, change: &Change<Namespace>, joining: &Joining) {
         let is_in_mesh = |found: &Namespace| {
             found.mode == Some(DataplaneMode::Ambient) && !self.rules.excluded_namespaces.contains(&found.name)
         };
@@ -314,11 +247,8 @@ impl Shared {
 impl State {
     fn find(&self, namespace: &str, name: &str, uid: Option<&str>) -> Option<&PodFacts> {
         let is_it = |facts: &&PodFacts| {
-            facts.name == name && facts.namespace == namespace && uid.is_none_or(|uid| facts.is_called(uid))
+            facts.name == name && facts.namespace == namespace && uid.is_none_or(|uid| facts.has_uid(uid))
         };
         self.pods.by_key.values().find(is_it)
     }
 }
-
-#[cfg(test)]
-mod tests;

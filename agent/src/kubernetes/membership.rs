@@ -1,12 +1,12 @@
-//! Who is in the mesh, by the words of Kubernetes: a pure decision, the same as Istio's node agent makes. It decides
-//! nothing about what is done with the answer.
+//! Which pods are in the mesh, by their labels and their namespace's: a pure decision, the same as istio-cni's node agent
+//! makes.
 
 use std::collections::BTreeSet;
 
-/// The label of pods and namespaces that says by what their traffic is carried.
+/// The label of pods and namespaces that says by which data plane their traffic is carried.
 pub(super) const DATAPLANE_MODE: &str = "istio.io/dataplane-mode";
 
-/// What the label [`DATAPLANE_MODE`] says, where it says something that we know.
+/// The values of the label [`DATAPLANE_MODE`] that have a meaning here.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum DataplaneMode {
     Ambient,
@@ -31,7 +31,7 @@ pub(super) struct Candidate<'a> {
     /// The pod's own label.
     pub(super) mode: Option<DataplaneMode>,
     pub(super) host_network: bool,
-    /// A proxy of its own carries its traffic already.
+    /// A sidecar proxy carries its traffic already.
     pub(super) has_sidecar: bool,
     /// All its containers have ended for good.
     pub(super) is_finished: bool,

@@ -1,17 +1,17 @@
-//! What can be told of the watches: since when they stand, and what went wrong last.
+//! How the watches are: since when they are connected, and what failed last.
 
 use std::sync::Arc;
 use std::time::SystemTime;
 
 use parking_lot::Mutex;
 
-use super::KubernetesError;
+use super::error::KubernetesError;
 use crate::telemetry::metrics::Metrics;
 
-/// How Kubernetes is followed, now.
+/// How all watches together are now.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct WatchReport {
-    /// Since when every watch stands; `None` while one does not.
+    /// Since when every watch is connected; `None` while one is not.
     pub connected_since: Option<SystemTime>,
     /// The first list is complete: what is not known does not exist.
     pub is_complete: bool,
@@ -39,7 +39,7 @@ impl WatchStatus {
         Self { state: Arc::default(), metrics }
     }
 
-    /// The watch stands. An orderly end and a new beginning are no interruption.
+    /// The watch is connected. That the API server ends it in good order and it begins anew is no interruption.
     pub(super) fn connected(&self, what: &str) {
         let mut state = self.state.lock();
         if state.connected_since.is_none() {
@@ -48,7 +48,7 @@ impl WatchStatus {
         }
     }
 
-    /// True if that is news: the watch stood before, or was never tried.
+    /// The watch failed. True if it was connected before, or never tried.
     pub(super) fn failed(&self, error: &KubernetesError) -> bool {
         self.metrics.kubernetes_watch_failed();
         let failed = State { connected_since: None, last_error: Some(error.to_string()) };

@@ -13,15 +13,15 @@ use serde::Deserialize;
 use super::membership::{DATAPLANE_MODE, DataplaneMode};
 use crate::model::naming::{self, Controller};
 
-/// Written to a pod once its traffic is captured: the control plane then tells everybody that it speaks HBONE.
+/// The annotation of a pod whose traffic is captured: the control plane then tells all peers that it accepts HBONE.
 pub(super) const REDIRECTION: &str = "ambient.istio.io/redirection";
-/// The value of [`REDIRECTION`] that says so.
+/// The value of [`REDIRECTION`] for a captured pod.
 pub(super) const REDIRECTION_ENABLED: &str = "enabled";
 const SIDECAR_STATUS: &str = "sidecar.istio.io/status";
-/// What the kubelet calls a static pod, whose object in the API has another uid.
+/// The annotation with the uid by which the kubelet knows a static pod, whose object in the API has another one.
 const CONFIG_HASH: &str = "kubernetes.io/config.hash";
 
-/// What every object has, as far as anybody asks. Turned into kube's own type, which would keep much more.
+/// The metadata of an object, as far as it is used: kube's own type would keep much more.
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(default, rename_all = "camelCase")]
 struct Metadata {
@@ -37,7 +37,7 @@ struct Metadata {
 }
 
 impl Metadata {
-    /// The part that kube asks for.
+    /// The part of it that kube uses.
     fn for_kube(&mut self) -> ObjectMeta {
         ObjectMeta { resource_version: Some(std::mem::take(&mut self.resource_version)), ..ObjectMeta::default() }
     }
@@ -68,11 +68,11 @@ struct OwnerReference {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct PodFacts {
     pub(super) uid: String,
-    /// What the kubelet and its CNI plugins call it, where that is not its uid.
+    /// Its uid at the kubelet and the CNI plugins, where that is another than in the API.
     pub(super) static_uid: Option<String>,
     pub(super) name: String,
     pub(super) namespace: String,
-    /// What metrics call it by.
+    /// The workload's name in metrics.
     pub(super) workload_name: String,
     pub(super) service_account: String,
     pub(super) labels: BTreeMap<String, String>,
@@ -93,8 +93,8 @@ impl PodFacts {
         self.labels.get(DATAPLANE_MODE).and_then(|value| DataplaneMode::of(value))
     }
 
-    /// Whether it is the pod of this uid, in the API's words or in the kubelet's.
-    pub(super) fn is_called(&self, uid: &str) -> bool {
+    /// Whether it is the pod of this uid, be it the API's or the kubelet's.
+    pub(super) fn has_uid(&self, uid: &str) -> bool {
         self.uid == uid || self.static_uid.as_deref() == Some(uid)
     }
 }
@@ -204,7 +204,7 @@ impl From<MetadataText> for DaemonSet {
     }
 }
 
-/// Says to kube where objects of a type are found.
+/// Tells kube under which path objects of a type are.
 macro_rules! resource {
     ($type:ty, $scope:ty, $group:literal, $kind:literal, $plural:literal) => {
         impl Resource for $type {

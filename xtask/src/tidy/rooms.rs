@@ -31,7 +31,6 @@ const DOORS: &[(&[&str], &[&str], &str)] = &[
             "control_plane",
             "control_channel",
             "enrollment/api",
-            "enrollment/check",
             "objects/protobuf",
             "objects/security/protobuf",
         ],

@@ -172,7 +172,8 @@ impl ClusterEnrollment {
                 Some(Origin::Kubernetes) => Enrolled::ByKubernetes,
                 Some(Origin::Node) => Enrolled::ByNode,
             },
-            has_new_addresses: here.is_some_and(|pod| addresses.iter().any(|address| !pod.spec.addresses.contains(address))),
+            has_new_addresses: here
+                .is_some_and(|pod| addresses.iter().any(|address| !pod.spec.addresses.contains(address))),
             mesh_says_hbone: wanted == Wanted::Out
                 && here.is_some_and(|pod| self.mesh.read().says_hbone(pod.spec.key())),
         }

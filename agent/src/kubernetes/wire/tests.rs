@@ -62,7 +62,7 @@ fn phases_annotations_and_the_host_network() {
     assert!(!with(r#""annotations": {"ambient.istio.io/redirection": "disabled"}}"#).is_annotated);
     assert!(with(r#""deletionTimestamp": "2026-01-01T00:00:00Z"}"#).is_ending);
     let mirrored = with(r#""annotations": {"kubernetes.io/config.hash": "h"}}"#);
-    assert!(mirrored.is_called("h") && mirrored.is_called("u") && !mirrored.is_called("v"));
+    assert!(mirrored.has_uid("h") && mirrored.has_uid("u") && !mirrored.has_uid("v"));
 }
 
 #[test]

@@ -103,7 +103,11 @@ fn a_pod_that_comes_back_stays() {
     let back = View { wanted: In, ..told };
     assert_eq!(next(&back, &mut memory, now + HBONE_WITHDRAWAL_TIMEOUT), Do(Annotate(true)));
     assert!(!memory.is_leaving());
-    assert_eq!(next(&told, &mut memory, now + HBONE_WITHDRAWAL_TIMEOUT), At(now + HBONE_WITHDRAWAL_TIMEOUT * 2), "and leaves anew");
+    assert_eq!(
+        next(&told, &mut memory, now + HBONE_WITHDRAWAL_TIMEOUT),
+        At(now + HBONE_WITHDRAWAL_TIMEOUT * 2),
+        "and leaves anew"
+    );
 }
 
 #[test]

@@ -1,5 +1,5 @@
-//! One kind of object, listed once and then watched for ever: through restarts of the API server, expired versions and
-//! dead connections. What was known stays known meanwhile.
+//! Objects of one kind, listed once and then watched for ever: through restarts of the API server, expired resource versions
+//! and dead connections.
 
 use std::fmt;
 use std::time::{Duration, Instant};
@@ -9,23 +9,24 @@ use kube::api::{ListParams, WatchEvent, WatchParams};
 use kube::{Api, Resource};
 use serde::de::DeserializeOwned;
 
-use super::KubernetesError;
+use super::error::KubernetesError;
 use super::status::WatchStatus;
 use crate::pauses::Pauses;
 
-/// Objects of one answer to a list: the answer is in memory as a whole.
-const PAGE: u32 = 100;
-/// The API server ends a watch after so many seconds; it is then begun again where it was.
+/// Objects of one page of a list, which is in memory as a whole.
+const PAGE_SIZE: u32 = 100;
+/// The API server ends a watch after so many seconds; it then goes on from the version it had reached.
 const WATCH_SECONDS: u32 = 290;
-/// First and longest pause after a failure.
-const RETRY_PAUSE: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(5));
-/// The version that we hold is no longer there to go on from.
+/// The pause after a failure: the first, and the longest.
+const FIRST_RETRY_PAUSE: Duration = Duration::from_millis(100);
+const LONGEST_RETRY_PAUSE: Duration = Duration::from_secs(5);
+/// The API server no longer has the resource version to go on from.
 const GONE: u16 = 410;
 
-/// What becomes known.
+/// What lists and watches report.
 #[derive(Debug)]
 pub(super) enum Change<K> {
-    /// A list begins: what [`Change::Listed`] comes without having been named since is no more.
+    /// A list begins: an object that is not named from here to [`Change::Listed`] does not exist any more.
     Listing,
     Put(K),
     Removed(K),
@@ -44,21 +45,27 @@ impl<K> Change<K> {
     }
 }
 
-/// Follows all objects that a selector of fields matches (empty: all there are).
-pub(super) async fn follow<K>(api: Api<K>, fields: String, status: &WatchStatus, mut apply: impl FnMut(Change<K>))
-where
+/// Lists and watches all objects that a field selector matches (empty: all there are), and applies each change. Runs for ever.
+pub(super) async fn list_and_watch<K>(
+    api: Api<K>,
+    fields: String,
+    status: &WatchStatus,
+    mut apply: impl FnMut(Change<K>),
+) where
     K: Resource<DynamicType = ()> + DeserializeOwned + Clone + fmt::Debug + Send + 'static,
 {
-    let mut pauses = Pauses::new(RETRY_PAUSE.0, RETRY_PAUSE.1);
-    // The version that is known; `None` when all has to be listed (again).
+    let mut pauses = Pauses::new(FIRST_RETRY_PAUSE, LONGEST_RETRY_PAUSE);
+    // The resource version that is known; `None` when all has to be listed (again).
     let mut version: Option<String> = None;
     loop {
         let began = Instant::now();
         let ended = match &mut version {
             None => list(&api, &fields, &mut apply).await.map(|listed| version = Some(listed)),
-            Some(version) => watch(&api, &fields, version, status, &mut apply).await.and_then(|()| lasted(began)),
+            Some(version) => {
+                watch(&api, &fields, version, status, &mut apply).await.and_then(|()| refuse_instant_end(began))
+            }
         };
-        if began.elapsed() > RETRY_PAUSE.1 {
+        if began.elapsed() > LONGEST_RETRY_PAUSE {
             pauses.reset();
         }
         let Err(error) = ended else { continue };
@@ -77,9 +84,9 @@ where
     }
 }
 
-/// An end that comes at once, again and again, would be a busy loop.
-fn lasted(began: Instant) -> Result<(), KubernetesError> {
-    if began.elapsed() >= RETRY_PAUSE.0 {
+/// A watch that the API server ends at once, again and again, would be a busy loop: it counts as a failure.
+fn refuse_instant_end(began: Instant) -> Result<(), KubernetesError> {
+    if began.elapsed() >= FIRST_RETRY_PAUSE {
         return Ok(());
     }
     Err(KubernetesError::Unreachable {
@@ -88,12 +95,12 @@ fn lasted(began: Instant) -> Result<(), KubernetesError> {
     })
 }
 
-/// Lists all, page by page, and tells the version that the list is of.
+/// Lists all objects, page by page. Returns the resource version of the list.
 async fn list<K>(api: &Api<K>, fields: &str, apply: &mut impl FnMut(Change<K>)) -> Result<String, KubernetesError>
 where
     K: Resource<DynamicType = ()> + DeserializeOwned + Clone + fmt::Debug,
 {
-    let mut params = ListParams::default().fields(fields).limit(PAGE);
+    let mut params = ListParams::default().fields(fields).limit(PAGE_SIZE);
     apply(Change::Listing);
     loop {
         let listed = api.list(&params).await;
@@ -109,7 +116,7 @@ where
     }
 }
 
-/// Watches from a version on, which moves with what comes, until the API server ends it (`Ok`) or something fails.
+/// Watches from a resource version on, which advances with each event, until the API server ends it (`Ok`) or something fails.
 async fn watch<K>(
     api: &Api<K>,
     fields: &str,
@@ -128,11 +135,11 @@ where
     while let Some(event) = events.next().await {
         match event.map_err(KubernetesError::because(what()))? {
             WatchEvent::Added(object) | WatchEvent::Modified(object) => {
-                remember(version, &object);
+                advance(version, &object);
                 apply(Change::Put(object));
             }
             WatchEvent::Deleted(object) => {
-                remember(version, &object);
+                advance(version, &object);
                 apply(Change::Removed(object));
             }
             WatchEvent::Bookmark(mark) => *version = mark.metadata.resource_version,
@@ -145,7 +152,7 @@ where
     Ok(())
 }
 
-fn remember<K: Resource<DynamicType = ()>>(version: &mut String, object: &K) {
+fn advance<K: Resource<DynamicType = ()>>(version: &mut String, object: &K) {
     if let Some(newer) = object.meta().resource_version.as_ref().filter(|newer| !newer.is_empty()) {
         version.clone_from(newer);
     }
