@@ -12,7 +12,7 @@ use super::sources::AdminSources;
 pub(super) fn logging(sources: &AdminSources, request: &Parts) -> AdminResponse {
     let (level, reset) = (parameter(&request.uri, "level"), parameter(&request.uri, "reset"));
     if level.is_some() || reset.is_some() {
-        let base = if reset.is_some() { sources.config.log.clone() } else { sources.log.filter() };
+        let base = if reset.is_some() { sources.config.log.log.clone() } else { sources.log.filter() };
         // istioctl asks with an empty level what the level is.
         let level = level.filter(|level| !level.is_empty());
         let changed = level.map_or(Ok(base.clone()), |level| merged(&base, &level));

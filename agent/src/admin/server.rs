@@ -49,7 +49,11 @@ pub struct AdminAddresses {
 
 impl From<&AgentConfig> for AdminAddresses {
     fn from(config: &AgentConfig) -> Self {
-        Self { admin: config.admin_address, metrics: config.metrics_address, readiness: config.readiness_address }
+        Self {
+            admin: config.endpoints.admin_address,
+            metrics: config.endpoints.metrics_address,
+            readiness: config.endpoints.readiness_address,
+        }
     }
 }
 

@@ -68,7 +68,7 @@ async fn stop(
     let Foundation { config, supervisor, ownership, enrollment, .. } = foundation;
     foundation.ready.stop();
     let uninstalling = reason == StopReason::Requested && integrations.is_uninstalling().await;
-    let mut deadline = Duration::from_secs(config.drain_seconds);
+    let mut deadline = Duration::from_secs(config.proxy.drain_seconds);
     if reason == StopReason::Requested && !uninstalling && integrations.cluster.is_some() {
         (reason, deadline) = shutdown::serve_until_superseded(ownership, enrollment, deadline).await?;
     }
@@ -100,7 +100,7 @@ fn start_proxy(foundation: &Foundation, arrivals: Arrivals) -> anyhow::Result<Dr
         pool: settings::pool_options(config),
         node: settings::node_info(config),
         drain,
-        workers: Workers::start(config.worker_threads).context("--worker-threads")?,
+        workers: Workers::start(config.proxy.worker_threads).context("--worker-threads")?,
     });
     tokio::spawn(arrivals.synced.then(|()| proxy.run(arrivals.pods)));
     Ok(trigger)
@@ -124,7 +124,7 @@ fn serve_enrollment_api(foundation: &Foundation) -> anyhow::Result<oneshot::Send
         let _ = dropped.await;
     };
     let config = &foundation.config;
-    let socket = api::bind(&config.run_dir.join(api::SOCKET_NAME))?;
+    let socket = api::bind(&config.directories.run_dir.join(api::SOCKET_NAME))?;
     let (enrollment, mesh) = (foundation.enrollment.clone(), foundation.mesh.clone());
     let serving = api::serve(socket, enrollment, mesh, stop);
     tokio::spawn(async move {

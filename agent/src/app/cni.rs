@@ -52,7 +52,7 @@ pub(super) fn start(foundation: &Foundation, cluster: Option<&Cluster>) -> anyho
         return Ok(None);
     };
     let directory = &cluster.directory;
-    let socket = config.run_dir.join(SOCKET_NAME);
+    let socket = config.directories.run_dir.join(SOCKET_NAME);
     let listener = cni::bind(&socket).with_context(|| format!("CNI socket {}", socket.display()))?;
     let netns_dir = config.kubernetes.netns_dir.clone();
     let sandboxes = Arc::new(Sandboxes::new(
@@ -65,7 +65,7 @@ pub(super) fn start(foundation: &Foundation, cluster: Option<&Cluster>) -> anyho
     let answering = sandboxes.clone();
     let answer = move |request| answering.clone().answer(Caller::Cni, request);
     tokio::spawn(cni::serve(listener, answer, stop.clone().cancelled_owned()));
-    let namespaces = cni::keep_namespaces(directory.clone(), config.state_dir.join(NAMESPACES_NAME));
+    let namespaces = cni::keep_namespaces(directory.clone(), config.directories.state_dir.join(NAMESPACES_NAME));
     let installer = installer(config).context("the agent's own program")?;
     let keeping_installed = installer.map(|installer| tokio::spawn(cni::keep_installed(installer, stop.clone())));
     Ok(Some(Cni { sandboxes, stop, writing_namespaces: tokio::spawn(namespaces), keeping_installed }))
@@ -100,8 +100,8 @@ fn installer(config: &AgentConfig) -> std::io::Result<Option<Installer>> {
         section: Section {
             plugin: PLUGIN.to_owned(),
             // The agent sees these directories under the names that they have on the host.
-            socket: config.run_dir.join(SOCKET_NAME),
-            namespaces_file: config.state_dir.join(NAMESPACES_NAME),
+            socket: config.directories.run_dir.join(SOCKET_NAME),
+            namespaces_file: config.directories.state_dir.join(NAMESPACES_NAME),
             timeout_seconds: config.cni.cni_timeout_seconds,
             others_timeout_seconds: config.cni.cni_others_timeout_seconds,
             exclude_namespaces: settings::membership_rules(config).excluded_namespaces.into_iter().collect(),

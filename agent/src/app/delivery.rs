@@ -37,15 +37,15 @@ pub(super) async fn start(
     let status = XdsStatus::default();
     let settings = config.mesh_settings();
     let blocker = ready.block("configuration");
-    if let Some(path) = &config.config {
+    if let Some(path) = &config.files.config {
         let source = FileSource::open(FileSourceOptions {
             path: path.clone(),
             translate: translate::Options {
-                cluster_id: config.cluster_id.clone(),
-                network: config.network.clone(),
+                cluster_id: config.node.cluster_id.clone(),
+                network: config.node.network.clone(),
                 ..translate::Options::default()
             },
-            state_dir: config.state_dir.clone(),
+            state_dir: config.directories.state_dir.clone(),
         })
         .await
         .context("--config")?;
@@ -103,11 +103,11 @@ fn report_file_problems(source: &FileSource, status: XdsStatus, metrics: Arc<Met
 }
 
 fn certificate_source(config: &AgentConfig) -> anyhow::Result<CertificateSource> {
-    if let Some(dir) = &config.ca_dir {
+    if let Some(dir) = &config.files.ca_dir {
         let authority = Authority::open(dir).context("--ca-dir")?;
         return Ok(CertificateSource::Issuer(authority.issuer()));
     }
-    if let Some(dir) = &config.certificates_dir {
+    if let Some(dir) = &config.files.certificates_dir {
         return Ok(CertificateSource::Files(dir.clone()));
     }
     istiod::certificate_source(config)
@@ -116,8 +116,8 @@ fn certificate_source(config: &AgentConfig) -> anyhow::Result<CertificateSource>
 fn certificate_options(config: &AgentConfig, metrics: &Arc<Metrics>) -> CertificateOptions {
     let metrics = metrics.clone();
     CertificateOptions {
-        lifetime: Duration::from_secs(config.certificate_seconds.max(1)),
-        keys_dir: Some(keys_dir(&config.run_dir)),
+        lifetime: Duration::from_secs(config.istiod.certificate_seconds.max(1)),
+        keys_dir: Some(keys_dir(&config.directories.run_dir)),
         observer: Some(Arc::new(move |event: &CertificateEvent| {
             metrics.certificate_requested(matches!(event, CertificateEvent::Obtained { .. }));
         })),

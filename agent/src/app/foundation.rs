@@ -76,12 +76,12 @@ impl Foundation {
         let ownership = NodeOwnership::new(has_predecessor);
         let delivery = delivery::start(&config, &mesh, &metrics, &ready, ownership.may_write_state()).await?;
         if has_predecessor {
-            handover::take_over(&supervisor, &delivery, &mesh, &PodStore::new(&config.state_dir)).await?;
+            handover::take_over(&supervisor, &delivery, &mesh, &PodStore::new(&config.directories.state_dir)).await?;
         }
         let prepared = start.elapsed();
         let capture = Arc::new(Capture::install(&settings::capture_options(&config)).context("capture")?);
         let installed = start.elapsed();
-        let store = PodStore::new(&config.state_dir);
+        let store = PodStore::new(&config.directories.state_dir);
         let (enrollment, pods) = Enrollment::new(capture.clone(), metrics.clone(), store, supervisor.clone());
         enrollment.restore();
         let restored = start.elapsed();

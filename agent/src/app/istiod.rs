@@ -7,8 +7,7 @@ use anyhow::Context;
 use tokio::sync::watch;
 
 use super::settings;
-use crate::config::AgentConfig;
-use crate::config::istiod::{Environment, ObjectsFrom};
+use crate::config::{AgentConfig, Environment, ObjectsFrom};
 use crate::control_channel::{self, ControlAddress, ControlHeaders, GrpcIssuer, OwnServices, RootSource};
 use crate::model::mesh::MeshSettings;
 use crate::state::SharedMesh;
@@ -18,7 +17,7 @@ use crate::xds::{Link, XdsOptions, XdsStatus};
 
 /// The settings with what the environment adds to them. Variables of a ztunnel chart that have no effect here are logged.
 pub(super) fn with_environment(config: AgentConfig) -> AgentConfig {
-    let config = config.settled(Environment::read());
+    let config = config.with_environment(Environment::read());
     let without_meaning = &config.istiod.environment.without_meaning;
     if !without_meaning.is_empty() {
         tracing::info!(variables = without_meaning.join(" "), "these settings of ztunnel have no effect here");
@@ -33,29 +32,29 @@ pub(super) fn xds_options(
     may_write_state: watch::Receiver<bool>,
 ) -> anyhow::Result<XdsOptions> {
     Ok(XdsOptions {
-        address: config.xds_address.clone().unwrap_or_default(),
-        server_name: config.xds_server_name.clone(),
-        root_ca: RootSource::new(&config.xds_root_ca.to_string_lossy()),
+        address: config.istiod.xds_address.clone().unwrap_or_default(),
+        server_name: config.istiod.xds_server_name.clone(),
+        root_ca: RootSource::new(&config.istiod.xds_root_ca.to_string_lossy()),
         services: services(config),
         headers: ControlHeaders::new(&config.istiod.environment.xds_headers).context("XDS_HEADER_")?,
         objects: config.istiod.objects == ObjectsFrom::Xds,
-        token: config.auth_token.clone(),
+        token: config.istiod.auth_token.clone(),
         node: settings::node_description(config),
         settings: mesh_settings,
-        state_dir: Some(config.state_dir.clone()),
+        state_dir: Some(config.directories.state_dir.clone()),
         may_save: may_write_state,
         metrics: metrics.clone(),
     })
 }
 
 pub(super) fn certificate_source(config: &AgentConfig) -> anyhow::Result<CertificateSource> {
-    let address = config.ca_address.as_deref().or(config.xds_address.as_deref()).unwrap_or_default();
-    let server_name = config.istiod.ca_server_name.as_deref().or(config.xds_server_name.as_deref());
+    let address = config.istiod.ca_address.as_deref().or(config.istiod.xds_address.as_deref()).unwrap_or_default();
+    let server_name = config.istiod.ca_server_name.as_deref().or(config.istiod.xds_server_name.as_deref());
     let address = ControlAddress::new(address, server_name, RootSource::new(&config.ca_root()))
-        .context(if config.ca_address.is_some() { "--ca-address" } else { "--xds-address" })?;
+        .context(if config.istiod.ca_address.is_some() { "--ca-address" } else { "--xds-address" })?;
     let channel = control_channel::channel(&address.with_services(services(config)));
     let headers = ControlHeaders::new(&config.istiod.environment.ca_headers).context("CA_HEADER_")?;
-    let issuer = GrpcIssuer::new(channel, Some(config.auth_token.clone()), config.cluster_id.clone());
+    let issuer = GrpcIssuer::new(channel, Some(config.istiod.auth_token.clone()), config.node.cluster_id.clone());
     Ok(CertificateSource::Issuer(Arc::new(issuer.with_headers(headers))))
 }
 
@@ -67,7 +66,7 @@ pub(super) fn keep_certificates_current(
     mesh: &SharedMesh,
     status: &XdsStatus,
 ) {
-    if config.ca_dir.is_some() || config.certificates_dir.is_some() {
+    if config.files.ca_dir.is_some() || config.files.certificates_dir.is_some() {
         return;
     }
     let (named, roots) = watch::channel(Vec::new());
@@ -88,7 +87,7 @@ pub(super) fn keep_certificates_current(
             }
         }
     });
-    if config.ca_address.is_some() {
+    if config.istiod.ca_address.is_some() {
         return;
     }
     // The same server issues certificates: where the stream cannot reach it, requests for certificates cannot either.
@@ -105,5 +104,5 @@ pub(super) fn keep_certificates_current(
 }
 
 fn services(config: &AgentConfig) -> OwnServices {
-    OwnServices::new(&config.pod_namespace, &config.istiod.environment.service_hosts)
+    OwnServices::new(&config.node.pod_namespace, &config.istiod.environment.service_hosts)
 }

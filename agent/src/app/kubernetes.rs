@@ -5,7 +5,7 @@ use tokio::task::JoinHandle;
 
 use super::foundation::Foundation;
 use super::settings;
-use crate::config::kubernetes::KubernetesArg;
+use crate::config::KubernetesArg;
 use crate::enrollment::cluster::ClusterEnrollment;
 use crate::kubernetes::{ClusterAccess, Directory, Installation, connect};
 
@@ -33,7 +33,10 @@ pub(super) async fn start(foundation: &Foundation) -> anyhow::Result<Option<Clus
     if !config.kubernetes.is_on() {
         return Ok(None);
     }
-    ensure!(!config.node.is_empty(), "--node (NODE_NAME): without it nobody knows which pods of the cluster are here");
+    ensure!(
+        !config.node.node.is_empty(),
+        "--node (NODE_NAME): without it nobody knows which pods of the cluster are here"
+    );
     let access = match &config.kubernetes.kubeconfig {
         Some(path) => ClusterAccess::Kubeconfig(path.clone()),
         None => ClusterAccess::InCluster,
@@ -46,9 +49,14 @@ pub(super) async fn start(foundation: &Foundation) -> anyhow::Result<Option<Clus
         }
         Err(error) => return Err(error).context("--enroll-from-kubernetes"),
     };
-    let directory =
-        Directory::start(client, &config.node, settings::membership_rules(config), mesh.joining().clone(), metrics);
-    let own_pod = (config.pod_namespace.clone(), config.pod_name.clone());
+    let directory = Directory::start(
+        client,
+        &config.node.node,
+        settings::membership_rules(config),
+        mesh.joining().clone(),
+        metrics,
+    );
+    let own_pod = (config.node.pod_namespace.clone(), config.node.pod_name.clone());
     let daemon_set = config.kubernetes.daemon_set.clone();
     let installation = Installation::start(directory.clone(), own_pod, daemon_set, metrics.clone());
     let netns_dir = &config.kubernetes.netns_dir;

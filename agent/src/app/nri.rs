@@ -59,8 +59,8 @@ pub(super) fn start(foundation: &Foundation, cni: Option<&Cni>) -> Option<Nri> {
             others: Duration::from_secs(config.cni.cni_others_timeout_seconds),
         },
         exclude_namespaces: settings::membership_rules(config).excluded_namespaces,
-        namespaces_file: config.state_dir.join(cni::NAMESPACES_NAME),
-        socket: config.run_dir.join(cni::SOCKET_NAME),
+        namespaces_file: config.directories.state_dir.join(cni::NAMESPACES_NAME),
+        socket: config.directories.run_dir.join(cni::SOCKET_NAME),
     });
     let stop = CancellationToken::new();
     tokio::spawn(nri::keep(socket.to_owned(), pods, status.clone(), stop.clone()));

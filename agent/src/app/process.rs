@@ -20,9 +20,9 @@ use crate::telemetry::log;
 pub fn supervise_agent(config: &AgentConfig, on_idle: fn()) -> anyhow::Result<ExitCode> {
     check_sources(config)?;
     make_directories(config)?;
-    log::init_direct(settings::log_format(config.log_format)).context("log")?;
+    log::init_direct(settings::log_format(config.log.log_format)).context("log")?;
     let worker = WorkerProgram { path: "/proc/self/exe".into(), arguments: std::env::args_os().skip(1).collect() };
-    let options = SupervisorOptions { run_dir: config.run_dir.clone(), worker, on_idle };
+    let options = SupervisorOptions { run_dir: config.directories.run_dir.clone(), worker, on_idle };
     let code = supervisor::run(options).context("supervisor")?;
     Ok(ExitCode::from(code))
 }
@@ -34,7 +34,7 @@ pub fn supervise_agent(config: &AgentConfig, on_idle: fn()) -> anyhow::Result<Ex
 pub fn run_agent(config: AgentConfig, supervisor: SupervisorLink) -> anyhow::Result<()> {
     netns::remember_own().context("the agent's own network namespace")?;
     raise_descriptor_limit().context("RLIMIT_NOFILE")?;
-    let log = log::init(&config.log, settings::log_format(config.log_format)).context("--log")?;
+    let log = log::init(&config.log.log, settings::log_format(config.log.log_format)).context("--log")?;
     let config = istiod::with_environment(config);
     check_sources(&config)?;
     make_directories(&config)?;
@@ -64,21 +64,23 @@ fn raise_descriptor_limit() -> nix::Result<()> {
 /// Refuses settings that name no source of the mesh, or none of certificates.
 fn check_sources(config: &AgentConfig) -> anyhow::Result<()> {
     ensure!(
-        config.config.is_some() || config.xds_address.is_some(),
+        config.files.config.is_some() || config.istiod.xds_address.is_some(),
         "nothing says what the mesh is: give --config PATH or --xds-address URL"
     );
     ensure!(
-        config.config.is_none()
-            || config.ca_dir.is_some()
-            || config.certificates_dir.is_some()
-            || config.ca_address.is_some(),
+        config.files.config.is_none()
+            || config.files.ca_dir.is_some()
+            || config.files.certificates_dir.is_some()
+            || config.istiod.ca_address.is_some(),
         "nothing gives certificates: with --config give --ca-dir, --certificates-dir or --ca-address"
     );
     Ok(())
 }
 
 fn make_directories(config: &AgentConfig) -> anyhow::Result<()> {
-    for (directory, field) in [(&config.run_dir, "--run-dir"), (&config.state_dir, "--state-dir")] {
+    for (directory, field) in
+        [(&config.directories.run_dir, "--run-dir"), (&config.directories.state_dir, "--state-dir")]
+    {
         std::fs::create_dir_all(directory).with_context(|| format!("{field} {}", directory.display()))?;
     }
     Ok(())

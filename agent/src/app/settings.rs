@@ -27,58 +27,62 @@ pub(super) fn capture_options(config: &AgentConfig) -> CaptureOptions {
         pods_cgroup: config.capture.pods_cgroup.clone(),
         kubelet_cgroup: config.capture.kubelet_cgroup.clone(),
         host_proc: config.capture.host_proc.clone(),
-        bpf_dir: config.bpf_dir.clone(),
-        exclude_cidrs: config.exclude_cidrs.clone(),
-        exclude_ports: config.exclude_ports.clone(),
-        exclude_inbound_ports: config.exclude_inbound_ports.clone(),
+        bpf_dir: config.directories.bpf_dir.clone(),
+        exclude_cidrs: config.capture.exclude_cidrs.clone(),
+        exclude_ports: config.capture.exclude_ports.clone(),
+        exclude_inbound_ports: config.capture.exclude_inbound_ports.clone(),
     }
 }
 
 pub(super) fn timeouts(config: &AgentConfig) -> Timeouts {
     let seconds = |n: u64| Duration::from_secs(n.max(1));
     Timeouts {
-        connect: seconds(config.connect_timeout_seconds),
-        handshake: seconds(config.handshake_timeout_seconds),
-        request: seconds(config.request_timeout_seconds),
+        connect: seconds(config.proxy.connect_timeout_seconds),
+        handshake: seconds(config.proxy.handshake_timeout_seconds),
+        request: seconds(config.proxy.request_timeout_seconds),
     }
 }
 
 pub(super) fn pool_options(config: &AgentConfig) -> PoolOptions {
     PoolOptions {
-        max_streams: config.pool_max_streams.max(1),
-        idle: Duration::from_secs(config.pool_idle_seconds.max(1)),
+        max_streams: config.proxy.pool_max_streams.max(1),
+        idle: Duration::from_secs(config.proxy.pool_idle_seconds.max(1)),
     }
 }
 
 pub(super) fn node_info(config: &AgentConfig) -> NodeInfo {
     NodeInfo {
-        node: config.node.as_str().into(),
-        cluster_id: config.cluster_id.as_str().into(),
-        extra_trust_domains: config.trust_domain_aliases.iter().map(|name| TrustDomain::new(name)).collect(),
+        node: config.node.node.as_str().into(),
+        cluster_id: config.node.cluster_id.as_str().into(),
+        extra_trust_domains: config.mesh.trust_domain_aliases.iter().map(|name| TrustDomain::new(name)).collect(),
     }
 }
 
 /// What the agent says about itself on the control plane's stream.
 pub(super) fn node_description(config: &AgentConfig) -> NodeDescription {
-    let pod = if config.pod_name.is_empty() { format!("weir-{}", config.node) } else { config.pod_name.clone() };
+    let pod = if config.node.pod_name.is_empty() {
+        format!("weir-{}", config.node.node)
+    } else {
+        config.node.pod_name.clone()
+    };
     NodeDescription {
-        node: config.node.clone(),
+        node: config.node.node.clone(),
         pod,
-        namespace: config.pod_namespace.clone(),
+        namespace: config.node.pod_namespace.clone(),
         service_account: config.istiod.service_account.clone(),
-        ip: config.instance_ip.unwrap_or(UNKNOWN_INSTANCE_IP),
-        cluster_id: config.cluster_id.clone(),
-        network: config.network.clone(),
-        mesh_id: config.trust_domain.clone(),
+        ip: config.node.instance_ip.unwrap_or(UNKNOWN_INSTANCE_IP),
+        cluster_id: config.node.cluster_id.clone(),
+        network: config.node.network.clone(),
+        mesh_id: config.mesh.trust_domain.clone(),
         metadata: config.istiod.environment.metadata.clone(),
     }
 }
 
 /// Which pods are left out of the mesh, whatever labels say.
 pub(super) fn membership_rules(config: &AgentConfig) -> MembershipRules {
-    let excluded = config.kubernetes.exclude_namespaces.iter().chain([&config.pod_namespace]);
+    let excluded = config.kubernetes.exclude_namespaces.iter().chain([&config.node.pod_namespace]);
     MembershipRules {
         excluded_namespaces: excluded.filter(|name| !name.is_empty()).cloned().collect(),
-        own_pod: (config.pod_namespace.clone(), config.pod_name.clone()),
+        own_pod: (config.node.pod_namespace.clone(), config.node.pod_name.clone()),
     }
 }

@@ -49,7 +49,7 @@ pub(super) async fn uninstall_node(foundation: &Foundation, cni: Option<Cni>, cl
         enrollment.release_outbound();
         sleep(INBOUND_CAPTURE_OVERLAP).await;
     }
-    let (enrollment, bpf_dir) = (enrollment.clone(), config.bpf_dir.clone());
+    let (enrollment, bpf_dir) = (enrollment.clone(), config.directories.bpf_dir.clone());
     let ended = tokio::task::spawn_blocking(move || {
         enrollment.unenroll_all();
         Capture::uninstall(&bpf_dir)
@@ -65,7 +65,7 @@ pub(super) async fn uninstall_node(foundation: &Foundation, cni: Option<Cni>, cl
 /// Removes what is below the agent's directories; the directories themselves are often mounts. To be called again when the
 /// process ends, since it may have written meanwhile.
 pub(super) fn remove_files(config: &AgentConfig) {
-    for directory in [&config.run_dir, &config.state_dir] {
+    for directory in [&config.directories.run_dir, &config.directories.state_dir] {
         if let Err(error) = remove_entries(directory) {
             tracing::warn!(directory = %directory.display(), %error, "files are left on this node");
         }

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use super::foundation::Foundation;
 use crate::capture::NetnsCookie;
-use crate::config::istiod::PlaintextWithoutAgent;
+use crate::config::PlaintextWithoutAgent;
 use crate::enrollment::pod::EnrolledPod;
 use crate::model::authorization::Destination;
 use crate::model::mesh::Mesh;

@@ -1,13 +1,14 @@
-//! Settings of capture that depend on how the node is made: where its cgroups and its processes are seen. Every default
-//! is found by looking; a value is needed only where that fails.
+//! Settings of capture. Where the node's cgroups and its processes are depends on how the node is made: every default is found
+//! by looking, and a value is needed only where that fails.
 
+use std::convert::Infallible;
 use std::path::PathBuf;
+use std::str::FromStr;
 
 use clap::Args;
+use ipnet::IpNet;
 
-use super::Location;
-
-/// Where the node's cgroups and processes are.
+/// Where the node's cgroups and processes are, and what is not captured.
 #[derive(Debug, Clone, Args)]
 pub struct CaptureConfig {
     /// The node's cgroups as this process sees them: a cgroup2 mount, or the directory above `unified`. Unless set:
@@ -26,4 +27,48 @@ pub struct CaptureConfig {
     /// that exists, else `/proc`.
     #[arg(long, env = "WEIR_HOST_PROC")]
     pub host_proc: Option<PathBuf>,
+    /// Destination blocks that are never captured.
+    #[arg(long, env = "WEIR_EXCLUDE_CIDRS", value_delimiter = ',')]
+    pub exclude_cidrs: Vec<IpNet>,
+    /// Destination ports that are never captured.
+    #[arg(long, env = "WEIR_EXCLUDE_PORTS", value_delimiter = ',')]
+    pub exclude_ports: Vec<u16>,
+    /// Inbound ports of pods that are never captured.
+    #[arg(long, env = "WEIR_EXCLUDE_INBOUND_PORTS", value_delimiter = ',')]
+    pub exclude_inbound_ports: Vec<u16>,
+}
+
+/// Something of the node that is found by looking, unless a setting says where it is or that it is not used.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Location {
+    /// Looked for; it is no error if there is none.
+    Auto,
+    /// Not used.
+    Off,
+    /// Here; it is an error if it is not.
+    At(PathBuf),
+}
+
+impl FromStr for Location {
+    type Err = Infallible;
+
+    fn from_str(text: &str) -> Result<Self, Infallible> {
+        Ok(match text {
+            "auto" | "" => Self::Auto,
+            "off" => Self::Off,
+            path => Self::At(path.into()),
+        })
+    }
+}
+
+impl Location {
+    /// As the setting is written.
+    #[must_use]
+    pub fn text(&self) -> String {
+        match self {
+            Self::Auto => "auto".to_owned(),
+            Self::Off => "off".to_owned(),
+            Self::At(path) => path.display().to_string(),
+        }
+    }
 }

@@ -1,19 +1,17 @@
-//! Settings of the way to istiod, and ztunnel's own environment variables where they mean the same here, so that the
-//! values of an existing chart carry over.
+//! Settings of the control plane and the certificate authority, among them ztunnel's own environment variables where they mean
+//! the same here, so that the values of an existing chart carry over.
 
-mod duration;
-mod environment;
-
+use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::Args;
 
-pub use self::duration::duration;
-pub use self::environment::Environment;
+use super::environment::Environment;
+use super::values::{MAX_SECONDS, control_address, duration};
 
-/// What `certificate_seconds` and `drain_seconds` are unless somebody says otherwise.
-pub(super) const CERTIFICATE_SECONDS: u64 = 86_400;
-pub(super) const DRAIN_SECONDS: u64 = 300;
+/// The lifetime of workload certificates unless a setting says otherwise, and the longest that may be asked for.
+pub(super) const DEFAULT_CERTIFICATE_SECONDS: u64 = 86_400;
+const MAX_CERTIFICATE_SECONDS: u64 = 3650 * MAX_SECONDS;
 
 /// Where the users' own objects (routes, policies) come from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
@@ -34,6 +32,24 @@ pub enum PlaintextWithoutAgent {
 /// Settings of the control plane and the certificate authority.
 #[derive(Debug, Clone, Args)]
 pub struct IstiodConfig {
+    /// Control plane for delta ADS, as https://host:port or host:port.
+    #[arg(long, env = "XDS_ADDRESS", value_parser = control_address)]
+    pub xds_address: Option<String>,
+    /// Server name to expect in the control plane's certificate; the host of its address unless set.
+    #[arg(long, env = "ALT_XDS_HOSTNAME")]
+    pub xds_server_name: Option<String>,
+    /// Root certificates of the control plane: a path, which is reread when it changes, PEM text, or SYSTEM.
+    #[arg(long, env = "XDS_ROOT_CA", default_value = "/var/run/secrets/istio/root-cert.pem")]
+    pub xds_root_ca: PathBuf,
+    /// Certificate authority, as https://host:port; the control plane's address unless set.
+    #[arg(long, env = "CA_ADDRESS", value_parser = control_address)]
+    pub ca_address: Option<String>,
+    /// File with the bearer token that proves which node this is; reread for every request.
+    #[arg(long, env = "AUTH_TOKEN", default_value = "/var/run/secrets/tokens/istio-token")]
+    pub auth_token: PathBuf,
+    /// Lifetime to ask for in workload certificates, in seconds. They are renewed at half of it.
+    #[arg(long, env = "WEIR_CERTIFICATE_SECONDS", default_value_t = DEFAULT_CERTIFICATE_SECONDS, value_parser = clap::value_parser!(u64).range(1..=MAX_CERTIFICATE_SECONDS))]
+    pub certificate_seconds: u64,
     /// Service account of the agent's own pod.
     #[arg(long, env = "SERVICE_ACCOUNT", default_value = "")]
     pub service_account: String,

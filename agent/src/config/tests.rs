@@ -1,7 +1,6 @@
-use clap::Parser;
+use clap::{CommandFactory, Parser};
 
-use super::AgentConfig;
-use super::istiod::Environment;
+use super::{AgentConfig, Environment};
 
 #[derive(Debug, Parser)]
 struct Cli {
@@ -81,22 +80,96 @@ fn ztunnels_names_count_where_ours_are_left_at_their_defaults() {
     let settled = |flags: &[&str], environment: &[(&str, &str)]| {
         let config = Cli::try_parse_from(["weir"].iter().chain(flags)).unwrap().config;
         let owned = environment.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
-        config.settled(Environment::of(owned))
+        config.with_environment(Environment::of(owned))
     };
     let chart = settled(
         &["--secret-ttl=12h", "--termination-grace-period-seconds=30"],
         &[("ISTIO_META_CLUSTER_ID", "west"), ("ISTIO_META_NETWORK", "net-1")],
     );
-    assert_eq!((chart.certificate_seconds, chart.drain_seconds), (43_200, 25));
-    assert_eq!((chart.cluster_id.as_str(), chart.network.as_str()), ("west", "net-1"));
+    assert_eq!((chart.istiod.certificate_seconds, chart.proxy.drain_seconds), (43_200, 25));
+    assert_eq!((chart.node.cluster_id.as_str(), chart.node.network.as_str()), ("west", "net-1"));
     let both = settled(
         &["--secret-ttl=12h", "--certificate-seconds=60", "--connection-termination-deadline=7s", "--cluster-id=east"],
         &[("ISTIO_META_CLUSTER_ID", "west")],
     );
-    assert_eq!((both.certificate_seconds, both.drain_seconds), (60, 7));
-    assert_eq!(both.cluster_id, "east");
+    assert_eq!((both.istiod.certificate_seconds, both.proxy.drain_seconds), (60, 7));
+    assert_eq!(both.node.cluster_id, "east");
     let explicit = settled(&["--termination-grace-period-seconds=30"], &[("WEIR_DRAIN_SECONDS", "300")]);
-    assert_eq!(explicit.drain_seconds, 300, "said so, be it the default");
+    assert_eq!(explicit.proxy.drain_seconds, 300, "said so, be it the default");
     assert_eq!(both.ca_root(), "/var/run/secrets/istio/root-cert.pem");
     assert_eq!(settled(&["--ca-root-ca=SYSTEM"], &[]).ca_root(), "SYSTEM");
+}
+
+#[test]
+fn flags_and_environment_variables_keep_their_names() {
+    let expected = [
+        ("admin-address", "WEIR_ADMIN_ADDRESS"),
+        ("auth-token", "AUTH_TOKEN"),
+        ("bpf-dir", "WEIR_BPF_DIR"),
+        ("ca-address", "CA_ADDRESS"),
+        ("ca-dir", "WEIR_CA_DIR"),
+        ("ca-root-ca", "CA_ROOT_CA"),
+        ("ca-server-name", "ALT_CA_HOSTNAME"),
+        ("certificate-seconds", "WEIR_CERTIFICATE_SECONDS"),
+        ("certificates-dir", "WEIR_CERTIFICATES_DIR"),
+        ("cgroup-root", "WEIR_CGROUP_ROOT"),
+        ("cluster-id", "CLUSTER_ID"),
+        ("cni", "WEIR_CNI"),
+        ("cni-bin-dir", "WEIR_CNI_BIN_DIR"),
+        ("cni-conf-dir", "WEIR_CNI_CONF_DIR"),
+        ("cni-others-timeout-seconds", "WEIR_CNI_OTHERS_TIMEOUT_SECONDS"),
+        ("cni-plugin", "WEIR_CNI_PLUGIN"),
+        ("cni-timeout-seconds", "WEIR_CNI_TIMEOUT_SECONDS"),
+        ("config", "WEIR_CONFIG"),
+        ("connect-timeout-seconds", "WEIR_CONNECT_TIMEOUT_SECONDS"),
+        ("connection-termination-deadline", "CONNECTION_TERMINATION_DEADLINE"),
+        ("daemon-set", "WEIR_DAEMONSET"),
+        ("drain-seconds", "WEIR_DRAIN_SECONDS"),
+        ("enroll-from-kubernetes", "WEIR_KUBERNETES"),
+        ("exclude-cidrs", "WEIR_EXCLUDE_CIDRS"),
+        ("exclude-inbound-ports", "WEIR_EXCLUDE_INBOUND_PORTS"),
+        ("exclude-namespaces", "WEIR_EXCLUDE_NAMESPACES"),
+        ("exclude-ports", "WEIR_EXCLUDE_PORTS"),
+        ("handshake-timeout-seconds", "WEIR_HANDSHAKE_TIMEOUT_SECONDS"),
+        ("host-proc", "WEIR_HOST_PROC"),
+        ("instance-ip", "INSTANCE_IP"),
+        ("kubeconfig", "WEIR_KUBECONFIG"),
+        ("kubelet-cgroup", "WEIR_KUBELET_CGROUP"),
+        ("kubernetes-service-host", "KUBERNETES_SERVICE_HOST"),
+        ("log", "RUST_LOG"),
+        ("log-format", "LOG_FORMAT"),
+        ("metrics-address", "WEIR_METRICS_ADDRESS"),
+        ("netns-dir", "WEIR_NETNS_DIR"),
+        ("network", "NETWORK"),
+        ("node", "NODE_NAME"),
+        ("nri-socket", "WEIR_NRI_SOCKET"),
+        ("objects", "WEIR_OBJECTS"),
+        ("outbound-traffic-policy", "WEIR_OUTBOUND_TRAFFIC_POLICY"),
+        ("plaintext-without-agent", "WEIR_PLAINTEXT_WITHOUT_AGENT"),
+        ("pod-name", "POD_NAME"),
+        ("pod-namespace", "POD_NAMESPACE"),
+        ("pods-cgroup", "WEIR_PODS_CGROUP"),
+        ("pool-idle-seconds", "WEIR_POOL_IDLE_SECONDS"),
+        ("pool-max-streams", "POOL_MAX_STREAMS_PER_CONNECTION"),
+        ("readiness-address", "WEIR_READINESS_ADDRESS"),
+        ("request-timeout-seconds", "WEIR_REQUEST_TIMEOUT_SECONDS"),
+        ("run-dir", "WEIR_RUN_DIR"),
+        ("secret-ttl", "SECRET_TTL"),
+        ("service-account", "SERVICE_ACCOUNT"),
+        ("state-dir", "WEIR_STATE_DIR"),
+        ("termination-grace-period-seconds", "TERMINATION_GRACE_PERIOD_SECONDS"),
+        ("trust-domain", "TRUST_DOMAIN"),
+        ("trust-domain-aliases", "WEIR_TRUST_DOMAIN_ALIASES"),
+        ("worker-threads", "ZTUNNEL_WORKER_THREADS"),
+        ("xds-address", "XDS_ADDRESS"),
+        ("xds-root-ca", "XDS_ROOT_CA"),
+        ("xds-server-name", "ALT_XDS_HOSTNAME"),
+    ];
+    let command = Cli::command();
+    let mut seen: Vec<(&str, &str)> = command
+        .get_arguments()
+        .filter_map(|argument| Some((argument.get_long()?, argument.get_env()?.to_str()?)))
+        .collect();
+    seen.sort_unstable();
+    assert_eq!(seen, expected);
 }

@@ -19,7 +19,7 @@ const WITH_SETTINGS: &[&str] = &[
     "deploy/ipv6/kustomization.yaml",
 ];
 /// Files that define settings, and directories of such.
-const SETTINGS: &[&str] = &["agent/src/config.rs", "agent/src/config", "agent/src/control_plane/config.rs"];
+const SETTINGS: &[&str] = &["agent/src/config", "agent/src/control_plane/config.rs"];
 /// Directories that a path in a document begins with.
 const ROOTS: &[&str] =
     &["agent/", "cni/", "common/", "ebpf/", "fuzz/", "proto/", "tests/", "xtask/", ".ci/", ".cargo/"];

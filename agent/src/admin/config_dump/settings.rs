@@ -4,57 +4,48 @@ use std::path::Path;
 
 use serde_json::{Value, json};
 
-use crate::config::cni::{CniArg, CniConfig};
-use crate::config::istiod::{IstiodConfig, ObjectsFrom, PlaintextWithoutAgent};
-use crate::config::kubernetes::KubernetesConfig;
-use crate::config::{AgentConfig, CaptureConfig, LogFormat, OutboundPolicyArg};
+use crate::config::{
+    AgentConfig, CaptureConfig, CniArg, CniConfig, DirectoryConfig, EndpointConfig, FilesConfig, IstiodConfig,
+    KubernetesConfig, LogConfig, LogFormat, MeshConfig, NodeConfig, ObjectsFrom, OutboundPolicyArg,
+    PlaintextWithoutAgent, ProxyConfig,
+};
 
 /// The settings as started. Every field by name, so that none is forgotten: files are named, never read.
-#[expect(clippy::too_many_lines, reason = "one list of all settings, where none can be forgotten")]
 pub(super) fn settings(config: &AgentConfig) -> Value {
     let AgentConfig {
-        node,
-        cluster_id,
-        network,
-        trust_domain,
-        capture: CaptureConfig { cgroup_root, pods_cgroup, kubelet_cgroup, host_proc },
-        bpf_dir,
-        run_dir,
-        state_dir,
-        config: objects,
-        ca_dir,
-        certificates_dir,
-        xds_address,
-        ca_address,
-        xds_root_ca,
-        xds_server_name,
-        auth_token,
-        certificate_seconds,
-        trust_domain_aliases,
-        outbound_traffic_policy,
-        exclude_cidrs,
-        exclude_ports,
-        exclude_inbound_ports,
-        admin_address,
-        metrics_address,
-        readiness_address,
-        drain_seconds,
-        connect_timeout_seconds,
-        handshake_timeout_seconds,
-        request_timeout_seconds,
-        pool_max_streams,
-        pool_idle_seconds,
-        worker_threads,
-        log,
-        log_format,
-        pod_name,
-        pod_namespace,
-        instance_ip,
+        node: NodeConfig { node, cluster_id, network, pod_name, pod_namespace, instance_ip },
+        directories: DirectoryConfig { bpf_dir, run_dir, state_dir },
+        mesh: MeshConfig { trust_domain, trust_domain_aliases, outbound_traffic_policy },
+        files: FilesConfig { config: objects, ca_dir, certificates_dir },
+        istiod,
+        capture:
+            CaptureConfig {
+                cgroup_root,
+                pods_cgroup,
+                kubelet_cgroup,
+                host_proc,
+                exclude_cidrs,
+                exclude_ports,
+                exclude_inbound_ports,
+            },
+        proxy:
+            ProxyConfig {
+                worker_threads,
+                drain_seconds,
+                connect_timeout_seconds,
+                handshake_timeout_seconds,
+                request_timeout_seconds,
+                pool_max_streams,
+                pool_idle_seconds,
+            },
+        kubernetes,
         cni,
         nri,
-        kubernetes,
-        istiod,
+        endpoints: EndpointConfig { admin_address, metrics_address, readiness_address },
+        log: LogConfig { log, log_format },
     } = config;
+    let IstiodConfig { xds_address, xds_server_name, xds_root_ca, ca_address, auth_token, certificate_seconds, .. } =
+        istiod;
     let mut settings = json!({
         "node": node, "clusterId": cluster_id, "network": network, "trustDomain": trust_domain,
         "cgroupRoot": cgroup_root.as_deref().map(text), "podsCgroup": pods_cgroup.as_deref().map(text),
@@ -118,7 +109,7 @@ fn kubernetes_settings(config: &KubernetesConfig) -> Value {
 
 /// Where the mesh is described, when no control plane describes it.
 pub(super) fn static_config(config: &AgentConfig) -> Value {
-    config.config.as_ref().map_or_else(|| json!({}), |path| json!({ "path": text(path) }))
+    config.files.config.as_ref().map_or_else(|| json!({}), |path| json!({ "path": text(path) }))
 }
 
 pub(super) fn version() -> Value {
@@ -133,6 +124,12 @@ fn text(path: &Path) -> String {
 /// Headers are named, never shown: they may hold secrets.
 fn way_to_istiod(config: &IstiodConfig) -> Value {
     let IstiodConfig {
+        xds_address: _,
+        xds_server_name: _,
+        xds_root_ca: _,
+        ca_address: _,
+        auth_token: _,
+        certificate_seconds: _,
         service_account,
         ca_root_ca,
         ca_server_name,

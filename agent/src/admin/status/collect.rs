@@ -21,7 +21,7 @@ fn of_mesh(sources: &AdminSources, mesh: &MeshCopy) -> Status {
     let (pods, certificates) = ((sources.pods)(), (sources.certificates)());
     let connections = sources.metrics.live_connections();
     let mut status = Status {
-        node: sources.config.node.clone(),
+        node: sources.config.node.node.clone(),
         version: env!("CARGO_PKG_VERSION").to_owned(),
         uptime_seconds: sources.started.elapsed().as_secs(),
         supervisor: supervisor(sources),

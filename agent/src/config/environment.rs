@@ -1,4 +1,4 @@
-//! ztunnel's environment variables whose names are not fixed, and those that mean nothing here.
+//! ztunnel's environment variables whose names are not fixed, and those that have no effect here.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;

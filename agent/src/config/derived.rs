@@ -1,9 +1,12 @@
-//! Settings that other settings and the environment speak of: ztunnel's names count where ours are left at their defaults.
+//! Settings that follow from others: what ztunnel's names say about a setting that was left at its default, and the first state
+//! of the mesh.
 
 use std::time::Duration;
 
-use super::istiod::{self, Environment};
-use super::{AgentConfig, CLUSTER_ID, OutboundPolicyArg};
+use super::agent::{AgentConfig, DEFAULT_CLUSTER_ID, OutboundPolicyArg};
+use super::environment::Environment;
+use super::istiod::DEFAULT_CERTIFICATE_SECONDS;
+use super::proxy::DEFAULT_DRAIN_SECONDS;
 use crate::model::identity::TrustDomain;
 use crate::model::mesh::MeshSettings;
 use crate::model::resolve::OutboundTrafficPolicy;
@@ -12,30 +15,31 @@ use crate::model::resolve::OutboundTrafficPolicy;
 const AFTER_DRAIN: Duration = Duration::from_secs(5);
 
 impl AgentConfig {
-    /// Takes in what other settings and the environment say about a setting that was left at its default.
+    /// The settings with what ztunnel's settings and environment variables say about those that were left at their defaults.
     #[must_use]
-    pub fn settled(mut self, environment: Environment) -> Self {
-        if self.cluster_id == CLUSTER_ID
+    pub fn with_environment(mut self, environment: Environment) -> Self {
+        if self.node.cluster_id == DEFAULT_CLUSTER_ID
             && let Some(cluster_id) = environment.metadata_text("CLUSTER_ID")
         {
-            cluster_id.clone_into(&mut self.cluster_id);
+            cluster_id.clone_into(&mut self.node.cluster_id);
         }
-        if self.network.is_empty()
+        if self.node.network.is_empty()
             && let Some(network) = environment.metadata_text("NETWORK")
         {
-            network.clone_into(&mut self.network);
+            network.clone_into(&mut self.node.network);
         }
-        let is_default =
-            self.certificate_seconds == istiod::CERTIFICATE_SECONDS && !environment.has_own("WEIR_CERTIFICATE_SECONDS");
+        let is_default = self.istiod.certificate_seconds == DEFAULT_CERTIFICATE_SECONDS
+            && !environment.has_own("WEIR_CERTIFICATE_SECONDS");
         if let Some(ttl) = self.istiod.secret_ttl.filter(|_| is_default) {
-            self.certificate_seconds = ttl.as_secs().max(1);
+            self.istiod.certificate_seconds = ttl.as_secs().max(1);
         }
         let grace = self.istiod.termination_grace_period_seconds.map(Duration::from_secs);
         let before_grace = grace.map(|grace| grace.saturating_sub(AFTER_DRAIN));
         let drain = self.istiod.connection_termination_deadline.or(before_grace);
-        let is_default = self.drain_seconds == istiod::DRAIN_SECONDS && !environment.has_own("WEIR_DRAIN_SECONDS");
+        let is_default =
+            self.proxy.drain_seconds == DEFAULT_DRAIN_SECONDS && !environment.has_own("WEIR_DRAIN_SECONDS");
         if let Some(drain) = drain.filter(|_| is_default) {
-            self.drain_seconds = drain.as_secs();
+            self.proxy.drain_seconds = drain.as_secs();
         }
         self.istiod.environment = environment;
         self
@@ -45,13 +49,13 @@ impl AgentConfig {
     #[must_use]
     pub fn mesh_settings(&self) -> MeshSettings {
         MeshSettings {
-            trust_domain: TrustDomain::new(&self.trust_domain),
+            trust_domain: TrustDomain::new(&self.mesh.trust_domain),
             trust_domain_aliases: Vec::new(),
-            outbound_traffic_policy: match self.outbound_traffic_policy {
+            outbound_traffic_policy: match self.mesh.outbound_traffic_policy {
                 OutboundPolicyArg::AllowAny => OutboundTrafficPolicy::AllowAny,
                 OutboundPolicyArg::RegistryOnly => OutboundTrafficPolicy::RegistryOnly,
             },
-            network: self.network.as_str().into(),
+            network: self.node.network.as_str().into(),
             ..MeshSettings::default()
         }
     }
@@ -60,6 +64,6 @@ impl AgentConfig {
     #[must_use]
     pub fn ca_root(&self) -> String {
         let own = self.istiod.ca_root_ca.clone().filter(|own| !own.is_empty());
-        own.unwrap_or_else(|| self.xds_root_ca.to_string_lossy().into_owned())
+        own.unwrap_or_else(|| self.istiod.xds_root_ca.to_string_lossy().into_owned())
     }
 }

@@ -1,0 +1,149 @@
+//! The settings of `weir agent`, in groups. The groups are flattened: each setting is a flag and an environment variable of its
+//! own. Settings that mean the same in ztunnel have ztunnel's environment variable.
+
+use std::net::{IpAddr, SocketAddr};
+use std::path::PathBuf;
+
+use clap::Args;
+
+use super::capture::CaptureConfig;
+use super::cluster::{CniConfig, KubernetesConfig, NriConfig};
+use super::istiod::IstiodConfig;
+use super::proxy::ProxyConfig;
+use super::values::{name, on_loopback, trust_domain};
+
+/// The cluster's name where nothing gives it one.
+pub(super) const DEFAULT_CLUSTER_ID: &str = "Kubernetes";
+
+/// All settings of `weir agent`.
+#[derive(Debug, Clone, Args)]
+pub struct AgentConfig {
+    #[command(flatten)]
+    pub node: NodeConfig,
+    #[command(flatten)]
+    pub directories: DirectoryConfig,
+    #[command(flatten)]
+    pub mesh: MeshConfig,
+    #[command(flatten)]
+    pub files: FilesConfig,
+    #[command(flatten)]
+    pub istiod: IstiodConfig,
+    #[command(flatten)]
+    pub capture: CaptureConfig,
+    #[command(flatten)]
+    pub proxy: ProxyConfig,
+    #[command(flatten)]
+    pub kubernetes: KubernetesConfig,
+    #[command(flatten)]
+    pub cni: CniConfig,
+    #[command(flatten)]
+    pub nri: NriConfig,
+    #[command(flatten)]
+    pub endpoints: EndpointConfig,
+    #[command(flatten)]
+    pub log: LogConfig,
+}
+
+/// The node that the agent serves, and the agent's own pod.
+#[derive(Debug, Clone, Args)]
+pub struct NodeConfig {
+    /// Name of this node, as the control plane knows it.
+    #[arg(long, env = "NODE_NAME", default_value = "", value_parser = name)]
+    pub node: String,
+    /// Cluster this node belongs to.
+    #[arg(long, env = "CLUSTER_ID", default_value = DEFAULT_CLUSTER_ID)]
+    pub cluster_id: String,
+    /// Istio network this node belongs to; empty is the default network.
+    #[arg(long, env = "NETWORK", default_value = "")]
+    pub network: String,
+    /// Name of the agent's own pod; `weir-<node>` unless set.
+    #[arg(long, env = "POD_NAME", default_value = "", value_parser = name)]
+    pub pod_name: String,
+    /// Namespace of the agent's own pod.
+    #[arg(long, env = "POD_NAMESPACE", default_value = "istio-system", value_parser = name)]
+    pub pod_namespace: String,
+    /// Address of the agent's own pod.
+    #[arg(long, env = "INSTANCE_IP")]
+    pub instance_ip: Option<IpAddr>,
+}
+
+/// Directories on the node.
+#[derive(Debug, Clone, Args)]
+pub struct DirectoryConfig {
+    /// Directory in a BPF file system where programs and maps are pinned.
+    #[arg(long, env = "WEIR_BPF_DIR", default_value = "/sys/fs/bpf/weir")]
+    pub bpf_dir: PathBuf,
+    /// Directory of the agent's sockets and of workload certificates. Should be a tmpfs: private keys live here.
+    #[arg(long, env = "WEIR_RUN_DIR", default_value = "/run/weir")]
+    pub run_dir: PathBuf,
+    /// Directory of what must outlive a reboot: the last good configuration and the list of enrolled pods.
+    #[arg(long, env = "WEIR_STATE_DIR", default_value = "/var/lib/weir")]
+    pub state_dir: PathBuf,
+}
+
+/// What the mesh is until the control plane's MeshConfig says otherwise.
+#[derive(Debug, Clone, Args)]
+pub struct MeshConfig {
+    /// Trust domain of this mesh.
+    #[arg(long, env = "TRUST_DOMAIN", default_value = "cluster.local", value_parser = trust_domain)]
+    pub trust_domain: String,
+    /// Further trust domains whose identities count as this mesh's own (besides MeshConfig's trustDomainAliases).
+    #[arg(long, env = "WEIR_TRUST_DOMAIN_ALIASES", value_delimiter = ',', value_parser = trust_domain)]
+    pub trust_domain_aliases: Vec<String>,
+    /// Destinations outside the mesh: pass them through or refuse them. MeshConfig's outboundTrafficPolicy overrides it.
+    #[arg(long, env = "WEIR_OUTBOUND_TRAFFIC_POLICY", value_enum, default_value_t = OutboundPolicyArg::AllowAny)]
+    pub outbound_traffic_policy: OutboundPolicyArg,
+}
+
+/// Destinations outside the mesh.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub enum OutboundPolicyArg {
+    AllowAny,
+    RegistryOnly,
+}
+
+/// The mesh and its certificates from files, without a control plane.
+#[derive(Debug, Clone, Args)]
+pub struct FilesConfig {
+    /// Take the mesh from a file or directory of Istio objects in YAML, without any control plane.
+    #[arg(long, env = "WEIR_CONFIG", conflicts_with = "xds_address")]
+    pub config: Option<PathBuf>,
+    /// Directory with `ca-cert.pem` and `ca-key.pem`: the agent issues workload certificates itself. Only with --config.
+    #[arg(long, env = "WEIR_CA_DIR", requires = "config")]
+    pub ca_dir: Option<PathBuf>,
+    /// Directory with `root-cert.pem` and ready certificates, `<namespace>.<service account>.pem` (chain and key). Only with --config.
+    #[arg(long, env = "WEIR_CERTIFICATES_DIR", requires = "config", conflicts_with = "ca_dir")]
+    pub certificates_dir: Option<PathBuf>,
+}
+
+/// Where the agent's HTTP endpoints listen.
+#[derive(Debug, Clone, Args)]
+pub struct EndpointConfig {
+    /// Admin endpoints (`/config_dump`, `/logging`). Loopback only.
+    #[arg(long, env = "WEIR_ADMIN_ADDRESS", default_value = "127.0.0.1:15000", value_parser = on_loopback)]
+    pub admin_address: SocketAddr,
+    /// Metrics endpoint.
+    #[arg(long, env = "WEIR_METRICS_ADDRESS", default_value = "[::]:15020")]
+    pub metrics_address: SocketAddr,
+    /// Readiness endpoint.
+    #[arg(long, env = "WEIR_READINESS_ADDRESS", default_value = "[::]:15021")]
+    pub readiness_address: SocketAddr,
+}
+
+/// The log, and the access log.
+#[derive(Debug, Clone, Args)]
+pub struct LogConfig {
+    /// Log filter, in tracing's syntax. What the Kubernetes client logs, the agent logs in its own messages.
+    #[arg(long, env = "RUST_LOG", default_value = "info,kube_client=off")]
+    pub log: String,
+    /// Form of log lines and of the access log.
+    #[arg(long, env = "LOG_FORMAT", value_enum, default_value_t = LogFormat::Text)]
+    pub log_format: LogFormat,
+}
+
+/// Form of log lines.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub enum LogFormat {
+    Text,
+    Json,
+}
