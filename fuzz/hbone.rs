@@ -10,8 +10,7 @@ use std::cell::RefCell;
 
 use http::HeaderValue;
 use libfuzzer_sys::fuzz_target;
-use weir::hbone::authority::{self, Authority};
-use weir::hbone::headers;
+use weir::hbone::{Authority, client_of, forwarded, parse_authority, service_of};
 
 use connection::Connection;
 
@@ -32,7 +31,7 @@ fuzz_target!(|data: &[u8]| {
 
 fn check_authority(bytes: &[u8]) {
     let Ok(text) = str::from_utf8(bytes) else { return };
-    let Ok(parsed) = authority::parse(text) else { return };
+    let Ok(parsed) = parse_authority(text) else { return };
     let written = match &parsed {
         Authority::Address(address) => {
             assert!(address.port() != 0);
@@ -43,13 +42,13 @@ fn check_authority(bytes: &[u8]) {
             format!("{name}:{port}")
         }
     };
-    assert_eq!(authority::parse(&written), Ok(parsed), "{text:?} read as {written:?}");
+    assert_eq!(parse_authority(&written), Ok(parsed), "{text:?} read as {written:?}");
 }
 
 fn check_header(bytes: &[u8]) {
     let Ok(value) = HeaderValue::from_bytes(bytes) else { return };
-    let _ = headers::service_of(&value);
-    let Some(client) = headers::client_of(&value) else { return };
-    let written = headers::forwarded(client, None).expect("an address is a valid header");
-    assert_eq!(headers::client_of(&written), Some(client));
+    let _ = service_of(&value);
+    let Some(client) = client_of(&value) else { return };
+    let written = forwarded(client, None).expect("an address is a valid header");
+    assert_eq!(client_of(&written), Some(client));
 }

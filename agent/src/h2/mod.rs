@@ -1,4 +1,32 @@
-//! HTTP/2 (RFC 9113): frames and header compression.
+//! One side of an HTTP/2 connection (RFC 9113), without input or output of its own: bytes of the peer go in, events and
+//! bytes for the peer come out.
+//!
+//! [`FrameReader`] cuts the peer's bytes into [`Piece`]s; [`Session`] answers for what they mean, gives an [`Event`] where
+//! its owner has to act, and queues frames for the peer. Payload is never copied here: DATA that was received is handed on
+//! as a slice of the owner's buffer, and DATA to be sent is laid down by the owner, who tells the session how much it was.
+//! No push, no priorities; trailers are read and ignored.
 
-pub(crate) mod frame;
-pub(crate) mod hpack;
+mod data;
+mod error;
+mod fields;
+mod frame;
+mod headers;
+mod hpack;
+mod reader;
+mod receive;
+mod requests;
+mod session;
+mod settings;
+mod stream;
+#[cfg(test)]
+mod tests;
+mod window;
+
+pub use self::error::{SessionError, StreamError};
+pub(crate) use self::fields::HeaderSection;
+pub use self::frame::Reason;
+pub(crate) use self::frame::{HEADER_BYTES as FRAME_HEADER_BYTES, data_header};
+pub(crate) use self::reader::{FrameReader, Piece};
+pub(crate) use self::receive::Event;
+pub(crate) use self::session::Session;
+pub(crate) use self::settings::Role;

@@ -19,7 +19,7 @@ pub struct InvalidAuthority(pub String);
 ///
 /// # Errors
 /// When it is none of these.
-pub fn parse(text: &str) -> Result<Authority, InvalidAuthority> {
+pub fn parse_authority(text: &str) -> Result<Authority, InvalidAuthority> {
     let invalid = || InvalidAuthority(text.chars().take(300).collect());
     if let Ok(address) = text.parse::<SocketAddr>() {
         let address = crate::model::address::canonical(address);
@@ -50,7 +50,7 @@ mod tests {
             ("[::ffff:10.0.0.1]:80", address("10.0.0.1:80")),
             ("Web.default.svc:8080", Ok(Authority::Hostname("web.default.svc".to_owned(), 8080))),
         ] {
-            assert_eq!(parse(text), expected, "{text}");
+            assert_eq!(parse_authority(text), expected, "{text}");
         }
     }
 
@@ -68,7 +68,7 @@ mod tests {
             "a b:80",
             "x:+80",
         ] {
-            assert_eq!(parse(text), Err(InvalidAuthority(text.to_owned())), "{text}");
+            assert_eq!(parse_authority(text), Err(InvalidAuthority(text.to_owned())), "{text}");
         }
     }
 }

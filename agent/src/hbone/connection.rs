@@ -1,5 +1,4 @@
-//! An established HBONE connection as its streams share it: the places on it, and since when it is idle. How it is made
-//! and what is sent on it is the client's.
+//! An established HBONE connection as its streams share it: the slots on it, and since when it is idle.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -15,6 +14,7 @@ use crate::model::identity::Identity;
 #[derive(Debug)]
 pub(super) struct HboneConnection {
     pub(super) transport: Arc<Transport>,
+    /// Who the peer proved to be.
     pub(super) peer_identity: Identity,
     pub(super) peer: SocketAddr,
     streams: AtomicUsize,
@@ -26,9 +26,9 @@ pub(super) struct HboneConnection {
     _close: DropGuard,
 }
 
-/// A place on a connection, held as long as its stream is open.
+/// A slot on a connection, held as long as its stream is open.
 #[derive(Debug)]
-pub(crate) struct StreamSlot {
+pub(super) struct StreamSlot {
     connection: Arc<HboneConnection>,
 }
 
@@ -61,17 +61,17 @@ impl HboneConnection {
         })
     }
 
-    /// Takes a place for a stream, where this connection has one left.
+    /// Takes a slot for a stream, where this connection has one left.
     pub(super) fn reserve(self: &Arc<Self>, max_streams: u32) -> Option<StreamSlot> {
         if self.closed.load(Ordering::Acquire) {
             return None;
         }
         let limit = {
             let session = self.transport.session();
-            if !session.takes_requests() {
+            if !session.http2.accepts_streams() {
                 return None;
             }
-            session.max_streams().min(max_streams) as usize
+            session.http2.max_streams().min(max_streams) as usize
         };
         self.streams
             .fetch_update(Ordering::AcqRel, Ordering::Acquire, |open| (open < limit).then_some(open + 1))
@@ -86,14 +86,14 @@ impl HboneConnection {
             || (self.streams.load(Ordering::Acquire) == 0 && self.started.elapsed().saturating_sub(idle_since) > idle)
     }
 
-    /// Gives no place away any more; open streams go on.
+    /// Gives no slot away any more; open streams go on.
     pub(super) fn close_to_new_streams(&self) {
         self.closed.store(true, Ordering::Release);
     }
 }
 
 impl StreamSlot {
-    /// The connection that the place is on.
+    /// The connection that the slot is on.
     pub(super) fn connection(&self) -> &Arc<HboneConnection> {
         &self.connection
     }

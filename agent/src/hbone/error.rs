@@ -1,63 +1,225 @@
-//! How a connection between agents ends, and how one of its streams does.
+//! Why no HBONE stream could be opened, and whether another attempt may do better.
 
-use std::io;
+use std::io::{self, ErrorKind};
+use std::net::SocketAddr;
 use std::sync::Arc;
 
-use crate::h2::frame::Reason;
-use crate::h2::hpack::HpackError;
-use crate::tls::records::RecordError;
+use http::StatusCode;
 
-/// Why an HBONE connection is over.
-#[derive(Debug, thiserror::Error)]
-pub enum SessionError {
-    #[error("{0}")]
-    Io(#[from] io::Error),
-    #[error("TLS: {0}")]
-    Record(#[from] RecordError),
-    #[error("header block: {0}")]
-    HeaderBlock(#[from] HpackError),
-    #[error("HTTP/2 {reason}: {what}")]
-    Protocol { reason: Reason, what: &'static str },
-    #[error("closed by the peer: HTTP/2 {0}")]
-    GoAway(Reason),
-    #[error("closed by the peer")]
-    Closed,
-    #[error("closed by this agent")]
-    Aborted,
-    /// The natural end: one side left, and the last stream ended.
-    #[error("no longer used")]
-    Done,
+use crate::h2::{SessionError, StreamError};
+use crate::net::ConnectError;
+use crate::tls::certificates::NoCertificate;
+use crate::tls::handshake::HandshakeError;
+
+/// Why no stream could be opened, in the order in which things can go wrong.
+#[derive(Debug, Clone, thiserror::Error)]
+pub(crate) enum HboneErrorKind {
+    #[error(transparent)]
+    Certificate(NoCertificate),
+    #[error(transparent)]
+    Connect(Arc<ConnectError>),
+    #[error("{peer}: {error}")]
+    Handshake { peer: SocketAddr, error: Arc<HandshakeError> },
+    #[error("{peer}: HTTP/2: {error}")]
+    Session { peer: SocketAddr, error: Arc<SessionError> },
+    #[error("{peer}: HTTP/2: {error}")]
+    Stream { peer: SocketAddr, error: StreamError },
+    #[error("{peer}: no answer to CONNECT in time")]
+    RequestTimeout { peer: SocketAddr },
+    #[error("{peer}: the proxy of the destination answered {status} ({})", meaning(*status))]
+    Refused { peer: SocketAddr, status: StatusCode },
+    #[error("authority {0:?} cannot be sent")]
+    Authority(String),
 }
 
-impl SessionError {
-    pub(super) fn protocol(what: &'static str) -> Self {
-        Self::Protocol { reason: Reason::PROTOCOL_ERROR, what }
+/// Whose fault it is that no stream could be opened.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum FailedParty {
+    /// This agent: it has no certificate, or was asked for something that cannot be sent.
+    Local,
+    /// The peer said no, or broke a rule.
+    Peer,
+    /// Nothing was heard of the peer, or the connection to it broke.
+    Network,
+}
+
+/// Whether another attempt may do better.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Retry {
+    /// It would fail in the same way.
+    No,
+    /// The connection broke before the peer answered, without a reason: as it does when the peer's agent dies.
+    PeerGone,
+    /// The pod is there, and no agent listens in it: one is being started.
+    NobodyListens,
+}
+
+/// What a failure means for whoever may try again. No byte of an application leaves before the peer has accepted the
+/// stream, so none can arrive twice.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Failure {
+    pub(crate) by: FailedParty,
+    /// Whether the CONNECT request may have reached the peer.
+    pub(crate) request_sent: bool,
+    pub(crate) retry: Retry,
+}
+
+/// See [`HboneErrorKind`] and [`Failure`].
+#[derive(Debug, Clone, thiserror::Error)]
+#[error("{kind}")]
+pub(crate) struct HboneError {
+    kind: HboneErrorKind,
+    failure: Failure,
+}
+
+impl HboneError {
+    pub(crate) fn kind(&self) -> &HboneErrorKind {
+        &self.kind
     }
 
-    pub(super) fn calm(what: &'static str) -> Self {
-        Self::Protocol { reason: Reason::ENHANCE_YOUR_CALM, what }
+    pub(super) fn failure(&self) -> Failure {
+        self.failure
     }
 
-    /// What the peer is told.
-    pub(super) fn reason(&self) -> Reason {
-        match self {
-            Self::Protocol { reason, .. } => *reason,
-            Self::HeaderBlock(_) => Reason::COMPRESSION_ERROR,
-            _ => Reason::NO_ERROR,
+    pub(super) fn certificate(error: NoCertificate) -> Self {
+        Self::new(HboneErrorKind::Certificate(error), FailedParty::Local, false, Retry::No)
+    }
+
+    pub(super) fn authority(authority: &str) -> Self {
+        Self::new(HboneErrorKind::Authority(authority.to_owned()), FailedParty::Local, false, Retry::No)
+    }
+
+    pub(super) fn connect(error: ConnectError) -> Self {
+        let (by, retry) = match &error {
+            ConnectError::Socket(..) => (FailedParty::Local, Retry::No),
+            ConnectError::Connect(_, error) if error.kind() == ErrorKind::ConnectionRefused => {
+                (FailedParty::Peer, Retry::NobodyListens)
+            }
+            ConnectError::Connect(_, error) => (FailedParty::Network, if_broken(error)),
+            ConnectError::Timeout(..) => (FailedParty::Network, Retry::No),
+        };
+        Self::new(HboneErrorKind::Connect(Arc::new(error)), by, false, retry)
+    }
+
+    pub(super) fn handshake(peer: SocketAddr, error: HandshakeError) -> Self {
+        let (by, retry) = match &error {
+            HandshakeError::Tls(error) => match if_broken(error) {
+                Retry::No => (FailedParty::Peer, Retry::No),
+                retry => (FailedParty::Network, retry),
+            },
+            HandshakeError::Timeout => (FailedParty::Network, Retry::No),
+            HandshakeError::PeerRefused(_) => (FailedParty::Peer, Retry::No),
+        };
+        Self::new(HboneErrorKind::Handshake { peer, error: Arc::new(error) }, by, false, retry)
+    }
+
+    pub(super) fn session(peer: SocketAddr, error: Arc<SessionError>) -> Self {
+        let (by, retry) = of_session(&error);
+        Self::new(HboneErrorKind::Session { peer, error }, by, false, retry)
+    }
+
+    pub(super) fn stream(peer: SocketAddr, error: StreamError) -> Self {
+        let (by, retry) = match &error {
+            StreamError::Connection(error) => of_session(error),
+            StreamError::Reset(_) | StreamError::NotSeen | StreamError::NoStatus => (FailedParty::Peer, Retry::No),
+        };
+        Self::new(HboneErrorKind::Stream { peer, error }, by, true, retry)
+    }
+
+    pub(super) fn request_timeout(peer: SocketAddr) -> Self {
+        Self::new(HboneErrorKind::RequestTimeout { peer }, FailedParty::Network, true, Retry::No)
+    }
+
+    pub(super) fn refused(peer: SocketAddr, status: StatusCode) -> Self {
+        Self::new(HboneErrorKind::Refused { peer, status }, FailedParty::Peer, true, Retry::No)
+    }
+
+    fn new(kind: HboneErrorKind, by: FailedParty, request_sent: bool, retry: Retry) -> Self {
+        Self { kind, failure: Failure { by, request_sent, retry } }
+    }
+}
+
+fn of_session(error: &SessionError) -> (FailedParty, Retry) {
+    match error {
+        SessionError::Io(error) => (FailedParty::Network, if_broken(error)),
+        SessionError::Closed => (FailedParty::Peer, Retry::PeerGone),
+        SessionError::HeaderBlock(_) | SessionError::Protocol { .. } | SessionError::GoAway(_) => {
+            (FailedParty::Peer, Retry::No)
+        }
+        SessionError::Aborted | SessionError::Done => (FailedParty::Local, Retry::No),
+    }
+}
+
+/// [`Retry::PeerGone`] for the errors of a connection that was there and is no more.
+fn if_broken(error: &io::Error) -> Retry {
+    match error.kind() {
+        ErrorKind::ConnectionReset
+        | ErrorKind::ConnectionAborted
+        | ErrorKind::BrokenPipe
+        | ErrorKind::UnexpectedEof => Retry::PeerGone,
+        _ => Retry::No,
+    }
+}
+
+/// What the statuses that ztunnel and we answer with mean.
+fn meaning(status: StatusCode) -> &'static str {
+    match status {
+        StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => "denied by policy",
+        StatusCode::BAD_REQUEST => "request not understood",
+        StatusCode::SERVICE_UNAVAILABLE => "application not reachable",
+        _ => "no further explanation",
+    }
+}
+
+/// The `reason` label of a failed handshake.
+pub(crate) fn handshake_failure_label(error: &HandshakeError) -> &'static str {
+    match error {
+        HandshakeError::PeerRefused(refused) => refused.label(),
+        HandshakeError::Tls(_) => "tls",
+        HandshakeError::Timeout => "timeout",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::h2::Reason;
+
+    #[test]
+    fn a_failure_says_whether_another_attempt_may_do_better() {
+        let peer: SocketAddr = "10.0.0.1:15008".parse().expect("an address");
+        let io = |kind: ErrorKind| io::Error::from(kind);
+        let session = |error: SessionError| HboneError::session(peer, Arc::new(error));
+        let stream = |error: SessionError| HboneError::stream(peer, StreamError::Connection(Arc::new(error)));
+        let connect = |kind: ErrorKind| HboneError::connect(ConnectError::Connect(peer, io(kind)));
+        for (error, by, request_sent, retry) in [
+            (connect(ErrorKind::ConnectionRefused), FailedParty::Peer, false, Retry::NobodyListens),
+            (connect(ErrorKind::ConnectionReset), FailedParty::Network, false, Retry::PeerGone),
+            (connect(ErrorKind::HostUnreachable), FailedParty::Network, false, Retry::No),
+            (
+                HboneError::handshake(peer, HandshakeError::Tls(io(ErrorKind::UnexpectedEof))),
+                FailedParty::Network,
+                false,
+                Retry::PeerGone,
+            ),
+            (
+                HboneError::handshake(peer, HandshakeError::Tls(io(ErrorKind::InvalidData))),
+                FailedParty::Peer,
+                false,
+                Retry::No,
+            ),
+            (HboneError::handshake(peer, HandshakeError::Timeout), FailedParty::Network, false, Retry::No),
+            (session(SessionError::Closed), FailedParty::Peer, false, Retry::PeerGone),
+            (session(SessionError::Io(io(ErrorKind::BrokenPipe))), FailedParty::Network, false, Retry::PeerGone),
+            (session(SessionError::GoAway(Reason::PROTOCOL_ERROR)), FailedParty::Peer, false, Retry::No),
+            (stream(SessionError::Closed), FailedParty::Peer, true, Retry::PeerGone),
+            (stream(SessionError::Aborted), FailedParty::Local, true, Retry::No),
+            (HboneError::stream(peer, StreamError::Reset(Reason::CANCEL)), FailedParty::Peer, true, Retry::No),
+            (HboneError::request_timeout(peer), FailedParty::Network, true, Retry::No),
+            (HboneError::refused(peer, StatusCode::FORBIDDEN), FailedParty::Peer, true, Retry::No),
+            (HboneError::authority("nowhere"), FailedParty::Local, false, Retry::No),
+        ] {
+            assert_eq!(error.failure(), Failure { by, request_sent, retry }, "{error}");
         }
     }
-}
-
-/// How a stream broke.
-#[derive(Debug, Clone, thiserror::Error)]
-pub enum StreamError {
-    #[error("reset by the peer: {0}")]
-    Reset(Reason),
-    /// RFC 9113 §8.7: the peer did nothing with the request, which may be sent on another connection.
-    #[error("the peer takes no more requests on this connection")]
-    NotSeen,
-    #[error("connection: {0}")]
-    Connection(Arc<SessionError>),
-    #[error("the peer's answer has no status")]
-    NoStatus,
 }

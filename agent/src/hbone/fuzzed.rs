@@ -5,15 +5,15 @@ use std::io;
 
 use http::StatusCode;
 
-use super::authority;
-use super::session::{Session, Side};
-use crate::h2::frame::Reason;
+use super::authority::parse_authority;
+use super::session::SecuredSession;
+use crate::h2::{Reason, Role};
 use crate::tls::records::RecordLayer;
 
 /// The server's side of one connection.
 #[derive(Debug)]
 pub struct FuzzedServer {
-    session: Session,
+    session: SecuredSession,
     served: Vec<u32>,
 }
 
@@ -21,7 +21,7 @@ impl FuzzedServer {
     /// A connection whose handshake is over.
     #[must_use]
     pub fn new(records: RecordLayer) -> Self {
-        Self { session: Session::new(Side::Server, records, Vec::new()), served: Vec::new() }
+        Self { session: SecuredSession::new(Role::Server, records, Vec::new()), served: Vec::new() }
     }
 
     /// Takes a sealed record from the peer, and answers what requests it brought: 200 where the authority is understood.
@@ -31,13 +31,13 @@ impl FuzzedServer {
             place.get_mut(..record.len()).ok_or(io::ErrorKind::WouldBlock)?.copy_from_slice(record);
             Ok(record.len())
         });
-        while let Some((id, head)) = self.session.next_request() {
-            let is_understood = head.authority.as_deref().is_some_and(|text| authority::parse(text).is_ok());
+        while let Some((id, section)) = self.session.http2.next_request() {
+            let is_understood = section.authority.as_deref().is_some_and(|text| parse_authority(text).is_ok());
             let status = if is_understood { StatusCode::OK } else { StatusCode::BAD_REQUEST };
-            if self.session.answer(id, status, !is_understood).is_ok() && is_understood {
+            if self.session.http2.respond(id, status, !is_understood).is_ok() && is_understood {
                 self.served.push(id);
             } else {
-                self.session.release(id, Reason::CANCEL);
+                self.session.http2.release(id, Reason::CANCEL);
             }
         }
     }
@@ -45,13 +45,13 @@ impl FuzzedServer {
     /// Gives up the oldest stream that is being served.
     pub fn give_up_stream(&mut self) {
         if !self.served.is_empty() {
-            self.session.release(self.served.remove(0), Reason::CANCEL);
+            self.session.http2.release(self.served.remove(0), Reason::CANCEL);
         }
     }
 
     /// Asks the peer to leave.
     pub fn leave(&mut self) {
-        self.session.leave();
+        self.session.http2.leave();
         self.session.end_if_done();
     }
 
@@ -71,7 +71,7 @@ impl FuzzedServer {
 
     #[must_use]
     pub fn has_ended(&self) -> bool {
-        self.session.ended().is_some()
+        self.session.http2.ended().is_some()
     }
 
     /// The keys, for the next connection.

@@ -1,36 +1,36 @@
 //! HBONE: byte streams inside HTTP/2 CONNECT inside mTLS, wire-compatible with ztunnel and Envoy.
 //!
-//! The HTTP/2 is our own, as much of it as CONNECT needs, because it is the data path: application data is read straight
-//! into the TLS records that carry it, and written to applications straight from the records that brought it.
-//! The seam: everything outside this directory sees [`HboneStream`], [`pool::Pool::open`] and [`server::HboneServer`].
+//! As a client, a [`Pool`] opens an [`HboneStream`] to a [`Target`], on a connection that its [`Dialer`] makes from the
+//! network namespace that an [`Origin`] stands for. As a server, an [`HboneServer`] gives one [`ConnectRequest`] per stream.
+//! Either way [`HboneStream::relay`] then moves the bytes: application data is read straight into the TLS records that carry
+//! it, and written to applications straight from the records that brought it.
 
-pub mod authority;
-mod client;
+mod application;
+mod authority;
 mod connection;
+mod dialer;
 mod error;
 #[cfg(fuzzing)]
 pub mod fuzzed;
-pub mod headers;
+mod headers;
 mod input;
 mod output;
-pub mod pool;
-pub mod server;
+mod pool;
+mod relay;
+mod server;
 mod session;
 mod stream;
-mod tcp_end;
 mod transport;
 
-pub use self::error::StreamError;
-pub use self::stream::{HboneStream, JoinError};
-pub(crate) use self::tcp_end::TcpEnd;
-
-/// Flow-control window of one stream: enough for 32 Gbit/s over a millisecond, and what a slow reader can make us hold.
-const STREAM_WINDOW_BYTES: u32 = 4 * 1024 * 1024;
-/// Window of a connection, given back as soon as data is here and less than as much again waits for slow applications.
-const CONNECTION_WINDOW_BYTES: u32 = 16 * 1024 * 1024;
-/// Largest frame we accept.
-const FRAME_BYTES: u32 = 64 * 1024;
-/// Largest header list we accept.
-const HEADER_LIST_BYTES: u32 = 16 * 1024;
-/// Streams a peer may have open on one connection.
-const MAX_CONCURRENT_STREAMS: u32 = 200;
+pub(crate) use self::application::TcpEnd;
+// The fuzzer's too.
+pub use self::authority::{Authority, InvalidAuthority, parse_authority};
+pub(crate) use self::dialer::{Dialer, Origin, Target};
+pub(crate) use self::error::{HboneError, HboneErrorKind, handshake_failure_label};
+pub use self::headers::{baggage, client_of, forwarded, service_of};
+pub use self::pool::PoolOptions;
+pub(crate) use self::pool::{Pool, sweep};
+pub(crate) use self::relay::RelayError;
+pub(crate) use self::server::{ConnectRequest, HboneServer};
+pub(crate) use self::stream::HboneStream;
+pub(crate) use crate::h2::StreamError;

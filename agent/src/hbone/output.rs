@@ -1,12 +1,11 @@
-//! Bytes on their way to the peer: frames are laid down in the places of TLS records, application data is read straight
-//! into them, and each record is sealed where it lies. What several streams say in one turn leaves in one write.
+//! Bytes to the network: frames are laid into the places of TLS records, application data is read straight into them, and
+//! each record is sealed where it lies. What several streams send in one turn leaves in one write.
 
 use std::cell::RefCell;
 use std::io::{self, IoSliceMut};
 use std::ops::Range;
 
-use super::error::SessionError;
-use crate::h2::frame::{self, FrameHeader, kind};
+use crate::h2::{FRAME_HEADER_BYTES, data_header};
 use crate::tls::records::{
     CONTENT_BYTES, HEADER_BYTES, KEY_UPDATE_RECORD_BYTES, RecordError, RecordLayer, TRAILER_BYTES,
 };
@@ -17,31 +16,29 @@ const CHUNK_BYTES: usize = RECORDS * (HEADER_BYTES + CONTENT_BYTES + TRAILER_BYT
 /// Where records end; beyond it there is room to announce new keys.
 const RECORDS_END: usize = CHUNK_BYTES - KEY_UPDATE_RECORD_BYTES;
 /// The most that a frame of data carries so that it fills its record.
-const DATA_BYTES: usize = CONTENT_BYTES - frame::HEADER_BYTES;
+const DATA_BYTES: usize = CONTENT_BYTES - FRAME_HEADER_BYTES;
 /// Room that is worth reading into: the end of one record and the beginning of the next always fit.
-const LEAST_ROOM: usize = 1024;
-/// Chunks that a thread keeps for whoever sends next.
-const SPARE_CHUNKS: usize = 4;
-/// Frames of ours that wait while the network takes nothing. A peer that makes us owe it more is not reading its answers.
-const LONGEST_BACKLOG: usize = 256 * 1024;
+const MIN_ROOM_BYTES: usize = 1024;
+/// Free chunks that a thread keeps for whoever sends next.
+const MAX_FREE_CHUNKS: usize = 4;
 
 thread_local! {
-    static SPARE: RefCell<Vec<Box<[u8]>>> = const { RefCell::new(Vec::new()) };
+    static FREE_CHUNKS: RefCell<Vec<Box<[u8]>>> = const { RefCell::new(Vec::new()) };
 }
 
 fn take_chunk() -> Box<[u8]> {
-    SPARE.with_borrow_mut(Vec::pop).unwrap_or_else(|| vec![0; CHUNK_BYTES].into_boxed_slice())
+    FREE_CHUNKS.with_borrow_mut(Vec::pop).unwrap_or_else(|| vec![0; CHUNK_BYTES].into_boxed_slice())
 }
 
 fn give_back(chunk: Box<[u8]>) {
-    SPARE.with_borrow_mut(|spare| {
-        if spare.len() < SPARE_CHUNKS {
-            spare.push(chunk);
+    FREE_CHUNKS.with_borrow_mut(|free| {
+        if free.len() < MAX_FREE_CHUNKS {
+            free.push(chunk);
         }
     });
 }
 
-/// What is to be sent on one connection.
+/// The sending side of one connection.
 #[derive(Debug, Default)]
 pub(super) struct Output {
     /// Held only while there is something to send.
@@ -52,8 +49,6 @@ pub(super) struct Output {
     open: Option<usize>,
     /// End of what was laid down.
     end: usize,
-    /// Frames that did not fit: first in the next chunk.
-    backlog: Vec<u8>,
 }
 
 /// A place in the chunk for one frame of data, header excluded.
@@ -67,20 +62,7 @@ impl Output {
 
     /// Whether application data may be read into this output now.
     pub(super) fn has_room(&self) -> bool {
-        self.backlog.is_empty() && self.end + LEAST_ROOM <= RECORDS_END
-    }
-
-    /// Lays down a frame of ours.
-    ///
-    /// # Errors
-    /// When the peer makes us owe it more than a peer does that reads.
-    pub(super) fn put(&mut self, records: &mut RecordLayer, frame: &[u8]) -> Result<(), SessionError> {
-        let laid = if self.backlog.is_empty() { self.lay_down(records, frame) } else { 0 };
-        self.backlog.extend_from_slice(&frame[laid..]);
-        if self.backlog.len() > LONGEST_BACKLOG {
-            return Err(SessionError::calm("answers are not read"));
-        }
-        Ok(())
+        self.end + MIN_ROOM_BYTES <= RECORDS_END
     }
 
     /// Reads application data straight into frames of a stream, no more than `limit` bytes of it: `read` gets the places
@@ -133,16 +115,10 @@ impl Output {
     }
 
     /// The network took so many bytes.
-    pub(super) fn advance(&mut self, records: &mut RecordLayer, count: usize) {
+    pub(super) fn advance(&mut self, count: usize) {
         self.written += count;
-        if self.written < self.end {
-            return;
-        }
-        self.recycle();
-        if !self.backlog.is_empty() {
-            let backlog = std::mem::take(&mut self.backlog);
-            let laid = self.lay_down(records, &backlog);
-            self.backlog.extend_from_slice(&backlog[laid..]);
+        if self.written == self.end {
+            self.recycle();
         }
     }
 
@@ -153,8 +129,8 @@ impl Output {
         (self.written, self.end, self.open) = (0, 0, None);
     }
 
-    /// Lays down as many bytes as fit.
-    fn lay_down(&mut self, records: &mut RecordLayer, bytes: &[u8]) -> usize {
+    /// Lays down frames, as many bytes of them as fit. Returns how many that were.
+    pub(super) fn lay_down(&mut self, records: &mut RecordLayer, bytes: &[u8]) -> usize {
         let mut laid = 0;
         while laid < bytes.len() {
             let Some(room) = self.room_in_record(records, 1) else { break };
@@ -191,15 +167,15 @@ impl Output {
     fn slots(&mut self, records: &mut RecordLayer, limit: usize, most: usize) -> ([Slot; RECORDS], usize) {
         let mut slots = [const { 0..0 }; RECORDS];
         let (mut count, mut left) = (0, limit);
-        let Some(room) = self.room_in_record(records, frame::HEADER_BYTES + 1) else { return (slots, 0) };
-        let mut place = room.start + frame::HEADER_BYTES..room.end;
+        let Some(room) = self.room_in_record(records, FRAME_HEADER_BYTES + 1) else { return (slots, 0) };
+        let mut place = room.start + FRAME_HEADER_BYTES..room.end;
         while count < most.min(RECORDS) && left > 0 && !place.is_empty() {
             place.end = place.end.min(place.start + left.min(DATA_BYTES));
             left -= place.len();
             slots[count] = place.clone();
             count += 1;
             let next = place.end + TRAILER_BYTES;
-            place = next + HEADER_BYTES + frame::HEADER_BYTES..content_end(next);
+            place = next + HEADER_BYTES + FRAME_HEADER_BYTES..content_end(next);
         }
         (slots, count)
     }
@@ -212,14 +188,12 @@ impl Output {
             }
             let length = count.min(slot.len());
             count -= length;
-            let header = slot.start - frame::HEADER_BYTES;
+            let header = slot.start - FRAME_HEADER_BYTES;
             if self.open.is_none() {
                 self.open = Some(header - HEADER_BYTES);
             }
             let chunk = self.chunk.as_mut().expect("the slots are in it");
-            let length_field = u32::try_from(length).expect("a slot is shorter than a record");
-            let head = FrameHeader { length: length_field, kind: kind::DATA, flags: 0, stream };
-            chunk[header..slot.start].copy_from_slice(&head.encode());
+            chunk[header..slot.start].copy_from_slice(&data_header(stream, length));
             self.end = slot.start + length;
             if count > 0 {
                 self.close_record(records);

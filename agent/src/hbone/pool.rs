@@ -1,7 +1,7 @@
-//! HBONE connections of one pod, shared by streams to the same peer under the same identity.
+//! HBONE connections of one origin, shared by streams to the same peer under the same identity.
 //!
-//! A stream takes a place on an open connection, or on one that is being opened, or opens another: whoever waits, waits
-//! for a connection that has a place for it, never in line behind a failing one.
+//! A stream takes a slot on an open connection, or on one that is being opened, or opens another: whoever waits, waits
+//! for a connection that has a slot for it, never in line behind a failing one.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -12,11 +12,11 @@ use futures_util::future::{BoxFuture, Shared};
 use http::HeaderMap;
 use parking_lot::Mutex;
 
-use super::HboneStream;
-pub use super::client::{HboneError, Target};
 use super::connection::{HboneConnection, StreamSlot};
+use super::dialer::{Dialer, Origin, Sent, Target};
+use super::error::{HboneError, Retry};
+use super::stream::HboneStream;
 use crate::model::identity::Identity;
-use crate::proxy::{PodProxy, PoolOptions};
 
 /// How often a request that no peer has seen, or whose peer is gone, is sent again.
 const RETRIES: u32 = 3;
@@ -30,9 +30,19 @@ const SWEEP_INTERVAL: Duration = Duration::from_secs(10);
 
 type Opening = Shared<BoxFuture<'static, Result<Arc<HboneConnection>, HboneError>>>;
 
-/// The connections of one pod on one worker.
+/// How HBONE connections are shared.
+#[derive(Debug, Clone, Copy)]
+pub struct PoolOptions {
+    /// Streams on one connection, at most.
+    pub max_streams: u32,
+    /// How long a connection without streams is kept.
+    pub idle: Duration,
+}
+
+/// The connections of one origin on one worker.
 #[derive(Debug)]
-pub struct Pool {
+pub(crate) struct Pool<O> {
+    dialer: Arc<Dialer<O>>,
     options: PoolOptions,
     peers: Mutex<HashMap<Target, Peer>>,
 }
@@ -51,18 +61,34 @@ struct PendingConnection {
     waiting: u32,
 }
 
-impl Pool {
+/// Where a stream may be opened.
+enum Slot {
+    /// On a connection that is open.
+    Ready(StreamSlot),
+    /// On a connection that is being opened.
+    Pending { id: u64, opening: Opening },
+}
+
+/// What one attempt to open a stream came to.
+enum Attempt {
+    /// With the identity that the peer proved.
+    Opened(HboneStream, Identity),
+    /// The peer has not seen the request: its connection takes no more.
+    NotSeen,
+}
+
+impl<O: Origin> Pool<O> {
     #[must_use]
-    pub fn new(options: PoolOptions) -> Self {
-        Self { options, peers: Mutex::default() }
+    pub(crate) fn new(dialer: Arc<Dialer<O>>, options: PoolOptions) -> Self {
+        Self { dialer, options, peers: Mutex::default() }
     }
 
-    /// Opens a stream to a peer; returns it with the identity the peer proved.
+    /// Opens a stream to a peer; returns it with the identity that the peer proved.
     ///
     /// # Errors
     /// See [`HboneError`].
     pub(crate) async fn open(
-        served: &Arc<PodProxy>,
+        &self,
         target: &Target,
         authority: &str,
         headers: &HeaderMap,
@@ -70,17 +96,17 @@ impl Pool {
         let mut attempt = 0;
         loop {
             attempt += 1;
-            match Self::attempt(served, target, authority, headers).await {
-                Ok(Some(opened)) => return Ok(opened),
-                Ok(None) if attempt > RETRIES => return Err(HboneError::RequestTimeout { peer: target.peer }),
-                Ok(None) => {}
-                // Its agent has just died: the next connection waits for the one that follows. No byte of the application
-                // is on its way before the answer, so none arrives twice.
-                Err(error)
-                    if error.is_peer_gone() && attempt <= RETRIES
-                        || error.is_nobody_listening() && attempt <= RETRIES_WITHOUT_LISTENER =>
-                {
-                    tracing::debug!(peer = %target.peer, %error, attempt, "the peer is gone, trying another connection");
+            match self.attempt(target, authority, headers).await {
+                Ok(Attempt::Opened(stream, peer_identity)) => return Ok((stream, peer_identity)),
+                Ok(Attempt::NotSeen) if attempt > RETRIES => return Err(HboneError::request_timeout(target.peer)),
+                Ok(Attempt::NotSeen) => {}
+                // Its agent has just died: the next connection waits for the one that follows.
+                Err(error) if attempt <= retries(error.failure().retry) => {
+                    let failure = error.failure();
+                    tracing::debug!(
+                        peer = %target.peer, %error, attempt, failed = ?failure.by, failure.request_sent,
+                        "the peer is gone, trying another connection"
+                    );
                     tokio::time::sleep(RETRY_PAUSE * attempt * attempt).await;
                 }
                 Err(error) => return Err(error),
@@ -92,33 +118,27 @@ impl Pool {
     ///
     /// # Errors
     /// See [`HboneError`].
-    pub(crate) async fn prepare(served: &Arc<PodProxy>, target: &Target) -> Result<(), HboneError> {
-        served.pool().slot(served, target).await.map(drop)
+    pub(crate) async fn prepare(&self, target: &Target) -> Result<(), HboneError> {
+        self.slot(target).await.map(drop)
     }
 
-    /// `None` if the connection takes no more requests.
-    async fn attempt(
-        served: &Arc<PodProxy>,
-        target: &Target,
-        authority: &str,
-        headers: &HeaderMap,
-    ) -> Result<Option<(HboneStream, Identity)>, HboneError> {
-        let slot = served.pool().slot(served, target).await?;
+    async fn attempt(&self, target: &Target, authority: &str, headers: &HeaderMap) -> Result<Attempt, HboneError> {
+        let slot = self.slot(target).await?;
         let peer_identity = slot.connection().peer_identity.clone();
-        match slot.request(authority, headers, served.proxy.timeouts).await? {
-            Ok(stream) => Ok(Some((stream, peer_identity))),
-            Err(slot) => {
+        match slot.request(authority, headers, self.dialer.request_timeout).await? {
+            Sent::Accepted(stream) => Ok(Attempt::Opened(stream, peer_identity)),
+            Sent::NotSeen(slot) => {
                 slot.connection().close_to_new_streams();
-                Ok(None)
+                Ok(Attempt::NotSeen)
             }
         }
     }
 
-    async fn slot(&self, served: &Arc<PodProxy>, target: &Target) -> Result<StreamSlot, HboneError> {
+    async fn slot(&self, target: &Target) -> Result<StreamSlot, HboneError> {
         loop {
-            let (id, opening) = match self.take_or_wait(served, target) {
-                Ok(slot) => return Ok(slot),
-                Err(pending) => pending,
+            let (id, opening) = match self.reserve(target) {
+                Slot::Ready(slot) => return Ok(slot),
+                Slot::Pending { id, opening } => (id, opening),
             };
             let opened = opening.await;
             self.settle(target, id, &opened);
@@ -129,26 +149,24 @@ impl Pool {
         }
     }
 
-    /// A place on an open connection, or a connection to wait for.
-    fn take_or_wait(&self, served: &Arc<PodProxy>, target: &Target) -> Result<StreamSlot, (u64, Opening)> {
+    fn reserve(&self, target: &Target) -> Slot {
         let mut peers = self.peers.lock();
         let peer = peers.entry(target.clone()).or_default();
         if let Some(slot) = peer.open.iter().rev().find_map(|open| open.reserve(self.options.max_streams)) {
-            return Ok(slot);
+            return Slot::Ready(slot);
         }
         if let Some(pending) = peer.opening.iter_mut().find(|pending| pending.waiting < self.options.max_streams) {
             pending.waiting += 1;
-            return Err((pending.id, pending.future.clone()));
+            return Slot::Pending { id: pending.id, opening: pending.future.clone() };
         }
-        let (owner, goal) = (served.clone(), target.clone());
+        let (dialer, goal, peer_addr) = (self.dialer.clone(), target.clone(), target.peer);
         // Spawned, so that the connection comes to be even if the first to ask gives up.
-        let task = tokio::spawn(async move { HboneConnection::open(&owner, &goal).await });
-        let peer_addr = target.peer;
-        let future = async move { task.await.unwrap_or(Err(HboneError::RequestTimeout { peer: peer_addr })) };
-        let future = future.boxed().shared();
+        let task = tokio::spawn(async move { dialer.dial(&goal).await });
+        let opening = async move { task.await.unwrap_or_else(|_| Err(HboneError::request_timeout(peer_addr))) };
+        let opening = opening.boxed().shared();
         let id = rand::random();
-        peer.opening.push(PendingConnection { id, future: future.clone(), waiting: 1 });
-        Err((id, future))
+        peer.opening.push(PendingConnection { id, future: opening.clone(), waiting: 1 });
+        Slot::Pending { id, opening }
     }
 
     /// The first waiter to see a connection opened moves it to the open ones.
@@ -175,17 +193,27 @@ impl Pool {
     }
 }
 
-/// Closes idle connections of a pod until it leaves.
-pub(crate) async fn sweep(served: Arc<PodProxy>) {
-    let mut interval = tokio::time::interval(SWEEP_INTERVAL.min(served.proxy.pool.idle));
+/// How often a request is sent again after such a failure.
+fn retries(retry: Retry) -> u32 {
+    match retry {
+        Retry::No => 0,
+        Retry::PeerGone => RETRIES,
+        Retry::NobodyListens => RETRIES_WITHOUT_LISTENER,
+    }
+}
+
+/// Closes idle connections of an origin until it leaves; then, nothing is kept for streams to come.
+pub(crate) async fn sweep<O: Origin>(pools: &[Pool<O>], left: impl Future<Output = ()>) {
+    let idle = pools.iter().map(|pool| pool.options.idle).min().unwrap_or(SWEEP_INTERVAL);
+    let mut interval = tokio::time::interval(SWEEP_INTERVAL.min(idle));
+    let mut left = std::pin::pin!(left);
     loop {
         tokio::select! {
-            _ = interval.tick() => served.pools.iter().for_each(Pool::drop_stale),
-            () = served.pod.left.cancelled() => break,
-            () = served.proxy.drain.draining() => break,
+            _ = interval.tick() => pools.iter().for_each(Pool::drop_stale),
+            () = &mut left => break,
         }
     }
-    for pool in &served.pools {
+    for pool in pools {
         pool.peers.lock().clear();
     }
 }

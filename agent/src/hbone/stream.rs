@@ -3,22 +3,22 @@
 use std::future::poll_fn;
 use std::sync::Arc;
 
+use http::StatusCode;
 use tokio::net::TcpStream;
 
+use super::application::{Application, TcpEnd};
 use super::connection::StreamSlot;
-use super::session::Attached;
-pub use super::session::JoinError;
+use super::relay::RelayError;
 use super::transport::Transport;
-use crate::h2::frame::Reason;
-use crate::hbone::tcp_end::TcpEnd;
+use crate::h2::{Reason, StreamError};
 use crate::telemetry::connection::ByteCounts;
 
-/// An open stream to a peer's workload. Dropped before both sides said their last, it is reset.
+/// An open stream to a peer's workload. Dropped before both sides ended it, it is reset.
 #[derive(Debug)]
-pub struct HboneStream {
+pub(crate) struct HboneStream {
     transport: Arc<Transport>,
     id: u32,
-    /// Keeps count of the streams on a connection of ours.
+    /// Counts the stream among those of a connection of ours.
     slot: Option<StreamSlot>,
 }
 
@@ -27,32 +27,39 @@ impl HboneStream {
         Self { transport, id, slot }
     }
 
-    pub(super) fn transport(&self) -> &Transport {
-        &self.transport
+    /// The response to the request that opened the stream.
+    pub(super) async fn response(&self) -> Result<StatusCode, StreamError> {
+        poll_fn(|cx| self.transport.session().http2.poll_response(self.id, cx)).await
     }
 
-    pub(super) fn id(&self) -> u32 {
-        self.id
+    /// Responds to the request that opened the stream. With `end`, that is all.
+    pub(super) fn respond(&self, status: StatusCode, end: bool) -> Result<(), StreamError> {
+        self.transport.session().http2.respond(self.id, status, end)
     }
 
-    /// Gives up a stream that the peer did not see, and its place back.
+    /// Gives up a stream that the peer did not see, and its slot back.
     pub(super) fn into_slot(mut self) -> Option<StreamSlot> {
         self.slot.take()
     }
 
-    /// Moves bytes between the stream and an application until both are done. What one side does the other sees: the end
-    /// of its data, or a reset.
+    /// Moves bytes between the stream and an application until both are done. What happens on one side happens on the
+    /// other: the end of data, or a reset.
     ///
     /// # Errors
     /// When either side breaks.
-    pub(crate) async fn join(&self, tcp: Arc<TcpStream>, end: TcpEnd, bytes: Arc<ByteCounts>) -> Result<(), JoinError> {
-        self.transport.session().attach(self.id, Attached { tcp, end, bytes });
-        poll_fn(|cx| self.transport.session().poll_join(self.id, cx)).await
+    pub(crate) async fn relay(
+        &self,
+        tcp: Arc<TcpStream>,
+        end: TcpEnd,
+        bytes: Arc<ByteCounts>,
+    ) -> Result<(), RelayError> {
+        self.transport.session().attach(self.id, Application { tcp, end, bytes });
+        poll_fn(|cx| self.transport.session().poll_relay(self.id, cx)).await
     }
 }
 
 impl Drop for HboneStream {
     fn drop(&mut self) {
-        self.transport.session().release(self.id, Reason::CANCEL);
+        self.transport.session().http2.release(self.id, Reason::CANCEL);
     }
 }

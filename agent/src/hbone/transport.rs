@@ -1,4 +1,5 @@
-//! A session on its TCP connection: the task that drives it reads and writes, and sleeps while there is neither to do.
+//! A session on its TCP connection: the task that drives it reads and writes, and sleeps while there is nothing to read or
+//! write.
 
 use std::future::poll_fn;
 use std::io;
@@ -8,56 +9,65 @@ use std::task::{Context, Poll, ready};
 use parking_lot::{Mutex, MutexGuard};
 use tokio::net::TcpStream;
 
-use super::error::SessionError;
-use super::input::Received;
-use super::session::{Session, Side};
+use super::session::{Received, SecuredSession};
+use crate::h2::{Role, SessionError};
 use crate::net;
 use crate::tls::records::RecordLayer;
 
 /// Reads in a row before streams get their turn.
-const READS: usize = 4;
+const READS_PER_POLL: usize = 4;
 
 /// See the module. Shared by the driving task and the streams.
 #[derive(Debug)]
 pub(super) struct Transport {
     tcp: TcpStream,
-    session: Mutex<Session>,
+    session: Mutex<SecuredSession>,
 }
 
 impl Transport {
-    pub(super) fn new(tcp: TcpStream, side: Side, records: RecordLayer, received: Vec<u8>) -> Arc<Self> {
-        Arc::new(Self { tcp, session: Mutex::new(Session::new(side, records, received)) })
+    pub(super) fn new(tcp: TcpStream, role: Role, records: RecordLayer, received: Vec<u8>) -> Arc<Self> {
+        Arc::new(Self { tcp, session: Mutex::new(SecuredSession::new(role, records, received)) })
     }
 
-    pub(super) fn session(&self) -> MutexGuard<'_, Session> {
+    pub(super) fn session(&self) -> MutexGuard<'_, SecuredSession> {
         self.session.lock()
     }
 
-    /// Reads and writes what there is. Ready once the session is over and the peer told of it as far as it listens.
+    /// Drives the session until the peer has said what it allows.
+    ///
+    /// # Errors
+    /// Why the connection ended before that.
+    pub(super) async fn ready(&self) -> Result<(), Arc<SessionError>> {
+        poll_fn(|cx| match self.poll_drive(cx) {
+            Poll::Ready(error) => Poll::Ready(Err(error)),
+            Poll::Pending if self.session().http2.is_ready() => Poll::Ready(Ok(())),
+            Poll::Pending => Poll::Pending,
+        })
+        .await
+    }
+
+    /// Reads and writes what there is. Ready once the session is over, and whatever the network takes at once is sent.
     pub(super) fn poll_drive(&self, cx: &mut Context<'_>) -> Poll<Arc<SessionError>> {
         let mut session = self.session();
-        session.set_driver(cx.waker());
+        session.http2.set_driver(cx.waker());
         session.receive_early();
-        if session.ended().is_none() {
+        if session.http2.ended().is_none() {
             self.poll_receive(&mut session, cx);
         }
-        let sent = self.poll_send(&mut session, cx);
+        let _ = self.poll_send(&mut session, cx);
         session.end_if_done();
-        let Some(ended) = session.ended().cloned() else { return Poll::Pending };
-        // What still has to be said leaves at once or not at all: the peer may be long gone.
-        if sent.is_pending() && matches!(*ended, SessionError::Done) {
-            return Poll::Pending;
-        }
-        let farewell = session.close_notify();
-        let _ = self.tcp.try_write(farewell.as_ref());
+        let Some(ended) = session.http2.ended().cloned() else { return Poll::Pending };
+        // What is still to be sent leaves now or never: the peer may be long gone.
+        let close_notify = session.close_notify();
+        let _ = self.tcp.try_write(close_notify.as_ref());
         Poll::Ready(ended)
     }
 
-    fn poll_receive(&self, session: &mut Session, cx: &mut Context<'_>) {
-        for _ in 0..READS {
+    fn poll_receive(&self, session: &mut SecuredSession, cx: &mut Context<'_>) {
+        for _ in 0..READS_PER_POLL {
             match self.tcp.poll_read_ready(cx) {
                 Poll::Pending => return,
-                Poll::Ready(Err(error)) => return session.end(error.into()),
+                Poll::Ready(Err(error)) => return session.http2.end(error.into()),
                 Poll::Ready(Ok(())) => {}
             }
             match session.receive(|place| net::read(&self.tcp, place)) {
@@ -69,7 +79,7 @@ impl Transport {
         cx.waker().wake_by_ref();
     }
 
-    fn poll_send(&self, session: &mut Session, cx: &mut Context<'_>) -> Poll<()> {
+    fn poll_send(&self, session: &mut SecuredSession, cx: &mut Context<'_>) -> Poll<()> {
         loop {
             let bytes = session.sealed_output();
             if bytes.is_empty() {
@@ -79,21 +89,21 @@ impl Transport {
                 Ok(count) => session.sent(count),
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                     if let Err(error) = ready!(self.tcp.poll_write_ready(cx)) {
-                        session.end(error.into());
+                        session.http2.end(error.into());
                         return Poll::Ready(());
                     }
                 }
                 Err(error) => {
-                    session.end(error.into());
+                    session.http2.end(error.into());
                     return Poll::Ready(());
                 }
             }
         }
     }
 
-    /// Ends the session at once, and tells the peer as far as it listens.
+    /// Ends the session at once, with a GOAWAY where the network takes it.
     pub(super) async fn abort(&self) -> Arc<SessionError> {
-        self.session().end(SessionError::Aborted);
+        self.session().http2.end(SessionError::Aborted);
         poll_fn(|cx| self.poll_drive(cx)).await
     }
 }

@@ -1,5 +1,4 @@
-//! Sockets that the agent opens on behalf of a pod: towards the network, and towards the pod's own application. Inbound,
-//! the application is only reached with a [`Permit`].
+//! Sockets that the agent opens towards a pod's own application. Inbound, it is only reached with a [`Permit`].
 
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
@@ -16,15 +15,6 @@ use crate::enrollment::pod::EnrolledPod;
 use crate::model::authorization::Permit;
 use crate::model::identity::Identity;
 use crate::net::{self, ConnectError};
-
-/// Connects from inside a pod's namespace, so that the network sees the pod's address.
-///
-/// # Errors
-/// See [`ConnectError`].
-pub async fn connect(pod: &EnrolledPod, to: SocketAddr, timeout: Duration) -> Result<TcpStream, ConnectError> {
-    let socket = pod.netns.tcp_socket(to.ip()).map_err(|e| ConnectError::Socket(to, e))?;
-    net::connect(socket, to, timeout).await
-}
 
 /// Connects to a pod's own application over the pod's loopback. The application sees `client` as its peer.
 ///

@@ -11,7 +11,7 @@ use std::time::Duration;
 use parking_lot::Mutex;
 
 use super::pod::PodProxy;
-use crate::hbone::pool::{Pool, Target};
+use crate::hbone::Target;
 use crate::model::resolve::{Transport, Upstream};
 use crate::model::workload::Workload;
 use crate::pauses::Pauses;
@@ -63,7 +63,7 @@ impl Candidate {
     /// started for connections to come; where it has ceased to, that is forgotten.
     pub(super) async fn speaks_hbone(&self, pod_proxy: &Arc<PodProxy>) -> bool {
         match pod_proxy.proxy.hbone_probes.state_or_claim(&self.workload.uid) {
-            Some(ProbeState::SpeaksHbone) if Pool::prepare(pod_proxy, &self.target).await.is_ok() => true,
+            Some(ProbeState::SpeaksHbone) if pod_proxy.pool().prepare(&self.target).await.is_ok() => true,
             Some(ProbeState::SpeaksHbone) => {
                 self.forget(pod_proxy);
                 false
@@ -105,7 +105,7 @@ async fn probe(pod_proxy: Arc<PodProxy>, workload: Arc<Workload>, target: Target
     let mut pauses = Pauses::new(PROBE_PAUSE.0, PROBE_PAUSE.1);
     let mut speaks = false;
     while joining.is_joining(&workload.namespace) && !pod_proxy.pod.left.is_cancelled() {
-        if !speaks && Pool::prepare(&pod_proxy, &target).await.is_ok() {
+        if !speaks && pod_proxy.pool().prepare(&target).await.is_ok() {
             speaks = true;
             pauses = Pauses::new(EXPIRY_CHECK_INTERVAL, EXPIRY_CHECK_INTERVAL);
             tracing::debug!(workload = &*workload.uid, peer = %target.peer, "speaks HBONE before the mesh says so");

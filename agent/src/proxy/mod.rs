@@ -9,6 +9,7 @@ mod hbone_probe;
 mod inbound;
 mod listener;
 mod node;
+mod origin;
 mod outbound;
 mod pod;
 mod revocation;
@@ -17,5 +18,5 @@ mod splice;
 pub mod workers;
 
 pub use self::node::{Proxy, ProxyParts};
-pub(crate) use self::pod::{PodProxy, failure_label};
-pub use self::settings::{NodeInfo, PoolOptions, Timeouts};
+pub use self::settings::{NodeInfo, Timeouts};
+pub use crate::hbone::PoolOptions;

@@ -7,13 +7,15 @@ use tokio::sync::mpsc;
 use super::certificates::PodCertificates;
 use super::hbone_probe::HboneProbes;
 use super::listener::{self, ListenerKind};
+use super::origin::{PodOrigin, trusted_domains};
 use super::pod::PodProxy;
 use super::revocation::{self, LiveConnections};
-use super::settings::{NodeInfo, PoolOptions, Timeouts};
+use super::settings::{NodeInfo, Timeouts};
 use super::workers::Workers;
 use crate::capture::Capture;
 use crate::enrollment::Enrolled;
-use crate::hbone::pool::{self, Pool};
+use crate::enrollment::pod::EnrolledPod;
+use crate::hbone::{self, Dialer, Pool, PoolOptions};
 use crate::lifecycle::Drain;
 use crate::state::SharedMesh;
 use crate::telemetry::metrics::Metrics;
@@ -37,14 +39,14 @@ pub struct ProxyParts {
 /// The proxy of this node. One per process.
 #[derive(Debug)]
 pub struct Proxy {
-    pub(crate) mesh: SharedMesh,
-    pub(crate) certificates: Certificates,
+    pub(super) mesh: SharedMesh,
+    pub(super) certificates: Certificates,
     pub(super) capture: Arc<Capture>,
-    pub(crate) metrics: Arc<Metrics>,
-    pub(crate) timeouts: Timeouts,
-    pub(crate) pool: PoolOptions,
+    pub(super) metrics: Arc<Metrics>,
+    pub(super) timeouts: Timeouts,
+    pub(super) pool: PoolOptions,
     pub(super) node: NodeInfo,
-    pub(crate) drain: Drain,
+    pub(super) drain: Drain,
     pub(super) workers: Workers,
     pub(super) live: LiveConnections,
     pub(super) hbone_probes: HboneProbes,
@@ -87,7 +89,8 @@ impl Proxy {
 
     fn serve_pod(self: &Arc<Self>, enrolled: Enrolled) {
         let Enrolled { pod, listeners } = enrolled;
-        let pools = (0..self.workers.count()).map(|_| Pool::new(self.pool)).collect();
+        let dialer = Arc::new(self.dialer(&pod));
+        let pools = (0..self.workers.count()).map(|_| Pool::new(dialer.clone(), self.pool)).collect();
         let pod_proxy = Arc::new(PodProxy::new(self.clone(), pod.clone(), pools));
         for (kind, (v4, v6)) in [
             (ListenerKind::Outbound, listeners.outbound),
@@ -100,15 +103,37 @@ impl Proxy {
         }
         let (proxy, identity) = (self.clone(), pod_proxy.identity());
         tokio::spawn(async move { proxy.pod_certificates.hold(identity, pod).await });
-        self.workers.spawn_on_next(pool::sweep(pod_proxy));
+        self.workers.spawn_on_next(async move {
+            let left = async {
+                tokio::select! {
+                    () = pod_proxy.pod.left.cancelled() => {}
+                    () = pod_proxy.proxy.drain.draining() => {}
+                }
+            };
+            hbone::sweep(&pod_proxy.pools, left).await;
+        });
+    }
+
+    /// What a pod's HBONE connections are made with; they end when the pod is dead.
+    fn dialer(&self, pod: &Arc<EnrolledPod>) -> Dialer<PodOrigin> {
+        let origin = PodOrigin {
+            pod: pod.clone(),
+            mesh: self.mesh.clone(),
+            extra_trust_domains: self.node.extra_trust_domains.clone(),
+            connect_timeout: self.timeouts.connect,
+        };
+        Dialer {
+            origin,
+            certificates: self.certificates.clone(),
+            metrics: self.metrics.clone(),
+            handshake_timeout: self.timeouts.handshake,
+            request_timeout: self.timeouts.request,
+            closed: pod.dead.clone(),
+        }
     }
 
     /// The trust domains whose identities count as this mesh's own.
-    pub(crate) fn trusted(&self) -> TrustedDomains {
-        let mesh = self.mesh.read();
-        let settings = mesh.settings();
-        let mut domains = vec![settings.trust_domain.clone()];
-        domains.extend(settings.trust_domain_aliases.iter().chain(&self.node.extra_trust_domains).cloned());
-        TrustedDomains(domains)
+    pub(super) fn trusted(&self) -> TrustedDomains {
+        trusted_domains(&self.mesh, &self.node.extra_trust_domains)
     }
 }

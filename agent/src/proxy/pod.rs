@@ -3,38 +3,38 @@
 use std::sync::Arc;
 
 use super::node::Proxy;
+use super::origin::PodOrigin;
 use super::workers::Workers;
 use crate::enrollment::pod::EnrolledPod;
-use crate::hbone::pool::Pool;
+use crate::hbone::Pool;
 use crate::model::authorization::{Denied, Destination};
 use crate::model::identity::Identity;
 use crate::model::mesh::{Listing, Mesh, MeshSettings};
 use crate::model::pod::PodDescription;
 use crate::model::workload::Workload;
-use crate::tls::handshake::HandshakeError;
 
 /// See the module.
 #[derive(Debug)]
-pub(crate) struct PodProxy {
-    pub(crate) proxy: Arc<Proxy>,
-    pub(crate) pod: Arc<EnrolledPod>,
+pub(super) struct PodProxy {
+    pub(super) proxy: Arc<Proxy>,
+    pub(super) pod: Arc<EnrolledPod>,
     /// HBONE connections are never shared between pods: each is opened in its pod's namespace under its identity. Nor are
     /// they between workers: there is a pool for each.
-    pub(crate) pools: Box<[Pool]>,
+    pub(super) pools: Box<[Pool<PodOrigin>]>,
 }
 
 impl PodProxy {
-    pub(super) fn new(proxy: Arc<Proxy>, pod: Arc<EnrolledPod>, pools: Box<[Pool]>) -> Self {
+    pub(super) fn new(proxy: Arc<Proxy>, pod: Arc<EnrolledPod>, pools: Box<[Pool<PodOrigin>]>) -> Self {
         Self { proxy, pod, pools }
     }
 
     /// The HBONE connections of the worker that the caller runs on.
-    pub(crate) fn pool(&self) -> &Pool {
+    pub(super) fn pool(&self) -> &Pool<PodOrigin> {
         &self.pools[Workers::current()]
     }
 
     /// The identity that this pod's traffic carries.
-    pub(crate) fn identity(&self) -> Identity {
+    pub(super) fn identity(&self) -> Identity {
         self.pod.identity(&self.proxy.mesh.read().settings().trust_domain)
     }
 
@@ -79,14 +79,5 @@ impl PodProxy {
             cluster_id: &node.cluster_id,
             node: &node.node,
         })
-    }
-}
-
-/// The `reason` label of a failed TLS handshake.
-pub(crate) fn failure_label(error: &HandshakeError) -> &'static str {
-    match error {
-        HandshakeError::PeerRefused(refused) => refused.label(),
-        HandshakeError::Tls(_) => "tls",
-        HandshakeError::Timeout => "timeout",
     }
 }

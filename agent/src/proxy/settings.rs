@@ -1,4 +1,4 @@
-//! What the proxy is told at start: timeouts, how HBONE connections are shared, and where its node is.
+//! What the proxy is told at start: timeouts, and where its node is.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,15 +14,6 @@ pub struct Timeouts {
     pub handshake: Duration,
     /// From a CONNECT request to its response.
     pub request: Duration,
-}
-
-/// How HBONE connections are shared.
-#[derive(Debug, Clone, Copy)]
-pub struct PoolOptions {
-    /// Streams on one connection at most.
-    pub max_streams: u32,
-    /// A connection without a stream for so long is closed.
-    pub idle: Duration,
 }
 
 /// Where this node is: what an enrolled pod inherits that the mesh does not know yet.

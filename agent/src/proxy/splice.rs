@@ -19,7 +19,7 @@ use socket2::SockRef;
 use tokio::net::TcpStream;
 
 use super::connector::ApplicationStream;
-use crate::hbone::{HboneStream, JoinError, StreamError, TcpEnd};
+use crate::hbone::{HboneStream, RelayError, StreamError, TcpEnd};
 use crate::net::{self, reset_on_close};
 use crate::telemetry::connection::ByteCounts;
 
@@ -87,11 +87,11 @@ async fn tcp_and_hbone(
     bytes: Arc<ByteCounts>,
 ) -> Result<(), SpliceError> {
     let mut tcp = TcpSide::new(tcp);
-    let joined = stream.join(tcp.stream.clone(), end, bytes).await;
-    joined.map_err(|error| match (error, end) {
-        (JoinError::Application(error), TcpEnd::Source) => SpliceError::Downstream(error),
-        (JoinError::Application(error), TcpEnd::Destination) => SpliceError::Upstream(error),
-        (JoinError::Stream(error), _) => SpliceError::Stream(error),
+    let relayed = stream.relay(tcp.stream.clone(), end, bytes).await;
+    relayed.map_err(|error| match (error, end) {
+        (RelayError::Application(error), TcpEnd::Source) => SpliceError::Downstream(error),
+        (RelayError::Application(error), TcpEnd::Destination) => SpliceError::Upstream(error),
+        (RelayError::Stream(error), _) => SpliceError::Stream(error),
     })?;
     tcp.ended = true;
     Ok(())

@@ -1,7 +1,7 @@
 //! Reads header blocks. Bounded whatever a peer sends: the table by its limit, a list of fields by ours.
 
-use super::table::Table;
-use super::{ENTRY_OVERHEAD, huffman};
+use super::huffman;
+use super::table::{ENTRY_OVERHEAD, Table};
 
 /// The size of the dynamic table that a peer may count on unless told otherwise (RFC 9113 §6.5.2); we never do.
 const TABLE_BYTES: usize = 4096;
@@ -25,7 +25,7 @@ pub enum HpackError {
 
 /// The reader of one connection's header blocks.
 #[derive(Debug)]
-pub(crate) struct Decoder {
+pub(in crate::h2) struct Decoder {
     table: Table,
     longest_list: usize,
 }
@@ -34,7 +34,7 @@ impl Decoder {
     /// `longest_list`: the size of a list of fields (RFC 9113 §6.5.2, `SETTINGS_MAX_HEADER_LIST_SIZE`) above which it is
     /// refused.
     #[must_use]
-    pub(crate) fn new(longest_list: usize) -> Self {
+    pub(in crate::h2) fn new(longest_list: usize) -> Self {
         Self { table: Table::new(TABLE_BYTES), longest_list }
     }
 
@@ -43,7 +43,11 @@ impl Decoder {
     ///
     /// # Errors
     /// See [`HpackError`].
-    pub(crate) fn decode(&mut self, block: &[u8], mut field: impl FnMut(&[u8], &[u8])) -> Result<bool, HpackError> {
+    pub(in crate::h2) fn decode(
+        &mut self,
+        block: &[u8],
+        mut field: impl FnMut(&[u8], &[u8]),
+    ) -> Result<bool, HpackError> {
         let mut rest = Reader(block);
         let (mut size, longest) = (0, self.longest_list);
         let mut take = |name: &[u8], value: &[u8]| {
@@ -163,15 +167,17 @@ mod tests {
     fn what_we_write_is_read_back() {
         let mut block = Vec::new();
         let long = "x".repeat(300);
-        crate::h2::hpack::encode_connect(&mut block, "[fd00::1]:80", [("baggage", long.as_bytes()), ("a", b"")]);
+        let connect: [(&str, &[u8]); 4] =
+            [(":method", b"CONNECT"), (":authority", b"[fd00::1]:80"), ("baggage", long.as_bytes()), ("a", b"")];
+        for (name, value) in connect {
+            crate::h2::hpack::encode(&mut block, name, value);
+        }
         let fields = [(":method", "CONNECT"), (":authority", "[fd00::1]:80"), ("baggage", &*long), ("a", "")];
         assert_eq!(read(&mut Decoder::new(16 * 1024), &block), Ok(expected(&fields)));
-        for status in [200, 503] {
+        for status in ["200", "503"] {
             let mut block = Vec::new();
-            crate::h2::hpack::encode_status(&mut block, http::StatusCode::from_u16(status).expect("a status"));
-            let fields = [(":status", &*status.to_string())].map(|(name, value)| (name, value.to_owned()));
-            let read = read(&mut Decoder::new(1024), &block).expect("a head");
-            assert_eq!(read, fields.map(|(name, value)| (name.to_owned(), value)));
+            crate::h2::hpack::encode(&mut block, ":status", status.as_bytes());
+            assert_eq!(read(&mut Decoder::new(1024), &block), Ok(expected(&[(":status", status)])));
         }
     }
 

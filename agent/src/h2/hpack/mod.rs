@@ -1,42 +1,31 @@
-//! Header blocks of HTTP/2 (HPACK, RFC 7541). We read all of it, and write only literals: our own heads are short, and
-//! a peer that keeps no table for us has less to hold.
+//! Header blocks of HTTP/2 (HPACK, RFC 7541). We read all of it, and write only literals: our own header sections are
+//! short, and a peer that keeps no table for us has less to hold.
 
 mod decoder;
 mod huffman;
 mod table;
 
-pub(crate) use self::decoder::{Decoder, HpackError};
+pub(super) use self::decoder::{Decoder, HpackError};
 
-/// Bytes that an entry counts for besides its name and value (RFC 7541 §4.1).
-const ENTRY_OVERHEAD: usize = 32;
-
-/// Places in the static table.
-const STATUS_200: u8 = 8;
+/// Places of names in the static table (RFC 7541 appendix A).
 const AUTHORITY_NAME: u64 = 1;
 const METHOD_NAME: u64 = 2;
 const STATUS_NAME: u64 = 8;
+/// The place of `:status: 200` in the static table.
+const STATUS_200: u8 = 8;
 
-/// Appends the head of a CONNECT request (RFC 9113 §8.5: method and authority alone).
-pub(crate) fn encode_connect<'a>(
-    block: &mut Vec<u8>,
-    authority: &str,
-    fields: impl IntoIterator<Item = (&'a str, &'a [u8])>,
-) {
-    literal(block, METHOD_NAME, b"CONNECT");
-    literal(block, AUTHORITY_NAME, authority.as_bytes());
-    for (name, value) in fields {
-        block.push(0);
-        string(block, name.as_bytes());
-        string(block, value);
-    }
-}
-
-/// Appends the head of a response.
-pub(crate) fn encode_status(block: &mut Vec<u8>, status: http::StatusCode) {
-    if status == http::StatusCode::OK {
-        block.push(0x80 | STATUS_200);
-    } else {
-        literal(block, STATUS_NAME, status.as_str().as_bytes());
+/// Appends one field of a header section. Names are in lower case.
+pub(super) fn encode(block: &mut Vec<u8>, name: &str, value: &[u8]) {
+    match name {
+        ":status" if value == b"200" => block.push(0x80 | STATUS_200),
+        ":status" => literal(block, STATUS_NAME, value),
+        ":method" => literal(block, METHOD_NAME, value),
+        ":authority" => literal(block, AUTHORITY_NAME, value),
+        name => {
+            block.push(0);
+            string(block, name.as_bytes());
+            string(block, value);
+        }
     }
 }
 

@@ -2,7 +2,8 @@
 
 use std::collections::VecDeque;
 
-use super::ENTRY_OVERHEAD;
+/// Bytes that an entry counts for besides its name and value (RFC 7541 §4.1).
+pub(super) const ENTRY_OVERHEAD: usize = 32;
 
 #[rustfmt::skip]
 const STATIC: [(&str, &str); 61] = [

@@ -9,8 +9,7 @@ use tokio::net::TcpStream;
 
 use super::admission;
 use super::error::InboundError;
-use crate::hbone::headers;
-use crate::hbone::server::ConnectRequest;
+use crate::hbone::{self, ConnectRequest};
 use crate::model::authorization::AccessRequest;
 use crate::model::identity::Identity;
 use crate::model::mesh::Mesh;
@@ -46,7 +45,7 @@ impl Downstream {
     fn requested_service(&self) -> Option<&str> {
         match self {
             Self::Plaintext(_) => None,
-            Self::Hbone(request) => request.headers().get(FORWARDED).and_then(headers::service_of),
+            Self::Hbone(request) => request.headers().get(FORWARDED).and_then(hbone::service_of),
         }
     }
 

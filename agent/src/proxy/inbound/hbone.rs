@@ -8,10 +8,10 @@ use tokio::net::TcpStream;
 use super::admission::Accepted;
 use super::connection::Peer;
 use super::request;
-use crate::hbone::server::HboneServer;
+use crate::hbone::{HboneServer, handshake_failure_label};
 use crate::model::address::canonical;
 use crate::net::{self, reset_on_close};
-use crate::proxy::pod::{PodProxy, failure_label};
+use crate::proxy::pod::PodProxy;
 use crate::telemetry::connection::ResponseFlag;
 use crate::telemetry::metrics::{Metrics, Side};
 use crate::tls::handshake::{self, HandshakeError, Secured};
@@ -49,7 +49,7 @@ async fn secure(pod_proxy: &PodProxy, tcp: TcpStream, accepted: &Accepted) -> Op
     match handshake.unwrap_or(Err(HandshakeError::Timeout)) {
         Ok(secured) => Some(secured),
         Err(error) => {
-            proxy.metrics.handshake_failed(Side::Downstream, failure_label(&error));
+            proxy.metrics.handshake_failed(Side::Downstream, handshake_failure_label(&error));
             accepted.refused(ResponseFlag::TlsFailure).record(&proxy.metrics, &error);
             None
         }
@@ -58,7 +58,7 @@ async fn secure(pod_proxy: &PodProxy, tcp: TcpStream, accepted: &Accepted) -> Op
 
 /// The HTTP/2 preface and settings.
 async fn greet(metrics: &Metrics, secured: Secured<TcpStream>, peer: &Peer, timeout: Duration) -> Option<HboneServer> {
-    match tokio::time::timeout(timeout, HboneServer::greet(secured)).await {
+    match tokio::time::timeout(timeout, HboneServer::start(secured)).await {
         Ok(Ok(server)) => Some(server),
         Ok(Err(error)) => {
             metrics.handshake_failed(Side::Downstream, "http2");

@@ -8,9 +8,7 @@ use http::{HeaderMap, StatusCode};
 
 use super::admission::Accepted;
 use super::connection::{Downstream, InboundConnection, Peer};
-use crate::hbone::authority::{self, Authority, InvalidAuthority};
-use crate::hbone::headers;
-use crate::hbone::server::ConnectRequest;
+use crate::hbone::{self, Authority, ConnectRequest, InvalidAuthority, parse_authority};
 use crate::proxy::pod::PodProxy;
 use crate::proxy::workers::Workers;
 use crate::telemetry::connection::ResponseFlag;
@@ -47,7 +45,7 @@ pub(super) async fn serve(pod_proxy: Arc<PodProxy>, peer: Peer, request: Connect
 
 /// The pod's own address and port that a request asks for. Without an authority it is no CONNECT request.
 fn destination_of(pod_proxy: &PodProxy, peer: &Peer, authority: Option<&str>) -> Result<SocketAddr, BadRequest> {
-    match authority::parse(authority.ok_or(BadRequest::NotConnect)?)? {
+    match parse_authority(authority.ok_or(BadRequest::NotConnect)?)? {
         Authority::Address(address) if pod_proxy.pod.spec.addresses.contains(&address.ip()) => Ok(address),
         Authority::Address(address) => Err(BadRequest::ForeignAddress(address)),
         Authority::Hostname(hostname, port) => {
@@ -68,7 +66,7 @@ fn destination_of(pod_proxy: &PodProxy, peer: &Peer, authority: Option<&str>) ->
 
 /// The client as the application is shown it: its address as the network has it, its port as its proxy says.
 fn client_address(peer: &Peer, headers: &HeaderMap) -> SocketAddr {
-    let claimed = headers.get(FORWARDED).and_then(headers::client_of);
+    let claimed = headers.get(FORWARDED).and_then(hbone::client_of);
     claimed.filter(|claimed| claimed.ip() == peer.addr.ip()).unwrap_or(peer.addr)
 }
 

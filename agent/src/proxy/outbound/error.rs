@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use http::StatusCode;
 
-use crate::hbone::pool::HboneError;
+use crate::hbone::{HboneError, HboneErrorKind};
 use crate::model::resolve::Unresolved;
 use crate::net::ConnectError;
 use crate::proxy::splice::SpliceError;
@@ -33,21 +33,23 @@ pub(super) enum OutboundError {
 impl OutboundError {
     /// Whether an HBONE peer has refused the request: it speaks HBONE, whatever it said.
     pub(super) fn is_refused_by_peer(&self) -> bool {
-        matches!(self, Self::Hbone(HboneError::Refused { .. }))
+        matches!(self, Self::Hbone(error) if matches!(error.kind(), HboneErrorKind::Refused { .. }))
     }
 
     pub(super) fn flag(&self) -> ResponseFlag {
         match self {
             Self::Unresolved(Unresolved::RegistryOnly) => ResponseFlag::Denied,
             Self::Unresolved(_) | Self::Connect(_) | Self::Lookup(..) => ResponseFlag::ConnectFailure,
-            Self::Hbone(HboneError::Certificate(_)) => ResponseFlag::IdentityError,
-            Self::Hbone(HboneError::Handshake { .. }) => ResponseFlag::TlsFailure,
-            Self::Hbone(HboneError::Session { .. }) => ResponseFlag::H2HandshakeFailure,
-            // ztunnel and we deny with 401, Envoy's RBAC with 403.
-            Self::Hbone(HboneError::Refused { status: StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN, .. }) => {
-                ResponseFlag::Denied
-            }
-            Self::Hbone(_) => ResponseFlag::ConnectFailure,
+            Self::Hbone(error) => match error.kind() {
+                HboneErrorKind::Certificate(_) => ResponseFlag::IdentityError,
+                HboneErrorKind::Handshake { .. } => ResponseFlag::TlsFailure,
+                HboneErrorKind::Session { .. } => ResponseFlag::H2HandshakeFailure,
+                // ztunnel and we deny with 401, Envoy's RBAC with 403.
+                HboneErrorKind::Refused { status: StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN, .. } => {
+                    ResponseFlag::Denied
+                }
+                _ => ResponseFlag::ConnectFailure,
+            },
             Self::Splice(_) | Self::PodGone | Self::DrainEnded => ResponseFlag::None,
         }
     }

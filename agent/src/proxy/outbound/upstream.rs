@@ -9,14 +9,13 @@ use http::header::FORWARDED;
 use tokio::net::TcpStream;
 
 use super::error::OutboundError;
-use crate::hbone::pool::{Pool, Target};
-use crate::hbone::{HboneStream, headers};
+use crate::hbone::{HboneStream, Target, baggage, forwarded};
 use crate::model::address::OriginalDst;
 use crate::model::resolve::{Transport, Upstream};
 use crate::net::ConnectError;
-use crate::proxy::connector;
 use crate::proxy::hbone_probe::Candidate;
 use crate::proxy::pod::PodProxy;
+use crate::proxy::{connector, origin};
 use crate::telemetry::ends::{ConnectionEnds, OutboundSource};
 use crate::telemetry::record::ConnectionRecord;
 
@@ -74,7 +73,7 @@ impl Outbound<'_> {
                 let target = Target { peer: *peer, identities: identities.clone() };
                 let service = upstream.service.as_ref().map(|service| &*service.key.hostname);
                 let headers = self.request_headers(service);
-                let (stream, identity) = Pool::open(self.pod_proxy, &target, authority, &headers).await?;
+                let (stream, identity) = self.pod_proxy.pool().open(&target, authority, &headers).await?;
                 record.peer_proved(identity);
                 Ok(UpstreamStream::Hbone(stream))
             }
@@ -95,15 +94,15 @@ impl Outbound<'_> {
             // The pod calls itself through a service: straight to its own application.
             return connector::connect_application(pod, &proxy.capture, to, self.source.addr, timeout).await;
         }
-        connector::connect(pod, to, timeout).await
+        origin::connect_from_pod(pod, to, timeout).await
     }
 
     fn request_headers(&self, service: Option<&str>) -> HeaderMap {
         let mut map = HeaderMap::with_capacity(2);
-        if let Some(value) = headers::baggage(&self.source.workload) {
+        if let Some(value) = baggage(&self.source.workload) {
             map.insert("baggage", value);
         }
-        if let Some(value) = headers::forwarded(self.source.addr, service) {
+        if let Some(value) = forwarded(self.source.addr, service) {
             map.insert(FORWARDED, value);
         }
         map

@@ -1,0 +1,239 @@
+//! The state of one side of an HTTP/2 connection, and how it begins and ends.
+//!
+//! What the peer sends changes it in `receive`, `data` and `headers`; what its owner asks for in `requests`. Nothing here
+//! reads or writes: [`outgoing`](Session::outgoing) is what the owner has to send, in order.
+
+use std::collections::{HashMap, VecDeque};
+use std::sync::Arc;
+use std::task::Waker;
+
+use super::error::{SessionError, StreamError};
+use super::fields::{FieldBlocks, HeaderSection};
+use super::frame::{self, Reason, kind};
+use super::settings::{self, CONNECTION_WINDOW_BYTES, PeerSettings, Role};
+use super::stream::Stream;
+use super::window::{DEFAULT_WINDOW, Windows};
+
+/// Frames of ours that may wait while the network takes nothing. A peer that makes us owe it more does not read its
+/// answers.
+pub(super) const MAX_OUTGOING_BYTES: usize = 256 * 1024;
+
+/// The highest stream identifier (RFC 9113 §5.1.1): in a GOAWAY frame it names no last stream yet.
+pub(super) const MAX_STREAM_ID: u32 = u32::MAX / 2;
+
+/// The payload of the PING that follows our first GOAWAY: once it is acknowledged, the peer has read the GOAWAY.
+pub(super) const GOAWAY_PING: [u8; 8] = *b"leaving!";
+
+/// How far we are in asking the peer to open no more streams (RFC 9113 §6.8).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Goaway {
+    NotSent,
+    /// Sent without naming the last stream; the acknowledgement of our PING will show that the peer has read it.
+    Announced,
+    /// We named the last stream: no other will be served.
+    Final,
+}
+
+/// The connection on its way down.
+#[derive(Debug)]
+pub(super) struct Shutdown {
+    pub(super) goaway: Goaway,
+    /// The last of our streams that the peer serves, once it has sent GOAWAY.
+    pub(super) peer_last_stream: Option<u32>,
+    pub(super) ended: Option<Arc<SessionError>>,
+}
+
+/// The connection's own flow control.
+#[derive(Debug)]
+pub(super) struct ConnectionFlow {
+    pub(super) windows: Windows,
+    /// Bytes of all streams that the owner has not consumed yet.
+    pub(super) unconsumed: usize,
+}
+
+/// The streams, by their identifiers.
+#[derive(Debug)]
+pub(super) struct Streams<A> {
+    /// Until their owner releases them, whether they are still open for the peer or not.
+    pub(super) table: HashMap<u32, Stream<A>>,
+    /// The next stream that we open.
+    pub(super) next_local: u32,
+    /// The last stream that the peer opened.
+    pub(super) last_remote: u32,
+    /// Requests that the owner has not taken yet.
+    pub(super) requests: VecDeque<(u32, HeaderSection)>,
+    /// Streams that wait for the connection's window, or for room to write.
+    pub(super) waiting: VecDeque<u32>,
+}
+
+/// One side of a connection. `A` is what the owner keeps with each stream.
+#[derive(Debug)]
+pub(crate) struct Session<A> {
+    pub(super) role: Role,
+    pub(super) peer: PeerSettings,
+    pub(super) flow: ConnectionFlow,
+    pub(super) streams: Streams<A>,
+    pub(super) blocks: FieldBlocks,
+    pub(super) shutdown: Shutdown,
+    outgoing: Vec<u8>,
+    driver: Option<Waker>,
+}
+
+impl<A: Default> Session<A> {
+    /// Begins a connection: the preface and our settings are queued.
+    pub(crate) fn new(role: Role) -> Self {
+        let mut session = Self {
+            role,
+            peer: PeerSettings::default(),
+            flow: ConnectionFlow { windows: Windows::new(DEFAULT_WINDOW, CONNECTION_WINDOW_BYTES), unconsumed: 0 },
+            streams: Streams {
+                table: HashMap::new(),
+                next_local: 1,
+                last_remote: 0,
+                requests: VecDeque::new(),
+                waiting: VecDeque::new(),
+            },
+            blocks: FieldBlocks::default(),
+            shutdown: Shutdown { goaway: Goaway::NotSent, peer_last_stream: None, ended: None },
+            outgoing: Vec::new(),
+            driver: None,
+        };
+        session.send(|out| settings::append_preface(out, role));
+        session
+    }
+
+    /// Whether the peer has said what it allows.
+    pub(crate) fn is_ready(&self) -> bool {
+        self.peer.received
+    }
+
+    /// How many streams the peer allows us at once.
+    pub(crate) fn max_streams(&self) -> u32 {
+        self.peer.max_streams
+    }
+
+    /// Whether the peer still accepts streams of ours.
+    pub(crate) fn accepts_streams(&self) -> bool {
+        // Stream identifiers are not used twice: a connection ends with them.
+        self.shutdown.ended.is_none()
+            && self.shutdown.peer_last_stream.is_none()
+            && self.streams.next_local < MAX_STREAM_ID
+    }
+
+    /// Why the connection is over, once it is.
+    pub(crate) fn ended(&self) -> Option<&Arc<SessionError>> {
+        self.shutdown.ended.as_ref()
+    }
+
+    /// A stream that has not been released yet.
+    pub(crate) fn stream(&self, id: u32) -> Option<&Stream<A>> {
+        self.streams.table.get(&id)
+    }
+
+    /// A stream that has not been released yet.
+    pub(crate) fn stream_mut(&mut self, id: u32) -> Option<&mut Stream<A>> {
+        self.streams.table.get_mut(&id)
+    }
+
+    /// Remembers whom to wake when there is something to send, or the connection is over.
+    pub(crate) fn set_driver(&mut self, waker: &Waker) {
+        if !self.driver.as_ref().is_some_and(|known| known.will_wake(waker)) {
+            self.driver = Some(waker.clone());
+        }
+    }
+
+    pub(crate) fn wake_driver(&self) {
+        if let Some(driver) = &self.driver {
+            driver.wake_by_ref();
+        }
+    }
+
+    /// Frames that wait to be sent. They go before DATA that the owner lays down later.
+    pub(crate) fn outgoing(&self) -> &[u8] {
+        &self.outgoing
+    }
+
+    /// So many of the outgoing bytes are on their way. No memory is held for none.
+    pub(crate) fn advance_outgoing(&mut self, count: usize) {
+        if count == self.outgoing.len() {
+            self.outgoing = Vec::new();
+        } else {
+            self.outgoing.drain(..count);
+        }
+    }
+
+    /// Queues frames, which `append` writes.
+    pub(super) fn send(&mut self, append: impl FnOnce(&mut Vec<u8>)) {
+        if self.shutdown.ended.is_some() {
+            return;
+        }
+        append(&mut self.outgoing);
+        if self.outgoing.len() <= MAX_OUTGOING_BYTES {
+            return self.wake_driver();
+        }
+        self.outgoing = Vec::new();
+        self.end(SessionError::enhance_your_calm("answers are not read"));
+    }
+
+    /// Asks the peer to open no more streams; those that are open go on.
+    pub(crate) fn leave(&mut self) {
+        if self.shutdown.goaway != Goaway::NotSent {
+            return;
+        }
+        self.shutdown.goaway = Goaway::Announced;
+        self.send(|out| {
+            frame::append_goaway(out, MAX_STREAM_ID, Reason::NO_ERROR);
+            frame::append(out, kind::PING, 0, 0, &GOAWAY_PING);
+        });
+    }
+
+    /// Whether the connection has come to its natural end: one side has left, and no stream is there any more.
+    pub(crate) fn is_done(&self) -> bool {
+        let left = self.shutdown.goaway == Goaway::Final || self.shutdown.peer_last_stream.is_some();
+        left && self.streams.table.is_empty()
+    }
+
+    /// Ends the connection: a GOAWAY says why where it can reach the peer, and all streams break.
+    pub(crate) fn end(&mut self, error: SessionError) {
+        if self.shutdown.ended.is_some() {
+            return;
+        }
+        if error.can_be_reported() {
+            let (last, reason) = (self.streams.last_remote, error.reason());
+            self.send(|out| frame::append_goaway(out, last, reason));
+        }
+        let error = Arc::new(error);
+        self.shutdown.ended = Some(error.clone());
+        for stream in self.streams.table.values_mut() {
+            stream.fail(StreamError::Connection(error.clone()));
+        }
+        self.streams.requests.clear();
+        self.wake_driver();
+    }
+
+    /// Puts a stream in line for the connection's window, or for room to write.
+    pub(crate) fn wait_for_room(&mut self, id: u32) {
+        if let Some(stream) = self.streams.table.get_mut(&id).filter(|stream| !stream.is_waiting) {
+            stream.is_waiting = true;
+            self.streams.waiting.push_back(id);
+        }
+    }
+
+    /// Wakes the streams that wait for the connection's window, or for room to write.
+    pub(crate) fn wake_waiting(&mut self) {
+        while let Some(id) = self.streams.waiting.pop_front() {
+            if let Some(stream) = self.streams.table.get_mut(&id) {
+                stream.is_waiting = false;
+                stream.wake();
+            }
+        }
+    }
+
+    /// Whether a stream was never opened.
+    pub(super) fn is_idle(&self, id: u32) -> bool {
+        match self.role {
+            Role::Client => id.is_multiple_of(2) || id >= self.streams.next_local,
+            Role::Server => id.is_multiple_of(2) || id > self.streams.last_remote,
+        }
+    }
+}

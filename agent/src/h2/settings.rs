@@ -1,0 +1,71 @@
+//! What each side allows the other (RFC 9113 §6.5): our own settings, which are constants, and those of the peer.
+
+use super::frame::{self, setting};
+use super::window::DEFAULT_WINDOW;
+
+/// Which end of a connection a session is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Role {
+    Client,
+    Server,
+}
+
+/// Flow-control window of one stream: enough for 32 Gbit/s over a millisecond, and what a slow reader can make us hold.
+pub(super) const STREAM_WINDOW_BYTES: u32 = 4 * 1024 * 1024;
+/// Window of a connection, given back as soon as data is here and less than as much again waits for slow readers.
+pub(super) const CONNECTION_WINDOW_BYTES: u32 = 16 * 1024 * 1024;
+/// Largest frame we accept.
+pub(super) const MAX_FRAME_BYTES: u32 = 64 * 1024;
+/// Largest header list we accept, in the measure of `SETTINGS_MAX_HEADER_LIST_SIZE`.
+pub(super) const MAX_HEADER_LIST_BYTES: u32 = 16 * 1024;
+/// Streams a peer may have open on one connection.
+pub(super) const MAX_CONCURRENT_STREAMS: u32 = 200;
+/// Streams of a peer that has not acknowledged our settings: what it may have had waiting for a connection.
+pub(super) const MAX_STREAMS_BEFORE_SETTINGS_ACK: u32 = 5 * MAX_CONCURRENT_STREAMS;
+
+/// What the peer allows us, and whether it knows what we allow it.
+#[derive(Debug)]
+pub(super) struct PeerSettings {
+    /// Whether its first SETTINGS frame came.
+    pub(super) received: bool,
+    pub(super) max_streams: u32,
+    pub(super) initial_window: i64,
+    /// Whether it acknowledged ours: they bind it from then on (RFC 9113 §6.5.3).
+    pub(super) acknowledged_ours: bool,
+}
+
+impl Default for PeerSettings {
+    fn default() -> Self {
+        Self { received: false, max_streams: u32::MAX, initial_window: DEFAULT_WINDOW, acknowledged_ours: false }
+    }
+}
+
+impl PeerSettings {
+    /// Streams that the peer may have open at once, as far as it can know.
+    pub(super) fn max_peer_streams(&self) -> usize {
+        let limit = if self.acknowledged_ours { MAX_CONCURRENT_STREAMS } else { MAX_STREAMS_BEFORE_SETTINGS_ACK };
+        limit as usize
+    }
+}
+
+/// Appends what a side sends first: the client's preface, our settings, and the connection's larger window.
+pub(super) fn append_preface(out: &mut Vec<u8>, role: Role) {
+    if role == Role::Client {
+        out.extend_from_slice(frame::PREFACE);
+    }
+    let of_role = match role {
+        Role::Client => (setting::ENABLE_PUSH, 0),
+        Role::Server => (setting::MAX_CONCURRENT_STREAMS, MAX_CONCURRENT_STREAMS),
+    };
+    frame::append_settings(
+        out,
+        &[
+            of_role,
+            (setting::INITIAL_WINDOW_SIZE, STREAM_WINDOW_BYTES),
+            (setting::MAX_FRAME_SIZE, MAX_FRAME_BYTES),
+            (setting::MAX_HEADER_LIST_SIZE, MAX_HEADER_LIST_BYTES),
+        ],
+    );
+    let more = CONNECTION_WINDOW_BYTES - u32::try_from(DEFAULT_WINDOW).expect("a constant");
+    frame::append_window_update(out, 0, more);
+}

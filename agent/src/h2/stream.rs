@@ -1,0 +1,98 @@
+//! The state of one stream (RFC 9113 §5.1).
+
+use std::task::Waker;
+
+use super::error::StreamError;
+use super::fields::HeaderSection;
+use super::frame::Reason;
+use super::window::Windows;
+
+/// The answer to a request of ours.
+#[derive(Debug)]
+pub(super) enum Response {
+    Awaited,
+    Arrived(HeaderSection),
+    Taken,
+}
+
+/// One stream, and what the session's owner keeps with it.
+#[derive(Debug)]
+pub(crate) struct Stream<A> {
+    pub(super) windows: Windows,
+    /// Whether we sent END_STREAM, and whether the peer did.
+    pub(super) local_ended: bool,
+    pub(super) remote_ended: bool,
+    /// How the stream broke: the first reason stays.
+    pub(super) failure: Option<StreamError>,
+    pub(super) response: Response,
+    /// Bytes of DATA that the owner was given and has not consumed yet.
+    pub(super) unconsumed: usize,
+    /// Whether it is in line for the connection's window, or for room to write.
+    pub(super) is_waiting: bool,
+    waker: Option<Waker>,
+    /// Whatever the owner needs for the stream.
+    pub(crate) attached: A,
+}
+
+impl<A: Default> Stream<A> {
+    pub(super) fn new(send_window: i64, receive_window: u32) -> Self {
+        Self {
+            windows: Windows::new(send_window, receive_window),
+            local_ended: false,
+            remote_ended: false,
+            failure: None,
+            response: Response::Awaited,
+            unconsumed: 0,
+            is_waiting: false,
+            waker: None,
+            attached: A::default(),
+        }
+    }
+}
+
+impl<A> Stream<A> {
+    /// Whether we sent the end of the stream.
+    pub(crate) fn local_ended(&self) -> bool {
+        self.local_ended
+    }
+
+    /// Whether the peer sent the end of the stream.
+    pub(crate) fn remote_ended(&self) -> bool {
+        self.remote_ended
+    }
+
+    /// Bytes of DATA that we may send on it, as far as its own window goes.
+    pub(crate) fn send_window(&self) -> i64 {
+        self.windows.send()
+    }
+
+    /// How the stream broke, if it did.
+    pub(crate) fn failure(&self) -> Option<&StreamError> {
+        self.failure.as_ref()
+    }
+
+    /// Whether the peer has sent all that it had to send and wants nothing more from us. What it sent stands, and is
+    /// delivered (RFC 9113 §8.1): Envoy does so whenever the server behind it ends first.
+    pub(crate) fn peer_stopped_reading(&self) -> bool {
+        self.remote_ended && matches!(&self.failure, Some(StreamError::Reset(reason)) if *reason == Reason::NO_ERROR)
+    }
+
+    /// Remembers whom to wake when the stream's state changes.
+    pub(crate) fn set_waker(&mut self, waker: &Waker) {
+        if !self.waker.as_ref().is_some_and(|known| known.will_wake(waker)) {
+            self.waker = Some(waker.clone());
+        }
+    }
+
+    pub(crate) fn wake(&self) {
+        if let Some(waker) = &self.waker {
+            waker.wake_by_ref();
+        }
+    }
+
+    /// Breaks the stream; the first reason stays.
+    pub(super) fn fail(&mut self, error: StreamError) {
+        self.failure.get_or_insert(error);
+        self.wake();
+    }
+}

@@ -1,0 +1,188 @@
+//! Behaviours of a session: what the peer sends, what the owner learns, and what the peer gets.
+
+mod client;
+mod server;
+mod shutdown;
+mod violations;
+mod windows;
+
+use std::task::{Context, Poll, Waker};
+
+use super::frame::{self, FrameHeader, Reason, flag, kind};
+use super::hpack::{self, Decoder};
+use super::{Event, FrameReader, Role, Session};
+
+const REQUEST: [(&str, &str); 2] = [(":method", "CONNECT"), (":authority", "10.0.0.1:80")];
+
+/// One side under test, and what its peer does.
+struct Side {
+    session: Session<()>,
+    reader: FrameReader,
+}
+
+impl Side {
+    /// Before anything was exchanged.
+    fn new(role: Role) -> Self {
+        Self { session: Session::new(role), reader: FrameReader::new(role) }
+    }
+
+    /// After the peer's preface and settings, all defaults; what was sent meanwhile is forgotten.
+    fn greeted(role: Role) -> Self {
+        let mut side = Self::new(role);
+        if role == Role::Server {
+            assert_eq!(side.gets(frame::PREFACE), [""; 0]);
+        }
+        assert_eq!(side.gets(&settings(&[])), [""; 0]);
+        side.sent();
+        side
+    }
+
+    /// A server that serves the given streams, none of which has ended.
+    fn serving(streams: &[u32]) -> Self {
+        let mut side = Self::greeted(Role::Server);
+        for stream in streams {
+            side.gets(&request(*stream));
+        }
+        side.sent();
+        side
+    }
+
+    /// Takes bytes of the peer, and says what the owner learns of them.
+    fn gets(&mut self, mut bytes: &[u8]) -> Vec<String> {
+        let mut events = Vec::new();
+        while self.session.ended().is_none() {
+            let received = match self.reader.next(&mut bytes) {
+                Ok(None) => break,
+                Ok(Some(piece)) => self.session.receive(piece),
+                Err(error) => Err(error),
+            };
+            match received {
+                Ok(Event::None) => {}
+                Ok(Event::Ended { stream }) => events.push(format!("end of {stream}")),
+                Ok(Event::Data { stream, bytes, end }) => {
+                    let end = if end { ", its last" } else { "" };
+                    events.push(format!("data of {stream}: {:?}{end}", String::from_utf8_lossy(bytes)));
+                }
+                Err(error) => {
+                    events.push(format!("over: {error}"));
+                    self.session.end(error);
+                }
+            }
+            while let Some((id, section)) = self.session.next_request() {
+                let (method, authority) = (section.method.unwrap_or_default(), section.authority.unwrap_or_default());
+                let fields: Vec<_> = section.fields.iter().map(|(name, value)| format!(" {name}={value:?}")).collect();
+                events.push(format!("request {id}: {method} {authority}{}", fields.concat()));
+            }
+        }
+        events
+    }
+
+    /// Takes what is to be sent, frame by frame.
+    fn sent(&mut self) -> Vec<String> {
+        let mut rest = self.session.outgoing();
+        let (count, mut frames) = (rest.len(), Vec::new());
+        if let Some(after) = rest.strip_prefix(frame::PREFACE) {
+            frames.push("preface".to_owned());
+            rest = after;
+        }
+        while let Some((header, after)) = rest.split_first_chunk() {
+            let header = FrameHeader::parse(*header);
+            let (payload, after) = after.split_at(header.length as usize);
+            frames.push(described(header, payload));
+            rest = after;
+        }
+        self.session.advance_outgoing(count);
+        frames
+    }
+
+    fn open(&mut self) -> Option<u32> {
+        self.session.open(REQUEST.map(|(name, value)| (name, value.as_bytes())))
+    }
+
+    /// The response to a request of ours, in words.
+    fn response(&mut self, id: u32) -> String {
+        match self.session.poll_response(id, &mut Context::from_waker(Waker::noop())) {
+            Poll::Pending => "none yet".to_owned(),
+            Poll::Ready(Ok(status)) => status.as_str().to_owned(),
+            Poll::Ready(Err(error)) => error.to_string(),
+        }
+    }
+}
+
+fn described(header: FrameHeader, payload: &[u8]) -> String {
+    let number = |at: usize| u32::from_be_bytes(payload[at..at + 4].try_into().expect("four bytes"));
+    let (id, ack) = (header.stream, if header.has(flag::ACK) { " ack" } else { "" });
+    let end = if header.has(flag::END_STREAM) { ", the end" } else { "" };
+    match header.kind {
+        kind::DATA => format!("DATA {id}: {:?}{end}", String::from_utf8_lossy(payload)),
+        kind::HEADERS => {
+            let mut fields = Vec::new();
+            let add = |name: &[u8], value: &[u8]| {
+                fields.push(format!(" {}={}", String::from_utf8_lossy(name), String::from_utf8_lossy(value)));
+            };
+            Decoder::new(1 << 14).decode(payload, add).expect("we write header blocks");
+            format!("HEADERS {id}:{}{end}", fields.concat())
+        }
+        kind::RST_STREAM => format!("RST_STREAM {id}: {}", Reason(number(0))),
+        kind::SETTINGS => {
+            let settings = payload
+                .chunks(6)
+                .map(|one| format!(" {}={}", one[1], u32::from_be_bytes([one[2], one[3], one[4], one[5]])));
+            format!("SETTINGS{ack}{}", settings.collect::<String>())
+        }
+        kind::PING => format!("PING{ack} {}", String::from_utf8_lossy(payload)),
+        kind::GOAWAY => format!("GOAWAY {}: {}", number(0), Reason(number(4))),
+        kind::WINDOW_UPDATE => format!("WINDOW_UPDATE {id}: {}", number(0)),
+        kind => format!("frame {kind}"),
+    }
+}
+
+fn frame_of(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
+    let mut out = Vec::new();
+    frame::append(&mut out, kind, flags, stream, payload);
+    out
+}
+
+fn block(fields: &[(&str, &str)]) -> Vec<u8> {
+    let mut block = Vec::new();
+    for (name, value) in fields {
+        hpack::encode(&mut block, name, value.as_bytes());
+    }
+    block
+}
+
+fn headers(stream: u32, flags: u8, fields: &[(&str, &str)]) -> Vec<u8> {
+    frame_of(kind::HEADERS, flag::END_HEADERS | flags, stream, &block(fields))
+}
+
+fn request(stream: u32) -> Vec<u8> {
+    headers(stream, 0, &REQUEST)
+}
+
+fn data(stream: u32, flags: u8, payload: &[u8]) -> Vec<u8> {
+    frame_of(kind::DATA, flags, stream, payload)
+}
+
+fn reset(stream: u32, reason: Reason) -> Vec<u8> {
+    let mut out = Vec::new();
+    frame::append_reset(&mut out, stream, reason);
+    out
+}
+
+fn goaway(last: u32, reason: Reason) -> Vec<u8> {
+    let mut out = Vec::new();
+    frame::append_goaway(&mut out, last, reason);
+    out
+}
+
+fn window_update(stream: u32, increment: u32) -> Vec<u8> {
+    let mut out = Vec::new();
+    frame::append_window_update(&mut out, stream, increment);
+    out
+}
+
+fn settings(settings: &[(u16, u32)]) -> Vec<u8> {
+    let mut out = Vec::new();
+    frame::append_settings(&mut out, settings);
+    out
+}

@@ -1,0 +1,82 @@
+//! A client: requests of ours and what comes of them.
+
+use super::*;
+
+const OK: [(&str, &str); 1] = [(":status", "200")];
+
+fn asking() -> Side {
+    let mut side = Side::greeted(Role::Client);
+    assert_eq!((side.open(), side.open()), (Some(1), Some(3)));
+    let request = ":method=CONNECT :authority=10.0.0.1:80";
+    assert_eq!(side.sent(), [format!("HEADERS 1: {request}"), format!("HEADERS 3: {request}")]);
+    side
+}
+
+#[test]
+fn what_a_server_answers_is_the_response_or_breaks_the_stream() {
+    let refused = "the peer takes no more requests on this connection";
+    let malformed: &[&str] = &["RST_STREAM 1: PROTOCOL_ERROR"];
+    let rows: [(&str, Vec<u8>, &[&str], &str, &[&str]); 12] = [
+        ("nothing", vec![], &[], "none yet", &[]),
+        ("a response", headers(1, 0, &OK), &[], "200", &[]),
+        ("another status", headers(1, flag::END_STREAM, &[(":status", "503")]), &["end of 1"], "503", &[]),
+        ("an interim response", headers(1, 0, &[(":status", "103")]), &[], "none yet", &[]),
+        (
+            "a response and data",
+            [headers(1, 0, &OK), data(1, flag::END_STREAM, b"hi")].concat(),
+            &["data of 1: \"hi\", its last"],
+            "200",
+            &[],
+        ),
+        (
+            "a response and trailers",
+            [headers(1, 0, &OK), headers(1, flag::END_STREAM, &[("a", "b")])].concat(),
+            &["end of 1"],
+            "200",
+            &[],
+        ),
+        (
+            "an interim response that is the end",
+            headers(1, flag::END_STREAM, &[(":status", "103")]),
+            &[],
+            "reset by the peer: PROTOCOL_ERROR",
+            malformed,
+        ),
+        ("a request", headers(1, 0, &REQUEST), &[], "reset by the peer: PROTOCOL_ERROR", malformed),
+        ("a status that is none", headers(1, 0, &[(":status", "099")]), &[], "the peer's answer has no status", &[]),
+        ("a reset", reset(1, Reason::CANCEL), &[], "reset by the peer: CANCEL", &[]),
+        ("a stream that is refused", reset(1, Reason::REFUSED_STREAM), &[], refused, &[]),
+        ("GOAWAY that does not reach the stream", goaway(0, Reason::NO_ERROR), &[], refused, &[]),
+    ];
+    for (name, bytes, events, response, frames) in rows {
+        let mut side = asking();
+        assert_eq!(side.gets(&bytes), events, "{name}");
+        assert_eq!(side.response(1), response, "{name}");
+        assert_eq!(side.sent(), frames, "{name}");
+        assert!(side.session.ended().is_none(), "{name}");
+    }
+}
+
+#[test]
+fn what_a_server_must_not_do_ends_the_connection() {
+    for (name, bytes, what) in [
+        ("data before the response", data(1, 0, b"hi"), "data before the answer"),
+        ("a response to no request", headers(5, 0, &OK), "an answer without a request"),
+        ("a response on a stream of the server's", headers(2, 0, &OK), "an answer without a request"),
+        ("data on a stream that is not open", data(5, 0, b"hi"), "data on an idle stream"),
+    ] {
+        let mut side = asking();
+        assert_eq!(side.gets(&bytes), [format!("over: HTTP/2 PROTOCOL_ERROR: {what}")], "{name}");
+        assert_eq!(side.sent(), ["GOAWAY 0: PROTOCOL_ERROR"], "{name}");
+        assert_eq!(side.response(3), format!("connection: HTTP/2 PROTOCOL_ERROR: {what}"), "{name}");
+    }
+}
+
+#[test]
+fn a_peer_that_needs_no_more_of_a_request_does_not_break_its_answer() {
+    let mut side = asking();
+    side.gets(&[headers(1, 0, &OK), data(1, flag::END_STREAM, b"hi"), reset(1, Reason::NO_ERROR)].concat());
+    assert!(side.session.stream(1).expect("it is there").peer_stopped_reading());
+    side.gets(&[headers(3, 0, &OK), data(3, 0, b"hi"), reset(3, Reason::NO_ERROR)].concat());
+    assert!(!side.session.stream(3).expect("it is there").peer_stopped_reading(), "more was to come");
+}

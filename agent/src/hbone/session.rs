@@ -1,0 +1,179 @@
+//! An HTTP/2 session inside TLS records. Its own task drives it (see `transport`); streams' tasks add to what is sent and
+//! take what came. All of them run on one thread, so the lock around a session is hardly ever waited for.
+
+use std::io::{self, IoSlice};
+
+use super::application::ApplicationSide;
+use super::input::{self, Batch, Input, tls_failure};
+use super::output::Output;
+use crate::h2::{Event, Piece, Role, Session, SessionError};
+use crate::tls::records::RecordLayer;
+
+/// Frames of ours that may gather while one read is handled, before they are laid into records.
+const MAX_GATHERED_BYTES: usize = 16 * 1024;
+
+/// What one read brought.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Received {
+    /// There may be more; whether the kernel has it now, the runtime knows.
+    More,
+    /// The peer closed its side, or the session is over.
+    End,
+}
+
+/// Data of one stream, gathered over several frames for one write.
+#[derive(Default)]
+struct Gathered<'a> {
+    stream: u32,
+    slices: Vec<IoSlice<'a>>,
+}
+
+/// See the module.
+#[derive(Debug)]
+pub(super) struct SecuredSession {
+    pub(super) http2: Session<ApplicationSide>,
+    pub(super) records: RecordLayer,
+    pub(super) output: Output,
+    input: Input,
+}
+
+impl SecuredSession {
+    /// A session on a connection whose handshake is over. `received`: what came with its end, still sealed.
+    pub(super) fn new(role: Role, records: RecordLayer, received: Vec<u8>) -> Self {
+        Self { http2: Session::new(role), records, output: Output::default(), input: Input::new(role, received) }
+    }
+
+    /// The keys, once the connection is of no more use.
+    #[cfg(fuzzing)]
+    pub(super) fn into_records(self) -> RecordLayer {
+        self.records
+    }
+
+    /// Handles what came with the end of the handshake.
+    pub(super) fn receive_early(&mut self) {
+        while self.input.has_early() {
+            // Nothing is read, so nothing can block.
+            let _ = self.receive(|_| Err(io::ErrorKind::WouldBlock.into()));
+        }
+    }
+
+    /// Reads once from the network, and handles all that came.
+    ///
+    /// # Errors
+    /// `WouldBlock` only: any other error ends the session.
+    pub(super) fn receive(&mut self, read: impl FnOnce(&mut [u8]) -> io::Result<usize>) -> io::Result<Received> {
+        let outcome = input::with_scratch(|scratch| {
+            let mut batch = self.input.fill(scratch, read)?;
+            self.handle(&mut batch)?;
+            Ok(batch.is_last())
+        });
+        match outcome {
+            Ok(false) if self.http2.ended().is_none() => return Ok(Received::More),
+            Ok(_) => self.http2.end(SessionError::Closed),
+            Err(SessionError::Io(error)) if error.kind() == io::ErrorKind::WouldBlock => return Err(error),
+            Err(error) => self.http2.end(error),
+        }
+        Ok(Received::End)
+    }
+
+    fn handle(&mut self, batch: &mut Batch<'_>) -> Result<(), SessionError> {
+        let mut gathered = Gathered::default();
+        while let Some(piece) = self.input.next(batch, &mut self.records)? {
+            if self.http2.ended().is_some() {
+                return Ok(());
+            }
+            if !matches!(piece, Piece::Data { .. }) {
+                self.deliver(&mut gathered);
+            }
+            match self.http2.receive(piece)? {
+                Event::Data { stream, bytes, end } => {
+                    if gathered.stream != stream {
+                        self.deliver(&mut gathered);
+                        gathered.stream = stream;
+                    }
+                    if !bytes.is_empty() {
+                        gathered.slices.push(IoSlice::new(bytes));
+                    }
+                    if end {
+                        self.deliver(&mut gathered);
+                        self.shut_down_application(stream);
+                    }
+                }
+                Event::Ended { stream } => self.shut_down_application(stream),
+                Event::None => {}
+            }
+            if self.http2.outgoing().len() > MAX_GATHERED_BYTES {
+                self.lay_frames();
+            }
+        }
+        self.deliver(&mut gathered);
+        Ok(())
+    }
+
+    /// Writes gathered data to its application.
+    fn deliver(&mut self, gathered: &mut Gathered<'_>) {
+        if !gathered.slices.is_empty()
+            && let Some(stream) = self.http2.stream_mut(gathered.stream)
+        {
+            let accepted = stream.attached.deliver(&gathered.slices);
+            if stream.attached.needs_task() {
+                stream.wake();
+            }
+            self.http2.consumed(gathered.stream, accepted);
+        }
+        gathered.slices.clear();
+    }
+
+    fn shut_down_application(&mut self, id: u32) {
+        if let Some(stream) = self.http2.stream_mut(id)
+            && stream.attached.shut_down()
+        {
+            stream.wake();
+        }
+    }
+
+    /// Lays the session's frames into records, as far as there is room.
+    fn lay_frames(&mut self) {
+        let laid = self.output.lay_down(&mut self.records, self.http2.outgoing());
+        if laid > 0 {
+            self.http2.advance_outgoing(laid);
+        }
+    }
+
+    /// Whether application data may be read into the output now: what was to be sent before it has its place.
+    pub(super) fn has_room(&mut self) -> bool {
+        self.lay_frames();
+        self.http2.outgoing().is_empty() && self.output.has_room()
+    }
+
+    /// What the network should take next, sealed; empty when there is nothing.
+    pub(super) fn sealed_output(&mut self) -> &[u8] {
+        self.lay_frames();
+        // Without new keys the old ones must not go on being used; rustls never refuses them.
+        if let Err(error) = self.output.seal(&mut self.records) {
+            self.http2.end(tls_failure(error));
+            return &[];
+        }
+        self.output.unsent()
+    }
+
+    /// The network took so many bytes of [`sealed_output`](Self::sealed_output).
+    pub(super) fn sent(&mut self, count: usize) {
+        self.output.advance(count);
+        if self.has_room() {
+            self.http2.wake_waiting();
+        }
+    }
+
+    /// Ends the session once one side has left, the last stream has ended, and everything is sent.
+    pub(super) fn end_if_done(&mut self) {
+        if self.http2.is_done() && self.http2.outgoing().is_empty() && self.output.is_empty() {
+            self.http2.end(SessionError::Done);
+        }
+    }
+
+    /// The record that tells the peer's TLS that nothing follows.
+    pub(super) fn close_notify(&mut self) -> impl AsRef<[u8]> + use<> {
+        self.records.close_notify()
+    }
+}
