@@ -12,6 +12,7 @@ pub struct LabelSelector {
     pub match_expressions: Vec<LabelRequirement>,
 }
 
+/// An item of `matchExpressions`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LabelRequirement {
     pub key: String,
@@ -19,6 +20,7 @@ pub struct LabelRequirement {
     pub values: Vec<String>,
 }
 
+/// How a label is compared with the values of its requirement.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum LabelOperator {
     In,

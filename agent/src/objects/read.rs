@@ -2,12 +2,12 @@
 
 use std::collections::BTreeMap;
 
-use super::gateway_api::gateway;
+use super::gateway_api;
 use super::kind::{Kind, Recognised, recognise};
 use super::kubernetes::{pod, service};
 use super::loaded::Loaded;
 use super::metadata::{self, Metadata};
-use super::networking::{mesh_config, service_entry, workload_entry};
+use super::networking::{mesh_config, service_entry_yaml, workload_entry};
 use super::reading::yaml::{Node, Value};
 use super::reading::{Fields, Problem, Report, SourceLocation};
 use super::security::{self, PolicyTarget};
@@ -97,12 +97,12 @@ fn read_spec(mut spec: Fields<'_>, status: Option<&Node>, kind: Kind, metadata: 
         }
         // A Node counts by its labels.
         Kind::Node => Body::Node,
-        Kind::Gateway => Body::Gateway(Box::new(gateway::read(spec, status))),
+        Kind::Gateway => Body::Gateway(Box::new(gateway_api::read(spec, status))),
         Kind::Service => Body::Service(Box::new(service::read(spec))),
         Kind::Pod => Body::Pod(Box::new(pod::read(spec, status))),
         Kind::ServiceEntry => {
-            let allocated = status.and_then(|node| service_entry::allocated(node, report));
-            Body::ServiceEntry(Box::new(service_entry::read(spec, allocated.unwrap_or_default(), metadata)))
+            let allocated = status.and_then(|node| service_entry_yaml::allocated(node, report));
+            Body::ServiceEntry(Box::new(service_entry_yaml::read(spec, allocated.unwrap_or_default(), metadata)))
         }
         Kind::WorkloadEntry => {
             let entry = workload_entry::read(spec, metadata);

@@ -2,7 +2,7 @@
 
 use ipnet::IpNet;
 
-use super::network_address::octets;
+use super::fields::octets;
 use crate::model::authorization::{
     Action, Authorization, Clause, Group, Match, PolicyScope, ServiceAccountMatch, StringMatch,
 };

@@ -1,8 +1,7 @@
 //! Kubernetes Service to a service of the mesh.
 
 use super::context::Context;
-use super::network_address::network_address;
-use super::traffic_distribution::traffic_distribution;
+use super::fields::{network_address, traffic_distribution};
 use super::waypoint::{self, Traffic};
 use crate::objects::{EntryVisibility, IpFamily, KubernetesPort, Object, Service, TargetPort};
 use crate::proto::istio::workload::{

@@ -26,14 +26,13 @@
 
 mod authorization;
 mod context;
+mod fields;
 mod kubernetes_service;
 mod names;
-mod network_address;
 mod peer_authentication;
 mod pod;
 mod policies;
 mod service;
-mod traffic_distribution;
 mod translation;
 mod version;
 mod vips;

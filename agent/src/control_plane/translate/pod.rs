@@ -1,8 +1,8 @@
 //! Pod to workload.
 
 use super::context::Context;
+use super::fields::octets;
 use super::names;
-use super::network_address::octets;
 use super::waypoint::{self, Traffic};
 use super::workload::{Workloads, set_tunnel, trust_domain};
 use crate::model::naming::{self, Controller};

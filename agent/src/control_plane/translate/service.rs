@@ -5,9 +5,8 @@ use std::collections::BTreeSet;
 use ipnet::IpNet;
 
 use super::context::Context;
+use super::fields::{network_address, traffic_distribution};
 use super::kubernetes_service::KubernetesHost;
-use super::network_address::network_address;
-use super::traffic_distribution::traffic_distribution;
 use super::vips::{self, HostVips};
 use super::waypoint::{self, Traffic};
 use crate::objects::{EntryVisibility, Object, Resolution, ServiceEntry, ServiceEntryPort};

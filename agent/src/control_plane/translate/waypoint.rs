@@ -1,7 +1,7 @@
 //! Which waypoint a service or workload is behind: named by a label on the object, else on its namespace.
 
 use super::context::Context;
-use super::network_address::octets;
+use super::fields::octets;
 use crate::objects::{AllowedNamespaces, EntryVisibility, Gateway, Labels, Metadata, Object, WaypointAddress};
 use crate::proto::istio::workload::{
     GatewayAddress as Waypoint, NamespacedHostname, NetworkAddress, gateway_address::Destination,

@@ -3,9 +3,9 @@
 use std::collections::BTreeMap;
 
 use super::context::{Context, selects};
+use super::fields::octets;
 use super::kubernetes_service::KubernetesHost;
 use super::names;
-use super::network_address::octets;
 use super::policies::Policies;
 use super::service::Host;
 use super::waypoint::{self, Traffic};

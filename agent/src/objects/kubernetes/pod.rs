@@ -8,12 +8,14 @@ use crate::objects::reading::{Fields, names};
 /// A Pod, from `spec` and `status`.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Pod {
-    /// Empty until it runs.
+    /// `status.podIPs`; empty until it runs.
     pub addresses: Vec<IpAddr>,
-    /// It has run to its end.
+    /// `status.phase` is Succeeded or Failed: it has run to its end.
     pub finished: bool,
+    /// The condition `Ready` of its status.
     pub ready: bool,
     pub service_account: String,
+    /// `spec.nodeName`; empty until it is scheduled.
     pub node: String,
     pub host_network: bool,
     /// TCP ports of its containers that have a name.

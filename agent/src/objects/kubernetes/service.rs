@@ -11,24 +11,27 @@ use crate::objects::reading::{Fields, Item, Report, names};
 pub struct Service {
     /// `type: ExternalName`: an alias in DNS and no service of the mesh.
     pub external_name: bool,
-    /// Empty for a headless service.
+    /// `clusterIPs`; empty for a headless service.
     pub cluster_ips: Vec<IpAddr>,
     pub ip_families: Vec<IpFamily>,
     pub ports: Vec<KubernetesPort>,
     pub selector: Labels,
     /// `internalTrafficPolicy: Local`.
     pub node_local: bool,
+    /// `publishNotReadyAddresses`.
     pub publish_not_ready: bool,
-    /// As written; empty if unset.
+    /// `trafficDistribution` as written; empty if unset.
     pub traffic_distribution: String,
 }
 
+/// An item of `ipFamilies`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum IpFamily {
     V4,
     V6,
 }
 
+/// An item of `ports`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct KubernetesPort {
     pub number: u16,
@@ -39,6 +42,7 @@ pub struct KubernetesPort {
     pub app_protocol: Option<String>,
 }
 
+/// `targetPort`: where the selected pods listen.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum TargetPort {
     Number(u16),

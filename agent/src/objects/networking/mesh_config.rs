@@ -51,7 +51,7 @@ pub struct CaCertificate {
     pub trust_domains: Vec<String>,
 }
 
-/// Who sees the services of ServiceEntries.
+/// `serviceEntryVisibility`: who sees the services of ServiceEntries.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ServiceEntryVisibility {
     pub default: EntryVisibility,
@@ -59,12 +59,14 @@ pub struct ServiceEntryVisibility {
     pub policies: Vec<(EntryVisibility, Vec<VisibilityRule>)>,
 }
 
+/// An item of `matchingRules`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct VisibilityRule {
     /// `None` never matches.
     pub namespace_selector: Option<LabelSelector>,
 }
 
+/// Which namespaces see the services of a ServiceEntry.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum EntryVisibility {
     Public,

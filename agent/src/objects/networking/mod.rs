@@ -2,7 +2,8 @@
 
 pub(super) mod mesh_config;
 pub(super) mod protobuf;
-pub(super) mod service_entry;
+mod service_entry;
+pub(super) mod service_entry_yaml;
 pub(super) mod workload_entry;
 
 pub use mesh_config::{CaCertificate, EntryVisibility, MeshConfig, ServiceEntryVisibility, VisibilityRule};

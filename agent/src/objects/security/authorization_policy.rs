@@ -21,6 +21,7 @@ pub struct AuthorizationPolicy {
     pub dry_run: bool,
 }
 
+/// `action`: what happens to the requests that the rules match.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum PolicyAction {
     Allow,

@@ -1,10 +1,33 @@
-//! Which endpoints a service prefers, by an object's wish or its namespace's.
+//! Fields that several resources of the workload API share: addresses, and which endpoints a service prefers.
+
+use std::net::IpAddr;
+
+use ipnet::IpNet;
 
 use super::context::Context;
 use crate::objects::Metadata;
-use crate::proto::istio::workload::{LoadBalancing, load_balancing::Mode, load_balancing::Scope};
+use crate::proto::istio::workload::{LoadBalancing, NetworkAddress, load_balancing::Mode, load_balancing::Scope};
 
+/// Annotation with the endpoints that a service, or those of a namespace, prefer.
 const TRAFFIC_DISTRIBUTION: &str = "networking.istio.io/traffic-distribution";
+
+/// An address or block in a network. Only a real block has a length on the wire.
+pub(super) fn network_address(network: &str, block: IpNet) -> NetworkAddress {
+    let is_block = block.prefix_len() != block.max_prefix_len();
+    NetworkAddress {
+        network: network.to_owned(),
+        address: octets(block.addr()),
+        length: is_block.then(|| u32::from(block.prefix_len())),
+    }
+}
+
+/// The bytes of an address, 4 or 16.
+pub(super) fn octets(address: IpAddr) -> Vec<u8> {
+    match address {
+        IpAddr::V4(address) => address.octets().to_vec(),
+        IpAddr::V6(address) => address.octets().to_vec(),
+    }
+}
 
 /// The preference in an object's spec, else in its annotation, else in its namespace's.
 pub(super) fn traffic_distribution(

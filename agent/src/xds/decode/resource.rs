@@ -1,10 +1,13 @@
-//! `istio.workload.Address`, a workload or a service, to the model.
+//! The resources that make the mesh, each decoded whole.
 
 use prost::Message;
 
 use super::malformed::{Flaw, Malformed, named};
 use super::{service, workload};
-use crate::model::mesh::MeshUpdate;
+use crate::compile;
+use crate::model::mesh::{MeshSettings, MeshUpdate};
+use crate::objects::protobuf;
+use crate::proto::istio::mesh::v1alpha1 as mesh_pb;
 use crate::proto::istio::workload as pb;
 
 /// Decodes an `istio.workload.Address` that came under a name.
@@ -26,4 +29,12 @@ pub fn address(name: &str, body: &[u8]) -> Result<MeshUpdate, Malformed> {
         }
         None => Err(Malformed::new("type", Flaw::Missing)),
     }
+}
+
+/// Decodes mesh-wide configuration, on top of what this agent was started with.
+///
+/// # Errors
+/// The first field that is malformed.
+pub(in crate::xds) fn settings(own: &MeshSettings, body: &[u8]) -> Result<MeshSettings, Malformed> {
+    Ok(compile::mesh_settings(own, &protobuf::mesh_config(&mesh_pb::MeshConfig::decode(body)?)?))
 }

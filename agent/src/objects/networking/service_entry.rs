@@ -1,9 +1,60 @@
-//! Which fields of a ServiceEntry may stand together, with Istio's rules.
+//! ServiceEntry (`istio.networking.v1.ServiceEntry`): a service by its host names; and which of its fields may stand
+//! together, with Istio's rules. It is read by `service_entry_yaml`.
 
-use super::entry::{Resolution, ServiceEntry};
+use std::net::IpAddr;
+
+use ipnet::IpNet;
+
+use super::workload_entry::{WorkloadAddress, WorkloadEntry};
+use crate::objects::labels::Labels;
 use crate::objects::metadata::Metadata;
-use crate::objects::networking::workload_entry::WorkloadAddress;
 use crate::objects::reading::{Fields, names};
+
+/// `spec` of a ServiceEntry.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct ServiceEntry {
+    pub hosts: Vec<String>,
+    /// Virtual addresses; a block stands for every address in it. Masked.
+    pub addresses: Vec<IpNet>,
+    pub ports: Vec<ServiceEntryPort>,
+    pub resolution: Resolution,
+    /// `location: MESH_INTERNAL`.
+    pub mesh_internal: bool,
+    pub endpoints: Vec<WorkloadEntry>,
+    pub workload_selector: Option<Labels>,
+    pub subject_alt_names: Vec<String>,
+    /// `status.addresses`, which an allocator wrote: hosts and their addresses.
+    pub allocated: Vec<(String, IpAddr)>,
+}
+
+/// An item of `ports` (`istio.networking.v1.ServicePort`).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ServiceEntryPort {
+    pub number: u16,
+    pub name: String,
+    /// As written; empty if unset.
+    pub protocol: String,
+    pub target_port: Option<u16>,
+}
+
+/// `resolution`: how the endpoints of a connection are found.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Resolution {
+    #[default]
+    None,
+    Static,
+    Dns,
+    DnsRoundRobin,
+    DynamicDns,
+}
+
+impl Resolution {
+    /// True where endpoints are found by name.
+    #[must_use]
+    pub fn is_dns(self) -> bool {
+        matches!(self, Self::Dns | Self::DnsRoundRobin | Self::DynamicDns)
+    }
+}
 
 const HTTP_CLASS: [&str; 5] = ["http", "http2", "grpc", "grpc-web", "http_proxy"];
 const TLS_CLASS: [&str; 2] = ["https", "tls"];
@@ -59,7 +110,7 @@ fn check_hosts(entry: &ServiceEntry, fields: &Fields<'_>) {
 
 fn check_addresses(entry: &ServiceEntry, metadata: &Metadata, fields: &Fields<'_>) {
     // A /32 or /128 is an address however it is written.
-    let is_block = |block: &ipnet::IpNet| block.prefix_len() != block.max_prefix_len();
+    let is_block = |block: &IpNet| block.prefix_len() != block.max_prefix_len();
     if entry.resolution.is_dns() && entry.addresses.iter().any(is_block) {
         fields.error("addresses", "CIDR blocks are allowed with resolution NONE or STATIC only: list single addresses");
     }

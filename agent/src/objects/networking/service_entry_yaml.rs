@@ -1,14 +1,13 @@
-//! How the fields of a ServiceEntry are read; which may stand together is in `check`.
+//! `spec` and `status` of a ServiceEntry as YAML has them, field by field.
 
 use std::net::IpAddr;
 
 use ipnet::IpNet;
 
-use super::check;
-use super::entry::{Resolution, ServiceEntry, ServiceEntryPort};
+use super::service_entry::{self, Resolution, ServiceEntry, ServiceEntryPort};
+use super::workload_entry;
 use crate::objects::labels::{self, Labels};
 use crate::objects::metadata::Metadata;
-use crate::objects::networking::workload_entry;
 use crate::objects::reading::yaml::Node;
 use crate::objects::reading::{Fields, Report, names};
 
@@ -43,7 +42,7 @@ pub(in crate::objects) fn read(
         subject_alt_names: fields.texts("subjectAltNames"),
         allocated,
     };
-    check::check(&entry, metadata, &mut fields);
+    service_entry::check(&entry, metadata, &mut fields);
     fields.finish();
     entry
 }
@@ -75,7 +74,7 @@ fn ports(fields: &mut Fields<'_>) -> Vec<ServiceEntryPort> {
             port.error("name", format!("invalid port name: {reason}"));
         }
         let protocol = port.text("protocol").unwrap_or_default();
-        if !check::is_protocol(&protocol) {
+        if !service_entry::is_protocol(&protocol) {
             port.error(
                 "protocol",
                 format!("unsupported protocol {protocol:?}: use TCP, TLS, HTTP, HTTP2, HTTPS or GRPC"),

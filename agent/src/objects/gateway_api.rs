@@ -1,13 +1,13 @@
-//! Gateway of the Gateway API in its use as a waypoint: its addresses and who may use it.
+//! `gateway.networking.k8s.io`: Gateway in its use as a waypoint: its addresses and who may use it.
 //!
 //! Istio takes a waypoint's addresses from its status, which a controller writes. Files have no controller: where the status
 //! has none, the addresses asked for in `spec` stand.
 
 use std::net::IpAddr;
 
-use crate::objects::labels::{self, LabelSelector};
-use crate::objects::reading::Fields;
-use crate::objects::reading::yaml::Node;
+use super::labels::{self, LabelSelector};
+use super::reading::Fields;
+use super::reading::yaml::Node;
 
 /// A Gateway that services and workloads may name as their waypoint.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -17,12 +17,14 @@ pub struct Gateway {
     pub allowed_namespaces: Option<AllowedNamespaces>,
 }
 
+/// An item of `status.addresses` or `spec.addresses`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum WaypointAddress {
     Hostname(String),
     Ip(IpAddr),
 }
 
+/// `allowedRoutes.namespaces` of a listener: whose services and workloads may use the waypoint.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum AllowedNamespaces {
     Same,
@@ -34,7 +36,7 @@ pub enum AllowedNamespaces {
 const HBONE_PORT: i128 = 15_008;
 
 /// Reads `spec` and `status`. Fields for other purposes than a waypoint's are left unread.
-pub(in crate::objects) fn read(mut spec: Fields<'_>, status: Option<&Node>) -> Gateway {
+pub(super) fn read(mut spec: Fields<'_>, status: Option<&Node>) -> Gateway {
     let report = spec.report();
     let mut gateway = Gateway::default();
     if let Some(mut status) = status.and_then(|node| Fields::of(node, "status", report)) {
