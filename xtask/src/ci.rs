@@ -8,12 +8,12 @@ use crate::{audit, step, tidy, workspace};
 ///
 /// # Errors
 /// Which checks failed; each has printed what it found.
-pub(crate) fn run() -> Result<()> {
+pub(crate) fn run(commands: &[String]) -> Result<()> {
     let cargo = |what: &'static str, arguments: &[&str]| (what, step::run(what, workspace::cargo().args(arguments)));
     let checks = [
         cargo("formatting", &["fmt", "--all", "--check"]),
         cargo("formatting of the fuzz targets", &["fmt", "--manifest-path", "fuzz/Cargo.toml", "--check"]),
-        ("tidy", tidy::run()),
+        ("tidy", tidy::run(commands)),
         ("audit", audit::run()),
         cargo(
             "the library as the fuzz targets need it",

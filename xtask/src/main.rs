@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 use anyhow::Result;
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory, Parser, Subcommand};
 
 mod audit;
 mod bench;
@@ -71,12 +71,12 @@ fn run() -> Result<()> {
         Verb::Bench(arguments) => bench::run(&arguments),
         Verb::Test(arguments) => test::run(&arguments),
         Verb::Setup => set_up(),
-        Verb::Tidy => tidy::run(),
+        Verb::Tidy => tidy::run(&commands()),
         Verb::Audit => audit::run(),
         Verb::Vm(arguments) => vm::run(&arguments),
         Verb::Image(arguments) => image::run(&arguments),
         Verb::Fuzz(arguments) => fuzz::run(&arguments),
-        Verb::Ci => ci::run(),
+        Verb::Ci => ci::run(&commands()),
     }
 }
 
@@ -85,4 +85,9 @@ fn set_up() -> Result<()> {
     setup::run()?;
     envoy::fetch_if_possible();
     audit::install()
+}
+
+/// The names of all commands.
+fn commands() -> Vec<String> {
+    Arguments::command().get_subcommands().map(|command| command.get_name().to_owned()).collect()
 }

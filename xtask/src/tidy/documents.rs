@@ -1,4 +1,4 @@
-//! Documents that speak of code: the paths they name exist, and so do the settings.
+//! Documents that speak of code: the paths they name exist, and so do the settings and the commands.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -9,6 +9,8 @@ use crate::workspace;
 
 /// Documents whose paths are checked.
 const WITH_PATHS: &[&str] = &["ARCHITECTURE.md", "CONTRIBUTING.md", "README.md", "docs/input.md"];
+/// Documents, and folders of such, whose `cargo xtask …` must be commands.
+const WITH_COMMANDS: &[&str] = &["ARCHITECTURE.md", "CONTRIBUTING.md", "README.md", "docs"];
 /// Documents whose environment variables must be settings of the agent.
 const WITH_SETTINGS: &[&str] = &[
     "deploy/base/daemonset.yaml",
@@ -24,8 +26,8 @@ const SETTINGS: &[&str] = &["agent/src/config", "agent/src/control_plane/config.
 const ROOTS: &[&str] =
     &["agent/", "cni/", "common/", "ebpf/", "fuzz/", "proto/", "tests/", "xtask/", ".ci/", ".cargo/"];
 
-/// Faults of all documents.
-pub(super) fn faults() -> Result<Vec<String>> {
+/// Faults of all documents; `commands` are those that there are.
+pub(super) fn faults(commands: &[String]) -> Result<Vec<String>> {
     let root = workspace::root();
     let read = |name: &str| fs::read_to_string(root.join(name)).with_context(|| format!("reading {name}"));
     let mut faults = Vec::new();
@@ -33,6 +35,18 @@ pub(super) fn faults() -> Result<Vec<String>> {
         let text = read(document)?;
         let missing = paths(&text).into_iter().filter(|path| !root.join(path).exists());
         faults.extend(missing.map(|path| format!("{document}: there is no {path}")));
+    }
+    for document in WITH_COMMANDS {
+        let folder = root.join(document);
+        let files = match folder.is_dir() {
+            true => fs::read_dir(&folder)?.map(|entry| Ok(entry?.path())).collect::<std::io::Result<Vec<_>>>()?,
+            false => vec![folder],
+        };
+        for file in files.iter().filter(|file| file.extension().is_some_and(|extension| extension == "md")) {
+            let text = fs::read_to_string(file)?;
+            let unknown = commands_in(&text).into_iter().filter(|name| !commands.iter().any(|command| command == name));
+            faults.extend(unknown.map(|name| format!("{}: there is no cargo xtask {name}", file.display())));
+        }
     }
     let mut definitions = String::new();
     for path in SETTINGS {
@@ -67,6 +81,13 @@ fn expanded(path: &str) -> Vec<String> {
     choices.split(',').map(|choice| format!("{before}{}{after}", choice.trim())).collect()
 }
 
+/// The words that follow `cargo xtask`.
+fn commands_in(text: &str) -> BTreeSet<&str> {
+    let rest = text.split("cargo xtask ").skip(1);
+    let ends = |letter: char| !letter.is_ascii_alphanumeric() && letter != '-';
+    rest.filter_map(|rest| rest.split(ends).next()).filter(|word| !word.is_empty()).collect()
+}
+
 /// The words that look like settings of ours.
 fn own_variables(text: &str) -> BTreeSet<&str> {
     let words = text.split(|letter: char| !letter.is_ascii_alphanumeric() && letter != '_');
@@ -83,6 +104,12 @@ mod tests {
             "`ebpf/src/connect.rs` then `agent/src/proxy/{outbound,inbound}.rs`, not `cargo xtask` or agent/src/x.rs";
         let expected = ["ebpf/src/connect.rs", "agent/src/proxy/outbound.rs", "agent/src/proxy/inbound.rs"];
         assert_eq!(paths(text), expected);
+    }
+
+    #[test]
+    fn commands_are_found_after_the_name_that_they_have_in_common() {
+        let text = "`cargo xtask ci`, `cargo xtask test k8s --keep` and `cargo xtask …`; cargo xtask fuzz.";
+        assert_eq!(commands_in(text).into_iter().collect::<Vec<_>>(), ["ci", "fuzz", "test"]);
     }
 
     #[test]

@@ -89,9 +89,10 @@ pub(super) fn sizes(files: &[(&Path, usize)]) -> (String, Vec<String>) {
     let median = lines.get(lines.len() / 2).copied().unwrap_or_default();
     let longest = files.iter().map(|(_, lines)| *lines).max().unwrap_or_default();
     let short = lines.iter().filter(|lines| **lines < SHORT).count();
+    let all_short = files.iter().filter(|(_, lines)| *lines < SHORT).count();
     let figures = format!(
-        "{} files and {} mod.rs: median {median} lines, longest {longest}, {short} below {SHORT}",
-        lines.len(),
+        "{} files, longest {longest} lines, {all_short} below {SHORT}; without their {} mod.rs: median {median}, {short} below {SHORT}",
+        files.len(),
         files.len() - lines.len()
     );
     let mut faults = Vec::new();
@@ -149,7 +150,7 @@ mod tests {
     fn the_median_and_the_short_ones_count_but_not_contents_pages() {
         let files = [("a.rs", 200), ("b.rs", 10), ("c.rs", 160), ("m/mod.rs", 5), ("n/mod.rs", 7)];
         let (figures, faults) = sizes(&files.map(|(file, lines)| (Path::new(file), lines)));
-        assert_eq!(figures, "3 files and 2 mod.rs: median 160 lines, longest 200, 1 below 40");
+        assert_eq!(figures, "5 files, longest 200 lines, 3 below 40; without their 2 mod.rs: median 160, 1 below 40");
         assert_eq!(faults.len(), 1);
         assert_eq!(sizes(&[(Path::new("a.rs"), 30); 25]).1.len(), 1);
         assert_eq!(sizes(&[(Path::new("a.rs"), 30); 24]).1.len(), 0);
