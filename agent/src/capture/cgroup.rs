@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use nix::sys::statfs::{CGROUP2_SUPER_MAGIC, statfs};
 
-use super::CaptureError;
+use super::error::CaptureError;
 
 /// A cgroup of the v2 hierarchy.
 #[derive(Debug, Clone, PartialEq, Eq)]

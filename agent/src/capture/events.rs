@@ -7,7 +7,7 @@ use log::{Log, Metadata, Record};
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 
-use super::CaptureError;
+use super::error::CaptureError;
 
 const LINES: &str = "AYA_LOGS";
 /// The least a ring buffer can be, for when nothing is written to it.

@@ -4,8 +4,8 @@
 use std::fs;
 use std::path::{Component, Path, PathBuf};
 
-use super::CaptureError;
 use super::cgroup::{Cgroup, is_v2};
+use super::error::CaptureError;
 
 /// Where a pod's agent has the node's cgroups mounted, and where everybody else has them.
 const ROOTS: [&str; 2] = ["/host/cgroup", "/sys/fs/cgroup"];

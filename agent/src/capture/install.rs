@@ -1,14 +1,36 @@
 //! How capture comes to be on a node: adopted from a former agent, loaded upon its maps, or made from nothing.
 
+use std::path::PathBuf;
+
+use ipnet::IpNet;
 use parking_lot::Mutex;
 use weir_common::{Installed, LAYOUT};
 
+use super::error::CaptureError;
 use super::hierarchy::Hierarchy;
-use super::maps::{self, Maps};
+use super::installed::Capture;
+use super::maps::{self, Maps, release};
 use super::original_dst::SocketAddresses;
-use super::pins::{self, Pins};
+use super::pins::Pins;
 use super::programs::{self, Origin, Programs};
-use super::{Capture, CaptureError, CaptureOptions, NetnsCookie};
+use crate::config::Location;
+
+/// Where and what to capture.
+#[derive(Debug, Clone)]
+pub struct CaptureOptions {
+    /// Where the node's cgroups are; looked for unless set.
+    pub cgroup_root: Option<PathBuf>,
+    /// Cgroup of all pods; looked for unless set.
+    pub pods_cgroup: Option<PathBuf>,
+    pub kubelet_cgroup: Location,
+    /// Where the node's processes are; looked for unless set.
+    pub host_proc: Option<PathBuf>,
+    /// Pins live here; made if missing. Its parent must be a BPF file system (mounted if it is not).
+    pub bpf_dir: PathBuf,
+    pub exclude_cidrs: Vec<IpNet>,
+    pub exclude_ports: Vec<u16>,
+    pub exclude_inbound_ports: Vec<u16>,
+}
 
 impl Capture {
     /// Loads and attaches the programs, or adopts those that a former agent pinned. Connections and captured pods of a
@@ -94,12 +116,4 @@ fn remove_dead_pods(pins: &Pins, maps: &mut Maps) -> Result<(), CaptureError> {
         }
     }
     Ok(())
-}
-
-/// Takes a pod back: first what redirects, then what steers, then what they refer to.
-pub(super) fn release(pins: &Pins, maps: &mut Maps, cookie: NetnsCookie) -> Result<(), CaptureError> {
-    let failed = || format!("cannot take back the capture of {cookie}");
-    let slot = maps.remove_pod(cookie).map_err(CaptureError::because(failed))?;
-    let unpinned = pins::remove(&pins.pod(cookie)).map_err(CaptureError::because(failed));
-    maps.forget(cookie, slot).map_err(CaptureError::because(failed)).and(unpinned)
 }

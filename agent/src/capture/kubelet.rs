@@ -4,8 +4,8 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use super::CaptureError;
 use super::cgroup::Cgroup;
+use super::error::CaptureError;
 use super::hierarchy::Hierarchy;
 use crate::config::Location;
 

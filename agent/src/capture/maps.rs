@@ -14,8 +14,10 @@ use weir_common::{
     excluded_port, listener_index,
 };
 
-use super::pins::Pins;
-use super::{CaptureError, NetnsCookie, PodListeners, kernel};
+use super::error::CaptureError;
+use super::kernel;
+use super::pins::{self, Pins};
+use super::pod::{NetnsCookie, PodListeners};
 
 /// The maps that are pinned: all that programs of two versions must share.
 pub(super) const NAMES: [&str; 14] = [
@@ -337,6 +339,14 @@ fn absent_is_fine(result: Result<(), MapError>) -> Result<(), MapError> {
         }
         result => result,
     }
+}
+
+/// Takes a pod back: first what redirects, then what steers, then what they refer to.
+pub(super) fn release(pins: &Pins, maps: &mut Maps, cookie: NetnsCookie) -> Result<(), CaptureError> {
+    let failed = || format!("cannot take back the capture of {cookie}");
+    let slot = maps.remove_pod(cookie).map_err(CaptureError::because(failed))?;
+    let unpinned = pins::remove(&pins.pod(cookie)).map_err(CaptureError::because(failed));
+    maps.forget(cookie, slot).map_err(CaptureError::because(failed)).and(unpinned)
 }
 
 #[cfg(test)]

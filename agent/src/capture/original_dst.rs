@@ -6,7 +6,8 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 
 use weir_common::{Address, Role, SocketAddress};
 
-use super::{NetnsCookie, kernel};
+use super::kernel;
+use super::pod::NetnsCookie;
 use crate::model::address::{OriginalDst, canonical};
 
 /// The map of addresses kept with sockets.

@@ -7,7 +7,8 @@ use std::path::{Path, PathBuf};
 use nix::mount::MsFlags;
 use nix::sys::statfs::{BPF_FS_MAGIC, statfs};
 
-use super::{CaptureError, NetnsCookie};
+use super::error::CaptureError;
+use super::pod::NetnsCookie;
 
 /// Paths below the pin directory. Names have no dots: the BPF file system refuses them.
 #[derive(Debug, Clone)]

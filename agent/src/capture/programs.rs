@@ -11,9 +11,11 @@ use weir_common::LAYOUT;
 use xxhash_rust::xxh64::xxh64;
 
 use super::cgroup::{Cgroup, covering};
+use super::error::CaptureError;
 use super::kernel::{self, AttachType};
 use super::pins::{self, Pins};
-use super::{CaptureError, NetnsCookie, events, maps};
+use super::pod::NetnsCookie;
+use super::{events, maps};
 
 /// The compiled `ebpf` package.
 static OBJECT: &[u8] = include_bytes_aligned!(concat!(env!("OUT_DIR"), "/kernel_programs.o"));

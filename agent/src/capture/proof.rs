@@ -3,10 +3,10 @@
 use std::os::fd::OwnedFd;
 use std::path::Path;
 
-use super::NetnsCookie;
 use super::cgroup::Cgroup;
 use super::kernel;
 use super::pins::Pins;
+use super::pod::NetnsCookie;
 use super::programs::Programs;
 
 /// What is missing for a pod to be captured.

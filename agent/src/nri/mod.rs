@@ -4,6 +4,7 @@
 //!
 //! A plugin that is not there is not waited for: only the CNI plugin holds pods back while no agent runs.
 
+mod error;
 mod messages;
 mod mux;
 mod plugin;
@@ -11,7 +12,6 @@ mod pods;
 mod report;
 mod ttrpc;
 
-use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -19,40 +19,16 @@ use std::time::Duration;
 use tokio::net::UnixStream;
 use tokio_util::sync::CancellationToken;
 
+pub use self::error::NriError;
 pub use self::pods::{Limits, Pods};
 pub use self::report::{NriReport, NriStatus};
+pub use self::ttrpc::WireError;
 use crate::pauses::Pauses;
 
 /// Pauses before the container runtime is connected to again, once it was there: it starts pods soon after it started.
 const AGAIN: (Duration, Duration) = (Duration::from_millis(20), Duration::from_millis(250));
 /// Pauses where there never was one: most of them will not come to have one.
 const AT_ALL: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(5));
-
-/// What a peer sends that cannot be read: the connection is of no use any more.
-#[derive(Debug, thiserror::Error)]
-pub enum WireError {
-    #[error("a piece of {length} bytes, at most {} are taken", ttrpc::HEADER_BYTES + ttrpc::MAX_MESSAGE_BYTES)]
-    Piece { length: usize },
-    #[error("a message of {length} bytes, at most {} are taken", ttrpc::MAX_MESSAGE_BYTES)]
-    Message { length: usize },
-    #[error("a message of kind {kind} is malformed: {source}")]
-    Malformed { kind: u8, source: prost::DecodeError },
-}
-
-/// Why the agent is no plugin.
-#[derive(Debug, thiserror::Error)]
-pub enum NriError {
-    #[error("{0}")]
-    Socket(#[from] io::Error),
-    #[error("the container runtime sends {0}")]
-    Wire(#[from] WireError),
-    #[error("the container runtime refuses the plugin: {0}")]
-    Refused(String),
-    #[error("the container runtime did not take the plugin in within {} s", .0.as_secs())]
-    Silent(Duration),
-    #[error("the container runtime closed the connection")]
-    Closed,
-}
 
 /// Is a plugin of the container runtime whenever there is one, until told to stop.
 pub async fn keep(socket: PathBuf, pods: Arc<Pods>, status: NriStatus, stop: CancellationToken) {

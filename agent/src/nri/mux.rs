@@ -3,8 +3,7 @@
 
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 
-use super::WireError;
-use super::ttrpc;
+use super::ttrpc::{self, WireError};
 
 /// The connection on which the container runtime asks us.
 pub(super) const PLUGIN: u32 = 1;

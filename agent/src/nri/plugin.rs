@@ -9,13 +9,13 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
+use super::error::NriError;
 use super::messages::{
     ConfigureRequest, ConfigureResponse, Event, PLUGIN_SERVICE, PodRequest, PodSandbox, REGISTER, RUNTIME_SERVICE,
     RegisterPluginRequest, StateChangeEvent, SynchronizeRequest, SynchronizeResponse,
 };
 use super::mux::{self, PLUGIN, RUNTIME};
-use super::ttrpc::{self, Code, Message, Request};
-use super::{NriError, WireError};
+use super::ttrpc::{self, Code, Message, Request, WireError};
 
 /// The name by which the container runtime lists us, and our place among its plugins: after those that change pods.
 const NAME: &str = "weir";

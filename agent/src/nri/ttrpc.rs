@@ -4,11 +4,20 @@
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 use prost::Message as _;
 
-use super::WireError;
-
 pub(super) const HEADER_BYTES: usize = 10;
 /// The longest message of the protocol.
 pub(super) const MAX_MESSAGE_BYTES: usize = 4 << 20;
+
+/// What a peer sends that cannot be read: the connection is of no use any more.
+#[derive(Debug, thiserror::Error)]
+pub enum WireError {
+    #[error("a piece of {length} bytes, at most {} are taken", HEADER_BYTES + MAX_MESSAGE_BYTES)]
+    Piece { length: usize },
+    #[error("a message of {length} bytes, at most {} are taken", MAX_MESSAGE_BYTES)]
+    Message { length: usize },
+    #[error("a message of kind {kind} is malformed: {source}")]
+    Malformed { kind: u8, source: prost::DecodeError },
+}
 /// The longest message that we send, with its head. The other side reads connections through a buffer of this size, and a
 /// piece that does not fit is an error there.
 pub(super) const MAX_SENT_BYTES: usize = 4096;

@@ -8,9 +8,11 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 use weir_cni::section::Section;
 
-use super::VERSIONS;
 use super::error::{CniError, Code};
 
+/// The versions of CNI's specification that the plugin was made for. It hands results on as they are, so that a later 1.x
+/// is no reason to refuse.
+pub(super) const VERSIONS: [&str; 5] = ["0.3.0", "0.3.1", "0.4.0", "1.0.0", "1.1.0"];
 /// The version to answer in when the configuration names none.
 const FALLBACK_VERSION: &str = "1.0.0";
 

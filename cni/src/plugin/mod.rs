@@ -16,13 +16,10 @@ use weir_cni::wire::{self, Answer, Request};
 
 use self::agent::Silence;
 use self::call::{Call, Verb};
-use self::configuration::Configuration;
+use self::configuration::{Configuration, VERSIONS};
 use self::error::CniError;
 use self::verdict::Membership;
 
-/// The versions of CNI's specification that the plugin was made for. It hands results on as they are, so that a later 1.x
-/// is no reason to refuse.
-const VERSIONS: [&str; 5] = ["0.3.0", "0.3.1", "0.4.0", "1.0.0", "1.1.0"];
 /// Longest configuration that is read from standard input, in bytes.
 const MAX_CONFIGURATION_BYTES: u64 = 4 * 1024 * 1024;
 /// How long the agent may take to let a sandbox go or to check one. Neither is worth waiting for: the agent sees by

@@ -1,0 +1,254 @@
+//! The kernel programs as they are installed, and what the rest of the agent does with them.
+
+use std::net::SocketAddr;
+use std::os::fd::BorrowedFd;
+use std::path::{Path, PathBuf};
+
+use parking_lot::Mutex;
+use weir_common::{CLOSED_WITHOUT_AGENT, LISTENING_KNOWN};
+
+use super::cgroup::Cgroup;
+use super::error::CaptureError;
+use super::hierarchy::Hierarchy;
+use super::kubelet::{self, Kubelet, KubeletStatus};
+use super::maps::{self, Maps, release};
+use super::original_dst::{SocketAddresses, netns_cookie};
+use super::pins::Pins;
+use super::pod::{NetnsCookie, PodCapture};
+use super::programs::{self, Programs};
+use super::proof::{self, NotCaptured};
+use super::{events, kernel, listening};
+use crate::config::Location;
+use crate::model::address::OriginalDst;
+
+/// The installed kernel programs. Dropping it leaves everything in place (pinned); see [`Capture::uninstall`].
+#[derive(Debug)]
+pub struct Capture {
+    pub(super) pins: Pins,
+    pub(super) pods: Cgroup,
+    pub(super) agent: Cgroup,
+    pub(super) programs: Programs,
+    pub(super) maps: Mutex<Maps>,
+    pub(super) socket_addresses: SocketAddresses,
+    pub(super) hierarchy: Hierarchy,
+    pub(super) kubelet_cgroup: Location,
+    pub(super) host_proc: Option<PathBuf>,
+    /// Where the kubelet was found.
+    pub(super) kubelet: Mutex<Option<Kubelet>>,
+}
+
+impl Capture {
+    /// Looks whether the kubelet is where it was found, and otherwise looks for it: call it every now and then. While it
+    /// is not found, what was found before stands. Reads the node's processes only if the kubelet is not where it was.
+    pub fn follow_kubelet(&self) -> KubeletStatus {
+        let mut known = self.kubelet.lock();
+        if let Some(kubelet) = known.as_ref().filter(|kubelet| kubelet.is_current()) {
+            return KubeletStatus::Found(kubelet.cgroup.path.clone());
+        }
+        let found = kubelet::find(&self.kubelet_cgroup, self.host_proc.as_deref(), &self.hierarchy, &self.pods);
+        match found.and_then(|found| self.attach_to_kubelet(found.as_ref()).map(|()| found)) {
+            Ok(Some(kubelet)) => {
+                let path = kubelet.cgroup.path.clone();
+                *known = Some(kubelet);
+                KubeletStatus::Found(path)
+            }
+            Ok(None) => KubeletStatus::Off,
+            Err(error) => {
+                *known = None;
+                KubeletStatus::Missing(error.to_string())
+            }
+        }
+    }
+
+    /// Lets a kubelet's probes through, and nobody else's; `None` lets none through.
+    fn attach_to_kubelet(&self, kubelet: Option<&Kubelet>) -> Result<(), CaptureError> {
+        let failed = || "cannot tell the kernel programs of the kubelet".to_owned();
+        let mut maps = self.maps.lock();
+        let is_same = kubelet.is_some_and(|kubelet| Programs::is_at_kubelet(&self.pins, &kubelet.cgroup));
+        if !is_same {
+            // Nobody takes back the probes of a cgroup that is watched no more.
+            maps.set_kubelet(0, [0; 2]).map_err(CaptureError::because(failed))?;
+            Programs::detach_from_kubelet(&self.pins)?;
+            maps.forget_probes().map_err(CaptureError::because(failed))?;
+        }
+        let Some(kubelet) = kubelet else { return Ok(()) };
+        self.programs.attach_to_kubelet(&self.pins, &kubelet.cgroup)?;
+        maps.set_kubelet(kubelet.cgroup.id, kubelet.name()).map_err(CaptureError::because(failed))
+    }
+
+    /// Captures a pod, or gives an already captured pod (same cookie) new listeners, without a gap.
+    ///
+    /// # Errors
+    /// When the kernel refuses; nothing is left of the attempt.
+    pub fn enroll(&self, pod: &PodCapture<'_>) -> Result<(), CaptureError> {
+        check_listeners(pod)?;
+        let mut maps = self.maps.lock();
+        self.check_addresses(&mut maps, pod)?;
+        let former = maps.slot(pod.cookie);
+        let slot = former.or_else(|| maps.free_slot()).ok_or(CaptureError::TooManyPods(weir_common::MAX_PODS))?;
+        let in_place = former.is_some() && pod.listeners_in_place;
+        if in_place && self.is_captured(&maps, pod) {
+            return Ok(());
+        }
+        let result = self.enroll_at(&mut maps, slot, pod, in_place);
+        if result.is_err() && former.is_none() {
+            let _ = maps.forget(pod.cookie, Some(slot));
+            let _ = release(&self.pins, &mut maps, pod.cookie);
+        }
+        result
+    }
+
+    /// Whether nothing is left to do for a pod whose listeners are in place: a node may have hundreds, whose connections
+    /// wait for a new worker.
+    fn is_captured(&self, maps: &Maps, pod: &PodCapture<'_>) -> bool {
+        pod.addresses.iter().all(|&address| maps.owner(address) == Some(pod.cookie))
+            && programs::is_alive(&self.pins.pod(pod.cookie))
+    }
+
+    fn enroll_at(&self, maps: &mut Maps, slot: u32, pod: &PodCapture<'_>, in_place: bool) -> Result<(), CaptureError> {
+        let failed = || format!("cannot enrol {}", pod.cookie);
+        // Putting a socket where it already is takes some kernels' reference to it away.
+        if !in_place {
+            maps.set_listeners(slot, pod.listeners).map_err(CaptureError::because(failed))?;
+        }
+        self.programs.attach_to_pod(&self.pins, pod.cookie, pod.netns)?;
+        // Last what begins to steer, inbound and then outbound: by now there is somewhere to steer to.
+        let closed = if pod.closed_without_agent { CLOSED_WITHOUT_AGENT } else { 0 };
+        let known = if maps.is_listening_known(pod.cookie) { LISTENING_KNOWN } else { 0 };
+        maps.set_addresses(pod.cookie, slot, pod.addresses, closed | known).map_err(CaptureError::because(failed))?;
+        maps.set_pod(pod.cookie, slot, pod.addresses).map_err(CaptureError::because(failed))?;
+        if known != 0 {
+            return Ok(());
+        }
+        // Now that new listeners are counted: those that were there before.
+        match listening::ports(pod.netns) {
+            Ok(ports) => maps
+                .add_listening(pod.cookie, &ports)
+                .and_then(|()| maps.set_addresses(pod.cookie, slot, pod.addresses, closed | LISTENING_KNOWN))
+                .map_err(CaptureError::because(failed)),
+            Err(error) => {
+                tracing::warn!(pod = %pod.cookie, %error, "cannot tell which ports are listened on: all will seem open");
+                Ok(())
+            }
+        }
+    }
+
+    /// Errs when another live pod has one of the addresses; a dead one gives way.
+    fn check_addresses(&self, maps: &mut Maps, pod: &PodCapture<'_>) -> Result<(), CaptureError> {
+        for &address in pod.addresses {
+            let Some(owner) = maps.owner(address).filter(|&owner| owner != pod.cookie) else { continue };
+            if programs::is_alive(&self.pins.pod(owner)) {
+                return Err(CaptureError::AddressTaken { address, owner });
+            }
+            release(&self.pins, maps, owner)?;
+        }
+        Ok(())
+    }
+
+    /// Stops capturing a pod; fine if it never was, or if its namespace is gone.
+    ///
+    /// # Errors
+    /// When the kernel refuses to take something back.
+    pub fn unenroll(&self, cookie: NetnsCookie) -> Result<(), CaptureError> {
+        release(&self.pins, &mut self.maps.lock(), cookie)
+    }
+
+    /// Captures no new connection that a pod opens, and what comes to pods as before. Only to be followed by
+    /// [`Self::unenroll`] of all of them: what is known of a pod is no longer whole.
+    ///
+    /// # Errors
+    /// When the kernel refuses.
+    pub fn let_go_outbound(&self) -> Result<(), CaptureError> {
+        let mut maps = self.maps.lock();
+        let mut pods = maps.pods().into_iter();
+        pods.try_for_each(|cookie| maps.remove_pod(cookie).map(drop))
+            .map_err(CaptureError::because(|| "cannot let go what pods open".to_owned()))
+    }
+
+    /// Changes what happens to a pod's inbound plaintext while no agent runs; see [`PodCapture::closed_without_agent`].
+    ///
+    /// # Errors
+    /// When the kernel refuses.
+    pub fn set_closed_without_agent(&self, cookie: NetnsCookie, closed: bool) -> Result<(), CaptureError> {
+        let set = self.maps.lock().set_flag(cookie, CLOSED_WITHOUT_AGENT, closed);
+        set.map_err(CaptureError::because(|| format!("cannot change what {cookie} does without an agent")))
+    }
+
+    /// Proves that a pod is captured now: asks the kernel for every attachment and every entry that this takes. Cheap: some
+    /// twenty system calls.
+    ///
+    /// # Errors
+    /// The first thing that is missing.
+    pub fn prove(&self, cookie: NetnsCookie) -> Result<(), NotCaptured> {
+        proof::of_cgroups(&self.pins, &self.programs, &self.pods, &self.agent)?;
+        proof::of_pod(&self.pins, &self.programs, cookie)?;
+        self.maps.lock().holds(cookie).map_err(|map| NotCaptured::Unknown { pod: cookie, map })
+    }
+
+    /// The pods that are captured now, as the kernel has it.
+    pub fn enrolled(&self) -> Vec<NetnsCookie> {
+        self.maps.lock().pods()
+    }
+
+    /// The address the application asked for; `None` if the connection was not redirected by capture (somebody dialled
+    /// the listener itself: refuse it).
+    pub fn original_dst(&self, accepted: BorrowedFd<'_>) -> Option<OriginalDst> {
+        self.socket_addresses.original_dst(accepted).ok().flatten()
+    }
+
+    /// Makes the application that accepts this socket's connection see `client` as its peer. Call before connect().
+    ///
+    /// # Errors
+    /// When the kernel refuses.
+    pub fn present_client(&self, connecting: BorrowedFd<'_>, client: SocketAddr) -> Result<(), CaptureError> {
+        self.socket_addresses
+            .set_client(connecting, client)
+            .map_err(CaptureError::because(|| format!("cannot present client {client}")))
+    }
+
+    /// Every verdict and bypass reason with its count since the programs were loaded, summed over CPUs.
+    pub fn counters(&self) -> Vec<(&'static str, u64)> {
+        self.maps.lock().counters()
+    }
+
+    /// Every map that grows with pods or connections, with its number of entries.
+    pub fn entries(&self) -> Vec<(&'static str, u64)> {
+        self.maps.lock().entries()
+    }
+
+    /// Relays the debug lines of the kernel programs into the log, under the target `ebpf`. Ends at once if that
+    /// target was not enabled when the programs were installed, else never.
+    ///
+    /// # Errors
+    /// When the lines cannot be read.
+    pub async fn relay_log(&self) -> Result<(), CaptureError> {
+        if !events::is_wanted() {
+            return Ok(());
+        }
+        let program = kernel::program_id(&self.programs.sk_lookup)
+            .map_err(CaptureError::because(|| "cannot identify the kernel programs".to_owned()))?;
+        events::relay(program).await
+    }
+
+    /// Detaches and unpins everything below a pin directory, whoever installed it.
+    ///
+    /// # Errors
+    /// When something could not be removed; the rest is removed all the same.
+    pub fn uninstall(bpf_dir: &Path) -> Result<(), CaptureError> {
+        Pins::new(bpf_dir)
+            .remove()
+            .map_err(CaptureError::because(|| format!("cannot remove all of {}", bpf_dir.display())))
+    }
+}
+
+/// The kernel accepts a listener of another namespace, and then loses every connection.
+fn check_listeners(pod: &PodCapture<'_>) -> Result<(), CaptureError> {
+    for listener in maps::listeners_of(pod.listeners) {
+        let found = netns_cookie(listener)
+            .map_err(CaptureError::because(|| format!("cannot identify a listener for {}", pod.cookie)))?;
+        if found != pod.cookie {
+            return Err(CaptureError::ForeignListener { pod: pod.cookie, found });
+        }
+    }
+    Ok(())
+}
