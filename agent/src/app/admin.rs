@@ -19,7 +19,7 @@ use crate::kubernetes::Directory;
 use crate::nri::NriStatus;
 use crate::state::SharedMesh;
 use crate::telemetry::log::LogHandle;
-use crate::tls::facts;
+use crate::tls::CertificateInfo;
 use crate::xds::XdsStatus;
 
 /// How often the agent tries to listen on ports that another agent has.
@@ -138,10 +138,10 @@ fn sources(foundation: &Foundation, integrations: &Integrations, log: LogHandle,
         mesh: mesh.clone(),
         certificates: Box::new(move || certificates.status()),
         describe_certificate: Box::new(|pem| {
-            facts::of(pem).map(|facts| CertificateFacts {
-                serial: facts.serial,
-                not_before: facts.not_before,
-                not_after: facts.not_after,
+            CertificateInfo::from_pem(pem).map(|info| CertificateFacts {
+                serial: info.serial,
+                not_before: info.not_before,
+                not_after: info.not_after,
             })
         }),
         pods: Box::new(pods(enrollment.clone(), mesh.clone())),

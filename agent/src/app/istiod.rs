@@ -12,7 +12,7 @@ use crate::control_channel::{self, ControlAddress, ControlHeaders, GrpcIssuer, O
 use crate::model::mesh::MeshSettings;
 use crate::state::SharedMesh;
 use crate::telemetry::metrics::Metrics;
-use crate::tls::certificates::{CertificateSource, Certificates, bundle};
+use crate::tls::certificates::{CertificateSource, Certificates, trust_bundle};
 use crate::xds::{Link, XdsOptions, XdsStatus};
 
 /// The settings with what the environment adds to them. Variables of a ztunnel chart that have no effect here are logged.
@@ -71,7 +71,7 @@ pub(super) fn keep_certificates_current(
     }
     let (named, roots) = watch::channel(Vec::new());
     let ca_root = RootSource::new(&config.ca_root());
-    tokio::spawn(bundle::follow(certificates.clone(), move || ca_root.read_for_peers(), roots));
+    tokio::spawn(trust_bundle::update(certificates.clone(), move || ca_root.read_for_peers(), roots));
     let mesh = mesh.clone();
     tokio::spawn(async move {
         let mut changes = mesh.watch();
@@ -97,7 +97,7 @@ pub(super) fn keep_certificates_current(
             match &*link.borrow_and_update() {
                 Link::Untried => {}
                 Link::Up => certificates.retry(),
-                Link::Down(reason) => certificates.note_away(reason),
+                Link::Down(reason) => certificates.set_ca_unavailable(reason),
             }
         }
     });

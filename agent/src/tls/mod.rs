@@ -4,8 +4,8 @@
 //! the crypto library. The channel to a control plane or CA is `control_channel`; what it needs of TLS is in [`server_auth`].
 
 pub mod ca;
+mod certificate_info;
 pub mod certificates;
-pub mod facts;
 pub mod handshake;
 pub(crate) mod pem;
 mod provider;
@@ -16,4 +16,5 @@ pub(crate) mod test_mesh;
 pub mod verify;
 mod workload_certificate;
 
+pub use certificate_info::CertificateInfo;
 pub use provider::provider;

@@ -105,7 +105,7 @@ impl TrustedDomains {
         self.0.contains(&identity.trust_domain)
     }
 
-    /// Aliases name one mesh: identities of trusted domains are the same if the rest of them is.
+    /// Trust domain aliases name one mesh: identities of trusted domains are the same if namespace and service account are.
     fn same(&self, one: &Identity, other: &Identity) -> bool {
         one == other
             || (one.namespace == other.namespace
@@ -158,15 +158,34 @@ impl PeerChecks {
         let identity = identity_of(leaf)?;
         if self.trusted.trusts(&identity) { Ok(identity) } else { Err(PeerRefused::WrongTrustDomain(identity)) }
     }
+}
 
-    fn verify_signature(
-        &self,
-        message: &[u8],
-        cert: &CertificateDer<'_>,
-        signature: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        rustls::crypto::verify_tls13_signature(message, cert, signature, &self.algorithms)
-    }
+/// What both verifiers have in common: the signature over the handshake is checked by the crypto provider, and TLS 1.2,
+/// which is never negotiated, is refused. `$checks` is the field with the [`PeerChecks`].
+macro_rules! verify_handshake_signatures {
+    ($checks:tt) => {
+        fn verify_tls12_signature(
+            &self,
+            _message: &[u8],
+            _cert: &CertificateDer<'_>,
+            _signature: &DigitallySignedStruct,
+        ) -> Result<HandshakeSignatureValid, rustls::Error> {
+            Err(PeerRefused::KeyNotProven.into_rustls())
+        }
+
+        fn verify_tls13_signature(
+            &self,
+            message: &[u8],
+            cert: &CertificateDer<'_>,
+            signature: &DigitallySignedStruct,
+        ) -> Result<HandshakeSignatureValid, rustls::Error> {
+            rustls::crypto::verify_tls13_signature(message, cert, signature, &self.$checks.algorithms)
+        }
+
+        fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+            self.$checks.algorithms.supported_schemes()
+        }
+    };
 }
 
 /// The client's view: the server must carry one of the expected identities.
@@ -195,27 +214,7 @@ impl ServerCertVerifier for ServerVerifier {
         Err(PeerRefused::WrongIdentity { found, expected }.into_rustls())
     }
 
-    fn verify_tls12_signature(
-        &self,
-        _message: &[u8],
-        _cert: &CertificateDer<'_>,
-        _signature: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        Err(PeerRefused::KeyNotProven.into_rustls())
-    }
-
-    fn verify_tls13_signature(
-        &self,
-        message: &[u8],
-        cert: &CertificateDer<'_>,
-        signature: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        self.checks.verify_signature(message, cert, signature)
-    }
-
-    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.checks.algorithms.supported_schemes()
-    }
+    verify_handshake_signatures!(checks);
 }
 
 /// The server's view: a client must carry an identity of a trusted domain.
@@ -239,27 +238,7 @@ impl ClientCertVerifier for ClientVerifier {
         }
     }
 
-    fn verify_tls12_signature(
-        &self,
-        _message: &[u8],
-        _cert: &CertificateDer<'_>,
-        _signature: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        Err(PeerRefused::KeyNotProven.into_rustls())
-    }
-
-    fn verify_tls13_signature(
-        &self,
-        message: &[u8],
-        cert: &CertificateDer<'_>,
-        signature: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        self.0.verify_signature(message, cert, signature)
-    }
-
-    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.0.algorithms.supported_schemes()
-    }
+    verify_handshake_signatures!(0);
 }
 
 #[cfg(test)]

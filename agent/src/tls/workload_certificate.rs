@@ -1,8 +1,8 @@
-//! A certificate in use, with everything a handshake needs made ahead of it.
+//! A workload's certificate, with everything that handshakes need made ahead of them.
 
 use std::fmt;
 use std::sync::Arc;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use arc_swap::ArcSwapOption;
 use rustls::client::Resumption;
@@ -15,14 +15,16 @@ use rustls::{ClientConfig, RootCertStore, ServerConfig};
 use webpki::KeyUsage;
 use x509_parser::prelude::{FromDer as _, X509Certificate};
 
+use super::certificate_info::CertificateInfo;
 use super::pem::{self, InvalidPem};
+use super::provider::provider;
 use super::verify::{ClientVerifier, PeerChecks, PeerRefused, ServerVerifier, TrustedDomains, identity_of};
 use crate::model::identity::Identity;
 
 /// The only protocol spoken between peers.
 pub(super) const ALPN: &[u8] = b"h2";
 
-/// What a certificate is made of, as text. Its `Debug` never shows the key.
+/// Key, chain and roots of a certificate, as PEM. Its `Debug` never shows the key.
 pub(crate) struct Material {
     pub(super) key_pem: String,
     /// One certificate each, leaf first, roots not included.
@@ -56,7 +58,7 @@ pub enum UnusableCertificate {
     Refused(PeerRefused),
 }
 
-/// A certificate in use: key, chain and the roots that came with it.
+/// A workload's certificate: key, chain and the roots that came with it.
 pub struct WorkloadCertificate {
     pub identity: Identity,
     pub not_before: SystemTime,
@@ -65,8 +67,8 @@ pub struct WorkloadCertificate {
     pub(super) chain_pem: Vec<String>,
     /// The roots that came with it.
     pub(super) root_pem: Vec<String>,
-    /// Those that are trusted besides.
-    more_root_pem: Vec<String>,
+    /// Roots that are trusted besides.
+    extra_root_pem: Vec<String>,
     roots: Arc<RootCertStore>,
     provider: Arc<CryptoProvider>,
     key: Arc<CertifiedKey>,
@@ -89,7 +91,7 @@ impl fmt::Debug for WorkloadCertificate {
 }
 
 impl WorkloadCertificate {
-    /// Takes a certificate into use if, at that time, it is what peers will accept for this identity.
+    /// A certificate that, at that time, peers will accept for this identity.
     ///
     /// # Errors
     /// See [`UnusableCertificate`].
@@ -99,9 +101,9 @@ impl WorkloadCertificate {
         Ok(certificate)
     }
 
-    /// Makes all that handshakes need. Whether peers accept it is not looked at.
+    /// Makes all that handshakes need, without checking whether peers will accept it.
     pub(super) fn assemble(identity: &Identity, material: &Material) -> Result<Self, UnusableCertificate> {
-        let provider = super::provider();
+        let provider = provider();
         let chain = material.chain_pem.iter().map(|block| pem::certificate(block)).collect::<Result<Vec<_>, _>>()?;
         let leaf = chain.first().ok_or(UnusableCertificate::EmptyChain)?.clone();
         let (_, parsed) = X509Certificate::from_der(&leaf)
@@ -111,15 +113,17 @@ impl WorkloadCertificate {
             .map_err(UnusableCertificate::Key)?;
         let key = Arc::new(key);
         let resolver = Arc::new(SingleCertAndKey::from(key.clone()));
-        let client = base_client_config(&provider, &resolver, checks(&provider, &roots, &TrustedDomains(Vec::new())));
+        let client =
+            base_client_config(&provider, &resolver, peer_checks(&provider, &roots, &TrustedDomains(Vec::new())));
+        let CertificateInfo { serial, not_before, not_after } = CertificateInfo::new(&parsed);
         Ok(Self {
             identity: identity.clone(),
-            not_before: system_time(parsed.validity().not_before.timestamp()),
-            not_after: system_time(parsed.validity().not_after.timestamp()),
-            serial: parsed.serial.to_string(),
+            not_before,
+            not_after,
+            serial,
             chain_pem: material.chain_pem.clone(),
             root_pem: material.root_pem.clone(),
-            more_root_pem: Vec::new(),
+            extra_root_pem: Vec::new(),
             roots,
             provider,
             key,
@@ -131,15 +135,15 @@ impl WorkloadCertificate {
 
     /// The same certificate where these roots (PEM, one each) are trusted besides those that came with it; `None` where
     /// that is what it is already. A root that cannot be read is left out.
-    pub(super) fn trusting(&self, extra: &[String]) -> Option<Self> {
+    pub(super) fn with_extra_roots(&self, extra: &[String]) -> Option<Self> {
         let mut roots = read_roots(&self.root_pem).ok()?;
-        let mut more_root_pem = Vec::new();
+        let mut extra_root_pem = Vec::new();
         for block in extra.iter().filter(|block| !self.root_pem.contains(block)) {
             let added = pem::certificate(block)
                 .map_err(|error| error.to_string())
                 .and_then(|certificate| roots.add(certificate).map_err(|error| error.to_string()));
             match added {
-                Ok(()) => more_root_pem.push(block.clone()),
+                Ok(()) => extra_root_pem.push(block.clone()),
                 Err(reason) => tracing::warn!(reason, "a root certificate is not trusted"),
             }
         }
@@ -147,7 +151,7 @@ impl WorkloadCertificate {
             return None;
         }
         let roots = Arc::new(roots);
-        let checks = checks(&self.provider, &roots, &TrustedDomains(Vec::new()));
+        let checks = peer_checks(&self.provider, &roots, &TrustedDomains(Vec::new()));
         Some(Self {
             identity: self.identity.clone(),
             not_before: self.not_before,
@@ -155,7 +159,7 @@ impl WorkloadCertificate {
             serial: self.serial.clone(),
             chain_pem: self.chain_pem.clone(),
             root_pem: self.root_pem.clone(),
-            more_root_pem,
+            extra_root_pem,
             client: base_client_config(&self.provider, &self.resolver, checks),
             roots,
             provider: self.provider.clone(),
@@ -165,19 +169,14 @@ impl WorkloadCertificate {
         })
     }
 
-    #[cfg(test)]
-    pub(super) fn trusted_roots(&self) -> usize {
-        self.roots.len()
-    }
-
     /// Every root that peers are held to, as PEM, one each.
     pub(super) fn trusted_pem(&self) -> Vec<String> {
-        [self.root_pem.as_slice(), &self.more_root_pem].concat()
+        [self.root_pem.as_slice(), &self.extra_root_pem].concat()
     }
 
-    /// True if every root that came with it is among these (PEM, one each). Where one has left, either it is the one that
-    /// this certificate is signed by, and peers will soon refuse it; or it is trusted here and nowhere else any more.
-    pub(super) fn came_with_roots_of(&self, bundle: &[String]) -> bool {
+    /// True if every root that came with it is in the trust bundle (PEM, one each). A root that left the bundle either
+    /// signed this certificate, and peers will soon refuse it; or it is trusted here and by nobody else any more.
+    pub(super) fn own_roots_are_in(&self, bundle: &[String]) -> bool {
         let decoded =
             |blocks: &[String]| blocks.iter().filter_map(|block| pem::certificate(block).ok()).collect::<Vec<_>>();
         let bundle = decoded(bundle);
@@ -191,7 +190,7 @@ impl WorkloadCertificate {
         {
             return made.1.clone();
         }
-        let verifier = ClientVerifier(checks(&self.provider, &self.roots, trusted));
+        let verifier = ClientVerifier(peer_checks(&self.provider, &self.roots, trusted));
         let mut config = ServerConfig::builder_with_provider(self.provider.clone())
             .with_protocol_versions(&[&TLS13])
             .expect("the provider has cipher suites of TLS 1.3")
@@ -212,14 +211,14 @@ impl WorkloadCertificate {
     pub(super) fn client_config(&self, expected: &[Identity], trusted: &TrustedDomains) -> Arc<ClientConfig> {
         let mut config = self.client.clone();
         config.dangerous().set_certificate_verifier(Arc::new(ServerVerifier {
-            checks: checks(&self.provider, &self.roots, trusted),
+            checks: peer_checks(&self.provider, &self.roots, trusted),
             expected: expected.to_vec(),
         }));
         Arc::new(config)
     }
 }
 
-fn checks(provider: &CryptoProvider, roots: &Arc<RootCertStore>, trusted: &TrustedDomains) -> PeerChecks {
+fn peer_checks(provider: &CryptoProvider, roots: &Arc<RootCertStore>, trusted: &TrustedDomains) -> PeerChecks {
     PeerChecks {
         roots: roots.clone(),
         trusted: trusted.clone(),
@@ -261,16 +260,12 @@ fn check_as_peers_do(certificate: &WorkloadCertificate, now: SystemTime) -> Resu
     if found != *identity {
         return Err(UnusableCertificate::Identity { found, asked: identity.clone() });
     }
-    let checks = checks(provider, roots, &TrustedDomains(vec![identity.trust_domain.clone()]));
+    let checks = peer_checks(provider, roots, &TrustedDomains(vec![identity.trust_domain.clone()]));
     let now = UnixTime::since_unix_epoch(now.duration_since(UNIX_EPOCH).unwrap_or_default());
     for usage in [KeyUsage::server_auth(), KeyUsage::client_auth()] {
         checks.check(leaf, intermediates, now, usage).map_err(UnusableCertificate::Refused)?;
     }
     Ok(())
-}
-
-fn system_time(unix_seconds: i64) -> SystemTime {
-    UNIX_EPOCH + Duration::from_secs(u64::try_from(unix_seconds).unwrap_or_default())
 }
 
 #[cfg(test)]

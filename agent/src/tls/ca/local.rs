@@ -1,4 +1,4 @@
-//! A CA in this process: the key that signs, and what it signs. Where the key is kept is not its business.
+//! A CA whose key is in this process, and what it signs. The caller keeps the key's file.
 
 use std::net::IpAddr;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -9,10 +9,11 @@ use rcgen::{
 };
 use x509_parser::prelude::{FromDer as _, X509Certificate};
 
+use super::issuer::{IssueError, Issuer, SignError, Signing};
 use super::request::{read_request, uri_name};
-use super::{IssueError, Issuer, SignError, Signing};
 use crate::model::identity::Identity;
 use crate::tls::pem::{self, InvalidPem};
+use crate::tls::provider::provider;
 
 /// Longest life of a workload certificate, whatever is asked for.
 pub const MAX_LIFETIME: Duration = Duration::from_secs(24 * 60 * 60);
@@ -184,7 +185,7 @@ pub fn set_validity(params: &mut CertificateParams, not_before: SystemTime, not_
 /// When the system gives no randomness.
 pub fn random_serial() -> Result<SerialNumber, SignError> {
     let mut bytes = [0; 16];
-    crate::tls::provider().secure_random.fill(&mut bytes).map_err(|_| SignError::Randomness)?;
+    provider().secure_random.fill(&mut bytes).map_err(|_| SignError::Randomness)?;
     bytes[0] &= 0x7f;
     Ok(SerialNumber::from_slice(&bytes))
 }

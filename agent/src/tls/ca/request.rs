@@ -1,4 +1,4 @@
-//! Keys and signing requests: how a workload asks, and what a CA of ours reads of it.
+//! Keys and certificate signing requests (PKCS #10): made for a workload, and read by the CA in this process.
 
 use rcgen::string::Ia5String;
 use rcgen::{
@@ -10,7 +10,7 @@ use rustls_pki_types::pem::PemObject as _;
 use x509_parser::oid_registry::{OID_EC_P256, OID_KEY_TYPE_EC_PUBLIC_KEY};
 use x509_parser::prelude::{FromDer as _, X509CertificationRequest};
 
-use super::SignError;
+use super::issuer::SignError;
 use crate::model::identity::Identity;
 
 /// A new ECDSA P-256 key and the request for a certificate over it: empty subject, the identity as critical URI name.

@@ -1,4 +1,4 @@
-//! Certificates that somebody else makes and renews: files in a directory, looked at again and again.
+//! Certificates that somebody else issues and renews, as files in a directory that is read again when they change.
 
 use std::fs::{self, Metadata};
 use std::io;
@@ -6,10 +6,9 @@ use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
-use super::{UnusableCertificate, WorkloadCertificate};
 use crate::model::identity::Identity;
 use crate::tls::pem;
-use crate::tls::workload_certificate::Material;
+use crate::tls::workload_certificate::{Material, UnusableCertificate, WorkloadCertificate};
 
 const ROOTS: &str = "root-cert.pem";
 
@@ -48,7 +47,7 @@ impl ReadyFiles {
         Self { dir }
     }
 
-    /// The certificate of this identity if its files are not what they were at that stamp.
+    /// The certificate of this identity, unless its files are the same as at `stamp`, which is updated.
     pub(super) fn read_if_changed(
         &self,
         identity: &Identity,
@@ -84,7 +83,7 @@ fn read(path: &Path) -> Result<String, ReadyFilesError> {
     fs::read_to_string(path).map_err(|source| ReadyFilesError::Read { path: path.to_owned(), source })
 }
 
-/// The names are Kubernetes' own; others are refused rather than escaped, since people write these files.
+/// Names as Kubernetes allows them; others are refused rather than escaped, since people write these files.
 fn file_name(identity: &Identity) -> Result<String, ReadyFilesError> {
     let allowed = |name: &str| {
         !name.starts_with('.') && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte))

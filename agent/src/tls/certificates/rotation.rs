@@ -1,7 +1,7 @@
-//! The task behind one identity's certificate: fetch, keep, renew at half of its life, back off when the CA is away.
+//! The task behind one identity's certificate: fetches it from the CA (or reads it from files), renews it at half of its life,
+//! and backs off while the CA refuses or cannot be reached.
 
 use std::error::Error;
-use std::ops::Range;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
@@ -9,33 +9,29 @@ use arc_swap::{ArcSwap, ArcSwapOption};
 use tokio::sync::{Notify, Semaphore};
 use tokio::time::{sleep, timeout};
 
+use super::options::{CertificateEvent, CertificateOptions, CertificateSource};
 use super::ready_files::{ReadyFiles, Stamp};
-use super::slot::{Slot, Trouble};
+use super::schedule::{renewal_time, retry_pause};
+use super::slot::{FailureKind, Slot};
 use super::store::KeyStore;
-use super::{CertificateEvent, CertificateOptions, CertificateSource, WorkloadCertificate};
 use crate::causes::with_causes;
 use crate::model::identity::Identity;
 use crate::tls::ca::request::new_request;
 use crate::tls::ca::{IssueError, Issuer};
 use crate::tls::pem;
-use crate::tls::workload_certificate::{Material, UnusableCertificate};
+use crate::tls::workload_certificate::{Material, UnusableCertificate, WorkloadCertificate};
 
-/// Requests on their way to the CA at once: a node that starts must not flood it.
+/// Requests to the CA at a time: a node that starts must not flood it.
 const PARALLEL_REQUESTS: usize = 8;
-/// An answer that takes longer is not coming.
+/// How long the CA may take to answer a request.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
-const FIRST_RETRY: Duration = Duration::from_millis(100);
-const LAST_RETRY: Duration = Duration::from_secs(30);
-/// How soon after a failure it is tried again where a connection waits, whatever the pause would be.
-const WANTED_RETRY: Duration = Duration::from_millis(250);
-/// How often ready files are looked at, and how often at most while somebody waits for one.
+/// The longest pause after a failure while a connection waits for the certificate.
+const RETRY_PAUSE_WHILE_WAITED_FOR: Duration = Duration::from_millis(250);
+/// How often ready files are looked at, and how often while a connection waits for one.
 const FILES_INTERVAL: Duration = Duration::from_secs(5);
-const WANTED_FILES_INTERVAL: Duration = Duration::from_millis(100);
-/// Sleeps are cut into pieces, as the wall clock may jump, or the machine may have slept.
-const LONGEST_SLEEP: Duration = Duration::from_secs(60);
-/// The part of a certificate's life after which it is renewed; spread, so that a node's certificates part ways.
-const RENEW_AT: Range<f64> = 0.45..0.55;
-const RETRY_SPREAD: Range<f64> = 0.8..1.2;
+const FILES_INTERVAL_WHILE_WAITED_FOR: Duration = Duration::from_millis(100);
+/// After this long a sleeping task looks at the wall clock again, which may have jumped.
+const CLOCK_CHECK_INTERVAL: Duration = Duration::from_secs(60);
 
 /// What the tasks of all identities share.
 #[derive(Debug)]
@@ -46,9 +42,9 @@ pub(super) struct Rotation {
     requests: Semaphore,
     /// Roots that count besides those that come with certificates, as PEM, one each.
     pub(super) extra_roots: ArcSwap<Vec<String>>,
-    /// Why the CA does not answer, where the last attempt of any identity ended so.
-    away: ArcSwapOption<Arc<str>>,
-    /// Told when those who failed should try again at once.
+    /// Why the CA cannot be reached, if the last attempt of any identity failed for that.
+    ca_unavailable: ArcSwapOption<Arc<str>>,
+    /// Notified when those who failed should try again at once.
     pub(super) retry: Notify,
 }
 
@@ -72,10 +68,10 @@ enum FetchError {
 }
 
 impl FetchError {
-    fn trouble(&self) -> Trouble {
+    fn kind(&self) -> FailureKind {
         match self {
-            Self::Timeout | Self::Issue(IssueError::Unavailable(_)) => Trouble::Away,
-            Self::Issue(_) | Self::Request(_) | Self::Answer(_) => Trouble::Refused,
+            Self::Timeout | Self::Issue(IssueError::Unavailable(_)) => FailureKind::Unavailable,
+            Self::Issue(_) | Self::Request(_) | Self::Answer(_) => FailureKind::Refused,
         }
     }
 }
@@ -87,17 +83,18 @@ impl Rotation {
             CertificateSource::Files(dir) => Source::Files(ReadyFiles::new(dir)),
         };
         let requests = Semaphore::new(PARALLEL_REQUESTS);
-        let (extra_roots, away, retry) = Default::default();
-        Self { source, store, options, requests, extra_roots, away, retry }
+        let (extra_roots, ca_unavailable, retry) = Default::default();
+        Self { source, store, options, requests, extra_roots, ca_unavailable, retry }
     }
 
-    pub(super) fn note_away(&self, reason: Option<Arc<str>>) {
-        self.away.store(reason.map(Arc::new));
+    /// Records why the CA cannot be reached; `None`: it can be, as far as is known.
+    pub(super) fn set_ca_unavailable(&self, reason: Option<Arc<str>>) {
+        self.ca_unavailable.store(reason.map(Arc::new));
     }
 
-    /// Why the CA does not answer, as far as is known.
-    pub(super) fn away(&self) -> Option<Arc<str>> {
-        self.away.load().as_deref().cloned()
+    /// Why the CA cannot be reached, as far as is known.
+    pub(super) fn ca_unavailable(&self) -> Option<Arc<str>> {
+        self.ca_unavailable.load().as_deref().cloned()
     }
 
     fn now(&self) -> SystemTime {
@@ -109,38 +106,39 @@ impl Rotation {
             if left.is_zero() {
                 return;
             }
-            sleep(left.min(LONGEST_SLEEP)).await;
+            sleep(left.min(CLOCK_CHECK_INTERVAL)).await;
         }
     }
 
-    /// Waits until it is time to renew. A clock that is put back does not put it off, and where one that was put forward
-    /// made the certificate expire, whoever asks for it ends the wait.
-    async fn rest(&self, slot: &Slot, until: SystemTime) {
-        let as_it_seems = until.duration_since(self.now()).unwrap_or_default();
+    /// Waits until it is time to renew. A wall clock that is set back does not delay it. If one that was set forward made
+    /// the certificate expire, the next connection that needs it ends the wait.
+    async fn wait_for_renewal(&self, slot: &Slot, until: SystemTime) {
+        let from_now = until.duration_since(self.now()).unwrap_or_default();
         tokio::select! {
             () = self.sleep_until(until) => {}
-            () = sleep(as_it_seems) => {}
+            () = sleep(from_now) => {}
             () = slot.wanted(&self.options.clock) => {}
-            () = slot.outdated() => {}
+            () = slot.root_removed() => {}
         }
     }
 
-    /// Waits until it is worth trying again after that many failures before this one.
-    async fn recover(&self, slot: &Slot, failures: u32) {
+    /// Waits before the next attempt, after that many failures before this one.
+    async fn wait_for_retry(&self, slot: &Slot, failures: u32) {
         let wanted = async {
-            sleep(WANTED_RETRY).await;
+            sleep(RETRY_PAUSE_WHILE_WAITED_FOR).await;
             slot.wanted(&self.options.clock).await;
         };
         tokio::select! {
-            () = sleep(retry_after(failures)) => {}
+            () = sleep(retry_pause(failures)) => {}
             () = wanted => {}
             () = self.retry.notified() => {}
         }
     }
 
-    /// Makes a key, has it signed, and accepts the answer only if it is what was asked for.
+    /// Makes a key and has it signed. The answer is used only if it is a certificate of that key and identity that peers
+    /// will accept.
     async fn fetch(&self, issuer: &dyn Issuer, identity: &Identity) -> Result<Fetched, FetchError> {
-        let _turn = self.requests.acquire().await.expect("the semaphore is never closed");
+        let _permit = self.requests.acquire().await.expect("the semaphore is never closed");
         let (key, csr) = new_request(identity).map_err(FetchError::Request)?;
         let answer = timeout(REQUEST_TIMEOUT, issuer.sign(&csr, identity, self.options.lifetime))
             .await
@@ -156,7 +154,7 @@ impl Rotation {
     }
 
     /// The certificate that an agent before this one left, if it is still good.
-    fn load(&self, identity: &Identity) -> Option<Arc<WorkloadCertificate>> {
+    fn load_saved(&self, identity: &Identity) -> Option<Arc<WorkloadCertificate>> {
         match self.store.as_ref()?.load(identity, self.now()) {
             Ok(found) => found.map(|certificate| Arc::new(self.with_extra_roots(certificate))),
             Err(error) => {
@@ -167,7 +165,7 @@ impl Rotation {
     }
 
     fn with_extra_roots(&self, certificate: WorkloadCertificate) -> WorkloadCertificate {
-        certificate.trusting(&self.extra_roots.load()).unwrap_or(certificate)
+        certificate.with_extra_roots(&self.extra_roots.load()).unwrap_or(certificate)
     }
 
     fn save(&self, identity: &Identity, material: &Material) {
@@ -178,22 +176,22 @@ impl Rotation {
         }
     }
 
-    fn obtained(&self, certificate: &WorkloadCertificate) {
+    fn report_obtained(&self, certificate: &WorkloadCertificate) {
         let WorkloadCertificate { identity, not_after, .. } = certificate;
         tracing::debug!(%identity, serial = certificate.serial, "certificate in use");
-        self.tell(&CertificateEvent::Obtained { identity: identity.clone(), not_after: *not_after });
+        self.notify_observer(&CertificateEvent::Obtained { identity: identity.clone(), not_after: *not_after });
     }
 
-    fn failed(&self, slot: &Slot, trouble: Trouble, error: &dyn Error) {
+    fn report_failure(&self, slot: &Slot, kind: FailureKind, error: &dyn Error) {
         let reason: Arc<str> = with_causes(error).into();
-        self.note_away((trouble == Trouble::Away).then(|| reason.clone()));
-        if slot.fail(trouble, reason.clone()) {
+        self.set_ca_unavailable((kind == FailureKind::Unavailable).then(|| reason.clone()));
+        if slot.record_failure(kind, reason.clone()) {
             tracing::warn!(identity = %slot.identity, %reason, "no new certificate, it is being retried");
         }
-        self.tell(&CertificateEvent::Failed { identity: slot.identity.clone(), reason });
+        self.notify_observer(&CertificateEvent::Failed { identity: slot.identity.clone(), reason });
     }
 
-    fn tell(&self, event: &CertificateEvent) {
+    fn notify_observer(&self, event: &CertificateEvent) {
         if let Some(observer) = &self.options.observer {
             observer(event);
         }
@@ -206,95 +204,59 @@ struct Fetched {
     material: Material,
 }
 
-/// Keeps one identity's certificate fresh until aborted.
-pub(super) async fn keep(rotation: Arc<Rotation>, slot: Arc<Slot>) {
+/// Obtains and renews one identity's certificate until aborted.
+pub(super) async fn run(rotation: Arc<Rotation>, slot: Arc<Slot>) {
     match &rotation.source {
-        Source::Issuer(issuer) => keep_renewed(&rotation, issuer.as_ref(), &slot).await,
-        Source::Files(files) => keep_reread(&rotation, files, &slot).await,
+        Source::Issuer(issuer) => renew_from_ca(&rotation, issuer.as_ref(), &slot).await,
+        Source::Files(files) => reread_files(&rotation, files, &slot).await,
     }
 }
 
-async fn keep_renewed(rotation: &Rotation, issuer: &dyn Issuer, slot: &Slot) {
-    if let Some(certificate) = rotation.load(&slot.identity) {
+async fn renew_from_ca(rotation: &Rotation, issuer: &dyn Issuer, slot: &Slot) {
+    if let Some(certificate) = rotation.load_saved(&slot.identity) {
         // Its age counts from its issue, so that restarts do not put off the renewal.
-        let renew_at = renewal(certificate.not_before, certificate.not_after);
-        rotation.obtained(&certificate);
+        let renew_at = renewal_time(certificate.not_before, certificate.not_after);
+        rotation.report_obtained(&certificate);
         slot.publish(certificate, || ());
-        rotation.rest(slot, renew_at).await;
+        rotation.wait_for_renewal(slot, renew_at).await;
     }
     let mut failures = 0;
     loop {
         match rotation.fetch(issuer, &slot.identity).await {
             Ok(Fetched { certificate, material }) => {
                 failures = 0;
-                rotation.note_away(None);
+                rotation.set_ca_unavailable(None);
                 // Counted from now, not from `not_before`, which lies in the past to allow for clock skew.
-                let renew_at = renewal(rotation.now(), certificate.not_after);
-                rotation.obtained(&certificate);
+                let renew_at = renewal_time(rotation.now(), certificate.not_after);
+                rotation.report_obtained(&certificate);
                 // Small files on a tmpfs: not worth a blocking task, which an abort could not stop.
                 slot.publish(certificate, || rotation.save(&slot.identity, &material));
-                rotation.rest(slot, renew_at).await;
+                rotation.wait_for_renewal(slot, renew_at).await;
             }
             Err(error) => {
-                rotation.failed(slot, error.trouble(), &error);
-                rotation.recover(slot, failures).await;
+                rotation.report_failure(slot, error.kind(), &error);
+                rotation.wait_for_retry(slot, failures).await;
                 failures = failures.saturating_add(1);
             }
         }
     }
 }
 
-async fn keep_reread(rotation: &Rotation, files: &ReadyFiles, slot: &Slot) {
+async fn reread_files(rotation: &Rotation, files: &ReadyFiles, slot: &Slot) {
     let mut stamp = Stamp::default();
     loop {
         match files.read_if_changed(&slot.identity, &mut stamp, rotation.now()) {
             Ok(Some(certificate)) => {
                 let certificate = Arc::new(certificate);
-                rotation.obtained(&certificate);
+                rotation.report_obtained(&certificate);
                 slot.publish(certificate, || ());
             }
             Ok(None) => {}
-            Err(error) => rotation.failed(slot, Trouble::Refused, &error),
+            Err(error) => rotation.report_failure(slot, FailureKind::Refused, &error),
         }
-        sleep(WANTED_FILES_INTERVAL).await;
+        sleep(FILES_INTERVAL_WHILE_WAITED_FOR).await;
         let wanted = slot.wanted(&rotation.options.clock);
-        // Nobody who wants it is as good as the end of the interval.
-        let _ = timeout(FILES_INTERVAL - WANTED_FILES_INTERVAL, wanted).await;
-    }
-}
-
-/// When to renew a certificate whose life counts from `start`.
-fn renewal(start: SystemTime, not_after: SystemTime) -> SystemTime {
-    start + not_after.duration_since(start).unwrap_or_default().mul_f64(rand::random_range(RENEW_AT))
-}
-
-/// How long to wait after that many failures before this one.
-fn retry_after(failures: u32) -> Duration {
-    let base = FIRST_RETRY.saturating_mul(2u32.saturating_pow(failures)).min(LAST_RETRY);
-    base.mul_f64(rand::random_range(RETRY_SPREAD))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn retries_double_up_to_the_last_and_are_spread() {
-        for (failures, seconds) in [(0, 0.1), (1, 0.2), (2, 0.4), (5, 3.2), (8, 25.6), (9, 30.0), (u32::MAX, 30.0)] {
-            let range = Duration::from_secs_f64(seconds * 0.8)..=Duration::from_secs_f64(seconds * 1.2);
-            for _ in 0..20 {
-                assert!(range.contains(&retry_after(failures)), "after {failures} failures");
-            }
-        }
-    }
-
-    #[test]
-    fn renewal_is_around_half_of_the_life() {
-        let start = SystemTime::UNIX_EPOCH;
-        for _ in 0..20 {
-            let at = renewal(start, start + Duration::from_secs(1000)).duration_since(start).unwrap().as_secs();
-            assert!((450..=550).contains(&at), "{at}");
-        }
-        assert_eq!(renewal(start + Duration::from_secs(5), start), start + Duration::from_secs(5), "expired: now");
+        // Whether a connection waits for it or the interval is over, the files are read again.
+        let _ = timeout(FILES_INTERVAL - FILES_INTERVAL_WHILE_WAITED_FOR, wanted).await;
     }
 }

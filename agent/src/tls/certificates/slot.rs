@@ -1,4 +1,4 @@
-//! The place of one identity's certificate: one task writes it, connections read it and wait for it.
+//! The place of one identity's certificate: one task fills it, connections read it and wait for it.
 
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
@@ -7,41 +7,42 @@ use parking_lot::Mutex;
 use tokio::sync::{Notify, watch};
 use tokio::time::{Instant, timeout_at};
 
-use super::{CertificateStatus, Clock, NoCertificate, WorkloadCertificate};
+use super::options::{CertificateStatus, Clock, NoCertificate};
 use crate::model::identity::Identity;
+use crate::tls::workload_certificate::WorkloadCertificate;
 
-/// However long the trouble has lasted, somebody who asks may just have come in time for its end.
-const SHORTEST_WAIT: Duration = Duration::from_millis(100);
-/// How long a refusal of a new identity is not taken for an answer: the CA may hear of a new pod after its node does.
-const NEWS_TAKE: Duration = Duration::from_secs(1);
+/// How long a connection waits at the least, however long requests have failed: the next attempt may succeed.
+const MIN_WAIT: Duration = Duration::from_millis(100);
+/// How long a refusal of a new identity is not final: the CA may learn of a new pod after its node does.
+const NEW_IDENTITY_GRACE: Duration = Duration::from_secs(1);
 
-/// What kind of trouble there is with a certificate.
+/// Why a certificate could not be obtained.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Trouble {
-    /// The CA says no, or what it says cannot be used.
+pub(super) enum FailureKind {
+    /// The CA refuses, or its answer cannot be used.
     Refused,
-    /// The CA does not answer.
-    Away,
+    /// The CA cannot be reached or does not answer.
+    Unavailable,
 }
 
 #[derive(Debug)]
 pub(super) struct Slot {
     pub(super) identity: Identity,
-    made: Instant,
+    created: Instant,
     state: watch::Sender<State>,
     /// Set when the identity was forgotten. Held while files are written, so that none appears after they were removed.
     closed: Mutex<bool>,
-    /// Told when somebody asks and there is no valid certificate.
+    /// Notified when a connection asks and there is no valid certificate.
     wanted: Notify,
-    /// Told when the certificate's root is on its way out.
-    outdated: Notify,
+    /// Notified when a root that came with the certificate has left the trust bundle.
+    root_removed: Notify,
 }
 
 #[derive(Debug, Default)]
 struct State {
     current: Option<Arc<WorkloadCertificate>>,
     /// The last failure, if nothing has been issued since.
-    failing: Option<(Trouble, Arc<str>)>,
+    failure: Option<(FailureKind, Arc<str>)>,
     closed: bool,
 }
 
@@ -53,14 +54,14 @@ impl State {
 
 impl Slot {
     pub(super) fn new(identity: Identity) -> Self {
-        let (wanted, outdated) = (Notify::new(), Notify::new());
+        let (wanted, root_removed) = (Notify::new(), Notify::new());
         Self {
             identity,
-            made: Instant::now(),
+            created: Instant::now(),
             state: watch::Sender::default(),
             closed: Mutex::new(false),
             wanted,
-            outdated,
+            root_removed,
         }
     }
 
@@ -69,7 +70,7 @@ impl Slot {
         self.state.borrow().valid_at(now)
     }
 
-    /// Resolves when somebody asked and there was no valid certificate.
+    /// Resolves when a connection has asked and there was no valid certificate.
     pub(super) async fn wanted(&self, clock: &Clock) {
         loop {
             self.wanted.notified().await;
@@ -79,17 +80,17 @@ impl Slot {
         }
     }
 
-    /// Resolves when the certificate should be renewed whatever its age.
-    pub(super) async fn outdated(&self) {
-        self.outdated.notified().await;
+    /// Resolves when a root that came with the certificate has left the trust bundle: it should be renewed whatever its age.
+    pub(super) async fn root_removed(&self) {
+        self.root_removed.notified().await;
     }
 
-    /// Waits for a valid certificate until the bound; where there is trouble, no longer than that may pass by itself. Then
-    /// fails with the last reason there is. `away` says why the CA does not answer anybody, if that is so.
+    /// Waits for a valid certificate, at most for `bound`; while requests fail, only as long as the next attempt may need.
+    /// Then fails with the last known reason. `ca_unavailable` says why the CA cannot be reached, if that is so.
     pub(super) async fn wait(
         &self,
         bound: Duration,
-        away: impl Fn() -> Option<Arc<str>>,
+        ca_unavailable: impl Fn() -> Option<Arc<str>>,
         clock: &Clock,
     ) -> Result<Arc<WorkloadCertificate>, NoCertificate> {
         self.wanted.notify_one();
@@ -99,25 +100,31 @@ impl Slot {
             let (until, reason) = {
                 let state = changes.borrow_and_update();
                 if state.closed {
-                    return Err(self.without("no pod of this node carries this identity any more".into()));
+                    return Err(self.no_certificate("no pod of this node carries this identity any more".into()));
                 }
                 if let Some(certificate) = state.valid_at(clock()) {
                     return Ok(certificate);
                 }
-                self.patience(&state, asked, bound, away())
+                self.deadline(&state, asked, bound, ca_unavailable())
             };
             if timeout_at(until, changes.changed()).await.is_err() {
-                return Err(self.without(reason));
+                return Err(self.no_certificate(reason));
             }
         }
     }
 
-    /// Until when somebody who asked then waits, and what the matter is if nothing changes until then.
-    fn patience(&self, state: &State, asked: Instant, bound: Duration, away: Option<Arc<str>>) -> (Instant, Arc<str>) {
-        let soon = asked + SHORTEST_WAIT;
-        match (&state.failing, away) {
-            (Some((Trouble::Refused, reason)), _) => (soon.max(self.made + NEWS_TAKE), reason.clone()),
-            (Some((Trouble::Away, reason)), _) => (soon, reason.clone()),
+    /// Until when a connection that asked at that time waits, and why it then has no certificate if nothing changes.
+    fn deadline(
+        &self,
+        state: &State,
+        asked: Instant,
+        bound: Duration,
+        ca_unavailable: Option<Arc<str>>,
+    ) -> (Instant, Arc<str>) {
+        let soon = asked + MIN_WAIT;
+        match (&state.failure, ca_unavailable) {
+            (Some((FailureKind::Refused, reason)), _) => (soon.max(self.created + NEW_IDENTITY_GRACE), reason.clone()),
+            (Some((FailureKind::Unavailable, reason)), _) => (soon, reason.clone()),
             (None, Some(reason)) => (soon, reason),
             (None, None) if state.current.is_some() => {
                 (asked + bound, "it expired and the new one is not there yet".into())
@@ -126,7 +133,7 @@ impl Slot {
         }
     }
 
-    fn without(&self, reason: Arc<str>) -> NoCertificate {
+    fn no_certificate(&self, reason: Arc<str>) -> NoCertificate {
         NoCertificate { identity: self.identity.clone(), reason }
     }
 
@@ -139,20 +146,21 @@ impl Slot {
         save();
         self.state.send_modify(|state| {
             state.current = Some(certificate);
-            state.failing = None;
+            state.failure = None;
         });
     }
 
-    /// Trusts a bundle besides the certificate's own roots. Where one of these is not in `bundle` any more, it is renewed.
-    pub(super) fn follow_bundle(&self, bundle: &[String]) {
-        let leaves = |certificate: &WorkloadCertificate| !bundle.is_empty() && !certificate.came_with_roots_of(bundle);
-        if self.state.borrow().current.as_deref().is_some_and(leaves) {
-            self.outdated.notify_one();
+    /// Trusts a bundle besides the certificate's own roots. If one of these is not in `bundle` any more, the certificate is
+    /// renewed.
+    pub(super) fn set_extra_roots(&self, bundle: &[String]) {
+        let removed = |certificate: &WorkloadCertificate| !bundle.is_empty() && !certificate.own_roots_are_in(bundle);
+        if self.state.borrow().current.as_deref().is_some_and(removed) {
+            self.root_removed.notify_one();
         }
-        self.replace(|certificate| certificate.trusting(bundle));
+        self.replace(|certificate| certificate.with_extra_roots(bundle));
     }
 
-    /// Puts another form of the certificate in use.
+    /// Replaces the certificate with a changed one; `None` leaves it as it is.
     fn replace(&self, change: impl FnOnce(&WorkloadCertificate) -> Option<WorkloadCertificate>) {
         self.state.send_if_modified(|state| {
             let changed = state.current.as_deref().and_then(change).map(Arc::new);
@@ -162,18 +170,19 @@ impl Slot {
         });
     }
 
-    /// Notes why there is no newer certificate, and says whether that is news. The one in use stays in use while valid.
-    pub(super) fn fail(&self, trouble: Trouble, reason: Arc<str>) -> bool {
-        let mut news = false;
+    /// Records why there is no newer certificate; true if it is another reason than before. The one in use stays in use
+    /// while valid.
+    pub(super) fn record_failure(&self, kind: FailureKind, reason: Arc<str>) -> bool {
+        let mut is_new = false;
         self.state.send_modify(|state| {
-            let failing = (trouble, reason);
-            news = state.failing.as_ref() != Some(&failing);
-            state.failing = Some(failing);
+            let failure = (kind, reason);
+            is_new = state.failure.as_ref() != Some(&failure);
+            state.failure = Some(failure);
         });
-        news
+        is_new
     }
 
-    /// Forgets the certificate and lets nobody wait any longer.
+    /// Drops the certificate and fails everyone who waits for it; `remove` deletes its file.
     pub(super) fn close(&self, remove: impl FnOnce()) {
         let mut closed = self.closed.lock();
         *closed = true;
@@ -191,7 +200,7 @@ impl Slot {
             serial: current.map(|certificate| certificate.serial.clone()).unwrap_or_default(),
             not_before: current.map(|certificate| certificate.not_before),
             not_after: current.map(|certificate| certificate.not_after),
-            last_error: state.failing.as_ref().map(|(_, reason)| reason.clone()),
+            last_error: state.failure.as_ref().map(|(_, reason)| reason.clone()),
         }
     }
 }

@@ -1,4 +1,4 @@
-//! Keys and certificates over a restart: an agent that starts while the CA is away goes on with what it had.
+//! Keeps keys and certificates over a restart: an agent that starts while the CA cannot be reached uses what it had.
 //! One file per identity, for root alone, replaced as a whole.
 
 use std::fs::{self, DirBuilder, DirEntry, OpenOptions, Permissions};
@@ -7,12 +7,11 @@ use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _, PermissionsExt 
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
-use super::{UnusableCertificate, WorkloadCertificate};
 use crate::model::identity::Identity;
 use crate::tls::pem;
-use crate::tls::workload_certificate::Material;
+use crate::tls::workload_certificate::{Material, UnusableCertificate, WorkloadCertificate};
 
-/// Parts the chain from the roots; PEM readers skip it.
+/// Separates the chain from the roots; PEM readers skip it.
 const ROOTS_BELOW: &str = "# roots\n";
 
 /// Why a kept certificate cannot be used.
@@ -90,7 +89,7 @@ impl KeyStore {
         }
     }
 
-    /// `~` parts the names and is escaped inside of them, as is all that could leave the directory.
+    /// `~` separates the names and is escaped inside of them, as is all that could lead out of the directory.
     fn path(&self, identity: &Identity) -> PathBuf {
         let Identity { trust_domain, namespace, service_account } = identity;
         let parts = [trust_domain.as_str(), namespace, service_account].map(escape);

@@ -1,5 +1,5 @@
-//! The messages of a handshake, to and fro, until the connection's keys are known. Nothing that the peer sends after its
-//! last handshake message is looked at: those records belong to whoever takes the keys.
+//! Exchanges the messages of a handshake until the connection's keys are known. Records that the peer sends after its last
+//! handshake message are not opened: they are returned to the caller, who gets the keys.
 
 use std::io;
 
@@ -35,7 +35,7 @@ impl Handshake for UnbufferedServerConnection {
     }
 }
 
-/// What is to be done next.
+/// What the handshake needs next.
 enum Step {
     Again,
     Send,
@@ -89,7 +89,7 @@ where
             Ok(Step::Receive) => receive(stream, &mut incoming).await?,
             Ok(Step::Done) => return Ok(incoming.bytes),
             Err(error) => {
-                say_why(side, &mut incoming, &mut outgoing);
+                encode_alert(side, &mut incoming, &mut outgoing);
                 // The peer may be gone; what broke the handshake is the news.
                 let _ = send(stream, &mut outgoing).await;
                 return Err(invalid(error));
@@ -133,7 +133,7 @@ fn encode<Data>(data: &mut EncodeTlsData<'_, Data>, outgoing: &mut Vec<u8>) {
 }
 
 /// The alert for what went wrong, if rustls has one to send. Asked only once: it would look at the same bytes again.
-fn say_why<H: Handshake>(side: &mut H, incoming: &mut Incoming, outgoing: &mut Vec<u8>) {
+fn encode_alert<H: Handshake>(side: &mut H, incoming: &mut Incoming, outgoing: &mut Vec<u8>) {
     // Its outcome is the alert in `outgoing`, or the same error again.
     let _ = step(side, incoming, outgoing);
 }

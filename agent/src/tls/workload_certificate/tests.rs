@@ -1,5 +1,7 @@
 //! What a CA or a file may give for a certificate, and why it is not taken into use.
 
+use std::time::Duration;
+
 use rcgen::ExtendedKeyUsagePurpose;
 
 use super::*;
@@ -132,10 +134,10 @@ fn a_certificate_is_outdated_once_a_root_that_came_with_it_has_left_the_bundle()
         (vec![&third], false),
     ] {
         let bundle: Vec<String> = bundle.into_iter().map(|root| root.pem.clone()).collect();
-        assert_eq!(certificate.came_with_roots_of(&bundle), expected, "{bundle:?}");
+        assert_eq!(certificate.own_roots_are_in(&bundle), expected, "{bundle:?}");
     }
     let both = [own.pem.clone(), other.pem.clone()];
     assert_eq!(certificate.trusted_pem(), both);
-    let more = certificate.trusting(std::slice::from_ref(&third.pem)).expect("one more is trusted");
+    let more = certificate.with_extra_roots(std::slice::from_ref(&third.pem)).expect("one more is trusted");
     assert_eq!(more.trusted_pem(), [both.as_slice(), std::slice::from_ref(&third.pem)].concat());
 }

@@ -1,6 +1,6 @@
 //! The mTLS handshake of HBONE, both sides: TLS 1.3, ALPN `h2`, certificates on both sides, no SNI, no resumption.
 //!
-//! It takes as long as the peer takes: the bound is the caller's, who maps its expiry to [`HandshakeError::Timeout`].
+//! There is no time limit here: the caller bounds the handshake and reports the expiry as [`HandshakeError::Timeout`].
 //! In TLS 1.3 a client is done before the server has judged the client's certificate: a refusal by the server reaches
 //! the client as an alert in its first record.
 

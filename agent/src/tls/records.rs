@@ -2,7 +2,7 @@
 //! reads plaintext straight into a record's place and writes the sealed record straight from it, so no byte is copied
 //! for the sake of encryption.
 //!
-//! rustls makes the handshake and keeps the secrets from which new keys come; the bytes are ours from there on.
+//! rustls makes the handshake and keeps the secrets from which new keys come; records are sealed and opened here.
 
 #[cfg(test)]
 mod tests;

@@ -1,5 +1,5 @@
-//! The mesh's trust bundle beside what comes with certificates: the CA's root file, which somebody else keeps up to date,
-//! and roots that the mesh configuration names.
+//! The roots that are trusted besides those that come with certificates: those of the CA's root file, which somebody else
+//! keeps up to date, and those that the mesh configuration names.
 
 use std::io;
 use std::time::Duration;
@@ -7,15 +7,15 @@ use std::time::Duration;
 use tokio::sync::watch;
 use tokio::time::sleep;
 
-use super::Certificates;
+use super::cache::Certificates;
 use crate::tls::pem;
 
-/// How soon a changed file is noticed. The kubelet itself takes up to a minute to bring a change of a ConfigMap.
-const INTERVAL: Duration = Duration::from_secs(5);
+/// How often the file is read. The kubelet itself takes up to a minute to write a changed ConfigMap.
+const FILE_INTERVAL: Duration = Duration::from_secs(5);
 
 /// Keeps what is trusted up to date with what `read_file` reads from the CA's root file (PEM, one certificate each) and
-/// with `named` (PEM texts). Runs for ever. While the file cannot be read, what it said last counts.
-pub async fn follow(
+/// with `named` (PEM texts). Runs forever. While the file cannot be read, its last content counts.
+pub async fn update(
     certificates: Certificates,
     read_file: impl Fn() -> io::Result<Vec<String>> + Send,
     mut named: watch::Receiver<Vec<String>>,
@@ -45,9 +45,9 @@ pub async fn follow(
             trusted = bundle;
         }
         tokio::select! {
-            () = sleep(INTERVAL) => {}
+            () = sleep(FILE_INTERVAL) => {}
             changed = named.changed() => if changed.is_err() {
-                sleep(INTERVAL).await;
+                sleep(FILE_INTERVAL).await;
             },
         }
     }
