@@ -13,7 +13,7 @@ use weir::model::mesh::MeshSettings;
 use weir::proto::istio::workload as pb;
 use weir::resources::{Resource, ResourceSet, ResourceType};
 use weir::state::SharedMesh;
-use weir::xds::{Intake, XdsStatus};
+use weir::xds::{ConfigReceiver, XdsStatus};
 
 fuzz_target!(|data: &[u8]| {
     let mut input = Unstructured::new(data);
@@ -44,6 +44,6 @@ fn mesh(sample: &sample::Sample) -> SharedMesh {
     let body = Resource::hashed(address.encode_to_vec().into());
     resources.of_mut(ResourceType::Address).insert(sample::UID.into(), body);
     let mesh = SharedMesh::default();
-    Intake::new(mesh.clone(), XdsStatus::default(), MeshSettings::default()).apply_local(&resources);
+    ConfigReceiver::new(mesh.clone(), XdsStatus::default(), MeshSettings::default()).apply_snapshot(&resources);
     mesh
 }

@@ -12,7 +12,7 @@ use weir::control_plane::translate::{self, VipAllocations};
 use weir::model::mesh::MeshSettings;
 use weir::objects::{Loaded, Objects};
 use weir::state::SharedMesh;
-use weir::xds::{Intake, XdsStatus};
+use weir::xds::{ConfigReceiver, XdsStatus};
 
 /// What the file held before.
 const BEFORE: &str = "apiVersion: networking.istio.io/v1\nkind: WorkloadEntry\n\
@@ -50,7 +50,7 @@ fn deliver(objects: &Objects) {
     let resources = translate::translate(objects, &translate::Options::default(), &mut VipAllocations::default());
     let Some(snapshot) = Snapshot::following(&Snapshot::default(), &resources) else { return };
     let (mesh, status) = (SharedMesh::default(), XdsStatus::default());
-    Intake::new(mesh, status.clone(), MeshSettings::default()).apply_local(&snapshot.resources);
+    ConfigReceiver::new(mesh, status.clone(), MeshSettings::default()).apply_snapshot(&snapshot.resources);
     let report = status.report();
     assert_eq!(report.nacks, 0, "accepted as an object, refused as a resource: {:?}", report.last_rejected);
 }

@@ -13,23 +13,23 @@ use weir::model::authorization::{AccessRequest, Destination};
 use weir::model::mesh::{Mesh, MeshSettings};
 use weir::proto::envoy::service::discovery::v3::DeltaDiscoveryResponse;
 use weir::state::SharedMesh;
-use weir::xds::{Intake, XdsStatus};
+use weir::xds::{ConfigReceiver, XdsStatus};
 
 /// What a gRPC server takes at most in one message, unless told otherwise.
 const MAX_MESSAGE_BYTES: usize = 4 * 1024 * 1024;
 
 fuzz_target!(|data: &[u8]| {
     let (mesh, status) = (SharedMesh::default(), XdsStatus::default());
-    let intake = Intake::new(mesh.clone(), status.clone(), MeshSettings::default());
+    let receiver = ConfigReceiver::new(mesh.clone(), status.clone(), MeshSettings::default());
     let mut rest = data;
     while let Some(response) = next(&mut rest) {
-        let first = intake.handle(response.clone());
+        let first = receiver.handle_response(response.clone());
         assert_eq!(first.reply.response_nonce, response.nonce);
         assert_eq!(first.reply.type_url, response.type_url);
         assert_eq!(first.reply.error_detail.is_some(), !first.rejected.is_empty());
         assert!(first.reply.encoded_len() <= MAX_MESSAGE_BYTES, "{} bytes", first.reply.encoded_len());
         let changes = mesh.watch();
-        let again = intake.handle(response);
+        let again = receiver.handle_response(response);
         assert_eq!(again.rejected, first.rejected, "the same is rejected for the same reasons");
         assert!(!changes.has_changed().expect("the mesh lives"), "the same again changed the mesh");
     }

@@ -2,7 +2,7 @@
 
 use weir::model::mesh::{Mesh, MeshSettings};
 use weir::state::SharedMesh;
-use weir::xds::{Intake, XdsStatus, decode_address};
+use weir::xds::{ConfigReceiver, XdsStatus, decode_address};
 
 use crate::figures::Figures;
 use crate::heap::{live_bytes, resident_bytes};
@@ -23,15 +23,15 @@ pub(crate) fn measure(wire: &Wire, figures: &mut Figures) {
     drop(mesh);
 
     let live = live_bytes();
-    let (mesh, intake) = intake();
-    let _ = intake.handle(wire.response());
+    let (mesh, receiver) = receiver();
+    let _ = receiver.handle_response(wire.response());
     figures.shown("memory: all a stream leaves behind, a workload", per_workload(live_bytes() - live), "B");
     assert_eq!(mesh.read().workloads().count(), wire.workloads());
 }
 
 /// An empty mesh and its only writer.
-pub(crate) fn intake() -> (SharedMesh, Intake) {
+pub(crate) fn receiver() -> (SharedMesh, ConfigReceiver) {
     let mesh = SharedMesh::default();
-    let intake = Intake::new(mesh.clone(), XdsStatus::default(), MeshSettings::default());
-    (mesh, intake)
+    let receiver = ConfigReceiver::new(mesh.clone(), XdsStatus::default(), MeshSettings::default());
+    (mesh, receiver)
 }

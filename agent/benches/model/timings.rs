@@ -9,11 +9,11 @@ use criterion::{BatchSize, Bencher, Criterion};
 use weir::model::address::OriginalDst;
 use weir::model::workload::Workload;
 use weir::state::SharedMesh;
-use weir::xds::{Intake, decode_address};
+use weir::xds::{ConfigReceiver, decode_address};
 
 use crate::figures::Figures;
 use crate::made_up::{self, Wire};
-use crate::memory::intake;
+use crate::memory::receiver;
 
 /// One endpoint's update, from the response to the mesh everybody reads.
 const UPDATE_BOUND_US: f64 = 1000.0;
@@ -26,13 +26,13 @@ const BATCH: usize = 64;
 
 pub(crate) fn measure(criterion: &mut Criterion, wire: &Wire, figures: &mut Figures) {
     arrival(criterion, wire, figures);
-    let (mesh, intake) = intake();
-    let _ = intake.handle(wire.response());
-    update(criterion, wire, &intake, figures);
+    let (mesh, receiver) = receiver();
+    let _ = receiver.handle_response(wire.response());
+    update(criterion, wire, &receiver, figures);
     answers(criterion, wire, &mesh, figures);
     holds(wire, &mesh, figures);
     for (what, response) in [("unchanged", wire.response()), ("with every workload moved", wire.moved())] {
-        let Waits { whole, mut waits } = resend(wire, &mesh, || drop(intake.handle(response)));
+        let Waits { whole, mut waits } = resend(wire, &mesh, || drop(receiver.handle_response(response)));
         figures.shown(format!("whole mesh again, {what}"), whole.as_secs_f64() * 1e3, "ms");
         figures.shown("· a lookup meanwhile, median", micros(median(&mut waits)), "µs");
         figures.shown(
@@ -69,12 +69,12 @@ fn arrival(criterion: &mut Criterion, wire: &Wire, figures: &mut Figures) {
     let mut times = Vec::new();
     group.bench_function("first sync", |bencher: &mut Bencher<'_>| {
         bencher.iter_batched(
-            || (intake(), wire.response()),
-            |((mesh, intake), response)| {
+            || (receiver(), wire.response()),
+            |((mesh, receiver), response)| {
                 let started = Instant::now();
-                let outcome = intake.handle(response);
+                let outcome = receiver.handle_response(response);
                 times.push(started.elapsed());
-                (mesh, intake, outcome)
+                (mesh, receiver, outcome)
             },
             BatchSize::PerIteration,
         );
@@ -99,7 +99,7 @@ fn arrival(criterion: &mut Criterion, wire: &Wire, figures: &mut Figures) {
 
 /// One endpoint turns unhealthy and healthy again: another one every time, so that nothing is warm, and never the first of
 /// its service.
-fn update(criterion: &mut Criterion, wire: &Wire, intake: &Intake, figures: &mut Figures) {
+fn update(criterion: &mut Criterion, wire: &Wire, receiver: &ConfigReceiver, figures: &mut Figures) {
     let services = wire.resources.len() - wire.workloads();
     let others = wire.workloads() - services;
     let (mut times, mut number) = (Vec::new(), 0);
@@ -111,7 +111,7 @@ fn update(criterion: &mut Criterion, wire: &Wire, intake: &Intake, figures: &mut
             },
             |response| {
                 let started = Instant::now();
-                let outcome = intake.handle(response);
+                let outcome = receiver.handle_response(response);
                 times.push(started.elapsed());
                 outcome
             },

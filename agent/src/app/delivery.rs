@@ -17,7 +17,7 @@ use crate::lifecycle::Ready;
 use crate::state::SharedMesh;
 use crate::telemetry::metrics::Metrics;
 use crate::tls::certificates::{CertificateEvent, CertificateOptions, CertificateSource, Certificates};
-use crate::xds::{self, Intake, XdsStatus};
+use crate::xds::{self, ConfigReceiver, XdsStatus};
 
 /// The sources of the mesh and of certificates, started.
 pub(super) struct Delivery {
@@ -49,9 +49,9 @@ pub(super) async fn start(
         })
         .await
         .context("--config")?;
-        let intake = Intake::new(mesh.clone(), status.clone(), settings);
+        let receiver = ConfigReceiver::new(mesh.clone(), status.clone(), settings);
         report_file_problems(&source, status.clone(), metrics.clone());
-        apply_file_snapshots(source, intake, metrics.clone());
+        apply_file_snapshots(source, receiver, metrics.clone());
         drop(blocker);
     } else {
         let options = istiod::xds_options(config, settings, metrics, may_write_state)?;
@@ -65,7 +65,7 @@ pub(super) async fn start(
 }
 
 /// Reads the objects again whenever a file changes, and applies what the control plane's own code makes of them.
-fn apply_file_snapshots(source: FileSource, intake: Intake, metrics: Arc<Metrics>) {
+fn apply_file_snapshots(source: FileSource, receiver: ConfigReceiver, metrics: Arc<Metrics>) {
     let mut snapshots = source.subscribe();
     tokio::spawn(async move {
         let Err(error) = source.run().await;
@@ -74,7 +74,7 @@ fn apply_file_snapshots(source: FileSource, intake: Intake, metrics: Arc<Metrics
     tokio::spawn(async move {
         loop {
             let snapshot = snapshots.borrow_and_update().clone();
-            intake.apply_local(&snapshot.resources);
+            receiver.apply_snapshot(&snapshot.resources);
             metrics.config_accepted(SystemTime::now());
             if snapshots.changed().await.is_err() {
                 return;

@@ -13,7 +13,7 @@ use crate::model::mesh::MeshSettings;
 use crate::state::SharedMesh;
 use crate::telemetry::metrics::Metrics;
 use crate::tls::certificates::{CertificateSource, Certificates, trust_bundle};
-use crate::xds::{Link, XdsOptions, XdsStatus};
+use crate::xds::{ConnectionState, XdsOptions, XdsStatus};
 
 /// The settings with what the environment adds to them. Variables of a ztunnel chart that have no effect here are logged.
 pub(super) fn with_environment(config: AgentConfig) -> AgentConfig {
@@ -91,13 +91,13 @@ pub(super) fn keep_certificates_current(
         return;
     }
     // The same server issues certificates: where the stream cannot reach it, requests for certificates cannot either.
-    let (certificates, mut link) = (certificates.clone(), status.link());
+    let (certificates, mut connection) = (certificates.clone(), status.connection());
     tokio::spawn(async move {
-        while link.changed().await.is_ok() {
-            match &*link.borrow_and_update() {
-                Link::Untried => {}
-                Link::Up => certificates.retry(),
-                Link::Down(reason) => certificates.set_ca_unavailable(reason),
+        while connection.changed().await.is_ok() {
+            match &*connection.borrow_and_update() {
+                ConnectionState::Untried => {}
+                ConnectionState::Up => certificates.retry(),
+                ConnectionState::Down(reason) => certificates.set_ca_unavailable(reason),
             }
         }
     });

@@ -1,7 +1,6 @@
-//! A CA over gRPC: istiod, or `weir control-plane`. It asks on behalf of a workload and passes on what it gets.
+//! Asks a CA over gRPC for certificates, on behalf of the workloads of this node: istiod, or `weir control-plane`.
 
 use std::error::Error as _;
-use std::io;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -12,22 +11,21 @@ use tonic::metadata::AsciiMetadataValue;
 use tonic::transport::Channel;
 
 use super::headers::ControlHeaders;
+use super::token::{TokenError, read_bearer_token};
 use crate::causes::{append_causes, with_causes};
 use crate::model::identity::Identity;
 use crate::proto::istio::v1::auth::IstioCertificateRequest;
 use crate::proto::istio::v1::auth::istio_certificate_service_client::IstioCertificateServiceClient;
 use crate::tls::ca::{IssueError, Issuer, Signing};
 
-/// istiod grants a node certificates of others only under this name.
+/// Under this name istiod expects the identity that a node asks for on behalf of.
 const IMPERSONATED_IDENTITY: &str = "ImpersonatedIdentity";
 
 /// Why a request to a CA failed.
 #[derive(Debug, thiserror::Error)]
 enum RequestError {
-    #[error("cannot read the token {path}")]
-    Token { path: PathBuf, source: io::Error },
-    #[error("token {path} is empty or not printable")]
-    TokenText { path: PathBuf },
+    #[error(transparent)]
+    Token(#[from] TokenError),
     #[error("cluster id {0:?} cannot be sent in a header")]
     ClusterId(String),
     #[error("certificate authority answered {code:?}: {message}")]
@@ -71,22 +69,14 @@ impl GrpcIssuer {
         Self { headers, ..self }
     }
 
-    async fn bearer(&self) -> Result<Option<AsciiMetadataValue>, RequestError> {
-        let Some(path) = &self.token else { return Ok(None) };
-        let token = tokio::fs::read_to_string(path)
-            .await
-            .map_err(|source| RequestError::Token { path: path.clone(), source })?;
-        let unprintable = || RequestError::TokenText { path: path.clone() };
-        let token = token.trim();
-        if token.is_empty() {
-            return Err(unprintable());
+    async fn bearer(&self) -> Result<Option<AsciiMetadataValue>, TokenError> {
+        match &self.token {
+            Some(path) => Ok(Some(read_bearer_token(path).await?)),
+            None => Ok(None),
         }
-        let mut value: AsciiMetadataValue = format!("Bearer {token}").parse().map_err(|_| unprintable())?;
-        value.set_sensitive(true);
-        Ok(Some(value))
     }
 
-    /// Asks once; and once more where the token was refused and has been replaced meanwhile.
+    /// Asks once, and once more if the token was refused and has been replaced meanwhile.
     async fn request(
         &self,
         csr_pem: &str,

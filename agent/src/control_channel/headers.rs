@@ -1,8 +1,8 @@
-//! Headers that an operator wants sent to a control plane, as a gateway on the way may ask for.
+//! Headers that an operator adds to requests to a control plane, as a gateway on the way may need.
 
 use tonic::metadata::{AsciiMetadataKey, AsciiMetadataValue, MetadataMap};
 
-/// Headers to send with every request. Their values may be secrets: they are never shown.
+/// Headers to send with every request. Their values may be secrets: they are never logged.
 #[derive(Debug, Clone, Default)]
 pub struct ControlHeaders(Vec<(AsciiMetadataKey, AsciiMetadataValue)>);
 
@@ -12,10 +12,10 @@ pub struct ControlHeaders(Vec<(AsciiMetadataKey, AsciiMetadataValue)>);
 pub struct InvalidHeader(String);
 
 impl ControlHeaders {
-    /// From names and values.
+    /// Headers of these names and values.
     ///
     /// # Errors
-    /// The first that is no header.
+    /// The first pair that is not a valid header.
     pub fn new(pairs: &[(String, String)]) -> Result<Self, InvalidHeader> {
         let header = |(name, value): &(String, String)| {
             let invalid = || InvalidHeader(name.clone());
@@ -27,7 +27,7 @@ impl ControlHeaders {
         pairs.iter().map(header).collect::<Result<_, _>>().map(Self)
     }
 
-    /// Adds them to a request's.
+    /// Adds them to a request.
     pub fn add_to(&self, metadata: &mut MetadataMap) {
         for (name, value) in &self.0 {
             metadata.insert(name.clone(), value.clone());

@@ -11,6 +11,7 @@ mod headers;
 pub mod listener;
 mod lookup;
 mod roots;
+mod token;
 
 pub use address::{ControlAddress, InvalidControlAddress};
 pub use ca_client::GrpcIssuer;
@@ -18,3 +19,4 @@ pub use connect::{channel, connect};
 pub use headers::{ControlHeaders, InvalidHeader};
 pub use lookup::OwnServices;
 pub use roots::RootSource;
+pub use token::{TokenError, read_bearer_token};

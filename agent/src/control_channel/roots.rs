@@ -1,4 +1,4 @@
-//! Where root certificates are: a file, a text, or the system's own. Read anew whenever they are needed.
+//! Where root certificates are read from: a file, a text, or the system's bundle. Read anew whenever they are needed.
 
 use std::fs;
 use std::io;
@@ -36,7 +36,7 @@ impl RootSource {
         }
     }
 
-    /// The certificates of now as PEM, one each.
+    /// The current certificates as PEM, one each.
     ///
     /// # Errors
     /// When there is no such file, or no certificate in it; the message names the source.
@@ -55,8 +55,8 @@ impl RootSource {
         if blocks.is_empty() { Err(failed(&"no certificate in it")) } else { Ok(blocks) }
     }
 
-    /// The certificates of now that peers of the mesh may be held to, as PEM, one each. None of the system's: what that
-    /// trusts is meant for the channel to the CA.
+    /// The current certificates that peers of the mesh are held to, as PEM, one each. None of the system's: those are meant
+    /// for the channel to the CA.
     ///
     /// # Errors
     /// As [`Self::read`].

@@ -1,4 +1,4 @@
-//! Who this agent says it is when a stream opens. Proof is the token, never this.
+//! How the agent describes itself when a stream opens. What proves its identity is the token, not this.
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
@@ -26,12 +26,12 @@ pub struct NodeDescription {
     pub network: String,
     /// The mesh that the control plane must be of.
     pub mesh_id: String,
-    /// Metadata that an operator adds; it counts where it contradicts.
+    /// Metadata that an operator adds; it overrides the agent's own.
     pub metadata: BTreeMap<String, Json>,
 }
 
 impl NodeDescription {
-    /// As istiod knows a node's proxy: the prefix `ztunnel~` selects the workload API.
+    /// In the form of a node proxy of istiod: the prefix `ztunnel~` selects the workload API.
     pub(super) fn to_wire(&self) -> Node {
         let Self { node, pod, namespace, service_account, ip, cluster_id, network, mesh_id, metadata } = self;
         let ip = ip.to_string();
@@ -117,7 +117,7 @@ mod tests {
             "SERVICE_ACCOUNT",
         ];
         assert_eq!(keys, expected, "nothing that is empty");
-        assert_eq!(metadata["MESH_ID"], text("other".into()), "an operator's word counts");
+        assert_eq!(metadata["MESH_ID"], text("other".into()), "an operator's metadata overrides");
         let Some(Kind::StructValue(labels)) = &metadata["LABELS"].kind else { panic!("labels are a map") };
         assert_eq!(labels.fields["app"], text("weir".into()));
     }

@@ -1,4 +1,4 @@
-//! How the delivery of configuration is doing, for readiness, status pages and metrics. Must not influence it.
+//! The state of the discovery stream and of what it delivered, for readiness, status pages and metrics.
 
 use std::fmt;
 use std::sync::{Arc, OnceLock};
@@ -18,26 +18,26 @@ const MAX_REJECTED_SHOWN: usize = 50;
 pub struct XdsStatus {
     report: Arc<Mutex<XdsReport>>,
     synced: watch::Sender<bool>,
-    link: watch::Sender<Link>,
-    objects: Arc<OnceLock<Objects>>,
+    connection: watch::Sender<ConnectionState>,
+    objects: Arc<OnceLock<ObjectsSource>>,
 }
 
-/// Whether the source of configuration is there.
+/// Whether there is a connection to the control plane.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Link {
-    /// It has not been tried yet.
+pub enum ConnectionState {
+    /// No connection has been tried yet.
     Untried,
     Up,
     /// And why.
     Down(Arc<str>),
 }
 
-/// Tells what is held of the objects that users wrote.
-struct Objects(Box<dyn Fn() -> Vec<Json> + Send + Sync>);
+/// Lists users' objects as they were received.
+struct ObjectsSource(Box<dyn Fn() -> Vec<Json> + Send + Sync>);
 
-impl fmt::Debug for Objects {
+impl fmt::Debug for ObjectsSource {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Objects")
+        f.write_str("ObjectsSource")
     }
 }
 
@@ -47,9 +47,9 @@ pub struct XdsReport {
     /// Where the configuration comes from: an address, a file.
     pub source: String,
     pub connected: bool,
-    /// When the source was last heard of with a change.
+    /// When the last update was received.
     pub last_update: Option<SystemTime>,
-    /// Resources held, by type.
+    /// Resources known, by type.
     pub resources: [usize; ResourceType::COUNT],
     /// Responses that had to be refused in whole or in part since the start.
     pub nacks: u64,
@@ -64,7 +64,7 @@ pub struct XdsReport {
 }
 
 impl XdsReport {
-    /// Resources held of a type.
+    /// Resources known of a type.
     #[must_use]
     pub fn count(&self, kind: ResourceType) -> usize {
         self.resources[kind.index()]
@@ -74,7 +74,12 @@ impl XdsReport {
 impl Default for XdsStatus {
     fn default() -> Self {
         let (report, objects) = Default::default();
-        Self { report, synced: watch::Sender::new(false), link: watch::Sender::new(Link::Untried), objects }
+        Self {
+            report,
+            synced: watch::Sender::new(false),
+            connection: watch::Sender::new(ConnectionState::Untried),
+            objects,
+        }
     }
 }
 
@@ -95,7 +100,7 @@ impl XdsStatus {
         *self.synced.borrow()
     }
 
-    /// The objects that users wrote, as far as they came: type, name, version and content of each. For people only.
+    /// Users' objects as they were received: type, name, version and content of each. For people only.
     #[must_use]
     pub fn objects(&self) -> Vec<Json> {
         self.objects.get().map(|objects| objects.0()).unwrap_or_default()
@@ -103,50 +108,50 @@ impl XdsStatus {
 
     /// Changes whenever the connection was made or lost.
     #[must_use]
-    pub fn link(&self) -> watch::Receiver<Link> {
-        self.link.subscribe()
+    pub fn connection(&self) -> watch::Receiver<ConnectionState> {
+        self.connection.subscribe()
     }
 
-    pub(super) fn shows(&self, objects: impl Fn() -> Vec<Json> + Send + Sync + 'static) {
-        // There is one source of configuration in a process.
-        let _ = self.objects.set(Objects(Box::new(objects)));
+    pub(super) fn set_objects_source(&self, objects: impl Fn() -> Vec<Json> + Send + Sync + 'static) {
+        // There is one source in a process.
+        let _ = self.objects.set(ObjectsSource(Box::new(objects)));
     }
 
-    pub(super) fn source(&self, source: &str) {
+    pub(super) fn set_source(&self, source: &str) {
         source.clone_into(&mut self.report.lock().source);
     }
 
-    pub(super) fn synced(&self) {
+    pub(super) fn set_synced(&self) {
         self.synced.send_replace(true);
     }
 
-    pub(super) fn loaded(&self, resources: [usize; ResourceType::COUNT], written: Option<SystemTime>) {
+    pub(super) fn record_loaded(&self, resources: [usize; ResourceType::COUNT], written: Option<SystemTime>) {
         let mut report = self.report.lock();
         report.resources = resources;
         report.last_update = written;
         report.from_disk = true;
     }
 
-    pub(super) fn connected(&self) {
+    pub(super) fn set_connected(&self) {
         let mut report = self.report.lock();
         report.connected = true;
         report.last_error = None;
         drop(report);
-        self.link.send_replace(Link::Up);
+        self.connection.send_replace(ConnectionState::Up);
     }
 
     /// Returns true if this is another error than the one before.
-    pub(super) fn disconnected(&self, error: &str) -> bool {
+    pub(super) fn set_disconnected(&self, error: &str) -> bool {
         let mut report = self.report.lock();
         report.connected = false;
-        let news = report.last_error.as_deref() != Some(error);
+        let is_new = report.last_error.as_deref() != Some(error);
         report.last_error = Some(error.to_owned());
         drop(report);
-        self.link.send_replace(Link::Down(error.into()));
-        news
+        self.connection.send_replace(ConnectionState::Down(error.into()));
+        is_new
     }
 
-    pub(super) fn updated(&self, resources: [usize; ResourceType::COUNT], rejected: &[String]) {
+    pub(super) fn record_update(&self, resources: [usize; ResourceType::COUNT], rejected: &[String]) {
         let mut report = self.report.lock();
         report.resources = resources;
         report.last_update = Some(SystemTime::now());
@@ -158,17 +163,17 @@ impl XdsStatus {
     }
 
     /// Returns true if this is another error than the one before.
-    pub(super) fn save_failed(&self, error: &str) -> bool {
+    pub(super) fn record_save_failure(&self, error: &str) -> bool {
         let former = self.report.lock().save_error.replace(error.to_owned());
         former.as_deref() != Some(error)
     }
 
     /// Returns true if it could not be saved before.
-    pub(super) fn saved(&self) -> bool {
+    pub(super) fn record_saved(&self) -> bool {
         self.report.lock().save_error.take().is_some()
     }
 
-    /// Takes over what is wrong with a source in this process now; nothing, once it has been put right.
+    /// Replaces the reported problems by those of a source in this process; none, once they are fixed.
     pub fn set_problems(&self, problems: impl Iterator<Item = String>) {
         self.report.lock().last_rejected = problems.take(MAX_REJECTED_SHOWN).collect();
     }

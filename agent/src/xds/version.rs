@@ -1,4 +1,4 @@
-//! What a control plane calls the state of a resource. Must not interpret it.
+//! The version of a resource, as the control plane names it: an opaque text.
 
 use std::fmt;
 use std::sync::Arc;

@@ -2,7 +2,7 @@
 
 use weir::control_plane::{FileSource, FileSourceOptions, translate};
 use weir::state::SharedMesh;
-use weir::xds::{Intake, XdsStatus};
+use weir::xds::{ConfigReceiver, XdsStatus};
 
 use crate::kit::{Home, deny_port, own_settings, until, workload};
 
@@ -22,13 +22,13 @@ async fn files_become_the_mesh_and_stay_it() {
     let files = FileSource::open(source(&home)).await.unwrap();
     let mut snapshots = files.subscribe();
     let (mesh, status) = (SharedMesh::default(), XdsStatus::default());
-    let intake = Intake::new(mesh.clone(), status.clone(), own_settings());
-    intake.apply_local(&snapshots.borrow_and_update().resources);
+    let receiver = ConfigReceiver::new(mesh.clone(), status.clone(), own_settings());
+    receiver.apply_snapshot(&snapshots.borrow_and_update().resources);
     status.first_sync().await;
     let following = tokio::spawn(files.run());
     let applying = tokio::spawn(async move {
         while snapshots.changed().await.is_ok() {
-            intake.apply_local(&snapshots.borrow_and_update().resources);
+            receiver.apply_snapshot(&snapshots.borrow_and_update().resources);
         }
     });
     let count = || (mesh.read().workloads().count(), mesh.read().authorizations().count());

@@ -2,17 +2,20 @@
 
 mod objects;
 
+use prost::Message as _;
+
 use super::*;
 use crate::model::identity::TrustDomain;
 use crate::model::mesh::MeshSettings;
 use crate::model::resolve::OutboundTrafficPolicy;
+use crate::proto::istio::mcp::v1alpha1 as mcp;
 use crate::proto::istio::mesh::v1alpha1::MeshConfig;
 use crate::proto::istio::security as policy_pb;
 use crate::proto::istio::workload as pb;
 use crate::resources::{ADDRESS_TYPE_URL, AUTHORIZATION_TYPE_URL, ENVELOPE_TYPE_URL, MESH_CONFIG_TYPE_URL};
 
-fn nothing_held() -> Held {
-    Held::new(MeshSettings {
+fn empty_state() -> SubscriptionState {
+    SubscriptionState::new(MeshSettings {
         trust_domain: TrustDomain::new(""),
         trust_domain_aliases: Vec::new(),
         outbound_traffic_policy: OutboundTrafficPolicy::AllowAny,
@@ -53,32 +56,31 @@ fn policy(name: &str, version: &str, port: u32) -> discovery::Resource {
     resource(ResourceType::Authorization, name, version, wire.encode_to_vec())
 }
 
-#[derive(Default)]
-struct Noted {
+/// What a whole response changes.
+struct Changes {
     updates: Vec<MeshUpdate>,
-    records: Records,
+    records: Vec<Record>,
 }
 
-impl Effects for Noted {
-    fn mesh(&mut self, updates: Vec<MeshUpdate>) {
-        self.updates.extend(updates);
+fn apply(state: &mut SubscriptionState, response: discovery::DeltaDiscoveryResponse) -> (Outcome, Changes) {
+    let mut response = Response::new(response);
+    let mut changes = Changes { updates: Vec::new(), records: Vec::new() };
+    while let Some(change) = response.apply_next(state) {
+        changes.updates.extend(change.updates);
+        changes.records.extend(change.record);
     }
-
-    fn records(&mut self) -> Option<&mut Records> {
-        Some(&mut self.records)
-    }
+    (response.finish(), changes)
 }
 
 /// Feeds one response and says what came of it: updates, and the message of a NACK.
 fn feed(
-    held: &mut Held,
+    state: &mut SubscriptionState,
     kind: ResourceType,
     resources: Vec<discovery::Resource>,
     removed: &[&str],
 ) -> (Vec<String>, Option<String>) {
-    let mut effects = Noted::default();
-    let outcome = handle(
-        held,
+    let (outcome, changes) = apply(
+        state,
         discovery::DeltaDiscoveryResponse {
             type_url: kind.type_url().into(),
             nonce: "n".into(),
@@ -86,9 +88,8 @@ fn feed(
             removed_resources: removed.iter().map(ToString::to_string).collect(),
             ..Default::default()
         },
-        &mut effects,
     );
-    assert!(outcome.changed || (effects.updates.is_empty() && effects.records.is_empty()));
+    assert!(outcome.changed || (changes.updates.is_empty() && changes.records.is_empty()));
     assert_eq!((outcome.reply.type_url.as_str(), outcome.reply.response_nonce.as_str()), (kind.type_url(), "n"));
     assert!(outcome.reply.node.is_none() && outcome.reply.resource_names_subscribe.is_empty());
     assert_eq!(outcome.kind, Some(kind));
@@ -97,7 +98,7 @@ fn feed(
         assert_eq!(status.code, INVALID_ARGUMENT);
         status.message
     });
-    (effects.updates.iter().map(summary).collect(), nack)
+    (changes.updates.iter().map(summary).collect(), nack)
 }
 
 fn summary(update: &MeshUpdate) -> String {
@@ -118,8 +119,8 @@ fn summary(update: &MeshUpdate) -> String {
     }
 }
 
-fn versions(held: &Held, kind: ResourceType) -> Vec<(String, String)> {
-    held.versions(kind).collect()
+fn versions(state: &SubscriptionState, kind: ResourceType) -> Vec<(String, String)> {
+    state.versions(kind).collect()
 }
 
 fn pairs(expected: &[(&str, &str)]) -> Vec<(String, String)> {
@@ -134,16 +135,16 @@ struct Step {
     updates: &'static [&'static str],
     nack: Option<&'static str>,
     /// What the next stream would report.
-    held: &'static [(&'static str, &'static str)],
+    versions: &'static [(&'static str, &'static str)],
 }
 
 fn play(kind: ResourceType, steps: Vec<Step>) {
-    let mut held = nothing_held();
-    for Step { what, resources, removed, updates, nack, held: expected } in steps {
-        let (found, found_nack) = feed(&mut held, kind, resources, removed);
+    let mut state = empty_state();
+    for Step { what, resources, removed, updates, nack, versions: expected } in steps {
+        let (found, found_nack) = feed(&mut state, kind, resources, removed);
         assert_eq!(found, updates, "{what}");
         assert_eq!(found_nack.as_deref(), nack, "{what}");
-        assert_eq!(versions(&held, kind), pairs(expected), "{what}");
+        assert_eq!(versions(&state, kind), pairs(expected), "{what}");
     }
 }
 
@@ -161,7 +162,7 @@ fn addresses_step_by_step() {
                 removed: &[],
                 updates: &[],
                 nack: None,
-                held: &[],
+                versions: &[],
             },
             Step {
                 what: "new resources",
@@ -169,7 +170,7 @@ fn addresses_step_by_step() {
                 removed: &[],
                 updates: &["workload a@one", "workload b@one"],
                 nack: None,
-                held: &[("a", "1"), ("b", "1")],
+                versions: &[("a", "1"), ("b", "1")],
             },
             Step {
                 what: "the same bytes again change nothing, whatever the version",
@@ -177,7 +178,7 @@ fn addresses_step_by_step() {
                 removed: &[],
                 updates: &[],
                 nack: None,
-                held: &[("a", "1"), ("b", "2")],
+                versions: &[("a", "1"), ("b", "2")],
             },
             Step {
                 what: "a bad one leaves the last good one, the good ones count, all bad ones are named",
@@ -185,7 +186,7 @@ fn addresses_step_by_step() {
                 removed: &[],
                 updates: &["workload b@two"],
                 nack: Some(bad_two),
-                held: &[("a", "1"), ("b", "3")],
+                versions: &[("a", "1"), ("b", "3")],
             },
             Step {
                 what: "still bad when it is sent again",
@@ -193,7 +194,7 @@ fn addresses_step_by_step() {
                 removed: &[],
                 updates: &[],
                 nack: Some(bad_a),
-                held: &[("a", "1"), ("b", "3")],
+                versions: &[("a", "1"), ("b", "3")],
             },
             Step {
                 what: "a removal of what is unknown is nothing, of what is also sent neither",
@@ -201,7 +202,7 @@ fn addresses_step_by_step() {
                 removed: &["a", "b", "z"],
                 updates: &["workload a@two", "-address b"],
                 nack: None,
-                held: &[("a", "4")],
+                versions: &[("a", "4")],
             },
         ],
     );
@@ -218,7 +219,7 @@ fn names_that_come_twice() {
                 removed: &[],
                 updates: &["workload d@one"],
                 nack: Some("d: the name comes twice"),
-                held: &[("d", "5")],
+                versions: &[("d", "5")],
             },
             Step {
                 what: "the same name twice with two contents",
@@ -226,7 +227,7 @@ fn names_that_come_twice() {
                 removed: &[],
                 updates: &["workload e@one"],
                 nack: Some("d: resource: the name comes with two different contents"),
-                held: &[("d", "5"), ("e", "6")],
+                versions: &[("d", "5"), ("e", "6")],
             },
         ],
     );
@@ -244,7 +245,7 @@ fn policies_step_by_step() {
                 removed: &[],
                 updates: &["policy n/a"],
                 nack: None,
-                held: &[("n/a", "1")],
+                versions: &[("n/a", "1")],
             },
             Step {
                 what: "a bad policy denies instead of the one before, and its version counts as never seen",
@@ -252,7 +253,7 @@ fn policies_step_by_step() {
                 removed: &[],
                 updates: &["denying n/a Namespace", "policy n/b"],
                 nack: Some(BAD),
-                held: &[("n/a", ""), ("n/b", "2")],
+                versions: &[("n/a", ""), ("n/b", "2")],
             },
             Step {
                 what: "sent again it is refused again, but nothing changes",
@@ -260,7 +261,7 @@ fn policies_step_by_step() {
                 removed: &[],
                 updates: &[],
                 nack: Some(BAD),
-                held: &[("n/a", ""), ("n/b", "2")],
+                versions: &[("n/a", ""), ("n/b", "2")],
             },
             Step {
                 what: "a good one ends the denial",
@@ -268,7 +269,7 @@ fn policies_step_by_step() {
                 removed: &[],
                 updates: &["policy n/a"],
                 nack: None,
-                held: &[("n/a", "3"), ("n/b", "2")],
+                versions: &[("n/a", "3"), ("n/b", "2")],
             },
             Step {
                 what: "two contents under one name deny",
@@ -276,7 +277,7 @@ fn policies_step_by_step() {
                 removed: &[],
                 updates: &["denying n/a Namespace"],
                 nack: Some("n/a: resource: the name comes with two different contents"),
-                held: &[("n/a", ""), ("n/b", "2")],
+                versions: &[("n/a", ""), ("n/b", "2")],
             },
             Step {
                 what: "a denying policy can be removed",
@@ -284,7 +285,7 @@ fn policies_step_by_step() {
                 removed: &["n/a"],
                 updates: &["-policy n/a"],
                 nack: None,
-                held: &[("n/b", "2")],
+                versions: &[("n/b", "2")],
             },
             Step {
                 what: "a policy of another type denies the namespace of its name, whatever its bytes seem to say",
@@ -298,7 +299,7 @@ fn policies_step_by_step() {
                 nack: Some(
                     r#"n/b: resource: type "type.googleapis.com/x", expected "type.googleapis.com/istio.security.Authorization""#,
                 ),
-                held: &[("n/b", "")],
+                versions: &[("n/b", "")],
             },
         ],
     );
@@ -306,23 +307,23 @@ fn policies_step_by_step() {
 
 #[test]
 fn a_heartbeat_changes_nothing_and_a_missing_body_is_an_error() {
-    let mut held = nothing_held();
-    feed(&mut held, ResourceType::Address, vec![workload("a", "1", "one")], &[]);
+    let mut state = empty_state();
+    feed(&mut state, ResourceType::Address, vec![workload("a", "1", "one")], &[]);
     let alive = discovery::Resource { ttl: Some(prost_types::Duration::default()), ..workload("a", "1", "") };
     let (updates, nack) =
-        feed(&mut held, ResourceType::Address, vec![discovery::Resource { resource: None, ..alive }], &[]);
+        feed(&mut state, ResourceType::Address, vec![discovery::Resource { resource: None, ..alive }], &[]);
     assert_eq!((updates.len(), nack), (0, None));
     let empty = discovery::Resource { resource: None, ..workload("a", "1", "") };
-    let (updates, nack) = feed(&mut held, ResourceType::Address, vec![empty], &[]);
+    let (updates, nack) = feed(&mut state, ResourceType::Address, vec![empty], &[]);
     assert_eq!((updates.len(), nack.as_deref()), (0, Some("a: resource: not set")));
 }
 
 #[test]
-fn a_stream_opens_with_what_is_held() {
-    let mut held = nothing_held();
-    feed(&mut held, ResourceType::Address, vec![workload("a", "1", "one")], &[]);
-    feed(&mut held, ResourceType::Authorization, vec![policy("n/a", "2", 80), policy("n/b", "2", 99_999)], &[]);
-    let requests = open(Node { id: "me".into(), ..Default::default() }, &held, false);
+fn a_stream_opens_with_the_versions_that_are_known() {
+    let mut state = empty_state();
+    feed(&mut state, ResourceType::Address, vec![workload("a", "1", "one")], &[]);
+    feed(&mut state, ResourceType::Authorization, vec![policy("n/a", "2", 80), policy("n/b", "2", 99_999)], &[]);
+    let requests = subscriptions(Node { id: "me".into(), ..Default::default() }, &state, false);
     let urls: Vec<&str> = requests.iter().map(|request| request.type_url.as_str()).collect();
     assert_eq!(urls, [MESH_CONFIG_TYPE_URL, AUTHORIZATION_TYPE_URL, ADDRESS_TYPE_URL]);
     assert_eq!(requests[0].node.as_ref().map(|node| node.id.as_str()), Some("me"));
@@ -333,7 +334,7 @@ fn a_stream_opens_with_what_is_held() {
     assert_eq!((policies["n/a"].as_str(), policies["n/b"].as_str()), ("2", ""));
     assert_eq!(requests[2].initial_resource_versions["a"], "1");
 
-    let requests = open(Node::default(), &held, true);
+    let requests = subscriptions(Node::default(), &state, true);
     let urls: Vec<&str> = requests.iter().map(|request| request.type_url.as_str()).collect();
     let at = |url| urls.iter().position(|found| *found == url).unwrap();
     assert_eq!(urls.len(), ResourceType::COUNT);
@@ -352,38 +353,37 @@ fn mesh_configuration_comes_with_or_without_an_envelope() {
         ..Default::default()
     };
     for form in [bare, enveloped] {
-        let mut held = nothing_held();
-        let (updates, nack) = feed(&mut held, ResourceType::MeshConfig, vec![form], &[]);
+        let mut state = empty_state();
+        let (updates, nack) = feed(&mut state, ResourceType::MeshConfig, vec![form], &[]);
         assert_eq!((updates, nack), (vec!["settings root".to_owned()], None));
-        let (updates, _) = feed(&mut held, ResourceType::MeshConfig, vec![], &["", "istio-system/mesh"]);
+        let (updates, _) = feed(&mut state, ResourceType::MeshConfig, vec![], &["", "istio-system/mesh"]);
         assert!(updates.is_empty(), "a mesh is never without its configuration");
     }
 }
 
 #[test]
 fn an_unreadable_policy_of_the_root_namespace_denies_the_mesh_once_that_is_known() {
-    let mut held = nothing_held();
+    let mut state = empty_state();
     let broken = discovery::Resource { name: "root/a".into(), ..policy("n/a", "1", 80) };
     let unreadable = discovery::Resource {
         resource: broken.resource.map(|any| prost_types::Any { value: vec![0xff], ..any }),
         name: broken.name,
         ..Default::default()
     };
-    let (updates, _) = feed(&mut held, ResourceType::Authorization, vec![unreadable], &[]);
+    let (updates, _) = feed(&mut state, ResourceType::Authorization, vec![unreadable], &[]);
     assert_eq!(updates, ["denying root/a Namespace"]);
     let config = MeshConfig { root_namespace: "root".into(), ..Default::default() };
     let config = resource(ResourceType::MeshConfig, "", "", config.encode_to_vec());
-    let (updates, _) = feed(&mut held, ResourceType::MeshConfig, vec![config], &[]);
+    let (updates, _) = feed(&mut state, ResourceType::MeshConfig, vec![config], &[]);
     assert_eq!(updates, ["settings root", "denying root/a Global"]);
 }
 
 #[test]
 fn a_type_nobody_asked_for_is_refused() {
     let response = discovery::DeltaDiscoveryResponse { type_url: "x".into(), nonce: "n".into(), ..Default::default() };
-    let mut effects = Noted::default();
-    let outcome = handle(&mut nothing_held(), response, &mut effects);
+    let (outcome, changes) = apply(&mut empty_state(), response);
     assert_eq!(outcome.reply.error_detail.expect("a NACK").message, "x: not subscribed to");
-    assert!(effects.updates.is_empty() && !outcome.changed);
+    assert!(changes.updates.is_empty() && !outcome.changed);
 }
 
 #[test]
@@ -399,7 +399,7 @@ fn names_of_any_length_make_short_reasons() {
     let long = "é".repeat(1_000_000);
     let body = pb::Address { r#type: None }.encode_to_vec();
     let (_, nack) =
-        feed(&mut nothing_held(), ResourceType::Address, vec![resource(ResourceType::Address, &long, "1", body)], &[]);
+        feed(&mut empty_state(), ResourceType::Address, vec![resource(ResourceType::Address, &long, "1", body)], &[]);
     let nack = nack.expect("it is rejected");
     assert!(nack.len() <= MAX_REASON_BYTES && nack.ends_with("…: type: not set"), "{} bytes", nack.len());
 }

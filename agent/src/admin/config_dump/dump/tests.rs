@@ -14,7 +14,7 @@ use crate::state::SharedMesh;
 use crate::telemetry::ends::Reporter;
 use crate::telemetry::fixture::ends;
 use crate::telemetry::record::ConnectionRecord;
-use crate::xds::{Intake, XdsStatus};
+use crate::xds::{ConfigReceiver, XdsStatus};
 
 fn dumped() -> Value {
     let (_log, sources) = sources();
@@ -167,7 +167,7 @@ fn recorded() -> SharedMesh {
             resources.of_mut(kind).insert(resource.name.into(), body);
         }
     }
-    Intake::new(mesh.clone(), XdsStatus::default(), MeshSettings::default()).apply_local(&resources);
+    ConfigReceiver::new(mesh.clone(), XdsStatus::default(), MeshSettings::default()).apply_snapshot(&resources);
     mesh
 }
 

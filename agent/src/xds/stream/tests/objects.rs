@@ -18,14 +18,16 @@ fn recorded(bytes: &[u8]) -> discovery::DeltaDiscoveryResponse {
     discovery::DeltaDiscoveryResponse::decode(bytes).unwrap()
 }
 
-fn taken(held: &mut Held, response: discovery::DeltaDiscoveryResponse) -> (Outcome, Vec<MeshUpdate>) {
-    let mut effects = Noted::default();
-    let outcome = handle(held, response, &mut effects);
-    (outcome, effects.updates)
+fn apply_updates(
+    state: &mut SubscriptionState,
+    response: discovery::DeltaDiscoveryResponse,
+) -> (Outcome, Vec<MeshUpdate>) {
+    let (outcome, changes) = apply(state, response);
+    (outcome, changes.updates)
 }
 
 #[test]
-fn all_objects_that_a_real_istiod_sent_are_held_and_known_again() {
+fn all_objects_that_a_real_istiod_sent_are_stored_and_recognized_again() {
     macro_rules! recordings {
         ($($file:literal),*) => {
             [$(&include_bytes!(concat!("../../../../testdata/istiod-1.31/node/", $file, ".pb"))[..]),*]
@@ -41,16 +43,16 @@ fn all_objects_that_a_real_istiod_sent_are_held_and_known_again() {
         "gateway.networking.k8s.io_v1_Gateway",
         "telemetry.istio.io_v1_Telemetry"
     );
-    let mut held = nothing_held();
+    let mut state = empty_state();
     for bytes in recordings {
         let response = recorded(bytes);
         let (url, count) = (response.type_url.clone(), response.resources.len() as u64);
-        let (first, _) = taken(&mut held, response.clone());
+        let (first, _) = apply_updates(&mut state, response.clone());
         assert_eq!((first.rejected, first.repeats), (Vec::new(), 0), "{url}");
-        let (again, updates) = taken(&mut held, response);
+        let (again, updates) = apply_updates(&mut state, response);
         assert_eq!((again.changed, again.repeats, updates.len()), (false, count, 0), "{url}: byte for byte the same");
     }
-    let shown = crate::xds::shown::objects(&held);
+    let shown = crate::xds::object_dump::objects(&state);
     assert!(shown.iter().all(|object| object["spec"].is_object() || object["base64"].is_string()), "{shown:?}");
     let policy = shown.iter().find(|object| object["name"] == "bookinfo/details-l4").unwrap();
     assert_eq!(policy["spec"]["selector"]["matchLabels"]["app"], "details");
@@ -58,9 +60,9 @@ fn all_objects_that_a_real_istiod_sent_are_held_and_known_again() {
 
 #[test]
 fn only_policies_whose_l4_form_of_istiod_is_not_theirs_get_another() {
-    let mut held = nothing_held();
+    let mut state = empty_state();
     let bytes = include_bytes!("../../../../testdata/istiod-1.31/node/security.istio.io_v1_AuthorizationPolicy.pb");
-    let (_, updates) = taken(&mut held, recorded(bytes));
+    let (_, updates) = apply_updates(&mut state, recorded(bytes));
     let mut found: Vec<String> = Vec::new();
     for update in updates {
         let MeshUpdate::PolicyObject(object) = update else { panic!("{update:?}") };
@@ -129,14 +131,14 @@ fn from_namespace(namespace: &str) -> AccessRequest {
 
 #[test]
 fn a_policy_with_http_denies_its_l4_remainder_for_the_pods_it_selects() {
-    let mut held = nothing_held();
+    let mut state = empty_state();
     let mut mesh = Mesh::default();
     let response = discovery::DeltaDiscoveryResponse {
         type_url: POLICIES.type_url().into(),
         resources: vec![object("shop/no-delete", &deny_delete(&[("app", "cart")]))],
         ..Default::default()
     };
-    for update in taken(&mut held, response).1 {
+    for update in apply_updates(&mut state, response).1 {
         mesh.apply(update);
     }
     let wire = pb_workload("shop", "cart");
@@ -146,7 +148,7 @@ fn a_policy_with_http_denies_its_l4_remainder_for_the_pods_it_selects() {
         resources: vec![named],
         ..Default::default()
     };
-    for update in taken(&mut held, response).1 {
+    for update in apply_updates(&mut state, response).1 {
         mesh.apply(update);
     }
     let pod = mesh.workload("uid").unwrap().clone();
@@ -165,7 +167,7 @@ fn a_policy_with_http_denies_its_l4_remainder_for_the_pods_it_selects() {
         removed_resources: vec!["shop/no-delete".into()],
         ..Default::default()
     };
-    for update in taken(&mut held, gone).1 {
+    for update in apply_updates(&mut state, gone).1 {
         mesh.apply(update);
     }
     assert_eq!(outcome(&mesh, &labels("cart"), "ops"), Ok(()));
@@ -173,17 +175,17 @@ fn a_policy_with_http_denies_its_l4_remainder_for_the_pods_it_selects() {
 
 #[test]
 fn a_policy_that_says_more_than_this_version_knows_denies_its_namespace() {
-    let mut held = nothing_held();
+    let mut state = empty_state();
     let type_url = "type.googleapis.com/istio.security.v1beta1.AuthorizationPolicy";
     let mut body = deny_delete(&[("app", "cart")]).encode_to_vec();
     // Field 99, a text.
     body.extend_from_slice(&[0x9a, 0x06, 1, b'x']);
     for (body, type_url) in [(body, type_url), (vec![0xff], type_url), (Vec::new(), "type.googleapis.com/other")] {
-        let (updates, nack) = feed(&mut held, POLICIES, vec![enveloped(POLICIES, "shop/p", type_url, body)], &[]);
+        let (updates, nack) = feed(&mut state, POLICIES, vec![enveloped(POLICIES, "shop/p", type_url, body)], &[]);
         assert_eq!(updates, ["object shop/p true"]);
         assert!(nack.is_some());
     }
     let (updates, nack) =
-        feed(&mut held, PEERS, vec![enveloped(PEERS, "shop/p", "type.googleapis.com/x", vec![])], &[]);
+        feed(&mut state, PEERS, vec![enveloped(PEERS, "shop/p", "type.googleapis.com/x", vec![])], &[]);
     assert_eq!((updates.as_slice(), nack.is_some()), (&["peer object shop/p".to_owned()][..], true));
 }

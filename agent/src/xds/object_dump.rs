@@ -1,18 +1,18 @@
-//! What is held of the objects that users wrote, for people: never for decisions.
+//! Users' Istio objects as they were received, for people: never for decisions.
 
 use serde_json::{Value as Json, json};
 
 use super::decode;
-use super::held::Held;
+use super::subscription_state::SubscriptionState;
 use crate::resources::{ObjectKind, ResourceType};
 
 /// Every object, by kind and name: as a file would have it where its content is read, else what its envelope says and the
 /// bytes.
-pub(super) fn objects(held: &Held) -> Vec<Json> {
-    let mut shown = Vec::new();
+pub(super) fn objects(state: &SubscriptionState) -> Vec<Json> {
+    let mut objects = Vec::new();
     for kind in ObjectKind::ALL {
-        for (name, resource) in held.of(ResourceType::Object(kind)) {
-            let Some((body, rejected)) = resource.kept() else { continue };
+        for (name, resource) in state.of(ResourceType::Object(kind)) {
+            let Some((body, rejected)) = resource.body() else { continue };
             let mut object = json!({
                 "type": kind.type_url(), "name": &**name, "version": resource.version.to_string(), "bytes": body.len(),
             });
@@ -21,10 +21,10 @@ pub(super) fn objects(held: &Held) -> Vec<Json> {
                 fields.insert("rejected".to_owned(), json!(&**reason));
             }
             fields.extend(content(kind, name, body));
-            shown.push(object);
+            objects.push(object);
         }
     }
-    shown
+    objects
 }
 
 fn content(kind: ObjectKind, name: &str, body: &[u8]) -> Vec<(String, Json)> {
@@ -71,8 +71,8 @@ fn base64(bytes: &[u8]) -> String {
         let bits = byte(0) << 16 | byte(1) << 8 | byte(2);
         for digit in 0..4 {
             let place = (bits >> (18 - 6 * digit)) & 63;
-            let shown = if digit <= chunk.len() { DIGITS[place as usize] } else { b'=' };
-            text.push(char::from(shown));
+            let symbol = if digit <= chunk.len() { DIGITS[place as usize] } else { b'=' };
+            text.push(char::from(symbol));
         }
     }
     text

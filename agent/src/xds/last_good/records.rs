@@ -1,12 +1,12 @@
-//! Changes of what is held, encoded for the disk: type, name and, unless it is gone, version, flaw and body.
+//! Changes of resources, encoded for the disk: type, name and, unless it was removed, version, flaw and body.
 
 use std::sync::Arc;
 
 use bytes::{Buf, Bytes};
 
-use super::held::Incoming;
-use super::version::Version;
 use crate::resources::{ObjectKind, ResourceType};
+use crate::xds::received::ReceivedResource;
+use crate::xds::version::Version;
 
 /// The types, by the number they are written as. The mesh configuration says what the root namespace is, which the
 /// others may need.
@@ -21,35 +21,39 @@ pub(super) const ORDER: [ResourceType; ResourceType::COUNT] = {
     }
     order
 };
-/// Added to the type's number where a resource is gone.
-const GONE: u8 = 0x80;
+/// Added to the type's number where a resource was removed.
+const REMOVED: u8 = 0x80;
 
 /// Changes in the order in which they were made.
 #[derive(Debug, Default)]
-pub(super) struct Records(Vec<u8>);
+pub(in crate::xds) struct Records(Vec<u8>);
 
-/// One change, read back.
+/// One change.
 #[derive(Debug)]
-pub(super) enum Record {
-    Held(ResourceType, Incoming),
-    Gone(ResourceType, Arc<str>),
+pub(in crate::xds) enum Record {
+    /// A resource that is in force. A policy with a flaw denies.
+    Stored(ResourceType, ReceivedResource),
+    Removed(ResourceType, Arc<str>),
 }
 
 impl Records {
-    pub(super) fn held(&mut self, kind: ResourceType, incoming: &Incoming, rejected: Option<&str>) {
-        self.0.push(number_of(kind));
-        self.field(incoming.name.as_bytes());
-        self.field(incoming.version.to_string().as_bytes());
-        self.field(rejected.unwrap_or_default().as_bytes());
-        self.field(&incoming.body);
+    pub(in crate::xds) fn push(&mut self, record: &Record) {
+        match record {
+            Record::Stored(kind, resource) => {
+                self.0.push(number_of(*kind));
+                self.field(resource.name.as_bytes());
+                self.field(resource.version.to_string().as_bytes());
+                self.field(resource.flaw.as_deref().unwrap_or_default().as_bytes());
+                self.field(&resource.body);
+            }
+            Record::Removed(kind, name) => {
+                self.0.push(number_of(*kind) | REMOVED);
+                self.field(name.as_bytes());
+            }
+        }
     }
 
-    pub(super) fn gone(&mut self, kind: ResourceType, name: &str) {
-        self.0.push(number_of(kind) | GONE);
-        self.field(name.as_bytes());
-    }
-
-    pub(super) fn is_empty(&self) -> bool {
+    pub(in crate::xds) fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
 
@@ -72,21 +76,21 @@ impl Records {
     }
 }
 
-/// Reads changes back; `None` where the bytes are not what was written.
-pub(super) fn read(mut rest: &[u8], mut take: impl FnMut(Record)) -> Option<()> {
+/// Reads changes back, one by one; `None` where the bytes are not what was written.
+pub(super) fn read(mut rest: &[u8], mut each: impl FnMut(Record)) -> Option<()> {
     while !rest.is_empty() {
         let number = rest.get_u8();
-        let kind = *ORDER.get(usize::from(number & !GONE))?;
+        let kind = *ORDER.get(usize::from(number & !REMOVED))?;
         let name = text(&mut rest)?;
-        if number & GONE != 0 {
-            take(Record::Gone(kind, name.into()));
+        if number & REMOVED != 0 {
+            each(Record::Removed(kind, name.into()));
             continue;
         }
         let version = Version::from(text(&mut rest)?);
         let flaw = Some(text(&mut rest)?).filter(|reason| !reason.is_empty()).map(Into::into);
         // A copy, so that a resource that is replaced later does not keep the whole file in memory.
         let body = Bytes::copy_from_slice(field(&mut rest)?);
-        take(Record::Held(kind, Incoming { name: name.into(), version, body, flaw }));
+        each(Record::Stored(kind, ReceivedResource { name: name.into(), version, body, flaw }));
     }
     Some(())
 }

@@ -1,0 +1,180 @@
+//! Receives resources, from a stream, a source in this process or the disk: decodes them, updates the mesh and the status, and
+//! passes changes on to be saved.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use parking_lot::Mutex;
+use tokio::sync::watch;
+
+use super::last_good::{self, Journal, Loaded, Records, UnsavedChanges};
+use super::object_dump;
+use super::received::ReceivedResource;
+use super::status::XdsStatus;
+use super::stream::{self, Outcome, Response};
+use super::subscription_state::SubscriptionState;
+use super::version::Version;
+use crate::causes::with_causes;
+use crate::model::mesh::{MeshSettings, MeshUpdate};
+use crate::proto::envoy::config::core::v3::Node;
+use crate::proto::envoy::service::discovery::v3::{DeltaDiscoveryRequest, DeltaDiscoveryResponse};
+use crate::resources::{ResourceSet, ResourceType};
+use crate::state::{MeshWriter, SharedMesh};
+use crate::telemetry::metrics::Metrics;
+
+/// Updates that are applied to the mesh under one lock: connections wait for it, some microseconds for each update.
+const UPDATES_PER_LOCK: usize = 64;
+
+/// The one writer of the mesh. Cheap to clone.
+#[derive(Debug, Clone)]
+pub struct ConfigReceiver {
+    state: Arc<Mutex<SubscriptionState>>,
+    mesh: SharedMesh,
+    status: XdsStatus,
+    unsaved: Arc<UnsavedChanges>,
+}
+
+impl ConfigReceiver {
+    /// Starts with the agent's own settings and nothing else.
+    #[must_use]
+    pub fn new(mesh: SharedMesh, status: XdsStatus, own_settings: MeshSettings) -> Self {
+        mesh.apply([MeshUpdate::Settings(own_settings.clone())]);
+        let state = Arc::new(Mutex::new(SubscriptionState::new(own_settings)));
+        Self { state, mesh, status, unsaved: Arc::default() }
+    }
+
+    /// Applies the whole state of the mesh, from a source in this process: what differs from what is known.
+    pub fn apply_snapshot(&self, resources: &ResourceSet) {
+        let mut batches = Batches::new(&self.mesh);
+        let mut rejected = Vec::new();
+        let counts = {
+            let mut state = self.state.lock();
+            for kind in ResourceType::MESH {
+                for (name, resource) in resources.of(kind) {
+                    let (version, body) = (Version::from(&*resource.version), resource.body.clone());
+                    let change =
+                        state.update(kind, &ReceivedResource { name: name.clone(), version, body, flaw: None });
+                    batches.add(change.updates);
+                    rejected.extend(change.rejected.map(|reason| format!("{name}: {reason}")));
+                }
+                let removed = state.of(kind).keys().filter(|name| !resources.of(kind).contains_key(*name));
+                for name in removed.cloned().collect::<Vec<_>>() {
+                    batches.add(state.remove(kind, &name).into_iter().flatten());
+                }
+            }
+            counts(&state)
+        };
+        for reason in &rejected {
+            tracing::warn!(%reason, "a resource was rejected");
+        }
+        drop(batches);
+        self.status.record_update(counts, &rejected);
+        self.status.set_synced();
+    }
+
+    /// Users' objects as they were received, for people.
+    #[must_use]
+    pub fn objects(&self) -> Vec<serde_json::Value> {
+        object_dump::objects(&self.state.lock())
+    }
+
+    /// The requests that open a stream.
+    #[must_use]
+    pub(super) fn subscriptions(&self, node: Node, objects: bool) -> Vec<DeltaDiscoveryRequest> {
+        stream::subscriptions(node, &self.state.lock(), objects)
+    }
+
+    /// Applies a response; the mesh is up to date when this returns. Blocks for as long as decoding takes.
+    #[must_use]
+    pub fn handle_response(&self, response: DeltaDiscoveryResponse) -> Outcome {
+        let mut response = Response::new(response);
+        let mut records = self.unsaved.is_enabled().then(Records::default);
+        let mut batches = Batches::new(&self.mesh);
+        let counts = {
+            let mut state = self.state.lock();
+            while let Some(change) = response.apply_next(&mut state) {
+                if let (Some(records), Some(record)) = (&mut records, &change.record) {
+                    records.push(record);
+                }
+                batches.add(change.updates);
+            }
+            counts(&state)
+        };
+        drop(batches);
+        let outcome = response.finish();
+        self.status.record_update(counts, &outcome.rejected);
+        if let Some(records) = records {
+            self.unsaved.add(records);
+        }
+        outcome
+    }
+
+    /// Loads the last good configuration, if there is a trustworthy one. Changes from then on are to be appended to the
+    /// same file: see [`Self::save_changes`].
+    pub(super) fn load_last_good(&self, path: PathBuf) -> Journal {
+        let shown = path.display().to_string();
+        let (journal, loaded) = Journal::load(path);
+        self.unsaved.enable();
+        match loaded {
+            Ok(Some(loaded)) => {
+                let count = loaded.resources.len();
+                self.apply_loaded(loaded);
+                tracing::info!(path = shown, resources = count, "serving the last good configuration");
+            }
+            Ok(None) => {}
+            Err(error) => {
+                tracing::warn!(path = shown, error = with_causes(&error), "the last good configuration is ignored");
+            }
+        }
+        journal
+    }
+
+    fn apply_loaded(&self, loaded: Loaded) {
+        let mut batches = Batches::new(&self.mesh);
+        let counts = {
+            let mut state = self.state.lock();
+            for (kind, received) in loaded.resources {
+                batches.add(state.update(kind, &received).updates);
+            }
+            counts(&state)
+        };
+        drop(batches);
+        self.status.record_loaded(counts, loaded.written);
+        self.status.set_synced();
+    }
+
+    /// Keeps the file of the last good configuration up to date as long as it is this process's to write; runs forever.
+    pub(super) async fn save_changes(&self, journal: Journal, metrics: &Metrics, is_ours: watch::Receiver<bool>) {
+        last_good::save_forever(&self.unsaved, journal, &self.status, metrics, is_ours).await;
+    }
+}
+
+/// Applies updates to the mesh, a bounded number under one lock; the rest when dropped.
+struct Batches<'a> {
+    writer: MeshWriter<'a>,
+    updates: Vec<MeshUpdate>,
+}
+
+impl<'a> Batches<'a> {
+    fn new(mesh: &'a SharedMesh) -> Self {
+        Self { writer: mesh.writer(), updates: Vec::new() }
+    }
+
+    /// Adds updates that must be applied as one.
+    fn add(&mut self, updates: impl IntoIterator<Item = MeshUpdate>) {
+        self.updates.extend(updates);
+        if self.updates.len() >= UPDATES_PER_LOCK {
+            self.writer.apply(self.updates.drain(..));
+        }
+    }
+}
+
+impl Drop for Batches<'_> {
+    fn drop(&mut self) {
+        self.writer.apply(self.updates.drain(..));
+    }
+}
+
+fn counts(state: &SubscriptionState) -> [usize; ResourceType::COUNT] {
+    ResourceType::in_table(|kind| state.of(kind).len())
+}

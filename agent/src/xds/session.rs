@@ -1,0 +1,153 @@
+//! One discovery stream, from its first request to its end.
+
+use std::convert::Infallible;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::time::{Duration, SystemTime};
+
+use prost::Message as _;
+use tokio::sync::mpsc;
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::{Code, Request, Status, Streaming};
+
+use super::initial_sync::InitialSync;
+use super::options::XdsOptions;
+use super::receiver::ConfigReceiver;
+use super::status::XdsStatus;
+use super::stream::Outcome;
+use crate::control_channel::{self, ControlAddress, TokenError, read_bearer_token};
+use crate::proto::envoy::service::discovery::v3::aggregated_discovery_service_client::AggregatedDiscoveryServiceClient;
+use crate::proto::envoy::service::discovery::v3::{DeltaDiscoveryRequest, DeltaDiscoveryResponse};
+use crate::resources::ResourceType;
+use crate::telemetry::metrics::Metrics;
+
+/// The largest response that is accepted: the first one holds the whole mesh.
+const MAX_RESPONSE_BYTES: usize = 200 * 1024 * 1024;
+/// Responses with at least this many resources are decoded on a blocking thread, away from those that carry connections.
+const BLOCKING_DECODE_RESOURCES: usize = 256;
+/// The least pause before a control plane is asked again that has too much to do.
+const EXHAUSTED_PAUSE: Duration = Duration::from_secs(1);
+
+/// Why a stream ended.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum StreamError {
+    #[error(transparent)]
+    Address(#[from] control_channel::InvalidControlAddress),
+    #[error(transparent)]
+    Token(#[from] TokenError),
+    #[error("control plane: {code}: {message}")]
+    Refused { code: Code, message: String, source: Option<Box<Status>> },
+    #[error("control plane ended the stream")]
+    Ended,
+    #[error("decoding a response failed")]
+    Decoder,
+}
+
+impl StreamError {
+    /// True where a control plane may have failed at a type that was asked for.
+    pub(super) fn is_about_types(&self) -> bool {
+        let Self::Refused { code, .. } = self else { return false };
+        matches!(code, Code::InvalidArgument | Code::Unimplemented | Code::NotFound)
+    }
+
+    /// How long at least to wait before the next attempt.
+    pub(super) fn min_pause(&self) -> Duration {
+        match self {
+            Self::Refused { code: Code::ResourceExhausted, .. } => EXHAUSTED_PAUSE,
+            _ => Duration::ZERO,
+        }
+    }
+}
+
+impl From<Status> for StreamError {
+    fn from(status: Status) -> Self {
+        Self::Refused { code: status.code(), message: status.message().to_owned(), source: Some(Box::new(status)) }
+    }
+}
+
+/// Serves one stream until it ends, which is always an error. `objects`: users' objects are asked for as well.
+pub(super) async fn run(
+    options: &XdsOptions,
+    receiver: &ConfigReceiver,
+    status: &XdsStatus,
+    objects: bool,
+) -> Result<Infallible, StreamError> {
+    let (requests, outgoing) = mpsc::channel(2 * ResourceType::COUNT);
+    for request in receiver.subscriptions(options.node.to_wire(), objects) {
+        // The channel is new and has room for a request of each type.
+        let _ = requests.try_send(request);
+    }
+    let mut responses = open(options, outgoing).await?;
+    let mut initial = InitialSync::new(objects);
+    loop {
+        let response = tokio::select! {
+            response = responses.message() => response?.ok_or(StreamError::Ended)?,
+            () = initial.grace_over(), if !status.is_synced() => {
+                let missing = initial.missing();
+                tracing::warn!(?missing, "the control plane does not send all that was asked for: serving without");
+                status.set_synced();
+                continue;
+            }
+        };
+        if !initial.has_begun() {
+            status.set_connected();
+            tracing::info!(address = options.address, "configuration stream is up");
+        }
+        options.metrics.xds_message(&response.type_url, response.encoded_len() as u64);
+        let outcome = receive(receiver, response).await?;
+        log(&outcome);
+        count(&options.metrics, &outcome);
+        if initial.record(outcome.kind) {
+            status.set_synced();
+        }
+        requests.send(outcome.reply).await.map_err(|_| StreamError::Ended)?;
+    }
+}
+
+async fn open(
+    options: &XdsOptions,
+    requests: mpsc::Receiver<DeltaDiscoveryRequest>,
+) -> Result<Streaming<DeltaDiscoveryResponse>, StreamError> {
+    let address = ControlAddress::new(&options.address, options.server_name.as_deref(), options.root_ca.clone())?;
+    let channel = control_channel::channel(&address.with_services(options.services.clone()));
+    let mut request = Request::new(ReceiverStream::new(requests));
+    options.headers.add_to(request.metadata_mut());
+    match read_bearer_token(&options.token).await {
+        Ok(token) => drop(request.metadata_mut().insert("authorization", token)),
+        Err(error) if error.is_missing() => {}
+        Err(error) => return Err(error.into()),
+    }
+    if let Ok(cluster_id) = options.node.cluster_id.parse() {
+        request.metadata_mut().insert("clusterid", cluster_id);
+    }
+    let mut client = AggregatedDiscoveryServiceClient::new(channel).max_decoding_message_size(MAX_RESPONSE_BYTES);
+    Ok(client.delta_aggregated_resources(request).await?.into_inner())
+}
+
+/// Decodes and applies a response. A panic costs this stream: the next one is opened, and what is in force stays.
+async fn receive(receiver: &ConfigReceiver, response: DeltaDiscoveryResponse) -> Result<Outcome, StreamError> {
+    if response.resources.len() < BLOCKING_DECODE_RESOURCES {
+        let received = catch_unwind(AssertUnwindSafe(|| receiver.handle_response(response)));
+        return received.map_err(|_| StreamError::Decoder);
+    }
+    let receiver = receiver.clone();
+    tokio::task::spawn_blocking(move || receiver.handle_response(response)).await.map_err(|_| StreamError::Decoder)
+}
+
+fn log(outcome: &Outcome) {
+    let kind = outcome.kind.map_or("unknown", ResourceType::label);
+    for reason in &outcome.rejected {
+        tracing::warn!(kind, %reason, "a resource was rejected");
+    }
+    tracing::debug!(kind, changed = outcome.changed, rejected = outcome.rejected.len(), "response received");
+}
+
+fn count(metrics: &Metrics, outcome: &Outcome) {
+    let kind = outcome.kind.map_or("unknown", ResourceType::label);
+    for _ in &outcome.rejected {
+        metrics.config_rejected(kind);
+    }
+    metrics.xds_repeated(kind, outcome.repeats);
+    if outcome.rejected.is_empty() {
+        metrics.config_accepted(SystemTime::now());
+    }
+}

@@ -1,0 +1,247 @@
+//! What is known of every resource that was received: versions for the next subscription, and what is needed to tell whether
+//! a resource is new. Decides what a resource, good or bad, means for the mesh.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use xxhash_rust::xxh64::xxh64;
+
+use super::decode;
+use super::received::ReceivedResource;
+use super::version::Version;
+use crate::model::mesh::{MeshSettings, MeshUpdate};
+use crate::resources::{ObjectKind, ResourceType};
+
+/// What is known of one resource. There is one per workload: what most do not need is boxed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct ResourceState {
+    pub version: Version,
+    /// Of the body, to tell whether another one differs. A chance collision would hide one update of one address; policies
+    /// and objects are compared in full.
+    digest: u64,
+    /// Of policies and objects, which are few.
+    stored: Option<Box<StoredBody>>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct StoredBody {
+    body: Bytes,
+    /// Why it could not be understood; only policies are stored in that state.
+    rejected: Option<Arc<str>>,
+}
+
+impl ResourceState {
+    fn of(kind: ResourceType, received: &ReceivedResource, rejected: Option<Arc<str>>) -> Self {
+        let digest = xxh64(&received.body, 0);
+        let is_stored = matches!(kind, ResourceType::Authorization | ResourceType::Object(_));
+        let stored = is_stored.then(|| Box::new(StoredBody { body: received.body.clone(), rejected }));
+        Self { version: received.version.clone(), digest, stored }
+    }
+
+    fn is_same(&self, received: &ReceivedResource, rejected: Option<&Arc<str>>) -> bool {
+        match &self.stored {
+            Some(known) => known.body == received.body && known.rejected.as_ref() == rejected,
+            None => rejected.is_none() && self.digest == xxh64(&received.body, 0),
+        }
+    }
+
+    fn rejected(&self) -> Option<(&[u8], &Arc<str>)> {
+        let known = self.stored.as_ref()?;
+        Some((&known.body, known.rejected.as_ref()?))
+    }
+
+    /// The body as it was received, and why it was rejected; `None` for types whose bodies are not stored.
+    pub(super) fn body(&self) -> Option<(&Bytes, Option<&Arc<str>>)> {
+        let known = self.stored.as_ref()?;
+        Some((&known.body, known.rejected.as_ref()))
+    }
+}
+
+/// All known resources, by type and name.
+#[derive(Debug, Clone)]
+pub(super) struct SubscriptionState {
+    by_type: [BTreeMap<Arc<str>, ResourceState>; ResourceType::COUNT],
+    /// What this agent was started with: counts where the mesh configuration is silent.
+    own_settings: MeshSettings,
+    root_namespace: Arc<str>,
+}
+
+/// What a resource changed.
+#[derive(Debug, Default)]
+pub(super) struct Change {
+    pub updates: Vec<MeshUpdate>,
+    /// Why the resource was rejected.
+    pub rejected: Option<Arc<str>>,
+    /// It is byte for byte what was known.
+    pub is_repeat: bool,
+}
+
+impl SubscriptionState {
+    /// No resources; `own_settings` count until a mesh configuration says more.
+    #[must_use]
+    pub(super) fn new(own_settings: MeshSettings) -> Self {
+        let root_namespace = own_settings.root_namespace.clone();
+        Self { by_type: Default::default(), own_settings, root_namespace }
+    }
+
+    #[must_use]
+    pub(super) fn of(&self, kind: ResourceType) -> &BTreeMap<Arc<str>, ResourceState> {
+        &self.by_type[kind.index()]
+    }
+
+    /// The names and versions to report when a stream opens. A rejected policy is named without a version: it must be sent
+    /// again, and its removal must be reported.
+    pub(super) fn versions(&self, kind: ResourceType) -> impl Iterator<Item = (String, String)> {
+        let version =
+            |state: &ResourceState| state.rejected().map_or_else(|| state.version.to_string(), |_| String::new());
+        self.of(kind).iter().map(move |(name, state)| (name.to_string(), version(state)))
+    }
+
+    /// Applies a resource. One that is byte for byte what is known changes nothing. A bad address or mesh configuration
+    /// leaves the last good one in force, a bad policy denies its scope.
+    pub(super) fn update(&mut self, kind: ResourceType, received: &ReceivedResource) -> Change {
+        // The name that is stored already, so that a long series of updates does not end in two copies of each.
+        let known = self.of(kind).get_key_value(&received.name);
+        let name = known.map_or_else(|| received.name.clone(), |(name, _)| name.clone());
+        if received.flaw.is_none() && known.is_some_and(|(_, known)| known.is_same(received, None)) {
+            self.store(kind, name, received, None);
+            return Change { is_repeat: true, ..Change::default() };
+        }
+        let decoded = match &received.flaw {
+            Some(flaw) => Err(flaw.clone()),
+            None => self.decode(kind, &name, &received.body),
+        };
+        match decoded {
+            Ok(Decoded { mut updates, rejected: None }) => {
+                self.apply_root_namespace(&mut updates);
+                self.store(kind, name, received, None);
+                Change { updates, ..Change::default() }
+            }
+            Ok(Decoded { updates: denying, rejected: Some(reason) }) => {
+                self.reject(kind, name, received, denying, reason)
+            }
+            Err(reason) if kind.is_policy() => {
+                let denying = self.denying(kind, &name, &received.body, &reason);
+                self.reject(kind, name, received, vec![denying], reason)
+            }
+            Err(reason) => Change { rejected: Some(reason), ..Change::default() },
+        }
+    }
+
+    /// Stores a policy that cannot be used, and has it deny.
+    fn reject(
+        &mut self,
+        kind: ResourceType,
+        name: Arc<str>,
+        received: &ReceivedResource,
+        denying: Vec<MeshUpdate>,
+        reason: Arc<str>,
+    ) -> Change {
+        let is_repeat = self.of(kind).get(&name).is_some_and(|known| known.is_same(received, Some(&reason)));
+        self.store(kind, name, received, Some(reason.clone()));
+        let updates = if is_repeat { Vec::new() } else { denying };
+        Change { updates, rejected: Some(reason), is_repeat }
+    }
+
+    /// Removes a resource; `None` where there is none. The mesh configuration stays: a mesh is never without one.
+    pub(super) fn remove(&mut self, kind: ResourceType, name: &str) -> Option<Vec<MeshUpdate>> {
+        let update = match kind {
+            ResourceType::MeshConfig => return None,
+            ResourceType::Authorization => MeshUpdate::RemoveAuthorization,
+            ResourceType::Address => MeshUpdate::RemoveAddress,
+            ResourceType::Object(ObjectKind::AuthorizationPolicy) => MeshUpdate::RemovePolicyObject,
+            ResourceType::Object(ObjectKind::PeerAuthentication) => MeshUpdate::RemovePeerObject,
+            ResourceType::Object(_) => {
+                self.by_type[kind.index()].remove(name)?;
+                return Some(Vec::new());
+            }
+        };
+        let (name, _) = self.by_type[kind.index()].remove_entry(name)?;
+        Some(vec![update(name)])
+    }
+
+    fn store(&mut self, kind: ResourceType, name: Arc<str>, received: &ReceivedResource, rejected: Option<Arc<str>>) {
+        self.by_type[kind.index()].insert(name, ResourceState::of(kind, received, rejected));
+    }
+
+    /// What a resource does to the mesh. A policy that can be read in part only denies, with the reason.
+    fn decode(&self, kind: ResourceType, name: &Arc<str>, body: &[u8]) -> Result<Decoded, Arc<str>> {
+        let decoded = match kind {
+            ResourceType::Address => decode::address(name, body).map(Decoded::accepted),
+            ResourceType::Authorization => decode::authorization(name, body)
+                .map(|policy| Decoded::accepted(MeshUpdate::Authorization(Box::new(policy)))),
+            ResourceType::MeshConfig => decode::settings(&self.own_settings, body)
+                .map(|settings| Decoded::accepted(MeshUpdate::Settings(settings))),
+            ResourceType::Object(ObjectKind::AuthorizationPolicy) => {
+                let read = decode::policy_object(name, body, &self.root_namespace);
+                read.map(|(object, rejected)| Decoded {
+                    rejected,
+                    ..Decoded::accepted(MeshUpdate::PolicyObject(Box::new(object)))
+                })
+            }
+            ResourceType::Object(ObjectKind::PeerAuthentication) => {
+                let read = decode::peer_object(name, body);
+                read.map(|(object, rejected)| Decoded {
+                    rejected,
+                    ..Decoded::accepted(MeshUpdate::PeerObject(Box::new(object)))
+                })
+            }
+            ResourceType::Object(_) => decode::envelope(name, body).map(|_| Decoded::default()),
+        };
+        let mut decoded = decoded.map_err(|malformed| Arc::<str>::from(malformed.to_string()))?;
+        if let Some(MeshUpdate::Workload(workload)) = decoded.updates.first_mut() {
+            // The same text, stored once.
+            workload.uid = name.clone();
+        }
+        Ok(decoded)
+    }
+
+    fn denying(&self, kind: ResourceType, name: &str, body: &[u8], reason: &str) -> MeshUpdate {
+        let root = &self.root_namespace;
+        match kind {
+            ResourceType::Object(ObjectKind::AuthorizationPolicy) => {
+                MeshUpdate::PolicyObject(Box::new(decode::denying_policy(name, reason, root)))
+            }
+            ResourceType::Object(_) => MeshUpdate::PeerObject(Box::new(decode::strict_peer(name))),
+            _ => MeshUpdate::Authorization(Box::new(decode::denying(name, body, reason, root))),
+        }
+    }
+
+    /// How far a policy reaches depends on which namespace is the root, where it does not say so itself.
+    fn apply_root_namespace(&mut self, updates: &mut Vec<MeshUpdate>) {
+        let Some(MeshUpdate::Settings(settings)) = updates.first() else { return };
+        if settings.root_namespace == self.root_namespace {
+            return;
+        }
+        self.root_namespace = settings.root_namespace.clone();
+        let rejected = self.of(ResourceType::Authorization).iter().filter_map(|(name, state)| {
+            let (body, reason) = state.rejected()?;
+            Some(self.denying(ResourceType::Authorization, name, body, reason))
+        });
+        updates.extend(rejected.collect::<Vec<_>>());
+        let kind = ResourceType::Object(ObjectKind::AuthorizationPolicy);
+        let objects = self.of(kind).iter().filter_map(|(name, state)| {
+            let (body, _) = state.body()?;
+            match self.decode(kind, name, body) {
+                Ok(decoded) => Some(decoded.updates),
+                Err(reason) => Some(vec![self.denying(kind, name, body, &reason)]),
+            }
+        });
+        updates.extend(objects.collect::<Vec<_>>().into_iter().flatten());
+    }
+}
+
+/// A resource that could be read.
+#[derive(Debug, Default)]
+struct Decoded {
+    updates: Vec<MeshUpdate>,
+    /// Why a policy denies in place of what it says.
+    rejected: Option<Arc<str>>,
+}
+
+impl Decoded {
+    fn accepted(update: MeshUpdate) -> Self {
+        Self { updates: vec![update], rejected: None }
+    }
+}
