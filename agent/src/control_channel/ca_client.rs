@@ -18,8 +18,9 @@ use crate::proto::istio::v1::auth::IstioCertificateRequest;
 use crate::proto::istio::v1::auth::istio_certificate_service_client::IstioCertificateServiceClient;
 use crate::tls::ca::{IssueError, Issuer, Signing};
 
-/// Under this name istiod expects the identity that a node asks for on behalf of.
-const IMPERSONATED_IDENTITY: &str = "ImpersonatedIdentity";
+/// The field of a certificate request's metadata in which a node names the identity that the certificate is for (istiod
+/// reads it in `security/pkg/server/ca/server.go`).
+pub const IMPERSONATED_IDENTITY: &str = "ImpersonatedIdentity";
 
 /// Why a request to a CA failed.
 #[derive(Debug, thiserror::Error)]

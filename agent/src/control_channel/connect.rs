@@ -19,22 +19,22 @@ use super::address::{ControlAddress, Security};
 use super::roots::RootSource;
 use crate::tls::server_auth::{self, UnsupportedRoots};
 
-/// Bound on each of TCP connect and TLS handshake.
+/// How long TCP connect and TLS handshake may take each.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
-/// The same where there is another address to try.
-const NEXT_ADDRESS_AFTER: Duration = Duration::from_secs(2);
-/// A control plane that is gone without a word is noticed after the sum of these two.
-const PING_INTERVAL: Duration = Duration::from_secs(30);
-const PING_TIMEOUT: Duration = Duration::from_secs(10);
-/// HTTP/2 flow control windows: a first answer may be very large.
+/// The same while there is another address to try.
+const CONNECT_TIMEOUT_WITH_ALTERNATIVE: Duration = Duration::from_secs(2);
+/// HTTP/2 PINGs of both ends: a peer that vanished is noticed after the sum of these two.
+pub const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(30);
+pub const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(10);
+/// HTTP/2 flow control windows: the first response may be very large.
 const WINDOW_BYTES: u32 = 4 * 1024 * 1024;
 
 /// A gRPC channel that connects when first used, and again whenever the connection was lost.
 #[must_use]
 pub fn channel(address: &ControlAddress) -> Channel {
     let endpoint = Endpoint::from(address.uri.clone())
-        .http2_keep_alive_interval(PING_INTERVAL)
-        .keep_alive_timeout(PING_TIMEOUT)
+        .http2_keep_alive_interval(KEEPALIVE_INTERVAL)
+        .keep_alive_timeout(KEEPALIVE_TIMEOUT)
         .keep_alive_while_idle(true)
         .initial_stream_window_size(WINDOW_BYTES)
         .initial_connection_window_size(WINDOW_BYTES);
@@ -46,10 +46,10 @@ pub fn channel(address: &ControlAddress) -> Channel {
     endpoint.connect_with_connector_lazy(connector)
 }
 
-/// Opens one connection, to the first of the host's addresses that takes it.
+/// Opens one connection, to the first of the host's addresses that accepts it.
 ///
 /// # Errors
-/// What went wrong with the last address, in words that name the step.
+/// The failure of the last address; the message names the step.
 pub async fn connect(address: &ControlAddress) -> io::Result<ControlStream> {
     let mut candidates = address.services.lookup(&address.host, address.port).await.map_err(step("name lookup"))?;
     let tls = match &address.security {
@@ -59,7 +59,7 @@ pub async fn connect(address: &ControlAddress) -> io::Result<ControlStream> {
         }
         Security::Tls { server_name, roots } => Some((tls_connector(roots)?, server_name)),
     };
-    let bound = if candidates.len() > 1 { NEXT_ADDRESS_AFTER } else { CONNECT_TIMEOUT };
+    let bound = if candidates.len() > 1 { CONNECT_TIMEOUT_WITH_ALTERNATIVE } else { CONNECT_TIMEOUT };
     let mut failure = io::Error::other("connect: plain http is only for loopback addresses");
     for candidate in candidates {
         let tcp = match timed("connect", bound, open_tcp(candidate)).await {

@@ -1,5 +1,4 @@
-//! The control plane's end of its channel to agents: TLS with server authentication, HTTP/2. Who the client is, its
-//! bearer token says inside the channel.
+//! The control plane's end of the channel: accepts agents' connections over TLS with server authentication.
 
 use std::fmt;
 use std::io;
@@ -19,12 +18,12 @@ use tonic::transport::server::Connected;
 
 use crate::tls::server_auth::{self, ServerConfigError};
 
-/// A client that says nothing is dropped after this time.
+/// How long a client may take for its TLS handshake.
 const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
-/// After a failed accept (no file descriptors left) wait this long: the condition does not pass at once.
+/// The pause after a failed accept: a lack of file descriptors does not pass at once.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
-/// What a control plane proves itself with. May be renewed while it serves.
+/// The certificate and key of a control plane. May be renewed while it serves.
 pub struct ServerIdentity {
     acceptor: ArcSwap<TlsAcceptor>,
 }
@@ -36,7 +35,7 @@ impl fmt::Debug for ServerIdentity {
 }
 
 impl ServerIdentity {
-    /// Takes a certificate chain (leaf first) and its key, both PEM.
+    /// From a certificate chain (leaf first) and its key, both PEM.
     ///
     /// # Errors
     /// If they do not parse or do not belong together.
@@ -44,10 +43,10 @@ impl ServerIdentity {
         Ok(Self { acceptor: ArcSwap::from_pointee(acceptor(chain_pem, key_pem)?) })
     }
 
-    /// Connections from now on get this certificate.
+    /// Replaces the certificate for connections that are accepted from now on.
     ///
     /// # Errors
-    /// As [`Self::new`]; the one before stays in use then.
+    /// As [`Self::new`]; the former one stays in use then.
     pub fn renew(&self, chain_pem: &str, key_pem: &str) -> Result<(), ServerConfigError> {
         self.acceptor.store(Arc::new(acceptor(chain_pem, key_pem)?));
         Ok(())
@@ -58,10 +57,10 @@ fn acceptor(chain_pem: &str, key_pem: &str) -> Result<TlsAcceptor, ServerConfigE
     server_auth::server_config(chain_pem, key_pem).map(TlsAcceptor::from)
 }
 
-/// Connections whose handshake is done, as a server of tonic takes them. A handshake that fails or hangs costs only itself.
+/// Connections whose handshake is done, as a tonic server accepts them. A handshake that fails or hangs affects no other.
 /// Accepting ends when the stream is dropped.
 #[must_use]
-pub fn incoming(listener: TcpListener, identity: Arc<ServerIdentity>) -> ReceiverStream<io::Result<AgentStream>> {
+pub fn incoming(listener: TcpListener, identity: Arc<ServerIdentity>) -> ReceiverStream<io::Result<AgentConnection>> {
     let (ready, stream) = mpsc::channel(64);
     tokio::spawn(async move {
         loop {
@@ -87,13 +86,13 @@ async fn handshake(
     acceptor: TlsAcceptor,
     tcp: TcpStream,
     peer: SocketAddr,
-    ready: mpsc::Sender<io::Result<AgentStream>>,
+    ready: mpsc::Sender<io::Result<AgentConnection>>,
 ) {
     let _ = tcp.set_nodelay(true);
     match tokio::time::timeout(HANDSHAKE_TIMEOUT, acceptor.accept(tcp)).await {
         Ok(Ok(stream)) => {
             // A closed receiver means that the server stops: the connection is dropped with it.
-            let _ = ready.send(Ok(AgentStream { stream, peer })).await;
+            let _ = ready.send(Ok(AgentConnection { stream, peer })).await;
         }
         Ok(Err(error)) => tracing::debug!(%peer, %error, "TLS handshake failed"),
         Err(_) => tracing::debug!(%peer, "TLS handshake timed out"),
@@ -102,7 +101,7 @@ async fn handshake(
 
 /// A connection from an agent.
 #[derive(Debug)]
-pub struct AgentStream {
+pub struct AgentConnection {
     stream: tokio_rustls::server::TlsStream<TcpStream>,
     peer: SocketAddr,
 }
@@ -111,7 +110,7 @@ pub struct AgentStream {
 #[derive(Debug, Clone, Copy)]
 pub struct AgentAddr(pub SocketAddr);
 
-impl Connected for AgentStream {
+impl Connected for AgentConnection {
     type ConnectInfo = AgentAddr;
 
     fn connect_info(&self) -> AgentAddr {
@@ -119,13 +118,13 @@ impl Connected for AgentStream {
     }
 }
 
-impl AsyncRead for AgentStream {
+impl AsyncRead for AgentConnection {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         Pin::new(&mut self.stream).poll_read(cx, buffer)
     }
 }
 
-impl AsyncWrite for AgentStream {
+impl AsyncWrite for AgentConnection {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         Pin::new(&mut self.stream).poll_write(cx, bytes)
     }

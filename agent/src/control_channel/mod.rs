@@ -14,8 +14,8 @@ mod roots;
 mod token;
 
 pub use address::{ControlAddress, InvalidControlAddress};
-pub use ca_client::GrpcIssuer;
-pub use connect::{channel, connect};
+pub use ca_client::{GrpcIssuer, IMPERSONATED_IDENTITY};
+pub use connect::{KEEPALIVE_INTERVAL, KEEPALIVE_TIMEOUT, channel, connect};
 pub use headers::{ControlHeaders, InvalidHeader};
 pub use lookup::OwnServices;
 pub use roots::RootSource;

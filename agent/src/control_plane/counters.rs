@@ -1,4 +1,4 @@
-//! What the control plane counts. Read by whoever shows it; never decides anything.
+//! Counters of the control plane, for status and tests.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -33,9 +33,9 @@ pub struct CounterValues {
 
 /// An open stream; counts until it is dropped.
 #[derive(Debug)]
-pub(super) struct Connected(Arc<Counters>);
+pub(super) struct OpenStream(Arc<Counters>);
 
-impl Drop for Connected {
+impl Drop for OpenStream {
     fn drop(&mut self) {
         self.0.agents.fetch_sub(1, Ordering::Relaxed);
     }
@@ -56,9 +56,9 @@ impl Counters {
         }
     }
 
-    pub(super) fn connected(self: &Arc<Self>) -> Connected {
+    pub(super) fn open_stream(self: &Arc<Self>) -> OpenStream {
         self.agents.fetch_add(1, Ordering::Relaxed);
-        Connected(self.clone())
+        OpenStream(self.clone())
     }
 
     pub(super) fn response(&self, resources: usize, removals: usize) {
@@ -67,7 +67,7 @@ impl Counters {
         self.removals.fetch_add(removals as u64, Ordering::Relaxed);
     }
 
-    pub(super) fn refused(&self) {
+    pub(super) fn nack(&self) {
         self.nacks.fetch_add(1, Ordering::Relaxed);
     }
 

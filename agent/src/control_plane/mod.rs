@@ -1,22 +1,25 @@
-//! The role `weir control-plane`: Istio objects to the workload API as istiod does it, served as delta ADS, with a CA.
-//! [`FileSource`] alone is the delivery of an agent that reads its own files.
+//! `weir control-plane`: reads Istio objects from files, translates them into the workload API as istiod does, and serves them
+//! by delta ADS, with a CA beside it. Also, without the server, the configuration of an agent that reads its own files.
+//!
+//! [`FileSource`] reads the objects and publishes a [`Snapshot`] whenever they change ([`translate`]). `discovery` sends
+//! snapshots to agents, `certificate_service` signs certificates with the CA of [`authority`], and `node_tokens` says
+//! which node a request comes from. `server` puts these together.
 
-mod ads;
-mod agent_stream;
-mod auth;
 pub mod authority;
-mod ca_service;
-mod changes;
+mod certificate_service;
 mod config;
 mod counters;
-mod files;
+mod discovery;
+mod file_source;
+mod fingerprint;
+mod node_tokens;
 mod server;
 mod snapshot;
 pub mod translate;
 
-pub use auth::TokensError;
 pub use config::ControlPlaneConfig;
 pub use counters::{CounterValues, Counters};
-pub use files::{FileSource, FileSourceError, FileSourceOptions};
+pub use file_source::{FileSource, FileSourceError, FileSourceOptions};
+pub use node_tokens::NodeTokensError;
 pub use server::{ControlPlane, ControlPlaneError, run};
 pub use snapshot::Snapshot;

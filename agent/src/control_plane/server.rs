@@ -1,4 +1,4 @@
-//! Puts the control plane together and runs it: source, CA, listener and both services.
+//! Runs the control plane: file source, CA, listener and both gRPC services.
 
 use std::io;
 use std::net::SocketAddr;
@@ -11,28 +11,26 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 use tonic::transport::Server;
 
-use super::ads::Ads;
-use super::auth::{Tokens, TokensError};
 use super::authority::{Authority, AuthorityError};
-use super::ca_service::CertificateService;
+use super::certificate_service::CertificateService;
 use super::config::ControlPlaneConfig;
 use super::counters::Counters;
-use super::files::{FileSource, FileSourceError, FileSourceOptions};
+use super::discovery::DiscoveryService;
+use super::file_source::{FileSource, FileSourceError, FileSourceOptions};
+use super::node_tokens::{NodeTokens, NodeTokensError};
 use super::translate;
 use crate::control_channel::listener::{self, ServerIdentity};
+use crate::control_channel::{KEEPALIVE_INTERVAL, KEEPALIVE_TIMEOUT};
 use crate::proto::envoy::service::discovery::v3::aggregated_discovery_service_server::AggregatedDiscoveryServiceServer;
 use crate::proto::istio::v1::auth::istio_certificate_service_server::IstioCertificateServiceServer;
 use crate::tls::ca::SignError;
 use crate::tls::server_auth::ServerConfigError;
 
-/// An agent names every resource it has when it connects.
+/// The largest request that is accepted: an agent names every resource it has when it connects.
 const MAX_REQUEST_BYTES: usize = 64 * 1024 * 1024;
-/// Agents that vanish without a word are noticed after the sum of these two.
-const PING_INTERVAL: Duration = Duration::from_secs(30);
-const PING_TIMEOUT: Duration = Duration::from_secs(10);
-/// The server's certificate is made anew this often; it is valid for a year.
-const RENEW_INTERVAL: Duration = Duration::from_secs(30 * 24 * 60 * 60);
-/// Connections still open this long after the stop are cut.
+/// How often the server's certificate is replaced; it is valid for a year.
+const CERTIFICATE_RENEW_INTERVAL: Duration = Duration::from_secs(30 * 24 * 60 * 60);
+/// How long connections may take to end after the stop.
 const STOP_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Why a control plane does not serve.
@@ -41,7 +39,7 @@ pub enum ControlPlaneError {
     #[error(transparent)]
     Source(#[from] FileSourceError),
     #[error(transparent)]
-    Tokens(#[from] TokensError),
+    Tokens(#[from] NodeTokensError),
     #[error(transparent)]
     Authority(#[from] AuthorityError),
     #[error("cannot make the server's certificate")]
@@ -58,7 +56,7 @@ pub enum ControlPlaneError {
 #[derive(Debug)]
 pub struct ControlPlane {
     source: FileSource,
-    tokens: Tokens,
+    tokens: NodeTokens,
     authority: Authority,
     server_names: Vec<String>,
     listener: TcpListener,
@@ -96,7 +94,7 @@ impl ControlPlane {
         let translate =
             translate::Options { cluster_id: config.cluster_id, network: config.network, ..Default::default() };
         let source = FileSourceOptions { path: config.config, translate, state_dir: config.state_dir.clone() };
-        let tokens = Tokens::open(&config.tokens)?;
+        let tokens = NodeTokens::open(&config.tokens)?;
         let authority = Authority::open(&config.state_dir)?;
         let source = FileSource::open(source).await?;
         let address = config.listen;
@@ -119,15 +117,15 @@ impl ControlPlane {
         self.counters.clone()
     }
 
-    /// Serves until told to stop.
+    /// Serves until `stop` is cancelled.
     ///
     /// # Errors
-    /// When serving fails, or the files can no longer be followed.
+    /// When serving fails, or the files can no longer be read.
     pub async fn serve(self, stop: CancellationToken) -> Result<(), ControlPlaneError> {
         let (chain, key) = certificate(&self.authority, &self.server_names)?;
         let identity = Arc::new(ServerIdentity::new(&chain, &key)?);
         let snapshots = self.source.subscribe();
-        let ads = Ads {
+        let discovery = DiscoveryService {
             tokens: self.tokens.clone(),
             snapshots: snapshots.clone(),
             counters: self.counters.clone(),
@@ -143,10 +141,10 @@ impl ControlPlane {
             tracing::info!(%address, "control plane serves");
         }
         let serving = Server::builder()
-            .http2_keepalive_interval(Some(PING_INTERVAL))
-            .http2_keepalive_timeout(Some(PING_TIMEOUT))
+            .http2_keepalive_interval(Some(KEEPALIVE_INTERVAL))
+            .http2_keepalive_timeout(Some(KEEPALIVE_TIMEOUT))
             .add_service(
-                AggregatedDiscoveryServiceServer::new(ads)
+                AggregatedDiscoveryServiceServer::new(discovery)
                     .max_decoding_message_size(MAX_REQUEST_BYTES)
                     .max_encoding_message_size(usize::MAX),
             )
@@ -155,7 +153,7 @@ impl ControlPlane {
                 listener::incoming(self.listener, identity.clone()),
                 stop.clone().cancelled_owned(),
             );
-        let cut = async {
+        let stop_timeout = async {
             stop.cancelled().await;
             tokio::time::sleep(STOP_TIMEOUT).await;
         };
@@ -166,7 +164,7 @@ impl ControlPlane {
                 Err(error) => Err(error.into()),
             },
             () = renew(&identity, &self.authority, &self.server_names) => Ok(()),
-            () = cut => Ok(()),
+            () = stop_timeout => Ok(()),
         }
     }
 }
@@ -175,10 +173,10 @@ fn certificate(authority: &Authority, names: &[String]) -> Result<(String, Strin
     authority.server_certificate(names).map_err(ControlPlaneError::Certificate)
 }
 
-/// Exchanges the server's certificate long before it expires; runs forever.
+/// Replaces the server's certificate long before it expires; runs forever.
 async fn renew(identity: &ServerIdentity, authority: &Authority, names: &[String]) {
     loop {
-        tokio::time::sleep(RENEW_INTERVAL).await;
+        tokio::time::sleep(CERTIFICATE_RENEW_INTERVAL).await;
         let renewed =
             certificate(authority, names).and_then(|(chain, key)| identity.renew(&chain, &key).map_err(Into::into));
         if let Err(error) = renewed {

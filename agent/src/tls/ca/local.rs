@@ -20,7 +20,7 @@ pub const MAX_LIFETIME: Duration = Duration::from_secs(24 * 60 * 60);
 /// Shortest life of a workload certificate, whatever is asked for.
 pub const MIN_LIFETIME: Duration = Duration::from_secs(5);
 /// How far clocks of the mesh may be apart: certificates are valid from this long ago, as istiod's are.
-pub(super) const CLOCK_SKEW: Duration = Duration::from_secs(120);
+pub const CLOCK_SKEW: Duration = Duration::from_secs(120);
 
 /// Why a CA key and its certificate cannot be used.
 #[derive(Debug, thiserror::Error)]

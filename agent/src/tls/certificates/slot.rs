@@ -157,15 +157,12 @@ impl Slot {
         if self.state.borrow().current.as_deref().is_some_and(removed) {
             self.root_removed.notify_one();
         }
-        self.replace(|certificate| certificate.with_extra_roots(bundle));
-    }
-
-    /// Replaces the certificate with a changed one; `None` leaves it as it is.
-    fn replace(&self, change: impl FnOnce(&WorkloadCertificate) -> Option<WorkloadCertificate>) {
         self.state.send_if_modified(|state| {
-            let changed = state.current.as_deref().and_then(change).map(Arc::new);
+            let changed = state.current.as_deref().and_then(|certificate| certificate.with_extra_roots(bundle));
             let is_changed = changed.is_some();
-            state.current = changed.or_else(|| state.current.take());
+            if let Some(changed) = changed {
+                state.current = Some(Arc::new(changed));
+            }
             is_changed
         });
     }

@@ -1,5 +1,5 @@
-//! A file or folder of objects as the source of the mesh: loads, translates, publishes snapshots, and does so again
-//! whenever a file changes. The same for `weir control-plane` and for an agent with its own files.
+//! A file or folder of objects as the source of the mesh: loads and translates it, and publishes a snapshot whenever a file
+//! changes. For `weir control-plane`, and for an agent that reads its own files.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -9,13 +9,13 @@ use std::sync::Arc;
 
 use tokio::sync::watch;
 
-use super::changes;
+use super::fingerprint::{Fingerprint, fingerprint};
 use super::snapshot::Snapshot;
 use super::translate::{self, VipAllocations};
 use crate::objects::{self, Objects, Problem};
 
-/// File of the state directory that remembers which virtual addresses were handed out.
-const VIPS: &str = "virtual-addresses.json";
+/// The file of the state directory with the virtual addresses that were allocated.
+const VIPS_FILE: &str = "virtual-addresses.json";
 
 /// Where objects come from and how they are translated.
 #[derive(Debug, Clone)]
@@ -23,7 +23,7 @@ pub struct FileSourceOptions {
     /// A file or a folder.
     pub path: PathBuf,
     pub translate: translate::Options,
-    /// Where handed-out virtual addresses are remembered.
+    /// Where allocated virtual addresses are saved.
     pub state_dir: PathBuf,
 }
 
@@ -40,7 +40,7 @@ pub enum FileSourceError {
 #[derive(Debug)]
 pub struct FileSource {
     loader: Loader,
-    fingerprint: changes::Fingerprint,
+    fingerprint: Fingerprint,
     snapshots: watch::Sender<Arc<Snapshot>>,
     problems: watch::Sender<Arc<Vec<Problem>>>,
 }
@@ -54,8 +54,8 @@ impl FileSource {
     pub async fn open(options: FileSourceOptions) -> Result<Self, FileSourceError> {
         let path = options.path.clone();
         fs::metadata(&path).map_err(|source| FileSourceError::Path { path: path.clone(), source })?;
-        // Looked at before it is read: what is written meanwhile differs from this.
-        let (fingerprint, _) = changes::look(&path);
+        // Before it is read: what is written meanwhile gets another fingerprint.
+        let (fingerprint, _) = fingerprint(&path);
         let (snapshots, problems) = (watch::Sender::default(), watch::Sender::default());
         let mut source = Self { loader: Loader::new(options), fingerprint, snapshots, problems };
         source.load().await?;
@@ -74,13 +74,13 @@ impl FileSource {
         self.problems.subscribe()
     }
 
-    /// Keeps the snapshot up with the files.
+    /// Publishes a new snapshot whenever the files change.
     ///
     /// # Errors
     /// Only after a fault of the program; else it runs forever.
     pub async fn run(mut self) -> Result<std::convert::Infallible, FileSourceError> {
         loop {
-            let (fingerprint, pause) = look(self.loader.options.path.clone()).await?;
+            let (fingerprint, pause) = fingerprint_blocking(self.loader.options.path.clone()).await?;
             if fingerprint != self.fingerprint {
                 self.fingerprint = fingerprint;
                 self.load().await?;
@@ -99,11 +99,11 @@ impl FileSource {
         let (loader, snapshot) = loading.await.map_err(|_| FileSourceError::Loader)?;
         self.loader = loader;
         self.problems.send_if_modified(|known| {
-            let news = **known != self.loader.problems;
-            if news {
+            let is_new = **known != self.loader.problems;
+            if is_new {
                 *known = Arc::new(self.loader.problems.clone());
             }
-            news
+            is_new
         });
         if let Some(snapshot) = snapshot {
             tracing::info!(
@@ -117,11 +117,11 @@ impl FileSource {
     }
 }
 
-async fn look(path: PathBuf) -> Result<(changes::Fingerprint, std::time::Duration), FileSourceError> {
-    tokio::task::spawn_blocking(move || changes::look(&path)).await.map_err(|_| FileSourceError::Loader)
+async fn fingerprint_blocking(path: PathBuf) -> Result<(Fingerprint, std::time::Duration), FileSourceError> {
+    tokio::task::spawn_blocking(move || fingerprint(&path)).await.map_err(|_| FileSourceError::Loader)
 }
 
-/// What is remembered from load to load.
+/// Loads and translates the objects; what it keeps from one load to the next.
 #[derive(Debug, Clone)]
 struct Loader {
     options: FileSourceOptions,
@@ -129,37 +129,37 @@ struct Loader {
     vips: VipAllocations,
     /// What is wrong with the files as they are.
     problems: Vec<Problem>,
-    /// Notices and problems of the files as they are, which the log already has.
+    /// Notices and problems of the last load, which are not logged again.
     logged: BTreeSet<String>,
 }
 
 impl Loader {
     fn new(options: FileSourceOptions) -> Self {
-        let vips = read_vips(&options.state_dir.join(VIPS));
+        let vips = read_vips(&options.state_dir.join(VIPS_FILE));
         Self { options, objects: Objects::default(), vips, problems: Vec::new(), logged: BTreeSet::new() }
     }
 
     /// Blocks for as long as reading takes.
     fn load(&mut self, previous: &Snapshot) -> Option<Snapshot> {
         let loaded = objects::load(&self.options.path);
-        let mut logged: BTreeSet<String> = loaded.notices.iter().map(ToString::to_string).collect();
+        let mut reported: BTreeSet<String> = loaded.notices.iter().map(ToString::to_string).collect();
         self.problems = self.objects.update(loaded);
         let problems: Vec<String> = self.problems.iter().map(ToString::to_string).collect();
         let vips_before = self.vips.clone();
         let translated = translate::translate(&self.objects, &self.options.translate, &mut self.vips);
         if self.vips != vips_before {
-            // Before anybody learns of the addresses: handed out, they must stay.
+            // Before the addresses are published: from then on they must stay.
             save_vips(&self.options.state_dir, &self.vips);
         }
-        logged.extend(translated.notices.iter().cloned());
-        for notice in logged.difference(&self.logged) {
+        reported.extend(translated.notices.iter().cloned());
+        for notice in reported.difference(&self.logged) {
             tracing::info!("{notice}");
         }
-        logged.extend(problems.iter().cloned());
+        reported.extend(problems.iter().cloned());
         for problem in problems.iter().filter(|problem| !self.logged.contains(*problem)) {
             tracing::error!("{problem}");
         }
-        self.logged = logged;
+        self.logged = reported;
         Snapshot::following(previous, &translated)
     }
 }
@@ -169,18 +169,18 @@ fn read_vips(path: &Path) -> VipAllocations {
         Ok(text) => text,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return VipAllocations::default(),
         Err(error) => {
-            tracing::warn!(path = %path.display(), %error, "handed-out virtual addresses are forgotten");
+            tracing::warn!(path = %path.display(), %error, "allocated virtual addresses are lost");
             return VipAllocations::default();
         }
     };
     serde_json::from_slice(&text).unwrap_or_else(|error| {
-        tracing::warn!(path = %path.display(), %error, "handed-out virtual addresses are forgotten");
+        tracing::warn!(path = %path.display(), %error, "allocated virtual addresses are lost");
         VipAllocations::default()
     })
 }
 
 fn save_vips(state_dir: &Path, vips: &VipAllocations) {
-    let path = state_dir.join(VIPS);
+    let path = state_dir.join(VIPS_FILE);
     let fresh = path.with_extension("new");
     let write = || {
         fs::create_dir_all(state_dir)?;
@@ -190,6 +190,6 @@ fn save_vips(state_dir: &Path, vips: &VipAllocations) {
         fs::rename(&fresh, &path)
     };
     if let Err(error) = write() {
-        tracing::warn!(path = %path.display(), %error, "handed-out virtual addresses cannot be remembered");
+        tracing::warn!(path = %path.display(), %error, "allocated virtual addresses cannot be saved");
     }
 }

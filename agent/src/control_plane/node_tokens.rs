@@ -1,5 +1,5 @@
-//! Which node a request comes from: bearer tokens, one per node, from a file or a folder that is reread when it changes.
-//! Tokens never reach a log.
+//! Authenticates nodes by bearer tokens, one per node, from a file or a folder that is reread when it changes. Tokens never
+//! reach a log.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -12,14 +12,14 @@ use parking_lot::Mutex;
 use tonic::Status;
 use tonic::metadata::MetadataMap;
 
-use super::changes;
+use super::fingerprint::{Fingerprint, fingerprint};
 
 /// Extension of a token file in a folder; its stem is the node.
 const EXTENSION: &str = "token";
 
 /// Why tokens cannot be used.
 #[derive(Debug, thiserror::Error)]
-pub enum TokensError {
+pub enum NodeTokensError {
     #[error("cannot read the tokens in {path}")]
     Read { path: PathBuf, source: io::Error },
     #[error("{path}: line {line} is not of the form `<node> <token>`")]
@@ -30,37 +30,38 @@ pub enum TokensError {
 
 /// The tokens of all nodes. Cheap to clone.
 #[derive(Clone)]
-pub(super) struct Tokens {
+pub(super) struct NodeTokens {
     path: PathBuf,
-    read: Arc<Mutex<Read>>,
+    current: Arc<Mutex<TokenFile>>,
 }
 
-struct Read {
-    fingerprint: changes::Fingerprint,
+/// The tokens as they were last read.
+struct TokenFile {
+    fingerprint: Fingerprint,
     by_node: BTreeMap<String, String>,
 }
 
-impl fmt::Debug for Tokens {
+impl fmt::Debug for NodeTokens {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Tokens").field("path", &self.path).finish_non_exhaustive()
+        f.debug_struct("NodeTokens").field("path", &self.path).finish_non_exhaustive()
     }
 }
 
-impl Tokens {
+impl NodeTokens {
     /// Reads a file with a line `<node> <token>` per node (`#` begins a comment), or a folder of files `<node>.token`.
     ///
     /// # Errors
     /// If it cannot be read, or says something else.
-    pub(super) fn open(path: &Path) -> Result<Self, TokensError> {
-        let (fingerprint, _) = changes::look(path);
-        let read = Read { fingerprint, by_node: read(path)? };
-        Ok(Self { path: path.to_owned(), read: Arc::new(Mutex::new(read)) })
+    pub(super) fn open(path: &Path) -> Result<Self, NodeTokensError> {
+        let (fingerprint, _) = fingerprint(path);
+        let file = TokenFile { fingerprint, by_node: read(path)? };
+        Ok(Self { path: path.to_owned(), current: Arc::new(Mutex::new(file)) })
     }
 
     /// The node that a request proves to come from.
     ///
     /// # Errors
-    /// UNAUTHENTICATED, without a word about what was wrong with the token.
+    /// UNAUTHENTICATED, without saying what is wrong with the token.
     pub(super) fn authenticate(&self, metadata: &MetadataMap) -> Result<Arc<str>, Status> {
         let bearer = metadata.get("authorization").and_then(|value| value.to_str().ok());
         let token = bearer.and_then(|text| text.strip_prefix("Bearer ")).map(str::trim).unwrap_or_default();
@@ -71,12 +72,12 @@ impl Tokens {
     }
 
     fn node_of(&self, token: &str) -> Option<Arc<str>> {
-        let mut known = self.read.lock();
-        known.follow(&self.path);
+        let mut file = self.current.lock();
+        file.reread_if_changed(&self.path);
         let mut found = None;
-        // To the end, whoever matches: the time it takes tells nothing.
-        for (node, expected) in &known.by_node {
-            if same(expected.as_bytes(), token.as_bytes()) {
+        // All are compared, so that the time it takes says nothing about which one matches.
+        for (node, expected) in &file.by_node {
+            if constant_time_eq(expected.as_bytes(), token.as_bytes()) {
                 found = Some(node.as_str().into());
             }
         }
@@ -84,10 +85,10 @@ impl Tokens {
     }
 }
 
-impl Read {
-    /// Tokens that become unreadable stay as they were: nodes must not be cut off by half a file.
-    fn follow(&mut self, path: &Path) {
-        let (fingerprint, _) = changes::look(path);
+impl TokenFile {
+    /// If the new tokens cannot be read, the former ones stay in force: nodes must not be cut off by half a file.
+    fn reread_if_changed(&mut self, path: &Path) {
+        let (fingerprint, _) = fingerprint(path);
         if fingerprint == self.fingerprint {
             return;
         }
@@ -103,13 +104,13 @@ impl Read {
 }
 
 /// Compares in a time that depends on the lengths alone.
-fn same(one: &[u8], other: &[u8]) -> bool {
+fn constant_time_eq(one: &[u8], other: &[u8]) -> bool {
     let difference = one.iter().zip(other).fold(0, |difference, (a, b)| std::hint::black_box(difference | (a ^ b)));
     one.len() == other.len() && difference == 0
 }
 
-fn read(path: &Path) -> Result<BTreeMap<String, String>, TokensError> {
-    let failed = |source| TokensError::Read { path: path.to_owned(), source };
+fn read(path: &Path) -> Result<BTreeMap<String, String>, NodeTokensError> {
+    let failed = |source| NodeTokensError::Read { path: path.to_owned(), source };
     let by_node = if fs::metadata(path).map_err(failed)?.is_dir() {
         read_folder(path).map_err(failed)?
     } else {
@@ -118,7 +119,7 @@ fn read(path: &Path) -> Result<BTreeMap<String, String>, TokensError> {
     let mut owners: BTreeMap<&str, &str> = BTreeMap::new();
     for (node, token) in &by_node {
         if let Some(one) = owners.insert(token, node) {
-            return Err(TokensError::Shared { path: path.to_owned(), one: one.to_owned(), other: node.clone() });
+            return Err(NodeTokensError::Shared { path: path.to_owned(), one: one.to_owned(), other: node.clone() });
         }
     }
     Ok(by_node)
@@ -141,14 +142,14 @@ fn read_folder(folder: &Path) -> io::Result<BTreeMap<String, String>> {
     Ok(by_node)
 }
 
-fn read_lines(path: &Path, text: &str) -> Result<BTreeMap<String, String>, TokensError> {
+fn read_lines(path: &Path, text: &str) -> Result<BTreeMap<String, String>, NodeTokensError> {
     let mut by_node = BTreeMap::new();
     for (i, line) in text.lines().enumerate() {
         let line = line.trim();
         if line.is_empty() || line.starts_with('#') {
             continue;
         }
-        let malformed = || TokensError::Line { path: path.to_owned(), line: i + 1 };
+        let malformed = || NodeTokensError::Line { path: path.to_owned(), line: i + 1 };
         let mut words = line.split_whitespace();
         let (Some(node), Some(token), None) = (words.next(), words.next(), words.next()) else {
             return Err(malformed());
@@ -172,7 +173,7 @@ mod tests {
         metadata
     }
 
-    fn node(tokens: &Tokens, authorization: &str) -> Option<String> {
+    fn node(tokens: &NodeTokens, authorization: &str) -> Option<String> {
         tokens.authenticate(&request(Some(authorization))).ok().map(|node| node.to_string())
     }
 
@@ -181,7 +182,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let file = dir.path().join("tokens");
         fs::write(&file, "# nodes\nn1 first\n\n  n2\tsecond \n").unwrap();
-        let tokens = Tokens::open(&file).unwrap();
+        let tokens = NodeTokens::open(&file).unwrap();
         for (authorization, expected) in [
             ("Bearer first", Some("n1")),
             ("Bearer second", Some("n2")),
@@ -208,7 +209,7 @@ mod tests {
         fs::write(dir.path().join("n1.token"), "first\n").unwrap();
         fs::write(dir.path().join("n2.token"), "\n").unwrap();
         fs::write(dir.path().join("readme"), "second").unwrap();
-        let tokens = Tokens::open(dir.path()).unwrap();
+        let tokens = NodeTokens::open(dir.path()).unwrap();
         assert_eq!(node(&tokens, "Bearer first").as_deref(), Some("n1"));
         assert_eq!(node(&tokens, "Bearer second"), None);
     }
@@ -223,11 +224,11 @@ mod tests {
             ("n1 secret\nn2 secret\n", "nodes n1 and n2 have the same token"),
         ] {
             fs::write(&file, text).unwrap();
-            let error = Tokens::open(&file).unwrap_err().to_string();
+            let error = NodeTokens::open(&file).unwrap_err().to_string();
             assert!(error.ends_with(expected), "{error}");
             assert!(!error.contains("secret"), "{error}");
         }
         fs::write(&file, "n1 secret\n").unwrap();
-        assert!(!format!("{:?}", Tokens::open(&file).unwrap()).contains("secret"));
+        assert!(!format!("{:?}", NodeTokens::open(&file).unwrap()).contains("secret"));
     }
 }

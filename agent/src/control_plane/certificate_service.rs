@@ -1,5 +1,5 @@
 //! The certificate service: a node gets certificates for the identities of the workloads that are placed on it, and for
-//! no others. How a certificate is made is `authority`'s to know.
+//! no others.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -9,21 +9,19 @@ use prost_types::value::Kind;
 use tokio::sync::watch;
 use tonic::{Request, Response, Status};
 
-use super::auth::Tokens;
 use super::authority::Authority;
 use super::counters::Counters;
+use super::node_tokens::NodeTokens;
 use super::snapshot::Snapshot;
+use crate::control_channel::IMPERSONATED_IDENTITY;
 use crate::model::identity::Identity;
 use crate::proto::istio::v1::auth::istio_certificate_service_server::IstioCertificateService;
 use crate::proto::istio::v1::auth::{IstioCertificateRequest, IstioCertificateResponse};
 
-/// The metadata in which a node names the workload it asks for.
-const IMPERSONATED_IDENTITY: &str = "ImpersonatedIdentity";
-
 /// Signs workload certificates for nodes.
 #[derive(Debug)]
 pub(super) struct CertificateService {
-    pub(super) tokens: Tokens,
+    pub(super) tokens: NodeTokens,
     pub(super) snapshots: watch::Receiver<Arc<Snapshot>>,
     pub(super) authority: Authority,
     pub(super) counters: Arc<Counters>,

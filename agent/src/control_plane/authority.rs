@@ -1,5 +1,5 @@
-//! The built-in CA: a root key in a directory, made once, and the certificates signed with it.
-//! It decides what may be signed for whom it is told; who may ask is the caller's to know.
+//! The built-in CA: a root key in a directory, generated once, and the certificates signed with it. The caller decides who may
+//! ask for which identity.
 
 #[cfg(test)]
 mod tests;
@@ -17,9 +17,8 @@ use rcgen::{
 };
 
 use crate::model::identity::Identity;
-use crate::tls::ca::Issuer;
-use crate::tls::ca::SignError;
-use crate::tls::ca::local::{CaError, LocalCa, random_serial, set_validity};
+use crate::tls::ca::local::{CLOCK_SKEW, CaError, LocalCa, random_serial, set_validity};
+use crate::tls::ca::{Issuer, SignError};
 
 const CERTIFICATE: &str = "ca-cert.pem";
 const KEY: &str = "ca-key.pem";
@@ -132,7 +131,7 @@ fn root_params() -> Result<CertificateParams, AuthorityError> {
     params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
     params.serial_number = Some(random_serial().map_err(AuthorityError::Serial)?);
     let now = SystemTime::now();
-    set_validity(&mut params, now - Duration::from_secs(120), now + ROOT_LIFETIME);
+    set_validity(&mut params, now - CLOCK_SKEW, now + ROOT_LIFETIME);
     Ok(params)
 }
 

@@ -1,5 +1,4 @@
-//! What one agent wants of one type and what it has: a state machine without I/O. It decides what the next response
-//! holds.
+//! What one agent subscribed to of one type, and which versions it has: decides what the next response holds.
 
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
@@ -17,19 +16,19 @@ pub(super) struct Subscription {
     kind: ResourceType,
     wildcard: bool,
     names: BTreeSet<Arc<str>>,
-    /// Names just asked for: if there is no such resource, that is the answer.
-    asked: BTreeSet<Arc<str>>,
+    /// Names just subscribed to: if there is no such resource, they are reported as removed.
+    requested: BTreeSet<Arc<str>>,
     /// By name: the version that the agent has.
     sent: HashMap<Arc<str>, Arc<str>>,
     /// The generation that `sent` is up to date with; 0 if it must be compared in full.
     generation: u64,
-    /// An agent waits for an answer to its first request even if that is empty.
+    /// Whether there was any response: an agent waits for one to its first request even if that is empty.
     answered: bool,
     /// Nonce of the response that has not been acknowledged.
-    awaiting: Option<String>,
+    unacknowledged: Option<String>,
 }
 
-/// What a response brings: the resources that changed and the names that are gone.
+/// What a response holds: the resources that changed and the names that were removed.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct Delta {
     upserted: Vec<Arc<str>>,
@@ -47,26 +46,26 @@ impl Delta {
 }
 
 impl Subscription {
-    /// From the first request for the type. One without names means everything, as from agents older than `*`.
+    /// From the first request for the type. One without names means every resource (the legacy wildcard of xDS).
     pub(super) fn new(kind: ResourceType, request: &discovery::DeltaDiscoveryRequest) -> Self {
         let mut subscription = Self {
             kind,
             wildcard: request.resource_names_subscribe.is_empty(),
             names: BTreeSet::new(),
-            asked: BTreeSet::new(),
+            requested: BTreeSet::new(),
             sent: HashMap::new(),
             generation: 0,
             answered: false,
-            awaiting: None,
+            unacknowledged: None,
         };
-        subscription.change(request);
-        let held = request.initial_resource_versions.iter();
-        subscription.sent = held.map(|(name, version)| (name.as_str().into(), version.as_str().into())).collect();
+        subscription.update(request);
+        let known = request.initial_resource_versions.iter();
+        subscription.sent = known.map(|(name, version)| (name.as_str().into(), version.as_str().into())).collect();
         subscription
     }
 
-    /// Takes the names of a request; an agent that asks again for a name gets it again.
-    pub(super) fn change(&mut self, request: &discovery::DeltaDiscoveryRequest) {
+    /// Adds and removes the names of a request. A name that is subscribed to again is sent again.
+    pub(super) fn update(&mut self, request: &discovery::DeltaDiscoveryRequest) {
         for name in &request.resource_names_subscribe {
             self.generation = 0;
             if name == WILDCARD {
@@ -75,7 +74,7 @@ impl Subscription {
             }
             let name: Arc<str> = name.as_str().into();
             self.sent.remove(&name);
-            self.asked.insert(name.clone());
+            self.requested.insert(name.clone());
             self.names.insert(name);
         }
         for name in &request.resource_names_unsubscribe {
@@ -89,11 +88,11 @@ impl Subscription {
         }
     }
 
-    /// The agent has answered a response. True if it was the one waited for.
-    pub(super) fn acknowledged(&mut self, nonce: &str) -> bool {
-        let expected = self.awaiting.as_deref() == Some(nonce);
+    /// The agent has acknowledged a response; false if it is not the one that is awaited.
+    pub(super) fn acknowledge(&mut self, nonce: &str) -> bool {
+        let expected = self.unacknowledged.as_deref() == Some(nonce);
         if expected {
-            self.awaiting = None;
+            self.unacknowledged = None;
         }
         expected
     }
@@ -101,34 +100,35 @@ impl Subscription {
     /// True if a response may be sent: there is never more than one unanswered, so a slow agent gets the newest state
     /// instead of all states.
     pub(super) fn is_idle(&self) -> bool {
-        self.awaiting.is_none()
+        self.unacknowledged.is_none()
     }
 
+    /// True once there was a response.
     pub(super) fn is_answered(&self) -> bool {
         self.answered
     }
 
-    /// What the agent lacks.
+    /// What differs between the snapshot and what the agent has.
     pub(super) fn delta(&self, snapshot: &Snapshot) -> Delta {
         let resources = snapshot.resources.of(self.kind);
         let mut delta = Delta::default();
-        let mut look = |name: &Arc<str>| match resources.get(name) {
+        let mut compare = |name: &Arc<str>| match resources.get(name) {
             Some(resource) if self.wants(name) && self.sent.get(name) != Some(&resource.version) => {
                 delta.upserted.push(name.clone());
             }
-            None if self.sent.contains_key(name) || self.asked.contains(name) => delta.removed.push(name.clone()),
+            None if self.sent.contains_key(name) || self.requested.contains(name) => delta.removed.push(name.clone()),
             _ => {}
         };
         if self.generation == snapshot.generation {
             return delta;
         }
         if self.generation != 0 && self.generation + 1 == snapshot.generation {
-            snapshot.changes(self.kind).iter().for_each(look);
+            snapshot.changes(self.kind).iter().for_each(compare);
             return delta;
         }
-        resources.keys().for_each(&mut look);
-        let gone = self.sent.keys().chain(self.asked.iter()).filter(|name| !resources.contains_key(*name));
-        gone.collect::<BTreeSet<_>>().into_iter().for_each(look);
+        resources.keys().for_each(&mut compare);
+        let removed = self.sent.keys().chain(self.requested.iter()).filter(|name| !resources.contains_key(*name));
+        removed.collect::<BTreeSet<_>>().into_iter().for_each(compare);
         delta
     }
 
@@ -136,7 +136,7 @@ impl Subscription {
         self.wildcard || self.names.contains(name)
     }
 
-    /// The response with a delta; from now on the agent counts as having it.
+    /// The response with a delta. The agent counts as having it from then on.
     pub(super) fn respond(
         &mut self,
         snapshot: &Snapshot,
@@ -161,9 +161,9 @@ impl Subscription {
         for name in &delta.removed {
             self.sent.remove(name);
         }
-        self.asked.clear();
+        self.requested.clear();
         self.answered = true;
-        self.awaiting = Some(nonce.clone());
+        self.unacknowledged = Some(nonce.clone());
         discovery::DeltaDiscoveryResponse {
             system_version_info: snapshot.generation.to_string(),
             resources: wire,
@@ -173,12 +173,12 @@ impl Subscription {
         }
     }
 
-    /// Nothing of a snapshot is left to send, so the next one need only be compared where it differs.
-    pub(super) fn is_current_with(&mut self, snapshot: &Snapshot) {
+    /// Records that nothing of the snapshot is left to send: the next one is compared only where it differs.
+    pub(super) fn mark_current(&mut self, snapshot: &Snapshot) {
         self.generation = snapshot.generation;
     }
 
-    /// Without the removals, which then wait.
+    /// The delta without its removals, which are sent later.
     pub(super) fn upserts_only(delta: Delta) -> Delta {
         Delta { removed: Vec::new(), ..delta }
     }

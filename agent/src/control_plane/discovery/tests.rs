@@ -1,10 +1,15 @@
 //! What an agent is sent, request by request and snapshot by snapshot.
 
-use super::*;
+use std::sync::Arc;
+
+use super::stream::{DiscoveryStream, RequestKind};
+use crate::control_plane::snapshot::Snapshot;
 use crate::control_plane::translate::Resources;
+use crate::proto::envoy::service::discovery::v3::{DeltaDiscoveryRequest, DeltaDiscoveryResponse};
 use crate::proto::google::rpc::Status;
 use crate::proto::istio::security::Authorization;
 use crate::proto::istio::workload::{Address, Workload, address};
+use crate::resources::ResourceType;
 
 /// Snapshots that follow each other, from lists of `uid@network` and of `namespace/name=action`.
 struct Source(Arc<Snapshot>);
@@ -48,13 +53,13 @@ fn subscribe(kind: ResourceType, names: &[&str], held: &[(&str, &str)]) -> Delta
     }
 }
 
-fn acknowledge(stream: &mut AgentStream, response: &DeltaDiscoveryResponse) {
+fn acknowledge(stream: &mut DiscoveryStream, response: &DeltaDiscoveryResponse) {
     let request = DeltaDiscoveryRequest {
         type_url: response.type_url.clone(),
         response_nonce: response.nonce.clone(),
         ..Default::default()
     };
-    assert_eq!(stream.request(&request), Requested::Acknowledged);
+    assert_eq!(stream.receive(&request), RequestKind::Ack);
 }
 
 /// Responses as `type: +name … -name …`.
@@ -69,7 +74,7 @@ fn summary(responses: &[DeltaDiscoveryResponse]) -> Vec<String> {
 }
 
 /// Sends all there is, acknowledges it, and says what it was.
-fn settle(stream: &mut AgentStream, source: &Source) -> Vec<String> {
+fn settle(stream: &mut DiscoveryStream, source: &Source) -> Vec<String> {
     let mut lines = Vec::new();
     loop {
         let responses = stream.responses(&source.0);
@@ -84,8 +89,8 @@ fn settle(stream: &mut AgentStream, source: &Source) -> Vec<String> {
 #[test]
 fn only_what_differs_is_sent() {
     let mut source = Source::new(&["a@1", "b@1"], &[]);
-    let mut stream = AgentStream::default();
-    assert_eq!(stream.request(&subscribe(ResourceType::Address, &["*"], &[])), Requested::Subscription);
+    let mut stream = DiscoveryStream::default();
+    assert_eq!(stream.receive(&subscribe(ResourceType::Address, &["*"], &[])), RequestKind::Subscription);
     assert_eq!(settle(&mut stream, &source), ["address: +a +b"]);
     source.publish(&["a@1", "b@2", "c@1"], &[]);
     assert_eq!(settle(&mut stream, &source), ["address: +b +c"]);
@@ -111,44 +116,44 @@ fn an_agent_that_returns_gets_what_it_missed() {
     ] {
         // An empty subscription means everything, as `*` does.
         for names in [&["*"][..], &[]] {
-            let mut stream = AgentStream::default();
-            stream.request(&subscribe(ResourceType::Address, names, &held));
+            let mut stream = DiscoveryStream::default();
+            stream.receive(&subscribe(ResourceType::Address, names, &held));
             assert_eq!(settle(&mut stream, &source), [expected], "{held:?} {names:?}");
         }
     }
-    let mut stream = AgentStream::default();
+    let mut stream = DiscoveryStream::default();
     let all = [("a", current.as_str()), ("b", &source.version(ResourceType::Address, "b"))];
-    stream.request(&subscribe(ResourceType::Address, &["*"], &all));
+    stream.receive(&subscribe(ResourceType::Address, &["*"], &all));
     assert_eq!(settle(&mut stream, &source), ["address:"], "an empty answer says that nothing is missing");
 }
 
 #[test]
 fn names_can_be_asked_for_one_by_one() {
     let mut source = Source::new(&["a@1", "b@1"], &[]);
-    let mut stream = AgentStream::default();
-    stream.request(&subscribe(ResourceType::Address, &["a", "x"], &[]));
+    let mut stream = DiscoveryStream::default();
+    stream.receive(&subscribe(ResourceType::Address, &["a", "x"], &[]));
     assert_eq!(settle(&mut stream, &source), ["address: +a -x"], "what does not exist is said to be gone");
     source.publish(&["a@1", "b@2", "x@1"], &[]);
     assert_eq!(settle(&mut stream, &source), ["address: +x"]);
-    stream.request(&subscribe(ResourceType::Address, &["a"], &[]));
+    stream.receive(&subscribe(ResourceType::Address, &["a"], &[]));
     assert_eq!(settle(&mut stream, &source), ["address: +a"], "asked for again, sent again");
     let leave = DeltaDiscoveryRequest {
         resource_names_unsubscribe: vec!["a".into()],
         ..subscribe(ResourceType::Address, &["b"], &[])
     };
-    stream.request(&leave);
+    stream.receive(&leave);
     assert_eq!(settle(&mut stream, &source), ["address: +b"]);
     source.publish(&["a@2", "b@2", "x@1"], &[]);
     assert!(settle(&mut stream, &source).is_empty(), "nobody listens to a");
-    stream.request(&subscribe(ResourceType::Address, &["*"], &[]));
+    stream.receive(&subscribe(ResourceType::Address, &["*"], &[]));
     assert_eq!(settle(&mut stream, &source), ["address: +a"]);
 }
 
 #[test]
 fn a_slow_agent_gets_the_newest_state_once() {
     let mut source = Source::new(&["a@1"], &[]);
-    let mut stream = AgentStream::default();
-    stream.request(&subscribe(ResourceType::Address, &["*"], &[]));
+    let mut stream = DiscoveryStream::default();
+    stream.receive(&subscribe(ResourceType::Address, &["*"], &[]));
     let first = stream.responses(&source.0);
     source.publish(&["a@2"], &[]);
     assert!(stream.responses(&source.0).is_empty(), "the first is not answered");
@@ -160,9 +165,9 @@ fn a_slow_agent_gets_the_newest_state_once() {
 #[test]
 fn policies_come_before_and_go_after_the_workloads_that_list_them() {
     let mut source = Source::new(&["a@1"], &["n/old=0"]);
-    let mut stream = AgentStream::default();
+    let mut stream = DiscoveryStream::default();
     for kind in ResourceType::MESH {
-        stream.request(&subscribe(kind, &["*"], &[]));
+        stream.receive(&subscribe(kind, &["*"], &[]));
     }
     assert_eq!(settle(&mut stream, &source), ["mesh_config: +", "authorization: +n/old", "address: +a"]);
     source.publish(&["a@2"], &["n/new=0"]);
@@ -180,8 +185,8 @@ fn policies_come_before_and_go_after_the_workloads_that_list_them() {
 #[test]
 fn a_refusal_is_noted_and_not_answered_with_the_same_again() {
     let mut source = Source::new(&["a@1"], &[]);
-    let mut stream = AgentStream::default();
-    stream.request(&subscribe(ResourceType::Address, &["*"], &[]));
+    let mut stream = DiscoveryStream::default();
+    stream.receive(&subscribe(ResourceType::Address, &["*"], &[]));
     let response = stream.responses(&source.0).remove(0);
     let refusal = DeltaDiscoveryRequest {
         type_url: response.type_url,
@@ -189,11 +194,11 @@ fn a_refusal_is_noted_and_not_answered_with_the_same_again() {
         error_detail: Some(Status { message: "a: no good".into(), ..Default::default() }),
         ..Default::default()
     };
-    assert_eq!(stream.request(&refusal), Requested::Refused(ResourceType::Address, "a: no good".into()));
+    assert_eq!(stream.receive(&refusal), RequestKind::Nack(ResourceType::Address, "a: no good".into()));
     assert!(settle(&mut stream, &source).is_empty());
-    assert_eq!(stream.request(&refusal), Requested::StaleNonce);
+    assert_eq!(stream.receive(&refusal), RequestKind::StaleNonce);
     source.publish(&["a@2"], &[]);
     assert_eq!(settle(&mut stream, &source), ["address: +a"]);
     let unknown = DeltaDiscoveryRequest { type_url: "x".into(), ..Default::default() };
-    assert_eq!(stream.request(&unknown), Requested::UnknownType("x".into()));
+    assert_eq!(stream.receive(&unknown), RequestKind::UnknownType("x".into()));
 }

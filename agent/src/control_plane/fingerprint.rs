@@ -1,5 +1,5 @@
-//! Notices that a file or folder of objects changed. Polls: that works on every file system and through the symbolic
-//! links of a mounted ConfigMap.
+//! Detects that a file or folder changed, by polling: that works on every file system and through the symbolic links of a
+//! mounted ConfigMap.
 
 use std::fs::{self, Metadata};
 use std::io;
@@ -7,18 +7,18 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant, SystemTime};
 
-/// How often to look.
-const INTERVAL: Duration = Duration::from_millis(200);
-/// Looking may take this share of the time at most: a folder of very many files is looked at less often.
-const MAX_SHARE: u32 = 20;
-/// Two writes within one tick of the file system's clock look alike, so what was written this recently is looked at again.
+/// The least pause between two fingerprints.
+const POLL_INTERVAL: Duration = Duration::from_millis(200);
+/// The pause is at least this many times as long as a fingerprint takes: a folder of very many files is read less often.
+const POLL_PAUSE_FACTOR: u32 = 20;
+/// Two writes within one tick of the file system's clock look alike, so what was written this recently is read again.
 const CLOCK_TICK: Duration = Duration::from_millis(20);
 
-/// What files look like from outside. Equal fingerprints mean equal content.
+/// The metadata of files. Equal fingerprints mean equal content.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Fingerprint {
     files: Vec<(PathBuf, FileMark)>,
-    /// Unequal to a later look even if nothing was written since.
+    /// True if it must differ from a later one even if nothing was written since.
     unsettled: bool,
 }
 
@@ -30,18 +30,18 @@ struct FileMark {
     inode: u64,
 }
 
-/// Looks at a file, or at the files of a folder; and how long to wait before looking again.
-pub(super) fn look(path: &Path) -> (Fingerprint, Duration) {
+/// The fingerprint of a file, or of the files of a folder; and how long to wait before the next one.
+pub(super) fn fingerprint(path: &Path) -> (Fingerprint, Duration) {
     let started = Instant::now();
     let mut files = marks(path).unwrap_or_default();
     files.sort_by(|(one, _), (other, _)| one.cmp(other));
     let newest = files.iter().filter_map(|(_, mark)| mark.modified).max();
     let age = newest.and_then(|newest| SystemTime::now().duration_since(newest).ok());
     let fingerprint = Fingerprint { files, unsettled: age.is_some_and(|age| age < CLOCK_TICK) };
-    (fingerprint, INTERVAL.max(started.elapsed() * MAX_SHARE))
+    (fingerprint, POLL_INTERVAL.max(started.elapsed() * POLL_PAUSE_FACTOR))
 }
 
-/// Nothing where there is nothing: that too is a state that can change.
+/// Empty where there is no such path: that too is a state that can change.
 fn marks(path: &Path) -> io::Result<Vec<(PathBuf, FileMark)>> {
     let metadata = fs::metadata(path)?;
     if !metadata.is_dir() {
@@ -74,9 +74,9 @@ mod tests {
         let home = tempfile::tempdir().expect("a folder");
         let folder = home.path().join("objects");
         let file = folder.join("a.yaml");
-        let mut last = look(&folder).0;
+        let mut last = fingerprint(&folder).0;
         let mut changed = |what: &str| {
-            let now = look(&folder).0;
+            let now = fingerprint(&folder).0;
             assert_ne!(now, last, "{what}");
             last = now;
         };
@@ -95,10 +95,10 @@ mod tests {
     #[test]
     fn a_file_that_was_just_written_is_looked_at_again() {
         let file = tempfile::NamedTempFile::new().expect("a file");
-        let fresh = look(file.path()).0;
+        let fresh = fingerprint(file.path()).0;
         assert!(fresh.unsettled);
         let old = SystemTime::now() - Duration::from_secs(5);
         file.as_file().set_modified(old).expect("its time can be set");
-        assert!(!look(file.path()).0.unsettled);
+        assert!(!fingerprint(file.path()).0.unsettled);
     }
 }

@@ -1,70 +1,66 @@
 //! One agent's stream as a state machine without I/O: requests and snapshots go in, responses come out, in an order in
-//! which nothing an agent relies on is missing for a moment.
-
-mod subscription;
-#[cfg(test)]
-mod tests;
+//! which nothing that an agent relies on is missing for a moment.
 
 use std::sync::Arc;
 
-use subscription::Subscription;
-
-use super::snapshot::Snapshot;
+use super::subscription::Subscription;
+use crate::control_plane::snapshot::Snapshot;
 use crate::proto::envoy::service::discovery::v3::{DeltaDiscoveryRequest, DeltaDiscoveryResponse};
 use crate::resources::{ObjectKind, ResourceType};
 
 /// What an agent subscribed to and has.
 #[derive(Debug, Default)]
-pub(super) struct AgentStream {
+pub(super) struct DiscoveryStream {
     subscriptions: [Option<Subscription>; ResourceType::COUNT],
     nonces: u64,
 }
 
-/// What a request was, besides what follows from it.
+/// What kind of request was received.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Requested {
+pub(super) enum RequestKind {
     Subscription,
-    Acknowledged,
-    /// The agent could not use what it was sent; its words.
-    Refused(ResourceType, String),
-    /// A type that is not served here; it gets no answer.
+    Ack,
+    /// The agent could not use what it was sent, and says why.
+    Nack(ResourceType, String),
+    /// A type that is not served here; it gets no response.
     UnknownType(String),
-    /// An answer to something that was not asked on this stream.
+    /// The acknowledgement of a response that is not awaited on this stream.
     StaleNonce,
 }
 
-impl AgentStream {
-    pub(super) fn request(&mut self, request: &DeltaDiscoveryRequest) -> Requested {
+impl DiscoveryStream {
+    /// Updates the subscriptions by a request.
+    pub(super) fn receive(&mut self, request: &DeltaDiscoveryRequest) -> RequestKind {
         let Some(kind) = ResourceType::from_type_url(&request.type_url) else {
-            return Requested::UnknownType(request.type_url.clone());
+            return RequestKind::UnknownType(request.type_url.clone());
         };
         let Some(subscription) = &mut self.subscriptions[kind.index()] else {
             self.subscriptions[kind.index()] = Some(Subscription::new(kind, request));
-            return Requested::Subscription;
+            return RequestKind::Subscription;
         };
-        subscription.change(request);
+        subscription.update(request);
         if request.response_nonce.is_empty() {
-            return Requested::Subscription;
+            return RequestKind::Subscription;
         }
-        if !subscription.acknowledged(&request.response_nonce) {
-            return Requested::StaleNonce;
+        if !subscription.acknowledge(&request.response_nonce) {
+            return RequestKind::StaleNonce;
         }
         match &request.error_detail {
-            Some(error) => Requested::Refused(kind, error.message.clone()),
-            None => Requested::Acknowledged,
+            Some(error) => RequestKind::Nack(kind, error.message.clone()),
+            None => RequestKind::Ack,
         }
     }
 
-    /// Everything that may be sent now. Policies come before the workloads that list them and go after them.
+    /// Everything that may be sent now. Policies are added before the workloads that list them and removed after them.
     pub(super) fn responses(&mut self, snapshot: &Arc<Snapshot>) -> Vec<DeltaDiscoveryResponse> {
-        let policies_may_go = self.is_settled(ResourceType::Address, snapshot);
+        let policies_may_be_removed = self.is_in_sync(ResourceType::Address, snapshot);
         let mut responses = Vec::new();
         responses.extend(self.respond(ResourceType::MeshConfig, snapshot, true));
-        responses.extend(self.respond(ResourceType::Authorization, snapshot, policies_may_go));
+        responses.extend(self.respond(ResourceType::Authorization, snapshot, policies_may_be_removed));
         if !self.has_upserts(ResourceType::Authorization, snapshot) {
             responses.extend(self.respond(ResourceType::Address, snapshot, true));
         }
-        // There are none here; an agent that asks is told so.
+        // There are none here: an agent that asks for them gets an empty response.
         for kind in ObjectKind::ALL {
             responses.extend(self.respond(ResourceType::Object(kind), snapshot, true));
         }
@@ -75,15 +71,15 @@ impl AgentStream {
         &mut self,
         kind: ResourceType,
         snapshot: &Snapshot,
-        removals_too: bool,
+        with_removals: bool,
     ) -> Option<DeltaDiscoveryResponse> {
         let subscription = self.subscriptions[kind.index()].as_mut()?;
         if !subscription.is_idle() {
             return None;
         }
         let mut delta = subscription.delta(snapshot);
-        if removals_too {
-            subscription.is_current_with(snapshot);
+        if with_removals {
+            subscription.mark_current(snapshot);
         } else {
             delta = Subscription::upserts_only(delta);
         }
@@ -94,8 +90,8 @@ impl AgentStream {
         Some(subscription.respond(snapshot, delta, self.nonces.to_string()))
     }
 
-    /// True if the agent has, and has acknowledged, all there is of a type it wants.
-    fn is_settled(&self, kind: ResourceType, snapshot: &Snapshot) -> bool {
+    /// True if the agent has, and has acknowledged, all resources of a type it subscribed to.
+    fn is_in_sync(&self, kind: ResourceType, snapshot: &Snapshot) -> bool {
         let subscription = self.subscriptions[kind.index()].as_ref();
         subscription.is_none_or(|subscription| subscription.is_idle() && subscription.delta(snapshot).is_empty())
     }

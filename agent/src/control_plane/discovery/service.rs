@@ -1,4 +1,4 @@
-//! The delta discovery service: one task per agent's stream. What is sent when is `agent_stream`'s to know.
+//! The gRPC service: one task per agent's stream.
 
 use std::sync::Arc;
 
@@ -7,10 +7,10 @@ use tokio_stream::wrappers::ReceiverStream;
 use tokio_util::sync::CancellationToken;
 use tonic::{Request, Response, Status, Streaming};
 
-use super::agent_stream::{AgentStream, Requested};
-use super::auth::Tokens;
-use super::counters::Counters;
-use super::snapshot::Snapshot;
+use super::stream::{DiscoveryStream, RequestKind};
+use crate::control_plane::counters::Counters;
+use crate::control_plane::node_tokens::NodeTokens;
+use crate::control_plane::snapshot::Snapshot;
 use crate::proto::envoy::service::discovery::v3::aggregated_discovery_service_server::AggregatedDiscoveryService;
 use crate::proto::envoy::service::discovery::v3::{DeltaDiscoveryRequest, DeltaDiscoveryResponse};
 
@@ -18,16 +18,16 @@ type Answer = Result<DeltaDiscoveryResponse, Status>;
 
 /// Serves snapshots to agents.
 #[derive(Debug)]
-pub(super) struct Ads {
-    pub(super) tokens: Tokens,
-    pub(super) snapshots: watch::Receiver<Arc<Snapshot>>,
-    pub(super) counters: Arc<Counters>,
+pub(in crate::control_plane) struct DiscoveryService {
+    pub(in crate::control_plane) tokens: NodeTokens,
+    pub(in crate::control_plane) snapshots: watch::Receiver<Arc<Snapshot>>,
+    pub(in crate::control_plane) counters: Arc<Counters>,
     /// Ends every stream, so that the server can stop.
-    pub(super) stop: CancellationToken,
+    pub(in crate::control_plane) stop: CancellationToken,
 }
 
 #[tonic::async_trait]
-impl AggregatedDiscoveryService for Ads {
+impl AggregatedDiscoveryService for DiscoveryService {
     type DeltaAggregatedResourcesStream = ReceiverStream<Answer>;
 
     async fn delta_aggregated_resources(
@@ -38,7 +38,7 @@ impl AggregatedDiscoveryService for Ads {
         let (answers, outgoing) = mpsc::channel(4);
         let (snapshots, counters, stop) = (self.snapshots.clone(), self.counters.clone(), self.stop.clone());
         tokio::spawn(async move {
-            let _connected = counters.connected();
+            let _open = counters.open_stream();
             tracing::info!(%node, "agent connected");
             let serving = serve(&node, request.into_inner(), &answers, snapshots, &counters);
             tokio::select! {
@@ -47,7 +47,7 @@ impl AggregatedDiscoveryService for Ads {
                     Err(status) => tracing::info!(%node, reason = status.message(), "agent disconnected"),
                 },
                 () = stop.cancelled() => {
-                    // An agent that reads nothing more is gone with the connection.
+                    // An agent that does not read it finds the connection closed.
                     let _ = answers.try_send(Err(Status::unavailable("the control plane stops")));
                 }
             }
@@ -56,7 +56,7 @@ impl AggregatedDiscoveryService for Ads {
     }
 }
 
-/// Answers one agent until it goes.
+/// Serves one agent until its stream ends.
 async fn serve(
     node: &str,
     mut requests: Streaming<DeltaDiscoveryRequest>,
@@ -64,11 +64,11 @@ async fn serve(
     mut snapshots: watch::Receiver<Arc<Snapshot>>,
     counters: &Counters,
 ) -> Result<(), Status> {
-    let mut stream = AgentStream::default();
+    let mut stream = DiscoveryStream::default();
     loop {
         tokio::select! {
             request = requests.message() => match request? {
-                Some(request) => note(node, &stream.request(&request), counters),
+                Some(request) => report(node, &stream.receive(&request), counters),
                 None => return Ok(()),
             },
             changed = snapshots.changed() => if changed.is_err() {
@@ -86,14 +86,14 @@ async fn serve(
     }
 }
 
-fn note(node: &str, requested: &Requested, counters: &Counters) {
-    match requested {
-        Requested::Refused(kind, reason) => {
-            counters.refused();
+fn report(node: &str, request: &RequestKind, counters: &Counters) {
+    match request {
+        RequestKind::Nack(kind, reason) => {
+            counters.nack();
             tracing::warn!(%node, %kind, %reason, "agent refused a part of what it was sent");
         }
-        Requested::UnknownType(type_url) => tracing::debug!(%node, type_url, "a type that is not served here"),
-        Requested::StaleNonce => tracing::debug!(%node, "an answer to no question"),
-        Requested::Subscription | Requested::Acknowledged => {}
+        RequestKind::UnknownType(type_url) => tracing::debug!(%node, type_url, "a type that is not served here"),
+        RequestKind::StaleNonce => tracing::debug!(%node, "an acknowledgement of a response that is not awaited"),
+        RequestKind::Subscription | RequestKind::Ack => {}
     }
 }
