@@ -1,4 +1,5 @@
-//! The life of the process in two guards: [`Ready`] (all holders gone = ready) and [`Drain`] (all holders gone = drained).
+//! Readiness and drain of the process, both by guards: it is ready once every [`ReadyBlocker`] is dropped, and drained once
+//! every [`DrainHold`] is.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -7,14 +8,17 @@ use std::time::Duration;
 use parking_lot::Mutex;
 use tokio::sync::{mpsc, watch};
 
-/// Which start-up tasks are still under way. The process is ready when none is.
+/// How long the holders may take to close what is open after the deadline. Closing is immediate: this bounds one that hangs.
+const CLOSING_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// The start-up tasks that are still under way. The process is ready when none is.
 #[derive(Debug, Clone, Default)]
 pub struct Ready {
     waiting_for: Arc<Mutex<Vec<&'static str>>>,
     stopping: Arc<AtomicBool>,
 }
 
-/// A task that readiness waits for, until it is dropped.
+/// A start-up task: readiness waits until this is dropped.
 #[derive(Debug)]
 pub struct ReadyBlocker {
     name: &'static str,
@@ -29,7 +33,7 @@ impl Ready {
         ReadyBlocker { name, ready: self.clone() }
     }
 
-    /// The tasks readiness still waits for; empty means ready. A process that drains reports `drain`.
+    /// The tasks that readiness still waits for; empty means ready. A process that drains reports `drain`.
     #[must_use]
     pub fn waiting_for(&self) -> Vec<&'static str> {
         let mut tasks = self.waiting_for.lock().clone();
@@ -39,7 +43,7 @@ impl Ready {
         tasks
     }
 
-    /// Readiness is over: the process drains.
+    /// Ends readiness: the process drains.
     pub fn stop(&self) {
         self.stopping.store(true, Ordering::Relaxed);
     }
@@ -59,18 +63,18 @@ impl Drop for ReadyBlocker {
 pub struct DrainTrigger {
     signal: watch::Sender<DrainPhase>,
     holders: mpsc::Receiver<()>,
-    /// Lets holders be made until the drain begins.
+    /// Keeps the channel of holders open until the drain begins.
     open: mpsc::Sender<()>,
 }
 
-/// Tells of a drain. Keeps nothing waiting by itself: see [`Drain::hold`].
+/// The drain as those see it who serve: whether it has begun, and what it waits for ([`Drain::hold`]).
 #[derive(Debug, Clone)]
 pub struct Drain {
     signal: watch::Receiver<DrainPhase>,
     holders: mpsc::WeakSender<()>,
 }
 
-/// Held by whatever must finish before the process may end.
+/// Held by whatever must finish before the drain is complete.
 #[derive(Debug)]
 pub struct DrainHold {
     _holder: Option<mpsc::Sender<()>>,
@@ -80,13 +84,13 @@ pub struct DrainHold {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum DrainPhase {
     Serving,
-    /// Take nothing new, finish what is open.
+    /// Accept nothing new, finish what is open.
     Draining,
     /// The deadline has passed: close what is still open.
     Closing,
 }
 
-/// A trigger and what tells of it.
+/// A trigger, and the drain that it starts.
 #[must_use]
 pub fn drain() -> (DrainTrigger, Drain) {
     let (signal, watcher) = watch::channel(DrainPhase::Serving);
@@ -96,8 +100,8 @@ pub fn drain() -> (DrainTrigger, Drain) {
 }
 
 impl DrainTrigger {
-    /// Tells all holders to finish, and to close what is left at the deadline; returns when all are gone. True if
-    /// nothing had to be cut off.
+    /// Has all holders finish, and close at the deadline what is still open; returns when all holds are dropped. True if nothing
+    /// had to be closed at the deadline.
     pub async fn run(self, deadline: Duration) -> bool {
         let Self { signal, mut holders, open } = self;
         signal.send_replace(DrainPhase::Draining);
@@ -106,8 +110,7 @@ impl DrainTrigger {
             return true;
         }
         signal.send_replace(DrainPhase::Closing);
-        // Closing is immediate; the bound only guards against a holder that hangs.
-        let _ = tokio::time::timeout(Duration::from_secs(5), holders.recv()).await;
+        let _ = tokio::time::timeout(CLOSING_TIMEOUT, holders.recv()).await;
         false
     }
 }
@@ -119,7 +122,7 @@ impl Drain {
         DrainHold { _holder: self.holders.upgrade() }
     }
 
-    /// Resolves once nothing new may be taken.
+    /// Resolves once nothing new may be accepted.
     pub async fn draining(&self) {
         self.reached(DrainPhase::Draining).await;
     }
@@ -130,7 +133,7 @@ impl Drain {
     }
 
     async fn reached(&self, phase: DrainPhase) {
-        // An error means that the trigger is gone without a drain: nothing will ever be asked of us.
+        // An error means that the trigger was dropped without a drain: none will ever begin.
         if self.signal.clone().wait_for(|now| *now >= phase).await.is_err() {
             std::future::pending::<()>().await;
         }

@@ -42,7 +42,7 @@ enum Command {
     Uninstall(UninstallArgs),
 }
 
-/// Runs what runs for long.
+/// Runs a process that runs for long.
 fn serve(role: impl FnOnce() -> anyhow::Result<()>) -> anyhow::Result<()> {
     memory::keep_small()?;
     role()
@@ -55,14 +55,14 @@ fn agent(config: AgentConfig, is_small: bool) -> anyhow::Result<ExitCode> {
         return serve(|| app::run_agent(config, supervisor)).map(|()| ExitCode::SUCCESS);
     }
     if !is_small {
-        let error = memory::begin_anew();
-        eprintln!("weir: the supervisor is larger than it need be: {error}");
+        let error = memory::exec_again();
+        eprintln!("weir: the supervisor is larger than necessary: {error}");
     }
     name_process();
-    app::supervise_agent(&config, memory::forget_start)
+    app::supervise_agent(&config, memory::release_start_up_memory)
 }
 
-/// For whoever lists processes: what is started by way of `/proc/self/exe` is called `exe`.
+/// A process that is started by way of `/proc/self/exe` is called `exe` in lists of processes.
 fn name_process() {
     // Best effort: nothing depends on it.
     let _ = prctl::set_name(c"weir");

@@ -1,10 +1,11 @@
-//! How long to wait before something that failed is tried again.
+//! Exponential backoff with jitter, between attempts of something that failed.
 
 use std::time::Duration;
 
 use rand::RngExt;
 
-/// Pauses that double up to a bound, with jitter, so that a fleet does not return in step.
+/// Pauses that double up to a bound. Each is between half of itself and all of it, at random, so that many agents do not try
+/// again at the same moments.
 #[derive(Debug, Clone)]
 pub struct Pauses {
     next: Duration,
@@ -18,7 +19,7 @@ impl Pauses {
         Self { next: first, first, longest }
     }
 
-    /// Begins with the first pause again: it went well.
+    /// Begins with the first pause again, after a success.
     pub fn reset(&mut self) {
         self.next = self.first;
     }

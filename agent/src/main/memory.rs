@@ -1,4 +1,4 @@
-//! Keeps the process small: what start-up and peaks needed goes back to the kernel. Must not change what anybody computes.
+//! Keeps the process small: memory that start-up and peaks needed goes back to the kernel.
 
 use std::fs;
 use std::io;
@@ -8,13 +8,14 @@ use std::time::Duration;
 
 use nix::sys::prctl;
 
-/// While the process starts it is kept small in short rounds, of which there are so many.
+/// Rounds of giving memory back while the process starts, and the time between two of them.
 const START_UP_ROUNDS: u32 = 40;
-const START_UP_ROUND: Duration = Duration::from_millis(250);
-/// Code is unmapped in every one of so many of them: what runs anew is mapped anew, which takes a moment.
-const CODE_ROUNDS: u32 = 4;
-/// Between two rounds later on. The allocator itself only gives back when a thread allocates, which an idle agent's do not.
-const ROUND: Duration = Duration::from_secs(10);
+const START_UP_INTERVAL: Duration = Duration::from_millis(250);
+/// Code is unmapped only in one of so many of these rounds: code that runs again is mapped again, which takes a moment.
+const ROUNDS_BETWEEN_UNMAPS: u32 = 4;
+/// The time between two rounds later on. By itself the allocator gives memory back only when a thread allocates, which those of
+/// an idle agent do not.
+const INTERVAL: Duration = Duration::from_secs(10);
 
 #[expect(unsafe_code, reason = "the allocator's own function, which its crate does not pass on")]
 unsafe extern "C" {
@@ -22,8 +23,8 @@ unsafe extern "C" {
     safe fn mi_collect(force: bool);
 }
 
-/// Takes no huge pages: one holds 2 MiB for whoever needs 4 KiB of it, and an idle agent would be half such pages. Call it
-/// before anything large is allocated. True if that was so from the process's beginning.
+/// Turns transparent huge pages off for this process: one takes 2 MiB where 4 KiB are needed, and half of an idle agent would
+/// be such pages. To be called before anything large is allocated. True if they were off from the process's beginning.
 ///
 /// # Errors
 /// When the kernel refuses; the process is larger then.
@@ -33,9 +34,9 @@ pub(crate) fn no_huge_pages() -> io::Result<bool> {
     Ok(from_the_beginning)
 }
 
-/// Begins this process anew, for what it has taken already: the allocator had a huge page before anybody could say no.
+/// Executes this program again in the same process, to be rid of the huge page that the allocator took before they were off.
 /// Returns only if that fails, and then nothing has changed.
-pub(crate) fn begin_anew() -> io::Error {
+pub(crate) fn exec_again() -> io::Error {
     Command::new("/proc/self/exe").arg0("weir").args(std::env::args_os().skip(1)).exec()
 }
 
@@ -48,9 +49,9 @@ pub(crate) fn keep_small() -> io::Result<()> {
     Ok(())
 }
 
-/// Gives back what a process needed that does little from now on.
-pub(crate) fn forget_start() {
-    forget_code();
+/// Gives back what the start of a process needed that does little from now on.
+pub(crate) fn release_start_up_memory() {
+    unmap_code();
     mi_collect(true);
 }
 
@@ -58,28 +59,28 @@ fn rounds() {
     // The allocator collects nothing for a thread that has never allocated.
     drop(std::hint::black_box(Box::new(0_u8)));
     for round in 1..=START_UP_ROUNDS {
-        std::thread::sleep(START_UP_ROUND);
-        if round % CODE_ROUNDS == 0 {
-            forget_code();
+        std::thread::sleep(START_UP_INTERVAL);
+        if round % ROUNDS_BETWEEN_UNMAPS == 0 {
+            unmap_code();
         }
         mi_collect(true);
     }
     loop {
-        std::thread::sleep(ROUND);
+        std::thread::sleep(INTERVAL);
         mi_collect(false);
     }
 }
 
 /// Unmaps the program's code and constants, most of which only start-up needs; what is still needed is mapped again as it
 /// is used, from the page cache.
-fn forget_code() {
+fn unmap_code() {
     let (Ok(maps), Ok(program)) = (fs::read_to_string("/proc/self/maps"), fs::read_link("/proc/self/exe")) else {
         return;
     };
     for line in maps.lines().filter(|line| program.to_str().is_some_and(|program| line.ends_with(program))) {
         let mut fields = line.split_ascii_whitespace();
         let (Some(range), Some(rights), Some(offset)) = (fields.next(), fields.next(), fields.next()) else { continue };
-        // Code, and the constants before it. What comes later and cannot be written to any more was, by the loader.
+        // Code, and the constants before it. Later mappings that are read-only now were written to by the loader.
         let is_as_in_file = rights == "r-xp" || (rights == "r--p" && offset.bytes().all(|digit| digit == b'0'));
         if let Some((start, end)) = addresses(range).filter(|_| is_as_in_file) {
             unmap(start, end - start);
