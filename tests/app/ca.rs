@@ -152,9 +152,9 @@ impl Ca {
         let Some(SanType::URI(identity)) = csr.params.subject_alt_names.first() else {
             bail!("no identity is asked for")
         };
-        let told = std::fs::read_to_string(&self.answers)?;
+        let wanted = std::fs::read_to_string(&self.answers)?;
         let account = identity.as_str().rsplit('/').next().unwrap_or_default();
-        let answer = if told.trim() == "by-account" { account } else { &told };
+        let answer = if wanted.trim() == "by-account" { account } else { &wanted };
         Ok((answer.parse()?, identity.to_string()))
     }
 

@@ -12,17 +12,17 @@ use weir_tests::program::Program;
 use weir_tests::world::Pod;
 
 use crate::identities::{self, Identities};
-use crate::stage::{Dial, HTTP, IPERF, Stage};
 use crate::subject::{Proxies, Subject, address};
+use crate::testbed::{Dial, HTTP, IPERF, Testbed};
 
 /// The second Envoy's ports are the server's with this added, the first one's with twice this.
 const APART: u16 = 1_000;
 
 /// Starts the pair from this binary.
-pub(crate) fn start(stage: &Stage, binary: &Path) -> Result<Subject> {
-    let folder = stage.world.run().folder().join("envoy");
+pub(crate) fn start(testbed: &Testbed, binary: &Path) -> Result<Subject> {
+    let folder = testbed.world.run().folder().join("envoy");
     let ids = Identities::write(&folder)?;
-    let (client, far) = (&stage.client, &stage.far);
+    let (client, far) = (&testbed.client, &testbed.far);
     let server_tls = tls("Downstream", &ids.server, &ids.root, identities::CLIENT);
     let client_tls = tls("Upstream", &ids.client, &ids.root, identities::SERVER);
     let ways =
@@ -33,7 +33,7 @@ pub(crate) fn start(stage: &Stage, binary: &Path) -> Result<Subject> {
     let first = run(client, binary, &folder, &first, 2 * APART)?;
     let dial = Dial { http: address(client, HTTP + 2 * APART), iperf: address(client, IPERF + 2 * APART) };
     let proxies = Proxies::Processes(vec![vec![first.id()], vec![second.id()]]);
-    Ok(Subject::across("envoy", stage, dial, proxies).keeping([first, second]))
+    Ok(Subject::across("envoy", testbed, dial, proxies).keeping([first, second]))
 }
 
 fn run(pod: &Pod, binary: &Path, folder: &Path, bootstrap: &Value, shift: u16) -> Result<Program> {

@@ -3,8 +3,8 @@
 use anyhow::{Context, Result, ensure};
 
 use crate::arguments::Bench;
-use crate::stage::Stage;
 use crate::subject::{self, DIRECT_SAME_NODE, Subject};
+use crate::testbed::Testbed;
 use crate::weir::Weir;
 use crate::{envoy, peer, relay};
 
@@ -12,13 +12,13 @@ use crate::{envoy, peer, relay};
 pub(crate) struct Lineup {
     pub(crate) subjects: Vec<Subject>,
     weirs: Vec<Weir>,
-    _plain: Stage,
+    _plain: Testbed,
 }
 
 impl Lineup {
     /// Brings up what was asked for and waits until every subject's server answers.
     pub(crate) fn start(bench: &Bench) -> Result<Self> {
-        let plain = Stage::set("bench")?;
+        let plain = Testbed::set_up("bench")?;
         let mut subjects = vec![subject::direct(&plain)];
         if bench.wants("relay") {
             subjects.push(relay::start(&plain)?);
@@ -65,7 +65,7 @@ impl Lineup {
     }
 }
 
-/// Each build of Weir on a stage of its own, with the subjects that are wanted of it.
+/// Each build of Weir on a testbed of its own, with the subjects that are wanted of it.
 fn start_builds(bench: &Bench, subjects: &mut Vec<Subject>) -> Result<Vec<Weir>> {
     let mut weirs = Vec::new();
     for (name, binary) in bench.builds() {

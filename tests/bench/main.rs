@@ -21,9 +21,9 @@ mod relay;
 mod report;
 mod rounds;
 mod row;
-mod stage;
 mod stock;
 mod subject;
+mod testbed;
 mod weir;
 
 use arguments::{Arguments, Bench, Part};

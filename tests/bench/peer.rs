@@ -9,8 +9,8 @@ use weir_tests::wait;
 use weir_tests::world::{N1, N2};
 
 use crate::identities::{self, Identities};
-use crate::stage::{Dial, HTTP, IPERF, Stage};
 use crate::subject::{Proxies, Subject};
+use crate::testbed::{Dial, HTTP, IPERF, Testbed};
 
 /// How long the command may take until it is ready.
 const READY_WITHIN: Duration = Duration::from_secs(60);
@@ -48,14 +48,14 @@ pub(crate) fn parse(text: &str) -> Result<Peer, String> {
     Ok(Peer { name: name.to_owned(), command: command.to_owned() })
 }
 
-/// Runs the command on a stage of its own and waits until it is ready.
+/// Runs the command on a testbed of its own and waits until it is ready.
 pub(crate) fn start(peer: &Peer) -> Result<Subject> {
-    let stage = Stage::set("bench")?;
-    let folder = stage.world.run().folder().join("peer");
+    let testbed = Testbed::set_up("bench")?;
+    let folder = testbed.world.run().folder().join("peer");
     let mut command = vec!["env".to_owned()];
-    command.extend(variables(&stage, &Identities::write(&folder)?)?);
+    command.extend(variables(&testbed, &Identities::write(&folder)?)?);
     command.extend(["sh".into(), "-c".into(), peer.command.clone()]);
-    let mut program = stage.world.nodes[N1].place.spawn(&command)?;
+    let mut program = testbed.world.nodes[N1].place.spawn(&command)?;
     let what = format!("the peer {} is ready", peer.name);
     let ready = wait::until(&what, READY_WITHIN, || {
         let running = program.is_running();
@@ -68,21 +68,21 @@ pub(crate) fn start(peer: &Peer) -> Result<Subject> {
     let ended = || format!("the peer {} ends with:\n{}", peer.name, program.tail());
     let ready = ready.with_context(ended)?.with_context(ended)?;
     let proxies = if ready.processes.is_empty() { Proxies::None } else { Proxies::Processes(ready.processes) };
-    let subject = Subject::across(&peer.name, &stage, ready.dial, proxies);
-    Ok(subject.keeping(Running(Some(program))).keeping(stage))
+    let subject = Subject::across(&peer.name, &testbed, ready.dial, proxies);
+    Ok(subject.keeping(Running(Some(program))).keeping(testbed))
 }
 
 /// `NAME=value` of all that a command may need to know.
-fn variables(stage: &Stage, ids: &Identities) -> Result<Vec<String>> {
-    let netns = |name: &str| format!("/run/netns/{}-{name}", stage.world.run().name());
+fn variables(testbed: &Testbed, ids: &Identities) -> Result<Vec<String>> {
+    let netns = |name: &str| format!("/run/netns/{}-{name}", testbed.world.run().name());
     let file = |path: &std::path::Path| path.display().to_string();
     let pairs = [
-        ("CLIENT_NETNS", netns(stage.client.name())),
-        ("SERVER_NETNS", netns(stage.far.name())),
-        ("CLIENT_NODE_NETNS", netns(stage.world.nodes[N1].name())),
-        ("SERVER_NODE_NETNS", netns(stage.world.nodes[N2].name())),
-        ("CLIENT_ADDRESS", stage.client.ipv4().to_string()),
-        ("SERVER_ADDRESS", stage.far.ipv4().to_string()),
+        ("CLIENT_NETNS", netns(testbed.client.name())),
+        ("SERVER_NETNS", netns(testbed.far.name())),
+        ("CLIENT_NODE_NETNS", netns(testbed.world.nodes[N1].name())),
+        ("SERVER_NODE_NETNS", netns(testbed.world.nodes[N2].name())),
+        ("CLIENT_ADDRESS", testbed.client.ipv4().to_string()),
+        ("SERVER_ADDRESS", testbed.far.ipv4().to_string()),
         ("HTTP_PORT", HTTP.to_string()),
         ("IPERF_PORT", IPERF.to_string()),
         ("ROOT", file(&ids.root)),
@@ -92,7 +92,7 @@ fn variables(stage: &Stage, ids: &Identities) -> Result<Vec<String>> {
         ("SERVER_KEY", file(&ids.server.key)),
         ("CLIENT_IDENTITY", identities::CLIENT.to_owned()),
         ("SERVER_IDENTITY", identities::SERVER.to_owned()),
-        ("FOLDER", file(&stage.world.nodes[N1].folder("peer")?)),
+        ("FOLDER", file(&testbed.world.nodes[N1].folder("peer")?)),
     ];
     Ok(pairs.into_iter().map(|(name, value)| format!("WEIR_BENCH_{name}={value}")).collect())
 }

@@ -9,8 +9,8 @@ use tokio::net::{TcpListener, TcpStream};
 use weir_tests::program::Program;
 use weir_tests::world::Pod;
 
-use crate::stage::{Dial, HTTP, IPERF, Stage};
 use crate::subject::{Proxies, Subject, address};
+use crate::testbed::{Dial, HTTP, IPERF, Testbed};
 
 /// Bytes of buffer for each direction of a connection.
 const BUFFER: usize = 64 * 1024;
@@ -53,13 +53,13 @@ async fn relay(mut client: TcpStream, target: SocketAddr) -> std::io::Result<()>
 }
 
 /// Starts the pair where Weir's sockets would be: in the client's pod and in the server's pod.
-pub(crate) fn start(stage: &Stage) -> Result<Subject> {
-    let (client, far) = (&stage.client, &stage.far);
+pub(crate) fn start(testbed: &Testbed) -> Result<Subject> {
+    let (client, far) = (&testbed.client, &testbed.far);
     let second = run(far, &[(HTTP, address(far, HTTP)), (IPERF, address(far, IPERF))], APART)?;
     let first = run(client, &[(HTTP, address(far, HTTP + APART)), (IPERF, address(far, IPERF + APART))], 2 * APART)?;
     let dial = Dial { http: address(client, HTTP + 2 * APART), iperf: address(client, IPERF + 2 * APART) };
     let proxies = Proxies::Processes(vec![vec![first.id()], vec![second.id()]]);
-    Ok(Subject::across("relay", stage, dial, proxies).keeping([first, second]))
+    Ok(Subject::across("relay", testbed, dial, proxies).keeping([first, second]))
 }
 
 fn run(pod: &Pod, ways: &[(u16, SocketAddr)], shift: u16) -> Result<Program> {

@@ -9,7 +9,7 @@ use weir_tests::place::Place;
 use weir_tests::wait;
 use weir_tests::world::Pod;
 
-use crate::stage::{Dial, Stage};
+use crate::testbed::{Dial, Testbed};
 
 /// Name of the subject that all others across nodes are compared with.
 pub(crate) const DIRECT: &str = "direct";
@@ -35,7 +35,7 @@ pub(crate) struct Subject {
     /// Where the client runs.
     pub(crate) client: Place,
     pub(crate) dial: Dial,
-    /// Above all that runs on the subject's stage.
+    /// Above all that runs on the subject's testbed.
     pub(crate) cgroup: PathBuf,
     pub(crate) proxies: Proxies,
     /// Descriptors that a proxy process needs for each connection.
@@ -46,22 +46,22 @@ pub(crate) struct Subject {
 
 impl Subject {
     /// A subject across nodes.
-    pub(crate) fn across(name: &str, stage: &Stage, dial: Dial, proxies: Proxies) -> Self {
-        Self::new(name, DIRECT, stage, dial, proxies)
+    pub(crate) fn across(name: &str, testbed: &Testbed, dial: Dial, proxies: Proxies) -> Self {
+        Self::new(name, DIRECT, testbed, dial, proxies)
     }
 
     /// A subject whose server is on the client's node.
-    pub(crate) fn same_node(name: &str, stage: &Stage, proxies: Proxies) -> Self {
-        Self::new(name, DIRECT_SAME_NODE, stage, Dial::pod(&stage.near), proxies)
+    pub(crate) fn same_node(name: &str, testbed: &Testbed, proxies: Proxies) -> Self {
+        Self::new(name, DIRECT_SAME_NODE, testbed, Dial::pod(&testbed.near), proxies)
     }
 
-    fn new(name: &str, baseline: &'static str, stage: &Stage, dial: Dial, proxies: Proxies) -> Self {
+    fn new(name: &str, baseline: &'static str, testbed: &Testbed, dial: Dial, proxies: Proxies) -> Self {
         Self {
             name: name.to_owned(),
             baseline,
-            client: stage.client.place.clone(),
+            client: testbed.client.place.clone(),
             dial,
-            cgroup: stage.cgroup.clone(),
+            cgroup: testbed.cgroup.clone(),
             proxies,
             descriptors: 2,
             _parts: Vec::new(),
@@ -91,13 +91,13 @@ impl Subject {
 }
 
 /// No mesh.
-pub(crate) fn direct(stage: &Stage) -> Subject {
-    Subject::across(DIRECT, stage, Dial::pod(&stage.far), Proxies::None)
+pub(crate) fn direct(testbed: &Testbed) -> Subject {
+    Subject::across(DIRECT, testbed, Dial::pod(&testbed.far), Proxies::None)
 }
 
 /// No mesh, one node.
-pub(crate) fn direct_same_node(stage: &Stage) -> Subject {
-    Subject::same_node(DIRECT_SAME_NODE, stage, Proxies::None)
+pub(crate) fn direct_same_node(testbed: &Testbed) -> Subject {
+    Subject::same_node(DIRECT_SAME_NODE, testbed, Proxies::None)
 }
 
 /// The address of a port of a pod.

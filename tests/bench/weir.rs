@@ -1,4 +1,4 @@
-//! Weir as a subject: its control plane, an agent on each node of a stage of its own, both pods enrolled. All settings
+//! Weir as a subject: its control plane, an agent on each node of a testbed of its own, both pods enrolled. All settings
 //! are the defaults; the agents' logs, with a line per connection, go to files of the run.
 
 use std::path::Path;
@@ -11,27 +11,27 @@ use weir_tests::mesh::{NAMESPACE, workload_entry};
 use weir_tests::wait;
 use weir_tests::world::{N1, N2};
 
-use crate::stage::{Dial, Stage};
 use crate::subject::{Proxies, Subject};
+use crate::testbed::{Dial, Testbed};
 
-/// Weir on a stage. Fields are in the order in which they must go.
+/// Weir on a testbed. Fields are in the order in which they must go.
 #[derive(Debug)]
 pub(crate) struct Weir {
     agents: Vec<Agent>,
     _control_plane: ControlPlane,
-    stage: Stage,
+    testbed: Testbed,
 }
 
 impl Weir {
-    /// Brings a build of Weir up on a new stage; the workspace's own if none is given.
+    /// Brings a build of Weir up on a new testbed; the workspace's own if none is given.
     pub(crate) fn start(binary: Option<&Path>) -> Result<Self> {
-        let stage = Stage::set("bench")?;
-        let control_plane = ControlPlane::start(&stage.world)?;
-        for pod in [&stage.client, &stage.near, &stage.far] {
+        let testbed = Testbed::set_up("bench")?;
+        let control_plane = ControlPlane::start(&testbed.world)?;
+        for pod in [&testbed.client, &testbed.near, &testbed.far] {
             control_plane.objects.put(pod.name(), &workload_entry(pod))?;
         }
         let mut agents = Vec::new();
-        for node in &stage.world.nodes {
+        for node in &testbed.world.nodes {
             let options = AgentOptions { delivery: control_plane.flags_for(node.name())?, flags: Vec::new() };
             let agent = Agent::prepare(node, options)?;
             let mut agent = match binary {
@@ -44,24 +44,24 @@ impl Weir {
         for agent in &mut agents {
             agent.becomes_ready().with_context(|| format!("control plane:\n{}", control_plane.tail()))?;
         }
-        for (agent, pod) in [(N1, &stage.client), (N1, &stage.near), (N2, &stage.far)] {
+        for (agent, pod) in [(N1, &testbed.client), (N1, &testbed.near), (N2, &testbed.far)] {
             agents[agent].enroll(pod, NAMESPACE, pod.name())?;
         }
-        Ok(Self { agents, _control_plane: control_plane, stage })
+        Ok(Self { agents, _control_plane: control_plane, testbed })
     }
 
     /// The way to the other node.
     pub(crate) fn across(&self, name: &str) -> Subject {
-        Subject::across(name, &self.stage, Dial::pod(&self.stage.far), self.proxies()).pooled()
+        Subject::across(name, &self.testbed, Dial::pod(&self.testbed.far), self.proxies()).pooled()
     }
 
     /// The way to a pod of the same node.
     pub(crate) fn same_node(&self, name: &str) -> Subject {
-        Subject::same_node(name, &self.stage, self.proxies())
+        Subject::same_node(name, &self.testbed, self.proxies())
     }
 
     fn proxies(&self) -> Proxies {
-        Proxies::Cgroups(self.stage.world.nodes.iter().map(|node| node.agent_place.cgroup().to_owned()).collect())
+        Proxies::Cgroups(self.testbed.world.nodes.iter().map(|node| node.agent_place.cgroup().to_owned()).collect())
     }
 
     /// Waits until the destination's agent has counted a connection: proof that the way is the mesh.

@@ -191,7 +191,7 @@ fn dials_at_once(cluster: &mut Cluster) -> Result<()> {
     let server = namespace.start(&app("server", Some(SERVER_NODE), SERVE))?;
     let address = format!("{}:7001", server.address);
     namespace.start(&app("dialler", Some(CLIENT_NODE), &["dial", &address, "--stay"]))?;
-    let log = cluster.kubectl.until("the pod has told", Duration::from_secs(20), |kubectl| {
+    let log = cluster.kubectl.until("the pod has reported", Duration::from_secs(20), |kubectl| {
         last_line(&kubectl.run(&["logs", "--namespace", &namespace.name, "dialler"])?)
     })?;
     ensure!(log["ok"] == true && log["first_error"].is_null(), "{log}");

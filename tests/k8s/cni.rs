@@ -180,9 +180,9 @@ fn without_agent(cluster: &mut Cluster) -> Result<()> {
     let_agents_run(cluster, true)?;
     let waited = cluster.kubectl.ready("inside", "app=waits", RETRIED)?;
     ensure!(waited.iter().all(|pod| pod.restarts == 0), "its process had to be started again: {waited:?}");
-    let told = cluster.kubectl.until("it has dialled", SOON, |_| {
+    let dial = cluster.kubectl.until("it has dialled", SOON, |_| {
         weir_tests::cluster::pods::last_line(&cluster.kubectl.run(&["logs", "--namespace", "inside", "waits"])?)
     })?;
-    ensure!(told["ok"] == true && told["first_error"].is_null(), "its first connection failed: {told}");
+    ensure!(dial["ok"] == true && dial["first_error"].is_null(), "its first connection failed: {dial}");
     cluster.kubectl.rolled_out(mesh::NAMESPACE, "daemonset/weir", mesh::READY)
 }

@@ -1,4 +1,4 @@
-//! Pods come into the mesh and leave it while they talk, and others are born into it. Told in figures: how long it takes,
+//! Pods come into the mesh and leave it while they talk, and others are born into it. In figures: how long it takes,
 //! and what those who were talking saw of it.
 
 use std::time::Duration;
@@ -160,16 +160,16 @@ pub(crate) fn deployment(name: &str, replicas: usize, to: &str) -> Value {
     })
 }
 
-/// What every pod of a Deployment has said, once all have.
+/// What every pod of a Deployment has reported of its first connection, once all have.
 pub(crate) fn logs(pair: &Pair<'_>, name: &str, count: usize) -> Result<Vec<Value>> {
     let selector = format!("app={name}");
     let kubectl = pair.namespace.kubectl;
     let words =
         ["logs", "--namespace", &pair.namespace.name, "--selector", &selector, "--tail=-1", "--max-log-requests=200"];
-    kubectl.until("all pods have told", Duration::from_secs(120), |kubectl| {
+    kubectl.until("all pods have reported", Duration::from_secs(120), |kubectl| {
         let said = kubectl.run(&words)?;
-        let told: Vec<Value> = said.lines().filter_map(|line| last_line(line).ok()).collect();
-        ensure!(told.len() == count, "{} of {count} have", told.len());
-        Ok(told)
+        let dials: Vec<Value> = said.lines().filter_map(|line| last_line(line).ok()).collect();
+        ensure!(dials.len() == count, "{} of {count} have", dials.len());
+        Ok(dials)
     })
 }

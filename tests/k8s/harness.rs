@@ -5,7 +5,7 @@ use std::path::Path;
 use anyhow::{Context, Result, anyhow};
 use weir_tests::cluster::mode::{Containerd, Mode, Proxy};
 use weir_tests::cluster::{Cluster, Settings, hierarchies, images};
-use weir_tests::table::{self, Skip, Stage};
+use weir_tests::table::{self, Fixture, Skip};
 
 use crate::mesh;
 
@@ -86,7 +86,7 @@ impl Shared {
         let (made, cluster) = self.cluster.as_mut().expect("was just made");
         if *made != wanted {
             let installed = mesh::install(cluster).context("bringing Weir into the shared cluster");
-            installed.map_err(|error| told(error, cluster, self.keep))?;
+            installed.map_err(|error| with_logs(error, cluster, self.keep))?;
             *made = wanted;
         }
         Ok(cluster)
@@ -95,11 +95,11 @@ impl Shared {
     fn on_shared(&mut self, wanted: Make, check: fn(&mut Cluster) -> Result<()>) -> Result<()> {
         let keep = self.keep;
         let cluster = self.shared(wanted)?;
-        check(cluster).map_err(|error| told(error, cluster, keep))
+        check(cluster).map_err(|error| with_logs(error, cluster, keep))
     }
 }
 
-impl Stage for Shared {
+impl Fixture for Shared {
     type Check = Check;
 
     fn check(&mut self, check: Check) -> Result<()> {
@@ -111,7 +111,7 @@ impl Stage for Shared {
                 self.abandon();
                 let mut cluster = Cluster::start(usual(self.mode)?).context("bringing up a cluster")?;
                 let checked = mesh::install(&cluster).and_then(|()| check(&mut cluster));
-                checked.map_err(|error| told(error, &cluster, self.keep))
+                checked.map_err(|error| with_logs(error, &cluster, self.keep))
             }
             Check::Alone(check) => {
                 self.abandon();
@@ -126,7 +126,7 @@ impl Stage for Shared {
 }
 
 /// A failure with what helps to understand it: where the logs are, and how Weir's pods are.
-fn told(error: anyhow::Error, cluster: &Cluster, keep: bool) -> anyhow::Error {
+fn with_logs(error: anyhow::Error, cluster: &Cluster, keep: bool) -> anyhow::Error {
     if error.is::<Skip>() {
         return error;
     }

@@ -222,9 +222,13 @@ fn of_two(cluster: &mut Cluster) -> Result<()> {
 fn has_all(cluster: &Cluster, istiod: &Istiod, within: Duration) -> Result<()> {
     let agents = mesh::agents(cluster)?;
     wait::until("it has all agents", within, || {
-        let told = istiod.debug("/debug/connections")?;
+        let connections = istiod.debug("/debug/connections")?;
         for agent in &agents {
-            ensure!(told.contains(&format!("{}.istio-system", agent.name)), "{} is not among {told}", agent.name);
+            ensure!(
+                connections.contains(&format!("{}.istio-system", agent.name)),
+                "{} is not among {connections}",
+                agent.name
+            );
         }
         Ok(())
     })

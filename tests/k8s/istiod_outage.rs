@@ -41,11 +41,11 @@ fn away(cluster: &Cluster, istiod: &mut Istiod, seconds: u64) -> Result<()> {
     istiod.kill();
 
     pair.namespace.apply(&app("known", Some(CLIENT_NODE), &["dial", &pair.echo(), "--stay"]))?;
-    let told = told(&pair, "known")?;
-    ensure!(told["ok"] == true && told["first_error"].is_null(), "a new pod of a known identity: {told}");
+    let dial = first_dial(&pair, "known")?;
+    ensure!(dial["ok"] == true && dial["first_error"].is_null(), "a new pod of a known identity: {dial}");
     note(format!(
         "a new pod of a known identity: first answer {:.0} ms after it began",
-        told["ms"].as_f64().unwrap_or_default()
+        dial["ms"].as_f64().unwrap_or_default()
     ));
     fails_fast(&pair)?;
 
@@ -83,9 +83,10 @@ fn fails_fast(pair: &Pair<'_>) -> Result<()> {
     Ok(())
 }
 
-fn told(pair: &Pair<'_>, name: &str) -> Result<serde_json::Value> {
+/// What a pod that dials at once has reported of its first connection.
+fn first_dial(pair: &Pair<'_>, name: &str) -> Result<serde_json::Value> {
     let words = ["logs", "--namespace", &pair.namespace.name, name];
     pair.namespace
         .kubectl
-        .until("the pod has told", Duration::from_secs(30), |kubectl| last_line(&kubectl.run(&words)?))
+        .until("the pod has reported", Duration::from_secs(30), |kubectl| last_line(&kubectl.run(&words)?))
 }

@@ -189,10 +189,10 @@ fn replaced(cluster: &mut Cluster) -> Result<()> {
         }
     }
     for name in &born {
-        let told = cluster.kubectl.until(&format!("{name} has told"), RETRIED, |kubectl| {
+        let dial = cluster.kubectl.until(&format!("{name} has reported"), RETRIED, |kubectl| {
             last_line(&kubectl.run(&["logs", "--namespace", &pair.namespace.name, name])?)
         })?;
-        ensure!(told["ok"] == true && told["first_error"].is_null(), "{name}: its first connection failed: {told}");
+        ensure!(dial["ok"] == true && dial["first_error"].is_null(), "{name}: its first connection failed: {dial}");
     }
     let events = cluster.kubectl.run(&["events", "--namespace", &pair.namespace.name, "--types=Warning"])?;
     let again = events.lines().filter(|line| line.contains("must join the mesh")).count();

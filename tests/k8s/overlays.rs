@@ -26,16 +26,16 @@ const NAMESPACE: &str = "istio-system";
 const READY: Duration = Duration::from_secs(60);
 
 fn accepted(cluster: &mut Cluster) -> Result<()> {
-    let mut told = Vec::new();
+    let mut counts = Vec::new();
     for overlay in ["base", "istiod", "named-ztunnel", "ipv6", "standalone"] {
         let folder = folder(overlay)?;
         let words = ["apply", "--server-side", "--dry-run=server", "--kustomize", &folder];
         let said = cluster.kubectl.run(&words).with_context(|| format!("deploy/{overlay}"))?;
         let daemon_set = if overlay == "named-ztunnel" { "daemonset.apps/ztunnel" } else { "daemonset.apps/weir" };
         ensure!(said.contains(daemon_set), "deploy/{overlay} has no {daemon_set}: {said}");
-        told.push(format!("{overlay} {}", said.lines().count()));
+        counts.push(format!("{overlay} {}", said.lines().count()));
     }
-    note(format!("objects of each: {}", told.join(", ")));
+    note(format!("objects of each: {}", counts.join(", ")));
     Ok(())
 }
 

@@ -129,17 +129,17 @@ impl<'a> Pair<'a> {
     /// When, in milliseconds of the day, the last of this namespace's pods was captured.
     pub(crate) fn captured(&self, after: u64) -> Result<u64> {
         let pod = format!("pod=\"{}/", self.namespace.name);
-        let times = self.told(&mesh::agents(self.cluster)?, &["pod is enrolled", &pod], after)?;
+        let times = self.log_times(&mesh::agents(self.cluster)?, &["pod is enrolled", &pod], after)?;
         times.into_iter().max().context("no log tells of it")
     }
 
     fn encrypted(&self, agents: &[Pod], to: &str, after: u64) -> Result<Option<u64>> {
-        let times = self.told(agents, &["direction=\"inbound\"", "src.identity=", to], after)?;
+        let times = self.log_times(agents, &["direction=\"inbound\"", "src.identity=", to], after)?;
         Ok(times.into_iter().min())
     }
 
     /// The times of all lines with these words in agents' logs.
-    fn told(&self, agents: &[Pod], words: &[&str], after: u64) -> Result<Vec<u64>> {
+    fn log_times(&self, agents: &[Pod], words: &[&str], after: u64) -> Result<Vec<u64>> {
         let mut times = Vec::new();
         for agent in agents {
             let log =

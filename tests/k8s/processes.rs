@@ -26,13 +26,13 @@ pub(crate) fn all(node: &Node) -> Result<Vec<Process>> {
     named(node, "weir")
 }
 
-/// The process of a node that was started with a word, and no other was.
+/// The process of a node that has a word among its arguments; no other has.
 ///
 /// # Errors
 /// If there is none yet.
 pub(crate) fn with_word(node: &Node, name: &str, word: &str) -> Result<Process> {
     let mut processes = named(node, name)?.into_iter();
-    processes.find(|process| process.was_told(word)).with_context(|| format!("nobody was told {word}"))
+    processes.find(|process| process.has_argument(word)).with_context(|| format!("no {name} has the argument {word}"))
 }
 
 fn named(node: &Node, name: &str) -> Result<Vec<Process>> {
@@ -117,9 +117,9 @@ impl Process {
         Ok(links.map(|link| link.display().to_string()).collect())
     }
 
-    fn was_told(&self, word: &str) -> bool {
+    fn has_argument(&self, word: &str) -> bool {
         let command = fs::read(self.folder.join("cmdline")).unwrap_or_default();
-        command.split(|byte| *byte == 0).any(|told| told == word.as_bytes())
+        command.split(|byte| *byte == 0).any(|argument| argument == word.as_bytes())
     }
 
     /// The numbers after the third field of the kernel's line about it.

@@ -82,12 +82,12 @@ fn client_is_shown(cluster: &mut Cluster) -> Result<()> {
     pair.is_meshed()?;
     for (what, server) in [("across nodes", &pair.server.address), ("on one node", &neighbour)] {
         let seen = pair.namespace.ask("client", &["probe", &format!("{server}:{PEER}")])?;
-        let told: Value = last_line(seen["received"].as_str().unwrap_or_default())?;
+        let shown: Value = last_line(seen["received"].as_str().unwrap_or_default())?;
         for call in ["accept", "getpeername"] {
             ensure!(
-                told[call] == seen["local"],
+                shown[call] == seen["local"],
                 "{what} {call}() is shown {}, the client is {}",
-                told[call],
+                shown[call],
                 seen["local"]
             );
         }

@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 use anyhow::{Context, Result, anyhow};
 use weir_tests::mesh::Mesh;
-use weir_tests::table::{self, Stage, Table};
+use weir_tests::table::{self, Fixture, Table};
 use weir_tests::world::World;
 
 pub(crate) use weir_tests::table::{Skip, note};
@@ -39,7 +39,7 @@ struct Shared {
     mesh: Option<Mesh>,
 }
 
-impl Stage for Shared {
+impl Fixture for Shared {
     type Check = Check;
 
     fn check(&mut self, check: Check) -> Result<()> {

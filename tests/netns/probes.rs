@@ -25,10 +25,13 @@ use crate::harness::{Case, Check};
 
 pub(crate) const CASES: &[Case] = &[
     Case { name: "probes: without a kubelet's cgroup, a kubelet is like anybody", check: Check::Mesh(unknown) },
-    Case { name: "probes: the kubelet alone reaches the application of a STRICT pod", check: Check::OwnMesh(told) },
+    Case {
+        name: "probes: the kubelet alone reaches the application of a STRICT pod",
+        check: Check::OwnMesh(kubelet_beside_the_pods),
+    },
     Case {
         name: "probes: a kubelet above the pods' cgroup is told from all below it",
-        check: Check::OwnMesh(told_above_the_pods),
+        check: Check::OwnMesh(kubelet_above_the_pods),
     },
     Case { name: "probes: the kubelet is found, and found again when restarted", check: Check::OwnMesh(found) },
     Case { name: "probes: they go on while no agent runs", check: Check::OwnMesh(without_agent) },
@@ -138,18 +141,18 @@ fn unknown(mesh: &Mesh) -> Result<()> {
     Ok(())
 }
 
-fn told(mesh: &mut Mesh) -> Result<()> {
+fn kubelet_beside_the_pods(mesh: &mut Mesh) -> Result<()> {
     let kubelet = Kubelet::beside_the_pods(mesh)?;
-    check_told(mesh, &kubelet)
+    only_the_kubelet_passes(mesh, &kubelet)
 }
 
-fn told_above_the_pods(mesh: &mut Mesh) -> Result<()> {
+fn kubelet_above_the_pods(mesh: &mut Mesh) -> Result<()> {
     let above = mesh.world.run().cgroup()?;
     let kubelet = Kubelet::new(mesh, &above)?;
-    check_told(mesh, &kubelet)
+    only_the_kubelet_passes(mesh, &kubelet)
 }
 
-fn check_told(mesh: &mut Mesh, kubelet: &Kubelet) -> Result<()> {
+fn only_the_kubelet_passes(mesh: &mut Mesh, kubelet: &Kubelet) -> Result<()> {
     mesh.control_plane.objects.put("case", &strict())?;
     restart_with_kubelet(&mut mesh.agents[N2], &kubelet.place.cgroup().display().to_string())?;
     is_strict(mesh)?;

@@ -55,7 +55,7 @@ fn workers_killed(mesh: &mut Mesh) -> Result<()> {
         let failed = seen.failed_but_at(&kills);
         ensure!(failed.is_empty(), "new connections failed; {kills:?}: {failed:?}\n{}", mesh.logs());
         ensure!(seen.ok > 0 && seen.longest_gap_ms <= GAP_MS, "{}\n{}", seen.summary(), mesh.logs());
-        wait::until("both restarts are counted and told", Duration::from_secs(10), || {
+        wait::until("both restarts are counted and reported", Duration::from_secs(10), || {
             let restarts = mesh.agents[node].metrics()?.sum("weir_worker_restarts_total", &[]);
             ensure!(restarts == 2.0, "{restarts} restarts were counted");
             let status = mesh.agents[node].weir(&["status"])?;

@@ -124,16 +124,16 @@ fn no_such_service_port(mesh: &Mesh) -> Result<()> {
 fn peer_address(mesh: &Mesh) -> Result<()> {
     for (_, address, _) in ways(mesh) {
         let seen = test_app::probe(&mesh.client.place, address, PEER, "")?;
-        let told: serde_json::Value = serde_json::from_str(&seen.received).with_context(|| format!("{seen:?}"))?;
+        let shown: serde_json::Value = serde_json::from_str(&seen.received).with_context(|| format!("{seen:?}"))?;
         for call in ["accept", "getpeername"] {
-            ensure!(told[call] == seen.local, "{address}: {call} told {told}, the client is {seen:?}");
+            ensure!(shown[call] == seen.local, "{address}: {call} shows {shown}, the client is {seen:?}");
         }
     }
     for address in mesh.far.addresses() {
         let seen = test_app::probe(&mesh.outsider.place, address, PEER, "")?;
-        let told: serde_json::Value = serde_json::from_str(&seen.received).with_context(|| format!("{seen:?}"))?;
+        let shown: serde_json::Value = serde_json::from_str(&seen.received).with_context(|| format!("{seen:?}"))?;
         for call in ["accept", "getpeername"] {
-            ensure!(told[call] == seen.local, "from outside the mesh, {call} told {told}, the client is {seen:?}");
+            ensure!(shown[call] == seen.local, "from outside the mesh, {call} shows {shown}, the client is {seen:?}");
         }
     }
     Ok(())

@@ -22,11 +22,11 @@ pub mod certificates;
 pub mod folder;
 pub mod http;
 pub mod metrics;
+pub mod packet_capture;
 pub mod place;
 pub mod program;
 pub mod raw_http2;
 pub mod rules;
-pub mod wire;
 
 pub mod objects;
 pub mod world;

@@ -79,7 +79,7 @@ struct Tally {
     failed: usize,
     longest_gap_ms: f64,
     latency_ms: Latency,
-    failures: Vec<Told>,
+    failures: Vec<ReportedFailure>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -88,7 +88,7 @@ struct Latency {
 }
 
 #[derive(Debug, Deserialize)]
-struct Told {
+struct ReportedFailure {
     kind: String,
     at_ms: f64,
     after_ms: f64,
@@ -154,13 +154,13 @@ impl Load {
             ok: new.ok,
             longest_gap_ms: new.longest_gap_ms,
             slowest_ms: new.latency_ms.max.unwrap_or_default(),
-            failed: new.failures.iter().map(|told| told.at(began_unix_ms)).collect(),
-            broken: kept.failures.iter().map(|told| told.at(began_unix_ms)).collect(),
+            failed: new.failures.iter().map(|failure| failure.at(began_unix_ms)).collect(),
+            broken: kept.failures.iter().map(|failure| failure.at(began_unix_ms)).collect(),
         })
     }
 }
 
-impl Told {
+impl ReportedFailure {
     #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "milliseconds of some minutes")]
     fn at(&self, began: Moment) -> Failure {
         let begun = began + (self.at_ms - self.after_ms).max(0.0) as u64;

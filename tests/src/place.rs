@@ -1,4 +1,4 @@
-//! A place where programs run: a network namespace and a cgroup, or all namespaces of a process and several cgroups. A
+//! Where a program of a test runs: a network namespace and a cgroup, or all namespaces of a process and several cgroups. A
 //! child process is moved into them before it becomes the program, as a container runtime does it, so the program's very
 //! first socket belongs there.
 //!

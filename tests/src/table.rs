@@ -1,4 +1,4 @@
-//! A table of behaviours: cases are run one after another on a stage that they may share, printed line by line, and counted.
+//! A table of behaviours: cases are run one after another on a fixture that they may share, printed line by line, and counted.
 //!
 //! A case has one try: one that fails is a failure, whoever looks. A case that needs what this machine lacks is skipped,
 //! loudly; where `CI` is set, a skip is a failure. What cases measured is printed below their lines, and all together at the
@@ -21,7 +21,7 @@ pub struct Case<C> {
 }
 
 /// What checks happen on: makes what a check needs, and keeps what others can share.
-pub trait Stage {
+pub trait Fixture {
     /// What a check needs, and the check.
     type Check: Copy;
 
@@ -86,12 +86,12 @@ impl Table {
         Ok(Self { passed: 0, failed: 0, skipped: 0, strict, figures: Vec::new() })
     }
 
-    /// Runs cases on a stage. `prefix` goes before their names; `missing` is what all of them need and this machine
+    /// Runs cases on a fixture. `prefix` goes before their names; `missing` is what all of them need and this machine
     /// lacks, if anything.
-    pub fn run<S: Stage>(&mut self, prefix: &str, cases: &[Case<S::Check>], mut stage: S, missing: Option<&str>) {
+    pub fn run<F: Fixture>(&mut self, prefix: &str, cases: &[Case<F::Check>], mut fixture: F, missing: Option<&str>) {
         for case in cases {
             let start = Instant::now();
-            let outcome = attempt(case, &mut stage, missing);
+            let outcome = attempt(case, &mut fixture, missing);
             let name = case.name;
             let seconds = start.elapsed().as_secs_f64();
             match outcome {
@@ -106,7 +106,7 @@ impl Table {
                 Err(error) => {
                     self.failed += 1;
                     println!("FAILED  {seconds:6.2} s  {prefix}{name}\n{}", indented(&format!("{error:#}")));
-                    stage.abandon();
+                    fixture.abandon();
                 }
             }
             for note in NOTES.take() {
@@ -128,10 +128,10 @@ impl Table {
     }
 }
 
-fn attempt<S: Stage>(case: &Case<S::Check>, stage: &mut S, missing: Option<&str>) -> Result<()> {
+fn attempt<F: Fixture>(case: &Case<F::Check>, fixture: &mut F, missing: Option<&str>) -> Result<()> {
     match missing {
         Some(feature) => Err(Skip(feature.to_owned()).into()),
-        None => catch_unwind(AssertUnwindSafe(|| stage.check(case.check)))
+        None => catch_unwind(AssertUnwindSafe(|| fixture.check(case.check)))
             .unwrap_or_else(|panic| Err(anyhow!("panicked: {}", message(&*panic)))),
     }
 }

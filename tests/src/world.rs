@@ -1,4 +1,4 @@
-//! A world without a mesh: a fabric (a bridge in a namespace of its own), nodes on it, pods on the nodes.
+//! The network that tests run in, without a mesh: a fabric (a bridge in a namespace of its own), nodes on it, pods on the nodes.
 //!
 //! ```text
 //! fabric  10.77.0.254  fd77::fe         the control plane lives here
@@ -17,10 +17,10 @@ use std::sync::atomic::{AtomicU16, Ordering};
 use anyhow::Result;
 
 use crate::namespace::Namespace;
+use crate::packet_capture::Capture;
 use crate::place::Place;
 use crate::rules::Rules;
 use crate::run::Run;
-use crate::wire::Capture;
 use crate::{cgroup, run};
 
 /// The fabric's own address, reachable from every node and pod.

@@ -88,14 +88,14 @@ impl Tally {
         let kind = Kind::from(error);
         *self.kinds.entry(kind).or_default() += 1;
         if self.failures.len() < TOLD {
-            let mut told = json!({
+            let mut failure = json!({
                 "kind": kind.word(), "error": error.to_string(), "at_ms": ms(self.start.elapsed()),
                 "after_ms": ms(began.elapsed()),
             });
             for (name, value) in more.as_object().into_iter().flatten() {
-                told[name] = value.clone();
+                failure[name] = value.clone();
             }
-            self.failures.push(told);
+            self.failures.push(failure);
         }
     }
 

@@ -63,7 +63,7 @@ pub(super) fn write(rows: &[Row], pairs: &[Pair], builds: &[&str]) -> String {
             if TARGETS.iter().all(|target| target.beside != Some(ENVOY) || target.name != pair.name()) {
                 let bound = if pair.figure.more { Bound::AtLeast(1.0) } else { Bound::AtMost(1.0) };
                 let what = format!("{} of {ENVOY}", described(&pair.name(), pair.figure.unit));
-                text += &told(&what, bound, Some((pair.ratio.median, shown(&pair.ratio))));
+                text += &target_row(&what, bound, Some((pair.ratio.median, shown(&pair.ratio))));
             }
         }
     }
@@ -74,11 +74,11 @@ fn line(target: &Target, rows: &[Row], pairs: &[Pair], build: &str) -> String {
     let Some(beside) = target.beside else {
         let row = rows.iter().find(|row| row.subject == build && row.name() == target.name);
         let what = format!("{}, MiB", target.name);
-        return told(&what, target.bound, row.map(|row| (row.value, figures(row.value))));
+        return target_row(&what, target.bound, row.map(|row| (row.value, figures(row.value))));
     };
     let pair = pairs.iter().find(|pair| pair.of == build && pair.to == beside && pair.name() == target.name);
     let what = format!("{} of {beside}", described(target.name, pair.map_or("", |pair| pair.figure.unit)));
-    told(&what, target.bound, pair.map(|pair| (pair.ratio.median, shown(&pair.ratio))))
+    target_row(&what, target.bound, pair.map(|pair| (pair.ratio.median, shown(&pair.ratio))))
 }
 
 /// A row's name and what is counted, unless the name says so.
@@ -86,7 +86,7 @@ fn described(name: &str, unit: &str) -> String {
     if unit.is_empty() { name.to_owned() } else { format!("{name}, {unit}") }
 }
 
-fn told(what: &str, bound: Bound, reached: Option<(f64, String)>) -> String {
+fn target_row(what: &str, bound: Bound, reached: Option<(f64, String)>) -> String {
     let (reached, met) = match reached {
         Some((value, shown)) => (shown, if bound.is_met(value) { "yes" } else { "NO" }),
         None => ("not measured".to_owned(), "-"),

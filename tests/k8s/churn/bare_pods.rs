@@ -15,12 +15,12 @@ use weir_tests::cluster::pods::{last_line, running};
 use weir_tests::program::Program;
 use weir_tests::wait;
 
-use super::kubelet_pods::{Account, EACH, Told, account_of, told};
+use super::kubelet_pods::{Account, EACH, FirstDial, account_of, first_dial};
 use crate::pair::Pair;
 use crate::{cni, processes};
 
 const SCRIPT: &str = include_str!("bare_pod.sh");
-/// Seconds that one stays once it has told.
+/// Seconds that one stays once it has reported.
 const STAYS: &str = "1";
 /// The last parts of the addresses that they get, one after another: few, so that each is soon another pod's.
 const RANGE: std::ops::RangeInclusive<u8> = 201..=230;
@@ -51,7 +51,7 @@ pub(super) struct Bare<'a> {
     made: u32,
     free: VecDeque<u8>,
     present: Vec<Present>,
-    told: Vec<Told>,
+    dials: Vec<FirstDial>,
     next: Instant,
     alive: Option<Instant>,
 }
@@ -74,7 +74,7 @@ impl<'a> Bare<'a> {
             made: 0,
             free: RANGE.collect(),
             present: Vec::new(),
-            told: Vec::new(),
+            dials: Vec::new(),
             next: Instant::now(),
             alive: None,
         })
@@ -92,8 +92,8 @@ impl<'a> Bare<'a> {
         self.api.ask_all(&requests, Pace::AtOnce)
     }
 
-    /// Waits until all have gone, and starts a kubelet again; what they told.
-    pub(super) fn end(mut self) -> Result<(Vec<Told>, Program)> {
+    /// Waits until all have gone, and starts a kubelet again; what they reported.
+    pub(super) fn end(mut self) -> Result<(Vec<FirstDial>, Program)> {
         wait::until("all pods are gone", WHOLE, || {
             let requests = self.gone()?;
             if !requests.is_empty() {
@@ -102,7 +102,7 @@ impl<'a> Bare<'a> {
             ensure!(self.present.is_empty(), "{} are there", self.present.len());
             Ok(())
         })?;
-        Ok((self.told, self.node.spawn_kubelet()?))
+        Ok((self.dials, self.node.spawn_kubelet()?))
     }
 
     /// Makes a pod and begins what its node has to do for it; the request that says that it runs.
@@ -160,7 +160,7 @@ impl<'a> Bare<'a> {
         for pod in self.present.extract_if(.., |pod| !pod.script.is_running()) {
             let output = pod.script.finish(WHOLE)?;
             ensure!(output.success, "{}: {}", pod.name, output.summary());
-            self.told.push(told(&pod.name, &last_line(&output.stdout)?));
+            self.dials.push(first_dial(&pod.name, &last_line(&output.stdout)?));
             self.free.push_back(pod.address);
             requests.push(Request::delete(&format!("{pods}/{}", pod.name)));
         }

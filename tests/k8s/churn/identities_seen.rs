@@ -8,7 +8,7 @@ use std::path::Path;
 use anyhow::{Context, Result, ensure};
 use weir_tests::table::note;
 
-use super::kubelet_pods::Told;
+use super::kubelet_pods::FirstDial;
 
 /// How many of those that went wrong are told of.
 const SHOWN: usize = 10;
@@ -22,18 +22,19 @@ struct Source {
 }
 
 /// Every pod's first connection was answered, at its first attempt.
-pub(super) fn nobody_failed(told: &[Told]) -> Result<()> {
+pub(super) fn nobody_failed(dials: &[FirstDial]) -> Result<()> {
     let failed: Vec<String> =
-        told.iter().filter_map(|one| Some(format!("{}: {}", one.name, one.failure.as_ref()?))).collect();
-    let mut times: Vec<f64> = told.iter().map(|one| one.ms).collect();
+        dials.iter().filter_map(|one| Some(format!("{}: {}", one.name, one.failure.as_ref()?))).collect();
+    let mut times: Vec<f64> = dials.iter().map(|one| one.ms).collect();
     times.sort_by(f64::total_cmp);
-    let (median, most) = (times.get(times.len() / 2).context("no pod told")?, times.last().context("no pod told")?);
+    let (median, most) =
+        (times.get(times.len() / 2).context("no pod dialled")?, times.last().context("no pod dialled")?);
     note(format!(
         "their first connections: {} failed; answered after {median:.0} ms median, {most:.0} most",
         failed.len()
     ));
     let (many, shown) = (failed.len(), first(&failed));
-    ensure!(failed.is_empty(), "{many} of {} pods' first connections failed: {shown:?}", told.len());
+    ensure!(failed.is_empty(), "{many} of {} pods' first connections failed: {shown:?}", dials.len());
     Ok(())
 }
 
@@ -41,11 +42,11 @@ pub(super) fn nobody_failed(told: &[Told]) -> Result<()> {
 ///
 /// # Errors
 /// If one was seen as another, or has not been seen.
-pub(super) fn was_seen(log: &Path, told: &[Told]) -> Result<String> {
+pub(super) fn was_seen(log: &Path, dials: &[FirstDial]) -> Result<String> {
     let seen = sources(log)?;
     let mut users: HashMap<&str, HashSet<&str>> = HashMap::new();
     let (mut unseen, mut wrong, mut unnamed) = (Vec::new(), Vec::new(), 0);
-    for one in told {
+    for one in dials {
         let address = one.local.rsplit_once(':').map(|(address, _)| address).unwrap_or_default();
         users.entry(address).or_default().insert(one.account());
         let suffix = format!("/sa/{}", one.account());
@@ -62,8 +63,8 @@ pub(super) fn was_seen(log: &Path, told: &[Told]) -> Result<String> {
             Some(source) => unnamed += usize::from(source.workload.is_none()),
         }
     }
-    ensure!(wrong.is_empty(), "{} of {} were seen as others: {:#?}", wrong.len(), told.len(), first(&wrong));
-    ensure!(unseen.is_empty(), "{} of {} were not seen: {:?}", unseen.len(), told.len(), first(&unseen));
+    ensure!(wrong.is_empty(), "{} of {} were seen as others: {:#?}", wrong.len(), dials.len(), first(&wrong));
+    ensure!(unseen.is_empty(), "{} of {} were not seen: {:?}", unseen.len(), dials.len(), first(&unseen));
     let both = users.values().filter(|accounts| accounts.len() > 1).count();
     ensure!(both > 0, "no address passed from one service account to another");
     Ok(format!(

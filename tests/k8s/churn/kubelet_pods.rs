@@ -15,7 +15,7 @@ use crate::pair::Pair;
 
 /// One pod in so much time.
 pub(super) const EACH: Duration = Duration::from_millis(200);
-/// How long one stays once it has told.
+/// How long one stays once it has reported.
 const STAYS: Duration = Duration::from_secs(1);
 /// Pods at a time: each node has few addresses for them, and those of pods that are just going are not free yet.
 const AT_ONCE: usize = 14;
@@ -52,9 +52,9 @@ pub(super) fn account_of(accounts: &[Account], number: u32) -> &Account {
     &accounts[usize::from((number / 2).count_ones().is_multiple_of(2))]
 }
 
-/// What a pod told of its first connection.
+/// A pod's first connection, as the pod reported it.
 #[derive(Debug, Clone)]
-pub(super) struct Told {
+pub(super) struct FirstDial {
     pub name: String,
     /// The address that it came from.
     pub local: String,
@@ -62,7 +62,7 @@ pub(super) struct Told {
     pub ms: f64,
 }
 
-impl Told {
+impl FirstDial {
     pub(super) fn account(&self) -> &str {
         self.name.split('-').next().unwrap_or_default()
     }
@@ -73,7 +73,7 @@ impl Told {
 struct Present {
     name: String,
     since: Instant,
-    told: Option<Instant>,
+    dialled: Option<Instant>,
 }
 
 /// See the module.
@@ -86,7 +86,7 @@ pub(super) struct Coming<'a> {
     round: &'static str,
     made: u32,
     present: Vec<Present>,
-    told: Vec<Told>,
+    dials: Vec<FirstDial>,
     next: Instant,
 }
 
@@ -107,10 +107,10 @@ pub(super) fn accounts(pair: &Pair<'_>) -> Result<Vec<Account>> {
 impl<'a> Coming<'a> {
     pub(super) fn new(pair: &'a Pair<'a>, accounts: &'a [Account], round: &'static str) -> Self {
         let api = pair.cluster.control_plane.api();
-        Self { pair, accounts, api, round, made: 0, present: Vec::new(), told: Vec::new(), next: Instant::now() }
+        Self { pair, accounts, api, round, made: 0, present: Vec::new(), dials: Vec::new(), next: Instant::now() }
     }
 
-    /// Has another pod come if it is time and there is room, and those go that have told and stayed a while.
+    /// Has another pod come if it is time and there is room, and those go that have reported and stayed a while.
     pub(super) fn step(&mut self) -> Result<()> {
         if Instant::now() < self.next {
             return Ok(());
@@ -124,19 +124,19 @@ impl<'a> Coming<'a> {
         if requests.is_empty() { Ok(()) } else { self.api.ask_all(&requests, Pace::AtOnce) }
     }
 
-    /// Waits until every pod has told, and has all of them go; what they told.
-    pub(super) fn finish(mut self) -> Result<Vec<Told>> {
-        while self.present.iter().any(|pod| pod.told.is_none()) {
+    /// Waits until every pod has reported, and has all of them go; what they reported.
+    pub(super) fn finish(mut self) -> Result<Vec<FirstDial>> {
+        while self.present.iter().any(|pod| pod.dialled.is_none()) {
             wait::until("a pod tells", TELLING, || {
-                let before = self.told.len();
+                let before = self.dials.len();
                 self.listen()?;
-                ensure!(self.told.len() > before, "it has not");
+                ensure!(self.dials.len() > before, "it has not");
                 Ok(())
             })?;
         }
         let requests = self.goers(Duration::ZERO);
         self.api.ask_all(&requests, Pace::AtOnce)?;
-        Ok(self.told)
+        Ok(self.dials)
     }
 
     fn comer(&mut self) -> Request {
@@ -144,22 +144,22 @@ impl<'a> Coming<'a> {
         self.made += 1;
         let account = account_of(self.accounts, number);
         let (name, pod) = account.pod(self.pair, self.round, number, NODES[number as usize % NODES.len()]);
-        self.present.push(Present { name, since: Instant::now(), told: None });
+        self.present.push(Present { name, since: Instant::now(), dialled: None });
         Request::create(&self.pair.namespace.collection("pods"), pod)
     }
 
     /// Takes out those that have stayed long enough.
     fn goers(&mut self, stays: Duration) -> Vec<Request> {
         let collection = self.pair.namespace.collection("pods");
-        let over = |pod: &mut Present| pod.told.is_some_and(|told| told.elapsed() >= stays);
+        let over = |pod: &mut Present| pod.dialled.is_some_and(|dialled| dialled.elapsed() >= stays);
         let gone = self.present.extract_if(.., over);
         gone.map(|pod| Request::delete(&format!("{collection}/{}", pod.name))).collect()
     }
 
-    /// Reads what pods have told, where their kubelet keeps it.
+    /// Reads what pods have reported, where their kubelet keeps it.
     fn listen(&mut self) -> Result<()> {
         let waiting: HashSet<String> =
-            self.present.iter().filter(|pod| pod.told.is_none()).map(|pod| pod.name.clone()).collect();
+            self.present.iter().filter(|pod| pod.dialled.is_none()).map(|pod| pod.name.clone()).collect();
         let within = format!("{}_", self.pair.namespace.name);
         for log in self.pair.cluster.nodes.iter().flat_map(|node| node.pod_logs()) {
             // …/NAMESPACE_NAME_UID/CONTAINER/N.log
@@ -171,20 +171,20 @@ impl<'a> Coming<'a> {
             // It may have begun to tell, or be gone.
             let text = fs::read_to_string(&log).unwrap_or_default();
             let Some(value) = text.split_once(" F ").and_then(|(_, line)| last_line(line).ok()) else { continue };
-            self.told.push(told(name, &value));
+            self.dials.push(first_dial(name, &value));
             let now = Instant::now();
-            self.present.iter_mut().filter(|pod| pod.name == name).for_each(|pod| pod.told = Some(now));
+            self.present.iter_mut().filter(|pod| pod.name == name).for_each(|pod| pod.dialled = Some(now));
         }
-        let late = self.present.iter().find(|pod| pod.told.is_none() && pod.since.elapsed() > TELLING);
+        let late = self.present.iter().find(|pod| pod.dialled.is_none() && pod.since.elapsed() > TELLING);
         ensure!(late.is_none(), "a pod tells nothing: {late:?}");
         Ok(())
     }
 }
 
-pub(super) fn told(name: &str, value: &Value) -> Told {
+pub(super) fn first_dial(name: &str, value: &Value) -> FirstDial {
     let failure =
         if value["ok"] == true { value["first_error"].as_str().map(str::to_owned) } else { Some(value.to_string()) };
-    Told {
+    FirstDial {
         name: name.to_owned(),
         local: value["local"].as_str().unwrap_or_default().to_owned(),
         failure,

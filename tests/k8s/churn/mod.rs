@@ -22,7 +22,7 @@ mod kubelet_pods;
 use agent_resources::Holdings;
 use bare_pods::Bare;
 use few_addresses::FewAddresses;
-use kubelet_pods::{Account, Coming, Told};
+use kubelet_pods::{Account, Coming, FirstDial};
 
 pub(crate) const LONG: &[Case] =
     &[Case { name: "churn: pods come and go under load for half a minute", check: Check::Mesh(shortly) }];
@@ -65,8 +65,8 @@ fn churn(cluster: &Cluster, lasting: Duration) -> Result<()> {
     under_load(&pair, &accounts, "before", BEFORE)?;
     let before = agent_resources::at_rest(cluster)?;
     let said = server_agent(&pair)?;
-    let told = under_load(&pair, &accounts, "then", lasting)?;
-    were_seen(&told, &said, lasting)?;
+    let dials = under_load(&pair, &accounts, "then", lasting)?;
+    were_seen(&dials, &said, lasting)?;
     drop(said);
     as_before(cluster, &before)
 }
@@ -85,11 +85,11 @@ fn five_a_second(cluster: &mut Cluster) -> Result<()> {
     let load = pair.begin_from("server", &client, KEPT, RATE, (lasting + AFTER).as_secs())?;
     let mut bare = Bare::begin(&pair, &accounts)?;
     wait::throughout("pods come and go", lasting, || bare.step())?;
-    let (told, _kubelet) = bare.end()?;
+    let (dials, _kubelet) = bare.end()?;
     nothing_failed(load, lasting)?;
-    were_seen(&told, &said, lasting)?;
+    were_seen(&dials, &said, lasting)?;
     drop(said);
-    let rate = pods_a_second(&told, lasting);
+    let rate = pods_a_second(&dials, lasting);
     ensure!(rate >= FIVE, "only {rate:.1} pods came a second");
     as_before(cluster, &before)
 }
@@ -101,27 +101,27 @@ fn server_agent(pair: &Pair<'_>) -> Result<Program> {
 }
 
 /// None of their connections failed, and each was seen as who it is.
-fn were_seen(told: &[Told], said: &Program, lasting: Duration) -> Result<()> {
-    note(format!("{} pods came and went, {:.1} a second", told.len(), pods_a_second(told, lasting)));
-    identities_seen::nobody_failed(told)?;
-    wait::until("the server's agent has told of all of them", Duration::from_secs(20), || {
-        identities_seen::was_seen(said.log(), told).map(note)
+fn were_seen(dials: &[FirstDial], said: &Program, lasting: Duration) -> Result<()> {
+    note(format!("{} pods came and went, {:.1} a second", dials.len(), pods_a_second(dials, lasting)));
+    identities_seen::nobody_failed(dials)?;
+    wait::until("the server's agent has logged all of them", Duration::from_secs(20), || {
+        identities_seen::was_seen(said.log(), dials).map(note)
     })
 }
 
 #[expect(clippy::cast_precision_loss, reason = "a few thousand pods")]
-fn pods_a_second(told: &[Told], lasting: Duration) -> f64 {
-    told.len() as f64 / lasting.as_secs_f64()
+fn pods_a_second(dials: &[FirstDial], lasting: Duration) -> f64 {
+    dials.len() as f64 / lasting.as_secs_f64()
 }
 
-/// Has pods come and go while load runs, none of which may fail; what those pods told.
-fn under_load(pair: &Pair<'_>, accounts: &[Account], round: &'static str, lasting: Duration) -> Result<Vec<Told>> {
+/// Has pods come and go while load runs, none of which may fail; what those pods reported.
+fn under_load(pair: &Pair<'_>, accounts: &[Account], round: &'static str, lasting: Duration) -> Result<Vec<FirstDial>> {
     let load = pair.begin(&pair.echo(), KEPT, RATE, (lasting + AFTER).as_secs())?;
     let mut coming = Coming::new(pair, accounts, round);
     wait::throughout("pods come and go", lasting, || coming.step())?;
-    let told = coming.finish()?;
+    let dials = coming.finish()?;
     nothing_failed(load, lasting)?;
-    Ok(told)
+    Ok(dials)
 }
 
 fn nothing_failed(load: Load, lasting: Duration) -> Result<()> {

@@ -56,7 +56,7 @@ fn nonsense(mesh: &mut Mesh) -> Result<()> {
         pods.insert(name, pod);
     }
     for (name, reason) in ANSWERS {
-        told(agent, &pods[name], reason).with_context(|| name.to_owned())?;
+        reports_reason(agent, &pods[name], reason).with_context(|| name.to_owned())?;
     }
     failures.grows_by(ANSWERS.len() as f64)?;
     for pod in pods.values() {
@@ -75,7 +75,7 @@ fn nonsense(mesh: &mut Mesh) -> Result<()> {
 }
 
 /// Waits until log and status name the pod's identity and the reason.
-fn told(agent: &Agent, pod: &Pod, reason: &str) -> Result<()> {
+fn reports_reason(agent: &Agent, pod: &Pod, reason: &str) -> Result<()> {
     wait::until("log and status say why there is no certificate", Duration::from_secs(12), || {
         let identity = principal(pod);
         let log = agent.log();

@@ -9,7 +9,7 @@ use weir_tests::envoy::bootstrap::{self, Http2, PAGE, PAGES};
 use weir_tests::mesh::Mesh;
 use weir_tests::test_app::{self, BANNER, Bulk, ECHO, RESET, SINK, SOURCE};
 
-use super::stage::{FromEnvoy, OWN_PORT, ToEnvoy, Way};
+use super::setup::{FromEnvoy, OWN_PORT, ToEnvoy, Way};
 use crate::harness::{Case, Check, note};
 
 pub(crate) const CASES: &[Case] = &[
@@ -33,7 +33,7 @@ pub(crate) const CASES: &[Case] = &[
     },
     Case {
         name: "interop: to Envoy, 64 MiB each way through the smallest windows",
-        check: Check::Mesh(|mesh| ToEnvoy::run(mesh, &smallest_windows(), |stage| less_bulk(stage.way()))),
+        check: Check::Mesh(|mesh| ToEnvoy::run(mesh, &smallest_windows(), |setup| less_bulk(setup.way()))),
     },
     Case { name: "interop: from Envoy, HTTP/1.1 on kept connections and HTTP/2", check: Check::Mesh(http_from_envoy) },
     Case { name: "interop: from Envoy, whoever speaks first", check: Check::Mesh(|mesh| from(mesh, who_speaks_first)) },
@@ -64,12 +64,12 @@ const GIB: u64 = 1 << 30;
 const PATIENCE: Duration = Duration::from_secs(180);
 
 fn to(mesh: &Mesh, check: fn(Way<'_>) -> Result<()>) -> Result<()> {
-    ToEnvoy::run(mesh, &Http2::default(), |stage| check(stage.way()))
+    ToEnvoy::run(mesh, &Http2::default(), |setup| check(setup.way()))
 }
 
 fn from(mesh: &Mesh, check: fn(Way<'_>) -> Result<()>) -> Result<()> {
-    let stage = FromEnvoy::start(mesh, &Http2::default())?;
-    check(stage.way()).map_err(|error| anyhow!("{error:#}\nEnvoy says {:?}", stage.envoy.words()))
+    let setup = FromEnvoy::start(mesh, &Http2::default())?;
+    check(setup.way()).map_err(|error| anyhow!("{error:#}\nEnvoy says {:?}", setup.envoy.words()))
 }
 
 /// What RFC 9113 starts with, and the least that Envoy can be told.
@@ -80,9 +80,9 @@ fn smallest_windows() -> Http2 {
 
 /// In `far` there is no server that speaks both, so Envoy is one.
 fn http_from_envoy(mesh: &Mesh) -> Result<()> {
-    let stage = FromEnvoy::start(mesh, &Http2::default())?;
+    let setup = FromEnvoy::start(mesh, &Http2::default())?;
     let _pages = Envoy::start(&mesh.far.place, mesh.world.run(), &bootstrap::pages())?;
-    http(stage.way())
+    http(setup.way())
 }
 
 fn http(way: Way<'_>) -> Result<()> {

@@ -14,7 +14,7 @@ use weir_tests::wait;
 
 use super::held::Held;
 use super::limits;
-use super::stage::{CLOSED_PORT, ENVOY, FromEnvoy};
+use super::setup::{CLOSED_PORT, ENVOY, FromEnvoy};
 use crate::count::{Counter, OPENED};
 use crate::harness::{Case, Check, note};
 
@@ -45,7 +45,7 @@ const FAILED: &str = "istio_tcp_connections_failed_total";
 const HANDSHAKES_FAILED: &str = "weir_tls_handshake_failures_total";
 
 fn identities(mesh: &Mesh) -> Result<()> {
-    let stage = FromEnvoy::start(mesh, &Http2::default())?;
+    let setup = FromEnvoy::start(mesh, &Http2::default())?;
     let destination = principal(&mesh.far);
     let labels = [
         ("reporter", "destination"),
@@ -55,11 +55,11 @@ fn identities(mesh: &Mesh) -> Result<()> {
         ("response_flags", "-"),
     ];
     let opened = Counter::of(mesh.agent_of(&mesh.far), OPENED, &labels)?;
-    let echo = stage.way().to(ECHO);
-    test_app::echoes(stage.way().client, echo.ip(), echo.port())?;
+    let echo = setup.way().to(ECHO);
+    test_app::echoes(setup.way().client, echo.ip(), echo.port())?;
     opened.grows_by(1.0)?;
     wait::until("Envoy has logged who the pod is", Duration::from_secs(5), || {
-        let log = stage.envoy.access_log();
+        let log = setup.envoy.access_log();
         ensure!(log.iter().any(|line| line["upstream_peer"] == *destination), "{log:?}");
         Ok(())
     })
@@ -67,24 +67,24 @@ fn identities(mesh: &Mesh) -> Result<()> {
 
 fn foreign(mesh: &Mesh) -> Result<()> {
     let foreign = Presented::Identity("spiffe://evil.example/ns/shop/sa/envoy");
-    let stage = FromEnvoy::start_as(mesh, foreign, &principal(&mesh.far), &Http2::default())?;
-    refused(mesh, &stage, "wrong_trust_domain")
+    let setup = FromEnvoy::start_as(mesh, foreign, &principal(&mesh.far), &Http2::default())?;
+    refused(mesh, &setup, "wrong_trust_domain")
 }
 
 /// Envoy expects somebody else at the pod's address.
 fn refused_pod(mesh: &Mesh) -> Result<()> {
     let expected = "spiffe://cluster.local/ns/shop/sa/bank";
-    let stage = FromEnvoy::start_as(mesh, Presented::Identity(ENVOY), expected, &Http2::default())?;
-    refused(mesh, &stage, "tls")?;
-    stage.envoy.reaches("cluster.hbone.ssl.fail_verify_san", 1)
+    let setup = FromEnvoy::start_as(mesh, Presented::Identity(ENVOY), expected, &Http2::default())?;
+    refused(mesh, &setup, "tls")?;
+    setup.envoy.reaches("cluster.hbone.ssl.fail_verify_san", 1)
 }
 
-fn refused(mesh: &Mesh, stage: &FromEnvoy<'_>, reason: &str) -> Result<()> {
+fn refused(mesh: &Mesh, setup: &FromEnvoy<'_>, reason: &str) -> Result<()> {
     let agent = mesh.agent_of(&mesh.far);
     let handshakes = Counter::of(agent, HANDSHAKES_FAILED, &[("side", "downstream"), ("reason", reason)])?;
     let opened = Counter::of(agent, OPENED, &[("reporter", "destination")])?;
-    let echo = stage.way().to(ECHO);
-    let seen = test_app::probe(stage.way().client, echo.ip(), echo.port(), "let me in")?;
+    let echo = setup.way().to(ECHO);
+    let seen = test_app::probe(setup.way().client, echo.ip(), echo.port(), "let me in")?;
     ensure!(seen.refused(), "{reason}: {seen:?}");
     handshakes.grows_by(1.0)?;
     opened.stays().with_context(|| format!("{reason}: no connection gets through"))
@@ -93,16 +93,16 @@ fn refused(mesh: &Mesh, stage: &FromEnvoy<'_>, reason: &str) -> Result<()> {
 /// An Envoy that knows how many streams Weir allows. One that does not puts all that waits for its first connection onto
 /// it, and would give up what is refused; so it does with another Envoy.
 fn acquainted(mesh: &Mesh) -> Result<FromEnvoy<'_>> {
-    let stage = FromEnvoy::start(mesh, &Http2::default())?;
-    stage.way().many(&["--count", "1"])?;
-    Ok(stage)
+    let setup = FromEnvoy::start(mesh, &Http2::default())?;
+    setup.way().many(&["--count", "1"])?;
+    Ok(setup)
 }
 
 /// More than Weir allows on one connection.
 fn many_streams(mesh: &Mesh) -> Result<()> {
-    let stage = acquainted(mesh)?;
-    stage.way().many(&["--count", "450", "--concurrent", "256", "--hold"])?;
-    let connections = stage.connections()?;
+    let setup = acquainted(mesh)?;
+    setup.way().many(&["--count", "450", "--concurrent", "256", "--hold"])?;
+    let connections = setup.connections()?;
     ensure!(connections > 1, "one connection carried all 450");
     note(format!("{connections} connections carried 450 streams"));
     Ok(())
@@ -110,51 +110,51 @@ fn many_streams(mesh: &Mesh) -> Result<()> {
 
 /// The same from an Envoy that has had no word from Weir yet.
 fn strangers(mesh: &Mesh) -> Result<()> {
-    let stage = FromEnvoy::start(mesh, &Http2::default())?;
-    stage.way().many(&["--count", "450", "--concurrent", "450", "--hold"])?;
-    let reset = stage.envoy.stat("cluster.hbone.http2.rx_reset")?;
+    let setup = FromEnvoy::start(mesh, &Http2::default())?;
+    setup.way().many(&["--count", "450", "--concurrent", "450", "--hold"])?;
+    let reset = setup.envoy.stat("cluster.hbone.http2.rx_reset")?;
     ensure!(reset == 0, "{reset} streams were reset");
     Ok(())
 }
 
 /// Streams come and go at Weir's limit: the next may come as soon as Envoy knows that one has ended.
 fn at_the_limit(mesh: &Mesh) -> Result<()> {
-    let stage = acquainted(mesh)?;
-    stage.way().many(&["--count", "6000", "--concurrent", "400"])?;
-    let reset = stage.envoy.stat("cluster.hbone.http2.rx_reset")?;
+    let setup = acquainted(mesh)?;
+    setup.way().many(&["--count", "6000", "--concurrent", "400"])?;
+    let reset = setup.envoy.stat("cluster.hbone.http2.rx_reset")?;
     ensure!(reset == 0, "{reset} streams were reset");
-    note(format!("{} connections carried 6000 streams, 400 at a time", stage.connections()?));
+    note(format!("{} connections carried 6000 streams, 400 at a time", setup.connections()?));
     Ok(())
 }
 
 fn stream_limits(mesh: &Mesh) -> Result<()> {
     for limit in [1, 10, 100] {
-        let stage = FromEnvoy::start(mesh, &limits::streams_per_connection(limit))?;
-        limits::carry_150_at_a_time(stage.way(), limit, || stage.connections())?;
+        let setup = FromEnvoy::start(mesh, &limits::streams_per_connection(limit))?;
+        limits::carry_150_at_a_time(setup.way(), limit, || setup.connections())?;
     }
     Ok(())
 }
 
 fn short_count(mesh: &Mesh) -> Result<()> {
-    let stage = FromEnvoy::start(mesh, &limits::ten_requests_per_connection())?;
-    limits::carry_2000(stage.way(), 2000 / 10, || stage.connections())
+    let setup = FromEnvoy::start(mesh, &limits::ten_requests_per_connection())?;
+    limits::carry_2000(setup.way(), 2000 / 10, || setup.connections())
 }
 
 fn short_life(mesh: &Mesh) -> Result<()> {
-    let stage = FromEnvoy::start(mesh, &limits::short_life())?;
-    limits::carry_until(stage.way(), || Ok(stage.connections()? >= 6))
+    let setup = FromEnvoy::start(mesh, &limits::short_life())?;
+    limits::carry_until(setup.way(), || Ok(setup.connections()? >= 6))
 }
 
 fn pings(mesh: &Mesh) -> Result<()> {
-    let stage = FromEnvoy::start(mesh, &limits::frequent_pings())?;
-    limits::connections_stay(stage.way(), 0, || stage.connections())?;
-    ensure!(stage.envoy.stat("cluster.hbone.http2.keepalive_timeout")? == 0, "a PING was not answered");
+    let setup = FromEnvoy::start(mesh, &limits::frequent_pings())?;
+    limits::connections_stay(setup.way(), 0, || setup.connections())?;
+    ensure!(setup.envoy.stat("cluster.hbone.http2.keepalive_timeout")? == 0, "a PING was not answered");
     Ok(())
 }
 
 fn denied(mesh: &Mesh) -> Result<()> {
-    let stage = FromEnvoy::start(mesh, &Http2::default())?;
-    let echo = stage.way().to(ECHO);
+    let setup = FromEnvoy::start(mesh, &Http2::default())?;
+    let echo = setup.way().to(ECHO);
     let rules = format!("[{{from: [{{source: {{principals: [\"{}\"]}}}}]}}]", ENVOY.trim_start_matches("spiffe://"));
     let policy = authorization_policy("no-envoy", NAMESPACE, "far", "DENY", &rules);
     let labels = [("reporter", "destination"), ("source_principal", ENVOY), ("response_flags", "DENY")];
@@ -162,33 +162,33 @@ fn denied(mesh: &Mesh) -> Result<()> {
     {
         let _policy = mesh.control_plane.objects.put_for_now("no-envoy", &policy)?;
         wait::until("Envoy is refused", Duration::from_secs(10), || {
-            let seen = test_app::probe(stage.way().client, echo.ip(), echo.port(), "let me in")?;
+            let seen = test_app::probe(setup.way().client, echo.ip(), echo.port(), "let me in")?;
             ensure!(seen.refused(), "{seen:?}");
             Ok(())
         })?;
         counter.grows_by(1.0)?;
     }
     wait::until("Envoy is let in again", Duration::from_secs(10), || {
-        test_app::echoes(stage.way().client, echo.ip(), echo.port()).map(drop)
+        test_app::echoes(setup.way().client, echo.ip(), echo.port()).map(drop)
     })
 }
 
 fn closed_port(mesh: &Mesh) -> Result<()> {
-    let stage = FromEnvoy::start(mesh, &Http2::default())?;
+    let setup = FromEnvoy::start(mesh, &Http2::default())?;
     let labels = [("reporter", "destination"), ("source_principal", ENVOY), ("response_flags", "CONNECT")];
     let counter = Counter::of(mesh.agent_of(&mesh.far), FAILED, &labels)?;
-    let to = stage.way().to(CLOSED_PORT);
-    let seen = test_app::probe(stage.way().client, to.ip(), to.port(), "x")?;
+    let to = setup.way().to(CLOSED_PORT);
+    let seen = test_app::probe(setup.way().client, to.ip(), to.port(), "x")?;
     ensure!(seen.refused_by_answer(), "{seen:?}");
     counter.grows_by(1.0)
 }
 
 fn client_resets(mesh: &Mesh) -> Result<()> {
-    let stage = FromEnvoy::start(mesh, &Http2::default())?;
+    let setup = FromEnvoy::start(mesh, &Http2::default())?;
     let server = &mesh.servers.far;
     let before = server.stdout().matches("ConnectionReset").count();
-    let to = stage.way().to(WATCH).to_string();
-    let _: Value = test_app::client(stage.way().client, Duration::from_secs(10), &["abort", &to])?;
+    let to = setup.way().to(WATCH).to_string();
+    let _: Value = test_app::client(setup.way().client, Duration::from_secs(10), &["abort", &to])?;
     wait::until("the server sees a reset", Duration::from_secs(5), || {
         let now = server.stdout();
         ensure!(now.matches("ConnectionReset").count() > before, "it saw {:?}", now.lines().last());
@@ -198,15 +198,15 @@ fn client_resets(mesh: &Mesh) -> Result<()> {
 
 fn agent_drains(mesh: &mut Mesh) -> Result<()> {
     let mut agent = mesh.agents.pop().context("there are two agents")?;
-    // The mesh keeps one agent for its logs: the stage needs no more of it than pods and control plane.
-    let stage = FromEnvoy::start(mesh, &Http2::default())?;
-    let held = Held::open(stage.way(), 10, 1 << 30)?;
+    // The mesh keeps one agent for its logs: the setup needs no more of it than pods and control plane.
+    let setup = FromEnvoy::start(mesh, &Http2::default())?;
+    let held = Held::open(setup.way(), 10, 1 << 30)?;
     let stopped = std::thread::scope(|scope| {
         let stopping = scope.spawn(|| agent.stop(Duration::from_secs(90)));
-        let told = stage.envoy.reaches("cluster.hbone.upstream_cx_close_notify", 1);
+        let goaway = setup.envoy.reaches("cluster.hbone.upstream_cx_close_notify", 1);
         let finished = held.finish();
         let stopped = stopping.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
-        told.context("Envoy got no GOAWAY")?;
+        goaway.context("Envoy got no GOAWAY")?;
         finished?;
         stopped
     })?;

@@ -10,7 +10,7 @@ use weir_tests::program::Program;
 use weir_tests::test_app::{ECHO, SINK, SOURCE};
 use weir_tests::wait;
 
-use super::stage::Way;
+use super::setup::Way;
 
 /// Echoes, waits for a signal, echoes a lot, ends its side and waits for the end of the other.
 const CLIENT: &str = "\

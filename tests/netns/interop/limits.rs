@@ -9,7 +9,7 @@ use weir_tests::test_app::{self, ECHO};
 use weir_tests::wait;
 
 use super::held::Held;
-use super::stage::{Way, keep_on};
+use super::setup::{Way, keep_on};
 use crate::harness::note;
 
 /// At most so many streams at a time on a connection.

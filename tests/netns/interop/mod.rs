@@ -10,7 +10,7 @@ mod from_envoy;
 mod held;
 mod limits;
 mod rotation;
-mod stage;
+mod setup;
 mod to_envoy;
 
 /// All cases, in the order they run.

@@ -14,7 +14,7 @@ use weir_tests::mesh::Mesh;
 use weir_tests::wait;
 
 use super::held::Held;
-use super::stage::{ENVOY, FromEnvoy, ToEnvoy, Way, keep_on};
+use super::setup::{ENVOY, FromEnvoy, ToEnvoy, Way, keep_on};
 use crate::harness::{Case, Check, Skip, note};
 
 pub(crate) const CASES: &[Case] = &[
@@ -38,16 +38,16 @@ fn short_connections() -> Http2 {
 }
 
 fn to_rotating_envoy(mesh: &Mesh) -> Result<()> {
-    ToEnvoy::run(mesh, &short_connections(), |stage| {
+    ToEnvoy::run(mesh, &short_connections(), |setup| {
         let updates = "listener.hbone.server_ssl_socket_factory.ssl_context_update_by_sds";
-        rotate(mesh, stage.way(), &stage.envoy, &stage.identity, updates)
+        rotate(mesh, setup.way(), &setup.envoy, &setup.identity, updates)
     })
 }
 
 fn from_rotating_envoy(mesh: &Mesh) -> Result<()> {
-    let stage = FromEnvoy::start(mesh, &short_connections())?;
+    let setup = FromEnvoy::start(mesh, &short_connections())?;
     let updates = "cluster.hbone.client_ssl_socket_factory.ssl_context_update_by_sds";
-    rotate(mesh, stage.way(), &stage.envoy, &stage.identity, updates)
+    rotate(mesh, setup.way(), &setup.envoy, &setup.identity, updates)
 }
 
 fn rotate(mesh: &Mesh, way: Way<'_>, envoy: &Envoy, identity: &EnvoyIdentity, updates: &str) -> Result<()> {
@@ -69,13 +69,13 @@ fn ours_rotate() -> Result<()> {
 }
 
 fn both_ways(mesh: &Mesh) -> Result<()> {
-    ToEnvoy::run(mesh, &short_connections(), |stage| {
-        lives_pass(stage.way())?;
-        several(&stage.envoy, "serial", "the client's")
+    ToEnvoy::run(mesh, &short_connections(), |setup| {
+        lives_pass(setup.way())?;
+        several(&setup.envoy, "serial", "the client's")
     })?;
-    let stage = FromEnvoy::start(mesh, &short_connections())?;
-    lives_pass(stage.way())?;
-    several(&stage.envoy, "upstream_valid_until", "the server's")
+    let setup = FromEnvoy::start(mesh, &short_connections())?;
+    lives_pass(setup.way())?;
+    several(&setup.envoy, "upstream_valid_until", "the server's")
 }
 
 /// Connections come one after another, and some stay, for several lives of a certificate.

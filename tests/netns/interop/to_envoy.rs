@@ -15,7 +15,7 @@ use weir_tests::{agent, wait};
 
 use super::held::Held;
 use super::limits;
-use super::stage::{ENVOY, ToEnvoy, keep_on};
+use super::setup::{ENVOY, ToEnvoy, keep_on};
 use crate::count::{Counter, OPENED};
 use crate::harness::{Case, Check};
 
@@ -48,7 +48,7 @@ const FAILED: &str = "istio_tcp_connections_failed_total";
 const HANDSHAKES_FAILED: &str = "weir_tls_handshake_failures_total";
 
 fn identities(mesh: &Mesh) -> Result<()> {
-    ToEnvoy::run(mesh, &Http2::default(), |stage| {
+    ToEnvoy::run(mesh, &Http2::default(), |setup| {
         let source = principal(&mesh.client);
         let labels = [
             ("reporter", "source"),
@@ -61,9 +61,9 @@ fn identities(mesh: &Mesh) -> Result<()> {
         test_app::echoes(&mesh.client.place, mesh.outsider.ipv4(), ECHO)?;
         opened.grows_by(1.0)?;
         let expected =
-            json!({ "peer": source, "tls": "TLSv1.3", "authority": stage.way().to(ECHO).to_string(), "code": 200 });
+            json!({ "peer": source, "tls": "TLSv1.3", "authority": setup.way().to(ECHO).to_string(), "code": 200 });
         wait::until("Envoy has logged who the client is", Duration::from_secs(5), || {
-            let log = stage.envoy.access_log();
+            let log = setup.envoy.access_log();
             let says = |line: &Value| {
                 expected.as_object().is_some_and(|all| all.iter().all(|(key, value)| line[key] == *value))
             };
@@ -78,7 +78,7 @@ fn impostor(mesh: &Mesh) -> Result<()> {
         (Presented::Identity("spiffe://cluster.local/ns/shop/sa/thief"), "wrong_identity"),
         (Presented::Identity("spiffe://evil.example/ns/shop/sa/envoy"), "wrong_trust_domain"),
     ] {
-        ToEnvoy::run_as(mesh, presented, &Http2::default(), &[], |stage| {
+        ToEnvoy::run_as(mesh, presented, &Http2::default(), &[], |setup| {
             let agent = mesh.agent_of(&mesh.client);
             let handshakes = Counter::of(agent, HANDSHAKES_FAILED, &[("side", "upstream"), ("reason", reason)])?;
             let failed = failed(mesh, "client", "TLS_FAILURE")?;
@@ -86,7 +86,7 @@ fn impostor(mesh: &Mesh) -> Result<()> {
             ensure!(was_reset(&seen), "{reason}: {seen:?}");
             handshakes.grows_by(1.0)?;
             failed.grows_by(1.0)?;
-            ensure!(stage.envoy.stat("http.hbone.downstream_rq_total")? == 0, "{reason}: Envoy got a request");
+            ensure!(setup.envoy.stat("http.hbone.downstream_rq_total")? == 0, "{reason}: Envoy got a request");
             Ok(())
         })?;
     }
@@ -95,13 +95,13 @@ fn impostor(mesh: &Mesh) -> Result<()> {
 
 /// `near` has a good certificate, but Envoy accepts `client` only.
 fn refused_source(mesh: &Mesh) -> Result<()> {
-    ToEnvoy::run(mesh, &Http2::default(), |stage| {
-        let before = stage.envoy.stat("listener.hbone.ssl.fail_verify_san")?;
+    ToEnvoy::run(mesh, &Http2::default(), |setup| {
+        let before = setup.envoy.stat("listener.hbone.ssl.fail_verify_san")?;
         // In TLS 1.3 the client is done before the server judges: what fails is what comes next.
         let counters = [failed(mesh, "near", "TLS_FAILURE")?, failed(mesh, "near", "H2_HANDSHAKE_FAILURE")?];
         let seen = test_app::probe(&mesh.near.place, mesh.outsider.ipv4(), ECHO, "let me in")?;
         ensure!(was_reset(&seen), "{seen:?}");
-        stage.envoy.reaches("listener.hbone.ssl.fail_verify_san", before + 1)?;
+        setup.envoy.reaches("listener.hbone.ssl.fail_verify_san", before + 1)?;
         wait::until("the refusal is counted", Duration::from_secs(10), || {
             let grown = counters.iter().map(Counter::grown).sum::<Result<f64>>()?;
             ensure!(grown == 1.0, "counters grew by {grown}");
@@ -113,8 +113,8 @@ fn refused_source(mesh: &Mesh) -> Result<()> {
 
 fn stream_limits(mesh: &Mesh) -> Result<()> {
     for limit in [1, 10, 100] {
-        ToEnvoy::run(mesh, &limits::streams_per_connection(limit), |stage| {
-            limits::carry_150_at_a_time(stage.way(), limit, || stage.connections())
+        ToEnvoy::run(mesh, &limits::streams_per_connection(limit), |setup| {
+            limits::carry_150_at_a_time(setup.way(), limit, || setup.connections())
         })?;
     }
     Ok(())
@@ -122,47 +122,47 @@ fn stream_limits(mesh: &Mesh) -> Result<()> {
 
 /// While its health check is failed on purpose, Envoy answers every first request of a connection with a GOAWAY.
 fn drain(mesh: &Mesh) -> Result<()> {
-    ToEnvoy::run(mesh, &Http2::default(), |stage| {
-        let mut held = Held::open(stage.way(), 10, 1 << 30)?;
-        let before = stage.connections()?;
-        stage.envoy.tell("/healthcheck/fail")?;
-        let many = || stage.way().many(&["--count", "100", "--concurrent", "20"]);
-        keep_on("new connections go elsewhere", many, || Ok(stage.connections()? > before + 2))?;
+    ToEnvoy::run(mesh, &Http2::default(), |setup| {
+        let mut held = Held::open(setup.way(), 10, 1 << 30)?;
+        let before = setup.connections()?;
+        setup.envoy.tell("/healthcheck/fail")?;
+        let many = || setup.way().many(&["--count", "100", "--concurrent", "20"]);
+        keep_on("new connections go elsewhere", many, || Ok(setup.connections()? > before + 2))?;
         ensure!(held.is_busy(), "the long streams were over before the drain was");
-        stage.envoy.tell("/healthcheck/ok")?;
+        setup.envoy.tell("/healthcheck/ok")?;
         held.finish()
     })
 }
 
 fn short_count(mesh: &Mesh) -> Result<()> {
     // Besides its ten, a connection carries what was under way when its GOAWAY was read.
-    ToEnvoy::run(mesh, &limits::ten_requests_per_connection(), |stage| {
-        limits::carry_2000(stage.way(), 2000 / (10 + 20), || stage.connections())
+    ToEnvoy::run(mesh, &limits::ten_requests_per_connection(), |setup| {
+        limits::carry_2000(setup.way(), 2000 / (10 + 20), || setup.connections())
     })
 }
 
 fn short_life(mesh: &Mesh) -> Result<()> {
-    ToEnvoy::run(mesh, &limits::short_life(), |stage| {
-        let gone = || stage.envoy.stat("http.hbone.downstream_cx_max_duration_reached");
-        limits::carry_until(stage.way(), || Ok(gone()? >= 5))
+    ToEnvoy::run(mesh, &limits::short_life(), |setup| {
+        let gone = || setup.envoy.stat("http.hbone.downstream_cx_max_duration_reached");
+        limits::carry_until(setup.way(), || Ok(gone()? >= 5))
     })
 }
 
 fn idle(mesh: &Mesh) -> Result<()> {
     let http2 = Http2 { common: json!({ "idle_timeout": "0.02s" }), ..Http2::default() };
-    ToEnvoy::run(mesh, &http2, |stage| {
+    ToEnvoy::run(mesh, &http2, |setup| {
         let echo = || test_app::echoes(&mesh.client.place, mesh.outsider.ipv4(), ECHO);
-        let closed = || stage.envoy.stat("http.hbone.downstream_cx_idle_timeout");
+        let closed = || setup.envoy.stat("http.hbone.downstream_cx_idle_timeout");
         keep_on("ten idle connections were closed", echo, || Ok(closed()? >= 10))
     })
 }
 
 fn pings(mesh: &Mesh) -> Result<()> {
-    ToEnvoy::run(mesh, &limits::frequent_pings(), |stage| {
+    ToEnvoy::run(mesh, &limits::frequent_pings(), |setup| {
         // Each worker of the agent has a connection of its own, which it opens for its first stream.
         let workers = std::thread::available_parallelism()?.get().try_into()?;
-        limits::connections_stay(stage.way(), workers, || stage.connections())?;
-        ensure!(stage.envoy.stat("http2.keepalive_timeout")? == 0, "a PING was not answered");
+        limits::connections_stay(setup.way(), workers, || setup.connections())?;
+        ensure!(setup.envoy.stat("http2.keepalive_timeout")? == 0, "a PING was not answered");
         Ok(())
     })
 }
@@ -174,17 +174,17 @@ fn headers(mesh: &Mesh) -> Result<()> {
     added.extend(
         NAMES.map(|name| (name, format!("{name} %START_TIME(%s.%9f)% %DOWNSTREAM_REMOTE_ADDRESS% %STREAM_ID%"))),
     );
-    ToEnvoy::run_as(mesh, Presented::Identity(ENVOY), &Http2::default(), &added, |stage| {
-        stage.way().many(&["--count", "1000", "--concurrent", "20"])?;
-        ensure!(stage.envoy.stat("http2.rx_reset")? == 0, "we have reset streams");
+    ToEnvoy::run_as(mesh, Presented::Identity(ENVOY), &Http2::default(), &added, |setup| {
+        setup.way().many(&["--count", "1000", "--concurrent", "20"])?;
+        ensure!(setup.envoy.stat("http2.rx_reset")? == 0, "we have reset streams");
         Ok(())
     })
 }
 
 /// What the application sees is a connection that ends at once; which answer it was is in the metrics.
 fn refusals(mesh: &Mesh) -> Result<()> {
-    ToEnvoy::run(mesh, &Http2::default(), |stage| {
-        let held = Held::open(stage.way(), 3, 1 << 20)?;
+    ToEnvoy::run(mesh, &Http2::default(), |setup| {
+        let held = Held::open(setup.way(), 3, 1 << 20)?;
         for status in REFUSALS {
             let flag = if matches!(status, 401 | 403) { "DENY" } else { "CONNECT" };
             let counter = failed(mesh, "client", flag)?;
@@ -197,17 +197,17 @@ fn refusals(mesh: &Mesh) -> Result<()> {
 }
 
 fn client_resets(mesh: &Mesh) -> Result<()> {
-    ToEnvoy::run(mesh, &Http2::default(), |stage| {
-        let before = stage.envoy.stat("http.hbone.downstream_rq_rx_reset")?;
-        let to = stage.way().to(ECHO).to_string();
+    ToEnvoy::run(mesh, &Http2::default(), |setup| {
+        let before = setup.envoy.stat("http.hbone.downstream_rq_rx_reset")?;
+        let to = setup.way().to(ECHO).to_string();
         let _: Value = test_app::client(&mesh.client.place, Duration::from_secs(10), &["abort", &to])?;
-        stage.envoy.reaches("http.hbone.downstream_rq_rx_reset", before + 1)
+        setup.envoy.reaches("http.hbone.downstream_rq_rx_reset", before + 1)
     })
 }
 
 fn death(mesh: &Mesh) -> Result<()> {
-    ToEnvoy::run(mesh, &Http2::default(), |stage| {
-        let to = stage.way().to(ECHO).to_string();
+    ToEnvoy::run(mesh, &Http2::default(), |setup| {
+        let to = setup.way().to(ECHO).to_string();
         let app = agent::binary("weir-test-app")?.display().to_string();
         let hold = || mesh.client.place.spawn(&[&*app, "hold", &to]);
         let held: Vec<Program> = (0..5).map(|_| hold()).collect::<Result<_>>()?;
@@ -217,7 +217,7 @@ fn death(mesh: &Mesh) -> Result<()> {
                 Ok(())
             })?;
         }
-        stage.restart()?;
+        setup.restart()?;
         for program in held {
             let output = program.finish(Duration::from_secs(5))?;
             ensure!(output.stdout.contains("ConnectionReset"), "{}", output.summary());

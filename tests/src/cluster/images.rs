@@ -18,7 +18,7 @@ pub const VARIABLE: &str = "WEIR_K8S_IMAGES";
 /// If there is none.
 pub fn all() -> Result<Vec<PathBuf>> {
     let folder = match std::env::var_os(VARIABLE) {
-        Some(told) => PathBuf::from(told),
+        Some(path) => PathBuf::from(path),
         None => beside("../k8s")?,
     };
     let entries = fs::read_dir(&folder).with_context(|| format!("reading {}", folder.display()));

@@ -86,9 +86,9 @@ impl Parts {
 }
 
 fn folder() -> Option<PathBuf> {
-    let told = |name| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
-    let cache = || told("XDG_CACHE_HOME").or_else(|| std::env::home_dir().map(|home| home.join(".cache")));
-    told(VARIABLE).or_else(|| cache().map(|cache| cache.join("weir/k8s")))
+    let variable = |name| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
+    let cache = || variable("XDG_CACHE_HOME").or_else(|| std::env::home_dir().map(|home| home.join(".cache")));
+    variable(VARIABLE).or_else(|| cache().map(|cache| cache.join("weir/k8s")))
 }
 
 /// The program that runs. If it was built anew meanwhile, the new one is at its path.

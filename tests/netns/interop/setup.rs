@@ -1,4 +1,4 @@
-//! The two stages of the interop cases. Both put an Envoy into the outsider's pod, which Weir does not serve: in one the
+//! The two setups of the interop cases. Both put an Envoy into the outsider's pod, which Weir does not serve: in one the
 //! mesh is told that it is a workload and Weir's pods talk to it, in the other it talks to a pod of Weir's.
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
@@ -80,13 +80,13 @@ impl<'a> ToEnvoy<'a> {
         let envoy = Envoy::start(place, mesh.world.run(), &bootstrap)?;
         {
             let _entry = mesh.control_plane.objects.put_for_now("envoy", &entry(mesh))?;
-            let mut stage = Self { mesh, envoy, identity, bootstrap };
+            let mut setup = Self { mesh, envoy, identity, bootstrap };
             wait::until("the client's agent talks HBONE to Envoy", Duration::from_secs(5), || {
                 test_app::probe(&mesh.client.place, mesh.outsider.ipv4(), ECHO, "x")?;
-                ensure!(stage.envoy.stat("listener.hbone.downstream_cx_total")? > 0, "it does not");
+                ensure!(setup.envoy.stat("listener.hbone.downstream_cx_total")? > 0, "it does not");
                 Ok(())
             })?;
-            check(&mut stage).map_err(|error| anyhow!("{error:#}\nEnvoy says {:?}", stage.envoy.words()))?;
+            check(&mut setup).map_err(|error| anyhow!("{error:#}\nEnvoy says {:?}", setup.envoy.words()))?;
         }
         wait::until("the mesh has forgotten Envoy", Duration::from_secs(5), || {
             test_app::echoes(&mesh.client.place, mesh.outsider.ipv4(), ECHO).map(drop)

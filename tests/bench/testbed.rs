@@ -1,7 +1,7 @@
 //! Where a subject is measured: two nodes joined by one veth pair, a client, and a server behind each node. No kernel
 //! setting that moves bytes is left to the machine's own choice.
 //!
-//! A subject that changes how pods behave has a stage of its own, so no other subject passes through its programs.
+//! A subject that changes how pods behave has a testbed of its own, so no other subject passes through its programs.
 
 use std::fs;
 use std::net::SocketAddr;
@@ -28,7 +28,7 @@ pub(crate) struct Dial {
 
 /// Nodes, pods and servers. Fields are in the order in which they must go.
 #[derive(Debug)]
-pub(crate) struct Stage {
+pub(crate) struct Testbed {
     _servers: Vec<Program>,
     /// On n1.
     pub(crate) client: Pod,
@@ -36,14 +36,14 @@ pub(crate) struct Stage {
     pub(crate) near: Pod,
     /// A server on n2.
     pub(crate) far: Pod,
-    /// Above all that runs on the stage: clients, servers, proxies, control planes.
+    /// Above all that runs on the testbed: clients, servers, proxies, control planes.
     pub(crate) cgroup: PathBuf,
     pub(crate) world: World,
 }
 
-impl Stage {
-    /// Sets a stage; `purpose` becomes part of all names.
-    pub(crate) fn set(purpose: &str) -> Result<Self> {
+impl Testbed {
+    /// Sets up a testbed; `purpose` becomes part of all names.
+    pub(crate) fn set_up(purpose: &str) -> Result<Self> {
         let world = World::new(purpose, 2)?;
         join_nodes(&world)?;
         let (client, near) = (world.nodes[N1].pod("client")?, world.nodes[N1].pod("near")?);
@@ -71,7 +71,7 @@ impl Dial {
 
 /// A veth pair between the two nodes, which all that goes between their pods takes. The kit's own way is a bridge.
 fn join_nodes(world: &World) -> Result<()> {
-    let [n1, n2] = &world.nodes[..] else { anyhow::bail!("a stage has two nodes") };
+    let [n1, n2] = &world.nodes[..] else { anyhow::bail!("a testbed has two nodes") };
     let other = format!("{}-{}", world.run().name(), n2.name());
     n1.place.run(&["ip", "link", "add", "wire", "type", "veth", "peer", "name", "wire", "netns", &other])?;
     for (node, own, peer, pods) in

@@ -59,11 +59,11 @@ impl Capture {
     ///
     /// # Errors
     /// If packets were lost: nothing could be proved by what is left.
-    pub fn stop(self) -> Result<Wire> {
+    pub fn stop(self) -> Result<CapturedTraffic> {
         self.tcpdump.signal(Signal::SIGINT)?;
         let output = self.tcpdump.finish(Duration::from_secs(10))?;
         ensure!(output.stderr.contains("0 packets dropped by kernel"), "packets were lost: {}", output.stderr.trim());
-        Wire::read(&fs::read(&self.file).with_context(|| format!("reading {}", self.file.display()))?)
+        CapturedTraffic::read(&fs::read(&self.file).with_context(|| format!("reading {}", self.file.display()))?)
     }
 }
 
@@ -117,13 +117,13 @@ impl Stream {
 
 /// All TCP streams that a capture saw.
 #[derive(Debug, Clone, Default)]
-pub struct Wire {
+pub struct CapturedTraffic {
     pub streams: Vec<Stream>,
     /// How many packets were read, of any kind.
     pub packets: usize,
 }
 
-impl Wire {
+impl CapturedTraffic {
     /// Reads a capture file (pcap, Ethernet).
     ///
     /// # Errors
@@ -222,16 +222,16 @@ mod tests {
     #[test]
     fn retransmitted_and_reordered_segments_become_one_stream() {
         let first = u32::MAX - 1;
-        let wire = streams(vec![
+        let traffic = streams(vec![
             segment(true, false, first, b""),
             segment(false, true, first.wrapping_add(5), b"efgh"),
             segment(false, true, first.wrapping_add(1), b"abcd"),
             segment(false, true, first.wrapping_add(3), b"cdef"),
             segment(false, true, first.wrapping_add(20), b"after a gap"),
         ]);
-        assert_eq!(wire.len(), 1);
-        assert_eq!(wire[0].bytes, b"abcdefgh");
-        assert_eq!(wire[0].server_port(), 15008);
+        assert_eq!(traffic.len(), 1);
+        assert_eq!(traffic[0].bytes, b"abcdefgh");
+        assert_eq!(traffic[0].server_port(), 15008);
     }
 
     #[test]
