@@ -12,7 +12,8 @@ use tokio::net::{TcpSocket, TcpStream};
 use tokio::time::timeout;
 
 use crate::pattern::Pattern;
-use crate::serve::{send, shown};
+use crate::report::{name, shown};
+use crate::serve::send;
 
 /// How long a probe waits for bytes or the end.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -132,14 +133,6 @@ async fn compare(stream: &mut (impl AsyncReadExt + Unpin)) -> io::Result<(u64, b
         }
         exact &= pattern.matches(&block[..length], &mut scratch);
         bytes += length as u64;
-    }
-}
-
-/// An error by its kind, such as ConnectionRefused; by its number where it has no name.
-pub(crate) fn name(error: &io::Error) -> String {
-    match error.raw_os_error() {
-        Some(number) if format!("{:?}", error.kind()) == "Uncategorized" => format!("errno {number}"),
-        _ => format!("{:?}", error.kind()),
     }
 }
 

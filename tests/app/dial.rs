@@ -10,7 +10,7 @@ use anyhow::{Context, Result};
 use clap::Args;
 use serde_json::json;
 
-use crate::client::name;
+use crate::report::name;
 
 /// Pause between two attempts.
 const PAUSE: Duration = Duration::from_millis(1);

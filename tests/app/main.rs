@@ -17,6 +17,7 @@ mod load;
 mod many;
 mod pattern;
 mod probed;
+mod report;
 mod serve;
 mod tls;
 

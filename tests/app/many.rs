@@ -16,7 +16,7 @@ use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 
-use crate::client::name;
+use crate::report::name;
 
 /// Connections to one or several echo servers.
 #[derive(Debug, Clone, Args)]

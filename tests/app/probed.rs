@@ -13,7 +13,7 @@ use hyper_util::rt::{TokioExecutor, TokioIo};
 use serde_json::json;
 use tokio::net::TcpStream;
 
-use crate::serve::shown;
+use crate::report::shown;
 
 /// gRPC's path of a health check, its status for a method that is not there, and the answer: one message, uncompressed,
 /// of two bytes, in which field 1 is 1, "serving".

@@ -12,6 +12,7 @@ use tokio::net::{TcpListener, TcpStream};
 
 use crate::pattern::Pattern;
 use crate::probed;
+use crate::report::shown;
 
 const BLOCK: usize = 256 * 1024;
 /// What a server that speaks first says.
@@ -130,11 +131,6 @@ async fn serve(mut stream: TcpStream, peer: SocketAddr, behaviour: Behaviour) ->
         Behaviour::Http => probed::http(stream, peer).await,
         Behaviour::Grpc => probed::grpc(stream).await,
     }
-}
-
-/// An address as people write it: IPv4 is IPv4, also on a socket of both families.
-pub(crate) fn shown(address: SocketAddr) -> String {
-    SocketAddr::new(address.ip().to_canonical(), address.port()).to_string()
 }
 
 async fn echo(stream: &mut TcpStream) -> io::Result<()> {

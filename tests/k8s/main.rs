@@ -15,6 +15,7 @@ mod captured_pods;
 mod churn;
 mod cluster;
 mod cni;
+mod deployment;
 mod enrollment_under_load;
 mod harness;
 mod iptables;
@@ -45,7 +46,7 @@ fn table(long: bool) -> Vec<Case> {
     let files: &[(&[Case], &[Case])] = &[
         (cluster::CASES, cluster::LONG),
         (overlays::CASES, &[]),
-        (mesh::CASES, &[]),
+        (deployment::CASES, &[]),
         (enrollment_under_load::CASES, enrollment_under_load::LONG),
         (&[], pod_startup::LONG),
         (captured_pods::CASES, captured_pods::LONG),

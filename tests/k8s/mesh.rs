@@ -1,7 +1,7 @@
-//! Weir as it is deployed: `daemonset.yaml` as it stands, the image as it is made, pods that know nothing of it.
+//! Weir as tests deploy it on a cluster: `daemonset.yaml` as it stands, the image as it is made; and what its agents are asked.
 
 use std::path::Path;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use serde_json::{Value, json};
@@ -9,18 +9,6 @@ use weir_tests::cluster::kubectl::Pod;
 use weir_tests::cluster::{Cluster, NODES};
 use weir_tests::metrics::Metrics;
 use weir_tests::program::Program;
-use weir_tests::table::note;
-
-use crate::harness::{Case, Check};
-use crate::pair::{IN_MESH, Pair};
-
-pub(crate) const CASES: &[Case] = &[
-    Case { name: "mesh: the DaemonSet is ready on every node", check: Check::Mesh(ready_everywhere) },
-    Case {
-        name: "mesh: a labelled namespace talks over mutual TLS, with no pod restarted",
-        check: Check::Mesh(labelled),
-    },
-];
 
 /// How long the DaemonSet may take to be ready.
 pub(crate) const READY: Duration = Duration::from_secs(60);
@@ -181,23 +169,4 @@ pub(crate) fn sum(cluster: &Cluster, metric: &str, labels: &[(&str, &str)]) -> R
 pub(crate) fn encrypted(cluster: &Cluster) -> Result<f64> {
     let labels = [("connection_security_policy", "mutual_tls"), ("reporter", "destination")];
     sum(cluster, "istio_tcp_connections_opened_total", &labels)
-}
-
-fn ready_everywhere(cluster: &mut Cluster) -> Result<()> {
-    for agent in agents(cluster)? {
-        ensure!(agent.restarts == 0, "{} was restarted", agent.name);
-    }
-    Ok(())
-}
-
-fn labelled(cluster: &mut Cluster) -> Result<()> {
-    let pair = Pair::create(cluster, "labelled", &[])?;
-    pair.namespace.label(&format!("{}={}", IN_MESH.0, IN_MESH.1))?;
-    let start = Instant::now();
-    pair.is_meshed()?;
-    note(format!("seen {:.1} s after the label, by asking again and again", start.elapsed().as_secs_f64()));
-    for name in ["server", "client"] {
-        ensure!(pair.namespace.ready(name)?.restarts == 0, "{name} was restarted");
-    }
-    Ok(())
 }

@@ -26,7 +26,7 @@ use crate::{cgroup, run};
 /// The fabric's own address, reachable from every node and pod.
 pub const FABRIC: Ipv4Addr = Ipv4Addr::new(10, 77, 0, 254);
 
-/// Places in [`World::nodes`], and of their agents in [`crate::mesh::Mesh::agents`]: the nodes `n1` and `n2`.
+/// Places of the nodes `n1` and `n2` in [`World::nodes`], and of their agents wherever a list has one for each node.
 pub const N1: usize = 0;
 pub const N2: usize = 1;
 
