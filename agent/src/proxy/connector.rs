@@ -9,7 +9,7 @@ use nix::sys::socket::setsockopt;
 use nix::sys::socket::sockopt::IpBindAddressNoPort;
 use tokio::net::TcpStream;
 
-use super::pod::PodProxy;
+use super::node::Proxy;
 use crate::capture::Capture;
 use crate::enrollment::pod::EnrolledPod;
 use crate::model::authorization::Permit;
@@ -46,11 +46,12 @@ impl ApplicationStream {
     /// # Errors
     /// When the application does not accept in time, or at all.
     pub(super) async fn connect(
-        pod_proxy: &PodProxy,
+        proxy: &Proxy,
+        pod: &EnrolledPod,
         permit: Permit,
         client: SocketAddr,
     ) -> Result<Self, ConnectError> {
-        let (proxy, to) = (&pod_proxy.proxy, permit.destination());
+        let to = permit.destination();
         tracing::debug!(
             source = permit.source().map(Identity::to_string),
             source_ip = %permit.source_ip(),
@@ -60,7 +61,7 @@ impl ApplicationStream {
             "permitted"
         );
         let timeout = proxy.timeouts.connect;
-        connect_application(&pod_proxy.pod, &proxy.capture, to, client, timeout).await.map(Self)
+        connect_application(pod, &proxy.capture, to, client, timeout).await.map(Self)
     }
 
     pub(super) fn into_tcp(self) -> TcpStream {

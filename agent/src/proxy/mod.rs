@@ -5,7 +5,7 @@
 
 mod certificates;
 pub mod connector;
-mod hbone_probe;
+mod hbone_probes;
 mod inbound;
 mod listener;
 mod node;
@@ -13,10 +13,9 @@ mod origin;
 mod outbound;
 mod pod;
 mod revocation;
-mod settings;
+mod serve;
 mod splice;
 pub mod workers;
 
-pub use self::node::{Proxy, ProxyParts};
-pub use self::settings::{NodeInfo, Timeouts};
+pub use self::node::{NodeInfo, Proxy, ProxyParts, Timeouts};
 pub use crate::hbone::PoolOptions;

@@ -7,7 +7,7 @@ use super::origin::PodOrigin;
 use super::workers::Workers;
 use crate::enrollment::pod::EnrolledPod;
 use crate::hbone::Pool;
-use crate::model::authorization::{Denied, Destination};
+use crate::model::authorization::Denied;
 use crate::model::identity::Identity;
 use crate::model::mesh::{Listing, Mesh, MeshSettings};
 use crate::model::pod::PodDescription;
@@ -46,11 +46,6 @@ impl PodProxy {
     /// The pod as the mesh knows it.
     pub(super) fn known_workload(&self, mesh: &Mesh) -> Option<Arc<Workload>> {
         mesh.workload_of_pod(self.pod.spec.key()).cloned()
-    }
-
-    /// This pod as a decision about a connection to it sees it, at this moment.
-    pub(super) fn as_destination<'a>(&'a self, workload: &'a Workload) -> Destination<'a> {
-        Destination { workload, labels: &self.pod.spec.labels, is_leaving: self.pod.is_leaving() }
     }
 
     /// The pod as its enrolment describes it, with the policies that select it by its labels; `None` where those are not

@@ -8,22 +8,26 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use parking_lot::Mutex;
 use tokio_util::sync::CancellationToken;
 
-use super::node::Proxy;
-use super::pod::PodProxy;
-use crate::model::authorization::AccessRequest;
+use crate::enrollment::pod::EnrolledPod;
+use crate::model::authorization::{AccessRequest, Destination};
 use crate::model::mesh::Mesh;
 use crate::model::workload::Workload;
+use crate::state::SharedMesh;
+use crate::telemetry::metrics::Metrics;
 
-/// The inbound connections of this node that are open now.
+/// The inbound connections of this node that are open now. Cheap to clone.
+#[derive(Debug, Clone, Default)]
+pub(super) struct LiveConnections(Arc<Entries>);
+
 #[derive(Debug, Default)]
-pub(super) struct LiveConnections {
-    entries: Mutex<HashMap<u64, Entry>>,
+struct Entries {
+    by_id: Mutex<HashMap<u64, Entry>>,
     next: AtomicU64,
 }
 
 #[derive(Debug)]
 struct Entry {
-    pod_proxy: Arc<PodProxy>,
+    pod: Arc<EnrolledPod>,
     request: AccessRequest,
     revoked: CancellationToken,
     /// What the last decision here depended on; `None` until the first.
@@ -33,25 +37,31 @@ struct Entry {
 /// A connection on the list, until dropped.
 #[derive(Debug)]
 pub(super) struct Tracked {
-    proxy: Arc<Proxy>,
+    live: LiveConnections,
     id: u64,
     pub(super) revoked: CancellationToken,
 }
 
-/// Puts a connection on the list. Call it before asking for the permit, so that no change of policy falls in between.
-pub(super) fn track(pod_proxy: &Arc<PodProxy>, request: &AccessRequest) -> Tracked {
-    let live = &pod_proxy.proxy.live;
-    let id = live.next.fetch_add(1, Ordering::Relaxed);
-    let revoked = CancellationToken::new();
-    let entry = Entry { pod_proxy: pod_proxy.clone(), request: request.clone(), revoked: revoked.clone(), basis: None };
-    live.entries.lock().insert(id, entry);
-    Tracked { proxy: pod_proxy.proxy.clone(), id, revoked }
+impl LiveConnections {
+    /// Puts a connection on the list. Call it before asking for the permit, so that no change of policy falls in between.
+    pub(super) fn track(&self, pod: &Arc<EnrolledPod>, request: &AccessRequest) -> Tracked {
+        let id = self.0.next.fetch_add(1, Ordering::Relaxed);
+        let revoked = CancellationToken::new();
+        let entry = Entry { pod: pod.clone(), request: request.clone(), revoked: revoked.clone(), basis: None };
+        self.0.by_id.lock().insert(id, entry);
+        Tracked { live: self.clone(), id, revoked }
+    }
 }
 
 impl Drop for Tracked {
     fn drop(&mut self) {
-        self.proxy.live.entries.lock().remove(&self.id);
+        self.live.0.by_id.lock().remove(&self.id);
     }
+}
+
+/// A pod as a decision about a connection to it sees it, at this moment.
+pub(super) fn as_destination<'a>(pod: &'a EnrolledPod, workload: &'a Workload) -> Destination<'a> {
+    Destination { workload, labels: &pod.spec.labels, is_leaving: pod.is_leaving() }
 }
 
 /// All that a decision about a connection depends on, besides the request and the pod's labels, which do not change.
@@ -78,22 +88,22 @@ impl Basis {
 
 /// Looks at the open connections at every change of the mesh, and decides again about those whose decision may be another
 /// one now. Runs for ever.
-pub(super) async fn watch(proxy: Arc<Proxy>) {
-    let mut changes = proxy.mesh.watch();
+pub(super) async fn watch(live: LiveConnections, mesh: SharedMesh, metrics: Arc<Metrics>) {
+    let mut changes = mesh.watch();
     while changes.changed().await.is_ok() {
-        let mesh = proxy.mesh.read();
-        for entry in proxy.live.entries.lock().values_mut() {
+        let mesh = mesh.read();
+        for entry in live.0.by_id.lock().values_mut() {
             // A workload that has left the mesh keeps what it has: pods are removed before their last bytes are sent.
-            let Some(workload) = entry.pod_proxy.known_workload(&mesh) else { continue };
-            let destination = entry.pod_proxy.as_destination(&workload);
+            let Some(workload) = mesh.workload_of_pod(entry.pod.spec.key()) else { continue };
+            let destination = as_destination(&entry.pod, workload);
             let is_leaving = destination.is_leaving;
-            if entry.basis.as_ref().is_some_and(|basis| !basis.is_outdated(&mesh, &workload, is_leaving)) {
+            if entry.basis.as_ref().is_some_and(|basis| !basis.is_outdated(&mesh, workload, is_leaving)) {
                 continue;
             }
             let verdict = mesh.authorize(&destination, &entry.request);
-            entry.basis = Some(Basis::of(&mesh, &workload, is_leaving));
+            entry.basis = Some(Basis::of(&mesh, workload, is_leaving));
             if verdict.outcome.is_err() && !entry.revoked.is_cancelled() {
-                proxy.metrics.policy_closed_connection();
+                metrics.policy_closed_connection();
                 entry.revoked.cancel();
             }
         }

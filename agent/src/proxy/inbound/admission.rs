@@ -47,9 +47,10 @@ pub(super) async fn admit(
     pod_proxy: &Arc<PodProxy>,
     request: &AccessRequest,
 ) -> Result<(Permit, Tracked), InboundError> {
-    let tracked = revocation::track(pod_proxy, request);
+    let PodProxy { proxy, pod, .. } = &**pod_proxy;
+    let tracked = proxy.live.track(pod, request);
     let workload = destination_workload(pod_proxy).await?;
-    let verdict = pod_proxy.proxy.mesh.read().authorize(&pod_proxy.as_destination(&workload), request);
+    let verdict = proxy.mesh.read().authorize(&revocation::as_destination(pod, &workload), request);
     report_dry_run(pod_proxy, request, &verdict.dry_run);
     Ok((verdict.outcome?, tracked))
 }

@@ -122,13 +122,14 @@ impl InboundConnection<'_> {
         downstream: &Downstream,
         record: &ConnectionRecord,
     ) -> Result<(Tracked, ApplicationStream), InboundError> {
+        let PodProxy { proxy, pod, .. } = &**self.pod_proxy;
         let admitted = admission::admit(self.pod_proxy, &self.access_request()).await;
         if record.is_provisional() {
-            let mesh = self.pod_proxy.proxy.mesh.read();
+            let mesh = proxy.mesh.read();
             record.settle(Some(self.ends(&mesh, self.pod_proxy.source_workload(&mesh), downstream)));
         }
         let (permit, tracked) = admitted?;
-        let application = ApplicationStream::connect(self.pod_proxy, permit, self.client).await?;
+        let application = ApplicationStream::connect(proxy, pod, permit, self.client).await?;
         Ok((tracked, application))
     }
 

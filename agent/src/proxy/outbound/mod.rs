@@ -1,5 +1,6 @@
 //! A pod's own connections: from the address that the application dialled to an upstream, over HBONE or in plaintext.
 
+mod candidate;
 mod error;
 mod tcp;
 mod upstream;

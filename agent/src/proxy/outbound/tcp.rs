@@ -5,12 +5,12 @@ use std::sync::Arc;
 
 use tokio::net::TcpStream;
 
+use super::candidate::Candidate;
 use super::error::OutboundError;
 use super::upstream::{Outbound, UpstreamStream};
 use crate::model::address::canonical;
 use crate::model::resolve::{Transport, Unresolved, Upstream};
 use crate::net::{self, reset_on_close};
-use crate::proxy::hbone_probe::Candidate;
 use crate::proxy::pod::PodProxy;
 use crate::proxy::splice;
 use crate::telemetry::connection::{RefusedConnection, ResponseFlag};

@@ -8,12 +8,12 @@ use http::HeaderMap;
 use http::header::FORWARDED;
 use tokio::net::TcpStream;
 
+use super::candidate::Candidate;
 use super::error::OutboundError;
 use crate::hbone::{HboneStream, Target, baggage, forwarded};
 use crate::model::address::OriginalDst;
 use crate::model::resolve::{Transport, Upstream};
 use crate::net::ConnectError;
-use crate::proxy::hbone_probe::Candidate;
 use crate::proxy::pod::PodProxy;
 use crate::proxy::{connector, origin};
 use crate::telemetry::ends::{ConnectionEnds, OutboundSource};

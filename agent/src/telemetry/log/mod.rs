@@ -1,6 +1,5 @@
 //! The log of the process: its filter, the form of its lines, and who writes them. The data plane never waits for it.
 
-mod direct;
 mod format;
 mod setup;
 mod writer;

@@ -13,9 +13,8 @@ use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::registry::Registry;
 use tracing_subscriber::{Layer, fmt as lines, reload};
 
-use super::direct::Direct;
 use super::format::{LineFormat, LogFormat};
-use super::writer::LineWriter;
+use super::writer::{Direct, LineWriter};
 
 /// How long the end of the process waits for the last lines to be written.
 const FLUSH_TIMEOUT: Duration = Duration::from_secs(2);

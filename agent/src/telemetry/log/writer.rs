@@ -2,9 +2,11 @@
 //! because a stalled log must not stall connections.
 
 use std::io;
+use std::os::fd::AsFd;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use parking_lot::{Condvar, Mutex};
 use tracing_subscriber::fmt::MakeWriter;
 
@@ -101,6 +103,36 @@ impl io::Write for LineWriter {
     /// Takes a whole line at once: the formatter writes each in one piece.
     fn write(&mut self, line: &[u8]) -> io::Result<usize> {
         self.append(line);
+        Ok(line.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// Writes whole lines to standard output without a thread, for a process that logs little and must never wait: a line that
+/// cannot be written at once is left out.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Direct;
+
+impl<'a> MakeWriter<'a> for Direct {
+    type Writer = Self;
+
+    fn make_writer(&'a self) -> Self {
+        Self
+    }
+}
+
+impl io::Write for Direct {
+    fn write(&mut self, line: &[u8]) -> io::Result<usize> {
+        let mut output = io::stdout().lock();
+        // A pipe that polls as writable takes `PIPE_BUF` bytes without blocking (pipe(7)).
+        let is_writable = poll(&mut [PollFd::new(output.as_fd(), PollFlags::POLLOUT)], PollTimeout::ZERO)? > 0;
+        if is_writable && line.len() <= libc::PIPE_BUF {
+            output.write_all(line)?;
+            output.flush()?;
+        }
         Ok(line.len())
     }
 

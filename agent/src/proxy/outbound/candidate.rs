@@ -1,38 +1,21 @@
-//! Asks the agents of pods in freshly labelled namespaces whether they speak HBONE, before the control plane says so.
-//!
-//! The control plane takes a moment to say of each pod of a namespace that has come into the mesh that it speaks HBONE.
-//! Until then the agent of such a pod is probed, and believed once it has proven the pod's identity. No connection waits
-//! for a probe: until one has succeeded, connections go as the control plane says.
+//! Upstreams that the mesh reaches in plaintext and that may speak HBONE already: pods of freshly labelled namespaces, of
+//! which the control plane has not yet said what they speak. Their agents are asked. No connection waits for a probe: until
+//! one has succeeded, connections go as the control plane says.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use parking_lot::Mutex;
-
-use super::pod::PodProxy;
 use crate::hbone::Target;
 use crate::model::resolve::{Transport, Upstream};
 use crate::model::workload::Workload;
 use crate::pauses::Pauses;
+use crate::proxy::hbone_probes::ProbeState;
+use crate::proxy::pod::PodProxy;
 
 /// First and longest pause between two probes of a pod.
 const PROBE_PAUSE: (Duration, Duration) = (Duration::from_millis(5), Duration::from_millis(40));
 /// How often it is looked whether the namespace still counts as freshly labelled, once a probe has succeeded.
 const EXPIRY_CHECK_INTERVAL: Duration = Duration::from_secs(1);
-
-/// The probes of this node, by the uids of the workloads that are probed.
-#[derive(Debug, Default)]
-pub(super) struct HboneProbes {
-    states: Mutex<HashMap<Arc<str>, ProbeState>>,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum ProbeState {
-    /// A task is probing the pod.
-    Running,
-    SpeaksHbone,
-}
 
 /// An upstream that the mesh reaches in plaintext, and that may speak HBONE already.
 #[derive(Debug)]
@@ -82,22 +65,6 @@ impl Candidate {
     }
 }
 
-impl HboneProbes {
-    /// `None` where nobody is probing the workload: the caller that gets it has to.
-    fn state_or_claim(&self, uid: &Arc<str>) -> Option<ProbeState> {
-        let mut states = self.states.lock();
-        let state = states.get(uid).copied();
-        if state.is_none() {
-            states.insert(uid.clone(), ProbeState::Running);
-        }
-        state
-    }
-
-    fn forget(&self, workload: &Workload) {
-        self.states.lock().remove(&workload.uid);
-    }
-}
-
 /// Probes until the agent has proven the pod's identity, and remembers that for as long as the namespace counts as freshly
 /// labelled.
 async fn probe(pod_proxy: Arc<PodProxy>, workload: Arc<Workload>, target: Target) {
@@ -109,7 +76,7 @@ async fn probe(pod_proxy: Arc<PodProxy>, workload: Arc<Workload>, target: Target
             speaks = true;
             pauses = Pauses::new(EXPIRY_CHECK_INTERVAL, EXPIRY_CHECK_INTERVAL);
             tracing::debug!(workload = &*workload.uid, peer = %target.peer, "speaks HBONE before the mesh says so");
-            probes.states.lock().insert(workload.uid.clone(), ProbeState::SpeaksHbone);
+            probes.succeeded(&workload);
         }
         tokio::select! {
             () = tokio::time::sleep(pauses.take()) => {}
@@ -118,22 +85,4 @@ async fn probe(pod_proxy: Arc<PodProxy>, workload: Arc<Workload>, target: Target
         }
     }
     probes.forget(&workload);
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn one_caller_probes_a_workload_until_it_is_forgotten() {
-        let probes = HboneProbes::default();
-        let (web, api): (Arc<str>, Arc<str>) = ("web".into(), "api".into());
-        assert_eq!(probes.state_or_claim(&web), None, "the first has to probe");
-        assert_eq!(probes.state_or_claim(&web), Some(ProbeState::Running));
-        assert_eq!(probes.state_or_claim(&api), None, "another workload");
-        probes.states.lock().insert(web.clone(), ProbeState::SpeaksHbone);
-        assert_eq!(probes.state_or_claim(&web), Some(ProbeState::SpeaksHbone));
-        probes.states.lock().remove(&web);
-        assert_eq!(probes.state_or_claim(&web), None);
-    }
 }

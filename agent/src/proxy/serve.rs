@@ -1,0 +1,75 @@
+//! How a pod that was enrolled comes to be served: its listeners, its HBONE connections, its certificate.
+
+use std::sync::Arc;
+
+use tokio::sync::mpsc;
+
+use super::listener::{self, ListenerKind};
+use super::node::Proxy;
+use super::origin::PodOrigin;
+use super::pod::PodProxy;
+use super::revocation;
+use crate::enrollment::Enrolled;
+use crate::enrollment::pod::EnrolledPod;
+use crate::hbone::{self, Dialer, Pool};
+
+impl Proxy {
+    /// Serves pods as they are enrolled, until the process drains.
+    pub async fn run(self: Arc<Self>, mut arrivals: mpsc::UnboundedReceiver<Enrolled>) {
+        tokio::spawn(revocation::watch(self.live.clone(), self.mesh.clone(), self.metrics.clone()));
+        let drain = self.drain.clone();
+        loop {
+            let enrolled = tokio::select! {
+                enrolled = arrivals.recv() => enrolled,
+                () = drain.draining() => return,
+            };
+            let Some(enrolled) = enrolled else { return };
+            self.serve_pod(enrolled);
+        }
+    }
+
+    fn serve_pod(self: &Arc<Self>, enrolled: Enrolled) {
+        let Enrolled { pod, listeners } = enrolled;
+        let dialer = Arc::new(self.dialer(&pod));
+        let pools = (0..self.workers.count()).map(|_| Pool::new(dialer.clone(), self.pool)).collect();
+        let pod_proxy = Arc::new(PodProxy::new(self.clone(), pod.clone(), pools));
+        for (kind, (v4, v6)) in [
+            (ListenerKind::Outbound, listeners.outbound),
+            (ListenerKind::InboundPlaintext, listeners.inbound_plaintext),
+            (ListenerKind::InboundHbone, listeners.inbound_hbone),
+        ] {
+            for listener in std::iter::once(v4).chain(v6) {
+                self.workers.spawn_on_next(listener::serve(pod_proxy.clone(), kind, listener));
+            }
+        }
+        let (proxy, identity) = (self.clone(), pod_proxy.identity());
+        tokio::spawn(async move { proxy.pod_certificates.hold(identity, pod).await });
+        self.workers.spawn_on_next(async move {
+            let left = async {
+                tokio::select! {
+                    () = pod_proxy.pod.left.cancelled() => {}
+                    () = pod_proxy.proxy.drain.draining() => {}
+                }
+            };
+            hbone::sweep(&pod_proxy.pools, left).await;
+        });
+    }
+
+    /// What a pod's HBONE connections are made with; they end when the pod is dead.
+    fn dialer(&self, pod: &Arc<EnrolledPod>) -> Dialer<PodOrigin> {
+        let origin = PodOrigin {
+            pod: pod.clone(),
+            mesh: self.mesh.clone(),
+            extra_trust_domains: self.node.extra_trust_domains.clone(),
+            connect_timeout: self.timeouts.connect,
+        };
+        Dialer {
+            origin,
+            certificates: self.certificates.clone(),
+            metrics: self.metrics.clone(),
+            handshake_timeout: self.timeouts.handshake,
+            request_timeout: self.timeouts.request,
+            closed: pod.dead.clone(),
+        }
+    }
+}
