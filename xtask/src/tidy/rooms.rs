@@ -20,7 +20,7 @@ const DOORS: &[(&[&str], &[&str], &str)] = &[
     (&["rcgen"], &["tls", "control_plane/authority"], "only tls and the embedded CA make certificates"),
     (
         &["prost", "prost_types", "tonic", "tonic_prost"],
-        &["proto", "xds", "control_plane", "control_channel", "enrollment", "nri", "objects"],
+        &["proto", "xds", "control_plane", "control_channel", "enrollment", "nri"],
         "wire types end where messages come in",
     ),
     (
@@ -32,6 +32,7 @@ const DOORS: &[(&[&str], &[&str], &str)] = &[
             "control_channel",
             "enrollment/api",
             "objects/protobuf",
+            "objects/networking/protobuf",
             "objects/security/protobuf",
         ],
         "wire types end where messages come in",
