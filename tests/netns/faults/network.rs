@@ -78,14 +78,17 @@ fn peer_killed(mesh: &mut Mesh) -> Result<()> {
     let mut download = mesh.client.place.spawn(&[app.as_str(), "download", &source, "1099511627776"])?;
     sent.grows_by(1.0).context("the download is under way")?;
     let agent = mesh.agents[N1].id()?;
+    let broken_streams =
+        |mesh: &Mesh| -> Result<f64> { Ok(mesh.agents[N1].metrics()?.sum(FAILED, &[("response_flags", "-")])) };
+    let before = broken_streams(mesh)?;
     mesh.agents[N2].kill()?;
     idle.ended(AT_ONCE).context("the idle stream")?;
     download.ended(AT_ONCE).context("the busy stream")?;
     ensure!(idle.stdout().contains("ConnectionReset"), "a broken stream is a reset: {}", idle.tail());
     ensure!(!download.stdout().contains("exact"), "half a download is no download: {}", download.tail());
     wait::until("both are counted as failed", AT_ONCE, || {
-        let failed = mesh.agents[N1].metrics()?.sum(FAILED, &[("response_flags", "-")]);
-        ensure!(failed == 2.0, "{failed} are");
+        let grown = broken_streams(mesh)? - before;
+        ensure!(grown == 2.0, "{grown} are");
         Ok(())
     })?;
     let (broken, refused) = (failed(mesh, &mesh.client, "-")?, failed(mesh, &mesh.client, "CONNECT")?);
