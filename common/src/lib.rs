@@ -6,6 +6,7 @@
 mod address;
 mod capture;
 mod counter;
+mod port;
 #[cfg(feature = "user")]
 mod user;
 
@@ -17,3 +18,4 @@ pub use capture::{
     listener_index,
 };
 pub use counter::Counter;
+pub use port::HBONE_PORT;

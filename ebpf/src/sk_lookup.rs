@@ -5,13 +5,13 @@ use aya_ebpf::macros::sk_lookup;
 use aya_ebpf::programs::SkLookupContext;
 use aya_log_ebpf::debug;
 use weir_common::{
-    Address, CLOSED_WITHOUT_AGENT, Counter, Flow, Ip, ListenerKind, PodAddress, Role, excluded_port, listener_index,
+    Address, CLOSED_WITHOUT_AGENT, Counter, Flow, HBONE_PORT, Ip, ListenerKind, PodAddress, Role, excluded_port,
+    listener_index,
 };
 
 use crate::maps::{EXCLUDED_PORTS, FLOWS, LISTENERS, POD_ADDRESSES};
 use crate::{listening, probe, socket, verdict};
 
-const HBONE_PORT: u16 = 15008;
 /// `bpf_sk_assign`: ours wins over what another program chose.
 const BPF_SK_LOOKUP_F_REPLACE: u64 = 1;
 

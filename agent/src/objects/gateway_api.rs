@@ -5,6 +5,8 @@
 
 use std::net::IpAddr;
 
+use weir_common::HBONE_PORT;
+
 use super::labels::{self, LabelSelector};
 use super::reading::Fields;
 use super::reading::yaml::Node;
@@ -32,9 +34,6 @@ pub enum AllowedNamespaces {
     Selector(LabelSelector),
 }
 
-/// Port on which a waypoint takes HBONE.
-const HBONE_PORT: i128 = 15_008;
-
 /// Reads `spec` and `status`. Fields for other purposes than a waypoint's are left unread.
 pub(super) fn read(mut spec: Fields<'_>, status: Option<&Node>) -> Gateway {
     let report = spec.report();
@@ -49,7 +48,7 @@ pub(super) fn read(mut spec: Fields<'_>, status: Option<&Node>) -> Gateway {
     for item in spec.items("listeners") {
         let Some(mut listener) = item.fields(report) else { continue };
         let port = listener.get("port").and_then(|item| item.number(1..=65_535, report));
-        if port == Some(HBONE_PORT) && listener.text("protocol").as_deref() == Some("HBONE") {
+        if port == Some(HBONE_PORT.into()) && listener.text("protocol").as_deref() == Some("HBONE") {
             gateway.allowed_namespaces = Some(allowed_namespaces(&mut listener));
         }
     }

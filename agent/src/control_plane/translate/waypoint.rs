@@ -1,5 +1,7 @@
 //! Which waypoint a service or workload is behind: named by a label on the object, else on its namespace.
 
+use weir_common::HBONE_PORT;
+
 use super::context::Context;
 use super::fields::octets;
 use crate::objects::{AllowedNamespaces, EntryVisibility, Gateway, Labels, Metadata, Object, WaypointAddress};
@@ -13,7 +15,6 @@ const INGRESS_USE_WAYPOINT: &str = "istio.io/ingress-use-waypoint";
 /// Label with the traffic that a waypoint is for: `service` (the default), `workload`, `all` or `none`.
 const WAYPOINT_FOR: &str = "istio.io/waypoint-for";
 const MANAGED_BY: &str = "gateway.istio.io/managed";
-const HBONE_PORT: u32 = 15_008;
 
 /// What asks for a waypoint.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -101,7 +102,7 @@ fn address(context: &Context<'_>, gateway: Object<'_, Gateway>) -> Option<Waypoi
         })
     };
     let destination = hostname.or_else(ip)?;
-    Some(Waypoint { destination: Some(destination), hbone_mtls_port: HBONE_PORT })
+    Some(Waypoint { destination: Some(destination), hbone_mtls_port: HBONE_PORT.into() })
 }
 
 /// True for the service of a waypoint or gateway itself: it has none.
