@@ -56,7 +56,7 @@ fn ask(mesh: &Mesh) {
             let destination = SocketAddr::new(address, port);
             let request = AccessRequest { source: Some(workload.identity()), source_ip: address, destination };
             let _ = mesh.authorize(&Destination::of(workload), &request);
-            let _ = mesh.resolve(workload, OriginalDst(destination));
+            let _ = mesh.resolve(workload, OriginalDst(destination), || 0);
             let _ = mesh.workload_by_address(&workload.network, address);
         }
     }

@@ -127,7 +127,7 @@ fn answers(criterion: &mut Criterion, wire: &Wire, mesh: &SharedMesh, figures: &
     let mesh = mesh.read();
     let source = mesh.workload(&made_up::uid(0, services)).expect("it was sent").clone();
     let to = |number: usize| OriginalDst((made_up::vip(number), made_up::PORT).into());
-    let resolve = |source: &Workload, number| black_box(mesh.resolve(source, to(number))).is_ok();
+    let resolve = |source: &Workload, number| black_box(mesh.resolve(source, to(number), rand::random)).is_ok();
     // What a pick needs is built when a service is first asked for.
     assert!((0..services).all(|number| resolve(&source, number)), "every service has an endpoint");
     // A node's pods talk to some services, again and again; of all there are, nothing is in the processor's caches.
@@ -178,7 +178,11 @@ fn resend(wire: &Wire, mesh: &SharedMesh, act: impl FnOnce() + Send) -> Waits {
         while !over.load(Ordering::Acquire) {
             number = (number + 7919) % services;
             let asked = Instant::now();
-            let _ = black_box(mesh.read().resolve(&source, OriginalDst((made_up::vip(number), made_up::PORT).into())));
+            let _ = black_box(mesh.read().resolve(
+                &source,
+                OriginalDst((made_up::vip(number), made_up::PORT).into()),
+                rand::random,
+            ));
             waits.push(asked.elapsed());
             std::thread::sleep(Duration::from_micros(50));
         }

@@ -8,8 +8,7 @@ use super::environment::Environment;
 use super::istiod::DEFAULT_CERTIFICATE_SECONDS;
 use super::proxy::DEFAULT_DRAIN_SECONDS;
 use crate::model::identity::TrustDomain;
-use crate::model::mesh::MeshSettings;
-use crate::model::resolve::OutboundTrafficPolicy;
+use crate::model::mesh::{MeshSettings, OutboundTrafficPolicy};
 
 /// The part of a termination grace period that is left to the process after the drain, as ztunnel leaves it.
 const AFTER_DRAIN: Duration = Duration::from_secs(5);

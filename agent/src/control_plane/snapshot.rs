@@ -9,7 +9,7 @@ use prost::Message;
 
 use super::translate::Resources;
 use crate::model::identity::{Identity, TrustDomain};
-use crate::model::resolve::OutboundTrafficPolicy;
+use crate::model::mesh::OutboundTrafficPolicy;
 use crate::objects::MeshConfig;
 use crate::proto::istio::mesh::v1alpha1 as pb;
 use crate::proto::istio::mesh::v1alpha1::mesh_config::outbound_traffic_policy::Mode;

@@ -1,4 +1,4 @@
-//! Addresses as proof: a connection has several, and swapping them must not compile.
+//! Kinds of addresses, and the canonical form in which addresses and blocks are compared.
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
@@ -9,10 +9,6 @@ use ipnet::{IpNet, Ipv4Net};
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct OriginalDst(pub SocketAddr);
 
-/// The address of the client end of a connection, as the network shows it. Never proof of identity.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub struct SourceAddr(pub SocketAddr);
-
 /// An IP address within one Istio network; the same IP may exist in several networks.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct NetworkAddress {
@@ -20,7 +16,7 @@ pub struct NetworkAddress {
     pub ip: IpAddr,
 }
 
-/// An IPv4 address in IPv6 clothes is the IPv4 address it carries (RFC 4291 §2.5.5.2).
+/// An IPv4-mapped IPv6 address (RFC 4291 §2.5.5.2) becomes the IPv4 address that it carries.
 #[must_use]
 pub fn canonical(address: SocketAddr) -> SocketAddr {
     SocketAddr::new(address.ip().to_canonical(), address.port())

@@ -1,4 +1,4 @@
-//! What the mesh is, and every decision about it. Pure: no tokio, no I/O, no clock, no wire types.
+//! What the mesh is, and every decision about it. Pure: no tokio, no I/O, no wire types; time and randomness are parameters.
 //!
 //! The shape is that of Istio's workload API: workloads and services, joined by ports, and L4 authorization policies.
 

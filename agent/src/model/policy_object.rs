@@ -1,5 +1,5 @@
-//! Policies as their authors wrote them, as far as decisions need them: which pods they select, and the safe form of
-//! those that the control plane's own L4 form does not do justice.
+//! Policies as their authors wrote them, as far as decisions need them: which pods they select, and the fail-closed form
+//! of those whose L4 form the control plane made too wide.
 
 use std::sync::Arc;
 
@@ -13,8 +13,9 @@ pub struct PolicyObject {
     pub key: Arc<str>,
     pub namespace: Arc<str>,
     pub target: PolicyTarget,
-    /// What is enforced in place of the control plane's L4 form, where that would allow more than the author did.
-    pub form: Option<Box<Authorization>>,
+    /// The fail-closed form: what is enforced in place of the control plane's L4 form, where that would allow more than the
+    /// author did.
+    pub fail_closed: Option<Box<Authorization>>,
     /// What of it is not enforced as written, and how it is, for people.
     pub notes: Vec<Arc<str>>,
 }

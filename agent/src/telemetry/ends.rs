@@ -188,7 +188,7 @@ mod tests {
     fn addresses(original: &str) -> String {
         let (mesh, original_dst) = (mesh(), OriginalDst(original.parse().expect("an address")));
         let source = outbound_source();
-        let upstream = mesh.resolve(&source.workload, original_dst).ok();
+        let upstream = mesh.resolve(&source.workload, original_dst, || 0).ok();
         let ends = ConnectionEnds::outbound(source, original_dst, upstream.as_ref());
         let shown = |address: Option<SocketAddr>| address.map_or("-".to_owned(), |address| address.to_string());
         let (hbone, rewritten) = (shown(ends.hbone_addr()), shown(ends.rewritten_dst()));

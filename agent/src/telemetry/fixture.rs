@@ -70,7 +70,7 @@ pub(crate) fn outbound_source() -> OutboundSource {
 pub(crate) fn ends(reporter: Reporter) -> ConnectionEnds {
     let (mesh, source) = (mesh(), outbound_source());
     let original_dst = OriginalDst("10.96.0.7:80".parse().expect("it is one"));
-    let upstream = mesh.resolve(&source.workload, original_dst).expect("the service has an endpoint");
+    let upstream = mesh.resolve(&source.workload, original_dst, || 0).expect("the service has an endpoint");
     match reporter {
         Reporter::Source => ConnectionEnds::outbound(source, original_dst, Some(&upstream)),
         Reporter::Destination => {

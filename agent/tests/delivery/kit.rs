@@ -12,8 +12,7 @@ use weir::control_channel::{ControlHeaders, OwnServices, RootSource};
 use weir::control_plane::{ControlPlane, ControlPlaneConfig, Counters};
 use weir::lifecycle::Ready;
 use weir::model::identity::TrustDomain;
-use weir::model::mesh::MeshSettings;
-use weir::model::resolve::OutboundTrafficPolicy;
+use weir::model::mesh::{MeshSettings, OutboundTrafficPolicy};
 use weir::state::SharedMesh;
 use weir::xds::{NodeDescription, XdsOptions, XdsStatus};
 

@@ -68,7 +68,7 @@ impl<'a> PolicyView<'a> {
     /// `objects` are sorted by key.
     pub(super) fn new(policy: &'a Authorization, objects: &'a [Arc<PolicyObject>]) -> Self {
         let object = objects.binary_search_by(|object| object.key.cmp(&policy.key)).ok().map(|at| &objects[at]);
-        let formed = object.filter(|object| object.form.is_some());
+        let formed = object.filter(|object| object.fail_closed.is_some());
         Self {
             enforced_in_l4_form: formed.iter().flat_map(|object| object.notes.iter().map(|note| &**note)).collect(),
             name: policy.key.rsplit_once('/').map_or(&*policy.key, |(_namespace, name)| name),

@@ -55,7 +55,7 @@ fn of_mesh(sources: &AdminSources, mesh: &MeshCopy) -> Status {
 }
 
 fn policies_in_l4_form(mesh: &MeshCopy) -> Vec<String> {
-    let formed = mesh.policy_objects.iter().filter(|object| object.form.is_some());
+    let formed = mesh.policy_objects.iter().filter(|object| object.fail_closed.is_some());
     formed.flat_map(|object| object.notes.iter().map(|note| format!("{}: {note}", object.key))).collect()
 }
 

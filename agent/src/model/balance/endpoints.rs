@@ -1,8 +1,4 @@
-//! Which endpoint of a service serves the next connection.
-//!
-//! Health, the port, the modes STRICT and FAILOVER with their scopes, and capacity weights decide. A change of one
-//! endpoint and a pick both cost O(log n). What a pick needs is built the first time a source of a certain place asks
-//! for a port, and kept up to date from then on: an agent's sources all live on one node, so such views are few.
+//! The endpoints of one service, in numbered slots, with the views that picks are made from.
 
 use std::borrow::Borrow;
 use std::collections::HashMap;
@@ -11,26 +7,19 @@ use std::sync::Arc;
 
 use parking_lot::RwLock;
 
-use super::service::Service;
-use super::workload::Workload;
-
-#[cfg(test)]
-mod tests;
-mod view;
-mod weights;
-
-pub(super) use view::Asked;
-use view::View;
+use super::view::{Asked, View};
+use crate::model::service::Service;
+use crate::model::workload::Workload;
 
 /// Views kept per service; the oldest makes room. Each holds 8 bytes per endpoint and rank in use.
-const VIEWS_MAX: usize = 32;
+pub(super) const VIEWS_MAX: usize = 32;
 
 /// Up to so many slots are looked through; a table by uid would take more memory than they do.
-const SLOTS_LOOKED_THROUGH: usize = 32;
+pub(super) const SLOTS_LOOKED_THROUGH: usize = 32;
 
 /// The endpoints of one service.
 #[derive(Debug, Default)]
-pub(super) struct Endpoints {
+pub(in crate::model) struct Endpoints {
     slots: Vec<Option<Arc<Workload>>>,
     free: Vec<u32>,
     /// Only where there are too many slots to look through them.
@@ -39,20 +28,20 @@ pub(super) struct Endpoints {
         reason = "most services are small and have none: a pointer is a sixth of a table"
     )]
     slot_of: Option<Box<HashMap<ByUid, u32>>>,
-    views: RwLock<Vec<View>>,
+    pub(super) views: RwLock<Vec<View>>,
 }
 
 impl Endpoints {
-    pub(super) fn is_empty(&self) -> bool {
+    pub(in crate::model) fn is_empty(&self) -> bool {
         self.slots.len() == self.free.len()
     }
 
-    pub(super) fn iter(&self) -> impl Iterator<Item = &Arc<Workload>> {
+    pub(in crate::model) fn iter(&self) -> impl Iterator<Item = &Arc<Workload>> {
         self.slots.iter().flatten()
     }
 
     /// Adds an endpoint; one of the same uid must have been removed before.
-    pub(super) fn insert(&mut self, endpoint: &Arc<Workload>) {
+    pub(in crate::model) fn insert(&mut self, endpoint: &Arc<Workload>) {
         let slot = self.free.pop().unwrap_or_else(|| {
             if self.slots.len() == self.slots.capacity() {
                 // Most services are small and stay so: half of a doubled list would be empty.
@@ -77,7 +66,7 @@ impl Endpoints {
         }
     }
 
-    pub(super) fn remove(&mut self, uid: &str) {
+    pub(in crate::model) fn remove(&mut self, uid: &str) {
         let slot = match &mut self.slot_of {
             Some(slot_of) => slot_of.remove(uid),
             None => {
@@ -94,20 +83,24 @@ impl Endpoints {
     }
 
     /// Forgets everything derived from the service object, because that object changed.
-    pub(super) fn service_changed(&mut self) {
+    pub(in crate::model) fn service_changed(&mut self) {
         self.views.get_mut().clear();
     }
 
-    /// Chooses an endpoint. `random` must be uniform; `service` must be the object these endpoints belong to.
-    pub(super) fn pick(
+    /// Chooses an endpoint among those that are not `excluded`, in proportion to capacity within the best rank that has
+    /// one. `random` must be uniform, and is asked once where the first choice is not excluded; `service` must be the
+    /// object that these endpoints belong to.
+    pub(in crate::model) fn pick(
         &self,
         service: &Arc<Service>,
         asked: Asked,
         source: &Workload,
-        random: u64,
+        excluded: impl Fn(&Workload) -> bool,
+        random: &mut impl FnMut() -> u64,
     ) -> Option<&Arc<Workload>> {
+        let is_excluded = |slot| self.at(slot).is_none_or(|endpoint| excluded(endpoint));
         if let Some(view) = self.views.read().iter().find(|view| view.answers(asked, source)) {
-            return self.at(view.pick(random)?);
+            return self.at(view.pick(is_excluded, random)?);
         }
         let mut view = View::new(service, asked, source);
         for (slot, endpoint) in (0..).zip(&self.slots) {
@@ -115,12 +108,13 @@ impl Endpoints {
                 view.add(slot, endpoint);
             }
         }
-        let slot = view.pick(random);
-        self.keep(view, asked, source);
+        let slot = view.pick(is_excluded, random);
+        self.add_view(view, asked, source);
         self.at(slot?)
     }
 
-    fn keep(&self, view: View, asked: Asked, source: &Workload) {
+    /// Keeps a view for the next connections of such a source, unless another thread has just added the same.
+    fn add_view(&self, view: View, asked: Asked, source: &Workload) {
         let mut views = self.views.write();
         if views.iter().any(|known| known.answers(asked, source)) {
             return;
@@ -138,7 +132,7 @@ impl Endpoints {
 
 /// A workload in a set or map keyed by its uid, without a second copy of the key.
 #[derive(Debug, Clone)]
-pub(super) struct ByUid(pub(super) Arc<Workload>);
+pub(in crate::model) struct ByUid(pub(in crate::model) Arc<Workload>);
 
 impl Borrow<str> for ByUid {
     fn borrow(&self) -> &str {

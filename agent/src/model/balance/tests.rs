@@ -2,10 +2,13 @@
 
 use std::collections::BTreeMap;
 
+use std::sync::Arc;
+
+use super::endpoints::{SLOTS_LOOKED_THROUGH, VIEWS_MAX};
 use super::*;
 use crate::model::sample::{balanced, gateway_at, service, serving, text, workload};
-use crate::model::service::{BalancingMode, LoadBalancing, Scope};
-use crate::model::workload::{HealthStatus, Locality};
+use crate::model::service::{BalancingMode, LoadBalancing, Scope, Service};
+use crate::model::workload::{HealthStatus, Locality, Workload};
 use BalancingMode::{Failover, Strict, Unspecified};
 
 /// An endpoint of port 80; `place` is `network/cluster/region/zone/subzone/node`.
@@ -39,7 +42,7 @@ fn shares(endpoints: &Endpoints, service: &Arc<Service>, source: &Workload) -> B
     let mut shares = BTreeMap::new();
     for step in 0..1000 {
         let random = u64::MAX / 1000 * step + u64::MAX / 2000;
-        if let Some(picked) = endpoints.pick(service, Asked::Port(80), source, random) {
+        if let Some(picked) = endpoints.pick(service, Asked::Port(80), source, |_| false, &mut || random) {
             *shares.entry(picked.name.to_string()).or_default() += 1;
         }
     }
@@ -156,8 +159,8 @@ fn health_port_and_reach_decide_who_may_be_picked() {
     let lenient = Arc::new(balanced(service("a", &[], &[(80, 0)]), lenient));
     assert_eq!(picked(&endpoints([here("a"), unhealthy("b")]), &lenient, &source), ["a", "b"]);
     let any = endpoints([other_port("b")]);
-    assert!(any.pick(&lenient, Asked::Port(80), &source, 0).is_none());
-    assert!(any.pick(&lenient, Asked::AnyPort, &source, 0).is_some());
+    assert!(any.pick(&lenient, Asked::Port(80), &source, |_| false, &mut || 0).is_none());
+    assert!(any.pick(&lenient, Asked::AnyPort, &source, |_| false, &mut || 0).is_some());
 }
 
 #[test]

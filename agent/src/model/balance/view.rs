@@ -70,8 +70,8 @@ impl View {
         }
     }
 
-    pub(super) fn pick(&self, random: u64) -> Option<u32> {
-        self.ranks.iter().find_map(|weights| weights.pick(random))
+    pub(super) fn pick(&self, excluded: impl Fn(u32) -> bool, random: &mut impl FnMut() -> u64) -> Option<u32> {
+        self.ranks.iter().find_map(|weights| weights.pick_except(&excluded, random))
     }
 
     /// The place of an endpoint in [`Self::ranks`]; `None` where it may not be picked at all.

@@ -11,9 +11,13 @@ pub(super) struct Weights {
 
 impl Weights {
     pub(super) fn add(&mut self, slot: u32, weight: u32) {
+        self.add_wide(slot, weight.into());
+    }
+
+    fn add_wide(&mut self, slot: u32, weight: u64) {
         self.grow(slot as usize + 1);
-        self.walk(slot, |sum| *sum += u64::from(weight));
-        self.total += u64::from(weight);
+        self.walk(slot, |sum| *sum += weight);
+        self.total += weight;
     }
 
     /// Takes back what was added to a slot.
@@ -40,6 +44,36 @@ impl Weights {
             step /= 2;
         }
         Some(u32::try_from(position).expect("slots are numbered in u32"))
+    }
+
+    /// The same among the slots that are not excluded. It costs no more than [`Self::pick`] where the first choice is not,
+    /// and O(n log n) else.
+    pub(super) fn pick_except(&self, excluded: impl Fn(u32) -> bool, random: &mut impl FnMut() -> u64) -> Option<u32> {
+        // Nothing is drawn where there is nothing to choose from.
+        let first = (self.total > 0).then(&mut *random).and_then(|random| self.pick(random))?;
+        if !excluded(first) {
+            return Some(first);
+        }
+        let mut rest = Self::default();
+        for slot in (0..u32::try_from(self.capacity()).ok()?).filter(|slot| !excluded(*slot)) {
+            rest.add_wide(slot, self.weight_of(slot));
+        }
+        // Drawn anew, or the share of an excluded slot would go to its neighbours.
+        (rest.total > 0).then(random).and_then(|random| rest.pick(random))
+    }
+
+    fn weight_of(&self, slot: u32) -> u64 {
+        self.sum_before(slot as usize + 1) - self.sum_before(slot as usize)
+    }
+
+    /// The weight of all slots before this one.
+    fn sum_before(&self, slot: usize) -> u64 {
+        let (mut index, mut sum) = (slot, 0);
+        while index > 0 {
+            sum += self.tree[index];
+            index -= index & index.wrapping_neg();
+        }
+        sum
     }
 
     fn capacity(&self) -> usize {
@@ -94,6 +128,34 @@ mod tests {
             weights.remove(slot, weight);
         }
         assert_eq!(weights.pick(u64::MAX), None);
+    }
+
+    #[test]
+    fn an_excluded_slot_leaves_its_share_to_all_others() {
+        let mut weights = Weights::default();
+        for (slot, weight) in [(0, 1), (1, 3), (3, 4), (4, 2)] {
+            weights.add(slot, weight);
+        }
+        let shares = |excluded: &[u32]| {
+            let mut shares = [0; 5];
+            for draw in 0..100u64 {
+                for again in 0..10u64 {
+                    let mut draws =
+                        [u64::MAX / 100 * draw + u64::MAX / 200, u64::MAX / 10 * again + u64::MAX / 20].into_iter();
+                    let slot = weights.pick_except(|slot| excluded.contains(&slot), &mut || draws.next().expect("two"));
+                    shares[slot.expect("one is left") as usize] += 1;
+                }
+            }
+            shares
+        };
+        assert_eq!(shares(&[]), [100, 300, 0, 400, 200]);
+        assert_eq!(shares(&[1, 3])[1..4], [0; 3]);
+        assert_eq!(shares(&[0, 3, 4]), [0, 1000, 0, 0, 0]);
+        let others = shares(&[4]);
+        assert_eq!((others[4], others.iter().sum::<u32>()), (0, 1000));
+        assert!(others[3] > others[1] && others[1] > others[0] && others[0] > 100, "{others:?}");
+        assert_eq!(weights.pick_except(|_| true, &mut || 0), None);
+        assert_eq!(Weights::default().pick_except(|_| false, &mut || unreachable!("nothing to choose from")), None);
     }
 
     #[test]

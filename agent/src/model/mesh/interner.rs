@@ -1,4 +1,4 @@
-//! Equal values held once: a mesh repeats the same few namespaces, localities and hostnames in every workload.
+//! Holds equal values once: a mesh repeats the same few namespaces, localities and hostnames in every workload.
 
 use std::collections::HashSet;
 use std::hash::Hash;
@@ -11,10 +11,10 @@ use crate::model::service::{GatewayAddress, GatewayDestination, Service, Service
 use crate::model::serving::Serving;
 use crate::model::workload::{Locality, Workload};
 
-/// Shared values of one type. Values that nobody else holds any more are forgotten in sweeps, each paid for by the
+/// The distinct values of one type. Those that nobody else holds any more are dropped in sweeps, each paid for by the
 /// insertions since the last one.
 #[derive(Debug)]
-struct Pool<T: ?Sized> {
+struct Distinct<T: ?Sized> {
     values: HashSet<Arc<T>>,
     sweep_at: usize,
 }
@@ -22,19 +22,19 @@ struct Pool<T: ?Sized> {
 /// Fewer values than this are never swept.
 const SWEEP_MIN: usize = 64;
 
-impl<T: ?Sized> Default for Pool<T> {
+impl<T: ?Sized> Default for Distinct<T> {
     fn default() -> Self {
         Self { values: HashSet::new(), sweep_at: SWEEP_MIN }
     }
 }
 
-impl<T: ?Sized + Eq + Hash> Pool<T> {
+impl<T: ?Sized + Eq + Hash> Distinct<T> {
     fn is_new(&self, value: &T) -> bool {
         !self.values.contains(value)
     }
 
     /// Puts the one shared copy in the place of a value.
-    fn share(&mut self, value: &mut Arc<T>) {
+    fn intern(&mut self, value: &mut Arc<T>) {
         if let Some(known) = self.values.get(&**value) {
             if !Arc::ptr_eq(known, value) {
                 *value = known.clone();
@@ -51,24 +51,24 @@ impl<T: ?Sized + Eq + Hash> Pool<T> {
 
 /// Shared texts, in parts: there are many of them.
 #[derive(Debug, Default)]
-struct Texts(Shards<Pool<str>>);
+struct Texts(Shards<Distinct<str>>);
 
 impl Texts {
-    fn share(&mut self, text: &mut Arc<str>) {
-        self.0.of_mut(&**text).share(text);
+    fn intern(&mut self, text: &mut Arc<str>) {
+        self.0.of_mut(&**text).intern(text);
     }
 }
 
 /// Puts resources into the form the mesh keeps them in: addresses canonical, repeated values shared.
 #[derive(Debug, Default)]
-pub(super) struct Sharing {
+pub(super) struct Interner {
     texts: Texts,
-    gateways: Pool<GatewayAddress>,
-    localities: Pool<Locality>,
-    services: Pool<Serving>,
+    gateways: Distinct<GatewayAddress>,
+    localities: Distinct<Locality>,
+    services: Distinct<Serving>,
 }
 
-impl Sharing {
+impl Interner {
     pub(super) fn workload(&mut self, workload: &mut Workload) {
         for address in &mut workload.addresses {
             *address = address.to_canonical();
@@ -86,31 +86,31 @@ impl Sharing {
             &mut workload.canonical_name,
             &mut workload.canonical_revision,
         ] {
-            self.texts.share(text);
+            self.texts.intern(text);
         }
         for key in &mut workload.authorization_policies {
-            self.texts.share(key);
+            self.texts.intern(key);
         }
         for gateway in [&mut workload.waypoint, &mut workload.network_gateway].into_iter().flatten() {
             self.canonical_gateway(gateway);
-            self.gateways.share(gateway.arc_mut());
+            self.gateways.intern(gateway.arc_mut());
         }
-        self.localities.share(workload.locality.arc_mut());
+        self.localities.intern(workload.locality.arc_mut());
         if self.services.is_new(workload.services.arc_mut()) {
-            let services = workload.services.iter().map(|(key, ports)| (self.shared_key(key), ports.clone()));
+            let services = workload.services.iter().map(|(key, ports)| (self.interned_key(key), ports.clone()));
             workload.services = services.collect();
         }
-        self.services.share(workload.services.arc_mut());
+        self.services.intern(workload.services.arc_mut());
         workload.addresses.shrink_to_fit();
         workload.authorization_policies.shrink_to_fit();
     }
 
     pub(super) fn service(&mut self, service: &mut Service) {
         self.service_key(&mut service.key);
-        self.texts.share(&mut service.name);
+        self.texts.intern(&mut service.name);
         for vip in &mut service.vips {
             vip.block = canonical_block(vip.block);
-            self.texts.share(&mut vip.network);
+            self.texts.intern(&mut vip.network);
         }
         remove_repeated(&mut service.vips);
         if let Some(gateway) = &mut service.waypoint {
@@ -119,16 +119,16 @@ impl Sharing {
     }
 
     pub(super) fn authorization(&mut self, policy: &mut Authorization) {
-        self.texts.share(&mut policy.key);
-        self.texts.share(&mut policy.namespace);
+        self.texts.intern(&mut policy.key);
+        self.texts.intern(&mut policy.namespace);
     }
 
     fn service_key(&mut self, key: &mut ServiceKey) {
-        self.texts.share(&mut key.namespace);
-        self.texts.share(&mut key.hostname);
+        self.texts.intern(&mut key.namespace);
+        self.texts.intern(&mut key.hostname);
     }
 
-    fn shared_key(&mut self, key: &ServiceKey) -> ServiceKey {
+    fn interned_key(&mut self, key: &ServiceKey) -> ServiceKey {
         let mut key = key.clone();
         self.service_key(&mut key);
         key
@@ -139,7 +139,7 @@ impl Sharing {
             GatewayDestination::Hostname(key) => self.service_key(key),
             GatewayDestination::Address(address) => {
                 address.ip = address.ip.to_canonical();
-                self.texts.share(&mut address.network);
+                self.texts.intern(&mut address.network);
             }
         }
     }
@@ -163,16 +163,16 @@ mod tests {
 
     #[test]
     fn equal_texts_are_one_and_unused_ones_are_forgotten() {
-        let mut pool = Pool::<str>::default();
+        let mut texts = Distinct::<str>::default();
         let (mut one, mut other): (Arc<str>, Arc<str>) = ("bookinfo".into(), "bookinfo".into());
-        pool.share(&mut one);
-        pool.share(&mut other);
+        texts.intern(&mut one);
+        texts.intern(&mut other);
         assert!(Arc::ptr_eq(&one, &other));
         for number in 0..10 * SWEEP_MIN {
-            pool.share(&mut number.to_string().into());
+            texts.intern(&mut number.to_string().into());
         }
-        assert!(pool.values.len() <= SWEEP_MIN);
-        assert!(pool.values.contains("bookinfo"));
+        assert!(texts.values.len() <= SWEEP_MIN);
+        assert!(texts.values.contains("bookinfo"));
     }
 
     #[test]

@@ -1,4 +1,8 @@
 //! Authorization policies by key and scope, and which of them are in force for a workload.
+//!
+//! A policy may have a *fail-closed form*. The control plane translates a policy with HTTP conditions to L4 and leaves out
+//! what L4 cannot express, which may let through more than the policy's author allowed. Where the agent also has the policy
+//! as it is written, it derives a form of its own that never does, and enforces that in place of the control plane's.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
@@ -15,9 +19,11 @@ pub(super) struct Policies {
     by_key: HashMap<Arc<str>, Arc<Authorization>>,
     global: ByKey,
     by_namespace: HashMap<Arc<str>, ByKey>,
-    /// Selectors of the safe forms that are in force, empty for those without one. By namespace, then by key.
-    forms: BTreeMap<Arc<str>, BTreeMap<Arc<str>, Labels>>,
-    /// What the control plane sent of policies that have a safe form.
+    /// Selectors of the fail-closed forms, empty for those without one. By namespace, then by key.
+    fail_closed: BTreeMap<Arc<str>, BTreeMap<Arc<str>, Labels>>,
+    /// The namespace of each fail-closed form, by key.
+    fail_closed_in: HashMap<Arc<str>, Arc<str>>,
+    /// What the control plane sent of policies that have a fail-closed form.
     shadowed: HashMap<Arc<str>, Arc<Authorization>>,
 }
 
@@ -26,60 +32,67 @@ impl Policies {
         self.by_key.values()
     }
 
-    /// Takes a policy as the control plane sent it. Where there is a safe form of it, that stays in force.
+    /// Adds or replaces a policy as the control plane sent it. Where it has a fail-closed form, that stays in force.
     pub(super) fn insert(&mut self, policy: Authorization) {
         let policy = Arc::new(policy);
-        if self.has_form(&policy.key) {
+        if self.has_fail_closed(&policy.key) {
             self.shadowed.insert(policy.key.clone(), policy);
         } else {
-            self.put(policy);
+            self.put_in_force(policy);
         }
     }
 
-    /// Forgets a policy as the control plane sent it.
+    /// Removes a policy as the control plane sent it.
     pub(super) fn remove(&mut self, key: &str) {
         self.shadowed.remove(key);
-        if !self.has_form(key) {
-            self.take(key);
+        if !self.has_fail_closed(key) {
+            self.take_out_of_force(key);
         }
     }
 
-    /// Puts a safe form in force, in place of what the control plane sends under that key. It also counts for pods whose
+    /// Puts a fail-closed form in force, in place of what the control plane sends under that key. It also counts for pods whose
     /// labels `selector` finds.
-    pub(super) fn insert_form(&mut self, form: Authorization, selector: Labels) {
+    pub(super) fn insert_fail_closed(&mut self, form: Authorization, selector: Labels) {
         let key = form.key.clone();
-        let former = self.take(&key);
-        if let Some(sent) = former.filter(|_| !self.has_form(&key)) {
+        let former = self.take_out_of_force(&key);
+        if let Some(sent) = former.filter(|_| !self.has_fail_closed(&key)) {
             self.shadowed.insert(key.clone(), sent);
         }
-        self.forget_form(&key);
-        self.forms.entry(form.namespace.clone()).or_default().insert(key, selector);
-        self.put(Arc::new(form));
+        self.drop_fail_closed(&key);
+        self.fail_closed_in.insert(key.clone(), form.namespace.clone());
+        self.fail_closed.entry(form.namespace.clone()).or_default().insert(key, selector);
+        self.put_in_force(Arc::new(form));
     }
 
-    /// Ends a safe form: what the control plane sends counts again.
-    pub(super) fn remove_form(&mut self, key: &str) {
-        if !self.forget_form(key) {
+    /// Removes a fail-closed form: what the control plane sends is in force again.
+    pub(super) fn remove_fail_closed(&mut self, key: &str) {
+        if !self.drop_fail_closed(key) {
             return;
         }
-        self.take(key);
+        self.take_out_of_force(key);
         if let Some(sent) = self.shadowed.remove(key) {
-            self.put(sent);
+            self.put_in_force(sent);
         }
     }
 
-    fn has_form(&self, key: &str) -> bool {
-        self.forms.values().any(|forms| forms.contains_key(key))
+    fn has_fail_closed(&self, key: &str) -> bool {
+        self.fail_closed_in.contains_key(key)
     }
 
-    fn forget_form(&mut self, key: &str) -> bool {
-        let found = self.forms.values_mut().any(|forms| forms.remove(key).is_some());
-        self.forms.retain(|_, forms| !forms.is_empty());
-        found
+    /// Removes the selector of a fail-closed form; false if there is none.
+    fn drop_fail_closed(&mut self, key: &str) -> bool {
+        let Some(namespace) = self.fail_closed_in.remove(key) else { return false };
+        if let Some(forms) = self.fail_closed.get_mut(&namespace) {
+            forms.remove(key);
+            if forms.is_empty() {
+                self.fail_closed.remove(&namespace);
+            }
+        }
+        true
     }
 
-    fn put(&mut self, policy: Arc<Authorization>) {
-        self.take(&policy.key);
+    fn put_in_force(&mut self, policy: Arc<Authorization>) {
+        self.take_out_of_force(&policy.key);
         match policy.scope {
             PolicyScope::Global => {
                 self.global.insert(policy.key.clone(), policy.clone());
@@ -93,7 +106,7 @@ impl Policies {
         self.by_key.insert(policy.key.clone(), policy);
     }
 
-    fn take(&mut self, key: &str) -> Option<Arc<Authorization>> {
+    fn take_out_of_force(&mut self, key: &str) -> Option<Arc<Authorization>> {
         let policy = self.by_key.remove(key)?;
         match policy.scope {
             PolicyScope::Global => {
@@ -113,7 +126,7 @@ impl Policies {
     }
 
     /// The policies in force for a workload, each once: GLOBAL ones, those of its namespace, the selector policies that it
-    /// lists, and the safe forms that select its pod by its labels.
+    /// lists, and the fail-closed forms that select its pod by its labels.
     pub(super) fn in_force<'a>(
         &'a self,
         destination: Destination<'a>,
@@ -133,7 +146,7 @@ impl Policies {
         scoped.chain(listed).chain(selected)
     }
 
-    /// The safe forms that are in force for a pod by its labels.
+    /// The fail-closed forms that select a pod by its labels.
     fn selected<'a>(
         &'a self,
         pod: &'a Workload,
@@ -142,7 +155,7 @@ impl Policies {
     ) -> impl Iterator<Item = &'a Arc<str>> {
         let root = Some(root_namespace).filter(|root| *root != &*pod.namespace);
         let namespaces = [Some(&*pod.namespace), root].into_iter().flatten();
-        let forms = namespaces.filter_map(move |namespace| self.forms.get(namespace)).flatten();
+        let forms = namespaces.filter_map(move |namespace| self.fail_closed.get(namespace)).flatten();
         forms.filter(move |(_, selector)| selects(selector, labels)).map(|(key, _)| key)
     }
 }

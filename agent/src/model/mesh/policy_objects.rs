@@ -1,4 +1,4 @@
-//! The policies as written: which of them a pod lists that nobody else has described yet.
+//! The policies as written: which of them a pod lists that the control plane has not described yet.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -29,7 +29,7 @@ impl PolicyObjects {
         self.policies.values()
     }
 
-    pub(super) fn put_policy(&mut self, object: PolicyObject) {
+    pub(super) fn insert_policy(&mut self, object: PolicyObject) {
         self.policies.insert(object.key.clone(), Arc::new(object));
     }
 
@@ -37,18 +37,19 @@ impl PolicyObjects {
         self.policies.remove(key);
     }
 
-    pub(super) fn put_peer(&mut self, object: PeerObject, root_namespace: &str) {
+    pub(super) fn insert_peer(&mut self, object: PeerObject, root_namespace: &str) {
         self.peers.insert(object.key.clone(), object);
-        self.follow(root_namespace);
+        self.rebuild_modes(root_namespace);
     }
 
     pub(super) fn remove_peer(&mut self, key: &str, root_namespace: &str) {
         self.peers.remove(key);
-        self.follow(root_namespace);
+        self.rebuild_modes(root_namespace);
     }
 
-    /// Gathers the objects anew: one of them, or the root namespace, changed.
-    pub(super) fn follow(&mut self, root_namespace: &str) {
+    /// Gathers the modes anew, because a PeerAuthentication or the root namespace changed. It costs as much as there are
+    /// PeerAuthentications.
+    pub(super) fn rebuild_modes(&mut self, root_namespace: &str) {
         let mut oldest_first: Vec<&PeerObject> = self.peers.values().collect();
         oldest_first.sort_by(|one, other| (&one.age, &one.key).cmp(&(&other.age, &other.key)));
         let objects = oldest_first.into_iter().map(|object| {

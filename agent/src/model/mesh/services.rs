@@ -40,7 +40,7 @@ type Blocks = BTreeMap<Reverse<u8>, Shards<HashMap<IpAddr, Claims>>>;
 
 /// Which virtual addresses to look among.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum VipKind {
+pub(in crate::model) enum VipKind {
     Single,
     Block,
 }

@@ -1,57 +1,51 @@
-//! The decision itself, most specific first: a virtual address, a workload's own address, a block of virtual addresses,
-//! and everything the mesh does not know.
+//! Which endpoint serves an outbound connection, and over which transport.
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
-use super::{OutboundTrafficPolicy, Transport, Unresolved, Upstream};
+use super::destination::Destination;
+use super::upstream::{Transport, Unresolved, Upstream};
 use crate::model::address::{OriginalDst, canonical};
 use crate::model::balance::Asked;
-use crate::model::mesh::Mesh;
+use crate::model::mesh::{Mesh, OutboundTrafficPolicy, VipKind};
 use crate::model::service::{BalancingMode, GatewayAddress, GatewayDestination, Service};
 use crate::model::workload::{NetworkMode, TunnelProtocol, Workload};
 
 impl Mesh {
-    /// Decides where an outbound connection of an enrolled pod goes.
+    /// Resolves an outbound connection of an enrolled pod. `random` must be uniform; an endpoint is chosen by it.
     ///
     /// # Errors
     /// When it may go nowhere; the connection is then refused.
-    pub fn resolve(&self, source: &Workload, destination: OriginalDst) -> Result<Upstream, Unresolved> {
-        resolve(self, source, destination, rand::random)
+    pub fn resolve(
+        &self,
+        source: &Workload,
+        destination: OriginalDst,
+        random: impl FnMut() -> u64,
+    ) -> Result<Upstream, Unresolved> {
+        Resolution { mesh: self, source, destination: canonical(destination.0), random }.upstream()
     }
 }
 
-/// Decides where a connection goes. `random` must be uniform.
-pub(in crate::model) fn resolve(
-    mesh: &Mesh,
-    source: &Workload,
-    destination: OriginalDst,
-    random: impl FnMut() -> u64,
-) -> Result<Upstream, Unresolved> {
-    Decision { mesh, source, destination: canonical(destination.0), random }.decide()
-}
-
-/// One connection's question.
-struct Decision<'a, R> {
+/// One connection that is being resolved.
+struct Resolution<'a, R> {
     mesh: &'a Mesh,
     source: &'a Workload,
     destination: SocketAddr,
     random: R,
 }
 
-impl<'a, R: FnMut() -> u64> Decision<'a, R> {
-    fn decide(&mut self) -> Result<Upstream, Unresolved> {
-        let (mesh, source, ip) = (self.mesh, self.source, self.destination.ip());
-        if let Some(service) = mesh.service_by_single_vip(&source.network, ip, &source.namespace) {
-            return self.reach_service(service);
+impl<'a, R: FnMut() -> u64> Resolution<'a, R> {
+    fn upstream(&mut self) -> Result<Upstream, Unresolved> {
+        match Destination::of(self.mesh, self.source, self.destination.ip()) {
+            Destination::Service(service) => self.reach_service(service),
+            Destination::Workload(workload) => self.reach_workload(workload),
+            Destination::Unknown => self.reach_unknown(),
         }
-        if let Some(workload) = mesh.owner_of(&source.network, ip) {
-            return self.reach_workload(workload);
-        }
-        if let Some(service) = mesh.service_by_block(&source.network, ip, &source.namespace) {
-            return self.reach_service(service);
-        }
-        self.reach_unknown()
+    }
+
+    /// The endpoint of a service for this connection.
+    fn pick(&mut self, service: &Arc<Service>, asked: Asked) -> Option<&'a Arc<Workload>> {
+        self.mesh.pick_endpoint(service, asked, self.source, |_| false, &mut self.random)
     }
 
     fn reach_service(&mut self, service: &Arc<Service>) -> Result<Upstream, Unresolved> {
@@ -69,8 +63,7 @@ impl<'a, R: FnMut() -> u64> Decision<'a, R> {
         }
         let service_port = service_port.ok_or_else(|| Unresolved::NoSuchPort(service.key.to_string(), port))?;
         let endpoint = self
-            .mesh
-            .pick_endpoint(service, Asked::Port(port), self.source, (self.random)())
+            .pick(service, Asked::Port(port))
             .ok_or_else(|| Unresolved::NoHealthyEndpoint(service.key.to_string(), port))?;
         let mapped = endpoint.services.get(&service.key).into_iter().flatten();
         let target_port = mapped
@@ -132,13 +125,12 @@ impl<'a, R: FnMut() -> u64> Decision<'a, R> {
         let service = match &gateway.destination {
             GatewayDestination::Hostname(key) => Some(self.mesh.service(key).ok_or_else(unknown)?),
             GatewayDestination::Address(at) => {
-                self.mesh.service_by_single_vip(&at.network, at.ip, &self.source.namespace)
+                self.mesh.service_by_vip(&at.network, at.ip, &self.source.namespace, VipKind::Single)
             }
         };
         if let Some(service) = service {
             let workload = self
-                .mesh
-                .pick_endpoint(service, Asked::AnyPort, self.source, (self.random)())
+                .pick(service, Asked::AnyPort)
                 .ok_or_else(|| Unresolved::NoHealthyEndpoint(service.key.to_string(), gateway.hbone_mtls_port))?;
             // The peer's identity is all that HBONE needs; but without an address there is nothing to dial.
             let ip = self.address_of(workload)?.ok_or_else(|| Unresolved::NoAddress(workload.uid.to_string()))?;
@@ -196,7 +188,7 @@ impl<'a, R: FnMut() -> u64> Decision<'a, R> {
             GatewayDestination::Hostname(key) => self.source.services.contains_key(key),
             GatewayDestination::Address(at) => {
                 let own = self.source.network == at.network && self.source.addresses.contains(&at.ip);
-                let service = self.mesh.service_by_single_vip(&at.network, at.ip, &self.source.namespace);
+                let service = self.mesh.service_by_vip(&at.network, at.ip, &self.source.namespace, VipKind::Single);
                 own || service.is_some_and(|service| self.source.services.contains_key(&service.key))
             }
         }

@@ -2,10 +2,10 @@
 
 use super::*;
 use crate::model::address::OriginalDst;
-use crate::model::mesh::{Mesh, MeshSettings, MeshUpdate};
+use crate::model::mesh::{Mesh, MeshSettings, MeshUpdate, OutboundTrafficPolicy};
 use crate::model::sample::{balanced, gateway_at, gateway_named, mesh, service, serving, text, workload};
-use crate::model::service::{BalancingMode, GatewayAddress, LoadBalancing};
-use crate::model::workload::{ApplicationTunnel, HealthStatus, NetworkMode, TunnelProtocol};
+use crate::model::service::{BalancingMode, GatewayAddress, LoadBalancing, Service};
+use crate::model::workload::{ApplicationTunnel, HealthStatus, NetworkMode, TunnelProtocol, Workload};
 
 fn source() -> Workload {
     workload("source", &["10.0.9.9", "fd00::9"])
@@ -21,7 +21,7 @@ fn mode(mode: BalancingMode) -> LoadBalancing {
 
 /// One line: how, to which workload, for which service; or why not.
 fn outcome_from(mesh: &Mesh, source: &Workload, destination: &str) -> String {
-    let upstream = match mesh.resolve(source, OriginalDst(destination.parse().unwrap())) {
+    let upstream = match mesh.resolve(source, OriginalDst(destination.parse().unwrap()), || 0) {
         Ok(upstream) => upstream,
         Err(unresolved) => return unresolved.to_string(),
     };
@@ -326,7 +326,7 @@ fn a_pod_of_which_the_mesh_says_that_it_speaks_no_hbone_could_be_reached_over_it
         ("10.0.0.4:80", None),
         ("10.0.0.9:80", None),
     ] {
-        let upstream = mesh.resolve(&source(), OriginalDst(destination.parse().unwrap())).unwrap();
+        let upstream = mesh.resolve(&source(), OriginalDst(destination.parse().unwrap()), || 0).unwrap();
         let expected = expected.map(|authority| Transport::Hbone {
             peer: "10.0.0.1:15008".parse().unwrap(),
             authority: authority.to_owned(),

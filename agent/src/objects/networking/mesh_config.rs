@@ -1,7 +1,7 @@
 //! MeshConfig: settings of the whole mesh. Istio's fields that matter at L4 are read; its other fields are known by name.
 
 use crate::model::identity::DEFAULT_TRUST_DOMAIN;
-use crate::model::resolve::OutboundTrafficPolicy;
+use crate::model::mesh::OutboundTrafficPolicy;
 use crate::objects::labels::{self, LabelSelector};
 use crate::objects::reading::yaml::{self, Node};
 use crate::objects::reading::{Fields, Item, Report, names};

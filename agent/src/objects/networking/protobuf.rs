@@ -2,7 +2,7 @@
 //! come: see `proto/istio/mesh/v1alpha1/config.proto`.
 
 use super::mesh_config::{CaCertificate, MeshConfig};
-use crate::model::resolve::OutboundTrafficPolicy;
+use crate::model::mesh::OutboundTrafficPolicy;
 use crate::objects::reading::UnknownValue;
 use crate::proto::istio::mesh::v1alpha1 as pb;
 

@@ -34,7 +34,7 @@ pub(in crate::proxy) async fn serve(pod_proxy: Arc<PodProxy>, downstream: TcpStr
     let (source, resolved) = {
         let mesh = proxy.mesh.read();
         let workload = pod_proxy.source_workload(&mesh);
-        let resolved = mesh.resolve(&workload, original_dst);
+        let resolved = mesh.resolve(&workload, original_dst, rand::random);
         let identity = pod.identity(&mesh.settings().trust_domain);
         (OutboundSource { addr: source_addr, workload, identity }, resolved)
     };

@@ -113,7 +113,7 @@ fn a_connection_refused_at_once_has_a_short_line() {
 fn an_outbound_line_in_plaintext_names_the_endpoint() {
     let original_dst = OriginalDst("10.96.0.8:80".parse().unwrap());
     let (mesh, source) = (mesh(), outbound_source());
-    let upstream = mesh.resolve(&source.workload, original_dst).unwrap();
+    let upstream = mesh.resolve(&source.workload, original_dst, || 0).unwrap();
     let line = text_line(|| record(ConnectionEnds::outbound(source, original_dst, Some(&upstream)), None));
     let expected = "dst.addr=10.0.0.3:9080 dst.original_addr=10.96.0.8:80 dst.service=\"legacy.shop.svc.cluster.local\" \
                     dst.workload=\"legacy-v1-1234\" dst.namespace=\"shop\" dst.cluster=\"Kubernetes\"";

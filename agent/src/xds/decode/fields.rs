@@ -4,9 +4,10 @@ use std::net::IpAddr;
 
 use ipnet::IpNet;
 
+use weir_common::HBONE_PORT;
+
 use super::malformed::{Flaw, Malformed};
 use crate::model::address::NetworkAddress;
-use crate::model::resolve::HBONE_PORT;
 use crate::model::service::{GatewayAddress, GatewayDestination, ServiceKey};
 use crate::proto::istio::workload as pb;
 

@@ -77,7 +77,7 @@ pub(in crate::xds) fn policy_object(
         key: name.into(),
         namespace: namespace_of(name).into(),
         target: PolicyTarget::Elsewhere,
-        form: None,
+        fail_closed: None,
         notes: Vec::new(),
     };
     if is_for_waypoints(&envelope) {
@@ -106,7 +106,7 @@ pub(in crate::xds) fn policy_object(
     };
     if let Some(enforced) = enforced {
         named("name", &enforced.key, name)?;
-        object.form = Some(Box::new(enforced));
+        object.fail_closed = Some(Box::new(enforced));
     }
     Ok((object, rejected))
 }
@@ -125,7 +125,7 @@ pub(in crate::xds) fn denying_policy(name: &str, reason: &str, root_namespace: &
         key: name.into(),
         namespace: namespace_of(name).into(),
         target: PolicyTarget::Namespace,
-        form: Some(Box::new(super::authorization::denying(name, &[], reason, root_namespace))),
+        fail_closed: Some(Box::new(super::authorization::denying(name, &[], reason, root_namespace))),
         notes: Vec::new(),
     }
 }

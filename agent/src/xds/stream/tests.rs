@@ -6,8 +6,7 @@ use prost::Message as _;
 
 use super::*;
 use crate::model::identity::TrustDomain;
-use crate::model::mesh::MeshSettings;
-use crate::model::resolve::OutboundTrafficPolicy;
+use crate::model::mesh::{MeshSettings, OutboundTrafficPolicy};
 use crate::proto::istio::mcp::v1alpha1 as mcp;
 use crate::proto::istio::mesh::v1alpha1::MeshConfig;
 use crate::proto::istio::security as policy_pb;
@@ -111,7 +110,7 @@ fn summary(update: &MeshUpdate) -> String {
             None => format!("policy {}", policy.key),
         },
         MeshUpdate::RemoveAuthorization(name) => format!("-policy {name}"),
-        MeshUpdate::PolicyObject(object) => format!("object {} {}", object.key, object.form.is_some()),
+        MeshUpdate::PolicyObject(object) => format!("object {} {}", object.key, object.fail_closed.is_some()),
         MeshUpdate::RemovePolicyObject(name) => format!("-object {name}"),
         MeshUpdate::PeerObject(object) => format!("peer object {}", object.key),
         MeshUpdate::RemovePeerObject(name) => format!("-peer object {name}"),

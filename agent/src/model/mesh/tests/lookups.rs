@@ -1,12 +1,19 @@
 //! Lookups by name and address, and what updates and removals do to them.
 
 use std::net::IpAddr;
+use std::sync::Arc;
 
-use crate::model::mesh::{Mesh, MeshSettings, MeshUpdate};
+use crate::model::mesh::{Mesh, MeshSettings, MeshUpdate, VipKind};
 use crate::model::pod::PodKey;
 use crate::model::sample::{mesh, service, serving, text, workload};
 use crate::model::service::{Service, ServiceKey, Visibility};
 use crate::model::workload::{NetworkMode, TunnelProtocol, Workload};
+
+/// As connections look it up: a single address before any block.
+fn by_vip<'a>(mesh: &'a Mesh, network: &str, ip: IpAddr, from: &str) -> Option<&'a Arc<Service>> {
+    let kinds = [VipKind::Single, VipKind::Block];
+    kinds.into_iter().find_map(|kind| mesh.service_by_vip(network, ip, from, kind))
+}
 
 fn ip(text: &str) -> IpAddr {
     text.parse().unwrap()
@@ -148,10 +155,10 @@ fn virtual_addresses_match_exactly_and_then_by_the_longest_block() {
         ("fd00::4", "x", Some("all-v6")),
         ("12.0.0.1", "x", None),
     ] {
-        let found = mesh.service_by_vip("", ip(address), from).map(|service| &*service.name);
+        let found = by_vip(&mesh, "", ip(address), from).map(|service| &*service.name);
         assert_eq!(found, expected, "{address} from {from}");
     }
-    assert!(mesh.service_by_vip("net2", ip("10.1.2.3"), "x").is_none());
+    assert!(by_vip(&mesh, "net2", ip("10.1.2.3"), "x").is_none());
 }
 
 /// A service named for its namespace, of a hostname and address that all of these claim.
@@ -185,7 +192,7 @@ fn of_several_claimants_the_own_namespace_wins_then_the_canonical_one() {
     for (name, services, from, expected) in cases {
         let mesh = mesh(services.into_iter().map(MeshUpdate::from));
         let by_hostname = mesh.service_by_hostname("api.example.com", from).map(|service| &*service.name);
-        let by_vip = mesh.service_by_vip("", ip("240.240.0.1"), from).map(|service| &*service.name);
+        let by_vip = by_vip(&mesh, "", ip("240.240.0.1"), from).map(|service| &*service.name);
         assert_eq!((by_hostname, by_vip), (expected, expected), "{name}");
     }
 }
@@ -199,8 +206,7 @@ fn a_changed_or_removed_service_gives_up_its_addresses_and_keeps_its_endpoints()
         service("a", &["10.1.0.2", "10.3.0.0/16"], &[(80, 80)]).into(),
     ]);
     let found = |mesh: &Mesh| {
-        ["10.1.0.1", "10.2.0.9", "10.1.0.2", "10.3.0.9"]
-            .map(|address| mesh.service_by_vip("", ip(address), "x").is_some())
+        ["10.1.0.1", "10.2.0.9", "10.1.0.2", "10.3.0.9"].map(|address| by_vip(mesh, "", ip(address), "x").is_some())
     };
     assert_eq!(found(&mesh), [false, false, true, true]);
     assert_eq!(mesh.services().count(), 1);

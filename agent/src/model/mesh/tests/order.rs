@@ -5,8 +5,7 @@ use std::net::{IpAddr, Ipv4Addr};
 
 use crate::model::address::OriginalDst;
 use crate::model::authorization::{AccessRequest, Action, Destination, Group, PolicyScope};
-use crate::model::mesh::{Mesh, MeshUpdate};
-use crate::model::resolve;
+use crate::model::mesh::{Mesh, MeshUpdate, VipKind};
 use crate::model::sample::{Draw, gateway_named, mesh, policy, service, serving, text, workload};
 use crate::model::service::{Service, ServiceKey, Visibility};
 use crate::model::workload::{HealthStatus, NetworkMode, Workload};
@@ -83,13 +82,16 @@ fn answers(mesh: &Mesh) -> Vec<String> {
     for ip in addresses {
         answers.push(format!("{ip} owner {:?}", mesh.workload_by_address("", ip).map(|workload| &workload.uid)));
         for namespace in ["bookinfo", "shop"] {
-            let service = mesh.service_by_vip("", ip, namespace).map(|service| &service.key);
+            let service = [VipKind::Single, VipKind::Block]
+                .into_iter()
+                .find_map(|kind| mesh.service_by_vip("", ip, namespace, kind))
+                .map(|service| &service.key);
             answers.push(format!("{ip} service from {namespace} {service:?}"));
         }
         for port in [80, 81, 82] {
             let destination = OriginalDst((ip, port).into());
             let outcomes: BTreeSet<String> = (0..16)
-                .map(|step| match resolve::resolve(mesh, &source, destination, || step << 60) {
+                .map(|step| match mesh.resolve(&source, destination, || step << 60) {
                     Ok(upstream) => {
                         format!("{:?} {:?}", upstream.transport, upstream.workload.map(|found| found.uid.clone()))
                     }

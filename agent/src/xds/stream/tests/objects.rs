@@ -66,7 +66,8 @@ fn only_policies_whose_l4_form_of_istiod_is_not_theirs_get_another() {
     let mut found: Vec<String> = Vec::new();
     for update in updates {
         let MeshUpdate::PolicyObject(object) = update else { panic!("{update:?}") };
-        let groups = object.form.as_ref().map_or("istiod's".to_owned(), |form| format!("{} groups", form.groups.len()));
+        let groups =
+            object.fail_closed.as_ref().map_or("istiod's".to_owned(), |form| format!("{} groups", form.groups.len()));
         let target = match object.target {
             PolicyTarget::Namespace => "namespace",
             PolicyTarget::Selector(_) => "selector",

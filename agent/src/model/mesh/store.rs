@@ -1,0 +1,235 @@
+//! All that is known about the mesh: applies updates to its indexes, and asks them.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use super::interner::Interner;
+use super::policies::Policies;
+use super::policy_objects::{Listing, PolicyObjects};
+use super::services::{Services, VipKind};
+use super::update::{MeshSettings, MeshUpdate};
+use super::workloads::Workloads;
+use crate::model::authorization::{self, AccessRequest, Authorization, Destination, Verdict};
+use crate::model::balance::Asked;
+use crate::model::peer_authentication::Labels;
+use crate::model::pod::PodKey;
+use crate::model::policy_object::{PolicyObject, PolicyTarget};
+use crate::model::service::{Service, ServiceKey};
+use crate::model::workload::{NetworkMode, TunnelProtocol, Workload};
+
+/// All that is known about the mesh.
+#[derive(Debug, Default)]
+pub struct Mesh {
+    settings: MeshSettings,
+    workloads: Workloads,
+    services: Services,
+    policies: Policies,
+    policy_objects: PolicyObjects,
+    interner: Interner,
+    policy_version: u64,
+}
+
+impl Mesh {
+    /// Applies one change.
+    pub fn apply(&mut self, update: MeshUpdate) {
+        match update {
+            MeshUpdate::Workload(workload) => self.apply_workload(*workload),
+            MeshUpdate::Service(service) => self.apply_service(*service),
+            MeshUpdate::RemoveAddress(name) => self.remove_address(&name),
+            MeshUpdate::Authorization(mut policy) => {
+                self.interner.authorization(&mut policy);
+                self.policies.insert(*policy);
+                self.policy_version += 1;
+            }
+            MeshUpdate::RemoveAuthorization(key) => {
+                self.policies.remove(&key);
+                self.policy_version += 1;
+            }
+            MeshUpdate::PolicyObject(object) => self.apply_policy_object(*object),
+            MeshUpdate::RemovePolicyObject(key) => {
+                self.policies.remove_fail_closed(&key);
+                self.policy_objects.remove_policy(&key);
+                self.policy_version += 1;
+            }
+            MeshUpdate::PeerObject(object) => self.policy_objects.insert_peer(*object, &self.settings.root_namespace),
+            MeshUpdate::RemovePeerObject(key) => {
+                self.policy_objects.remove_peer(&key, &self.settings.root_namespace);
+            }
+            MeshUpdate::Settings(settings) => {
+                self.settings = settings;
+                self.policy_objects.rebuild_modes(&self.settings.root_namespace);
+                self.policy_version += 1;
+            }
+        }
+    }
+
+    /// Changes with every change of a policy or of the settings. As long as it and a workload stay the same, so does every
+    /// decision of [`Self::authorize`] about that workload: endpoints come and go without asking again.
+    pub fn policy_version(&self) -> u64 {
+        self.policy_version
+    }
+
+    fn apply_policy_object(&mut self, object: PolicyObject) {
+        match &object.fail_closed {
+            Some(form) => {
+                let selector = match &object.target {
+                    PolicyTarget::Selector(labels) => labels.clone(),
+                    PolicyTarget::Namespace | PolicyTarget::Elsewhere => Labels::new(),
+                };
+                let mut form = form.as_ref().clone();
+                self.interner.authorization(&mut form);
+                self.policies.insert_fail_closed(form, selector);
+            }
+            None => self.policies.remove_fail_closed(&object.key),
+        }
+        self.policy_objects.insert_policy(object);
+        self.policy_version += 1;
+    }
+
+    fn apply_workload(&mut self, mut workload: Workload) {
+        self.interner.workload(&mut workload);
+        // A reconnect sends the whole mesh again: what did not change must not cost more than the comparison.
+        if self.workloads.get(&workload.uid).is_some_and(|known| **known == workload) {
+            return;
+        }
+        self.remove_workload(&workload.uid);
+        let workload = Arc::new(workload);
+        self.workloads.insert(&workload);
+        self.services.insert_endpoint(&workload);
+    }
+
+    fn apply_service(&mut self, mut service: Service) {
+        self.interner.service(&mut service);
+        if self.services.get(&service.key).is_some_and(|known| **known == service) {
+            return;
+        }
+        self.services.remove(&service.key);
+        self.services.insert(&Arc::new(service));
+    }
+
+    fn remove_address(&mut self, name: &str) {
+        self.remove_workload(name);
+        if let Some((namespace, hostname)) = name.split_once('/') {
+            self.services.remove(&ServiceKey::new(namespace, hostname));
+        }
+    }
+
+    fn remove_workload(&mut self, uid: &str) {
+        if let Some(workload) = self.workloads.remove(uid) {
+            self.services.remove_endpoint(&workload);
+        }
+    }
+
+    pub fn settings(&self) -> &MeshSettings {
+        &self.settings
+    }
+
+    pub fn workload(&self, uid: &str) -> Option<&Arc<Workload>> {
+        self.workloads.get(uid)
+    }
+
+    /// The workload that owns an address. Host-network workloads share their node's address: where several workloads
+    /// match, one that has the address for itself wins, and a host-network one is only returned when it is alone. Of
+    /// several that have it for themselves the least uid wins; a pod's is less than any other kind's.
+    pub fn workload_by_address(&self, network: &str, ip: IpAddr) -> Option<&Arc<Workload>> {
+        let mut owners = self.workloads.owners(network, ip);
+        let best = owners.next()?;
+        (best.network_mode == NetworkMode::Standard || owners.next().is_none()).then_some(best)
+    }
+
+    /// The best claim to an address, even that of one among several host-network workloads.
+    pub(in crate::model) fn owner_of(&self, network: &str, ip: IpAddr) -> Option<&Arc<Workload>> {
+        self.workloads.owners(network, ip).next()
+    }
+
+    /// The workload of a pod of this node: the one with its namespace, and its name or service account, that has one of
+    /// its addresses. An address alone never decides (a pod's IP may have belonged to another pod a moment ago).
+    /// A workload of this name wins over one of this service account.
+    pub fn workload_of_pod(&self, pod: PodKey<'_>) -> Option<&Arc<Workload>> {
+        let candidates = || {
+            let owners = pod.addresses.iter().flat_map(|ip| self.workloads.owners(&self.settings.network, *ip));
+            owners.filter(|workload| &*workload.namespace == pod.namespace)
+        };
+        let named = candidates().find(|workload| &*workload.name == pod.name);
+        named.or_else(|| candidates().find(|workload| &*workload.service_account == pod.name))
+    }
+
+    /// Whether the mesh says of a pod of this node that it is reached over HBONE.
+    pub fn says_hbone(&self, pod: PodKey<'_>) -> bool {
+        self.workload_of_pod(pod).is_some_and(|workload| workload.protocol == TunnelProtocol::Hbone)
+    }
+
+    pub fn service(&self, key: &ServiceKey) -> Option<&Arc<Service>> {
+        self.services.get(key)
+    }
+
+    /// The service with this virtual address, as seen from a namespace (visibility, canonical). Of several blocks that
+    /// contain the address, the longest counts.
+    pub(in crate::model) fn service_by_vip(
+        &self,
+        network: &str,
+        ip: IpAddr,
+        from_namespace: &str,
+        kind: VipKind,
+    ) -> Option<&Arc<Service>> {
+        self.services.by_vip(network, ip, from_namespace, kind)
+    }
+
+    /// The service with this hostname as seen from a namespace: its own namespace's first, then the canonical one.
+    /// Without a canonical one the first visible by namespace, so that the answer is always the same.
+    pub fn service_by_hostname(&self, hostname: &str, from_namespace: &str) -> Option<&Arc<Service>> {
+        self.services.by_hostname(hostname, from_namespace)
+    }
+
+    /// All workloads, in no order.
+    pub fn workloads(&self) -> impl Iterator<Item = &Arc<Workload>> {
+        self.workloads.iter()
+    }
+
+    /// All services, in no order.
+    pub fn services(&self) -> impl Iterator<Item = &Arc<Service>> {
+        self.services.iter()
+    }
+
+    /// All policies, in no order.
+    pub fn authorizations(&self) -> impl Iterator<Item = &Arc<Authorization>> {
+        self.policies.iter()
+    }
+
+    /// The workloads that are endpoints of a service, in no order; known even before the service itself.
+    pub fn endpoints(&self, service: &ServiceKey) -> impl Iterator<Item = &Arc<Workload>> {
+        self.services.endpoints(service).into_iter().flat_map(|endpoints| endpoints.iter())
+    }
+
+    /// The endpoint that serves the next connection of a source, none that is `excluded`; `random` must be uniform.
+    pub(in crate::model) fn pick_endpoint(
+        &self,
+        service: &Arc<Service>,
+        asked: Asked,
+        source: &Workload,
+        excluded: impl Fn(&Workload) -> bool,
+        random: &mut impl FnMut() -> u64,
+    ) -> Option<&Arc<Workload>> {
+        self.services.endpoints(&service.key)?.pick(service, asked, source, excluded, random)
+    }
+
+    /// Decides whether a connection may reach a workload of this node.
+    pub fn authorize(&self, destination: &Destination<'_>, request: &AccessRequest) -> Verdict {
+        authorization::decide(destination, request, self.policies.in_force(*destination, &self.settings.root_namespace))
+    }
+
+    /// True where any policy is in force for a workload of this node, whatever it says.
+    pub fn is_restricted(&self, destination: &Destination<'_>) -> bool {
+        self.policies.in_force(*destination, &self.settings.root_namespace).next().is_some()
+    }
+
+    /// The selector policies that a pod with these labels lists, where its workload is not known yet.
+    pub fn listing(&self, namespace: &str, labels: &Labels) -> Listing {
+        self.policy_objects.listing(&self.policies, &self.settings.root_namespace, namespace, labels)
+    }
+
+    /// The policies as their authors wrote them, by key.
+    pub fn policy_objects(&self) -> impl Iterator<Item = &Arc<PolicyObject>> {
+        self.policy_objects.iter()
+    }
+}
