@@ -4,46 +4,14 @@
 //! allowed; otherwise one ALLOW policy must match. Dry-run policies are reported and decide nothing. The decision fails
 //! closed: a policy that cannot be understood denies, and so does one that the workload lists and the agent does not have.
 
-use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 use super::matching::Subject;
 use super::policy::{Action, Authorization};
+use super::request::{AccessRequest, Destination};
 use crate::model::identity::Identity;
-use crate::model::peer_authentication::Labels;
-use crate::model::workload::{TunnelProtocol, Workload};
-
-/// What a connection asks for, as far as L4 policy can see.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct AccessRequest {
-    /// The peer's identity from its certificate; `None` for plaintext.
-    pub source: Option<Identity>,
-    /// The direct peer's address.
-    pub source_ip: IpAddr,
-    /// The pod's own address and port.
-    pub destination: SocketAddr,
-}
-
-/// The workload that a connection wants to reach, with what else decides which policies are in force for it.
-#[derive(Debug, Clone, Copy)]
-pub struct Destination<'a> {
-    pub workload: &'a Workload,
-    /// The labels of its pod. Policies that need HTTP, and that the control plane only passes on as they are written, are
-    /// in force for the pods that they select; without labels those select nobody.
-    pub labels: &'a Labels,
-    /// The pod is being taken out of the mesh by those who may do so.
-    pub is_leaving: bool,
-}
-
-impl<'a> Destination<'a> {
-    /// A workload that stays in the mesh, without labels of its pod.
-    #[must_use]
-    pub fn of(workload: &'a Workload) -> Self {
-        static NO_LABELS: Labels = BTreeMap::new();
-        Self { workload, labels: &NO_LABELS, is_leaving: false }
-    }
-}
+use crate::model::workload::TunnelProtocol;
 
 /// What one policy key stands for among those in force for a workload.
 #[derive(Debug, Clone, Copy)]

@@ -4,8 +4,8 @@ use std::net::IpAddr;
 
 use ipnet::IpNet;
 
-use super::decide::AccessRequest;
 use super::policy::{Authorization, Clause, Group, Match, ServiceAccountMatch, StringMatch};
+use super::request::AccessRequest;
 use crate::model::address::canonical_block;
 use crate::model::identity::Identity;
 

@@ -6,9 +6,11 @@
 mod decide;
 mod matching;
 mod policy;
+mod request;
 #[cfg(test)]
 mod tests;
 
-pub use decide::{AccessRequest, Denied, Destination, DryRun, Permit, Verdict};
+pub use decide::{Denied, DryRun, Permit, Verdict};
 pub(super) use decide::{InForce, decide};
 pub use policy::{Action, Authorization, Clause, Group, Match, PolicyScope, ServiceAccountMatch, StringMatch};
+pub use request::{AccessRequest, Destination};

@@ -1,0 +1,39 @@
+//! What a decision is about: the request of a connection, and the workload that it wants to reach.
+
+use std::collections::BTreeMap;
+use std::net::{IpAddr, SocketAddr};
+
+use crate::model::identity::Identity;
+use crate::model::peer_authentication::Labels;
+use crate::model::workload::Workload;
+
+/// What a connection asks for, as far as L4 policy can see.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AccessRequest {
+    /// The peer's identity from its certificate; `None` for plaintext.
+    pub source: Option<Identity>,
+    /// The direct peer's address.
+    pub source_ip: IpAddr,
+    /// The pod's own address and port.
+    pub destination: SocketAddr,
+}
+
+/// The workload that a connection wants to reach, with what else decides which policies are in force for it.
+#[derive(Debug, Clone, Copy)]
+pub struct Destination<'a> {
+    pub workload: &'a Workload,
+    /// The labels of its pod. Policies that need HTTP, and that the control plane only passes on as they are written, are
+    /// in force for the pods that they select; without labels those select nobody.
+    pub labels: &'a Labels,
+    /// The pod is being taken out of the mesh by those who may do so.
+    pub is_leaving: bool,
+}
+
+impl<'a> Destination<'a> {
+    /// A workload that stays in the mesh, without labels of its pod.
+    #[must_use]
+    pub fn of(workload: &'a Workload) -> Self {
+        static NO_LABELS: Labels = BTreeMap::new();
+        Self { workload, labels: &NO_LABELS, is_leaving: false }
+    }
+}
