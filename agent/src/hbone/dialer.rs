@@ -136,7 +136,7 @@ impl StreamSlot {
         // RFC 9113 §8.5: method and authority alone.
         let pseudo: [(&str, &[u8]); 2] = [(":method", b"CONNECT"), (":authority", authority.as_bytes())];
         let fields = headers.iter().map(|(name, value)| (name.as_str(), value.as_bytes()));
-        let opened = transport.session().http2.open(pseudo.into_iter().chain(fields));
+        let opened = transport.session().open(pseudo.into_iter().chain(fields));
         let Some(id) = opened else { return Ok(Sent::NotSeen(self)) };
         let stream = HboneStream::new(transport.clone(), id, Some(self));
         let response = tokio::time::timeout(timeout, stream.response()).await;

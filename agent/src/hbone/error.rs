@@ -37,9 +37,9 @@ pub(crate) enum HboneErrorKind {
 pub(crate) enum FailedParty {
     /// This agent: it has no certificate, or was asked for something that cannot be sent.
     Local,
-    /// The peer said no, or broke a rule.
+    /// The peer refused, or broke a rule of the protocol.
     Peer,
-    /// Nothing was heard of the peer, or the connection to it broke.
+    /// The peer did not answer, or the connection to it broke.
     Network,
 }
 

@@ -49,6 +49,14 @@ impl SecuredSession {
         self.records
     }
 
+    /// Opens a stream with a request of these fields. `None` when the connection takes no more. Requests of many streams
+    /// may come in one turn: each goes into a record at once, where there is room, so that few of them wait as frames.
+    pub(super) fn open<'f>(&mut self, fields: impl IntoIterator<Item = (&'f str, &'f [u8])>) -> Option<u32> {
+        let id = self.http2.open(fields)?;
+        self.lay_frames();
+        Some(id)
+    }
+
     /// Handles what came with the end of the handshake.
     pub(super) fn receive_early(&mut self) {
         while self.input.has_early() {

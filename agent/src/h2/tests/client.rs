@@ -2,6 +2,9 @@
 
 use super::*;
 
+/// Name, bytes, what the owner learns, the response in words, and what the server gets.
+type Row = (&'static str, Vec<u8>, &'static [&'static str], &'static str, &'static [&'static str]);
+
 const OK: [(&str, &str); 1] = [(":status", "200")];
 
 fn asking() -> Side {
@@ -15,8 +18,8 @@ fn asking() -> Side {
 #[test]
 fn what_a_server_answers_is_the_response_or_breaks_the_stream() {
     let refused = "the peer takes no more requests on this connection";
-    let malformed: &[&str] = &["RST_STREAM 1: PROTOCOL_ERROR"];
-    let rows: [(&str, Vec<u8>, &[&str], &str, &[&str]); 12] = [
+    let malformed: &'static [&'static str] = &["RST_STREAM 1: PROTOCOL_ERROR"];
+    let rows: [Row; 12] = [
         ("nothing", vec![], &[], "none yet", &[]),
         ("a response", headers(1, 0, &OK), &[], "200", &[]),
         ("another status", headers(1, flag::END_STREAM, &[(":status", "503")]), &["end of 1"], "503", &[]),

@@ -1,10 +1,12 @@
-//! Options of a TCP connection: no Nagle delay, detection of dead peers, and a reset instead of an orderly close.
+//! Connecting a socket within a time limit, and the options of TCP connections: no Nagle delay, detection of dead peers, a
+//! reset instead of an orderly close.
 
 use std::io;
+use std::net::SocketAddr;
 use std::time::Duration;
 
-use socket2::{SockRef, TcpKeepalive};
-use tokio::net::TcpStream;
+use socket2::{SockRef, Socket, TcpKeepalive};
+use tokio::net::{TcpSocket, TcpStream};
 
 /// How long a connection may be silent before the kernel probes the peer, and how far apart the probes are.
 const KEEPALIVE_IDLE: Duration = Duration::from_secs(60);
@@ -13,6 +15,31 @@ const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(10);
 const KEEPALIVE_PROBES: u32 = 3;
 /// How long sent data may stay unacknowledged before the peer counts as dead (`TCP_USER_TIMEOUT`).
 const UNACKNOWLEDGED_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// Why a connection could not be opened.
+#[derive(Debug, thiserror::Error)]
+pub enum ConnectError {
+    #[error("socket for {0}: {1}")]
+    Socket(SocketAddr, io::Error),
+    #[error("connect to {0}: {1}")]
+    Connect(SocketAddr, io::Error),
+    #[error("connect to {0}: no answer within {1:?}")]
+    Timeout(SocketAddr, Duration),
+}
+
+/// Connects a new, non-blocking socket and [tunes](tune) it.
+///
+/// # Errors
+/// See [`ConnectError`].
+pub(crate) async fn connect(socket: Socket, to: SocketAddr, timeout: Duration) -> Result<TcpStream, ConnectError> {
+    tune(&SockRef::from(&socket)).map_err(|e| ConnectError::Socket(to, e))?;
+    let connecting = TcpSocket::from_std_stream(socket.into()).connect(to);
+    match tokio::time::timeout(timeout, connecting).await {
+        Ok(Ok(stream)) => Ok(stream),
+        Ok(Err(error)) => Err(ConnectError::Connect(to, error)),
+        Err(_) => Err(ConnectError::Timeout(to, timeout)),
+    }
+}
 
 /// Sets what every connection of the proxy needs: no Nagle delay, and keepalive probes that detect a peer which died
 /// while the connection was silent.
