@@ -3,10 +3,9 @@
 
 use std::time::Duration;
 
-use super::agent::{AgentConfig, DEFAULT_CLUSTER_ID, OutboundPolicyArg};
+use super::agent::{AgentConfig, DEFAULT_CLUSTER_ID, DEFAULT_DRAIN_SECONDS, OutboundPolicyArg};
 use super::environment::Environment;
 use super::istiod::DEFAULT_CERTIFICATE_SECONDS;
-use super::proxy::DEFAULT_DRAIN_SECONDS;
 use crate::model::identity::TrustDomain;
 use crate::model::mesh::{MeshSettings, OutboundTrafficPolicy};
 

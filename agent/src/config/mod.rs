@@ -7,18 +7,16 @@ mod cluster;
 mod derived;
 mod environment;
 mod istiod;
-mod proxy;
 mod values;
 
 pub use self::agent::{
     AgentConfig, DirectoryConfig, EndpointConfig, FilesConfig, LogConfig, LogFormat, MeshConfig, NodeConfig,
-    OutboundPolicyArg,
+    OutboundPolicyArg, ProxyConfig,
 };
 pub use self::capture::{CaptureConfig, Location};
 pub use self::cluster::{CniArg, CniConfig, KubernetesArg, KubernetesConfig, NriConfig};
 pub use self::environment::Environment;
 pub use self::istiod::{IstiodConfig, ObjectsFrom, PlaintextWithoutAgent};
-pub use self::proxy::ProxyConfig;
 
 #[cfg(test)]
 mod tests;
