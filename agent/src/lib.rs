@@ -2,8 +2,12 @@
 //!
 //! Modules are listed in layers, lowest first, a blank line between layers. A module may import only from layers above
 //! its own in this list; `cargo xtask tidy` reads this file and holds the code to it.
+//!
+//! `pub` modules are those that the binary, the fuzz targets, the benches or the tests in `agent/tests` name. Within a
+//! module `pub` says what it offers to other modules.
 // `json!` with every setting of the agent.
 #![recursion_limit = "256"]
+#![allow(unreachable_pub, reason = "`pub` is what a module offers to others; this file says what leaves the crate")]
 
 pub mod proto;
 
@@ -12,12 +16,12 @@ pub mod model;
 mod causes;
 pub mod config;
 pub mod lifecycle;
-pub mod pauses;
+mod pauses;
 pub mod resources;
 
-pub mod net;
+mod net;
 
-pub mod h2;
+mod h2;
 
 pub mod objects;
 pub mod state;
@@ -26,7 +30,7 @@ pub mod telemetry;
 
 pub mod tls;
 
-pub mod compile;
+mod compile;
 
 pub mod control_channel;
 
@@ -34,18 +38,18 @@ pub mod hbone;
 
 pub mod capture;
 pub mod control_plane;
-pub mod kubernetes;
+mod kubernetes;
 pub mod xds;
 
-pub mod enrollment;
+mod enrollment;
 
-pub mod cni;
+mod cni;
 
-pub mod nri;
+mod nri;
 
-pub mod proxy;
+mod proxy;
 
-pub mod admin;
+mod admin;
 
 pub mod app;
 pub mod cli;

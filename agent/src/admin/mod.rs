@@ -10,8 +10,8 @@ mod server;
 mod sources;
 pub mod status;
 
-pub use self::server::{AdminAddresses, AdminError, AdminServers, RunningServers};
-pub use self::sources::{AdminSources, CertificateFacts, DescribeCertificate, PodEntry, Provider};
+pub use self::server::{AdminAddresses, AdminError, AdminServers};
+pub use self::sources::{AdminSources, CertificateFacts, PodEntry};
 pub use self::status::ControlPlaneStatus;
 
 #[cfg(test)]

@@ -98,6 +98,7 @@ impl AdminServers {
     ///
     /// # Errors
     /// When the kernel does not tell.
+    #[cfg(test)]
     pub fn addresses(&self) -> io::Result<AdminAddresses> {
         Ok(AdminAddresses {
             admin: self.admin.local_addr()?,

@@ -12,8 +12,7 @@ mod keep;
 mod namespaces;
 
 pub use self::answer::{Caller, Sandboxes};
-pub use self::conflist::ConflistError;
 pub use self::door::{ask, bind, serve};
-pub use self::install::{InstallError, Installed, Installer};
+pub use self::install::Installer;
 pub use self::keep::keep as keep_installed;
 pub use self::namespaces::keep as keep_namespaces;

@@ -68,10 +68,6 @@ impl Netns {
         self.cookie
     }
 
-    pub fn path(&self) -> &Path {
-        &self.path
-    }
-
     /// False once the path is gone or leads to another namespace: the pod is dead.
     pub fn is_alive(&self) -> bool {
         std::fs::metadata(&self.path).is_ok_and(|now| (now.dev(), now.ino()) == self.id)

@@ -21,7 +21,6 @@ pub use self::annotation::Annotations;
 pub use self::client::{ClusterAccess, connect};
 pub use self::daemon_set::Installation;
 pub use self::directory::Directory;
-pub use self::error::KubernetesError;
 pub use self::membership::MembershipRules;
 pub use self::pod::{DescribedPod, KnownPod};
 pub use self::status::WatchReport;

@@ -22,7 +22,6 @@ use tokio_util::sync::CancellationToken;
 pub use self::error::NriError;
 pub use self::pods::{Limits, Pods};
 pub use self::report::{NriReport, NriStatus};
-pub use self::ttrpc::WireError;
 use crate::pauses::Pauses;
 
 /// Pauses before the container runtime is connected to again, once it was there: it starts pods soon after it started.

@@ -6,8 +6,8 @@ mod render;
 mod report;
 
 pub(super) use self::collect::collect;
-pub use self::fetch::{FetchError, fetch};
+#[cfg(test)]
+pub use self::fetch::FetchError;
+pub use self::fetch::fetch;
 pub use self::render::render;
-pub use self::report::{
-    ControlPlaneStatus, KubernetesStatus, MeshCounts, NriState, PodStatus, Status, SupervisorStatus,
-};
+pub use self::report::ControlPlaneStatus;

@@ -7,7 +7,7 @@ mod incoming;
 mod server;
 
 pub use self::check::check_name;
-pub use self::client::{EnrollmentClient, ListedPod, NewPod};
+pub use self::client::{EnrollmentClient, NewPod};
 pub use self::server::{bind, serve};
 
 /// Name of the API's socket, below the agent's run directory.
