@@ -9,17 +9,9 @@ use std::sync::Arc;
 
 use super::matching::Subject;
 use super::policy::{Action, Authorization};
-use super::request::{AccessRequest, Destination};
+use super::request::{AccessRequest, Destination, InForce};
 use crate::model::identity::Identity;
 use crate::model::workload::TunnelProtocol;
-
-/// What one policy key stands for among those in force for a workload.
-#[derive(Debug, Clone, Copy)]
-pub(in crate::model) enum InForce<'a> {
-    Policy(&'a Authorization),
-    /// The workload lists this key, and the agent has no such policy.
-    Unknown(&'a Arc<str>),
-}
 
 /// Proof that policy allowed a connection, and which: from this source, to this address of this workload.
 ///

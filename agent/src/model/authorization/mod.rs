@@ -10,7 +10,8 @@ mod request;
 #[cfg(test)]
 mod tests;
 
+pub(super) use decide::decide;
 pub use decide::{Denied, DryRun, Permit, Verdict};
-pub(super) use decide::{InForce, decide};
 pub use policy::{Action, Authorization, Clause, Group, Match, PolicyScope, ServiceAccountMatch, StringMatch};
+pub(super) use request::InForce;
 pub use request::{AccessRequest, Destination};

@@ -1,8 +1,10 @@
-//! What a decision is about: the request of a connection, and the workload that it wants to reach.
+//! What a decision is about: the request of a connection, the workload that it wants to reach, and the policies in force.
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
 
+use super::policy::Authorization;
 use crate::model::identity::Identity;
 use crate::model::peer_authentication::Labels;
 use crate::model::workload::Workload;
@@ -36,4 +38,12 @@ impl<'a> Destination<'a> {
         static NO_LABELS: Labels = BTreeMap::new();
         Self { workload, labels: &NO_LABELS, is_leaving: false }
     }
+}
+
+/// What one policy key stands for among those in force for a workload.
+#[derive(Debug, Clone, Copy)]
+pub(in crate::model) enum InForce<'a> {
+    Policy(&'a Authorization),
+    /// The workload lists this key, and the agent has no such policy.
+    Unknown(&'a Arc<str>),
 }
