@@ -4,7 +4,6 @@
 //!
 //! A plugin that is not there is not waited for: only the CNI plugin holds pods back while no agent runs.
 
-mod error;
 mod messages;
 mod mux;
 mod plugin;
@@ -19,7 +18,7 @@ use std::time::Duration;
 use tokio::net::UnixStream;
 use tokio_util::sync::CancellationToken;
 
-pub use self::error::NriError;
+pub use self::plugin::NriError;
 pub use self::pods::{Limits, Pods};
 pub use self::report::{NriReport, NriStatus};
 use crate::pauses::Pauses;

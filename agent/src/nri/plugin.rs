@@ -1,6 +1,7 @@
 //! One connection to the container runtime: registers, says which events are of interest, and has each answered beside the
 //! others. Decides nothing about pods.
 
+use std::io;
 use std::time::Duration;
 
 use bytes::BytesMut;
@@ -9,7 +10,6 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
-use super::error::NriError;
 use super::messages::{
     ConfigureRequest, ConfigureResponse, Event, PLUGIN_SERVICE, PodRequest, PodSandbox, REGISTER, RUNTIME_SERVICE,
     RegisterPluginRequest, StateChangeEvent, SynchronizeRequest, SynchronizeResponse,
@@ -28,6 +28,21 @@ const WRITING: Duration = Duration::from_secs(5);
 const MAX_REQUESTS: usize = 64;
 /// How long a request may take where the container runtime does not say: its own default.
 const REQUEST: Duration = Duration::from_secs(2);
+
+/// Why the agent is no plugin.
+#[derive(Debug, thiserror::Error)]
+pub enum NriError {
+    #[error("{0}")]
+    Socket(#[from] io::Error),
+    #[error("the container runtime sends {0}")]
+    Wire(#[from] WireError),
+    #[error("the container runtime refuses the plugin: {0}")]
+    Refused(String),
+    #[error("the container runtime did not take the plugin in within {} s", .0.as_secs())]
+    Silent(Duration),
+    #[error("the container runtime closed the connection")]
+    Closed,
+}
 
 /// What a request comes to: a payload, or why there is none.
 type Outcome = Result<Vec<u8>, (Code, String)>;
@@ -101,7 +116,7 @@ async fn send(writing: &mut (impl AsyncWrite + Unpin), connection: u32, message:
     let piece = mux::piece(connection, message);
     match tokio::time::timeout(WRITING, writing.write_all(&piece)).await {
         Ok(written) => Ok(written?),
-        Err(_) => Err(NriError::Socket(std::io::ErrorKind::TimedOut.into())),
+        Err(_) => Err(NriError::Socket(io::ErrorKind::TimedOut.into())),
     }
 }
 

@@ -8,7 +8,7 @@ use std::time::SystemTime;
 use parking_lot::Mutex;
 use tokio::sync::watch;
 
-use super::error::NriError;
+use super::plugin::NriError;
 use crate::telemetry::metrics::Metrics;
 
 /// How NRI is, now.
