@@ -1,11 +1,13 @@
-//! Connecting a socket within a time limit, and the options of TCP connections: no Nagle delay, detection of dead peers, a
-//! reset instead of an orderly close.
+//! Connecting a socket within a time limit, reading from it, and the options of TCP connections: no Nagle delay, detection
+//! of dead peers, a reset instead of an orderly close.
 
-use std::io;
+use std::io::{self, IoSliceMut};
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use nix::sys::uio::readv;
 use socket2::{SockRef, Socket, TcpKeepalive};
+use tokio::io::Interest;
 use tokio::net::{TcpSocket, TcpStream};
 
 /// How long a connection may be silent before the kernel probes the peer, and how far apart the probes are.
@@ -64,4 +66,35 @@ pub(crate) fn detect_dead_peer(stream: &TcpStream) {
 pub(crate) fn reset_on_close(stream: &TcpStream) {
     // A socket that is closed already cannot be reset any more, and need not be.
     let _ = SockRef::from(stream).set_linger(Some(Duration::ZERO));
+}
+
+/// Reads into several places in turn. A short read means that the socket is empty; the runtime is told so, which saves the
+/// read that would only return `EAGAIN`.
+///
+/// # Errors
+/// `WouldBlock` when there is nothing; those of readv(2).
+pub(crate) fn read_vectored(tcp: &TcpStream, places: &mut [IoSliceMut<'_>]) -> io::Result<usize> {
+    let wanted = places.iter().map(|place| place.len()).sum();
+    let mut short = 0;
+    let outcome = tcp.try_io(Interest::READABLE, || {
+        let count = readv(tcp, places)?;
+        if 0 < count && count < wanted {
+            // The runtime takes this for `EAGAIN` and waits for the next readiness event of the socket.
+            short = count;
+            return Err(io::ErrorKind::WouldBlock.into());
+        }
+        Ok(count)
+    });
+    match outcome {
+        Err(error) if error.kind() == io::ErrorKind::WouldBlock && short > 0 => Ok(short),
+        outcome => outcome,
+    }
+}
+
+/// Reads into one place. See [`read_vectored`].
+///
+/// # Errors
+/// `WouldBlock` when there is nothing; those of readv(2).
+pub(crate) fn read(tcp: &TcpStream, place: &mut [u8]) -> io::Result<usize> {
+    read_vectored(tcp, &mut [IoSliceMut::new(place)])
 }
