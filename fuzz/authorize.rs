@@ -8,12 +8,12 @@ mod sample;
 use libfuzzer_sys::arbitrary::Unstructured;
 use libfuzzer_sys::fuzz_target;
 use prost::Message;
-use weir::model::authorization::Destination;
-use weir::model::mesh::MeshSettings;
-use weir::proto::istio::workload as pb;
-use weir::resources::{Resource, ResourceSet, ResourceType};
-use weir::state::SharedMesh;
-use weir::xds::{ConfigReceiver, XdsStatus};
+use weir::api::model::authorization::Destination;
+use weir::api::model::mesh::MeshSettings;
+use weir::api::proto::istio::workload as pb;
+use weir::api::resources::{Resource, ResourceSet, ResourceType};
+use weir::api::state::SharedMesh;
+use weir::api::xds::{ConfigReceiver, XdsStatus};
 
 fuzz_target!(|data: &[u8]| {
     let mut input = Unstructured::new(data);

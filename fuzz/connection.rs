@@ -1,12 +1,12 @@
 //! Two ends of a real TLS connection: a peer that seals whatever the fuzzer says, and the agent's session. The keys are kept
 //! from one input to the next, since a handshake takes longer than everything else.
 
-use weir::control_plane::authority::Authority;
-use weir::model::identity::{Identity, TrustDomain};
-use weir::hbone::fuzzed::FuzzedServer;
-use weir::tls::certificates::{CertificateOptions, CertificateSource, Certificates};
-use weir::tls::handshake::{self, TrustedDomains};
-use weir::tls::records::{HEADER_BYTES, Opened, RecordLayer, TRAILER_BYTES, body_length};
+use weir::api::control_plane::authority::Authority;
+use weir::api::model::identity::{Identity, TrustDomain};
+use weir::api::hbone::fuzzed::FuzzedServer;
+use weir::api::tls::certificates::{CertificateOptions, CertificateSource, Certificates};
+use weir::api::tls::handshake::{self, TrustedDomains};
+use weir::api::tls::records::{HEADER_BYTES, Opened, RecordLayer, TRAILER_BYTES, body_length};
 
 const GREETING: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0";
 const FRAME_HEADER_BYTES: usize = 9;

@@ -10,7 +10,7 @@ use std::cell::RefCell;
 
 use http::HeaderValue;
 use libfuzzer_sys::fuzz_target;
-use weir::hbone::{Authority, client_of, forwarded, parse_authority, service_of};
+use weir::api::hbone::{Authority, client_of, forwarded, parse_authority, service_of};
 
 use connection::Connection;
 

@@ -6,7 +6,7 @@
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 
 use libfuzzer_sys::fuzz_target;
-use weir::capture::listening;
+use weir::api::capture::listening;
 use weir_common::{Address, Ip};
 
 fuzz_target!(|data: &[u8]| {

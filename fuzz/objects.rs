@@ -7,12 +7,12 @@
 use std::path::Path;
 
 use libfuzzer_sys::fuzz_target;
-use weir::control_plane::Snapshot;
-use weir::control_plane::translate::{self, VipAllocations};
-use weir::model::mesh::MeshSettings;
-use weir::objects::{Loaded, Objects};
-use weir::state::SharedMesh;
-use weir::xds::{ConfigReceiver, XdsStatus};
+use weir::api::control_plane::Snapshot;
+use weir::api::control_plane::translate::{self, VipAllocations};
+use weir::api::model::mesh::MeshSettings;
+use weir::api::objects::{Loaded, Objects};
+use weir::api::state::SharedMesh;
+use weir::api::xds::{ConfigReceiver, XdsStatus};
 
 /// What the file held before.
 const BEFORE: &str = "apiVersion: networking.istio.io/v1\nkind: WorkloadEntry\n\

@@ -2,7 +2,7 @@
 
 use std::net::IpAddr;
 
-use weir::proto::istio::security as pb;
+use weir::api::proto::istio::security as pb;
 
 use crate::sample::{Policy, Request, Sample};
 

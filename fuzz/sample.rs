@@ -4,9 +4,9 @@
 use std::net::{IpAddr, SocketAddr};
 
 use libfuzzer_sys::arbitrary::{Result, Unstructured};
-use weir::model::authorization::AccessRequest;
-use weir::proto::istio::security as pb;
-use weir::proto::istio::workload::Workload;
+use weir::api::model::authorization::AccessRequest;
+use weir::api::proto::istio::security as pb;
+use weir::api::proto::istio::workload::Workload;
 
 pub(crate) const UID: &str = "uid";
 /// Namespace of the destination, of the sources, of policies.

@@ -8,12 +8,12 @@ use std::net::{IpAddr, SocketAddr};
 
 use libfuzzer_sys::fuzz_target;
 use prost::Message;
-use weir::model::address::OriginalDst;
-use weir::model::authorization::{AccessRequest, Destination};
-use weir::model::mesh::{Mesh, MeshSettings};
-use weir::proto::envoy::service::discovery::v3::DeltaDiscoveryResponse;
-use weir::state::SharedMesh;
-use weir::xds::{ConfigReceiver, XdsStatus};
+use weir::api::model::address::OriginalDst;
+use weir::api::model::authorization::{AccessRequest, Destination};
+use weir::api::model::mesh::{Mesh, MeshSettings};
+use weir::api::proto::envoy::service::discovery::v3::DeltaDiscoveryResponse;
+use weir::api::state::SharedMesh;
+use weir::api::xds::{ConfigReceiver, XdsStatus};
 
 /// What a gRPC server takes at most in one message, unless told otherwise.
 const MAX_MESSAGE_BYTES: usize = 4 * 1024 * 1024;

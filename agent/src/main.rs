@@ -4,11 +4,11 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 use nix::sys::prctl;
-use weir::app;
-use weir::cli::{self, EnrollArgs, PodsArgs, StatusArgs, UnenrollArgs, UninstallArgs};
-use weir::config::AgentConfig;
-use weir::control_plane::ControlPlaneConfig;
-use weir::supervisor::SupervisorLink;
+use weir::api::app;
+use weir::api::cli::{self, EnrollArgs, PodsArgs, StatusArgs, UnenrollArgs, UninstallArgs};
+use weir::api::config::AgentConfig;
+use weir::api::control_plane::ControlPlaneConfig;
+use weir::api::supervisor::SupervisorLink;
 
 #[path = "main/memory.rs"]
 mod memory;

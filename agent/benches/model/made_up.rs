@@ -5,9 +5,9 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use prost::Message;
-use weir::proto::envoy::service::discovery::v3::{DeltaDiscoveryResponse, Resource as WireResource};
-use weir::proto::istio::workload as pb;
-use weir::resources::{ADDRESS_TYPE_URL, Resource};
+use weir::api::proto::envoy::service::discovery::v3::{DeltaDiscoveryResponse, Resource as WireResource};
+use weir::api::proto::istio::workload as pb;
+use weir::api::resources::{ADDRESS_TYPE_URL, Resource};
 
 pub(crate) const WORKLOADS: usize = 100_000;
 pub(crate) const SERVICES: usize = 10_000;

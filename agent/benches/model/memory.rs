@@ -1,8 +1,8 @@
 //! What a workload costs in memory: in the mesh with all its indexes, and in what the agent holds beside it.
 
-use weir::model::mesh::{Mesh, MeshSettings};
-use weir::state::SharedMesh;
-use weir::xds::{ConfigReceiver, XdsStatus, decode_address};
+use weir::api::model::mesh::{Mesh, MeshSettings};
+use weir::api::state::SharedMesh;
+use weir::api::xds::{ConfigReceiver, XdsStatus, decode_address};
 
 use crate::figures::Figures;
 use crate::heap::{live_bytes, resident_bytes};

@@ -6,10 +6,10 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use criterion::{BatchSize, Bencher, Criterion};
-use weir::model::address::OriginalDst;
-use weir::model::workload::Workload;
-use weir::state::SharedMesh;
-use weir::xds::{ConfigReceiver, decode_address};
+use weir::api::model::address::OriginalDst;
+use weir::api::model::workload::Workload;
+use weir::api::state::SharedMesh;
+use weir::api::xds::{ConfigReceiver, decode_address};
 
 use crate::figures::Figures;
 use crate::made_up::{self, Wire};
@@ -47,7 +47,7 @@ pub(crate) fn measure(criterion: &mut Criterion, wire: &Wire, figures: &mut Figu
 fn holds(wire: &Wire, mesh: &SharedMesh, figures: &mut Figures) {
     let mut times = Vec::new();
     for response in [wire.moved(), wire.response()] {
-        let decode = |resource: &weir::proto::envoy::service::discovery::v3::Resource| {
+        let decode = |resource: &weir::api::proto::envoy::service::discovery::v3::Resource| {
             let body = &resource.resource.as_ref().expect("it was just made").value;
             decode_address(&resource.name, body).expect("what was made up is well formed")
         };

@@ -15,8 +15,8 @@ mod token;
 
 pub use address::{ControlAddress, InvalidControlAddress};
 pub use ca_client::{GrpcIssuer, IMPERSONATED_IDENTITY};
-pub use connect::{KEEPALIVE_INTERVAL, KEEPALIVE_TIMEOUT, channel, connect};
-pub use headers::{ControlHeaders, InvalidHeader};
+pub use connect::{KEEPALIVE_INTERVAL, KEEPALIVE_TIMEOUT, channel};
+pub use headers::ControlHeaders;
 pub use lookup::OwnServices;
 pub use roots::RootSource;
 pub use token::{TokenError, read_bearer_token};

@@ -18,8 +18,7 @@ mod snapshot;
 pub mod translate;
 
 pub use config::ControlPlaneConfig;
-pub use counters::{CounterValues, Counters};
-pub use file_source::{FileSource, FileSourceError, FileSourceOptions};
-pub use node_tokens::NodeTokensError;
-pub use server::{ControlPlane, ControlPlaneError, run};
+pub use counters::Counters;
+pub use file_source::{FileSource, FileSourceOptions};
+pub use server::{ControlPlane, run};
 pub use snapshot::Snapshot;

@@ -24,17 +24,17 @@ mod tests;
 pub use gateway_api::{AllowedNamespaces, Gateway, WaypointAddress};
 pub use kind::Kind;
 pub use kubernetes::{IpFamily, KubernetesPort, Pod, Service, TargetPort};
-pub use labels::{LabelOperator, LabelRequirement, LabelSelector, Labels};
+pub use labels::Labels;
 pub use load::load;
 pub use loaded::Loaded;
-pub use metadata::{Metadata, ObjectKey};
+pub use metadata::Metadata;
 pub use networking::{
-    ADDRESSES_ANNOTATION, CaCertificate, EntryVisibility, MeshConfig, Resolution, ServiceEntry, ServiceEntryPort,
-    ServiceEntryVisibility, VisibilityRule, WorkloadAddress, WorkloadEntry,
+    CaCertificate, EntryVisibility, MeshConfig, Resolution, ServiceEntry, ServiceEntryPort, WorkloadAddress,
+    WorkloadEntry,
 };
-pub use reading::{Problem, SourceLocation};
+pub use reading::Problem;
 pub use security::{
-    AuthorizationPolicy, Condition, DRY_RUN_ANNOTATION, MtlsMode, Operation, PeerAuthentication, PolicyAction,
-    PolicyTarget, Rule, ServiceAccountName, Source, Values,
+    AuthorizationPolicy, Condition, MtlsMode, Operation, PeerAuthentication, PolicyAction, PolicyTarget, Rule,
+    ServiceAccountName, Source, Values,
 };
-pub use store::{Body, Object, Objects, RejectedPolicy, Stored};
+pub use store::{Object, Objects, RejectedPolicy};

@@ -23,7 +23,7 @@ mod successor_events;
 mod worker;
 mod worker_events;
 
-pub use self::link::{HeldSockets, SupervisorCommand, SupervisorLink, SupervisorLinkError};
+pub use self::link::{HeldSockets, SupervisorCommand, SupervisorLink};
 pub use self::message::StartInfo;
 pub use self::run::run;
 pub use self::state::SupervisorOptions;

@@ -8,7 +8,7 @@ mod certificate_info;
 pub mod certificates;
 pub mod handshake;
 pub(crate) mod pem;
-mod provider;
+pub(crate) mod provider;
 pub mod records;
 pub mod server_auth;
 #[cfg(test)]
@@ -17,4 +17,3 @@ pub mod verify;
 mod workload_certificate;
 
 pub use certificate_info::CertificateInfo;
-pub use provider::provider;

@@ -21,9 +21,8 @@ mod subscription_state;
 mod version;
 
 pub use client::run;
-pub use decode::{Malformed, address as decode_address};
+pub use decode::address as decode_address;
 pub use node::NodeDescription;
 pub use options::XdsOptions;
 pub use receiver::ConfigReceiver;
-pub use status::{ConnectionState, XdsReport, XdsStatus};
-pub use stream::Outcome;
+pub use status::{ConnectionState, XdsStatus};

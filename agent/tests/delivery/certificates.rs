@@ -4,9 +4,9 @@ use std::time::Duration;
 
 use rcgen::{CertificateParams, KeyPair, SanType};
 use tonic::Code;
-use weir::control_channel::{self, ControlAddress, GrpcIssuer, RootSource};
-use weir::model::identity::{Identity, TrustDomain};
-use weir::tls::ca::{IssueError, Issuer};
+use weir::api::control_channel::{self, ControlAddress, GrpcIssuer, RootSource};
+use weir::api::model::identity::{Identity, TrustDomain};
+use weir::api::tls::ca::{IssueError, Issuer};
 
 use crate::kit::{Home, Running, workload};
 

@@ -1,8 +1,8 @@
 //! An agent with its own files: the same source and the same decoder, without a connection.
 
-use weir::control_plane::{FileSource, FileSourceOptions, translate};
-use weir::state::SharedMesh;
-use weir::xds::{ConfigReceiver, XdsStatus};
+use weir::api::control_plane::{FileSource, FileSourceOptions, translate};
+use weir::api::state::SharedMesh;
+use weir::api::xds::{ConfigReceiver, XdsStatus};
 
 use crate::kit::{Home, deny_port, own_settings, until, workload};
 
@@ -57,8 +57,8 @@ async fn handed_out_addresses_outlive_a_restart() {
     let before = FileSource::open(source(&home)).await.unwrap().subscribe().borrow().clone();
     home.put("a", &host("a"));
     let after = FileSource::open(source(&home)).await.unwrap().subscribe().borrow().clone();
-    let of = |snapshot: &weir::control_plane::Snapshot| {
-        snapshot.resources.of(weir::resources::ResourceType::Address)["demo/m.example"].clone()
+    let of = |snapshot: &weir::api::control_plane::Snapshot| {
+        snapshot.resources.of(weir::api::resources::ResourceType::Address)["demo/m.example"].clone()
     };
     assert_eq!(of(&before), of(&after), "another host that sorts first takes nothing away");
 }

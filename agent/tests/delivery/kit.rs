@@ -8,13 +8,13 @@ use std::time::{Duration, Instant};
 use tempfile::TempDir;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
-use weir::control_channel::{ControlHeaders, OwnServices, RootSource};
-use weir::control_plane::{ControlPlane, ControlPlaneConfig, Counters};
-use weir::lifecycle::Ready;
-use weir::model::identity::TrustDomain;
-use weir::model::mesh::{MeshSettings, OutboundTrafficPolicy};
-use weir::state::SharedMesh;
-use weir::xds::{NodeDescription, XdsOptions, XdsStatus};
+use weir::api::control_channel::{ControlHeaders, OwnServices, RootSource};
+use weir::api::control_plane::{ControlPlane, ControlPlaneConfig, Counters};
+use weir::api::lifecycle::Ready;
+use weir::api::model::identity::TrustDomain;
+use weir::api::model::mesh::{MeshSettings, OutboundTrafficPolicy};
+use weir::api::state::SharedMesh;
+use weir::api::xds::{NodeDescription, XdsOptions, XdsStatus};
 
 /// The bound on every wait: reached only by a failure.
 const DEADLINE: Duration = Duration::from_secs(10);
@@ -98,7 +98,7 @@ impl Running {
             cluster_id: "Kubernetes".into(),
             network: String::new(),
             log: String::new(),
-            log_format: weir::config::LogFormat::Text,
+            log_format: weir::api::config::LogFormat::Text,
         };
         let control_plane = ControlPlane::open(config).await.unwrap();
         let port = control_plane.local_addr().unwrap().port();
@@ -149,7 +149,7 @@ pub fn options(home: &Home, port: u16) -> XdsOptions {
             mesh_id: "cluster.local".into(),
             metadata: std::collections::BTreeMap::new(),
         },
-        metrics: weir::telemetry::metrics::Metrics::new(),
+        metrics: weir::api::telemetry::metrics::Metrics::new(),
         settings: own_settings(),
         state_dir: Some(home.path().join("agent")),
         may_save: tokio::sync::watch::Sender::new(true).subscribe(),
@@ -170,7 +170,7 @@ pub fn own_settings() -> MeshSettings {
 impl Agent {
     pub fn start(options: XdsOptions) -> Self {
         let (mesh, status, ready) = (SharedMesh::default(), XdsStatus::default(), Ready::default());
-        let running = tokio::spawn(weir::xds::run(options, mesh.clone(), status.clone(), ready.block("xds")));
+        let running = tokio::spawn(weir::api::xds::run(options, mesh.clone(), status.clone(), ready.block("xds")));
         Self { mesh, status, ready, running }
     }
 

@@ -9,15 +9,15 @@ use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::transport::Server;
 use tonic::{Request, Response, Status, Streaming};
-use weir::control_channel::{RootSource, listener as control_listener};
-use weir::control_plane::authority::Authority;
-use weir::proto::envoy::service::discovery::v3::aggregated_discovery_service_server::{
+use weir::api::control_channel::{RootSource, listener as control_listener};
+use weir::api::control_plane::authority::Authority;
+use weir::api::proto::envoy::service::discovery::v3::aggregated_discovery_service_server::{
     AggregatedDiscoveryService, AggregatedDiscoveryServiceServer,
 };
-use weir::proto::envoy::service::discovery::v3::{DeltaDiscoveryRequest, DeltaDiscoveryResponse, Resource};
-use weir::proto::istio::workload as pb;
-use weir::resources::{ADDRESS_TYPE_URL, AUTHORIZATION_TYPE_URL, MESH_CONFIG_TYPE_URL, ResourceType};
-use weir::xds::XdsOptions;
+use weir::api::proto::envoy::service::discovery::v3::{DeltaDiscoveryRequest, DeltaDiscoveryResponse, Resource};
+use weir::api::proto::istio::workload as pb;
+use weir::api::resources::{ADDRESS_TYPE_URL, AUTHORIZATION_TYPE_URL, MESH_CONFIG_TYPE_URL, ResourceType};
+use weir::api::xds::XdsOptions;
 
 use crate::kit::{Agent, Home, Running, options, until, workload};
 

@@ -3,7 +3,7 @@
 use std::fs;
 use std::time::Duration;
 
-use weir::resources::ResourceType;
+use weir::api::resources::ResourceType;
 
 use crate::kit::{Agent, Home, Running, deny_port, options, uid, until, workload};
 

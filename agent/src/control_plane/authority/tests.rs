@@ -16,7 +16,7 @@ use super::*;
 use crate::model::identity::TrustDomain;
 use crate::tls::certificates::{CertificateOptions, CertificateSource, Certificates};
 use crate::tls::handshake::{TrustedDomains, accept, connect};
-use crate::tls::provider;
+use crate::tls::provider::provider;
 
 fn cart() -> Identity {
     Identity::new(TrustDomain::new(""), "shop", "cart")

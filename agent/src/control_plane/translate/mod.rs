@@ -34,7 +34,6 @@ mod pod;
 mod policies;
 mod service;
 mod translation;
-mod version;
 mod vips;
 mod waypoint;
 mod workload;
@@ -44,5 +43,4 @@ mod tests;
 
 pub use context::Options;
 pub use translation::{Resources, translate};
-pub use version::version;
 pub use vips::VipAllocations;

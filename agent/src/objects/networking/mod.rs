@@ -6,6 +6,6 @@ mod service_entry;
 pub(super) mod service_entry_yaml;
 pub(super) mod workload_entry;
 
-pub use mesh_config::{CaCertificate, EntryVisibility, MeshConfig, ServiceEntryVisibility, VisibilityRule};
+pub use mesh_config::{CaCertificate, EntryVisibility, MeshConfig};
 pub use service_entry::{Resolution, ServiceEntry, ServiceEntryPort};
-pub use workload_entry::{ADDRESSES_ANNOTATION, WorkloadAddress, WorkloadEntry};
+pub use workload_entry::{WorkloadAddress, WorkloadEntry};

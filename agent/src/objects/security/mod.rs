@@ -8,7 +8,7 @@ mod rule;
 mod values;
 pub(super) mod yaml;
 
-pub use authorization_policy::{AuthorizationPolicy, DRY_RUN_ANNOTATION, PolicyAction};
+pub use authorization_policy::{AuthorizationPolicy, PolicyAction};
 pub use condition::Condition;
 pub use rule::{Operation, Rule, Source};
 pub use values::{ServiceAccountName, Values};

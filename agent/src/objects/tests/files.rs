@@ -1,7 +1,8 @@
 //! From files to objects: folders, documents, limits, and how a problem reads.
 
 use super::{load_files, load_text, object};
-use crate::objects::{Kind, ObjectKey, load};
+use crate::objects::metadata::ObjectKey;
+use crate::objects::{Kind, load};
 
 const POLICY: &str = "apiVersion: security.istio.io/v1\nkind: AuthorizationPolicy\nmetadata:\n  name: p\n  namespace: n\nspec:\n  rules:\n  - from:\n    - source:\n        ipBlocks:\n        - 10.0.0.0/8\n        - 10.1.1\n";
 

@@ -3,8 +3,9 @@
 use prost::Message;
 
 use super::{load_text, object};
+use crate::objects::Loaded;
 use crate::objects::protobuf::{Checked, authorization_policy, peer_authentication};
-use crate::objects::{Body, Loaded};
+use crate::objects::store::Body;
 use crate::proto::envoy::service::discovery::v3::DeltaDiscoveryResponse;
 use crate::proto::istio::mcp::v1alpha1 as mcp;
 use crate::proto::istio::security::v1beta1 as pb;

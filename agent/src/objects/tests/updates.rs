@@ -1,7 +1,8 @@
 //! The last good rule.
 
 use super::{load_files, object};
-use crate::objects::{Body, Objects, load};
+use crate::objects::store::Body;
+use crate::objects::{Objects, load};
 
 const GOOD: &str = "rules: [{from: [{source: {namespaces: [a]}}]}]";
 const BAD: &str = "rules: [{from: [{source: {namespace: [a]}}]}]";

@@ -7,4 +7,4 @@ mod writer;
 pub use self::format::LogFormat;
 #[cfg(test)]
 pub(crate) use self::setup::tests;
-pub use self::setup::{LogError, LogHandle, init, init_direct};
+pub use self::setup::{LogHandle, init, init_direct};

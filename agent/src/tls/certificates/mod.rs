@@ -16,8 +16,5 @@ mod store;
 mod tests;
 pub mod trust_bundle;
 
-pub use super::workload_certificate::{UnusableCertificate, WorkloadCertificate};
-pub use cache::{Certificates, GET_TIMEOUT};
-pub use options::{
-    CertificateEvent, CertificateOptions, CertificateSource, CertificateStatus, Clock, NoCertificate, Observer,
-};
+pub use cache::Certificates;
+pub use options::{CertificateEvent, CertificateOptions, CertificateSource, CertificateStatus, NoCertificate};

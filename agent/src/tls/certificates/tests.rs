@@ -13,6 +13,7 @@ use std::time::{Duration, SystemTime};
 use parking_lot::Mutex;
 use tokio::time::{Instant, advance, sleep};
 
+use super::options::Clock;
 use super::*;
 use crate::model::identity::Identity;
 use crate::tls::ca::local::LocalCa;

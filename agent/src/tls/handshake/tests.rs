@@ -174,7 +174,7 @@ async fn a_client_that_does_not_hold_the_key_is_refused() {
     let (shown, held) = (root.issue(&Leaf::new(CLIENT)), Leaf::new(CLIENT));
     let chain = vec![crate::tls::pem::certificate(&shown.chain_pem[0]).unwrap()];
     let key = crate::tls::pem::private_key(&held.key.serialize_pem()).unwrap();
-    let key = crate::tls::provider().key_provider.load_private_key(key).unwrap();
+    let key = crate::tls::provider::provider().key_provider.load_private_key(key).unwrap();
     let stolen = Stolen(Arc::new(rustls::sign::CertifiedKey::new(chain, key)));
     let error = foreign_client(&server, |config| config.client_auth_cert_resolver = Arc::new(stolen)).await;
     assert!(matches!(error, HandshakeError::PeerRefused(PeerRefused::KeyNotProven)), "{error}");

@@ -21,7 +21,7 @@ fn judge(root: &TestRoot, chain: &[&str], now: SystemTime, usage: KeyUsage) -> R
     let checks = PeerChecks {
         roots: Arc::new(roots),
         trusted: TrustedDomains(vec![TrustDomain::new("cluster.local")]),
-        algorithms: crate::tls::provider().signature_verification_algorithms,
+        algorithms: crate::tls::provider::provider().signature_verification_algorithms,
     };
     let now = UnixTime::since_unix_epoch(now.duration_since(UNIX_EPOCH).unwrap());
     checks.check(&chain[0], &chain[1..], now, usage)

@@ -1,5 +1,7 @@
 //! Clocks that jump, and trouble that lasts.
 
+use crate::tls::certificates::cache::GET_TIMEOUT;
+use crate::tls::certificates::options::Clock;
 use std::sync::atomic::AtomicI64;
 
 use super::*;

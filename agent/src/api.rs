@@ -1,0 +1,145 @@
+//! What leaves the crate: the names that the `weir` binary, the fuzz targets, the benches and the tests in `agent/tests` use.
+//!
+//! Every other module is private, so that the compiler finds what nothing uses any more. Each module here is named after the
+//! one whose items it passes on.
+
+/// For the binary: the two roles of the agent, and the control plane.
+pub mod app {
+    pub use crate::app::{run_agent, run_control_plane, supervise_agent};
+}
+
+/// For the fuzz targets: replies of sock_diag.
+pub mod capture {
+    pub mod listening {
+        pub use crate::capture::listening::read_answer;
+    }
+}
+
+/// For the binary: the commands that talk to a running agent.
+pub mod cli {
+    pub use crate::cli::{
+        EnrollArgs, PodsArgs, StatusArgs, UnenrollArgs, UninstallArgs, enroll, pods, status, unenroll, uninstall,
+    };
+}
+
+/// For the binary: the agent's settings.
+pub mod config {
+    pub use crate::config::{AgentConfig, LogFormat};
+}
+
+/// For tests that run a control plane or a CA and connect to it.
+pub mod control_channel {
+    pub use crate::control_channel::{ControlAddress, ControlHeaders, GrpcIssuer, OwnServices, RootSource, channel};
+
+    pub mod listener {
+        pub use crate::control_channel::listener::{ServerIdentity, incoming};
+    }
+}
+
+/// The control plane, whole and in parts.
+pub mod control_plane {
+    pub use crate::control_plane::{
+        ControlPlane, ControlPlaneConfig, Counters, FileSource, FileSourceOptions, Snapshot,
+    };
+
+    pub mod authority {
+        pub use crate::control_plane::authority::Authority;
+    }
+
+    pub mod translate {
+        pub use crate::control_plane::translate::{Options, VipAllocations, translate};
+    }
+}
+
+/// For the fuzz targets and benches of HBONE.
+pub mod hbone {
+    #[cfg(fuzzing)]
+    pub use crate::hbone::fuzzed;
+    pub use crate::hbone::{Authority, client_of, forwarded, parse_authority, service_of};
+}
+
+/// For tests that run an xDS client.
+pub mod lifecycle {
+    pub use crate::lifecycle::Ready;
+}
+
+/// For benches, tests and fuzz targets of decisions.
+pub mod model {
+    pub mod address {
+        pub use crate::model::address::OriginalDst;
+    }
+
+    pub mod authorization {
+        pub use crate::model::authorization::{AccessRequest, Destination};
+    }
+
+    pub mod identity {
+        pub use crate::model::identity::{Identity, TrustDomain};
+    }
+
+    pub mod mesh {
+        pub use crate::model::mesh::{Mesh, MeshSettings, OutboundTrafficPolicy};
+    }
+
+    pub mod workload {
+        pub use crate::model::workload::Workload;
+    }
+}
+
+/// For the fuzz targets of objects.
+pub mod objects {
+    pub use crate::objects::{Loaded, Objects};
+}
+
+/// For tests and benches that speak xDS themselves: the generated wire types.
+pub mod proto {
+    pub use crate::proto::{envoy, istio};
+}
+
+/// Resources as they travel by xDS.
+pub mod resources {
+    pub use crate::resources::{
+        ADDRESS_TYPE_URL, AUTHORIZATION_TYPE_URL, MESH_CONFIG_TYPE_URL, Resource, ResourceSet, ResourceType,
+    };
+}
+
+/// The mesh that an xDS client fills.
+pub mod state {
+    pub use crate::state::SharedMesh;
+}
+
+/// For the binary: whether this process is the worker.
+pub mod supervisor {
+    pub use crate::supervisor::SupervisorLink;
+}
+
+/// For tests that count.
+pub mod telemetry {
+    pub mod metrics {
+        pub use crate::telemetry::metrics::Metrics;
+    }
+}
+
+/// For tests of certificates and benches of the record layer.
+pub mod tls {
+    pub mod ca {
+        pub use crate::tls::ca::{IssueError, Issuer};
+    }
+
+    pub mod certificates {
+        pub use crate::tls::certificates::{CertificateOptions, CertificateSource, Certificates};
+    }
+
+    pub mod handshake {
+        pub use crate::tls::handshake::{TrustedDomains, accept, connect};
+    }
+
+    pub mod records {
+        pub use crate::tls::records::{HEADER_BYTES, Opened, RecordLayer, TRAILER_BYTES, body_length};
+    }
+}
+
+/// The xDS client.
+pub mod xds {
+    pub use crate::xds::{ConfigReceiver, NodeDescription, XdsOptions, XdsStatus, decode_address, run};
+}
