@@ -20,6 +20,8 @@ mod relay;
 mod server;
 mod session;
 mod stream;
+#[cfg(test)]
+mod tests;
 mod transport;
 
 pub(crate) use self::application::TcpEnd;

@@ -1,0 +1,129 @@
+//! A client's and a server's session that exchange real TLS records, without a network.
+
+use std::task::{Context, Poll, Waker};
+
+use http::StatusCode;
+use tokio::io::duplex;
+
+use super::session::{Received, SecuredSession};
+use crate::h2::Role;
+use crate::model::identity::TrustDomain;
+use crate::tls::handshake::{TrustedDomains, accept, connect};
+use crate::tls::test_mesh::{TestRoot, id};
+
+const CLIENT: &str = "spiffe://cluster.local/ns/shop/sa/web";
+const SERVER: &str = "spiffe://cluster.local/ns/shop/sa/cart";
+
+/// Both ends of a connection whose handshake is over.
+async fn ends() -> (SecuredSession, SecuredSession) {
+    let root = TestRoot::new();
+    let (client, server) = (root.workload(CLIENT), root.workload(SERVER));
+    let (near, far) = duplex(64 * 1024);
+    let (trusted, expected) = (TrustedDomains(vec![TrustDomain::new("cluster.local")]), [id(SERVER)]);
+    let (near, far) = tokio::join!(connect(&client, near, &expected, &trusted), accept(&server, far, &trusted));
+    let (near, far) = (near.expect("a handshake"), far.expect("a handshake"));
+    let mut near_session = SecuredSession::new(Role::Client, near.records, near.received);
+    let mut far_session = SecuredSession::new(Role::Server, far.records, far.received);
+    near_session.receive_early();
+    far_session.receive_early();
+    (near_session, far_session)
+}
+
+/// What an end sends next, at most so many bytes of it.
+fn sent(from: &mut SecuredSession, most: usize) -> Vec<u8> {
+    let bytes = from.sealed_output();
+    let part = bytes[..most.min(bytes.len())].to_vec();
+    from.sent(part.len());
+    part
+}
+
+fn receive(to: &mut SecuredSession, bytes: &[u8]) -> Received {
+    let read = |place: &mut [u8]| {
+        place[..bytes.len()].copy_from_slice(bytes);
+        Ok(bytes.len())
+    };
+    to.receive(read).expect("bytes came")
+}
+
+/// Carries all that one end sends to the other, so many bytes at a time.
+fn carry(from: &mut SecuredSession, to: &mut SecuredSession, cut: usize) {
+    loop {
+        let part = sent(from, cut);
+        if part.is_empty() {
+            return;
+        }
+        receive(to, &part);
+    }
+}
+
+async fn greeted(cut: usize) -> (SecuredSession, SecuredSession) {
+    let (mut near, mut far) = ends().await;
+    for _ in 0..2 {
+        carry(&mut near, &mut far, cut);
+        carry(&mut far, &mut near, cut);
+    }
+    assert!(near.http2.is_ready() && far.http2.is_ready());
+    (near, far)
+}
+
+fn open(near: &mut SecuredSession) -> u32 {
+    let fields: [(&str, &[u8]); 2] = [(":method", b"CONNECT"), (":authority", b"10.0.0.1:80")];
+    near.open(fields).expect("the peer accepts streams")
+}
+
+fn why_ended(session: &SecuredSession) -> Option<String> {
+    session.http2.ended().map(ToString::to_string)
+}
+
+#[tokio::test]
+async fn a_request_and_its_answer_pass_however_the_network_cuts_them() {
+    for cut in [1, 7, 100, 100_000] {
+        let (mut near, mut far) = greeted(cut).await;
+        let id = open(&mut near);
+        carry(&mut near, &mut far, cut);
+        let (arrived, section) = far.http2.next_request().expect("a request");
+        assert_eq!((arrived, section.authority.as_deref()), (id, Some("10.0.0.1:80")), "{cut}");
+        assert!(far.http2.respond(id, StatusCode::OK, false).is_ok());
+        far.http2.end_stream(id);
+        carry(&mut far, &mut near, cut);
+        let response = near.http2.poll_response(id, &mut Context::from_waker(Waker::noop()));
+        assert!(matches!(response, Poll::Ready(Ok(StatusCode::OK))), "{cut}: {response:?}");
+        assert!(near.http2.stream(id).expect("it is there").remote_ended(), "{cut}");
+        assert_eq!((why_ended(&near), why_ended(&far)), (None, None), "{cut}");
+    }
+}
+
+#[tokio::test]
+async fn more_frames_than_the_network_accepts_leave_in_order() {
+    let (mut near, mut far) = greeted(100_000).await;
+    // Far more than one chunk of records holds, while nothing is sent.
+    let ids: Vec<u32> = (0..12_000).map(|_| open(&mut near)).collect();
+    carry(&mut near, &mut far, 5000);
+    let arrived: Vec<u32> = std::iter::from_fn(|| far.http2.next_request()).map(|(id, _)| id).collect();
+    assert_eq!(arrived, ids[..200], "as many as the server allows");
+    assert_eq!((why_ended(&near), why_ended(&far)), (None, None));
+}
+
+#[tokio::test]
+async fn a_record_that_was_damaged_ends_the_session_without_an_answer() {
+    let (mut near, mut far) = greeted(100_000).await;
+    let first = open(&mut near);
+    let mut bytes = sent(&mut near, usize::MAX);
+    open(&mut near);
+    bytes.extend(sent(&mut near, usize::MAX));
+    *bytes.last_mut().expect("a record") ^= 1;
+    assert_eq!(receive(&mut far, &bytes), Received::End);
+    assert_eq!(why_ended(&far).as_deref(), Some("TLS: a record was forged or damaged on its way"));
+    assert!(far.http2.stream(first).is_some_and(|stream| stream.failure().is_some()), "what came before is broken too");
+    assert_eq!(far.sealed_output(), b"", "nobody can be told");
+}
+
+#[tokio::test]
+async fn a_peer_that_closes_ends_the_session() {
+    let (mut near, mut far) = greeted(100_000).await;
+    let close_notify = near.close_notify();
+    assert_eq!(receive(&mut far, close_notify.as_ref()), Received::End);
+    assert_eq!(why_ended(&far).as_deref(), Some("closed by the peer"));
+    assert_eq!(receive(&mut near, b""), Received::End, "the connection without TLS's word for it");
+    assert_eq!(why_ended(&near).as_deref(), Some("closed by the peer"));
+}
