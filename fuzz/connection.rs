@@ -2,8 +2,8 @@
 //! from one input to the next, since a handshake takes longer than everything else.
 
 use weir::api::control_plane::authority::Authority;
-use weir::api::model::identity::{Identity, TrustDomain};
 use weir::api::hbone::fuzzed::FuzzedServer;
+use weir::api::model::identity::{Identity, TrustDomain};
 use weir::api::tls::certificates::{CertificateOptions, CertificateSource, Certificates};
 use weir::api::tls::handshake::{self, TrustedDomains};
 use weir::api::tls::records::{HEADER_BYTES, Opened, RecordLayer, TRAILER_BYTES, body_length};
