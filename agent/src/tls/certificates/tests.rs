@@ -205,7 +205,9 @@ async fn a_refusal_of_a_new_identity_may_be_too_early() {
     let certificates = ca.certificates();
     let cart = id(CART);
     let (got, ()) = tokio::join!(certificates.get(&cart), async {
-        pass(Duration::from_millis(500)).await;
+        // The third attempt comes after two pauses of 0.1 and 0.2 s, a fifth more or less, and one of 0.25 s: at 0.49 s at
+        // the earliest. The fourth may come too late.
+        pass(Duration::from_millis(450)).await;
         *ca.spoil.lock() = |_| ();
     });
     got.expect("the CA has heard of the pod by then");
