@@ -48,7 +48,7 @@ pub(crate) enum FailedParty {
 pub(crate) enum Retry {
     /// It would fail in the same way.
     No,
-    /// The connection broke before the peer answered, without a reason: as it does when the peer's agent dies.
+    /// The connection ended before the peer answered, without a reason: as it does when the peer's agent dies or drains.
     PeerGone,
     /// The pod is there, and no agent listens in it: one is being started.
     NobodyListens,
@@ -142,11 +142,13 @@ impl HboneError {
 fn of_session(error: &SessionError) -> (FailedParty, Retry) {
     match error {
         SessionError::Io(error) => (FailedParty::Network, if_broken(error)),
-        SessionError::Closed => (FailedParty::Peer, Retry::PeerGone),
+        // A connection is done with no stream left and a peer that has said GOAWAY. Where that is the answer to a connection
+        // that we have just opened, the peer's agent was about to drain, and its successor accepts the next one.
+        SessionError::Closed | SessionError::Done => (FailedParty::Peer, Retry::PeerGone),
         SessionError::HeaderBlock(_) | SessionError::Protocol { .. } | SessionError::GoAway(_) => {
             (FailedParty::Peer, Retry::No)
         }
-        SessionError::Aborted | SessionError::Done => (FailedParty::Local, Retry::No),
+        SessionError::Aborted => (FailedParty::Local, Retry::No),
     }
 }
 
@@ -210,6 +212,7 @@ mod tests {
             ),
             (HboneError::handshake(peer, HandshakeError::Timeout), FailedParty::Network, false, Retry::No),
             (session(SessionError::Closed), FailedParty::Peer, false, Retry::PeerGone),
+            (session(SessionError::Done), FailedParty::Peer, false, Retry::PeerGone),
             (session(SessionError::Io(io(ErrorKind::BrokenPipe))), FailedParty::Network, false, Retry::PeerGone),
             (session(SessionError::GoAway(Reason::PROTOCOL_ERROR)), FailedParty::Peer, false, Retry::No),
             (stream(SessionError::Closed), FailedParty::Peer, true, Retry::PeerGone),
