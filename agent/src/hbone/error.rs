@@ -52,6 +52,8 @@ pub(crate) enum Retry {
     PeerGone,
     /// The pod is there, and no agent listens in it: one is being started.
     NobodyListens,
+    /// This process or this node has no file descriptor left: there is one when another connection ends.
+    NoDescriptor,
 }
 
 /// What a failure means for whoever may try again. No byte of an application leaves before the peer has accepted the
@@ -91,6 +93,9 @@ impl HboneError {
 
     pub(super) fn connect(error: ConnectError) -> Self {
         let (by, retry) = match &error {
+            ConnectError::Socket(_, error) if matches!(error.raw_os_error(), Some(libc::EMFILE | libc::ENFILE)) => {
+                (FailedParty::Local, Retry::NoDescriptor)
+            }
             ConnectError::Socket(..) => (FailedParty::Local, Retry::No),
             ConnectError::Connect(_, error) if error.kind() == ErrorKind::ConnectionRefused => {
                 (FailedParty::Peer, Retry::NobodyListens)
@@ -194,8 +199,11 @@ mod tests {
         let session = |error: SessionError| HboneError::session(peer, Arc::new(error));
         let stream = |error: SessionError| HboneError::stream(peer, StreamError::Connection(Arc::new(error)));
         let connect = |kind: ErrorKind| HboneError::connect(ConnectError::Connect(peer, io(kind)));
+        let socket = |code: i32| HboneError::connect(ConnectError::Socket(peer, io::Error::from_raw_os_error(code)));
         for (error, by, request_sent, retry) in [
             (connect(ErrorKind::ConnectionRefused), FailedParty::Peer, false, Retry::NobodyListens),
+            (socket(libc::EMFILE), FailedParty::Local, false, Retry::NoDescriptor),
+            (socket(libc::EACCES), FailedParty::Local, false, Retry::No),
             (connect(ErrorKind::ConnectionReset), FailedParty::Network, false, Retry::PeerGone),
             (connect(ErrorKind::HostUnreachable), FailedParty::Network, false, Retry::No),
             (

@@ -23,6 +23,9 @@ const RETRIES: u32 = 3;
 /// How often it is where nobody listens: the agent there is being started, and its pods' connections wait for it meanwhile.
 /// Not for long, should it not be: nine tenths of a second with the pauses.
 const RETRIES_WITHOUT_LISTENER: u32 = 6;
+/// How often it is where this process has no file descriptor left, as long as a connection attempt may take by default: ten
+/// seconds with the pauses.
+const RETRIES_WITHOUT_DESCRIPTOR: u32 = 14;
 /// Pause before another connection to a peer that was gone; longer every time.
 const RETRY_PAUSE: Duration = Duration::from_millis(10);
 /// How often idle connections are looked for.
@@ -105,7 +108,7 @@ impl<O: Origin> Pool<O> {
                     let failure = error.failure();
                     tracing::debug!(
                         peer = %target.peer, %error, attempt, failed = ?failure.by, failure.request_sent,
-                        "the peer is gone, trying another connection"
+                        "no connection to the peer, trying another"
                     );
                     tokio::time::sleep(RETRY_PAUSE * attempt * attempt).await;
                 }
@@ -199,6 +202,7 @@ fn retries(retry: Retry) -> u32 {
         Retry::No => 0,
         Retry::PeerGone => RETRIES,
         Retry::NobodyListens => RETRIES_WITHOUT_LISTENER,
+        Retry::NoDescriptor => RETRIES_WITHOUT_DESCRIPTOR,
     }
 }
 
