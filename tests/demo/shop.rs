@@ -1,6 +1,7 @@
 //! What the demo shows: a client on one node, and a service with a pod on each.
 
 use std::net::IpAddr;
+use std::time::Duration;
 
 use anyhow::{Context, Result};
 use weir_tests::agent::{Agent, AgentOptions};
@@ -10,6 +11,7 @@ use weir_tests::nginx;
 use weir_tests::objects::{ServiceEntry, WorkloadEntry};
 use weir_tests::program::Program;
 use weir_tests::rules::Rules;
+use weir_tests::wait;
 use weir_tests::world::{N1, N2, Node, Pod, World};
 
 /// Virtual addresses of the service `web`.
@@ -89,6 +91,11 @@ impl Shop {
         for (agent, pod) in [(0, &self.client), (0, &self.blue), (1, &self.green)] {
             weir.agents[agent].enroll(pod, NAMESPACE, pod.name())?;
         }
+        // An agent that has just started may have its pods before the control plane has sent it the mesh.
+        let url = format!("http://{}/", WEB[0]);
+        wait::until("the client's agent knows the service", Duration::from_secs(10), || {
+            self.client.place.run(&["curl", "-sf", "--max-time", "2", &url])
+        })?;
         Ok(())
     }
 }
