@@ -26,7 +26,7 @@ const RETRIES_WITHOUT_LISTENER: u32 = 6;
 /// How often it is where this process has no file descriptor left, as long as a connection attempt may take by default: ten
 /// seconds with the pauses.
 const RETRIES_WITHOUT_DESCRIPTOR: u32 = 14;
-/// Pause before another connection to a peer that was gone; longer every time.
+/// Pause before another attempt; it grows with the square of their number.
 const RETRY_PAUSE: Duration = Duration::from_millis(10);
 /// How often idle connections are looked for.
 const SWEEP_INTERVAL: Duration = Duration::from_secs(10);
@@ -103,7 +103,7 @@ impl<O: Origin> Pool<O> {
                 Ok(Attempt::Opened(stream, peer_identity)) => return Ok((stream, peer_identity)),
                 Ok(Attempt::NotSeen) if attempt > RETRIES => return Err(HboneError::request_timeout(target.peer)),
                 Ok(Attempt::NotSeen) => {}
-                // Its agent has just died: the next connection waits for the one that follows.
+                // Another attempt may do better; `Retry` says for which reasons, and how often it is made.
                 Err(error) if attempt <= retries(error.failure().retry) => {
                     let failure = error.failure();
                     tracing::debug!(
