@@ -1,6 +1,6 @@
 //! Weir as tests deploy it on a cluster: `daemonset.yaml` as it stands, the image as it is made; and what its agents are asked.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
@@ -27,12 +27,17 @@ pub(crate) fn manifest() -> Result<String> {
     std::fs::read_to_string(&file).with_context(|| format!("reading {}", file.display()))
 }
 
-/// The project's folder.
+/// The project's folder: the one that `cargo xtask` names in `WEIR_PROJECT`, else the one that this program was built
+/// from. Clones that share a target directory also share this program, so the two may differ.
 ///
 /// # Errors
-/// Never, where the project is built from.
-pub(crate) fn project() -> Result<&'static Path> {
-    Path::new(env!("CARGO_MANIFEST_DIR")).parent().context("tests are in the workspace")
+/// Never: the package has a parent folder.
+pub(crate) fn project() -> Result<PathBuf> {
+    if let Some(project) = std::env::var_os("WEIR_PROJECT") {
+        return Ok(project.into());
+    }
+    let workspace = Path::new(env!("CARGO_MANIFEST_DIR")).parent().context("the package is in the workspace")?;
+    Ok(workspace.to_owned())
 }
 
 /// Applies the manifest and waits until every node's agent is ready.

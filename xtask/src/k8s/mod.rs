@@ -18,6 +18,8 @@ mod stamp;
 
 /// The variable by which the tests are told where the parts are.
 const PARTS: &str = "WEIR_K8S";
+/// The variable by which the tests are told whose manifests they apply.
+const PROJECT: &str = "WEIR_PROJECT";
 
 #[derive(Debug, Args)]
 pub(crate) struct Arguments {
@@ -67,6 +69,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
     }
     let mut behaviours = workspace::as_root("env");
     behaviours.arg(format!("{PARTS}={}", folder.display()));
+    behaviours.arg(format!("{PROJECT}={}", workspace::root().display()));
     behaviours.arg(programs::release("weir-k8s-tests")).arg("run");
     behaviours.args(arguments.mode.iter().flat_map(|mode| ["--mode", mode.word()])).args(&arguments.filter);
     behaviours.args(arguments.long.then_some("--long")).args(arguments.keep.then_some("--keep"));
