@@ -13,6 +13,8 @@ mod proto;
 
 mod model;
 
+mod limits;
+
 mod causes;
 mod config;
 mod lifecycle;

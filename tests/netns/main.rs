@@ -22,6 +22,7 @@ mod interop;
 mod kit;
 mod kubernetes;
 mod leaks;
+mod limits;
 mod outbound;
 mod policy;
 mod probes;
@@ -44,6 +45,7 @@ fn table() -> Vec<Case> {
         interop::cases(),
         [resilience::CASES, supervisor::CASES, succession::CASES].concat(),
         faults::cases(),
+        limits::CASES.to_vec(),
         leaks::CASES.to_vec(),
     ]
     .concat()

@@ -39,6 +39,7 @@ pub(crate) fn pod(workload: &Workload) -> PodEntry {
         addresses: workload.addresses.clone(),
         captured: true,
         workload_uid: Some(workload.uid.clone()),
+        limits_reached: Vec::new(),
     }
 }
 

@@ -9,6 +9,7 @@ use super::status::ControlPlaneStatus;
 use crate::config::AgentConfig;
 use crate::kubernetes::WatchReport;
 use crate::lifecycle::Ready;
+use crate::limits::ReachedLimit;
 use crate::model::authorization::Authorization;
 use crate::model::identity::Identity;
 use crate::model::mesh::Mesh;
@@ -74,6 +75,8 @@ pub struct PodEntry {
     pub captured: bool,
     /// The workload that this pod is; `None` while the mesh does not know it.
     pub workload_uid: Option<Arc<str>>,
+    /// The limits that the pod has reached.
+    pub limits_reached: Vec<ReachedLimit>,
 }
 
 /// What a certificate says about itself.

@@ -114,6 +114,10 @@ fn register_metrics(foundation: &Foundation, log: &LogHandle) {
         let certificates = foundation.certificates.clone();
         move || certificates.status().into_iter().filter_map(|c| Some((c.identity, c.not_after?))).collect()
     });
+    metrics.register_limits({
+        let limits = foundation.limits.clone();
+        move || limits.reached()
+    });
     metrics.register_dropped_log_lines({
         let log = log.clone();
         move || log.dropped_lines()
@@ -169,6 +173,7 @@ fn pods(enrollment: Arc<Enrollment>, mesh: SharedMesh) -> impl Fn() -> Vec<PodEn
                 addresses: spec.addresses.clone(),
                 captured: true,
                 workload_uid: workload.map(|workload| workload.uid.clone()),
+                limits_reached: pod.limits.reached(),
             }
         };
         enrollment.pods().into_iter().map(entry).collect()

@@ -16,6 +16,7 @@ use crate::config::AgentConfig;
 use crate::enrollment::store::PodStore;
 use crate::enrollment::{Enrolled, Enrollment};
 use crate::lifecycle::Ready;
+use crate::limits::NodeLimits;
 use crate::model::mesh::MeshUpdate;
 use crate::state::SharedMesh;
 use crate::supervisor::SupervisorLink;
@@ -30,6 +31,7 @@ pub(super) struct Foundation {
     pub(super) supervisor: Arc<SupervisorLink>,
     pub(super) ownership: Arc<NodeOwnership>,
     pub(super) metrics: Arc<Metrics>,
+    pub(super) limits: Arc<NodeLimits>,
     pub(super) ready: Ready,
     pub(super) mesh: SharedMesh,
     pub(super) certificates: Certificates,
@@ -82,15 +84,28 @@ impl Foundation {
         let capture = Arc::new(Capture::install(&settings::capture_options(&config)).context("capture")?);
         let installed = start.elapsed();
         let store = PodStore::new(&config.directories.state_dir);
-        let (enrollment, pods) = Enrollment::new(capture.clone(), metrics.clone(), store, supervisor.clone());
+        let limits = NodeLimits::new(|kind| config.limits.maximum(kind));
+        let (enrollment, pods) =
+            Enrollment::new(capture.clone(), metrics.clone(), limits.clone(), store, supervisor.clone());
         enrollment.restore();
         let restored = start.elapsed();
         ownership
             .spawn_command_thread(supervisor.clone(), enrollment.clone())
             .context("a thread for the supervisor's commands")?;
         let Delivery { certificates, status: xds, synced } = delivery;
-        let foundation =
-            Self { config, supervisor, ownership, metrics, ready, mesh, certificates, xds, capture, enrollment };
+        let foundation = Self {
+            config,
+            supervisor,
+            ownership,
+            metrics,
+            limits,
+            ready,
+            mesh,
+            certificates,
+            xds,
+            capture,
+            enrollment,
+        };
         Ok((foundation, Arrivals { pods, synced }, StartTimes { prepared, installed, restored }))
     }
 }

@@ -9,6 +9,7 @@ use clap::Args;
 use super::capture::CaptureConfig;
 use super::cluster::{CniConfig, KubernetesConfig, NriConfig};
 use super::istiod::IstiodConfig;
+use super::limits::LimitsConfig;
 use super::values::{MAX_SECONDS, name, on_loopback, trust_domain, worker_threads};
 
 /// The cluster's name where nothing gives it one.
@@ -33,6 +34,8 @@ pub struct AgentConfig {
     pub capture: CaptureConfig,
     #[command(flatten)]
     pub proxy: ProxyConfig,
+    #[command(flatten)]
+    pub limits: LimitsConfig,
     #[command(flatten)]
     pub kubernetes: KubernetesConfig,
     #[command(flatten)]

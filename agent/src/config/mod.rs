@@ -7,6 +7,7 @@ mod cluster;
 mod derived;
 mod environment;
 mod istiod;
+mod limits;
 mod values;
 
 pub use self::agent::{
@@ -17,6 +18,7 @@ pub use self::capture::{CaptureConfig, Location};
 pub use self::cluster::{CniArg, CniConfig, KubernetesArg, KubernetesConfig};
 pub use self::environment::Environment;
 pub use self::istiod::{IstiodConfig, ObjectsFrom, PlaintextWithoutAgent};
+pub use self::limits::LimitsConfig;
 
 #[cfg(test)]
 mod tests;

@@ -30,6 +30,8 @@ fn values_that_cannot_be_meant_are_refused_by_name() {
         ("--pool-idle-seconds=0", "not in 1..=86400"),
         ("--certificate-seconds=0", "not in 1..="),
         ("--pool-max-streams=0", "not in 1.."),
+        ("--max-outbound-connections-per-pod=0", "not in 1..=1048576"),
+        ("--max-handshakes-per-pod=many", "invalid digit"),
         ("--worker-threads=100000", "not in 0..=1024"),
         ("--worker-threads=101%", "expected 1% to 100%"),
         ("--worker-threads=many", "expected a number"),

@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 use tokio_util::sync::CancellationToken;
 
 use super::netns::Netns;
+use crate::limits::PodLimits;
 use crate::model::identity::{Identity, TrustDomain};
 use crate::model::pod::PodKey;
 
@@ -58,6 +59,8 @@ impl PodSpec {
 pub struct EnrolledPod {
     pub spec: PodSpec,
     pub netns: Netns,
+    /// What the pod holds of what all pods share.
+    pub limits: PodLimits,
     connections: Arc<AtomicU64>,
     /// It is being taken out of the mesh, and still captured until all peers know.
     leaving: AtomicBool,
@@ -68,11 +71,12 @@ pub struct EnrolledPod {
 }
 
 impl EnrolledPod {
-    pub(super) fn new(mut spec: PodSpec, netns: Netns) -> Self {
+    pub(super) fn new(mut spec: PodSpec, netns: Netns, limits: PodLimits) -> Self {
         spec.netns_cookie = Some(netns.cookie().0);
         Self {
             spec,
             netns,
+            limits,
             connections: Arc::default(),
             leaving: AtomicBool::new(false),
             left: CancellationToken::new(),

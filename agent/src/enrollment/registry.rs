@@ -17,6 +17,7 @@ use super::ownership::{Owner, Ownership, Turn};
 use super::pod::{EnrolledPod, PodSpec};
 use super::store::PodStore;
 use crate::capture::{Capture, NotCaptured, PodCapture};
+use crate::limits::NodeLimits;
 use crate::supervisor::SupervisorLink;
 use crate::telemetry::metrics::{Metrics, StateFile};
 
@@ -25,6 +26,7 @@ use crate::telemetry::metrics::{Metrics, StateFile};
 pub struct Enrollment {
     pub(super) capture: Arc<Capture>,
     metrics: Arc<Metrics>,
+    limits: Arc<NodeLimits>,
     pub(super) store: PodStore,
     /// Holds duplicates of the listeners.
     pub(super) supervisor: Arc<SupervisorLink>,
@@ -47,14 +49,26 @@ impl Enrollment {
     pub fn new(
         capture: Arc<Capture>,
         metrics: Arc<Metrics>,
+        limits: Arc<NodeLimits>,
         store: PodStore,
         supervisor: Arc<SupervisorLink>,
     ) -> (Arc<Self>, mpsc::UnboundedReceiver<Enrolled>) {
         let (arrivals, stream) = mpsc::unbounded_channel();
         let (pods, ownership, unsaved, lost_sandboxes) = Default::default();
         let version = watch::Sender::new(0);
-        let enrollment =
-            Self { capture, metrics, store, supervisor, pods, ownership, unsaved, arrivals, version, lost_sandboxes };
+        let enrollment = Self {
+            capture,
+            metrics,
+            limits,
+            store,
+            supervisor,
+            pods,
+            ownership,
+            unsaved,
+            arrivals,
+            version,
+            lost_sandboxes,
+        };
         (Arc::new(enrollment), stream)
     }
 
@@ -133,7 +147,7 @@ impl Enrollment {
             what: "opening listeners",
             source,
         })?;
-        let pod = Arc::new(EnrolledPod::new(spec, netns));
+        let pod = Arc::new(EnrolledPod::new(spec, netns, self.limits.for_pod()));
         self.capture.enroll(&PodCapture {
             netns: pod.netns.as_fd(),
             cookie: pod.netns.cookie(),

@@ -15,8 +15,10 @@ use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 use tokio::net::TcpStream;
 
+use super::budget::Budget;
 use super::pod::PodProxy;
 use super::{inbound, outbound};
+use crate::limits::PodLimits;
 
 /// First and longest pause after a failed accept, mostly for want of file descriptors.
 const RETRY_PAUSE: (Duration, Duration) = (Duration::from_millis(5), Duration::from_millis(500));
@@ -30,6 +32,16 @@ pub(super) enum ListenerKind {
     InboundPlaintext,
     /// HBONE connections to port 15008.
     InboundHbone,
+}
+
+impl ListenerKind {
+    /// Waits until the pod may have one more connection of this kind.
+    async fn budget(self, limits: &PodLimits) -> Budget {
+        match self {
+            Self::Outbound => Budget::outbound(limits).await,
+            Self::InboundPlaintext | Self::InboundHbone => Budget::inbound(limits).await,
+        }
+    }
 }
 
 /// Accepts and serves connections until the pod leaves or the process drains.
@@ -52,7 +64,13 @@ pub(super) async fn serve(pod_proxy: Arc<PodProxy>, kind: ListenerKind, listener
         match accepted {
             Ok(stream) => {
                 pause = RETRY_PAUSE.0;
-                start(&pod_proxy, kind, stream);
+                // The next connection is accepted once this one is within the pod's limits.
+                let budget = tokio::select! {
+                    budget = kind.budget(&pod_proxy.pod.limits) => budget,
+                    () = pod_proxy.pod.left.cancelled() => Budget::default(),
+                    () = pod_proxy.proxy.drain.draining() => Budget::default(),
+                };
+                start(&pod_proxy, kind, stream, budget);
             }
             Err(error) if is_about_the_peer(&error) => {}
             Err(error) => {
@@ -65,7 +83,7 @@ pub(super) async fn serve(pod_proxy: Arc<PodProxy>, kind: ListenerKind, listener
     }
     // What the kernel had accepted before new connections stopped being steered here.
     while let Ok(stream) = accept(listener.get_ref()) {
-        start(&pod_proxy, kind, stream);
+        start(&pod_proxy, kind, stream, Budget::default());
     }
 }
 
@@ -84,7 +102,7 @@ fn accept(listener: &OwnedFd) -> io::Result<std::net::TcpStream> {
 }
 
 /// Starts serving a connection on the worker with the least load.
-fn start(pod_proxy: &Arc<PodProxy>, kind: ListenerKind, stream: std::net::TcpStream) {
+fn start(pod_proxy: &Arc<PodProxy>, kind: ListenerKind, stream: std::net::TcpStream, budget: Budget) {
     let hold = pod_proxy.proxy.drain.hold();
     let owner = pod_proxy.clone();
     let serve = async move || {
@@ -97,9 +115,9 @@ fn start(pod_proxy: &Arc<PodProxy>, kind: ListenerKind, stream: std::net::TcpStr
             }
         };
         match kind {
-            ListenerKind::Outbound => outbound::serve(owner, stream).await,
-            ListenerKind::InboundPlaintext => inbound::serve_plaintext(owner, stream).await,
-            ListenerKind::InboundHbone => inbound::serve_hbone(owner, stream).await,
+            ListenerKind::Outbound => outbound::serve(owner, stream, budget).await,
+            ListenerKind::InboundPlaintext => inbound::serve_plaintext(owner, stream, budget).await,
+            ListenerKind::InboundHbone => inbound::serve_hbone(owner, stream, budget).await,
         }
         drop(hold);
     };

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use super::budget::Handshakes;
 use super::node::Proxy;
 use super::origin::PodOrigin;
 use super::workers::Workers;
@@ -21,11 +22,12 @@ pub(super) struct PodProxy {
     /// HBONE connections are never shared between pods: each is opened in its pod's namespace under its identity. Nor are
     /// they between workers: there is a pool for each.
     pub(super) pools: Box<[Pool<PodOrigin>]>,
+    pub(super) handshakes: Handshakes,
 }
 
 impl PodProxy {
     pub(super) fn new(proxy: Arc<Proxy>, pod: Arc<EnrolledPod>, pools: Box<[Pool<PodOrigin>]>) -> Self {
-        Self { proxy, pod, pools }
+        Self { proxy, pod, pools, handshakes: Handshakes::default() }
     }
 
     /// The HBONE connections of the worker that the caller runs on.

@@ -7,6 +7,7 @@ use super::render::duration;
 use super::report::{KubernetesStatus, MeshCounts, NriState, PodStatus, Status, SupervisorStatus};
 use crate::admin::sources::{AdminSources, MeshCopy, PodEntry};
 use crate::kubernetes::WatchReport;
+use crate::limits::ReachedLimit;
 use crate::nri::NriReport;
 use crate::telemetry::connection::LiveConnection;
 use crate::tls::certificates::CertificateStatus;
@@ -132,6 +133,7 @@ fn pod_statuses(
             known_to_mesh: pod.workload_uid.is_some(),
             certificate_seconds_left: by_identity.get(&pod.identity).and_then(|status| seconds_left(status)),
             connections_open: pod.workload_uid.as_deref().and_then(|uid| open.get(uid)).copied().unwrap_or_default(),
+            limits_reached: pod.limits_reached.clone(),
         })
         .collect();
     statuses.sort_by(|a, b| (&a.namespace, &a.name).cmp(&(&b.namespace, &b.name)));
@@ -199,6 +201,10 @@ fn pod_warnings(pods: &[PodStatus]) -> Vec<String> {
         }
         if !pod.known_to_mesh {
             warnings.push(format!("{name} is enrolled but the mesh does not know it as a workload"));
+        }
+        for ReachedLimit { limit, maximum, held, times } in &pod.limits_reached {
+            warnings
+                .push(format!("{name} has reached its limit {limit} {times} times; it holds {held} of {maximum} now"));
         }
     }
     warnings

@@ -264,6 +264,7 @@ pods           0 enrolled, 0 connections open
             known_to_mesh: true,
             certificate_seconds_left: Some(86_000),
             connections_open: 1,
+            limits_reached: Vec::new(),
         };
         let stranger = PodStatus {
             name: "new".to_owned(),

@@ -5,6 +5,8 @@ use std::net::IpAddr;
 
 use serde::{Deserialize, Serialize};
 
+use crate::limits::ReachedLimit;
+
 /// The agent of one node, now.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Status {
@@ -111,4 +113,7 @@ pub struct PodStatus {
     /// Until its certificate expires, negative once it has; `None` while there is none.
     pub certificate_seconds_left: Option<i64>,
     pub connections_open: usize,
+    /// The limits that the pod has reached since this agent serves it.
+    #[serde(default)]
+    pub limits_reached: Vec<ReachedLimit>,
 }

@@ -9,15 +9,17 @@ use super::admission::Accepted;
 use super::connection::Peer;
 use super::request;
 use crate::hbone::{HboneServer, handshake_failure_label};
+use crate::limits::LimitKind;
 use crate::model::address::canonical;
 use crate::net::{self, reset_on_close};
+use crate::proxy::budget::Budget;
 use crate::proxy::pod::PodProxy;
 use crate::telemetry::connection::ResponseFlag;
 use crate::telemetry::metrics::{Metrics, Side};
 use crate::tls::handshake::{self, HandshakeError, Secured};
 
 /// Serves a connection to the HBONE port to its end.
-pub(in crate::proxy) async fn serve(pod_proxy: Arc<PodProxy>, tcp: TcpStream) {
+pub(in crate::proxy) async fn serve(pod_proxy: Arc<PodProxy>, tcp: TcpStream, _budget: Budget) {
     let (Ok(source), Ok(local)) = (tcp.peer_addr(), tcp.local_addr()) else { return };
     let accepted = Accepted { source: canonical(source), local: canonical(local) };
     if accepted.is_dialled_directly(&pod_proxy) {
@@ -25,7 +27,17 @@ pub(in crate::proxy) async fn serve(pod_proxy: Arc<PodProxy>, tcp: TcpStream) {
         return reset_on_close(&tcp);
     }
     net::detect_dead_peer(&tcp);
-    let Some(secured) = secure(&pod_proxy, tcp, &accepted).await else { return };
+    let secured = {
+        let handshake = pod_proxy.handshakes.begin(pod_proxy.pod.limits.of(LimitKind::Handshakes)).await;
+        tokio::select! {
+            secured = secure(&pod_proxy, tcp, &accepted) => secured,
+            () = handshake.displaced() => {
+                let error = "a newer connection took the place of this handshake, which was the oldest of too many";
+                return accepted.refused(ResponseFlag::TlsFailure).record(&pod_proxy.proxy.metrics, &error);
+            }
+        }
+    };
+    let Some(secured) = secured else { return };
     let peer = Peer { identity: secured.peer.clone(), addr: accepted.source, listener: accepted.local };
     let timeout = pod_proxy.proxy.timeouts.handshake;
     if let Some(server) = greet(&pod_proxy.proxy.metrics, secured, &peer, timeout).await {

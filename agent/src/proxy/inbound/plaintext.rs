@@ -8,10 +8,11 @@ use super::admission::Accepted;
 use super::connection::{Downstream, InboundConnection};
 use crate::model::address::canonical;
 use crate::net::{self, reset_on_close};
+use crate::proxy::budget::Budget;
 use crate::proxy::pod::PodProxy;
 
 /// Serves a plaintext connection to its end.
-pub(in crate::proxy) async fn serve(pod_proxy: Arc<PodProxy>, downstream: TcpStream) {
+pub(in crate::proxy) async fn serve(pod_proxy: Arc<PodProxy>, downstream: TcpStream, _budget: Budget) {
     let (Ok(source), Ok(local)) = (downstream.peer_addr(), downstream.local_addr()) else { return };
     let accepted = Accepted { source: canonical(source), local: canonical(local) };
     if accepted.is_dialled_directly(&pod_proxy) {

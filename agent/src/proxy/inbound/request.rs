@@ -9,6 +9,7 @@ use http::{HeaderMap, StatusCode};
 use super::admission::Accepted;
 use super::connection::{Downstream, InboundConnection, Peer};
 use crate::hbone::{self, Authority, ConnectRequest, InvalidAuthority, parse_authority};
+use crate::limits::LimitKind;
 use crate::proxy::pod::PodProxy;
 use crate::proxy::workers::Workers;
 use crate::telemetry::connection::ResponseFlag;
@@ -35,6 +36,12 @@ pub(super) async fn serve(pod_proxy: Arc<PodProxy>, peer: Peer, request: Connect
             accepted.refused(ResponseFlag::ConnectFailure).record(&pod_proxy.proxy.metrics, &error);
             return request.refuse(StatusCode::BAD_REQUEST);
         }
+    };
+    let Some(_held) = pod_proxy.pod.limits.of(LimitKind::InboundConnections).try_take() else {
+        let accepted = Accepted { source: peer.addr, local: peer.listener };
+        let error = "the pod has as many inbound connections as it may have";
+        accepted.refused(ResponseFlag::ConnectFailure).record(&pod_proxy.proxy.metrics, &error);
+        return request.refuse(StatusCode::SERVICE_UNAVAILABLE);
     };
     let _open = pod_proxy.pod.count_connection();
     let _load = pod_proxy.proxy.workers.count_load(Workers::current());

@@ -11,6 +11,7 @@ use super::upstream::{Outbound, UpstreamStream};
 use crate::model::address::canonical;
 use crate::model::resolve::{Transport, Unresolved, Upstream};
 use crate::net::{self, reset_on_close};
+use crate::proxy::budget::Budget;
 use crate::proxy::pod::PodProxy;
 use crate::proxy::splice;
 use crate::telemetry::connection::{RefusedConnection, ResponseFlag};
@@ -18,7 +19,7 @@ use crate::telemetry::ends::{OutboundSource, Reporter};
 use crate::telemetry::record::ConnectionRecord;
 
 /// Serves one captured connection of a pod to its end.
-pub(in crate::proxy) async fn serve(pod_proxy: Arc<PodProxy>, downstream: TcpStream) {
+pub(in crate::proxy) async fn serve(pod_proxy: Arc<PodProxy>, downstream: TcpStream, budget: Budget) {
     let PodProxy { proxy, pod, .. } = &*pod_proxy;
     let (Ok(source_addr), Ok(listener)) = (downstream.peer_addr(), downstream.local_addr()) else { return };
     let source_addr = canonical(source_addr);
@@ -38,11 +39,11 @@ pub(in crate::proxy) async fn serve(pod_proxy: Arc<PodProxy>, downstream: TcpStr
         let identity = pod.identity(&mesh.settings().trust_domain);
         (OutboundSource { addr: source_addr, workload, identity }, resolved)
     };
-    Outbound { pod_proxy: &pod_proxy, source, original_dst }.run(downstream, resolved).await;
+    Outbound { pod_proxy: &pod_proxy, source, original_dst }.run(downstream, resolved, budget).await;
 }
 
 impl Outbound<'_> {
-    async fn run(&self, downstream: TcpStream, resolved: Result<Upstream, Unresolved>) {
+    async fn run(&self, downstream: TcpStream, resolved: Result<Upstream, Unresolved>, budget: Budget) {
         let metrics = &self.pod_proxy.proxy.metrics;
         let ends = self.ends(resolved.as_ref().ok());
         let (mut record, outcome);
@@ -55,7 +56,7 @@ impl Outbound<'_> {
                 } else {
                     ConnectionRecord::open(metrics, ends)
                 };
-                outcome = self.forward(downstream, &upstream, candidate.as_ref(), &record).await;
+                outcome = self.forward(downstream, &upstream, candidate.as_ref(), &record, budget).await;
             }
             Err(unresolved) => {
                 record = ConnectionRecord::open(metrics, ends);
@@ -75,6 +76,7 @@ impl Outbound<'_> {
         upstream: &Upstream,
         candidate: Option<&Candidate>,
         record: &ConnectionRecord,
+        mut budget: Budget,
     ) -> Result<(), OutboundError> {
         let opened = match self.connect_upstream(upstream, candidate, record).await {
             Ok(opened) => opened,
@@ -83,6 +85,7 @@ impl Outbound<'_> {
                 return Err(error);
             }
         };
+        budget.is_not_pending();
         let splicing = async {
             match opened {
                 UpstreamStream::Hbone(stream) => splice::outbound_hbone(downstream, stream, record.bytes()).await,

@@ -29,6 +29,11 @@ pub(super) const CAPTURE_VERDICTS: Described =
 /// Labels: `map`.
 pub(super) const CAPTURE_MAP_ENTRIES: Described =
     ("weir_capture_map_entries", "Entries in the maps of the kernel programs now");
+/// Labels: `limit`.
+pub(super) const LIMIT_REACHED: Described = (
+    "weir_limit_reached",
+    "How often something of a pod had to wait or was refused because the pod held as much as it may, by limit",
+);
 /// Labels: `identity` (bounded by the pods of the node).
 pub(super) const CERTIFICATE_EXPIRY: Described =
     ("weir_certificate_expiry_seconds", "Seconds until the workload certificate expires; negative once it has");

@@ -82,6 +82,11 @@ impl Metrics {
         self.scraped.certificates.set(read);
     }
 
+    /// Asks `read` how often each limit was reached at every scrape.
+    pub fn register_limits(&self, read: impl Fn() -> Vec<(&'static str, u64)> + Send + Sync + 'static) {
+        self.scraped.limits.set(read);
+    }
+
     /// Asks `read` for the number of log lines dropped so far at every scrape.
     pub fn register_dropped_log_lines(&self, read: impl Fn() -> u64 + Send + Sync + 'static) {
         self.scraped.dropped_log_lines.set(read);

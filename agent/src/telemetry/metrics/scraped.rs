@@ -45,6 +45,7 @@ pub(super) struct Scraped {
     pub(super) kernel: Source<Vec<(&'static str, u64)>>,
     pub(super) kernel_entries: Source<Vec<(&'static str, u64)>>,
     pub(super) certificates: Source<Vec<(Identity, SystemTime)>>,
+    pub(super) limits: Source<Vec<(&'static str, u64)>>,
     pub(super) dropped_log_lines: Source<u64>,
     pub(super) worker_restarts: AtomicU64,
     pub(super) last_good: RwLock<Option<SystemTime>>,
@@ -57,6 +58,7 @@ impl Default for Scraped {
             kernel: Source::default(),
             kernel_entries: Source::default(),
             certificates: Source::default(),
+            limits: Source::default(),
             dropped_log_lines: Source::default(),
             worker_restarts: AtomicU64::default(),
             last_good: RwLock::default(),
@@ -82,6 +84,7 @@ impl Collector for ScrapedCollector {
         let to = &mut encoder;
         counters(to, catalogue::CAPTURE_VERDICTS, "verdict", &self.0.kernel.read().unwrap_or_default())?;
         gauges(to, catalogue::CAPTURE_MAP_ENTRIES, "map", &self.0.kernel_entries.read().unwrap_or_default())?;
+        counters(to, catalogue::LIMIT_REACHED, "limit", &self.0.limits.read().unwrap_or_default())?;
         counter(to, catalogue::LOG_LINES_DROPPED, self.0.dropped_log_lines.read().unwrap_or_default())?;
         counter(to, catalogue::WORKER_RESTARTS, self.0.worker_restarts.load(Ordering::Relaxed))?;
         certificates(to, now, self.0.certificates.read().unwrap_or_default())?;

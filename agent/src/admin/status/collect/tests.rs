@@ -34,7 +34,8 @@ fn every_kind_of_trouble_is_told() {
     missing.last_error = Some("the CA refuses".into());
     sources.certificates = Box::new(move || vec![expired.clone(), failing.clone(), missing.clone()]);
     let unknown = PodEntry { workload_uid: None, captured: false, ..pod(&workload("shop", "new", "10.0.0.3")) };
-    let known = pod(&workload("shop", "reviews", "10.0.0.2"));
+    let full = ReachedLimit { limit: "pending_connects".to_owned(), maximum: 8192, held: 40, times: 3 };
+    let known = PodEntry { limits_reached: vec![full], ..pod(&workload("shop", "reviews", "10.0.0.2")) };
     sources.pods = Box::new(move || vec![unknown.clone(), known.clone()]);
     let mut plane = (sources.control_plane)();
     plane.connected = false;
@@ -54,6 +55,7 @@ fn every_kind_of_trouble_is_told() {
         "there is no certificate for spiffe://cluster.local/ns/shop/sa/new: the CA refuses",
         "shop/new-v1-1234 is enrolled but its traffic is not captured",
         "shop/new-v1-1234 is enrolled but the mesh does not know it as a workload",
+        "shop/reviews-v1-1234 has reached its limit pending_connects 3 times; it holds 40 of 8192 now",
         "policy shop/broken cannot be understood and denies everything in its scope: empty address",
         "shop/reviews-v1-1234 denies every connection: policy shop/allow-client is in force for it but not known",
     ];

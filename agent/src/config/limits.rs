@@ -1,0 +1,38 @@
+//! Bounds on what one pod may hold. `docs/limits.md` has the reasons for the defaults and what happens at each bound.
+
+use clap::Args;
+
+use crate::limits::LimitKind;
+
+/// The most that any of these settings may ask for: more descriptors than Linux gives to a process by default (`fs.nr_open`).
+const MAX: i64 = 1 << 20;
+
+/// Bounds on what one pod may hold of what all pods of the node share.
+#[derive(Debug, Clone, Args)]
+pub struct LimitsConfig {
+    /// Open connections of one pod to others. At the limit its further connections wait to be accepted.
+    #[arg(long, env = "WEIR_MAX_OUTBOUND_CONNECTIONS_PER_POD", default_value_t = 65_536, value_parser = clap::value_parser!(u32).range(1..=MAX))]
+    pub max_outbound_connections_per_pod: u32,
+    /// Open connections to one pod. At the limit further plaintext connections wait to be accepted, HBONE requests are refused.
+    #[arg(long, env = "WEIR_MAX_INBOUND_CONNECTIONS_PER_POD", default_value_t = 65_536, value_parser = clap::value_parser!(u32).range(1..=MAX))]
+    pub max_inbound_connections_per_pod: u32,
+    /// Connections of one pod that wait for their upstream. At the limit its further connections wait to be accepted.
+    #[arg(long, env = "WEIR_MAX_PENDING_CONNECTS_PER_POD", default_value_t = 8192, value_parser = clap::value_parser!(u32).range(1..=MAX))]
+    pub max_pending_connects_per_pod: u32,
+    /// Connections to one pod's HBONE port whose peer has not authenticated yet. At the limit the oldest of them is ended.
+    #[arg(long, env = "WEIR_MAX_HANDSHAKES_PER_POD", default_value_t = 1024, value_parser = clap::value_parser!(u32).range(1..=MAX))]
+    pub max_handshakes_per_pod: u32,
+}
+
+impl LimitsConfig {
+    /// The maximum of a kind of limit.
+    #[must_use]
+    pub fn maximum(&self, kind: LimitKind) -> u32 {
+        match kind {
+            LimitKind::OutboundConnections => self.max_outbound_connections_per_pod,
+            LimitKind::InboundConnections => self.max_inbound_connections_per_pod,
+            LimitKind::PendingConnects => self.max_pending_connects_per_pod,
+            LimitKind::Handshakes => self.max_handshakes_per_pod,
+        }
+    }
+}

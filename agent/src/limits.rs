@@ -1,0 +1,220 @@
+//! Bounds on what one pod may hold of what all pods of the node share: descriptors, and the memory behind them.
+//!
+//! Each [`LimitKind`] has a maximum, which is a setting, and every pod has a [`Limit`] of its own with that maximum. Whoever
+//! holds something of a limit has a [`Held`]. At the maximum the pod waits ([`Limit::take`]) or is refused
+//! ([`Limit::try_take`]); other pods notice neither. `docs/limits.md` lists the limits with the reasons for their defaults.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use serde::{Deserialize, Serialize};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+
+/// What is bounded.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LimitKind {
+    /// Open connections of the pod's applications to others.
+    OutboundConnections,
+    /// Open connections and HBONE streams to the pod's applications.
+    InboundConnections,
+    /// Outbound connections whose upstream is not open yet.
+    PendingConnects,
+    /// Connections to the HBONE port whose peer has not authenticated yet.
+    Handshakes,
+}
+
+/// How many kinds of limits there are.
+const KINDS: usize = LimitKind::ALL.len();
+
+impl LimitKind {
+    pub const ALL: [Self; 4] =
+        [Self::OutboundConnections, Self::InboundConnections, Self::PendingConnects, Self::Handshakes];
+
+    /// The value of the metrics' `limit` label, and the name in `weir status`.
+    #[must_use]
+    pub fn label(self) -> &'static str {
+        match self {
+            Self::OutboundConnections => "outbound_connections",
+            Self::InboundConnections => "inbound_connections",
+            Self::PendingConnects => "pending_connects",
+            Self::Handshakes => "handshakes",
+        }
+    }
+}
+
+/// How often each limit was reached.
+type Reached = [AtomicU64; KINDS];
+
+/// The maxima of all pods, and how often any of them was reached. One per process.
+#[derive(Debug)]
+pub struct NodeLimits {
+    maxima: [u32; KINDS],
+    reached: Reached,
+}
+
+impl NodeLimits {
+    /// Limits with the maximum that `maximum` names for each kind.
+    #[must_use]
+    pub fn new(maximum: impl Fn(LimitKind) -> u32) -> Arc<Self> {
+        Arc::new(Self { maxima: LimitKind::ALL.map(maximum), reached: Reached::default() })
+    }
+
+    /// How often each limit was reached by any pod since the start of the process.
+    #[must_use]
+    pub fn reached(&self) -> Vec<(&'static str, u64)> {
+        LimitKind::ALL.into_iter().map(|kind| (kind.label(), count(&self.reached, kind))).collect()
+    }
+
+    /// The limits of one pod, of which nothing is held yet.
+    #[must_use]
+    pub fn for_pod(self: &Arc<Self>) -> PodLimits {
+        let reached: Arc<Reached> = Arc::default();
+        PodLimits { limits: LimitKind::ALL.map(|kind| self.limit(kind, &reached)), reached }
+    }
+
+    fn limit(self: &Arc<Self>, kind: LimitKind, reached: &Arc<Reached>) -> Limit {
+        let maximum = self.maxima[kind as usize];
+        let free = Arc::new(Semaphore::new(maximum as usize));
+        Limit { kind, maximum, free, pod: reached.clone(), node: self.clone() }
+    }
+}
+
+/// What one pod holds, of everything that is bounded.
+#[derive(Debug)]
+pub struct PodLimits {
+    limits: [Limit; KINDS],
+    reached: Arc<Reached>,
+}
+
+/// A limit that a pod has reached at least once, as `weir status` shows it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ReachedLimit {
+    pub limit: String,
+    pub maximum: u32,
+    /// How much of it is held now.
+    pub held: u32,
+    /// How often something had to wait or was refused because of it.
+    pub times: u64,
+}
+
+impl PodLimits {
+    /// The pod's limit of a kind.
+    #[must_use]
+    pub fn of(&self, kind: LimitKind) -> &Limit {
+        &self.limits[kind as usize]
+    }
+
+    /// The limits that the pod has reached since it was enrolled with this process.
+    #[must_use]
+    pub fn reached(&self) -> Vec<ReachedLimit> {
+        let limits = self.limits.iter().map(|limit| (limit, count(&self.reached, limit.kind)));
+        limits
+            .filter(|(_, times)| *times > 0)
+            .map(|(limit, times)| ReachedLimit {
+                limit: limit.kind.label().to_owned(),
+                maximum: limit.maximum,
+                held: limit.held(),
+                times,
+            })
+            .collect()
+    }
+}
+
+/// A bound on how much of one kind a pod may hold at a time.
+#[derive(Debug)]
+pub struct Limit {
+    kind: LimitKind,
+    maximum: u32,
+    free: Arc<Semaphore>,
+    pod: Arc<Reached>,
+    node: Arc<NodeLimits>,
+}
+
+/// One of what a limit bounds, until dropped.
+#[derive(Debug)]
+pub struct Held {
+    _permit: OwnedSemaphorePermit,
+}
+
+impl Limit {
+    /// Takes one; waits while the pod holds the maximum.
+    pub async fn take(&self) -> Held {
+        match self.try_take() {
+            Some(held) => held,
+            None => self.wait().await,
+        }
+    }
+
+    /// Waits for one that is given back, after [`Self::try_take`] has counted that there was none.
+    pub async fn wait(&self) -> Held {
+        let permit = self.free.clone().acquire_owned().await;
+        Held { _permit: permit.expect("nobody closes the semaphore of a limit") }
+    }
+
+    /// Takes one; `None` where the pod holds the maximum.
+    #[must_use]
+    pub fn try_take(&self) -> Option<Held> {
+        let permit = self.free.clone().try_acquire_owned().ok();
+        if permit.is_none() {
+            self.pod[self.kind as usize].fetch_add(1, Ordering::Relaxed);
+            self.node.reached[self.kind as usize].fetch_add(1, Ordering::Relaxed);
+        }
+        permit.map(|permit| Held { _permit: permit })
+    }
+
+    /// How much the pod holds now.
+    #[must_use]
+    pub fn held(&self) -> u32 {
+        // Never more than the maximum, which is an u32.
+        self.maximum - u32::try_from(self.free.available_permits()).unwrap_or(self.maximum)
+    }
+}
+
+fn count(reached: &Reached, kind: LimitKind) -> u64 {
+    reached[kind as usize].load(Ordering::Relaxed)
+}
+
+#[cfg(test)]
+mod tests {
+    use futures_util::FutureExt;
+
+    use super::*;
+
+    #[test]
+    fn a_pod_at_its_limit_is_refused_and_counted_and_others_are_not() {
+        let node = NodeLimits::new(|_| 2);
+        let (pod, other) = (node.for_pod(), node.for_pod());
+        let limit = pod.of(LimitKind::InboundConnections);
+        let first = limit.try_take();
+        let _second = limit.try_take();
+        assert!(limit.try_take().is_none(), "two are held of two");
+        assert!(other.of(LimitKind::InboundConnections).try_take().is_some(), "another pod");
+        assert!(pod.of(LimitKind::OutboundConnections).try_take().is_some(), "another kind");
+        drop(first);
+        assert!(limit.try_take().is_some(), "one was given back");
+        let expected = ReachedLimit { limit: "inbound_connections".to_owned(), maximum: 2, held: 1, times: 1 };
+        assert_eq!(pod.reached(), [expected]);
+        assert_eq!(other.reached(), []);
+        let counted = node.reached().into_iter().filter(|(_, times)| *times > 0).collect::<Vec<_>>();
+        assert_eq!(counted, [("inbound_connections", 1)]);
+    }
+
+    #[test]
+    fn who_waits_gets_what_is_given_back() {
+        let pod = NodeLimits::new(|_| 1).for_pod();
+        let limit = pod.of(LimitKind::OutboundConnections);
+        let held = limit.take().now_or_never().expect("nothing is held");
+        let mut waiting = std::pin::pin!(limit.take());
+        assert!(waiting.as_mut().now_or_never().is_none(), "the maximum is held");
+        drop(held);
+        assert!(waiting.now_or_never().is_some(), "it was given back");
+        assert_eq!(pod.reached().first().map(|reached| reached.times), Some(1), "it waited once");
+    }
+
+    #[test]
+    fn every_kind_stands_at_its_place_in_the_table() {
+        for (place, kind) in LimitKind::ALL.into_iter().enumerate() {
+            assert_eq!(kind as usize, place, "{}", kind.label());
+        }
+    }
+}

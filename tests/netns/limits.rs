@@ -1,0 +1,167 @@
+//! What one pod may hold of what all pods share: at its limit that pod waits or is refused, and another notices nothing.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+use weir_tests::agent::binary;
+use weir_tests::mesh::Mesh;
+use weir_tests::program::Program;
+use weir_tests::test_app::{self, ECHO, Many};
+use weir_tests::wait;
+use weir_tests::world::{N1, N2, Pod};
+
+use crate::count::Counter;
+use crate::harness::{Case, Check};
+
+pub(crate) const CASES: &[Case] = &[
+    Case {
+        name: "limits: at its limit of outbound connections a pod waits, another does not",
+        check: Check::Alone(outbound),
+    },
+    Case {
+        name: "limits: at its limit of inbound connections a pod refuses, another does not",
+        check: Check::Alone(inbound),
+    },
+    Case {
+        name: "limits: at its limit of pending connects a pod waits, another does not",
+        check: Check::Alone(pending),
+    },
+    Case { name: "limits: peers that never authenticate keep nobody out", check: Check::Alone(handshakes) },
+];
+
+const REACHED: &str = "weir_limit_reached_total";
+/// The limit that each case sets.
+const LIMIT: u64 = 4;
+/// A port of the outsider that drops what comes.
+const BLACK_HOLE: u16 = 7099;
+
+/// A mesh whose agents have one limit at [`LIMIT`], and a check of it.
+fn with_limit(flag: &str, check: impl Fn(&Mesh) -> Result<()>) -> Result<()> {
+    let mesh = Mesh::start_with("t", &[&format!("{flag}={LIMIT}")])?;
+    check(&mesh).with_context(|| mesh.logs())
+}
+
+/// Connections to an echo that are kept, of which each prints a line once it is open.
+fn hold(from: &Pod, to: &Pod, count: u64) -> Result<Vec<Program>> {
+    let address = SocketAddr::new(to.ipv4(), ECHO).to_string();
+    let app = binary("weir-test-app")?.display().to_string();
+    (0..count).map(|_| from.place.spawn(&[&app, "hold", &address])).collect()
+}
+
+fn is_open(program: &Program) -> bool {
+    program.stdout().contains("open")
+}
+
+fn open_of(programs: &[Program]) -> usize {
+    programs.iter().filter(|program| is_open(program)).count()
+}
+
+/// Whether the limit is counted, and shown for the pod that reached it.
+fn is_told(mesh: &Mesh, pod: &Pod, limit: &str) -> Result<()> {
+    let agent = mesh.agent_of(pod);
+    let labels = [("limit", limit)];
+    wait::until("the limit is counted and shown", Duration::from_secs(10), || {
+        let times = agent.metrics()?.sum(REACHED, &labels);
+        ensure!(times >= 1.0, "it was reached {times} times");
+        let status = agent.weir(&["status"])?.stdout;
+        let warning = format!("shop/{} has reached its limit {limit} ", pod.name());
+        ensure!(status.contains(&warning), "{status}");
+        let others = status.lines().filter(|line| line.contains("has reached its limit"));
+        ensure!(others.count() == 1, "one pod has reached one limit: {status}");
+        Ok(())
+    })
+}
+
+fn outbound() -> Result<()> {
+    with_limit("--max-outbound-connections-per-pod", |mesh| {
+        let mut held = hold(&mesh.client, &mesh.far, LIMIT + 1)?;
+        wait::until("as many as may be are open", Duration::from_secs(10), || {
+            ensure!(open_of(&held) as u64 == LIMIT, "{} are", open_of(&held));
+            Ok(())
+        })?;
+        is_told(mesh, &mesh.client, "outbound_connections")?;
+        test_app::echoes(&mesh.near.place, mesh.far.ipv4(), ECHO).context("another pod of the node")?;
+        ensure!(open_of(&held) as u64 == LIMIT, "the next one waits");
+        let at = held.iter().position(is_open).context("one is open")?;
+        drop(held.swap_remove(at));
+        wait::until("the one that waited is open", Duration::from_secs(10), || {
+            ensure!(open_of(&held) as u64 == LIMIT, "{} are", open_of(&held));
+            Ok(())
+        })
+    })
+}
+
+fn inbound() -> Result<()> {
+    // HBONE connections of the two peers count, too: two from each, one per worker.
+    const CONNECTIONS: u64 = 40;
+    let mesh = Mesh::start_with("t", &["--max-inbound-connections-per-pod=20", "--worker-threads=2"])?;
+    let to = SocketAddr::new(mesh.far.ipv4(), ECHO).to_string();
+    let (count, concurrent) = (format!("--count={CONNECTIONS}"), format!("--concurrent={CONNECTIONS}"));
+    let arguments = ["many", &to, &count, &concurrent, "--hold", "--patience=20"];
+    let many: Many = test_app::client(&mesh.client.place, Duration::from_secs(60), &arguments)?;
+    ensure!(many.ok >= 16 && many.ok <= 20, "{many:?}\n{}", mesh.logs());
+    ensure!(many.errors.keys().all(|error| error == "exchange: ConnectionReset"), "{many:?}");
+    is_told(&mesh, &mesh.far, "inbound_connections")?;
+    test_app::echoes(&mesh.client.place, mesh.near.ipv4(), ECHO).context("another pod")?;
+    test_app::echoes(&mesh.client.place, mesh.far.ipv4(), ECHO).context("the pod, once they have ended")?;
+    Ok(())
+}
+
+fn pending() -> Result<()> {
+    with_limit("--max-pending-connects-per-pod", |mesh| {
+        drop_packets_to(&mesh.outsider, BLACK_HOLE)?;
+        let app = binary("weir-test-app")?.display().to_string();
+        let black_hole = SocketAddr::new(mesh.outsider.ipv4(), BLACK_HOLE).to_string();
+        let mut waiting = Vec::new();
+        for _ in 0..=LIMIT {
+            waiting.push(mesh.client.place.spawn(&[&app, "probe", &black_hole])?);
+        }
+        is_told(mesh, &mesh.client, "pending_connects")?;
+        test_app::echoes(&mesh.near.place, mesh.far.ipv4(), ECHO).context("another pod of the node")?;
+        wait::until("the pod, once they have failed", Duration::from_secs(30), || {
+            test_app::echoes(&mesh.client.place, mesh.far.ipv4(), ECHO).map(drop)
+        })
+    })
+}
+
+/// Has a pod drop what is sent to a port of it, as an address that nobody has does.
+pub(crate) fn drop_packets_to(pod: &Pod, port: u16) -> Result<()> {
+    let netns = format!("--net={}", pod.netns().path().display());
+    let port = port.to_string();
+    let rule = ["iptables", "-I", "INPUT", "-p", "tcp", "--dport", &port, "-j", "DROP"];
+    pod.place.run(&[["nsenter", &netns].as_slice(), &rule].concat()).map(drop)
+}
+
+/// Opens connections, says nothing, and tells how many were ended by the other side within two seconds.
+const SILENT: &str = "
+import select, socket, sys
+address, count = sys.argv[1], int(sys.argv[2])
+held = [socket.create_connection((address, 15008)) for _ in range(count)]
+print('open', flush=True)
+ended = 0
+while held:
+    for s in select.select(held, [], [])[0]:
+        held.remove(s)
+        ended += 1
+        print('ended', ended, flush=True)
+";
+
+fn handshakes() -> Result<()> {
+    with_limit("--max-handshakes-per-pod", |mesh| {
+        let (address, count) = (mesh.far.ipv4().to_string(), (3 * LIMIT).to_string());
+        let failures = Counter::of(&mesh.agents[N2], crate::count::FAILED, &[("response_flags", "TLS_FAILURE")])?;
+        let silent = mesh.outsider.place.spawn(&["python3", "-c", SILENT, &address, &count])?;
+        // The agent's own time limit for a handshake is ten seconds: those that end sooner made room.
+        wait::until("the newest took the places of the oldest", Duration::from_secs(5), || {
+            ensure!(silent.stdout().contains(&format!("ended {}\n", 2 * LIMIT)), "{}", silent.tail());
+            Ok(())
+        })?;
+        ensure!(failures.grown()? >= (2 * LIMIT) as f64, "each is recorded");
+        is_told(mesh, &mesh.far, "handshakes")?;
+        test_app::echoes(&mesh.client.place, mesh.far.ipv4(), ECHO)?;
+        let metrics = mesh.agents[N1].metrics()?;
+        ensure!(metrics.sum(REACHED, &[("limit", "handshakes")]) == 0.0, "the other node has reached none");
+        Ok(())
+    })
+}
