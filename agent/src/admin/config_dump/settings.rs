@@ -1,5 +1,6 @@
 //! The agent's settings and version.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 
 use serde_json::{Value, json};
@@ -9,6 +10,7 @@ use crate::config::{
     KubernetesConfig, LogConfig, LogFormat, MeshConfig, NodeConfig, ObjectsFrom, OutboundPolicyArg,
     PlaintextWithoutAgent, ProxyConfig,
 };
+use crate::limits::LimitKind;
 
 /// The settings as started. Every field by name, so that none is forgotten: files are named, never read.
 pub(super) fn settings(config: &AgentConfig) -> Value {
@@ -38,6 +40,7 @@ pub(super) fn settings(config: &AgentConfig) -> Value {
                 pool_max_streams,
                 pool_idle_seconds,
             },
+        limits,
         kubernetes,
         cni,
         nri,
@@ -68,6 +71,7 @@ pub(super) fn settings(config: &AgentConfig) -> Value {
         "drainSeconds": drain_seconds, "connectTimeoutSeconds": connect_timeout_seconds,
         "handshakeTimeoutSeconds": handshake_timeout_seconds, "requestTimeoutSeconds": request_timeout_seconds,
         "poolMaxStreams": pool_max_streams, "poolIdleSeconds": pool_idle_seconds, "workerThreads": worker_threads,
+        "limits": LimitKind::ALL.map(|kind| (kind.label(), limits.maximum(kind))).into_iter().collect::<BTreeMap<_, _>>(),
         "log": log,
         "logFormat": match log_format {
             LogFormat::Text => "text",
