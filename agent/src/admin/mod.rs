@@ -1,14 +1,43 @@
 //! The agent's HTTP endpoints: metrics, readiness, and the admin interface on loopback. They read; all that they can
 //! change is the log filter and whether the process goes on.
 
-mod config_dump;
+mod config_dump {
+    //! `/config_dump`: all that the agent acts by, with ztunnel's keys, so that `istioctl ztunnel-config` reads it. It never
+    //! shows private keys.
+
+    mod certificates;
+    mod connections;
+    mod dump;
+    mod policies;
+    mod services;
+    mod settings;
+    mod workloads;
+
+    pub(super) use self::dump::config_dump;
+}
+
 mod logging;
 mod reserve;
 mod response;
 mod routes;
 mod server;
 mod sources;
-pub mod status;
+
+pub mod status {
+    //! `weir status`: what an operator wants to know first, as data and as one screen of text.
+
+    mod collect;
+    mod fetch;
+    mod render;
+    mod report;
+
+    pub(super) use self::collect::collect;
+    #[cfg(test)]
+    pub use self::fetch::FetchError;
+    pub use self::fetch::fetch;
+    pub use self::render::render;
+    pub use self::report::ControlPlaneStatus;
+}
 
 pub use self::server::{AdminAddresses, AdminError, AdminServers};
 pub use self::sources::{AdminSources, CertificateFacts, PodEntry};

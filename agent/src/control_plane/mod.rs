@@ -9,13 +9,51 @@ pub mod authority;
 mod certificate_service;
 mod config;
 mod counters;
-mod discovery;
+
+mod discovery {
+    //! The delta discovery service. `service` runs one task per agent; `stream` decides without I/O what an agent is
+    //! sent and in which order, with a `subscription` per type.
+
+    mod service;
+    mod stream;
+    mod subscription;
+    #[cfg(test)]
+    mod tests;
+
+    pub(super) use service::DiscoveryService;
+}
+
 mod file_source;
 mod fingerprint;
 mod node_tokens;
 mod server;
 mod snapshot;
-pub mod translate;
+
+pub mod translate {
+    //! Istio objects to the workload API, as istiod does it: pure functions, but for the allocated addresses.
+    //! `translation` lists where Weir differs from istiod.
+
+    mod authorization;
+    mod context;
+    mod fields;
+    mod kubernetes_service;
+    mod names;
+    mod peer_authentication;
+    mod pod;
+    mod policies;
+    mod service;
+    mod translation;
+    mod vips;
+    mod waypoint;
+    mod workload;
+
+    #[cfg(test)]
+    mod tests;
+
+    pub use context::Options;
+    pub use translation::{Resources, translate};
+    pub use vips::VipAllocations;
+}
 
 pub use config::ControlPlaneConfig;
 pub use counters::Counters;

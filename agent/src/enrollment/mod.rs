@@ -14,8 +14,34 @@
 //! All of them meet in `registry`, where one pod at a time is captured or released, and only while this agent is the one
 //! that may (`ownership`).
 
-pub mod api;
-pub mod cluster;
+pub mod api {
+    //! The enrolment API on a Unix socket: `server` is the gRPC service, `client` what the commands use, `check` what a
+    //! description of a pod must be, `incoming` what a client may cost.
+
+    mod check;
+    mod client;
+    mod incoming;
+    mod server;
+
+    pub use self::check::check_name;
+    pub use self::client::{EnrollmentClient, NewPod};
+    pub use self::server::{SOCKET_NAME, bind, serve};
+}
+
+pub mod cluster {
+    //! Keeps the enrolled pods of this node what Kubernetes says they should be: those that are in the mesh are
+    //! captured and annotated, those that leave it are released in an order in which no connection is refused.
+    //! `reconcile` compares, `step` decides what is next for a pod, `actions` does it, and `netns_index` finds the
+    //! namespace of a pod that was there before the agent.
+
+    mod actions;
+    mod netns_index;
+    mod reconcile;
+    mod step;
+
+    pub use self::reconcile::ClusterEnrollment;
+}
+
 mod enroll;
 mod error;
 mod listeners;

@@ -3,15 +3,92 @@
 //! The shape is that of Istio's workload API: workloads and services, joined by ports, and L4 authorization policies.
 
 pub mod address;
-pub mod authorization;
-pub mod balance;
+
+pub mod authorization {
+    //! L4 authorization with Istio's semantics: what a policy is (`policy`), whether one matches a connection
+    //! (`matching`), and the decision over all policies in force (`decide`), which alone makes a [`Permit`].
+    //!
+    //! Which policies are in force for a workload is looked up in the index of `mesh::policies`.
+
+    mod decide;
+    mod matching;
+    mod policy;
+    mod request;
+    #[cfg(test)]
+    mod tests;
+
+    pub(super) use decide::decide;
+    pub use decide::{Denied, DryRun, Permit, Verdict};
+    pub use policy::{Action, Authorization, Clause, Group, Match, PolicyScope, ServiceAccountMatch, StringMatch};
+    pub(super) use request::InForce;
+    pub use request::{AccessRequest, Destination};
+}
+
+pub mod balance {
+    //! Which endpoint of a service serves the next connection.
+    //!
+    //! Health, the port, the modes STRICT and FAILOVER with their scopes, and capacity weights decide. A change of one
+    //! endpoint and a pick both cost O(log n). What a pick needs is built the first time a source of a certain place asks
+    //! for a port, and kept up to date from then on: an agent's sources all live on one node, so such views are few.
+
+    mod endpoints;
+    #[cfg(test)]
+    mod tests;
+    mod view;
+    mod weights;
+
+    pub(super) use endpoints::{ByUid, Endpoints};
+    pub(super) use view::Asked;
+}
+
 pub mod identity;
-pub mod mesh;
+
+pub mod mesh {
+    //! The mesh: workloads, services and policies, indexed for the questions the proxy asks.
+    //!
+    //! Every index answers from what is known now, whatever the order of updates that led there. An update of a
+    //! workload, a service or an authorization policy costs what it touches: its own addresses, services and ports,
+    //! never the size of the mesh. Only PeerAuthentications, of which a mesh has few, are gathered anew with each one
+    //! that changes.
+
+    mod claims;
+    mod interner;
+    mod policies;
+    mod policy_objects;
+    mod services;
+    mod shards;
+    mod store;
+    #[cfg(test)]
+    mod tests;
+    mod update;
+    mod workloads;
+
+    pub use policy_objects::Listing;
+    pub(super) use services::VipKind;
+    pub use store::Mesh;
+    pub use update::{MeshSettings, MeshUpdate, OutboundTrafficPolicy};
+}
+
 pub mod naming;
 pub mod peer_authentication;
 pub mod pod;
 pub mod policy_object;
-pub mod resolve;
+
+pub mod resolve {
+    //! Where an outbound connection goes: from a source workload and the address it asked for to an [`Upstream`].
+    //!
+    //! `destination` says which service or workload an address means, `endpoint` which endpoint serves the connection
+    //! and over which transport.
+
+    mod destination;
+    mod endpoint;
+    #[cfg(test)]
+    mod tests;
+    mod upstream;
+
+    pub use upstream::{Transport, Unresolved, Upstream};
+}
+
 #[cfg(test)]
 mod sample;
 pub mod service;

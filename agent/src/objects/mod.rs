@@ -6,16 +6,76 @@
 
 mod gateway_api;
 mod kind;
-mod kubernetes;
+
+mod kubernetes {
+    //! Kubernetes' own kinds. Namespaces and Nodes count by their metadata alone.
+
+    pub(super) mod pod;
+    pub(super) mod service;
+
+    pub use pod::Pod;
+    pub use service::{IpFamily, KubernetesPort, Service, TargetPort};
+}
+
 mod labels;
 mod load;
 mod loaded;
 mod metadata;
-mod networking;
+
+mod networking {
+    //! The kinds of `networking.istio.io`, services and workloads outside of Kubernetes' own objects, and Istio's
+    //! MeshConfig.
+
+    pub(super) mod mesh_config;
+    pub(super) mod protobuf;
+    mod service_entry;
+    pub(super) mod service_entry_yaml;
+    pub(super) mod workload_entry;
+
+    pub use mesh_config::{CaCertificate, EntryVisibility, MeshConfig};
+    pub use service_entry::{Resolution, ServiceEntry, ServiceEntryPort};
+    pub use workload_entry::{WorkloadAddress, WorkloadEntry};
+}
+
 pub mod protobuf;
 mod read;
-mod reading;
-mod security;
+
+mod reading {
+    //! What reads any object, whatever its kind: YAML to a tree of values, a map field by field, names and their rules, and
+    //! what is found wrong.
+
+    mod fields;
+    pub(super) mod names;
+    mod place;
+    mod problem;
+    pub(super) mod yaml;
+
+    pub(super) use fields::{Fields, Item};
+    pub(super) use place::{Place, Text};
+    pub(super) use problem::Report;
+    pub use problem::{Problem, SourceLocation, UnknownValue};
+}
+
+mod security {
+    //! The kinds of `security.istio.io`: who may connect to what, and whether plaintext is accepted.
+
+    mod authorization_policy;
+    mod condition;
+    mod peer_authentication;
+    pub(super) mod protobuf;
+    mod rule;
+    mod values;
+    pub(super) mod yaml;
+
+    pub use authorization_policy::{AuthorizationPolicy, PolicyAction};
+    pub use condition::Condition;
+    pub use rule::{Operation, Rule, Source};
+    pub use values::{ServiceAccountName, Values};
+
+    pub use crate::model::peer_authentication::{MtlsMode, PeerAuthentication};
+    pub use crate::model::policy_object::PolicyTarget;
+}
+
 mod store;
 
 #[cfg(test)]

@@ -7,11 +7,37 @@ mod budget;
 mod certificates;
 pub mod connector;
 mod hbone_probes;
-mod inbound;
+
+mod inbound {
+    //! Connections to a pod: HBONE from peers, plaintext from everybody else. Each is admitted by policy, then joined with
+    //! the pod's application.
+
+    mod admission;
+    mod connection;
+    mod error;
+    mod hbone;
+    mod plaintext;
+    mod request;
+
+    pub(super) use self::hbone::serve as serve_hbone;
+    pub(super) use self::plaintext::serve as serve_plaintext;
+}
+
 mod listener;
 mod node;
 mod origin;
-mod outbound;
+
+mod outbound {
+    //! A pod's own connections: from the address that the application dialled to an upstream, over HBONE or in plaintext.
+
+    mod candidate;
+    mod error;
+    mod tcp;
+    mod upstream;
+
+    pub(super) use self::tcp::serve;
+}
+
 mod pod;
 mod revocation;
 mod serve;

@@ -3,8 +3,44 @@
 pub mod access_log;
 pub mod connection;
 pub mod ends;
-pub mod log;
-pub mod metrics;
+
+pub mod log {
+    //! The log of the process: its filter, the form of its lines, and who writes them. The data plane never waits for it.
+
+    mod format;
+    mod setup;
+    mod writer;
+
+    pub use self::format::LogFormat;
+    #[cfg(test)]
+    pub(crate) use self::setup::tests;
+    pub use self::setup::{LogHandle, init, init_direct};
+}
+
+pub mod metrics {
+    //! What the process counts. [`Metrics`] holds all of it behind plain methods, one file for each kind of event; names,
+    //! help and labels are in `catalogue` and `labels`. Types of prometheus do not leave this directory.
+
+    mod catalogue;
+    mod classic;
+    mod configuration;
+    mod connections;
+    mod labels;
+    mod live;
+    mod pods;
+    mod process;
+    mod registry;
+    mod scrape;
+    mod scraped;
+    mod traffic;
+
+    pub use self::configuration::{StateFile, XdsTermination};
+    pub use self::connections::Side;
+    pub(in crate::telemetry) use self::live::OpenConnection;
+    pub use self::registry::{Metrics, OpenGuard};
+    pub use self::scrape::{Scrape, ScrapeText, TextFormat};
+}
+
 pub mod record;
 
 #[cfg(test)]

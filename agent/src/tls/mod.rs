@@ -3,9 +3,45 @@
 //! Nothing here connects, resolves names or knows the mesh: a peer is known by its certificate alone. Only this room names
 //! the crypto library. The channel to a control plane or CA is `control_channel`; what it needs of TLS is in [`server_auth`].
 
-pub mod ca;
+pub mod ca {
+    //! Who signs workload certificates: the [`Issuer`] trait, and an issuer with a CA key in this process ([`local`]).
+    //! The one that asks a CA over gRPC is `control_channel::GrpcIssuer`.
+
+    mod issuer;
+    pub mod local;
+    pub(crate) mod request;
+    #[cfg(test)]
+    mod tests;
+
+    pub use issuer::{IssueError, Issuer, SignError, Signing};
+}
+
 mod certificate_info;
-pub mod certificates;
+
+pub mod certificates {
+    //! The workload certificates of this node, one per identity: fetched from a CA when first needed and renewed at
+    //! half of their life, or read from files that somebody else renews.
+    //!
+    //! [`Certificates`] (`cache`) has one `slot` per identity, where connections read the certificate and wait for it.
+    //! `rotation` is the task that fills a slot, by the times of `schedule`; `store` keeps keys over a restart,
+    //! `ready_files` reads certificates that somebody else renews, and [`trust_bundle`] says which other roots are
+    //! trusted.
+
+    mod cache;
+    mod options;
+    mod ready_files;
+    mod rotation;
+    mod schedule;
+    mod slot;
+    mod store;
+    #[cfg(test)]
+    mod tests;
+    pub mod trust_bundle;
+
+    pub use cache::Certificates;
+    pub use options::{CertificateEvent, CertificateOptions, CertificateSource, CertificateStatus, NoCertificate};
+}
+
 pub mod handshake;
 pub(crate) mod pem;
 pub(crate) mod provider;

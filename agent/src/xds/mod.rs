@@ -6,9 +6,54 @@
 //! process ([`ConfigReceiver::apply_snapshot`]). `last_good` keeps what was accepted on disk.
 
 mod client;
-mod decode;
+
+mod decode {
+    //! From encoded resources to the model. Every field is checked here, so that nothing inside ever meets a malformed one;
+    //! an error names the field. What a bad resource means for the mesh is decided by the caller, not here.
+
+    mod authorization;
+    mod fields;
+    mod malformed;
+    mod object;
+    mod resource;
+    mod service;
+    #[cfg(test)]
+    mod tests;
+    mod workload;
+
+    pub(super) use authorization::{authorization, denying};
+    pub(super) use malformed::Flaw;
+    pub use malformed::Malformed;
+    pub(super) use object::{denying_policy, envelope, peer_object, policy_object, spec, strict_peer};
+    pub use resource::address;
+    pub(super) use resource::settings;
+}
+
 mod initial_sync;
-mod last_good;
+
+mod last_good {
+    //! The last good configuration on disk, so that an agent that starts without its control plane serves at once.
+    //!
+    //! One file of frames, each the changes of one moment: a part of the mesh without the policies of the rest would
+    //! allow what they forbid, so a frame counts whole or not at all, and only after all before it (its checksums build
+    //! on theirs). The last frame may be incomplete, as a crash leaves it; with any other doubt the file is ignored. A
+    //! change costs its own size; now and then, when most of the file has been overtaken, it is written anew.
+    //!
+    //! `records` is how a change is written, `frame` how the changes of one moment are, `journal` the file, and
+    //! `saving` the task that writes it.
+
+    mod frame;
+    mod journal;
+    mod records;
+    mod saving;
+    #[cfg(test)]
+    mod tests;
+
+    pub(super) use journal::{Journal, Loaded, file_in};
+    pub(super) use records::{Record, Records};
+    pub(super) use saving::{UnsavedChanges, save_forever};
+}
+
 mod node;
 mod object_dump;
 mod options;

@@ -18,6 +18,8 @@ use crate::enrollment::registry::Enrollment;
 use crate::proto::enrollment as wire;
 use crate::state::SharedMesh;
 
+/// Name of the API's socket, below the agent's run directory.
+pub const SOCKET_NAME: &str = "agent.sock";
 /// Bytes of one request. A pod with all labels that Kubernetes would take is a tenth of it.
 const MAX_REQUEST_BYTES: usize = 256 * 1024;
 /// Streams of one client that are served at once.
