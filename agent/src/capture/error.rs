@@ -1,4 +1,4 @@
-//! Why capture could not do what it was asked for.
+//! Why capture could not do what was asked, and what is missing for a pod to be captured.
 
 use std::net::IpAddr;
 
@@ -27,4 +27,15 @@ impl CaptureError {
     {
         move |source| Self::Kernel { what: what(), source: Box::new(source) }
     }
+}
+
+/// What is missing for a pod to be captured.
+#[derive(Debug, thiserror::Error)]
+pub enum NotCaptured {
+    #[error("{program} is not attached to {to}")]
+    NotAttached { program: String, to: String },
+    #[error("another program than this agent's is attached as {program} to {to}")]
+    OtherProgram { program: String, to: String },
+    #[error("map {map} does not hold {pod}")]
+    Unknown { pod: NetnsCookie, map: &'static str },
 }

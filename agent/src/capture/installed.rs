@@ -8,16 +8,15 @@ use parking_lot::Mutex;
 use weir_common::{CLOSED_WITHOUT_AGENT, LISTENING_KNOWN};
 
 use super::cgroup::Cgroup;
-use super::error::CaptureError;
+use super::error::{CaptureError, NotCaptured};
 use super::hierarchy::Hierarchy;
 use super::kubelet::{self, Kubelet, KubeletStatus};
 use super::maps::{self, Maps, release};
-use super::original_dst::{SocketAddresses, netns_cookie};
+use super::original_dst::SocketAddresses;
 use super::pins::Pins;
-use super::pod::{NetnsCookie, PodCapture};
+use super::pod::{NetnsCookie, PodCapture, netns_cookie};
 use super::programs::{self, Programs};
-use super::proof::{self, NotCaptured};
-use super::{events, kernel, listening};
+use super::{events, kernel, listening, proof};
 use crate::config::Location;
 use crate::model::address::OriginalDst;
 

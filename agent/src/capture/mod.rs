@@ -17,10 +17,8 @@ mod pod;
 mod programs;
 mod proof;
 
-pub use self::error::CaptureError;
+pub use self::error::{CaptureError, NotCaptured};
 pub use self::install::CaptureOptions;
 pub use self::installed::Capture;
 pub use self::kubelet::KubeletStatus;
-pub use self::original_dst::netns_cookie;
-pub use self::pod::{NetnsCookie, PodCapture, PodListeners};
-pub use self::proof::NotCaptured;
+pub use self::pod::{NetnsCookie, PodCapture, PodListeners, netns_cookie};

@@ -1,8 +1,8 @@
-//! What capture is told of a pod: its network namespace, its addresses, the sockets that its connections are steered to.
+//! A pod as capture knows it: its network namespace, its addresses, the sockets that its connections are steered to.
 
-use std::fmt;
 use std::net::IpAddr;
-use std::os::fd::{BorrowedFd, OwnedFd};
+use std::os::fd::{AsRawFd as _, BorrowedFd, OwnedFd};
+use std::{fmt, io};
 
 /// What a network namespace is known by in the kernel programs (SO_NETNS_COOKIE). Never reused within a boot.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -12,6 +12,27 @@ impl fmt::Display for NetnsCookie {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "netns {}", self.0)
     }
+}
+
+/// The cookie of the network namespace a socket belongs to.
+///
+/// # Errors
+/// On kernels before 5.14, and when `socket` is not a socket.
+pub fn netns_cookie(socket: BorrowedFd<'_>) -> io::Result<NetnsCookie> {
+    let mut cookie = 0_u64;
+    let mut length = libc::socklen_t::try_from(size_of::<u64>()).expect("8 fits");
+    // SAFETY: both pointers are to live values, and the length is the value's.
+    #[expect(unsafe_code, reason = "no safe wrapper knows this option")]
+    let result = unsafe {
+        libc::getsockopt(
+            socket.as_raw_fd(),
+            libc::SOL_SOCKET,
+            libc::SO_NETNS_COOKIE,
+            (&raw mut cookie).cast(),
+            &raw mut length,
+        )
+    };
+    if result == 0 { Ok(NetnsCookie(cookie)) } else { Err(io::Error::last_os_error()) }
 }
 
 /// The sockets that capture steers a pod's connections to, all listening inside the pod's namespace on loopback.

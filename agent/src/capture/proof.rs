@@ -4,21 +4,11 @@ use std::os::fd::OwnedFd;
 use std::path::Path;
 
 use super::cgroup::Cgroup;
+use super::error::NotCaptured;
 use super::kernel;
 use super::pins::Pins;
 use super::pod::NetnsCookie;
 use super::programs::Programs;
-
-/// What is missing for a pod to be captured.
-#[derive(Debug, thiserror::Error)]
-pub enum NotCaptured {
-    #[error("{program} is not attached to {to}")]
-    NotAttached { program: String, to: String },
-    #[error("another program than this agent's is attached as {program} to {to}")]
-    OtherProgram { program: String, to: String },
-    #[error("map {map} does not hold {pod}")]
-    Unknown { pod: NetnsCookie, map: &'static str },
-}
 
 /// That every program at a cgroup is there, and this agent's.
 pub(super) fn of_cgroups(pins: &Pins, programs: &Programs, pods: &Cgroup, agent: &Cgroup) -> Result<(), NotCaptured> {

@@ -1,8 +1,41 @@
-//! From what users wrote (`objects`) to what the data plane decides with (`model`).
+//! From what users wrote (`objects`) to what the data plane decides with (`model`): AuthorizationPolicy in `l4_policy`,
+//! MeshConfig here.
 
 mod l4_policy;
 mod matches;
-mod mesh_settings;
 
-pub use l4_policy::{L4Policy, denying, l4_policy};
-pub use mesh_settings::mesh_settings;
+use std::sync::Arc;
+
+pub use self::l4_policy::{L4Policy, denying, l4_policy};
+use crate::model::identity::TrustDomain;
+use crate::model::mesh::MeshSettings;
+use crate::objects::{CaCertificate, MeshConfig};
+
+/// The settings in force: what the configuration does not set stays as this agent was started with (`own`); trust domain
+/// aliases and root certificates of both count.
+#[must_use]
+pub fn mesh_settings(own: &MeshSettings, config: &MeshConfig) -> MeshSettings {
+    let mut settings = own.clone();
+    if let Some(trust_domain) = &config.trust_domain {
+        settings.trust_domain = TrustDomain::new(trust_domain);
+    }
+    if let Some(namespace) = &config.root_namespace {
+        settings.root_namespace = namespace.as_str().into();
+    }
+    if let Some(policy) = config.outbound_traffic_policy {
+        settings.outbound_traffic_policy = policy;
+    }
+    for alias in config.trust_domain_aliases.iter().map(|alias| TrustDomain::new(alias)) {
+        if !settings.trust_domain_aliases.contains(&alias) {
+            settings.trust_domain_aliases.push(alias);
+        }
+    }
+    let own_domain = &settings.trust_domain;
+    let is_for_us = |certificate: &&CaCertificate| {
+        let domains = &certificate.trust_domains;
+        domains.is_empty() || domains.iter().any(|domain| TrustDomain::new(domain) == *own_domain)
+    };
+    let certificates = config.ca_certificates.iter().filter(is_for_us);
+    settings.ca_certificates.extend(certificates.map(|certificate| Arc::from(certificate.pem.as_str())));
+    settings
+}

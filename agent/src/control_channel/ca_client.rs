@@ -10,8 +10,7 @@ use tonic::Code;
 use tonic::metadata::AsciiMetadataValue;
 use tonic::transport::Channel;
 
-use super::headers::ControlHeaders;
-use super::token::{TokenError, read_bearer_token};
+use super::request_metadata::{ControlHeaders, TokenError, read_bearer_token};
 use crate::causes::{append_causes, with_causes};
 use crate::model::identity::Identity;
 use crate::proto::istio::v1::auth::IstioCertificateRequest;

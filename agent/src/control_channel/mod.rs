@@ -7,16 +7,14 @@
 mod address;
 mod ca_client;
 mod connect;
-mod headers;
 pub mod listener;
 mod lookup;
+mod request_metadata;
 mod roots;
-mod token;
 
 pub use address::{ControlAddress, InvalidControlAddress};
 pub use ca_client::{GrpcIssuer, IMPERSONATED_IDENTITY};
 pub use connect::{KEEPALIVE_INTERVAL, KEEPALIVE_TIMEOUT, channel};
-pub use headers::ControlHeaders;
 pub use lookup::OwnServices;
+pub use request_metadata::{ControlHeaders, TokenError, read_bearer_token};
 pub use roots::RootSource;
-pub use token::{TokenError, read_bearer_token};

@@ -37,7 +37,6 @@ pub mod translate {
     mod context;
     mod fields;
     mod kubernetes_service;
-    mod names;
     mod peer_authentication;
     mod pod;
     mod policies;

@@ -9,9 +9,8 @@ use kube::api::{Patch, PatchParams};
 use serde_json::json;
 use tokio::sync::Semaphore;
 
-use super::client::within_timeout;
+use super::client::{KubernetesError, within_timeout};
 use super::directory::Directory;
-use super::error::KubernetesError;
 use super::wire::{Pod, REDIRECTION, REDIRECTION_ENABLED};
 
 /// Patches that are under way at once. Each takes a connection.

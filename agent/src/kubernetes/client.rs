@@ -1,4 +1,4 @@
-//! The client of the API server: its credentials, as a pod of the cluster or from a kubeconfig, and its timeouts.
+//! The client of the API server: its credentials, as a pod of the cluster or from a kubeconfig, its timeouts, and its errors.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -6,7 +6,6 @@ use std::time::Duration;
 use kube::config::{KubeConfigOptions, Kubeconfig};
 use kube::{Client, Config};
 
-use super::error::KubernetesError;
 use crate::causes::with_causes;
 
 /// How long a connection to the API server may take.
@@ -15,6 +14,39 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 const READ_TIMEOUT: Duration = Duration::from_secs(100);
 /// How long the API server may take to answer about one object.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(3);
+
+/// Why the Kubernetes API did not give what was asked for.
+#[derive(Debug, thiserror::Error)]
+pub enum KubernetesError {
+    #[error("{what}: {reason}")]
+    Access { what: String, reason: String },
+    #[error("{what}: the API server answered {code}: {message}")]
+    Refused { what: String, code: u16, message: String },
+    #[error("{what}: {reason}")]
+    Unreachable { what: String, reason: String },
+    #[error("{what}: no answer within {seconds} s")]
+    Timeout { what: String, seconds: u64 },
+}
+
+impl KubernetesError {
+    /// For `map_err`: the error of the client, with what was asked for.
+    pub(super) fn because(what: impl Into<String>) -> impl FnOnce(kube::Error) -> Self {
+        let what = what.into();
+        move |error| match error {
+            kube::Error::Api(status) => Self::Refused { what, code: status.code, message: status.message },
+            other => Self::Unreachable { what, reason: with_causes(&other) },
+        }
+    }
+
+    /// The HTTP status that the API server answered with, if it answered.
+    #[must_use]
+    pub fn code(&self) -> Option<u16> {
+        match self {
+            Self::Refused { code, .. } => Some(*code),
+            _ => None,
+        }
+    }
+}
 
 /// Where the agent's credentials for the cluster are.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -1,22 +1,52 @@
 //! [`Directory`]: the pods of this node and the namespaces of the cluster as Kubernetes has them, kept by watches.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use kube::{Api, Client};
 use parking_lot::Mutex;
 use tokio::sync::watch;
 
-use super::client::within_timeout;
-use super::error::KubernetesError;
+use super::client::{KubernetesError, within_timeout};
 use super::listed::Listed;
 use super::membership::{Candidate, DataplaneMode, MembershipRules};
-use super::pod::{DescribedPod, KnownPod};
 use super::status::{WatchReport, WatchStatus};
 use super::watch::{Change, list_and_watch};
 use super::wire::{Namespace, Pod, PodFacts};
 use crate::state::Joining;
 use crate::telemetry::metrics::Metrics;
+
+/// A pod of this node, as Kubernetes describes it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DescribedPod {
+    pub uid: String,
+    pub name: String,
+    pub namespace: String,
+    /// The workload's name in metrics.
+    pub workload_name: String,
+    pub service_account: String,
+    pub labels: BTreeMap<String, String>,
+    /// Empty until the pod's network is set up.
+    pub addresses: Vec<IpAddr>,
+    pub host_network: bool,
+    /// Whether its traffic is to be captured: labels of the pod and its namespace, and the exceptions.
+    pub in_mesh: bool,
+}
+
+/// A pod, and what decides the next step for it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct KnownPod {
+    pub pod: DescribedPod,
+    /// False while its namespace is not known yet: `in_mesh` says nothing then.
+    pub is_decided: bool,
+    /// Its annotation says that its traffic is captured.
+    pub is_annotated: bool,
+    /// All its containers have ended for good.
+    pub is_finished: bool,
+    /// It is being deleted.
+    pub is_ending: bool,
+}
 
 /// See the module. Cheap to clone.
 #[derive(Debug, Clone)]

@@ -5,7 +5,7 @@ use std::time::SystemTime;
 
 use parking_lot::Mutex;
 
-use super::error::KubernetesError;
+use super::client::KubernetesError;
 use crate::telemetry::metrics::Metrics;
 
 /// How all watches together are now.

@@ -9,7 +9,7 @@ use kube::api::{ListParams, WatchEvent, WatchParams};
 use kube::{Api, Resource};
 use serde::de::DeserializeOwned;
 
-use super::error::KubernetesError;
+use super::client::KubernetesError;
 use super::status::WatchStatus;
 use crate::pauses::Pauses;
 

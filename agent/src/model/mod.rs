@@ -77,10 +77,8 @@ pub mod policy_object;
 pub mod resolve {
     //! Where an outbound connection goes: from a source workload and the address it asked for to an [`Upstream`].
     //!
-    //! `destination` says which service or workload an address means, `endpoint` which endpoint serves the connection
-    //! and over which transport.
+    //! `endpoint` decides, `upstream` is what comes out.
 
-    mod destination;
     mod endpoint;
     #[cfg(test)]
     mod tests;

@@ -5,9 +5,8 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::last_good;
-use super::options::XdsOptions;
 use super::receiver::ConfigReceiver;
-use super::session::{self, StreamError};
+use super::session::{self, StreamError, XdsOptions};
 use super::status::XdsStatus;
 use crate::causes::with_causes;
 use crate::lifecycle::ReadyBlocker;

@@ -56,18 +56,16 @@ mod last_good {
 
 mod node;
 mod object_dump;
-mod options;
 mod received;
 mod receiver;
 mod session;
 mod status;
 mod stream;
 mod subscription_state;
-mod version;
 
 pub use client::run;
 pub use decode::address as decode_address;
 pub use node::NodeDescription;
-pub use options::XdsOptions;
 pub use receiver::ConfigReceiver;
+pub use session::XdsOptions;
 pub use status::{ConnectionState, XdsStatus};

@@ -9,11 +9,10 @@ use tokio::sync::watch;
 
 use super::last_good::{self, Journal, Loaded, Records, UnsavedChanges};
 use super::object_dump;
-use super::received::ReceivedResource;
+use super::received::{ReceivedResource, Version};
 use super::status::XdsStatus;
 use super::stream::{self, Outcome, Response};
 use super::subscription_state::SubscriptionState;
-use super::version::Version;
 use crate::causes::with_causes;
 use crate::model::mesh::{MeshSettings, MeshUpdate};
 use crate::proto::envoy::config::core::v3::Node;

@@ -1,20 +1,25 @@
-//! One discovery stream, from its first request to its end.
+//! One discovery stream, from its first request to its end; and the settings of it.
 
 use std::convert::Infallible;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use prost::Message as _;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Code, Request, Status, Streaming};
 
 use super::initial_sync::InitialSync;
-use super::options::XdsOptions;
+use super::node::NodeDescription;
 use super::receiver::ConfigReceiver;
 use super::status::XdsStatus;
 use super::stream::Outcome;
-use crate::control_channel::{self, ControlAddress, TokenError, read_bearer_token};
+use crate::control_channel::{
+    self, ControlAddress, ControlHeaders, OwnServices, RootSource, TokenError, read_bearer_token,
+};
+use crate::model::mesh::MeshSettings;
 use crate::proto::envoy::service::discovery::v3::aggregated_discovery_service_client::AggregatedDiscoveryServiceClient;
 use crate::proto::envoy::service::discovery::v3::{DeltaDiscoveryRequest, DeltaDiscoveryResponse};
 use crate::resources::ResourceType;
@@ -26,6 +31,33 @@ const MAX_RESPONSE_BYTES: usize = 200 * 1024 * 1024;
 const BLOCKING_DECODE_RESOURCES: usize = 256;
 /// The least pause before a control plane is asked again that has too much to do.
 const EXHAUSTED_PAUSE: Duration = Duration::from_secs(1);
+
+/// The settings of the discovery stream.
+#[derive(Debug, Clone)]
+pub struct XdsOptions {
+    /// `https://host:port`; `http` for loopback only.
+    pub address: String,
+    /// Name to expect in the control plane's certificate; the host of the address unless set.
+    pub server_name: Option<String>,
+    /// The control plane's root certificates, reread for every connection.
+    pub root_ca: RootSource,
+    /// Services whose addresses are known without DNS.
+    pub services: OwnServices,
+    /// Headers to send with the request.
+    pub headers: ControlHeaders,
+    /// Ask for users' Istio objects as well.
+    pub objects: bool,
+    /// File with the bearer token, reread for every connection.
+    pub token: PathBuf,
+    pub node: NodeDescription,
+    /// What counts where the mesh configuration says nothing.
+    pub settings: MeshSettings,
+    /// Where the last good configuration is kept; `None` keeps none.
+    pub state_dir: Option<PathBuf>,
+    /// Whether the state directory is this process's to write to, or another agent's.
+    pub may_save: watch::Receiver<bool>,
+    pub metrics: Arc<Metrics>,
+}
 
 /// Why a stream ended.
 #[derive(Debug, thiserror::Error)]

@@ -8,8 +8,7 @@ use bytes::Bytes;
 use xxhash_rust::xxh64::xxh64;
 
 use super::decode;
-use super::received::ReceivedResource;
-use super::version::Version;
+use super::received::{ReceivedResource, Version};
 use crate::model::mesh::{MeshSettings, MeshUpdate};
 use crate::resources::{ObjectKind, ResourceType};
 

@@ -1,7 +1,7 @@
 //! PeerAuthentication to DENY policies on plaintext. Which of them a workload lists is `model::peer_authentication`'s.
 
 use super::context::Context;
-use super::names;
+use super::fields;
 use crate::model::authorization::{Action, Authorization, Clause, Group, Match, PolicyScope, StringMatch};
 use crate::model::peer_authentication::{Effective, PeerModes, STATIC_STRICT, converted_name};
 use crate::objects::{MtlsMode, Object, PeerAuthentication};
@@ -58,7 +58,7 @@ fn no_identity(destination_ports: Vec<u16>) -> Clause {
 
 fn deny(namespace: &str, name: &str, groups: Vec<Group>) -> Authorization {
     Authorization {
-        key: names::policy_key(namespace, name).into(),
+        key: fields::policy_key(namespace, name).into(),
         namespace: namespace.into(),
         scope: PolicyScope::WorkloadSelector,
         action: Action::Deny,

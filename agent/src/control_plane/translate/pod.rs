@@ -1,8 +1,8 @@
 //! Pod to workload.
 
 use super::context::Context;
+use super::fields;
 use super::fields::octets;
-use super::names;
 use super::waypoint::{self, Traffic};
 use super::workload::{Workloads, set_tunnel, trust_domain};
 use crate::model::naming::{self, Controller};
@@ -37,7 +37,7 @@ impl Workloads<'_> {
         let mut workload = Workload {
             name: metadata.name.clone(),
             namespace: metadata.namespace.clone(),
-            uid: names::pod_uid(context.options, &metadata.namespace, &metadata.name),
+            uid: fields::pod_uid(context.options, &metadata.namespace, &metadata.name),
             addresses: spec.addresses.iter().map(|ip| octets(*ip).into()).collect(),
             network: context.options.network.clone(),
             trust_domain: trust_domain(context),

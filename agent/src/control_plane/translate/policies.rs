@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::context::{Context, selects};
-use super::{authorization, names, peer_authentication};
+use super::{authorization, fields, peer_authentication};
 use crate::compile::{self, L4Policy};
 use crate::model::authorization::Authorization;
 use crate::model::peer_authentication::{PeerModes, converted_name};
@@ -82,7 +82,7 @@ impl Policies {
         keys.sort();
         let mut peers = self.matching(&self.refused_peers, namespace, labels);
         let listed = self.peer_modes.listed_by(namespace, labels);
-        peers.extend(listed.map(|(namespace, name)| names::policy_key(&namespace, &name)));
+        peers.extend(listed.map(|(namespace, name)| fields::policy_key(&namespace, &name)));
         peers.sort();
         keys.extend(peers);
         keys

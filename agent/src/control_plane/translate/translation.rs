@@ -30,7 +30,7 @@ use super::context::{Context, Options};
 use super::policies::Policies;
 use super::vips::VipAllocations;
 use super::workload::Workloads;
-use super::{kubernetes_service, names, service};
+use super::{fields, kubernetes_service, service};
 use crate::objects::{EntryVisibility, MeshConfig, Object, Objects, ServiceEntry};
 use crate::proto::istio::security::Authorization;
 use crate::proto::istio::workload::{Address, Service, Workload, address};
@@ -88,7 +88,7 @@ fn addresses(context: &Context<'_>, policies: &Policies, vips: &mut VipAllocatio
 }
 
 fn add_service(found: &mut BTreeMap<String, Address>, service: Service) {
-    let name = names::service_key(&service.namespace, &service.hostname);
+    let name = fields::service_key(&service.namespace, &service.hostname);
     found.insert(name, Address { r#type: Some(address::Type::Service(service)) });
 }
 

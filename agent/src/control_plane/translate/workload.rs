@@ -3,9 +3,9 @@
 use std::collections::BTreeMap;
 
 use super::context::{Context, selects};
+use super::fields;
 use super::fields::octets;
 use super::kubernetes_service::KubernetesHost;
-use super::names;
 use super::policies::Policies;
 use super::service::Host;
 use super::waypoint::{self, Traffic};
@@ -39,10 +39,10 @@ impl Workloads<'_> {
         let (metadata, spec) = (object.metadata, object.spec);
         let mut labels = spec.labels.clone();
         labels.extend(metadata.labels.clone());
-        let workload_name = names::workload_entry_workload_name(&metadata.annotations, &labels, &metadata.name);
+        let workload_name = fields::workload_entry_workload_name(&metadata.annotations, &labels, &metadata.name);
         let mut workload = Workload {
             name: metadata.name.clone(),
-            uid: names::workload_entry_uid(self.context.options, &metadata.namespace, &metadata.name),
+            uid: fields::workload_entry_uid(self.context.options, &metadata.namespace, &metadata.name),
             node: node(&labels),
             services: self.selected_services(
                 &metadata.namespace,
@@ -102,7 +102,7 @@ impl Workloads<'_> {
         labels.extend(endpoint.labels.clone());
         let mut workload = Workload {
             name: metadata.name.clone(),
-            uid: names::endpoint_uid(
+            uid: fields::endpoint_uid(
                 self.context.options,
                 &metadata.namespace,
                 &metadata.name,
@@ -165,7 +165,7 @@ impl Workloads<'_> {
         let services = services.filter(|host| selects(&host.object.spec.selector, labels)).map(|host| {
             let port = |port: &KubernetesPort| Some(mapping(port.number, target(port)?));
             let ports = host.object.spec.ports.iter().filter_map(port).collect();
-            (names::service_key(namespace, &host.hostname), PortList { ports })
+            (fields::service_key(namespace, &host.hostname), PortList { ports })
         });
         entries.map(|host| service_ports(host, &own)).chain(services).collect()
     }
@@ -188,7 +188,7 @@ fn mapping(service_port: u16, target_port: u16) -> Port {
 fn service_ports(host: &Host<'_>, own: impl Fn(&ServiceEntryPort) -> Option<u16>) -> (String, PortList) {
     let target = |port: &ServiceEntryPort| own(port).or(port.target_port).unwrap_or(port.number);
     let ports = host.object.spec.ports.iter().map(|port| mapping(port.number, target(port))).collect();
-    (names::service_key(&host.object.metadata.namespace, host.name), PortList { ports })
+    (fields::service_key(&host.object.metadata.namespace, host.name), PortList { ports })
 }
 
 /// Left out where it is the default.

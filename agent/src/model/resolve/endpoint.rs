@@ -1,9 +1,8 @@
-//! Which endpoint serves an outbound connection, and over which transport.
+//! Which service or workload an outbound connection asks for, which endpoint serves it, and over which transport.
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
-use super::destination::Destination;
 use super::upstream::{Transport, Unresolved, Upstream};
 use crate::model::address::{OriginalDst, canonical};
 use crate::model::balance::Asked;
@@ -23,6 +22,26 @@ impl Mesh {
         random: impl FnMut() -> u64,
     ) -> Result<Upstream, Unresolved> {
         Resolution { mesh: self, source, destination: canonical(destination.0), random }.upstream()
+    }
+}
+
+/// Which service or workload an address means to a source, most specific first: a virtual address, a workload's own
+/// address, a block of virtual addresses.
+#[derive(Debug, Clone, Copy)]
+enum Destination<'a> {
+    Service(&'a Arc<Service>),
+    Workload(&'a Arc<Workload>),
+    /// The mesh does not know the address.
+    Unknown,
+}
+
+impl<'a> Destination<'a> {
+    /// Looks an address up as it is seen from the source's network and namespace.
+    fn of(mesh: &'a Mesh, source: &Workload, ip: IpAddr) -> Self {
+        let service = |kind| mesh.service_by_vip(&source.network, ip, &source.namespace, kind).map(Self::Service);
+        let workload = || mesh.owner_of(&source.network, ip).map(Self::Workload);
+        let found = service(VipKind::Single).or_else(workload).or_else(|| service(VipKind::Block));
+        found.unwrap_or(Self::Unknown)
     }
 }
 

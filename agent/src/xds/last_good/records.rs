@@ -6,7 +6,7 @@ use bytes::{Buf, Bytes};
 
 use crate::resources::{ObjectKind, ResourceType};
 use crate::xds::received::ReceivedResource;
-use crate::xds::version::Version;
+use crate::xds::received::Version;
 
 /// The types, by the number they are written as. The mesh configuration says what the root namespace is, which the
 /// others may need.

@@ -7,7 +7,7 @@ use super::frame::{HEADER_BYTES, LastGoodError};
 use super::*;
 use crate::resources::ResourceType;
 use crate::xds::received::ReceivedResource;
-use crate::xds::version::Version;
+use crate::xds::received::Version;
 
 fn resource(name: &str, rejected: Option<&str>) -> ReceivedResource {
     let body = Bytes::copy_from_slice(format!("body of {name}").as_bytes());

@@ -1,5 +1,8 @@
-//! Connecting a socket within a time limit, reading from it, and the options of TCP connections: no Nagle delay, detection
-//! of dead peers, a reset instead of an orderly close.
+//! TCP sockets as the data path uses them: how they connect within a time limit, how they are read, and which options they
+//! carry, namely no Nagle delay, detection of dead peers, and a reset instead of an orderly close.
+//!
+//! Sockets come in from outside, already opened in the network namespace that they belong to. Who may connect where is
+//! decided elsewhere.
 
 use std::io::{self, IoSliceMut};
 use std::net::SocketAddr;
