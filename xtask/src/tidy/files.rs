@@ -11,8 +11,7 @@ const LINES: usize = 400;
 const LINES_WITH_TESTS: usize = 600;
 /// Half of the agent's files are at most so long.
 const MEDIAN_LINES: usize = 150;
-/// Files shorter than this make a reader jump; of the agent's, so many are too many. A `mod.rs` is not counted: it is the
-/// contents page of its folder.
+/// Files shorter than this make a reader jump; of the agent's, so many are too many.
 const SHORT: usize = 40;
 const TOO_MANY_SHORT: usize = 25;
 
@@ -83,17 +82,14 @@ pub(super) fn sleep_faults(krate: &Crate) -> Vec<String> {
 
 /// How large the agent's files are, by the lines of each that are no tests; and what is wrong with it.
 pub(super) fn sizes(files: &[(&Path, usize)]) -> (String, Vec<String>) {
-    let counted = files.iter().filter(|(file, _)| !file.ends_with("mod.rs"));
-    let mut lines: Vec<usize> = counted.map(|(_, lines)| *lines).collect();
+    let mut lines: Vec<usize> = files.iter().map(|(_, lines)| *lines).collect();
     lines.sort_unstable();
     let median = lines.get(lines.len() / 2).copied().unwrap_or_default();
-    let longest = files.iter().map(|(_, lines)| *lines).max().unwrap_or_default();
+    let longest = lines.last().copied().unwrap_or_default();
     let short = lines.iter().filter(|lines| **lines < SHORT).count();
-    let all_short = files.iter().filter(|(_, lines)| *lines < SHORT).count();
     let figures = format!(
-        "{} files, longest {longest} lines, {all_short} below {SHORT}; without their {} mod.rs: median {median}, {short} below {SHORT}",
-        files.len(),
-        files.len() - lines.len()
+        "{} files, median {median} lines, longest {longest}, {short} below {SHORT}, fewer than {TOO_MANY_SHORT}",
+        files.len()
     );
     let mut faults = Vec::new();
     if median > MEDIAN_LINES {
@@ -147,12 +143,12 @@ mod tests {
     }
 
     #[test]
-    fn the_median_and_the_short_ones_count_but_not_contents_pages() {
-        let files = [("a.rs", 200), ("b.rs", 10), ("c.rs", 160), ("m/mod.rs", 5), ("n/mod.rs", 7)];
+    fn the_median_and_the_short_ones_count_every_file_a_mod_rs_too() {
+        let files = [("a.rs", 200), ("b.rs", 10), ("c.rs", 160), ("d.rs", 170), ("m/mod.rs", 5)];
         let (figures, faults) = sizes(&files.map(|(file, lines)| (Path::new(file), lines)));
-        assert_eq!(figures, "5 files, longest 200 lines, 3 below 40; without their 2 mod.rs: median 160, 1 below 40");
+        assert_eq!(figures, "5 files, median 160 lines, longest 200, 2 below 40, fewer than 25");
         assert_eq!(faults.len(), 1);
-        assert_eq!(sizes(&[(Path::new("a.rs"), 30); 25]).1.len(), 1);
-        assert_eq!(sizes(&[(Path::new("a.rs"), 30); 24]).1.len(), 0);
+        assert_eq!(sizes(&[(Path::new("m/mod.rs"), 30); 25]).1.len(), 1);
+        assert_eq!(sizes(&[(Path::new("m/mod.rs"), 30); 24]).1.len(), 0);
     }
 }
