@@ -178,6 +178,6 @@ mod tests {
             drop(hold);
         });
         assert!(!trigger.run(Duration::from_secs(5)).await);
-        worker.await.expect("the worker ends when told to close");
+        worker.await.expect("the worker ends when asked to close");
     }
 }

@@ -71,8 +71,8 @@ pub(crate) fn reset_on_close(stream: &TcpStream) {
     let _ = SockRef::from(stream).set_linger(Some(Duration::ZERO));
 }
 
-/// Reads into several places in turn. A short read means that the socket is empty; the runtime is told so, which saves the
-/// read that would only return `EAGAIN`.
+/// Reads into several places in turn. A short read means that the socket is empty; the runtime learns this, which saves
+/// the read that would only return `EAGAIN`.
 ///
 /// # Errors
 /// `WouldBlock` when there is nothing; those of readv(2).

@@ -20,7 +20,7 @@ pub const LISTENERS_PER_POD: u32 = 6;
 /// Agents of a node that may run at once: one serves, others drain.
 pub const MAX_AGENTS: usize = 4;
 
-/// What the agent tells all programs.
+/// The settings of the agent that all programs read.
 #[repr(C)]
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Settings {
@@ -37,7 +37,7 @@ pub struct Settings {
 #[repr(C)]
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct ProbeSocket {
-    /// The namespace that had the destination's address when the socket was told to connect.
+    /// The namespace that had the destination's address when the socket's `connect` was called.
     pub netns_cookie: u64,
 }
 

@@ -23,7 +23,7 @@ pub(crate) static POD_ADDRESSES: HashMap<Ip, PodAddress> = HashMap::with_max_ent
 #[map]
 pub(crate) static SETTINGS: Array<Settings> = Array::with_max_entries(1, 0);
 
-/// Not read here: tells a later agent what is installed.
+/// Not read by the programs: a later agent reads here what is installed.
 #[map]
 pub(crate) static INSTALLED: Array<Installed> = Array::with_max_entries(1, 0);
 

@@ -33,7 +33,7 @@ impl Integrations {
         Ok(Self { kubelet, cluster, cni, nri })
     }
 
-    /// Whether the agent, told to stop, has to leave nothing of Weir on the node, instead of being followed by another.
+    /// Whether an agent that stops has to remove all of Weir from the node, because no other agent follows.
     pub(super) async fn is_uninstalling(&self) -> bool {
         match &self.cluster {
             Some(cluster) => cluster.installation.confirm_uninstalling().await,

@@ -27,7 +27,7 @@ pub fn supervise_agent(config: &AgentConfig, on_idle: fn()) -> anyhow::Result<Ex
     Ok(ExitCode::from(code))
 }
 
-/// Runs `weir agent` as a worker until it is told to stop.
+/// Runs `weir agent` as a worker until a signal stops it.
 ///
 /// # Errors
 /// When something that the agent cannot do without fails at start; the message names it.
@@ -45,7 +45,7 @@ pub fn run_agent(config: AgentConfig, supervisor: SupervisorLink) -> anyhow::Res
     ended
 }
 
-/// Runs `weir control-plane` until it is told to stop.
+/// Runs `weir control-plane` until a signal stops it.
 ///
 /// # Errors
 /// When it cannot start.

@@ -1,5 +1,4 @@
-//! How a worker ends: because it was told to stop or because a successor serves, and how long it goes on for those who are
-//! connected.
+//! How a worker ends: after a signal to stop or when a successor serves, and how long it serves its open connections.
 
 use std::time::{Duration, Instant};
 
@@ -41,8 +40,8 @@ pub(super) async fn stop_reason(quit: &Notify, ownership: &NodeOwnership) -> any
     }
 }
 
-/// Serves on after the agent was told to stop while no other one serves the node, as happens to a pod that was deleted
-/// before its replacement exists. Ends when a successor serves, when no connection is open, at another signal, or after
+/// Serves on after a signal to stop while no other agent serves the node, as happens to a pod that was deleted before its
+/// replacement exists. Ends when a successor serves, when no connection is open, at another signal, or after
 /// `longest`. Returns why the agent ends after all, and how much of the time is left for its drain.
 pub(super) async fn serve_until_superseded(
     ownership: &NodeOwnership,
@@ -50,7 +49,10 @@ pub(super) async fn serve_until_superseded(
     longest: Duration,
 ) -> anyhow::Result<(StopReason, Duration)> {
     let start = Instant::now();
-    tracing::info!(seconds = longest.as_secs(), "told to stop, and nobody else serves this node: serving on meanwhile");
+    tracing::info!(
+        seconds = longest.as_secs(),
+        "signal to stop: no other agent serves this node, this one serves on meanwhile"
+    );
     let nothing_open = async {
         while enrollment.pods().iter().any(|pod| pod.connections_open() > 0) {
             tokio::time::sleep(OPEN_CONNECTIONS_INTERVAL).await;
@@ -91,7 +93,7 @@ async fn drain_or_abort(drain: DrainTrigger, deadline: Duration, abort_on: Abort
     let abort = async {
         if abort_on == AbortOn::SecondSignal {
             stop_signal().await?;
-            tracing::info!("told to stop: the agent drains already");
+            tracing::info!("signal to stop: the agent drains already");
         }
         stop_signal().await
     };
@@ -99,7 +101,7 @@ async fn drain_or_abort(drain: DrainTrigger, deadline: Duration, abort_on: Abort
         whole = drain.run(deadline) => tracing::info!(cut_off = !whole, "agent stops"),
         signal = abort => {
             signal?;
-            tracing::warn!("agent stops at once: told so twice");
+            tracing::warn!("second signal to stop: the agent stops at once");
         }
     }
     Ok(())

@@ -19,8 +19,8 @@ use crate::state::SharedMesh;
 
 /// How long an agent that is uninstalled waits for the API server and the control plane, of the two seconds that it has.
 const CLUSTER_TIMEOUT: Duration = Duration::from_secs(1);
-/// How long inbound connections of pods are still captured after their outbound ones are not. The agents of other nodes are
-/// told to stop a little earlier or later, and until then send HBONE.
+/// How long inbound connections of pods are still captured after their outbound ones are not. The agents of other nodes
+/// stop a little earlier or later, and until then send HBONE.
 const INBOUND_CAPTURE_OVERLAP: Duration = Duration::from_millis(500);
 
 /// Takes Weir off this node, within two seconds: pods say no more that they are captured, what they open goes direct, those who

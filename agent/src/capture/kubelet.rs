@@ -16,7 +16,7 @@ const NAME_BYTES: usize = 16;
 /// Where a pod's agent has the node's processes mounted, and where everybody else has them.
 const PROCS: [&str; 2] = ["/host/proc", "/proc"];
 
-/// Whether the kubelet's probes are told from other traffic.
+/// Whether the kubelet's probes are distinguished from other traffic.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum KubeletStatus {
     /// They are not to be.

@@ -65,7 +65,7 @@ pub(super) struct CgroupLink<'a> {
     pub(super) cgroup: &'a Cgroup,
 }
 
-/// What tells this agent's programs from another's: the object, and whether it was loaded to log. Never 0.
+/// Identifies this agent's programs among others': a hash of the object and of whether it was loaded to log. Never 0.
 pub(super) fn object_hash() -> u64 {
     xxh64(OBJECT, LAYOUT ^ u64::from(events::is_wanted())).max(1)
 }
@@ -150,7 +150,7 @@ impl Programs {
         Ok(())
     }
 
-    /// Attaches what tells the kubelet's probes to its cgroup, and to no other.
+    /// Attaches the programs that recognise the kubelet's probes to its cgroup, and to no other.
     pub(super) fn attach_to_kubelet(&self, pins: &Pins, kubelet: &Cgroup) -> Result<(), CaptureError> {
         self.at_kubelet.iter().try_for_each(|(name, attach_type, program)| {
             let link = CgroupLink { name: (*name).to_owned(), program, attach_type: *attach_type, cgroup: kubelet };
@@ -158,13 +158,13 @@ impl Programs {
         })
     }
 
-    /// Whether the kubelet's probes are told in this cgroup.
+    /// Whether the programs that recognise the kubelet's probes are attached to this cgroup.
     pub(super) fn is_at_kubelet(pins: &Pins, kubelet: &Cgroup) -> bool {
         let target = |name| kernel::open_pin(&pins.link(name)).and_then(|link| kernel::link_target(&link));
         AT_KUBELET.iter().all(|(name, _)| target(name).is_ok_and(|target| target == Some(kubelet.id)))
     }
 
-    /// Detaches what tells the kubelet's probes; fine if it is not attached.
+    /// Detaches the programs that recognise the kubelet's probes; no error if they are not attached.
     pub(super) fn detach_from_kubelet(pins: &Pins) -> Result<(), CaptureError> {
         AT_KUBELET.iter().try_for_each(|(name, _)| {
             let path = pins.link(name);
@@ -193,7 +193,7 @@ impl Programs {
         let CgroupLink { name, program, attach_type, cgroup } = wanted;
         let failed = || format!("cannot attach {name} to {}", cgroup.path.display());
         let path = pins.link(name);
-        // Only our own pin tells our attachment: a second one would be accepted, and run twice.
+        // Only our own pin identifies our link: the kernel would accept a second one, and run the program twice.
         let attached =
             kernel::open_pin(&path).ok().filter(|link| kernel::link_target(link).ok() == Some(Some(cgroup.id)));
         if attached.is_some() {
@@ -276,8 +276,8 @@ fn refusal(name: &str, error: ProgramError) -> CaptureError {
     CaptureError::because(|| format!("the kernel refuses program {name}"))(error)
 }
 
-/// The helper function that the verifier says is not there. Which helpers are there tells more than a version number:
-/// distributions carry newer ones back.
+/// The helper function that the verifier does not know. A helper says more than the kernel's version does, since
+/// distributions backport helpers.
 fn missing_helper(verifier_log: &str) -> Option<&str> {
     let words = ["unknown func ", "program of this type cannot use helper "];
     let (_, named) = words.iter().find_map(|words| verifier_log.split_once(words))?;

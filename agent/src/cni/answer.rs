@@ -1,5 +1,5 @@
-//! What is told about a sandbox to whoever asks on the container runtime's behalf: Kubernetes says whether the pod is for the
-//! mesh, `enrollment` captures it.
+//! The answer about a sandbox, for the CNI plugin and for NRI: Kubernetes says whether the pod is for the mesh, `enrollment`
+//! captures it.
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};

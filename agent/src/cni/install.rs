@@ -1,5 +1,5 @@
 //! The plugin on the node: its file among the CNI plugins, its section in the configuration that is in force. What others
-//! wrote stays theirs. Does what it is told once; `keep` says when.
+//! wrote is not changed. Each call acts once; `keep` decides when.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -69,8 +69,8 @@ impl Installer {
         Ok(with(is_new, self.chain(Present::Suffices)?))
     }
 
-    /// Takes the section out of every file of the directory, in force or not, then removes the plugin: nobody may be told
-    /// to call what is not there.
+    /// Takes the section out of every file of the directory, in force or not, then removes the plugin: no
+    /// configuration may name a plugin that is not there.
     ///
     /// # Errors
     /// When a file cannot be written; what could be taken out is out.

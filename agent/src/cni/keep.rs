@@ -20,8 +20,8 @@ const POLL_ALONE: Duration = Duration::from_secs(1);
 const PAUSE: (Duration, Duration, Duration) =
     (Duration::from_millis(10), Duration::from_secs(5), Duration::from_secs(60));
 
-/// Installs the plugin and keeps it installed until told to stop, and then ends without a file half done; the plugin stays
-/// as it is.
+/// Installs the plugin and keeps it installed until `stop`, and then ends without a half-written file. The plugin stays
+/// installed.
 pub async fn keep(installer: Installer, stop: CancellationToken) {
     let watch = Watch::new([&installer.plugins_dir, &installer.configurations_dir]);
     if let Err(error) = &watch {

@@ -126,7 +126,7 @@ pub struct ProxyConfig {
     /// Worker threads of the data plane, or a share of the cores such as 50%; 0 means one per core.
     #[arg(long, env = "ZTUNNEL_WORKER_THREADS", default_value_t = 0, value_parser = worker_threads)]
     pub worker_threads: usize,
-    /// Seconds that live connections may take to end after the agent was told to stop.
+    /// Seconds that live connections may take to end after the agent received a signal to stop.
     #[arg(long, env = "WEIR_DRAIN_SECONDS", default_value_t = DEFAULT_DRAIN_SECONDS, value_parser = clap::value_parser!(u64).range(0..=MAX_SECONDS))]
     pub drain_seconds: u64,
     /// Seconds a TCP connect to an upstream may take.

@@ -1,4 +1,4 @@
-//! The list of enrolled pods on disk, so that a restarted agent serves them without being told again.
+//! The list of enrolled pods on disk, so that a restarted agent serves them without a new request for each.
 
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};

@@ -3,7 +3,7 @@
 //!
 //! [`FrameReader`] cuts the peer's bytes into [`Piece`]s; [`Session`] answers for what they mean, gives an [`Event`] where
 //! its owner has to act, and queues frames for the peer. Payload is never copied here: DATA that was received is handed on
-//! as a slice of the owner's buffer, and DATA to be sent is laid down by the owner, who tells the session how much it was.
+//! as a slice of the owner's buffer, and DATA to be sent is written by the owner, which reports its length to the session.
 //! No push, no priorities; trailers are read and ignored.
 
 mod data;

@@ -30,7 +30,7 @@ pub(crate) struct FrameReader {
 struct DataFrame {
     stream: u32,
     end: bool,
-    /// Whether the byte that tells the padding's length is still to come.
+    /// Whether the Pad Length octet (RFC 9113 §6.1) is still to come.
     pad_length_due: bool,
     /// Bytes of data still to come.
     left: u32,
@@ -117,7 +117,7 @@ impl FrameReader {
         Some(Piece::Frame(header, payload))
     }
 
-    /// Takes the byte that tells how long the padding is, if it is here.
+    /// Takes the Pad Length octet (RFC 9113 §6.1), if it is here.
     fn pad_length(&mut self, data: DataFrame, rest: &mut &[u8]) -> Result<bool, SessionError> {
         let Some((length, after)) = rest.split_first() else { return Ok(false) };
         *rest = after;

@@ -50,7 +50,7 @@ pub(super) struct ApplicationSide {
     pub(super) application: Option<Application>,
     /// What the application's socket did not accept yet.
     pub(super) pending: BytesMut,
-    /// Whether the application was told that the peer has ended its side.
+    /// Whether the end of the peer's side was passed on to the application (FIN).
     pub(super) is_shut_down: bool,
     pub(super) error: Option<io::Error>,
     /// How many records' worth the application is read at once.
@@ -116,7 +116,7 @@ impl ApplicationSide {
         };
         self.is_shut_down = true;
         match SockRef::from(&*app.tcp).shutdown(Shutdown::Write) {
-            // An application that has ended both directions has nothing left to be told.
+            // An application that has closed both directions needs no FIN.
             Err(error) if error.kind() != io::ErrorKind::NotConnected => self.error = Some(error),
             _ => {}
         }

@@ -180,7 +180,7 @@ impl SecuredSession {
         }
     }
 
-    /// The record that tells the peer's TLS that nothing follows.
+    /// The close_notify alert (RFC 8446 §6.1): nothing follows from this side.
     pub(super) fn close_notify(&mut self) -> impl AsRef<[u8]> + use<> {
         self.records.close_notify()
     }

@@ -115,7 +115,7 @@ async fn a_record_that_was_damaged_ends_the_session_without_an_answer() {
     assert_eq!(receive(&mut far, &bytes), Received::End);
     assert_eq!(why_ended(&far).as_deref(), Some("TLS: a record was forged or damaged on its way"));
     assert!(far.http2.stream(first).is_some_and(|stream| stream.failure().is_some()), "what came before is broken too");
-    assert_eq!(far.sealed_output(), b"", "nobody can be told");
+    assert_eq!(far.sealed_output(), b"", "nobody is left to receive it");
 }
 
 #[tokio::test]

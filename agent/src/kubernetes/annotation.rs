@@ -1,5 +1,5 @@
 //! The annotation `ambient.istio.io/redirection` of a pod, which says that its traffic is captured: the control plane reads it,
-//! and tells all peers that the pod accepts HBONE. It is written through the `status` subresource, so that the agent needs no
+//! and announces to all peers that the pod accepts HBONE. It is written through the `status` subresource, so that the agent needs no
 //! right to change pods.
 
 use std::sync::Arc;

@@ -75,7 +75,7 @@ impl Installation {
         self.seen.is_going.load(Ordering::Relaxed) || self.directory.is_namespace_ending(&self.namespace)
     }
 
-    /// [`Self::uninstalling`], and asks the API server once more: to be called when told to stop. Rights that were there and are
+    /// [`Self::uninstalling`], and asks the API server once more: to be called after a signal to stop. Rights that were there and are
     /// gone mean it, too, since they are deleted along with the DaemonSet. Without an answer it counts as a restart: what is
     /// captured stays safe.
     pub async fn confirm_uninstalling(&self) -> bool {

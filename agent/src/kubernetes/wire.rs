@@ -13,7 +13,7 @@ use serde::Deserialize;
 use super::membership::{DATAPLANE_MODE, DataplaneMode};
 use crate::model::naming::{self, Controller};
 
-/// The annotation of a pod whose traffic is captured: the control plane then tells all peers that it accepts HBONE.
+/// The annotation of a pod whose traffic is captured: the control plane then announces to all peers that it accepts HBONE.
 pub(super) const REDIRECTION: &str = "ambient.istio.io/redirection";
 /// The value of [`REDIRECTION`] for a captured pod.
 pub(super) const REDIRECTION_ENABLED: &str = "enabled";

@@ -1,5 +1,4 @@
-//! What is said, as far as it is of use here: NRI's v1alpha1 in protobuf, with the fields that we read or write. What else
-//! the container runtime tells is skipped.
+//! The messages of NRI v1alpha1 in protobuf, with the fields that the agent reads or writes; other fields are skipped.
 
 /// The service that the container runtime has, and its method for us.
 pub(super) const RUNTIME_SERVICE: &str = "nri.pkg.api.v1alpha1.Runtime";
@@ -18,7 +17,7 @@ pub(super) enum Event {
 impl Event {
     pub(super) const ALL: [Self; 3] = [Self::Run, Self::Stop, Self::Remove];
 
-    /// The method by which it is told.
+    /// The event that a method reports.
     pub(super) fn of_method(method: &str) -> Option<Self> {
         match method {
             "RunPodSandbox" => Some(Self::Run),

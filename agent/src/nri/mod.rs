@@ -28,7 +28,7 @@ const AGAIN: (Duration, Duration) = (Duration::from_millis(20), Duration::from_m
 /// Pauses where there never was one: most of them will not come to have one.
 const AT_ALL: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(5));
 
-/// Is a plugin of the container runtime whenever there is one, until told to stop.
+/// Is a plugin of the container runtime whenever there is one, until `stop`.
 pub async fn keep(socket: PathBuf, pods: Arc<Pods>, status: NriStatus, stop: CancellationToken) {
     let mut pauses = Pauses::new(AT_ALL.0, AT_ALL.1);
     loop {

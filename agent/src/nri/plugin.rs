@@ -153,7 +153,7 @@ struct Plugin<A, C> {
     runtime: String,
     /// How long a request may take that does not say so itself.
     timeout: Duration,
-    /// It was told all that there is, and is asked from now on.
+    /// It has received the list of all pods, and is asked about new ones from now on.
     is_taken: bool,
 }
 
@@ -189,9 +189,9 @@ where
         }
         match request.method.as_str() {
             "Configure" => {
-                let told = ConfigureRequest::decode(payload)?;
-                self.runtime = format!("{} {}", told.runtime_name, told.runtime_version);
-                if let Ok(milliseconds @ 1..) = u64::try_from(told.request_timeout) {
+                let request = ConfigureRequest::decode(payload)?;
+                self.runtime = format!("{} {}", request.runtime_name, request.runtime_version);
+                if let Ok(milliseconds @ 1..) = u64::try_from(request.request_timeout) {
                     self.timeout = Duration::from_millis(milliseconds);
                 }
                 done(ConfigureResponse { events: Event::subscription() }.encode_to_vec())

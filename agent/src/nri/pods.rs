@@ -1,7 +1,7 @@
-//! What the container runtime is told about a pod: the same as the CNI plugin would be, within the time that the container
-//! runtime gives.
+//! The answers to the container runtime about pods: the same as to the CNI plugin, within the time that the container runtime
+//! gives.
 //!
-//! It gives little, two seconds unless told otherwise, and asks about one pod at a time. Whoever takes longer is no plugin
+//! It gives two seconds unless configured otherwise, and asks about one pod at a time. Whoever takes longer is no plugin
 //! any more, and pods start without having been asked about: so there is an answer in good time whatever happens.
 
 use std::collections::BTreeSet;
@@ -114,7 +114,7 @@ impl Pods {
 
     fn must_join(&self, namespace: &str) -> bool {
         let known = self.sandboxes.mesh_namespaces();
-        // A small file, and only while Kubernetes has not told of all namespaces.
+        // A small file, read only until the list of namespaces from Kubernetes is complete.
         let known = known.or_else(|| Some(MeshNamespaces::read(&self.namespaces_file).ok()?.namespaces));
         known.is_some_and(|namespaces| namespaces.contains(namespace))
     }

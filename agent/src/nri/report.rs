@@ -1,4 +1,4 @@
-//! What can be told of the connection: since when it stands, with whom, and what went wrong last.
+//! The state of the connection: since when it is up, with which container runtime, and what failed last.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -66,12 +66,12 @@ impl NriStatus {
         self.metrics.set_nri_connected(false);
         let text = error.to_string();
         let is_missing = matches!(error, NriError::Socket(error) if error.kind() == io::ErrorKind::NotFound);
-        let told = (!is_missing || report.is_expected).then_some(text);
-        if was_connected || told.is_some() && report.last_error.is_none() {
+        let shown = (!is_missing || report.is_expected).then_some(text);
+        if was_connected || shown.is_some() && report.last_error.is_none() {
             let socket = report.socket.display();
             tracing::warn!(%socket, %error, "the container runtime does not ask about new pods (NRI), it is tried again");
         }
-        report.last_error = told;
+        report.last_error = shown;
         self.is_tried.send_replace(true);
     }
 

@@ -21,8 +21,8 @@ pub enum WireError {
 /// The longest message that we send, with its head. The other side reads connections through a buffer of this size, and a
 /// piece that does not fit is an error there.
 pub(super) const MAX_SENT_BYTES: usize = 4096;
-/// What is told of a failure, so that a response is no longer than that.
-const MAX_TOLD_BYTES: usize = 1024;
+/// The longest message about a failure: the whole response has to fit into [`MAX_SENT_BYTES`].
+const MAX_FAILURE_BYTES: usize = 1024;
 
 const REQUEST: u8 = 1;
 const RESPONSE: u8 = 2;
@@ -105,8 +105,8 @@ pub(super) fn request(stream: u32, request: &Request) -> Vec<u8> {
 pub(super) fn response(stream: u32, outcome: Result<Vec<u8>, (Code, String)>) -> Vec<u8> {
     let response = match outcome {
         Ok(payload) => Response { status: None, payload: payload.into() },
-        Err((code, told)) => {
-            Response { status: Some(Status { code: code as i32, message: shortened(told) }), payload: Bytes::new() }
+        Err((code, message)) => {
+            Response { status: Some(Status { code: code as i32, message: shortened(message) }), payload: Bytes::new() }
         }
     };
     framed(stream, RESPONSE, &response.encode_to_vec())
@@ -122,12 +122,12 @@ fn framed(stream: u32, kind: u8, body: &[u8]) -> Vec<u8> {
     message
 }
 
-fn shortened(mut told: String) -> String {
-    if told.len() > MAX_TOLD_BYTES {
-        told.truncate(told.floor_char_boundary(MAX_TOLD_BYTES));
-        told.push('…');
+fn shortened(mut message: String) -> String {
+    if message.len() > MAX_FAILURE_BYTES {
+        message.truncate(message.floor_char_boundary(MAX_FAILURE_BYTES));
+        message.push('…');
     }
-    told
+    message
 }
 
 #[cfg(test)]
@@ -164,11 +164,11 @@ mod tests {
 
     #[test]
     fn what_is_sent_is_what_is_taken_and_fits_into_a_piece() {
-        let long = "ä".repeat(MAX_TOLD_BYTES);
-        for (outcome, code, told) in [
+        let long = "ä".repeat(MAX_FAILURE_BYTES);
+        for (outcome, code, length) in [
             (Ok(b"payload".to_vec()), 0, 0),
             (Err((Code::FailedPrecondition, "no".to_owned())), 9, 2),
-            (Err((Code::Unimplemented, long)), 12, MAX_TOLD_BYTES + '…'.len_utf8()),
+            (Err((Code::Unimplemented, long)), 12, MAX_FAILURE_BYTES + '…'.len_utf8()),
         ] {
             let sent = response(7, outcome);
             assert!(sent.len() <= MAX_SENT_BYTES);
@@ -176,7 +176,7 @@ mod tests {
                 panic!("{sent:?}");
             };
             let status = response.status.unwrap_or_default();
-            assert_eq!((status.code, status.message.len()), (code, told));
+            assert_eq!((status.code, status.message.len()), (code, length));
         }
     }
 }

@@ -34,13 +34,13 @@ impl SharedMesh {
         self.mesh.read()
     }
 
-    /// Applies a batch of changes as one, then tells everybody who watches. Readers wait meanwhile: microseconds per
-    /// resource, so a batch that can be large goes through a [`Self::writer`].
+    /// Applies a batch of changes as one, then notifies all watchers. Readers wait meanwhile: microseconds per resource,
+    /// so a batch that can be large goes through a [`Self::writer`].
     pub fn apply(&self, updates: impl IntoIterator<Item = MeshUpdate>) {
         self.writer().apply(updates);
     }
 
-    /// Applies many batches: readers are let in between two of them, and who watches is told once, when it is dropped.
+    /// Applies many batches: readers are let in between two of them, and watchers are notified once, when it is dropped.
     pub fn writer(&self) -> MeshWriter<'_> {
         MeshWriter { shared: self, changed: false }
     }
@@ -96,7 +96,7 @@ mod tests {
     use crate::model::mesh::MeshSettings;
 
     #[test]
-    fn who_watches_is_told_once_a_batch_can_be_read() {
+    fn watchers_are_notified_once_a_batch_can_be_read() {
         let shared = SharedMesh::default();
         let mut watch = shared.watch();
         assert!(!watch.has_changed().unwrap());
@@ -109,7 +109,7 @@ mod tests {
         let mut writer = shared.writer();
         writer.apply([MeshUpdate::Settings(MeshSettings::default())]);
         assert_eq!(*shared.read().settings(), MeshSettings::default());
-        assert!(!watch.has_changed().unwrap(), "it is told when all is there");
+        assert!(!watch.has_changed().unwrap(), "watchers are notified when all is there");
         drop(writer);
         assert!(watch.has_changed().unwrap());
         watch.mark_unchanged();

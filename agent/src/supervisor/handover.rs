@@ -29,7 +29,7 @@ pub(super) enum PredecessorStage {
     HandingOver,
     /// All its sockets are here.
     HandedOver,
-    /// It was told that this worker serves.
+    /// It has been sent `Serving`: the worker of this supervisor serves.
     Superseded,
 }
 
@@ -60,7 +60,7 @@ pub(super) enum SuccessorStage {
     Connected,
     /// It has said `Hello`; its worker prepares.
     Preparing,
-    /// It has said `TakeOver`: the worker here was told to freeze, and must have done so until then.
+    /// It has sent `TakeOver`. The worker here has to freeze its pods until then.
     Freezing { until: Instant },
     /// It has been sent the sockets, and must serve until then.
     TakingOver { until: Instant },

@@ -1,5 +1,5 @@
-//! The worker's end of the connection to its supervisor: what the worker is told about its start, the sockets that are held
-//! for it, the supervisor's commands, and the worker's reports.
+//! The worker's end of the connection to its supervisor: the information about its start, the sockets that the supervisor
+//! holds for it, the supervisor's commands, and the worker's reports.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -120,7 +120,7 @@ impl SupervisorLink {
         self.send_or_log(&FromWorker::Serving, &[]);
     }
 
-    /// Reports that this process was told to stop, and drains: no other worker is to be started.
+    /// Reports that this process received a signal to stop and drains, so that the supervisor starts no other worker.
     pub fn report_draining(&self) {
         self.send_or_log(&FromWorker::Draining, &[]);
     }

@@ -21,14 +21,14 @@ pub(super) struct PodSockets {
     pub(super) names: Vec<String>,
 }
 
-/// What a worker is told about its start.
+/// The first message to a worker: how its supervisor and it were started.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct StartInfo {
     /// Process id of the supervisor.
     pub supervisor: i32,
     /// When the supervisor was started, in seconds since the Unix epoch.
     pub supervisor_since: u64,
-    /// How many workers before this one ended without having been told to.
+    /// How many workers before this one ended without a request to stop.
     pub restarts: u64,
     /// How the last of them ended.
     pub last_end: Option<String>,
@@ -66,7 +66,7 @@ pub(super) enum FromWorker {
     TakeOver,
     /// It accepts connections.
     Serving,
-    /// It was told to stop: it accepts nothing any more, and finishes what is open.
+    /// It drains: it accepts no new connection, and serves the open ones until they end.
     Draining,
     /// It enrols and unenrols no pod any more.
     Frozen,

@@ -7,8 +7,8 @@ pub(super) enum Phase {
     Starting,
     /// A worker has served. One that ends is replaced.
     Serving,
-    /// A successor serves the node, and the workers here drain. `same_network` tells whether the successor runs in this
-    /// supervisor's network namespace, `has_served` to which phase to return should it crash.
+    /// A successor serves the node, and the workers here drain. `same_network`: the successor runs in this supervisor's
+    /// network namespace. `has_served`: to which phase to return should it crash.
     Superseded { same_network: bool, has_served: bool },
     /// The supervisor ends with its worker, and starts no other. The worker may serve on for a while, and a successor can
     /// still take over.
@@ -22,7 +22,7 @@ pub(super) enum Phase {
 pub(super) enum Transition {
     /// The worker accepts connections.
     WorkerServes,
-    /// The worker was told to stop, and accepts nothing any more.
+    /// The worker received a signal to stop, and accepts no new connection.
     WorkerDrains,
     /// The supervisor has to end: a signal, a first worker that exited, or a predecessor that goes on.
     Stop,

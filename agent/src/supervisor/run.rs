@@ -15,7 +15,7 @@ use super::channel::Channel;
 use super::state::{Supervisor, SupervisorOptions};
 use super::worker::WorkerExit;
 
-/// Keeps a worker running until it is told to stop, or until the first worker cannot come up. Returns the exit code.
+/// Keeps a worker running until a signal stops it, or until the first worker fails to start. Returns the exit code.
 ///
 /// # Errors
 /// When the system gives no descriptors or no process at the start.

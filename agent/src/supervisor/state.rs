@@ -1,4 +1,4 @@
-//! [`Supervisor`]: the state of the process, what is due by the clock, and how it is told to stop. It never blocks.
+//! [`Supervisor`]: the state of the process, its deadlines, and the signals that stop it. It never blocks.
 //!
 //! What it does when another process speaks or ends stands in `worker_events`, `predecessor_events` and
 //! `successor_events`.

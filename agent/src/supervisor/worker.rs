@@ -107,7 +107,7 @@ impl fmt::Display for WorkerExit {
     }
 }
 
-/// The workers that ended without having been told to, and how long the next one has to wait.
+/// The workers that ended without a request to stop, and how long the next one has to wait.
 #[derive(Debug, Default)]
 pub(super) struct Restarts {
     pub(super) count: u64,

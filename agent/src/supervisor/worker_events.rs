@@ -127,7 +127,7 @@ impl Supervisor {
 
     fn on_serving(&mut self) {
         self.phase = self.phase.after(Transition::WorkerServes);
-        // Before the predecessor is told, which then takes its own socket away: it must find this one in its place.
+        // Before the predecessor receives `Serving` and removes its own socket: it must find this one in its place.
         if self.handover_socket.is_none() {
             self.bind_handover_socket();
         }

@@ -49,7 +49,7 @@ fn answer(input: &[u8]) -> Result<String, CniError> {
     let configuration = Configuration::parse(input)?;
     let call = || Call::from_environment(verb, &|name| std::env::var(name).ok());
     match verb {
-        // Nothing is kept that could be stale, and a node whose agent restarts must not be told to take no pods.
+        // Nothing is kept that could be stale, and STATUS must not report a node as unready while its agent restarts.
         Verb::Version | Verb::Gc | Verb::Status => Ok(String::new()),
         Verb::Add => add(&configuration, &call()?),
         Verb::Del => {

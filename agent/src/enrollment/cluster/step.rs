@@ -148,8 +148,8 @@ fn stay(view: &View, memory: &mut Memory, is_annotated: bool) -> Next {
     }
 }
 
-/// In this order no connection is refused: the annotation goes, by which the control plane learns that the pod does not accept
-/// HBONE and tells all peers; HBONE is accepted until they know; then capture ends.
+/// In this order no connection is refused: the annotation is removed, from which the control plane learns that the pod does not
+/// accept HBONE, and announces that to all peers; HBONE is accepted until they know; then capture ends.
 fn leave(view: &View, memory: &mut Memory, is_annotated: bool, now: Instant) -> Next {
     let grace = match view.wanted {
         Wanted::Gone => UNKNOWN_POD_GRACE,

@@ -3,7 +3,7 @@
 use super::huffman;
 use super::table::{ENTRY_OVERHEAD, Table};
 
-/// The size of the dynamic table that a peer may count on unless told otherwise (RFC 9113 §6.5.2); we never do.
+/// The size of the dynamic table: the initial value of SETTINGS_HEADER_TABLE_SIZE (RFC 9113 §6.5.2), which we never change.
 const TABLE_BYTES: usize = 4096;
 
 /// Why a header block is not understood. The tables of both ends no longer agree after it, so the connection is over.

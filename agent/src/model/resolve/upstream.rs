@@ -49,7 +49,8 @@ pub enum Transport {
 }
 
 impl Transport {
-    /// Over HBONE to a workload's own listener. The identities of a service may be told beside the workload's own.
+    /// Over HBONE to a workload's own listener. A service may add identities (`subject_alt_names`)
+    /// to the workload's own.
     pub(super) fn hbone(workload: &Workload, address: SocketAddr, service: Option<&Service>) -> Self {
         let mut identities = vec![workload.identity()];
         for name in service.into_iter().flat_map(|service| &service.subject_alt_names) {

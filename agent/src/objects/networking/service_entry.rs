@@ -86,7 +86,7 @@ pub(super) fn check(entry: &ServiceEntry, metadata: &Metadata, fields: &mut Fiel
     }
     let mixed = entry.ports.iter().any(|port| !is_http_or_tls(&port.protocol));
     if entry.hosts.len() > 1 && mixed && entry.resolution != Resolution::None {
-        let reason = "several hosts with a port that is neither HTTP nor TLS cannot be told apart: write one ServiceEntry per host";
+        let reason = "several hosts with a port that is neither HTTP nor TLS cannot be distinguished: write one ServiceEntry per host";
         fields.error("hosts", reason);
     }
 }

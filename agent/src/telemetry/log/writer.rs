@@ -84,7 +84,7 @@ impl Shared {
             pending.writing = true;
             std::mem::swap(&mut pending.lines, &mut lines);
             drop(pending);
-            // Nobody is left to be told that the log cannot be written.
+            // An error of the log itself cannot be logged.
             let _ = sink.write_all(&lines).and_then(|()| sink.flush());
             lines.clear();
         }

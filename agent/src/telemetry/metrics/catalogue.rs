@@ -42,7 +42,7 @@ pub(super) const LAST_GOOD_AGE: Described =
 
 pub(super) const WORKER_RESTARTS: Described = (
     "weir_worker_restarts",
-    "Workers of this agent that ended without having been told to, and were followed by another",
+    "Workers of this agent that ended without a request to stop, and were followed by another",
 );
 
 pub(super) const LOG_LINES_DROPPED: Described =

@@ -92,7 +92,7 @@ impl Metrics {
         self.scraped.dropped_log_lines.set(read);
     }
 
-    /// How many workers of this agent ended without having been told to and were followed by another.
+    /// How many workers of this agent ended without a request to stop and were followed by another.
     pub fn set_worker_restarts(&self, restarts: u64) {
         self.scraped.worker_restarts.store(restarts, Ordering::Relaxed);
     }
