@@ -38,7 +38,7 @@ pub mod balance {
     mod weights;
 
     pub(super) use endpoints::{ByUid, Endpoints};
-    pub(super) use view::Asked;
+    pub(super) use view::RequestedPort;
 }
 
 pub mod identity;

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use parking_lot::RwLock;
 
-use super::view::{Asked, View};
+use super::view::{RequestedPort, View};
 use crate::model::service::Service;
 use crate::model::workload::Workload;
 
@@ -93,30 +93,30 @@ impl Endpoints {
     pub(in crate::model) fn pick(
         &self,
         service: &Arc<Service>,
-        asked: Asked,
+        port: RequestedPort,
         source: &Workload,
         excluded: impl Fn(&Workload) -> bool,
         random: &mut impl FnMut() -> u64,
     ) -> Option<&Arc<Workload>> {
         let is_excluded = |slot| self.at(slot).is_none_or(|endpoint| excluded(endpoint));
-        if let Some(view) = self.views.read().iter().find(|view| view.answers(asked, source)) {
+        if let Some(view) = self.views.read().iter().find(|view| view.answers(port, source)) {
             return self.at(view.pick(is_excluded, random)?);
         }
-        let mut view = View::new(service, asked, source);
+        let mut view = View::new(service, port, source);
         for (slot, endpoint) in (0..).zip(&self.slots) {
             if let Some(endpoint) = endpoint {
                 view.add(slot, endpoint);
             }
         }
         let slot = view.pick(is_excluded, random);
-        self.add_view(view, asked, source);
+        self.add_view(view, port, source);
         self.at(slot?)
     }
 
     /// Keeps a view for the next connections of such a source, unless another thread has just added the same.
-    fn add_view(&self, view: View, asked: Asked, source: &Workload) {
+    fn add_view(&self, view: View, port: RequestedPort, source: &Workload) {
         let mut views = self.views.write();
-        if views.iter().any(|known| known.answers(asked, source)) {
+        if views.iter().any(|known| known.answers(port, source)) {
             return;
         }
         if views.len() == VIEWS_MAX {

@@ -42,7 +42,7 @@ fn shares(endpoints: &Endpoints, service: &Arc<Service>, source: &Workload) -> B
     let mut shares = BTreeMap::new();
     for step in 0..1000 {
         let random = u64::MAX / 1000 * step + u64::MAX / 2000;
-        if let Some(picked) = endpoints.pick(service, Asked::Port(80), source, |_| false, &mut || random) {
+        if let Some(picked) = endpoints.pick(service, RequestedPort::Service(80), source, |_| false, &mut || random) {
             *shares.entry(picked.name.to_string()).or_default() += 1;
         }
     }
@@ -159,8 +159,8 @@ fn health_port_and_reach_decide_who_may_be_picked() {
     let lenient = Arc::new(balanced(service("a", &[], &[(80, 0)]), lenient));
     assert_eq!(picked(&endpoints([here("a"), unhealthy("b")]), &lenient, &source), ["a", "b"]);
     let any = endpoints([other_port("b")]);
-    assert!(any.pick(&lenient, Asked::Port(80), &source, |_| false, &mut || 0).is_none());
-    assert!(any.pick(&lenient, Asked::AnyPort, &source, |_| false, &mut || 0).is_some());
+    assert!(any.pick(&lenient, RequestedPort::Service(80), &source, |_| false, &mut || 0).is_none());
+    assert!(any.pick(&lenient, RequestedPort::Any, &source, |_| false, &mut || 0).is_some());
 }
 
 #[test]

@@ -7,20 +7,20 @@ use crate::model::service::{BalancingMode, LoadBalancing, Scope, Service};
 use crate::model::shared::Shared;
 use crate::model::workload::{HealthStatus, Locality, Workload};
 
-/// What of a service a view is for.
+/// Which port of a service the connection asks for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(in crate::model) enum Asked {
-    /// Endpoints that serve this service port.
-    Port(u16),
-    /// Endpoints of a waypoint: they are dialled on a port of their own.
-    AnyPort,
+pub(in crate::model) enum RequestedPort {
+    /// A port of the service: only endpoints that serve it count.
+    Service(u16),
+    /// A waypoint or gateway is dialled on its own HBONE port: every endpoint counts.
+    Any,
 }
 
 /// Endpoints by preference, kept up to date slot by slot.
 #[derive(Debug)]
 pub(super) struct View {
     service: Arc<Service>,
-    asked: Asked,
+    port: RequestedPort,
     origin: Origin,
     /// Best first: one more shared scope each, then, last, endpoints that cannot be reached from here.
     ranks: Vec<Weights>,
@@ -36,7 +36,7 @@ struct Origin {
 }
 
 impl View {
-    pub(super) fn new(service: &Arc<Service>, asked: Asked, source: &Workload) -> Self {
+    pub(super) fn new(service: &Arc<Service>, port: RequestedPort, source: &Workload) -> Self {
         let origin = Origin {
             network: source.network.clone(),
             cluster_id: source.cluster_id.clone(),
@@ -44,12 +44,12 @@ impl View {
             locality: source.locality.clone(),
         };
         let ranks = vec![Weights::default(); scopes(service).len() + 2];
-        Self { service: service.clone(), asked, origin, ranks }
+        Self { service: service.clone(), port, origin, ranks }
     }
 
     /// Whether this view is the one for such a request.
-    pub(super) fn answers(&self, asked: Asked, source: &Workload) -> bool {
-        self.asked == asked
+    pub(super) fn answers(&self, port: RequestedPort, source: &Workload) -> bool {
+        self.port == port
             && self.origin.network == source.network
             && (scopes(&self.service).is_empty()
                 || (self.origin.node == source.node
@@ -90,9 +90,9 @@ impl View {
     }
 
     fn serves(&self, endpoint: &Workload) -> bool {
-        match self.asked {
-            Asked::AnyPort => true,
-            Asked::Port(port) => endpoint
+        match self.port {
+            RequestedPort::Any => true,
+            RequestedPort::Service(port) => endpoint
                 .services
                 .get(&self.service.key)
                 .is_some_and(|ports| ports.iter().any(|mapping| mapping.service_port == port)),

@@ -10,7 +10,7 @@ use super::services::{Services, VipKind};
 use super::update::{MeshSettings, MeshUpdate};
 use super::workloads::Workloads;
 use crate::model::authorization::{self, AccessRequest, Authorization, Destination, Verdict};
-use crate::model::balance::Asked;
+use crate::model::balance::RequestedPort;
 use crate::model::peer_authentication::Labels;
 use crate::model::pod::PodKey;
 use crate::model::policy_object::{PolicyObject, PolicyTarget};
@@ -205,12 +205,12 @@ impl Mesh {
     pub(in crate::model) fn pick_endpoint(
         &self,
         service: &Arc<Service>,
-        asked: Asked,
+        port: RequestedPort,
         source: &Workload,
         excluded: impl Fn(&Workload) -> bool,
         random: &mut impl FnMut() -> u64,
     ) -> Option<&Arc<Workload>> {
-        self.services.endpoints(&service.key)?.pick(service, asked, source, excluded, random)
+        self.services.endpoints(&service.key)?.pick(service, port, source, excluded, random)
     }
 
     /// Decides whether a connection may reach a workload of this node.

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::upstream::{Transport, Unresolved, Upstream};
 use crate::model::address::{OriginalDst, canonical};
-use crate::model::balance::Asked;
+use crate::model::balance::RequestedPort;
 use crate::model::mesh::{Mesh, OutboundTrafficPolicy, VipKind};
 use crate::model::service::{BalancingMode, GatewayAddress, GatewayDestination, Service};
 use crate::model::workload::{NetworkMode, TunnelProtocol, Workload};
@@ -63,8 +63,8 @@ impl<'a, R: FnMut() -> u64> Resolution<'a, R> {
     }
 
     /// The endpoint of a service for this connection.
-    fn pick(&mut self, service: &Arc<Service>, asked: Asked) -> Option<&'a Arc<Workload>> {
-        self.mesh.pick_endpoint(service, asked, self.source, |_| false, &mut self.random)
+    fn pick(&mut self, service: &Arc<Service>, port: RequestedPort) -> Option<&'a Arc<Workload>> {
+        self.mesh.pick_endpoint(service, port, self.source, |_| false, &mut self.random)
     }
 
     fn reach_service(&mut self, service: &Arc<Service>) -> Result<Upstream, Unresolved> {
@@ -82,7 +82,7 @@ impl<'a, R: FnMut() -> u64> Resolution<'a, R> {
         }
         let service_port = service_port.ok_or_else(|| Unresolved::NoSuchPort(service.key.to_string(), port))?;
         let endpoint = self
-            .pick(service, Asked::Port(port))
+            .pick(service, RequestedPort::Service(port))
             .ok_or_else(|| Unresolved::NoHealthyEndpoint(service.key.to_string(), port))?;
         let mapped = endpoint.services.get(&service.key).into_iter().flatten();
         let target_port = mapped
@@ -149,7 +149,7 @@ impl<'a, R: FnMut() -> u64> Resolution<'a, R> {
         };
         if let Some(service) = service {
             let workload = self
-                .pick(service, Asked::AnyPort)
+                .pick(service, RequestedPort::Any)
                 .ok_or_else(|| Unresolved::NoHealthyEndpoint(service.key.to_string(), gateway.hbone_mtls_port))?;
             // The peer's identity is all that HBONE needs; but without an address there is nothing to dial.
             let ip = self.address_of(workload)?.ok_or_else(|| Unresolved::NoAddress(workload.uid.to_string()))?;
