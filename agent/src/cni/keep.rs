@@ -29,7 +29,7 @@ pub async fn keep(installer: Installer, stop: CancellationToken) {
     }
     let mut log = Log::default();
     let mut fight = Fight::default();
-    log.tell(&installer, run(&installer, Installer::install).await);
+    log.report(&installer, run(&installer, Installer::install).await);
     let wait = async |fight: &Fight| {
         match &watch {
             Ok(watch) => drop(tokio::time::timeout(POLL, watch.changed()).await),
@@ -42,7 +42,7 @@ pub async fn keep(installer: Installer, stop: CancellationToken) {
         if matches!(outcome, Ok(Installed::Now)) {
             fight.blow(Instant::now());
         }
-        log.tell(&installer, outcome);
+        log.report(&installer, outcome);
     }
 }
 
@@ -64,7 +64,7 @@ struct Log {
 }
 
 impl Log {
-    fn tell(&mut self, installer: &Installer, outcome: Result<Installed, InstallError>) {
+    fn report(&mut self, installer: &Installer, outcome: Result<Installed, InstallError>) {
         let directory = installer.configurations_dir.display();
         match outcome {
             Err(error) => {

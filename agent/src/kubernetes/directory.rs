@@ -234,8 +234,8 @@ impl Shared {
             found.mode == Some(DataplaneMode::Ambient) && !self.rules.excluded_namespaces.contains(&found.name)
         };
         match change {
-            Change::Put(found) => joining.tell(&found.name, is_in_mesh(found)),
-            Change::Removed(found) => joining.tell(&found.name, false),
+            Change::Put(found) => joining.set_in_mesh(&found.name, is_in_mesh(found)),
+            Change::Removed(found) => joining.set_in_mesh(&found.name, false),
             Change::Listing | Change::Listed => {}
         }
     }

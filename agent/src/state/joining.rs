@@ -1,5 +1,5 @@
-//! Namespaces that have just been brought into the mesh, by the word of whoever labels them. The control plane takes a
-//! moment to say of each of their workloads that it speaks HBONE; this is known before.
+//! Namespaces that have just been labelled for the mesh. The control plane takes a moment to announce that their workloads
+//! speak HBONE; the labels are known before.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -7,11 +7,11 @@ use std::time::{Duration, Instant};
 
 use parking_lot::RwLock;
 
-/// How long a namespace counts as being brought in: as long as istiod collects changes at the most
+/// How long a namespace counts as joining: as long as istiod collects changes at the most
 /// (`PILOT_DEBOUNCE_MAX`).
 const WINDOW: Duration = Duration::from_secs(10);
 
-/// A handle to what the process knows of it. Cheap to clone.
+/// A handle to the namespaces that join the mesh. Cheap to clone.
 #[derive(Debug, Clone, Default)]
 pub struct Joining {
     /// Since when each namespace of the mesh is known to be one.
@@ -19,19 +19,20 @@ pub struct Joining {
 }
 
 impl Joining {
-    /// Learns whether a namespace is in the mesh. To be told so again changes nothing.
-    pub fn tell(&self, namespace: &str, is_in_mesh: bool) {
-        self.tell_at(namespace, is_in_mesh, Instant::now());
+    /// Sets whether a namespace is labelled for the mesh. The time counts from the first call; the same value again changes
+    /// nothing.
+    pub fn set_in_mesh(&self, namespace: &str, is_in_mesh: bool) {
+        self.set_in_mesh_at(namespace, is_in_mesh, Instant::now());
     }
 
-    /// Whether the namespace has come into the mesh so lately that its workloads may speak HBONE before the control plane
-    /// says so.
+    /// Whether the namespace was labelled so recently that its workloads may speak HBONE before the control plane announces
+    /// it.
     #[must_use]
     pub fn is_joining(&self, namespace: &str) -> bool {
         self.is_joining_at(namespace, Instant::now())
     }
 
-    fn tell_at(&self, namespace: &str, is_in_mesh: bool, now: Instant) {
+    fn set_in_mesh_at(&self, namespace: &str, is_in_mesh: bool, now: Instant) {
         let mut since = self.since.write();
         if !is_in_mesh {
             since.remove(namespace);
@@ -54,16 +55,16 @@ mod tests {
         let (joining, start) = (Joining::default(), Instant::now());
         let after = |seconds| start + Duration::from_secs(seconds);
         assert!(!joining.is_joining_at("shop", start), "nobody knows it");
-        joining.tell_at("shop", true, start);
+        joining.set_in_mesh_at("shop", true, start);
         assert!(joining.is_joining_at("shop", start));
         assert!(!joining.is_joining_at("bank", start), "another one");
-        joining.tell_at("shop", true, after(8));
+        joining.set_in_mesh_at("shop", true, after(8));
         assert!(joining.is_joining_at("shop", after(9)));
         assert!(!joining.is_joining_at("shop", after(10)), "hearing it again is no news");
-        joining.tell_at("shop", false, after(11));
-        joining.tell_at("shop", true, after(12));
+        joining.set_in_mesh_at("shop", false, after(11));
+        joining.set_in_mesh_at("shop", true, after(12));
         assert!(joining.is_joining_at("shop", after(13)), "it left and came again");
-        joining.tell_at("shop", false, after(14));
+        joining.set_in_mesh_at("shop", false, after(14));
         assert!(!joining.is_joining_at("shop", after(14)), "it left");
     }
 }
