@@ -19,6 +19,7 @@ use super::budget::Budget;
 use super::pod::PodProxy;
 use super::{inbound, outbound};
 use crate::limits::PodLimits;
+use crate::telemetry::ends::Reporter;
 
 /// First and longest pause after a failed accept, mostly for want of file descriptors.
 const RETRY_PAUSE: (Duration, Duration) = (Duration::from_millis(5), Duration::from_millis(500));
@@ -42,6 +43,15 @@ impl ListenerKind {
             Self::InboundPlaintext | Self::InboundHbone => Budget::inbound(limits).await,
         }
     }
+
+    /// The log's word, as in the access log.
+    fn direction(self) -> &'static str {
+        let reporter = match self {
+            Self::Outbound => Reporter::Source,
+            Self::InboundPlaintext | Self::InboundHbone => Reporter::Destination,
+        };
+        reporter.direction()
+    }
 }
 
 /// Accepts and serves connections until the pod leaves or the process drains.
@@ -50,7 +60,7 @@ pub(super) async fn serve(pod_proxy: Arc<PodProxy>, kind: ListenerKind, listener
     let listener = match register(listener) {
         Ok(listener) => listener,
         Err(error) => {
-            tracing::error!(pod = pod_proxy.pod.spec.name, role = ?kind, %error, "listener cannot be used");
+            tracing::error!(pod = pod_proxy.pod.spec.name, direction = kind.direction(), %error, "listener cannot be used");
             return;
         }
     };
@@ -75,7 +85,7 @@ pub(super) async fn serve(pod_proxy: Arc<PodProxy>, kind: ListenerKind, listener
             Err(error) if is_about_the_peer(&error) => {}
             Err(error) => {
                 pod_proxy.proxy.metrics.accept_failed();
-                tracing::warn!(pod = pod_proxy.pod.spec.name, role = ?kind, %error, "accept failed; trying again");
+                tracing::warn!(pod = pod_proxy.pod.spec.name, direction = kind.direction(), %error, "accept failed; trying again");
                 tokio::time::sleep(pause).await;
                 pause = (pause * 2).min(RETRY_PAUSE.1);
             }
@@ -110,7 +120,7 @@ fn start(pod_proxy: &Arc<PodProxy>, kind: ListenerKind, stream: std::net::TcpStr
             Ok(stream) => stream,
             Err(error) => {
                 owner.proxy.metrics.accept_failed();
-                tracing::warn!(pod = owner.pod.spec.name, role = ?kind, %error, "connection cannot be watched");
+                tracing::warn!(pod = owner.pod.spec.name, direction = kind.direction(), %error, "connection cannot be watched");
                 return;
             }
         };
