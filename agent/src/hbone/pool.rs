@@ -47,11 +47,12 @@ pub struct PoolOptions {
 pub(crate) struct Pool<O> {
     dialer: Arc<Dialer<O>>,
     options: PoolOptions,
-    peers: Mutex<HashMap<Target, Peer>>,
+    peers: Mutex<HashMap<Target, PeerConnections>>,
 }
 
+/// The connections to one target, open and on their way.
 #[derive(Debug, Default)]
-struct Peer {
+struct PeerConnections {
     open: Vec<Arc<HboneConnection>>,
     opening: Vec<PendingConnection>,
 }

@@ -76,12 +76,12 @@ pub struct InboundSource {
     /// The client's own address, as the application is shown it.
     pub addr: SocketAddr,
     /// `None` where the connection is plaintext.
-    pub peer: Option<HbonePeer>,
+    pub peer: Option<RecordedPeer>,
 }
 
-/// The authenticated peer of an HBONE connection that was accepted.
+/// The authenticated peer of an accepted HBONE connection, as the connection record has it.
 #[derive(Debug, Clone)]
-pub struct HbonePeer {
+pub struct RecordedPeer {
     pub identity: Identity,
     /// The workload of the peer's address, where it carries this identity.
     pub workload: Option<Arc<Workload>>,

@@ -4,7 +4,9 @@ use crate::model::address::OriginalDst;
 use crate::model::mesh::{Mesh, MeshUpdate};
 use crate::model::service::{IpFamilies, PortMapping, Service, ServiceKey, ServicePort, Vip, Visibility};
 use crate::model::workload::{TunnelProtocol, Workload};
-use crate::telemetry::ends::{ConnectionEnds, HbonePeer, InboundDestination, InboundSource, OutboundSource, Reporter};
+use crate::telemetry::ends::{
+    ConnectionEnds, InboundDestination, InboundSource, OutboundSource, RecordedPeer, Reporter,
+};
 
 const CLIENT: &str = "10.0.0.1:41000";
 
@@ -74,7 +76,7 @@ pub(crate) fn ends(reporter: Reporter) -> ConnectionEnds {
     match reporter {
         Reporter::Source => ConnectionEnds::outbound(source, original_dst, Some(&upstream)),
         Reporter::Destination => {
-            let peer = HbonePeer {
+            let peer = RecordedPeer {
                 identity: source.identity,
                 workload: Some(source.workload),
                 listener: "10.0.0.2:15008".parse().expect("it is one"),

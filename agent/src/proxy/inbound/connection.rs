@@ -21,7 +21,7 @@ use crate::proxy::pod::PodProxy;
 use crate::proxy::revocation::Tracked;
 use crate::proxy::splice;
 use crate::telemetry::connection::ByteCounts;
-use crate::telemetry::ends::{ConnectionEnds, HbonePeer, InboundDestination, InboundSource};
+use crate::telemetry::ends::{ConnectionEnds, InboundDestination, InboundSource, RecordedPeer};
 use crate::telemetry::record::ConnectionRecord;
 
 /// The client's side of a connection, not answered yet.
@@ -60,7 +60,7 @@ impl Downstream {
 
 /// The authenticated peer of an HBONE connection.
 #[derive(Debug, Clone)]
-pub(super) struct Peer {
+pub(super) struct AuthenticatedPeer {
     pub(super) identity: Identity,
     pub(super) addr: SocketAddr,
     /// The pod's address and port that the peer dialled.
@@ -75,7 +75,7 @@ pub(super) struct InboundConnection<'a> {
     /// The pod's own address, and the port of its application.
     pub(super) destination: SocketAddr,
     /// `None` for plaintext.
-    pub(super) peer: Option<&'a Peer>,
+    pub(super) peer: Option<&'a AuthenticatedPeer>,
 }
 
 impl InboundConnection<'_> {
@@ -145,7 +145,7 @@ impl InboundConnection<'_> {
             // For labels only: the address finds the workload, and only one that carries the proven identity counts.
             let found = mesh.workload_by_address(&settings.network, peer.addr.ip());
             let workload = found.filter(|found| found.identity() == peer.identity).cloned();
-            HbonePeer { identity: peer.identity.clone(), workload, listener: peer.listener }
+            RecordedPeer { identity: peer.identity.clone(), workload, listener: peer.listener }
         });
         let destination = InboundDestination {
             endpoint: self.destination,

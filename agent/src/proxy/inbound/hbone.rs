@@ -6,7 +6,7 @@ use std::time::Duration;
 use tokio::net::TcpStream;
 
 use super::admission::Accepted;
-use super::connection::Peer;
+use super::connection::AuthenticatedPeer;
 use super::request;
 use crate::hbone::{HboneServer, handshake_failure_label};
 use crate::limits::LimitKind;
@@ -38,7 +38,7 @@ pub(in crate::proxy) async fn serve(pod_proxy: Arc<PodProxy>, tcp: TcpStream, _b
         }
     };
     let Some(secured) = secured else { return };
-    let peer = Peer { identity: secured.peer.clone(), addr: accepted.source, listener: accepted.local };
+    let peer = AuthenticatedPeer { identity: secured.peer.clone(), addr: accepted.source, listener: accepted.local };
     let timeout = pod_proxy.proxy.timeouts.handshake;
     if let Some(server) = greet(&pod_proxy.proxy.metrics, secured, &peer, timeout).await {
         serve_streams(&pod_proxy, server, peer).await;
@@ -69,7 +69,12 @@ async fn secure(pod_proxy: &PodProxy, tcp: TcpStream, accepted: &Accepted) -> Op
 }
 
 /// The HTTP/2 preface and settings.
-async fn greet(metrics: &Metrics, secured: Secured<TcpStream>, peer: &Peer, timeout: Duration) -> Option<HboneServer> {
+async fn greet(
+    metrics: &Metrics,
+    secured: Secured<TcpStream>,
+    peer: &AuthenticatedPeer,
+    timeout: Duration,
+) -> Option<HboneServer> {
     match tokio::time::timeout(timeout, HboneServer::start(secured)).await {
         Ok(Ok(server)) => Some(server),
         Ok(Err(error)) => {
@@ -86,7 +91,7 @@ async fn greet(metrics: &Metrics, secured: Secured<TcpStream>, peer: &Peer, time
 }
 
 /// Serves the streams of a connection. When the pod leaves or the process drains, the peer is asked to open no more.
-async fn serve_streams(pod_proxy: &Arc<PodProxy>, mut server: HboneServer, peer: Peer) {
+async fn serve_streams(pod_proxy: &Arc<PodProxy>, mut server: HboneServer, peer: AuthenticatedPeer) {
     let PodProxy { proxy, pod, .. } = &**pod_proxy;
     let _gauge = proxy.metrics.hbone_connection_opened(Side::Downstream);
     let mut is_going_away = false;

@@ -7,7 +7,7 @@ use http::header::FORWARDED;
 use http::{HeaderMap, StatusCode};
 
 use super::admission::Accepted;
-use super::connection::{Downstream, InboundConnection, Peer};
+use super::connection::{AuthenticatedPeer, Downstream, InboundConnection};
 use crate::hbone::{self, Authority, ConnectRequest, InvalidAuthority, parse_authority};
 use crate::limits::LimitKind;
 use crate::proxy::pod::PodProxy;
@@ -28,7 +28,7 @@ enum BadRequest {
 }
 
 /// Serves a request to the end of its stream.
-pub(super) async fn serve(pod_proxy: Arc<PodProxy>, peer: Peer, request: ConnectRequest) {
+pub(super) async fn serve(pod_proxy: Arc<PodProxy>, peer: AuthenticatedPeer, request: ConnectRequest) {
     let destination = match destination_of(&pod_proxy, &peer, request.authority()) {
         Ok(destination) => destination,
         Err(error) => {
@@ -51,7 +51,11 @@ pub(super) async fn serve(pod_proxy: Arc<PodProxy>, peer: Peer, request: Connect
 }
 
 /// The pod's own address and port that a request asks for. Without an authority it is no CONNECT request.
-fn destination_of(pod_proxy: &PodProxy, peer: &Peer, authority: Option<&str>) -> Result<SocketAddr, BadRequest> {
+fn destination_of(
+    pod_proxy: &PodProxy,
+    peer: &AuthenticatedPeer,
+    authority: Option<&str>,
+) -> Result<SocketAddr, BadRequest> {
     match parse_authority(authority.ok_or(BadRequest::NotConnect)?)? {
         Authority::Address(address) if pod_proxy.pod.spec.addresses.contains(&address.ip()) => Ok(address),
         Authority::Address(address) => Err(BadRequest::ForeignAddress(address)),
@@ -72,7 +76,7 @@ fn destination_of(pod_proxy: &PodProxy, peer: &Peer, authority: Option<&str>) ->
 }
 
 /// The client as the application is shown it: its address as the network has it, its port as its proxy says.
-fn client_address(peer: &Peer, headers: &HeaderMap) -> SocketAddr {
+fn client_address(peer: &AuthenticatedPeer, headers: &HeaderMap) -> SocketAddr {
     let claimed = headers.get(FORWARDED).and_then(hbone::client_of);
     claimed.filter(|claimed| claimed.ip() == peer.addr.ip()).unwrap_or(peer.addr)
 }
@@ -86,7 +90,7 @@ mod tests {
 
     #[test]
     fn a_peer_cannot_claim_another_address_than_its_own() {
-        let peer = Peer {
+        let peer = AuthenticatedPeer {
             identity: Identity::new(TrustDomain::new(""), "shop", "client"),
             addr: "10.0.0.1:50000".parse().expect("an address"),
             listener: "10.0.0.2:15008".parse().expect("an address"),
