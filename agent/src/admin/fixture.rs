@@ -6,7 +6,7 @@ use std::time::{Duration, Instant, UNIX_EPOCH};
 use clap::Parser;
 use tracing::Subscriber;
 
-use super::sources::{AdminSources, CertificateFacts, MeshCopy, PodEntry};
+use super::sources::{AdminSources, MeshCopy, PodEntry};
 use super::status::ControlPlaneStatus;
 use crate::config::AgentConfig;
 use crate::lifecycle::Ready;
@@ -18,6 +18,7 @@ use crate::supervisor::StartInfo;
 use crate::telemetry::fixture::{service, workload};
 use crate::telemetry::log::tests::unused;
 use crate::telemetry::metrics::Metrics;
+use crate::tls::CertificateInfo;
 use crate::tls::certificates::CertificateStatus;
 
 #[derive(Parser)]
@@ -72,7 +73,7 @@ pub(crate) fn sources() -> (impl Subscriber + Send + Sync, AdminSources) {
         mesh: SharedMesh::default(),
         certificates: Box::new(move || certificates.to_vec()),
         describe_certificate: Box::new(|pem| {
-            (pem == "ROOT").then(|| CertificateFacts {
+            (pem == "ROOT").then(|| CertificateInfo {
                 serial: "1".to_owned(),
                 not_before: UNIX_EPOCH,
                 not_after: UNIX_EPOCH + Duration::from_secs(4_107_542_400),

@@ -40,7 +40,7 @@ pub mod status {
 }
 
 pub use self::server::{AdminAddresses, AdminError, AdminServers};
-pub use self::sources::{AdminSources, CertificateFacts, PodEntry};
+pub use self::sources::{AdminSources, PodEntry};
 pub use self::status::ControlPlaneStatus;
 
 #[cfg(test)]

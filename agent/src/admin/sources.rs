@@ -3,7 +3,7 @@
 use std::fmt;
 use std::net::IpAddr;
 use std::sync::Arc;
-use std::time::{Instant, SystemTime};
+use std::time::Instant;
 
 use super::status::ControlPlaneStatus;
 use crate::config::AgentConfig;
@@ -21,12 +21,13 @@ use crate::state::SharedMesh;
 use crate::supervisor::StartInfo;
 use crate::telemetry::log::LogHandle;
 use crate::telemetry::metrics::Metrics;
+use crate::tls::CertificateInfo;
 use crate::tls::certificates::CertificateStatus;
 
 /// Gives what a part of the agent knows that these endpoints must not depend on.
 pub type Provider<T> = Box<dyn Fn() -> T + Send + Sync>;
 /// Reads a certificate in PEM; `None` where it cannot be read.
-pub type DescribeCertificate = Box<dyn Fn(&str) -> Option<CertificateFacts> + Send + Sync>;
+pub type DescribeCertificate = Box<dyn Fn(&str) -> Option<CertificateInfo> + Send + Sync>;
 
 /// What the endpoints show, and where they read it.
 pub struct AdminSources {
@@ -77,15 +78,6 @@ pub struct PodEntry {
     pub workload_uid: Option<Arc<str>>,
     /// The limits that the pod has reached.
     pub limits_reached: Vec<ReachedLimit>,
-}
-
-/// What a certificate says about itself.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct CertificateFacts {
-    /// Decimal.
-    pub serial: String,
-    pub not_before: SystemTime,
-    pub not_after: SystemTime,
 }
 
 /// A consistent copy of the mesh, cheap to take.

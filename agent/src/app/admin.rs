@@ -10,9 +10,7 @@ use tokio::task::JoinHandle;
 use super::foundation::Foundation;
 use super::integrations::Integrations;
 use super::kubelet;
-use crate::admin::{
-    AdminAddresses, AdminError, AdminServers, AdminSources, CertificateFacts, ControlPlaneStatus, PodEntry,
-};
+use crate::admin::{AdminAddresses, AdminError, AdminServers, AdminSources, ControlPlaneStatus, PodEntry};
 use crate::enrollment::Enrollment;
 use crate::enrollment::pod::EnrolledPod;
 use crate::kubernetes::Directory;
@@ -141,13 +139,7 @@ fn sources(foundation: &Foundation, integrations: &Integrations, log: LogHandle,
         log,
         mesh: mesh.clone(),
         certificates: Box::new(move || certificates.status()),
-        describe_certificate: Box::new(|pem| {
-            CertificateInfo::from_pem(pem).map(|info| CertificateFacts {
-                serial: info.serial,
-                not_before: info.not_before,
-                not_after: info.not_after,
-            })
-        }),
+        describe_certificate: Box::new(CertificateInfo::from_pem),
         pods: Box::new(pods(enrollment.clone(), mesh.clone())),
         objects: Box::new(move || xds_objects.objects()),
         control_plane: Box::new(move || control_plane(&xds)),

@@ -4,7 +4,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use serde::Serialize;
 
-use crate::admin::sources::CertificateFacts;
+use crate::tls::CertificateInfo;
 use crate::tls::certificates::CertificateStatus;
 
 const SECONDS_PER_DAY: u64 = 86_400;
@@ -31,7 +31,7 @@ struct CertificateView<'a> {
 /// All identities, sorted.
 pub(super) fn identities<'a>(
     statuses: &'a [CertificateStatus],
-    describe: &dyn Fn(&str) -> Option<CertificateFacts>,
+    describe: &dyn Fn(&str) -> Option<CertificateInfo>,
 ) -> Vec<IdentityView<'a>> {
     let mut identities: Vec<_> = statuses.iter().map(|status| IdentityView::new(status, describe)).collect();
     identities.sort_by(|a, b| a.identity.cmp(&b.identity));
@@ -39,7 +39,7 @@ pub(super) fn identities<'a>(
 }
 
 impl<'a> IdentityView<'a> {
-    fn new(status: &'a CertificateStatus, describe: &dyn Fn(&str) -> Option<CertificateFacts>) -> Self {
+    fn new(status: &'a CertificateStatus, describe: &dyn Fn(&str) -> Option<CertificateInfo>) -> Self {
         let view = |pem| CertificateView::new(pem, describe(pem));
         let mut cert_chain: Vec<_> = status.chain_pem.iter().map(|pem| view(pem)).collect();
         if let Some(leaf) = cert_chain.first_mut() {
@@ -66,8 +66,8 @@ fn state(status: &CertificateStatus) -> String {
 }
 
 impl<'a> CertificateView<'a> {
-    fn new(pem: &'a str, facts: Option<CertificateFacts>) -> Self {
-        let Some(facts) = facts else {
+    fn new(pem: &'a str, info: Option<CertificateInfo>) -> Self {
+        let Some(info) = info else {
             return Self {
                 pem,
                 serial_number: String::new(),
@@ -77,9 +77,9 @@ impl<'a> CertificateView<'a> {
         };
         Self {
             pem,
-            serial_number: facts.serial,
-            valid_from: rfc3339(facts.not_before),
-            expiration_time: rfc3339(facts.not_after),
+            serial_number: info.serial,
+            valid_from: rfc3339(info.not_before),
+            expiration_time: rfc3339(info.not_after),
         }
     }
 }
