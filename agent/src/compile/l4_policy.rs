@@ -72,10 +72,16 @@ pub fn l4_policy(
     Some(L4Policy { authorization, is_istiods })
 }
 
-/// The policy, called `name`, that stands for one which cannot be understood: it denies all that the original was about.
+/// The policy, called `name`, that stands for a policy whose fields are not valid: it denies all connections to
+/// the workloads that the original selects.
 /// Its one group has no clauses and so matches everything, for those who are sent it without the reason.
 #[must_use]
-pub fn denying(root_namespace: &str, metadata: &Metadata, rejected: &RejectedPolicy, name: &str) -> Authorization {
+pub fn denial_of_rejected(
+    root_namespace: &str,
+    metadata: &Metadata,
+    rejected: &RejectedPolicy,
+    name: &str,
+) -> Authorization {
     let namespace = &metadata.namespace;
     Authorization {
         key: format!("{namespace}/{name}").into(),

@@ -6,7 +6,7 @@ mod matches;
 
 use std::sync::Arc;
 
-pub use self::l4_policy::{L4Policy, denying, l4_policy};
+pub use self::l4_policy::{L4Policy, denial_of_rejected, l4_policy};
 use crate::model::identity::TrustDomain;
 use crate::model::mesh::MeshSettings;
 use crate::objects::{CaCertificate, MeshConfig};

@@ -21,10 +21,10 @@ mod decode {
     mod tests;
     mod workload;
 
-    pub(super) use authorization::{authorization, denying};
+    pub(super) use authorization::{authorization, denial_of_unreadable};
     pub(super) use malformed::Flaw;
     pub use malformed::Malformed;
-    pub(super) use object::{denying_policy, envelope, peer_object, policy_object, spec, strict_peer};
+    pub(super) use object::{envelope, object_denial_of_unreadable, peer_object, policy_object, spec, strict_peer};
     pub use resource::address;
     pub(super) use resource::settings;
 }

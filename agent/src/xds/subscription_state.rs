@@ -121,8 +121,8 @@ impl SubscriptionState {
                 self.reject(kind, name, received, denying, reason)
             }
             Err(reason) if kind.is_policy() => {
-                let denying = self.denying(kind, &name, &received.body, &reason);
-                self.reject(kind, name, received, vec![denying], reason)
+                let stands_in = self.fail_closed(kind, &name, &received.body, &reason);
+                self.reject(kind, name, received, vec![stands_in], reason)
             }
             Err(reason) => Change { rejected: Some(reason), ..Change::default() },
         }
@@ -196,14 +196,15 @@ impl SubscriptionState {
         Ok(decoded)
     }
 
-    fn denying(&self, kind: ResourceType, name: &str, body: &[u8], reason: &str) -> MeshUpdate {
+    /// The update that stands for a resource that could not be decoded, for kinds whose absence would allow more.
+    fn fail_closed(&self, kind: ResourceType, name: &str, body: &[u8], reason: &str) -> MeshUpdate {
         let root = &self.root_namespace;
         match kind {
             ResourceType::Object(ObjectKind::AuthorizationPolicy) => {
-                MeshUpdate::PolicyObject(Box::new(decode::denying_policy(name, reason, root)))
+                MeshUpdate::PolicyObject(Box::new(decode::object_denial_of_unreadable(name, reason, root)))
             }
             ResourceType::Object(_) => MeshUpdate::PeerObject(Box::new(decode::strict_peer(name))),
-            _ => MeshUpdate::Authorization(Box::new(decode::denying(name, body, reason, root))),
+            _ => MeshUpdate::Authorization(Box::new(decode::denial_of_unreadable(name, body, reason, root))),
         }
     }
 
@@ -216,7 +217,7 @@ impl SubscriptionState {
         self.root_namespace = settings.root_namespace.clone();
         let rejected = self.of(ResourceType::Authorization).iter().filter_map(|(name, state)| {
             let (body, reason) = state.rejected()?;
-            Some(self.denying(ResourceType::Authorization, name, body, reason))
+            Some(self.fail_closed(ResourceType::Authorization, name, body, reason))
         });
         updates.extend(rejected.collect::<Vec<_>>());
         let kind = ResourceType::Object(ObjectKind::AuthorizationPolicy);
@@ -224,7 +225,7 @@ impl SubscriptionState {
             let (body, _) = state.body()?;
             match self.decode(kind, name, body) {
                 Ok(decoded) => Some(decoded.updates),
-                Err(reason) => Some(vec![self.denying(kind, name, body, &reason)]),
+                Err(reason) => Some(vec![self.fail_closed(kind, name, body, &reason)]),
             }
         });
         updates.extend(objects.collect::<Vec<_>>().into_iter().flatten());

@@ -66,12 +66,13 @@ impl Policies {
             context.note(format!("{kind} {namespace}/{name}: denies all it is about: {}", object.spec.reason));
             let is_peer = kind == Kind::PeerAuthentication;
             let name = if is_peer { converted_name(name) } else { name.clone() };
-            let denying = compile::denying(context.mesh.root_namespace(), object.metadata, object.spec, &name);
+            let denial =
+                compile::denial_of_rejected(context.mesh.root_namespace(), object.metadata, object.spec, &name);
             let listing = if is_peer { &mut self.refused_peers } else { &mut self.selecting };
             if !object.spec.selector.is_empty() {
-                list(listing, &denying, &object.spec.selector);
+                list(listing, &denial, &object.spec.selector);
             }
-            add(found, &denying);
+            add(found, &denial);
         }
     }
 

@@ -14,7 +14,7 @@ use crate::proto::istio::security as pb;
 /// Decodes a policy that came under a name.
 ///
 /// # Errors
-/// The first field that is malformed; give the reason to [`denying`] then.
+/// The first field that is malformed; give the reason to [`denial_of_unreadable`] then.
 pub(in crate::xds) fn authorization(name: &str, body: &[u8]) -> Result<Authorization, Malformed> {
     let wire = pb::Authorization::decode(body)?;
     named("name", &format!("{}/{}", wire.namespace, wire.name), name)?;
@@ -31,11 +31,16 @@ pub(in crate::xds) fn authorization(name: &str, body: &[u8]) -> Result<Authoriza
     })
 }
 
-/// The policy that stands for one that could not be understood: it denies what the original applies to, as far as that
+/// The policy that stands for a resource that could not be decoded: it denies what the original applies to, as far as that
 /// can be read from its bytes; else the namespace that its name gives, or the whole mesh if that is the root namespace
 /// or there is none.
 #[must_use]
-pub(in crate::xds) fn denying(name: &str, body: &[u8], reason: &str, root_namespace: &str) -> Authorization {
+pub(in crate::xds) fn denial_of_unreadable(
+    name: &str,
+    body: &[u8],
+    reason: &str,
+    root_namespace: &str,
+) -> Authorization {
     let mut partial = pb::Authorization::default();
     let complete = partial.merge(body).is_ok() && !body.is_empty();
     let namespace = if partial.namespace.is_empty() {

@@ -66,7 +66,7 @@ fn message<T: Message + Default>(envelope: &mcp::Resource, expected: &'static st
 /// Reads an AuthorizationPolicy; with the L4 policy that it comes to, where istiod's would allow more than its author did.
 ///
 /// # Errors
-/// When not even what it is about can be read; give the reason to [`denying_policy`] then.
+/// When not even what it is about can be read; give the reason to [`object_denial_of_unreadable`] then.
 pub(in crate::xds) fn policy_object(
     name: &str,
     body: &[u8],
@@ -97,11 +97,11 @@ pub(in crate::xds) fn policy_object(
             (enforced, None)
         }
         Checked::Rejected(policy) => {
-            let denying = compile::denying(root_namespace, &metadata, &policy, &metadata.name);
+            let denial = compile::denial_of_rejected(root_namespace, &metadata, &policy, &metadata.name);
             let is_about_all = policy.selector.is_empty();
             object.target =
                 if is_about_all { PolicyTarget::Namespace } else { PolicyTarget::Selector(policy.selector) };
-            (Some(denying), Some(Arc::from(policy.reason)))
+            (Some(denial), Some(Arc::from(policy.reason)))
         }
     };
     if let Some(enforced) = enforced {
@@ -120,12 +120,12 @@ fn is_for_waypoints(envelope: &mcp::Resource) -> bool {
 }
 
 /// The policy that stands for one that could not be read: it denies the namespace of its name.
-pub(in crate::xds) fn denying_policy(name: &str, reason: &str, root_namespace: &str) -> PolicyObject {
+pub(in crate::xds) fn object_denial_of_unreadable(name: &str, reason: &str, root_namespace: &str) -> PolicyObject {
     PolicyObject {
         key: name.into(),
         namespace: namespace_of(name).into(),
         target: PolicyTarget::Namespace,
-        fail_closed: Some(Box::new(super::authorization::denying(name, &[], reason, root_namespace))),
+        fail_closed: Some(Box::new(super::authorization::denial_of_unreadable(name, &[], reason, root_namespace))),
         notes: Vec::new(),
     }
 }

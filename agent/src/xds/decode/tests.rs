@@ -270,10 +270,10 @@ fn a_policy_that_cannot_be_read_denies_as_far_as_it_may_have_reached() {
         ("name", vec![0xff], PolicyScope::Global, ""),
     ];
     for (name, body, scope, namespace) in rows {
-        let denying = denying(name, body, "why", "istio-system");
-        assert_eq!((denying.scope, &*denying.namespace), (*scope, *namespace), "{name} {body:?}");
-        assert_eq!((denying.action, denying.dry_run, &*denying.key), (Action::Deny, false, *name));
-        assert_eq!(denying.invalid.as_deref(), Some("why"));
+        let denial = denial_of_unreadable(name, body, "why", "istio-system");
+        assert_eq!((denial.scope, &*denial.namespace), (*scope, *namespace), "{name} {body:?}");
+        assert_eq!((denial.action, denial.dry_run, &*denial.key), (Action::Deny, false, *name));
+        assert_eq!(denial.invalid.as_deref(), Some("why"));
     }
 }
 
