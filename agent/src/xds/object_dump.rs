@@ -63,6 +63,8 @@ fn without_unset(value: Json) -> Json {
     }
 }
 
+/// The standard alphabet with padding (RFC 4648 §4). Written here because no direct dependency has it, and this dump is its
+/// only use.
 fn base64(bytes: &[u8]) -> String {
     const DIGITS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
     let mut text = String::with_capacity(bytes.len().div_ceil(3) * 4);
