@@ -20,6 +20,7 @@ mod config;
 mod lifecycle;
 mod pauses;
 mod resources;
+mod whole_file;
 
 mod net;
 

@@ -2,9 +2,8 @@
 //! them last. It lies with what outlives a reboot, since a node starts its pods in any order.
 
 use std::collections::BTreeSet;
-use std::io::{self, Write};
+use std::io;
 use std::path::Path;
-use std::time::{SystemTime, UNIX_EPOCH};
 
 use serde::{Deserialize, Serialize};
 
@@ -27,28 +26,6 @@ impl MeshNamespaces {
             Err(error) => Err(error),
         }
     }
-
-    /// Replaces the file as a whole, so that a reader sees the old or the new one.
-    ///
-    /// # Errors
-    /// When its directory cannot be written.
-    pub fn write(&self, path: &Path) -> io::Result<()> {
-        // Two agents write at the same time while one takes over from the other, perhaps with the same process id.
-        let instant = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_nanos());
-        let new = path.with_extension(format!("{}-{instant}.new", std::process::id()));
-        let written = self.write_whole(&new).and_then(|()| std::fs::rename(&new, path));
-        if written.is_err() {
-            let _ = std::fs::remove_file(&new);
-        }
-        written
-    }
-
-    fn write_whole(&self, path: &Path) -> io::Result<()> {
-        let mut file = std::fs::File::create(path)?;
-        serde_json::to_writer_pretty(&mut file, self)?;
-        file.flush()?;
-        file.sync_data()
-    }
 }
 
 #[cfg(test)]
@@ -61,7 +38,7 @@ mod tests {
         let path = dir.path().join("mesh-namespaces.json");
         assert_eq!(MeshNamespaces::read(&path).expect("none yet"), MeshNamespaces::default());
         let some = MeshNamespaces { namespaces: ["shop".to_owned(), "bank".to_owned()].into() };
-        some.write(&path).expect("written");
+        std::fs::write(&path, serde_json::to_vec_pretty(&some).expect("JSON")).expect("written");
         assert_eq!(MeshNamespaces::read(&path).expect("written just now"), some);
         std::fs::write(&path, "{").expect("written");
         assert!(MeshNamespaces::read(&path).is_err());

@@ -1,13 +1,14 @@
 //! The node's directories of CNI configurations and plugins: which configuration is in force, and files replaced as a
 //! whole. Knows nothing of what is in a file.
 
-use std::fs::{self, File, OpenOptions, Permissions};
-use std::io::{self, Write};
-use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
+use std::fs;
+use std::io;
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use super::conflist::Form;
+use crate::whole_file;
 
 /// Longest configuration that is read, in bytes; longer ones are no CNI configurations.
 const MAX_FILE_BYTES: u64 = 1024 * 1024;
@@ -60,11 +61,7 @@ pub(super) fn replace(path: &Path, content: &[u8], mode: u32) -> io::Result<()> 
     let path = fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
     let mode = mode_of(&path, mode);
     let new = unfinished(&path)?;
-    let written = write(&new, content, mode).and_then(|()| fs::rename(&new, &path));
-    if written.is_err() {
-        let _ = fs::remove_file(&new);
-    }
-    written
+    whole_file::replace(&path, &new, mode, &[content]).map(drop)
 }
 
 /// The mode of a file, for another that takes its place.
@@ -106,14 +103,6 @@ fn unfinished(path: &Path) -> io::Result<PathBuf> {
     let directory = path.parent().ok_or_else(|| io::Error::other("a file has a directory"))?;
     let instant = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_nanos());
     Ok(directory.join(format!("{UNFINISHED}{}-{instant}.new", std::process::id())))
-}
-
-fn write(path: &Path, content: &[u8], mode: u32) -> io::Result<()> {
-    let mut file: File = OpenOptions::new().write(true).create_new(true).mode(mode).open(path)?;
-    file.set_permissions(Permissions::from_mode(mode))?;
-    file.write_all(content)?;
-    // After a power cut an empty file in the place of the node's configuration would keep the node from coming back.
-    file.sync_data()
 }
 
 #[cfg(test)]

@@ -1,12 +1,16 @@
 //! Keeps the file that speaks for an absent agent: the namespaces whose pods must be in the mesh.
 
-use std::path::PathBuf;
-use std::time::Duration;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use weir_cni::namespaces::MeshNamespaces;
 
 use crate::kubernetes::Directory;
+use crate::whole_file;
 
+/// The file holds no secret.
+const FILE_MODE: u32 = 0o644;
 /// Pause before a file that could not be written is tried again.
 const RETRY: Duration = Duration::from_secs(5);
 
@@ -36,8 +40,15 @@ pub async fn keep(directory: Directory, path: PathBuf) {
     }
 }
 
-async fn write(namespaces: Option<MeshNamespaces>, path: PathBuf) -> std::io::Result<()> {
+async fn write(namespaces: Option<MeshNamespaces>, path: PathBuf) -> io::Result<()> {
     let Some(namespaces) = namespaces else { return Ok(()) };
-    let writing = tokio::task::spawn_blocking(move || namespaces.write(&path));
-    writing.await.map_err(std::io::Error::other)?
+    let writing = tokio::task::spawn_blocking(move || replace(&namespaces, &path));
+    writing.await.map_err(io::Error::other)?
+}
+
+fn replace(namespaces: &MeshNamespaces, path: &Path) -> io::Result<()> {
+    // Two agents write at the same time while one takes over from the other, perhaps with the same process id.
+    let instant = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_nanos());
+    let new = path.with_extension(format!("{}-{instant}.new", std::process::id()));
+    whole_file::replace(path, &new, FILE_MODE, &[&serde_json::to_vec_pretty(namespaces)?]).map(drop)
 }

@@ -3,7 +3,7 @@
 
 use std::collections::BTreeSet;
 use std::fs;
-use std::io::{self, Write};
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -13,9 +13,11 @@ use super::fingerprint::{Fingerprint, fingerprint};
 use super::snapshot::Snapshot;
 use super::translate::{self, VipAllocations};
 use crate::objects::{self, Objects, Problem};
+use crate::whole_file;
 
 /// The file of the state directory with the virtual addresses that were allocated.
 const VIPS_FILE: &str = "virtual-addresses.json";
+const VIPS_MODE: u32 = 0o644;
 
 /// Where objects come from and how they are translated.
 #[derive(Debug, Clone)]
@@ -184,10 +186,7 @@ fn save_vips(state_dir: &Path, vips: &VipAllocations) {
     let fresh = path.with_extension("new");
     let write = || {
         fs::create_dir_all(state_dir)?;
-        let mut file = fs::File::create(&fresh)?;
-        file.write_all(&serde_json::to_vec(vips)?)?;
-        file.sync_all()?;
-        fs::rename(&fresh, &path)
+        whole_file::replace(&path, &fresh, VIPS_MODE, &[&serde_json::to_vec(vips)?])
     };
     if let Err(error) = write() {
         tracing::warn!(path = %path.display(), %error, "allocated virtual addresses cannot be saved");

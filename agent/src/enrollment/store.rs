@@ -1,9 +1,13 @@
 //! The list of enrolled pods on disk, so that a restarted agent serves them without a new request for each.
 
-use std::io::{self, Write};
+use std::io;
 use std::path::{Path, PathBuf};
 
 use super::pod::PodSpec;
+use crate::whole_file;
+
+/// It holds no secret.
+const FILE_MODE: u32 = 0o644;
 
 /// The file `enrolled-pods.json` below the state directory.
 #[derive(Debug)]
@@ -42,20 +46,9 @@ impl PodStore {
     pub fn save<'a>(&self, pods: impl Iterator<Item = &'a PodSpec>) -> io::Result<()> {
         let pods: Vec<&PodSpec> = pods.collect();
         let new = self.path.with_extension("json.new");
-        let written = write(&new, &pods).and_then(|()| std::fs::rename(&new, &self.path));
-        if written.is_err() {
-            // What could be written of a file on a full disk only takes space.
-            let _ = std::fs::remove_file(&new);
-        }
-        written
+        let text = serde_json::to_vec_pretty(&pods)?;
+        whole_file::replace(&self.path, &new, FILE_MODE, &[&text]).map(drop)
     }
-}
-
-fn write(path: &Path, pods: &[&PodSpec]) -> io::Result<()> {
-    let mut file = std::fs::File::create(path)?;
-    serde_json::to_writer_pretty(&mut file, pods)?;
-    file.flush()?;
-    file.sync_data()
 }
 
 #[cfg(test)]

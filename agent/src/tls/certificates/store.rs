@@ -1,16 +1,19 @@
 //! Keeps keys and certificates over a restart: an agent that starts while the CA cannot be reached uses what it had.
 //! One file per identity, for root alone, replaced as a whole.
 
-use std::fs::{self, DirBuilder, DirEntry, OpenOptions, Permissions};
-use std::io::{self, ErrorKind, Write as _};
-use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _, PermissionsExt as _};
+use std::fs::{self, DirBuilder, DirEntry, Permissions};
+use std::io::{self, ErrorKind};
+use std::os::unix::fs::{DirBuilderExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
 use crate::model::identity::Identity;
 use crate::tls::pem;
 use crate::tls::workload_certificate::{Material, UnusableCertificate, WorkloadCertificate};
+use crate::whole_file;
 
+/// A file holds a private key.
+const KEY_FILE_MODE: u32 = 0o600;
 /// Separates the chain from the roots; PEM readers skip it.
 const ROOTS_BELOW: &str = "# roots\n";
 
@@ -48,16 +51,9 @@ impl KeyStore {
     pub(super) fn save(&self, identity: &Identity, material: &Material) -> io::Result<()> {
         let path = self.path(identity);
         let fresh = path.with_extension("new");
-        match fs::remove_file(&fresh) {
-            Err(error) if error.kind() != ErrorKind::NotFound => return Err(error),
-            _ => {}
-        }
-        let text =
-            [&material.key_pem, &*material.chain_pem.concat(), ROOTS_BELOW, &material.root_pem.concat()].concat();
-        let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&fresh)?;
-        file.write_all(text.as_bytes())?;
-        file.sync_all()?;
-        fs::rename(&fresh, &path)
+        let (chain, roots) = (material.chain_pem.concat(), material.root_pem.concat());
+        let content = [&*material.key_pem, &chain, ROOTS_BELOW, &roots].map(str::as_bytes);
+        whole_file::replace(&path, &fresh, KEY_FILE_MODE, &content).map(drop)
     }
 
     /// What was saved for this identity; `None` if nothing was.

@@ -11,10 +11,13 @@ use std::time::SystemTime;
 use super::frame::{LastGoodError, frame, next_frame};
 use super::records::{self, ORDER, Record, Records};
 use crate::resources::ResourceType;
+use crate::whole_file;
 use crate::xds::received::ReceivedResource;
 
 /// Begins every file; its last two bytes are the version of the form.
 const MAGIC: &[u8; 8] = b"weirlg02";
+/// What it holds, any agent of the mesh is sent; no secret.
+const FILE_MODE: u32 = 0o644;
 /// A file is written anew when it is twice as large as what counts of it, and this much more.
 const SLACK_BYTES: u64 = 4 * 1024 * 1024;
 
@@ -125,23 +128,12 @@ impl Journal {
         let folder = self.path.parent().ok_or_else(|| io::Error::other("a file needs a folder"))?;
         fs::create_dir_all(folder)?;
         let fresh = self.path.with_extension("new");
-        let written = create(&fresh, records).and_then(|open| fs::rename(&fresh, &self.path).map(|()| open));
-        if written.is_err() {
-            let _ = fs::remove_file(&fresh);
-        }
-        self.open = Some(written?);
+        let (frame, checksum) = frame(records, 0);
+        let file = whole_file::replace(&self.path, &fresh, FILE_MODE, &[MAGIC, &frame])?;
+        let length = (MAGIC.len() + frame.len()) as u64;
+        self.open = Some(Open { file, length, checksum, needed: length });
         File::open(folder)?.sync_all()
     }
-}
-
-fn create(path: &Path, records: &Records) -> io::Result<Open> {
-    let file = File::create(path)?;
-    let (frame, checksum) = frame(records, 0);
-    file.write_all_at(MAGIC, 0)?;
-    file.write_all_at(&frame, MAGIC.len() as u64)?;
-    file.sync_all()?;
-    let length = (MAGIC.len() + frame.len()) as u64;
-    Ok(Open { file, length, checksum, needed: length })
 }
 
 fn load(path: &Path) -> Result<Option<(Loaded, Option<Open>)>, LastGoodError> {
