@@ -12,7 +12,7 @@ const MAPPED: u32 = 0xffff_u32.to_be();
 const V6_LOOPBACK: u32 = 1_u32.to_be();
 
 impl Ip {
-    /// `::`, which no peer can have: stands for "none".
+    /// `::`, the unspecified address: stands for "none".
     pub const UNSPECIFIED: Self = Self { words: [0; 4] };
     /// `::1`.
     pub const LOOPBACK_V6: Self = Self { words: [0, 0, 0, V6_LOOPBACK] };

@@ -6,11 +6,12 @@ use crate::address::{Address, Flow, Ip};
 pub const MAX_PODS: u32 = 1024;
 /// Addresses of captured pods: a pod may have several of each family.
 pub const MAX_POD_ADDRESSES: u32 = 4 * MAX_PODS;
-/// Connections between their SYN and their acceptance. Least recently used ones go first.
+/// Connections between SYN and accept. A full map evicts the least recently used one.
 pub const MAX_FLOWS: u32 = 65_536;
 pub const MAX_EXCLUDED_CIDRS: u32 = 1024;
 pub const MAX_EXCLUDED_PORTS: u32 = 1024;
-/// Connections of the kubelet to captured pods that are open at once: a few per pod. Least recently used ones go first.
+/// Connections of the kubelet to captured pods that are open at once: a few per pod. A full map evicts the
+/// least recently used one.
 pub const MAX_PROBES: u32 = 8192;
 /// Ports on which applications listen or have listened, of all pods together.
 pub const MAX_LISTENING_PORTS: u32 = 65_536;
@@ -27,9 +28,9 @@ pub struct Settings {
     /// Cgroups of the agents, whose own connections are never captured: of the one that serves, then of those before
     /// it, which may still be draining. 0: none.
     pub agent_cgroups: [u64; MAX_AGENTS],
-    /// Cgroup of the kubelet, whose own connections to captured pods pass as they are. 0: none.
+    /// Cgroup of the kubelet, whose own connections to captured pods bypass capture. 0: none.
     pub kubelet_cgroup: u64,
-    /// The name that the kubelet's threads have, as the kernel keeps it, padded with zeros; 0: any name.
+    /// The name of the kubelet's threads (`comm`), padded with zeros; 0: any name.
     pub kubelet_name: [u64; 2],
 }
 
@@ -41,7 +42,7 @@ pub struct ProbeSocket {
     pub netns_cookie: u64,
 }
 
-/// Which programs are installed: written last when they are complete, so that a later agent can tell.
+/// Which programs are installed. Written last, once all are in place, so that a later agent can rely on it.
 #[repr(C)]
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Installed {
@@ -55,7 +56,7 @@ pub struct Installed {
 #[repr(C)]
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct EnrolledPod {
-    /// Place of the pod's listeners, see [`listener_index`].
+    /// Index of the pod's listeners, see [`listener_index`].
     pub slot: u32,
     /// Its IPv4 source address in network order; 0 if it has none.
     pub ip4: u32,
@@ -89,14 +90,15 @@ pub struct ListeningPort {
 }
 
 impl ListeningPort {
-    /// Counted by the kernel programs as sockets begin and cease to listen.
+    /// The key of the count that the kernel programs keep as sockets begin and cease to listen.
     #[inline(always)]
     #[must_use]
     pub const fn counted(netns_cookie: u64, port: u16) -> Self {
         Self { netns_cookie, port, is_found: 0, padding: 0 }
     }
 
-    /// Found by the agent when it enrolled the pod. Apart, since nobody will tell when that socket closes.
+    /// The key of a listener that the agent found when it enrolled the pod. A key of its own, since `sock_ops` does not run
+    /// when that socket closes.
     #[inline(always)]
     #[must_use]
     pub const fn found(netns_cookie: u64, port: u16) -> Self {
@@ -104,7 +106,7 @@ impl ListeningPort {
     }
 }
 
-/// What an address kept with a socket means.
+/// The meaning of an address in a socket's local storage.
 #[repr(u32)]
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Role {
@@ -114,7 +116,7 @@ pub enum Role {
     Client = 2,
 }
 
-/// An address kept with a socket, and, on its way from one end of a connection to the other, with a [`Flow`].
+/// An address in a socket's local storage and, between the two ends of a connection, in the map of flows under its [`Flow`].
 #[repr(C)]
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct SocketAddress {
@@ -160,8 +162,8 @@ pub const fn excluded_port(port: u16, is_inbound: bool) -> u32 {
     (is_inbound as u32) << 16 | port as u32
 }
 
-/// Changes when maps of two versions cannot be shared. Sizes are part of it; the first number is raised by hand when
-/// a field changes its meaning but not its size.
+/// Identifies the layout of the maps: two versions share maps only if it is equal. It hashes the sizes; the first number is
+/// raised by hand when a field changes its meaning but not its size.
 pub const LAYOUT: u64 = {
     let parts = [
         2,

@@ -25,13 +25,13 @@ macro_rules! counters {
 }
 
 counters! {
-    /// A connect of a captured pod goes to the agent.
+    /// A connect of a captured pod was redirected to the agent.
     Redirected => "connect_redirected",
-    /// Its namespace is not that of a captured pod.
+    /// The socket's network namespace is not a captured pod's.
     NotEnrolled => "connect_not_enrolled",
     /// Not TCP.
     NotTcp => "connect_not_tcp",
-    /// The agent's own.
+    /// A connect of the agent itself.
     OfAgent => "connect_of_agent",
     ToLoopback => "connect_to_loopback",
     ToUnspecified => "connect_to_unspecified",
@@ -48,42 +48,42 @@ counters! {
     ForeignSource => "connect_from_foreign_source",
     /// The pod's address could not be bound, such as a tentative one.
     SourceUnavailable => "connect_source_unavailable",
-    /// The socket is bound to a device, and its owner may not undo that.
+    /// The socket is bound to a device (`SO_BINDTODEVICE`), and the process may not unbind it.
     BoundToDevice => "connect_bound_to_device",
-    /// Refused: no memory to remember the destination.
+    /// Refused: no memory for the original destination.
     NoMemory => "connect_refused_no_memory",
-    /// A connection's address is on its way to the accepting side.
+    /// The address of a connection was published under its flow.
     FlowPublished => "flow_published",
-    /// It could not be; the connection will be refused.
+    /// The address could not be published; the connection will be refused.
     FlowNotPublished => "flow_not_published",
-    /// The accepted socket has it.
+    /// The accepted socket has claimed the address.
     FlowClaimed => "flow_claimed",
-    /// The accepted socket could not get it.
+    /// The accepted socket could not claim the address.
     FlowNotClaimed => "flow_not_claimed",
-    /// No room to note on which port an application listens: from now on, all ports seem open.
+    /// The map of listening ports is full: from now on, all ports count as open.
     ListeningOverflowed => "listening_overflowed",
     /// The connection ended before it was accepted.
     FlowAbandoned => "flow_abandoned",
-    /// The kubelet connects to a captured pod: let through as it is.
+    /// The kubelet connects to a captured pod: the connection will bypass capture.
     ProbeExpected => "probe_expected",
-    /// It could not be noted; the connection will be handled like any plaintext.
+    /// The probe's 4-tuple could not be stored; the connection is handled as plaintext.
     ProbeNotExpected => "probe_not_expected",
     /// A redirected connection reached the agent.
     SteeredOutbound => "lookup_steered_outbound",
     SteeredPlaintext => "lookup_steered_plaintext",
     SteeredHbone => "lookup_steered_hbone",
-    /// Within the pod.
+    /// A connection over the pod's loopback.
     LookupLoopback => "lookup_passed_loopback",
-    /// To an address that is no captured pod's.
+    /// The destination address is not a captured pod's.
     LookupNotPod => "lookup_passed_not_pod",
     LookupExcludedPort => "lookup_passed_excluded_port",
-    /// From the kubelet.
+    /// A probe of the kubelet.
     LookupProbe => "lookup_passed_probe",
     /// No application listens on the port: refused as without capture.
     RefusedClosedPort => "lookup_refused_closed_port",
-    /// No agent listens, and the pod is open without one.
+    /// No agent listens: passed to the application, as configured for the pod.
     LookupWithoutAgent => "lookup_passed_without_agent",
-    /// No agent listens.
+    /// No agent listens: refused, as configured for the pod.
     RefusedWithoutAgent => "lookup_refused_without_agent",
 }
 

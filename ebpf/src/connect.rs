@@ -1,7 +1,9 @@
-//! cgroup `connect4` and `connect6`: a captured pod's TCP connect goes to the agent instead, and the socket remembers
-//! where it was meant to go. The rewritten destination is within the pod; only `sk_lookup` knows where it leads.
+//! cgroup `connect4` and `connect6`: redirect the TCP connects of captured pods to the agent. The original destination is kept
+//! in the socket's local storage. The rewritten destination is an address of the pod's own network namespace, where
+//! `sk_lookup` assigns the agent's listener to the SYN.
 //!
-//! Destinations are spread widely, so that the number of a pod's connections is not bounded by its port range.
+//! Rewritten destinations are spread over many addresses or ports, so that the pod's ephemeral port range does not bound the
+//! number of its connections.
 //!
 //! MPTCP sockets come here as their first subflow, which is TCP: they are captured and fall back to TCP. Their
 //! getpeername, which is the outer socket's, then shows the rewritten destination.
@@ -18,12 +20,12 @@ use weir_common::{Address, Counter, EnrolledPod, Ip, Role, SocketAddress, exclud
 use crate::maps::{EXCLUDED_CIDRS, EXCLUDED_PORTS, POD_ADDRESSES, PODS};
 use crate::{socket, verdict};
 
-/// Port of rewritten IPv4 destinations. Any would do: nobody listens there.
+/// Port of rewritten IPv4 destinations. No socket listens on it: `sk_lookup` decides by the flow, not by the port.
 const REDIRECT_PORT: u16 = 15001;
 /// 127.128.0.0/9, of which the broadcast address is left out.
 const REDIRECT_NET: u32 = 0x7f80_0000;
 const REDIRECT_NET_SIZE: u32 = 0x007f_ffff;
-/// Where the destination cannot vary by address it varies by port.
+/// IPv6 has one loopback address: its rewritten destinations vary by port, from this one on.
 const FIRST_REDIRECT_PORT: u32 = 16_384;
 
 /// Entry at `cgroup/connect4`. Since 4.17; with `bpf_sk_storage_get` since 5.8.
@@ -74,7 +76,7 @@ fn try_connect<const V6: bool>(ctx: &SockAddrContext, destination: Address) -> R
     redirect::<V6>(ctx, pod, destination)
 }
 
-/// Errs for destinations that are never captured.
+/// `Err` with the reason for destinations that are never captured.
 #[inline(always)]
 fn check_destination(pod: &EnrolledPod, destination: Address) -> Result<(), Counter> {
     let ip = destination.ip;
@@ -106,13 +108,14 @@ fn check_destination(pod: &EnrolledPod, destination: Address) -> Result<(), Coun
     Ok(())
 }
 
-/// How a redirected connection comes to have the pod's address as its source, as it would have had.
+/// How a redirected connection gets the pod's address as its source address, which it would have without capture.
 enum Source {
-    /// The application bound it.
+    /// The application has bound the socket to it.
     Kept,
-    /// We bind it.
+    /// This program binds the socket to it.
     Bound,
-    /// The application bound a port alone; that forbids a second bind. A connection to the pod's own address gets it.
+    /// The application has bound only a port, and a socket cannot be bound twice. The destination is rewritten to the pod's own
+    /// address, for which the kernel selects that same source address.
     ByRoute,
 }
 
@@ -181,7 +184,7 @@ fn redirect_ip() -> Ip {
     Ip::from_v4_word((REDIRECT_NET + random % REDIRECT_NET_SIZE).to_be())
 }
 
-/// Not the source port: a connection whose both ends were equal would meet itself.
+/// Never the source port: with equal addresses and ports at both ends, TCP would connect the socket to itself.
 #[inline(always)]
 fn redirect_port(source_port: u16) -> u16 {
     // SAFETY: no arguments.

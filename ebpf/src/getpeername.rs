@@ -1,5 +1,5 @@
-//! cgroup `getpeername4` and `getpeername6`: an application sees the peer it knows of: the address it asked for, or
-//! the client the agent connects for. Shapes what accept() returns, too.
+//! cgroup `getpeername4` and `getpeername6`: show an application the original destination of its own connection, and the client
+//! of an accepted one. They also change the address that accept(2) returns.
 
 use aya_ebpf::helpers::bpf_get_current_cgroup_id;
 use aya_ebpf::macros::cgroup_sock_addr;
@@ -30,7 +30,7 @@ fn show_peer<const V6: bool>(ctx: &SockAddrContext) -> i32 {
     if !carried.is_null() {
         // SAFETY: not null, so a live value of this socket's.
         let address = unsafe { (*carried).address };
-        // An IPv4 socket has no room for an IPv6 peer: it keeps the real one.
+        // An IPv4 socket cannot show an IPv6 peer: it shows the real one.
         if V6 || address.ip.v4_word().is_some() {
             socket::rewrite::<V6>(ctx, address);
         }

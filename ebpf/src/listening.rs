@@ -1,8 +1,9 @@
-//! Which ports of a pod have a listener. Counted by `sock_ops`, asked by `sk_lookup`, so that a port without one refuses
-//! as it would without capture. When in doubt a port counts as open: then the agent finds out.
+//! Which ports of a pod have a listener. `sock_ops` counts listeners and `sk_lookup` reads the counts, so that a SYN to a port
+//! without one is refused as it would be without capture. When in doubt a port counts as open: the agent then connects to it
+//! and learns.
 //!
-//! Sockets count that were made below the pods' cgroup, or that listened when the pod was enrolled. A port without one
-//! is refused, never passed: a listener nobody counted must not be a way around policy.
+//! Listeners count that were made below the pods' cgroup, or that listened when the pod was enrolled. A SYN to any other port
+//! is refused and never passed, since a listener that was not counted must not bypass policy.
 
 use core::arch::asm;
 
@@ -23,7 +24,7 @@ pub(crate) fn begin(netns_cookie: u64, port: u16) {
     if LISTENING.insert(key, 1, u64::from(BPF_NOEXIST)).is_ok() {
         return;
     }
-    // Another socket was first, or there is no room.
+    // Another CPU has inserted the element meanwhile, or the map is full.
     match LISTENING.get_ptr_mut(key) {
         Some(count) => add(count, 1),
         None => overflow(),

@@ -4,9 +4,9 @@
 //! |---|---|---|---|
 //! | `connect4`, `connect6` | pods' cgroup | redirect captured pods' connects to the agent | refuse |
 //! | `getpeername4`, `getpeername6` | pods' cgroup | show applications the peer they expect | show the real one |
-//! | `sock_ops` | pods' and agent's cgroup | carry addresses from connecting to accepted sockets | the agent refuses |
-//! | `kubelet_connect4`, `kubelet_connect6`, `kubelet_sock_ops` | kubelet's cgroup | tell its probes by their exact 4-tuple | probes count as plaintext |
-//! | `sk_lookup` | each captured pod's namespace | hand SYNs to the agent's listeners | refuse, or pass if the pod is open |
+//! | `sock_ops` | pods' and agent's cgroup | copy addresses from connecting to accepted sockets | the agent refuses |
+//! | `kubelet_connect4`, `kubelet_connect6`, `kubelet_sock_ops` | kubelet's cgroup | identify its probes by their exact 4-tuple | probes count as plaintext |
+//! | `sk_lookup` | each captured pod's namespace | assign the agent's listeners to SYNs | refuse, or pass if the pod is open |
 //!
 //! Oldest kernel: 5.15 (netns cookie in `sock_ops`).
 #![cfg_attr(target_arch = "bpf", no_std, no_main, feature(asm_experimental_arch))]
@@ -34,7 +34,7 @@ mod socket;
 #[cfg(target_arch = "bpf")]
 mod verdict;
 
-/// Several helpers are open to GPL-compatible programs only.
+/// The kernel offers several helpers to GPL-compatible programs only.
 #[cfg(target_arch = "bpf")]
 #[unsafe(link_section = "license")]
 #[unsafe(no_mangle)]

@@ -9,7 +9,7 @@ use weir_common::{
     ProbeSocket, Settings, SocketAddress,
 };
 
-/// Grows as it fills: nodes rarely come near the capacities.
+/// `BPF_F_NO_PREALLOC`: memory is allocated per element, since few nodes come near the capacities.
 const NO_PREALLOC: u32 = aya_ebpf::bindings::BPF_F_NO_PREALLOC;
 
 /// Netns cookie → captured pod. Up to 90 KiB.
@@ -35,7 +35,7 @@ pub(crate) static EXCLUDED_CIDRS: LpmTrie<[u8; 16], u32> = LpmTrie::with_max_ent
 #[map]
 pub(crate) static EXCLUDED_PORTS: HashMap<u32, u32> = HashMap::with_max_entries(MAX_EXCLUDED_PORTS, NO_PREALLOC);
 
-/// The address a socket carries: freed with the socket, about 80 bytes each.
+/// Socket-local storage: the address that belongs to a socket. Freed with the socket, about 80 bytes each.
 #[btf_map]
 pub(crate) static SOCKET_ADDRESS: SkStorage<SocketAddress> = SkStorage::new();
 
@@ -43,7 +43,7 @@ pub(crate) static SOCKET_ADDRESS: SkStorage<SocketAddress> = SkStorage::new();
 #[map]
 pub(crate) static FLOWS: LruHashMap<Flow, SocketAddress> = LruHashMap::with_max_entries(MAX_FLOWS, 0);
 
-/// The kubelet's sockets that connect to captured pods: freed with the socket.
+/// Socket-local storage: marks the kubelet's sockets that connect to captured pods. Freed with the socket.
 #[btf_map]
 pub(crate) static PROBE_SOCKETS: SkStorage<ProbeSocket> = SkStorage::new();
 
@@ -51,15 +51,16 @@ pub(crate) static PROBE_SOCKETS: SkStorage<ProbeSocket> = SkStorage::new();
 #[map]
 pub(crate) static PROBES: LruHashMap<Flow, u32> = LruHashMap::with_max_entries(MAX_PROBES, 0);
 
-/// How many sockets listen on a port. Up to 6 MiB; entries stay at 0, for removal could not be atomic with counting.
+/// How many sockets listen on a port. Up to 6 MiB. An element stays when its count is 0, since count and removal would not be
+/// one atomic operation.
 #[map]
 pub(crate) static LISTENING: HashMap<ListeningPort, u64> = HashMap::with_max_entries(MAX_LISTENING_PORTS, NO_PREALLOC);
 
-/// Not 0 once a port found no room in `LISTENING`.
+/// Not 0 once `LISTENING` was full and a port was not counted.
 #[map]
 pub(crate) static LISTENING_OVERFLOWED: Array<u32> = Array::with_max_entries(1, 0);
 
-/// The agent's listeners, see [`weir_common::listener_index`]. An entry vanishes with its socket. 48 KiB.
+/// The agent's listeners, see [`weir_common::listener_index`]. The kernel removes an element with its socket. 48 KiB.
 #[map]
 pub(crate) static LISTENERS: SockMap = SockMap::with_max_entries(MAX_PODS * LISTENERS_PER_POD, 0);
 

@@ -1,8 +1,8 @@
-//! The kubelet's probes reach the application as they are. `connect4` and `connect6` at the kubelet's cgroup mark the
-//! sockets that the kubelet itself connects to captured pods; `sock_ops` there notes the exact 4-tuple before the SYN
-//! leaves, and takes it back when the socket closes, before its port can be another's. `sk_lookup` asks for it.
+//! The kubelet's probes bypass capture. `connect4` and `connect6` at the kubelet's cgroup mark the sockets that the kubelet
+//! itself connects to captured pods. `sock_ops` at that cgroup inserts the exact 4-tuple into `PROBES` before the SYN is sent, and
+//! removes it when the socket closes, before its port can be reused. `sk_lookup` looks the 4-tuple up.
 //!
-//! No address is exempt: what else comes from the node, or through it, is plaintext like any other.
+//! No source address bypasses capture: all other connections from the node, or through it, are plaintext like any other.
 
 use core::ptr;
 
@@ -46,7 +46,7 @@ pub(crate) fn weir_kubelet_sock_ops(ctx: SockOpsContext) -> u32 {
     0
 }
 
-/// Whether a SYN is that of a connection the kubelet is making to the application.
+/// Whether a SYN belongs to a connection of the kubelet.
 #[inline(always)]
 pub(crate) fn is_expected(pod: &PodAddress, local: Address, remote: Address) -> bool {
     if SETTINGS.get(0).is_none_or(|settings| settings.kubelet_cgroup == 0) {
@@ -67,7 +67,7 @@ fn mark(ctx: &SockAddrContext, destination: Ip) {
     // SAFETY: the agent replaces whole values only when a pod comes or goes.
     let pod = if is_kubelet() { unsafe { POD_ADDRESSES.get(destination) } } else { None };
     let Some(pod) = pod else {
-        // An earlier attempt of the same socket may have been another's, or for a pod.
+        // An earlier connect of the same socket may have marked it.
         return unmark(sk);
     };
     let marked = probe_socket(sk, u64::from(BPF_SK_STORAGE_GET_F_CREATE));
@@ -78,8 +78,8 @@ fn mark(ctx: &SockAddrContext, destination: Ip) {
     unsafe { (*marked).netns_cookie = pod.netns_cookie };
 }
 
-/// Whether this thread is the kubelet's. What runs in a cgroup below the kubelet's is not, nor is a program that was
-/// started beside it.
+/// Whether this thread belongs to the kubelet: it is in the kubelet's cgroup, not in one below, and has the name of the
+/// kubelet's threads, which other processes in that cgroup do not have.
 #[inline(always)]
 fn is_kubelet() -> bool {
     let Some(settings) = SETTINGS.get(0) else { return false };
@@ -98,7 +98,7 @@ fn is_kubelet() -> bool {
 #[inline(always)]
 fn expect(ctx: &SockOpsContext) {
     let Some(flow) = probe(ctx) else { return };
-    // First what takes it back: a tuple that stayed behind would be the next one's who gets the port.
+    // First the callback that removes the 4-tuple: one that stayed would let the next owner of the port bypass capture.
     let watched = ctx.set_cb_flags((ctx.cb_flags() | BPF_SOCK_OPS_STATE_CB_FLAG) as i32);
     let is_expected = watched.is_ok() && PROBES.insert(&flow, 1, 0).is_ok();
     verdict::count(if is_expected { Counter::ProbeExpected } else { Counter::ProbeNotExpected });

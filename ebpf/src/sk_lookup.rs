@@ -1,5 +1,5 @@
-//! `sk_lookup` in each captured pod's namespace: decides for a SYN which listener gets it. One program serves all pods;
-//! since it may not ask for its namespace, it finds the pod by address.
+//! `sk_lookup` in each captured pod's namespace: decides which listener is assigned to a SYN. One program serves all pods. The
+//! kernel offers no netns cookie to it, so that it finds the pod by its address.
 
 use aya_ebpf::macros::sk_lookup;
 use aya_ebpf::programs::SkLookupContext;
@@ -12,10 +12,10 @@ use weir_common::{
 use crate::maps::{EXCLUDED_PORTS, FLOWS, LISTENERS, POD_ADDRESSES};
 use crate::{listening, probe, socket, verdict};
 
-/// `bpf_sk_assign`: ours wins over what another program chose.
+/// Flag of `bpf_sk_assign`: replaces the socket that another program selected.
 const BPF_SK_LOOKUP_F_REPLACE: u64 = 1;
 
-/// Entry at `sk_lookup`. Since 5.9. Sees SYNs, and packets of connections nobody knows.
+/// Entry at `sk_lookup`. Since 5.9. Runs for SYNs, and for packets that belong to no socket.
 #[sk_lookup]
 pub(crate) fn weir_sk_lookup(ctx: SkLookupContext) -> u32 {
     // SAFETY: fields of a valid context.
@@ -40,7 +40,7 @@ fn steer(ctx: &SkLookupContext, is_v6: bool, local: Address, remote: Address) ->
             None => Counter::LookupLoopback,
         };
     }
-    // The agent's leg to the application.
+    // The agent's own connection to the application.
     if remote.ip.is_loopback() {
         return Counter::LookupLoopback;
     }
@@ -79,7 +79,7 @@ fn steer_inbound(ctx: &SkLookupContext, is_v6: bool, pod: &PodAddress, local: Ad
 /// The slot of the pod whose connect was redirected here.
 #[inline(always)]
 fn redirected_by(local: Address, remote: Address) -> Option<u32> {
-    // A redirected connection comes from the pod's own address: that names the namespace.
+    // The source of a redirected connection is the pod's own address, which identifies the namespace.
     // SAFETY: the agent replaces whole values only when a pod comes or goes.
     let pod = unsafe { POD_ADDRESSES.get(remote.ip) }?;
     let flow = Flow { client: remote, server: local, netns_cookie: pod.netns_cookie };
@@ -94,7 +94,7 @@ fn assign(ctx: &SkLookupContext, index: u32) -> bool {
     LISTENERS.redirect_sk_lookup(ctx, index, BPF_SK_LOOKUP_F_REPLACE).is_ok()
 }
 
-/// The pod's end and the other.
+/// The local and the remote address.
 #[inline(always)]
 fn ends(ctx: &SkLookupContext, is_v6: bool) -> (Address, Address) {
     // SAFETY: fields of a valid context.

@@ -1,7 +1,7 @@
-//! `sock_ops`: carries an address from the socket that connects to the socket that is accepted. Before its SYN leaves,
-//! a socket with an address publishes it under its flow; the accepted socket claims it when the handshake is complete.
-//! The same way serves both legs: application to agent (original destination), agent to application (client).
-//! It also sees which ports the applications listen on.
+//! `sock_ops`: copies an address from the socket that connects to the socket that is accepted. Before its SYN is sent, a socket
+//! with an address in its local storage publishes it under its flow. The accepted socket claims it when the handshake is
+//! complete. Both connections use this: application to agent (original destination), agent to application (client).
+//! It also counts on which ports the applications listen.
 
 use aya_ebpf::EbpfContext as _;
 use aya_ebpf::bindings::{
@@ -45,7 +45,7 @@ fn publish(ctx: &SockOpsContext) {
     let flow = Flow { client: local(ctx), server: remote(ctx), netns_cookie };
     // SAFETY: not null, so a live value of this socket's.
     let published = FLOWS.insert(&flow, unsafe { &*carried }, 0);
-    // An attempt that fails takes its flow back, see `withdraw`.
+    // A connect that fails removes its flow, see `withdraw`.
     watch_state(ctx);
     verdict::count(if published.is_ok() { Counter::FlowPublished } else { Counter::FlowNotPublished });
 }
@@ -76,7 +76,7 @@ fn claim(ctx: &SockOpsContext) {
     verdict::count(Counter::FlowClaimed);
 }
 
-/// Runs for publishing sockets only.
+/// Runs only for sockets that have published a flow.
 #[inline(always)]
 fn withdraw(ctx: &SockOpsContext) {
     let Some(netns_cookie) = pod_cookie(ctx) else { return };
@@ -102,14 +102,14 @@ fn end_listening(ctx: &SockOpsContext) {
     }
 }
 
-/// Where a listener can be reached from outside the pod, if it can.
+/// A listener's namespace and address; `None` for one on loopback, which cannot be reached from outside the pod.
 #[inline(always)]
 fn reachable_listener(ctx: &SockOpsContext) -> Option<(u64, Address)> {
     let address = local(ctx);
     if address.ip.is_loopback() { None } else { pod_cookie(ctx).map(|cookie| (cookie, address)) }
 }
 
-/// Lets this program see the socket's further states. A refusal only leaves something behind for the LRU.
+/// Enables the callback for the socket's changes of state. If the kernel refuses, the flow stays until the LRU evicts it.
 #[inline(always)]
 fn watch_state(ctx: &SockOpsContext) {
     let _ = ctx.set_cb_flags((ctx.cb_flags() | BPF_SOCK_OPS_STATE_CB_FLAG) as i32);
@@ -123,7 +123,7 @@ fn pod_cookie(ctx: &SockOpsContext) -> Option<u64> {
     PODS.get_ptr(cookie).map(|_| cookie)
 }
 
-/// The socket's own end.
+/// The socket's local address.
 #[inline(always)]
 pub(crate) fn local(ctx: &SockOpsContext) -> Address {
     // SAFETY: fields of a valid context.
@@ -132,7 +132,7 @@ pub(crate) fn local(ctx: &SockOpsContext) -> Address {
     Address::new(of_family(ctx, v4, v6), ctx.local_port() as u16)
 }
 
-/// The other end.
+/// The socket's remote address.
 #[inline(always)]
 pub(crate) fn remote(ctx: &SockOpsContext) -> Address {
     // SAFETY: fields of a valid context.

@@ -1,4 +1,4 @@
-//! The acts on sockets that several hooks need, and the kernel's calling conventions for them. Decides nothing.
+//! Operations on sockets that several hooks need, with the kernel's calling conventions for them. No decisions.
 
 use core::ptr;
 
@@ -25,7 +25,7 @@ pub(crate) fn is_agent(cgroup: u64) -> bool {
     })
 }
 
-/// The address a socket carries, or null. `sk` must be a checked socket pointer of the running program.
+/// The address in a socket's local storage, or null. `sk` must be a checked socket pointer of the running program.
 #[inline(always)]
 pub(crate) fn address(sk: *mut bpf_sock) -> *mut SocketAddress {
     // SAFETY: the verifier accepts only a valid socket here.
@@ -34,7 +34,7 @@ pub(crate) fn address(sk: *mut bpf_sock) -> *mut SocketAddress {
     }
 }
 
-/// Room for the address of a socket, zero if it had none; null when memory is short. `sk` as for [`address`].
+/// A socket's local storage for its address, made as zeros if it has none; null when memory is short. `sk` as for [`address`].
 #[inline(always)]
 pub(crate) fn address_slot(sk: *mut bpf_sock) -> *mut SocketAddress {
     let map = ptr::from_ref(&SOCKET_ADDRESS).cast_mut().cast();
@@ -42,7 +42,7 @@ pub(crate) fn address_slot(sk: *mut bpf_sock) -> *mut SocketAddress {
     unsafe { bpf_sk_storage_get(map, sk.cast(), ptr::null_mut(), u64::from(BPF_SK_STORAGE_GET_F_CREATE)).cast() }
 }
 
-/// Makes a socket carry no address; fine if it carried none.
+/// Removes the address from a socket's local storage; no error if there is none.
 #[inline(always)]
 pub(crate) fn forget_address(ctx: &SockAddrContext) {
     let map = ptr::from_ref(&SOCKET_ADDRESS).cast_mut().cast();
@@ -82,7 +82,7 @@ pub(crate) unsafe fn source_ip<const V6: bool>(sk: *mut bpf_sock) -> Ip {
     unsafe { if V6 { ip6(&raw const (*sk).src_ip6) } else { Ip::from_v4_word(word(&raw const (*sk).src_ip4)) } }
 }
 
-/// Changes the address of the system call. A `V6` context takes v4-mapped addresses, the other IPv4 only.
+/// Rewrites the destination of connect(2). A `V6` context accepts v4-mapped addresses, the other only IPv4.
 #[inline(always)]
 pub(crate) fn rewrite<const V6: bool>(ctx: &SockAddrContext, to: Address) {
     let words = to.ip.words();
@@ -134,8 +134,8 @@ pub(crate) fn bind<const V6: bool>(ctx: &SockAddrContext, ip: Ip) -> bool {
     }
 }
 
-/// Unbinds the connecting socket from its device, whose answers would never come over loopback. False when its owner
-/// may not do that.
+/// Unbinds the connecting socket from its device, since replies over loopback do not reach a socket that is bound to another
+/// device. False when the process lacks the capability for it.
 #[inline(always)]
 pub(crate) fn unbind_device(ctx: &SockAddrContext) -> bool {
     let mut no_name = [0_u32; 4];

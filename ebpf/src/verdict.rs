@@ -1,13 +1,13 @@
-//! From reason to action: the only place that decides whether a connection passes, and that counts.
+//! Turns the reason of a hook into the kernel's verdict, and counts it: the only place that decides whether a connection passes.
 
 use aya_ebpf::bindings::sk_action;
 use weir_common::Counter;
 
 use crate::maps::COUNTERS;
 
-/// Lets a cgroup hook's system call go on.
+/// The system call of a cgroup hook proceeds.
 pub(crate) const ALLOW: i32 = 1;
-/// Fails it with EPERM.
+/// The system call fails with EPERM.
 const DENY: i32 = 0;
 
 /// Adds one; lost updates are impossible, since a counter belongs to one CPU and programs do not interrupt each other there.
@@ -19,7 +19,7 @@ pub(crate) fn count(counter: Counter) {
     }
 }
 
-/// What becomes of a connect.
+/// The verdict on a connect.
 #[inline(always)]
 pub(crate) fn connect(reason: Counter) -> i32 {
     count(reason);
@@ -29,7 +29,7 @@ pub(crate) fn connect(reason: Counter) -> i32 {
     }
 }
 
-/// What becomes of a SYN. When a listener was assigned, passing means: to it.
+/// The verdict on a SYN. A SYN that passes goes to the listener that was assigned, if one was.
 #[inline(always)]
 pub(crate) fn lookup(reason: Counter) -> u32 {
     count(reason);

@@ -1,4 +1,5 @@
-//! A cgroup as the kernel programs know it, and where `sock_ops` must be attached so as to see two of them.
+//! A cgroup of the v2 hierarchy with the id that the kernel programs use, and where `sock_ops` must be attached to run for the
+//! sockets of two cgroups.
 
 use std::fs;
 use std::os::unix::fs::MetadataExt;
@@ -12,7 +13,7 @@ use super::error::CaptureError;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Cgroup {
     pub(super) path: PathBuf,
-    /// As the kernel programs see it.
+    /// As `bpf_get_current_cgroup_id` returns it.
     pub(super) id: u64,
 }
 
@@ -51,8 +52,8 @@ pub(super) fn is_v2(path: &Path) -> bool {
     statfs(path).is_ok_and(|found| found.filesystem_type() == CGROUP2_SUPER_MAGIC)
 }
 
-/// Where to attach a program that must see the sockets of both: an ancestor sees its descendants' too, and a program
-/// attached to both would run twice.
+/// Where to attach a program that must run for the sockets of both: a program at an ancestor runs for its descendants too, and
+/// one that is attached to both would run twice.
 pub(super) fn covering<'a>(pods: &'a Cgroup, agent: &'a Cgroup) -> Vec<&'a Cgroup> {
     if agent.contains(pods) {
         vec![agent]

@@ -1,5 +1,5 @@
-//! The kernel programs' own debug lines, relayed into the agent's log under the target `ebpf`. Unless that is wanted
-//! when the programs are loaded, the lines are not in them at all: the verifier removes what a constant rules out.
+//! The kernel programs' own debug lines, relayed into the agent's log under the target `ebpf`. Unless that target is
+//! enabled when the programs are loaded, a constant in them rules the lines out and the verifier removes their code.
 
 use aya::EbpfLoader;
 use aya_log::EbpfLogger;
@@ -10,7 +10,7 @@ use tokio::io::unix::AsyncFd;
 use super::error::CaptureError;
 
 const LINES: &str = "AYA_LOGS";
-/// The least a ring buffer can be, for when nothing is written to it.
+/// The smallest size of a ring buffer, used when nothing is written to it.
 const UNUSED_BYTES: u32 = 4096;
 
 /// Whether somebody reads debug lines of the kernel programs.

@@ -1,5 +1,5 @@
-//! The node's cgroups from where the agent runs. In a container the node's hierarchy is a mount of its own, while /proc
-//! names cgroups relative to the agent's cgroup namespace: this file brings both together.
+//! The node's cgroups as seen from where the agent runs. In a container the node's hierarchy is a separate mount, while /proc
+//! names cgroups relative to the agent's cgroup namespace: this file maps one to the other.
 
 use std::fs;
 use std::path::{Component, Path, PathBuf};
@@ -7,7 +7,7 @@ use std::path::{Component, Path, PathBuf};
 use super::cgroup::{Cgroup, is_v2};
 use super::error::CaptureError;
 
-/// Where a pod's agent has the node's cgroups mounted, and where everybody else has them.
+/// Where the node's cgroups are mounted in the agent's pod, and where they are outside of one.
 const ROOTS: [&str; 2] = ["/host/cgroup", "/sys/fs/cgroup"];
 /// How far below the root the pods' cgroup may lie: `kubelet.slice/kubelet-kubepods.slice`.
 const PODS_DEPTH: u32 = 2;
@@ -54,7 +54,7 @@ impl Hierarchy {
     /// itself; else the only one of that name near the root.
     ///
     /// # Errors
-    /// When there is none, or it is not plain which.
+    /// When there is none, or there are several.
     pub(super) fn pods(&self, given: Option<&Path>) -> Result<Cgroup, CaptureError> {
         if let Some(given) = given {
             return Cgroup::open(given);
@@ -144,7 +144,7 @@ fn named(table: &str) -> Option<&str> {
     table.lines().find_map(|line| line.strip_prefix("0::/"))
 }
 
-/// Process ids are those of the reader's namespace, so only this process has this one here.
+/// Process ids in /proc are those of the reader's PID namespace, so that this one is unique.
 fn holds_this_process(cgroup: &Path) -> bool {
     let own = std::process::id();
     fs::read_to_string(cgroup.join("cgroup.procs")).is_ok_and(|procs| procs.lines().any(|pid| pid.parse() == Ok(own)))

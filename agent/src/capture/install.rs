@@ -1,4 +1,5 @@
-//! How capture comes to be on a node: adopted from a former agent, loaded upon its maps, or made from nothing.
+//! The installation of capture on a node: adopts the programs of a former agent, or loads new ones upon its maps, or installs
+//! everything anew.
 
 use std::path::PathBuf;
 
@@ -18,12 +19,12 @@ use crate::config::Location;
 /// Where and what to capture.
 #[derive(Debug, Clone)]
 pub struct CaptureOptions {
-    /// Where the node's cgroups are; looked for unless set.
+    /// Where the node's cgroups are mounted; searched for unless set.
     pub cgroup_root: Option<PathBuf>,
-    /// Cgroup of all pods; looked for unless set.
+    /// Cgroup of all pods; searched for unless set.
     pub pods_cgroup: Option<PathBuf>,
     pub kubelet_cgroup: Location,
-    /// Where the node's processes are; looked for unless set.
+    /// Where the node's /proc is mounted; searched for unless set.
     pub host_proc: Option<PathBuf>,
     /// Pins live here; made if missing. Its parent must be a BPF file system (mounted if it is not).
     pub bpf_dir: PathBuf,
@@ -34,8 +35,8 @@ pub struct CaptureOptions {
 
 impl Capture {
     /// Loads and attaches the programs, or adopts those that a former agent pinned. Connections and captured pods of a
-    /// former agent stay as they are. If its maps are laid out in another way all is installed anew, beside what is there:
-    /// that goes on as without an agent, so that no pod talks plainly, until [`Capture::end_takeover`].
+    /// former agent stay as they are. If its maps have another [`weir_common::LAYOUT`], everything is installed anew beside the
+    /// former programs. Those act as without an agent until [`Capture::end_takeover`], so that no pod sends plaintext.
     ///
     /// # Errors
     /// When the kernel refuses or lacks something; the message names what.
@@ -77,7 +78,8 @@ impl Capture {
 }
 
 impl Capture {
-    /// Ends the capture by another version, if there is one: its pods have been enrolled anew, or never will be.
+    /// Uninstalls the programs of another version that were put aside, if there are any. To be called once their pods have been
+    /// enrolled anew, or will not be.
     ///
     /// # Errors
     /// When something could not be removed; the rest is removed all the same.
@@ -88,7 +90,7 @@ impl Capture {
     }
 }
 
-/// Adopts what is there, or loads upon its maps, or starts from nothing: the first that is possible.
+/// Adopts the programs that are there, or loads upon their maps, or installs everything anew: the first that is possible.
 fn install_programs(pins: &Pins) -> Result<Programs, CaptureError> {
     let installed = Maps::read_installed(pins);
     let is_same = installed == Some(Installed { layout: LAYOUT, object: programs::object_hash() });
@@ -106,7 +108,7 @@ fn install_programs(pins: &Pins) -> Result<Programs, CaptureError> {
     Programs::load(pins)
 }
 
-/// Pods that went while no agent ran, and those that a crash left half enrolled.
+/// Removes pods that ended while no agent ran, and pods whose enrolment a crash interrupted.
 fn remove_dead_pods(pins: &Pins, maps: &mut Maps) -> Result<(), CaptureError> {
     let mut cookies = maps.pods();
     cookies.extend(pins.pod_cookies());

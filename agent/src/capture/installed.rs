@@ -1,4 +1,4 @@
-//! The kernel programs as they are installed, and what the rest of the agent does with them.
+//! [`Capture`]: the installed kernel programs, and the operations on them that the rest of the agent uses.
 
 use std::net::SocketAddr;
 use std::os::fd::BorrowedFd;
@@ -37,8 +37,8 @@ pub struct Capture {
 }
 
 impl Capture {
-    /// Looks whether the kubelet is where it was found, and otherwise looks for it: call it every now and then. While it
-    /// is not found, what was found before stands. Reads the node's processes only if the kubelet is not where it was.
+    /// Checks that the kubelet still runs where it was found, and searches for it otherwise; to be called periodically. While it
+    /// is not found, the former result stays. Reads the list of the node's processes only for a search.
     pub fn follow_kubelet(&self) -> KubeletStatus {
         let mut known = self.kubelet.lock();
         if let Some(kubelet) = known.as_ref().filter(|kubelet| kubelet.is_current()) {
@@ -59,13 +59,13 @@ impl Capture {
         }
     }
 
-    /// Lets a kubelet's probes through, and nobody else's; `None` lets none through.
+    /// Lets the probes of this kubelet bypass capture, and of no other process; `None`: of none.
     fn attach_to_kubelet(&self, kubelet: Option<&Kubelet>) -> Result<(), CaptureError> {
         let failed = || "cannot tell the kernel programs of the kubelet".to_owned();
         let mut maps = self.maps.lock();
         let is_same = kubelet.is_some_and(|kubelet| Programs::is_at_kubelet(&self.pins, &kubelet.cgroup));
         if !is_same {
-            // Nobody takes back the probes of a cgroup that is watched no more.
+            // No program removes the probes of a cgroup that it is detached from.
             maps.set_kubelet(0, [0; 2]).map_err(CaptureError::because(failed))?;
             Programs::detach_from_kubelet(&self.pins)?;
             maps.forget_probes().map_err(CaptureError::because(failed))?;
@@ -106,12 +106,12 @@ impl Capture {
 
     fn enroll_at(&self, maps: &mut Maps, slot: u32, pod: &PodCapture<'_>, in_place: bool) -> Result<(), CaptureError> {
         let failed = || format!("cannot enrol {}", pod.cookie);
-        // Putting a socket where it already is takes some kernels' reference to it away.
+        // On some kernels, updating a sockmap element with the socket that it holds drops the map's reference to it.
         if !in_place {
             maps.set_listeners(slot, pod.listeners).map_err(CaptureError::because(failed))?;
         }
         self.programs.attach_to_pod(&self.pins, pod.cookie, pod.netns)?;
-        // Last what begins to steer, inbound and then outbound: by now there is somewhere to steer to.
+        // Steering begins last, inbound and then outbound, once the listeners are in place.
         let closed = if pod.closed_without_agent { CLOSED_WITHOUT_AGENT } else { 0 };
         let known = if maps.is_listening_known(pod.cookie) { LISTENING_KNOWN } else { 0 };
         maps.set_addresses(pod.cookie, slot, pod.addresses, closed | known).map_err(CaptureError::because(failed))?;
@@ -119,7 +119,7 @@ impl Capture {
         if known != 0 {
             return Ok(());
         }
-        // Now that new listeners are counted: those that were there before.
+        // New listeners are counted by now; these are the ones that listened before.
         match listening::ports(pod.netns) {
             Ok(ports) => maps
                 .add_listening(pod.cookie, &ports)
@@ -132,7 +132,7 @@ impl Capture {
         }
     }
 
-    /// Errs when another live pod has one of the addresses; a dead one gives way.
+    /// `Err` when another live pod has one of the addresses; a pod that has ended is removed.
     fn check_addresses(&self, maps: &mut Maps, pod: &PodCapture<'_>) -> Result<(), CaptureError> {
         for &address in pod.addresses {
             let Some(owner) = maps.owner(address).filter(|&owner| owner != pod.cookie) else { continue };
@@ -147,13 +147,13 @@ impl Capture {
     /// Stops capturing a pod; fine if it never was, or if its namespace is gone.
     ///
     /// # Errors
-    /// When the kernel refuses to take something back.
+    /// When the kernel refuses to remove something.
     pub fn unenroll(&self, cookie: NetnsCookie) -> Result<(), CaptureError> {
         release(&self.pins, &mut self.maps.lock(), cookie)
     }
 
-    /// Captures no new connection that a pod opens, and what comes to pods as before. Only to be followed by
-    /// [`Self::unenroll`] of all of them: what is known of a pod is no longer whole.
+    /// Ends outbound capture of all pods; inbound capture stays. Only [`Self::unenroll`] of all pods may follow, since the
+    /// maps no longer describe a pod completely.
     ///
     /// # Errors
     /// When the kernel refuses.
@@ -173,7 +173,7 @@ impl Capture {
         set.map_err(CaptureError::because(|| format!("cannot change what {cookie} does without an agent")))
     }
 
-    /// Proves that a pod is captured now: asks the kernel for every attachment and every entry that this takes. Cheap: some
+    /// Proves that a pod is captured now: reads every attachment and every map element that this takes from the kernel. Cheap: some
     /// twenty system calls.
     ///
     /// # Errors
@@ -240,7 +240,7 @@ impl Capture {
     }
 }
 
-/// The kernel accepts a listener of another namespace, and then loses every connection.
+/// The kernel accepts a listener of another namespace in the map, and then drops every connection.
 fn check_listeners(pod: &PodCapture<'_>) -> Result<(), CaptureError> {
     for listener in maps::listeners_of(pod.listeners) {
         let found = netns_cookie(listener)

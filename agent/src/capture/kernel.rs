@@ -140,22 +140,22 @@ pub(super) fn attach(program: &OwnedFd, target: impl AsFd, attach_type: AttachTy
     bpf(Command::LinkCreate, &mut request).map(new_fd)
 }
 
-/// Puts another program in the place of the one that a link holds, without a gap.
+/// Replaces the program of a link atomically (BPF_LINK_UPDATE).
 pub(super) fn replace_program(link: &OwnedFd, program: &OwnedFd) -> io::Result<()> {
     let mut update = LinkUpdate { link: link.as_raw_fd(), program: program.as_raw_fd(), flags: 0, old_program: 0 };
     bpf(Command::LinkUpdate, &mut update).map(drop)
 }
 
-/// What a link joins.
+/// The two ends of a link: its target and its program.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Link {
     /// A cgroup id, or the inode of a network namespace. `None` when that is gone.
     pub(super) target: Option<u64>,
-    /// The kernel's number of the program.
+    /// The kernel's id of the program.
     pub(super) program: u32,
 }
 
-/// What a link joins now.
+/// The present target and program of a link.
 pub(super) fn link(link: &OwnedFd) -> io::Result<Link> {
     let mut info = RawLinkInfo::default();
     object_info(link.as_fd(), &mut info)?;
@@ -168,7 +168,7 @@ pub(super) fn link_target(attached: &OwnedFd) -> io::Result<Option<u64>> {
     link(attached).map(|link| link.target)
 }
 
-/// The kernel's number of a program.
+/// The kernel's id of a program.
 pub(super) fn program_id(program: &OwnedFd) -> io::Result<u32> {
     let mut info = RawProgramInfo::default();
     object_info(program.as_fd(), &mut info)?;

@@ -1,5 +1,5 @@
-//! Where the node's kubelet is: found among the node's processes, and found again when it was restarted. A pod cannot
-//! pose as it, whatever its processes are called, for the kubelet is no pod. Attaches nothing.
+//! Finds the node's kubelet among the node's processes, and again after a restart. A process of a pod is never taken for it,
+//! whatever its name, since it is in a PID namespace of its own or below the pods' cgroup. Attaches nothing.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -9,21 +9,21 @@ use super::error::CaptureError;
 use super::hierarchy::Hierarchy;
 use crate::config::Location;
 
-/// What the process is called, alone or as a part of a distribution's one process.
+/// The names of the process: of the kubelet itself, and of distributions that run it as a part of one process.
 const NAMES: [&str; 4] = ["kubelet", "kubelite", "k3s-server", "k3s-agent"];
 /// The kernel keeps this many bytes of a name, the last one a zero.
 const NAME_BYTES: usize = 16;
-/// Where a pod's agent has the node's processes mounted, and where everybody else has them.
+/// Where the node's /proc is mounted in the agent's pod, and where it is outside of one.
 const PROCS: [&str; 2] = ["/host/proc", "/proc"];
 
 /// Whether the kubelet's probes are distinguished from other traffic.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum KubeletStatus {
-    /// They are not to be.
+    /// The configuration does not ask for it.
     Off,
-    /// They are: what the kubelet in this cgroup dials.
+    /// Yes: connections of the kubelet, which is in this cgroup.
     Found(PathBuf),
-    /// They are not, and why.
+    /// No, for this reason.
     Missing(String),
 }
 

@@ -1,5 +1,5 @@
-//! The ports on which a pod's applications listened before anybody counted: asked once, when the pod is enrolled.
-//! By sock_diag(7), since /proc would walk every socket of the node.
+//! The ports on which a pod's applications listened before the kernel programs counted: read once, when the pod is enrolled, by
+//! sock_diag(7), since reading /proc would walk every socket of the node.
 
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
@@ -24,9 +24,9 @@ const REQUEST: usize = HEADER + 56;
 /// Ports with a listener that can be reached from outside the namespace, once for each listener.
 ///
 /// # Errors
-/// When the namespace cannot be entered, or the kernel does not answer such questions.
+/// When the namespace cannot be entered, or the kernel does not support sock_diag.
 pub(super) fn ports(netns: BorrowedFd<'_>) -> io::Result<Vec<u16>> {
-    // A thread of its own: its namespace is thrown away with it.
+    // On a thread of its own, which ends with the namespace that it has entered.
     thread::scope(|scope| {
         let asker = scope.spawn(|| {
             setns(netns, CloneFlags::CLONE_NEWNET)?;

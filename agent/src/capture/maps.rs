@@ -1,4 +1,4 @@
-//! The maps in the agent's words. Names and key forms of maps end here.
+//! The maps as operations on pods. The names of maps and the layout of their keys are known only here.
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -101,7 +101,7 @@ impl Maps {
             .map_err(CaptureError::because(|| "cannot open map SOCKET_ADDRESS".to_owned()))
     }
 
-    /// Makes `cgroup` the agent's and gives those before it, which still count, for they may be draining.
+    /// Stores `cgroup` as the agent's, and returns those of former agents, which stay in force since these may be draining.
     pub(super) fn set_agent_cgroup(&mut self, cgroup: u64) -> Result<Vec<u64>, MapError> {
         let old = self.settings.get(&0, 0)?;
         let agent_cgroups = with_agent(old.agent_cgroups, cgroup);
@@ -109,13 +109,13 @@ impl Maps {
         Ok(agent_cgroups[1..].iter().copied().filter(|&former| former != 0).collect())
     }
 
-    /// Makes `cgroup` the kubelet's, where its threads have a name (zeros: any); no cgroup, 0, ends what it is allowed.
+    /// Stores `cgroup` as the kubelet's, with the name of its threads (zeros: any). 0 as cgroup ends the bypass.
     pub(super) fn set_kubelet(&mut self, cgroup: u64, name: [u64; 2]) -> Result<(), MapError> {
         let old = self.settings.get(&0, 0)?;
         self.settings.set(0, Settings { kubelet_cgroup: cgroup, kubelet_name: name, ..old }, 0)
     }
 
-    /// Forgets all probes on their way.
+    /// Removes the 4-tuples of all probes.
     pub(super) fn forget_probes(&mut self) -> Result<(), MapError> {
         let probes: Vec<Flow> = self.probes.keys().take(MAX_PROBES as usize).filter_map(Result::ok).collect();
         probes.iter().try_for_each(|probe| absent_is_fine(self.probes.remove(probe)))
@@ -153,12 +153,12 @@ impl Maps {
         self.pods.keys().filter_map(Result::ok).map(NetnsCookie).collect()
     }
 
-    /// The place of a pod's listeners, if it has one already.
+    /// The slot of a pod, if it has one already.
     pub(super) fn slot(&self, cookie: NetnsCookie) -> Option<u32> {
         self.pods.get(&cookie.0, 0).ok().map(|pod| pod.slot)
     }
 
-    /// Whether all that steers a pod's connections is there, in both directions; else the map that lacks it.
+    /// Whether all elements that steer a pod's connections are there, in both directions; else the name of the map that lacks one.
     pub(super) fn holds(&self, cookie: NetnsCookie) -> Result<(), &'static str> {
         let pod = self.pods.get(&cookie.0, 0).map_err(|_| "PODS")?;
         let v4 = (pod.ip4 != 0).then(|| Ip::from_v4_word(pod.ip4));
@@ -170,7 +170,7 @@ impl Maps {
         if addresses.peek().is_some() && addresses.all(is_known) { Ok(()) } else { Err("POD_ADDRESSES") }
     }
 
-    /// A place for the listeners of one more pod; `None` when the node is full.
+    /// A free slot for one more pod; `None` when the node has the most pods.
     pub(super) fn free_slot(&self) -> Option<u32> {
         let used: BTreeSet<u32> = self.pods.iter().filter_map(|entry| entry.ok().map(|(_, pod)| pod.slot)).collect();
         (0..MAX_PODS).find(|slot| !used.contains(slot))
@@ -181,7 +181,7 @@ impl Maps {
         self.addresses.get(&address.into(), 0).ok().map(|owner| NetnsCookie(owner.netns_cookie))
     }
 
-    /// Puts listeners in their place, in that of their predecessors if there are any.
+    /// Puts listeners at their indices; they replace former ones.
     pub(super) fn set_listeners(&mut self, slot: u32, listeners: &PodListeners) -> Result<(), MapError> {
         for (kind, (v4, v6)) in [
             (ListenerKind::Outbound, &listeners.outbound),
@@ -235,14 +235,14 @@ impl Maps {
         stale.iter().try_for_each(|ip| absent_is_fine(self.addresses.remove(ip)))
     }
 
-    /// Whether all ports on which a pod listens have been noted; from then on the kernel programs keep count.
+    /// Whether all ports on which a pod listened at its enrolment are stored; from then on the kernel programs count.
     pub(super) fn is_listening_known(&self, cookie: NetnsCookie) -> bool {
         let mut owned =
             self.addresses.iter().filter_map(Result::ok).filter(|(_, owner)| owner.netns_cookie == cookie.0);
         owned.next().is_some_and(|(_, owner)| owner.flags & LISTENING_KNOWN != 0)
     }
 
-    /// Notes ports on which a pod was found to listen.
+    /// Stores ports on which a pod listened at its enrolment.
     pub(super) fn add_listening(&mut self, cookie: NetnsCookie, ports: &[u16]) -> Result<(), MapError> {
         ports.iter().try_for_each(|&port| self.listening.insert(ListeningPort::found(cookie.0, port), 1, 0))
     }
@@ -282,9 +282,9 @@ impl Maps {
         result
     }
 
-    /// How full the maps are. Counting walks them: by no means for every connection.
+    /// The number of elements in each map. Iterates over the maps: too slow to call per connection.
     pub(super) fn entries(&self) -> Vec<(&'static str, u64)> {
-        // Keys that go while they are walked begin the walk anew: bounded by what a map can hold.
+        // When a key is removed during the iteration, the iteration begins anew: bounded by the map's capacity.
         let flows = self.flows.keys().take(MAX_FLOWS as usize).filter(Result::is_ok).count();
         let probes = self.probes.keys().take(MAX_PROBES as usize).filter(Result::is_ok).count();
         let listening = self.listening.keys().take(MAX_LISTENING_PORTS as usize).filter(Result::is_ok).count();
@@ -308,7 +308,7 @@ impl Maps {
     }
 }
 
-/// Another listener than the pod's own would be accepted by the kernel, and every connection lost.
+/// The kernel would accept a listener of another namespace, and then drop every connection.
 pub(super) fn listeners_of(listeners: &PodListeners) -> impl Iterator<Item = BorrowedFd<'_>> {
     [&listeners.outbound, &listeners.inbound_plaintext, &listeners.inbound_hbone]
         .into_iter()
@@ -316,7 +316,7 @@ pub(super) fn listeners_of(listeners: &PodListeners) -> impl Iterator<Item = Bor
         .map(|listener| listener.as_fd())
 }
 
-/// The agents with one that is the newest now; the oldest go, of which none can be draining still.
+/// The agents' cgroups with the newest first. The oldest are dropped; their agents have long drained.
 fn with_agent(agents: [u64; MAX_AGENTS], newest: u64) -> [u64; MAX_AGENTS] {
     let others = agents.into_iter().filter(|&agent| agent != newest && agent != 0);
     let mut after = [0; MAX_AGENTS];
@@ -341,7 +341,7 @@ fn absent_is_fine(result: Result<(), MapError>) -> Result<(), MapError> {
     }
 }
 
-/// Takes a pod back: first what redirects, then what steers, then what they refer to.
+/// Removes a pod: first from redirection, then from steering, then the elements that these refer to.
 pub(super) fn release(pins: &Pins, maps: &mut Maps, cookie: NetnsCookie) -> Result<(), CaptureError> {
     let failed = || format!("cannot take back the capture of {cookie}");
     let slot = maps.remove_pod(cookie).map_err(CaptureError::because(failed))?;

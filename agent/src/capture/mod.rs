@@ -1,5 +1,5 @@
-//! The only door to the kernel programs: load, attach, pin, adopt, detach; and the acts the rest of the agent needs,
-//! in the agent's words. Map names and aya's types never leave this directory.
+//! The only interface to the kernel programs: loads, attaches, pins, adopts and detaches them, and captures pods. Map names and
+//! aya's types stay in this directory.
 
 mod cgroup;
 mod error;

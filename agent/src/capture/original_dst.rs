@@ -1,4 +1,4 @@
-//! The addresses that sockets carry, by descriptor. On the path of every connection: one system call each.
+//! The addresses in the local storage of sockets, by file descriptor. On the path of every connection: one system call each.
 
 use std::io;
 use std::net::SocketAddr;
@@ -9,7 +9,7 @@ use weir_common::{Address, Role, SocketAddress};
 use super::kernel;
 use crate::model::address::{OriginalDst, canonical};
 
-/// The map of addresses kept with sockets.
+/// The map of socket-local storage that holds addresses.
 #[derive(Debug)]
 pub(super) struct SocketAddresses {
     map: OwnedFd,

@@ -1,4 +1,4 @@
-//! The directory that outlives the agent: where everything is pinned, how it is made, locked and removed.
+//! The pin directory, which outlives the agent: its paths, and how it is made, locked and removed.
 
 use std::fs::{self, File};
 use std::io;
@@ -79,8 +79,8 @@ impl Pins {
         lock().map_err(CaptureError::because(|| format!("cannot lock {}", self.root.display())))
     }
 
-    /// Puts everything aside, as it is and attached as it is, and makes the directories anew. If something is aside
-    /// already, that is what pods are captured by, and what is here was never finished: it goes.
+    /// Moves all pins aside, still attached, and makes the directories anew. If pins are aside already, those capture the pods
+    /// and the pins here belong to an installation that was never completed: they are removed.
     pub(super) fn set_aside(&self) -> io::Result<()> {
         let former = self.root.join(FORMER);
         if former.exists() {
@@ -94,13 +94,13 @@ impl Pins {
         Ok(())
     }
 
-    /// Detaches and removes what was put aside; fine if nothing was.
+    /// Detaches and removes the pins that were moved aside; no error if there are none.
     pub(super) fn remove_aside(&self) -> io::Result<()> {
         Self::new(&self.root.join(FORMER)).remove_here()
     }
 
-    /// Removes all pins, links first so that no program runs without its maps' writers. Goes on after errors and
-    /// gives the first.
+    /// Removes all pins, links first, so that no program runs whose maps no process can write to any more. Continues after
+    /// an error and returns the first.
     fn clear(&self) -> io::Result<()> {
         let mut result = Ok(());
         for directory in DIRECTORIES {
@@ -113,7 +113,7 @@ impl Pins {
         result
     }
 
-    /// Removes all pins and the directory itself; fine if it is not there.
+    /// Removes all pins and the directory itself; no error if it is not there.
     pub(super) fn remove(&self) -> io::Result<()> {
         self.remove_aside().and(self.remove_here())
     }
@@ -130,7 +130,7 @@ impl Pins {
     }
 }
 
-/// Removes a pin; fine if it is not there.
+/// Removes a pin; no error if it is not there.
 pub(super) fn remove(path: &Path) -> io::Result<()> {
     match fs::remove_file(path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),

@@ -4,7 +4,7 @@ use std::net::IpAddr;
 use std::os::fd::{AsRawFd as _, BorrowedFd, OwnedFd};
 use std::{fmt, io};
 
-/// What a network namespace is known by in the kernel programs (SO_NETNS_COOKIE). Never reused within a boot.
+/// The kernel's cookie of a network namespace (SO_NETNS_COOKIE). Never reused within a boot.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct NetnsCookie(pub u64);
 
@@ -51,7 +51,7 @@ pub struct PodCapture<'a> {
     pub cookie: NetnsCookie,
     pub addresses: &'a [IpAddr],
     pub listeners: &'a PodListeners,
-    /// They are those that the pod's connections are steered to already: they outlived a former worker.
+    /// The listeners are in the map already: the supervisor held them for a former worker.
     pub listeners_in_place: bool,
     /// What happens to inbound plaintext while no agent runs: refused (true) or passed to the application.
     pub closed_without_agent: bool,

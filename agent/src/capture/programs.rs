@@ -1,4 +1,4 @@
-//! The programs: loaded or adopted, pinned, attached to cgroups, and replaced without a gap when they are new.
+//! The programs: loaded or adopted, pinned, attached to cgroups, and replaced atomically by newer ones.
 
 use std::fs::File;
 use std::io;
@@ -36,12 +36,12 @@ const OLDEST_KERNEL: &str = "5.15";
 const SOCK_OPS: &str = "weir_sock_ops";
 const SK_LOOKUP: &str = "weir_sk_lookup";
 
-/// How the programs came to be there.
+/// Whose programs are installed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Origin {
-    /// A former agent's, the same as this one's.
+    /// A former agent's, equal to this one's: adopted.
     Adopted,
-    /// This agent's.
+    /// This agent's: loaded.
     Loaded,
 }
 
@@ -58,7 +58,7 @@ pub(super) struct Programs {
 /// A program at a cgroup.
 #[derive(Debug)]
 pub(super) struct CgroupLink<'a> {
-    /// Under which the link is pinned.
+    /// The name under which the link is pinned.
     pub(super) name: String,
     pub(super) program: &'a OwnedFd,
     attach_type: AttachType,
@@ -78,8 +78,8 @@ impl Programs {
 
     /// Loads the programs upon the pinned maps (made where missing), and pins them in place of former ones.
     pub(super) fn load(pins: &Pins) -> Result<Self, CaptureError> {
-        // Loading reads all of the kernel's type information, in very many small pieces. What a thread allocated is given
-        // back when it ends; this one, which goes on to run the agent, would keep much of it for itself.
+        // Loading parses all of the kernel's BTF, in very many small allocations. On a thread of its own, the allocator
+        // returns that memory when the thread ends; the main thread would keep much of it.
         let loaded = std::thread::scope(|scope| scope.spawn(|| Self::load_and_pin(pins)).join());
         loaded.expect("a panic while loading ends the agent")?;
         Self::open(pins, Origin::Loaded)
@@ -119,9 +119,9 @@ impl Programs {
         })
     }
 
-    /// Attaches the programs to cgroups where they are not yet, and removes attachments to other cgroups, but for those
-    /// to former agents': until the pods have the new listeners they accept, and then they drain. What is attached to the
-    /// kubelet's stays until somebody looks for the kubelet.
+    /// Attaches the programs to cgroups where they are not attached yet, and detaches them from other cgroups. Exceptions: those of
+    /// former agents, which accept until the pods have new listeners and then drain, and that of the kubelet, until the
+    /// kubelet is searched for.
     pub(super) fn attach_to_cgroups(
         &self,
         pins: &Pins,
@@ -172,7 +172,7 @@ impl Programs {
         })
     }
 
-    /// Every attachment to a cgroup that capture is made of.
+    /// Every attachment to a cgroup that capture needs.
     pub(super) fn cgroup_links<'a>(&'a self, pods: &'a Cgroup, agent: &'a Cgroup) -> Vec<CgroupLink<'a>> {
         let at_pods = self.at_pods.iter().map(|(name, attach_type, program)| CgroupLink {
             name: (*name).to_owned(),
@@ -207,7 +207,7 @@ impl Programs {
         attach().map_err(CaptureError::because(failed))
     }
 
-    /// Leaves a link as it is, with this agent's program; its name, unless what it was attached to is gone.
+    /// Keeps a link, with this agent's program; its name, or `None` if its target is gone.
     fn keep_link(&self, pins: &Pins, name: String, program: &OwnedFd) -> Result<Option<String>, CaptureError> {
         let path = pins.link(&name);
         if !is_alive(&path) {
@@ -217,7 +217,7 @@ impl Programs {
         Ok(Some(name))
     }
 
-    /// Puts a program in the place of a former agent's, if it is another.
+    /// Replaces a former agent's program, if it is not the same.
     fn update_link(&self, link: &Path, program: &OwnedFd) -> io::Result<()> {
         match self.origin {
             Origin::Adopted => Ok(()),
@@ -244,7 +244,7 @@ impl Programs {
         attach().map_err(CaptureError::because(|| format!("cannot attach {SK_LOOKUP} to the namespace of {cookie}")))
     }
 
-    /// Puts new programs in the place of former ones in pods that are captured already.
+    /// Replaces the programs at the namespaces of pods that are captured already.
     pub(super) fn update_pods(&self, pins: &Pins) -> Result<(), CaptureError> {
         for cookie in pins.pod_cookies() {
             self.update_link(&pins.pod(cookie), &self.sk_lookup).map_err(CaptureError::because(|| {
@@ -264,7 +264,7 @@ fn sock_ops_link(cgroup: u64) -> String {
     format!("{SOCK_OPS}_{cgroup}")
 }
 
-/// Why a program was not loaded: in our words where the kernel is too old for it, else in the kernel's.
+/// Why a program was not loaded: our own message where the kernel is too old for it, else the kernel's.
 fn refusal(name: &str, error: ProgramError) -> CaptureError {
     if let ProgramError::LoadError { verifier_log, .. } = &error
         && let Some(helper) = missing_helper(&verifier_log.to_string())

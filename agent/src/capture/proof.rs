@@ -1,4 +1,4 @@
-//! Proof that a pod is captured, asked of the kernel and not of what the agent remembers to have done. Changes nothing.
+//! Proof that a pod is captured, read from the kernel and not from the agent's own state. Changes nothing.
 
 use std::os::fd::OwnedFd;
 use std::path::Path;
@@ -10,7 +10,7 @@ use super::pins::Pins;
 use super::pod::NetnsCookie;
 use super::programs::Programs;
 
-/// That every program at a cgroup is there, and this agent's.
+/// Proves that every program is attached to its cgroup, and is this agent's.
 pub(super) fn of_cgroups(pins: &Pins, programs: &Programs, pods: &Cgroup, agent: &Cgroup) -> Result<(), NotCaptured> {
     programs.cgroup_links(pods, agent).iter().try_for_each(|link| {
         let to = || link.cgroup.path.display().to_string();
@@ -18,7 +18,7 @@ pub(super) fn of_cgroups(pins: &Pins, programs: &Programs, pods: &Cgroup, agent:
     })
 }
 
-/// That the program at the pod's namespace is there, and this agent's.
+/// Proves that the program is attached to the pod's namespace, and is this agent's.
 pub(super) fn of_pod(pins: &Pins, programs: &Programs, pod: NetnsCookie) -> Result<(), NotCaptured> {
     attached(&pins.pod(pod), &programs.sk_lookup, None, "weir_sk_lookup", || pod.to_string())
 }
