@@ -15,8 +15,9 @@ use crate::model::balance::Endpoints;
 use crate::model::service::{Service, ServiceKey};
 use crate::model::workload::Workload;
 
+/// The services, and the endpoints of each.
 #[derive(Debug, Default)]
-pub(super) struct Services {
+pub(in crate::model) struct Services {
     by_key: Shards<HashMap<ServiceKey, Box<Record>>>,
     by_hostname: Shards<HashMap<Arc<str>, Claims>>,
     by_vip: HashMap<Arc<str>, Vips>,
@@ -50,7 +51,8 @@ impl Services {
         self.record(key)?.service.as_ref()
     }
 
-    pub(super) fn endpoints(&self, key: &ServiceKey) -> Option<&Endpoints> {
+    /// The endpoints of a service; known even before the service itself.
+    pub(in crate::model) fn endpoints(&self, key: &ServiceKey) -> Option<&Endpoints> {
         self.record(key).map(|record| &record.endpoints)
     }
 
@@ -62,7 +64,9 @@ impl Services {
         self.by_hostname.of(hostname).get(hostname)?.seen_from(from_namespace)
     }
 
-    pub(super) fn by_vip(
+    /// The service with this virtual address, as seen from a namespace (visibility, canonical). Of several blocks that
+    /// contain the address, the longest counts.
+    pub(in crate::model) fn by_vip(
         &self,
         network: &str,
         ip: IpAddr,

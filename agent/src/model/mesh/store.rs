@@ -6,11 +6,10 @@ use std::sync::Arc;
 use super::interner::Interner;
 use super::policies::Policies;
 use super::policy_objects::{Listing, PolicyObjects};
-use super::services::{Services, VipKind};
+use super::services::Services;
 use super::update::{MeshSettings, MeshUpdate};
 use super::workloads::Workloads;
 use crate::model::authorization::{self, AccessRequest, Authorization, Destination, Verdict};
-use crate::model::balance::RequestedPort;
 use crate::model::peer_authentication::Labels;
 use crate::model::pod::PodKey;
 use crate::model::policy_object::{PolicyObject, PolicyTarget};
@@ -21,8 +20,8 @@ use crate::model::workload::{NetworkMode, TunnelProtocol, Workload};
 #[derive(Debug, Default)]
 pub struct Mesh {
     settings: MeshSettings,
-    workloads: Workloads,
-    services: Services,
+    pub(in crate::model) workloads: Workloads,
+    pub(in crate::model) services: Services,
     policies: Policies,
     policy_objects: PolicyObjects,
     interner: Interner,
@@ -137,11 +136,6 @@ impl Mesh {
         (best.network_mode == NetworkMode::Standard || owners.next().is_none()).then_some(best)
     }
 
-    /// The best claim to an address, even that of one among several host-network workloads.
-    pub(in crate::model) fn owner_of(&self, network: &str, ip: IpAddr) -> Option<&Arc<Workload>> {
-        self.workloads.owners(network, ip).next()
-    }
-
     /// The workload of a pod of this node: the one with its namespace, and its name or service account, that has one of
     /// its addresses. An address alone never decides (a pod's IP may have belonged to another pod a moment ago).
     /// A workload of this name wins over one of this service account.
@@ -161,18 +155,6 @@ impl Mesh {
 
     pub fn service(&self, key: &ServiceKey) -> Option<&Arc<Service>> {
         self.services.get(key)
-    }
-
-    /// The service with this virtual address, as seen from a namespace (visibility, canonical). Of several blocks that
-    /// contain the address, the longest counts.
-    pub(in crate::model) fn service_by_vip(
-        &self,
-        network: &str,
-        ip: IpAddr,
-        from_namespace: &str,
-        kind: VipKind,
-    ) -> Option<&Arc<Service>> {
-        self.services.by_vip(network, ip, from_namespace, kind)
     }
 
     /// The service with this hostname as seen from a namespace: its own namespace's first, then the canonical one.
@@ -199,18 +181,6 @@ impl Mesh {
     /// The workloads that are endpoints of a service, in no order; known even before the service itself.
     pub fn endpoints(&self, service: &ServiceKey) -> impl Iterator<Item = &Arc<Workload>> {
         self.services.endpoints(service).into_iter().flat_map(|endpoints| endpoints.iter())
-    }
-
-    /// The endpoint that serves the next connection of a source, none that is `excluded`; `random` must be uniform.
-    pub(in crate::model) fn pick_endpoint(
-        &self,
-        service: &Arc<Service>,
-        port: RequestedPort,
-        source: &Workload,
-        excluded: impl Fn(&Workload) -> bool,
-        random: &mut impl FnMut() -> u64,
-    ) -> Option<&Arc<Workload>> {
-        self.services.endpoints(&service.key)?.pick(service, port, source, excluded, random)
     }
 
     /// Decides whether a connection may reach a workload of this node.

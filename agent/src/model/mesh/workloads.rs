@@ -8,8 +8,9 @@ use super::shards::Shards;
 use crate::model::balance::ByUid;
 use crate::model::workload::{NetworkMode, Workload};
 
+/// The workloads, and who has which address.
 #[derive(Debug, Default)]
-pub(super) struct Workloads {
+pub(in crate::model) struct Workloads {
     by_uid: Shards<HashSet<ByUid>>,
     by_address: HashMap<Arc<str>, Owners>,
 }
@@ -53,8 +54,8 @@ impl Workloads {
         self.by_uid.iter().flatten().map(|ByUid(workload)| workload)
     }
 
-    /// Everybody who has an address, best claim first.
-    pub(super) fn owners(&self, network: &str, ip: IpAddr) -> impl Iterator<Item = &Arc<Workload>> {
+    /// All workloads that have an address, best claim first.
+    pub(in crate::model) fn owners(&self, network: &str, ip: IpAddr) -> impl Iterator<Item = &Arc<Workload>> {
         let ip = ip.to_canonical();
         let owners = self.by_address.get(network);
         let alone = owners.and_then(|owners| owners.alone.get(ip));

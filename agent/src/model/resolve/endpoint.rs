@@ -38,8 +38,8 @@ enum Destination<'a> {
 impl<'a> Destination<'a> {
     /// Looks an address up as it is seen from the source's network and namespace.
     fn of(mesh: &'a Mesh, source: &Workload, ip: IpAddr) -> Self {
-        let service = |kind| mesh.service_by_vip(&source.network, ip, &source.namespace, kind).map(Self::Service);
-        let workload = || mesh.owner_of(&source.network, ip).map(Self::Workload);
+        let service = |kind| mesh.services.by_vip(&source.network, ip, &source.namespace, kind).map(Self::Service);
+        let workload = || mesh.workloads.owners(&source.network, ip).next().map(Self::Workload);
         let found = service(VipKind::Single).or_else(workload).or_else(|| service(VipKind::Block));
         found.unwrap_or(Self::Unknown)
     }
@@ -64,7 +64,7 @@ impl<'a, R: FnMut() -> u64> Resolution<'a, R> {
 
     /// The endpoint of a service for this connection.
     fn pick(&mut self, service: &Arc<Service>, port: RequestedPort) -> Option<&'a Arc<Workload>> {
-        self.mesh.pick_endpoint(service, port, self.source, |_| false, &mut self.random)
+        self.mesh.services.endpoints(&service.key)?.pick(service, port, self.source, |_| false, &mut self.random)
     }
 
     fn reach_service(&mut self, service: &Arc<Service>) -> Result<Upstream, Unresolved> {
@@ -144,7 +144,7 @@ impl<'a, R: FnMut() -> u64> Resolution<'a, R> {
         let service = match &gateway.destination {
             GatewayDestination::Hostname(key) => Some(self.mesh.service(key).ok_or_else(unknown)?),
             GatewayDestination::Address(at) => {
-                self.mesh.service_by_vip(&at.network, at.ip, &self.source.namespace, VipKind::Single)
+                self.mesh.services.by_vip(&at.network, at.ip, &self.source.namespace, VipKind::Single)
             }
         };
         if let Some(service) = service {
@@ -207,7 +207,7 @@ impl<'a, R: FnMut() -> u64> Resolution<'a, R> {
             GatewayDestination::Hostname(key) => self.source.services.contains_key(key),
             GatewayDestination::Address(at) => {
                 let own = self.source.network == at.network && self.source.addresses.contains(&at.ip);
-                let service = self.mesh.service_by_vip(&at.network, at.ip, &self.source.namespace, VipKind::Single);
+                let service = self.mesh.services.by_vip(&at.network, at.ip, &self.source.namespace, VipKind::Single);
                 own || service.is_some_and(|service| self.source.services.contains_key(&service.key))
             }
         }

@@ -12,7 +12,7 @@ use crate::model::workload::{NetworkMode, TunnelProtocol, Workload};
 /// As connections look it up: a single address before any block.
 fn by_vip<'a>(mesh: &'a Mesh, network: &str, ip: IpAddr, from: &str) -> Option<&'a Arc<Service>> {
     let kinds = [VipKind::Single, VipKind::Block];
-    kinds.into_iter().find_map(|kind| mesh.service_by_vip(network, ip, from, kind))
+    kinds.into_iter().find_map(|kind| mesh.services.by_vip(network, ip, from, kind))
 }
 
 fn ip(text: &str) -> IpAddr {

@@ -84,7 +84,7 @@ fn answers(mesh: &Mesh) -> Vec<String> {
         for namespace in ["bookinfo", "shop"] {
             let service = [VipKind::Single, VipKind::Block]
                 .into_iter()
-                .find_map(|kind| mesh.service_by_vip("", ip, namespace, kind))
+                .find_map(|kind| mesh.services.by_vip("", ip, namespace, kind))
                 .map(|service| &service.key);
             answers.push(format!("{ip} service from {namespace} {service:?}"));
         }
