@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use serde::{Deserialize, Serialize};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, SemaphorePermit};
 
 /// What is bounded.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -21,14 +21,27 @@ pub enum LimitKind {
     PendingConnects,
     /// Connections to the HBONE port whose peer has not authenticated yet.
     Handshakes,
+    /// KiB that slow readers of the pod's HBONE streams may make the agent hold.
+    HeldKib,
+    /// The same of all pods together.
+    AgentHeldKib,
+    /// HBONE connections of the pod to one peer.
+    PeerConnections,
 }
 
 /// How many kinds of limits there are.
 const KINDS: usize = LimitKind::ALL.len();
 
 impl LimitKind {
-    pub const ALL: [Self; 4] =
-        [Self::OutboundConnections, Self::InboundConnections, Self::PendingConnects, Self::Handshakes];
+    pub const ALL: [Self; 7] = [
+        Self::OutboundConnections,
+        Self::InboundConnections,
+        Self::PendingConnects,
+        Self::Handshakes,
+        Self::HeldKib,
+        Self::AgentHeldKib,
+        Self::PeerConnections,
+    ];
 
     /// The value of the metrics' `limit` label, and the name in `weir status`.
     #[must_use]
@@ -38,6 +51,9 @@ impl LimitKind {
             Self::InboundConnections => "inbound_connections",
             Self::PendingConnects => "pending_connects",
             Self::Handshakes => "handshakes",
+            Self::HeldKib => "held_kib",
+            Self::AgentHeldKib => "agent_held_kib",
+            Self::PeerConnections => "peer_connections",
         }
     }
 }
@@ -63,6 +79,12 @@ impl NodeLimits {
     #[must_use]
     pub fn reached(&self) -> Vec<(&'static str, u64)> {
         LimitKind::ALL.into_iter().map(|kind| (kind.label(), count(&self.reached, kind))).collect()
+    }
+
+    /// The agent's own limit of a kind that bounds all pods together.
+    #[must_use]
+    pub fn of_agent(self: &Arc<Self>, kind: LimitKind) -> Limit {
+        self.limit(kind, &Arc::default())
     }
 
     /// The limits of one pod, of which nothing is held yet.
@@ -121,7 +143,7 @@ impl PodLimits {
 }
 
 /// A bound on how much of one kind a pod may hold at a time.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Limit {
     kind: LimitKind,
     maximum: u32,
@@ -156,10 +178,40 @@ impl Limit {
     pub fn try_take(&self) -> Option<Held> {
         let permit = self.free.clone().try_acquire_owned().ok();
         if permit.is_none() {
-            self.pod[self.kind as usize].fetch_add(1, Ordering::Relaxed);
-            self.node.reached[self.kind as usize].fetch_add(1, Ordering::Relaxed);
+            self.count_reached();
         }
         permit.map(|permit| Held { _permit: permit })
+    }
+
+    /// Takes so many, which the caller [gives back](Self::give_back); false where the pod holds too much already.
+    #[must_use]
+    pub fn try_take_many(&self, count: u32) -> bool {
+        let permits = self.free.try_acquire_many(count);
+        if permits.is_err() {
+            self.count_reached();
+        }
+        permits.map(SemaphorePermit::forget).is_ok()
+    }
+
+    /// Gives back what [`Self::try_take_many`] took.
+    pub fn give_back(&self, count: u32) {
+        self.free.add_permits(count as usize);
+    }
+
+    /// A limit of the same kind of which nothing is held, with another maximum; both count for the same pod.
+    #[must_use]
+    pub fn another(&self, maximum: u32) -> Self {
+        Self { maximum, free: Arc::new(Semaphore::new(maximum as usize)), ..self.clone() }
+    }
+
+    #[must_use]
+    pub fn maximum(&self) -> u32 {
+        self.maximum
+    }
+
+    fn count_reached(&self) {
+        self.pod[self.kind as usize].fetch_add(1, Ordering::Relaxed);
+        self.node.reached[self.kind as usize].fetch_add(1, Ordering::Relaxed);
     }
 
     /// How much the pod holds now.

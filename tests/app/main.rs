@@ -16,6 +16,7 @@ mod link;
 mod load;
 mod many;
 mod pattern;
+mod paused;
 mod probed;
 mod report;
 mod serve;
@@ -63,6 +64,8 @@ enum Act {
     Fetch { address: SocketAddr, bytes: u64 },
     /// Send bytes to an echo and compare what returns, both at the same time.
     Echo { address: SocketAddr, bytes: u64 },
+    /// Keep connections whose data nobody reads.
+    Paused(paused::Paused),
     /// Make many connections to an echo; each must return its own token.
     Many(many::Many),
     /// Keep connections to an echo and use them, open new ones at a rate, and tell what happened to them.
@@ -91,6 +94,9 @@ enum Act {
         chain: PathBuf,
         #[arg(long)]
         key: PathBuf,
+        /// What follows the handshake.
+        #[arg(long, value_enum, default_value = "nothing")]
+        greeting: tls::Greeting,
     },
 }
 
@@ -99,7 +105,7 @@ fn main() -> Result<()> {
     let act = Arguments::parse().act;
     match act {
         Act::Tls { address, chain, key } => return tls::probe(address, chain.as_deref().zip(key.as_deref())),
-        Act::TlsServe { address, chain, key } => return tls::serve(address, &chain, &key),
+        Act::TlsServe { address, chain, key, greeting } => return tls::serve(address, &chain, &key, greeting),
         Act::Link(link) => return link::carry(&link),
         Act::Dial(dial) => return dial::run(&dial, start),
         _ => {}
@@ -118,6 +124,7 @@ fn main() -> Result<()> {
             Act::Echo { address, bytes } => client::echo(address, bytes).await,
             Act::Load(load) => load::run(load).await,
             Act::Many(many) => many::run(many).await,
+            Act::Paused(paused) => paused::run(paused).await,
             Act::Ca(ca) => ca::serve(ca).await,
             Act::KubeApi(api) => kube_api::serve(api).await,
             Act::Tls { .. } | Act::TlsServe { .. } | Act::Link(_) | Act::Dial(_) => {

@@ -1,7 +1,7 @@
 //! The TLS side of HBONE by itself: a client that presents any certificate, and a listener that may be an impostor.
 //! Both accept whatever the other side presents: what is tested is what Weir does with it.
 
-use std::io::{Read, Write};
+use std::io::{ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::path::Path;
 use std::sync::Arc;
@@ -14,6 +14,7 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 use rustls::{ClientConfig, ClientConnection, ServerConfig, ServerConnection, Stream};
 use serde_json::json;
 use weir_tests::any_server::AnyServer;
+use weir_tests::raw_http2::frame;
 
 const PATIENCE: Duration = Duration::from_secs(5);
 /// Client preface of HTTP/2 and an empty SETTINGS frame.
@@ -50,8 +51,30 @@ pub(crate) fn probe(address: SocketAddr, certificate: Option<(&Path, &Path)>) ->
     Ok(())
 }
 
+/// How a listener greets a client that goes on after the handshake.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum Greeting {
+    /// It says nothing and closes.
+    Nothing,
+    /// SETTINGS that allow no stream; it keeps the connection until the client closes it.
+    NoStreams,
+    /// SETTINGS and GOAWAY; it keeps the connection until the client closes it.
+    Goaway,
+}
+
+impl Greeting {
+    fn frames(self) -> Vec<u8> {
+        let settings = |entries: &[(u16, u32)]| frame::settings(entries);
+        match self {
+            Self::Nothing => Vec::new(),
+            Self::NoStreams => settings(&[(3, 0)]),
+            Self::Goaway => [settings(&[]), frame::frame(frame::GOAWAY, 0, 0, &[0; 8])].concat(),
+        }
+    }
+}
+
 /// Listens with a certificate and tells, per connection, what the client made of it.
-pub(crate) fn serve(address: SocketAddr, chain: &Path, key: &Path) -> Result<()> {
+pub(crate) fn serve(address: SocketAddr, chain: &Path, key: &Path, greeting: Greeting) -> Result<()> {
     let (chain, key) = load(chain, key)?;
     let mut config = ServerConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
         .with_protocol_versions(&[&rustls::version::TLS13])?
@@ -61,18 +84,30 @@ pub(crate) fn serve(address: SocketAddr, chain: &Path, key: &Path) -> Result<()>
     let config = Arc::new(config);
     let listener = TcpListener::bind(address).with_context(|| format!("binding {address}"))?;
     for socket in listener.incoming() {
-        let mut socket = socket?;
+        let (socket, connection) = (socket?, ServerConnection::new(Arc::clone(&config))?);
         socket.set_read_timeout(Some(PATIENCE))?;
-        let mut connection = ServerConnection::new(Arc::clone(&config))?;
-        let mut first = [0; 1];
-        let outcome = Stream::new(&mut connection, &mut socket).read_exact(&mut first);
-        let line = match outcome {
-            Ok(()) => json!({ "client": "went on" }),
-            Err(error) => json!({ "client": "refused", "detail": error.to_string() }),
-        };
-        println!("{line}");
+        std::thread::spawn(move || greet(socket, connection, greeting));
     }
     Ok(())
+}
+
+fn greet(mut socket: TcpStream, mut connection: ServerConnection, greeting: Greeting) {
+    let mut stream = Stream::new(&mut connection, &mut socket);
+    let line = match stream.read_exact(&mut [0; 1]) {
+        Ok(()) => json!({ "client": "went on" }),
+        Err(error) => json!({ "client": "refused", "detail": error.to_string() }),
+    };
+    println!("{line}");
+    if greeting == Greeting::Nothing || stream.write_all(&greeting.frames()).and_then(|()| stream.flush()).is_err() {
+        return;
+    }
+    loop {
+        match stream.read(&mut [0; 4096]) {
+            Ok(1..) => {}
+            Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => {}
+            _ => break println!("{}", json!({ "client": "left" })),
+        }
+    }
 }
 
 fn load(chain: &Path, key: &Path) -> Result<(Vec<CertificateDer<'static>>, PrivateKeyDer<'static>)> {

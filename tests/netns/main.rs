@@ -24,6 +24,8 @@ mod kubernetes;
 mod leaks;
 mod limits;
 mod outbound;
+mod paused;
+mod peers;
 mod policy;
 mod probes;
 mod resilience;
@@ -41,7 +43,7 @@ fn table() -> Vec<Case> {
         [kit::CASES, capture::CASES, traffic::CASES, outbound::CASES, wire::CASES, identity::CASES].concat(),
         input::cases(),
         [policy::CASES, probes::CASES, enrollment::CASES, cni::CASES, kubernetes::CASES].concat(),
-        [delivery::CASES, telemetry::CASES, bulk::CASES].concat(),
+        [delivery::CASES, telemetry::CASES, bulk::CASES, paused::CASES, peers::CASES].concat(),
         interop::cases(),
         [resilience::CASES, supervisor::CASES, succession::CASES].concat(),
         faults::cases(),

@@ -15,6 +15,7 @@ use super::{settings, uninstall, without_agent};
 use crate::config::AgentConfig;
 use crate::enrollment::api;
 use crate::lifecycle::{self, DrainTrigger, Ready};
+use crate::limits::LimitKind;
 use crate::proxy::workers::Workers;
 use crate::proxy::{Proxy, ProxyParts};
 use crate::supervisor::SupervisorLink;
@@ -98,6 +99,7 @@ fn start_proxy(foundation: &Foundation, arrivals: Arrivals) -> anyhow::Result<Dr
         metrics: foundation.metrics.clone(),
         timeouts: settings::timeouts(config),
         pool: settings::pool_options(config),
+        held: foundation.limits.of_agent(LimitKind::AgentHeldKib),
         node: settings::node_info(config),
         drain,
         workers: Workers::start(config.proxy.worker_threads).context("--worker-threads")?,

@@ -7,6 +7,9 @@ use crate::limits::LimitKind;
 /// The most that any of these settings may ask for: more descriptors than Linux gives to a process by default (`fs.nr_open`).
 const MAX: i64 = 1 << 20;
 
+/// The most KiB of memory that a setting may name: one TiB.
+const MAX_KIB: i64 = 1 << 30;
+
 /// Bounds on what one pod may hold of what all pods of the node share.
 #[derive(Debug, Clone, Args)]
 pub struct LimitsConfig {
@@ -22,6 +25,17 @@ pub struct LimitsConfig {
     /// Connections to one pod's HBONE port whose peer has not authenticated yet. At the limit the oldest of them is ended.
     #[arg(long, env = "WEIR_MAX_HANDSHAKES_PER_POD", default_value_t = 1024, value_parser = clap::value_parser!(u32).range(1..=MAX))]
     pub max_handshakes_per_pod: u32,
+    /// KiB that slow readers of one pod's HBONE streams may make the agent hold, beyond 64 KiB for each stream. At the limit
+    /// windows do not grow: peers send less at a time.
+    #[arg(long, env = "WEIR_MAX_HELD_KIB_PER_POD", default_value_t = 131_072, value_parser = clap::value_parser!(u32).range(0..=MAX_KIB))]
+    pub max_held_kib_per_pod: u32,
+    /// The same of all pods of the node together.
+    #[arg(long, env = "WEIR_MAX_HELD_KIB", default_value_t = 524_288, value_parser = clap::value_parser!(u32).range(0..=MAX_KIB))]
+    pub max_held_kib: u32,
+    /// HBONE connections of one pod to one peer, in equal parts for the worker threads. At the limit a further connection of an
+    /// application waits for a place on one of them, as long as a connection attempt may take, and is then refused.
+    #[arg(long, env = "WEIR_MAX_CONNECTIONS_PER_PEER", default_value_t = 1024, value_parser = clap::value_parser!(u32).range(1..=MAX))]
+    pub max_connections_per_peer: u32,
 }
 
 impl LimitsConfig {
@@ -33,6 +47,9 @@ impl LimitsConfig {
             LimitKind::InboundConnections => self.max_inbound_connections_per_pod,
             LimitKind::PendingConnects => self.max_pending_connects_per_pod,
             LimitKind::Handshakes => self.max_handshakes_per_pod,
+            LimitKind::HeldKib => self.max_held_kib_per_pod,
+            LimitKind::AgentHeldKib => self.max_held_kib,
+            LimitKind::PeerConnections => self.max_connections_per_peer,
         }
     }
 }

@@ -18,7 +18,6 @@ pub use self::capture::{CaptureConfig, Location};
 pub use self::cluster::{CniArg, CniConfig, KubernetesArg, KubernetesConfig};
 pub use self::environment::Environment;
 pub use self::istiod::{IstiodConfig, ObjectsFrom, PlaintextWithoutAgent};
-pub use self::limits::LimitsConfig;
 
 #[cfg(test)]
 mod tests;

@@ -103,6 +103,7 @@ fn ztunnels_names_count_where_ours_are_left_at_their_defaults() {
 }
 
 #[test]
+#[expect(clippy::too_many_lines, reason = "a table of all settings")]
 fn flags_and_environment_variables_keep_their_names() {
     let expected = [
         ("admin-address", "WEIR_ADMIN_ADDRESS"),
@@ -140,6 +141,13 @@ fn flags_and_environment_variables_keep_their_names() {
         ("kubernetes-service-host", "KUBERNETES_SERVICE_HOST"),
         ("log", "RUST_LOG"),
         ("log-format", "LOG_FORMAT"),
+        ("max-connections-per-peer", "WEIR_MAX_CONNECTIONS_PER_PEER"),
+        ("max-handshakes-per-pod", "WEIR_MAX_HANDSHAKES_PER_POD"),
+        ("max-held-kib", "WEIR_MAX_HELD_KIB"),
+        ("max-held-kib-per-pod", "WEIR_MAX_HELD_KIB_PER_POD"),
+        ("max-inbound-connections-per-pod", "WEIR_MAX_INBOUND_CONNECTIONS_PER_POD"),
+        ("max-outbound-connections-per-pod", "WEIR_MAX_OUTBOUND_CONNECTIONS_PER_POD"),
+        ("max-pending-connects-per-pod", "WEIR_MAX_PENDING_CONNECTS_PER_POD"),
         ("metrics-address", "WEIR_METRICS_ADDRESS"),
         ("netns-dir", "WEIR_NETNS_DIR"),
         ("network", "NETWORK"),

@@ -1,10 +1,12 @@
 //! DATA and its flow control (RFC 9113 §5.2, §6.1 and §6.9).
 
+use std::time::Instant;
+
 use super::error::SessionError;
 use super::frame::{self, flag, kind};
 use super::receive::Event;
 use super::session::Session;
-use super::settings::{CONNECTION_WINDOW_BYTES, Role, STREAM_WINDOW_BYTES};
+use super::settings::{CONNECTION_WINDOW_BYTES, LARGEST_STREAM_WINDOW_BYTES, Role, STREAM_WINDOW_GROWTH};
 use super::stream::Response;
 
 impl<A: Default> Session<A> {
@@ -21,9 +23,13 @@ impl<A: Default> Session<A> {
         if self.blocks.is_open() {
             return Err(SessionError::protocol("data inside a header block"));
         }
-        self.flow.windows.count_received(counted)?;
-        self.flow.windows.add_credit(counted);
-        self.grant_connection();
+        // The connection's window is given back as soon as data is here: a stream whose reader is slow must not stop the
+        // others. What is held for slow readers is bounded by the streams' windows.
+        self.windows.count_received(counted)?;
+        self.windows.add_credit(counted);
+        if let Some(increment) = self.windows.grant(CONNECTION_WINDOW_BYTES / 2) {
+            self.send(|out| frame::append_window_update(out, 0, increment));
+        }
         let Some(stream) = self.streams.table.get_mut(&id) else {
             return if self.is_idle(id) {
                 Err(SessionError::protocol("data on an idle stream"))
@@ -40,7 +46,6 @@ impl<A: Default> Session<A> {
         stream.windows.count_received(counted)?;
         stream.unconsumed += bytes.len();
         stream.remote_ended = end;
-        self.flow.unconsumed += bytes.len();
         let padding = counted as usize - bytes.len();
         if padding > 0 {
             self.grant_stream(id, padding);
@@ -52,42 +57,35 @@ impl<A: Default> Session<A> {
     pub(crate) fn consumed(&mut self, id: u32, count: usize) {
         if let Some(stream) = self.streams.table.get_mut(&id) {
             stream.unconsumed -= count;
-            self.forget_unconsumed(count);
             self.grant_stream(id, count);
         }
     }
 
-    /// Nobody has to consume so many bytes any more.
-    pub(super) fn forget_unconsumed(&mut self, count: usize) {
-        self.flow.unconsumed -= count;
-        self.grant_connection();
-    }
-
-    /// Gives the connection's window back: as soon as data is here, because a stream whose reader is slow must not stop the
-    /// others, unless so much waits for slow readers as the window holds.
-    fn grant_connection(&mut self) {
-        if self.flow.unconsumed >= CONNECTION_WINDOW_BYTES as usize {
-            return;
-        }
-        if let Some(increment) = self.flow.windows.grant(CONNECTION_WINDOW_BYTES / 2) {
-            self.send(|out| frame::append_window_update(out, 0, increment));
-        }
-    }
-
+    /// Gives a stream's window back. A stream whose reader keeps up gets a larger one, as far as the budget goes: the window
+    /// is what the reader can make us hold once it stops.
     fn grant_stream(&mut self, id: u32, count: usize) {
         let Some(stream) = self.streams.table.get_mut(&id) else { return };
         stream.windows.add_credit(u32::try_from(count).expect("no more than a window"));
         if stream.remote_ended {
             return;
         }
-        if let Some(increment) = stream.windows.grant(STREAM_WINDOW_BYTES / 4) {
-            self.send(|out| frame::append_window_update(out, id, increment));
+        let Some(mut increment) = stream.windows.grant(stream.receive_window / 4) else { return };
+        let larger = stream.receive_window * STREAM_WINDOW_GROWTH;
+        if stream.unconsumed == 0
+            && larger <= LARGEST_STREAM_WINDOW_BYTES
+            && self.budget.take(larger - stream.receive_window)
+        {
+            let more = larger - stream.receive_window;
+            stream.receive_window = larger;
+            stream.windows.grow_receive(more);
+            increment += more;
         }
+        self.send(|out| frame::append_window_update(out, id, increment));
     }
 
     /// Bytes of DATA that may be sent now, as far as the connection's window goes.
     pub(crate) fn connection_send_window(&self) -> i64 {
-        self.flow.windows.send()
+        self.windows.send()
     }
 
     /// The owner has laid down so many bytes in DATA frames of a stream.
@@ -95,7 +93,10 @@ impl<A: Default> Session<A> {
         let count = i64::try_from(count).expect("no more than a window");
         if let Some(stream) = self.streams.table.get_mut(&id) {
             stream.windows.count_sent(count);
-            self.flow.windows.count_sent(count);
+            self.windows.count_sent(count);
+            if self.windows.send() <= 0 {
+                self.stalled_since.get_or_insert_with(Instant::now);
+            }
         }
         self.wake_driver();
     }

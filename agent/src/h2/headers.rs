@@ -6,7 +6,7 @@ use super::error::{SessionError, StreamError};
 use super::fields::{HeaderSection, OpenBlock};
 use super::frame::{self, FrameHeader, Reason, flag};
 use super::session::{Goaway, Session};
-use super::settings::{Role, STREAM_WINDOW_BYTES};
+use super::settings::Role;
 use super::stream::{Response, Stream};
 
 /// The longest field block, over all its frames: a list of the size that we accept never needs more.
@@ -109,7 +109,7 @@ impl<A: Default> Session<A> {
         if malformed || !section.is_request() {
             return self.send(|out| frame::append_reset(out, id, Reason::PROTOCOL_ERROR));
         }
-        let mut stream = Stream::new(self.peer.initial_window, STREAM_WINDOW_BYTES);
+        let mut stream = Stream::new(self.peer.initial_window);
         stream.remote_ended = end;
         self.streams.table.insert(id, stream);
         self.streams.requests.push_back((id, section));

@@ -6,6 +6,7 @@
 //! as a slice of the owner's buffer, and DATA to be sent is written by the owner, which reports its length to the session.
 //! No push, no priorities; trailers are read and ignored.
 
+mod budget;
 mod data;
 mod error;
 mod fields;
@@ -22,6 +23,7 @@ mod stream;
 mod tests;
 mod window;
 
+pub use self::budget::WindowBudget;
 pub use self::error::{SessionError, StreamError};
 pub(crate) use self::fields::HeaderSection;
 pub use self::frame::Reason;

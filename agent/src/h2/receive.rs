@@ -157,7 +157,8 @@ impl<A: Default> Session<A> {
             return Err(SessionError::protocol("a window grows by nothing"));
         }
         if id == 0 {
-            self.flow.windows.grow_send(increment.into())?;
+            self.windows.grow_send(increment.into())?;
+            self.stalled_since = None;
             self.wake_waiting();
             return Ok(());
         }

@@ -9,7 +9,6 @@ use super::fields::HeaderSection;
 use super::frame::{self, Reason, flag, kind};
 use super::hpack;
 use super::session::{Goaway, Session};
-use super::settings::STREAM_WINDOW_BYTES;
 use super::stream::{Response, Stream};
 
 impl<A: Default> Session<A> {
@@ -24,7 +23,7 @@ impl<A: Default> Session<A> {
         for (name, value) in fields {
             hpack::encode(&mut block, name, value);
         }
-        self.streams.table.insert(id, Stream::new(self.peer.initial_window, STREAM_WINDOW_BYTES));
+        self.streams.table.insert(id, Stream::new(self.peer.initial_window));
         // Our own header sections are far below the smallest maximum of a frame.
         self.send(|out| frame::append(out, kind::HEADERS, flag::END_HEADERS, id, &block));
         Some(id)
@@ -86,7 +85,7 @@ impl<A: Default> Session<A> {
     /// Gives a stream up: it is reset unless both sides have ended it.
     pub(crate) fn release(&mut self, id: u32, reason: Reason) {
         let Some(stream) = self.streams.table.remove(&id) else { return };
-        self.forget_unconsumed(stream.unconsumed);
+        self.budget.give_back(stream.budgeted());
         if stream.failure.is_none() && !(stream.local_ended && stream.remote_ended) {
             self.send(|out| frame::append_reset(out, id, reason));
         }

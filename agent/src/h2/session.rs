@@ -6,7 +6,9 @@
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 use std::task::Waker;
+use std::time::{Duration, Instant};
 
+use super::budget::WindowBudget;
 use super::error::{SessionError, StreamError};
 use super::fields::{FieldBlocks, HeaderSection};
 use super::frame::{self, Reason, kind};
@@ -17,6 +19,10 @@ use super::window::{DEFAULT_WINDOW, Windows};
 /// Frames of ours that may wait while the network takes nothing. A peer that makes us owe it more does not read its
 /// answers.
 pub(super) const MAX_OUTGOING_BYTES: usize = 256 * 1024;
+
+/// How long the connection's window stays used up before the connection gets no further streams. A peer that reads gives it
+/// back within a round trip.
+pub(super) const STALLED_AFTER: Duration = Duration::from_millis(50);
 
 /// The highest stream identifier (RFC 9113 §5.1.1): in a GOAWAY frame it names no last stream yet.
 pub(super) const MAX_STREAM_ID: u32 = u32::MAX / 2;
@@ -43,14 +49,6 @@ pub(super) struct Shutdown {
     pub(super) ended: Option<Arc<SessionError>>,
 }
 
-/// The connection's own flow control.
-#[derive(Debug)]
-pub(super) struct ConnectionFlow {
-    pub(super) windows: Windows,
-    /// Bytes of all streams that the owner has not consumed yet.
-    pub(super) unconsumed: usize,
-}
-
 /// The streams, by their identifiers.
 #[derive(Debug)]
 pub(super) struct Streams<A> {
@@ -71,7 +69,11 @@ pub(super) struct Streams<A> {
 pub(crate) struct Session<A> {
     pub(super) role: Role,
     pub(super) peer: PeerSettings,
-    pub(super) flow: ConnectionFlow,
+    /// The connection's own flow control.
+    pub(super) windows: Windows,
+    /// Since when the connection's window allows us no more data.
+    pub(super) stalled_since: Option<Instant>,
+    pub(super) budget: WindowBudget,
     pub(super) streams: Streams<A>,
     pub(super) blocks: FieldBlocks,
     pub(super) shutdown: Shutdown,
@@ -81,11 +83,13 @@ pub(crate) struct Session<A> {
 
 impl<A: Default> Session<A> {
     /// Begins a connection: the preface and our settings are queued.
-    pub(crate) fn new(role: Role) -> Self {
+    pub(crate) fn new(role: Role, budget: WindowBudget) -> Self {
         let mut session = Self {
             role,
             peer: PeerSettings::default(),
-            flow: ConnectionFlow { windows: Windows::new(DEFAULT_WINDOW, CONNECTION_WINDOW_BYTES), unconsumed: 0 },
+            windows: Windows::new(DEFAULT_WINDOW, CONNECTION_WINDOW_BYTES),
+            stalled_since: None,
+            budget,
             streams: Streams {
                 table: HashMap::new(),
                 next_local: 1,
@@ -110,6 +114,12 @@ impl<A: Default> Session<A> {
     /// How many streams the peer allows us at once.
     pub(crate) fn max_streams(&self) -> u32 {
         self.peer.max_streams
+    }
+
+    /// Whether the peer has given us nothing of the connection's window for a while, after it was used up: some servers
+    /// withhold it while the reader of one stream is slow (Envoy does). A further stream would stand still, too.
+    pub(crate) fn is_stalled(&self) -> bool {
+        self.stalled_since.is_some_and(|since| since.elapsed() >= STALLED_AFTER)
     }
 
     /// Whether the peer still accepts streams of ours.
@@ -234,6 +244,15 @@ impl<A: Default> Session<A> {
         match self.role {
             Role::Client => id.is_multiple_of(2) || id >= self.streams.next_local,
             Role::Server => id.is_multiple_of(2) || id > self.streams.last_remote,
+        }
+    }
+}
+
+impl<A> Drop for Session<A> {
+    /// Gives back what streams that were never released took of the budget.
+    fn drop(&mut self) {
+        for stream in self.streams.table.values() {
+            self.budget.give_back(stream.budgeted());
         }
     }
 }

@@ -10,9 +10,14 @@ pub(crate) enum Role {
     Server,
 }
 
-/// Flow-control window of one stream: enough for 32 Gbit/s over a millisecond, and what a slow reader can make us hold.
-pub(super) const STREAM_WINDOW_BYTES: u32 = 4 * 1024 * 1024;
-/// Window of a connection, given back as soon as data is here and less than as much again waits for slow readers.
+/// Flow-control window with which a stream begins, and which none is denied.
+pub(super) const FIRST_STREAM_WINDOW_BYTES: u32 = 64 * 1024;
+/// What the window of a stream may grow to while its reader keeps up: enough for 32 Gbit/s over a millisecond, and the most
+/// that one slow reader can make us hold.
+pub(super) const LARGEST_STREAM_WINDOW_BYTES: u32 = 4 * 1024 * 1024;
+/// By how much a stream's window is multiplied as it grows.
+pub(super) const STREAM_WINDOW_GROWTH: u32 = 4;
+/// Window of a connection. Always given back as soon as data is here: it must never wait for the reader of one stream.
 pub(super) const CONNECTION_WINDOW_BYTES: u32 = 16 * 1024 * 1024;
 /// Largest frame we accept.
 pub(super) const MAX_FRAME_BYTES: u32 = 64 * 1024;
@@ -61,7 +66,7 @@ pub(super) fn append_preface(out: &mut Vec<u8>, role: Role) {
         out,
         &[
             of_role,
-            (setting::INITIAL_WINDOW_SIZE, STREAM_WINDOW_BYTES),
+            (setting::INITIAL_WINDOW_SIZE, FIRST_STREAM_WINDOW_BYTES),
             (setting::MAX_FRAME_SIZE, MAX_FRAME_BYTES),
             (setting::MAX_HEADER_LIST_SIZE, MAX_HEADER_LIST_BYTES),
         ],

@@ -5,6 +5,7 @@ use std::task::Waker;
 use super::error::StreamError;
 use super::fields::HeaderSection;
 use super::frame::Reason;
+use super::settings::FIRST_STREAM_WINDOW_BYTES;
 use super::window::Windows;
 
 /// The answer to a request of ours.
@@ -19,6 +20,8 @@ pub(super) enum Response {
 #[derive(Debug)]
 pub(crate) struct Stream<A> {
     pub(super) windows: Windows,
+    /// The size of the receive window now: what the peer may have sent and the owner not consumed.
+    pub(super) receive_window: u32,
     /// Whether we sent END_STREAM, and whether the peer did.
     pub(super) local_ended: bool,
     pub(super) remote_ended: bool,
@@ -35,9 +38,10 @@ pub(crate) struct Stream<A> {
 }
 
 impl<A: Default> Stream<A> {
-    pub(super) fn new(send_window: i64, receive_window: u32) -> Self {
+    pub(super) fn new(send_window: i64) -> Self {
         Self {
-            windows: Windows::new(send_window, receive_window),
+            windows: Windows::new(send_window, FIRST_STREAM_WINDOW_BYTES),
+            receive_window: FIRST_STREAM_WINDOW_BYTES,
             local_ended: false,
             remote_ended: false,
             failure: None,
@@ -75,6 +79,11 @@ impl<A> Stream<A> {
     /// delivered (RFC 9113 §8.1): Envoy does so whenever the server behind it ends first.
     pub(crate) fn peer_stopped_reading(&self) -> bool {
         self.remote_ended && matches!(&self.failure, Some(StreamError::Reset(reason)) if *reason == Reason::NO_ERROR)
+    }
+
+    /// What its receive window took of the budget.
+    pub(super) fn budgeted(&self) -> u32 {
+        self.receive_window - FIRST_STREAM_WINDOW_BYTES
     }
 
     /// Remembers whom to wake when the stream's state changes.

@@ -10,7 +10,7 @@ use std::task::{Context, Poll, Waker};
 
 use super::frame::{self, FrameHeader, Reason, flag, kind};
 use super::hpack::{self, Decoder};
-use super::{Event, FrameReader, Role, Session};
+use super::{Event, FrameReader, Role, Session, WindowBudget};
 
 const REQUEST: [(&str, &str); 2] = [(":method", "CONNECT"), (":authority", "10.0.0.1:80")];
 
@@ -23,23 +23,36 @@ struct Side {
 impl Side {
     /// Before anything was exchanged.
     fn new(role: Role) -> Self {
-        Self { session: Session::new(role), reader: FrameReader::new(role) }
+        Self::within(WindowBudget::of_kib(0), role)
+    }
+
+    /// Before anything was exchanged, with what its windows may grow by.
+    fn within(budget: WindowBudget, role: Role) -> Self {
+        Self { session: Session::new(role, budget), reader: FrameReader::new(role) }
     }
 
     /// After the peer's preface and settings, all defaults; what was sent meanwhile is forgotten.
     fn greeted(role: Role) -> Self {
-        let mut side = Self::new(role);
-        if role == Role::Server {
-            assert_eq!(side.gets(frame::PREFACE), [""; 0]);
+        Self::new(role).greet()
+    }
+
+    fn greet(mut self) -> Self {
+        if self.session.role == Role::Server {
+            assert_eq!(self.gets(frame::PREFACE), [""; 0]);
         }
-        assert_eq!(side.gets(&settings(&[])), [""; 0]);
-        side.sent();
-        side
+        assert_eq!(self.gets(&settings(&[])), [""; 0]);
+        self.sent();
+        self
     }
 
     /// A server that serves the given streams, none of which has ended.
     fn serving(streams: &[u32]) -> Self {
-        let mut side = Self::greeted(Role::Server);
+        Self::serving_within(WindowBudget::of_kib(0), streams)
+    }
+
+    /// The same, with what its windows may grow by.
+    fn serving_within(budget: WindowBudget, streams: &[u32]) -> Self {
+        let mut side = Self::within(budget, Role::Server).greet();
         for stream in streams {
             side.gets(&request(*stream));
         }

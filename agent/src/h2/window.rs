@@ -50,6 +50,11 @@ impl Windows {
         if self.receive < 0 { Err(SessionError::window_overrun()) } else { Ok(()) }
     }
 
+    /// Lets the peer send so many bytes more than before. The caller announces it by WINDOW_UPDATE.
+    pub(super) fn grow_receive(&mut self, by: u32) {
+        self.receive += i64::from(by);
+    }
+
     /// Lets the peer send as many bytes again, once [granted](Self::grant).
     pub(super) fn add_credit(&mut self, bytes: u32) {
         self.credit += bytes;

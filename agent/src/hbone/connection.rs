@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use tokio_util::sync::DropGuard;
 
 use super::transport::Transport;
+use crate::limits::Held;
 use crate::model::identity::Identity;
 
 /// An established connection, shared by streams.
@@ -18,12 +19,16 @@ pub(super) struct HboneConnection {
     pub(super) peer_identity: Identity,
     pub(super) peer: SocketAddr,
     streams: AtomicUsize,
+    /// Whether it ever had a stream.
+    used: AtomicBool,
     closed: AtomicBool,
     started: Instant,
     /// Milliseconds after `started` at which the last stream ended.
     idle_since_ms: AtomicU64,
     /// Ends the connection once dropped.
     _close: DropGuard,
+    /// Counts it among the connections to the peer.
+    _counted: Held,
 }
 
 /// A slot on a connection, held as long as its stream is open.
@@ -42,22 +47,25 @@ impl Drop for StreamSlot {
 }
 
 impl HboneConnection {
-    /// A connection without streams; dropping it drops `close`.
+    /// A connection without streams; dropping it drops `close`, and `counted`, which counts it.
     pub(super) fn new(
         transport: Arc<Transport>,
         peer_identity: Identity,
         peer: SocketAddr,
         close: DropGuard,
+        counted: Held,
     ) -> Arc<Self> {
         Arc::new(Self {
             transport,
             peer_identity,
             peer,
             streams: AtomicUsize::new(0),
+            used: AtomicBool::new(false),
             closed: AtomicBool::new(false),
             started: Instant::now(),
             idle_since_ms: AtomicU64::new(0),
             _close: close,
+            _counted: counted,
         })
     }
 
@@ -68,15 +76,26 @@ impl HboneConnection {
         }
         let limit = {
             let session = self.transport.session();
-            if !session.http2.accepts_streams() {
+            if !session.http2.accepts_streams() || session.http2.is_stalled() {
                 return None;
             }
             session.http2.max_streams().min(max_streams) as usize
         };
-        self.streams
-            .fetch_update(Ordering::AcqRel, Ordering::Acquire, |open| (open < limit).then_some(open + 1))
-            .ok()
-            .map(|_| StreamSlot { connection: self.clone() })
+        let more = |open| (open < limit).then_some(open + 1);
+        self.streams.fetch_update(Ordering::AcqRel, Ordering::Acquire, more).ok()?;
+        self.used.store(true, Ordering::Relaxed);
+        Some(StreamSlot { connection: self.clone() })
+    }
+
+    /// Whether the peer allows streams on it at all, and nobody has said that it takes no more.
+    pub(super) fn takes_streams(&self) -> bool {
+        let session = self.transport.session();
+        !self.closed.load(Ordering::Acquire) && session.http2.accepts_streams() && session.http2.max_streams() > 0
+    }
+
+    /// Whether it ever had a stream.
+    pub(super) fn was_used(&self) -> bool {
+        self.used.load(Ordering::Relaxed)
     }
 
     /// Whether the connection is of no more use: closed, or without a stream for that long.

@@ -15,7 +15,8 @@ use super::connection::{HboneConnection, StreamSlot};
 use super::error::{HboneError, handshake_failure_label};
 use super::stream::HboneStream;
 use super::transport::Transport;
-use crate::h2::{Role, StreamError};
+use crate::h2::{Role, StreamError, WindowBudget};
+use crate::limits::Held;
 use crate::model::identity::Identity;
 use crate::net::{self, ConnectError};
 use crate::telemetry::metrics::{Metrics, Side};
@@ -51,6 +52,8 @@ pub(crate) struct Dialer<O> {
     pub(crate) handshake_timeout: Duration,
     /// From a CONNECT request to its answer.
     pub(crate) request_timeout: Duration,
+    /// What slow readers of the connections' streams may make us hold.
+    pub(crate) budget: WindowBudget,
     /// Once it is cancelled, all connections are ended at once.
     pub(crate) closed: CancellationToken,
 }
@@ -64,11 +67,11 @@ pub(super) enum Sent {
 }
 
 impl<O: Origin> Dialer<O> {
-    /// Connects to a peer as the origin.
+    /// Connects to a peer as the origin. `counted` counts the connection until it is closed.
     ///
     /// # Errors
     /// See [`HboneError`].
-    pub(super) async fn dial(&self, target: &Target) -> Result<Arc<HboneConnection>, HboneError> {
+    pub(super) async fn dial(&self, target: &Target, counted: Held) -> Result<Arc<HboneConnection>, HboneError> {
         let peer = target.peer;
         let own = self.certificates.get(&self.origin.identity()).await.map_err(HboneError::certificate)?;
         let tcp = self.origin.connect(peer).await.map_err(HboneError::connect)?;
@@ -82,13 +85,18 @@ impl<O: Origin> Dialer<O> {
                 self.metrics.handshake_failed(Side::Upstream, handshake_failure_label(&error));
                 HboneError::handshake(peer, error)
             })?;
-        self.start(secured, peer).await
+        self.start(secured, peer, counted).await
     }
 
     /// Begins HTTP/2, and starts the task that drives the connection.
-    async fn start(&self, secured: Secured<TcpStream>, peer: SocketAddr) -> Result<Arc<HboneConnection>, HboneError> {
-        let Secured { stream, records, received, peer: peer_identity } = secured;
-        let transport = Transport::new(stream, Role::Client, records, received);
+    async fn start(
+        &self,
+        secured: Secured<TcpStream>,
+        peer: SocketAddr,
+        counted: Held,
+    ) -> Result<Arc<HboneConnection>, HboneError> {
+        let peer_identity = secured.peer.clone();
+        let transport = Transport::new(secured, Role::Client, self.budget.clone());
         // Until the peer has said what it allows. Only now is it sure that it took our certificate, too.
         match tokio::time::timeout(self.handshake_timeout, transport.ready()).await {
             Ok(Ok(())) => {}
@@ -96,7 +104,8 @@ impl<O: Origin> Dialer<O> {
             Err(_) => return Err(HboneError::handshake(peer, HandshakeError::Timeout)),
         }
         let unused = CancellationToken::new();
-        let opened = HboneConnection::new(transport.clone(), peer_identity, peer, unused.clone().drop_guard());
+        let close = unused.clone().drop_guard();
+        let opened = HboneConnection::new(transport.clone(), peer_identity, peer, close, counted);
         let gauge = self.metrics.hbone_connection_opened(Side::Upstream);
         let (weak, closed) = (Arc::downgrade(&opened), self.closed.clone());
         tokio::spawn(async move {

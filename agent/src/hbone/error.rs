@@ -24,6 +24,10 @@ pub(crate) enum HboneErrorKind {
     Session { peer: SocketAddr, error: Arc<SessionError> },
     #[error("{peer}: HTTP/2: {error}")]
     Stream { peer: SocketAddr, error: StreamError },
+    #[error("{peer}: takes no streams on a new connection")]
+    NoStreams { peer: SocketAddr },
+    #[error("{peer}: the pod has {max} HBONE connections to it, which is as many as it may have")]
+    TooManyConnections { peer: SocketAddr, max: u32 },
     #[error("{peer}: no answer to CONNECT in time")]
     RequestTimeout { peer: SocketAddr },
     #[error("{peer}: the proxy of the destination answered {status} ({})", meaning(*status))]
@@ -52,8 +56,9 @@ pub(crate) enum Retry {
     PeerGone,
     /// The pod is there, and no agent listens in it: one is being started.
     NobodyListens,
-    /// This process or this node has no file descriptor left: there is one when another connection ends.
-    NoDescriptor,
+    /// This process or this node has no file descriptor left, or the pod has as many connections to the peer as it may: there
+    /// is one when another connection ends.
+    NoneFree,
 }
 
 /// What a failure means for whoever may try again. No byte of an application leaves before the peer has accepted the
@@ -94,7 +99,7 @@ impl HboneError {
     pub(super) fn connect(error: ConnectError) -> Self {
         let (by, retry) = match &error {
             ConnectError::Socket(_, error) if matches!(error.raw_os_error(), Some(libc::EMFILE | libc::ENFILE)) => {
-                (FailedParty::Local, Retry::NoDescriptor)
+                (FailedParty::Local, Retry::NoneFree)
             }
             ConnectError::Socket(..) => (FailedParty::Local, Retry::No),
             ConnectError::Connect(_, error) if error.kind() == ErrorKind::ConnectionRefused => {
@@ -121,6 +126,15 @@ impl HboneError {
     pub(super) fn session(peer: SocketAddr, error: Arc<SessionError>) -> Self {
         let (by, retry) = of_session(&error);
         Self::new(HboneErrorKind::Session { peer, error }, by, false, retry)
+    }
+
+    /// A new connection on which the peer allows no stream, or none any more.
+    pub(super) fn no_streams(peer: SocketAddr) -> Self {
+        Self::new(HboneErrorKind::NoStreams { peer }, FailedParty::Peer, false, Retry::PeerGone)
+    }
+
+    pub(super) fn too_many_connections(peer: SocketAddr, max: u32) -> Self {
+        Self::new(HboneErrorKind::TooManyConnections { peer, max }, FailedParty::Local, false, Retry::NoneFree)
     }
 
     pub(super) fn stream(peer: SocketAddr, error: StreamError) -> Self {
@@ -202,7 +216,7 @@ mod tests {
         let socket = |code: i32| HboneError::connect(ConnectError::Socket(peer, io::Error::from_raw_os_error(code)));
         for (error, by, request_sent, retry) in [
             (connect(ErrorKind::ConnectionRefused), FailedParty::Peer, false, Retry::NobodyListens),
-            (socket(libc::EMFILE), FailedParty::Local, false, Retry::NoDescriptor),
+            (socket(libc::EMFILE), FailedParty::Local, false, Retry::NoneFree),
             (socket(libc::EACCES), FailedParty::Local, false, Retry::No),
             (connect(ErrorKind::ConnectionReset), FailedParty::Network, false, Retry::PeerGone),
             (connect(ErrorKind::HostUnreachable), FailedParty::Network, false, Retry::No),
@@ -226,6 +240,8 @@ mod tests {
             (stream(SessionError::Closed), FailedParty::Peer, true, Retry::PeerGone),
             (stream(SessionError::Aborted), FailedParty::Local, true, Retry::No),
             (HboneError::stream(peer, StreamError::Reset(Reason::CANCEL)), FailedParty::Peer, true, Retry::No),
+            (HboneError::no_streams(peer), FailedParty::Peer, false, Retry::PeerGone),
+            (HboneError::too_many_connections(peer, 1), FailedParty::Local, false, Retry::NoneFree),
             (HboneError::request_timeout(peer), FailedParty::Network, true, Retry::No),
             (HboneError::refused(peer, StatusCode::FORBIDDEN), FailedParty::Peer, true, Retry::No),
             (HboneError::authority("nowhere"), FailedParty::Local, false, Retry::No),

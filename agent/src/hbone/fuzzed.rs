@@ -7,7 +7,7 @@ use http::StatusCode;
 
 use super::authority::parse_authority;
 use super::session::SecuredSession;
-use crate::h2::{Reason, Role};
+use crate::h2::{Reason, Role, WindowBudget};
 use crate::tls::records::RecordLayer;
 
 /// The server's side of one connection.
@@ -21,7 +21,7 @@ impl FuzzedServer {
     /// A connection whose handshake is over.
     #[must_use]
     pub fn new(records: RecordLayer) -> Self {
-        Self { session: SecuredSession::new(Role::Server, records, Vec::new()), served: Vec::new() }
+        Self { session: SecuredSession::new(Role::Server, records, Vec::new(), WindowBudget::of_kib(0)), served: Vec::new() }
     }
 
     /// Takes a sealed record from the peer, and answers what requests it brought: 200 where the authority is understood.

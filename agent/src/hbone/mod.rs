@@ -35,4 +35,4 @@ pub(crate) use self::pool::{Pool, sweep};
 pub(crate) use self::relay::RelayError;
 pub(crate) use self::server::{ConnectRequest, HboneServer};
 pub(crate) use self::stream::HboneStream;
-pub(crate) use crate::h2::StreamError;
+pub(crate) use crate::h2::{SessionError, StreamError, WindowBudget};

@@ -16,6 +16,7 @@ use super::connection::{HboneConnection, StreamSlot};
 use super::dialer::{Dialer, Origin, Sent, Target};
 use super::error::{HboneError, Retry};
 use super::stream::HboneStream;
+use crate::limits::Limit;
 use crate::model::identity::Identity;
 
 /// How often a request that no peer has seen, or whose peer is gone, is sent again.
@@ -23,9 +24,9 @@ const RETRIES: u32 = 3;
 /// How often it is where nobody listens: the agent there is being started, and its pods' connections wait for it meanwhile.
 /// Not for long, should it not be: nine tenths of a second with the pauses.
 const RETRIES_WITHOUT_LISTENER: u32 = 6;
-/// How often it is where this process has no file descriptor left, as long as a connection attempt may take by default: ten
-/// seconds with the pauses.
-const RETRIES_WITHOUT_DESCRIPTOR: u32 = 14;
+/// How often it is where this process has no file descriptor left, or the pod no further connection to this peer: as long as
+/// a connection attempt may take by default, ten seconds with the pauses.
+const RETRIES_WHILE_NONE_FREE: u32 = 14;
 /// Pause before another attempt; it grows with the square of their number.
 const RETRY_PAUSE: Duration = Duration::from_millis(10);
 /// How often idle connections are looked for.
@@ -47,22 +48,44 @@ pub struct PoolOptions {
 pub(crate) struct Pool<O> {
     dialer: Arc<Dialer<O>>,
     options: PoolOptions,
+    /// Connections to one peer.
+    connections: Limit,
     peers: Mutex<HashMap<Target, PeerConnections>>,
 }
 
 /// The connections to one target, open and on their way.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct PeerConnections {
+    /// Those that take streams.
     open: Vec<Arc<HboneConnection>>,
     opening: Vec<PendingConnection>,
+    /// Bounds its connections, from before they are dialled until they are closed.
+    connections: Limit,
 }
 
-/// A connection on its way, and how many wait for it.
+/// A connection on its way.
 #[derive(Debug)]
 struct PendingConnection {
     id: u64,
     future: Opening,
-    waiting: u32,
+    /// Counts those who wait for it: each has a clone.
+    waiting: Arc<()>,
+}
+
+/// How many clones of a counter there are besides the one that its owner keeps.
+fn count(counter: &Arc<()>) -> usize {
+    Arc::strong_count(counter) - 1
+}
+
+impl PeerConnections {
+    fn new(limit: &Limit) -> Self {
+        Self { open: Vec::new(), opening: Vec::new(), connections: limit.another(limit.maximum()) }
+    }
+
+    /// Whether anything is left to be remembered of it.
+    fn is_in_use(&self) -> bool {
+        !self.open.is_empty() || !self.opening.is_empty() || self.connections.held() > 0
+    }
 }
 
 /// Where a stream may be opened.
@@ -70,7 +93,7 @@ enum Slot {
     /// On a connection that is open.
     Ready(StreamSlot),
     /// On a connection that is being opened.
-    Pending { id: u64, opening: Opening },
+    Pending { id: u64, opening: Opening, waiting: Arc<()> },
 }
 
 /// What one attempt to open a stream came to.
@@ -82,9 +105,10 @@ enum Attempt {
 }
 
 impl<O: Origin> Pool<O> {
+    /// A pool without connections. `connections`: how many to one peer.
     #[must_use]
-    pub(crate) fn new(dialer: Arc<Dialer<O>>, options: PoolOptions) -> Self {
-        Self { dialer, options, peers: Mutex::default() }
+    pub(crate) fn new(dialer: Arc<Dialer<O>>, options: PoolOptions, connections: Limit) -> Self {
+        Self { dialer, options, connections, peers: Mutex::default() }
     }
 
     /// Opens a stream to a peer; returns it with the identity that the peer proved.
@@ -103,7 +127,9 @@ impl<O: Origin> Pool<O> {
             match self.attempt(target, authority, headers).await {
                 Ok(Attempt::Opened(stream, peer_identity)) => return Ok((stream, peer_identity)),
                 Ok(Attempt::NotSeen) if attempt > RETRIES => return Err(HboneError::request_timeout(target.peer)),
-                Ok(Attempt::NotSeen) => {}
+                // At once the first time: the connection that takes no more may have been an old one.
+                Ok(Attempt::NotSeen) if attempt == 1 => {}
+                Ok(Attempt::NotSeen) => pause_before(attempt).await,
                 // Another attempt may do better; `Retry` says for which reasons, and how often it is made.
                 Err(error) if attempt <= retries(error.failure().retry) => {
                     let failure = error.failure();
@@ -111,7 +137,7 @@ impl<O: Origin> Pool<O> {
                         peer = %target.peer, %error, attempt, failed = ?failure.by, failure.request_sent,
                         "no connection to the peer, trying another"
                     );
-                    tokio::time::sleep(RETRY_PAUSE * attempt * attempt).await;
+                    pause_before(attempt).await;
                 }
                 Err(error) => return Err(error),
             }
@@ -140,37 +166,44 @@ impl<O: Origin> Pool<O> {
 
     async fn slot(&self, target: &Target) -> Result<StreamSlot, HboneError> {
         loop {
-            let (id, opening) = match self.reserve(target) {
+            let (id, opening, _waiting) = match self.reserve(target)? {
                 Slot::Ready(slot) => return Ok(slot),
-                Slot::Pending { id, opening } => (id, opening),
+                Slot::Pending { id, opening, waiting } => (id, opening, waiting),
             };
             let opened = opening.await;
             self.settle(target, id, &opened);
             let connection = opened?;
-            if let Some(slot) = connection.reserve(self.options.max_streams) {
-                return Ok(slot);
+            match connection.reserve(self.options.max_streams) {
+                Some(slot) => return Ok(slot),
+                // Others who waited for it were faster.
+                None if connection.was_used() => {}
+                None => return Err(HboneError::no_streams(target.peer)),
             }
         }
     }
 
-    fn reserve(&self, target: &Target) -> Slot {
+    fn reserve(&self, target: &Target) -> Result<Slot, HboneError> {
         let mut peers = self.peers.lock();
-        let peer = peers.entry(target.clone()).or_default();
+        let peer = peers.entry(target.clone()).or_insert_with(|| PeerConnections::new(&self.connections));
         if let Some(slot) = peer.open.iter().rev().find_map(|open| open.reserve(self.options.max_streams)) {
-            return Slot::Ready(slot);
+            return Ok(Slot::Ready(slot));
         }
-        if let Some(pending) = peer.opening.iter_mut().find(|pending| pending.waiting < self.options.max_streams) {
-            pending.waiting += 1;
-            return Slot::Pending { id: pending.id, opening: pending.future.clone() };
+        let has_place = |pending: &&PendingConnection| count(&pending.waiting) < self.options.max_streams as usize;
+        if let Some(PendingConnection { id, future, waiting }) = peer.opening.iter().find(has_place) {
+            return Ok(Slot::Pending { id: *id, opening: future.clone(), waiting: waiting.clone() });
         }
+        let Some(counted) = peer.connections.try_take() else {
+            return Err(HboneError::too_many_connections(target.peer, peer.connections.maximum()));
+        };
         let (dialer, goal, peer_addr) = (self.dialer.clone(), target.clone(), target.peer);
         // Spawned, so that the connection comes to be even if the first to ask gives up.
-        let task = tokio::spawn(async move { dialer.dial(&goal).await });
+        let task = tokio::spawn(async move { dialer.dial(&goal, counted).await });
         let opening = async move { task.await.unwrap_or_else(|_| Err(HboneError::request_timeout(peer_addr))) };
         let opening = opening.boxed().shared();
-        let id = rand::random();
-        peer.opening.push(PendingConnection { id, future: opening.clone(), waiting: 1 });
-        Slot::Pending { id, opening }
+        let (id, counter) = (rand::random(), Arc::new(()));
+        let waiting = counter.clone();
+        peer.opening.push(PendingConnection { id, future: opening.clone(), waiting: counter });
+        Ok(Slot::Pending { id, opening, waiting })
     }
 
     /// The first waiter to see a connection opened moves it to the open ones.
@@ -179,11 +212,13 @@ impl<O: Origin> Pool<O> {
         let Some(peer) = peers.get_mut(target) else { return };
         let Some(at) = peer.opening.iter().position(|pending| pending.id == id) else { return };
         peer.opening.swap_remove(at);
-        if let Ok(connection) = opened {
-            peer.open.retain(|open| !open.is_stale(self.options.idle));
-            peer.open.push(connection.clone());
+        peer.open.retain(|open| !open.is_stale(self.options.idle));
+        match opened {
+            // One that takes none is closed as soon as those who waited for it have seen it.
+            Ok(connection) if connection.takes_streams() => peer.open.push(connection.clone()),
+            _ => {}
         }
-        if peer.open.is_empty() && peer.opening.is_empty() {
+        if !peer.is_in_use() {
             peers.remove(target);
         }
     }
@@ -192,9 +227,14 @@ impl<O: Origin> Pool<O> {
         let mut peers = self.peers.lock();
         peers.retain(|_, peer| {
             peer.open.retain(|open| !open.is_stale(self.options.idle));
-            !(peer.open.is_empty() && peer.opening.is_empty())
+            peer.is_in_use()
         });
     }
+}
+
+/// Waits before another attempt, the longer the more were made.
+async fn pause_before(attempt: u32) {
+    tokio::time::sleep(RETRY_PAUSE * attempt * attempt).await;
 }
 
 /// How often a request is sent again after such a failure.
@@ -203,7 +243,7 @@ fn retries(retry: Retry) -> u32 {
         Retry::No => 0,
         Retry::PeerGone => RETRIES,
         Retry::NobodyListens => RETRIES_WITHOUT_LISTENER,
-        Retry::NoDescriptor => RETRIES_WITHOUT_DESCRIPTOR,
+        Retry::NoneFree => RETRIES_WHILE_NONE_FREE,
     }
 }
 

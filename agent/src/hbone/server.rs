@@ -9,7 +9,7 @@ use tokio::net::TcpStream;
 
 use super::stream::HboneStream;
 use super::transport::Transport;
-use crate::h2::{HeaderSection, Role, SessionError, StreamError};
+use crate::h2::{HeaderSection, Role, SessionError, StreamError, WindowBudget};
 use crate::tls::handshake::Secured;
 
 /// The server's side of one connection.
@@ -19,13 +19,15 @@ pub(crate) struct HboneServer {
 }
 
 impl HboneServer {
-    /// Exchanges prefaces and settings.
+    /// Exchanges prefaces and settings. `budget`: what slow readers of the connection's streams may make us hold.
     ///
     /// # Errors
     /// When the peer does not speak HTTP/2.
-    pub(crate) async fn start(secured: Secured<TcpStream>) -> Result<Self, Arc<SessionError>> {
-        let Secured { stream, records, received, .. } = secured;
-        let server = Self { transport: Transport::new(stream, Role::Server, records, received) };
+    pub(crate) async fn start(
+        secured: Secured<TcpStream>,
+        budget: WindowBudget,
+    ) -> Result<Self, Arc<SessionError>> {
+        let server = Self { transport: Transport::new(secured, Role::Server, budget) };
         server.transport.ready().await?;
         Ok(server)
     }

@@ -6,7 +6,7 @@ use std::io::{self, IoSlice};
 use super::application::ApplicationSide;
 use super::input::{self, Batch, Input, tls_failure};
 use super::output::Output;
-use crate::h2::{Event, Piece, Role, Session, SessionError};
+use crate::h2::{Event, Piece, Role, Session, SessionError, WindowBudget};
 use crate::tls::records::RecordLayer;
 
 /// Frames of ours that may gather while one read is handled, before they are laid into records.
@@ -39,8 +39,10 @@ pub(super) struct SecuredSession {
 
 impl SecuredSession {
     /// A session on a connection whose handshake is over. `received`: what came with its end, still sealed.
-    pub(super) fn new(role: Role, records: RecordLayer, received: Vec<u8>) -> Self {
-        Self { http2: Session::new(role), records, output: Output::default(), input: Input::new(role, received) }
+    /// `budget`: what slow readers of its streams may make us hold.
+    pub(super) fn new(role: Role, records: RecordLayer, received: Vec<u8>, budget: WindowBudget) -> Self {
+        let (http2, input) = (Session::new(role, budget), Input::new(role, received));
+        Self { http2, records, output: Output::default(), input }
     }
 
     /// The keys, once the connection is of no more use.

@@ -6,7 +6,7 @@ use http::StatusCode;
 use tokio::io::duplex;
 
 use super::session::{Received, SecuredSession};
-use crate::h2::Role;
+use crate::h2::{Role, WindowBudget};
 use crate::model::identity::TrustDomain;
 use crate::tls::handshake::{TrustedDomains, accept, connect};
 use crate::tls::test_mesh::{TestRoot, id};
@@ -22,8 +22,8 @@ async fn ends() -> (SecuredSession, SecuredSession) {
     let (trusted, expected) = (TrustedDomains(vec![TrustDomain::new("cluster.local")]), [id(SERVER)]);
     let (near, far) = tokio::join!(connect(&client, near, &expected, &trusted), accept(&server, far, &trusted));
     let (near, far) = (near.expect("a handshake"), far.expect("a handshake"));
-    let mut near_session = SecuredSession::new(Role::Client, near.records, near.received);
-    let mut far_session = SecuredSession::new(Role::Server, far.records, far.received);
+    let mut near_session = SecuredSession::new(Role::Client, near.records, near.received, WindowBudget::of_kib(0));
+    let mut far_session = SecuredSession::new(Role::Server, far.records, far.received, WindowBudget::of_kib(0));
     near_session.receive_early();
     far_session.receive_early();
     (near_session, far_session)

@@ -10,9 +10,9 @@ use parking_lot::{Mutex, MutexGuard};
 use tokio::net::TcpStream;
 
 use super::session::{Received, SecuredSession};
-use crate::h2::{Role, SessionError};
+use crate::h2::{Role, SessionError, WindowBudget};
 use crate::net;
-use crate::tls::records::RecordLayer;
+use crate::tls::handshake::Secured;
 
 /// Reads in a row before streams get their turn.
 const READS_PER_POLL: usize = 4;
@@ -25,8 +25,10 @@ pub(super) struct Transport {
 }
 
 impl Transport {
-    pub(super) fn new(tcp: TcpStream, role: Role, records: RecordLayer, received: Vec<u8>) -> Arc<Self> {
-        Arc::new(Self { tcp, session: Mutex::new(SecuredSession::new(role, records, received)) })
+    /// A connection whose handshake is over. `budget`: what slow readers of its streams may make us hold.
+    pub(super) fn new(secured: Secured<TcpStream>, role: Role, budget: WindowBudget) -> Arc<Self> {
+        let Secured { stream, records, received, .. } = secured;
+        Arc::new(Self { tcp: stream, session: Mutex::new(SecuredSession::new(role, records, received, budget)) })
     }
 
     pub(super) fn session(&self) -> MutexGuard<'_, SecuredSession> {

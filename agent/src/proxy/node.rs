@@ -11,6 +11,7 @@ use super::workers::Workers;
 use crate::capture::Capture;
 use crate::hbone::PoolOptions;
 use crate::lifecycle::Drain;
+use crate::limits::Limit;
 use crate::model::identity::TrustDomain;
 use crate::state::SharedMesh;
 use crate::telemetry::metrics::Metrics;
@@ -46,6 +47,8 @@ pub struct ProxyParts {
     pub metrics: Arc<Metrics>,
     pub timeouts: Timeouts,
     pub pool: PoolOptions,
+    /// What slow readers may make the agent hold, for all pods together.
+    pub held: Limit,
     pub node: NodeInfo,
     pub drain: Drain,
     pub workers: Workers,
@@ -60,6 +63,7 @@ pub struct Proxy {
     pub(super) metrics: Arc<Metrics>,
     pub(super) timeouts: Timeouts,
     pub(super) pool: PoolOptions,
+    pub(super) held: Limit,
     pub(super) node: NodeInfo,
     pub(super) drain: Drain,
     pub(super) workers: Workers,
@@ -71,7 +75,7 @@ pub struct Proxy {
 impl Proxy {
     #[must_use]
     pub fn new(parts: ProxyParts) -> Arc<Self> {
-        let ProxyParts { mesh, certificates, capture, metrics, timeouts, pool, node, drain, workers } = parts;
+        let ProxyParts { mesh, certificates, capture, metrics, timeouts, pool, held, node, drain, workers } = parts;
         Arc::new(Self {
             pod_certificates: PodCertificates::new(certificates.clone()),
             live: LiveConnections::default(),
@@ -82,6 +86,7 @@ impl Proxy {
             metrics,
             timeouts,
             pool,
+            held,
             node,
             drain,
             workers,

@@ -7,7 +7,7 @@ use super::node::Proxy;
 use super::origin::PodOrigin;
 use super::workers::Workers;
 use crate::enrollment::pod::EnrolledPod;
-use crate::hbone::Pool;
+use crate::hbone::{Pool, WindowBudget};
 use crate::model::authorization::Denied;
 use crate::model::identity::Identity;
 use crate::model::mesh::{Listing, Mesh, MeshSettings};
@@ -22,14 +22,12 @@ pub(super) struct PodProxy {
     /// HBONE connections are never shared between pods: each is opened in its pod's namespace under its identity. Nor are
     /// they between workers: there is a pool for each.
     pub(super) pools: Box<[Pool<PodOrigin>]>,
+    /// What slow readers of its HBONE streams may make the agent hold.
+    pub(super) budget: WindowBudget,
     pub(super) handshakes: Handshakes,
 }
 
 impl PodProxy {
-    pub(super) fn new(proxy: Arc<Proxy>, pod: Arc<EnrolledPod>, pools: Box<[Pool<PodOrigin>]>) -> Self {
-        Self { proxy, pod, pools, handshakes: Handshakes::default() }
-    }
-
     /// The HBONE connections of the worker that the caller runs on.
     pub(super) fn pool(&self) -> &Pool<PodOrigin> {
         &self.pools[Workers::current()]

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use tokio::sync::mpsc;
 
+use super::budget::Handshakes;
 use super::listener::{self, ListenerKind};
 use super::node::Proxy;
 use super::origin::PodOrigin;
@@ -11,7 +12,8 @@ use super::pod::PodProxy;
 use super::revocation;
 use crate::enrollment::Enrolled;
 use crate::enrollment::pod::EnrolledPod;
-use crate::hbone::{self, Dialer, Pool};
+use crate::hbone::{self, Dialer, Pool, WindowBudget};
+use crate::limits::LimitKind;
 
 impl Proxy {
     /// Serves pods as they are enrolled, until the process drains.
@@ -30,9 +32,20 @@ impl Proxy {
 
     fn serve_pod(self: &Arc<Self>, enrolled: Enrolled) {
         let Enrolled { pod, listeners } = enrolled;
-        let dialer = Arc::new(self.dialer(&pod));
-        let pools = (0..self.workers.count()).map(|_| Pool::new(dialer.clone(), self.pool)).collect();
-        let pod_proxy = Arc::new(PodProxy::new(self.clone(), pod.clone(), pools));
+        let budget = WindowBudget::new(&pod.limits, &self.held);
+        let dialer = Arc::new(self.dialer(&pod, budget.clone()));
+        let connections = pod.limits.of(LimitKind::PeerConnections);
+        let workers = u32::try_from(self.workers.count()).unwrap_or(u32::MAX);
+        let connections = connections.another((connections.maximum() / workers).max(1));
+        let pool = || Pool::new(dialer.clone(), self.pool, connections.clone());
+        let pools = std::iter::repeat_with(pool).take(self.workers.count()).collect();
+        let pod_proxy = Arc::new(PodProxy {
+            proxy: self.clone(),
+            pod: pod.clone(),
+            pools,
+            budget,
+            handshakes: Handshakes::default(),
+        });
         for (kind, (v4, v6)) in [
             (ListenerKind::Outbound, listeners.outbound),
             (ListenerKind::InboundPlaintext, listeners.inbound_plaintext),
@@ -56,7 +69,7 @@ impl Proxy {
     }
 
     /// What a pod's HBONE connections are made with; they end when the pod is dead.
-    fn dialer(&self, pod: &Arc<EnrolledPod>) -> Dialer<PodOrigin> {
+    fn dialer(&self, pod: &Arc<EnrolledPod>, budget: WindowBudget) -> Dialer<PodOrigin> {
         let origin = PodOrigin {
             pod: pod.clone(),
             mesh: self.mesh.clone(),
@@ -69,6 +82,7 @@ impl Proxy {
             metrics: self.metrics.clone(),
             handshake_timeout: self.timeouts.handshake,
             request_timeout: self.timeouts.request,
+            budget,
             closed: pod.dead.clone(),
         }
     }

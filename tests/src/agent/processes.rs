@@ -55,6 +55,16 @@ impl Agent {
         self.workers()?.last().copied().context("the agent has no worker now")
     }
 
+    /// Bytes of memory that its worker holds now.
+    ///
+    /// # Errors
+    /// If there is no worker.
+    pub fn resident_bytes(&self) -> Result<u64> {
+        let statm = fs::read_to_string(format!("/proc/{}/statm", self.id()?))?;
+        let pages: u64 = statm.split(' ').nth(1).context("statm has no resident pages")?.parse()?;
+        Ok(pages * 4096)
+    }
+
     /// Process ids of all workers, also of those that only finish what is open.
     ///
     /// # Errors

@@ -11,9 +11,9 @@ type Row = (&'static str, Vec<u8>, &'static [&'static str], &'static [&'static s
 fn both_sides_begin_with_their_settings() {
     let window = "WINDOW_UPDATE 0: 16711681";
     let server = Side::new(Role::Server).sent();
-    assert_eq!(server, ["SETTINGS 3=200 4=4194304 5=65536 6=16384", window]);
+    assert_eq!(server, ["SETTINGS 3=200 4=65536 5=65536 6=16384", window]);
     let client = Side::new(Role::Client).sent();
-    assert_eq!(client, ["preface", "SETTINGS 2=0 4=4194304 5=65536 6=16384", window]);
+    assert_eq!(client, ["preface", "SETTINGS 2=0 4=65536 5=65536 6=16384", window]);
 }
 
 #[test]

@@ -1,6 +1,8 @@
 //! Flow control, both ways.
 
+use super::super::session::STALLED_AFTER;
 use super::*;
+use crate::h2::WindowBudget;
 
 /// What may be sent on stream 1 of a session: by its own window, and by the connection's.
 fn send_windows(side: &Side) -> (i64, i64) {
@@ -38,61 +40,96 @@ fn a_stream_that_waits_for_the_connection_is_woken_once_it_may_send() {
 #[test]
 fn a_stream_may_be_sent_more_once_its_data_is_consumed() {
     let mut side = Side::serving(&[1]);
-    let quarter = 1024 * 1024;
-    for _ in 0..quarter / 65_536 {
-        side.gets(&data(1, 0, &[0; 65_536]));
-    }
+    side.gets(&data(1, 0, &[0; 32_768]));
     assert_eq!(side.sent(), [""; 0], "nothing is consumed yet");
-    side.session.consumed(1, quarter - 1);
+    side.session.consumed(1, 16_383);
     assert_eq!(side.sent(), [""; 0], "less than a quarter of the window");
     side.session.consumed(1, 1);
-    assert_eq!(side.sent(), ["WINDOW_UPDATE 1: 1048576"]);
+    assert_eq!(side.sent(), ["WINDOW_UPDATE 1: 16384"]);
 }
 
 #[test]
 fn padding_needs_no_consumer() {
     let mut side = Side::serving(&[1]);
-    // A byte of data, and 256 of padding with its length: 4,096 of them fill a quarter of the stream's window.
+    // A byte of data, and 256 of padding with its length: 64 of them fill a quarter of the stream's window.
     let padded = data(1, flag::PADDED, &[&[255, b'x'][..], &[0; 255]].concat());
-    for _ in 0..4096 {
+    for _ in 0..64 {
         side.gets(&padded);
     }
-    assert_eq!(side.sent(), ["WINDOW_UPDATE 1: 1048576"]);
+    assert_eq!(side.sent(), ["WINDOW_UPDATE 1: 16384"]);
 }
 
 #[test]
 fn more_than_a_window_is_refused() {
     let mut side = Side::serving(&[1]);
-    let whole_window = 4 * 1024 * 1024 / 65_536;
-    for number in 0..whole_window {
-        assert_eq!(side.gets(&data(1, 0, &[0; 65_536])).len(), 1, "{number}");
-    }
+    assert_eq!(side.gets(&data(1, 0, &[0; 65_536])).len(), 1);
     assert_eq!(side.gets(&data(1, 0, b"x")), ["over: HTTP/2 FLOW_CONTROL_ERROR: a window is overrun"]);
     assert_eq!(side.sent(), ["GOAWAY 1: FLOW_CONTROL_ERROR"]);
 }
 
+/// The peer fills stream 1's window, whose reader then consumes all of it. Returns what the peer may send next.
+fn filled_and_consumed(side: &mut Side, window: usize) -> Vec<String> {
+    for _ in 0..window / 65_536 {
+        side.gets(&data(1, 0, &[0; 65_536]));
+    }
+    side.session.consumed(1, window);
+    side.sent().into_iter().filter(|frame| !frame.starts_with("WINDOW_UPDATE 0")).collect()
+}
+
 #[test]
-fn the_connection_goes_on_while_one_stream_is_not_consumed_but_not_while_many_are() {
-    let mut side = Side::serving(&[1, 3, 5, 7, 9, 11, 13]);
-    let (window, mut updates) = (4 * 1024 * 1024 / 65_536, Vec::new());
-    for stream in [1, 3, 5, 7] {
-        for _ in 0..window {
-            side.gets(&data(stream, 0, &[0; 65_536]));
-        }
-        updates.push(side.sent());
-    }
-    // Each half of the connection's 16 MiB is given back as it fills, until 16 MiB wait to be consumed.
-    let half = vec!["WINDOW_UPDATE 0: 8388608".to_owned()];
-    assert_eq!(updates, [vec![], half.clone(), vec![], half.clone()]);
-    for stream in [9, 11] {
-        for _ in 0..window {
-            side.gets(&data(stream, 0, &[0; 65_536]));
+fn a_window_grows_while_its_reader_keeps_up_as_far_as_the_budget_goes() {
+    const KIB: usize = 1024;
+    for (limit, windows) in [
+        (1 << 20, [(64, "262144"), (256, "1048576"), (1024, "4194304"), (4096, "4194304")]),
+        (960, [(64, "262144"), (256, "1048576"), (1024, "1048576"), (1024, "1048576")]),
+        (0, [(64, "65536"), (64, "65536"), (64, "65536"), (64, "65536")]),
+    ] {
+        let mut side = Side::serving_within(WindowBudget::of_kib(limit), &[1]);
+        for (window, granted) in windows {
+            let expected = [format!("WINDOW_UPDATE 1: {granted}")];
+            assert_eq!(filled_and_consumed(&mut side, window * KIB), expected, "{limit}: {window} KiB");
         }
     }
-    assert_eq!(side.sent(), [""; 0], "24 MiB wait");
-    side.session.release(1, Reason::CANCEL);
-    side.session.release(3, Reason::CANCEL);
-    assert_eq!(side.sent(), ["RST_STREAM 1: CANCEL", "RST_STREAM 3: CANCEL"], "16 MiB wait");
-    side.session.release(5, Reason::CANCEL);
-    assert_eq!(side.sent(), ["WINDOW_UPDATE 0: 8388608", "RST_STREAM 5: CANCEL"]);
+}
+
+#[test]
+fn what_a_window_took_of_the_budget_is_given_back_with_its_stream_or_the_connection() {
+    let budget = WindowBudget::of_kib(1 << 20);
+    for connection_ends in [false, true] {
+        let mut side = Side::serving_within(budget.clone(), &[1]);
+        filled_and_consumed(&mut side, 65_536);
+        assert_eq!(budget.taken(), 3 * 64);
+        if connection_ends {
+            drop(side);
+        } else {
+            side.session.release(1, Reason::CANCEL);
+        }
+        assert_eq!(budget.taken(), 0, "the connection ends: {connection_ends}");
+    }
+}
+
+#[test]
+fn however_many_streams_are_not_consumed_the_connection_and_other_streams_go_on() {
+    let paused: Vec<u32> = (0..600).map(|number| 2 * number + 1).collect();
+    let mut side = Side::serving(&paused);
+    for stream in &paused {
+        assert_eq!(side.gets(&data(*stream, 0, &[0; 65_536])).len(), 1, "{stream}");
+    }
+    // 37.5 MiB wait. Each half of the connection's 16 MiB was given back as it filled.
+    assert_eq!(side.sent(), ["WINDOW_UPDATE 0: 8388608"; 4]);
+    side.gets(&request(1201));
+    assert_eq!(side.gets(&data(1201, 0, b"hi")), ["data of 1201: \"hi\""]);
+    side.session.consumed(1201, 2);
+    assert!(side.session.ended().is_none());
+}
+
+#[test]
+fn a_connection_whose_window_is_not_given_back_is_stalled() {
+    let mut side = Side::serving(&[1]);
+    side.session.data_sent(1, 65_535);
+    assert!(!side.session.is_stalled(), "not at once: the peer may be about to give it back");
+    side.session.stalled_since = side.session.stalled_since.and_then(|since| since.checked_sub(STALLED_AFTER));
+    assert!(side.session.is_stalled());
+    side.gets(&window_update(0, 1));
+    assert!(!side.session.is_stalled());
 }

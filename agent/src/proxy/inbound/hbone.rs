@@ -8,7 +8,7 @@ use tokio::net::TcpStream;
 use super::admission::Accepted;
 use super::connection::AuthenticatedPeer;
 use super::request;
-use crate::hbone::{HboneServer, handshake_failure_label};
+use crate::hbone::{HboneServer, SessionError, handshake_failure_label};
 use crate::limits::LimitKind;
 use crate::model::address::canonical;
 use crate::net::{self, reset_on_close};
@@ -40,7 +40,8 @@ pub(in crate::proxy) async fn serve(pod_proxy: Arc<PodProxy>, tcp: TcpStream, _b
     let Some(secured) = secured else { return };
     let peer = AuthenticatedPeer { identity: secured.peer.clone(), addr: accepted.source, listener: accepted.local };
     let timeout = pod_proxy.proxy.timeouts.handshake;
-    if let Some(server) = greet(&pod_proxy.proxy.metrics, secured, &peer, timeout).await {
+    let start = HboneServer::start(secured, pod_proxy.budget.clone());
+    if let Some(server) = greet(&pod_proxy.proxy.metrics, start, &peer, timeout).await {
         serve_streams(&pod_proxy, server, peer).await;
     }
 }
@@ -71,11 +72,11 @@ async fn secure(pod_proxy: &PodProxy, tcp: TcpStream, accepted: &Accepted) -> Op
 /// The HTTP/2 preface and settings.
 async fn greet(
     metrics: &Metrics,
-    secured: Secured<TcpStream>,
+    start: impl Future<Output = Result<HboneServer, Arc<SessionError>>>,
     peer: &AuthenticatedPeer,
     timeout: Duration,
 ) -> Option<HboneServer> {
-    match tokio::time::timeout(timeout, HboneServer::start(secured)).await {
+    match tokio::time::timeout(timeout, start).await {
         Ok(Ok(server)) => Some(server),
         Ok(Err(error)) => {
             metrics.handshake_failed(Side::Downstream, "http2");

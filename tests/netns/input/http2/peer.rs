@@ -4,7 +4,7 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Result, ensure};
 use weir_tests::certificates::{CertificateFiles, Presented};
 use weir_tests::mesh::Mesh;
 use weir_tests::raw_http2::RawHttp2;
@@ -51,9 +51,6 @@ impl<'a> HbonePeer<'a> {
 
     /// Bytes of memory that the agent holds now.
     pub(super) fn memory(&self) -> Result<u64> {
-        let id = self.mesh.agent_of(&self.mesh.far).id()?;
-        let statm = std::fs::read_to_string(format!("/proc/{id}/statm"))?;
-        let pages: u64 = statm.split(' ').nth(1).context("statm has no resident pages")?.parse()?;
-        Ok(pages * 4096)
+        self.mesh.agent_of(&self.mesh.far).resident_bytes()
     }
 }
