@@ -4,7 +4,6 @@ use std::task::Waker;
 
 use super::error::StreamError;
 use super::fields::HeaderSection;
-use super::frame::Reason;
 use super::settings::FIRST_STREAM_WINDOW_BYTES;
 use super::window::Windows;
 
@@ -75,10 +74,12 @@ impl<A> Stream<A> {
         self.failure.as_ref()
     }
 
-    /// Whether the peer has sent all that it had to send and wants nothing more from us. What it sent stands, and is
-    /// delivered (RFC 9113 §8.1): Envoy does so whenever the server behind it ends first.
-    pub(crate) fn peer_stopped_reading(&self) -> bool {
-        self.remote_ended && matches!(&self.failure, Some(StreamError::Reset(reason)) if *reason == Reason::NO_ERROR)
+    /// Why what came and was not delivered yet is not to be delivered: the peer reset the stream before it had sent all, and
+    /// a reset overtakes what was not delivered, as it does in TCP. What the peer sent whole, up to its end, stands, whatever
+    /// became of the stream or of its connection afterwards (RFC 9113 §8.1); so does what came before the connection ended.
+    pub(crate) fn reset_midway(&self) -> Option<&StreamError> {
+        let of_stream = |failure: &&StreamError| !matches!(failure, StreamError::Connection(_));
+        self.failure.as_ref().filter(|_| !self.remote_ended).filter(of_stream)
     }
 
     /// What its receive window took of the budget.

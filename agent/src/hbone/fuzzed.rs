@@ -21,7 +21,10 @@ impl FuzzedServer {
     /// A connection whose handshake is over.
     #[must_use]
     pub fn new(records: RecordLayer) -> Self {
-        Self { session: SecuredSession::new(Role::Server, records, Vec::new(), WindowBudget::of_kib(0)), served: Vec::new() }
+        Self {
+            session: SecuredSession::new(Role::Server, records, Vec::new(), WindowBudget::of_kib(0)),
+            served: Vec::new(),
+        }
     }
 
     /// Takes a sealed record from the peer, and answers what requests it brought: 200 where the authority is understood.

@@ -52,8 +52,7 @@ impl SecuredSession {
             if stream.attached.is_shut_down {
                 return Poll::Ready(Ok(()));
             }
-            // A reset overtakes what was not delivered, as it does in TCP.
-            if let Some(failure) = stream.failure().filter(|_| !stream.peer_stopped_reading()) {
+            if let Some(failure) = stream.reset_midway() {
                 return Poll::Ready(Err(RelayError::Stream(failure.clone())));
             }
             if stream.attached.pending.is_empty() {
@@ -61,7 +60,11 @@ impl SecuredSession {
                     stream.wake();
                     continue;
                 }
-                return Poll::Pending;
+                // Cut off by the end of its connection: the application has all that came before.
+                return match stream.failure() {
+                    Some(failure) if !stream.remote_ended() => Poll::Ready(Err(RelayError::Stream(failure.clone()))),
+                    _ => Poll::Pending,
+                };
             }
             let Some(app) = stream.attached.application.clone() else { return Poll::Pending };
             ready!(app.tcp.poll_write_ready(cx)).map_err(RelayError::Application)?;
@@ -81,11 +84,11 @@ impl SecuredSession {
                 return Poll::Ready(Ok(()));
             }
             let Some(app) = stream.attached.application.clone() else { return Poll::Pending };
-            if stream.peer_stopped_reading() && !stream.attached.is_shut_down {
-                // Whatever the application still sends breaks the connection: not before it has all that came for it.
-                return Poll::Pending;
+            if let Some(failure) = stream.failure().cloned() {
+                // Not before the application has all that came for it.
+                return if stream.attached.is_shut_down { poll_nothing_sent(&app, failure, cx) } else { Poll::Pending };
             }
-            if stream.failure().is_none() && stream.send_window() <= 0 {
+            if stream.send_window() <= 0 {
                 return Poll::Pending;
             }
             if self.http2.connection_send_window() <= 0 || !self.has_room() {
@@ -97,10 +100,6 @@ impl SecuredSession {
                 Ok(0) => {
                     self.http2.end_stream(id);
                     return Poll::Ready(Ok(()));
-                }
-                Ok(_) if let Some(failure) = self.http2.stream(id).and_then(|stream| stream.failure()) => {
-                    // The peer is gone that this was for.
-                    return Poll::Ready(Err(RelayError::Stream(failure.clone())));
                 }
                 Ok(_) => {}
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
@@ -115,8 +114,7 @@ impl SecuredSession {
     fn read_application(&mut self, id: u32, app: &Application) -> io::Result<usize> {
         let connection_window = self.http2.connection_send_window();
         let Some(stream) = self.http2.stream(id) else { return Ok(0) };
-        let window = stream.send_window().min(connection_window);
-        let limit = if stream.failure().is_some() { 1 } else { usize::try_from(window).unwrap_or(0) };
+        let limit = usize::try_from(stream.send_window().min(connection_window)).unwrap_or(0);
         let (slots, mut offered) = (stream.attached.slots, 0);
         let read = |places: &mut [IoSliceMut<'_>]| {
             offered = places.iter().map(|place| place.len()).sum();
@@ -130,5 +128,19 @@ impl SecuredSession {
         self.http2.data_sent(id, count);
         app.end.count_read(&app.bytes, count);
         Ok(count)
+    }
+}
+
+/// Waits for the end of an application whose stream is broken, and that has all that came for it. Whatever it still sends is
+/// for nobody, and breaks its connection, too.
+fn poll_nothing_sent(app: &Application, failure: StreamError, cx: &mut Context<'_>) -> Poll<Result<(), RelayError>> {
+    loop {
+        ready!(app.tcp.poll_read_ready(cx)).map_err(RelayError::Application)?;
+        match app.tcp.try_read(&mut [0]) {
+            Ok(0) => return Poll::Ready(Ok(())),
+            Ok(_) => return Poll::Ready(Err(RelayError::Stream(failure))),
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+            Err(error) => return Poll::Ready(Err(RelayError::Application(error))),
+        }
     }
 }

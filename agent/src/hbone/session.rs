@@ -88,24 +88,31 @@ impl SecuredSession {
 
     fn handle(&mut self, batch: &mut Batch<'_>) -> Result<(), SessionError> {
         let mut gathered = Gathered::default();
+        let outcome = self.take_pieces(batch, &mut gathered);
+        // Also what came before something that ends the connection.
+        self.deliver(&mut gathered);
+        outcome
+    }
+
+    fn take_pieces<'s>(&mut self, batch: &mut Batch<'s>, gathered: &mut Gathered<'s>) -> Result<(), SessionError> {
         while let Some(piece) = self.input.next(batch, &mut self.records)? {
             if self.http2.ended().is_some() {
                 return Ok(());
             }
             if !matches!(piece, Piece::Data { .. }) {
-                self.deliver(&mut gathered);
+                self.deliver(gathered);
             }
             match self.http2.receive(piece)? {
                 Event::Data { stream, bytes, end } => {
                     if gathered.stream != stream {
-                        self.deliver(&mut gathered);
+                        self.deliver(gathered);
                         gathered.stream = stream;
                     }
                     if !bytes.is_empty() {
                         gathered.slices.push(IoSlice::new(bytes));
                     }
                     if end {
-                        self.deliver(&mut gathered);
+                        self.deliver(gathered);
                         self.shut_down_application(stream);
                     }
                 }
@@ -116,7 +123,6 @@ impl SecuredSession {
                 self.lay_frames();
             }
         }
-        self.deliver(&mut gathered);
         Ok(())
     }
 

@@ -1,10 +1,15 @@
 //! A client's and a server's session that exchange real TLS records, without a network.
 
+use std::future::poll_fn;
+use std::io::IoSliceMut;
+use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 
 use http::StatusCode;
-use tokio::io::duplex;
+use tokio::io::{AsyncReadExt, duplex};
+use tokio::net::{TcpListener, TcpStream};
 
+use super::application::{Application, TcpEnd};
 use super::session::{Received, SecuredSession};
 use crate::h2::{Role, WindowBudget};
 use crate::model::identity::TrustDomain;
@@ -126,4 +131,53 @@ async fn a_peer_that_closes_ends_the_session() {
     assert_eq!(why_ended(&far).as_deref(), Some("closed by the peer"));
     assert_eq!(receive(&mut near, b""), Received::End, "the connection without TLS's word for it");
     assert_eq!(why_ended(&near).as_deref(), Some("closed by the peer"));
+}
+
+/// A connection of an application, and its other end, which holds as much as fits and nobody reads. Returns how much that is.
+async fn full_application() -> (TcpStream, TcpStream, usize) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("a listener");
+    let address = listener.local_addr().expect("an address");
+    let (ours, accepted) = tokio::join!(TcpStream::connect(address), listener.accept());
+    let (ours, (application, _)) = (ours.expect("a connection"), accepted.expect("a connection"));
+    ours.writable().await.expect("a connection");
+    let mut held = 0;
+    while let Ok(count) = ours.try_write(&[0; 64 * 1024]) {
+        held += count;
+    }
+    (ours, application, held)
+}
+
+#[tokio::test]
+async fn what_came_before_the_connection_ended_is_delivered_before_the_end_is_shown() {
+    const BYTES: usize = 60_000;
+    for (ends_stream, outcome) in [(true, Ok(())), (false, Err("HBONE stream: connection: closed by the peer"))] {
+        let (mut near, mut far) = greeted(100_000).await;
+        let id = open(&mut near);
+        carry(&mut near, &mut far, 100_000);
+        assert!(far.http2.next_request().is_some() && far.http2.respond(id, StatusCode::OK, false).is_ok());
+        let (tcp, mut application, held) = full_application().await;
+        near.attach(id, Application { tcp: Arc::new(tcp), end: TcpEnd::Source, bytes: Arc::default() });
+        let fill = |places: &mut [IoSliceMut<'_>]| Ok(places.iter().map(|place| place.len()).sum());
+        assert!(far.has_room(), "the response is laid down before the data");
+        let laid = far.output.fill(&mut far.records, id, BYTES, 16, fill).expect("there is room");
+        far.http2.data_sent(id, laid);
+        if ends_stream {
+            far.http2.end_stream(id);
+        }
+        carry(&mut far, &mut near, 100_000);
+        assert_eq!(receive(&mut near, b""), Received::End);
+        let pending = near.http2.stream(id).expect("it is there").attached.pending.len();
+        assert!(pending > 0, "the application's socket took it");
+        let mut bytes = 0;
+        let reading = async {
+            let mut block = vec![0; 4096];
+            while bytes < held + laid {
+                bytes += application.read(&mut block).await.expect("no reset");
+            }
+            drop(application);
+        };
+        let (relayed, ()) = tokio::join!(poll_fn(|cx| near.poll_relay(id, cx)), reading);
+        assert_eq!(relayed.map_err(|error| error.to_string()), outcome.map_err(str::to_owned));
+        assert_eq!(bytes, held + laid);
+    }
 }

@@ -3,10 +3,12 @@
 
 use std::future::poll_fn;
 use std::io;
+use std::net::Shutdown;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
 use parking_lot::{Mutex, MutexGuard};
+use socket2::SockRef;
 use tokio::net::TcpStream;
 
 use super::session::{Received, SecuredSession};
@@ -16,6 +18,9 @@ use crate::tls::handshake::Secured;
 
 /// Reads in a row before streams get their turn.
 const READS_PER_POLL: usize = 4;
+
+/// Reads of what is left of a connection to which nothing can be written any more: more than the kernel's buffer holds.
+const READS_AT_END: usize = 64;
 
 /// See the module. Shared by the driving task and the streams.
 #[derive(Debug)]
@@ -62,6 +67,8 @@ impl Transport {
         // What is still to be sent leaves now or never: the peer may be long gone.
         let close_notify = session.close_notify();
         let _ = self.tcp.try_write(close_notify.as_ref());
+        // Streams may keep the socket for as long as their applications take to read what came.
+        let _ = SockRef::from(&self.tcp).shutdown(Shutdown::Both);
         Poll::Ready(ended)
     }
 
@@ -91,16 +98,26 @@ impl Transport {
                 Ok(count) => session.sent(count),
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                     if let Err(error) = ready!(self.tcp.poll_write_ready(cx)) {
-                        session.http2.end(error.into());
+                        self.end_after_rest(session, error);
                         return Poll::Ready(());
                     }
                 }
                 Err(error) => {
-                    session.http2.end(error.into());
+                    self.end_after_rest(session, error);
                     return Poll::Ready(());
                 }
             }
         }
+    }
+
+    /// Ends a session to which nothing can be written any more. What the peer sent before is still in the kernel.
+    fn end_after_rest(&self, session: &mut SecuredSession, error: io::Error) {
+        for _ in 0..READS_AT_END {
+            if session.http2.ended().is_some() || session.receive(|place| net::read(&self.tcp, place)).is_err() {
+                break;
+            }
+        }
+        session.http2.end(error.into());
     }
 
     /// Ends the session at once, with a GOAWAY where the network takes it.

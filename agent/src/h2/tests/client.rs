@@ -1,6 +1,7 @@
 //! A client: requests of ours and what comes of them.
 
 use super::*;
+use crate::h2::SessionError;
 
 /// Name, bytes, what the owner learns, the response in words, and what the server gets.
 type Row = (&'static str, Vec<u8>, &'static [&'static str], &'static str, &'static [&'static str]);
@@ -76,10 +77,23 @@ fn what_a_server_must_not_do_ends_the_connection() {
 }
 
 #[test]
-fn a_peer_that_needs_no_more_of_a_request_does_not_break_its_answer() {
-    let mut side = asking();
-    side.gets(&[headers(1, 0, &OK), data(1, flag::END_STREAM, b"hi"), reset(1, Reason::NO_ERROR)].concat());
-    assert!(side.session.stream(1).expect("it is there").peer_stopped_reading());
-    side.gets(&[headers(3, 0, &OK), data(3, 0, b"hi"), reset(3, Reason::NO_ERROR)].concat());
-    assert!(!side.session.stream(3).expect("it is there").peer_stopped_reading(), "more was to come");
+fn only_a_reset_before_the_end_discards_what_came() {
+    for (name, bytes, discarded) in [
+        ("nothing", vec![], false),
+        (
+            "the end, and no more is wanted",
+            [data(1, flag::END_STREAM, b"hi"), reset(1, Reason::NO_ERROR)].concat(),
+            false,
+        ),
+        ("the end, and a reset", [data(1, flag::END_STREAM, b"hi"), reset(1, Reason::CANCEL)].concat(), false),
+        ("a reset before the end", [data(1, 0, b"hi"), reset(1, Reason::CANCEL)].concat(), true),
+        ("no error before the end", [data(1, 0, b"hi"), reset(1, Reason::NO_ERROR)].concat(), true),
+    ] {
+        let mut side = asking();
+        side.gets(&[headers(1, 0, &OK), bytes].concat());
+        let is_discarded = |side: &Side| side.session.stream(1).expect("it is there").reset_midway().is_some();
+        assert_eq!(is_discarded(&side), discarded, "{name}");
+        side.session.end(SessionError::Closed);
+        assert_eq!(is_discarded(&side), discarded, "{name}, and the connection ends");
+    }
 }
