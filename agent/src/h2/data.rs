@@ -30,7 +30,11 @@ impl<A: Default> Session<A> {
         if let Some(increment) = self.windows.grant(CONNECTION_WINDOW_BYTES / 2) {
             self.send(|out| frame::append_window_update(out, 0, increment));
         }
+        if bytes.is_empty() && !end {
+            self.pace.count(1)?;
+        }
         let Some(stream) = self.streams.table.get_mut(&id) else {
+            self.pace.count(1)?;
             return if self.is_idle(id) {
                 Err(SessionError::protocol("data on an idle stream"))
             } else {

@@ -45,6 +45,10 @@ impl SessionError {
         Self::Protocol { reason: Reason::FLOW_CONTROL_ERROR, what: "a window is overrun" }
     }
 
+    pub(super) fn settings_timeout() -> Self {
+        Self::Protocol { reason: Reason::SETTINGS_TIMEOUT, what: "our settings are not acknowledged" }
+    }
+
     pub(super) fn frame_size() -> Self {
         Self::Protocol { reason: Reason::FRAME_SIZE_ERROR, what: "a frame of a wrong length" }
     }

@@ -13,6 +13,7 @@ mod fields;
 mod frame;
 mod headers;
 mod hpack;
+mod pace;
 mod reader;
 mod receive;
 mod requests;

@@ -19,6 +19,14 @@ pub(crate) enum Event<'a> {
 }
 
 impl<A: Default> Session<A> {
+    /// What the peer has to have done by now.
+    ///
+    /// # Errors
+    /// When it has not acknowledged our settings in time (RFC 9113 §6.5.3).
+    pub(crate) fn check_in_time(&self) -> Result<(), SessionError> {
+        self.pace.check_settings_ack()
+    }
+
     /// Answers for what the peer sent. After an error the owner [ends](Self::end) the session with it.
     ///
     /// # Errors
@@ -27,6 +35,7 @@ impl<A: Default> Session<A> {
         match piece {
             Piece::Data { stream, bytes, counted, end } => self.data(stream, bytes, counted, end),
             Piece::Frame(header, payload) => {
+                self.pace.count(1)?;
                 let ended = self.frame(header, &payload)?;
                 Ok(ended.map_or(Event::None, |stream| Event::Ended { stream }))
             }
@@ -80,15 +89,20 @@ impl<A: Default> Session<A> {
         }
         if header.has(flag::ACK) {
             self.peer.acknowledged_ours = true;
+            self.pace.settings_sent = None;
             return if payload.is_empty() { Ok(()) } else { Err(SessionError::frame_size()) };
         }
         let (settings, []) = payload.as_chunks::<6>() else { return Err(SessionError::frame_size()) };
         self.peer.received = true;
+        let mut initial_window = None;
         for [high, low, value @ ..] in settings {
             let value = u32::from_be_bytes(*value);
             match u16::from_be_bytes([*high, *low]) {
                 setting::MAX_CONCURRENT_STREAMS => self.peer.max_streams = value,
-                setting::INITIAL_WINDOW_SIZE => self.set_initial_window(value.into())?,
+                setting::INITIAL_WINDOW_SIZE if i64::from(value) > LARGEST_WINDOW => {
+                    return Err(SessionError::window_overrun());
+                }
+                setting::INITIAL_WINDOW_SIZE => initial_window = Some(value.into()),
                 setting::MAX_FRAME_SIZE if !(1 << 14..1 << 24).contains(&value) => {
                     return Err(SessionError::protocol("a maximal frame size that is not allowed"));
                 }
@@ -99,15 +113,17 @@ impl<A: Default> Session<A> {
                 _ => {}
             }
         }
+        // Once for each frame, however often it names it: every stream is touched.
+        if let Some(window) = initial_window {
+            self.set_initial_window(window)?;
+        }
         self.send(|out| frame::append(out, kind::SETTINGS, flag::ACK, 0, &[]));
         Ok(())
     }
 
     /// RFC 9113 §6.9.2: a new initial window changes the windows of all streams.
     fn set_initial_window(&mut self, window: i64) -> Result<(), SessionError> {
-        if window > LARGEST_WINDOW {
-            return Err(SessionError::window_overrun());
-        }
+        self.pace.count(self.streams.table.len())?;
         let change = window - self.peer.initial_window;
         self.peer.initial_window = window;
         for stream in self.streams.table.values_mut() {
@@ -159,6 +175,7 @@ impl<A: Default> Session<A> {
         if id == 0 {
             self.windows.grow_send(increment.into())?;
             self.stalled_since = None;
+            self.pace.count(self.streams.waiting.len())?;
             self.wake_waiting();
             return Ok(());
         }

@@ -12,6 +12,7 @@ use super::budget::WindowBudget;
 use super::error::{SessionError, StreamError};
 use super::fields::{FieldBlocks, HeaderSection};
 use super::frame::{self, Reason, kind};
+use super::pace::Pace;
 use super::settings::{self, CONNECTION_WINDOW_BYTES, PeerSettings, Role};
 use super::stream::Stream;
 use super::window::{DEFAULT_WINDOW, Windows};
@@ -19,6 +20,9 @@ use super::window::{DEFAULT_WINDOW, Windows};
 /// Frames of ours that may wait while the network takes nothing. A peer that makes us owe it more does not read its
 /// answers.
 pub(super) const MAX_OUTGOING_BYTES: usize = 256 * 1024;
+
+/// The largest buffer for outgoing frames that a connection with streams keeps while there are none.
+const KEPT_OUTGOING_BYTES: usize = 512;
 
 /// How long the connection's window stays used up before the connection gets no further streams. A peer that reads gives it
 /// back within a round trip.
@@ -69,6 +73,7 @@ pub(super) struct Streams<A> {
 pub(crate) struct Session<A> {
     pub(super) role: Role,
     pub(super) peer: PeerSettings,
+    pub(super) pace: Pace,
     /// The connection's own flow control.
     pub(super) windows: Windows,
     /// Since when the connection's window allows us no more data.
@@ -87,6 +92,7 @@ impl<A: Default> Session<A> {
         let mut session = Self {
             role,
             peer: PeerSettings::default(),
+            pace: Pace::new(),
             windows: Windows::new(DEFAULT_WINDOW, CONNECTION_WINDOW_BYTES),
             stalled_since: None,
             budget,
@@ -163,9 +169,11 @@ impl<A: Default> Session<A> {
         &self.outgoing
     }
 
-    /// So many of the outgoing bytes are on their way. No memory is held for none.
+    /// So many of the outgoing bytes are on their way. While the connection has streams, a small buffer is kept for what
+    /// follows: frames of control come one at a time, and often. An idle connection holds none.
     pub(crate) fn advance_outgoing(&mut self, count: usize) {
-        if count == self.outgoing.len() {
+        let is_kept = self.outgoing.capacity() <= KEPT_OUTGOING_BYTES && !self.streams.table.is_empty();
+        if count == self.outgoing.len() && !is_kept {
             self.outgoing = Vec::new();
         } else {
             self.outgoing.drain(..count);

@@ -1,6 +1,7 @@
 //! Behaviours of a session: what the peer sends, what the owner learns, and what the peer gets.
 
 mod client;
+mod floods;
 mod server;
 mod shutdown;
 mod violations;

@@ -7,8 +7,13 @@ use std::io;
 use crate::h2::{FrameReader, Piece, Role, SessionError};
 use crate::tls::records::{self, Opened, RecordError, RecordLayer};
 
-/// What is read from the network at once.
+/// The most that is read from the network at once.
 const READ_BYTES: usize = 256 * 1024;
+/// The least: a whole record always fits.
+const LEAST_READ_BYTES: usize = 20 * 1024;
+/// Pieces of HTTP/2 that one read should bring at most. Each may cost a system call: after a read that brought more of them
+/// less is read at once, so that no peer holds a worker by cutting its data small.
+const PIECES_PER_READ: usize = 1024;
 /// Where a thread reads: the beginning of a record that was left over, then what comes.
 const SCRATCH_BYTES: usize = READ_BYTES + records::LONGEST_RECORD;
 
@@ -39,6 +44,8 @@ pub(super) struct Input {
     /// The beginning of a record.
     partial: Vec<u8>,
     frames: FrameReader,
+    /// What the next read may bring, at most.
+    read_bytes: usize,
 }
 
 /// What one read brought.
@@ -62,12 +69,21 @@ impl Input {
     /// Starts with what came with the end of the handshake.
     pub(super) fn new(role: Role, received: Vec<u8>) -> Self {
         let early = (!received.is_empty()).then_some(received);
-        Self { early, partial: Vec::new(), frames: FrameReader::new(role) }
+        Self { early, partial: Vec::new(), frames: FrameReader::new(role), read_bytes: READ_BYTES }
     }
 
     /// Whether something is here already, whatever the network has.
     pub(super) fn has_early(&self) -> bool {
         self.early.is_some()
+    }
+
+    /// Fits the next read to what the last one brought, in pieces of HTTP/2.
+    pub(super) fn pace_reads(&mut self, pieces: usize) {
+        if pieces > PIECES_PER_READ {
+            self.read_bytes = (self.read_bytes * PIECES_PER_READ / pieces).max(LEAST_READ_BYTES);
+        } else if pieces < PIECES_PER_READ / 2 {
+            self.read_bytes = (self.read_bytes * 2).min(READ_BYTES);
+        }
     }
 
     /// Reads once into the [scratch](with_scratch), behind what was left over.
@@ -85,7 +101,7 @@ impl Input {
             return Ok(Batch { sealed, content: &[], is_last: false });
         }
         let held = self.partial.len();
-        let count = read(&mut scratch[held..held + READ_BYTES])?;
+        let count = read(&mut scratch[held..held + self.read_bytes])?;
         scratch[..held].copy_from_slice(&self.partial);
         Ok(Batch { sealed: &mut scratch[..held + count], content: &[], is_last: count == 0 })
     }

@@ -35,6 +35,8 @@ pub(super) struct SecuredSession {
     pub(super) records: RecordLayer,
     pub(super) output: Output,
     input: Input,
+    /// Pieces of HTTP/2 that the last read brought.
+    pieces: usize,
 }
 
 impl SecuredSession {
@@ -42,7 +44,7 @@ impl SecuredSession {
     /// `budget`: what slow readers of its streams may make us hold.
     pub(super) fn new(role: Role, records: RecordLayer, received: Vec<u8>, budget: WindowBudget) -> Self {
         let (http2, input) = (Session::new(role, budget), Input::new(role, received));
-        Self { http2, records, output: Output::default(), input }
+        Self { http2, records, output: Output::default(), input, pieces: 0 }
     }
 
     /// The keys, once the connection is of no more use.
@@ -73,8 +75,12 @@ impl SecuredSession {
     /// `WouldBlock` only: any other error ends the session.
     pub(super) fn receive(&mut self, read: impl FnOnce(&mut [u8]) -> io::Result<usize>) -> io::Result<Received> {
         let outcome = input::with_scratch(|scratch| {
+            self.http2.check_in_time()?;
             let mut batch = self.input.fill(scratch, read)?;
-            self.handle(&mut batch)?;
+            self.pieces = 0;
+            let handled = self.handle(&mut batch);
+            self.input.pace_reads(self.pieces);
+            handled?;
             Ok(batch.is_last())
         });
         match outcome {
@@ -99,6 +105,7 @@ impl SecuredSession {
             if self.http2.ended().is_some() {
                 return Ok(());
             }
+            self.pieces += 1;
             if !matches!(piece, Piece::Data { .. }) {
                 self.deliver(gathered);
             }
@@ -146,6 +153,11 @@ impl SecuredSession {
         {
             stream.wake();
         }
+    }
+
+    /// Pieces of HTTP/2 that the last read brought.
+    pub(super) fn pieces_read(&self) -> usize {
+        self.pieces
     }
 
     /// Lays the session's frames into records, as far as there is room.

@@ -18,6 +18,8 @@ use crate::tls::handshake::Secured;
 
 /// Reads in a row before streams get their turn.
 const READS_PER_POLL: usize = 4;
+/// Pieces of HTTP/2 in a row, after which streams and other connections get their turn, too.
+const PIECES_PER_POLL: usize = 2048;
 
 /// Reads of what is left of a connection to which nothing can be written any more: more than the kernel's buffer holds.
 const READS_AT_END: usize = 64;
@@ -73,6 +75,7 @@ impl Transport {
     }
 
     fn poll_receive(&self, session: &mut SecuredSession, cx: &mut Context<'_>) {
+        let mut pieces = 0;
         for _ in 0..READS_PER_POLL {
             match self.tcp.poll_read_ready(cx) {
                 Poll::Pending => return,
@@ -83,6 +86,10 @@ impl Transport {
                 Ok(Received::End) => return,
                 // Where nothing is left the runtime knows it by now: the next turn of the loop asks it to say when there is.
                 Ok(Received::More) | Err(_) => {}
+            }
+            pieces += session.pieces_read();
+            if pieces > PIECES_PER_POLL {
+                break;
             }
         }
         cx.waker().wake_by_ref();

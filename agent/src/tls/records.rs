@@ -29,6 +29,10 @@ pub const KEY_UPDATE_RECORD_BYTES: usize = HEADER_BYTES + KEY_UPDATE_BYTES + TRA
 
 const TAG_BYTES: usize = 16;
 const KEY_UPDATE_BYTES: usize = 5;
+/// Key updates that a peer may make besides those that its records have earned.
+const FREE_KEY_UPDATES: u64 = 16;
+/// Records of a peer that earn it one key update: new keys cost as much as opening some of them.
+const RECORDS_PER_KEY_UPDATE: u64 = 1024;
 /// Records under one key before it is replaced. AES-GCM's own limit is 2^24.5 of full size (RFC 8446 §5.5).
 const RECORDS_PER_KEY: u64 = 1 << 23;
 
@@ -79,6 +83,8 @@ pub struct RecordLayer {
     opening: Keys,
     secrets: Secrets,
     key_update_asked: bool,
+    /// Key updates that the peer may still make.
+    key_updates_left: u64,
 }
 
 impl fmt::Debug for RecordLayer {
@@ -120,7 +126,7 @@ impl RecordLayer {
 
     fn new(extracted: ExtractedSecrets, secrets: Secrets) -> Result<Self, RecordError> {
         let (sealing, opening) = (Keys::new(extracted.tx)?, Keys::new(extracted.rx)?);
-        Ok(Self { sealing, opening, secrets, key_update_asked: false })
+        Ok(Self { sealing, opening, secrets, key_update_asked: false, key_updates_left: FREE_KEY_UPDATES })
     }
 
     /// Seals a record in its place: header, content, and trailer, of which only the content is filled in yet.
@@ -185,6 +191,9 @@ impl RecordLayer {
                 // What follows a key update in its record would be under keys that are gone.
                 (KEY_UPDATE, [asked @ (0 | 1)]) if messages.is_empty() => {
                     self.key_update_asked |= *asked == 1;
+                    self.key_updates_left += self.opening.sequence / RECORDS_PER_KEY_UPDATE;
+                    self.key_updates_left =
+                        self.key_updates_left.checked_sub(1).ok_or(RecordError::Keys("asked for too often"))?;
                     self.opening = self.secrets.update(false)?;
                 }
                 _ => return Err(RecordError::Content(HANDSHAKE)),

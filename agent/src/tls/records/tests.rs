@@ -90,6 +90,24 @@ async fn keys_are_replaced_on_both_sides() {
 }
 
 #[tokio::test]
+async fn key_updates_must_be_earned_by_records() {
+    let (mut near, mut far) = ends().await;
+    let update = |near: &mut RecordLayer, far: &mut RecordLayer| {
+        let mut update = [0; KEY_UPDATE_RECORD_BYTES];
+        near.seal_key_update(&mut update).expect("new keys");
+        far.open(&mut update)
+    };
+    for number in 0..16 {
+        assert_eq!(update(&mut near.records, &mut far.records), Ok(Opened::Internal), "{number}");
+    }
+    for _ in 0..1024 {
+        assert_eq!(carried(&mut near.records, &mut far.records, b"data"), Ok(b"data".to_vec()));
+    }
+    assert_eq!(update(&mut near.records, &mut far.records), Ok(Opened::Internal), "it was earned");
+    assert_eq!(update(&mut near.records, &mut far.records), Err(RecordError::Keys("asked for too often")));
+}
+
+#[tokio::test]
 async fn the_end_is_told() {
     let (mut near, mut far) = ends().await;
     let mut farewell = near.records.close_notify();

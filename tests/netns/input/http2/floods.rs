@@ -4,10 +4,12 @@ use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
+use weir_tests::agent::binary;
 use weir_tests::mesh::Mesh;
 use weir_tests::raw_http2::frame::{CONTINUATION, DATA, HEADERS, PING, PREFACE, PRIORITY};
 use weir_tests::raw_http2::{Reaction, frame, hpack};
 use weir_tests::test_app::{self, ECHO};
+use weir_tests::wait;
 
 use super::peer::{HbonePeer, REACTION};
 use crate::harness::{Case, Check, note};
@@ -15,11 +17,21 @@ use crate::harness::{Case, Check, note};
 pub(crate) const CASES: &[Case] = &[
     Case { name: "input: floods of HTTP/2 frames exhaust nothing", check: Check::Mesh(floods) },
     Case { name: "input: applications that do not read cost a bounded amount of memory", check: Check::Mesh(unread) },
+    Case {
+        name: "input: a peer that causes much work with few bytes is told to be calm, and others are served meanwhile",
+        check: Check::Alone(much_work),
+    },
+    Case {
+        name: "input: a peer that does not acknowledge the agent's settings is cut off",
+        check: Check::Mesh(unacknowledged),
+    },
     Case { name: "input: a peer that dawdles is not waited for", check: Check::Alone(dawdling) },
 ];
 
 /// How long a flood goes on at most.
 const ENOUGH: Duration = Duration::from_secs(5);
+/// What a bystander may wait for its echo, on a machine that does other things, too.
+const LONGEST_WAIT: Duration = Duration::from_millis(300);
 /// What the agent may grow by under a flood.
 const GROWTH_BYTES: u64 = 96 << 20;
 
@@ -95,8 +107,7 @@ fn floods(mesh: &Mesh) -> Result<()> {
     test_app::echoes(&mesh.client.place, mesh.far.ipv4(), ECHO).map(drop)
 }
 
-/// As many streams as the agent takes, to an application that reads nothing, each filled to its window. The connection's
-/// window is not given back while so much waits: a peer that goes on all the same overruns it, and is cut off.
+/// As many streams as the agent takes, to an application that reads nothing, each filled to its window.
 fn unread(mesh: &Mesh) -> Result<()> {
     const PORT: u16 = 9000;
     const LISTENER: &str =
@@ -139,6 +150,66 @@ fn unread(mesh: &Mesh) -> Result<()> {
     ));
     ensure!(grown < GROWTH_BYTES, "the agent grew by {} MB", grown >> 20);
     Ok(())
+}
+
+/// One worker, so that the flood and the bystander share it.
+fn much_work() -> Result<()> {
+    const STREAMS: u32 = 190;
+    const SINK: u16 = 9002;
+    let mesh = Mesh::start_with("t", &["--worker-threads=1"])?;
+    let peer = HbonePeer::new(&mesh)?;
+    // A program of its own: the bystander's must not be busy.
+    let program = binary("weir-test-app")?.display().to_string();
+    let mut sink = mesh.far.place.spawn(&[&*program, "serve", &format!("sink:{SINK}")])?;
+    sink.listens_on(SINK)?;
+    let authority = SocketAddr::new(mesh.far.ipv4(), SINK).to_string();
+    let windows: Vec<(u16, u32)> = (0..10_900).map(|value| (4, 65_535 + value)).collect();
+    let each_stream =
+        |frames: &dyn Fn(u32) -> Vec<u8>| (0..STREAMS).flat_map(|n| frames(2 * n + 1)).collect::<Vec<u8>>();
+    let tiny = each_stream(&|stream| frame::frame(DATA, 0, stream, b"x"));
+    for (what, bytes, calm) in [
+        ("SETTINGS of 10900 initial windows", frame::settings(&windows).repeat(16), false),
+        ("resets", each_stream(&frame::reset).repeat(1000), true),
+        ("DATA of one byte for each stream in turn", tiny.repeat(400), false),
+    ] {
+        let mut bystander = peer.open()?;
+        let mut connection = peer.connect()?;
+        connection.set_patience(Duration::from_secs(2))?;
+        for stream in 0..STREAMS {
+            connection.request(2 * stream + 1, &authority)?;
+        }
+        let (start, mut cut, mut slowest) = (Instant::now(), false, Duration::ZERO);
+        while !cut && start.elapsed() < ENOUGH {
+            cut = connection.send(&bytes).is_err();
+            let echo = Instant::now();
+            bystander.echo(1, what.as_bytes()).with_context(|| format!("another connection, amid {what}"))?;
+            slowest = slowest.max(echo.elapsed());
+        }
+        let reaction = connection.last_word(REACTION);
+        note(format!(
+            "{what}: {reaction:?} after {:.1} s; others waited {} ms at most",
+            start.elapsed().as_secs_f32(),
+            slowest.as_millis()
+        ));
+        // RFC 9113 §7: ENHANCE_YOUR_CALM, where it still arrives.
+        ensure!(!calm || matches!(reaction, Reaction::GoAway(11) | Reaction::Closed), "{what}: {reaction:?}");
+        ensure!(slowest < LONGEST_WAIT, "{what}: others waited {} ms", slowest.as_millis());
+    }
+    Ok(())
+}
+
+/// RFC 9113 §6.5.3: SETTINGS_TIMEOUT, once the peer sends anything after its time is up.
+fn unacknowledged(mesh: &Mesh) -> Result<()> {
+    let peer = HbonePeer::new(mesh)?;
+    let mut connection = peer.handshake()?;
+    connection.send(PREFACE)?;
+    connection.send(&frame::settings(&[]))?;
+    wait::until_every(Duration::from_secs(1), "it is cut off", Duration::from_secs(15), || {
+        let reaction = connection.reaction(REACTION);
+        ensure!(reaction == Reaction::GoAway(4), "the agent's reaction is {reaction:?}");
+        Ok(())
+    })?;
+    peer.open()?.echo(1, b"others are served")
 }
 
 /// Handshakes that never go on: closed when their time is up.
