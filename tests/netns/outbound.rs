@@ -3,14 +3,22 @@
 use std::time::Duration;
 
 use anyhow::{Result, ensure};
-use weir_tests::mesh::Mesh;
+use weir_tests::agent::binary;
+use weir_tests::mesh::{Mesh, NAMESPACE, ip, workload_entry};
+use weir_tests::objects::{ServiceEntry, WorkloadEntry};
 use weir_tests::test_app::{self, ECHO};
 use weir_tests::wait;
+use weir_tests::world::Pod;
 
+use crate::count::{Counter, FAILED};
 use crate::harness::{Case, Check, note};
 
 pub(crate) const CASES: &[Case] = &[
     Case { name: "outbound: REGISTRY_ONLY refuses what the mesh does not know", check: Check::Mesh(registry_only) },
+    Case {
+        name: "outbound: a connection to a service goes to an endpoint that listens, whichever is tried first",
+        check: Check::Mesh(another_endpoint),
+    },
     Case { name: "outbound: a reader that stops makes its writer wait", check: Check::Mesh(back_pressure) },
 ];
 
@@ -38,6 +46,64 @@ fn registry_only(mesh: &Mesh) -> Result<()> {
         ensure!(seen.received == "x", "{seen:?}");
         Ok(())
     })
+}
+
+/// Near and far serve one service, and only far listens. What the client sends first arrives once, wherever it was offered.
+fn another_endpoint(mesh: &Mesh) -> Result<()> {
+    const PORT: u16 = 7901;
+    const VIP: &str = "10.96.0.30";
+    let program = binary("weir-test-app")?.display().to_string();
+    let mut server = mesh.far.place.spawn(&[&*program, "serve", &format!("echo:{PORT}")])?;
+    server.listens_on(PORT)?;
+    let entry = |pod: &Pod| {
+        WorkloadEntry {
+            name: pod.name(),
+            namespace: NAMESPACE,
+            service_account: pod.name(),
+            node: pod.node(),
+            addresses: &pod.addresses(),
+            labels: &[("app", pod.name()), ("pair", "yes")],
+            hbone: true,
+        }
+        .yaml()
+    };
+    let service = ServiceEntry {
+        name: "pair",
+        namespace: NAMESPACE,
+        addresses: &[ip(VIP)],
+        ports: &[(PORT, PORT)],
+        selector: ("pair", "yes"),
+    };
+    let objects = &mesh.control_plane.objects;
+    let _service = objects.put_for_now("service-pair", &service.yaml())?;
+    let _as_before = [&mesh.near, &mesh.far].map(|pod| Restored { mesh, pod });
+    for pod in [&mesh.near, &mesh.far] {
+        objects.put(pod.name(), &entry(pod))?;
+    }
+    let refused = Counter::of(mesh.agent_of(&mesh.near), FAILED, &[("destination_workload", "near")])?;
+    wait::until("near is tried, too", Duration::from_secs(15), || {
+        test_app::probe(&mesh.client.place, ip(VIP), PORT, "abc")?;
+        ensure!(refused.grown()? > 0.0, "its agent has refused none");
+        Ok(())
+    })?;
+    let seen = (0..40).map(|_| test_app::probe(&mesh.client.place, ip(VIP), PORT, "abc"));
+    let seen = seen.collect::<Result<Vec<_>>>()?;
+    let served = seen.iter().filter(|seen| seen.received == "abc").count();
+    note(format!("{served} of {} connections were served", seen.len()));
+    ensure!(served == seen.len(), "{:?}", seen.iter().find(|seen| seen.received != "abc"));
+    Ok(())
+}
+
+/// A pod's entry as it was, once dropped.
+struct Restored<'a> {
+    mesh: &'a Mesh,
+    pod: &'a Pod,
+}
+
+impl Drop for Restored<'_> {
+    fn drop(&mut self) {
+        let _ = self.mesh.control_plane.objects.put(self.pod.name(), &workload_entry(self.pod));
+    }
 }
 
 /// A server that accepts and never reads.

@@ -88,6 +88,16 @@ impl HboneError {
         self.failure
     }
 
+    /// Whether another endpoint of the same service may do better: this one was not reached, or its application was not. No
+    /// byte of the application has left. What policy denied, and what was waited for long enough, is not tried elsewhere.
+    pub(crate) fn may_succeed_elsewhere(&self) -> bool {
+        match &self.kind {
+            HboneErrorKind::Refused { status, .. } => *status == StatusCode::SERVICE_UNAVAILABLE,
+            HboneErrorKind::RequestTimeout { .. } => false,
+            _ => self.failure.by != FailedParty::Local,
+        }
+    }
+
     pub(super) fn certificate(error: NoCertificate) -> Self {
         Self::new(HboneErrorKind::Certificate(error), FailedParty::Local, false, Retry::No)
     }
@@ -247,6 +257,27 @@ mod tests {
             (HboneError::authority("nowhere"), FailedParty::Local, false, Retry::No),
         ] {
             assert_eq!(error.failure(), Failure { by, request_sent, retry }, "{error}");
+        }
+    }
+
+    #[test]
+    fn another_endpoint_is_tried_unless_policy_or_this_agent_is_the_reason() {
+        let peer: SocketAddr = "10.0.0.1:15008".parse().expect("an address");
+        let connect = ConnectError::Connect(peer, ErrorKind::ConnectionRefused.into());
+        for (error, elsewhere) in [
+            (HboneError::connect(connect), true),
+            (HboneError::handshake(peer, HandshakeError::Timeout), true),
+            (HboneError::no_streams(peer), true),
+            (HboneError::stream(peer, StreamError::Reset(Reason::CANCEL)), true),
+            (HboneError::refused(peer, StatusCode::SERVICE_UNAVAILABLE), true),
+            (HboneError::refused(peer, StatusCode::UNAUTHORIZED), false),
+            (HboneError::refused(peer, StatusCode::FORBIDDEN), false),
+            (HboneError::refused(peer, StatusCode::BAD_REQUEST), false),
+            (HboneError::request_timeout(peer), false),
+            (HboneError::too_many_connections(peer, 1), false),
+            (HboneError::authority("nowhere"), false),
+        ] {
+            assert_eq!(error.may_succeed_elsewhere(), elsewhere, "{error}");
         }
     }
 }

@@ -21,7 +21,22 @@ impl Mesh {
         destination: OriginalDst,
         random: impl FnMut() -> u64,
     ) -> Result<Upstream, Unresolved> {
-        Resolution { mesh: self, source, destination: canonical(destination.0), random }.upstream()
+        self.resolve_elsewhere(source, destination, &[], random)
+    }
+
+    /// As [`Self::resolve`], with endpoints, by their uids, that a service is not to be served by: this connection was
+    /// offered to them already.
+    ///
+    /// # Errors
+    /// As of [`Self::resolve`]; no healthy endpoint also where all of them are among those.
+    pub fn resolve_elsewhere(
+        &self,
+        source: &Workload,
+        destination: OriginalDst,
+        tried: &[Arc<str>],
+        random: impl FnMut() -> u64,
+    ) -> Result<Upstream, Unresolved> {
+        Resolution { mesh: self, source, destination: canonical(destination.0), tried, random }.upstream()
     }
 }
 
@@ -50,6 +65,7 @@ struct Resolution<'a, R> {
     mesh: &'a Mesh,
     source: &'a Workload,
     destination: SocketAddr,
+    tried: &'a [Arc<str>],
     random: R,
 }
 
@@ -64,7 +80,9 @@ impl<'a, R: FnMut() -> u64> Resolution<'a, R> {
 
     /// The endpoint of a service for this connection.
     fn pick(&mut self, service: &Arc<Service>, port: RequestedPort) -> Option<&'a Arc<Workload>> {
-        self.mesh.services.endpoints(&service.key)?.pick(service, port, self.source, |_| false, &mut self.random)
+        let tried = self.tried;
+        let is_tried = |endpoint: &Workload| tried.contains(&endpoint.uid);
+        self.mesh.services.endpoints(&service.key)?.pick(service, port, self.source, is_tried, &mut self.random)
     }
 
     fn reach_service(&mut self, service: &Arc<Service>) -> Result<Upstream, Unresolved> {

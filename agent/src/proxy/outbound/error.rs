@@ -36,6 +36,15 @@ impl OutboundError {
         matches!(self, Self::Hbone(error) if matches!(error.kind(), HboneErrorKind::Refused { .. }))
     }
 
+    /// Whether another endpoint of the same service may do better. Only asked before a byte of the application was sent.
+    pub(super) fn may_succeed_elsewhere(&self) -> bool {
+        match self {
+            Self::Hbone(error) => error.may_succeed_elsewhere(),
+            Self::Connect(error) => !matches!(error, ConnectError::Socket(..)),
+            _ => false,
+        }
+    }
+
     pub(super) fn flag(&self) -> ResponseFlag {
         match self {
             Self::Unresolved(Unresolved::RegistryOnly) => ResponseFlag::Denied,

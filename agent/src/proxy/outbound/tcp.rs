@@ -50,7 +50,9 @@ impl Outbound<'_> {
         match resolved {
             Ok(upstream) => {
                 let candidate = Candidate::of(self.pod_proxy, &upstream);
-                let may_change = candidate.is_some() || matches!(upstream.transport, Transport::ResolveHostname { .. });
+                let may_change = candidate.is_some()
+                    || upstream.service.is_some()
+                    || matches!(upstream.transport, Transport::ResolveHostname { .. });
                 record = if may_change {
                     ConnectionRecord::open_provisional(metrics, ends)
                 } else {

@@ -19,6 +19,9 @@ use crate::proxy::{connector, origin};
 use crate::telemetry::ends::{ConnectionEnds, OutboundSource};
 use crate::telemetry::record::ConnectionRecord;
 
+/// Endpoints of a service that one connection is offered to, at most.
+const MAX_ENDPOINTS_TRIED: usize = 4;
+
 /// The upstream's side of a connection, open.
 pub(super) enum UpstreamStream {
     Hbone(HboneStream),
@@ -47,7 +50,7 @@ impl Outbound<'_> {
         candidate: Option<&Candidate>,
         record: &ConnectionRecord,
     ) -> Result<UpstreamStream, OutboundError> {
-        let Some(candidate) = candidate else { return self.open(upstream, record).await };
+        let Some(candidate) = candidate else { return self.open_at_any_endpoint(upstream, record).await };
         if candidate.speaks_hbone(self.pod_proxy).await {
             let over_hbone = &candidate.upstream;
             match self.open(over_hbone, record).await {
@@ -63,8 +66,45 @@ impl Outbound<'_> {
                 Err(_) => candidate.forget(self.pod_proxy),
             }
         }
-        record.settle(None);
-        self.open(upstream, record).await
+        self.open_at_any_endpoint(upstream, record).await
+    }
+
+    /// Opens the upstream, or, where it is an endpoint of a service that cannot be reached or whose application does not
+    /// listen, that of another endpoint. Nothing was read from the application yet, so nothing is lost or sent twice.
+    async fn open_at_any_endpoint(
+        &self,
+        first: &Upstream,
+        record: &ConnectionRecord,
+    ) -> Result<UpstreamStream, OutboundError> {
+        let mut error = match self.open(first, record).await {
+            Ok(opened) => {
+                record.settle(None);
+                return Ok(opened);
+            }
+            Err(error) => error,
+        };
+        let (mut tried, mut last) = (Vec::new(), None);
+        while error.may_succeed_elsewhere() && tried.len() + 1 < MAX_ENDPOINTS_TRIED {
+            let Some(another) = self.another_endpoint(last.as_ref().unwrap_or(first), &mut tried) else { break };
+            tracing::debug!(%error, endpoint = ?another.workload.as_ref().map(|w| &w.uid), "trying another endpoint");
+            match self.open(&another, record).await {
+                Ok(opened) => {
+                    record.settle(Some(self.ends(Some(&another))));
+                    return Ok(opened);
+                }
+                Err(another_error) => (error, last) = (another_error, Some(another)),
+            }
+        }
+        record.settle(last.as_ref().map(|last| self.ends(Some(last))));
+        Err(error)
+    }
+
+    /// An endpoint of the same service that was not tried yet. `last` was tried now.
+    fn another_endpoint(&self, last: &Upstream, tried: &mut Vec<Arc<str>>) -> Option<Upstream> {
+        last.service.as_ref()?;
+        tried.push(last.workload.as_ref()?.uid.clone());
+        let mesh = self.pod_proxy.proxy.mesh.read();
+        mesh.resolve_elsewhere(&self.source.workload, self.original_dst, tried, rand::random).ok()
     }
 
     async fn open(&self, upstream: &Upstream, record: &ConnectionRecord) -> Result<UpstreamStream, OutboundError> {
