@@ -184,7 +184,10 @@ impl<O: Origin> Pool<O> {
 
     fn reserve(&self, target: &Target) -> Result<Slot, HboneError> {
         let mut peers = self.peers.lock();
-        let peer = peers.entry(target.clone()).or_insert_with(|| PeerConnections::new(&self.connections));
+        if !peers.contains_key(target) {
+            peers.insert(target.clone(), PeerConnections::new(&self.connections));
+        }
+        let peer = peers.get_mut(target).expect("it is there, or was inserted");
         if let Some(slot) = peer.open.iter().rev().find_map(|open| open.reserve(self.options.max_streams)) {
             return Ok(Slot::Ready(slot));
         }

@@ -23,16 +23,14 @@ impl HboneServer {
     ///
     /// # Errors
     /// When the peer does not speak HTTP/2.
-    pub(crate) async fn start(
-        secured: Secured<TcpStream>,
-        budget: WindowBudget,
-    ) -> Result<Self, Arc<SessionError>> {
+    pub(crate) async fn start(secured: Secured<TcpStream>, budget: WindowBudget) -> Result<Self, Arc<SessionError>> {
         let server = Self { transport: Transport::new(secured, Role::Server, budget) };
         server.transport.ready().await?;
         Ok(server)
     }
 
-    /// The next request. It also drives the connection: its streams move only while somebody waits here.
+    /// The next request. It also drives the connection: its streams move only while somebody waits here, so the caller comes
+    /// back for the next request at once.
     ///
     /// # Errors
     /// Why the connection is over.
@@ -41,18 +39,21 @@ impl HboneServer {
     }
 
     fn poll_next(&self, cx: &mut Context<'_>) -> Poll<Result<ConnectRequest, Arc<SessionError>>> {
+        // Requests that came together are taken one after the other before the connection is driven on.
+        if let Some(request) = self.take_request() {
+            return Poll::Ready(Ok(request));
+        }
         let ended = self.transport.poll_drive(cx);
-        let arrived = self.transport.session().http2.next_request();
-        match (arrived, ended) {
-            (Some((id, section)), _) => {
-                // There may be more of them, and more to drive.
-                cx.waker().wake_by_ref();
-                let stream = HboneStream::new(self.transport.clone(), id, None);
-                Poll::Ready(Ok(ConnectRequest { stream, section }))
-            }
+        match (self.take_request(), ended) {
+            (Some(request), _) => Poll::Ready(Ok(request)),
             (None, Poll::Ready(error)) => Poll::Ready(Err(error)),
             (None, Poll::Pending) => Poll::Pending,
         }
+    }
+
+    fn take_request(&self) -> Option<ConnectRequest> {
+        let (id, section) = self.transport.session().http2.next_request()?;
+        Some(ConnectRequest { stream: HboneStream::new(self.transport.clone(), id, None), section })
     }
 
     /// Asks the peer to open no more streams (GOAWAY); those that are open go on.

@@ -195,9 +195,14 @@ impl SecuredSession {
 
     /// Ends the session once one side has left, the last stream has ended, and everything is sent.
     pub(super) fn end_if_done(&mut self) {
-        if self.http2.is_done() && self.http2.outgoing().is_empty() && self.output.is_empty() {
+        if self.http2.is_done() && self.is_all_sent() {
             self.http2.end(SessionError::Done);
         }
+    }
+
+    /// Whether the network has everything that was to be sent so far: only a whole record may follow.
+    pub(super) fn is_all_sent(&self) -> bool {
+        self.http2.outgoing().is_empty() && self.output.is_empty()
     }
 
     /// The close_notify alert (RFC 8446 §6.1): nothing follows from this side.

@@ -66,9 +66,12 @@ impl Transport {
         let _ = self.poll_send(&mut session, cx);
         session.end_if_done();
         let Some(ended) = session.http2.ended().cloned() else { return Poll::Pending };
-        // What is still to be sent leaves now or never: the peer may be long gone.
-        let close_notify = session.close_notify();
-        let _ = self.tcp.try_write(close_notify.as_ref());
+        // What is still to be sent, a GOAWAY last, leaves now or never: the peer may be long gone.
+        let _ = self.poll_send(&mut session, cx);
+        if session.is_all_sent() {
+            let close_notify = session.close_notify();
+            let _ = self.tcp.try_write(close_notify.as_ref());
+        }
         // Streams may keep the socket for as long as their applications take to read what came.
         let _ = SockRef::from(&self.tcp).shutdown(Shutdown::Both);
         Poll::Ready(ended)
