@@ -1,5 +1,6 @@
 //! `weir-test-app`: what a pod runs when a test must see every byte, errno and address. It knows nothing of Weir: it is
 //! an ordinary program with ordinary sockets. Clients print one line of JSON; servers print one per connection they watch.
+#![expect(clippy::disallowed_methods, reason = "it sends at a pace, or holds traffic back")]
 
 use std::net::SocketAddr;
 use std::path::PathBuf;

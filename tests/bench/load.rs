@@ -1,5 +1,6 @@
 //! The loads: real programs where there are any, our own client where they cannot say what is asked. Each runs in the
 //! client's pod for some seconds against an address and yields what it saw.
+#![expect(clippy::disallowed_methods, reason = "it sends at a pace")]
 
 use std::time::Duration;
 

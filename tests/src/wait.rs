@@ -1,5 +1,6 @@
 //! Waiting for a condition with a deadline. Tests never sleep for a guessed time: they wait for what they need to see, and
 //! only this file sleeps between two looks.
+#![expect(clippy::disallowed_methods, reason = "here is the loop that waits with a deadline")]
 
 use std::thread;
 use std::time::{Duration, Instant};

@@ -1,10 +1,11 @@
-//! Where things are: the workspace's root, its target directory, its source files.
+//! Where things are: the workspace's root, its target directory, the user's cache.
 
-use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use anyhow::{Context, Result};
+use anyhow::Result;
+
+use crate::step;
 
 /// The workspace's root directory: of the clone that cargo runs us from. With a target directory that clones share, we may
 /// have been built in another.
@@ -39,7 +40,7 @@ pub(crate) fn is_ci() -> bool {
 
 /// A command that runs as root: itself, or through sudo.
 pub(crate) fn as_root(program: impl AsRef<std::ffi::OsStr>) -> Command {
-    if is_root() {
+    if step::output(Command::new("id").arg("-u")).is_ok_and(|id| id.trim() == "0") {
         return Command::new(program);
     }
     let mut sudo = Command::new("sudo");
@@ -47,31 +48,13 @@ pub(crate) fn as_root(program: impl AsRef<std::ffi::OsStr>) -> Command {
     sudo
 }
 
-/// True if this process may do everything.
-fn is_root() -> bool {
-    let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
-    let effective = status.lines().find_map(|line| line.strip_prefix("Uid:")?.split_whitespace().nth(1));
-    effective == Some("0")
-}
-
-/// All Rust files below directories of the workspace, by path relative to its root.
-pub(crate) fn rust_files(directories: &[&str]) -> Result<Vec<PathBuf>> {
-    let mut files = Vec::new();
-    for directory in directories {
-        collect(&root().join(directory), &mut files)?;
-    }
+/// The files with these extensions that are, or are below, a path of the workspace.
+pub(crate) fn files_below(root: &Path, path: &str, extensions: &[&str]) -> Result<Vec<PathBuf>> {
+    let mut find = Command::new("find");
+    find.current_dir(root).args([path, "-name", "target", "-prune", "-o", "-type", "f", "-regex"]);
+    find.arg(format!(r".*\.\({}\)", extensions.join(r"\|"))).arg("-print");
+    let found = step::output(&mut find)?;
+    let mut files: Vec<PathBuf> = found.lines().map(|file| file.strip_prefix("./").unwrap_or(file).into()).collect();
     files.sort();
     Ok(files)
-}
-
-fn collect(directory: &Path, files: &mut Vec<PathBuf>) -> Result<()> {
-    for entry in fs::read_dir(directory).with_context(|| format!("reading {}", directory.display()))? {
-        let path = entry?.path();
-        if path.is_dir() && !path.ends_with("target") {
-            collect(&path, files)?;
-        } else if path.extension().is_some_and(|extension| extension == "rs") {
-            files.push(path.strip_prefix(root()).expect("it is below the root").to_owned());
-        }
-    }
-    Ok(())
 }

@@ -1,15 +1,15 @@
-//! A crate as the rules see it: its modules, and what each of them uses of others. Paths are followed to the file that
-//! defines the name: through `use`, renaming, re-exports and globs. What only the compiler can know (methods, fields, the
-//! inside of a macro's definition) is not seen.
+//! A crate as the rules see it: its modules, and the paths that each names. Paths are followed to the module that defines
+//! the name: through `use`, renaming and re-exports. Code is read as tokens, so that the arguments of macros are seen too;
+//! test code (`#[cfg(test)]`) is left out, and its lines are counted. What only the compiler can know (methods, fields, the
+//! inside of a macro's definition) is not seen, nor is what `use …::*` brings, which clippy allows in tests alone.
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::path::{Component, Path, PathBuf};
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
-use syn::Item;
-
-use super::reader::{Names, Text};
+use proc_macro2::{Delimiter, TokenStream, TokenTree};
+use syn::UseTree;
 
 /// How many re-exports are followed: a longer chain is a name that leads back to itself.
 const MOST_REEXPORTS: usize = 12;
@@ -18,157 +18,176 @@ const MOST_REEXPORTS: usize = 12;
 #[derive(Default)]
 pub(super) struct Crate {
     pub(super) modules: Vec<Module>,
+    /// Each file, and how many of its lines are tests.
+    pub(super) test_lines: BTreeMap<PathBuf, usize>,
 }
 
 /// A module: a file, or a part of one that is written `mod name { … }`.
 #[derive(Default)]
 pub(super) struct Module {
     /// The names from the crate's root on.
-    pub(super) names: Names,
+    pub(super) names: Vec<String>,
     /// The file, relative to the workspace.
     pub(super) file: PathBuf,
     parent: usize,
     children: BTreeMap<String, usize>,
-    text: Text,
+    /// What `use` brings into the module, by the name it has here.
+    imported: BTreeMap<String, Vec<String>>,
+    /// Every path, with its line. Not those of `pub use`: what is only passed on is not used.
+    named: Vec<(Vec<String>, usize)>,
 }
 
-/// What a path leads to.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Target {
-    /// A name in another crate, by its full path.
-    Foreign(Names),
-    /// A module of this crate.
-    Module(usize),
-    /// A name that a module of this crate defines.
-    Item(usize, String),
+/// A path that a module names, and where it leads.
+pub(super) struct Use<'c> {
+    pub(super) line: usize,
+    /// In full, beginning with `crate` or the name of another crate.
+    pub(super) path: String,
+    /// The file that defines the name, and the name, if it is of this crate and no module.
+    pub(super) item: Option<(&'c Path, String)>,
 }
 
 impl Crate {
     /// Reads a crate from its root file on, which is relative to the workspace, with all files that it declares.
     pub(super) fn read(workspace: &Path, root: &Path) -> Result<Self> {
-        let mut read = Self::default();
-        read.add_file(workspace, root, root.parent().unwrap_or(Path::new("")), Names::new(), 0)?;
+        let mut read = Self { modules: vec![Module::default()], test_lines: BTreeMap::new() };
+        read.file(workspace, 0, root.to_owned(), root.parent().context("a file is in a folder")?)?;
         Ok(read)
     }
 
-    /// Adds the module that a file is, whose own modules are files in `folder`; and these.
-    fn add_file(&mut self, workspace: &Path, file: &Path, folder: &Path, names: Names, parent: usize) -> Result<usize> {
-        let path = workspace.join(file);
-        let text = fs::read_to_string(&path).with_context(|| format!("reading {}", path.display()))?;
-        let parsed = syn::parse_file(&text).with_context(|| format!("parsing {}", path.display()))?;
-        let own = self.add_module(&parsed.items, file, names, parent);
-        for module in own..self.modules.len() {
-            let inside: PathBuf = self.modules[module].names[self.modules[own].names.len()..].iter().collect();
-            for (name, path) in std::mem::take(&mut self.modules[module].text.declared) {
-                let below = folder.join(&inside).join(&name);
-                let beside = below.with_extension("rs");
-                let (child, below) = match path {
-                    Some(path) => {
-                        let child = resolved(&file.parent().unwrap_or(Path::new("")).join(path));
-                        let folder = child.parent().unwrap_or(Path::new("")).to_owned();
-                        (child, folder)
+    /// Reads the file that a module is; the modules that it declares are below `folder`.
+    fn file(&mut self, workspace: &Path, module: usize, file: PathBuf, folder: &Path) -> Result<()> {
+        let text = fs::read_to_string(workspace.join(&file)).with_context(|| format!("reading {}", file.display()))?;
+        let tokens = text.parse().map_err(|error| anyhow::anyhow!("{}: {error}", file.display()))?;
+        self.test_lines.insert(file.clone(), 0);
+        self.modules[module].file = file;
+        self.tokens(workspace, module, tokens, folder)
+    }
+
+    fn tokens(&mut self, workspace: &Path, module: usize, tokens: TokenStream, folder: &Path) -> Result<()> {
+        let tokens: Vec<TokenTree> = tokens.into_iter().collect();
+        let is = |at: usize, letter: char| matches!(tokens.get(at), Some(TokenTree::Punct(punct)) if punct.as_char() == letter);
+        let is_colons = |at: usize| is(at, ':') && is(at + 1, ':');
+        let mut own_path = None;
+        let mut at = 0;
+        while at < tokens.len() {
+            let line = tokens[at].span().start().line;
+            match &tokens[at] {
+                TokenTree::Punct(_) if is(at, '#') && is_test_attribute(tokens.get(at + 1)) => {
+                    at = end_of_item(&tokens, at + 2);
+                    let lines = tokens[at].span().end().line + 1 - line;
+                    *self.test_lines.get_mut(&self.modules[module].file).expect("it is being read") += lines;
+                }
+                TokenTree::Punct(_) if is(at, '#') => own_path = path_attribute(tokens.get(at + 1)).or(own_path),
+                TokenTree::Ident(word) if word == "mod" && matches!(tokens.get(at + 1), Some(TokenTree::Ident(_))) => {
+                    let name = tokens[at + 1].to_string();
+                    self.declare(workspace, module, name, tokens.get(at + 2), own_path.take(), folder)?;
+                    at += 2;
+                }
+                TokenTree::Ident(word) if word == "use" && !is(at + 1, '<') => {
+                    let end = (at..tokens.len()).find(|end| is(*end, ';')).unwrap_or(tokens.len());
+                    let is_pub = tokens[at.saturating_sub(2)..at].iter().any(|token| token.to_string() == "pub");
+                    // In a macro's definition it may be none that can be read.
+                    if let Ok(tree) = syn::parse2(tokens[at + 1..end].iter().cloned().collect()) {
+                        self.modules[module].import(&tree, Vec::new(), is_pub);
                     }
-                    None if workspace.join(&beside).exists() => (beside, below),
-                    None => (below.join("mod.rs"), below),
-                };
-                let names = self.modules[module].names.iter().cloned().chain([name.clone()]).collect();
-                let child = self.add_file(workspace, &child, &below, names, module)?;
-                self.modules[module].children.insert(name, child);
+                    at = end;
+                }
+                // Who may see something is no use of it: `pub(in crate::m)`.
+                TokenTree::Ident(word) if word == "pub" => {
+                    at += usize::from(matches!(tokens.get(at + 1), Some(TokenTree::Group(_))));
+                }
+                TokenTree::Ident(first) => {
+                    let continues = at > 0 && (is(at - 1, '.') || is(at - 1, '$') || at > 1 && is_colons(at - 2));
+                    let mut path = vec![first.to_string()];
+                    while is_colons(at + 1)
+                        && let Some(TokenTree::Ident(next)) = tokens.get(at + 3)
+                    {
+                        path.push(next.to_string());
+                        at += 3;
+                    }
+                    if !continues {
+                        self.modules[module].named.push((path, line));
+                    }
+                }
+                TokenTree::Group(group) => self.tokens(workspace, module, group.stream(), folder)?,
+                _ => {}
+            }
+            at += 1;
+        }
+        Ok(())
+    }
+
+    /// Adds a module: the one that is written in place, or that of a file below `folder`, or at its own path.
+    fn declare(
+        &mut self,
+        workspace: &Path,
+        parent: usize,
+        name: String,
+        body: Option<&TokenTree>,
+        own_path: Option<String>,
+        folder: &Path,
+    ) -> Result<()> {
+        let (child, below) = (self.modules.len(), folder.join(&name));
+        let Module { names, file, children, .. } = &mut self.modules[parent];
+        let (names, file) = (names.iter().cloned().chain([name.clone()]).collect(), file.clone());
+        children.insert(name, child);
+        self.modules.push(Module { names, file: file.clone(), parent, ..Module::default() });
+        match (body, own_path) {
+            (Some(TokenTree::Group(body)), _) => self.tokens(workspace, child, body.stream(), &below),
+            (_, Some(path)) => {
+                let path = file.parent().context("a file is in a folder")?.join(path);
+                let path = workspace.join(path).canonicalize()?.strip_prefix(workspace.canonicalize()?)?.to_owned();
+                let folder = path.parent().context("a file is in a folder")?.to_owned();
+                self.file(workspace, child, path, &folder)
+            }
+            _ => {
+                let beside = below.with_extension("rs");
+                let file = if workspace.join(&beside).exists() { beside } else { below.join("mod.rs") };
+                self.file(workspace, child, file, &below)
             }
         }
-        Ok(own)
     }
 
-    /// Adds the module that these items are, and those written inside of it.
-    fn add_module(&mut self, items: &[Item], file: &Path, names: Names, parent: usize) -> usize {
-        let own = self.modules.len();
-        let mut text = Text::read(items);
-        let inside = std::mem::take(&mut text.inside);
-        self.modules.push(Module { names, file: file.to_owned(), parent, children: BTreeMap::new(), text });
-        for (name, items) in inside {
-            let names = self.modules[own].names.iter().cloned().chain([name.clone()]).collect();
-            let child = self.add_module(&items, file, names, own);
-            self.modules[own].text.test_lines += self.modules[child].text.test_lines;
-            self.modules[own].children.insert(name, child);
-        }
-        own
+    /// What a module names of others. Names of the language itself and of variables lead nowhere.
+    pub(super) fn uses(&self, module: usize) -> impl Iterator<Item = Use<'_>> {
+        self.modules[module].named.iter().filter_map(move |(path, line)| {
+            let (path, at) = self.target(module, path, 0)?;
+            let name = at.and_then(|at| path.get(self.modules[at].names.len() + 1).cloned());
+            let item = name.map(|name| (self.modules[at.unwrap_or_default()].file.as_path(), name));
+            Some(Use { line: *line, path: path.join("::"), item })
+        })
     }
 
-    /// What a module names and where these paths lead, with their lines. Names of the language itself and of variables
-    /// lead nowhere.
-    pub(super) fn named(&self, module: usize) -> impl Iterator<Item = (Target, usize)> {
-        let named = self.modules[module].text.named.iter();
-        named.filter_map(move |(path, line)| Some((self.target(module, path, 0)?, *line)))
-    }
-
-    fn target(&self, from: usize, path: &[String], depth: usize) -> Option<Target> {
+    /// A path in full, and the module of this crate that its name is in.
+    fn target(&self, from: usize, path: &[String], depth: usize) -> Option<(Vec<String>, Option<usize>)> {
         let (first, rest) = path.split_first()?;
         let module = &self.modules[from];
-        match first.as_str() {
+        match (first.as_str(), module.imported.get(first)) {
             _ if depth > MOST_REEXPORTS => None,
-            "crate" => self.inside(0, rest, depth),
-            "self" => self.inside(from, rest, depth),
-            "super" => self.inside(module.parent, rest, depth),
-            name if module.knows(name) && !module.imports_crate(name) => self.inside(from, path, depth),
-            name => self.through_globs(from, path, depth).or_else(|| {
-                let is_foreign = !rest.is_empty() || module.imports_crate(name);
-                is_foreign.then(|| Target::Foreign(path.to_vec()))
-            }),
+            ("crate", _) => self.inside(0, rest, depth),
+            ("self" | "super", _) => self.inside(from, path, depth),
+            (name, _) if module.children.contains_key(name) => self.inside(from, path, depth),
+            // `use tokio;` names the crate, not itself again.
+            (_, Some(imported)) if imported[0] != *first => self.inside(from, path, depth),
+            (_, imported) => (imported.is_some() || !rest.is_empty()).then(|| (path.to_vec(), None)),
         }
     }
 
     /// What a path leads to from inside a module on.
-    fn inside(&self, module: usize, path: &[String], depth: usize) -> Option<Target> {
-        let Some((first, rest)) = path.split_first() else { return Some(Target::Module(module)) };
+    fn inside(&self, module: usize, path: &[String], depth: usize) -> Option<(Vec<String>, Option<usize>)> {
         let at = &self.modules[module];
-        if first == "super" {
-            self.inside(at.parent, rest, depth)
-        } else if let Some(child) = at.children.get(first) {
-            self.inside(*child, rest, depth)
-        } else if at.text.defined.contains(first) {
-            Some(Target::Item(module, first.clone()))
-        } else if let Some(imported) = at.text.imported.get(first) {
-            let path: Names = imported.iter().chain(rest).cloned().collect();
-            self.target(module, &path, depth + 1)
-        } else {
-            // Generated code has names that no file shows. At the root, it is a macro, which may be written anywhere.
-            let generated = || (module != 0).then(|| Target::Item(module, first.clone()));
-            self.through_globs(module, path, depth).or_else(generated)
+        let own = ["crate".to_owned()].into_iter().chain(at.names.iter().cloned());
+        let Some((first, rest)) = path.split_first() else { return Some((own.collect(), Some(module))) };
+        match (first.as_str(), at.children.get(first), at.imported.get(first)) {
+            ("self", ..) => self.inside(module, rest, depth),
+            ("super", ..) => self.inside(at.parent, rest, depth),
+            (_, Some(child), _) => self.inside(*child, rest, depth),
+            (_, _, Some(imported)) => {
+                let path: Vec<String> = imported.iter().chain(rest).cloned().collect();
+                self.target(module, &path, depth + 1)
+            }
+            _ => Some((own.chain([first.clone()]).collect(), Some(module))),
         }
-    }
-
-    /// What a path leads to by way of a module's `use …::*`.
-    fn through_globs(&self, module: usize, path: &[String], depth: usize) -> Option<Target> {
-        self.modules[module].text.globs.iter().find_map(|glob| {
-            let Target::Module(other) = self.target(module, glob, depth + 1)? else { return None };
-            let knows = other != module && self.modules[other].knows(path.first()?);
-            knows.then(|| self.inside(other, path, depth + 1))?
-        })
-    }
-
-    /// The file that a target is in, if it is of this crate.
-    pub(super) fn file_of(&self, target: &Target) -> Option<&Path> {
-        match target {
-            Target::Foreign(_) => None,
-            Target::Module(module) | Target::Item(module, _) => Some(&self.modules[*module].file),
-        }
-    }
-
-    /// A target's full path, beginning with `crate` or the name of another crate.
-    pub(super) fn path_of(&self, target: &Target) -> String {
-        let own = |module: &usize| ["crate"].into_iter().chain(self.modules[*module].names.iter().map(String::as_str));
-        let names: Vec<&str> = match target {
-            Target::Foreign(names) => names.iter().map(String::as_str).collect(),
-            Target::Module(module) => own(module).collect(),
-            Target::Item(module, name) => own(module).chain([name.as_str()]).collect(),
-        };
-        names.join("::")
-    }
-
-    /// The files of the crate, each with its lines that are tests.
-    pub(super) fn files(&self) -> BTreeMap<&Path, usize> {
-        // The module that is the whole file comes before those inside of it.
-        self.modules.iter().rev().map(|module| (module.file.as_path(), module.text.test_lines)).collect()
     }
 
     /// The files of the modules that a module is a part of.
@@ -179,26 +198,50 @@ impl Crate {
     }
 }
 
-/// A path without `..`.
-fn resolved(path: &Path) -> PathBuf {
-    path.components().fold(PathBuf::new(), |mut resolved, part| {
-        match part {
-            Component::ParentDir => drop(resolved.pop()),
-            part => resolved.push(part),
+impl Module {
+    fn import(&mut self, tree: &UseTree, mut trunk: Vec<String>, is_pub: bool) {
+        let (name, as_name) = match tree {
+            UseTree::Path(path) => {
+                trunk.push(path.ident.to_string());
+                return self.import(&path.tree, trunk, is_pub);
+            }
+            UseTree::Group(group) => {
+                return group.items.iter().for_each(|tree| self.import(tree, trunk.clone(), is_pub));
+            }
+            UseTree::Glob(_) => return,
+            UseTree::Name(name) => (&name.ident, &name.ident),
+            UseTree::Rename(rename) => (&rename.ident, &rename.rename),
+        };
+        if name != "self" {
+            trunk.push(name.to_string());
         }
-        resolved
-    })
+        let as_name = if as_name == "self" { trunk.last().cloned().unwrap_or_default() } else { as_name.to_string() };
+        if !is_pub {
+            self.named.push((trunk.clone(), name.span().start().line));
+        }
+        self.imported.insert(as_name, trunk);
+    }
 }
 
-impl Module {
-    fn knows(&self, name: &str) -> bool {
-        let Text { defined, imported, .. } = &self.text;
-        self.children.contains_key(name) || defined.contains(name) || imported.contains_key(name)
-    }
+/// Where an item, a field or a statement that begins at `from` ends.
+fn end_of_item(tokens: &[TokenTree], from: usize) -> usize {
+    let begins_item = |token: &TokenTree| ["fn", "impl", "mod", "use"].contains(&token.to_string().as_str());
+    let is_item = tokens[from..].iter().take(4).any(begins_item);
+    let ends = |token: &TokenTree| match token {
+        TokenTree::Punct(punct) => punct.as_char() == ';' || punct.as_char() == ',' && !is_item,
+        TokenTree::Group(group) => group.delimiter() == Delimiter::Brace,
+        _ => false,
+    };
+    (from..tokens.len()).find(|at| ends(&tokens[*at])).unwrap_or(tokens.len() - 1)
+}
 
-    /// `use tokio;` names the crate, not itself again.
-    fn imports_crate(&self, name: &str) -> bool {
-        let begins = |path: &Names| path.first().is_some_and(|first| first == name);
-        !self.children.contains_key(name) && self.text.imported.get(name).is_some_and(begins)
-    }
+/// True for what `#` makes `#[cfg(test)]`, or one that asks for more besides.
+fn is_test_attribute(token: Option<&TokenTree>) -> bool {
+    let text = token.map(|token| token.to_string().replace(' ', "")).unwrap_or_default();
+    text == "[cfg(test)]" || text.starts_with("[cfg(all(") && text.contains("test")
+}
+
+/// The value of `#[path = "…"]`.
+fn path_attribute(token: Option<&TokenTree>) -> Option<String> {
+    Some(token?.to_string().strip_prefix("[path = \"")?.strip_suffix("\"]")?.to_owned())
 }
