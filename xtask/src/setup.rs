@@ -5,86 +5,77 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Result, ensure};
 
 use crate::{step, workspace};
 
 /// The version that reads what the compilers named below write.
 const BPF_LINKER: &str = "0.13.0";
 const LLVM: &str = "/usr/lib/llvm-22";
-/// Debian asks this program whether a package may start its service.
-const MAY_START: &str = "/usr/sbin/policy-rc.d";
 
-/// Something that must be there.
-struct Need {
-    what: &'static str,
-    why: &'static str,
-    is_there: fn() -> bool,
-    /// Debian packages that bring it.
-    packages: &'static [&'static str],
-}
-
-/// A program in PATH and the package that brings it.
-macro_rules! program {
-    ($name:literal, $package:literal, $why:literal) => {
-        Need { what: $name, why: $why, is_there: || in_path($name).is_some(), packages: &[$package] }
-    };
-}
-
-const NEEDS: &[Need] = &[
-    Need {
-        what: "a Rust toolchain with the sources of core",
-        why: "kernel programs are built for a target that has no ready-made core library",
-        is_there: has_core_sources,
-        packages: &["rustc-web", "cargo-web", "rust-web-src"],
-    },
-    program!("cc", "build-essential", "the crypto library is C"),
-    program!("ip", "iproute2", "tests make network namespaces with it"),
-    program!("tc", "iproute2", "tests show that traffic control is left alone"),
-    program!("iptables-save", "iptables", "tests show that no rule is added"),
-    program!("nft", "nftables", "tests show that no rule is added"),
-    program!("tcpdump", "tcpdump", "tests show what goes over the wire"),
-    program!("bpftool", "bpftool", "tests show that no kernel program is left behind"),
-    program!("nsenter", "util-linux", "looking into a pod's namespace"),
-    program!("nginx", "nginx-light", "a real server for tests and demo"),
-    program!("python3", "python3", "a real server for tests"),
-    program!("curl", "curl", "a real client for tests and demo"),
-    program!("iperf3", "iperf3", "real bulk traffic"),
-    program!("wrk", "wrk", "real HTTP load"),
-    program!("h2load", "nghttp2-client", "real HTTP/2 load"),
-    program!("setpriv", "util-linux", "Envoy runs without capabilities"),
-    program!("faketime", "faketime", "tests show what a clock that jumps does"),
+/// Programs, the Debian packages that bring them, and why they are needed.
+const PROGRAMS: &[(&str, &str, &str)] = &[
+    ("cc", "build-essential", "the crypto library is C"),
+    ("ip", "iproute2", "tests make network namespaces with it"),
+    ("tc", "iproute2", "tests show that traffic control is left alone"),
+    ("iptables-save", "iptables", "tests show that no rule is added"),
+    ("nft", "nftables", "tests show that no rule is added"),
+    ("tcpdump", "tcpdump", "tests show what goes over the wire"),
+    ("bpftool", "bpftool", "tests show that no kernel program is left behind"),
+    ("nsenter", "util-linux", "looking into a pod's namespace"),
+    ("nginx", "nginx-light", "a real server for tests and demo"),
+    ("python3", "python3", "a real server for tests"),
+    ("curl", "curl", "a real client for tests and demo"),
+    ("iperf3", "iperf3", "real bulk traffic"),
+    ("wrk", "wrk", "real HTTP load"),
+    ("h2load", "nghttp2-client", "real HTTP/2 load"),
+    ("setpriv", "util-linux", "Envoy runs without capabilities"),
+    ("faketime", "faketime", "tests show what a clock that jumps does"),
 ];
+
+/// Installs packages. While it does, Debian's policy is that no service (nginx) starts; only what was put there is taken back.
+const INSTALL: &str = r#"
+set -e
+policy=/usr/sbin/policy-rc.d
+if ! [ -e $policy ]; then
+    trap "rm -f $policy" EXIT
+    trap "exit 1" INT TERM
+    printf '#!/bin/sh\nexit 101\n' >$policy
+    chmod 755 $policy
+fi
+export DEBIAN_FRONTEND=noninteractive
+apt-get -qq update
+apt-get -qq install --yes --no-install-recommends "$@" >/dev/null
+"#;
 
 /// Makes be there what builds and runs Weir.
 pub(crate) fn run() -> Result<()> {
-    let missing: Vec<&Need> = NEEDS.iter().filter(|need| !(need.is_there)()).collect();
-    for need in &missing {
-        println!("{} is missing: {}", need.what, need.why);
+    programs(PROGRAMS)?;
+    if !has_core_sources() {
+        println!("the sources of core are missing: kernel programs are built for a target that has no ready-made one");
+        install_packages(&["rustc-web", "cargo-web", "rust-web-src"])?;
+        ensure!(has_core_sources(), "the sources of core are still missing after their packages were installed");
     }
-    let mut packages: Vec<&str> = missing.iter().flat_map(|need| need.packages).copied().collect();
-    let linker_missing = !in_path("bpf-linker").is_some_and(|linker| starts(&linker));
-    if linker_missing {
+    if !in_path("bpf-linker").is_some_and(|linker| starts(&linker)) {
         println!("bpf-linker is missing, or the LLVM it needs: it links the kernel programs");
         if !Path::new(LLVM).join("include/llvm").exists() {
-            packages.push("llvm-22-dev");
+            install_packages(&["llvm-22-dev"])?;
         }
+        install_bpf_linker()?;
     }
-    packages.sort_unstable();
-    packages.dedup();
+    Ok(())
+}
+
+/// Makes these programs be there: each with its package and the reason for it.
+pub(crate) fn programs(needed: &[(&str, &str, &str)]) -> Result<()> {
+    let missing: Vec<_> = needed.iter().filter(|(program, ..)| in_path(program).is_none()).collect();
+    missing.iter().for_each(|(program, _, why)| println!("{program} is missing: {why}"));
+    let packages: Vec<&str> = missing.iter().map(|(_, package, _)| *package).collect();
     if !packages.is_empty() {
         install_packages(&packages)?;
     }
-    if linker_missing {
-        install_bpf_linker()?;
-    }
-    for need in missing {
-        ensure!(
-            (need.is_there)(),
-            "{} is still missing after its packages were installed: {:?}",
-            need.what,
-            need.packages
-        );
+    for (program, package, _) in missing {
+        ensure!(in_path(program).is_some(), "{program} is still missing after {package} was installed");
     }
     Ok(())
 }
@@ -96,43 +87,10 @@ pub(crate) fn starts(program: &Path) -> bool {
 
 /// Installs Debian packages; their services do not start.
 pub(crate) fn install_packages(packages: &[&str]) -> Result<()> {
-    if in_path("apt-get").is_none() {
-        bail!(
-            "this is no Debian or Ubuntu: please install what is missing by hand; the packages there are {packages:?}"
-        );
-    }
-    let _no_service_starts = ForbidServices::begin()?;
-    let apt = || {
-        let mut apt = workspace::as_root("env");
-        apt.args(["DEBIAN_FRONTEND=noninteractive", "apt-get", "-qq"]);
-        apt
-    };
-    step::run("package lists", apt().arg("update"))?;
-    let install = ["install", "--yes", "--no-install-recommends"];
-    step::run(&format!("installing {}", packages.join(" ")), apt().args(install).args(packages).stdout(Stdio::null()))
-}
-
-/// While it lives, installing a package (nginx) does not start its service. Takes back only what it put there.
-struct ForbidServices(bool);
-
-impl ForbidServices {
-    fn begin() -> Result<Self> {
-        if Path::new(MAY_START).exists() {
-            return Ok(Self(false));
-        }
-        let forbid = format!("printf '#!/bin/sh\\nexit 101\\n' > {MAY_START} && chmod 755 {MAY_START}");
-        step::output(workspace::as_root("sh").args(["-c", &forbid]))
-            .context("forbidding packages to start services")?;
-        Ok(Self(true))
-    }
-}
-
-impl Drop for ForbidServices {
-    fn drop(&mut self) {
-        if self.0 {
-            let _ = workspace::as_root("rm").args(["-f", MAY_START]).status();
-        }
-    }
+    let here = in_path("apt-get").is_some();
+    ensure!(here, "this is no Debian or Ubuntu: install by hand what the packages {packages:?} bring there");
+    let mut install = workspace::as_root("sh");
+    step::run(&format!("installing {}", packages.join(" ")), install.args(["-c", INSTALL, "sh"]).args(packages))
 }
 
 /// With Debian's cargo if it is there, whose LLVM is the one the linker must have; else with the one that runs us.

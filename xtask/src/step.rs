@@ -20,8 +20,8 @@ pub(crate) fn watched(what: &str, command: &mut Command, mut line: impl FnMut(&s
     announced(what, || {
         let mut child = command.stdout(Stdio::piped()).spawn().with_context(|| format!("running {command:?}"))?;
         let output = child.stdout.take().expect("stdout is piped");
-        for text in BufReader::new(output).lines() {
-            let text = text?;
+        for text in BufReader::new(output).split(b'\n') {
+            let text = String::from_utf8_lossy(&text?).replace('\r', "");
             println!("{text}");
             line(&text);
         }

@@ -29,51 +29,38 @@ enum On {
 
 /// Runs all tests whose name matches the filter, or those on a cluster.
 pub(crate) fn run(arguments: &Arguments) -> Result<()> {
-    match &arguments.on {
-        Some(On::K8s(arguments)) => k8s::run(arguments),
-        None if arguments.filter.is_empty() => run_all(),
-        None => run_some(&arguments.filter),
+    if let Some(On::K8s(arguments)) = &arguments.on {
+        return k8s::run(arguments);
     }
-}
-
-/// Runs all tests that need no cluster.
-fn run_all() -> Result<()> {
     let start = Instant::now();
     setup::run()?;
-    envoy::fetch_if_possible();
-    let mut count = Count::default();
-    let units = units(&[], &mut count)?;
-    let behaviours = behaviours(&[], &mut count)?;
-    finish(start, count, units && behaviours)
+    let (mut count, filter) = (Count::default(), &arguments.filter[..]);
+    let passed = if filter.is_empty() {
+        let passed = units(&[], &mut count)?;
+        behaviours(&[], &mut count)? && passed
+    } else {
+        run_some(filter, &mut count)?
+    };
+    println!("── all tests: took {:.0} s", start.elapsed().as_secs_f64());
+    count.print();
+    ensure!(passed && count.failed == 0, "not all tests passed");
+    ensure!(count.passed + count.skipped > 0, "no test ran");
+    Ok(())
 }
 
 /// Runs those that match. Which ones do is asked first, of quick builds: what has none of them is not built for real.
-fn run_some(filter: &[String]) -> Result<()> {
-    let start = Instant::now();
-    setup::run()?;
+fn run_some(filter: &[String], count: &mut Count) -> Result<bool> {
     let mut list = workspace::cargo();
     list.args(["run", "--quiet", "--locked", "--package", "weir-tests", "--bin", "weir-netns-tests", "--", "--list"]);
-    let chosen_behaviours = step::output(list.args(filter))?.lines().count();
+    let behaviours_chosen = step::output(list.args(filter))?.lines().count();
     let mut list = workspace::cargo();
     list.args(UNITS).args(["--quiet", "--", "--list"]);
     let listed = step::announced("finding unit tests", || step::output(&mut list))?;
-    let chosen_units = matching(&listed, filter);
-    println!(
-        "── {:?} is in the names of {} unit tests and {chosen_behaviours} behaviours",
-        filter.join(" "),
-        chosen_units.len()
-    );
-    ensure!(chosen_behaviours > 0 || !chosen_units.is_empty(), "no test has {:?} in its name", filter.join(" "));
-
-    let (mut count, mut passed) = (Count::default(), true);
-    if !chosen_units.is_empty() {
-        passed &= units(&chosen_units, &mut count)?;
-    }
-    if chosen_behaviours > 0 {
-        envoy::fetch_if_possible();
-        passed &= behaviours(filter, &mut count)?;
-    }
-    finish(start, count, passed)
+    let (chosen, words) = (matching(&listed, filter), filter.join(" "));
+    println!("── {words:?} is in the names of {} unit tests and {behaviours_chosen} behaviours", chosen.len());
+    ensure!(behaviours_chosen > 0 || !chosen.is_empty(), "no test has {words:?} in its name");
+    let passed = chosen.is_empty() || units(&chosen, count)?;
+    Ok((behaviours_chosen == 0 || behaviours(filter, count)?) && passed)
 }
 
 /// Names of unit tests, as libtest lists them, that contain each word.
@@ -93,20 +80,13 @@ fn units(names: &[&str], count: &mut Count) -> Result<bool> {
 
 /// Builds what runs for real and runs behaviours on it. Whether they passed.
 fn behaviours(filter: &[String], count: &mut Count) -> Result<bool> {
+    envoy::fetch_if_possible();
     programs::build_for_real()?;
     // By `env`: root's cache is another, and sudo passes no variable on.
     let mut behaviours = workspace::as_root("env");
     behaviours.arg(format!("{}={}", envoy::VARIABLE, envoy::binary().display()));
     behaviours.arg(programs::release("weir-netns-tests")).args(filter);
     step::watched("behaviours on this kernel", &mut behaviours, |line| count.add(line))
-}
-
-fn finish(start: Instant, count: Count, passed: bool) -> Result<()> {
-    println!("── all tests: took {:.0} s", start.elapsed().as_secs_f64());
-    count.print();
-    ensure!(passed && count.failed == 0, "not all tests passed");
-    ensure!(count.passed + count.skipped > 0, "no test ran");
-    Ok(())
 }
 
 #[cfg(test)]

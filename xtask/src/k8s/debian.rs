@@ -38,63 +38,47 @@ const PACKAGES: &[&str] = &[
 const IPTABLES: &[&str] =
     &["iptables", "ip6tables", "iptables-save", "ip6tables-save", "iptables-restore", "ip6tables-restore"];
 
+/// Downloads the packages that are its arguments and unpacks them into the folder that is its name.
+const UNPACK: &str = r#"
+set -e
+rm -rf "$0" "$0.debs"
+mkdir "$0" "$0.debs"
+cd "$0.debs"
+apt-get -qq download "$@"
+for archive in *.deb; do dpkg-deb --extract "$archive" "../$0"; done
+rm -r "../$0.debs"
+"#;
+
 /// Makes Prometheus be in `prometheus`: apart from the others, as it is large and no part of a cluster.
 pub(super) fn prometheus(folder: &Path) -> Result<()> {
     let what = "fetching Prometheus (20 MB) from Debian and unpacking it";
-    stamp::once(folder, "prometheus", "prometheus\n", what, || {
-        unpacked(&["prometheus"], folder, "prometheus", |_| Ok(()))
-    })
+    stamp::once(folder, "prometheus", "prometheus\n", what, || unpack(&["prometheus"], folder, "prometheus"))
 }
 
 /// Makes the packages' files be in `root`.
-pub(super) fn unpack(folder: &Path) -> Result<()> {
+pub(super) fn root(folder: &Path) -> Result<()> {
     let versions = format!("{}\n", PACKAGES.join(" "));
     let what = format!("fetching {} Debian packages (60 MB) and unpacking them", PACKAGES.len());
     stamp::once(folder, "debian", &versions, &what, || {
-        let known = setup::in_path("apt-get").is_some() && setup::in_path("dpkg-deb").is_some();
-        ensure!(known, "containerd and its companions come from Debian, by apt-get and dpkg-deb, which are not here");
-        unpacked(PACKAGES, folder, "root", link_iptables)
+        unpack(PACKAGES, folder, "root")?;
+        for name in IPTABLES {
+            let link = folder.join("root/usr/sbin").join(name);
+            let _ = fs::remove_file(&link);
+            symlink("xtables-nft-multi", &link).with_context(|| format!("linking {}", link.display()))?;
+        }
+        Ok(())
     })
 }
 
-fn link_iptables(root: &Path) -> Result<()> {
-    for name in IPTABLES {
-        let link = root.join("usr/sbin").join(name);
-        let _ = fs::remove_file(&link);
-        symlink("xtables-nft-multi", &link).with_context(|| format!("linking {}", link.display()))?;
+/// Downloads packages, with the lists of them there are or else with new ones, and unpacks them into `name`.
+fn unpack(packages: &[&str], folder: &Path, name: &str) -> Result<()> {
+    let debian = setup::in_path("apt-get").is_some() && setup::in_path("dpkg-deb").is_some();
+    ensure!(debian, "{name} comes from Debian, by apt-get and dpkg-deb, which are not here");
+    let fetch = || step::output(Command::new("sh").current_dir(folder).args(["-c", UNPACK, name]).args(packages));
+    if fetch().is_err() {
+        step::output(workspace::as_root("apt-get").args(["-qq", "update"]))
+            .context("fetching Debian's package lists")?;
+        fetch()?;
     }
     Ok(())
-}
-
-/// Downloads packages and unpacks them into `name`, which is replaced as a whole once all is there.
-fn unpacked(packages: &[&str], folder: &Path, name: &str, finish: impl FnOnce(&Path) -> Result<()>) -> Result<()> {
-    let (archives, fresh) = (folder.join(format!("{name}.debs")), folder.join(format!("{name}.unfinished")));
-    for emptied in [&archives, &fresh] {
-        if emptied.exists() {
-            fs::remove_dir_all(emptied)?;
-        }
-        fs::create_dir_all(emptied)?;
-    }
-    download(packages, &archives)?;
-    for archive in fs::read_dir(&archives)? {
-        let archive = archive?.path();
-        step::output(Command::new("dpkg-deb").arg("--extract").arg(&archive).arg(&fresh))?;
-    }
-    finish(&fresh)?;
-    let root = folder.join(name);
-    if root.exists() {
-        fs::remove_dir_all(&root)?;
-    }
-    fs::rename(&fresh, &root)?;
-    Ok(fs::remove_dir_all(&archives)?)
-}
-
-/// With the package lists there are, or else with new ones.
-fn download(packages: &[&str], into: &Path) -> Result<()> {
-    let fetch = || step::output(Command::new("apt-get").current_dir(into).args(["-qq", "download"]).args(packages));
-    if fetch().is_ok() {
-        return Ok(());
-    }
-    step::output(workspace::as_root("apt-get").args(["-qq", "update"])).context("fetching Debian's package lists")?;
-    fetch().map(drop)
 }

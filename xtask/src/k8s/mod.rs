@@ -5,13 +5,12 @@ use std::path::PathBuf;
 use std::time::Instant;
 
 use anyhow::{Result, ensure};
-use clap::{Args, ValueEnum};
+use clap::Args;
 
 use crate::count::Count;
 use crate::{programs, setup, step, workspace};
 
 mod debian;
-mod definitions;
 mod go;
 mod images;
 mod stamp;
@@ -27,8 +26,8 @@ pub(crate) struct Arguments {
     filter: Vec<String>,
     /// How nodes see cgroups: version 2 alone as distributions have it today, or version 1 beside it. Given twice, one
     /// after the other.
-    #[arg(long, value_enum, default_values_t = [Mode::V2])]
-    mode: Vec<Mode>,
+    #[arg(long, value_parser = ["v2", "hybrid"], default_value = "v2")]
+    mode: Vec<String>,
     /// Run everything: half an hour and more for each mode; names of what takes minutes say so.
     #[arg(long)]
     long: bool,
@@ -38,21 +37,6 @@ pub(crate) struct Arguments {
     /// Only build and fetch what is needed, and say where it is.
     #[arg(long)]
     prepare: bool,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-enum Mode {
-    V2,
-    Hybrid,
-}
-
-impl Mode {
-    fn word(self) -> &'static str {
-        match self {
-            Self::V2 => "v2",
-            Self::Hybrid => "hybrid",
-        }
-    }
 }
 
 /// Prepares everything and runs the table.
@@ -71,7 +55,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
     behaviours.arg(format!("{PARTS}={}", folder.display()));
     behaviours.arg(format!("{PROJECT}={}", workspace::root().display()));
     behaviours.arg(programs::release("weir-k8s-tests")).arg("run");
-    behaviours.args(arguments.mode.iter().flat_map(|mode| ["--mode", mode.word()])).args(&arguments.filter);
+    behaviours.args(arguments.mode.iter().flat_map(|mode| ["--mode", mode])).args(&arguments.filter);
     behaviours.args(arguments.long.then_some("--long")).args(arguments.keep.then_some("--keep"));
     let mut count = Count::default();
     let ran = step::watched("behaviours on a real cluster", &mut behaviours, |line| count.add(line))?;
@@ -87,11 +71,11 @@ fn prepare() -> Result<PathBuf> {
     ensure!(cfg!(target_arch = "x86_64"), "the parts are known for 64-bit x86 only");
     let folder = workspace::cache().join("k8s");
     std::fs::create_dir_all(&folder)?;
-    debian::unpack(&folder)?;
+    debian::root(&folder)?;
     debian::prometheus(&folder)?;
     go::kubernetes(&folder)?;
     go::istio(&folder)?;
     go::containerd(&folder)?;
-    definitions::copy(&folder)?;
+    go::definitions(&folder)?;
     Ok(folder)
 }
