@@ -4,28 +4,8 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Context, Result};
-use clap::ValueEnum;
 
 use crate::{step, workspace};
-
-/// With how much effort Weir is built.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub(crate) enum Profile {
-    /// What is shipped: smallest and fastest, slow to build.
-    Dist,
-    /// What tests run: quick to build after a small change.
-    Release,
-}
-
-impl Profile {
-    /// As cargo calls it.
-    fn name(self) -> &'static str {
-        match self {
-            Self::Dist => "dist",
-            Self::Release => "release",
-        }
-    }
-}
 
 /// Where the programs of the release profile are.
 pub(crate) fn release(name: &str) -> PathBuf {
@@ -34,7 +14,7 @@ pub(crate) fn release(name: &str) -> PathBuf {
 
 /// Builds what runs for real, in the release profile: Weir, its CNI plugin and the programs of the tests.
 pub(crate) fn build_for_real() -> Result<()> {
-    build_weir(Profile::Release, &[])?;
+    build_weir("release", &[])?;
     let built = build_cni_plugin(&[])?;
     // Beside Weir, where an agent that runs from there finds it. Not over the old one in place: cargo may have made it a
     // link to what it keeps.
@@ -46,19 +26,17 @@ pub(crate) fn build_for_real() -> Result<()> {
 }
 
 /// Builds Weir and its CNI plugin for an image; copies without debug information.
-pub(crate) fn build_for_image(profile: Profile) -> Result<[PathBuf; 2]> {
-    let flags = match profile {
-        Profile::Dist => without_this_machine(),
-        Profile::Release => Vec::new(),
-    };
+pub(crate) fn build_for_image(profile: &str) -> Result<[PathBuf; 2]> {
+    let flags = if profile == "dist" { without_this_machine() } else { Vec::new() };
     let weir = build_weir(profile, &flags)?;
-    Ok([stripped(&weir, profile.name())?, stripped(&build_cni_plugin(&flags)?, profile.name())?])
+    Ok([stripped(&weir, profile)?, stripped(&build_cni_plugin(&flags)?, profile)?])
 }
 
-fn build_weir(profile: Profile, flags: &[String]) -> Result<PathBuf> {
+/// Builds Weir with a profile: `release`, which is quick to build after a small change, or another.
+fn build_weir(profile: &str, flags: &[String]) -> Result<PathBuf> {
     let mut build = workspace::cargo();
-    build.args(["build", "--locked", "--profile", profile.name(), "--package", "weir"]);
-    if profile == Profile::Release {
+    build.args(["build", "--locked", "--profile", profile, "--package", "weir"]);
+    if profile == "release" {
         // With the tests: another choice of packages would be another choice of features, and all built anew.
         build.args(["--package", "weir-tests"]);
     }
@@ -66,8 +44,8 @@ fn build_weir(profile: Profile, flags: &[String]) -> Result<PathBuf> {
         // Paths may hold spaces, so not RUSTFLAGS.
         build.env("CARGO_ENCODED_RUSTFLAGS", flags.join("\u{1f}"));
     }
-    step::run(&format!("build of weir ({})", profile.name()), &mut build)?;
-    Ok(workspace::target().join(profile.name()).join("weir"))
+    step::run(&format!("build of weir ({})", profile), &mut build)?;
+    Ok(workspace::target().join(profile).join("weir"))
 }
 
 /// Builds the CNI plugin as it is shipped: one small static program, since it runs on nodes with whatever libraries they

@@ -9,12 +9,9 @@ use std::process::Command;
 
 use anyhow::{Context, Result, ensure};
 
-/// The mode of a program: everybody reads and runs it.
-const PROGRAM: u32 = 0o755;
-/// The mode of a file: everybody reads it.
-const FILE: u32 = 0o644;
+use crate::step;
 
-/// The folder. Paths below are those of the root file system.
+/// The folder. Paths below are those of the root file system; directories above them are made, for everybody to read.
 #[derive(Debug)]
 pub(crate) struct Tree(PathBuf);
 
@@ -33,81 +30,63 @@ impl Tree {
         &self.0
     }
 
-    /// Adds a directory, with those above it.
+    /// Adds a directory.
     pub(crate) fn directory(&self, path: &str, mode: u32) -> Result<()> {
-        let place = self.place(path)?;
-        fs::create_dir_all(&place)?;
-        Ok(fs::set_permissions(&place, Permissions::from_mode(mode))?)
+        let mut install = Command::new("install");
+        step::output(install.args(["--directory", &format!("--mode={mode:o}")]).arg(self.place(path))).map(drop)
     }
 
-    /// Adds a file with this content.
+    /// Adds a file with this content, which everybody may read.
     pub(crate) fn text(&self, path: &str, content: &str) -> Result<()> {
-        let place = self.place(path)?;
-        fs::write(&place, content)?;
-        Ok(fs::set_permissions(&place, Permissions::from_mode(FILE))?)
+        self.file(path, Path::new("/dev/null"))?;
+        fs::write(self.place(path), content)?;
+        Ok(fs::set_permissions(self.place(path), Permissions::from_mode(0o644))?)
     }
 
     /// Adds a copy of a file of this machine, which everybody may run. Links to it are followed.
     pub(crate) fn file(&self, path: &str, from: &Path) -> Result<()> {
-        let place = self.place(path)?;
-        fs::copy(from, &place).with_context(|| format!("copying {} to /{path}", from.display()))?;
-        Ok(fs::set_permissions(&place, Permissions::from_mode(PROGRAM))?)
-    }
-
-    /// Lets everybody run a file that was added.
-    pub(crate) fn run_by_all(&self, path: &str) -> Result<()> {
-        Ok(fs::set_permissions(self.place(path)?, Permissions::from_mode(PROGRAM))?)
+        let mut install = Command::new("install");
+        step::output(install.args(["-D", "--mode=755"]).arg(from).arg(self.place(path))).map(drop)
     }
 
     /// Adds a symbolic link.
     pub(crate) fn link(&self, path: &str, target: &str) -> Result<()> {
-        symlink(target, self.place(path)?).with_context(|| format!("linking /{path}"))
+        self.directory(path.rsplit_once('/').map_or("/", |(above, _)| above), 0o755)?;
+        symlink(target, self.place(path)).with_context(|| format!("linking {path}"))
     }
 
     /// Adds a program and what it needs to be loaded, at the same paths as here: the loader, which comes along, looks where
     /// this machine's distribution put them. Returns the paths of the libraries.
     pub(crate) fn program(&self, path: &str, from: &Path) -> Result<BTreeSet<PathBuf>> {
         self.file(path, from)?;
-        let libraries = libraries(from)?;
+        let ldd = Command::new("ldd").arg(from).output().context("running ldd")?;
+        let (said, complained) = (String::from_utf8_lossy(&ldd.stdout), String::from_utf8_lossy(&ldd.stderr));
+        // A static program is no failure, though ldd says so with its status for some of them.
+        if said.contains("statically linked") || complained.contains("not a dynamic executable") {
+            return Ok(BTreeSet::new());
+        }
+        ensure!(ldd.status.success(), "ldd {}: {}", from.display(), complained.trim());
+        let libraries = libraries(&said)?;
         for library in &libraries {
             self.file(library.to_str().with_context(|| format!("{} is not text", library.display()))?, library)?;
         }
         Ok(libraries)
     }
 
-    /// Where a path is on this machine; the directory above it exists.
-    fn place(&self, path: &str) -> Result<PathBuf> {
-        let place = self.0.join(path.trim_matches('/'));
-        let above = place.parent().context("a path is below the root")?;
-        for missing in above.ancestors().take_while(|above| !above.exists()).collect::<Vec<_>>().into_iter().rev() {
-            fs::create_dir(missing)?;
-            fs::set_permissions(missing, Permissions::from_mode(PROGRAM))?;
-        }
-        Ok(place)
+    /// Where a path is on this machine.
+    fn place(&self, path: &str) -> PathBuf {
+        self.0.join(path.trim_start_matches('/'))
     }
 }
 
-/// The loader and the shared libraries of a program, by the paths under which the loader looks for them. A program that is
-/// linked statically needs none; glibc's own name lookup is inside libc since 2.34.
-fn libraries(program: &Path) -> Result<BTreeSet<PathBuf>> {
-    let output = Command::new("ldd").arg(program).output().context("running ldd")?;
-    let said = String::from_utf8_lossy(&output.stdout);
-    let complained = String::from_utf8_lossy(&output.stderr);
-    // A static program is no failure, though ldd says so with its status for some of them.
-    if said.contains("statically linked") || complained.contains("not a dynamic executable") {
-        return Ok(BTreeSet::new());
-    }
-    ensure!(output.status.success(), "ldd {}: {}", program.display(), complained.trim());
-    parse(&said)
-}
-
-/// Reads what ldd prints: `libc.so.6 => /lib/x86_64-linux-gnu/libc.so.6 (0x…)`, or the loader's path alone.
-fn parse(said: &str) -> Result<BTreeSet<PathBuf>> {
+/// The loader and the shared libraries that ldd lists, by the paths under which the loader looks for them:
+/// `libc.so.6 => /lib/x86_64-linux-gnu/libc.so.6 (0x…)`, or the loader's path alone. glibc's own name lookup is inside libc
+/// since 2.34, and the kernel's page of code has no file.
+fn libraries(said: &str) -> Result<BTreeSet<PathBuf>> {
     let mut libraries = BTreeSet::new();
-    for line in said.lines().map(str::trim).filter(|line| !line.is_empty()) {
+    for line in said.lines().map(str::trim) {
         let found = line.split_once(" => ").map_or(line, |(_, path)| path);
         ensure!(!found.starts_with("not found"), "a shared library is not on this machine: {line}");
-        // The kernel's own page of code has no file.
         libraries.extend(found.split(' ').next().filter(|path| path.starts_with('/')).map(PathBuf::from));
     }
     Ok(libraries)
@@ -122,8 +101,8 @@ mod tests {
         let said = "\tlinux-vdso.so.1 (0x00007ffd)\n\tlibc.so.6 => /lib/x86_64-linux-gnu/libc.so.6 (0x00007f00)\n\
                     \t/lib64/ld-linux-x86-64.so.2 (0x00007f11)\n";
         let paths = ["/lib/x86_64-linux-gnu/libc.so.6", "/lib64/ld-linux-x86-64.so.2"].map(PathBuf::from);
-        assert_eq!(parse(said).unwrap(), BTreeSet::from(paths));
-        let error = parse("\tlibmissing.so.1 => not found\n").unwrap_err().to_string();
+        assert_eq!(libraries(said).unwrap(), BTreeSet::from(paths));
+        let error = libraries("\tlibmissing.so.1 => not found\n").unwrap_err().to_string();
         assert!(error.contains("libmissing.so.1"), "{error}");
     }
 

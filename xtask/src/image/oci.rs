@@ -3,10 +3,10 @@
 //! and times: the same content gives the same digest.
 
 use std::fs;
-use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::path::Path;
+use std::process::Command;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result};
 use serde_json::{Value, json};
 
 use crate::step;
@@ -42,47 +42,44 @@ pub(crate) struct Packed {
 impl Image<'_> {
     /// Packs a root file system into an archive, which is whole or not there. Every time in it is `seconds` since 1970.
     pub(crate) fn pack(&self, root: &Tree, archive: &Path, seconds: u64) -> Result<Packed> {
-        let layout = archive.with_extension("layout");
-        let blobs = layout.join("blobs/sha256");
-        let _ = fs::remove_dir_all(&layout);
-        fs::create_dir_all(&blobs).with_context(|| format!("making {}", blobs.display()))?;
+        let layout = Tree::new(archive.with_extension("layout"))?;
+        let (blobs, file) = (layout.folder().join("blobs/sha256"), layout.folder().join("blob"));
+        fs::create_dir_all(&blobs)?;
+        // Moves the file among those that are found by their digest; what others name it by.
+        let blob = |media_type: &str| -> Result<Value> {
+            let (digest, size) = (sha256(&file)?, fs::metadata(&file)?.len());
+            fs::rename(&file, blobs.join(&digest))?;
+            Ok(json!({"mediaType": media_type, "digest": format!("sha256:{digest}"), "size": size}))
+        };
 
-        let unpacked = archive.with_extension("layer");
-        tar(root.folder(), &unpacked, seconds)?;
-        let compressed = layout.join("layer");
-        let mut gzip = Command::new("gzip");
-        gzip.args(["--no-name", "--best", "--stdout"]).arg(&unpacked).stdout(fs::File::create(&compressed)?);
-        ensure!(gzip.status().context("running gzip")?.success(), "gzip cannot compress {}", unpacked.display());
-        let (unpacked_bytes, layer_digest) = (fs::metadata(&unpacked)?.len(), sha256(&unpacked)?);
-        fs::remove_file(&unpacked)?;
-
-        let layer = blob(&blobs, &compressed, LAYER)?;
-        let config = json!({
-            "architecture": architecture(),
-            "os": "linux",
-            "config": {
-                "Entrypoint": [self.entrypoint],
-                "Env": [format!("PATH={}", self.path)],
-                "Labels": self.labels,
-                "WorkingDir": "/",
-            },
-            "rootfs": {"type": "layers", "diff_ids": [format!("sha256:{layer_digest}")]},
+        tar(root.folder(), &file, seconds)?;
+        let (unpacked_bytes, unpacked) = (fs::metadata(&file)?.len(), sha256(&file)?);
+        step::output(Command::new("gzip").args(["--no-name", "--best"]).arg(&file))?;
+        fs::rename(file.with_extension("gz"), &file)?;
+        let layer = blob(LAYER)?;
+        let platform = json!({"architecture": architecture(), "os": "linux"});
+        let mut config = platform.clone();
+        config["rootfs"] = json!({"type": "layers", "diff_ids": [format!("sha256:{unpacked}")]});
+        config["config"] = json!({
+            "Entrypoint": [self.entrypoint], "Env": [format!("PATH={}", self.path)], "Labels": self.labels, "WorkingDir": "/",
         });
-        let config = blob(&blobs, &written(&layout, &config)?, CONFIG)?;
+        fs::write(&file, config.to_string())?;
+        let config = blob(CONFIG)?;
         let manifest = json!({"schemaVersion": 2, "mediaType": MANIFEST, "config": config, "layers": [layer]});
-        let mut manifest = blob(&blobs, &written(&layout, &manifest)?, MANIFEST)?;
-        manifest["platform"] = json!({"architecture": architecture(), "os": "linux"});
+        fs::write(&file, manifest.to_string())?;
+        let mut manifest = blob(MANIFEST)?;
+        manifest["platform"] = platform;
         // The first is what containerd goes by, the second what everybody else does.
         let name = full_name(self.name);
         let tag = name.rsplit_once(':').map_or("", |(_, tag)| tag);
         manifest["annotations"] = json!({"io.containerd.image.name": name, "org.opencontainers.image.ref.name": tag});
-        fs::write(layout.join("index.json"), json!({"schemaVersion": 2, "manifests": [manifest]}).to_string())?;
-        fs::write(layout.join("oci-layout"), r#"{"imageLayoutVersion":"1.0.0"}"#)?;
+        layout.text("/index.json", &json!({"schemaVersion": 2, "manifests": [manifest]}).to_string())?;
+        layout.text("/oci-layout", r#"{"imageLayoutVersion":"1.0.0"}"#)?;
 
         let unfinished = archive.with_extension("unfinished");
-        tar(&layout, &unfinished, seconds)?;
+        tar(layout.folder(), &unfinished, seconds)?;
         fs::rename(&unfinished, archive).with_context(|| format!("writing {}", archive.display()))?;
-        fs::remove_dir_all(&layout)?;
+        fs::remove_dir_all(layout.folder())?;
         let digest = manifest["digest"].as_str().context("a descriptor has a digest")?.to_owned();
         Ok(Packed { digest, compressed_bytes: layer["size"].as_u64().unwrap_or_default(), unpacked_bytes })
     }
@@ -96,20 +93,7 @@ fn tar(folder: &Path, archive: &Path, seconds: u64) -> Result<()> {
     let mut tar = Command::new("tar");
     tar.args(["--create", "--format=gnu", "--sort=name", "--owner=0", "--group=0", "--numeric-owner"]);
     tar.arg(format!("--mtime=@{seconds}")).arg("--file").arg(archive).arg("--directory").arg(folder).args(names);
-    step::output(tar.stdin(Stdio::null())).map(drop)
-}
-
-fn written(folder: &Path, value: &Value) -> Result<PathBuf> {
-    let path = folder.join("blob");
-    fs::write(&path, value.to_string())?;
-    Ok(path)
-}
-
-/// Moves a file among those that are found by their digest; what others name it by.
-fn blob(blobs: &Path, file: &Path, media_type: &str) -> Result<Value> {
-    let (digest, size) = (sha256(file)?, fs::metadata(file)?.len());
-    fs::rename(file, blobs.join(&digest))?;
-    Ok(json!({"mediaType": media_type, "digest": format!("sha256:{digest}"), "size": size}))
+    step::output(&mut tar).map(drop)
 }
 
 /// The SHA-256 of a file, in hexadecimal digits.
@@ -144,41 +128,41 @@ fn architecture() -> &'static str {
 mod tests {
     use super::*;
 
-    /// Packs an image with this program, at this order of adding and unpacks the archive; the folder has both.
+    /// Packs an image with this program, added in this order, and unpacks the archive; the folder has both.
     fn packed(program: &str, link_first: bool) -> (Packed, tempfile::TempDir) {
         let folder = tempfile::tempdir().unwrap();
         let root = Tree::new(folder.path().join("root")).unwrap();
-        let link = || root.link("/usr/bin/w", "weir").unwrap();
-        if link_first {
-            link();
-        }
-        root.text("/usr/bin/weir", program).unwrap();
+        let (link, text) = (|| root.link("/usr/bin/w", "weir"), || root.text("/usr/bin/weir", program));
+        let added = if link_first { link().and_then(|()| text()) } else { text().and_then(|()| link()) };
+        added.unwrap();
         root.directory("/tmp", 0o1777).unwrap();
-        if !link_first {
-            link();
-        }
         let labels = json!({"org.opencontainers.image.title": "weir"});
         let image = Image { name: "registry.test/mesh/weir:1", entrypoint: "/usr/bin/weir", path: "/usr/bin", labels };
         let archive = folder.path().join("weir.tar");
         let packed = image.pack(&root, &archive, 7).unwrap();
-        let mut unpack = Command::new("tar");
-        step::output(unpack.arg("--extract").arg("--directory").arg(folder.path()).arg("--file").arg(&archive))
-            .unwrap();
+        shell(folder.path(), "tar --extract --file=weir.tar");
         (packed, folder)
+    }
+
+    fn shell(folder: &Path, text: &str) -> String {
+        step::output(Command::new("sh").current_dir(folder).env("TZ", "UTC").args(["-c", text])).unwrap()
     }
 
     #[test]
     fn everything_is_found_by_its_digest_from_the_index_on() {
         let (packed, folder) = packed("program", false);
+        let folder = folder.path();
         let json = |path: &Path| serde_json::from_slice::<Value>(&fs::read(path).unwrap()).unwrap();
         let found = |descriptor: &Value| {
             let digest = descriptor["digest"].as_str().unwrap().trim_start_matches("sha256:");
-            let path = folder.path().join("blobs/sha256").join(digest);
-            assert_eq!(sha256(&path).unwrap(), digest);
-            assert_eq!(descriptor["size"], fs::metadata(&path).unwrap().len());
+            let path = folder.join("blobs/sha256").join(digest);
+            assert_eq!(
+                (sha256(&path).unwrap().as_str(), &descriptor["size"]),
+                (digest, &json!(path.metadata().unwrap().len()))
+            );
             path
         };
-        let index = json(&folder.path().join("index.json"));
+        let index = json(&folder.join("index.json"));
         let entry = &index["manifests"][0];
         assert_eq!(entry["annotations"]["io.containerd.image.name"], "registry.test/mesh/weir:1");
         assert_eq!(entry["annotations"]["org.opencontainers.image.ref.name"], "1");
@@ -188,35 +172,24 @@ mod tests {
         assert_eq!(config["config"]["Entrypoint"], json!(["/usr/bin/weir"]));
         let layer = found(&manifest["layers"][0]);
         let compressed = fs::read(&layer).unwrap();
-        assert_eq!(compressed.len() as u64, packed.compressed_bytes);
-        assert_eq!(compressed[4..8], [0; 4], "the time in gzip's header");
-        let unpacked = folder.path().join("unpacked");
-        let gunzip = Command::new("gzip").args(["-dc"]).arg(&layer).output().unwrap();
-        fs::write(&unpacked, gunzip.stdout).unwrap();
-        assert_eq!(fs::metadata(&unpacked).unwrap().len(), packed.unpacked_bytes);
-        assert_eq!(config["rootfs"]["diff_ids"], json!([format!("sha256:{}", sha256(&unpacked).unwrap())]));
-        let mut list = Command::new("tar");
-        let listed =
-            step::output(list.env("TZ", "UTC").args(["--list", "--verbose", "--file"]).arg(&unpacked)).unwrap();
-        let listed: Vec<String> =
-            listed.lines().map(|line| line.split_whitespace().collect::<Vec<_>>().join(" ")).collect();
+        assert_eq!((compressed.len() as u64, &compressed[4..8]), (packed.compressed_bytes, &[0; 4][..]), "gzip's time");
+        shell(folder, &format!("gzip --decompress --stdout {} >layer", layer.display()));
+        assert_eq!(folder.join("layer").metadata().unwrap().len(), packed.unpacked_bytes);
+        assert_eq!(config["rootfs"]["diff_ids"], json!([format!("sha256:{}", sha256(&folder.join("layer")).unwrap())]));
         assert_eq!(
-            listed,
-            [
-                "drwxrwxrwt 0/0 0 1970-01-01 00:00 tmp/",
-                "drwxr-xr-x 0/0 0 1970-01-01 00:00 usr/",
-                "drwxr-xr-x 0/0 0 1970-01-01 00:00 usr/bin/",
-                "lrwxrwxrwx 0/0 0 1970-01-01 00:00 usr/bin/w -> weir",
-                "-rw-r--r-- 0/0 7 1970-01-01 00:00 usr/bin/weir",
-            ]
+            shell(folder, "tar --list --verbose --file=layer | tr -s ' '"),
+            "drwxrwxrwt 0/0 0 1970-01-01 00:00 tmp/\n\
+             drwxr-xr-x 0/0 0 1970-01-01 00:00 usr/\n\
+             drwxr-xr-x 0/0 0 1970-01-01 00:00 usr/bin/\n\
+             lrwxrwxrwx 0/0 0 1970-01-01 00:00 usr/bin/w -> weir\n\
+             -rw-r--r-- 0/0 7 1970-01-01 00:00 usr/bin/weir\n"
         );
     }
 
     #[test]
     fn the_same_content_has_the_same_digest_and_other_content_another() {
-        let (one, _one) = packed("program", false);
-        let (same, _same) = packed("program", true);
-        let (other, _other) = packed("another", false);
+        let [(one, _), (same, _), (other, _)] = [("program", false), ("program", true), ("another", false)]
+            .map(|(program, link_first)| packed(program, link_first));
         assert_eq!(one, same);
         assert_ne!(other.digest, one.digest);
     }

@@ -1,12 +1,12 @@
 //! The bill of materials: every crate that is linked into a program of the image, with version, licence and checksum,
 //! and every shared library beside them, with the distribution's package. SPDX 2.3, as JSON. cargo, dpkg and date are asked.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 use serde_json::{Value, json};
 
 use super::oci::sha256;
@@ -25,115 +25,70 @@ pub(super) fn document(
     libraries: &BTreeSet<PathBuf>,
     seconds: u64,
 ) -> Result<String> {
-    let checksums = checksums(&fs::read_to_string(workspace::root().join("Cargo.lock"))?);
-    let mut packages = BTreeMap::new();
-    let mut relations = Vec::new();
-    let mut relate = |from: &str, kind: &str, to: &str| {
-        relations.push(json!({"spdxElementId": from, "relationshipType": kind, "relatedSpdxElement": to}));
+    let (mut packages, mut relations) = (Vec::new(), Vec::new());
+    let mut add = |from: &str, relation: &str, mut package: Value| {
+        let id = format!("SPDXRef-{}", packages.len());
+        relations.push(json!({"spdxElementId": from, "relationshipType": relation, "relatedSpdxElement": id}));
+        package["SPDXID"] = json!(id);
+        packages.push(package);
+        id
     };
-    for (package, path, from) in programs {
-        let id = identifier("program", package, "");
-        let mut described = described(&id, package, env!("CARGO_PKG_VERSION"), env!("CARGO_PKG_LICENSE"));
-        described["packageFileName"] = json!(path);
-        described["checksums"] = json!([{"algorithm": "SHA256", "checksumValue": sha256(from)?}]);
-        described["primaryPackagePurpose"] = json!("APPLICATION");
-        packages.insert(id.clone(), described);
-        relate("SPDXRef-DOCUMENT", "DESCRIBES", &id);
-        for (name, version, licence) in crates_of(package)? {
-            let crate_id = identifier("crate", &name, &version);
-            relate(&id, "STATIC_LINK", &crate_id);
-            let checksum = checksums.get(&(name.clone(), version.clone()));
-            packages
-                .entry(crate_id.clone())
-                .or_insert_with(|| of_crate(&crate_id, &name, &version, &licence, checksum));
+    let mut ids = Vec::new();
+    for (name, path, from) in programs {
+        let mut program = package(name, env!("CARGO_PKG_VERSION"), env!("CARGO_PKG_LICENSE"), None);
+        program["packageFileName"] = json!(path);
+        program["checksums"] = json!([{"algorithm": "SHA256", "checksumValue": sha256(from)?}]);
+        program["primaryPackagePurpose"] = json!("APPLICATION");
+        let id = add("SPDXRef-DOCUMENT", "DESCRIBES", program);
+        for (name, version, licence) in crates_of(name)? {
+            // Those of the workspace itself are in no registry.
+            let url = (!name.starts_with("weir")).then(|| format!("pkg:cargo/{name}@{version}"));
+            add(&id, "STATIC_LINK", package(&name, &version, &licence, url));
         }
+        ids.push(id);
     }
-    let weir = identifier("program", programs.first().context("an image has a program")?.0, "");
-    let mut owned: BTreeMap<[String; 3], Vec<String>> = BTreeMap::new();
-    for library in libraries {
-        owned.entry(owner(library)).or_default().push(library.display().to_string());
-    }
-    for ([name, version, architecture], files) in owned {
-        let id = identifier("library", &name, &version);
-        relate(&weir, "DYNAMIC_LINK", &id);
-        let mut described = described(&id, &name, &version, "NOASSERTION");
-        described["comment"] = json!(format!("of it, the image holds {}", files.join(", ")));
+    let owners: BTreeSet<[String; 3]> = libraries.iter().map(|library| owner(library)).collect();
+    for [name, version, architecture] in owners {
         let escaped = version.replace('+', "%2B").replace(':', "%3A");
-        if !version.is_empty() {
-            described["externalRefs"] = purl(&format!("pkg:deb/debian/{name}@{escaped}?arch={architecture}"));
-        }
-        packages.insert(id, described);
+        let url = (!version.is_empty()).then(|| format!("pkg:deb/debian/{name}@{escaped}?arch={architecture}"));
+        add(&ids[0], "DYNAMIC_LINK", package(&name, &version, "NOASSERTION", url));
     }
-    let packages: Vec<Value> = packages.into_values().collect();
-    let created =
-        step::output(Command::new("date").args(["--utc", "+%Y-%m-%dT%H:%M:%SZ", "--date"]).arg(format!("@{seconds}")))?;
+    let date = ["--utc", "+%Y-%m-%dT%H:%M:%SZ", &format!("--date=@{seconds}")];
+    let created = step::output(Command::new("date").args(date))?;
     let content = workspace::target().join("sbom.json");
     fs::write(&content, json!(packages).to_string())?;
     let document = json!({
-        "spdxVersion": "SPDX-2.3",
-        "dataLicense": "CC0-1.0",
-        "SPDXID": "SPDXRef-DOCUMENT",
-        "name": image,
+        "spdxVersion": "SPDX-2.3", "dataLicense": "CC0-1.0", "SPDXID": "SPDXRef-DOCUMENT", "name": image,
         // Two documents have the same name only if they say the same.
         "documentNamespace": format!("urn:weir:sbom:{}", sha256(&content)?),
         "creationInfo": {"created": created.trim(), "creators": ["Tool: weir-xtask"]},
-        "packages": packages,
-        "relationships": relations,
+        "packages": packages, "relationships": relations,
     });
     Ok(serde_json::to_string_pretty(&document)? + "\n")
 }
 
-/// A package, with what is known of all of them.
-fn described(id: &str, name: &str, version: &str, licence: &str) -> Value {
-    let mut described = json!({
-        "SPDXID": id, "name": name, "filesAnalyzed": false, "downloadLocation": "NOASSERTION",
+/// A package. A library that nobody knows has no version; what is in a registry has a package URL.
+fn package(name: &str, version: &str, licence: &str, url: Option<String>) -> Value {
+    let urls = url
+        .map(|url| json!({"referenceCategory": "PACKAGE-MANAGER", "referenceType": "purl", "referenceLocator": url}));
+    json!({
+        "name": name, "versionInfo": version, "filesAnalyzed": false, "downloadLocation": "NOASSERTION",
         "licenseConcluded": "NOASSERTION", "licenseDeclared": licence, "copyrightText": "NOASSERTION",
-        "primaryPackagePurpose": "LIBRARY",
-    });
-    if !version.is_empty() {
-        described["versionInfo"] = json!(version);
-    }
-    described
-}
-
-/// A crate; those of the workspace itself are in no registry and have no checksum.
-fn of_crate(id: &str, name: &str, version: &str, licence: &str, checksum: Option<&String>) -> Value {
-    let mut described = described(id, name, version, licence);
-    if let Some(checksum) = checksum {
-        described["downloadLocation"] = json!(format!("https://static.crates.io/crates/{name}/{name}-{version}.crate"));
-        described["checksums"] = json!([{"algorithm": "SHA256", "checksumValue": checksum}]);
-        described["externalRefs"] = purl(&format!("pkg:cargo/{name}@{version}"));
-    }
-    described
-}
-
-fn purl(url: &str) -> Value {
-    json!([{"referenceCategory": "PACKAGE-MANAGER", "referenceType": "purl", "referenceLocator": url}])
-}
-
-/// An identifier as SPDX allows it: letters, digits, dots and hyphens.
-fn identifier(kind: &str, name: &str, version: &str) -> String {
-    let allowed = |character: char| match character {
-        'a'..='z' | 'A'..='Z' | '0'..='9' | '.' | '-' => character,
-        '_' => '.',
-        _ => '-',
-    };
-    let text = format!("SPDXRef-{kind}-{name}-{version}");
-    text.trim_end_matches('-').chars().map(allowed).collect()
+        "primaryPackagePurpose": "LIBRARY", "externalRefs": urls.into_iter().collect::<Vec<_>>(),
+    })
 }
 
 /// Name, version and licence of every crate that is linked into a package's program. What only runs during the build is
 /// not among them.
 fn crates_of(package: &str) -> Result<BTreeSet<(String, String, String)>> {
+    let mut trees = vec![vec!["--package", package]];
+    let embedded = EMBEDDED.iter().filter(|(outer, ..)| *outer == package);
+    trees.extend(embedded.map(|(_, inner, target)| vec!["--package", inner, "--target", target]));
     let mut crates = BTreeSet::new();
-    let embedded =
-        EMBEDDED.iter().filter(|(outer, ..)| *outer == package).map(|(_, inner, target)| (*inner, Some(*target)));
-    for (package, target) in [(package, None)].into_iter().chain(embedded) {
+    for what in trees {
         let mut tree = workspace::cargo();
-        tree.args(["tree", "--locked", "--package", package, "--edges", "normal,no-proc-macro"]);
-        tree.args(["--prefix", "none", "--format", "{p}|{l}"])
-            .args(target.into_iter().flat_map(|target| ["--target", target]));
-        crates.extend(step::output(&mut tree)?.lines().filter_map(crate_of));
+        tree.args(["tree", "--locked", "--edges", "normal,no-proc-macro", "--prefix", "none", "--format", "{p}|{l}"]);
+        crates.extend(step::output(tree.args(what))?.lines().filter_map(crate_of));
     }
     Ok(crates)
 }
@@ -148,37 +103,17 @@ fn crate_of(line: &str) -> Option<(String, String, String)> {
     Some((name, version, if licence.is_empty() { "NOASSERTION".to_owned() } else { licence }))
 }
 
-/// The checksums that Cargo.lock holds, by name and version.
-fn checksums(lock: &str) -> BTreeMap<(String, String), String> {
-    let value = |package: &str, key: &str| {
-        let line = package.lines().find_map(|line| line.strip_prefix(key)?.strip_prefix(" = "))?;
-        Some(line.trim_matches('"').to_owned())
-    };
-    let packages = lock.split("[[package]]").filter_map(|package| {
-        Some(((value(package, "name")?, value(package, "version")?), value(package, "checksum")?))
-    });
-    packages.collect()
-}
-
 /// Name, version and architecture of the distribution's package that a shared library is from. One that no package owns
 /// gives its own name and nothing else.
 fn owner(library: &Path) -> [String; 3] {
+    let name = library.file_name().unwrap_or_default().display().to_string();
     // /lib is a link to /usr/lib nowadays, and the package may have registered either.
-    let mut spellings = BTreeSet::from([library.to_owned()]);
-    spellings.extend(library.canonicalize());
-    for path in spellings.clone() {
-        spellings.extend(path.strip_prefix("/usr").map(|below| Path::new("/").join(below)));
-    }
-    let known = spellings.into_iter().find_map(|path| {
-        let said = step::output(Command::new("dpkg").arg("--search").arg(path)).ok()?;
-        let mut query = Command::new("dpkg-query");
-        query.args(["--show", "--showformat", "${Package}|${Version}|${Architecture}"]).arg(said.split_once(": ")?.0);
-        let said = step::output(&mut query).ok()?;
-        said.trim().split('|').map(str::to_owned).collect::<Vec<_>>().try_into().ok()
-    });
-    known.unwrap_or_else(|| {
-        [library.file_name().unwrap_or_default().display().to_string(), String::new(), String::new()]
-    })
+    let ask = "package=$(dpkg --search \"*$(basename \"$1\")\" | grep --max-count=1 -F \"$1\")
+               dpkg-query --show --showformat '${Package}|${Version}|${Architecture}' \"${package%%: *}\"";
+    let library = library.display().to_string();
+    let said = step::output(Command::new("sh").args(["-c", ask, "sh", library.trim_start_matches("/usr")]));
+    let known = said.ok().and_then(|said| said.split('|').map(str::to_owned).collect::<Vec<_>>().try_into().ok());
+    known.unwrap_or([name, String::new(), String::new()])
 }
 
 #[cfg(test)]
@@ -186,36 +121,31 @@ mod tests {
     use super::*;
 
     #[test]
-    fn crates_are_read_with_licences_as_expressions_and_the_registrys_checksums() {
-        let read = |line: &str| crate_of(line).map(|(name, version, licence)| format!("{name} {version} {licence}"));
+    fn crates_are_read_with_licences_as_expressions() {
         for (line, expected) in [
-            ("weir v0.1.0 (/x/agent)|Apache-2.0", "weir 0.1.0 Apache-2.0"),
-            ("log v0.4.1|MIT/Apache-2.0 (*)", "log 0.4.1 MIT OR Apache-2.0"),
-            ("x v1.0.0|", "x 1.0.0 NOASSERTION"),
+            ("weir v0.1.0 (/x/agent)|Apache-2.0", ["weir", "0.1.0", "Apache-2.0"]),
+            ("log v0.4.1|MIT/Apache-2.0 (*)", ["log", "0.4.1", "MIT OR Apache-2.0"]),
+            ("x v1.0.0|", ["x", "1.0.0", "NOASSERTION"]),
         ] {
-            assert_eq!(read(line).as_deref(), Some(expected));
+            assert_eq!(
+                crate_of(line).map(|(name, version, licence)| [name, version, licence]),
+                Some(expected.map(str::to_owned))
+            );
         }
-        let lock = "[[package]]\nname = \"weir\"\nversion = \"0.1.0\"\n\n[[package]]\nname = \"log\"\nversion = \"0.4.1\"\n\
-                    source = \"registry\"\nchecksum = \"abc\"\n";
-        let expected = BTreeMap::from([(("log".to_owned(), "0.4.1".to_owned()), "abc".to_owned())]);
-        assert_eq!(checksums(lock), expected);
     }
 
     #[test]
     fn weir_is_linked_from_its_own_crates_and_its_kernel_programs() {
         let names: BTreeSet<String> = crates_of("weir").unwrap().into_iter().map(|(name, ..)| name).collect();
-        for expected in ["weir", "weir-common", "weir-ebpf", "aya-ebpf", "rustls", "tokio"] {
-            assert!(names.contains(expected), "{expected}");
-        }
-        for only_builds in ["protox", "aya-build", "clap_derive"] {
-            assert!(!names.contains(only_builds), "{only_builds}");
-        }
+        let (linked, builds) =
+            (["weir-common", "weir-ebpf", "aya-ebpf", "rustls"], ["protox", "aya-build", "clap_derive"]);
+        assert_eq!(linked.map(|name| names.contains(name)), [true; 4]);
+        assert_eq!(builds.map(|name| names.contains(name)), [false; 3]);
     }
 
     #[test]
-    fn identifiers_hold_only_what_the_format_allows_and_an_unowned_library_has_only_its_name() {
-        assert_eq!(identifier("crate", "aws_lc-rs", "1.0.0+x"), "SPDXRef-crate-aws.lc-rs-1.0.0-x");
-        assert_eq!(identifier("program", "weir", ""), "SPDXRef-program-weir");
+    fn a_library_is_known_by_its_package_and_an_unowned_one_by_its_name() {
         assert_eq!(owner(Path::new("/nowhere/libown.so.1")), ["libown.so.1", "", ""]);
+        assert!(owner(Path::new("/lib/x86_64-linux-gnu/libc.so.6"))[0].starts_with("libc6"));
     }
 }

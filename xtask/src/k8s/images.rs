@@ -8,9 +8,8 @@ use anyhow::Result;
 use serde_json::json;
 
 use crate::image::oci::Image;
-use crate::programs::{self, Profile};
 use crate::tree::Tree;
-use crate::{image, step, workspace};
+use crate::{image, programs, step, workspace};
 
 /// As `daemonset.yaml` names it, in the full form that a node looks for.
 const WEIR: &str = "docker.io/library/weir:dev";
@@ -43,7 +42,7 @@ pub(super) fn make(parts: &Path) -> Result<PathBuf> {
         pause.program("/bin/weir-pause", &programs::stripped(&programs::release("weir-pause"), "release")?)?;
         pack(&folder.join("pause.tar"), PAUSE, &pause, "/bin/weir-pause")
     })?;
-    image::weir(&folder.join("weir.tar"), WEIR, Profile::Release)?;
+    image::weir(&folder.join("weir.tar"), WEIR, "release")?;
     Ok(folder)
 }
 
