@@ -9,7 +9,7 @@ use crate::tls::records::{self, Opened, RecordError, RecordLayer};
 
 /// The most that is read from the network at once.
 const READ_BYTES: usize = 256 * 1024;
-/// The least: a whole record always fits.
+/// The least, and what a connection begins with: a whole record always fits.
 const LEAST_READ_BYTES: usize = 20 * 1024;
 /// Pieces of HTTP/2 that one read should bring at most. Each may cost a system call: after a read that brought more of them
 /// less is read at once, so that no peer holds a worker by cutting its data small.
@@ -69,7 +69,7 @@ impl Input {
     /// Starts with what came with the end of the handshake.
     pub(super) fn new(role: Role, received: Vec<u8>) -> Self {
         let early = (!received.is_empty()).then_some(received);
-        Self { early, partial: Vec::new(), frames: FrameReader::new(role), read_bytes: READ_BYTES }
+        Self { early, partial: Vec::new(), frames: FrameReader::new(role), read_bytes: LEAST_READ_BYTES }
     }
 
     /// Whether something is here already, whatever the network has.
