@@ -51,7 +51,7 @@ pub(crate) fn as_root(program: impl AsRef<std::ffi::OsStr>) -> Command {
 /// The files with these extensions that are, or are below, a path of the workspace.
 pub(crate) fn files_below(root: &Path, path: &str, extensions: &[&str]) -> Result<Vec<PathBuf>> {
     let mut find = Command::new("find");
-    find.current_dir(root).args([path, "-name", "target", "-prune", "-o", "-type", "f", "-regex"]);
+    find.current_dir(root).args([path, "-type", "d", "-name", "target*", "-prune", "-o", "-type", "f", "-regex"]);
     find.arg(format!(r".*\.\({}\)", extensions.join(r"\|"))).arg("-print");
     let found = step::output(&mut find)?;
     let mut files: Vec<PathBuf> = found.lines().map(|file| file.strip_prefix("./").unwrap_or(file).into()).collect();
