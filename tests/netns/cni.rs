@@ -324,8 +324,17 @@ fn installed(mesh: &mut Mesh) -> Result<()> {
     arguments.extend(agent.folder_flags().into_iter().chain(flags));
     let output = agent.weir(&arguments.iter().map(String::as_str).collect::<Vec<_>>())?;
     ensure!(output.success, "{}", output.summary());
-    ensure!(node.files()? == ["05-front.conf", "10-network.conflist"], "left: {:?}", node.files()?);
+    ensure!(node.files()? == ["05-front.conf", "10-network.conflist", "weir-cni"], "left: {:?}", node.files()?);
     ensure!(node.read("10-network.conflist")? == LIST.replace("cni0", "cni1"), "not as its owner wrote it");
+    // Container runtimes take a sandbox down with the configuration that they made it with.
+    let left = node.plugins.join("weir-cni");
+    let socket = agent.folders().run.join("cni.sock");
+    let section = serde_json::json!({"type": "weir-cni", "socket": socket});
+    for command in ["DEL", "GC"] {
+        let start = Instant::now();
+        let called = cni::call(&left, section.clone(), command, &Sandbox::of(&cluster.mesh.near, NAMESPACE))?;
+        ensure!(called.success && start.elapsed() < BUSY, "{command} after the uninstallation: {called:?}");
+    }
     let called = cni::call(
         &binary("weir-cni")?,
         serde_json::json!({"type": "weir-cni"}),

@@ -3,7 +3,6 @@
 
 use std::io;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
 use weir_cni::section::{PLUGIN, Section};
 
@@ -13,8 +12,6 @@ use super::directory::{self, Entry};
 /// Modes of files that were not there before.
 const PLUGIN_MODE: u32 = 0o755;
 const CONFIGURATION_MODE: u32 = 0o600;
-/// Time for a container runtime to take a changed configuration in.
-const RELOAD: Duration = Duration::from_millis(100);
 
 /// Why the plugin is not installed as it should be.
 #[derive(Debug, thiserror::Error)]
@@ -69,8 +66,10 @@ impl Installer {
         Ok(with(is_new, self.chain(Present::Suffices)?))
     }
 
-    /// Takes the section out of every file of the directory, in force or not, then removes the plugin: no
-    /// configuration may name a plugin that is not there.
+    /// Takes the section out of every file of the directory, in force or not. The plugin itself stays: CRI-O and Multus keep
+    /// the configuration with which they made a sandbox, and call its plugins to take the sandbox down, long after the
+    /// configuration has changed. A plugin that is missing then keeps the pod from ending. Without an agent the plugin lets
+    /// every sandbox go at once.
     ///
     /// # Errors
     /// When a file cannot be written; what could be taken out is out.
@@ -94,13 +93,6 @@ impl Installer {
                 }
             }
         }
-        if is_changed {
-            // Container runtimes reload when a file changes, and may be about to call what they knew before.
-            std::thread::sleep(RELOAD);
-        }
-        let plugin = plugins_dir.join(PLUGIN);
-        is_changed |= plugin.exists();
-        remove(&plugin)?;
         for directory in [plugins_dir, configurations_dir] {
             directory::remove_unfinished(directory).map_err(|source| file("cleaning", directory, source))?;
         }
