@@ -54,6 +54,9 @@ pub struct EnrollArgs {
     /// A label of the pod, as key=value (repeatable).
     #[arg(long = "label", value_parser = parse_label)]
     labels: Vec<(String, String)>,
+    /// A port that the pod's probes and hooks name (repeatable): the kubelet reaches it as it is.
+    #[arg(long = "probe-port")]
+    probe_ports: Vec<u16>,
 }
 
 #[derive(Debug, Args)]
@@ -109,6 +112,7 @@ pub fn enroll(args: EnrollArgs) -> anyhow::Result<()> {
         cgroup: args.cgroup,
         addresses: args.addresses,
         labels: args.labels.into_iter().collect(),
+        probe_ports: args.probe_ports,
     };
     run(async {
         let addresses = EnrollmentClient::connect(&socket).await?.enroll(pod).await?;

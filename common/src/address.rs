@@ -17,6 +17,11 @@ impl Ip {
     /// `::1`.
     pub const LOOPBACK_V6: Self = Self { words: [0, 0, 0, V6_LOOPBACK] };
 
+    /// `ff02::1`, all nodes of a link (RFC 4291 section 2.7.1).
+    pub const ALL_NODES_V6: Self = Self { words: [0xff02_0000_u32.to_be(), 0, 0, 1_u32.to_be()] };
+    /// `224.0.0.1`, all hosts of a link (RFC 1112 section 4).
+    pub const ALL_HOSTS_V4: Self = Self::from_v4_word(0xe000_0001_u32.to_be());
+
     /// From four words in network order, as in the kernel's `user_ip6` and `remote_ip6`.
     #[inline(always)]
     #[must_use]

@@ -13,8 +13,14 @@ pub const MAX_EXCLUDED_PORTS: u32 = 1024;
 /// Connections of the kubelet to captured pods that are open at once: a few per pod. A full map evicts the
 /// least recently used one.
 pub const MAX_PROBES: u32 = 8192;
-/// Ports on which applications listen or have listened, of all pods together.
+/// Ports on which applications listen or have listened, of all pods together, and those of one pod that are counted.
 pub const MAX_LISTENING_PORTS: u32 = 65_536;
+pub const MAX_LISTENING_PORTS_PER_POD: u64 = 1024;
+/// Ports that probes and hooks of pods name, of one pod and of all pods together.
+pub const MAX_PROBE_PORTS_PER_POD: usize = 64;
+pub const MAX_PROBE_PORTS: u32 = 16 * MAX_PODS;
+/// Kinds of verdicts that are counted for each pod, all pods together.
+pub const MAX_POD_VERDICTS: u32 = 8 * MAX_PODS;
 /// Listeners of one pod: three kinds in two families.
 pub const LISTENERS_PER_POD: u32 = 6;
 
@@ -32,13 +38,27 @@ pub struct Settings {
     pub kubelet_cgroup: u64,
     /// The name of the kubelet's threads (`comm`), padded with zeros; 0: any name.
     pub kubelet_name: [u64; 2],
+    /// [`PASS_UNCAPTURABLE`].
+    pub flags: u64,
 }
+
+/// Flag of [`Settings`]: a captured pod's connection that cannot go through the agent leaves as if there were no capture.
+/// Without the flag it is refused.
+pub const PASS_UNCAPTURABLE: u64 = 1;
 
 /// A socket of the kubelet that connects to a captured pod.
 #[repr(C)]
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct ProbeSocket {
     /// The namespace that had the destination's address when the socket's `connect` was called.
+    pub netns_cookie: u64,
+}
+
+/// A socket in a namespace within a captured pod, whose connect goes to the pod's agent.
+#[repr(C)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct InnerSocket {
+    /// The pod's namespace, not the socket's.
     pub netns_cookie: u64,
 }
 
@@ -62,22 +82,49 @@ pub struct EnrolledPod {
     pub ip4: u32,
     /// Its IPv6 source address; unspecified if it has none.
     pub ip6: Ip,
+    /// Index of the interface that has these addresses; 0 if it is not known.
+    pub device: u32,
 }
 
-/// A captured pod, found by one of its addresses.
+/// What the programs need to know of a captured pod for connections that arrive in its network namespace.
 #[repr(C)]
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct PodAddress {
-    pub netns_cookie: u64,
+pub struct InboundPod {
+    /// Place of the pod's listeners, see [`listener_index`].
     pub slot: u32,
     /// [`CLOSED_WITHOUT_AGENT`], [`LISTENING_KNOWN`].
     pub flags: u32,
 }
 
-/// Flag of [`PodAddress`]: inbound plaintext is refused while no agent listens.
+/// A captured pod, found by one of its addresses: for sockets that connect to it, never for what arrives.
+#[repr(C)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct PodAddress {
+    pub netns_cookie: u64,
+}
+
+/// Flag of [`InboundPod`]: inbound plaintext is refused while no agent listens.
 pub const CLOSED_WITHOUT_AGENT: u32 = 1;
-/// Flag of [`PodAddress`]: every port on which the pod listens is in the map of [`ListeningPort`].
+/// Flag of [`InboundPod`]: every port on which the pod listens is in the map of [`ListeningPort`].
 pub const LISTENING_KNOWN: u32 = 2;
+
+/// Key of what happened to a pod's connections, for verdicts that concern its owner.
+#[repr(C)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct PodVerdict {
+    pub netns_cookie: u64,
+    /// A [`Counter`](crate::Counter) as number.
+    pub counter: u32,
+    padding: u32,
+}
+
+impl PodVerdict {
+    #[inline(always)]
+    #[must_use]
+    pub const fn new(netns_cookie: u64, counter: crate::Counter) -> Self {
+        Self { netns_cookie, counter: counter as u32, padding: 0 }
+    }
+}
 
 /// A port on which applications of a pod listen, on other addresses than loopback.
 #[repr(C)]
@@ -97,12 +144,45 @@ impl ListeningPort {
         Self { netns_cookie, port, is_found: 0, padding: 0 }
     }
 
-    /// The key of a listener that the agent found when it enrolled the pod. A key of its own, since `sock_ops` does not run
-    /// when that socket closes.
+    /// The key of a listener that the agent found when it enrolled the pod or swept its entries. A key of its own, since
+    /// `sock_ops` may not have counted that socket.
     #[inline(always)]
     #[must_use]
     pub const fn found(netns_cookie: u64, port: u16) -> Self {
         Self { netns_cookie, port, is_found: 1, padding: 0 }
+    }
+
+    /// Whether the agent found it.
+    #[must_use]
+    pub const fn is_found(&self) -> bool {
+        self.is_found != 0
+    }
+}
+
+/// How much room a pod has taken in the map of [`ListeningPort`].
+#[repr(C)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct ListeningPod {
+    /// Entries that the kernel programs made since the agent last looked, and those it left then.
+    pub entries: u64,
+    /// Not 0 once a port of the pod found no room: then all ports of the pod seem open.
+    pub overflowed: u64,
+}
+
+/// A port of a pod that its probes and hooks name: the kubelet's connections to it reach the application as they are.
+#[repr(C)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct ProbePort {
+    pub netns_cookie: u64,
+    pub port: u16,
+    padding: [u16; 3],
+}
+
+impl ProbePort {
+    #[inline(always)]
+    #[must_use]
+    pub const fn new(netns_cookie: u64, port: u16) -> Self {
+        Self { netns_cookie, port, padding: [0; 3] }
     }
 }
 
@@ -166,18 +246,25 @@ pub const fn excluded_port(port: u16, is_inbound: bool) -> u32 {
 /// raised by hand when a field changes its meaning but not its size.
 pub const LAYOUT: u64 = {
     let parts = [
-        2,
+        3,
         size_of::<Settings>(),
         size_of::<ProbeSocket>(),
+        size_of::<InnerSocket>(),
         size_of::<EnrolledPod>(),
+        size_of::<InboundPod>(),
+        size_of::<PodVerdict>(),
+        size_of::<ProbePort>(),
         size_of::<PodAddress>(),
         size_of::<SocketAddress>(),
         size_of::<Flow>(),
         size_of::<ListeningPort>(),
+        size_of::<ListeningPod>(),
         MAX_PODS as usize,
         MAX_POD_ADDRESSES as usize,
+        MAX_POD_VERDICTS as usize,
         MAX_FLOWS as usize,
         MAX_PROBES as usize,
+        MAX_PROBE_PORTS as usize,
         MAX_EXCLUDED_CIDRS as usize,
         MAX_EXCLUDED_PORTS as usize,
         MAX_LISTENING_PORTS as usize,
@@ -193,10 +280,15 @@ pub const LAYOUT: u64 = {
     hash
 };
 
-const _: () = assert!(size_of::<Settings>() == 56);
+const _: () = assert!(size_of::<Settings>() == 64);
 const _: () = assert!(size_of::<ProbeSocket>() == 8);
+const _: () = assert!(size_of::<InnerSocket>() == 8);
 const _: () = assert!(size_of::<Installed>() == 16);
-const _: () = assert!(size_of::<EnrolledPod>() == 24);
-const _: () = assert!(size_of::<PodAddress>() == 16);
+const _: () = assert!(size_of::<EnrolledPod>() == 28);
+const _: () = assert!(size_of::<InboundPod>() == 8);
+const _: () = assert!(size_of::<PodVerdict>() == 16);
+const _: () = assert!(size_of::<ProbePort>() == 16);
+const _: () = assert!(size_of::<PodAddress>() == 8);
 const _: () = assert!(size_of::<SocketAddress>() == 24);
 const _: () = assert!(size_of::<ListeningPort>() == 16);
+const _: () = assert!(size_of::<ListeningPod>() == 16);

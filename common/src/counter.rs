@@ -27,7 +27,9 @@ macro_rules! counters {
 counters! {
     /// A connect of a captured pod was redirected to the agent.
     Redirected => "connect_redirected",
-    /// The socket's network namespace is not a captured pod's.
+    /// A connect of a socket in another namespace than a captured pod's, but of the pod's cgroup, goes to the pod's agent.
+    RedirectedInner => "connect_redirected_inner",
+    /// Neither the socket's network namespace nor its cgroup is a captured pod's.
     NotEnrolled => "connect_not_enrolled",
     /// Not TCP.
     NotTcp => "connect_not_tcp",
@@ -42,13 +44,14 @@ counters! {
     ToOwnAddress => "connect_to_own_address",
     ToExcludedCidr => "connect_to_excluded_cidr",
     ToExcludedPort => "connect_to_excluded_port",
-    /// The pod has no address of the destination's family: the kernel gives the native error.
+    /// Uncapturable: the pod has no address of the destination's family.
     NoSourceAddress => "connect_without_source_address",
-    /// The socket is bound to an address that is not the pod's.
+    /// Uncapturable: the socket is bound to an address that the pod was not enrolled with, such as that of a second interface.
     ForeignSource => "connect_from_foreign_source",
-    /// The pod's address could not be bound, such as a tentative one.
+    /// Uncapturable: the pod's address could not be bound, such as a tentative one.
     SourceUnavailable => "connect_source_unavailable",
-    /// The socket is bound to a device (`SO_BINDTODEVICE`), and the process may not unbind it.
+    /// Uncapturable: the socket is bound to another device (`SO_BINDTODEVICE`) than that of the pod's addresses, or the process
+    /// may not unbind it.
     BoundToDevice => "connect_bound_to_device",
     /// Refused: no memory for the original destination.
     NoMemory => "connect_refused_no_memory",
@@ -60,12 +63,14 @@ counters! {
     FlowClaimed => "flow_claimed",
     /// The accepted socket could not claim the address.
     FlowNotClaimed => "flow_not_claimed",
-    /// The map of listening ports is full: from now on, all ports count as open.
+    /// A port found no room in the map of listening ports: until the agent has swept, all ports of that pod count as open.
     ListeningOverflowed => "listening_overflowed",
     /// The connection ended before it was accepted.
     FlowAbandoned => "flow_abandoned",
     /// The kubelet connects to a captured pod: the connection will bypass capture.
     ProbeExpected => "probe_expected",
+    /// The kubelet connects to a port of a captured pod that no probe or hook of that pod names; handled as plaintext.
+    ProbePortNotNamed => "probe_port_not_named",
     /// The probe's 4-tuple could not be stored; the connection is handled as plaintext.
     ProbeNotExpected => "probe_not_expected",
     /// A redirected connection reached the agent.
@@ -74,7 +79,7 @@ counters! {
     SteeredHbone => "lookup_steered_hbone",
     /// A connection over the pod's loopback.
     LookupLoopback => "lookup_passed_loopback",
-    /// The destination address is not a captured pod's.
+    /// The namespace is no captured pod's any more.
     LookupNotPod => "lookup_passed_not_pod",
     LookupExcludedPort => "lookup_passed_excluded_port",
     /// A probe of the kubelet.

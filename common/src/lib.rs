@@ -12,10 +12,11 @@ mod user;
 
 pub use address::{Address, Flow, Ip};
 pub use capture::{
-    CLOSED_WITHOUT_AGENT, EnrolledPod, Installed, LAYOUT, LISTENERS_PER_POD, LISTENING_KNOWN, ListenerKind,
-    ListeningPort, MAX_AGENTS, MAX_EXCLUDED_CIDRS, MAX_EXCLUDED_PORTS, MAX_FLOWS, MAX_LISTENING_PORTS,
-    MAX_POD_ADDRESSES, MAX_PODS, MAX_PROBES, PodAddress, ProbeSocket, Role, Settings, SocketAddress, excluded_port,
-    listener_index,
+    CLOSED_WITHOUT_AGENT, EnrolledPod, InboundPod, InnerSocket, Installed, LAYOUT, LISTENERS_PER_POD, LISTENING_KNOWN,
+    ListenerKind, ListeningPod, ListeningPort, MAX_AGENTS, MAX_EXCLUDED_CIDRS, MAX_EXCLUDED_PORTS, MAX_FLOWS,
+    MAX_LISTENING_PORTS, MAX_LISTENING_PORTS_PER_POD, MAX_POD_ADDRESSES, MAX_POD_VERDICTS, MAX_PODS, MAX_PROBE_PORTS,
+    MAX_PROBE_PORTS_PER_POD, MAX_PROBES, PASS_UNCAPTURABLE, PodAddress, PodVerdict, ProbePort, ProbeSocket, Role,
+    Settings, SocketAddress, excluded_port, listener_index,
 };
 pub use counter::Counter;
 pub use port::HBONE_PORT;

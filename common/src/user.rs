@@ -3,7 +3,8 @@
 use core::net::{IpAddr, SocketAddr};
 
 use crate::{
-    Address, EnrolledPod, Flow, Installed, Ip, ListeningPort, PodAddress, ProbeSocket, Settings, SocketAddress,
+    Address, EnrolledPod, Flow, InboundPod, Installed, Ip, ListeningPod, ListeningPort, PodAddress, PodVerdict,
+    ProbePort, ProbeSocket, Settings, SocketAddress,
 };
 
 macro_rules! plain {
@@ -16,7 +17,22 @@ macro_rules! plain {
     };
 }
 
-plain!(Ip, Address, Flow, ListeningPort, Settings, Installed, EnrolledPod, PodAddress, ProbeSocket, SocketAddress);
+plain!(
+    Ip,
+    Address,
+    Flow,
+    ListeningPod,
+    ListeningPort,
+    Settings,
+    Installed,
+    EnrolledPod,
+    InboundPod,
+    PodAddress,
+    PodVerdict,
+    ProbePort,
+    ProbeSocket,
+    SocketAddress
+);
 
 impl From<IpAddr> for Ip {
     fn from(ip: IpAddr) -> Self {

@@ -5,12 +5,10 @@
 //! Listeners count that were made below the pods' cgroup, or that listened when the pod was enrolled. A SYN to any other port
 //! is refused and never passed, since a listener that was not counted must not bypass policy.
 
-use core::arch::asm;
-
 use aya_ebpf::bindings::BPF_NOEXIST;
-use weir_common::{Counter, LISTENING_KNOWN, ListeningPort, PodAddress};
+use weir_common::{Counter, InboundPod, LISTENING_KNOWN, ListeningPort, MAX_LISTENING_PORTS_PER_POD};
 
-use crate::maps::{LISTENING, LISTENING_OVERFLOWED};
+use crate::maps::{LISTENING, LISTENING_PODS, add};
 use crate::verdict;
 
 /// One more socket listens.
@@ -21,14 +19,27 @@ pub(crate) fn begin(netns_cookie: u64, port: u16) {
         add(count, 1);
         return;
     }
-    if LISTENING.insert(key, 1, u64::from(BPF_NOEXIST)).is_ok() {
+    let Some(room) = LISTENING_PODS.get_ptr_mut(netns_cookie) else {
+        // The pod is being enrolled: the agent looks for listeners after this.
+        return;
+    };
+    // SAFETY: a live element; its fields are words that are read and written whole.
+    let (entries, overflowed) = unsafe { (&raw mut (*room).entries, &raw mut (*room).overflowed) };
+    // SAFETY: as above.
+    let has_room = unsafe { entries.read_volatile() } < MAX_LISTENING_PORTS_PER_POD;
+    if has_room && LISTENING.insert(key, 1, u64::from(BPF_NOEXIST)).is_ok() {
+        add(entries, 1);
         return;
     }
-    // Another CPU has inserted the element meanwhile, or the map is full.
-    match LISTENING.get_ptr_mut(key) {
-        Some(count) => add(count, 1),
-        None => overflow(),
+    // Another CPU has inserted the element meanwhile, or there is no room: a pod may take a part of the map only.
+    if let Some(count) = LISTENING.get_ptr_mut(key) {
+        add(count, 1);
+        return;
     }
+    // SAFETY: as above; all programs write the same.
+    unsafe { overflowed.write_volatile(1) };
+    verdict::count(Counter::ListeningOverflowed);
+    verdict::count_for_pod(netns_cookie, Counter::ListeningOverflowed);
 }
 
 /// One socket less listens.
@@ -41,33 +52,16 @@ pub(crate) fn end(netns_cookie: u64, port: u16) {
 
 /// Whether a SYN to the port may find a listener.
 #[inline(always)]
-pub(crate) fn is_open(pod: &PodAddress, port: u16) -> bool {
+pub(crate) fn is_open(pod: &InboundPod, netns_cookie: u64, port: u16) -> bool {
     pod.flags & LISTENING_KNOWN == 0
-        || has_listener(ListeningPort::counted(pod.netns_cookie, port))
-        || has_listener(ListeningPort::found(pod.netns_cookie, port))
-        || LISTENING_OVERFLOWED.get(0).is_some_and(|&overflowed| overflowed != 0)
+        || has_listener(ListeningPort::counted(netns_cookie, port))
+        || has_listener(ListeningPort::found(netns_cookie, port))
+        // SAFETY: read at once.
+        || unsafe { LISTENING_PODS.get(netns_cookie) }.is_none_or(|room| room.overflowed != 0)
 }
 
 #[inline(always)]
 fn has_listener(key: ListeningPort) -> bool {
-    // SAFETY: read at once; entries are removed with their pod only.
+    // SAFETY: read at once.
     unsafe { LISTENING.get(key) }.is_some_and(|&count| count.cast_signed() > 0)
-}
-
-#[inline(always)]
-fn overflow() {
-    if let Some(overflowed) = LISTENING_OVERFLOWED.get_ptr_mut(0) {
-        // SAFETY: a live element; all writers write the same.
-        unsafe { *overflowed = 1 };
-    }
-    verdict::count(Counter::ListeningOverflowed);
-}
-
-/// Atomic. In assembler, because `core` has no atomic addition for this target.
-#[inline(always)]
-fn add(count: *mut u64, difference: i64) {
-    // SAFETY: adds to a live, aligned element of a map, which all programs change in this way.
-    unsafe {
-        asm!("lock *(u64 *)({count} + 0) += {difference}", count = in(reg) count, difference = in(reg) difference);
-    }
 }

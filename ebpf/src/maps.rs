@@ -1,12 +1,14 @@
-//! Every map, with its capacity and what it costs. Together below 17 MiB of kernel memory, most of it `FLOWS`.
+//! Every map, with its capacity and what it costs. Together below 19 MiB of kernel memory, most of it `FLOWS`.
+
+use core::arch::asm;
 
 use aya_ebpf::btf_maps::SkStorage;
 use aya_ebpf::macros::{btf_map, map};
-use aya_ebpf::maps::{Array, HashMap, LpmTrie, LruHashMap, PerCpuArray, SockMap};
+use aya_ebpf::maps::{Array, HashMap, LpmTrie, LruHashMap, PerCpuArray, ProgramArray, SockMap};
 use weir_common::{
-    Counter, EnrolledPod, Flow, Installed, Ip, LISTENERS_PER_POD, ListeningPort, MAX_EXCLUDED_CIDRS,
-    MAX_EXCLUDED_PORTS, MAX_FLOWS, MAX_LISTENING_PORTS, MAX_POD_ADDRESSES, MAX_PODS, MAX_PROBES, PodAddress,
-    ProbeSocket, Settings, SocketAddress,
+    Counter, EnrolledPod, Flow, InboundPod, InnerSocket, Installed, Ip, LISTENERS_PER_POD, ListeningPod, ListeningPort,
+    MAX_EXCLUDED_CIDRS, MAX_EXCLUDED_PORTS, MAX_FLOWS, MAX_LISTENING_PORTS, MAX_POD_ADDRESSES, MAX_POD_VERDICTS,
+    MAX_PODS, MAX_PROBE_PORTS, MAX_PROBES, PodAddress, PodVerdict, ProbePort, ProbeSocket, Settings, SocketAddress,
 };
 
 /// `BPF_F_NO_PREALLOC`: memory is allocated per element, since few nodes come near the capacities.
@@ -16,7 +18,28 @@ const NO_PREALLOC: u32 = aya_ebpf::bindings::BPF_F_NO_PREALLOC;
 #[map]
 pub(crate) static PODS: HashMap<u64, EnrolledPod> = HashMap::with_max_entries(MAX_PODS, NO_PREALLOC);
 
-/// Address → captured pod. Up to 360 KiB.
+/// Cgroup → netns cookie of the captured pod whose cgroup it is. Up to 70 KiB.
+#[map]
+pub(crate) static POD_CGROUPS: HashMap<u64, u64> = HashMap::with_max_entries(MAX_PODS, NO_PREALLOC);
+
+/// Netns cookie → captured pod, for what arrives there. Up to 70 KiB.
+#[map]
+pub(crate) static INBOUND_PODS: HashMap<u64, InboundPod> = HashMap::with_max_entries(MAX_PODS, NO_PREALLOC);
+
+/// The cookie of the namespace whose lookup this CPU is at: written by the program at that namespace, read by
+/// `weir_sk_lookup`, which that program calls.
+#[map]
+pub(crate) static LOOKUP_NETNS: PerCpuArray<u64> = PerCpuArray::with_max_entries(1, 0);
+
+/// Not read here: holds `weir_sk_lookup` for the programs at the pods' namespaces, which call it.
+#[map]
+pub(crate) static SK_LOOKUP: ProgramArray = ProgramArray::with_max_entries(1, 0);
+
+/// How often a verdict of interest to a pod's owner was given, by pod. Up to 640 KiB.
+#[map]
+pub(crate) static POD_VERDICTS: HashMap<PodVerdict, u64> = HashMap::with_max_entries(MAX_POD_VERDICTS, NO_PREALLOC);
+
+/// Address → captured pod. Up to 330 KiB.
 #[map]
 pub(crate) static POD_ADDRESSES: HashMap<Ip, PodAddress> = HashMap::with_max_entries(MAX_POD_ADDRESSES, NO_PREALLOC);
 
@@ -43,6 +66,10 @@ pub(crate) static SOCKET_ADDRESS: SkStorage<SocketAddress> = SkStorage::new();
 #[map]
 pub(crate) static FLOWS: LruHashMap<Flow, SocketAddress> = LruHashMap::with_max_entries(MAX_FLOWS, 0);
 
+/// Socket-local storage: marks sockets of namespaces within captured pods that connect. Freed with the socket.
+#[btf_map]
+pub(crate) static INNER_SOCKETS: SkStorage<InnerSocket> = SkStorage::new();
+
 /// Socket-local storage: marks the kubelet's sockets that connect to captured pods. Freed with the socket.
 #[btf_map]
 pub(crate) static PROBE_SOCKETS: SkStorage<ProbeSocket> = SkStorage::new();
@@ -51,14 +78,18 @@ pub(crate) static PROBE_SOCKETS: SkStorage<ProbeSocket> = SkStorage::new();
 #[map]
 pub(crate) static PROBES: LruHashMap<Flow, u32> = LruHashMap::with_max_entries(MAX_PROBES, 0);
 
-/// How many sockets listen on a port. Up to 6 MiB. An element stays when its count is 0, since count and removal would not be
-/// one atomic operation.
+/// Ports that the probes and hooks of captured pods name. Up to 1.3 MiB.
+#[map]
+pub(crate) static PROBE_PORTS: HashMap<ProbePort, u32> = HashMap::with_max_entries(MAX_PROBE_PORTS, NO_PREALLOC);
+
+/// How many sockets listen on a port. Up to 6 MiB. An element stays when its count is 0, since count and
+/// removal would not be one atomic operation: the agent removes it (`agent/src/capture/sweep.rs`).
 #[map]
 pub(crate) static LISTENING: HashMap<ListeningPort, u64> = HashMap::with_max_entries(MAX_LISTENING_PORTS, NO_PREALLOC);
 
-/// Not 0 once `LISTENING` was full and a port was not counted.
+/// Netns cookie → room that the pod has taken in `LISTENING`. Up to 80 KiB.
 #[map]
-pub(crate) static LISTENING_OVERFLOWED: Array<u32> = Array::with_max_entries(1, 0);
+pub(crate) static LISTENING_PODS: HashMap<u64, ListeningPod> = HashMap::with_max_entries(MAX_PODS, NO_PREALLOC);
 
 /// The agent's listeners, see [`weir_common::listener_index`]. The kernel removes an element with its socket. 48 KiB.
 #[map]
@@ -67,3 +98,12 @@ pub(crate) static LISTENERS: SockMap = SockMap::with_max_entries(MAX_PODS * LIST
 /// By [`Counter`].
 #[map]
 pub(crate) static COUNTERS: PerCpuArray<u64> = PerCpuArray::with_max_entries(Counter::ALL.len() as u32, 0);
+
+/// Atomic. In assembler, because `core` has no atomic addition for this target.
+#[inline(always)]
+pub(crate) fn add(count: *mut u64, difference: i64) {
+    // SAFETY: adds to a live, aligned element of a map, which all programs change in this way.
+    unsafe {
+        asm!("lock *(u64 *)({count} + 0) += {difference}", count = in(reg) count, difference = in(reg) difference);
+    }
+}

@@ -1,6 +1,7 @@
 //! The kubelet's probes bypass capture. `connect4` and `connect6` at the kubelet's cgroup mark the sockets that the kubelet
-//! itself connects to captured pods. `sock_ops` at that cgroup inserts the exact 4-tuple into `PROBES` before the SYN is sent, and
-//! removes it when the socket closes, before its port can be reused. `sk_lookup` looks the 4-tuple up.
+//! itself connects to ports of captured pods that these pods' own probes and hooks name. `sock_ops` at that cgroup inserts the
+//! exact 4-tuple into `PROBES` before the SYN is sent, and removes it when the socket closes, before its port can be reused.
+//! `sk_lookup` looks the 4-tuple up.
 //!
 //! No source address bypasses capture: all other connections from the node, or through it, are plaintext like any other.
 
@@ -13,17 +14,18 @@ use aya_ebpf::bindings::{
 use aya_ebpf::helpers::{bpf_get_current_cgroup_id, bpf_get_current_comm, bpf_sk_storage_delete, bpf_sk_storage_get};
 use aya_ebpf::macros::{cgroup_sock_addr, sock_ops};
 use aya_ebpf::programs::{SockAddrContext, SockOpsContext};
-use weir_common::{Address, Counter, Flow, Ip, PodAddress, ProbeSocket};
+use weir_common::{Address, Counter, Flow, Ip, ProbePort, ProbeSocket};
 
-use crate::maps::{POD_ADDRESSES, PROBE_SOCKETS, PROBES, SETTINGS};
+use crate::maps::{POD_ADDRESSES, PROBE_PORTS, PROBE_SOCKETS, PROBES, SETTINGS};
 use crate::sock_ops::{local, remote};
 use crate::{socket, verdict};
 
 /// Entry at `cgroup/connect4` of the kubelet's cgroup.
 #[cgroup_sock_addr(connect4)]
 pub(crate) fn weir_kubelet_connect4(ctx: SockAddrContext) -> i32 {
-    // SAFETY: the kernel passes a valid context; this field may be read at this hook.
-    mark(&ctx, Ip::from_v4_word(unsafe { (*ctx.sock_addr).user_ip4 }));
+    // SAFETY: the kernel passes a valid context; these fields may be read at this hook.
+    let (ip, port) = unsafe { ((*ctx.sock_addr).user_ip4, (*ctx.sock_addr).user_port) };
+    mark(&ctx, Address::new(Ip::from_v4_word(ip), u16::from_be(port as u16)));
     verdict::ALLOW
 }
 
@@ -31,7 +33,8 @@ pub(crate) fn weir_kubelet_connect4(ctx: SockAddrContext) -> i32 {
 #[cgroup_sock_addr(connect6)]
 pub(crate) fn weir_kubelet_connect6(ctx: SockAddrContext) -> i32 {
     // SAFETY: as above.
-    mark(&ctx, unsafe { socket::ip6(&raw const (*ctx.sock_addr).user_ip6) });
+    let (ip, port) = unsafe { (socket::ip6(&raw const (*ctx.sock_addr).user_ip6), (*ctx.sock_addr).user_port) };
+    mark(&ctx, Address::new(ip, u16::from_be(port as u16)));
     verdict::ALLOW
 }
 
@@ -48,28 +51,34 @@ pub(crate) fn weir_kubelet_sock_ops(ctx: SockOpsContext) -> u32 {
 
 /// Whether a SYN belongs to a connection of the kubelet.
 #[inline(always)]
-pub(crate) fn is_expected(pod: &PodAddress, local: Address, remote: Address) -> bool {
+pub(crate) fn is_expected(netns_cookie: u64, local: Address, remote: Address) -> bool {
     if SETTINGS.get(0).is_none_or(|settings| settings.kubelet_cgroup == 0) {
         return false;
     }
-    let flow = Flow { client: remote, server: local, netns_cookie: pod.netns_cookie };
+    let flow = Flow { client: remote, server: local, netns_cookie };
     // SAFETY: the value is not read.
     unsafe { PROBES.get(&flow) }.is_some()
 }
 
 #[inline(always)]
-fn mark(ctx: &SockAddrContext, destination: Ip) {
+fn mark(ctx: &SockAddrContext, destination: Address) {
     // SAFETY: fields of a valid context; the socket is never null at this hook.
     let (protocol, sk) = unsafe { ((*ctx.sock_addr).protocol, (*ctx.sock_addr).__bindgen_anon_1.sk) };
     if protocol != socket::IPPROTO_TCP {
         return;
     }
     // SAFETY: the agent replaces whole values only when a pod comes or goes.
-    let pod = if is_kubelet() { unsafe { POD_ADDRESSES.get(destination) } } else { None };
+    let pod = if is_kubelet() { unsafe { POD_ADDRESSES.get(destination.ip) } } else { None };
     let Some(pod) = pod else {
         // An earlier connect of the same socket may have marked it.
         return unmark(sk);
     };
+    // A probe may name another host than its own pod. What that host may be reached at, its own probes say.
+    // SAFETY: the value is not read.
+    if unsafe { PROBE_PORTS.get(ProbePort::new(pod.netns_cookie, destination.port)) }.is_none() {
+        verdict::count(Counter::ProbePortNotNamed);
+        return unmark(sk);
+    }
     let marked = probe_socket(sk, u64::from(BPF_SK_STORAGE_GET_F_CREATE));
     if marked.is_null() {
         return verdict::count(Counter::ProbeNotExpected);

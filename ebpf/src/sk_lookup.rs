@@ -1,15 +1,20 @@
-//! `sk_lookup` in each captured pod's namespace: decides which listener is assigned to a SYN. One program serves all pods. The
-//! kernel offers no netns cookie to it, so that it finds the pod by its address.
+//! `sk_lookup` in each captured pod's namespace: decides which listener is assigned to a SYN, whatever address of the
+//! namespace it came to: those of a second interface, of IPv6 link-local scope, and those that came later are the pod's too.
+//!
+//! The kernel offers no netns cookie to programs of this type, and an address does not identify a namespace: others may have
+//! the same. Therefore each pod's namespace has a program of a few instructions (`agent/src/capture/netns_program.rs`)
+//! that notes its namespace's cookie and tail-calls this one, which serves all pods.
 
 use aya_ebpf::macros::sk_lookup;
 use aya_ebpf::programs::SkLookupContext;
 use aya_log_ebpf::debug;
 use weir_common::{
-    Address, CLOSED_WITHOUT_AGENT, Counter, Flow, HBONE_PORT, Ip, ListenerKind, PodAddress, Role, excluded_port,
+    Address, CLOSED_WITHOUT_AGENT, Counter, Flow, HBONE_PORT, InboundPod, Ip, ListenerKind, Role, excluded_port,
     listener_index,
 };
 
-use crate::maps::{EXCLUDED_PORTS, FLOWS, LISTENERS, POD_ADDRESSES};
+use crate::connect::REDIRECT_PORT;
+use crate::maps::{EXCLUDED_PORTS, FLOWS, INBOUND_PODS, LISTENERS, LOOKUP_NETNS};
 use crate::{listening, probe, socket, verdict};
 
 /// Flag of `bpf_sk_assign`: replaces the socket that another program selected.
@@ -32,37 +37,60 @@ pub(crate) fn weir_sk_lookup(ctx: SkLookupContext) -> u32 {
 
 #[inline(always)]
 fn steer(ctx: &SkLookupContext, is_v6: bool, local: Address, remote: Address) -> Counter {
-    let is_self = local.ip == remote.ip;
-    if is_self || local.ip.is_loopback() {
-        return match redirected_by(local, remote) {
-            Some(slot) if assign(ctx, listener_index(slot, ListenerKind::Outbound, is_v6)) => Counter::SteeredOutbound,
-            Some(_) => Counter::RefusedWithoutAgent,
-            None => Counter::LookupLoopback,
+    let Some(netns_cookie) = LOOKUP_NETNS.get(0) else { return Counter::RefusedWithoutAgent };
+    // SAFETY: the agent replaces whole values only when a pod comes or goes.
+    let Some(pod) = (unsafe { INBOUND_PODS.get(netns_cookie) }) else { return Counter::LookupNotPod };
+    let arrival = Arrival { pod, netns_cookie: *netns_cookie, local, remote };
+    if local.ip == remote.ip || local.ip.is_loopback() {
+        return match arrival.is_redirected() {
+            true if assign(ctx, listener_index(pod.slot, ListenerKind::Outbound, is_v6)) => Counter::SteeredOutbound,
+            true => Counter::RefusedWithoutAgent,
+            false => Counter::LookupLoopback,
         };
     }
     // The agent's own connection to the application.
     if remote.ip.is_loopback() {
         return Counter::LookupLoopback;
     }
-    // SAFETY: the agent replaces whole values only when a pod comes or goes.
-    match unsafe { POD_ADDRESSES.get(local.ip) } {
-        Some(pod) => steer_inbound(ctx, is_v6, pod, local, remote),
-        None => Counter::LookupNotPod,
+    // From a namespace within the pod.
+    if local.port == REDIRECT_PORT && arrival.is_redirected() {
+        let is_assigned = assign(ctx, listener_index(pod.slot, ListenerKind::Outbound, is_v6));
+        return if is_assigned { Counter::SteeredOutbound } else { Counter::RefusedWithoutAgent };
+    }
+    steer_inbound(ctx, is_v6, &arrival)
+}
+
+/// A connection that arrives in a captured pod's namespace, at whatever address.
+struct Arrival<'a> {
+    pod: &'a InboundPod,
+    netns_cookie: u64,
+    local: Address,
+    remote: Address,
+}
+
+impl Arrival<'_> {
+    /// Whether it is a connect of the pod that `connect4` or `connect6` sent here.
+    #[inline(always)]
+    fn is_redirected(&self) -> bool {
+        let flow = Flow { client: self.remote, server: self.local, netns_cookie: self.netns_cookie };
+        // SAFETY: read at once; a flow is removed only when it is accepted or ends.
+        unsafe { FLOWS.get(&flow) }.is_some_and(|published| published.is(Role::OriginalDst))
     }
 }
 
 #[inline(always)]
-fn steer_inbound(ctx: &SkLookupContext, is_v6: bool, pod: &PodAddress, local: Address, remote: Address) -> Counter {
+fn steer_inbound(ctx: &SkLookupContext, is_v6: bool, arrival: &Arrival<'_>) -> Counter {
+    let &Arrival { pod, netns_cookie, local, remote } = arrival;
     let port = local.port;
     // SAFETY: the value is not read.
     if unsafe { EXCLUDED_PORTS.get(excluded_port(port, true)) }.is_some() {
         return Counter::LookupExcludedPort;
     }
     let is_hbone = port == HBONE_PORT;
-    if !is_hbone && probe::is_expected(pod, local, remote) {
+    if !is_hbone && probe::is_expected(netns_cookie, local, remote) {
         return Counter::LookupProbe;
     }
-    if !is_hbone && !listening::is_open(pod, port) {
+    if !is_hbone && !listening::is_open(pod, netns_cookie, port) {
         return Counter::RefusedClosedPort;
     }
     let kind = if is_hbone { ListenerKind::Hbone } else { ListenerKind::Plaintext };
@@ -74,18 +102,6 @@ fn steer_inbound(ctx: &SkLookupContext, is_v6: bool, pod: &PodAddress, local: Ad
     } else {
         Counter::LookupWithoutAgent
     }
-}
-
-/// The slot of the pod whose connect was redirected here.
-#[inline(always)]
-fn redirected_by(local: Address, remote: Address) -> Option<u32> {
-    // The source of a redirected connection is the pod's own address, which identifies the namespace.
-    // SAFETY: the agent replaces whole values only when a pod comes or goes.
-    let pod = unsafe { POD_ADDRESSES.get(remote.ip) }?;
-    let flow = Flow { client: remote, server: local, netns_cookie: pod.netns_cookie };
-    // SAFETY: read at once; a flow is removed only when it is accepted or ends.
-    let published = unsafe { FLOWS.get(&flow) }?;
-    published.is(Role::OriginalDst).then_some(pod.slot)
 }
 
 /// False when there is no such listener.

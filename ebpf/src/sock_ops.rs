@@ -41,7 +41,7 @@ fn publish(ctx: &SockOpsContext) {
     if carried.is_null() {
         return;
     }
-    let Some(netns_cookie) = pod_cookie(ctx) else { return };
+    let Some(netns_cookie) = pod_cookie(ctx).or_else(|| socket::pod_of_inner(sk)) else { return };
     let flow = Flow { client: local(ctx), server: remote(ctx), netns_cookie };
     // SAFETY: not null, so a live value of this socket's.
     let published = FLOWS.insert(&flow, unsafe { &*carried }, 0);
@@ -79,7 +79,10 @@ fn claim(ctx: &SockOpsContext) {
 /// Runs only for sockets that have published a flow.
 #[inline(always)]
 fn withdraw(ctx: &SockOpsContext) {
-    let Some(netns_cookie) = pod_cookie(ctx) else { return };
+    // SAFETY: a field of a valid context.
+    let sk = unsafe { (*ctx.ops).__bindgen_anon_2.sk };
+    let inner = || if sk.is_null() { None } else { socket::pod_of_inner(sk) };
+    let Some(netns_cookie) = pod_cookie(ctx).or_else(inner) else { return };
     let flow = Flow { client: local(ctx), server: remote(ctx), netns_cookie };
     if FLOWS.remove(&flow).is_ok() {
         verdict::count(Counter::FlowAbandoned);

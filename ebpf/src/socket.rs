@@ -6,9 +6,9 @@ use aya_ebpf::EbpfContext as _;
 use aya_ebpf::bindings::{BPF_SK_STORAGE_GET_F_CREATE, bpf_sock};
 use aya_ebpf::helpers::{bpf_bind, bpf_setsockopt, bpf_sk_storage_delete, bpf_sk_storage_get};
 use aya_ebpf::programs::SockAddrContext;
-use weir_common::{Address, Ip, SocketAddress};
+use weir_common::{Address, InnerSocket, Ip, SocketAddress};
 
-use crate::maps::{SETTINGS, SOCKET_ADDRESS};
+use crate::maps::{INNER_SOCKETS, SETTINGS, SOCKET_ADDRESS};
 
 pub(crate) const IPPROTO_TCP: u32 = 6;
 pub(crate) const AF_INET: u32 = 2;
@@ -40,6 +40,34 @@ pub(crate) fn address_slot(sk: *mut bpf_sock) -> *mut SocketAddress {
     let map = ptr::from_ref(&SOCKET_ADDRESS).cast_mut().cast();
     // SAFETY: the verifier accepts only a valid socket here.
     unsafe { bpf_sk_storage_get(map, sk.cast(), ptr::null_mut(), u64::from(BPF_SK_STORAGE_GET_F_CREATE)).cast() }
+}
+
+/// Notes that a socket is in a namespace within a captured pod, whose own namespace has this cookie. False when memory is
+/// short. `sk` as for [`address`].
+#[inline(always)]
+pub(crate) fn mark_inner(sk: *mut bpf_sock, netns_cookie: u64) -> bool {
+    let marked = inner(sk, u64::from(BPF_SK_STORAGE_GET_F_CREATE));
+    if marked.is_null() {
+        return false;
+    }
+    // SAFETY: not null, so a live value of this socket's, which is being connected by this thread alone.
+    unsafe { (*marked).netns_cookie = netns_cookie };
+    true
+}
+
+/// What [`mark_inner`] noted. `sk` as for [`address`].
+#[inline(always)]
+pub(crate) fn pod_of_inner(sk: *mut bpf_sock) -> Option<u64> {
+    let marked = inner(sk, 0);
+    // SAFETY: not null, so a live value of this socket's.
+    if marked.is_null() { None } else { Some(unsafe { (*marked).netns_cookie }) }
+}
+
+#[inline(always)]
+fn inner(sk: *mut bpf_sock, flags: u64) -> *mut InnerSocket {
+    let map = ptr::from_ref(&INNER_SOCKETS).cast_mut().cast();
+    // SAFETY: the verifier accepts only a valid socket here.
+    unsafe { bpf_sk_storage_get(map, sk.cast(), ptr::null_mut(), flags).cast() }
 }
 
 /// Removes the address from a socket's local storage; no error if there is none.

@@ -1,11 +1,13 @@
 //! Pods that Kubernetes tells of: those that were there before the agent, those whose labels change, those that go. The
 //! API server is one in small; the agent, the kernel and the pods' namespaces are real.
 
+use std::cell::RefCell;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 use weir_tests::fake_kubernetes::{FakeKubernetes, PodObject};
 use weir_tests::mesh::{Mesh, NAMESPACE, workload_entry};
+use weir_tests::program::Program;
 use weir_tests::test_app::{self, ECHO};
 use weir_tests::wait;
 use weir_tests::world::{N1, Pod};
@@ -18,6 +20,11 @@ pub(crate) const CASES: &[Case] = &[
         name: "kubernetes: pods that were there are captured as labels say, and say so",
         check: Check::OwnMesh(were_there),
     },
+    Case {
+        name: "kubernetes: a pod is known by its processes, whatever addresses another one gives itself",
+        check: Check::OwnMesh(has_an_impostor),
+    },
+    Case { name: "kubernetes: the labels of a running pod are followed", check: Check::OwnMesh(is_labelled_anew) },
     Case { name: "kubernetes: a pod leaves once the mesh has heard", check: Check::OwnMesh(leaves) },
     Case { name: "kubernetes: without the API server nothing changes", check: Check::OwnMesh(away) },
     Case { name: "kubernetes: what went while no agent ran is let go", check: Check::OwnMesh(went_meanwhile) },
@@ -39,6 +46,8 @@ const MANY: usize = 40;
 struct Cluster<'a> {
     mesh: &'a mut Mesh,
     kubernetes: FakeKubernetes,
+    /// The process in each pod that a container runtime keeps its namespaces with.
+    sandboxes: RefCell<Vec<Program>>,
 }
 
 impl<'a> Cluster<'a> {
@@ -48,7 +57,7 @@ impl<'a> Cluster<'a> {
         for name in [OUTSIDE, "istio-system", "kube-system"] {
             kubernetes.namespace(name, &[])?;
         }
-        Ok(Self { mesh, kubernetes })
+        Ok(Self { mesh, kubernetes, sandboxes: RefCell::default() })
     }
 
     /// Starts the agent again, now as one of a cluster.
@@ -65,21 +74,26 @@ impl<'a> Cluster<'a> {
     /// A pod that runs, as the mesh and the API server know it.
     fn pod(&self, name: &str, namespace: &str, labels: &[(&str, &str)]) -> Result<Pod> {
         let pod = self.mesh.world.nodes[N1].pod(name)?;
+        self.sandboxes.borrow_mut().push(pod.place.spawn(&["sleep", "infinity"])?);
         if namespace == NAMESPACE {
             self.mesh.control_plane.objects.put(name, &workload_entry(&pod))?;
         }
-        let addresses = pod.addresses();
+        self.describe(&pod, namespace, labels)?;
+        Ok(pod)
+    }
+
+    /// What the API server says of a pod from now on.
+    fn describe(&self, pod: &Pod, namespace: &str, labels: &[(&str, &str)]) -> Result<()> {
         self.kubernetes.pod(&PodObject {
             namespace,
-            name,
-            uid: name,
+            name: pod.name(),
+            uid: pod.name(),
             node: "n1",
-            service_account: name,
+            service_account: pod.name(),
             labels,
-            addresses: &addresses,
+            addresses: &pod.addresses(),
             host_network: false,
-        })?;
-        Ok(pod)
+        })
     }
 
     fn is_enrolled(&self, name: &str) -> Result<bool> {
@@ -134,6 +148,38 @@ fn were_there(mesh: &mut Mesh) -> Result<()> {
     test_app::echoes(&running.place, cluster.mesh.far.ipv4(), ECHO)?;
     sent.grows_by(1.0)?;
     cluster.has_those_enrolled_by_hand()
+}
+
+fn has_an_impostor(mesh: &mut Mesh) -> Result<()> {
+    let mut cluster = Cluster::new(mesh)?;
+    let running = cluster.pod("running", NAMESPACE, &[])?;
+    let impostor = cluster.pod("impostor", OUTSIDE, &[])?;
+    for address in running.addresses() {
+        impostor.netns().ip(&format!("addr add {address} dev lo"))?;
+    }
+    cluster.start_agent()?;
+    cluster.becomes(NAMESPACE, "running", true)?;
+    ensure!(!cluster.is_enrolled("impostor")?, "a pod outside the mesh was enrolled");
+    let sent = Counter::sent(cluster.mesh, &running)?;
+    test_app::echoes(&running.place, cluster.mesh.far.ipv4(), ECHO)?;
+    sent.grows_by(1.0)
+}
+
+fn is_labelled_anew(mesh: &mut Mesh) -> Result<()> {
+    let mut cluster = Cluster::new(mesh)?;
+    let pod = cluster.pod("labelled", NAMESPACE, &[LABEL, ("app", "old")])?;
+    cluster.start_agent()?;
+    cluster.becomes(NAMESPACE, "labelled", true)?;
+    cluster.describe(&pod, NAMESPACE, &[LABEL, ("app", "new")])?;
+    let list = cluster.mesh.agents[N1].folders().state.join("enrolled-pods.json");
+    wait::until("the pod is known by its new labels, also to a later agent", SOON, || {
+        let pods: Vec<serde_json::Value> = serde_json::from_slice(&std::fs::read(&list)?)?;
+        let known = pods.iter().find(|pod| pod["uid"] == "labelled").context("it is not on the list")?;
+        ensure!(known["labels"]["app"] == "new", "{known}");
+        Ok(())
+    })?;
+    cluster.becomes(NAMESPACE, "labelled", true)?;
+    test_app::echoes(&pod.place, cluster.mesh.far.ipv4(), ECHO).map(drop)
 }
 
 fn leaves(mesh: &mut Mesh) -> Result<()> {

@@ -17,12 +17,15 @@ mod enrollment;
 mod faults;
 mod harness;
 mod identity;
+mod inner;
 mod input;
+mod interfaces;
 mod interop;
 mod kit;
 mod kubernetes;
 mod leaks;
 mod limits;
+mod listening;
 mod outbound;
 mod paused;
 mod peers;
@@ -40,9 +43,11 @@ use harness::Case;
 /// Every case, by file, in the order they run.
 fn table() -> Vec<Case> {
     [
-        [kit::CASES, capture::CASES, traffic::CASES, outbound::CASES, wire::CASES, identity::CASES].concat(),
+        [kit::CASES, capture::CASES, listening::CASES, traffic::CASES, outbound::CASES, wire::CASES, identity::CASES]
+            .concat(),
         input::cases(),
-        [policy::CASES, probes::CASES, enrollment::CASES, cni::CASES, kubernetes::CASES].concat(),
+        [policy::CASES, probes::CASES, interfaces::CASES, inner::CASES].concat(),
+        [enrollment::CASES, cni::CASES, kubernetes::CASES].concat(),
         [delivery::CASES, telemetry::CASES, bulk::CASES, paused::CASES, peers::CASES].concat(),
         interop::cases(),
         [resilience::CASES, supervisor::CASES, succession::CASES].concat(),

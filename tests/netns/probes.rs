@@ -16,7 +16,7 @@ use weir_tests::mesh::{Mesh, NAMESPACE};
 use weir_tests::objects::peer_authentication;
 use weir_tests::place::Place;
 use weir_tests::program::Program;
-use weir_tests::test_app::{self, ECHO, PEER, RESET, Seen};
+use weir_tests::test_app::{self, ECHO, PEER, RESET, Seen, WATCH};
 use weir_tests::wait;
 use weir_tests::world::N2;
 
@@ -35,6 +35,10 @@ pub(crate) const CASES: &[Case] = &[
     },
     Case { name: "probes: the kubelet is found, and found again when restarted", check: Check::OwnMesh(found) },
     Case { name: "probes: they go on while no agent runs", check: Check::OwnMesh(without_agent) },
+    Case {
+        name: "probes: a probe of another pod, by its host, reaches no port but those that a pod's own probes name",
+        check: Check::OwnMesh(only_named_ports),
+    },
 ];
 
 /// How soon a restarted kubelet must be found: it was looked for in vain for a while.
@@ -248,6 +252,22 @@ fn found(mesh: &mut Mesh) -> Result<()> {
     mesh.agents[N2].restart()?;
     kubelet.is_answered(address)?;
     kubelet.is_refused(&mesh.outsider.place, address)
+}
+
+/// Whatever pod a probe is of, the kubelet dials what it says. The pods of the mesh are enrolled with the ports of some
+/// services as those of their probes.
+fn only_named_ports(mesh: &mut Mesh) -> Result<()> {
+    let kubelet = Kubelet::beside_the_pods(mesh)?;
+    mesh.control_plane.objects.put("case", &strict())?;
+    restart_with_kubelet(&mut mesh.agents[N2], &kubelet.place.cgroup().display().to_string())?;
+    is_strict(mesh)?;
+    let labels = [("verdict", "probe_port_not_named")];
+    let refused = Counter::of(mesh.agent_of(&mesh.far), "weir_capture_verdicts_total", &labels)?;
+    for (named, other) in addresses(mesh, ECHO).into_iter().zip(addresses(mesh, WATCH)) {
+        kubelet.is_answered(named)?;
+        kubelet.is_refused(&kubelet.place, other)?;
+    }
+    refused.grows_by_exactly(3.0)
 }
 
 fn without_agent(mesh: &mut Mesh) -> Result<()> {

@@ -177,7 +177,8 @@ impl Node {
              route add 169.254.1.1 dev eth0 scope link\nroute add default via 169.254.1.1 dev eth0\n\
              route add default via fe80::1 dev eth0"
         ))?;
-        let cgroup = self.pods_cgroup.join(name);
+        // As the kubelet calls it, for a pod whose uid is its name.
+        let cgroup = self.pods_cgroup.join(format!("pod{name}"));
         cgroup::create(&cgroup)?;
         Ok(Pod {
             place: Place::new(name, netns.handle(), &cgroup, &self.run.logs()),

@@ -9,7 +9,7 @@ use tokio::task::JoinHandle;
 
 use super::foundation::Foundation;
 use super::integrations::Integrations;
-use super::kubelet;
+use super::{kubelet, pod_warnings};
 use crate::admin::{AdminAddresses, AdminError, AdminServers, AdminSources, ControlPlaneStatus, PodEntry};
 use crate::enrollment::Enrollment;
 use crate::enrollment::pod::EnrolledPod;
@@ -128,6 +128,8 @@ fn sources(foundation: &Foundation, integrations: &Integrations, log: LogHandle,
     let (capture, certificates) = (capture.clone(), certificates.clone());
     let (xds, xds_objects) = (xds.clone(), xds.clone());
     let kubelet = integrations.kubelet.clone();
+    let (of_pods, uncapturable_outbound) =
+        ((capture.clone(), enrollment.clone()), config.capture.uncapturable_outbound);
     let directory = integrations.cluster.as_ref().map(|cluster| cluster.directory.clone());
     let nri = integrations.nri.as_ref().map(|nri| nri.status.clone());
     AdminSources {
@@ -146,7 +148,10 @@ fn sources(foundation: &Foundation, integrations: &Integrations, log: LogHandle,
         kubernetes: Box::new(move || directory.as_ref().map(Directory::report)),
         nri: Box::new(move || nri.as_ref().map(NriStatus::report)),
         kernel_counters: Box::new(move || capture.counters()),
-        warnings: Box::new(move || kubelet::warning(&kubelet.borrow()).into_iter().collect()),
+        warnings: Box::new(move || {
+            let of_pods = pod_warnings::warnings(&of_pods.0, &of_pods.1, uncapturable_outbound);
+            kubelet::warning(&kubelet.borrow()).into_iter().chain(of_pods).collect()
+        }),
         quit: Box::new(move || quit.notify_one()),
     }
 }

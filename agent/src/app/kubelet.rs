@@ -28,7 +28,9 @@ pub(super) fn watch_kubelet(capture: Arc<Capture>) -> watch::Receiver<KubeletSta
             };
             interval = if is_missing { LONGEST_SEARCH_INTERVAL.min(interval * 2) } else { CHECK_INTERVAL };
             tokio::time::sleep(interval).await;
-            let now = capture.follow_kubelet();
+            let looking = capture.clone();
+            // Reads processes, and waits while a pod is being enrolled.
+            let Ok(now) = tokio::task::spawn_blocking(move || looking.follow_kubelet()).await else { continue };
             sender.send_if_modified(|status| {
                 let is_new = *status != now;
                 if is_new {

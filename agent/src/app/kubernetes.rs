@@ -5,6 +5,7 @@ use tokio::task::JoinHandle;
 
 use super::foundation::Foundation;
 use super::settings;
+use crate::capture::proc_directory;
 use crate::config::KubernetesArg;
 use crate::enrollment::cluster::ClusterEnrollment;
 use crate::kubernetes::{ClusterAccess, Directory, Installation, connect};
@@ -61,7 +62,9 @@ pub(super) async fn start(foundation: &Foundation) -> anyhow::Result<Option<Clus
     let installation = Installation::start(directory.clone(), own_pod, daemon_set, metrics.clone());
     let netns_dir = &config.kubernetes.netns_dir;
     let starting = foundation.ready.block("kubernetes");
-    let cluster = ClusterEnrollment::new(directory.clone(), enrollment.clone(), mesh.clone(), netns_dir, starting);
+    let host_proc = proc_directory(config.capture.host_proc.as_deref());
+    let cluster =
+        ClusterEnrollment::new(directory.clone(), enrollment.clone(), mesh.clone(), netns_dir, &host_proc, starting);
     let enrolling = tokio::spawn(cluster.run());
     Ok(Some(Cluster { directory, installation, enrolling }))
 }

@@ -17,6 +17,7 @@ mod istiod;
 mod kubelet;
 mod kubernetes;
 mod nri;
+mod pod_warnings;
 mod process;
 mod settings;
 mod shutdown;

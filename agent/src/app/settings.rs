@@ -4,7 +4,7 @@ use std::net::{IpAddr, Ipv4Addr};
 use std::time::Duration;
 
 use crate::capture::CaptureOptions;
-use crate::config::{AgentConfig, LogFormat};
+use crate::config::{AgentConfig, LogFormat, UncapturableOutbound};
 use crate::kubernetes::MembershipRules;
 use crate::model::identity::TrustDomain;
 use crate::proxy::{NodeInfo, PoolOptions, Timeouts};
@@ -31,6 +31,7 @@ pub(super) fn capture_options(config: &AgentConfig) -> CaptureOptions {
         exclude_cidrs: config.capture.exclude_cidrs.clone(),
         exclude_ports: config.capture.exclude_ports.clone(),
         exclude_inbound_ports: config.capture.exclude_inbound_ports.clone(),
+        pass_uncapturable: config.capture.uncapturable_outbound == UncapturableOutbound::Pass,
     }
 }
 

@@ -50,8 +50,8 @@ pub(super) fn start(foundation: &Foundation) {
 }
 
 fn may_open(mesh: &Mesh, pod: &EnrolledPod) -> bool {
-    let spec = &pod.spec;
-    let workload = mesh.workload_of_pod(spec.key());
-    workload
-        .is_some_and(|workload| !mesh.is_restricted(&Destination { labels: &spec.labels, ..Destination::of(workload) }))
+    let current = pod.current();
+    let workload = mesh.workload_of_pod(pod.spec.key());
+    let destination = |workload| Destination { labels: &current.labels, ..Destination::of(workload) };
+    workload.is_some_and(|workload| !mesh.is_restricted(&destination(workload)))
 }

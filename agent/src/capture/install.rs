@@ -31,6 +31,9 @@ pub struct CaptureOptions {
     pub exclude_cidrs: Vec<IpNet>,
     pub exclude_ports: Vec<u16>,
     pub exclude_inbound_ports: Vec<u16>,
+    /// Whether connections of captured pods that cannot go through the agent leave as if there were no capture; else they
+    /// are refused.
+    pub pass_uncapturable: bool,
 }
 
 impl Capture {
@@ -53,11 +56,12 @@ impl Capture {
         if programs.origin == Origin::Loaded {
             maps.set_installed(Installed { layout: LAYOUT, object: 0 })?;
         }
+        maps.set_pass_uncapturable(options.pass_uncapturable).map_err(CaptureError::because(failed))?;
         let former_agents = maps.set_agent_cgroup(agent.id).map_err(CaptureError::because(failed))?;
         maps.set_exclusions(&options.exclude_cidrs, &options.exclude_ports, &options.exclude_inbound_ports)
             .map_err(CaptureError::because(failed))?;
         remove_dead_pods(&pins, &mut maps)?;
-        programs.update_pods(&pins)?;
+        programs.serve_pods()?;
         programs.attach_to_cgroups(&pins, &pods, &agent, &former_agents)?;
         maps.set_installed(Installed { layout: LAYOUT, object: programs::object_hash() })?;
         let socket_addresses = SocketAddresses::new(Maps::open_socket_addresses(&pins)?);

@@ -5,7 +5,7 @@ use std::os::fd::BorrowedFd;
 use std::path::{Path, PathBuf};
 
 use parking_lot::Mutex;
-use weir_common::{CLOSED_WITHOUT_AGENT, LISTENING_KNOWN};
+use weir_common::{CLOSED_WITHOUT_AGENT, InboundPod, LISTENING_KNOWN};
 
 use super::cgroup::Cgroup;
 use super::error::{CaptureError, NotCaptured};
@@ -16,7 +16,7 @@ use super::original_dst::SocketAddresses;
 use super::pins::Pins;
 use super::pod::{NetnsCookie, PodCapture, netns_cookie};
 use super::programs::{self, Programs};
-use super::{events, kernel, listening, proof};
+use super::{events, kernel, pod_cgroup, proof, sweep};
 use crate::config::Location;
 use crate::model::address::OriginalDst;
 
@@ -101,6 +101,7 @@ impl Capture {
     /// wait for a new worker.
     fn is_captured(&self, maps: &Maps, pod: &PodCapture<'_>) -> bool {
         pod.addresses.iter().all(|&address| maps.owner(address) == Some(pod.cookie))
+            && maps.holds(pod.cookie).is_ok()
             && programs::is_alive(&self.pins.pod(pod.cookie))
     }
 
@@ -110,26 +111,24 @@ impl Capture {
         if !in_place {
             maps.set_listeners(slot, pod.listeners).map_err(CaptureError::because(failed))?;
         }
-        self.programs.attach_to_pod(&self.pins, pod.cookie, pod.netns)?;
-        // Steering begins last, inbound and then outbound, once the listeners are in place.
+        // Before the program at the namespace is attached, which begins to steer what arrives.
         let closed = if pod.closed_without_agent { CLOSED_WITHOUT_AGENT } else { 0 };
         let known = if maps.is_listening_known(pod.cookie) { LISTENING_KNOWN } else { 0 };
-        maps.set_addresses(pod.cookie, slot, pod.addresses, closed | known).map_err(CaptureError::because(failed))?;
-        maps.set_pod(pod.cookie, slot, pod.addresses).map_err(CaptureError::because(failed))?;
+        let inbound = InboundPod { slot, flags: closed | known };
+        maps.set_inbound(pod.cookie, inbound).map_err(CaptureError::because(failed))?;
+        self.programs.attach_to_pod(&self.pins, pod.cookie, pod.netns)?;
+        maps.set_addresses(pod.cookie, pod.addresses).map_err(CaptureError::because(failed))?;
+        maps.set_probe_ports(pod.cookie, pod.probe_ports).map_err(CaptureError::because(failed))?;
+        if let Some(cgroup) = pod.cgroup.and_then(|path| Cgroup::open(path).ok()) {
+            maps.set_cgroup(pod.cookie, cgroup.id).map_err(CaptureError::because(failed))?;
+        }
+        maps.make_room(pod.cookie).map_err(CaptureError::because(failed))?;
+        maps.set_pod(pod.cookie, slot, pod.addresses, pod.device).map_err(CaptureError::because(failed))?;
         if known != 0 {
             return Ok(());
         }
         // New listeners are counted by now; these are the ones that listened before.
-        match listening::ports(pod.netns) {
-            Ok(ports) => maps
-                .add_listening(pod.cookie, &ports)
-                .and_then(|()| maps.set_addresses(pod.cookie, slot, pod.addresses, closed | LISTENING_KNOWN))
-                .map_err(CaptureError::because(failed)),
-            Err(error) => {
-                tracing::warn!(pod = %pod.cookie, %error, "cannot tell which ports are listened on: all will seem open");
-                Ok(())
-            }
-        }
+        sweep::look_for_listeners(maps, pod.cookie, pod.netns).map_err(CaptureError::because(failed))
     }
 
     /// `Err` when another live pod has one of the addresses; a pod that has ended is removed.
@@ -208,6 +207,39 @@ impl Capture {
     /// Every verdict and bypass reason with its count since the programs were loaded, summed over CPUs.
     pub fn counters(&self) -> Vec<(&'static str, u64)> {
         self.maps.lock().counters()
+    }
+
+    /// The cgroup that the kubelet made for a pod, if there is one.
+    pub fn pod_cgroup(&self, uid: &str) -> Option<PathBuf> {
+        pod_cgroup::find(&self.pods, uid).map(|cgroup| cgroup.path)
+    }
+
+    /// Pods whose noted listeners should be looked at again: many ports were closed, or not all could be noted.
+    pub fn unswept(&self) -> Vec<NetnsCookie> {
+        sweep::candidates(&self.maps.lock())
+    }
+
+    /// Looks again on which ports a captured pod listens, and frees the room of those that were closed.
+    ///
+    /// # Errors
+    /// When the kernel refuses.
+    pub fn sweep(&self, cookie: NetnsCookie, netns: BorrowedFd<'_>) -> Result<(), CaptureError> {
+        let swept = sweep::sweep(&mut self.maps.lock(), cookie, netns);
+        swept.map_err(CaptureError::because(|| format!("cannot look again on which ports {cookie} listens")))
+    }
+
+    /// Makes the ports at which the kubelet reaches a captured pod's application as it is exactly these.
+    ///
+    /// # Errors
+    /// When the kernel refuses.
+    pub fn set_probe_ports(&self, cookie: NetnsCookie, ports: &[u16]) -> Result<(), CaptureError> {
+        let set = self.maps.lock().set_probe_ports(cookie, ports);
+        set.map_err(CaptureError::because(|| format!("cannot change the ports of probes of {cookie}")))
+    }
+
+    /// What happened to the connections of each pod that its owner should know of, by verdict, and how often.
+    pub fn pod_verdicts(&self) -> Vec<(NetnsCookie, &'static str, u64)> {
+        self.maps.lock().verdicts()
     }
 
     /// Every map that grows with pods or connections, with its number of entries.

@@ -27,6 +27,7 @@ pub(super) enum AttachType {
 enum Command {
     MapLookup = 1,
     MapUpdate = 2,
+    ProgramLoad = 5,
     Pin = 6,
     OpenPin = 7,
     ObjectInfo = 15,
@@ -55,6 +56,23 @@ struct InfoRequest {
     object: i32,
     length: u32,
     info: u64,
+}
+
+/// The beginning of the attributes of `BPF_PROG_LOAD`.
+#[repr(C)]
+struct LoadRequest {
+    program_type: u32,
+    instructions_count: u32,
+    instructions: u64,
+    license: u64,
+    log_level: u32,
+    log_size: u32,
+    log: u64,
+    kernel_version: u32,
+    flags: u32,
+    name: [u8; 16],
+    interface: u32,
+    attach_type: u32,
 }
 
 #[repr(C)]
@@ -127,6 +145,39 @@ pub(super) fn open_pin(path: &Path) -> io::Result<OwnedFd> {
 pub(super) fn pin(object: BorrowedFd<'_>, path: &Path) -> io::Result<()> {
     let path = c_path(path)?;
     bpf(Command::Pin, &mut PinPath { path: path.as_ptr() as u64, object: object.as_raw_fd(), flags: 0 }).map(drop)
+}
+
+/// An instruction of a program, as the kernel's `bpf_insn`.
+#[repr(C)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Instruction {
+    pub(super) code: u8,
+    /// Destination in the lower half, source in the upper.
+    pub(super) registers: u8,
+    pub(super) offset: i16,
+    pub(super) immediate: i32,
+}
+
+const PROGRAM_TYPE_SK_LOOKUP: u32 = 30;
+
+/// Loads a program of type `sk_lookup` under a name of at most 15 bytes.
+pub(super) fn load_sk_lookup(name: &str, instructions: &[Instruction]) -> io::Result<OwnedFd> {
+    let mut request = LoadRequest {
+        program_type: PROGRAM_TYPE_SK_LOOKUP,
+        instructions_count: u32::try_from(instructions.len()).map_err(io::Error::other)?,
+        instructions: instructions.as_ptr() as u64,
+        license: c"GPL".as_ptr() as u64,
+        log_level: 0,
+        log_size: 0,
+        log: 0,
+        kernel_version: 0,
+        flags: 0,
+        name: [0; 16],
+        interface: 0,
+        attach_type: AttachType::SkLookup as u32,
+    };
+    request.name.iter_mut().zip(name.bytes().take(15)).for_each(|(place, byte)| *place = byte);
+    bpf(Command::ProgramLoad, &mut request).map(new_fd)
 }
 
 /// Attaches a program to a cgroup or a network namespace. It stays while the link is open or pinned.

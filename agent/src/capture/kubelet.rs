@@ -82,14 +82,18 @@ pub(super) fn find(
     Ok(Some(kubelet))
 }
 
+/// Where the node's processes are: as set, or else where there are any.
+#[must_use]
+pub fn proc_directory(setting: Option<&Path>) -> PathBuf {
+    let [in_pod, usual] = PROCS.map(Path::new);
+    setting.unwrap_or(if in_pod.exists() { in_pod } else { usual }).to_owned()
+}
+
 fn search(proc: Option<&Path>, hierarchy: &Hierarchy, pods: &Cgroup) -> Result<Kubelet, CaptureError> {
-    let proc = proc.unwrap_or_else(|| {
-        let [in_pod, usual] = PROCS.map(Path::new);
-        if in_pod.exists() { in_pod } else { usual }
-    });
+    let proc = proc_directory(proc);
     let mut found: Vec<Kubelet> = Vec::new();
     let mut reason = format!("no process of the node ({}) is called {}", proc.display(), NAMES.join(" or "));
-    for process in processes(proc) {
+    for process in processes(&proc) {
         match hierarchy.of_table(&process.table) {
             // Not even if a pod has a process of this name.
             Ok(cgroup) if pods.contains(&cgroup) => {}

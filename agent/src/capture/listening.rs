@@ -1,6 +1,7 @@
 //! The ports on which a pod's applications listened before the kernel programs counted: read once, when the pod is enrolled, by
 //! sock_diag(7), since reading /proc would walk every socket of the node.
 
+use std::collections::BTreeSet;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::os::fd::{AsRawFd, BorrowedFd};
@@ -21,18 +22,18 @@ const IP: usize = HEADER + 8;
 /// Size of a request: header and `inet_diag_req_v2`.
 const REQUEST: usize = HEADER + 56;
 
-/// Ports with a listener that can be reached from outside the namespace, once for each listener.
+/// Ports with a listener that can be reached from outside the namespace.
 ///
 /// # Errors
 /// When the namespace cannot be entered, or the kernel does not support sock_diag.
-pub(super) fn ports(netns: BorrowedFd<'_>) -> io::Result<Vec<u16>> {
+pub(super) fn ports(netns: BorrowedFd<'_>) -> io::Result<BTreeSet<u16>> {
     // On a thread of its own, which ends with the namespace that it has entered.
     thread::scope(|scope| {
         let asker = scope.spawn(|| {
             setns(netns, CloneFlags::CLONE_NEWNET)?;
             let mut ports = ask(libc::AF_INET)?;
             ports.extend(ask(libc::AF_INET6)?);
-            Ok(ports)
+            Ok(ports.into_iter().collect())
         });
         asker.join().unwrap_or_else(|_| Err(io::Error::other("the asking thread panicked")))
     })

@@ -9,9 +9,9 @@ use aya::maps::lpm_trie::{Key, LpmTrie};
 use aya::maps::{Array, HashMap, Map, MapData, MapError, PerCpuArray, SockMap};
 use ipnet::IpNet;
 use weir_common::{
-    Counter, EnrolledPod, Flow, Installed, Ip, LISTENERS_PER_POD, LISTENING_KNOWN, ListenerKind, ListeningPort,
-    MAX_AGENTS, MAX_FLOWS, MAX_LISTENING_PORTS, MAX_PODS, MAX_PROBES, PodAddress, Settings, SocketAddress,
-    excluded_port, listener_index,
+    Counter, EnrolledPod, Flow, InboundPod, Installed, Ip, LISTENERS_PER_POD, LISTENING_KNOWN, ListenerKind,
+    ListeningPod, ListeningPort, MAX_AGENTS, MAX_FLOWS, MAX_LISTENING_PORTS, MAX_PODS, MAX_PROBES, PASS_UNCAPTURABLE,
+    PodAddress, PodVerdict, ProbePort, Settings, SocketAddress, excluded_port, listener_index,
 };
 
 use super::error::CaptureError;
@@ -20,8 +20,13 @@ use super::pins::{self, Pins};
 use super::pod::{NetnsCookie, PodListeners};
 
 /// The maps that are pinned: all that programs of two versions must share.
-pub(super) const NAMES: [&str; 14] = [
+pub(super) const NAMES: [&str; 21] = [
     "PODS",
+    "POD_CGROUPS",
+    "INBOUND_PODS",
+    "LOOKUP_NETNS",
+    "SK_LOOKUP",
+    "POD_VERDICTS",
     "POD_ADDRESSES",
     "SETTINGS",
     "INSTALLED",
@@ -29,17 +34,22 @@ pub(super) const NAMES: [&str; 14] = [
     "EXCLUDED_PORTS",
     "SOCKET_ADDRESS",
     "FLOWS",
+    "INNER_SOCKETS",
     "PROBE_SOCKETS",
     "PROBES",
+    "PROBE_PORTS",
     "LISTENERS",
     "LISTENING",
-    "LISTENING_OVERFLOWED",
+    "LISTENING_PODS",
     "COUNTERS",
 ];
 
 /// Opened maps. Exclusive access is this process's own: another agent must not enrol at the same time.
 pub(super) struct Maps {
     pods: HashMap<MapData, u64, EnrolledPod>,
+    pub(super) cgroups: HashMap<MapData, u64, u64>,
+    inbound: HashMap<MapData, u64, InboundPod>,
+    pub(super) verdicts: HashMap<MapData, PodVerdict, u64>,
     addresses: HashMap<MapData, Ip, PodAddress>,
     settings: Array<MapData, Settings>,
     installed: Array<MapData, Installed>,
@@ -48,7 +58,9 @@ pub(super) struct Maps {
     listeners: SockMap<MapData>,
     flows: HashMap<MapData, Flow, SocketAddress>,
     probes: HashMap<MapData, Flow, u32>,
-    listening: HashMap<MapData, ListeningPort, u64>,
+    pub(super) probe_ports: HashMap<MapData, ProbePort, u32>,
+    pub(super) listening: HashMap<MapData, ListeningPort, u64>,
+    pub(super) listening_pods: HashMap<MapData, u64, ListeningPod>,
     counters: PerCpuArray<MapData, u64>,
 }
 
@@ -71,6 +83,9 @@ impl Maps {
     pub(super) fn open(pins: &Pins) -> Result<Self, CaptureError> {
         Ok(Self {
             pods: open(pins, "PODS")?,
+            cgroups: open(pins, "POD_CGROUPS")?,
+            inbound: open(pins, "INBOUND_PODS")?,
+            verdicts: open(pins, "POD_VERDICTS")?,
             addresses: open(pins, "POD_ADDRESSES")?,
             settings: open(pins, "SETTINGS")?,
             installed: open(pins, "INSTALLED")?,
@@ -79,7 +94,9 @@ impl Maps {
             listeners: open(pins, "LISTENERS")?,
             flows: open(pins, "FLOWS")?,
             probes: open(pins, "PROBES")?,
+            probe_ports: open(pins, "PROBE_PORTS")?,
             listening: open(pins, "LISTENING")?,
+            listening_pods: open(pins, "LISTENING_PODS")?,
             counters: open(pins, "COUNTERS")?,
         })
     }
@@ -107,6 +124,13 @@ impl Maps {
         let agent_cgroups = with_agent(old.agent_cgroups, cgroup);
         self.settings.set(0, Settings { agent_cgroups, ..old }, 0)?;
         Ok(agent_cgroups[1..].iter().copied().filter(|&former| former != 0).collect())
+    }
+
+    /// Whether connections that cannot go through the agent pass; else they are refused.
+    pub(super) fn set_pass_uncapturable(&mut self, passes: bool) -> Result<(), MapError> {
+        let old = self.settings.get(&0, 0)?;
+        let flags = if passes { old.flags | PASS_UNCAPTURABLE } else { old.flags & !PASS_UNCAPTURABLE };
+        self.settings.set(0, Settings { flags, ..old }, 0)
     }
 
     /// Stores `cgroup` as the kubelet's, with the name of its threads (zeros: any). 0 as cgroup ends the bypass.
@@ -164,9 +188,10 @@ impl Maps {
         let v4 = (pod.ip4 != 0).then(|| Ip::from_v4_word(pod.ip4));
         let v6 = (!pod.ip6.is_unspecified()).then_some(pod.ip6);
         let mut addresses = v4.into_iter().chain(v6).peekable();
-        let is_known = |ip: Ip| {
-            self.addresses.get(&ip, 0).is_ok_and(|owner| owner.netns_cookie == cookie.0 && owner.slot == pod.slot)
-        };
+        let is_known = |ip: Ip| self.addresses.get(&ip, 0).is_ok_and(|owner| owner.netns_cookie == cookie.0);
+        if self.inbound.get(&cookie.0, 0).map_err(|_| "INBOUND_PODS")?.slot != pod.slot {
+            return Err("INBOUND_PODS");
+        }
         if addresses.peek().is_some() && addresses.all(is_known) { Ok(()) } else { Err("POD_ADDRESSES") }
     }
 
@@ -198,32 +223,25 @@ impl Maps {
         Ok(())
     }
 
-    /// Makes the addresses by which a pod is found exactly these, with flags of [`PodAddress`].
-    pub(super) fn set_addresses(
-        &mut self,
-        cookie: NetnsCookie,
-        slot: u32,
-        addresses: &[IpAddr],
-        flags: u32,
-    ) -> Result<(), MapError> {
+    /// Makes the addresses by which a pod is found exactly these.
+    pub(super) fn set_addresses(&mut self, cookie: NetnsCookie, addresses: &[IpAddr]) -> Result<(), MapError> {
         let wanted: Vec<Ip> = addresses.iter().map(|&address| address.into()).collect();
         for ip in &wanted {
-            self.addresses.insert(ip, PodAddress { netns_cookie: cookie.0, slot, flags }, 0)?;
+            self.addresses.insert(ip, PodAddress { netns_cookie: cookie.0 }, 0)?;
         }
         self.remove_addresses(cookie, &wanted)
     }
 
-    /// Sets or clears a flag of a pod's addresses, and leaves the others.
+    /// Says what is to happen to what arrives in a pod's namespace.
+    pub(super) fn set_inbound(&mut self, cookie: NetnsCookie, pod: InboundPod) -> Result<(), MapError> {
+        self.inbound.insert(cookie.0, pod, 0)
+    }
+
+    /// Sets or clears a flag of [`InboundPod`], and leaves the others.
     pub(super) fn set_flag(&mut self, cookie: NetnsCookie, flag: u32, on: bool) -> Result<(), MapError> {
-        let entries = self.addresses.iter().filter_map(Result::ok);
-        let own: Vec<(Ip, PodAddress)> = entries.filter(|(_, owner)| owner.netns_cookie == cookie.0).collect();
-        for (ip, owner) in own {
-            let flags = if on { owner.flags | flag } else { owner.flags & !flag };
-            if flags != owner.flags {
-                self.addresses.insert(ip, PodAddress { flags, ..owner }, 0)?;
-            }
-        }
-        Ok(())
+        let Ok(pod) = self.inbound.get(&cookie.0, 0) else { return Ok(()) };
+        let flags = if on { pod.flags | flag } else { pod.flags & !flag };
+        if flags == pod.flags { Ok(()) } else { self.inbound.insert(cookie.0, InboundPod { flags, ..pod }, 0) }
     }
 
     fn remove_addresses(&mut self, cookie: NetnsCookie, keep: &[Ip]) -> Result<(), MapError> {
@@ -237,44 +255,46 @@ impl Maps {
 
     /// Whether all ports on which a pod listened at its enrolment are stored; from then on the kernel programs count.
     pub(super) fn is_listening_known(&self, cookie: NetnsCookie) -> bool {
-        let mut owned =
-            self.addresses.iter().filter_map(Result::ok).filter(|(_, owner)| owner.netns_cookie == cookie.0);
-        owned.next().is_some_and(|(_, owner)| owner.flags & LISTENING_KNOWN != 0)
+        self.inbound.get(&cookie.0, 0).is_ok_and(|pod| pod.flags & LISTENING_KNOWN != 0)
     }
 
-    /// Stores ports on which a pod listened at its enrolment.
-    pub(super) fn add_listening(&mut self, cookie: NetnsCookie, ports: &[u16]) -> Result<(), MapError> {
-        ports.iter().try_for_each(|&port| self.listening.insert(ListeningPort::found(cookie.0, port), 1, 0))
-    }
-
-    fn remove_listening(&mut self, cookie: NetnsCookie) -> Result<(), MapError> {
-        let keys = self.listening.keys().filter_map(Result::ok);
-        let ports: Vec<ListeningPort> = keys.filter(|port| port.netns_cookie == cookie.0).collect();
-        ports.iter().try_for_each(|port| absent_is_fine(self.listening.remove(port)))
-    }
-
-    /// Begins to redirect what a pod connects to, and to count on which ports it listens.
-    pub(super) fn set_pod(&mut self, cookie: NetnsCookie, slot: u32, addresses: &[IpAddr]) -> Result<(), MapError> {
+    /// Begins to redirect what a pod connects to, and to count on which ports it listens. `device` is the index of the
+    /// interface that has its addresses, or 0.
+    pub(super) fn set_pod(
+        &mut self,
+        cookie: NetnsCookie,
+        slot: u32,
+        addresses: &[IpAddr],
+        device: u32,
+    ) -> Result<(), MapError> {
         let v4 = addresses.iter().find(|address| address.is_ipv4());
         let v6 = addresses.iter().find(|address| address.is_ipv6());
         let pod = EnrolledPod {
             slot,
             ip4: v4.and_then(|&v4| Ip::from(v4).v4_word()).unwrap_or_default(),
             ip6: v6.map_or(Ip::UNSPECIFIED, |&v6| v6.into()),
+            device,
         };
         self.pods.insert(cookie.0, pod, 0)
     }
 
     /// Ends redirection of what a pod connects to, and gives its former slot.
     pub(super) fn remove_pod(&mut self, cookie: NetnsCookie) -> Result<Option<u32>, MapError> {
-        let slot = self.slot(cookie);
+        let inbound = || self.inbound.get(&cookie.0, 0).ok().map(|pod| pod.slot);
+        let slot = self.slot(cookie).or_else(inbound);
         absent_is_fine(self.pods.remove(&cookie.0))?;
         Ok(slot)
     }
 
     /// Removes the rest of a pod.
     pub(super) fn forget(&mut self, cookie: NetnsCookie, slot: Option<u32>) -> Result<(), MapError> {
-        let mut result = self.remove_addresses(cookie, &[]).and(self.remove_listening(cookie));
+        let mut result = absent_is_fine(self.inbound.remove(&cookie.0))
+            .and(self.remove_addresses(cookie, &[]))
+            .and(self.remove_listening(cookie, |_, _| true).map(drop))
+            .and(absent_is_fine(self.listening_pods.remove(&cookie.0)))
+            .and(self.remove_verdicts(cookie))
+            .and(self.set_probe_ports(cookie, &[]))
+            .and(self.remove_cgroups(cookie, None));
         let listeners = slot.into_iter().flat_map(|slot| slot * LISTENERS_PER_POD..(slot + 1) * LISTENERS_PER_POD);
         for index in listeners {
             result = result.and(absent_is_fine(self.listeners.clear_index(&index)));
@@ -329,7 +349,7 @@ fn trie_key(cidr: &IpNet) -> (u32, [u8; 16]) {
     (u32::from(cidr.prefix_len()) + offset, Ip::from(cidr.network()).octets())
 }
 
-fn absent_is_fine(result: Result<(), MapError>) -> Result<(), MapError> {
+pub(super) fn absent_is_fine(result: Result<(), MapError>) -> Result<(), MapError> {
     match result {
         Err(MapError::KeyNotFound) => Ok(()),
         Err(MapError::SyscallError(error))

@@ -2,6 +2,7 @@
 
 use std::net::IpAddr;
 use std::os::fd::{AsRawFd as _, BorrowedFd, OwnedFd};
+use std::path::Path;
 use std::{fmt, io};
 
 /// The kernel's cookie of a network namespace (SO_NETNS_COOKIE). Never reused within a boot.
@@ -50,6 +51,12 @@ pub struct PodCapture<'a> {
     pub netns: BorrowedFd<'a>,
     pub cookie: NetnsCookie,
     pub addresses: &'a [IpAddr],
+    /// Index, within the namespace, of the interface that has the addresses; 0 if it is not known.
+    pub device: u32,
+    /// The pod's cgroup, if it is known.
+    pub cgroup: Option<&'a Path>,
+    /// Ports that its probes and hooks name.
+    pub probe_ports: &'a [u16],
     pub listeners: &'a PodListeners,
     /// The listeners are in the map already: the supervisor held them for a former worker.
     pub listeners_in_place: bool,

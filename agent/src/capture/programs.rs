@@ -2,7 +2,7 @@
 
 use std::fs::File;
 use std::io;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 
 use aya::programs::{Program, ProgramError};
@@ -15,7 +15,7 @@ use super::error::CaptureError;
 use super::kernel::{self, AttachType};
 use super::pins::{self, Pins};
 use super::pod::NetnsCookie;
-use super::{events, maps};
+use super::{events, maps, netns_program};
 
 /// The compiled `ebpf` package.
 static OBJECT: &[u8] = include_bytes_aligned!(concat!(env!("OUT_DIR"), "/kernel_programs.o"));
@@ -53,6 +53,9 @@ pub(super) struct Programs {
     at_kubelet: Vec<(&'static str, AttachType, OwnedFd)>,
     sock_ops: OwnedFd,
     pub(super) sk_lookup: OwnedFd,
+    /// The maps that the programs at pods' namespaces use.
+    lookup_netns: OwnedFd,
+    sk_lookup_table: OwnedFd,
 }
 
 /// A program at a cgroup.
@@ -110,7 +113,12 @@ impl Programs {
         let open_all = |programs: &[(&'static str, AttachType)]| -> Result<Vec<_>, CaptureError> {
             programs.iter().map(|&(name, attach_type)| Ok((name, attach_type, open(name)?))).collect()
         };
+        let open_map = |name: &str| {
+            kernel::open_pin(&pins.map(name)).map_err(CaptureError::because(|| format!("cannot open map {name}")))
+        };
         Ok(Self {
+            lookup_netns: open_map("LOOKUP_NETNS")?,
+            sk_lookup_table: open_map("SK_LOOKUP")?,
             origin,
             at_pods: open_all(&AT_PODS)?,
             at_kubelet: open_all(&AT_KUBELET)?,
@@ -225,7 +233,7 @@ impl Programs {
         }
     }
 
-    /// Attaches `sk_lookup` to a pod's namespace, if it is not yet.
+    /// Attaches a program that calls `sk_lookup` to a pod's namespace, if there is none yet.
     pub(super) fn attach_to_pod(
         &self,
         pins: &Pins,
@@ -238,20 +246,22 @@ impl Programs {
         }
         let attach = || {
             pins::remove(&path)?;
-            let link = kernel::attach(&self.sk_lookup, netns, AttachType::SkLookup)?;
+            let program = netns_program::load(cookie, self.lookup_netns.as_fd(), self.sk_lookup_table.as_fd())?;
+            let link = kernel::attach(&program, netns, AttachType::SkLookup)?;
             kernel::pin(link.as_fd(), &path)
         };
         attach().map_err(CaptureError::because(|| format!("cannot attach {SK_LOOKUP} to the namespace of {cookie}")))
     }
 
-    /// Replaces the programs at the namespaces of pods that are captured already.
-    pub(super) fn update_pods(&self, pins: &Pins) -> Result<(), CaptureError> {
-        for cookie in pins.pod_cookies() {
-            self.update_link(&pins.pod(cookie), &self.sk_lookup).map_err(CaptureError::because(|| {
-                format!("cannot replace {SK_LOOKUP} in the namespace of {cookie}")
-            }))?;
-        }
-        Ok(())
+    /// Makes `sk_lookup` what the programs at pods' namespaces call, in place of a former one.
+    pub(super) fn serve_pods(&self) -> Result<(), CaptureError> {
+        kernel::update(self.sk_lookup_table.as_fd(), &0_u32, &self.sk_lookup.as_raw_fd())
+            .map_err(CaptureError::because(|| format!("cannot make {SK_LOOKUP} the program of all pods")))
+    }
+
+    /// The kernel's number of the program that those at pods' namespaces call.
+    pub(super) fn serving_pods(&self) -> io::Result<Option<u32>> {
+        kernel::lookup(self.sk_lookup_table.as_fd(), &0_u32)
     }
 }
 

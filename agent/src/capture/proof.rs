@@ -5,10 +5,10 @@ use std::path::Path;
 
 use super::cgroup::Cgroup;
 use super::error::NotCaptured;
-use super::kernel;
 use super::pins::Pins;
 use super::pod::NetnsCookie;
 use super::programs::Programs;
+use super::{kernel, netns_program};
 
 /// Proves that every program is attached to its cgroup, and is this agent's.
 pub(super) fn of_cgroups(pins: &Pins, programs: &Programs, pods: &Cgroup, agent: &Cgroup) -> Result<(), NotCaptured> {
@@ -18,9 +18,17 @@ pub(super) fn of_cgroups(pins: &Pins, programs: &Programs, pods: &Cgroup, agent:
     })
 }
 
-/// Proves that the program is attached to the pod's namespace, and is this agent's.
+/// Proves that a program is attached to the pod's namespace, and that the program that it calls is this agent's.
 pub(super) fn of_pod(pins: &Pins, programs: &Programs, pod: NetnsCookie) -> Result<(), NotCaptured> {
-    attached(&pins.pod(pod), &programs.sk_lookup, None, "weir_sk_lookup", || pod.to_string())
+    let (program, to) = (|| netns_program::NAME.to_owned(), || pod.to_string());
+    let link = kernel::open_pin(&pins.pod(pod)).and_then(|link| kernel::link(&link));
+    if !link.is_ok_and(|link| link.target.is_some()) {
+        return Err(NotCaptured::NotAttached { program: program(), to: to() });
+    }
+    match (programs.serving_pods(), kernel::program_id(&programs.sk_lookup)) {
+        (Ok(Some(serving)), Ok(own)) if serving == own => Ok(()),
+        _ => Err(NotCaptured::OtherProgram { program: program(), to: to() }),
+    }
 }
 
 fn attached(

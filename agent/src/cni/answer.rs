@@ -122,6 +122,7 @@ impl Sandboxes {
         let uid = pod.uid.clone();
         let spec = PodSpec {
             uid: pod.uid,
+            kubelet_uid: Some(pod.kubelet_uid),
             name: pod.name,
             namespace: pod.namespace,
             workload_name: Some(pod.workload_name),
@@ -130,6 +131,7 @@ impl Sandboxes {
             cgroup: None,
             addresses: request.addresses.clone(),
             labels: pod.labels,
+            probe_ports: pod.probe_ports,
             netns_cookie: None,
             origin: Origin::Kubernetes,
         };

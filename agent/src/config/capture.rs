@@ -36,6 +36,30 @@ pub struct CaptureConfig {
     /// Inbound ports of pods that are never captured.
     #[arg(long, env = "WEIR_EXCLUDE_INBOUND_PORTS", value_delimiter = ',')]
     pub exclude_inbound_ports: Vec<u16>,
+    /// What becomes of a captured pod's connection that cannot go through the agent: its socket is bound to a device or an
+    /// address of a second interface, or the pod has no address to send from.
+    #[arg(long, env = "WEIR_UNCAPTURABLE_OUTBOUND", default_value = "refuse")]
+    pub uncapturable_outbound: UncapturableOutbound,
+}
+
+/// What becomes of an outbound connection that cannot go through the agent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub enum UncapturableOutbound {
+    /// connect(2) fails with EPERM, or with ENETUNREACH where the pod has no address of that family.
+    Refuse,
+    /// It leaves the pod as if there were no capture: plaintext without identity, whatever policy says.
+    Pass,
+}
+
+impl UncapturableOutbound {
+    /// As the setting is written.
+    #[must_use]
+    pub fn text(self) -> &'static str {
+        match self {
+            Self::Refuse => "refuse",
+            Self::Pass => "pass",
+        }
+    }
 }
 
 /// Something of the node that is found by looking, unless a setting says where it is or that it is not used.

@@ -14,7 +14,7 @@ pub use self::agent::{
     AgentConfig, DirectoryConfig, EndpointConfig, FilesConfig, LogConfig, LogFormat, MeshConfig, NodeConfig,
     OutboundPolicyArg, ProxyConfig,
 };
-pub use self::capture::{CaptureConfig, Location};
+pub use self::capture::{CaptureConfig, Location, UncapturableOutbound};
 pub use self::cluster::{CniArg, CniConfig, KubernetesArg, KubernetesConfig};
 pub use self::environment::Environment;
 pub use self::istiod::{IstiodConfig, ObjectsFrom, PlaintextWithoutAgent};

@@ -170,6 +170,7 @@ fn flags_and_environment_variables_keep_their_names() {
         ("termination-grace-period-seconds", "TERMINATION_GRACE_PERIOD_SECONDS"),
         ("trust-domain", "TRUST_DOMAIN"),
         ("trust-domain-aliases", "WEIR_TRUST_DOMAIN_ALIASES"),
+        ("uncapturable-outbound", "WEIR_UNCAPTURABLE_OUTBOUND"),
         ("worker-threads", "ZTUNNEL_WORKER_THREADS"),
         ("xds-address", "XDS_ADDRESS"),
         ("xds-root-ca", "XDS_ROOT_CA"),

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::error::EnrollmentError;
 use super::netns::{Netns, NetnsError};
-use super::pod::{EnrolledPod, PodSpec};
+use super::pod::{Changeable, EnrolledPod, PodSpec};
 use super::registry::Enrollment;
 
 impl Enrollment {
@@ -91,6 +91,22 @@ impl Enrollment {
         self.save_or_warn();
     }
 
+    /// Makes what can change about enrolled pods what it is now. Returns whether anything did.
+    pub fn follow(&self, pods: Vec<(Arc<EnrolledPod>, Changeable)>) -> bool {
+        let Ok(_one_at_a_time) = self.turn() else { return false };
+        let mut is_changed = false;
+        for (pod, current) in pods.into_iter().filter(|(pod, _)| !pod.left.is_cancelled()) {
+            match self.follow_unsaved(&pod, current) {
+                Ok(changed) => is_changed |= changed,
+                Err(error) => tracing::warn!(uid = pod.spec.uid, %error, "a change of the pod is not followed"),
+            }
+        }
+        if is_changed {
+            self.save_or_warn();
+        }
+        is_changed
+    }
+
     /// Ends every enrolment.
     pub fn unenroll_all(&self) {
         let uids: Vec<_> = self.pods().iter().map(|pod| pod.spec.uid.clone()).collect();
@@ -115,7 +131,7 @@ impl Enrollment {
         if spec.addresses.is_empty() {
             spec.addresses = netns.addresses().map_err(|source| NetnsError::Inside {
                 path: spec.netns.clone(),
-                what: "getifaddrs",
+                what: "addresses",
                 source,
             })?;
         }
@@ -128,12 +144,26 @@ impl Enrollment {
         self.add(spec, netns)
     }
 
+    fn follow_unsaved(&self, pod: &EnrolledPod, current: Changeable) -> Result<bool, EnrollmentError> {
+        let former = pod.current();
+        if *former == current {
+            return Ok(false);
+        }
+        if former.probe_ports != current.probe_ports {
+            self.capture.set_probe_ports(pod.netns.cookie(), &current.probe_ports)?;
+        }
+        tracing::info!(uid = pod.spec.uid, pod = pod.spec.name, labels = ?current.labels, "the pod is described anew");
+        pod.set_current(current);
+        Ok(true)
+    }
+
     fn ensure_unsaved(&self, spec: PodSpec, is_changed: &mut bool) -> Result<Arc<EnrolledPod>, EnrollmentError> {
         let former = self.pods.lock().get(&spec.uid).cloned();
         if let Some(former) = former {
             let is_same_netns = Netns::open(&spec.netns)?.cookie() == former.netns.cookie();
             let has_addresses = spec.addresses.iter().all(|address| former.spec.addresses.contains(address));
             if is_same_netns && has_addresses {
+                *is_changed |= self.follow_unsaved(&former, changeable(spec))?;
                 return Ok(former);
             }
             tracing::info!(uid = spec.uid, pod = spec.name, "the pod's sandbox was made anew");
@@ -155,7 +185,7 @@ impl Enrollment {
                 continue;
             };
             let is_same = other.netns.cookie() == netns.cookie();
-            let has_it = || other.netns.addresses().is_ok_and(|addresses| addresses.contains(address));
+            let has_it = || other.netns.device_of(*address).is_ok_and(|device| device.is_some());
             if is_same || (other.is_alive() && has_it()) {
                 continue;
             }
@@ -179,4 +209,8 @@ impl Enrollment {
         }
         Ok(())
     }
+}
+
+fn changeable(spec: PodSpec) -> Changeable {
+    Changeable { labels: spec.labels, probe_ports: spec.probe_ports }
 }

@@ -44,6 +44,8 @@ pub mod cluster {
 
 mod enroll;
 mod error;
+mod forwarding;
+mod interface_addresses;
 mod listeners;
 pub mod netns;
 mod ownership;

@@ -3,6 +3,7 @@
 use std::fs::{File, OpenOptions};
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::ops::ControlFlow;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
@@ -11,10 +12,14 @@ use std::sync::OnceLock;
 use nix::sched::{CloneFlags, setns};
 use socket2::{Domain, Protocol, Socket, Type};
 
+use super::interface_addresses::{self, InterfaceAddress};
 use crate::capture::{NetnsCookie, PodListeners, netns_cookie};
 
 /// Connections that may wait to be accepted, per listener; the kernel caps it at the namespace's somaxconn.
 const BACKLOG: i32 = 4096;
+
+/// Addresses that a pod is enrolled with where whoever enrols it names none.
+const MAX_POD_ADDRESSES: usize = 64;
 
 /// Why a path is not a usable network namespace.
 #[derive(Debug, thiserror::Error)]
@@ -103,26 +108,64 @@ impl Netns {
         Ok(socket.into())
     }
 
-    /// The addresses that a pod may be reached at: those of its interfaces, without loopback and link-local ones.
+    /// The addresses that a pod may be reached at: those of its interfaces, without loopback and link-local ones, each
+    /// once.
     ///
     /// # Errors
-    /// When they cannot be read.
+    /// When they cannot be read, or are more than [`MAX_POD_ADDRESSES`].
     pub fn addresses(&self) -> io::Result<Vec<IpAddr>> {
-        let interfaces = run_in(&self.file, nix::ifaddrs::getifaddrs)??;
-        let mut addresses: Vec<IpAddr> = Vec::new();
-        for address in interfaces.filter_map(|interface| interface.address) {
-            let ip = if let Some(v4) = address.as_sockaddr_in() {
-                IpAddr::V4(v4.ip())
-            } else if let Some(v6) = address.as_sockaddr_in6() {
-                IpAddr::V6(v6.ip())
-            } else {
-                continue;
-            };
+        let mut addresses = Vec::new();
+        let mut is_too_many = false;
+        self.visit_addresses(|InterfaceAddress { ip, .. }| {
+            // Short: its length is bounded.
             if is_pod_address(ip) && !addresses.contains(&ip) {
+                is_too_many = addresses.len() == MAX_POD_ADDRESSES;
                 addresses.push(ip);
             }
+            if is_too_many { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+        })?;
+        if is_too_many {
+            return Err(io::Error::other(format!("more than {MAX_POD_ADDRESSES} addresses: name the pod's own")));
         }
         Ok(addresses)
+    }
+
+    /// The index of the interface that has an address; `None` where none has.
+    ///
+    /// # Errors
+    /// When the addresses of the namespace cannot be read.
+    pub fn device_of(&self, ip: IpAddr) -> io::Result<Option<u32>> {
+        let mut found = None;
+        self.visit_addresses(|address| {
+            if address.ip == ip {
+                found = Some(address.device);
+                return ControlFlow::Break(());
+            }
+            ControlFlow::Continue(())
+        })?;
+        Ok(found)
+    }
+
+    /// The inode of this namespace's `/proc/PID/net/dev`: the same for each process in it, and another in any other
+    /// namespace.
+    ///
+    /// # Errors
+    /// When /proc is not mounted.
+    pub fn proc_net(&self) -> io::Result<u64> {
+        run_in(&self.file, || std::fs::metadata("/proc/thread-self/net/dev"))?.map(|metadata| metadata.ino())
+    }
+
+    /// Runs something on this thread inside the namespace. It must not wait.
+    ///
+    /// # Errors
+    /// When the namespace cannot be entered.
+    pub(super) fn run<T>(&self, act: impl FnOnce() -> T) -> io::Result<T> {
+        run_in(&self.file, act)
+    }
+
+    fn visit_addresses(&self, visit: impl FnMut(InterfaceAddress) -> ControlFlow<()>) -> io::Result<()> {
+        let socket = run_in(&self.file, interface_addresses::open)??;
+        interface_addresses::visit(&socket, visit)
     }
 }
 

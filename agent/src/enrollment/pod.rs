@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
+use parking_lot::RwLock;
 use serde::{Deserialize, Serialize};
 use tokio_util::sync::CancellationToken;
 
@@ -28,6 +29,9 @@ pub enum Origin {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PodSpec {
     pub uid: String,
+    /// The uid by which the kubelet calls the pod's cgroup, where it is another one.
+    #[serde(default)]
+    pub kubelet_uid: Option<String>,
     pub name: String,
     pub namespace: String,
     /// The workload's name in metrics, where whoever enrolled the pod knows what made it.
@@ -39,6 +43,9 @@ pub struct PodSpec {
     pub addresses: Vec<IpAddr>,
     #[serde(default)]
     pub labels: BTreeMap<String, String>,
+    /// Ports that its probes and hooks name: the kubelet's connections to these reach the application as they are.
+    #[serde(default)]
+    pub probe_ports: Vec<u16>,
     /// Set once enrolled: a path may lead to another pod's namespace by the time an agent reads this again.
     #[serde(default)]
     pub netns_cookie: Option<u64>,
@@ -54,10 +61,19 @@ impl PodSpec {
     }
 }
 
+/// What of a pod's description can change while it is enrolled.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Changeable {
+    pub labels: BTreeMap<String, String>,
+    pub probe_ports: Vec<u16>,
+}
+
 /// A pod whose traffic this node captures.
 #[derive(Debug)]
 pub struct EnrolledPod {
+    /// The pod as it was enrolled. Of what can change, [`Self::current`] is true.
     pub spec: PodSpec,
+    current: RwLock<Arc<Changeable>>,
     pub netns: Netns,
     /// What the pod holds of what all pods share.
     pub limits: PodLimits,
@@ -73,8 +89,10 @@ pub struct EnrolledPod {
 impl EnrolledPod {
     pub(super) fn new(mut spec: PodSpec, netns: Netns, limits: PodLimits) -> Self {
         spec.netns_cookie = Some(netns.cookie().0);
+        let current = Changeable { labels: spec.labels.clone(), probe_ports: spec.probe_ports.clone() };
         Self {
             spec,
+            current: RwLock::new(Arc::new(current)),
             netns,
             limits,
             connections: Arc::default(),
@@ -88,6 +106,22 @@ impl EnrolledPod {
     #[must_use]
     pub fn identity(&self, trust_domain: &TrustDomain) -> Identity {
         Identity::new(trust_domain.clone(), &self.spec.namespace, &self.spec.service_account)
+    }
+
+    /// What of its description can change, as it is now.
+    #[must_use]
+    pub fn current(&self) -> Arc<Changeable> {
+        self.current.read().clone()
+    }
+
+    /// The description with which a later agent enrols it again.
+    pub(super) fn current_spec(&self) -> PodSpec {
+        let Changeable { labels, probe_ports } = (*self.current()).clone();
+        PodSpec { labels, probe_ports, ..self.spec.clone() }
+    }
+
+    pub(super) fn set_current(&self, current: Changeable) {
+        *self.current.write() = Arc::new(current);
     }
 
     /// Counts a connection of this pod for as long as the guard lives.

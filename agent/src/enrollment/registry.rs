@@ -11,6 +11,7 @@ use parking_lot::Mutex;
 use tokio::sync::{mpsc, watch};
 
 use super::error::EnrollmentError;
+use super::forwarding::Forwarding;
 use super::listeners::{self, Enrolled};
 use super::netns::{Netns, NetnsError};
 use super::ownership::{Owner, Ownership, Turn};
@@ -41,6 +42,7 @@ pub struct Enrollment {
     version: watch::Sender<u64>,
     /// Pods whose sandbox went and has no successor yet, by uid, and since when.
     pub(super) lost_sandboxes: Mutex<BTreeMap<String, Instant>>,
+    pub(super) forwarding: Forwarding,
 }
 
 impl Enrollment {
@@ -54,8 +56,7 @@ impl Enrollment {
         supervisor: Arc<SupervisorLink>,
     ) -> (Arc<Self>, mpsc::UnboundedReceiver<Enrolled>) {
         let (arrivals, stream) = mpsc::unbounded_channel();
-        let (pods, ownership, unsaved, lost_sandboxes) = Default::default();
-        let version = watch::Sender::new(0);
+        let (pods, ownership, unsaved, lost_sandboxes, forwarding) = Default::default();
         let enrollment = Self {
             capture,
             metrics,
@@ -66,8 +67,9 @@ impl Enrollment {
             ownership,
             unsaved,
             arrivals,
-            version,
+            version: watch::Sender::new(0),
             lost_sandboxes,
+            forwarding,
         };
         (Arc::new(enrollment), stream)
     }
@@ -81,6 +83,12 @@ impl Enrollment {
     /// The enrolled pods, by uid.
     pub fn pods(&self) -> Vec<Arc<EnrolledPod>> {
         self.pods.lock().values().cloned().collect()
+    }
+
+    /// Packets that a pod has forwarded between its interfaces, where it was seen to.
+    #[must_use]
+    pub fn forwarded_by(&self, pod: &EnrolledPod) -> Option<u64> {
+        self.forwarding.of(pod.netns.cookie())
     }
 
     /// Counts a request that was refused, by the field that was wrong.
@@ -147,11 +155,21 @@ impl Enrollment {
             what: "opening listeners",
             source,
         })?;
+        let device = spec.addresses.first().map(|&address| netns.device_of(address)).transpose();
+        let device = device.unwrap_or_else(|error| {
+            tracing::warn!(pod = spec.name, %error, "the interface of the pod's addresses is not known");
+            None
+        });
+        let kubelets = || self.capture.pod_cgroup(spec.kubelet_uid.as_deref().unwrap_or(&spec.uid));
+        let cgroup = spec.cgroup.clone().or_else(kubelets);
         let pod = Arc::new(EnrolledPod::new(spec, netns, self.limits.for_pod()));
         self.capture.enroll(&PodCapture {
             netns: pod.netns.as_fd(),
             cookie: pod.netns.cookie(),
             addresses: &pod.spec.addresses,
+            cgroup: cgroup.as_deref(),
+            probe_ports: &pod.spec.probe_ports,
+            device: device.flatten().unwrap_or_default(),
             listeners: &listeners,
             listeners_in_place: in_place,
             closed_without_agent: true,
@@ -188,7 +206,7 @@ impl Enrollment {
     pub(super) fn save(&self) -> std::io::Result<()> {
         let pods = self.pods.lock();
         self.metrics.set_pods(pods.len());
-        let saved = self.store.save(pods.values().map(|pod| &pod.spec));
+        let saved = self.store.save(pods.values().map(|pod| pod.current_spec()));
         self.unsaved.store(saved.is_err(), Ordering::Relaxed);
         if saved.is_err() {
             self.metrics.state_write_failed(StateFile::EnrolledPods);

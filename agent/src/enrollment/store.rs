@@ -43,8 +43,8 @@ impl PodStore {
     ///
     /// # Errors
     /// When the state directory cannot be written.
-    pub fn save<'a>(&self, pods: impl Iterator<Item = &'a PodSpec>) -> io::Result<()> {
-        let pods: Vec<&PodSpec> = pods.collect();
+    pub fn save(&self, pods: impl Iterator<Item = PodSpec>) -> io::Result<()> {
+        let pods: Vec<PodSpec> = pods.collect();
         let new = self.path.with_extension("json.new");
         let text = serde_json::to_vec_pretty(&pods)?;
         whole_file::replace(&self.path, &new, FILE_MODE, &[&text]).map(drop)
@@ -59,6 +59,7 @@ mod tests {
     fn pod(uid: &str) -> PodSpec {
         PodSpec {
             uid: uid.to_owned(),
+            kubelet_uid: None,
             name: "a".to_owned(),
             namespace: "default".to_owned(),
             workload_name: Some("a".to_owned()),
@@ -67,6 +68,7 @@ mod tests {
             cgroup: None,
             addresses: vec!["10.0.0.1".parse().expect("an address")],
             labels: std::collections::BTreeMap::new(),
+            probe_ports: vec![8080],
             netns_cookie: Some(7),
             origin: Origin::Kubernetes,
         }
@@ -78,7 +80,7 @@ mod tests {
         let store = PodStore::new(dir.path());
         assert_eq!(store.load(), []);
         let pods = [pod("1"), pod("2")];
-        store.save(pods.iter()).expect("saved");
+        store.save(pods.iter().cloned()).expect("saved");
         assert_eq!(store.load(), pods);
         std::fs::write(dir.path().join("enrolled-pods.json"), "[{").expect("written");
         assert_eq!(store.load(), []);

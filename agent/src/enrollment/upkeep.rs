@@ -1,7 +1,11 @@
 //! What happens to enrolled pods without anybody asking: those of a former agent are restored, the enrolment of pods that die
 //! is ended, and a list that could not be written is written again.
 
+use std::os::fd::AsFd;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
+
+use tokio::time::MissedTickBehavior;
 
 use super::error::EnrollmentError;
 use super::netns::Netns;
@@ -11,8 +15,17 @@ use super::registry::Enrollment;
 
 /// Pause between two attempts to write the list of pods.
 const SAVE_RETRY_INTERVAL: Duration = Duration::from_secs(3);
+/// Pause between two looks at which pods' listeners have to be noted anew, and which pods forward packets.
+const SWEEP_INTERVAL: Duration = Duration::from_secs(5);
 /// How soon the death of a pod is noticed.
 const LIVENESS_INTERVAL: Duration = Duration::from_millis(250);
+
+/// When something is to be done again at the earliest.
+#[derive(Debug)]
+struct Due {
+    save: Instant,
+    sweep: Instant,
+}
 
 impl Enrollment {
     /// Enrols again the pods that a former agent on this node had enrolled, and forgets those that died meanwhile.
@@ -48,17 +61,52 @@ impl Enrollment {
         }
     }
 
-    /// Ends the enrolment of pods as they die. Runs for ever.
-    pub async fn watch_liveness(&self) {
+    /// Ends the enrolment of pods as they die, and keeps what the kernel notes of the others small. Runs for ever.
+    pub async fn watch_liveness(self: Arc<Self>) {
         let mut interval = tokio::time::interval(LIVENESS_INTERVAL);
-        let mut last_retry = Instant::now();
+        interval.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut due = Due { save: Instant::now(), sweep: Instant::now() };
         loop {
             interval.tick().await;
-            if self.is_unsaved() && last_retry.elapsed() >= SAVE_RETRY_INTERVAL {
-                last_retry = Instant::now();
-                self.save_again();
+            let enrollment = self.clone();
+            // It may wait for a disk, and for the outcome of a succession: the runtime's thread serves everything else.
+            let round = tokio::task::spawn_blocking(move || {
+                enrollment.look_after_pods(&mut due);
+                due
+            });
+            due = round.await.unwrap_or(Due { save: Instant::now(), sweep: Instant::now() });
+        }
+    }
+
+    fn look_after_pods(&self, due: &mut Due) {
+        let now = Instant::now();
+        if self.is_unsaved() && now >= due.save {
+            due.save = now + SAVE_RETRY_INTERVAL;
+            self.save_again();
+        }
+        self.end_dead_pods();
+        if now >= due.sweep {
+            due.sweep = now + SWEEP_INTERVAL;
+            self.sweep_listeners();
+            self.forwarding.look(&self.pods());
+        }
+    }
+
+    /// Has the kernel's notes about listeners looked at again, of the pods that need it.
+    fn sweep_listeners(&self) {
+        let unswept = self.capture.unswept();
+        if unswept.is_empty() || self.ownership.owner() != Owner::ThisAgent {
+            return;
+        }
+        for pod in self.pods().iter().filter(|pod| unswept.contains(&pod.netns.cookie())) {
+            // A pod whose enrolment has ended meanwhile must not be noted again.
+            let Ok(_one_at_a_time) = self.turn() else { return };
+            if pod.left.is_cancelled() {
+                continue;
             }
-            self.end_dead_pods();
+            if let Err(error) = self.capture.sweep(pod.netns.cookie(), pod.netns.as_fd()) {
+                tracing::warn!(uid = pod.spec.uid, %error, "the notes about its listeners are not up to date");
+            }
         }
     }
 

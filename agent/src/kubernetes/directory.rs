@@ -21,6 +21,8 @@ use crate::telemetry::metrics::Metrics;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct DescribedPod {
     pub uid: String,
+    /// The uid by which the kubelet knows it, and calls its cgroup: another than in the API for a static pod.
+    pub kubelet_uid: String,
     pub name: String,
     pub namespace: String,
     /// The workload's name in metrics.
@@ -29,6 +31,8 @@ pub struct DescribedPod {
     pub labels: BTreeMap<String, String>,
     /// Empty until the pod's network is set up.
     pub addresses: Vec<IpAddr>,
+    /// Ports of the pod that its own probes and hooks name, in order and each once.
+    pub probe_ports: Vec<u16>,
     pub host_network: bool,
     /// Whether its traffic is to be captured: labels of the pod and its namespace, and the exceptions.
     pub in_mesh: bool,
@@ -262,12 +266,14 @@ impl Shared {
         };
         DescribedPod {
             uid: facts.uid.clone(),
+            kubelet_uid: facts.static_uid.as_ref().unwrap_or(&facts.uid).clone(),
             name: facts.name.clone(),
             namespace: facts.namespace.clone(),
             workload_name: facts.workload_name.clone(),
             service_account: facts.service_account.clone(),
             labels: facts.labels.clone(),
             addresses: facts.addresses.clone(),
+            probe_ports: facts.probe_ports.clone(),
             host_network: facts.host_network,
             in_mesh: self.rules.is_in_mesh(&candidate, namespace),
         }

@@ -11,6 +11,7 @@ mod daemon_set;
 mod directory;
 mod listed;
 mod membership;
+mod probe_ports;
 mod status;
 mod watch;
 mod wire;

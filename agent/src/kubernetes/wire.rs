@@ -11,6 +11,7 @@ use kube::core::ObjectMeta;
 use serde::Deserialize;
 
 use super::membership::{DATAPLANE_MODE, DataplaneMode};
+use super::probe_ports::{self, Container};
 use crate::model::naming::{self, Controller};
 
 /// The annotation of a pod whose traffic is captured: the control plane then announces to all peers that it accepts HBONE.
@@ -77,6 +78,8 @@ pub(super) struct PodFacts {
     pub(super) service_account: String,
     pub(super) labels: BTreeMap<String, String>,
     pub(super) addresses: Vec<IpAddr>,
+    /// Ports of the pod that its own probes and hooks name.
+    pub(super) probe_ports: Vec<u16>,
     pub(super) host_network: bool,
     pub(super) has_sidecar: bool,
     pub(super) is_finished: bool,
@@ -121,6 +124,9 @@ struct PodText {
 struct PodSpecText {
     service_account_name: Option<String>,
     host_network: Option<bool>,
+    containers: Vec<Container>,
+    /// Those that go on running beside the others may have probes.
+    init_containers: Vec<Container>,
 }
 
 #[derive(Default, Deserialize)]
@@ -139,6 +145,8 @@ struct PodIpText {
 impl From<PodText> for Pod {
     fn from(mut text: PodText) -> Self {
         let meta = text.metadata.for_kube();
+        let containers = text.spec.containers.iter().chain(&text.spec.init_containers);
+        let probe_ports = probe_ports::named(containers);
         let has = |key: &str, value: &str| text.metadata.annotations.get(key).is_some_and(|found| found == value);
         let facts = PodFacts {
             has_sidecar: text.metadata.annotations.get(SIDECAR_STATUS).is_some_and(|status| !status.is_empty()),
@@ -154,6 +162,7 @@ impl From<PodText> for Pod {
             service_account: text.spec.service_account_name.filter(|name| !name.is_empty()).unwrap_or("default".into()),
             host_network: text.spec.host_network.unwrap_or_default(),
             addresses: text.status.pod_ips.iter().filter_map(|ip| ip.ip.parse().ok()).collect(),
+            probe_ports,
             is_finished: matches!(text.status.phase.as_deref(), Some("Succeeded" | "Failed")),
         };
         Self { meta, facts }

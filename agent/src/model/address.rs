@@ -1,6 +1,6 @@
 //! Kinds of addresses, and the canonical form in which addresses and blocks are compared.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, SocketAddr, SocketAddrV6};
 use std::sync::Arc;
 
 use ipnet::{IpNet, Ipv4Net};
@@ -19,7 +19,11 @@ pub struct NetworkAddress {
 /// An IPv4-mapped IPv6 address (RFC 4291 §2.5.5.2) becomes the IPv4 address that it carries.
 #[must_use]
 pub fn canonical(address: SocketAddr) -> SocketAddr {
-    SocketAddr::new(address.ip().to_canonical(), address.port())
+    match (address, address.ip().to_canonical()) {
+        // A link-local address means nothing without its interface.
+        (SocketAddr::V6(v6), IpAddr::V6(ip)) => SocketAddrV6::new(ip, v6.port(), 0, v6.scope_id()).into(),
+        (_, ip) => SocketAddr::new(ip, address.port()),
+    }
 }
 
 /// A block in the form [`canonical`] addresses compare with: without host bits, and IPv4 where it lies within `::ffff:0:0/96`.

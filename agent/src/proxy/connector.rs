@@ -1,7 +1,7 @@
 //! Sockets that the agent opens towards a pod's own application. Inbound, it is only reached with a [`Permit`].
 
 use std::io;
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::net::{Ipv4Addr, SocketAddr, SocketAddrV6};
 use std::os::fd::AsFd;
 use std::time::Duration;
 
@@ -31,7 +31,7 @@ pub async fn connect_application(
     let socket = pod.netns.tcp_socket(to.ip()).map_err(failed)?;
     // Such a source keeps capture from steering this connection back to us.
     setsockopt(&socket, IpBindAddressNoPort, &true).map_err(|e| failed(e.into()))?;
-    socket.bind(&SocketAddr::new(application_source(to.ip()), 0).into()).map_err(failed)?;
+    socket.bind(&application_source(to).into()).map_err(failed)?;
     capture.present_client(socket.as_fd(), client).map_err(|e| failed(io::Error::other(e)))?;
     net::connect(socket, to, timeout).await
 }
@@ -72,12 +72,13 @@ impl ApplicationStream {
 /// A source that capture knows for the pod's own. IPv4 sources are spread over 127.6.0.0/16, so that a busy application
 /// never runs out of (address, port) pairs. IPv6 has a single loopback address, and Linux does not deliver resets to it
 /// (a closed port would be silent): there the pod's address itself is the source.
-fn application_source(to: IpAddr) -> IpAddr {
+fn application_source(to: SocketAddr) -> SocketAddr {
     match to {
-        IpAddr::V4(_) => {
+        SocketAddr::V4(_) => {
             let [_, _, high, low] = rand::random::<u32>().to_be_bytes();
-            Ipv4Addr::new(127, 6, high, low.clamp(1, 254)).into()
+            (Ipv4Addr::new(127, 6, high, low.clamp(1, 254)), 0).into()
         }
-        IpAddr::V6(_) => to,
+        // A link-local address needs its interface.
+        SocketAddr::V6(to) => SocketAddrV6::new(*to.ip(), 0, 0, to.scope_id()).into(),
     }
 }

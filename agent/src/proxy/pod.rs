@@ -51,11 +51,11 @@ impl PodProxy {
     /// The pod as its enrolment describes it, with the policies that select it by its labels; `None` where those are not
     /// known. It fails where a policy may be about the pod and does not say so.
     pub(super) fn workload_by_labels(&self, mesh: &Mesh) -> Option<Result<Arc<Workload>, Denied>> {
-        let spec = &self.pod.spec;
-        if spec.labels.is_empty() {
+        let (spec, current) = (&self.pod.spec, self.pod.current());
+        if current.labels.is_empty() {
             return None;
         }
-        let Listing { keys, unclear } = mesh.listing(&spec.namespace, &spec.labels);
+        let Listing { keys, unclear } = mesh.listing(&spec.namespace, &current.labels);
         if let Some(policy) = unclear {
             return Some(Err(Denied::UnknownSelector(policy)));
         }
@@ -64,11 +64,11 @@ impl PodProxy {
     }
 
     fn described_workload(&self, settings: &MeshSettings) -> Workload {
-        let (spec, node) = (&self.pod.spec, &self.proxy.node);
+        let (spec, node, current) = (&self.pod.spec, &self.proxy.node, self.pod.current());
         Workload::of_pod(&PodDescription {
             key: spec.key(),
             identity: &self.pod.identity(&settings.trust_domain),
-            labels: &spec.labels,
+            labels: &current.labels,
             workload_name: spec.workload_name.as_deref(),
             network: &settings.network,
             cluster_id: &node.cluster_id,

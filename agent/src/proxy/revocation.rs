@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use parking_lot::Mutex;
 use tokio_util::sync::CancellationToken;
 
-use crate::enrollment::pod::EnrolledPod;
+use crate::enrollment::pod::{Changeable, EnrolledPod};
 use crate::model::authorization::{AccessRequest, Destination};
 use crate::model::mesh::Mesh;
 use crate::model::workload::Workload;
@@ -60,28 +60,35 @@ impl Drop for Tracked {
 }
 
 /// A pod as a decision about a connection to it sees it, at this moment.
-pub(super) fn as_destination<'a>(pod: &'a EnrolledPod, workload: &'a Workload) -> Destination<'a> {
-    Destination { workload, labels: &pod.spec.labels, is_leaving: pod.is_leaving() }
+pub(super) fn as_destination<'a>(
+    pod: &EnrolledPod,
+    current: &'a Changeable,
+    workload: &'a Workload,
+) -> Destination<'a> {
+    Destination { workload, labels: &current.labels, is_leaving: pod.is_leaving() }
 }
 
-/// All that a decision about a connection depends on, besides the request and the pod's labels, which do not change.
+/// All that a decision about a connection depends on, besides the request, which does not change.
 #[derive(Debug)]
 struct Basis {
     policy_version: u64,
     /// Held, so that a workload that took its place in memory cannot be mistaken for it.
     workload: Arc<Workload>,
+    /// Held likewise: the pod's labels.
+    pod: Arc<Changeable>,
     is_leaving: bool,
 }
 
 impl Basis {
-    fn of(mesh: &Mesh, workload: &Arc<Workload>, is_leaving: bool) -> Self {
-        Self { policy_version: mesh.policy_version(), workload: workload.clone(), is_leaving }
+    fn of(mesh: &Mesh, workload: &Arc<Workload>, pod: Arc<Changeable>, is_leaving: bool) -> Self {
+        Self { policy_version: mesh.policy_version(), workload: workload.clone(), pod, is_leaving }
     }
 
     /// Whether the decision may be another one now. The same policies about the same workload decide the same.
-    fn is_outdated(&self, mesh: &Mesh, workload: &Arc<Workload>, is_leaving: bool) -> bool {
+    fn is_outdated(&self, mesh: &Mesh, workload: &Arc<Workload>, pod: &Arc<Changeable>, is_leaving: bool) -> bool {
         self.policy_version != mesh.policy_version()
             || !Arc::ptr_eq(&self.workload, workload)
+            || !Arc::ptr_eq(&self.pod, pod)
             || self.is_leaving != is_leaving
     }
 }
@@ -95,13 +102,14 @@ pub(super) async fn watch(live: LiveConnections, mesh: SharedMesh, metrics: Arc<
         for entry in live.0.by_id.lock().values_mut() {
             // A workload that has left the mesh keeps what it has: pods are removed before their last bytes are sent.
             let Some(workload) = mesh.workload_of_pod(entry.pod.spec.key()) else { continue };
-            let destination = as_destination(&entry.pod, workload);
+            let current = entry.pod.current();
+            let destination = as_destination(&entry.pod, &current, workload);
             let is_leaving = destination.is_leaving;
-            if entry.basis.as_ref().is_some_and(|basis| !basis.is_outdated(&mesh, workload, is_leaving)) {
+            if entry.basis.as_ref().is_some_and(|basis| !basis.is_outdated(&mesh, workload, &current, is_leaving)) {
                 continue;
             }
             let verdict = mesh.authorize(&destination, &entry.request);
-            entry.basis = Some(Basis::of(&mesh, workload, is_leaving));
+            entry.basis = Some(Basis::of(&mesh, workload, current.clone(), is_leaving));
             if verdict.outcome.is_err() && !entry.revoked.is_cancelled() {
                 metrics.policy_closed_connection();
                 entry.revoked.cancel();
@@ -112,6 +120,8 @@ pub(super) async fn watch(live: LiveConnections, mesh: SharedMesh, metrics: Arc<
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeMap;
+
     use super::*;
     use crate::model::authorization::{Action, Authorization, PolicyScope};
     use crate::model::mesh::{MeshSettings, MeshUpdate};
@@ -156,11 +166,14 @@ mod tests {
         ] {
             let mut mesh = Mesh::default();
             mesh.apply(update(server.clone()));
-            let basis = Basis::of(&mesh, mesh.workload(&server.uid).unwrap(), false);
+            let pod = Arc::new(Changeable { labels: BTreeMap::new(), probe_ports: Vec::new() });
+            let basis = Basis::of(&mesh, mesh.workload(&server.uid).unwrap(), pod.clone(), false);
             updates.into_iter().for_each(|update| mesh.apply(update));
             let now = mesh.workload(&server.uid).unwrap();
-            assert_eq!(basis.is_outdated(&mesh, now, false), expected, "{name}");
-            assert!(basis.is_outdated(&mesh, now, true), "{name}, and the pod leaves the mesh");
+            assert_eq!(basis.is_outdated(&mesh, now, &pod, false), expected, "{name}");
+            assert!(basis.is_outdated(&mesh, now, &pod, true), "{name}, and the pod leaves the mesh");
+            let described_anew = Arc::new((*pod).clone());
+            assert!(basis.is_outdated(&mesh, now, &described_anew, false), "{name}, and the pod has other labels");
         }
     }
 }

@@ -51,6 +51,11 @@ impl SharedMesh {
         &self.joining
     }
 
+    /// Tells everybody who watches, as after a change: something beside the mesh has changed that decisions depend on.
+    pub fn touch(&self) {
+        self.version.send_modify(|version| *version += 1);
+    }
+
     /// Changes after every change.
     #[must_use]
     pub fn watch(&self) -> watch::Receiver<u64> {

@@ -9,6 +9,7 @@ use anyhow::{Context, Result, ensure};
 use super::node_agent::Agent;
 use crate::metrics::Metrics;
 use crate::program::{Output, Program};
+use crate::test_app::{ECHO, PEER, RESET};
 use crate::world::Pod;
 use crate::{http, wait};
 
@@ -45,6 +46,9 @@ impl Agent {
             ("address", v4),
             ("address", v6),
             ("label", format!("app={}", pod.name())),
+            ("probe-port", ECHO.to_string()),
+            ("probe-port", PEER.to_string()),
+            ("probe-port", RESET.to_string()),
             ("socket", self.socket()),
         ] {
             arguments.push(format!("--{flag}={value}"));

@@ -29,6 +29,7 @@ pub(super) fn settings(config: &AgentConfig) -> Value {
                 exclude_cidrs,
                 exclude_ports,
                 exclude_inbound_ports,
+                uncapturable_outbound,
             },
         proxy:
             ProxyConfig {
@@ -61,12 +62,10 @@ pub(super) fn settings(config: &AgentConfig) -> Value {
         "xdsAddress": xds_address, "caAddress": ca_address, "xdsRootCa": text(xds_root_ca),
         "xdsServerName": xds_server_name, "authToken": text(auth_token), "certificateSeconds": certificate_seconds,
         "trustDomainAliases": trust_domain_aliases,
-        "outboundTrafficPolicy": match outbound_traffic_policy {
-            OutboundPolicyArg::AllowAny => "ALLOW_ANY",
-            OutboundPolicyArg::RegistryOnly => "REGISTRY_ONLY",
-        },
+        "outboundTrafficPolicy": policy_name(*outbound_traffic_policy),
         "excludeCidrs": exclude_cidrs.iter().map(ToString::to_string).collect::<Vec<_>>(),
         "excludePorts": exclude_ports, "excludeInboundPorts": exclude_inbound_ports,
+        "uncapturableOutbound": uncapturable_outbound.text(),
         "adminAddress": admin_address, "metricsAddress": metrics_address, "readinessAddress": readiness_address,
         "drainSeconds": drain_seconds, "connectTimeoutSeconds": connect_timeout_seconds,
         "handshakeTimeoutSeconds": handshake_timeout_seconds, "requestTimeoutSeconds": request_timeout_seconds,
@@ -83,6 +82,13 @@ pub(super) fn settings(config: &AgentConfig) -> Value {
         settings.append(more);
     }
     settings
+}
+
+fn policy_name(policy: OutboundPolicyArg) -> &'static str {
+    match policy {
+        OutboundPolicyArg::AllowAny => "ALLOW_ANY",
+        OutboundPolicyArg::RegistryOnly => "REGISTRY_ONLY",
+    }
 }
 
 fn installation(config: &CniConfig) -> Value {

@@ -4,6 +4,8 @@
 use std::net::IpAddr;
 use std::path::PathBuf;
 
+use weir_common::MAX_PROBE_PORTS_PER_POD;
+
 use crate::enrollment::error::EnrollmentError;
 use crate::enrollment::netns::is_pod_address;
 use crate::enrollment::pod::{Origin, PodSpec};
@@ -43,8 +45,11 @@ pub(super) fn check(pod: wire::Pod) -> Result<PodSpec, EnrollmentError> {
     }
     check_count("labels", pod.labels.len(), MAX_LABELS)?;
     pod.labels.iter().try_for_each(|(key, value)| check_label(key, value))?;
+    check_count("probe_ports", pod.probe_ports.len(), MAX_PROBE_PORTS_PER_POD)?;
+    let probe_ports = pod.probe_ports.iter().map(|&port| check_port(port)).collect::<Result<_, _>>()?;
     Ok(PodSpec {
         uid: pod.uid,
+        kubelet_uid: None,
         name: pod.name,
         namespace: pod.namespace,
         workload_name: None,
@@ -53,6 +58,7 @@ pub(super) fn check(pod: wire::Pod) -> Result<PodSpec, EnrollmentError> {
         cgroup,
         addresses,
         labels: pod.labels.into_iter().collect(),
+        probe_ports,
         netns_cookie: None,
         origin: Origin::Node,
     })
@@ -111,6 +117,11 @@ fn check_label(key: &str, value: &str) -> Result<(), EnrollmentError> {
     Err(EnrollmentError::Invalid { field: "labels", reason })
 }
 
+fn check_port(port: u32) -> Result<u16, EnrollmentError> {
+    let invalid = || EnrollmentError::Invalid { field: "probe_ports", reason: format!("{port} is not a TCP port") };
+    u16::try_from(port).ok().filter(|&port| port != 0).ok_or_else(invalid)
+}
+
 fn check_cgroup(text: &str) -> Result<PathBuf, EnrollmentError> {
     let path = check_path("cgroup", text)?;
     if path.join("cgroup.procs").is_file() {
@@ -155,7 +166,7 @@ mod tests {
     #[test]
     fn every_wrong_field_is_named() {
         type Break = fn(&mut wire::Pod);
-        let cases: [(&str, Break); 25] = [
+        let cases: [(&str, Break); 28] = [
             ("uid: missing", |p| p.uid.clear()),
             ("name: missing", |p| p.name.clear()),
             ("namespace: ' ' is not allowed", |p| p.namespace = "a b".to_owned()),
@@ -180,6 +191,9 @@ mod tests {
             ("netns: not a path", |p| p.netns = "/run/netns/a\0b".to_owned()),
             ("labels: a key is empty", |p| drop(p.labels.insert(String::new(), "x".to_owned()))),
             ("labels: the value of \"a\"", |p| drop(p.labels.insert("a".to_owned(), "x".repeat(64)))),
+            ("probe_ports: 65536 is not a TCP port", |p| p.probe_ports.push(65_536)),
+            ("probe_ports: 0 is not a TCP port", |p| p.probe_ports.push(0)),
+            ("probe_ports: 65 of them", |p| p.probe_ports.extend(1..=65)),
             ("labels: 257 of them", |p| p.labels.extend((0..257).map(|i| (format!("l{i}"), String::new())))),
         ];
         for (expected, damage) in cases {

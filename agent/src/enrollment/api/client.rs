@@ -25,6 +25,8 @@ pub struct NewPod {
     /// Those of its network namespace where none is given.
     pub addresses: Vec<IpAddr>,
     pub labels: BTreeMap<String, String>,
+    /// Ports that its probes and hooks name.
+    pub probe_ports: Vec<u16>,
 }
 
 /// An enrolled pod as the agent lists it.
@@ -74,6 +76,7 @@ impl EnrollmentClient {
             cgroup: pod.cgroup.unwrap_or_default(),
             addresses: pod.addresses.iter().map(ToString::to_string).collect(),
             labels: pod.labels.into_iter().collect(),
+            probe_ports: pod.probe_ports.into_iter().map(u32::from).collect(),
         };
         let answer = self.0.enroll(wire::EnrollRequest { pod: Some(pod) }).await.map_err(refusal)?;
         Ok(answer.into_inner().addresses)

@@ -115,7 +115,7 @@ impl wire::enrollment_server::Enrollment for Api {
         let pods = self.enrollment.pods();
         let mesh = self.mesh.read();
         let listed = pods.iter().map(|pod| wire::EnrolledPod {
-            pod: Some(to_wire(&pod.spec)),
+            pod: Some(to_wire(&pod.current_spec())),
             netns_cookie: pod.netns.cookie().0,
             identity: pod.identity(&mesh.settings().trust_domain).to_string(),
             known_to_mesh: mesh.workload_of_pod(pod.spec.key()).is_some(),
@@ -152,5 +152,6 @@ fn to_wire(spec: &PodSpec) -> wire::Pod {
         cgroup: spec.cgroup.as_ref().map(|path| path.display().to_string()).unwrap_or_default(),
         addresses: spec.addresses.iter().map(ToString::to_string).collect(),
         labels: spec.labels.clone().into_iter().collect(),
+        probe_ports: spec.probe_ports.iter().copied().map(u32::from).collect(),
     }
 }

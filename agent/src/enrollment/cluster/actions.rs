@@ -2,7 +2,6 @@
 //! server as tasks. Each reports its outcome.
 
 use std::collections::HashMap;
-use std::path::Path;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -15,9 +14,10 @@ use super::netns_index::{NetnsIndex, NotFound};
 use super::step::Wanted;
 use crate::capture::NotCaptured;
 use crate::enrollment::error::EnrollmentError;
-use crate::enrollment::pod::{EnrolledPod, Origin, PodSpec};
+use crate::enrollment::pod::{Changeable, EnrolledPod, Origin, PodSpec};
 use crate::enrollment::registry::Enrollment;
 use crate::kubernetes::{Annotations, DescribedPod, Directory, KnownPod};
+use crate::state::SharedMesh;
 
 /// A step that went well.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -57,15 +57,14 @@ pub(super) struct Actions {
 }
 
 impl Actions {
-    /// `netns_dir` is where the pods' network namespaces have names.
     pub(super) fn new(
         enrollment: Arc<Enrollment>,
         directory: Directory,
-        netns_dir: &Path,
+        index: NetnsIndex,
         outcomes: UnboundedSender<Outcome>,
     ) -> Self {
         let annotations = Annotations::new(directory.clone());
-        Self { enrollment, directory, annotations, index: Arc::new(Mutex::new(NetnsIndex::new(netns_dir))), outcomes }
+        Self { enrollment, directory, annotations, index: Arc::new(Mutex::new(index)), outcomes }
     }
 
     /// Enrols pods, and annotates each as soon as its capture is proved.
@@ -85,12 +84,28 @@ impl Actions {
         tokio::task::spawn_blocking(move || enrolling.run(pods));
     }
 
+    /// Makes what can change about enrolled pods what Kubernetes says now, and has decisions taken again that depend on it.
+    pub(super) fn follow(&self, pods: Vec<(Arc<EnrolledPod>, Changeable)>, mesh: &SharedMesh) {
+        if pods.is_empty() {
+            return;
+        }
+        let (enrollment, mesh) = (self.enrollment.clone(), mesh.clone());
+        tokio::task::spawn_blocking(move || {
+            if enrollment.follow(pods) {
+                mesh.touch();
+            }
+        });
+    }
+
     /// Writes to a pod's annotation that it is captured, after asking the kernel, or that it no longer is.
     pub(super) fn annotate(&self, pod: DescribedPod, captured: bool) {
         let (enrollment, annotations) = (self.enrollment.clone(), self.annotations.clone());
         let outcomes = self.outcomes.clone();
         tokio::spawn(async move {
-            let result = if captured && !enrollment.is_captured(&pod.uid) {
+            let uid = pod.uid.clone();
+            // Asks the kernel, and may wait for a pod that is being enrolled.
+            let proof = tokio::task::spawn_blocking(move || enrollment.is_captured(&uid));
+            let result = if captured && !proof.await.unwrap_or(false) {
                 Err("the kernel does not capture it".to_owned())
             } else {
                 let written = annotations.write(&pod.namespace, &pod.name, &pod.uid, captured).await;
@@ -193,9 +208,10 @@ impl Enrolling {
         let mut index = self.index.lock();
         let refreshed = index.refresh();
         let find = |known: KnownPod| {
-            let found = refreshed.clone().and_then(|()| index.find(&known.pod.addresses));
+            let found = refreshed.clone().and_then(|()| index.find(&known.pod));
             let spec = found.map(|netns| PodSpec {
                 uid: known.pod.uid.clone(),
+                kubelet_uid: Some(known.pod.kubelet_uid.clone()),
                 name: known.pod.name.clone(),
                 namespace: known.pod.namespace.clone(),
                 workload_name: Some(known.pod.workload_name.clone()),
@@ -204,6 +220,7 @@ impl Enrolling {
                 cgroup: None,
                 addresses: known.pod.addresses.clone(),
                 labels: known.pod.labels.clone(),
+                probe_ports: known.pod.probe_ports.clone(),
                 netns_cookie: None,
                 origin: Origin::Kubernetes,
             });

@@ -1,139 +1,198 @@
-//! Which of the named network namespaces of this node is a pod's: the one with its addresses inside. Needed only for pods
-//! that were there before the agent; for any other, the container runtime's call names the namespace.
+//! Which of the named network namespaces of this node is a pod's: the one in which the pod's processes live, as the kubelet's
+//! cgroup for the pod says. Its addresses only confirm that: a pod may give itself any, those of other pods included. Needed
+//! only for pods that were there before the agent; for any other, the container runtime's call names the namespace.
+//!
+//! A process' namespace is known by its `/proc/PID/net`, which shows the same files to everybody in that namespace and to
+//! nobody else. `/proc/PID/ns/net` would say it too, but may be read only by who may trace the process (ptrace(2)).
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::net::IpAddr;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
+use crate::capture::pod_uid;
 use crate::enrollment::netns::Netns;
+use crate::kubernetes::DescribedPod;
 
 /// Why no namespace was found for a pod.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub(super) enum NotFound {
-    #[error("the directory of network namespaces {path} cannot be read: {reason}")]
+    #[error("{path} cannot be read: {reason}")]
     Directory { path: PathBuf, reason: String },
-    #[error("no network namespace in {path} has the pod's addresses {addresses:?}")]
-    Nowhere { path: PathBuf, addresses: Vec<IpAddr> },
-    #[error("{first} and {second} both have the pod's addresses")]
+    #[error("no process of the pod (uid {uid} in its cgroup) lives in a network namespace of {path}")]
+    Nowhere { path: PathBuf, uid: String },
+    #[error("the pod's processes live in {path}, which does not have its addresses {addresses:?}")]
+    OtherAddresses { path: PathBuf, addresses: Vec<IpAddr> },
+    #[error("the pod's processes live in {first} and in {second}, and both have its addresses")]
     Ambiguous { first: PathBuf, second: PathBuf },
 }
 
-/// The namespaces of a directory by the addresses inside. Each is entered once: a pod's addresses never change.
+/// The named namespaces, and the pods whose processes live in them.
 #[derive(Debug)]
 pub(super) struct NetnsIndex {
     directory: PathBuf,
+    proc: PathBuf,
     known: HashMap<PathBuf, Known>,
+    /// By the uid that the kubelet knows a pod by: the namespaces of the pod's processes.
+    inhabited: HashMap<String, HashSet<ProcNet>>,
 }
+
+/// The inode of a file of `/proc/PID/net`, which tells a namespace from all others that exist.
+type ProcNet = u64;
 
 #[derive(Debug)]
 struct Known {
     /// Device and inode: another namespace may come to have the same name.
     id: (u64, u64),
-    addresses: Vec<IpAddr>,
+    /// `None` for what is no namespace that can be a pod's.
+    proc_net: Option<ProcNet>,
 }
 
 impl NetnsIndex {
-    pub(super) fn new(directory: &Path) -> Self {
-        Self { directory: directory.to_owned(), known: HashMap::new() }
+    /// `directory` is where namespaces have names, `proc` where the node's processes are.
+    pub(super) fn new(directory: &Path, proc: &Path) -> Self {
+        let (known, inhabited) = Default::default();
+        Self { directory: directory.to_owned(), proc: proc.to_owned(), known, inhabited }
     }
 
-    /// Looks which namespaces there are now. Enters those that are new, or had no address yet.
+    /// Looks which namespaces there are now and who lives in them. Enters those that are new.
     ///
     /// # Errors
-    /// When the directory cannot be read; one that is missing has no namespaces.
+    /// When one of the directories cannot be read; where there is none for names, there are no namespaces.
     pub(super) fn refresh(&mut self) -> Result<(), NotFound> {
-        let failed =
-            |error: std::io::Error| NotFound::Directory { path: self.directory.clone(), reason: error.to_string() };
+        self.refresh_names()?;
+        self.refresh_processes()
+    }
+
+    /// The namespace in which a pod's processes live, as of the last refresh.
+    ///
+    /// # Errors
+    /// When there is none, when it does not have the pod's addresses, or when more than one has.
+    pub(super) fn find(&self, pod: &DescribedPod) -> Result<PathBuf, NotFound> {
+        self.choose(&pod.kubelet_uid, &pod.addresses, has_addresses)
+    }
+
+    fn choose(
+        &self,
+        uid: &str,
+        addresses: &[IpAddr],
+        has_addresses: impl Fn(&Path, &[IpAddr]) -> bool,
+    ) -> Result<PathBuf, NotFound> {
+        let inhabited = self.inhabited.get(uid);
+        let is_its =
+            |known: &Known| known.proc_net.is_some_and(|inode| inhabited.is_some_and(|own| own.contains(&inode)));
+        let mut own: Vec<_> = self.known.iter().filter(|(_, known)| is_its(known)).collect();
+        // Two names of one namespace are not ambiguous.
+        own.sort_by_key(|(path, known)| (known.id, path.as_path()));
+        own.dedup_by_key(|(_, known)| known.id);
+        let nowhere = || NotFound::Nowhere { path: self.directory.clone(), uid: uid.to_owned() };
+        let (any, _) = *own.first().ok_or_else(nowhere)?;
+        let mut confirmed = own.iter().map(|(path, _)| *path).filter(|path| has_addresses(path, addresses));
+        match (confirmed.next(), confirmed.next()) {
+            (Some(first), None) => Ok(first.clone()),
+            (Some(first), Some(second)) => Err(NotFound::Ambiguous { first: first.clone(), second: second.clone() }),
+            (None, _) => Err(NotFound::OtherAddresses { path: any.clone(), addresses: addresses.to_vec() }),
+        }
+    }
+
+    fn refresh_names(&mut self) -> Result<(), NotFound> {
         let entries = match std::fs::read_dir(&self.directory) {
             Ok(entries) => entries,
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
                 self.known.clear();
                 return Ok(());
             }
-            Err(error) => return Err(failed(error)),
+            Err(error) => return Err(unreadable(&self.directory, &error)),
         };
         let mut former = std::mem::take(&mut self.known);
         for path in entries.filter_map(|entry| Some(entry.ok()?.path())) {
             // A file that was removed meanwhile is passed over.
             let Ok(metadata) = std::fs::metadata(&path) else { continue };
             let id = (metadata.dev(), metadata.ino());
-            let known = former.remove(&path).filter(|known| known.id == id && !known.addresses.is_empty());
-            let known = known.unwrap_or_else(|| Known { id, addresses: addresses_inside(&path) });
+            let known = former.remove(&path).filter(|known| known.id == id && known.proc_net.is_some());
+            let known = known.unwrap_or_else(|| Known { id, proc_net: proc_net_of(&path) });
             self.known.insert(path, known);
         }
         Ok(())
     }
 
-    /// The namespace that has all of these addresses, as of the last refresh.
-    ///
-    /// # Errors
-    /// When there is none, or more than one.
-    pub(super) fn find(&self, addresses: &[IpAddr]) -> Result<PathBuf, NotFound> {
-        let has_all = |known: &Known| addresses.iter().all(|address| known.addresses.contains(address));
-        let mut found = self.known.iter().filter(|(_, known)| !addresses.is_empty() && has_all(known));
-        let nowhere = || NotFound::Nowhere { path: self.directory.clone(), addresses: addresses.to_vec() };
-        let (first, known) = found.next().ok_or_else(nowhere)?;
-        // Two names of one namespace are not ambiguous.
-        match found.find(|(_, other)| other.id != known.id) {
-            Some((second, _)) => Err(NotFound::Ambiguous { first: first.clone(), second: second.clone() }),
-            None => Ok(first.clone()),
+    fn refresh_processes(&mut self) -> Result<(), NotFound> {
+        self.inhabited.clear();
+        let entries = std::fs::read_dir(&self.proc).map_err(|error| unreadable(&self.proc, &error))?;
+        let ids = entries
+            .filter_map(Result::ok)
+            .filter(|entry| entry.file_name().as_encoded_bytes().iter().all(u8::is_ascii_digit));
+        for process in ids.map(|entry| entry.path()) {
+            // A process that ends meanwhile is passed over.
+            let Ok(cgroups) = std::fs::read_to_string(process.join("cgroup")) else { continue };
+            let Some(uid) = pod_uid(&cgroups) else { continue };
+            let Ok(metadata) = std::fs::metadata(process.join("net/dev")) else { continue };
+            self.inhabited.entry(uid).or_default().insert(metadata.ino());
         }
+        Ok(())
     }
 }
 
-/// Empty where there is nothing to enter: other files, the agent's own namespace, a namespace that goes.
-fn addresses_inside(path: &Path) -> Vec<IpAddr> {
-    Netns::open(path).map(|netns| netns.addresses().unwrap_or_default()).unwrap_or_default()
+fn unreadable(path: &Path, error: &std::io::Error) -> NotFound {
+    NotFound::Directory { path: path.to_owned(), reason: error.to_string() }
+}
+
+/// `None` where there is nothing to enter: other files, the agent's own namespace, a namespace that goes.
+fn proc_net_of(path: &Path) -> Option<ProcNet> {
+    Netns::open(path).ok()?.proc_net().ok()
+}
+
+fn has_addresses(path: &Path, addresses: &[IpAddr]) -> bool {
+    let Ok(netns) = Netns::open(path) else { return false };
+    !addresses.is_empty() && addresses.iter().all(|&ip| netns.device_of(ip).is_ok_and(|device| device.is_some()))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn index(namespaces: &[(&str, u64, &[&str])]) -> NetnsIndex {
-        let known = namespaces.iter().map(|(path, inode, addresses)| {
-            let addresses = addresses.iter().map(|address| address.parse().expect("it is one")).collect();
-            (PathBuf::from(path), Known { id: (4, *inode), addresses })
-        });
-        NetnsIndex { directory: "/run/netns".into(), known: known.collect() }
+    fn index(namespaces: &[(&str, u64)], processes: &[(&str, u64)]) -> NetnsIndex {
+        let mut index = NetnsIndex::new(Path::new("/run/netns"), Path::new("/proc"));
+        index.known = namespaces
+            .iter()
+            .map(|(path, inode)| (PathBuf::from(path), Known { id: (4, *inode), proc_net: Some(*inode) }))
+            .collect();
+        for (uid, inode) in processes {
+            index.inhabited.entry((*uid).to_owned()).or_default().insert(*inode);
+        }
+        index
     }
 
     #[test]
-    fn a_pod_is_found_by_all_of_its_addresses() {
-        let index = index(&[
-            ("a", 1, &["10.0.0.1", "fd00::1"]),
-            ("also-a", 1, &["10.0.0.1", "fd00::1"]),
-            ("b", 2, &["10.0.0.2"]),
-            ("c", 3, &["10.0.0.3", "192.168.0.1"]),
-            ("d", 4, &["192.168.0.1", "10.0.0.4"]),
-            ("empty", 5, &[]),
-        ]);
-        let find = |addresses: &[&str]| {
-            let addresses: Vec<IpAddr> = addresses.iter().map(|address| address.parse().expect("it is one")).collect();
-            index.find(&addresses)
-        };
-        let is_a = |path: PathBuf| ["a", "also-a"].contains(&path.to_str().expect("ASCII"));
-        assert!(find(&["10.0.0.1", "fd00::1"]).is_ok_and(is_a), "two names of one namespace");
-        assert!(find(&["fd00::1"]).is_ok_and(is_a));
-        assert_eq!(find(&["10.0.0.2"]), Ok("b".into()));
-        assert_eq!(find(&["10.0.0.3"]), Ok("c".into()), "it may have more than Kubernetes knows");
-        assert!(matches!(find(&["10.0.0.1", "10.0.0.2"]), Err(NotFound::Nowhere { .. })));
-        assert!(matches!(find(&["10.0.0.9"]), Err(NotFound::Nowhere { .. })));
-        assert!(matches!(find(&["192.168.0.1"]), Err(NotFound::Ambiguous { .. })));
-        assert!(matches!(find(&[]), Err(NotFound::Nowhere { .. })), "a pod without addresses is nowhere");
+    fn a_pod_is_where_its_processes_are_and_addresses_only_confirm_it() {
+        let index = index(
+            &[("a", 1), ("also-a", 1), ("b", 2), ("thief-of-a", 3), ("c", 4), ("d", 5)],
+            &[("uid-a", 1), ("uid-a", 77), ("uid-b", 2), ("thief", 3), ("uid-c", 4), ("uid-c", 5)],
+        );
+        // Namespace 77 has no name: one that the pod made within itself.
+        let a = "10.0.0.1".parse().expect("an address");
+        let find =
+            |uid, owners: &[&str]| index.choose(uid, &[a], |path, _| owners.contains(&path.to_str().expect("ASCII")));
+        assert_eq!(find("uid-a", &["a", "also-a", "thief-of-a"]), Ok("a".into()), "others may have its addresses");
+        assert_eq!(find("uid-c", &["d"]), Ok("d".into()), "of two, the one that has the addresses");
+        let path = PathBuf::from("b");
+        assert_eq!(find("uid-b", &["a"]), Err(NotFound::OtherAddresses { path, addresses: vec![a] }));
+        let (first, second) = ("c".into(), "d".into());
+        assert_eq!(find("uid-c", &["c", "d"]), Err(NotFound::Ambiguous { first, second }));
+        let (path, uid) = ("/run/netns".into(), "nobody".to_owned());
+        assert_eq!(find("nobody", &["a", "b"]), Err(NotFound::Nowhere { path, uid }));
     }
 
     #[test]
     fn what_is_no_namespace_is_passed_over_and_a_missing_directory_is_empty() {
         let dir = tempfile::tempdir().expect("a directory");
         std::fs::write(dir.path().join("file"), "x").expect("written");
-        let mut index = NetnsIndex::new(dir.path());
+        let mut index = NetnsIndex::new(dir.path(), Path::new("/proc"));
         assert_eq!(index.refresh(), Ok(()));
-        assert!(index.known.values().all(|known| known.addresses.is_empty()));
-        let mut index = NetnsIndex::new(&dir.path().join("missing"));
+        assert!(index.known.values().all(|known| known.proc_net.is_none()));
+        let mut index = NetnsIndex::new(&dir.path().join("missing"), Path::new("/proc"));
         assert_eq!(index.refresh(), Ok(()));
-        let mut index = NetnsIndex::new(&dir.path().join("file"));
+        let mut index = NetnsIndex::new(&dir.path().join("file"), Path::new("/proc"));
         assert!(matches!(index.refresh(), Err(NotFound::Directory { .. })));
     }
 }

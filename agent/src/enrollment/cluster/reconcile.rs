@@ -9,10 +9,11 @@ use std::time::{Duration, Instant};
 use tokio::sync::{mpsc, watch};
 
 use super::actions::{Actions, Done, Outcome};
+use super::netns_index::NetnsIndex;
 use super::step::{self, Enrolled, Memory, Next, Step, View, Wanted};
-use crate::enrollment::pod::{EnrolledPod, Origin};
+use crate::enrollment::pod::{Changeable, EnrolledPod, Origin};
 use crate::enrollment::registry::Enrollment;
-use crate::kubernetes::{Directory, KnownPod};
+use crate::kubernetes::{DescribedPod, Directory, KnownPod};
 use crate::lifecycle::ReadyBlocker;
 use crate::pauses::Pauses;
 use crate::state::SharedMesh;
@@ -50,19 +51,20 @@ impl Followed {
 
 impl ClusterEnrollment {
     /// To be made after the pods of a former agent are restored: those count as known for long. `netns_dir` is where
-    /// their network namespaces have names. `starting` is dropped once capture of every pod that was here before was tried.
+    /// their network namespaces have names, `host_proc` where the node's processes are. `starting` is dropped once capture of every pod that was here before was tried.
     #[must_use]
     pub fn new(
         directory: Directory,
         enrollment: Arc<Enrollment>,
         mesh: SharedMesh,
         netns_dir: &Path,
+        host_proc: &Path,
         starting: ReadyBlocker,
     ) -> Self {
         let restored = enrollment.pods();
         let (sender, outcomes) = mpsc::unbounded_channel();
         Self {
-            actions: Actions::new(enrollment.clone(), directory.clone(), netns_dir, sender),
+            actions: Actions::new(enrollment.clone(), directory.clone(), NetnsIndex::new(netns_dir, host_proc), sender),
             directory,
             mesh,
             pods: restored.iter().map(|pod| (pod.spec.uid.clone(), Followed::new(Memory::default()))).collect(),
@@ -108,8 +110,10 @@ impl ClusterEnrollment {
             known.keys().chain(enrolled.keys().filter(|uid| !known.contains_key(*uid))).cloned().collect();
         let (mut deadline, mut pending, mut untried) = (None, 0, 0);
         let (mut to_enroll, mut to_annotate, mut to_release) = (Vec::new(), Vec::new(), Vec::new());
+        let mut to_follow = Vec::new();
         for uid in uids {
             let (pod, here) = (known.remove(&uid), enrolled.get(&uid));
+            to_follow.extend(pod.as_ref().zip(here).and_then(|(known, here)| change(known, here)));
             let view = self.view(pod.as_ref(), here, is_complete);
             let is_pending =
                 view.wanted == Wanted::In && view.enrolled == Enrolled::No && view.has_addresses && !view.is_ending;
@@ -141,6 +145,7 @@ impl ClusterEnrollment {
             }
         }
         self.enrollment.report_pending(pending);
+        self.actions.follow(to_follow, &self.mesh);
         self.actions.enroll(to_enroll);
         to_annotate.into_iter().for_each(|(pod, captured)| self.actions.annotate(pod, captured));
         self.actions.release(to_release);
@@ -205,6 +210,17 @@ impl ClusterEnrollment {
             }
         }
     }
+}
+
+/// What Kubernetes says of a pod that it had enrolled, where that is not what the pod is enrolled with.
+fn change(known: &KnownPod, here: &Arc<EnrolledPod>) -> Option<(Arc<EnrolledPod>, Changeable)> {
+    let DescribedPod { labels, probe_ports, .. } = &known.pod;
+    let current = here.current();
+    let is_same = current.labels == *labels && current.probe_ports == *probe_ports;
+    if is_same || here.spec.origin != Origin::Kubernetes {
+        return None;
+    }
+    Some((here.clone(), Changeable { labels: labels.clone(), probe_ports: probe_ports.clone() }))
 }
 
 /// Resolves at the next change, if it is wanted; else never.

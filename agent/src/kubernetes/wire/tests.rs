@@ -15,7 +15,8 @@ fn a_pod_as_the_api_writes_it() {
             "managedFields": [{"manager": "kubelet", "fieldsV1": {"f:status": {}}}],
             "ownerReferences": [{"apiVersion": "apps/v1", "kind": "DaemonSet", "name": "carts", "uid": "d", "controller": true}]
         },
-        "spec": {"serviceAccountName": "cart", "nodeName": "n1", "containers": [{"name": "a"}]},
+        "spec": {"serviceAccountName": "cart", "nodeName": "n1", "containers": [
+            {"name": "a", "livenessProbe": {"tcpSocket": {"port": 8080}}}]},
         "status": {"phase": "Running", "podIP": "10.0.0.7", "podIPs": [{"ip": "10.0.0.7"}, {"ip": "fd00::7"}]}
     }"#);
     let expected = PodFacts {
@@ -27,6 +28,7 @@ fn a_pod_as_the_api_writes_it() {
         service_account: "cart".to_owned(),
         labels: [("app", "cart"), (DATAPLANE_MODE, "ambient")].map(|(k, v)| (k.to_owned(), v.to_owned())).into(),
         addresses: vec!["10.0.0.7".parse().expect("it is one"), "fd00::7".parse().expect("it is one")],
+        probe_ports: vec![8080],
         host_network: false,
         has_sidecar: false,
         is_finished: false,

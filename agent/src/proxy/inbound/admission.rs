@@ -19,15 +19,16 @@ const WORKLOAD_WAIT: Duration = Duration::from_secs(3);
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Accepted {
     pub(super) source: SocketAddr,
-    /// The address that was dialled: the pod's own, where capture steered the connection here.
+    /// The address that was dialled: one of the pod's namespace, where capture steered the connection here.
     pub(super) local: SocketAddr,
 }
 
 impl Accepted {
     /// Whether somebody in the pod dialled the agent's listener itself, which serves only what capture steers to it: the
-    /// connection's destination would be the listener again, and so on without end.
-    pub(super) fn is_dialled_directly(&self, pod_proxy: &PodProxy) -> bool {
-        !pod_proxy.pod.spec.addresses.contains(&self.local.ip())
+    /// connection's destination would be the listener again, and so on without end. The listener is on loopback, and what
+    /// capture steers to it came to another address of the pod's namespace.
+    pub(super) fn is_dialled_directly(&self) -> bool {
+        self.local.ip().is_loopback()
     }
 
     /// What is recorded of the connection where nothing but its addresses is known.
@@ -50,7 +51,8 @@ pub(super) async fn admit(
     let PodProxy { proxy, pod, .. } = &**pod_proxy;
     let tracked = proxy.live.track(pod, request);
     let workload = destination_workload(pod_proxy).await?;
-    let verdict = proxy.mesh.read().authorize(&revocation::as_destination(pod, &workload), request);
+    let current = pod.current();
+    let verdict = proxy.mesh.read().authorize(&revocation::as_destination(pod, &current, &workload), request);
     report_dry_run(pod_proxy, request, &verdict.dry_run);
     Ok((verdict.outcome?, tracked))
 }

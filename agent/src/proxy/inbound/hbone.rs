@@ -22,7 +22,7 @@ use crate::tls::handshake::{self, HandshakeError, Secured};
 pub(in crate::proxy) async fn serve(pod_proxy: Arc<PodProxy>, tcp: TcpStream, _budget: Budget) {
     let (Ok(source), Ok(local)) = (tcp.peer_addr(), tcp.local_addr()) else { return };
     let accepted = Accepted { source: canonical(source), local: canonical(local) };
-    if accepted.is_dialled_directly(&pod_proxy) {
+    if accepted.is_dialled_directly() {
         accepted.record_dialled_directly(&pod_proxy);
         return reset_on_close(&tcp);
     }

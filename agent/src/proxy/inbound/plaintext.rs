@@ -15,7 +15,7 @@ use crate::proxy::pod::PodProxy;
 pub(in crate::proxy) async fn serve(pod_proxy: Arc<PodProxy>, downstream: TcpStream, _budget: Budget) {
     let (Ok(source), Ok(local)) = (downstream.peer_addr(), downstream.local_addr()) else { return };
     let accepted = Accepted { source: canonical(source), local: canonical(local) };
-    if accepted.is_dialled_directly(&pod_proxy) {
+    if accepted.is_dialled_directly() {
         accepted.record_dialled_directly(&pod_proxy);
         return reset_on_close(&downstream);
     }
