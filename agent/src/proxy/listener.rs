@@ -111,27 +111,37 @@ fn accept(listener: &OwnedFd) -> io::Result<std::net::TcpStream> {
     Ok(unsafe { std::net::TcpStream::from_raw_fd(fd) })
 }
 
-/// Starts serving a connection on the worker with the least load.
+/// Starts serving a connection. Each kind is a task of its own type: one type for all would be as large as the largest.
 fn start(pod_proxy: &Arc<PodProxy>, kind: ListenerKind, stream: std::net::TcpStream, budget: Budget) {
+    match kind {
+        ListenerKind::Outbound => start_task(pod_proxy, kind, stream, budget, outbound::serve),
+        ListenerKind::InboundPlaintext => start_task(pod_proxy, kind, stream, budget, inbound::serve_plaintext),
+        ListenerKind::InboundHbone => start_task(pod_proxy, kind, stream, budget, inbound::serve_hbone),
+    }
+}
+
+/// Starts a task that serves a connection, on the worker with the least load.
+fn start_task<F>(
+    pod_proxy: &Arc<PodProxy>,
+    kind: ListenerKind,
+    stream: std::net::TcpStream,
+    budget: Budget,
+    serve: impl FnOnce(Arc<PodProxy>, TcpStream, Budget) -> F + Send + 'static,
+) where
+    F: Future<Output = ()> + Send + 'static,
+{
     let hold = pod_proxy.proxy.drain.hold();
     let owner = pod_proxy.clone();
-    let serve = async move || {
-        let stream = match TcpStream::from_std(stream) {
-            Ok(stream) => stream,
+    pod_proxy.proxy.workers.spawn_connection(async move || {
+        match TcpStream::from_std(stream) {
+            Ok(stream) => serve(owner, stream, budget).await,
             Err(error) => {
                 owner.proxy.metrics.accept_failed();
                 tracing::warn!(pod = owner.pod.spec.name, direction = kind.direction(), %error, "connection cannot be watched");
-                return;
             }
-        };
-        match kind {
-            ListenerKind::Outbound => outbound::serve(owner, stream, budget).await,
-            ListenerKind::InboundPlaintext => inbound::serve_plaintext(owner, stream, budget).await,
-            ListenerKind::InboundHbone => inbound::serve_hbone(owner, stream, budget).await,
         }
         drop(hold);
-    };
-    pod_proxy.proxy.workers.spawn_connection(serve);
+    });
 }
 
 /// Errors of accept(2) that only mean that one peer went away in the meantime.

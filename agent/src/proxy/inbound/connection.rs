@@ -81,8 +81,21 @@ pub(super) struct InboundConnection<'a> {
 impl InboundConnection<'_> {
     /// Serves the connection to its end. Its record is open before anything is waited for.
     pub(super) async fn run(self, downstream: Downstream) {
+        let pod_proxy = self.pod_proxy;
         let mut record = self.open_record(&downstream);
-        if let Err(error) = self.forward(downstream, &record).await {
+        // The state of connecting is large and soon over. A box gives its memory back before bytes move, while this task
+        // lasts as long as the connection.
+        let established = Box::pin(self.connect_application(&downstream, &record)).await;
+        let outcome = match established {
+            Ok((tracked, application)) => {
+                splice_until_ended(pod_proxy, downstream, application, &tracked, record.bytes()).await
+            }
+            Err(error) => {
+                downstream.refuse(&error);
+                Err(error)
+            }
+        };
+        if let Err(error) = outcome {
             record.fail(error.flag(), &error);
         }
     }
@@ -100,25 +113,8 @@ impl InboundConnection<'_> {
         }
     }
 
-    async fn forward(&self, downstream: Downstream, record: &ConnectionRecord) -> Result<(), InboundError> {
-        let (tracked, application) = match self.connect_application(&downstream, record).await {
-            Ok(connected) => connected,
-            Err(error) => {
-                downstream.refuse(&error);
-                return Err(error);
-            }
-        };
-        let PodProxy { proxy, pod, .. } = &**self.pod_proxy;
-        tokio::select! {
-            result = downstream.splice(application, record.bytes()) => result,
-            () = tracked.revoked.cancelled() => Err(InboundError::Revoked),
-            () = pod.dead.cancelled() => Err(InboundError::PodGone),
-            () = proxy.drain.closing() => Err(InboundError::DrainEnded),
-        }
-    }
-
     async fn connect_application(
-        &self,
+        self,
         downstream: &Downstream,
         record: &ConnectionRecord,
     ) -> Result<(Tracked, ApplicationStream), InboundError> {
@@ -154,6 +150,22 @@ impl InboundConnection<'_> {
             workload,
         };
         ConnectionEnds::inbound(InboundSource { addr: self.client, peer }, destination)
+    }
+}
+
+/// Moves bytes until the connection ends, policy forbids it, its pod dies or the drain is over.
+async fn splice_until_ended(
+    pod_proxy: &PodProxy,
+    downstream: Downstream,
+    application: ApplicationStream,
+    tracked: &Tracked,
+    bytes: Arc<ByteCounts>,
+) -> Result<(), InboundError> {
+    tokio::select! {
+        result = downstream.splice(application, bytes) => result,
+        () = tracked.revoked.cancelled() => Err(InboundError::Revoked),
+        () = pod_proxy.pod.dead.cancelled() => Err(InboundError::PodGone),
+        () = pod_proxy.proxy.drain.closing() => Err(InboundError::DrainEnded),
     }
 }
 

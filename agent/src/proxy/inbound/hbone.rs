@@ -27,23 +27,33 @@ pub(in crate::proxy) async fn serve(pod_proxy: Arc<PodProxy>, tcp: TcpStream, _b
         return reset_on_close(&tcp);
     }
     net::detect_dead_peer(&tcp);
+    // The state of the handshake is large and soon over. A box gives its memory back before the first stream is served.
+    if let Some((server, peer)) = Box::pin(establish(&pod_proxy, tcp, &accepted)).await {
+        serve_streams(&pod_proxy, server, peer).await;
+    }
+}
+
+/// The TLS handshake, then the HTTP/2 preface. A failure is recorded.
+async fn establish(
+    pod_proxy: &PodProxy,
+    tcp: TcpStream,
+    accepted: &Accepted,
+) -> Option<(HboneServer, AuthenticatedPeer)> {
     let secured = {
         let handshake = pod_proxy.handshakes.begin(pod_proxy.pod.limits.of(LimitKind::Handshakes)).await;
         tokio::select! {
-            secured = secure(&pod_proxy, tcp, &accepted) => secured,
+            secured = secure(pod_proxy, tcp, accepted) => secured,
             () = handshake.displaced() => {
                 let error = "a newer connection took the place of this handshake, which was the oldest of too many";
-                return accepted.refused(ResponseFlag::TlsFailure).record(&pod_proxy.proxy.metrics, &error);
+                accepted.refused(ResponseFlag::TlsFailure).record(&pod_proxy.proxy.metrics, &error);
+                None
             }
         }
-    };
-    let Some(secured) = secured else { return };
+    }?;
     let peer = AuthenticatedPeer { identity: secured.peer.clone(), addr: accepted.source, listener: accepted.local };
-    let timeout = pod_proxy.proxy.timeouts.handshake;
     let start = HboneServer::start(secured, pod_proxy.budget.clone());
-    if let Some(server) = greet(&pod_proxy.proxy.metrics, start, &peer, timeout).await {
-        serve_streams(&pod_proxy, server, peer).await;
-    }
+    let server = greet(&pod_proxy.proxy.metrics, start, &peer, pod_proxy.proxy.timeouts.handshake).await?;
+    Some((server, peer))
 }
 
 /// The TLS handshake, under the pod's identity. A failure is recorded.

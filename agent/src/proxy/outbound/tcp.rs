@@ -14,7 +14,7 @@ use crate::net::{self, reset_on_close};
 use crate::proxy::budget::Budget;
 use crate::proxy::pod::PodProxy;
 use crate::proxy::splice;
-use crate::telemetry::connection::{RefusedConnection, ResponseFlag};
+use crate::telemetry::connection::{ByteCounts, RefusedConnection, ResponseFlag};
 use crate::telemetry::ends::{OutboundSource, Reporter};
 use crate::telemetry::record::ConnectionRecord;
 
@@ -43,62 +43,65 @@ pub(in crate::proxy) async fn serve(pod_proxy: Arc<PodProxy>, downstream: TcpStr
 }
 
 impl Outbound<'_> {
-    async fn run(&self, downstream: TcpStream, resolved: Result<Upstream, Unresolved>, budget: Budget) {
-        let metrics = &self.pod_proxy.proxy.metrics;
-        let ends = self.ends(resolved.as_ref().ok());
-        let (mut record, outcome);
-        match resolved {
-            Ok(upstream) => {
-                let candidate = Candidate::of(self.pod_proxy, &upstream);
-                let may_change = candidate.is_some()
-                    || upstream.service.is_some()
-                    || matches!(upstream.transport, Transport::ResolveHostname { .. });
-                record = if may_change {
-                    ConnectionRecord::open_provisional(metrics, ends)
-                } else {
-                    ConnectionRecord::open(metrics, ends)
-                };
-                outcome = self.forward(downstream, &upstream, candidate.as_ref(), &record, budget).await;
-            }
-            Err(unresolved) => {
-                record = ConnectionRecord::open(metrics, ends);
+    async fn run(self, downstream: TcpStream, resolved: Result<Upstream, Unresolved>, mut budget: Budget) {
+        let pod_proxy = self.pod_proxy;
+        // The state of connecting is large and soon over. A box gives its memory back before bytes move, while this task
+        // lasts as long as the connection.
+        let (mut record, established) = Box::pin(self.establish(resolved)).await;
+        budget.is_not_pending();
+        let outcome = match established {
+            Ok(upstream) => splice_until_ended(pod_proxy, downstream, upstream, record.bytes()).await,
+            Err(error) => {
                 reset_on_close(&downstream);
-                outcome = Err(unresolved.into());
+                Err(error)
             }
-        }
+        };
         if let Err(error) = outcome {
             record.fail(error.flag(), &error);
         }
     }
 
-    /// Opens the upstream and moves bytes until the connection ends, its pod dies or the drain is over.
-    async fn forward(
-        &self,
-        downstream: TcpStream,
-        upstream: &Upstream,
-        candidate: Option<&Candidate>,
-        record: &ConnectionRecord,
-        mut budget: Budget,
-    ) -> Result<(), OutboundError> {
-        let opened = match self.connect_upstream(upstream, candidate, record).await {
-            Ok(opened) => opened,
-            Err(error) => {
-                reset_on_close(&downstream);
-                return Err(error);
-            }
+    /// Opens the record, then the upstream.
+    async fn establish(
+        self,
+        resolved: Result<Upstream, Unresolved>,
+    ) -> (ConnectionRecord, Result<UpstreamStream, OutboundError>) {
+        let metrics = &self.pod_proxy.proxy.metrics;
+        let ends = self.ends(resolved.as_ref().ok());
+        let upstream = match resolved {
+            Ok(upstream) => upstream,
+            Err(unresolved) => return (ConnectionRecord::open(metrics, ends), Err(unresolved.into())),
         };
-        budget.is_not_pending();
-        let splicing = async {
-            match opened {
-                UpstreamStream::Hbone(stream) => splice::outbound_hbone(downstream, stream, record.bytes()).await,
-                UpstreamStream::Tcp(tcp) => splice::outbound_tcp(downstream, tcp, record.bytes()).await,
-            }
+        let candidate = Candidate::of(self.pod_proxy, &upstream);
+        let may_change = candidate.is_some()
+            || upstream.service.is_some()
+            || matches!(upstream.transport, Transport::ResolveHostname { .. });
+        let record = if may_change {
+            ConnectionRecord::open_provisional(metrics, ends)
+        } else {
+            ConnectionRecord::open(metrics, ends)
         };
-        let PodProxy { proxy, pod, .. } = &**self.pod_proxy;
-        tokio::select! {
-            result = splicing => Ok(result?),
-            () = pod.dead.cancelled() => Err(OutboundError::PodGone),
-            () = proxy.drain.closing() => Err(OutboundError::DrainEnded),
+        let connected = self.connect_upstream(&upstream, candidate.as_ref(), &record).await;
+        (record, connected)
+    }
+}
+
+/// Moves bytes until the connection ends, its pod dies or the drain is over.
+async fn splice_until_ended(
+    pod_proxy: &PodProxy,
+    downstream: TcpStream,
+    upstream: UpstreamStream,
+    bytes: Arc<ByteCounts>,
+) -> Result<(), OutboundError> {
+    let splicing = async {
+        match upstream {
+            UpstreamStream::Hbone(stream) => splice::outbound_hbone(downstream, stream, bytes).await,
+            UpstreamStream::Tcp(tcp) => splice::outbound_tcp(downstream, tcp, bytes).await,
         }
+    };
+    tokio::select! {
+        result = splicing => Ok(result?),
+        () = pod_proxy.pod.dead.cancelled() => Err(OutboundError::PodGone),
+        () = pod_proxy.proxy.drain.closing() => Err(OutboundError::DrainEnded),
     }
 }
