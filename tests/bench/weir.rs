@@ -1,13 +1,16 @@
 //! Weir as a subject: its control plane, an agent on each node of a testbed of its own, both pods enrolled. All settings
 //! are the defaults; the agents' logs, with a line per connection, go to files of the run.
 
-use std::path::Path;
+use std::fs;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
-use weir_tests::agent::{Agent, AgentOptions};
+use nix::mount::{MsFlags, mount};
+use weir_tests::agent::{self, Agent, AgentOptions};
 use weir_tests::control_plane::ControlPlane;
 use weir_tests::mesh::{NAMESPACE, workload_entry};
+use weir_tests::run::Run;
 use weir_tests::wait;
 use weir_tests::world::{N1, N2};
 
@@ -26,6 +29,8 @@ impl Weir {
     /// Brings a build of Weir up on a new testbed; the workspace's own if none is given.
     pub(crate) fn start(binary: Option<&Path>) -> Result<Self> {
         let testbed = Testbed::set_up("bench")?;
+        let built = binary.map_or_else(|| agent::binary("weir"), |path| Ok(path.to_owned()))?;
+        let program = in_memory(testbed.world.run(), &built)?;
         let control_plane = ControlPlane::start(&testbed.world)?;
         for pod in [&testbed.client, &testbed.near, &testbed.far] {
             control_plane.objects.put(pod.name(), &workload_entry(pod))?;
@@ -34,10 +39,7 @@ impl Weir {
         for node in &testbed.world.nodes {
             let options = AgentOptions { delivery: control_plane.flags_for(node.name())?, flags: Vec::new() };
             let agent = Agent::prepare(node, options)?;
-            let mut agent = match binary {
-                Some(binary) => agent.of_build(binary),
-                None => agent,
-            };
+            let mut agent = agent.of_build(&program);
             agent.launch()?;
             agents.push(agent);
         }
@@ -84,4 +86,19 @@ impl Weir {
     pub(crate) fn logs(&self) -> String {
         self.agents.iter().map(|agent| format!("agent of {}:\n{}\n", agent.place().name(), agent.tail())).collect()
     }
+}
+
+/// Copies a program to a file system of the run that holds its file in single pages.
+///
+/// Resident memory counts the pages of a program's file that are mapped. A disk's page cache holds the file in folios of many
+/// sizes, as it happened to be read or written, and a touched folio is mapped as a whole: one and the same build was seen with
+/// 18 MiB and with 31 MiB. In a tmpfs without huge pages it has the same pages each time.
+fn in_memory(run: &Run, program: &Path) -> Result<PathBuf> {
+    let folder = run.folder().join("program");
+    fs::create_dir(&folder)?;
+    mount(Some("tmpfs"), &folder, Some("tmpfs"), MsFlags::empty(), Some("huge=never"))
+        .with_context(|| format!("mounting a tmpfs on {}", folder.display()))?;
+    let copy = folder.join("weir");
+    fs::copy(program, &copy).with_context(|| format!("copying {}", program.display()))?;
+    Ok(copy)
 }
