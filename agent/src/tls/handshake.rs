@@ -16,10 +16,11 @@ use rustls::pki_types::{CertificateDer, ServerName};
 use rustls::server::UnbufferedServerConnection;
 use tokio::io::{AsyncRead, AsyncWrite};
 
+use super::provider::ALPN;
 use super::records::{RecordError, RecordLayer};
 pub use super::verify::TrustedDomains;
 use super::verify::{PeerRefused, identity_of};
-use super::workload_certificate::{ALPN, WorkloadCertificate};
+use super::workload_certificate::WorkloadCertificate;
 use crate::model::identity::Identity;
 
 /// A connection to an HBONE peer with the keys agreed on, and who the peer proved to be: its own name, aliases not

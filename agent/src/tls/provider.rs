@@ -1,9 +1,14 @@
-//! The one crypto provider of the process: aws-lc with the cipher suites and key exchanges that Weir offers.
+//! What every TLS configuration of Weir has in common: the one crypto provider of the process, TLS 1.3, ALPN.
 
 use std::sync::{Arc, LazyLock};
 
 use rustls::crypto::CryptoProvider;
 use rustls::crypto::aws_lc_rs::{self, cipher_suite, kx_group};
+use rustls::version::TLS13;
+use rustls::{ClientConfig, ConfigBuilder, ServerConfig, WantsVerifier};
+
+/// The only application protocol (RFC 7301) between peers, and between agents and their control plane: HTTP/2.
+pub(super) const ALPN: &[u8] = b"h2";
 
 static PROVIDER: LazyLock<Arc<CryptoProvider>> = LazyLock::new(|| {
     Arc::new(CryptoProvider {
@@ -20,3 +25,16 @@ static PROVIDER: LazyLock<Arc<CryptoProvider>> = LazyLock::new(|| {
 pub fn provider() -> Arc<CryptoProvider> {
     PROVIDER.clone()
 }
+
+/// The beginning of a client's configuration.
+pub(super) fn client_builder() -> ConfigBuilder<ClientConfig, WantsVerifier> {
+    ClientConfig::builder_with_provider(provider()).with_protocol_versions(&[&TLS13]).expect(HAS_SUITES)
+}
+
+/// The beginning of a server's configuration.
+pub(super) fn server_builder() -> ConfigBuilder<ServerConfig, WantsVerifier> {
+    ServerConfig::builder_with_provider(provider()).with_protocol_versions(&[&TLS13]).expect(HAS_SUITES)
+}
+
+/// Why a configuration of TLS 1.3 can always be begun.
+const HAS_SUITES: &str = "the provider has cipher suites of TLS 1.3";

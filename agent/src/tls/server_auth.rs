@@ -8,8 +8,7 @@ use rustls_pki_types::pem::PemObject as _;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 
 use super::pem::{self, InvalidPem};
-use super::provider::provider;
-use super::workload_certificate::ALPN;
+use super::provider::{ALPN, client_builder, server_builder};
 
 /// Why a root certificate cannot be trusted.
 #[derive(Debug, thiserror::Error)]
@@ -51,11 +50,7 @@ pub fn client_config(roots_pem: &[String], unsupported: UnsupportedRoots) -> Res
             added.map_err(InvalidRoot::Unsupported)?;
         }
     }
-    let mut config = ClientConfig::builder_with_provider(provider())
-        .with_protocol_versions(&[&rustls::version::TLS13])
-        .expect("the provider has cipher suites of TLS 1.3")
-        .with_root_certificates(roots)
-        .with_no_client_auth();
+    let mut config = client_builder().with_root_certificates(roots).with_no_client_auth();
     config.alpn_protocols = vec![ALPN.to_vec()];
     Ok(Arc::new(config))
 }
@@ -69,10 +64,7 @@ pub fn server_config(chain_pem: &str, key_pem: &str) -> Result<Arc<ServerConfig>
         .collect::<Result<Vec<_>, _>>()
         .map_err(ServerConfigError::Certificate)?;
     let key = PrivateKeyDer::from_pem_slice(key_pem.as_bytes()).map_err(ServerConfigError::Key)?;
-    let mut config = ServerConfig::builder_with_provider(provider())
-        .with_protocol_versions(&[&rustls::version::TLS13])?
-        .with_no_client_auth()
-        .with_single_cert(chain, key)?;
+    let mut config = server_builder().with_no_client_auth().with_single_cert(chain, key)?;
     config.alpn_protocols = vec![ALPN.to_vec()];
     Ok(Arc::new(config))
 }

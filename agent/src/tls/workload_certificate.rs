@@ -6,23 +6,18 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use arc_swap::ArcSwapOption;
 use rustls::client::Resumption;
-use rustls::crypto::CryptoProvider;
 use rustls::pki_types::UnixTime;
 use rustls::server::NoServerSessionStorage;
 use rustls::sign::{CertifiedKey, SingleCertAndKey};
-use rustls::version::TLS13;
 use rustls::{ClientConfig, RootCertStore, ServerConfig};
 use webpki::KeyUsage;
 use x509_parser::prelude::{FromDer as _, X509Certificate};
 
 use super::certificate_info::CertificateInfo;
 use super::pem::{self, InvalidPem};
-use super::provider::provider;
+use super::provider::{ALPN, client_builder, provider, server_builder};
 use super::verify::{ClientVerifier, PeerChecks, PeerRefused, ServerVerifier, TrustedDomains, identity_of};
 use crate::model::identity::Identity;
-
-/// The only protocol spoken between peers.
-pub(super) const ALPN: &[u8] = b"h2";
 
 /// Key, chain and roots of a certificate, as PEM. Its `Debug` never shows the key.
 pub(crate) struct Material {
@@ -70,7 +65,6 @@ pub struct WorkloadCertificate {
     /// Roots that are trusted besides.
     extra_root_pem: Vec<String>,
     roots: Arc<RootCertStore>,
-    provider: Arc<CryptoProvider>,
     key: Arc<CertifiedKey>,
     resolver: Arc<SingleCertAndKey>,
     /// Complete but for the peer to expect: as it stands it refuses everybody.
@@ -103,18 +97,16 @@ impl WorkloadCertificate {
 
     /// Makes all that handshakes need, without checking whether peers will accept it.
     pub(super) fn assemble(identity: &Identity, material: &Material) -> Result<Self, UnusableCertificate> {
-        let provider = provider();
         let chain = material.chain_pem.iter().map(|block| pem::certificate(block)).collect::<Result<Vec<_>, _>>()?;
         let leaf = chain.first().ok_or(UnusableCertificate::EmptyChain)?.clone();
         let (_, parsed) = X509Certificate::from_der(&leaf)
             .map_err(|_| UnusableCertificate::Refused(PeerRefused::Malformed(webpki::Error::BadDer)))?;
         let roots = Arc::new(read_roots(&material.root_pem)?);
-        let key = CertifiedKey::from_der(chain, pem::private_key(&material.key_pem)?, &provider)
+        let key = CertifiedKey::from_der(chain, pem::private_key(&material.key_pem)?, &provider())
             .map_err(UnusableCertificate::Key)?;
         let key = Arc::new(key);
         let resolver = Arc::new(SingleCertAndKey::from(key.clone()));
-        let client =
-            base_client_config(&provider, &resolver, peer_checks(&provider, &roots, &TrustedDomains(Vec::new())));
+        let client = base_client_config(&resolver, peer_checks(&roots, &TrustedDomains(Vec::new())));
         let CertificateInfo { serial, not_before, not_after } = CertificateInfo::new(&parsed);
         Ok(Self {
             identity: identity.clone(),
@@ -125,7 +117,6 @@ impl WorkloadCertificate {
             root_pem: material.root_pem.clone(),
             extra_root_pem: Vec::new(),
             roots,
-            provider,
             key,
             resolver,
             client,
@@ -151,7 +142,7 @@ impl WorkloadCertificate {
             return None;
         }
         let roots = Arc::new(roots);
-        let checks = peer_checks(&self.provider, &roots, &TrustedDomains(Vec::new()));
+        let checks = peer_checks(&roots, &TrustedDomains(Vec::new()));
         Some(Self {
             identity: self.identity.clone(),
             not_before: self.not_before,
@@ -160,9 +151,8 @@ impl WorkloadCertificate {
             chain_pem: self.chain_pem.clone(),
             root_pem: self.root_pem.clone(),
             extra_root_pem,
-            client: base_client_config(&self.provider, &self.resolver, checks),
+            client: base_client_config(&self.resolver, checks),
             roots,
-            provider: self.provider.clone(),
             key: self.key.clone(),
             resolver: self.resolver.clone(),
             server: ArcSwapOption::empty(),
@@ -190,12 +180,9 @@ impl WorkloadCertificate {
         {
             return made.1.clone();
         }
-        let verifier = ClientVerifier(peer_checks(&self.provider, &self.roots, trusted));
-        let mut config = ServerConfig::builder_with_provider(self.provider.clone())
-            .with_protocol_versions(&[&TLS13])
-            .expect("the provider has cipher suites of TLS 1.3")
-            .with_client_cert_verifier(Arc::new(verifier))
-            .with_cert_resolver(self.resolver.clone());
+        let verifier = ClientVerifier(peer_checks(&self.roots, trusted));
+        let mut config =
+            server_builder().with_client_cert_verifier(Arc::new(verifier)).with_cert_resolver(self.resolver.clone());
         config.alpn_protocols = vec![ALPN.to_vec()];
         // No resumption: an identity is proven on every connection.
         config.send_tls13_tickets = 0;
@@ -211,29 +198,23 @@ impl WorkloadCertificate {
     pub(super) fn client_config(&self, expected: &[Identity], trusted: &TrustedDomains) -> Arc<ClientConfig> {
         let mut config = self.client.clone();
         config.dangerous().set_certificate_verifier(Arc::new(ServerVerifier {
-            checks: peer_checks(&self.provider, &self.roots, trusted),
+            checks: peer_checks(&self.roots, trusted),
             expected: expected.to_vec(),
         }));
         Arc::new(config)
     }
 }
 
-fn peer_checks(provider: &CryptoProvider, roots: &Arc<RootCertStore>, trusted: &TrustedDomains) -> PeerChecks {
+fn peer_checks(roots: &Arc<RootCertStore>, trusted: &TrustedDomains) -> PeerChecks {
     PeerChecks {
         roots: roots.clone(),
         trusted: trusted.clone(),
-        algorithms: provider.signature_verification_algorithms,
+        algorithms: provider().signature_verification_algorithms,
     }
 }
 
-fn base_client_config(
-    provider: &Arc<CryptoProvider>,
-    resolver: &Arc<SingleCertAndKey>,
-    checks: PeerChecks,
-) -> ClientConfig {
-    let mut config = ClientConfig::builder_with_provider(provider.clone())
-        .with_protocol_versions(&[&TLS13])
-        .expect("the provider has cipher suites of TLS 1.3")
+fn base_client_config(resolver: &Arc<SingleCertAndKey>, checks: PeerChecks) -> ClientConfig {
+    let mut config = client_builder()
         .dangerous()
         .with_custom_certificate_verifier(Arc::new(ServerVerifier { checks, expected: Vec::new() }))
         .with_client_cert_resolver(resolver.clone());
@@ -254,13 +235,13 @@ fn read_roots(root_pem: &[String]) -> Result<RootCertStore, UnusableCertificate>
 
 /// Better no certificate, with a reason, than one that every peer refuses.
 fn check_as_peers_do(certificate: &WorkloadCertificate, now: SystemTime) -> Result<(), UnusableCertificate> {
-    let WorkloadCertificate { identity, key, roots, provider, .. } = certificate;
+    let WorkloadCertificate { identity, key, roots, .. } = certificate;
     let (leaf, intermediates) = key.cert.split_first().ok_or(UnusableCertificate::EmptyChain)?;
     let found = identity_of(leaf).map_err(UnusableCertificate::Refused)?;
     if found != *identity {
         return Err(UnusableCertificate::Identity { found, asked: identity.clone() });
     }
-    let checks = peer_checks(provider, roots, &TrustedDomains(vec![identity.trust_domain.clone()]));
+    let checks = peer_checks(roots, &TrustedDomains(vec![identity.trust_domain.clone()]));
     let now = UnixTime::since_unix_epoch(now.duration_since(UNIX_EPOCH).unwrap_or_default());
     for usage in [KeyUsage::server_auth(), KeyUsage::client_auth()] {
         checks.check(leaf, intermediates, now, usage).map_err(UnusableCertificate::Refused)?;
