@@ -2,7 +2,7 @@
 //! `uninstall`.
 
 use std::net::{IpAddr, SocketAddr};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use anyhow::{Context, bail};
 use clap::Args;
@@ -11,6 +11,7 @@ use crate::admin::status;
 use crate::capture::Capture;
 use crate::cni::Installer;
 use crate::enrollment::api::{EnrollmentClient, NewPod, SOCKET_NAME};
+use crate::node_files;
 
 /// Where the agent's socket is.
 #[derive(Debug, Args)]
@@ -176,20 +177,11 @@ pub fn uninstall(args: &UninstallArgs) -> anyhow::Result<()> {
         Installer::uninstall(plugins, configurations).context("removing the CNI plugin")?;
     }
     Capture::uninstall(&args.bpf_dir).context("removing the kernel programs")?;
-    for directory in [&args.run_dir, &args.state_dir] {
-        remove(directory)?;
+    for path in node_files::remove(&args.run_dir, &args.state_dir).context("removing Weir's files")? {
+        println!("{} is left: not of Weir's making", path.display());
     }
     println!("nothing of Weir is left on this node");
     Ok(())
-}
-
-fn remove(directory: &Path) -> anyhow::Result<()> {
-    match std::fs::remove_dir_all(directory) {
-        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
-            Err(error).with_context(|| format!("removing {}", directory.display()))
-        }
-        _ => Ok(()),
-    }
 }
 
 /// Runs a command's task to its end, on this thread.

@@ -48,6 +48,7 @@ mod enrollment;
 
 mod cni;
 
+mod node_files;
 mod nri;
 
 mod proxy;

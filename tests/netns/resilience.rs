@@ -1,5 +1,6 @@
 //! What goes on when something stops, and what is left when all has stopped.
 
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
@@ -23,12 +24,15 @@ pub(crate) const CASES: &[Case] = &[
     },
     Case { name: "resilience: a stopping agent finishes what is open", check: Check::OwnMesh(drains) },
     Case { name: "resilience: a stopped and uninstalled agent leaves nothing", check: Check::OwnMesh(uninstall) },
+    Case { name: "resilience: uninstalling removes Weir's own files only", check: Check::OwnMesh(uninstall_own_files) },
     Case {
         name: "resilience: a control plane that comes back is found again",
         check: Check::OwnMesh(control_plane_returns),
     },
 ];
 
+/// A file of another program in the agent's directories.
+const FOREIGN: &str = "another.json";
 /// By when a successor must work, on however busy a machine. How soon it does, `killed` tells.
 const SUCCESSION: Duration = Duration::from_secs(20);
 
@@ -149,6 +153,29 @@ fn uninstall(mesh: &mut Mesh) -> Result<()> {
     }
     test_app::echoes(&mesh.client.place, mesh.far.ipv4(), ECHO).context("without the mesh pods talk as before")?;
     Ok(())
+}
+
+fn uninstall_own_files(mesh: &mut Mesh) -> Result<()> {
+    for agent in &mut mesh.agents {
+        let stopped = agent.stop(Duration::from_secs(20))?;
+        ensure!(stopped.success, "the agent ended badly: {}", stopped.summary());
+        let folders = [agent.folders().run.clone(), agent.folders().state.clone()];
+        for folder in &folders {
+            ensure!(!names(folder)?.is_empty(), "the agent has left files in {}", folder.display());
+            std::fs::write(folder.join(FOREIGN), "of another program")?;
+        }
+        agent.uninstall()?;
+        for folder in &folders {
+            let left = names(folder).with_context(|| format!("{} is there no more", folder.display()))?;
+            ensure!(left == [FOREIGN], "{left:?} are left in {}", folder.display());
+        }
+    }
+    Ok(())
+}
+
+fn names(folder: &Path) -> Result<Vec<String>> {
+    let entries = std::fs::read_dir(folder)?;
+    entries.map(|entry| Ok(entry?.file_name().to_string_lossy().into_owned())).collect()
 }
 
 fn control_plane_returns(mesh: &mut Mesh) -> Result<()> {

@@ -14,12 +14,6 @@ use super::settings;
 use crate::cni::{self, Caller, Installer, Sandboxes};
 use crate::config::AgentConfig;
 
-/// The plugin's socket, below the run directory.
-pub(super) const SOCKET_NAME: &str = "cni.sock";
-/// What the plugin reads when nobody listens there, below the state directory: after a reboot a node starts its pods before
-/// the agent.
-pub(super) const NAMESPACES_NAME: &str = "mesh-namespaces.json";
-
 /// See the module. Dropping it leaves the plugin installed: new pods wait for the next agent.
 #[derive(Debug)]
 pub(super) struct Cni {
@@ -52,7 +46,7 @@ pub(super) fn start(foundation: &Foundation, cluster: Option<&Cluster>) -> anyho
         return Ok(None);
     };
     let directory = &cluster.directory;
-    let socket = config.directories.run_dir.join(SOCKET_NAME);
+    let socket = config.directories.run_dir.join(cni::SOCKET_NAME);
     let listener = cni::bind(&socket).with_context(|| format!("CNI socket {}", socket.display()))?;
     let netns_dir = config.kubernetes.netns_dir.clone();
     let sandboxes = Arc::new(Sandboxes::new(
@@ -65,7 +59,7 @@ pub(super) fn start(foundation: &Foundation, cluster: Option<&Cluster>) -> anyho
     let answering = sandboxes.clone();
     let answer = move |request| answering.clone().answer(Caller::Cni, request);
     tokio::spawn(cni::serve(listener, answer, stop.clone().cancelled_owned()));
-    let namespaces = cni::keep_namespaces(directory.clone(), config.directories.state_dir.join(NAMESPACES_NAME));
+    let namespaces = cni::keep_namespaces(directory.clone(), config.directories.state_dir.join(cni::NAMESPACES_NAME));
     let installer = installer(config).context("the agent's own program")?;
     let keeping_installed = installer.map(|installer| tokio::spawn(cni::keep_installed(installer, stop.clone())));
     Ok(Some(Cni { sandboxes, stop, writing_namespaces: tokio::spawn(namespaces), keeping_installed }))
@@ -100,8 +94,8 @@ fn installer(config: &AgentConfig) -> std::io::Result<Option<Installer>> {
         section: Section {
             plugin: PLUGIN.to_owned(),
             // The agent sees these directories under the names that they have on the host.
-            socket: config.directories.run_dir.join(SOCKET_NAME),
-            namespaces_file: config.directories.state_dir.join(NAMESPACES_NAME),
+            socket: config.directories.run_dir.join(cni::SOCKET_NAME),
+            namespaces_file: config.directories.state_dir.join(cni::NAMESPACES_NAME),
             timeout_seconds: config.cni.cni_timeout_seconds,
             others_timeout_seconds: config.cni.cni_others_timeout_seconds,
             exclude_namespaces: settings::membership_rules(config).excluded_namespaces.into_iter().collect(),

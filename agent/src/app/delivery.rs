@@ -14,6 +14,7 @@ use crate::config::AgentConfig;
 use crate::control_plane::authority::Authority;
 use crate::control_plane::{FileSource, FileSourceOptions, translate};
 use crate::lifecycle::Ready;
+use crate::node_files::KEYS_DIR;
 use crate::state::SharedMesh;
 use crate::telemetry::metrics::Metrics;
 use crate::tls::certificates::{CertificateEvent, CertificateOptions, CertificateSource, Certificates};
@@ -126,5 +127,5 @@ fn certificate_options(config: &AgentConfig, metrics: &Arc<Metrics>) -> Certific
 }
 
 fn keys_dir(run_dir: &Path) -> PathBuf {
-    run_dir.join("certificates")
+    run_dir.join(KEYS_DIR)
 }

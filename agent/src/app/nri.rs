@@ -6,9 +6,10 @@ use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
 
-use super::cni::{self, Cni};
+use super::cni::Cni;
 use super::foundation::Foundation;
 use super::settings;
+use crate::cni::{NAMESPACES_NAME, SOCKET_NAME};
 use crate::config::Location;
 use crate::nri::{self, Limits, NriStatus, Pods};
 
@@ -59,8 +60,8 @@ pub(super) fn start(foundation: &Foundation, cni: Option<&Cni>) -> Option<Nri> {
             others: Duration::from_secs(config.cni.cni_others_timeout_seconds),
         },
         exclude_namespaces: settings::membership_rules(config).excluded_namespaces,
-        namespaces_file: config.directories.state_dir.join(cni::NAMESPACES_NAME),
-        socket: config.directories.run_dir.join(cni::SOCKET_NAME),
+        namespaces_file: config.directories.state_dir.join(NAMESPACES_NAME),
+        socket: config.directories.run_dir.join(SOCKET_NAME),
     });
     let stop = CancellationToken::new();
     tokio::spawn(nri::keep(socket.to_owned(), pods, status.clone(), stop.clone()));

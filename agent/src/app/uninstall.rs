@@ -1,7 +1,5 @@
 //! Takes Weir off a node while its agent still runs, where the cluster says that it is uninstalled.
 
-use std::io;
-use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -15,6 +13,7 @@ use crate::capture::Capture;
 use crate::config::AgentConfig;
 use crate::enrollment::pod::{EnrolledPod, Origin};
 use crate::kubernetes::Annotations;
+use crate::node_files;
 use crate::state::SharedMesh;
 
 /// How long an agent that is uninstalled waits for the API server and the control plane, of the two seconds that it has.
@@ -62,37 +61,12 @@ pub(super) async fn uninstall_node(foundation: &Foundation, cni: Option<Cni>, cl
     remove_files(config);
 }
 
-/// Removes what is below the agent's directories; the directories themselves are often mounts. To be called again when the
-/// process ends, since it may have written meanwhile.
+/// Removes the agent's files. To be called again when the process ends, since it may have written meanwhile.
 pub(super) fn remove_files(config: &AgentConfig) {
-    for directory in [&config.directories.run_dir, &config.directories.state_dir] {
-        if let Err(error) = remove_entries(directory) {
-            tracing::warn!(directory = %directory.display(), %error, "files are left on this node");
-        }
-        // Fails where it is a mount, and that is fine.
-        let _ = std::fs::remove_dir(directory);
+    match node_files::remove(&config.directories.run_dir, &config.directories.state_dir) {
+        Ok(left) => left.iter().for_each(|path| tracing::info!(path = %path.display(), "left: not of Weir's making")),
+        Err(error) => tracing::warn!(%error, "files are left on this node"),
     }
-}
-
-/// Empties a directory. One that is missing is empty.
-fn remove_entries(directory: &Path) -> io::Result<()> {
-    let entries = match std::fs::read_dir(directory) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
-        entries => entries?,
-    };
-    for entry in entries {
-        let entry = entry?;
-        let removed = if entry.file_type()?.is_dir() {
-            std::fs::remove_dir_all(entry.path())
-        } else {
-            std::fs::remove_file(entry.path())
-        };
-        match removed {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-            _ => {}
-        }
-    }
-    Ok(())
 }
 
 /// How the removal of the pods' annotations ended.
@@ -117,20 +91,4 @@ async fn until_no_hbone(mesh: &SharedMesh, pods: &[Arc<EnrolledPod>]) {
     let mut changes = mesh.watch();
     let accepts_hbone = |pod: &Arc<EnrolledPod>| mesh.read().says_hbone(pod.spec.key());
     while pods.iter().any(accepts_hbone) && changes.changed().await.is_ok() {}
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn files_go_and_a_directory_that_is_not_there_is_fine() {
-        let dir = tempfile::tempdir().expect("a directory");
-        std::fs::create_dir_all(dir.path().join("certificates/a")).expect("made");
-        std::fs::write(dir.path().join("certificates/a/key.pem"), "x").expect("written");
-        std::fs::write(dir.path().join("agent.sock"), "x").expect("written");
-        remove_entries(dir.path()).expect("it can be emptied");
-        assert_eq!(std::fs::read_dir(dir.path()).expect("it stays").count(), 0);
-        remove_entries(&dir.path().join("missing")).expect("nothing to do");
-    }
 }

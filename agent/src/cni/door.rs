@@ -11,6 +11,8 @@ use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::Semaphore;
 use weir_cni::wire::{Answer, MAX_LINE_BYTES, Request};
 
+/// The socket's name, below the run directory.
+pub const SOCKET_NAME: &str = "cni.sock";
 /// Calls that are answered at once; more wait in the socket's backlog. A node starts its pods a few at a time.
 const MAX_CALLS: usize = 64;
 /// Time for the plugin to say its line, and to take the answer. It does nothing else.

@@ -12,7 +12,7 @@ mod keep;
 mod namespaces;
 
 pub use self::answer::{Caller, Sandboxes};
-pub use self::door::{ask, bind, serve};
+pub use self::door::{SOCKET_NAME, ask, bind, serve};
 pub use self::install::Installer;
 pub use self::keep::keep as keep_installed;
-pub use self::namespaces::keep as keep_namespaces;
+pub use self::namespaces::{FILE_NAME as NAMESPACES_NAME, keep as keep_namespaces};

@@ -9,6 +9,9 @@ use weir_cni::namespaces::MeshNamespaces;
 use crate::kubernetes::Directory;
 use crate::whole_file;
 
+/// The file's name, below the state directory. The plugin reads it when nobody listens on the socket: after a reboot a node
+/// starts its pods before the agent.
+pub const FILE_NAME: &str = "mesh-namespaces.json";
 /// The file holds no secret.
 const FILE_MODE: u32 = 0o644;
 /// Pause before a file that could not be written is tried again.

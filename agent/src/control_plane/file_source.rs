@@ -16,7 +16,7 @@ use crate::objects::{self, Objects, Problem};
 use crate::whole_file;
 
 /// The file of the state directory with the virtual addresses that were allocated.
-const VIPS_FILE: &str = "virtual-addresses.json";
+pub const VIRTUAL_ADDRESSES_NAME: &str = "virtual-addresses.json";
 const VIPS_MODE: u32 = 0o644;
 
 /// Where objects come from and how they are translated.
@@ -137,7 +137,7 @@ struct Loader {
 
 impl Loader {
     fn new(options: FileSourceOptions) -> Self {
-        let vips = read_vips(&options.state_dir.join(VIPS_FILE));
+        let vips = read_vips(&options.state_dir.join(VIRTUAL_ADDRESSES_NAME));
         Self { options, objects: Objects::default(), vips, problems: Vec::new(), logged: BTreeSet::new() }
     }
 
@@ -182,7 +182,7 @@ fn read_vips(path: &Path) -> VipAllocations {
 }
 
 fn save_vips(state_dir: &Path, vips: &VipAllocations) {
-    let path = state_dir.join(VIPS_FILE);
+    let path = state_dir.join(VIRTUAL_ADDRESSES_NAME);
     let fresh = path.with_extension("new");
     let write = || {
         fs::create_dir_all(state_dir)?;

@@ -56,6 +56,6 @@ pub mod translate {
 
 pub use config::ControlPlaneConfig;
 pub use counters::Counters;
-pub use file_source::{FileSource, FileSourceOptions};
+pub use file_source::{FileSource, FileSourceOptions, VIRTUAL_ADDRESSES_NAME};
 pub use server::{ControlPlane, run};
 pub use snapshot::Snapshot;

@@ -6,6 +6,8 @@ use std::path::{Path, PathBuf};
 use super::pod::PodSpec;
 use crate::whole_file;
 
+/// The file's name, below the state directory.
+pub const FILE_NAME: &str = "enrolled-pods.json";
 /// It holds no secret.
 const FILE_MODE: u32 = 0o644;
 
@@ -18,7 +20,7 @@ pub struct PodStore {
 impl PodStore {
     #[must_use]
     pub fn new(state_dir: &Path) -> Self {
-        Self { path: state_dir.join("enrolled-pods.json") }
+        Self { path: state_dir.join(FILE_NAME) }
     }
 
     /// The pods on the list. A file that is missing is an empty list; one that cannot be read is reported and counts as

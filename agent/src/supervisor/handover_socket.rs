@@ -17,7 +17,7 @@ use super::channel::{self, Channel, Packet};
 use super::message::{ToPredecessor, ToSuccessor, VERSION};
 
 /// Name of the socket, below the run directory. The agent of an earlier version looks for its successor under the same name.
-const SOCKET_NAME: &str = "keeper.sock";
+pub const SOCKET_NAME: &str = "keeper.sock";
 /// How long a supervisor may take to answer its successor's `Hello`. It does nothing else that takes time.
 const WELCOME_TIMEOUT: Duration = Duration::from_secs(2);
 

@@ -23,6 +23,7 @@ mod successor_events;
 mod worker;
 mod worker_events;
 
+pub use self::handover_socket::SOCKET_NAME;
 pub use self::link::{HeldSockets, SupervisorCommand, SupervisorLink};
 pub use self::message::StartInfo;
 pub use self::run::run;

@@ -50,6 +50,7 @@ mod last_good {
     mod tests;
 
     pub(super) use journal::{Journal, Loaded, file_in};
+    pub use journal::{LAST_GOOD_DIR, LAST_GOOD_NAME};
     pub(super) use records::{Record, Records};
     pub(super) use saving::{UnsavedChanges, save_forever};
 }
@@ -65,6 +66,7 @@ mod subscription_state;
 
 pub use client::run;
 pub use decode::address as decode_address;
+pub use last_good::{LAST_GOOD_DIR, LAST_GOOD_NAME};
 pub use node::NodeDescription;
 pub use receiver::ConfigReceiver;
 pub use session::XdsOptions;

@@ -14,6 +14,10 @@ use crate::resources::ResourceType;
 use crate::whole_file;
 use crate::xds::received::ReceivedResource;
 
+/// The directory of the file, below the state directory.
+pub const LAST_GOOD_DIR: &str = "last-good";
+/// The file's name.
+pub const LAST_GOOD_NAME: &str = "mesh";
 /// Begins every file; its last two bytes are the version of the form.
 const MAGIC: &[u8; 8] = b"weirlg02";
 /// What it holds, any agent of the mesh is sent; no secret.
@@ -32,7 +36,7 @@ pub(in crate::xds) struct Loaded {
 /// The file of a state directory.
 #[must_use]
 pub(in crate::xds) fn file_in(state_dir: &Path) -> PathBuf {
-    state_dir.join("last-good").join("mesh")
+    state_dir.join(LAST_GOOD_DIR).join(LAST_GOOD_NAME)
 }
 
 /// The file, as one process writes it.
