@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use super::budget::Handshakes;
+use super::certificates::CarriedIdentity;
 use super::node::Proxy;
 use super::origin::PodOrigin;
 use super::workers::Workers;
@@ -25,6 +26,8 @@ pub(super) struct PodProxy {
     /// What slow readers of its HBONE streams may make the agent hold.
     pub(super) budget: WindowBudget,
     pub(super) handshakes: Handshakes,
+    /// With the last connection of a pod that has left, its certificate goes.
+    pub(super) _carried: CarriedIdentity,
 }
 
 impl PodProxy {

@@ -39,12 +39,15 @@ impl Proxy {
         let connections = connections.another((connections.maximum() / workers).max(1));
         let pool = || Pool::new(dialer.clone(), self.pool, connections.clone());
         let pools = std::iter::repeat_with(pool).take(self.workers.count()).collect();
+        let identity = pod.identity(&self.mesh.read().settings().trust_domain);
+        let carried = self.pod_certificates.carry(identity, pod.left.clone());
         let pod_proxy = Arc::new(PodProxy {
             proxy: self.clone(),
-            pod: pod.clone(),
+            pod,
             pools,
             budget,
             handshakes: Handshakes::default(),
+            _carried: carried,
         });
         for (kind, (v4, v6)) in [
             (ListenerKind::Outbound, listeners.outbound),
@@ -55,8 +58,6 @@ impl Proxy {
                 self.workers.spawn_on_next(listener::serve(pod_proxy.clone(), kind, listener));
             }
         }
-        let (proxy, identity) = (self.clone(), pod_proxy.identity());
-        tokio::spawn(async move { proxy.pod_certificates.hold(identity, pod).await });
         self.workers.spawn_on_next(async move {
             let left = async {
                 tokio::select! {

@@ -86,12 +86,16 @@ impl Certificates {
         self.slot(identity);
     }
 
-    /// Stops renewing and deletes the key: no pod of this node carries this identity any more.
+    /// Stops renewing and deletes the key: no pod of this node carries this identity any more, nor the one that the same service
+    /// account has in another trust domain, which the mesh may have had since.
     pub fn forget(&self, identity: &Identity) {
-        let entry = self.shared.by_identity.write().remove(identity);
-        if let Some(entry) = entry {
+        let Identity { namespace, service_account, .. } = identity;
+        let is_meant = |known: &Identity| known.namespace == *namespace && known.service_account == *service_account;
+        let forgotten: Vec<(Identity, Entry)> =
+            self.shared.by_identity.write().extract_if(|known, _| is_meant(known)).collect();
+        for (identity, entry) in forgotten {
             let store = self.shared.rotation.store.as_ref();
-            entry.slot.close(|| store.map_or((), |store| store.remove(identity)));
+            entry.slot.close(|| store.map_or((), |store| store.remove(&identity)));
         }
     }
 
