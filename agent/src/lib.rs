@@ -7,7 +7,11 @@
 //! targets, the benches and the tests in `agent/tests` name. Within a module `pub` says what it offers to other modules.
 // `json!` with every setting of the agent.
 #![recursion_limit = "256"]
-#![allow(unreachable_pub, reason = "`pub` is what a module offers to others; this file says what leaves the crate")]
+#![allow(
+    unreachable_pub,
+    reason = "every root module is private and `api` alone names what leaves the crate, so that `pub` and `pub(crate)` mean the \
+              same below it: `pub` says what a module offers to others, `pub(super)` and `pub(in …)` what it does not"
+)]
 
 mod proto;
 

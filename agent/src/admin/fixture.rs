@@ -87,6 +87,7 @@ pub(crate) fn sources() -> (impl Subscriber + Send + Sync, AdminSources) {
             seconds_since_update: Some(12),
             last_error: None,
             rejected: Vec::new(),
+            unanswered: Vec::new(),
             not_saved: None,
         }),
         kubernetes: Box::new(|| None),

@@ -186,6 +186,7 @@ fn control_plane(xds: &XdsStatus) -> ControlPlaneStatus {
         seconds_since_update: age.map(|age| age.as_secs()),
         last_error: report.last_error,
         rejected: report.last_rejected,
+        unanswered: report.unanswered.into_iter().map(str::to_owned).collect(),
         not_saved: report.save_error,
     }
 }

@@ -9,7 +9,8 @@ use crate::resources::{ObjectKind, ResourceType};
 /// Without these the agent is never ready.
 const ESSENTIAL: [ResourceType; 2] = [ResourceType::Address, ResourceType::Authorization];
 /// How long readiness waits for a mesh configuration, and for policies as users wrote them, once the essential types are
-/// there: not every control plane has them.
+/// there. After that the agent serves without, as ztunnel does, which asks for neither: not every control plane has them, and a
+/// pod whose agent is never ready is cut off. What is missing stands in the log and in `weir status` until it is answered.
 const OPTIONAL_TYPES_GRACE: Duration = Duration::from_secs(5);
 
 /// Which types a stream has delivered.

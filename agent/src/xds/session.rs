@@ -115,8 +115,8 @@ pub(super) async fn run(
             response = responses.message() => response?.ok_or(StreamError::Ended)?,
             () = initial.grace_over(), if !status.is_synced() => {
                 let missing = initial.missing();
-                tracing::warn!(?missing, "the control plane does not send all that was asked for: serving without");
-                status.set_synced();
+                tracing::warn!(?missing, "the control plane has not answered these types: serving without");
+                status.set_synced_without(missing);
                 continue;
             }
         };
@@ -128,6 +128,9 @@ pub(super) async fn run(
         let outcome = receive(receiver, response).await?;
         log(&outcome);
         count(&options.metrics, &outcome);
+        if let Some(kind) = outcome.kind {
+            status.record_answer(kind);
+        }
         if initial.record(outcome.kind) {
             status.set_synced();
         }

@@ -59,6 +59,8 @@ pub struct XdsReport {
     pub last_error: Option<String>,
     /// True while all that is known comes from the last good configuration on disk.
     pub from_disk: bool,
+    /// The types that this agent serves without, as the control plane has not answered them.
+    pub unanswered: Vec<&'static str>,
     /// Why the last good configuration on disk is older than the one in use, if it could not be written.
     pub save_error: Option<String>,
 }
@@ -123,6 +125,17 @@ impl XdsStatus {
 
     pub(super) fn set_synced(&self) {
         self.synced.send_replace(true);
+    }
+
+    /// The agent serves although these types were not answered.
+    pub(super) fn set_synced_without(&self, unanswered: Vec<&'static str>) {
+        self.report.lock().unanswered = unanswered;
+        self.set_synced();
+    }
+
+    /// The control plane has answered a type.
+    pub(super) fn record_answer(&self, kind: ResourceType) {
+        self.report.lock().unanswered.retain(|unanswered| *unanswered != kind.label());
     }
 
     pub(super) fn record_loaded(&self, resources: [usize; ResourceType::COUNT], written: Option<SystemTime>) {

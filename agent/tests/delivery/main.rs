@@ -4,5 +4,6 @@
 mod certificates;
 mod files;
 mod kit;
+mod partial;
 mod refusals;
 mod streams;

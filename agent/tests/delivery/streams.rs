@@ -3,9 +3,11 @@
 use std::fs;
 use std::time::Duration;
 
-use weir::api::resources::ResourceType;
+use weir::api::resources::{ADDRESS_TYPE_URL, AUTHORIZATION_TYPE_URL, ResourceType};
+use weir::api::xds::XdsOptions;
 
 use crate::kit::{Agent, Home, Running, deny_port, options, uid, until, workload};
+use crate::partial::Partial;
 
 /// Every type that an agent asks for is answered once.
 const TYPES: u64 = ResourceType::COUNT as u64;
@@ -116,4 +118,19 @@ async fn an_agent_waits_for_a_control_plane_that_comes_later() {
     agent.synced().await;
     assert_eq!(agent.workloads(), ["web"]);
     control_plane.stop().await;
+}
+
+#[tokio::test]
+async fn the_status_says_which_types_an_agent_serves_without() {
+    let home = Home::new();
+    let control_plane = Partial::start(&[ADDRESS_TYPE_URL, AUTHORIZATION_TYPE_URL]).await;
+    let address = format!("http://127.0.0.1:{}", control_plane.port);
+    let agent = Agent::start(XdsOptions { address, ..options(&home, control_plane.port) });
+    until("it waits for more", || agent.status.report().connected).await;
+    assert_eq!(agent.status.report().unanswered, [""; 0], "it does not serve yet");
+    agent.synced().await;
+    let policies = ["mesh_config", "authorization_policy", "peer_authentication"];
+    assert_eq!(agent.status.report().unanswered, policies);
+    control_plane.answer_all();
+    until("all is answered", || agent.status.report().unanswered.is_empty()).await;
 }

@@ -162,6 +162,10 @@ fn configuration_warnings(status: &Status) -> Vec<String> {
         };
         warnings.push(format!("no connection to {}: {why}; {age}", plane.source));
     }
+    if !plane.unanswered.is_empty() {
+        let types = plane.unanswered.join(", ");
+        warnings.push(format!("{} has not answered {types}: connections are served without", plane.source));
+    }
     let unsaved =
         |why| format!("the last good configuration could not be written, a restart would lose changes: {why}");
     warnings.extend(plane.not_saved.as_ref().map(unsaved));

@@ -192,6 +192,7 @@ mod tests {
                 seconds_since_update: Some(12),
                 last_error: None,
                 rejected: Vec::new(),
+                unanswered: Vec::new(),
                 not_saved: None,
             },
             kubernetes: None,

@@ -64,6 +64,9 @@ pub struct ControlPlaneStatus {
     pub last_error: Option<String>,
     /// Resources or documents that were refused and why, those still in force only.
     pub rejected: Vec<String>,
+    /// Types of resources that the control plane has not answered, without which the agent serves.
+    #[serde(default)]
+    pub unanswered: Vec<String>,
     /// Why the configuration in use would not outlive a restart, if it could not be written to disk.
     #[serde(default)]
     pub not_saved: Option<String>,

@@ -41,6 +41,7 @@ fn every_kind_of_trouble_is_told() {
     plane.connected = false;
     plane.last_error = Some("connection refused".to_owned());
     plane.rejected = vec!["shop/bad: port 0".to_owned()];
+    plane.unanswered = ["mesh_config", "peer_authentication"].map(str::to_owned).to_vec();
     sources.control_plane = Box::new(move || plane.clone());
     let mut mesh = mesh();
     let mut broken = (*mesh.authorizations.remove(0)).clone();
@@ -49,6 +50,7 @@ fn every_kind_of_trouble_is_told() {
 
     let expected = [
         "no connection to https://istiod:15012: connection refused; the configuration in use is 0s old",
+        "https://istiod:15012 has not answered mesh_config, peer_authentication: connections are served without",
         "configuration was refused: shop/bad: port 0",
         "the certificate of spiffe://cluster.local/ns/shop/sa/client expired 1h 0m ago: it was not renewed",
         "the certificate of spiffe://cluster.local/ns/shop/sa/reviews expires in 2h 0m and cannot be renewed: the CA is down",
