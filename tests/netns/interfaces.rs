@@ -22,6 +22,10 @@ pub(crate) const CASES: &[Case] = &[
         name: "interfaces: what is bound to a second interface is refused and told, or leaves by it where a setting says so",
         check: Check::OwnMesh(outbound),
     },
+    Case {
+        name: "interfaces: a family in which a pod has no address is out of its reach, not out of the mesh",
+        check: Check::OwnMesh(one_family),
+    },
 ];
 
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -110,4 +114,27 @@ fn outbound(mesh: &mut Mesh) -> Result<()> {
     let status = mesh.agent_of(&mesh.far).weir(&["status"])?;
     ensure!(status.stdout.contains("left outside the mesh"), "{}", status.summary());
     mesh.carries_traffic().context("afterwards")
+}
+
+/// The pod has an IPv6 address that the agent was not told of, as one that its network gave it later.
+fn one_family(mesh: &mut Mesh) -> Result<()> {
+    let (agent, pod) = (&mesh.agents[N2], mesh.world.nodes[N2].pod("single")?);
+    let arguments = [
+        "enroll".to_owned(),
+        format!("--netns={}", pod.netns().path().display()),
+        format!("--address={}", pod.ipv4()),
+        format!("--socket={}", agent.socket()),
+        "--uid=single".to_owned(),
+        "--name=single".to_owned(),
+        format!("--namespace={NAMESPACE}"),
+    ];
+    let output = agent.weir(&arguments.iter().map(String::as_str).collect::<Vec<_>>())?;
+    ensure!(output.success, "{}", output.summary());
+    test_app::echoes(&pod.place, mesh.outsider.ipv4(), ECHO)?;
+    let seen = test_app::probe(&pod.place, mesh.outsider.ipv6(), ECHO, "past the mesh")?;
+    ensure!(seen.connect == "NetworkUnreachable", "{seen:?}");
+    let status = agent.weir(&["status"])?;
+    let line = format!("{NAMESPACE}/single were refused: the pod was enrolled without an address of that family");
+    ensure!(status.stdout.contains(&line), "{}", status.summary());
+    agent.unenroll("single")
 }

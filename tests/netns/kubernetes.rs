@@ -178,7 +178,7 @@ fn is_labelled_anew(mesh: &mut Mesh) -> Result<()> {
         ensure!(known["labels"]["app"] == "new", "{known}");
         Ok(())
     })?;
-    cluster.becomes(NAMESPACE, "labelled", true)?;
+    ensure!(cluster.is_enrolled("labelled")?, "it was let go");
     test_app::echoes(&pod.place, cluster.mesh.far.ipv4(), ECHO).map(drop)
 }
 
