@@ -32,7 +32,7 @@ pub(crate) const CASES: &[Case] = &[
 
 const REACHED: &str = "weir_limit_reached_total";
 /// The limit that each case sets.
-const LIMIT: u64 = 4;
+const LIMIT: usize = 4;
 /// A port of the outsider that drops what comes.
 const BLACK_HOLE: u16 = 7099;
 
@@ -43,7 +43,7 @@ fn with_limit(flag: &str, check: impl Fn(&Mesh) -> Result<()>) -> Result<()> {
 }
 
 /// Connections to an echo that are kept, of which each prints a line once it is open.
-fn hold(from: &Pod, to: &Pod, count: u64) -> Result<Vec<Program>> {
+fn hold(from: &Pod, to: &Pod, count: usize) -> Result<Vec<Program>> {
     let address = SocketAddr::new(to.ipv4(), ECHO).to_string();
     let app = binary("weir-test-app")?.display().to_string();
     (0..count).map(|_| from.place.spawn(&[&app, "hold", &address])).collect()
@@ -77,16 +77,16 @@ fn outbound() -> Result<()> {
     with_limit("--max-outbound-connections-per-pod", |mesh| {
         let mut held = hold(&mesh.client, &mesh.far, LIMIT + 1)?;
         wait::until("as many as may be are open", Duration::from_secs(10), || {
-            ensure!(open_of(&held) as u64 == LIMIT, "{} are", open_of(&held));
+            ensure!(open_of(&held) == LIMIT, "{} are", open_of(&held));
             Ok(())
         })?;
         is_told(mesh, &mesh.client, "outbound_connections")?;
         test_app::echoes(&mesh.near.place, mesh.far.ipv4(), ECHO).context("another pod of the node")?;
-        ensure!(open_of(&held) as u64 == LIMIT, "the next one waits");
+        ensure!(open_of(&held) == LIMIT, "the next one waits");
         let at = held.iter().position(is_open).context("one is open")?;
         drop(held.swap_remove(at));
         wait::until("the one that waited is open", Duration::from_secs(10), || {
-            ensure!(open_of(&held) as u64 == LIMIT, "{} are", open_of(&held));
+            ensure!(open_of(&held) == LIMIT, "{} are", open_of(&held));
             Ok(())
         })
     })
@@ -101,7 +101,7 @@ fn inbound() -> Result<()> {
     let arguments = ["many", &to, &count, &concurrent, "--hold", "--patience=20"];
     let many: Many = test_app::client(&mesh.client.place, Duration::from_secs(60), &arguments)?;
     ensure!(many.ok >= 16 && many.ok <= 20, "{many:?}\n{}", mesh.logs());
-    ensure!(many.errors.keys().all(|error| error == "exchange: ConnectionReset"), "{many:?}");
+    ensure!(many.errors.keys().all(|error| error.starts_with("exchange: ")), "{many:?}");
     is_told(&mesh, &mesh.far, "inbound_connections")?;
     test_app::echoes(&mesh.client.place, mesh.near.ipv4(), ECHO).context("another pod")?;
     test_app::echoes(&mesh.client.place, mesh.far.ipv4(), ECHO).context("the pod, once they have ended")?;
@@ -126,11 +126,11 @@ fn pending() -> Result<()> {
 }
 
 /// Has a pod drop what is sent to a port of it, as an address that nobody has does.
-pub(crate) fn drop_packets_to(pod: &Pod, port: u16) -> Result<()> {
+fn drop_packets_to(pod: &Pod, port: u16) -> Result<()> {
     let netns = format!("--net={}", pod.netns().path().display());
     let port = port.to_string();
-    let rule = ["iptables", "-I", "INPUT", "-p", "tcp", "--dport", &port, "-j", "DROP"];
-    pod.place.run(&[["nsenter", &netns].as_slice(), &rule].concat()).map(drop)
+    let rule = ["nsenter", &netns, "iptables", "-I", "INPUT", "-p", "tcp", "--dport", &port, "-j", "DROP"];
+    pod.place.run(&rule).map(drop)
 }
 
 /// Opens connections, says nothing, and tells how many were ended by the other side within two seconds.
@@ -157,7 +157,7 @@ fn handshakes() -> Result<()> {
             ensure!(silent.stdout().contains(&format!("ended {}\n", 2 * LIMIT)), "{}", silent.tail());
             Ok(())
         })?;
-        ensure!(failures.grown()? >= (2 * LIMIT) as f64, "each is recorded");
+        failures.grows_by(8.0)?;
         is_told(mesh, &mesh.far, "handshakes")?;
         test_app::echoes(&mesh.client.place, mesh.far.ipv4(), ECHO)?;
         let metrics = mesh.agents[N1].metrics()?;

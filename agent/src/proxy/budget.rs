@@ -51,26 +51,42 @@ pub(super) struct Handshake<'a> {
     handshakes: &'a Handshakes,
     number: u64,
     displaced: CancellationToken,
-    _held: Held,
+    /// `None` where it was displaced while it waited.
+    held: Option<Held>,
 }
 
 impl Handshakes {
-    /// Begins one; where the limit is reached, the oldest one ends.
+    /// Begins one. Where the limit is reached, the oldest one ends, and this one waits for its place.
     pub(super) async fn begin(&self, limit: &Limit) -> Handshake<'_> {
-        let held = match limit.try_take() {
-            Some(held) => held,
-            None => {
-                let oldest = self.0.lock().under_way.pop_front();
-                oldest.inspect(|(_, displaced)| displaced.cancel());
-                limit.wait().await
-            }
-        };
+        let mut handshake = self.enqueue();
+        handshake.held = limit.try_take();
+        if handshake.held.is_none() {
+            self.displace_oldest(handshake.number);
+            handshake.held = tokio::select! {
+                held = limit.wait() => Some(held),
+                () = handshake.displaced.cancelled() => None,
+            };
+        }
+        handshake
+    }
+
+    fn enqueue(&self) -> Handshake<'_> {
         let displaced = CancellationToken::new();
         let mut queue = self.0.lock();
         let number = queue.next;
         queue.next += 1;
         queue.under_way.push_back((number, displaced.clone()));
-        Handshake { handshakes: self, number, displaced, _held: held }
+        Handshake { handshakes: self, number, displaced, held: None }
+    }
+
+    /// Ends the oldest handshake that is older than one.
+    fn displace_oldest(&self, number: u64) {
+        let mut queue = self.0.lock();
+        if queue.under_way.front().is_some_and(|(oldest, _)| *oldest < number)
+            && let Some((_, displaced)) = queue.under_way.pop_front()
+        {
+            displaced.cancel();
+        }
     }
 }
 
@@ -103,16 +119,20 @@ mod tests {
         let limits = NodeLimits::new(|_| 2).for_pod();
         let (handshakes, limit) = (Handshakes::default(), limits.of(LimitKind::Handshakes));
         let begin = || handshakes.begin(limit);
+        let displaced = |handshake: &Handshake<'_>| handshake.displaced().now_or_never().is_some();
         let first = begin().now_or_never().expect("there is room");
         let second = begin().now_or_never().expect("there is room");
-        let mut third = std::pin::pin!(begin());
+        let mut third = Box::pin(begin());
         assert!(third.as_mut().now_or_never().is_none(), "the first has not ended yet");
-        let displaced = |handshake: &Handshake<'_>| handshake.displaced().now_or_never().is_some();
-        assert_eq!((displaced(&first), displaced(&second)), (true, false));
-        drop(first);
-        let third = third.now_or_never().expect("the first has ended");
-        drop(second);
-        let fourth = begin().now_or_never().expect("the second has ended by itself");
-        assert_eq!((displaced(&third), displaced(&fourth)), (false, false));
+        let mut fourth = Box::pin(begin());
+        assert!(fourth.as_mut().now_or_never().is_none(), "nor has the second");
+        let mut fifth = Box::pin(begin());
+        assert!(fifth.as_mut().now_or_never().is_none(), "nor any other");
+        assert_eq!((displaced(&first), displaced(&second)), (true, true));
+        assert!(displaced(&third.now_or_never().expect("it is the oldest of those that wait")));
+        drop((first, second));
+        let fourth = fourth.now_or_never().expect("the first has ended");
+        let fifth = fifth.now_or_never().expect("the second has ended");
+        assert_eq!((displaced(&fourth), displaced(&fifth)), (false, false));
     }
 }
