@@ -32,12 +32,13 @@ pub enum ConnectError {
     Timeout(SocketAddr, Duration),
 }
 
-/// Connects a new, non-blocking socket and [tunes](tune) it.
+/// Connects a new, non-blocking socket and [tunes](tune) it. Its close is a reset until [`end_in_order`].
 ///
 /// # Errors
 /// See [`ConnectError`].
 pub(crate) async fn connect(socket: Socket, to: SocketAddr, timeout: Duration) -> Result<TcpStream, ConnectError> {
-    tune(&SockRef::from(&socket)).map_err(|e| ConnectError::Socket(to, e))?;
+    let options = SockRef::from(&socket);
+    tune(&options).and_then(|()| reset_on_close(&options)).map_err(|e| ConnectError::Socket(to, e))?;
     let connecting = TcpSocket::from_std_stream(socket.into()).connect(to);
     match tokio::time::timeout(timeout, connecting).await {
         Ok(Ok(stream)) => Ok(stream),
@@ -65,10 +66,19 @@ pub(crate) fn detect_dead_peer(stream: &TcpStream) {
     let _ = tune(&socket).and_then(|()| socket.set_tcp_user_timeout(Some(UNACKNOWLEDGED_TIMEOUT)));
 }
 
-/// Makes the coming close of a socket a reset: the peer learns that the connection broke, not that it ended.
-pub(crate) fn reset_on_close(stream: &TcpStream) {
-    // A socket that is closed already cannot be reset any more, and need not be.
-    let _ = SockRef::from(stream).set_linger(Some(Duration::ZERO));
+/// Makes every close of a socket a reset (`SO_LINGER` with no time, socket(7)): its peer learns that the connection broke, not
+/// that it ended, also where the process dies. Connections that a listener accepts inherit it.
+///
+/// # Errors
+/// Those of setsockopt(2).
+pub(crate) fn reset_on_close(socket: &SockRef<'_>) -> io::Result<()> {
+    socket.set_linger(Some(Duration::ZERO))
+}
+
+/// Makes the coming close of a socket an orderly end: what was written is still delivered, and the end of data after it.
+pub(crate) fn end_in_order(stream: &TcpStream) {
+    // Fails only for what is no socket.
+    let _ = SockRef::from(stream).set_linger(None);
 }
 
 /// Reads into several places in turn. A short read means that the socket is empty; the runtime learns this, which saves

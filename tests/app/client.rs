@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 use socket2::SockRef;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpSocket, TcpStream};
+use tokio::task::JoinSet;
 use tokio::time::timeout;
 
 use crate::pattern::Pattern;
@@ -71,18 +72,29 @@ pub(crate) async fn abort(address: SocketAddr, text: &str) -> Result<()> {
     print(&json!({ "aborted": true }))
 }
 
-/// Keeps a connection until it ends. Prints a line when it is open, and one when it has ended.
-pub(crate) async fn hold(address: SocketAddr) -> Result<()> {
-    let mut stream = TcpStream::connect(address).await?;
-    stream.write_u8(b'x').await?;
-    ensure!(stream.read_u8().await? == b'x', "the server is no echo");
+/// Keeps connections until they end. Prints a line when all are open, and one for each that has ended.
+pub(crate) async fn hold(address: SocketAddr, count: u32) -> Result<()> {
+    let mut held = Vec::new();
+    for _ in 0..count {
+        let mut stream = TcpStream::connect(address).await?;
+        stream.write_u8(b'x').await?;
+        ensure!(stream.read_u8().await? == b'x', "the server is no echo");
+        held.push(stream);
+    }
     print(&json!({ "open": true }))?;
     let start = Instant::now();
-    let end = match stream.read_u8().await {
-        Ok(_) => "bytes".to_owned(),
-        Err(error) => name(&error),
-    };
-    print(&json!({ "end": end, "ms": milliseconds(start) }))
+    let mut ends = JoinSet::new();
+    for mut stream in held {
+        ends.spawn(async move { stream.read_u8().await });
+    }
+    while let Some(end) = ends.join_next().await {
+        let end = match end? {
+            Ok(_) => "bytes".to_owned(),
+            Err(error) => name(&error),
+        };
+        print(&json!({ "end": end, "ms": milliseconds(start) }))?;
+    }
+    Ok(())
 }
 
 pub(crate) async fn upload(address: SocketAddr, bytes: u64) -> Result<()> {

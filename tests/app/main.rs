@@ -55,8 +55,12 @@ enum Act {
         #[arg(long, default_value = "x")]
         send: String,
     },
-    /// Connect to an echo, prove that it echoes, then keep the connection until it ends, and tell how.
-    Hold { address: SocketAddr },
+    /// Connect to an echo, prove that it echoes, then keep the connections until they end, and tell how.
+    Hold {
+        address: SocketAddr,
+        #[arg(long, default_value_t = 1)]
+        count: u32,
+    },
     /// Send bytes to a sink, end the sending side, read the sink's verdict.
     Upload { address: SocketAddr, bytes: u64 },
     /// Ask a source for bytes and compare each.
@@ -118,7 +122,7 @@ fn main() -> Result<()> {
             Act::Serve { services, bind } => serve::run(bind, services).await,
             Act::Probe { address, send, source } => client::probe(address, &send, source).await,
             Act::Abort { address, send } => client::abort(address, &send).await,
-            Act::Hold { address } => client::hold(address).await,
+            Act::Hold { address, count } => client::hold(address, count).await,
             Act::Upload { address, bytes } => client::upload(address, bytes).await,
             Act::Download { address, bytes } => client::download(address, bytes, false).await,
             Act::Fetch { address, bytes } => client::download(address, bytes, true).await,

@@ -24,6 +24,7 @@ mod interop;
 mod kit;
 mod kubernetes;
 mod leaks;
+mod leave;
 mod limits;
 mod listening;
 mod outbound;

@@ -24,6 +24,10 @@ pub(crate) const CASES: &[Case] = &[
     Case { name: "policy: a dry run decides nothing", check: Check::Mesh(dry_run) },
     Case { name: "policy: plaintext is accepted unless PeerAuthentication is STRICT", check: Check::Mesh(strict) },
     Case {
+        name: "policy: denied plaintext is reset, also where the client says nothing",
+        check: Check::Mesh(denied_is_reset),
+    },
+    Case {
         name: "policy: plaintext has no identity, so ALLOW by identity refuses it",
         check: Check::Mesh(plaintext_identity),
     },
@@ -168,6 +172,17 @@ fn dry_run(mesh: &Mesh) -> Result<()> {
     let _later = mesh.control_plane.objects.put_for_now("later", &later)?;
     soon("the policies have arrived", || refuses(&mesh.client, &mesh.far, BANNER))?;
     wait::throughout("the client is let in", WATCHED, || accepts(&mesh.client, &mesh.far, ECHO))
+}
+
+fn denied_is_reset(mesh: &Mesh) -> Result<()> {
+    calm(mesh)?;
+    let yaml = peer_authentication("case", NAMESPACE, Some("far"), "STRICT");
+    let _strict = mesh.control_plane.objects.put_for_now("case", &yaml)?;
+    soon("plaintext is refused", || refuses(&mesh.outsider, &mesh.far, ECHO))?;
+    let silent = test_app::probe(&mesh.outsider.place, mesh.far.ipv4(), ECHO, "")?;
+    // The reset may overtake the client's connect(2).
+    ensure!([&silent.connect, &silent.end].iter().any(|end| *end == "ConnectionReset"), "{silent:?}");
+    Ok(())
 }
 
 fn strict(mesh: &Mesh) -> Result<()> {

@@ -1,11 +1,13 @@
 //! The agent's two processes: what a death of either costs, and what the supervisor itself costs.
 
 use std::fs;
+use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 use weir_tests::load::{Kill, Load, moment};
 use weir_tests::mesh::Mesh;
+use weir_tests::test_app::WATCH;
 use weir_tests::wait;
 use weir_tests::world::{N1, N2};
 
@@ -15,6 +17,10 @@ pub(crate) const CASES: &[Case] = &[
     Case {
         name: "supervisor: a worker killed twice under load, on either node: new connections wait",
         check: Check::OwnMesh(workers_killed),
+    },
+    Case {
+        name: "supervisor: connections of a killed worker are reset, none seems to have ended, on either node",
+        check: Check::OwnMesh(killed_is_reset),
     },
     Case {
         name: "supervisor: with the supervisor goes its worker, and the next agent starts clean",
@@ -64,6 +70,42 @@ fn workers_killed(mesh: &mut Mesh) -> Result<()> {
         })?;
     }
     mesh.carries_traffic()
+}
+
+/// Connections of the client that are kept: over HBONE to the other node and on its own, and in plaintext out of the mesh.
+/// Whichever end's agent dies, both applications see that their connection broke.
+fn killed_is_reset(mesh: &mut Mesh) -> Result<()> {
+    const EACH: usize = 16;
+    let app = binary("weir-test-app")?.display().to_string();
+    let count = format!("--count={EACH}");
+    for (node, targets) in [(N1, vec![&mesh.far, &mesh.near, &mesh.outsider]), (N2, vec![&mesh.far])] {
+        let mut held = Vec::new();
+        for target in &targets {
+            let to = SocketAddr::new(target.ipv4(), WATCH).to_string();
+            let program = mesh.client.place.spawn(&[&app, "hold", &to, &count])?;
+            wait::until("the connections are open", Duration::from_secs(10), || {
+                ensure!(program.stdout().contains("open"), "it says {}", program.tail());
+                Ok(())
+            })?;
+            held.push((target.name(), program));
+        }
+        let printed = mesh.servers.far.stdout().len();
+        mesh.agents[node].kill_worker()?;
+        for (target, program) in held {
+            let output = program.finish(Duration::from_secs(20))?;
+            let resets = output.stdout.matches("\"ConnectionReset\"").count();
+            ensure!(resets == EACH, "{resets} of {EACH} connections to {target} were reset:\n{}", output.stdout);
+        }
+        wait::until("the server sees resets only", Duration::from_secs(20), || {
+            let seen = mesh.servers.far.stdout().split_off(printed);
+            let ends = |end: &str| seen.matches(&format!("\"{end}\"")).count();
+            ensure!(ends("ConnectionReset") == EACH && ends("eof") == 0, "it saw {seen}");
+            Ok(())
+        })?;
+        wait::until("another worker serves", Duration::from_secs(20), || mesh.agents[node].metrics().map(drop))?;
+        mesh.carries_traffic()?;
+    }
+    Ok(())
 }
 
 /// How long a worker took for each step of its start, in its own words.

@@ -52,6 +52,7 @@ mod ownership;
 pub mod pod;
 mod registry;
 mod sandboxes;
+mod sock_diag;
 pub mod store;
 mod upkeep;
 

@@ -13,6 +13,7 @@ use nix::sched::{CloneFlags, setns};
 use socket2::{Domain, Protocol, Socket, Type};
 
 use super::interface_addresses::{self, InterfaceAddress};
+use super::sock_diag;
 use crate::capture::{NetnsCookie, PodListeners, netns_cookie};
 
 /// Connections that may wait to be accepted, per listener; the kernel caps it at the namespace's somaxconn.
@@ -87,8 +88,16 @@ impl Netns {
         run_in(&self.file, || Socket::new(domain, Type::STREAM.nonblocking(), Some(Protocol::TCP)))?
     }
 
-    /// The listeners that capture steers this pod's connections to. They are bound to loopback ports that the kernel
-    /// chooses, so no port of the pod is taken; IPv6 ones are missing where the namespace has no IPv6.
+    /// Whether a process has the TCP socket open that is bound to `local` and connected to `remote` in this namespace.
+    ///
+    /// # Errors
+    /// When the kernel does not tell.
+    pub fn has_open_socket(&self, local: SocketAddr, remote: SocketAddr) -> io::Result<bool> {
+        run_in(&self.file, || sock_diag::is_open(local, remote))?
+    }
+
+    /// The listeners that capture steers this pod's connections to, whatever port these are for. They are bound to loopback;
+    /// IPv6 ones are missing where the namespace has no IPv6.
     ///
     /// # Errors
     /// When the kernel refuses.

@@ -71,6 +71,7 @@ impl Drop for HboneServer {
     /// Nobody drives the connection any more: its streams must not wait for it.
     fn drop(&mut self) {
         self.transport.session().http2.end(SessionError::Aborted);
+        self.transport.close();
     }
 }
 
@@ -92,6 +93,11 @@ impl ConnectRequest {
     #[must_use]
     pub(crate) fn headers(&self) -> &HeaderMap {
         &self.section.fields
+    }
+
+    /// Resolves once the client has given the request up, or its connection is gone.
+    pub(crate) async fn given_up(&self) {
+        poll_fn(|cx| self.stream.poll_broken(cx)).await;
     }
 
     /// Answers 200; bytes flow from here on.

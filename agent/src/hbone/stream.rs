@@ -2,6 +2,7 @@
 
 use std::future::poll_fn;
 use std::sync::Arc;
+use std::task::{Context, Poll};
 
 use http::StatusCode;
 use tokio::net::TcpStream;
@@ -35,6 +36,17 @@ impl HboneStream {
     /// Responds to the request that opened the stream. With `end`, that is all.
     pub(super) fn respond(&self, status: StatusCode, end: bool) -> Result<(), StreamError> {
         self.transport.session().http2.respond(self.id, status, end)
+    }
+
+    /// Ready once the stream is broken: reset by the peer, or with its connection.
+    pub(super) fn poll_broken(&self, cx: &mut Context<'_>) -> Poll<()> {
+        let mut session = self.transport.session();
+        let Some(stream) = session.http2.stream_mut(self.id) else { return Poll::Ready(()) };
+        if stream.failure().is_some() {
+            return Poll::Ready(());
+        }
+        stream.set_waker(cx.waker());
+        Poll::Pending
     }
 
     /// Gives up a stream that the peer did not see, and its slot back.

@@ -11,6 +11,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use nix::sys::socket::{SockFlag, accept4};
+use socket2::SockRef;
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 use tokio::net::TcpStream;
@@ -19,6 +20,7 @@ use super::budget::Budget;
 use super::pod::PodProxy;
 use super::{inbound, outbound};
 use crate::limits::PodLimits;
+use crate::net;
 use crate::telemetry::ends::Reporter;
 
 /// First and longest pause after a failed accept, mostly for want of file descriptors.
@@ -57,7 +59,7 @@ impl ListenerKind {
 /// Accepts and serves connections until the pod leaves or the process drains.
 pub(super) async fn serve(pod_proxy: Arc<PodProxy>, kind: ListenerKind, listener: OwnedFd) {
     let _hold = pod_proxy.proxy.drain.hold();
-    let listener = match register(listener) {
+    let listener = match register(kind, listener) {
         Ok(listener) => listener,
         Err(error) => {
             tracing::error!(pod = pod_proxy.pod.spec.name, direction = kind.direction(), %error, "listener cannot be used");
@@ -97,7 +99,15 @@ pub(super) async fn serve(pod_proxy: Arc<PodProxy>, kind: ListenerKind, listener
     }
 }
 
-fn register(listener: OwnedFd) -> io::Result<AsyncFd<OwnedFd>> {
+fn register(kind: ListenerKind, listener: OwnedFd) -> io::Result<AsyncFd<OwnedFd>> {
+    // What it accepts inherits these options.
+    let options = SockRef::from(&listener);
+    // An application that restarts may bind its port again though a connection to it is open here, as if it were its own.
+    options.set_reuse_address(true)?;
+    if kind != ListenerKind::InboundHbone {
+        // A connection that breaks before it is served, or with the process, is reset.
+        net::reset_on_close(&options)?;
+    }
     // SAFETY: an `OwnedFd` names the same open descriptor for as long as it lives, and the `AsyncFd` owns it.
     #[expect(unsafe_code, reason = "the runtime cannot know that every type of descriptor holds to that")]
     Ok(unsafe { AsyncFd::register_with_interest(listener, Interest::READABLE) }?)

@@ -5,6 +5,7 @@
 
 mod budget;
 mod certificates;
+mod client;
 pub mod connector;
 mod hbone_probes;
 

@@ -33,7 +33,11 @@ impl Origin for PodOrigin {
     }
 
     async fn connect(&self, peer: SocketAddr) -> Result<TcpStream, ConnectError> {
-        connect_from_pod(&self.pod, peer, self.connect_timeout).await
+        let tcp = connect_from_pod(&self.pod, peer, self.connect_timeout).await?;
+        // Streams that ended in order may have bytes under way when the connection is closed. Should it be cut short, the peer
+        // sees that no GOAWAY came.
+        net::end_in_order(&tcp);
+        Ok(tcp)
     }
 }
 

@@ -20,7 +20,7 @@ use tokio::net::TcpStream;
 
 use super::connector::ApplicationStream;
 use crate::hbone::{HboneStream, RelayError, StreamError, TcpEnd};
-use crate::net::{self, reset_on_close};
+use crate::net;
 use crate::telemetry::connection::ByteCounts;
 
 /// The most that is read at once. A thread has one buffer of this size; a connection holds only what the other side has
@@ -112,8 +112,9 @@ async fn tcp_and_tcp(downstream: TcpStream, upstream: TcpStream, bytes: Arc<Byte
     Ok(())
 }
 
-/// A TCP side of a spliced connection. Unless both directions ended well, its close is a reset, however the splice came
-/// to its end: by an error, or because somebody stopped it.
+/// A TCP side of a spliced connection. Its close is a reset, as it was from the start, however the splice comes to its end:
+/// by an error, because somebody stops it, or with the process. Only after both directions have ended well it is an orderly
+/// end.
 #[derive(Debug)]
 struct TcpSide {
     stream: Arc<TcpStream>,
@@ -128,8 +129,8 @@ impl TcpSide {
 
 impl Drop for TcpSide {
     fn drop(&mut self) {
-        if !self.ended {
-            reset_on_close(&self.stream);
+        if self.ended {
+            net::end_in_order(&self.stream);
         }
     }
 }

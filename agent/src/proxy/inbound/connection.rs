@@ -15,7 +15,7 @@ use crate::model::identity::Identity;
 use crate::model::mesh::Mesh;
 use crate::model::service::{PortMapping, Service, ServiceKey};
 use crate::model::workload::Workload;
-use crate::net::reset_on_close;
+use crate::proxy::client;
 use crate::proxy::connector::ApplicationStream;
 use crate::proxy::pod::PodProxy;
 use crate::proxy::revocation::Tracked;
@@ -31,13 +31,21 @@ pub(super) enum Downstream {
 }
 
 impl Downstream {
-    /// Tells the client that there will be no connection. In plaintext, an application that is not there is a reset, as it
-    /// would be without the mesh; a refusal by policy just ends the connection.
+    /// Tells the client that there will be no connection. In plaintext that is a reset, as every close is that is no orderly
+    /// end.
     fn refuse(self, error: &InboundError) {
         match self {
-            Self::Plaintext(tcp) if matches!(error, InboundError::Connect(_)) => reset_on_close(&tcp),
             Self::Plaintext(_) => {}
             Self::Hbone(request) => request.refuse(error.status()),
+        }
+    }
+
+    /// Resolves once the client has left. A plaintext client that has ended its data may still wait for an answer: its socket is
+    /// on another machine, so only a reset shows that it does not.
+    async fn left(&self) {
+        match self {
+            Self::Plaintext(tcp) => client::left(tcp, || false).await,
+            Self::Hbone(request) => request.given_up().await,
         }
     }
 
@@ -85,7 +93,7 @@ impl InboundConnection<'_> {
         let mut record = self.open_record(&downstream);
         // The state of connecting is large and soon over. A box gives its memory back before bytes move, while this task
         // lasts as long as the connection.
-        let established = Box::pin(self.connect_application(&downstream, &record)).await;
+        let established = Box::pin(self.establish(&downstream, &record)).await;
         let outcome = match established {
             Ok((tracked, application)) => {
                 splice_until_ended(pod_proxy, downstream, application, &tracked, record.bytes()).await
@@ -110,6 +118,21 @@ impl InboundConnection<'_> {
                 let described = self.pod_proxy.source_workload(&mesh);
                 ConnectionRecord::open_provisional(&proxy.metrics, self.ends(&mesh, described, downstream))
             }
+        }
+    }
+
+    /// Connects the application, for as long as the client is there.
+    async fn establish(
+        self,
+        downstream: &Downstream,
+        record: &ConnectionRecord,
+    ) -> Result<(Tracked, ApplicationStream), InboundError> {
+        let PodProxy { proxy, pod, .. } = &**self.pod_proxy;
+        tokio::select! {
+            connected = self.connect_application(downstream, record) => connected,
+            () = downstream.left() => Err(InboundError::ClientLeft),
+            () = pod.dead.cancelled() => Err(InboundError::PodGone),
+            () = proxy.drain.closing() => Err(InboundError::DrainEnded),
         }
     }
 

@@ -27,6 +27,8 @@ pub(super) enum InboundError {
     PodGone,
     #[error("cut off at the end of the drain")]
     DrainEnded,
+    #[error("the client left before the application was reached")]
+    ClientLeft,
 }
 
 impl InboundError {
@@ -34,7 +36,9 @@ impl InboundError {
         match self {
             Self::UnknownWorkload | Self::Denied(_) | Self::Revoked => ResponseFlag::Denied,
             Self::Connect(_) => ResponseFlag::ConnectFailure,
-            Self::Splice(_) | Self::Stream(_) | Self::PodGone | Self::DrainEnded => ResponseFlag::None,
+            Self::Splice(_) | Self::Stream(_) | Self::PodGone | Self::DrainEnded | Self::ClientLeft => {
+                ResponseFlag::None
+            }
         }
     }
 

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use socket2::SockRef;
 use tokio::net::TcpStream;
 
 use super::admission::Accepted;
@@ -11,7 +12,7 @@ use super::request;
 use crate::hbone::{HboneServer, SessionError, handshake_failure_label};
 use crate::limits::LimitKind;
 use crate::model::address::canonical;
-use crate::net::{self, reset_on_close};
+use crate::net;
 use crate::proxy::budget::Budget;
 use crate::proxy::pod::PodProxy;
 use crate::telemetry::connection::ResponseFlag;
@@ -24,7 +25,7 @@ pub(in crate::proxy) async fn serve(pod_proxy: Arc<PodProxy>, tcp: TcpStream, _b
     let accepted = Accepted { source: canonical(source), local: canonical(local) };
     if accepted.is_dialled_directly() {
         accepted.record_dialled_directly(&pod_proxy);
-        return reset_on_close(&tcp);
+        return reset(&tcp);
     }
     net::detect_dead_peer(&tcp);
     // The state of the handshake is large and soon over. A box gives its memory back before the first stream is served.
@@ -56,6 +57,12 @@ async fn establish(
     Some((server, peer))
 }
 
+/// Has the peer learn that there will be no connection.
+fn reset(tcp: &TcpStream) {
+    // A socket that is closed already cannot be reset any more, and need not be.
+    let _ = net::reset_on_close(&SockRef::from(tcp));
+}
+
 /// The TLS handshake, under the pod's identity. A failure is recorded.
 async fn secure(pod_proxy: &PodProxy, tcp: TcpStream, accepted: &Accepted) -> Option<Secured<TcpStream>> {
     let proxy = &pod_proxy.proxy;
@@ -63,7 +70,7 @@ async fn secure(pod_proxy: &PodProxy, tcp: TcpStream, accepted: &Accepted) -> Op
         Ok(own) => own,
         Err(error) => {
             accepted.refused(ResponseFlag::IdentityError).record(&proxy.metrics, &error);
-            reset_on_close(&tcp);
+            reset(&tcp);
             return None;
         }
     };

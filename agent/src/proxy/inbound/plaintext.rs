@@ -7,7 +7,7 @@ use tokio::net::TcpStream;
 use super::admission::Accepted;
 use super::connection::{Downstream, InboundConnection};
 use crate::model::address::canonical;
-use crate::net::{self, reset_on_close};
+use crate::net;
 use crate::proxy::budget::Budget;
 use crate::proxy::pod::PodProxy;
 
@@ -16,8 +16,7 @@ pub(in crate::proxy) async fn serve(pod_proxy: Arc<PodProxy>, downstream: TcpStr
     let (Ok(source), Ok(local)) = (downstream.peer_addr(), downstream.local_addr()) else { return };
     let accepted = Accepted { source: canonical(source), local: canonical(local) };
     if accepted.is_dialled_directly() {
-        accepted.record_dialled_directly(&pod_proxy);
-        return reset_on_close(&downstream);
+        return accepted.record_dialled_directly(&pod_proxy);
     }
     let _open = pod_proxy.pod.count_connection();
     // Best effort: a socket that is dead already shows it at the first read.

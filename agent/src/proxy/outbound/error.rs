@@ -28,6 +28,8 @@ pub(super) enum OutboundError {
     PodGone,
     #[error("cut off at the end of the drain")]
     DrainEnded,
+    #[error("the client left before the upstream was open")]
+    ClientLeft,
 }
 
 impl OutboundError {
@@ -59,7 +61,7 @@ impl OutboundError {
                 }
                 _ => ResponseFlag::ConnectFailure,
             },
-            Self::Splice(_) | Self::PodGone | Self::DrainEnded => ResponseFlag::None,
+            Self::Splice(_) | Self::PodGone | Self::DrainEnded | Self::ClientLeft => ResponseFlag::None,
         }
     }
 }

@@ -8,10 +8,12 @@ use tokio::net::TcpStream;
 use super::candidate::Candidate;
 use super::error::OutboundError;
 use super::upstream::{Outbound, UpstreamStream};
+use crate::enrollment::pod::EnrolledPod;
 use crate::model::address::canonical;
 use crate::model::resolve::{Transport, Unresolved, Upstream};
-use crate::net::{self, reset_on_close};
+use crate::net;
 use crate::proxy::budget::Budget;
+use crate::proxy::client;
 use crate::proxy::pod::PodProxy;
 use crate::proxy::splice;
 use crate::telemetry::connection::{ByteCounts, RefusedConnection, ResponseFlag};
@@ -27,7 +29,7 @@ pub(in crate::proxy) async fn serve(pod_proxy: Arc<PodProxy>, downstream: TcpStr
         let (reporter, flag) = (Reporter::Source, ResponseFlag::Denied);
         let refused = RefusedConnection { reporter, source_addr, listener, flag };
         refused.record(&proxy.metrics, &"the agent's listener was dialled directly");
-        return reset_on_close(&downstream);
+        return;
     };
     let _open = pod.count_connection();
     // Best effort: a socket that is dead already shows it at the first read.
@@ -47,12 +49,13 @@ impl Outbound<'_> {
         let pod_proxy = self.pod_proxy;
         // The state of connecting is large and soon over. A box gives its memory back before bytes move, while this task
         // lasts as long as the connection.
-        let (mut record, established) = Box::pin(self.establish(resolved)).await;
+        let (mut record, established) = Box::pin(self.establish(&downstream, resolved)).await;
         budget.is_not_pending();
         let outcome = match established {
             Ok(upstream) => splice_until_ended(pod_proxy, downstream, upstream, record.bytes()).await,
             Err(error) => {
-                reset_on_close(&downstream);
+                // Its close is a reset.
+                drop(downstream);
                 Err(error)
             }
         };
@@ -61,9 +64,10 @@ impl Outbound<'_> {
         }
     }
 
-    /// Opens the record, then the upstream.
+    /// Opens the record, then the upstream, for as long as the client is there.
     async fn establish(
         self,
+        downstream: &TcpStream,
         resolved: Result<Upstream, Unresolved>,
     ) -> (ConnectionRecord, Result<UpstreamStream, OutboundError>) {
         let metrics = &self.pod_proxy.proxy.metrics;
@@ -81,7 +85,13 @@ impl Outbound<'_> {
         } else {
             ConnectionRecord::open(metrics, ends)
         };
-        let connected = self.connect_upstream(&upstream, candidate.as_ref(), &record).await;
+        let PodProxy { proxy, pod, .. } = &**self.pod_proxy;
+        let connected = tokio::select! {
+            connected = self.connect_upstream(&upstream, candidate.as_ref(), &record) => connected,
+            () = client::left(downstream, || is_closed(pod, downstream)) => Err(OutboundError::ClientLeft),
+            () = pod.dead.cancelled() => Err(OutboundError::PodGone),
+            () = proxy.drain.closing() => Err(OutboundError::DrainEnded),
+        };
         (record, connected)
     }
 }
@@ -103,5 +113,17 @@ async fn splice_until_ended(
         result = splicing => Ok(result?),
         () = pod_proxy.pod.dead.cancelled() => Err(OutboundError::PodGone),
         () = pod_proxy.proxy.drain.closing() => Err(OutboundError::DrainEnded),
+    }
+}
+
+/// Whether the application has closed its socket, of which the agent has the other end.
+fn is_closed(pod: &EnrolledPod, downstream: &TcpStream) -> bool {
+    let (Ok(application), Ok(agent)) = (downstream.peer_addr(), downstream.local_addr()) else { return true };
+    match pod.netns.has_open_socket(application, agent) {
+        Ok(is_open) => !is_open,
+        Err(error) => {
+            tracing::debug!(pod = pod.spec.name, %error, "sock_diag(7) does not tell whether a client has left");
+            false
+        }
     }
 }

@@ -1,0 +1,112 @@
+//! Asks the kernel about one TCP socket of a pod (sock_diag(7)). A close sends the same FIN as the end of one direction does:
+//! only the kernel of the socket knows whether a process still has it.
+
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+use std::os::fd::AsRawFd;
+
+use nix::errno::Errno;
+use nix::sys::socket::{AddressFamily, MsgFlags, SockFlag, SockProtocol, SockType, recv, send, socket};
+
+/// `SOCK_DIAG_BY_FAMILY` of linux/sock_diag.h.
+const SOCK_DIAG_BY_FAMILY: u16 = 20;
+/// `NLM_F_REQUEST` of linux/netlink.h.
+const NLM_F_REQUEST: u16 = 1;
+/// Protocols and families as `struct inet_diag_req_v2` has them: in a byte.
+const IPPROTO_TCP: u8 = 6;
+const AF_INET: u8 = 2;
+const AF_INET6: u8 = 10;
+/// `INET_DIAG_NOCOOKIE` of linux/inet_diag.h: the socket is named by its addresses alone.
+const NO_COOKIE: u32 = u32::MAX;
+/// Bytes of `struct nlmsghdr`, and where `idiag_inode` stands in the answer behind it (`struct inet_diag_msg`).
+const HEADER_BYTES: usize = 16;
+const INODE_OFFSET: usize = HEADER_BYTES + 68;
+
+/// Whether a process has the TCP socket open that is bound to `local` and connected to `remote`, in the network namespace of
+/// the calling thread.
+///
+/// # Errors
+/// When the kernel does not tell: it may have been built without `CONFIG_INET_DIAG`.
+pub(super) fn is_open(local: SocketAddr, remote: SocketAddr) -> io::Result<bool> {
+    let flags = SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK;
+    let netlink = socket(AddressFamily::Netlink, SockType::Datagram, flags, SockProtocol::NetlinkSockDiag)?;
+    send(netlink.as_raw_fd(), &request(local, remote), MsgFlags::empty())?;
+    let mut answer = [0; 1024];
+    // The kernel answers before send(2) returns.
+    let length = recv(netlink.as_raw_fd(), &mut answer, MsgFlags::empty())?;
+    has_process(&answer[..length])
+}
+
+/// The message that asks for one socket: `struct nlmsghdr`, then `struct inet_diag_req_v2`.
+fn request(local: SocketAddr, remote: SocketAddr) -> Vec<u8> {
+    let family = if local.is_ipv4() { AF_INET } else { AF_INET6 };
+    let mut body = vec![family, IPPROTO_TCP, 0, 0];
+    // Sockets in any state.
+    body.extend(u32::MAX.to_ne_bytes());
+    body.extend(local.port().to_be_bytes());
+    body.extend(remote.port().to_be_bytes());
+    body.extend(words(local.ip()));
+    body.extend(words(remote.ip()));
+    // On whatever interface, then the two halves of the cookie.
+    body.extend([0, NO_COOKIE, NO_COOKIE].map(u32::to_ne_bytes).concat());
+    let length = u32::try_from(HEADER_BYTES + body.len()).expect("a message has some dozens of bytes");
+    let mut message = length.to_ne_bytes().to_vec();
+    message.extend(SOCK_DIAG_BY_FAMILY.to_ne_bytes());
+    message.extend(NLM_F_REQUEST.to_ne_bytes());
+    // Sequence number, and the port that the kernel fills in.
+    message.extend([0; 8]);
+    message.extend(body);
+    message
+}
+
+/// An address in the four words that `struct inet_diag_sockid` has for one.
+fn words(address: IpAddr) -> [u8; 16] {
+    let mut words = [0; 16];
+    match address {
+        IpAddr::V4(v4) => words[..4].copy_from_slice(&v4.octets()),
+        IpAddr::V6(v6) => words = v6.octets(),
+    }
+    words
+}
+
+/// What the kernel answered: a socket that no process has is one without an inode.
+fn has_process(answer: &[u8]) -> io::Result<bool> {
+    let word = |at: usize| answer.get(at..at + 4).and_then(|bytes| Some(u32::from_ne_bytes(bytes.try_into().ok()?)));
+    let kind = answer.get(4..6).and_then(|bytes| Some(u16::from_ne_bytes(bytes.try_into().ok()?)));
+    match kind {
+        Some(SOCK_DIAG_BY_FAMILY) => word(INODE_OFFSET).map(|inode| inode != 0).ok_or_else(too_short),
+        Some(_) => match word(HEADER_BYTES).map(|error| Errno::from_raw(-error.cast_signed())) {
+            Some(Errno::ENOENT) => Ok(false),
+            Some(error) => Err(error.into()),
+            None => Err(too_short()),
+        },
+        None => Err(too_short()),
+    }
+}
+
+fn too_short() -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidData, "the answer of sock_diag(7) is too short")
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::{Shutdown, TcpListener, TcpStream};
+
+    use super::*;
+
+    #[test]
+    fn a_socket_is_open_until_it_is_closed_whatever_it_still_sends() {
+        for address in ["127.0.0.1:0", "[::1]:0"] {
+            let listener = TcpListener::bind(address).expect("loopback is there");
+            let client = TcpStream::connect(listener.local_addr().expect("it is bound")).expect("somebody listens");
+            let (_accepted, local) = listener.accept().expect("somebody connects");
+            let remote = client.peer_addr().expect("it is connected");
+            let is_open = || is_open(local, remote).expect("the kernel tells");
+            assert!(is_open(), "{address}: it is connected");
+            client.shutdown(Shutdown::Write).expect("it is connected");
+            assert!(is_open(), "{address}: one direction has ended");
+            drop(client);
+            assert!(!is_open(), "{address}: it is closed");
+        }
+    }
+}
