@@ -31,6 +31,7 @@ mod outbound;
 mod paused;
 mod peers;
 mod policy;
+mod ports;
 mod probes;
 mod resilience;
 mod succession;
@@ -44,8 +45,8 @@ use harness::Case;
 /// Every case, by file, in the order they run.
 fn table() -> Vec<Case> {
     [
-        [kit::CASES, capture::CASES, listening::CASES, traffic::CASES, outbound::CASES, wire::CASES, identity::CASES]
-            .concat(),
+        [kit::CASES, capture::CASES, listening::CASES, traffic::CASES, outbound::CASES].concat(),
+        [leave::CASES, ports::CASES, wire::CASES, identity::CASES].concat(),
         input::cases(),
         [policy::CASES, probes::CASES, interfaces::CASES, inner::CASES].concat(),
         [enrollment::CASES, cni::CASES, kubernetes::CASES].concat(),

@@ -16,6 +16,11 @@ use super::interface_addresses::{self, InterfaceAddress};
 use super::sock_diag;
 use crate::capture::{NetnsCookie, PodListeners, netns_cookie};
 
+/// Ports on loopback that the agent listens on in a pod, where no process of the pod has them: those that Istio reserves in the
+/// pods of a mesh, so that none is taken of which the kernel would give an application one.
+const OUTBOUND_PORT: u16 = 15001;
+const PLAINTEXT_PORT: u16 = 15006;
+const HBONE_LISTENER_PORT: u16 = 15009;
 /// Connections that may wait to be accepted, per listener; the kernel caps it at the namespace's somaxconn.
 const BACKLOG: i32 = 4096;
 
@@ -79,13 +84,16 @@ impl Netns {
         std::fs::metadata(&self.path).is_ok_and(|now| (now.dev(), now.ino()) == self.id)
     }
 
-    /// A TCP socket that lives in this namespace, not yet bound or connected.
+    /// A TCP socket that lives in this namespace, not yet bound or connected. With `SO_REUSEADDR`: an application that sets it,
+    /// too, may bind the port that the socket comes to have.
     ///
     /// # Errors
     /// When the kernel refuses, mostly for want of file descriptors.
     pub fn tcp_socket(&self, family: IpAddr) -> io::Result<Socket> {
         let domain = if family.is_ipv4() { Domain::IPV4 } else { Domain::IPV6 };
-        run_in(&self.file, || Socket::new(domain, Type::STREAM.nonblocking(), Some(Protocol::TCP)))?
+        let socket = run_in(&self.file, || Socket::new(domain, Type::STREAM.nonblocking(), Some(Protocol::TCP)))??;
+        socket.set_reuse_address(true)?;
+        Ok(socket)
     }
 
     /// Whether a process has the TCP socket open that is bound to `local` and connected to `remote` in this namespace.
@@ -102,19 +110,31 @@ impl Netns {
     /// # Errors
     /// When the kernel refuses.
     pub fn listeners(&self) -> io::Result<PodListeners> {
-        let pair = || -> io::Result<(OwnedFd, Option<OwnedFd>)> {
-            let v4 = self.listener(Ipv4Addr::LOCALHOST.into())?;
-            let v6 = self.listener(Ipv6Addr::LOCALHOST.into()).ok();
+        let pair = |port| -> io::Result<(OwnedFd, Option<OwnedFd>)> {
+            let v4 = self.listener(Ipv4Addr::LOCALHOST.into(), port)?;
+            let v6 = self.listener(Ipv6Addr::LOCALHOST.into(), port).ok();
             Ok((v4, v6))
         };
-        Ok(PodListeners { outbound: pair()?, inbound_plaintext: pair()?, inbound_hbone: pair()? })
+        Ok(PodListeners {
+            outbound: pair(OUTBOUND_PORT)?,
+            inbound_plaintext: pair(PLAINTEXT_PORT)?,
+            inbound_hbone: pair(HBONE_LISTENER_PORT)?,
+        })
     }
 
-    fn listener(&self, ip: IpAddr) -> io::Result<OwnedFd> {
-        let socket = self.tcp_socket(ip)?;
-        socket.bind(&SocketAddr::new(ip, 0).into())?;
-        socket.listen(BACKLOG)?;
-        Ok(socket.into())
+    /// A listener at a port, or at one that the kernel chooses where somebody has that one.
+    fn listener(&self, ip: IpAddr, port: u16) -> io::Result<OwnedFd> {
+        let listen = |port| -> io::Result<Socket> {
+            let socket = self.tcp_socket(ip)?;
+            socket.bind(&SocketAddr::new(ip, port).into())?;
+            socket.listen(BACKLOG)?;
+            Ok(socket)
+        };
+        let listening = match listen(port) {
+            Err(error) if error.kind() == io::ErrorKind::AddrInUse => listen(0),
+            listening => listening,
+        };
+        listening.map(OwnedFd::from)
     }
 
     /// The addresses that a pod may be reached at: those of its interfaces, without loopback and link-local ones, each

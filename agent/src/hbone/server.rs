@@ -3,6 +3,7 @@
 use std::future::poll_fn;
 use std::sync::Arc;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use http::{HeaderMap, StatusCode};
 use tokio::net::TcpStream;
@@ -59,6 +60,12 @@ impl HboneServer {
     /// Asks the peer to open no more streams (GOAWAY); those that are open go on.
     pub(crate) fn goaway(&mut self) {
         self.transport.session().http2.leave();
+    }
+
+    /// Waits until the peer has closed a connection that is over, so long at most. Who closes first keeps the connection's
+    /// addresses in TIME_WAIT: here they hold the pod's port 15008.
+    pub(crate) async fn peer_closed(&self, at_most: Duration) {
+        let _ = tokio::time::timeout(at_most, self.transport.read_to_end()).await;
     }
 
     /// Ends the connection at once.

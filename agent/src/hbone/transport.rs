@@ -28,6 +28,7 @@ const READS_AT_END: usize = 64;
 #[derive(Debug)]
 pub(super) struct Transport {
     tcp: TcpStream,
+    role: Role,
     session: Mutex<SecuredSession>,
 }
 
@@ -35,7 +36,7 @@ impl Transport {
     /// A connection whose handshake is over. `budget`: what slow readers of its streams may make us hold.
     pub(super) fn new(secured: Secured<TcpStream>, role: Role, budget: WindowBudget) -> Arc<Self> {
         let Secured { stream, records, received, .. } = secured;
-        Arc::new(Self { tcp: stream, session: Mutex::new(SecuredSession::new(role, records, received, budget)) })
+        Arc::new(Self { tcp: stream, role, session: Mutex::new(SecuredSession::new(role, records, received, budget)) })
     }
 
     pub(super) fn session(&self) -> MutexGuard<'_, SecuredSession> {
@@ -72,9 +73,17 @@ impl Transport {
             let close_notify = session.close_notify();
             let _ = self.tcp.try_write(close_notify.as_ref());
         }
-        // Streams may keep the socket for as long as their applications take to read what came.
-        let _ = SockRef::from(&self.tcp).shutdown(Shutdown::Both);
+        if self.role == Role::Client {
+            self.close();
+        }
         Poll::Ready(ended)
+    }
+
+    /// Closes the connection: streams may keep the socket for as long as their applications take to read what came. The server
+    /// first gives its peer the time to close it ([`HboneServer::peer_closed`](super::HboneServer::peer_closed)).
+    pub(super) fn close(&self) {
+        // Fails where the peer has reset it already.
+        let _ = SockRef::from(&self.tcp).shutdown(Shutdown::Both);
     }
 
     fn poll_receive(&self, session: &mut SecuredSession, cx: &mut Context<'_>) {
@@ -128,6 +137,19 @@ impl Transport {
             }
         }
         session.http2.end(error.into());
+    }
+
+    /// Reads what the peer still sends on a connection that is over, until it closes.
+    pub(super) async fn read_to_end(&self) {
+        let mut ignored = [0; 256];
+        while self.tcp.readable().await.is_ok() {
+            match net::read(&self.tcp, &mut ignored) {
+                Ok(0) => return,
+                Ok(_) => {}
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                Err(_) => return,
+            }
+        }
     }
 
     /// Ends the session at once, with a GOAWAY where the network takes it.

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use nix::sys::socket::setsockopt;
 use nix::sys::socket::sockopt::IpBindAddressNoPort;
+use socket2::Socket;
 use tokio::net::TcpStream;
 
 use super::node::Proxy;
@@ -15,6 +16,12 @@ use crate::enrollment::pod::EnrolledPod;
 use crate::model::authorization::Permit;
 use crate::model::identity::Identity;
 use crate::net::{self, ConnectError};
+
+/// The port that connections to applications come from over IPv4: one that Istio reserves in the pods of a mesh. Their
+/// addresses differ, so one port is enough for all, and the pod keeps those that its applications may ask for.
+const SOURCE_PORT: u16 = 15053;
+/// How many sources with that port are tried before the kernel chooses a port: an address may have been drawn before.
+const SOURCE_ATTEMPTS: u32 = 4;
 
 /// Connects to a pod's own application over the pod's loopback. The application sees `client` as its peer.
 ///
@@ -27,13 +34,43 @@ pub async fn connect_application(
     client: SocketAddr,
     timeout: Duration,
 ) -> Result<TcpStream, ConnectError> {
-    let failed = |e| ConnectError::Socket(to, e);
-    let socket = pod.netns.tcp_socket(to.ip()).map_err(failed)?;
-    // Such a source keeps capture from steering this connection back to us.
-    setsockopt(&socket, IpBindAddressNoPort, &true).map_err(|e| failed(e.into()))?;
-    socket.bind(&application_source(to).into()).map_err(failed)?;
-    capture.present_client(socket.as_fd(), client).map_err(|e| failed(io::Error::other(e)))?;
+    let attempts = if to.is_ipv4() { SOURCE_ATTEMPTS } else { 0 };
+    for _ in 0..attempts {
+        let socket = match application_socket(pod, to, SOURCE_PORT) {
+            // An application listens on the port.
+            Err(error) if error.kind() == io::ErrorKind::AddrInUse => break,
+            socket => socket.map_err(|e| ConnectError::Socket(to, e))?,
+        };
+        match connect_as(capture, socket, to, client, timeout).await {
+            Err(ConnectError::Connect(_, error)) if error.kind() == io::ErrorKind::AddrNotAvailable => {}
+            connected => return connected,
+        }
+    }
+    let socket = application_socket(pod, to, 0).map_err(|e| ConnectError::Socket(to, e))?;
+    connect_as(capture, socket, to, client, timeout).await
+}
+
+async fn connect_as(
+    capture: &Capture,
+    socket: Socket,
+    to: SocketAddr,
+    client: SocketAddr,
+    timeout: Duration,
+) -> Result<TcpStream, ConnectError> {
+    let presented = capture.present_client(socket.as_fd(), client);
+    presented.map_err(|e| ConnectError::Socket(to, io::Error::other(e)))?;
     net::connect(socket, to, timeout).await
+}
+
+/// A socket bound to a source that keeps capture from steering the connection back to us. For port 0 the kernel chooses one
+/// when the socket connects.
+fn application_socket(pod: &EnrolledPod, to: SocketAddr, port: u16) -> io::Result<Socket> {
+    let socket = pod.netns.tcp_socket(to.ip())?;
+    if port == 0 {
+        setsockopt(&socket, IpBindAddressNoPort, &true)?;
+    }
+    socket.bind(&application_source(to, port).into())?;
+    Ok(socket)
 }
 
 /// A connection to the application of a pod, to the address that its permit names. Inbound bytes move through nothing else.
@@ -71,14 +108,15 @@ impl ApplicationStream {
 
 /// A source that capture knows for the pod's own. IPv4 sources are spread over 127.6.0.0/16, so that a busy application
 /// never runs out of (address, port) pairs. IPv6 has a single loopback address, and Linux does not deliver resets to it
-/// (a closed port would be silent): there the pod's address itself is the source.
-fn application_source(to: SocketAddr) -> SocketAddr {
+/// (a closed port would be silent): there the pod's address itself is the source, and the kernel chooses a port for each
+/// connection.
+fn application_source(to: SocketAddr, port: u16) -> SocketAddr {
     match to {
         SocketAddr::V4(_) => {
             let [_, _, high, low] = rand::random::<u32>().to_be_bytes();
-            (Ipv4Addr::new(127, 6, high, low.clamp(1, 254)), 0).into()
+            (Ipv4Addr::new(127, 6, high, low.clamp(1, 254)), port).into()
         }
         // A link-local address needs its interface.
-        SocketAddr::V6(to) => SocketAddrV6::new(*to.ip(), 0, 0, to.scope_id()).into(),
+        SocketAddr::V6(to) => SocketAddrV6::new(*to.ip(), port, 0, to.scope_id()).into(),
     }
 }

@@ -19,6 +19,9 @@ use crate::telemetry::connection::ResponseFlag;
 use crate::telemetry::metrics::{Metrics, Side};
 use crate::tls::handshake::{self, HandshakeError, Secured};
 
+/// How long a peer that was told of the end of a connection (GOAWAY) may take to close it before it is closed here.
+const PEER_CLOSE_TIMEOUT: Duration = Duration::from_secs(1);
+
 /// Serves a connection to the HBONE port to its end.
 pub(in crate::proxy) async fn serve(pod_proxy: Arc<PodProxy>, tcp: TcpStream, _budget: Budget) {
     let (Ok(source), Ok(local)) = (tcp.peer_addr(), tcp.local_addr()) else { return };
@@ -119,7 +122,7 @@ async fn serve_streams(pod_proxy: &Arc<PodProxy>, mut server: HboneServer, peer:
                 Ok(request) => drop(tokio::spawn(request::serve(pod_proxy.clone(), peer.clone(), request))),
                 Err(error) => {
                     tracing::debug!(peer = %peer.addr, %error, "HBONE connection ended");
-                    return;
+                    return server.peer_closed(PEER_CLOSE_TIMEOUT).await;
                 }
             },
             () = pod.left.cancelled(), if !is_going_away => {
