@@ -5,6 +5,9 @@ use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use weir_tests::agent::binary;
 use weir_tests::load::{Kill, Load, moment};
 use weir_tests::mesh::Mesh;
 use weir_tests::test_app::WATCH;
@@ -29,6 +32,14 @@ pub(crate) const CASES: &[Case] = &[
     Case {
         name: "supervisor: a worker that dies again and again is started after a pause",
         check: Check::OwnMesh(crash_loop),
+    },
+    Case {
+        name: "supervisor: a worker that stands still is replaced, with what its threads do in the log",
+        check: Check::OwnMesh(stopped_worker),
+    },
+    Case {
+        name: "supervisor: a worker of which one data-plane thread stands still is not ready, and replaced",
+        check: Check::OwnMesh(stopped_thread),
     },
     Case { name: "supervisor: the supervisor is small", check: Check::Mesh(small) },
 ];
@@ -140,6 +151,74 @@ fn crash_loop(mesh: &mut Mesh) -> Result<()> {
     ensure!(pauses[..3].iter().all(|pause| *pause < AT_ONCE_MS), "the first ones are not waited for: {pauses:?}");
     ensure!(pauses[6] >= LATER_MS, "the pauses grow: {pauses:?}");
     mesh.carries_traffic()
+}
+
+/// Stops one thread as a debugger does, until it is killed.
+const STOP_THREAD: &str = "
+import ctypes, sys, time
+libc = ctypes.CDLL(None, use_errno=True)
+SEIZE, INTERRUPT = 0x4206, 0x4207
+for request in (SEIZE, INTERRUPT):
+    if libc.ptrace(request, int(sys.argv[1]), None, None) != 0:
+        sys.exit('ptrace: errno %d' % ctypes.get_errno())
+print('stopped', flush=True)
+time.sleep(600)
+";
+
+fn stopped_worker(mesh: &mut Mesh) -> Result<()> {
+    hang_soon(mesh)?;
+    let (worker, logged) = (mesh.agents[N1].id()?, mesh.agents[N1].log().len());
+    kill(Pid::from_raw(worker.cast_signed()), Signal::SIGSTOP)?;
+    is_replaced(mesh, worker, logged)
+}
+
+fn stopped_thread(mesh: &mut Mesh) -> Result<()> {
+    hang_soon(mesh)?;
+    let (worker, logged) = (mesh.agents[N1].id()?, mesh.agents[N1].log().len());
+    let thread = thread_called(worker, "weir-worker-1")?;
+    let debugger = mesh.world.nodes[N1].place.spawn(&["python3", "-c", STOP_THREAD, &thread])?;
+    wait::until("the thread is stopped", Duration::from_secs(5), || {
+        ensure!(debugger.stdout().contains("stopped"), "{}", debugger.tail());
+        Ok(())
+    })?;
+    mesh.agents[N1].is_not_ready_for("data plane threads", Duration::from_secs(10))?;
+    mesh.agents[N1].logs_line(logged, &["the worker stands still: it is replaced"])?;
+    // A thread that is traced is waited for by its tracer, and its process until then.
+    drop(debugger);
+    is_replaced(mesh, worker, logged)
+}
+
+/// Starts the agent again with a short patience.
+fn hang_soon(mesh: &mut Mesh) -> Result<()> {
+    mesh.agents[N1].add_flags(["--hang-seconds=3".to_owned(), "--worker-threads=2".to_owned()]);
+    mesh.agents[N1].restart()?;
+    mesh.carries_traffic()
+}
+
+fn is_replaced(mesh: &mut Mesh, worker: u32, logged: usize) -> Result<()> {
+    let agent = &mut mesh.agents[N1];
+    let start = Instant::now();
+    wait::until("another worker", Duration::from_secs(20), || {
+        ensure!(agent.id()? != worker, "the same");
+        Ok(())
+    })
+    .with_context(|| agent.tail())?;
+    note(format!("replaced after {:.1} s", start.elapsed().as_secs_f64()));
+    agent.logs_line(logged, &["a thread of the worker that stands still", "weir-worker-1 ("])?;
+    agent.logs_line(logged, &["the worker stands still: it is replaced"])?;
+    agent.becomes_ready()?;
+    mesh.carries_traffic()
+}
+
+/// The id of a thread of a process.
+fn thread_called(process: u32, name: &str) -> Result<String> {
+    for task in fs::read_dir(format!("/proc/{process}/task"))? {
+        let task = task?;
+        if fs::read_to_string(task.path().join("comm"))?.trim() == name {
+            return Ok(task.file_name().to_string_lossy().into_owned());
+        }
+    }
+    anyhow::bail!("no thread of {process} is called {name}")
 }
 
 fn small(mesh: &Mesh) -> Result<()> {

@@ -92,6 +92,8 @@ async fn stop(
 fn start_proxy(foundation: &Foundation, arrivals: Arrivals) -> anyhow::Result<DrainTrigger> {
     let (trigger, drain) = lifecycle::drain();
     let config = &foundation.config;
+    let workers = Workers::start(config.proxy.worker_threads).context("--worker-threads")?;
+    workers.watch(foundation.supervisor.clone(), foundation.ready.clone()).context("a thread for heartbeats")?;
     let proxy = Proxy::new(ProxyParts {
         mesh: foundation.mesh.clone(),
         certificates: foundation.certificates.clone(),
@@ -102,7 +104,7 @@ fn start_proxy(foundation: &Foundation, arrivals: Arrivals) -> anyhow::Result<Dr
         held: foundation.limits.of_agent(LimitKind::AgentHeldKib),
         node: settings::node_info(config),
         drain,
-        workers: Workers::start(config.proxy.worker_threads).context("--worker-threads")?,
+        workers,
     });
     tokio::spawn(arrivals.synced.then(|()| proxy.run(arrivals.pods)));
     Ok(trigger)

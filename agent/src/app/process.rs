@@ -1,6 +1,7 @@
 //! Entry points of the processes that run for long: the supervisor, its worker, and the control plane.
 
 use std::process::ExitCode;
+use std::time::Duration;
 
 use anyhow::{Context, ensure};
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
@@ -22,7 +23,8 @@ pub fn supervise_agent(config: &AgentConfig, on_idle: fn()) -> anyhow::Result<Ex
     make_directories(config)?;
     log::init_direct(settings::log_format(config.log.log_format)).context("log")?;
     let worker = WorkerProgram { path: "/proc/self/exe".into(), arguments: std::env::args_os().skip(1).collect() };
-    let options = SupervisorOptions { run_dir: config.directories.run_dir.clone(), worker, on_idle };
+    let hang_limit = Duration::from_secs(config.proxy.hang_seconds);
+    let options = SupervisorOptions { run_dir: config.directories.run_dir.clone(), worker, hang_limit, on_idle };
     let code = supervisor::run(options).context("supervisor")?;
     Ok(ExitCode::from(code))
 }

@@ -129,6 +129,9 @@ pub struct ProxyConfig {
     /// Seconds that live connections may take to end after the agent received a signal to stop.
     #[arg(long, env = "WEIR_DRAIN_SECONDS", default_value_t = DEFAULT_DRAIN_SECONDS, value_parser = clap::value_parser!(u64).range(0..=MAX_SECONDS))]
     pub drain_seconds: u64,
+    /// Seconds that a thread of the data plane may stand still before the worker process is replaced.
+    #[arg(long, env = "WEIR_HANG_SECONDS", default_value_t = 20, value_parser = clap::value_parser!(u64).range(1..=MAX_SECONDS))]
+    pub hang_seconds: u64,
     /// Seconds a TCP connect to an upstream may take.
     #[arg(long, env = "WEIR_CONNECT_TIMEOUT_SECONDS", default_value_t = 10, value_parser = clap::value_parser!(u64).range(1..=MAX_SECONDS))]
     pub connect_timeout_seconds: u64,

@@ -25,6 +25,7 @@ fn values_that_cannot_be_meant_are_refused_by_name() {
         ("--drain-seconds=18446744073709551615", "not in 0..=86400"),
         ("--drain-seconds=5s", "invalid digit"),
         ("--connect-timeout-seconds=0", "not in 1..=86400"),
+        ("--hang-seconds=0", "not in 1..=86400"),
         ("--handshake-timeout-seconds=0", "not in 1..=86400"),
         ("--request-timeout-seconds=86401", "not in 1..=86400"),
         ("--pool-idle-seconds=0", "not in 1..=86400"),

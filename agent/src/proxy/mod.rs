@@ -8,6 +8,7 @@ mod certificates;
 mod client;
 pub mod connector;
 mod hbone_probes;
+mod heartbeat;
 
 mod inbound {
     //! Connections to a pod: HBONE from peers, plaintext from everybody else. Each is admitted by policy, then joined with

@@ -10,6 +10,10 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use tokio::runtime::{Builder, Handle};
 use tokio_util::sync::{CancellationToken, DropGuard};
 
+use super::heartbeat::{self, Heartbeat};
+use crate::lifecycle::Ready;
+use crate::supervisor::SupervisorLink;
+
 thread_local! {
     static CURRENT: Cell<usize> = const { Cell::new(0) };
 }
@@ -19,7 +23,8 @@ thread_local! {
 pub struct Workers {
     workers: Box<[Worker]>,
     next: AtomicUsize,
-    _stop: DropGuard,
+    stop: CancellationToken,
+    _stop_on_drop: DropGuard,
 }
 
 #[derive(Debug)]
@@ -27,6 +32,7 @@ struct Worker {
     runtime: Handle,
     /// Connections and streams that it serves now.
     load: Arc<AtomicUsize>,
+    heartbeat: Heartbeat,
 }
 
 /// One connection or stream of a worker's load, until dropped.
@@ -48,7 +54,16 @@ impl Workers {
         let count = if count > 0 { count } else { std::thread::available_parallelism()?.get() };
         let stop = CancellationToken::new();
         let workers = (0..count).map(|index| Worker::start(index, stop.clone())).collect::<io::Result<_>>()?;
-        Ok(Self { workers, next: AtomicUsize::new(0), _stop: stop.drop_guard() })
+        Ok(Self { workers, next: AtomicUsize::new(0), stop: stop.clone(), _stop_on_drop: stop.drop_guard() })
+    }
+
+    /// Tells the supervisor as long as all threads go on, and ends readiness while one stands still.
+    ///
+    /// # Errors
+    /// When the system gives no thread.
+    pub fn watch(&self, supervisor: Arc<SupervisorLink>, ready: Ready) -> io::Result<()> {
+        let heartbeats = self.workers.iter().map(|worker| worker.heartbeat.clone()).collect();
+        heartbeat::watch(heartbeats, supervisor, ready, self.stop.clone())
     }
 
     pub(super) fn count(&self) -> usize {
@@ -98,13 +113,20 @@ impl Worker {
     fn start(index: usize, stop: CancellationToken) -> io::Result<Self> {
         let runtime = Builder::new_current_thread().enable_all().build()?;
         let handle = runtime.handle().clone();
+        let heartbeat = Heartbeat::default();
+        let own = heartbeat.clone();
         let body = move || {
             CURRENT.set(index);
-            runtime.block_on(stop.cancelled());
+            runtime.block_on(async {
+                tokio::select! {
+                    () = stop.cancelled() => {}
+                    () = own.run() => {}
+                }
+            });
             // Connections that the drain left behind are reset by the end of the process, not waited for here.
             runtime.shutdown_background();
         };
         std::thread::Builder::new().name(format!("weir-worker-{index}")).spawn(body)?;
-        Ok(Self { runtime: handle, load: Arc::default() })
+        Ok(Self { runtime: handle, load: Arc::default(), heartbeat })
     }
 }

@@ -130,6 +130,11 @@ impl SupervisorLink {
         self.send_or_log(&FromWorker::Frozen, &[]);
     }
 
+    /// Reports that all threads of the data plane go on.
+    pub fn report_alive(&self) {
+        self.send_or_log(&FromWorker::Alive, &[]);
+    }
+
     /// Blocks until the next command; `None` once the supervisor is gone.
     #[must_use]
     pub fn next_command(&self) -> Option<SupervisorCommand> {

@@ -70,6 +70,8 @@ pub(super) enum FromWorker {
     Draining,
     /// It enrols and unenrols no pod any more.
     Frozen,
+    /// All threads of its data plane go on. Said every second.
+    Alive,
 }
 
 /// What a supervisor says to the one before it.

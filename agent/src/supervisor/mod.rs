@@ -6,6 +6,7 @@
 //!
 //! - `run` is the poll loop, `state` what the supervisor knows, `phase` what it is doing.
 //! - `worker_events`, `predecessor_events` and `successor_events` say what follows when another process speaks or ends.
+//! - `liveness` notices a worker that hangs.
 //! - `worker` is a child process; `link` is that process's end of the connection, which the agent uses.
 //! - `handover` is how far a handover has come, `handover_socket` where a successor connects.
 //! - `message` is what the processes say to each other, `channel` how it travels.
@@ -14,6 +15,7 @@ mod channel;
 mod handover;
 mod handover_socket;
 mod link;
+mod liveness;
 mod message;
 mod phase;
 mod predecessor_events;

@@ -28,6 +28,8 @@ pub struct SupervisorOptions {
     /// Directory of the handover socket.
     pub run_dir: PathBuf,
     pub worker: WorkerProgram,
+    /// How long a worker may be silent before it counts as hung.
+    pub hang_limit: Duration,
     /// Called whenever nothing is left to do but to wait.
     pub on_idle: fn(),
 }
@@ -116,7 +118,9 @@ impl Supervisor {
     pub(super) fn next_deadline(&self) -> Option<Instant> {
         let restart = self.restart_at().filter(|_| !self.is_handover_undecided());
         let handover = self.successor.as_ref().and_then(Successor::deadline);
-        [restart, handover].into_iter().flatten().min()
+        let worker = self.running_worker().filter(|_| !self.phase.is_stopping());
+        let liveness = worker.and_then(|worker| worker.liveness.deadline());
+        [restart, handover, liveness].into_iter().flatten().min()
     }
 
     pub(super) fn handover_socket(&self) -> Option<BorrowedFd<'_>> {
@@ -140,7 +144,8 @@ impl Supervisor {
         self.accept_successors();
     }
 
-    /// Does what is due by the clock: gives up on a successor that takes too long, and starts the next worker.
+    /// Does what is due by the clock: gives up on a successor that takes too long, replaces a worker that hangs, and starts the
+    /// next one.
     pub(super) fn tick(&mut self, now: Instant) {
         if self.successor.as_ref().and_then(Successor::deadline).is_some_and(|until| until <= now) {
             tracing::error!(
@@ -152,6 +157,7 @@ impl Supervisor {
             }
             self.resume_worker();
         }
+        self.check_liveness(now);
         let is_due = self.restart_at().is_some_and(|at| at <= now);
         if is_due && !self.is_handover_undecided() {
             self.worker = WorkerSlot::Vacant;

@@ -16,6 +16,7 @@ use nix::unistd::Pid;
 
 use super::channel::Channel;
 use super::link::SOCKET_VARIABLE;
+use super::liveness::Liveness;
 
 /// A worker that ends within this time of its start counts as an early crash.
 const EARLY_CRASH_AGE: Duration = Duration::from_secs(10);
@@ -37,16 +38,17 @@ pub struct WorkerProgram {
 pub(super) struct Worker {
     pub(super) pid: Pid,
     pub(super) channel: Channel,
+    pub(super) liveness: Liveness,
     started: Instant,
 }
 
 impl Worker {
     /// Starts a worker in a process group of its own: a signal that a terminal sends to the supervisor's group reaches the
     /// worker only as the supervisor passes it on.
-    pub(super) fn start(program: &WorkerProgram) -> io::Result<Self> {
+    pub(super) fn start(program: &WorkerProgram, hang_limit: Duration) -> io::Result<Self> {
         let (channel, theirs) = Channel::pair()?;
         let pid = spawn(program, &theirs)?;
-        Ok(Self { pid, channel, started: Instant::now() })
+        Ok(Self { pid, channel, liveness: Liveness::new(hang_limit), started: Instant::now() })
     }
 
     /// Sends a signal; to one that has just ended none is needed.

@@ -4,9 +4,11 @@ use std::io;
 use std::os::fd::OwnedFd;
 use std::time::Instant;
 
+use nix::sys::signal::Signal;
 use nix::unistd::Pid;
 
 use super::handover::{Predecessor, PredecessorStage, SuccessorStage};
+use super::liveness::{self, Step};
 use super::message::{FromWorker, StartInfo, ToPredecessor, ToWorker};
 use super::phase::{Phase, Transition};
 use super::state::{Supervisor, WorkerSlot};
@@ -20,7 +22,7 @@ impl Supervisor {
     /// When the system gives no process.
     pub(super) fn start_worker(&mut self) -> io::Result<()> {
         let has_predecessor = self.predecessor.as_ref().is_some_and(Predecessor::is_in_charge);
-        let mut worker = Worker::start(&self.options.worker)?;
+        let mut worker = Worker::start(&self.options.worker, self.options.hang_limit)?;
         let info = StartInfo {
             supervisor: std::process::id().cast_signed(),
             supervisor_since: self.started_at,
@@ -102,6 +104,27 @@ impl Supervisor {
         }
     }
 
+    /// Replaces a worker that hangs: tells what its threads do, and kills it if it stays silent.
+    pub(super) fn check_liveness(&mut self, now: Instant) {
+        if self.phase.is_stopping() {
+            return;
+        }
+        let WorkerSlot::Running(worker) = &mut self.worker else { return };
+        match worker.liveness.step(now) {
+            Some(Step::Suspect) => {
+                tracing::error!(pid = %worker.pid, "the worker stands still: it does not say that its threads go on");
+                for thread in liveness::threads(worker.pid) {
+                    tracing::error!(thread, "a thread of the worker that stands still");
+                }
+            }
+            Some(Step::Kill) => {
+                tracing::error!(pid = %worker.pid, "the worker stands still: it is replaced");
+                worker.signal(Signal::SIGKILL);
+            }
+            None => {}
+        }
+    }
+
     fn on_worker_message(&mut self, message: FromWorker, descriptors: Vec<OwnedFd>) {
         match message {
             FromWorker::Hold(sockets) => self.hold(sockets, descriptors),
@@ -115,6 +138,11 @@ impl Supervisor {
                 None => self.send_held_sockets(),
             },
             FromWorker::Serving => self.on_serving(),
+            FromWorker::Alive => {
+                if let WorkerSlot::Running(worker) = &mut self.worker {
+                    worker.liveness.heard(Instant::now());
+                }
+            }
             FromWorker::Frozen => self.send_sockets_to_successor(),
             FromWorker::Draining => {
                 self.phase = self.phase.after(Transition::WorkerDrains);

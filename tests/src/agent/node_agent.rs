@@ -169,6 +169,18 @@ impl Agent {
         ready.with_context(|| format!("agent of {}; its log ends with:\n{}", self.place.name(), self.tail()))
     }
 
+    /// Waits until readiness says that it waits for something.
+    ///
+    /// # Errors
+    /// If it does not in time.
+    pub fn is_not_ready_for(&self, task: &str, within: Duration) -> Result<()> {
+        wait::until(&format!("readiness waits for {task}"), within, || {
+            let response = http::get(self.own_place.netns(), READINESS.parse()?, "/healthz/ready")?;
+            ensure!(response.status != 200 && response.body.contains(task), "{} {}", response.status, response.body);
+            Ok(())
+        })
+    }
+
     /// Kills it, starts it again and waits until it is ready.
     ///
     /// # Errors

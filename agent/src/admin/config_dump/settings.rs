@@ -35,6 +35,7 @@ pub(super) fn settings(config: &AgentConfig) -> Value {
             ProxyConfig {
                 worker_threads,
                 drain_seconds,
+                hang_seconds,
                 connect_timeout_seconds,
                 handshake_timeout_seconds,
                 request_timeout_seconds,
@@ -67,7 +68,7 @@ pub(super) fn settings(config: &AgentConfig) -> Value {
         "excludePorts": exclude_ports, "excludeInboundPorts": exclude_inbound_ports,
         "uncapturableOutbound": uncapturable_outbound.text(),
         "adminAddress": admin_address, "metricsAddress": metrics_address, "readinessAddress": readiness_address,
-        "drainSeconds": drain_seconds, "connectTimeoutSeconds": connect_timeout_seconds,
+        "drainSeconds": drain_seconds, "hangSeconds": hang_seconds, "connectTimeoutSeconds": connect_timeout_seconds,
         "handshakeTimeoutSeconds": handshake_timeout_seconds, "requestTimeoutSeconds": request_timeout_seconds,
         "poolMaxStreams": pool_max_streams, "poolIdleSeconds": pool_idle_seconds, "workerThreads": worker_threads,
         "limits": LimitKind::ALL.map(|kind| (kind.label(), limits.maximum(kind))).into_iter().collect::<BTreeMap<_, _>>(),
