@@ -6,6 +6,7 @@ use super::budget::Handshakes;
 use super::certificates::CarriedIdentity;
 use super::node::Proxy;
 use super::origin::PodOrigin;
+use super::revocation::PodConnections;
 use super::workers::Workers;
 use crate::enrollment::pod::EnrolledPod;
 use crate::hbone::{Pool, WindowBudget};
@@ -28,6 +29,8 @@ pub(super) struct PodProxy {
     pub(super) handshakes: Handshakes,
     /// With the last connection of a pod that has left, its certificate goes.
     pub(super) _carried: CarriedIdentity,
+    /// The inbound connections that are open.
+    pub(super) live: Arc<PodConnections>,
 }
 
 impl PodProxy {

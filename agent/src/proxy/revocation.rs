@@ -1,9 +1,11 @@
 //! Inbound connections that are open now. When policies, or the workload that a connection reaches, change, it is decided
 //! again, and closed if policy no longer permits it.
+//!
+//! They are kept by pod. A change of the mesh costs a pod whose decisions stay the same one comparison, however many
+//! connections it has, and a connection that opens or closes meanwhile waits for no other pod's.
 
-use std::collections::HashMap;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::collections::BTreeMap;
+use std::sync::{Arc, Weak};
 
 use parking_lot::Mutex;
 use tokio_util::sync::CancellationToken;
@@ -17,45 +19,96 @@ use crate::telemetry::metrics::Metrics;
 
 /// The inbound connections of this node that are open now. Cheap to clone.
 #[derive(Debug, Clone, Default)]
-pub(super) struct LiveConnections(Arc<Entries>);
+pub(super) struct LiveConnections(Arc<Mutex<Vec<Weak<PodConnections>>>>);
 
-#[derive(Debug, Default)]
-struct Entries {
-    by_id: Mutex<HashMap<u64, Entry>>,
-    next: AtomicU64,
+impl LiveConnections {
+    /// The list of a pod's connections, empty at first; kept for as long as somebody has it.
+    pub(super) fn of_pod(&self, pod: Arc<EnrolledPod>) -> Arc<PodConnections> {
+        let list = Arc::new(PodConnections { pod, connections: Mutex::default() });
+        self.0.lock().push(Arc::downgrade(&list));
+        list
+    }
+
+    /// The lists that somebody still has.
+    fn all(&self) -> Vec<Arc<PodConnections>> {
+        let mut lists = self.0.lock();
+        lists.retain(|list| list.strong_count() > 0);
+        lists.iter().filter_map(Weak::upgrade).collect()
+    }
 }
 
+/// The inbound connections of one pod that are open now.
 #[derive(Debug)]
-struct Entry {
+pub(super) struct PodConnections {
     pod: Arc<EnrolledPod>,
-    request: AccessRequest,
-    revoked: CancellationToken,
-    /// What the last decision here depended on; `None` until the first.
-    basis: Option<Basis>,
+    connections: Mutex<Connections>,
 }
 
 /// A connection on the list, until dropped.
 #[derive(Debug)]
 pub(super) struct Tracked {
-    live: LiveConnections,
-    id: u64,
+    list: Arc<PodConnections>,
+    number: u64,
     pub(super) revoked: CancellationToken,
 }
 
-impl LiveConnections {
+impl PodConnections {
     /// Puts a connection on the list. Call it before asking for the permit, so that no change of policy falls in between.
-    pub(super) fn track(&self, pod: &Arc<EnrolledPod>, request: &AccessRequest) -> Tracked {
-        let id = self.0.next.fetch_add(1, Ordering::Relaxed);
+    pub(super) fn track(self: &Arc<Self>, request: &AccessRequest) -> Tracked {
         let revoked = CancellationToken::new();
-        let entry = Entry { pod: pod.clone(), request: request.clone(), revoked: revoked.clone(), basis: None };
-        self.0.by_id.lock().insert(id, entry);
-        Tracked { live: self.clone(), id, revoked }
+        let number = self.connections.lock().add(request.clone(), revoked.clone());
+        Tracked { list: self.clone(), number, revoked }
+    }
+
+    /// Decides again about the connections whose decision may be another one now.
+    fn decide_again(&self, mesh: &Mesh, metrics: &Metrics) {
+        // A workload that has left the mesh keeps what it has: pods are removed before their last bytes are sent.
+        let Some(workload) = mesh.workload_of_pod(self.pod.spec.key()) else { return };
+        let current = self.pod.current();
+        let destination = as_destination(&self.pod, &current, workload);
+        let now = Basis::of(mesh, workload, current.clone(), destination.is_leaving);
+        self.connections.lock().decide_again(now, |request, revoked| {
+            if mesh.authorize(&destination, request).outcome.is_err() && !revoked.is_cancelled() {
+                metrics.policy_closed_connection();
+                revoked.cancel();
+            }
+        });
     }
 }
 
 impl Drop for Tracked {
     fn drop(&mut self) {
-        self.live.0.by_id.lock().remove(&self.id);
+        self.list.connections.lock().by_number.remove(&self.number);
+    }
+}
+
+/// Connections, and how far they were decided about.
+#[derive(Debug, Default)]
+struct Connections {
+    /// In the order in which they came.
+    by_number: BTreeMap<u64, (AccessRequest, CancellationToken)>,
+    next: u64,
+    /// What the last decisions here depended on; `None` until the first.
+    basis: Option<Basis>,
+    /// Connections with lower numbers were decided about on that basis.
+    decided: u64,
+}
+
+impl Connections {
+    fn add(&mut self, request: AccessRequest, revoked: CancellationToken) -> u64 {
+        let number = self.next;
+        self.next += 1;
+        self.by_number.insert(number, (request, revoked));
+        number
+    }
+
+    /// Has `decide` look at all connections where the basis is another one now, else at those that have come since the last
+    /// time: their admission may have been decided on an older one.
+    fn decide_again(&mut self, now: Basis, mut decide: impl FnMut(&AccessRequest, &CancellationToken)) {
+        let is_same = self.basis.as_ref().is_some_and(|basis| *basis == now);
+        let from = if is_same { self.decided } else { 0 };
+        self.by_number.range(from..).for_each(|(_, (request, revoked))| decide(request, revoked));
+        (self.basis, self.decided) = (Some(now), self.next);
     }
 }
 
@@ -68,7 +121,8 @@ pub(super) fn as_destination<'a>(
     Destination { workload, labels: &current.labels, is_leaving: pod.is_leaving() }
 }
 
-/// All that a decision about a connection depends on, besides the request, which does not change.
+/// All that a decision about a connection depends on, besides the request, which does not change. The same policies about the
+/// same workload and the same labels of the pod decide the same.
 #[derive(Debug)]
 struct Basis {
     policy_version: u64,
@@ -83,13 +137,14 @@ impl Basis {
     fn of(mesh: &Mesh, workload: &Arc<Workload>, pod: Arc<Changeable>, is_leaving: bool) -> Self {
         Self { policy_version: mesh.policy_version(), workload: workload.clone(), pod, is_leaving }
     }
+}
 
-    /// Whether the decision may be another one now. The same policies about the same workload decide the same.
-    fn is_outdated(&self, mesh: &Mesh, workload: &Arc<Workload>, pod: &Arc<Changeable>, is_leaving: bool) -> bool {
-        self.policy_version != mesh.policy_version()
-            || !Arc::ptr_eq(&self.workload, workload)
-            || !Arc::ptr_eq(&self.pod, pod)
-            || self.is_leaving != is_leaving
+impl PartialEq for Basis {
+    fn eq(&self, other: &Self) -> bool {
+        self.policy_version == other.policy_version
+            && Arc::ptr_eq(&self.workload, &other.workload)
+            && Arc::ptr_eq(&self.pod, &other.pod)
+            && self.is_leaving == other.is_leaving
     }
 }
 
@@ -98,30 +153,14 @@ impl Basis {
 pub(super) async fn watch(live: LiveConnections, mesh: SharedMesh, metrics: Arc<Metrics>) {
     let mut changes = mesh.watch();
     while changes.changed().await.is_ok() {
-        let mesh = mesh.read();
-        for entry in live.0.by_id.lock().values_mut() {
-            // A workload that has left the mesh keeps what it has: pods are removed before their last bytes are sent.
-            let Some(workload) = mesh.workload_of_pod(entry.pod.spec.key()) else { continue };
-            let current = entry.pod.current();
-            let destination = as_destination(&entry.pod, &current, workload);
-            let is_leaving = destination.is_leaving;
-            if entry.basis.as_ref().is_some_and(|basis| !basis.is_outdated(&mesh, workload, &current, is_leaving)) {
-                continue;
-            }
-            let verdict = mesh.authorize(&destination, &entry.request);
-            entry.basis = Some(Basis::of(&mesh, workload, current.clone(), is_leaving));
-            if verdict.outcome.is_err() && !entry.revoked.is_cancelled() {
-                metrics.policy_closed_connection();
-                entry.revoked.cancel();
-            }
+        for list in live.all() {
+            list.decide_again(&mesh.read(), &metrics);
         }
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use std::collections::BTreeMap;
-
     use super::*;
     use crate::model::authorization::{Action, Authorization, PolicyScope};
     use crate::model::mesh::{MeshSettings, MeshUpdate};
@@ -170,10 +209,49 @@ mod tests {
             let basis = Basis::of(&mesh, mesh.workload(&server.uid).unwrap(), pod.clone(), false);
             updates.into_iter().for_each(|update| mesh.apply(update));
             let now = mesh.workload(&server.uid).unwrap();
-            assert_eq!(basis.is_outdated(&mesh, now, &pod, false), expected, "{name}");
-            assert!(basis.is_outdated(&mesh, now, &pod, true), "{name}, and the pod leaves the mesh");
+            let now_of = |pod: &Arc<Changeable>, is_leaving| Basis::of(&mesh, now, pod.clone(), is_leaving);
+            assert_eq!(basis != now_of(&pod, false), expected, "{name}");
+            assert!(basis != now_of(&pod, true), "{name}, and the pod leaves the mesh");
             let described_anew = Arc::new((*pod).clone());
-            assert!(basis.is_outdated(&mesh, now, &described_anew, false), "{name}, and the pod has other labels");
+            assert!(basis != now_of(&described_anew, false), "{name}, and the pod has other labels");
         }
+    }
+
+    #[test]
+    fn endpoints_that_come_and_go_ask_about_new_connections_only() {
+        let (own, other) = (workload("server"), fixture::workload("shop", "other", "10.0.0.9"));
+        let mut mesh = Mesh::default();
+        mesh.apply(MeshUpdate::Workload(Box::new(own.clone())));
+        let request = AccessRequest {
+            source: None,
+            source_ip: "10.0.0.7".parse().expect("an address"),
+            destination: "10.0.0.1:80".parse().expect("an address"),
+        };
+        let pod = Arc::new(Changeable { labels: BTreeMap::new(), probe_ports: Vec::new() });
+        let mut connections = Connections::default();
+        let add = |connections: &mut Connections, count: u32| {
+            for _ in 0..count {
+                connections.add(request.clone(), CancellationToken::new());
+            }
+        };
+        let asked = |connections: &mut Connections, mesh: &Mesh| {
+            let (mut asked, own) = (0, mesh.workload(&own.uid).expect("it is there"));
+            connections.decide_again(Basis::of(mesh, own, pod.clone(), false), |_, _| asked += 1);
+            asked
+        };
+        add(&mut connections, 20_000);
+        assert_eq!(asked(&mut connections, &mesh), 20_000, "none was asked about before");
+        for change in 0..20 {
+            let update = match change % 2 {
+                0 => MeshUpdate::Workload(Box::new(other.clone())),
+                _ => MeshUpdate::RemoveAddress(other.uid.clone()),
+            };
+            mesh.apply(update);
+            assert_eq!(asked(&mut connections, &mesh), 0, "change {change}");
+        }
+        add(&mut connections, 3);
+        assert_eq!(asked(&mut connections, &mesh), 3, "those that came since");
+        mesh.apply(policy());
+        assert_eq!(asked(&mut connections, &mesh), 20_003, "policy changed");
     }
 }

@@ -48,6 +48,7 @@ impl Proxy {
             budget,
             handshakes: Handshakes::default(),
             _carried: carried,
+            live: self.live.of_pod(pod.clone()),
         });
         for (kind, (v4, v6)) in [
             (ListenerKind::Outbound, listeners.outbound),

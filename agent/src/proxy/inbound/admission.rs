@@ -49,7 +49,7 @@ pub(super) async fn admit(
     request: &AccessRequest,
 ) -> Result<(Permit, Tracked), InboundError> {
     let PodProxy { proxy, pod, .. } = &**pod_proxy;
-    let tracked = proxy.live.track(pod, request);
+    let tracked = pod_proxy.live.track(request);
     let workload = destination_workload(pod_proxy).await?;
     let current = pod.current();
     let verdict = proxy.mesh.read().authorize(&revocation::as_destination(pod, &current, &workload), request);
