@@ -43,12 +43,12 @@ impl Proxy {
         let carried = self.pod_certificates.carry(identity, pod.left.clone());
         let pod_proxy = Arc::new(PodProxy {
             proxy: self.clone(),
+            live: self.live.of_pod(pod.clone()),
             pod,
             pools,
             budget,
             handshakes: Handshakes::default(),
             _carried: carried,
-            live: self.live.of_pod(pod.clone()),
         });
         for (kind, (v4, v6)) in [
             (ListenerKind::Outbound, listeners.outbound),
