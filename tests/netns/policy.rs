@@ -34,6 +34,14 @@ pub(crate) const CASES: &[Case] = &[
     Case { name: "policy: a change is in force at once, for and against", check: Check::Mesh(live_change) },
     Case { name: "policy: what cannot be understood denies", check: Check::Mesh(not_understood) },
     Case {
+        name: "policy: a client is meant under each of the mesh's trust domains",
+        check: Check::Mesh(trust_domain_aliases),
+    },
+    Case {
+        name: "policy: a DENY that can match nobody denies everybody, and is told",
+        check: Check::Mesh(matches_nobody),
+    },
+    Case {
         name: "policy: what is open ends when policy no longer allows it",
         check: Check::Mesh(open_connections_end),
     },
@@ -279,4 +287,59 @@ fn same_node(mesh: &Mesh) -> Result<()> {
         accepts(&mesh.far, &mesh.near, ECHO)?;
     }
     soon("the client is let in again", || accepts(&mesh.client, &mesh.near, ECHO))
+}
+
+const ALIASES: &str = "\
+apiVersion: mesh.istio.io/v1alpha1
+kind: MeshConfig
+metadata: {name: mesh, namespace: istio-system}
+spec: {trustDomainAliases: [old.example]}
+";
+
+fn trust_domain_aliases(mesh: &Mesh) -> Result<()> {
+    calm(mesh)?;
+    let objects = &mesh.control_plane.objects;
+    let _aliases = objects.put_for_now("mesh-config", ALIASES)?;
+    let client = format!("/ns/{NAMESPACE}/sa/{}", mesh.client.name());
+    for written in [
+        format!("old.example{client}"),
+        format!("old.example{}*", &client[..client.len() - 1]),
+        "old.example/*".to_owned(),
+    ] {
+        let rules = format!("[{{from: [{{source: {{principals: [\"{written}\"]}}}}]}}]");
+        {
+            let _deny = objects.put_for_now("case", &policy("far", "DENY", &rules))?;
+            soon(&format!("DENY {written} refuses the client"), || refuses(&mesh.client, &mesh.far, ECHO))?;
+            accepts(&mesh.outsider, &mesh.far, ECHO)?;
+        }
+        let _allow = objects.put_for_now("case", &policy("far", "ALLOW", &rules))?;
+        soon(&format!("ALLOW {written} refuses those without an identity"), || {
+            refuses(&mesh.outsider, &mesh.far, ECHO)
+        })?;
+        soon(&format!("ALLOW {written} lets the client in"), || accepts(&mesh.client, &mesh.far, ECHO))?;
+    }
+    Ok(())
+}
+
+fn matches_nobody(mesh: &Mesh) -> Result<()> {
+    calm(mesh)?;
+    let near = principal(&mesh.near);
+    let id = near.trim_start_matches("spiffe://");
+    for written in [near.clone(), format!("{id}/"), format!("/ns/{NAMESPACE}/sa/near")] {
+        let rules = format!("[{{from: [{{source: {{principals: [\"{written}\"]}}}}]}}]");
+        {
+            let _deny = mesh.control_plane.objects.put_for_now("case", &policy("far", "DENY", &rules))?;
+            soon(&format!("DENY {written} refuses everybody"), || {
+                refuses(&mesh.near, &mesh.far, ECHO)?;
+                refuses(&mesh.client, &mesh.far, ECHO)?;
+                refuses(&mesh.outsider, &mesh.far, ECHO)
+            })?;
+            accepts(&mesh.client, &mesh.near, ECHO).context("only its scope is closed")?;
+        }
+        let told = format!("spec.rules[0].from[0].source.principals[0]: {written:?} matches nobody");
+        let log = mesh.control_plane.tail();
+        ensure!(log.replace('\\', "").contains(&told), "the control plane does not say {told:?}:\n{log}");
+        calm(mesh)?;
+    }
+    Ok(())
 }

@@ -64,17 +64,7 @@ pub(super) fn condition(condition: &Condition) -> Match {
 }
 
 fn strings(texts: &[String]) -> Vec<StringMatch> {
-    texts.iter().map(|text| string(text)).collect()
-}
-
-/// A star at the beginning is looked for first: `*x*` is the suffix `x*`.
-fn string(text: &str) -> StringMatch {
-    match (text, text.strip_prefix('*'), text.strip_suffix('*')) {
-        ("*", _, _) => StringMatch::Presence,
-        (_, Some(suffix), _) => StringMatch::Suffix(suffix.into()),
-        (_, None, Some(prefix)) => StringMatch::Prefix(prefix.into()),
-        (exact, None, None) => StringMatch::Exact(exact.into()),
-    }
+    texts.iter().map(|text| StringMatch::written(text)).collect()
 }
 
 /// Principals begin with their trust domain and a slash.

@@ -9,6 +9,7 @@ use std::sync::Arc;
 
 use super::matching::Subject;
 use super::policy::{Action, Authorization};
+use super::principal::TrustDomains;
 use super::request::{AccessRequest, Destination, InForce};
 use crate::model::identity::Identity;
 use crate::model::workload::TunnelProtocol;
@@ -100,12 +101,13 @@ pub struct DryRun {
 pub(in crate::model) fn decide<'a>(
     destination: &Destination<'_>,
     request: &AccessRequest,
+    domains: TrustDomains<'_>,
     in_force: impl Iterator<Item = InForce<'a>>,
 ) -> Verdict {
     if destination.is_leaving && destination.workload.protocol == TunnelProtocol::None {
         return Verdict { outcome: Ok(Permit::new(destination, request, None)), dry_run: DryRun::default() };
     }
-    let subject = Subject::new(request);
+    let subject = Subject::new(request, domains);
     let mut findings = Findings::default();
     for entry in in_force {
         match entry {

@@ -5,6 +5,7 @@ use std::net::IpAddr;
 use ipnet::IpNet;
 
 use super::policy::{Authorization, Clause, Group, Match, ServiceAccountMatch, StringMatch};
+use super::principal::{Principal, TrustDomains};
 use super::request::AccessRequest;
 use crate::model::address::canonical_block;
 use crate::model::identity::Identity;
@@ -13,18 +14,17 @@ use crate::model::identity::Identity;
 #[derive(Debug)]
 pub(super) struct Subject<'a> {
     identity: Option<&'a Identity>,
-    /// The identity without `spiffe://`.
-    principal: Option<String>,
+    principal: Option<Principal<'a>>,
     source_ip: IpAddr,
     destination_ip: IpAddr,
     destination_port: u16,
 }
 
 impl<'a> Subject<'a> {
-    pub(super) fn new(request: &'a AccessRequest) -> Self {
+    pub(super) fn new(request: &'a AccessRequest, domains: TrustDomains<'a>) -> Self {
         Self {
             identity: request.source.as_ref(),
-            principal: request.source.as_ref().map(Identity::principal),
+            principal: request.source.as_ref().map(|identity| Principal::new(identity, domains)),
             source_ip: request.source_ip.to_canonical(),
             destination_ip: request.destination.ip().to_canonical(),
             destination_port: request.destination.port(),
@@ -38,7 +38,7 @@ impl<'a> Subject<'a> {
 
     /// Without an identity no principal holds, not even presence.
     fn has_principal(&self, pattern: &StringMatch) -> bool {
-        self.principal.as_deref().is_some_and(|principal| pattern.matches(principal))
+        self.principal.as_ref().is_some_and(|principal| principal.matches(pattern))
     }
 
     fn has_service_account(&self, wanted: &ServiceAccountMatch) -> bool {

@@ -72,6 +72,19 @@ pub enum StringMatch {
     Presence,
 }
 
+impl StringMatch {
+    /// What a string with Istio's stars asks for. A star at the beginning is looked for first: `*x*` is the suffix `x*`.
+    #[must_use]
+    pub fn written(text: &str) -> Self {
+        match (text, text.strip_prefix('*'), text.strip_suffix('*')) {
+            ("*", _, _) => Self::Presence,
+            (_, Some(suffix), _) => Self::Suffix(suffix.into()),
+            (_, None, Some(prefix)) => Self::Prefix(prefix.into()),
+            (exact, None, None) => Self::Exact(exact.into()),
+        }
+    }
+}
+
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ServiceAccountMatch {
     pub namespace: Arc<str>,

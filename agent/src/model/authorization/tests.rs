@@ -3,7 +3,9 @@
 use ipnet::IpNet;
 
 use super::matching::Subject;
+use super::principal::TrustDomains;
 use super::*;
+use crate::model::identity::{DEFAULT_TRUST_DOMAIN, TrustDomain};
 use crate::model::sample::{mesh, text, workload};
 
 fn exact(value: &str) -> StringMatch {
@@ -53,7 +55,8 @@ fn holds(groups: Vec<Group>, request: &AccessRequest) -> bool {
         groups,
         invalid: None,
     };
-    policy.matches(&Subject::new(request))
+    let own = TrustDomain::new(DEFAULT_TRUST_DOMAIN);
+    policy.matches(&Subject::new(request, TrustDomains { own: &own, aliases: &[] }))
 }
 
 fn match_holds(one: Match, request: &AccessRequest) -> bool {

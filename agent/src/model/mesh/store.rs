@@ -9,7 +9,7 @@ use super::policy_objects::{Listing, PolicyObjects};
 use super::services::Services;
 use super::update::{MeshSettings, MeshUpdate};
 use super::workloads::Workloads;
-use crate::model::authorization::{self, AccessRequest, Authorization, Destination, Verdict};
+use crate::model::authorization::{self, AccessRequest, Authorization, Destination, TrustDomains, Verdict};
 use crate::model::peer_authentication::Labels;
 use crate::model::pod::PodKey;
 use crate::model::policy_object::{PolicyObject, PolicyTarget};
@@ -185,7 +185,9 @@ impl Mesh {
 
     /// Decides whether a connection may reach a workload of this node.
     pub fn authorize(&self, destination: &Destination<'_>, request: &AccessRequest) -> Verdict {
-        authorization::decide(destination, request, self.policies.in_force(*destination, &self.settings.root_namespace))
+        let domains = TrustDomains { own: &self.settings.trust_domain, aliases: &self.settings.trust_domain_aliases };
+        let in_force = self.policies.in_force(*destination, &self.settings.root_namespace);
+        authorization::decide(destination, request, domains, in_force)
     }
 
     /// True where any policy is in force for a workload of this node, whatever it says.

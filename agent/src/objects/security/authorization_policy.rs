@@ -1,7 +1,10 @@
 //! AuthorizationPolicy: what may connect to what. Its rules are in `rule`; it is read by `yaml` and
 //! `protobuf`, which both end in [`AuthorizationPolicy::checked`].
 
+use super::condition::Condition;
 use super::rule::Rule;
+use super::values::Values;
+use crate::model::authorization::StringMatch;
 use crate::model::policy_object::PolicyTarget;
 use crate::objects::labels::Labels;
 use crate::objects::metadata::Metadata;
@@ -64,6 +67,7 @@ impl AuthorizationPolicy {
         if action == PolicyAction::Deny && rules.iter().any(Rule::is_http_only) {
             list.notice("a DENY rule with HTTP attributes only denies all TCP connections in its scope");
         }
+        check_principals(action, &rules, &list);
         Self { target, action, rules, dry_run: dry_run(metadata, spec.report()) }
     }
 }
@@ -125,6 +129,41 @@ fn check_provider(action: PolicyAction, provider: Option<&str>, spec: &Place<'_>
     }
     if provider.is_some() && action != PolicyAction::Custom {
         place.error("is allowed with action CUSTOM only: remove it");
+    }
+}
+
+/// Finds principals that match nobody. Where the policy would then close less than its author meant, it is not valid.
+fn check_principals(action: PolicyAction, rules: &[Rule], list: &Place<'_>) {
+    for (at, rule) in rules.iter().enumerate() {
+        let place = list.item(at);
+        for (at, source) in rule.from.iter().enumerate() {
+            let place = place.field("from").item(at).field("source");
+            let names = ["principals", "notPrincipals"];
+            check_values(action, &source.principals, names.map(|name| place.field(name)));
+        }
+        for (at, condition) in rule.when.iter().enumerate() {
+            let place = place.field("when").item(at);
+            if let Condition::SourcePrincipal(values) = condition {
+                check_values(action, values, ["values", "notValues"].map(|name| place.field(name)));
+            }
+        }
+    }
+}
+
+fn check_values(action: PolicyAction, values: &Values<String>, [place, not_place]: [Place<'_>; 2]) {
+    let denies = matches!(action, PolicyAction::Deny | PolicyAction::Custom);
+    let allows = action == PolicyAction::Allow;
+    for (texts, place, closes) in [(&values.values, place, denies), (&values.not_values, not_place, allows)] {
+        for (at, text) in
+            texts.iter().enumerate().filter(|(_, text)| !StringMatch::written(text).can_match_a_principal())
+        {
+            let reason = format!(
+                "{text:?} matches nobody: a principal is <trust domain>/ns/<namespace>/sa/<service account>, without spiffe://, \
+                 with a star at one end at most"
+            );
+            let place = place.item(at);
+            if closes { place.error(reason) } else { place.notice(reason) }
+        }
     }
 }
 

@@ -18,12 +18,16 @@ use crate::proto::istio::security as pb;
 pub(in crate::xds) fn authorization(name: &str, body: &[u8]) -> Result<Authorization, Malformed> {
     let wire = pb::Authorization::decode(body)?;
     named("name", &format!("{}/{}", wire.namespace, wire.name), name)?;
-    let groups =
-        wire.groups.iter().enumerate().map(|(i, wire)| group(wire).map_err(|e| e.within(&format!("groups[{i}]"))));
+    let action = action(wire.action)?;
+    let groups = wire
+        .groups
+        .iter()
+        .enumerate()
+        .map(|(i, wire)| group(wire, action).map_err(|e| e.within(&format!("groups[{i}]"))));
     Ok(Authorization {
         key: name.into(),
         scope: scope(wire.scope)?,
-        action: action(wire.action)?,
+        action,
         dry_run: wire.dry_run,
         groups: groups.collect::<Result<_, _>>()?,
         namespace: wire.namespace.into(),
@@ -84,25 +88,32 @@ fn action(value: i32) -> Result<Action, Malformed> {
     })
 }
 
-fn group(wire: &pb::Group) -> Result<Group, Malformed> {
+fn group(wire: &pb::Group, action: Action) -> Result<Group, Malformed> {
     let clauses = wire.rules.iter().enumerate().map(|(i, wire)| {
         let matches = wire.matches.iter().enumerate();
         let matches =
-            matches.map(|(j, wire)| one_match(wire).map_err(|e| e.within(&format!("rules[{i}].matches[{j}]"))));
+            matches.map(|(j, wire)| one_match(wire, action).map_err(|e| e.within(&format!("rules[{i}].matches[{j}]"))));
         Ok(Clause { matches: matches.collect::<Result<_, Malformed>>()? })
     });
     Ok(Group { clauses: clauses.collect::<Result<_, Malformed>>()? })
 }
 
-fn one_match(wire: &pb::Match) -> Result<Match, Malformed> {
+fn one_match(wire: &pb::Match, action: Action) -> Result<Match, Malformed> {
     if !wire.extensions.is_empty() {
         return Err(Malformed::new("extensions", Flaw::Unsupported("a condition of an extension")));
+    }
+    // What keeps somebody out must be about somebody.
+    let principals = strings("principals", &wire.principals)?;
+    let not_principals = strings("not_principals", &wire.not_principals)?;
+    match action {
+        Action::Deny => about_somebody("principals", &principals)?,
+        Action::Allow => about_somebody("not_principals", &not_principals)?,
     }
     Ok(Match {
         namespaces: strings("namespaces", &wire.namespaces)?,
         not_namespaces: strings("not_namespaces", &wire.not_namespaces)?,
-        principals: strings("principals", &wire.principals)?,
-        not_principals: strings("not_principals", &wire.not_principals)?,
+        principals,
+        not_principals,
         source_ips: blocks("source_ips", &wire.source_ips)?,
         not_source_ips: blocks("not_source_ips", &wire.not_source_ips)?,
         destination_ips: blocks("destination_ips", &wire.destination_ips)?,
@@ -112,6 +123,13 @@ fn one_match(wire: &pb::Match) -> Result<Match, Malformed> {
         service_accounts: service_accounts("service_accounts", &wire.service_accounts)?,
         not_service_accounts: service_accounts("not_service_accounts", &wire.not_service_accounts)?,
     })
+}
+
+fn about_somebody(field: &str, principals: &[StringMatch]) -> Result<(), Malformed> {
+    match principals.iter().find(|pattern| !pattern.can_match_a_principal()) {
+        Some(pattern) => Err(Malformed::new(field, Flaw::MatchesNobody(format!("{pattern:?}")))),
+        None => Ok(()),
+    }
 }
 
 fn strings(field: &str, wire: &[pb::StringMatch]) -> Result<Vec<StringMatch>, Malformed> {

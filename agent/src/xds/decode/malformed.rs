@@ -32,6 +32,8 @@ pub enum Flaw {
     UnknownValue(i32),
     #[error("{0} is not supported")]
     Unsupported(&'static str),
+    #[error("{0} matches nobody: a principal is <trust domain>/ns/<namespace>/sa/<service account>, without spiffe://")]
+    MatchesNobody(String),
     #[error("{0:?} is not of the form namespace/hostname")]
     NotNamespacedHostname(String),
     #[error("{found:?} where the resource is named {expected:?}")]

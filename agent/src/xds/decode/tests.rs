@@ -218,6 +218,28 @@ fn refused(policy: &policy_pb::Authorization) -> String {
 }
 
 #[test]
+fn a_principal_that_matches_nobody_must_not_open_anything() {
+    use policy_pb::string_match::MatchType;
+    let exact = |text: &str| policy_pb::StringMatch { match_type: Some(MatchType::Exact(text.into())) };
+    let bad = || vec![exact("*/ns/a/sa/b"), exact("spiffe://td/ns/a/sa/b")];
+    let why = "Exact(\"*/ns/a/sa/b\") matches nobody: a principal is <trust domain>/ns/<namespace>/sa/<service account>, without spiffe://";
+    // Action, the positive values, the negative ones, the field that is blamed.
+    let rows = [
+        (policy_pb::Action::Deny, bad(), Vec::new(), Some("principals")),
+        (policy_pb::Action::Deny, Vec::new(), bad(), None),
+        (policy_pb::Action::Allow, bad(), Vec::new(), None),
+        (policy_pb::Action::Allow, Vec::new(), bad(), Some("not_principals")),
+    ];
+    for (action, principals, not_principals, blamed) in rows {
+        let mut policy = policy(|m| (m.principals, m.not_principals) = (principals, not_principals));
+        policy.action = action.into();
+        let found = authorization("ns/name", &policy.encode_to_vec()).err().map(|malformed| malformed.to_string());
+        let expected = blamed.map(|field| format!("groups[0].rules[0].matches[1].{field}: {why}"));
+        assert_eq!(found, expected, "{action:?}");
+    }
+}
+
+#[test]
 fn a_malformed_policy_is_refused_by_its_field() {
     use policy_pb::string_match::MatchType;
     type Change = fn(&mut policy_pb::Match);

@@ -85,7 +85,10 @@ fn trust_domains_are_enforced() {
         ("trustDomains: ['*']", "{id *}"),
         ("trustDomains: ['a*', b]", "{id a*,b/*}"),
         ("notTrustDomains: [a]", "{!id a/*}"),
-        ("principals: ['*/sa/x'], notPrincipals: [a/b], notTrustDomains: [c]", "{id */sa/x !id =a/b,c/*}"),
+        (
+            "principals: ['*/sa/x'], notPrincipals: [t/ns/a/sa/b], notTrustDomains: [c]",
+            "{id */sa/x !id =t/ns/a/sa/b,c/*}",
+        ),
         ("principals: ['*/sa/x'], trustDomains: [a]", "{id */sa/x} & {id a/*}"),
     ];
     for (source, expected) in cases {
@@ -100,19 +103,19 @@ fn trust_domains_are_enforced() {
 }
 
 const MIXED: &str = "rules: [
-  {to: [{operation: {ports: ['80']}}], from: [{source: {namespaces: [a], principals: [b]}}]},
+  {to: [{operation: {ports: ['80']}}], from: [{source: {namespaces: [a], principals: ['*/sa/b']}}]},
   {from: [{source: {namespaces: [a]}}], when: [{key: source.ip, values: [1.2.3.4]}]},
   {to: [{operation: {methods: [GET]}}]},
   {from: [{source: {requestPrincipals: ['*']}}], to: [{operation: {paths: [/x]}}]},
   {to: [{operation: {methods: [GET], ports: ['81']}}]},
-  {from: [{source: {principals: [c], remoteIpBlocks: [1.1.1.1]}}]},
-  {from: [{source: {principals: [d]}}], to: [{operation: {hosts: [h]}}]},
-  {from: [{source: {principals: [e]}}], when: [{key: 'request.headers[x]', values: [y]}]},
+  {from: [{source: {principals: ['*/sa/c'], remoteIpBlocks: [1.1.1.1]}}]},
+  {from: [{source: {principals: ['*/sa/d']}}], to: [{operation: {hosts: [h]}}]},
+  {from: [{source: {principals: ['*/sa/e']}}], when: [{key: 'request.headers[x]', values: [y]}]},
   {to: [{operation: {ports: ['82']}}, {operation: {methods: [PUT]}}]}]";
 
 #[test]
 fn an_allow_rule_that_needs_http_allows_nothing() {
-    assert_eq!(one(MIXED), "ALLOW NAMESPACE {port 80} & {ns =a id =b} ; {ns =a} & {ip 1.2.3.4/32}");
+    assert_eq!(one(MIXED), "ALLOW NAMESPACE {port 80} & {ns =a id */sa/b} ; {ns =a} & {ip 1.2.3.4/32}");
     assert_eq!(translated(&policy("p", "n", MIXED)).notices.len(), 7);
 }
 
@@ -120,7 +123,7 @@ fn an_allow_rule_that_needs_http_allows_nothing() {
 fn a_deny_rule_that_needs_http_denies_what_is_left_of_it() {
     assert_eq!(
         one(&format!("action: DENY, {MIXED}")),
-        "DENY NAMESPACE {port 80} & {ns =a id =b} ; {ns =a} & {ip 1.2.3.4/32} ; everything ; everything ; {port 81} ; {id =c} ; {id =d} ; {id =e} ; everything"
+        "DENY NAMESPACE {port 80} & {ns =a id */sa/b} ; {ns =a} & {ip 1.2.3.4/32} ; everything ; everything ; {port 81} ; {id */sa/c} ; {id */sa/d} ; {id */sa/e} ; everything"
     );
 }
 
