@@ -34,6 +34,7 @@ mod policy;
 mod ports;
 mod probes;
 mod resilience;
+mod services;
 mod succession;
 mod supervisor;
 mod telemetry;
@@ -45,8 +46,9 @@ use harness::Case;
 /// Every case, by file, in the order they run.
 fn table() -> Vec<Case> {
     [
-        [kit::CASES, capture::CASES, listening::CASES, traffic::CASES, outbound::CASES].concat(),
-        [leave::CASES, ports::CASES, wire::CASES, identity::CASES].concat(),
+        [kit::CASES, capture::CASES, listening::CASES, traffic::CASES].concat(),
+        [outbound::CASES, services::CASES, leave::CASES].concat(),
+        [ports::CASES, wire::CASES, identity::CASES].concat(),
         input::cases(),
         [policy::CASES, probes::CASES, interfaces::CASES, inner::CASES].concat(),
         [enrollment::CASES, cni::CASES, kubernetes::CASES].concat(),

@@ -35,6 +35,7 @@ pub mod translate {
 
     mod authorization;
     mod context;
+    mod endpoint_slice;
     mod fields;
     mod kubernetes_service;
     mod peer_authentication;

@@ -1,9 +1,9 @@
 //! Kinds of addresses, and the canonical form in which addresses and blocks are compared.
 
-use std::net::{IpAddr, SocketAddr, SocketAddrV6};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV6};
 use std::sync::Arc;
 
-use ipnet::{IpNet, Ipv4Net};
+use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 
 /// The address an application asked for, before capture rewrote it. v4-mapped IPv6 is already IPv4 here.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -14,6 +14,20 @@ pub struct OriginalDst(pub SocketAddr);
 pub struct NetworkAddress {
     pub network: Arc<str>,
     pub ip: IpAddr,
+}
+
+/// Ranges of the addresses that a control plane gives to hosts which have none: istiod's defaults
+/// (`PILOT_IP_AUTOALLOCATE_IPV4_PREFIX`, `…_IPV6_PREFIX`). Nobody but the mesh answers at them.
+pub const ALLOCATED_V4: Ipv4Net = Ipv4Net::new_assert(Ipv4Addr::new(240, 240, 0, 0), 16);
+pub const ALLOCATED_V6: Ipv6Net = Ipv6Net::new_assert(Ipv6Addr::new(0x2001, 2, 0, 0, 0, 0, 0, 0), 48);
+
+/// Whether nobody but the mesh answers at an address.
+#[must_use]
+pub fn is_allocated(ip: IpAddr) -> bool {
+    match ip {
+        IpAddr::V4(ip) => ALLOCATED_V4.contains(&ip),
+        IpAddr::V6(ip) => ALLOCATED_V6.contains(&ip),
+    }
 }
 
 /// An IPv4-mapped IPv6 address (RFC 4291 §2.5.5.2) becomes the IPv4 address that it carries.

@@ -33,6 +33,7 @@ pub mod balance {
     //! endpoint and a pick both cost O(log n). What a pick needs is built the first time a source of a certain place asks
     //! for a port, and kept up to date from then on: an agent's sources all live on one node, so such views are few.
 
+    mod affinity;
     mod endpoints;
     #[cfg(test)]
     mod tests;
@@ -79,9 +80,10 @@ pub mod policy_object;
 pub mod resolve {
     //! Where an outbound connection goes: from a source workload and the address it asked for to an [`Upstream`].
     //!
-    //! `endpoint` decides, `upstream` is what comes out.
+    //! `endpoint` decides, `target_port` at which of an endpoint's ports; `upstream` is what comes out.
 
     mod endpoint;
+    mod target_port;
     #[cfg(test)]
     mod tests;
     mod upstream;

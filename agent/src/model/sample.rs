@@ -64,6 +64,7 @@ pub(super) fn service(hostname: &str, vips: &[&str], ports: &[(u16, u16)]) -> Se
         visibility: Visibility::Public,
         ip_families: IpFamilies::Automatic,
         ingress_use_waypoint: false,
+        client_ip_affinity: false,
     }
 }
 

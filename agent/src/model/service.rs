@@ -45,6 +45,22 @@ pub struct Service {
     pub visibility: Visibility,
     pub ip_families: IpFamilies,
     pub ingress_use_waypoint: bool,
+    /// Connections of one client go to one endpoint (Kubernetes' `sessionAffinity: ClientIP`).
+    pub client_ip_affinity: bool,
+}
+
+/// Name of the extension of `istio.workload.Service` that says [`Service::client_ip_affinity`]. It has no content. istiod's
+/// workload API does not carry the affinity of a Service.
+pub const CLIENT_IP_AFFINITY_EXTENSION: &str = "weir.dev/client-ip-affinity";
+
+impl Service {
+    /// Whether it is a Service of Kubernetes, by its name. Those have addresses at which kube-proxy answers, or whoever does its
+    /// work, and may have endpoints that no control plane of the mesh knows.
+    #[must_use]
+    pub fn is_kubernetes(&self) -> bool {
+        let rest = self.key.hostname.strip_prefix(&*self.name).and_then(|rest| rest.strip_prefix('.'));
+        rest.and_then(|rest| rest.strip_prefix(&*self.key.namespace)).is_some_and(|rest| rest.starts_with(".svc."))
+    }
 }
 
 /// A virtual address of a service, within one network.

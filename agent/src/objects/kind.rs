@@ -10,6 +10,7 @@ pub enum Kind {
     Node,
     Gateway,
     Service,
+    EndpointSlice,
     Pod,
     ServiceEntry,
     WorkloadEntry,
@@ -39,6 +40,7 @@ impl fmt::Display for Kind {
             Self::Node => "Node",
             Self::Gateway => "Gateway",
             Self::Service => "Service",
+            Self::EndpointSlice => "EndpointSlice",
             Self::Pod => "Pod",
             Self::ServiceEntry => "ServiceEntry",
             Self::WorkloadEntry => "WorkloadEntry",
@@ -104,6 +106,7 @@ pub(super) fn recognise(api_version: &str, kind: &str) -> Recognised {
         ("gateway.networking.k8s.io", "Gateway") if matches!(version, "v1" | "v1beta1") => {
             return Recognised::ActedOn(Kind::Gateway);
         }
+        ("discovery.k8s.io", "EndpointSlice") if version == "v1" => return Recognised::ActedOn(Kind::EndpointSlice),
         ("", "Namespace") if version == "v1" => return Recognised::ActedOn(Kind::Namespace),
         ("", "Node") if version == "v1" => return Recognised::ActedOn(Kind::Node),
         ("", "Service") if version == "v1" => return Recognised::ActedOn(Kind::Service),

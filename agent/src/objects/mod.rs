@@ -10,9 +10,11 @@ mod kind;
 mod kubernetes {
     //! Kubernetes' own kinds. Namespaces and Nodes count by their metadata alone.
 
+    pub(super) mod endpoint_slice;
     pub(super) mod pod;
     pub(super) mod service;
 
+    pub use endpoint_slice::{EndpointSlice, SERVICE_NAME_LABEL};
     pub use pod::Pod;
     pub use service::{IpFamily, KubernetesPort, Service, TargetPort};
 }
@@ -83,7 +85,7 @@ mod tests;
 
 pub use gateway_api::{AllowedNamespaces, Gateway, WaypointAddress};
 pub use kind::Kind;
-pub use kubernetes::{IpFamily, KubernetesPort, Pod, Service, TargetPort};
+pub use kubernetes::{EndpointSlice, IpFamily, KubernetesPort, Pod, SERVICE_NAME_LABEL, Service, TargetPort};
 pub use labels::Labels;
 pub use load::load;
 pub use loaded::Loaded;

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use super::gateway_api;
 use super::kind::{Kind, Recognised, recognise};
-use super::kubernetes::{pod, service};
+use super::kubernetes::{endpoint_slice, pod, service};
 use super::loaded::Loaded;
 use super::metadata::{self, Metadata};
 use super::networking::{mesh_config, service_entry_yaml, workload_entry};
@@ -77,7 +77,11 @@ fn known_object(
     }
     let spec = fields.get("spec").map_or(&EMPTY, |item| item.node);
     let status = fields.get("status").map(|item| item.node);
-    let body = Fields::of(spec, "spec", &report).map(|spec| read_spec(spec, status, kind, &metadata));
+    let body = if kind == Kind::EndpointSlice {
+        Some(Body::EndpointSlice(Box::new(endpoint_slice::read(&mut fields))))
+    } else {
+        Fields::of(spec, "spec", &report).map(|spec| read_spec(spec, status, kind, &metadata))
+    };
     fields.finish();
 
     let object = kind.key(&metadata.namespace, &metadata.name).to_string();
@@ -97,6 +101,7 @@ fn read_spec(mut spec: Fields<'_>, status: Option<&Node>, kind: Kind, metadata: 
         }
         // A Node counts by its labels.
         Kind::Node => Body::Node,
+        Kind::EndpointSlice => unreachable!("an EndpointSlice has no spec"),
         Kind::Gateway => Body::Gateway(Box::new(gateway_api::read(spec, status))),
         Kind::Service => Body::Service(Box::new(service::read(spec))),
         Kind::Pod => Body::Pod(Box::new(pod::read(spec, status))),

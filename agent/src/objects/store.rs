@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use super::gateway_api::Gateway;
 use super::kind::Kind;
-use super::kubernetes::{Pod, Service};
+use super::kubernetes::{EndpointSlice, Pod, Service};
 use super::labels::Labels;
 use super::metadata::{Metadata, ObjectKey};
 use super::networking::{MeshConfig, ServiceEntry, WorkloadEntry};
@@ -33,6 +33,7 @@ pub enum Body {
     Node,
     Gateway(Box<Gateway>),
     Service(Box<Service>),
+    EndpointSlice(Box<EndpointSlice>),
     Pod(Box<Pod>),
     ServiceEntry(Box<ServiceEntry>),
     WorkloadEntry(Box<WorkloadEntry>),
@@ -128,6 +129,10 @@ impl Objects {
 
     pub fn services(&self) -> impl Iterator<Item = Object<'_, Service>> {
         self.of_kind(|body| if let Body::Service(spec) = body { Some(spec.as_ref()) } else { None })
+    }
+
+    pub fn endpoint_slices(&self) -> impl Iterator<Item = Object<'_, EndpointSlice>> {
+        self.of_kind(|body| if let Body::EndpointSlice(spec) = body { Some(spec.as_ref()) } else { None })
     }
 
     pub fn pods(&self) -> impl Iterator<Item = Object<'_, Pod>> {

@@ -38,6 +38,7 @@ pub(crate) fn service(namespace: &str, name: &str, vip: &str) -> Service {
         visibility: Visibility::Public,
         ip_families: IpFamilies::Automatic,
         ingress_use_waypoint: false,
+        client_ip_affinity: false,
     }
 }
 

@@ -40,6 +40,8 @@ pub(super) struct ServiceView<'a> {
     canonical: bool,
     visibility: &'static str,
     ingress_use_waypoint: bool,
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    client_ip_affinity: bool,
 }
 
 #[derive(Serialize)]
@@ -85,6 +87,7 @@ impl<'a> ServiceView<'a> {
                 Visibility::Namespace => "Namespace",
             },
             ingress_use_waypoint: service.ingress_use_waypoint,
+            client_ip_affinity: service.client_ip_affinity,
         }
     }
 }

@@ -27,6 +27,11 @@ pub(super) fn endpoint_uid(options: &Options, namespace: &str, entry: &str, endp
     format!("{}/networking.istio.io/ServiceEntry/{namespace}/{entry}/{endpoint}", options.cluster_id)
 }
 
+/// Uid of one endpoint of an EndpointSlice.
+pub(super) fn slice_endpoint_uid(options: &Options, namespace: &str, slice: &str, address: &str) -> String {
+    format!("{}/discovery.k8s.io/EndpointSlice/{namespace}/{slice}/{address}", options.cluster_id)
+}
+
 /// Key of a service, and its name in a workload's `services`.
 pub(super) fn service_key(namespace: &str, hostname: &str) -> String {
     format!("{namespace}/{hostname}")

@@ -3,9 +3,10 @@
 use super::context::Context;
 use super::fields::{network_address, traffic_distribution};
 use super::waypoint::{self, Traffic};
+use crate::model::service::CLIENT_IP_AFFINITY_EXTENSION;
 use crate::objects::{EntryVisibility, IpFamily, KubernetesPort, Object, Service, TargetPort};
 use crate::proto::istio::workload::{
-    AppProtocol, IpFamilies, LoadBalancing, Port, Service as MeshService, load_balancing::HealthPolicy,
+    AppProtocol, Extension, IpFamilies, LoadBalancing, Port, Service as MeshService, load_balancing::HealthPolicy,
     load_balancing::Mode, load_balancing::Scope,
 };
 
@@ -40,14 +41,22 @@ pub(super) fn service(context: &Context<'_>, host: &KubernetesHost<'_>) -> MeshS
         namespace: metadata.namespace.clone(),
         hostname: host.hostname.clone(),
         addresses: spec.cluster_ips.iter().map(|ip| network_address(network, (*ip).into())).collect(),
-        ports: spec.ports.iter().map(service_port).collect(),
+        ports: spec.ports.iter().filter(|port| port.is_tcp).map(service_port).collect(),
         ingress_use_waypoint: waypoint.is_some() && waypoint::is_for_ingress(context, metadata),
         waypoint,
         load_balancing: load_balancing(context, host.object),
         ip_families: ip_families(&spec.ip_families).into(),
         canonical: true,
+        extensions: extensions(spec),
         ..MeshService::default()
     }
+}
+
+/// What of a Service the workload API has no field for.
+fn extensions(spec: &Service) -> Vec<Extension> {
+    let affinity =
+        spec.client_ip_affinity.then(|| Extension { name: CLIENT_IP_AFFINITY_EXTENSION.to_owned(), config: None });
+    affinity.into_iter().collect()
 }
 
 fn service_port(port: &KubernetesPort) -> Port {
@@ -60,9 +69,6 @@ fn service_port(port: &KubernetesPort) -> Port {
 }
 
 fn app_protocol(port: &KubernetesPort) -> AppProtocol {
-    if port.is_udp {
-        return AppProtocol::Unknown;
-    }
     match port.app_protocol.as_deref() {
         Some("kubernetes.io/h2c") => return AppProtocol::Http2,
         Some("kubernetes.io/ws") => return AppProtocol::Http11,

@@ -65,6 +65,9 @@ impl Workloads<'_> {
             ),
             ..Workload::default()
         };
+        let joined = self.joined.get(&(metadata.namespace.as_str(), metadata.name.as_str())).into_iter().flatten();
+        let joined: Vec<_> = joined.filter_map(|joined| joined.service_of(&workload.addresses)).collect();
+        workload.services.extend(joined);
         set_tunnel(&mut workload, metadata, &metadata.labels);
         Some(workload)
     }

@@ -15,6 +15,11 @@
 //!   as PERMISSIVE is.
 //! - A policy that is not valid denies its scope until it is (`objects::Objects::update` keeps its last valid version).
 //! - The root namespace always belongs to the mesh, whatever discoverySelectors select.
+//! - Ports of UDP and SCTP are left out. The workload API does not say which protocol a port is of, so in istiod's resources a
+//!   UDP port of the same number stands beside the TCP port, and looks like it.
+//! - ServiceEntries of one namespace with one host are merged, as Istio's sidecars have it: the oldest owns the host, younger
+//!   ones add the ports that it does not have. istiod sends nothing of the younger ones.
+//! - `sessionAffinity: ClientIP` of a Service is sent, as an extension; istiod does not read it.
 //! - An endpoint's `network` counts for that endpoint alone; istiod's counts for those after it too.
 //!
 //! Weir's own readings, where istiod has none: the label `kubernetes.io/hostname` on a WorkloadEntry or endpoint is the node
@@ -22,7 +27,7 @@
 //! are younger than those with one and rank by file, document and name (`objects::Object::age`); a waypoint's addresses
 //! are those its Gateway asks for where its status has none.
 //!
-//! Not translated: EndpointSlice, WorkloadGroup, network gateways, canary waypoints, policies for waypoints.
+//! Not translated: WorkloadGroup, network gateways, canary waypoints, policies for waypoints.
 
 use std::collections::BTreeMap;
 
@@ -64,23 +69,27 @@ fn addresses(context: &Context<'_>, policies: &Policies, vips: &mut VipAllocatio
 
     let mut found = BTreeMap::new();
     let kubernetes = kubernetes_service::hosts(context);
-    let mut workloads = Workloads { context, hosts: BTreeMap::new(), kubernetes: BTreeMap::new(), policies };
+    let (hosts, by_namespace, joined) = Default::default();
+    let mut workloads = Workloads { context, hosts, kubernetes: by_namespace, joined, policies };
     for host in &kubernetes {
         add_service(&mut found, kubernetes_service::service(context, host));
         workloads.kubernetes.entry(&host.object.metadata.namespace).or_default().push(host);
     }
     for host in service::hosts(context, &entries, &kubernetes) {
         let metadata = host.object.metadata;
-        add_service(&mut found, service::service(context, &host_vips, &host));
+        add_host(&mut found, service::service(context, &host_vips, &host));
         workloads.hosts.entry((&metadata.namespace, &metadata.name)).or_default().push(host);
     }
+    let slices: Vec<_> = context.objects.endpoint_slices().filter(|object| context.is_ours(object.metadata)).collect();
+    workloads.joined = workloads.joined_pods(&slices);
     let pods = context.objects.pods().filter(|object| context.is_ours(object.metadata));
     let entry_workloads = context.objects.workload_entries().filter(|object| context.is_ours(object.metadata));
     let endpoints = entries.iter().flat_map(|object| workloads.of_service_entry(*object));
     let all = pods
         .filter_map(|object| workloads.of_pod(object))
         .chain(entry_workloads.map(|object| workloads.of_workload_entry(object)))
-        .chain(endpoints);
+        .chain(endpoints)
+        .chain(slices.iter().flat_map(|object| workloads.of_endpoint_slice(*object)));
     for workload in all {
         add_workload(context, &mut found, workload);
     }
@@ -90,6 +99,14 @@ fn addresses(context: &Context<'_>, policies: &Policies, vips: &mut VipAllocatio
 fn add_service(found: &mut BTreeMap<String, Address>, service: Service) {
     let name = fields::service_key(&service.namespace, &service.hostname);
     found.insert(name, Address { r#type: Some(address::Type::Service(service)) });
+}
+
+/// Only hosts of one namespace that are to be merged have one name.
+fn add_host(found: &mut BTreeMap<String, Address>, service: Service) {
+    match found.get_mut(&fields::service_key(&service.namespace, &service.hostname)) {
+        Some(Address { r#type: Some(address::Type::Service(owner)) }) => service::add(owner, service),
+        _ => add_service(found, service),
+    }
 }
 
 /// Two endpoints of one ServiceEntry with the same address have the same uid: the first one counts.

@@ -10,13 +10,10 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
+use crate::model::address::{ALLOCATED_V4, ALLOCATED_V6};
 use crate::objects::{Object, Resolution, ServiceEntry};
 
-/// 240.240.0.0/16
-const V4_NETWORK: u32 = 0xF0F0_0000;
 const V4_HOSTS: u32 = 0xFFFE;
-/// 2001:2::/48; as many addresses of it are used as there are in IPv4.
-const V6_NETWORK: u128 = 0x2001_0002 << 96;
 const OPT_OUT_LABEL: &str = "networking.istio.io/enable-autoallocate-ip";
 
 /// What has been handed out. Whoever translates must keep it, over restarts too: addresses are in clients' caches.
@@ -33,7 +30,10 @@ pub struct VipAllocations {
 pub(super) type HostVips = BTreeMap<String, Vec<IpAddr>>;
 
 fn addresses(number: u32) -> [IpAddr; 2] {
-    [Ipv4Addr::from(V4_NETWORK + number).into(), Ipv6Addr::from(V6_NETWORK + u128::from(number)).into()]
+    // As many addresses of IPv6 are used as there are of IPv4.
+    let v4 = ALLOCATED_V4.network().to_bits() + number;
+    let v6 = ALLOCATED_V6.network().to_bits() + u128::from(number);
+    [Ipv4Addr::from_bits(v4).into(), Ipv6Addr::from_bits(v6).into()]
 }
 
 fn host_key(namespace: &str, name: &str, host: &str) -> String {

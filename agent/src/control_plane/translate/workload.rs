@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::context::{Context, selects};
+use super::endpoint_slice::JoinedPods;
 use super::fields;
 use super::fields::octets;
 use super::kubernetes_service::KubernetesHost;
@@ -30,6 +31,8 @@ pub(super) struct Workloads<'a> {
     pub(super) hosts: BTreeMap<(&'a str, &'a str), Vec<Host<'a>>>,
     /// Kubernetes Services, by namespace.
     pub(super) kubernetes: BTreeMap<&'a str, Vec<&'a KubernetesHost<'a>>>,
+    /// Services that Pods serve because an EndpointSlice says so.
+    pub(super) joined: JoinedPods<'a>,
     pub(super) policies: &'a Policies,
 }
 
@@ -164,10 +167,15 @@ impl Workloads<'_> {
         let services = self.kubernetes.get(namespace).into_iter().flatten();
         let services = services.filter(|host| selects(&host.object.spec.selector, labels)).map(|host| {
             let port = |port: &KubernetesPort| Some(mapping(port.number, target(port)?));
-            let ports = host.object.spec.ports.iter().filter_map(port).collect();
+            let ports = host.object.spec.ports.iter().filter(|port| port.is_tcp).filter_map(port).collect();
             (fields::service_key(namespace, &host.hostname), PortList { ports })
         });
-        entries.map(|host| service_ports(host, &own)).chain(services).collect()
+        let mut found = BTreeMap::<String, PortList>::new();
+        // Several ServiceEntries may have ports of one host.
+        for (key, list) in entries.map(|host| service_ports(host, &own)).chain(services) {
+            found.entry(key).or_default().ports.extend(list.ports);
+        }
+        found
     }
 }
 
@@ -180,14 +188,14 @@ fn kubernetes_target(spec: &WorkloadEntry, port: &KubernetesPort) -> Option<u16>
     }
 }
 
-fn mapping(service_port: u16, target_port: u16) -> Port {
+pub(super) fn mapping(service_port: u16, target_port: u16) -> Port {
     Port { service_port: service_port.into(), target_port: target_port.into(), ..Port::default() }
 }
 
 /// The service of a host, and the ports a workload serves it on: its own, else the service's target.
 fn service_ports(host: &Host<'_>, own: impl Fn(&ServiceEntryPort) -> Option<u16>) -> (String, PortList) {
     let target = |port: &ServiceEntryPort| own(port).or(port.target_port).unwrap_or(port.number);
-    let ports = host.object.spec.ports.iter().map(|port| mapping(port.number, target(port))).collect();
+    let ports = host.ports.iter().map(|port| mapping(port.number, target(port))).collect();
     (fields::service_key(&host.object.metadata.namespace, host.name), PortList { ports })
 }
 

@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use parking_lot::RwLock;
 
+use super::affinity::Client;
 use super::view::{RequestedPort, View};
 use crate::model::service::Service;
 use crate::model::workload::Workload;
@@ -100,7 +101,7 @@ impl Endpoints {
     ) -> Option<&Arc<Workload>> {
         let is_excluded = |slot| self.at(slot).is_none_or(|endpoint| excluded(endpoint));
         if let Some(view) = self.views.read().iter().find(|view| view.answers(port, source)) {
-            return self.at(view.pick(is_excluded, random)?);
+            return self.at(self.pick_from(view, service, source, is_excluded, random)?);
         }
         let mut view = View::new(service, port, source);
         for (slot, endpoint) in (0..).zip(&self.slots) {
@@ -108,9 +109,26 @@ impl Endpoints {
                 view.add(slot, endpoint);
             }
         }
-        let slot = view.pick(is_excluded, random);
+        let slot = self.pick_from(&view, service, source, is_excluded, random);
         self.add_view(view, port, source);
         self.at(slot?)
+    }
+
+    fn pick_from(
+        &self,
+        view: &View,
+        service: &Service,
+        source: &Workload,
+        is_excluded: impl Fn(u32) -> bool,
+        random: &mut impl FnMut() -> u64,
+    ) -> Option<u32> {
+        if !service.client_ip_affinity {
+            return view.pick(is_excluded, random);
+        }
+        let client = Client::of(source);
+        view.pick_greatest(is_excluded, |slot, weight| {
+            self.at(slot).map_or(0.0, |endpoint| client.score(endpoint, weight))
+        })
     }
 
     /// Keeps a view for the next connections of such a source, unless another thread has just added the same.

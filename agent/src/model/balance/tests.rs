@@ -218,3 +218,33 @@ fn many_endpoints_come_and_go_as_few_do() {
     }
     assert!(endpoints.is_empty() && picked(&endpoints, &service, &source).is_empty());
 }
+
+#[test]
+fn a_client_keeps_its_endpoint_while_others_come_and_go() {
+    let service = Arc::new(Service { client_ip_affinity: true, ..service("a", &[], &[(80, 8080)]) });
+    let named = |n: usize, capacity| Workload { capacity, ..endpoint(&format!("e{n}"), "/////") };
+    let clients: Vec<Workload> =
+        (0..1000).map(|n| workload(&format!("c{n}"), &[&format!("10.0.{}.{}", n / 250, n % 250)])).collect();
+    let pick = |endpoints: &Endpoints, client: &Workload, random: u64| {
+        let picked = endpoints.pick(&service, RequestedPort::Service(80), client, |_| false, &mut || random);
+        picked.expect("there are endpoints").name.to_string()
+    };
+    let picks = |endpoints: &Endpoints| clients.iter().map(|client| pick(endpoints, client, 0)).collect::<Vec<_>>();
+    let mut endpoints = endpoints((0..4).map(|n| named(n, if n == 3 { 2 } else { 1 })));
+    let before = picks(&endpoints);
+    assert_eq!(clients.iter().map(|client| pick(&endpoints, client, u64::MAX)).collect::<Vec<_>>(), before);
+    let share = |name: &str| before.iter().filter(|picked| *picked == name).count();
+    for (name, expected) in [("e0", 200), ("e1", 200), ("e2", 200), ("e3", 400)] {
+        assert!(share(name).abs_diff(expected) < 60, "{name} has {} of 1000 clients", share(name));
+    }
+    endpoints.insert(&Arc::new(named(4, 1)));
+    for (before, after) in before.iter().zip(picks(&endpoints)) {
+        assert!(*before == after || after == "e4", "from {before} to {after}");
+    }
+    endpoints.remove(&endpoint("e4", "/////").uid);
+    assert_eq!(picks(&endpoints), before);
+    endpoints.remove(&endpoint("e0", "/////").uid);
+    for (before, after) in before.iter().zip(picks(&endpoints)) {
+        assert!(*before == after || before == "e0", "from {before} to {after}");
+    }
+}

@@ -74,6 +74,11 @@ impl View {
         self.ranks.iter().find_map(|weights| weights.pick_except(&excluded, random))
     }
 
+    /// The same endpoint each time for one client, as long as it is there and not excluded; see `affinity`.
+    pub(super) fn pick_greatest(&self, excluded: impl Fn(u32) -> bool, score: impl Fn(u32, u64) -> f64) -> Option<u32> {
+        self.ranks.iter().find_map(|weights| weights.pick_greatest(&excluded, &score))
+    }
+
     /// The place of an endpoint in [`Self::ranks`]; `None` where it may not be picked at all.
     fn rank(&self, endpoint: &Workload) -> Option<usize> {
         let balancing = self.service.load_balancing.as_ref();

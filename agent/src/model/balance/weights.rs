@@ -62,6 +62,16 @@ impl Weights {
         (rest.total > 0).then(random).and_then(|random| rest.pick(random))
     }
 
+    /// The slot with the greatest score among those that weigh something and are not excluded; O(n log n).
+    pub(super) fn pick_greatest(&self, excluded: impl Fn(u32) -> bool, score: impl Fn(u32, u64) -> f64) -> Option<u32> {
+        let slots = 0..u32::try_from(self.capacity()).ok()?;
+        let scored = slots.filter_map(|slot| {
+            let weight = self.weight_of(slot);
+            (weight > 0 && !excluded(slot)).then(|| (slot, score(slot, weight)))
+        });
+        scored.max_by(|(_, one), (_, other)| one.total_cmp(other)).map(|(slot, _)| slot)
+    }
+
     fn weight_of(&self, slot: u32) -> u64 {
         self.sum_before(slot as usize + 1) - self.sum_before(slot as usize)
     }

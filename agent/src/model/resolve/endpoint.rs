@@ -3,8 +3,9 @@
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
+use super::target_port::target_port;
 use super::upstream::{Transport, Unresolved, Upstream};
-use crate::model::address::{OriginalDst, canonical};
+use crate::model::address::{OriginalDst, canonical, is_allocated};
 use crate::model::balance::RequestedPort;
 use crate::model::mesh::{Mesh, OutboundTrafficPolicy, VipKind};
 use crate::model::service::{BalancingMode, GatewayAddress, GatewayDestination, Service};
@@ -90,31 +91,47 @@ impl<'a, R: FnMut() -> u64> Resolution<'a, R> {
             return self.reach_waypoint(waypoint, Some(service));
         }
         let port = self.destination.port();
-        let service_port = service.ports.iter().find(|known| known.service_port == port);
-        if service.load_balancing.as_ref().is_some_and(|lb| lb.mode == BalancingMode::Passthrough) {
-            // Without the port the registry does not know this destination, though it knows the address.
-            return match service_port {
-                Some(_) => Ok(upstream(Transport::Passthrough(self.destination), None, Some(service))),
-                None => self.reach_unknown(),
-            };
+        if !service.ports.iter().any(|known| known.service_port == port) {
+            return self.reach_unlisted_port(service);
         }
-        let service_port = service_port.ok_or_else(|| Unresolved::NoSuchPort(service.key.to_string(), port))?;
-        let endpoint = self
-            .pick(service, RequestedPort::Service(port))
-            .ok_or_else(|| Unresolved::NoHealthyEndpoint(service.key.to_string(), port))?;
-        let mapped = endpoint.services.get(&service.key).into_iter().flatten();
-        let target_port = mapped
-            .filter(|mapping| mapping.service_port == port)
-            .map(|mapping| mapping.target_port)
-            .chain([service_port.target_port, port])
-            .find(|target| *target != 0)
-            .unwrap_or(port);
+        if service.load_balancing.as_ref().is_some_and(|lb| lb.mode == BalancingMode::Passthrough) {
+            return Ok(upstream(Transport::Passthrough(self.destination), None, Some(service)));
+        }
+        let Some(endpoint) = self.pick(service, RequestedPort::Service(port)) else {
+            return self.reach_without_endpoint(service);
+        };
+        let target_port = target_port(service, endpoint, port)
+            .ok_or_else(|| Unresolved::NoSuchPort(service.key.to_string(), port))?;
         let Some(ip) = self.address_of(endpoint)? else {
             let transport = Transport::ResolveHostname { hostname: endpoint.hostname.clone(), port: target_port };
             return Ok(upstream(transport, Some(endpoint), Some(service)));
         };
         let transport = self.direct(endpoint, SocketAddr::new(ip, target_port), Some(service));
         Ok(upstream(transport, Some(endpoint), Some(service)))
+    }
+
+    /// A port that the service does not have. The mesh does not know this destination, though it knows the address, unless
+    /// the address is a workload's own as well. An address that was allocated for the mesh has nobody else behind it.
+    fn reach_unlisted_port(&mut self, service: &Service) -> Result<Upstream, Unresolved> {
+        let (ip, port) = (self.destination.ip(), self.destination.port());
+        if let Some(workload) = self.mesh.workloads.owners(&self.source.network, ip).next() {
+            return self.reach_workload(workload);
+        }
+        if is_allocated(ip) {
+            return Err(Unresolved::NoSuchPort(service.key.to_string(), port));
+        }
+        self.reach_unknown()
+    }
+
+    /// A service of which no endpoint may be picked. Where no control plane of the mesh knows any endpoint of a Kubernetes
+    /// Service, kube-proxy may: it refuses where it does not. Endpoints that are there, but not healthy, are no reason.
+    fn reach_without_endpoint(&self, service: &Arc<Service>) -> Result<Upstream, Unresolved> {
+        let is_unknown = self.mesh.endpoints(&service.key).next().is_none();
+        let policy = self.mesh.settings().outbound_traffic_policy;
+        if is_unknown && service.is_kubernetes() && policy == OutboundTrafficPolicy::AllowAny {
+            return Ok(upstream(Transport::Passthrough(self.destination), None, Some(service)));
+        }
+        Err(Unresolved::NoHealthyEndpoint(service.key.to_string(), self.destination.port()))
     }
 
     fn reach_workload(&mut self, workload: &Arc<Workload>) -> Result<Upstream, Unresolved> {

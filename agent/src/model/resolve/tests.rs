@@ -81,7 +81,7 @@ fn a_virtual_address_leads_to_an_endpoint_of_its_service() {
             ("10.1.0.1:81", &format!("hbone 10.0.0.1:15008 10.0.0.1:8181 {reviews}")),
             ("10.1.0.1:82", &format!("hbone 10.0.0.1:15008 10.0.0.1:82 {reviews}")),
             ("10.1.0.1:83", "service bookinfo/reviews has no healthy endpoint for port 83"),
-            ("10.1.0.1:84", "service bookinfo/reviews has no port 84"),
+            ("10.1.0.1:84", "plain 10.1.0.1:84 | - | -"),
             ("10.1.0.2:80", "plain 10.0.0.2:8080 | vm | vm"),
             ("[fd01::2]:80", "plain 10.0.0.2:8080 | vm | vm"),
             (
@@ -155,6 +155,63 @@ fn what_the_mesh_does_not_know_follows_the_outbound_policy() {
             ("192.168.0.1:80", "plain 192.168.0.1:80 | - | -"),
         ],
     );
+}
+
+#[test]
+fn a_port_that_a_service_does_not_have_is_no_destination_of_the_mesh() {
+    let mut mesh = mesh([
+        serving(workload("pod", &["10.0.0.1"]), &[("named", 80, 80), ("world", 80, 80), ("allocated", 80, 80)]).into(),
+        workload("other", &["10.0.0.2"]).into(),
+        service("named", &["10.1.0.1", "10.0.0.2"], &[(80, 80)]).into(),
+        service("allocated", &["240.240.0.1", "2001:2::1"], &[(80, 80)]).into(),
+        service("world", &["0.0.0.0/0"], &[(80, 80)]).into(),
+    ]);
+    let pod = "hbone 10.0.0.1:15008 10.0.0.1:80 cluster.local/ns/bookinfo/sa/pod | pod";
+    let known = [
+        ("10.1.0.1:80", format!("{pod} | named")),
+        ("1.1.1.1:80", format!("{pod} | world")),
+        // An address that is a workload's own leads to it at ports that the service does not have.
+        ("10.0.0.2:22", "hbone 10.0.0.2:15008 10.0.0.2:22 cluster.local/ns/bookinfo/sa/other | other | -".to_owned()),
+        // Nobody else answers at an address that was allocated for the mesh.
+        ("240.240.0.1:81", "service bookinfo/allocated has no port 81".to_owned()),
+        ("[2001:2::1]:81", "service bookinfo/allocated has no port 81".to_owned()),
+    ];
+    let known: Vec<(&str, &str)> = known.iter().map(|(to, expected)| (*to, &**expected)).collect();
+    check(&mesh, &known);
+    check(&mesh, &[("10.1.0.1:81", "plain 10.1.0.1:81 | - | -"), ("1.1.1.1:443", "plain 1.1.1.1:443 | - | -")]);
+    mesh.apply(MeshUpdate::Settings(MeshSettings {
+        outbound_traffic_policy: OutboundTrafficPolicy::RegistryOnly,
+        ..MeshSettings::default()
+    }));
+    let refused = Unresolved::RegistryOnly.to_string();
+    check(&mesh, &known);
+    check(&mesh, &[("10.1.0.1:81", &refused), ("1.1.1.1:443", &refused)]);
+}
+
+#[test]
+fn a_kubernetes_service_without_any_endpoint_is_left_to_kube_proxy() {
+    let of_kubernetes = |name: &str, vip: &str| Service {
+        name: text(name),
+        ..service(&format!("{name}.bookinfo.svc.cluster.local"), &[vip], &[(80, 80)])
+    };
+    let mut mesh = mesh([
+        of_kubernetes("db", "10.1.0.1").into(),
+        of_kubernetes("sick", "10.1.0.2").into(),
+        serving(
+            Workload { status: HealthStatus::Unhealthy, ..workload("sick", &["10.0.0.5"]) },
+            &[("sick.bookinfo.svc.cluster.local", 80, 80)],
+        )
+        .into(),
+        service("entry", &["10.1.0.3"], &[(80, 80)]).into(),
+    ]);
+    let refused = |name: &str| format!("service bookinfo/{name} has no healthy endpoint for port 80");
+    let (sick, entry) = (refused("sick.bookinfo.svc.cluster.local"), refused("entry"));
+    check(&mesh, &[("10.1.0.1:80", "plain 10.1.0.1:80 | - | db"), ("10.1.0.2:80", &sick), ("10.1.0.3:80", &entry)]);
+    mesh.apply(MeshUpdate::Settings(MeshSettings {
+        outbound_traffic_policy: OutboundTrafficPolicy::RegistryOnly,
+        ..MeshSettings::default()
+    }));
+    check(&mesh, &[("10.1.0.1:80", &refused("db.bookinfo.svc.cluster.local"))]);
 }
 
 #[test]

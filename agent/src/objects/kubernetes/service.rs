@@ -20,6 +20,8 @@ pub struct Service {
     pub node_local: bool,
     /// `publishNotReadyAddresses`.
     pub publish_not_ready: bool,
+    /// `sessionAffinity: ClientIP`.
+    pub client_ip_affinity: bool,
     /// `trafficDistribution` as written; empty if unset.
     pub traffic_distribution: String,
 }
@@ -37,7 +39,8 @@ pub struct KubernetesPort {
     pub number: u16,
     /// Empty if the service has one port without a name.
     pub name: String,
-    pub is_udp: bool,
+    /// `protocol: TCP`, or none: what the mesh carries. UDP and SCTP ports have numbers of their own.
+    pub is_tcp: bool,
     pub target: TargetPort,
     pub app_protocol: Option<String>,
 }
@@ -51,9 +54,9 @@ pub enum TargetPort {
 }
 
 /// Fields without a meaning inside the mesh.
-const NOT_USED: [&str; 13] = [
+const NOT_USED: [&str; 12] = [
     "externalIPs",
-    "sessionAffinity",
+    // Its time limit: an affinity without state has none.
     "sessionAffinityConfig",
     "loadBalancerIP",
     "loadBalancerClass",
@@ -85,6 +88,7 @@ pub(in crate::objects) fn read(mut fields: Fields<'_>) -> Service {
         ports: fields.items("ports").iter().filter_map(|item| port(item.fields(report)?)).collect(),
         selector: labels::read_selector(&mut fields, "selector"),
         node_local: fields.word("internalTrafficPolicy", &[("Cluster", false), ("Local", true)]).unwrap_or(false),
+        client_ip_affinity: fields.word("sessionAffinity", &[("None", false), ("ClientIP", true)]).unwrap_or(false),
         publish_not_ready: fields.flag("publishNotReadyAddresses").unwrap_or(false),
         traffic_distribution: fields.text("trafficDistribution").unwrap_or_default(),
     };
@@ -123,15 +127,15 @@ fn port(mut fields: Fields<'_>) -> Option<KubernetesPort> {
         fields.error("port", "a port needs its number, 1..65535");
     }
     let number = number.and_then(|item| names::port(&item, report));
-    let protocols = [("TCP", false), ("UDP", true), ("SCTP", false)];
+    let protocols = [("TCP", true), ("UDP", false), ("SCTP", false)];
     let name = fields.text("name").unwrap_or_default();
-    let is_udp = fields.word("protocol", &protocols).unwrap_or(false);
+    let is_tcp = fields.word("protocol", &protocols).unwrap_or(true);
     let target = fields.get("targetPort").and_then(|item| target_port(&item, report));
     let app_protocol = fields.text("appProtocol");
     fields.skip("nodePort");
     fields.finish();
     let number = number?;
-    Some(KubernetesPort { number, name, is_udp, target: target.unwrap_or(TargetPort::Number(number)), app_protocol })
+    Some(KubernetesPort { number, name, is_tcp, target: target.unwrap_or(TargetPort::Number(number)), app_protocol })
 }
 
 fn target_port(item: &Item<'_>, report: &Report) -> Option<TargetPort> {

@@ -37,6 +37,14 @@ pub struct ServiceEntryPort {
     pub target_port: Option<u16>,
 }
 
+impl ServiceEntryPort {
+    /// All protocols are spoken over TCP but UDP itself.
+    #[must_use]
+    pub fn is_tcp(&self) -> bool {
+        !self.protocol.eq_ignore_ascii_case("udp")
+    }
+}
+
 /// `resolution`: how the endpoints of a connection are found.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Resolution {

@@ -97,8 +97,8 @@ fn a_policy_is_rejected_for_the_same_reason_however_it_comes() {
             from(pb::Source { not_trust_domains: texts(&["*b"]), ..none() }),
         ),
         (
-            "rules: [{from: [{source: {serviceAccounts: [a], principals: [b]}}]}]",
-            from(pb::Source { service_accounts: texts(&["a"]), principals: texts(&["b"]), ..none() }),
+            "rules: [{from: [{source: {serviceAccounts: [a], principals: ['*/sa/b']}}]}]",
+            from(pb::Source { service_accounts: texts(&["a"]), principals: texts(&["*/sa/b"]), ..none() }),
         ),
         (
             "rules: [{from: [{source: {remoteIpBlocks: ['']}}]}]",

@@ -3,7 +3,8 @@
 use super::fields::{block, gateway, known, not_empty, port};
 use super::malformed::{Flaw, Malformed};
 use crate::model::service::{
-    AppProtocol, BalancingMode, IpFamilies, LoadBalancing, Scope, Service, ServiceKey, ServicePort, Vip, Visibility,
+    AppProtocol, BalancingMode, CLIENT_IP_AFFINITY_EXTENSION, IpFamilies, LoadBalancing, Scope, Service, ServiceKey,
+    ServicePort, Vip, Visibility,
 };
 use crate::proto::istio::workload as pb;
 
@@ -23,6 +24,7 @@ pub(super) fn service(wire: pb::Service) -> Result<Service, Malformed> {
         subject_alt_names: wire.subject_alt_names.into_iter().map(Into::into).collect(),
         canonical: wire.canonical,
         ingress_use_waypoint: wire.ingress_use_waypoint,
+        client_ip_affinity: wire.extensions.iter().any(|extension| extension.name == CLIENT_IP_AFFINITY_EXTENSION),
     })
 }
 

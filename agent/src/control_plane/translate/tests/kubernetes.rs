@@ -32,11 +32,11 @@ fn the_pod(yaml: &str) -> Option<Workload> {
 #[test]
 fn ports_and_addresses_of_a_service() {
     let found = one_service(
-        "clusterIPs: [10.96.0.1, 'fd00::1'], ports: [{name: http, port: 80, targetPort: 81}, {name: http-alt, port: 8080, targetPort: something}, {name: dns, port: 53, protocol: UDP}]",
+        "clusterIPs: [10.96.0.1, 'fd00::1'], ports: [{name: http, port: 80, targetPort: 81}, {name: http-alt, port: 8080, targetPort: something}, {name: dns, port: 53, targetPort: 5300, protocol: UDP}, {name: dns-tcp, port: 53, targetPort: 5353}, {name: sctp, port: 54, protocol: SCTP}]",
     );
     let ports: Vec<_> =
         found.ports.iter().map(|port| (port.service_port, port.target_port, port.app_protocol())).collect();
-    assert_eq!(ports, [(80, 81, AppProtocol::Http11), (8080, 0, AppProtocol::Http11), (53, 53, AppProtocol::Unknown)]);
+    assert_eq!(ports, [(80, 81, AppProtocol::Http11), (8080, 0, AppProtocol::Http11), (53, 5353, AppProtocol::Tcp)]);
     assert!(found.canonical);
     assert_eq!((found.addresses.len(), found.ip_families()), (2, IpFamilies::Dual));
     let headless = one_service("clusterIP: None, ipFamilies: [IPv6]");
@@ -213,4 +213,40 @@ fn a_waypoints_own_pods_have_none_and_say_how_they_take_connections() {
     let found = the_pod(&format!("{gateway}{}", pod(labels, "", RUNNING))).expect("a workload");
     assert_eq!(found.waypoint, None);
     assert_eq!(found.application_tunnel, Some(ApplicationTunnel { protocol: 1, port: 15088 }));
+}
+
+#[test]
+fn an_endpoint_slice_serves_a_service_without_a_selector() {
+    let slice = "---\napiVersion: discovery.k8s.io/v1\nkind: EndpointSlice\nmetadata: {name: db-1, namespace: n, labels: {kubernetes.io/service-name: db}}\naddressType: IPv4\nports: [{name: sql, port: 5433}, {name: udp, port: 53, protocol: UDP}]\nendpoints:\n- {addresses: [192.0.2.1]}\n- {addresses: [192.0.2.2], conditions: {ready: false}}\n- {addresses: [10.0.0.1], targetRef: {kind: Pod, name: p, namespace: n}}\n";
+    let service = svc("db", "", "clusterIP: 10.96.0.1, ports: [{name: sql, port: 5432}, {name: other, port: 80}]");
+    let found = translated(&format!("{service}{slice}{}", pod("", "", RUNNING)));
+    let served = vec![("n/db.n.svc.cluster.local".to_owned(), vec![(5432, 5433)])];
+    for (address, status) in [("192.0.2.1", WorkloadStatus::Healthy), ("192.0.2.2", WorkloadStatus::Unhealthy)] {
+        let uid = format!("Kubernetes/discovery.k8s.io/EndpointSlice/n/db-1/{address}");
+        let Some(address::Type::Workload(workload)) = found.addresses[&uid].r#type.clone() else { panic!("{uid}") };
+        assert_eq!(
+            (ports(&workload), workload.status(), workload.network_mode()),
+            (served.clone(), status, NetworkMode::HostNetwork)
+        );
+    }
+    let Some(address::Type::Workload(of_pod)) = found.addresses["Kubernetes//Pod/n/p"].r#type.clone() else {
+        panic!("a pod")
+    };
+    assert_eq!(ports(&of_pod), served);
+    assert_eq!(found.addresses.len(), 4, "a Pod's endpoint is the Pod itself: {:?}", found.addresses.keys());
+    // Another Pod of that name, or a service that finds its Pods by a selector.
+    let moved = translated(&format!("{service}{slice}{}", pod("", "", &RUNNING.replace("10.0.0.1", "10.0.0.9"))));
+    let selected = translated(&format!(
+        "{}{slice}{}",
+        service.replace("clusterIP", "selector: {a: b}, clusterIP"),
+        pod("", "", RUNNING)
+    ));
+    for found in [moved, selected] {
+        let Some(address::Type::Workload(of_pod)) = found.addresses["Kubernetes//Pod/n/p"].r#type.clone() else {
+            panic!("a pod")
+        };
+        assert!(of_pod.services.is_empty(), "{:?}", of_pod.services);
+    }
+    // Without its Service a slice is nothing.
+    assert!(translated(slice).addresses.is_empty());
 }

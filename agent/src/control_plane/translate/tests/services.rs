@@ -113,6 +113,89 @@ fn the_oldest_object_of_a_namespace_owns_a_host() {
 }
 
 #[test]
+fn a_younger_object_adds_the_ports_that_the_owner_of_a_host_does_not_have() {
+    let dated = |name: &str, month: u8, rest: &str, spec: &str| {
+        entry(name, &format!("namespace: n, creationTimestamp: 2026-0{month}-01T00:00:00Z{rest}"), spec)
+    };
+    let spec = |resolution: &str, ports: &[u16], endpoint: &str| {
+        let ports: Vec<String> =
+            ports.iter().map(|port| format!("{{number: {port}, name: p{port}, protocol: TCP}}")).collect();
+        format!(
+            "hosts: [a.com], resolution: {resolution}, ports: [{}], endpoints: [{{address: {endpoint}}}]",
+            ports.join(", ")
+        )
+    };
+    let owner = dated("a", 1, "", &spec("STATIC", &[80], "10.0.0.1"));
+    let other = "it has no effect: it belongs to the older ServiceEntry \"a\", and";
+    // The younger object, the ports of the service, the endpoints with the ports they serve, and what is told.
+    let rows = [
+        (
+            dated("b", 2, "", &spec("STATIC", &[81], "10.0.0.2")),
+            vec![80, 81],
+            vec![("a", 80), ("b", 81)],
+            String::new(),
+        ),
+        (
+            dated("b", 2, "", &spec("STATIC", &[80, 81], "10.0.0.2")),
+            vec![80, 81],
+            vec![("a", 80), ("b", 81)],
+            "port 80 has no effect: the older ServiceEntry \"a\" has it".to_owned(),
+        ),
+        (
+            dated("b", 2, "", &spec("STATIC", &[80], "10.0.0.2")),
+            vec![80],
+            vec![("a", 80)],
+            "port 80 has no effect: the older ServiceEntry \"a\" has it".to_owned(),
+        ),
+        (
+            dated("b", 2, "", &spec("DNS", &[81], "10.0.0.2")),
+            vec![80],
+            vec![("a", 80)],
+            format!("{other} spec.resolution is not the same there"),
+        ),
+        (
+            dated("b", 2, ", labels: {istio.io/use-waypoint: w}", &spec("STATIC", &[81], "10.0.0.2")),
+            vec![80],
+            vec![("a", 80)],
+            format!("{other} metadata.labels is not the same there"),
+        ),
+    ];
+    for (younger, expected_ports, endpoints, told) in rows {
+        let found = translated(&format!("{younger}{owner}"));
+        let service = service(&found, "n/a.com");
+        assert_eq!(service.ports.iter().map(|port| port.service_port).collect::<Vec<_>>(), expected_ports, "{younger}");
+        assert_eq!(service.addresses.len(), 2 * endpoints.len(), "each object that counts has addresses for the host");
+        let of = |name: &str| {
+            let address = if name == "a" { "10.0.0.1" } else { "10.0.0.2" };
+            ports(&workload(&found, &format!("ServiceEntry/n/{name}/{address}")).services["n/a.com"])
+        };
+        for (name, port) in &endpoints {
+            assert_eq!(of(name), [(*port, *port)], "{younger}");
+        }
+        assert_eq!(found.addresses.len(), 1 + endpoints.len(), "{:?}", found.addresses.keys());
+        let expected = (!told.is_empty()).then(|| format!("ServiceEntry n/b: host \"a.com\": {told}"));
+        assert_eq!(
+            found.notices.iter().filter(|notice| notice.contains("n/b")).collect::<Vec<_>>(),
+            expected.iter().collect::<Vec<_>>()
+        );
+    }
+}
+
+#[test]
+fn workloads_that_two_merged_objects_select_serve_the_ports_of_both() {
+    let spec = |port: u16| {
+        format!(
+            "hosts: [a.com], resolution: STATIC, workloadSelector: {{labels: {{app: a}}}}, ports: [{{number: {port}, name: p{port}, protocol: TCP}}]"
+        )
+    };
+    let yaml = entry("a", "namespace: n", &spec(80))
+        + &entry("b", "namespace: n", &spec(81))
+        + &workload_entry("w", "namespace: n, labels: {app: a}", "address: 10.0.0.1");
+    let found = workload(&translated(&yaml), "WorkloadEntry/n/w");
+    assert_eq!(ports(&found.services["n/a.com"]), [(80, 80), (81, 81)]);
+}
+
+#[test]
 fn a_namespace_visible_owner_leaves_no_canonical_service() {
     let spec = "hosts: [a.com], resolution: NONE";
     let mesh = "---\napiVersion: mesh.istio.io/v1alpha1\nkind: MeshConfig\nspec:\n  serviceEntryVisibility:\n    policies: [{visibility: VIS, matchingRules: [{namespaceSelector: {matchLabels: {kubernetes.io/metadata.name: n}}}]}]\n";
