@@ -27,13 +27,15 @@ pub enum LimitKind {
     AgentHeldKib,
     /// HBONE connections of the pod to one peer.
     PeerConnections,
+    /// Lookups of names in DNS, each of which holds a thread.
+    NameLookups,
 }
 
 /// How many kinds of limits there are.
 const KINDS: usize = LimitKind::ALL.len();
 
 impl LimitKind {
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 8] = [
         Self::OutboundConnections,
         Self::InboundConnections,
         Self::PendingConnects,
@@ -41,6 +43,7 @@ impl LimitKind {
         Self::HeldKib,
         Self::AgentHeldKib,
         Self::PeerConnections,
+        Self::NameLookups,
     ];
 
     /// The value of the metrics' `limit` label, and the name in `weir status`.
@@ -54,6 +57,7 @@ impl LimitKind {
             Self::HeldKib => "held_kib",
             Self::AgentHeldKib => "agent_held_kib",
             Self::PeerConnections => "peer_connections",
+            Self::NameLookups => "name_lookups",
         }
     }
 }

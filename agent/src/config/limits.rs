@@ -36,6 +36,9 @@ pub struct LimitsConfig {
     /// application waits for a place on one of them, as long as a connection attempt may take, and is then refused.
     #[arg(long, env = "WEIR_MAX_CONNECTIONS_PER_PEER", default_value_t = 1024, value_parser = clap::value_parser!(u32).range(1..=MAX))]
     pub max_connections_per_peer: u32,
+    /// Lookups in DNS for one pod that run at once. At the limit its further connections to endpoints that only have a name wait.
+    #[arg(long, env = "WEIR_MAX_NAME_LOOKUPS_PER_POD", default_value_t = 16, value_parser = clap::value_parser!(u32).range(1..=MAX))]
+    pub max_name_lookups_per_pod: u32,
 }
 
 impl LimitsConfig {
@@ -50,6 +53,7 @@ impl LimitsConfig {
             LimitKind::HeldKib => self.max_held_kib_per_pod,
             LimitKind::AgentHeldKib => self.max_held_kib,
             LimitKind::PeerConnections => self.max_connections_per_peer,
+            LimitKind::NameLookups => self.max_name_lookups_per_pod,
         }
     }
 }

@@ -34,9 +34,12 @@ mod outbound {
 
     mod candidate;
     mod error;
+    mod happy_eyeballs;
+    mod names;
     mod tcp;
     mod upstream;
 
+    pub(super) use self::names::Names;
     pub(super) use self::tcp::serve;
 }
 

@@ -6,6 +6,7 @@ use std::time::Duration;
 use super::certificates::PodCertificates;
 use super::hbone_probes::HboneProbes;
 use super::origin::trusted_domains;
+use super::outbound::Names;
 use super::revocation::LiveConnections;
 use super::workers::Workers;
 use crate::capture::Capture;
@@ -70,6 +71,7 @@ pub struct Proxy {
     pub(super) live: LiveConnections,
     pub(super) hbone_probes: HboneProbes,
     pub(super) pod_certificates: PodCertificates,
+    pub(super) names: Names,
 }
 
 impl Proxy {
@@ -80,6 +82,7 @@ impl Proxy {
             pod_certificates: PodCertificates::new(certificates.clone()),
             live: LiveConnections::default(),
             hbone_probes: HboneProbes::default(),
+            names: Names::default(),
             mesh,
             certificates,
             capture,

@@ -1,10 +1,10 @@
 //! Why an outbound connection failed.
 
-use std::io;
 use std::sync::Arc;
 
 use http::StatusCode;
 
+use super::names::LookupError;
 use crate::hbone::{HboneError, HboneErrorKind};
 use crate::model::resolve::Unresolved;
 use crate::net::ConnectError;
@@ -21,7 +21,7 @@ pub(super) enum OutboundError {
     #[error(transparent)]
     Connect(#[from] ConnectError),
     #[error("{0} has no address: {1}")]
-    Lookup(Arc<str>, io::Error),
+    Lookup(Arc<str>, LookupError),
     #[error(transparent)]
     Splice(#[from] SpliceError),
     #[error("the pod is gone")]
@@ -43,6 +43,7 @@ impl OutboundError {
         match self {
             Self::Hbone(error) => error.may_succeed_elsewhere(),
             Self::Connect(error) => !matches!(error, ConnectError::Socket(..)),
+            Self::Lookup(..) => true,
             _ => false,
         }
     }

@@ -1,8 +1,8 @@
 //! Opening the upstream of an outbound connection.
 
-use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Instant;
 
 use http::HeaderMap;
 use http::header::FORWARDED;
@@ -10,7 +10,10 @@ use tokio::net::TcpStream;
 
 use super::candidate::Candidate;
 use super::error::OutboundError;
+use super::happy_eyeballs::connect_first;
+use super::names::LookupError;
 use crate::hbone::{HboneStream, Target, baggage, forwarded};
+use crate::limits::LimitKind;
 use crate::model::address::OriginalDst;
 use crate::model::resolve::{Transport, Upstream};
 use crate::net::ConnectError;
@@ -119,11 +122,35 @@ impl Outbound<'_> {
             }
             Transport::Passthrough(to) => Ok(UpstreamStream::Tcp(self.connect(*to).await?)),
             Transport::ResolveHostname { hostname, port } => {
-                let endpoint =
-                    look_up(hostname, *port).await.map_err(|e| OutboundError::Lookup(hostname.clone(), e))?;
-                record.settle(Some(ConnectionEnds { endpoint, ..self.ends(Some(upstream)) }));
-                Ok(UpstreamStream::Tcp(self.connect(endpoint).await?))
+                Ok(UpstreamStream::Tcp(self.open_by_name(upstream, hostname, *port, record).await?))
             }
+        }
+    }
+
+    /// Looks the name of an endpoint up and connects to one of its addresses, both within the time of one connect.
+    async fn open_by_name(
+        &self,
+        upstream: &Upstream,
+        hostname: &Arc<str>,
+        port: u16,
+        record: &ConnectionRecord,
+    ) -> Result<TcpStream, OutboundError> {
+        let PodProxy { proxy, pod, .. } = &**self.pod_proxy;
+        let (within, started) = (proxy.timeouts.connect, Instant::now());
+        let lookup = proxy.names.addresses(hostname, pod.limits.of(LimitKind::NameLookups), within).await;
+        let found = lookup.map_err(|error| OutboundError::Lookup(hostname.clone(), error))?;
+        let addresses: Vec<SocketAddr> = found.iter().map(|ip| SocketAddr::new(*ip, port)).collect();
+        let first =
+            *addresses.first().ok_or_else(|| OutboundError::Lookup(hostname.clone(), LookupError::NoAddress))?;
+        let connecting = connect_first(addresses, |to| self.connect(to));
+        let connected = tokio::time::timeout(within.saturating_sub(started.elapsed()), connecting).await;
+        match connected {
+            Ok(Ok((endpoint, tcp))) => {
+                record.settle(Some(ConnectionEnds { endpoint, ..self.ends(Some(upstream)) }));
+                Ok(tcp)
+            }
+            Ok(Err(Some(error))) => Err(error.into()),
+            Ok(Err(None)) | Err(_) => Err(ConnectError::Timeout(first, within).into()),
         }
     }
 
@@ -147,9 +174,4 @@ impl Outbound<'_> {
         }
         map
     }
-}
-
-async fn look_up(hostname: &str, port: u16) -> io::Result<SocketAddr> {
-    let mut found = tokio::net::lookup_host((hostname, port)).await?;
-    found.next().ok_or_else(|| io::ErrorKind::NotFound.into())
 }

@@ -1,0 +1,226 @@
+//! Addresses of endpoints that only have a name (`resolution: DNS`).
+//!
+//! The system's resolver is asked, as the agent's own `/etc/resolv.conf` and `/etc/hosts` have it. It blocks a thread for as long as
+//! the DNS servers take, and tells no TTL. So all connections to a name share one lookup, what came of it is remembered for a
+//! short time, and only so many lookups run at once: in all, and of one pod.
+
+use std::collections::HashMap;
+use std::io;
+use std::net::{IpAddr, ToSocketAddrs as _};
+use std::sync::Arc;
+use std::time::Duration;
+
+use parking_lot::Mutex;
+use tokio::sync::{Semaphore, watch};
+use tokio::time::Instant;
+
+use crate::limits::Limit;
+
+/// How long addresses are used without asking again. Names that move do so with DNS TTLs of this order, and the resolver tells none.
+const REMEMBERED: Duration = Duration::from_secs(5);
+/// How long a failure is remembered.
+const FAILURE_REMEMBERED: Duration = Duration::from_secs(1);
+/// Lookups that run at once, of all pods: each holds a thread.
+const LOOKUPS_AT_ONCE: usize = 32;
+/// Names that are remembered. The objects of the mesh name them, not the pods.
+const NAMES_REMEMBERED: usize = 4096;
+/// Addresses of one name that are used; RFC 8305 tries them one after the other.
+const ADDRESSES_USED: usize = 16;
+
+/// Why a name has no address.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub(in crate::proxy) enum LookupError {
+    #[error("{0}")]
+    Failed(Arc<str>),
+    #[error("it has none")]
+    NoAddress,
+    #[error("no answer within {0:?}")]
+    TimedOut(Duration),
+}
+
+type Answer = Result<Arc<[IpAddr]>, LookupError>;
+/// Asks the resolver; blocks.
+type Ask = Arc<dyn Fn(&str) -> io::Result<Vec<IpAddr>> + Send + Sync>;
+
+/// The names that are known, or being looked up.
+pub(in crate::proxy) struct Names {
+    known: Mutex<HashMap<Arc<str>, watch::Receiver<Option<Known>>>>,
+    at_once: Arc<Semaphore>,
+    ask: Ask,
+}
+
+/// What came of a lookup.
+#[derive(Debug, Clone)]
+struct Known {
+    answer: Answer,
+    until: Instant,
+}
+
+impl Default for Names {
+    fn default() -> Self {
+        Self::new(Arc::new(|name| {
+            Ok((name, 0).to_socket_addrs()?.map(|address| address.ip().to_canonical()).collect())
+        }))
+    }
+}
+
+impl std::fmt::Debug for Names {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Names").field("known", &self.known.lock().len()).finish_non_exhaustive()
+    }
+}
+
+impl Names {
+    fn new(ask: Ask) -> Self {
+        Self { known: Mutex::default(), at_once: Arc::new(Semaphore::new(LOOKUPS_AT_ONCE)), ask }
+    }
+
+    /// The addresses of a name, in the resolver's order of preference; at least one. A lookup counts against `pod`, the
+    /// limit of the pod for which it is begun.
+    ///
+    /// # Errors
+    /// See [`LookupError`].
+    pub(super) async fn addresses(&self, name: &Arc<str>, pod: &Limit, within: Duration) -> Answer {
+        let answer = tokio::time::timeout(within, self.answer(name, pod)).await;
+        answer.unwrap_or(Err(LookupError::TimedOut(within)))
+    }
+
+    async fn answer(&self, name: &Arc<str>, pod: &Limit) -> Answer {
+        let mut answer = match self.known(name) {
+            Some(answer) => answer,
+            None => {
+                // Given back when the resolver is done, not when this connection has stopped waiting.
+                let held = pod.take().await;
+                let slot = self.at_once.clone().acquire_owned().await.expect("nobody closes this semaphore");
+                self.known_or_begun(name, (held, slot))
+            }
+        };
+        match answer.wait_for(Option::is_some).await.as_deref() {
+            Ok(Some(known)) => known.answer.clone(),
+            _ => Err(LookupError::Failed("the lookup was given up".into())),
+        }
+    }
+
+    /// A lookup that is under way, or whose answer is still good.
+    fn known(&self, name: &str) -> Option<watch::Receiver<Option<Known>>> {
+        self.known.lock().get(name).filter(|known| is_good(known)).cloned()
+    }
+
+    /// The same, begun now if need be. `holds` is kept for as long as it runs.
+    fn known_or_begun(&self, name: &Arc<str>, holds: impl Send + 'static) -> watch::Receiver<Option<Known>> {
+        let mut known = self.known.lock();
+        if let Some(answer) = known.get(name).filter(|known| is_good(known)) {
+            return answer.clone();
+        }
+        if known.len() >= NAMES_REMEMBERED {
+            known.retain(|_, known| is_good(known));
+            if known.len() >= NAMES_REMEMBERED
+                && let Some(any) = known.keys().next().cloned()
+            {
+                known.remove(&any);
+            }
+        }
+        let (answered, answer) = watch::channel(None);
+        known.insert(name.clone(), answer.clone());
+        drop(known);
+        let (ask, name) = (self.ask.clone(), name.clone());
+        tokio::task::spawn_blocking(move || {
+            let _holds = holds;
+            let answer = match ask(&name) {
+                Ok(addresses) if addresses.is_empty() => Err(LookupError::NoAddress),
+                Ok(addresses) => Ok(addresses.into_iter().take(ADDRESSES_USED).collect()),
+                Err(error) => Err(LookupError::Failed(error.to_string().into())),
+            };
+            let time = if answer.is_ok() { REMEMBERED } else { FAILURE_REMEMBERED };
+            answered.send_replace(Some(Known { answer, until: Instant::now() + time }));
+        });
+        answer
+    }
+}
+
+/// Whether a lookup is under way, or its answer still good. One whose task was dropped is neither.
+fn is_good(known: &watch::Receiver<Option<Known>>) -> bool {
+    match &*known.borrow() {
+        Some(known) => Instant::now() < known.until,
+        None => known.has_changed().is_ok(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicUsize, Ordering};
+    use std::sync::mpsc;
+
+    use super::*;
+    use crate::limits::{LimitKind, NodeLimits};
+
+    const PATIENCE: Duration = Duration::from_secs(20);
+
+    fn name(text: &str) -> Arc<str> {
+        text.into()
+    }
+
+    fn ip(text: &str) -> IpAddr {
+        text.parse().expect("tests write addresses")
+    }
+
+    #[tokio::test]
+    async fn all_addresses_are_known_and_asked_for_once() {
+        let asked = Arc::new(AtomicUsize::new(0));
+        let count = asked.clone();
+        let names = Names::new(Arc::new(move |name: &str| {
+            count.fetch_add(1, Ordering::Relaxed);
+            match name {
+                "both" => Ok(vec![ip("2001:db8::1"), ip("192.0.2.1")]),
+                "none" => Ok(Vec::new()),
+                _ => Err(io::Error::other("no such name")),
+            }
+        }));
+        let limits = NodeLimits::new(|_| 4).for_pod();
+        let pod = limits.of(LimitKind::NameLookups);
+        let expected: Answer = Ok([ip("2001:db8::1"), ip("192.0.2.1")].into());
+        for _ in 0..3 {
+            assert_eq!(names.addresses(&name("both"), pod, PATIENCE).await, expected);
+            assert_eq!(names.addresses(&name("none"), pod, PATIENCE).await, Err(LookupError::NoAddress));
+            let failed = LookupError::Failed("no such name".into());
+            assert_eq!(names.addresses(&name("lost"), pod, PATIENCE).await, Err(failed));
+        }
+        assert_eq!(asked.load(Ordering::Relaxed), 3);
+        tokio::time::pause();
+        tokio::time::advance(FAILURE_REMEMBERED).await;
+        assert!(names.known("lost").is_none() && names.known("both").is_some());
+        tokio::time::advance(REMEMBERED).await;
+        assert!(names.known("both").is_none());
+    }
+
+    #[tokio::test]
+    async fn a_resolver_that_is_silent_holds_so_many_threads_and_no_other_name() {
+        let (release, wait) = mpsc::channel::<()>();
+        let (wait, running) = (Mutex::new(wait), Arc::new(AtomicUsize::new(0)));
+        let count = running.clone();
+        let names = Names::new(Arc::new(move |name: &str| {
+            if name == "prompt" {
+                return Ok(vec![ip("192.0.2.1")]);
+            }
+            count.fetch_add(1, Ordering::Relaxed);
+            let _ = wait.lock().recv();
+            Ok(vec![ip("192.0.2.2")])
+        }));
+        let node = NodeLimits::new(|_| 2);
+        let (limits, other) = (node.for_pod(), node.for_pod());
+        let (pod, other) = (limits.of(LimitKind::NameLookups), other.of(LimitKind::NameLookups));
+        let short = Duration::from_millis(50);
+        for silent in ["a", "b", "c", "a", "b"] {
+            assert_eq!(names.addresses(&name(silent), pod, short).await, Err(LookupError::TimedOut(short)), "{silent}");
+        }
+        assert_eq!(running.load(Ordering::Relaxed), 2, "the pod's limit, though its connections have given up");
+        assert_eq!(limits.reached()[0].limit, "name_lookups");
+        assert_eq!(
+            names.addresses(&name("prompt"), other, PATIENCE).await,
+            Ok([ip("192.0.2.1")].into()),
+            "another pod"
+        );
+        drop(release);
+        assert_eq!(names.addresses(&name("c"), pod, PATIENCE).await, Ok([ip("192.0.2.2")].into()));
+    }
+}
