@@ -42,12 +42,20 @@ fn sent(from: &mut SecuredSession, most: usize) -> Vec<u8> {
     part
 }
 
-fn receive(to: &mut SecuredSession, bytes: &[u8]) -> Received {
-    let read = |place: &mut [u8]| {
-        place[..bytes.len()].copy_from_slice(bytes);
-        Ok(bytes.len())
-    };
-    to.receive(read).expect("bytes came")
+/// Gives an end these bytes, as many at a time as it reads; none are the end of the network's connection.
+fn receive(to: &mut SecuredSession, mut bytes: &[u8]) -> Received {
+    loop {
+        let read = |place: &mut [u8]| {
+            let (now, later) = bytes.split_at(place.len().min(bytes.len()));
+            place[..now.len()].copy_from_slice(now);
+            bytes = later;
+            Ok(now.len())
+        };
+        let received = to.receive(read).expect("bytes came");
+        if bytes.is_empty() || received == Received::End {
+            return received;
+        }
+    }
 }
 
 /// Carries all that one end sends to the other, so many bytes at a time.
