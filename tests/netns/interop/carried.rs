@@ -4,10 +4,12 @@ use std::time::Duration;
 
 use anyhow::{Result, anyhow, ensure};
 use serde_json::json;
+use weir_tests::agent::binary;
 use weir_tests::envoy::Envoy;
 use weir_tests::envoy::bootstrap::{self, Http2, PAGE, PAGES};
 use weir_tests::mesh::Mesh;
 use weir_tests::test_app::{self, BANNER, Bulk, ECHO, RESET, SINK, SOURCE};
+use weir_tests::wait;
 
 use super::setup::{FromEnvoy, OWN_PORT, ToEnvoy, Way};
 use crate::harness::{Case, Check, note};
@@ -34,6 +36,10 @@ pub(crate) const CASES: &[Case] = &[
     Case {
         name: "interop: to Envoy, 64 MiB each way through the smallest windows",
         check: Check::Mesh(|mesh| ToEnvoy::run(mesh, &smallest_windows(), |setup| less_bulk(setup.way()))),
+    },
+    Case {
+        name: "interop: to Envoy, servers that do not read stop no further connection",
+        check: Check::Mesh(|mesh| ToEnvoy::run(mesh, &smallest_windows(), |setup| unread(setup.way()))),
     },
     Case { name: "interop: from Envoy, HTTP/1.1 on kept connections and HTTP/2", check: Check::Mesh(http_from_envoy) },
     Case { name: "interop: from Envoy, whoever speaks first", check: Check::Mesh(|mesh| from(mesh, who_speaks_first)) },
@@ -76,6 +82,24 @@ fn from(mesh: &Mesh, check: fn(Way<'_>) -> Result<()>) -> Result<()> {
 fn smallest_windows() -> Http2 {
     let options = json!({ "initial_stream_window_size": 65_535, "initial_connection_window_size": 65_535 });
     Http2 { options, ..Http2::default() }
+}
+
+/// Envoy does not give back the connection's window while the readers of its streams are slow.
+fn unread(way: Way<'_>) -> Result<()> {
+    let listener =
+        format!("import socket,time\ns=socket.create_server(('0.0.0.0',{OWN_PORT}),backlog=100)\ntime.sleep(600)");
+    let mut server = way.server.spawn(&["python3", "-c", &listener])?;
+    server.listens_on(OWN_PORT)?;
+    let (program, to) = (binary("weir-test-app")?.display().to_string(), way.to(OWN_PORT).to_string());
+    let uploads = way.client.spawn(&[&*program, "paused", &to, "--count", "24", "--upload"])?;
+    wait::until("no server takes any more", Duration::from_secs(20), || {
+        ensure!(uploads.stdout().contains("open"), "they say {}", uploads.tail());
+        Ok(())
+    })?;
+    let echo = way.to(ECHO);
+    let seen = test_app::probe(way.client, echo.ip(), echo.port(), "abc")?;
+    ensure!(seen.received == "abc", "another connection carried {:?}: {seen:?}", seen.received);
+    Ok(())
 }
 
 /// In `far` there is no server that speaks both, so Envoy is one.
