@@ -1,5 +1,6 @@
 //! HBONE peers that answer and take nothing: what they cost is bounded, and ends with the connection that asked for it.
 
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
@@ -21,6 +22,10 @@ pub(crate) const CASES: &[Case] = &[
     Case {
         name: "peers: one that leaves as it greets is dialled a few times, then the connection is refused",
         check: Check::Mesh(|mesh| without_place(mesh, "goaway")),
+    },
+    Case {
+        name: "peers: identities are proven again once a connection is old: new streams go to another, old ones have a drain",
+        check: Check::Alone(old_connections),
     },
 ];
 
@@ -84,4 +89,35 @@ fn listen(mesh: &Mesh, greeting: &str) -> Result<Program> {
     ])?;
     listener.listens_on(HBONE).context("the peer")?;
     Ok(listener)
+}
+
+/// Identities that were proven once must not count for ever: a stream that is never closed ends with its connection's drain.
+fn old_connections() -> Result<()> {
+    const AGE: u64 = 3;
+    const DRAIN: u64 = 3;
+    let flags =
+        [format!("--hbone-max-age-seconds={AGE}"), format!("--drain-seconds={DRAIN}"), "--worker-threads=1".into()];
+    let mesh = Mesh::start_with("t", &flags.each_ref().map(String::as_str))?;
+    let address = SocketAddr::new(mesh.far.ipv4(), ECHO).to_string();
+    let held = mesh.client.place.spawn(&[binary("weir-test-app")?.display().to_string(), "hold".into(), address])?;
+    let (mut asked, mut failed) = (0, Vec::new());
+    let end: Held = wait::until("the connection that never ends is ended", Duration::from_secs(20), || {
+        failed.extend(test_app::echoes(&mesh.client.place, mesh.far.ipv4(), ECHO).err());
+        asked += 1;
+        let last = held.stdout().lines().last().unwrap_or_default().to_owned();
+        serde_json::from_str(&last).with_context(|| format!("it says {last:?}"))
+    })?;
+    note(format!("ended by {} after {} ms; {asked} connections were made meanwhile", end.end, end.ms));
+    ensure!(failed.is_empty(), "of new connections {} failed: {failed:?}", failed.len());
+    ensure!(end.end == "ConnectionReset", "it was cut, not ended: {end:?}");
+    // The HBONE connection may be as old as the mesh when the stream begins, and each side draws its own age.
+    ensure!(end.ms >= DRAIN * 1000 - 500 && end.ms <= (AGE + DRAIN) * 1000 + 2000, "{end:?}");
+    Ok(())
+}
+
+/// How a held connection ended.
+#[derive(Debug, serde::Deserialize)]
+struct Held {
+    end: String,
+    ms: u64,
 }

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use crate::capture::CaptureOptions;
 use crate::config::{AgentConfig, LogFormat, UncapturableOutbound};
+use crate::hbone::AgeLimit;
 use crate::kubernetes::MembershipRules;
 use crate::model::identity::TrustDomain;
 use crate::proxy::{NodeInfo, PoolOptions, Timeouts};
@@ -41,6 +42,7 @@ pub(super) fn timeouts(config: &AgentConfig) -> Timeouts {
         connect: seconds(config.proxy.connect_timeout_seconds),
         handshake: seconds(config.proxy.handshake_timeout_seconds),
         request: seconds(config.proxy.request_timeout_seconds),
+        age: AgeLimit { max: seconds(config.proxy.hbone_max_age_seconds), drain: seconds(config.proxy.drain_seconds) },
     }
 }
 

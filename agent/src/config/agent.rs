@@ -14,6 +14,10 @@ use super::values::{MAX_SECONDS, name, on_loopback, trust_domain, worker_threads
 
 /// The cluster's name where nothing gives it one.
 pub(super) const DEFAULT_CLUSTER_ID: &str = "Kubernetes";
+/// How old an HBONE connection gets unless a setting says otherwise: as old as Istio's certificates, a day.
+const DEFAULT_HBONE_MAX_AGE_SECONDS: u64 = 86_400;
+/// The most that a setting may ask for: thirty days.
+const MAX_HBONE_AGE_SECONDS: u64 = 30 * 86_400;
 /// How long a drain may take unless a setting says otherwise.
 pub(super) const DEFAULT_DRAIN_SECONDS: u64 = 300;
 
@@ -147,6 +151,10 @@ pub struct ProxyConfig {
     /// Seconds after which an idle HBONE connection is closed.
     #[arg(long, env = "WEIR_POOL_IDLE_SECONDS", default_value_t = 300, value_parser = clap::value_parser!(u64).range(1..=MAX_SECONDS))]
     pub pool_idle_seconds: u64,
+    /// Seconds after which an HBONE connection takes no further streams, so that both sides prove their identities again on
+    /// another one; up to a tenth earlier. Its streams may then go on for as long as a drain may take.
+    #[arg(long, env = "WEIR_HBONE_MAX_AGE_SECONDS", default_value_t = DEFAULT_HBONE_MAX_AGE_SECONDS, value_parser = clap::value_parser!(u64).range(1..=MAX_HBONE_AGE_SECONDS))]
+    pub hbone_max_age_seconds: u64,
 }
 
 /// Where the agent's HTTP endpoints listen.

@@ -135,6 +135,7 @@ fn flags_and_environment_variables_keep_their_names() {
         ("exclude-namespaces", "WEIR_EXCLUDE_NAMESPACES"),
         ("exclude-ports", "WEIR_EXCLUDE_PORTS"),
         ("handshake-timeout-seconds", "WEIR_HANDSHAKE_TIMEOUT_SECONDS"),
+        ("hbone-max-age-seconds", "WEIR_HBONE_MAX_AGE_SECONDS"),
         ("host-proc", "WEIR_HOST_PROC"),
         ("instance-ip", "INSTANCE_IP"),
         ("kubeconfig", "WEIR_KUBECONFIG"),

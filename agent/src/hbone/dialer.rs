@@ -10,6 +10,7 @@ use http::{HeaderMap, StatusCode};
 use tokio::net::TcpStream;
 use tokio_util::sync::CancellationToken;
 
+use super::age::AgeLimit;
 use super::authority::parse_authority;
 use super::connection::{HboneConnection, StreamSlot};
 use super::error::{HboneError, handshake_failure_label};
@@ -54,6 +55,8 @@ pub(crate) struct Dialer<O> {
     pub(crate) request_timeout: Duration,
     /// What slow readers of the connections' streams may make us hold.
     pub(crate) budget: WindowBudget,
+    /// How old connections get.
+    pub(crate) age: AgeLimit,
     /// Once it is cancelled, all connections are ended at once.
     pub(crate) closed: CancellationToken,
 }
@@ -95,7 +98,7 @@ impl<O: Origin> Dialer<O> {
         peer: SocketAddr,
         counted: Held,
     ) -> Result<Arc<HboneConnection>, HboneError> {
-        let peer_identity = secured.peer.clone();
+        let (peer_identity, lifetime) = (secured.peer.clone(), self.age.begin(secured.peer_expires));
         let transport = Transport::new(secured, Role::Client, self.budget.clone());
         // Until the peer has said what it allows. Only now is it sure that it took our certificate, too.
         match tokio::time::timeout(self.handshake_timeout, transport.ready()).await {
@@ -110,16 +113,23 @@ impl<O: Origin> Dialer<O> {
         let (weak, closed) = (Arc::downgrade(&opened), self.closed.clone());
         tokio::spawn(async move {
             let _gauge = gauge;
-            let drive = || poll_fn(|cx| transport.poll_drive(cx));
-            let ended = tokio::select! {
-                biased;
-                ended = drive() => ended,
-                () = unused.cancelled() => transport.abort().await,
-                () = closed.cancelled() => transport.abort().await,
+            let close_to_new_streams = || weak.upgrade().inspect(|connection| connection.close_to_new_streams());
+            let mut is_retired = false;
+            let ended = loop {
+                tokio::select! {
+                    biased;
+                    ended = poll_fn(|cx| transport.poll_drive(cx)) => break ended,
+                    () = unused.cancelled() => break transport.abort().await,
+                    () = closed.cancelled() => break transport.abort().await,
+                    () = lifetime.retires(), if !is_retired => {
+                        is_retired = true;
+                        close_to_new_streams();
+                        transport.session().http2.leave();
+                    }
+                    () = lifetime.ends(), if is_retired => break transport.abort().await,
+                }
             };
-            if let Some(connection) = weak.upgrade() {
-                connection.close_to_new_streams();
-            }
+            close_to_new_streams();
             tracing::debug!(%peer, %ended, "HBONE connection ended");
         });
         Ok(opened)

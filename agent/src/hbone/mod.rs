@@ -5,6 +5,7 @@
 //! Either way [`HboneStream::relay`] then moves the bytes: application data is read straight into the TLS records that carry
 //! it, and written to applications straight from the records that brought it.
 
+mod age;
 mod application;
 mod authority;
 mod connection;
@@ -24,6 +25,8 @@ mod stream;
 mod tests;
 mod transport;
 
+pub use self::age::AgeLimit;
+pub(crate) use self::age::Lifetime;
 pub(crate) use self::application::TcpEnd;
 // The fuzzer's too.
 pub use self::authority::{Authority, InvalidAuthority, parse_authority};

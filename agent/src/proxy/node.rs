@@ -10,7 +10,7 @@ use super::outbound::Names;
 use super::revocation::LiveConnections;
 use super::workers::Workers;
 use crate::capture::Capture;
-use crate::hbone::PoolOptions;
+use crate::hbone::{AgeLimit, PoolOptions};
 use crate::lifecycle::Drain;
 use crate::limits::Limit;
 use crate::model::identity::TrustDomain;
@@ -19,7 +19,7 @@ use crate::telemetry::metrics::Metrics;
 use crate::tls::certificates::Certificates;
 use crate::tls::handshake::TrustedDomains;
 
-/// How long a peer may take for each step.
+/// Time limits of what is done with peers.
 #[derive(Debug, Clone, Copy)]
 pub struct Timeouts {
     /// Opening a TCP connection.
@@ -28,6 +28,8 @@ pub struct Timeouts {
     pub handshake: Duration,
     /// From a CONNECT request to its response.
     pub request: Duration,
+    /// How old an HBONE connection gets; either side.
+    pub age: AgeLimit,
 }
 
 /// Where this node is: what an enrolled pod inherits that the mesh does not know yet.

@@ -85,6 +85,7 @@ impl Proxy {
             handshake_timeout: self.timeouts.handshake,
             request_timeout: self.timeouts.request,
             budget,
+            age: self.timeouts.age,
             closed: pod.dead.clone(),
         }
     }

@@ -10,12 +10,15 @@ mod tests;
 
 use std::io;
 use std::net::{IpAddr, Ipv4Addr};
+use std::time::SystemTime;
 
 use rustls::client::UnbufferedClientConnection;
 use rustls::pki_types::{CertificateDer, ServerName};
 use rustls::server::UnbufferedServerConnection;
 use tokio::io::{AsyncRead, AsyncWrite};
+use x509_parser::prelude::{FromDer as _, X509Certificate};
 
+use super::certificate_info::CertificateInfo;
 use super::provider::ALPN;
 use super::records::{RecordError, RecordLayer};
 pub use super::verify::TrustedDomains;
@@ -32,6 +35,8 @@ pub struct Secured<S> {
     /// What came with the end of the handshake, still sealed: read before the stream.
     pub received: Vec<u8>,
     pub peer: Identity,
+    /// When the certificate expires that the peer has shown.
+    pub peer_expires: SystemTime,
 }
 
 /// Why a handshake failed, in the words that the log and the metrics use.
@@ -78,10 +83,10 @@ pub async fn connect<S: AsyncRead + AsyncWrite + Unpin>(
     let config = own.client_config(expected, trusted);
     let mut side = UnbufferedClientConnection::new(config, no_name).map_err(HandshakeError::from_rustls)?;
     let received = exchange::complete(&mut stream, &mut side).await.map_err(HandshakeError::from_io)?;
-    let peer = peer_of(&side)?;
+    let (peer, peer_expires) = peer_of(&side)?;
     let (secrets, kernel) = side.dangerous_into_kernel_connection().map_err(HandshakeError::from_rustls)?;
     let records = RecordLayer::client(secrets, kernel).map_err(HandshakeError::from_records)?;
-    Ok(Secured { stream, records, received, peer })
+    Ok(Secured { stream, records, received, peer, peer_expires })
 }
 
 /// Handshakes as the server. The peer must carry an identity of a trusted domain.
@@ -96,14 +101,14 @@ pub async fn accept<S: AsyncRead + AsyncWrite + Unpin>(
     let config = own.server_config(trusted);
     let mut side = UnbufferedServerConnection::new(config).map_err(HandshakeError::from_rustls)?;
     let received = exchange::complete(&mut stream, &mut side).await.map_err(HandshakeError::from_io)?;
-    let peer = peer_of(&side)?;
+    let (peer, peer_expires) = peer_of(&side)?;
     let (secrets, kernel) = side.dangerous_into_kernel_connection().map_err(HandshakeError::from_rustls)?;
     let records = RecordLayer::server(secrets, kernel).map_err(HandshakeError::from_records)?;
-    Ok(Secured { stream, records, received, peer })
+    Ok(Secured { stream, records, received, peer, peer_expires })
 }
 
-/// The verified peer of a finished handshake. A peer that offered no protocol at all ends here.
-fn peer_of(connection: &rustls::CommonState) -> Result<Identity, HandshakeError> {
+/// The verified peer of a finished handshake, and when its certificate expires. A peer that offered no protocol at all ends here.
+fn peer_of(connection: &rustls::CommonState) -> Result<(Identity, SystemTime), HandshakeError> {
     if connection.alpn_protocol() != Some(ALPN) {
         let error = io::Error::new(io::ErrorKind::InvalidData, rustls::Error::NoApplicationProtocol);
         return Err(HandshakeError::Tls(error));
@@ -112,5 +117,8 @@ fn peer_of(connection: &rustls::CommonState) -> Result<Identity, HandshakeError>
         .peer_certificates()
         .and_then(|chain| chain.first())
         .ok_or(HandshakeError::PeerRefused(PeerRefused::NoCertificate))?;
-    identity_of(leaf).map_err(HandshakeError::PeerRefused)
+    let identity = identity_of(leaf).map_err(HandshakeError::PeerRefused)?;
+    let malformed = |_| HandshakeError::PeerRefused(PeerRefused::Malformed(webpki::Error::BadDer));
+    let (_, parsed) = X509Certificate::from_der(leaf).map_err(malformed)?;
+    Ok((identity, CertificateInfo::new(&parsed).not_after))
 }

@@ -41,6 +41,7 @@ pub(super) fn settings(config: &AgentConfig) -> Value {
                 request_timeout_seconds,
                 pool_max_streams,
                 pool_idle_seconds,
+                hbone_max_age_seconds,
             },
         limits,
         kubernetes,
@@ -70,7 +71,7 @@ pub(super) fn settings(config: &AgentConfig) -> Value {
         "adminAddress": admin_address, "metricsAddress": metrics_address, "readinessAddress": readiness_address,
         "drainSeconds": drain_seconds, "hangSeconds": hang_seconds, "connectTimeoutSeconds": connect_timeout_seconds,
         "handshakeTimeoutSeconds": handshake_timeout_seconds, "requestTimeoutSeconds": request_timeout_seconds,
-        "poolMaxStreams": pool_max_streams, "poolIdleSeconds": pool_idle_seconds, "workerThreads": worker_threads,
+        "poolMaxStreams": pool_max_streams, "poolIdleSeconds": pool_idle_seconds, "hboneMaxAgeSeconds": hbone_max_age_seconds, "workerThreads": worker_threads,
         "limits": LimitKind::ALL.map(|kind| (kind.label(), limits.maximum(kind))).into_iter().collect::<BTreeMap<_, _>>(),
         "log": log,
         "logFormat": match log_format {

@@ -1,5 +1,6 @@
 //! HBONE connections from peers: a handshake, then any number of streams, each of them a request.
 
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -9,7 +10,7 @@ use tokio::net::TcpStream;
 use super::admission::Accepted;
 use super::connection::AuthenticatedPeer;
 use super::request;
-use crate::hbone::{HboneServer, SessionError, handshake_failure_label};
+use crate::hbone::{HboneServer, Lifetime, SessionError, handshake_failure_label};
 use crate::limits::LimitKind;
 use crate::model::address::canonical;
 use crate::net;
@@ -32,8 +33,8 @@ pub(in crate::proxy) async fn serve(pod_proxy: Arc<PodProxy>, tcp: TcpStream, _b
     }
     net::detect_dead_peer(&tcp);
     // The state of the handshake is large and soon over. A box gives its memory back before the first stream is served.
-    if let Some((server, peer)) = Box::pin(establish(&pod_proxy, tcp, &accepted)).await {
-        serve_streams(&pod_proxy, server, peer).await;
+    if let Some((server, peer, lifetime)) = Box::pin(establish(&pod_proxy, tcp, &accepted)).await {
+        serve_streams(&pod_proxy, server, peer, lifetime).await;
     }
 }
 
@@ -42,7 +43,7 @@ async fn establish(
     pod_proxy: &PodProxy,
     tcp: TcpStream,
     accepted: &Accepted,
-) -> Option<(HboneServer, AuthenticatedPeer)> {
+) -> Option<(HboneServer, AuthenticatedPeer, Lifetime)> {
     let secured = {
         let handshake = pod_proxy.handshakes.begin(pod_proxy.pod.limits.of(LimitKind::Handshakes)).await;
         tokio::select! {
@@ -55,9 +56,10 @@ async fn establish(
         }
     }?;
     let peer = AuthenticatedPeer { identity: secured.peer.clone(), addr: accepted.source, listener: accepted.local };
+    let lifetime = pod_proxy.proxy.timeouts.age.begin(secured.peer_expires);
     let start = HboneServer::start(secured, pod_proxy.budget.clone());
     let server = greet(&pod_proxy.proxy.metrics, start, &peer, pod_proxy.proxy.timeouts.handshake).await?;
-    Some((server, peer))
+    Some((server, peer, lifetime))
 }
 
 /// Has the peer learn that there will be no connection.
@@ -111,11 +113,19 @@ async fn greet(
     }
 }
 
-/// Serves the streams of a connection. When the pod leaves or the process drains, the peer is asked to open no more.
-async fn serve_streams(pod_proxy: &Arc<PodProxy>, mut server: HboneServer, peer: AuthenticatedPeer) {
+/// Serves the streams of a connection. When the pod leaves, the process drains or the connection is old, the peer is asked to
+/// open no more.
+async fn serve_streams(
+    pod_proxy: &Arc<PodProxy>,
+    mut server: HboneServer,
+    peer: AuthenticatedPeer,
+    lifetime: Lifetime,
+) {
     let PodProxy { proxy, pod, .. } = &**pod_proxy;
     let _gauge = proxy.metrics.hbone_connection_opened(Side::Downstream);
-    let mut is_going_away = false;
+    let (mut is_going_away, mut is_retired) = (false, false);
+    // One timer for the connection, not one for each request.
+    let mut retires = pin!(lifetime.retires());
     loop {
         tokio::select! {
             next = server.next() => match next {
@@ -133,6 +143,11 @@ async fn serve_streams(pod_proxy: &Arc<PodProxy>, mut server: HboneServer, peer:
                 is_going_away = true;
                 server.goaway();
             }
+            () = &mut retires, if !is_retired => {
+                (is_going_away, is_retired) = (true, true);
+                server.goaway();
+            }
+            () = lifetime.ends(), if is_retired => return server.abort().await,
             () = pod.dead.cancelled() => return server.abort().await,
             () = proxy.drain.closing() => return server.abort().await,
         }
