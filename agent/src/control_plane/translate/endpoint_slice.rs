@@ -3,33 +3,11 @@
 //!
 //! istiod gives these workloads no identity and no policies, and takes them for parts of a node's network. So does this.
 
-use std::collections::BTreeMap;
-
-use bytes::Bytes;
-
 use super::fields::{self, octets};
-use super::kubernetes_service::KubernetesHost;
+use super::kubernetes_service::{Joined, JoinedPods, KubernetesHost};
 use super::workload::{Workloads, mapping, trust_domain};
 use crate::objects::{EndpointSlice, KubernetesPort, Metadata, Object, SERVICE_NAME_LABEL};
 use crate::proto::istio::workload::{NetworkMode, PortList, Workload, WorkloadStatus};
-
-/// Services that Pods serve because an EndpointSlice says so, by the Pod's namespace and name; each with the Pod's address there.
-pub(super) type JoinedPods<'a> = BTreeMap<(&'a str, &'a str), Vec<Joined>>;
-
-/// One service that a Pod serves.
-#[derive(Debug)]
-pub(super) struct Joined {
-    addresses: Vec<Bytes>,
-    service: (String, PortList),
-}
-
-impl Joined {
-    /// The service, if the Pod has an address that the slice gives it: another Pod may have had its name before.
-    pub(super) fn service_of(&self, pod_addresses: &[Bytes]) -> Option<(String, PortList)> {
-        let is_it = self.addresses.iter().any(|address| pod_addresses.contains(address));
-        is_it.then(|| self.service.clone())
-    }
-}
 
 impl<'a> Workloads<'a> {
     /// The workloads of a slice, one per endpoint that is no Pod.

@@ -1,13 +1,17 @@
 //! Kubernetes Service to a service of the mesh.
 
+use std::collections::BTreeMap;
+
+use bytes::Bytes;
+
 use super::context::Context;
 use super::fields::{network_address, traffic_distribution};
 use super::waypoint::{self, Traffic};
 use crate::model::service::CLIENT_IP_AFFINITY_EXTENSION;
 use crate::objects::{EntryVisibility, IpFamily, KubernetesPort, Object, Service, TargetPort};
 use crate::proto::istio::workload::{
-    AppProtocol, Extension, IpFamilies, LoadBalancing, Port, Service as MeshService, load_balancing::HealthPolicy,
-    load_balancing::Mode, load_balancing::Scope,
+    AppProtocol, Extension, IpFamilies, LoadBalancing, Port, PortList, Service as MeshService,
+    load_balancing::HealthPolicy, load_balancing::Mode, load_balancing::Scope,
 };
 
 /// A Kubernetes Service and the name it has in DNS.
@@ -15,6 +19,24 @@ use crate::proto::istio::workload::{
 pub(super) struct KubernetesHost<'a> {
     pub(super) object: Object<'a, Service>,
     pub(super) hostname: String,
+}
+
+/// Services that Pods serve because an EndpointSlice says so, by the Pod's namespace and name; each with the Pod's address there.
+pub(super) type JoinedPods<'a> = BTreeMap<(&'a str, &'a str), Vec<Joined>>;
+
+/// One service that a Pod serves.
+#[derive(Debug)]
+pub(super) struct Joined {
+    pub(super) addresses: Vec<Bytes>,
+    pub(super) service: (String, PortList),
+}
+
+impl Joined {
+    /// The service, if the Pod has an address that the slice gives it: another Pod may have had its name before.
+    pub(super) fn service_of(&self, pod_addresses: &[Bytes]) -> Option<(String, PortList)> {
+        let is_it = self.addresses.iter().any(|address| pod_addresses.contains(address));
+        is_it.then(|| self.service.clone())
+    }
 }
 
 /// The services that count: aliases in DNS do not.

@@ -3,10 +3,9 @@
 use std::collections::BTreeMap;
 
 use super::context::{Context, selects};
-use super::endpoint_slice::JoinedPods;
 use super::fields;
 use super::fields::octets;
-use super::kubernetes_service::KubernetesHost;
+use super::kubernetes_service::{JoinedPods, KubernetesHost};
 use super::policies::Policies;
 use super::service::Host;
 use super::waypoint::{self, Traffic};
