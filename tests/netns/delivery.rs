@@ -5,7 +5,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, ensure};
 use weir_tests::agent::{Agent, AgentOptions};
 use weir_tests::certificates::{Authority, Presented};
-use weir_tests::mesh::{NAMESPACE, workload_entry};
+use weir_tests::mesh::{Mesh, NAMESPACE, ip, workload_entry};
 use weir_tests::objects::{ObjectFolder, authorization_policy};
 use weir_tests::test_app::{self, ECHO};
 use weir_tests::wait;
@@ -17,6 +17,10 @@ pub(crate) const CASES: &[Case] = &[
     Case {
         name: "delivery: a node by itself, from a folder of objects and a CA's key",
         check: Check::Alone(own_authority),
+    },
+    Case {
+        name: "delivery: a control plane that accepts only small requests is followed all the same",
+        check: Check::OwnMesh(small_requests),
     },
     Case {
         name: "delivery: a node by itself, from objects and ready certificates",
@@ -98,4 +102,44 @@ fn ready_certificates() -> Result<()> {
     }
     let agent = alone.agent(format!("--certificates-dir={}", folder.display()))?;
     alone.works(&agent)
+}
+
+/// What the control plane accepts: fewer versions than there are workloads.
+const SMALL_REQUEST: &str = "--max-request-bytes=32768";
+const WORKLOADS: usize = 600;
+/// How long a change of the objects may take to reach a connection, with a control plane that was away.
+const WITHIN: Duration = Duration::from_secs(30);
+
+fn small_requests(mesh: &mut Mesh) -> Result<()> {
+    let entry = |name: &str, vip: &str| {
+        format!(
+            "apiVersion: networking.istio.io/v1\nkind: ServiceEntry\nmetadata: {{name: {name}, namespace: {NAMESPACE}}}\nspec: \
+             {{hosts: [{name}.example], addresses: [{vip}], resolution: STATIC, workloadSelector: {{labels: {{app: far}}}}, \
+             ports: [{{number: {ECHO}, name: tcp, protocol: TCP}}]}}\n"
+        )
+    };
+    let workloads: Vec<String> = (0..WORKLOADS)
+        .map(|n| {
+            format!(
+                "---\napiVersion: networking.istio.io/v1\nkind: WorkloadEntry\nmetadata: {{name: one-of-many-workloads-{n}, \
+                 namespace: {NAMESPACE}}}\nspec: {{address: 10.77.{}.{}}}\n",
+                n / 250,
+                n % 250
+            )
+        })
+        .collect();
+    let (gone, new) = (ip("10.96.0.61"), ip("10.96.0.62"));
+    mesh.control_plane.objects.put("many", &workloads.concat())?;
+    mesh.control_plane.objects.put("gone", &entry("gone", "10.96.0.61"))?;
+    wait::until("the agent knows all", WITHIN, || test_app::echoes(&mesh.client.place, gone, ECHO).map(drop))?;
+    mesh.control_plane.stop()?;
+    mesh.control_plane.objects.remove("gone")?;
+    mesh.control_plane.objects.put("new", &entry("new", "10.96.0.62"))?;
+    mesh.control_plane.resume_with(&[SMALL_REQUEST])?;
+    wait::until("what is new is known", WITHIN, || test_app::echoes(&mesh.client.place, new, ECHO).map(drop))
+        .with_context(|| mesh.logs())?;
+    // One response holds both.
+    let seen = test_app::probe(&mesh.client.place, gone, ECHO, "x")?;
+    ensure!(seen.received.is_empty(), "what was removed in the meantime is still served: {seen:?}");
+    test_app::echoes(&mesh.client.place, mesh.far.ipv4(), ECHO).map(drop)
 }

@@ -52,7 +52,15 @@ impl ControlPlane {
     /// # Errors
     /// If it ends or does not listen in time.
     pub fn resume(&mut self) -> Result<()> {
-        let command = [
+        self.resume_with(&[])
+    }
+
+    /// As [`ControlPlane::resume`], with further flags.
+    ///
+    /// # Errors
+    /// If it ends or does not listen in time.
+    pub fn resume_with(&mut self, flags: &[&str]) -> Result<()> {
+        let mut command = vec![
             binary("weir")?.display().to_string(),
             "control-plane".into(),
             format!("--config={}", self.objects.path().display()),
@@ -62,6 +70,7 @@ impl ControlPlane {
             format!("--server-name={SERVER_NAME}"),
             format!("--server-name={FABRIC}"),
         ];
+        command.extend(flags.iter().map(|flag| (*flag).to_owned()));
         let mut program = self.place.spawn(&command)?;
         program.listens_on(PORT)?;
         wait::until("the control plane has a root certificate", Duration::from_secs(5), || {

@@ -38,6 +38,10 @@ pub struct ControlPlaneConfig {
     /// Istio network of everything that names none; empty is the default network.
     #[arg(long, env = "NETWORK", default_value = "")]
     pub network: String,
+    /// The largest request that is accepted, in bytes. An agent names every resource it has when it connects, some 100 bytes
+    /// each; one that is refused connects without.
+    #[arg(long, env = "WEIR_CONTROL_PLANE_MAX_REQUEST_BYTES", default_value_t = 64 * 1024 * 1024)]
+    pub max_request_bytes: usize,
     /// Log filter, in tracing's syntax.
     #[arg(long, env = "RUST_LOG", default_value = "info")]
     pub log: String,

@@ -26,8 +26,6 @@ use crate::proto::istio::v1::auth::istio_certificate_service_server::IstioCertif
 use crate::tls::ca::SignError;
 use crate::tls::server_auth::ServerConfigError;
 
-/// The largest request that is accepted: an agent names every resource it has when it connects.
-const MAX_REQUEST_BYTES: usize = 64 * 1024 * 1024;
 /// How often the server's certificate is replaced; it is valid for a year.
 const CERTIFICATE_RENEW_INTERVAL: Duration = Duration::from_secs(30 * 24 * 60 * 60);
 /// How long connections may take to end after the stop.
@@ -60,6 +58,7 @@ pub struct ControlPlane {
     authority: Authority,
     server_names: Vec<String>,
     listener: TcpListener,
+    max_request_bytes: usize,
     counters: Arc<Counters>,
 }
 
@@ -100,8 +99,9 @@ impl ControlPlane {
         let address = config.listen;
         let listener =
             TcpListener::bind(address).await.map_err(|source| ControlPlaneError::Listen { address, source })?;
+        let (server_names, max_request_bytes) = (config.server_names, config.max_request_bytes);
         let counters = Arc::default();
-        Ok(Self { source, tokens, authority, server_names: config.server_names, listener, counters })
+        Ok(Self { source, tokens, authority, server_names, listener, max_request_bytes, counters })
     }
 
     /// Where it listens.
@@ -145,7 +145,7 @@ impl ControlPlane {
             .http2_keepalive_timeout(Some(KEEPALIVE_TIMEOUT))
             .add_service(
                 AggregatedDiscoveryServiceServer::new(discovery)
-                    .max_decoding_message_size(MAX_REQUEST_BYTES)
+                    .max_decoding_message_size(self.max_request_bytes)
                     .max_encoding_message_size(usize::MAX),
             )
             .add_service(IstioCertificateServiceServer::new(certificates))

@@ -8,6 +8,7 @@ use super::last_good;
 use super::receiver::ConfigReceiver;
 use super::session::{self, StreamError, XdsOptions};
 use super::status::XdsStatus;
+use super::version_naming::VersionNaming;
 use crate::causes::with_causes;
 use crate::lifecycle::ReadyBlocker;
 use crate::pauses::Pauses;
@@ -45,10 +46,11 @@ pub async fn run(options: XdsOptions, mesh: SharedMesh, status: XdsStatus, ready
 async fn connect_forever(options: &XdsOptions, receiver: &ConfigReceiver, status: &XdsStatus) {
     status.set_source(&options.address);
     let mut pauses = Pauses::new(MIN_BACKOFF, MAX_BACKOFF);
+    let mut naming = VersionNaming::default();
     let mut objects = options.objects;
     loop {
         let started = Instant::now();
-        let Err(error) = session::run(options, receiver, status, objects).await;
+        let Err(error) = session::run(options, receiver, status, &mut naming, objects).await;
         let was_connected = status.report().connected;
         options.metrics.xds_connection_ended(match &error {
             StreamError::Ended => XdsTermination::Complete,
@@ -61,6 +63,16 @@ async fn connect_forever(options: &XdsOptions, receiver: &ConfigReceiver, status
         // A control plane that fails at types it does not know is asked without them the next time.
         let types_refused = objects && !was_connected && error.is_about_types();
         objects = options.objects && !types_refused;
+        if error.is_exhausted()
+            && let Some(bytes) = naming.exhausted()
+        {
+            tracing::warn!(
+                address = options.address,
+                bytes,
+                "the control plane may not accept a request that names all known versions: the next one names none, and is \
+                 answered with the whole mesh"
+            );
+        }
         let pause = pauses.take().max(error.min_pause());
         let error = with_causes(&error);
         if status.set_disconnected(&error) {

@@ -2,6 +2,7 @@
 //!
 //! `client` connects and reconnects, `session` carries one stream, `initial_sync` says when the agent may be ready.
 //! `stream` is the protocol without I/O: it applies responses to the `subscription_state` and makes the ACK or NACK.
+//! `version_naming` keeps requests within what a control plane accepts.
 //! [`ConfigReceiver`] (`receiver`) puts the result into the mesh; the same path serves configuration that was made in this
 //! process ([`ConfigReceiver::apply_snapshot`]). `last_good` keeps what was accepted on disk.
 
@@ -63,6 +64,7 @@ mod session;
 mod status;
 mod stream;
 mod subscription_state;
+mod version_naming;
 
 pub use client::run;
 pub use decode::address as decode_address;

@@ -108,6 +108,12 @@ impl ConfigReceiver {
         outcome
     }
 
+    /// Applies a response that holds the whole of its type: what it does not name was removed.
+    pub(super) fn handle_whole(&self, mut response: DeltaDiscoveryResponse) -> Outcome {
+        stream::remove_what_is_not_named(&mut response, &self.state.lock());
+        self.handle_response(response)
+    }
+
     /// Loads the last good configuration, if there is a trustworthy one. Changes from then on are to be appended to the
     /// same file: see [`Self::save_changes`].
     pub(super) fn load_last_good(&self, path: PathBuf) -> Journal {

@@ -16,6 +16,7 @@ use super::node::NodeDescription;
 use super::receiver::ConfigReceiver;
 use super::status::XdsStatus;
 use super::stream::Outcome;
+use super::version_naming::VersionNaming;
 use crate::control_channel::{
     self, ControlAddress, ControlHeaders, OwnServices, RootSource, TokenError, read_bearer_token,
 };
@@ -81,12 +82,15 @@ impl StreamError {
         matches!(code, Code::InvalidArgument | Code::Unimplemented | Code::NotFound)
     }
 
+    /// True where something was too much for the control plane. gRPC for Go ends a stream with RESOURCE_EXHAUSTED when a message
+    /// is too large, tonic with OUT_OF_RANGE.
+    pub(super) fn is_exhausted(&self) -> bool {
+        matches!(self, Self::Refused { code: Code::ResourceExhausted | Code::OutOfRange, .. })
+    }
+
     /// How long at least to wait before the next attempt.
     pub(super) fn min_pause(&self) -> Duration {
-        match self {
-            Self::Refused { code: Code::ResourceExhausted, .. } => EXHAUSTED_PAUSE,
-            _ => Duration::ZERO,
-        }
+        if self.is_exhausted() { EXHAUSTED_PAUSE } else { Duration::ZERO }
     }
 }
 
@@ -101,10 +105,13 @@ pub(super) async fn run(
     options: &XdsOptions,
     receiver: &ConfigReceiver,
     status: &XdsStatus,
+    naming: &mut VersionNaming,
     objects: bool,
 ) -> Result<Infallible, StreamError> {
     let (requests, outgoing) = mpsc::channel(2 * ResourceType::COUNT);
-    for request in receiver.subscriptions(options.node.to_wire(), objects) {
+    let mut subscriptions = receiver.subscriptions(options.node.to_wire(), objects);
+    naming.open(&mut subscriptions);
+    for request in subscriptions {
         // The channel is new and has room for a request of each type.
         let _ = requests.try_send(request);
     }
@@ -125,7 +132,8 @@ pub(super) async fn run(
             tracing::info!(address = options.address, "configuration stream is up");
         }
         options.metrics.xds_message(&response.type_url, response.encoded_len() as u64);
-        let outcome = receive(receiver, response).await?;
+        let is_whole = ResourceType::from_type_url(&response.type_url).is_some_and(|kind| naming.answered(kind));
+        let outcome = receive(receiver, response, is_whole).await?;
         log(&outcome);
         count(&options.metrics, &outcome);
         if let Some(kind) = outcome.kind {
@@ -134,7 +142,11 @@ pub(super) async fn run(
         if initial.record(outcome.kind) {
             status.set_synced();
         }
-        requests.send(outcome.reply).await.map_err(|_| StreamError::Ended)?;
+        if requests.send(outcome.reply).await.is_err() {
+            // The stream is over, and says why behind what it sent before.
+            while responses.message().await?.is_some() {}
+            return Err(StreamError::Ended);
+        }
     }
 }
 
@@ -158,14 +170,22 @@ async fn open(
     Ok(client.delta_aggregated_resources(request).await?.into_inner())
 }
 
-/// Decodes and applies a response. A panic costs this stream: the next one is opened, and what is in force stays.
-async fn receive(receiver: &ConfigReceiver, response: DeltaDiscoveryResponse) -> Result<Outcome, StreamError> {
-    if response.resources.len() < BLOCKING_DECODE_RESOURCES {
-        let received = catch_unwind(AssertUnwindSafe(|| receiver.handle_response(response)));
-        return received.map_err(|_| StreamError::Decoder);
-    }
+/// Decodes and applies a response; `is_whole`: it holds the whole of its type. A panic costs this stream: the next one is
+/// opened, and what is in force stays.
+async fn receive(
+    receiver: &ConfigReceiver,
+    response: DeltaDiscoveryResponse,
+    is_whole: bool,
+) -> Result<Outcome, StreamError> {
+    let few = response.resources.len() < BLOCKING_DECODE_RESOURCES;
     let receiver = receiver.clone();
-    tokio::task::spawn_blocking(move || receiver.handle_response(response)).await.map_err(|_| StreamError::Decoder)
+    let handle = move || {
+        if is_whole { receiver.handle_whole(response) } else { receiver.handle_response(response) }
+    };
+    if few {
+        return catch_unwind(AssertUnwindSafe(handle)).map_err(|_| StreamError::Decoder);
+    }
+    tokio::task::spawn_blocking(handle).await.map_err(|_| StreamError::Decoder)
 }
 
 fn log(outcome: &Outcome) {

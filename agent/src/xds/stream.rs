@@ -54,6 +54,19 @@ pub(super) fn subscriptions(
     ResourceType::all().filter(wanted).map(request).collect()
 }
 
+/// Adds to the removals of a response that holds the whole of its type everything that is known and that it does not name.
+pub(super) fn remove_what_is_not_named(response: &mut discovery::DeltaDiscoveryResponse, state: &SubscriptionState) {
+    let Some(kind) = ResourceType::from_type_url(&response.type_url) else { return };
+    // There is one mesh configuration, whatever a control plane calls it.
+    if kind == ResourceType::MeshConfig {
+        return;
+    }
+    let named: HashSet<&str> = response.resources.iter().map(|resource| resource.name.as_str()).collect();
+    let gone = state.of(kind).keys().filter(|name| !named.contains(&***name)).map(|name| name.to_string());
+    let gone: Vec<String> = gone.collect();
+    response.removed_resources.extend(gone);
+}
+
 /// What one resource of a response changes.
 #[derive(Debug, Default)]
 pub(super) struct ResourceChange {

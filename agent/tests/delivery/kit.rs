@@ -97,6 +97,7 @@ impl Running {
             server_names: vec!["istiod.istio-system.svc".into()],
             cluster_id: "Kubernetes".into(),
             network: String::new(),
+            max_request_bytes: 64 << 20,
             log: String::new(),
             log_format: weir::api::config::LogFormat::Text,
         };

@@ -44,7 +44,11 @@ impl AggregatedDiscoveryService for DiscoveryService {
             tokio::select! {
                 ended = serving => match ended {
                     Ok(()) => tracing::info!(%node, "agent disconnected"),
-                    Err(status) => tracing::info!(%node, reason = status.message(), "agent disconnected"),
+                    Err(status) => {
+                        tracing::info!(%node, reason = status.message(), "agent disconnected");
+                        // It may be about a request of the agent's, which then learns what was wrong with it.
+                        let _ = answers.try_send(Err(status));
+                    }
                 },
                 () = stop.cancelled() => {
                     // An agent that does not read it finds the connection closed.

@@ -402,3 +402,28 @@ fn names_of_any_length_make_short_reasons() {
     let nack = nack.expect("it is rejected");
     assert!(nack.len() <= MAX_REASON_BYTES && nack.ends_with("…: type: not set"), "{} bytes", nack.len());
 }
+
+#[test]
+fn a_response_that_holds_the_whole_removes_what_it_does_not_name() {
+    let mut state = empty_state();
+    feed(
+        &mut state,
+        ResourceType::Address,
+        vec![workload("a", "1", "n"), workload("b", "1", "n"), workload("c", "1", "n")],
+        &[],
+    );
+    feed(&mut state, ResourceType::Authorization, vec![policy("ns/p", "1", 80)], &[]);
+    let mut response = discovery::DeltaDiscoveryResponse {
+        type_url: ADDRESS_TYPE_URL.into(),
+        // One that is as it was, one that changed and is bad, one that is new.
+        resources: vec![workload("a", "1", "n"), workload("b", "2", "bad"), workload("d", "1", "n")],
+        ..Default::default()
+    };
+    remove_what_is_not_named(&mut response, &state);
+    let (outcome, changes) = apply(&mut state, response);
+    assert_eq!(changes.updates.iter().map(summary).collect::<Vec<_>>(), ["workload d@n", "-address c"]);
+    assert_eq!((outcome.repeats, outcome.rejected.len()), (1, 1));
+    let known: Vec<&str> = state.of(ResourceType::Address).keys().map(|name| &**name).collect();
+    assert_eq!(known, ["a", "b", "d"]);
+    assert_eq!(state.of(ResourceType::Authorization).len(), 1, "other types are not concerned");
+}
