@@ -4,6 +4,7 @@
 use std::future::poll_fn;
 use std::io;
 use std::net::Shutdown;
+use std::pin::pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
@@ -19,7 +20,7 @@ use crate::tls::handshake::Secured;
 /// Reads in a row before streams get their turn.
 const READS_PER_POLL: usize = 4;
 /// Pieces of HTTP/2 in a row, after which streams and other connections get their turn, too.
-const PIECES_PER_POLL: usize = 2048;
+const PIECES_PER_POLL: usize = 1024;
 
 /// Reads of what is left of a connection to which nothing can be written any more: more than the kernel's buffer holds.
 const READS_AT_END: usize = 64;
@@ -101,7 +102,10 @@ impl Transport {
             }
             pieces += session.pieces_read();
             if pieces > PIECES_PER_POLL {
-                break;
+                // The runtime looks at the sockets of other connections before it comes back. A task that wakes itself is
+                // polled dozens of times before it does.
+                let _ = pin!(tokio::task::yield_now()).poll(cx);
+                return;
             }
         }
         cx.waker().wake_by_ref();
