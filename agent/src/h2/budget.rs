@@ -1,6 +1,6 @@
 //! What the streams of a pod, and of the agent, may hold for readers that are slow.
 //!
-//! Every stream has a small receive window of its own. Whatever a window grows beyond that is taken from a limit of the pod
+//! Every stream has a receive window of its own with which it begins, a small one once half of the budget is taken. Whatever a window grows beyond that is taken from a limit of the pod
 //! and from one of the agent, and given back when the stream ends. Where nothing is left, windows stay as they are: the peer
 //! sends less at a time, and nothing fails.
 
@@ -18,6 +18,11 @@ impl WindowBudget {
     #[must_use]
     pub fn new(pod: &PodLimits, agent: &Limit) -> Self {
         Self { pod: pod.of(LimitKind::HeldKib).clone(), agent: agent.clone() }
+    }
+
+    /// Whether less than half is taken, of the pod and of the agent.
+    pub(super) fn is_ample(&self) -> bool {
+        [&self.pod, &self.agent].iter().all(|limit| limit.held() < limit.maximum() / 2)
     }
 
     /// Takes so many bytes for a window that grows. False where the pod or the agent has not so many left.
@@ -67,7 +72,9 @@ mod tests {
         let agent = limits.of_agent(LimitKind::AgentHeldKib);
         let (one, other) = (WindowBudget::new(&limits.for_pod(), &agent), WindowBudget::new(&limits.for_pod(), &agent));
         let reached = || limits.reached().into_iter().filter(|(_, times)| *times > 0).collect::<Vec<_>>();
+        assert!(one.is_ample() && other.is_ample());
         assert!(one.take(60 * KIB));
+        assert!(!one.is_ample() && !other.is_ample(), "the pod has none left, the agent less than half");
         assert_eq!((one.taken(), other.taken(), agent.held(), reached()), (60, 0, 60, vec![]));
         assert!(!one.take(KIB), "the pod has no more");
         assert!(!other.take(41 * KIB), "the agent has no more");

@@ -109,7 +109,7 @@ impl<A: Default> Session<A> {
         if malformed || !section.is_request() {
             return self.send(|out| frame::append_reset(out, id, Reason::PROTOCOL_ERROR));
         }
-        let mut stream = Stream::new(self.peer.initial_window);
+        let mut stream = Stream::new(self.peer.initial_window, self.first_stream_window);
         stream.remote_ended = end;
         self.streams.table.insert(id, stream);
         self.streams.requests.push_back((id, section));

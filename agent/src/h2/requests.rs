@@ -23,7 +23,7 @@ impl<A: Default> Session<A> {
         for (name, value) in fields {
             hpack::encode(&mut block, name, value);
         }
-        self.streams.table.insert(id, Stream::new(self.peer.initial_window));
+        self.streams.table.insert(id, Stream::new(self.peer.initial_window, self.first_stream_window));
         // Our own header sections are far below the smallest maximum of a frame.
         self.send(|out| frame::append(out, kind::HEADERS, flag::END_HEADERS, id, &block));
         Some(id)

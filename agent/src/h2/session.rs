@@ -79,6 +79,8 @@ pub(crate) struct Session<A> {
     /// Since when the connection's window allows us no more data.
     pub(super) stalled_since: Option<Instant>,
     pub(super) budget: WindowBudget,
+    /// The window with which streams begin, as our settings say.
+    pub(super) first_stream_window: u32,
     pub(super) streams: Streams<A>,
     pub(super) blocks: FieldBlocks,
     pub(super) shutdown: Shutdown,
@@ -89,6 +91,7 @@ pub(crate) struct Session<A> {
 impl<A: Default> Session<A> {
     /// Begins a connection: the preface and our settings are queued.
     pub(crate) fn new(role: Role, budget: WindowBudget) -> Self {
+        let first_stream_window = settings::first_stream_window(role, &budget);
         let mut session = Self {
             role,
             peer: PeerSettings::default(),
@@ -96,6 +99,7 @@ impl<A: Default> Session<A> {
             windows: Windows::new(DEFAULT_WINDOW, CONNECTION_WINDOW_BYTES),
             stalled_since: None,
             budget,
+            first_stream_window,
             streams: Streams {
                 table: HashMap::new(),
                 next_local: 1,
@@ -108,7 +112,7 @@ impl<A: Default> Session<A> {
             outgoing: Vec::new(),
             driver: None,
         };
-        session.send(|out| settings::append_preface(out, role));
+        session.send(|out| settings::append_preface(out, role, first_stream_window));
         session
     }
 

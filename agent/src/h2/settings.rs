@@ -1,5 +1,6 @@
 //! What each side allows the other (RFC 9113 §6.5): our own settings, which are constants, and those of the peer.
 
+use super::budget::WindowBudget;
 use super::frame::{self, setting};
 use super::window::DEFAULT_WINDOW;
 
@@ -11,7 +12,10 @@ pub(crate) enum Role {
 }
 
 /// Flow-control window with which a stream begins, and which none is denied.
-pub(super) const FIRST_STREAM_WINDOW_BYTES: u32 = 64 * 1024;
+const FIRST_STREAM_WINDOW_BYTES: u32 = 64 * 1024;
+/// The same on a connection that we opened while the budget was ample. Envoy as the server cuts off what it has not sent yet
+/// when its upstream ends before the client does: what an application answers and ends with should fit into the window.
+const AMPLE_STREAM_WINDOW_BYTES: u32 = 1024 * 1024;
 /// What the window of a stream may grow to while its reader keeps up: enough for 32 Gbit/s over a millisecond, and the most
 /// that one slow reader can make us hold.
 pub(super) const LARGEST_STREAM_WINDOW_BYTES: u32 = 4 * 1024 * 1024;
@@ -53,8 +57,16 @@ impl PeerSettings {
     }
 }
 
+/// The window with which the streams of a new connection begin.
+pub(super) fn first_stream_window(role: Role, budget: &WindowBudget) -> u32 {
+    match role {
+        Role::Client if budget.is_ample() => AMPLE_STREAM_WINDOW_BYTES,
+        Role::Client | Role::Server => FIRST_STREAM_WINDOW_BYTES,
+    }
+}
+
 /// Appends what a side sends first: the client's preface, our settings, and the connection's larger window.
-pub(super) fn append_preface(out: &mut Vec<u8>, role: Role) {
+pub(super) fn append_preface(out: &mut Vec<u8>, role: Role, first_stream_window: u32) {
     if role == Role::Client {
         out.extend_from_slice(frame::PREFACE);
     }
@@ -66,7 +78,7 @@ pub(super) fn append_preface(out: &mut Vec<u8>, role: Role) {
         out,
         &[
             of_role,
-            (setting::INITIAL_WINDOW_SIZE, FIRST_STREAM_WINDOW_BYTES),
+            (setting::INITIAL_WINDOW_SIZE, first_stream_window),
             (setting::MAX_FRAME_SIZE, MAX_FRAME_BYTES),
             (setting::MAX_HEADER_LIST_SIZE, MAX_HEADER_LIST_BYTES),
         ],

@@ -4,7 +4,6 @@ use std::task::Waker;
 
 use super::error::StreamError;
 use super::fields::HeaderSection;
-use super::settings::FIRST_STREAM_WINDOW_BYTES;
 use super::window::Windows;
 
 /// The answer to a request of ours.
@@ -19,7 +18,8 @@ pub(super) enum Response {
 #[derive(Debug)]
 pub(crate) struct Stream<A> {
     pub(super) windows: Windows,
-    /// The size of the receive window now: what the peer may have sent and the owner not consumed.
+    /// The size of the receive window at first, and now: what the peer may have sent and the owner not consumed.
+    first_receive_window: u32,
     pub(super) receive_window: u32,
     /// Whether we sent END_STREAM, and whether the peer did.
     pub(super) local_ended: bool,
@@ -37,10 +37,11 @@ pub(crate) struct Stream<A> {
 }
 
 impl<A: Default> Stream<A> {
-    pub(super) fn new(send_window: i64) -> Self {
+    pub(super) fn new(send_window: i64, receive_window: u32) -> Self {
         Self {
-            windows: Windows::new(send_window, FIRST_STREAM_WINDOW_BYTES),
-            receive_window: FIRST_STREAM_WINDOW_BYTES,
+            windows: Windows::new(send_window, receive_window),
+            first_receive_window: receive_window,
+            receive_window,
             local_ended: false,
             remote_ended: false,
             failure: None,
@@ -84,7 +85,7 @@ impl<A> Stream<A> {
 
     /// What its receive window took of the budget.
     pub(super) fn budgeted(&self) -> u32 {
-        self.receive_window - FIRST_STREAM_WINDOW_BYTES
+        self.receive_window - self.first_receive_window
     }
 
     /// Remembers whom to wake when the stream's state changes.

@@ -2,7 +2,8 @@
 
 use super::super::session::STALLED_AFTER;
 use super::*;
-use crate::h2::WindowBudget;
+use crate::h2::settings::first_stream_window;
+use crate::h2::{Role, WindowBudget};
 
 /// What may be sent on stream 1 of a session: by its own window, and by the connection's.
 fn send_windows(side: &Side) -> (i64, i64) {
@@ -132,4 +133,20 @@ fn a_connection_whose_window_is_not_given_back_is_stalled() {
     assert!(side.session.is_stalled());
     side.gets(&window_update(0, 1));
     assert!(!side.session.is_stalled());
+}
+
+#[test]
+fn streams_begin_with_a_larger_window_on_a_connection_that_was_opened_while_the_budget_was_ample() {
+    const KIB: u32 = 1024;
+    for (role, limit, taken, expected) in [
+        (Role::Client, 1024, 0, 1024 * KIB),
+        (Role::Client, 1024, 511, 1024 * KIB),
+        (Role::Client, 1024, 512, 64 * KIB),
+        (Role::Client, 0, 0, 64 * KIB),
+        (Role::Server, 1024, 0, 64 * KIB),
+    ] {
+        let budget = WindowBudget::of_kib(limit);
+        assert!(budget.take(taken * KIB));
+        assert_eq!(first_stream_window(role, &budget), expected, "{role:?}, {taken} of {limit} KiB");
+    }
 }
