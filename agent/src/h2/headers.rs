@@ -68,9 +68,11 @@ impl<A: Default> Session<A> {
                 self.request(id, end, section, malformed);
                 Ok(None)
             }
+            // The answer to a request that we have cancelled: the peer had sent it before it knew (RFC 9113 §5.1).
+            Role::Client => Ok(None),
             // Trailers of a stream that we are done with.
-            _ if end => Ok(None),
-            _ => Err(SessionError::stream_closed("a head on a stream that is over")),
+            Role::Server if end => Ok(None),
+            Role::Server => Err(SessionError::stream_closed("a head on a stream that is over")),
         }
     }
 
@@ -87,6 +89,7 @@ impl<A: Default> Session<A> {
 
     /// A header section larger than we accept: its stream is refused, the connection lives.
     fn too_large_section(&mut self, id: u32) -> Result<(), SessionError> {
+        let is_cancelled = self.role == Role::Client && !self.is_idle(id);
         match self.streams.table.get_mut(&id) {
             Some(stream) => {
                 stream.fail(StreamError::Reset(Reason::PROTOCOL_ERROR));
@@ -97,6 +100,7 @@ impl<A: Default> Session<A> {
                 self.send_status(id, StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE, true);
                 self.send(|out| frame::append_reset(out, id, Reason::NO_ERROR));
             }
+            None if is_cancelled => {}
             None => return Err(SessionError::protocol("a head that is too long")),
         }
         Ok(())

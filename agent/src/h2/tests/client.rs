@@ -97,3 +97,22 @@ fn only_a_reset_before_the_end_discards_what_came() {
         assert_eq!(is_discarded(&side), discarded, "{name}, and the connection ends");
     }
 }
+
+#[test]
+fn what_comes_for_a_request_that_was_cancelled_concerns_no_other() {
+    let large: Vec<(&str, &str)> = std::iter::repeat_n(("name", "a value of some length"), 500).collect();
+    for (name, bytes) in [
+        ("its response", headers(1, 0, &OK)),
+        ("its response, and that is all", headers(1, flag::END_STREAM, &OK)),
+        ("its response and data", [headers(1, 0, &OK), data(1, flag::END_STREAM, b"hi")].concat()),
+        ("a response that is too large", headers(1, 0, &large)),
+        ("a reset", reset(1, Reason::CANCEL)),
+    ] {
+        let mut side = asking();
+        side.session.release(1, Reason::CANCEL);
+        assert_eq!(side.sent(), ["RST_STREAM 1: CANCEL"], "{name}");
+        assert_eq!(side.gets(&bytes), [""; 0], "{name}");
+        side.gets(&headers(3, 0, &OK));
+        assert_eq!(side.response(3), "200", "{name}");
+    }
+}
