@@ -114,6 +114,12 @@ impl Agent {
         self
     }
 
+    /// Whether the program is this workspace's own.
+    #[must_use]
+    pub fn is_own_build(&self) -> bool {
+        self.binary.is_none()
+    }
+
     /// The same agent, but running in another place: a container beside the node's own namespace.
     #[must_use]
     pub fn elsewhere(mut self, own_place: &Place) -> Self {
