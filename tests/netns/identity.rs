@@ -107,8 +107,8 @@ fn handshake_with(mesh: &Mesh, files: Option<&CertificateFiles>) -> Result<Hands
     test_app::client(&mesh.outsider.place, Duration::from_secs(20), &arguments)
 }
 
-/// The mesh is told that the outsider is the workload `bank`. Whoever listens there must prove it.
-fn impostor(mesh: &Mesh) -> Result<()> {
+/// The object that makes the outsider the workload `bank`.
+pub(crate) fn bank(mesh: &Mesh) -> String {
     let entry = WorkloadEntry {
         name: "bank",
         namespace: NAMESPACE,
@@ -118,8 +118,13 @@ fn impostor(mesh: &Mesh) -> Result<()> {
         labels: &[("app", "bank")],
         hbone: true,
     };
+    entry.yaml()
+}
+
+/// The outsider is the workload `bank` to the mesh. Whoever listens there must prove it.
+fn impostor(mesh: &Mesh) -> Result<()> {
     let folder = mesh.world.run().folder().join("impostor");
-    let _bank = mesh.control_plane.objects.put_for_now("bank", &entry.yaml())?;
+    let _bank = mesh.control_plane.objects.put_for_now("bank", &bank(mesh))?;
     let presented = [
         ("thief", Presented::Identity("spiffe://cluster.local/ns/shop/sa/thief")),
         ("elsewhere", Presented::Identity("spiffe://evil.example/ns/shop/sa/bank")),

@@ -22,7 +22,8 @@ pub(crate) const CASES: &[Case] = &[
     Case { name: "outbound: a reader that stops makes its writer wait", check: Check::Mesh(back_pressure) },
 ];
 
-const REGISTRY_ONLY: &str = "\
+/// What refuses destinations that the mesh does not know.
+pub(crate) const REGISTRY_ONLY: &str = "\
 apiVersion: mesh.istio.io/v1alpha1
 kind: MeshConfig
 metadata: {name: mesh, namespace: istio-system}

@@ -6,13 +6,13 @@ use std::time::Duration;
 use anyhow::{Context, Result, ensure};
 use weir_tests::agent::binary;
 use weir_tests::certificates::{CertificateFiles, Presented};
-use weir_tests::mesh::{Mesh, NAMESPACE};
-use weir_tests::objects::WorkloadEntry;
+use weir_tests::mesh::Mesh;
 use weir_tests::program::Program;
 use weir_tests::test_app::{self, ECHO};
 use weir_tests::wait;
 
 use crate::harness::{Case, Check, note};
+use crate::identity::bank;
 
 pub(crate) const CASES: &[Case] = &[
     Case {
@@ -35,16 +35,7 @@ const ATTEMPTS: usize = 4;
 
 /// The outsider is the workload `bank`, proves it, and greets in such a way.
 fn without_place(mesh: &Mesh, greeting: &str) -> Result<()> {
-    let entry = WorkloadEntry {
-        name: "bank",
-        namespace: NAMESPACE,
-        service_account: "bank",
-        node: "n2",
-        addresses: &mesh.outsider.addresses(),
-        labels: &[("app", "bank")],
-        hbone: true,
-    };
-    let _bank = mesh.control_plane.objects.put_for_now("bank", &entry.yaml())?;
+    let _bank = mesh.control_plane.objects.put_for_now("bank", &bank(mesh))?;
     let listener = listen(mesh, greeting)?;
     let met = || listener.stdout().matches("went on").count();
     let refused = |what: &str| {

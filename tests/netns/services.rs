@@ -13,6 +13,7 @@ use weir_tests::{nginx, wait};
 
 use crate::count::{Counter, OPENED};
 use crate::harness::{Case, Check};
+use crate::outbound::REGISTRY_ONLY;
 
 pub(crate) const CASES: &[Case] = &[
     Case {
@@ -93,13 +94,6 @@ fn merged_entries(mesh: &Mesh) -> Result<()> {
     ensure!(log.contains(told), "the control plane does not say {told:?}:\n{log}");
     Ok(())
 }
-
-const REGISTRY_ONLY: &str = "\
-apiVersion: mesh.istio.io/v1alpha1
-kind: MeshConfig
-metadata: {name: mesh, namespace: istio-system}
-spec: {outboundTrafficPolicy: {mode: REGISTRY_ONLY}}
-";
 
 fn unlisted_port(mesh: &Mesh) -> Result<()> {
     let outside = mesh.outsider.ipv4().to_string();
