@@ -1,5 +1,5 @@
-//! Whether the threads of the data plane go on. Each beats once a second from its own runtime; a thread of its own looks at the
-//! beats, tells the supervisor that all is well, and ends readiness while one stands still.
+//! Heartbeats of the data plane's threads. Each thread counts up once a second in its own runtime. A separate thread compares
+//! the counts: while all advance, it sends the supervisor a message; while one does not, the agent is not ready.
 
 use std::io;
 use std::sync::Arc;
@@ -11,26 +11,26 @@ use tokio_util::sync::CancellationToken;
 use crate::lifecycle::{Ready, ReadyBlocker};
 use crate::supervisor::SupervisorLink;
 
-/// How often a thread beats, and how often the beats are looked at.
-const BEAT_INTERVAL: Duration = Duration::from_secs(1);
-/// A thread whose last beat is older stands still. On a busy machine a beat may be late by some seconds.
-const LONGEST_SILENCE: Duration = Duration::from_secs(5);
+/// How often a thread counts up, and how often the counts are compared.
+const HEARTBEAT_INTERVAL: Duration = Duration::from_secs(1);
+/// A thread hangs if its last heartbeat is older. On a busy machine a heartbeat may be late by some seconds.
+const MAX_HEARTBEAT_AGE: Duration = Duration::from_secs(5);
 
-/// The beats of one thread. Cheap to clone.
+/// The heartbeat of one thread. Cheap to clone.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Heartbeat(Arc<AtomicU64>);
 
 impl Heartbeat {
-    /// Beats for as long as the thread that drives this goes on.
+    /// Counts up for as long as its thread polls this future.
     pub(super) async fn run(&self) {
         loop {
-            tokio::time::sleep(BEAT_INTERVAL).await;
+            tokio::time::sleep(HEARTBEAT_INTERVAL).await;
             self.0.fetch_add(1, Ordering::Relaxed);
         }
     }
 }
 
-/// The last beat of a thread that was seen, and when.
+/// The last count of a thread that was seen, and since when it has been that.
 #[derive(Debug)]
 struct Seen {
     heartbeat: Heartbeat,
@@ -43,16 +43,16 @@ impl Seen {
         Self { heartbeat, beats: 0, at: now }
     }
 
-    fn stands_still(&mut self, now: Instant) -> bool {
+    fn hangs(&mut self, now: Instant) -> bool {
         let beats = self.heartbeat.0.load(Ordering::Relaxed);
         if beats != self.beats {
             (self.beats, self.at) = (beats, now);
         }
-        now.duration_since(self.at) > LONGEST_SILENCE
+        now.duration_since(self.at) > MAX_HEARTBEAT_AGE
     }
 }
 
-/// Starts the thread that looks at the beats, until `stop`.
+/// Starts the thread that compares the counts, until `stop`.
 ///
 /// # Errors
 /// When the system gives no thread.
@@ -68,7 +68,7 @@ pub(super) fn watch(
         let mut blocker: Option<ReadyBlocker> = None;
         while !stop.is_cancelled() {
             let now = Instant::now();
-            let still: Vec<_> = (0..threads.len()).filter(|index| threads[*index].stands_still(now)).collect();
+            let still: Vec<_> = (0..threads.len()).filter(|index| threads[*index].hangs(now)).collect();
             if still.is_empty() {
                 blocker = None;
                 supervisor.report_alive();
@@ -76,7 +76,7 @@ pub(super) fn watch(
                 blocker = Some(ready.block("data plane threads"));
                 tracing::error!(threads = ?still, "threads of the data plane stand still");
             }
-            std::thread::sleep(BEAT_INTERVAL);
+            std::thread::sleep(HEARTBEAT_INTERVAL);
         }
     };
     std::thread::Builder::new().name("weir-heartbeat".to_owned()).spawn(body).map(drop)
@@ -91,13 +91,13 @@ mod tests {
         let (heartbeat, start) = (Heartbeat::default(), Instant::now());
         let at = |seconds| start + Duration::from_secs(seconds);
         let mut seen = Seen::new(heartbeat.clone(), start);
-        assert!(!seen.stands_still(at(5)));
+        assert!(!seen.hangs(at(5)));
         heartbeat.0.fetch_add(1, Ordering::Relaxed);
-        assert!(!seen.stands_still(at(6)), "it has just beaten");
-        assert!(!seen.stands_still(at(11)));
-        assert!(seen.stands_still(at(12)), "not since");
+        assert!(!seen.hangs(at(6)), "it has just beaten");
+        assert!(!seen.hangs(at(11)));
+        assert!(seen.hangs(at(12)), "not since");
         heartbeat.0.fetch_add(1, Ordering::Relaxed);
-        assert!(!seen.stands_still(at(13)), "it goes on");
+        assert!(!seen.hangs(at(13)), "it goes on");
     }
 
     #[tokio::test(start_paused = true)]

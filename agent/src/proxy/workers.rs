@@ -57,7 +57,7 @@ impl Workers {
         Ok(Self { workers, next: AtomicUsize::new(0), stop: stop.clone(), _stop_on_drop: stop.drop_guard() })
     }
 
-    /// Tells the supervisor as long as all threads go on, and ends readiness while one stands still.
+    /// Sends heartbeats to the supervisor while no thread hangs; while one does, the agent is not ready.
     ///
     /// # Errors
     /// When the system gives no thread.

@@ -1,24 +1,24 @@
-//! Whether a worker still goes on: it says so every second, and one that has not said so for long is replaced. A worker that
-//! hangs serves nobody, and nothing else would end it.
+//! Whether a worker process hangs. It sends the supervisor a heartbeat every second, and is killed and replaced when none has
+//! come for long: a worker that hangs serves nobody, and nothing else would end it.
 
 use std::fs;
 use std::time::{Duration, Instant};
 
 use nix::unistd::Pid;
 
-/// How long a worker that is suspected to hang still has to speak. A machine that stood still as a whole needs no longer: the
-/// worker's messages may come a moment after the supervisor goes on.
-const GRACE: Duration = Duration::from_secs(2);
+/// How long a worker that is suspected to hang has for a heartbeat. It is enough after the whole machine was paused: the
+/// worker's heartbeats then arrive a moment after the supervisor continues.
+const GRACE_PERIOD: Duration = Duration::from_secs(2);
 
-/// What is to be done about a silent worker.
+/// What the supervisor does with a worker that sends no heartbeat.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Step {
-    /// Tell what its threads do; it has [`GRACE`] to speak.
-    Suspect,
+pub(super) enum HangAction {
+    /// Log what its threads do. It has [`GRACE_PERIOD`] for a heartbeat.
+    LogThreads,
     Kill,
 }
 
-/// When a worker was heard of last. Nothing is expected of one before it has spoken for the first time.
+/// When the next heartbeat of a worker is due. None is before its first one.
 #[derive(Debug)]
 pub(super) struct Liveness {
     limit: Duration,
@@ -28,38 +28,38 @@ pub(super) struct Liveness {
 }
 
 impl Liveness {
-    /// For a worker that may be silent for so long.
+    /// For a worker whose heartbeats may be so far apart.
     pub(super) fn new(limit: Duration) -> Self {
         Self { limit, due: None, is_suspected: false }
     }
 
-    /// The worker has said that it goes on.
-    pub(super) fn heard(&mut self, now: Instant) {
+    /// A heartbeat has arrived.
+    pub(super) fn heartbeat(&mut self, now: Instant) {
         self.due = Some(now + self.limit);
         if std::mem::take(&mut self.is_suspected) {
             tracing::info!("the worker goes on after all");
         }
     }
 
-    /// When [`step`](Self::step) has something to say.
+    /// When [`next_action`](Self::next_action) returns one.
     pub(super) fn deadline(&self) -> Option<Instant> {
         self.due
     }
 
-    /// What is to be done by now, once.
-    pub(super) fn step(&mut self, now: Instant) -> Option<Step> {
+    /// What is due by now; each action once.
+    pub(super) fn next_action(&mut self, now: Instant) -> Option<HangAction> {
         self.due.filter(|due| *due <= now)?;
         if self.is_suspected {
             self.due = None;
-            return Some(Step::Kill);
+            return Some(HangAction::Kill);
         }
         self.is_suspected = true;
-        self.due = Some(now + GRACE);
-        Some(Step::Suspect)
+        self.due = Some(now + GRACE_PERIOD);
+        Some(HangAction::LogThreads)
     }
 }
 
-/// What each thread of a process does, as far as the kernel tells (proc(5)): its name, its state, where it waits in the kernel,
+/// What each thread of a process does, as far as proc(5) shows it: its name, its state, where it waits in the kernel,
 /// and the system call with its arguments.
 pub(super) fn threads(pid: Pid) -> Vec<String> {
     let Ok(tasks) = fs::read_dir(format!("/proc/{pid}/task")) else { return Vec::new() };
@@ -90,16 +90,16 @@ mod tests {
         let (start, limit) = (Instant::now(), Duration::from_secs(20));
         let at = |seconds| start + Duration::from_secs(seconds);
         let mut liveness = Liveness::new(limit);
-        assert_eq!((liveness.deadline(), liveness.step(at(60))), (None, None), "it has never spoken");
-        liveness.heard(at(60));
-        assert_eq!(liveness.step(at(79)), None);
-        assert_eq!(liveness.step(at(80)), Some(Step::Suspect));
-        assert_eq!((liveness.deadline(), liveness.step(at(81))), (Some(at(82)), None), "it may still speak");
-        liveness.heard(at(81));
-        assert_eq!(liveness.step(at(100)), None, "it has");
-        assert_eq!(liveness.step(at(101)), Some(Step::Suspect));
-        assert_eq!(liveness.step(at(103)), Some(Step::Kill));
-        assert_eq!((liveness.deadline(), liveness.step(at(200))), (None, None), "once");
+        assert_eq!((liveness.deadline(), liveness.next_action(at(60))), (None, None), "it has never spoken");
+        liveness.heartbeat(at(60));
+        assert_eq!(liveness.next_action(at(79)), None);
+        assert_eq!(liveness.next_action(at(80)), Some(HangAction::LogThreads));
+        assert_eq!((liveness.deadline(), liveness.next_action(at(81))), (Some(at(82)), None), "it may still speak");
+        liveness.heartbeat(at(81));
+        assert_eq!(liveness.next_action(at(100)), None, "it has");
+        assert_eq!(liveness.next_action(at(101)), Some(HangAction::LogThreads));
+        assert_eq!(liveness.next_action(at(103)), Some(HangAction::Kill));
+        assert_eq!((liveness.deadline(), liveness.next_action(at(200))), (None, None), "once");
     }
 
     #[test]

@@ -8,7 +8,7 @@ use nix::sys::signal::Signal;
 use nix::unistd::Pid;
 
 use super::handover::{Predecessor, PredecessorStage, SuccessorStage};
-use super::liveness::{self, Step};
+use super::liveness::{self, HangAction};
 use super::message::{FromWorker, StartInfo, ToPredecessor, ToWorker};
 use super::phase::{Phase, Transition};
 use super::state::{Supervisor, WorkerSlot};
@@ -110,14 +110,14 @@ impl Supervisor {
             return;
         }
         let WorkerSlot::Running(worker) = &mut self.worker else { return };
-        match worker.liveness.step(now) {
-            Some(Step::Suspect) => {
+        match worker.liveness.next_action(now) {
+            Some(HangAction::LogThreads) => {
                 tracing::error!(pid = %worker.pid, "the worker stands still: it does not say that its threads go on");
                 for thread in liveness::threads(worker.pid) {
                     tracing::error!(thread, "a thread of the worker that stands still");
                 }
             }
-            Some(Step::Kill) => {
+            Some(HangAction::Kill) => {
                 tracing::error!(pid = %worker.pid, "the worker stands still: it is replaced");
                 worker.signal(Signal::SIGKILL);
             }
@@ -140,7 +140,7 @@ impl Supervisor {
             FromWorker::Serving => self.on_serving(),
             FromWorker::Alive => {
                 if let WorkerSlot::Running(worker) = &mut self.worker {
-                    worker.liveness.heard(Instant::now());
+                    worker.liveness.heartbeat(Instant::now());
                 }
             }
             FromWorker::Frozen => self.send_sockets_to_successor(),

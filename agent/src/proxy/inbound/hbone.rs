@@ -20,7 +20,7 @@ use crate::telemetry::connection::ResponseFlag;
 use crate::telemetry::metrics::{Metrics, Side};
 use crate::tls::handshake::{self, HandshakeError, Secured};
 
-/// How long a peer that was told of the end of a connection (GOAWAY) may take to close it before it is closed here.
+/// How long a peer may take to close a connection after the agent has sent GOAWAY. Then the agent closes it.
 const PEER_CLOSE_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// Serves a connection to the HBONE port to its end.

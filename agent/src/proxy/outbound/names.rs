@@ -1,7 +1,7 @@
 //! Addresses of endpoints that only have a name (`resolution: DNS`).
 //!
 //! The system's resolver is asked, as the agent's own `/etc/resolv.conf` and `/etc/hosts` have it. It blocks a thread for as long as
-//! the DNS servers take, and tells no TTL. So all connections to a name share one lookup, what came of it is remembered for a
+//! the DNS servers take, and returns no TTL. So all connections to a name share one lookup, what came of it is remembered for a
 //! short time, and only so many lookups run at once: in all, and of one pod.
 
 use std::collections::HashMap;
@@ -16,16 +16,16 @@ use tokio::time::Instant;
 
 use crate::limits::Limit;
 
-/// How long addresses are used without asking again. Names that move do so with DNS TTLs of this order, and the resolver tells none.
-const REMEMBERED: Duration = Duration::from_secs(5);
+/// How long addresses are used without asking again. Names that move do so with DNS TTLs of this order, and the resolver returns none.
+const ANSWER_TTL: Duration = Duration::from_secs(5);
 /// How long a failure is remembered.
-const FAILURE_REMEMBERED: Duration = Duration::from_secs(1);
+const FAILURE_TTL: Duration = Duration::from_secs(1);
 /// Lookups that run at once, of all pods: each holds a thread.
-const LOOKUPS_AT_ONCE: usize = 32;
+const MAX_CONCURRENT_LOOKUPS: usize = 32;
 /// Names that are remembered. The objects of the mesh name them, not the pods.
-const NAMES_REMEMBERED: usize = 4096;
+const MAX_CACHED_NAMES: usize = 4096;
 /// Addresses of one name that are used; RFC 8305 tries them one after the other.
-const ADDRESSES_USED: usize = 16;
+const MAX_ADDRESSES_PER_NAME: usize = 16;
 
 /// Why a name has no address.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -72,7 +72,7 @@ impl std::fmt::Debug for Names {
 
 impl Names {
     fn new(ask: Ask) -> Self {
-        Self { known: Mutex::default(), at_once: Arc::new(Semaphore::new(LOOKUPS_AT_ONCE)), ask }
+        Self { known: Mutex::default(), at_once: Arc::new(Semaphore::new(MAX_CONCURRENT_LOOKUPS)), ask }
     }
 
     /// The addresses of a name, in the resolver's order of preference; at least one. A lookup counts against `pod`, the
@@ -112,9 +112,9 @@ impl Names {
         if let Some(answer) = known.get(name).filter(|known| is_good(known)) {
             return answer.clone();
         }
-        if known.len() >= NAMES_REMEMBERED {
+        if known.len() >= MAX_CACHED_NAMES {
             known.retain(|_, known| is_good(known));
-            if known.len() >= NAMES_REMEMBERED
+            if known.len() >= MAX_CACHED_NAMES
                 && let Some(any) = known.keys().next().cloned()
             {
                 known.remove(&any);
@@ -128,10 +128,10 @@ impl Names {
             let _holds = holds;
             let answer = match ask(&name) {
                 Ok(addresses) if addresses.is_empty() => Err(LookupError::NoAddress),
-                Ok(addresses) => Ok(addresses.into_iter().take(ADDRESSES_USED).collect()),
+                Ok(addresses) => Ok(addresses.into_iter().take(MAX_ADDRESSES_PER_NAME).collect()),
                 Err(error) => Err(LookupError::Failed(error.to_string().into())),
             };
-            let time = if answer.is_ok() { REMEMBERED } else { FAILURE_REMEMBERED };
+            let time = if answer.is_ok() { ANSWER_TTL } else { FAILURE_TTL };
             answered.send_replace(Some(Known { answer, until: Instant::now() + time }));
         });
         answer
@@ -187,9 +187,9 @@ mod tests {
         }
         assert_eq!(asked.load(Ordering::Relaxed), 3);
         tokio::time::pause();
-        tokio::time::advance(FAILURE_REMEMBERED).await;
+        tokio::time::advance(FAILURE_TTL).await;
         assert!(names.known("lost").is_none() && names.known("both").is_some());
-        tokio::time::advance(REMEMBERED).await;
+        tokio::time::advance(ANSWER_TTL).await;
         assert!(names.known("both").is_none());
     }
 
