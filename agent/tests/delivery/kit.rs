@@ -89,6 +89,11 @@ pub struct Running {
 impl Running {
     /// Starts one; port 0 takes any.
     pub async fn start(home: &Home, port: u16) -> Self {
+        Self::start_with_limit(home, port, 64 << 20).await
+    }
+
+    /// Starts one that accepts requests up to a size of its own.
+    pub async fn start_with_limit(home: &Home, port: u16, max_request_bytes: usize) -> Self {
         let config = ControlPlaneConfig {
             config: home.path().join("objects"),
             listen: ([127, 0, 0, 1], port).into(),
@@ -97,7 +102,7 @@ impl Running {
             server_names: vec!["istiod.istio-system.svc".into()],
             cluster_id: "Kubernetes".into(),
             network: String::new(),
-            max_request_bytes: 64 << 20,
+            max_request_bytes,
             log: String::new(),
             log_format: weir::api::config::LogFormat::Text,
         };

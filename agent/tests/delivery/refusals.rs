@@ -8,9 +8,10 @@ use tokio::net::TcpListener;
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::transport::Server;
-use tonic::{Request, Response, Status, Streaming};
-use weir::api::control_channel::{RootSource, listener as control_listener};
+use tonic::{Code, Request, Response, Status, Streaming};
+use weir::api::control_channel::{ControlAddress, RootSource, channel, listener as control_listener};
 use weir::api::control_plane::authority::Authority;
+use weir::api::proto::envoy::service::discovery::v3::aggregated_discovery_service_client::AggregatedDiscoveryServiceClient;
 use weir::api::proto::envoy::service::discovery::v3::aggregated_discovery_service_server::{
     AggregatedDiscoveryService, AggregatedDiscoveryServiceServer,
 };
@@ -67,6 +68,40 @@ async fn a_control_plane_must_prove_itself() {
         let error = agent.status.report().last_error.unwrap();
         assert!(error.contains(expected), "{error}");
         assert!(!agent.status.is_synced());
+    }
+    control_plane.stop().await;
+}
+
+/// The requests arrive together, so the refusal of the last one follows responses that wait to be read.
+#[tokio::test]
+async fn a_request_that_is_too_large_is_named_as_the_reason_behind_all_responses() {
+    const LIMIT_BYTES: usize = 4096;
+    let home = Home::new();
+    let control_plane = Running::start_with_limit(&home, 0, LIMIT_BYTES).await;
+    let options = options(&home, control_plane.port);
+    let request = |kind: ResourceType, versions: usize| DeltaDiscoveryRequest {
+        type_url: kind.type_url().to_owned(),
+        resource_names_subscribe: vec!["*".to_owned()],
+        initial_resource_versions: (0..versions).map(|n| (format!("workload-{n}"), "1".to_owned())).collect(),
+        ..Default::default()
+    };
+    for answered in 0..ResourceType::COUNT {
+        let small = ResourceType::all().take(answered).map(|kind| request(kind, 0));
+        let requests: Vec<_> = small.chain([request(ResourceType::Address, LIMIT_BYTES)]).collect();
+        let address =
+            ControlAddress::new(&options.address, options.server_name.as_deref(), options.root_ca.clone()).unwrap();
+        let mut client = AggregatedDiscoveryServiceClient::new(channel(&address));
+        let mut request = Request::new(tokio_stream::iter(requests));
+        request.metadata_mut().insert("authorization", "Bearer first-secret".parse().unwrap());
+        let mut responses = client.delta_aggregated_resources(request).await.unwrap().into_inner();
+        let mut count = 0;
+        let refused = loop {
+            match responses.message().await {
+                Ok(Some(_)) => count += 1,
+                ended => break ended.map(drop).map_err(|status| status.code()),
+            }
+        };
+        assert_eq!((refused, count), (Err(Code::OutOfRange), answered));
     }
     control_plane.stop().await;
 }

@@ -40,16 +40,16 @@ impl AggregatedDiscoveryService for DiscoveryService {
         tokio::spawn(async move {
             let _open = counters.open_stream();
             tracing::info!(%node, "agent connected");
-            let serving = serve(&node, request.into_inner(), &answers, snapshots, &counters);
+            let serving = async {
+                let ended = serve(&node, request.into_inner(), &answers, snapshots, &counters).await;
+                let Err(status) = ended else { return tracing::info!(%node, "agent disconnected") };
+                tracing::info!(%node, reason = status.message(), "agent disconnected");
+                // It may be about a request of the agent's, which then learns what was wrong with it: behind the responses that
+                // it has not read yet. A connection that is gone ends this wait.
+                let _ = answers.send(Err(status)).await;
+            };
             tokio::select! {
-                ended = serving => match ended {
-                    Ok(()) => tracing::info!(%node, "agent disconnected"),
-                    Err(status) => {
-                        tracing::info!(%node, reason = status.message(), "agent disconnected");
-                        // It may be about a request of the agent's, which then learns what was wrong with it.
-                        let _ = answers.try_send(Err(status));
-                    }
-                },
+                () = serving => {}
                 () = stop.cancelled() => {
                     // An agent that does not read it finds the connection closed.
                     let _ = answers.try_send(Err(Status::unavailable("the control plane stops")));
