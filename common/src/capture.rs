@@ -21,6 +21,9 @@ pub const MAX_PROBE_PORTS_PER_POD: usize = 64;
 pub const MAX_PROBE_PORTS: u32 = 16 * MAX_PODS;
 /// Kinds of verdicts that are counted for each pod, all pods together.
 pub const MAX_POD_VERDICTS: u32 = 8 * MAX_PODS;
+/// Destinations of which the agent has said what is known of them, see [`Answer`]. Where there are more, the agent decides about the
+/// rest as it accepts.
+pub const MAX_DESTINATIONS: u32 = 131_072;
 /// Listeners of one pod: three kinds in two families.
 pub const LISTENERS_PER_POD: u32 = 6;
 
@@ -219,6 +222,32 @@ impl SocketAddress {
     }
 }
 
+/// What is known of a destination before a connection to it is accepted. Its key is an [`Address`]: that of one port, else
+/// with port 0 for every other port of the IP address, else [`ELSEWHERE`].
+#[repr(u32)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Answer {
+    /// Nothing: the agent accepts, and finds out.
+    Unknown = 1,
+    /// Every connection would be refused.
+    Refused = 2,
+    /// The address is a pod's and leads to that pod's own ports. Where a pod of this node has it, a port on which nobody
+    /// listens refuses.
+    OpenPorts = 3,
+}
+
+impl Answer {
+    /// As the value of a map.
+    #[inline(always)]
+    #[must_use]
+    pub const fn is(self, value: u32) -> bool {
+        self as u32 == value
+    }
+}
+
+/// Key of the [`Answer`] that holds for all IP addresses without one.
+pub const ELSEWHERE: Address = Address::new(Ip::UNSPECIFIED, 0);
+
 /// The listeners of a pod; the IPv6 one of each kind follows the IPv4 one.
 #[repr(u32)]
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -268,6 +297,7 @@ pub const LAYOUT: u64 = {
         MAX_EXCLUDED_CIDRS as usize,
         MAX_EXCLUDED_PORTS as usize,
         MAX_LISTENING_PORTS as usize,
+        MAX_DESTINATIONS as usize,
         LISTENERS_PER_POD as usize,
         crate::Counter::ALL.len(),
     ];

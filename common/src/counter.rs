@@ -86,6 +86,12 @@ counters! {
     LookupProbe => "lookup_passed_probe",
     /// No application listens on the port: refused as without capture.
     RefusedClosedPort => "lookup_refused_closed_port",
+    /// The mesh has no endpoint for the destination, or not that port of it: refused as by kube-proxy.
+    RefusedService => "lookup_refused_service",
+    /// The mesh does not know the destination, and says that such are refused.
+    RefusedNotInRegistry => "lookup_refused_not_in_registry",
+    /// The destination is a pod of this node that does not listen on the port.
+    RefusedPodPort => "lookup_refused_pod_port",
     /// No agent listens: passed to the application, as configured for the pod.
     LookupWithoutAgent => "lookup_passed_without_agent",
     /// No agent listens: refused, as configured for the pod.

@@ -12,11 +12,12 @@ mod user;
 
 pub use address::{Address, Flow, Ip};
 pub use capture::{
-    CLOSED_WITHOUT_AGENT, EnrolledPod, InboundPod, InnerSocket, Installed, LAYOUT, LISTENERS_PER_POD, LISTENING_KNOWN,
-    ListenerKind, ListeningPod, ListeningPort, MAX_AGENTS, MAX_EXCLUDED_CIDRS, MAX_EXCLUDED_PORTS, MAX_FLOWS,
-    MAX_LISTENING_PORTS, MAX_LISTENING_PORTS_PER_POD, MAX_POD_ADDRESSES, MAX_POD_VERDICTS, MAX_PODS, MAX_PROBE_PORTS,
-    MAX_PROBE_PORTS_PER_POD, MAX_PROBES, PASS_UNCAPTURABLE, PodAddress, PodVerdict, ProbePort, ProbeSocket, Role,
-    Settings, SocketAddress, excluded_port, listener_index,
+    Answer, CLOSED_WITHOUT_AGENT, ELSEWHERE, EnrolledPod, InboundPod, InnerSocket, Installed, LAYOUT,
+    LISTENERS_PER_POD, LISTENING_KNOWN, ListenerKind, ListeningPod, ListeningPort, MAX_AGENTS, MAX_DESTINATIONS,
+    MAX_EXCLUDED_CIDRS, MAX_EXCLUDED_PORTS, MAX_FLOWS, MAX_LISTENING_PORTS, MAX_LISTENING_PORTS_PER_POD,
+    MAX_POD_ADDRESSES, MAX_POD_VERDICTS, MAX_PODS, MAX_PROBE_PORTS, MAX_PROBE_PORTS_PER_POD, MAX_PROBES,
+    PASS_UNCAPTURABLE, PodAddress, PodVerdict, ProbePort, ProbeSocket, Role, Settings, SocketAddress, excluded_port,
+    listener_index,
 };
 pub use counter::Counter;
 pub use port::HBONE_PORT;

@@ -6,7 +6,7 @@
 //! | `getpeername4`, `getpeername6` | pods' cgroup | show applications the peer they expect | show the real one |
 //! | `sock_ops` | pods' and agent's cgroup | copy addresses from connecting to accepted sockets | the agent refuses |
 //! | `kubelet_connect4`, `kubelet_connect6`, `kubelet_sock_ops` | kubelet's cgroup | identify its probes by their exact 4-tuple | probes count as plaintext |
-//! | `sk_lookup` | each captured pod's namespace, through a program that says which | assign the agent's listeners to SYNs | refuse, or pass if the pod is open |
+//! | `sk_lookup` | each captured pod's namespace, through a program that says which | assign the agent's listeners to SYNs; refuse what is known to be refused | refuse, or pass if the pod is open |
 //!
 //! Oldest kernel: 5.15 (netns cookie in `sock_ops`).
 #![cfg_attr(target_arch = "bpf", no_std, no_main, feature(asm_experimental_arch))]
@@ -17,6 +17,8 @@
 
 #[cfg(target_arch = "bpf")]
 mod connect;
+#[cfg(target_arch = "bpf")]
+mod destination;
 #[cfg(target_arch = "bpf")]
 mod getpeername;
 #[cfg(target_arch = "bpf")]

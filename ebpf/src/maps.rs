@@ -1,4 +1,5 @@
-//! Every map, with its capacity and what it costs. Together below 19 MiB of kernel memory, most of it `FLOWS`.
+//! Every map, with its capacity and what it costs. Together below 30 MiB of kernel memory, of which
+//! `FLOWS` takes 8 at once.
 
 use core::arch::asm;
 
@@ -6,9 +7,10 @@ use aya_ebpf::btf_maps::SkStorage;
 use aya_ebpf::macros::{btf_map, map};
 use aya_ebpf::maps::{Array, HashMap, LpmTrie, LruHashMap, PerCpuArray, ProgramArray, SockMap};
 use weir_common::{
-    Counter, EnrolledPod, Flow, InboundPod, InnerSocket, Installed, Ip, LISTENERS_PER_POD, ListeningPod, ListeningPort,
-    MAX_EXCLUDED_CIDRS, MAX_EXCLUDED_PORTS, MAX_FLOWS, MAX_LISTENING_PORTS, MAX_POD_ADDRESSES, MAX_POD_VERDICTS,
-    MAX_PODS, MAX_PROBE_PORTS, MAX_PROBES, PodAddress, PodVerdict, ProbePort, ProbeSocket, Settings, SocketAddress,
+    Address, Counter, EnrolledPod, Flow, InboundPod, InnerSocket, Installed, Ip, LISTENERS_PER_POD, ListeningPod,
+    ListeningPort, MAX_DESTINATIONS, MAX_EXCLUDED_CIDRS, MAX_EXCLUDED_PORTS, MAX_FLOWS, MAX_LISTENING_PORTS,
+    MAX_POD_ADDRESSES, MAX_POD_VERDICTS, MAX_PODS, MAX_PROBE_PORTS, MAX_PROBES, PodAddress, PodVerdict, ProbePort,
+    ProbeSocket, Settings, SocketAddress,
 };
 
 /// `BPF_F_NO_PREALLOC`: memory is allocated per element, since few nodes come near the capacities.
@@ -90,6 +92,11 @@ pub(crate) static LISTENING: HashMap<ListeningPort, u64> = HashMap::with_max_ent
 /// Netns cookie → room that the pod has taken in `LISTENING`. Up to 80 KiB.
 #[map]
 pub(crate) static LISTENING_PODS: HashMap<u64, ListeningPod> = HashMap::with_max_entries(MAX_PODS, NO_PREALLOC);
+
+/// What is known of destinations, as values of [`weir_common::Answer`]. Written by the agent alone. Up to 11 MiB, which only a large
+/// mesh under REGISTRY_ONLY comes near.
+#[map]
+pub(crate) static DESTINATIONS: HashMap<Address, u32> = HashMap::with_max_entries(MAX_DESTINATIONS, NO_PREALLOC);
 
 /// The agent's listeners, see [`weir_common::listener_index`]. The kernel removes an element with its socket. 48 KiB.
 #[map]

@@ -15,7 +15,7 @@ use weir_common::{
 
 use crate::connect::REDIRECT_PORT;
 use crate::maps::{EXCLUDED_PORTS, FLOWS, INBOUND_PODS, LISTENERS, LOOKUP_NETNS};
-use crate::{listening, probe, socket, verdict};
+use crate::{destination, listening, probe, socket, verdict};
 
 /// Flag of `bpf_sk_assign`: replaces the socket that another program selected.
 const BPF_SK_LOOKUP_F_REPLACE: u64 = 1;
@@ -42,10 +42,9 @@ fn steer(ctx: &SkLookupContext, is_v6: bool, local: Address, remote: Address) ->
     let Some(pod) = (unsafe { INBOUND_PODS.get(netns_cookie) }) else { return Counter::LookupNotPod };
     let arrival = Arrival { pod, netns_cookie: *netns_cookie, local, remote };
     if local.ip == remote.ip || local.ip.is_loopback() {
-        return match arrival.is_redirected() {
-            true if assign(ctx, listener_index(pod.slot, ListenerKind::Outbound, is_v6)) => Counter::SteeredOutbound,
-            true => Counter::RefusedWithoutAgent,
-            false => Counter::LookupLoopback,
+        return match arrival.original_destination() {
+            Some(destination) => steer_outbound(ctx, is_v6, &arrival, destination),
+            None => Counter::LookupLoopback,
         };
     }
     // The agent's own connection to the application.
@@ -53,11 +52,22 @@ fn steer(ctx: &SkLookupContext, is_v6: bool, local: Address, remote: Address) ->
         return Counter::LookupLoopback;
     }
     // From a namespace within the pod.
-    if local.port == REDIRECT_PORT && arrival.is_redirected() {
-        let is_assigned = assign(ctx, listener_index(pod.slot, ListenerKind::Outbound, is_v6));
-        return if is_assigned { Counter::SteeredOutbound } else { Counter::RefusedWithoutAgent };
+    if local.port == REDIRECT_PORT
+        && let Some(destination) = arrival.original_destination()
+    {
+        return steer_outbound(ctx, is_v6, &arrival, destination);
     }
     steer_inbound(ctx, is_v6, &arrival)
+}
+
+/// A connection that the pod opened, unless its destination is known to refuse.
+#[inline(always)]
+fn steer_outbound(ctx: &SkLookupContext, is_v6: bool, arrival: &Arrival<'_>, destination: Address) -> Counter {
+    if let Some(refusal) = destination::refusal(destination) {
+        return refusal;
+    }
+    let is_assigned = assign(ctx, listener_index(arrival.pod.slot, ListenerKind::Outbound, is_v6));
+    if is_assigned { Counter::SteeredOutbound } else { Counter::RefusedWithoutAgent }
 }
 
 /// A connection that arrives in a captured pod's namespace, at whatever address.
@@ -69,12 +79,14 @@ struct Arrival<'a> {
 }
 
 impl Arrival<'_> {
-    /// Whether it is a connect of the pod that `connect4` or `connect6` sent here.
+    /// Where the application wanted to connect to, if it is a connect of the pod that `connect4` or `connect6` sent here.
     #[inline(always)]
-    fn is_redirected(&self) -> bool {
+    fn original_destination(&self) -> Option<Address> {
         let flow = Flow { client: self.remote, server: self.local, netns_cookie: self.netns_cookie };
         // SAFETY: read at once; a flow is removed only when it is accepted or ends.
-        unsafe { FLOWS.get(&flow) }.is_some_and(|published| published.is(Role::OriginalDst))
+        unsafe { FLOWS.get(&flow) }
+            .filter(|published| published.is(Role::OriginalDst))
+            .map(|published| published.address)
     }
 }
 

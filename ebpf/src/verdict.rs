@@ -66,7 +66,11 @@ pub(crate) fn lookup(reason: Counter) -> u32 {
     count(reason);
     match reason {
         // No socket is found, so the kernel answers with RST, as for any closed port.
-        Counter::RefusedWithoutAgent | Counter::RefusedClosedPort => sk_action::SK_DROP,
+        Counter::RefusedWithoutAgent
+        | Counter::RefusedClosedPort
+        | Counter::RefusedService
+        | Counter::RefusedNotInRegistry
+        | Counter::RefusedPodPort => sk_action::SK_DROP,
         _ => sk_action::SK_PASS,
     }
 }

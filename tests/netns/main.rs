@@ -33,6 +33,7 @@ mod peers;
 mod policy;
 mod ports;
 mod probes;
+mod refusals;
 mod resilience;
 mod services;
 mod succession;
@@ -47,7 +48,7 @@ use harness::Case;
 fn table() -> Vec<Case> {
     [
         [kit::CASES, capture::CASES, listening::CASES, traffic::CASES].concat(),
-        [outbound::CASES, services::CASES, leave::CASES].concat(),
+        [outbound::CASES, refusals::CASES, services::CASES, leave::CASES].concat(),
         [ports::CASES, wire::CASES, identity::CASES].concat(),
         input::cases(),
         [policy::CASES, probes::CASES, interfaces::CASES, inner::CASES].concat(),

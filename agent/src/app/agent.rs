@@ -10,6 +10,7 @@ use tokio::sync::{Notify, oneshot};
 use super::admin::{self, Endpoints};
 use super::foundation::{Arrivals, Foundation};
 use super::integrations::Integrations;
+use super::known_destinations::KnownDestinations;
 use super::shutdown::{self, StopReason};
 use super::{settings, uninstall, without_agent};
 use crate::config::AgentConfig;
@@ -42,7 +43,7 @@ pub(super) async fn run(config: AgentConfig, log: LogHandle, supervisor: Supervi
         nri.wait_until_tried().await;
     }
     foundation.supervisor.report_serving();
-    foundation.ownership.on_serving(foundation.enrollment.clone());
+    foundation.ownership.on_serving(foundation.enrollment.clone(), follow_destinations(&foundation));
     drop(starting);
     let (prepared, installed, restored) = (times.prepared, times.installed, times.restored);
     tracing::info!(?prepared, ?installed, ?restored, serving = ?start.elapsed(), "agent serves");
@@ -108,6 +109,18 @@ fn start_proxy(foundation: &Foundation, arrivals: Arrivals) -> anyhow::Result<Dr
     });
     tokio::spawn(arrivals.synced.then(|()| proxy.run(arrivals.pods)));
     Ok(trigger)
+}
+
+/// Has the kernel programs follow what the mesh knows of destinations, once there is a mesh.
+fn follow_destinations(foundation: &Foundation) -> Arc<KnownDestinations> {
+    let Foundation { mesh, capture, config, xds, .. } = foundation;
+    let destinations = Arc::new(KnownDestinations::new(mesh.clone(), capture.clone(), &config.node.node));
+    let (following, xds) = (destinations.clone(), xds.clone());
+    tokio::spawn(async move {
+        xds.first_sync().await;
+        following.synced();
+    });
+    destinations
 }
 
 /// Relays the kernel programs' log, and ends the enrolment of pods that die.

@@ -3,7 +3,7 @@
 
 use std::collections::BTreeSet;
 use std::io;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use anyhow::Context;
@@ -11,6 +11,7 @@ use futures_util::future::join_all;
 use tokio::sync::watch;
 
 use super::delivery::Delivery;
+use super::known_destinations::KnownDestinations;
 use crate::enrollment::Enrollment;
 use crate::enrollment::pod::PodSpec;
 use crate::enrollment::store::PodStore;
@@ -64,12 +65,18 @@ pub(super) struct ServingSuccessor {
 pub(super) struct NodeOwnership {
     may_write_state: watch::Sender<bool>,
     successor: watch::Sender<Option<ServingSuccessor>>,
+    /// Set once this agent serves.
+    destinations: OnceLock<Arc<KnownDestinations>>,
 }
 
 impl NodeOwnership {
     /// With a predecessor the state directory is that one's until this agent serves.
     pub(super) fn new(has_predecessor: bool) -> Arc<Self> {
-        Arc::new(Self { may_write_state: watch::Sender::new(!has_predecessor), successor: watch::Sender::default() })
+        Arc::new(Self {
+            may_write_state: watch::Sender::new(!has_predecessor),
+            successor: watch::Sender::default(),
+            destinations: OnceLock::new(),
+        })
     }
 
     /// Whether the state directory is this agent's to write to.
@@ -85,14 +92,23 @@ impl NodeOwnership {
     }
 
     /// This agent serves. The state directory becomes its own once the former agent has finished writing.
-    pub(super) fn on_serving(self: &Arc<Self>, enrollment: Arc<Enrollment>) {
+    pub(super) fn on_serving(self: &Arc<Self>, enrollment: Arc<Enrollment>, destinations: Arc<KnownDestinations>) {
         let ownership = self.clone();
+        self.destinations.get_or_init(|| destinations).serves(enrollment.is_in_charge());
+        // Whoever took over meanwhile has not found them yet.
+        self.is_in_charge(enrollment.is_in_charge());
         tokio::spawn(async move {
             tokio::time::sleep(PREDECESSOR_LAST_WRITE).await;
             if enrollment.is_in_charge() {
                 ownership.may_write_state.send_replace(true);
             }
         });
+    }
+
+    fn is_in_charge(&self, is_in_charge: bool) {
+        if let Some(destinations) = self.destinations.get() {
+            destinations.serves(is_in_charge);
+        }
     }
 
     /// Carries out the supervisor's commands, in a thread of its own.
@@ -120,16 +136,19 @@ impl NodeOwnership {
                 tracing::info!("a successor takes over: pods that come or go wait");
                 enrollment.freeze();
                 self.may_write_state.send_replace(false);
+                self.is_in_charge(false);
                 supervisor.report_frozen();
             }
             SupervisorCommand::Resume => {
                 tracing::warn!("the successor failed: this agent goes on");
                 enrollment.resume();
+                self.is_in_charge(true);
                 self.may_write_state.send_replace(true);
             }
             SupervisorCommand::Drain { same_network } => {
                 self.may_write_state.send_replace(false);
                 enrollment.hand_over();
+                self.is_in_charge(false);
                 self.successor.send_replace(Some(ServingSuccessor { same_network }));
             }
         }

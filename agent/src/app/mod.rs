@@ -14,6 +14,7 @@ mod foundation;
 mod handover;
 mod integrations;
 mod istiod;
+mod known_destinations;
 mod kubelet;
 mod kubernetes;
 mod nri;

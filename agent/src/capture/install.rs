@@ -60,6 +60,8 @@ impl Capture {
         let former_agents = maps.set_agent_cgroup(agent.id).map_err(CaptureError::because(failed))?;
         maps.set_exclusions(&options.exclude_cidrs, &options.exclude_ports, &options.exclude_inbound_ports)
             .map_err(CaptureError::because(failed))?;
+        // Of a former agent, whose mesh may have been another one. One that still serves goes on as new entries come.
+        drop(Maps::open_destinations(&pins)?);
         remove_dead_pods(&pins, &mut maps)?;
         programs.serve_pods()?;
         programs.attach_to_cgroups(&pins, &pods, &agent, &former_agents)?;

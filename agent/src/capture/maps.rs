@@ -9,9 +9,9 @@ use aya::maps::lpm_trie::{Key, LpmTrie};
 use aya::maps::{Array, HashMap, Map, MapData, MapError, PerCpuArray, SockMap};
 use ipnet::IpNet;
 use weir_common::{
-    Counter, EnrolledPod, Flow, InboundPod, Installed, Ip, LISTENERS_PER_POD, LISTENING_KNOWN, ListenerKind,
-    ListeningPod, ListeningPort, MAX_AGENTS, MAX_FLOWS, MAX_LISTENING_PORTS, MAX_PODS, MAX_PROBES, PASS_UNCAPTURABLE,
-    PodAddress, PodVerdict, ProbePort, Settings, SocketAddress, excluded_port, listener_index,
+    Address, Counter, EnrolledPod, Flow, InboundPod, Installed, Ip, LISTENERS_PER_POD, LISTENING_KNOWN, ListenerKind,
+    ListeningPod, ListeningPort, MAX_AGENTS, MAX_DESTINATIONS, MAX_FLOWS, MAX_LISTENING_PORTS, MAX_PODS, MAX_PROBES,
+    PASS_UNCAPTURABLE, PodAddress, PodVerdict, ProbePort, Settings, SocketAddress, excluded_port, listener_index,
 };
 
 use super::error::CaptureError;
@@ -20,7 +20,7 @@ use super::pins::{self, Pins};
 use super::pod::{NetnsCookie, PodListeners};
 
 /// The maps that are pinned: all that programs of two versions must share.
-pub(super) const NAMES: [&str; 21] = [
+pub(super) const NAMES: [&str; 22] = [
     "PODS",
     "POD_CGROUPS",
     "INBOUND_PODS",
@@ -41,6 +41,7 @@ pub(super) const NAMES: [&str; 21] = [
     "LISTENERS",
     "LISTENING",
     "LISTENING_PODS",
+    "DESTINATIONS",
     "COUNTERS",
 ];
 
@@ -61,6 +62,7 @@ pub(super) struct Maps {
     pub(super) probe_ports: HashMap<MapData, ProbePort, u32>,
     pub(super) listening: HashMap<MapData, ListeningPort, u64>,
     pub(super) listening_pods: HashMap<MapData, u64, ListeningPod>,
+    destinations: HashMap<MapData, Address, u32>,
     counters: PerCpuArray<MapData, u64>,
 }
 
@@ -97,6 +99,7 @@ impl Maps {
             probe_ports: open(pins, "PROBE_PORTS")?,
             listening: open(pins, "LISTENING")?,
             listening_pods: open(pins, "LISTENING_PODS")?,
+            destinations: open(pins, "DESTINATIONS")?,
             counters: open(pins, "COUNTERS")?,
         })
     }
@@ -110,6 +113,14 @@ impl Maps {
         self.installed
             .set(0, installed, 0)
             .map_err(CaptureError::because(|| "cannot mark what is installed".to_owned()))
+    }
+
+    /// The map of what is known of destinations, emptied: nobody has said anything yet.
+    pub(super) fn open_destinations(pins: &Pins) -> Result<HashMap<MapData, Address, u32>, CaptureError> {
+        let mut map: HashMap<MapData, Address, u32> = open(pins, "DESTINATIONS")?;
+        let keys: Vec<Address> = map.keys().take(MAX_DESTINATIONS as usize).filter_map(Result::ok).collect();
+        let cleared = keys.iter().try_for_each(|key| absent_is_fine(map.remove(key)));
+        cleared.map_err(CaptureError::because(|| "cannot empty map DESTINATIONS".to_owned())).map(|()| map)
     }
 
     /// The map that keeps addresses with sockets.
@@ -308,12 +319,14 @@ impl Maps {
         let flows = self.flows.keys().take(MAX_FLOWS as usize).filter(Result::is_ok).count();
         let probes = self.probes.keys().take(MAX_PROBES as usize).filter(Result::is_ok).count();
         let listening = self.listening.keys().take(MAX_LISTENING_PORTS as usize).filter(Result::is_ok).count();
+        let destinations = self.destinations.keys().take(MAX_DESTINATIONS as usize).filter(Result::is_ok).count();
         [
             ("pods", self.pods.keys().filter(Result::is_ok).count()),
             ("pod_addresses", self.addresses.keys().filter(Result::is_ok).count()),
             ("flows", flows),
             ("probes", probes),
             ("listening", listening),
+            ("destinations", destinations),
         ]
         .map(|(name, entries)| (name, entries as u64))
         .into()

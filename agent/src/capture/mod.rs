@@ -2,6 +2,7 @@
 //! aya's types stay in this directory.
 
 mod cgroup;
+mod destinations;
 mod error;
 mod events;
 mod hierarchy;
@@ -21,6 +22,7 @@ mod programs;
 mod proof;
 mod sweep;
 
+pub use self::destinations::Destinations;
 pub use self::error::{CaptureError, NotCaptured};
 pub use self::install::CaptureOptions;
 pub use self::installed::Capture;

@@ -41,7 +41,7 @@ pub mod balance {
     mod weights;
 
     pub(super) use endpoints::{ByUid, Endpoints};
-    pub(super) use view::RequestedPort;
+    pub(super) use view::{RequestedPort, may_serve};
 }
 
 pub mod identity;
@@ -55,6 +55,7 @@ pub mod mesh {
     //! that changes.
 
     mod claims;
+    mod destinations;
     mod interner;
     mod policies;
     mod policy_objects;
@@ -66,6 +67,7 @@ pub mod mesh {
     mod update;
     mod workloads;
 
+    pub use destinations::{Answers, Touched};
     pub use policy_objects::Listing;
     pub(super) use services::VipKind;
     pub use store::Mesh;

@@ -2,13 +2,14 @@
 
 mod joining;
 
+use std::fmt;
 use std::sync::Arc;
 
-use parking_lot::{RwLock, RwLockReadGuard, RwLockWriteGuard};
+use parking_lot::{Mutex, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use tokio::sync::watch;
 
 pub use self::joining::Joining;
-use crate::model::mesh::{Mesh, MeshUpdate};
+use crate::model::mesh::{Mesh, MeshUpdate, Touched};
 
 /// A handle to the one [`Mesh`] of the process. Cheap to clone.
 #[derive(Debug, Clone)]
@@ -16,6 +17,14 @@ pub struct SharedMesh {
     mesh: Arc<RwLock<Mesh>>,
     version: Arc<watch::Sender<u64>>,
     joining: Joining,
+    /// Locked only while the mesh is locked for writing.
+    follower: Arc<Mutex<Option<Box<dyn Follower>>>>,
+}
+
+/// Who must know of every change before anybody can read it.
+pub trait Follower: fmt::Debug + Send {
+    /// The mesh has changed, and everybody else waits. `touched` are the addresses that it is about; all of them at first.
+    fn on_change(&mut self, mesh: &Mesh, touched: Touched);
 }
 
 impl Default for SharedMesh {
@@ -24,6 +33,7 @@ impl Default for SharedMesh {
             mesh: Arc::new(RwLock::new(Mesh::default())),
             version: Arc::new(watch::Sender::new(0)),
             joining: Joining::default(),
+            follower: Arc::default(),
         }
     }
 }
@@ -43,6 +53,21 @@ impl SharedMesh {
     /// Applies many batches: readers are let in between two of them, and watchers are notified once, when it is dropped.
     pub fn writer(&self) -> MeshWriter<'_> {
         MeshWriter { shared: self, changed: false }
+    }
+
+    /// Puts a follower in the place of a former one; `None`: of that one, nobody. It is told of the whole mesh first.
+    pub fn set_follower(&self, follower: Option<Box<dyn Follower>>) {
+        let mut mesh = self.mesh.write();
+        mesh.follow_addresses(follower.is_some());
+        *self.follower.lock() = follower;
+        self.tell_follower(&mut mesh);
+    }
+
+    fn tell_follower(&self, mesh: &mut Mesh) {
+        let Some(touched) = mesh.take_touched() else { return };
+        if let Some(follower) = &mut *self.follower.lock() {
+            follower.on_change(mesh, touched);
+        }
     }
 
     /// The namespaces that are coming in: known beside the mesh, and before it says so.
@@ -82,6 +107,7 @@ impl MeshWriter<'_> {
         for update in updates {
             mesh.apply(update);
         }
+        self.shared.tell_follower(&mut mesh);
         // To those who wait, or the next batch would be before them.
         RwLockWriteGuard::unlock_fair(mesh);
     }

@@ -81,11 +81,10 @@ impl View {
 
     /// The place of an endpoint in [`Self::ranks`]; `None` where it may not be picked at all.
     fn rank(&self, endpoint: &Workload) -> Option<usize> {
-        let balancing = self.service.load_balancing.as_ref();
-        let healthy = endpoint.status == HealthStatus::Healthy || balancing.is_some_and(|lb| lb.allow_unhealthy);
-        if !healthy || !self.serves(endpoint) {
+        if !self.may_serve(endpoint) {
             return None;
         }
+        let balancing = self.service.load_balancing.as_ref();
         let scopes = scopes(&self.service);
         let shared = scopes.iter().take_while(|scope| self.origin.shares(**scope, endpoint)).count();
         if balancing.is_some_and(|lb| lb.mode == BalancingMode::Strict) && shared < scopes.len() {
@@ -94,15 +93,24 @@ impl View {
         Some(if self.origin.reaches(endpoint) { scopes.len() - shared } else { scopes.len() + 1 })
     }
 
-    fn serves(&self, endpoint: &Workload) -> bool {
+    fn may_serve(&self, endpoint: &Workload) -> bool {
         match self.port {
-            RequestedPort::Any => true,
-            RequestedPort::Service(port) => endpoint
-                .services
-                .get(&self.service.key)
-                .is_some_and(|ports| ports.iter().any(|mapping| mapping.service_port == port)),
+            RequestedPort::Any => is_healthy(&self.service, endpoint),
+            RequestedPort::Service(port) => may_serve(&self.service, endpoint, port),
         }
     }
+}
+
+/// Whether an endpoint may serve a port of a service, to some source at least.
+pub(in crate::model) fn may_serve(service: &Service, endpoint: &Workload, port: u16) -> bool {
+    let ports = endpoint.services.get(&service.key);
+    let serves = ports.is_some_and(|ports| ports.iter().any(|mapping| mapping.service_port == port));
+    serves && is_healthy(service, endpoint)
+}
+
+fn is_healthy(service: &Service, endpoint: &Workload) -> bool {
+    let balancing = service.load_balancing.as_ref();
+    endpoint.status == HealthStatus::Healthy || balancing.is_some_and(|lb| lb.allow_unhealthy)
 }
 
 impl Origin {

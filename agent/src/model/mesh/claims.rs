@@ -36,7 +36,7 @@ impl Claims {
         own.or_else(|| self.iter().find(|service| service.visibility == Visibility::Public))
     }
 
-    fn iter(&self) -> impl Iterator<Item = &Arc<Service>> {
+    pub(super) fn iter(&self) -> impl Iterator<Item = &Arc<Service>> {
         std::iter::once(&self.first).chain(&self.others)
     }
 

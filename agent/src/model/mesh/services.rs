@@ -74,7 +74,7 @@ impl Services {
         kind: VipKind,
     ) -> Option<&Arc<Service>> {
         let ip = ip.to_canonical();
-        let single = if ip.is_ipv4() { 32 } else { 128 };
+        let single = single_bits(ip);
         let blocks = self.by_vip.get(network)?.family(ip);
         blocks.iter().filter(|(Reverse(bits), _)| (*bits == single) == (kind == VipKind::Single)).find_map(
             |(Reverse(bits), by_base)| {
@@ -82,6 +82,27 @@ impl Services {
                 by_base.of(&base).get(&base)?.seen_from(from_namespace)
             },
         )
+    }
+
+    /// All services with this very virtual address, whoever sees them.
+    pub(super) fn claims_of_vip(&self, network: &str, ip: IpAddr) -> impl Iterator<Item = &Arc<Service>> {
+        let ip = ip.to_canonical();
+        let vips = self.by_vip.get(network);
+        let singles = vips.and_then(|vips| vips.family(ip).get(&Reverse(single_bits(ip))));
+        singles.and_then(|singles| singles.of(&ip).get(&ip)).into_iter().flat_map(Claims::iter)
+    }
+
+    /// The single virtual addresses of a network, in no order.
+    pub(super) fn single_vips(&self, network: &str) -> impl Iterator<Item = IpAddr> {
+        let families = self.by_vip.get(network).map(|vips| [(&vips.v4, 32), (&vips.v6, 128)]);
+        let singles = families.into_iter().flatten().filter_map(|(blocks, single)| blocks.get(&Reverse(single)));
+        singles.flat_map(Shards::iter).flat_map(HashMap::keys).copied()
+    }
+
+    /// Whether a network has virtual addresses that are blocks.
+    pub(super) fn has_blocks(&self, network: &str) -> bool {
+        let families = self.by_vip.get(network).map(|vips| [(&vips.v4, 32), (&vips.v6, 128)]);
+        families.into_iter().flatten().any(|(blocks, single)| blocks.keys().any(|Reverse(bits)| *bits != single))
     }
 
     /// Adds a service; one of the same key must have been removed before.
@@ -142,6 +163,11 @@ impl Services {
             self.by_key.of_mut(&*key.hostname).remove(key);
         }
     }
+}
+
+/// Prefix length of a block that is one address.
+fn single_bits(ip: IpAddr) -> u8 {
+    if ip.is_ipv4() { 32 } else { 128 }
 }
 
 fn claim<K: Eq + Hash>(claims: &mut HashMap<K, Claims>, key: K, service: &Arc<Service>) {

@@ -3,6 +3,7 @@
 use std::net::IpAddr;
 use std::sync::Arc;
 
+use super::destinations::Touched;
 use super::interner::Interner;
 use super::policies::Policies;
 use super::policy_objects::{Listing, PolicyObjects};
@@ -13,7 +14,7 @@ use crate::model::authorization::{self, AccessRequest, Authorization, Destinatio
 use crate::model::peer_authentication::Labels;
 use crate::model::pod::PodKey;
 use crate::model::policy_object::{PolicyObject, PolicyTarget};
-use crate::model::service::{Service, ServiceKey};
+use crate::model::service::{Service, ServiceKey, Vip};
 use crate::model::workload::{NetworkMode, TunnelProtocol, Workload};
 
 /// All that is known about the mesh.
@@ -26,6 +27,8 @@ pub struct Mesh {
     policy_objects: PolicyObjects,
     interner: Interner,
     policy_version: u64,
+    /// Collected only where somebody follows them.
+    touched: Option<Touched>,
 }
 
 impl Mesh {
@@ -56,6 +59,9 @@ impl Mesh {
             }
             MeshUpdate::Settings(settings) => {
                 self.settings = settings;
+                if let Some(touched) = &mut self.touched {
+                    *touched = Touched::All;
+                }
                 self.policy_objects.rebuild_modes(&self.settings.root_namespace);
                 self.policy_version += 1;
             }
@@ -95,6 +101,7 @@ impl Mesh {
         let workload = Arc::new(workload);
         self.workloads.insert(&workload);
         self.services.insert_endpoint(&workload);
+        self.touch_workload(&workload);
     }
 
     fn apply_service(&mut self, mut service: Service) {
@@ -102,20 +109,52 @@ impl Mesh {
         if self.services.get(&service.key).is_some_and(|known| **known == service) {
             return;
         }
-        self.services.remove(&service.key);
+        self.remove_service(&service.key);
+        self.touch_service(&service);
         self.services.insert(&Arc::new(service));
+    }
+
+    fn remove_service(&mut self, key: &ServiceKey) {
+        if let Some(service) = self.services.get(key).cloned() {
+            self.touch_service(&service);
+            self.services.remove(key);
+        }
     }
 
     fn remove_address(&mut self, name: &str) {
         self.remove_workload(name);
         if let Some((namespace, hostname)) = name.split_once('/') {
-            self.services.remove(&ServiceKey::new(namespace, hostname));
+            self.remove_service(&ServiceKey::new(namespace, hostname));
         }
     }
 
     fn remove_workload(&mut self, uid: &str) {
         if let Some(workload) = self.workloads.remove(uid) {
             self.services.remove_endpoint(&workload);
+            self.touch_workload(&workload);
+        }
+    }
+
+    /// Begins to collect the addresses that changes are about, or ceases to; all of them at first.
+    pub fn follow_addresses(&mut self, follow: bool) {
+        self.touched = follow.then_some(Touched::All);
+    }
+
+    /// The addresses that changes were about since the last time; `None` if they are not followed.
+    pub fn take_touched(&mut self) -> Option<Touched> {
+        self.touched.as_mut().map(std::mem::take)
+    }
+
+    fn touch_workload(&mut self, workload: &Workload) {
+        let Some(touched) = &mut self.touched else { return };
+        touched.add(workload.addresses.iter().copied());
+        let services = workload.services.keys().filter_map(|key| self.services.get(key));
+        touched.add(services.flat_map(|service| service.vips.iter().filter_map(Vip::single)));
+    }
+
+    fn touch_service(&mut self, service: &Service) {
+        if let Some(touched) = &mut self.touched {
+            touched.add(service.vips.iter().filter_map(Vip::single));
         }
     }
 

@@ -63,6 +63,15 @@ impl Workloads {
         alone.into_iter().chain(shared.into_iter().flat_map(BTreeMap::values))
     }
 
+    /// The addresses that workloads of a network have, in no order.
+    pub(super) fn addresses(&self, network: &str) -> impl Iterator<Item = IpAddr> {
+        self.by_address.get(network).into_iter().flat_map(|owners| {
+            let v4 = owners.alone.v4.iter().flat_map(HashMap::keys).map(|ip| IpAddr::V4(*ip));
+            let v6 = owners.alone.v6.iter().flat_map(HashMap::keys).map(|ip| IpAddr::V6(*ip));
+            v4.chain(v6).chain(owners.shared.keys().copied())
+        })
+    }
+
     /// Adds a workload; one of the same uid must have been removed before.
     pub(super) fn insert(&mut self, workload: &Arc<Workload>) {
         if !workload.addresses.is_empty() {
