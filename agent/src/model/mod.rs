@@ -67,11 +67,11 @@ pub mod mesh {
     mod update;
     mod workloads;
 
-    pub use destinations::{Answers, Touched};
+    pub use destinations::Answers;
     pub use policy_objects::Listing;
     pub(super) use services::VipKind;
     pub use store::Mesh;
-    pub use update::{MeshSettings, MeshUpdate, OutboundTrafficPolicy};
+    pub use update::{MeshSettings, MeshUpdate, OutboundTrafficPolicy, Touched};
 }
 
 pub mod naming;

@@ -18,28 +18,6 @@ const OTHER_PORTS: u16 = 0;
 /// Answers of one IP address, by port; empty where nothing is known.
 pub type Answers = Vec<(u16, Answer)>;
 
-/// The addresses about which another answer may hold now.
-#[derive(Debug, PartialEq, Eq)]
-pub enum Touched {
-    All,
-    /// In no order; an address may be in it twice.
-    Addresses(Vec<IpAddr>),
-}
-
-impl Default for Touched {
-    fn default() -> Self {
-        Self::Addresses(Vec::new())
-    }
-}
-
-impl Touched {
-    pub(super) fn add(&mut self, addresses: impl IntoIterator<Item = IpAddr>) {
-        if let Self::Addresses(touched) = self {
-            touched.extend(addresses);
-        }
-    }
-}
-
 impl Mesh {
     /// What is known of connections to an address from pods of `node`, which are in the mesh's own network.
     #[must_use]

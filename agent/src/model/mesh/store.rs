@@ -3,12 +3,11 @@
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use super::destinations::Touched;
 use super::interner::Interner;
 use super::policies::Policies;
 use super::policy_objects::{Listing, PolicyObjects};
 use super::services::Services;
-use super::update::{MeshSettings, MeshUpdate};
+use super::update::{MeshSettings, MeshUpdate, Touched};
 use super::workloads::Workloads;
 use crate::model::authorization::{self, AccessRequest, Authorization, Destination, TrustDomains, Verdict};
 use crate::model::peer_authentication::Labels;

@@ -1,5 +1,6 @@
 //! The changes that a mesh is built from.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use crate::model::authorization::Authorization;
@@ -62,4 +63,26 @@ pub enum OutboundTrafficPolicy {
     #[default]
     AllowAny,
     RegistryOnly,
+}
+
+/// The addresses that changes were about.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Touched {
+    All,
+    /// In no order; an address may be in it twice.
+    Addresses(Vec<IpAddr>),
+}
+
+impl Default for Touched {
+    fn default() -> Self {
+        Self::Addresses(Vec::new())
+    }
+}
+
+impl Touched {
+    pub(super) fn add(&mut self, addresses: impl IntoIterator<Item = IpAddr>) {
+        if let Self::Addresses(touched) = self {
+            touched.extend(addresses);
+        }
+    }
 }
