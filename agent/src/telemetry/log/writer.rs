@@ -1,5 +1,6 @@
 //! A thread of its own writes the log. Loggers only append to a buffer; when it is full the line is dropped and counted,
-//! because a stalled log must not stall connections.
+//! because a stalled log must not stall connections. A line after a moment of silence is written at once, and lines that
+//! follow it closely are written together: waking the thread for each would cost more than the lines.
 
 use std::io;
 use std::os::fd::AsFd;
@@ -12,6 +13,8 @@ use tracing_subscriber::fmt::MakeWriter;
 
 /// Some ten thousand lines.
 const CAPACITY_BYTES: usize = 4 * 1024 * 1024;
+/// How long lines gather after others were written.
+const GATHERING: Duration = Duration::from_millis(5);
 
 /// Appends lines for the writing thread. Cheap to clone.
 #[derive(Debug, Clone)]
@@ -27,17 +30,23 @@ struct Shared {
 #[derive(Debug, Default)]
 struct Pending {
     lines: Vec<u8>,
-    /// The thread has taken lines that are not written yet.
+    /// The thread has taken lines that are not written yet, or lets lines gather.
     writing: bool,
+    /// Whoever waits for the lines to be written: they gather no longer.
+    flushing: u32,
     dropped: u64,
 }
 
 impl LineWriter {
     /// Starts the thread; it runs as long as the process.
     pub(super) fn start(sink: impl io::Write + Send + 'static) -> io::Result<Self> {
+        Self::start_gathering(sink, GATHERING)
+    }
+
+    fn start_gathering(sink: impl io::Write + Send + 'static, gathering: Duration) -> io::Result<Self> {
         let shared = Arc::new(Shared::default());
         let own = shared.clone();
-        std::thread::Builder::new().name("log".to_owned()).spawn(move || own.write_for_ever(sink))?;
+        std::thread::Builder::new().name("log".to_owned()).spawn(move || own.write_for_ever(sink, gathering))?;
         Ok(Self(shared))
     }
 
@@ -49,11 +58,14 @@ impl LineWriter {
     pub(super) fn flush(&self, timeout: Duration) {
         let deadline = Instant::now() + timeout;
         let mut pending = self.0.pending.lock();
+        pending.flushing += 1;
+        self.0.filled.notify_one();
         while pending.writing || !pending.lines.is_empty() {
             if self.0.written.wait_until(&mut pending, deadline).timed_out() {
-                return;
+                break;
             }
         }
+        pending.flushing -= 1;
     }
 
     fn append(&self, line: &[u8]) {
@@ -72,10 +84,14 @@ impl LineWriter {
 }
 
 impl Shared {
-    fn write_for_ever(&self, mut sink: impl io::Write) {
+    fn write_for_ever(&self, mut sink: impl io::Write, gathering: Duration) {
         let mut lines = Vec::new();
         loop {
             let mut pending = self.pending.lock();
+            if pending.writing && pending.flushing == 0 {
+                // Nobody wakes the thread meanwhile but who flushes.
+                self.filled.wait_for(&mut pending, gathering);
+            }
             pending.writing = false;
             if pending.lines.is_empty() {
                 self.written.notify_all();
@@ -187,5 +203,23 @@ mod tests {
         }
         writer.flush(Duration::from_secs(10));
         assert!(writer.0.pending.lock().lines.is_empty());
+    }
+
+    #[test]
+    fn lines_that_follow_closely_are_written_together() {
+        let (release, released) = mpsc::channel();
+        let (taken, lengths) = mpsc::channel();
+        let sink = Stalled { release: released, taken };
+        let mut writer = LineWriter::start_gathering(sink, Duration::from_secs(3600)).unwrap();
+        writer.write_all(b"first").unwrap();
+        release.send(()).unwrap();
+        assert_eq!(lengths.recv(), Ok(5), "at once, after silence");
+        for _ in 0..100 {
+            writer.write_all(b"next").unwrap();
+        }
+        release.send(()).unwrap();
+        writer.flush(Duration::from_secs(10));
+        assert_eq!(lengths.try_recv(), Ok(400), "together, once somebody waits for them");
+        assert_eq!(lengths.try_recv(), Err(mpsc::TryRecvError::Empty));
     }
 }
