@@ -32,13 +32,31 @@ pub enum ConnectError {
     Timeout(SocketAddr, Duration),
 }
 
-/// Connects a new, non-blocking socket and [tunes](tune) it. Its close is a reset until [`end_in_order`].
+/// Connects a new, non-blocking socket to another host and [tunes](tune) it. Its close is a reset until [`end_in_order`].
 ///
 /// # Errors
 /// See [`ConnectError`].
 pub(crate) async fn connect(socket: Socket, to: SocketAddr, timeout: Duration) -> Result<TcpStream, ConnectError> {
-    let options = SockRef::from(&socket);
-    tune(&options).and_then(|()| reset_on_close(&options)).map_err(|e| ConnectError::Socket(to, e))?;
+    tune(&SockRef::from(&socket)).map_err(|e| ConnectError::Socket(to, e))?;
+    connect_tuned(socket, to, timeout).await
+}
+
+/// As [`connect`], over loopback: both ends are in the same kernel, which resets a connection whose other end is gone. Keepalive
+/// probes would find nothing out.
+///
+/// # Errors
+/// See [`ConnectError`].
+pub(crate) async fn connect_loopback(
+    socket: Socket,
+    to: SocketAddr,
+    timeout: Duration,
+) -> Result<TcpStream, ConnectError> {
+    socket.set_tcp_nodelay(true).map_err(|e| ConnectError::Socket(to, e))?;
+    connect_tuned(socket, to, timeout).await
+}
+
+async fn connect_tuned(socket: Socket, to: SocketAddr, timeout: Duration) -> Result<TcpStream, ConnectError> {
+    reset_on_close(&SockRef::from(&socket)).map_err(|e| ConnectError::Socket(to, e))?;
     let connecting = TcpSocket::from_std_stream(socket.into()).connect(to);
     match tokio::time::timeout(timeout, connecting).await {
         Ok(Ok(stream)) => Ok(stream),
@@ -48,7 +66,7 @@ pub(crate) async fn connect(socket: Socket, to: SocketAddr, timeout: Duration) -
 }
 
 /// Sets what every connection of the proxy needs: no Nagle delay, and keepalive probes that detect a peer which died
-/// while the connection was silent.
+/// while the connection was silent. Connections that a listener accepts inherit all of it.
 ///
 /// # Errors
 /// Those of setsockopt(2).
@@ -58,12 +76,14 @@ pub(crate) fn tune(socket: &SockRef<'_>) -> io::Result<()> {
     socket.set_tcp_keepalive(&keepalive.with_retries(KEEPALIVE_PROBES))
 }
 
-/// [Tunes](tune) a connection between agents, and also detects a peer that dies while data is under way to it. Never for
-/// connections of applications: the kernel counts a reader that pauses (a closed window) as dead too.
-pub(crate) fn detect_dead_peer(stream: &TcpStream) {
-    // Best effort: a socket that is dead already shows it at the first read.
-    let socket = SockRef::from(stream);
-    let _ = tune(&socket).and_then(|()| socket.set_tcp_user_timeout(Some(UNACKNOWLEDGED_TIMEOUT)));
+/// Also detects a peer that dies while data is under way to it: for connections between agents. Never for connections of
+/// applications: the kernel counts a reader that pauses (a closed window) as dead too. Connections that a listener accepts
+/// inherit it.
+///
+/// # Errors
+/// Those of setsockopt(2).
+pub(crate) fn limit_unacknowledged_time(socket: &SockRef<'_>) -> io::Result<()> {
+    socket.set_tcp_user_timeout(Some(UNACKNOWLEDGED_TIMEOUT))
 }
 
 /// Makes every close of a socket a reset (`SO_LINGER` with no time, socket(7)): its peer learns that the connection broke, not

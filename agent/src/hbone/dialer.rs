@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use http::{HeaderMap, StatusCode};
+use socket2::SockRef;
 use tokio::net::TcpStream;
 use tokio_util::sync::CancellationToken;
 
@@ -78,7 +79,8 @@ impl<O: Origin> Dialer<O> {
         let peer = target.peer;
         let own = self.certificates.get(&self.origin.identity()).await.map_err(HboneError::certificate)?;
         let tcp = self.origin.connect(peer).await.map_err(HboneError::connect)?;
-        net::detect_dead_peer(&tcp);
+        // Best effort: a socket that is dead already shows it at the first read.
+        let _ = net::limit_unacknowledged_time(&SockRef::from(&tcp));
         let trusted = self.origin.trusted_domains();
         let secure = handshake::connect(&own, tcp, &target.identities, &trusted);
         let secured = tokio::time::timeout(self.handshake_timeout, secure)

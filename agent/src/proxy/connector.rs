@@ -59,7 +59,7 @@ async fn connect_as(
 ) -> Result<TcpStream, ConnectError> {
     let presented = capture.present_client(socket.as_fd(), client);
     presented.map_err(|e| ConnectError::Socket(to, io::Error::other(e)))?;
-    net::connect(socket, to, timeout).await
+    net::connect_loopback(socket, to, timeout).await
 }
 
 /// A socket bound to a source that keeps capture from steering the connection back to us. For port 0 the kernel chooses one

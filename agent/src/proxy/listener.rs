@@ -104,7 +104,10 @@ fn register(kind: ListenerKind, listener: OwnedFd) -> io::Result<AsyncFd<OwnedFd
     let options = SockRef::from(&listener);
     // An application that restarts may bind its port again though a connection to it is open here, as if it were its own.
     options.set_reuse_address(true)?;
-    if kind != ListenerKind::InboundHbone {
+    net::tune(&options)?;
+    if kind == ListenerKind::InboundHbone {
+        net::limit_unacknowledged_time(&options)?;
+    } else {
         // A connection that breaks before it is served, or with the process, is reset.
         net::reset_on_close(&options)?;
     }
@@ -164,4 +167,35 @@ fn is_about_the_peer(error: &io::Error) -> bool {
             | ErrorKind::ConnectionRefused
             | ErrorKind::Interrupted
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn connections_inherit_the_options_of_their_listener() {
+        for (kind, lingers, unacknowledged) in [
+            (ListenerKind::Outbound, Some(Duration::ZERO), None),
+            (ListenerKind::InboundPlaintext, Some(Duration::ZERO), None),
+            (ListenerKind::InboundHbone, None, Some(Duration::from_secs(30))),
+        ] {
+            let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("loopback is there");
+            let address = listener.local_addr().expect("it is bound");
+            let listener = register(kind, listener.into()).expect("a listener");
+            let _client = std::net::TcpStream::connect(address).expect("somebody listens");
+            let accepted = accept(listener.get_ref()).expect("the client is connected");
+            let options = SockRef::from(&accepted);
+            let keepalive = (
+                options.keepalive().expect("a socket"),
+                options.tcp_keepalive_time().expect("TCP"),
+                options.tcp_keepalive_interval().expect("TCP"),
+                options.tcp_keepalive_retries().expect("TCP"),
+            );
+            assert_eq!(keepalive, (true, Duration::from_secs(60), Duration::from_secs(10), 3), "{kind:?}");
+            assert!(options.tcp_nodelay().expect("TCP"), "{kind:?}");
+            assert_eq!(options.linger().expect("a socket"), lingers, "{kind:?}");
+            assert_eq!(options.tcp_user_timeout().expect("TCP"), unacknowledged, "{kind:?}");
+        }
+    }
 }

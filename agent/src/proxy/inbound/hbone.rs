@@ -31,7 +31,6 @@ pub(in crate::proxy) async fn serve(pod_proxy: Arc<PodProxy>, tcp: TcpStream, _b
         accepted.record_dialled_directly(&pod_proxy);
         return reset(&tcp);
     }
-    net::detect_dead_peer(&tcp);
     // The state of the handshake is large and soon over. A box gives its memory back before the first stream is served.
     if let Some((server, peer, lifetime)) = Box::pin(establish(&pod_proxy, tcp, &accepted)).await {
         serve_streams(&pod_proxy, server, peer, lifetime).await;

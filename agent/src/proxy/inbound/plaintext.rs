@@ -7,7 +7,6 @@ use tokio::net::TcpStream;
 use super::admission::Accepted;
 use super::connection::{Downstream, InboundConnection};
 use crate::model::address::canonical;
-use crate::net;
 use crate::proxy::budget::Budget;
 use crate::proxy::pod::PodProxy;
 
@@ -19,8 +18,6 @@ pub(in crate::proxy) async fn serve(pod_proxy: Arc<PodProxy>, downstream: TcpStr
         return accepted.record_dialled_directly(&pod_proxy);
     }
     let _open = pod_proxy.pod.count_connection();
-    // Best effort: a socket that is dead already shows it at the first read.
-    let _ = net::tune(&socket2::SockRef::from(&downstream));
     let connection =
         InboundConnection { pod_proxy: &pod_proxy, client: accepted.source, destination: accepted.local, peer: None };
     connection.run(Downstream::Plaintext(downstream)).await;

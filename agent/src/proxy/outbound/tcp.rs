@@ -11,7 +11,6 @@ use super::upstream::{Outbound, UpstreamStream};
 use crate::enrollment::pod::EnrolledPod;
 use crate::model::address::canonical;
 use crate::model::resolve::{Transport, Unresolved, Upstream};
-use crate::net;
 use crate::proxy::budget::Budget;
 use crate::proxy::client;
 use crate::proxy::pod::PodProxy;
@@ -32,8 +31,6 @@ pub(in crate::proxy) async fn serve(pod_proxy: Arc<PodProxy>, downstream: TcpStr
         return;
     };
     let _open = pod.count_connection();
-    // Best effort: a socket that is dead already shows it at the first read.
-    let _ = net::tune(&socket2::SockRef::from(&downstream));
     let (source, resolved) = {
         let mesh = proxy.mesh.read();
         let workload = pod_proxy.source_workload(&mesh);
