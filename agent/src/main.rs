@@ -52,7 +52,8 @@ fn serve(role: impl FnOnce() -> anyhow::Result<()>) -> anyhow::Result<()> {
 fn agent(config: AgentConfig, is_small: bool) -> anyhow::Result<ExitCode> {
     if let Some(supervisor) = SupervisorLink::of_this_process()? {
         name_process();
-        return serve(|| app::run_agent(config, supervisor)).map(|()| ExitCode::SUCCESS);
+        return serve(|| app::run_agent(config, supervisor, memory::release_idle_thread_memory))
+            .map(|()| ExitCode::SUCCESS);
     }
     if !is_small {
         let error = memory::exec_again();

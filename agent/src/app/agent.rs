@@ -26,13 +26,18 @@ use crate::telemetry::log::LogHandle;
 ///
 /// # Errors
 /// When something fails at start that the agent cannot do without; the message names it.
-pub(super) async fn run(config: AgentConfig, log: LogHandle, supervisor: SupervisorLink) -> anyhow::Result<()> {
+pub(super) async fn run(
+    config: AgentConfig,
+    log: LogHandle,
+    supervisor: SupervisorLink,
+    before_wait: fn(),
+) -> anyhow::Result<()> {
     let start = Instant::now();
     tracing::info!(version = env!("CARGO_PKG_VERSION"), ?config, "agent starts");
     let ready = Ready::default();
     let starting = ready.block("start");
     let (foundation, arrivals, times) = Foundation::start(Arc::new(config), Arc::new(supervisor), ready, start).await?;
-    let drain = start_proxy(&foundation, arrivals)?;
+    let drain = start_proxy(&foundation, arrivals, before_wait)?;
     let integrations = Integrations::start(&foundation).await?;
     let quit = Arc::new(Notify::new());
     let endpoints = admin::start(&foundation, &integrations, log, quit.clone()).await?;
@@ -90,10 +95,10 @@ async fn stop(
 }
 
 /// Starts the proxy. Connections wait in the listeners' backlogs until the mesh is known.
-fn start_proxy(foundation: &Foundation, arrivals: Arrivals) -> anyhow::Result<DrainTrigger> {
+fn start_proxy(foundation: &Foundation, arrivals: Arrivals, before_wait: fn()) -> anyhow::Result<DrainTrigger> {
     let (trigger, drain) = lifecycle::drain();
     let config = &foundation.config;
-    let workers = Workers::start(config.proxy.worker_threads).context("--worker-threads")?;
+    let workers = Workers::start(config.proxy.worker_threads, before_wait).context("--worker-threads")?;
     workers.watch(foundation.supervisor.clone(), foundation.ready.clone()).context("a thread for heartbeats")?;
     let proxy = Proxy::new(ProxyParts {
         mesh: foundation.mesh.clone(),

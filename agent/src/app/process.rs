@@ -29,11 +29,11 @@ pub fn supervise_agent(config: &AgentConfig, on_idle: fn()) -> anyhow::Result<Ex
     Ok(ExitCode::from(code))
 }
 
-/// Runs `weir agent` as a worker until a signal stops it.
+/// Runs `weir agent` as a worker until a signal stops it. Its threads call `before_wait` whenever they have nothing to do.
 ///
 /// # Errors
 /// When something that the agent cannot do without fails at start; the message names it.
-pub fn run_agent(config: AgentConfig, supervisor: SupervisorLink) -> anyhow::Result<()> {
+pub fn run_agent(config: AgentConfig, supervisor: SupervisorLink, before_wait: fn()) -> anyhow::Result<()> {
     netns::remember_own().context("the agent's own network namespace")?;
     raise_descriptor_limit().context("RLIMIT_NOFILE")?;
     let log = log::init(&config.log.log, settings::log_format(config.log.log_format)).context("--log")?;
@@ -41,8 +41,9 @@ pub fn run_agent(config: AgentConfig, supervisor: SupervisorLink) -> anyhow::Res
     check_sources(&config)?;
     make_directories(&config)?;
     // Connections have threads of their own: see `proxy::workers`.
-    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build()?;
-    let ended = runtime.block_on(agent::run(config, log.clone(), supervisor));
+    let mut runtime = tokio::runtime::Builder::new_multi_thread();
+    let runtime = runtime.worker_threads(1).on_thread_park(before_wait).enable_all().build()?;
+    let ended = runtime.block_on(agent::run(config, log.clone(), supervisor, before_wait));
     log.flush();
     ended
 }

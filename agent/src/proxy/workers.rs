@@ -46,14 +46,16 @@ impl Drop for Load {
 }
 
 impl Workers {
-    /// Starts so many threads; none means one per core that this process may use.
+    /// Starts so many threads; none means one per core that this process may use. They call `before_wait` whenever they have
+    /// nothing to do.
     ///
     /// # Errors
     /// When the system gives no threads or no descriptors.
-    pub fn start(count: usize) -> io::Result<Self> {
+    pub fn start(count: usize, before_wait: fn()) -> io::Result<Self> {
         let count = if count > 0 { count } else { std::thread::available_parallelism()?.get() };
         let stop = CancellationToken::new();
-        let workers = (0..count).map(|index| Worker::start(index, stop.clone())).collect::<io::Result<_>>()?;
+        let workers =
+            (0..count).map(|index| Worker::start(index, before_wait, stop.clone())).collect::<io::Result<_>>()?;
         Ok(Self { workers, next: AtomicUsize::new(0), stop: stop.clone(), _stop_on_drop: stop.drop_guard() })
     }
 
@@ -110,8 +112,8 @@ impl Workers {
 }
 
 impl Worker {
-    fn start(index: usize, stop: CancellationToken) -> io::Result<Self> {
-        let runtime = Builder::new_current_thread().enable_all().build()?;
+    fn start(index: usize, before_wait: fn(), stop: CancellationToken) -> io::Result<Self> {
+        let runtime = Builder::new_current_thread().on_thread_park(before_wait).enable_all().build()?;
         let handle = runtime.handle().clone();
         let heartbeat = Heartbeat::default();
         let own = heartbeat.clone();

@@ -19,6 +19,8 @@ use super::message::{PodSockets, ToPredecessor, ToSuccessor, ToWorker};
 use super::phase::{Phase, Transition};
 use super::worker::{Restarts, Worker, WorkerExit, WorkerProgram};
 
+/// How long after a worker has begun to serve the supervisor has surely nothing left to do. The worker's next heartbeat wakes it.
+pub(super) const IDLE_AFTER_START: Duration = Duration::from_secs(3);
 /// The shortest pause after a worker could not even be started.
 const MIN_PAUSE_AFTER_FAILED_START: Duration = Duration::from_millis(100);
 
@@ -30,7 +32,7 @@ pub struct SupervisorOptions {
     pub worker: WorkerProgram,
     /// How long a worker may be silent before it counts as hung.
     pub hang_limit: Duration,
-    /// Called whenever nothing is left to do but to wait.
+    /// Called when nothing is left to do but to wait: once a worker serves, and again a moment later.
     pub on_idle: fn(),
 }
 
@@ -74,6 +76,8 @@ pub(super) struct Supervisor {
     pub(super) successor: Option<Successor>,
     /// A successor has served the node, so that its worker may still have the ports of the admin endpoints.
     pub(super) had_successor: bool,
+    /// When what the start of a worker needed is needed no more.
+    pub(super) idle_at: Option<Instant>,
 }
 
 impl Supervisor {
@@ -100,6 +104,7 @@ impl Supervisor {
             predecessor: predecessor.map(|(channel, _)| Predecessor::new(channel)),
             successor: None,
             had_successor: false,
+            idle_at: None,
         };
         supervisor.start_worker()?;
         if supervisor.predecessor.is_none() {
@@ -158,6 +163,9 @@ impl Supervisor {
             self.resume_worker();
         }
         self.check_liveness(now);
+        if self.idle_at.take_if(|at| *at <= now).is_some() {
+            (self.options.on_idle)();
+        }
         let is_due = self.restart_at().is_some_and(|at| at <= now);
         if is_due && !self.is_handover_undecided() {
             self.worker = WorkerSlot::Vacant;

@@ -11,7 +11,7 @@ use super::handover::{Predecessor, PredecessorStage, SuccessorStage};
 use super::liveness::{self, HangAction};
 use super::message::{FromWorker, StartInfo, ToPredecessor, ToWorker};
 use super::phase::{Phase, Transition};
-use super::state::{Supervisor, WorkerSlot};
+use super::state::{IDLE_AFTER_START, Supervisor, WorkerSlot};
 use super::worker::{Worker, WorkerExit};
 
 impl Supervisor {
@@ -168,5 +168,6 @@ impl Supervisor {
             );
         }
         (self.options.on_idle)();
+        self.idle_at = Some(Instant::now() + IDLE_AFTER_START);
     }
 }
