@@ -6,7 +6,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use parking_lot::Mutex;
-use tokio::sync::{mpsc, watch};
+use tokio::sync::mpsc;
+use tokio_util::sync::{CancellationToken, WaitForCancellationFuture};
 
 /// How long the holders may take to close what is open after the deadline. Closing is immediate: this bounds one that hangs.
 const CLOSING_TIMEOUT: Duration = Duration::from_secs(5);
@@ -61,7 +62,8 @@ impl Drop for ReadyBlocker {
 /// Starts a drain and waits for its end.
 #[derive(Debug)]
 pub struct DrainTrigger {
-    signal: watch::Sender<DrainPhase>,
+    draining: CancellationToken,
+    closing: CancellationToken,
     holders: mpsc::Receiver<()>,
     /// Keeps the channel of holders open until the drain begins.
     open: mpsc::Sender<()>,
@@ -70,7 +72,10 @@ pub struct DrainTrigger {
 /// The drain as those see it who serve: whether it has begun, and what it waits for ([`Drain::hold`]).
 #[derive(Debug, Clone)]
 pub struct Drain {
-    signal: watch::Receiver<DrainPhase>,
+    /// Nothing new is accepted, and what is open finishes.
+    draining: CancellationToken,
+    /// The deadline has passed: what is still open is closed.
+    closing: CancellationToken,
     holders: mpsc::WeakSender<()>,
 }
 
@@ -80,36 +85,26 @@ pub struct DrainHold {
     _holder: Option<mpsc::Sender<()>>,
 }
 
-/// How far a drain has come.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub enum DrainPhase {
-    Serving,
-    /// Accept nothing new, finish what is open.
-    Draining,
-    /// The deadline has passed: close what is still open.
-    Closing,
-}
-
 /// A trigger, and the drain that it starts.
 #[must_use]
 pub fn drain() -> (DrainTrigger, Drain) {
-    let (signal, watcher) = watch::channel(DrainPhase::Serving);
+    let (draining, closing) = (CancellationToken::new(), CancellationToken::new());
     let (open, holders) = mpsc::channel(1);
-    let weak = open.downgrade();
-    (DrainTrigger { signal, holders, open }, Drain { signal: watcher, holders: weak })
+    let drain = Drain { draining: draining.clone(), closing: closing.clone(), holders: open.downgrade() };
+    (DrainTrigger { draining, closing, holders, open }, drain)
 }
 
 impl DrainTrigger {
     /// Has all holders finish, and close at the deadline what is still open; returns when all holds are dropped. True if nothing
     /// had to be closed at the deadline.
     pub async fn run(self, deadline: Duration) -> bool {
-        let Self { signal, mut holders, open } = self;
-        signal.send_replace(DrainPhase::Draining);
+        let Self { draining, closing, mut holders, open } = self;
+        draining.cancel();
         drop(open);
         if tokio::time::timeout(deadline, holders.recv()).await.is_ok() {
             return true;
         }
-        signal.send_replace(DrainPhase::Closing);
+        closing.cancel();
         let _ = tokio::time::timeout(CLOSING_TIMEOUT, holders.recv()).await;
         false
     }
@@ -123,20 +118,13 @@ impl Drain {
     }
 
     /// Resolves once nothing new may be accepted.
-    pub async fn draining(&self) {
-        self.reached(DrainPhase::Draining).await;
+    pub fn draining(&self) -> WaitForCancellationFuture<'_> {
+        self.draining.cancelled()
     }
 
     /// Resolves once everything still open must be closed.
-    pub async fn closing(&self) {
-        self.reached(DrainPhase::Closing).await;
-    }
-
-    async fn reached(&self, phase: DrainPhase) {
-        // An error means that the trigger was dropped without a drain: none will ever begin.
-        if self.signal.clone().wait_for(|now| *now >= phase).await.is_err() {
-            std::future::pending::<()>().await;
-        }
+    pub fn closing(&self) -> WaitForCancellationFuture<'_> {
+        self.closing.cancelled()
     }
 }
 
