@@ -2,6 +2,9 @@
 
 use std::sync::Arc;
 
+use http::HeaderValue;
+use parking_lot::Mutex;
+
 use super::budget::Handshakes;
 use super::certificates::CarriedIdentity;
 use super::node::Proxy;
@@ -9,7 +12,7 @@ use super::origin::PodOrigin;
 use super::revocation::PodConnections;
 use super::workers::Workers;
 use crate::enrollment::pod::EnrolledPod;
-use crate::hbone::{Pool, WindowBudget};
+use crate::hbone::{self, Pool, WindowBudget};
 use crate::model::authorization::Denied;
 use crate::model::identity::Identity;
 use crate::model::mesh::{Listing, Mesh, MeshSettings};
@@ -31,6 +34,8 @@ pub(super) struct PodProxy {
     pub(super) _carried: CarriedIdentity,
     /// The inbound connections that are open.
     pub(super) live: Arc<PodConnections>,
+    /// The header that was made last, and the workload that it describes.
+    pub(super) baggage: Mutex<Option<(Arc<Workload>, HeaderValue)>>,
 }
 
 impl PodProxy {
@@ -42,6 +47,19 @@ impl PodProxy {
     /// The identity that this pod's traffic carries.
     pub(super) fn identity(&self) -> Identity {
         self.pod.identity(&self.proxy.mesh.read().settings().trust_domain)
+    }
+
+    /// What a CONNECT request says of the pod that it comes from. Made once, as long as the mesh says the same of the pod.
+    pub(super) fn baggage(&self, source: &Arc<Workload>) -> Option<HeaderValue> {
+        let mut last = self.baggage.lock();
+        if let Some((of, header)) = &*last
+            && Arc::ptr_eq(of, source)
+        {
+            return Some(header.clone());
+        }
+        let header = hbone::baggage(source)?;
+        *last = Some((source.clone(), header.clone()));
+        Some(header)
     }
 
     /// The pod as the mesh knows it; where it does not (yet), as its enrolment describes it.

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use parking_lot::Mutex;
 use tokio::sync::mpsc;
 
 use super::budget::Handshakes;
@@ -48,6 +49,7 @@ impl Proxy {
             pools,
             budget,
             handshakes: Handshakes::default(),
+            baggage: Mutex::default(),
             _carried: carried,
         });
         for (kind, (v4, v6)) in [

@@ -12,7 +12,7 @@ use super::candidate::Candidate;
 use super::error::OutboundError;
 use super::happy_eyeballs::connect_first;
 use super::names::LookupError;
-use crate::hbone::{HboneStream, Target, baggage, forwarded};
+use crate::hbone::{HboneStream, Target, forwarded};
 use crate::limits::LimitKind;
 use crate::model::address::OriginalDst;
 use crate::model::resolve::{Transport, Upstream};
@@ -166,7 +166,7 @@ impl Outbound<'_> {
 
     fn request_headers(&self, service: Option<&str>) -> HeaderMap {
         let mut map = HeaderMap::with_capacity(2);
-        if let Some(value) = baggage(&self.source.workload) {
+        if let Some(value) = self.pod_proxy.baggage(&self.source.workload) {
             map.insert("baggage", value);
         }
         if let Some(value) = forwarded(self.source.addr, service) {
