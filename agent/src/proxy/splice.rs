@@ -45,39 +45,39 @@ pub(super) enum SpliceError {
 }
 
 /// Joins a plaintext client with the application that it is permitted to reach.
-pub(super) async fn inbound_tcp(
+pub(super) fn inbound_tcp(
     downstream: TcpStream,
     application: ApplicationStream,
     bytes: Arc<ByteCounts>,
-) -> Result<(), SpliceError> {
-    tcp_and_tcp(downstream, application.into_tcp(), bytes).await
+) -> impl Future<Output = Result<(), SpliceError>> {
+    tcp_and_tcp(downstream, application.into_tcp(), bytes)
 }
 
 /// Joins an HBONE client with the application that it is permitted to reach.
-pub(super) async fn inbound_hbone(
+pub(super) fn inbound_hbone(
     downstream: HboneStream,
     application: ApplicationStream,
     bytes: Arc<ByteCounts>,
-) -> Result<(), SpliceError> {
-    tcp_and_hbone(application.into_tcp(), TcpEnd::Destination, downstream, bytes).await
+) -> impl Future<Output = Result<(), SpliceError>> {
+    tcp_and_hbone(application.into_tcp(), TcpEnd::Destination, downstream, bytes)
 }
 
 /// Joins a connection of a pod with the connection that was opened for its upstream.
-pub(super) async fn outbound_tcp(
+pub(super) fn outbound_tcp(
     downstream: TcpStream,
     upstream: TcpStream,
     bytes: Arc<ByteCounts>,
-) -> Result<(), SpliceError> {
-    tcp_and_tcp(downstream, upstream, bytes).await
+) -> impl Future<Output = Result<(), SpliceError>> {
+    tcp_and_tcp(downstream, upstream, bytes)
 }
 
 /// Joins a connection of a pod with the HBONE stream that was opened for its upstream.
-pub(super) async fn outbound_hbone(
+pub(super) fn outbound_hbone(
     downstream: TcpStream,
     upstream: HboneStream,
     bytes: Arc<ByteCounts>,
-) -> Result<(), SpliceError> {
-    tcp_and_hbone(downstream, TcpEnd::Source, upstream, bytes).await
+) -> impl Future<Output = Result<(), SpliceError>> {
+    tcp_and_hbone(downstream, TcpEnd::Source, upstream, bytes)
 }
 
 async fn tcp_and_hbone(

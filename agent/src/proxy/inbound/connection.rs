@@ -1,15 +1,19 @@
 //! An inbound connection from the moment its destination is known to its end: admitted by policy, joined with the pod's
 //! application, recorded. Plaintext connections and HBONE requests take the same steps.
+//!
+//! The state of admitting and connecting is large and soon over, while a connection may last long. So those are a future of their
+//! own, [`InboundConnection::establish`], which callers put into a box: its memory is free again before bytes move.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
 
+use futures_util::future::Either;
 use http::header::FORWARDED;
 use tokio::net::TcpStream;
 
 use super::admission;
 use super::error::InboundError;
-use crate::hbone::{self, ConnectRequest};
+use crate::hbone::{self, ConnectRequest, HboneStream, StreamError};
 use crate::model::authorization::AccessRequest;
 use crate::model::identity::Identity;
 use crate::model::mesh::Mesh;
@@ -19,7 +23,7 @@ use crate::proxy::client;
 use crate::proxy::connector::ApplicationStream;
 use crate::proxy::pod::PodProxy;
 use crate::proxy::revocation::Tracked;
-use crate::proxy::splice;
+use crate::proxy::splice::{self, SpliceError};
 use crate::telemetry::connection::ByteCounts;
 use crate::telemetry::ends::{ConnectionEnds, InboundDestination, InboundSource, RecordedPeer};
 use crate::telemetry::record::ConnectionRecord;
@@ -30,7 +34,21 @@ pub(super) enum Downstream {
     Hbone(ConnectRequest),
 }
 
+/// The client's side of a connection that was admitted.
+enum Client {
+    Plaintext(TcpStream),
+    Hbone(HboneStream),
+}
+
 impl Downstream {
+    /// Tells an HBONE client that its request is granted.
+    fn accept(self) -> Result<Client, StreamError> {
+        match self {
+            Self::Plaintext(tcp) => Ok(Client::Plaintext(tcp)),
+            Self::Hbone(request) => request.accept().map(Client::Hbone),
+        }
+    }
+
     /// Tells the client that there will be no connection. In plaintext that is a reset, as every close is that is no orderly
     /// end.
     fn refuse(self, error: &InboundError) {
@@ -56,13 +74,18 @@ impl Downstream {
             Self::Hbone(request) => request.headers().get(FORWARDED).and_then(hbone::service_of),
         }
     }
+}
 
-    async fn splice(self, application: ApplicationStream, bytes: Arc<ByteCounts>) -> Result<(), InboundError> {
+impl Client {
+    fn splice(
+        self,
+        application: ApplicationStream,
+        bytes: Arc<ByteCounts>,
+    ) -> impl Future<Output = Result<(), SpliceError>> {
         match self {
-            Self::Plaintext(tcp) => splice::inbound_tcp(tcp, application, bytes).await?,
-            Self::Hbone(request) => splice::inbound_hbone(request.accept()?, application, bytes).await?,
+            Self::Plaintext(tcp) => Either::Left(splice::inbound_tcp(tcp, application, bytes)),
+            Self::Hbone(stream) => Either::Right(splice::inbound_hbone(stream, application, bytes)),
         }
-        Ok(())
     }
 }
 
@@ -86,25 +109,35 @@ pub(super) struct InboundConnection<'a> {
     pub(super) peer: Option<&'a AuthenticatedPeer>,
 }
 
+/// An inbound connection with both of its sides open.
+pub(super) struct Established {
+    record: ConnectionRecord,
+    tracked: Tracked,
+    client: Client,
+    application: ApplicationStream,
+}
+
 impl InboundConnection<'_> {
-    /// Serves the connection to its end. Its record is open before anything is waited for.
-    pub(super) async fn run(self, downstream: Downstream) {
-        let pod_proxy = self.pod_proxy;
+    /// Opens the connection's record, and then the application's side. `None` where that fails: the client is told, and the record
+    /// is complete.
+    pub(super) async fn establish(self, downstream: Downstream) -> Option<Established> {
         let mut record = self.open_record(&downstream);
-        // The state of connecting is large and soon over. A box gives its memory back before bytes move, while this task
-        // lasts as long as the connection.
-        let established = Box::pin(self.establish(&downstream, &record)).await;
-        let outcome = match established {
-            Ok((tracked, application)) => {
-                splice_until_ended(pod_proxy, downstream, application, &tracked, record.bytes()).await
-            }
+        let established = match self.connect(&downstream, &record).await {
+            Ok((tracked, application)) => match downstream.accept() {
+                Ok(client) => Ok((tracked, client, application)),
+                Err(error) => Err(error.into()),
+            },
             Err(error) => {
                 downstream.refuse(&error);
                 Err(error)
             }
         };
-        if let Err(error) = outcome {
-            record.fail(error.flag(), &error);
+        match established {
+            Ok((tracked, client, application)) => Some(Established { record, tracked, client, application }),
+            Err(error) => {
+                record.fail(error.flag(), &error);
+                None
+            }
         }
     }
 
@@ -122,7 +155,7 @@ impl InboundConnection<'_> {
     }
 
     /// Connects the application, for as long as the client is there.
-    async fn establish(
+    async fn connect(
         self,
         downstream: &Downstream,
         record: &ConnectionRecord,
@@ -176,19 +209,20 @@ impl InboundConnection<'_> {
     }
 }
 
-/// Moves bytes until the connection ends, policy forbids it, its pod dies or the drain is over.
-async fn splice_until_ended(
-    pod_proxy: &PodProxy,
-    downstream: Downstream,
-    application: ApplicationStream,
-    tracked: &Tracked,
-    bytes: Arc<ByteCounts>,
-) -> Result<(), InboundError> {
-    tokio::select! {
-        result = downstream.splice(application, bytes) => result,
-        () = tracked.revoked.cancelled() => Err(InboundError::Revoked),
-        () = pod_proxy.pod.dead.cancelled() => Err(InboundError::PodGone),
-        () = pod_proxy.proxy.drain.closing() => Err(InboundError::DrainEnded),
+impl Established {
+    /// Moves bytes until the connection ends, policy forbids it, its pod dies or the drain is over. Then the record is complete.
+    pub(super) async fn run(self, pod_proxy: &PodProxy) {
+        let Self { mut record, tracked, client, application } = self;
+        let outcome = tokio::select! {
+            biased;
+            result = client.splice(application, record.bytes()) => result.map_err(InboundError::from),
+            () = tracked.revoked.cancelled() => Err(InboundError::Revoked),
+            () = pod_proxy.pod.dead.cancelled() => Err(InboundError::PodGone),
+            () = pod_proxy.proxy.drain.closing() => Err(InboundError::DrainEnded),
+        };
+        if let Err(error) = outcome {
+            record.fail(error.flag(), &error);
+        }
     }
 }
 

@@ -20,5 +20,7 @@ pub(in crate::proxy) async fn serve(pod_proxy: Arc<PodProxy>, downstream: TcpStr
     let _open = pod_proxy.pod.count_connection();
     let connection =
         InboundConnection { pod_proxy: &pod_proxy, client: accepted.source, destination: accepted.local, peer: None };
-    connection.run(Downstream::Plaintext(downstream)).await;
+    if let Some(established) = Box::pin(connection.establish(Downstream::Plaintext(downstream))).await {
+        established.run(&pod_proxy).await;
+    }
 }

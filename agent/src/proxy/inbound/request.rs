@@ -1,5 +1,6 @@
 //! A CONNECT request of an HBONE peer: which address of the pod it is for, and on whose behalf it comes.
 
+use std::fmt::Display;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
@@ -7,11 +8,12 @@ use http::header::FORWARDED;
 use http::{HeaderMap, StatusCode};
 
 use super::admission::Accepted;
-use super::connection::{AuthenticatedPeer, Downstream, InboundConnection};
+use super::connection::{AuthenticatedPeer, Downstream, Established, InboundConnection};
+use crate::enrollment::pod::OpenConnection;
 use crate::hbone::{self, Authority, ConnectRequest, InvalidAuthority, parse_authority};
-use crate::limits::LimitKind;
+use crate::limits::{Held, LimitKind};
 use crate::proxy::pod::PodProxy;
-use crate::proxy::workers::Workers;
+use crate::proxy::workers::{Load, Workers};
 use crate::telemetry::connection::ResponseFlag;
 
 /// Why a request names nothing that is served here.
@@ -28,26 +30,52 @@ enum BadRequest {
 }
 
 /// Serves a request to the end of its stream.
-pub(super) async fn serve(pod_proxy: Arc<PodProxy>, peer: AuthenticatedPeer, request: ConnectRequest) {
+pub(super) fn serve(
+    pod_proxy: Arc<PodProxy>,
+    peer: AuthenticatedPeer,
+    request: ConnectRequest,
+) -> impl Future<Output = ()> + Send + 'static {
+    // No asynchronous function: its future would have room for the request as long as it lasts.
+    let established = Box::pin(establish(pod_proxy.clone(), peer, request));
+    async move {
+        if let Some((established, _counted)) = established.await {
+            established.run(&pod_proxy).await;
+        }
+    }
+}
+
+/// What counts a connection while it is open.
+type Counted = (Held, OpenConnection, Load);
+
+/// Connects the application that a request is for. `None` where that fails: the client is told, and it is recorded.
+async fn establish(
+    pod_proxy: Arc<PodProxy>,
+    peer: AuthenticatedPeer,
+    request: ConnectRequest,
+) -> Option<(Established, Counted)> {
+    let refused = |request: ConnectRequest, status: StatusCode, error: &dyn Display| {
+        let accepted = Accepted { source: peer.addr, local: peer.listener };
+        accepted.refused(ResponseFlag::ConnectFailure).record(&pod_proxy.proxy.metrics, error);
+        request.refuse(status);
+    };
     let destination = match destination_of(&pod_proxy, &peer, request.authority()) {
         Ok(destination) => destination,
         Err(error) => {
-            let accepted = Accepted { source: peer.addr, local: peer.listener };
-            accepted.refused(ResponseFlag::ConnectFailure).record(&pod_proxy.proxy.metrics, &error);
-            return request.refuse(StatusCode::BAD_REQUEST);
+            refused(request, StatusCode::BAD_REQUEST, &error);
+            return None;
         }
     };
-    let Some(_held) = pod_proxy.pod.limits.of(LimitKind::InboundConnections).try_take() else {
-        let accepted = Accepted { source: peer.addr, local: peer.listener };
+    let Some(held) = pod_proxy.pod.limits.of(LimitKind::InboundConnections).try_take() else {
         let error = "the pod has as many inbound connections as it may have";
-        accepted.refused(ResponseFlag::ConnectFailure).record(&pod_proxy.proxy.metrics, &error);
-        return request.refuse(StatusCode::SERVICE_UNAVAILABLE);
+        refused(request, StatusCode::SERVICE_UNAVAILABLE, &error);
+        return None;
     };
-    let _open = pod_proxy.pod.count_connection();
-    let _load = pod_proxy.proxy.workers.count_load(Workers::current());
+    let open = pod_proxy.pod.count_connection();
+    let load = pod_proxy.proxy.workers.count_load(Workers::current());
     let client = client_address(&peer, request.headers());
     let connection = InboundConnection { pod_proxy: &pod_proxy, client, destination, peer: Some(&peer) };
-    connection.run(Downstream::Hbone(request)).await;
+    let established = connection.establish(Downstream::Hbone(request)).await?;
+    Some((established, (held, open, load)))
 }
 
 /// The pod's own address and port that a request asks for. Without an authority it is no CONNECT request.

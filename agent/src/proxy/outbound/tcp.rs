@@ -3,6 +3,7 @@
 use std::os::fd::AsFd;
 use std::sync::Arc;
 
+use futures_util::future::Either;
 use tokio::net::TcpStream;
 
 use super::candidate::Candidate;
@@ -22,9 +23,9 @@ use crate::telemetry::record::ConnectionRecord;
 /// Serves one captured connection of a pod to its end.
 pub(in crate::proxy) async fn serve(pod_proxy: Arc<PodProxy>, downstream: TcpStream, budget: Budget) {
     let PodProxy { proxy, pod, .. } = &*pod_proxy;
-    let (Ok(source_addr), Ok(listener)) = (downstream.peer_addr(), downstream.local_addr()) else { return };
-    let source_addr = canonical(source_addr);
+    let Ok(source_addr) = downstream.peer_addr().map(canonical) else { return };
     let Some(original_dst) = proxy.capture.original_dst(downstream.as_fd()) else {
+        let Ok(listener) = downstream.local_addr() else { return };
         let (reporter, flag) = (Reporter::Source, ResponseFlag::Denied);
         let refused = RefusedConnection { reporter, source_addr, listener, flag };
         refused.record(&proxy.metrics, &"the agent's listener was dialled directly");
@@ -100,13 +101,12 @@ async fn splice_until_ended(
     upstream: UpstreamStream,
     bytes: Arc<ByteCounts>,
 ) -> Result<(), OutboundError> {
-    let splicing = async {
-        match upstream {
-            UpstreamStream::Hbone(stream) => splice::outbound_hbone(downstream, stream, bytes).await,
-            UpstreamStream::Tcp(tcp) => splice::outbound_tcp(downstream, tcp, bytes).await,
-        }
+    let splicing = match upstream {
+        UpstreamStream::Hbone(stream) => Either::Left(splice::outbound_hbone(downstream, stream, bytes)),
+        UpstreamStream::Tcp(tcp) => Either::Right(splice::outbound_tcp(downstream, tcp, bytes)),
     };
     tokio::select! {
+        biased;
         result = splicing => Ok(result?),
         () = pod_proxy.pod.dead.cancelled() => Err(OutboundError::PodGone),
         () = pod_proxy.proxy.drain.closing() => Err(OutboundError::DrainEnded),
