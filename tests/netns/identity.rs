@@ -31,15 +31,25 @@ const HBONE: u16 = 15008;
 
 /// How a handshake ended, as its client saw it.
 #[derive(Debug, Deserialize)]
-struct Handshake {
+pub(crate) struct Handshake {
     outcome: String,
     #[serde(default)]
     detail: String,
 }
 
+impl Handshake {
+    pub(crate) fn is_accepted(&self) -> bool {
+        self.outcome == "accepted"
+    }
+
+    pub(crate) fn is_refused(&self) -> bool {
+        self.outcome == "refused"
+    }
+}
+
 fn good(mesh: &Mesh) -> Result<()> {
     let handshake = handshake(mesh, Some(Presented::Identity("spiffe://cluster.local/ns/shop/sa/client")))?;
-    ensure!(handshake.outcome == "accepted", "{handshake:?}");
+    ensure!(handshake.is_accepted(), "{handshake:?}");
     Ok(())
 }
 
@@ -68,7 +78,7 @@ fn other_authority(mesh: &Mesh) -> Result<()> {
     let files = Authority::generate()?.write(presented, &mesh.world.run().folder().join("foreign"), "foreign")?;
     let counter = Counter::of(mesh.agent_of(&mesh.far), FAILURES, &[("reason", "unknown_issuer")])?;
     let handshake = handshake_with(mesh, Some(&files))?;
-    ensure!(handshake.outcome == "refused", "{handshake:?}");
+    ensure!(handshake.is_refused(), "{handshake:?}");
     counter.grows_by(1.0)
 }
 
@@ -78,7 +88,7 @@ fn refused(mesh: &Mesh, presented: Option<Presented<'_>>, reason: &str) -> Resul
     let counter = Counter::of(agent, FAILURES, &[("reason", reason)])?;
     let logged = agent.log().len();
     let handshake = handshake(mesh, presented)?;
-    ensure!(handshake.outcome == "refused", "{handshake:?}");
+    ensure!(handshake.is_refused(), "{handshake:?}");
     ensure!(!handshake.detail.contains("timed out"), "it is refused, not left waiting: {handshake:?}");
     counter.grows_by(1.0).with_context(|| agent.tail())?;
     wait::until("the refusal is in the log", Duration::from_secs(10), || {
@@ -97,7 +107,7 @@ fn handshake(mesh: &Mesh, presented: Option<Presented<'_>>) -> Result<Handshake>
 }
 
 /// From the outsider, whose connections nobody captures.
-fn handshake_with(mesh: &Mesh, files: Option<&CertificateFiles>) -> Result<Handshake> {
+pub(crate) fn handshake_with(mesh: &Mesh, files: Option<&CertificateFiles>) -> Result<Handshake> {
     let address = SocketAddr::new(mesh.far.ipv4(), HBONE).to_string();
     let mut arguments = vec!["tls".to_owned(), address];
     if let Some(CertificateFiles { chain, key }) = files {

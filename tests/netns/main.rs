@@ -40,6 +40,7 @@ mod succession;
 mod supervisor;
 mod telemetry;
 mod traffic;
+mod trust;
 mod wire;
 
 use harness::Case;
@@ -49,7 +50,7 @@ fn table() -> Vec<Case> {
     [
         [kit::CASES, capture::CASES, listening::CASES, traffic::CASES].concat(),
         [outbound::CASES, refusals::CASES, services::CASES, leave::CASES].concat(),
-        [ports::CASES, wire::CASES, identity::CASES].concat(),
+        [ports::CASES, wire::CASES, identity::CASES, trust::CASES].concat(),
         input::cases(),
         [policy::CASES, probes::CASES, interfaces::CASES, inner::CASES].concat(),
         [enrollment::CASES, cni::CASES, kubernetes::CASES].concat(),

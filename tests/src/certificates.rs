@@ -5,7 +5,10 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
-use rcgen::{CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair, KeyUsagePurpose, SanType};
+use rcgen::{
+    CertificateParams, CertificateRevocationListParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyIdMethod,
+    KeyPair, KeyUsagePurpose, RevokedCertParams, SanType, SerialNumber,
+};
 
 /// Signs certificates of workloads.
 #[derive(Debug)]
@@ -70,6 +73,28 @@ impl Authority {
         write_key(&folder.join("ca-key.pem"), &self.issuer.key().serialize_pem())
     }
 
+    /// A revocation list of this authority's (PEM) that names these serial numbers.
+    ///
+    /// # Errors
+    /// If it cannot be signed.
+    pub fn revocation_list(&self, serials: &[Vec<u8>]) -> Result<String> {
+        let revoked = |serial: &Vec<u8>| RevokedCertParams {
+            serial_number: serial.clone().into(),
+            revocation_time: rcgen::date_time_ymd(2020, 1, 1),
+            reason_code: None,
+            invalidity_date: None,
+        };
+        let list = CertificateRevocationListParams {
+            this_update: rcgen::date_time_ymd(2020, 1, 1),
+            next_update: rcgen::date_time_ymd(2099, 1, 1),
+            crl_number: SerialNumber::from(1u64),
+            issuing_distribution_point: None,
+            revoked_certs: serials.iter().map(revoked).collect(),
+            key_identifier_method: KeyIdMethod::Sha256,
+        };
+        Ok(list.signed_by(&self.issuer)?.pem()?)
+    }
+
     /// Makes a certificate and its key and writes both into a folder under a name.
     ///
     /// # Errors
@@ -88,6 +113,15 @@ impl Authority {
         write_key(&files.key, &key.serialize_pem())?;
         Ok(files)
     }
+}
+
+/// The serial number of the first certificate of a PEM text.
+///
+/// # Errors
+/// If it is none.
+pub fn serial_of(pem: &str) -> Result<Vec<u8>> {
+    let (_, block) = x509_parser::pem::parse_x509_pem(pem.as_bytes())?;
+    Ok(block.parse_x509()?.raw_serial().to_vec())
 }
 
 /// Weir refuses keys that others may read.

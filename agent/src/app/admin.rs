@@ -127,7 +127,7 @@ fn sources(foundation: &Foundation, integrations: &Integrations, log: LogHandle,
     let Foundation { config, mesh, capture, enrollment, certificates, xds, .. } = foundation;
     let (capture, certificates) = (capture.clone(), certificates.clone());
     let (xds, xds_objects) = (xds.clone(), xds.clone());
-    let kubelet = integrations.kubelet.clone();
+    let (kubelet, revocation) = (integrations.kubelet.clone(), foundation.revocation.clone());
     let (of_pods, uncapturable_outbound) =
         ((capture.clone(), enrollment.clone()), config.capture.uncapturable_outbound);
     let directory = integrations.cluster.as_ref().map(|cluster| cluster.directory.clone());
@@ -150,7 +150,8 @@ fn sources(foundation: &Foundation, integrations: &Integrations, log: LogHandle,
         kernel_counters: Box::new(move || capture.counters()),
         warnings: Box::new(move || {
             let of_pods = pod_warnings::warnings(&of_pods.0, &of_pods.1, uncapturable_outbound);
-            kubelet::warning(&kubelet.borrow()).into_iter().chain(of_pods).collect()
+            let of_certificates = revocation.warnings(SystemTime::now());
+            kubelet::warning(&kubelet.borrow()).into_iter().chain(of_certificates).chain(of_pods).collect()
         }),
         quit: Box::new(move || quit.notify_one()),
     }

@@ -17,12 +17,14 @@ use crate::lifecycle::Ready;
 use crate::node_files::KEYS_DIR;
 use crate::state::SharedMesh;
 use crate::telemetry::metrics::Metrics;
+use crate::tls::certificates::revocation::{RevocationFile, RevocationStatus};
 use crate::tls::certificates::{CertificateEvent, CertificateOptions, CertificateSource, Certificates};
 use crate::xds::{self, ConfigReceiver, XdsStatus};
 
 /// The sources of the mesh and of certificates, started.
 pub(super) struct Delivery {
     pub(super) certificates: Certificates,
+    pub(super) revocation: RevocationStatus,
     pub(super) status: XdsStatus,
     /// Resolves once there is a mesh to serve.
     pub(super) synced: BoxFuture<'static, ()>,
@@ -60,9 +62,10 @@ pub(super) async fn start(
     }
     let certificates = Certificates::start(certificate_source(config)?, certificate_options(config, metrics));
     istiod::keep_certificates_current(config, &certificates, mesh, &status);
+    let revocation = config.files.crl.clone().map(|path| follow_revocation(path, &certificates));
     let waiting = status.clone();
     let synced = Box::pin(async move { waiting.first_sync().await });
-    Ok(Delivery { certificates, status, synced })
+    Ok(Delivery { certificates, revocation: revocation.unwrap_or_default(), status, synced })
 }
 
 /// Reads the objects again whenever a file changes, and applies what the control plane's own code makes of them.
@@ -101,6 +104,14 @@ fn report_file_problems(source: &FileSource, status: XdsStatus, metrics: Arc<Met
             }
         }
     });
+}
+
+/// Revocation lists count from before the first peer connects.
+fn follow_revocation(path: PathBuf, certificates: &Certificates) -> RevocationStatus {
+    let file = RevocationFile::open(path, certificates);
+    let status = file.status();
+    tokio::spawn(file.follow(certificates.clone()));
+    status
 }
 
 fn certificate_source(config: &AgentConfig) -> anyhow::Result<CertificateSource> {

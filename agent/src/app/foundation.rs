@@ -22,6 +22,7 @@ use crate::state::SharedMesh;
 use crate::supervisor::SupervisorLink;
 use crate::telemetry::metrics::Metrics;
 use crate::tls::certificates::Certificates;
+use crate::tls::certificates::revocation::RevocationStatus;
 use crate::xds::XdsStatus;
 
 /// See the module.
@@ -35,6 +36,7 @@ pub(super) struct Foundation {
     pub(super) ready: Ready,
     pub(super) mesh: SharedMesh,
     pub(super) certificates: Certificates,
+    pub(super) revocation: RevocationStatus,
     pub(super) xds: XdsStatus,
     pub(super) capture: Arc<Capture>,
     pub(super) enrollment: Arc<Enrollment>,
@@ -92,7 +94,7 @@ impl Foundation {
         ownership
             .spawn_command_thread(supervisor.clone(), enrollment.clone())
             .context("a thread for the supervisor's commands")?;
-        let Delivery { certificates, status: xds, synced } = delivery;
+        let Delivery { certificates, revocation, status: xds, synced } = delivery;
         let foundation = Self {
             config,
             supervisor,
@@ -102,6 +104,7 @@ impl Foundation {
             ready,
             mesh,
             certificates,
+            revocation,
             xds,
             capture,
             enrollment,

@@ -122,6 +122,10 @@ pub struct FilesConfig {
     /// Directory with `root-cert.pem` and ready certificates, `<namespace>.<service account>.pem` (chain and key). Only with --config.
     #[arg(long, env = "WEIR_CERTIFICATES_DIR", requires = "config", conflicts_with = "ca_dir")]
     pub certificates_dir: Option<PathBuf>,
+    /// File with certificate revocation lists (PEM, one per issuer), reread when it changes. Peers whose certificate, or one
+    /// above it, is revoked are refused, and their open connections end. Where there is no such file, none is revoked.
+    #[arg(long, env = "CRL_PATH")]
+    pub crl: Option<PathBuf>,
 }
 
 /// The data plane: its threads, timeouts and connection pools.

@@ -6,10 +6,9 @@ use std::fmt;
 use serde_json::Value;
 
 /// Variables of a ztunnel chart that have no meaning here: what they steer is done otherwise, or not at all.
-const WITHOUT_MEANING: [&str; 31] = [
+const WITHOUT_MEANING: [&str; 30] = [
     "AUTHZ_POLICY_INFO_LOGGING",
     "COMPLIANCE_POLICY",
-    "CRL_PATH",
     "ENABLE_ORIG_SRC",
     "ENABLE_PROXY",
     "ENABLE_RESPONSE_BAGGAGE",

@@ -127,6 +127,7 @@ fn flags_and_environment_variables_keep_their_names() {
         ("config", "WEIR_CONFIG"),
         ("connect-timeout-seconds", "WEIR_CONNECT_TIMEOUT_SECONDS"),
         ("connection-termination-deadline", "CONNECTION_TERMINATION_DEADLINE"),
+        ("crl", "CRL_PATH"),
         ("daemon-set", "WEIR_DAEMONSET"),
         ("drain-seconds", "WEIR_DRAIN_SECONDS"),
         ("enroll-from-kubernetes", "WEIR_KUBERNETES"),

@@ -100,8 +100,8 @@ impl<O: Origin> Dialer<O> {
         peer: SocketAddr,
         counted: Held,
     ) -> Result<Arc<HboneConnection>, HboneError> {
-        let (peer_identity, lifetime) = (secured.peer.clone(), self.age.begin(secured.peer_expires));
-        let transport = Transport::new(secured, Role::Client, self.budget.clone());
+        let peer_identity = secured.peer.clone();
+        let (transport, lifetime) = Transport::new(secured, Role::Client, self.budget.clone(), self.age);
         // Until the peer has said what it allows. Only now is it sure that it took our certificate, too.
         match tokio::time::timeout(self.handshake_timeout, transport.ready()).await {
             Ok(Ok(())) => {}

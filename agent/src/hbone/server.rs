@@ -8,6 +8,7 @@ use std::time::Duration;
 use http::{HeaderMap, StatusCode};
 use tokio::net::TcpStream;
 
+use super::age::{AgeLimit, Lifetime};
 use super::stream::HboneStream;
 use super::transport::Transport;
 use crate::h2::{HeaderSection, Role, SessionError, StreamError, WindowBudget};
@@ -24,10 +25,15 @@ impl HboneServer {
     ///
     /// # Errors
     /// When the peer does not speak HTTP/2.
-    pub(crate) async fn start(secured: Secured<TcpStream>, budget: WindowBudget) -> Result<Self, Arc<SessionError>> {
-        let server = Self { transport: Transport::new(secured, Role::Server, budget) };
+    pub(crate) async fn start(
+        secured: Secured<TcpStream>,
+        budget: WindowBudget,
+        age: AgeLimit,
+    ) -> Result<(Self, Lifetime), Arc<SessionError>> {
+        let (transport, lifetime) = Transport::new(secured, Role::Server, budget, age);
+        let server = Self { transport };
         server.transport.ready().await?;
-        Ok(server)
+        Ok((server, lifetime))
     }
 
     /// The next request. It also drives the connection: its streams move only while somebody waits here, so the caller comes

@@ -12,6 +12,7 @@ use parking_lot::{Mutex, MutexGuard};
 use socket2::SockRef;
 use tokio::net::TcpStream;
 
+use super::age::{AgeLimit, Lifetime};
 use super::session::{Received, SecuredSession};
 use crate::h2::{Role, SessionError, WindowBudget};
 use crate::net;
@@ -34,10 +35,16 @@ pub(super) struct Transport {
 }
 
 impl Transport {
-    /// A connection whose handshake is over. `budget`: what slow readers of its streams may make us hold.
-    pub(super) fn new(secured: Secured<TcpStream>, role: Role, budget: WindowBudget) -> Arc<Self> {
-        let Secured { stream, records, received, .. } = secured;
-        Arc::new(Self { tcp: stream, role, session: Mutex::new(SecuredSession::new(role, records, received, budget)) })
+    /// A connection whose handshake is over, and its lifetime. `budget`: what slow readers of its streams may make us hold.
+    pub(super) fn new(
+        secured: Secured<TcpStream>,
+        role: Role,
+        budget: WindowBudget,
+        age: AgeLimit,
+    ) -> (Arc<Self>, Lifetime) {
+        let Secured { stream, records, received, peer_expires, live, .. } = secured;
+        let session = Mutex::new(SecuredSession::new(role, records, received, budget));
+        (Arc::new(Self { tcp: stream, role, session }), age.begin(live, peer_expires))
     }
 
     pub(super) fn session(&self) -> MutexGuard<'_, SecuredSession> {

@@ -43,6 +43,7 @@ mod outbound {
     pub(super) use self::tcp::serve;
 }
 
+mod peer_trust;
 mod pod;
 mod revocation;
 mod serve;

@@ -9,6 +9,7 @@ use super::budget::Handshakes;
 use super::listener::{self, ListenerKind};
 use super::node::Proxy;
 use super::origin::PodOrigin;
+use super::peer_trust;
 use super::pod::PodProxy;
 use super::revocation;
 use crate::enrollment::Enrolled;
@@ -20,6 +21,7 @@ impl Proxy {
     /// Serves pods as they are enrolled, until the process drains.
     pub async fn run(self: Arc<Self>, mut arrivals: mpsc::UnboundedReceiver<Enrolled>) {
         tokio::spawn(revocation::watch(self.live.clone(), self.mesh.clone(), self.metrics.clone()));
+        tokio::spawn(peer_trust::watch(self.clone()));
         let drain = self.drain.clone();
         loop {
             let enrolled = tokio::select! {

@@ -21,6 +21,7 @@ use x509_parser::prelude::{FromDer as _, X509Certificate};
 use super::certificate_info::CertificateInfo;
 use super::provider::ALPN;
 use super::records::{RecordError, RecordLayer};
+use super::trust::{LivePeer, PeerRole, Shown};
 pub use super::verify::TrustedDomains;
 use super::verify::{PeerRefused, identity_of};
 use super::workload_certificate::WorkloadCertificate;
@@ -37,6 +38,8 @@ pub struct Secured<S> {
     pub peer: Identity,
     /// When the certificate expires that the peer has shown.
     pub peer_expires: SystemTime,
+    /// Tells when the peer would no longer be accepted.
+    pub live: LivePeer,
 }
 
 /// Why a handshake failed, in the words that the log and the metrics use.
@@ -80,13 +83,15 @@ pub async fn connect<S: AsyncRead + AsyncWrite + Unpin>(
 ) -> Result<Secured<S>, HandshakeError> {
     // A name must be given; this one is never sent, and nothing is compared with it.
     let no_name = ServerName::from(IpAddr::from(Ipv4Addr::UNSPECIFIED));
+    let version = own.trust.version();
     let config = own.client_config(expected, trusted);
     let mut side = UnbufferedClientConnection::new(config, no_name).map_err(HandshakeError::from_rustls)?;
     let received = exchange::complete(&mut stream, &mut side).await.map_err(HandshakeError::from_io)?;
     let (peer, peer_expires) = peer_of(&side)?;
+    let live = own.trust.track(shown(own, &side, PeerRole::Server), version);
     let (secrets, kernel) = side.dangerous_into_kernel_connection().map_err(HandshakeError::from_rustls)?;
     let records = RecordLayer::client(secrets, kernel).map_err(HandshakeError::from_records)?;
-    Ok(Secured { stream, records, received, peer, peer_expires })
+    Ok(Secured { stream, records, received, peer, peer_expires, live })
 }
 
 /// Handshakes as the server. The peer must carry an identity of a trusted domain.
@@ -98,13 +103,21 @@ pub async fn accept<S: AsyncRead + AsyncWrite + Unpin>(
     mut stream: S,
     trusted: &TrustedDomains,
 ) -> Result<Secured<S>, HandshakeError> {
+    let version = own.trust.version();
     let config = own.server_config(trusted);
     let mut side = UnbufferedServerConnection::new(config).map_err(HandshakeError::from_rustls)?;
     let received = exchange::complete(&mut stream, &mut side).await.map_err(HandshakeError::from_io)?;
     let (peer, peer_expires) = peer_of(&side)?;
+    let live = own.trust.track(shown(own, &side, PeerRole::Client), version);
     let (secrets, kernel) = side.dangerous_into_kernel_connection().map_err(HandshakeError::from_rustls)?;
     let records = RecordLayer::server(secrets, kernel).map_err(HandshakeError::from_records)?;
-    Ok(Secured { stream, records, received, peer, peer_expires })
+    Ok(Secured { stream, records, received, peer, peer_expires, live })
+}
+
+/// What the peer of a finished handshake has shown.
+fn shown(own: &WorkloadCertificate, connection: &rustls::CommonState, role: PeerRole) -> Shown {
+    let chain = connection.peer_certificates().unwrap_or_default();
+    Shown { own: own.identity.clone(), role, chain: chain.iter().map(|one| one.clone().into_owned()).collect() }
 }
 
 /// The verified peer of a finished handshake, and when its certificate expires. A peer that offered no protocol at all ends here.

@@ -24,12 +24,13 @@ pub mod certificates {
     //!
     //! [`Certificates`] (`cache`) has one `slot` per identity, where connections read the certificate and wait for it.
     //! `rotation` is the task that fills a slot, by the times of `schedule`; `store` keeps keys over a restart,
-    //! `ready_files` reads certificates that somebody else renews, and [`trust_bundle`] says which other roots are
-    //! trusted.
+    //! `ready_files` reads certificates that somebody else renews, [`trust_bundle`] says which other roots are
+    //! trusted, and [`revocation`] which certificates are revoked.
 
     mod cache;
     mod options;
     mod ready_files;
+    pub mod revocation;
     mod rotation;
     mod schedule;
     mod slot;
@@ -40,15 +41,18 @@ pub mod certificates {
 
     pub use cache::Certificates;
     pub use options::{CertificateEvent, CertificateOptions, CertificateSource, CertificateStatus, NoCertificate};
+    pub use store::is_key_file;
 }
 
 pub mod handshake;
 pub(crate) mod pem;
 pub(crate) mod provider;
 pub mod records;
+mod revocation_lists;
 pub mod server_auth;
 #[cfg(test)]
 pub(crate) mod test_mesh;
+pub mod trust;
 pub mod verify;
 mod workload_certificate;
 

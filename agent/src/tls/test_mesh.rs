@@ -4,12 +4,14 @@ use std::time::{Duration, SystemTime};
 
 use rcgen::string::Ia5String;
 use rcgen::{
-    BasicConstraints, CertificateParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose, IsCa, KeyPair,
-    KeyUsagePurpose, PKCS_ECDSA_P256_SHA256, SanType,
+    BasicConstraints, CertificateParams, CertificateRevocationListParams, DistinguishedName, DnType,
+    ExtendedKeyUsagePurpose, IsCa, KeyIdMethod, KeyPair, KeyUsagePurpose, PKCS_ECDSA_P256_SHA256, RevokedCertParams,
+    SanType, SerialNumber,
 };
 
 use super::ca::local::{LocalCa, set_validity};
 pub(crate) use super::ca::request::new_request;
+use super::trust::Trust;
 use super::workload_certificate::{Material, WorkloadCertificate};
 use crate::model::identity::Identity;
 
@@ -39,6 +41,8 @@ pub(crate) struct Leaf {
     pub(crate) not_before: SystemTime,
     pub(crate) not_after: SystemTime,
     pub(crate) key: KeyPair,
+    /// Any, unless set.
+    pub(crate) serial: Option<u64>,
     /// Whether it may sign others, which no leaf may.
     pub(crate) is_ca: bool,
 }
@@ -52,6 +56,7 @@ impl Leaf {
             not_before: now - Duration::from_secs(60),
             not_after: now + Duration::from_secs(3600),
             key: KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256).unwrap(),
+            serial: None,
             is_ca: false,
         }
     }
@@ -59,6 +64,7 @@ impl Leaf {
     fn params(&self) -> CertificateParams {
         let mut params = CertificateParams::default();
         params.distinguished_name = DistinguishedName::new();
+        params.serial_number = self.serial.map(SerialNumber::from);
         params.subject_alt_names = self.names.clone();
         params.extended_key_usages = self.usages.clone();
         params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
@@ -79,7 +85,7 @@ impl TestRoot {
         let mut params = CertificateParams::default();
         params.distinguished_name.push(DnType::CommonName, "test root");
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-        params.key_usages = vec![KeyUsagePurpose::KeyCertSign];
+        params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
         let (pem, key_pem) = (params.self_signed(&key).unwrap().pem(), key.serialize_pem());
         Self { pem, key_pem, issuer: rcgen::Issuer::new(params, key) }
     }
@@ -91,7 +97,7 @@ impl TestRoot {
         let mut params = CertificateParams::default();
         params.distinguished_name.push(DnType::CommonName, name);
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-        params.key_usages = vec![KeyUsagePurpose::KeyCertSign];
+        params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
         change(&mut params);
         let (pem, key_pem) = (params.signed_by(&key, &self.issuer).unwrap().pem(), key.serialize_pem());
         Self { pem, key_pem, issuer: rcgen::Issuer::new(params, key) }
@@ -99,6 +105,26 @@ impl TestRoot {
 
     pub(crate) fn ca(&self) -> LocalCa {
         LocalCa::new(&self.pem, &self.key_pem, None).unwrap()
+    }
+
+    /// A revocation list of this root's that names these serial numbers.
+    pub(crate) fn revocation_list(&self, serials: &[u64]) -> String {
+        let now = SystemTime::now();
+        let revoked = |serial: &u64| RevokedCertParams {
+            serial_number: SerialNumber::from(*serial),
+            revocation_time: now.into(),
+            reason_code: None,
+            invalidity_date: None,
+        };
+        let params = CertificateRevocationListParams {
+            this_update: now.into(),
+            next_update: (now + Duration::from_secs(900)).into(),
+            crl_number: SerialNumber::from(1u64),
+            issuing_distribution_point: None,
+            revoked_certs: serials.iter().map(revoked).collect(),
+            key_identifier_method: KeyIdMethod::Sha256,
+        };
+        params.signed_by(&self.issuer).unwrap().pem().unwrap()
     }
 
     pub(crate) fn issue(&self, leaf: &Leaf) -> Material {
@@ -118,6 +144,6 @@ impl TestRoot {
     /// A right certificate of an identity.
     pub(crate) fn workload(&self, identity: &str) -> WorkloadCertificate {
         let material = self.issue(&Leaf::new(identity));
-        WorkloadCertificate::new(&id(identity), &material, SystemTime::now()).unwrap()
+        WorkloadCertificate::new(&id(identity), &material, &Trust::default(), SystemTime::now()).unwrap()
     }
 }

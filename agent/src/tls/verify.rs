@@ -15,6 +15,8 @@ use webpki::{EndEntityCert, KeyUsage};
 use x509_parser::extensions::GeneralName;
 use x509_parser::prelude::{FromDer as _, X509Certificate};
 
+use super::revocation_lists;
+use super::trust::{Revocation, Trust};
 use crate::model::identity::{Identity, TrustDomain};
 
 /// Why a peer's certificate is not accepted.
@@ -24,6 +26,10 @@ pub enum PeerRefused {
     NoCertificate,
     #[error("it expired or is not valid yet")]
     Expired,
+    #[error("it is revoked")]
+    Revoked,
+    #[error("revocation lists cannot be read, so it may be revoked")]
+    RevocationUnknown,
     #[error("it is not signed by a trusted root")]
     UnknownIssuer,
     #[error("it carries no SPIFFE id of Istio's form, or more than one URI")]
@@ -47,6 +53,8 @@ impl PeerRefused {
         match self {
             Self::NoCertificate => "no_certificate",
             Self::Expired => "expired",
+            Self::Revoked => "revoked",
+            Self::RevocationUnknown => "revocation_unknown",
             Self::UnknownIssuer => "unknown_issuer",
             Self::NoIdentity => "no_identity",
             Self::WrongTrustDomain(_) => "wrong_trust_domain",
@@ -64,6 +72,13 @@ impl PeerRefused {
             | webpki::Error::InvalidCertValidity => Self::Expired,
             webpki::Error::UnknownIssuer | webpki::Error::InvalidSignatureForPublicKey => Self::UnknownIssuer,
             webpki::Error::RequiredEkuNotFoundContext(_) => Self::WrongPurpose,
+            webpki::Error::CertRevoked => Self::Revoked,
+            // A list that its issuer did not sign, or that cannot be applied: it says nothing that can be relied on.
+            webpki::Error::InvalidCrlSignatureForPublicKey
+            | webpki::Error::UnsupportedCrlSignatureAlgorithmContext(_)
+            | webpki::Error::UnsupportedCrlSignatureAlgorithmForPublicKeyContext(_)
+            | webpki::Error::IssuerNotCrlSigner
+            | webpki::Error::UnknownRevocationStatus => Self::RevocationUnknown,
             other => Self::Malformed(other),
         }
     }
@@ -73,6 +88,7 @@ impl PeerRefused {
         rustls::Error::InvalidCertificate(match self {
             Self::Expired => CertificateError::Expired,
             Self::UnknownIssuer => CertificateError::UnknownIssuer,
+            Self::Revoked => CertificateError::Revoked,
             typed => CertificateError::Other(OtherError(Arc::new(typed))),
         })
     }
@@ -83,6 +99,7 @@ impl PeerRefused {
             rustls::Error::NoCertificatesPresented => Some(Self::NoCertificate),
             rustls::Error::InvalidCertificate(CertificateError::Expired) => Some(Self::Expired),
             rustls::Error::InvalidCertificate(CertificateError::UnknownIssuer) => Some(Self::UnknownIssuer),
+            rustls::Error::InvalidCertificate(CertificateError::Revoked) => Some(Self::Revoked),
             rustls::Error::InvalidCertificate(CertificateError::Other(OtherError(typed))) => {
                 typed.downcast_ref::<Self>().cloned()
             }
@@ -139,11 +156,13 @@ pub(super) fn identity_of(leaf: &CertificateDer<'_>) -> Result<Identity, PeerRef
 pub(super) struct PeerChecks {
     pub(super) roots: Arc<RootCertStore>,
     pub(super) trusted: TrustedDomains,
+    /// Revocation lists count as they are at each check.
+    pub(super) trust: Trust,
     pub(super) algorithms: WebPkiSupportedAlgorithms,
 }
 
 impl PeerChecks {
-    /// Chain up to a root at that time, purpose, identity, trust domain; the identity if all of it holds.
+    /// Chain up to a root at that time, purpose, revocation, identity, trust domain; the identity if all of it holds.
     pub(super) fn check(
         &self,
         leaf: &CertificateDer<'_>,
@@ -152,8 +171,15 @@ impl PeerChecks {
         usage: KeyUsage,
     ) -> Result<Identity, PeerRefused> {
         let parsed = EndEntityCert::try_from(leaf).map_err(PeerRefused::from_webpki)?;
+        let revocation = self.trust.revocation();
+        let lists = match &*revocation {
+            Revocation::None => Vec::new(),
+            Revocation::Lists(lists) => lists.by_reference(),
+            Revocation::Unknown => return Err(PeerRefused::RevocationUnknown),
+        };
+        let revocation = revocation_lists::options(&lists);
         parsed
-            .verify_for_usage(self.algorithms.all, &self.roots.roots, intermediates, now, usage, None, None)
+            .verify_for_usage(self.algorithms.all, &self.roots.roots, intermediates, now, usage, revocation, None)
             .map_err(PeerRefused::from_webpki)?;
         let identity = identity_of(leaf)?;
         if self.trusted.trusts(&identity) { Ok(identity) } else { Err(PeerRefused::WrongTrustDomain(identity)) }

@@ -16,6 +16,7 @@ use x509_parser::prelude::{FromDer as _, X509Certificate};
 use super::certificate_info::CertificateInfo;
 use super::pem::{self, InvalidPem};
 use super::provider::{ALPN, client_builder, provider, server_builder};
+use super::trust::{PeerRole, Shown, Trust};
 use super::verify::{ClientVerifier, PeerChecks, PeerRefused, ServerVerifier, TrustedDomains, identity_of};
 use crate::model::identity::Identity;
 
@@ -65,6 +66,7 @@ pub struct WorkloadCertificate {
     /// Roots that are trusted besides.
     extra_root_pem: Vec<String>,
     roots: Arc<RootCertStore>,
+    pub(super) trust: Trust,
     key: Arc<CertifiedKey>,
     resolver: Arc<SingleCertAndKey>,
     /// Complete but for the peer to expect: as it stands it refuses everybody.
@@ -89,14 +91,23 @@ impl WorkloadCertificate {
     ///
     /// # Errors
     /// See [`UnusableCertificate`].
-    pub(super) fn new(identity: &Identity, material: &Material, now: SystemTime) -> Result<Self, UnusableCertificate> {
-        let certificate = Self::assemble(identity, material)?;
+    pub(super) fn new(
+        identity: &Identity,
+        material: &Material,
+        trust: &Trust,
+        now: SystemTime,
+    ) -> Result<Self, UnusableCertificate> {
+        let certificate = Self::assemble(identity, material, trust)?;
         check_as_peers_do(&certificate, now)?;
         Ok(certificate)
     }
 
     /// Makes all that handshakes need, without checking whether peers will accept it.
-    pub(super) fn assemble(identity: &Identity, material: &Material) -> Result<Self, UnusableCertificate> {
+    pub(super) fn assemble(
+        identity: &Identity,
+        material: &Material,
+        trust: &Trust,
+    ) -> Result<Self, UnusableCertificate> {
         let chain = material.chain_pem.iter().map(|block| pem::certificate(block)).collect::<Result<Vec<_>, _>>()?;
         let leaf = chain.first().ok_or(UnusableCertificate::EmptyChain)?.clone();
         let (_, parsed) = X509Certificate::from_der(&leaf)
@@ -106,7 +117,7 @@ impl WorkloadCertificate {
             .map_err(UnusableCertificate::Key)?;
         let key = Arc::new(key);
         let resolver = Arc::new(SingleCertAndKey::from(key.clone()));
-        let client = base_client_config(&resolver, peer_checks(&roots, &TrustedDomains(Vec::new())));
+        let client = base_client_config(&resolver, peer_checks(&roots, &TrustedDomains(Vec::new()), trust));
         let CertificateInfo { serial, not_before, not_after } = CertificateInfo::new(&parsed);
         Ok(Self {
             identity: identity.clone(),
@@ -117,6 +128,7 @@ impl WorkloadCertificate {
             root_pem: material.root_pem.clone(),
             extra_root_pem: Vec::new(),
             roots,
+            trust: trust.clone(),
             key,
             resolver,
             client,
@@ -142,7 +154,7 @@ impl WorkloadCertificate {
             return None;
         }
         let roots = Arc::new(roots);
-        let checks = peer_checks(&roots, &TrustedDomains(Vec::new()));
+        let checks = peer_checks(&roots, &TrustedDomains(Vec::new()), &self.trust);
         Some(Self {
             identity: self.identity.clone(),
             not_before: self.not_before,
@@ -153,6 +165,7 @@ impl WorkloadCertificate {
             extra_root_pem,
             client: base_client_config(&self.resolver, checks),
             roots,
+            trust: self.trust.clone(),
             key: self.key.clone(),
             resolver: self.resolver.clone(),
             server: ArcSwapOption::empty(),
@@ -180,7 +193,7 @@ impl WorkloadCertificate {
         {
             return made.1.clone();
         }
-        let verifier = ClientVerifier(peer_checks(&self.roots, trusted));
+        let verifier = ClientVerifier(self.peer_checks(trusted));
         let mut config =
             server_builder().with_client_cert_verifier(Arc::new(verifier)).with_cert_resolver(self.resolver.clone());
         config.alpn_protocols = vec![ALPN.to_vec()];
@@ -198,17 +211,51 @@ impl WorkloadCertificate {
     pub(super) fn client_config(&self, expected: &[Identity], trusted: &TrustedDomains) -> Arc<ClientConfig> {
         let mut config = self.client.clone();
         config.dangerous().set_certificate_verifier(Arc::new(ServerVerifier {
-            checks: peer_checks(&self.roots, trusted),
+            checks: self.peer_checks(trusted),
             expected: expected.to_vec(),
         }));
         Arc::new(config)
     }
+
+    /// What peers are held to.
+    fn peer_checks(&self, trusted: &TrustedDomains) -> PeerChecks {
+        peer_checks(&self.roots, trusted, &self.trust)
+    }
+
+    /// Whether a peer that was accepted would be accepted now.
+    ///
+    /// # Errors
+    /// Why it would not.
+    pub(super) fn check_again(
+        &self,
+        peer: &Shown,
+        trusted: &TrustedDomains,
+        now: SystemTime,
+    ) -> Result<(), PeerRefused> {
+        let (leaf, intermediates) = peer.chain.split_first().ok_or(PeerRefused::NoCertificate)?;
+        let usage = match peer.role {
+            PeerRole::Client => KeyUsage::client_auth(),
+            PeerRole::Server => KeyUsage::server_auth(),
+        };
+        self.peer_checks(trusted).check(leaf, intermediates, unix_time(now), usage).map(drop)
+    }
+
+    /// Whether the certificate itself, or one above it, is revoked.
+    pub(super) fn is_revoked(&self, now: SystemTime) -> bool {
+        matches!(check_as_peers_do(self, now), Err(UnusableCertificate::Refused(PeerRefused::Revoked)))
+    }
+
+    /// Whether peers are held to the same roots.
+    pub(super) fn has_same_roots(&self, other: &Self) -> bool {
+        self.roots.roots == other.roots.roots
+    }
 }
 
-fn peer_checks(roots: &Arc<RootCertStore>, trusted: &TrustedDomains) -> PeerChecks {
+fn peer_checks(roots: &Arc<RootCertStore>, trusted: &TrustedDomains, trust: &Trust) -> PeerChecks {
     PeerChecks {
         roots: roots.clone(),
         trusted: trusted.clone(),
+        trust: trust.clone(),
         algorithms: provider().signature_verification_algorithms,
     }
 }
@@ -241,12 +288,19 @@ fn check_as_peers_do(certificate: &WorkloadCertificate, now: SystemTime) -> Resu
     if found != *identity {
         return Err(UnusableCertificate::Identity { found, asked: identity.clone() });
     }
-    let checks = peer_checks(roots, &TrustedDomains(vec![identity.trust_domain.clone()]));
-    let now = UnixTime::since_unix_epoch(now.duration_since(UNIX_EPOCH).unwrap_or_default());
+    let checks = peer_checks(roots, &TrustedDomains(vec![identity.trust_domain.clone()]), &certificate.trust);
     for usage in [KeyUsage::server_auth(), KeyUsage::client_auth()] {
-        checks.check(leaf, intermediates, now, usage).map_err(UnusableCertificate::Refused)?;
+        match checks.check(leaf, intermediates, unix_time(now), usage) {
+            // Lists that cannot be read here say nothing about whether peers can.
+            Ok(_) | Err(PeerRefused::RevocationUnknown) => {}
+            Err(refused) => return Err(UnusableCertificate::Refused(refused)),
+        }
     }
     Ok(())
+}
+
+fn unix_time(now: SystemTime) -> UnixTime {
+    UnixTime::since_unix_epoch(now.duration_since(UNIX_EPOCH).unwrap_or_default())
 }
 
 #[cfg(test)]

@@ -18,7 +18,7 @@ pub(super) fn settings(config: &AgentConfig) -> Value {
         node: NodeConfig { node, cluster_id, network, pod_name, pod_namespace, instance_ip },
         directories: DirectoryConfig { bpf_dir, run_dir, state_dir },
         mesh: MeshConfig { trust_domain, trust_domain_aliases, outbound_traffic_policy },
-        files: FilesConfig { config: objects, ca_dir, certificates_dir },
+        files: FilesConfig { config: objects, ca_dir, certificates_dir, crl },
         istiod,
         capture:
             CaptureConfig {
@@ -57,7 +57,7 @@ pub(super) fn settings(config: &AgentConfig) -> Value {
         "cgroupRoot": cgroup_root.as_deref().map(text), "podsCgroup": pods_cgroup.as_deref().map(text),
         "kubeletCgroup": kubelet_cgroup.text(), "hostProc": host_proc.as_deref().map(text), "bpfDir": text(bpf_dir), "runDir": text(run_dir), "stateDir": text(state_dir),
         "config": objects.as_deref().map(text), "caDir": ca_dir.as_deref().map(text), "certificatesDir": certificates_dir.as_deref().map(text),
-        "podName": pod_name, "podNamespace": pod_namespace, "instanceIp": instance_ip,
+        "crl": crl.as_deref().map(text), "podName": pod_name, "podNamespace": pod_namespace, "instanceIp": instance_ip,
         "cni": installation(cni), "nriSocket": nri.nri_socket.text(), "kubernetes": kubernetes_settings(kubernetes),
     });
     let mut more = json!({

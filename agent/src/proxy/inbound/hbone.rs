@@ -55,9 +55,8 @@ async fn establish(
         }
     }?;
     let peer = AuthenticatedPeer { identity: secured.peer.clone(), addr: accepted.source, listener: accepted.local };
-    let lifetime = pod_proxy.proxy.timeouts.age.begin(secured.peer_expires);
-    let start = HboneServer::start(secured, pod_proxy.budget.clone());
-    let server = greet(&pod_proxy.proxy.metrics, start, &peer, pod_proxy.proxy.timeouts.handshake).await?;
+    let start = HboneServer::start(secured, pod_proxy.budget.clone(), pod_proxy.proxy.timeouts.age);
+    let (server, lifetime) = greet(&pod_proxy.proxy.metrics, start, &peer, pod_proxy.proxy.timeouts.handshake).await?;
     Some((server, peer, lifetime))
 }
 
@@ -93,12 +92,12 @@ async fn secure(pod_proxy: &PodProxy, tcp: TcpStream, accepted: &Accepted) -> Op
 /// The HTTP/2 preface and settings.
 async fn greet(
     metrics: &Metrics,
-    start: impl Future<Output = Result<HboneServer, Arc<SessionError>>>,
+    start: impl Future<Output = Result<(HboneServer, Lifetime), Arc<SessionError>>>,
     peer: &AuthenticatedPeer,
     timeout: Duration,
-) -> Option<HboneServer> {
+) -> Option<(HboneServer, Lifetime)> {
     match tokio::time::timeout(timeout, start).await {
-        Ok(Ok(server)) => Some(server),
+        Ok(Ok(started)) => Some(started),
         Ok(Err(error)) => {
             metrics.handshake_failed(Side::Downstream, "http2");
             tracing::debug!(peer = %peer.addr, %error, "HTTP/2 preface failed");
@@ -113,7 +112,7 @@ async fn greet(
 }
 
 /// Serves the streams of a connection. When the pod leaves, the process drains or the connection is old, the peer is asked to
-/// open no more.
+/// open no more. The same when it would no longer be accepted.
 async fn serve_streams(
     pod_proxy: &Arc<PodProxy>,
     mut server: HboneServer,

@@ -78,6 +78,7 @@ pub(super) struct Counted {
     pub(super) pending_proxies: Gauge,
     /// Labels: `side`, `reason`.
     pub(super) handshake_failures: Family<Labels<2>, Counter>,
+    pub(super) peers_distrusted: Family<Labels<2>, Counter>,
     /// Labels: `result`.
     pub(super) certificate_requests: Family<Labels<1>, Counter>,
     /// Labels: `type`.
@@ -135,15 +136,31 @@ impl Counted {
             "Enrolled pods that are not captured yet",
             self.pending_proxies.clone(),
         );
-        self.register_own(registry.sub_registry_with_prefix("weir"));
+        let weir = registry.sub_registry_with_prefix("weir");
+        self.register_peers(weir);
+        self.register_own(weir);
     }
 
-    fn register_own(&self, weir: &mut Registry) {
+    fn register_peers(&self, weir: &mut Registry) {
         weir.register(
             "tls_handshake_failures",
             "The total number of TLS handshakes that failed, as server (downstream) or client (upstream)",
             self.handshake_failures.clone(),
         );
+        weir.register(
+            "hbone_peers_distrusted",
+            "The total number of open HBONE connections whose peer would no longer be accepted, as server (downstream) or client \
+             (upstream)",
+            self.peers_distrusted.clone(),
+        );
+        weir.register(
+            "hbone_connections_open",
+            "HBONE connections open now, accepted (downstream) or opened (upstream)",
+            self.hbone_connections_open.clone(),
+        );
+    }
+
+    fn register_own(&self, weir: &mut Registry) {
         weir.register(
             "certificate_requests",
             "The total number of certificates asked for, by result",
@@ -175,11 +192,6 @@ impl Counted {
             self.nri_requests.clone(),
         );
         weir.register("nri_connected", "Whether the container runtime asks about new pods", self.nri_connected.clone());
-        weir.register(
-            "hbone_connections_open",
-            "HBONE connections open now, accepted (downstream) or opened (upstream)",
-            self.hbone_connections_open.clone(),
-        );
         weir.register(
             "policy_closed_connections",
             "The total number of live connections closed because policy no longer allows them",

@@ -81,6 +81,11 @@ impl Metrics {
         self.counted.handshake_failures.get_or_create(&[("side", side.label()), ("reason", reason)]).inc();
     }
 
+    /// The peer of an open HBONE connection would no longer be accepted, for one of the reasons of a handshake's failure.
+    pub fn peer_distrusted(&self, side: Side, reason: &'static str) {
+        self.counted.peers_distrusted.get_or_create(&[("side", side.label()), ("reason", reason)]).inc();
+    }
+
     /// Counts an HBONE connection as open until the guard is dropped.
     #[must_use]
     pub fn hbone_connection_opened(&self, side: Side) -> OpenGuard {

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use parking_lot::RwLock;
 use tokio::runtime::Handle;
+use tokio::sync::watch;
 use tokio::task::AbortHandle;
 
 use super::options::{CertificateOptions, CertificateSource, CertificateStatus, NoCertificate};
@@ -13,11 +14,16 @@ use super::rotation::{self, Rotation};
 use super::slot::Slot;
 use super::store::KeyStore;
 use crate::model::identity::Identity;
+use crate::tls::trust::{PeerRole, Revocation};
+use crate::tls::verify::{PeerRefused, TrustedDomains};
 use crate::tls::workload_certificate::WorkloadCertificate;
 
 /// How long a [`Certificates::get`] waits for a first certificate: longer than a healthy CA needs, shorter than an
 /// application's patience.
 pub const GET_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// How many peers are checked again in a row.
+const PEERS_IN_A_ROW: usize = 16;
 
 /// A handle to the certificates of this process. Cheap to clone; when the last one goes, renewing ends.
 #[derive(Debug, Clone)]
@@ -108,6 +114,53 @@ impl Certificates {
         for entry in self.shared.by_identity.read().values() {
             entry.slot.set_extra_roots(&bundle);
         }
+        rotation.trust.changed();
+    }
+
+    /// Puts revocation lists in use, for peers and for the certificates of this process: one of its own that is revoked is
+    /// renewed.
+    pub fn set_revocation(&self, revocation: Revocation) {
+        let rotation = &self.shared.rotation;
+        rotation.trust.set_revocation(revocation);
+        let now = (rotation.options.clock)();
+        for entry in self.shared.by_identity.read().values() {
+            entry.slot.renew_if_revoked(now);
+        }
+    }
+
+    /// The revocation lists in use.
+    #[cfg(test)]
+    pub(super) fn revocation(&self) -> Arc<Revocation> {
+        self.shared.rotation.trust.revocation()
+    }
+
+    /// Tells of every change of what is trusted.
+    #[must_use]
+    pub fn watch_trust(&self) -> watch::Receiver<u64> {
+        self.shared.rotation.trust.watch()
+    }
+
+    /// Checks the peers of all open connections again, as if they shook hands now. A connection whose peer would be refused learns
+    /// of it by its `LivePeer`; returns on which side those peers are, and why they would be.
+    pub async fn check_peers(&self, trusted: &TrustedDomains) -> Vec<(PeerRole, PeerRefused)> {
+        let rotation = &self.shared.rotation;
+        let mut refused = Vec::new();
+        for (at, peer) in rotation.trust.peers().into_iter().enumerate() {
+            // Signatures are verified: others get their turn.
+            if at % PEERS_IN_A_ROW == 0 {
+                tokio::task::yield_now().await;
+            }
+            let slot = self.shared.by_identity.read().get(&peer.shown.own).map(|entry| entry.slot.clone());
+            // A pod that is gone, or one whose certificate is being fetched anew, has nothing to check by.
+            let Some(own) = slot.and_then(|slot| slot.current()) else { continue };
+            match own.check_again(&peer.shown, trusted, (rotation.options.clock)()) {
+                // Connections end with their peer's certificate by themselves.
+                Ok(()) | Err(PeerRefused::Expired) => {}
+                Err(why) if peer.refuse(&why) => refused.push((peer.shown.role, why)),
+                Err(_) => {}
+            }
+        }
+        refused
     }
 
     /// Records that the CA cannot be reached, as its other channel found out: whoever needs a new certificate meanwhile

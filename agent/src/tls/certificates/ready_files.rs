@@ -8,6 +8,7 @@ use std::time::SystemTime;
 
 use crate::model::identity::Identity;
 use crate::tls::pem;
+use crate::tls::trust::Trust;
 use crate::tls::workload_certificate::{Material, UnusableCertificate, WorkloadCertificate};
 
 const ROOTS: &str = "root-cert.pem";
@@ -52,6 +53,7 @@ impl ReadyFiles {
         &self,
         identity: &Identity,
         stamp: &mut Stamp,
+        trust: &Trust,
         now: SystemTime,
     ) -> Result<Option<WorkloadCertificate>, ReadyFilesError> {
         let path = self.dir.join(file_name(identity)?);
@@ -67,7 +69,7 @@ impl ReadyFiles {
             root_pem: pem::certificate_blocks(&read(&roots_path)?),
             key_pem: own,
         };
-        let certificate = WorkloadCertificate::new(identity, &material, now)
+        let certificate = WorkloadCertificate::new(identity, &material, trust, now)
             .map_err(|error| ReadyFilesError::Unusable { path, source: Box::new(error) })?;
         *stamp = seen;
         Ok(Some(certificate))

@@ -19,6 +19,7 @@ use crate::model::identity::Identity;
 use crate::tls::ca::request::new_request;
 use crate::tls::ca::{IssueError, Issuer};
 use crate::tls::pem;
+use crate::tls::trust::Trust;
 use crate::tls::workload_certificate::{Material, UnusableCertificate, WorkloadCertificate};
 
 /// Requests to the CA at a time: a node that starts must not flood it.
@@ -42,6 +43,7 @@ pub(super) struct Rotation {
     requests: Semaphore,
     /// Roots that count besides those that come with certificates, as PEM, one each.
     pub(super) extra_roots: ArcSwap<Vec<String>>,
+    pub(super) trust: Trust,
     /// Why the CA cannot be reached, if the last attempt of any identity failed for that.
     ca_unavailable: ArcSwapOption<Arc<str>>,
     /// Notified when those who failed should try again at once.
@@ -83,8 +85,8 @@ impl Rotation {
             CertificateSource::Files(dir) => Source::Files(ReadyFiles::new(dir)),
         };
         let requests = Semaphore::new(PARALLEL_REQUESTS);
-        let (extra_roots, ca_unavailable, retry) = Default::default();
-        Self { source, store, options, requests, extra_roots, ca_unavailable, retry }
+        let (extra_roots, trust, ca_unavailable, retry) = Default::default();
+        Self { source, store, options, requests, extra_roots, trust, ca_unavailable, retry }
     }
 
     /// Records why the CA cannot be reached; `None`: it can be, as far as is known.
@@ -118,7 +120,7 @@ impl Rotation {
             () = self.sleep_until(until) => {}
             () = sleep(from_now) => {}
             () = slot.wanted(&self.options.clock) => {}
-            () = slot.root_removed() => {}
+            () = slot.untrusted() => {}
         }
     }
 
@@ -149,13 +151,14 @@ impl Rotation {
             chain_pem: chain.iter().flat_map(|text| pem::certificate_blocks(text)).collect(),
             root_pem: pem::certificate_blocks(roots),
         };
-        let certificate = WorkloadCertificate::new(identity, &material, self.now()).map_err(FetchError::Answer)?;
+        let certificate =
+            WorkloadCertificate::new(identity, &material, &self.trust, self.now()).map_err(FetchError::Answer)?;
         Ok(Fetched { certificate: Arc::new(self.with_extra_roots(certificate)), material })
     }
 
     /// The certificate that an agent before this one left, if it is still good.
     fn load_saved(&self, identity: &Identity) -> Option<Arc<WorkloadCertificate>> {
-        match self.store.as_ref()?.load(identity, self.now()) {
+        match self.store.as_ref()?.load(identity, &self.trust, self.now()) {
             Ok(found) => found.map(|certificate| Arc::new(self.with_extra_roots(certificate))),
             Err(error) => {
                 tracing::info!(%identity, reason = with_causes(&error), "kept certificate is not used");
@@ -245,7 +248,7 @@ async fn renew_from_ca(rotation: &Rotation, issuer: &dyn Issuer, slot: &Slot) {
 async fn reread_files(rotation: &Rotation, files: &ReadyFiles, slot: &Slot) {
     let mut stamp = Stamp::default();
     loop {
-        match files.read_if_changed(&slot.identity, &mut stamp, rotation.now()) {
+        match files.read_if_changed(&slot.identity, &mut stamp, &rotation.trust, rotation.now()) {
             Ok(Some(certificate)) => {
                 let certificate = Arc::new(certificate);
                 rotation.report_obtained(&certificate);

@@ -34,8 +34,9 @@ pub(super) struct Slot {
     closed: Mutex<bool>,
     /// Notified when a connection asks and there is no valid certificate.
     wanted: Notify,
-    /// Notified when a root that came with the certificate has left the trust bundle.
-    root_removed: Notify,
+    /// Notified when peers will soon refuse the certificate, or do: a root that came with it has left the trust bundle, or it is
+    /// revoked.
+    untrusted: Notify,
 }
 
 #[derive(Debug, Default)]
@@ -54,14 +55,14 @@ impl State {
 
 impl Slot {
     pub(super) fn new(identity: Identity) -> Self {
-        let (wanted, root_removed) = (Notify::new(), Notify::new());
+        let (wanted, untrusted) = (Notify::new(), Notify::new());
         Self {
             identity,
             created: Instant::now(),
             state: watch::Sender::default(),
             closed: Mutex::new(false),
             wanted,
-            root_removed,
+            untrusted,
         }
     }
 
@@ -80,9 +81,23 @@ impl Slot {
         }
     }
 
-    /// Resolves when a root that came with the certificate has left the trust bundle: it should be renewed whatever its age.
-    pub(super) async fn root_removed(&self) {
-        self.root_removed.notified().await;
+    /// Resolves when the certificate should be renewed whatever its age: a root that came with it has left the trust bundle, or
+    /// it is revoked.
+    pub(super) async fn untrusted(&self) {
+        self.untrusted.notified().await;
+    }
+
+    /// The certificate in use, valid or not.
+    pub(super) fn current(&self) -> Option<Arc<WorkloadCertificate>> {
+        self.state.borrow().current.clone()
+    }
+
+    /// Has the certificate renewed if it is revoked.
+    pub(super) fn renew_if_revoked(&self, now: SystemTime) {
+        if self.current().is_some_and(|certificate| certificate.is_revoked(now)) {
+            tracing::warn!(identity = %self.identity, "the certificate is revoked: a new one is requested");
+            self.untrusted.notify_one();
+        }
     }
 
     /// Waits for a valid certificate, at most for `bound`; while requests fail, only as long as the next attempt may need.
@@ -144,10 +159,16 @@ impl Slot {
             return;
         }
         save();
+        let trust = certificate.trust.clone();
+        let mut has_other_roots = false;
         self.state.send_modify(|state| {
+            has_other_roots = state.current.as_ref().is_some_and(|old| !old.has_same_roots(&certificate));
             state.current = Some(certificate);
             state.failure = None;
         });
+        if has_other_roots {
+            trust.changed();
+        }
     }
 
     /// Trusts a bundle besides the certificate's own roots. If one of these is not in `bundle` any more, the certificate is
@@ -155,7 +176,7 @@ impl Slot {
     pub(super) fn set_extra_roots(&self, bundle: &[String]) {
         let removed = |certificate: &WorkloadCertificate| !bundle.is_empty() && !certificate.own_roots_are_in(bundle);
         if self.state.borrow().current.as_deref().is_some_and(removed) {
-            self.root_removed.notify_one();
+            self.untrusted.notify_one();
         }
         self.state.send_if_modified(|state| {
             let changed = state.current.as_deref().and_then(|certificate| certificate.with_extra_roots(bundle));

@@ -9,6 +9,7 @@ use std::time::SystemTime;
 
 use crate::model::identity::Identity;
 use crate::tls::pem;
+use crate::tls::trust::Trust;
 use crate::tls::workload_certificate::{Material, UnusableCertificate, WorkloadCertificate};
 use crate::whole_file;
 
@@ -40,7 +41,7 @@ impl KeyStore {
         for file in fs::read_dir(dir)? {
             let file = file?;
             // Only files of ours, whatever directory it is that was configured.
-            let ours = file.file_name().to_str().is_some_and(|name| name.contains('~'));
+            let ours = file.file_name().to_str().is_some_and(is_key_file);
             if ours && outdated.is_some_and(|outdated| modified(&file).is_ok_and(|time| time < outdated)) {
                 fs::remove_file(file.path())?;
             }
@@ -57,7 +58,12 @@ impl KeyStore {
     }
 
     /// What was saved for this identity; `None` if nothing was.
-    pub(super) fn load(&self, identity: &Identity, now: SystemTime) -> Result<Option<WorkloadCertificate>, LoadError> {
+    pub(super) fn load(
+        &self,
+        identity: &Identity,
+        trust: &Trust,
+        now: SystemTime,
+    ) -> Result<Option<WorkloadCertificate>, LoadError> {
         let path = self.path(identity);
         let text = match fs::read_to_string(&path) {
             Ok(text) => text,
@@ -70,7 +76,7 @@ impl KeyStore {
             chain_pem: pem::certificate_blocks(own),
             root_pem: pem::certificate_blocks(roots),
         };
-        match WorkloadCertificate::new(identity, &material, now) {
+        match WorkloadCertificate::new(identity, &material, trust, now) {
             Ok(certificate) => Ok(Some(certificate)),
             Err(error) => Err(LoadError::Unusable { path, source: Box::new(error) }),
         }
@@ -91,6 +97,13 @@ impl KeyStore {
         let parts = [trust_domain.as_str(), namespace, service_account].map(escape);
         self.dir.join(parts.join("~") + ".pem")
     }
+}
+
+/// Whether a name is one under which the key of an identity is stored, or is just being.
+#[must_use]
+pub fn is_key_file(name: &str) -> bool {
+    let stem = name.strip_suffix(".pem").or_else(|| name.strip_suffix(".new"));
+    stem.is_some_and(|stem| stem.matches('~').count() == 2)
 }
 
 fn modified(file: &DirEntry) -> io::Result<SystemTime> {
@@ -123,7 +136,14 @@ mod tests {
             ("../../etc", "passwd", "/keys/td~%2e.%2f..%2fetc~passwd.pem"),
         ] {
             let identity = Identity::new(TrustDomain::new("td"), namespace, account);
-            assert_eq!(store.path(&identity), Path::new(path));
+            let stored = store.path(&identity);
+            assert_eq!(stored, Path::new(path));
+            for own in [&stored, &stored.with_extension("new")] {
+                assert!(is_key_file(own.file_name().unwrap().to_str().unwrap()), "{}", own.display());
+            }
+        }
+        for other in ["notes.pem~", "ca-key.pem", "a~b.pem", "td~shop~cart.pem.bak"] {
+            assert!(!is_key_file(other), "{other}");
         }
     }
 }

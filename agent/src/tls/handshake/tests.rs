@@ -10,7 +10,9 @@ use tokio_rustls::TlsConnector;
 
 use super::*;
 use crate::model::identity::TrustDomain;
+use crate::tls::revocation_lists::RevocationLists;
 use crate::tls::test_mesh::{Leaf, TestRoot, dns, id, uri};
+use crate::tls::trust::{Revocation, Trust};
 use crate::tls::workload_certificate::Material;
 
 const CLIENT: &str = "spiffe://cluster.local/ns/shop/sa/web";
@@ -83,7 +85,7 @@ async fn a_client_is_judged_by_its_certificate() {
     let root = TestRoot::new();
     let server = root.workload(SERVER);
     for (case, material, outcome) in peers(&root) {
-        let client = WorkloadCertificate::assemble(&id(SERVER), &material).unwrap();
+        let client = WorkloadCertificate::assemble(&id(SERVER), &material, &Trust::default()).unwrap();
         let (_, accepted) = handshake(&client, &server, &[SERVER]).await;
         assert_eq!(refusal(accepted), outcome, "{case}");
     }
@@ -94,7 +96,7 @@ async fn a_server_is_judged_by_its_certificate() {
     let root = TestRoot::new();
     let client = root.workload(CLIENT);
     for (case, material, outcome) in peers(&root) {
-        let server = WorkloadCertificate::assemble(&id(SERVER), &material).unwrap();
+        let server = WorkloadCertificate::assemble(&id(SERVER), &material, &Trust::default()).unwrap();
         let (connected, accepted) = handshake(&client, &server, &[SERVER]).await;
         assert_eq!(refusal(connected), outcome, "{case}");
         assert_eq!(accepted.is_ok(), outcome.is_ok(), "{case}: the server knows too");
@@ -205,4 +207,38 @@ fn a_server_configuration_is_made_once_per_set_of_trusted_domains() {
     assert!(Arc::ptr_eq(&first, &certificate.server_config(&trusted())));
     let fewer = TrustedDomains(vec![TrustDomain::new("cluster.local")]);
     assert!(!Arc::ptr_eq(&first, &certificate.server_config(&fewer)));
+}
+
+/// Both sides of an open connection learn that the other's certificate is revoked; a peer of another certificate does not.
+#[tokio::test]
+async fn the_peer_of_an_open_connection_is_held_to_what_counts_now() {
+    let root = TestRoot::new();
+    let trust = Trust::default();
+    let with_serial = |identity, serial| {
+        let material = root.issue(&Leaf { serial: Some(serial), ..Leaf::new(identity) });
+        WorkloadCertificate::new(&id(identity), &material, &trust, SystemTime::now()).unwrap()
+    };
+    let (client, server) = (with_serial(CLIENT, 7), with_serial(SERVER, 8));
+    let (near, far) = handshake(&client, &server, &[SERVER]).await;
+    let (near, far) = (near.unwrap(), far.unwrap());
+    let check = |trusted: &TrustedDomains| -> Vec<_> {
+        let peers = trust.peers();
+        let own = |identity: &Identity| if *identity == client.identity { &client } else { &server };
+        peers.iter().map(|peer| own(&peer.shown.own).check_again(&peer.shown, trusted, SystemTime::now())).collect()
+    };
+    assert_eq!(check(&trusted()), [Ok(()), Ok(())]);
+    let others = TrustedDomains(vec![TrustDomain::new("elsewhere")]);
+    let mut refused: Vec<_> = check(&others).into_iter().map(|checked| checked.unwrap_err().label()).collect();
+    refused.dedup();
+    assert_eq!(refused, ["wrong_trust_domain"], "the domains of the mesh have changed");
+    let lists = RevocationLists::read(root.revocation_list(&[7]).as_bytes()).unwrap();
+    trust.set_revocation(Revocation::Lists(lists));
+    let mut checked = check(&trusted());
+    checked.sort_by_key(Result::is_ok);
+    assert_eq!(checked, [Err(PeerRefused::Revoked), Ok(())], "the client's certificate is on the list");
+    drop((near, far));
+    assert_eq!(check(&trusted()), []);
+    let (near, far) = handshake(&client, &server, &[SERVER]).await;
+    assert!(matches!(far, Err(HandshakeError::PeerRefused(PeerRefused::Revoked))), "{far:?}");
+    drop(near);
 }

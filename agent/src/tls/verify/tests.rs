@@ -9,18 +9,30 @@ use rcgen::{
 
 use super::*;
 use crate::tls::pem;
+use crate::tls::revocation_lists::RevocationLists;
 use crate::tls::test_mesh::{Leaf, TestRoot, dns, id, uri};
 
 const PEER: &str = "spiffe://cluster.local/ns/shop/sa/cart";
 
 /// What a mesh that trusts the root makes of a chain, leaf first.
 fn judge(root: &TestRoot, chain: &[&str], now: SystemTime, usage: KeyUsage) -> Result<Identity, PeerRefused> {
+    judge_with(root, chain, now, usage, &Trust::default())
+}
+
+fn judge_with(
+    root: &TestRoot,
+    chain: &[&str],
+    now: SystemTime,
+    usage: KeyUsage,
+    trust: &Trust,
+) -> Result<Identity, PeerRefused> {
     let chain: Vec<_> = chain.iter().map(|block| pem::certificate(block).unwrap()).collect();
     let mut roots = RootCertStore::empty();
     roots.add(pem::certificate(&root.pem).unwrap()).unwrap();
     let checks = PeerChecks {
         roots: Arc::new(roots),
         trusted: TrustedDomains(vec![TrustDomain::new("cluster.local")]),
+        trust: trust.clone(),
         algorithms: crate::tls::provider::provider().signature_verification_algorithms,
     };
     let now = UnixTime::since_unix_epoch(now.duration_since(UNIX_EPOCH).unwrap());
@@ -79,6 +91,45 @@ fn a_chain_leads_to_the_root_or_nowhere() {
         assert_eq!(judge_now(&root, &chain), expected, "{case}");
     }
     judge_now(&root, &flood).expect_err("sixty authorities of one name are not all tried");
+}
+
+#[test]
+fn a_revoked_certificate_is_refused_wherever_it_stands_in_the_chain() {
+    let root = TestRoot::new();
+    let first = root.intermediate("first", |params| params.serial_number = Some(50u64.into()));
+    let other = root.intermediate("other", |_| ());
+    // Has the name of `first`, and not its key.
+    let forger = TestRoot::new().intermediate("first", |_| ());
+    let leaf = |authority: &TestRoot, serial| {
+        authority.issue(&Leaf { serial: Some(serial), ..Leaf::new(PEER) }).chain_pem.concat()
+    };
+    let (by_root, by_first) = (leaf(&root, 7), leaf(&first, 8));
+    let by_first = [by_first.as_str(), &first.pem];
+    let lists = |texts: &[String]| Revocation::Lists(RevocationLists::read(texts.concat().as_bytes()).unwrap());
+    let (good, revoked) = (Ok(id(PEER)), Err(PeerRefused::Revoked));
+    let unknown = Err(PeerRefused::RevocationUnknown);
+    let rows: [(&str, Revocation, &[&str], &Result<Identity, PeerRefused>); 11] = [
+        ("no lists", Revocation::None, &[&by_root], &good),
+        ("lists that cannot be read", Revocation::Unknown, &[&by_root], &unknown),
+        ("another serial number", lists(&[root.revocation_list(&[8])]), &[&by_root], &good),
+        ("its serial number", lists(&[root.revocation_list(&[3, 7])]), &[&by_root], &revoked),
+        ("its serial number of another issuer", lists(&[root.revocation_list(&[8])]), &by_first, &good),
+        ("its serial number of its issuer", lists(&[first.revocation_list(&[8])]), &by_first, &revoked),
+        ("its issuer", lists(&[root.revocation_list(&[50])]), &by_first, &revoked),
+        ("one of two lists", lists(&[first.revocation_list(&[]), root.revocation_list(&[50])]), &by_first, &revoked),
+        ("an issuer with no list of its own", lists(&[other.revocation_list(&[8])]), &by_first, &good),
+        ("a list that its issuer has not signed", lists(&[forger.revocation_list(&[8])]), &by_first, &unknown),
+        ("and one that has", lists(&[root.revocation_list(&[50])]), &[&by_root], &good),
+    ];
+    for (case, revocation, chain, expected) in rows {
+        let trust = Trust::default();
+        trust.set_revocation(revocation);
+        let now = SystemTime::now();
+        assert_eq!(judge_with(&root, chain, now, KeyUsage::client_auth(), &trust), *expected, "{case}");
+        // The list is overdue then, the certificates are still good.
+        let later = now + Duration::from_secs(1800);
+        assert_eq!(judge_with(&root, chain, later, KeyUsage::client_auth(), &trust), *expected, "{case}, overdue");
+    }
 }
 
 #[test]

@@ -12,7 +12,8 @@ const OTHER: &str = "spiffe://cluster.local/ns/shop/sa/web";
 const GARBAGE: &str = "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n";
 
 fn reason(material: &Material) -> String {
-    let error = WorkloadCertificate::new(&id(OWN), material, SystemTime::now()).expect_err("it cannot be used");
+    let error = WorkloadCertificate::new(&id(OWN), material, &Trust::default(), SystemTime::now())
+        .expect_err("it cannot be used");
     let cause = std::error::Error::source(&error).map(|cause| format!(": {cause}"));
     format!("{error}{}", cause.unwrap_or_default())
 }
@@ -116,7 +117,8 @@ fn a_chain_through_authorities_is_taken() {
     let mut material = below.issue(&Leaf::new(OWN));
     material.chain_pem.push(below.pem.clone());
     material.root_pem = vec![TestRoot::new().pem, root.pem.clone()];
-    let certificate = WorkloadCertificate::new(&id(OWN), &material, SystemTime::now()).expect("it leads to a root");
+    let certificate = WorkloadCertificate::new(&id(OWN), &material, &Trust::default(), SystemTime::now())
+        .expect("it leads to a root");
     assert_eq!(certificate.identity, id(OWN));
 }
 
@@ -125,7 +127,7 @@ fn a_certificate_is_outdated_once_a_root_that_came_with_it_has_left_the_bundle()
     let (own, other, third) = (TestRoot::new(), TestRoot::new(), TestRoot::new());
     let mut material = own.issue(&Leaf::new(OWN));
     material.root_pem.push(other.pem.clone());
-    let certificate = WorkloadCertificate::new(&id(OWN), &material, SystemTime::now()).unwrap();
+    let certificate = WorkloadCertificate::new(&id(OWN), &material, &Trust::default(), SystemTime::now()).unwrap();
     for (bundle, expected) in [
         (vec![&own, &other], true),
         (vec![&third, &other, &own], true),

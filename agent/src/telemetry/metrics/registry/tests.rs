@@ -205,7 +205,7 @@ fn names_of_all_metrics() {
         weir_certificate_expiry_seconds gauge\nweir_certificate_requests counter\n\
         weir_cni_calls counter\nweir_config_rejected counter\nweir_dry_run_denials counter\n\
         weir_enrollment_refusals counter\nweir_hbone_connections_open gauge\n\
-        weir_kubernetes_watch_errors counter\nweir_last_good_age_seconds gauge\nweir_limit_reached counter\nweir_log_lines_dropped counter\n\
+        weir_hbone_peers_distrusted counter\nweir_kubernetes_watch_errors counter\nweir_last_good_age_seconds gauge\nweir_limit_reached counter\nweir_log_lines_dropped counter\n\
         weir_nri_connected gauge\nweir_nri_requests counter\nweir_policy_closed_connections counter\n\
         weir_state_write_failures counter\nweir_tls_handshake_failures counter\nweir_worker_restarts counter\nweir_xds_repeated_resources counter\n\
         workload_manager_active_proxy_count gauge\n\
@@ -219,6 +219,7 @@ fn names_of_all_metrics() {
 fn everything_once(metrics: &Arc<Metrics>) -> (ConnectionRecord, OpenGuard) {
     metrics.config_accepted(SystemTime::now());
     metrics.handshake_failed(Side::Downstream, "expired");
+    metrics.peer_distrusted(Side::Upstream, "revoked");
     metrics.certificate_requested(true);
     metrics.certificate_requested(false);
     metrics.xds_connection_ended(XdsTermination::Reconnect);
@@ -245,6 +246,7 @@ fn events_count_under_bounded_labels() {
     let text = open_metrics(&metrics);
     for line in [
         "weir_tls_handshake_failures_total{side=\"downstream\",reason=\"expired\"} 1",
+        "weir_hbone_peers_distrusted_total{side=\"upstream\",reason=\"revoked\"} 1",
         "weir_certificate_requests_total{result=\"success\"} 1",
         "weir_certificate_requests_total{result=\"failure\"} 1",
         "istio_xds_connection_terminations_total{reason=\"Reconnect\"} 1",

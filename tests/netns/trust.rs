@@ -1,0 +1,146 @@
+//! What is trusted may change while connections are open: revocation lists, trust domains.
+
+use std::fs;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+use weir_tests::agent::{Agent, binary};
+use weir_tests::certificates::{Presented, serial_of};
+use weir_tests::mesh::{Mesh, NAMESPACE, principal};
+use weir_tests::program::Program;
+use weir_tests::table::note;
+use weir_tests::test_app::{self, ECHO};
+use weir_tests::wait;
+use weir_tests::world::{N1, N2, Pod};
+
+use crate::count::Counter;
+use crate::harness::{Case, Check};
+use crate::identity::handshake_with;
+
+pub(crate) const CASES: &[Case] = &[
+    Case {
+        name: "trust: a revoked certificate gets nobody in, ends what is open, and is replaced; others notice nothing",
+        check: Check::Alone(revoked),
+    },
+    Case {
+        name: "trust: connections of a trust domain that is removed end in order",
+        check: Check::Alone(domain_removed),
+    },
+];
+
+const FAILURES: &str = "weir_tls_handshake_failures_total";
+const DISTRUSTED: &str = "weir_hbone_peers_distrusted_total";
+/// The file is read every five seconds.
+const WITHIN: Duration = Duration::from_secs(15);
+
+/// A connection that is held open, and says how it ended.
+struct Held(Program);
+
+impl Held {
+    fn open(from: &Pod, to: &Pod) -> Result<Self> {
+        let address = SocketAddr::new(to.ipv4(), ECHO).to_string();
+        let held = from.place.spawn(&[binary("weir-test-app")?.display().to_string(), "hold".into(), address])?;
+        Ok(Self(held))
+    }
+
+    /// How it ended, once it has.
+    fn end(&self) -> Option<serde_json::Value> {
+        let said = self.0.stdout();
+        let last = serde_json::from_str(said.lines().last()?).ok();
+        last.filter(|last: &serde_json::Value| last.get("end").is_some())
+    }
+}
+
+/// The certificate that a pod carries now, PEM.
+fn certificate_of(agent: &Agent, pod: &Pod) -> Result<String> {
+    let (dump, identity) = (agent.config_dump()?, principal(pod));
+    let all = dump["certificates"].as_array().context("the dump lists certificates")?;
+    let own = all.iter().find(|one| one["identity"] == identity.as_str()).context("the pod has one")?;
+    Ok(own["certChain"][0]["pem"].as_str().context("it has a leaf")?.to_owned())
+}
+
+fn revoked() -> Result<()> {
+    let folder = tempfile::tempdir()?;
+    let lists = folder.path().join("ca-crl.pem");
+    let mesh = Mesh::start_with("t", &[&format!("--crl={}", lists.display()), "--worker-threads=1"])?;
+    let (authority, far) = (mesh.control_plane.authority()?, mesh.agent_of(&mesh.far));
+    let old = certificate_of(&mesh.agents[N1], &mesh.client)?;
+    let stolen =
+        authority.write(Presented::Identity(&principal(&mesh.client)), &folder.path().join("stolen"), "client")?;
+    ensure!(handshake_with(&mesh, Some(&stolen))?.is_accepted(), "nothing is revoked yet");
+    let (meant, bystander) = (Held::open(&mesh.client, &mesh.far)?, Held::open(&mesh.near, &mesh.far)?);
+    are_open(far, 2.0)?;
+
+    let serials = [serial_of(&old)?, serial_of(&fs::read_to_string(&stolen.chain)?)?];
+    let put = |text: &str| -> Result<()> {
+        let fresh = lists.with_extension("new");
+        fs::write(&fresh, text)?;
+        Ok(fs::rename(&fresh, &lists)?)
+    };
+    put(&authority.revocation_list(&serials)?)?;
+    let end =
+        wait::until("the connection of the revoked certificate ends", WITHIN, || meant.end().context("it goes on"))?;
+    note(format!("ended by {end}"));
+    ensure!(end["end"] == "ConnectionReset", "{end}");
+    let counted = far.metrics()?.sum(DISTRUSTED, &[("side", "downstream"), ("reason", "revoked")]);
+    ensure!(counted == 1.0, "{counted} peers were revoked");
+    let refusals = Counter::of(far, FAILURES, &[("side", "downstream"), ("reason", "revoked")])?;
+    ensure!(handshake_with(&mesh, Some(&stolen))?.is_refused(), "the stolen certificate gets in");
+    refusals.grows_by(1.0)?;
+    // The pod itself has a new certificate.
+    wait::until("the client gets through again", WITHIN, || {
+        test_app::echoes(&mesh.client.place, mesh.far.ipv4(), ECHO)
+    })?;
+    ensure!(serial_of(&certificate_of(&mesh.agents[N1], &mesh.client)?)? != serials[0], "it carries the revoked one");
+
+    // A file that cannot be used changes nothing, and is told.
+    put("-----BEGIN X509 CRL-----\nAAAA\n-----END X509 CRL-----\n")?;
+    wait::until("the damage is told", WITHIN, || {
+        let status = far.weir(&["status"])?.stdout;
+        ensure!(status.contains("--crl") && status.contains("the last good content counts"), "{status}");
+        Ok(())
+    })?;
+    ensure!(handshake_with(&mesh, Some(&stolen))?.is_refused(), "the stolen certificate gets in");
+    put(&authority.revocation_list(&[])?)?;
+    wait::until("what is no longer on the list gets in", WITHIN, || {
+        ensure!(handshake_with(&mesh, Some(&stolen))?.is_accepted(), "it is refused");
+        Ok(())
+    })?;
+    ensure!(bystander.end().is_none(), "the bystander's connection ended: {:?}", bystander.end());
+    Ok(())
+}
+
+/// Its own domain is renamed, which makes strangers of all who were let in under the old name.
+fn domain_removed() -> Result<()> {
+    const DRAIN: u64 = 3;
+    let mesh = Mesh::start_with("t", &[&format!("--drain-seconds={DRAIN}"), "--worker-threads=1"])?;
+    let held = Held::open(&mesh.client, &mesh.far)?;
+    are_open(&mesh.agents[N2], 1.0)?;
+    let renamed = "apiVersion: mesh.istio.io/v1alpha1\nkind: MeshConfig\nmetadata: {name: mesh, namespace: istio-system}\n\
+                   spec: {trustDomain: new.example}\n";
+    mesh.control_plane.objects.put("mesh-config", renamed)?;
+    let end = wait::until("the connection that was let in under the old name ends", WITHIN, || {
+        held.end().context("it goes on")
+    })?;
+    note(format!("ended by {end}"));
+    ensure!(end["end"] == "ConnectionReset", "{end}");
+    let counted = mesh.agents[N2].metrics()?.sum(DISTRUSTED, &[("reason", "wrong_trust_domain")]);
+    ensure!(counted >= 1.0, "{counted} peers are strangers now");
+    wait::until("the mesh carries connections under the new name", WITHIN, || {
+        test_app::echoes(&mesh.client.place, mesh.far.ipv4(), ECHO).with_context(|| mesh.logs())
+    })?;
+    let labels = [("source_principal", "spiffe://new.example/ns/shop/sa/client")];
+    let seen = mesh.agents[N2].metrics()?.sum("istio_tcp_connections_opened_total", &labels);
+    ensure!(seen >= 1.0, "{NAMESPACE}: {seen} connections came under the new name");
+    Ok(())
+}
+
+/// Waits until the destination's agent has so many connections open.
+fn are_open(agent: &Agent, expected: f64) -> Result<()> {
+    wait::until("the connections are open", WITHIN, || {
+        let open = agent.metrics()?.sum("istio_tcp_sockets_open", &[("reporter", "destination")]);
+        ensure!(open == expected, "{open} are");
+        Ok(())
+    })
+}
