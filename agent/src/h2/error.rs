@@ -33,7 +33,7 @@ impl SessionError {
         Self::Protocol { reason: Reason::PROTOCOL_ERROR, what }
     }
 
-    pub(super) fn enhance_your_calm(what: &'static str) -> Self {
+    pub fn enhance_your_calm(what: &'static str) -> Self {
         Self::Protocol { reason: Reason::ENHANCE_YOUR_CALM, what }
     }
 

@@ -11,6 +11,8 @@ use super::stream::{Response, Stream};
 
 /// The longest field block, over all its frames: a list of the size that we accept never needs more.
 const MAX_FIELD_BLOCK_BYTES: usize = 64 * 1024;
+/// Bytes of a field list (RFC 9113 §6.5.2) that count as one unit of work: so many are copied in about its time.
+const FIELD_BYTES_PER_UNIT: usize = 256;
 /// Bytes of a HEADERS frame's priority, which mean nothing to us.
 const PRIORITY_BYTES: usize = 5;
 
@@ -53,8 +55,10 @@ impl<A: Default> Session<A> {
     fn field_block(&mut self, id: u32, end: bool, block: &[u8]) -> Result<Option<u32>, SessionError> {
         // Read in any case: later blocks refer to it.
         let (mut section, mut malformed) = (HeaderSection::default(), false);
-        let fits = self.blocks.decoder.decode(block, |name, value| malformed |= section.add(name, value).is_none())?;
-        if !fits {
+        let decoded =
+            self.blocks.decoder.decode(block, |name, value| malformed |= section.add(name, value).is_none())?;
+        self.pace.count(decoded.bytes / FIELD_BYTES_PER_UNIT)?;
+        if !decoded.is_whole {
             return self.too_large_section(id).map(|()| None);
         }
         if self.streams.table.contains_key(&id) {

@@ -36,6 +36,10 @@ pub(super) fn tls_failure(error: RecordError) -> SessionError {
     SessionError::Io(io::Error::new(io::ErrorKind::InvalidData, TlsError(error)))
 }
 
+/// Records without application data in a row that a peer may send: tickets, key updates, and some that are empty to hide
+/// lengths. Each costs as much as one with data, and none is a piece of HTTP/2 that would be counted.
+const MAX_EMPTY_RECORDS: u32 = 64;
+
 /// The receiving side of one connection.
 #[derive(Debug)]
 pub(super) struct Input {
@@ -46,6 +50,8 @@ pub(super) struct Input {
     frames: FrameReader,
     /// What the next read may bring, at most.
     read_bytes: usize,
+    /// Records in a row that brought no application data.
+    empty_records: u32,
 }
 
 /// What one read brought.
@@ -69,7 +75,8 @@ impl Input {
     /// Starts with what came with the end of the handshake.
     pub(super) fn new(role: Role, received: Vec<u8>) -> Self {
         let early = (!received.is_empty()).then_some(received);
-        Self { early, partial: Vec::new(), frames: FrameReader::new(role), read_bytes: LEAST_READ_BYTES }
+        let (partial, frames) = (Vec::new(), FrameReader::new(role));
+        Self { early, partial, frames, read_bytes: LEAST_READ_BYTES, empty_records: 0 }
     }
 
     /// Whether something is here already, whatever the network has.
@@ -122,6 +129,10 @@ impl Input {
             if !open_record(batch, records).map_err(tls_failure)? {
                 keep(&mut self.partial, batch.sealed);
                 return Ok(None);
+            }
+            self.empty_records = if batch.content.is_empty() { self.empty_records + 1 } else { 0 };
+            if self.empty_records > MAX_EMPTY_RECORDS {
+                return Err(SessionError::enhance_your_calm("too many TLS records without data"));
             }
         }
     }

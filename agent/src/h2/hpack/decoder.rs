@@ -30,6 +30,15 @@ pub(in crate::h2) struct Decoder {
     longest_list: usize,
 }
 
+/// What a block came to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(in crate::h2) struct Decoded {
+    /// False where the list is longer than the longest.
+    pub(in crate::h2) is_whole: bool,
+    /// The size of the list (RFC 9113 §6.5.2), however long. A block of a few bytes may stand for much.
+    pub(in crate::h2) bytes: usize,
+}
+
 impl Decoder {
     /// `longest_list`: the size of a list of fields (RFC 9113 §6.5.2, `SETTINGS_MAX_HEADER_LIST_SIZE`) above which it is
     /// refused.
@@ -38,8 +47,7 @@ impl Decoder {
         Self { table: Table::new(TABLE_BYTES), longest_list }
     }
 
-    /// Reads a whole block; `field` sees each name and value in order, up to the longest list. Returns whether that was
-    /// all of them.
+    /// Reads a whole block; `field` sees each name and value in order, up to the longest list.
     ///
     /// # Errors
     /// See [`HpackError`].
@@ -47,7 +55,7 @@ impl Decoder {
         &mut self,
         block: &[u8],
         mut field: impl FnMut(&[u8], &[u8]),
-    ) -> Result<bool, HpackError> {
+    ) -> Result<Decoded, HpackError> {
         let mut rest = Reader(block);
         let (mut size, longest) = (0, self.longest_list);
         let mut take = |name: &[u8], value: &[u8]| {
@@ -82,7 +90,7 @@ impl Decoder {
             }
             fields |= !resizes;
         }
-        Ok(size <= longest)
+        Ok(Decoded { is_whole: size <= longest, bytes: size })
     }
 }
 
@@ -199,7 +207,9 @@ mod tests {
         bomb.extend([b'b'; 100]);
         bomb.extend([0xbe; 100]);
         let mut seen = 0;
-        assert_eq!(Decoder::new(4096).decode(&bomb, |_, _| seen += 1), Ok(false), "a list longer than we take");
+        let decoded = Decoder::new(4096).decode(&bomb, |_, _| seen += 1);
+        let bytes = 101 * (1 + 100 + ENTRY_OVERHEAD);
+        assert_eq!(decoded, Ok(Decoded { is_whole: false, bytes }), "a list longer than we take");
         assert_eq!(seen, 4096 / (1 + 100 + ENTRY_OVERHEAD));
     }
 }

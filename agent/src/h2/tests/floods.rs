@@ -8,6 +8,10 @@ use super::*;
 #[test]
 fn work_without_data_is_counted_in_frames_and_in_streams_that_they_touch() {
     let streams: Vec<u32> = (0..199).map(|number| 2 * number + 1).collect();
+    // One field of 133 bytes, and 10,000 references of a byte each to it.
+    let mut bomb = vec![0x40, 1, b'a', 100];
+    bomb.extend([b'b'; 100]);
+    bomb.extend([0xbe; 10_000]);
     for (name, bytes, units) in [
         ("data", data(3, 0, b"x"), 0),
         ("PING", frame_of(kind::PING, 0, 0, b"12345678"), 1),
@@ -21,6 +25,11 @@ fn work_without_data_is_counted_in_frames_and_in_streams_that_they_touch() {
         ("a frame of an unknown type", frame_of(77, 0, 1, b"?"), 1),
         ("empty DATA", data(3, 0, b""), 1),
         ("a request", request(399), 1),
+        (
+            "a request whose few bytes stand for many fields",
+            frame_of(kind::HEADERS, flag::END_HEADERS, 399, &bomb),
+            5_196,
+        ),
     ] {
         let mut side = Side::serving(&streams);
         let before = side.session.pace.work;
