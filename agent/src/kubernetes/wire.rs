@@ -21,6 +21,9 @@ pub(super) const REDIRECTION_ENABLED: &str = "enabled";
 const SIDECAR_STATUS: &str = "sidecar.istio.io/status";
 /// The annotation with the uid by which the kubelet knows a static pod, whose object in the API has another one.
 const CONFIG_HASH: &str = "kubernetes.io/config.hash";
+/// The annotation of that object, with the same value. The kubelet runs no pod that it finds with this one in the API, so whoever
+/// writes a pod cannot pass it off as another by [`CONFIG_HASH`] alone.
+const CONFIG_MIRROR: &str = "kubernetes.io/config.mirror";
 
 /// The metadata of an object, as far as it is used: kube's own type would keep much more.
 #[derive(Debug, Clone, Default, Deserialize)]
@@ -151,7 +154,7 @@ impl From<PodText> for Pod {
         let facts = PodFacts {
             has_sidecar: text.metadata.annotations.get(SIDECAR_STATUS).is_some_and(|status| !status.is_empty()),
             is_annotated: has(REDIRECTION, REDIRECTION_ENABLED),
-            static_uid: text.metadata.annotations.get(CONFIG_HASH).cloned(),
+            static_uid: static_uid(&text.metadata.annotations),
             is_ending: text.metadata.deletion_timestamp.is_some(),
             daemon_set: daemon_set(text.metadata.controller()),
             workload_name: text.metadata.workload_name(),
@@ -167,6 +170,12 @@ impl From<PodText> for Pod {
         };
         Self { meta, facts }
     }
+}
+
+/// The kubelet's uid of a static pod, from the annotations of its object in the API.
+fn static_uid(annotations: &BTreeMap<String, String>) -> Option<String> {
+    let [hash, mirror] = [CONFIG_HASH, CONFIG_MIRROR].map(|key| annotations.get(key));
+    hash.filter(|_| hash == mirror).cloned()
 }
 
 fn daemon_set(controller: Option<Controller<'_>>) -> Option<String> {

@@ -63,8 +63,16 @@ fn phases_annotations_and_the_host_network() {
     assert!(!with(r#""annotations": {"sidecar.istio.io/status": ""}}"#).has_sidecar);
     assert!(!with(r#""annotations": {"ambient.istio.io/redirection": "disabled"}}"#).is_annotated);
     assert!(with(r#""deletionTimestamp": "2026-01-01T00:00:00Z"}"#).is_ending);
-    let mirrored = with(r#""annotations": {"kubernetes.io/config.hash": "h"}}"#);
+    let annotated = |annotations: &str| with(&format!(r#""annotations": {{{annotations}}}}}"#));
+    let mirrored = annotated(r#""kubernetes.io/config.hash": "h", "kubernetes.io/config.mirror": "h""#);
     assert!(mirrored.has_uid("h") && mirrored.has_uid("u") && !mirrored.has_uid("v"));
+    for written_by_somebody in [
+        r#""kubernetes.io/config.hash": "h""#,
+        r#""kubernetes.io/config.hash": "h", "kubernetes.io/config.mirror": "u""#,
+        r#""kubernetes.io/config.mirror": "h""#,
+    ] {
+        assert!(!annotated(written_by_somebody).has_uid("h"), "{written_by_somebody}");
+    }
 }
 
 #[test]
