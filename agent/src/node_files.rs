@@ -4,6 +4,7 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
+use crate::tls::certificates::is_key_file;
 use crate::{cni, control_plane, enrollment, supervisor, xds};
 
 /// The directory of keys and certificates, below the run directory.
@@ -77,7 +78,7 @@ impl Made {
     fn is_name(&self, name: &str) -> bool {
         match self {
             Self::File(file) => name == *file || is_temporary(name, file),
-            Self::KeyFiles => name.contains('~'),
+            Self::KeyFiles => is_key_file(name),
             Self::Directory(directory, _) => name == *directory,
         }
     }

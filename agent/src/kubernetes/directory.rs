@@ -112,7 +112,12 @@ impl Directory {
             };
             let apply = |change: Change<Namespace>| {
                 namespaces.report_joining(&change, &joining);
+                let is_listed = matches!(change, Change::Listed);
                 namespaces.update(|state| state.namespaces.apply(change.map(keyed)));
+                if is_listed {
+                    let state = namespaces.state.lock();
+                    joining.retain(|namespace| state.namespaces.by_key.contains_key(namespace));
+                }
             };
             list_and_watch(Api::all(namespaces.client.clone()), String::new(), &namespaces.namespaces_status, apply)
                 .await;

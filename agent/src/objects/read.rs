@@ -166,11 +166,18 @@ fn refused_selector(body: Option<&Body>) -> Option<BTreeMap<String, String>> {
 }
 
 fn config_map(loaded: &mut Loaded, mut fields: Fields<'_>, location: &SourceLocation, first_line: usize) {
-    let name = fields.fields("metadata").and_then(|mut head| head.text("name")).unwrap_or_default();
+    let mut head = fields.fields("metadata");
+    let [name, namespace] = ["name", "namespace"].map(|key| head.as_mut().and_then(|head| head.text(key)));
+    let name = name.unwrap_or_default();
     let mesh = fields.fields("data").and_then(|mut data| data.get("mesh"));
     let (MESH_CONFIG_MAP, Some(mesh)) = (name.as_str(), mesh) else {
         return fields.notice("kind", "ConfigMap objects other than istio, with data.mesh, are not acted on");
     };
+    // Whoever may write a ConfigMap of that name into a namespace of their own does not configure the mesh.
+    if namespace.is_some_and(|namespace| namespace != mesh_config::DEFAULT_ROOT_NAMESPACE) {
+        let reason = "the ConfigMap istio of istio-system, or one without a namespace, is the mesh configuration; this one is not";
+        return fields.notice("metadata.namespace", reason);
+    }
     let report = Report::default();
     let body = mesh_config::read_config_map(&mesh, &report).map(|config| Body::MeshConfig(Box::new(config)));
     let rejected = file_findings(loaded, report, Some("ConfigMap istio"), location, first_line);

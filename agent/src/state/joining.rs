@@ -25,6 +25,11 @@ impl Joining {
         self.set_in_mesh_at(namespace, is_in_mesh, Instant::now());
     }
 
+    /// Forgets the namespaces that are not `known` any more.
+    pub fn retain(&self, known: impl Fn(&str) -> bool) {
+        self.since.write().retain(|namespace, _| known(namespace));
+    }
+
     /// Whether the namespace was labelled so recently that its workloads may speak HBONE before the control plane announces
     /// it.
     #[must_use]
@@ -58,6 +63,9 @@ mod tests {
         joining.set_in_mesh_at("shop", true, start);
         assert!(joining.is_joining_at("shop", start));
         assert!(!joining.is_joining_at("bank", start), "another one");
+        joining.set_in_mesh_at("gone", true, start);
+        joining.retain(|namespace| namespace == "shop");
+        assert!(!joining.is_joining_at("gone", start), "it was deleted unseen");
         joining.set_in_mesh_at("shop", true, after(8));
         assert!(joining.is_joining_at("shop", after(9)));
         assert!(!joining.is_joining_at("shop", after(10)), "hearing it again is no news");

@@ -1,5 +1,6 @@
 //! Services by key, by hostname and by virtual address, with their endpoints.
 
+use std::borrow::Cow;
 use std::cmp::Reverse;
 use std::collections::hash_map::Entry;
 use std::collections::{BTreeMap, HashMap};
@@ -19,6 +20,7 @@ use crate::model::workload::Workload;
 #[derive(Debug, Default)]
 pub(in crate::model) struct Services {
     by_key: Shards<HashMap<ServiceKey, Box<Record>>>,
+    /// By [`dns_name`].
     by_hostname: Shards<HashMap<Arc<str>, Claims>>,
     by_vip: HashMap<Arc<str>, Vips>,
 }
@@ -46,6 +48,24 @@ pub(in crate::model) enum VipKind {
     Block,
 }
 
+/// A host name as DNS compares it (RFC 4343 §3): without regard to case, and with or without the dot of the root.
+fn dns_name(hostname: &str) -> Cow<'_, str> {
+    let name = hostname.strip_suffix('.').unwrap_or(hostname);
+    if name.bytes().any(|byte| byte.is_ascii_uppercase()) {
+        Cow::Owned(name.to_ascii_lowercase())
+    } else {
+        Cow::Borrowed(name)
+    }
+}
+
+/// The same; as it is written, it is not copied.
+fn shared_dns_name(hostname: &Arc<str>) -> Arc<str> {
+    match dns_name(hostname) {
+        Cow::Borrowed(name) if name.len() == hostname.len() => hostname.clone(),
+        name => name.into(),
+    }
+}
+
 impl Services {
     pub(super) fn get(&self, key: &ServiceKey) -> Option<&Arc<Service>> {
         self.record(key)?.service.as_ref()
@@ -61,7 +81,8 @@ impl Services {
     }
 
     pub(super) fn by_hostname(&self, hostname: &str, from_namespace: &str) -> Option<&Arc<Service>> {
-        self.by_hostname.of(hostname).get(hostname)?.seen_from(from_namespace)
+        let name = dns_name(hostname);
+        self.by_hostname.of(&*name).get(&*name)?.seen_from(from_namespace)
     }
 
     /// The service with this virtual address, as seen from a namespace (visibility, canonical). Of several blocks that
@@ -108,8 +129,8 @@ impl Services {
     /// Adds a service; one of the same key must have been removed before.
     pub(super) fn insert(&mut self, service: &Arc<Service>) {
         self.record_mut(&service.key).service = Some(service.clone());
-        let hostname = &service.key.hostname;
-        claim(self.by_hostname.of_mut(&**hostname), hostname.clone(), service);
+        let name = shared_dns_name(&service.key.hostname);
+        claim(self.by_hostname.of_mut(&*name), name.clone(), service);
         for vip in &service.vips {
             let base = vip.block.addr();
             let blocks = self.by_vip.entry(vip.network.clone()).or_default().family_mut(base);
@@ -125,7 +146,8 @@ impl Services {
             return;
         };
         self.forget_if_empty(key);
-        disclaim(self.by_hostname.of_mut(&*key.hostname), &key.hostname, &service);
+        let name = shared_dns_name(&key.hostname);
+        disclaim(self.by_hostname.of_mut(&*name), &name, &service);
         for vip in &service.vips {
             let Some(vips) = self.by_vip.get_mut(&vip.network) else { continue };
             vips.remove(vip.block, &service);

@@ -22,7 +22,7 @@ pub struct MeshConfig {
 }
 
 /// Istio's default of `rootNamespace`.
-const DEFAULT_ROOT_NAMESPACE: &str = "istio-system";
+pub(in crate::objects) const DEFAULT_ROOT_NAMESPACE: &str = "istio-system";
 
 impl MeshConfig {
     /// The namespace whose policies count for the whole mesh.

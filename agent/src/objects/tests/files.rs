@@ -167,6 +167,15 @@ fn the_meshs_configuration_may_be_a_config_map() {
     let loaded = load_text(text);
     assert_eq!(loaded.problems, []);
     assert_eq!(loaded.objects.mesh_config().root_namespace(), "root");
+    for (namespace, counts) in [("", true), (", namespace: istio-system", true), (", namespace: shop", false)] {
+        let loaded = load_text(&text.replace(", namespace: istio-system", namespace));
+        let expected = if counts { "root" } else { "istio-system" };
+        assert_eq!(
+            (loaded.problems.len(), loaded.objects.mesh_config().root_namespace()),
+            (0, expected),
+            "{namespace}"
+        );
+    }
     let twice =
         load_text(&format!("{text}---\n{{apiVersion: mesh.istio.io/v1alpha1, kind: MeshConfig, spec: {{}}}}\n"));
     assert_eq!(twice.problems.len(), 1, "{:?}", twice.problems);

@@ -198,6 +198,19 @@ fn of_several_claimants_the_own_namespace_wins_then_the_canonical_one() {
 }
 
 #[test]
+fn host_names_are_compared_as_dns_does() {
+    for written in ["api.example.com", "API.example.com", "api.example.com.", "Api.Example.Com."] {
+        let mut mesh = mesh([service(written, &["10.1.0.1"], &[(80, 80)]).into()]);
+        for asked in ["api.example.com", "api.EXAMPLE.com", "api.example.com."] {
+            assert!(mesh.service_by_hostname(asked, "bookinfo").is_some(), "{written}, asked for {asked}");
+        }
+        assert!(mesh.service_by_hostname("api.example.co", "bookinfo").is_none());
+        mesh.apply(MeshUpdate::RemoveAddress(text(&format!("bookinfo/{written}"))));
+        assert!(mesh.service_by_hostname("api.example.com", "bookinfo").is_none(), "{written} is removed");
+    }
+}
+
+#[test]
 fn a_changed_or_removed_service_gives_up_its_addresses_and_keeps_its_endpoints() {
     let key = ServiceKey::new("bookinfo", "a");
     let mut mesh = mesh([
