@@ -2,9 +2,11 @@
 //! again, and closed if policy no longer permits it.
 //!
 //! They are kept by pod. A change of the mesh costs a pod whose decisions stay the same one comparison, however many
-//! connections it has, and a connection that opens or closes meanwhile waits for no other pod's.
+//! connections it has, and a connection that opens or closes meanwhile waits for no other pod's. Where they may change, some
+//! are decided about at a time: neither the mesh nor the pod's list is held for longer than that.
 
 use std::collections::BTreeMap;
+use std::ops::Range;
 use std::sync::{Arc, Weak};
 
 use parking_lot::Mutex;
@@ -16,6 +18,9 @@ use crate::model::mesh::Mesh;
 use crate::model::workload::Workload;
 use crate::state::SharedMesh;
 use crate::telemetry::metrics::Metrics;
+
+/// Connections that are decided about in a row: well below a millisecond.
+const DECISIONS_IN_A_ROW: usize = 256;
 
 /// The inbound connections of this node that are open now. Cheap to clone.
 #[derive(Debug, Clone, Default)]
@@ -60,19 +65,19 @@ impl PodConnections {
         Tracked { list: self.clone(), number, revoked }
     }
 
-    /// Decides again about the connections whose decision may be another one now.
-    fn decide_again(&self, mesh: &Mesh, metrics: &Metrics) {
+    /// Decides again about some of the connections whose decision may be another one now. Returns whether there are more.
+    fn decide_again(&self, mesh: &Mesh, metrics: &Metrics) -> bool {
         // A workload that has left the mesh keeps what it has: pods are removed before their last bytes are sent.
-        let Some(workload) = mesh.workload_of_pod(self.pod.spec.key()) else { return };
+        let Some(workload) = mesh.workload_of_pod(self.pod.spec.key()) else { return false };
         let current = self.pod.current();
         let destination = as_destination(&self.pod, &current, workload);
         let now = Basis::of(mesh, workload, current.clone(), destination.is_leaving);
-        self.connections.lock().decide_again(now, |request, revoked| {
+        self.connections.lock().decide_again(now, DECISIONS_IN_A_ROW, |request, revoked| {
             if mesh.authorize(&destination, request).outcome.is_err() && !revoked.is_cancelled() {
                 metrics.policy_closed_connection();
                 revoked.cancel();
             }
-        });
+        })
     }
 }
 
@@ -90,8 +95,13 @@ struct Connections {
     next: u64,
     /// What the last decisions here depended on; `None` until the first.
     basis: Option<Basis>,
-    /// Connections with lower numbers were decided about on that basis.
-    decided: u64,
+    /// From this number on connections were not decided about since their admission.
+    new_from: u64,
+    /// The number at which a pass over all before those goes on, if there is one.
+    pass: Option<u64>,
+    /// The basis has changed during the pass: another one follows. A pass is never begun anew, or connections at its end
+    /// would not be reached while policies change often.
+    another_pass: bool,
 }
 
 impl Connections {
@@ -103,12 +113,35 @@ impl Connections {
     }
 
     /// Has `decide` look at all connections where the basis is another one now, else at those that have come since the last
-    /// time: their admission may have been decided on an older one.
-    fn decide_again(&mut self, now: Basis, mut decide: impl FnMut(&AccessRequest, &CancellationToken)) {
-        let is_same = self.basis.as_ref().is_some_and(|basis| *basis == now);
-        let from = if is_same { self.decided } else { 0 };
-        self.by_number.range(from..).for_each(|(_, (request, revoked))| decide(request, revoked));
-        (self.basis, self.decided) = (Some(now), self.next);
+    /// time: their admission may have been decided on an older one. It looks at so many at most; returns whether there are
+    /// more.
+    fn decide_again(
+        &mut self,
+        now: Basis,
+        at_most: usize,
+        mut decide: impl FnMut(&AccessRequest, &CancellationToken),
+    ) -> bool {
+        if self.basis.as_ref().is_some_and(|basis| *basis != now) {
+            self.another_pass = self.pass.is_some();
+            self.pass.get_or_insert(0);
+        }
+        self.basis = Some(now);
+        let mut left = at_most;
+        let mut decide_in = |numbers: Range<u64>| {
+            let mut rest = self.by_number.range(numbers);
+            let decided = rest.by_ref().take(left).map(|(_, (request, revoked))| decide(request, revoked)).count();
+            left -= decided;
+            rest.next().map(|(number, _)| *number)
+        };
+        let next_new = decide_in(self.new_from..self.next);
+        self.new_from = next_new.unwrap_or(self.next);
+        if let Some(from) = self.pass {
+            self.pass = decide_in(from..self.new_from);
+            if self.pass.is_none() && std::mem::take(&mut self.another_pass) {
+                self.pass = Some(0);
+            }
+        }
+        next_new.is_some() || self.pass.is_some()
     }
 }
 
@@ -154,7 +187,9 @@ pub(super) async fn watch(live: LiveConnections, mesh: SharedMesh, metrics: Arc<
     let mut changes = mesh.watch();
     while changes.changed().await.is_ok() {
         for list in live.all() {
-            list.decide_again(&mesh.read(), &metrics);
+            while list.decide_again(&mesh.read(), &metrics) {
+                tokio::task::yield_now().await;
+            }
         }
     }
 }
@@ -236,7 +271,8 @@ mod tests {
         };
         let asked = |connections: &mut Connections, mesh: &Mesh| {
             let (mut asked, own) = (0, mesh.workload(&own.uid).expect("it is there"));
-            connections.decide_again(Basis::of(mesh, own, pod.clone(), false), |_, _| asked += 1);
+            let basis = || Basis::of(mesh, own, pod.clone(), false);
+            while connections.decide_again(basis(), 256, |_, _| asked += 1) {}
             asked
         };
         add(&mut connections, 20_000);
@@ -253,5 +289,49 @@ mod tests {
         assert_eq!(asked(&mut connections, &mesh), 3, "those that came since");
         mesh.apply(policy());
         assert_eq!(asked(&mut connections, &mesh), 20_003, "policy changed");
+    }
+    #[test]
+    fn all_are_asked_about_in_turn_however_often_policies_change() {
+        let own = workload("server");
+        let mut mesh = Mesh::default();
+        mesh.apply(MeshUpdate::Workload(Box::new(own.clone())));
+        let pod = Arc::new(Changeable { labels: BTreeMap::new(), probe_ports: Vec::new() });
+        let mut connections = Connections::default();
+        let request = |port: u16| AccessRequest {
+            source: None,
+            source_ip: "10.0.0.7".parse().expect("an address"),
+            destination: ("10.0.0.1".parse::<std::net::IpAddr>().expect("an address"), port).into(),
+        };
+        for port in 1..=10 {
+            connections.add(request(port), CancellationToken::new());
+        }
+        let mut turn = |changes: bool, comes: Option<u16>| {
+            if changes {
+                mesh.apply(policy());
+            }
+            if let Some(port) = comes {
+                connections.add(request(port), CancellationToken::new());
+            }
+            let own = mesh.workload(&own.uid).expect("it is there");
+            let mut asked = Vec::new();
+            let basis = Basis::of(&mesh, own, pod.clone(), false);
+            let more = connections.decide_again(basis, 4, |request, _| asked.push(request.destination.port()));
+            (asked, more)
+        };
+        for (changes, comes, asked, more) in [
+            (false, None, vec![1, 2, 3, 4], true),
+            (true, None, vec![5, 6, 7, 8], true),
+            (true, Some(11), vec![9, 10, 11, 1], true),
+            (true, None, vec![2, 3, 4, 5], true),
+            (false, Some(12), vec![12, 6, 7, 8], true),
+            (false, None, vec![9, 10, 11, 12], true),
+            (false, None, vec![1, 2, 3, 4], true),
+            (false, None, vec![5, 6, 7, 8], true),
+            (false, None, vec![9, 10, 11, 12], false),
+            (false, None, vec![], false),
+            (false, Some(13), vec![13], false),
+        ] {
+            assert_eq!(turn(changes, comes), (asked, more));
+        }
     }
 }

@@ -13,7 +13,6 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::revocation_lists::RevocationLists;
-use super::verify::PeerRefused;
 use crate::model::identity::Identity;
 
 /// Which certificates are revoked, as far as is known.
@@ -130,10 +129,10 @@ impl Trust {
 }
 
 impl Checked {
-    /// A later check has refused the peer. True if none had before.
-    pub(super) fn refuse(&self, why: &PeerRefused) -> bool {
+    /// A later check has refused the peer; `is_revoked`: because it is, or may be. True if none had before.
+    pub(super) fn refuse(&self, is_revoked: bool) -> bool {
         let is_first = self.distrusted_at.set(Instant::now()).is_ok();
-        if matches!(why, PeerRefused::Revoked | PeerRefused::RevocationUnknown) {
+        if is_revoked {
             self.revoked.cancel();
         }
         self.distrusted.cancel();
@@ -206,12 +205,12 @@ mod tests {
         let drain = Duration::from_secs(30);
         let (removed, revoked) = (trust.track(shown(), 0), trust.track(shown(), 0));
         assert_eq!(removed.ends_at(drain), None);
-        assert!(removed.checked.refuse(&PeerRefused::UnknownIssuer));
-        assert!(!removed.checked.refuse(&PeerRefused::UnknownIssuer), "it is known already");
+        assert!(removed.checked.refuse(false));
+        assert!(!removed.checked.refuse(false), "it is known already");
         removed.distrusted().await;
         assert!(!removed.checked.revoked.is_cancelled());
         assert!(removed.ends_at(drain).is_some_and(|at| at > Instant::now()));
-        assert!(revoked.checked.refuse(&PeerRefused::Revoked));
+        assert!(revoked.checked.refuse(true));
         revoked.distrusted().await;
         revoked.revoked().await;
     }

@@ -65,6 +65,11 @@ impl PeerRefused {
         }
     }
 
+    /// Whether the certificate is revoked, or nobody knows that it is not.
+    pub(super) fn is_about_revocation(&self) -> bool {
+        matches!(self, Self::Revoked | Self::RevocationUnknown)
+    }
+
     fn from_webpki(error: webpki::Error) -> Self {
         match error {
             webpki::Error::CertExpired { .. }

@@ -1,4 +1,4 @@
-//! Weights by slot, with a choice in proportion to them. All operations are O(log n) (a Fenwick tree).
+//! Weights by slot, with a choice in proportion to them. All operations are O(log n) (a Fenwick tree), unless they say another.
 
 /// Weights of numbered slots; a slot never mentioned weighs nothing.
 #[derive(Debug, Clone, Default)]
@@ -6,6 +6,8 @@ pub(super) struct Weights {
     /// `tree[i]` is the sum of the slots that the lowest set bit of `i` spans, ending at slot `i - 1`; `tree[0]` is unused.
     /// Its length is zero, or a power of two and one more.
     tree: Vec<u64>,
+    /// The weight of each slot.
+    weights: Vec<u64>,
     total: u64,
 }
 
@@ -17,13 +19,18 @@ impl Weights {
     fn add_wide(&mut self, slot: u32, weight: u64) {
         self.grow(slot as usize + 1);
         self.walk(slot, |sum| *sum += weight);
+        self.weights[slot as usize] += weight;
         self.total += weight;
     }
 
     /// Takes back what was added to a slot.
     pub(super) fn remove(&mut self, slot: u32, weight: u32) {
-        self.walk(slot, |sum| *sum -= u64::from(weight));
-        self.total -= u64::from(weight);
+        let weight = u64::from(weight);
+        self.walk(slot, |sum| *sum -= weight);
+        if let Some(own) = self.weights.get_mut(slot as usize) {
+            *own -= weight;
+            self.total -= weight;
+        }
     }
 
     /// A slot, in proportion to its weight for a uniform `random`; `None` where nothing weighs anything.
@@ -55,35 +62,23 @@ impl Weights {
             return Some(first);
         }
         let mut rest = Self::default();
-        for slot in (0..u32::try_from(self.capacity()).ok()?).filter(|slot| !excluded(*slot)) {
-            rest.add_wide(slot, self.weight_of(slot));
+        for (slot, weight) in self.slots().filter(|(slot, _)| !excluded(*slot)) {
+            rest.add_wide(slot, weight);
         }
         // Drawn anew, or the share of an excluded slot would go to its neighbours.
         (rest.total > 0).then(random).and_then(|random| rest.pick(random))
     }
 
-    /// The slot with the greatest score among those that weigh something and are not excluded; O(n log n).
+    /// The slot with the greatest score among those that weigh something and are not excluded; O(n).
     pub(super) fn pick_greatest(&self, excluded: impl Fn(u32) -> bool, score: impl Fn(u32, u64) -> f64) -> Option<u32> {
-        let slots = 0..u32::try_from(self.capacity()).ok()?;
-        let scored = slots.filter_map(|slot| {
-            let weight = self.weight_of(slot);
-            (weight > 0 && !excluded(slot)).then(|| (slot, score(slot, weight)))
-        });
+        let candidates = self.slots().filter(|(slot, _)| !excluded(*slot));
+        let scored = candidates.map(|(slot, weight)| (slot, score(slot, weight)));
         scored.max_by(|(_, one), (_, other)| one.total_cmp(other)).map(|(slot, _)| slot)
     }
 
-    fn weight_of(&self, slot: u32) -> u64 {
-        self.sum_before(slot as usize + 1) - self.sum_before(slot as usize)
-    }
-
-    /// The weight of all slots before this one.
-    fn sum_before(&self, slot: usize) -> u64 {
-        let (mut index, mut sum) = (slot, 0);
-        while index > 0 {
-            sum += self.tree[index];
-            index -= index & index.wrapping_neg();
-        }
-        sum
+    /// The slots that weigh something.
+    fn slots(&self) -> impl Iterator<Item = (u32, u64)> {
+        (0..).zip(self.weights.iter().copied()).filter(|(_, weight)| *weight > 0)
     }
 
     fn capacity(&self) -> usize {
@@ -92,6 +87,7 @@ impl Weights {
 
     /// Doubles as often as needed. Only the new last entry spans old slots: all of them.
     fn grow(&mut self, slots: usize) {
+        self.weights.resize(self.weights.len().max(slots), 0);
         while self.capacity() < slots {
             let capacity = (self.capacity() * 2).max(1);
             self.tree.resize(capacity + 1, 0);

@@ -5,7 +5,7 @@
 use std::collections::HashMap;
 use std::fmt;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use parking_lot::{Mutex, RwLock};
@@ -45,6 +45,8 @@ pub(super) struct Series {
 #[derive(Debug, Default)]
 pub(super) struct Traffic {
     series: RwLock<HashMap<Arc<TrafficLabels>, Arc<Series>>>,
+    /// How many were left when idle ones were last forgotten.
+    left: AtomicUsize,
 }
 
 impl Series {
@@ -74,12 +76,20 @@ impl Traffic {
         if let Some(series) = self.series.read().get(&labels) {
             return series.clone();
         }
+        if self.has_doubled() {
+            self.forget_idle(Instant::now());
+        }
         let labels = Arc::new(labels);
         self.series.write().entry(labels.clone()).or_insert_with(|| Arc::new(Series::new(labels))).clone()
     }
 
-    /// Forgets what nobody used for [`IDLE_LIMIT`], or sooner where there is too much of it. Called at every scrape: idle
-    /// time begins at the first one that finds a combination unused.
+    /// Whether there are twice as many as were left the last time, and more than may be idle: nobody scrapes, or seldom.
+    fn has_doubled(&self) -> bool {
+        self.series.read().len() >= 2 * self.left.load(Ordering::Relaxed).max(MAX_IDLE_SERIES)
+    }
+
+    /// Forgets what nobody used for [`IDLE_LIMIT`], or sooner where there is too much of it. Called at every scrape, and where
+    /// nobody scrapes, whenever the table has doubled: idle time begins at the first call that finds a combination unused.
     pub(super) fn forget_idle(&self, now: Instant) {
         let (mut table, mut idle) = (self.series.write(), Vec::new());
         // Nobody can take a further reference meanwhile: that needs the table.
@@ -99,6 +109,7 @@ impl Traffic {
                     .is_none_or(|since| since > newest_forgotten || now.duration_since(since) < MIN_SHOWN)
             });
         }
+        self.left.store(table.len(), Ordering::Relaxed);
     }
 
     /// Everything seen. New connections take the table's lock: it is not held while a scrape is written.
@@ -178,5 +189,16 @@ mod tests {
         let left = traffic.series.read();
         assert_eq!(left.len(), MAX_IDLE_SERIES + 1 - 5, "those of the same moment go together");
         assert!((1..=10).all(|number| !left.contains_key(&labels(number))) && left.contains_key(&labels(11)));
+    }
+    #[test]
+    fn where_nobody_scrapes_the_time_of_idle_labels_begins_all_the_same() {
+        let traffic = Traffic::default();
+        let labels = |number: usize| TrafficLabels::of_source(&format!("pod-{number}"));
+        (0..2 * MAX_IDLE_SERIES).for_each(|number| drop(traffic.series(labels(number))));
+        assert_eq!(traffic.left.load(Ordering::Relaxed), 0);
+        drop(traffic.series(labels(2 * MAX_IDLE_SERIES)));
+        assert_eq!(traffic.left.load(Ordering::Relaxed), 2 * MAX_IDLE_SERIES, "all are shown for a while");
+        traffic.forget_idle(Instant::now() + MIN_SHOWN);
+        assert_eq!(traffic.series.read().len(), 1, "those of the same moment go together");
     }
 }

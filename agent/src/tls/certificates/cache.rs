@@ -156,7 +156,7 @@ impl Certificates {
             match own.check_again(&peer.shown, trusted, (rotation.options.clock)()) {
                 // Connections end with their peer's certificate by themselves.
                 Ok(()) | Err(PeerRefused::Expired) => {}
-                Err(why) if peer.refuse(&why) => refused.push((peer.shown.role, why)),
+                Err(why) if peer.refuse(why.is_about_revocation()) => refused.push((peer.shown.role, why)),
                 Err(_) => {}
             }
         }

@@ -108,7 +108,8 @@ fn a_revoked_certificate_is_refused_wherever_it_stands_in_the_chain() {
     let lists = |texts: &[String]| Revocation::Lists(RevocationLists::read(texts.concat().as_bytes()).unwrap());
     let (good, revoked) = (Ok(id(PEER)), Err(PeerRefused::Revoked));
     let unknown = Err(PeerRefused::RevocationUnknown);
-    let rows: [(&str, Revocation, &[&str], &Result<Identity, PeerRefused>); 11] = [
+    type Row<'a> = (&'a str, Revocation, &'a [&'a str], &'a Result<Identity, PeerRefused>);
+    let rows: [Row<'_>; 11] = [
         ("no lists", Revocation::None, &[&by_root], &good),
         ("lists that cannot be read", Revocation::Unknown, &[&by_root], &unknown),
         ("another serial number", lists(&[root.revocation_list(&[8])]), &[&by_root], &good),
