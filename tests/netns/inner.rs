@@ -22,7 +22,7 @@ pub(crate) const CASES: &[Case] = &[
         check: Check::OwnMesh(outbound),
     },
     Case {
-        name: "inner: connections that a pod forwards inwards are noticed and told",
+        name: "inner: connections that a pod forwards inwards are noticed and told, and a rule of the pod's own refuses them",
         check: Check::OwnMesh(forwarded),
     },
 ];
@@ -31,14 +31,14 @@ pub(crate) const CASES: &[Case] = &[
 const INNER: &str = "172.17.0.2";
 
 /// A namespace within a pod, and where its programs run: below the pod's cgroup.
-struct Inner {
+pub(crate) struct Inner {
     _netns: Namespace,
     place: Place,
 }
 
 impl Inner {
-    fn new(mesh: &Mesh, pod: &Pod) -> Result<Self> {
-        let netns = Namespace::create(&format!("{}-inner", mesh.world.run().name()))?;
+    pub(crate) fn new(mesh: &Mesh, pod: &Pod) -> Result<Self> {
+        let netns = Namespace::create(&format!("{}-{}-inner", mesh.world.run().name(), pod.name()))?;
         let inside = pod.netns();
         inside.sysctl("net/ipv4/ip_forward", "1")?;
         inside.ip(&format!(
@@ -53,6 +53,17 @@ impl Inner {
         cgroup::create(&cgroup)?;
         let place = Place::new("inner", Arc::clone(&netns.handle()), &cgroup, &mesh.world.run().logs());
         Ok(Self { _netns: netns, place })
+    }
+
+    pub(crate) fn place(&self) -> &Place {
+        &self.place
+    }
+
+    /// Has the pod forward a port of its own to the echo within.
+    pub(crate) fn publish(&self, mesh: &Mesh, pod: &Pod, port: u16) -> Result<()> {
+        let (port, to) = (port.to_string(), format!("{INNER}:{ECHO}"));
+        let rule = ["PREROUTING", "-i", "eth0", "-p", "tcp", "--dport", &port, "-j", "DNAT", "--to-destination", &to];
+        nat(mesh, pod, &rule)
     }
 }
 
@@ -90,21 +101,22 @@ fn outbound(mesh: &mut Mesh) -> Result<()> {
 fn forwarded(mesh: &mut Mesh) -> Result<()> {
     let inner = Inner::new(mesh, &mesh.far)?;
     let _server = test_app::serve(&inner.place)?;
-    let to = format!("{INNER}:{ECHO}");
-    nat(
-        mesh,
-        &mesh.far,
-        &["PREROUTING", "-i", "eth0", "-p", "tcp", "--dport", "9999", "-j", "DNAT", "--to-destination", &to],
-    )?;
+    inner.publish(mesh, &mesh.far, 9999)?;
     let quiet = mesh.agent_of(&mesh.far).weir(&["status"])?;
     ensure!(!quiet.stdout.contains("forwards packets"), "before anything is forwarded: {}", quiet.summary());
     let seen: Seen = test_app::probe(&mesh.outsider.place, mesh.far.ipv4(), 9999, "inwards")?;
     ensure!(seen.received == "inwards", "the pod forwards it: {seen:?}");
-    ensure!(mesh.far.ipv4() != ip(INNER));
     wait::until("the status tells of it", Duration::from_secs(15), || {
         let status = mesh.agent_of(&mesh.far).weir(&["status"])?;
         let line = format!("{NAMESPACE}/far forwards packets");
         ensure!(status.stdout.contains(&line), "{}", status.summary());
         Ok(())
-    })
+    })?;
+    // What the documents say that a pod's owner can do.
+    mesh.far.netns().ip("rule add iif eth0 ipproto tcp prohibit")?;
+    let seen = test_app::probe(&mesh.outsider.place, mesh.far.ipv4(), 9999, "inwards")?;
+    ensure!(seen.refused_by_answer(), "the pod's own rule refuses it: {seen:?}");
+    test_app::echoes(inner.place(), mesh.near.ipv4(), ECHO)?;
+    test_app::echoes(&mesh.far.place, ip(INNER), ECHO)?;
+    mesh.carries_traffic()
 }
