@@ -31,19 +31,24 @@ pub(crate) const CASES: &[Case] = &[
 const PATIENCE: Duration = Duration::from_secs(30);
 /// The node's end of the second network, and the pod's.
 const NODE: &str = "192.168.7.1";
-const POD: &str = "192.168.7.2";
-const POD_V6: &str = "fd99::2";
+pub(crate) const POD: &str = "192.168.7.2";
+pub(crate) const POD_V6: &str = "fd99::2";
 
-/// What the node sees when it says something to the pod's link-local address on `net1`.
-fn link_local(mesh: &Mesh, text: &str) -> Result<Seen> {
-    let node = &mesh.node_of(&mesh.far).place;
-    let shown = node.run(&["ip", "-o", "link", "show", "second"])?;
+/// The echo at the pod's link-local address on `net1`, as its node writes it.
+pub(crate) fn link_local_address(mesh: &Mesh) -> Result<String> {
+    let shown = mesh.node_of(&mesh.far).place.run(&["ip", "-o", "link", "show", "second"])?;
     let index = shown.split(':').next().context("ip shows the index first")?;
-    test_app::client(node, PATIENCE, &["probe", &format!("[fe80::7:2%{index}]:{ECHO}"), "--send", text])
+    Ok(format!("[fe80::7:2%{index}]:{ECHO}"))
+}
+
+/// What the node sees when it says something to that address.
+fn link_local(mesh: &Mesh, text: &str) -> Result<Seen> {
+    let address = link_local_address(mesh)?;
+    test_app::client(&mesh.node_of(&mesh.far).place, PATIENCE, &["probe", &address, "--send", text])
 }
 
 /// Gives `far` an interface `net1` to its node.
-fn add_interface(mesh: &Mesh) -> Result<()> {
+pub(crate) fn add_interface(mesh: &Mesh) -> Result<()> {
     let node = &mesh.node_of(&mesh.far).place;
     let pod = mesh.far.netns();
     node.run(&["ip", "link", "add", "second", "type", "veth", "peer", "name", "net1", "netns", pod.name()])?;

@@ -27,6 +27,7 @@ mod leaks;
 mod leave;
 mod limits;
 mod listening;
+mod matrix;
 mod outbound;
 mod paused;
 mod peers;
@@ -52,7 +53,7 @@ fn table() -> Vec<Case> {
         [outbound::CASES, refusals::CASES, services::CASES, leave::CASES].concat(),
         [ports::CASES, wire::CASES, identity::CASES, trust::CASES].concat(),
         input::cases(),
-        [policy::CASES, probes::CASES, interfaces::CASES, inner::CASES].concat(),
+        [policy::CASES, matrix::CASES, probes::CASES, interfaces::CASES, inner::CASES].concat(),
         [enrollment::CASES, cni::CASES, kubernetes::CASES].concat(),
         [delivery::CASES, telemetry::CASES, bulk::CASES, paused::CASES, peers::CASES].concat(),
         interop::cases(),

@@ -46,9 +46,9 @@ const FOUND_WITHIN: Duration = Duration::from_secs(15);
 const PATIENCE: Duration = Duration::from_secs(30);
 
 /// What plays the kubelet of `far`'s node.
-struct Kubelet {
-    program: PathBuf,
-    place: Place,
+pub(crate) struct Kubelet {
+    pub(crate) program: PathBuf,
+    pub(crate) place: Place,
 }
 
 impl Kubelet {
@@ -63,7 +63,7 @@ impl Kubelet {
     }
 
     /// One in a cgroup beside the pods'.
-    fn beside_the_pods(mesh: &Mesh) -> Result<Self> {
+    pub(crate) fn beside_the_pods(mesh: &Mesh) -> Result<Self> {
         Self::new(mesh, &mesh.world.run().cgroup()?.join("kubelet"))
     }
 
@@ -103,7 +103,7 @@ fn strict() -> String {
     peer_authentication("case", NAMESPACE, None, "STRICT")
 }
 
-fn restart_with_kubelet(agent: &mut Agent, cgroup: &str) -> Result<()> {
+pub(crate) fn restart_with_kubelet(agent: &mut Agent, cgroup: &str) -> Result<()> {
     agent.set_kubelet_cgroup(cgroup);
     agent.restart()
 }

@@ -158,6 +158,11 @@ impl Node {
         Ipv4Addr::new(10, 77, 0, self.index.to_le_bytes()[0])
     }
 
+    #[must_use]
+    pub fn ipv6(&self) -> Ipv6Addr {
+        Ipv6Addr::new(0xfd77, 0, 0, 0, 0, 0, 0, self.index)
+    }
+
     /// Starts a pod on the node; names are unique in a world.
     ///
     /// # Errors

@@ -10,11 +10,14 @@ use crate::{envoy, k8s, programs, setup, step, workspace};
 
 /// The model's tests run as part of the agent's.
 const UNITS: &[&str] = &["test", "--workspace", "--exclude=weir-model", "--locked"];
+/// What the name of the policy matrix begins with.
+const POLICY_MATRIX: &str = "policy matrix:";
 
 #[derive(Debug, Args)]
 #[command(args_conflicts_with_subcommands = true)]
 pub(crate) struct Arguments {
-    /// Run only tests whose name contains each of these words, in upper or lower case.
+    /// Run only tests whose name contains each of these words, in upper or lower case. `policy` alone: the policy matrix,
+    /// which is every way into a pod under every kind of policy, as a table.
     filter: Vec<String>,
     #[command(subcommand)]
     on: Option<On>,
@@ -38,6 +41,8 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
     let passed = if filter.is_empty() {
         let passed = units(&[], &mut count)?;
         behaviours(&[], &mut count)? && passed
+    } else if filter == ["policy"] {
+        behaviours(&[POLICY_MATRIX.to_owned()], &mut count)?
     } else {
         run_some(filter, &mut count)?
     };
