@@ -325,18 +325,24 @@ fn matches_nobody(mesh: &Mesh) -> Result<()> {
     calm(mesh)?;
     let near = principal(&mesh.near);
     let id = near.trim_start_matches("spiffe://");
-    for written in [near.clone(), format!("{id}/"), format!("/ns/{NAMESPACE}/sa/near")] {
-        let rules = format!("[{{from: [{{source: {{principals: [\"{written}\"]}}}}]}}]");
+    let principals = [near.clone(), format!("{id}/"), format!("/ns/{NAMESPACE}/sa/near")];
+    let principals = principals.map(|written| ("principals", written, "matches nobody"));
+    let namespaces = [format!("ns/{NAMESPACE}"), format!("{NAMESPACE}/"), format!("*{}*", &NAMESPACE[1..])];
+    let namespaces = namespaces.map(|written| ("namespaces", written, "matches nobody"));
+    let account = format!("system:serviceaccount:{NAMESPACE}:near");
+    let account = ("serviceAccounts", account, "is not a service account");
+    for (field, written, reason) in principals.into_iter().chain(namespaces).chain([account]) {
+        let rules = format!("[{{from: [{{source: {{{field}: [\"{written}\"]}}}}]}}]");
         {
             let _deny = mesh.control_plane.objects.put_for_now("case", &policy("far", "DENY", &rules))?;
-            soon(&format!("DENY {written} refuses everybody"), || {
+            soon(&format!("DENY {field} {written} refuses everybody"), || {
                 refuses(&mesh.near, &mesh.far, ECHO)?;
                 refuses(&mesh.client, &mesh.far, ECHO)?;
                 refuses(&mesh.outsider, &mesh.far, ECHO)
             })?;
             accepts(&mesh.client, &mesh.near, ECHO).context("only its scope is closed")?;
         }
-        let told = format!("spec.rules[0].from[0].source.principals[0]: {written:?} matches nobody");
+        let told = format!("spec.rules[0].from[0].source.{field}[0]: {written:?} {reason}");
         let log = mesh.control_plane.tail();
         ensure!(log.replace('\\', "").contains(&told), "the control plane does not say {told:?}:\n{log}");
         calm(mesh)?;

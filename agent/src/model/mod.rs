@@ -22,6 +22,7 @@ pub mod authorization {
     pub use decide::{Denied, DryRun, Permit, Verdict};
     pub use policy::{Action, Authorization, Clause, Group, Match, PolicyScope, ServiceAccountMatch, StringMatch};
     pub(super) use principal::TrustDomains;
+    pub use principal::can_be_a_name;
     pub(super) use request::InForce;
     pub use request::{AccessRequest, Destination};
 }

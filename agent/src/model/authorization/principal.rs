@@ -86,6 +86,22 @@ impl StringMatch {
             can_be(first + at, part, cut_front, cut_end)
         })
     }
+
+    /// Whether there is any namespace that this pattern matches. `ns/shop`, `shop/` and `*shop*` match nobody.
+    #[must_use]
+    pub fn can_match_a_namespace(&self) -> bool {
+        match self {
+            Self::Exact(text) => can_be_a_name(text),
+            Self::Prefix(text) | Self::Suffix(text) => text.is_empty() || can_be_a_name(text),
+            Self::Presence => true,
+        }
+    }
+}
+
+/// Whether a text can be a namespace or a service account as a principal has it: one part of a path, without stars.
+#[must_use]
+pub fn can_be_a_name(text: &str) -> bool {
+    !text.is_empty() && !text.contains(|c: char| matches!(c, '/' | ':' | '*') || c.is_whitespace())
 }
 
 /// Whether a part of a principal can be that text, of which the front or the end may be missing.
@@ -94,8 +110,7 @@ fn can_be(position: usize, part: &str, cut_front: bool, cut_end: bool) -> bool {
         1 => "ns",
         3 => "sa",
         _ => {
-            let is_plain = part.chars().all(|c| !matches!(c, ':' | '*') && !c.is_whitespace());
-            return is_plain && (cut_front || cut_end || !part.is_empty());
+            return can_be_a_name(part) || (part.is_empty() && (cut_front || cut_end));
         }
     };
     part == keyword || (cut_front && keyword.ends_with(part)) || (cut_end && keyword.starts_with(part))
@@ -184,6 +199,16 @@ mod tests {
             for text in texts {
                 assert_eq!(StringMatch::written(text).can_match_a_principal(), expected, "{text}");
             }
+        }
+    }
+
+    #[test]
+    fn namespaces_that_nobody_has_are_known() {
+        for good in ["*", "shop", "Shop", "shop*", "*shop", "a.b"] {
+            assert!(StringMatch::written(good).can_match_a_namespace(), "{good}");
+        }
+        for bad in ["", "shop/", "ns/shop", "ns/shop*", "*/shop", "*shop*", "sh*p", "shop ", "spiffe:shop"] {
+            assert!(!StringMatch::written(bad).can_match_a_namespace(), "{bad}");
         }
     }
 }

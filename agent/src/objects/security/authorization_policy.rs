@@ -67,7 +67,7 @@ impl AuthorizationPolicy {
         if action == PolicyAction::Deny && rules.iter().any(Rule::is_http_only) {
             list.notice("a DENY rule with HTTP attributes only denies all TCP connections in its scope");
         }
-        check_principals(action, &rules, &list);
+        check_sources(action, &rules, &list);
         Self { target, action, rules, dry_run: dry_run(metadata, spec.report()) }
     }
 }
@@ -132,35 +132,62 @@ fn check_provider(action: PolicyAction, provider: Option<&str>, spec: &Place<'_>
     }
 }
 
-/// Finds principals that match nobody. Where the policy would then close less than its author meant, it is not valid.
-fn check_principals(action: PolicyAction, rules: &[Rule], list: &Place<'_>) {
-    for (at, rule) in rules.iter().enumerate() {
-        let place = list.item(at);
-        for (at, source) in rule.from.iter().enumerate() {
-            let place = place.field("from").item(at).field("source");
-            let names = ["principals", "notPrincipals"];
-            check_values(action, &source.principals, names.map(|name| place.field(name)));
+/// What a source names.
+#[derive(Debug, Clone, Copy)]
+enum Named {
+    Principals,
+    Namespaces,
+}
+
+impl Named {
+    fn can_match(self, text: &str) -> bool {
+        let pattern = StringMatch::written(text);
+        match self {
+            Self::Principals => pattern.can_match_a_principal(),
+            Self::Namespaces => pattern.can_match_a_namespace(),
         }
-        for (at, condition) in rule.when.iter().enumerate() {
-            let place = place.field("when").item(at);
-            if let Condition::SourcePrincipal(values) = condition {
-                check_values(action, values, ["values", "notValues"].map(|name| place.field(name)));
+    }
+
+    fn form(self) -> &'static str {
+        match self {
+            Self::Principals => {
+                "a principal is <trust domain>/ns/<namespace>/sa/<service account>, without spiffe://, with a star at one \
+                 end at most"
             }
+            Self::Namespaces => "a namespace is a name such as shop, with a star at one end at most",
         }
     }
 }
 
-fn check_values(action: PolicyAction, values: &Values<String>, [place, not_place]: [Place<'_>; 2]) {
+/// Finds principals and namespaces that match nobody. Where the policy would then close less than its author meant, it is not
+/// valid.
+fn check_sources(action: PolicyAction, rules: &[Rule], list: &Place<'_>) {
+    for (at, rule) in rules.iter().enumerate() {
+        let place = list.item(at);
+        for (at, source) in rule.from.iter().enumerate() {
+            let place = place.field("from").item(at).field("source");
+            let at = |names: [&'static str; 2]| names.map(|name| place.field(name));
+            check_values(action, Named::Principals, &source.principals, at(["principals", "notPrincipals"]));
+            check_values(action, Named::Namespaces, &source.namespaces, at(["namespaces", "notNamespaces"]));
+        }
+        for (at, condition) in rule.when.iter().enumerate() {
+            let place = place.field("when").item(at);
+            let (named, values) = match condition {
+                Condition::SourcePrincipal(values) => (Named::Principals, values),
+                Condition::SourceNamespace(values) => (Named::Namespaces, values),
+                _ => continue,
+            };
+            check_values(action, named, values, ["values", "notValues"].map(|name| place.field(name)));
+        }
+    }
+}
+
+fn check_values(action: PolicyAction, named: Named, values: &Values<String>, [place, not_place]: [Place<'_>; 2]) {
     let denies = matches!(action, PolicyAction::Deny | PolicyAction::Custom);
     let allows = action == PolicyAction::Allow;
     for (texts, place, closes) in [(&values.values, place, denies), (&values.not_values, not_place, allows)] {
-        for (at, text) in
-            texts.iter().enumerate().filter(|(_, text)| !StringMatch::written(text).can_match_a_principal())
-        {
-            let reason = format!(
-                "{text:?} matches nobody: a principal is <trust domain>/ns/<namespace>/sa/<service account>, without spiffe://, \
-                 with a star at one end at most"
-            );
+        for (at, text) in texts.iter().enumerate().filter(|(_, text)| !named.can_match(text)) {
+            let reason = format!("{text:?} matches nobody: {}", named.form());
             let place = place.item(at);
             if closes { place.error(reason) } else { place.notice(reason) }
         }

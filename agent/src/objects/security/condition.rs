@@ -2,7 +2,7 @@
 
 use ipnet::IpNet;
 
-use super::values::{Values, ip_block, is_not_empty, pattern, port, principal};
+use super::values::{Values, ip_block, is_not_empty, pattern, port};
 use crate::objects::reading::{Place, Text};
 
 /// One item of `when`.
@@ -28,7 +28,7 @@ impl Condition {
             "destination.ip" => Self::DestinationIp(values.checked(ip_block)),
             "destination.port" => Self::DestinationPort(values.checked(port)),
             "source.namespace" => Self::SourceNamespace(values.checked(pattern)),
-            "source.principal" => Self::SourcePrincipal(values.checked(principal)),
+            "source.principal" => Self::SourcePrincipal(values.checked(pattern)),
             _ => {
                 if let Err(reason) = check_http_key(key) {
                     place.field("key").error(reason);

@@ -5,7 +5,7 @@
 use ipnet::IpNet;
 
 use super::condition::Condition;
-use super::values::{ServiceAccountName, Values, ip_block, is_not_empty, pattern, port, principal, trust_domain};
+use super::values::{ServiceAccountName, Values, ip_block, is_not_empty, pattern, port, trust_domain};
 use crate::objects::reading::{Place, Text};
 
 /// All parts must hold; a part without entries is absent.
@@ -79,7 +79,7 @@ impl Source {
             }
         }
         let source = Self {
-            principals: principals.checked(principal),
+            principals: principals.checked(pattern),
             namespaces: namespaces.checked(pattern),
             ip_blocks: written.ip_blocks.checked(ip_block),
             service_accounts: accounts.checked(|text| ServiceAccountName::of(text, namespace)),

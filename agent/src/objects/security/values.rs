@@ -4,6 +4,7 @@ use std::net::IpAddr;
 
 use ipnet::IpNet;
 
+use crate::model::authorization::can_be_a_name;
 use crate::objects::reading::Text;
 
 /// Any of `values` must hold, if there are any, and none of `not_values`.
@@ -43,17 +44,9 @@ pub(super) fn is_not_empty(text: &Text<'_>) -> bool {
     !text.text.is_empty()
 }
 
-/// A string with Istio's stars. A star elsewhere than at one end is a plain character: its author meant something else.
-pub(super) fn pattern(Text { text, place }: &Text<'_>) -> Option<String> {
-    let inner = text.strip_prefix('*').unwrap_or_else(|| text.strip_suffix('*').unwrap_or(text));
-    if inner.contains('*') {
-        place.notice(format!("only one star, at one end, is a wildcard: {text:?} is compared as it is"));
-    }
-    Some((*text).to_owned())
-}
-
-/// A principal: a string with Istio's stars. Whom it can match is checked with the whole policy, which says how much depends on it.
-pub(super) fn principal(Text { text, .. }: &Text<'_>) -> Option<String> {
+/// A string with Istio's stars, such as a principal or a namespace. Whom it can match is checked with the whole policy, which says
+/// how much depends on it.
+pub(super) fn pattern(Text { text, .. }: &Text<'_>) -> Option<String> {
     Some((*text).to_owned())
 }
 
@@ -103,7 +96,7 @@ impl ServiceAccountName {
             "wildcard is not allowed here: use principals".to_owned()
         } else if text.len() > 320 {
             "must not exceed 320 characters".to_owned()
-        } else if namespace.is_empty() || name.is_empty() || name.contains('/') {
+        } else if !can_be_a_name(namespace) || !can_be_a_name(name) {
             format!("{text:?} is not a service account: write name or namespace/name")
         } else {
             return Some(Self { namespace: namespace.to_owned(), name: name.to_owned() });

@@ -7,7 +7,7 @@ use prost::Message;
 use super::fields::{block, known, port};
 use super::malformed::{Flaw, Malformed, named};
 use crate::model::authorization::{
-    Action, Authorization, Clause, Group, Match, PolicyScope, ServiceAccountMatch, StringMatch,
+    Action, Authorization, Clause, Group, Match, PolicyScope, ServiceAccountMatch, StringMatch, can_be_a_name,
 };
 use crate::proto::istio::security as pb;
 
@@ -102,16 +102,20 @@ fn one_match(wire: &pb::Match, action: Action) -> Result<Match, Malformed> {
     if !wire.extensions.is_empty() {
         return Err(Malformed::new("extensions", Flaw::Unsupported("a condition of an extension")));
     }
-    // What keeps somebody out must be about somebody.
     let principals = strings("principals", &wire.principals)?;
     let not_principals = strings("not_principals", &wire.not_principals)?;
+    let namespaces = strings("namespaces", &wire.namespaces)?;
+    let not_namespaces = strings("not_namespaces", &wire.not_namespaces)?;
+    let accounts = service_accounts("service_accounts", &wire.service_accounts)?;
+    let not_accounts = service_accounts("not_service_accounts", &wire.not_service_accounts)?;
+    // What keeps somebody out must be about somebody.
     match action {
-        Action::Deny => about_somebody("principals", &principals)?,
-        Action::Allow => about_somebody("not_principals", &not_principals)?,
+        Action::Deny => about_somebody("", &principals, &namespaces, &accounts)?,
+        Action::Allow => about_somebody("not_", &not_principals, &not_namespaces, &not_accounts)?,
     }
     Ok(Match {
-        namespaces: strings("namespaces", &wire.namespaces)?,
-        not_namespaces: strings("not_namespaces", &wire.not_namespaces)?,
+        namespaces,
+        not_namespaces,
         principals,
         not_principals,
         source_ips: blocks("source_ips", &wire.source_ips)?,
@@ -120,14 +124,32 @@ fn one_match(wire: &pb::Match, action: Action) -> Result<Match, Malformed> {
         not_destination_ips: blocks("not_destination_ips", &wire.not_destination_ips)?,
         destination_ports: ports("destination_ports", &wire.destination_ports)?,
         not_destination_ports: ports("not_destination_ports", &wire.not_destination_ports)?,
-        service_accounts: service_accounts("service_accounts", &wire.service_accounts)?,
-        not_service_accounts: service_accounts("not_service_accounts", &wire.not_service_accounts)?,
+        service_accounts: accounts,
+        not_service_accounts: not_accounts,
     })
 }
 
-fn about_somebody(field: &str, principals: &[StringMatch]) -> Result<(), Malformed> {
-    match principals.iter().find(|pattern| !pattern.can_match_a_principal()) {
-        Some(pattern) => Err(Malformed::new(field, Flaw::MatchesNobody(format!("{pattern:?}")))),
+/// Whether somebody can be meant by each value of these fields, whose names begin with `sign`.
+fn about_somebody(
+    sign: &str,
+    principals: &[StringMatch],
+    namespaces: &[StringMatch],
+    accounts: &[ServiceAccountMatch],
+) -> Result<(), Malformed> {
+    let malformed = |field: &str, flaw| Err(Malformed::new(format!("{sign}{field}"), flaw));
+    if let Some(pattern) = principals.iter().find(|pattern| !pattern.can_match_a_principal()) {
+        return malformed("principals", Flaw::NoPrincipal(format!("{pattern:?}")));
+    }
+    if let Some(pattern) = namespaces.iter().find(|pattern| !pattern.can_match_a_namespace()) {
+        return malformed("namespaces", Flaw::NoNamespace(format!("{pattern:?}")));
+    }
+    let is_one =
+        |account: &&ServiceAccountMatch| can_be_a_name(&account.namespace) && can_be_a_name(&account.service_account);
+    match accounts.iter().find(|account| !is_one(account)) {
+        Some(account) => {
+            let written = format!("{}/{}", account.namespace, account.service_account);
+            malformed("service_accounts", Flaw::NoServiceAccount(written))
+        }
         None => Ok(()),
     }
 }

@@ -33,7 +33,11 @@ pub enum Flaw {
     #[error("{0} is not supported")]
     Unsupported(&'static str),
     #[error("{0} matches nobody: a principal is <trust domain>/ns/<namespace>/sa/<service account>, without spiffe://")]
-    MatchesNobody(String),
+    NoPrincipal(String),
+    #[error("{0} matches nobody: a namespace is a name such as shop")]
+    NoNamespace(String),
+    #[error("{0:?} matches nobody: it is not of the form namespace/service account")]
+    NoServiceAccount(String),
     #[error("{0:?} is not of the form namespace/hostname")]
     NotNamespacedHostname(String),
     #[error("{found:?} where the resource is named {expected:?}")]

@@ -240,6 +240,43 @@ fn a_principal_that_matches_nobody_must_not_open_anything() {
 }
 
 #[test]
+fn a_service_account_that_nobody_has_must_not_open_anything() {
+    let bad = |m: &mut policy_pb::Match| {
+        let service_account = "system:serviceaccount:shop:web".to_owned();
+        m.service_accounts.push(policy_pb::ServiceAccountMatch { namespace: "shop".into(), service_account });
+    };
+    for (action, is_refused) in [(policy_pb::Action::Deny, true), (policy_pb::Action::Allow, false)] {
+        let mut policy = policy(bad);
+        policy.action = action.into();
+        let found = authorization("ns/name", &policy.encode_to_vec()).err().map(|malformed| malformed.to_string());
+        let why =
+            "groups[0].rules[0].matches[1].service_accounts: \"shop/system:serviceaccount:shop:web\" matches nobody";
+        assert_eq!(found.is_some_and(|found| found.starts_with(why)), is_refused, "{action:?}");
+    }
+}
+
+#[test]
+fn a_namespace_that_nobody_has_must_not_open_anything() {
+    use policy_pb::string_match::MatchType;
+    let bad = || vec![policy_pb::StringMatch { match_type: Some(MatchType::Prefix("ns/shop".into())) }];
+    let why = "Prefix(\"ns/shop\") matches nobody: a namespace is a name such as shop";
+    // Action, the positive values, the negative ones, the field that is blamed.
+    let rows = [
+        (policy_pb::Action::Deny, bad(), Vec::new(), Some("namespaces")),
+        (policy_pb::Action::Deny, Vec::new(), bad(), None),
+        (policy_pb::Action::Allow, bad(), Vec::new(), None),
+        (policy_pb::Action::Allow, Vec::new(), bad(), Some("not_namespaces")),
+    ];
+    for (action, namespaces, not_namespaces, blamed) in rows {
+        let mut policy = policy(|m| (m.namespaces, m.not_namespaces) = (namespaces, not_namespaces));
+        policy.action = action.into();
+        let found = authorization("ns/name", &policy.encode_to_vec()).err().map(|malformed| malformed.to_string());
+        let expected = blamed.map(|field| format!("groups[0].rules[0].matches[1].{field}: {why}"));
+        assert_eq!(found, expected, "{action:?}");
+    }
+}
+
+#[test]
 fn a_malformed_policy_is_refused_by_its_field() {
     use policy_pb::string_match::MatchType;
     type Change = fn(&mut policy_pb::Match);
