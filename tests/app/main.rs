@@ -12,6 +12,7 @@ use clap::{Parser, Subcommand};
 mod ca;
 mod client;
 mod dial;
+mod hostile;
 mod kube_api;
 mod link;
 mod load;
@@ -71,6 +72,9 @@ enum Act {
     Echo { address: SocketAddr, bytes: u64 },
     /// Keep connections whose data nobody reads.
     Paused(paused::Paused),
+    /// Mean harm.
+    #[command(subcommand)]
+    Hostile(hostile::Hostile),
     /// Make many connections to an echo; each must return its own token.
     Many(many::Many),
     /// Keep connections to an echo and use them, open new ones at a rate, and tell what happened to them.
@@ -113,6 +117,7 @@ fn main() -> Result<()> {
         Act::TlsServe { address, chain, key, greeting } => return tls::serve(address, &chain, &key, greeting),
         Act::Link(link) => return link::carry(&link),
         Act::Dial(dial) => return dial::run(&dial, start),
+        Act::Hostile(what) => return hostile::run(what),
         _ => {}
     }
     // One thread: a server that answers in order is easier to reason about, and the cores belong to Weir.
@@ -132,7 +137,7 @@ fn main() -> Result<()> {
             Act::Paused(paused) => paused::run(paused).await,
             Act::Ca(ca) => ca::serve(ca).await,
             Act::KubeApi(api) => kube_api::serve(api).await,
-            Act::Tls { .. } | Act::TlsServe { .. } | Act::Link(_) | Act::Dial(_) => {
+            Act::Tls { .. } | Act::TlsServe { .. } | Act::Link(_) | Act::Dial(_) | Act::Hostile(_) => {
                 unreachable!("handled before the runtime")
             }
         }

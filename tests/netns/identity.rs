@@ -6,9 +6,9 @@ use std::time::Duration;
 use anyhow::{Context, Result, ensure};
 use serde::Deserialize;
 use weir_tests::agent::binary;
+use weir_tests::attack::bank;
 use weir_tests::certificates::{Authority, CertificateFiles, Presented};
-use weir_tests::mesh::{Mesh, NAMESPACE};
-use weir_tests::objects::WorkloadEntry;
+use weir_tests::mesh::Mesh;
 use weir_tests::test_app::{self, ECHO};
 use weir_tests::wait;
 
@@ -117,21 +117,7 @@ pub(crate) fn handshake_with(mesh: &Mesh, files: Option<&CertificateFiles>) -> R
     test_app::client(&mesh.outsider.place, Duration::from_secs(20), &arguments)
 }
 
-/// The object that makes the outsider the workload `bank`.
-pub(crate) fn bank(mesh: &Mesh) -> String {
-    let entry = WorkloadEntry {
-        name: "bank",
-        namespace: NAMESPACE,
-        service_account: "bank",
-        node: "n2",
-        addresses: &mesh.outsider.addresses(),
-        labels: &[("app", "bank")],
-        hbone: true,
-    };
-    entry.yaml()
-}
-
-/// The outsider is the workload `bank` to the mesh. Whoever listens there must prove it.
+/// The outsider is the workload `bank` to the mesh.
 fn impostor(mesh: &Mesh) -> Result<()> {
     let folder = mesh.world.run().folder().join("impostor");
     let _bank = mesh.control_plane.objects.put_for_now("bank", &bank(mesh))?;

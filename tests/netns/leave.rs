@@ -1,9 +1,11 @@
 //! Clients that leave before their connection has come to be: nothing goes on for them. And clients that only seem to have left.
 
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use anyhow::{Result, ensure};
 use weir_tests::agent::Agent;
+use weir_tests::attack;
 use weir_tests::mesh::Mesh;
 use weir_tests::program::Program;
 use weir_tests::test_app::BANNER;
@@ -35,22 +37,12 @@ const BLACK_HOLE: u16 = 7099;
 /// A port whose application never accepts.
 const BUSY: u16 = 7098;
 
-/// Connects and closes again and again. Then waits to be killed, so that its end changes nothing.
-const CONNECT_AND_CLOSE: &str = "
-import socket, sys, time
-for _ in range(int(sys.argv[3])):
-    socket.create_connection((sys.argv[1], int(sys.argv[2]))).close()
-print('done', flush=True)
-time.sleep(600)
-";
-
 fn descriptors(agent: &Agent) -> Result<f64> {
     Ok(agent.metrics()?.sum("process_open_fds", &[]))
 }
 
 fn connect_and_close(from: &Pod, to: &Pod, port: u16) -> Result<Program> {
-    let (address, port, count) = (to.ipv4().to_string(), port.to_string(), CONNECTIONS.to_string());
-    let client = from.place.spawn(&["python3", "-c", CONNECT_AND_CLOSE, &address, &port, &count])?;
+    let client = attack::leave(&from.place, SocketAddr::new(to.ipv4(), port), CONNECTIONS)?;
     wait::until("the client has left again and again", Duration::from_secs(10), || {
         ensure!(client.stdout().contains("done"), "{}", client.tail());
         Ok(())
@@ -66,16 +58,8 @@ fn are_free(agent: &Agent, before: f64) -> Result<()> {
     })
 }
 
-/// A rule in the pod's namespace that drops what is sent to a port of it, as an address that nobody has would.
-fn packet_rule(pod: &Pod, act: &str, port: u16) -> Result<()> {
-    let netns = format!("--net={}", pod.netns().path().display());
-    let port = port.to_string();
-    let rule = ["nsenter", &netns, "iptables", act, "INPUT", "-p", "tcp", "--dport", &port, "-j", "DROP"];
-    pod.place.run(&rule).map(drop)
-}
-
 fn while_dialled(mesh: &mut Mesh) -> Result<()> {
-    packet_rule(&mesh.outsider, "-I", BLACK_HOLE)?;
+    attack::drop_packets_to(&mesh.outsider, BLACK_HOLE)?;
     let before = descriptors(&mesh.agents[N1])?;
     let _client = connect_and_close(&mesh.client, &mesh.outsider, BLACK_HOLE)?;
     are_free(&mesh.agents[N1], before)
@@ -83,7 +67,7 @@ fn while_dialled(mesh: &mut Mesh) -> Result<()> {
 
 fn while_application_is_dialled(mesh: &mut Mesh) -> Result<()> {
     // What the application's kernel does with a SYN when the queue of its listener is full: it drops it.
-    packet_rule(&mesh.far, "-I", BUSY)?;
+    attack::drop_packets_to(&mesh.far, BUSY)?;
     let before = [descriptors(&mesh.agents[N1])?, descriptors(&mesh.agents[N2])?];
     let _client = connect_and_close(&mesh.client, &mesh.far, BUSY)?;
     are_free(&mesh.agents[N1], before[N1])?;
@@ -100,7 +84,7 @@ print('read', s.recv(100).decode().strip(), flush=True)
 ";
 
 fn half_closed(mesh: &mut Mesh) -> Result<()> {
-    packet_rule(&mesh.outsider, "-I", BANNER)?;
+    attack::drop_packets_to(&mesh.outsider, BANNER)?;
     let (address, port) = (mesh.outsider.ipv4().to_string(), BANNER.to_string());
     let client = mesh.client.place.spawn(&["python3", "-c", ONLY_READS, &address, &port])?;
     // Its upstream is dialled meanwhile: long enough for the agent to look several times whether it has left.
@@ -112,7 +96,7 @@ fn half_closed(mesh: &mut Mesh) -> Result<()> {
         ensure!(!client.stdout().contains("read"), "{}", client.tail());
         Ok(())
     })?;
-    packet_rule(&mesh.outsider, "-D", BANNER)?;
+    attack::drop_no_packets_to(&mesh.outsider, BANNER)?;
     wait::until("the client has read what the server says", Duration::from_secs(10), || {
         ensure!(client.stdout().contains("read 220 ready"), "{}", client.tail());
         Ok(())

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use weir_tests::agent::binary;
+use weir_tests::attack;
 use weir_tests::mesh::Mesh;
 use weir_tests::program::Program;
 use weir_tests::test_app::{self, ECHO, Many};
@@ -110,7 +111,7 @@ fn inbound() -> Result<()> {
 
 fn pending() -> Result<()> {
     with_limit("--max-pending-connects-per-pod", |mesh| {
-        drop_packets_to(&mesh.outsider, BLACK_HOLE)?;
+        attack::drop_packets_to(&mesh.outsider, BLACK_HOLE)?;
         let app = binary("weir-test-app")?.display().to_string();
         let black_hole = SocketAddr::new(mesh.outsider.ipv4(), BLACK_HOLE).to_string();
         let mut waiting = Vec::new();
@@ -123,14 +124,6 @@ fn pending() -> Result<()> {
             test_app::echoes(&mesh.client.place, mesh.far.ipv4(), ECHO).map(drop)
         })
     })
-}
-
-/// Has a pod drop what is sent to a port of it, as an address that nobody has does.
-fn drop_packets_to(pod: &Pod, port: u16) -> Result<()> {
-    let netns = format!("--net={}", pod.netns().path().display());
-    let port = port.to_string();
-    let rule = ["nsenter", &netns, "iptables", "-I", "INPUT", "-p", "tcp", "--dport", &port, "-j", "DROP"];
-    pod.place.run(&rule).map(drop)
 }
 
 /// Opens connections, says nothing, and tells how many were ended by the other side within two seconds.

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use anyhow::{Result, ensure};
+use weir_tests::attack;
 use weir_tests::mesh::{Mesh, NAMESPACE, workload_entry};
 use weir_tests::test_app::{self, ECHO};
 use weir_tests::wait;
@@ -16,24 +17,11 @@ pub(crate) const CASES: &[Case] = &[Case {
     check: Check::OwnMesh(many_ports),
 }];
 
-/// Binds, listens on and closes ports, one after the other.
-const OPEN_AND_CLOSE: &str = "
-import socket, sys
-for port in range(1024, 65000):
-    listener = socket.socket()
-    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    try:
-        listener.bind(('0.0.0.0', port))
-        listener.listen()
-    except OSError:
-        pass
-    listener.close()
-";
-
 fn many_ports(mesh: &mut Mesh) -> Result<()> {
     let agent = &mesh.agents[N1];
     for pod in [&mesh.client, &mesh.near] {
-        pod.place.run_within(Duration::from_secs(60), &["python3", "-c", OPEN_AND_CLOSE])?;
+        let ended = attack::open_and_close_ports(&pod.place, &[])?.finish(Duration::from_secs(60))?;
+        ensure!(ended.success, "{}", ended.summary());
     }
     // A pod that listens already when it is enrolled.
     let late = mesh.world.nodes[N1].pod("late")?;

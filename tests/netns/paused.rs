@@ -5,9 +5,9 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Result, ensure};
 use nix::sys::signal::Signal;
-use weir_tests::agent::{Agent, binary};
+use weir_tests::agent::Agent;
+use weir_tests::attack;
 use weir_tests::mesh::Mesh;
-use weir_tests::program::Program;
 use weir_tests::test_app::{self, ECHO, SOURCE};
 use weir_tests::wait;
 use weir_tests::world::{N1, N2};
@@ -35,8 +35,6 @@ const PAUSED: usize = 40;
 const HELD_MIB: u64 = 32;
 /// What else an agent may grow by: the first windows, buffers that grow by doubling, and what forty connections cost.
 const OTHER_GROWTH_MIB: u64 = 48;
-/// Between two looks at how much data has moved.
-const LOOK: Duration = Duration::from_millis(300);
 /// The port of a server that accepts and reads nothing.
 const DEAF: u16 = 9001;
 
@@ -52,10 +50,7 @@ fn downloads() -> Result<()> {
 
 fn uploads() -> Result<()> {
     let mesh = mesh()?;
-    let deaf =
-        format!("import socket,time\ns=socket.socket()\ns.bind(('0.0.0.0',{DEAF}))\ns.listen(1000)\ntime.sleep(600)");
-    let mut server = mesh.far.place.spawn(&["python3", "-c", &deaf])?;
-    server.listens_on(DEAF)?;
+    let _server = attack::deaf(&mesh.far.place, DEAF)?;
     others_go_on(&mesh, DEAF, &["--upload"], &mesh.agents[N2])
 }
 
@@ -63,12 +58,9 @@ fn uploads() -> Result<()> {
 /// of the reader that stands still.
 fn others_go_on(mesh: &Mesh, port: u16, flags: &[&str], agent: &Agent) -> Result<()> {
     let before = agent.resident_bytes()?;
-    let address = SocketAddr::new(mesh.far.ipv4(), port).to_string();
-    let count = PAUSED.to_string();
-    let program = binary("weir-test-app")?.display().to_string();
-    let command = [&[&*program, "paused", &address, "--count", &count], flags].concat();
-    let mut paused = mesh.client.place.spawn(&command)?;
-    let moved = stand_still(mesh, &mut paused)?;
+    let to = SocketAddr::new(mesh.far.ipv4(), port);
+    let mut paused = attack::paused(&mesh.client.place, to, PAUSED, flags)?;
+    let moved = attack::stand_still(mesh, &mut paused, 0.0)?;
     let start = Instant::now();
     let seen = test_app::probe(&mesh.client.place, mesh.far.ipv4(), ECHO, "abc")?;
     let grown = agent.resident_bytes()?.saturating_sub(before) >> 20;
@@ -82,23 +74,6 @@ fn others_go_on(mesh: &Mesh, port: u16, flags: &[&str], agent: &Agent) -> Result
     let reached = agent.metrics()?.sum("weir_limit_reached_total", &[("limit", "held_kib")]);
     ensure!(reached > 0.0, "the limit of what is held for slow readers was not reached");
     Ok(())
-}
-
-/// Waits until the paused connections are open and no more of their data moves. Returns how many bytes moved.
-fn stand_still(mesh: &Mesh, paused: &mut Program) -> Result<u64> {
-    let mut last = -1.0;
-    wait::until_every(LOOK, "the paused connections stand still", Duration::from_secs(40), || {
-        ensure!(paused.is_running(), "their client ended: {}", paused.tail());
-        ensure!(paused.stdout().contains("open"), "they are being opened");
-        let metrics = mesh.agent_of(&mesh.far).metrics()?;
-        let moved = ["istio_tcp_sent_bytes_total", "istio_tcp_received_bytes_total"]
-            .map(|name| metrics.sum(name, &[("reporter", "destination")]))
-            .iter()
-            .sum();
-        let before = std::mem::replace(&mut last, moved);
-        ensure!(moved > 1e6 && before == moved, "{moved} bytes moved, {before} a moment ago");
-        Ok(moved as u64)
-    })
 }
 
 /// More than the kernel's buffers between an agent and a client that does not read, and less than what the agent holds

@@ -5,14 +5,12 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use weir_tests::agent::binary;
-use weir_tests::certificates::{CertificateFiles, Presented};
+use weir_tests::attack;
 use weir_tests::mesh::Mesh;
-use weir_tests::program::Program;
 use weir_tests::test_app::{self, ECHO};
 use weir_tests::wait;
 
 use crate::harness::{Case, Check, note};
-use crate::identity::bank;
 
 pub(crate) const CASES: &[Case] = &[
     Case {
@@ -29,14 +27,13 @@ pub(crate) const CASES: &[Case] = &[
     },
 ];
 
-const HBONE: u16 = 15008;
 /// A first attempt, and three more.
 const ATTEMPTS: usize = 4;
 
 /// The outsider is the workload `bank`, proves it, and greets in such a way.
 fn without_place(mesh: &Mesh, greeting: &str) -> Result<()> {
-    let _bank = mesh.control_plane.objects.put_for_now("bank", &bank(mesh))?;
-    let listener = listen(mesh, greeting)?;
+    let _bank = mesh.control_plane.objects.put_for_now("bank", &attack::bank(mesh))?;
+    let listener = attack::greeting_bank(mesh, &mesh.outsider.place, greeting)?;
     let met = || listener.stdout().matches("went on").count();
     let refused = |what: &str| {
         let seen = test_app::probe(&mesh.client.place, mesh.outsider.ipv4(), ECHO, "abc")?;
@@ -64,22 +61,6 @@ fn without_place(mesh: &Mesh, greeting: &str) -> Result<()> {
         ensure!(left == met(), "{left} of {} were closed", met());
         Ok(())
     })
-}
-
-fn listen(mesh: &Mesh, greeting: &str) -> Result<Program> {
-    let folder = mesh.world.run().folder().join("without-place");
-    let presented = Presented::Identity("spiffe://cluster.local/ns/shop/sa/bank");
-    let CertificateFiles { chain, key } = mesh.control_plane.authority()?.write(presented, &folder, greeting)?;
-    let mut listener = mesh.outsider.place.spawn(&[
-        binary("weir-test-app")?.display().to_string(),
-        "tls-serve".into(),
-        format!("0.0.0.0:{HBONE}"),
-        format!("--chain={}", chain.display()),
-        format!("--key={}", key.display()),
-        format!("--greeting={greeting}"),
-    ])?;
-    listener.listens_on(HBONE).context("the peer")?;
-    Ok(listener)
 }
 
 /// Identities that were proven once must not count for ever: a stream that is never closed ends with its connection's drain.

@@ -34,6 +34,8 @@ pub struct Place {
     /// The process whose namespaces, all of them, its programs share.
     inmate: Option<u32>,
     environment: Vec<(OsString, OsString)>,
+    /// Command that runs its programs, if any.
+    under: Vec<OsString>,
     logs: PathBuf,
     started: Arc<AtomicU32>,
 }
@@ -49,6 +51,7 @@ impl Place {
             more_cgroups: Vec::new(),
             inmate: None,
             environment: Vec::new(),
+            under: Vec::new(),
             logs: logs.to_owned(),
             started: Arc::default(),
         }
@@ -67,6 +70,13 @@ impl Place {
     #[must_use]
     pub fn with_environment(mut self, variables: Vec<(OsString, OsString)>) -> Self {
         self.environment = variables;
+        self
+    }
+
+    /// The same, for programs that are run by another command, such as `chrt` with its arguments.
+    #[must_use]
+    pub fn under(mut self, command: &[&str]) -> Self {
+        self.under = command.iter().map(OsString::from).collect();
         self
     }
 
@@ -147,8 +157,10 @@ impl Place {
     /// The command as it is started: a process can give itself up to other mounts, but only a child of it can be in
     /// another process namespace.
     fn command<S: AsRef<OsStr>>(&self, command: &[S]) -> Command {
+        let command: Vec<&OsStr> =
+            self.under.iter().map(OsString::as_os_str).chain(command.iter().map(AsRef::as_ref)).collect();
         let Some(inmate) = self.inmate else {
-            let mut child = Command::new(&command[0]);
+            let mut child = Command::new(command[0]);
             child.args(&command[1..]);
             return child;
         };

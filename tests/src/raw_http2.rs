@@ -1,6 +1,7 @@
 //! An HTTP/2 client that sends any bytes over real mutual TLS, and tells how the peer took them. It keeps no rule of
 //! HTTP/2 itself: what is tested is what Weir does when a peer does not.
 
+pub mod flood;
 pub mod frame;
 pub mod hpack;
 
@@ -123,6 +124,22 @@ impl RawHttp2 {
     pub fn send(&mut self, bytes: &[u8]) -> io::Result<()> {
         self.stream.write_all(bytes)?;
         self.stream.flush()
+    }
+
+    /// Reads away what has come, without waiting for more. Whether the connection is still open.
+    pub fn discard_received(&mut self) -> bool {
+        if self.stream.sock.set_nonblocking(true).is_err() {
+            return false;
+        }
+        let mut buffer = [0; 16 * 1024];
+        let open = loop {
+            match self.stream.read(&mut buffer) {
+                Ok(0) => break false,
+                Ok(_) => {}
+                Err(error) => break error.kind() == io::ErrorKind::WouldBlock,
+            }
+        };
+        self.stream.sock.set_nonblocking(false).is_ok() && open
     }
 
     /// The next frame; `None` when the peer has closed.

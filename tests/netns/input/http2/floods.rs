@@ -5,9 +5,10 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 use weir_tests::agent::binary;
+use weir_tests::attack;
 use weir_tests::mesh::Mesh;
 use weir_tests::raw_http2::frame::{CONTINUATION, DATA, HEADERS, PING, PREFACE, PRIORITY};
-use weir_tests::raw_http2::{Reaction, frame, hpack};
+use weir_tests::raw_http2::{Reaction, flood, frame, hpack};
 use weir_tests::test_app::{self, ECHO};
 use weir_tests::wait;
 
@@ -44,7 +45,7 @@ fn floods(mesh: &Mesh) -> Result<()> {
     let big = hpack::block([("a", "x".repeat(15_000).as_str())]);
     let floods: [(&str, Vec<u8>); 12] = [
         ("PING", many(200_000, &|_| frame::frame(PING, 0, 0, &[0; 8]))),
-        ("SETTINGS", many(200_000, &|i| frame::settings(&[(3, i)]))),
+        ("SETTINGS", flood::settings_frames(200_000)),
         ("empty SETTINGS", many(300_000, &|_| frame::settings(&[]))),
         ("PRIORITY", many(200_000, &|i| frame::frame(PRIORITY, 0, 2 * i + 1, &[0, 0, 0, 0, 1]))),
         ("empty DATA", [frame::headers(1, &connect), many(300_000, &|_| frame::frame(DATA, 0, 1, &[]))].concat()),
@@ -110,11 +111,8 @@ fn floods(mesh: &Mesh) -> Result<()> {
 /// As many streams as the agent takes, to an application that reads nothing, each filled to its window.
 fn unread(mesh: &Mesh) -> Result<()> {
     const PORT: u16 = 9000;
-    const LISTENER: &str =
-        "import socket,time\ns=socket.socket()\ns.bind(('0.0.0.0',9000))\ns.listen(1000)\ntime.sleep(600)";
     let peer = HbonePeer::new(mesh)?;
-    let mut listener = mesh.far.place.spawn(&["python3", "-c", LISTENER])?;
-    listener.listens_on(PORT)?;
+    let _listener = attack::deaf(&mesh.far.place, PORT)?;
     let authority = SocketAddr::new(mesh.far.ipv4(), PORT).to_string();
     let mut bystander = peer.open()?;
     let before = peer.memory()?;
@@ -166,7 +164,7 @@ fn much_work() -> Result<()> {
     let windows: Vec<(u16, u32)> = (0..10_900).map(|value| (4, 65_535 + value)).collect();
     let each_stream =
         |frames: &dyn Fn(u32) -> Vec<u8>| (0..STREAMS).flat_map(|n| frames(2 * n + 1)).collect::<Vec<u8>>();
-    let tiny = each_stream(&|stream| frame::frame(DATA, 0, stream, b"x"));
+    let tiny = flood::tiny_data(STREAMS);
     for (what, bytes, calm) in [
         ("SETTINGS of 10900 initial windows", frame::settings(&windows).repeat(16), false),
         ("resets", each_stream(&frame::reset).repeat(1000), true),
