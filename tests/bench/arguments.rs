@@ -5,6 +5,8 @@ use std::path::{Path, PathBuf};
 
 use clap::{Parser, Subcommand};
 
+use crate::isolation::Isolation;
+use crate::isolation::bystander::Bystander;
 use crate::load::rate::Rate;
 use crate::peer::{self, Peer};
 use crate::relay::{Way, parse_way};
@@ -22,9 +24,14 @@ pub(crate) struct Arguments {
     pub(crate) bench: Bench,
 }
 
-/// What the bench starts of itself in pods.
+/// Another bench, or what a bench starts of itself in pods.
 #[derive(Debug, Subcommand)]
 pub(crate) enum Part {
+    /// Hostile pods and peers beside a bystander.
+    Isolation(Isolation),
+    /// Ask at a fixed rate until told to end, on connections that stay and on new ones.
+    #[command(hide = true)]
+    Bystander(Bystander),
     /// Relay TCP connections: LISTEN=TARGET …
     #[command(hide = true)]
     Relay {

@@ -1,5 +1,5 @@
 //! `weir-bench`: Weir beside no mesh, beside the fastest a pair of proxies can be, and beside other proxies, measured in
-//! one run. What is measured and how to read it is in docs/bench.md.
+//! one run (docs/bench.md), and what attacks do to bystanders (docs/isolation.md).
 
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
@@ -13,6 +13,7 @@ mod case;
 mod cpu;
 mod envoy;
 mod identities;
+mod isolation;
 mod lineup;
 mod load;
 mod memory;
@@ -39,6 +40,8 @@ fn main() -> Result<ExitCode> {
         Some(Part::Relay { ways }) => relay::serve(&ways)?,
         Some(Part::Rate(rate)) => rate.client()?,
         Some(Part::Hold { address, connections }) => load::hold::client(address, connections)?,
+        Some(Part::Bystander(bystander)) => bystander.client()?,
+        Some(Part::Isolation(isolation)) => return isolation::run(&isolation),
         None => return bench(&arguments.bench),
     }
     Ok(ExitCode::SUCCESS)

@@ -11,7 +11,8 @@ use crate::{envoy, programs, setup, step, workspace};
 
 #[derive(Debug, Args)]
 pub(crate) struct Arguments {
-    /// `model` for the model's decisions alone. Anything else is passed on to `weir-bench`: `--quick`, `--case A,B`,
+    /// `model` for the model's decisions alone; `isolation` for what attacks do to bystanders, of which `--kind A,B` chooses
+    /// some (docs/isolation.md). Anything else is passed on to `weir-bench`: `--quick`, `--case A,B`,
     /// `--subject A,B`, `--rounds N`, `--seconds N`, `--weir NAME=PATH`, `--peer NAME=COMMAND`; `-- --help` explains them.
     #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
     passed_on: Vec<String>,
@@ -22,10 +23,14 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
     if arguments.passed_on == ["model"] {
         return model();
     }
+    let isolation = arguments.passed_on.first().is_some_and(|first| first == "isolation");
     setup::run()?;
     programs::build_for_real()?;
     let mut command = workspace::as_root(programs::release("weir-bench"));
     command.args(&arguments.passed_on);
+    if isolation {
+        return step::run("isolation bench", &mut command);
+    }
     if let Some(envoy) = envoy_for(&arguments.passed_on) {
         command.arg(format!("--envoy={}", envoy.display()));
     }

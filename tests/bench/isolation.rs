@@ -1,0 +1,155 @@
+//! `weir-bench isolation`: one hostile pod or peer of each kind beside a bystander. What is measured and how to read it is in
+//! docs/isolation.md.
+
+use std::process::ExitCode;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, ensure};
+use weir_tests::{run, wait};
+
+mod attacker;
+pub(crate) mod bystander;
+mod kinds;
+mod stage;
+mod verdict;
+
+use bystander::{On, Request, now_us};
+use kinds::{KINDS, Kind};
+use stage::{Held, Stage};
+use verdict::{Seen, Verdict};
+
+/// Between two looks at what agents hold.
+const LOOK: Duration = Duration::from_millis(100);
+/// How long a bystander asks before anything is measured.
+const WARM_UP: Duration = Duration::from_secs(1);
+/// How soon descriptors must be back, and how many may come and go with a few HBONE connections.
+const BACK_WITHIN: Duration = Duration::from_secs(60);
+const OTHER_DESCRIPTORS: usize = 12;
+
+/// The command line.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Isolation {
+    /// Kinds of attacks; all if none is given.
+    #[arg(long = "kind", value_delimiter = ',')]
+    kinds: Vec<String>,
+    /// Times that a quiet window and an attack follow each other.
+    #[arg(long, default_value_t = 3)]
+    rounds: u32,
+    /// Seconds of a window.
+    #[arg(long, default_value_t = 2)]
+    seconds: u32,
+}
+
+/// What was seen in one round: when its windows began and ended, in microseconds since 1970.
+#[derive(Debug, Clone, Copy)]
+struct Round {
+    quiet: (u64, u64),
+    attack: (u64, u64),
+}
+
+/// Runs all kinds that were asked for and prints the table.
+pub(crate) fn run(isolation: &Isolation) -> Result<ExitCode> {
+    ensure!(
+        nix::unistd::geteuid().is_root(),
+        "namespaces and kernel programs need root: run `cargo xtask bench isolation`"
+    );
+    run::take_down_on_signal()?;
+    for name in &isolation.kinds {
+        let known = || KINDS.iter().map(|kind| kind.name).collect::<Vec<_>>().join(", ");
+        ensure!(KINDS.iter().any(|kind| kind.name == name), "no attack is called {name:?}; there are {}", known());
+    }
+    let chosen = |kind: &&Kind| isolation.kinds.is_empty() || isolation.kinds.iter().any(|name| name == kind.name);
+    let mut verdict = Verdict::default();
+    let kinds: Vec<&Kind> = KINDS.iter().filter(chosen).collect();
+    println!("{}", verdict::heading(&kinds, isolation.rounds, isolation.seconds));
+    for kind in kinds {
+        let seen = measure(kind, isolation);
+        println!("{}", verdict.line(kind, &seen));
+    }
+    print!("{}", verdict.end());
+    Ok(if verdict.failed() { ExitCode::FAILURE } else { ExitCode::SUCCESS })
+}
+
+/// Measures one kind on a mesh of its own: no agent has anything left of another attack.
+fn measure(kind: &Kind, isolation: &Isolation) -> Result<Seen> {
+    let stage = Stage::set_up(kind.flags)?;
+    let _prepared = (kind.prepare)(&stage).context("preparing the attack")?;
+    let mut bystander = kind.bystander.load(&stage)?;
+    wait::between_measurements(WARM_UP);
+    let window = Duration::from_secs(u64::from(isolation.seconds));
+    let before = stage.held()?;
+    let mut watched = Watched { before, grown_bytes: 0, most_descriptors: 0, back: Some(Duration::ZERO) };
+    let mut rounds = Vec::new();
+    for _ in 0..isolation.rounds {
+        let quiet = now_us();
+        wait::between_measurements(window);
+        let quiet = (quiet, now_us());
+        let mut attackers = (kind.begin)(&stage).with_context(|| stage.mesh.logs())?;
+        watched.look(&stage)?;
+        let (attack, height) = (now_us(), Instant::now());
+        while height.elapsed() < window {
+            watched.look(&stage)?;
+            wait::between_measurements(LOOK.min(window.saturating_sub(height.elapsed())));
+        }
+        rounds.push(Round { quiet, attack: (attack, now_us()) });
+        attackers.iter_mut().try_for_each(attacker::Attacker::goes_on)?;
+        bystander.goes_on()?;
+        drop(attackers);
+        watched.wait_for_descriptors(&stage)?;
+    }
+    Ok(watched.seen(&rounds, &bystander.end()?))
+}
+
+/// What agents held before, and the most they have held since.
+struct Watched {
+    before: Vec<Held>,
+    grown_bytes: u64,
+    most_descriptors: usize,
+    back: Option<Duration>,
+}
+
+impl Watched {
+    /// Descriptors of the agent that has most more than before.
+    fn look(&mut self, stage: &Stage) -> Result<usize> {
+        let mut more = 0;
+        for (now, before) in stage.held()?.iter().zip(&self.before) {
+            self.grown_bytes = self.grown_bytes.max(now.bytes.saturating_sub(before.bytes));
+            more = more.max(now.descriptors.saturating_sub(before.descriptors));
+        }
+        self.most_descriptors = self.most_descriptors.max(more);
+        Ok(more)
+    }
+
+    fn wait_for_descriptors(&mut self, stage: &Stage) -> Result<()> {
+        let end = Instant::now();
+        while self.look(stage)? > OTHER_DESCRIPTORS {
+            if end.elapsed() > BACK_WITHIN {
+                self.back = None;
+                return Ok(());
+            }
+            wait::between_measurements(LOOK);
+        }
+        self.back = self.back.map(|back| back.max(end.elapsed()));
+        Ok(())
+    }
+
+    fn seen(self, rounds: &[Round], requests: &[Request]) -> Seen {
+        let p99 = |on: On, (from, until): (u64, u64)| {
+            let within = requests.iter().filter(|request| request.on == on && (from..until).contains(&request.due_us));
+            let mut latencies: Vec<f64> = within.filter_map(|request| request.outcome.as_ref().ok().copied()).collect();
+            latencies.sort_unstable_by(f64::total_cmp);
+            latencies.get(latencies.len() * 99 / 100).or(latencies.last()).copied().unwrap_or(f64::NAN)
+        };
+        let of = |on| rounds.iter().map(|round| (p99(on, round.quiet), p99(on, round.attack))).collect();
+        let failed = requests.iter().filter_map(|request| request.outcome.as_ref().err().cloned());
+        Seen {
+            kept_p99: of(On::Kept),
+            new_p99: of(On::New),
+            requests: requests.len(),
+            failed: failed.collect(),
+            grown_bytes: self.grown_bytes,
+            most_descriptors: self.most_descriptors,
+            back: self.back,
+        }
+    }
+}

@@ -1,0 +1,68 @@
+//! Where attacks happen: the standard mesh, and one more pod of the first node, which is hostile.
+
+use std::net::SocketAddr;
+
+use anyhow::{Context, Result};
+use weir_tests::agent::Agent;
+use weir_tests::mesh::{Mesh, NAMESPACE, workload_entry};
+use weir_tests::place::Place;
+use weir_tests::test_app::{self, ECHO};
+use weir_tests::wait;
+use weir_tests::world::{N1, Pod};
+
+/// Runs a program only while a processor has nothing else to do: an attacker's own processor time must not be what
+/// the bystander waits for. Where a node bounds it by cgroup, that does the same.
+const LOWEST_PRIORITY: [&str; 3] = ["chrt", "--idle", "0"];
+
+/// Mesh and attacker. Fields are in the order in which they must go.
+#[derive(Debug)]
+pub(crate) struct Stage {
+    /// On n1, enrolled.
+    pub(crate) hostile: Pod,
+    pub(crate) mesh: Mesh,
+}
+
+impl Stage {
+    /// Brings it up with flags for both agents, and waits until the hostile pod is served as every other.
+    pub(crate) fn set_up(flags: &[&str]) -> Result<Self> {
+        let mesh = Mesh::start_with("bench", flags)?;
+        let hostile = mesh.world.nodes[N1].pod("hostile")?;
+        mesh.control_plane.objects.put(hostile.name(), &workload_entry(&hostile))?;
+        mesh.agents[N1].enroll(&hostile, NAMESPACE, hostile.name())?;
+        wait::until("the hostile pod is served", std::time::Duration::from_secs(15), || {
+            test_app::echoes(&hostile.place, mesh.far.ipv4(), ECHO)
+        })
+        .with_context(|| mesh.logs())?;
+        Ok(Self { hostile, mesh })
+    }
+
+    /// Where the programs of an attack run that are in a pod.
+    pub(crate) fn attacker(pod: &Pod) -> Place {
+        pod.place.clone().under(&LOWEST_PRIORITY)
+    }
+
+    /// A port of the far pod.
+    pub(crate) fn far(&self, port: u16) -> SocketAddr {
+        SocketAddr::new(self.mesh.far.ipv4(), port)
+    }
+
+    /// Descriptors and bytes of memory that each agent holds now.
+    pub(crate) fn held(&self) -> Result<Vec<Held>> {
+        self.mesh.agents.iter().map(Held::by).collect()
+    }
+}
+
+/// What an agent holds.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Held {
+    pub(crate) descriptors: usize,
+    pub(crate) bytes: u64,
+}
+
+impl Held {
+    fn by(agent: &Agent) -> Result<Self> {
+        let folder = format!("/proc/{}/fd", agent.id()?);
+        let descriptors = std::fs::read_dir(&folder).with_context(|| folder.clone())?.count();
+        Ok(Self { descriptors, bytes: agent.resident_bytes()? })
+    }
+}
