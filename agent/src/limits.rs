@@ -213,7 +213,8 @@ impl Limit {
         self.maximum
     }
 
-    fn count_reached(&self) {
+    /// Counts that something was refused because of it.
+    pub fn count_reached(&self) {
         self.pod[self.kind as usize].fetch_add(1, Ordering::Relaxed);
         self.node.reached[self.kind as usize].fetch_add(1, Ordering::Relaxed);
     }

@@ -25,9 +25,9 @@ pub struct LimitsConfig {
     /// Connections to one pod's HBONE port whose peer has not authenticated yet. At the limit the oldest of them is ended.
     #[arg(long, env = "WEIR_MAX_HANDSHAKES_PER_POD", default_value_t = 1024, value_parser = clap::value_parser!(u32).range(1..=MAX))]
     pub max_handshakes_per_pod: u32,
-    /// KiB that slow readers of one pod's HBONE streams may make the agent hold, beyond 64 KiB for each stream. At the limit
-    /// windows do not grow: peers send less at a time.
-    #[arg(long, env = "WEIR_MAX_HELD_KIB_PER_POD", default_value_t = 131_072, value_parser = clap::value_parser!(u32).range(0..=MAX_KIB))]
+    /// KiB that slow readers of one pod may make the agent hold, beyond 64 KiB for each HBONE stream and 16 KiB for each direction of
+    /// a plaintext connection. At the limit windows and reads do not grow: peers send less at a time.
+    #[arg(long, env = "WEIR_MAX_HELD_KIB_PER_POD", default_value_t = 32_768, value_parser = clap::value_parser!(u32).range(0..=MAX_KIB))]
     pub max_held_kib_per_pod: u32,
     /// The same of all pods of the node together.
     #[arg(long, env = "WEIR_MAX_HELD_KIB", default_value_t = 524_288, value_parser = clap::value_parser!(u32).range(0..=MAX_KIB))]

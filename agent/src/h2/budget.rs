@@ -1,48 +1,125 @@
-//! What the streams of a pod, and of the agent, may hold for readers that are slow.
+//! What the streams and connections of a pod, and of the agent, may hold for readers that are slow.
 //!
-//! Every stream has a receive window of its own with which it begins, a small one once half of the budget is taken. Whatever a window grows beyond that is taken from a limit of the pod
-//! and from one of the agent, and given back when the stream ends. Where nothing is left, windows stay as they are: the peer
-//! sends less at a time, and nothing fails.
+//! Every stream has a receive window of its own, and how large it is at first depends on how many streams the pod has
+//! ([`FirstWindow`]). Whatever a window grows beyond that is taken from a limit of the pod and from one of the agent, and given
+//! back when the stream ends. Where nothing is left, windows stay as they are: the peer sends less at a time, and nothing
+//! fails. Plaintext connections take what they read at once from the same limits.
+
+use std::sync::Arc;
 
 use crate::limits::{Limit, LimitKind, PodLimits};
 
-/// See the module. In KiB of receive windows.
+/// Streams of a pod's own connections that may begin with [`FirstWindow::Usual`].
+const MAX_USUAL_STREAMS: u32 = 2048;
+
+/// The window with which the streams of a connection begin. A reader that never reads makes us hold as much.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum FirstWindow {
+    /// For as many streams of a pod as make half of its limit together, on connections that it opened while the budget was ample.
+    /// Envoy as the server cuts off what it has not sent yet when its upstream ends before the client does: what an
+    /// application answers and ends with should fit into the window.
+    Ample,
+    /// For [`MAX_USUAL_STREAMS`] of the connections that a pod opened, and for all streams that its peers open.
+    Usual,
+    /// For further streams of connections that a pod opened: none is denied that.
+    Small,
+}
+
+impl FirstWindow {
+    pub(super) fn bytes(self) -> u32 {
+        match self {
+            Self::Ample => 1024 * 1024,
+            Self::Usual => 64 * 1024,
+            Self::Small => 16 * 1024,
+        }
+    }
+}
+
+/// See the module. In KiB.
 #[derive(Debug, Clone)]
-pub struct WindowBudget {
+pub struct WindowBudget(Arc<Limits>);
+
+#[derive(Debug)]
+struct Limits {
     pod: Limit,
     agent: Limit,
+    /// Streams of the pod that began with such a window.
+    ample: Limit,
+    usual: Limit,
 }
 
 impl WindowBudget {
     /// The budget of a pod, as a part of that of the agent.
     #[must_use]
     pub fn new(pod: &PodLimits, agent: &Limit) -> Self {
-        Self { pod: pod.of(LimitKind::HeldKib).clone(), agent: agent.clone() }
+        let pod = pod.of(LimitKind::HeldKib).clone();
+        // Half as much as may be taken: together they bound what readers that never read make us hold.
+        let ample = pod.another(pod.maximum() / (2 * FirstWindow::Ample.bytes() / 1024));
+        let usual = pod.another(MAX_USUAL_STREAMS);
+        Self(Arc::new(Limits { pod, agent: agent.clone(), ample, usual }))
     }
 
-    /// Whether less than half is taken, of the pod and of the agent.
-    pub(super) fn is_ample(&self) -> bool {
-        [&self.pod, &self.agent].iter().all(|limit| limit.held() < limit.maximum() / 2)
+    /// The window with which the streams of a connection that the pod opens now are to begin.
+    pub(super) fn first_window(&self) -> FirstWindow {
+        let Limits { pod, agent, ample, usual } = &*self.0;
+        let is_half_free = |limit: &Limit| u64::from(limit.held()) * 2 < u64::from(limit.maximum());
+        match () {
+            () if [pod, agent, ample].into_iter().all(is_half_free) => FirstWindow::Ample,
+            () if is_half_free(usual) => FirstWindow::Usual,
+            () => FirstWindow::Small,
+        }
     }
 
-    /// Takes so many bytes for a window that grows. False where the pod or the agent has not so many left.
-    pub(super) fn take(&self, bytes: u32) -> bool {
-        let kib = bytes / 1024;
-        if !self.pod.try_take_many(kib) {
+    /// Counts a stream that begins with such a window. False where the pod has too many of them.
+    pub(super) fn begin_stream(&self, first: FirstWindow) -> bool {
+        let limit = match first {
+            FirstWindow::Ample => &self.0.ample,
+            FirstWindow::Usual => &self.0.usual,
+            FirstWindow::Small => return true,
+        };
+        // Asked first: a pod with many streams has not reached a limit that anybody needs to be told of.
+        limit.held() < limit.maximum() && limit.try_take_many(1)
+    }
+
+    /// Counts no longer a stream that was counted.
+    pub(super) fn end_stream(&self, first: FirstWindow) {
+        match first {
+            FirstWindow::Ample => self.0.ample.give_back(1),
+            FirstWindow::Usual => self.0.usual.give_back(1),
+            FirstWindow::Small => {}
+        }
+    }
+
+    /// Takes what something grows by, from one size in bytes to another. False where the agent has not so much left, or the pod
+    /// not four times the new size: what has grown and is idle keeps what it took, and others must be able to grow after it.
+    #[must_use]
+    pub(crate) fn grow(&self, from: u32, to: u32) -> bool {
+        let left = u64::from(self.0.pod.maximum() - self.0.pod.held());
+        if u64::from(to / 1024) * 4 > left {
+            self.0.pod.count_reached();
             return false;
         }
-        let is_granted = self.agent.try_take_many(kib);
+        self.take(to - from)
+    }
+
+    /// Takes so many bytes. False where the pod or the agent has not so many left.
+    pub(super) fn take(&self, bytes: u32) -> bool {
+        let kib = bytes / 1024;
+        if !self.0.pod.try_take_many(kib) {
+            return false;
+        }
+        let is_granted = self.0.agent.try_take_many(kib);
         if !is_granted {
-            self.pod.give_back(kib);
+            self.0.pod.give_back(kib);
         }
         is_granted
     }
 
     /// Gives back so many bytes that were taken.
-    pub(super) fn give_back(&self, bytes: u32) {
+    pub(crate) fn give_back(&self, bytes: u32) {
         if bytes > 0 {
-            self.pod.give_back(bytes / 1024);
-            self.agent.give_back(bytes / 1024);
+            self.0.pod.give_back(bytes / 1024);
+            self.0.agent.give_back(bytes / 1024);
         }
     }
 
@@ -55,8 +132,8 @@ impl WindowBudget {
 
     /// KiB that are taken.
     #[cfg(test)]
-    pub(super) fn taken(&self) -> u32 {
-        self.pod.held()
+    pub(crate) fn taken(&self) -> u32 {
+        self.0.pod.held()
     }
 }
 
@@ -72,9 +149,7 @@ mod tests {
         let agent = limits.of_agent(LimitKind::AgentHeldKib);
         let (one, other) = (WindowBudget::new(&limits.for_pod(), &agent), WindowBudget::new(&limits.for_pod(), &agent));
         let reached = || limits.reached().into_iter().filter(|(_, times)| *times > 0).collect::<Vec<_>>();
-        assert!(one.is_ample() && other.is_ample());
         assert!(one.take(60 * KIB));
-        assert!(!one.is_ample() && !other.is_ample(), "the pod has none left, the agent less than half");
         assert_eq!((one.taken(), other.taken(), agent.held(), reached()), (60, 0, 60, vec![]));
         assert!(!one.take(KIB), "the pod has no more");
         assert!(!other.take(41 * KIB), "the agent has no more");
@@ -84,5 +159,41 @@ mod tests {
         one.give_back(60 * KIB);
         other.give_back(40 * KIB);
         assert_eq!((one.taken(), other.taken(), agent.held()), (0, 0, 0));
+    }
+
+    #[test]
+    fn what_grows_leaves_others_room_to_grow() {
+        const KIB: u32 = 1024;
+        let budget = WindowBudget::of_kib(32 * 1024);
+        for (from, to, times) in [(64, 4096, 5), (64, 1024, 9), (64, 256, 16)] {
+            let grown = (0..100).filter(|_| budget.grow(from * KIB, to * KIB)).count();
+            assert_eq!(grown, times, "from {from} to {to} KiB");
+        }
+    }
+
+    #[test]
+    fn so_many_streams_of_a_pod_begin_with_a_larger_window_and_none_is_denied_the_smallest() {
+        let budget = WindowBudget::of_kib(8 * 1024);
+        let mut windows = Vec::new();
+        for _ in 0..6000 {
+            let mut first = budget.first_window();
+            if !budget.begin_stream(first) {
+                first = FirstWindow::Small;
+            }
+            windows.push(first);
+        }
+        let count = |first| windows.iter().filter(|window| **window == first).count();
+        assert_eq!(
+            (count(FirstWindow::Ample), count(FirstWindow::Usual)),
+            (2, 1024),
+            "half of each: the rest is for open connections"
+        );
+        for _ in 0..2 {
+            assert!(budget.begin_stream(FirstWindow::Ample), "a stream of a connection that began so");
+        }
+        assert!(!budget.begin_stream(FirstWindow::Ample), "four in all: half of eight MiB");
+        budget.end_stream(FirstWindow::Ample);
+        assert!(budget.begin_stream(FirstWindow::Ample), "one has ended");
+        assert_eq!(budget.taken(), 0, "growth has a limit of its own");
     }
 }

@@ -77,7 +77,7 @@ impl<A: Default> Session<A> {
         let larger = stream.receive_window * STREAM_WINDOW_GROWTH;
         if stream.unconsumed == 0
             && larger <= LARGEST_STREAM_WINDOW_BYTES
-            && self.budget.take(larger - stream.receive_window)
+            && self.budget.grow(stream.receive_window, larger)
         {
             let more = larger - stream.receive_window;
             stream.receive_window = larger;

@@ -117,7 +117,7 @@ impl<A: Default> Session<A> {
         if malformed || !section.is_request() {
             return self.send(|out| frame::append_reset(out, id, Reason::PROTOCOL_ERROR));
         }
-        let mut stream = Stream::new(self.peer.initial_window, self.first_stream_window);
+        let mut stream = Stream::new(self.peer.initial_window, self.first_stream_window.bytes());
         stream.remote_ended = end;
         self.streams.table.insert(id, stream);
         self.streams.requests.push_back((id, section));

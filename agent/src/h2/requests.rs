@@ -9,12 +9,17 @@ use super::fields::HeaderSection;
 use super::frame::{self, Reason, flag, kind};
 use super::hpack;
 use super::session::{Goaway, Session};
+use super::settings::Role;
 use super::stream::{Response, Stream};
 
 impl<A: Default> Session<A> {
-    /// Opens a stream with a request of these fields, pseudo-header fields first. `None` when the connection takes no more.
+    /// Opens a stream with a request of these fields, pseudo-header fields first. `None` when the connection takes no more, or the pod
+    /// has as many streams as may begin with its window: another connection may have a smaller one.
     pub(crate) fn open<'f>(&mut self, fields: impl IntoIterator<Item = (&'f str, &'f [u8])>) -> Option<u32> {
         if !self.accepts_streams() || self.shutdown.goaway != Goaway::NotSent {
+            return None;
+        }
+        if !self.budget.begin_stream(self.first_stream_window) {
             return None;
         }
         let id = self.streams.next_local;
@@ -23,7 +28,7 @@ impl<A: Default> Session<A> {
         for (name, value) in fields {
             hpack::encode(&mut block, name, value);
         }
-        self.streams.table.insert(id, Stream::new(self.peer.initial_window, self.first_stream_window));
+        self.streams.table.insert(id, Stream::new(self.peer.initial_window, self.first_stream_window.bytes()));
         // Our own header sections are far below the smallest maximum of a frame.
         self.send(|out| frame::append(out, kind::HEADERS, flag::END_HEADERS, id, &block));
         Some(id)
@@ -86,6 +91,9 @@ impl<A: Default> Session<A> {
     pub(crate) fn release(&mut self, id: u32, reason: Reason) {
         let Some(stream) = self.streams.table.remove(&id) else { return };
         self.budget.give_back(stream.budgeted());
+        if self.role == Role::Client {
+            self.budget.end_stream(self.first_stream_window);
+        }
         if stream.failure.is_none() && !(stream.local_ended && stream.remote_ended) {
             self.send(|out| frame::append_reset(out, id, reason));
         }

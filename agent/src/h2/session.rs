@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::task::Waker;
 use std::time::{Duration, Instant};
 
-use super::budget::WindowBudget;
+use super::budget::{FirstWindow, WindowBudget};
 use super::error::{SessionError, StreamError};
 use super::fields::{FieldBlocks, HeaderSection};
 use super::frame::{self, Reason, kind};
@@ -80,7 +80,7 @@ pub(crate) struct Session<A> {
     pub(super) stalled_since: Option<Instant>,
     pub(super) budget: WindowBudget,
     /// The window with which streams begin, as our settings say.
-    pub(super) first_stream_window: u32,
+    pub(super) first_stream_window: FirstWindow,
     pub(super) streams: Streams<A>,
     pub(super) blocks: FieldBlocks,
     pub(super) shutdown: Shutdown,
@@ -265,6 +265,9 @@ impl<A> Drop for Session<A> {
     fn drop(&mut self) {
         for stream in self.streams.table.values() {
             self.budget.give_back(stream.budgeted());
+            if self.role == Role::Client {
+                self.budget.end_stream(self.first_stream_window);
+            }
         }
     }
 }

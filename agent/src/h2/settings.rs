@@ -1,6 +1,6 @@
 //! What each side allows the other (RFC 9113 §6.5): our own settings, which are constants, and those of the peer.
 
-use super::budget::WindowBudget;
+use super::budget::{FirstWindow, WindowBudget};
 use super::frame::{self, setting};
 use super::window::DEFAULT_WINDOW;
 
@@ -11,11 +11,6 @@ pub(crate) enum Role {
     Server,
 }
 
-/// Flow-control window with which a stream begins, and which none is denied.
-const FIRST_STREAM_WINDOW_BYTES: u32 = 64 * 1024;
-/// The same on a connection that we opened while the budget was ample. Envoy as the server cuts off what it has not sent yet
-/// when its upstream ends before the client does: what an application answers and ends with should fit into the window.
-const AMPLE_STREAM_WINDOW_BYTES: u32 = 1024 * 1024;
 /// What the window of a stream may grow to while its reader keeps up: enough for 32 Gbit/s over a millisecond, and the most
 /// that one slow reader can make us hold.
 pub(super) const LARGEST_STREAM_WINDOW_BYTES: u32 = 4 * 1024 * 1024;
@@ -58,15 +53,15 @@ impl PeerSettings {
 }
 
 /// The window with which the streams of a new connection begin.
-pub(super) fn first_stream_window(role: Role, budget: &WindowBudget) -> u32 {
+pub(super) fn first_stream_window(role: Role, budget: &WindowBudget) -> FirstWindow {
     match role {
-        Role::Client if budget.is_ample() => AMPLE_STREAM_WINDOW_BYTES,
-        Role::Client | Role::Server => FIRST_STREAM_WINDOW_BYTES,
+        Role::Client => budget.first_window(),
+        Role::Server => FirstWindow::Usual,
     }
 }
 
 /// Appends what a side sends first: the client's preface, our settings, and the connection's larger window.
-pub(super) fn append_preface(out: &mut Vec<u8>, role: Role, first_stream_window: u32) {
+pub(super) fn append_preface(out: &mut Vec<u8>, role: Role, first_stream_window: FirstWindow) {
     if role == Role::Client {
         out.extend_from_slice(frame::PREFACE);
     }
@@ -78,7 +73,7 @@ pub(super) fn append_preface(out: &mut Vec<u8>, role: Role, first_stream_window:
         out,
         &[
             of_role,
-            (setting::INITIAL_WINDOW_SIZE, first_stream_window),
+            (setting::INITIAL_WINDOW_SIZE, first_stream_window.bytes()),
             (setting::MAX_FRAME_SIZE, MAX_FRAME_BYTES),
             (setting::MAX_HEADER_LIST_SIZE, MAX_HEADER_LIST_BYTES),
         ],

@@ -82,7 +82,7 @@ fn a_window_grows_while_its_reader_keeps_up_as_far_as_the_budget_goes() {
     const KIB: usize = 1024;
     for (limit, windows) in [
         (1 << 20, [(64, "262144"), (256, "1048576"), (1024, "4194304"), (4096, "4194304")]),
-        (960, [(64, "262144"), (256, "1048576"), (1024, "1048576"), (1024, "1048576")]),
+        (4800, [(64, "262144"), (256, "1048576"), (1024, "1048576"), (1024, "1048576")]),
         (0, [(64, "65536"), (64, "65536"), (64, "65536"), (64, "65536")]),
     ] {
         let mut side = Side::serving_within(WindowBudget::of_kib(limit), &[1]);
@@ -139,14 +139,14 @@ fn a_connection_whose_window_is_not_given_back_is_stalled() {
 fn streams_begin_with_a_larger_window_on_a_connection_that_was_opened_while_the_budget_was_ample() {
     const KIB: u32 = 1024;
     for (role, limit, taken, expected) in [
-        (Role::Client, 1024, 0, 1024 * KIB),
-        (Role::Client, 1024, 511, 1024 * KIB),
-        (Role::Client, 1024, 512, 64 * KIB),
+        (Role::Client, 2048, 0, 1024 * KIB),
+        (Role::Client, 2048, 1023, 1024 * KIB),
+        (Role::Client, 2048, 1024, 64 * KIB),
         (Role::Client, 0, 0, 64 * KIB),
-        (Role::Server, 1024, 0, 64 * KIB),
+        (Role::Server, 2048, 0, 64 * KIB),
     ] {
         let budget = WindowBudget::of_kib(limit);
         assert!(budget.take(taken * KIB));
-        assert_eq!(first_stream_window(role, &budget), expected, "{role:?}, {taken} of {limit} KiB");
+        assert_eq!(first_stream_window(role, &budget).bytes(), expected, "{role:?}, {taken} of {limit} KiB");
     }
 }

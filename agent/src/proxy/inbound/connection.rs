@@ -13,7 +13,7 @@ use tokio::net::TcpStream;
 
 use super::admission;
 use super::error::InboundError;
-use crate::hbone::{self, ConnectRequest, HboneStream, StreamError};
+use crate::hbone::{self, ConnectRequest, HboneStream, StreamError, WindowBudget};
 use crate::model::authorization::AccessRequest;
 use crate::model::identity::Identity;
 use crate::model::mesh::Mesh;
@@ -81,9 +81,10 @@ impl Client {
         self,
         application: ApplicationStream,
         bytes: Arc<ByteCounts>,
+        budget: &WindowBudget,
     ) -> impl Future<Output = Result<(), SpliceError>> {
         match self {
-            Self::Plaintext(tcp) => Either::Left(splice::inbound_tcp(tcp, application, bytes)),
+            Self::Plaintext(tcp) => Either::Left(splice::inbound_tcp(tcp, application, bytes, budget)),
             Self::Hbone(stream) => Either::Right(splice::inbound_hbone(stream, application, bytes)),
         }
     }
@@ -215,7 +216,7 @@ impl Established {
         let Self { mut record, tracked, client, application } = self;
         let outcome = tokio::select! {
             biased;
-            result = client.splice(application, record.bytes()) => result.map_err(InboundError::from),
+            result = client.splice(application, record.bytes(), &pod_proxy.budget) => result.map_err(InboundError::from),
             () = tracked.revoked.cancelled() => Err(InboundError::Revoked),
             () = pod_proxy.pod.dead.cancelled() => Err(InboundError::PodGone),
             () = pod_proxy.proxy.drain.closing() => Err(InboundError::DrainEnded),

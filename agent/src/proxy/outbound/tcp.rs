@@ -103,7 +103,7 @@ async fn splice_until_ended(
 ) -> Result<(), OutboundError> {
     let splicing = match upstream {
         UpstreamStream::Hbone(stream) => Either::Left(splice::outbound_hbone(downstream, stream, bytes)),
-        UpstreamStream::Tcp(tcp) => Either::Right(splice::outbound_tcp(downstream, tcp, bytes)),
+        UpstreamStream::Tcp(tcp) => Either::Right(splice::outbound_tcp(downstream, tcp, bytes, &pod_proxy.budget)),
     };
     tokio::select! {
         biased;
