@@ -9,6 +9,7 @@ use weir_tests::attack;
 use weir_tests::mesh::Mesh;
 use weir_tests::test_app::{self, ECHO};
 use weir_tests::wait;
+use weir_tests::world::N1;
 
 use crate::harness::{Case, Check, note};
 
@@ -24,6 +25,10 @@ pub(crate) const CASES: &[Case] = &[
     Case {
         name: "peers: identities are proven again once a connection is old: new streams go to another, old ones have a drain",
         check: Check::Alone(old_connections),
+    },
+    Case {
+        name: "peers: of the connections that only a burst of streams needed, one stays",
+        check: Check::Alone(after_a_burst),
     },
 ];
 
@@ -85,6 +90,30 @@ fn old_connections() -> Result<()> {
     // The HBONE connection may be as old as the mesh when the stream begins, and each side draws its own age.
     ensure!(end.ms >= DRAIN * 1000 - 500 && end.ms <= (AGE + DRAIN) * 1000 + 2000, "{end:?}");
     Ok(())
+}
+
+/// Idle connections are kept for five minutes, but only the one that the next stream takes.
+fn after_a_burst() -> Result<()> {
+    let mesh = Mesh::start_with("t", &["--worker-threads=1"])?;
+    let open = || -> Result<f64> {
+        Ok(mesh.agents[N1].metrics()?.sum("weir_hbone_connections_open", &[("side", "upstream")]))
+    };
+    let before = open()?;
+    let address = SocketAddr::new(mesh.far.ipv4(), ECHO).to_string();
+    let burst = attack::app(&mesh.client.place, &["hold", &*address, "--count", "350"])?;
+    wait::until("the burst is at its height", Duration::from_secs(20), || {
+        ensure!(burst.stdout().contains("open"), "{}", burst.tail());
+        Ok(())
+    })?;
+    let most = open()?;
+    ensure!(most >= before + 3.0, "{most} connections carry it, there were {before} before");
+    drop(burst);
+    wait::until("as many as before are open", Duration::from_secs(40), || {
+        let now = open()?;
+        ensure!(now <= before, "{now} are, there were {before} before and {most} in between");
+        Ok(())
+    })?;
+    test_app::echoes(&mesh.client.place, mesh.far.ipv4(), ECHO).map(drop)
 }
 
 /// How a held connection ended.

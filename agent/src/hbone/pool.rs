@@ -29,6 +29,9 @@ const RETRIES_WITHOUT_LISTENER: u32 = 6;
 const RETRIES_WHILE_NONE_FREE: u32 = 14;
 /// Pause before another attempt; it grows with the square of their number.
 const RETRY_PAUSE: Duration = Duration::from_millis(10);
+/// How long a connection without streams is kept beside another one to the same peer that has none either: many connections of
+/// applications, closed all at once, leave as many as they needed.
+const SPARE_IDLE_PERIOD: Duration = Duration::from_secs(10);
 /// How often idle connections are looked for.
 const SWEEP_INTERVAL: Duration = Duration::from_secs(10);
 
@@ -80,6 +83,22 @@ fn count(counter: &Arc<()>) -> usize {
 impl PeerConnections {
     fn new(limit: &Limit) -> Self {
         Self { open: Vec::new(), opening: Vec::new(), connections: limit.another(limit.maximum()) }
+    }
+
+    /// Closes connections of no more use, and idle ones but the last of them.
+    fn drop_stale(&mut self, idle: Duration) {
+        let is_spare = |open: &Arc<HboneConnection>| open.is_stale(SPARE_IDLE_PERIOD.min(idle));
+        let mut spare = self.open.iter().filter(|open| !open.is_stale(idle) && is_spare(open)).count();
+        self.open.retain(|open| {
+            if open.is_stale(idle) {
+                return false;
+            }
+            if !is_spare(open) {
+                return true;
+            }
+            spare = spare.saturating_sub(1);
+            spare == 0
+        });
     }
 
     /// Whether anything is left to be remembered of it.
@@ -215,7 +234,7 @@ impl<O: Origin> Pool<O> {
         let Some(peer) = peers.get_mut(target) else { return };
         let Some(at) = peer.opening.iter().position(|pending| pending.id == id) else { return };
         peer.opening.swap_remove(at);
-        peer.open.retain(|open| !open.is_stale(self.options.idle));
+        peer.drop_stale(self.options.idle);
         match opened {
             // One that takes none is closed as soon as those who waited for it have seen it.
             Ok(connection) if connection.takes_streams() => peer.open.push(connection.clone()),
@@ -229,7 +248,7 @@ impl<O: Origin> Pool<O> {
     fn drop_stale(&self) {
         let mut peers = self.peers.lock();
         peers.retain(|_, peer| {
-            peer.open.retain(|open| !open.is_stale(self.options.idle));
+            peer.drop_stale(self.options.idle);
             peer.is_in_use()
         });
     }
