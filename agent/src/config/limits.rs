@@ -37,7 +37,7 @@ pub struct LimitsConfig {
     #[arg(long, env = "WEIR_MAX_CONNECTIONS_PER_PEER", default_value_t = 1024, value_parser = clap::value_parser!(u32).range(1..=MAX))]
     pub max_connections_per_peer: u32,
     /// Lookups in DNS for one pod that run at once. At the limit its further connections to endpoints that only have a name wait.
-    #[arg(long, env = "WEIR_MAX_NAME_LOOKUPS_PER_POD", default_value_t = 16, value_parser = clap::value_parser!(u32).range(1..=MAX))]
+    #[arg(long, env = "WEIR_MAX_NAME_LOOKUPS_PER_POD", default_value_t = 8, value_parser = clap::value_parser!(u32).range(1..=MAX))]
     pub max_name_lookups_per_pod: u32,
 }
 

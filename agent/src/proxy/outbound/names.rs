@@ -2,7 +2,8 @@
 //!
 //! The system's resolver is asked, as the agent's own `/etc/resolv.conf` and `/etc/hosts` have it. It blocks a thread for as long as
 //! the DNS servers take, and returns no TTL. So all connections to a name share one lookup, what came of it is remembered for a
-//! short time, and only so many lookups run at once: in all, and of one pod.
+//! short time, and only so many lookups run at once: in all, and of one pod. Whoever waits too long for an answer, or gets a failure,
+//! goes by the last good one: DNS servers that are silent for some names, which others ask for, stop no name that was known.
 
 use std::collections::HashMap;
 use std::io;
@@ -18,6 +19,10 @@ use crate::limits::Limit;
 
 /// How long addresses are used without asking again. Names that move do so with DNS TTLs of this order, and the resolver returns none.
 const ANSWER_TTL: Duration = Duration::from_secs(5);
+/// How long an answer of former days may be used while there is no new one. Envoy uses it without an end.
+const LAST_ANSWER_TTL: Duration = Duration::from_secs(300);
+/// How long a connection waits for a new answer where there is one of former days.
+const NEW_ANSWER_WAIT: Duration = Duration::from_millis(500);
 /// How long a failure is remembered.
 const FAILURE_TTL: Duration = Duration::from_secs(1);
 /// Lookups that run at once, of all pods: each holds a thread.
@@ -39,12 +44,16 @@ pub(in crate::proxy) enum LookupError {
 }
 
 type Answer = Result<Arc<[IpAddr]>, LookupError>;
+/// Good answers by name, and when they came.
+type LastAnswers = HashMap<Arc<str>, (Arc<[IpAddr]>, Instant)>;
 /// Asks the resolver; blocks.
 type Ask = Arc<dyn Fn(&str) -> io::Result<Vec<IpAddr>> + Send + Sync>;
 
 /// The names that are known, or being looked up.
 pub(in crate::proxy) struct Names {
     known: Mutex<HashMap<Arc<str>, watch::Receiver<Option<Known>>>>,
+    /// The last good answers, and when they came. As many at most as names are remembered.
+    last: Arc<Mutex<LastAnswers>>,
     at_once: Arc<Semaphore>,
     ask: Ask,
 }
@@ -72,7 +81,12 @@ impl std::fmt::Debug for Names {
 
 impl Names {
     fn new(ask: Ask) -> Self {
-        Self { known: Mutex::default(), at_once: Arc::new(Semaphore::new(MAX_CONCURRENT_LOOKUPS)), ask }
+        Self {
+            known: Mutex::default(),
+            last: Arc::default(),
+            at_once: Arc::new(Semaphore::new(MAX_CONCURRENT_LOOKUPS)),
+            ask,
+        }
     }
 
     /// The addresses of a name, in the resolver's order of preference; at least one. A lookup counts against `pod`, the
@@ -81,8 +95,17 @@ impl Names {
     /// # Errors
     /// See [`LookupError`].
     pub(super) async fn addresses(&self, name: &Arc<str>, pod: &Limit, within: Duration) -> Answer {
-        let answer = tokio::time::timeout(within, self.answer(name, pod)).await;
-        answer.unwrap_or(Err(LookupError::TimedOut(within)))
+        let last = self.last_answer(name);
+        let wait = if last.is_some() { within.min(NEW_ANSWER_WAIT) } else { within };
+        let answer =
+            tokio::time::timeout(wait, self.answer(name, pod)).await.unwrap_or(Err(LookupError::TimedOut(within)));
+        answer.or_else(|error| last.ok_or(error))
+    }
+
+    /// The last good answer, unless it is too old.
+    fn last_answer(&self, name: &str) -> Option<Arc<[IpAddr]>> {
+        let last = self.last.lock();
+        last.get(name).filter(|(_, at)| at.elapsed() < LAST_ANSWER_TTL).map(|(addresses, _)| addresses.clone())
     }
 
     async fn answer(&self, name: &Arc<str>, pod: &Limit) -> Answer {
@@ -123,19 +146,35 @@ impl Names {
         let (answered, answer) = watch::channel(None);
         known.insert(name.clone(), answer.clone());
         drop(known);
-        let (ask, name) = (self.ask.clone(), name.clone());
+        let (ask, name, last) = (self.ask.clone(), name.clone(), self.last.clone());
         tokio::task::spawn_blocking(move || {
             let _holds = holds;
-            let answer = match ask(&name) {
+            let answer: Answer = match ask(&name) {
                 Ok(addresses) if addresses.is_empty() => Err(LookupError::NoAddress),
                 Ok(addresses) => Ok(addresses.into_iter().take(MAX_ADDRESSES_PER_NAME).collect()),
                 Err(error) => Err(LookupError::Failed(error.to_string().into())),
             };
+            if let Ok(addresses) = &answer {
+                remember(&mut last.lock(), name, addresses.clone());
+            }
             let time = if answer.is_ok() { ANSWER_TTL } else { FAILURE_TTL };
             answered.send_replace(Some(Known { answer, until: Instant::now() + time }));
         });
         answer
     }
+}
+
+/// Remembers the last good answer for a name, in the place of an old one where there are too many.
+fn remember(last: &mut LastAnswers, name: Arc<str>, addresses: Arc<[IpAddr]>) {
+    if last.len() >= MAX_CACHED_NAMES && !last.contains_key(&name) {
+        last.retain(|_, (_, at)| at.elapsed() < LAST_ANSWER_TTL);
+        if last.len() >= MAX_CACHED_NAMES
+            && let Some(any) = last.keys().next().cloned()
+        {
+            last.remove(&any);
+        }
+    }
+    last.insert(name, (addresses, Instant::now()));
 }
 
 /// Whether a lookup is under way, or its answer still good. One whose task was dropped is neither.
@@ -222,5 +261,35 @@ mod tests {
         );
         drop(release);
         assert_eq!(names.addresses(&name("c"), pod, PATIENCE).await, Ok([ip("192.0.2.2")].into()));
+    }
+
+    #[tokio::test]
+    async fn a_name_that_was_known_is_reached_while_others_hold_all_lookups_and_when_its_own_fails() {
+        let (release, wait) = mpsc::channel::<()>();
+        let (wait, asked) = (Mutex::new(wait), Arc::new(AtomicUsize::new(0)));
+        let count = asked.clone();
+        let names = Names::new(Arc::new(move |name: &str| {
+            match name {
+                "known" if count.fetch_add(1, Ordering::Relaxed) == 0 => return Ok(vec![ip("192.0.2.1")]),
+                "known" => return Err(io::Error::other("the server fails")),
+                _ => {}
+            }
+            let _ = wait.lock().recv();
+            Ok(vec![ip("192.0.2.2")])
+        }));
+        let node = NodeLimits::new(|_| 32);
+        let (hostile, other) = (node.for_pod(), node.for_pod());
+        let (hostile, other) = (hostile.of(LimitKind::NameLookups), other.of(LimitKind::NameLookups));
+        let known: Answer = Ok([ip("192.0.2.1")].into());
+        assert_eq!(names.addresses(&name("known"), other, PATIENCE).await, known);
+        for silent in 0..MAX_CONCURRENT_LOOKUPS {
+            let _ = names.addresses(&name(&silent.to_string()), hostile, Duration::from_millis(1)).await;
+        }
+        names.known.lock().remove("known");
+        assert_eq!(names.addresses(&name("known"), other, PATIENCE).await, known, "its refresh waits for a lookup");
+        drop(release);
+        names.known.lock().remove("known");
+        assert_eq!(names.addresses(&name("known"), other, PATIENCE).await, known, "its refresh fails");
+        assert!(asked.load(Ordering::Relaxed) > 1, "it was asked for anew");
     }
 }
