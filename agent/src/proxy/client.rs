@@ -8,8 +8,9 @@ use nix::sys::socket::{MsgFlags, recv};
 use tokio::io::Interest;
 use tokio::net::TcpStream;
 
-/// How often a client that has ended its side is looked at again: its close sends nothing more that would show it.
-const CLOSE_CHECK_INTERVAL: Duration = Duration::from_millis(500);
+/// When a client that has ended its side is looked at again: its close sends nothing more that would show it. Each pause is
+/// twice as long as the one before, for a pod may have very many such clients.
+const FIRST_CLOSE_CHECK_PAUSE: Duration = Duration::from_millis(500);
 
 /// What a client has sent that was not read yet.
 enum Unread {
@@ -44,8 +45,10 @@ async fn closed(client: &TcpStream, is_closed: impl Fn() -> bool) {
             Err(_) => return,
         }
     }
+    let mut pause = FIRST_CLOSE_CHECK_PAUSE;
     while !is_closed() {
-        tokio::time::sleep(CLOSE_CHECK_INTERVAL).await;
+        tokio::time::sleep(pause).await;
+        pause *= 2;
     }
 }
 
@@ -105,12 +108,13 @@ mod tests {
         assert!(left(&accepted, || true).now_or_never().is_none(), "it is open");
         client.shutdown().await.expect("it is open");
         accepted.readable().await.expect("the end was sent");
-        let asked = std::cell::Cell::new(0);
+        let (asked, start) = (std::cell::Cell::new(0), tokio::time::Instant::now());
         left(&accepted, || {
             asked.set(asked.get() + 1);
             asked.get() == 3
         })
         .await;
         assert_eq!(asked.get(), 3, "twice it was still open");
+        assert_eq!(start.elapsed(), 3 * FIRST_CLOSE_CHECK_PAUSE, "the second pause was twice the first");
     }
 }
