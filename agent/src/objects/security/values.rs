@@ -70,12 +70,13 @@ pub(super) fn port(Text { text, place }: &Text<'_>) -> Option<u16> {
 
 /// A trust domain, perhaps with a star at its end.
 pub(super) fn trust_domain(Text { text, place }: &Text<'_>) -> Option<String> {
-    if text.contains('/') {
-        place.error(format!("{text:?} is not a trust domain: it must not contain /"));
+    let name = text.strip_suffix('*').unwrap_or(text);
+    if name.contains('*') {
+        place.error(format!("{text:?} cannot be enforced: a star is allowed at the end only"));
         return None;
     }
-    if *text != "*" && text.strip_suffix('*').unwrap_or(text).contains('*') {
-        place.error(format!("{text:?} cannot be enforced: a star is allowed at the end only"));
+    if *text != "*" && !can_be_a_name(name) {
+        place.error(format!("{text:?} is not a trust domain: it must not contain /, : or white space"));
         return None;
     }
     Some((*text).to_owned())

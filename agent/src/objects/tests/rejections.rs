@@ -230,6 +230,12 @@ const AUTHORIZATION_POLICY: &[Case] = &[
     ),
     (
         "",
+        "action: DENY, rules: [{from: [{source: {trustDomains: ['corp.example:8443']}}]}]",
+        "E spec.rules[0].from[0].source.trustDomains[0]",
+        "\"corp.example:8443\" is not a trust domain",
+    ),
+    (
+        "",
         "rules: [{from: [{source: {trustDomains: ['a*b']}}]}]",
         "E spec.rules[0].from[0].source.trustDomains[0]",
         "cannot be enforced",
