@@ -1,13 +1,14 @@
-//! The commands that talk to a running agent, or clean up after one: `weir enroll`, `unenroll`, `pods`, `status` and
-//! `uninstall`.
+//! The commands that talk to a running agent, or clean up after one: `weir enroll`, `unenroll`, `pods`, `status`, `plaintext`
+//! and `uninstall`.
 
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 
 use anyhow::{Context, bail};
 use clap::Args;
+use http::Method;
 
-use crate::admin::status;
+use crate::admin::{EndedPlaintext, PlaintextConnection, status};
 use crate::capture::Capture;
 use crate::cni::Installer;
 use crate::enrollment::api::{EnrollmentClient, NewPod, SOCKET_NAME};
@@ -79,6 +80,19 @@ pub struct StatusArgs {
     /// The agent's admin address.
     #[arg(long, env = "WEIR_ADMIN_ADDRESS", default_value = "127.0.0.1:15000")]
     admin: SocketAddr,
+}
+
+#[derive(Debug, Args)]
+pub struct PlaintextArgs {
+    /// The agent's admin address.
+    #[arg(long, env = "WEIR_ADMIN_ADDRESS", default_value = "127.0.0.1:15000")]
+    admin: SocketAddr,
+    /// End them: their applications connect again, over HBONE.
+    #[arg(long)]
+    end: bool,
+    /// Only those of this pod of this node, as namespace/name.
+    #[arg(long, value_parser = pod_name)]
+    pod: Option<String>,
 }
 
 #[derive(Debug, Args)]
@@ -164,6 +178,28 @@ pub fn status(args: &StatusArgs) -> anyhow::Result<()> {
     })
 }
 
+/// Lists the plaintext connections between pods of the mesh that could be over HBONE by now, or ends them.
+///
+/// # Errors
+/// When no agent answers.
+pub fn plaintext(args: &PlaintextArgs) -> anyhow::Result<()> {
+    run(async {
+        if args.end {
+            let path = args.pod.as_ref().map_or("/plaintext".to_owned(), |pod| format!("/plaintext?pod={pod}"));
+            let EndedPlaintext { ended } = status::fetch_as(args.admin, Method::POST, &path).await?;
+            println!("{ended} plaintext connections end");
+            return Ok(());
+        }
+        let all: Vec<PlaintextConnection> = status::fetch_as(args.admin, Method::GET, "/plaintext").await?;
+        println!("{:<32} {:<9} {:<44} {:<44} SECONDS", "POD", "DIRECTION", "SOURCE", "DESTINATION");
+        for connection in all.iter().filter(|connection| args.pod.as_ref().is_none_or(|pod| *pod == connection.pod)) {
+            let PlaintextConnection { pod, direction, source, destination, seconds_open } = connection;
+            println!("{pod:<32} {direction:<9} {source:<44} {destination:<44} {seconds_open}");
+        }
+        Ok(())
+    })
+}
+
 /// Removes everything that Weir left on this node.
 ///
 /// # Errors
@@ -187,6 +223,15 @@ pub fn uninstall(args: &UninstallArgs) -> anyhow::Result<()> {
 /// Runs a command's task to its end, on this thread.
 fn run(task: impl Future<Output = anyhow::Result<()>>) -> anyhow::Result<()> {
     tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(task)
+}
+
+fn pod_name(text: &str) -> Result<String, String> {
+    let is_part =
+        |part: &str| !part.is_empty() && part.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-.".contains(&byte));
+    match text.split_once('/') {
+        Some((namespace, name)) if is_part(namespace) && is_part(name) => Ok(text.to_owned()),
+        _ => Err(format!("{text:?} is not of the form namespace/name")),
+    }
 }
 
 fn parse_label(text: &str) -> Result<(String, String), String> {

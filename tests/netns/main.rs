@@ -23,6 +23,7 @@ mod interfaces;
 mod interop;
 mod kit;
 mod kubernetes;
+mod late_plaintext;
 mod leaks;
 mod leave;
 mod limits;
@@ -55,7 +56,7 @@ fn table() -> Vec<Case> {
         input::cases(),
         [policy::CASES, matrix::CASES, probes::CASES, interfaces::CASES, inner::CASES].concat(),
         [enrollment::CASES, cni::CASES, kubernetes::CASES].concat(),
-        [delivery::CASES, telemetry::CASES, bulk::CASES, paused::CASES, peers::CASES].concat(),
+        [delivery::CASES, telemetry::CASES, late_plaintext::CASES, bulk::CASES, paused::CASES, peers::CASES].concat(),
         interop::cases(),
         [resilience::CASES, supervisor::CASES, succession::CASES].concat(),
         faults::cases(),

@@ -13,6 +13,7 @@ use crate::lifecycle::Ready;
 use crate::model::authorization::{Action, Authorization, Clause, Group, Match, PolicyScope, StringMatch};
 use crate::model::service::{GatewayAddress, GatewayDestination, PortMapping, ServiceKey, Vip};
 use crate::model::workload::{HealthStatus, Workload};
+use crate::proxy::LatePlaintext;
 use crate::state::SharedMesh;
 use crate::supervisor::StartInfo;
 use crate::telemetry::fixture::{service, workload};
@@ -63,14 +64,16 @@ pub(crate) fn sources() -> (impl Subscriber + Send + Sync, AdminSources) {
     let (pods, certificates) = ([pod(&client), pod(&reviews)], [certificate(&client), certificate(&reviews)]);
     let metrics = Metrics::new();
     metrics.config_accepted(std::time::SystemTime::now());
+    let mesh = SharedMesh::default();
     let sources = AdminSources {
+        late_plaintext: LatePlaintext::new(mesh.clone(), metrics.clone()),
         config: config(),
         started: Instant::now(),
         supervisor: StartInfo { supervisor: 7, ..StartInfo::default() },
         ready: Ready::default(),
         metrics,
         log,
-        mesh: SharedMesh::default(),
+        mesh,
         certificates: Box::new(move || certificates.to_vec()),
         describe_certificate: Box::new(|pem| {
             (pem == "ROOT").then(|| CertificateInfo {

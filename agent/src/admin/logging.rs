@@ -1,9 +1,10 @@
 //! `/logging`: shows and changes the log filter, in the way that istioctl and Kiali ask for it.
 
+use http::StatusCode;
 use http::request::Parts;
-use http::{StatusCode, Uri};
 use tracing::level_filters::LevelFilter;
 
+use super::query::parameter;
 use super::response::{AdminResponse, text};
 use super::sources::AdminSources;
 
@@ -66,40 +67,6 @@ fn scope(directive: &str) -> Option<&str> {
     directive.rsplit_once('=').map(|(scope, _level)| scope)
 }
 
-/// The value of a parameter of a URL's query, decoded; empty where it has none.
-fn parameter(uri: &Uri, name: &str) -> Option<String> {
-    uri.query()?.split('&').find_map(|pair| {
-        let (key, value) = pair.split_once('=').unwrap_or((pair, ""));
-        (decode(key) == name).then(|| decode(value))
-    })
-}
-
-/// Undoes percent-encoding. What is not a valid escape stands for itself; what is not UTF-8 becomes U+FFFD.
-fn decode(text: &str) -> String {
-    let mut bytes = Vec::with_capacity(text.len());
-    let mut rest = text.as_bytes();
-    while let Some((&byte, after)) = rest.split_first() {
-        rest = after;
-        bytes.push(match byte {
-            b'+' => b' ',
-            b'%' => match escaped(after) {
-                Some(decoded) => {
-                    rest = &after[2..];
-                    decoded
-                }
-                None => byte,
-            },
-            _ => byte,
-        });
-    }
-    String::from_utf8_lossy(&bytes).into_owned()
-}
-
-fn escaped(after_percent: &[u8]) -> Option<u8> {
-    let digits = after_percent.get(..2).filter(|digits| digits.iter().all(u8::is_ascii_hexdigit))?;
-    u8::from_str_radix(str::from_utf8(digits).ok()?, 16).ok()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -124,25 +91,6 @@ mod tests {
     fn a_word_that_is_no_level_is_refused() {
         for change in ["loud", "", "weir::xds", "info,loud", "weir=info,"] {
             assert!(merged("info", change).is_err(), "{change}");
-        }
-    }
-
-    #[test]
-    fn parameters_are_found_and_decoded() {
-        for (query, expected) in [
-            ("level=debug", Some("debug")),
-            ("other=1&level=info%2Cweir%3Ddebug", Some("info,weir=debug")),
-            ("level", Some("")),
-            ("le%76el=a+b", Some("a b")),
-            ("level=%", Some("%")),
-            ("level=%2", Some("%2")),
-            ("level=%+1x", Some("% 1x")),
-            ("level=%ff", Some("\u{fffd}")),
-            ("levels=debug", None),
-            ("", None),
-        ] {
-            let uri: Uri = format!("/logging?{query}").parse().expect("test URIs are valid");
-            assert_eq!(parameter(&uri, "level").as_deref(), expected, "{query}");
         }
     }
 }

@@ -1,5 +1,5 @@
 //! The agent's HTTP endpoints: metrics, readiness, and the admin interface on loopback. They read; all that they can
-//! change is the log filter and whether the process goes on.
+//! change is the log filter, whether plaintext connections that could be over HBONE go on, and whether the process does.
 
 mod config_dump {
     //! `/config_dump`: all that the agent acts by, with ztunnel's keys, so that `istioctl ztunnel-config` reads it. It never
@@ -17,6 +17,8 @@ mod config_dump {
 }
 
 mod logging;
+mod plaintext;
+mod query;
 mod reserve;
 mod response;
 mod routes;
@@ -34,11 +36,12 @@ pub mod status {
     pub(super) use self::collect::collect;
     #[cfg(test)]
     pub use self::fetch::FetchError;
-    pub use self::fetch::fetch;
+    pub use self::fetch::{fetch, fetch_as};
     pub use self::render::render;
     pub use self::report::ControlPlaneStatus;
 }
 
+pub use self::plaintext::{EndedPlaintext, PlaintextConnection};
 pub use self::server::{AdminAddresses, AdminError, AdminServers};
 pub use self::sources::{AdminSources, PodEntry};
 pub use self::status::ControlPlaneStatus;

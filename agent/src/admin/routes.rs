@@ -7,6 +7,7 @@ use serde::Serialize;
 
 use super::config_dump::config_dump;
 use super::logging::logging;
+use super::plaintext::plaintext;
 use super::response::{AdminResponse, json, scrape, text};
 use super::sources::AdminSources;
 use super::status;
@@ -55,6 +56,12 @@ pub(super) const ADMIN: &[Route] = &[
         methods: Methods::GetOrPost,
         about: "the log filter; ?level=debug or ?level=weir::xds=debug changes it, ?reset takes the first one again",
         handler: logging,
+    },
+    Route {
+        path: "/plaintext",
+        methods: Methods::GetOrPost,
+        about: "plaintext connections that could be over HBONE by now; POST ends them, ?pod=namespace/name those of a pod",
+        handler: plaintext,
     },
     Route { path: "/quitquitquit", methods: Methods::Post, about: "drain and end the agent", handler: quit },
     Route { path: "/status", methods: Methods::Get, about: "what weir status shows, as JSON", handler: show_status },

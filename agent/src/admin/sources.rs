@@ -17,6 +17,7 @@ use crate::model::policy_object::PolicyObject;
 use crate::model::service::Service;
 use crate::model::workload::Workload;
 use crate::nri::NriReport;
+use crate::proxy::LatePlaintext;
 use crate::state::SharedMesh;
 use crate::supervisor::StartInfo;
 use crate::telemetry::log::LogHandle;
@@ -52,6 +53,8 @@ pub struct AdminSources {
     pub nri: Provider<Option<NriReport>>,
     /// The kernel programs' counters since they were loaded.
     pub kernel_counters: Provider<Vec<(&'static str, u64)>>,
+    /// Plaintext connections between pods of the mesh.
+    pub late_plaintext: LatePlaintext,
     /// What an operator must know about the node itself.
     pub warnings: Provider<Vec<String>>,
     /// Makes the process drain and end; returns at once.

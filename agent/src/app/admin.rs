@@ -15,6 +15,7 @@ use crate::enrollment::Enrollment;
 use crate::enrollment::pod::EnrolledPod;
 use crate::kubernetes::Directory;
 use crate::nri::NriStatus;
+use crate::proxy::LatePlaintext;
 use crate::state::SharedMesh;
 use crate::telemetry::log::LogHandle;
 use crate::tls::CertificateInfo;
@@ -132,6 +133,7 @@ fn sources(foundation: &Foundation, integrations: &Integrations, log: LogHandle,
         ((capture.clone(), enrollment.clone()), config.capture.uncapturable_outbound);
     let directory = integrations.cluster.as_ref().map(|cluster| cluster.directory.clone());
     let nri = integrations.nri.as_ref().map(|nri| nri.status.clone());
+    let late_plaintext = LatePlaintext::new(mesh.clone(), foundation.metrics.clone());
     AdminSources {
         config: (**config).clone(),
         supervisor: foundation.supervisor.start_info().clone(),
@@ -148,10 +150,13 @@ fn sources(foundation: &Foundation, integrations: &Integrations, log: LogHandle,
         kubernetes: Box::new(move || directory.as_ref().map(Directory::report)),
         nri: Box::new(move || nri.as_ref().map(NriStatus::report)),
         kernel_counters: Box::new(move || capture.counters()),
+        late_plaintext: late_plaintext.clone(),
         warnings: Box::new(move || {
+            let late = pod_warnings::late_plaintext(&late_plaintext.list());
             let of_pods = pod_warnings::warnings(&of_pods.0, &of_pods.1, uncapturable_outbound);
             let of_certificates = revocation.warnings(SystemTime::now());
-            kubelet::warning(&kubelet.borrow()).into_iter().chain(of_certificates).chain(of_pods).collect()
+            let of_node = kubelet::warning(&kubelet.borrow()).into_iter().chain(of_certificates);
+            of_node.chain(of_pods).chain(late).collect()
         }),
         quit: Box::new(move || quit.notify_one()),
     }

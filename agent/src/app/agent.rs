@@ -18,7 +18,7 @@ use crate::enrollment::api;
 use crate::lifecycle::{self, DrainTrigger, Ready};
 use crate::limits::LimitKind;
 use crate::proxy::workers::Workers;
-use crate::proxy::{Proxy, ProxyParts};
+use crate::proxy::{LatePlaintext, Proxy, ProxyParts};
 use crate::supervisor::SupervisorLink;
 use crate::telemetry::log::LogHandle;
 
@@ -112,6 +112,8 @@ fn start_proxy(foundation: &Foundation, arrivals: Arrivals, before_wait: fn()) -
         drain,
         workers,
     });
+    let late = LatePlaintext::new(foundation.mesh.clone(), foundation.metrics.clone());
+    tokio::spawn(late.watch(config.proxy.end_late_plaintext_after_seconds.map(Duration::from_secs)));
     tokio::spawn(arrivals.synced.then(|()| proxy.run(arrivals.pods)));
     Ok(trigger)
 }

@@ -1,10 +1,11 @@
 //! What an operator has to know of single pods from what the kernel programs decided about their connections.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 
 use crate::capture::{Capture, NetnsCookie};
 use crate::config::UncapturableOutbound;
 use crate::enrollment::Enrollment;
+use crate::telemetry::connection::LiveConnection;
 
 /// One line for each pod and kind of decision.
 pub(super) fn warnings(capture: &Capture, enrollment: &Enrollment, setting: UncapturableOutbound) -> Vec<String> {
@@ -29,6 +30,21 @@ pub(super) fn warnings(capture: &Capture, enrollment: &Enrollment, setting: Unca
     }));
     lines.sort();
     lines
+}
+
+/// One line for each pod that has plaintext connections which could be over HBONE.
+pub(super) fn late_plaintext(connections: &[LiveConnection]) -> Vec<String> {
+    let mut by_pod: BTreeMap<String, usize> = BTreeMap::new();
+    for own in connections.iter().filter_map(|connection| connection.ends.own_workload()) {
+        *by_pod.entry(format!("{}/{}", own.namespace, own.name)).or_default() += 1;
+    }
+    let line = |(pod, count)| {
+        format!(
+            "{pod} has {count} plaintext connections with pods that speak HBONE by now: `weir plaintext` lists them, and with \
+             --end it ends them"
+        )
+    };
+    by_pod.into_iter().map(line).collect()
 }
 
 fn warning(pod: &str, verdict: &str, count: u64, setting: UncapturableOutbound) -> Option<String> {

@@ -159,6 +159,10 @@ pub struct ProxyConfig {
     /// another one; up to a tenth earlier. Its streams may then go on for as long as a drain may take.
     #[arg(long, env = "WEIR_HBONE_MAX_AGE_SECONDS", default_value_t = DEFAULT_HBONE_MAX_AGE_SECONDS, value_parser = clap::value_parser!(u64).range(1..=MAX_HBONE_AGE_SECONDS))]
     pub hbone_max_age_seconds: u64,
+    /// Seconds after which a plaintext connection is ended whose other end was found to be a pod that speaks HBONE: it was
+    /// opened before the mesh said so. Unless set, such connections last as long as their applications want.
+    #[arg(long, env = "WEIR_END_LATE_PLAINTEXT_AFTER_SECONDS", value_parser = clap::value_parser!(u64).range(0..=MAX_SECONDS))]
+    pub end_late_plaintext_after_seconds: Option<u64>,
 }
 
 /// Where the agent's HTTP endpoints listen.

@@ -130,6 +130,7 @@ fn flags_and_environment_variables_keep_their_names() {
         ("crl", "CRL_PATH"),
         ("daemon-set", "WEIR_DAEMONSET"),
         ("drain-seconds", "WEIR_DRAIN_SECONDS"),
+        ("end-late-plaintext-after-seconds", "WEIR_END_LATE_PLAINTEXT_AFTER_SECONDS"),
         ("enroll-from-kubernetes", "WEIR_KUBERNETES"),
         ("exclude-cidrs", "WEIR_EXCLUDE_CIDRS"),
         ("exclude-inbound-ports", "WEIR_EXCLUDE_INBOUND_PORTS"),

@@ -25,6 +25,7 @@ mod inbound {
     pub(super) use self::plaintext::serve as serve_plaintext;
 }
 
+mod late_plaintext;
 mod listener;
 mod node;
 mod origin;
@@ -50,5 +51,6 @@ mod serve;
 mod splice;
 pub mod workers;
 
+pub use self::late_plaintext::LatePlaintext;
 pub use self::node::{NodeInfo, Proxy, ProxyParts, Timeouts};
 pub use crate::hbone::PoolOptions;

@@ -26,6 +26,7 @@ pub mod metrics {
     mod configuration;
     mod connections;
     mod labels;
+    mod late_plaintext;
     mod live;
     mod pods;
     mod process;

@@ -60,6 +60,14 @@ impl ConnectionRecord {
         self.connection.bytes.clone()
     }
 
+    /// Resolves when somebody wants a plaintext connection to end, because it could be one over HBONE.
+    pub async fn end_wanted(&self) {
+        match self.connection.plaintext_end() {
+            Some(wanted) => wanted.notified().await,
+            None => std::future::pending().await,
+        }
+    }
+
     /// Marks the connection as failed; the first mark wins.
     pub fn fail(&mut self, flag: ResponseFlag, error: &dyn Display) {
         self.failure.get_or_insert_with(|| (flag, error.to_string()));

@@ -42,6 +42,7 @@ pub(super) fn settings(config: &AgentConfig) -> Value {
                 pool_max_streams,
                 pool_idle_seconds,
                 hbone_max_age_seconds,
+                end_late_plaintext_after_seconds,
             },
         limits,
         kubernetes,
@@ -50,8 +51,6 @@ pub(super) fn settings(config: &AgentConfig) -> Value {
         endpoints: EndpointConfig { admin_address, metrics_address, readiness_address },
         log: LogConfig { log, log_format },
     } = config;
-    let IstiodConfig { xds_address, xds_server_name, xds_root_ca, ca_address, auth_token, certificate_seconds, .. } =
-        istiod;
     let mut settings = json!({
         "node": node, "clusterId": cluster_id, "network": network, "trustDomain": trust_domain,
         "cgroupRoot": cgroup_root.as_deref().map(text), "podsCgroup": pods_cgroup.as_deref().map(text),
@@ -61,8 +60,8 @@ pub(super) fn settings(config: &AgentConfig) -> Value {
         "cni": installation(cni), "nriSocket": nri.nri_socket.text(), "kubernetes": kubernetes_settings(kubernetes),
     });
     let mut more = json!({
-        "xdsAddress": xds_address, "caAddress": ca_address, "xdsRootCa": text(xds_root_ca),
-        "xdsServerName": xds_server_name, "authToken": text(auth_token), "certificateSeconds": certificate_seconds,
+        "xdsAddress": istiod.xds_address, "caAddress": istiod.ca_address, "xdsRootCa": text(&istiod.xds_root_ca),
+        "xdsServerName": istiod.xds_server_name, "authToken": text(&istiod.auth_token), "certificateSeconds": istiod.certificate_seconds,
         "trustDomainAliases": trust_domain_aliases,
         "outboundTrafficPolicy": policy_name(*outbound_traffic_policy),
         "excludeCidrs": exclude_cidrs.iter().map(ToString::to_string).collect::<Vec<_>>(),
@@ -71,7 +70,8 @@ pub(super) fn settings(config: &AgentConfig) -> Value {
         "adminAddress": admin_address, "metricsAddress": metrics_address, "readinessAddress": readiness_address,
         "drainSeconds": drain_seconds, "hangSeconds": hang_seconds, "connectTimeoutSeconds": connect_timeout_seconds,
         "handshakeTimeoutSeconds": handshake_timeout_seconds, "requestTimeoutSeconds": request_timeout_seconds,
-        "poolMaxStreams": pool_max_streams, "poolIdleSeconds": pool_idle_seconds, "hboneMaxAgeSeconds": hbone_max_age_seconds, "workerThreads": worker_threads,
+        "poolMaxStreams": pool_max_streams, "poolIdleSeconds": pool_idle_seconds, "hboneMaxAgeSeconds": hbone_max_age_seconds,
+        "endLatePlaintextAfterSeconds": end_late_plaintext_after_seconds, "workerThreads": worker_threads,
         "limits": LimitKind::ALL.map(|kind| (kind.label(), limits.maximum(kind))).into_iter().collect::<BTreeMap<_, _>>(),
         "log": log,
         "logFormat": match log_format {

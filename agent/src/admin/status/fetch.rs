@@ -6,10 +6,11 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http::header::HOST;
-use http::{Request, StatusCode};
+use http::{Method, Request, StatusCode};
 use http_body_util::{BodyExt, Empty, Limited};
 use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
+use serde::de::DeserializeOwned;
 use tokio::net::TcpStream;
 
 use super::report::Status;
@@ -31,7 +32,7 @@ pub enum FetchError {
     Refused(StatusCode),
     #[error("the answer could not be received whole: {0}")]
     Body(String),
-    #[error("the answer is not a status of this version")]
+    #[error("the answer is not one of this version")]
     NotAStatus(#[from] serde_json::Error),
 }
 
@@ -40,13 +41,24 @@ pub enum FetchError {
 /// # Errors
 /// See [`FetchError`].
 pub async fn fetch(address: SocketAddr) -> Result<Status, FetchError> {
-    tokio::time::timeout(FETCH_TIMEOUT, ask(address)).await.map_err(|_| FetchError::Timeout)?
+    fetch_as(address, Method::GET, "/status").await
 }
 
-async fn ask(address: SocketAddr) -> Result<Status, FetchError> {
+/// Asks an endpoint of the agent with this admin address, and reads its answer.
+///
+/// # Errors
+/// See [`FetchError`].
+pub async fn fetch_as<T: DeserializeOwned>(address: SocketAddr, method: Method, path: &str) -> Result<T, FetchError> {
+    let asked = tokio::time::timeout(FETCH_TIMEOUT, ask(address, method, path)).await;
+    Ok(serde_json::from_slice(&asked.map_err(|_| FetchError::Timeout)??)?)
+}
+
+async fn ask(address: SocketAddr, method: Method, path: &str) -> Result<Bytes, FetchError> {
     let stream = TcpStream::connect(address).await.map_err(|source| FetchError::Connect { address, source })?;
     let (mut client, connection) = http1::handshake(TokioIo::new(stream)).await?;
-    let request = Request::get("/status")
+    let request = Request::builder()
+        .method(method)
+        .uri(path)
         .header(HOST, address.to_string())
         .body(Empty::<Bytes>::new())
         .expect("method, path and address make a valid request");
@@ -60,5 +72,5 @@ async fn ask(address: SocketAddr) -> Result<Status, FetchError> {
     };
     // The connection makes the answer move; it ends when the client, dropped with the answer, asks nothing more.
     let (body, _) = tokio::join!(answer, connection);
-    Ok(serde_json::from_slice(&body?.to_bytes())?)
+    Ok(body?.to_bytes())
 }

@@ -174,6 +174,14 @@ impl Mesh {
         (best.network_mode == NetworkMode::Standard || owners.next().is_none()).then_some(best)
     }
 
+    /// Whether an address of the mesh's own network is a workload's that is reached over HBONE. It says what somebody at this
+    /// address speaks, not who that is.
+    pub fn speaks_hbone(&self, ip: IpAddr) -> bool {
+        let owner = self.workload_by_address(&self.settings.network, ip);
+        owner
+            .is_some_and(|owner| owner.network_mode == NetworkMode::Standard && owner.protocol == TunnelProtocol::Hbone)
+    }
+
     /// The workload of a pod of this node: the one with its namespace, and its name or service account, that has one of
     /// its addresses. An address alone never decides (a pod's IP may have belonged to another pod a moment ago).
     /// A workload of this name wins over one of this service account.

@@ -211,12 +211,14 @@ impl InboundConnection<'_> {
 }
 
 impl Established {
-    /// Moves bytes until the connection ends, policy forbids it, its pod dies or the drain is over. Then the record is complete.
+    /// Moves bytes until the connection ends, somebody wants it to end, policy forbids it, its pod dies or the drain is over. Then
+    /// the record is complete.
     pub(super) async fn run(self, pod_proxy: &PodProxy) {
         let Self { mut record, tracked, client, application } = self;
         let outcome = tokio::select! {
             biased;
             result = client.splice(application, record.bytes(), &pod_proxy.budget) => result.map_err(InboundError::from),
+            () = record.end_wanted() => Err(InboundError::LatePlaintext),
             () = tracked.revoked.cancelled() => Err(InboundError::Revoked),
             () = pod_proxy.pod.dead.cancelled() => Err(InboundError::PodGone),
             () = pod_proxy.proxy.drain.closing() => Err(InboundError::DrainEnded),

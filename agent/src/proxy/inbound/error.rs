@@ -23,6 +23,8 @@ pub(super) enum InboundError {
     Stream(#[from] StreamError),
     #[error("connection closed due to policy change")]
     Revoked,
+    #[error("ended: it is plaintext, and its other end is a pod that speaks HBONE by now")]
+    LatePlaintext,
     #[error("the pod is gone")]
     PodGone,
     #[error("cut off at the end of the drain")]
@@ -36,9 +38,12 @@ impl InboundError {
         match self {
             Self::UnknownWorkload | Self::Denied(_) | Self::Revoked => ResponseFlag::Denied,
             Self::Connect(_) => ResponseFlag::ConnectFailure,
-            Self::Splice(_) | Self::Stream(_) | Self::PodGone | Self::DrainEnded | Self::ClientLeft => {
-                ResponseFlag::None
-            }
+            Self::Splice(_)
+            | Self::Stream(_)
+            | Self::LatePlaintext
+            | Self::PodGone
+            | Self::DrainEnded
+            | Self::ClientLeft => ResponseFlag::None,
         }
     }
 

@@ -28,6 +28,8 @@ pub(super) enum OutboundError {
     PodGone,
     #[error("cut off at the end of the drain")]
     DrainEnded,
+    #[error("ended: it is plaintext, and its other end is a pod that speaks HBONE by now")]
+    LatePlaintext,
     #[error("the client left before the upstream was open")]
     ClientLeft,
 }
@@ -62,7 +64,9 @@ impl OutboundError {
                 }
                 _ => ResponseFlag::ConnectFailure,
             },
-            Self::Splice(_) | Self::PodGone | Self::DrainEnded | Self::ClientLeft => ResponseFlag::None,
+            Self::Splice(_) | Self::PodGone | Self::DrainEnded | Self::LatePlaintext | Self::ClientLeft => {
+                ResponseFlag::None
+            }
         }
     }
 }

@@ -16,7 +16,7 @@ use crate::proxy::budget::Budget;
 use crate::proxy::client;
 use crate::proxy::pod::PodProxy;
 use crate::proxy::splice;
-use crate::telemetry::connection::{ByteCounts, RefusedConnection, ResponseFlag};
+use crate::telemetry::connection::{RefusedConnection, ResponseFlag};
 use crate::telemetry::ends::{OutboundSource, Reporter};
 use crate::telemetry::record::ConnectionRecord;
 
@@ -50,7 +50,7 @@ impl Outbound<'_> {
         let (mut record, established) = Box::pin(self.establish(&downstream, resolved)).await;
         budget.is_not_pending();
         let outcome = match established {
-            Ok(upstream) => splice_until_ended(pod_proxy, downstream, upstream, record.bytes()).await,
+            Ok(upstream) => splice_until_ended(pod_proxy, downstream, upstream, &record).await,
             Err(error) => {
                 // Its close is a reset.
                 drop(downstream);
@@ -94,13 +94,14 @@ impl Outbound<'_> {
     }
 }
 
-/// Moves bytes until the connection ends, its pod dies or the drain is over.
+/// Moves bytes until the connection ends, somebody wants it to end, its pod dies or the drain is over.
 async fn splice_until_ended(
     pod_proxy: &PodProxy,
     downstream: TcpStream,
     upstream: UpstreamStream,
-    bytes: Arc<ByteCounts>,
+    record: &ConnectionRecord,
 ) -> Result<(), OutboundError> {
+    let bytes = record.bytes();
     let splicing = match upstream {
         UpstreamStream::Hbone(stream) => Either::Left(splice::outbound_hbone(downstream, stream, bytes)),
         UpstreamStream::Tcp(tcp) => Either::Right(splice::outbound_tcp(downstream, tcp, bytes, &pod_proxy.budget)),
@@ -108,6 +109,7 @@ async fn splice_until_ended(
     tokio::select! {
         biased;
         result = splicing => Ok(result?),
+        () = record.end_wanted() => Err(OutboundError::LatePlaintext),
         () = pod_proxy.pod.dead.cancelled() => Err(OutboundError::PodGone),
         () = pod_proxy.proxy.drain.closing() => Err(OutboundError::DrainEnded),
     }

@@ -92,6 +92,8 @@ pub(super) struct Counted {
     pub(super) nri_connected: Gauge,
     /// Labels: `side`.
     pub(super) hbone_connections_open: Family<Labels<1>, Gauge>,
+    pub(super) late_plaintext: Gauge,
+    pub(super) late_plaintext_ended: Counter,
     pub(super) policy_closed_connections: Counter,
     pub(super) dry_run_denials: Counter,
     pub(super) accept_errors: Counter,
@@ -138,6 +140,7 @@ impl Counted {
         );
         let weir = registry.sub_registry_with_prefix("weir");
         self.register_peers(weir);
+        self.register_connections(weir);
         self.register_own(weir);
     }
 
@@ -193,16 +196,6 @@ impl Counted {
         );
         weir.register("nri_connected", "Whether the container runtime asks about new pods", self.nri_connected.clone());
         weir.register(
-            "policy_closed_connections",
-            "The total number of live connections closed because policy no longer allows them",
-            self.policy_closed_connections.clone(),
-        );
-        weir.register(
-            "dry_run_denials",
-            "The total number of allowed connections that a dry-run policy would have denied",
-            self.dry_run_denials.clone(),
-        );
-        weir.register(
             "accept_errors",
             "The total number of failures to accept a connection",
             self.accept_errors.clone(),
@@ -216,6 +209,29 @@ impl Counted {
             "kubernetes_watch_errors",
             "The total number of times that following Kubernetes was interrupted",
             self.kubernetes_watch_errors.clone(),
+        );
+    }
+
+    fn register_connections(&self, weir: &mut Registry) {
+        weir.register(
+            "late_plaintext_connections",
+            "Plaintext connections open now whose other end is a pod that speaks HBONE: opened before the mesh said so",
+            self.late_plaintext.clone(),
+        );
+        weir.register(
+            "late_plaintext_ended",
+            "The total number of such connections that were ended on request, or by --end-late-plaintext-after-seconds",
+            self.late_plaintext_ended.clone(),
+        );
+        weir.register(
+            "policy_closed_connections",
+            "The total number of live connections closed because policy no longer allows them",
+            self.policy_closed_connections.clone(),
+        );
+        weir.register(
+            "dry_run_denials",
+            "The total number of allowed connections that a dry-run policy would have denied",
+            self.dry_run_denials.clone(),
         );
     }
 }

@@ -6,6 +6,7 @@ use std::sync::{Arc, OnceLock};
 use std::time::{Instant, SystemTime};
 
 use parking_lot::Mutex;
+use tokio::sync::Notify;
 
 use super::traffic::Series;
 use crate::model::identity::Identity;
@@ -13,7 +14,7 @@ use crate::telemetry::connection::{ByteCounts, LiveConnection};
 use crate::telemetry::ends::ConnectionEnds;
 
 /// Parts of the list with a lock each: connections open and close on all cores at once.
-const SHARDS: usize = 16;
+pub(super) const SHARDS: usize = 16;
 
 /// An open connection and the counters its bytes go to.
 #[derive(Debug)]
@@ -28,6 +29,17 @@ pub(in crate::telemetry) struct OpenConnection {
     opened_at: SystemTime,
     counted_to_destination: AtomicU64,
     counted_to_source: AtomicU64,
+    /// `None` where it began over HBONE.
+    pub(super) plaintext: Option<Box<Plaintext>>,
+}
+
+/// What only a plaintext connection has.
+#[derive(Debug, Default)]
+pub(super) struct Plaintext {
+    /// Notified when the connection is to end.
+    pub(super) end: Notify,
+    /// When its other end was first found to speak HBONE.
+    pub(super) late_since: OnceLock<Instant>,
 }
 
 /// What a connection counts as from its settlement on.
@@ -41,6 +53,7 @@ struct Settled {
 impl OpenConnection {
     pub(super) fn new(ends: ConnectionEnds) -> Self {
         Self {
+            plaintext: (!ends.mutual_tls).then(Box::default),
             first_ends: ends,
             settled: OnceLock::new(),
             bytes: Arc::default(),
@@ -55,6 +68,11 @@ impl OpenConnection {
     /// The ends as far as they are known now.
     pub(in crate::telemetry) fn ends(&self) -> &ConnectionEnds {
         self.settled.get().and_then(|settled| settled.ends.as_deref()).unwrap_or(&self.first_ends)
+    }
+
+    /// Notified when a plaintext connection is to end; `None` where it is none.
+    pub(in crate::telemetry) fn plaintext_end(&self) -> Option<&Notify> {
+        self.plaintext.as_deref().filter(|_| !self.ends().mutual_tls).map(|plaintext| &plaintext.end)
     }
 
     pub(in crate::telemetry) fn is_settled(&self) -> bool {
@@ -93,7 +111,7 @@ impl OpenConnection {
         }
     }
 
-    fn snapshot(&self) -> LiveConnection {
+    pub(super) fn snapshot(&self) -> LiveConnection {
         let (bytes_to_destination, bytes_to_source) = self.bytes.totals();
         LiveConnection { ends: self.ends().clone(), opened_at: self.opened_at, bytes_to_destination, bytes_to_source }
     }
@@ -140,6 +158,11 @@ impl Live {
             .iter()
             .flat_map(|shard| shard.lock().values().map(|open| open.snapshot()).collect::<Vec<_>>())
             .collect()
+    }
+
+    /// Every connection in one of the [`SHARDS`] parts of the list.
+    pub(super) fn visit(&self, part: usize, mut visit: impl FnMut(&OpenConnection)) {
+        self.shards[part].lock().values().for_each(|connection| visit(connection));
     }
 
     fn shard(&self, key: usize) -> &Shard {
