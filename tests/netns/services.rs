@@ -8,7 +8,7 @@ use std::time::Duration;
 use anyhow::{Result, ensure};
 use weir_tests::mesh::{Mesh, NAMESPACE, ip};
 use weir_tests::test_app::{self, BANNER, ECHO, Seen};
-use weir_tests::world::N1;
+use weir_tests::world::{N1, Pod};
 use weir_tests::{nginx, wait};
 
 use crate::count::{Counter, OPENED};
@@ -28,6 +28,10 @@ pub(crate) const CASES: &[Case] = &[
     Case {
         name: "services: a Service without a selector leads to its EndpointSlice",
         check: Check::Mesh(endpoint_slice),
+    },
+    Case {
+        name: "services: an endpoint that terminates serves while no other is ready",
+        check: Check::Mesh(terminating_endpoint),
     },
     Case { name: "services: a Service without any endpoint is left to kube-proxy", check: Check::Mesh(no_endpoint) },
     Case {
@@ -135,6 +139,45 @@ fn endpoint_slice(mesh: &Mesh) -> Result<()> {
     let _service = objects.put_for_now("db", &selectorless("10.96.0.51"))?;
     let _slice = objects.put_for_now("db-1", &slice)?;
     brings(mesh, "the endpoint of the slice answers", "10.96.0.51", ECHO, |seen| seen.received == "x")
+}
+
+fn terminating_endpoint(mesh: &Mesh) -> Result<()> {
+    const VIP: &str = "10.96.0.81";
+    const READY: &str = "ready: true, serving: true, terminating: false";
+    const ENDS: &str = "ready: false, serving: true, terminating: true";
+    const ENDED: &str = "ready: false, serving: false, terminating: true";
+    let slice = |near: &str, far: &str| {
+        let endpoint = |pod: &Pod, conditions| format!("{{addresses: [{}], conditions: {{{conditions}}}}}", pod.ipv4());
+        format!(
+            "apiVersion: discovery.k8s.io/v1\nkind: EndpointSlice\nmetadata: {{name: rolling-1, namespace: {NAMESPACE}, labels: \
+             {{kubernetes.io/service-name: rolling}}}}\naddressType: IPv4\nports: [{{name: http, port: {}}}]\nendpoints: [{}, {}]\n",
+            nginx::PORT,
+            endpoint(&mesh.near, near),
+            endpoint(&mesh.far, far)
+        )
+    };
+    let objects = &mesh.control_plane.objects;
+    let _service = objects.put_for_now(
+        "rolling",
+        &format!(
+            "apiVersion: v1\nkind: Service\nmetadata: {{name: rolling, namespace: {NAMESPACE}}}\nspec: {{clusterIP: {VIP}, \
+             ports: [{{name: http, port: 80}}]}}\n"
+        ),
+    )?;
+    let _slice = objects.put_for_now("rolling-1", &slice(READY, ENDS))?;
+    for (near, far, serves) in
+        [(READY, ENDS, "near"), (ENDED, ENDS, "far"), (ENDS, ENDS, "near far"), (ENDS, READY, "far")]
+    {
+        objects.put("rolling-1", &slice(near, far))?;
+        let expected = serves.split(' ').map(|pod| format!("hello from {pod}")).collect();
+        wait::until(&format!("near is {near}, far is {far}: {serves}"), DELIVERED, || {
+            let found = pages(mesh, VIP, 16)?;
+            ensure!(found == expected, "{found:?} serve");
+            Ok(())
+        })?;
+    }
+    objects.put("rolling-1", &slice(ENDED, ENDED))?;
+    brings(mesh, "nobody serves any more", VIP, 80, |seen| seen.connect == "ConnectionRefused")
 }
 
 fn no_endpoint(mesh: &Mesh) -> Result<()> {

@@ -128,7 +128,14 @@ pub enum HealthStatus {
     #[default]
     Healthy,
     Unhealthy,
+    /// It ends, and serves until it has: used where no endpoint is healthy, as by kube-proxy.
+    Terminating,
 }
+
+/// Name of the extension of `istio.workload.Workload` that says of an unhealthy workload that it is
+/// [`HealthStatus::Terminating`]. It has no content. istiod's workload API does not tell such workloads from others that are
+/// unhealthy.
+pub const TERMINATING_EXTENSION: &str = "weir.dev/serves-while-terminating";
 
 /// Where a workload runs; empty parts are unknown.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Default)]

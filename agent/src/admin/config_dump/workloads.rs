@@ -140,6 +140,7 @@ fn workload_type(kind: WorkloadType) -> &'static str {
 pub(super) fn health(status: HealthStatus) -> &'static str {
     match status {
         HealthStatus::Healthy => "Healthy",
-        HealthStatus::Unhealthy => "Unhealthy",
+        // ztunnel has no word for those that serve while they terminate.
+        HealthStatus::Unhealthy | HealthStatus::Terminating => "Unhealthy",
     }
 }

@@ -5,9 +5,9 @@
 
 use super::fields::{self, octets};
 use super::kubernetes_service::{Joined, JoinedPods, KubernetesHost};
-use super::workload::{Workloads, mapping, trust_domain};
+use super::workload::{Workloads, health, mapping, trust_domain};
 use crate::objects::{EndpointSlice, KubernetesPort, Metadata, Object, SERVICE_NAME_LABEL};
-use crate::proto::istio::workload::{NetworkMode, PortList, Workload, WorkloadStatus};
+use crate::proto::istio::workload::{NetworkMode, PortList, Workload};
 
 impl<'a> Workloads<'a> {
     /// The workloads of a slice, one per endpoint that is no Pod.
@@ -18,6 +18,7 @@ impl<'a> Workloads<'a> {
             let Some(address) = endpoint.addresses.first() else { continue };
             let metadata = object.metadata;
             let options = self.context.options;
+            let (status, extensions) = health(endpoint.ready, endpoint.serving && endpoint.terminating);
             found.push(Workload {
                 uid: fields::slice_endpoint_uid(options, &metadata.namespace, &metadata.name, &address.to_string()),
                 name: metadata.name.clone(),
@@ -27,7 +28,8 @@ impl<'a> Workloads<'a> {
                 network_mode: NetworkMode::HostNetwork.into(),
                 trust_domain: trust_domain(self.context),
                 cluster_id: options.cluster_id.clone(),
-                status: if endpoint.ready { WorkloadStatus::Healthy } else { WorkloadStatus::Unhealthy }.into(),
+                status: status.into(),
+                extensions,
                 services: [ports(host, object.spec)].into(),
                 ..Workload::default()
             });

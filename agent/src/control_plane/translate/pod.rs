@@ -4,11 +4,11 @@ use super::context::Context;
 use super::fields;
 use super::fields::octets;
 use super::waypoint::{self, Traffic};
-use super::workload::{Workloads, set_tunnel, trust_domain};
+use super::workload::{Workloads, health, set_tunnel, trust_domain};
 use crate::model::naming::{self, Controller};
 use crate::objects::{EntryVisibility, Object, Pod, TargetPort};
 use crate::proto::istio::workload::{
-    ApplicationTunnel, Locality, NetworkMode, Workload, WorkloadStatus, WorkloadType, application_tunnel::Protocol,
+    ApplicationTunnel, Locality, NetworkMode, Workload, WorkloadType, application_tunnel::Protocol,
 };
 
 /// The Gateway a Pod is an instance of.
@@ -26,7 +26,7 @@ impl Workloads<'_> {
         let named = |name: &str| spec.named_ports.iter().find(|(port, _)| port == name).map(|(_, number)| *number);
         let made_by = metadata.controller.as_ref().map(|(kind, name)| Controller { kind, name });
         let workload_name = naming::workload_name(&metadata.name, &metadata.labels, made_by, metadata.is_generated);
-        let healthy = spec.ready && !metadata.is_deleted;
+        let (status, extensions) = health(spec.ready && !metadata.is_deleted, spec.ready && metadata.is_deleted);
         let (waypoint, application_tunnel) = match metadata.labels.get(GATEWAY_NAME) {
             Some(gateway) => (None, application_tunnel(context, &metadata.namespace, gateway)),
             None => (
@@ -50,7 +50,8 @@ impl Workloads<'_> {
             canonical_revision: naming::canonical_revision(&metadata.labels).to_owned(),
             workload_type: WorkloadType::Pod.into(),
             workload_name,
-            status: if healthy { WorkloadStatus::Healthy } else { WorkloadStatus::Unhealthy }.into(),
+            status: status.into(),
+            extensions,
             cluster_id: context.options.cluster_id.clone(),
             locality: locality(context, &spec.node),
             authorization_policies: self.policies.of_workload(&metadata.namespace, &metadata.labels),

@@ -11,11 +11,14 @@ use super::service::Host;
 use super::waypoint::{self, Traffic};
 use crate::model::identity::DEFAULT_TRUST_DOMAIN;
 use crate::model::naming;
+use crate::model::workload::TERMINATING_EXTENSION;
 use crate::objects::{
     EntryVisibility, KubernetesPort, Labels, Metadata, Object, ServiceEntry, ServiceEntryPort, TargetPort,
     WorkloadAddress, WorkloadEntry,
 };
-use crate::proto::istio::workload::{Locality, Port, PortList, TunnelProtocol, Workload, WorkloadType};
+use crate::proto::istio::workload::{
+    Extension, Locality, Port, PortList, TunnelProtocol, Workload, WorkloadStatus, WorkloadType,
+};
 
 /// Kubernetes' label for the node something is on.
 const NODE_LABEL: &str = "kubernetes.io/hostname";
@@ -196,6 +199,16 @@ fn service_ports(host: &Host<'_>, own: impl Fn(&ServiceEntryPort) -> Option<u16>
     let target = |port: &ServiceEntryPort| own(port).or(port.target_port).unwrap_or(port.number);
     let ports = host.ports.iter().map(|port| mapping(port.number, target(port))).collect();
     (fields::service_key(&host.object.metadata.namespace, host.name), PortList { ports })
+}
+
+/// The health of a workload, and what the workload API has no word for: one that is not ready any more, because it terminates,
+/// may serve still.
+pub(super) fn health(is_ready: bool, serves_while_terminating: bool) -> (WorkloadStatus, Vec<Extension>) {
+    if is_ready {
+        return (WorkloadStatus::Healthy, Vec::new());
+    }
+    let extension = || Extension { name: TERMINATING_EXTENSION.to_owned(), config: None };
+    (WorkloadStatus::Unhealthy, serves_while_terminating.then(extension).into_iter().collect())
 }
 
 /// Left out where it is the default.

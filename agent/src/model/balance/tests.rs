@@ -129,6 +129,28 @@ fn an_unknown_node_is_shared_with_nobody() {
 }
 
 #[test]
+fn endpoints_that_terminate_serve_while_none_is_healthy() {
+    use Scope::{Node, Zone};
+    let source = endpoint("source", "net/east/eu/a//n1");
+    let at = |name: &str, node: &str, status| Workload { status, ..endpoint(name, &format!("net/east/eu/a//{node}")) };
+    let ends = at("ends", "n1", HealthStatus::Terminating);
+    let (ends_afar, sick) =
+        (at("ends afar", "n2", HealthStatus::Terminating), at("sick", "n1", HealthStatus::Unhealthy));
+    let healthy = at("healthy", "n2", HealthStatus::Healthy);
+    for (mode, scopes, present, expected) in [
+        (Unspecified, &[][..], vec![&ends, &sick], vec!["ends"]),
+        (Unspecified, &[], vec![&ends, &healthy], vec!["healthy"]),
+        (Failover, &[Zone, Node], vec![&ends, &healthy], vec!["healthy"]),
+        (Strict, &[Node], vec![&ends, &ends_afar, &healthy], vec!["ends"]),
+        (Strict, &[Node], vec![&ends_afar, &sick], vec![]),
+    ] {
+        let service = preferring(mode, scopes);
+        let endpoints = endpoints(present.into_iter().cloned());
+        assert_eq!(picked(&endpoints, &service, &source), expected, "{mode:?}");
+    }
+}
+
+#[test]
 fn health_port_and_reach_decide_who_may_be_picked() {
     let source = endpoint("source", "net/c////n1");
     let here = |name: &str| endpoint(name, "net/c////n1");

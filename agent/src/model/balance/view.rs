@@ -22,7 +22,7 @@ pub(super) struct View {
     service: Arc<Service>,
     port: RequestedPort,
     origin: Origin,
-    /// Best first: one more shared scope each, then, last, endpoints that cannot be reached from here.
+    /// Best first: one more shared scope each, then endpoints that terminate, then, last, those that cannot be reached from here.
     ranks: Vec<Weights>,
 }
 
@@ -43,7 +43,7 @@ impl View {
             node: source.node.clone(),
             locality: source.locality.clone(),
         };
-        let ranks = vec![Weights::default(); scopes(service).len() + 2];
+        let ranks = vec![Weights::default(); scopes(service).len() + 3];
         Self { service: service.clone(), port, origin, ranks }
     }
 
@@ -90,12 +90,16 @@ impl View {
         if balancing.is_some_and(|lb| lb.mode == BalancingMode::Strict) && shared < scopes.len() {
             return None;
         }
-        Some(if self.origin.reaches(endpoint) { scopes.len() - shared } else { scopes.len() + 1 })
+        Some(match (self.origin.reaches(endpoint), is_healthy(&self.service, endpoint)) {
+            (true, true) => scopes.len() - shared,
+            (true, false) => scopes.len() + 1,
+            (false, _) => scopes.len() + 2,
+        })
     }
 
     fn may_serve(&self, endpoint: &Workload) -> bool {
         match self.port {
-            RequestedPort::Any => is_healthy(&self.service, endpoint),
+            RequestedPort::Any => is_serving(&self.service, endpoint),
             RequestedPort::Service(port) => may_serve(&self.service, endpoint, port),
         }
     }
@@ -105,7 +109,12 @@ impl View {
 pub(in crate::model) fn may_serve(service: &Service, endpoint: &Workload, port: u16) -> bool {
     let ports = endpoint.services.get(&service.key);
     let serves = ports.is_some_and(|ports| ports.iter().any(|mapping| mapping.service_port == port));
-    serves && is_healthy(service, endpoint)
+    serves && is_serving(service, endpoint)
+}
+
+/// Whether an endpoint may be used at all, be it as the last resort.
+fn is_serving(service: &Service, endpoint: &Workload) -> bool {
+    endpoint.status == HealthStatus::Terminating || is_healthy(service, endpoint)
 }
 
 fn is_healthy(service: &Service, endpoint: &Workload) -> bool {

@@ -19,6 +19,10 @@ pub struct SliceEndpoint {
     pub addresses: Vec<IpAddr>,
     /// `conditions.ready`; one that is not known counts as ready.
     pub ready: bool,
+    /// `conditions.serving`; one that is not known is that of `ready`.
+    pub serving: bool,
+    /// `conditions.terminating`; one that is not known counts as false.
+    pub terminating: bool,
     /// `targetRef`, where it is a Pod: the Pod's name.
     pub pod: Option<String>,
 }
@@ -61,10 +65,13 @@ fn endpoint(mut fields: Fields<'_>) -> SliceEndpoint {
             None => {}
         }
     }
-    let ready = fields.fields("conditions").and_then(|mut conditions| conditions.flag("ready")).unwrap_or(true);
+    let mut conditions = fields.fields("conditions");
+    let mut condition = |name: &'static str| conditions.as_mut().and_then(|conditions| conditions.flag(name));
+    let ready = condition("ready").unwrap_or(true);
+    let (serving, terminating) = (condition("serving").unwrap_or(ready), condition("terminating").unwrap_or(false));
     let pod = fields.fields("targetRef").and_then(|mut target| {
         let is_pod = target.text("kind").as_deref() == Some("Pod");
         target.text("name").filter(|_| is_pod)
     });
-    SliceEndpoint { addresses, ready, pod }
+    SliceEndpoint { addresses, ready, serving, terminating, pod }
 }

@@ -7,7 +7,8 @@ use super::malformed::{Flaw, Malformed};
 use crate::model::identity::TrustDomain;
 use crate::model::service::{PortMapping, ServiceKey};
 use crate::model::workload::{
-    ApplicationTunnel, HealthStatus, Locality, NetworkMode, TunnelProtocol, Workload, WorkloadType,
+    ApplicationTunnel, HealthStatus, Locality, NetworkMode, TERMINATING_EXTENSION, TunnelProtocol, Workload,
+    WorkloadType,
 };
 use crate::proto::istio::workload as pb;
 
@@ -29,7 +30,7 @@ pub(super) fn workload(wire: pb::Workload) -> Result<Workload, Malformed> {
         protocol: tunnel_protocol(wire.tunnel_protocol)?,
         network_mode: network_mode(wire.network_mode)?,
         workload_type: workload_type(wire.workload_type)?,
-        status: status(wire.status)?,
+        status: status(wire.status, &wire.extensions)?,
         waypoint: gateway("waypoint", wire.waypoint)?.map(Into::into),
         network_gateway: gateway("network_gateway", wire.network_gateway)?.map(Into::into),
         application_tunnel: wire.application_tunnel.as_ref().map(application_tunnel).transpose()?,
@@ -78,9 +79,11 @@ fn workload_type(value: i32) -> Result<WorkloadType, Malformed> {
     })
 }
 
-fn status(value: i32) -> Result<HealthStatus, Malformed> {
+fn status(value: i32, extensions: &[pb::Extension]) -> Result<HealthStatus, Malformed> {
+    let is_terminating = || extensions.iter().any(|extension| extension.name == TERMINATING_EXTENSION);
     Ok(match known("status", value)? {
         pb::WorkloadStatus::Healthy => HealthStatus::Healthy,
+        pb::WorkloadStatus::Unhealthy if is_terminating() => HealthStatus::Terminating,
         pb::WorkloadStatus::Unhealthy => HealthStatus::Unhealthy,
     })
 }

@@ -1,6 +1,7 @@
 //! Kubernetes Services and Pods, and waypoints.
 
 use super::{service, translated};
+use crate::model::workload::TERMINATING_EXTENSION;
 use crate::proto::istio::workload::{
     AppProtocol, ApplicationTunnel, IpFamilies, LoadBalancing, NetworkMode, Service, Workload, WorkloadStatus, address,
     gateway_address::Destination, load_balancing::HealthPolicy, load_balancing::Mode, load_balancing::Scope,
@@ -99,6 +100,11 @@ fn a_pod_counts_while_it_has_an_address() {
         the_pod(&pod(", deletionTimestamp: 2026-01-01T00:00:00Z", "hostNetwork: true", RUNNING)).expect("a workload");
     assert_eq!((leaving.status(), leaving.network_mode()), (WorkloadStatus::Unhealthy, NetworkMode::HostNetwork));
     assert_eq!(leaving.service_account, "default");
+    let told = |workload: &Workload| workload.extensions.iter().map(|told| told.name.clone()).collect::<Vec<_>>();
+    assert_eq!(told(&leaving), [TERMINATING_EXTENSION]);
+    let gone = RUNNING.replace("True", "False");
+    let gone = the_pod(&pod(", deletionTimestamp: 2026-01-01T00:00:00Z", "", &gone)).expect("a workload");
+    assert_eq!((gone.status(), told(&gone)), (WorkloadStatus::Unhealthy, Vec::new()));
 }
 
 #[test]
