@@ -6,9 +6,10 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use weir_tests::agent::{Agent, binary};
-use weir_tests::certificates::{Presented, serial_of};
+use weir_tests::certificates::{Authority, CertificateFiles, Presented, serial_of};
 use weir_tests::mesh::{Mesh, NAMESPACE, principal};
 use weir_tests::program::Program;
+use weir_tests::raw_http2::{RawHttp2, Reaction};
 use weir_tests::table::note;
 use weir_tests::test_app::{self, ECHO};
 use weir_tests::wait;
@@ -27,8 +28,13 @@ pub(crate) const CASES: &[Case] = &[
         name: "trust: connections of a trust domain that is removed end in order",
         check: Check::Alone(domain_removed),
     },
+    Case {
+        name: "trust: connections of a root that is removed end in order, and no others",
+        check: Check::Alone(root_removed),
+    },
 ];
 
+const HBONE: u16 = 15008;
 const FAILURES: &str = "weir_tls_handshake_failures_total";
 const DISTRUSTED: &str = "weir_hbone_peers_distrusted_total";
 /// The file is read every five seconds.
@@ -134,6 +140,56 @@ fn domain_removed() -> Result<()> {
     let seen = mesh.agents[N2].metrics()?.sum("istio_tcp_connections_opened_total", &labels);
     ensure!(seen >= 1.0, "{NAMESPACE}: {seen} connections came under the new name");
     Ok(())
+}
+
+/// A peer with a certificate of its own.
+struct Visitor<'a> {
+    mesh: &'a Mesh,
+    certificate: CertificateFiles,
+}
+
+impl Visitor<'_> {
+    /// Opens a connection to far's HBONE listener, and a stream on it that carries bytes.
+    fn opens(&self) -> Result<RawHttp2> {
+        let (netns, far) = (self.mesh.outsider.place.netns(), self.mesh.far.ipv4());
+        let mut peer = RawHttp2::connect(netns, SocketAddr::new(far, HBONE), &self.certificate)?;
+        let status = peer.request(1, &SocketAddr::new(far, ECHO).to_string())?;
+        ensure!(status == 200, "it is answered {status}");
+        peer.echo(1, b"before")?;
+        Ok(peer)
+    }
+}
+
+fn root_removed() -> Result<()> {
+    const DRAIN: u64 = 3;
+    let mesh = Mesh::start_with("t", &[&format!("--drain-seconds={DRAIN}")])?;
+    let (foreign, folder) = (Authority::generate()?, mesh.world.run().folder().join("visitors"));
+    foreign.store(&folder)?;
+    let identity = format!("spiffe://cluster.local/ns/{NAMESPACE}/sa/visitor");
+    let visitor = |authority: &Authority, name: &str| -> Result<Visitor<'_>> {
+        Ok(Visitor { mesh: &mesh, certificate: authority.write(Presented::Identity(&identity), &folder, name)? })
+    };
+    let (stranger, own) = (visitor(&foreign, "stranger")?, visitor(&mesh.control_plane.authority()?, "own")?);
+    ensure!(stranger.opens().is_err(), "its root is trusted already");
+    let mut kept = own.opens()?;
+    let roots = mesh.control_plane.root();
+    let own_root = fs::read_to_string(&roots)?;
+    fs::write(&roots, format!("{own_root}\n{}", fs::read_to_string(folder.join("ca-cert.pem"))?))?;
+    let mut peer = wait::until("the stranger is let in", WITHIN, || stranger.opens())?;
+    fs::write(&roots, own_root)?;
+    let word = peer.last_word(WITHIN);
+    ensure!(word == Reaction::GoAway(0), "it is told {word:?}");
+    // What it carries goes on, for as long as a drain may take.
+    peer.echo(1, b"after")?;
+    ensure!(stranger.opens().is_err(), "a new handshake is accepted");
+    wait::until("the connection ends", WITHIN + Duration::from_secs(DRAIN), || {
+        let reaction = peer.reaction(Duration::from_secs(1));
+        ensure!(reaction == Reaction::Closed, "{reaction:?}");
+        Ok(())
+    })?;
+    let reaction = kept.reaction(Duration::from_secs(2));
+    ensure!(reaction == Reaction::Alive, "a peer of the mesh's own root: {reaction:?}");
+    kept.echo(1, b"still")
 }
 
 /// Waits until the destination's agent has so many connections open.
