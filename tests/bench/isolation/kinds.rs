@@ -134,6 +134,7 @@ pub(crate) const KINDS: &[Kind] = &[
             Ok(vec![Attacker::changing_endpoints(&stage.mesh.control_plane)?])
         })
         .with(|stage| {
+            stage.lower_control_plane()?;
             let program = attack::app(&Stage::attacker(&stage.hostile), &hold_command(stage, attacker::very_many()?))?;
             reaches(&program, "open")?;
             Ok(vec![program])

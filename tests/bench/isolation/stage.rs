@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 
 use anyhow::{Context, Result};
 use weir_tests::agent::Agent;
+use weir_tests::cgroup;
 use weir_tests::mesh::{Mesh, NAMESPACE, workload_entry};
 use weir_tests::place::Place;
 use weir_tests::test_app::{self, ECHO};
@@ -39,6 +40,15 @@ impl Stage {
     /// Where the programs of an attack run that are in a pod.
     pub(crate) fn attacker(pod: &Pod) -> Place {
         pod.place.clone().under(&LOWEST_PRIORITY)
+    }
+
+    /// Gives the control plane the lowest priority, too: in a cluster it is on another machine than the bystander.
+    pub(crate) fn lower_control_plane(&self) -> Result<()> {
+        let fabric = &self.mesh.world.fabric;
+        for process in cgroup::processes(fabric.cgroup()) {
+            fabric.run(&["chrt", "--all-tasks", "--idle", "--pid", "0", &process.to_string()])?;
+        }
+        Ok(())
     }
 
     /// A port of the far pod.
