@@ -22,7 +22,9 @@ use verdict::{Seen, Verdict};
 const LOOK: Duration = Duration::from_millis(100);
 /// How long a bystander asks before anything is measured.
 const WARM_UP: Duration = Duration::from_secs(1);
-/// How soon descriptors must be back, and how many may come and go with a few HBONE connections.
+/// How long a quiet window waits at most for what the attack before it has left.
+const BETWEEN_ROUNDS: Duration = Duration::from_secs(3);
+/// How soon descriptors must be back after the last attack, and how many may come and go with a few HBONE connections.
 const BACK_WITHIN: Duration = Duration::from_secs(60);
 const OTHER_DESCRIPTORS: usize = 12;
 
@@ -78,9 +80,9 @@ fn measure(kind: &Kind, isolation: &Isolation) -> Result<Seen> {
     wait::between_measurements(WARM_UP);
     let window = Duration::from_secs(u64::from(isolation.seconds));
     let before = stage.held()?;
-    let mut watched = Watched { before, grown_bytes: 0, most_descriptors: 0, back: Some(Duration::ZERO) };
+    let mut watched = Watched { before, grown_bytes: 0, most_descriptors: 0, back: None };
     let mut rounds = Vec::new();
-    for _ in 0..isolation.rounds {
+    for round in 1..=isolation.rounds {
         let quiet = now_us();
         wait::between_measurements(window);
         let quiet = (quiet, now_us());
@@ -95,7 +97,8 @@ fn measure(kind: &Kind, isolation: &Isolation) -> Result<Seen> {
         attackers.iter_mut().try_for_each(attacker::Attacker::goes_on)?;
         bystander.goes_on()?;
         drop(attackers);
-        watched.wait_for_descriptors(&stage)?;
+        let within = if round < isolation.rounds { BETWEEN_ROUNDS } else { BACK_WITHIN };
+        watched.back = watched.descriptors_are_back(&stage, within)?;
     }
     Ok(watched.seen(&rounds, &bystander.end()?))
 }
@@ -120,17 +123,16 @@ impl Watched {
         Ok(more)
     }
 
-    fn wait_for_descriptors(&mut self, stage: &Stage) -> Result<()> {
+    /// How long it took until there were as few descriptors as before, if they are in time.
+    fn descriptors_are_back(&mut self, stage: &Stage, within: Duration) -> Result<Option<Duration>> {
         let end = Instant::now();
         while self.look(stage)? > OTHER_DESCRIPTORS {
-            if end.elapsed() > BACK_WITHIN {
-                self.back = None;
-                return Ok(());
+            if end.elapsed() > within {
+                return Ok(None);
             }
             wait::between_measurements(LOOK);
         }
-        self.back = self.back.map(|back| back.max(end.elapsed()));
-        Ok(())
+        Ok(Some(end.elapsed()))
     }
 
     fn seen(self, rounds: &[Round], requests: &[Request]) -> Seen {
