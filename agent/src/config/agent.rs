@@ -152,7 +152,7 @@ pub struct ProxyConfig {
     /// Streams that share one HBONE connection before another is opened.
     #[arg(long, env = "POOL_MAX_STREAMS_PER_CONNECTION", default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..))]
     pub pool_max_streams: u32,
-    /// Seconds after which an idle HBONE connection is closed.
+    /// Seconds after which an idle HBONE connection is closed. Of several idle ones to a peer, all but one go after ten seconds.
     #[arg(long, env = "WEIR_POOL_IDLE_SECONDS", default_value_t = 300, value_parser = clap::value_parser!(u64).range(1..=MAX_SECONDS))]
     pub pool_idle_seconds: u64,
     /// Seconds after which an HBONE connection takes no further streams, so that both sides prove their identities again on
