@@ -22,8 +22,8 @@ use verdict::{Seen, Verdict};
 const LOOK: Duration = Duration::from_millis(100);
 /// How long a bystander asks before anything is measured.
 const WARM_UP: Duration = Duration::from_secs(1);
-/// How long a quiet window waits at most for what the attack before it has left.
-const BETWEEN_ROUNDS: Duration = Duration::from_secs(3);
+/// How long a quiet window waits at most for what the attack before it has left: as long as a connect may take.
+const BETWEEN_ROUNDS: Duration = Duration::from_secs(10);
 /// How soon descriptors must be back after the last attack, and how many may come and go with a few HBONE connections.
 const BACK_WITHIN: Duration = Duration::from_secs(60);
 const OTHER_DESCRIPTORS: usize = 12;
