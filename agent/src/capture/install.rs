@@ -74,6 +74,7 @@ impl Capture {
             agent,
             programs,
             maps: Mutex::new(maps),
+            swept: Mutex::default(),
             socket_addresses,
             hierarchy,
             kubelet_cgroup: options.kubelet_cgroup.clone(),

@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 use std::os::fd::BorrowedFd;
 use std::path::{Path, PathBuf};
+use std::time::Instant;
 
 use parking_lot::Mutex;
 use weir_common::{CLOSED_WITHOUT_AGENT, InboundPod, LISTENING_KNOWN};
@@ -16,7 +17,8 @@ use super::original_dst::SocketAddresses;
 use super::pins::Pins;
 use super::pod::{NetnsCookie, PodCapture, netns_cookie};
 use super::programs::{self, Programs};
-use super::{events, kernel, pod_cgroup, proof, sweep};
+use super::sweep::{self, Swept};
+use super::{events, kernel, pod_cgroup, proof};
 use crate::config::Location;
 use crate::model::address::OriginalDst;
 
@@ -28,6 +30,8 @@ pub struct Capture {
     pub(super) agent: Cgroup,
     pub(super) programs: Programs,
     pub(super) maps: Mutex<Maps>,
+    /// What the last sweeps came to. Locked before the maps.
+    pub(super) swept: Mutex<Swept>,
     pub(super) socket_addresses: SocketAddresses,
     pub(super) hierarchy: Hierarchy,
     pub(super) kubelet_cgroup: Location,
@@ -89,12 +93,21 @@ impl Capture {
         if in_place && self.is_captured(&maps, pod) {
             return Ok(());
         }
-        let result = self.enroll_at(&mut maps, slot, pod, in_place);
+        let mut result = self.enroll_at(&mut maps, slot, pod, in_place);
+        if let Ok(false) = result {
+            // New listeners are counted by now; these are the ones that listened before. Others wait for the maps meanwhile as
+            // little as they can: whoever enrols has a turn of his own.
+            drop(maps);
+            let ports = sweep::listeners(pod.cookie, pod.netns);
+            maps = self.maps.lock();
+            let failed = || format!("cannot enrol {}", pod.cookie);
+            result = sweep::note(&mut maps, pod.cookie, ports.as_ref()).map_err(CaptureError::because(failed));
+        }
         if result.is_err() && former.is_none() {
             let _ = maps.forget(pod.cookie, Some(slot));
             let _ = release(&self.pins, &mut maps, pod.cookie);
         }
-        result
+        result.map(drop)
     }
 
     /// Whether nothing is left to do for a pod whose listeners are in place: a node may have hundreds, whose connections
@@ -105,7 +118,14 @@ impl Capture {
             && programs::is_alive(&self.pins.pod(pod.cookie))
     }
 
-    fn enroll_at(&self, maps: &mut Maps, slot: u32, pod: &PodCapture<'_>, in_place: bool) -> Result<(), CaptureError> {
+    /// Whether it is known on which ports the pod listens.
+    fn enroll_at(
+        &self,
+        maps: &mut Maps,
+        slot: u32,
+        pod: &PodCapture<'_>,
+        in_place: bool,
+    ) -> Result<bool, CaptureError> {
         let failed = || format!("cannot enrol {}", pod.cookie);
         // On some kernels, updating a sockmap element with the socket that it holds drops the map's reference to it.
         if !in_place {
@@ -124,11 +144,7 @@ impl Capture {
         }
         maps.make_room(pod.cookie).map_err(CaptureError::because(failed))?;
         maps.set_pod(pod.cookie, slot, pod.addresses, pod.device).map_err(CaptureError::because(failed))?;
-        if known != 0 {
-            return Ok(());
-        }
-        // New listeners are counted by now; these are the ones that listened before.
-        sweep::look_for_listeners(maps, pod.cookie, pod.netns).map_err(CaptureError::because(failed))
+        Ok(known != 0)
     }
 
     /// `Err` when another live pod has one of the addresses; a pod that has ended is removed.
@@ -216,7 +232,7 @@ impl Capture {
 
     /// Pods whose noted listeners should be looked at again: many ports were closed, or not all could be noted.
     pub fn unswept(&self) -> Vec<NetnsCookie> {
-        sweep::candidates(&self.maps.lock())
+        self.swept.lock().candidates(&self.maps.lock(), Instant::now())
     }
 
     /// Looks again on which ports a captured pod listens, and frees the room of those that were closed.
@@ -224,7 +240,12 @@ impl Capture {
     /// # Errors
     /// When the kernel refuses.
     pub fn sweep(&self, cookie: NetnsCookie, netns: BorrowedFd<'_>) -> Result<(), CaptureError> {
-        let swept = sweep::sweep(&mut self.maps.lock(), cookie, netns);
+        let swept = (|| {
+            let begun = sweep::begin(&mut self.maps.lock(), cookie)?;
+            let ports = sweep::listeners(cookie, netns);
+            let mut swept = self.swept.lock();
+            begun.finish(&mut self.maps.lock(), &mut swept, ports.as_ref())
+        })();
         swept.map_err(CaptureError::because(|| format!("cannot look again on which ports {cookie} listens")))
     }
 

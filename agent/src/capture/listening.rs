@@ -9,6 +9,7 @@ use std::thread;
 
 use nix::sched::{CloneFlags, setns};
 use nix::sys::socket::{AddressFamily, MsgFlags, SockFlag, SockProtocol, SockType, recv, send, socket};
+use weir_common::MAX_LISTENING_PORTS_PER_POD;
 
 /// `SOCK_DIAG_BY_FAMILY` of linux/sock_diag.h.
 const DIAG_BY_FAMILY: u16 = 20;
@@ -22,24 +23,49 @@ const IP: usize = HEADER + 8;
 /// Size of a request: header and `inet_diag_req_v2`.
 const REQUEST: usize = HEADER + 56;
 
-/// Ports with a listener that can be reached from outside the namespace.
+/// Sockets of one namespace that are looked at: many may listen on one port (SO_REUSEPORT).
+const MAX_SOCKETS: usize = 65_536;
+
+/// Ports with a listener that can be reached from outside the namespace; `None` where there are more than are counted for one
+/// pod, or too many sockets to look at all of them.
 ///
 /// # Errors
 /// When the namespace cannot be entered, or the kernel does not support sock_diag.
-pub(super) fn ports(netns: BorrowedFd<'_>) -> io::Result<BTreeSet<u16>> {
+pub(super) fn ports(netns: BorrowedFd<'_>) -> io::Result<Option<BTreeSet<u16>>> {
     // On a thread of its own, which ends with the namespace that it has entered.
     thread::scope(|scope| {
         let asker = scope.spawn(|| {
             setns(netns, CloneFlags::CLONE_NEWNET)?;
-            let mut ports = ask(libc::AF_INET)?;
-            ports.extend(ask(libc::AF_INET6)?);
-            Ok(ports.into_iter().collect())
+            let mut found = Found::default();
+            for family in [libc::AF_INET, libc::AF_INET6] {
+                if !ask(family, &mut found)? {
+                    return Ok(None);
+                }
+            }
+            Ok(Some(found.ports))
         });
         asker.join().unwrap_or_else(|_| Err(io::Error::other("the asking thread panicked")))
     })
 }
 
-fn ask(family: i32) -> io::Result<Vec<u16>> {
+/// Listeners that the kernel has told of.
+#[derive(Debug, Default)]
+struct Found {
+    ports: BTreeSet<u16>,
+    sockets: usize,
+}
+
+impl Found {
+    /// Takes more of them; false once there are too many.
+    fn take(&mut self, ports: &mut Vec<u16>) -> bool {
+        self.sockets += ports.len();
+        self.ports.extend(ports.drain(..));
+        self.sockets <= MAX_SOCKETS && self.ports.len() as u64 <= MAX_LISTENING_PORTS_PER_POD
+    }
+}
+
+/// Adds the listeners of a family; false where there are too many, and the rest was not read.
+fn ask(family: i32, found: &mut Found) -> io::Result<bool> {
     let kernel =
         socket(AddressFamily::Netlink, SockType::Datagram, SockFlag::SOCK_CLOEXEC, SockProtocol::NetlinkSockDiag)?;
     send(kernel.as_raw_fd(), &request(family), MsgFlags::empty())?;
@@ -47,8 +73,12 @@ fn ask(family: i32) -> io::Result<Vec<u16>> {
     let mut buffer = vec![0; 32 * 1024];
     loop {
         let length = recv(kernel.as_raw_fd(), &mut buffer, MsgFlags::empty())?;
-        if read_answer(&buffer[..length], &mut ports)? {
-            return Ok(ports);
+        let is_last = read_answer(&buffer[..length], &mut ports)?;
+        if !found.take(&mut ports) {
+            return Ok(false);
+        }
+        if is_last {
+            return Ok(true);
         }
     }
 }
@@ -162,6 +192,18 @@ mod tests {
         }
         assert!(read_answer(&[0; 16], &mut Vec::new()).is_err());
         assert!(read_answer(&[255; 20], &mut Vec::new()).is_err());
+    }
+
+    #[test]
+    fn no_pod_is_looked_at_without_end() {
+        let mut found = Found::default();
+        for _ in 0..64 {
+            assert!(found.take(&mut vec![80; 1024]), "many sockets of one port");
+        }
+        assert!(!found.take(&mut vec![80]), "too many of them");
+        let mut ports: Vec<u16> = (1..=1024).collect();
+        let mut found = Found::default();
+        assert!(found.take(&mut ports) && !found.take(&mut vec![2000]), "more ports than are counted");
     }
 
     #[test]
