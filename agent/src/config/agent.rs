@@ -123,7 +123,7 @@ pub struct FilesConfig {
     #[arg(long, env = "WEIR_CERTIFICATES_DIR", requires = "config", conflicts_with = "ca_dir")]
     pub certificates_dir: Option<PathBuf>,
     /// File with certificate revocation lists (PEM, one per issuer), reread when it changes. Peers whose certificate, or one
-    /// above it, is revoked are refused, and their open connections end. Where there is no such file, none is revoked.
+    /// above it, is revoked are refused, and their open connections end. Where there is no such file, or it is empty, none is revoked.
     #[arg(long, env = "CRL_PATH")]
     pub crl: Option<PathBuf>,
 }

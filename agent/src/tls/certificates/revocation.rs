@@ -52,8 +52,8 @@ impl RevocationStatus {
     }
 }
 
-/// The file with revocation lists. One that is not there revokes nothing: where the ConfigMap is optional, that is how there are
-/// no lists. While one is there that cannot be used, its last good content counts; before there was any, no peer is accepted,
+/// The file with revocation lists. One that is not there, or empty, revokes nothing: so istiod writes it whose CA has no lists.
+/// While one is there that cannot be used, its last good content counts; before there was any, no peer is accepted,
 /// since it may be on the lists.
 #[derive(Debug)]
 pub struct RevocationFile {
@@ -100,7 +100,7 @@ impl RevocationFile {
     }
 
     fn apply(&self, certificates: &Certificates, content: Option<&[u8]>) -> Result<(), UnusableFile> {
-        let (revocation, next_update) = match content {
+        let (revocation, next_update) = match content.filter(|content| !content.trim_ascii().is_empty()) {
             None => (Revocation::None, None),
             Some(content) => {
                 let lists = RevocationLists::read(content)?;
@@ -155,12 +155,14 @@ mod tests {
         let path = home.path().join("ca-crl.pem");
         let root = TestRoot::new();
         let good = root.revocation_list(&[7]);
-        let steps: [(&str, Option<&str>, &str, usize); 6] = [
+        let steps: [(&str, Option<&str>, &str, usize); 8] = [
             ("damaged at first", Some("-----BEGIN X509 CRL-----\nAAAA\n-----END X509 CRL-----\n"), "unknown", 1),
             ("good", Some(&good), "lists", 0),
             ("the same", Some(&good), "lists", 0),
-            ("empty", Some(""), "lists", 1),
+            ("something else", Some("no list"), "lists", 1),
             ("good again", Some(&good), "lists", 0),
+            ("empty, as istiod has it", Some("\n"), "none", 0),
+            ("good once more", Some(&good), "lists", 0),
             ("removed", None, "none", 0),
         ];
         let source = CertificateSource::Files(home.path().to_owned());
