@@ -3,11 +3,10 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use anyhow::{Result, ensure};
-use weir_tests::agent::{Agent, binary};
+use anyhow::{Context, Result, ensure};
+use weir_tests::agent::Agent;
 use weir_tests::mesh::{Mesh, NAMESPACE, workload_entry};
-use weir_tests::program::Program;
-use weir_tests::test_app::{self, ECHO};
+use weir_tests::test_app::{self, ECHO, Held};
 use weir_tests::wait;
 use weir_tests::world::{N1, N2, Pod};
 
@@ -26,21 +25,16 @@ pub(crate) const CASES: &[Case] = &[
 const NOTICED: Duration = Duration::from_secs(20);
 
 /// Opens a connection to a pod's echo and keeps it.
-fn hold(from: &Pod, to: &Pod) -> Result<Program> {
-    let app = binary("weir-test-app")?.display().to_string();
-    let held = from.place.spawn(&[&app, "hold", &SocketAddr::new(to.ipv4(), ECHO).to_string()])?;
-    wait::until("a connection is open", NOTICED, || {
-        ensure!(held.stdout().contains("open"), "{}", held.tail());
-        Ok(())
-    })?;
+fn hold(from: &Pod, to: &Pod) -> Result<Held> {
+    let held = Held::open(&from.place, to.ipv4())?;
+    wait::until("a connection is open", NOTICED, || held.is_open())?;
     Ok(held)
 }
 
-fn ends(held: &Program) -> Result<()> {
-    wait::until("the connection ends", NOTICED, || {
-        ensure!(held.stdout().contains("ConnectionReset"), "{}", held.tail());
-        Ok(())
-    })
+fn ends(held: &Held) -> Result<()> {
+    let end = wait::until("the connection ends", NOTICED, || held.end())?;
+    ensure!(end.end == "ConnectionReset", "{end:?}");
+    Ok(())
 }
 
 fn counts(agent: &Agent, expected: f64) -> Result<()> {
@@ -97,7 +91,7 @@ fn on_request(mesh: &mut Mesh) -> Result<()> {
     ends(&inbound)?;
     counts(&mesh.agents[N1], 0.0)?;
     counts(&mesh.agents[N2], 0.0)?;
-    ensure!(!over_hbone.stdout().contains("end"), "a connection over HBONE ended, too: {}", over_hbone.tail());
+    over_hbone.is_open().context("a connection over HBONE ended, too")?;
     Ok(())
 }
 
@@ -108,6 +102,6 @@ fn after_a_time() -> Result<()> {
     joins(&mesh)?;
     ends(&outbound)?;
     ends(&inbound)?;
-    ensure!(!over_hbone.stdout().contains("end"), "a connection over HBONE ended, too: {}", over_hbone.tail());
+    over_hbone.is_open().context("a connection over HBONE ended, too")?;
     Ok(())
 }

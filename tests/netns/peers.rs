@@ -3,11 +3,10 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use anyhow::{Context, Result, ensure};
-use weir_tests::agent::binary;
+use anyhow::{Result, ensure};
 use weir_tests::attack;
 use weir_tests::mesh::Mesh;
-use weir_tests::test_app::{self, ECHO};
+use weir_tests::test_app::{self, ECHO, Held};
 use weir_tests::wait;
 use weir_tests::world::N1;
 
@@ -75,14 +74,12 @@ fn old_connections() -> Result<()> {
     let flags =
         [format!("--hbone-max-age-seconds={AGE}"), format!("--drain-seconds={DRAIN}"), "--worker-threads=1".into()];
     let mesh = Mesh::start_with("t", &flags.each_ref().map(String::as_str))?;
-    let address = SocketAddr::new(mesh.far.ipv4(), ECHO).to_string();
-    let held = mesh.client.place.spawn(&[binary("weir-test-app")?.display().to_string(), "hold".into(), address])?;
+    let held = Held::open(&mesh.client.place, mesh.far.ipv4())?;
     let (mut asked, mut failed) = (0, Vec::new());
-    let end: Held = wait::until("the connection that never ends is ended", Duration::from_secs(20), || {
+    let end = wait::until("the connection that never ends is ended", Duration::from_secs(20), || {
         failed.extend(test_app::echoes(&mesh.client.place, mesh.far.ipv4(), ECHO).err());
         asked += 1;
-        let last = held.stdout().lines().last().unwrap_or_default().to_owned();
-        serde_json::from_str(&last).with_context(|| format!("it says {last:?}"))
+        held.end()
     })?;
     note(format!("ended by {} after {} ms; {asked} connections were made meanwhile", end.end, end.ms));
     ensure!(failed.is_empty(), "of new connections {} failed: {failed:?}", failed.len());
@@ -114,11 +111,4 @@ fn after_a_burst() -> Result<()> {
         Ok(())
     })?;
     test_app::echoes(&mesh.client.place, mesh.far.ipv4(), ECHO).map(drop)
-}
-
-/// How a held connection ended.
-#[derive(Debug, serde::Deserialize)]
-struct Held {
-    end: String,
-    ms: u64,
 }

@@ -118,6 +118,49 @@ pub fn client_called<T: for<'de> Deserialize<'de>>(
     serde_json::from_str(&output.stdout).with_context(|| format!("{arguments:?} printed {:?}", output.stdout))
 }
 
+/// A connection to an echo that is kept, and tells how it ended.
+#[derive(Debug)]
+pub struct Held(Program);
+
+/// How a kept connection ended.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+pub struct HeldEnd {
+    /// `bytes`, or the name of the error.
+    pub end: String,
+    /// Milliseconds from its beginning.
+    pub ms: u64,
+}
+
+impl Held {
+    /// Begins to connect.
+    ///
+    /// # Errors
+    /// If the program cannot be started.
+    pub fn open(place: &Place, address: IpAddr) -> Result<Self> {
+        let address = SocketAddr::new(address, ECHO).to_string();
+        Ok(Self(place.spawn(&[binary("weir-test-app")?.display().to_string(), "hold".into(), address])?))
+    }
+
+    /// Checks that the echo has answered, and that the connection has not ended since.
+    ///
+    /// # Errors
+    /// If one of it does not hold; with what the program says.
+    pub fn is_open(&self) -> Result<()> {
+        ensure!(self.0.stdout().trim() == r#"{"open":true}"#, "{}", self.0.tail());
+        Ok(())
+    }
+
+    /// How it ended.
+    ///
+    /// # Errors
+    /// If it has not yet; with what the program says.
+    pub fn end(&self) -> Result<HeldEnd> {
+        let said = self.0.stdout();
+        let last = said.lines().last().unwrap_or_default();
+        serde_json::from_str(last).with_context(|| format!("it says {last:?}"))
+    }
+}
+
 /// Connects, sends a text, and tells what came back.
 ///
 /// # Errors
