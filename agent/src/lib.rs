@@ -30,6 +30,8 @@ mod net;
 
 mod h2;
 
+mod http;
+
 mod objects;
 mod state;
 mod supervisor;

@@ -45,6 +45,12 @@ pub mod balance {
     pub(super) use view::{RequestedPort, may_serve};
 }
 
+pub mod http {
+    //! What is decided about a request, and the heads of messages that these decisions read and change.
+
+    pub mod head;
+}
+
 pub mod identity;
 
 pub mod mesh {

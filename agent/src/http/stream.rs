@@ -1,0 +1,92 @@
+//! One exchange of a request and its response, as its owner sees it, whichever version of HTTP carries it.
+//!
+//! All of it is polled by one task: what is received from one side is sent to the other while that one has room, so that a
+//! reader that pauses holds its sender.
+
+use std::io;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use bytes::Bytes;
+
+use crate::model::http::head::HttpFields;
+
+/// What a head says of the content that follows it (RFC 9112 §6.3).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum BodyLength {
+    /// The message ends with its head.
+    Empty,
+    /// So many bytes follow; also where they are none.
+    Known(u64),
+    /// The end is marked: by the last chunk, by END_STREAM, or by the end of the connection.
+    Unknown,
+    /// No content, but bytes of another protocol both ways until both sides have ended: after 101, or after 2xx to CONNECT.
+    Tunnel,
+}
+
+/// What comes next of the message that is received.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Received {
+    /// Part of the content, never empty.
+    Data(Bytes),
+    /// The trailer section: the message ends with it.
+    Trailers(HttpFields),
+    /// The message ends without trailers.
+    End,
+}
+
+/// How an exchange broke.
+#[derive(Debug, Clone, thiserror::Error)]
+pub(crate) enum ExchangeError {
+    /// The peer's bytes are not the message that its version of HTTP wants (RFC 9112 §6.3, RFC 9113 §8.1.1).
+    #[error("malformed message: {0}")]
+    Malformed(&'static str),
+    /// The peer reset the stream or the connection.
+    #[error("reset by the peer")]
+    Reset,
+    /// The connection ended before the message did.
+    #[error("the connection ended before the message did")]
+    Truncated,
+    /// The connection ended before any byte of the response came: a connection that was kept for further requests may have been
+    /// closed by the peer while this request was on its way to it.
+    #[error("the connection ended before a response came")]
+    NoResponse,
+    /// The peer says that it has not looked at the request (RFC 9113 §8.7).
+    #[error("the peer refused the stream")]
+    Refused,
+    #[error("{0}")]
+    Io(Arc<io::Error>),
+}
+
+/// One side of an exchange whose head was received: the rest of what the peer sends, and what is sent to it.
+///
+/// Heads are received and sent by methods of the types themselves, because a server and a client differ in them.
+pub(crate) trait MessageStream {
+    /// The next part of the message that the peer sends. Not called again after its end.
+    ///
+    /// # Errors
+    /// When the message breaks off or is malformed.
+    fn poll_receive(&mut self, cx: &mut Context<'_>) -> Poll<Result<Received, ExchangeError>>;
+
+    /// Ready once a part of the content may be sent: what was sent before is on its way as far as the bound of what waits
+    /// demands.
+    ///
+    /// # Errors
+    /// When the peer takes no more.
+    fn poll_room(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), ExchangeError>>;
+
+    /// Queues a part of the content. Only while there [is room](Self::poll_room).
+    fn send_data(&mut self, data: Bytes);
+
+    /// Queues the trailer section, with which the message ends. A version or a peer that takes none gets the end alone.
+    fn send_trailers(&mut self, trailers: &HttpFields);
+
+    /// Queues the end of the message.
+    fn send_end(&mut self);
+
+    /// Hands to the network what is queued; ready once all of it was taken.
+    ///
+    /// # Errors
+    /// When the peer takes no more.
+    fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), ExchangeError>>;
+}
