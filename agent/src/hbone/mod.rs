@@ -8,6 +8,7 @@
 mod age;
 mod application;
 mod authority;
+mod byte_stream;
 mod connection;
 mod dialer;
 mod error;

@@ -149,7 +149,7 @@ impl SecuredSession {
 
     fn shut_down_application(&mut self, id: u32) {
         if let Some(stream) = self.http2.stream_mut(id)
-            && stream.attached.shut_down()
+            && (stream.attached.shut_down() || stream.attached.application.is_none())
         {
             stream.wake();
         }

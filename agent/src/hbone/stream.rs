@@ -5,11 +5,13 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use http::StatusCode;
+use parking_lot::MutexGuard;
 use tokio::net::TcpStream;
 
 use super::application::{Application, TcpEnd};
 use super::connection::StreamSlot;
 use super::relay::RelayError;
+use super::session::SecuredSession;
 use super::transport::Transport;
 use crate::h2::{Reason, StreamError};
 use crate::telemetry::connection::ByteCounts;
@@ -26,6 +28,14 @@ pub(crate) struct HboneStream {
 impl HboneStream {
     pub(super) fn new(transport: Arc<Transport>, id: u32, slot: Option<StreamSlot>) -> Self {
         Self { transport, id, slot }
+    }
+
+    pub(super) fn id(&self) -> u32 {
+        self.id
+    }
+
+    pub(super) fn session(&self) -> MutexGuard<'_, SecuredSession> {
+        self.transport.session()
     }
 
     /// The response to the request that opened the stream.

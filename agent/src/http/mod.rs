@@ -2,6 +2,10 @@
 //!
 //! `stream` is what the versions have in common: one exchange, whichever connection carries it.
 
+mod pump;
+mod replay;
 mod stream;
 
-pub(crate) use self::stream::{BodyLength, ExchangeError, MessageStream, Received};
+pub(crate) use self::pump::{Broken, ClientWatch, ResponseBody, until_response};
+pub(crate) use self::replay::RequestBody;
+pub(crate) use self::stream::{BodyLength, Downstream, ExchangeError, MessageStream, Received, Upstream};

@@ -9,7 +9,7 @@ use std::task::{Context, Poll};
 
 use bytes::Bytes;
 
-use crate::model::http::head::HttpFields;
+use crate::model::http::head::{HttpFields, ResponseHead};
 
 /// What a head says of the content that follows it (RFC 9112 §6.3).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -89,4 +89,28 @@ pub(crate) trait MessageStream {
     /// # Errors
     /// When the peer takes no more.
     fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), ExchangeError>>;
+}
+
+/// The side of an exchange that sent the request.
+pub(crate) trait Downstream: MessageStream {
+    /// Queues the head of a response, interim or final.
+    fn send_response(&mut self, head: &ResponseHead, length: BodyLength);
+
+    /// Ready once the client shows that it may be gone, after the whole request has come: `Reset` where it is, `Truncated` where
+    /// it has ended its side, which a client may do that still waits for the response. Further requests that come meanwhile
+    /// (pipelining) wait.
+    fn poll_left(&mut self, cx: &mut Context<'_>) -> Poll<ExchangeError>;
+}
+
+/// The side of an exchange that answers.
+pub(crate) trait Upstream: MessageStream {
+    /// The head of the next response, interim ones one at a time, and what it says of its content.
+    ///
+    /// # Errors
+    /// When there is none to come, or it is malformed.
+    fn poll_response(
+        &mut self,
+        cx: &mut Context<'_>,
+        head: &mut ResponseHead,
+    ) -> Poll<Result<BodyLength, ExchangeError>>;
 }
