@@ -47,8 +47,21 @@ pub mod balance {
 
 pub mod http {
     //! What is decided about a request, and the heads of messages that these decisions read and change.
+    //!
+    //! Objects come in as `objects` has them; `config` makes a snapshot of them and decides which count for a source and
+    //! a destination. What rules consist of is in `route`, `policies` and `destination`.
 
+    pub mod config;
+    pub mod destination;
+    pub mod field_changes;
     pub mod head;
+    pub mod local_reply;
+    pub mod objects;
+    pub mod pattern;
+    pub mod policies;
+    pub mod route;
+    pub mod scope;
+    pub mod visibility;
 }
 
 pub mod identity;

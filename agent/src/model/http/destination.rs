@@ -1,0 +1,166 @@
+//! How the endpoints of a service are used: what Istio's `DestinationRule` says, after its layers are one.
+
+use std::time::Duration;
+
+use super::route::Origin;
+use crate::model::peer_authentication::Labels;
+
+/// The traffic policy for one port, and one subset or none, of a service. Absent limits are none.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct DestinationPolicy {
+    /// The DestinationRule it comes from.
+    pub origin: Option<Origin>,
+    /// Labels that the endpoints of the subset have; `None` outside of subsets.
+    pub subset: Option<Labels>,
+    pub load_balancer: LoadBalancer,
+    pub pool: ConnectionPool,
+    pub outlier_detection: Option<OutlierDetection>,
+    /// `None`: mTLS wherever the endpoint offers it.
+    pub tls: Option<UpstreamTls>,
+}
+
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct LoadBalancer {
+    pub algorithm: Algorithm,
+    pub warmup: Option<Warmup>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub enum Algorithm {
+    /// The less loaded of two endpoints that chance picks.
+    #[default]
+    LeastRequest,
+    RoundRobin,
+    Random,
+    /// To the address that the client dialled.
+    Passthrough,
+    ConsistentHash(HashKey),
+}
+
+/// What of a request decides its endpoint. Where a request does not have it, chance decides.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum HashKey {
+    /// The value of a field, whose name is in lower case.
+    Header(Box<str>),
+    Cookie(HashCookie),
+    /// The client's address.
+    SourceIp,
+    /// The value of a parameter of the query.
+    QueryParameter(Box<str>),
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct HashCookie {
+    pub name: Box<str>,
+    pub path: Box<str>,
+    /// How long a cookie that is made for a client lasts; zero: until its session ends. `None`: none is made.
+    pub ttl: Option<Duration>,
+    /// Further attributes, such as `SameSite` and its value.
+    pub attributes: Vec<(Box<str>, Box<str>)>,
+}
+
+/// A new endpoint gets less than its share at first (Envoy's slow start).
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Warmup {
+    pub duration: Duration,
+    /// The least share, in percent of the full one.
+    pub minimum_percent: f64,
+    pub aggression: f64,
+}
+
+/// Limits of the connections and requests of one agent to one destination. `u32::MAX` stands for no limit.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ConnectionPool {
+    pub max_connections: u32,
+    pub connect_timeout: Duration,
+    pub max_connection_duration: Option<Duration>,
+    /// Of connections without requests.
+    pub idle_timeout: Option<Duration>,
+    pub max_pending_requests: u32,
+    /// Requests at one time, of HTTP/1.1 and HTTP/2.
+    pub max_requests: u32,
+    /// 1 for no keep-alive; `u32::MAX` for no limit.
+    pub max_requests_per_connection: u32,
+    /// Retries at one time.
+    pub max_retries: u32,
+    pub max_concurrent_streams: u32,
+    pub retry_budget: Option<RetryBudget>,
+    pub protocol: UpstreamProtocol,
+}
+
+impl Default for ConnectionPool {
+    /// Istio's defaults.
+    fn default() -> Self {
+        Self {
+            max_connections: u32::MAX,
+            connect_timeout: Duration::from_secs(10),
+            max_connection_duration: None,
+            idle_timeout: Some(Duration::from_secs(3600)),
+            max_pending_requests: u32::MAX,
+            max_requests: u32::MAX,
+            max_requests_per_connection: u32::MAX,
+            max_retries: u32::MAX,
+            max_concurrent_streams: u32::MAX,
+            retry_budget: None,
+            protocol: UpstreamProtocol::OfPort,
+        }
+    }
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum UpstreamProtocol {
+    /// As the service's port declares it.
+    #[default]
+    OfPort,
+    /// HTTP/2 (`h2UpgradePolicy: UPGRADE`).
+    Http2,
+    /// The version that the client uses (`useClientProtocol`).
+    OfClient,
+}
+
+/// Retries at one time as a share of the requests at one time; takes the place of `max_retries`.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct RetryBudget {
+    pub percent: f64,
+    pub min_concurrency: u32,
+}
+
+/// When an endpoint is not used for a while because of its answers (Envoy's outlier detection).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct OutlierDetection {
+    /// 0 switches it off.
+    pub consecutive_5xx: u32,
+    /// 502, 503 and 504; 0 switches it off.
+    pub consecutive_gateway_errors: u32,
+    /// Failures to connect and resets count apart from answers.
+    pub splits_local_origin: bool,
+    /// Where they are split; 0 switches it off.
+    pub consecutive_local_origin_failures: u32,
+    pub interval: Duration,
+    pub base_ejection_time: Duration,
+    pub max_ejection_percent: u8,
+    /// With fewer healthy endpoints than this, all are used; 0 for never.
+    pub min_health_percent: u8,
+}
+
+/// What a client of this destination does about TLS (`trafficPolicy.tls`).
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct UpstreamTls {
+    pub mode: TlsMode,
+    pub sni: Box<str>,
+    pub subject_alt_names: Vec<Box<str>>,
+    /// Paths of files in the pod.
+    pub client_certificate: Box<str>,
+    pub private_key: Box<str>,
+    pub ca_certificates: Box<str>,
+    pub skips_verification: bool,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum TlsMode {
+    #[default]
+    Disable,
+    Simple,
+    Mutual,
+    IstioMutual,
+}

@@ -1,0 +1,227 @@
+//! What a route is: the requests it is for, and what becomes of them. Rules of a VirtualService, an HTTPRoute and a GRPCRoute
+//! are all made of these. Names and meanings are those of Istio's `VirtualService` and the Gateway API's `HTTPRoute`; where
+//! the two differ, [`Semantics`] says which counts.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::field_changes::FieldChanges;
+use super::head::Scheme;
+use super::pattern::{Pattern, TextMatch};
+use super::policies::{Cors, Fault, RetryPolicy, Share};
+
+/// The object a rule comes from, as users know it.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Origin {
+    pub kind: OriginKind,
+    pub namespace: Arc<str>,
+    pub name: Arc<str>,
+    /// Which of the object's rules, from 0.
+    pub rule: u32,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum OriginKind {
+    VirtualService,
+    HttpRoute,
+    GrpcRoute,
+    DestinationRule,
+}
+
+/// Whose rules count where VirtualService and Gateway API differ.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Semantics {
+    /// A prefix is one of text: `/a` matches `/ab`. A missing destination answers 503.
+    VirtualService,
+    /// A prefix is one of path segments. A missing destination answers 500.
+    GatewayApi,
+}
+
+/// One way into a rule: a rule with several matches comes to as many routes, which share it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Route {
+    /// What metrics, logs and `weir why` call it: Istio's name of the route.
+    pub name: Arc<str>,
+    pub matches: RequestMatch,
+    /// Which sources and ports it is for, beside what is said of the whole object.
+    pub applies: Applicability,
+    pub rule: Arc<Rule>,
+}
+
+/// What is known of a route's requests before there is one. A route that applies to a source and a port is in its list.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Applicability {
+    /// The port of the service that was dialled; any where there is none.
+    pub port: Option<u16>,
+    /// Labels that the source must have, all of them.
+    pub source_labels: Vec<(Box<str>, Box<str>)>,
+    pub source_namespace: Option<Box<str>>,
+}
+
+/// Which requests a route is for: all conditions must hold.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct RequestMatch {
+    pub path: PathMatch,
+    /// Case of an exact path or a prefix does not count.
+    pub ignores_path_case: bool,
+    pub method: Option<TextMatch>,
+    /// On `http` or `https`.
+    pub scheme: Option<TextMatch>,
+    /// On the authority as it was sent, with its port.
+    pub authority: Option<TextMatch>,
+    pub fields: Vec<FieldMatch>,
+    pub query: Vec<QueryMatch>,
+}
+
+/// How the path (without query and fragment) is compared.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub enum PathMatch {
+    #[default]
+    Any,
+    Exact(Box<str>),
+    Prefix(Box<str>),
+    /// Whole segments: `/a` and `/a/` match `/a` and `/a/b`, and do not match `/ab`. Kept without a slash at its end.
+    SegmentPrefix(Box<str>),
+    Regex(Pattern),
+}
+
+/// A condition on a field. Several fields of one name count as one value, joined by `,`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FieldMatch {
+    /// In lower case.
+    pub name: Box<str>,
+    pub value: TextMatch,
+    /// The condition is that the value does not match (`withoutHeaders`); a missing field counts as empty text then.
+    pub is_inverted: bool,
+}
+
+/// A condition on the first parameter of a name in the query, neither of them percent-decoded.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct QueryMatch {
+    pub name: Box<str>,
+    pub value: TextMatch,
+}
+
+/// What becomes of the requests of one or several routes.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Rule {
+    pub origin: Origin,
+    pub semantics: Semantics,
+    pub action: Action,
+    pub request: FieldChanges,
+    /// Also for the responses of redirects and direct responses.
+    pub response: FieldChanges,
+    pub fault: Option<Box<Fault>>,
+    pub cors: Option<Box<Cors>>,
+}
+
+#[derive(Debug, Clone, PartialEq)]
+pub enum Action {
+    Forward(Box<Forward>),
+    Redirect(Box<Redirect>),
+    Respond(Box<DirectResponse>),
+}
+
+/// To one of several destinations.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Forward {
+    pub destinations: Vec<Destination>,
+    pub path: Option<PathRewrite>,
+    /// What the upstream gets as its authority.
+    pub authority: Option<Box<str>>,
+    /// From the end of the request to the end of the response, over all attempts; `None` for no limit.
+    pub timeout: Option<Duration>,
+    /// `None`: nothing is sent a second time.
+    pub retry: Option<RetryPolicy>,
+    pub mirrors: Vec<Mirror>,
+}
+
+/// One of the places that requests of a rule go to.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Destination {
+    pub target: Target,
+    /// Its share of the sum of all weights. It does not count where the rule has only one destination, unless
+    /// the Gateway API says so.
+    pub weight: u32,
+    pub request: FieldChanges,
+    pub response: FieldChanges,
+    pub authority: Option<Box<str>>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Target {
+    Cluster(Cluster),
+    /// An invalid reference: its share of the requests is answered with this status.
+    Invalid {
+        status: u16,
+    },
+}
+
+/// What Envoy calls a cluster: endpoints of a service at one of its ports.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Cluster {
+    /// Fully qualified. Which service has it depends on the source's namespace.
+    pub hostname: Arc<str>,
+    /// The port that was dialled, where there is none.
+    pub port: Option<u16>,
+    /// A subset of the DestinationRule that counts for the source.
+    pub subset: Option<Arc<str>>,
+}
+
+/// What the upstream gets in place of the path. The query stays.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum PathRewrite {
+    /// In the place of what the route's prefix matched; of the whole path where it has no prefix.
+    Prefix(Box<str>),
+    Full(Box<str>),
+    /// Everything that matches is replaced; `\1` in the substitution stands for a group.
+    Regex {
+        pattern: Pattern,
+        substitution: Box<str>,
+    },
+}
+
+/// A response that sends the client elsewhere. What is `None` stays as it was in the request.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Redirect {
+    /// 301, 302, 303, 307 or 308.
+    pub status: u16,
+    pub scheme: Option<Scheme>,
+    /// Host, or host and port.
+    pub authority: Option<Box<str>>,
+    pub port: RedirectPort,
+    pub path: Option<RedirectPath>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum RedirectPort {
+    /// That of the request's authority where neither scheme nor authority changes; none else.
+    #[default]
+    Unset,
+    Number(u16),
+    /// The port of the service that was dialled.
+    Dialled,
+    /// None, which means that of the scheme.
+    OfScheme,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum RedirectPath {
+    /// A `?` in it replaces the query too.
+    Full(Box<str>),
+    Prefix(Box<str>),
+}
+
+/// A response that no upstream is asked for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DirectResponse {
+    pub status: u16,
+    pub body: Arc<[u8]>,
+}
+
+/// A copy of requests that goes to a further place; the response to it is thrown away.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Mirror {
+    pub target: Cluster,
+    pub share: Share,
+}
