@@ -1,6 +1,7 @@
 //! The mesh as the process shares it: one writer (the configuration sources), many readers (connections).
 
 mod joining;
+mod routes;
 
 use std::fmt;
 use std::sync::Arc;
@@ -9,6 +10,7 @@ use parking_lot::{Mutex, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use tokio::sync::watch;
 
 pub use self::joining::Joining;
+pub use self::routes::SharedRoutes;
 use crate::model::mesh::{Mesh, MeshUpdate, Touched};
 
 /// A handle to the one [`Mesh`] of the process. Cheap to clone.
