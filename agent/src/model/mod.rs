@@ -56,11 +56,16 @@ pub mod http {
     pub mod field_changes;
     pub mod head;
     pub mod local_reply;
+    mod matching;
     pub mod objects;
     pub mod pattern;
     pub mod policies;
+    mod re2;
     pub mod route;
+    #[cfg(test)]
+    mod sample;
     pub mod scope;
+    pub mod service_routes;
     pub mod visibility;
 }
 

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::destination::DestinationPolicy;
 use super::objects::{HttpObjects, PathNormalization};
 use super::policies::RetryPolicy;
-use super::route::{Route, Semantics};
+use super::service_routes::ServiceRoutes;
 use crate::model::peer_authentication::Labels;
 use crate::model::service::ServiceKey;
 
@@ -20,17 +20,6 @@ pub struct HttpConfig {
 pub struct SourceView<'a> {
     pub namespace: &'a str,
     pub labels: &'a Labels,
-}
-
-/// The routes for one port of a service, or for a host, as one source sees them. Where no route matches a request, it is
-/// answered 404.
-#[derive(Debug, PartialEq)]
-pub struct ServiceRoutes {
-    pub semantics: Semantics,
-    /// First match wins.
-    pub routes: Vec<Arc<Route>>,
-    /// Whether any of them looks at the authority.
-    pub matches_authority: bool,
 }
 
 impl HttpConfig {

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use super::field_changes::FieldChanges;
 use super::head::Scheme;
-use super::pattern::{Pattern, TextMatch};
+use super::pattern::{Pattern, Substitution, TextMatch};
 use super::policies::{Cors, Fault, RetryPolicy, Share};
 
 /// The object a rule comes from, as users know it.
@@ -174,11 +174,8 @@ pub enum PathRewrite {
     /// In the place of what the route's prefix matched; of the whole path where it has no prefix.
     Prefix(Box<str>),
     Full(Box<str>),
-    /// Everything that matches is replaced; `\1` in the substitution stands for a group.
-    Regex {
-        pattern: Pattern,
-        substitution: Box<str>,
-    },
+    /// What matches is replaced, wherever in the path.
+    Regex(Substitution),
 }
 
 /// A response that sends the client elsewhere. What is `None` stays as it was in the request.

@@ -1,0 +1,229 @@
+//! Whether a request meets the conditions of a route.
+
+use std::borrow::Cow;
+
+use super::head::RequestHead;
+use super::pattern::TextMatch;
+use super::route::{FieldMatch, PathMatch, QueryMatch, RequestMatch};
+
+impl RequestMatch {
+    /// Whether all conditions hold for a request, whose path has been normalised.
+    #[must_use]
+    pub fn is_met_by(&self, request: &RequestHead) -> bool {
+        let meets = |condition: &Option<TextMatch>, text: &[u8]| {
+            condition.as_ref().is_none_or(|condition| condition.is_match(text))
+        };
+        self.path.is_match(request.path(), self.ignores_path_case)
+            && meets(&self.method, &request.method)
+            && meets(&self.scheme, request.scheme.text().as_bytes())
+            && meets(&self.authority, &request.authority)
+            && self.fields.iter().all(|field| field.is_met_by(request))
+            && (self.query.is_empty() || {
+                let query = request.query().unwrap_or_default();
+                self.query.iter().all(|parameter| parameter.is_met_by(query))
+            })
+    }
+}
+
+impl PathMatch {
+    /// A prefix of path segments, as the Gateway API has it (`PathPrefix`).
+    #[must_use]
+    pub fn segments(prefix: &str) -> Self {
+        Self::SegmentPrefix(prefix.trim_end_matches('/').into())
+    }
+
+    fn is_match(&self, path: &[u8], ignores_case: bool) -> bool {
+        match self {
+            Self::Any => true,
+            Self::Exact(exact) if ignores_case => path.eq_ignore_ascii_case(exact.as_bytes()),
+            Self::Exact(exact) => path == exact.as_bytes(),
+            Self::Prefix(prefix) => behind(path, prefix, ignores_case).is_some(),
+            Self::SegmentPrefix(prefix) => {
+                behind(path, prefix, ignores_case).is_some_and(|rest| matches!(rest.first(), None | Some(b'/')))
+            }
+            Self::Regex(pattern) => pattern.is_match(path),
+        }
+    }
+}
+
+/// What follows a prefix of a path; `None` where the path has another.
+fn behind<'a>(path: &'a [u8], prefix: &str, ignores_case: bool) -> Option<&'a [u8]> {
+    let (start, rest) = path.split_at_checked(prefix.len())?;
+    let is_equal =
+        if ignores_case { start.eq_ignore_ascii_case(prefix.as_bytes()) } else { start == prefix.as_bytes() };
+    is_equal.then_some(rest)
+}
+
+impl FieldMatch {
+    fn is_met_by(&self, request: &RequestHead) -> bool {
+        match value_of(request, &self.name) {
+            Some(value) => self.value.is_match(&value) != self.is_inverted,
+            None if self.is_inverted => matches!(self.value, TextMatch::Present) || !self.value.is_match(b""),
+            None => false,
+        }
+    }
+}
+
+/// The value of a field as one text. The parts of a request that have fields of their own in HTTP/2 count too, and `host` is
+/// the authority.
+pub(super) fn value_of<'a>(request: &'a RequestHead, name: &str) -> Option<Cow<'a, [u8]>> {
+    let control_data: Option<&[u8]> = match name {
+        ":method" => Some(&request.method),
+        ":path" => Some(&request.target),
+        ":authority" | "host" => Some(&request.authority),
+        ":scheme" => Some(request.scheme.text().as_bytes()),
+        _ => None,
+    };
+    if let Some(value) = control_data {
+        return (!value.is_empty()).then_some(Cow::Borrowed(value));
+    }
+    let mut values = request.fields.values(name);
+    let first = values.next()?;
+    let Some(second) = values.next() else { return Some(Cow::Borrowed(first)) };
+    let mut joined = [first, second].join(&b',');
+    for value in values {
+        joined.push(b',');
+        joined.extend_from_slice(value);
+    }
+    Some(Cow::Owned(joined))
+}
+
+impl QueryMatch {
+    fn is_met_by(&self, query: &[u8]) -> bool {
+        parameter(query, &self.name).is_some_and(|value| self.value.is_match(value))
+    }
+}
+
+/// The value of the first parameter of a name, as it is written; empty where it has no `=`.
+pub(super) fn parameter<'a>(query: &'a [u8], name: &str) -> Option<&'a [u8]> {
+    query.split(|byte| *byte == b'&').find_map(|pair| match pair.strip_prefix(name.as_bytes())? {
+        [] => Some(&[][..]),
+        [b'=', value @ ..] => Some(value),
+        _ => None,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::http::head::Scheme;
+    use crate::model::http::pattern::Pattern;
+
+    fn request(target: &str, fields: &[(&str, &str)]) -> RequestHead {
+        let fields = fields.iter().copied().collect();
+        RequestHead {
+            method: b"GET".into(),
+            target: target.into(),
+            authority: b"reviews:9080".into(),
+            fields,
+            ..RequestHead::default()
+        }
+    }
+
+    fn exact(text: &str) -> TextMatch {
+        TextMatch::Exact(text.into())
+    }
+
+    fn regex(text: &str) -> TextMatch {
+        TextMatch::Regex(Pattern::new(text).expect("valid"))
+    }
+
+    #[test]
+    fn paths_are_compared_without_query() {
+        let prefix = |text: &str| PathMatch::Prefix(text.into());
+        let rows: [(PathMatch, bool, &[&str], &[&str]); 9] = [
+            (PathMatch::Any, false, &["/", "/a?b", "*"], &[]),
+            (PathMatch::Exact("/a".into()), false, &["/a", "/a?x=/b", "/a#f"], &["/a/", "/A", "/ab"]),
+            (PathMatch::Exact("/a".into()), true, &["/A?X"], &["/A/"]),
+            (prefix("/api"), false, &["/api", "/apix", "/api/x?y"], &["/ap", "/API", "/x/api"]),
+            (prefix("/api"), true, &["/APIx"], &["/ap"]),
+            (PathMatch::segments("/api"), false, &["/api", "/api/x", "/api?x", "/api/"], &["/apix", "/ap", "/API/"]),
+            (PathMatch::segments("/api/"), false, &["/api", "/api/x"], &["/apix"]),
+            (PathMatch::segments("/"), false, &["/", "/x", "/x/y"], &["*"]),
+            (
+                PathMatch::Regex(Pattern::new("/v[0-9]/.*").expect("valid")),
+                true,
+                &["/v1/x?y", "/v2/"],
+                &["/V1/x", "/x/v1/x", "/v1"],
+            ),
+        ];
+        for (path, ignores_path_case, matching, others) in rows {
+            let matches = RequestMatch { path, ignores_path_case, ..RequestMatch::default() };
+            for target in matching {
+                assert!(matches.is_met_by(&request(target, &[])), "{:?} matches {target}", matches.path);
+            }
+            for target in others {
+                assert!(!matches.is_met_by(&request(target, &[])), "{:?} does not match {target}", matches.path);
+            }
+        }
+    }
+
+    #[test]
+    fn fields_are_joined_and_may_be_wanted_absent() {
+        type Fields = &'static [(&'static str, &'static str)];
+        let rows: [(&str, TextMatch, bool, Fields, bool); 17] = [
+            ("x", exact("a"), false, &[("X", "a")], true),
+            ("x", exact("A"), false, &[("x", "a")], false),
+            ("x", exact("a"), false, &[], false),
+            ("x", exact("a,b"), false, &[("x", "a"), ("y", "c"), ("x", "b")], true),
+            ("x", exact("a,b,"), false, &[("x", "a"), ("x", "b"), ("x", "")], true),
+            ("x", exact("a"), false, &[("x", "a"), ("x", "b")], false),
+            ("x", TextMatch::Present, false, &[("x", "")], true),
+            ("x", TextMatch::Present, false, &[], false),
+            ("x", regex("a.*"), false, &[("x", "abc")], true),
+            ("x", regex("b"), false, &[("x", "abc")], false),
+            ("x", exact("a"), true, &[], true),
+            ("x", exact("a"), true, &[("x", "a")], false),
+            ("x", exact("a"), true, &[("x", "b")], true),
+            ("x", regex(".*"), true, &[], false),
+            ("x", TextMatch::Present, true, &[], true),
+            ("x", TextMatch::Present, true, &[("x", "b")], false),
+            (":authority", exact("reviews:9080"), false, &[], true),
+        ];
+        for (name, value, is_inverted, fields, expected) in rows {
+            let field = FieldMatch { name: name.into(), value, is_inverted };
+            let matches = RequestMatch { fields: vec![field], ..RequestMatch::default() };
+            assert_eq!(matches.is_met_by(&request("/", fields)), expected, "{:?} of {fields:?}", matches.fields);
+        }
+    }
+
+    #[test]
+    fn parameters_of_the_query_are_not_decoded_and_the_first_counts() {
+        for (query, value, expected) in [
+            ("/?a=1&b=2", exact("2"), true),
+            ("/?b=1&b=2", exact("2"), false),
+            ("/?bb=2", exact("2"), false),
+            ("/?b", TextMatch::Present, true),
+            ("/?b", exact(""), true),
+            ("/?b=%32", exact("2"), false),
+            ("/?a=b", TextMatch::Present, false),
+            ("/", TextMatch::Present, false),
+            ("/?b=12#2", regex("1[0-9]"), true),
+        ] {
+            let matches =
+                RequestMatch { query: vec![QueryMatch { name: "b".into(), value }], ..RequestMatch::default() };
+            assert_eq!(matches.is_met_by(&request(query, &[])), expected, "{query} {:?}", matches.query);
+        }
+    }
+
+    #[test]
+    fn all_conditions_must_hold() {
+        let all = RequestMatch {
+            path: PathMatch::Prefix("/".into()),
+            method: Some(exact("GET")),
+            scheme: Some(exact("http")),
+            authority: Some(exact("reviews:9080")),
+            ..RequestMatch::default()
+        };
+        assert!(all.is_met_by(&request("/", &[])));
+        for broken in [
+            RequestMatch { method: Some(exact("get")), ..all.clone() },
+            RequestMatch { scheme: Some(exact("https")), ..all.clone() },
+            RequestMatch { authority: Some(exact("reviews")), ..all.clone() },
+        ] {
+            assert!(!broken.is_met_by(&request("/", &[])), "{broken:?}");
+        }
+        let over_tls = RequestHead { scheme: Scheme::Https, ..request("/", &[]) };
+        assert!(!all.is_met_by(&over_tls));
+    }
+}

@@ -1,0 +1,237 @@
+//! Regular expressions in the syntax of RE2, which Istio's objects use, written for the crate `regex`.
+//!
+//! Both search in linear time and agree in most of their syntax. What differs is translated here: in RE2, `\d`, `\s`, `\w` and
+//! `\b` are about ASCII alone, `{` is text where no repetition follows, `[`, `&`, `~` within a class are text, and `\Q…\E`
+//! quotes. What RE2 refuses and `regex` would read in its own way is refused (`(?x)`, `\b{start}` apart from its `\b`).
+
+use std::fmt::Write as _;
+use std::iter::Peekable;
+use std::str::Chars;
+
+/// RE2's greatest count in a repetition.
+const REPETITION_MAX: u32 = 1000;
+
+/// Why an expression is none of RE2, as far as the translation knows; the rest is found when the result is compiled.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub(super) enum Refused {
+    #[error("\\C is not supported")]
+    AnyByte,
+    #[error("a repetition of more than 1000")]
+    Repetition,
+    #[error("flag {0:?}")]
+    Flag(char),
+    #[error("it ends in a backslash")]
+    TrailingBackslash,
+    #[error("a class without an end")]
+    OpenClass,
+    #[error("escape \\{0}")]
+    Escape(char),
+}
+
+/// The same expression in the syntax of `regex`.
+///
+/// # Errors
+/// For what RE2 refuses and `regex` does not.
+pub(super) fn translate(expression: &str) -> Result<String, Refused> {
+    let mut translation = Translation { rest: expression.chars().peekable(), out: String::new() };
+    while let Some(next) = translation.rest.next() {
+        match next {
+            '\\' => translation.escape()?,
+            '[' => translation.class()?,
+            '{' => translation.brace()?,
+            '(' => translation.group()?,
+            _ => translation.out.push(next),
+        }
+    }
+    Ok(translation.out)
+}
+
+struct Translation<'a> {
+    rest: Peekable<Chars<'a>>,
+    out: String,
+}
+
+impl Translation<'_> {
+    /// Behind a backslash, outside of a class.
+    fn escape(&mut self) -> Result<(), Refused> {
+        match self.rest.next().ok_or(Refused::TrailingBackslash)? {
+            'b' => self.out.push_str(r"(?-u:\b)"),
+            'B' => self.out.push_str(r"(?-u:\B)"),
+            'Q' => self.quoted(),
+            'E' => {}
+            escaped => match ascii_class(escaped) {
+                // Case does not count twice: RE2 does not fold these.
+                Some(class) => _ = write!(self.out, "(?-i:{class})"),
+                None => self.other_escape(escaped)?,
+            },
+        }
+        Ok(())
+    }
+
+    /// An escape that means the same within a class and outside.
+    fn other_escape(&mut self, escaped: char) -> Result<(), Refused> {
+        match escaped {
+            'C' => return Err(Refused::AnyByte),
+            'p' | 'P' => self.unicode_class(escaped),
+            '0' => self.octal(0),
+            '1'..='7' if self.rest.peek().is_some_and(|next| ('0'..='7').contains(next)) => {
+                self.octal(escaped.to_digit(8).unwrap_or(0));
+            }
+            'a' | 'f' | 't' | 'n' | 'r' | 'v' | 'x' | 'A' | 'z' => {
+                self.out.push('\\');
+                self.out.push(escaped);
+            }
+            _ if escaped.is_ascii_alphanumeric() => return Err(Refused::Escape(escaped)),
+            _ => self.literal(escaped),
+        }
+        Ok(())
+    }
+
+    fn literal(&mut self, text: char) {
+        if text.is_ascii_punctuation() || text == ' ' {
+            _ = write!(self.out, "\\x{:02X}", u32::from(text));
+        } else {
+            self.out.push(text);
+        }
+    }
+
+    /// Up to two further octal digits.
+    fn octal(&mut self, first: u32) {
+        let mut code = first;
+        for _ in 0..2 {
+            let Some(digit) = self.rest.peek().and_then(|next| next.to_digit(8)) else { break };
+            code = code * 8 + digit;
+            self.rest.next();
+        }
+        _ = write!(self.out, "\\x{{{code:X}}}");
+    }
+
+    /// `\pN`, `\p{Greek}` and, in RE2 alone, `\p{^Greek}`.
+    fn unicode_class(&mut self, mut escaped: char) {
+        if self.rest.peek() != Some(&'{') {
+            self.out.push('\\');
+            self.out.push(escaped);
+            return;
+        }
+        self.rest.next();
+        if self.rest.next_if_eq(&'^').is_some() {
+            escaped = if escaped == 'p' { 'P' } else { 'p' };
+        }
+        _ = write!(self.out, "\\{escaped}{{");
+        for next in self.rest.by_ref() {
+            self.out.push(next);
+            if next == '}' {
+                break;
+            }
+        }
+    }
+
+    /// Text up to `\E`.
+    fn quoted(&mut self) {
+        while let Some(next) = self.rest.next() {
+            if next == '\\' && self.rest.next_if_eq(&'E').is_some() {
+                return;
+            }
+            self.literal(next);
+        }
+    }
+
+    /// A repetition, or the text `{`.
+    fn brace(&mut self) -> Result<(), Refused> {
+        let Some(counts) = counts(self.rest.clone()) else {
+            self.literal('{');
+            return Ok(());
+        };
+        let is_too_many = |count: &str| count.parse::<u32>().map_or(!count.is_empty(), |count| count > REPETITION_MAX);
+        if counts.split(',').any(is_too_many) {
+            return Err(Refused::Repetition);
+        }
+        _ = write!(self.out, "{{{counts}}}");
+        self.rest.nth(counts.len());
+        Ok(())
+    }
+
+    /// Flags behind `(?`; any other group means the same to both.
+    fn group(&mut self) -> Result<(), Refused> {
+        self.out.push('(');
+        if self.rest.peek() != Some(&'?') {
+            return Ok(());
+        }
+        let flags = self.rest.clone().skip(1).take_while(|next| !matches!(next, ':' | ')' | '<' | 'P'));
+        if let Some(flag) = flags.into_iter().find(|flag| !matches!(flag, 'i' | 'm' | 's' | 'U' | '-')) {
+            return Err(Refused::Flag(flag));
+        }
+        Ok(())
+    }
+
+    /// Behind the `[` of a class.
+    fn class(&mut self) -> Result<(), Refused> {
+        self.out.push('[');
+        if self.rest.next_if_eq(&'^').is_some() {
+            self.out.push('^');
+        }
+        let mut is_first = true;
+        let mut after_hyphen = false;
+        while let Some(next) = self.rest.next() {
+            let is_hyphen = next == '-' && !is_first && !after_hyphen && self.rest.peek() != Some(&']');
+            match next {
+                ']' if !is_first => {
+                    self.out.push(']');
+                    return Ok(());
+                }
+                '[' if self.rest.peek() == Some(&':') => self.named_class(),
+                '-' if is_hyphen => self.out.push('-'),
+                '\\' => {
+                    let escaped = self.rest.next().ok_or(Refused::TrailingBackslash)?;
+                    match ascii_class(escaped) {
+                        Some(class) => self.out.push_str(class),
+                        None => self.other_escape(escaped)?,
+                    }
+                }
+                _ => self.literal(next),
+            }
+            after_hyphen = is_hyphen;
+            is_first = false;
+        }
+        Err(Refused::OpenClass)
+    }
+
+    /// `[:alpha:]`, or the text `[`.
+    fn named_class(&mut self) {
+        let mut ahead = self.rest.clone().skip(1);
+        let name: String = ahead.by_ref().take_while(|next| *next != ':').collect();
+        if ahead.next() == Some(']') {
+            _ = write!(self.out, "[:{name}:]");
+            self.rest.nth(name.chars().count() + 2);
+        } else {
+            self.literal('[');
+        }
+    }
+}
+
+/// The classes that are about ASCII alone in RE2. `\s` is without `\v` there.
+fn ascii_class(escaped: char) -> Option<&'static str> {
+    Some(match escaped {
+        'd' => "[0-9]",
+        'D' => "[^0-9]",
+        's' => r"[\t\n\f\r ]",
+        'S' => r"[^\t\n\f\r ]",
+        'w' => "[0-9A-Za-z_]",
+        'W' => "[^0-9A-Za-z_]",
+        _ => return None,
+    })
+}
+
+/// What is between the braces of a repetition: `n`, `n,` or `n,m`.
+fn counts(rest: Peekable<Chars<'_>>) -> Option<String> {
+    let mut counts = String::new();
+    for next in rest {
+        match next {
+            '0'..='9' => counts.push(next),
+            ',' if !counts.is_empty() && !counts.contains(',') => counts.push(next),
+            '}' => return Some(counts).filter(|counts| !counts.is_empty()),
+            _ => return None,
+        }
+    }
+    None
+}

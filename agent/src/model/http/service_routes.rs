@@ -1,0 +1,235 @@
+//! The routes for one port of a service as one source sees them, and which of them a request takes.
+//!
+//! The first route in the list that matches counts. An index skips routes whose path cannot match: the exact paths and
+//! prefixes of all routes stand sorted, each with the longest other one that it begins with. Those that a path begins with are
+//! then the greatest one that is not greater than the path, and what that one leads to. A pick among thousands of routes
+//! so costs a binary search, and looks at few routes.
+
+use std::sync::Arc;
+
+use super::head::RequestHead;
+use super::route::{PathMatch, Route, Semantics};
+
+/// The routes for one port of a service, or for a host, as one source sees them. Where no route matches a request, it is
+/// answered 404.
+#[derive(Debug)]
+pub struct ServiceRoutes {
+    pub semantics: Semantics,
+    routes: Box<[Arc<Route>]>,
+    index: Index,
+    matches_authority: bool,
+}
+
+impl ServiceRoutes {
+    /// From routes of which the first that matches counts.
+    #[must_use]
+    pub fn new(semantics: Semantics, routes: Vec<Arc<Route>>) -> Self {
+        let index = Index::new(&routes);
+        let matches_authority = routes.iter().any(|route| {
+            let is_authority = |name: &str| matches!(name, "host" | ":authority");
+            route.matches.authority.is_some() || route.matches.fields.iter().any(|field| is_authority(&field.name))
+        });
+        Self { semantics, routes: routes.into(), index, matches_authority }
+    }
+
+    /// The route of a request, whose path has been normalised; `None` where none matches.
+    #[must_use]
+    pub fn pick(&self, request: &RequestHead) -> Option<&Arc<Route>> {
+        let mut best = self.routes.len();
+        let mut look_through = |candidates: &[u32]| {
+            let earlier = candidates.iter().map(|route| *route as usize).take_while(|route| *route < best);
+            if let Some(found) = { earlier }.find(|route| self.routes[*route].matches.is_met_by(request)) {
+                best = found;
+            }
+        };
+        for candidates in self.index.beginning(request.path()) {
+            look_through(candidates);
+        }
+        look_through(&self.index.without_text);
+        self.routes.get(best)
+    }
+
+    /// All of them, in order.
+    #[must_use]
+    pub fn routes(&self) -> &[Arc<Route>] {
+        &self.routes
+    }
+
+    /// Whether any of them looks at the authority.
+    #[must_use]
+    pub fn matches_authority(&self) -> bool {
+        self.matches_authority
+    }
+}
+
+/// Routes by the text that a path must begin with for them to match. Lists of routes are ascending.
+#[derive(Debug, Default)]
+struct Index {
+    /// Sorted by their text.
+    nodes: Vec<Node>,
+    /// The text of all nodes, one behind the other.
+    text: Vec<u8>,
+    /// The routes of all nodes, one behind the other.
+    routes: Vec<u32>,
+    /// Routes that may match any path.
+    without_text: Vec<u32>,
+}
+
+#[derive(Debug)]
+struct Node {
+    text: (u32, u32),
+    routes: (u32, u32),
+    /// The longest of the other texts that this one begins with; `u32::MAX` where there is none.
+    shorter: u32,
+}
+
+fn narrow(number: usize) -> u32 {
+    u32::try_from(number).expect("memory ends long before 2^32 bytes of routes")
+}
+
+impl Index {
+    fn new(routes: &[Arc<Route>]) -> Self {
+        let mut with_text: Vec<(&[u8], u32)> = Vec::new();
+        let mut index = Self::default();
+        for (number, route) in routes.iter().enumerate() {
+            match text_of(route) {
+                Some(text) => with_text.push((text, narrow(number))),
+                None => index.without_text.push(narrow(number)),
+            }
+        }
+        with_text.sort_unstable();
+        for same in with_text.chunk_by(|one, next| one.0 == next.0) {
+            index.add(same[0].0, same.iter().map(|(_, route)| *route));
+        }
+        index
+    }
+
+    /// Adds a text that is greater than all before.
+    fn add(&mut self, text: &[u8], routes: impl Iterator<Item = u32>) {
+        let mut shorter = narrow(self.nodes.len()).wrapping_sub(1);
+        while let Some(node) = self.nodes.get(shorter as usize) {
+            if text.starts_with(self.text_of(node)) {
+                break;
+            }
+            shorter = node.shorter;
+        }
+        let (text_start, routes_start) = (narrow(self.text.len()), narrow(self.routes.len()));
+        self.text.extend_from_slice(text);
+        self.routes.extend(routes);
+        let (text, routes) = ((text_start, narrow(self.text.len())), (routes_start, narrow(self.routes.len())));
+        self.nodes.push(Node { text, routes, shorter });
+    }
+
+    /// The routes of all texts that a path begins with, longest text first.
+    fn beginning(&self, path: &[u8]) -> impl Iterator<Item = &[u32]> {
+        let behind = self.nodes.partition_point(|node| self.text_of(node) <= path);
+        let mut at = narrow(behind).wrapping_sub(1);
+        std::iter::from_fn(move || {
+            loop {
+                let node = self.nodes.get(at as usize)?;
+                at = node.shorter;
+                if path.starts_with(self.text_of(node)) {
+                    return Some(&self.routes[node.routes.0 as usize..node.routes.1 as usize]);
+                }
+            }
+        })
+    }
+
+    fn text_of(&self, node: &Node) -> &[u8] {
+        &self.text[node.text.0 as usize..node.text.1 as usize]
+    }
+}
+
+/// What a path must begin with for a route to match; `None` where its text does not say that.
+fn text_of(route: &Route) -> Option<&[u8]> {
+    match &route.matches.path {
+        _ if route.matches.ignores_path_case => None,
+        PathMatch::Exact(text) | PathMatch::Prefix(text) | PathMatch::SegmentPrefix(text) => Some(text.as_bytes()),
+        PathMatch::Any | PathMatch::Regex(_) => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::http::pattern::{Pattern, TextMatch};
+    use crate::model::http::route::RequestMatch;
+    use crate::model::http::sample::{get, route};
+
+    fn routes(matches: Vec<RequestMatch>) -> ServiceRoutes {
+        let routes = (0..).zip(matches).map(|(number, matches)| Arc::new(route(&format!("{number}"), matches)));
+        ServiceRoutes::new(Semantics::VirtualService, routes.collect())
+    }
+
+    fn on(path: PathMatch) -> RequestMatch {
+        RequestMatch { path, ..RequestMatch::default() }
+    }
+
+    #[test]
+    fn the_first_route_that_matches_counts_whatever_the_index_holds() {
+        let prefix = |text: &str| on(PathMatch::Prefix(text.into()));
+        let exact = |text: &str| on(PathMatch::Exact(text.into()));
+        let regex = |text: &str| on(PathMatch::Regex(Pattern::new(text).expect("valid")));
+        let posted = RequestMatch { method: Some(TextMatch::Exact("POST".into())), ..exact("/a/b") };
+        let all = routes(vec![
+            posted,
+            exact("/a/b/c"),
+            prefix("/a/b"),
+            regex("/x.*"),
+            prefix("/xy"),
+            RequestMatch { ignores_path_case: true, ..exact("/Q") },
+            prefix("/a"),
+            on(PathMatch::segments("/s")),
+            exact("/a"),
+            prefix("/ab/"),
+        ]);
+        for (path, expected) in [
+            ("/a/b/c", Some("1")),
+            ("/a/b/cd", Some("2")),
+            ("/a/b", Some("2")),
+            ("/a/z", Some("6")),
+            ("/ab/c", Some("6")),
+            ("/a", Some("6")),
+            ("/xyz", Some("3")),
+            ("/q", Some("5")),
+            ("/s", Some("7")),
+            ("/s/t", Some("7")),
+            ("/st", None),
+            ("/", None),
+            ("", None),
+            ("/zzz", None),
+        ] {
+            let picked = all.pick(&get(path)).map(|route| &*route.name);
+            assert_eq!(picked, expected, "{path}");
+        }
+    }
+
+    #[test]
+    fn the_index_skips_nothing_that_matches() {
+        // All paths of up to four letters of two, as prefixes in a shuffled order, against a plain search.
+        let mut texts = vec![String::new()];
+        for length in 0..4 {
+            let longer: Vec<_> = texts.iter().filter(|text| text.len() == length).cloned().collect();
+            texts.extend(longer.iter().flat_map(|text| ["a", "/"].map(|letter| format!("{text}{letter}"))));
+        }
+        let shuffled: Vec<_> = (0..texts.len()).map(|number| &texts[number * 17 % texts.len()]).step_by(2).collect();
+        let matches = shuffled.iter().enumerate().map(|(number, text)| match number % 3 {
+            0 => on(PathMatch::Exact(text.as_str().into())),
+            1 => on(PathMatch::Prefix(text.as_str().into())),
+            _ => on(PathMatch::segments(text)),
+        });
+        let all = routes(matches.collect());
+        for path in &texts {
+            let request = get(path);
+            let plain = all.routes().iter().find(|route| route.matches.is_met_by(&request));
+            assert_eq!(all.pick(&request).map(|route| &route.name), plain.map(|route| &route.name), "{path:?}");
+        }
+    }
+
+    #[test]
+    fn a_list_says_whether_it_looks_at_the_authority() {
+        assert!(!routes(vec![on(PathMatch::Any)]).matches_authority());
+        let authority = Some(TextMatch::Exact("a".into()));
+        assert!(routes(vec![on(PathMatch::Any), RequestMatch { authority, ..on(PathMatch::Any) }]).matches_authority());
+    }
+}
