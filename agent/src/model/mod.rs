@@ -41,6 +41,7 @@ pub mod balance {
     mod view;
     mod weights;
 
+    pub(super) use affinity::Client;
     pub(super) use endpoints::{ByUid, Endpoints};
     pub(super) use view::{RequestedPort, may_serve};
 }
@@ -107,14 +108,17 @@ pub mod policy_object;
 pub mod resolve {
     //! Where an outbound connection goes: from a source workload and the address it asked for to an [`Upstream`].
     //!
-    //! `endpoint` decides, `target_port` at which of an endpoint's ports; `upstream` is what comes out.
+    //! `endpoint` decides, `target_port` at which of an endpoint's ports; `upstream` is what comes out. `request` does the same
+    //! for one request of HTTP, whose route names the service.
 
     mod endpoint;
+    mod request;
     mod target_port;
     #[cfg(test)]
     mod tests;
     mod upstream;
 
+    pub use request::EndpointRequest;
     pub use upstream::{Transport, Unresolved, Upstream};
 }
 

@@ -8,11 +8,17 @@ use std::net::IpAddr;
 
 use crate::model::workload::Workload;
 
-/// A client as its affinity sees it: the first address of the source, whichever family it connects over.
+/// A client as its affinity sees it: the first address of the source, whichever family it connects over; or what a request has
+/// in common with others that are to go to the same endpoint.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Client(u64);
+pub(in crate::model) struct Client(u64);
 
 impl Client {
+    /// A client that is known by a hash, of whatever.
+    pub(in crate::model) fn of_hash(hash: u64) -> Self {
+        Self(mixed(hash))
+    }
+
     pub(super) fn of(source: &Workload) -> Self {
         let hash = match source.addresses.first() {
             Some(IpAddr::V4(ip)) => fnv(&ip.octets()),

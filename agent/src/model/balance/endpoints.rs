@@ -90,18 +90,21 @@ impl Endpoints {
 
     /// Chooses an endpoint among those that are not `excluded`, in proportion to capacity within the best rank that has
     /// one. `random` must be uniform, and is asked once where the first choice is not excluded; `service` must be the
-    /// object that these endpoints belong to.
+    /// object that these endpoints belong to. For one `client` it is the same endpoint each time, instead of chance; so it is
+    /// where the service has affinity.
     pub(in crate::model) fn pick(
         &self,
         service: &Arc<Service>,
         port: RequestedPort,
         source: &Workload,
+        client: Option<Client>,
         excluded: impl Fn(&Workload) -> bool,
         random: &mut impl FnMut() -> u64,
     ) -> Option<&Arc<Workload>> {
         let is_excluded = |slot| self.at(slot).is_none_or(|endpoint| excluded(endpoint));
+        let client = client.or_else(|| service.client_ip_affinity.then(|| Client::of(source)));
         if let Some(view) = self.views.read().iter().find(|view| view.answers(port, source)) {
-            return self.at(self.pick_from(view, service, source, is_excluded, random)?);
+            return self.at(self.pick_from(view, client, is_excluded, random)?);
         }
         let mut view = View::new(service, port, source);
         for (slot, endpoint) in (0..).zip(&self.slots) {
@@ -109,7 +112,7 @@ impl Endpoints {
                 view.add(slot, endpoint);
             }
         }
-        let slot = self.pick_from(&view, service, source, is_excluded, random);
+        let slot = self.pick_from(&view, client, is_excluded, random);
         self.add_view(view, port, source);
         self.at(slot?)
     }
@@ -117,15 +120,11 @@ impl Endpoints {
     fn pick_from(
         &self,
         view: &View,
-        service: &Service,
-        source: &Workload,
+        client: Option<Client>,
         is_excluded: impl Fn(u32) -> bool,
         random: &mut impl FnMut() -> u64,
     ) -> Option<u32> {
-        if !service.client_ip_affinity {
-            return view.pick(is_excluded, random);
-        }
-        let client = Client::of(source);
+        let Some(client) = client else { return view.pick(is_excluded, random) };
         view.pick_greatest(is_excluded, |slot, weight| {
             self.at(slot).map_or(0.0, |endpoint| client.score(endpoint, weight))
         })

@@ -42,7 +42,9 @@ fn shares(endpoints: &Endpoints, service: &Arc<Service>, source: &Workload) -> B
     let mut shares = BTreeMap::new();
     for step in 0..1000 {
         let random = u64::MAX / 1000 * step + u64::MAX / 2000;
-        if let Some(picked) = endpoints.pick(service, RequestedPort::Service(80), source, |_| false, &mut || random) {
+        if let Some(picked) =
+            endpoints.pick(service, RequestedPort::Service(80), source, None, |_| false, &mut || random)
+        {
             *shares.entry(picked.name.to_string()).or_default() += 1;
         }
     }
@@ -181,8 +183,8 @@ fn health_port_and_reach_decide_who_may_be_picked() {
     let lenient = Arc::new(balanced(service("a", &[], &[(80, 0)]), lenient));
     assert_eq!(picked(&endpoints([here("a"), unhealthy("b")]), &lenient, &source), ["a", "b"]);
     let any = endpoints([other_port("b")]);
-    assert!(any.pick(&lenient, RequestedPort::Service(80), &source, |_| false, &mut || 0).is_none());
-    assert!(any.pick(&lenient, RequestedPort::Any, &source, |_| false, &mut || 0).is_some());
+    assert!(any.pick(&lenient, RequestedPort::Service(80), &source, None, |_| false, &mut || 0).is_none());
+    assert!(any.pick(&lenient, RequestedPort::Any, &source, None, |_| false, &mut || 0).is_some());
 }
 
 #[test]
@@ -248,7 +250,7 @@ fn a_client_keeps_its_endpoint_while_others_come_and_go() {
     let clients: Vec<Workload> =
         (0..1000).map(|n| workload(&format!("c{n}"), &[&format!("10.0.{}.{}", n / 250, n % 250)])).collect();
     let pick = |endpoints: &Endpoints, client: &Workload, random: u64| {
-        let picked = endpoints.pick(&service, RequestedPort::Service(80), client, |_| false, &mut || random);
+        let picked = endpoints.pick(&service, RequestedPort::Service(80), client, None, |_| false, &mut || random);
         picked.expect("there are endpoints").name.to_string()
     };
     let picks = |endpoints: &Endpoints| clients.iter().map(|client| pick(endpoints, client, 0)).collect::<Vec<_>>();

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use super::target_port::target_port;
 use super::upstream::{Transport, Unresolved, Upstream};
 use crate::model::address::{OriginalDst, canonical, is_allocated};
-use crate::model::balance::RequestedPort;
+use crate::model::balance::{Client, RequestedPort};
 use crate::model::mesh::{Mesh, OutboundTrafficPolicy, VipKind};
 use crate::model::service::{BalancingMode, GatewayAddress, GatewayDestination, Service};
 use crate::model::workload::{NetworkMode, TunnelProtocol, Workload};
@@ -37,7 +37,9 @@ impl Mesh {
         tried: &[Arc<str>],
         random: impl FnMut() -> u64,
     ) -> Result<Upstream, Unresolved> {
-        Resolution { mesh: self, source, destination: canonical(destination.0), tried, random }.upstream()
+        let excluded = |endpoint: &Workload| tried.contains(&endpoint.uid);
+        let destination = canonical(destination.0);
+        Resolution { mesh: self, source, destination, client: None, excluded: &excluded, random }.upstream()
     }
 }
 
@@ -61,13 +63,16 @@ impl<'a> Destination<'a> {
     }
 }
 
-/// One connection that is being resolved.
-struct Resolution<'a, R> {
-    mesh: &'a Mesh,
-    source: &'a Workload,
-    destination: SocketAddr,
-    tried: &'a [Arc<str>],
-    random: R,
+/// One connection, or one request, that is being resolved.
+pub(super) struct Resolution<'a, R> {
+    pub(super) mesh: &'a Mesh,
+    pub(super) source: &'a Workload,
+    pub(super) destination: SocketAddr,
+    /// For which an endpoint is always the same.
+    pub(super) client: Option<Client>,
+    /// Endpoints that a service is not to be served by.
+    pub(super) excluded: &'a dyn Fn(&Workload) -> bool,
+    pub(super) random: R,
 }
 
 impl<'a, R: FnMut() -> u64> Resolution<'a, R> {
@@ -81,12 +86,11 @@ impl<'a, R: FnMut() -> u64> Resolution<'a, R> {
 
     /// The endpoint of a service for this connection.
     fn pick(&mut self, service: &Arc<Service>, port: RequestedPort) -> Option<&'a Arc<Workload>> {
-        let tried = self.tried;
-        let is_tried = |endpoint: &Workload| tried.contains(&endpoint.uid);
-        self.mesh.services.endpoints(&service.key)?.pick(service, port, self.source, is_tried, &mut self.random)
+        let endpoints = self.mesh.services.endpoints(&service.key)?;
+        endpoints.pick(service, port, self.source, self.client, self.excluded, &mut self.random)
     }
 
-    fn reach_service(&mut self, service: &Arc<Service>) -> Result<Upstream, Unresolved> {
+    pub(super) fn reach_service(&mut self, service: &Arc<Service>) -> Result<Upstream, Unresolved> {
         if let Some(waypoint) = service.waypoint.as_ref().filter(|waypoint| !self.source_is(waypoint)) {
             return self.reach_waypoint(waypoint, Some(service));
         }
