@@ -1,7 +1,7 @@
 //! An HBONE stream as a sequence of bytes both ways, for protocols that the agent itself speaks with a peer's workload. A
 //! stream that only passes an application's bytes on is [relayed](HboneStream::relay) instead, with fewer copies.
 
-use std::io;
+use std::io::{self, IoSlice, IoSliceMut};
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
@@ -23,7 +23,19 @@ impl AsyncRead for HboneStream {
 
 impl AsyncWrite for HboneStream {
     fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        self.session().poll_lay(self.id(), cx, bytes)
+        self.session().poll_lay(self.id(), cx, &[IoSlice::new(bytes)])
+    }
+
+    fn poll_write_vectored(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        slices: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        self.session().poll_lay(self.id(), cx, slices)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        true
     }
 
     fn poll_flush(self: Pin<&mut Self>, _cx: &mut Context<'_>) -> Poll<io::Result<()>> {
@@ -69,21 +81,13 @@ impl SecuredSession {
     }
 
     /// Lays bytes down for a stream, as far as its window, that of the connection and the output go.
-    fn poll_lay(&mut self, id: u32, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        if bytes.is_empty() {
+    fn poll_lay(&mut self, id: u32, cx: &mut Context<'_>, slices: &[IoSlice<'_>]) -> Poll<io::Result<usize>> {
+        let offered = slices.iter().map(|slice| slice.len()).sum();
+        if offered == 0 {
             return Poll::Ready(Ok(0));
         }
-        let limit = ready!(self.poll_send_room(id, cx))?.min(bytes.len());
-        let laid = self.output.fill(&mut self.records, id, limit, MAX_SLOTS, |places| {
-            let mut rest = bytes;
-            for place in places.iter_mut() {
-                let count = place.len().min(rest.len());
-                let (now, later) = rest.split_at(count);
-                place[..count].copy_from_slice(now);
-                rest = later;
-            }
-            Ok(bytes.len() - rest.len())
-        });
+        let limit = ready!(self.poll_send_room(id, cx))?.min(offered);
+        let laid = self.output.fill(&mut self.records, id, limit, MAX_SLOTS, |places| Ok(copied(slices, places)));
         match laid {
             Ok(count) => {
                 self.http2.data_sent(id, count);
@@ -118,6 +122,27 @@ impl SecuredSession {
         }
         Poll::Ready(Ok(usize::try_from(window.min(connection)).unwrap_or(0)))
     }
+}
+
+/// Copies bytes from one list of places to another, as far as both go. Returns how many.
+fn copied(from: &[IoSlice<'_>], to: &mut [IoSliceMut<'_>]) -> usize {
+    let mut places = to.iter_mut().map(|place| &mut place[..]);
+    let (mut room, mut total): (&mut [u8], _) = (&mut [], 0);
+    for slice in from {
+        let mut rest = &slice[..];
+        while !rest.is_empty() {
+            if room.is_empty() {
+                let Some(next) = places.next() else { return total };
+                room = next;
+            }
+            let count = room.len().min(rest.len());
+            let (now, later) = rest.split_at(count);
+            let (filled, free) = std::mem::take(&mut room).split_at_mut(count);
+            filled.copy_from_slice(now);
+            (rest, room, total) = (later, free, total + count);
+        }
+    }
+    total
 }
 
 fn broken(failure: &StreamError) -> io::Error {

@@ -6,6 +6,8 @@ mod pump;
 mod replay;
 mod stream;
 
-pub(crate) use self::pump::{Broken, ClientWatch, ResponseBody, until_response};
+pub(crate) use self::pump::{ResponseBody, until_response};
 pub(crate) use self::replay::RequestBody;
-pub(crate) use self::stream::{BodyLength, Downstream, ExchangeError, MessageStream, Received, Upstream};
+pub(crate) use self::stream::{
+    BodyLength, Broken, Downstream, ExchangeError, MessageStream, Received, Upstream, Watcher,
+};

@@ -5,20 +5,11 @@ use std::future::poll_fn;
 use std::task::{Context, Poll, ready};
 
 use super::replay::RequestBody;
-use super::stream::{BodyLength, Downstream, ExchangeError, MessageStream, Received, Upstream};
+use super::stream::{BodyLength, Broken, Downstream, MessageStream, Received, Upstream, Watcher};
 use crate::model::http::head::ResponseHead;
 
 /// Parts of a message in a row before other connections get their turn.
 const PARTS_PER_POLL: usize = 32;
-
-/// Which side of an exchange broke, and how.
-#[derive(Debug, Clone, thiserror::Error)]
-pub(crate) enum Broken {
-    #[error("downstream: {0}")]
-    Downstream(ExchangeError),
-    #[error("upstream: {0}")]
-    Upstream(ExchangeError),
-}
 
 /// Sends the request on until a response head is here, interim or final.
 ///
@@ -29,17 +20,15 @@ pub(crate) async fn until_response(
     upstream: &mut impl Upstream,
     request: &mut RequestBody,
     head: &mut ResponseHead,
-    client: &mut impl ClientWatch,
+    watcher: &mut impl Watcher,
 ) -> Result<BodyLength, Broken> {
     poll_fn(|cx| {
-        let sent = request.poll_send(cx, downstream, upstream);
+        let sent = request.poll_send(cx, downstream, upstream, watcher);
         if let Poll::Ready(Err(Broken::Downstream(error))) = sent {
             return Poll::Ready(Err(Broken::Downstream(error)));
         }
-        if request.is_received()
-            && let Poll::Ready(error) = client.poll_left(cx, downstream)
-        {
-            return Poll::Ready(Err(Broken::Downstream(error)));
+        if let Poll::Ready(why) = watcher.poll_stop(cx, downstream, request.is_received()) {
+            return Poll::Ready(Err(why));
         }
         match (upstream.poll_response(cx, head), sent) {
             (Poll::Ready(Ok(length)), _) => Poll::Ready(Ok(length)),
@@ -52,28 +41,17 @@ pub(crate) async fn until_response(
     .await
 }
 
-/// Tells whether the client of a request that was received whole has left. Who knows the client's socket decides what the end
-/// of its side means.
-pub(crate) trait ClientWatch {
-    /// Ready once the client has left, and nobody needs the response any more.
-    fn poll_left(&mut self, cx: &mut Context<'_>, downstream: &mut impl Downstream) -> Poll<ExchangeError>;
-}
-
 /// The content of a response on its way to the downstream.
 #[derive(Debug)]
 pub(crate) struct ResponseBody {
     ended: bool,
     is_tunnel: bool,
-    /// Bytes of content that were sent to the downstream.
-    pub(crate) bytes: u64,
-    /// What the trailer section said, for gRPC's status.
-    pub(crate) grpc_status: Option<u32>,
 }
 
 impl ResponseBody {
     pub(crate) fn new(length: BodyLength) -> Self {
         let ended = length == BodyLength::Empty;
-        Self { ended, is_tunnel: length == BodyLength::Tunnel, bytes: 0, grpc_status: None }
+        Self { ended, is_tunnel: length == BodyLength::Tunnel }
     }
 
     /// Moves the content of the response, and what is left of the request, until the response has ended; in a tunnel, until both
@@ -86,16 +64,21 @@ impl ResponseBody {
         downstream: &mut impl Downstream,
         upstream: &mut impl Upstream,
         request: &mut RequestBody,
-        mut observe: impl FnMut(&Received),
+        watcher: &mut impl Watcher,
     ) -> Result<(), Broken> {
         poll_fn(|cx| {
-            let sent = match request.poll_send(cx, downstream, upstream) {
+            if !self.is_tunnel
+                && let Poll::Ready(why) = watcher.poll_stop(cx, downstream, request.is_received())
+            {
+                return Poll::Ready(Err(why));
+            }
+            let sent = match request.poll_send(cx, downstream, upstream, watcher) {
                 // An upstream may answer without reading the whole request, and the rest of its answer still counts.
                 Poll::Ready(Err(Broken::Upstream(_))) if !self.is_tunnel => Poll::Pending,
                 Poll::Ready(Err(error)) => return Poll::Ready(Err(error)),
                 sent => sent,
             };
-            ready!(self.poll_respond(cx, downstream, upstream, &mut observe))?;
+            ready!(self.poll_respond(cx, downstream, upstream, watcher))?;
             if self.is_tunnel && sent.is_pending() { Poll::Pending } else { Poll::Ready(Ok(())) }
         })
         .await
@@ -106,9 +89,9 @@ impl ResponseBody {
         cx: &mut Context<'_>,
         downstream: &mut impl Downstream,
         upstream: &mut impl Upstream,
-        observe: &mut impl FnMut(&Received),
+        watcher: &mut impl Watcher,
     ) -> Poll<Result<(), Broken>> {
-        let received = self.poll_receive(cx, downstream, upstream, observe)?;
+        let received = self.poll_receive(cx, downstream, upstream, watcher)?;
         ready!(downstream.poll_flush(cx)).map_err(Broken::Downstream)?;
         received.map(Ok)
     }
@@ -118,7 +101,7 @@ impl ResponseBody {
         cx: &mut Context<'_>,
         downstream: &mut impl Downstream,
         upstream: &mut impl MessageStream,
-        observe: &mut impl FnMut(&Received),
+        watcher: &mut impl Watcher,
     ) -> Result<Poll<()>, Broken> {
         for _ in 0..PARTS_PER_POLL {
             if self.ended {
@@ -128,28 +111,15 @@ impl ResponseBody {
             room.map_err(Broken::Downstream)?;
             let Poll::Ready(part) = upstream.poll_receive(cx) else { return Ok(Poll::Pending) };
             let part = part.map_err(Broken::Upstream)?;
-            observe(&part);
+            watcher.response_part(&part);
+            self.ended = !matches!(part, Received::Data(_));
             match part {
-                Received::Data(data) => {
-                    self.bytes += data.len() as u64;
-                    downstream.send_data(data);
-                }
-                Received::Trailers(trailers) => {
-                    self.grpc_status = trailers.first("grpc-status").and_then(number);
-                    downstream.send_trailers(&trailers);
-                    self.ended = true;
-                }
-                Received::End => {
-                    downstream.send_end();
-                    self.ended = true;
-                }
+                Received::Data(data) => downstream.send_data(data),
+                Received::Trailers(trailers) => downstream.send_trailers(&trailers),
+                Received::End => downstream.send_end(),
             }
         }
         cx.waker().wake_by_ref();
         Ok(Poll::Pending)
     }
-}
-
-fn number(value: &[u8]) -> Option<u32> {
-    std::str::from_utf8(value).ok()?.parse().ok()
 }

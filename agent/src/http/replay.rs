@@ -4,8 +4,7 @@ use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
 
-use super::pump::Broken;
-use super::stream::{BodyLength, MessageStream, Received};
+use super::stream::{BodyLength, Broken, MessageStream, Received, Watcher};
 use crate::model::http::head::HttpFields;
 
 /// Parts of a message in a row before other connections get their turn.
@@ -30,15 +29,13 @@ pub(crate) struct RequestBody {
     /// Whether everything was received, and whether this attempt has sent it.
     received: bool,
     sent: bool,
-    /// Bytes of content that came.
-    pub(crate) bytes: u64,
 }
 
 impl RequestBody {
     /// The content that follows a head. Of it, `keep` bytes may be kept; none where the request is never sent again.
     pub(crate) fn new(length: BodyLength, keep: usize) -> Self {
         let none = length == BodyLength::Empty;
-        Self { kept: Vec::new(), may_keep: Some(keep), next: 0, received: none, sent: none, bytes: 0 }
+        Self { kept: Vec::new(), may_keep: Some(keep), next: 0, received: none, sent: none }
     }
 
     /// Whether everything that came so far is kept.
@@ -72,7 +69,7 @@ impl RequestBody {
 
     /// The connection has become a tunnel: bytes follow where the message had ended.
     pub(crate) fn begin_tunnel(&mut self) {
-        *self = Self { may_keep: None, bytes: self.bytes, ..Self::new(BodyLength::Tunnel, 0) };
+        *self = Self { may_keep: None, ..Self::new(BodyLength::Tunnel, 0) };
     }
 
     /// Sends on what the downstream sends; ready once all of it is sent and on its way.
@@ -81,8 +78,9 @@ impl RequestBody {
         cx: &mut Context<'_>,
         downstream: &mut impl MessageStream,
         upstream: &mut impl MessageStream,
+        watcher: &mut impl Watcher,
     ) -> Poll<Result<(), Broken>> {
-        let moved = self.poll_parts(cx, downstream, upstream);
+        let moved = self.poll_parts(cx, downstream, upstream, watcher);
         // What is queued is sent whatever the downstream does.
         let flushed = upstream.poll_flush(cx).map_err(Broken::Upstream)?;
         ready!(moved)?;
@@ -94,6 +92,7 @@ impl RequestBody {
         cx: &mut Context<'_>,
         downstream: &mut impl MessageStream,
         upstream: &mut impl MessageStream,
+        watcher: &mut impl Watcher,
     ) -> Poll<Result<(), Broken>> {
         for _ in 0..PARTS_PER_POLL {
             if self.sent {
@@ -102,6 +101,7 @@ impl RequestBody {
             ready!(upstream.poll_room(cx)).map_err(Broken::Upstream)?;
             if self.next == self.kept.len() {
                 let part = ready!(downstream.poll_receive(cx)).map_err(Broken::Downstream)?;
+                watcher.request_part(&part);
                 if let Some(part) = self.keep(part) {
                     self.send(part, upstream);
                     continue;
@@ -135,7 +135,6 @@ impl RequestBody {
             Received::Data(data) => data.len(),
             Received::Trailers(_) | Received::End => 0,
         };
-        self.bytes += size as u64;
         self.received = !matches!(part, Received::Data(_));
         let Some(left) = self.may_keep.and_then(|left| left.checked_sub(size)) else {
             // Everything that was kept is sent: this attempt is the last.

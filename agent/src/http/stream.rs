@@ -114,3 +114,29 @@ pub(crate) trait Upstream: MessageStream {
         head: &mut ResponseHead,
     ) -> Poll<Result<BodyLength, ExchangeError>>;
 }
+
+/// Which side of an exchange broke, and how; or why it was stopped.
+#[derive(Debug, Clone, thiserror::Error)]
+pub(crate) enum Broken {
+    #[error("downstream: {0}")]
+    Downstream(ExchangeError),
+    #[error("upstream: {0}")]
+    Upstream(ExchangeError),
+    #[error("the route's timeout is over")]
+    Timeout,
+    #[error("the timeout of this attempt is over")]
+    PerTryTimeout,
+}
+
+/// Who watches an exchange while it moves.
+pub(crate) trait Watcher {
+    /// Ready with the reason once the exchange is to stop: its client has left, or its time is over. `is_received`: whether the
+    /// whole request has come.
+    fn poll_stop(&mut self, cx: &mut Context<'_>, downstream: &mut impl Downstream, is_received: bool) -> Poll<Broken>;
+
+    /// A part of the request came.
+    fn request_part(&mut self, part: &Received);
+
+    /// A part of the response came.
+    fn response_part(&mut self, part: &Received);
+}

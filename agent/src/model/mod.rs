@@ -62,6 +62,8 @@ pub mod http {
     pub mod pattern;
     pub mod policies;
     mod re2;
+    pub mod reply;
+    pub mod retry;
     pub mod route;
     #[cfg(test)]
     mod sample;
