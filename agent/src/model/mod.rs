@@ -52,10 +52,14 @@ pub mod http {
     //! Objects come in as `objects` has them; `config` makes a snapshot of them and decides which count for a source and
     //! a destination. What rules consist of is in `route`, `policies` and `destination`.
 
+    mod candidate;
     pub mod config;
     pub mod destination;
+    mod destination_rules;
     pub mod field_changes;
+    mod gateway_order;
     pub mod head;
+    mod inheritance;
     pub mod local_reply;
     mod matching;
     pub mod objects;
@@ -65,10 +69,14 @@ pub mod http {
     pub mod reply;
     pub mod retry;
     pub mod route;
+    mod route_table;
     #[cfg(test)]
     mod sample;
     pub mod scope;
     pub mod service_routes;
+    pub mod source;
+    #[cfg(test)]
+    mod tests;
     pub mod visibility;
 }
 

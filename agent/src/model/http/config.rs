@@ -1,44 +1,68 @@
 //! The snapshot that requests are decided with: all objects, and which of them count for a source and a destination.
+//!
+//! A look-up costs what names its host: it is made once per connection, or once per destination of a rule. What it comes to is
+//! kept, so that all connections share it.
 
 use std::sync::Arc;
 
 use super::destination::DestinationPolicy;
+use super::destination_rules::DestinationRules;
 use super::objects::{HttpObjects, PathNormalization};
 use super::policies::RetryPolicy;
+use super::route_table::{Asked, RouteTable};
+use super::scope::Scopes;
 use super::service_routes::ServiceRoutes;
-use crate::model::peer_authentication::Labels;
+use super::source::SourceView;
+use super::visibility::lower_case;
+use crate::model::mesh::OutboundTrafficPolicy;
 use crate::model::service::ServiceKey;
+
+/// The only port at which routes for a host count that no service has, as in Istio.
+const PORT_OF_UNKNOWN_HOSTS: u16 = 80;
 
 /// All that decides about requests. It does not change: other objects make another one.
 #[derive(Debug, Default)]
 pub struct HttpConfig {
-    objects: HttpObjects,
-}
-
-/// What decisions depend on of the pod that sends a request.
-#[derive(Debug, Clone, Copy)]
-pub struct SourceView<'a> {
-    pub namespace: &'a str,
-    pub labels: &'a Labels,
+    routes: RouteTable,
+    rules: DestinationRules,
+    scopes: Scopes,
+    default_retry: Option<RetryPolicy>,
+    path_normalization: PathNormalization,
 }
 
 impl HttpConfig {
     #[must_use]
     pub fn new(objects: HttpObjects) -> Self {
-        Self { objects }
+        let HttpObjects { routes, destination_rules, scopes, root_namespace, default_retry, default_policy, .. } =
+            objects;
+        Self {
+            routes: RouteTable::new(&routes),
+            rules: DestinationRules::new(destination_rules, root_namespace.clone(), default_policy),
+            scopes: Scopes::new(scopes, root_namespace),
+            default_retry,
+            path_normalization: objects.path_normalization,
+        }
     }
 
     /// The routes for requests of a source to a port of a service; `None` where no object is about them, so that they go
     /// to the service itself.
     #[must_use]
-    pub fn routes(&self, _source: SourceView<'_>, _service: &ServiceKey, _port: u16) -> Option<Arc<ServiceRoutes>> {
-        None
+    pub fn routes(&self, source: SourceView<'_>, service: &ServiceKey, port: u16) -> Option<Arc<ServiceRoutes>> {
+        let (scope, host) = (self.scopes.of(source), lower_case(&service.hostname));
+        let is_imported = scope.imports_service(&service.namespace, &host, port);
+        let asked = Asked { host: &host, namespace: &service.namespace, port };
+        is_imported.then(|| self.routes.routes(source, &scope, asked)).flatten()
     }
 
-    /// The routes for requests with a host that is no service's, to a port. Without a port in `host`, in lower case.
+    /// The routes for requests with a host that no service has, without its port, to a port. Only where it is 80 are
+    /// there any.
     #[must_use]
-    pub fn routes_by_authority(&self, _source: SourceView<'_>, _host: &str, _port: u16) -> Option<Arc<ServiceRoutes>> {
-        None
+    pub fn routes_by_authority(&self, source: SourceView<'_>, host: &str, port: u16) -> Option<Arc<ServiceRoutes>> {
+        if port != PORT_OF_UNKNOWN_HOSTS {
+            return None;
+        }
+        let host = lower_case(host);
+        self.routes.routes(source, &self.scopes.of(source), Asked { host: &host, namespace: "", port })
     }
 
     /// What the DestinationRule that counts for a source says of a service's port, and a subset. `None` where the subset does
@@ -46,22 +70,35 @@ impl HttpConfig {
     #[must_use]
     pub fn destination_policy(
         &self,
-        _source: SourceView<'_>,
-        _service: &ServiceKey,
-        _port: u16,
+        source: SourceView<'_>,
+        service: &ServiceKey,
+        port: u16,
         subset: Option<&str>,
     ) -> Option<Arc<DestinationPolicy>> {
-        subset.is_none().then(Arc::default)
+        self.rules.policy(source, &service.namespace, &lower_case(&service.hostname), port, subset)
+    }
+
+    /// Whether the `Sidecar` that counts for a source lets it see a port of a service.
+    #[must_use]
+    pub fn is_imported(&self, source: SourceView<'_>, service: &ServiceKey, port: u16) -> bool {
+        self.scopes.of(source).imports_service(&service.namespace, &lower_case(&service.hostname), port)
+    }
+
+    /// What the `Sidecar` that counts for a source says of destinations that are not known; `None` where the mesh's
+    /// setting counts.
+    #[must_use]
+    pub fn outbound_traffic_policy(&self, source: SourceView<'_>) -> Option<OutboundTrafficPolicy> {
+        self.scopes.of(source).scope.and_then(|scope| scope.outbound_traffic_policy)
     }
 
     /// For requests that go to a service without any rule.
     #[must_use]
     pub fn default_retry(&self) -> Option<&RetryPolicy> {
-        self.objects.default_retry.as_ref()
+        self.default_retry.as_ref()
     }
 
     #[must_use]
     pub fn path_normalization(&self) -> PathNormalization {
-        self.objects.path_normalization
+        self.path_normalization
     }
 }

@@ -17,6 +17,8 @@ pub struct DestinationPolicy {
     pub outlier_detection: Option<OutlierDetection>,
     /// `None`: mTLS wherever the endpoint offers it.
     pub tls: Option<UpstreamTls>,
+    /// Takes the place of `pool.max_retries`.
+    pub retry_budget: Option<RetryBudget>,
 }
 
 #[derive(Debug, Clone, PartialEq, Default)]
@@ -84,7 +86,6 @@ pub struct ConnectionPool {
     /// Retries at one time.
     pub max_retries: u32,
     pub max_concurrent_streams: u32,
-    pub retry_budget: Option<RetryBudget>,
     pub protocol: UpstreamProtocol,
 }
 
@@ -101,7 +102,6 @@ impl Default for ConnectionPool {
             max_requests_per_connection: u32::MAX,
             max_retries: u32::MAX,
             max_concurrent_streams: u32::MAX,
-            retry_budget: None,
             protocol: UpstreamProtocol::OfPort,
         }
     }
@@ -118,7 +118,7 @@ pub enum UpstreamProtocol {
     OfClient,
 }
 
-/// Retries at one time as a share of the requests at one time; takes the place of `max_retries`.
+/// Retries at one time as a share of the requests at one time.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct RetryBudget {
     pub percent: f64,
@@ -141,6 +141,22 @@ pub struct OutlierDetection {
     pub max_ejection_percent: u8,
     /// With fewer healthy endpoints than this, all are used; 0 for never.
     pub min_health_percent: u8,
+}
+
+impl Default for OutlierDetection {
+    /// As Envoy does under a block of Istio's that says nothing (`outlierDetection: {}`).
+    fn default() -> Self {
+        Self {
+            consecutive_5xx: 5,
+            consecutive_gateway_errors: 0,
+            splits_local_origin: false,
+            consecutive_local_origin_failures: 5,
+            interval: Duration::from_secs(10),
+            base_ejection_time: Duration::from_secs(30),
+            max_ejection_percent: 10,
+            min_health_percent: 0,
+        }
+    }
 }
 
 /// What a client of this destination does about TLS (`trafficPolicy.tls`).

@@ -12,10 +12,10 @@ use crate::model::peer_authentication::Labels;
 /// Everything that decides about requests.
 #[derive(Debug, Clone, Default)]
 pub struct HttpObjects {
-    /// Oldest first, then by name, then by namespace.
-    pub routes: Vec<RouteObject>,
+    /// Oldest first, then by name, then by namespace. Shared, so that a change of one object copies no other.
+    pub routes: Vec<Arc<RouteObject>>,
     /// In the same order.
-    pub destination_rules: Vec<DestinationRuleObject>,
+    pub destination_rules: Vec<Arc<DestinationRuleObject>>,
     /// In the same order.
     pub scopes: Vec<SidecarScope>,
     pub root_namespace: Arc<str>,
@@ -34,7 +34,8 @@ pub struct RouteObject {
     pub semantics: Semantics,
     pub hosts: Vec<HostPattern>,
     /// Of a route of the Gateway API: the namespace of the parent service. Its routes are for all clients where it is the
-    /// route's own namespace (producer), else for clients of the route's namespace (consumer).
+    /// route's own namespace (producer), else for clients of the route's namespace (consumer). `None`: the namespace of
+    /// whatever service has the host.
     pub parent_namespace: Option<Arc<str>>,
     /// Of a route of the Gateway API: the parent's port, where the reference has one. Routes of objects that agree in
     /// namespace, host and port are merged in the order of the Gateway API.
@@ -42,7 +43,7 @@ pub struct RouteObject {
     /// Does not count for routes of the Gateway API.
     pub exported_to: ExportTo,
     /// In the order of the object's rules and matches. Routes that no pod can use (only for gateways) are left out.
-    pub routes: Vec<Route>,
+    pub routes: Vec<Arc<Route>>,
 }
 
 /// A DestinationRule.

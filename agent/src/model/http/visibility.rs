@@ -1,5 +1,7 @@
 //! Who sees an object, and which hosts it names: `exportTo` and hosts with a leading wildcard, as Istio compares them.
 
+use std::borrow::{Borrow, Cow};
+use std::cmp::Reverse;
 use std::sync::Arc;
 
 /// The namespaces whose pods an object is for (`exportTo`).
@@ -21,40 +23,54 @@ impl ExportTo {
     }
 }
 
-/// A host as an object names it, in lower case and fully qualified.
+/// A host as an object names it: in lower case and fully qualified, or `*` and how hosts end. What follows the `*` is compared
+/// as text: `*.b` stands for `a.b` and `x.a.b`, and `*` for everything.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub enum HostPattern {
-    Exact(Arc<str>),
-    /// What follows the leading `*`, compared as text: `*.b` matches `a.b` and `x.a.b`, and `*` everything.
-    Wildcard(Arc<str>),
-}
+pub struct HostPattern(Arc<str>);
 
 impl HostPattern {
-    /// Reads a host: a `*` at its beginning is a wildcard. It becomes lower case.
+    /// Reads a host; it becomes lower case.
     #[must_use]
     pub fn parse(host: &str) -> Self {
-        let host = host.to_ascii_lowercase();
-        match host.strip_prefix('*') {
-            Some(suffix) => Self::Wildcard(suffix.into()),
-            None => Self::Exact(host.into()),
-        }
+        Self(lower_case(host).into())
     }
 
     #[must_use]
-    pub fn matches(&self, host: &str) -> bool {
-        match self {
-            Self::Exact(exact) => **exact == *host,
-            Self::Wildcard(suffix) => host.ends_with(&**suffix),
+    pub fn text(&self) -> &str {
+        &self.0
+    }
+
+    #[must_use]
+    pub fn is_wildcard(&self) -> bool {
+        self.0.starts_with('*')
+    }
+
+    /// Whether it stands for a host, or for all hosts that another such text stands for.
+    #[must_use]
+    pub fn covers(&self, host: &str) -> bool {
+        match self.0.strip_prefix('*') {
+            Some(end) => host.ends_with(end),
+            None => *self.0 == *host,
         }
     }
 
-    /// Whether every host that `other` stands for is among those of this one.
-    #[must_use]
-    pub fn covers(&self, other: &Self) -> bool {
-        match (self, other) {
-            (pattern, Self::Exact(host)) => pattern.matches(host),
-            (Self::Wildcard(ours), Self::Wildcard(theirs)) => theirs.ends_with(&**ours),
-            (Self::Exact(_), Self::Wildcard(_)) => false,
-        }
+    /// Greater for more specific ones; of equally long ones, for the first by alphabet.
+    pub(super) fn specificity(&self) -> (usize, Reverse<&str>) {
+        (self.0.len(), Reverse(&self.0))
+    }
+}
+
+impl Borrow<str> for HostPattern {
+    fn borrow(&self) -> &str {
+        &self.0
+    }
+}
+
+/// A host as patterns are compared with it; most are in lower case already.
+pub(super) fn lower_case(host: &str) -> Cow<'_, str> {
+    if host.bytes().any(|byte| byte.is_ascii_uppercase()) {
+        Cow::Owned(host.to_ascii_lowercase())
+    } else {
+        Cow::Borrowed(host)
     }
 }
