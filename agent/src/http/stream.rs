@@ -94,7 +94,10 @@ pub(crate) trait MessageStream {
 /// The side of an exchange that sent the request.
 pub(crate) trait Downstream: MessageStream {
     /// Queues the head of a response, interim or final.
-    fn send_response(&mut self, head: &ResponseHead, length: BodyLength);
+    ///
+    /// # Errors
+    /// `Malformed` where the head cannot be written: nothing is queued then, and another response may be sent.
+    fn send_response(&mut self, head: &ResponseHead, length: BodyLength) -> Result<(), ExchangeError>;
 
     /// Ready once the client shows that it may be gone, after the whole request has come: `Reset` where it is, `Truncated` where
     /// it has ended its side, which a client may do that still waits for the response. Further requests that come meanwhile

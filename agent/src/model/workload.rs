@@ -4,9 +4,14 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use super::identity::{DEFAULT_TRUST_DOMAIN, Identity, TrustDomain};
+use super::peer_authentication::Labels;
 use super::service::GatewayAddress;
 use super::serving::Serving;
 use super::shared::Shared;
+
+/// The labels that the workload API says in fields of its own, and that subsets are mostly made of.
+const VERSION_LABEL: &str = "version";
+const APP_LABEL: &str = "app";
 
 /// `istio.workload.Workload`, decoded and checked.
 #[derive(Debug, Clone, PartialEq)]
@@ -46,6 +51,17 @@ pub struct Workload {
 }
 
 impl Workload {
+    /// Whether it has all of these labels. Of a workload's labels the workload API says two: `version`, its canonical revision, and
+    /// `app`, its canonical name. It carries no other.
+    #[must_use]
+    pub fn carries(&self, labels: &Labels) -> bool {
+        labels.iter().all(|(key, value)| match &**key {
+            VERSION_LABEL => *self.canonical_revision == **value,
+            APP_LABEL => *self.canonical_name == **value,
+            _ => false,
+        })
+    }
+
     /// A workload of which nothing else is known: healthy, reached over plain TCP, without addresses, services or policies.
     #[must_use]
     pub fn new(uid: &str, namespace: &str, name: &str) -> Self {
