@@ -53,10 +53,12 @@ pub mod http {
     //! a destination. What rules consist of is in `route`, `policies` and `destination`.
 
     mod candidate;
+    mod choice;
     pub mod config;
     pub mod destination;
     mod destination_rules;
     pub mod field_changes;
+    mod field_format;
     mod gateway_order;
     pub mod head;
     mod inheritance;
@@ -66,8 +68,10 @@ pub mod http {
     pub mod pattern;
     pub mod policies;
     mod re2;
+    mod redirect;
     pub mod reply;
     pub mod retry;
+    mod rewrite;
     pub mod route;
     mod route_table;
     #[cfg(test)]

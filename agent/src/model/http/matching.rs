@@ -64,17 +64,25 @@ impl FieldMatch {
     }
 }
 
-/// The value of a field as one text. The parts of a request that have fields of their own in HTTP/2 count too, and `host` is
-/// the authority.
-pub(super) fn value_of<'a>(request: &'a RequestHead, name: &str) -> Option<Cow<'a, [u8]>> {
-    let control_data: Option<&[u8]> = match name {
+/// The parts of a request that have fields of their own in HTTP/2, and `host`, which is the authority.
+fn control_data<'a>(request: &'a RequestHead, name: &str) -> Option<&'a [u8]> {
+    match name {
         ":method" => Some(&request.method),
         ":path" => Some(&request.target),
         ":authority" | "host" => Some(&request.authority),
         ":scheme" => Some(request.scheme.text().as_bytes()),
         _ => None,
-    };
-    if let Some(value) = control_data {
+    }
+}
+
+/// The value of the first field of a name, or of a part of the request.
+pub(super) fn first_value<'a>(request: &'a RequestHead, name: &str) -> Option<&'a [u8]> {
+    control_data(request, name).or_else(|| request.fields.first(name))
+}
+
+/// The values of all fields of a name as one text, or a part of the request.
+pub(super) fn value_of<'a>(request: &'a RequestHead, name: &str) -> Option<Cow<'a, [u8]>> {
+    if let Some(value) = control_data(request, name) {
         return (!value.is_empty()).then_some(Cow::Borrowed(value));
     }
     let mut values = request.fields.values(name);

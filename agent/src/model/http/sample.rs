@@ -1,8 +1,9 @@
 //! Requests and routes for the tests of this folder.
 
 use std::sync::Arc;
+use std::time::{Duration, SystemTime};
 
-use super::field_changes::FieldChanges;
+use super::field_changes::{FieldChanges, FormatContext};
 use super::head::RequestHead;
 use super::route::{
     Action, Applicability, Cluster, Destination, Forward, Origin, OriginKind, RequestMatch, Route, Rule, Semantics,
@@ -51,4 +52,16 @@ pub(super) fn rule(action: Action) -> Rule {
 pub(super) fn route(name: &str, matches: RequestMatch) -> Route {
     let rule = rule(Action::Forward(Box::new(forward(vec![to(name, 1)]))));
     Route { name: name.into(), matches, applies: Applicability::default(), rule: Arc::new(rule) }
+}
+
+/// What formats fill in: a client at 10.0.0.1 that dialled an address of IPv6 on a leap day.
+pub(super) fn context() -> FormatContext<'static> {
+    FormatContext {
+        remote: ([10, 0, 0, 1], 1234).into(),
+        local: "[fd00::1]:80".parse().expect("an address"),
+        start: SystemTime::UNIX_EPOCH + Duration::from_millis(1_709_210_096_789),
+        hostname: "client-1",
+        route: "main",
+        upstream: None,
+    }
 }
