@@ -60,6 +60,7 @@ pub mod http {
     pub mod field_changes;
     mod field_format;
     mod gateway_order;
+    pub mod grpc_messages;
     pub mod head;
     mod inheritance;
     pub mod local_reply;
@@ -72,6 +73,7 @@ pub mod http {
     pub mod reply;
     pub mod retry;
     mod rewrite;
+    pub mod response_flags;
     pub mod route;
     mod route_table;
     #[cfg(test)]

@@ -1,4 +1,5 @@
-//! The access log: one line per connection, with the target `access` and ztunnel's field names.
+//! The access log of connections: one line for each, with the target `access` and ztunnel's field names. A connection that carries
+//! requests has none: each request has one (see `request_log`).
 //!
 //! `bytes_sent` is what the workload of this side sent, `bytes_recv` what it received: unlike the metrics, the log does
 //! not flip them on the source's side.
@@ -13,18 +14,78 @@ use std::fmt::{self, Display};
 use std::time::Duration;
 
 use tracing::Level;
+use tracing::field::{DisplayValue, display};
 
 use super::connection::RefusedConnection;
 use super::ends::{ConnectionEnds, Reporter};
 use super::metrics::OpenConnection;
 use crate::model::identity::Identity;
 
-/// Writes the line of a connection that has ended, badly where there is an error.
+/// An access line at one level: the two ends, and then the fields that are given.
+macro_rules! access_line {
+    ($level:expr, $ends:expr, $identities:expr, $message:literal, $($field:ident = $value:expr),* $(,)?) => {{
+        let (ends, [source_identity, destination_identity]) = ($ends, $identities);
+        tracing::event!(
+            target: "access",
+            parent: None,
+            $level,
+            src.addr = %ends.source_addr,
+            src.workload = ends.source.as_deref().map(|workload| &*workload.name),
+            src.namespace = ends.source.as_deref().map(|workload| &*workload.namespace),
+            src.identity = source_identity,
+            src.cluster = ends.source.as_deref().map(|workload| &*workload.cluster_id),
+            dst.addr = %ends.dialled_addr(),
+            dst.hbone_addr = ends.hbone_addr().map(tracing::field::display),
+            dst.original_addr = ends.rewritten_dst().map(tracing::field::display),
+            dst.service = ends.service.as_deref().map(|service| &*service.key.hostname),
+            dst.workload = ends.destination.as_deref().map(|workload| &*workload.name),
+            dst.namespace = ends.destination.as_deref().map(|workload| &*workload.namespace),
+            dst.identity = destination_identity,
+            dst.cluster = ends.destination.as_deref().map(|workload| &*workload.cluster_id),
+            direction = ends.reporter.direction(),
+            $($field = $value,)*
+            $message
+        );
+    }};
+}
+
+pub(super) use access_line;
+
+/// The fields of the line of a connection.
+struct Line<'a> {
+    connection: &'a OpenConnection,
+    bytes_sent: u64,
+    bytes_recv: u64,
+    error: Option<&'a str>,
+}
+
+/// The line of a connection at one level.
+macro_rules! connection_line {
+    ($level:expr, $line:expr) => {{
+        let Line { connection, bytes_sent, bytes_recv, error } = $line;
+        access_line!(
+            $level,
+            connection.ends(),
+            proven_identities(connection.ends(), connection.peer_identity.get()),
+            "connection complete",
+            bytes_sent = bytes_sent,
+            bytes_recv = bytes_recv,
+            duration = display(Millis(connection.opened.elapsed())),
+            error = error,
+        );
+    }};
+}
+
+/// Writes the line of a connection that has ended, badly where there is an error. One that carried requests has a line only where
+/// it failed: each of its requests has its own.
 pub(super) fn write(connection: &OpenConnection, error: Option<&str>) {
-    let line = Line::new(connection);
+    let (to_destination, to_source) = connection.bytes.totals();
+    let (bytes_sent, bytes_recv) = sent_and_received(connection.ends().reporter, to_destination, to_source);
+    let line = Line { connection, bytes_sent, bytes_recv, error };
     match error {
-        None => line.complete(),
-        Some(error) => line.failed(error),
+        Some(_) => connection_line!(Level::ERROR, line),
+        None if connection.carries_requests() => {}
+        None => connection_line!(Level::INFO, line),
     }
 }
 
@@ -42,78 +103,25 @@ pub(super) fn write_refused(refused: &RefusedConnection, error: &dyn Display) {
     );
 }
 
-/// The fields of an access line.
-struct Line<'a> {
+/// The identities that the two ends of a connection have proven, the source's first: without mTLS none, whatever is expected.
+pub(super) fn proven_identities<'a>(
     ends: &'a ConnectionEnds,
-    source_identity: Option<&'a Identity>,
-    destination_identity: Option<&'a Identity>,
-    bytes_sent: u64,
-    bytes_recv: u64,
-    duration: Millis,
+    of_peer: Option<&'a Identity>,
+) -> [Option<DisplayValue<&'a Identity>>; 2] {
+    let of_destination = of_peer.or(ends.destination_identity.as_ref());
+    [ends.source_identity.as_ref(), of_destination].map(|identity| identity.filter(|_| ends.mutual_tls).map(display))
 }
 
-/// An access line at one level, with or without an error.
-macro_rules! access_line {
-    ($line:expr, $level:expr $(, $field:ident = $value:expr)*) => {{
-        let ends = $line.ends;
-        tracing::event!(
-            target: "access",
-            parent: None,
-            $level,
-            src.addr = %ends.source_addr,
-            src.workload = ends.source.as_deref().map(|workload| &*workload.name),
-            src.namespace = ends.source.as_deref().map(|workload| &*workload.namespace),
-            src.identity = $line.source_identity.map(display),
-            src.cluster = ends.source.as_deref().map(|workload| &*workload.cluster_id),
-            dst.addr = %ends.dialled_addr(),
-            dst.hbone_addr = ends.hbone_addr().map(display),
-            dst.original_addr = ends.rewritten_dst().map(display),
-            dst.service = ends.service.as_deref().map(|service| &*service.key.hostname),
-            dst.workload = ends.destination.as_deref().map(|workload| &*workload.name),
-            dst.namespace = ends.destination.as_deref().map(|workload| &*workload.namespace),
-            dst.identity = $line.destination_identity.map(display),
-            dst.cluster = ends.destination.as_deref().map(|workload| &*workload.cluster_id),
-            direction = ends.reporter.direction(),
-            bytes_sent = $line.bytes_sent,
-            bytes_recv = $line.bytes_recv,
-            duration = %$line.duration,
-            $($field = $value,)*
-            "connection complete"
-        );
-    }};
-}
-
-impl<'a> Line<'a> {
-    fn new(connection: &'a OpenConnection) -> Self {
-        let ends = connection.ends();
-        let (to_destination, to_source) = connection.bytes.totals();
-        let (bytes_sent, bytes_recv) = match ends.reporter {
-            Reporter::Source => (to_destination, to_source),
-            Reporter::Destination => (to_source, to_destination),
-        };
-        // Without mTLS no identity was proven, whatever is expected of the ends.
-        let proven = |identity: Option<&'a Identity>| identity.filter(|_| ends.mutual_tls);
-        Self {
-            ends,
-            source_identity: proven(ends.source_identity.as_ref()),
-            destination_identity: proven(connection.peer_identity.get().or(ends.destination_identity.as_ref())),
-            bytes_sent,
-            bytes_recv,
-            duration: Millis(connection.opened.elapsed()),
-        }
-    }
-
-    fn complete(&self) {
-        access_line!(self, Level::INFO);
-    }
-
-    fn failed(&self, error: &str) {
-        access_line!(self, Level::ERROR, error = error);
+/// What the workload of this side sent, and what it received.
+pub(super) fn sent_and_received(reporter: Reporter, to_destination: u64, to_source: u64) -> (u64, u64) {
+    match reporter {
+        Reporter::Source => (to_destination, to_source),
+        Reporter::Destination => (to_source, to_destination),
     }
 }
 
 /// A duration in whole milliseconds, as ztunnel writes it.
-struct Millis(Duration);
+pub(super) struct Millis(pub(super) Duration);
 
 impl Display for Millis {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -9,7 +9,11 @@ use super::ends::{ConnectionEnds, Reporter};
 /// Istio's `request_protocol`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum RequestProtocol {
+    /// A connection of which no protocol above TCP is looked at.
     Tcp,
+    Http,
+    /// A request of HTTP whose content type is that of gRPC.
+    Grpc,
 }
 
 impl RequestProtocol {
@@ -18,6 +22,8 @@ impl RequestProtocol {
     pub fn label(self) -> &'static str {
         match self {
             Self::Tcp => "tcp",
+            Self::Http => "http",
+            Self::Grpc => "grpc",
         }
     }
 }
@@ -77,6 +83,8 @@ impl ByteCounts {
 pub struct LiveConnection {
     pub ends: ConnectionEnds,
     pub opened_at: SystemTime,
+    /// Requests are counted and logged in its place.
+    pub carries_requests: bool,
     /// From the source to the destination.
     pub bytes_to_destination: u64,
     /// From the destination to the source.

@@ -1,5 +1,7 @@
 //! A source, a destination and the service between them, for tests; connections are described as the proxy does it.
 
+use std::io::Read;
+
 use crate::model::address::OriginalDst;
 use crate::model::mesh::{Mesh, MeshUpdate};
 use crate::model::service::{IpFamilies, PortMapping, Service, ServiceKey, ServicePort, Vip, Visibility};
@@ -7,6 +9,7 @@ use crate::model::workload::{TunnelProtocol, Workload};
 use crate::telemetry::ends::{
     ConnectionEnds, InboundDestination, InboundSource, OutboundSource, RecordedPeer, Reporter,
 };
+use crate::telemetry::metrics::{Metrics, TextFormat};
 
 const CLIENT: &str = "10.0.0.1:41000";
 
@@ -40,6 +43,14 @@ pub(crate) fn service(namespace: &str, name: &str, vip: &str) -> Service {
         ingress_use_waypoint: false,
         client_ip_affinity: false,
     }
+}
+
+/// What a scraper reads.
+pub(crate) fn scraped(metrics: &Metrics) -> String {
+    let mut text = String::new();
+    let scrape = metrics.scrape(TextFormat::OpenMetrics).expect("metrics can be written down");
+    scrape.text().read_to_string(&mut text).expect("it is text");
+    text
 }
 
 /// `shop/client`, `shop/reviews` with its service, and `shop/legacy` with its own, which does not speak HBONE.

@@ -1,4 +1,4 @@
-//! What the agent reports about itself: its log, its metrics, and one record per connection.
+//! What the agent reports about itself: its log, its metrics, and one record per connection and per request.
 
 pub mod access_log;
 pub mod connection;
@@ -25,24 +25,36 @@ pub mod metrics {
     mod classic;
     mod configuration;
     mod connections;
+    mod histogram;
     mod labels;
     mod late_plaintext;
     mod live;
     mod pods;
     mod process;
     mod registry;
+    mod request_counters;
+    mod request_labels;
+    mod requests;
     mod scrape;
     mod scraped;
+    mod series;
     mod traffic;
 
     pub use self::configuration::{StateFile, XdsTermination};
     pub use self::connections::Side;
     pub(in crate::telemetry) use self::live::OpenConnection;
     pub use self::registry::{Metrics, OpenGuard};
+    pub(in crate::telemetry) use self::request_counters::RequestCounters;
     pub use self::scrape::{Scrape, ScrapeText, TextFormat};
 }
 
 pub mod record;
+pub mod request;
+pub mod request_ends;
+mod request_log;
+mod request_outcome;
+pub mod request_reporting;
+mod request_text;
 
 #[cfg(test)]
 pub(crate) mod fixture;

@@ -42,6 +42,13 @@ impl ConnectionRecord {
         self.metrics.settled(&self.connection, ends);
     }
 
+    /// Says that the connection carries requests, and what its ends are in the end, as [`settle`](Self::settle) does: only on a
+    /// record that is still provisional. From here on the connection has no TCP metrics and no access line unless it fails; its
+    /// requests have theirs, as with Istio's sidecars. It stays among the connections that are open.
+    pub fn settle_for_requests(&self, ends: Option<ConnectionEnds>) {
+        self.metrics.settled_for_requests(&self.connection, ends);
+    }
+
     /// Whether the ends of the connection may yet turn out to be others.
     #[must_use]
     pub fn is_provisional(&self) -> bool {

@@ -23,6 +23,17 @@ pub(super) const TCP_RECEIVED_BYTES: Described =
 pub(super) const TCP_SENT_BYTES: Described =
     ("istio_tcp_sent_bytes", "The size of total bytes sent during response in case of a TCP connection");
 
+// Labels: see `request_labels.rs`. Counted at the end of a request, but for the messages of gRPC.
+pub(super) const REQUESTS: Described = ("istio_requests", "The total number of requests");
+pub(super) const REQUEST_DURATION: Described =
+    ("istio_request_duration_milliseconds", "Milliseconds from the head of a request to the end of its response");
+pub(super) const REQUEST_BYTES: Described = ("istio_request_bytes", "The size of the bodies of requests in bytes");
+pub(super) const RESPONSE_BYTES: Described = ("istio_response_bytes", "The size of the bodies of responses in bytes");
+pub(super) const REQUEST_MESSAGES: Described =
+    ("istio_request_messages", "The total number of gRPC messages that clients have sent");
+pub(super) const RESPONSE_MESSAGES: Described =
+    ("istio_response_messages", "The total number of gRPC messages that servers have sent");
+
 /// Labels: `verdict`.
 pub(super) const CAPTURE_VERDICTS: Described =
     ("weir_capture_verdicts", "What the kernel programs decided, by verdict and bypass reason");

@@ -6,11 +6,8 @@ use std::sync::atomic::Ordering;
 use super::labels::TrafficLabels;
 use super::live::OpenConnection;
 use super::registry::{Metrics, OpenGuard};
-use crate::telemetry::connection::{LiveConnection, RequestProtocol, ResponseFlag};
+use crate::telemetry::connection::{LiveConnection, ResponseFlag};
 use crate::telemetry::ends::{ConnectionEnds, Reporter};
-
-/// The protocol that the proxy knows of every connection: it looks into none.
-const PROTOCOL: RequestProtocol = RequestProtocol::Tcp;
 
 /// Which of the proxy's two sockets of a connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -50,29 +47,38 @@ impl Metrics {
     /// Counts a connection as opened with these ends, or with those known at first; the first call decides.
     pub(in crate::telemetry) fn settled(&self, connection: &OpenConnection, ends: Option<ConnectionEnds>) {
         connection.settle(ends, |ends| {
-            let series = self.traffic.series(TrafficLabels::new(ends, PROTOCOL, ResponseFlag::None));
+            let series = self.traffic.series(TrafficLabels::new(ends, ResponseFlag::None));
             series.opened.fetch_add(1, Ordering::Relaxed);
-            series
+            Some(series)
         });
+    }
+
+    /// Says that a connection carries requests. As in Istio it then has no metrics of its own: they would count the bytes of its
+    /// requests twice.
+    pub(in crate::telemetry) fn settled_for_requests(&self, connection: &OpenConnection, ends: Option<ConnectionEnds>) {
+        connection.settle(ends, |_| None);
     }
 
     /// Counts the end of a connection; every connection that was opened is closed once, failed or not.
     pub(in crate::telemetry) fn closed(&self, connection: &Arc<OpenConnection>, failure: Option<ResponseFlag>) {
         self.settled(connection, None);
         self.live.remove(connection);
+        if connection.carries_requests() {
+            return;
+        }
         connection.count_bytes();
         let Some(flag) = failure else {
             connection.count_closed();
             return;
         };
-        let series = self.traffic.series(TrafficLabels::new(connection.ends(), PROTOCOL, flag));
+        let series = self.traffic.series(TrafficLabels::new(connection.ends(), flag));
         series.closed.fetch_add(1, Ordering::Relaxed);
         series.failed.fetch_add(1, Ordering::Relaxed);
     }
 
     /// Counts a connection that failed before its ends were known.
     pub(in crate::telemetry) fn refused(&self, reporter: Reporter, flag: ResponseFlag) {
-        let labels = TrafficLabels::unknown(reporter, PROTOCOL, flag);
+        let labels = TrafficLabels::unknown(reporter, flag);
         self.traffic.series(labels).failed.fetch_add(1, Ordering::Relaxed);
     }
 

@@ -1,4 +1,5 @@
-//! The labels of Istio's standard TCP metrics. Dashboards select by them, so names, values and their number are fixed.
+//! The labels of Istio's standard metrics that name the two ends, and those of the TCP metrics. Dashboards select by them, so
+//! names, values and their number are fixed.
 
 use std::fmt::{self, Write};
 use std::sync::Arc;
@@ -16,14 +17,20 @@ const UNKNOWN: &str = "unknown";
 /// The revision of a workload that names none.
 const DEFAULT_REVISION: &str = "latest";
 
-/// One combination of label values. Cheap to build: shares the strings of the model, formats nothing until a scrape.
+/// The labels that say who the two ends are. Cheap to build: they share the strings of the model, and nothing is formatted until
+/// a scrape.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub(super) struct TrafficLabels {
+pub(super) struct EndsLabels {
     reporter: Reporter,
     source: WorkloadLabels,
     service: Option<ServiceLabels>,
     destination: WorkloadLabels,
-    protocol: RequestProtocol,
+}
+
+/// One combination of label values of a TCP metric.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(super) struct TrafficLabels {
+    ends: EndsLabels,
     flag: ResponseFlag,
     mutual_tls: bool,
 }
@@ -50,8 +57,8 @@ struct ServiceLabels {
     namespace: Arc<str>,
 }
 
-impl TrafficLabels {
-    pub(super) fn new(ends: &ConnectionEnds, protocol: RequestProtocol, flag: ResponseFlag) -> Self {
+impl EndsLabels {
+    pub(super) fn new(ends: &ConnectionEnds) -> Self {
         // A source is only ever named by what it proved. A destination's identity is what its certificate must show.
         let destination_identity =
             ends.destination_identity.clone().or_else(|| ends.destination.as_ref().map(|workload| workload.identity()));
@@ -60,70 +67,45 @@ impl TrafficLabels {
             source: WorkloadLabels::new(ends.source.as_deref(), ends.source_identity.clone()),
             service: ends.service.as_deref().map(ServiceLabels::new),
             destination: WorkloadLabels::new(ends.destination.as_deref(), destination_identity),
-            protocol,
-            flag,
-            mutual_tls: ends.mutual_tls,
         }
     }
 
-    /// Labels of a connection about whose ends nothing is known.
-    pub(super) fn unknown(reporter: Reporter, protocol: RequestProtocol, flag: ResponseFlag) -> Self {
-        Self {
-            reporter,
-            source: WorkloadLabels::default(),
-            service: None,
-            destination: WorkloadLabels::default(),
-            protocol,
-            flag,
-            mutual_tls: false,
-        }
+    /// Labels of ends about which nothing is known.
+    fn unknown(reporter: Reporter) -> Self {
+        let nobody = WorkloadLabels::default();
+        Self { reporter, source: nobody.clone(), service: None, destination: nobody }
     }
 
-    /// Labels of a source that is known by its name only.
-    #[cfg(test)]
-    pub(super) fn of_source(name: &str) -> Self {
-        let empty: Arc<str> = "".into();
-        let workload = NamedWorkload {
-            workload_name: name.into(),
-            namespace: empty.clone(),
-            canonical_name: empty.clone(),
-            canonical_revision: empty.clone(),
-            cluster_id: empty,
-        };
-        let source = WorkloadLabels { workload: Some(workload), principal: None };
-        Self { source, ..Self::unknown(Reporter::Destination, RequestProtocol::Tcp, ResponseFlag::None) }
+    pub(super) fn reporter(&self) -> Reporter {
+        self.reporter
     }
 
-    pub(super) fn flag(&self) -> ResponseFlag {
-        self.flag
-    }
-
-    /// Every label with its value, in the order in which ztunnel writes them.
-    fn each(&self, mut put: impl FnMut(&'static str, &dyn fmt::Display) -> fmt::Result) -> fmt::Result {
+    /// Every label with its value, in the order in which ztunnel writes them. A destination that no service stands for is named
+    /// `no_service`.
+    pub(super) fn each(&self, no_service: &'static str, to: &mut LabelSetEncoder<'_>) -> fmt::Result {
         let [source, destination] = [&self.source, &self.destination];
-        put("reporter", &self.reporter.label())?;
-        put("source_workload", &source.text(|w| &w.workload_name))?;
-        put("source_canonical_service", &source.text(|w| &w.canonical_name))?;
-        put("source_canonical_revision", &source.revision())?;
-        put("source_workload_namespace", &source.text(|w| &w.namespace))?;
-        put("source_principal", source.principal())?;
-        put("source_app", &source.text(|w| &w.canonical_name))?;
-        put("source_version", &source.revision())?;
-        put("source_cluster", &source.text(|w| &w.cluster_id))?;
-        put("destination_service", &self.service_text(|s| &s.hostname))?;
-        put("destination_service_namespace", &self.service_text(|s| &s.namespace))?;
-        put("destination_service_name", &self.service_text(|s| &s.name))?;
-        put("destination_workload", &destination.text(|w| &w.workload_name))?;
-        put("destination_canonical_service", &destination.text(|w| &w.canonical_name))?;
-        put("destination_canonical_revision", &destination.revision())?;
-        put("destination_workload_namespace", &destination.text(|w| &w.namespace))?;
-        put("destination_principal", destination.principal())?;
-        put("destination_app", &destination.text(|w| &w.canonical_name))?;
-        put("destination_version", &destination.revision())?;
-        put("destination_cluster", &destination.text(|w| &w.cluster_id))?;
-        put("request_protocol", &self.protocol.label())?;
-        put("response_flags", &self.flag.label())?;
-        put("connection_security_policy", &if self.mutual_tls { "mutual_tls" } else { UNKNOWN })
+        put(to, "reporter", &self.reporter.label())?;
+        put(to, "source_workload", &source.text(|w| &w.workload_name))?;
+        put(to, "source_canonical_service", &source.text(|w| &w.canonical_name))?;
+        put(to, "source_canonical_revision", &source.revision())?;
+        put(to, "source_workload_namespace", &source.text(|w| &w.namespace))?;
+        put(to, "source_principal", source.principal())?;
+        put(to, "source_app", &source.text(|w| &w.canonical_name))?;
+        put(to, "source_version", &source.revision())?;
+        put(to, "source_cluster", &source.text(|w| &w.cluster_id))?;
+        let (service, namespace) = (self.service_text(|s| &s.hostname), self.service_text(|s| &s.namespace));
+        put(to, "destination_service", &service)?;
+        put(to, "destination_service_namespace", &namespace)?;
+        let name = self.service.as_ref().map_or(no_service, |service| known(&service.name));
+        put(to, "destination_service_name", &name)?;
+        put(to, "destination_workload", &destination.text(|w| &w.workload_name))?;
+        put(to, "destination_canonical_service", &destination.text(|w| &w.canonical_name))?;
+        put(to, "destination_canonical_revision", &destination.revision())?;
+        put(to, "destination_workload_namespace", &destination.text(|w| &w.namespace))?;
+        put(to, "destination_principal", destination.principal())?;
+        put(to, "destination_app", &destination.text(|w| &w.canonical_name))?;
+        put(to, "destination_version", &destination.revision())?;
+        put(to, "destination_cluster", &destination.text(|w| &w.cluster_id))
     }
 
     fn service_text(&self, field: impl Fn(&ServiceLabels) -> &Arc<str>) -> &str {
@@ -131,17 +113,43 @@ impl TrafficLabels {
     }
 }
 
+impl TrafficLabels {
+    pub(super) fn new(ends: &ConnectionEnds, flag: ResponseFlag) -> Self {
+        Self { ends: EndsLabels::new(ends), flag, mutual_tls: ends.mutual_tls }
+    }
+
+    /// Labels of a connection about whose ends nothing is known.
+    pub(super) fn unknown(reporter: Reporter, flag: ResponseFlag) -> Self {
+        Self { ends: EndsLabels::unknown(reporter), flag, mutual_tls: false }
+    }
+
+    pub(super) fn flag(&self) -> ResponseFlag {
+        self.flag
+    }
+}
+
 impl EncodeLabelSet for TrafficLabels {
     fn encode(&self, encoder: &mut LabelSetEncoder<'_>) -> fmt::Result {
-        self.each(|name, value| {
-            let mut label = encoder.encode_label();
-            let mut key = label.encode_label_key()?;
-            key.write_str(name)?;
-            let mut text = key.encode_label_value()?;
-            write!(text, "{value}")?;
-            text.finish()
-        })
+        self.ends.each(UNKNOWN, encoder)?;
+        put(encoder, "request_protocol", &RequestProtocol::Tcp.label())?;
+        put(encoder, "response_flags", &self.flag.label())?;
+        put(encoder, "connection_security_policy", &security_policy(self.mutual_tls))
     }
+}
+
+/// The value of `connection_security_policy`, as ztunnel has it on either side.
+pub(super) fn security_policy(mutual_tls: bool) -> &'static str {
+    if mutual_tls { "mutual_tls" } else { UNKNOWN }
+}
+
+/// Writes a label and its value.
+pub(super) fn put(encoder: &mut LabelSetEncoder<'_>, name: &'static str, value: &dyn fmt::Display) -> fmt::Result {
+    let mut label = encoder.encode_label();
+    let mut key = label.encode_label_key()?;
+    key.write_str(name)?;
+    let mut text = key.encode_label_value()?;
+    write!(text, "{value}")?;
+    text.finish()
 }
 
 impl WorkloadLabels {

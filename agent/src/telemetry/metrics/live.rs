@@ -8,7 +8,7 @@ use std::time::{Instant, SystemTime};
 use parking_lot::Mutex;
 use tokio::sync::Notify;
 
-use super::traffic::Series;
+use super::traffic::ConnectionSeries;
 use crate::model::identity::Identity;
 use crate::telemetry::connection::{ByteCounts, LiveConnection};
 use crate::telemetry::ends::ConnectionEnds;
@@ -47,7 +47,8 @@ pub(super) struct Plaintext {
 struct Settled {
     /// `None` where the ends are those known at first.
     ends: Option<Box<ConnectionEnds>>,
-    series: Arc<Series>,
+    /// `None` where the connection carries requests, which are counted themselves.
+    series: Option<Arc<ConnectionSeries>>,
 }
 
 impl OpenConnection {
@@ -79,12 +80,17 @@ impl OpenConnection {
         self.settled.get().is_some()
     }
 
+    /// Whether requests are counted and logged in place of the connection.
+    pub(in crate::telemetry) fn carries_requests(&self) -> bool {
+        self.settled.get().is_some_and(|settled| settled.series.is_none())
+    }
+
     /// Settles the ends: as these, or as those known at first. Only the first call has an effect; `count_opened` gives the
-    /// counters that the connection's labels stand for.
+    /// counters that the connection's labels stand for, and none where requests are counted in its place.
     pub(super) fn settle(
         &self,
         ends: Option<ConnectionEnds>,
-        count_opened: impl FnOnce(&ConnectionEnds) -> Arc<Series>,
+        count_opened: impl FnOnce(&ConnectionEnds) -> Option<Arc<ConnectionSeries>>,
     ) {
         self.settled.get_or_init(|| {
             let series = count_opened(ends.as_ref().unwrap_or(&self.first_ends));
@@ -98,7 +104,7 @@ impl OpenConnection {
     /// the request, source to destination. Both reporters say the same about one connection: seen from the source the
     /// two words are flipped, and dashboards rely on it (<https://github.com/istio/istio/issues/32399>).
     pub(super) fn count_bytes(&self) {
-        let Some(Settled { series, .. }) = self.settled.get() else { return };
+        let Some(series) = self.series() else { return };
         let (to_destination, to_source) = self.bytes.totals();
         count(to_destination, &self.counted_to_destination, &series.received_bytes);
         count(to_source, &self.counted_to_source, &series.sent_bytes);
@@ -106,14 +112,24 @@ impl OpenConnection {
 
     /// Counts the end of a connection that did not fail.
     pub(super) fn count_closed(&self) {
-        if let Some(Settled { series, .. }) = self.settled.get() {
+        if let Some(series) = self.series() {
             series.closed.fetch_add(1, Ordering::Relaxed);
         }
     }
 
+    fn series(&self) -> Option<&ConnectionSeries> {
+        self.settled.get()?.series.as_deref()
+    }
+
     pub(super) fn snapshot(&self) -> LiveConnection {
         let (bytes_to_destination, bytes_to_source) = self.bytes.totals();
-        LiveConnection { ends: self.ends().clone(), opened_at: self.opened_at, bytes_to_destination, bytes_to_source }
+        LiveConnection {
+            ends: self.ends().clone(),
+            opened_at: self.opened_at,
+            carries_requests: self.carries_requests(),
+            bytes_to_destination,
+            bytes_to_source,
+        }
     }
 }
 

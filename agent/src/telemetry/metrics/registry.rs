@@ -10,6 +10,7 @@ use prometheus_client::registry::Registry;
 
 use super::catalogue::Counted;
 use super::live::Live;
+use super::requests::{Requests, RequestsCollector};
 use super::scrape::{Scrape, TextFormat};
 use super::scraped::{Scraped, ScrapedCollector};
 use super::traffic::{Traffic, TrafficCollector};
@@ -39,18 +40,21 @@ pub struct Metrics {
     pub(super) counted: Counted,
     pub(super) scraped: Arc<Scraped>,
     pub(super) traffic: Arc<Traffic>,
+    pub(super) requests: Arc<Requests>,
     pub(super) live: Live,
 }
 
 impl Metrics {
     #[must_use]
     pub fn new() -> Arc<Self> {
-        let (counted, scraped, traffic) = (Counted::default(), Arc::<Scraped>::default(), Arc::<Traffic>::default());
+        let (counted, scraped) = (Counted::default(), Arc::<Scraped>::default());
+        let (traffic, requests) = (Arc::<Traffic>::default(), Arc::<Requests>::default());
         let mut registry = Registry::default();
         registry.register_collector(Box::new(TrafficCollector(traffic.clone())));
+        registry.register_collector(Box::new(RequestsCollector(requests.clone())));
         registry.register_collector(Box::new(ScrapedCollector(scraped.clone())));
         counted.register(&mut registry);
-        let metrics = Self { registry, counted, scraped, traffic, live: Live::default() };
+        let metrics = Self { registry, counted, scraped, traffic, requests, live: Live::default() };
         // A rate needs a first value: what Istio's dashboards ask for is there before it first happens.
         metrics.begin_connections_at_zero();
         metrics.begin_xds_at_zero();
@@ -63,7 +67,10 @@ impl Metrics {
     /// When a metric cannot be written down.
     pub fn scrape(&self, format: TextFormat) -> io::Result<Scrape> {
         self.live.count_bytes();
-        self.traffic.forget_idle(Instant::now());
+        let now = Instant::now();
+        self.traffic.forget_idle(now);
+        self.requests.ended.forget_idle(now);
+        self.requests.messages.forget_idle(now);
         Scrape::of(&self.registry, format)
     }
 

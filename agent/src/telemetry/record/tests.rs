@@ -142,3 +142,17 @@ fn a_provisional_record_is_logged_with_the_ends_it_settles_on() {
         assert!(line.contains(&format!(" {expected} ")), "{line}");
     }
 }
+
+#[test]
+fn a_connection_that_carries_requests_has_a_line_only_where_it_fails() {
+    for (failure, expected) in [(None, 0), (Some("the pod is gone"), 1)] {
+        let lines = lines("access=info", LogFormat::Text, |_| {
+            let mut record = ConnectionRecord::open_provisional(&Metrics::new(), ends(Reporter::Source));
+            record.settle_for_requests(None);
+            if let Some(error) = failure {
+                record.fail(ResponseFlag::None, &error);
+            }
+        });
+        assert_eq!(lines.len(), expected, "{lines:?}");
+    }
+}

@@ -5,11 +5,15 @@ use std::io::Read;
 use std::sync::atomic::Ordering;
 
 use super::*;
+use crate::model::http::head::RequestHead;
 use crate::telemetry::connection::{RefusedConnection, ResponseFlag};
 use crate::telemetry::ends::Reporter;
 use crate::telemetry::fixture::{ends, strangers};
 use crate::telemetry::metrics::{Side, StateFile, XdsTermination};
 use crate::telemetry::record::ConnectionRecord;
+use crate::telemetry::request::RequestRecord;
+use crate::telemetry::request_ends::{RequestEnds, RequestsInFlight};
+use crate::telemetry::request_reporting::RequestReporting;
 
 fn text_of(metrics: &Metrics, format: TextFormat) -> String {
     let mut text = String::new();
@@ -172,6 +176,25 @@ fn a_provisional_record_is_open_at_once_and_counts_as_opened_when_its_ends_are_s
 }
 
 #[test]
+fn a_connection_that_carries_requests_is_open_and_has_no_tcp_metrics() {
+    let metrics = Metrics::new();
+    let mut record = ConnectionRecord::open_provisional(&metrics, strangers(Reporter::Source));
+    record.settle_for_requests(Some(ends(Reporter::Source)));
+    record.settle(Some(strangers(Reporter::Source)));
+    record.bytes().to_destination.fetch_add(10, Ordering::Relaxed);
+    let live = metrics.live_connections();
+    let [connection] = live.as_slice() else { panic!("{live:?}") };
+    assert!(connection.carries_requests && connection.ends.service.is_some());
+    record.fail(ResponseFlag::TlsFailure, &"no peer");
+    drop(record);
+    let text = open_metrics(&metrics);
+    assert!(metrics.live_connections().is_empty());
+    for metric in ["connections_opened", "connections_closed", "connections_failed", "received_bytes", "sent_bytes"] {
+        assert_eq!(values(&text, &format!("istio_tcp_{metric}_total")), [] as [String; 0], "{metric}");
+    }
+}
+
+#[test]
 fn sources_are_asked_at_every_scrape() {
     let metrics = Metrics::new();
     metrics.register_kernel_counters(|| vec![("redirected", 4), ("bypass_loopback", 2)]);
@@ -196,7 +219,9 @@ fn names_of_all_metrics() {
     let _open = everything_once(&metrics);
     let text = open_metrics(&metrics);
     let names: BTreeSet<_> = text.lines().filter_map(|line| line.strip_prefix("# TYPE ")).collect();
-    let expected = "istio_build gauge\nistio_tcp_connections_closed counter\nistio_tcp_connections_failed counter\n\
+    let expected = "istio_build gauge\nistio_request_bytes histogram\nistio_request_duration_milliseconds histogram\n\
+        istio_request_messages counter\nistio_requests counter\nistio_response_bytes histogram\n\
+        istio_response_messages counter\nistio_tcp_connections_closed counter\nistio_tcp_connections_failed counter\n\
         istio_tcp_connections_opened counter\nistio_tcp_received_bytes counter\nistio_tcp_sent_bytes counter\n\
         istio_tcp_sockets_open gauge\nistio_xds_connection_terminations counter\nistio_xds_message counter\n\
         istio_xds_message_bytes counter\nprocess_cpu_seconds counter\nprocess_max_fds gauge\nprocess_open_fds gauge\n\
@@ -237,6 +262,11 @@ fn everything_once(metrics: &Arc<Metrics>) -> (ConnectionRecord, OpenGuard) {
     metrics.state_write_failed(StateFile::LastGood);
     metrics.set_pods(3);
     metrics.set_pending_pods(1);
+    let request_ends =
+        RequestEnds::new(&RequestReporting::new(metrics), &RequestsInFlight::default(), ends(Reporter::Source));
+    let grpc =
+        RequestHead { fields: [("content-type", "application/grpc")].into_iter().collect(), ..RequestHead::default() };
+    RequestRecord::open(&request_ends, &grpc).request_data(&[0; 5]);
     (ConnectionRecord::open(metrics, ends(Reporter::Source)), metrics.hbone_connection_opened(Side::Upstream))
 }
 

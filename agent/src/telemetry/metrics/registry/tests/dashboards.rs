@@ -39,6 +39,23 @@ const TRAFFIC: &[&str] = &[
     "connection_security_policy",
 ];
 
+/// What the dashboards of services and workloads and Kiali ask for of HTTP and gRPC, and whether it has the labels of the outcome.
+const REQUESTS: &[(&str, bool)] = &[
+    ("istio_requests_total", true),
+    ("istio_request_duration_milliseconds_bucket", true),
+    ("istio_request_duration_milliseconds_sum", true),
+    ("istio_request_duration_milliseconds_count", true),
+    ("istio_request_bytes_bucket", true),
+    ("istio_request_bytes_sum", true),
+    ("istio_response_bytes_bucket", true),
+    ("istio_response_bytes_sum", true),
+    ("istio_request_messages_total", false),
+    ("istio_response_messages_total", false),
+];
+
+const OF_OUTCOME: &[&str] =
+    &["request_protocol", "response_code", "grpc_response_status", "response_flags", "connection_security_policy"];
+
 fn has(text: &str, name: &str, label: &str) -> bool {
     let of_metric = |line: &&str| line.starts_with(&format!("{name}{{")) || line.starts_with(&format!("{name} "));
     text.lines().filter(of_metric).any(|line| line.contains(label))
@@ -57,6 +74,14 @@ fn what_dashboards_ask_for_is_there() {
         {
             for label in TRAFFIC {
                 assert!(has(&text, name, &format!("{label}=")), "{name} {label}\n{text}");
+            }
+        }
+        for (name, has_outcome) in REQUESTS {
+            for label in TRAFFIC.iter().filter(|label| !OF_OUTCOME.contains(label)) {
+                assert!(has(&text, name, &format!("{label}=")), "{name} {label}\n{text}");
+            }
+            for label in OF_OUTCOME {
+                assert_eq!(has(&text, name, &format!("{label}=")), *has_outcome, "{name} {label}\n{text}");
             }
         }
     }
@@ -79,8 +104,17 @@ fn the_older_format_describes_every_sample() {
     let text = text_of(&metrics, TextFormat::Classic);
     let typed: BTreeSet<_> = text.lines().filter_map(|line| line.strip_prefix("# TYPE ")?.split(' ').next()).collect();
     let helped: BTreeSet<_> = text.lines().filter_map(|line| line.strip_prefix("# HELP ")?.split(' ').next()).collect();
-    let sampled: BTreeSet<_> =
-        text.lines().filter(|line| !line.starts_with('#')).filter_map(|line| line.split(['{', ' ']).next()).collect();
+    // The samples of a histogram have names of their own.
+    let described = |sample| {
+        let of_histogram = ["_bucket", "_sum", "_count"].into_iter().find_map(|part| str::strip_suffix(sample, part));
+        of_histogram.filter(|name| typed.contains(name)).unwrap_or(sample)
+    };
+    let sampled: BTreeSet<_> = text
+        .lines()
+        .filter(|line| !line.starts_with('#'))
+        .filter_map(|line| line.split(['{', ' ']).next())
+        .map(described)
+        .collect();
     assert_eq!(typed, helped);
     assert!(sampled.is_subset(&typed), "{:?}", sampled.difference(&typed).collect::<Vec<_>>());
 }
