@@ -41,6 +41,7 @@ pub(crate) fn pod(workload: &Workload) -> PodEntry {
         addresses: workload.addresses.clone(),
         captured: true,
         workload_uid: Some(workload.uid.clone()),
+        requests_in_flight: 0,
         limits_reached: Vec::new(),
     }
 }

@@ -79,6 +79,8 @@ pub struct PodEntry {
     pub captured: bool,
     /// The workload that this pod is; `None` while the mesh does not know it.
     pub workload_uid: Option<Arc<str>>,
+    /// Requests of HTTP that are under way.
+    pub requests_in_flight: u64,
     /// The limits that the pod has reached.
     pub limits_reached: Vec<ReachedLimit>,
 }

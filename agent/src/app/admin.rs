@@ -176,6 +176,7 @@ fn pods(enrollment: Arc<Enrollment>, mesh: SharedMesh) -> impl Fn() -> Vec<PodEn
                 addresses: spec.addresses.clone(),
                 captured: true,
                 workload_uid: workload.map(|workload| workload.uid.clone()),
+                requests_in_flight: pod.requests.count(),
                 limits_reached: pod.limits.reached(),
             }
         };

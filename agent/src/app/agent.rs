@@ -21,6 +21,7 @@ use crate::proxy::workers::Workers;
 use crate::proxy::{LatePlaintext, Proxy, ProxyParts};
 use crate::supervisor::SupervisorLink;
 use crate::telemetry::log::LogHandle;
+use crate::telemetry::request_reporting::RequestReporting;
 
 /// Starts the agent, serves until it has to end, and drains.
 ///
@@ -105,6 +106,7 @@ fn start_proxy(foundation: &Foundation, arrivals: Arrivals, before_wait: fn()) -
         certificates: foundation.certificates.clone(),
         capture: foundation.capture.clone(),
         metrics: foundation.metrics.clone(),
+        requests: RequestReporting::new(&foundation.metrics),
         timeouts: settings::timeouts(config),
         pool: settings::pool_options(config),
         held: foundation.limits.of_agent(LimitKind::AgentHeldKib),

@@ -71,9 +71,9 @@ pub mod http {
     mod re2;
     mod redirect;
     pub mod reply;
+    pub mod response_flags;
     pub mod retry;
     mod rewrite;
-    pub mod response_flags;
     pub mod route;
     mod route_table;
     #[cfg(test)]

@@ -16,6 +16,7 @@ use crate::limits::Limit;
 use crate::model::identity::TrustDomain;
 use crate::state::SharedMesh;
 use crate::telemetry::metrics::Metrics;
+use crate::telemetry::request_reporting::RequestReporting;
 use crate::tls::certificates::Certificates;
 use crate::tls::handshake::TrustedDomains;
 
@@ -48,6 +49,8 @@ pub struct ProxyParts {
     pub certificates: Certificates,
     pub capture: Arc<Capture>,
     pub metrics: Arc<Metrics>,
+    /// What requests are reported to.
+    pub requests: Arc<RequestReporting>,
     pub timeouts: Timeouts,
     pub pool: PoolOptions,
     /// What slow readers may make the agent hold, for all pods together.
@@ -64,6 +67,7 @@ pub struct Proxy {
     pub(super) certificates: Certificates,
     pub(super) capture: Arc<Capture>,
     pub(super) metrics: Arc<Metrics>,
+    pub(super) requests: Arc<RequestReporting>,
     pub(super) timeouts: Timeouts,
     pub(super) pool: PoolOptions,
     pub(super) held: Limit,
@@ -79,7 +83,8 @@ pub struct Proxy {
 impl Proxy {
     #[must_use]
     pub fn new(parts: ProxyParts) -> Arc<Self> {
-        let ProxyParts { mesh, certificates, capture, metrics, timeouts, pool, held, node, drain, workers } = parts;
+        let ProxyParts { mesh, certificates, capture, metrics, requests, timeouts, pool, held, node, drain, workers } =
+            parts;
         Arc::new(Self {
             pod_certificates: PodCertificates::new(certificates.clone()),
             live: LiveConnections::default(),
@@ -89,6 +94,7 @@ impl Proxy {
             certificates,
             capture,
             metrics,
+            requests,
             timeouts,
             pool,
             held,

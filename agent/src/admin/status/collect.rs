@@ -133,6 +133,7 @@ fn pod_statuses(
             known_to_mesh: pod.workload_uid.is_some(),
             certificate_seconds_left: by_identity.get(&pod.identity).and_then(|status| seconds_left(status)),
             connections_open: pod.workload_uid.as_deref().and_then(|uid| open.get(uid)).copied().unwrap_or_default(),
+            requests_in_flight: pod.requests_in_flight,
             limits_reached: pod.limits_reached.clone(),
         })
         .collect();

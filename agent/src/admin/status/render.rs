@@ -124,7 +124,10 @@ fn capture(status: &Status) -> String {
 
 fn pods(status: &Status) -> String {
     let open = status.pods.iter().map(|pod| pod.connections_open).sum();
-    format!("pods           {} enrolled, {} open", status.pods.len(), counted(open, "connection", "connections"))
+    let requests: u64 = status.pods.iter().map(|pod| pod.requests_in_flight).sum();
+    let requests = counted(usize::try_from(requests).unwrap_or(usize::MAX), "request", "requests");
+    let connections = counted(open, "connection", "connections");
+    format!("pods           {} enrolled, {connections} open, {requests} in flight", status.pods.len())
 }
 
 fn counted(count: usize, one: &str, many: &str) -> String {
@@ -132,9 +135,9 @@ fn counted(count: usize, one: &str, many: &str) -> String {
 }
 
 fn pod_table(pods: &[PodStatus]) -> Vec<String> {
-    let header = ["POD", "IDENTITY", "ADDRESSES", "CERTIFICATE", "CONNECTIONS", "STATE"].map(str::to_owned);
+    let header = ["POD", "IDENTITY", "ADDRESSES", "CERTIFICATE", "CONNECTIONS", "REQUESTS", "STATE"].map(str::to_owned);
     let rows: Vec<_> = [header].into_iter().chain(pods.iter().map(pod_row)).collect();
-    let widths: [usize; 6] =
+    let widths: [usize; 7] =
         std::array::from_fn(|column| rows.iter().map(|row| row[column].chars().count()).max().unwrap_or_default());
     rows.iter()
         .map(|row| {
@@ -144,7 +147,7 @@ fn pod_table(pods: &[PodStatus]) -> Vec<String> {
         .collect()
 }
 
-fn pod_row(pod: &PodStatus) -> [String; 6] {
+fn pod_row(pod: &PodStatus) -> [String; 7] {
     let addresses: Vec<_> = pod.addresses.iter().map(ToString::to_string).collect();
     let state = match (pod.captured, pod.known_to_mesh) {
         (true, true) => "captured",
@@ -157,6 +160,7 @@ fn pod_row(pod: &PodStatus) -> [String; 6] {
         addresses.join(","),
         certificate(pod.certificate_seconds_left),
         pod.connections_open.to_string(),
+        pod.requests_in_flight.to_string(),
         state.to_owned(),
     ]
 }
@@ -214,7 +218,7 @@ processes      supervisor 7, up 3h 13m; worker 8
 configuration  https://istiod:15012, connected, last update 12s ago
 mesh           120 workloads, 31 services, 1 policy
 capture        redirected 1200
-pods           0 enrolled, 0 connections open
+pods           0 enrolled, 0 connections open, 0 requests in flight
 ";
         assert_eq!(render(&status()), expected);
     }
@@ -265,6 +269,7 @@ pods           0 enrolled, 0 connections open
             known_to_mesh: true,
             certificate_seconds_left: Some(86_000),
             connections_open: 1,
+            requests_in_flight: 3,
             limits_reached: Vec::new(),
         };
         let stranger = PodStatus {
@@ -273,6 +278,7 @@ pods           0 enrolled, 0 connections open
             known_to_mesh: false,
             certificate_seconds_left: Some(-65),
             connections_open: 0,
+            requests_in_flight: 0,
             ..pod.clone()
         };
         let screen = render(&Status {
@@ -289,11 +295,11 @@ processes      supervisor 7, up 3h 13m; worker 8, 2 restarts (the last one ended
 configuration  https://istiod:15012, connected, last update 12s ago
 mesh           120 workloads, 31 services, 1 policy
 capture        nothing yet
-pods           2 enrolled, 1 connection open
+pods           2 enrolled, 1 connection open, 3 requests in flight
 
-  POD          IDENTITY                                  ADDRESSES         CERTIFICATE        CONNECTIONS  STATE
-  shop/client  spiffe://cluster.local/ns/shop/sa/client  10.0.0.1,fd00::1  for 23h 53m        1            captured
-  shop/new     spiffe://cluster.local/ns/shop/sa/client                    expired 1m 5s ago  0            captured, unknown to the mesh
+  POD          IDENTITY                                  ADDRESSES         CERTIFICATE        CONNECTIONS  REQUESTS  STATE
+  shop/client  spiffe://cluster.local/ns/shop/sa/client  10.0.0.1,fd00::1  for 23h 53m        1            3         captured
+  shop/new     spiffe://cluster.local/ns/shop/sa/client                    expired 1m 5s ago  0            0         captured, unknown to the mesh
 
 warnings
   - something is  [31mwrong

@@ -116,6 +116,9 @@ pub struct PodStatus {
     /// Until its certificate expires, negative once it has; `None` while there is none.
     pub certificate_seconds_left: Option<i64>,
     pub connections_open: usize,
+    /// Requests of HTTP that are under way.
+    #[serde(default)]
+    pub requests_in_flight: u64,
     /// The limits that the pod has reached since this agent serves it.
     #[serde(default)]
     pub limits_reached: Vec<ReachedLimit>,

@@ -11,14 +11,18 @@ use crate::telemetry::record::ConnectionRecord;
 
 #[test]
 fn a_healthy_node_has_no_warnings() {
-    let (_log, sources) = sources();
+    let (_log, mut sources) = sources();
+    let mut pods = (sources.pods)();
+    pods.iter_mut().filter(|pod| pod.name == "reviews-v1-1234").for_each(|pod| pod.requests_in_flight = 5);
+    sources.pods = Box::new(move || pods.clone());
     let _open = ConnectionRecord::open(&sources.metrics, ends(Reporter::Source));
     let status = of_mesh(&sources, &mesh());
     assert_eq!(status.warnings, [] as [String; 0]);
     assert_eq!(status.mesh, MeshCounts { workloads: 2, services: 2, policies: 1 });
     assert_eq!(status.capture, [("redirected".to_owned(), 4)].into());
-    let open: Vec<_> = status.pods.iter().map(|pod| (&*pod.name, pod.connections_open)).collect();
-    assert_eq!(open, [("client-v1-1234", 1), ("reviews-v1-1234", 0)]);
+    let open = |pod: &PodStatus| (pod.name.clone(), pod.connections_open, pod.requests_in_flight);
+    let expected = [("client-v1-1234".to_owned(), 1, 0), ("reviews-v1-1234".to_owned(), 0, 5)];
+    assert_eq!(status.pods.iter().map(open).collect::<Vec<_>>(), expected);
     assert!(status.pods[0].certificate_seconds_left > Some(0));
 }
 
