@@ -70,6 +70,12 @@ impl WindowBudget {
         }
     }
 
+    /// The window with which streams are to begin that a pod opens on a connection to us.
+    pub(super) fn served_window(&self) -> FirstWindow {
+        let usual = &self.0.usual;
+        if u64::from(usual.held()) * 2 < u64::from(usual.maximum()) { FirstWindow::Usual } else { FirstWindow::Small }
+    }
+
     /// Counts a stream that begins with such a window. False where the pod has too many of them.
     pub(super) fn begin_stream(&self, first: FirstWindow) -> bool {
         let limit = match first {

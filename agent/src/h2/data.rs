@@ -3,11 +3,10 @@
 use std::time::Instant;
 
 use super::error::SessionError;
-use super::frame::{self, flag, kind};
+use super::frame::{self, HEADER_BYTES};
 use super::receive::Event;
 use super::session::Session;
 use super::settings::{CONNECTION_WINDOW_BYTES, LARGEST_STREAM_WINDOW_BYTES, Role, STREAM_WINDOW_GROWTH};
-use super::stream::Response;
 
 impl<A: Default> Session<A> {
     /// Counts data against the windows. An event where somebody is there to take it.
@@ -44,10 +43,18 @@ impl<A: Default> Session<A> {
         if stream.remote_ended {
             return Err(SessionError::stream_closed("data after the end of a stream"));
         }
-        if self.role == Role::Client && matches!(stream.response, Response::Awaited) {
+        if stream.failure.is_some() {
+            // Sent before the peer knew of it.
+            return Ok(Event::None);
+        }
+        if self.role == Role::Client && stream.responses.is_awaited {
             return Err(SessionError::protocol("data before the answer"));
         }
         stream.windows.count_received(counted)?;
+        if !stream.count_content(bytes.len(), end) {
+            self.break_stream(id, "more or less content than its length says");
+            return Ok(Event::None);
+        }
         stream.unconsumed += bytes.len();
         stream.remote_ended = end;
         let padding = counted as usize - bytes.len();
@@ -94,6 +101,23 @@ impl<A: Default> Session<A> {
 
     /// The owner has laid down so many bytes in DATA frames of a stream.
     pub(crate) fn data_sent(&mut self, id: u32, count: usize) {
+        self.count_sent(id, count);
+        self.wake_driver();
+    }
+
+    /// The header of a DATA frame that the owner lays down now, of so many bytes that the windows allow. `end`: the last.
+    pub(crate) fn begin_data(&mut self, id: u32, length: usize, end: bool) -> [u8; HEADER_BYTES] {
+        self.count_sent(id, length);
+        if !end {
+            return frame::data_header(id, length);
+        }
+        if let Some(stream) = self.streams.table.get_mut(&id) {
+            stream.local_ended = true;
+        }
+        frame::last_data_header(id, length)
+    }
+
+    fn count_sent(&mut self, id: u32, count: usize) {
         let count = i64::try_from(count).expect("no more than a window");
         if let Some(stream) = self.streams.table.get_mut(&id) {
             stream.windows.count_sent(count);
@@ -101,16 +125,6 @@ impl<A: Default> Session<A> {
             if self.windows.send() <= 0 {
                 self.stalled_since.get_or_insert_with(Instant::now);
             }
-        }
-        self.wake_driver();
-    }
-
-    /// Ends our side of a stream.
-    pub(crate) fn end_stream(&mut self, id: u32) {
-        let Some(stream) = self.streams.table.get_mut(&id) else { return };
-        stream.local_ended = true;
-        if stream.failure.is_none() {
-            self.send(|out| frame::append(out, kind::DATA, flag::END_STREAM, id, &[]));
         }
     }
 }

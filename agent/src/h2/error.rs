@@ -78,6 +78,7 @@ pub enum StreamError {
     NotSeen,
     #[error("connection: {0}")]
     Connection(Arc<SessionError>),
-    #[error("the peer's answer has no status")]
-    NoStatus,
+    /// RFC 9113 §8.1.1: what the peer sent on the stream is no message.
+    #[error("malformed: {0}")]
+    Malformed(&'static str),
 }

@@ -3,6 +3,9 @@
 /// Bytes of a frame's header.
 pub(crate) const HEADER_BYTES: usize = 9;
 
+/// The longest frame that every peer accepts (RFC 9113 §4.2), and that we send.
+pub(crate) const MAX_SENT_FRAME_BYTES: usize = 1 << 14;
+
 /// What every client sends first (RFC 9113 §3.4).
 pub(super) const PREFACE: &[u8; 24] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
@@ -31,6 +34,7 @@ pub(super) mod flag {
 
 /// Identifiers of settings (RFC 9113 §6.5.2).
 pub(super) mod setting {
+    pub(in crate::h2) const HEADER_TABLE_SIZE: u16 = 1;
     pub(in crate::h2) const ENABLE_PUSH: u16 = 2;
     pub(in crate::h2) const MAX_CONCURRENT_STREAMS: u16 = 3;
     pub(in crate::h2) const INITIAL_WINDOW_SIZE: u16 = 4;
@@ -45,6 +49,7 @@ pub struct Reason(pub u32);
 impl Reason {
     pub(crate) const NO_ERROR: Self = Self(0);
     pub(crate) const PROTOCOL_ERROR: Self = Self(1);
+    pub(crate) const INTERNAL_ERROR: Self = Self(2);
     pub(crate) const FLOW_CONTROL_ERROR: Self = Self(3);
     pub(crate) const SETTINGS_TIMEOUT: Self = Self(4);
     pub(crate) const STREAM_CLOSED: Self = Self(5);
@@ -116,6 +121,36 @@ impl FrameHeader {
 pub(crate) fn data_header(stream: u32, length: usize) -> [u8; HEADER_BYTES] {
     let length = u32::try_from(length).expect("a frame is shorter than a record of 16 KiB");
     FrameHeader { length, kind: kind::DATA, flags: 0, stream }.encode()
+}
+
+/// The header of the DATA frame that ends its stream.
+pub(super) fn last_data_header(stream: u32, length: usize) -> [u8; HEADER_BYTES] {
+    let mut header = data_header(stream, length);
+    header[4] |= flag::END_STREAM;
+    header
+}
+
+/// Begins a field block at the end of `out`. The block is appended, and then [finished](finish_block) with what this returns.
+pub(super) fn begin_block(out: &mut Vec<u8>) -> usize {
+    let start = out.len();
+    out.extend_from_slice(&[0; HEADER_BYTES]);
+    start
+}
+
+/// Makes frames of the field block that began at `start`: HEADERS, and CONTINUATION as often as it takes (RFC 9113 §4.3).
+pub(super) fn finish_block(out: &mut Vec<u8>, start: usize, stream: u32, end_stream: bool) {
+    let block = start + HEADER_BYTES;
+    let rest = (out.len() - block > MAX_SENT_FRAME_BYTES).then(|| out.split_off(block + MAX_SENT_FRAME_BYTES));
+    let length = u32::try_from(out.len() - block).expect("at most what a frame may have");
+    let end_stream = if end_stream { flag::END_STREAM } else { 0 };
+    let end_headers = if rest.is_none() { flag::END_HEADERS } else { 0 };
+    let header = FrameHeader { length, kind: kind::HEADERS, flags: end_stream | end_headers, stream };
+    out[start..block].copy_from_slice(&header.encode());
+    let mut parts = rest.iter().flat_map(|rest| rest.chunks(MAX_SENT_FRAME_BYTES)).peekable();
+    while let Some(part) = parts.next() {
+        let flags = if parts.peek().is_none() { flag::END_HEADERS } else { 0 };
+        append(out, kind::CONTINUATION, flags, stream, part);
+    }
 }
 
 /// Appends a whole frame to `out`. Our own payloads are short: below the smallest limit that a peer may set, 16 KiB.

@@ -2,15 +2,17 @@
 
 use http::StatusCode;
 
-use super::error::{SessionError, StreamError};
-use super::fields::{HeaderSection, OpenBlock};
+use super::error::SessionError;
+use super::fields::{Malformed, OpenBlock, SectionFields};
 use super::frame::{self, FrameHeader, Reason, flag};
+use super::section::{self, Asked, Request, RequestSection, Response, ResponseSection, Section};
 use super::session::{Goaway, Session};
 use super::settings::Role;
-use super::stream::{Response, Stream};
+use super::stream::Stream;
+use crate::model::http::head::HttpFields;
 
-/// The longest field block, over all its frames: a list of the size that we accept never needs more.
-const MAX_FIELD_BLOCK_BYTES: usize = 64 * 1024;
+/// Interim responses of one stream that may wait for its owner.
+const MAX_WAITING_INTERIM: usize = 8;
 /// Bytes of a field list (RFC 9113 §6.5.2) that count as one unit of work: so many are copied in about its time.
 const FIELD_BYTES_PER_UNIT: usize = 256;
 /// Bytes of a HEADERS frame's priority, which mean nothing to us.
@@ -40,7 +42,7 @@ impl<A: Default> Session<A> {
         };
         let is_last = header.has(flag::END_HEADERS);
         // Frames without content would never make the block longer, nor end.
-        if open.block.len() + payload.len() > MAX_FIELD_BLOCK_BYTES || (payload.is_empty() && !is_last) {
+        if open.block.len() + payload.len() > self.usage.max_field_block_bytes || (payload.is_empty() && !is_last) {
             return Err(SessionError::enhance_your_calm("a header block without end"));
         }
         open.block.extend_from_slice(payload);
@@ -53,29 +55,53 @@ impl<A: Default> Session<A> {
 
     /// A whole field block. Returns its stream if it was there before and is ended now.
     fn field_block(&mut self, id: u32, end: bool, block: &[u8]) -> Result<Option<u32>, SessionError> {
-        // Read in any case: later blocks refer to it.
-        let (mut section, mut malformed) = (HeaderSection::default(), false);
-        let decoded =
-            self.blocks.decoder.decode(block, |name, value| malformed |= section.add(name, value).is_none())?;
+        let mut section = self.section_of(id, end, block)?;
+        let mut read = Ok(());
+        let decoded = self.blocks.decoder.decode(block, |name, value| {
+            if read.is_ok() {
+                read = section.add(name, value);
+            }
+        })?;
         self.pace.count(decoded.bytes / FIELD_BYTES_PER_UNIT)?;
-        if !decoded.is_whole {
-            return self.too_large_section(id).map(|()| None);
+        match section {
+            Section::Unwanted => Ok(None),
+            _ if !decoded.is_whole => {
+                self.too_large_section(id);
+                Ok(None)
+            }
+            Section::Request(section) => {
+                self.request_came(id, end, read.and_then(|()| section.finish(end)));
+                Ok(None)
+            }
+            Section::Response(section) => {
+                let asked = self.streams.table.get(&id).map_or(Asked::ForContent, |stream| stream.responses.asked);
+                Ok(self.response_came(id, end, read.and_then(|()| section.finish(end, asked))))
+            }
+            Section::Trailers(fields) => Ok(self.trailers_came(id, end, read.map(|()| section::trailers(fields)))),
         }
-        if self.streams.table.contains_key(&id) {
-            return Ok(self.response_or_trailers(id, end, section, malformed));
+    }
+
+    /// What a field block on a stream is going to be.
+    fn section_of(&self, id: u32, end: bool, block: &[u8]) -> Result<Section, SessionError> {
+        if let Some(stream) = self.streams.table.get(&id) {
+            return match () {
+                // Sent before the peer knew that the stream is broken.
+                () if stream.failure.is_some() => Ok(Section::Unwanted),
+                () if stream.remote_ended => Err(SessionError::stream_closed("a head after the end of a stream")),
+                () if self.role == Role::Client && stream.responses.is_awaited => {
+                    Ok(Section::Response(ResponseSection::of_block(block)))
+                }
+                () => Ok(Section::Trailers(SectionFields::default())),
+            };
         }
         match self.role {
             Role::Client if self.is_idle(id) => Err(SessionError::protocol("an answer without a request")),
-            Role::Server if id.is_multiple_of(2) => Err(SessionError::protocol("a stream with an even number")),
-            Role::Server if id > self.streams.last_remote => {
-                self.streams.last_remote = id;
-                self.request(id, end, section, malformed);
-                Ok(None)
-            }
             // The answer to a request that we have cancelled: the peer had sent it before it knew (RFC 9113 §5.1).
-            Role::Client => Ok(None),
+            Role::Client => Ok(Section::Unwanted),
+            Role::Server if id.is_multiple_of(2) => Err(SessionError::protocol("a stream with an even number")),
+            Role::Server if id > self.streams.last_remote => Ok(Section::Request(RequestSection::of_block(block))),
             // Trailers of a stream that we are done with.
-            Role::Server if end => Ok(None),
+            Role::Server if end => Ok(Section::Unwanted),
             Role::Server => Err(SessionError::stream_closed("a head on a stream that is over")),
         }
     }
@@ -83,7 +109,7 @@ impl<A: Default> Session<A> {
     /// Whether the peer has as many streams open as it may. A stream that is over for the peer may be followed by another
     /// before its owner has noticed; one that the peer reset counts until then, or resets would be free.
     fn is_full(&self) -> bool {
-        let (limit, table) = (self.peer.max_peer_streams(), &self.streams.table);
+        let (limit, table) = (self.peer.max_peer_streams(&self.usage), &self.streams.table);
         if table.len() < limit {
             return false;
         }
@@ -92,56 +118,81 @@ impl<A: Default> Session<A> {
     }
 
     /// A header section larger than we accept: its stream is refused, the connection lives.
-    fn too_large_section(&mut self, id: u32) -> Result<(), SessionError> {
-        let is_cancelled = self.role == Role::Client && !self.is_idle(id);
-        match self.streams.table.get_mut(&id) {
-            Some(stream) => {
-                stream.fail(StreamError::Reset(Reason::PROTOCOL_ERROR));
-                self.send(|out| frame::append_reset(out, id, Reason::PROTOCOL_ERROR));
-            }
-            None if self.role == Role::Server && id % 2 == 1 && id > self.streams.last_remote => {
-                self.streams.last_remote = id;
-                self.send_status(id, StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE, true);
-                self.send(|out| frame::append_reset(out, id, Reason::NO_ERROR));
-            }
-            None if is_cancelled => {}
-            None => return Err(SessionError::protocol("a head that is too long")),
+    fn too_large_section(&mut self, id: u32) {
+        if self.streams.table.contains_key(&id) {
+            return self.break_stream(id, "a header section that is too long");
         }
-        Ok(())
+        self.streams.last_remote = id;
+        self.send_status(id, StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE, true);
+        self.send(|out| frame::append_reset(out, id, Reason::NO_ERROR));
     }
 
-    fn request(&mut self, id: u32, end: bool, section: HeaderSection, malformed: bool) {
+    fn request_came(&mut self, id: u32, end: bool, request: Result<Request, Malformed>) {
+        self.streams.last_remote = id;
         if self.shutdown.goaway == Goaway::Final || self.is_full() {
             return self.send(|out| frame::append_reset(out, id, Reason::REFUSED_STREAM));
         }
-        if malformed || !section.is_request() {
+        let Ok(request) = request else {
             return self.send(|out| frame::append_reset(out, id, Reason::PROTOCOL_ERROR));
-        }
-        let mut stream = Stream::new(self.peer.initial_window, self.first_stream_window.bytes());
+        };
+        let window = self.first_stream_window;
+        let mut stream = Stream::new(self.peer.initial_window, window, Asked::ForContent);
+        stream.counted = (self.usage.counts_served && self.budget.begin_stream(window)).then_some(window);
         stream.remote_ended = end;
+        stream.content_left = if request.head.method == b"CONNECT" { None } else { request.content.left() };
         self.streams.table.insert(id, stream);
-        self.streams.requests.push_back((id, section));
+        self.streams.requests.push_back((id, request));
     }
 
-    /// A header section on a stream that is there: the response to our request, or trailers, which mean nothing to us.
     /// Returns the stream if it is ended now.
-    fn response_or_trailers(&mut self, id: u32, end: bool, section: HeaderSection, malformed: bool) -> Option<u32> {
+    fn response_came(&mut self, id: u32, end: bool, response: Result<Response, Malformed>) -> Option<u32> {
+        let keeps_interim = self.usage.keeps_interim;
         let stream = self.streams.table.get_mut(&id)?;
-        let is_response = self.role == Role::Client && matches!(stream.response, Response::Awaited);
-        let is_informational = is_response && section.is_informational();
-        if malformed || (is_response && !section.is_response()) || (!is_response && !end) || (is_informational && end) {
-            stream.fail(StreamError::Reset(Reason::PROTOCOL_ERROR));
-            self.send(|out| frame::append_reset(out, id, Reason::PROTOCOL_ERROR));
-            return None;
+        let response = match response {
+            Ok(response) if response.is_interim() && !keeps_interim => return None,
+            Ok(response) if response.is_interim() && stream.responses.interim.len() < MAX_WAITING_INTERIM => {
+                stream.responses.interim.push_back(response);
+                stream.wake();
+                return None;
+            }
+            Ok(response) if response.is_interim() => Err("more interim responses than are taken"),
+            response => response,
+        };
+        match response {
+            Ok(response) => {
+                stream.responses.is_awaited = false;
+                stream.content_left = response.content.left();
+                stream.responses.last = Some(response);
+                stream.remote_ended = end;
+                stream.wake();
+                end.then_some(id)
+            }
+            Err(what) => {
+                self.break_stream(id, what);
+                None
+            }
         }
-        if is_response && !is_informational {
-            stream.response = Response::Arrived(section);
-            stream.wake();
+    }
+
+    /// Returns the stream, which is ended now.
+    fn trailers_came(&mut self, id: u32, end: bool, trailers: Result<HttpFields, Malformed>) -> Option<u32> {
+        let stream = self.streams.table.get_mut(&id)?;
+        let trailers = match trailers {
+            Ok(_) if !end => Err("trailers that are not the end"),
+            Ok(_) if !stream.count_content(0, true) => Err("less content than its length says"),
+            trailers => trailers,
+        };
+        match trailers {
+            Ok(trailers) => {
+                stream.trailers = Some(trailers).filter(|trailers| !trailers.is_empty());
+                stream.remote_ended = true;
+                Some(id)
+            }
+            Err(what) => {
+                self.break_stream(id, what);
+                None
+            }
         }
-        if end {
-            stream.remote_ended = true;
-        }
-        end.then_some(id)
     }
 }
 

@@ -48,6 +48,11 @@ impl Pace {
         Ok(())
     }
 
+    /// Allows so much work more, for what the peer did that serves its purpose.
+    pub(super) fn earn(&mut self, units: u32) {
+        self.work = self.work.saturating_sub(units);
+    }
+
     /// Checks that our settings are acknowledged, where that is due.
     ///
     /// # Errors

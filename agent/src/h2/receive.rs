@@ -74,6 +74,7 @@ impl<A: Default> Session<A> {
         if id == 0 || self.is_idle(id) {
             return Err(SessionError::protocol("a reset of no stream"));
         }
+        self.sendable_changed = true;
         if let Some(stream) = self.streams.table.get_mut(&id) {
             stream.fail(match reason {
                 Reason::REFUSED_STREAM => StreamError::NotSeen,
@@ -98,6 +99,7 @@ impl<A: Default> Session<A> {
         for [high, low, value @ ..] in settings {
             let value = u32::from_be_bytes(*value);
             match u16::from_be_bytes([*high, *low]) {
+                setting::HEADER_TABLE_SIZE => self.blocks.encoder.limit_table(value),
                 setting::MAX_CONCURRENT_STREAMS => self.peer.max_streams = value,
                 setting::INITIAL_WINDOW_SIZE if i64::from(value) > LARGEST_WINDOW => {
                     return Err(SessionError::window_overrun());
@@ -109,7 +111,7 @@ impl<A: Default> Session<A> {
                 setting::ENABLE_PUSH if value > 1 => {
                     return Err(SessionError::protocol("ENABLE_PUSH is neither 0 nor 1"));
                 }
-                // Our frames are never longer than the smallest maximum; our header blocks use no table.
+                // Our frames are never longer than the smallest maximum.
                 _ => {}
             }
         }
@@ -126,9 +128,12 @@ impl<A: Default> Session<A> {
         self.pace.count(self.streams.table.len())?;
         let change = window - self.peer.initial_window;
         self.peer.initial_window = window;
+        self.sendable_changed = true;
         for stream in self.streams.table.values_mut() {
             stream.windows.grow_send(change)?;
-            stream.wake();
+            if self.usage.wakes_for_window {
+                stream.wake();
+            }
         }
         Ok(())
     }
@@ -159,6 +164,7 @@ impl<A: Default> Session<A> {
         }
         let (last, reason) = (u32::from_be_bytes(*last) & 0x7fff_ffff, Reason(u32::from_be_bytes(*code)));
         self.shutdown.peer_last_stream = Some(last);
+        self.sendable_changed = true;
         if self.role == Role::Client {
             for (_, stream) in self.streams.table.iter_mut().filter(|(id, _)| **id > last) {
                 stream.fail(StreamError::NotSeen);
@@ -172,6 +178,7 @@ impl<A: Default> Session<A> {
         if increment == 0 && id == 0 {
             return Err(SessionError::protocol("a window grows by nothing"));
         }
+        self.sendable_changed = true;
         if id == 0 {
             self.windows.grow_send(increment.into())?;
             self.stalled_since = None;
@@ -190,7 +197,9 @@ impl<A: Default> Session<A> {
             self.send(|out| frame::append_reset(out, id, reason));
             return Ok(());
         }
-        stream.wake();
+        if self.usage.wakes_for_window {
+            stream.wake();
+        }
         Ok(())
     }
 }

@@ -4,18 +4,34 @@ use std::task::{Context, Poll};
 
 use http::StatusCode;
 
+use super::compose;
 use super::error::StreamError;
-use super::fields::HeaderSection;
 use super::frame::{self, Reason, flag, kind};
 use super::hpack;
+use super::section::{Asked, Request, Response};
 use super::session::{Goaway, Session};
 use super::settings::Role;
-use super::stream::{Response, Stream};
+use super::stream::Stream;
+use crate::model::http::head::{HttpFields, RequestHead, ResponseHead};
 
 impl<A: Default> Session<A> {
-    /// Opens a stream with a request of these fields, pseudo-header fields first. `None` when the connection takes no more, or the pod
-    /// has as many streams as may begin with its window: another connection may have a smaller one.
+    /// Opens a stream with a CONNECT request of these fields, pseudo-header fields first. `None` when the connection takes no
+    /// more, or the pod has as many streams as may begin with its window: another connection may have a smaller one.
     pub(crate) fn open<'f>(&mut self, fields: impl IntoIterator<Item = (&'f str, &'f [u8])>) -> Option<u32> {
+        self.open_with(Asked::ForTunnel, false, |block| {
+            block.reserve(512);
+            for (name, value) in fields {
+                hpack::encode(block, name.as_bytes(), value);
+            }
+        })
+    }
+
+    /// Opens a stream with a request. `end`: no content follows. `None` as [`open`](Self::open) says.
+    pub(crate) fn request(&mut self, head: &RequestHead, end: bool) -> Option<u32> {
+        self.open_with(Asked::by_method(&head.method), end, |block| compose::request(block, head))
+    }
+
+    fn open_with(&mut self, asked: Asked, end: bool, fields: impl FnOnce(&mut Vec<u8>)) -> Option<u32> {
         if !self.accepts_streams() || self.shutdown.goaway != Goaway::NotSent {
             return None;
         }
@@ -24,23 +40,20 @@ impl<A: Default> Session<A> {
         }
         let id = self.streams.next_local;
         self.streams.next_local += 2;
-        let mut block = Vec::with_capacity(512);
-        for (name, value) in fields {
-            hpack::encode(&mut block, name, value);
-        }
-        self.streams.table.insert(id, Stream::new(self.peer.initial_window, self.first_stream_window.bytes()));
-        // Our own header sections are far below the smallest maximum of a frame.
-        self.send(|out| frame::append(out, kind::HEADERS, flag::END_HEADERS, id, &block));
+        let mut stream = Stream::new(self.peer.initial_window, self.first_stream_window, asked);
+        stream.counted = Some(self.first_stream_window);
+        stream.local_ended = end;
+        self.streams.table.insert(id, stream);
+        self.send_block(id, end, fields);
         Some(id)
     }
 
-    /// The status of the response, once it is here.
-    pub(crate) fn poll_response(&mut self, id: u32, cx: &mut Context<'_>) -> Poll<Result<StatusCode, StreamError>> {
+    /// The next response to a request of ours, once it is here: interim ones, then the final one.
+    pub(crate) fn poll_response(&mut self, id: u32, cx: &mut Context<'_>) -> Poll<Result<Response, StreamError>> {
         let Some(stream) = self.streams.table.get_mut(&id) else { return Poll::Ready(Err(StreamError::NotSeen)) };
-        if let Response::Arrived(section) = &stream.response {
-            let status = section.status.and_then(|status| StatusCode::from_u16(status).ok());
-            stream.response = Response::Taken;
-            return Poll::Ready(status.ok_or(StreamError::NoStatus));
+        let arrived = stream.responses.interim.pop_front().or_else(|| stream.responses.last.take());
+        if let Some(response) = arrived {
+            return Poll::Ready(Ok(response));
         }
         if let Some(failure) = &stream.failure {
             return Poll::Ready(Err(failure.clone()));
@@ -50,10 +63,10 @@ impl<A: Default> Session<A> {
     }
 
     /// A request that came and that nobody has taken yet.
-    pub(crate) fn next_request(&mut self) -> Option<(u32, HeaderSection)> {
-        while let Some((id, section)) = self.streams.requests.pop_front() {
+    pub(crate) fn next_request(&mut self) -> Option<(u32, Request)> {
+        while let Some((id, request)) = self.streams.requests.pop_front() {
             if self.streams.table.get(&id).is_some_and(|stream| stream.failure.is_none()) {
-                return Some((id, section));
+                return Some((id, request));
             }
             // Reset before anybody looked at it.
             self.release(id, Reason::CANCEL);
@@ -61,7 +74,7 @@ impl<A: Default> Session<A> {
         None
     }
 
-    /// Answers a request. With `end`, that is the whole response.
+    /// Answers a request with a status alone. With `end`, that is the whole response.
     ///
     /// # Errors
     /// When the stream is broken already.
@@ -81,24 +94,63 @@ impl<A: Default> Session<A> {
     }
 
     pub(super) fn send_status(&mut self, id: u32, status: StatusCode, end: bool) {
-        let mut block = Vec::new();
-        hpack::encode(&mut block, ":status", status.as_str().as_bytes());
-        let flags = if end { flag::END_HEADERS | flag::END_STREAM } else { flag::END_HEADERS };
-        self.send(|out| frame::append(out, kind::HEADERS, flags, id, &block));
+        self.send_block(id, end, |block| compose::status(block, status.as_u16()));
+    }
+
+    /// Sends a response, interim or final. `end`: no content follows. Nothing where the stream is broken or has ended.
+    pub(crate) fn send_response(&mut self, id: u32, head: &ResponseHead, end: bool) {
+        if self.may_send(id, end) {
+            self.send_block(id, end, |block| compose::response(block, head));
+        }
+    }
+
+    /// Sends a trailer section, with which our side ends. Nothing where the stream is broken or has ended.
+    pub(crate) fn send_trailers(&mut self, id: u32, fields: &HttpFields) {
+        if self.may_send(id, true) {
+            self.send_block(id, true, |block| compose::fields(block, fields));
+        }
+    }
+
+    /// Whether something may still be sent on a stream, after which our side has ended if `end` says so.
+    fn may_send(&mut self, id: u32, end: bool) -> bool {
+        let stream = self.streams.table.get_mut(&id);
+        let Some(stream) = stream.filter(|stream| stream.failure.is_none() && !stream.local_ended) else {
+            return false;
+        };
+        stream.local_ended = end;
+        true
+    }
+
+    /// The trailer section with which the peer has ended its side, if it has sent one.
+    pub(crate) fn take_trailers(&mut self, id: u32) -> Option<HttpFields> {
+        self.streams.table.get_mut(&id)?.trailers.take()
     }
 
     /// Gives a stream up: it is reset unless both sides have ended it.
     pub(crate) fn release(&mut self, id: u32, reason: Reason) {
         let Some(stream) = self.streams.table.remove(&id) else { return };
         self.budget.give_back(stream.budgeted());
-        if self.role == Role::Client {
-            self.budget.end_stream(self.first_stream_window);
+        if let Some(window) = stream.counted {
+            self.budget.end_stream(window);
         }
-        if stream.failure.is_none() && !(stream.local_ended && stream.remote_ended) {
+        let is_whole = stream.local_ended && stream.remote_ended;
+        if stream.failure.is_none() && !is_whole {
             self.send(|out| frame::append_reset(out, id, reason));
+        }
+        if stream.failure.is_none() && is_whole && self.role == Role::Server {
+            self.pace.earn(self.usage.work_earned_per_stream);
         }
         if self.is_done() {
             self.wake_driver();
+        }
+    }
+
+    /// Ends our side of a stream.
+    pub(crate) fn end_stream(&mut self, id: u32) {
+        let Some(stream) = self.streams.table.get_mut(&id) else { return };
+        stream.local_ended = true;
+        if stream.failure.is_none() {
+            self.send(|out| frame::append(out, kind::DATA, flag::END_STREAM, id, &[]));
         }
     }
 }

@@ -10,16 +10,14 @@ use std::time::{Duration, Instant};
 
 use super::budget::{FirstWindow, WindowBudget};
 use super::error::{SessionError, StreamError};
-use super::fields::{FieldBlocks, HeaderSection};
+use super::fields::{FieldBlocks, Malformed};
 use super::frame::{self, Reason, kind};
 use super::pace::Pace;
+use super::section::Request;
 use super::settings::{self, CONNECTION_WINDOW_BYTES, PeerSettings, Role};
 use super::stream::Stream;
+use super::usage::Usage;
 use super::window::{DEFAULT_WINDOW, Windows};
-
-/// Frames of ours that may wait while the network takes nothing. A peer that makes us owe it more does not read its
-/// answers.
-pub(super) const MAX_OUTGOING_BYTES: usize = 256 * 1024;
 
 /// The largest buffer for outgoing frames that a connection with streams keeps while there are none.
 const KEPT_OUTGOING_BYTES: usize = 512;
@@ -63,7 +61,7 @@ pub(super) struct Streams<A> {
     /// The last stream that the peer opened.
     pub(super) last_remote: u32,
     /// Requests that the owner has not taken yet.
-    pub(super) requests: VecDeque<(u32, HeaderSection)>,
+    pub(super) requests: VecDeque<(u32, Request)>,
     /// Streams that wait for the connection's window, or for room to write.
     pub(super) waiting: VecDeque<u32>,
 }
@@ -72,6 +70,7 @@ pub(super) struct Streams<A> {
 #[derive(Debug)]
 pub(crate) struct Session<A> {
     pub(super) role: Role,
+    pub(super) usage: Usage,
     pub(super) peer: PeerSettings,
     pub(super) pace: Pace,
     /// The connection's own flow control.
@@ -84,16 +83,21 @@ pub(crate) struct Session<A> {
     pub(super) streams: Streams<A>,
     pub(super) blocks: FieldBlocks,
     pub(super) shutdown: Shutdown,
+    /// Whether streams may have more to send, or nothing any more, since the owner asked last.
+    pub(super) sendable_changed: bool,
     outgoing: Vec<u8>,
     driver: Option<Waker>,
+    /// Whether the driver is at work, and needs not be woken.
+    is_driven: bool,
 }
 
 impl<A: Default> Session<A> {
     /// Begins a connection: the preface and our settings are queued.
-    pub(crate) fn new(role: Role, budget: WindowBudget) -> Self {
-        let first_stream_window = settings::first_stream_window(role, &budget);
+    pub(crate) fn new(role: Role, usage: Usage, budget: WindowBudget) -> Self {
+        let first_stream_window = settings::first_stream_window(role, &usage, &budget);
         let mut session = Self {
             role,
+            usage,
             peer: PeerSettings::default(),
             pace: Pace::new(),
             windows: Windows::new(DEFAULT_WINDOW, CONNECTION_WINDOW_BYTES),
@@ -107,12 +111,14 @@ impl<A: Default> Session<A> {
                 requests: VecDeque::new(),
                 waiting: VecDeque::new(),
             },
-            blocks: FieldBlocks::default(),
+            blocks: FieldBlocks::new(&usage),
             shutdown: Shutdown { goaway: Goaway::NotSent, peer_last_stream: None, ended: None },
+            sendable_changed: false,
             outgoing: Vec::new(),
             driver: None,
+            is_driven: false,
         };
-        session.send(|out| settings::append_preface(out, role, first_stream_window));
+        session.send(|out| settings::append_preface(out, role, &usage, first_stream_window));
         session
     }
 
@@ -163,9 +169,24 @@ impl<A: Default> Session<A> {
     }
 
     pub(crate) fn wake_driver(&self) {
-        if let Some(driver) = &self.driver {
+        if let Some(driver) = self.driver.as_ref().filter(|_| !self.is_driven) {
             driver.wake_by_ref();
         }
+    }
+
+    /// Says whether the driver is at work: until it is not, it is not woken for what it will see anyway.
+    pub(crate) fn set_driven(&mut self, is_driven: bool) {
+        self.is_driven = is_driven;
+    }
+
+    /// Whether, since this was asked last, streams may have got windows, or have broken.
+    pub(crate) fn take_sendable_changed(&mut self) -> bool {
+        std::mem::take(&mut self.sendable_changed)
+    }
+
+    /// Streams that have not been released yet.
+    pub(crate) fn open_streams(&self) -> usize {
+        self.streams.table.len()
     }
 
     /// Frames that wait to be sent. They go before DATA that the owner lays down later.
@@ -190,11 +211,36 @@ impl<A: Default> Session<A> {
             return;
         }
         append(&mut self.outgoing);
-        if self.outgoing.len() <= MAX_OUTGOING_BYTES {
+        self.outgoing_grew();
+    }
+
+    /// Queues the frames of a field block, whose fields `append` writes. `end`: they are the last of the stream.
+    pub(super) fn send_block(&mut self, id: u32, end: bool, append: impl FnOnce(&mut Vec<u8>)) {
+        if self.shutdown.ended.is_some() {
+            return;
+        }
+        let start = frame::begin_block(&mut self.outgoing);
+        self.blocks.encoder.begin(&mut self.outgoing);
+        append(&mut self.outgoing);
+        frame::finish_block(&mut self.outgoing, start, id, end);
+        self.outgoing_grew();
+    }
+
+    fn outgoing_grew(&mut self) {
+        if self.outgoing.len() <= self.usage.max_outgoing_bytes {
             return self.wake_driver();
         }
         self.outgoing = Vec::new();
         self.end(SessionError::enhance_your_calm("answers are not read"));
+    }
+
+    /// Breaks a stream on which something came that is no message (RFC 9113 §8.1.1).
+    pub(super) fn break_stream(&mut self, id: u32, what: Malformed) {
+        if let Some(stream) = self.streams.table.get_mut(&id) {
+            stream.fail(StreamError::Malformed(what));
+        }
+        self.sendable_changed = true;
+        self.send(|out| frame::append_reset(out, id, Reason::PROTOCOL_ERROR));
     }
 
     /// Asks the peer to open no more streams; those that are open go on.
@@ -230,6 +276,7 @@ impl<A: Default> Session<A> {
             stream.fail(StreamError::Connection(error.clone()));
         }
         self.streams.requests.clear();
+        self.sendable_changed = true;
         self.wake_driver();
     }
 
@@ -265,8 +312,8 @@ impl<A> Drop for Session<A> {
     fn drop(&mut self) {
         for stream in self.streams.table.values() {
             self.budget.give_back(stream.budgeted());
-            if self.role == Role::Client {
-                self.budget.end_stream(self.first_stream_window);
+            if let Some(window) = stream.counted {
+                self.budget.end_stream(window);
             }
         }
     }

@@ -1,7 +1,8 @@
-//! What each side allows the other (RFC 9113 §6.5): our own settings, which are constants, and those of the peer.
+//! What each side allows the other (RFC 9113 §6.5): our own settings, which the [usage](Usage) decides, and those of the peer.
 
 use super::budget::{FirstWindow, WindowBudget};
 use super::frame::{self, setting};
+use super::usage::Usage;
 use super::window::DEFAULT_WINDOW;
 
 /// Which end of a connection a session is.
@@ -20,12 +21,6 @@ pub(super) const STREAM_WINDOW_GROWTH: u32 = 4;
 pub(super) const CONNECTION_WINDOW_BYTES: u32 = 16 * 1024 * 1024;
 /// Largest frame we accept.
 pub(super) const MAX_FRAME_BYTES: u32 = 64 * 1024;
-/// Largest header list we accept, in the measure of `SETTINGS_MAX_HEADER_LIST_SIZE`.
-pub(super) const MAX_HEADER_LIST_BYTES: u32 = 16 * 1024;
-/// Streams a peer may have open on one connection.
-pub(super) const MAX_CONCURRENT_STREAMS: u32 = 200;
-/// Streams of a peer that has not acknowledged our settings: what it may have had waiting for a connection.
-pub(super) const MAX_STREAMS_BEFORE_SETTINGS_ACK: u32 = 5 * MAX_CONCURRENT_STREAMS;
 
 /// What the peer allows us, and whether it knows what we allow it.
 #[derive(Debug)]
@@ -46,28 +41,29 @@ impl Default for PeerSettings {
 
 impl PeerSettings {
     /// Streams that the peer may have open at once, as far as it can know.
-    pub(super) fn max_peer_streams(&self) -> usize {
-        let limit = if self.acknowledged_ours { MAX_CONCURRENT_STREAMS } else { MAX_STREAMS_BEFORE_SETTINGS_ACK };
+    pub(super) fn max_peer_streams(&self, usage: &Usage) -> usize {
+        let limit = if self.acknowledged_ours { usage.max_streams } else { usage.max_streams_before_settings_ack };
         limit as usize
     }
 }
 
 /// The window with which the streams of a new connection begin.
-pub(super) fn first_stream_window(role: Role, budget: &WindowBudget) -> FirstWindow {
+pub(super) fn first_stream_window(role: Role, usage: &Usage, budget: &WindowBudget) -> FirstWindow {
     match role {
         Role::Client => budget.first_window(),
+        Role::Server if usage.counts_served => budget.served_window(),
         Role::Server => FirstWindow::Usual,
     }
 }
 
 /// Appends what a side sends first: the client's preface, our settings, and the connection's larger window.
-pub(super) fn append_preface(out: &mut Vec<u8>, role: Role, first_stream_window: FirstWindow) {
+pub(super) fn append_preface(out: &mut Vec<u8>, role: Role, usage: &Usage, first_stream_window: FirstWindow) {
     if role == Role::Client {
         out.extend_from_slice(frame::PREFACE);
     }
     let of_role = match role {
         Role::Client => (setting::ENABLE_PUSH, 0),
-        Role::Server => (setting::MAX_CONCURRENT_STREAMS, MAX_CONCURRENT_STREAMS),
+        Role::Server => (setting::MAX_CONCURRENT_STREAMS, usage.max_streams),
     };
     frame::append_settings(
         out,
@@ -75,7 +71,7 @@ pub(super) fn append_preface(out: &mut Vec<u8>, role: Role, first_stream_window:
             of_role,
             (setting::INITIAL_WINDOW_SIZE, first_stream_window.bytes()),
             (setting::MAX_FRAME_SIZE, MAX_FRAME_BYTES),
-            (setting::MAX_HEADER_LIST_SIZE, MAX_HEADER_LIST_BYTES),
+            (setting::MAX_HEADER_LIST_SIZE, usage.max_header_list_bytes),
         ],
     );
     let more = CONNECTION_WINDOW_BYTES - u32::try_from(DEFAULT_WINDOW).expect("a constant");

@@ -1,17 +1,30 @@
 //! The state of one stream (RFC 9113 §5.1).
 
+use std::collections::VecDeque;
 use std::task::Waker;
 
+use super::budget::FirstWindow;
 use super::error::StreamError;
-use super::fields::HeaderSection;
+use super::section::{Asked, Response};
 use super::window::Windows;
+use crate::model::http::head::HttpFields;
 
-/// The answer to a request of ours.
+/// What came in response to a request of ours.
 #[derive(Debug)]
-pub(super) enum Response {
-    Awaited,
-    Arrived(HeaderSection),
-    Taken,
+pub(super) struct Responses {
+    pub(super) asked: Asked,
+    /// Whether the final one is still to come.
+    pub(super) is_awaited: bool,
+    /// Interim ones that the owner has not taken.
+    pub(super) interim: VecDeque<Response>,
+    /// The final one until the owner takes it.
+    pub(super) last: Option<Response>,
+}
+
+impl Responses {
+    fn to(asked: Asked) -> Self {
+        Self { asked, is_awaited: true, interim: VecDeque::new(), last: None }
+    }
 }
 
 /// One stream, and what the session's owner keeps with it.
@@ -21,12 +34,18 @@ pub(crate) struct Stream<A> {
     /// The size of the receive window at first, and now: what the peer may have sent and the owner not consumed.
     first_receive_window: u32,
     pub(super) receive_window: u32,
+    /// The window that the stream counts as in the budget.
+    pub(super) counted: Option<FirstWindow>,
     /// Whether we sent END_STREAM, and whether the peer did.
     pub(super) local_ended: bool,
     pub(super) remote_ended: bool,
     /// How the stream broke: the first reason stays.
     pub(super) failure: Option<StreamError>,
-    pub(super) response: Response,
+    pub(super) responses: Responses,
+    /// Bytes of content that the peer still has to send, where its head said how many.
+    pub(super) content_left: Option<u64>,
+    /// The peer's trailer section, with which it has ended its side.
+    pub(super) trailers: Option<HttpFields>,
     /// Bytes of DATA that the owner was given and has not consumed yet.
     pub(super) unconsumed: usize,
     /// Whether it is in line for the connection's window, or for room to write.
@@ -37,15 +56,20 @@ pub(crate) struct Stream<A> {
 }
 
 impl<A: Default> Stream<A> {
-    pub(super) fn new(send_window: i64, receive_window: u32) -> Self {
+    /// A stream of ours is asked for what its request wants; one of the peer's is never asked.
+    pub(super) fn new(send_window: i64, receive_window: FirstWindow, asked: Asked) -> Self {
+        let receive_window = receive_window.bytes();
         Self {
             windows: Windows::new(send_window, receive_window),
             first_receive_window: receive_window,
             receive_window,
+            counted: None,
             local_ended: false,
             remote_ended: false,
             failure: None,
-            response: Response::Awaited,
+            responses: Responses::to(asked),
+            content_left: None,
+            trailers: None,
             unconsumed: 0,
             is_waiting: false,
             waker: None,
@@ -65,6 +89,11 @@ impl<A> Stream<A> {
         self.remote_ended
     }
 
+    /// Whether the final response to a request of ours is still to come.
+    pub(crate) fn awaits_response(&self) -> bool {
+        self.responses.is_awaited
+    }
+
     /// Bytes of DATA that we may send on it, as far as its own window goes.
     pub(crate) fn send_window(&self) -> i64 {
         self.windows.send()
@@ -81,6 +110,15 @@ impl<A> Stream<A> {
     pub(crate) fn reset_midway(&self) -> Option<&StreamError> {
         let of_stream = |failure: &&StreamError| !matches!(failure, StreamError::Connection(_));
         self.failure.as_ref().filter(|_| !self.remote_ended).filter(of_stream)
+    }
+
+    /// Counts content against what the head said of it. False where it is more than that, or ends before.
+    #[must_use]
+    pub(super) fn count_content(&mut self, bytes: usize, end: bool) -> bool {
+        let Some(left) = &mut self.content_left else { return true };
+        let Some(rest) = left.checked_sub(bytes as u64) else { return false };
+        *left = rest;
+        !end || rest == 0
     }
 
     /// What its receive window took of the budget.

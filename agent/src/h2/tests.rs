@@ -2,6 +2,7 @@
 
 mod client;
 mod floods;
+mod messages;
 mod server;
 mod shutdown;
 mod violations;
@@ -11,7 +12,7 @@ use std::task::{Context, Poll, Waker};
 
 use super::frame::{self, FrameHeader, Reason, flag, kind};
 use super::hpack::{self, Decoder};
-use super::{Event, FrameReader, Role, Session, WindowBudget};
+use super::{Event, FrameReader, Request, Role, Session, Usage, WindowBudget};
 
 const REQUEST: [(&str, &str); 2] = [(":method", "CONNECT"), (":authority", "10.0.0.1:80")];
 
@@ -29,7 +30,13 @@ impl Side {
 
     /// Before anything was exchanged, with what its windows may grow by.
     fn within(budget: WindowBudget, role: Role) -> Self {
-        Self { session: Session::new(role, budget), reader: FrameReader::new(role) }
+        Self { session: Session::new(role, Usage::HBONE, budget), reader: FrameReader::new(role) }
+    }
+
+    /// One side of a connection for requests of applications, after the peer's preface and settings.
+    fn of_requests(role: Role) -> Self {
+        let session = Session::new(role, Usage::REQUESTS, WindowBudget::of_kib(0));
+        Self { session, reader: FrameReader::new(role) }.greet()
     }
 
     /// After the peer's preface and settings, all defaults; what was sent meanwhile is forgotten.
@@ -62,7 +69,22 @@ impl Side {
     }
 
     /// Takes bytes of the peer, and says what the owner learns of them.
-    fn gets(&mut self, mut bytes: &[u8]) -> Vec<String> {
+    fn gets(&mut self, bytes: &[u8]) -> Vec<String> {
+        self.take(bytes, |session, events| {
+            while let Some((id, Request { head, .. })) = session.next_request() {
+                let (method, authority) = (text(&head.method), text(&head.authority));
+                let fields = head.fields.iter().map(|(name, value)| format!(" {}={:?}", text(name), text(value)));
+                events.push(format!("request {id}: {method} {authority}{}", fields.collect::<String>()));
+            }
+        })
+    }
+
+    /// Takes bytes of the peer, and leaves the requests in them where they are.
+    fn takes(&mut self, bytes: &[u8]) -> Vec<String> {
+        self.take(bytes, |_, _| {})
+    }
+
+    fn take(&mut self, mut bytes: &[u8], after: impl Fn(&mut Session<()>, &mut Vec<String>)) -> Vec<String> {
         let mut events = Vec::new();
         while self.session.ended().is_none() {
             let received = match self.reader.next(&mut bytes) {
@@ -82,11 +104,7 @@ impl Side {
                     self.session.end(error);
                 }
             }
-            while let Some((id, section)) = self.session.next_request() {
-                let (method, authority) = (section.method.unwrap_or_default(), section.authority.unwrap_or_default());
-                let fields: Vec<_> = section.fields.iter().map(|(name, value)| format!(" {name}={value:?}")).collect();
-                events.push(format!("request {id}: {method} {authority}{}", fields.concat()));
-            }
+            after(&mut self.session, &mut events);
         }
         events
     }
@@ -117,10 +135,14 @@ impl Side {
     fn response(&mut self, id: u32) -> String {
         match self.session.poll_response(id, &mut Context::from_waker(Waker::noop())) {
             Poll::Pending => "none yet".to_owned(),
-            Poll::Ready(Ok(status)) => status.as_str().to_owned(),
+            Poll::Ready(Ok(response)) => response.head.status.to_string(),
             Poll::Ready(Err(error)) => error.to_string(),
         }
     }
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
 }
 
 fn described(header: FrameHeader, payload: &[u8]) -> String {
@@ -129,10 +151,13 @@ fn described(header: FrameHeader, payload: &[u8]) -> String {
     let end = if header.has(flag::END_STREAM) { ", the end" } else { "" };
     match header.kind {
         kind::DATA => format!("DATA {id}: {:?}{end}", String::from_utf8_lossy(payload)),
+        kind::HEADERS if !header.has(flag::END_HEADERS) => format!("HEADERS {id} that go on"),
+        kind::CONTINUATION if !header.has(flag::END_HEADERS) => format!("CONTINUATION {id}: {}", payload.len()),
+        kind::CONTINUATION => format!("CONTINUATION {id}, the last: {}", payload.len()),
         kind::HEADERS => {
             let mut fields = Vec::new();
             let add = |name: &[u8], value: &[u8]| {
-                fields.push(format!(" {}={}", String::from_utf8_lossy(name), String::from_utf8_lossy(value)));
+                fields.push(format!(" {}={}", text(name), text(value)));
             };
             Decoder::new(1 << 14).decode(payload, add).expect("we write header blocks");
             format!("HEADERS {id}:{}{end}", fields.concat())
@@ -160,7 +185,7 @@ fn frame_of(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
 fn block(fields: &[(&str, &str)]) -> Vec<u8> {
     let mut block = Vec::new();
     for (name, value) in fields {
-        hpack::encode(&mut block, name, value.as_bytes());
+        hpack::encode(&mut block, name.as_bytes(), value.as_bytes());
     }
     block
 }

@@ -150,7 +150,7 @@ impl HboneError {
     pub(super) fn stream(peer: SocketAddr, error: StreamError) -> Self {
         let (by, retry) = match &error {
             StreamError::Connection(error) => of_session(error),
-            StreamError::Reset(_) | StreamError::NotSeen | StreamError::NoStatus => (FailedParty::Peer, Retry::No),
+            StreamError::Reset(_) | StreamError::NotSeen | StreamError::Malformed(_) => (FailedParty::Peer, Retry::No),
         };
         Self::new(HboneErrorKind::Stream { peer, error }, by, true, retry)
     }

@@ -34,8 +34,9 @@ impl FuzzedServer {
             place.get_mut(..record.len()).ok_or(io::ErrorKind::WouldBlock)?.copy_from_slice(record);
             Ok(record.len())
         });
-        while let Some((id, section)) = self.session.http2.next_request() {
-            let is_understood = section.authority.as_deref().is_some_and(|text| parse_authority(text).is_ok());
+        while let Some((id, request)) = self.session.http2.next_request() {
+            let authority = std::str::from_utf8(&request.head.authority);
+            let is_understood = authority.is_ok_and(|text| parse_authority(text).is_ok());
             let status = if is_understood { StatusCode::OK } else { StatusCode::BAD_REQUEST };
             if self.session.http2.respond(id, status, !is_understood).is_ok() && is_understood {
                 self.served.push(id);

@@ -5,13 +5,14 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use http::{HeaderMap, StatusCode};
+use http::StatusCode;
 use tokio::net::TcpStream;
 
 use super::age::{AgeLimit, Lifetime};
 use super::stream::HboneStream;
 use super::transport::Transport;
-use crate::h2::{HeaderSection, Role, SessionError, StreamError, WindowBudget};
+use crate::h2::{Role, SessionError, StreamError, WindowBudget};
+use crate::model::http::head::RequestHead;
 use crate::tls::handshake::Secured;
 
 /// The server's side of one connection.
@@ -59,8 +60,8 @@ impl HboneServer {
     }
 
     fn take_request(&self) -> Option<ConnectRequest> {
-        let (id, section) = self.transport.session().http2.next_request()?;
-        Some(ConnectRequest { stream: HboneStream::new(self.transport.clone(), id, None), section })
+        let (id, request) = self.transport.session().http2.next_request()?;
+        Some(ConnectRequest { stream: HboneStream::new(self.transport.clone(), id, None), head: request.head })
     }
 
     /// Asks the peer to open no more streams (GOAWAY); those that are open go on.
@@ -92,20 +93,21 @@ impl Drop for HboneServer {
 #[derive(Debug)]
 pub(crate) struct ConnectRequest {
     stream: HboneStream,
-    section: HeaderSection,
+    head: RequestHead,
 }
 
 impl ConnectRequest {
     /// The authority of a CONNECT request; `None` for any other method.
     #[must_use]
     pub(crate) fn authority(&self) -> Option<&str> {
-        let is_connect = self.section.method.as_deref() == Some("CONNECT");
-        is_connect.then(|| self.section.authority.as_deref().unwrap_or_default())
+        // An authority that is none never gets here: the session resets its stream.
+        (self.head.method == b"CONNECT").then(|| std::str::from_utf8(&self.head.authority).unwrap_or_default())
     }
 
+    /// The value of its `forwarded` field (RFC 7239).
     #[must_use]
-    pub(crate) fn headers(&self) -> &HeaderMap {
-        &self.section.fields
+    pub(crate) fn forwarded(&self) -> Option<&[u8]> {
+        self.head.fields.first("forwarded")
     }
 
     /// Resolves once the client has given the request up, or its connection is gone.

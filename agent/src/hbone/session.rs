@@ -6,7 +6,7 @@ use std::io::{self, IoSlice};
 use super::application::ApplicationSide;
 use super::input::{self, Batch, Input, tls_failure};
 use super::output::Output;
-use crate::h2::{Event, Piece, Role, Session, SessionError, WindowBudget};
+use crate::h2::{Event, Piece, Role, Session, SessionError, Usage, WindowBudget};
 use crate::tls::records::RecordLayer;
 
 /// Frames of ours that may gather while one read is handled, before they are laid into records.
@@ -43,7 +43,7 @@ impl SecuredSession {
     /// A session on a connection whose handshake is over. `received`: what came with its end, still sealed.
     /// `budget`: what slow readers of its streams may make us hold.
     pub(super) fn new(role: Role, records: RecordLayer, received: Vec<u8>, budget: WindowBudget) -> Self {
-        let (http2, input) = (Session::new(role, budget), Input::new(role, received));
+        let (http2, input) = (Session::new(role, Usage::HBONE, budget), Input::new(role, received));
         Self { http2, records, output: Output::default(), input, pieces: 0 }
     }
 

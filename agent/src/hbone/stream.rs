@@ -40,7 +40,8 @@ impl HboneStream {
 
     /// The response to the request that opened the stream.
     pub(super) async fn response(&self) -> Result<StatusCode, StreamError> {
-        poll_fn(|cx| self.transport.session().http2.poll_response(self.id, cx)).await
+        let response = poll_fn(|cx| self.transport.session().http2.poll_response(self.id, cx)).await?;
+        StatusCode::from_u16(response.head.status).map_err(|_| StreamError::Malformed("no status"))
     }
 
     /// Responds to the request that opened the stream. With `end`, that is all.

@@ -1,7 +1,9 @@
 //! Reads header blocks. Bounded whatever a peer sends: the table by its limit, a list of fields by ours.
 
+use std::ops::Range;
+
 use super::huffman;
-use super::table::{ENTRY_OVERHEAD, Table};
+use super::table::{ENTRY_OVERHEAD, Entry, Table};
 
 /// The size of the dynamic table: the initial value of SETTINGS_HEADER_TABLE_SIZE (RFC 9113 §6.5.2), which we never change.
 const TABLE_BYTES: usize = 4096;
@@ -65,6 +67,7 @@ impl Decoder {
             }
         };
         let mut fields = false;
+        let mut text = Vec::new();
         while let Some(first) = rest.0.first().copied() {
             // RFC 7541 §6: the leading bits tell the kind.
             let resizes = first & 0xe0 == 0x20;
@@ -77,12 +80,13 @@ impl Decoder {
                 let (name, value) = self.table.get(index).ok_or(HpackError::Index(index))?;
                 take(name, value);
             } else if first & 0x40 != 0 {
-                let (name, value) = rest.literal(6, &self.table)?;
-                take(&name, &value);
-                self.table.insert((name, value));
+                let (name, value) = rest.literal(6, &self.table, &mut text)?;
+                take(name, value);
+                let entry = Entry::new(name, value);
+                self.table.insert(entry);
             } else {
-                let (name, value) = rest.literal(4, &self.table)?;
-                take(&name, &value);
+                let (name, value) = rest.literal(4, &self.table, &mut text)?;
+                take(name, value);
             }
             // RFC 7541 §4.2: the table's size changes at the beginning of a block.
             if resizes && fields {
@@ -97,7 +101,22 @@ impl Decoder {
 /// What is left of a block.
 struct Reader<'a>(&'a [u8]);
 
-impl Reader<'_> {
+/// Where a string is: in the block as it is sent, or decoded in a buffer.
+enum Place<'a> {
+    Block(&'a [u8]),
+    Decoded(Range<usize>),
+}
+
+impl<'a> Place<'a> {
+    fn of(self, decoded: &'a [u8]) -> &'a [u8] {
+        match self {
+            Place::Block(text) => text,
+            Place::Decoded(range) => &decoded[range],
+        }
+    }
+}
+
+impl<'a> Reader<'a> {
     fn octet(&mut self) -> Result<u8, HpackError> {
         let (first, rest) = self.0.split_first().ok_or(HpackError::Truncated)?;
         self.0 = rest;
@@ -121,25 +140,39 @@ impl Reader<'_> {
         Err(HpackError::Number)
     }
 
-    fn string(&mut self) -> Result<Vec<u8>, HpackError> {
+    /// Reads a string; appends it to `decoded` where it is Huffman-coded.
+    fn string(&mut self, decoded: &mut Vec<u8>) -> Result<Place<'a>, HpackError> {
         let is_huffman = self.0.first().ok_or(HpackError::Truncated)? & 0x80 != 0;
         let length = usize::try_from(self.integer(7)?).map_err(|_| HpackError::Number)?;
         let (coded, rest) = self.0.split_at_checked(length).ok_or(HpackError::Truncated)?;
         self.0 = rest;
         if !is_huffman {
-            return Ok(coded.to_vec());
+            return Ok(Place::Block(coded));
         }
-        let mut text = Vec::with_capacity(length * 8 / 5);
-        huffman::decode(coded, &mut text).ok_or(HpackError::Huffman)?;
-        Ok(text)
+        let start = decoded.len();
+        decoded.reserve(length * 8 / 5);
+        huffman::decode(coded, decoded).ok_or(HpackError::Huffman)?;
+        Ok(Place::Decoded(start..decoded.len()))
     }
 
-    fn literal(&mut self, prefix_bits: u32, table: &Table) -> Result<(Vec<u8>, Vec<u8>), HpackError> {
+    /// Reads a name and a value. `decoded` is room for what has to be decoded.
+    fn literal<'t>(
+        &mut self,
+        prefix_bits: u32,
+        table: &'t Table,
+        decoded: &'t mut Vec<u8>,
+    ) -> Result<(&'t [u8], &'t [u8]), HpackError>
+    where
+        'a: 't,
+    {
+        decoded.clear();
         let name = match self.integer(prefix_bits)? {
-            0 => self.string()?,
-            index => table.get(index).ok_or(HpackError::Index(index))?.0.to_vec(),
+            0 => self.string(decoded)?,
+            index => Place::Block(table.get(index).ok_or(HpackError::Index(index))?.0),
         };
-        Ok((name, self.string()?))
+        let value = self.string(decoded)?;
+        let decoded: &'t [u8] = decoded;
+        Ok((name.of(decoded), value.of(decoded)))
     }
 }
 
@@ -178,13 +211,13 @@ mod tests {
         let connect: [(&str, &[u8]); 4] =
             [(":method", b"CONNECT"), (":authority", b"[fd00::1]:80"), ("baggage", long.as_bytes()), ("a", b"")];
         for (name, value) in connect {
-            crate::h2::hpack::encode(&mut block, name, value);
+            crate::h2::hpack::encode(&mut block, name.as_bytes(), value);
         }
         let fields = [(":method", "CONNECT"), (":authority", "[fd00::1]:80"), ("baggage", &*long), ("a", "")];
         assert_eq!(read(&mut Decoder::new(16 * 1024), &block), Ok(expected(&fields)));
         for status in ["200", "503"] {
             let mut block = Vec::new();
-            crate::h2::hpack::encode(&mut block, ":status", status.as_bytes());
+            crate::h2::hpack::encode(&mut block, b":status", status.as_bytes());
             assert_eq!(read(&mut Decoder::new(1024), &block), Ok(expected(&[(":status", status)])));
         }
     }

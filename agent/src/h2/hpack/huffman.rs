@@ -14,47 +14,87 @@ const LENGTHS: [u8; 256] = [
     27, 27, 27, 20, 24, 20, 21, 22, 21, 21, 23, 22, 22, 25, 25, 24, 24, 26, 23, 26, 27, 26, 26, 27, 27, 27, 27, 27, 28,
     27, 27, 27, 27, 27, 26,
 ];
-const LONGEST: usize = 30;
+/// Bits of the longest code.
+const LONGEST: u32 = 30;
+/// Bits by which codes are looked up at once; hardly any longer code is ever sent.
+const SHORT: u32 = 10;
 
-/// The octets in the order of their codes, and for each length the first code and where its octets begin.
+/// The octets in the order of their codes, and two ways to an octet.
 struct Code {
     octets: Vec<u8>,
-    by_length: [(u32, usize, u32); LONGEST + 1],
+    /// For each length the first code, where its octets begin, and how many there are.
+    by_length: [(u32, usize, u32); LONGEST as usize + 1],
+    /// By the next bits: the octet and the length of its code, which is zero where the code is longer.
+    short: [(u8, u8); 1 << SHORT],
 }
 
 static CODE: LazyLock<Code> = LazyLock::new(|| {
     let mut octets = Vec::with_capacity(LENGTHS.len());
-    let mut by_length = [(0, 0, 0); LONGEST + 1];
+    let mut by_length = [(0, 0, 0); LONGEST as usize + 1];
+    let mut short = [(0, 0); 1 << SHORT];
     let mut next = 0_u32;
-    for (length, entry) in by_length.iter_mut().enumerate() {
+    for (length, entry) in (0_u32..).zip(&mut by_length) {
         next <<= 1;
         let start = octets.len();
-        octets.extend((0..=u8::MAX).filter(|octet| usize::from(LENGTHS[usize::from(*octet)]) == length));
+        for octet in (0..=u8::MAX).filter(|octet| u32::from(LENGTHS[usize::from(*octet)]) == length) {
+            let code = next + u32::try_from(octets.len() - start).expect("at most 256 octets");
+            octets.push(octet);
+            if length <= SHORT {
+                // Whatever bits follow the code.
+                let (from, count) = ((code << (SHORT - length)) as usize, 1 << (SHORT - length));
+                short[from..from + count].fill((octet, LENGTHS[usize::from(octet)]));
+            }
+        }
         let count = u32::try_from(octets.len() - start).expect("at most 256 octets");
         *entry = (next, start, count);
         next += count;
     }
-    Code { octets, by_length }
+    Code { octets, by_length, short }
 });
+
+impl Code {
+    /// The octet whose code these 30 bits begin with, and the code's length.
+    fn next(&self, bits: u32) -> Option<(u8, u32)> {
+        let (octet, length) = self.short[(bits >> (LONGEST - SHORT)) as usize];
+        if length > 0 {
+            return Some((octet, length.into()));
+        }
+        (SHORT + 1..=LONGEST).find_map(|length| {
+            let (first, start, count) = self.by_length[length as usize];
+            let at = (bits >> (LONGEST - length)).wrapping_sub(first);
+            (at < count).then(|| (self.octets[start + at as usize], length))
+        })
+    }
+}
 
 /// Appends the text that a Huffman-coded string stands for. `None` if it is not one: an unknown code, the end-of-string
 /// code, or padding that is not a beginning of it shorter than an octet (RFC 7541 §5.2).
 pub(super) fn decode(coded: &[u8], text: &mut Vec<u8>) -> Option<()> {
     let code = &*CODE;
-    let (mut bits, mut length) = (0_u32, 0_usize);
-    for octet in coded {
-        for shift in (0..8).rev() {
-            bits = bits << 1 | u32::from(octet >> shift & 1);
-            length += 1;
-            let (first, start, count) = *code.by_length.get(length)?;
-            let at = bits.wrapping_sub(first);
-            if at < count {
-                text.push(code.octets[start + at as usize]);
-                (bits, length) = (0, 0);
+    // The last `held` bits of `bits` are still to be decoded.
+    let (mut bits, mut held) = (0_u64, 0_u32);
+    let mut coded = coded.iter();
+    loop {
+        while held < LONGEST
+            && let Some(octet) = coded.next()
+        {
+            bits = bits << 8 | u64::from(*octet);
+            held += 8;
+        }
+        // Behind the last bit there are ones, as if the padding went on.
+        let ahead = if held >= LONGEST { bits >> (held - LONGEST) } else { !(!bits << (LONGEST - held)) };
+        let ahead = u32::try_from(ahead & ((1 << LONGEST) - 1)).expect("30 bits");
+        match code.next(ahead).filter(|(_, length)| *length <= held) {
+            Some((octet, length)) => {
+                text.push(octet);
+                held -= length;
+            }
+            None => {
+                let padding = (1 << held) - 1;
+                return (held < 8 && bits & padding == padding).then_some(());
             }
         }
     }
-    (length < 8 && bits == (1 << length) - 1).then_some(())
 }
 
 #[cfg(test)]

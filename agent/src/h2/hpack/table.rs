@@ -22,8 +22,83 @@ const STATIC: [(&str, &str); 61] = [
     ("www-authenticate", ""),
 ];
 
-/// A name and a value.
-pub(super) type Entry = (Vec<u8>, Vec<u8>);
+/// The static table's names by [`slot`]: for each the first place that has it, counted from 1; zero is none.
+const PLACES: [u8; SLOTS] = {
+    let mut places = [0; SLOTS];
+    let mut place = STATIC.len();
+    // From the last on, so that the first place of a name stays.
+    while place > 0 {
+        let name = STATIC[place - 1].0.as_bytes();
+        let mut slot = slot(name);
+        while places[slot] != 0 && !is_equal(STATIC[places[slot] as usize - 1].0.as_bytes(), name) {
+            slot = (slot + 1) % SLOTS;
+        }
+        places[slot] = place as u8;
+        place -= 1;
+    }
+    places
+};
+const SLOTS: usize = 256;
+
+/// Where the search for a name begins.
+const fn slot(name: &[u8]) -> usize {
+    let (length, first, last) = (name.len(), name[0] as usize, name[name.len() - 1] as usize);
+    (length * 11 + first * 31 + last * 5 + name[length / 2] as usize * 17) % SLOTS
+}
+
+const fn is_equal(one: &[u8], other: &[u8]) -> bool {
+    let mut at = 0;
+    while at < one.len() && at < other.len() && one[at] == other[at] {
+        at += 1;
+    }
+    at == one.len() && at == other.len()
+}
+
+/// The first place of a name in the static table, counted from 1.
+pub(super) fn place_of_name(name: &[u8]) -> Option<u8> {
+    if name.is_empty() {
+        return None;
+    }
+    let mut slot = slot(name);
+    loop {
+        let place = PLACES[slot];
+        let (known, _) = STATIC.get(usize::from(place).checked_sub(1)?)?;
+        if known.as_bytes() == name {
+            return Some(place);
+        }
+        slot = (slot + 1) % SLOTS;
+    }
+}
+
+/// The place of a whole field in the static table, by the first place of its name.
+pub(super) fn place_of_field(name_place: u8, value: &[u8]) -> Option<u8> {
+    let from = &STATIC[usize::from(name_place) - 1..];
+    let has_name = |field: &&(&str, &str)| field.0 == from[0].0;
+    let at = from.iter().take_while(has_name).position(|(_, known)| known.as_bytes() == value)?;
+    u8::try_from(at).ok().map(|at| name_place + at)
+}
+
+/// A name, and its value right behind it.
+#[derive(Debug)]
+pub(super) struct Entry {
+    text: Box<[u8]>,
+    name: usize,
+}
+
+impl Entry {
+    pub(super) fn new(name: &[u8], value: &[u8]) -> Self {
+        Self { text: [name, value].concat().into_boxed_slice(), name: name.len() }
+    }
+
+    fn parts(&self) -> (&[u8], &[u8]) {
+        self.text.split_at(self.name)
+    }
+
+    /// RFC 7541 §4.1.
+    fn size(&self) -> usize {
+        self.text.len() + ENTRY_OVERHEAD
+    }
+}
 
 /// Entries by index, newest first after the static ones; the oldest go when they are too many.
 #[derive(Debug)]
@@ -43,12 +118,12 @@ impl Table {
         let at = usize::try_from(index).ok()?.checked_sub(1)?;
         match STATIC.get(at) {
             Some((name, value)) => Some((name.as_bytes(), value.as_bytes())),
-            None => self.entries.get(at - STATIC.len()).map(|(name, value)| (name.as_slice(), value.as_slice())),
+            None => self.entries.get(at - STATIC.len()).map(Entry::parts),
         }
     }
 
     pub(super) fn insert(&mut self, entry: Entry) {
-        let size = entry_size(&entry);
+        let size = entry.size();
         self.shrink(self.limit.saturating_sub(size));
         // RFC 7541 §4.4: what is larger than the table empties it.
         if size <= self.limit {
@@ -65,13 +140,28 @@ impl Table {
     fn shrink(&mut self, limit: usize) {
         while self.size > limit {
             match self.entries.pop_back() {
-                Some(oldest) => self.size -= entry_size(&oldest),
+                Some(oldest) => self.size -= oldest.size(),
                 None => self.size = 0,
             }
         }
     }
 }
 
-fn entry_size((name, value): &Entry) -> usize {
-    name.len() + value.len() + ENTRY_OVERHEAD
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_static_field_is_found_at_its_place() {
+        for (at, (name, value)) in STATIC.iter().enumerate() {
+            let first = place_of_name(name.as_bytes()).expect("it is in the table");
+            let place = place_of_field(first, value.as_bytes());
+            assert_eq!(place.map(usize::from), Some(at + 1), "{name}: {value}");
+        }
+        for name in ["", "x", "grpc-status", "accep", "accepted", ":protocol"] {
+            assert_eq!(place_of_name(name.as_bytes()), None, "{name}");
+        }
+        assert_eq!(place_of_field(2, b"PUT"), None);
+        assert_eq!(place_of_field(61, b"Basic"), None);
+    }
 }

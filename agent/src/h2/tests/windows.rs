@@ -147,6 +147,10 @@ fn streams_begin_with_a_larger_window_on_a_connection_that_was_opened_while_the_
     ] {
         let budget = WindowBudget::of_kib(limit);
         assert!(budget.take(taken * KIB));
-        assert_eq!(first_stream_window(role, &budget).bytes(), expected, "{role:?}, {taken} of {limit} KiB");
+        assert_eq!(
+            first_stream_window(role, &Usage::HBONE, &budget).bytes(),
+            expected,
+            "{role:?}, {taken} of {limit} KiB"
+        );
     }
 }

@@ -38,6 +38,12 @@ fn length(bytes: &[u8]) -> u32 {
 }
 
 impl HttpFields {
+    /// Makes room for so many fields more, whose names and values have so many bytes together.
+    pub fn reserve(&mut self, fields: usize, bytes: usize) {
+        self.text.reserve(bytes);
+        self.entries.reserve(fields);
+    }
+
     /// Forgets all fields, and keeps the memory for those to come.
     pub fn clear(&mut self) {
         self.text.clear();

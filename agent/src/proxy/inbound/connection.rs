@@ -8,7 +8,6 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use futures_util::future::Either;
-use http::header::FORWARDED;
 use tokio::net::TcpStream;
 
 use super::admission;
@@ -71,7 +70,7 @@ impl Downstream {
     fn requested_service(&self) -> Option<&str> {
         match self {
             Self::Plaintext(_) => None,
-            Self::Hbone(request) => request.headers().get(FORWARDED).and_then(hbone::service_of),
+            Self::Hbone(request) => request.forwarded().and_then(hbone::service_of),
         }
     }
 }

@@ -1,0 +1,56 @@
+//! What a connection is used for, which decides how much its peer may have open, send and cause.
+
+/// The bounds of one use of HTTP/2.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Usage {
+    /// Streams that a peer may have open on one connection (SETTINGS_MAX_CONCURRENT_STREAMS).
+    pub(super) max_streams: u32,
+    /// Streams of a peer that has not acknowledged our settings: what it may have had waiting for a connection.
+    pub(super) max_streams_before_settings_ack: u32,
+    /// The largest header list that is accepted, in the measure of SETTINGS_MAX_HEADER_LIST_SIZE.
+    pub(super) max_header_list_bytes: u32,
+    /// The longest field block, over all its frames.
+    pub(super) max_field_block_bytes: usize,
+    /// Frames of ours that may wait while the network takes nothing. A peer that makes us owe it more does not read its
+    /// answers.
+    pub(super) max_outgoing_bytes: usize,
+    /// Units of work (see [`Pace`](super::pace::Pace)) that a peer may cause in addition for each stream that both sides end.
+    pub(super) work_earned_per_stream: u32,
+    /// Whether interim responses are of interest.
+    pub(super) keeps_interim: bool,
+    /// Whether the streams' own tasks lay down data, and are woken once their windows allow more of it.
+    pub(super) wakes_for_window: bool,
+    /// Whether streams that the peer opens count among those of the pod that may begin with a larger window.
+    pub(super) counts_served: bool,
+}
+
+impl Usage {
+    /// CONNECT streams of HBONE, between agents. Header sections are short, and a list of that size never needs a longer block.
+    pub(crate) const HBONE: Self = Self {
+        max_streams: 200,
+        max_streams_before_settings_ack: 1000,
+        max_header_list_bytes: 16 * 1024,
+        max_field_block_bytes: 64 * 1024,
+        max_outgoing_bytes: 256 * 1024,
+        work_earned_per_stream: 0,
+        keeps_interim: false,
+        wakes_for_window: true,
+        counts_served: false,
+    };
+
+    /// Requests of applications. A client that has one connection for all its calls opens no second one when streams run out,
+    /// so there are as many as Envoy allows. Heads may be as long as Envoy allows (60 KiB), whatever measure it is told in.
+    /// Who drives such a connection does not read from a client that leaves much unread, so that what waits is bounded by what
+    /// the open streams have for it.
+    pub(crate) const REQUESTS: Self = Self {
+        max_streams: 1024,
+        max_streams_before_settings_ack: 1024,
+        max_header_list_bytes: 64 * 1024,
+        max_field_block_bytes: 128 * 1024,
+        max_outgoing_bytes: 4 * 1024 * 1024,
+        work_earned_per_stream: 8,
+        keeps_interim: true,
+        wakes_for_window: false,
+        counts_served: true,
+    };
+}
