@@ -42,6 +42,7 @@ pub mod balance {
     mod weights;
 
     pub(super) use affinity::Client;
+    pub(super) use affinity::{fnv, mixed};
     pub(super) use endpoints::{ByUid, Endpoints};
     pub(super) use view::{RequestedPort, may_serve};
 }
@@ -55,17 +56,22 @@ pub mod http {
     mod candidate;
     mod choice;
     pub mod config;
+    mod cors;
     pub mod destination;
     mod destination_rules;
     pub mod field_changes;
     mod field_format;
     mod gateway_order;
     pub mod grpc_messages;
+    pub mod hash_key;
     pub mod head;
     mod inheritance;
+    pub mod limits;
     pub mod local_reply;
     mod matching;
     pub mod objects;
+    pub mod outlier;
+    pub mod path;
     pub mod pattern;
     pub mod policies;
     mod re2;
@@ -83,6 +89,7 @@ pub mod http {
     pub mod source;
     #[cfg(test)]
     mod tests;
+    pub mod timeouts;
     pub mod visibility;
 }
 

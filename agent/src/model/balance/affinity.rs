@@ -38,12 +38,12 @@ impl Client {
 }
 
 /// FNV-1a of 64 bits: the same in every version of this program.
-fn fnv(bytes: &[u8]) -> u64 {
+pub(in crate::model) fn fnv(bytes: &[u8]) -> u64 {
     bytes.iter().fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3))
 }
 
 /// The finalizer of SplitMix64: every bit of the result depends on every bit of the input.
-fn mixed(mut bits: u64) -> u64 {
+pub(in crate::model) fn mixed(mut bits: u64) -> u64 {
     bits = (bits ^ (bits >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
     bits = (bits ^ (bits >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
     bits ^ (bits >> 31)

@@ -44,6 +44,20 @@ pub struct Fault {
     pub abort: Option<(Share, Abort)>,
 }
 
+impl Fault {
+    /// How long a request waits before anything else happens to it, for a uniform `random`.
+    #[must_use]
+    pub fn delay(&self, random: u64) -> Option<Duration> {
+        self.delay.filter(|(share, _)| share.takes(random)).map(|(_, delay)| delay)
+    }
+
+    /// What a request is answered with instead, after the delay, for another uniform `random`.
+    #[must_use]
+    pub fn abort(&self, random: u64) -> Option<Abort> {
+        self.abort.filter(|(share, _)| share.takes(random)).map(|(_, abort)| abort)
+    }
+}
+
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Abort {
     /// A status of HTTP, 200 to 599.
@@ -129,5 +143,42 @@ impl BackOff {
     #[must_use]
     pub fn from_base(base: Duration) -> Self {
         Self { base, max: base.saturating_mul(10) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_share_takes_its_part_of_all_requests() {
+        for (share, expected) in [
+            (Share::of_percent(0.0), 0),
+            (Share::of_percent(5.0), 50),
+            (Share::of_percent(0.1), 1),
+            (Share::of_percent(100.0), 1000),
+            (Share::of_percent(250.0), 1000),
+            (Share::of_percent(-1.0), 0),
+            (Share::of_fraction(1, 4), 250),
+            (Share::of_fraction(0, 4), 0),
+            (Share::of_fraction(0, 0), 1000),
+            (Share::of_fraction(7, 4), 1000),
+            (Share::ALL, 1000),
+            (Share::NONE, 0),
+        ] {
+            let draws = (0..1000_u64).map(|draw| u64::MAX / 1000 * draw + u64::MAX / 2000);
+            assert_eq!(draws.filter(|draw| share.takes(*draw)).count(), expected, "{share:?}");
+        }
+        assert!(Share::ALL.takes(u64::MAX) && !Share::NONE.takes(0));
+    }
+
+    #[test]
+    fn delay_and_abort_are_drawn_apart() {
+        let half = Share::of_percent(50.0);
+        let second = Duration::from_secs(1);
+        let fault = Fault { delay: Some((half, second)), abort: Some((half, Abort::Http(503))) };
+        assert_eq!((fault.delay(0), fault.delay(u64::MAX)), (Some(second), None));
+        assert_eq!((fault.abort(0), fault.abort(u64::MAX)), (Some(Abort::Http(503)), None));
+        assert_eq!((Fault::default().delay(0), Fault::default().abort(0)), (None, None));
     }
 }

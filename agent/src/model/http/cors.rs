@@ -1,0 +1,136 @@
+//! Cross-origin resource sharing (the Fetch standard, "CORS protocol"), answered as Envoy's filter does it.
+
+use super::head::{RequestHead, ResponseHead};
+use super::policies::Cors;
+
+impl Cors {
+    /// The answer to a preflight, which then goes to nobody else: with permission for an origin that is allowed; without any
+    /// for others, unless those are forwarded. `None` for requests that go on.
+    #[must_use]
+    pub fn preflight(&self, request: &RequestHead) -> Option<ResponseHead> {
+        let origin = request.fields.first("origin")?;
+        let wants_method =
+            request.fields.first("access-control-request-method").is_some_and(|method| !method.is_empty());
+        if request.method != b"OPTIONS" || !wants_method {
+            return None;
+        }
+        let mut response = ResponseHead { status: 200, ..ResponseHead::default() };
+        if !self.is_allowed(origin) {
+            return (!self.forwards_unmatched_preflights).then_some(response);
+        }
+        self.permit_origin(origin, &mut response);
+        for (name, value) in [
+            ("access-control-allow-methods", &self.allow_methods),
+            ("access-control-allow-headers", &self.allow_headers),
+        ] {
+            if !value.is_empty() {
+                response.fields.set(name, value.as_bytes());
+            }
+        }
+        if let Some(max_age) = self.max_age {
+            response.fields.set("access-control-max-age", max_age.as_secs().to_string().as_bytes());
+        }
+        Some(response)
+    }
+
+    /// Adds to the response to a request what its origin may do with it. Nothing changes for origins that are not allowed.
+    pub fn permit(&self, request: &RequestHead, response: &mut ResponseHead) {
+        let Some(origin) = request.fields.first("origin").filter(|origin| self.is_allowed(origin)) else { return };
+        self.permit_origin(origin, response);
+        if !self.expose_headers.is_empty() {
+            response.fields.set("access-control-expose-headers", self.expose_headers.as_bytes());
+        }
+    }
+
+    fn permit_origin(&self, origin: &[u8], response: &mut ResponseHead) {
+        response.fields.set("access-control-allow-origin", origin);
+        if self.allow_credentials {
+            response.fields.set("access-control-allow-credentials", b"true");
+        }
+    }
+
+    fn is_allowed(&self, origin: &[u8]) -> bool {
+        !origin.is_empty() && self.allow_origins.iter().any(|allowed| allowed.is_match(origin))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::model::http::pattern::{Pattern, TextMatch};
+    use crate::model::http::sample::get;
+
+    fn policy() -> Cors {
+        Cors {
+            allow_origins: vec![
+                TextMatch::Exact("https://a.example".into()),
+                TextMatch::Prefix("https://b.".into()),
+                TextMatch::Regex(Pattern::new("https://[cd]\\.example").expect("valid")),
+            ],
+            allow_methods: "GET,POST".into(),
+            allow_headers: "x-a".into(),
+            expose_headers: "x-b".into(),
+            max_age: Some(Duration::from_secs(86_400)),
+            allow_credentials: true,
+            forwards_unmatched_preflights: true,
+        }
+    }
+
+    fn request(method: &str, fields: &[(&str, &str)]) -> RequestHead {
+        RequestHead { method: method.into(), fields: fields.iter().copied().collect(), ..get("/") }
+    }
+
+    fn text(response: &ResponseHead) -> String {
+        let line = |(name, value): (&[u8], &[u8])| {
+            let name = String::from_utf8_lossy(name).replace("access-control-", "");
+            format!("{name}={}", String::from_utf8_lossy(value))
+        };
+        response.fields.iter().map(line).collect::<Vec<_>>().join(" ")
+    }
+
+    #[test]
+    fn a_preflight_is_answered_by_its_origin() {
+        const ASKS: (&str, &str) = ("access-control-request-method", "PUT");
+        let all = |origin: &str| {
+            format!(
+                "allow-origin={origin} allow-credentials=true allow-methods=GET,POST allow-headers=x-a max-age=86400"
+            )
+        };
+        for (method, fields, expected) in [
+            ("OPTIONS", vec![("origin", "https://a.example"), ASKS], Some(all("https://a.example"))),
+            ("OPTIONS", vec![("origin", "https://b.x"), ASKS], Some(all("https://b.x"))),
+            ("OPTIONS", vec![("origin", "https://d.example"), ASKS], Some(all("https://d.example"))),
+            ("OPTIONS", vec![("origin", "https://d.example.evil"), ASKS], None),
+            ("OPTIONS", vec![("origin", "https://a.example")], None),
+            ("OPTIONS", vec![("origin", "https://a.example"), ("access-control-request-method", "")], None),
+            ("OPTIONS", vec![("origin", ""), ASKS], None),
+            ("OPTIONS", vec![ASKS], None),
+            ("GET", vec![("origin", "https://a.example"), ASKS], None),
+        ] {
+            let answer = policy().preflight(&request(method, &fields));
+            assert_eq!(answer.as_ref().map(text), expected, "{method} {fields:?}");
+            assert!(answer.is_none_or(|answer| answer.status == 200));
+        }
+        let ignoring = Cors { forwards_unmatched_preflights: false, ..policy() };
+        let answer = ignoring.preflight(&request("OPTIONS", &[("origin", "https://x"), ASKS]));
+        assert_eq!(answer.map(|answer| (answer.status, answer.fields.len())), Some((200, 0)));
+        let bare = Cors { allow_origins: policy().allow_origins, ..Cors::default() };
+        let answer = bare.preflight(&request("OPTIONS", &[("origin", "https://a.example"), ASKS]));
+        assert_eq!(answer.as_ref().map(text), Some("allow-origin=https://a.example".into()));
+    }
+
+    #[test]
+    fn a_response_says_what_its_origin_may_do() {
+        for (origin, expected) in [
+            ("https://a.example", "x=y allow-origin=https://a.example allow-credentials=true expose-headers=x-b"),
+            ("https://z.example", "allow-origin=* x=y"),
+        ] {
+            let fields = [("access-control-allow-origin", "*"), ("x", "y")].into_iter().collect();
+            let mut response = ResponseHead { status: 200, fields, ..ResponseHead::default() };
+            policy().permit(&request("GET", &[("origin", origin)]), &mut response);
+            assert_eq!(text(&response), expected);
+        }
+    }
+}
