@@ -1,9 +1,12 @@
 //! Entry points of the processes that run for long: the supervisor, its worker, and the control plane.
 
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd};
 use std::process::ExitCode;
 use std::time::Duration;
 
 use anyhow::{Context, ensure};
+use nix::fcntl::{FcntlArg, fcntl};
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 
 use super::{agent, istiod, settings};
@@ -12,6 +15,9 @@ use crate::control_plane::{self, ControlPlaneConfig};
 use crate::enrollment::netns;
 use crate::supervisor::{self, SupervisorLink, SupervisorOptions, WorkerProgram};
 use crate::telemetry::log;
+
+/// Descriptors that the worker's table has room for from the start: half a mebibyte of the kernel's memory.
+const RESERVED_DESCRIPTORS: u64 = 65_536;
 
 /// Runs `weir agent` as the supervisor of its workers, and returns the exit code. `on_idle` is called whenever nothing is left
 /// to do but to wait.
@@ -36,6 +42,7 @@ pub fn supervise_agent(config: &AgentConfig, on_idle: fn()) -> anyhow::Result<Ex
 pub fn run_agent(config: AgentConfig, supervisor: SupervisorLink, before_wait: fn()) -> anyhow::Result<()> {
     netns::remember_own().context("the agent's own network namespace")?;
     raise_descriptor_limit().context("RLIMIT_NOFILE")?;
+    reserve_descriptors(io::stderr().as_fd());
     let log = log::init(&config.log.log, settings::log_format(config.log.log_format)).context("--log")?;
     let config = istiod::with_environment(config);
     check_sources(&config)?;
@@ -64,6 +71,17 @@ fn raise_descriptor_limit() -> nix::Result<()> {
     setrlimit(Resource::RLIMIT_NOFILE, hard, hard)
 }
 
+/// Has the kernel make the table of descriptors large at once. It doubles the table whenever that is full, and in a process with several
+/// threads the thread that opens the descriptor then waits for an RCU grace period (`expand_fdtable` in fs/file.c): 10 to 20 ms in
+/// which a worker moves no byte of any pod, several times while one pod opens some thousand connections. `any` is
+/// a descriptor that is open.
+fn reserve_descriptors(any: BorrowedFd<'_>) {
+    let Ok((limit, _)) = getrlimit(Resource::RLIMIT_NOFILE) else { return };
+    let last = i32::try_from(RESERVED_DESCRIPTORS.min(limit) - 1).unwrap_or(i32::MAX);
+    // The table keeps its size when the descriptor is closed. Without room for it, it grows as it would have.
+    let _ = fcntl(any, FcntlArg::F_DUPFD_CLOEXEC(last)).map(nix::unistd::close);
+}
+
 /// Refuses settings that name no source of the mesh, or none of certificates.
 fn check_sources(config: &AgentConfig) -> anyhow::Result<()> {
     ensure!(
@@ -87,4 +105,19 @@ fn make_directories(config: &AgentConfig) -> anyhow::Result<()> {
         std::fs::create_dir_all(directory).with_context(|| format!("{field} {}", directory.display()))?;
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_table_of_descriptors_has_room_before_they_are_opened() {
+        let (limit, _) = getrlimit(Resource::RLIMIT_NOFILE).expect("every process has this limit");
+        reserve_descriptors(io::stderr().as_fd());
+        let status = std::fs::read_to_string("/proc/self/status").expect("/proc is mounted");
+        let size = status.lines().find_map(|line| line.strip_prefix("FDSize:")?.trim().parse::<u64>().ok());
+        assert!(size.expect("the kernel says it") >= RESERVED_DESCRIPTORS.min(limit), "{size:?}");
+        assert!(!std::path::Path::new("/proc/self/fd").join((limit - 1).to_string()).exists(), "it is free again");
+    }
 }

@@ -6,7 +6,13 @@ use std::time::Duration;
 use nix::sys::resource::{Resource, UsageWho, getrlimit, getrusage};
 use nix::sys::time::TimeValLike;
 
+/// Linux 6.2 and later say it as the size of the folder. To list the folder makes an inode for each descriptor: tens of
+/// milliseconds of a processor with 10,000 connections.
 pub(super) fn open_fds() -> Option<u64> {
+    let said = fs::metadata("/proc/self/fd").ok()?.len();
+    if said > 0 {
+        return Some(said);
+    }
     // One of them is the directory being listed.
     fs::read_dir("/proc/self/fd").ok().map(|fds| fds.count().saturating_sub(1) as u64)
 }
