@@ -12,7 +12,7 @@ use clap::Args;
 use serde_json::json;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 
@@ -39,7 +39,6 @@ pub(crate) struct Many {
 
 /// Progress of all connections: those whose first exchange is over, well or badly.
 struct Shared {
-    limit: Semaphore,
     opened: AtomicU64,
     all_open: watch::Sender<bool>,
     settings: Many,
@@ -47,23 +46,24 @@ struct Shared {
 
 pub(crate) async fn run(settings: Many) -> Result<()> {
     let start = Instant::now();
-    let shared = Arc::new(Shared {
-        limit: Semaphore::new(settings.concurrent),
-        opened: AtomicU64::new(0),
-        all_open: watch::Sender::new(false),
-        settings,
-    });
-    let mut tasks = JoinSet::new();
+    let shared = Arc::new(Shared { opened: AtomicU64::new(0), all_open: watch::Sender::new(false), settings });
+    let limit = Arc::new(Semaphore::new(shared.settings.concurrent));
+    let (mut tasks, mut ok, mut errors) = (JoinSet::new(), 0_u64, BTreeMap::<String, u64>::new());
+    let mut note = |outcome: Result<(), String>| match outcome {
+        Ok(()) => ok += 1,
+        Err(error) => *errors.entry(error).or_default() += 1,
+    };
     for index in 0..shared.settings.count {
+        // There are no more tasks than connections under way: the count may be for ever.
+        let permit = limit.clone().acquire_owned().await?;
         let shared = Arc::clone(&shared);
-        tasks.spawn(async move { shared.one(index).await });
-    }
-    let (mut ok, mut errors) = (0_u64, BTreeMap::<String, u64>::new());
-    while let Some(outcome) = tasks.join_next().await {
-        match outcome? {
-            Ok(()) => ok += 1,
-            Err(error) => *errors.entry(error).or_default() += 1,
+        tasks.spawn(async move { shared.one(index, permit).await });
+        while let Some(outcome) = tasks.try_join_next() {
+            note(outcome?);
         }
+    }
+    while let Some(outcome) = tasks.join_next().await {
+        note(outcome?);
     }
     let failed = errors.values().sum::<u64>();
     println!("{}", json!({ "ok": ok, "failed": failed, "errors": errors, "seconds": start.elapsed().as_secs_f64() }));
@@ -71,8 +71,7 @@ pub(crate) async fn run(settings: Many) -> Result<()> {
 }
 
 impl Shared {
-    async fn one(&self, index: u64) -> Result<(), String> {
-        let permit = self.limit.acquire().await.map_err(|error| error.to_string())?;
+    async fn one(&self, index: u64, permit: OwnedSemaphorePermit) -> Result<(), String> {
         let patience = Duration::from_secs(self.settings.patience);
         let address =
             self.settings.addresses[usize::try_from(index).unwrap_or_default() % self.settings.addresses.len()];

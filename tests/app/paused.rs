@@ -10,7 +10,7 @@ use serde_json::json;
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
 use tokio::task::JoinSet;
-use tokio::time::timeout;
+use tokio::time::{Instant, sleep_until, timeout};
 
 /// What a server is asked for: more than anything on the way holds.
 const ENDLESS: &[u8] = b"1000000000000\n";
@@ -27,12 +27,18 @@ pub(crate) struct Paused {
     /// Send to the server until it takes no more, instead of asking it for data.
     #[arg(long)]
     upload: bool,
+    /// How many are opened a second, at most.
+    #[arg(long)]
+    per_second: Option<u32>,
 }
 
 /// Opens the connections, prints a line once all are paused, and keeps them until killed.
 pub(crate) async fn run(paused: Paused) -> Result<()> {
-    let mut kept = Vec::new();
-    for _ in 0..paused.count {
+    let (mut kept, start) = (Vec::new(), Instant::now());
+    for number in 0..paused.count {
+        if let Some(per_second) = paused.per_second {
+            sleep_until(start + Duration::from_secs(1) * u32::try_from(number)? / per_second).await;
+        }
         let mut stream = TcpStream::connect(paused.address).await?;
         if !paused.upload {
             stream.write_all(ENDLESS).await?;

@@ -15,7 +15,7 @@ mod verdict;
 
 use bystander::{On, Request, now_us};
 use kinds::{KINDS, Kind};
-use stage::{Held, Stage};
+use stage::{Cores, Held, Stage};
 use verdict::{Seen, Verdict};
 
 /// Between two looks at what agents hold.
@@ -42,11 +42,29 @@ pub(crate) struct Isolation {
     seconds: u32,
 }
 
-/// What was seen in one round: when its windows began and ended, in microseconds since 1970.
+/// What was seen in one round.
 #[derive(Debug, Clone, Copy)]
 struct Round {
-    quiet: (u64, u64),
-    attack: (u64, u64),
+    quiet: Window,
+    attack: Window,
+}
+
+/// When a window began and ended, in microseconds since 1970, and who ran meanwhile.
+#[derive(Debug, Clone, Copy)]
+struct Window {
+    from: u64,
+    until: u64,
+    cores: Cores,
+}
+
+impl Window {
+    /// Lasts as long as `act` does.
+    fn around(stage: &Stage, act: impl FnOnce() -> Result<()>) -> Result<Self> {
+        let (from, begun, before) = (now_us(), Instant::now(), stage.spent()?);
+        act()?;
+        let cores = stage.spent()?.since(before, begun.elapsed().as_secs_f64());
+        Ok(Self { from, until: now_us(), cores })
+    }
 }
 
 /// Runs all kinds that were asked for and prints the table.
@@ -83,17 +101,21 @@ fn measure(kind: &Kind, isolation: &Isolation) -> Result<Seen> {
     let mut watched = Watched { before, grown_bytes: 0, most_descriptors: 0, back: None };
     let mut rounds = Vec::new();
     for round in 1..=isolation.rounds {
-        let quiet = now_us();
-        wait::between_measurements(window);
-        let quiet = (quiet, now_us());
+        let quiet = Window::around(&stage, || {
+            wait::between_measurements(window);
+            Ok(())
+        })?;
         let mut attackers = (kind.begin)(&stage).with_context(|| stage.mesh.logs())?;
         watched.look(&stage)?;
-        let (attack, height) = (now_us(), Instant::now());
-        while height.elapsed() < window {
-            watched.look(&stage)?;
-            wait::between_measurements(LOOK.min(window.saturating_sub(height.elapsed())));
-        }
-        rounds.push(Round { quiet, attack: (attack, now_us()) });
+        let attack = Window::around(&stage, || {
+            let height = Instant::now();
+            while height.elapsed() < window {
+                watched.look(&stage)?;
+                wait::between_measurements(LOOK.min(window.saturating_sub(height.elapsed())));
+            }
+            Ok(())
+        })?;
+        rounds.push(Round { quiet, attack });
         attackers.iter_mut().try_for_each(attacker::Attacker::goes_on)?;
         bystander.goes_on()?;
         drop(attackers);
@@ -136,7 +158,7 @@ impl Watched {
     }
 
     fn seen(self, rounds: &[Round], requests: &[Request]) -> Seen {
-        let p99 = |on: On, (from, until): (u64, u64)| {
+        let p99 = |on: On, Window { from, until, .. }: Window| {
             let within = requests.iter().filter(|request| request.on == on && (from..until).contains(&request.due_us));
             let mut latencies: Vec<f64> = within.filter_map(|request| request.outcome.as_ref().ok().copied()).collect();
             latencies.sort_unstable_by(f64::total_cmp);
@@ -147,6 +169,7 @@ impl Watched {
         Seen {
             kept_p99: of(On::Kept),
             new_p99: of(On::New),
+            cores: rounds.iter().map(|round| (round.quiet.cores, round.attack.cores)).collect(),
             requests: requests.len(),
             failed: failed.collect(),
             grown_bytes: self.grown_bytes,

@@ -50,6 +50,8 @@ const BLACK_HOLE: u16 = 7099;
 /// What a pod may hold in `limit`, and how much it asks for.
 const LIMITED: [&str; 1] = ["--max-outbound-connections-per-pod=200"];
 const ABOVE_LIMIT: usize = 1000;
+/// The pace at which connections are opened where that belongs to the attack.
+const OPENED_A_SECOND: [&str; 1] = ["--per-second=2000"];
 /// More than the bystander's requests and answers have within a second.
 const BYSTANDER_BYTES: f64 = 1e6;
 /// How long an attack may take to come to its height.
@@ -74,7 +76,10 @@ pub(crate) const KINDS: &[Kind] = &[
     ),
     kind("black-hole", "4,000 connects that nobody answers, and 500 a second that are given up at once", |stage| {
         let (place, to) = (Stage::attacker(&stage.hostile), SocketAddr::new(stage.mesh.outsider.ipv4(), BLACK_HOLE));
-        Ok(vec![attack::paused(&place, to, 4000, &[])?.into(), attack::connect_and_reset(&place, to, 500)?.into()])
+        Ok(vec![
+            attack::paused(&place, to, 4000, &OPENED_A_SECOND)?.into(),
+            attack::connect_and_reset(&place, to, 500)?.into(),
+        ])
     })
     .with(|stage| attack::drop_packets_to(&stage.mesh.outsider, BLACK_HOLE).map(|()| Vec::new())),
     kind("resets", "500 connections a second that are reset at once", |stage| {
@@ -125,7 +130,7 @@ pub(crate) const KINDS: &[Kind] = &[
         flags: &LIMITED,
         ..kind("limit", "1,000 connections of a pod that may have 200", |stage| {
             let place = Stage::attacker(&stage.hostile);
-            Ok(vec![attack::paused(&place, stage.far(ECHO), ABOVE_LIMIT, &[])?.into()])
+            Ok(vec![attack::paused(&place, stage.far(ECHO), ABOVE_LIMIT, &OPENED_A_SECOND)?.into()])
         })
     },
     Kind {

@@ -11,6 +11,8 @@ use weir_tests::test_app::{self, ECHO};
 use weir_tests::wait;
 use weir_tests::world::{N1, Pod};
 
+use crate::cpu;
+
 /// Runs a program only while a processor has nothing else to do: an attacker's own processor time must not be what
 /// the bystander waits for. Where a node bounds it by cgroup, that does the same.
 const LOWEST_PRIORITY: [&str; 3] = ["chrt", "--idle", "0"];
@@ -56,9 +58,34 @@ impl Stage {
         SocketAddr::new(self.mesh.far.ipv4(), port)
     }
 
+    /// Time that processors have spent so far.
+    pub(crate) fn spent(&self) -> Result<Cores> {
+        let mut spent = Cores::default();
+        for node in &self.mesh.world.nodes {
+            spent.agents += cpu::cgroup_seconds(node.agent_place.cgroup())?;
+            spent.pods += cpu::cgroup_seconds(node.pods_cgroup())?;
+        }
+        Ok(spent)
+    }
+
     /// Descriptors and bytes of memory that each agent holds now.
     pub(crate) fn held(&self) -> Result<Vec<Held>> {
         self.mesh.agents.iter().map(Held::by).collect()
+    }
+}
+
+/// Processor time of both agents, and of all programs in pods: the bystander, its server and the attackers. In seconds, or in
+/// processors where it is seconds of each second.
+#[derive(Debug, Default, Clone, Copy)]
+pub(crate) struct Cores {
+    pub(crate) agents: f64,
+    pub(crate) pods: f64,
+}
+
+impl Cores {
+    /// How many processors were busy since `earlier`, on average, if that was so many seconds ago.
+    pub(crate) fn since(self, earlier: Self, seconds: f64) -> Self {
+        Self { agents: (self.agents - earlier.agents) / seconds, pods: (self.pods - earlier.pods) / seconds }
     }
 }
 
@@ -71,8 +98,18 @@ pub(crate) struct Held {
 
 impl Held {
     fn by(agent: &Agent) -> Result<Self> {
-        let folder = format!("/proc/{}/fd", agent.id()?);
-        let descriptors = std::fs::read_dir(&folder).with_context(|| folder.clone())?.count();
-        Ok(Self { descriptors, bytes: agent.resident_bytes()? })
+        Ok(Self { descriptors: descriptors(agent.id()?)?, bytes: agent.resident_bytes()? })
     }
+}
+
+/// How many descriptors a process has open. Linux 6.2 and later say it as the size of the folder. To list the folder makes an
+/// inode for each descriptor: that takes a processor for tens of milliseconds where there are 10,000, and whoever is measured
+/// waits for it.
+fn descriptors(process: u32) -> Result<usize> {
+    let folder = format!("/proc/{process}/fd");
+    let said = std::fs::metadata(&folder).with_context(|| folder.clone())?.len();
+    if said > 0 {
+        return Ok(usize::try_from(said)?);
+    }
+    Ok(std::fs::read_dir(&folder).with_context(|| folder.clone())?.count())
 }

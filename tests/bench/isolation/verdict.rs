@@ -5,6 +5,7 @@ use std::time::Duration;
 use anyhow::Result;
 
 use super::kinds::Kind;
+use super::stage::Cores;
 use crate::row::Ratio;
 
 /// The most that an attack may move the bystander's p99 by, and in the kind that is about new connections alone.
@@ -19,6 +20,8 @@ pub(crate) struct Seen {
     /// p99 in microseconds of each round: without the attack, with it.
     pub(crate) kept_p99: Vec<(f64, f64)>,
     pub(crate) new_p99: Vec<(f64, f64)>,
+    /// Who ran in each round: without the attack, with it.
+    pub(crate) cores: Vec<(Cores, Cores)>,
     pub(crate) requests: usize,
     pub(crate) failed: Vec<String>,
     /// What the agent that grew most grew by.
@@ -41,8 +44,15 @@ pub(crate) fn heading(kinds: &[&Kind], rounds: u32, seconds: u32) -> String {
     format!(
         "{kinds}\n{rounds} rounds of {seconds} s without and {seconds} s with each attack; p99 of the bystander's requests with the attack \
          as a multiple\nof that without: the median of the rounds [min..max]. Targets: p99 ≤ {RATIO}, 0 failed, growth ≤ {GROWTH_MIB} \
-         MiB, descriptors back within 60 s.\n\n{:<17} {:<24} {:<24} {:>13} {:>10} {:>18}  met",
-        "attack", "p99, kept connections", "p99, new connections", "failed", "agent MiB", "descriptors, back"
+         MiB, descriptors back within 60 s.\n\n{:<17} {:<24} {:<24} {:>13} {:>13} {:>13} {:>10} {:>18}  met",
+        "attack",
+        "p99, kept connections",
+        "p99, new connections",
+        "agents' CPU",
+        "pods' CPU",
+        "failed",
+        "agent MiB",
+        "descriptors, back"
     )
 }
 
@@ -82,10 +92,12 @@ impl Verdict {
             (false, false) => "yes",
         };
         format!(
-            "{:<17} {:<24} {:<24} {:>13} {:>10} {:>18}  {met}",
+            "{:<17} {:<24} {:<24} {:>13} {:>13} {:>13} {:>10} {:>18}  {met}",
             kind.name,
             shown(kept),
             shown(new),
+            cores(&seen.cores, |of| of.agents),
+            cores(&seen.cores, |of| of.pods),
             format!("{} of {}", seen.failed.len(), seen.requests),
             grown_mib,
             format!("+{}, {back}", seen.most_descriptors),
@@ -111,6 +123,16 @@ fn is_met(ratio: Option<Ratio>, target: f64) -> bool {
 
 fn shown(ratio: Option<Ratio>) -> String {
     ratio.map_or("-".to_owned(), |ratio| format!("{:.2} [{:.2}..{:.2}]", ratio.median, ratio.min, ratio.max))
+}
+
+/// Processors that were busy with one party, without the attack and with it: means over the rounds.
+fn cores(rounds: &[(Cores, Cores)], party: impl Fn(&Cores) -> f64) -> String {
+    #[expect(clippy::cast_precision_loss, reason = "a few rounds")]
+    let count = rounds.len() as f64;
+    let mean = |sum: f64| sum / count;
+    let quiet = mean(rounds.iter().map(|(quiet, _)| party(quiet)).sum());
+    let attack = mean(rounds.iter().map(|(_, attack)| party(attack)).sum());
+    format!("{quiet:.2} > {attack:.2}")
 }
 
 /// The ratios of rounds; none if a window had no request that was answered.
