@@ -13,6 +13,8 @@ mod ca;
 mod client;
 mod dial;
 mod hostile;
+mod http_echo;
+mod http_load;
 mod kube_api;
 mod link;
 mod load;
@@ -40,6 +42,9 @@ enum Act {
         /// Address to listen on.
         #[arg(long, default_value = "::")]
         bind: std::net::IpAddr,
+        /// What the answers of http-echo call the server.
+        #[arg(long, default_value = "pod")]
+        pod: String,
     },
     /// Connect, send a text, tell what came back and how it ended.
     Probe {
@@ -79,6 +84,8 @@ enum Act {
     Many(many::Many),
     /// Keep connections to an echo and use them, open new ones at a rate, and tell what happened to them.
     Load(load::Load),
+    /// Send requests to an http-echo over kept connections, and tell who answered what.
+    HttpLoad(http_load::HttpLoad),
     /// Dial an echo before anything else, until it answers, and tell when that was.
     Dial(dial::Dial),
     /// Be a certificate authority that does what a file says.
@@ -124,7 +131,7 @@ fn main() -> Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async {
         match act {
-            Act::Serve { services, bind } => serve::run(bind, services).await,
+            Act::Serve { services, bind, pod } => serve::run(bind, services, pod).await,
             Act::Probe { address, send, source } => client::probe(address, &send, source).await,
             Act::Abort { address, send } => client::abort(address, &send).await,
             Act::Hold { address, count } => client::hold(address, count).await,
@@ -133,6 +140,7 @@ fn main() -> Result<()> {
             Act::Fetch { address, bytes } => client::download(address, bytes, true).await,
             Act::Echo { address, bytes } => client::echo(address, bytes).await,
             Act::Load(load) => load::run(load).await,
+            Act::HttpLoad(load) => http_load::run(load).await,
             Act::Many(many) => many::run(many).await,
             Act::Paused(paused) => paused::run(paused).await,
             Act::Ca(ca) => ca::serve(ca).await,

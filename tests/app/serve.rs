@@ -3,6 +3,7 @@
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::str::FromStr;
+use std::sync::Arc;
 
 use anyhow::{Context, Result};
 use serde_json::json;
@@ -10,6 +11,7 @@ use socket2::{Domain, SockRef, Socket, Type};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 
+use crate::http_echo::HttpEcho;
 use crate::pattern::Pattern;
 use crate::probed;
 use crate::report::shown;
@@ -39,6 +41,8 @@ enum Behaviour {
     Http,
     /// gRPC's health service.
     Grpc,
+    /// HTTP that tells what it received, and answers as it is asked to.
+    HttpEcho,
 }
 
 /// A behaviour and its port, written `echo:7001`.
@@ -63,18 +67,20 @@ impl FromStr for Service {
             "reset" => Behaviour::Reset,
             "http" => Behaviour::Http,
             "grpc" => Behaviour::Grpc,
+            "http-echo" => Behaviour::HttpEcho,
             _ => anyhow::bail!("no such behaviour: {name}"),
         };
         Ok(Self { behaviour, port: port.parse()? })
     }
 }
 
-/// Serves until killed.
-pub(crate) async fn run(bind: IpAddr, services: Vec<Service>) -> Result<()> {
+/// Serves until killed. `pod` is what HTTP's answers call the server.
+pub(crate) async fn run(bind: IpAddr, services: Vec<Service>, pod: String) -> Result<()> {
     let mut accepting = Vec::new();
+    let http = HttpEcho::new(pod);
     for service in services {
         let listener = listen(SocketAddr::new(bind, service.port))?;
-        accepting.push(tokio::spawn(accept(listener, service.behaviour)));
+        accepting.push(tokio::spawn(accept(listener, service.behaviour, http.clone())));
     }
     for task in accepting {
         task.await??;
@@ -94,11 +100,12 @@ fn listen(address: SocketAddr) -> Result<TcpListener> {
     Ok(TcpListener::from_std(socket.into())?)
 }
 
-async fn accept(listener: TcpListener, behaviour: Behaviour) -> Result<()> {
+async fn accept(listener: TcpListener, behaviour: Behaviour, http: Arc<HttpEcho>) -> Result<()> {
     loop {
         let (stream, peer) = listener.accept().await?;
+        let http = http.clone();
         tokio::spawn(async move {
-            let served = serve(stream, peer, behaviour).await;
+            let served = serve(stream, peer, behaviour, http).await;
             if behaviour == Behaviour::Watch {
                 let end = served.err().map_or("eof".to_owned(), |error| format!("{:?}", error.kind()));
                 println!("{}", json!({ "peer": shown(peer), "end": end }));
@@ -107,7 +114,7 @@ async fn accept(listener: TcpListener, behaviour: Behaviour) -> Result<()> {
     }
 }
 
-async fn serve(mut stream: TcpStream, peer: SocketAddr, behaviour: Behaviour) -> io::Result<()> {
+async fn serve(mut stream: TcpStream, peer: SocketAddr, behaviour: Behaviour, http: Arc<HttpEcho>) -> io::Result<()> {
     stream.set_nodelay(true)?;
     match behaviour {
         Behaviour::Echo | Behaviour::Watch => echo(&mut stream).await,
@@ -130,6 +137,7 @@ async fn serve(mut stream: TcpStream, peer: SocketAddr, behaviour: Behaviour) ->
         }
         Behaviour::Http => probed::http(stream, peer).await,
         Behaviour::Grpc => probed::grpc(stream).await,
+        Behaviour::HttpEcho => http.serve(stream, peer).await,
     }
 }
 

@@ -1,0 +1,78 @@
+//! `http-echo`: an HTTP server that tells what it received, and answers as the request asks it to (`wishes.rs`). It speaks
+//! HTTP/1 and, to a client that begins with HTTP/2's preface, HTTP/2. hyper parses and writes: what it refuses or makes of
+//! a message is an independent implementation's word.
+
+use std::collections::HashMap;
+use std::io;
+use std::net::SocketAddr;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
+
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioExecutor, TokioIo};
+use tokio::net::TcpStream;
+
+mod answer;
+mod script;
+mod wishes;
+
+use answer::Connection;
+
+/// What all connections of the server share.
+#[derive(Debug)]
+pub(crate) struct HttpEcho {
+    /// Which pod answers.
+    pod: String,
+    connections: AtomicU64,
+    /// How many requests of each key have arrived.
+    arrived: Mutex<HashMap<String, u64>>,
+}
+
+impl HttpEcho {
+    pub(crate) fn new(pod: String) -> Arc<Self> {
+        Arc::new(Self { pod, connections: AtomicU64::new(0), arrived: Mutex::default() })
+    }
+
+    /// Serves a connection to its end.
+    pub(crate) async fn serve(self: Arc<Self>, stream: TcpStream, peer: SocketAddr) -> io::Result<()> {
+        let is_http2 = begins_with_preface(&stream).await?;
+        let stream = stream.into_std()?;
+        let socket = stream.try_clone()?;
+        let stream = TokioIo::new(TcpStream::from_std(stream)?);
+        let number = self.connections.fetch_add(1, Ordering::Relaxed) + 1;
+        let connection = Arc::new(Connection::new(self, number, peer, socket));
+        let answer = service_fn(move |request| connection.clone().answer(request));
+        if is_http2 {
+            let server = hyper::server::conn::http2::Builder::new(TokioExecutor::new());
+            server.serve_connection(stream, answer).await.map_err(io::Error::other)
+        } else {
+            let server = hyper::server::conn::http1::Builder::new();
+            server.serve_connection(stream, answer).with_upgrades().await.map_err(io::Error::other)
+        }
+    }
+
+    /// Counts a request of a key; how many there have been, with this one.
+    fn arrives(&self, key: &str) -> u64 {
+        let mut arrived = self.arrived.lock().expect("no holder panics");
+        let count = arrived.entry(key.to_owned()).or_default();
+        *count += 1;
+        *count
+    }
+
+    fn count(&self, key: &str) -> u64 {
+        self.arrived.lock().expect("no holder panics").get(key).copied().unwrap_or_default()
+    }
+}
+
+/// Whether a client begins with HTTP/2's preface; no method of HTTP/1 has its first three bytes.
+async fn begins_with_preface(stream: &TcpStream) -> io::Result<bool> {
+    const PREFACE: &[u8; 3] = b"PRI";
+    let mut first = [0; PREFACE.len()];
+    loop {
+        let length = stream.peek(&mut first).await?;
+        if length == 0 || length == first.len() || first[..length] != PREFACE[..length] {
+            return Ok(first[..length] == *PREFACE);
+        }
+        tokio::task::yield_now().await;
+    }
+}

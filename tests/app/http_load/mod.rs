@@ -1,0 +1,139 @@
+//! Requests to an http-echo over connections that are kept: how many were answered, by whom, with which status, and what
+//! failed. Each worker sends one request after the other; over HTTP/2 several workers share a connection.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use anyhow::Result;
+use clap::Args;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::task::JoinSet;
+use tokio::time::{sleep, timeout};
+
+mod connection;
+mod tally;
+
+use connection::Connection;
+use tally::Tally;
+
+#[derive(Debug, Clone, Args)]
+pub(crate) struct HttpLoad {
+    /// Where to connect to.
+    address: SocketAddr,
+    /// The authority of the requests; the address if there is none.
+    #[arg(long)]
+    host: Option<String>,
+    /// Path and query; several are taken in turn.
+    #[arg(long = "target", default_value = "/")]
+    targets: Vec<String>,
+    #[arg(long, default_value = "GET")]
+    method: String,
+    /// Fields, as `name: value`.
+    #[arg(long = "field", value_parser = field)]
+    fields: Vec<(String, String)>,
+    /// Bytes of the pattern that each request carries.
+    #[arg(long, default_value_t = 0)]
+    bytes: u64,
+    /// HTTP/2 with prior knowledge.
+    #[arg(long)]
+    http2: bool,
+    /// Connections that are kept.
+    #[arg(long, default_value_t = 1)]
+    connections: u64,
+    /// Requests at a time on each connection, over HTTP/2.
+    #[arg(long, default_value_t = 1, requires = "http2")]
+    streams: u64,
+    /// A connection for each request.
+    #[arg(long, conflicts_with = "http2")]
+    reconnect: bool,
+    /// How many requests in all; until SIGTERM if not given.
+    #[arg(long)]
+    requests: Option<u64>,
+    /// Pause of a worker between two requests.
+    #[arg(long, default_value_t = 0)]
+    pause_ms: u64,
+    /// After how many seconds without an answer a request counts as failed.
+    #[arg(long, default_value_t = 10)]
+    patience: u64,
+}
+
+fn field(text: &str) -> Result<(String, String), String> {
+    let (name, value) = text.split_once(':').ok_or_else(|| format!("{text:?} is not written name: value"))?;
+    Ok((name.trim().to_owned(), value.trim().to_owned()))
+}
+
+/// What all workers share.
+struct Shared {
+    load: HttpLoad,
+    tally: Tally,
+    begun: AtomicU64,
+    is_over: AtomicBool,
+}
+
+/// Sends the requests and prints the tally as one line of JSON; before it a line when every worker has had an answer.
+pub(crate) async fn run(load: HttpLoad) -> Result<()> {
+    let workers = load.connections * load.streams;
+    let shared = Arc::new(Shared {
+        tally: Tally::begin(workers),
+        load,
+        begun: AtomicU64::new(0),
+        is_over: AtomicBool::new(false),
+    });
+    let mut running = JoinSet::new();
+    for _ in 0..shared.load.connections {
+        let connection = Arc::new(Connection::new(shared.load.address, shared.load.http2));
+        for _ in 0..shared.load.streams {
+            running.spawn(work(shared.clone(), connection.clone()));
+        }
+    }
+    let mut terminate = signal(SignalKind::terminate())?;
+    tokio::select! {
+        () = async { while running.join_next().await.is_some() {} } => {}
+        _ = terminate.recv() => {
+            shared.is_over.store(true, Ordering::Relaxed);
+            while running.join_next().await.is_some() {}
+        }
+    }
+    println!("{}", shared.tally.report());
+    Ok(())
+}
+
+/// One request after the other, until there have been enough.
+async fn work(shared: Arc<Shared>, connection: Arc<Connection>) {
+    let Shared { load, tally, begun, is_over } = &*shared;
+    let patience = Duration::from_secs(load.patience);
+    let mut has_answer = false;
+    while !is_over.load(Ordering::Relaxed) {
+        let number = begun.fetch_add(1, Ordering::Relaxed);
+        if load.requests.is_some_and(|wanted| number >= wanted) {
+            break;
+        }
+        let start = Instant::now();
+        let asked = timeout(patience, connection.ask(load, number)).await;
+        match asked {
+            Ok(Ok(answer)) => {
+                tally.answered(start, &answer);
+                if !std::mem::replace(&mut has_answer, true) {
+                    tally.worker_has_answer();
+                }
+            }
+            Ok(Err(error)) => {
+                tally.failed(start, &format!("{error:#}"));
+                connection.give_up().await;
+            }
+            Err(_) => {
+                tally.failed(start, "no answer in time");
+                connection.give_up().await;
+            }
+        }
+        if load.reconnect {
+            connection.give_up().await;
+        }
+        if load.pause_ms > 0 {
+            sleep(Duration::from_millis(load.pause_ms)).await;
+        }
+    }
+    tally.connected(&connection);
+}
