@@ -44,6 +44,8 @@ pub mod test_app;
 pub mod load;
 pub mod mesh;
 
+pub mod http_mesh;
+
 pub mod attack;
 
 pub mod fake_ca;

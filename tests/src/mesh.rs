@@ -186,7 +186,8 @@ pub fn ip(text: &str) -> IpAddr {
     text.parse().expect("callers write addresses")
 }
 
-fn start_agents(world: &World, control_plane: &ControlPlane, flags: &[&str]) -> Result<Vec<Agent>> {
+/// Starts an agent on each node of a world and waits until all are ready.
+pub(crate) fn start_agents(world: &World, control_plane: &ControlPlane, flags: &[&str]) -> Result<Vec<Agent>> {
     let mut agents = Vec::new();
     for node in &world.nodes {
         let flags = flags.iter().map(|flag| (*flag).to_owned()).collect();
