@@ -6,6 +6,38 @@ mod pump;
 mod replay;
 mod stream;
 
+pub(crate) mod h1 {
+    //! HTTP/1.0 and HTTP/1.1 (RFC 9112), strictly: what two readers could understand in two ways is refused.
+    //!
+    //! A head is read in one pass from the bytes as they came: `raw` finds its parts, `fields` sorts what concerns the connection
+    //! from what is the message's own, `framing` says where the message ends, and `request` and `response` make the head.
+    //! `body` and `chunked` cut content from what comes in, `encode` and `content` write what goes out. `server` and `client` are the
+    //! two ends of a connection; `connection` is what they share, on top of `input` and `output`.
+
+    mod body;
+    mod chunked;
+    mod client;
+    mod connection;
+    mod content;
+    mod encode;
+    mod error;
+    mod fields;
+    mod framing;
+    mod input;
+    mod output;
+    mod raw;
+    mod request;
+    mod response;
+    mod server;
+    mod syntax;
+    #[cfg(test)]
+    mod tests;
+
+    pub(crate) use self::client::ClientConnection;
+    pub(crate) use self::error::{HeadError, RequestError};
+    pub(crate) use self::server::ServerConnection;
+}
+
 pub(crate) use self::pump::{ResponseBody, until_response};
 pub(crate) use self::replay::RequestBody;
 pub(crate) use self::stream::{
