@@ -1,7 +1,9 @@
 //! HTTP as the data path speaks it: HTTP/1 and HTTP/2 towards applications, both seen alike. Knows no pod, mesh or policy.
 //!
-//! `stream` is what the versions have in common: one exchange, whichever connection carries it.
+//! `stream` is what the versions have in common: one exchange, whichever connection carries it. `detect` tells them apart where
+//! nobody has declared which one a port speaks.
 
+mod detect;
 mod pump;
 mod replay;
 mod stream;
@@ -38,6 +40,7 @@ pub(crate) mod h1 {
     pub(crate) use self::server::ServerConnection;
 }
 
+pub(crate) use self::detect::{Detected, detect};
 pub(crate) use self::pump::{ResponseBody, until_response};
 pub(crate) use self::replay::RequestBody;
 pub(crate) use self::stream::{
