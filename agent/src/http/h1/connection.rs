@@ -108,11 +108,6 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> Connection<IO> {
         write(text).inspect_err(|_| text.truncate(before))
     }
 
-    /// Nothing more is sent, for a reason.
-    pub(super) fn fail(&mut self, reason: &'static str) {
-        self.fault.get_or_insert(reason);
-    }
-
     /// Ends the writing side behind what is queued.
     pub(super) fn end_output(&mut self) {
         self.output.end();

@@ -242,12 +242,9 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> ServerConnection<IO> {
 
 impl<IO: AsyncRead + AsyncWrite + Unpin> Downstream for ServerConnection<IO> {
     /// A client of HTTP/1.0 gets no interim response (RFC 9110 §15.2). Behind 101, and behind 2xx to CONNECT, the exchange is a
-    /// tunnel. A response that cannot be written ends the exchange: [`poll_room`](MessageStream::poll_room) and
-    /// [`poll_flush`](MessageStream::poll_flush) say why.
-    fn send_response(&mut self, head: &ResponseHead, length: BodyLength) {
-        if let Err(reason) = self.try_response(head, length) {
-            self.connection.fail(reason);
-        }
+    /// tunnel.
+    fn send_response(&mut self, head: &ResponseHead, length: BodyLength) -> Result<(), ExchangeError> {
+        self.try_response(head, length).map_err(ExchangeError::Malformed)
     }
 
     fn poll_left(&mut self, cx: &mut Context<'_>) -> Poll<ExchangeError> {

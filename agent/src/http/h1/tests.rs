@@ -146,11 +146,11 @@ fn seen_by_server(pieces: &[&[u8]], behind: Behind) -> Vec<String> {
                 if length != BodyLength::Empty {
                     seen.push(content(&mut server));
                 }
-                server.send_response(&response(204, &[]), BodyLength::Empty);
+                server.send_response(&response(204, &[]), BodyLength::Empty).expect("it can be written");
             }
             Poll::Ready(Err(RequestError::Refused(error))) => {
                 seen.push(format!("{} {error}", error.status()));
-                server.send_response(&response(error.status(), &[]), BodyLength::Empty);
+                server.send_response(&response(error.status(), &[]), BodyLength::Empty).expect("it can be written");
             }
             Poll::Ready(Err(RequestError::Broken(error))) => {
                 seen.push(error.to_string());

@@ -49,7 +49,7 @@ async fn receive(stream: &mut impl MessageStream) -> (Vec<u8>, String) {
 async fn echo(server: &mut ServerConnection<DuplexStream>) {
     let mut head = RequestHead::default();
     while let Some(length) = poll_fn(|cx| server.poll_request(cx, &mut head)).await.expect("requests") {
-        server.send_response(&response(200, &[]), length);
+        server.send_response(&response(200, &[]), length).expect("it can be written");
         loop {
             poll_fn(|cx| server.poll_room(cx)).await.expect("the client reads");
             let received = now(|cx| server.poll_receive(cx));
@@ -172,7 +172,7 @@ async fn a_response_that_is_not_read_is_queued_within_a_bound() {
     client.send_request(&request("GET", "/"), BodyLength::Empty).expect("it can be written");
     assert!(now(|cx| client.poll_flush(cx)).is_ready());
     assert!(now(|cx| server.poll_request(cx, &mut RequestHead::default())).is_ready());
-    server.send_response(&response(200, &[]), BodyLength::Unknown);
+    server.send_response(&response(200, &[]), BodyLength::Unknown).expect("it can be written");
     let mut sent = 0;
     // Parts so small that each costs more than it carries.
     while now(|cx| server.poll_room(cx)).is_ready() {
@@ -200,7 +200,7 @@ fn a_connection_that_waits_holds_no_buffers() {
     let mut server = ServerConnection::new(Wire::new(&[get, get], Behind::Silence), BytesMut::new());
     for _ in 0..2 {
         assert!(now(|cx| server.poll_request(cx, &mut RequestHead::default())).is_ready());
-        server.send_response(&response(200, &[]), BodyLength::Known(5000));
+        server.send_response(&response(200, &[]), BodyLength::Known(5000)).expect("it can be written");
         server.send_data(Bytes::from(vec![0; 5000]));
         server.send_end();
     }
