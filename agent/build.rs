@@ -17,10 +17,18 @@ const PROTOS: &[&str] = &[
     "weir/enrollment/v1/enrollment.proto",
 ];
 
+/// Messages that are read by their descriptors: those of objects that one reader serves, in files and on the wire.
+const OBJECT_PROTOS: &[&str] = &[
+    "istio/networking/v1alpha3/virtual_service.proto",
+    "istio/networking/v1alpha3/destination_rule.proto",
+    "istio/networking/v1alpha3/sidecar.proto",
+];
+
 const SERIALIZE: &str = "#[derive(serde::Serialize)] #[serde(rename_all = \"camelCase\")]";
 
 fn main() -> anyhow::Result<()> {
     generate_wire_types(Path::new("../proto"))?;
+    write_object_descriptors(Path::new("../proto"))?;
     kernel_programs::build(Path::new(".."))
 }
 
@@ -37,5 +45,13 @@ fn generate_wire_types(root: &Path) -> anyhow::Result<()> {
         .field_attribute("AuthorizationPolicy.action_detail", "#[serde(flatten)]")
         .field_attribute("MutualTLS.mode", "#[serde(serialize_with = \"crate::proto::mtls_mode_name\")]")
         .compile_fds(descriptors)?;
+    Ok(())
+}
+
+fn write_object_descriptors(root: &Path) -> anyhow::Result<()> {
+    let mut compiler = protox::Compiler::new([root])?;
+    compiler.include_imports(true).open_files(OBJECT_PROTOS.iter().map(|proto| root.join(proto)))?;
+    let out = Path::new(&std::env::var("OUT_DIR")?).join("object_descriptors.bin");
+    std::fs::write(out, compiler.encode_file_descriptor_set())?;
     Ok(())
 }

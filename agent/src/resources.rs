@@ -43,6 +43,11 @@ impl ResourceType {
     /// says where to go.
     pub const MESH: [Self; 3] = [Self::MeshConfig, Self::Authorization, Self::Address];
 
+    /// Those that files come to: policies among users' objects are compiled into Authorization there.
+    pub fn of_files() -> impl Iterator<Item = Self> {
+        Self::MESH.into_iter().chain(ObjectKind::HTTP.into_iter().map(Self::Object))
+    }
+
     /// All of them, in the order of subscription: policies first.
     pub fn all() -> impl Iterator<Item = Self> {
         let objects = ObjectKind::ALL.into_iter().map(Self::Object);

@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use crate::resources::ObjectKind;
+
 /// A kind that is acted on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Kind {
@@ -16,13 +18,41 @@ pub enum Kind {
     WorkloadEntry,
     AuthorizationPolicy,
     PeerAuthentication,
+    VirtualService,
+    DestinationRule,
+    HttpRoute,
+    GrpcRoute,
+    Sidecar,
 }
 
 impl Kind {
+    /// Those that say where requests go and how.
+    const HTTP: [Self; 5] =
+        [Self::VirtualService, Self::DestinationRule, Self::HttpRoute, Self::GrpcRoute, Self::Sidecar];
+
     /// True for kinds that live in no namespace.
     #[must_use]
     pub fn is_cluster_scoped(self) -> bool {
         matches!(self, Self::MeshConfig | Self::Namespace | Self::Node)
+    }
+
+    /// What the kind is called where objects travel as they were written; `None` for kinds that do not.
+    #[must_use]
+    pub fn object_kind(self) -> Option<ObjectKind> {
+        Some(match self {
+            Self::VirtualService => ObjectKind::VirtualService,
+            Self::DestinationRule => ObjectKind::DestinationRule,
+            Self::HttpRoute => ObjectKind::HttpRoute,
+            Self::GrpcRoute => ObjectKind::GrpcRoute,
+            Self::Sidecar => ObjectKind::Sidecar,
+            _ => return None,
+        })
+    }
+
+    /// The kind that is about requests and travels under this name.
+    #[must_use]
+    pub fn of_http(kind: ObjectKind) -> Option<Self> {
+        Self::HTTP.into_iter().find(|known| known.object_kind() == Some(kind))
     }
 
     /// True for kinds whose loss would open something: an invalid one must deny, not vanish.
@@ -46,6 +76,11 @@ impl fmt::Display for Kind {
             Self::WorkloadEntry => "WorkloadEntry",
             Self::AuthorizationPolicy => "AuthorizationPolicy",
             Self::PeerAuthentication => "PeerAuthentication",
+            Self::VirtualService => "VirtualService",
+            Self::DestinationRule => "DestinationRule",
+            Self::HttpRoute => "HTTPRoute",
+            Self::GrpcRoute => "GRPCRoute",
+            Self::Sidecar => "Sidecar",
         })
     }
 }
@@ -66,8 +101,7 @@ pub(super) enum Recognised {
 }
 
 const ISTIO_VERSIONS: [&str; 3] = ["v1", "v1beta1", "v1alpha3"];
-const NETWORKING: [&str; 7] =
-    ["VirtualService", "DestinationRule", "Gateway", "Sidecar", "EnvoyFilter", "ProxyConfig", "WorkloadGroup"];
+const NETWORKING: [&str; 4] = ["Gateway", "EnvoyFilter", "ProxyConfig", "WorkloadGroup"];
 /// Groups whose objects a user's folder may hold next to the mesh's.
 const OTHER_GROUPS: [&str; 12] = [
     "gateway.networking.k8s.io",
@@ -99,6 +133,9 @@ pub(super) fn recognise(api_version: &str, kind: &str) -> Recognised {
     let acted_on = match (group, kind) {
         ("networking.istio.io", "ServiceEntry") => Kind::ServiceEntry,
         ("networking.istio.io", "WorkloadEntry") => Kind::WorkloadEntry,
+        ("networking.istio.io", "VirtualService") => Kind::VirtualService,
+        ("networking.istio.io", "DestinationRule") => Kind::DestinationRule,
+        ("networking.istio.io", "Sidecar") => Kind::Sidecar,
         // A policy without apiVersion is a policy all the same: it must deny.
         ("security.istio.io", "AuthorizationPolicy") | ("", "AuthorizationPolicy") => Kind::AuthorizationPolicy,
         ("security.istio.io", "PeerAuthentication") | ("", "PeerAuthentication") => Kind::PeerAuthentication,
@@ -106,6 +143,10 @@ pub(super) fn recognise(api_version: &str, kind: &str) -> Recognised {
         ("gateway.networking.k8s.io", "Gateway") if matches!(version, "v1" | "v1beta1") => {
             return Recognised::ActedOn(Kind::Gateway);
         }
+        ("gateway.networking.k8s.io", "HTTPRoute") if matches!(version, "v1" | "v1beta1") => {
+            return Recognised::ActedOn(Kind::HttpRoute);
+        }
+        ("gateway.networking.k8s.io", "GRPCRoute") if version == "v1" => return Recognised::ActedOn(Kind::GrpcRoute),
         ("discovery.k8s.io", "EndpointSlice") if version == "v1" => return Recognised::ActedOn(Kind::EndpointSlice),
         ("", "Namespace") if version == "v1" => return Recognised::ActedOn(Kind::Namespace),
         ("", "Node") if version == "v1" => return Recognised::ActedOn(Kind::Node),

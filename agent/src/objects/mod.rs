@@ -4,7 +4,20 @@
 //! Every field is honoured, or known and reported as without effect, or an error: a field that is silently ignored may
 //! have been meant to restrict something. One folder per API group; what reads any object is in `reading`.
 
-mod gateway_api;
+mod gateway_api {
+    //! The kinds of `gateway.networking.k8s.io`: Gateway as a waypoint, and routes as they are attached to services.
+
+    mod filters;
+    pub(super) mod gateway;
+    pub(super) mod grpc_route;
+    pub(super) mod http_route;
+    mod route;
+
+    pub use gateway::{AllowedNamespaces, Gateway, WaypointAddress};
+    pub use route::{Backend, BackendMirror, GatewayRoute, GatewayRule, ServiceRef};
+}
+
+mod http_object;
 mod kind;
 
 mod kubernetes {
@@ -25,17 +38,40 @@ mod loaded;
 mod metadata;
 
 mod networking {
-    //! The kinds of `networking.istio.io`, services and workloads outside of Kubernetes' own objects, and Istio's
-    //! MeshConfig.
+    //! The kinds of `networking.istio.io`: where requests go and how, services and workloads outside of Kubernetes' own
+    //! objects, and Istio's MeshConfig.
 
+    mod connection_pool;
+    mod destination;
+    pub(super) mod destination_rule;
+    mod http_actions;
+    mod http_match;
+    mod http_rule;
+    mod load_balancer;
     pub(super) mod mesh_config;
     pub(super) mod protobuf;
+    pub(super) mod retries;
     mod service_entry;
     pub(super) mod service_entry_yaml;
+    pub(super) mod sidecar;
+    mod traffic_policy;
+    pub(super) mod values;
+    pub(super) mod virtual_service;
     pub(super) mod workload_entry;
 
-    pub use mesh_config::{CaCertificate, EntryVisibility, MeshConfig};
+    pub use connection_pool::{ConnectionPool, H2Upgrade};
+    pub use destination::{Destination, RouteDestination};
+    pub use destination_rule::{DestinationRule, Subset};
+    pub use http_actions::{Mirror, Rewrite};
+    pub use http_match::HttpMatch;
+    pub use http_rule::HttpRule;
+    pub use mesh_config::{CaCertificate, EntryVisibility, HttpDefaults, MeshConfig};
+    pub use retries::{Retries, RetryConditions};
     pub use service_entry::{Resolution, ServiceEntry, ServiceEntryPort};
+    pub use sidecar::{EgressHost, EgressListener, Sidecar};
+    pub use traffic_policy::TrafficPolicy;
+    pub use values::{ExportTo, HeaderChanges, HeaderOperations};
+    pub use virtual_service::{MESH_GATEWAY, ROUTE_PARENTS, VirtualService, has_gateway_semantics};
     pub use workload_entry::{WorkloadAddress, WorkloadEntry};
 }
 
@@ -46,6 +82,7 @@ mod reading {
     //! What reads any object, whatever its kind: YAML to a tree of values, a map field by field, names and their rules, and
     //! what is found wrong.
 
+    pub mod base64;
     mod fields;
     pub(super) mod names;
     mod place;
@@ -83,7 +120,10 @@ mod store;
 #[cfg(test)]
 mod tests;
 
-pub use gateway_api::{AllowedNamespaces, Gateway, WaypointAddress};
+pub use gateway_api::{
+    AllowedNamespaces, Backend, BackendMirror, Gateway, GatewayRoute, GatewayRule, ServiceRef, WaypointAddress,
+};
+pub use http_object::{HttpObject, WrittenHttpObject};
 pub use kind::Kind;
 pub use kubernetes::{EndpointSlice, IpFamily, KubernetesPort, Pod, SERVICE_NAME_LABEL, Service, TargetPort};
 pub use labels::Labels;
@@ -91,10 +131,12 @@ pub use load::load;
 pub use loaded::Loaded;
 pub use metadata::Metadata;
 pub use networking::{
-    CaCertificate, EntryVisibility, MeshConfig, Resolution, ServiceEntry, ServiceEntryPort, WorkloadAddress,
-    WorkloadEntry,
+    CaCertificate, ConnectionPool, Destination, DestinationRule, EgressHost, EgressListener, EntryVisibility, ExportTo,
+    H2Upgrade, HeaderOperations, HttpDefaults, HttpMatch, HttpRule, MESH_GATEWAY, MeshConfig, Mirror, ROUTE_PARENTS,
+    Resolution, Retries, RetryConditions, Rewrite, RouteDestination, ServiceEntry, ServiceEntryPort, Sidecar, Subset,
+    TrafficPolicy, VirtualService, WorkloadAddress, WorkloadEntry, has_gateway_semantics,
 };
-pub use reading::Problem;
+pub use reading::{Problem, base64};
 pub use security::{
     AuthorizationPolicy, Condition, MtlsMode, Operation, PeerAuthentication, PolicyAction, PolicyTarget, Rule,
     ServiceAccountName, Source, Values,

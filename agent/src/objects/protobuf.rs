@@ -1,16 +1,25 @@
 //! Objects as they come over ADS: the message of a kind, and the metadata of the envelope around it
 //! (`istio.mcp.v1alpha1.Resource`), read into the same structs and with the same checks as objects in files.
 
+mod body;
+mod message;
+
+use std::collections::BTreeMap;
+
+use super::http_object::{HttpObject, WrittenHttpObject};
 use super::kind::Kind;
 use super::metadata::{self, Metadata};
 use super::networking::{self, MeshConfig};
 pub use super::reading::UnknownValue;
-use super::reading::{Place, Report};
+use super::reading::{Fields, Place, Report};
 use super::security::{self, AuthorizationPolicy, PeerAuthentication, PolicyTarget};
-use super::store::RejectedPolicy;
+use super::store::{Object, RejectedPolicy};
 use crate::proto::istio::mcp::v1alpha1 as mcp;
 use crate::proto::istio::mesh::v1alpha1 as mesh_pb;
 use crate::proto::istio::security::v1beta1 as pb;
+
+/// Annotation of an object without a time of creation: where it was defined, as text that sorts in the order of definition.
+pub const DEFINED_AT: &str = "weir.dev/defined-at";
 
 /// A policy after its checks.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -66,14 +75,108 @@ pub fn mesh_config(spec: &mesh_pb::MeshConfig) -> Result<MeshConfig, UnknownValu
     networking::protobuf::mesh_config(spec)
 }
 
-/// The envelope names an object `namespace/name`. When it was made is read where it matters, from the envelope itself.
+/// An object about requests as it came, checked.
+#[derive(Debug)]
+pub struct ReceivedHttpObject {
+    pub metadata: Metadata,
+    pub object: HttpObject,
+    /// What of it has no effect, and why: `field: reason`.
+    pub notices: Vec<String>,
+}
+
+/// What is wrong with an object first.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{field}: {reason}")]
+pub struct InvalidObject {
+    /// Its path, such as `spec.http[0].route`.
+    pub field: String,
+    pub reason: String,
+}
+
+/// Reads an object about requests.
+///
+/// # Errors
+/// When it is not valid.
+pub fn http_object(kind: Kind, envelope: &mcp::Resource) -> Result<ReceivedHttpObject, InvalidObject> {
+    let invalid = |field: &str, reason: String| InvalidObject { field: field.to_owned(), reason };
+    let report = Report::default();
+    let mut metadata = unchecked_metadata(&envelope.metadata.clone().unwrap_or_default());
+    metadata.created = envelope.metadata.as_ref().and_then(|metadata| metadata.create_time.as_ref()).map(sortable);
+    let body = envelope.body.as_ref().ok_or_else(|| invalid("body", "not set".to_owned()))?;
+    let (spec, unknown) = body::node_of(kind, body).map_err(|error| invalid("body", error.to_string()))?;
+    let object = Fields::of(&spec, "spec", &report).and_then(|fields| HttpObject::read(kind, fields, &metadata));
+    let findings = report.into_findings();
+    if let Some(error) = findings.iter().find(|finding| finding.rejects) {
+        return Err(invalid(&error.field, error.reason.clone()));
+    }
+    let object = object.ok_or_else(|| invalid("kind", format!("{kind} is not about requests")))?;
+    let notices = findings.into_iter().map(|finding| format!("{}: {}", finding.field, finding.reason));
+    let unknown = unknown.into_iter().map(|field| format!("{field}: is not known here and has no effect"));
+    let notices = notices.chain(unknown);
+    Ok(ReceivedHttpObject { metadata, object, notices: notices.collect() })
+}
+
+/// The envelope in which an object about requests reaches agents.
+#[must_use]
+pub fn http_envelope(kind: Kind, object: Object<'_, WrittenHttpObject>) -> mcp::Resource {
+    let owned = |(key, value): (&String, &String)| (key.clone(), value.clone());
+    let mut annotations: BTreeMap<String, String> = object.metadata.annotations.iter().map(owned).collect();
+    if object.metadata.created.is_none() {
+        annotations.insert(DEFINED_AT.to_owned(), object.location.sortable());
+    }
+    let metadata = mcp::Metadata {
+        name: format!("{}/{}", object.metadata.namespace, object.metadata.name),
+        create_time: object.metadata.created.as_deref().and_then(timestamp),
+        labels: object.metadata.labels.iter().map(owned).collect(),
+        annotations: annotations.into_iter().collect(),
+        ..mcp::Metadata::default()
+    };
+    mcp::Resource { metadata: Some(metadata), body: Some(body::body_of(kind, &object.spec.spec)) }
+}
+
+/// A text that sorts as the times do.
+fn sortable(time: &prost_types::Timestamp) -> String {
+    format!("{:020}.{:09}", time.seconds, time.nanos)
+}
+
+/// The time that `YYYY-MM-DDTHH:MM:SS` is, in UTC.
+fn timestamp(text: &str) -> Option<prost_types::Timestamp> {
+    let number = |range: std::ops::Range<usize>| text.get(range)?.parse::<i64>().ok();
+    let (year, month, day) = (number(0..4)?, number(5..7)?, number(8..10)?);
+    // Days since 1970 in the proleptic Gregorian calendar, with years that begin in March.
+    let years = if month <= 2 { year - 1 } else { year };
+    let day_of_year = (153 * ((month + 9) % 12) + 2) / 5 + day - 1;
+    let days = years * 365 + years / 4 - years / 100 + years / 400 + day_of_year - 719_468;
+    let seconds = days * 86_400 + number(11..13)? * 3_600 + number(14..16)? * 60 + number(17..19)?;
+    Some(prost_types::Timestamp { seconds, nanos: 0 })
+}
+
+/// The `spec` of an object about requests, for people: as a file would have it.
+///
+/// # Errors
+/// When it cannot be read.
+pub fn http_spec(kind: Kind, envelope: &mcp::Resource) -> Result<serde_json::Value, InvalidObject> {
+    let body = envelope.body.clone().unwrap_or_default();
+    let invalid = |error: message::BodyError| InvalidObject { field: "body".to_owned(), reason: error.to_string() };
+    body::node_of(kind, &body).map(|(spec, _)| body::json_of(&spec)).map_err(invalid)
+}
+
+/// The metadata of an envelope, with the name of the object checked.
 fn metadata(wire: &mcp::Metadata, kind: Kind, report: &Report) -> Metadata {
     let place = Place::without_lines("metadata", report);
+    let unchecked = unchecked_metadata(wire);
+    metadata::checked_name(&unchecked.name, kind, &place);
+    let namespace = metadata::checked_namespace(&unchecked.namespace, kind, &place);
+    Metadata { namespace, ..unchecked }
+}
+
+/// The envelope names an object `namespace/name`. A control plane makes names of its own for objects that it makes of others.
+fn unchecked_metadata(wire: &mcp::Metadata) -> Metadata {
     let (namespace, name) = wire.name.split_once('/').unwrap_or(("", &wire.name));
     let owned = |(key, value): (&String, &String)| (key.clone(), value.clone());
     Metadata {
-        name: metadata::checked_name(name, kind, &place),
-        namespace: metadata::checked_namespace(namespace, kind, &place),
+        name: name.to_owned(),
+        namespace: namespace.to_owned(),
         labels: wire.labels.iter().map(owned).collect(),
         annotations: wire.annotations.iter().map(owned).collect(),
         ..Metadata::default()

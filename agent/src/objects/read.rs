@@ -2,7 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use super::gateway_api;
+use super::gateway_api::gateway;
+use super::http_object::{HttpObject, WrittenHttpObject};
 use super::kind::{Kind, Recognised, recognise};
 use super::kubernetes::{endpoint_slice, pod, service};
 use super::loaded::Loaded;
@@ -80,7 +81,7 @@ fn known_object(
     let body = if kind == Kind::EndpointSlice {
         Some(Body::EndpointSlice(Box::new(endpoint_slice::read(&mut fields))))
     } else {
-        Fields::of(spec, "spec", &report).map(|spec| read_spec(spec, status, kind, &metadata))
+        Fields::of(spec, "spec", &report).and_then(|fields| read_spec(fields, spec, status, kind, &metadata))
     };
     fields.finish();
 
@@ -89,36 +90,47 @@ fn known_object(
     store(loaded, kind, metadata, location, body, rejected);
 }
 
-fn read_spec(mut spec: Fields<'_>, status: Option<&Node>, kind: Kind, metadata: &Metadata) -> Body {
-    let report = spec.report();
-    match kind {
-        Kind::MeshConfig => Body::MeshConfig(Box::new(mesh_config::read(spec))),
+/// Reads `spec`, whose fields are `fields`.
+fn read_spec(
+    mut fields: Fields<'_>,
+    spec: &Node,
+    status: Option<&Node>,
+    kind: Kind,
+    metadata: &Metadata,
+) -> Option<Body> {
+    let report = fields.report();
+    Some(match kind {
+        Kind::MeshConfig => Body::MeshConfig(Box::new(mesh_config::read(fields))),
         Kind::Namespace => {
             // Its labels and annotations are inherited by what lives in it; its spec has no effect.
-            spec.skip("finalizers");
-            spec.finish();
+            fields.skip("finalizers");
+            fields.finish();
             Body::Namespace
         }
         // A Node counts by its labels.
         Kind::Node => Body::Node,
         Kind::EndpointSlice => unreachable!("an EndpointSlice has no spec"),
-        Kind::Gateway => Body::Gateway(Box::new(gateway_api::read(spec, status))),
-        Kind::Service => Body::Service(Box::new(service::read(spec))),
-        Kind::Pod => Body::Pod(Box::new(pod::read(spec, status))),
+        Kind::Gateway => Body::Gateway(Box::new(gateway::read(fields, status))),
+        Kind::Service => Body::Service(Box::new(service::read(fields))),
+        Kind::Pod => Body::Pod(Box::new(pod::read(fields, status))),
         Kind::ServiceEntry => {
             let allocated = status.and_then(|node| service_entry_yaml::allocated(node, report));
-            Body::ServiceEntry(Box::new(service_entry_yaml::read(spec, allocated.unwrap_or_default(), metadata)))
+            Body::ServiceEntry(Box::new(service_entry_yaml::read(fields, allocated.unwrap_or_default(), metadata)))
         }
         Kind::WorkloadEntry => {
-            let entry = workload_entry::read(spec, metadata);
+            let entry = workload_entry::read(fields, metadata);
             workload_entry::check(&entry, "spec", report);
             Body::WorkloadEntry(Box::new(entry))
         }
         Kind::AuthorizationPolicy => {
-            Body::AuthorizationPolicy(Box::new(security::yaml::authorization_policy(spec, metadata)))
+            Body::AuthorizationPolicy(Box::new(security::yaml::authorization_policy(fields, metadata)))
         }
-        Kind::PeerAuthentication => Body::PeerAuthentication(Box::new(security::yaml::peer_authentication(spec))),
-    }
+        Kind::PeerAuthentication => Body::PeerAuthentication(Box::new(security::yaml::peer_authentication(fields))),
+        Kind::VirtualService | Kind::DestinationRule | Kind::HttpRoute | Kind::GrpcRoute | Kind::Sidecar => {
+            let object = HttpObject::read(kind, fields, metadata)?;
+            Body::Http(Box::new(WrittenHttpObject { object, spec: spec.clone() }))
+        }
+    })
 }
 
 /// Stores a valid object; of an invalid one its name, and the refusal that stands for a policy.

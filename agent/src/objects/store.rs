@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::gateway_api::Gateway;
+use super::http_object::WrittenHttpObject;
 use super::kind::Kind;
 use super::kubernetes::{EndpointSlice, Pod, Service};
 use super::labels::Labels;
@@ -39,6 +40,7 @@ pub enum Body {
     WorkloadEntry(Box<WorkloadEntry>),
     AuthorizationPolicy(Box<AuthorizationPolicy>),
     PeerAuthentication(Box<PeerAuthentication>),
+    Http(Box<WrittenHttpObject>),
     Rejected(RejectedPolicy),
 }
 
@@ -153,6 +155,14 @@ impl Objects {
 
     pub fn peer_authentications(&self) -> impl Iterator<Item = Object<'_, PeerAuthentication>> {
         self.of_kind(|body| if let Body::PeerAuthentication(spec) = body { Some(spec.as_ref()) } else { None })
+    }
+
+    /// Objects about requests, with their kinds.
+    pub fn http_objects(&self) -> impl Iterator<Item = (Kind, Object<'_, WrittenHttpObject>)> {
+        self.entries.iter().filter_map(|(key, stored)| {
+            let Body::Http(spec) = &stored.body else { return None };
+            Some((key.kind, Object { metadata: &stored.metadata, location: &stored.location, spec: spec.as_ref() }))
+        })
     }
 
     /// Policies that deny their scope, with the kind they were meant to be.

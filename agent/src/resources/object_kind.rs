@@ -44,6 +44,10 @@ impl ObjectKind {
         Self::KubernetesGateway,
     ];
 
+    /// Those that say where requests go and how.
+    pub const HTTP: [Self; 5] =
+        [Self::VirtualService, Self::DestinationRule, Self::Sidecar, Self::HttpRoute, Self::GrpcRoute];
+
     /// Position in [`Self::ALL`].
     #[must_use]
     pub const fn index(self) -> usize {

@@ -1,5 +1,10 @@
-//! MeshConfig: settings of the whole mesh. Istio's fields that matter at L4 are read; its other fields are known by name.
+//! MeshConfig: settings of the whole mesh. Istio's fields that matter here are read; its other fields are known by name.
 
+use std::time::Duration;
+
+use super::retries::{self, Retries};
+use super::values::{self, ExportTo};
+use crate::model::http::objects::PathNormalization;
 use crate::model::identity::DEFAULT_TRUST_DOMAIN;
 use crate::model::mesh::OutboundTrafficPolicy;
 use crate::objects::labels::{self, LabelSelector};
@@ -19,6 +24,18 @@ pub struct MeshConfig {
     /// Namespaces that belong to the mesh; empty: all.
     pub discovery_selectors: Vec<LabelSelector>,
     pub service_entry_visibility: Option<ServiceEntryVisibility>,
+    pub http: HttpDefaults,
+}
+
+/// What of MeshConfig counts for HTTP, where objects do not say.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct HttpDefaults {
+    /// `defaultHttpRetryPolicy`.
+    pub retry: Option<Retries>,
+    pub path_normalization: Option<PathNormalization>,
+    pub connect_timeout: Option<Duration>,
+    pub virtual_service_export_to: ExportTo,
+    pub destination_rule_export_to: ExportTo,
 }
 
 /// Istio's default of `rootNamespace`.
@@ -75,12 +92,11 @@ pub enum EntryVisibility {
     None,
 }
 
-/// Fields of MeshConfig that an L4 data plane has no use for.
-const NOT_USED: [&str; 43] = [
+/// Fields of MeshConfig that have no use here.
+const NOT_USED: [&str; 38] = [
     "proxyListenPort",
     "proxyInboundListenPort",
     "proxyHttpPort",
-    "connectTimeout",
     "protocolDetectionTimeout",
     "tcpKeepalive",
     "ingressClass",
@@ -99,8 +115,6 @@ const NOT_USED: [&str; 43] = [
     "enableAutoMtls",
     "caCertificates",
     "defaultServiceExportTo",
-    "defaultVirtualServiceExportTo",
-    "defaultDestinationRuleExportTo",
     "localityLbSetting",
     "dnsRefreshRate",
     "h2UpgradePolicy",
@@ -109,8 +123,6 @@ const NOT_USED: [&str; 43] = [
     "enablePrometheusMerge",
     "extensionProviders",
     "defaultProviders",
-    "pathNormalization",
-    "defaultHttpRetryPolicy",
     "meshMTLS",
     "tlsDefaults",
     "verifyCertificateAtClient",
@@ -132,6 +144,7 @@ pub(in crate::objects) fn read(mut fields: Fields<'_>) -> MeshConfig {
         ca_certificates: Vec::new(),
         discovery_selectors: selectors(&mut fields, "discoverySelectors"),
         service_entry_visibility: fields.fields("serviceEntryVisibility").map(visibility),
+        http: http_defaults(&mut fields),
     };
     for (at, alias) in config.trust_domain_aliases.iter().enumerate() {
         if let Err(reason) = names::fqdn(alias) {
@@ -199,13 +212,36 @@ fn trust_domain(fields: &mut Fields<'_>) -> Option<String> {
     Some(name)
 }
 
-fn outbound_traffic_policy(mut fields: Fields<'_>) -> OutboundTrafficPolicy {
+pub(super) fn outbound_traffic_policy(mut fields: Fields<'_>) -> OutboundTrafficPolicy {
     let modes =
         [("ALLOW_ANY", OutboundTrafficPolicy::AllowAny), ("REGISTRY_ONLY", OutboundTrafficPolicy::RegistryOnly)];
     // In Istio's definition the first value, the one an empty message has, is REGISTRY_ONLY.
     let mode = fields.word("mode", &modes).unwrap_or(OutboundTrafficPolicy::RegistryOnly);
+    fields.without_effect("egressProxy", "has no effect: there is no proxy for unknown destinations");
     fields.finish();
     mode
+}
+
+fn http_defaults(fields: &mut Fields<'_>) -> HttpDefaults {
+    let normalizations = [
+        ("DEFAULT", PathNormalization::Base),
+        ("NONE", PathNormalization::None),
+        ("BASE", PathNormalization::Base),
+        ("MERGE_SLASHES", PathNormalization::MergeSlashes),
+        ("DECODE_AND_MERGE_SLASHES", PathNormalization::DecodeAndMergeSlashes),
+    ];
+    let path_normalization = fields.fields("pathNormalization").and_then(|mut fields| {
+        let found = fields.word("normalization", &normalizations);
+        fields.finish();
+        found
+    });
+    HttpDefaults {
+        retry: fields.fields("defaultHttpRetryPolicy").map(retries::read),
+        path_normalization,
+        connect_timeout: values::duration(fields, "connectTimeout"),
+        virtual_service_export_to: ExportTo::of(&fields.texts("defaultVirtualServiceExportTo")),
+        destination_rule_export_to: ExportTo::of(&fields.texts("defaultDestinationRuleExportTo")),
+    }
 }
 
 fn visibility(mut fields: Fields<'_>) -> ServiceEntryVisibility {

@@ -1,9 +1,14 @@
 //! MeshConfig as it comes over ADS. The control plane has checked it, and fields that matter to a control plane only do not
 //! come: see `proto/istio/mesh/v1alpha1/config.proto`.
 
-use super::mesh_config::{CaCertificate, MeshConfig};
+use std::time::Duration;
+
+use super::mesh_config::{CaCertificate, HttpDefaults, MeshConfig};
+use super::retries::{Retries, conditions};
+use super::values::ExportTo;
+use crate::model::http::objects::PathNormalization;
 use crate::model::mesh::OutboundTrafficPolicy;
-use crate::objects::reading::UnknownValue;
+use crate::objects::reading::{Place, Report, UnknownValue};
 use crate::proto::istio::mesh::v1alpha1 as pb;
 
 /// Reads a MeshConfig.
@@ -11,8 +16,14 @@ use crate::proto::istio::mesh::v1alpha1 as pb;
 /// # Errors
 /// When its outbound traffic policy is not known.
 pub(in crate::objects) fn mesh_config(wire: &pb::MeshConfig) -> Result<MeshConfig, UnknownValue> {
-    let pb::MeshConfig { outbound_traffic_policy, trust_domain, root_namespace, trust_domain_aliases, ca_certificates } =
-        wire;
+    let pb::MeshConfig {
+        outbound_traffic_policy,
+        trust_domain,
+        root_namespace,
+        trust_domain_aliases,
+        ca_certificates,
+        ..
+    } = wire;
     let set = |text: &String| Some(text.clone()).filter(|text| !text.is_empty());
     let mode = outbound_traffic_policy.as_ref().map(|policy| self::outbound_traffic_policy(policy.mode));
     Ok(MeshConfig {
@@ -22,8 +33,46 @@ pub(in crate::objects) fn mesh_config(wire: &pb::MeshConfig) -> Result<MeshConfi
         trust_domain_aliases: trust_domain_aliases.iter().filter_map(set).collect(),
         outbound_traffic_policy: mode.transpose()?,
         ca_certificates: ca_certificates.iter().filter_map(ca_certificate).collect(),
+        http: http_defaults(wire)?,
         ..MeshConfig::default()
     })
+}
+
+fn http_defaults(wire: &pb::MeshConfig) -> Result<HttpDefaults, UnknownValue> {
+    use pb::mesh_config::proxy_path_normalization::NormalizationType as Wire;
+    let normalization = wire.path_normalization.as_ref().map(|normalization| normalization.normalization);
+    let path_normalization = normalization.map(|value| match Wire::try_from(value) {
+        Ok(Wire::Default | Wire::Base) => Ok(PathNormalization::Base),
+        Ok(Wire::None) => Ok(PathNormalization::None),
+        Ok(Wire::MergeSlashes) => Ok(PathNormalization::MergeSlashes),
+        Ok(Wire::DecodeAndMergeSlashes) => Ok(PathNormalization::DecodeAndMergeSlashes),
+        Err(_) => Err(UnknownValue { field: "pathNormalization.normalization", value }),
+    });
+    Ok(HttpDefaults {
+        retry: wire.default_http_retry_policy.as_ref().map(retries),
+        path_normalization: path_normalization.transpose()?,
+        connect_timeout: duration(wire.connect_timeout.as_ref()),
+        virtual_service_export_to: ExportTo::of(&wire.default_virtual_service_export_to),
+        destination_rule_export_to: ExportTo::of(&wire.default_destination_rule_export_to),
+    })
+}
+
+/// Conditions that are not known here are left out: the control plane has checked them.
+fn retries(wire: &pb::mesh_config::HttpRetry) -> Retries {
+    let report = Report::default();
+    let place = Place::without_lines("defaultHttpRetryPolicy.retryOn", &report);
+    let on = Some(wire.retry_on.as_str()).filter(|text| !text.is_empty());
+    Retries {
+        attempts: u32::try_from(wire.attempts).unwrap_or(0),
+        per_try_timeout: duration(wire.per_try_timeout.as_ref()),
+        on: on.map(|text| conditions(text, &place)),
+        backoff: duration(wire.backoff.as_ref()),
+        ignore_previous_hosts: wire.retry_ignore_previous_hosts,
+    }
+}
+
+fn duration(wire: Option<&prost_types::Duration>) -> Option<Duration> {
+    wire.and_then(|wire| Duration::try_from(*wire).ok())
 }
 
 fn ca_certificate(wire: &pb::mesh_config::CertificateData) -> Option<CaCertificate> {

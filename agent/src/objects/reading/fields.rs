@@ -154,6 +154,28 @@ impl<'n> Fields<'n> {
         self.get(name)?.word(words, self.report)
     }
 
+    /// A whole number within `range`, whose ends `T` must be able to hold.
+    pub(in crate::objects) fn number<T: TryFrom<i128>>(
+        &mut self,
+        name: &'static str,
+        range: std::ops::RangeInclusive<i128>,
+    ) -> Option<T> {
+        self.get(name)?.number(range, self.report).and_then(|number| T::try_from(number).ok())
+    }
+
+    /// A number, whole or not.
+    pub(in crate::objects) fn decimal(&mut self, name: &'static str) -> Option<f64> {
+        let item = self.get(name)?;
+        match item.node.value {
+            Value::Float(number) if number.is_finite() => return Some(number),
+            #[expect(clippy::cast_precision_loss, reason = "whoever writes such a number does not mean its last digit")]
+            Value::Integer(number) => return Some(number as f64),
+            _ => {}
+        }
+        self.error(name, format!("must be a number without quotes, but is {}", item.node.value.sort()));
+        None
+    }
+
     /// Reports every field that nobody asked for. An ignored field may have been meant to restrict something.
     pub(in crate::objects) fn finish(self) {
         for (key, node) in self.entries {

@@ -56,6 +56,13 @@ pub struct SourceLocation {
     pub item: usize,
 }
 
+impl SourceLocation {
+    /// Text that sorts in the order of definition.
+    pub(in crate::objects) fn sortable(&self) -> String {
+        format!("{}:{:06}:{:06}", self.file.display(), self.document, self.item)
+    }
+}
+
 /// What was found while one object was read.
 #[derive(Debug, Default)]
 pub(in crate::objects) struct Report {

@@ -98,10 +98,9 @@ fn kinds() {
         load_text(&format!("{{apiVersion: {api}, kind: {kind}, metadata: {{name: x}}, spec: {{}}}}"))
     };
     for (api, kind) in [
-        ("networking.istio.io/v1", "VirtualService"),
-        ("networking.istio.io/v1alpha3", "DestinationRule"),
+        ("networking.istio.io/v1", "EnvoyFilter"),
         ("networking.istio.io/v1", "Gateway"),
-        ("gateway.networking.k8s.io/v1", "HTTPRoute"),
+        ("gateway.networking.k8s.io/v1", "TCPRoute"),
         ("telemetry.istio.io/v1", "Telemetry"),
         ("security.istio.io/v1", "RequestAuthentication"),
         ("v1", "ConfigMap"),

@@ -1,4 +1,4 @@
-//! `gateway.networking.k8s.io`: Gateway in its use as a waypoint: its addresses and who may use it.
+//! Gateway in its use as a waypoint: its addresses and who may use it.
 //!
 //! Istio takes a waypoint's addresses from its status, which a controller writes. Files have no controller: where the status
 //! has none, the addresses asked for in `spec` stand.
@@ -7,9 +7,9 @@ use std::net::IpAddr;
 
 use weir_common::HBONE_PORT;
 
-use super::labels::{self, LabelSelector};
-use super::reading::Fields;
-use super::reading::yaml::Node;
+use crate::objects::labels::{self, LabelSelector};
+use crate::objects::reading::Fields;
+use crate::objects::reading::yaml::Node;
 
 /// A Gateway that services and workloads may name as their waypoint.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -35,7 +35,7 @@ pub enum AllowedNamespaces {
 }
 
 /// Reads `spec` and `status`. Fields for other purposes than a waypoint's are left unread.
-pub(super) fn read(mut spec: Fields<'_>, status: Option<&Node>) -> Gateway {
+pub(in crate::objects) fn read(mut spec: Fields<'_>, status: Option<&Node>) -> Gateway {
     let report = spec.report();
     let mut gateway = Gateway::default();
     if let Some(mut status) = status.and_then(|node| Fields::of(node, "status", report)) {

@@ -1,0 +1,41 @@
+//! The kinds of objects that say where requests go and how. They reach agents as they were written, and one reader serves
+//! files and ADS alike.
+
+use super::gateway_api::{GatewayRoute, grpc_route, http_route};
+use super::kind::Kind;
+use super::metadata::Metadata;
+use super::networking::{DestinationRule, Sidecar, VirtualService, destination_rule, sidecar, virtual_service};
+use super::reading::Fields;
+use super::reading::yaml::Node;
+
+/// An object about requests, checked.
+#[derive(Debug, Clone, PartialEq)]
+pub enum HttpObject {
+    VirtualService(Box<VirtualService>),
+    DestinationRule(Box<DestinationRule>),
+    HttpRoute(Box<GatewayRoute>),
+    GrpcRoute(Box<GatewayRoute>),
+    Sidecar(Box<Sidecar>),
+}
+
+/// An object of a file, and its `spec` as it was written, which agents are sent.
+#[derive(Debug, Clone, PartialEq)]
+pub struct WrittenHttpObject {
+    pub object: HttpObject,
+    pub(super) spec: Node,
+}
+
+impl HttpObject {
+    /// Reads and checks `spec`; `None` for other kinds.
+    pub(super) fn read(kind: Kind, spec: Fields<'_>, metadata: &Metadata) -> Option<Self> {
+        let namespace = &metadata.namespace;
+        Some(match kind {
+            Kind::VirtualService => Self::VirtualService(Box::new(virtual_service::read(spec, metadata))),
+            Kind::DestinationRule => Self::DestinationRule(Box::new(destination_rule::read(spec))),
+            Kind::HttpRoute => Self::HttpRoute(Box::new(http_route::read(spec, namespace))),
+            Kind::GrpcRoute => Self::GrpcRoute(Box::new(grpc_route::read(spec, namespace))),
+            Kind::Sidecar => Self::Sidecar(Box::new(sidecar::read(spec))),
+            _ => return None,
+        })
+    }
+}
