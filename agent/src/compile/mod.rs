@@ -1,11 +1,33 @@
 //! From what users wrote (`objects`) to what the data plane decides with (`model`): AuthorizationPolicy in `l4_policy`,
-//! MeshConfig here.
+//! objects about requests in `http`, MeshConfig here.
+
+mod http {
+    //! Objects about requests, each by itself: its names become full names, its rules routes. `store` keeps what was compiled;
+    //! which of the objects count for a request is the model's to decide.
+
+    mod delegation;
+    mod destination_rule;
+    mod destinations;
+    mod gateway_route;
+    mod matching;
+    mod rule;
+    mod settings;
+    mod sidecar;
+    mod store;
+    #[cfg(test)]
+    mod tests;
+    mod virtual_service;
+
+    pub use settings::HttpSettings;
+    pub use store::HttpStore;
+}
 
 mod l4_policy;
 mod matches;
 
 use std::sync::Arc;
 
+pub use self::http::{HttpSettings, HttpStore};
 pub use self::l4_policy::{L4Policy, denial_of_rejected, l4_policy};
 use crate::model::identity::TrustDomain;
 use crate::model::mesh::MeshSettings;

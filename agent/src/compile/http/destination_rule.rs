@@ -1,0 +1,75 @@
+//! A DestinationRule to what the model chooses from: its blocks as they are, complete in themselves.
+
+use super::settings::{HttpSettings, exported_to};
+use super::virtual_service::origin;
+use crate::model::http::destination::{ConnectionPool, UpstreamProtocol};
+use crate::model::http::objects::{DestinationRuleObject, PortPolicies, SubsetObject, TrafficPolicy};
+use crate::model::http::route::OriginKind;
+use crate::model::http::visibility::{ExportTo, HostPattern};
+use crate::objects::{self, DestinationRule, H2Upgrade, Metadata};
+
+/// Compiles a DestinationRule.
+pub(super) fn destination_rule(
+    settings: &HttpSettings,
+    metadata: &Metadata,
+    rule: &DestinationRule,
+) -> DestinationRuleObject {
+    let namespace = metadata.namespace.as_str();
+    let policies = |policy: &Option<objects::TrafficPolicy>| policy.as_ref().map(|policy| ports(settings, policy));
+    let subset = |subset: &objects::Subset| SubsetObject {
+        name: subset.name.as_str().into(),
+        labels: subset.labels.clone(),
+        policy: policies(&subset.traffic_policy),
+    };
+    // A rule for some pods is for pods of its own namespace, whatever else it says.
+    let exported_to = match &rule.workload_selector {
+        Some(_) => ExportTo::Namespaces(vec![namespace.into()]),
+        None => exported_to(&rule.export_to, &settings.destination_rules, namespace),
+    };
+    DestinationRuleObject {
+        origin: origin(OriginKind::DestinationRule, namespace, &metadata.name, 0),
+        host: HostPattern::parse(&settings.full_name(&rule.host, namespace)),
+        exported_to,
+        selector: rule.workload_selector.clone(),
+        policy: policies(&rule.traffic_policy),
+        subsets: rule.subsets.iter().map(subset).collect(),
+    }
+}
+
+fn ports(settings: &HttpSettings, policy: &objects::TrafficPolicy) -> PortPolicies {
+    let ports = policy.ports.iter().map(|(port, policy)| (*port, blocks(settings, policy)));
+    PortPolicies { policy: blocks(settings, policy), ports: ports.collect() }
+}
+
+fn blocks(settings: &HttpSettings, policy: &objects::TrafficPolicy) -> TrafficPolicy {
+    TrafficPolicy {
+        load_balancer: policy.load_balancer.clone(),
+        pool: policy.connection_pool.as_ref().map(|pool| self::pool(settings, pool)),
+        outlier_detection: policy.outlier_detection,
+        tls: policy.tls.clone(),
+        retry_budget: policy.retry_budget,
+    }
+}
+
+fn pool(settings: &HttpSettings, pool: &objects::ConnectionPool) -> ConnectionPool {
+    let unlimited = |limit: Option<u32>| limit.unwrap_or(u32::MAX);
+    let protocol = match pool.h2_upgrade {
+        _ if pool.use_client_protocol => UpstreamProtocol::OfClient,
+        H2Upgrade::Upgrade => UpstreamProtocol::Http2,
+        H2Upgrade::Default | H2Upgrade::DoNotUpgrade => UpstreamProtocol::OfPort,
+    };
+    let defaults = ConnectionPool::default();
+    ConnectionPool {
+        max_connections: unlimited(pool.max_connections),
+        connect_timeout: pool.connect_timeout.unwrap_or(settings.connect_timeout),
+        max_connection_duration: pool.max_connection_duration,
+        // Zero: connections are kept for as long as they last.
+        idle_timeout: pool.idle_timeout.or(defaults.idle_timeout).filter(|timeout| !timeout.is_zero()),
+        max_pending_requests: unlimited(pool.http1_max_pending_requests),
+        max_requests: unlimited(pool.http2_max_requests),
+        max_requests_per_connection: unlimited(pool.max_requests_per_connection),
+        max_retries: unlimited(pool.max_retries),
+        max_concurrent_streams: unlimited(pool.max_concurrent_streams),
+        protocol,
+    }
+}

@@ -1,0 +1,87 @@
+//! An HTTPRoute or GRPCRoute to one route object per parent: its rules become those that istiod makes of them.
+
+use std::sync::Arc;
+
+use super::rule;
+use super::settings::{HttpSettings, RuleContext};
+use super::virtual_service::origin;
+use crate::model::http::objects::RouteObject;
+use crate::model::http::route::{OriginKind, Semantics};
+use crate::model::http::visibility::{self, HostPattern};
+use crate::objects::{
+    Backend, BackendMirror, Destination, GatewayRoute, GatewayRule, HttpMatch, HttpRule, Metadata, Mirror,
+    RouteDestination, ServiceRef,
+};
+
+/// Compiles a route, once for each of its parents. `hosts_of` says which hosts a ServiceEntry, by namespace and name, has.
+pub(super) fn route_objects(
+    settings: &HttpSettings,
+    kind: OriginKind,
+    metadata: &Metadata,
+    route: &GatewayRoute,
+    mut note: impl FnMut(String),
+) -> Vec<RouteObject> {
+    let namespace = metadata.namespace.as_str();
+    let context = RuleContext { settings, namespace, semantics: Semantics::GatewayApi };
+    let mut found = Vec::new();
+    for (at, parent) in route.parents.iter().enumerate() {
+        let ServiceRef::Service { namespace: parent_namespace, name } = &parent.target else {
+            note(format!("parentRefs[{at}] has no effect: routes can be attached to Services only"));
+            continue;
+        };
+        let rules = route.rules.iter().enumerate().flat_map(|(at, rule)| {
+            let mut compiled = http_rule(settings, rule, parent.port);
+            compiled.name = format!("{namespace}.{}.{at}", metadata.name);
+            rule::routes(context, origin(kind, namespace, &metadata.name, at), &compiled)
+        });
+        found.push(RouteObject {
+            origin: origin(kind, namespace, &metadata.name, 0),
+            semantics: Semantics::GatewayApi,
+            hosts: vec![HostPattern::parse(&settings.service_name(name, parent_namespace))],
+            parent_namespace: Some(Arc::from(parent_namespace.as_str())),
+            parent_port: parent.port,
+            exported_to: visibility::ExportTo::Everyone,
+            routes: rules.collect(),
+        });
+    }
+    found
+}
+
+/// The rule of a VirtualService that istiod makes of it.
+fn http_rule(settings: &HttpSettings, rule: &GatewayRule, port: Option<u16>) -> HttpRule {
+    let destination = |target: &ServiceRef, port: Option<u16>| {
+        let host = match target {
+            ServiceRef::Service { namespace, name } => settings.service_name(name, namespace),
+            ServiceRef::Hostname(host) => host.clone(),
+            ServiceRef::ServiceEntry { .. } | ServiceRef::Unknown => String::new(),
+        };
+        Destination { host: if port.is_some() { host } else { String::new() }, subset: None, port }
+    };
+    let backend = |backend: &Backend| RouteDestination {
+        destination: destination(&backend.target, backend.port),
+        weight: backend.weight,
+        headers: backend.headers.clone(),
+    };
+    let mirror =
+        |mirror: &BackendMirror| Mirror { destination: destination(&mirror.target, mirror.port), share: mirror.share };
+    let mut retries = rule.retries.clone();
+    let mut timeout = rule.timeout;
+    match (&mut retries, rule.backend_timeout) {
+        (Some(retries), per_try) => retries.per_try_timeout = per_try,
+        (None, Some(backend_timeout)) => timeout = Some(backend_timeout),
+        (None, None) => {}
+    }
+    HttpRule {
+        matches: rule.matches.iter().map(|one| HttpMatch { port, ..one.clone() }).collect(),
+        redirect: rule.filters.redirect.clone(),
+        // A backend without a weight gets nothing, also if it is the only one.
+        route: rule.backends.iter().filter(|backend| backend.weight > 0).map(backend).collect(),
+        rewrite: rule.filters.rewrite.clone(),
+        timeout,
+        retries,
+        mirrors: rule.filters.mirrors.iter().map(mirror).collect(),
+        cors: rule.filters.cors.clone(),
+        headers: rule.filters.headers.clone(),
+        ..HttpRule::default()
+    }
+}
