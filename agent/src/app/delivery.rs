@@ -53,6 +53,10 @@ pub(super) async fn start(
         .await
         .context("--config")?;
         let receiver = ConfigReceiver::new(mesh.clone(), status.clone(), settings);
+        status.set_objects_source({
+            let receiver = receiver.clone();
+            move || receiver.objects()
+        });
         report_file_problems(&source, status.clone(), metrics.clone());
         apply_file_snapshots(source, receiver, metrics.clone());
         drop(blocker);

@@ -3,14 +3,16 @@
 
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use prost::Message;
 
 use super::translate::Resources;
+use crate::model::http::objects::PathNormalization;
 use crate::model::identity::{Identity, TrustDomain};
 use crate::model::mesh::OutboundTrafficPolicy;
-use crate::objects::MeshConfig;
+use crate::objects::{MeshConfig, Retries, RetryConditions};
 use crate::proto::istio::mesh::v1alpha1 as pb;
 use crate::proto::istio::mesh::v1alpha1::mesh_config::outbound_traffic_policy::Mode;
 use crate::proto::istio::workload::{Address, address};
@@ -67,6 +69,9 @@ fn encode(translated: &Resources) -> ResourceSet {
     set.of_mut(ResourceType::Address).extend(addresses);
     let policies = translated.authorizations.iter().map(|(name, policy)| (name.as_str().into(), encoded(policy)));
     set.of_mut(ResourceType::Authorization).extend(policies);
+    for ((kind, name), object) in &translated.objects {
+        set.of_mut(ResourceType::Object(*kind)).insert(name.as_str().into(), encoded(object));
+    }
     // As istiod names it: not at all.
     set.of_mut(ResourceType::MeshConfig).insert("".into(), encoded(&mesh_config(&translated.mesh_config)));
     set
@@ -88,7 +93,37 @@ fn mesh_config(config: &MeshConfig) -> pb::MeshConfig {
         trust_domain: config.trust_domain().to_owned(),
         root_namespace: config.root_namespace().to_owned(),
         trust_domain_aliases: config.trust_domain_aliases.clone(),
+        connect_timeout: duration(config.http.connect_timeout),
+        default_virtual_service_export_to: config.http.virtual_service_export_to.values(),
+        default_destination_rule_export_to: config.http.destination_rule_export_to.values(),
+        path_normalization: config.http.path_normalization.map(path_normalization),
+        default_http_retry_policy: config.http.retry.as_ref().map(retries),
     }
+}
+
+fn path_normalization(value: PathNormalization) -> pb::mesh_config::ProxyPathNormalization {
+    use pb::mesh_config::proxy_path_normalization::NormalizationType as Wire;
+    let normalization = match value {
+        PathNormalization::None => Wire::None,
+        PathNormalization::Base => Wire::Base,
+        PathNormalization::MergeSlashes => Wire::MergeSlashes,
+        PathNormalization::DecodeAndMergeSlashes => Wire::DecodeAndMergeSlashes,
+    };
+    pb::mesh_config::ProxyPathNormalization { normalization: normalization.into() }
+}
+
+fn retries(retries: &Retries) -> pb::mesh_config::HttpRetry {
+    pb::mesh_config::HttpRetry {
+        attempts: i32::try_from(retries.attempts).unwrap_or(i32::MAX),
+        per_try_timeout: duration(retries.per_try_timeout),
+        retry_on: retries.on.as_ref().map(RetryConditions::text).unwrap_or_default(),
+        retry_ignore_previous_hosts: retries.ignore_previous_hosts,
+        backoff: duration(retries.backoff),
+    }
+}
+
+fn duration(duration: Option<Duration>) -> Option<prost_types::Duration> {
+    duration.and_then(|duration| duration.try_into().ok())
 }
 
 fn placements<'a>(addresses: impl Iterator<Item = &'a Address>) -> HashMap<String, HashSet<Identity>> {

@@ -19,6 +19,7 @@ pub struct SharedMesh {
     mesh: Arc<RwLock<Mesh>>,
     version: Arc<watch::Sender<u64>>,
     joining: Joining,
+    routes: SharedRoutes,
     /// Locked only while the mesh is locked for writing.
     follower: Arc<Mutex<Option<Box<dyn Follower>>>>,
 }
@@ -35,6 +36,7 @@ impl Default for SharedMesh {
             mesh: Arc::new(RwLock::new(Mesh::default())),
             version: Arc::new(watch::Sender::new(0)),
             joining: Joining::default(),
+            routes: SharedRoutes::default(),
             follower: Arc::default(),
         }
     }
@@ -76,6 +78,12 @@ impl SharedMesh {
     #[must_use]
     pub fn joining(&self) -> &Joining {
         &self.joining
+    }
+
+    /// What requests are decided with: it comes from where the mesh comes from.
+    #[must_use]
+    pub fn routes(&self) -> &SharedRoutes {
+        &self.routes
     }
 
     /// Tells everybody who watches, as after a change: something beside the mesh has changed that decisions depend on.

@@ -25,9 +25,11 @@ mod decode {
     pub(super) use authorization::{authorization, denial_of_unreadable};
     pub(super) use malformed::Flaw;
     pub use malformed::Malformed;
-    pub(super) use object::{envelope, object_denial_of_unreadable, peer_object, policy_object, spec, strict_peer};
+    pub(super) use object::{
+        envelope, http_object, object_denial_of_unreadable, peer_object, policy_object, spec, strict_peer,
+    };
     pub use resource::address;
-    pub(super) use resource::settings;
+    pub(super) use resource::mesh_config;
 }
 
 mod initial_sync;

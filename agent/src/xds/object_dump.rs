@@ -4,6 +4,7 @@ use serde_json::{Value as Json, json};
 
 use super::decode;
 use super::subscription_state::SubscriptionState;
+use crate::objects::base64;
 use crate::resources::{ObjectKind, ResourceType};
 
 /// Every object, by kind and name: as a file would have it where its content is read, else what its envelope says and the
@@ -20,6 +21,10 @@ pub(super) fn objects(state: &SubscriptionState) -> Vec<Json> {
             if let Some(reason) = rejected {
                 fields.insert("rejected".to_owned(), json!(&**reason));
             }
+            let without_effect = state.http_notes(kind, name);
+            if !without_effect.is_empty() {
+                fields.insert("withoutEffect".to_owned(), json!(without_effect));
+            }
             fields.extend(content(kind, name, body));
             objects.push(object);
         }
@@ -28,17 +33,23 @@ pub(super) fn objects(state: &SubscriptionState) -> Vec<Json> {
 }
 
 fn content(kind: ObjectKind, name: &str, body: &[u8]) -> Vec<(String, Json)> {
-    let Ok(envelope) = decode::envelope(name, body) else { return vec![("base64".to_owned(), json!(base64(body)))] };
+    let Ok(envelope) = decode::envelope(name, body) else {
+        return vec![("base64".to_owned(), json!(base64::encode(body)))];
+    };
     let metadata = envelope.metadata.as_ref();
     let labels = metadata.map(|metadata| json!(metadata.labels)).unwrap_or_default();
     let created = metadata.and_then(|metadata| metadata.create_time.as_ref()).map(|time| time.seconds);
     let mut fields = vec![("labels".to_owned(), labels), ("createdUnixSeconds".to_owned(), json!(created))];
     match decode::spec(kind, &envelope) {
-        Ok(Some(spec)) => fields.push(("spec".to_owned(), without_unset(spec))),
+        // Those of policies have a field for everything, set or not.
+        Ok(Some(spec)) if ResourceType::Object(kind).is_policy() => {
+            fields.push(("spec".to_owned(), without_unset(spec)))
+        }
+        Ok(Some(spec)) => fields.push(("spec".to_owned(), spec)),
         Ok(None) | Err(_) => {
             let body = envelope.body.unwrap_or_default();
             fields.push(("bodyType".to_owned(), json!(body.type_url)));
-            fields.push(("base64".to_owned(), json!(base64(&body.value))));
+            fields.push(("base64".to_owned(), json!(base64::encode(&body.value))));
         }
     }
     fields
@@ -63,33 +74,9 @@ fn without_unset(value: Json) -> Json {
     }
 }
 
-/// The standard alphabet with padding (RFC 4648 §4). Written here because no direct dependency has it, and this dump is its
-/// only use.
-fn base64(bytes: &[u8]) -> String {
-    const DIGITS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-    let mut text = String::with_capacity(bytes.len().div_ceil(3) * 4);
-    for chunk in bytes.chunks(3) {
-        let byte = |at: usize| u32::from(chunk.get(at).copied().unwrap_or_default());
-        let bits = byte(0) << 16 | byte(1) << 8 | byte(2);
-        for digit in 0..4 {
-            let place = (bits >> (18 - 6 * digit)) & 63;
-            let symbol = if digit <= chunk.len() { DIGITS[place as usize] } else { b'=' };
-            text.push(char::from(symbol));
-        }
-    }
-    text
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn bytes_are_shown_in_base64() {
-        for (bytes, text) in [("", ""), ("f", "Zg=="), ("fo", "Zm8="), ("foo", "Zm9v"), ("foob", "Zm9vYg==")] {
-            assert_eq!(base64(bytes.as_bytes()), text);
-        }
-    }
 
     #[test]
     fn a_policy_is_shown_in_the_shape_of_files() {

@@ -48,7 +48,7 @@ impl ConfigReceiver {
         let mut rejected = Vec::new();
         let counts = {
             let mut state = self.state.lock();
-            for kind in ResourceType::MESH {
+            for kind in ResourceType::of_files() {
                 for (name, resource) in resources.of(kind) {
                     let (version, body) = (Version::from(&*resource.version), resource.body.clone());
                     let change =
@@ -61,6 +61,7 @@ impl ConfigReceiver {
                     batches.add(state.remove(kind, &name).into_iter().flatten());
                 }
             }
+            self.publish_http(&mut state);
             counts(&state)
         };
         for reason in &rejected {
@@ -69,6 +70,13 @@ impl ConfigReceiver {
         drop(batches);
         self.status.record_update(counts, &rejected);
         self.status.set_synced();
+    }
+
+    /// Puts changed objects about requests in force, all at once.
+    fn publish_http(&self, state: &mut SubscriptionState) {
+        if let Some(config) = state.take_http() {
+            self.mesh.routes().replace(config);
+        }
     }
 
     /// Users' objects as they were received, for people.
@@ -97,6 +105,7 @@ impl ConfigReceiver {
                 }
                 batches.add(change.updates);
             }
+            self.publish_http(&mut state);
             counts(&state)
         };
         drop(batches);
@@ -141,6 +150,7 @@ impl ConfigReceiver {
             for (kind, received) in loaded.resources {
                 batches.add(state.update(kind, &received).updates);
             }
+            self.publish_http(&mut state);
             counts(&state)
         };
         drop(batches);

@@ -114,7 +114,7 @@ impl XdsStatus {
         self.connection.subscribe()
     }
 
-    pub(super) fn set_objects_source(&self, objects: impl Fn() -> Vec<Json> + Send + Sync + 'static) {
+    pub fn set_objects_source(&self, objects: impl Fn() -> Vec<Json> + Send + Sync + 'static) {
         // There is one source in a process.
         let _ = self.objects.set(ObjectsSource(Box::new(objects)));
     }

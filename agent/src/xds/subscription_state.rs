@@ -9,8 +9,17 @@ use xxhash_rust::xxh64::xxh64;
 
 use super::decode;
 use super::received::{ReceivedResource, Version};
+use crate::compile::{HttpSettings, HttpStore};
+use crate::model::http::config::HttpConfig;
+#[cfg(test)]
+use crate::model::http::objects::HttpObjects;
 use crate::model::mesh::{MeshSettings, MeshUpdate};
+use crate::objects::protobuf::ReceivedHttpObject;
+use crate::objects::{Kind, MeshConfig};
 use crate::resources::{ObjectKind, ResourceType};
+
+/// What ends the names of Kubernetes services. No object says it.
+const CLUSTER_DOMAIN: &str = "cluster.local";
 
 /// What is known of one resource. There is one per workload: what most do not need is boxed.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -58,12 +67,13 @@ impl ResourceState {
 }
 
 /// All known resources, by type and name.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 pub(super) struct SubscriptionState {
     by_type: [BTreeMap<Arc<str>, ResourceState>; ResourceType::COUNT],
     /// What this agent was started with: counts where the mesh configuration is silent.
     own_settings: MeshSettings,
     root_namespace: Arc<str>,
+    http: HttpStore,
 }
 
 /// What a resource changed.
@@ -81,7 +91,24 @@ impl SubscriptionState {
     #[must_use]
     pub(super) fn new(own_settings: MeshSettings) -> Self {
         let root_namespace = own_settings.root_namespace.clone();
-        Self { by_type: Default::default(), own_settings, root_namespace }
+        let http = HttpStore::new(http_settings(&own_settings, &MeshConfig::default()));
+        Self { by_type: Default::default(), own_settings, root_namespace, http }
+    }
+
+    /// What requests are decided with, if anything has changed since the last call.
+    pub(super) fn take_http(&mut self) -> Option<HttpConfig> {
+        self.http.take_changed()
+    }
+
+    /// What the objects about requests come to.
+    #[cfg(test)]
+    pub(super) fn http_objects(&self) -> HttpObjects {
+        self.http.http_objects()
+    }
+
+    /// What of an object about requests has no effect, and why.
+    pub(super) fn http_notes(&self, kind: ObjectKind, name: &Arc<str>) -> Vec<&str> {
+        Kind::of_http(kind).map(|kind| self.http.notes(kind, name).collect()).unwrap_or_default()
     }
 
     #[must_use]
@@ -112,12 +139,17 @@ impl SubscriptionState {
             None => self.decode(kind, &name, &received.body),
         };
         match decoded {
-            Ok(Decoded { mut updates, rejected: None }) => {
+            Ok(Decoded { mut updates, http, rejected: None }) => {
                 self.apply_root_namespace(&mut updates);
+                match http {
+                    Some(HttpChange::Settings(settings)) => self.http.set_settings(*settings),
+                    Some(HttpChange::Object(kind, object)) => self.http.put(kind, name.clone(), *object),
+                    None => {}
+                }
                 self.store(kind, name, received, None);
                 Change { updates, ..Change::default() }
             }
-            Ok(Decoded { updates: denying, rejected: Some(reason) }) => {
+            Ok(Decoded { updates: denying, rejected: Some(reason), .. }) => {
                 self.reject(kind, name, received, denying, reason)
             }
             Err(reason) if kind.is_policy() => {
@@ -151,8 +183,11 @@ impl SubscriptionState {
             ResourceType::Address => MeshUpdate::RemoveAddress,
             ResourceType::Object(ObjectKind::AuthorizationPolicy) => MeshUpdate::RemovePolicyObject,
             ResourceType::Object(ObjectKind::PeerAuthentication) => MeshUpdate::RemovePeerObject,
-            ResourceType::Object(_) => {
-                self.by_type[kind.index()].remove(name)?;
+            ResourceType::Object(object_kind) => {
+                let (name, _) = self.by_type[kind.index()].remove_entry(name)?;
+                if let Some(kind) = Kind::of_http(object_kind) {
+                    self.http.remove(kind, &name);
+                }
                 return Some(Vec::new());
             }
         };
@@ -170,8 +205,10 @@ impl SubscriptionState {
             ResourceType::Address => decode::address(name, body).map(Decoded::accepted),
             ResourceType::Authorization => decode::authorization(name, body)
                 .map(|policy| Decoded::accepted(MeshUpdate::Authorization(Box::new(policy)))),
-            ResourceType::MeshConfig => decode::settings(&self.own_settings, body)
-                .map(|settings| Decoded::accepted(MeshUpdate::Settings(settings))),
+            ResourceType::MeshConfig => decode::mesh_config(&self.own_settings, body).map(|(settings, config)| {
+                let http = Box::new(http_settings(&settings, &config));
+                Decoded { http: Some(HttpChange::Settings(http)), ..Decoded::accepted(MeshUpdate::Settings(settings)) }
+            }),
             ResourceType::Object(ObjectKind::AuthorizationPolicy) => {
                 let read = decode::policy_object(name, body, &self.root_namespace);
                 read.map(|(object, rejected)| Decoded {
@@ -186,7 +223,13 @@ impl SubscriptionState {
                     ..Decoded::accepted(MeshUpdate::PeerObject(Box::new(object)))
                 })
             }
-            ResourceType::Object(_) => decode::envelope(name, body).map(|_| Decoded::default()),
+            ResourceType::Object(kind) => match Kind::of_http(kind) {
+                Some(kind) => decode::http_object(kind, name, body).map(|object| Decoded {
+                    http: Some(HttpChange::Object(kind, Box::new(object))),
+                    ..Decoded::default()
+                }),
+                None => decode::envelope(name, body).map(|_| Decoded::default()),
+            },
         };
         let mut decoded = decoded.map_err(|malformed| Arc::<str>::from(malformed.to_string()))?;
         if let Some(MeshUpdate::Workload(workload)) = decoded.updates.first_mut() {
@@ -236,12 +279,27 @@ impl SubscriptionState {
 #[derive(Debug, Default)]
 struct Decoded {
     updates: Vec<MeshUpdate>,
+    http: Option<HttpChange>,
     /// Why a policy denies in place of what it says.
     rejected: Option<Arc<str>>,
 }
 
+/// What a resource changes about decisions on requests.
+#[derive(Debug)]
+enum HttpChange {
+    Settings(Box<HttpSettings>),
+    Object(Kind, Box<ReceivedHttpObject>),
+}
+
 impl Decoded {
     fn accepted(update: MeshUpdate) -> Self {
-        Self { updates: vec![update], rejected: None }
+        Self { updates: vec![update], ..Self::default() }
     }
+}
+
+/// Where the mesh configuration does not say which namespace is the root, the agent's own settings do.
+fn http_settings(settings: &MeshSettings, config: &MeshConfig) -> HttpSettings {
+    let mut http = HttpSettings::new(CLUSTER_DOMAIN, config);
+    http.root_namespace = settings.root_namespace.clone();
+    http
 }

@@ -60,7 +60,7 @@ impl DiscoveryStream {
         if !self.has_upserts(ResourceType::Authorization, snapshot) {
             responses.extend(self.respond(ResourceType::Address, snapshot, true));
         }
-        // There are none here: an agent that asks for them gets an empty response.
+        // Of kinds that are not sent from here, an agent that asks for them gets an empty response.
         for kind in ObjectKind::ALL {
             responses.extend(self.respond(ResourceType::Object(kind), snapshot, true));
         }

@@ -36,15 +36,19 @@ use super::policies::Policies;
 use super::vips::VipAllocations;
 use super::workload::Workloads;
 use super::{fields, kubernetes_service, service};
-use crate::objects::{EntryVisibility, MeshConfig, Object, Objects, ServiceEntry};
+use crate::objects::{EntryVisibility, Kind, MeshConfig, Object, Objects, ServiceEntry, WrittenHttpObject, protobuf};
+use crate::proto::istio::mcp::v1alpha1 as mcp;
 use crate::proto::istio::security::Authorization;
 use crate::proto::istio::workload::{Address, Service, Workload, address};
+use crate::resources::ObjectKind;
 
 /// The workload API's view of the objects, by resource name.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct Resources {
     pub addresses: BTreeMap<String, Address>,
     pub authorizations: BTreeMap<String, Authorization>,
+    /// Objects about requests, as they were written, by kind and name.
+    pub objects: BTreeMap<(ObjectKind, String), mcp::Resource>,
     pub mesh_config: MeshConfig,
     /// Objects, and parts of them, that have no effect, for the log.
     pub notices: Vec<String>,
@@ -55,8 +59,19 @@ pub fn translate(objects: &Objects, options: &Options, vips: &mut VipAllocations
     let context = Context::new(objects, options);
     let (policies, authorizations) = Policies::new(&context);
     let addresses = addresses(&context, &policies, vips);
+    let objects = http_objects(&context);
     let mesh_config = context.mesh.clone();
-    Resources { addresses, authorizations, mesh_config, notices: context.into_notices() }
+    Resources { addresses, authorizations, objects, mesh_config, notices: context.into_notices() }
+}
+
+/// Objects about requests reach agents as they are: which of them count depends on who asks.
+fn http_objects(context: &Context<'_>) -> BTreeMap<(ObjectKind, String), mcp::Resource> {
+    let ours = context.objects.http_objects().filter(|(_, object)| context.is_ours(object.metadata));
+    let one = |(kind, object): (Kind, Object<'_, WrittenHttpObject>)| {
+        let name = format!("{}/{}", object.metadata.namespace, object.metadata.name);
+        Some(((kind.object_kind()?, name), protobuf::http_envelope(kind, object)))
+    };
+    ours.filter_map(one).collect()
 }
 
 fn addresses(context: &Context<'_>, policies: &Policies, vips: &mut VipAllocations) -> BTreeMap<String, Address> {

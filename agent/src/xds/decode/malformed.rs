@@ -1,6 +1,6 @@
 //! What is wrong with a resource, by its field.
 
-use crate::objects::protobuf::UnknownValue;
+use crate::objects::protobuf::{InvalidObject, UnknownValue};
 
 /// What is wrong with a resource, and where.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -44,6 +44,8 @@ pub enum Flaw {
     NameMismatch { found: String, expected: String },
     #[error("the name comes with two different contents")]
     Ambiguous,
+    #[error("{0}")]
+    Invalid(String),
 }
 
 impl Malformed {
@@ -60,6 +62,12 @@ impl Malformed {
 impl From<prost::DecodeError> for Malformed {
     fn from(error: prost::DecodeError) -> Self {
         Self::new("resource", Flaw::NotProtobuf(error.to_string()))
+    }
+}
+
+impl From<InvalidObject> for Malformed {
+    fn from(InvalidObject { field, reason }: InvalidObject) -> Self {
+        Self::new(field, Flaw::Invalid(reason))
     }
 }
 

@@ -10,7 +10,8 @@ use super::malformed::{Flaw, Malformed, named};
 use crate::compile::{self, L4Policy};
 use crate::model::peer_authentication::{MtlsMode, PeerAuthentication};
 use crate::model::policy_object::{PeerObject, PolicyObject, PolicyTarget};
-use crate::objects::protobuf::{self, Checked};
+use crate::objects::Kind;
+use crate::objects::protobuf::{self, Checked, ReceivedHttpObject};
 use crate::proto::istio::mcp::v1alpha1 as mcp;
 use crate::proto::istio::security::v1beta1 as pb;
 use crate::resources::ObjectKind;
@@ -46,7 +47,10 @@ pub(in crate::xds) fn spec(kind: ObjectKind, envelope: &mcp::Resource) -> Result
         ObjectKind::PeerAuthentication => {
             Some(json!(message::<pb::PeerAuthentication>(envelope, PEER_AUTHENTICATION)?))
         }
-        _ => None,
+        _ => match Kind::of_http(kind) {
+            Some(kind) => Some(protobuf::http_spec(kind, envelope)?),
+            None => None,
+        },
     })
 }
 
@@ -128,6 +132,14 @@ pub(in crate::xds) fn object_denial_of_unreadable(name: &str, reason: &str, root
         fail_closed: Some(Box::new(super::authorization::denial_of_unreadable(name, &[], reason, root_namespace))),
         notes: Vec::new(),
     }
+}
+
+/// Reads an object about requests.
+///
+/// # Errors
+/// The first thing that is wrong with it: such an object counts for nothing.
+pub(in crate::xds) fn http_object(kind: Kind, name: &str, body: &[u8]) -> Result<ReceivedHttpObject, Malformed> {
+    protobuf::http_object(kind, &envelope(name, body)?).map_err(Malformed::from)
 }
 
 /// Reads a PeerAuthentication. One that is not valid is STRICT.

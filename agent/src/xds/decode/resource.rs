@@ -6,7 +6,7 @@ use super::malformed::{Flaw, Malformed, named};
 use super::{service, workload};
 use crate::compile;
 use crate::model::mesh::{MeshSettings, MeshUpdate};
-use crate::objects::protobuf;
+use crate::objects::{MeshConfig, protobuf};
 use crate::proto::istio::mesh::v1alpha1 as mesh_pb;
 use crate::proto::istio::workload as pb;
 
@@ -31,10 +31,11 @@ pub fn address(name: &str, body: &[u8]) -> Result<MeshUpdate, Malformed> {
     }
 }
 
-/// Decodes mesh-wide configuration, on top of what this agent was started with.
+/// Decodes mesh-wide configuration; with the settings that it comes to, on top of what this agent was started with.
 ///
 /// # Errors
 /// The first field that is malformed.
-pub(in crate::xds) fn settings(own: &MeshSettings, body: &[u8]) -> Result<MeshSettings, Malformed> {
-    Ok(compile::mesh_settings(own, &protobuf::mesh_config(&mesh_pb::MeshConfig::decode(body)?)?))
+pub(in crate::xds) fn mesh_config(own: &MeshSettings, body: &[u8]) -> Result<(MeshSettings, MeshConfig), Malformed> {
+    let config = protobuf::mesh_config(&mesh_pb::MeshConfig::decode(body)?)?;
+    Ok((compile::mesh_settings(own, &config), config))
 }

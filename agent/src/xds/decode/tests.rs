@@ -60,7 +60,7 @@ fn all_that_a_real_istiod_sent_decodes() {
 
     let config = recorded("core_v1alpha1_MeshConfig").resources.remove(0).resource.expect("a body");
     assert_eq!(config.type_url, crate::resources::MESH_CONFIG_BODY_TYPE_URL);
-    let decoded = settings(&own_settings(), &config.value).expect("it decodes");
+    let (decoded, _) = mesh_config(&own_settings(), &config.value).expect("it decodes");
     assert_eq!(decoded, MeshSettings { trust_domain: TrustDomain::new("cluster.local"), ..own_settings() });
 }
 
@@ -338,7 +338,9 @@ fn a_policy_that_cannot_be_read_denies_as_far_as_it_may_have_reached() {
 
 #[test]
 fn mesh_configuration_counts_where_it_speaks() {
-    let decode = |config: &mesh_pb::MeshConfig| settings(&own_settings(), &config.encode_to_vec());
+    let decode = |config: &mesh_pb::MeshConfig| {
+        mesh_config(&own_settings(), &config.encode_to_vec()).map(|(settings, _)| settings)
+    };
     assert_eq!(decode(&mesh_pb::MeshConfig::default()), Ok(own_settings()));
     let spoken = mesh_pb::MeshConfig {
         outbound_traffic_policy: Some(mesh_pb::mesh_config::OutboundTrafficPolicy { mode: 0 }),
@@ -351,6 +353,7 @@ fn mesh_configuration_counts_where_it_speaks() {
                 certificate_data: Some(mesh_pb::mesh_config::certificate_data::CertificateData::Pem(pem.into())),
             })
             .into(),
+        ..mesh_pb::MeshConfig::default()
     };
     let expected = MeshSettings {
         trust_domain: TrustDomain::new("mesh.example"),

@@ -1,5 +1,6 @@
 //! One stream, message by message.
 
+mod http_objects;
 mod objects;
 
 use prost::Message as _;
