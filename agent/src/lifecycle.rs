@@ -117,6 +117,12 @@ impl Drain {
         DrainHold { _holder: self.holders.upgrade() }
     }
 
+    /// Whether nothing new may be accepted any more.
+    #[must_use]
+    pub fn is_draining(&self) -> bool {
+        self.draining.is_cancelled()
+    }
+
     /// Resolves once nothing new may be accepted.
     pub fn draining(&self) -> WaitForCancellationFuture<'_> {
         self.draining.cancelled()

@@ -29,13 +29,15 @@ pub enum LimitKind {
     PeerConnections,
     /// Lookups of names in DNS, each of which holds a thread.
     NameLookups,
+    /// Connections to upstreams that the agent opens for the pod's HTTP requests.
+    HttpUpstreams,
 }
 
 /// How many kinds of limits there are.
 const KINDS: usize = LimitKind::ALL.len();
 
 impl LimitKind {
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 9] = [
         Self::OutboundConnections,
         Self::InboundConnections,
         Self::PendingConnects,
@@ -44,6 +46,7 @@ impl LimitKind {
         Self::AgentHeldKib,
         Self::PeerConnections,
         Self::NameLookups,
+        Self::HttpUpstreams,
     ];
 
     /// The value of the metrics' `limit` label, and the name in `weir status`.
@@ -58,6 +61,7 @@ impl LimitKind {
             Self::AgentHeldKib => "agent_held_kib",
             Self::PeerConnections => "peer_connections",
             Self::NameLookups => "name_lookups",
+            Self::HttpUpstreams => "http_upstreams",
         }
     }
 }

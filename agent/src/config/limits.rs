@@ -39,6 +39,10 @@ pub struct LimitsConfig {
     /// Lookups in DNS for one pod that run at once. At the limit its further connections to endpoints that only have a name wait.
     #[arg(long, env = "WEIR_MAX_NAME_LOOKUPS_PER_POD", default_value_t = 8, value_parser = clap::value_parser!(u32).range(1..=MAX))]
     pub max_name_lookups_per_pod: u32,
+    /// Connections to upstreams that the agent keeps for the HTTP requests of one pod, HBONE streams included. At the limit a request
+    /// that needs a further one is answered 503.
+    #[arg(long, env = "WEIR_MAX_HTTP_UPSTREAMS_PER_POD", default_value_t = 16_384, value_parser = clap::value_parser!(u32).range(1..=MAX))]
+    pub max_http_upstreams_per_pod: u32,
 }
 
 impl LimitsConfig {
@@ -54,6 +58,7 @@ impl LimitsConfig {
             LimitKind::AgentHeldKib => self.max_held_kib,
             LimitKind::PeerConnections => self.max_connections_per_peer,
             LimitKind::NameLookups => self.max_name_lookups_per_pod,
+            LimitKind::HttpUpstreams => self.max_http_upstreams_per_pod,
         }
     }
 }

@@ -4,6 +4,7 @@
 //! nobody has declared which one a port speaks.
 
 mod detect;
+mod pool;
 mod pump;
 mod replay;
 mod stream;
@@ -41,6 +42,7 @@ pub(crate) mod h1 {
 }
 
 pub(crate) use self::detect::{Detected, detect};
+pub(crate) use self::pool::UpstreamPool;
 pub(crate) use self::pump::{ResponseBody, until_response};
 pub(crate) use self::replay::RequestBody;
 pub(crate) use self::stream::{

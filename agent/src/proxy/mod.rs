@@ -36,10 +36,34 @@ mod outbound {
     mod candidate;
     mod error;
     mod happy_eyeballs;
+
+    mod http {
+        //! A pod's connections that carry HTTP: each request takes its own route to an endpoint, over connections that requests
+        //! share.
+
+        mod answer;
+        mod changes;
+        mod choose;
+        mod connection;
+        mod endpoints;
+        mod forward;
+        mod io;
+        mod plan;
+        mod port;
+        mod request;
+        mod upstream;
+        mod watcher;
+
+        pub(in crate::proxy) use self::endpoints::Endpoints;
+        pub(super) use self::port::{HttpPort, Opened};
+        pub(in crate::proxy) use self::upstream::{HttpPool, sweep};
+    }
+
     mod names;
     mod tcp;
     mod upstream;
 
+    pub(super) use self::http::{Endpoints, HttpPool, sweep};
     pub(super) use self::names::Names;
     pub(super) use self::tcp::serve;
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::certificates::PodCertificates;
 use super::hbone_probes::HboneProbes;
 use super::origin::trusted_domains;
-use super::outbound::Names;
+use super::outbound::{Endpoints, Names};
 use super::revocation::LiveConnections;
 use super::workers::Workers;
 use crate::capture::Capture;
@@ -78,6 +78,7 @@ pub struct Proxy {
     pub(super) hbone_probes: HboneProbes,
     pub(super) pod_certificates: PodCertificates,
     pub(super) names: Names,
+    pub(super) endpoints: Endpoints,
 }
 
 impl Proxy {
@@ -90,6 +91,7 @@ impl Proxy {
             live: LiveConnections::default(),
             hbone_probes: HboneProbes::default(),
             names: Names::default(),
+            endpoints: Endpoints::default(),
             mesh,
             certificates,
             capture,

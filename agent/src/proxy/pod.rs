@@ -9,6 +9,7 @@ use super::budget::Handshakes;
 use super::certificates::CarriedIdentity;
 use super::node::Proxy;
 use super::origin::PodOrigin;
+use super::outbound::HttpPool;
 use super::revocation::PodConnections;
 use super::workers::Workers;
 use crate::enrollment::pod::EnrolledPod;
@@ -27,6 +28,8 @@ pub(super) struct PodProxy {
     /// HBONE connections are never shared between pods: each is opened in its pod's namespace under its identity. Nor are
     /// they between workers: there is a pool for each.
     pub(super) pools: Box<[Pool<PodOrigin>]>,
+    /// The connections for its HTTP requests, of each worker too.
+    pub(super) http_pools: Box<[HttpPool]>,
     /// What slow readers of its HBONE streams may make the agent hold.
     pub(super) budget: WindowBudget,
     pub(super) handshakes: Handshakes,
@@ -42,6 +45,11 @@ impl PodProxy {
     /// The HBONE connections of the worker that the caller runs on.
     pub(super) fn pool(&self) -> &Pool<PodOrigin> {
         &self.pools[Workers::current()]
+    }
+
+    /// The connections for HTTP requests of the worker that the caller runs on.
+    pub(super) fn http_pool(&self) -> &HttpPool {
+        &self.http_pools[Workers::current()]
     }
 
     /// The identity that this pod's traffic carries.

@@ -9,6 +9,7 @@ use super::budget::Handshakes;
 use super::listener::{self, ListenerKind};
 use super::node::Proxy;
 use super::origin::PodOrigin;
+use super::outbound::{self, HttpPool};
 use super::peer_trust;
 use super::pod::PodProxy;
 use super::revocation;
@@ -42,6 +43,7 @@ impl Proxy {
         let connections = connections.another((connections.maximum() / workers).max(1));
         let pool = || Pool::new(dialer.clone(), self.pool, connections.clone());
         let pools = std::iter::repeat_with(pool).take(self.workers.count()).collect();
+        let http_pools = std::iter::repeat_with(HttpPool::default).take(self.workers.count()).collect();
         let identity = pod.identity(&self.mesh.read().settings().trust_domain);
         let carried = self.pod_certificates.carry(identity, pod.left.clone());
         let pod_proxy = Arc::new(PodProxy {
@@ -49,6 +51,7 @@ impl Proxy {
             live: self.live.of_pod(pod.clone()),
             pod,
             pools,
+            http_pools,
             budget,
             handshakes: Handshakes::default(),
             baggage: Mutex::default(),
@@ -64,13 +67,13 @@ impl Proxy {
             }
         }
         self.workers.spawn_on_next(async move {
-            let left = async {
+            let left = async || {
                 tokio::select! {
                     () = pod_proxy.pod.left.cancelled() => {}
                     () = pod_proxy.proxy.drain.draining() => {}
                 }
             };
-            hbone::sweep(&pod_proxy.pools, left).await;
+            tokio::join!(hbone::sweep(&pod_proxy.pools, left()), outbound::sweep(&pod_proxy.http_pools, left()));
         });
     }
 

@@ -18,6 +18,8 @@ pub struct LocalReply {
 /// Why a request is not answered by an application.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Reason {
+    /// The path cannot be normalised.
+    BadPath,
     /// No route of the destination matches.
     NoRoute,
     /// The destination of the route does not exist: 503, or 500 for routes of the Gateway API.
@@ -59,6 +61,7 @@ impl LocalReply {
             ..reply(status, "", details, Some(flag))
         };
         match reason {
+            Reason::BadPath => reply(400, "", "path_normalization_failed", Some(Flag::DownstreamProtocolError)),
             Reason::NoRoute => reply(404, "", "route_not_found", Some(Flag::NoRoute)),
             Reason::NoCluster { status } => reply(status, "", "cluster_not_found", Some(Flag::NoCluster)),
             Reason::NoDestination { status } => reply(status, "", "no_destination", Some(Flag::NoCluster)),

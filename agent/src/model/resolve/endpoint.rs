@@ -43,6 +43,16 @@ impl Mesh {
     }
 }
 
+impl Mesh {
+    /// The service that an address means to a source, where it means one.
+    pub fn service_at(&self, source: &Workload, destination: OriginalDst) -> Option<&Arc<Service>> {
+        match Destination::of(self, source, canonical(destination.0).ip()) {
+            Destination::Service(service) => Some(service),
+            Destination::Workload(_) | Destination::Unknown => None,
+        }
+    }
+}
+
 /// Which service or workload an address means to a source, most specific first: a virtual address, a workload's own
 /// address, a block of virtual addresses.
 #[derive(Debug, Clone, Copy)]

@@ -31,7 +31,7 @@ impl Upstream {
 }
 
 /// How to reach the upstream.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum Transport {
     /// HTTP/2 CONNECT over mTLS.
     Hbone {

@@ -1,13 +1,16 @@
-//! An outbound connection from accept to its end, as bytes: no protocol above TCP is looked at.
+//! An outbound connection from accept to its end. One to a port that carries HTTP is handed to `http`; any other is moved as bytes,
+//! and no protocol above TCP is looked at.
 
 use std::os::fd::AsFd;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
-use futures_util::future::Either;
+use bytes::BytesMut;
 use tokio::net::TcpStream;
 
 use super::candidate::Candidate;
 use super::error::OutboundError;
+use super::http::{HttpPort, Opened};
 use super::upstream::{Outbound, UpstreamStream};
 use crate::enrollment::pod::EnrolledPod;
 use crate::model::address::canonical;
@@ -15,13 +18,13 @@ use crate::model::resolve::{Transport, Unresolved, Upstream};
 use crate::proxy::budget::Budget;
 use crate::proxy::client;
 use crate::proxy::pod::PodProxy;
-use crate::proxy::splice;
+use crate::proxy::splice::{self, SpliceError};
 use crate::telemetry::connection::{RefusedConnection, ResponseFlag};
 use crate::telemetry::ends::{OutboundSource, Reporter};
 use crate::telemetry::record::ConnectionRecord;
 
 /// Serves one captured connection of a pod to its end.
-pub(in crate::proxy) async fn serve(pod_proxy: Arc<PodProxy>, downstream: TcpStream, budget: Budget) {
+pub(in crate::proxy) async fn serve(pod_proxy: Arc<PodProxy>, mut downstream: TcpStream, mut budget: Budget) {
     let PodProxy { proxy, pod, .. } = &*pod_proxy;
     let Ok(source_addr) = downstream.peer_addr().map(canonical) else { return };
     let Some(original_dst) = proxy.capture.original_dst(downstream.as_fd()) else {
@@ -32,25 +35,41 @@ pub(in crate::proxy) async fn serve(pod_proxy: Arc<PodProxy>, downstream: TcpStr
         return;
     };
     let _open = pod.count_connection();
-    let (source, resolved) = {
+    let source = {
         let mesh = proxy.mesh.read();
         let workload = pod_proxy.source_workload(&mesh);
-        let resolved = mesh.resolve(&workload, original_dst, rand::random);
         let identity = pod.identity(&mesh.settings().trust_domain);
-        (OutboundSource { addr: source_addr, workload, identity }, resolved)
+        OutboundSource { addr: source_addr, workload, identity }
     };
-    Outbound { pod_proxy: &pod_proxy, source, original_dst }.run(downstream, resolved, budget).await;
+    let mut received = BytesMut::new();
+    if let Some(http) = HttpPort::of(&pod_proxy, &source, original_dst) {
+        // It waits for its client, not for an upstream.
+        budget.is_not_pending();
+        match http.open(&mut downstream).await {
+            Opened::Http(detected, first) => return http.serve(source, downstream, detected, first).await,
+            Opened::Other(first) => received = first,
+        }
+    }
+    let resolved = proxy.mesh.read().resolve(&source.workload, original_dst, rand::random);
+    Outbound { pod_proxy: &pod_proxy, source, original_dst }.run(downstream, received, resolved, budget).await;
 }
 
 impl Outbound<'_> {
-    async fn run(self, downstream: TcpStream, resolved: Result<Upstream, Unresolved>, mut budget: Budget) {
+    /// `received`: what was read of the connection already.
+    async fn run(
+        self,
+        downstream: TcpStream,
+        received: BytesMut,
+        resolved: Result<Upstream, Unresolved>,
+        mut budget: Budget,
+    ) {
         let pod_proxy = self.pod_proxy;
         // The state of connecting is large and soon over. A box gives its memory back before bytes move, while this task
         // lasts as long as the connection.
-        let (mut record, established) = Box::pin(self.establish(&downstream, resolved)).await;
+        let (mut record, established) = Box::pin(self.establish(&downstream, &received, resolved)).await;
         budget.is_not_pending();
         let outcome = match established {
-            Ok(upstream) => splice_until_ended(pod_proxy, downstream, upstream, &record).await,
+            Ok(upstream) => splice_until_ended(pod_proxy, downstream, received, upstream, &record).await,
             Err(error) => {
                 // Its close is a reset.
                 drop(downstream);
@@ -66,6 +85,7 @@ impl Outbound<'_> {
     async fn establish(
         self,
         downstream: &TcpStream,
+        received: &[u8],
         resolved: Result<Upstream, Unresolved>,
     ) -> (ConnectionRecord, Result<UpstreamStream, OutboundError>) {
         let metrics = &self.pod_proxy.proxy.metrics;
@@ -86,7 +106,10 @@ impl Outbound<'_> {
         let PodProxy { proxy, pod, .. } = &**self.pod_proxy;
         let connected = tokio::select! {
             connected = self.connect_upstream(&upstream, candidate.as_ref(), &record) => connected,
-            () = client::left(downstream, || is_closed(pod, downstream)) => Err(OutboundError::ClientLeft),
+            // Whoever has sent something and ended may have said all that it has to say.
+            () = client::left(downstream, || is_closed(pod, downstream)), if received.is_empty() => {
+                Err(OutboundError::ClientLeft)
+            }
             () = pod.dead.cancelled() => Err(OutboundError::PodGone),
             () = proxy.drain.closing() => Err(OutboundError::DrainEnded),
         };
@@ -98,13 +121,21 @@ impl Outbound<'_> {
 async fn splice_until_ended(
     pod_proxy: &PodProxy,
     downstream: TcpStream,
-    upstream: UpstreamStream,
+    received: BytesMut,
+    mut upstream: UpstreamStream,
     record: &ConnectionRecord,
 ) -> Result<(), OutboundError> {
     let bytes = record.bytes();
-    let splicing = match upstream {
-        UpstreamStream::Hbone(stream) => Either::Left(splice::outbound_hbone(downstream, stream, bytes)),
-        UpstreamStream::Tcp(tcp) => Either::Right(splice::outbound_tcp(downstream, tcp, bytes, &pod_proxy.budget)),
+    let splicing = async {
+        if !received.is_empty() {
+            upstream.write_all(&received).await.map_err(SpliceError::Upstream)?;
+            bytes.to_destination.fetch_add(received.len() as u64, Ordering::Relaxed);
+            drop(received);
+        }
+        match upstream {
+            UpstreamStream::Hbone(stream) => splice::outbound_hbone(downstream, stream, bytes).await,
+            UpstreamStream::Tcp(tcp) => splice::outbound_tcp(downstream, tcp, bytes, &pod_proxy.budget).await,
+        }
     };
     tokio::select! {
         biased;

@@ -1,11 +1,13 @@
 //! Opening the upstream of an outbound connection.
 
+use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Instant;
 
 use http::HeaderMap;
 use http::header::FORWARDED;
+use tokio::io::AsyncWriteExt as _;
 use tokio::net::TcpStream;
 
 use super::candidate::Candidate;
@@ -15,6 +17,7 @@ use super::names::LookupError;
 use crate::hbone::{HboneStream, Target, forwarded};
 use crate::limits::LimitKind;
 use crate::model::address::OriginalDst;
+use crate::model::identity::Identity;
 use crate::model::resolve::{Transport, Upstream};
 use crate::net::ConnectError;
 use crate::proxy::pod::PodProxy;
@@ -29,6 +32,25 @@ const MAX_ENDPOINTS_TRIED: usize = 4;
 pub(super) enum UpstreamStream {
     Hbone(HboneStream),
     Tcp(TcpStream),
+}
+
+impl UpstreamStream {
+    /// Writes bytes that were read of the downstream before the upstream was open.
+    pub(super) async fn write_all(&mut self, bytes: &[u8]) -> io::Result<()> {
+        match self {
+            Self::Hbone(stream) => stream.write_all(bytes).await,
+            Self::Tcp(tcp) => tcp.write_all(bytes).await,
+        }
+    }
+}
+
+/// A connection to an endpoint, open.
+pub(super) struct OpenedEndpoint {
+    pub(super) stream: UpstreamStream,
+    /// What an HBONE peer has proven.
+    pub(super) identity: Option<Identity>,
+    /// The address of an endpoint that only has a name.
+    pub(super) address: Option<SocketAddr>,
 }
 
 /// An outbound connection whose upstream is to be opened.
@@ -111,30 +133,39 @@ impl Outbound<'_> {
     }
 
     async fn open(&self, upstream: &Upstream, record: &ConnectionRecord) -> Result<UpstreamStream, OutboundError> {
+        let OpenedEndpoint { stream, identity, address } = self.open_endpoint(upstream).await?;
+        if let Some(identity) = identity {
+            record.peer_proved(identity);
+        }
+        if let Some(endpoint) = address {
+            record.settle(Some(ConnectionEnds { endpoint, ..self.ends(Some(upstream)) }));
+        }
+        Ok(stream)
+    }
+
+    /// Opens a connection to one endpoint.
+    pub(super) async fn open_endpoint(&self, upstream: &Upstream) -> Result<OpenedEndpoint, OutboundError> {
         match &upstream.transport {
             Transport::Hbone { peer, authority, identities } => {
                 let target = Target { peer: *peer, identities: identities.clone() };
                 let service = upstream.service.as_ref().map(|service| &*service.key.hostname);
                 let headers = self.request_headers(service);
                 let (stream, identity) = self.pod_proxy.pool().open(&target, authority, &headers).await?;
-                record.peer_proved(identity);
-                Ok(UpstreamStream::Hbone(stream))
+                Ok(OpenedEndpoint { stream: UpstreamStream::Hbone(stream), identity: Some(identity), address: None })
             }
-            Transport::Passthrough(to) => Ok(UpstreamStream::Tcp(self.connect(*to).await?)),
+            Transport::Passthrough(to) => {
+                let stream = UpstreamStream::Tcp(self.connect(*to).await?);
+                Ok(OpenedEndpoint { stream, identity: None, address: None })
+            }
             Transport::ResolveHostname { hostname, port } => {
-                Ok(UpstreamStream::Tcp(self.open_by_name(upstream, hostname, *port, record).await?))
+                let (address, tcp) = self.open_by_name(hostname, *port).await?;
+                Ok(OpenedEndpoint { stream: UpstreamStream::Tcp(tcp), identity: None, address: Some(address) })
             }
         }
     }
 
     /// Looks the name of an endpoint up and connects to one of its addresses, both within the time of one connect.
-    async fn open_by_name(
-        &self,
-        upstream: &Upstream,
-        hostname: &Arc<str>,
-        port: u16,
-        record: &ConnectionRecord,
-    ) -> Result<TcpStream, OutboundError> {
+    async fn open_by_name(&self, hostname: &Arc<str>, port: u16) -> Result<(SocketAddr, TcpStream), OutboundError> {
         let PodProxy { proxy, pod, .. } = &**self.pod_proxy;
         let (within, started) = (proxy.timeouts.connect, Instant::now());
         let lookup = proxy.names.addresses(hostname, pod.limits.of(LimitKind::NameLookups), within).await;
@@ -145,10 +176,7 @@ impl Outbound<'_> {
         let connecting = connect_first(addresses, |to| self.connect(to));
         let connected = tokio::time::timeout(within.saturating_sub(started.elapsed()), connecting).await;
         match connected {
-            Ok(Ok((endpoint, tcp))) => {
-                record.settle(Some(ConnectionEnds { endpoint, ..self.ends(Some(upstream)) }));
-                Ok(tcp)
-            }
+            Ok(Ok(connected)) => Ok(connected),
             Ok(Err(Some(error))) => Err(error.into()),
             Ok(Err(None)) | Err(_) => Err(ConnectError::Timeout(first, within).into()),
         }

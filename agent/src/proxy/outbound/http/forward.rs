@@ -1,0 +1,310 @@
+//! Forwarding a request: endpoints are tried until one answers with something that is not to be tried again, and its response
+//! goes to the client.
+
+use std::sync::Arc;
+
+use super::choose::Chosen;
+use super::endpoints::{EndpointState, UnderWay};
+use super::plan::Plan;
+use super::request::Request;
+use super::upstream::{Begun, Exchange, OpenError, Sending, is_idempotent};
+use crate::http::{self, BodyLength, Broken, Downstream, ExchangeError, RequestBody, ResponseBody};
+use crate::model::http::head::ResponseHead;
+use crate::model::http::local_reply::HttpResponseFlag;
+use crate::model::http::outlier::EndpointResult;
+use crate::model::http::policies::RetryPolicy;
+use crate::model::http::reply::{LocalReply, Reason};
+use crate::model::http::retry::Outcome;
+use crate::model::resolve::Upstream;
+
+/// Bytes of a request's content that are kept so that it can be sent again. A request with more is sent once.
+const MAX_REPLAYED_BYTES: usize = 64 * 1024;
+
+/// What one attempt came to.
+enum Attempt {
+    /// The head of a final response is here.
+    Responded(Exchange, BodyLength),
+    Failed(Failure),
+}
+
+/// Why an attempt brought no response.
+enum Failure {
+    /// No connection: the request was not sent.
+    Open(OpenError),
+    /// The connection had been kept from an earlier request, and was closed before a byte of a response came.
+    Stale(ExchangeError),
+    Upstream {
+        error: ExchangeError,
+        is_request_sent: bool,
+    },
+    PerTryTimeout,
+}
+
+/// A request on its way through its attempts.
+struct Forwarding<'r, 'a, D> {
+    request: &'r mut Request<'a, D>,
+    plan: Plan,
+    body: RequestBody,
+    response: ResponseHead,
+    tried: Vec<Arc<str>>,
+    retries: u32,
+    /// Whether a connection that was used before may be used.
+    may_reuse: bool,
+}
+
+/// Forwards a request as planned; or answers why it cannot be.
+///
+/// # Errors
+/// When the client did not get the whole response.
+pub(super) async fn run<D: Downstream>(request: &mut Request<'_, D>, plan: Result<Plan, Reason>) -> Result<(), Broken> {
+    let plan = match plan {
+        Ok(plan) => plan,
+        Err(reason) => return request.reply(reason, false).await,
+    };
+    request.change_request(&plan);
+    plan.timeouts.announce(request.head);
+    request.watcher.set_timeout(plan.timeouts.total);
+    let body = RequestBody::new(request.length, MAX_REPLAYED_BYTES);
+    let response = ResponseHead::default();
+    Forwarding { request, plan, body, response, tried: Vec::new(), retries: 0, may_reuse: true }.run().await
+}
+
+impl<D: Downstream> Forwarding<'_, '_, D> {
+    async fn run(mut self) -> Result<(), Broken> {
+        let mut last = None;
+        loop {
+            let chosen = match last.take() {
+                Some(chosen) => chosen,
+                None => match self.request.choose(&self.plan, &self.tried) {
+                    Ok(chosen) => chosen,
+                    Err(reason) => return self.request.reply(reason, self.retries > 0).await,
+                },
+            };
+            let ends = self.request.connection.ends_at(&chosen.upstream);
+            self.request.watcher.record.attempt(&ends);
+            let under_way = chosen.state.clone().map(EndpointState::begin);
+            let attempt = match self.attempt(&chosen.upstream).await {
+                Err(Broken::Timeout) => return self.request.reply(Reason::Timeout, self.retries > 0).await,
+                attempt => attempt?,
+            };
+            if let Some(result) = self.result_of(&attempt) {
+                self.request.note_result(&self.plan, &chosen, result);
+            }
+            let failure = match attempt {
+                Attempt::Responded(exchange, length) => match self.wants_other_response() {
+                    false => return self.respond(&chosen, exchange, length, under_way).await,
+                    true => None,
+                },
+                Attempt::Failed(Failure::Stale(_)) if self.may_send_again() => {
+                    // The endpoint is as good as before: a fresh connection to it is no retry.
+                    self.may_reuse = false;
+                    self.body.restart();
+                    last = Some(chosen);
+                    continue;
+                }
+                Attempt::Failed(failure) => {
+                    if !self.wants_retry(&failure) {
+                        return self.fail(&failure).await;
+                    }
+                    Some(failure)
+                }
+            };
+            drop(under_way);
+            if let Err(broken) = self.pause().await {
+                return match broken {
+                    Broken::Timeout => self.request.reply(Reason::Timeout, true).await,
+                    broken => Err(broken),
+                };
+            }
+            tracing::debug!(
+                endpoint = ?chosen.upstream.workload.as_ref().map(|workload| &workload.uid),
+                retry = self.retries,
+                why = failure.as_ref().map(Failure::text),
+                "an attempt is followed by another"
+            );
+            self.tried.extend(chosen.upstream.workload.as_ref().map(|workload| workload.uid.clone()));
+            self.body.restart();
+        }
+    }
+
+    /// Sends the request to an endpoint, and waits for the head of its response.
+    ///
+    /// # Errors
+    /// When the client leaves.
+    async fn attempt(&mut self, upstream: &Upstream) -> Result<Attempt, Broken> {
+        let Request { connection, head, downstream, watcher, length, .. } = &mut *self.request;
+        watcher.begin_attempt(self.plan.timeouts.per_try);
+        let (pool, length) = (&self.plan.policy.pool, *length);
+        let sending = Sending { connection, upstream, pool, head, length, may_reuse: self.may_reuse };
+        let begun = watcher.unless_stopped(sending.begin(), *downstream, self.body.is_received()).await;
+        let Begun { mut exchange, is_reused } = match begun {
+            Ok(Ok(begun)) => begun,
+            Ok(Err(error)) => return Ok(Attempt::Failed(Failure::Open(error))),
+            Err(stopped) => return stopped_attempt(stopped),
+        };
+        loop {
+            let Request { downstream, watcher, .. } = &mut *self.request;
+            let head = &mut self.response;
+            match http::until_response(*downstream, &mut exchange, &mut self.body, head, watcher).await {
+                Ok(length) if self.response.is_interim() => {
+                    self.request.downstream.send_response(&self.response, length).map_err(Broken::Downstream)?;
+                    self.request.flush().await?;
+                }
+                Ok(length) => return Ok(Attempt::Responded(exchange, length)),
+                Err(Broken::Upstream(error @ ExchangeError::NoResponse)) if is_reused => {
+                    return Ok(Attempt::Failed(Failure::Stale(error)));
+                }
+                Err(Broken::Upstream(error)) => {
+                    let is_request_sent = self.body.is_sent();
+                    return Ok(Attempt::Failed(Failure::Upstream { error, is_request_sent }));
+                }
+                Err(stopped) => return stopped_attempt(stopped),
+            }
+        }
+    }
+
+    /// What an attempt says of its endpoint.
+    fn result_of(&self, attempt: &Attempt) -> Option<EndpointResult> {
+        let status = |head: &ResponseHead| match head.fields.first("grpc-status").and_then(number) {
+            Some(status) if head.is_grpc() => EndpointResult::of_grpc(status),
+            _ => EndpointResult::Status(head.status),
+        };
+        match attempt {
+            Attempt::Responded(..) => Some(status(&self.response)),
+            Attempt::Failed(Failure::Stale(_) | Failure::Open(OpenError::TooMany)) => None,
+            Attempt::Failed(Failure::Open(_)) => Some(EndpointResult::ConnectFailure),
+            Attempt::Failed(Failure::PerTryTimeout) => Some(EndpointResult::Timeout),
+            Attempt::Failed(Failure::Upstream { .. }) => Some(EndpointResult::Reset),
+        }
+    }
+
+    /// Whether a request whose connection was closed under it may be sent once more: nothing is sent twice that may not be.
+    fn may_send_again(&self) -> bool {
+        self.may_reuse && self.body.can_restart() && (is_idempotent(&self.request.head.method) || !self.body.is_sent())
+    }
+
+    /// Whether the response is one that another attempt may better.
+    fn wants_other_response(&mut self) -> bool {
+        self.may_retry().is_some_and(|retry| retry.wants_retry(Outcome::Response(&self.response)))
+    }
+
+    fn wants_retry(&self, failure: &Failure) -> bool {
+        let outcome = failure.outcome();
+        self.may_retry().is_some_and(|retry| retry.wants_retry(outcome))
+    }
+
+    /// The policy, while it has attempts left and the request can be sent again.
+    fn may_retry(&self) -> Option<&RetryPolicy> {
+        self.plan.retry.as_ref().filter(|retry| self.retries < retry.attempts && self.body.can_restart())
+    }
+
+    /// Waits before another attempt.
+    async fn pause(&mut self) -> Result<(), Broken> {
+        self.retries += 1;
+        let Some(retry) = &self.plan.retry else { return Ok(()) };
+        let pause = retry.back_off.pause(self.retries, rand::random());
+        let Request { downstream, watcher, .. } = &mut *self.request;
+        watcher.begin_attempt(None);
+        watcher.unless_stopped(tokio::time::sleep(pause), *downstream, self.body.is_received()).await
+    }
+
+    /// Answers in the place of an upstream that did not.
+    async fn fail(&mut self, failure: &Failure) -> Result<(), Broken> {
+        let retried = self.retries > 0;
+        if retried {
+            self.request.watcher.record.flag(HttpResponseFlag::UpstreamRetryLimitExceeded);
+        }
+        let reason = failure.reason();
+        if let Some(flag) = LocalReply::new(reason, retried).flag {
+            self.request.watcher.record.fail(flag, &failure.text());
+        }
+        self.request.reply(reason, retried).await
+    }
+
+    /// Sends the response to the client, and the rest of the request to the endpoint.
+    async fn respond(
+        mut self,
+        chosen: &Chosen,
+        mut exchange: Exchange,
+        length: BodyLength,
+        _under_way: Option<UnderWay>,
+    ) -> Result<(), Broken> {
+        if self.retries > 0 && self.retries == self.plan.retry.as_ref().map_or(0, |retry| retry.attempts) {
+            // It is the last answer that there is to give.
+            let is_bad =
+                self.plan.retry.as_ref().is_some_and(|retry| retry.wants_retry(Outcome::Response(&self.response)));
+            if is_bad {
+                self.request.watcher.record.flag(HttpResponseFlag::UpstreamRetryLimitExceeded);
+            }
+        }
+        self.request.watcher.begin_attempt(None);
+        self.request.change_response(&self.plan, &mut self.response, chosen);
+        if self.request.downstream.send_response(&self.response, length).is_err() {
+            // What the upstream said would break the message to the client.
+            return self.request.reply(Reason::ProtocolError, self.retries > 0).await;
+        }
+        self.request.watcher.record.response(&self.response);
+        if length == BodyLength::Tunnel {
+            self.request.watcher.set_timeout(None);
+            self.body.begin_tunnel();
+        } else {
+            self.body.keep_no_more();
+        }
+        let mut content = ResponseBody::new(length);
+        let Request { downstream, watcher, .. } = &mut *self.request;
+        let relayed = content.relay(*downstream, &mut exchange, &mut self.body, watcher).await;
+        if let Err(broken) = relayed {
+            self.request.watcher.broke(&broken);
+            return Err(broken);
+        }
+        let is_whole = self.body.is_sent() && length != BodyLength::Tunnel;
+        exchange.finish(self.request.connection, &chosen.upstream.transport, is_whole);
+        Ok(())
+    }
+}
+
+/// What an attempt comes to that was stopped.
+fn stopped_attempt(why: Broken) -> Result<Attempt, Broken> {
+    match why {
+        Broken::PerTryTimeout => Ok(Attempt::Failed(Failure::PerTryTimeout)),
+        why => Err(why),
+    }
+}
+
+impl Failure {
+    fn outcome(&self) -> Outcome<'static> {
+        match self {
+            Self::Open(OpenError::Session(ExchangeError::Refused)) => Outcome::RefusedStream,
+            Self::Open(_) => Outcome::ConnectFailure,
+            Self::Upstream { error: ExchangeError::Refused, .. } => Outcome::RefusedStream,
+            Self::Upstream { is_request_sent, .. } => Outcome::Reset { is_request_sent: *is_request_sent },
+            Self::Stale(_) => Outcome::Reset { is_request_sent: true },
+            Self::PerTryTimeout => Outcome::PerTryTimeout,
+        }
+    }
+
+    fn reason(&self) -> Reason {
+        match self {
+            Self::Open(OpenError::TooMany) => Reason::Overflow,
+            Self::Open(OpenError::Session(ExchangeError::Malformed(_))) => Reason::ProtocolError,
+            Self::Open(error) if error.is_timeout() => Reason::ConnectTimeout,
+            Self::Open(_) => Reason::ConnectFailed,
+            Self::Upstream { error: ExchangeError::Malformed(_), .. } => Reason::ProtocolError,
+            Self::Upstream { error: ExchangeError::Reset | ExchangeError::Refused, .. } => Reason::RemoteReset,
+            Self::Upstream { .. } | Self::Stale(_) => Reason::ConnectionTermination,
+            Self::PerTryTimeout => Reason::PerTryTimeout,
+        }
+    }
+
+    fn text(&self) -> String {
+        match self {
+            Self::Open(error) => error.to_string(),
+            Self::Stale(error) | Self::Upstream { error, .. } => error.to_string(),
+            Self::PerTryTimeout => Broken::PerTryTimeout.to_string(),
+        }
+    }
+}
+
+fn number(value: &[u8]) -> Option<u32> {
+    std::str::from_utf8(value).ok()?.parse().ok()
+}

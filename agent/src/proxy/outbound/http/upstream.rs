@@ -1,0 +1,188 @@
+//! A request's way to one endpoint: a connection that is there already, or a new one, of the version of HTTP that the endpoint
+//! speaks.
+
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use bytes::Bytes;
+
+use super::connection::HttpConnection;
+use super::io::UpstreamIo;
+use crate::http::{self, BodyLength, ExchangeError, MessageStream, Received, h1};
+use crate::limits::LimitKind;
+use crate::model::http::destination::ConnectionPool;
+use crate::model::http::head::{HttpFields, RequestHead, ResponseHead};
+use crate::model::resolve::{Transport, Upstream};
+use crate::net::ConnectError;
+use crate::proxy::outbound::error::OutboundError;
+use crate::proxy::outbound::upstream::Outbound;
+
+/// How long a connection may have been idle for a request that must not be sent twice: its peer may be about to close it, and
+/// nobody could tell whether the request was seen.
+const FRESH_ENOUGH: Duration = Duration::from_secs(1);
+/// How long idle connections are kept where nothing else is said.
+const IDLE_TIMEOUT: Duration = Duration::from_secs(60);
+/// How often connections without requests are looked for.
+const SWEEP_INTERVAL: Duration = Duration::from_secs(10);
+
+/// The upstream connections of one pod on one worker.
+pub(in crate::proxy) type HttpPool = http::UpstreamPool<Transport, UpstreamIo>;
+
+/// One request on its way to an endpoint.
+pub(super) enum Exchange {
+    Http1(h1::ClientConnection<UpstreamIo>),
+}
+
+/// Why no request could be begun.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum OpenError {
+    #[error(transparent)]
+    Connect(#[from] OutboundError),
+    /// Opened, and of no use: the connection ended at once, or the request cannot be written to it.
+    #[error("no request on a new connection: {0}")]
+    Session(ExchangeError),
+    #[error("the pod has as many connections to upstreams as it may")]
+    TooMany,
+}
+
+/// How one request is sent.
+pub(super) struct Sending<'a> {
+    pub(super) connection: &'a HttpConnection,
+    pub(super) upstream: &'a Upstream,
+    pub(super) pool: &'a ConnectionPool,
+    pub(super) head: &'a RequestHead,
+    pub(super) length: BodyLength,
+    /// Whether a connection that was used before may be used: not once one of those has proven to be stale.
+    pub(super) may_reuse: bool,
+}
+
+/// A request that was begun.
+pub(super) struct Begun {
+    pub(super) exchange: Exchange,
+    /// Whether the connection carried other requests before.
+    pub(super) is_reused: bool,
+}
+
+impl OpenError {
+    /// Whether the endpoint did not answer in time.
+    pub(super) fn is_timeout(&self) -> bool {
+        matches!(self, Self::Connect(OutboundError::Connect(ConnectError::Timeout(..))))
+    }
+}
+
+impl Sending<'_> {
+    /// Begins the request: its head is queued.
+    ///
+    /// # Errors
+    /// When no connection can be had.
+    pub(super) async fn begin(&self) -> Result<Begun, OpenError> {
+        self.begin_http1().await
+    }
+
+    fn http_pool(&self) -> &HttpPool {
+        self.connection.pod_proxy.http_pool()
+    }
+
+    async fn begin_http1(&self) -> Result<Begun, OpenError> {
+        let idle_timeout = self.pool.idle_timeout.unwrap_or(IDLE_TIMEOUT).min(IDLE_TIMEOUT);
+        let longest = if is_idempotent(&self.head.method) { idle_timeout } else { FRESH_ENOUGH.min(idle_timeout) };
+        let idle = self.may_reuse.then(|| self.http_pool().take_idle(&self.upstream.transport, longest)).flatten();
+        let is_reused = idle.is_some();
+        let mut connection = match idle {
+            Some(connection) => connection,
+            None => h1::ClientConnection::new(self.connect().await?),
+        };
+        connection.send_request(self.head, self.length).map_err(OpenError::Session)?;
+        Ok(Begun { exchange: Exchange::Http1(connection), is_reused })
+    }
+
+    /// Opens a connection to the endpoint.
+    async fn connect(&self) -> Result<UpstreamIo, OpenError> {
+        let HttpConnection { pod_proxy, source, original_dst, .. } = self.connection;
+        let limits = &pod_proxy.pod.limits;
+        let held = limits.of(LimitKind::HttpUpstreams).try_take().ok_or(OpenError::TooMany)?;
+        let _pending = limits.of(LimitKind::PendingConnects).take().await;
+        let outbound = Outbound { pod_proxy, source: source.clone(), original_dst: *original_dst };
+        let opened = outbound.open_endpoint(self.upstream).await?;
+        Ok(UpstreamIo::new(opened.stream, held))
+    }
+}
+
+/// RFC 9110 §9.2.2: methods that may be repeated, the effect being the same.
+pub(super) fn is_idempotent(method: &[u8]) -> bool {
+    matches!(method, b"GET" | b"HEAD" | b"OPTIONS" | b"TRACE" | b"PUT" | b"DELETE")
+}
+
+impl Exchange {
+    /// The request has ended, and so has its response: the connection waits for others, where it can.
+    pub(super) fn finish(self, connection: &HttpConnection, key: &Transport, may_keep: bool) {
+        let Self::Http1(http1) = self;
+        if may_keep && http1.is_reusable() {
+            connection.pod_proxy.http_pool().put_idle(key, http1);
+        }
+    }
+}
+
+impl http::Upstream for Exchange {
+    fn poll_response(
+        &mut self,
+        cx: &mut Context<'_>,
+        head: &mut ResponseHead,
+    ) -> Poll<Result<BodyLength, ExchangeError>> {
+        match self {
+            Self::Http1(connection) => connection.poll_response(cx, head),
+        }
+    }
+}
+
+impl MessageStream for Exchange {
+    fn poll_receive(&mut self, cx: &mut Context<'_>) -> Poll<Result<Received, ExchangeError>> {
+        match self {
+            Self::Http1(connection) => connection.poll_receive(cx),
+        }
+    }
+
+    fn poll_room(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), ExchangeError>> {
+        match self {
+            Self::Http1(connection) => connection.poll_room(cx),
+        }
+    }
+
+    fn send_data(&mut self, data: Bytes) {
+        match self {
+            Self::Http1(connection) => connection.send_data(data),
+        }
+    }
+
+    fn send_trailers(&mut self, trailers: &HttpFields) {
+        match self {
+            Self::Http1(connection) => connection.send_trailers(trailers),
+        }
+    }
+
+    fn send_end(&mut self) {
+        match self {
+            Self::Http1(connection) => connection.send_end(),
+        }
+    }
+
+    fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), ExchangeError>> {
+        match self {
+            Self::Http1(connection) => connection.poll_flush(cx),
+        }
+    }
+}
+
+/// Closes connections of a pod that were without requests for long, until it leaves; then all of them.
+pub(in crate::proxy) async fn sweep(pools: &[HttpPool], left: impl Future<Output = ()>) {
+    let mut interval = tokio::time::interval(SWEEP_INTERVAL);
+    let mut left = std::pin::pin!(left);
+    loop {
+        tokio::select! {
+            _ = interval.tick() => pools.iter().for_each(|pool| pool.sweep(IDLE_TIMEOUT)),
+            () = &mut left => break,
+        }
+    }
+    pools.iter().for_each(HttpPool::clear);
+}
