@@ -19,6 +19,7 @@ use crate::lifecycle::{self, DrainTrigger, Ready};
 use crate::limits::LimitKind;
 use crate::proxy::workers::Workers;
 use crate::proxy::{LatePlaintext, Proxy, ProxyParts};
+use crate::state::SharedMesh;
 use crate::supervisor::SupervisorLink;
 use crate::telemetry::log::LogHandle;
 use crate::telemetry::request_reporting::RequestReporting;
@@ -101,12 +102,14 @@ fn start_proxy(foundation: &Foundation, arrivals: Arrivals, before_wait: fn()) -
     let config = &foundation.config;
     let workers = Workers::start(config.proxy.worker_threads, before_wait).context("--worker-threads")?;
     workers.watch(foundation.supervisor.clone(), foundation.ready.clone()).context("a thread for heartbeats")?;
+    let requests = RequestReporting::new(&foundation.metrics);
+    tokio::spawn(follow_access_log(foundation.mesh.clone(), requests.clone()));
     let proxy = Proxy::new(ProxyParts {
         mesh: foundation.mesh.clone(),
         certificates: foundation.certificates.clone(),
         capture: foundation.capture.clone(),
         metrics: foundation.metrics.clone(),
-        requests: RequestReporting::new(&foundation.metrics),
+        requests,
         timeouts: settings::timeouts(config),
         pool: settings::pool_options(config),
         held: foundation.limits.of_agent(LimitKind::AgentHeldKib),
@@ -118,6 +121,23 @@ fn start_proxy(foundation: &Foundation, arrivals: Arrivals, before_wait: fn()) -
     tokio::spawn(late.watch(config.proxy.end_late_plaintext_after_seconds.map(Duration::from_secs)));
     tokio::spawn(arrivals.synced.then(|()| proxy.run(arrivals.pods)));
     Ok(trigger)
+}
+
+/// Has the access log of requests be as MeshConfig says, for as long as the process lasts.
+async fn follow_access_log(mesh: SharedMesh, requests: Arc<RequestReporting>) {
+    let mut changes = mesh.watch();
+    let mut current = None;
+    loop {
+        let wanted = mesh.read().settings().access_log.clone();
+        if wanted != current {
+            requests.set_access_log(wanted.as_ref());
+            current = wanted;
+        }
+        // The mesh lasts as long as this handle to it.
+        if changes.changed().await.is_err() {
+            return;
+        }
+    }
 }
 
 /// Has the kernel programs follow what the mesh knows of destinations, once there is a mesh.

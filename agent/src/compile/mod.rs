@@ -47,6 +47,9 @@ pub fn mesh_settings(own: &MeshSettings, config: &MeshConfig) -> MeshSettings {
     if let Some(policy) = config.outbound_traffic_policy {
         settings.outbound_traffic_policy = policy;
     }
+    if let Some(access_log) = &config.access_log {
+        settings.access_log = Some(access_log.clone());
+    }
     for alias in config.trust_domain_aliases.iter().map(|alias| TrustDomain::new(alias)) {
         if !settings.trust_domain_aliases.contains(&alias) {
             settings.trust_domain_aliases.push(alias);

@@ -9,6 +9,7 @@ use bytes::Bytes;
 use prost::Message;
 
 use super::translate::Resources;
+use crate::model::access_log::{AccessLogEncoding, IstioAccessLog};
 use crate::model::http::objects::PathNormalization;
 use crate::model::identity::{Identity, TrustDomain};
 use crate::model::mesh::OutboundTrafficPolicy;
@@ -87,7 +88,18 @@ fn mesh_config(config: &MeshConfig) -> pb::MeshConfig {
         OutboundTrafficPolicy::AllowAny => Mode::AllowAny,
         OutboundTrafficPolicy::RegistryOnly => Mode::RegistryOnly,
     };
+    let (access_log_file, access_log) = match &config.access_log {
+        Some(access_log) => ("/dev/stdout", access_log.clone()),
+        None => ("", IstioAccessLog::default()),
+    };
+    let encoding = match access_log.encoding {
+        AccessLogEncoding::Text => pb::mesh_config::AccessLogEncoding::Text,
+        AccessLogEncoding::Json => pb::mesh_config::AccessLogEncoding::Json,
+    };
     pb::MeshConfig {
+        access_log_file: access_log_file.to_owned(),
+        access_log_format: access_log.format.as_ref().to_owned(),
+        access_log_encoding: encoding.into(),
         ca_certificates: Vec::new(),
         outbound_traffic_policy: Some(pb::mesh_config::OutboundTrafficPolicy { mode: mode.into() }),
         trust_domain: config.trust_domain().to_owned(),

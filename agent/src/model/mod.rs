@@ -2,6 +2,7 @@
 //!
 //! The shape is that of Istio's workload API: workloads and services, joined by ports, and L4 authorization policies.
 
+pub mod access_log;
 pub mod address;
 
 pub mod authorization {

@@ -12,6 +12,7 @@ pub mod log {
     mod writer;
 
     pub use self::format::LogFormat;
+    pub(super) use self::format::RAW_ACCESS_TARGET;
     #[cfg(test)]
     pub(crate) use self::setup::tests;
     pub use self::setup::{LogHandle, init, init_direct};
@@ -51,10 +52,27 @@ pub mod metrics {
 pub mod record;
 pub mod request;
 pub mod request_ends;
-mod request_log;
+
+mod request_log {
+    //! The access log of requests: one line for each. `notes` has what a line is made of, and its fields in the form of the other
+    //! lines of the log; `form` has Istio's forms, which are made of `template`s with `operator`s, and `values` what these stand for.
+
+    mod form;
+    mod notes;
+    mod operator;
+    mod template;
+    #[cfg(test)]
+    mod tests;
+    mod text;
+    mod values;
+
+    pub(super) use self::form::RequestLogForm;
+    pub(super) use self::notes::{EndedRequest, RequestNotes};
+}
+
 mod request_outcome;
 pub mod request_reporting;
-mod request_text;
+pub mod utc_time;
 
 #[cfg(test)]
 pub(crate) mod fixture;

@@ -7,7 +7,7 @@ use std::time::Instant;
 
 use super::connection::RequestProtocol;
 use super::request_ends::RequestEnds;
-use super::request_log::{self, EndedRequest, RequestNotes};
+use super::request_log::{EndedRequest, RequestNotes};
 use super::request_outcome::{RequestOutcome, grpc_status, grpc_status_of_http};
 use crate::model::http::grpc_messages::GrpcMessageCounter;
 use crate::model::http::head::{HttpFields, RequestHead, ResponseHead};
@@ -68,7 +68,7 @@ impl RequestRecord {
             attempts: 0,
             request: Content::default(),
             response: Content::default(),
-            notes: RequestNotes::of(head),
+            notes: RequestNotes::of(head, || ends.reporting.log_form()),
         }
     }
 
@@ -194,7 +194,7 @@ impl Drop for RequestRecord {
                 response_bytes: self.response.bytes,
                 duration,
             };
-            request_log::write(notes, &request);
+            notes.write(&request);
         }
     }
 }

@@ -167,6 +167,7 @@ pub fn own_settings() -> MeshSettings {
         trust_domain: TrustDomain::new(""),
         trust_domain_aliases: Vec::new(),
         outbound_traffic_policy: OutboundTrafficPolicy::AllowAny,
+        access_log: None,
         root_namespace: "istio-system".into(),
         ca_certificates: Vec::new(),
         network: "".into(),

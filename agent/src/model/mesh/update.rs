@@ -3,6 +3,7 @@
 use std::net::IpAddr;
 use std::sync::Arc;
 
+use crate::model::access_log::IstioAccessLog;
 use crate::model::authorization::Authorization;
 use crate::model::identity::{DEFAULT_TRUST_DOMAIN, TrustDomain};
 use crate::model::policy_object::{PeerObject, PolicyObject};
@@ -35,6 +36,8 @@ pub struct MeshSettings {
     pub trust_domain: TrustDomain,
     pub trust_domain_aliases: Vec<TrustDomain>,
     pub outbound_traffic_policy: OutboundTrafficPolicy,
+    /// The form of the access log of requests, where it is to be that of Istio's sidecars.
+    pub access_log: Option<IstioAccessLog>,
     pub root_namespace: Arc<str>,
     /// Root certificates whose workloads count as this mesh's own, as PEM, one each.
     pub ca_certificates: Vec<Arc<str>>,
@@ -49,6 +52,7 @@ impl Default for MeshSettings {
             trust_domain: TrustDomain::new(DEFAULT_TRUST_DOMAIN),
             trust_domain_aliases: Vec::new(),
             outbound_traffic_policy: OutboundTrafficPolicy::AllowAny,
+            access_log: None,
             root_namespace: "istio-system".into(),
             ca_certificates: Vec::new(),
             network: "".into(),

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use super::retries::{self, Retries};
 use super::values::{self, ExportTo};
+use crate::model::access_log::{AccessLogEncoding, IstioAccessLog};
 use crate::model::http::objects::PathNormalization;
 use crate::model::identity::DEFAULT_TRUST_DOMAIN;
 use crate::model::mesh::OutboundTrafficPolicy;
@@ -19,6 +20,8 @@ pub struct MeshConfig {
     pub trust_domain: Option<String>,
     pub trust_domain_aliases: Vec<String>,
     pub outbound_traffic_policy: Option<OutboundTrafficPolicy>,
+    /// `accessLogFormat` and `accessLogEncoding`, where `accessLogFile` names a file. Lines go where the agent's log goes.
+    pub access_log: Option<IstioAccessLog>,
     /// Further root certificates. A control plane passes them on to agents; those of files have no effect.
     pub ca_certificates: Vec<CaCertificate>,
     /// Namespaces that belong to the mesh; empty: all.
@@ -93,7 +96,7 @@ pub enum EntryVisibility {
 }
 
 /// Fields of MeshConfig that have no use here.
-const NOT_USED: [&str; 38] = [
+const NOT_USED: [&str; 35] = [
     "proxyListenPort",
     "proxyInboundListenPort",
     "proxyHttpPort",
@@ -104,9 +107,6 @@ const NOT_USED: [&str; 38] = [
     "ingressControllerMode",
     "ingressSelector",
     "enableTracing",
-    "accessLogFile",
-    "accessLogFormat",
-    "accessLogEncoding",
     "enableEnvoyAccessLogService",
     "disableEnvoyListenerLog",
     "defaultConfig",
@@ -141,6 +141,7 @@ pub(in crate::objects) fn read(mut fields: Fields<'_>) -> MeshConfig {
         trust_domain: trust_domain(&mut fields),
         trust_domain_aliases: fields.texts("trustDomainAliases"),
         outbound_traffic_policy: fields.fields("outboundTrafficPolicy").map(outbound_traffic_policy),
+        access_log: access_log(&mut fields),
         ca_certificates: Vec::new(),
         discovery_selectors: selectors(&mut fields, "discoverySelectors"),
         service_entry_visibility: fields.fields("serviceEntryVisibility").map(visibility),
@@ -210,6 +211,20 @@ fn trust_domain(fields: &mut Fields<'_>) -> Option<String> {
         fields.error("trustDomain", reason);
     }
     Some(name)
+}
+
+fn access_log(fields: &mut Fields<'_>) -> Option<IstioAccessLog> {
+    let file = fields.text("accessLogFile").unwrap_or_default();
+    let format = fields.text("accessLogFormat").unwrap_or_default();
+    let encodings = [("TEXT", AccessLogEncoding::Text), ("JSON", AccessLogEncoding::Json)];
+    let encoding = fields.word("accessLogEncoding", &encodings).unwrap_or_default();
+    if !matches!(&*file, "" | "/dev/stdout") {
+        fields.notice(
+            "accessLogFile",
+            "has no effect as a path: lines go to the output of the agent, as with /dev/stdout",
+        );
+    }
+    (!file.is_empty()).then(|| IstioAccessLog { format: format.into(), encoding })
 }
 
 pub(super) fn outbound_traffic_policy(mut fields: Fields<'_>) -> OutboundTrafficPolicy {

@@ -6,6 +6,7 @@ use std::time::Duration;
 use super::mesh_config::{CaCertificate, HttpDefaults, MeshConfig};
 use super::retries::{Retries, conditions};
 use super::values::ExportTo;
+use crate::model::access_log::{AccessLogEncoding, IstioAccessLog};
 use crate::model::http::objects::PathNormalization;
 use crate::model::mesh::OutboundTrafficPolicy;
 use crate::objects::reading::{Place, Report, UnknownValue};
@@ -14,7 +15,7 @@ use crate::proto::istio::mesh::v1alpha1 as pb;
 /// Reads a MeshConfig.
 ///
 /// # Errors
-/// When its outbound traffic policy is not known.
+/// When its outbound traffic policy or the encoding of its access log is not known.
 pub(in crate::objects) fn mesh_config(wire: &pb::MeshConfig) -> Result<MeshConfig, UnknownValue> {
     let pb::MeshConfig {
         outbound_traffic_policy,
@@ -32,6 +33,7 @@ pub(in crate::objects) fn mesh_config(wire: &pb::MeshConfig) -> Result<MeshConfi
         // An empty alias would be read as the default trust domain, which nobody has named.
         trust_domain_aliases: trust_domain_aliases.iter().filter_map(set).collect(),
         outbound_traffic_policy: mode.transpose()?,
+        access_log: access_log(wire)?,
         ca_certificates: ca_certificates.iter().filter_map(ca_certificate).collect(),
         http: http_defaults(wire)?,
         ..MeshConfig::default()
@@ -73,6 +75,18 @@ fn retries(wire: &pb::mesh_config::HttpRetry) -> Retries {
 
 fn duration(wire: Option<&prost_types::Duration>) -> Option<Duration> {
     wire.and_then(|wire| Duration::try_from(*wire).ok())
+}
+
+fn access_log(wire: &pb::MeshConfig) -> Result<Option<IstioAccessLog>, UnknownValue> {
+    use pb::mesh_config::AccessLogEncoding as Encoding;
+    let pb::MeshConfig { access_log_file, access_log_format, access_log_encoding, .. } = wire;
+    let encoding = match Encoding::try_from(*access_log_encoding) {
+        Ok(Encoding::Text) => AccessLogEncoding::Text,
+        Ok(Encoding::Json) => AccessLogEncoding::Json,
+        Err(_) => return Err(UnknownValue { field: "accessLogEncoding", value: *access_log_encoding }),
+    };
+    let access_log = || IstioAccessLog { format: access_log_format.as_str().into(), encoding };
+    Ok((!access_log_file.is_empty()).then(access_log))
 }
 
 fn ca_certificate(wire: &pb::mesh_config::CertificateData) -> Option<CaCertificate> {

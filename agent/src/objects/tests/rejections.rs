@@ -384,7 +384,9 @@ const MESH_CONFIG: &[Case] = &[
         "E spec.discoverySelectors[0].matchExpressions[0].values",
         "need values",
     ),
-    ("", "accessLogFile: /dev/stdout", "W spec.accessLogFile", "no effect"),
+    ("", "accessLogFile: /var/log/access", "W spec.accessLogFile", "no effect as a path"),
+    ("", "accessLogEncoding: XML", "E spec.accessLogEncoding", "JSON"),
+    ("", "enableTracing: true", "W spec.enableTracing", "no effect"),
 ];
 
 #[test]

@@ -18,6 +18,10 @@ pub enum LogFormat {
     Json,
 }
 
+/// The target of access lines that have a form of their own: nothing is put before or behind such a message. A filter of `access`
+/// is one of these too.
+pub(in crate::telemetry) const RAW_ACCESS_TARGET: &str = "access::istio";
+
 /// Formats events; spans contribute their name and fields.
 pub(super) struct LineFormat(pub(super) LogFormat);
 
@@ -30,6 +34,9 @@ where
         // Records of the `log` crate carry their own level and target in fields.
         let normalized = event.normalized_metadata();
         let metadata = normalized.as_ref().unwrap_or_else(|| event.metadata());
+        if metadata.target() == RAW_ACCESS_TARGET {
+            return raw_line(&mut to, event);
+        }
         let scope = Scope { target: metadata.target(), spans: spans(context)? };
         match self.0 {
             LogFormat::Text => text_line(&mut to, level(*metadata.level()), &scope, event),
@@ -92,6 +99,14 @@ fn text_line(to: &mut Writer<'_>, level: &str, scope: &Scope<'_>, event: &Event<
     to.write_char('\n')
 }
 
+/// The message alone.
+fn raw_line(to: &mut Writer<'_>, event: &Event<'_>) -> fmt::Result {
+    let mut message = RawMessage { to, result: Ok(()) };
+    event.record(&mut message);
+    message.result?;
+    to.write_char('\n')
+}
+
 fn json_line(to: &mut Writer<'_>, level: &str, scope: &Scope<'_>, event: &Event<'_>) -> fmt::Result {
     write!(to, "{{\"level\":\"{level}\",\"time\":\"")?;
     SystemTime.format_time(to)?;
@@ -135,6 +150,19 @@ impl Visit for TextFields<'_, '_> {
         } else {
             write!(self.to, "{separator}{}={}", field.name(), OneLine(DebugAsDisplay(value)))
         };
+    }
+}
+
+struct RawMessage<'a, 'w> {
+    to: &'a mut Writer<'w>,
+    result: fmt::Result,
+}
+
+impl Visit for RawMessage<'_, '_> {
+    fn record_debug(&mut self, field: &Field, value: &dyn Debug) {
+        if field.name() == "message" {
+            self.result = write!(Escaping { to: self.to, quotes: false, tabs: false }, "{value:?}");
+        }
     }
 }
 
@@ -186,7 +214,7 @@ struct OneLine<T>(T);
 
 impl<T: fmt::Display> fmt::Display for OneLine<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(Escaping { to: f, quotes: false }, "{}", self.0)
+        write!(Escaping { to: f, quotes: false, tabs: true }, "{}", self.0)
     }
 }
 
@@ -196,20 +224,32 @@ struct Quoted<T>(T);
 impl<T: fmt::Display> fmt::Display for Quoted<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_char('"')?;
-        write!(Escaping { to: f, quotes: true }, "{}", self.0)?;
+        write!(Escaping { to: f, quotes: true, tabs: true }, "{}", self.0)?;
         f.write_char('"')
     }
 }
 
-struct Escaping<'a, 'f> {
-    to: &'a mut fmt::Formatter<'f>,
+/// Escapes control characters; also quotes and tabs, where it says so.
+struct Escaping<'a, W> {
+    to: &'a mut W,
     quotes: bool,
+    tabs: bool,
 }
 
-impl Write for Escaping<'_, '_> {
+impl<W: Write> Escaping<'_, W> {
+    fn escapes(&self, c: char) -> bool {
+        match c {
+            '"' | '\\' => self.quotes,
+            '\t' => self.tabs,
+            c => c.is_control(),
+        }
+    }
+}
+
+impl<W: Write> Write for Escaping<'_, W> {
     fn write_str(&mut self, text: &str) -> fmt::Result {
         let mut rest = text;
-        while let Some(at) = rest.find(|c: char| c.is_control() || (self.quotes && matches!(c, '"' | '\\'))) {
+        while let Some(at) = rest.find(|c: char| self.escapes(c)) {
             self.to.write_str(&rest[..at])?;
             let mut after = rest[at..].chars();
             match after.next() {

@@ -3,6 +3,7 @@
 use prost::Message;
 
 use super::*;
+use crate::model::access_log::{AccessLogEncoding, IstioAccessLog};
 use crate::model::authorization::{Action, PolicyScope, StringMatch};
 use crate::model::identity::TrustDomain;
 use crate::model::mesh::MeshSettings;
@@ -25,6 +26,7 @@ fn own_settings() -> MeshSettings {
         trust_domain: TrustDomain::new("own.example"),
         trust_domain_aliases: vec![TrustDomain::new("old.example")],
         outbound_traffic_policy: OutboundTrafficPolicy::AllowAny,
+        access_log: None,
         root_namespace: "istio-system".into(),
         ca_certificates: Vec::new(),
         network: "net1".into(),
@@ -61,7 +63,10 @@ fn all_that_a_real_istiod_sent_decodes() {
     let config = recorded("core_v1alpha1_MeshConfig").resources.remove(0).resource.expect("a body");
     assert_eq!(config.type_url, crate::resources::MESH_CONFIG_BODY_TYPE_URL);
     let (decoded, _) = mesh_config(&own_settings(), &config.value).expect("it decodes");
-    assert_eq!(decoded, MeshSettings { trust_domain: TrustDomain::new("cluster.local"), ..own_settings() });
+    // Its accessLogFile is /dev/stdout, as that of `tests/src/cluster/istiod.rs`.
+    let access_log = Some(IstioAccessLog::default());
+    let expected = MeshSettings { trust_domain: TrustDomain::new("cluster.local"), access_log, ..own_settings() };
+    assert_eq!(decoded, expected);
 }
 
 fn workload(change: impl FnOnce(&mut pb::Workload)) -> Result<MeshUpdate, String> {
@@ -353,12 +358,16 @@ fn mesh_configuration_counts_where_it_speaks() {
                 certificate_data: Some(mesh_pb::mesh_config::certificate_data::CertificateData::Pem(pem.into())),
             })
             .into(),
+        access_log_file: "/dev/stdout".into(),
+        access_log_format: "%PROTOCOL%".into(),
+        access_log_encoding: 1,
         ..mesh_pb::MeshConfig::default()
     };
     let expected = MeshSettings {
         trust_domain: TrustDomain::new("mesh.example"),
         trust_domain_aliases: vec![TrustDomain::new("old.example"), TrustDomain::new("older.example")],
         outbound_traffic_policy: OutboundTrafficPolicy::RegistryOnly,
+        access_log: Some(IstioAccessLog { format: "%PROTOCOL%".into(), encoding: AccessLogEncoding::Json }),
         root_namespace: "root".into(),
         ca_certificates: vec!["own".into(), "listed".into()],
         network: "net1".into(),
@@ -372,4 +381,8 @@ fn mesh_configuration_counts_where_it_speaks() {
         decode(&unknown).expect_err("no such mode").to_string(),
         "outboundTrafficPolicy.mode: value 3 is not known"
     );
+    let unknown = mesh_pb::MeshConfig { access_log_encoding: 2, ..Default::default() };
+    assert_eq!(decode(&unknown).expect_err("no such encoding").to_string(), "accessLogEncoding: value 2 is not known");
+    let without_file = mesh_pb::MeshConfig { access_log_format: "%PROTOCOL%".into(), ..Default::default() };
+    assert_eq!(decode(&without_file), Ok(own_settings()), "lines are asked for by the file");
 }

@@ -19,6 +19,7 @@ fn empty_state() -> SubscriptionState {
         trust_domain: TrustDomain::new(""),
         trust_domain_aliases: Vec::new(),
         outbound_traffic_policy: OutboundTrafficPolicy::AllowAny,
+        access_log: None,
         root_namespace: "istio-system".into(),
         ca_certificates: Vec::new(),
         network: "net1".into(),
