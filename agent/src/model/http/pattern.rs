@@ -188,7 +188,7 @@ mod tests {
     fn expressions_mean_what_re2_means_and_match_the_whole_text() {
         /// Expression, texts that match, texts that do not.
         type Row = (&'static str, &'static [&'static str], &'static [&'static str]);
-        let rows: [Row; 26] = [
+        let rows: [Row; 27] = [
             ("/a", &["/a"], &["/ab", "x/a", ""]),
             ("a|bc", &["a", "bc"], &["ac", "abc"]),
             ("/v[0-9]+/.*", &["/v1/", "/v22/x/y"], &["/v/x", "/v1"]),
@@ -205,12 +205,13 @@ mod tests {
             ("a{,2}", &["a{,2}"], &["aa"]),
             ("[[a&&b~~]", &["[", "&", "~", "a", "b"], &["x"]),
             ("[a--]", &[], &[]),
+            (r"[\w-.][\pL-~]", &["a-", "-~", ".b"], &[",a", "a."]),
             ("[]a]", &["]", "a"], &["b"]),
             ("[[:alpha:]-]", &["x", "-"], &["1", ":"]),
             ("[+--]", &["+", ",", "-"], &["."]),
             (r"\Q.*\E.", &[".*x"], &["abc", "x.*"]),
             (r"\<a\>", &["<a>"], &["a"]),
-            (r"\141\0", &["a\0"], &["a"]),
+            (r"\141\0\x41\x{42}", &["a\0AB"], &["a"]),
             ("(?i)Ab", &["ab", "AB"], &["a"]),
             (r"\pL\p{^Greek}", &["ab", "αb"], &["bα", "1b"]),
             ("a.b", &["axb", "aéb"], &["a\nb", "ab"]),

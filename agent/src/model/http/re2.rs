@@ -26,6 +26,10 @@ pub(super) enum Refused {
     OpenClass,
     #[error("escape \\{0}")]
     Escape(char),
+    #[error("class [:{0}:]")]
+    Class(String),
+    #[error("a repetition of a repetition")]
+    DoubleRepetition,
 }
 
 /// The same expression in the syntax of `regex`.
@@ -33,12 +37,15 @@ pub(super) enum Refused {
 /// # Errors
 /// For what RE2 refuses and `regex` does not.
 pub(super) fn translate(expression: &str) -> Result<String, Refused> {
-    let mut translation = Translation { rest: expression.chars().peekable(), out: String::new() };
+    let mut translation =
+        Translation { rest: expression.chars().peekable(), out: String::new(), repetition: Repetition::None };
     while let Some(next) = translation.rest.next() {
+        let before = std::mem::take(&mut translation.repetition);
         match next {
+            '*' | '+' | '?' => translation.operator(next, before)?,
+            '{' => translation.brace(before)?,
             '\\' => translation.escape()?,
             '[' => translation.class()?,
-            '{' => translation.brace()?,
             '(' => translation.group()?,
             _ => translation.out.push(next),
         }
@@ -49,19 +56,38 @@ pub(super) fn translate(expression: &str) -> Result<String, Refused> {
 struct Translation<'a> {
     rest: Peekable<Chars<'a>>,
     out: String,
+    /// What was read last.
+    repetition: Repetition,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+enum Repetition {
+    #[default]
+    None,
+    /// A `?` may follow, which makes it lazy.
+    Greedy,
+    Lazy,
 }
 
 impl Translation<'_> {
+    fn operator(&mut self, operator: char, before: Repetition) -> Result<(), Refused> {
+        self.repetition = match (before, operator) {
+            (Repetition::None, _) => Repetition::Greedy,
+            (Repetition::Greedy, '?') => Repetition::Lazy,
+            _ => return Err(Refused::DoubleRepetition),
+        };
+        self.out.push(operator);
+        Ok(())
+    }
+
     /// Behind a backslash, outside of a class.
     fn escape(&mut self) -> Result<(), Refused> {
         match self.rest.next().ok_or(Refused::TrailingBackslash)? {
             'b' => self.out.push_str(r"(?-u:\b)"),
             'B' => self.out.push_str(r"(?-u:\B)"),
             'Q' => self.quoted(),
-            'E' => {}
             escaped => match ascii_class(escaped) {
-                // Case does not count twice: RE2 does not fold these.
-                Some(class) => _ = write!(self.out, "(?-i:{class})"),
+                Some(class) => self.out.push_str(class),
                 None => self.other_escape(escaped)?,
             },
         }
@@ -77,7 +103,8 @@ impl Translation<'_> {
             '1'..='7' if self.rest.peek().is_some_and(|next| ('0'..='7').contains(next)) => {
                 self.octal(escaped.to_digit(8).unwrap_or(0));
             }
-            'a' | 'f' | 't' | 'n' | 'r' | 'v' | 'x' | 'A' | 'z' => {
+            'x' => self.hexadecimal(),
+            'a' | 'f' | 't' | 'n' | 'r' | 'v' | 'A' | 'z' => {
                 self.out.push('\\');
                 self.out.push(escaped);
             }
@@ -106,11 +133,30 @@ impl Translation<'_> {
         _ = write!(self.out, "\\x{{{code:X}}}");
     }
 
+    /// `\x41` or `\x{41}`; what is wrong about it is found when it is compiled.
+    fn hexadecimal(&mut self) {
+        self.out.push_str("\\x");
+        if self.rest.peek() == Some(&'{') {
+            self.braced();
+        }
+    }
+
+    /// Everything up to a closing brace, as it is.
+    fn braced(&mut self) {
+        for next in self.rest.by_ref() {
+            self.out.push(next);
+            if next == '}' {
+                break;
+            }
+        }
+    }
+
     /// `\pN`, `\p{Greek}` and, in RE2 alone, `\p{^Greek}`.
     fn unicode_class(&mut self, mut escaped: char) {
         if self.rest.peek() != Some(&'{') {
             self.out.push('\\');
             self.out.push(escaped);
+            self.out.extend(self.rest.next());
             return;
         }
         self.rest.next();
@@ -118,12 +164,7 @@ impl Translation<'_> {
             escaped = if escaped == 'p' { 'P' } else { 'p' };
         }
         _ = write!(self.out, "\\{escaped}{{");
-        for next in self.rest.by_ref() {
-            self.out.push(next);
-            if next == '}' {
-                break;
-            }
-        }
+        self.braced();
     }
 
     /// Text up to `\E`.
@@ -137,11 +178,15 @@ impl Translation<'_> {
     }
 
     /// A repetition, or the text `{`.
-    fn brace(&mut self) -> Result<(), Refused> {
+    fn brace(&mut self, before: Repetition) -> Result<(), Refused> {
         let Some(counts) = counts(self.rest.clone()) else {
             self.literal('{');
             return Ok(());
         };
+        if before != Repetition::None {
+            return Err(Refused::DoubleRepetition);
+        }
+        self.repetition = Repetition::Greedy;
         let is_too_many = |count: &str| count.parse::<u32>().map_or(!count.is_empty(), |count| count > REPETITION_MAX);
         if counts.split(',').any(is_too_many) {
             return Err(Refused::Repetition);
@@ -171,43 +216,77 @@ impl Translation<'_> {
             self.out.push('^');
         }
         let mut is_first = true;
-        let mut after_hyphen = false;
         while let Some(next) = self.rest.next() {
-            let is_hyphen = next == '-' && !is_first && !after_hyphen && self.rest.peek() != Some(&']');
             match next {
                 ']' if !is_first => {
                     self.out.push(']');
                     return Ok(());
                 }
-                '[' if self.rest.peek() == Some(&':') => self.named_class(),
-                '-' if is_hyphen => self.out.push('-'),
-                '\\' => {
-                    let escaped = self.rest.next().ok_or(Refused::TrailingBackslash)?;
-                    match ascii_class(escaped) {
-                        Some(class) => self.out.push_str(class),
-                        None => self.other_escape(escaped)?,
-                    }
+                '[' if self.rest.peek() == Some(&':') => self.named_class()?,
+                '\\' => self.escape_in_class()?,
+                _ => {
+                    self.literal(next);
+                    self.end_of_range()?;
                 }
-                _ => self.literal(next),
             }
-            after_hyphen = is_hyphen;
             is_first = false;
         }
         Err(Refused::OpenClass)
     }
 
-    /// `[:alpha:]`, or the text `[`.
-    fn named_class(&mut self) {
-        let mut ahead = self.rest.clone().skip(1);
-        let name: String = ahead.by_ref().take_while(|next| *next != ':').collect();
-        if ahead.next() == Some(']') {
-            _ = write!(self.out, "[:{name}:]");
-            self.rest.nth(name.chars().count() + 2);
-        } else {
-            self.literal('[');
+    fn escape_in_class(&mut self) -> Result<(), Refused> {
+        let escaped = self.rest.next().ok_or(Refused::TrailingBackslash)?;
+        if let Some(class) = ascii_class(escaped) {
+            self.out.push_str(class);
+            return Ok(());
+        }
+        self.other_escape(escaped)?;
+        // Behind a class a hyphen is text.
+        if matches!(escaped, 'p' | 'P') { Ok(()) } else { self.end_of_range() }
+    }
+
+    /// Behind a character of a class: what a range ends with, if it is one. A hyphen at the end of the class is text.
+    fn end_of_range(&mut self) -> Result<(), Refused> {
+        let mut ahead = self.rest.clone();
+        if ahead.next() != Some('-') || ahead.peek().is_none_or(|next| *next == ']') {
+            return Ok(());
+        }
+        self.rest.next();
+        self.out.push('-');
+        match self.rest.next() {
+            Some('\\') => {
+                let escaped = self.rest.next().ok_or(Refused::TrailingBackslash)?;
+                self.other_escape(escaped)
+            }
+            next => {
+                self.literal(next.unwrap_or('-'));
+                Ok(())
+            }
         }
     }
+
+    /// `[:alpha:]`, or the text `[`.
+    fn named_class(&mut self) -> Result<(), Refused> {
+        let mut ahead = self.rest.clone().skip(1);
+        let name: String = ahead.by_ref().take_while(|next| *next != ':').collect();
+        if ahead.next() != Some(']') {
+            self.literal('[');
+            return Ok(());
+        }
+        if !NAMED_CLASSES.contains(&name.strip_prefix('^').unwrap_or(&name)) {
+            return Err(Refused::Class(name));
+        }
+        _ = write!(self.out, "[:{name}:]");
+        self.rest.nth(name.chars().count() + 2);
+        Ok(())
+    }
 }
+
+/// The classes of POSIX and Perl that RE2 knows by name, all of them about ASCII.
+const NAMED_CLASSES: [&str; 14] = [
+    "alnum", "alpha", "ascii", "blank", "cntrl", "digit", "graph", "lower", "print", "punct", "space", "upper", "word",
+    "xdigit",
+];
 
 /// The classes that are about ASCII alone in RE2. `\s` is without `\v` there.
 fn ascii_class(escaped: char) -> Option<&'static str> {
