@@ -70,8 +70,8 @@ impl WindowBudget {
         }
     }
 
-    /// The window with which streams are to begin that a pod opens on a connection to us.
-    pub(super) fn served_window(&self) -> FirstWindow {
+    /// The window with which the streams of a connection are to begin that needs no ample one.
+    pub(super) fn small_window(&self) -> FirstWindow {
         let usual = &self.0.usual;
         if u64::from(usual.held()) * 2 < u64::from(usual.maximum()) { FirstWindow::Usual } else { FirstWindow::Small }
     }

@@ -34,13 +34,15 @@ impl<A: Default> Session<A> {
         }
         let Some(stream) = self.streams.table.get_mut(&id) else {
             self.pace.count(1)?;
-            return if self.is_idle(id) {
-                Err(SessionError::protocol("data on an idle stream"))
-            } else {
-                Ok(Event::None)
+            return match () {
+                () if self.is_idle(id) => Err(SessionError::protocol("data on an idle stream")),
+                () if self.streams.is_finished(id) => {
+                    Err(SessionError::stream_closed("data after the end of a stream"))
+                }
+                () => Ok(Event::None),
             };
         };
-        if stream.remote_ended {
+        if stream.remote_ended || stream.remote_reset {
             return Err(SessionError::stream_closed("data after the end of a stream"));
         }
         if stream.failure.is_some() {

@@ -85,9 +85,9 @@ impl<A: Default> Session<A> {
     fn section_of(&self, id: u32, end: bool, block: &[u8]) -> Result<Section, SessionError> {
         if let Some(stream) = self.streams.table.get(&id) {
             return match () {
+                () if stream.remote_ended || stream.remote_reset => Err(after_the_end()),
                 // Sent before the peer knew that the stream is broken.
                 () if stream.failure.is_some() => Ok(Section::Unwanted),
-                () if stream.remote_ended => Err(SessionError::stream_closed("a head after the end of a stream")),
                 () if self.role == Role::Client && stream.responses.is_awaited => {
                     Ok(Section::Response(ResponseSection::of_block(block)))
                 }
@@ -95,11 +95,13 @@ impl<A: Default> Session<A> {
             };
         }
         match self.role {
+            _ if self.streams.is_finished(id) => Err(after_the_end()),
             Role::Client if self.is_idle(id) => Err(SessionError::protocol("an answer without a request")),
             // The answer to a request that we have cancelled: the peer had sent it before it knew (RFC 9113 §5.1).
             Role::Client => Ok(Section::Unwanted),
             Role::Server if id.is_multiple_of(2) => Err(SessionError::protocol("a stream with an even number")),
             Role::Server if id > self.streams.last_remote => Ok(Section::Request(RequestSection::of_block(block))),
+            Role::Server if self.is_idle(id) => Err(SessionError::protocol("a stream that was passed over")),
             // Trailers of a stream that we are done with.
             Role::Server if end => Ok(Section::Unwanted),
             Role::Server => Err(SessionError::stream_closed("a head on a stream that is over")),
@@ -122,13 +124,13 @@ impl<A: Default> Session<A> {
         if self.streams.table.contains_key(&id) {
             return self.break_stream(id, "a header section that is too long");
         }
-        self.streams.last_remote = id;
+        self.streams.open_remote(id);
         self.send_status(id, StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE, true);
         self.send(|out| frame::append_reset(out, id, Reason::NO_ERROR));
     }
 
     fn request_came(&mut self, id: u32, end: bool, request: Result<Request, Malformed>) {
-        self.streams.last_remote = id;
+        self.streams.open_remote(id);
         if self.shutdown.goaway == Goaway::Final || self.is_full() {
             return self.send(|out| frame::append_reset(out, id, Reason::REFUSED_STREAM));
         }
@@ -137,7 +139,7 @@ impl<A: Default> Session<A> {
         };
         let window = self.first_stream_window;
         let mut stream = Stream::new(self.peer.initial_window, window, Asked::ForContent);
-        stream.counted = (self.usage.counts_served && self.budget.begin_stream(window)).then_some(window);
+        stream.counted = (!self.usage.has_ample_windows && self.budget.begin_stream(window)).then_some(window);
         stream.remote_ended = end;
         stream.content_left = if request.head.method == b"CONNECT" { None } else { request.content.left() };
         self.streams.table.insert(id, stream);
@@ -194,6 +196,10 @@ impl<A: Default> Session<A> {
             }
         }
     }
+}
+
+fn after_the_end() -> SessionError {
+    SessionError::stream_closed("a head after the end of a stream")
 }
 
 /// The field block of a HEADERS frame; `None` where the rest of the frame is longer than the frame.

@@ -76,6 +76,7 @@ impl<A: Default> Session<A> {
         }
         self.sendable_changed = true;
         if let Some(stream) = self.streams.table.get_mut(&id) {
+            stream.remote_reset = true;
             stream.fail(match reason {
                 Reason::REFUSED_STREAM => StreamError::NotSeen,
                 reason => StreamError::Reset(reason),

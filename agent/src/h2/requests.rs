@@ -26,7 +26,7 @@ impl<A: Default> Session<A> {
         })
     }
 
-    /// Opens a stream with a request. `end`: no content follows. `None` as [`open`](Self::open) says.
+    /// Opens a stream with a request. `end`: no content follows. `None` when the connection takes no more.
     pub(crate) fn request(&mut self, head: &RequestHead, end: bool) -> Option<u32> {
         self.open_with(Asked::by_method(&head.method), end, |block| compose::request(block, head))
     }
@@ -35,13 +35,15 @@ impl<A: Default> Session<A> {
         if !self.accepts_streams() || self.shutdown.goaway != Goaway::NotSent {
             return None;
         }
-        if !self.budget.begin_stream(self.first_stream_window) {
+        let window = self.first_stream_window;
+        let is_counted = self.budget.begin_stream(window);
+        if !is_counted && self.usage.has_ample_windows {
             return None;
         }
         let id = self.streams.next_local;
         self.streams.next_local += 2;
-        let mut stream = Stream::new(self.peer.initial_window, self.first_stream_window, asked);
-        stream.counted = Some(self.first_stream_window);
+        let mut stream = Stream::new(self.peer.initial_window, window, asked);
+        stream.counted = is_counted.then_some(window);
         stream.local_ended = end;
         self.streams.table.insert(id, stream);
         self.send_block(id, end, fields);
@@ -129,6 +131,9 @@ impl<A: Default> Session<A> {
     /// Gives a stream up: it is reset unless both sides have ended it.
     pub(crate) fn release(&mut self, id: u32, reason: Reason) {
         let Some(stream) = self.streams.table.remove(&id) else { return };
+        if stream.remote_ended || stream.remote_reset {
+            self.streams.finish(id);
+        }
         self.budget.give_back(stream.budgeted());
         if let Some(window) = stream.counted {
             self.budget.end_stream(window);

@@ -4,6 +4,7 @@
 //! reads or writes: [`outgoing`](Session::outgoing) is what the owner has to send, in order.
 
 use std::collections::{HashMap, VecDeque};
+use std::ops::Range;
 use std::sync::Arc;
 use std::task::Waker;
 use std::time::{Duration, Instant};
@@ -28,6 +29,9 @@ pub(super) const STALLED_AFTER: Duration = Duration::from_millis(50);
 
 /// The highest stream identifier (RFC 9113 §5.1.1): in a GOAWAY frame it names no last stream yet.
 pub(super) const MAX_STREAM_ID: u32 = u32::MAX / 2;
+
+/// How many streams are remembered of those that the peer has ended.
+const FINISHED_STREAMS: usize = 16;
 
 /// The payload of the PING that follows our first GOAWAY: once it is acknowledged, the peer has read the GOAWAY.
 pub(super) const GOAWAY_PING: [u8; 8] = *b"leaving!";
@@ -60,10 +64,35 @@ pub(super) struct Streams<A> {
     pub(super) next_local: u32,
     /// The last stream that the peer opened.
     pub(super) last_remote: u32,
+    /// Identifiers below it that the peer passed over last: they are closed without having been open (RFC 9113 §5.1.1).
+    pub(super) passed_over: Range<u32>,
+    /// Streams that the peer itself has ended or reset, and that were released last.
+    finished: [u32; FINISHED_STREAMS],
     /// Requests that the owner has not taken yet.
     pub(super) requests: VecDeque<(u32, Request)>,
     /// Streams that wait for the connection's window, or for room to write.
     pub(super) waiting: VecDeque<u32>,
+}
+
+impl<A> Streams<A> {
+    /// The peer opens a stream, which is above all others that it has opened.
+    pub(super) fn open_remote(&mut self, id: u32) {
+        if id > self.last_remote + 2 {
+            self.passed_over = self.last_remote + 1..id;
+        }
+        self.last_remote = id;
+    }
+
+    /// Remembers a stream after which the peer sends nothing that belongs to it.
+    pub(super) fn finish(&mut self, id: u32) {
+        self.finished.rotate_right(1);
+        self.finished[0] = id;
+    }
+
+    /// Whether a stream that is not in the table is known to be over for the peer, too.
+    pub(super) fn is_finished(&self, id: u32) -> bool {
+        self.finished.contains(&id)
+    }
 }
 
 /// One side of a connection. `A` is what the owner keeps with each stream.
@@ -108,6 +137,8 @@ impl<A: Default> Session<A> {
                 table: HashMap::new(),
                 next_local: 1,
                 last_remote: 0,
+                passed_over: 0..0,
+                finished: [0; FINISHED_STREAMS],
                 requests: VecDeque::new(),
                 waiting: VecDeque::new(),
             },
@@ -300,9 +331,10 @@ impl<A: Default> Session<A> {
 
     /// Whether a stream was never opened.
     pub(super) fn is_idle(&self, id: u32) -> bool {
+        let Streams { next_local, last_remote, passed_over, .. } = &self.streams;
         match self.role {
-            Role::Client => id.is_multiple_of(2) || id >= self.streams.next_local,
-            Role::Server => id.is_multiple_of(2) || id > self.streams.last_remote,
+            Role::Client => id.is_multiple_of(2) || id >= *next_local,
+            Role::Server => id.is_multiple_of(2) || id > *last_remote || passed_over.contains(&id),
         }
     }
 }

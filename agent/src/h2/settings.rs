@@ -50,8 +50,8 @@ impl PeerSettings {
 /// The window with which the streams of a new connection begin.
 pub(super) fn first_stream_window(role: Role, usage: &Usage, budget: &WindowBudget) -> FirstWindow {
     match role {
+        _ if !usage.has_ample_windows => budget.small_window(),
         Role::Client => budget.first_window(),
-        Role::Server if usage.counts_served => budget.served_window(),
         Role::Server => FirstWindow::Usual,
     }
 }

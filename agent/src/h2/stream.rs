@@ -39,6 +39,8 @@ pub(crate) struct Stream<A> {
     /// Whether we sent END_STREAM, and whether the peer did.
     pub(super) local_ended: bool,
     pub(super) remote_ended: bool,
+    /// Whether the peer has reset it.
+    pub(super) remote_reset: bool,
     /// How the stream broke: the first reason stays.
     pub(super) failure: Option<StreamError>,
     pub(super) responses: Responses,
@@ -66,6 +68,7 @@ impl<A: Default> Stream<A> {
             counted: None,
             local_ended: false,
             remote_ended: false,
+            remote_reset: false,
             failure: None,
             responses: Responses::to(asked),
             content_left: None,

@@ -20,8 +20,10 @@ pub(crate) struct Usage {
     pub(super) keeps_interim: bool,
     /// Whether the streams' own tasks lay down data, and are woken once their windows allow more of it.
     pub(super) wakes_for_window: bool,
-    /// Whether streams that the peer opens count among those of the pod that may begin with a larger window.
-    pub(super) counts_served: bool,
+    /// Whether streams of ours begin with windows as large as the budget has for them, and are denied where the pod has as many as
+    /// may begin so. Otherwise streams of either side begin with one of the smaller windows, count as far as the budget goes, and
+    /// none is denied.
+    pub(super) has_ample_windows: bool,
 }
 
 impl Usage {
@@ -35,7 +37,7 @@ impl Usage {
         work_earned_per_stream: 0,
         keeps_interim: false,
         wakes_for_window: true,
-        counts_served: false,
+        has_ample_windows: true,
     };
 
     /// Requests of applications. A client that has one connection for all its calls opens no second one when streams run out,
@@ -51,6 +53,6 @@ impl Usage {
         work_earned_per_stream: 8,
         keeps_interim: true,
         wakes_for_window: false,
-        counts_served: true,
+        has_ample_windows: false,
     };
 }

@@ -192,3 +192,33 @@ fn a_peer_may_have_as_many_streams_as_it_knows_of() {
         assert_eq!(side.gets(&request(2 * limit + 5)).len(), 1);
     }
 }
+
+#[test]
+fn nothing_may_follow_what_the_client_has_ended_reset_or_passed_over() {
+    let (ended, head) = (data(1, flag::END_STREAM, b"hi"), headers(1, flag::END_STREAM, &[("a", "b")]));
+    let (late_data, late_head) =
+        ("STREAM_CLOSED: data after the end of a stream", "STREAM_CLOSED: a head after the end of a stream");
+    for (name, before, after, expected) in [
+        ("data after the end", ended.clone(), data(1, 0, b"x"), late_data),
+        ("a head after the end", ended, head.clone(), late_head),
+        ("data after a reset", reset(1, Reason::CANCEL), data(1, 0, b"x"), late_data),
+        ("a head after a reset", reset(1, Reason::CANCEL), head, late_head),
+        ("data between streams", request(9), data(5, 0, b"x"), "PROTOCOL_ERROR: data on an idle stream"),
+        ("a head between streams", request(9), request(5), "PROTOCOL_ERROR: a stream that was passed over"),
+        (
+            "the end between streams",
+            request(9),
+            headers(7, flag::END_STREAM, &REQUEST),
+            "PROTOCOL_ERROR: a stream that was passed over",
+        ),
+    ] {
+        for is_released in [false, true] {
+            let mut side = Side::serving(&[1]);
+            side.gets(&before);
+            if is_released {
+                side.session.release(1, Reason::CANCEL);
+            }
+            assert_eq!(side.gets(&after), [format!("over: HTTP/2 {expected}")], "{name}, released: {is_released}");
+        }
+    }
+}
