@@ -41,6 +41,28 @@ pub(crate) mod h1 {
     pub(crate) use self::server::ServerConnection;
 }
 
+pub(crate) mod h2 {
+    //! HTTP/2 over any connection, by prior knowledge (RFC 9113 §3.3), as server and as client.
+    //!
+    //! `driver` reads and writes for one connection. What it reads goes through the session of [`crate::h2`] to `exchanges`, which
+    //! hand content to streams and lay down what they send; `side` is what one stream holds, `output` what waits for the network.
+    //! `server`, `client` and `stream` are what others see.
+
+    mod client;
+    mod driver;
+    mod exchanges;
+    mod output;
+    mod server;
+    mod side;
+    mod stream;
+    #[cfg(test)]
+    mod tests;
+
+    pub(crate) use self::client::{ClientConnection, ClientDriver, OpenError};
+    pub(crate) use self::server::{Incoming, ServerConnection};
+    pub(crate) use self::stream::{ClientStream, ServerStream};
+}
+
 pub(crate) use self::detect::{Detected, detect};
 pub(crate) use self::pool::UpstreamPool;
 pub(crate) use self::pump::{ResponseBody, until_response};
