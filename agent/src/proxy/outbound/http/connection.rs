@@ -11,8 +11,8 @@ use tokio::net::TcpStream;
 use super::port::HttpPort;
 use super::request;
 use super::watcher::{Client, ClientSocket};
-use crate::http::Detected;
 use crate::http::h1::{self, RequestError};
+use crate::http::{BodyLength, Detected, h2};
 use crate::model::address::OriginalDst;
 use crate::model::http::head::RequestHead;
 use crate::model::resolve::{Transport, Upstream};
@@ -91,7 +91,11 @@ impl HttpConnection {
         let pod = self.pod_proxy.pod.clone();
         let drain = self.pod_proxy.proxy.drain.clone();
         let serving = async {
-            self.serve_http1(downstream, received).await;
+            if detected == Detected::Http2 {
+                Arc::new(self).serve_http2(downstream, received).await;
+            } else {
+                self.serve_http1(downstream, received).await;
+            }
         };
         tokio::select! {
             () = serving => {}
@@ -133,5 +137,36 @@ impl HttpConnection {
         net::end_in_order(connection.io());
         // A client that keeps its side open does not keep the connection.
         let _ = tokio::time::timeout(LINGER, connection.close()).await;
+    }
+
+    /// Requests at the same time, each in a task of its own.
+    async fn serve_http2(self: Arc<Self>, downstream: TcpStream, received: BytesMut) {
+        let budget = self.pod_proxy.budget.clone();
+        let mut connection = h2::ServerConnection::new(downstream, received, budget);
+        let drain = self.pod_proxy.proxy.drain.clone();
+        let mut is_leaving = false;
+        loop {
+            let next = tokio::select! {
+                next = poll_fn(|cx| connection.poll_request(cx)) => next,
+                () = drain.draining(), if !is_leaving => {
+                    is_leaving = true;
+                    connection.leave();
+                    continue;
+                }
+            };
+            match next {
+                Ok(Some((stream, head, length))) => drop(tokio::spawn(self.clone().serve_stream(stream, head, length))),
+                Ok(None) => break net::end_in_order(connection.io()),
+                Err(error) => {
+                    tracing::debug!(client = %self.source.addr, %error, "HTTP/2 connection of a client ended");
+                    break net::end_in_order(connection.io());
+                }
+            }
+        }
+    }
+
+    async fn serve_stream(self: Arc<Self>, mut stream: h2::ServerStream, mut head: RequestHead, length: BodyLength) {
+        // A stream whose response has not ended is reset as it is dropped.
+        let _ = request::serve(&self, &mut stream, Client::Stream, &mut head, length).await;
     }
 }

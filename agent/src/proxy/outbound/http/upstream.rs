@@ -1,6 +1,7 @@
 //! A request's way to one endpoint: a connection that is there already, or a new one, of the version of HTTP that the endpoint
 //! speaks.
 
+use std::future::poll_fn;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
@@ -9,11 +10,12 @@ use bytes::Bytes;
 
 use super::connection::HttpConnection;
 use super::io::UpstreamIo;
-use crate::http::{self, BodyLength, ExchangeError, MessageStream, Received, h1};
+use crate::http::{self, BodyLength, ExchangeError, MessageStream, Received, h1, h2};
 use crate::limits::LimitKind;
-use crate::model::http::destination::ConnectionPool;
-use crate::model::http::head::{HttpFields, RequestHead, ResponseHead};
+use crate::model::http::destination::{ConnectionPool, UpstreamProtocol};
+use crate::model::http::head::{HttpFields, HttpVersion, RequestHead, ResponseHead};
 use crate::model::resolve::{Transport, Upstream};
+use crate::model::service::AppProtocol;
 use crate::net::ConnectError;
 use crate::proxy::outbound::error::OutboundError;
 use crate::proxy::outbound::upstream::Outbound;
@@ -32,6 +34,7 @@ pub(in crate::proxy) type HttpPool = http::UpstreamPool<Transport, UpstreamIo>;
 /// One request on its way to an endpoint.
 pub(super) enum Exchange {
     Http1(h1::ClientConnection<UpstreamIo>),
+    Http2(h2::ClientStream),
 }
 
 /// Why no request could be begun.
@@ -77,7 +80,22 @@ impl Sending<'_> {
     /// # Errors
     /// When no connection can be had.
     pub(super) async fn begin(&self) -> Result<Begun, OpenError> {
-        self.begin_http1().await
+        if self.version() == HttpVersion::Http2 { self.begin_http2().await } else { self.begin_http1().await }
+    }
+
+    /// The version of HTTP that the endpoint is spoken to in, as Istio chooses it.
+    fn version(&self) -> HttpVersion {
+        let of_client = if self.head.version == HttpVersion::Http2 { HttpVersion::Http2 } else { HttpVersion::Http11 };
+        match (self.pool.protocol, self.connection.protocol) {
+            // An upgrade is between two connections of HTTP/1.
+            _ if self.length == BodyLength::Tunnel || self.head.upgrade.is_some() => HttpVersion::Http11,
+            (UpstreamProtocol::Http2, _) => HttpVersion::Http2,
+            (UpstreamProtocol::OfClient, _) | (UpstreamProtocol::OfPort, AppProtocol::Unknown) => of_client,
+            (UpstreamProtocol::OfPort, AppProtocol::Http2 | AppProtocol::Grpc) => HttpVersion::Http2,
+            // gRPC is only there over HTTP/2.
+            (UpstreamProtocol::OfPort, _) if self.head.is_grpc() => of_client,
+            (UpstreamProtocol::OfPort, _) => HttpVersion::Http11,
+        }
     }
 
     fn http_pool(&self) -> &HttpPool {
@@ -95,6 +113,38 @@ impl Sending<'_> {
         };
         connection.send_request(self.head, self.length).map_err(OpenError::Session)?;
         Ok(Begun { exchange: Exchange::Http1(connection), is_reused })
+    }
+
+    async fn begin_http2(&self) -> Result<Begun, OpenError> {
+        let (pool, key) = (self.http_pool(), &self.upstream.transport);
+        if let Some(begun) = self.begin_on_shared() {
+            return Ok(begun);
+        }
+        let opening = pool.opening(key);
+        let _opening = opening.lock().await;
+        // Whoever held it before may have opened one.
+        if let Some(begun) = self.begin_on_shared() {
+            return Ok(begun);
+        }
+        let budget = self.connection.pod_proxy.budget.clone();
+        let (opened, mut driver) = h2::ClientConnection::new(self.connect().await?, budget);
+        let pod = self.connection.pod_proxy.pod.clone();
+        tokio::spawn(async move {
+            tokio::select! {
+                ended = poll_fn(|cx| driver.poll_drive(cx)) => tracing::debug!(%ended, "HTTP/2 connection to an upstream ended"),
+                () = pod.dead.cancelled() => {}
+            }
+        });
+        let stream = opened.open(self.head, self.length).map_err(|_| OpenError::Session(ExchangeError::Refused))?;
+        pool.put_shared(key, Arc::new(opened));
+        Ok(Begun { exchange: Exchange::Http2(stream), is_reused: false })
+    }
+
+    /// Begins the request on a connection of HTTP/2 that is there already.
+    fn begin_on_shared(&self) -> Option<Begun> {
+        let shared = self.http_pool().shared(&self.upstream.transport, self.pool.max_concurrent_streams)?;
+        let stream = shared.open(self.head, self.length).ok()?;
+        Some(Begun { exchange: Exchange::Http2(stream), is_reused: true })
     }
 
     /// Opens a connection to the endpoint.
@@ -117,8 +167,10 @@ pub(super) fn is_idempotent(method: &[u8]) -> bool {
 impl Exchange {
     /// The request has ended, and so has its response: the connection waits for others, where it can.
     pub(super) fn finish(self, connection: &HttpConnection, key: &Transport, may_keep: bool) {
-        let Self::Http1(http1) = self;
-        if may_keep && http1.is_reusable() {
+        if let Self::Http1(http1) = self
+            && may_keep
+            && http1.is_reusable()
+        {
             connection.pod_proxy.http_pool().put_idle(key, http1);
         }
     }
@@ -132,6 +184,7 @@ impl http::Upstream for Exchange {
     ) -> Poll<Result<BodyLength, ExchangeError>> {
         match self {
             Self::Http1(connection) => connection.poll_response(cx, head),
+            Self::Http2(stream) => stream.poll_response(cx, head),
         }
     }
 }
@@ -140,36 +193,42 @@ impl MessageStream for Exchange {
     fn poll_receive(&mut self, cx: &mut Context<'_>) -> Poll<Result<Received, ExchangeError>> {
         match self {
             Self::Http1(connection) => connection.poll_receive(cx),
+            Self::Http2(stream) => stream.poll_receive(cx),
         }
     }
 
     fn poll_room(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), ExchangeError>> {
         match self {
             Self::Http1(connection) => connection.poll_room(cx),
+            Self::Http2(stream) => stream.poll_room(cx),
         }
     }
 
     fn send_data(&mut self, data: Bytes) {
         match self {
             Self::Http1(connection) => connection.send_data(data),
+            Self::Http2(stream) => stream.send_data(data),
         }
     }
 
     fn send_trailers(&mut self, trailers: &HttpFields) {
         match self {
             Self::Http1(connection) => connection.send_trailers(trailers),
+            Self::Http2(stream) => stream.send_trailers(trailers),
         }
     }
 
     fn send_end(&mut self) {
         match self {
             Self::Http1(connection) => connection.send_end(),
+            Self::Http2(stream) => stream.send_end(),
         }
     }
 
     fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), ExchangeError>> {
         match self {
             Self::Http1(connection) => connection.poll_flush(cx),
+            Self::Http2(stream) => stream.poll_flush(cx),
         }
     }
 }
