@@ -74,12 +74,20 @@ pub mod model {
         pub use crate::model::authorization::{AccessRequest, Destination};
     }
 
+    pub mod http {
+        pub use crate::model::http::source::SourceView;
+    }
+
     pub mod identity {
         pub use crate::model::identity::{Identity, TrustDomain};
     }
 
     pub mod mesh {
         pub use crate::model::mesh::{Mesh, MeshSettings, OutboundTrafficPolicy};
+    }
+
+    pub mod service {
+        pub use crate::model::service::ServiceKey;
     }
 
     pub mod workload {

@@ -8,7 +8,7 @@ use crate::resources::{ObjectKind, ResourceType};
 
 /// Without these the agent is never ready.
 const ESSENTIAL: [ResourceType; 2] = [ResourceType::Address, ResourceType::Authorization];
-/// How long readiness waits for a mesh configuration, and for policies as users wrote them, once the essential types are
+/// How long readiness waits for a mesh configuration, and for policies and routes as users wrote them, once the essential types are
 /// there. After that the agent serves without, as ztunnel does, which asks for neither: not every control plane has them, and a
 /// pod whose agent is never ready is cut off. What is missing stands in the log and in `weir status` until it is answered.
 const OPTIONAL_TYPES_GRACE: Duration = Duration::from_secs(5);
@@ -25,9 +25,9 @@ pub(super) struct InitialSync {
 impl InitialSync {
     /// For a stream that asks for users' objects, or not.
     pub(super) fn new(objects: bool) -> Self {
-        let policies = [ObjectKind::AuthorizationPolicy, ObjectKind::PeerAuthentication].map(ResourceType::Object);
-        let policies = policies.into_iter().filter(|_| objects);
-        let awaited = ResourceType::MESH.into_iter().chain(policies).collect();
+        let policies = [ObjectKind::AuthorizationPolicy, ObjectKind::PeerAuthentication];
+        let wanted = policies.into_iter().chain(ObjectKind::HTTP).filter(|_| objects).map(ResourceType::Object);
+        let awaited = ResourceType::MESH.into_iter().chain(wanted).collect();
         Self { answered: [false; ResourceType::COUNT], awaited, essential_since: None }
     }
 

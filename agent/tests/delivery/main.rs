@@ -6,4 +6,5 @@ mod files;
 mod kit;
 mod partial;
 mod refusals;
+mod routes;
 mod streams;

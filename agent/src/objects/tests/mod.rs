@@ -1,6 +1,7 @@
 //! How objects are read, as tables of behaviours. What the tables share is here.
 
 mod files;
+mod http_objects;
 mod protobuf;
 mod rejections;
 mod updates;

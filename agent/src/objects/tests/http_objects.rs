@@ -1,0 +1,228 @@
+//! What is rejected or only remarked on in objects about requests, field by field.
+
+use super::load_text;
+
+/// Spec, field of the one error (`E`) or the one notice (`W`), part of the reason.
+type Case = (&'static str, &'static str, &'static str);
+
+const VIRTUAL_SERVICE: &[Case] = &[
+    ("hosts: ['*'], http: [{route: [{destination: {host: a}}]}]", "E spec.hosts[0]", "cannot be routed"),
+    ("hosts: [a, a], http: [{route: [{destination: {host: a}}]}]", "E spec.hosts[1]", "listed twice"),
+    ("hosts: [a_b.c], http: [{route: [{destination: {host: a}}]}]", "E spec.hosts[0]", "invalid part"),
+    ("hosts: [a], exportTo: [A], http: [{route: [{destination: {host: a}}]}]", "E spec.exportTo[0]", "not a namespace"),
+    ("hosts: [a], gateways: [''], http: [{route: [{destination: {host: a}}]}]", "E spec.gateways[0]", "not a gateway"),
+    ("hosts: [a]", "E spec.http", "at least one"),
+    ("gateways: [g], http: [{route: [{destination: {host: a}}]}]", "E spec.gateways", "a delegate"),
+    ("http: [{delegate: {name: x}}]", "E spec.http[0].delegate", "cannot delegate further"),
+    ("hosts: [a], http: [{delegate: {}}]", "E spec.http[0].delegate.name", "is needed"),
+    (
+        "hosts: [a], http: [{delegate: {name: x}, match: [{uri: {regex: a}}]}]",
+        "E spec.http[0].match",
+        "regular expressions",
+    ),
+    ("hosts: [a], tcp: [{route: [{destination: {host: a}}]}]", "W spec.tcp", "only http rules"),
+    ("hosts: [a], http: [{}]", "E spec.http[0].route", "needs one of"),
+    (
+        "hosts: [a], http: [{route: [{destination: {host: a}}], rewrites: {}}]",
+        "E spec.http[0].rewrites",
+        "unknown field",
+    ),
+    (
+        "hosts: [a], http: [{route: [{destination: {host: a}}], redirect: {uri: /}}]",
+        "E spec.http[0].route",
+        "remove one",
+    ),
+    (
+        "hosts: [a], http: [{redirect: {uri: /}, directResponse: {status: 200}}]",
+        "E spec.http[0].directResponse",
+        "remove one",
+    ),
+    ("hosts: [a], http: [{redirect: {redirectCode: 300}}]", "E spec.http[0].redirect.redirectCode", "use 301"),
+    ("hosts: [a], http: [{redirect: {port: 70000}}]", "E spec.http[0].redirect.port", "out of range"),
+    ("hosts: [a], http: [{redirect: {scheme: ftp}}]", "E spec.http[0].redirect.scheme", "use one of http"),
+    ("hosts: [a], http: [{directResponse: {status: 100}}]", "E spec.http[0].directResponse.status", "200..599"),
+    (
+        "hosts: [a], http: [{directResponse: {status: 200, body: {bytes: '!'}}}]",
+        "E spec.http[0].directResponse.body.bytes",
+        "base64",
+    ),
+    (
+        "hosts: [a], http: [{route: [{destination: {host: a}}, {destination: {host: b}}]}]",
+        "E spec.http[0].route",
+        "add up to 0",
+    ),
+    ("hosts: [a], http: [{route: [{weight: 1}]}]", "E spec.http[0].route[0].destination", "is needed"),
+    (
+        "hosts: [a], http: [{route: [{destination: {host: '*'}}]}]",
+        "E spec.http[0].route[0].destination.host",
+        "name the service",
+    ),
+    (
+        "hosts: [a], http: [{route: [{destination: {host: a, port: {number: 0}}}]}]",
+        "E spec.http[0].route[0].destination.port.number",
+        "out of range",
+    ),
+    (
+        "hosts: [a], http: [{route: [{destination: {host: a}}], match: [{uri: {exact: a, prefix: b}}]}]",
+        "E spec.http[0].match[0].uri.exact",
+        "only one of",
+    ),
+    (
+        "hosts: [a], http: [{route: [{destination: {host: a}}], match: [{headers: {x: {regex: '('}}}]}]",
+        "E spec.http[0].match[0].headers[x].regex",
+        "no regular expression",
+    ),
+    (
+        "hosts: [a], http: [{route: [{destination: {host: a}}], match: [{headers: {'a b': {exact: x}}}]}]",
+        "E spec.http[0].match[0].headers[a b]",
+        "not a name of a header",
+    ),
+    (
+        "hosts: [a], http: [{route: [{destination: {host: a}}], match: [{headers: {'@request.auth.claims.x': {exact: x}}}]}]",
+        "W spec.http[0].match[0].headers[@request.auth.claims.x]",
+        "matches no request",
+    ),
+    (
+        "hosts: [a], http: [{route: [{destination: {host: a}}], match: [{statPrefix: x}]}]",
+        "W spec.http[0].match[0].statPrefix",
+        "no effect",
+    ),
+    (
+        "hosts: [a], http: [{route: [{destination: {host: a}}], headers: {request: {set: {x: '%FOO%'}}}}]",
+        "E spec.http[0].headers.request.set[x]",
+        "%%",
+    ),
+    (
+        "hosts: [a], http: [{route: [{destination: {host: a}}], timeout: 3}]",
+        "E spec.http[0].timeout",
+        "put it in quotes",
+    ),
+    (
+        "hosts: [a], http: [{route: [{destination: {host: a}}], timeout: 3x}]",
+        "E spec.http[0].timeout",
+        "write it as 3s",
+    ),
+    (
+        "hosts: [a], http: [{route: [{destination: {host: a}}], retries: {attempts: 1, retryOn: 'reset,foo'}}]",
+        "E spec.http[0].retries.retryOn",
+        "unknown condition \"foo\"",
+    ),
+    (
+        "hosts: [a], http: [{route: [{destination: {host: a}}], fault: {delay: {fixedDelay: 1s}}}]",
+        "W spec.http[0].fault.delay.percentage",
+        "no request is delayed",
+    ),
+    (
+        "hosts: [a], http: [{route: [{destination: {host: a}}], fault: {abort: {percentage: {value: 101}, httpStatus: 500}}}]",
+        "E spec.http[0].fault.abort.percentage.value",
+        "0 to 100",
+    ),
+    (
+        "hosts: [a], http: [{route: [{destination: {host: a}}], fault: {abort: {percentage: {value: 1}, grpcStatus: BAD}}}]",
+        "E spec.http[0].fault.abort.grpcStatus",
+        "UNAVAILABLE",
+    ),
+    (
+        "hosts: [a], http: [{route: [{destination: {host: a}}], mirror: {host: b}, mirrors: [{destination: {host: c}}]}]",
+        "E spec.http[0].mirrors",
+        "not both",
+    ),
+    ("hosts: [a], http: [{route: [{destination: {host: a}}], rewrite: {}}]", "E spec.http[0].rewrite.uri", "needs uri"),
+    (
+        "hosts: [a], http: [{route: [{destination: {host: a}}], rewrite: {uriRegexRewrite: {match: '(a)', rewrite: '\\2'}}}]",
+        "E spec.http[0].rewrite.uriRegexRewrite.match",
+        "group",
+    ),
+];
+
+const DESTINATION_RULE: &[Case] = &[
+    ("trafficPolicy: {}", "E spec.host", "is needed"),
+    ("host: a, subsets: [{labels: {a: b}}]", "E spec.subsets[0].name", "needs its name"),
+    ("host: a, subsets: [{name: v1}]", "W spec.subsets[0].labels", "all endpoints"),
+    (
+        "host: a, subsets: [{name: v1, labels: {a: b}}, {name: v1, labels: {a: c}}]",
+        "E spec.subsets[1]",
+        "already defined",
+    ),
+    (
+        "host: a, trafficPolicy: {loadBalancer: {simple: FASTEST}}",
+        "E spec.trafficPolicy.loadBalancer.simple",
+        "LEAST_REQUEST",
+    ),
+    (
+        "host: a, trafficPolicy: {loadBalancer: {consistentHash: {}}}",
+        "E spec.trafficPolicy.loadBalancer.consistentHash",
+        "exactly one of",
+    ),
+    (
+        "host: a, trafficPolicy: {connectionPool: {tcp: {tcpKeepalive: {time: 1s}}}}",
+        "W spec.trafficPolicy.connectionPool.tcp.tcpKeepalive",
+        "no effect",
+    ),
+    (
+        "host: a, trafficPolicy: {outlierDetection: {maxEjectionPercent: 101}}",
+        "E spec.trafficPolicy.outlierDetection.maxEjectionPercent",
+        "out of range 0..100",
+    ),
+    (
+        "host: a, trafficPolicy: {tls: {mode: MUTUAL, privateKey: /k}}",
+        "E spec.trafficPolicy.tls.clientCertificate",
+        "needs it",
+    ),
+    (
+        "host: a, trafficPolicy: {portLevelSettings: [{tls: {}}]}",
+        "E spec.trafficPolicy.portLevelSettings[0].port",
+        "is needed",
+    ),
+    ("host: a, trafficPolicy: {tunnel: {}}", "W spec.trafficPolicy.tunnel", "no effect"),
+];
+
+const HTTP_ROUTE: &[Case] = &[
+    ("parentRefs: [{kind: Service, group: ''}]", "E spec.parentRefs[0].name", "is needed"),
+    ("parentRefs: [{kind: Service, group: '', name: a}], hostnames: [x]", "W spec.hostnames", "no effect for services"),
+    ("rules: [{filters: [{type: ExtensionRef}]}]", "E spec.rules[0].filters[0].type", "not supported"),
+    ("rules: [{matches: [{path: {value: a}}]}]", "E spec.rules[0].matches[0].path.value", "begin with /"),
+    ("rules: [{matches: [{path: {type: Glob}}]}]", "E spec.rules[0].matches[0].path.type", "PathPrefix"),
+    ("rules: [{backendRefs: [{name: a}]}]", "W spec.rules[0].backendRefs[0].port", "answered 500"),
+    ("rules: [{backendRefs: [{kind: X, name: a}]}]", "W spec.rules[0].backendRefs[0].kind", "answered 500"),
+    ("rules: [{timeouts: {request: 1}}]", "E spec.rules[0].timeouts.request", "put it in quotes"),
+    ("rules: [{retry: {codes: [200]}}]", "E spec.rules[0].retry.codes[0]", "out of range"),
+    (
+        "rules: [{filters: [{type: URLRewrite, urlRewrite: {path: {type: ReplaceFullPath}}}]}]",
+        "E spec.rules[0].filters[0].urlRewrite.path.type",
+        "replaceFullPath",
+    ),
+];
+
+const SIDECAR: &[Case] = &[
+    ("egress: [{}]", "E spec.egress[0].hosts", "needs hosts"),
+    ("egress: [{hosts: [a]}]", "E spec.egress[0].hosts[0]", "namespace/host"),
+    ("egress: [{hosts: ['./*']}], ingress: [{}]", "W spec.ingress", "no effect"),
+];
+
+#[test]
+fn each_rule_names_its_field() {
+    let tables = [
+        ("networking.istio.io/v1", "VirtualService", VIRTUAL_SERVICE),
+        ("networking.istio.io/v1beta1", "DestinationRule", DESTINATION_RULE),
+        ("networking.istio.io/v1alpha3", "Sidecar", SIDECAR),
+        ("gateway.networking.k8s.io/v1beta1", "HTTPRoute", HTTP_ROUTE),
+    ];
+    let mut wrong = Vec::new();
+    for (version, kind, (spec, expected, reason)) in
+        tables.into_iter().flat_map(|(version, kind, cases)| cases.iter().map(move |case| (version, kind, case)))
+    {
+        let text =
+            format!("apiVersion: {version}\nkind: {kind}\nmetadata: {{name: o, namespace: n}}\nspec: {{{spec}}}\n");
+        let loaded = load_text(&text);
+        let rejects = expected.starts_with('E');
+        let found = if rejects { &loaded.problems } else { &loaded.notices };
+        let is_it = matches!(&found[..], [one] if one.field == expected[2..] && one.reason.contains(reason));
+        if !is_it || rejects != loaded.objects.is_empty() {
+            let all = loaded.problems.iter().chain(&loaded.notices);
+            let all: Vec<String> = all.map(|problem| format!("{}: {}", problem.field, problem.reason)).collect();
+            wrong.push(format!("{kind} {spec}: expected {expected}: {reason}, found {all:#?}"));
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
