@@ -8,6 +8,7 @@ use anyhow::{Context, bail};
 use clap::Args;
 use http::Method;
 
+use crate::admin::status::ObjectStatus;
 use crate::admin::{EndedPlaintext, PlaintextConnection, status};
 use crate::capture::Capture;
 use crate::cni::Installer;
@@ -80,6 +81,9 @@ pub struct StatusArgs {
     /// The agent's admin address.
     #[arg(long, env = "WEIR_ADMIN_ADDRESS", default_value = "127.0.0.1:15000")]
     admin: SocketAddr,
+    /// Show what of the users' objects is rejected or has no effect, and why, instead of the agent's status.
+    #[arg(long)]
+    config: bool,
 }
 
 #[derive(Debug, Args)]
@@ -172,6 +176,11 @@ pub fn pods(args: &PodsArgs) -> anyhow::Result<()> {
 /// When no agent answers.
 pub fn status(args: &StatusArgs) -> anyhow::Result<()> {
     run(async {
+        if args.config {
+            let objects: Vec<ObjectStatus> = status::fetch_as(args.admin, Method::GET, "/objects").await?;
+            print!("{}", status::render_objects(&objects));
+            return Ok(());
+        }
         let status = status::fetch(args.admin).await?;
         print!("{}", status::render(&status));
         Ok(())

@@ -30,6 +30,7 @@ pub mod status {
 
     mod collect;
     mod fetch;
+    mod objects;
     mod render;
     mod report;
 
@@ -37,6 +38,7 @@ pub mod status {
     #[cfg(test)]
     pub use self::fetch::FetchError;
     pub use self::fetch::{fetch, fetch_as};
+    pub use self::objects::{ObjectStatus, render_objects};
     pub use self::render::render;
     pub use self::report::ControlPlaneStatus;
 }

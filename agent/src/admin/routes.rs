@@ -63,6 +63,12 @@ pub(super) const ADMIN: &[Route] = &[
         about: "plaintext connections that could be over HBONE by now; POST ends them, ?pod=namespace/name those of a pod",
         handler: plaintext,
     },
+    Route {
+        path: "/objects",
+        methods: Methods::Get,
+        about: "users' objects, and what of them is rejected or has no effect",
+        handler: objects,
+    },
     Route { path: "/quitquitquit", methods: Methods::Post, about: "drain and end the agent", handler: quit },
     Route { path: "/status", methods: Methods::Get, about: "what weir status shows, as JSON", handler: show_status },
     Route { path: "/version", methods: Methods::Get, about: "the agent's version", handler: version },
@@ -127,6 +133,10 @@ fn index(_sources: &AdminSources, _request: &Parts) -> AdminResponse {
 
 fn dump(sources: &AdminSources, _request: &Parts) -> AdminResponse {
     json(config_dump(sources))
+}
+
+fn objects(sources: &AdminSources, _request: &Parts) -> AdminResponse {
+    json(serde_json::to_vec(&(sources.objects)()))
 }
 
 fn quit(sources: &AdminSources, _request: &Parts) -> AdminResponse {

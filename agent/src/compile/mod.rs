@@ -8,6 +8,7 @@ mod http {
     mod delegation;
     mod destination_rule;
     mod destinations;
+    mod effects;
     mod gateway_route;
     mod matching;
     mod rule;
@@ -18,6 +19,7 @@ mod http {
     mod tests;
     mod virtual_service;
 
+    pub use effects::Hostnames;
     pub use settings::HttpSettings;
     pub use store::HttpStore;
 }
@@ -27,7 +29,7 @@ mod matches;
 
 use std::sync::Arc;
 
-pub use self::http::{HttpSettings, HttpStore};
+pub use self::http::{Hostnames, HttpSettings, HttpStore};
 pub use self::l4_policy::{L4Policy, denial_of_rejected, l4_policy};
 use crate::model::identity::TrustDomain;
 use crate::model::mesh::MeshSettings;

@@ -4,12 +4,14 @@ use serde_json::{Value as Json, json};
 
 use super::decode;
 use super::subscription_state::SubscriptionState;
+use crate::compile::Hostnames;
 use crate::objects::base64;
 use crate::resources::{ObjectKind, ResourceType};
 
 /// Every object, by kind and name: as a file would have it where its content is read, else what its envelope says and the
 /// bytes.
-pub(super) fn objects(state: &SubscriptionState) -> Vec<Json> {
+/// `services` are the host names that there are.
+pub(super) fn objects(state: &SubscriptionState, services: &Hostnames) -> Vec<Json> {
     let mut objects = Vec::new();
     for kind in ObjectKind::ALL {
         for (name, resource) in state.of(ResourceType::Object(kind)) {
@@ -21,7 +23,7 @@ pub(super) fn objects(state: &SubscriptionState) -> Vec<Json> {
             if let Some(reason) = rejected {
                 fields.insert("rejected".to_owned(), json!(&**reason));
             }
-            let without_effect = state.http_notes(kind, name);
+            let without_effect = state.http_notes(kind, name, services);
             if !without_effect.is_empty() {
                 fields.insert("withoutEffect".to_owned(), json!(without_effect));
             }

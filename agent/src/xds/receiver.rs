@@ -82,7 +82,8 @@ impl ConfigReceiver {
     /// Users' objects as they were received, for people.
     #[must_use]
     pub fn objects(&self) -> Vec<serde_json::Value> {
-        object_dump::objects(&self.state.lock())
+        let services = self.mesh.read().services().map(|service| service.key.hostname.clone()).collect();
+        object_dump::objects(&self.state.lock(), &services)
     }
 
     /// The requests that open a stream.

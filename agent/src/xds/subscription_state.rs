@@ -9,7 +9,7 @@ use xxhash_rust::xxh64::xxh64;
 
 use super::decode;
 use super::received::{ReceivedResource, Version};
-use crate::compile::{HttpSettings, HttpStore};
+use crate::compile::{Hostnames, HttpSettings, HttpStore};
 use crate::model::http::config::HttpConfig;
 #[cfg(test)]
 use crate::model::http::objects::HttpObjects;
@@ -107,8 +107,8 @@ impl SubscriptionState {
     }
 
     /// What of an object about requests has no effect, and why.
-    pub(super) fn http_notes(&self, kind: ObjectKind, name: &Arc<str>) -> Vec<&str> {
-        Kind::of_http(kind).map(|kind| self.http.notes(kind, name).collect()).unwrap_or_default()
+    pub(super) fn http_notes(&self, kind: ObjectKind, name: &Arc<str>, known: &Hostnames) -> Vec<String> {
+        Kind::of_http(kind).map(|kind| self.http.notes(kind, name, known)).unwrap_or_default()
     }
 
     #[must_use]

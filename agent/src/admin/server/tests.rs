@@ -135,7 +135,7 @@ async fn the_index_lists_every_admin_endpoint() {
     let (_log, sources) = fixture::sources();
     let (_running, addresses, _) = start(sources).await;
     let (_, index) = request(addresses.admin, "GET", "/").await;
-    for path in ["/config_dump", "/logging", "/plaintext", "/quitquitquit", "/status", "/version"] {
+    for path in ["/config_dump", "/logging", "/objects", "/plaintext", "/quitquitquit", "/status", "/version"] {
         assert!(index.lines().any(|line| line.starts_with(path)), "{path}: {index}");
     }
 }

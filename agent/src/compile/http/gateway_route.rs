@@ -13,7 +13,7 @@ use crate::objects::{
     RouteDestination, ServiceRef,
 };
 
-/// Compiles a route, once for each of its parents. `hosts_of` says which hosts a ServiceEntry, by namespace and name, has.
+/// Compiles a route, once for each of its parents that is a Service.
 pub(super) fn route_objects(
     settings: &HttpSettings,
     kind: OriginKind,

@@ -4,6 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use super::effects::{self, Hostnames};
 use super::settings::HttpSettings;
 use super::{delegation, destination_rule, gateway_route, sidecar, virtual_service};
 use crate::model::http::config::HttpConfig;
@@ -78,10 +79,26 @@ impl HttpStore {
         std::mem::take(&mut self.is_changed).then(|| HttpConfig::new(self.http_objects()))
     }
 
-    /// What of an object has no effect, and why.
-    pub fn notes(&self, kind: Kind, name: &Arc<str>) -> impl Iterator<Item = &str> {
-        let entry = self.objects.get(&(kind, name.clone()));
-        entry.into_iter().flat_map(|entry| entry.received.notices.iter().chain(&entry.notes)).map(String::as_str)
+    /// What of an object has no effect, or another one than its author may expect, and why; `known` are the services that
+    /// there are.
+    #[must_use]
+    pub fn notes(&self, kind: Kind, name: &Arc<str>, known: &Hostnames) -> Vec<String> {
+        let Some(entry) = self.objects.get(&(kind, name.clone())) else { return Vec::new() };
+        let rules = || {
+            self.objects.values().filter_map(|entry| match &entry.compiled {
+                Compiled::DestinationRule(rule) => Some(rule.clone()),
+                _ => None,
+            })
+        };
+        let found = match &entry.compiled {
+            Compiled::Routes(objects) => {
+                let rules: Vec<_> = rules().collect();
+                objects.iter().flat_map(|object| effects::of_routes(object, &rules, known)).collect()
+            }
+            Compiled::DestinationRule(rule) => effects::of_destination_rule(rule, known),
+            Compiled::Scope(_) => Vec::new(),
+        };
+        entry.received.notices.iter().chain(&entry.notes).cloned().chain(found).collect()
     }
 
     fn compile_again(&mut self, which: impl Fn(&ReceivedHttpObject) -> bool) {
@@ -102,6 +119,7 @@ impl HttpStore {
             HttpObject::VirtualService(service) => {
                 let delegate = |namespace: &str, name: &str| self.delegate(namespace, name);
                 let rules = delegation::in_place(metadata, service, delegate, |note| notes.push(note));
+                effects::of_virtual_service(service, &rules, |note| notes.push(note));
                 let object = virtual_service::route_object(settings, metadata, service, &rules);
                 Compiled::Routes(object.map(Arc::new).into_iter().collect())
             }

@@ -246,3 +246,47 @@ fn an_object_changes_and_goes_alone() {
     kept.remove(Kind::VirtualService, &"s/never".into());
     assert!(kept.take_changed().is_none());
 }
+
+#[test]
+fn people_are_told_what_has_no_effect() {
+    let known = ["web.s.svc.cluster.local".into()].into();
+    let to = |more: &str| format!("http: [{{route: [{{destination: {{host: web{more}}}}}]}}]");
+    let subset = object("DestinationRule", "s/d", "host: web, subsets: [{name: v1, labels: {a: b}}]");
+    let cases = [
+        (format!("hosts: [web], {}", to("")), Vec::new()),
+        (format!("hosts: [web], {}", to(", subset: v1")), Vec::new()),
+        (
+            format!("hosts: [web], {}", to(", subset: v2")),
+            vec!["spec.http[0]: no DestinationRule for web.s.svc.cluster.local has a subset v2: requests to it fail"],
+        ),
+        (
+            "hosts: [web], http: [{route: [{destination: {host: other}}]}]".to_owned(),
+            vec!["spec.http[0]: there is no service other.s.svc.cluster.local: requests to it fail"],
+        ),
+        (
+            format!("hosts: [other], {}", to("")),
+            vec!["spec.hosts: there is no service other.s.svc.cluster.local: only requests to port 80 with this Host meet the rules"],
+        ),
+        (
+            format!("hosts: [web], gateways: [g], {}", to("")),
+            vec!["spec.gateways: the object has no effect: it is for gateways only, and mesh is not among them"],
+        ),
+        (
+            "hosts: [web], http: [{match: [{uri: {prefix: /}}], route: [{destination: {host: web}}]}, {route: [{destination: {host: web}}]}]"
+                .to_owned(),
+            vec!["spec.http[0]: no request reaches the rules behind it: it matches every one"],
+        ),
+        (
+            "hosts: [web], http: [{delegate: {name: inner}}]".to_owned(),
+            vec!["spec.http[0].delegate: the rule has no effect: there is no VirtualService s/inner without hosts that is exported to s"],
+        ),
+    ];
+    for (spec, expected) in cases {
+        let store = store(&(object("VirtualService", "s/v", &spec) + &subset));
+        assert_eq!(store.notes(Kind::VirtualService, &"s/v".into(), &known), expected, "{spec}");
+        assert_eq!(store.notes(Kind::DestinationRule, &"s/d".into(), &known), [""; 0]);
+    }
+    let lone = store(&object("DestinationRule", "s/d", "host: gone"));
+    let expected = ["spec.host: there is no service gone.s.svc.cluster.local"];
+    assert_eq!(lone.notes(Kind::DestinationRule, &"s/d".into(), &known), expected);
+}

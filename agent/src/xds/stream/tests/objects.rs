@@ -52,7 +52,7 @@ fn all_objects_that_a_real_istiod_sent_are_stored_and_recognized_again() {
         let (again, updates) = apply_updates(&mut state, response);
         assert_eq!((again.changed, again.repeats, updates.len()), (false, count, 0), "{url}: byte for byte the same");
     }
-    let shown = crate::xds::object_dump::objects(&state);
+    let shown = crate::xds::object_dump::objects(&state, &Default::default());
     assert!(shown.iter().all(|object| object["spec"].is_object() || object["base64"].is_string()), "{shown:?}");
     let policy = shown.iter().find(|object| object["name"] == "bookinfo/details-l4").unwrap();
     assert_eq!(policy["spec"]["selector"]["matchLabels"]["app"], "details");

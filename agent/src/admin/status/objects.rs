@@ -1,0 +1,64 @@
+//! `weir status --config`: what of the users' objects is rejected or has no effect, and why.
+
+use serde::{Deserialize, Serialize};
+
+/// An object, as far as people ask whether it counts.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ObjectStatus {
+    /// Group, version and kind.
+    pub r#type: String,
+    /// `namespace/name`.
+    pub name: String,
+    /// Why it counts for nothing, or denies in place of what it says.
+    #[serde(default)]
+    pub rejected: Option<String>,
+    /// `field: reason`.
+    #[serde(default)]
+    pub without_effect: Vec<String>,
+}
+
+/// One line per object that does not count in part or at all, each with its findings, and a count of the others.
+#[must_use]
+pub fn render_objects(objects: &[ObjectStatus]) -> String {
+    let mut lines = Vec::new();
+    let mut whole = 0;
+    for object in objects {
+        if object.rejected.is_none() && object.without_effect.is_empty() {
+            whole += 1;
+            continue;
+        }
+        let kind = object.r#type.rsplit('/').next().unwrap_or_default();
+        lines.push(format!("{kind} {}", object.name));
+        lines.extend(object.rejected.iter().map(|reason| format!("  rejected: {reason}")));
+        lines.extend(object.without_effect.iter().map(|reason| format!("  {reason}")));
+    }
+    lines.push(format!("{whole} of {} objects count as they are", objects.len()));
+    // Names and reasons come from elsewhere; none may steer the terminal.
+    let clean =
+        |line: String| line.chars().map(|c| if c.is_control() { ' ' } else { c }).chain(['\n']).collect::<String>();
+    lines.into_iter().map(clean).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn objects_that_count_in_part_are_listed_with_the_reasons() {
+        let object = |name: &str, rejected: Option<&str>, without_effect: &[&str]| ObjectStatus {
+            r#type: "networking.istio.io/v1/VirtualService".to_owned(),
+            name: name.to_owned(),
+            rejected: rejected.map(str::to_owned),
+            without_effect: without_effect.iter().map(ToString::to_string).collect(),
+        };
+        let objects = [
+            object("shop/good", None, &[]),
+            object("shop/part", None, &["spec.tcp: has no effect", "spec.http[1]: there is no\u{1b} service a.b"]),
+            object("shop/bad", Some("body: not set"), &[]),
+        ];
+        let expected = "VirtualService shop/part\n  spec.tcp: has no effect\n  spec.http[1]: there is no  service a.b\n\
+                        VirtualService shop/bad\n  rejected: body: not set\n1 of 3 objects count as they are\n";
+        assert_eq!(render_objects(&objects), expected);
+    }
+}
