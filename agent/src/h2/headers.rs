@@ -74,7 +74,7 @@ impl<A: Default> Session<A> {
                 Ok(None)
             }
             Section::Response(section) => {
-                let asked = self.streams.table.get(&id).map_or(Asked::ForContent, |stream| stream.responses.asked);
+                let asked = self.streams.table.get(&id).map_or(Asked::Content, |stream| stream.responses.asked);
                 Ok(self.response_came(id, end, read.and_then(|()| section.finish(end, asked))))
             }
             Section::Trailers(fields) => Ok(self.trailers_came(id, end, read.map(|()| section::trailers(fields)))),
@@ -138,7 +138,7 @@ impl<A: Default> Session<A> {
             return self.send(|out| frame::append_reset(out, id, Reason::PROTOCOL_ERROR));
         };
         let window = self.first_stream_window;
-        let mut stream = Stream::new(self.peer.initial_window, window, Asked::ForContent);
+        let mut stream = Stream::new(self.peer.initial_window, window, Asked::Content);
         stream.counted = (!self.usage.has_ample_windows && self.budget.begin_stream(window)).then_some(window);
         stream.remote_ended = end;
         stream.content_left = if request.head.method == b"CONNECT" { None } else { request.content.left() };

@@ -18,7 +18,7 @@ impl<A: Default> Session<A> {
     /// Opens a stream with a CONNECT request of these fields, pseudo-header fields first. `None` when the connection takes no
     /// more, or the pod has as many streams as may begin with its window: another connection may have a smaller one.
     pub(crate) fn open<'f>(&mut self, fields: impl IntoIterator<Item = (&'f str, &'f [u8])>) -> Option<u32> {
-        self.open_with(Asked::ForTunnel, false, |block| {
+        self.open_with(Asked::Tunnel, false, |block| {
             block.reserve(512);
             for (name, value) in fields {
                 hpack::encode(block, name.as_bytes(), value);

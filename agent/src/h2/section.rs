@@ -18,18 +18,18 @@ pub(crate) enum Content {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Asked {
     /// HEAD: no content follows, whatever the head says.
-    ForHead,
+    Head,
     /// CONNECT: bytes of another protocol follow after 2xx.
-    ForTunnel,
-    ForContent,
+    Tunnel,
+    Content,
 }
 
 impl Asked {
     pub(super) fn by_method(method: &[u8]) -> Self {
         match method {
-            b"HEAD" => Self::ForHead,
-            b"CONNECT" => Self::ForTunnel,
-            _ => Self::ForContent,
+            b"HEAD" => Self::Head,
+            b"CONNECT" => Self::Tunnel,
+            _ => Self::Content,
         }
     }
 }
@@ -230,8 +230,8 @@ impl ResponseSection {
             return Err("an interim response that is the end");
         }
         let content = match (asked, status) {
-            (Asked::ForHead, _) | (_, 100..=199 | 204 | 304) => Content::None,
-            (Asked::ForTunnel, 200..=299) => Content::Unknown,
+            (Asked::Head, _) | (_, 100..=199 | 204 | 304) => Content::None,
+            (Asked::Tunnel, 200..=299) => Content::Unknown,
             _ => Content::of(self.fields.content_length, ends)?,
         };
         Ok(Response { head, content })

@@ -58,8 +58,8 @@ pub(crate) mod h2 {
     #[cfg(test)]
     mod tests;
 
-    pub(crate) use self::client::{ClientConnection, ClientDriver, OpenError};
-    pub(crate) use self::server::{Incoming, ServerConnection};
+    pub(crate) use self::client::ClientConnection;
+    pub(crate) use self::server::ServerConnection;
     pub(crate) use self::stream::{ClientStream, ServerStream};
 }
 

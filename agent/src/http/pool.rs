@@ -29,7 +29,7 @@ struct Peers<K, IO> {
 /// A connection of HTTP/1 without a request.
 #[derive(Debug)]
 struct Idle<IO> {
-    connection: h1::ClientConnection<IO>,
+    connection: Box<h1::ClientConnection<IO>>,
     since: Instant,
 }
 
@@ -49,7 +49,7 @@ impl<K, IO> Default for UpstreamPool<K, IO> {
 
 impl<K: Hash + Eq + Clone, IO: AsyncRead + AsyncWrite + Unpin> UpstreamPool<K, IO> {
     /// A connection of HTTP/1 that has been idle for no longer than that, the one used last.
-    pub(crate) fn take_idle(&self, key: &K, longest: Duration) -> Option<h1::ClientConnection<IO>> {
+    pub(crate) fn take_idle(&self, key: &K, longest: Duration) -> Option<Box<h1::ClientConnection<IO>>> {
         let mut peers = self.0.lock();
         let peers = &mut *peers;
         let idle = peers.idle.get_mut(key)?;
@@ -67,7 +67,7 @@ impl<K: Hash + Eq + Clone, IO: AsyncRead + AsyncWrite + Unpin> UpstreamPool<K, I
     }
 
     /// Keeps a connection of HTTP/1 for further requests.
-    pub(crate) fn put_idle(&self, key: &K, connection: h1::ClientConnection<IO>) {
+    pub(crate) fn put_idle(&self, key: &K, connection: Box<h1::ClientConnection<IO>>) {
         let mut peers = self.0.lock();
         if peers.idle_count >= MAX_IDLE {
             return;

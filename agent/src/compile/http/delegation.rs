@@ -6,6 +6,9 @@ use std::borrow::Cow;
 use crate::model::http::pattern::TextMatch;
 use crate::objects::{ExportTo, HttpMatch, HttpRule, Metadata, VirtualService};
 
+/// Conditions on fields or parameters, by their names.
+type NamedMatches = Vec<(String, TextMatch)>;
+
 /// The rules of a VirtualService with those of its delegates in their places; `find` looks a VirtualService up. A rule whose
 /// delegate cannot be used is left out.
 pub(super) fn in_place<'s>(
@@ -117,7 +120,7 @@ fn has_conflict(root: &HttpMatch, delegate: &HttpMatch) -> bool {
         (&root.without_headers, &delegate.without_headers),
         (&root.query_params, &delegate.query_params),
     ];
-    let differ = |(ours, theirs): (&Vec<(String, TextMatch)>, &Vec<(String, TextMatch)>)| {
+    let differ = |(ours, theirs): (&NamedMatches, &NamedMatches)| {
         let pairs = ours.iter().filter_map(|(name, root)| {
             theirs.iter().find(|(known, _)| known == name).map(|(_, delegate)| (root, delegate))
         });

@@ -117,6 +117,7 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> ClientConnection<IO> {
         self.connection.poll_head_bytes(cx).map(|_| self.persists = false)
     }
 
+    #[cfg(test)]
     pub(crate) fn io(&self) -> &IO {
         &self.connection.io
     }

@@ -80,6 +80,7 @@ impl ClientConnection {
     }
 
     /// Streams that it takes at once.
+    #[cfg(test)]
     pub(crate) fn max_streams(&self) -> u32 {
         max_streams(&self.shared.exchanges())
     }
@@ -116,11 +117,6 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> ClientDriver<IO> {
     /// Reads and writes what there is. Ready once the connection is over, with the reason.
     pub(crate) fn poll_drive(&mut self, cx: &mut Context<'_>) -> Poll<Arc<SessionError>> {
         self.driver.poll(cx)
-    }
-
-    /// What the connection runs on.
-    pub(crate) fn io(&self) -> &IO {
-        &self.driver.io
     }
 }
 

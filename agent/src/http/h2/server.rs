@@ -60,12 +60,8 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> ServerConnection<IO> {
         self.driver.shared.exchanges().session.leave();
     }
 
-    /// Ends the connection and all its streams; a GOAWAY leaves when it is polled again.
-    pub(crate) fn abort(&mut self) {
-        self.driver.abandon();
-    }
-
     /// Streams that have not ended.
+    #[cfg(test)]
     pub(crate) fn open_streams(&self) -> usize {
         self.driver.shared.exchanges().session.open_streams()
     }

@@ -7,7 +7,7 @@ use bytes::Bytes;
 
 use super::driver::Shared;
 use super::side::End;
-use crate::h2::{Content, Reason};
+use crate::h2::Content;
 use crate::http::stream::{BodyLength, Downstream, ExchangeError, MessageStream, Received, Upstream};
 use crate::model::http::head::{HttpFields, ResponseHead};
 
@@ -47,7 +47,8 @@ impl<S> ExchangeStream<S> {
     }
 
     /// Breaks the exchange off. Nothing can be received or sent after that.
-    pub(crate) fn reset(&mut self, reason: Reason) {
+    #[cfg(test)]
+    pub(crate) fn reset(&mut self, reason: crate::h2::Reason) {
         self.shared.exchanges().release(self.id, reason);
     }
 }

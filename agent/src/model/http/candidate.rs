@@ -24,8 +24,11 @@ pub(super) struct Candidate {
     pub(super) exported_to: ExportTo,
     routes: Vec<Arc<Route>>,
     /// Lists by the numbers of the routes in them.
-    kept: RwLock<Vec<(Box<[u32]>, Arc<ServiceRoutes>)>>,
+    kept: RwLock<Vec<KeptList>>,
 }
+
+/// The numbers of the routes in a list, and the list.
+type KeptList = (Box<[u32]>, Arc<ServiceRoutes>);
 
 /// How near an object is to a client. Of several for one host, nearer ones count first, and older ones within each.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]

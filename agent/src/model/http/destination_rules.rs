@@ -34,8 +34,11 @@ struct NamespaceRules {
 struct MergedRule {
     rule: Arc<DestinationRuleObject>,
     /// By subset, then port: all that the rule mentions, and `None` for all others.
-    policies: Vec<(Option<u32>, Option<u16>, OnceLock<Arc<DestinationPolicy>>)>,
+    policies: Vec<MergedPolicy>,
 }
+
+/// The policy of a subset and a port, once it was asked for.
+type MergedPolicy = (Option<u32>, Option<u16>, OnceLock<Arc<DestinationPolicy>>);
 
 impl DestinationRules {
     /// From objects, oldest first, and the mesh's own policy.

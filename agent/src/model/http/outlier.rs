@@ -77,12 +77,6 @@ impl OutlierState {
         self.ejected_until.is_some_and(|until| now < until)
     }
 
-    /// When it may be used again, while it is ejected.
-    #[must_use]
-    pub fn ejected_until(&self) -> Option<Instant> {
-        self.ejected_until
-    }
-
     /// Counts a result. Returns whether the endpoint is ejected because of it.
     pub fn record(
         &mut self,

@@ -24,7 +24,7 @@ use crate::telemetry::ends::{OutboundSource, Reporter};
 use crate::telemetry::record::ConnectionRecord;
 
 /// Serves one captured connection of a pod to its end.
-pub(in crate::proxy) async fn serve(pod_proxy: Arc<PodProxy>, mut downstream: TcpStream, mut budget: Budget) {
+pub(in crate::proxy) async fn serve(pod_proxy: Arc<PodProxy>, downstream: TcpStream, mut budget: Budget) {
     let PodProxy { proxy, pod, .. } = &*pod_proxy;
     let Ok(source_addr) = downstream.peer_addr().map(canonical) else { return };
     let Some(original_dst) = proxy.capture.original_dst(downstream.as_fd()) else {
@@ -45,7 +45,7 @@ pub(in crate::proxy) async fn serve(pod_proxy: Arc<PodProxy>, mut downstream: Tc
     if let Some(http) = HttpPort::of(&pod_proxy, &source, original_dst) {
         // It waits for its client, not for an upstream.
         budget.is_not_pending();
-        match http.open(&mut downstream).await {
+        match http.open(&downstream).await {
             Opened::Http(detected, first) => return http.serve(source, downstream, detected, first).await,
             Opened::Other(first) => received = first,
         }

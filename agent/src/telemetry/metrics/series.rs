@@ -36,10 +36,12 @@ impl<L, C> Deref for Series<L, C> {
     }
 }
 
+type SeriesByLabels<L, C> = HashMap<Arc<L>, Arc<Series<L, C>>>;
+
 /// All combinations of labels seen.
 #[derive(Debug)]
 pub(super) struct SeriesTable<L, C> {
-    series: RwLock<HashMap<Arc<L>, Arc<Series<L, C>>>>,
+    series: RwLock<SeriesByLabels<L, C>>,
     /// How many were left when idle ones were last forgotten.
     left: AtomicUsize,
 }

@@ -13,6 +13,9 @@ impl<D: Downstream> Request<'_, D> {
     /// Answers for a reason. `retried`: at the end of several attempts.
     pub(super) async fn reply(&mut self, reason: Reason, retried: bool) -> Result<(), Broken> {
         let LocalReply { status, body, details, flag } = LocalReply::new(reason, retried);
+        if reason == Reason::Blocked {
+            self.watcher.record.destination_is_blocked();
+        }
         if let Some(flag) = flag {
             self.watcher.record.flag(flag);
         }

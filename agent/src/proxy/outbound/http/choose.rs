@@ -34,9 +34,7 @@ impl<D> Request<'_, D> {
             let panics = !ejected.is_empty() && detection.panics(healthy(), mesh.endpoints(&plan.service).count());
             (!panics).then_some(ejected)
         });
-        let is_ejected = |endpoint: &Workload| {
-            ejected.as_ref().is_some_and(|ejected| ejected.iter().any(|uid| *uid == endpoint.uid))
-        };
+        let is_ejected = |endpoint: &Workload| ejected.as_ref().is_some_and(|ejected| ejected.contains(&endpoint.uid));
         let chosen = self.choose_among(&mesh, plan, |endpoint| is_tried(endpoint) || is_ejected(endpoint));
         let chosen = match chosen {
             // An endpoint that failed is better than none.
@@ -54,13 +52,13 @@ impl<D> Request<'_, D> {
     ) -> Result<Chosen, Unresolved> {
         let subset = plan.policy.subset.as_ref();
         let excluded =
-            |endpoint: &Workload| is_excluded(endpoint) || subset.is_some_and(|labels| !endpoint.carries(labels));
+            &|endpoint: &Workload| is_excluded(endpoint) || subset.is_some_and(|labels| !endpoint.carries(labels));
         let (hash, set_cookie) = self.hash(plan);
         let request =
             EndpointRequest { service: &plan.service, port: plan.port, dialled: self.connection.original_dst, hash };
         let resolve = || {
             let source = &self.connection.source.workload;
-            let upstream = mesh.resolve_request(source, request, &excluded, rand::random)?;
+            let upstream = mesh.resolve_request(source, request, excluded, rand::random)?;
             Ok(self.with_state(upstream, plan, set_cookie.clone()))
         };
         let first = resolve()?;

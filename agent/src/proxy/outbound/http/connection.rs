@@ -21,6 +21,7 @@ use crate::model::workload::Workload;
 use crate::net;
 use crate::proxy::pod::PodProxy;
 use crate::telemetry::ends::{ConnectionEnds, OutboundSource};
+use crate::telemetry::record::ConnectionRecord;
 use crate::telemetry::request_ends::RequestEnds;
 
 /// What the requests of one connection have in common.
@@ -90,6 +91,8 @@ impl HttpConnection {
     pub(super) async fn serve(self, downstream: TcpStream, detected: Detected, received: BytesMut) {
         let pod = self.pod_proxy.pod.clone();
         let drain = self.pod_proxy.proxy.drain.clone();
+        let record = ConnectionRecord::open_provisional(&self.pod_proxy.proxy.metrics, self.ends.ends().clone());
+        record.settle_for_requests(None);
         let serving = async {
             if detected == Detected::Http2 {
                 Arc::new(self).serve_http2(downstream, received).await;

@@ -19,11 +19,13 @@ const SWEEP_FROM: usize = 1024;
 
 /// A port of a service.
 type Destination = (ServiceKey, u16);
+/// A workload, by its uid, that serves one.
+type Endpoint = (Arc<str>, Destination);
 
 /// See the module.
 #[derive(Debug)]
 pub(in crate::proxy) struct Endpoints {
-    shards: [Mutex<HashMap<(Arc<str>, Destination), Arc<EndpointState>>>; SHARDS],
+    shards: [Mutex<HashMap<Endpoint, Arc<EndpointState>>>; SHARDS],
     hasher: RandomState,
     /// Those that are or were ejected, by what they serve. Hardly ever written.
     ejected: RwLock<HashMap<Destination, Vec<Arc<EndpointState>>>>,

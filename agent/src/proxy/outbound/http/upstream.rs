@@ -33,7 +33,7 @@ pub(in crate::proxy) type HttpPool = http::UpstreamPool<Transport, UpstreamIo>;
 
 /// One request on its way to an endpoint.
 pub(super) enum Exchange {
-    Http1(h1::ClientConnection<UpstreamIo>),
+    Http1(Box<h1::ClientConnection<UpstreamIo>>),
     Http2(h2::ClientStream),
 }
 
@@ -109,7 +109,7 @@ impl Sending<'_> {
         let is_reused = idle.is_some();
         let mut connection = match idle {
             Some(connection) => connection,
-            None => h1::ClientConnection::new(self.connect().await?),
+            None => Box::new(h1::ClientConnection::new(self.connect().await?)),
         };
         connection.send_request(self.head, self.length).map_err(OpenError::Session)?;
         Ok(Begun { exchange: Exchange::Http1(connection), is_reused })
