@@ -62,14 +62,16 @@ impl<K: Hash + Eq + Clone, IO: AsyncRead + AsyncWrite + Unpin> UpstreamPool<K, I
             if is_usable(&mut taken.connection) {
                 return Some(taken.connection);
             }
+            taken.connection.end();
         }
         None
     }
 
     /// Keeps a connection of HTTP/1 for further requests.
-    pub(crate) fn put_idle(&self, key: &K, connection: Box<h1::ClientConnection<IO>>) {
+    pub(crate) fn put_idle(&self, key: &K, mut connection: Box<h1::ClientConnection<IO>>) {
         let mut peers = self.0.lock();
         if peers.idle_count >= MAX_IDLE {
+            connection.end();
             return;
         }
         peers.idle_count += 1;
@@ -109,7 +111,13 @@ impl<K: Hash + Eq + Clone, IO: AsyncRead + AsyncWrite + Unpin> UpstreamPool<K, I
         let mut peers = self.0.lock();
         let mut count = 0;
         peers.idle.retain(|_, idle| {
-            idle.retain_mut(|idle| idle.since.elapsed() < idle_timeout && is_usable(&mut idle.connection));
+            idle.retain_mut(|idle| {
+                let is_kept = idle.since.elapsed() < idle_timeout && is_usable(&mut idle.connection);
+                if !is_kept {
+                    idle.connection.end();
+                }
+                is_kept
+            });
             count += idle.len();
             !idle.is_empty()
         });
@@ -124,7 +132,9 @@ impl<K: Hash + Eq + Clone, IO: AsyncRead + AsyncWrite + Unpin> UpstreamPool<K, I
     /// Closes all connections without requests.
     pub(crate) fn clear(&self) {
         let mut peers = self.0.lock();
-        peers.idle.clear();
+        for (_, idle) in peers.idle.drain() {
+            idle.into_iter().for_each(|mut idle| idle.connection.end());
+        }
         peers.shared.clear();
         peers.idle_count = 0;
     }

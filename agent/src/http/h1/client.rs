@@ -1,6 +1,7 @@
 //! A connection to a server: requests go out, one after the other, each once the response to the one before it is complete.
 
-use std::task::{Context, Poll, ready};
+use std::pin::Pin;
+use std::task::{Context, Poll, Waker, ready};
 
 use bytes::{Buf, Bytes, BytesMut};
 use tokio::io::{AsyncRead, AsyncWrite};
@@ -115,6 +116,12 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> ClientConnection<IO> {
         }
         self.connection.release();
         self.connection.poll_head_bytes(cx).map(|_| self.persists = false)
+    }
+
+    /// Says to the server that no other request follows, after the last exchange is over; then the connection is dropped.
+    pub(crate) fn end(&mut self) {
+        // What carries the connection has nothing left to write, so there is nothing to wait for.
+        let _ = Pin::new(&mut self.connection.io).poll_shutdown(&mut Context::from_waker(Waker::noop()));
     }
 
     #[cfg(test)]

@@ -3,27 +3,36 @@
 use std::io::{self, IoSlice};
 use std::pin::Pin;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
+use tokio::runtime::Handle;
 
 use crate::hbone::HboneStream;
 use crate::limits::Held;
 use crate::net;
 use crate::proxy::outbound::upstream::UpstreamStream;
 
+/// How long an endpoint has to end its side of a stream that carries no more requests.
+const LONGEST_END: Duration = Duration::from_secs(5);
+
 /// The bytes of one connection to an upstream.
 #[derive(Debug)]
 pub(in crate::proxy) struct UpstreamIo {
     carrier: Carrier,
+    /// Whether this side has ended.
+    is_shut_down: bool,
     /// The connection's place among those that the pod may have.
-    _held: Held,
+    held: Option<Held>,
 }
 
 #[derive(Debug)]
 enum Carrier {
     Tcp(TcpStream),
     Hbone(HboneStream),
+    /// Its end is awaited elsewhere.
+    Gone,
 }
 
 impl UpstreamIo {
@@ -36,7 +45,7 @@ impl UpstreamIo {
             }
             UpstreamStream::Hbone(stream) => Carrier::Hbone(stream),
         };
-        Self { carrier, _held: held }
+        Self { carrier, is_shut_down: false, held: Some(held) }
     }
 }
 
@@ -45,6 +54,7 @@ impl AsyncRead for UpstreamIo {
         match &mut self.carrier {
             Carrier::Tcp(tcp) => Pin::new(tcp).poll_read(cx, buf),
             Carrier::Hbone(stream) => Pin::new(stream).poll_read(cx, buf),
+            Carrier::Gone => Poll::Ready(Ok(())),
         }
     }
 }
@@ -54,6 +64,7 @@ impl AsyncWrite for UpstreamIo {
         match &mut self.carrier {
             Carrier::Tcp(tcp) => Pin::new(tcp).poll_write(cx, bytes),
             Carrier::Hbone(stream) => Pin::new(stream).poll_write(cx, bytes),
+            Carrier::Gone => Poll::Ready(Err(io::ErrorKind::BrokenPipe.into())),
         }
     }
 
@@ -65,6 +76,7 @@ impl AsyncWrite for UpstreamIo {
         match &mut self.carrier {
             Carrier::Tcp(tcp) => Pin::new(tcp).poll_write_vectored(cx, slices),
             Carrier::Hbone(stream) => Pin::new(stream).poll_write_vectored(cx, slices),
+            Carrier::Gone => Poll::Ready(Err(io::ErrorKind::BrokenPipe.into())),
         }
     }
 
@@ -77,9 +89,30 @@ impl AsyncWrite for UpstreamIo {
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.is_shut_down = true;
         match &mut self.carrier {
             Carrier::Tcp(tcp) => Pin::new(tcp).poll_shutdown(cx),
             Carrier::Hbone(stream) => Pin::new(stream).poll_shutdown(cx),
+            Carrier::Gone => Poll::Ready(Ok(())),
         }
     }
+}
+
+impl Drop for UpstreamIo {
+    /// A stream that this side has ended in order has the time to be ended by the other: dropped before, it would be reset.
+    fn drop(&mut self) {
+        let carrier = std::mem::replace(&mut self.carrier, Carrier::Gone);
+        if self.is_shut_down
+            && let Carrier::Hbone(stream) = carrier
+            && let Ok(runtime) = Handle::try_current()
+        {
+            runtime.spawn(await_end(stream, self.held.take()));
+        }
+    }
+}
+
+async fn await_end(mut stream: HboneStream, _held: Option<Held>) {
+    let mut ignored = [0; 1024];
+    let to_end = async { while stream.read(&mut ignored).await.is_ok_and(|count| count > 0) {} };
+    let _ = tokio::time::timeout(LONGEST_END, to_end).await;
 }

@@ -167,11 +167,11 @@ pub(super) fn is_idempotent(method: &[u8]) -> bool {
 impl Exchange {
     /// The request has ended, and so has its response: the connection waits for others, where it can.
     pub(super) fn finish(self, connection: &HttpConnection, key: &Transport, may_keep: bool) {
-        if let Self::Http1(http1) = self
-            && may_keep
-            && http1.is_reusable()
-        {
+        let Self::Http1(mut http1) = self else { return };
+        if may_keep && http1.is_reusable() {
             connection.pod_proxy.http_pool().put_idle(key, http1);
+        } else if may_keep {
+            http1.end();
         }
     }
 }
