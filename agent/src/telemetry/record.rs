@@ -36,6 +36,14 @@ impl ConnectionRecord {
         Self { metrics: metrics.clone(), connection, failure: None, _open: open }
     }
 
+    /// Opens the record of a connection that is known to carry requests.
+    #[must_use]
+    pub fn open_for_requests(metrics: &Arc<Metrics>, ends: ConnectionEnds) -> Self {
+        let record = Self::open_provisional(metrics, ends);
+        record.settle_for_requests(None);
+        record
+    }
+
     /// Says what the ends of a provisional record are in the end: others than at first, or the same (`None`). Only the
     /// first call has an effect.
     pub fn settle(&self, ends: Option<ConnectionEnds>) {

@@ -48,6 +48,10 @@ impl Metrics {
     pub fn late_plaintext(&self, part: usize, mesh: &Mesh, mut visit: impl FnMut(&LatePlaintext<'_>)) {
         self.live.visit(part, |connection| {
             let Some(plaintext) = connection.plaintext.as_deref() else { return };
+            // Each request goes to an endpoint of its own, by the transport that is known for it then.
+            if connection.carries_requests() {
+                return;
+            }
             if is_late(connection.ends(), mesh) {
                 let since = *plaintext.late_since.get_or_init(Instant::now);
                 visit(&LatePlaintext { connection, plaintext, since });
@@ -95,6 +99,9 @@ mod tests {
             let upstream = mesh.resolve(&source.workload, to, || 0).ok();
             ConnectionRecord::open(&metrics, ConnectionEnds::outbound(source, to, upstream.as_ref()))
         };
+        let to_pod = OriginalDst("10.0.0.2:9080".parse().expect("an address"));
+        let ends = ConnectionEnds::outbound(outbound_source(), to_pod, None);
+        let _of_requests = ConnectionRecord::open_for_requests(&metrics, ends);
         // Outside, over HBONE, to a plaintext workload, and to a pod that the mesh does not know yet.
         let open = ["192.0.2.1:443", "10.0.0.2:9080", "10.0.0.3:9080", "10.0.0.9:80"].map(|to| open(to, &mesh));
         let found = |mesh: &Mesh| {
@@ -115,6 +122,6 @@ mod tests {
         assert_eq!(found(&mesh), ["10.0.0.9:80"]);
         drop(open);
         assert_eq!(found(&mesh), Vec::<String>::new());
-        assert_eq!(Arc::strong_count(&metrics), 1);
+        assert_eq!(Arc::strong_count(&metrics), 2, "of the connection that carries requests");
     }
 }

@@ -89,6 +89,8 @@ impl HttpConnection {
 
     /// Serves the connection to its end.
     pub(super) async fn serve(self, downstream: TcpStream, detected: Detected, received: BytesMut) {
+        // Listed as open for as long as it is served.
+        let _record = ConnectionRecord::open_for_requests(&self.pod_proxy.proxy.metrics, self.ends.ends().clone());
         let pod = self.pod_proxy.pod.clone();
         let drain = self.pod_proxy.proxy.drain.clone();
         let record = ConnectionRecord::open_provisional(&self.pod_proxy.proxy.metrics, self.ends.ends().clone());
