@@ -14,6 +14,7 @@ const PROTOS: &[&str] = &[
     "istio/v1/auth/ca.proto",
     "istio/mesh/v1alpha1/config.proto",
     "istio/mesh/v1alpha1/resource.proto",
+    "opentelemetry/proto/collector/trace/v1/trace_service.proto",
     "weir/enrollment/v1/enrollment.proto",
 ];
 

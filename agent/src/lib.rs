@@ -48,6 +48,7 @@ mod hbone;
 mod capture;
 mod control_plane;
 mod kubernetes;
+mod otlp;
 mod xds;
 
 mod enrollment;

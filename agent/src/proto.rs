@@ -1,5 +1,5 @@
 //! Wire types, generated from `proto/` at build time. Only what reads from a wire or writes to one names them: `xds`,
-//! `control_plane`, `control_channel`, the enrolment API, and in `objects` the files `protobuf.rs`. Everything else speaks
+//! `control_plane`, `control_channel`, `otlp`, the enrolment API, and in `objects` the files `protobuf.rs`. Everything else speaks
 //! `model`.
 #![allow(
     missing_debug_implementations,
@@ -70,6 +70,34 @@ pub mod istio {
     pub mod v1 {
         pub mod auth {
             tonic::include_proto!("istio.v1.auth");
+        }
+    }
+}
+
+/// `opentelemetry.proto`: spans.
+pub mod opentelemetry {
+    pub mod proto {
+        pub mod collector {
+            pub mod trace {
+                pub mod v1 {
+                    tonic::include_proto!("opentelemetry.proto.collector.trace.v1");
+                }
+            }
+        }
+        pub mod common {
+            pub mod v1 {
+                tonic::include_proto!("opentelemetry.proto.common.v1");
+            }
+        }
+        pub mod resource {
+            pub mod v1 {
+                tonic::include_proto!("opentelemetry.proto.resource.v1");
+            }
+        }
+        pub mod trace {
+            pub mod v1 {
+                tonic::include_proto!("opentelemetry.proto.trace.v1");
+            }
         }
     }
 }

@@ -13,16 +13,19 @@ use super::integrations::Integrations;
 use super::known_destinations::KnownDestinations;
 use super::shutdown::{self, StopReason};
 use super::{settings, uninstall, without_agent};
-use crate::config::AgentConfig;
+use crate::config::{AgentConfig, TracingConfig};
 use crate::enrollment::api;
 use crate::lifecycle::{self, DrainTrigger, Ready};
 use crate::limits::LimitKind;
+use crate::model::http::trace::Sampling;
+use crate::otlp::Exporter;
 use crate::proxy::workers::Workers;
 use crate::proxy::{LatePlaintext, Proxy, ProxyParts};
 use crate::state::SharedMesh;
 use crate::supervisor::SupervisorLink;
 use crate::telemetry::log::LogHandle;
 use crate::telemetry::request_reporting::RequestReporting;
+use crate::telemetry::spans::Tracing;
 
 /// Starts the agent, serves until it has to end, and drains.
 ///
@@ -102,7 +105,7 @@ fn start_proxy(foundation: &Foundation, arrivals: Arrivals, before_wait: fn()) -
     let config = &foundation.config;
     let workers = Workers::start(config.proxy.worker_threads, before_wait).context("--worker-threads")?;
     workers.watch(foundation.supervisor.clone(), foundation.ready.clone()).context("a thread for heartbeats")?;
-    let requests = RequestReporting::new(&foundation.metrics);
+    let requests = RequestReporting::new(&foundation.metrics, start_tracing(foundation)?);
     tokio::spawn(follow_access_log(foundation.mesh.clone(), requests.clone()));
     let proxy = Proxy::new(ProxyParts {
         mesh: foundation.mesh.clone(),
@@ -121,6 +124,16 @@ fn start_proxy(foundation: &Foundation, arrivals: Arrivals, before_wait: fn()) -
     tokio::spawn(late.watch(config.proxy.end_late_plaintext_after_seconds.map(Duration::from_secs)));
     tokio::spawn(arrivals.synced.then(|()| proxy.run(arrivals.pods)));
     Ok(trigger)
+}
+
+/// Starts to export spans of requests, where a collector is named.
+fn start_tracing(foundation: &Foundation) -> anyhow::Result<Option<Tracing>> {
+    let TracingConfig { otlp, trace_sampling_percent } = &foundation.config.tracing;
+    let Some(collector) = otlp else { return Ok(None) };
+    let (tracing, waiting) = Tracing::new(Sampling::percent(*trace_sampling_percent));
+    let exporter = Exporter::new(collector, foundation.metrics.clone()).context("--otlp")?;
+    tokio::spawn(exporter.run(waiting));
+    Ok(Some(tracing))
 }
 
 /// Has the access log of requests be as MeshConfig says, for as long as the process lasts.

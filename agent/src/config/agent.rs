@@ -10,7 +10,7 @@ use super::capture::CaptureConfig;
 use super::cluster::{CniConfig, KubernetesConfig, NriConfig};
 use super::istiod::IstiodConfig;
 use super::limits::LimitsConfig;
-use super::values::{MAX_SECONDS, name, on_loopback, trust_domain, worker_threads};
+use super::values::{MAX_SECONDS, collector, name, on_loopback, percent, trust_domain, worker_threads};
 
 /// The cluster's name where nothing gives it one.
 pub(super) const DEFAULT_CLUSTER_ID: &str = "Kubernetes";
@@ -50,6 +50,8 @@ pub struct AgentConfig {
     pub endpoints: EndpointConfig,
     #[command(flatten)]
     pub log: LogConfig,
+    #[command(flatten)]
+    pub tracing: TracingConfig,
 }
 
 /// The node that the agent serves, and the agent's own pod.
@@ -188,6 +190,18 @@ pub struct LogConfig {
     /// Form of log lines and of the access log.
     #[arg(long, env = "LOG_FORMAT", value_enum, default_value_t = LogFormat::Text)]
     pub log_format: LogFormat,
+}
+
+/// Spans of requests.
+#[derive(Debug, Clone, Args)]
+pub struct TracingConfig {
+    /// Collector of OpenTelemetry that spans of requests are exported to over gRPC, in plaintext: `http://host:port`. Unless set,
+    /// there are no spans, and contexts of traces pass as applications send them.
+    #[arg(long, env = "WEIR_OTLP", value_parser = collector)]
+    pub otlp: Option<String>,
+    /// How many of a hundred requests are recorded, of those whose callers have not decided. Only with --otlp.
+    #[arg(long, env = "WEIR_TRACE_SAMPLING_PERCENT", default_value_t = 1.0, value_parser = percent)]
+    pub trace_sampling_percent: f64,
 }
 
 /// Form of log lines.

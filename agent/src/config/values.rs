@@ -45,6 +45,21 @@ pub(super) fn control_address(text: &str) -> Result<String, String> {
     }
 }
 
+/// The address of a collector of spans.
+pub(super) fn collector(text: &str) -> Result<String, String> {
+    let whole = if text.contains("://") { text.to_owned() } else { format!("http://{text}") };
+    match whole.strip_prefix("http://") {
+        Some(host) if !host.is_empty() && !host.trim_end_matches('/').contains(['/', ' ', '@']) => Ok(whole),
+        _ => Err("expected http://host:port".to_owned()),
+    }
+}
+
+/// A share of a hundred.
+pub(super) fn percent(text: &str) -> Result<f64, String> {
+    let percent = text.parse().ok().filter(|percent| (0.0..=100.0).contains(percent));
+    percent.ok_or_else(|| "expected a number from 0 to 100".to_owned())
+}
+
 /// A number of threads, or a share of the cores.
 pub(super) fn worker_threads(text: &str) -> Result<usize, String> {
     const MAX: usize = 1024;

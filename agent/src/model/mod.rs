@@ -91,6 +91,7 @@ pub mod http {
     #[cfg(test)]
     mod tests;
     pub mod timeouts;
+    pub mod trace;
     pub mod visibility;
 }
 

@@ -67,11 +67,13 @@ mod request_log {
     mod values;
 
     pub(super) use self::form::RequestLogForm;
-    pub(super) use self::notes::{EndedRequest, RequestNotes};
+    pub(super) use self::notes::{EndedRequest, RequestNotes, version};
 }
 
 mod request_outcome;
 pub mod request_reporting;
+pub mod span_view;
+pub mod spans;
 pub mod utc_time;
 
 #[cfg(test)]

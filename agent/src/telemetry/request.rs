@@ -3,16 +3,18 @@
 
 use std::fmt::Display;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant, SystemTime};
 
 use super::connection::RequestProtocol;
 use super::request_ends::RequestEnds;
 use super::request_log::{EndedRequest, RequestNotes};
 use super::request_outcome::{RequestOutcome, grpc_status, grpc_status_of_http};
+use super::spans::{OpenedSpan, Span};
 use crate::model::http::grpc_messages::GrpcMessageCounter;
 use crate::model::http::head::{HttpFields, RequestHead, ResponseHead};
 use crate::model::http::local_reply::HttpResponseFlag;
 use crate::model::http::response_flags::ResponseFlags;
+use crate::model::http::trace::SpanContext;
 
 /// Envoy's response code details of a response that the upstream gave.
 const VIA_UPSTREAM: &str = "via_upstream";
@@ -34,6 +36,16 @@ pub struct RequestRecord {
     request: Content,
     response: Content,
     notes: Option<Box<RequestNotes>>,
+    /// `None` where no span is recorded.
+    span: Option<Box<RecordedSpan>>,
+}
+
+/// A span that is to be exported.
+#[derive(Debug)]
+struct RecordedSpan {
+    context: SpanContext,
+    opened: OpenedSpan,
+    route: Option<Arc<str>>,
 }
 
 /// What has been moved of a body.
@@ -69,6 +81,17 @@ impl RequestRecord {
             request: Content::default(),
             response: Content::default(),
             notes: RequestNotes::of(head, || ends.reporting.log_form()),
+            span: None,
+        }
+    }
+
+    /// Has the request be a span of its caller's trace, or of a trace that begins here, where spans are exported. Fields of the head
+    /// then say so to whoever gets the request.
+    pub fn trace(&mut self, head: &mut RequestHead) {
+        let Some(tracing) = &self.ends.reporting.tracing else { return };
+        let context = tracing.begin(head);
+        if context.sampled {
+            self.span = Some(Box::new(RecordedSpan { context, opened: OpenedSpan::of(head), route: None }));
         }
     }
 
@@ -76,6 +99,9 @@ impl RequestRecord {
     pub fn route(&mut self, name: &Arc<str>) {
         if let Some(notes) = &mut self.notes {
             notes.route = Some(name.clone());
+        }
+        if let Some(span) = &mut self.span {
+            span.route = Some(name.clone());
         }
     }
 
@@ -179,12 +205,32 @@ impl RequestRecord {
     }
 }
 
+impl RequestRecord {
+    fn export_span(&mut self, outcome: RequestOutcome, duration: Duration) {
+        let (Some(span), Some(tracing)) = (self.span.take(), &self.ends.reporting.tracing) else { return };
+        let RecordedSpan { context, opened, route } = *span;
+        let span = Box::new(Span {
+            context,
+            opened,
+            ends: self.ends.clone(),
+            outcome,
+            began: SystemTime::now() - duration,
+            duration,
+            request_bytes: self.request.bytes,
+            response_bytes: self.response.bytes,
+            route,
+        });
+        tracing.export(span, &self.ends.reporting.metrics);
+    }
+}
+
 impl Drop for RequestRecord {
     fn drop(&mut self) {
         let (outcome, duration) = (self.outcome(), self.opened.elapsed());
         let milliseconds = u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
         self.ends.counters.count(outcome, milliseconds, self.request.bytes, self.response.bytes);
         self.ends.in_flight.end();
+        self.export_span(outcome, duration);
         if let Some(notes) = &self.notes {
             let request = EndedRequest {
                 ends: &self.ends.ends,

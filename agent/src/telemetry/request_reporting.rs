@@ -1,4 +1,4 @@
-//! Where requests are reported to: the metrics of the process, and the form of its access log.
+//! Where requests are reported to: the metrics of the process, its access log, and its spans.
 
 use std::sync::Arc;
 
@@ -6,6 +6,7 @@ use arc_swap::ArcSwap;
 
 use super::metrics::Metrics;
 use super::request_log::RequestLogForm;
+use super::spans::Tracing;
 use crate::model::access_log::IstioAccessLog;
 
 /// What all requests of the process are reported to. One per process.
@@ -13,12 +14,14 @@ use crate::model::access_log::IstioAccessLog;
 pub struct RequestReporting {
     pub(super) metrics: Arc<Metrics>,
     log_form: ArcSwap<RequestLogForm>,
+    /// `None` where no spans are exported: contexts of traces then pass as they come.
+    pub(super) tracing: Option<Tracing>,
 }
 
 impl RequestReporting {
     #[must_use]
-    pub fn new(metrics: &Arc<Metrics>) -> Arc<Self> {
-        Arc::new(Self { metrics: metrics.clone(), log_form: ArcSwap::from_pointee(RequestLogForm::Fields) })
+    pub fn new(metrics: &Arc<Metrics>, tracing: Option<Tracing>) -> Arc<Self> {
+        Arc::new(Self { metrics: metrics.clone(), log_form: ArcSwap::from_pointee(RequestLogForm::Fields), tracing })
     }
 
     /// Has the lines of further requests be as MeshConfig asks; `None` where it asks for none, which leaves them in the form of the

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use crate::config::{
     AgentConfig, CaptureConfig, CniArg, CniConfig, DirectoryConfig, EndpointConfig, FilesConfig, IstiodConfig,
     KubernetesConfig, LogConfig, LogFormat, MeshConfig, NodeConfig, ObjectsFrom, OutboundPolicyArg,
-    PlaintextWithoutAgent, ProxyConfig,
+    PlaintextWithoutAgent, ProxyConfig, TracingConfig,
 };
 use crate::limits::LimitKind;
 
@@ -50,6 +50,7 @@ pub(super) fn settings(config: &AgentConfig) -> Value {
         nri,
         endpoints: EndpointConfig { admin_address, metrics_address, readiness_address },
         log: LogConfig { log, log_format },
+        tracing: TracingConfig { otlp, trace_sampling_percent },
     } = config;
     let mut settings = json!({
         "node": node, "clusterId": cluster_id, "network": network, "trustDomain": trust_domain,
@@ -73,6 +74,7 @@ pub(super) fn settings(config: &AgentConfig) -> Value {
         "poolMaxStreams": pool_max_streams, "poolIdleSeconds": pool_idle_seconds, "hboneMaxAgeSeconds": hbone_max_age_seconds,
         "endLatePlaintextAfterSeconds": end_late_plaintext_after_seconds, "workerThreads": worker_threads,
         "limits": LimitKind::ALL.map(|kind| (kind.label(), limits.maximum(kind))).into_iter().collect::<BTreeMap<_, _>>(),
+        "otlp": otlp, "traceSamplingPercent": trace_sampling_percent,
         "log": log,
         "logFormat": match log_format {
             LogFormat::Text => "text",

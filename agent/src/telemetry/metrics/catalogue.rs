@@ -108,6 +108,8 @@ pub(super) struct Counted {
     pub(super) policy_closed_connections: Counter,
     pub(super) dry_run_denials: Counter,
     pub(super) accept_errors: Counter,
+    pub(super) spans_exported: Counter,
+    pub(super) spans_dropped: Counter,
     /// Labels: `file`.
     pub(super) state_write_failures: Family<Labels<1>, Counter>,
     pub(super) kubernetes_watch_errors: Counter,
@@ -233,6 +235,16 @@ impl Counted {
             "late_plaintext_ended",
             "The total number of such connections that were ended on request, or by --end-late-plaintext-after-seconds",
             self.late_plaintext_ended.clone(),
+        );
+        weir.register(
+            "spans_exported",
+            "The total number of spans of requests that the collector has taken",
+            self.spans_exported.clone(),
+        );
+        weir.register(
+            "spans_dropped",
+            "The total number of spans of requests that the collector has not taken, or not fast enough",
+            self.spans_dropped.clone(),
         );
         weir.register(
             "policy_closed_connections",

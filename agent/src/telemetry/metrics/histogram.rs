@@ -45,7 +45,7 @@ impl Histogram {
     }
 }
 
-#[expect(clippy::cast_precision_loss, reason = "Prometheus has no other numbers")]
+/// Prometheus has no other numbers.
 fn as_float(value: u64) -> f64 {
     value as f64
 }

@@ -68,3 +68,15 @@ impl RequestCounters {
         series.responses.fetch_add(of_response, Ordering::Relaxed);
     }
 }
+
+impl Metrics {
+    /// The collector has taken spans.
+    pub fn spans_exported(&self, spans: u64) {
+        self.counted.spans_exported.inc_by(spans);
+    }
+
+    /// Spans were left out: the collector has not taken them, or not fast enough.
+    pub fn spans_dropped(&self, spans: u64) {
+        self.counted.spans_dropped.inc_by(spans);
+    }
+}

@@ -3,6 +3,7 @@
 use serde_json::{Value, json};
 
 use super::*;
+use crate::model::http::trace::{CallerSpan, Sampling};
 use crate::telemetry::ends::{ConnectionEnds, Reporter};
 use crate::telemetry::fixture::{ends, scraped, strangers};
 use crate::telemetry::log::LogFormat;
@@ -11,11 +12,13 @@ use crate::telemetry::metrics::Metrics;
 use crate::telemetry::record::ConnectionRecord;
 use crate::telemetry::request_ends::RequestsInFlight;
 use crate::telemetry::request_reporting::RequestReporting;
+use crate::telemetry::span_view::TagValue;
+use crate::telemetry::spans::Tracing;
 
 /// What a request of these ends is reported to.
 fn reported(ends: ConnectionEnds) -> (Arc<Metrics>, Arc<RequestEnds>) {
     let metrics = Metrics::new();
-    let ends = RequestEnds::new(&RequestReporting::new(&metrics), &RequestsInFlight::default(), ends);
+    let ends = RequestEnds::new(&RequestReporting::new(&metrics, None), &RequestsInFlight::default(), ends);
     (metrics, ends)
 }
 
@@ -247,7 +250,7 @@ fn messages_of_grpc_count_while_the_request_is_under_way() {
 
 #[test]
 fn requests_of_a_pod_are_in_flight_until_they_end() {
-    let reporting = RequestReporting::new(&Metrics::new());
+    let reporting = RequestReporting::new(&Metrics::new(), None);
     let (pod, other_pod) = (RequestsInFlight::default(), RequestsInFlight::default());
     let ends = |pod| RequestEnds::new(&reporting, pod, ends(Reporter::Source));
     let (first, upstream, elsewhere) = (ends(&pod), ends(&pod), ends(&other_pod));
@@ -380,4 +383,67 @@ fn nothing_is_noted_of_a_request_whose_line_nobody_reads() {
         lines(filter, LogFormat::Text, |_| noted = Some(RequestRecord::open(&ends, &get()).notes.is_some()));
         assert_eq!(noted, Some(expected), "{filter}");
     }
+}
+
+#[test]
+fn spans_tell_who_asked_whom_and_what_became_of_it() {
+    let (tracing, mut spans) = Tracing::new(Sampling::percent(100.0));
+    let reporting = RequestReporting::new(&Metrics::new(), Some(tracing));
+    let request_ends = RequestEnds::new(&reporting, &RequestsInFlight::default(), ends(Reporter::Source));
+    let mut head = get();
+    let mut record = RequestRecord::open(&request_ends, &head);
+    record.trace(&mut head);
+    let told = CallerSpan::of(&head.fields).expect("whoever gets it is told");
+    (record.request_data(&[0; 10]), answered(&mut record));
+    drop(record);
+    let span = spans.try_recv().expect("it is to be exported");
+    assert_eq!((span.context.trace, span.context.span, told.sampled), (told.trace, told.span, Some(true)));
+    assert_eq!(span.name(), "reviews.shop.svc.cluster.local:80/*");
+    assert!(span.is_of_client() && !span.is_error() && span.context.parent.is_none());
+    let shown = |(name, value)| match value {
+        TagValue::Text(text) => format!("{name}={text}"),
+        TagValue::Number(number) => format!("{name}={number}"),
+    };
+    let tags: Vec<_> = span.tags().into_iter().map(shown).collect();
+    assert_eq!(
+        tags.join(" "),
+        "component=proxy http.method=GET http.url=http://reviews:9080/cart?id=7 http.protocol=HTTP/1.1 http.status_code=200 \
+         response_flags=- request_size=10 response_size=0 peer.address=10.0.0.1:41000 upstream_address=10.0.0.2:9080 \
+         user_agent=curl/8 guid:x-request-id=6f1c route_name=reviews-v2 istio.canonical_service=client \
+         istio.canonical_revision=v1 istio.namespace=shop istio.cluster_id=Kubernetes"
+    );
+}
+
+#[test]
+fn a_caller_that_is_not_recorded_has_no_further_spans_and_a_full_queue_drops_them() {
+    let (tracing, mut spans) = Tracing::new(Sampling::percent(100.0));
+    let metrics = Metrics::new();
+    let reporting = RequestReporting::new(&metrics, Some(tracing));
+    let request_ends = RequestEnds::new(&reporting, &RequestsInFlight::default(), ends(Reporter::Destination));
+    let ask = |traceparent: &str| {
+        let mut head = get();
+        head.fields.append(b"traceparent", traceparent.as_bytes());
+        RequestRecord::open(&request_ends, &head).trace(&mut head);
+    };
+    ask("00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-00");
+    assert!(spans.try_recv().is_err());
+    let sampled = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
+    (0..5000).for_each(|_| ask(sampled));
+    let mut waiting = 0;
+    while let Ok(span) = spans.try_recv() {
+        assert!(span.is_error() && !span.is_of_client(), "its client left");
+        assert_eq!(span.context.parent.map(|parent| parent.to_string()).as_deref(), Some("00f067aa0ba902b7"));
+        waiting += 1;
+    }
+    let dropped = format!("\nweir_spans_dropped_total {}\n", 5000 - waiting);
+    assert!(waiting < 5000 && scraped(&metrics).contains(&dropped), "{waiting}");
+}
+
+#[test]
+fn without_a_collector_the_context_of_a_trace_passes_as_it_comes() {
+    let (_metrics, ends) = reported(ends(Reporter::Source));
+    let mut head = get();
+    let before = head.clone();
+    RequestRecord::open(&ends, &head).trace(&mut head);
+    assert_eq!(head, before);
 }

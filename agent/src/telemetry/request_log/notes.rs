@@ -136,7 +136,7 @@ impl RequestNotes {
 }
 
 /// Envoy's `%PROTOCOL%`.
-pub(super) fn version(version: HttpVersion) -> &'static str {
+pub(in crate::telemetry) fn version(version: HttpVersion) -> &'static str {
     match version {
         HttpVersion::Http10 => "HTTP/1.0",
         HttpVersion::Http11 => "HTTP/1.1",

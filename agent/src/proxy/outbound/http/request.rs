@@ -19,6 +19,7 @@ use crate::model::http::policies::{Abort, Fault};
 use crate::model::http::reply::Reason;
 use crate::model::http::route::{Action, Route};
 use crate::model::http::source::SourceView;
+use crate::model::http::trace::ensure_request_id;
 use crate::telemetry::request::RequestRecord;
 
 /// A request that is served, with everything that its phases share.
@@ -44,7 +45,9 @@ pub(super) async fn serve<D: Downstream>(
     head: &mut RequestHead,
     length: BodyLength,
 ) -> Result<(), Broken> {
-    let record = RequestRecord::open(&connection.ends, head);
+    ensure_request_id(&mut head.fields, rand::random);
+    let mut record = RequestRecord::open(&connection.ends, head);
+    record.trace(head);
     let config = connection.pod_proxy.proxy.mesh.routes().current();
     let watcher = RequestWatcher::new(record, client);
     let started = SystemTime::now();

@@ -233,6 +233,7 @@ fn names_of_all_metrics() {
         weir_hbone_peers_distrusted counter\nweir_kubernetes_watch_errors counter\nweir_last_good_age_seconds gauge\n\
         weir_late_plaintext_connections gauge\nweir_late_plaintext_ended counter\nweir_limit_reached counter\nweir_log_lines_dropped counter\n\
         weir_nri_connected gauge\nweir_nri_requests counter\nweir_policy_closed_connections counter\n\
+        weir_spans_dropped counter\nweir_spans_exported counter\n\
         weir_state_write_failures counter\nweir_tls_handshake_failures counter\nweir_worker_restarts counter\nweir_xds_repeated_resources counter\n\
         workload_manager_active_proxy_count gauge\n\
         workload_manager_pending_proxy_count gauge";
@@ -263,7 +264,7 @@ fn everything_once(metrics: &Arc<Metrics>) -> (ConnectionRecord, OpenGuard) {
     metrics.set_pods(3);
     metrics.set_pending_pods(1);
     let request_ends =
-        RequestEnds::new(&RequestReporting::new(metrics), &RequestsInFlight::default(), ends(Reporter::Source));
+        RequestEnds::new(&RequestReporting::new(metrics, None), &RequestsInFlight::default(), ends(Reporter::Source));
     let grpc =
         RequestHead { fields: [("content-type", "application/grpc")].into_iter().collect(), ..RequestHead::default() };
     RequestRecord::open(&request_ends, &grpc).request_data(&[0; 5]);
