@@ -93,8 +93,6 @@ impl HttpConnection {
         let _record = ConnectionRecord::open_for_requests(&self.pod_proxy.proxy.metrics, self.ends.ends().clone());
         let pod = self.pod_proxy.pod.clone();
         let drain = self.pod_proxy.proxy.drain.clone();
-        let record = ConnectionRecord::open_provisional(&self.pod_proxy.proxy.metrics, self.ends.ends().clone());
-        record.settle_for_requests(None);
         let serving = async {
             if detected == Detected::Http2 {
                 Arc::new(self).serve_http2(downstream, received).await;
