@@ -46,8 +46,9 @@ pub(super) fn write_request(
     if !is_token(&head.method) {
         return Err("the method is not a token");
     }
-    if !is_target(target) {
-        return Err("the target is empty, or has spaces or control characters");
+    let has_form = is_connect || target.starts_with(b"/") || target == b"*" && head.method == b"OPTIONS";
+    if !has_form || !is_target(target) {
+        return Err("the target is no path, or has spaces or control characters");
     }
     if !is_http10 && !is_authority(&head.authority) {
         return Err("the authority is not a host with or without a port");
