@@ -87,24 +87,26 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> ServerConnection<IO> {
             self.drained = 0;
         }
         loop {
-            match self.read_request(head) {
-                Ok(Some(request)) => {
-                    let is_http10 = head.version == HttpVersion::Http10;
-                    return Poll::Ready(Ok(Some(self.begin(request, is_http10))));
-                }
-                Ok(None) => {}
-                Err(error) => {
-                    self.exchange = Exchange::default();
-                    self.is_in_exchange = true;
-                    return Poll::Ready(Err(error.into()));
-                }
+            if let Some(request) = self.read_request(head)? {
+                let is_http10 = head.version == HttpVersion::Http10;
+                return Poll::Ready(Ok(Some(self.begin(request, is_http10))));
             }
             self.connection.release();
             if !ready!(self.connection.poll_head_bytes(cx))? {
-                let is_between = matches!(&self.connection.input.buffer[..], b"" | b"\r\n");
-                return Poll::Ready(if is_between { Ok(None) } else { Err(ExchangeError::Truncated.into()) });
+                return Poll::Ready(self.end_between_requests(head));
             }
         }
+    }
+
+    /// What it means that the client sends no more.
+    fn end_between_requests(&mut self, head: &mut RequestHead) -> Result<Option<BodyLength>, RequestError> {
+        if matches!(&self.connection.input.buffer[..], b"" | b"\r\n") {
+            return Ok(None);
+        }
+        // What came last may have made it wrong, which was not looked at yet.
+        self.progress = HeadProgress::default();
+        self.read_request(head)?;
+        Err(ExchangeError::Truncated.into())
     }
 
     fn read_request(&mut self, head: &mut RequestHead) -> Result<Option<ParsedRequest>, HeadError> {
@@ -115,7 +117,10 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> ServerConnection<IO> {
         if bytes.is_empty() || bytes == b"\r" || !self.progress.is_worth_parsing(bytes) {
             return Ok(None);
         }
-        let request = read_request(bytes, head)?;
+        let request = read_request(bytes, head).inspect_err(|_| {
+            self.exchange = Exchange::default();
+            self.is_in_exchange = true;
+        })?;
         if let Some(request) = &request {
             buffer.advance(request.bytes + if has_empty_line { 2 } else { 0 });
             self.progress = HeadProgress::default();

@@ -281,6 +281,9 @@ fn a_head_that_breaks_off_has_no_answer() {
     ] {
         assert_eq!(seen_by_server(&[bytes.as_bytes()], Behind::End), [expected], "{bytes:?}");
     }
+    // What is wrong already has one.
+    let wrong = however_cut(b"GET / HTTP/1.1\r\nHost: a\r\nX :", |pieces| seen_by_server(pieces, Behind::End));
+    assert_eq!(wrong, ["400 invalid name of a field, or a folded line", "closed"]);
     assert_eq!(seen_by_server(&[b"GET"], Behind::Reset), ["reset by the peer"]);
     assert_eq!(seen_by_server(&[b"GET"], Behind::Silence), ["waits"]);
 }
