@@ -13,7 +13,7 @@ pub(super) enum BodyReader {
     Ended,
     /// So many bytes.
     Known(u64),
-    Chunked(Box<ChunkReader>),
+    Chunked(ChunkReader),
     /// A response that ends with the connection.
     UntilClose,
     /// Bytes of another protocol.
@@ -24,7 +24,7 @@ pub(super) enum BodyReader {
 
 impl BodyReader {
     pub(super) fn chunked() -> Self {
-        Self::Chunked(Box::default())
+        Self::Chunked(ChunkReader::default())
     }
 
     /// What a head says of the content behind it.

@@ -26,7 +26,7 @@ const fn table(others: &[u8]) -> [bool; 256] {
 
 /// Methods, names of fields and options of connections are tokens.
 pub(super) fn is_token(bytes: &[u8]) -> bool {
-    !bytes.is_empty() && bytes.iter().all(|byte| TOKEN[usize::from(*byte)])
+    !bytes.is_empty() && bytes.iter().fold(true, |good, byte| good & TOKEN[usize::from(*byte)])
 }
 
 /// Whether a field's value has no control characters but tabs, so that it ends no line (RFC 9110 §5.5).
@@ -204,6 +204,16 @@ mod tests {
             ("\u{e9}", false, true),
         ] {
             assert_eq!((is_token(text.as_bytes()), is_value(text.as_bytes())), (token, value), "{text:?}");
+        }
+        // Wherever in a value they stand.
+        for (byte, is_good) in
+            [(0, false), (9, true), (10, false), (31, false), (32, true), (126, true), (127, false), (128, true)]
+        {
+            for at in 0..20 {
+                let mut value = [b'a'; 20];
+                value[at] = byte;
+                assert_eq!(is_value(&value), is_good, "{byte} at {at}");
+            }
         }
         let list: Vec<&[u8]> = members(b", a ,\tb c,,d").collect();
         assert_eq!(list, [&b"a"[..], b"b c", b"d"]);

@@ -68,7 +68,9 @@ impl HttpFields {
     /// Adds a field behind all others. The name becomes lower case.
     pub fn append(&mut self, name: &[u8], value: &[u8]) {
         let start = length(&self.text);
-        self.text.extend(name.iter().map(u8::to_ascii_lowercase));
+        self.text.reserve(name.len() + value.len());
+        self.text.extend_from_slice(name);
+        self.text[start as usize..].make_ascii_lowercase();
         self.text.extend_from_slice(value);
         self.entries.push(Entry { start, name: length(name), value: length(value) });
     }
