@@ -10,7 +10,8 @@ use bytes::{Bytes, BytesMut};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, DuplexStream, duplex};
 use tokio::task::JoinHandle;
 
-use super::{ClientConnection, ClientStream, OpenError, ServerConnection, ServerStream};
+use super::client::OpenError;
+use super::{ClientConnection, ClientStream, ServerConnection, ServerStream};
 use crate::h2::{Reason, WindowBudget};
 use crate::http::stream::{BodyLength, Downstream, ExchangeError, MessageStream, Received, Upstream};
 use crate::model::http::head::{HttpFields, HttpVersion, RequestHead, ResponseHead};
