@@ -103,15 +103,30 @@ fn number(value: &[u8]) -> Result<u64, Malformed> {
     text.and_then(|text| text.parse().ok()).ok_or("a content length that is no number")
 }
 
-/// Whether a byte may be in a name: a token (RFC 9110 §5.6.2) in lower case.
+/// The bytes that may be in a token (RFC 9110 §5.6.2).
+const TOKEN: [bool; 256] = {
+    let mut allowed = [false; 256];
+    let mut at = 0;
+    while at < 256 {
+        allowed[at] = (at as u8).is_ascii_alphanumeric();
+        at += 1;
+    }
+    let mut marks: &[u8] = b"!#$%&'*+-.^_`|~";
+    while let [mark, rest @ ..] = marks {
+        allowed[*mark as usize] = true;
+        marks = rest;
+    }
+    allowed
+};
+
+/// Whether a byte may be in a name: a token in lower case.
 fn is_of_name(byte: u8) -> bool {
-    is_of_token(byte) && !byte.is_ascii_uppercase()
+    TOKEN[usize::from(byte)] && !byte.is_ascii_uppercase()
 }
 
 /// Whether a byte may be in a token (RFC 9110 §5.6.2).
 pub(super) fn is_of_token(byte: u8) -> bool {
-    const MARKS: &[u8] = b"!#$%&'*+-.^_`|~";
-    byte.is_ascii_alphanumeric() || MARKS.contains(&byte)
+    TOKEN[usize::from(byte)]
 }
 
 /// Whether a byte may be in a value (RFC 9110 §5.5): no control character but a tab.

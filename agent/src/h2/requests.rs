@@ -10,7 +10,6 @@ use super::frame::{self, Reason, flag, kind};
 use super::hpack;
 use super::section::{Asked, Request, Response};
 use super::session::{Goaway, Session};
-use super::settings::Role;
 use super::stream::Stream;
 use crate::model::http::head::{HttpFields, RequestHead, ResponseHead};
 
@@ -142,7 +141,7 @@ impl<A: Default> Session<A> {
         if stream.failure.is_none() && !is_whole {
             self.send(|out| frame::append_reset(out, id, reason));
         }
-        if stream.failure.is_none() && is_whole && self.role == Role::Server {
+        if stream.failure.is_none() && is_whole {
             self.pace.earn(self.usage.work_earned_per_stream);
         }
         if self.is_done() {

@@ -4,6 +4,7 @@
 //! reads or writes: [`outgoing`](Session::outgoing) is what the owner has to send, in order.
 
 use std::collections::{HashMap, VecDeque};
+use std::hash::BuildHasherDefault;
 use std::ops::Range;
 use std::sync::Arc;
 use std::task::Waker;
@@ -16,7 +17,7 @@ use super::frame::{self, Reason, kind};
 use super::pace::Pace;
 use super::section::Request;
 use super::settings::{self, CONNECTION_WINDOW_BYTES, PeerSettings, Role};
-use super::stream::Stream;
+use super::stream::{IdHasher, Stream};
 use super::usage::Usage;
 use super::window::{DEFAULT_WINDOW, Windows};
 
@@ -59,7 +60,7 @@ pub(super) struct Shutdown {
 #[derive(Debug)]
 pub(super) struct Streams<A> {
     /// Until their owner releases them, whether they are still open for the peer or not.
-    pub(super) table: HashMap<u32, Stream<A>>,
+    pub(super) table: HashMap<u32, Stream<A>, BuildHasherDefault<IdHasher>>,
     /// The next stream that we open.
     pub(super) next_local: u32,
     /// The last stream that the peer opened.
@@ -134,7 +135,7 @@ impl<A: Default> Session<A> {
             budget,
             first_stream_window,
             streams: Streams {
-                table: HashMap::new(),
+                table: HashMap::default(),
                 next_local: 1,
                 last_remote: 0,
                 passed_over: 0..0,

@@ -1,6 +1,7 @@
 //! The state of one stream (RFC 9113 §5.1).
 
 use std::collections::VecDeque;
+use std::hash::Hasher;
 use std::task::Waker;
 
 use super::budget::FirstWindow;
@@ -8,6 +9,29 @@ use super::error::StreamError;
 use super::section::{Asked, Response};
 use super::window::Windows;
 use crate::model::http::head::HttpFields;
+
+/// Spreads stream identifiers over a table. Those of a connection are few at a time, so that a peer gains little by choosing
+/// identifiers that meet.
+#[derive(Debug, Default)]
+pub(super) struct IdHasher(u64);
+
+impl Hasher for IdHasher {
+    fn write(&mut self, bytes: &[u8]) {
+        for byte in bytes {
+            self.write_u32((*byte).into());
+        }
+    }
+
+    fn write_u32(&mut self, id: u32) {
+        // Fibonacci hashing: the high bits depend on all bits of the identifier.
+        let spread = (self.0 ^ u64::from(id)).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        self.0 = spread ^ (spread >> 32);
+    }
+
+    fn finish(&self) -> u64 {
+        self.0
+    }
+}
 
 /// What came in response to a request of ours.
 #[derive(Debug)]

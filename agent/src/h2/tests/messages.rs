@@ -1,7 +1,7 @@
 //! Requests and responses of applications: heads, content and trailers, both ways.
 
 use super::*;
-use crate::h2::{Content, Response};
+use crate::h2::Response;
 use crate::model::http::head::{HttpFields, RequestHead, ResponseHead, Scheme};
 
 const GET: [(&str, &str); 4] = [(":method", "GET"), (":scheme", "http"), (":authority", "shop:80"), (":path", "/a?b")];
@@ -324,6 +324,14 @@ fn streams_that_both_sides_end_earn_their_peer_further_work() {
         side.gets(&[headers(id, END, &GET), reset(id, Reason::CANCEL)].concat());
     }
     assert_eq!(side.session.pace.work, 200, "requests that are taken back earn nothing");
+
+    let mut side = asking("GET");
+    let before = side.session.pace.work;
+    side.session.send_trailers(1, &HttpFields::default());
+    side.gets(&[headers(1, 0, &OK), headers(1, END, &[])].concat());
+    assert_eq!(side.session.pace.work, before + 2);
+    side.session.release(1, Reason::CANCEL);
+    assert!(side.session.pace.work <= before, "a server that answers earns it, too");
 }
 
 #[test]
