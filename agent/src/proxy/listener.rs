@@ -15,6 +15,7 @@ use socket2::SockRef;
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 use tokio::net::TcpStream;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::budget::Budget;
 use super::pod::PodProxy;
@@ -25,6 +26,10 @@ use crate::telemetry::ends::Reporter;
 
 /// First and longest pause after a failed accept, mostly for want of file descriptors.
 const RETRY_PAUSE: (Duration, Duration) = (Duration::from_millis(5), Duration::from_millis(500));
+
+/// Connections of one listener that were accepted and that no worker has begun to serve. A worker serves its tasks in the order in
+/// which they were woken: a listener that accepted its whole backlog at once would put all of it before what other pods do.
+const MAX_NOT_BEGUN: usize = 2;
 
 /// What arrives at a listener.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -66,6 +71,7 @@ pub(super) async fn serve(pod_proxy: Arc<PodProxy>, kind: ListenerKind, listener
             return;
         }
     };
+    let not_begun = Arc::new(Semaphore::new(MAX_NOT_BEGUN));
     let mut pause = RETRY_PAUSE.0;
     loop {
         let accepted = tokio::select! {
@@ -76,13 +82,17 @@ pub(super) async fn serve(pod_proxy: Arc<PodProxy>, kind: ListenerKind, listener
         match accepted {
             Ok(stream) => {
                 pause = RETRY_PAUSE.0;
-                // The next connection is accepted once this one is within the pod's limits.
-                let budget = tokio::select! {
-                    budget = kind.budget(&pod_proxy.pod.limits) => budget,
-                    () = pod_proxy.pod.left.cancelled() => Budget::default(),
-                    () = pod_proxy.proxy.drain.draining() => Budget::default(),
+                // The next connection is accepted once this one is within the pod's limits, and it is its turn.
+                let admitted =
+                    async { (kind.budget(&pod_proxy.pod.limits).await, not_begun.clone().acquire_owned().await.ok()) };
+                let (budget, turn) = tokio::select! {
+                    admitted = admitted => admitted,
+                    () = pod_proxy.pod.left.cancelled() => Default::default(),
+                    () = pod_proxy.proxy.drain.draining() => Default::default(),
                 };
-                start(&pod_proxy, kind, stream, budget);
+                start(&pod_proxy, kind, stream, budget, turn);
+                // Behind whatever else this worker has to do by now, what its sockets have to tell included.
+                tokio::task::yield_now().await;
             }
             Err(error) if is_about_the_peer(&error) => {}
             Err(error) => {
@@ -95,7 +105,7 @@ pub(super) async fn serve(pod_proxy: Arc<PodProxy>, kind: ListenerKind, listener
     }
     // What the kernel had accepted before new connections stopped being steered here.
     while let Ok(stream) = accept(listener.get_ref()) {
-        start(&pod_proxy, kind, stream, Budget::default());
+        start(&pod_proxy, kind, stream, Budget::default(), None);
     }
 }
 
@@ -124,12 +134,15 @@ fn accept(listener: &OwnedFd) -> io::Result<std::net::TcpStream> {
     Ok(unsafe { std::net::TcpStream::from_raw_fd(fd) })
 }
 
+/// One of [`MAX_NOT_BEGUN`]; a connection from the backlog of a listener that closes needs none.
+type Turn = Option<OwnedSemaphorePermit>;
+
 /// Starts serving a connection. Each kind is a task of its own type: one type for all would be as large as the largest.
-fn start(pod_proxy: &Arc<PodProxy>, kind: ListenerKind, stream: std::net::TcpStream, budget: Budget) {
+fn start(pod_proxy: &Arc<PodProxy>, kind: ListenerKind, stream: std::net::TcpStream, budget: Budget, turn: Turn) {
     match kind {
-        ListenerKind::Outbound => start_task(pod_proxy, kind, stream, budget, outbound::serve),
-        ListenerKind::InboundPlaintext => start_task(pod_proxy, kind, stream, budget, inbound::serve_plaintext),
-        ListenerKind::InboundHbone => start_task(pod_proxy, kind, stream, budget, inbound::serve_hbone),
+        ListenerKind::Outbound => start_task(pod_proxy, kind, stream, budget, turn, outbound::serve),
+        ListenerKind::InboundPlaintext => start_task(pod_proxy, kind, stream, budget, turn, inbound::serve_plaintext),
+        ListenerKind::InboundHbone => start_task(pod_proxy, kind, stream, budget, turn, inbound::serve_hbone),
     }
 }
 
@@ -139,6 +152,7 @@ fn start_task<F>(
     kind: ListenerKind,
     stream: std::net::TcpStream,
     budget: Budget,
+    turn: Turn,
     serve: impl FnOnce(Arc<PodProxy>, TcpStream, Budget) -> F + Send + 'static,
 ) where
     F: Future<Output = ()> + Send + 'static,
@@ -146,6 +160,7 @@ fn start_task<F>(
     let hold = pod_proxy.proxy.drain.hold();
     let owner = pod_proxy.clone();
     pod_proxy.proxy.workers.spawn_connection(async move || {
+        drop(turn);
         match TcpStream::from_std(stream) {
             Ok(stream) => serve(owner, stream, budget).await,
             Err(error) => {

@@ -117,6 +117,10 @@ pub(crate) const KINDS: &[Kind] = &[
         stage.mesh.agents[N1].unenroll(stage.hostile.name())?;
         attacker::give_many_addresses(stage).map(|()| Vec::new())
     }),
+    kind("bursts", "200 connections at a time, one after the other, each for one exchange", |stage| {
+        let many = ["many", &stage.far(ECHO).to_string(), "--count=1000000", "--concurrent=200"];
+        Ok(vec![attack::app(&Stage::attacker(&stage.hostile), &many)?.into()])
+    }),
     kind("no-place", "8 connections at a time to an HBONE peer that allows no stream", |stage| {
         let to = SocketAddr::new(stage.mesh.outsider.ipv4(), ECHO).to_string();
         let many = ["many", &to, "--count=1000000", "--concurrent=8"];

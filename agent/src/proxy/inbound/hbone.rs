@@ -127,7 +127,11 @@ async fn serve_streams(
     loop {
         tokio::select! {
             next = server.next() => match next {
-                Ok(request) => drop(tokio::spawn(request::serve(pod_proxy.clone(), peer.clone(), request))),
+                Ok(request) => {
+                    tokio::spawn(request::serve(pod_proxy.clone(), peer.clone(), request));
+                    // Many requests may have come at once: the next begins behind whatever else this worker has to do by now.
+                    tokio::task::yield_now().await;
+                }
                 Err(error) => {
                     tracing::debug!(peer = %peer.addr, %error, "HBONE connection ended");
                     return server.peer_closed(PEER_CLOSE_TIMEOUT).await;
