@@ -27,6 +27,8 @@ pub enum LimitKind {
     AgentHeldKib,
     /// HBONE connections of the pod to one peer.
     PeerConnections,
+    /// HBONE connections of the pod to all its peers.
+    HboneConnections,
     /// Lookups of names in DNS, each of which holds a thread.
     NameLookups,
     /// Connections to upstreams that the agent opens for the pod's HTTP requests.
@@ -37,7 +39,7 @@ pub enum LimitKind {
 const KINDS: usize = LimitKind::ALL.len();
 
 impl LimitKind {
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 10] = [
         Self::OutboundConnections,
         Self::InboundConnections,
         Self::PendingConnects,
@@ -45,6 +47,7 @@ impl LimitKind {
         Self::HeldKib,
         Self::AgentHeldKib,
         Self::PeerConnections,
+        Self::HboneConnections,
         Self::NameLookups,
         Self::HttpUpstreams,
     ];
@@ -60,6 +63,7 @@ impl LimitKind {
             Self::HeldKib => "held_kib",
             Self::AgentHeldKib => "agent_held_kib",
             Self::PeerConnections => "peer_connections",
+            Self::HboneConnections => "hbone_connections",
             Self::NameLookups => "name_lookups",
             Self::HttpUpstreams => "http_upstreams",
         }

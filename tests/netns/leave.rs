@@ -8,7 +8,7 @@ use weir_tests::agent::Agent;
 use weir_tests::attack;
 use weir_tests::mesh::Mesh;
 use weir_tests::program::Program;
-use weir_tests::test_app::BANNER;
+use weir_tests::test_app::{BANNER, ECHO};
 use weir_tests::wait;
 use weir_tests::world::{N1, N2, Pod};
 
@@ -22,6 +22,10 @@ pub(crate) const CASES: &[Case] = &[
     Case {
         name: "leave: a client that closes while the application is dialled frees them on both nodes at once",
         check: Check::OwnMesh(while_application_is_dialled),
+    },
+    Case {
+        name: "leave: an HBONE connection that nobody waits for any more is given up",
+        check: Check::OwnMesh(while_peer_authenticates),
     },
     Case { name: "leave: a client that has only ended its data is served", check: Check::OwnMesh(half_closed) },
 ];
@@ -72,6 +76,36 @@ fn while_application_is_dialled(mesh: &mut Mesh) -> Result<()> {
     let _client = connect_and_close(&mesh.client, &mesh.far, BUSY)?;
     are_free(&mesh.agents[N1], before[N1])?;
     are_free(&mesh.agents[N2], before[N2])
+}
+
+/// An HBONE peer that never answers, and tells what becomes of its first connection.
+const SILENT_PEER: &str = "
+import socket
+listener = socket.create_server(('0.0.0.0', 15008))
+connection, _ = listener.accept()
+print('accepted', flush=True)
+try:
+    while connection.recv(65536): pass
+except ConnectionError: pass
+print('closed', flush=True)
+listener.accept()
+";
+
+fn while_peer_authenticates(mesh: &mut Mesh) -> Result<()> {
+    mesh.control_plane.objects.put("bank", &attack::bank(mesh))?;
+    let mut peer = mesh.outsider.place.spawn(&["python3", "-c", SILENT_PEER])?;
+    peer.listens_on(attack::HBONE)?;
+    // Until the agent knows the peer, its clients reach the outsider in plaintext.
+    wait::until("the peer is dialled", Duration::from_secs(20), || {
+        connect_and_close(&mesh.client, &mesh.outsider, ECHO)?;
+        ensure!(peer.stdout().contains("accepted"), "{}", peer.tail());
+        Ok(())
+    })?;
+    // The agent's own time limit for a handshake is ten seconds.
+    wait::until("its connection is given up", AT_ONCE, || {
+        ensure!(peer.stdout().contains("closed"), "{}", peer.tail());
+        Ok(())
+    })
 }
 
 /// Ends its own data before anything else, and tells what the server says.

@@ -28,6 +28,10 @@ pub(crate) const CASES: &[Case] = &[
         name: "limits: at its limit of pending connects a pod waits, another does not",
         check: Check::Alone(pending),
     },
+    Case {
+        name: "limits: at its limit of HBONE connections a pod gives idle ones up, and else waits; another does not",
+        check: Check::Alone(hbone_connections),
+    },
     Case { name: "limits: peers that never authenticate keep nobody out", check: Check::Alone(handshakes) },
 ];
 
@@ -125,6 +129,32 @@ fn pending() -> Result<()> {
             test_app::echoes(&mesh.client.place, mesh.far.ipv4(), ECHO).map(drop)
         })
     })
+}
+
+fn hbone_connections() -> Result<()> {
+    let mesh = Mesh::start_with("t", &["--max-hbone-connections-per-pod=1", "--worker-threads=1"])?;
+    let check = || {
+        for peer in [&mesh.far, &mesh.near, &mesh.far] {
+            test_app::echoes(&mesh.client.place, peer.ipv4(), ECHO)
+                .context("each takes the place of the one before")?;
+        }
+        is_told(&mesh, &mesh.client, "hbone_connections")?;
+        let busy = hold(&mesh.client, &mesh.far, 1)?;
+        wait::until("a stream is open", Duration::from_secs(10), || {
+            ensure!(open_of(&busy) == 1, "{}", busy[0].tail());
+            Ok(())
+        })?;
+        let waiting = hold(&mesh.client, &mesh.near, 1)?;
+        test_app::echoes(&mesh.client.place, mesh.far.ipv4(), ECHO).context("the connection that there is")?;
+        test_app::echoes(&mesh.near.place, mesh.far.ipv4(), ECHO).context("another pod of the node")?;
+        ensure!(open_of(&waiting) == 0, "there is no connection for it");
+        drop(busy);
+        wait::until("the one that waited is open", Duration::from_secs(10), || {
+            ensure!(open_of(&waiting) == 1, "{}", waiting[0].tail());
+            Ok(())
+        })
+    };
+    check().with_context(|| mesh.logs())
 }
 
 /// Opens connections, says nothing, and tells how many were ended by the other side within two seconds.

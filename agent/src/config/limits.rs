@@ -36,6 +36,10 @@ pub struct LimitsConfig {
     /// application waits for a place on one of them, as long as a connection attempt may take, and is then refused.
     #[arg(long, env = "WEIR_MAX_CONNECTIONS_PER_PEER", default_value_t = 1024, value_parser = clap::value_parser!(u32).range(1..=MAX))]
     pub max_connections_per_peer: u32,
+    /// HBONE connections of one pod to all its peers, those on their way included. At the limit those that have been idle for longest
+    /// are closed; where none is idle, a further connection of an application waits as at the limit above.
+    #[arg(long, env = "WEIR_MAX_HBONE_CONNECTIONS_PER_POD", default_value_t = 8192, value_parser = clap::value_parser!(u32).range(1..=MAX))]
+    pub max_hbone_connections_per_pod: u32,
     /// Lookups in DNS for one pod that run at once. At the limit its further connections to endpoints that only have a name wait.
     #[arg(long, env = "WEIR_MAX_NAME_LOOKUPS_PER_POD", default_value_t = 8, value_parser = clap::value_parser!(u32).range(1..=MAX))]
     pub max_name_lookups_per_pod: u32,
@@ -57,6 +61,7 @@ impl LimitsConfig {
             LimitKind::HeldKib => self.max_held_kib_per_pod,
             LimitKind::AgentHeldKib => self.max_held_kib,
             LimitKind::PeerConnections => self.max_connections_per_peer,
+            LimitKind::HboneConnections => self.max_hbone_connections_per_pod,
             LimitKind::NameLookups => self.max_name_lookups_per_pod,
             LimitKind::HttpUpstreams => self.max_http_upstreams_per_pod,
         }

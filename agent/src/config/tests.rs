@@ -151,6 +151,7 @@ fn flags_and_environment_variables_keep_their_names() {
         ("log", "RUST_LOG"),
         ("log-format", "LOG_FORMAT"),
         ("max-connections-per-peer", "WEIR_MAX_CONNECTIONS_PER_PEER"),
+        ("max-hbone-connections-per-pod", "WEIR_MAX_HBONE_CONNECTIONS_PER_POD"),
         ("max-handshakes-per-pod", "WEIR_MAX_HANDSHAKES_PER_POD"),
         ("max-held-kib", "WEIR_MAX_HELD_KIB"),
         ("max-held-kib-per-pod", "WEIR_MAX_HELD_KIB_PER_POD"),

@@ -27,8 +27,14 @@ pub(super) struct HboneConnection {
     idle_since_ms: AtomicU64,
     /// Ends the connection once dropped.
     _close: DropGuard,
-    /// Counts it among the connections to the peer.
-    _counted: Held,
+    _counted: Counted,
+}
+
+/// Counts a connection among those to its peer and those of its origin, from before it is dialled until it is closed.
+#[derive(Debug)]
+pub(super) struct Counted {
+    pub(super) _peer: Held,
+    pub(super) _origin: Held,
 }
 
 /// A slot on a connection, held as long as its stream is open.
@@ -53,7 +59,7 @@ impl HboneConnection {
         peer_identity: Identity,
         peer: SocketAddr,
         close: DropGuard,
-        counted: Held,
+        counted: Counted,
     ) -> Arc<Self> {
         Arc::new(Self {
             transport,
@@ -100,9 +106,13 @@ impl HboneConnection {
 
     /// Whether the connection is of no more use: closed, or without a stream for that long.
     pub(super) fn is_stale(&self, idle: Duration) -> bool {
+        self.closed.load(Ordering::Acquire) || self.idle_for().is_some_and(|idle_for| idle_for > idle)
+    }
+
+    /// For how long it has had no stream; `None` while it has one.
+    pub(super) fn idle_for(&self) -> Option<Duration> {
         let idle_since = Duration::from_millis(self.idle_since_ms.load(Ordering::Relaxed));
-        self.closed.load(Ordering::Acquire)
-            || (self.streams.load(Ordering::Acquire) == 0 && self.started.elapsed().saturating_sub(idle_since) > idle)
+        (self.streams.load(Ordering::Acquire) == 0).then(|| self.started.elapsed().saturating_sub(idle_since))
     }
 
     /// Gives no slot away any more; open streams go on.

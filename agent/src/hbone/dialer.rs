@@ -13,12 +13,11 @@ use tokio_util::sync::CancellationToken;
 
 use super::age::AgeLimit;
 use super::authority::parse_authority;
-use super::connection::{HboneConnection, StreamSlot};
+use super::connection::{Counted, HboneConnection, StreamSlot};
 use super::error::{HboneError, handshake_failure_label};
 use super::stream::HboneStream;
 use super::transport::Transport;
 use crate::h2::{Role, StreamError, WindowBudget};
-use crate::limits::Held;
 use crate::model::identity::Identity;
 use crate::net::{self, ConnectError};
 use crate::telemetry::metrics::{Metrics, Side};
@@ -75,7 +74,7 @@ impl<O: Origin> Dialer<O> {
     ///
     /// # Errors
     /// See [`HboneError`].
-    pub(super) async fn dial(&self, target: &Target, counted: Held) -> Result<Arc<HboneConnection>, HboneError> {
+    pub(super) async fn dial(&self, target: &Target, counted: Counted) -> Result<Arc<HboneConnection>, HboneError> {
         let peer = target.peer;
         let own = self.certificates.get(&self.origin.identity()).await.map_err(HboneError::certificate)?;
         let tcp = self.origin.connect(peer).await.map_err(HboneError::connect)?;
@@ -98,7 +97,7 @@ impl<O: Origin> Dialer<O> {
         &self,
         secured: Secured<TcpStream>,
         peer: SocketAddr,
-        counted: Held,
+        counted: Counted,
     ) -> Result<Arc<HboneConnection>, HboneError> {
         let peer_identity = secured.peer.clone();
         let (transport, lifetime) = Transport::new(secured, Role::Client, self.budget.clone(), self.age);

@@ -27,7 +27,9 @@ pub(crate) enum HboneErrorKind {
     #[error("{peer}: takes no streams on a new connection")]
     NoStreams { peer: SocketAddr },
     #[error("{peer}: the pod has {max} HBONE connections to it, which is as many as it may have")]
-    TooManyConnections { peer: SocketAddr, max: u32 },
+    TooManyConnectionsToPeer { peer: SocketAddr, max: u32 },
+    #[error("the pod has {max} HBONE connections, which is as many as it may have, and none of them is idle")]
+    TooManyConnections { max: u32 },
     #[error("{peer}: no answer to CONNECT in time")]
     RequestTimeout { peer: SocketAddr },
     #[error("{peer}: the proxy of the destination answered {status} ({})", meaning(*status))]
@@ -56,8 +58,8 @@ pub(crate) enum Retry {
     PeerGone,
     /// The pod is there, and no agent listens in it: one is being started.
     NobodyListens,
-    /// This process or this node has no file descriptor left, or the pod has as many connections to the peer as it may: there
-    /// is one when another connection ends.
+    /// This process or this node has no file descriptor left, or the pod has as many connections as it may, to the peer or to all:
+    /// there is one when another connection ends.
     NoneFree,
 }
 
@@ -143,8 +145,12 @@ impl HboneError {
         Self::new(HboneErrorKind::NoStreams { peer }, FailedParty::Peer, false, Retry::PeerGone)
     }
 
-    pub(super) fn too_many_connections(peer: SocketAddr, max: u32) -> Self {
-        Self::new(HboneErrorKind::TooManyConnections { peer, max }, FailedParty::Local, false, Retry::NoneFree)
+    pub(super) fn too_many_connections_to_peer(peer: SocketAddr, max: u32) -> Self {
+        Self::new(HboneErrorKind::TooManyConnectionsToPeer { peer, max }, FailedParty::Local, false, Retry::NoneFree)
+    }
+
+    pub(super) fn too_many_connections(max: u32) -> Self {
+        Self::new(HboneErrorKind::TooManyConnections { max }, FailedParty::Local, false, Retry::NoneFree)
     }
 
     pub(super) fn stream(peer: SocketAddr, error: StreamError) -> Self {
@@ -251,7 +257,8 @@ mod tests {
             (stream(SessionError::Aborted), FailedParty::Local, true, Retry::No),
             (HboneError::stream(peer, StreamError::Reset(Reason::CANCEL)), FailedParty::Peer, true, Retry::No),
             (HboneError::no_streams(peer), FailedParty::Peer, false, Retry::PeerGone),
-            (HboneError::too_many_connections(peer, 1), FailedParty::Local, false, Retry::NoneFree),
+            (HboneError::too_many_connections_to_peer(peer, 1), FailedParty::Local, false, Retry::NoneFree),
+            (HboneError::too_many_connections(1), FailedParty::Local, false, Retry::NoneFree),
             (HboneError::request_timeout(peer), FailedParty::Network, true, Retry::No),
             (HboneError::refused(peer, StatusCode::FORBIDDEN), FailedParty::Peer, true, Retry::No),
             (HboneError::authority("nowhere"), FailedParty::Local, false, Retry::No),
@@ -274,7 +281,8 @@ mod tests {
             (HboneError::refused(peer, StatusCode::FORBIDDEN), false),
             (HboneError::refused(peer, StatusCode::BAD_REQUEST), false),
             (HboneError::request_timeout(peer), false),
-            (HboneError::too_many_connections(peer, 1), false),
+            (HboneError::too_many_connections_to_peer(peer, 1), false),
+            (HboneError::too_many_connections(1), false),
             (HboneError::authority("nowhere"), false),
         ] {
             assert_eq!(error.may_succeed_elsewhere(), elsewhere, "{error}");

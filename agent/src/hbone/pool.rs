@@ -3,20 +3,17 @@
 //! A stream takes a slot on an open connection, or on one that is being opened, or opens another: whoever waits, waits
 //! for a connection that has a slot for it, never in line behind a failing one.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::FutureExt;
-use futures_util::future::{BoxFuture, Shared};
 use http::HeaderMap;
-use parking_lot::Mutex;
 
-use super::connection::{HboneConnection, StreamSlot};
+use super::connection::{Counted, StreamSlot};
 use super::dialer::{Dialer, Origin, Sent, Target};
 use super::error::{HboneError, Retry};
+use super::peers::{ConnectionLimits, Opening, Peers, PoolOptions, Slot, unwanted};
 use super::stream::HboneStream;
-use crate::limits::Limit;
 use crate::model::identity::Identity;
 
 /// How often a request that no peer has seen, or whose peer is gone, is sent again.
@@ -24,95 +21,21 @@ const RETRIES: u32 = 3;
 /// How often it is where nobody listens: the agent there is being started, and its pods' connections wait for it meanwhile.
 /// Not for long, should it not be: nine tenths of a second with the pauses.
 const RETRIES_WITHOUT_LISTENER: u32 = 6;
-/// How often it is where this process has no file descriptor left, or the pod no further connection to this peer: as long as
-/// a connection attempt may take by default, ten seconds with the pauses.
+/// How often it is where this process has no file descriptor left, or the pod may have no further connection: as long as a
+/// connection attempt may take by default, ten seconds with the pauses.
 const RETRIES_WHILE_NONE_FREE: u32 = 14;
 /// Pause before another attempt; it grows with the square of their number.
 const RETRY_PAUSE: Duration = Duration::from_millis(10);
-/// How long a connection without streams is kept beside another one to the same peer that has none either: many connections of
-/// applications, closed all at once, leave as many as they needed.
-const SPARE_IDLE_PERIOD: Duration = Duration::from_secs(10);
 /// How often idle connections are looked for.
 const SWEEP_INTERVAL: Duration = Duration::from_secs(10);
-
-type Opening = Shared<BoxFuture<'static, Result<Arc<HboneConnection>, HboneError>>>;
-
-/// How HBONE connections are shared.
-#[derive(Debug, Clone, Copy)]
-pub struct PoolOptions {
-    /// Streams on one connection, at most.
-    pub max_streams: u32,
-    /// How long a connection without streams is kept.
-    pub idle: Duration,
-}
 
 /// The connections of one origin on one worker.
 #[derive(Debug)]
 pub(crate) struct Pool<O> {
     dialer: Arc<Dialer<O>>,
     options: PoolOptions,
-    /// Connections to one peer.
-    connections: Limit,
-    peers: Mutex<HashMap<Target, PeerConnections>>,
-}
-
-/// The connections to one target, open and on their way.
-#[derive(Debug)]
-struct PeerConnections {
-    /// Those that take streams.
-    open: Vec<Arc<HboneConnection>>,
-    opening: Vec<PendingConnection>,
-    /// Bounds its connections, from before they are dialled until they are closed.
-    connections: Limit,
-}
-
-/// A connection on its way.
-#[derive(Debug)]
-struct PendingConnection {
-    id: u64,
-    future: Opening,
-    /// Counts those who wait for it: each has a clone.
-    waiting: Arc<()>,
-}
-
-/// How many clones of a counter there are besides the one that its owner keeps.
-fn count(counter: &Arc<()>) -> usize {
-    Arc::strong_count(counter) - 1
-}
-
-impl PeerConnections {
-    fn new(limit: &Limit) -> Self {
-        Self { open: Vec::new(), opening: Vec::new(), connections: limit.another(limit.maximum()) }
-    }
-
-    /// Closes connections of no more use, and idle ones but the last of them.
-    fn drop_stale(&mut self, idle: Duration) {
-        let is_spare = |open: &Arc<HboneConnection>| open.is_stale(SPARE_IDLE_PERIOD.min(idle));
-        let mut spare = self.open.iter().filter(|open| !open.is_stale(idle) && is_spare(open)).count();
-        self.open.retain(|open| {
-            if open.is_stale(idle) {
-                return false;
-            }
-            if !is_spare(open) {
-                return true;
-            }
-            spare = spare.saturating_sub(1);
-            spare == 0
-        });
-    }
-
-    /// Whether anything is left to be remembered of it.
-    fn is_in_use(&self) -> bool {
-        !self.open.is_empty() || !self.opening.is_empty() || self.connections.held() > 0
-    }
-}
-
-/// Where a stream may be opened.
-enum Slot {
-    /// On a connection that is open.
-    Ready(StreamSlot),
-    /// On a connection that is being opened.
-    Pending { id: u64, opening: Opening, waiting: Arc<()> },
+    limits: ConnectionLimits,
+    peers: Arc<Peers>,
 }
 
 /// What one attempt to open a stream came to.
@@ -124,10 +47,10 @@ enum Attempt {
 }
 
 impl<O: Origin> Pool<O> {
-    /// A pool without connections. `connections`: how many to one peer.
+    /// A pool without connections.
     #[must_use]
-    pub(crate) fn new(dialer: Arc<Dialer<O>>, options: PoolOptions, connections: Limit) -> Self {
-        Self { dialer, options, connections, peers: Mutex::default() }
+    pub(crate) fn new(dialer: Arc<Dialer<O>>, options: PoolOptions, limits: ConnectionLimits) -> Self {
+        Self { dialer, options, peers: Peers::new(options, limits.clone()), limits }
     }
 
     /// Opens a stream to a peer; returns it with the identity that the peer proved.
@@ -185,13 +108,11 @@ impl<O: Origin> Pool<O> {
 
     async fn slot(&self, target: &Target) -> Result<StreamSlot, HboneError> {
         loop {
-            let (id, opening, _waiting) = match self.reserve(target)? {
+            let (opening, _waiting) = match self.peers.slot(target, |id, counted| self.dial(target, id, counted))? {
                 Slot::Ready(slot) => return Ok(slot),
-                Slot::Pending { id, opening, waiting } => (id, opening, waiting),
+                Slot::Pending { opening, waiting } => (opening, waiting),
             };
-            let opened = opening.await;
-            self.settle(target, id, &opened);
-            let connection = opened?;
+            let connection = opening.await?;
             match connection.reserve(self.options.max_streams) {
                 Some(slot) => return Ok(slot),
                 // Others who waited for it were faster.
@@ -201,56 +122,21 @@ impl<O: Origin> Pool<O> {
         }
     }
 
-    fn reserve(&self, target: &Target) -> Result<Slot, HboneError> {
-        let mut peers = self.peers.lock();
-        if !peers.contains_key(target) {
-            peers.insert(target.clone(), PeerConnections::new(&self.connections));
-        }
-        let peer = peers.get_mut(target).expect("it is there, or was inserted");
-        if let Some(slot) = peer.open.iter().rev().find_map(|open| open.reserve(self.options.max_streams)) {
-            return Ok(Slot::Ready(slot));
-        }
-        let has_place = |pending: &&PendingConnection| count(&pending.waiting) < self.options.max_streams as usize;
-        if let Some(PendingConnection { id, future, waiting }) = peer.opening.iter().find(has_place) {
-            return Ok(Slot::Pending { id: *id, opening: future.clone(), waiting: waiting.clone() });
-        }
-        let Some(counted) = peer.connections.try_take() else {
-            return Err(HboneError::too_many_connections(target.peer, peer.connections.maximum()));
-        };
-        let (dialer, goal, peer_addr) = (self.dialer.clone(), target.clone(), target.peer);
-        // Spawned, so that the connection comes to be even if the first to ask gives up.
-        let task = tokio::spawn(async move { dialer.dial(&goal, counted).await });
-        let opening = async move { task.await.unwrap_or_else(|_| Err(HboneError::request_timeout(peer_addr))) };
-        let opening = opening.boxed().shared();
-        let (id, counter) = (rand::random(), Arc::new(()));
-        let waiting = counter.clone();
-        peer.opening.push(PendingConnection { id, future: opening.clone(), waiting: counter });
-        Ok(Slot::Pending { id, opening, waiting })
-    }
-
-    /// The first waiter to see a connection opened moves it to the open ones.
-    fn settle(&self, target: &Target, id: u64, opened: &Result<Arc<HboneConnection>, HboneError>) {
-        let mut peers = self.peers.lock();
-        let Some(peer) = peers.get_mut(target) else { return };
-        let Some(at) = peer.opening.iter().position(|pending| pending.id == id) else { return };
-        peer.opening.swap_remove(at);
-        peer.drop_stale(self.options.idle);
-        match opened {
-            // One that takes none is closed as soon as those who waited for it have seen it.
-            Ok(connection) if connection.takes_streams() => peer.open.push(connection.clone()),
-            _ => {}
-        }
-        if !peer.is_in_use() {
-            peers.remove(target);
-        }
-    }
-
-    fn drop_stale(&self) {
-        let mut peers = self.peers.lock();
-        peers.retain(|_, peer| {
-            peer.drop_stale(self.options.idle);
-            peer.is_in_use()
+    /// Dials in a task, so that the connection comes to be even if the first to ask gives up.
+    fn dial(&self, target: &Target, id: u64, counted: Counted) -> Opening {
+        let (dialer, peers, target) = (self.dialer.clone(), Arc::downgrade(&self.peers), target.clone());
+        let peer_addr = target.peer;
+        let task = tokio::spawn(async move {
+            let opened = tokio::select! {
+                opened = dialer.dial(&target, counted) => opened,
+                () = unwanted(&peers, &target, id) => return Err(HboneError::request_timeout(target.peer)),
+            };
+            if let Some(peers) = peers.upgrade() {
+                peers.settle(&target, id, &opened);
+            }
+            opened
         });
+        async move { task.await.unwrap_or_else(|_| Err(HboneError::request_timeout(peer_addr))) }.boxed().shared()
     }
 }
 
@@ -271,16 +157,48 @@ fn retries(retry: Retry) -> u32 {
 
 /// Closes idle connections of an origin until it leaves; then, nothing is kept for streams to come.
 pub(crate) async fn sweep<O: Origin>(pools: &[Pool<O>], left: impl Future<Output = ()>) {
-    let idle = pools.iter().map(|pool| pool.options.idle).min().unwrap_or(SWEEP_INTERVAL);
-    let mut interval = tokio::time::interval(SWEEP_INTERVAL.min(idle));
+    let Some(first) = pools.first() else { return left.await };
+    let mut interval = tokio::time::interval(SWEEP_INTERVAL.min(first.options.idle));
     let mut left = std::pin::pin!(left);
     loop {
         tokio::select! {
-            _ = interval.tick() => pools.iter().for_each(Pool::drop_stale),
+            _ = interval.tick() => pools.iter().for_each(|pool| pool.peers.drop_stale()),
+            () = first.limits.crowded.notified() => make_room(pools),
             () = &mut left => break,
         }
     }
-    for pool in pools {
-        pool.peers.lock().clear();
+    pools.iter().for_each(|pool| pool.peers.clear());
+}
+
+/// Closes those of an origin's idle connections that have been idle for longest.
+fn make_room<O>(pools: &[Pool<O>]) {
+    let idle = pools.iter().flat_map(|pool| pool.peers.idle()).collect();
+    if let Some(too_long) = longest(idle) {
+        pools.iter().for_each(|pool| pool.peers.drop_idle(too_long));
+    }
+}
+
+/// The shortest of the longest quarter of some times.
+fn longest(mut times: Vec<Duration>) -> Option<Duration> {
+    let at = (times.len() * 3 / 4).min(times.len().checked_sub(1)?);
+    Some(*times.select_nth_unstable(at).1)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn room_is_made_by_the_quarter_that_has_been_idle_for_longest() {
+        let seconds = |times: &[u64]| times.iter().copied().map(Duration::from_secs).collect::<Vec<_>>();
+        for (idle, too_long) in [
+            (&[][..], None),
+            (&[5], Some(5)),
+            (&[5, 1], Some(5)),
+            (&[5, 1, 9, 7], Some(9)),
+            (&[8, 1, 7, 2, 6, 3, 5, 4], Some(7)),
+        ] {
+            assert_eq!(longest(seconds(idle)), too_long.map(Duration::from_secs), "{idle:?}");
+        }
     }
 }

@@ -15,7 +15,7 @@ use super::pod::PodProxy;
 use super::revocation;
 use crate::enrollment::Enrolled;
 use crate::enrollment::pod::EnrolledPod;
-use crate::hbone::{self, Dialer, Pool, WindowBudget};
+use crate::hbone::{self, ConnectionLimits, Dialer, Pool, WindowBudget};
 use crate::limits::LimitKind;
 
 impl Proxy {
@@ -38,10 +38,8 @@ impl Proxy {
         let Enrolled { pod, listeners } = enrolled;
         let budget = WindowBudget::new(&pod.limits, &self.held);
         let dialer = Arc::new(self.dialer(&pod, budget.clone()));
-        let connections = pod.limits.of(LimitKind::PeerConnections);
-        let workers = u32::try_from(self.workers.count()).unwrap_or(u32::MAX);
-        let connections = connections.another((connections.maximum() / workers).max(1));
-        let pool = || Pool::new(dialer.clone(), self.pool, connections.clone());
+        let limits = self.connection_limits(&pod);
+        let pool = || Pool::new(dialer.clone(), self.pool, limits.clone());
         let pools = std::iter::repeat_with(pool).take(self.workers.count()).collect();
         let http_pools = std::iter::repeat_with(HttpPool::default).take(self.workers.count()).collect();
         let identity = pod.identity(&self.mesh.read().settings().trust_domain);
@@ -75,6 +73,17 @@ impl Proxy {
             };
             tokio::join!(hbone::sweep(&pod_proxy.pools, left()), outbound::sweep(&pod_proxy.http_pools, left()));
         });
+    }
+
+    /// How many HBONE connections a pod may have: to all its peers, and to one of them, in equal parts for the workers.
+    fn connection_limits(&self, pod: &EnrolledPod) -> ConnectionLimits {
+        let peer = pod.limits.of(LimitKind::PeerConnections);
+        let workers = u32::try_from(self.workers.count()).unwrap_or(u32::MAX);
+        ConnectionLimits {
+            peer: peer.another((peer.maximum() / workers).max(1)),
+            origin: pod.limits.of(LimitKind::HboneConnections).clone(),
+            crowded: Arc::default(),
+        }
     }
 
     /// What a pod's HBONE connections are made with; they end when the pod is dead.
