@@ -217,7 +217,7 @@ mod tests {
             let now = start + Duration::from_secs(at);
             assert!(state.record(EndpointResult::Status(500), &detection, THREE, now), "ejected at {at}");
             assert!(!state.record(EndpointResult::Status(500), &detection, THREE, now), "it is ejected already");
-            let until = state.ejected_until().expect("it is");
+            let until = state.ejected_until.expect("it is");
             assert_eq!((state.is_ejected(until - Duration::from_nanos(1)), state.is_ejected(until)), (true, false));
             (until - now).as_secs()
         };
