@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::request::Request;
-use crate::model::http::destination::DestinationPolicy;
+use crate::model::http::destination::{DestinationPolicy, TlsMode};
 use crate::model::http::policies::RetryPolicy;
 use crate::model::http::reply::Reason;
 use crate::model::http::route::{Action, Cluster, Destination, Forward, Route, Semantics, Target};
@@ -34,6 +34,7 @@ impl<D> Request<'_, D> {
     /// To the service that was dialled, where no object says anything else.
     pub(super) fn plan_to_service(&self, service: &Service, port: u16) -> Result<Plan, Reason> {
         let policy = self.policy(&service.key, port, None).ok_or(Reason::NoCluster { status: 503 })?;
+        refuse_own_tls(&policy)?;
         let retry = self.config.default_retry().cloned();
         let timeouts = Timeouts::of(None, None, self.head);
         Ok(Plan { service: service.key.clone(), port, policy, retry, timeouts, route: None })
@@ -51,6 +52,7 @@ impl<D> Request<'_, D> {
         };
         let (service, port) = self.service_of(cluster).ok_or(missing)?;
         let policy = self.policy(&service, port, cluster.subset.as_deref()).ok_or(missing)?;
+        refuse_own_tls(&policy)?;
         let retry = forward.retry.clone();
         let per_try = retry.as_ref().and_then(|retry| retry.per_try_timeout);
         let timeouts = Timeouts::of(forward.timeout, per_try, self.head);
@@ -76,6 +78,12 @@ impl<D> Request<'_, D> {
         let view = SourceView { namespace: &self.connection.source.workload.namespace, labels: &pod.labels };
         self.config.destination_policy(view, service, port, subset)
     }
+}
+
+/// A destination to which the author of a DestinationRule wants TLS of its own gets no request without it.
+fn refuse_own_tls(policy: &DestinationPolicy) -> Result<(), Reason> {
+    let wants_own = policy.tls.as_ref().is_some_and(|tls| matches!(tls.mode, TlsMode::Simple | TlsMode::Mutual));
+    if wants_own { Err(Reason::NoCluster { status: 503 }) } else { Ok(()) }
 }
 
 fn forward_of(route: &Route) -> Option<&Forward> {
