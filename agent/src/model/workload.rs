@@ -62,6 +62,12 @@ impl Workload {
         })
     }
 
+    /// Whether the workload API carries a label of workloads.
+    #[must_use]
+    pub fn is_carried(label: &str) -> bool {
+        matches!(label, VERSION_LABEL | APP_LABEL)
+    }
+
     /// A workload of which nothing else is known: healthy, reached over plain TCP, without addresses, services or policies.
     #[must_use]
     pub fn new(uid: &str, namespace: &str, name: &str) -> Self {

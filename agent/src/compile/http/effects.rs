@@ -43,7 +43,7 @@ pub(super) fn of_routes(object: &RouteObject, rules: &[Arc<DestinationRuleObject
         notes.insert(if is_route {
             format!("spec.parentRefs: there is no service {host}")
         } else {
-            format!("spec.hosts: there is no service {host}: only requests to port 80 with this Host meet the rules")
+            format!("spec.hosts: there is no service {host}: the rules have no effect for it")
         });
     }
     for route in &object.routes {

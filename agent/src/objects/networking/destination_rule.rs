@@ -3,6 +3,7 @@
 
 use super::traffic_policy::{self, TrafficPolicy};
 use super::values::ExportTo;
+use crate::model::workload::Workload;
 use crate::objects::labels::{self, Labels};
 use crate::objects::reading::{Fields, names};
 
@@ -71,6 +72,10 @@ fn subset(mut fields: Fields<'_>) -> Subset {
     };
     if found.labels.is_empty() {
         fields.notice("labels", "a subset without labels has all endpoints of the host");
+    }
+    for label in found.labels.keys().filter(|label| !Workload::is_carried(label)) {
+        let reason = "no endpoint is known to have this label, so the subset is empty: use version or app";
+        fields.notice(&format!("labels[{label}]"), reason);
     }
     fields.finish();
     found

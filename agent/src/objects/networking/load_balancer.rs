@@ -20,6 +20,13 @@ pub(super) fn read(mut fields: Fields<'_>) -> LoadBalancer {
     if chosen.is_some() && hash.is_some() {
         fields.error("consistentHash", "a load balancer is simple or consistentHash, not both");
     }
+    match chosen {
+        Some(Algorithm::RoundRobin) => fields.notice("simple", "endpoints are chosen at random, and not in turn"),
+        Some(Algorithm::Passthrough) => {
+            fields.notice("simple", "PASSTHROUGH has no effect yet: endpoints are chosen at random")
+        }
+        _ => {}
+    }
     let hash = hash.flatten().map(Algorithm::ConsistentHash);
     let older = values::duration(&mut fields, "warmupDurationSecs");
     let older = older.map(|duration| Warmup { duration, minimum_percent: 10.0, aggression: 1.0 });
@@ -27,6 +34,9 @@ pub(super) fn read(mut fields: Fields<'_>) -> LoadBalancer {
         algorithm: hash.or(chosen).unwrap_or_default(),
         warmup: fields.fields("warmup").and_then(warmup).or(older),
     };
+    for name in ["warmup", "warmupDurationSecs"] {
+        fields.without_effect(name, "has no effect yet: a new endpoint has its full share at once");
+    }
     let why = "has no effect yet: locality is that of the service (trafficDistribution)";
     for name in ["localityLbSetting", "zoneAwareLbSetting"] {
         fields.without_effect(name, why);

@@ -250,6 +250,7 @@ fn http_defaults(fields: &mut Fields<'_>) -> HttpDefaults {
         fields.finish();
         found
     });
+    fields.without_effect("connectTimeout", "has no effect yet: the agent's own limit counts");
     HttpDefaults {
         retry: fields.fields("defaultHttpRetryPolicy").map(retries::read),
         path_normalization,

@@ -86,6 +86,15 @@ fn tls(mut fields: Fields<'_>) -> UpstreamTls {
         sni: fields.text("sni").unwrap_or_default().into(),
         skips_verification: fields.flag("insecureSkipVerify").unwrap_or(false),
     };
+    if matches!(found.mode, TlsMode::Simple | TlsMode::Mutual) {
+        fields.notice(
+            "mode",
+            "TLS of one's own to a destination is not supported yet: HTTP requests to it fail with 503",
+        );
+    }
+    if found.mode == TlsMode::Disable {
+        fields.notice("mode", "DISABLE has no effect: endpoints of the mesh are reached over HBONE");
+    }
     for name in ["credentialName", "caCrl"] {
         fields.without_effect(name, "has no effect: certificates come from files of the pod");
     }

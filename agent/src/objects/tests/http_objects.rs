@@ -139,6 +139,18 @@ const DESTINATION_RULE: &[Case] = &[
     ("trafficPolicy: {}", "E spec.host", "is needed"),
     ("host: a, subsets: [{labels: {a: b}}]", "E spec.subsets[0].name", "needs its name"),
     ("host: a, subsets: [{name: v1}]", "W spec.subsets[0].labels", "all endpoints"),
+    ("host: a, subsets: [{name: v1, labels: {x: y}}]", "W spec.subsets[0].labels[x]", "the subset is empty"),
+    (
+        "host: a, trafficPolicy: {loadBalancer: {simple: ROUND_ROBIN}}",
+        "W spec.trafficPolicy.loadBalancer.simple",
+        "random",
+    ),
+    (
+        "host: a, trafficPolicy: {connectionPool: {tcp: {connectTimeout: 1s}}}",
+        "W spec.trafficPolicy.connectionPool.tcp.connectTimeout",
+        "no effect yet",
+    ),
+    ("host: a, trafficPolicy: {tls: {mode: SIMPLE}}", "W spec.trafficPolicy.tls.mode", "fail with 503"),
     (
         "host: a, subsets: [{name: v1, labels: {a: b}}, {name: v1, labels: {a: c}}]",
         "E spec.subsets[1]",

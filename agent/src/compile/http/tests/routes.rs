@@ -251,7 +251,7 @@ fn an_object_changes_and_goes_alone() {
 fn people_are_told_what_has_no_effect() {
     let known = ["web.s.svc.cluster.local".into()].into();
     let to = |more: &str| format!("http: [{{route: [{{destination: {{host: web{more}}}}}]}}]");
-    let subset = object("DestinationRule", "s/d", "host: web, subsets: [{name: v1, labels: {a: b}}]");
+    let subset = object("DestinationRule", "s/d", "host: web, subsets: [{name: v1, labels: {version: v1}}]");
     let cases = [
         (format!("hosts: [web], {}", to("")), Vec::new()),
         (format!("hosts: [web], {}", to(", subset: v1")), Vec::new()),
@@ -265,7 +265,7 @@ fn people_are_told_what_has_no_effect() {
         ),
         (
             format!("hosts: [other], {}", to("")),
-            vec!["spec.hosts: there is no service other.s.svc.cluster.local: only requests to port 80 with this Host meet the rules"],
+            vec!["spec.hosts: there is no service other.s.svc.cluster.local: the rules have no effect for it"],
         ),
         (
             format!("hosts: [web], gateways: [g], {}", to("")),
