@@ -6,4 +6,4 @@
 mod encode;
 mod exporter;
 
-pub use self::exporter::{CollectorError, Exporter};
+pub use self::exporter::Exporter;

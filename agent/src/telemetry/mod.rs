@@ -54,10 +54,11 @@ pub mod request;
 pub mod request_ends;
 
 mod request_log {
-    //! The access log of requests: one line for each. `notes` has what a line is made of, and its fields in the form of the other
-    //! lines of the log; `form` has Istio's forms, which are made of `template`s with `operator`s, and `values` what these stand for.
+    //! The access log of requests: one line for each. `notes` has what a line is made of, and `line` writes it; `form` has Istio's
+    //! forms, which are made of `template`s with `operator`s, and `values` what these stand for.
 
     mod form;
+    mod line;
     mod notes;
     mod operator;
     mod template;
@@ -67,7 +68,9 @@ mod request_log {
     mod values;
 
     pub(super) use self::form::RequestLogForm;
-    pub(super) use self::notes::{EndedRequest, RequestNotes, version};
+    pub(super) use self::line::write;
+    pub(super) use self::notes::{EndedRequest, RequestNotes};
+    pub(super) use self::values::version;
 }
 
 mod request_outcome;

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use super::connection::RequestProtocol;
 use super::request_ends::RequestEnds;
-use super::request_log::{EndedRequest, RequestNotes};
+use super::request_log::{self, EndedRequest, RequestNotes};
 use super::request_outcome::{RequestOutcome, grpc_status, grpc_status_of_http};
 use super::spans::{OpenedSpan, Span};
 use crate::model::http::grpc_messages::GrpcMessageCounter;
@@ -212,7 +212,7 @@ impl RequestRecord {
         let span = Box::new(Span {
             context,
             opened,
-            ends: self.ends.clone(),
+            ends: self.ends.ends.clone(),
             outcome,
             began: SystemTime::now() - duration,
             duration,
@@ -240,7 +240,7 @@ impl Drop for RequestRecord {
                 response_bytes: self.response.bytes,
                 duration,
             };
-            notes.write(&request);
+            request_log::write(notes, &request);
         }
     }
 }

@@ -43,7 +43,7 @@ impl RequestsInFlight {
 pub struct RequestEnds {
     pub(super) reporting: Arc<RequestReporting>,
     pub(super) in_flight: RequestsInFlight,
-    pub(super) ends: ConnectionEnds,
+    pub(super) ends: Arc<ConnectionEnds>,
     pub(super) counters: RequestCounters,
 }
 
@@ -52,7 +52,7 @@ impl RequestEnds {
     #[must_use]
     pub fn new(reporting: &Arc<RequestReporting>, in_flight: &RequestsInFlight, ends: ConnectionEnds) -> Arc<Self> {
         let counters = RequestCounters::new(&reporting.metrics, &ends);
-        Arc::new(Self { reporting: reporting.clone(), in_flight: in_flight.clone(), ends, counters })
+        Arc::new(Self { reporting: reporting.clone(), in_flight: in_flight.clone(), ends: Arc::new(ends), counters })
     }
 
     #[must_use]

@@ -90,6 +90,6 @@ impl Span {
     }
 
     fn ends(&self) -> &ConnectionEnds {
-        self.ends.ends()
+        &self.ends
     }
 }

@@ -6,8 +6,8 @@ use std::time::{Duration, SystemTime};
 
 use tokio::sync::mpsc;
 
+use super::ends::ConnectionEnds;
 use super::metrics::Metrics;
-use super::request_ends::RequestEnds;
 use super::request_outcome::RequestOutcome;
 use crate::model::http::head::{HttpVersion, RequestHead};
 use crate::model::http::trace::{CallerSpan, Sampling, SpanContext};
@@ -29,7 +29,7 @@ pub struct Tracing {
 pub struct Span {
     pub context: SpanContext,
     pub(super) opened: OpenedSpan,
-    pub(super) ends: Arc<RequestEnds>,
+    pub(super) ends: Arc<ConnectionEnds>,
     pub(super) outcome: RequestOutcome,
     pub(super) began: SystemTime,
     pub(super) duration: Duration,

@@ -1,5 +1,4 @@
-//! What is noted of a request for its access line, and the line: with the target `access`, and in one of the forms of
-//! [`RequestLogForm`].
+//! What is noted of a request for its access line, while it is under way and when it has ended.
 
 use std::borrow::Cow;
 use std::sync::Arc;
@@ -9,11 +8,8 @@ use tracing::Level;
 
 use super::form::RequestLogForm;
 use super::text::RequestText;
-use super::values::RequestValues;
 use crate::model::http::head::{HttpVersion, RequestHead, ResponseHead};
-use crate::telemetry::access_log::{Millis, access_line, proven_identities, sent_and_received};
 use crate::telemetry::ends::ConnectionEnds;
-use crate::telemetry::log::RAW_ACCESS_TARGET;
 use crate::telemetry::request_outcome::RequestOutcome;
 
 /// The fields of a request's head that the line of fields shows, in the order of [`Place`].
@@ -21,7 +17,7 @@ const REQUEST_FIELDS: [&str; 5] = [":method", ":path", ":authority", "x-request-
 
 /// Where a field stands in [`REQUEST_FIELDS`].
 #[derive(Clone, Copy)]
-enum Place {
+pub(super) enum Place {
     Method,
     Path,
     Authority,
@@ -32,7 +28,7 @@ enum Place {
 /// What is noted of a request for its line only. There is none where the line would not be written.
 #[derive(Debug)]
 pub(in crate::telemetry) struct RequestNotes {
-    form: Arc<RequestLogForm>,
+    pub(super) form: Arc<RequestLogForm>,
     pub(super) text: RequestText,
     pub(super) version: HttpVersion,
     pub(in crate::telemetry) route: Option<Arc<str>>,
@@ -52,38 +48,6 @@ pub(in crate::telemetry) struct EndedRequest<'a> {
     pub(in crate::telemetry) request_bytes: u64,
     pub(in crate::telemetry) response_bytes: u64,
     pub(in crate::telemetry) duration: Duration,
-}
-
-/// The line of a request at one level.
-macro_rules! request_line {
-    ($level:expr, $notes:expr, $request:expr) => {{
-        let (notes, request) = ($notes, $request);
-        let EndedRequest { ends, outcome, attempts, request_bytes, response_bytes, duration } = request;
-        let (bytes_sent, bytes_recv) = sent_and_received(ends.reporter, *request_bytes, *response_bytes);
-        access_line!(
-            $level,
-            ends,
-            proven_identities(ends, None),
-            "request complete",
-            protocol = version(notes.version),
-            method = notes.text(Place::Method).as_deref(),
-            path = notes.text(Place::Path).as_deref(),
-            authority = notes.text(Place::Authority).as_deref(),
-            status = outcome.status,
-            grpc_status = outcome.grpc_status,
-            response_flags = display(outcome.flags),
-            details = notes.details,
-            route = notes.route.as_deref(),
-            request_id = notes.text(Place::RequestId).as_deref(),
-            user_agent = notes.text(Place::UserAgent).as_deref(),
-            attempts = *attempts,
-            bytes_sent = bytes_sent,
-            bytes_recv = bytes_recv,
-            duration = display(Millis(*duration)),
-            upstream_duration = notes.first_upstream_byte.map(|after| display(Millis(after))),
-            error = notes.error.as_deref(),
-        );
-    }};
 }
 
 impl RequestNotes {
@@ -118,28 +82,8 @@ impl RequestNotes {
         }
     }
 
-    /// Writes the line of the request, which has ended: badly where there is an error.
-    pub(in crate::telemetry) fn write(&self, request: &EndedRequest<'_>) {
-        match (&*self.form, &self.error) {
-            (RequestLogForm::Fields, Some(_)) => request_line!(Level::ERROR, self, request),
-            (RequestLogForm::Fields, None) => request_line!(Level::INFO, self, request),
-            (RequestLogForm::Istio { format, .. }, _) => {
-                let line = format.line(&RequestValues::new(self, request));
-                tracing::event!(target: RAW_ACCESS_TARGET, parent: None, Level::INFO, "{line}");
-            }
-        }
-    }
-
-    fn text(&self, place: Place) -> Option<Cow<'_, str>> {
+    /// A field of the request, in a line of fields.
+    pub(super) fn field(&self, place: Place) -> Option<Cow<'_, str>> {
         self.text.request(place as usize)
-    }
-}
-
-/// Envoy's `%PROTOCOL%`.
-pub(in crate::telemetry) fn version(version: HttpVersion) -> &'static str {
-    match version {
-        HttpVersion::Http10 => "HTTP/1.0",
-        HttpVersion::Http11 => "HTTP/1.1",
-        HttpVersion::Http2 => "HTTP/2",
     }
 }

@@ -45,7 +45,7 @@ fn line_between(ends: &ConnectionEnds, format: &str, encoding: AccessLogEncoding
             is_blocked: false,
         };
         let (attempts, duration) = (2, Duration::from_millis(6));
-        notes.write(&EndedRequest { ends, outcome, attempts, request_bytes: 10, response_bytes: 3000, duration });
+        write(&notes, &EndedRequest { ends, outcome, attempts, request_bytes: 10, response_bytes: 3000, duration });
     });
     assert_eq!(written.len(), 1, "{written:?}");
     written.into_iter().next().expect("there is one")
@@ -179,7 +179,10 @@ fn no_value_can_start_a_line_of_its_own() {
             is_blocked: false,
         };
         let (ends, duration) = (ends(Reporter::Source), Duration::ZERO);
-        notes.write(&EndedRequest { ends: &ends, outcome, attempts: 0, request_bytes: 0, response_bytes: 0, duration });
+        write(
+            &notes,
+            &EndedRequest { ends: &ends, outcome, attempts: 0, request_bytes: 0, response_bytes: 0, duration },
+        );
     });
     assert_eq!(written, ["/a\\nb\tend"]);
 }

@@ -4,9 +4,10 @@ use std::borrow::Cow;
 use std::net::SocketAddr;
 use std::time::{Duration, SystemTime};
 
-use super::notes::{EndedRequest, RequestNotes, version};
+use super::notes::{EndedRequest, RequestNotes};
 use super::operator::Operator;
 use super::template::{Value, Values};
+use crate::model::http::head::HttpVersion;
 use crate::telemetry::ends::{ConnectionEnds, Reporter};
 use crate::telemetry::utc_time::rfc3339_milliseconds;
 
@@ -123,5 +124,14 @@ fn path_of(target: Cow<'_, str>) -> Cow<'_, str> {
     match target.find('?') {
         Some(query) => target[..query].to_owned().into(),
         None => target,
+    }
+}
+
+/// Envoy's `%PROTOCOL%`.
+pub(in crate::telemetry) fn version(version: HttpVersion) -> &'static str {
+    match version {
+        HttpVersion::Http10 => "HTTP/1.0",
+        HttpVersion::Http11 => "HTTP/1.1",
+        HttpVersion::Http2 => "HTTP/2",
     }
 }
