@@ -9,10 +9,9 @@ use bytes::Bytes;
 use prost::Message;
 
 use super::translate::Resources;
-use crate::model::access_log::{AccessLogEncoding, IstioAccessLog};
 use crate::model::http::objects::PathNormalization;
 use crate::model::identity::{Identity, TrustDomain};
-use crate::model::mesh::OutboundTrafficPolicy;
+use crate::model::mesh::{AccessLogEncoding, IstioAccessLog, OutboundTrafficPolicy};
 use crate::objects::{MeshConfig, Retries, RetryConditions};
 use crate::proto::istio::mesh::v1alpha1 as pb;
 use crate::proto::istio::mesh::v1alpha1::mesh_config::outbound_traffic_policy::Mode;

@@ -2,7 +2,6 @@
 //!
 //! The shape is that of Istio's workload API: workloads and services, joined by ports, and L4 authorization policies.
 
-pub mod access_log;
 pub mod address;
 
 pub mod authorization {
@@ -122,7 +121,7 @@ pub mod mesh {
     pub use policy_objects::Listing;
     pub(super) use services::VipKind;
     pub use store::Mesh;
-    pub use update::{MeshSettings, MeshUpdate, OutboundTrafficPolicy, Touched};
+    pub use update::{AccessLogEncoding, IstioAccessLog, MeshSettings, MeshUpdate, OutboundTrafficPolicy, Touched};
 }
 
 pub mod naming;

@@ -7,7 +7,7 @@ use arc_swap::ArcSwap;
 use super::metrics::Metrics;
 use super::request_log::RequestLogForm;
 use super::spans::Tracing;
-use crate::model::access_log::IstioAccessLog;
+use crate::model::mesh::IstioAccessLog;
 
 /// What all requests of the process are reported to. One per process.
 #[derive(Debug)]

@@ -76,16 +76,20 @@ pub(super) fn settings(config: &AgentConfig) -> Value {
         "limits": LimitKind::ALL.map(|kind| (kind.label(), limits.maximum(kind))).into_iter().collect::<BTreeMap<_, _>>(),
         "otlp": otlp, "traceSamplingPercent": trace_sampling_percent,
         "log": log,
-        "logFormat": match log_format {
-            LogFormat::Text => "text",
-            LogFormat::Json => "json",
-        },
+        "logFormat": form_name(*log_format),
         "istiod": way_to_istiod(istiod),
     });
     if let (Value::Object(settings), Value::Object(more)) = (&mut settings, &mut more) {
         settings.append(more);
     }
     settings
+}
+
+fn form_name(form: LogFormat) -> &'static str {
+    match form {
+        LogFormat::Text => "text",
+        LogFormat::Json => "json",
+    }
 }
 
 fn policy_name(policy: OutboundPolicyArg) -> &'static str {

@@ -3,7 +3,6 @@
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use crate::model::access_log::IstioAccessLog;
 use crate::model::authorization::Authorization;
 use crate::model::identity::{DEFAULT_TRUST_DOMAIN, TrustDomain};
 use crate::model::policy_object::{PeerObject, PolicyObject};
@@ -58,6 +57,22 @@ impl Default for MeshSettings {
             network: "".into(),
         }
     }
+}
+
+/// MeshConfig's `accessLogEncoding`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub enum AccessLogEncoding {
+    #[default]
+    Text,
+    Json,
+}
+
+/// Access lines as Istio's sidecars write them: where MeshConfig's `accessLogFile` names a file.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct IstioAccessLog {
+    /// `accessLogFormat`: a text with Envoy's command operators, or a JSON object of such texts. Empty: Istio's default.
+    pub format: Arc<str>,
+    pub encoding: AccessLogEncoding,
 }
 
 /// What to do with a destination that the mesh does not know (MeshConfig `outboundTrafficPolicy`).

@@ -4,10 +4,9 @@ use std::time::Duration;
 
 use super::retries::{self, Retries};
 use super::values::{self, ExportTo};
-use crate::model::access_log::{AccessLogEncoding, IstioAccessLog};
 use crate::model::http::objects::PathNormalization;
 use crate::model::identity::DEFAULT_TRUST_DOMAIN;
-use crate::model::mesh::OutboundTrafficPolicy;
+use crate::model::mesh::{AccessLogEncoding, IstioAccessLog, OutboundTrafficPolicy};
 use crate::objects::labels::{self, LabelSelector};
 use crate::objects::reading::yaml::{self, Node};
 use crate::objects::reading::{Fields, Item, Report, names};

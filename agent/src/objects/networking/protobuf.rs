@@ -6,9 +6,8 @@ use std::time::Duration;
 use super::mesh_config::{CaCertificate, HttpDefaults, MeshConfig};
 use super::retries::{Retries, conditions};
 use super::values::ExportTo;
-use crate::model::access_log::{AccessLogEncoding, IstioAccessLog};
 use crate::model::http::objects::PathNormalization;
-use crate::model::mesh::OutboundTrafficPolicy;
+use crate::model::mesh::{AccessLogEncoding, IstioAccessLog, OutboundTrafficPolicy};
 use crate::objects::reading::{Place, Report, UnknownValue};
 use crate::proto::istio::mesh::v1alpha1 as pb;
 

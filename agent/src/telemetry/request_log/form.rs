@@ -5,7 +5,7 @@ use serde_json::{Map, Value as Json};
 
 use super::operator::WantedFields;
 use super::template::{Template, Value, Values};
-use crate::model::access_log::{AccessLogEncoding, IstioAccessLog};
+use crate::model::mesh::{AccessLogEncoding, IstioAccessLog};
 
 /// Istio's default format (`pilot/pkg/model/telemetry_logging.go`), without the line break at its end.
 pub(super) const ISTIO_TEXT: &str = "[%START_TIME%] \"%REQ(:METHOD)% %REQ(X-ENVOY-ORIGINAL-PATH?:PATH)% %PROTOCOL%\" \

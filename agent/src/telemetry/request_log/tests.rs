@@ -5,10 +5,10 @@ use std::time::Duration;
 use serde_json::{Value as Json, json};
 
 use super::*;
-use crate::model::access_log::{AccessLogEncoding, IstioAccessLog};
 use crate::model::http::head::{HttpVersion, RequestHead, ResponseHead};
 use crate::model::http::local_reply::HttpResponseFlag;
 use crate::model::http::response_flags::ResponseFlags;
+use crate::model::mesh::{AccessLogEncoding, IstioAccessLog};
 use crate::telemetry::connection::RequestProtocol;
 use crate::telemetry::ends::{ConnectionEnds, Reporter};
 use crate::telemetry::fixture::{ends, strangers};

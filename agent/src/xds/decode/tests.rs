@@ -3,11 +3,9 @@
 use prost::Message;
 
 use super::*;
-use crate::model::access_log::{AccessLogEncoding, IstioAccessLog};
 use crate::model::authorization::{Action, PolicyScope, StringMatch};
 use crate::model::identity::TrustDomain;
-use crate::model::mesh::MeshSettings;
-use crate::model::mesh::{MeshUpdate, OutboundTrafficPolicy};
+use crate::model::mesh::{AccessLogEncoding, IstioAccessLog, MeshSettings, MeshUpdate, OutboundTrafficPolicy};
 use crate::model::service::GatewayDestination;
 use crate::model::workload::TunnelProtocol;
 use crate::proto::envoy::service::discovery::v3::DeltaDiscoveryResponse;
