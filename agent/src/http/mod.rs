@@ -8,6 +8,8 @@ mod pool;
 mod pump;
 mod replay;
 mod stream;
+#[cfg(test)]
+mod tests;
 
 pub(crate) mod h1 {
     //! HTTP/1.0 and HTTP/1.1 (RFC 9112), strictly: what two readers could understand in two ways is refused.
