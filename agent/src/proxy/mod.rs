@@ -45,18 +45,22 @@ mod outbound {
         mod changes;
         mod choose;
         mod connection;
+        mod downstream;
         mod endpoints;
         mod forward;
+        mod idle;
         mod io;
         mod plan;
         mod port;
         mod request;
+        mod serve;
         mod upstream;
         mod watcher;
 
+        pub(super) use self::downstream::serve_connection;
         pub(in crate::proxy) use self::endpoints::Endpoints;
+        pub(in crate::proxy) use self::idle::{HttpPool, sweep};
         pub(super) use self::port::{HttpPort, Opened};
-        pub(in crate::proxy) use self::upstream::{HttpPool, sweep};
     }
 
     mod names;

@@ -10,7 +10,7 @@ use tokio::net::TcpStream;
 
 use super::candidate::Candidate;
 use super::error::OutboundError;
-use super::http::{HttpPort, Opened};
+use super::http::{HttpPort, Opened, serve_connection};
 use super::upstream::{Outbound, UpstreamStream};
 use crate::enrollment::pod::EnrolledPod;
 use crate::model::address::canonical;
@@ -46,7 +46,7 @@ pub(in crate::proxy) async fn serve(pod_proxy: Arc<PodProxy>, downstream: TcpStr
         // It waits for its client, not for an upstream.
         budget.is_not_pending();
         match http.open(&downstream).await {
-            Opened::Http(detected, first) => return http.serve(source, downstream, detected, first).await,
+            Opened::Http(detected, first) => return serve_connection(http, source, downstream, detected, first).await,
             Opened::Other(first) => received = first,
         }
     }

@@ -12,7 +12,6 @@ use tokio::runtime::Handle;
 use crate::hbone::HboneStream;
 use crate::limits::Held;
 use crate::net;
-use crate::proxy::outbound::upstream::UpstreamStream;
 
 /// How long an endpoint has to end its side of a stream that carries no more requests.
 const LONGEST_END: Duration = Duration::from_secs(5);
@@ -36,16 +35,14 @@ enum Carrier {
 }
 
 impl UpstreamIo {
-    pub(super) fn new(stream: UpstreamStream, held: Held) -> Self {
-        let carrier = match stream {
-            UpstreamStream::Tcp(tcp) => {
-                // Messages of HTTP say by themselves where they end.
-                net::end_in_order(&tcp);
-                Carrier::Tcp(tcp)
-            }
-            UpstreamStream::Hbone(stream) => Carrier::Hbone(stream),
-        };
-        Self { carrier, is_shut_down: false, held: Some(held) }
+    pub(super) fn tcp(tcp: TcpStream, held: Held) -> Self {
+        // Messages of HTTP say by themselves where they end.
+        net::end_in_order(&tcp);
+        Self { carrier: Carrier::Tcp(tcp), is_shut_down: false, held: Some(held) }
+    }
+
+    pub(super) fn hbone(stream: HboneStream, held: Held) -> Self {
+        Self { carrier: Carrier::Hbone(stream), is_shut_down: false, held: Some(held) }
     }
 }
 

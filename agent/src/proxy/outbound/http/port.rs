@@ -6,7 +6,6 @@ use std::sync::Arc;
 use bytes::BytesMut;
 use tokio::net::TcpStream;
 
-use super::connection::HttpConnection;
 use crate::http::{Detected, detect};
 use crate::model::address::OriginalDst;
 use crate::model::http::source::SourceView;
@@ -96,16 +95,5 @@ impl<'a> HttpPort<'a> {
                 read => return read,
             }
         }
-    }
-
-    /// Serves a connection that carries HTTP to its end.
-    pub(in crate::proxy::outbound) async fn serve(
-        self,
-        source: OutboundSource,
-        downstream: TcpStream,
-        detected: Detected,
-        received: BytesMut,
-    ) {
-        HttpConnection::new(self, source).serve(downstream, detected, received).await;
     }
 }

@@ -1,28 +1,15 @@
-//! One request from its head to the end of its response: what its route says becomes of it.
+//! A request while it is served: everything that its phases share.
 
-use std::future::poll_fn;
 use std::sync::Arc;
 use std::time::SystemTime;
 
-use bytes::Bytes;
-
 use super::connection::HttpConnection;
-use super::forward;
-use super::watcher::{Client, RequestWatcher};
-use crate::http::h1::HeadError;
-use crate::http::{BodyLength, Broken, Downstream};
-
+use super::watcher::RequestWatcher;
+use crate::http::BodyLength;
 use crate::model::http::config::HttpConfig;
-use crate::model::http::head::{RequestHead, ResponseHead};
-use crate::model::http::local_reply::HttpResponseFlag;
-use crate::model::http::policies::{Abort, Fault};
-use crate::model::http::reply::Reason;
-use crate::model::http::route::{Action, Route};
-use crate::model::http::source::SourceView;
-use crate::model::http::trace::ensure_request_id;
-use crate::telemetry::request::RequestRecord;
+use crate::model::http::head::RequestHead;
 
-/// A request that is served, with everything that its phases share.
+/// See the module.
 pub(super) struct Request<'a, D> {
     pub(super) connection: &'a HttpConnection,
     /// The snapshot that decides about it, from its beginning to its end.
@@ -32,121 +19,4 @@ pub(super) struct Request<'a, D> {
     pub(super) head: &'a mut RequestHead,
     pub(super) length: BodyLength,
     pub(super) started: SystemTime,
-}
-
-/// Serves one request.
-///
-/// # Errors
-/// When the response was not sent whole: its connection, or its stream, is of no more use.
-pub(super) async fn serve<D: Downstream>(
-    connection: &HttpConnection,
-    downstream: &mut D,
-    client: Client<'_>,
-    head: &mut RequestHead,
-    length: BodyLength,
-) -> Result<(), Broken> {
-    ensure_request_id(&mut head.fields, rand::random);
-    let mut record = RequestRecord::open(&connection.ends, head);
-    record.trace(head);
-    let config = connection.pod_proxy.proxy.mesh.routes().current();
-    let watcher = RequestWatcher::new(record, client);
-    let started = SystemTime::now();
-    let mut request = Request { connection, config, downstream, watcher, head, length, started };
-    let outcome = request.decide().await;
-    if outcome.is_ok() {
-        request.watcher.record.complete();
-    }
-    outcome
-}
-
-impl<D: Downstream> Request<'_, D> {
-    async fn decide(&mut self) -> Result<(), Broken> {
-        if self.config.path_normalization().apply(self.head).is_err() {
-            return self.reply(Reason::BadPath, false).await;
-        }
-        let HttpConnection { pod_proxy, source, service, port, .. } = self.connection;
-        let pod = pod_proxy.pod.current();
-        let view = SourceView { namespace: &source.workload.namespace, labels: &pod.labels };
-        let Some(routes) = self.config.routes(view, &service.key, *port) else {
-            let plan = self.plan_to_service(service, *port);
-            return forward::run(self, plan).await;
-        };
-        let Some(route) = routes.pick(self.head).cloned() else { return self.reply(Reason::NoRoute, false).await };
-        self.watcher.record.route(&route.name);
-        if let Some(preflight) = route.rule.cors.as_ref().and_then(|cors| cors.preflight(self.head)) {
-            let status = preflight.status;
-            return self.answer(preflight, status, Bytes::new(), "cors_preflight").await;
-        }
-        if let Some(fault) = &route.rule.fault
-            && let Some(abort) = self.inject(fault).await?
-        {
-            return self.abort(abort).await;
-        }
-        self.follow(&route).await
-    }
-
-    /// Waits as a fault says. Returns what the request is to be answered with, if it is to be aborted.
-    async fn inject(&mut self, fault: &Fault) -> Result<Option<Abort>, Broken> {
-        if let Some(delay) = fault.delay(rand::random()) {
-            self.watcher.record.flag(HttpResponseFlag::DelayInjected);
-            let is_received = self.length == BodyLength::Empty;
-            self.watcher.unless_stopped(tokio::time::sleep(delay), self.downstream, is_received).await?;
-        }
-        Ok(fault.abort(rand::random()))
-    }
-
-    async fn abort(&mut self, abort: Abort) -> Result<(), Broken> {
-        match abort {
-            Abort::Http(status) => self.reply(Reason::FaultAbort { status }, false).await,
-            Abort::Grpc(status) => {
-                self.watcher.record.flag(HttpResponseFlag::FaultInjected);
-                let mut head = ResponseHead::default();
-                head.fields.append(b"content-type", b"application/grpc");
-                head.fields.append(b"grpc-status", status.to_string().as_bytes());
-                head.fields.append(b"grpc-message", b"fault filter abort");
-                self.answer(head, 200, Bytes::new(), "fault_filter_abort").await
-            }
-        }
-    }
-
-    async fn follow(&mut self, route: &Arc<Route>) -> Result<(), Broken> {
-        match &route.rule.action {
-            Action::Forward(forward) => {
-                let plan = self.plan_by_route(route, forward, rand::random());
-                forward::run(self, plan).await
-            }
-            Action::Redirect(redirect) => {
-                let mut head = ResponseHead::default();
-                let (status, location) = redirect.response(route, self.head, self.connection.port);
-                head.fields.append(b"location", &location);
-                self.change_own_response(route, &mut head);
-                self.answer(head, status, Bytes::new(), "direct_response").await
-            }
-            Action::Respond(response) => {
-                let (mut head, body) = (ResponseHead::default(), Bytes::from_owner(response.body.clone()));
-                self.change_own_response(route, &mut head);
-                self.answer(head, response.status, body, "direct_response").await
-            }
-        }
-    }
-}
-
-/// Answers a request that cannot be understood; the connection ends with it.
-pub(super) async fn refuse<D: Downstream>(connection: &HttpConnection, downstream: &mut D, error: HeadError) {
-    let mut record = RequestRecord::open(&connection.ends, &RequestHead::default());
-    record.fail(HttpResponseFlag::DownstreamProtocolError, &error.reason());
-    let body = Bytes::from_static(error.reason().as_bytes());
-    let mut head = ResponseHead { status: error.status(), ..ResponseHead::default() };
-    head.fields.append(b"content-type", b"text/plain");
-    record.local_response(&head, error.kind());
-    let length = BodyLength::Known(body.len() as u64);
-    if downstream.send_response(&head, length).is_err() {
-        return;
-    }
-    record.response_data(&body);
-    downstream.send_data(body);
-    downstream.send_end();
-    if poll_fn(|cx| downstream.poll_flush(cx)).await.is_ok() {
-        record.complete();
-    }
 }

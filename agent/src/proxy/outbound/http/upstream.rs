@@ -9,6 +9,7 @@ use std::time::Duration;
 use bytes::Bytes;
 
 use super::connection::HttpConnection;
+use super::idle::{HttpPool, IDLE_TIMEOUT};
 use super::io::UpstreamIo;
 use crate::http::{self, BodyLength, ExchangeError, MessageStream, Received, h1, h2};
 use crate::limits::LimitKind;
@@ -18,19 +19,11 @@ use crate::model::resolve::{Transport, Upstream};
 use crate::model::service::AppProtocol;
 use crate::net::ConnectError;
 use crate::proxy::outbound::error::OutboundError;
-use crate::proxy::outbound::upstream::Outbound;
+use crate::proxy::outbound::upstream::{Outbound, UpstreamStream};
 
 /// How long a connection may have been idle for a request that must not be sent twice: its peer may be about to close it, and
 /// nobody could tell whether the request was seen.
 const FRESH_ENOUGH: Duration = Duration::from_secs(1);
-/// How long idle connections are kept where nothing else is said.
-const IDLE_TIMEOUT: Duration = Duration::from_secs(60);
-/// How often connections without requests are looked for.
-const SWEEP_INTERVAL: Duration = Duration::from_secs(10);
-
-/// The upstream connections of one pod on one worker.
-pub(in crate::proxy) type HttpPool = http::UpstreamPool<Transport, UpstreamIo>;
-
 /// One request on its way to an endpoint.
 pub(super) enum Exchange {
     Http1(Box<h1::ClientConnection<UpstreamIo>>),
@@ -155,7 +148,10 @@ impl Sending<'_> {
         let _pending = limits.of(LimitKind::PendingConnects).take().await;
         let outbound = Outbound { pod_proxy, source: source.clone(), original_dst: *original_dst };
         let opened = outbound.open_endpoint(self.upstream).await?;
-        Ok(UpstreamIo::new(opened.stream, held))
+        Ok(match opened.stream {
+            UpstreamStream::Tcp(tcp) => UpstreamIo::tcp(tcp, held),
+            UpstreamStream::Hbone(stream) => UpstreamIo::hbone(stream, held),
+        })
     }
 }
 
@@ -231,17 +227,4 @@ impl MessageStream for Exchange {
             Self::Http2(stream) => stream.poll_flush(cx),
         }
     }
-}
-
-/// Closes connections of a pod that were without requests for long, until it leaves; then all of them.
-pub(in crate::proxy) async fn sweep(pools: &[HttpPool], left: impl Future<Output = ()>) {
-    let mut interval = tokio::time::interval(SWEEP_INTERVAL);
-    let mut left = std::pin::pin!(left);
-    loop {
-        tokio::select! {
-            _ = interval.tick() => pools.iter().for_each(|pool| pool.sweep(IDLE_TIMEOUT)),
-            () = &mut left => break,
-        }
-    }
-    pools.iter().for_each(HttpPool::clear);
 }
