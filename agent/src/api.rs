@@ -75,7 +75,7 @@ pub mod model {
     }
 
     pub mod http {
-        pub use crate::model::http::source::SourceView;
+        pub use crate::model::http::visibility::SourceView;
     }
 
     pub mod identity {

@@ -86,7 +86,6 @@ pub mod http {
     mod sample;
     pub mod scope;
     pub mod service_routes;
-    pub mod source;
     #[cfg(test)]
     mod tests;
     pub mod timeouts;

@@ -41,14 +41,12 @@ mod outbound {
         //! A pod's connections that carry HTTP: each request takes its own route to an endpoint, over connections that requests
         //! share.
 
-        mod answer;
         mod changes;
         mod choose;
         mod connection;
         mod downstream;
         mod endpoints;
         mod forward;
-        mod idle;
         mod io;
         mod plan;
         mod port;
@@ -59,7 +57,7 @@ mod outbound {
 
         pub(super) use self::downstream::serve_connection;
         pub(in crate::proxy) use self::endpoints::Endpoints;
-        pub(in crate::proxy) use self::idle::{HttpPool, sweep};
+        pub(in crate::proxy) use self::io::{HttpPool, sweep};
         pub(super) use self::port::{HttpPort, Opened};
     }
 

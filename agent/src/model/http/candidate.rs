@@ -7,7 +7,7 @@ use parking_lot::RwLock;
 
 use super::route::{Applicability, PathMatch, RequestMatch, Route, Semantics};
 use super::service_routes::ServiceRoutes;
-use super::source::SourceView;
+use super::visibility::SourceView;
 use super::visibility::{ExportTo, HostPattern};
 
 /// Bounds the lists kept per candidate, one for each set of its routes that applies somewhere.

@@ -12,7 +12,7 @@ use super::policies::RetryPolicy;
 use super::route_table::{Asked, RouteTable};
 use super::scope::Scopes;
 use super::service_routes::ServiceRoutes;
-use super::source::SourceView;
+use super::visibility::SourceView;
 use super::visibility::lower_case;
 use crate::model::mesh::OutboundTrafficPolicy;
 use crate::model::service::ServiceKey;

@@ -9,7 +9,7 @@ use std::sync::{Arc, OnceLock};
 use super::destination::DestinationPolicy;
 use super::inheritance::{policy, without_rule};
 use super::objects::{DestinationRuleObject, SubsetObject, TrafficPolicy};
-use super::source::SourceView;
+use super::visibility::SourceView;
 use super::visibility::{ExportTo, HostPattern};
 
 /// All DestinationRules.

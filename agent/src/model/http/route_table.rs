@@ -12,8 +12,8 @@ use super::objects::RouteObject;
 use super::route::Semantics;
 use super::scope::ScopeView;
 use super::service_routes::ServiceRoutes;
-use super::source::SourceView;
 use super::visibility::HostPattern;
+use super::visibility::SourceView;
 
 /// What routes are asked for.
 #[derive(Debug, Clone, Copy)]

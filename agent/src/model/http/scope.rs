@@ -4,8 +4,8 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use super::route::Semantics;
-use super::source::SourceView;
 use super::visibility::HostPattern;
+use super::visibility::SourceView;
 use crate::model::mesh::OutboundTrafficPolicy;
 use crate::model::peer_authentication::Labels;
 

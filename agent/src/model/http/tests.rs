@@ -10,7 +10,7 @@ use super::pattern::{Pattern, TextMatch};
 use super::route::{FieldMatch, OriginKind, PathMatch, RequestMatch, Route, Semantics};
 use super::sample::{get, origin, route};
 use super::scope::{Import, ImportedNamespace, SidecarScope};
-use super::source::SourceView;
+use super::visibility::SourceView;
 use super::visibility::{ExportTo, HostPattern};
 use crate::model::peer_authentication::Labels;
 use crate::model::service::ServiceKey;

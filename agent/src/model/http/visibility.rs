@@ -1,8 +1,17 @@
-//! Who sees an object, and which hosts it names: `exportTo` and hosts with a leading wildcard, as Istio compares them.
+//! Who asks, who sees an object, and which hosts it names: `exportTo` and hosts with a leading wildcard, as Istio compares them.
 
 use std::borrow::{Borrow, Cow};
 use std::cmp::Reverse;
 use std::sync::Arc;
+
+use crate::model::peer_authentication::Labels;
+
+/// What decisions depend on of the pod that sends a request.
+#[derive(Debug, Clone, Copy)]
+pub struct SourceView<'a> {
+    pub namespace: &'a str,
+    pub labels: &'a Labels,
+}
 
 /// The namespaces whose pods an object is for (`exportTo`).
 #[derive(Debug, Clone, PartialEq, Eq, Default)]

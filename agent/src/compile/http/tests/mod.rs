@@ -10,7 +10,7 @@ use super::{HttpSettings, HttpStore};
 use crate::model::http::config::HttpConfig;
 use crate::model::http::head::RequestHead;
 use crate::model::http::route::{Action, Destination, Route, Target};
-use crate::model::http::source::SourceView;
+use crate::model::http::visibility::SourceView;
 use crate::model::service::ServiceKey;
 use crate::objects::{Labels, Loaded, MeshConfig, protobuf};
 

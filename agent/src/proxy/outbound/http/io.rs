@@ -1,4 +1,4 @@
-//! What carries a connection to an upstream: TCP, or a stream of HBONE.
+//! What carries a connection to an upstream: TCP, or a stream of HBONE; and the connections of a pod that wait for requests.
 
 use std::io::{self, IoSlice};
 use std::pin::Pin;
@@ -10,11 +10,20 @@ use tokio::net::TcpStream;
 use tokio::runtime::Handle;
 
 use crate::hbone::HboneStream;
+use crate::http::UpstreamPool;
 use crate::limits::Held;
+use crate::model::resolve::Transport;
 use crate::net;
 
+/// How long idle connections are kept where nothing else is said.
+pub(super) const IDLE_TIMEOUT: Duration = Duration::from_secs(60);
+/// How often connections without requests are looked for.
+const SWEEP_INTERVAL: Duration = Duration::from_secs(10);
 /// How long an endpoint has to end its side of a stream that carries no more requests.
 const LONGEST_END: Duration = Duration::from_secs(5);
+
+/// The upstream connections of one pod on one worker.
+pub(in crate::proxy) type HttpPool = UpstreamPool<Transport, UpstreamIo>;
 
 /// The bytes of one connection to an upstream.
 #[derive(Debug)]
@@ -112,4 +121,17 @@ async fn await_end(mut stream: HboneStream, _held: Option<Held>) {
     let mut ignored = [0; 1024];
     let to_end = async { while stream.read(&mut ignored).await.is_ok_and(|count| count > 0) {} };
     let _ = tokio::time::timeout(LONGEST_END, to_end).await;
+}
+
+/// Closes connections of a pod that were without requests for long, until it leaves; then all of them.
+pub(in crate::proxy) async fn sweep(pools: &[HttpPool], left: impl Future<Output = ()>) {
+    let mut interval = tokio::time::interval(SWEEP_INTERVAL);
+    let mut left = std::pin::pin!(left);
+    loop {
+        tokio::select! {
+            _ = interval.tick() => pools.iter().for_each(|pool| pool.sweep(IDLE_TIMEOUT)),
+            () = &mut left => break,
+        }
+    }
+    pools.iter().for_each(HttpPool::clear);
 }

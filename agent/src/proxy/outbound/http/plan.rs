@@ -7,8 +7,8 @@ use crate::model::http::destination::{DestinationPolicy, TlsMode};
 use crate::model::http::policies::RetryPolicy;
 use crate::model::http::reply::Reason;
 use crate::model::http::route::{Action, Cluster, Destination, Forward, Route, Semantics, Target};
-use crate::model::http::source::SourceView;
 use crate::model::http::timeouts::Timeouts;
+use crate::model::http::visibility::SourceView;
 use crate::model::service::{Service, ServiceKey};
 
 /// See the module.

@@ -8,7 +8,7 @@ use tokio::net::TcpStream;
 
 use crate::http::{Detected, detect};
 use crate::model::address::OriginalDst;
-use crate::model::http::source::SourceView;
+use crate::model::http::visibility::SourceView;
 use crate::model::service::{AppProtocol, BalancingMode, Service};
 use crate::proxy::pod::PodProxy;
 use crate::telemetry::ends::OutboundSource;

@@ -1,13 +1,17 @@
-//! A request while it is served: everything that its phases share.
+//! A request while it is served: everything that its phases share, and responses that are made in the place of an upstream.
 
+use std::future::poll_fn;
 use std::sync::Arc;
 use std::time::SystemTime;
 
+use bytes::Bytes;
+
 use super::connection::HttpConnection;
 use super::watcher::RequestWatcher;
-use crate::http::BodyLength;
+use crate::http::{BodyLength, Broken, Downstream};
 use crate::model::http::config::HttpConfig;
-use crate::model::http::head::RequestHead;
+use crate::model::http::head::{RequestHead, ResponseHead};
+use crate::model::http::reply::{LocalReply, Reason, fill_head};
 
 /// See the module.
 pub(super) struct Request<'a, D> {
@@ -19,4 +23,50 @@ pub(super) struct Request<'a, D> {
     pub(super) head: &'a mut RequestHead,
     pub(super) length: BodyLength,
     pub(super) started: SystemTime,
+}
+
+impl<D: Downstream> Request<'_, D> {
+    /// Answers for a reason. `retried`: at the end of several attempts.
+    pub(super) async fn reply(&mut self, reason: Reason, retried: bool) -> Result<(), Broken> {
+        let LocalReply { status, body, details, flag } = LocalReply::new(reason, retried);
+        if reason == Reason::Blocked {
+            self.watcher.record.destination_is_blocked();
+        }
+        if let Some(flag) = flag {
+            self.watcher.record.flag(flag);
+        }
+        let body = Bytes::from(body.into_owned());
+        self.answer(ResponseHead::default(), status, body, details).await
+    }
+
+    /// Answers with a status and a body, and what the head has already.
+    pub(super) async fn answer(
+        &mut self,
+        mut head: ResponseHead,
+        status: u16,
+        body: Bytes,
+        details: &'static str,
+    ) -> Result<(), Broken> {
+        let is_in_head = fill_head(&mut head, self.head, status, &body);
+        let body = if is_in_head { Bytes::new() } else { body };
+        let is_sent = !body.is_empty() && self.head.method != b"HEAD";
+        // A status that never has content has no length either (RFC 9110 §8.6).
+        if !matches!(head.status, 100..200 | 204 | 304) && !is_in_head {
+            head.fields.set("content-length", body.len().to_string().as_bytes());
+        }
+        self.watcher.record.local_response(&head, details);
+        let length = if is_sent { BodyLength::Known(body.len() as u64) } else { BodyLength::Empty };
+        self.downstream.send_response(&head, length).map_err(Broken::Downstream)?;
+        if is_sent {
+            self.watcher.record.response_data(&body);
+            self.downstream.send_data(body);
+            self.downstream.send_end();
+        }
+        self.flush().await
+    }
+
+    /// Hands to the network what was queued for the client.
+    pub(super) async fn flush(&mut self) -> Result<(), Broken> {
+        poll_fn(|cx| self.downstream.poll_flush(cx)).await.map_err(Broken::Downstream)
+    }
 }

@@ -17,8 +17,8 @@ use crate::model::http::local_reply::HttpResponseFlag;
 use crate::model::http::policies::{Abort, Fault};
 use crate::model::http::reply::Reason;
 use crate::model::http::route::{Action, Route};
-use crate::model::http::source::SourceView;
 use crate::model::http::trace::ensure_request_id;
+use crate::model::http::visibility::SourceView;
 use crate::telemetry::request::RequestRecord;
 
 /// Serves one request.

@@ -9,8 +9,7 @@ use std::time::Duration;
 use bytes::Bytes;
 
 use super::connection::HttpConnection;
-use super::idle::{HttpPool, IDLE_TIMEOUT};
-use super::io::UpstreamIo;
+use super::io::{HttpPool, IDLE_TIMEOUT, UpstreamIo};
 use crate::http::{self, BodyLength, ExchangeError, MessageStream, Received, h1, h2};
 use crate::limits::LimitKind;
 use crate::model::http::destination::{ConnectionPool, UpstreamProtocol};
