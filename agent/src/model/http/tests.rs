@@ -71,6 +71,7 @@ fn picked(config: &HttpConfig, namespace: &str, host: &str, port: u16) -> String
 }
 
 #[test]
+#[expect(clippy::too_many_lines, reason = "one table")]
 fn the_most_specific_host_then_the_nearest_then_the_oldest_object_counts() {
     let of_a = || virtual_service("a/older", &[REVIEWS]);
     let of_b = || virtual_service("b/newer", &[REVIEWS]);
@@ -446,7 +447,7 @@ fn rules_for_one_host_are_merged_and_a_port_takes_the_place_of_all_above() {
         let time = policy.as_ref().map(|policy| policy.pool.connect_timeout);
         assert_eq!(time, expected.map(Duration::from_millis), "{name:?}");
         let labels = policy.and_then(|policy| policy.subset.clone());
-        assert_eq!(labels, name.filter(|_| expected.is_some()).map(|name| labels_of(name)), "{name:?}");
+        assert_eq!(labels, name.filter(|_| expected.is_some()).map(labels_of), "{name:?}");
     }
     assert_eq!(of(vec![], "b", 80, Some("v1")), None, "a subset without a rule");
 

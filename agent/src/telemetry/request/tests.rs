@@ -59,6 +59,7 @@ fn counted(metrics: &Metrics) -> String {
 }
 
 #[test]
+#[expect(clippy::too_many_lines, reason = "one table")]
 fn a_request_counts_once_however_it_ends() {
     type Story = fn(&mut RequestRecord);
     let stories: [(RequestHead, Story, &str); 15] = [
@@ -147,7 +148,8 @@ fn labels_are_those_of_connections_and_of_the_response() {
     for reporter in [Reporter::Source, Reporter::Destination] {
         let (metrics, request_ends) = reported(ends(reporter));
         let mut record = RequestRecord::open(&request_ends, &get());
-        (record.response(&response(200)), record.complete());
+        record.response(&response(200));
+        record.complete();
         drop((record, ConnectionRecord::open(&metrics, ends(reporter))));
         let text = scraped(&metrics);
         let labels = |metric: &str| {
@@ -197,7 +199,8 @@ fn bodies_and_durations_are_histograms_with_envoys_buckets() {
         record.request_data(&vec![0; sent]);
         record.response_data(&vec![0; received / 2]);
         record.response_data(&vec![0; received - received / 2]);
-        (record.response(&response(200)), record.complete());
+        record.response(&response(200));
+        record.complete();
     }
     let text = scraped(&metrics);
     let buckets = |metric: &str| {
@@ -271,7 +274,8 @@ fn the_last_attempt_says_where_a_request_went() {
     let (metrics, first) = reported(strangers(Reporter::Source));
     let upstream = RequestEnds::new(&first.reporting, &first.in_flight, ends(Reporter::Source));
     let mut record = RequestRecord::open(&first, &get());
-    (record.attempt(&first), record.attempt(&upstream));
+    record.attempt(&first);
+    record.attempt(&upstream);
     drop(record);
     let text = scraped(&metrics);
     let line = text.lines().find(|line| line.starts_with("istio_requests_total{")).expect("it was counted");
@@ -284,7 +288,8 @@ fn more_outcomes_than_are_at_hand_count_all_the_same() {
     for _ in 0..2 {
         for status in 200..240 {
             let mut record = RequestRecord::open(&ends, &get());
-            (record.response(&response(status)), record.complete());
+            record.response(&response(status));
+            record.complete();
         }
     }
     let text = scraped(&metrics);
@@ -297,7 +302,8 @@ fn line(ends: ConnectionEnds, format: LogFormat, story: impl FnOnce(&mut Request
     let mut lines = lines("access=info", format, |_| {
         let (_metrics, ends) = reported(ends);
         let mut record = RequestRecord::open(&ends, &get());
-        (record.request_data(&[0; 10]), record.response_data(&[0; 3000]));
+        record.request_data(&[0; 10]);
+        record.response_data(&[0; 3000]);
         story(&mut record);
     });
     assert_eq!(lines.len(), 1, "{lines:?}");
@@ -319,7 +325,9 @@ fn text_line(ends: ConnectionEnds, story: impl FnOnce(&mut RequestRecord)) -> St
 
 fn answered(record: &mut RequestRecord) {
     record.route(&"reviews-v2".into());
-    (record.attempt(&record.ends.clone()), record.response(&response(200)), record.complete());
+    record.attempt(&record.ends.clone());
+    record.response(&response(200));
+    record.complete();
 }
 
 #[test]
@@ -394,7 +402,8 @@ fn spans_tell_who_asked_whom_and_what_became_of_it() {
     let mut record = RequestRecord::open(&request_ends, &head);
     record.trace(&mut head);
     let told = CallerSpan::of(&head.fields).expect("whoever gets it is told");
-    (record.request_data(&[0; 10]), answered(&mut record));
+    record.request_data(&[0; 10]);
+    answered(&mut record);
     drop(record);
     let span = spans.try_recv().expect("it is to be exported");
     assert_eq!((span.context.trace, span.context.span, told.sampled), (told.trace, told.span, Some(true)));
