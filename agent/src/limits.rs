@@ -19,6 +19,8 @@ pub enum LimitKind {
     InboundConnections,
     /// Outbound connections whose upstream is not open yet.
     PendingConnects,
+    /// HBONE connections of one peer to the pod, and requests on them.
+    InboundOfPeer,
     /// Connections to the HBONE port whose peer has not authenticated yet.
     Handshakes,
     /// KiB that slow readers of the pod's HBONE streams may make the agent hold.
@@ -39,10 +41,11 @@ pub enum LimitKind {
 const KINDS: usize = LimitKind::ALL.len();
 
 impl LimitKind {
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 11] = [
         Self::OutboundConnections,
         Self::InboundConnections,
         Self::PendingConnects,
+        Self::InboundOfPeer,
         Self::Handshakes,
         Self::HeldKib,
         Self::AgentHeldKib,
@@ -59,6 +62,7 @@ impl LimitKind {
             Self::OutboundConnections => "outbound_connections",
             Self::InboundConnections => "inbound_connections",
             Self::PendingConnects => "pending_connects",
+            Self::InboundOfPeer => "inbound_of_peer",
             Self::Handshakes => "handshakes",
             Self::HeldKib => "held_kib",
             Self::AgentHeldKib => "agent_held_kib",

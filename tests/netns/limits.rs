@@ -25,6 +25,10 @@ pub(crate) const CASES: &[Case] = &[
         check: Check::Alone(inbound),
     },
     Case {
+        name: "limits: a peer with as many inbound connections as one may have is refused, another is not",
+        check: Check::Alone(inbound_of_peer),
+    },
+    Case {
         name: "limits: at its limit of pending connects a pod waits, another does not",
         check: Check::Alone(pending),
     },
@@ -111,6 +115,19 @@ fn inbound() -> Result<()> {
     is_told(&mesh, &mesh.far, "inbound_connections")?;
     test_app::echoes(&mesh.client.place, mesh.near.ipv4(), ECHO).context("another pod")?;
     test_app::echoes(&mesh.client.place, mesh.far.ipv4(), ECHO).context("the pod, once they have ended")?;
+    Ok(())
+}
+
+fn inbound_of_peer() -> Result<()> {
+    let mesh = Mesh::start_with("t", &["--max-inbound-per-peer=8", "--worker-threads=1"])?;
+    let to = SocketAddr::new(mesh.far.ipv4(), ECHO).to_string();
+    let arguments = ["many", &to, "--count=20", "--concurrent=20", "--hold", "--patience=20"];
+    let many: Many = test_app::client(&mesh.client.place, Duration::from_secs(60), &arguments)?;
+    // Its HBONE connections count, too: one, or two where it has reached the pod over both families.
+    ensure!(many.ok >= 6 && many.ok < 8, "{many:?}\n{}", mesh.logs());
+    is_told(&mesh, &mesh.far, "inbound_of_peer")?;
+    let _held = hold(&mesh.client, &mesh.far, 20)?;
+    test_app::echoes(&mesh.near.place, mesh.far.ipv4(), ECHO).context("another peer")?;
     Ok(())
 }
 

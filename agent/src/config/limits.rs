@@ -22,6 +22,9 @@ pub struct LimitsConfig {
     /// Connections of one pod that wait for their upstream. At the limit its further connections wait to be accepted.
     #[arg(long, env = "WEIR_MAX_PENDING_CONNECTS_PER_POD", default_value_t = 8192, value_parser = clap::value_parser!(u32).range(1..=MAX))]
     pub max_pending_connects_per_pod: u32,
+    /// HBONE connections of one peer to one pod, and requests on them. At the limit further ones are refused.
+    #[arg(long, env = "WEIR_MAX_INBOUND_PER_PEER", default_value_t = 32_768, value_parser = clap::value_parser!(u32).range(1..=MAX))]
+    pub max_inbound_per_peer: u32,
     /// Connections to one pod's HBONE port whose peer has not authenticated yet. At the limit the oldest of them is ended.
     #[arg(long, env = "WEIR_MAX_HANDSHAKES_PER_POD", default_value_t = 1024, value_parser = clap::value_parser!(u32).range(1..=MAX))]
     pub max_handshakes_per_pod: u32,
@@ -57,6 +60,7 @@ impl LimitsConfig {
             LimitKind::OutboundConnections => self.max_outbound_connections_per_pod,
             LimitKind::InboundConnections => self.max_inbound_connections_per_pod,
             LimitKind::PendingConnects => self.max_pending_connects_per_pod,
+            LimitKind::InboundOfPeer => self.max_inbound_per_peer,
             LimitKind::Handshakes => self.max_handshakes_per_pod,
             LimitKind::HeldKib => self.max_held_kib_per_pod,
             LimitKind::AgentHeldKib => self.max_held_kib,

@@ -18,10 +18,12 @@ mod inbound {
     mod connection;
     mod error;
     mod hbone;
+    mod peers;
     mod plaintext;
     mod request;
 
     pub(super) use self::hbone::serve as serve_hbone;
+    pub(super) use self::peers::InboundPeers;
     pub(super) use self::plaintext::serve as serve_plaintext;
 }
 

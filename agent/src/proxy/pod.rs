@@ -7,6 +7,7 @@ use parking_lot::Mutex;
 
 use super::budget::Handshakes;
 use super::certificates::CarriedIdentity;
+use super::inbound::InboundPeers;
 use super::node::Proxy;
 use super::origin::PodOrigin;
 use super::outbound::HttpPool;
@@ -33,6 +34,7 @@ pub(super) struct PodProxy {
     /// What slow readers of its HBONE streams may make the agent hold.
     pub(super) budget: WindowBudget,
     pub(super) handshakes: Handshakes,
+    pub(super) inbound_peers: InboundPeers,
     /// With the last connection of a pod that has left, its certificate goes.
     pub(super) _carried: CarriedIdentity,
     /// The inbound connections that are open.

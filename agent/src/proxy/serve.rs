@@ -6,6 +6,7 @@ use parking_lot::Mutex;
 use tokio::sync::mpsc;
 
 use super::budget::Handshakes;
+use super::inbound::InboundPeers;
 use super::listener::{self, ListenerKind};
 use super::node::Proxy;
 use super::origin::PodOrigin;
@@ -44,6 +45,7 @@ impl Proxy {
         let http_pools = std::iter::repeat_with(HttpPool::default).take(self.workers.count()).collect();
         let identity = pod.identity(&self.mesh.read().settings().trust_domain);
         let carried = self.pod_certificates.carry(identity, pod.left.clone());
+        let inbound_peers = InboundPeers::new(pod.limits.of(LimitKind::InboundOfPeer));
         let pod_proxy = Arc::new(PodProxy {
             proxy: self.clone(),
             live: self.live.of_pod(pod.clone()),
@@ -52,6 +54,7 @@ impl Proxy {
             http_pools,
             budget,
             handshakes: Handshakes::default(),
+            inbound_peers,
             baggage: Mutex::default(),
             _carried: carried,
         });

@@ -13,6 +13,7 @@ use tokio::net::TcpStream;
 use super::admission;
 use super::error::InboundError;
 use crate::hbone::{self, ConnectRequest, HboneStream, StreamError, WindowBudget};
+use crate::limits::Limit;
 use crate::model::authorization::AccessRequest;
 use crate::model::identity::Identity;
 use crate::model::mesh::Mesh;
@@ -96,6 +97,8 @@ pub(super) struct AuthenticatedPeer {
     pub(super) addr: SocketAddr,
     /// The pod's address and port that the peer dialled.
     pub(super) listener: SocketAddr,
+    /// What the peer may hold of the pod's inbound connections.
+    pub(super) limit: Arc<Limit>,
 }
 
 /// An inbound connection whose destination is known.

@@ -11,7 +11,7 @@ use super::admission::Accepted;
 use super::connection::AuthenticatedPeer;
 use super::request;
 use crate::hbone::{HboneServer, Lifetime, SessionError, handshake_failure_label};
-use crate::limits::LimitKind;
+use crate::limits::{Held, LimitKind};
 use crate::model::address::canonical;
 use crate::net;
 use crate::proxy::budget::Budget;
@@ -23,6 +23,15 @@ use crate::tls::handshake::{self, HandshakeError, Secured};
 /// How long a peer may take to close a connection after the agent has sent GOAWAY. Then the agent closes it.
 const PEER_CLOSE_TIMEOUT: Duration = Duration::from_secs(1);
 
+/// A connection whose peer has authenticated.
+struct Served {
+    server: HboneServer,
+    peer: AuthenticatedPeer,
+    lifetime: Lifetime,
+    /// Counts it among what the peer holds.
+    _held: Held,
+}
+
 /// Serves a connection to the HBONE port to its end.
 pub(in crate::proxy) async fn serve(pod_proxy: Arc<PodProxy>, tcp: TcpStream, _budget: Budget) {
     let (Ok(source), Ok(local)) = (tcp.peer_addr(), tcp.local_addr()) else { return };
@@ -32,17 +41,13 @@ pub(in crate::proxy) async fn serve(pod_proxy: Arc<PodProxy>, tcp: TcpStream, _b
         return reset(&tcp);
     }
     // The state of the handshake is large and soon over. A box gives its memory back before the first stream is served.
-    if let Some((server, peer, lifetime)) = Box::pin(establish(&pod_proxy, tcp, &accepted)).await {
-        serve_streams(&pod_proxy, server, peer, lifetime).await;
+    if let Some(served) = Box::pin(establish(&pod_proxy, tcp, &accepted)).await {
+        serve_streams(&pod_proxy, served).await;
     }
 }
 
 /// The TLS handshake, then the HTTP/2 preface. A failure is recorded.
-async fn establish(
-    pod_proxy: &PodProxy,
-    tcp: TcpStream,
-    accepted: &Accepted,
-) -> Option<(HboneServer, AuthenticatedPeer, Lifetime)> {
+async fn establish(pod_proxy: &PodProxy, tcp: TcpStream, accepted: &Accepted) -> Option<Served> {
     let secured = {
         let handshake = pod_proxy.handshakes.begin(pod_proxy.pod.limits.of(LimitKind::Handshakes)).await;
         tokio::select! {
@@ -54,10 +59,16 @@ async fn establish(
             }
         }
     }?;
-    let peer = AuthenticatedPeer { identity: secured.peer.clone(), addr: accepted.source, listener: accepted.local };
+    let Some((held, limit)) = pod_proxy.inbound_peers.connect(&secured.peer) else {
+        let error = "the peer holds as many of the pod's inbound connections as one peer may";
+        accepted.refused(ResponseFlag::ConnectFailure).record(&pod_proxy.proxy.metrics, &error);
+        return None;
+    };
+    let (addr, listener) = (accepted.source, accepted.local);
+    let peer = AuthenticatedPeer { identity: secured.peer.clone(), addr, listener, limit };
     let start = HboneServer::start(secured, pod_proxy.budget.clone(), pod_proxy.proxy.timeouts.age);
     let (server, lifetime) = greet(&pod_proxy.proxy.metrics, start, &peer, pod_proxy.proxy.timeouts.handshake).await?;
-    Some((server, peer, lifetime))
+    Some(Served { server, peer, lifetime, _held: held })
 }
 
 /// Has the peer learn that there will be no connection.
@@ -113,12 +124,7 @@ async fn greet(
 
 /// Serves the streams of a connection. When the pod leaves, the process drains or the connection is old, the peer is asked to
 /// open no more. The same when it would no longer be accepted.
-async fn serve_streams(
-    pod_proxy: &Arc<PodProxy>,
-    mut server: HboneServer,
-    peer: AuthenticatedPeer,
-    lifetime: Lifetime,
-) {
+async fn serve_streams(pod_proxy: &Arc<PodProxy>, Served { mut server, peer, lifetime, _held }: Served) {
     let PodProxy { proxy, pod, .. } = &**pod_proxy;
     let _gauge = proxy.metrics.hbone_connection_opened(Side::Downstream);
     let (mut is_going_away, mut is_retired) = (false, false);

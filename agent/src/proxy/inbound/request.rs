@@ -44,7 +44,7 @@ pub(super) fn serve(
 }
 
 /// What counts a connection while it is open.
-type Counted = (Held, OpenConnection, Load);
+type Counted = ((Held, Held), OpenConnection, Load);
 
 /// Connects the application that a request is for. `None` where that fails: the client is told, and it is recorded.
 async fn establish(
@@ -64,7 +64,12 @@ async fn establish(
             return None;
         }
     };
-    let Some(held) = pod_proxy.pod.limits.of(LimitKind::InboundConnections).try_take() else {
+    let Some(of_peer) = peer.limit.try_take() else {
+        let error = "the peer holds as many of the pod's inbound connections as one peer may";
+        refused(request, StatusCode::SERVICE_UNAVAILABLE, &error);
+        return None;
+    };
+    let Some(of_pod) = pod_proxy.pod.limits.of(LimitKind::InboundConnections).try_take() else {
         let error = "the pod has as many inbound connections as it may have";
         refused(request, StatusCode::SERVICE_UNAVAILABLE, &error);
         return None;
@@ -74,7 +79,7 @@ async fn establish(
     let client = client_address(&peer, request.forwarded());
     let connection = InboundConnection { pod_proxy: &pod_proxy, client, destination, peer: Some(&peer) };
     let established = connection.establish(Downstream::Hbone(request)).await?;
-    Some((established, (held, open, load)))
+    Some((established, ((of_pod, of_peer), open, load)))
 }
 
 /// The pod's own address and port that a request asks for. Without an authority it is no CONNECT request.
@@ -111,6 +116,7 @@ fn client_address(peer: &AuthenticatedPeer, forwarded: Option<&[u8]>) -> SocketA
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::limits::NodeLimits;
     use crate::model::identity::{Identity, TrustDomain};
 
     #[test]
@@ -119,6 +125,7 @@ mod tests {
             identity: Identity::new(TrustDomain::new(""), "shop", "client"),
             addr: "10.0.0.1:50000".parse().expect("an address"),
             listener: "10.0.0.2:15008".parse().expect("an address"),
+            limit: Arc::new(NodeLimits::new(|_| 1).for_pod().of(LimitKind::InboundOfPeer).clone()),
         };
         for (forwarded, expected) in [
             (Some("for=\"10.0.0.1:41000\""), "10.0.0.1:41000"),
