@@ -38,7 +38,7 @@ impl HboneServer {
     }
 
     /// The next request. It also drives the connection: its streams move only while somebody waits here, so the caller comes
-    /// back for the next request soon.
+    /// back for the next request at once.
     ///
     /// # Errors
     /// Why the connection is over.
