@@ -5,15 +5,14 @@ mod http {
     //! Objects about requests, each by itself: its names become full names, its rules routes. `store` keeps what was compiled;
     //! which of the objects count for a request is the model's to decide.
 
+    mod client_view;
     mod delegation;
-    mod destination_rule;
     mod destinations;
     mod effects;
     mod gateway_route;
     mod matching;
     mod rule;
     mod settings;
-    mod sidecar;
     mod store;
     #[cfg(test)]
     mod tests;

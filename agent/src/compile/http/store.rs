@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use super::effects::{self, Hostnames};
 use super::settings::HttpSettings;
-use super::{delegation, destination_rule, gateway_route, sidecar, virtual_service};
+use super::{client_view, delegation, gateway_route, virtual_service};
 use crate::model::http::config::HttpConfig;
 use crate::model::http::objects::{DestinationRuleObject, HttpObjects, RouteObject, TrafficPolicy};
 use crate::model::http::route::OriginKind;
@@ -124,9 +124,9 @@ impl HttpStore {
                 Compiled::Routes(object.map(Arc::new).into_iter().collect())
             }
             HttpObject::DestinationRule(rule) => {
-                Compiled::DestinationRule(Arc::new(destination_rule::destination_rule(settings, metadata, rule)))
+                Compiled::DestinationRule(Arc::new(client_view::destination_rule(settings, metadata, rule)))
             }
-            HttpObject::Sidecar(sidecar) => Compiled::Scope(sidecar::scope(metadata, sidecar)),
+            HttpObject::Sidecar(sidecar) => Compiled::Scope(client_view::scope(metadata, sidecar)),
             HttpObject::HttpRoute(route) | HttpObject::GrpcRoute(route) => {
                 let kind = match received.object {
                     HttpObject::GrpcRoute(_) => OriginKind::GrpcRoute,

@@ -1,12 +1,14 @@
-//! A DestinationRule to what the model chooses from: its blocks as they are, complete in themselves.
+//! What pods know about destinations as clients: a DestinationRule, whose blocks become complete in themselves, and a Sidecar, which
+//! becomes the scope of the pods that it is for.
 
 use super::settings::{HttpSettings, exported_to};
 use super::virtual_service::origin;
 use crate::model::http::destination::{ConnectionPool, UpstreamProtocol};
 use crate::model::http::objects::{DestinationRuleObject, PortPolicies, SubsetObject, TrafficPolicy};
 use crate::model::http::route::OriginKind;
+use crate::model::http::scope::{Import, ImportedNamespace, SidecarScope};
 use crate::model::http::visibility::{ExportTo, HostPattern};
-use crate::objects::{self, DestinationRule, H2Upgrade, Metadata};
+use crate::objects::{self, DestinationRule, EgressHost, EgressListener, H2Upgrade, Metadata, Sidecar};
 
 /// Compiles a DestinationRule.
 pub(super) fn destination_rule(
@@ -72,4 +74,29 @@ fn pool(settings: &HttpSettings, pool: &objects::ConnectionPool) -> ConnectionPo
         max_concurrent_streams: unlimited(pool.max_concurrent_streams),
         protocol,
     }
+}
+
+/// Compiles a Sidecar.
+pub(super) fn scope(metadata: &Metadata, sidecar: &Sidecar) -> SidecarScope {
+    SidecarScope {
+        namespace: metadata.namespace.as_str().into(),
+        name: metadata.name.as_str().into(),
+        selector: sidecar.selector.clone(),
+        imports: sidecar.egress.iter().flat_map(imports).collect(),
+        outbound_traffic_policy: sidecar.outbound_traffic_policy,
+    }
+}
+
+fn imports(listener: &EgressListener) -> impl Iterator<Item = Import> {
+    let import = |host: &EgressHost| Import {
+        namespace: match host.namespace.as_str() {
+            "*" => ImportedNamespace::Any,
+            "." => ImportedNamespace::Own,
+            name => ImportedNamespace::Named(name.into()),
+        },
+        host: HostPattern::parse(&host.host),
+        port: listener.port,
+        excludes: host.excludes,
+    };
+    listener.hosts.iter().map(import)
 }
