@@ -18,6 +18,13 @@ enum Kept {
     End,
 }
 
+/// All of the content of one request.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct KeptBody {
+    pub(crate) data: Vec<Bytes>,
+    pub(crate) trailers: Option<HttpFields>,
+}
+
 /// The content of one request. What came is kept, up to a limit, and sent again from the beginning by [`restart`](Self::restart).
 #[derive(Debug)]
 pub(crate) struct RequestBody {
@@ -51,6 +58,22 @@ impl RequestBody {
     /// Whether the client has sent all of it.
     pub(crate) fn is_received(&self) -> bool {
         self.received
+    }
+
+    /// All of the content, once it is here and if all of it is kept.
+    pub(crate) fn kept(&self) -> Option<KeptBody> {
+        if !self.received || !self.can_restart() {
+            return None;
+        }
+        let mut all = KeptBody::default();
+        for part in &self.kept {
+            match part {
+                Kept::Data(data) => all.data.push(data.clone()),
+                Kept::Trailers(trailers) => all.trailers = Some(trailers.clone()),
+                Kept::End => {}
+            }
+        }
+        Some(all)
     }
 
     /// Begins anew, for another upstream that has the head. Only while it [can](Self::can_restart).

@@ -77,6 +77,7 @@ pub mod http {
     mod re2;
     mod redirect;
     pub mod reply;
+    mod request_values;
     pub mod response_flags;
     pub mod retry;
     mod rewrite;

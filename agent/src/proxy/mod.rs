@@ -43,6 +43,7 @@ mod outbound {
         //! A pod's connections that carry HTTP: each request takes its own route to an endpoint, over connections that requests
         //! share.
 
+        mod breakers;
         mod changes;
         mod choose;
         mod connection;
@@ -50,6 +51,7 @@ mod outbound {
         mod endpoints;
         mod forward;
         mod io;
+        mod mirror;
         mod plan;
         mod port;
         mod request;
@@ -57,6 +59,7 @@ mod outbound {
         mod upstream;
         mod watcher;
 
+        pub(in crate::proxy) use self::breakers::Breakers;
         pub(super) use self::downstream::serve_connection;
         pub(in crate::proxy) use self::endpoints::Endpoints;
         pub(in crate::proxy) use self::io::{HttpPool, sweep};
@@ -67,7 +70,7 @@ mod outbound {
     mod tcp;
     mod upstream;
 
-    pub(super) use self::http::{Endpoints, HttpPool, sweep};
+    pub(super) use self::http::{Breakers, Endpoints, HttpPool, sweep};
     pub(super) use self::names::Names;
     pub(super) use self::tcp::serve;
 }

@@ -10,7 +10,7 @@ use super::certificates::CarriedIdentity;
 use super::inbound::InboundPeers;
 use super::node::Proxy;
 use super::origin::PodOrigin;
-use super::outbound::HttpPool;
+use super::outbound::{Breakers, HttpPool};
 use super::revocation::PodConnections;
 use super::workers::Workers;
 use crate::enrollment::pod::EnrolledPod;
@@ -31,6 +31,8 @@ pub(super) struct PodProxy {
     pub(super) pools: Box<[Pool<PodOrigin>]>,
     /// The connections for its HTTP requests, of each worker too.
     pub(super) http_pools: Box<[HttpPool]>,
+    /// What it has under way to destinations that have limits.
+    pub(super) breakers: Breakers,
     /// What slow readers of its HBONE streams may make the agent hold.
     pub(super) budget: WindowBudget,
     pub(super) handshakes: Handshakes,

@@ -10,7 +10,7 @@ use super::inbound::InboundPeers;
 use super::listener::{self, ListenerKind};
 use super::node::Proxy;
 use super::origin::PodOrigin;
-use super::outbound::{self, HttpPool};
+use super::outbound::{self, Breakers, HttpPool};
 use super::peer_trust;
 use super::pod::PodProxy;
 use super::revocation;
@@ -52,6 +52,7 @@ impl Proxy {
             pod,
             pools,
             http_pools,
+            breakers: Breakers::default(),
             budget,
             handshakes: Handshakes::default(),
             inbound_peers,

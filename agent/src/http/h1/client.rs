@@ -124,7 +124,7 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> ClientConnection<IO> {
         let _ = Pin::new(&mut self.connection.io).poll_shutdown(&mut Context::from_waker(Waker::noop()));
     }
 
-    #[cfg(test)]
+    /// What the connection runs on.
     pub(crate) fn io(&self) -> &IO {
         &self.connection.io
     }

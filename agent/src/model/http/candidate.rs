@@ -1,7 +1,7 @@
 //! Routes that may count for a host: those of a VirtualService, or those that routes of the Gateway API come to together.
 //! Which of them apply to a source and a port is decided here, and kept for the next connection for which the same do.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use parking_lot::RwLock;
 
@@ -23,12 +23,16 @@ pub(super) struct Candidate {
     pub(super) hosts: Vec<HostPattern>,
     pub(super) exported_to: ExportTo,
     routes: Vec<Arc<Route>>,
-    /// Lists by the numbers of the routes in them.
+    /// What routes say of sources and ports, each once, and which of these each route says.
+    conditions: Vec<Applicability>,
+    condition_of: Vec<u32>,
+    /// All routes, where none says anything.
+    whole: OnceLock<Arc<ServiceRoutes>>,
     kept: RwLock<Vec<KeptList>>,
 }
 
-/// The numbers of the routes in a list, and the list.
-type KeptList = (Box<[u32]>, Arc<ServiceRoutes>);
+/// Which of the conditions hold, and the list of the routes that apply then, if any does.
+type KeptList = (Box<[bool]>, Option<Arc<ServiceRoutes>>);
 
 /// How near an object is to a client. Of several for one host, nearer ones count first, and older ones within each.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -43,8 +47,23 @@ pub(super) enum Nearness {
     Public,
 }
 
+impl Nearness {
+    /// Nearest first.
+    pub(super) const ALL: [Self; 4] = [Self::OwnGatewayRoute, Self::Private, Self::ByName, Self::Public];
+}
+
 impl Candidate {
     pub(super) fn new(semantics: Semantics, namespace: &Arc<str>, routes: Vec<Arc<Route>>) -> Self {
+        let mut conditions: Vec<Applicability> = Vec::new();
+        let condition_of = routes.iter().map(|route| {
+            let known = conditions.iter().position(|known| *known == route.applies);
+            let number = known.unwrap_or_else(|| {
+                conditions.push(route.applies.clone());
+                conditions.len() - 1
+            });
+            u32::try_from(number).expect("memory ends long before 2^32 routes")
+        });
+        let condition_of = condition_of.collect();
         Self {
             semantics,
             namespace: namespace.clone(),
@@ -52,6 +71,9 @@ impl Candidate {
             hosts: Vec::new(),
             exported_to: ExportTo::Everyone,
             routes,
+            conditions,
+            condition_of,
+            whole: OnceLock::new(),
             kept: RwLock::default(),
         }
     }
@@ -76,36 +98,42 @@ impl Candidate {
 
     /// The routes that apply; `None` where none does, so that it is as if the object were not there.
     pub(super) fn routes_for(&self, source: SourceView<'_>, port: u16) -> Option<Arc<ServiceRoutes>> {
-        let mut applying: Vec<u32> = Vec::with_capacity(self.routes.len());
-        for (number, route) in (0..).zip(&self.routes) {
-            if route.applies.to(source, port) {
-                applying.push(number);
-                if route.matches.is_everything() {
-                    // What follows is out of reach.
-                    break;
-                }
-            }
+        if let [only] = &self.conditions[..]
+            && *only == Applicability::default()
+        {
+            return Some(self.whole.get_or_init(|| Arc::new(self.list(|_| true))).clone());
         }
-        if applying.is_empty() {
-            return None;
+        let holding: Box<[bool]> = self.conditions.iter().map(|condition| condition.holds(source, port)).collect();
+        if let Some((_, kept)) = self.kept.read().iter().find(|(known, _)| *known == holding) {
+            return kept.clone();
         }
-        if let Some((_, kept)) = self.kept.read().iter().find(|(numbers, _)| **numbers == *applying) {
-            return Some(kept.clone());
-        }
-        let routes = applying.iter().map(|number| self.routes[*number as usize].clone());
-        let list = Arc::new(ServiceRoutes::new(self.semantics, routes.collect()));
+        let applies = |condition: u32| holding[condition as usize];
+        let list = holding.contains(&true).then(|| Arc::new(self.list(applies)));
         let mut kept = self.kept.write();
         if kept.len() < KEPT_MAX {
-            kept.push((applying.into(), list.clone()));
+            kept.push((holding, list.clone()));
         }
-        Some(list)
+        list
+    }
+
+    /// The routes of which the condition holds, up to one that takes everything.
+    fn list(&self, holds: impl Fn(u32) -> bool) -> ServiceRoutes {
+        let applying = self.routes.iter().zip(&self.condition_of).filter(|(_, condition)| holds(**condition));
+        let mut routes = Vec::new();
+        for (route, _) in applying {
+            routes.push(route.clone());
+            if route.matches.is_everything() {
+                break;
+            }
+        }
+        ServiceRoutes::new(self.semantics, routes)
     }
 }
 
 impl Applicability {
     /// Whether requests of a source to a port of a service may take the route.
     #[must_use]
-    pub fn to(&self, source: SourceView<'_>, port: u16) -> bool {
+    pub fn holds(&self, source: SourceView<'_>, port: u16) -> bool {
         let has_label =
             |(name, value): &(Box<str>, Box<str>)| source.labels.get(&**name).is_some_and(|own| **own == **value);
         self.port.is_none_or(|own| own == port)

@@ -4,7 +4,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::time::{Duration, SystemTime};
 
 use super::head::{HttpVersion, RequestHead, ResponseHead};
-use super::matching::first_value;
+use super::request_values::first_value;
 
 /// A value of a field with what is to be filled in.
 #[derive(Debug, Clone, PartialEq, Eq)]

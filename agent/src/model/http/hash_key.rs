@@ -4,7 +4,7 @@ use std::net::IpAddr;
 
 use super::destination::{HashCookie, HashKey};
 use super::head::RequestHead;
-use super::matching::{parameter, value_of};
+use super::request_values::{parameter, value_of};
 use crate::model::balance::{fnv, mixed};
 
 /// The hash of a request.

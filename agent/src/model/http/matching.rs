@@ -1,19 +1,23 @@
 //! Whether a request meets the conditions of a route.
 
-use std::borrow::Cow;
-
 use super::head::RequestHead;
 use super::pattern::TextMatch;
+use super::request_values::{parameter, value_of};
 use super::route::{FieldMatch, PathMatch, QueryMatch, RequestMatch};
 
 impl RequestMatch {
     /// Whether all conditions hold for a request, whose path has been normalised.
     #[must_use]
     pub fn is_met_by(&self, request: &RequestHead) -> bool {
+        self.is_met_at(request.path(), request)
+    }
+
+    /// The same, for a request of which the path is known already.
+    pub(super) fn is_met_at(&self, path: &[u8], request: &RequestHead) -> bool {
         let meets = |condition: &Option<TextMatch>, text: &[u8]| {
             condition.as_ref().is_none_or(|condition| condition.is_match(text))
         };
-        self.path.is_match(request.path(), self.ignores_path_case)
+        self.path.is_match(path, self.ignores_path_case)
             && meets(&self.method, &request.method)
             && meets(&self.scheme, request.scheme.text().as_bytes())
             && meets(&self.authority, &request.authority)
@@ -64,51 +68,10 @@ impl FieldMatch {
     }
 }
 
-/// The parts of a request that have fields of their own in HTTP/2, and `host`, which is the authority.
-fn control_data<'a>(request: &'a RequestHead, name: &str) -> Option<&'a [u8]> {
-    match name {
-        ":method" => Some(&request.method),
-        ":path" => Some(&request.target),
-        ":authority" | "host" => Some(&request.authority),
-        ":scheme" => Some(request.scheme.text().as_bytes()),
-        _ => None,
-    }
-}
-
-/// The value of the first field of a name, or of a part of the request.
-pub(super) fn first_value<'a>(request: &'a RequestHead, name: &str) -> Option<&'a [u8]> {
-    control_data(request, name).or_else(|| request.fields.first(name))
-}
-
-/// The values of all fields of a name as one text, or a part of the request.
-pub(super) fn value_of<'a>(request: &'a RequestHead, name: &str) -> Option<Cow<'a, [u8]>> {
-    if let Some(value) = control_data(request, name) {
-        return (!value.is_empty()).then_some(Cow::Borrowed(value));
-    }
-    let mut values = request.fields.values(name);
-    let first = values.next()?;
-    let Some(second) = values.next() else { return Some(Cow::Borrowed(first)) };
-    let mut joined = [first, second].join(&b',');
-    for value in values {
-        joined.push(b',');
-        joined.extend_from_slice(value);
-    }
-    Some(Cow::Owned(joined))
-}
-
 impl QueryMatch {
     fn is_met_by(&self, query: &[u8]) -> bool {
         parameter(query, &self.name).is_some_and(|value| self.value.is_match(value))
     }
-}
-
-/// The value of the first parameter of a name, as it is written; empty where it has no `=`.
-pub(super) fn parameter<'a>(query: &'a [u8], name: &str) -> Option<&'a [u8]> {
-    query.split(|byte| *byte == b'&').find_map(|pair| match pair.strip_prefix(name.as_bytes())? {
-        [] => Some(&[][..]),
-        [b'=', value @ ..] => Some(value),
-        _ => None,
-    })
 }
 
 #[cfg(test)]

@@ -62,38 +62,41 @@ impl RouteTable {
         if self.candidates.is_empty() {
             return None;
         }
-        let exact = self.visible(source, scope, asked, asked.host);
-        let visible = if exact.is_empty() {
-            let covering =
-                self.wildcards.iter().filter(|wildcard| *wildcard.text() != *asked.host && wildcard.covers(asked.host));
-            let mut found = covering.map(|wildcard| self.visible(source, scope, asked, wildcard.text()));
-            found.find(|visible| !visible.is_empty())?
-        } else {
-            exact
+        let exact = self.of_host(source, scope, asked, asked.host);
+        let covering = || {
+            let covering = self.wildcards.iter().filter(|wildcard| *wildcard.text() != *asked.host);
+            covering.filter(|wildcard| wildcard.covers(asked.host))
         };
-        visible.iter().find_map(|(_, candidate)| candidate.routes_for(source, asked.port))
+        exact.or_else(|| covering().find_map(|wildcard| self.of_host(source, scope, asked, wildcard.text())))?
     }
 
-    /// The candidates that a source sees and that name this very `host`, in the order in which they count.
-    fn visible(
+    /// The routes of the first object that counts among those that name this very `host`; `None` where the source sees none
+    /// of them, and `Some(None)` where no route of those applies.
+    fn of_host(
         &self,
         source: SourceView<'_>,
         scope: &ScopeView<'_>,
         asked: Asked<'_>,
         host: &str,
-    ) -> Vec<(Nearness, &Candidate)> {
-        let Some(named) = self.by_host.get(host) else { return Vec::new() };
-        let named = named.iter().map(|number| &self.candidates[*number as usize]);
-        // Hosts of routes of the Gateway API are those of services: they do not stand for others.
+    ) -> Option<Option<Arc<ServiceRoutes>>> {
+        let named = self.by_host.get(host)?;
         let is_exact = *host == *asked.host;
-        let named = named.filter(|candidate| is_exact || candidate.semantics == Semantics::VirtualService);
-        let seen = named
-            .filter_map(|candidate| Some((candidate.nearness(source.namespace, asked.namespace)?, candidate)))
-            .filter(|(_, candidate)| {
-                scope.imports_routes(&candidate.namespace, &candidate.hosts, candidate.semantics, asked.port)
-            });
-        let mut seen: Vec<_> = seen.collect();
-        seen.sort_by_key(|(nearness, _)| *nearness);
-        seen
+        let mut is_seen = false;
+        for nearness in Nearness::ALL {
+            for candidate in named.iter().map(|number| &self.candidates[*number as usize]) {
+                // Hosts of routes of the Gateway API are those of services: they do not stand for others.
+                let may_count = is_exact || candidate.semantics == Semantics::VirtualService;
+                let is_near = candidate.nearness(source.namespace, asked.namespace) == Some(nearness);
+                let Candidate { namespace, hosts, semantics, .. } = candidate;
+                if !may_count || !is_near || !scope.imports_routes(namespace, hosts, *semantics, asked.port) {
+                    continue;
+                }
+                is_seen = true;
+                if let Some(routes) = candidate.routes_for(source, asked.port) {
+                    return Some(Some(routes));
+                }
+            }
+        }
+        is_seen.then_some(None)
     }
 }

@@ -35,14 +35,15 @@ impl ServiceRoutes {
     /// The route of a request, whose path has been normalised; `None` where none matches.
     #[must_use]
     pub fn pick(&self, request: &RequestHead) -> Option<&Arc<Route>> {
+        let path = request.path();
         let mut best = self.routes.len();
         let mut look_through = |candidates: &[u32]| {
             let earlier = candidates.iter().map(|route| *route as usize).take_while(|route| *route < best);
-            if let Some(found) = { earlier }.find(|route| self.routes[*route].matches.is_met_by(request)) {
+            if let Some(found) = { earlier }.find(|route| self.routes[*route].matches.is_met_at(path, request)) {
                 best = found;
             }
         };
-        for candidates in self.index.beginning(request.path()) {
+        for candidates in self.index.beginning(path) {
             look_through(candidates);
         }
         look_through(&self.index.without_text);

@@ -51,6 +51,20 @@ impl HttpConnection {
         Self { pod_proxy, source, original_dst, service, port, protocol, ends, ends_at: Mutex::default() }
     }
 
+    /// What a request has in common with the others of its connection, where it may outlive that.
+    pub(super) fn detached(&self) -> Self {
+        Self {
+            pod_proxy: self.pod_proxy.clone(),
+            source: self.source.clone(),
+            original_dst: self.original_dst,
+            service: self.service.clone(),
+            port: self.port,
+            protocol: self.protocol,
+            ends: self.ends.clone(),
+            ends_at: Mutex::default(),
+        }
+    }
+
     /// The ends of requests to an endpoint.
     pub(super) fn ends_at(&self, upstream: &Upstream) -> Arc<RequestEnds> {
         let mut known = self.ends_at.lock();

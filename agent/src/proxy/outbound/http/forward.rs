@@ -3,13 +3,15 @@
 
 use std::sync::Arc;
 
+use super::breakers::{Breaker, Taken};
 use super::choose::Chosen;
 use super::endpoints::{EndpointState, UnderWay};
+use super::mirror::Mirrors;
 use super::plan::Plan;
 use super::request::Request;
 use super::upstream::{Begun, Exchange, OpenError, Sending, is_idempotent};
 use crate::http::{self, BodyLength, Broken, Downstream, ExchangeError, RequestBody, ResponseBody};
-use crate::model::http::head::ResponseHead;
+use crate::model::http::head::{HttpVersion, ResponseHead};
 use crate::model::http::local_reply::HttpResponseFlag;
 use crate::model::http::outlier::EndpointResult;
 use crate::model::http::policies::RetryPolicy;
@@ -50,6 +52,11 @@ struct Forwarding<'r, 'a, D> {
     retries: u32,
     /// Whether a connection that was used before may be used.
     may_reuse: bool,
+    mirrors: Option<Mirrors>,
+    /// Where the destination has limits: its counts, and what this request takes of them.
+    breaker: Option<Arc<Breaker>>,
+    place: Option<Taken>,
+    retry_place: Option<Taken>,
 }
 
 /// Forwards a request as planned; or answers why it cannot be.
@@ -64,14 +71,36 @@ pub(super) async fn run<D: Downstream>(request: &mut Request<'_, D>, plan: Resul
     request.change_request(&plan);
     plan.timeouts.announce(request.head);
     request.watcher.set_timeout(plan.timeouts.total);
+    let breaker = request.connection.pod_proxy.breakers.of(&plan.service, plan.port, &plan.policy);
+    let _request_place = match breaker.as_ref().map(|breaker| breaker.begin_request(&plan.policy.pool)) {
+        Some(None) => return request.reply(Reason::Overflow, false).await,
+        taken => taken.flatten(),
+    };
+    let mirrors = request.mirrors(&plan);
     let body = RequestBody::new(request.length, MAX_REPLAYED_BYTES);
     let response = ResponseHead::default();
-    Forwarding { request, plan, body, response, tried: Vec::new(), retries: 0, may_reuse: true }.run().await
+    let forwarding = Forwarding {
+        request,
+        plan,
+        body,
+        response,
+        tried: Vec::new(),
+        retries: 0,
+        may_reuse: true,
+        mirrors,
+        breaker,
+        place: None,
+        retry_place: None,
+    };
+    forwarding.run().await
 }
 
 impl<D: Downstream> Forwarding<'_, '_, D> {
     async fn run(mut self) -> Result<(), Broken> {
         let mut last = None;
+        if let Some(mirrors) = self.mirrors.take_if(|_| self.body.is_received()) {
+            self.request.send_copies(mirrors, &self.body);
+        }
         loop {
             let chosen = match last.take() {
                 Some(chosen) => chosen,
@@ -87,6 +116,9 @@ impl<D: Downstream> Forwarding<'_, '_, D> {
                 Err(Broken::Timeout) => return self.request.reply(Reason::Timeout, self.retries > 0).await,
                 attempt => attempt?,
             };
+            if let Some(mirrors) = self.mirrors.take() {
+                self.request.send_copies(mirrors, &self.body);
+            }
             if let Some(result) = self.result_of(&attempt) {
                 self.request.note_result(&self.plan, &chosen, result);
             }
@@ -136,7 +168,16 @@ impl<D: Downstream> Forwarding<'_, '_, D> {
         watcher.begin_attempt(self.plan.timeouts.per_try);
         let (pool, length) = (&self.plan.policy.pool, *length);
         let sending = Sending { connection, upstream, pool, head, length, may_reuse: self.may_reuse };
-        let begun = watcher.unless_stopped(sending.begin(), *downstream, self.body.is_received()).await;
+        self.place = None;
+        let (breaker, place) = (self.breaker.as_ref(), &mut self.place);
+        let begin = async {
+            // A connection of HTTP/2 carries many requests.
+            if let Some(breaker) = breaker.filter(|_| sending.version() != HttpVersion::Http2) {
+                *place = Some(breaker.begin_connection(pool).await.ok_or(OpenError::Overflow)?);
+            }
+            sending.begin().await
+        };
+        let begun = watcher.unless_stopped(begin, *downstream, self.body.is_received()).await;
         let Begun { mut exchange, is_reused } = match begun {
             Ok(Ok(begun)) => begun,
             Ok(Err(error)) => return Ok(Attempt::Failed(Failure::Open(error))),
@@ -171,7 +212,7 @@ impl<D: Downstream> Forwarding<'_, '_, D> {
         };
         match attempt {
             Attempt::Responded(..) => Some(status(&self.response)),
-            Attempt::Failed(Failure::Stale(_) | Failure::Open(OpenError::TooMany)) => None,
+            Attempt::Failed(Failure::Stale(_) | Failure::Open(OpenError::TooMany | OpenError::Overflow)) => None,
             Attempt::Failed(Failure::Open(_)) => Some(EndpointResult::ConnectFailure),
             Attempt::Failed(Failure::PerTryTimeout) => Some(EndpointResult::Timeout),
             Attempt::Failed(Failure::Upstream { .. }) => Some(EndpointResult::Reset),
@@ -185,12 +226,27 @@ impl<D: Downstream> Forwarding<'_, '_, D> {
 
     /// Whether the response is one that another attempt may better.
     fn wants_other_response(&mut self) -> bool {
-        self.may_retry().is_some_and(|retry| retry.wants_retry(Outcome::Response(&self.response)))
+        let is_wanted = self.may_retry().is_some_and(|retry| retry.wants_retry(Outcome::Response(&self.response)));
+        is_wanted && self.take_retry_place()
     }
 
-    fn wants_retry(&self, failure: &Failure) -> bool {
+    fn wants_retry(&mut self, failure: &Failure) -> bool {
+        // What is refused for a limit would only be refused again.
+        let is_refused = matches!(failure, Failure::Open(OpenError::TooMany | OpenError::Overflow));
         let outcome = failure.outcome();
-        self.may_retry().is_some_and(|retry| retry.wants_retry(outcome))
+        let is_wanted = !is_refused && self.may_retry().is_some_and(|retry| retry.wants_retry(outcome));
+        is_wanted && self.take_retry_place()
+    }
+
+    /// Counts the next attempt as a retry; not where there are as many as the destination's limits allow.
+    fn take_retry_place(&mut self) -> bool {
+        self.retry_place = None;
+        let Some(breaker) = &self.breaker else { return true };
+        self.retry_place = breaker.begin_retry(&self.plan.policy.pool, self.plan.policy.retry_budget);
+        if self.retry_place.is_none() {
+            self.request.watcher.record.flag(HttpResponseFlag::UpstreamOverflow);
+        }
+        self.retry_place.is_some()
     }
 
     /// The policy, while it has attempts left and the request can be sent again.
@@ -258,7 +314,8 @@ impl<D: Downstream> Forwarding<'_, '_, D> {
             return Err(broken);
         }
         let is_whole = self.body.is_sent() && length != BodyLength::Tunnel;
-        exchange.finish(self.request.connection, &chosen.upstream.transport, is_whole);
+        let pool = &self.plan.policy.pool;
+        exchange.finish(self.request.connection, &chosen.upstream.transport, pool, is_whole);
         Ok(())
     }
 }
@@ -285,7 +342,7 @@ impl Failure {
 
     fn reason(&self) -> Reason {
         match self {
-            Self::Open(OpenError::TooMany) => Reason::Overflow,
+            Self::Open(OpenError::TooMany | OpenError::Overflow) => Reason::Overflow,
             Self::Open(OpenError::Session(ExchangeError::Malformed(_))) => Reason::ProtocolError,
             Self::Open(error) if error.is_timeout() => Reason::ConnectTimeout,
             Self::Open(_) => Reason::ConnectFailed,

@@ -2,6 +2,7 @@
 
 use std::io::{self, IoSlice};
 use std::pin::Pin;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -31,6 +32,8 @@ pub(in crate::proxy) struct UpstreamIo {
     carrier: Carrier,
     /// Whether this side has ended.
     is_shut_down: bool,
+    /// Requests that it has carried.
+    requests: AtomicU32,
     /// The connection's place among those that the pod may have.
     held: Option<Held>,
 }
@@ -47,11 +50,25 @@ impl UpstreamIo {
     pub(super) fn tcp(tcp: TcpStream, held: Held) -> Self {
         // Messages of HTTP say by themselves where they end.
         net::end_in_order(&tcp);
-        Self { carrier: Carrier::Tcp(tcp), is_shut_down: false, held: Some(held) }
+        Self::new(Carrier::Tcp(tcp), held)
     }
 
     pub(super) fn hbone(stream: HboneStream, held: Held) -> Self {
-        Self { carrier: Carrier::Hbone(stream), is_shut_down: false, held: Some(held) }
+        Self::new(Carrier::Hbone(stream), held)
+    }
+
+    fn new(carrier: Carrier, held: Held) -> Self {
+        Self { carrier, is_shut_down: false, requests: AtomicU32::new(0), held: Some(held) }
+    }
+
+    /// Counts a request that it carries.
+    pub(super) fn note_request(&self) {
+        self.requests.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// The requests that it has carried.
+    pub(super) fn requests(&self) -> u32 {
+        self.requests.load(Ordering::Relaxed)
     }
 }
 

@@ -73,7 +73,12 @@ impl<D> Request<'_, D> {
         service.ports.iter().any(|known| known.service_port == port).then(|| (service.key.clone(), port))
     }
 
-    fn policy(&self, service: &ServiceKey, port: u16, subset: Option<&str>) -> Option<Arc<DestinationPolicy>> {
+    pub(super) fn policy(
+        &self,
+        service: &ServiceKey,
+        port: u16,
+        subset: Option<&str>,
+    ) -> Option<Arc<DestinationPolicy>> {
         let pod = self.connection.pod_proxy.pod.current();
         let view = SourceView { namespace: &self.connection.source.workload.namespace, labels: &pod.labels };
         self.config.destination_policy(view, service, port, subset)

@@ -36,7 +36,11 @@ impl<D: Downstream> Request<'_, D> {
             self.watcher.record.flag(flag);
         }
         let body = Bytes::from(body.into_owned());
-        self.answer(ResponseHead::default(), status, body, details).await
+        let mut head = ResponseHead::default();
+        if reason == Reason::Overflow {
+            head.fields.append(b"x-envoy-overloaded", b"true");
+        }
+        self.answer(head, status, body, details).await
     }
 
     /// Answers with a status and a body, and what the head has already.

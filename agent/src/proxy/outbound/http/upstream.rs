@@ -39,6 +39,8 @@ pub(super) enum OpenError {
     Session(ExchangeError),
     #[error("the pod has as many connections to upstreams as it may")]
     TooMany,
+    #[error("as many requests wait for a connection to the destination as its connectionPool allows")]
+    Overflow,
 }
 
 /// How one request is sent.
@@ -76,7 +78,7 @@ impl Sending<'_> {
     }
 
     /// The version of HTTP that the endpoint is spoken to in, as Istio chooses it.
-    fn version(&self) -> HttpVersion {
+    pub(super) fn version(&self) -> HttpVersion {
         let of_client = if self.head.version == HttpVersion::Http2 { HttpVersion::Http2 } else { HttpVersion::Http11 };
         match (self.pool.protocol, self.connection.protocol) {
             // An upgrade is between two connections of HTTP/1.
@@ -104,6 +106,7 @@ impl Sending<'_> {
             None => Box::new(h1::ClientConnection::new(self.connect().await?)),
         };
         connection.send_request(self.head, self.length).map_err(OpenError::Session)?;
+        connection.io().note_request();
         Ok(Begun { exchange: Exchange::Http1(connection), is_reused })
     }
 
@@ -161,9 +164,9 @@ pub(super) fn is_idempotent(method: &[u8]) -> bool {
 
 impl Exchange {
     /// The request has ended, and so has its response: the connection waits for others, where it can.
-    pub(super) fn finish(self, connection: &HttpConnection, key: &Transport, may_keep: bool) {
+    pub(super) fn finish(self, connection: &HttpConnection, key: &Transport, pool: &ConnectionPool, may_keep: bool) {
         let Self::Http1(mut http1) = self else { return };
-        if may_keep && http1.is_reusable() {
+        if may_keep && http1.is_reusable() && pool.admits_another_on(http1.io().requests()) {
             connection.pod_proxy.http_pool().put_idle(key, http1);
         } else if may_keep {
             http1.end();
