@@ -144,6 +144,7 @@ impl<A: Default> Session<A> {
         if stream.failure.is_none() && is_whole {
             self.pace.earn(self.usage.work_earned_per_stream);
         }
+        self.streams.shrink();
         if self.is_done() {
             self.wake_driver();
         }

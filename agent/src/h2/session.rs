@@ -31,6 +31,9 @@ pub(super) const STALLED_AFTER: Duration = Duration::from_millis(50);
 /// The highest stream identifier (RFC 9113 §5.1.1): in a GOAWAY frame it names no last stream yet.
 pub(super) const MAX_STREAM_ID: u32 = u32::MAX / 2;
 
+/// Streams for which a connection without any keeps room.
+const KEPT_STREAMS: usize = 32;
+
 /// How many streams are remembered of those that the peer has ended.
 const FINISHED_STREAMS: usize = 16;
 
@@ -88,6 +91,13 @@ impl<A> Streams<A> {
     pub(super) fn finish(&mut self, id: u32) {
         self.finished.rotate_right(1);
         self.finished[0] = id;
+    }
+
+    /// Gives back what many streams needed, once there are none.
+    pub(super) fn shrink(&mut self) {
+        if self.table.is_empty() && self.table.capacity() > KEPT_STREAMS {
+            self.table = HashMap::default();
+        }
     }
 
     /// Whether a stream that is not in the table is known to be over for the peer, too.

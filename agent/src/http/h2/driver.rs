@@ -67,8 +67,15 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> Driver<IO> {
         let mut exchanges = shared.exchanges();
         exchanges.session.set_driver(cx.waker());
         exchanges.session.set_driven(true);
-        self.read(&mut exchanges, cx);
+        let is_paused = exchanges.is_backlogged();
+        if !is_paused {
+            self.read(&mut exchanges, cx);
+        }
         self.write(&mut exchanges, cx);
+        if is_paused && !exchanges.is_backlogged() {
+            // Nobody has asked yet to be woken when there is something to read.
+            cx.waker().wake_by_ref();
+        }
         exchanges.end_if_done();
         let ended = exchanges.session.ended().cloned();
         if ended.is_some() {
@@ -83,7 +90,7 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> Driver<IO> {
     fn read(&mut self, exchanges: &mut Exchanges, cx: &mut Context<'_>) {
         let mut pieces = 0;
         for _ in 0..READS_PER_POLL {
-            if exchanges.session.ended().is_some() || exchanges.is_backlogged() {
+            if exchanges.session.ended().is_some() {
                 return;
             }
             match self.poll_read(exchanges, cx) {

@@ -348,6 +348,9 @@ impl Exchanges {
     pub(super) fn release(&mut self, id: u32, reason: Reason) {
         if let Some(stream) = self.session.stream(id) {
             self.queued -= stream.attached.outbox.bytes();
+            if stream.attached.is_listed {
+                self.stalled.retain(|stalled| *stalled != id);
+            }
             self.session.release(id, reason);
         }
         if self.session.open_streams() == 0 {

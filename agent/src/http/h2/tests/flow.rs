@@ -191,41 +191,55 @@ async fn a_flush_waits_for_the_network() {
 }
 
 #[tokio::test]
-async fn a_client_that_reads_nothing_is_not_read_from_for_ever() {
-    let (mut near, far) = duplex(4 * 1024);
+async fn nothing_is_read_from_a_client_that_does_not_read_until_it_does() {
+    const HEAD_BYTES: usize = 10_000;
+    const ASKED: usize = 600;
+    let (near, far) = duplex(4 * 1024);
     let served = Arc::new(AtomicUsize::new(0));
     let count = served.clone();
     let serving = serve(far, move |mut stream, _, _| {
         let count = count.clone();
         async move {
-            let head =
-                ResponseHead { status: 200, fields: fields(&[("a", &"x".repeat(10_000))]), ..ResponseHead::default() };
+            let fields = fields(&[("a", &"x".repeat(HEAD_BYTES))]);
+            let head = ResponseHead { status: 200, fields, ..ResponseHead::default() };
             stream.send_response(&head, BodyLength::Empty).expect("it can be written");
             count.fetch_add(1, Ordering::Relaxed);
         }
     });
-    near.write_all(&[PREFACE, &frame(SETTINGS, 0, 0, &[])].concat()).await.expect("it fits");
-    let mut asked = 0;
-    let mut id = 1_u32;
+    let requests = (0..ASKED).map(|number| {
+        let mut request = get(0);
+        request[5..9].copy_from_slice(&u32::try_from(2 * number + 1).expect("a few").to_be_bytes());
+        request
+    });
+    let all = [PREFACE, &frame(SETTINGS, 0, 0, &[]), &requests.collect::<Vec<_>>().concat()].concat();
+    let (mut reader, mut writer) = tokio::io::split(near);
+    let asking = tokio::spawn(async move {
+        for part in all.chunks(100) {
+            writer.write_all(part).await.expect("the connection is open");
+        }
+        writer
+    });
+    let mut last = (0, 0);
     within(async {
-        loop {
-            let mut request = get(0);
-            request[5..9].copy_from_slice(&id.to_be_bytes());
-            let mut writing = std::pin::pin!(near.write_all(&request));
-            let mut quiet = 0;
-            while writing.as_mut().now_or_never().is_none() {
-                tokio::task::yield_now().await;
-                quiet += 1;
-                if quiet > 1000 {
-                    return;
-                }
-            }
-            (asked, id) = (asked + 1, id + 2);
+        // Until nothing more is served for as long as everybody had many turns.
+        while last.1 < 1000 {
+            tokio::task::yield_now().await;
+            let now = served.load(Ordering::Relaxed);
+            last = (now, if now == last.0 && now > 0 { last.1 + 1 } else { 0 });
         }
     })
     .await;
-    let served = served.load(Ordering::Relaxed);
-    assert!((26..500).contains(&served), "{served} of {asked}: 256 KiB of heads, and what one read brought");
-    drop(near);
+    // 256 KiB of heads, and the requests that were read before they waited.
+    assert!((26..ASKED / 2).contains(&last.0), "{} of {ASKED}", last.0);
+    let mut read = vec![0; 64 * 1024];
+    let mut bytes = 0;
+    within(async {
+        while bytes < ASKED * HEAD_BYTES {
+            bytes += reader.read(&mut read).await.expect("the connection is open");
+        }
+    })
+    .await;
+    drop((within(asking).await.expect("no panic"), reader));
     within(serving).await.expect("no panic");
+    assert_eq!(served.load(Ordering::Relaxed), ASKED);
 }
