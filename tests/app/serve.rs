@@ -3,7 +3,6 @@
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::str::FromStr;
-use std::sync::Arc;
 
 use anyhow::{Context, Result};
 use serde_json::json;
@@ -100,7 +99,7 @@ fn listen(address: SocketAddr) -> Result<TcpListener> {
     Ok(TcpListener::from_std(socket.into())?)
 }
 
-async fn accept(listener: TcpListener, behaviour: Behaviour, http: Arc<HttpEcho>) -> Result<()> {
+async fn accept(listener: TcpListener, behaviour: Behaviour, http: HttpEcho) -> Result<()> {
     loop {
         let (stream, peer) = listener.accept().await?;
         let http = http.clone();
@@ -114,7 +113,7 @@ async fn accept(listener: TcpListener, behaviour: Behaviour, http: Arc<HttpEcho>
     }
 }
 
-async fn serve(mut stream: TcpStream, peer: SocketAddr, behaviour: Behaviour, http: Arc<HttpEcho>) -> io::Result<()> {
+async fn serve(mut stream: TcpStream, peer: SocketAddr, behaviour: Behaviour, http: HttpEcho) -> io::Result<()> {
     stream.set_nodelay(true)?;
     match behaviour {
         Behaviour::Echo | Behaviour::Watch => echo(&mut stream).await,

@@ -17,8 +17,8 @@ use serde_json::{Value, json};
 use socket2::SockRef;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
-use super::HttpEcho;
 use super::script::{Script, Step};
+use super::shared::Shared;
 use super::wishes::{Reset, Wishes};
 use crate::pattern::Pattern;
 use crate::report::shown;
@@ -34,7 +34,7 @@ const UPGRADED: &str = "echo";
 /// One connection of a client.
 #[derive(Debug)]
 pub(super) struct Connection {
-    echo: Arc<HttpEcho>,
+    shared: Arc<Shared>,
     number: u64,
     peer: SocketAddr,
     /// The socket, for what hyper does not do.
@@ -53,23 +53,23 @@ struct Received {
 }
 
 impl Connection {
-    pub(super) fn new(echo: Arc<HttpEcho>, number: u64, peer: SocketAddr, socket: TcpStream) -> Self {
-        Self { echo, number, peer, socket, requests: AtomicU64::new(0) }
+    pub(super) fn new(shared: Arc<Shared>, number: u64, peer: SocketAddr, socket: TcpStream) -> Self {
+        Self { shared, number, peer, socket, requests: AtomicU64::new(0) }
     }
 
     /// Answers a request. An error ends its connection, or its stream.
     pub(super) async fn answer(self: Arc<Self>, mut request: Request<Incoming>) -> io::Result<Response<Script>> {
         let query = request.uri().query().unwrap_or_default().to_owned();
         let field = request.headers().get("x-echo").and_then(|value| value.to_str().ok()).unwrap_or_default();
-        let wishes = match Wishes::parse(&query, field, &self.echo.pod) {
+        let wishes = match Wishes::parse(&query, field, &self.shared.pod) {
             Ok(wishes) => wishes,
             Err(why) => return Ok(plain(StatusCode::BAD_REQUEST, why)),
         };
         let key = wishes.key.clone().unwrap_or_else(|| request.uri().path().to_owned());
         if request.uri().path() == "/_count" {
-            return Ok(plain(StatusCode::OK, json!({ "count": self.echo.count(&key) }).to_string()));
+            return Ok(plain(StatusCode::OK, json!({ "count": self.shared.count(&key) }).to_string()));
         }
-        let arrival = self.echo.arrives(&key);
+        let arrival = self.shared.arrives(&key);
         let number = self.requests.fetch_add(1, Ordering::Relaxed) + 1;
         if request.headers().get(UPGRADE).is_some_and(|protocol| protocol == UPGRADED) {
             return Ok(self.upgrade(&mut request));
@@ -106,7 +106,7 @@ impl Connection {
             request.headers().get("host").map(|host| String::from_utf8_lossy(host.as_bytes()).into_owned())
         });
         json!({
-            "pod": self.echo.pod, "method": request.method().as_str(),
+            "pod": self.shared.pod, "method": request.method().as_str(),
             "target": uri.path_and_query().map_or(uri.path(), |target| target.as_str()), "host": host,
             "version": format!("{:?}", request.version()), "headers": pairs(request.headers()),
             "trailers": pairs(&received.trailers), "body_bytes": received.bytes, "body_exact": received.is_pattern,
@@ -116,7 +116,7 @@ impl Connection {
 
     fn fill_head(&self, fields: &mut HeaderMap, wishes: &Wishes, request: &Request<Incoming>, number: u64) {
         let text = |value: &str| HeaderValue::from_str(value).expect("wishes are printable");
-        fields.insert("x-pod", text(&self.echo.pod));
+        fields.insert("x-pod", text(&self.shared.pod));
         fields.insert("x-connection", self.number.into());
         fields.insert("x-request", number.into());
         let kind = match (is_grpc(request), wishes.events, wishes.size) {
@@ -157,7 +157,7 @@ impl Connection {
         *response.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
         response.headers_mut().insert(UPGRADE, HeaderValue::from_static(UPGRADED));
         response.headers_mut().insert(CONNECTION, HeaderValue::from_static("upgrade"));
-        response.headers_mut().insert("x-pod", HeaderValue::from_str(&self.echo.pod).expect("a name"));
+        response.headers_mut().insert("x-pod", HeaderValue::from_str(&self.shared.pod).expect("a name"));
         response
     }
 

@@ -2,11 +2,9 @@
 //! HTTP/1 and, to a client that begins with HTTP/2's preface, HTTP/2. hyper parses and writes: what it refuses or makes of
 //! a message is an independent implementation's word.
 
-use std::collections::HashMap;
 use std::io;
 use std::net::SocketAddr;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo};
@@ -14,33 +12,29 @@ use tokio::net::TcpStream;
 
 mod answer;
 mod script;
+mod shared;
 mod wishes;
 
 use answer::Connection;
+use shared::Shared;
 
-/// What all connections of the server share.
-#[derive(Debug)]
-pub(crate) struct HttpEcho {
-    /// Which pod answers.
-    pod: String,
-    connections: AtomicU64,
-    /// How many requests of each key have arrived.
-    arrived: Mutex<HashMap<String, u64>>,
-}
+/// The server.
+#[derive(Debug, Clone)]
+pub(crate) struct HttpEcho(Arc<Shared>);
 
 impl HttpEcho {
-    pub(crate) fn new(pod: String) -> Arc<Self> {
-        Arc::new(Self { pod, connections: AtomicU64::new(0), arrived: Mutex::default() })
+    pub(crate) fn new(pod: String) -> Self {
+        Self(Arc::new(Shared::new(pod)))
     }
 
     /// Serves a connection to its end.
-    pub(crate) async fn serve(self: Arc<Self>, stream: TcpStream, peer: SocketAddr) -> io::Result<()> {
+    pub(crate) async fn serve(self, stream: TcpStream, peer: SocketAddr) -> io::Result<()> {
         let is_http2 = begins_with_preface(&stream).await?;
         let stream = stream.into_std()?;
         let socket = stream.try_clone()?;
         let stream = TokioIo::new(TcpStream::from_std(stream)?);
-        let number = self.connections.fetch_add(1, Ordering::Relaxed) + 1;
-        let connection = Arc::new(Connection::new(self, number, peer, socket));
+        let number = self.0.connects();
+        let connection = Arc::new(Connection::new(self.0, number, peer, socket));
         let answer = service_fn(move |request| connection.clone().answer(request));
         if is_http2 {
             let server = hyper::server::conn::http2::Builder::new(TokioExecutor::new());
@@ -49,18 +43,6 @@ impl HttpEcho {
             let server = hyper::server::conn::http1::Builder::new();
             server.serve_connection(stream, answer).with_upgrades().await.map_err(io::Error::other)
         }
-    }
-
-    /// Counts a request of a key; how many there have been, with this one.
-    fn arrives(&self, key: &str) -> u64 {
-        let mut arrived = self.arrived.lock().expect("no holder panics");
-        let count = arrived.entry(key.to_owned()).or_default();
-        *count += 1;
-        *count
-    }
-
-    fn count(&self, key: &str) -> u64 {
-        self.arrived.lock().expect("no holder panics").get(key).copied().unwrap_or_default()
     }
 }
 

@@ -14,7 +14,7 @@ use hyper_util::rt::{TokioExecutor, TokioIo};
 use tokio::net::TcpStream;
 use tokio::sync::Mutex;
 
-use super::HttpLoad;
+use super::options::HttpLoad;
 use crate::pattern::Pattern;
 
 /// See the module.

@@ -1,68 +1,22 @@
 //! Requests to an http-echo over connections that are kept: how many were answered, by whom, with which status, and what
 //! failed. Each worker sends one request after the other; over HTTP/2 several workers share a connection.
 
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use anyhow::Result;
-use clap::Args;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 
 mod connection;
+mod options;
 mod tally;
 
 use connection::Connection;
+pub(crate) use options::HttpLoad;
 use tally::Tally;
-
-#[derive(Debug, Clone, Args)]
-pub(crate) struct HttpLoad {
-    /// Where to connect to.
-    address: SocketAddr,
-    /// The authority of the requests; the address if there is none.
-    #[arg(long)]
-    host: Option<String>,
-    /// Path and query; several are taken in turn.
-    #[arg(long = "target", default_value = "/")]
-    targets: Vec<String>,
-    #[arg(long, default_value = "GET")]
-    method: String,
-    /// Fields, as `name: value`.
-    #[arg(long = "field", value_parser = field)]
-    fields: Vec<(String, String)>,
-    /// Bytes of the pattern that each request carries.
-    #[arg(long, default_value_t = 0)]
-    bytes: u64,
-    /// HTTP/2 with prior knowledge.
-    #[arg(long)]
-    http2: bool,
-    /// Connections that are kept.
-    #[arg(long, default_value_t = 1)]
-    connections: u64,
-    /// Requests at a time on each connection, over HTTP/2.
-    #[arg(long, default_value_t = 1, requires = "http2")]
-    streams: u64,
-    /// A connection for each request.
-    #[arg(long, conflicts_with = "http2")]
-    reconnect: bool,
-    /// How many requests in all; until SIGTERM if not given.
-    #[arg(long)]
-    requests: Option<u64>,
-    /// Pause of a worker between two requests.
-    #[arg(long, default_value_t = 0)]
-    pause_ms: u64,
-    /// After how many seconds without an answer a request counts as failed.
-    #[arg(long, default_value_t = 10)]
-    patience: u64,
-}
-
-fn field(text: &str) -> Result<(String, String), String> {
-    let (name, value) = text.split_once(':').ok_or_else(|| format!("{text:?} is not written name: value"))?;
-    Ok((name.trim().to_owned(), value.trim().to_owned()))
-}
 
 /// What all workers share.
 struct Shared {

@@ -8,5 +8,5 @@ mod service;
 
 pub use answer::{Answer, Echo};
 pub use load::{HttpLoad, HttpSeen};
-pub use pods::{HttpMesh, VERSIONS, serve};
+pub use pods::{HttpMesh, Relabelled, VERSIONS, serve};
 pub use service::{HttpService, PORTS, Port};

@@ -22,7 +22,7 @@ use crate::agent::{Agent, binary};
 use crate::control_plane::ControlPlane;
 use crate::http;
 use crate::mesh::{NAMESPACE, start_agents};
-use crate::objects::WorkloadEntry;
+use crate::objects::{ForNow, WorkloadEntry};
 use crate::place::Place;
 use crate::program::Program;
 use crate::test_app;
@@ -87,7 +87,7 @@ impl HttpMesh {
         objects.put("client", &workload(&self.client, &[("app", "client")]))?;
         for (pod, number) in self.versions.iter().zip(1..) {
             let name = pod.name();
-            objects.put(name, &workload(pod, &[("app", "web"), ("version", name)]))?;
+            objects.put(name, &workload(pod, &usual_labels(name)))?;
             objects.put(&format!("service-{name}"), &service(name, vips(number), ("version", name)))?;
         }
         Ok(())
@@ -115,10 +115,72 @@ impl HttpMesh {
     /// # Errors
     /// If it cannot be written.
     pub fn service_of(&self, name: &str, selector: (&str, &str)) -> Result<HttpService<'_>> {
-        let vips = vips(self.next.fetch_add(1, Ordering::Relaxed));
+        let vips = self.next_vips();
         let yaml = service(name, vips, selector);
         let object = self.control_plane.objects.put_for_now(&format!("service-{name}"), &yaml)?;
-        Ok(HttpService::new(self, name, vips, Some(object)))
+        self.is_known(self.service_at(name, vips, Some(object)))
+    }
+
+    /// Makes a Service of another namespace whose endpoint is one version's address. It goes when it is dropped.
+    ///
+    /// # Errors
+    /// If it cannot be written.
+    pub fn service_in(&self, namespace: &str, name: &str, version: &str) -> Result<HttpService<'_>> {
+        let vips = self.next_vips();
+        let yaml = format!(
+            "apiVersion: v1\nkind: Service\nmetadata: {{name: {name}, namespace: {namespace}}}\nspec: {{clusterIP: {}, ports: [{{name: \
+             http, port: 80}}]}}\n---\napiVersion: discovery.k8s.io/v1\nkind: EndpointSlice\nmetadata: {{name: {name}-1, namespace: \
+             {namespace}, labels: {{kubernetes.io/service-name: {name}}}}}\naddressType: IPv4\nports: [{{name: http, port: {ECHO}}}]\n\
+             endpoints: [{{addresses: [{}]}}]\n",
+            vips[0],
+            self.pod(version).ipv4()
+        );
+        let object = self.control_plane.objects.put_for_now(&format!("service-{namespace}-{name}"), &yaml)?;
+        let service = self.service_at(name, vips, Some(object));
+        self.is_known(service.called(&format!("{name}.{namespace}.svc.cluster.local")))
+    }
+
+    /// Waits until the client's agent knows a service: what is sent to its address before goes to nobody.
+    fn is_known<'a>(&'a self, service: HttpService<'a>) -> Result<HttpService<'a>> {
+        let agent = self.agent_of(&self.client);
+        wait::until("the client's agent knows the service", Duration::from_secs(10), || {
+            let dump = agent.config_dump()?.to_string();
+            ensure!(
+                dump.contains(&format!("\"{}\"", service.host())),
+                "{} is not in its configuration",
+                service.host()
+            );
+            Ok(())
+        })?;
+        Ok(service)
+    }
+
+    fn service_at<'a>(&'a self, name: &str, vips: [IpAddr; 2], object: Option<ForNow<'a>>) -> HttpService<'a> {
+        HttpService::new(&self.client.place, &self.control_plane, name, vips, object)
+    }
+
+    fn next_vips(&self) -> [IpAddr; 2] {
+        vips(self.next.fetch_add(1, Ordering::Relaxed))
+    }
+
+    /// Makes a service by a host name of its own, in any namespace, with a port that declares HTTP. Its endpoint is one
+    /// version's address: what is known of the pod does not count. It goes when it is dropped.
+    ///
+    /// # Errors
+    /// If it cannot be written.
+    pub fn host(&self, namespace: &str, host: &str, version: &str) -> Result<HttpService<'_>> {
+        let vips = self.next_vips();
+        let name = host.replace('.', "-");
+        let yaml = format!(
+            "apiVersion: networking.istio.io/v1\nkind: ServiceEntry\nmetadata: {{name: {name}, namespace: {namespace}}}\nspec:\n  \
+             hosts: [{host}]\n  addresses: [{}, \"{}\"]\n  resolution: STATIC\n  location: MESH_INTERNAL\n  endpoints: [{{address: \
+             {}}}]\n  ports: [{{number: 80, name: http, protocol: HTTP, targetPort: {ECHO}}}]\n",
+            vips[0],
+            vips[1],
+            self.pod(version).ipv4()
+        );
+        let object = self.control_plane.objects.put_for_now(&format!("host-{name}"), &yaml)?;
+        self.is_known(self.service_at(&name, vips, Some(object)).called(host))
     }
 
     /// The service of one version.
@@ -128,7 +190,7 @@ impl HttpMesh {
     #[must_use]
     pub fn version(&self, name: &str) -> HttpService<'_> {
         let number = VERSIONS.iter().zip(1..).find(|(known, _)| **known == name).expect("callers name versions").1;
-        HttpService::new(self, name, vips(number), None)
+        self.service_at(name, vips(number), None)
     }
 
     /// The pod of one version.
@@ -138,6 +200,15 @@ impl HttpMesh {
     #[must_use]
     pub fn pod(&self, name: &str) -> &Pod {
         self.versions.iter().find(|pod| pod.name() == name).expect("callers name versions")
+    }
+
+    /// Gives the pod of a version other labels, until the guard is dropped.
+    ///
+    /// # Errors
+    /// If its entry cannot be written.
+    pub fn relabel(&self, version: &'static str, labels: &[(&str, &str)]) -> Result<Relabelled<'_>> {
+        self.control_plane.objects.put(version, &workload(self.pod(version), labels))?;
+        Ok(Relabelled { mesh: self, version })
     }
 
     /// How many requests of a key have arrived at each version: asked of the servers, past the mesh.
@@ -177,6 +248,26 @@ impl HttpMesh {
         let agents = self.agents.iter().map(|agent| format!("agent of {}:\n{}\n", agent.place().name(), agent.tail()));
         agents.chain([self.said()]).collect()
     }
+}
+
+/// A pod with other labels than usual. Dropping it gives it back its own.
+#[derive(Debug)]
+pub struct Relabelled<'a> {
+    mesh: &'a HttpMesh,
+    version: &'static str,
+}
+
+impl Drop for Relabelled<'_> {
+    fn drop(&mut self) {
+        let entry = workload(self.mesh.pod(self.version), &usual_labels(self.version));
+        if let Err(error) = self.mesh.control_plane.objects.put(self.version, &entry) {
+            eprintln!("giving {} its labels back: {error:#}", self.version);
+        }
+    }
+}
+
+fn usual_labels(version: &str) -> [(&str, &str); 2] {
+    [("app", "web"), ("version", version)]
 }
 
 /// Starts the servers of a version in its pod, and waits until they listen.

@@ -7,9 +7,10 @@ use anyhow::{Context, Result, ensure};
 
 use super::answer::Answer;
 use super::load::{HttpLoad, HttpSeen};
-use super::pods::HttpMesh;
+use crate::control_plane::ControlPlane;
 use crate::mesh::NAMESPACE;
 use crate::objects::ForNow;
+use crate::place::Place;
 use crate::program::Output;
 use crate::test_app::{self, Seen};
 use crate::wait;
@@ -41,15 +42,30 @@ const DELIVERED: Duration = Duration::from_secs(10);
 /// A service whose endpoints are pods with a label. Dropping it removes the service and what was written about it.
 #[derive(Debug)]
 pub struct HttpService<'a> {
-    mesh: &'a HttpMesh,
+    client: &'a Place,
+    control_plane: &'a ControlPlane,
     name: String,
+    host: String,
     vips: [IpAddr; 2],
     _object: Option<ForNow<'a>>,
 }
 
 impl<'a> HttpService<'a> {
-    pub(super) fn new(mesh: &'a HttpMesh, name: &str, vips: [IpAddr; 2], object: Option<ForNow<'a>>) -> Self {
-        Self { mesh, name: name.to_owned(), vips, _object: object }
+    pub(super) fn new(
+        client: &'a Place,
+        control_plane: &'a ControlPlane,
+        name: &str,
+        vips: [IpAddr; 2],
+        object: Option<ForNow<'a>>,
+    ) -> Self {
+        let host = format!("{name}.{NAMESPACE}.svc.cluster.local");
+        Self { client, control_plane, name: name.to_owned(), host, vips, _object: object }
+    }
+
+    /// The same by another host name.
+    pub(super) fn called(mut self, host: &str) -> Self {
+        host.clone_into(&mut self.host);
+        self
     }
 
     #[must_use]
@@ -60,7 +76,7 @@ impl<'a> HttpService<'a> {
     /// Its fully qualified name.
     #[must_use]
     pub fn host(&self) -> String {
-        format!("{}.{NAMESPACE}.svc.cluster.local", self.name)
+        self.host.clone()
     }
 
     /// Its virtual address, IPv4.
@@ -111,7 +127,7 @@ impl<'a> HttpService<'a> {
         let mut command = vec!["curl", "-sS", "--include", "--path-as-is", "--max-time", "20", "--resolve", &known];
         command.extend(more);
         command.push(&url);
-        self.mesh.client.place.output(&command)
+        self.client.output(&command)
     }
 
     /// Asks until an answer satisfies a condition: a change of an object may take a moment to be in effect.
@@ -124,7 +140,7 @@ impl<'a> HttpService<'a> {
             ensure!(meets(&answer), "{answer:?}");
             Ok(answer)
         })
-        .with_context(|| self.mesh.said())
+        .with_context(|| format!("control plane:\n{}", self.control_plane.tail()))
     }
 
     /// Sends bytes as they are on a connection of the client, and tells what came back.
@@ -132,7 +148,7 @@ impl<'a> HttpService<'a> {
     /// # Errors
     /// If the probe cannot be run.
     pub fn raw(&self, text: &str) -> Result<Seen> {
-        test_app::probe(&self.mesh.client.place, self.vip(), 80, text)
+        test_app::probe(self.client, self.vip(), 80, text)
     }
 
     /// Runs a load that has an end on one of its ports, with arguments of `weir-test-app http-load`.
@@ -140,7 +156,7 @@ impl<'a> HttpService<'a> {
     /// # Errors
     /// If it does not end in time.
     pub fn load(&self, port: u16, arguments: &[&str]) -> Result<HttpSeen> {
-        HttpSeen::of(&self.mesh.client.place, &self.load_arguments(port, arguments))
+        HttpSeen::of(self.client, &self.load_arguments(port, arguments))
     }
 
     /// Starts a load that goes on.
@@ -148,7 +164,7 @@ impl<'a> HttpService<'a> {
     /// # Errors
     /// If it does not flow in time.
     pub fn start_load(&self, port: u16, arguments: &[&str]) -> Result<HttpLoad> {
-        HttpLoad::start(&self.mesh.client.place, &self.load_arguments(port, arguments))
+        HttpLoad::start(self.client, &self.load_arguments(port, arguments))
     }
 
     fn load_arguments(&self, port: u16, arguments: &[&str]) -> Vec<String> {
@@ -179,7 +195,7 @@ impl<'a> HttpService<'a> {
             "apiVersion: gateway.networking.k8s.io/v1\nkind: {kind}\nmetadata: {{name: {name}, namespace: {NAMESPACE}}}\nspec:\n  \
              parentRefs: [{{group: \"\", kind: Service, name: {name}}}]\n  rules: {rules}\n"
         );
-        self.mesh.control_plane.objects.put_for_now(&format!("{name}-{}", kind.to_lowercase()), &yaml)
+        self.control_plane.objects.put_for_now(&format!("{name}-{}", kind.to_lowercase()), &yaml)
     }
 
     /// Writes a VirtualService for it, whose routes are YAML flow (`[{match: …, route: …}]`).
@@ -188,7 +204,7 @@ impl<'a> HttpService<'a> {
     /// If it cannot be written.
     pub fn virtual_service(&self, http: &str) -> Result<ForNow<'a>> {
         let yaml = self.istio_object("VirtualService", &format!("hosts: [{}]\n  http: {http}", self.host()));
-        self.mesh.control_plane.objects.put_for_now(&format!("{}-vs", self.name), &yaml)
+        self.control_plane.objects.put_for_now(&format!("{}-vs", self.name), &yaml)
     }
 
     /// Writes a DestinationRule for it: everything of its spec but the host, in lines of YAML.
@@ -197,7 +213,7 @@ impl<'a> HttpService<'a> {
     /// If it cannot be written.
     pub fn destination_rule(&self, spec: &str) -> Result<ForNow<'a>> {
         let yaml = self.istio_object("DestinationRule", &format!("host: {}\n  {spec}", self.host()));
-        self.mesh.control_plane.objects.put_for_now(&format!("{}-dr", self.name), &yaml)
+        self.control_plane.objects.put_for_now(&format!("{}-dr", self.name), &yaml)
     }
 
     fn istio_object(&self, kind: &str, spec: &str) -> String {
