@@ -3,6 +3,7 @@
 use std::process::ExitCode;
 
 use anyhow::{Context, Result, anyhow};
+use weir_tests::http_mesh::HttpMesh;
 use weir_tests::mesh::Mesh;
 use weir_tests::table::{self, Fixture, Table};
 use weir_tests::world::World;
@@ -21,6 +22,10 @@ pub(crate) enum Check {
     Mesh(fn(&Mesh) -> Result<()>),
     /// The standard mesh, to do with as it likes; its own.
     OwnMesh(fn(&mut Mesh) -> Result<()>),
+    /// The mesh whose services speak HTTP, to be left as found; shared.
+    Http(fn(&HttpMesh) -> Result<()>),
+    /// The same, to do with as it likes; its own.
+    OwnHttp(fn(&mut HttpMesh) -> Result<()>),
     /// Whatever it makes itself.
     Alone(fn() -> Result<()>),
 }
@@ -37,6 +42,7 @@ pub(crate) fn run(cases: &[Case]) -> Result<ExitCode> {
 struct Shared {
     world: Option<World>,
     mesh: Option<Mesh>,
+    http: Option<HttpMesh>,
 }
 
 impl Fixture for Shared {
@@ -55,11 +61,22 @@ impl Fixture for Shared {
                     self.mesh = Some(Mesh::start("t").context("bringing up the shared mesh")?);
                 }
                 let mesh = self.mesh.as_ref().expect("was just made");
-                check(mesh).map_err(|error| with_logs(error, mesh))
+                check(mesh).map_err(|error| with_logs(error, &mesh.world, &mesh.logs()))
             }
             Check::OwnMesh(check) => {
                 let mut mesh = Mesh::start("t").context("bringing up a mesh")?;
-                check(&mut mesh).map_err(|error| with_logs(error, &mesh))
+                check(&mut mesh).map_err(|error| with_logs(error, &mesh.world, &mesh.logs()))
+            }
+            Check::Http(check) => {
+                if self.http.is_none() {
+                    self.http = Some(HttpMesh::start("t").context("bringing up the shared HTTP mesh")?);
+                }
+                let mesh = self.http.as_ref().expect("was just made");
+                check(mesh).map_err(|error| with_logs(error, &mesh.world, &mesh.logs()))
+            }
+            Check::OwnHttp(check) => {
+                let mut mesh = HttpMesh::start("t").context("bringing up an HTTP mesh")?;
+                check(&mut mesh).map_err(|error| with_logs(error, &mesh.world, &mesh.logs()))
             }
             Check::Alone(check) => check(),
         }
@@ -68,16 +85,16 @@ impl Fixture for Shared {
     fn abandon(&mut self) {
         self.world = None;
         self.mesh = None;
+        self.http = None;
     }
 }
 
-fn with_logs(error: anyhow::Error, mesh: &Mesh) -> anyhow::Error {
+fn with_logs(error: anyhow::Error, world: &World, logs: &str) -> anyhow::Error {
     if error.is::<Skip>() {
         return error;
     }
-    let kept =
-        mesh.world.run().keep_logs().map_or_else(|error| format!("{error:#}"), |path| path.display().to_string());
-    anyhow!("{error:#}\nlogs are in {kept}; they end with\n{}", mesh.logs())
+    let kept = world.run().keep_logs().map_or_else(|error| format!("{error:#}"), |path| path.display().to_string());
+    anyhow!("{error:#}\nlogs are in {kept}; they end with\n{logs}")
 }
 
 /// What every case needs of the kernel and this machine lacks, if anything.

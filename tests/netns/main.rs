@@ -16,6 +16,7 @@ mod delivery;
 mod enrollment;
 mod faults;
 mod harness;
+mod http;
 mod identity;
 mod inner;
 mod input;
@@ -57,6 +58,7 @@ fn table() -> Vec<Case> {
         [policy::CASES, matrix::CASES, probes::CASES, interfaces::CASES, inner::CASES].concat(),
         [enrollment::CASES, cni::CASES, kubernetes::CASES].concat(),
         [delivery::CASES, telemetry::CASES, late_plaintext::CASES, bulk::CASES, paused::CASES, peers::CASES].concat(),
+        http::cases(),
         interop::cases(),
         [resilience::CASES, supervisor::CASES, succession::CASES].concat(),
         faults::cases(),
