@@ -28,6 +28,9 @@ pub(crate) const CASES: &[Case] = &[
     case("keepalive16", "wrk, 16 connections that stay", Load::KeepAlive(16)),
     case("keepalive64", "wrk, 64 connections that stay", Load::KeepAlive(64)),
     case("rate2000", "2,000 requests/s in an open loop, over 16 connections that stay", Load::Rate(2_000)),
+    case("http16", "wrk, 16 connections that stay, to a port that declares HTTP", Load::Http(16)),
+    case("http-rate2000", "2,000 requests/s in an open loop, to such a port", Load::HttpRate(2_000)),
+    case("grpc16", "h2load, unary calls over one connection, 16 at a time", Load::Grpc(16)),
     case("newconn1", "wrk, a connection per request, 1 client", Load::NewConnections(1)),
     case("newconn16", "wrk, a connection per request, 16 clients", Load::NewConnections(16)),
 ];

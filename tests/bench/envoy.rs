@@ -1,4 +1,4 @@
-//! A pair of Envoys: `tcp_proxy` on both sides, mutual TLS with SPIFFE certificates between them, one worker each; in the
+//! A pair of Envoys: `tcp_proxy` on both sides, and for routed loads `http_connection_manager` with one route; mutual TLS with SPIFFE certificates between them, one worker each; in the
 //! places of Weir's agents, as sidecars would be. Everything else is Envoy's default.
 
 use std::fs;
@@ -13,10 +13,37 @@ use weir_tests::world::Pod;
 
 use crate::identities::{self, Identities};
 use crate::subject::{Proxies, Subject, address};
-use crate::testbed::{Dial, HTTP, IPERF, Testbed};
+use crate::testbed::{Dial, GRPC, HTTP, IPERF, Routed, Testbed};
 
 /// The second Envoy's ports are the server's with this added, the first one's with twice this.
 const APART: u16 = 1_000;
+
+/// What is added to a port where requests are routed, so that it differs from the one where connections are carried.
+const ROUTED: u16 = 5;
+
+/// What a listener makes of what it accepts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Carried {
+    Bytes,
+    Http1,
+    Http2,
+}
+
+/// Listen here, hand on there.
+#[derive(Debug, Clone, Copy)]
+struct Way {
+    listen: SocketAddr,
+    target: SocketAddr,
+    carried: Carried,
+}
+
+/// Port of the server, what is added to it at both Envoys, and what is carried there.
+const WAYS: [(u16, u16, Carried); 4] = [
+    (HTTP, 0, Carried::Bytes),
+    (IPERF, 0, Carried::Bytes),
+    (HTTP, ROUTED, Carried::Http1),
+    (GRPC, ROUTED, Carried::Http2),
+];
 
 /// Starts the pair from this binary.
 pub(crate) fn start(testbed: &Testbed, binary: &Path) -> Result<Subject> {
@@ -25,58 +52,95 @@ pub(crate) fn start(testbed: &Testbed, binary: &Path) -> Result<Subject> {
     let (client, far) = (&testbed.client, &testbed.far);
     let server_tls = tls("Downstream", &ids.server, &ids.root, identities::CLIENT);
     let client_tls = tls("Upstream", &ids.client, &ids.root, identities::SERVER);
-    let ways =
-        |pod, shift: u16, to: u16| [HTTP, IPERF].map(|port| (address(pod, port + shift), address(far, port + to)));
-    let second = bootstrap(&ways(far, APART, 0), Some(&server_tls), None);
-    let first = bootstrap(&ways(client, 2 * APART, APART), None, Some(&client_tls));
-    let second = run(far, binary, &folder, &second, APART)?;
-    let first = run(client, binary, &folder, &first, 2 * APART)?;
-    let dial = Dial { http: address(client, HTTP + 2 * APART), iperf: address(client, IPERF + 2 * APART) };
+    let last = WAYS.map(|(port, more, carried)| {
+        let listen = address(far, port + more + APART);
+        Way { listen, target: address(far, port), carried }
+    });
+    let hops = WAYS.map(|(port, more, carried)| {
+        let listen = address(client, port + more + 2 * APART);
+        Way { listen, target: address(far, port + more + APART), carried }
+    });
+    let second = run(far, binary, &folder, &bootstrap(&last, Some(&server_tls), None), &last)?;
+    let first = run(client, binary, &folder, &bootstrap(&hops, None, Some(&client_tls)), &hops)?;
+    let [http, iperf, routed, grpc] = hops.map(|way| way.listen);
     let proxies = Proxies::Processes(vec![vec![first.id()], vec![second.id()]]);
-    Ok(Subject::across("envoy", testbed, dial, proxies).keeping([first, second]))
+    let subject = Subject::across("envoy", testbed, Dial { http, iperf }, proxies);
+    Ok(subject.routing(Routed { http: routed, grpc }).keeping([first, second]))
 }
 
-fn run(pod: &Pod, binary: &Path, folder: &Path, bootstrap: &Value, shift: u16) -> Result<Program> {
+fn run(pod: &Pod, binary: &Path, folder: &Path, bootstrap: &Value, ways: &[Way]) -> Result<Program> {
     let file: PathBuf = folder.join(format!("{}.json", pod.name()));
     fs::write(&file, serde_json::to_string_pretty(bootstrap)?)?;
     let (binary, file) = (binary.display().to_string(), file.display().to_string());
     let options = ["--concurrency", "1", "--disable-hot-restart", "--log-level", "warning"];
     let mut program = pod.place.spawn(&[&[&*binary, "--config-path", &*file], &options[..]].concat())?;
-    for port in [HTTP, IPERF] {
-        program.listens_on(port + shift)?;
+    for way in ways {
+        program.listens_on(way.listen.port())?;
     }
     Ok(program)
 }
 
-/// Listeners that hand what they accept to the address beside theirs.
-fn bootstrap(ways: &[(SocketAddr, SocketAddr)], accept: Option<&Value>, dial: Option<&Value>) -> Value {
-    let name = |listen: &SocketAddr| format!("port-{}", listen.port());
+/// Listeners that hand on what they accept.
+fn bootstrap(ways: &[Way], accept: Option<&Value>, dial: Option<&Value>) -> Value {
     let listeners: Vec<Value> = ways
         .iter()
-        .map(|(listen, _)| {
-            let proxy =
-                typed("filters.network.tcp_proxy.v3.TcpProxy", &json!({"stat_prefix": "tcp", "cluster": name(listen)}));
-            let mut chain = json!({"filters": [{"name": "envoy.filters.network.tcp_proxy", "typed_config": proxy}]});
+        .map(|way| {
+            let mut chain = json!({"filters": [way.filter()]});
             set_transport(&mut chain, accept);
-            json!({"name": name(listen), "address": socket(*listen), "filter_chains": [chain]})
+            json!({"name": way.name(), "address": socket(way.listen), "filter_chains": [chain]})
         })
         .collect();
     let clusters: Vec<Value> = ways
         .iter()
-        .map(|(listen, target)| {
-            let endpoint = json!({"endpoint": {"address": socket(*target)}});
-            // Its default of 1,024 connections is a limit, not a cost.
-            let limits = json!([{"max_connections": 100_000, "max_pending_requests": 100_000}]);
-            let mut cluster = json!({
-                "name": name(listen), "type": "STATIC", "connect_timeout": "5s",
-                "circuit_breakers": {"thresholds": limits},
-                "load_assignment": {"cluster_name": name(listen), "endpoints": [{"lb_endpoints": [endpoint]}]},
-            });
+        .map(|way| {
+            let mut cluster = way.cluster();
             set_transport(&mut cluster, dial);
             cluster
         })
         .collect();
     json!({"static_resources": {"listeners": listeners, "clusters": clusters}})
+}
+
+impl Way {
+    fn name(&self) -> String {
+        format!("port-{}", self.listen.port())
+    }
+
+    /// The network filter that carries it.
+    fn filter(&self) -> Value {
+        if self.carried == Carried::Bytes {
+            let proxy = json!({"stat_prefix": "tcp", "cluster": self.name()});
+            let proxy = typed("filters.network.tcp_proxy.v3.TcpProxy", &proxy);
+            return json!({"name": "envoy.filters.network.tcp_proxy", "typed_config": proxy});
+        }
+        let route = json!({"match": {"prefix": "/"}, "route": {"cluster": self.name(), "timeout": "0s"}});
+        let host = json!({"name": "all", "domains": ["*"], "routes": [route]});
+        let router = typed("filters.http.router.v3.Router", &json!({}));
+        let manager = json!({
+            "stat_prefix": "http", "route_config": {"virtual_hosts": [host]},
+            "http_filters": [{"name": "envoy.filters.http.router", "typed_config": router}],
+        });
+        let manager = typed("filters.network.http_connection_manager.v3.HttpConnectionManager", &manager);
+        json!({"name": "envoy.filters.network.http_connection_manager", "typed_config": manager})
+    }
+
+    fn cluster(&self) -> Value {
+        let endpoint = json!({"endpoint": {"address": socket(self.target)}});
+        // Its default of 1,024 is a limit, not a cost.
+        let limits = json!([{"max_connections": 100_000, "max_pending_requests": 100_000, "max_requests": 100_000}]);
+        let mut cluster = json!({
+            "name": self.name(), "type": "STATIC", "connect_timeout": "5s",
+            "circuit_breakers": {"thresholds": limits},
+            "load_assignment": {"cluster_name": self.name(), "endpoints": [{"lb_endpoints": [endpoint]}]},
+        });
+        if self.carried == Carried::Http2 {
+            let options = json!({"explicit_http_config": {"http2_protocol_options": {}}});
+            let options = typed("upstreams.http.v3.HttpProtocolOptions", &options);
+            cluster["typed_extension_protocol_options"] =
+                json!({"envoy.extensions.upstreams.http.v3.HttpProtocolOptions": options});
+        }
+        cluster
+    }
 }
 
 fn set_transport(of: &mut Value, tls: Option<&Value>) {

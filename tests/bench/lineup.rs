@@ -3,7 +3,8 @@
 use anyhow::{Context, Result, ensure};
 
 use crate::arguments::Bench;
-use crate::subject::{self, DIRECT_SAME_NODE, Subject};
+use crate::case::Case;
+use crate::subject::{self, DIRECT_SAME_NODE, Subject, UNROUTED};
 use crate::testbed::Testbed;
 use crate::weir::Weir;
 use crate::{envoy, peer, relay};
@@ -50,11 +51,15 @@ impl Lineup {
     }
 
     /// The builds of Weir past which traffic has gone since they came up, in words.
-    pub(crate) fn bypassed(&self) -> Result<Vec<String>> {
+    pub(crate) fn bypassed(&self, cases: &[Case]) -> Result<Vec<String>> {
         let mut bypassed = Vec::new();
         for weir in &self.weirs {
             if weir.carried()? <= 1.0 {
                 bypassed.push(format!("the agent saw no connection of the whole run:\n{}", weir.logs()));
+            }
+            // Of a service's port that declares HTTP, more is asked than that it answers.
+            if cases.iter().any(|case| case.load.is_routed()) && weir.requests()? <= 1.0 {
+                bypassed.push("the agents counted no request: HTTP was carried as any bytes".to_owned());
             }
         }
         Ok(bypassed)
@@ -69,10 +74,11 @@ impl Lineup {
 fn start_builds(bench: &Bench, subjects: &mut Vec<Subject>) -> Result<Vec<Weir>> {
     let mut weirs = Vec::new();
     for (name, binary) in bench.builds() {
-        let same_node = format!("{name}-same-node");
-        if bench.wants(name) || bench.wants(&same_node) {
+        let (same_node, unrouted) = (format!("{name}-same-node"), format!("{name}{UNROUTED}"));
+        if [name, &same_node, &unrouted].iter().any(|subject| bench.wants(subject)) {
             let weir = Weir::start(binary)?;
             subjects.extend(bench.wants(name).then(|| weir.across(name)));
+            subjects.extend(bench.wants(&unrouted).then(|| weir.unrouted(&unrouted)));
             subjects.extend(bench.wants(&same_node).then(|| weir.same_node(&same_node)));
             weirs.push(weir);
         }

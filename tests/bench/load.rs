@@ -9,6 +9,7 @@ use anyhow::{Result, ensure};
 use crate::subject::Subject;
 use crate::{cpu, memory};
 
+pub(crate) mod h2load;
 pub(crate) mod hold;
 pub(crate) mod iperf;
 pub(crate) mod rate;
@@ -29,6 +30,12 @@ pub(crate) enum Load {
     Rate(u32),
     /// wrk, a new connection for each request, this many at a time.
     NewConnections(u32),
+    /// As [`Load::KeepAlive`], to a port that declares HTTP.
+    Http(u32),
+    /// As [`Load::Rate`], to such a port.
+    HttpRate(u32),
+    /// h2load, unary calls over one connection, this many at a time, to a port that declares gRPC.
+    Grpc(u32),
     /// This many connections that carried a request and stay open, while nothing happens.
     Resident(u32),
 }
@@ -59,11 +66,16 @@ impl Load {
     pub(crate) fn figures(self) -> &'static [Figure] {
         match self {
             Self::Bulk(_) => &[GIGABITS, CPU_GB],
-            Self::KeepAlive(_) => &[REQUESTS, P50, P99, CPU_100K],
-            Self::Rate(_) => &[P99, P50, CPU_100K],
+            Self::KeepAlive(_) | Self::Http(_) | Self::Grpc(_) => &[REQUESTS, P50, P99, CPU_100K],
+            Self::Rate(_) | Self::HttpRate(_) => &[P99, P50, CPU_100K],
             Self::NewConnections(_) => &[CONNECTIONS, P50, P99, CPU_100K],
             Self::Resident(_) => &[LARGER, CLIENT, SERVER],
         }
+    }
+
+    /// Whether its requests are what the mesh routes, not connections.
+    pub(crate) fn is_routed(self) -> bool {
+        matches!(self, Self::Http(_) | Self::HttpRate(_) | Self::Grpc(_))
     }
 
     /// Runs it once.
@@ -78,14 +90,20 @@ impl Load {
                 ensure!(seen.bytes > 0.0, "no byte arrived");
                 Ok(vec![seen.bits_per_second / 1e9, busy()? / (seen.bytes / 1e9)])
             }
-            Self::KeepAlive(connections) | Self::NewConnections(connections) => {
+            Self::KeepAlive(connections) | Self::NewConnections(connections) | Self::Http(connections) => {
                 let reconnect = matches!(self, Self::NewConnections(_));
-                let seen = wrk::run(client, dial.http, connections, reconnect, seconds, within)?;
+                let to = if self.is_routed() { subject.routed()?.http } else { dial.http };
+                let seen = wrk::run(client, to, connections, reconnect, seconds, within)?;
                 Ok(vec![seen.per_second(), seen.p50_us, seen.p99_us, busy()? / (seen.requests / 1e5)])
             }
-            Self::Rate(per_second) => {
+            Self::Grpc(streams) => {
+                let seen = h2load::run(client, subject.routed()?.grpc, streams, seconds, within)?;
+                Ok(vec![seen.per_second, seen.p50_us, seen.p99_us, busy()? / (seen.requests / 1e5)])
+            }
+            Self::Rate(per_second) | Self::HttpRate(per_second) => {
                 let before = cpu::cgroup_seconds(&subject.cgroup)?;
-                let rate = rate::Rate::new(dial.http, per_second, RATE_CONNECTIONS, seconds);
+                let to = if self.is_routed() { subject.routed()?.http } else { dial.http };
+                let rate = rate::Rate::new(to, per_second, RATE_CONNECTIONS, seconds);
                 let seen = rate::run(client, rate, within)?;
                 #[expect(clippy::cast_precision_loss, reason = "requests of some seconds are few")]
                 let requests = seen.requests as f64;

@@ -67,7 +67,7 @@ fn bench(bench: &Bench) -> Result<ExitCode> {
     if !loads.is_empty() {
         let lineup = Lineup::start(bench)?;
         outcome.run(&loads, &lineup.subjects, plan);
-        outcome.failures.extend(lineup.bypassed()?);
+        outcome.failures.extend(lineup.bypassed(&loads)?);
     }
     let builds = bench.builds();
     let names: Vec<&str> = builds.iter().map(|(name, _)| *name).collect();

@@ -41,7 +41,7 @@ impl Outcome {
     /// Reads memory, once for each case: subjects must be fresh, and cases go from few connections to many.
     pub(crate) fn weigh(&mut self, cases: &[Case], subjects: &[Subject]) {
         for case in cases {
-            let across = subjects.iter().filter(|subject| subject.baseline == DIRECT);
+            let across = subjects.iter().filter(|subject| subject.baseline == DIRECT && subject.takes(case.load));
             for subject in across.filter(|subject| !matches!(subject.proxies, Proxies::None)) {
                 self.measure(*case, subject, 0, 0);
             }
@@ -52,11 +52,12 @@ impl Outcome {
     /// Runs all rounds of all cases.
     pub(crate) fn run(&mut self, cases: &[Case], subjects: &[Subject], plan: Plan) {
         for case in cases {
+            let subjects: Vec<&Subject> = subjects.iter().filter(|subject| subject.takes(case.load)).collect();
             let start = Instant::now();
             let mut rounds = 0;
             while rounds < plan.rounds && (rounds == 0 || plan.until.is_none_or(|until| Instant::now() < until)) {
                 for index in 0..subjects.len() {
-                    let subject = &subjects[(index + rounds as usize) % subjects.len()];
+                    let subject = subjects[(index + rounds as usize) % subjects.len()];
                     self.measure(*case, subject, rounds, plan.seconds);
                 }
                 rounds += 1;

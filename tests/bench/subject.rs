@@ -9,12 +9,16 @@ use weir_tests::place::Place;
 use weir_tests::wait;
 use weir_tests::world::Pod;
 
-use crate::testbed::{Dial, Testbed};
+use crate::load::Load;
+use crate::testbed::{Dial, Routed, Testbed};
 
 /// Name of the subject that all others across nodes are compared with.
 pub(crate) const DIRECT: &str = "direct";
 /// Its like on one node.
 pub(crate) const DIRECT_SAME_NODE: &str = "direct-same-node";
+
+/// What the name of a build of Weir ends with where its routed loads go to the pod's address, past its HTTP.
+pub(crate) const UNROUTED: &str = "-l4";
 
 /// Where the memory of a subject's proxies is counted.
 #[derive(Debug, Clone)]
@@ -35,6 +39,10 @@ pub(crate) struct Subject {
     /// Where the client runs.
     pub(crate) client: Place,
     pub(crate) dial: Dial,
+    /// Where its requests are routed one by one, if anywhere.
+    routed: Option<Routed>,
+    /// There is another subject for all other loads.
+    is_only_routed: bool,
     /// Above all that runs on the subject's testbed.
     pub(crate) cgroup: PathBuf,
     pub(crate) proxies: Proxies,
@@ -61,6 +69,8 @@ impl Subject {
             baseline,
             client: testbed.client.place.clone(),
             dial,
+            routed: None,
+            is_only_routed: false,
             cgroup: testbed.cgroup.clone(),
             proxies,
             descriptors: 2,
@@ -74,6 +84,28 @@ impl Subject {
         self
     }
 
+    /// With addresses at which its requests are routed one by one.
+    pub(crate) fn routing(mut self, routed: Routed) -> Self {
+        self.routed = Some(routed);
+        self
+    }
+
+    /// For routed loads alone.
+    pub(crate) fn only_routed(mut self) -> Self {
+        self.is_only_routed = true;
+        self
+    }
+
+    /// Whether a load can be measured on it.
+    pub(crate) fn takes(&self, load: Load) -> bool {
+        if load.is_routed() { self.routed.is_some() } else { !self.is_only_routed }
+    }
+
+    /// Where its requests are routed.
+    pub(crate) fn routed(&self) -> Result<Routed> {
+        self.routed.with_context(|| format!("{} routes no requests", self.name))
+    }
+
     /// A subject whose connections share those between the nodes.
     pub(crate) fn pooled(mut self) -> Self {
         self.descriptors = 1;
@@ -82,17 +114,22 @@ impl Subject {
 
     /// Waits until the server answers this way.
     pub(crate) fn answers(&self) -> Result<()> {
-        let url = format!("http://{}/", self.dial.http);
-        wait::until("the server answers", Duration::from_secs(15), || {
-            self.client.run(&["curl", "--silent", "--fail", "--max-time", "5", &url]).map(drop)
-        })
-        .with_context(|| format!("subject {}", self.name))
+        let addresses = [Some(self.dial.http), self.routed.map(|routed| routed.http)];
+        for address in addresses.into_iter().flatten() {
+            let url = format!("http://{address}/");
+            wait::until("the server answers", Duration::from_secs(15), || {
+                self.client.run(&["curl", "--silent", "--fail", "--max-time", "5", &url]).map(drop)
+            })
+            .with_context(|| format!("subject {}", self.name))?;
+        }
+        Ok(())
     }
 }
 
 /// No mesh.
 pub(crate) fn direct(testbed: &Testbed) -> Subject {
-    Subject::across(DIRECT, testbed, Dial::pod(&testbed.far), Proxies::None)
+    let direct = Subject::across(DIRECT, testbed, Dial::pod(&testbed.far), Proxies::None);
+    direct.routing(Routed::pod(&testbed.far))
 }
 
 /// No mesh, one node.

@@ -8,6 +8,7 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 use anyhow::Result;
+use weir_tests::agent::binary;
 use weir_tests::place::Place;
 use weir_tests::program::Program;
 use weir_tests::world::{N1, N2, Pod, World};
@@ -18,12 +19,21 @@ use crate::stock;
 pub(crate) const HTTP: u16 = 8080;
 /// Where iperf3 listens.
 pub(crate) const IPERF: u16 = 5201;
+/// Where gRPC is served, without TLS.
+pub(crate) const GRPC: u16 = 8090;
 
 /// The two addresses a server is dialled at.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Dial {
     pub(crate) http: SocketAddr,
     pub(crate) iperf: SocketAddr,
+}
+
+/// The two addresses a server is dialled at where each of its requests is routed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Routed {
+    pub(crate) http: SocketAddr,
+    pub(crate) grpc: SocketAddr,
 }
 
 /// Nodes, pods and servers. Fields are in the order in which they must go.
@@ -56,6 +66,7 @@ impl Testbed {
             let mut iperf = pod.place.spawn(&["iperf3", "--server", "--port", &IPERF.to_string()])?;
             iperf.listens_on(IPERF)?;
             servers.push(iperf);
+            servers.push(serve_grpc(&pod.place)?);
         }
         let cgroup = world.run().cgroup()?;
         Ok(Self { _servers: servers, client, near, far, cgroup, world })
@@ -67,6 +78,21 @@ impl Dial {
     pub(crate) fn pod(pod: &Pod) -> Self {
         Self { http: (pod.ipv4(), HTTP).into(), iperf: (pod.ipv4(), IPERF).into() }
     }
+}
+
+impl Routed {
+    /// The servers of a pod, dialled at the pod's own address.
+    pub(crate) fn pod(pod: &Pod) -> Self {
+        Self { http: (pod.ipv4(), HTTP).into(), grpc: (pod.ipv4(), GRPC).into() }
+    }
+}
+
+/// A server of gRPC that returns each message.
+fn serve_grpc(place: &Place) -> Result<Program> {
+    let program = binary("weir-test-app")?.display().to_string();
+    let mut server = place.spawn(&[&*program, "serve", &format!("http-echo:{GRPC}")])?;
+    server.listens_on(GRPC)?;
+    Ok(server)
 }
 
 /// A veth pair between the two nodes, which all that goes between their pods takes. The kit's own way is a bridge.

@@ -2,6 +2,7 @@
 //! are the defaults; the agents' logs, with a line per connection, go to files of the run.
 
 use std::fs;
+use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -15,7 +16,12 @@ use weir_tests::wait;
 use weir_tests::world::{N1, N2};
 
 use crate::subject::{Proxies, Subject};
-use crate::testbed::{Dial, Testbed};
+use crate::testbed::{Dial, GRPC, HTTP, Routed, Testbed};
+
+/// Virtual address and ports of the service whose ports declare HTTP and gRPC.
+const VIP: Ipv4Addr = Ipv4Addr::new(10, 98, 0, 1);
+const HTTP_PORT: u16 = 80;
+const GRPC_PORT: u16 = 9000;
 
 /// Weir on a testbed. Fields are in the order in which they must go.
 #[derive(Debug)]
@@ -35,6 +41,7 @@ impl Weir {
         for pod in [&testbed.client, &testbed.near, &testbed.far] {
             control_plane.objects.put(pod.name(), &workload_entry(pod))?;
         }
+        control_plane.objects.put("routed", &routed_service(testbed.far.name()))?;
         let mut agents = Vec::new();
         for node in &testbed.world.nodes {
             let options = AgentOptions { delivery: control_plane.flags_for(node.name())?, flags: Vec::new() };
@@ -54,7 +61,16 @@ impl Weir {
 
     /// The way to the other node.
     pub(crate) fn across(&self, name: &str) -> Subject {
-        Subject::across(name, &self.testbed, Dial::pod(&self.testbed.far), self.proxies()).pooled()
+        let routed = Routed { http: (VIP, HTTP_PORT).into(), grpc: (VIP, GRPC_PORT).into() };
+        let dial = Dial::pod(&self.testbed.far);
+        Subject::across(name, &self.testbed, dial, self.proxies()).pooled().routing(routed)
+    }
+
+    /// The same for routed loads, but dialled at the pod's address, where the agents see connections only.
+    pub(crate) fn unrouted(&self, name: &str) -> Subject {
+        let far = &self.testbed.far;
+        let subject = Subject::across(name, &self.testbed, Dial::pod(far), self.proxies());
+        subject.pooled().routing(Routed::pod(far)).only_routed()
     }
 
     /// The way to a pod of the same node.
@@ -82,10 +98,25 @@ impl Weir {
         counted.sum()
     }
 
+    /// How many requests the agents have counted since they came up.
+    pub(crate) fn requests(&self) -> Result<f64> {
+        let counted = self.agents.iter().map(|agent| Ok(agent.metrics()?.sum("istio_requests_total", &[])));
+        counted.sum()
+    }
+
     /// The ends of the agents' logs, for messages.
     pub(crate) fn logs(&self) -> String {
         self.agents.iter().map(|agent| format!("agent of {}:\n{}\n", agent.place().name(), agent.tail())).collect()
     }
+}
+
+/// A service of a pod whose ports declare what they carry.
+fn routed_service(pod: &str) -> String {
+    format!(
+        "apiVersion: v1\nkind: Service\nmetadata: {{name: routed, namespace: {NAMESPACE}}}\nspec:\n  clusterIP: {VIP}\n  \
+         selector: {{app: {pod}}}\n  ports:\n  - {{name: http, port: {HTTP_PORT}, targetPort: {HTTP}}}\n  - {{name: grpc, \
+         port: {GRPC_PORT}, targetPort: {GRPC}}}\n"
+    )
 }
 
 /// Copies a program to a file system of the run that holds its file in single pages.

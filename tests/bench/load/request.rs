@@ -47,8 +47,9 @@ fn complete(answer: &[u8]) -> Result<Option<usize>> {
     let Some(head) = answer.windows(4).position(|window| window == b"\r\n\r\n") else { return Ok(None) };
     let text = std::str::from_utf8(&answer[..head])?;
     ensure!(text.starts_with("HTTP/1.1 200"), "the server said {:?}", text.lines().next());
-    let length = text.lines().find_map(|line| line.strip_prefix("Content-Length: ")).context("no Content-Length")?;
-    let whole = head + 4 + length.parse::<usize>()?;
+    let mut fields = text.lines().filter_map(|line| line.split_once(':'));
+    let length = fields.find(|(name, _)| name.eq_ignore_ascii_case("content-length")).context("no Content-Length")?.1;
+    let whole = head + 4 + length.trim().parse::<usize>()?;
     Ok((answer.len() >= whole).then_some(whole))
 }
 
@@ -59,6 +60,7 @@ mod tests {
     #[test]
     fn an_answer_is_complete_with_its_last_byte() {
         let answer = b"HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\nabc";
+        assert!(complete(b"HTTP/1.1 200 OK\r\ncontent-length:0\r\n\r\n").unwrap().is_some());
         for cut in 0..answer.len() {
             assert_eq!(complete(&answer[..cut]).unwrap(), None, "{cut}");
         }
