@@ -10,7 +10,7 @@ use http::StatusCode;
 use super::content::BodyWriter;
 use super::fields::{Special, special};
 use super::framing::Asked;
-use super::syntax::{decimal, decimal_text, is_authority, is_target, is_token, write_field};
+use super::syntax::{decimal, decimal_text, is_authority, is_authority_with_port, is_target, is_token, write_field};
 use crate::http::stream::BodyLength;
 use crate::model::http::head::{HttpFields, RequestHead, ResponseHead};
 
@@ -48,10 +48,11 @@ pub(super) fn write_request(
     }
     let has_form = is_connect || target.starts_with(b"/") || target == b"*" && head.method == b"OPTIONS";
     if !has_form || !is_target(target) {
-        return Err("the target is no path, or has spaces or control characters");
+        return Err("the target is no path, or has bytes that no target has");
     }
-    if !is_http10 && !is_authority(&head.authority) {
-        return Err("the authority is not a host with or without a port");
+    let has_authority = if is_connect { is_authority_with_port } else { is_authority };
+    if !is_http10 && !has_authority(&head.authority) {
+        return Err("the authority is not a host with or without a port, or has none where CONNECT needs it");
     }
     text.reserve(512);
     text.extend_from_slice(&head.method);

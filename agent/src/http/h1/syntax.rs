@@ -35,9 +35,10 @@ pub(super) fn is_value(bytes: &[u8]) -> bool {
     !bytes.iter().fold(false, |bad, byte| bad | ((*byte < b' ') & (*byte != b'\t')) | (*byte == 0x7f))
 }
 
-/// Whether it may stand between the spaces of a request line.
+/// Whether it may stand between the spaces of a request line. As in what is read, bytes beyond ASCII must be UTF-8.
 pub(super) fn is_target(bytes: &[u8]) -> bool {
-    !bytes.is_empty() && !bytes.iter().fold(false, |bad, byte| bad | (*byte <= b' ') | (*byte == 0x7f))
+    let is_printed = !bytes.iter().fold(false, |bad, byte| bad | (*byte <= b' ') | (*byte == 0x7f));
+    is_printed && !bytes.is_empty() && str::from_utf8(bytes).is_ok()
 }
 
 /// The members of a list, without those that are empty (RFC 9110 §5.6.1).

@@ -151,11 +151,13 @@ fn nothing_is_written_that_could_be_read_in_another_way() {
         RequestHead { target: b"/\t".to_vec(), ..get() },
         RequestHead { target: Vec::new(), ..get() },
         RequestHead { target: b"a".to_vec(), ..get() },
+        RequestHead { target: b"/\xff".to_vec(), ..get() },
         RequestHead { target: b"http://b/".to_vec(), ..get() },
         RequestHead { target: b"*".to_vec(), ..get() },
         RequestHead { authority: b"a\r\nx: y".to_vec(), ..get() },
         RequestHead { authority: b"u@a".to_vec(), ..get() },
         RequestHead { authority: Vec::new(), ..request("CONNECT", "") },
+        RequestHead { authority: b"a".to_vec(), ..request("CONNECT", "") },
         RequestHead { upgrade: Some(b"a\r\nb: c".to_vec()), ..get() },
     ] {
         let seen = written(&head, BodyLength::Empty, &[], &[]);
