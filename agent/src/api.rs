@@ -59,6 +59,12 @@ pub mod hbone {
     pub use crate::hbone::{Authority, client_of, forwarded, parse_authority, service_of};
 }
 
+/// For the fuzz target of HTTP/1.
+#[cfg(fuzzing)]
+pub mod http {
+    pub use crate::http::h1::fuzzed;
+}
+
 /// For tests that run an xDS client.
 pub mod lifecycle {
     pub use crate::lifecycle::Ready;

@@ -28,6 +28,8 @@ pub(crate) mod h1 {
     mod error;
     mod fields;
     mod framing;
+    #[cfg(fuzzing)]
+    pub mod fuzzed;
     mod input;
     mod output;
     mod raw;
