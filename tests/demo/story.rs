@@ -13,19 +13,13 @@ use weir_tests::world::N2;
 use weir_tests::{control_plane, namespace, nginx, wait};
 
 use crate::shop::{Shop, WEB, Weir};
+use crate::telling::{act, seen, shortened};
 
 const HBONE: u16 = 15008;
 const REQUESTS: usize = 20;
-
-/// A heading.
-fn act(text: &str) {
-    println!("\n▌ {text}");
-}
-
-/// Something that was just seen.
-fn seen(text: impl AsRef<str>) {
-    println!("    {}", text.as_ref());
-}
+/// Labels of metrics that are shown.
+const SHOWN: &[&str] =
+    &["reporter", "source_principal", "destination_workload", "connection_security_policy", "response_flags"];
 
 /// Tells the whole story; hands back the mesh, which is still up.
 pub(crate) fn tell(shop: &Shop) -> Result<Weir> {
@@ -180,20 +174,9 @@ fn metrics(shop: &Shop, weir: &Weir) -> Result<()> {
     let id = principal(&shop.client);
     for name in ["istio_tcp_connections_opened_total", "istio_tcp_received_bytes_total", "istio_tcp_sent_bytes_total"] {
         let line = text.lines().find(|line| line.starts_with(name) && line.contains(&id));
-        seen(shortened(line.with_context(|| format!("no {name} for {id}"))?));
+        seen(shortened(line.with_context(|| format!("no {name} for {id}"))?, SHOWN));
     }
     Ok(())
-}
-
-/// A series with the labels that matter here; the others are left out, visibly.
-fn shortened(line: &str) -> String {
-    const SHOWN: &[&str] =
-        &["reporter=", "source_principal=", "destination_workload=", "connection_security_policy=", "response_flags="];
-    let Some((name, rest)) = line.split_once('{') else { return line.to_owned() };
-    let Some((labels, value)) = rest.rsplit_once('}') else { return line.to_owned() };
-    let labels: Vec<&str> =
-        labels.split(',').filter(|label| SHOWN.iter().any(|shown| label.starts_with(shown))).collect();
-    format!("{name}{{{},…}}{value}", labels.join(","))
 }
 
 /// Takes everything down and shows that it is gone.
