@@ -42,10 +42,6 @@ pub(super) fn read(mut fields: Fields<'_>) -> ConnectionPool {
         found.connect_timeout = values::duration(&mut tcp, "connectTimeout");
         found.max_connection_duration = values::duration(&mut tcp, "maxConnectionDuration");
         found.idle_timeout = values::duration(&mut tcp, "idleTimeout");
-        tcp.without_effect(
-            "maxConnections",
-            "has no effect yet: a pod's connections are bounded by the agent's own limit",
-        );
         tcp.without_effect("connectTimeout", "has no effect yet: the agent's own limit counts");
         tcp.without_effect("maxConnectionDuration", "has no effect yet: connections last until they are idle");
         tcp.without_effect("tcpKeepalive", "has no effect: the agent's own keep-alive finds dead peers");
@@ -68,7 +64,6 @@ pub(super) fn read(mut fields: Fields<'_>) -> ConnectionPool {
         found.h2_upgrade = http.word("h2UpgradePolicy", &upgrades).unwrap_or_default();
         found.use_client_protocol = http.flag("useClientProtocol").unwrap_or(false);
         found.max_concurrent_streams = limit(&mut http, "maxConcurrentStreams");
-        http.without_effect("maxRequestsPerConnection", "has no effect yet: connections are used until they are idle");
         http.without_effect("http2KeepAlive", "has no effect: the agent's own keep-alive finds dead peers");
         http.finish();
     }
