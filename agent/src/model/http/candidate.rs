@@ -7,8 +7,7 @@ use parking_lot::RwLock;
 
 use super::route::{Applicability, PathMatch, RequestMatch, Route, Semantics};
 use super::service_routes::ServiceRoutes;
-use super::visibility::SourceView;
-use super::visibility::{ExportTo, HostPattern};
+use super::visibility::{ExportTo, HostPattern, SourceView};
 
 /// Bounds the lists kept per candidate, one for each set of its routes that applies somewhere.
 const KEPT_MAX: usize = 64;
@@ -23,7 +22,7 @@ pub(super) struct Candidate {
     pub(super) hosts: Vec<HostPattern>,
     pub(super) exported_to: ExportTo,
     routes: Vec<Arc<Route>>,
-    /// What routes say of sources and ports, each once, and which of these each route says.
+    /// What routes say of sources and ports, each once, and which of these each route says. Empty where none says anything.
     conditions: Vec<Applicability>,
     condition_of: Vec<u32>,
     /// All routes, where none says anything.
@@ -63,7 +62,11 @@ impl Candidate {
             });
             u32::try_from(number).expect("memory ends long before 2^32 routes")
         });
-        let condition_of = condition_of.collect();
+        let mut condition_of: Vec<u32> = condition_of.collect();
+        if conditions == [Applicability::default()] {
+            // As most are: nothing is to be asked.
+            (conditions, condition_of) = (Vec::new(), Vec::new());
+        }
         Self {
             semantics,
             namespace: namespace.clone(),
@@ -98,10 +101,9 @@ impl Candidate {
 
     /// The routes that apply; `None` where none does, so that it is as if the object were not there.
     pub(super) fn routes_for(&self, source: SourceView<'_>, port: u16) -> Option<Arc<ServiceRoutes>> {
-        if let [only] = &self.conditions[..]
-            && *only == Applicability::default()
-        {
-            return Some(self.whole.get_or_init(|| Arc::new(self.list(|_| true))).clone());
+        if self.conditions.is_empty() {
+            let whole = || self.whole.get_or_init(|| Arc::new(self.list(|_| true))).clone();
+            return (!self.routes.is_empty()).then(whole);
         }
         let holding: Box<[bool]> = self.conditions.iter().map(|condition| condition.holds(source, port)).collect();
         if let Some((_, kept)) = self.kept.read().iter().find(|(known, _)| *known == holding) {
@@ -118,9 +120,11 @@ impl Candidate {
 
     /// The routes of which the condition holds, up to one that takes everything.
     fn list(&self, holds: impl Fn(u32) -> bool) -> ServiceRoutes {
-        let applying = self.routes.iter().zip(&self.condition_of).filter(|(_, condition)| holds(**condition));
         let mut routes = Vec::new();
-        for (route, _) in applying {
+        for (number, route) in self.routes.iter().enumerate() {
+            if !self.condition_of.get(number).is_none_or(|condition| holds(*condition)) {
+                continue;
+            }
             routes.push(route.clone());
             if route.matches.is_everything() {
                 break;
