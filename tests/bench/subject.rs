@@ -9,7 +9,6 @@ use weir_tests::place::Place;
 use weir_tests::wait;
 use weir_tests::world::Pod;
 
-use crate::load::Load;
 use crate::testbed::{Dial, Routed, Testbed};
 
 /// Name of the subject that all others across nodes are compared with.
@@ -96,9 +95,9 @@ impl Subject {
         self
     }
 
-    /// Whether a load can be measured on it.
-    pub(crate) fn takes(&self, load: Load) -> bool {
-        if load.is_routed() { self.routed.is_some() } else { !self.is_only_routed }
+    /// Whether a load can be measured on it: a routed one, or another.
+    pub(crate) fn takes(&self, is_routed: bool) -> bool {
+        if is_routed { self.routed.is_some() } else { !self.is_only_routed }
     }
 
     /// Where its requests are routed.
