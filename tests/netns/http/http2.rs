@@ -87,10 +87,12 @@ fn grpc_answers(mesh: &HttpMesh) -> Result<()> {
     let service = mesh.service("grpc-answers")?;
     let _route = service.virtual_service(
         "[{match: [{uri: {prefix: /slow}}], timeout: 0.2s, route: [{destination: {host: v1}}]}, \
-          {match: [{uri: {prefix: /nobody}}], route: [{destination: {host: nobody}}]}]",
+          {match: [{uri: {prefix: /nobody}}], route: [{destination: {host: nobody}}]}, \
+          {match: [{uri: {prefix: /abort}}], route: [{destination: {host: v1}}], \
+           fault: {abort: {grpcStatus: RESOURCE_EXHAUSTED, percentage: {value: 100}}}}]",
     )?;
     service.comes_to("the route counts", "/other", &[], |answer| answer.status == 404)?;
-    for (path, status) in [("/slow?delay_ms=3000", "14"), ("/nobody", "14"), ("/none", "12")] {
+    for (path, status) in [("/slow?delay_ms=3000", "14"), ("/nobody", "14"), ("/none", "12"), ("/abort", "8")] {
         let target = format!("--target={path}");
         let seen = service.load(GRPC, &[&CALL[..], &["--requests=2", &target]].concat())?;
         ensure!(seen.grpc_statuses.get(status) == Some(&2) && seen.statuses.get(&200) == Some(&2), "{path}: {seen:?}");

@@ -27,6 +27,7 @@ pub(crate) const CASES: &[Case] = &[
     Case { name: "http: a try that takes too long is given up for another one", check: Check::Http(per_try_timeout) },
     Case { name: "http: an endpoint that only fails is ejected, and comes back", check: Check::Http(ejection) },
     Case { name: "http: a server that resets is answered for with 503", check: Check::Http(reset) },
+    Case { name: "http: a mirror gets every request, and its answers go nowhere", check: Check::Http(mirror) },
 ];
 
 /// A service with a VirtualService whose only rule leads to v1 and has these further fields; once it counts.
@@ -209,5 +210,25 @@ fn reset(mesh: &HttpMesh) -> Result<()> {
     // Where the head is with the client already, it sees that the body is not whole.
     let broken = service.curl("/?reset=midway", &[])?;
     ensure!(!broken.success, "a broken response looked whole: {}", broken.summary());
+    service.ask("/", &[])?.expect(200, Some("v1"))
+}
+
+fn mirror(mesh: &HttpMesh) -> Result<()> {
+    let (service, _route) = to_v1(mesh, "mirror", "mirror: {host: v3}")?;
+    // The copy fails, is slow and is reset: the client sees nothing of it.
+    for number in 0..10 {
+        let answer = service.ask("/?key=mirror", &["--data-binary", "twice"])?;
+        answer.expect(200, Some("v1"))?;
+        ensure!(answer.echo()?.body_bytes == 5, "request {number}: {answer:?}");
+    }
+    wait::until("the mirror got all of them", Duration::from_secs(5), || {
+        let arrived = mesh.arrived("mirror")?;
+        ensure!(arrived == [10, 0, 10], "{arrived:?} arrived");
+        Ok(())
+    })?;
+    let (service, _route) = to_v1(mesh, "mirror-off", "mirror: {host: v3}, mirrorPercentage: {value: 0}")?;
+    service.load(80, &["--requests=20", "--target=/?key=mirror-off"])?.all_are(200)?;
+    ensure!(mesh.arrived("mirror-off")? == [20, 0, 0]);
+    let (service, _route) = to_v1(mesh, "mirror-nobody", "mirror: {host: nobody}")?;
     service.ask("/", &[])?.expect(200, Some("v1"))
 }

@@ -112,7 +112,7 @@ fn reset_body(reason: &str, retried: bool) -> String {
 }
 
 /// Fills in the head of a response that is made here. A client of gRPC gets 200 and the status of gRPC, with the body as its
-/// message (`true`: the body is part of the head now).
+/// message (`true`: the body is part of the head now). A status of gRPC that the head has already stays.
 pub fn fill_head(head: &mut ResponseHead, request: &RequestHead, status: u16, body: &[u8]) -> bool {
     if !request.is_grpc() {
         head.status = status;
@@ -123,7 +123,9 @@ pub fn fill_head(head: &mut ResponseHead, request: &RequestHead, status: u16, bo
     }
     head.status = 200;
     head.fields.set("content-type", b"application/grpc");
-    head.fields.set("grpc-status", grpc_status(status).to_string().as_bytes());
+    if !head.fields.contains("grpc-status") {
+        head.fields.append(b"grpc-status", grpc_status(status).to_string().as_bytes());
+    }
     if !body.is_empty() {
         head.fields.set("grpc-message", &percent_encoded(body));
     }
@@ -194,6 +196,10 @@ mod tests {
         assert!(fill_head(&mut head, &request, 503, "100 % wrong\n".as_bytes()));
         assert_eq!((head.status, head.fields.first("grpc-status")), (200, Some(&b"14"[..])));
         assert_eq!(head.fields.first("grpc-message"), Some(&b"100 %25 wrong%0A"[..]));
+        let mut chosen = ResponseHead::default();
+        chosen.fields.append(b"grpc-status", b"8");
+        assert!(fill_head(&mut chosen, &request, 200, b""));
+        assert_eq!(chosen.fields.values("grpc-status").collect::<Vec<_>>(), [b"8"]);
         let mut plain = ResponseHead::default();
         assert!(!fill_head(&mut plain, &RequestHead::default(), 503, b"text"));
         assert_eq!((plain.status, plain.fields.first("content-type")), (503, Some(&b"text/plain"[..])));

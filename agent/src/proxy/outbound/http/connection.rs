@@ -7,7 +7,7 @@ use parking_lot::Mutex;
 use super::port::HttpPort;
 use crate::model::address::OriginalDst;
 use crate::model::resolve::{Transport, Upstream};
-use crate::model::service::{AppProtocol, Service};
+use crate::model::service::Service;
 use crate::model::workload::Workload;
 use crate::proxy::pod::PodProxy;
 use crate::telemetry::ends::{ConnectionEnds, OutboundSource};
@@ -22,7 +22,6 @@ pub(super) struct HttpConnection {
     /// The service of that address.
     pub(super) service: Arc<Service>,
     pub(super) port: u16,
-    pub(super) protocol: AppProtocol,
     /// Both ends of a request before an endpoint is chosen.
     pub(super) ends: Arc<RequestEnds>,
     /// Both ends of requests to the endpoints that were chosen last.
@@ -41,14 +40,14 @@ struct EndsAt {
 
 impl HttpConnection {
     pub(super) fn new(port: HttpPort<'_>, source: OutboundSource) -> Self {
-        let HttpPort { pod_proxy, original_dst, service, port, protocol } = port;
+        let HttpPort { pod_proxy, original_dst, service, port } = port;
         let first = ConnectionEnds {
             service: Some(service.clone()),
             ..ConnectionEnds::outbound(source.clone(), original_dst, None)
         };
         let ends = RequestEnds::new(&pod_proxy.proxy.requests, &pod_proxy.pod.requests, first);
         let pod_proxy = pod_proxy.clone();
-        Self { pod_proxy, source, original_dst, service, port, protocol, ends, ends_at: Mutex::default() }
+        Self { pod_proxy, source, original_dst, service, port, ends, ends_at: Mutex::default() }
     }
 
     /// What a request has in common with the others of its connection, where it may outlive that.
@@ -59,7 +58,6 @@ impl HttpConnection {
             original_dst: self.original_dst,
             service: self.service.clone(),
             port: self.port,
-            protocol: self.protocol,
             ends: self.ends.clone(),
             ends_at: Mutex::default(),
         }

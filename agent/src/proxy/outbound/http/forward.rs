@@ -166,8 +166,8 @@ impl<D: Downstream> Forwarding<'_, '_, D> {
     async fn attempt(&mut self, upstream: &Upstream) -> Result<Attempt, Broken> {
         let Request { connection, head, downstream, watcher, length, .. } = &mut *self.request;
         watcher.begin_attempt(self.plan.timeouts.per_try);
-        let (pool, length) = (&self.plan.policy.pool, *length);
-        let sending = Sending { connection, upstream, pool, head, length, may_reuse: self.may_reuse };
+        let (pool, port, length) = (&self.plan.policy.pool, self.plan.port, *length);
+        let sending = Sending { connection, upstream, port, pool, head, length, may_reuse: self.may_reuse };
         self.place = None;
         let (breaker, place) = (self.breaker.as_ref(), &mut self.place);
         let begin = async {

@@ -99,6 +99,7 @@ impl Copy {
         let sending = Sending {
             connection: &self.connection,
             upstream: &upstream,
+            port: self.place.port,
             pool,
             head: &self.head,
             length: self.length,

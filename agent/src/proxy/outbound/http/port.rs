@@ -24,7 +24,6 @@ pub(in crate::proxy::outbound) struct HttpPort<'a> {
     pub(super) original_dst: OriginalDst,
     pub(super) service: Arc<Service>,
     pub(super) port: u16,
-    pub(super) protocol: AppProtocol,
 }
 
 /// A connection to such a port whose first bytes were looked at.
@@ -63,7 +62,7 @@ impl<'a> HttpPort<'a> {
             AppProtocol::Unknown => is_named(),
             AppProtocol::Tcp | AppProtocol::Tls => false,
         };
-        carries_http.then(|| Self { pod_proxy, original_dst, service: service.clone(), port, protocol })
+        carries_http.then(|| Self { pod_proxy, original_dst, service: service.clone(), port })
     }
 
     /// Reads the first bytes of a connection, until they say which protocol it carries.

@@ -47,6 +47,8 @@ pub(super) enum OpenError {
 pub(super) struct Sending<'a> {
     pub(super) connection: &'a HttpConnection,
     pub(super) upstream: &'a Upstream,
+    /// The port of the service that the endpoint serves.
+    pub(super) port: u16,
     pub(super) pool: &'a ConnectionPool,
     pub(super) head: &'a RequestHead,
     pub(super) length: BodyLength,
@@ -80,7 +82,7 @@ impl Sending<'_> {
     /// The version of HTTP that the endpoint is spoken to in, as Istio chooses it.
     pub(super) fn version(&self) -> HttpVersion {
         let of_client = if self.head.version == HttpVersion::Http2 { HttpVersion::Http2 } else { HttpVersion::Http11 };
-        match (self.pool.protocol, self.connection.protocol) {
+        match (self.pool.protocol, self.declared()) {
             // An upgrade is between two connections of HTTP/1.
             _ if self.length == BodyLength::Tunnel || self.head.upgrade.is_some() => HttpVersion::Http11,
             (UpstreamProtocol::Http2, _) => HttpVersion::Http2,
@@ -90,6 +92,13 @@ impl Sending<'_> {
             (UpstreamProtocol::OfPort, _) if self.head.is_grpc() => of_client,
             (UpstreamProtocol::OfPort, _) => HttpVersion::Http11,
         }
+    }
+
+    /// What the port of the service that the endpoint serves declares.
+    fn declared(&self) -> AppProtocol {
+        let service = self.upstream.service.as_ref();
+        let port = service.and_then(|service| service.ports.iter().find(|known| known.service_port == self.port));
+        port.map_or(AppProtocol::Unknown, |port| port.app_protocol)
     }
 
     fn http_pool(&self) -> &HttpPool {
