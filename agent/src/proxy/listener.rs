@@ -28,7 +28,8 @@ use crate::telemetry::ends::Reporter;
 const RETRY_PAUSE: (Duration, Duration) = (Duration::from_millis(5), Duration::from_millis(500));
 
 /// Connections of one listener that were accepted and that no worker has begun to serve. A worker serves its tasks in the order in
-/// which they were woken: a listener that accepted its whole backlog at once would put all of it before what other pods do.
+/// which they were woken: a listener that accepted its whole backlog at once would put all of it before what other pods do. While
+/// the node serves no other pod, nobody waits for turns.
 const MAX_NOT_BEGUN: usize = 2;
 
 /// What arrives at a listener.
@@ -83,16 +84,21 @@ pub(super) async fn serve(pod_proxy: Arc<PodProxy>, kind: ListenerKind, listener
             Ok(stream) => {
                 pause = RETRY_PAUSE.0;
                 // The next connection is accepted once this one is within the pod's limits, and it is its turn.
-                let admitted =
-                    async { (kind.budget(&pod_proxy.pod.limits).await, not_begun.clone().acquire_owned().await.ok()) };
+                let takes_turns = pod_proxy.shares_node();
+                let admitted = async {
+                    let budget = kind.budget(&pod_proxy.pod.limits).await;
+                    (budget, if takes_turns { not_begun.clone().acquire_owned().await.ok() } else { None })
+                };
                 let (budget, turn) = tokio::select! {
                     admitted = admitted => admitted,
                     () = pod_proxy.pod.left.cancelled() => Default::default(),
                     () = pod_proxy.proxy.drain.draining() => Default::default(),
                 };
                 start(&pod_proxy, kind, stream, budget, turn);
-                // Behind whatever else this worker has to do by now, what its sockets have to tell included.
-                tokio::task::yield_now().await;
+                if takes_turns {
+                    // Behind whatever else this worker has to do by now, what its sockets have to tell included.
+                    tokio::task::yield_now().await;
+                }
             }
             Err(error) if is_about_the_peer(&error) => {}
             Err(error) => {
@@ -158,7 +164,7 @@ fn start_task<F>(
     F: Future<Output = ()> + Send + 'static,
 {
     let hold = pod_proxy.proxy.drain.hold();
-    let owner = pod_proxy.clone();
+    let (owner, served) = (pod_proxy.clone(), pod_proxy.count_served());
     pod_proxy.proxy.workers.spawn_connection(async move || {
         drop(turn);
         match TcpStream::from_std(stream) {
@@ -168,7 +174,7 @@ fn start_task<F>(
                 tracing::warn!(pod = owner.pod.spec.name, direction = kind.direction(), %error, "connection cannot be watched");
             }
         }
-        drop(hold);
+        drop((served, hold));
     });
 }
 

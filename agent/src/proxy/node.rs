@@ -1,6 +1,7 @@
 //! The proxy of this node: what the proxies of its pods share.
 
 use std::sync::Arc;
+use std::sync::atomic::AtomicUsize;
 use std::time::Duration;
 
 use super::certificates::PodCertificates;
@@ -79,6 +80,8 @@ pub struct Proxy {
     pub(super) pod_certificates: PodCertificates,
     pub(super) names: Names,
     pub(super) endpoints: Endpoints,
+    /// Accepted connections of all pods that are served now.
+    pub(super) served: AtomicUsize,
 }
 
 impl Proxy {
@@ -92,6 +95,7 @@ impl Proxy {
             hbone_probes: HboneProbes::default(),
             names: Names::default(),
             endpoints: Endpoints::default(),
+            served: AtomicUsize::new(0),
             mesh,
             certificates,
             capture,

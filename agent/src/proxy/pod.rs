@@ -1,6 +1,7 @@
 //! An enrolled pod as the proxy serves it: which workload of the mesh it is, and its HBONE connections.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use http::HeaderValue;
 use parking_lot::Mutex;
@@ -39,10 +40,23 @@ pub(super) struct PodProxy {
     pub(super) inbound_peers: InboundPeers,
     /// With the last connection of a pod that has left, its certificate goes.
     pub(super) _carried: CarriedIdentity,
+    /// Its accepted connections that are served now.
+    pub(super) served: AtomicUsize,
     /// The inbound connections that are open.
     pub(super) live: Arc<PodConnections>,
     /// The header that was made last, and the workload that it describes.
     pub(super) baggage: Mutex<Option<(Arc<Workload>, HeaderValue)>>,
+}
+
+/// An accepted connection of a pod while it is served.
+#[derive(Debug)]
+pub(super) struct Served(Arc<PodProxy>);
+
+impl Drop for Served {
+    fn drop(&mut self) {
+        self.0.served.fetch_sub(1, Ordering::Relaxed);
+        self.0.proxy.served.fetch_sub(1, Ordering::Relaxed);
+    }
 }
 
 impl PodProxy {
@@ -54,6 +68,18 @@ impl PodProxy {
     /// The connections for HTTP requests of the worker that the caller runs on.
     pub(super) fn http_pool(&self) -> &HttpPool {
         &self.http_pools[Workers::current()]
+    }
+
+    /// Whether the node serves connections of other pods now.
+    pub(super) fn shares_node(&self) -> bool {
+        self.proxy.served.load(Ordering::Relaxed) > self.served.load(Ordering::Relaxed)
+    }
+
+    /// Counts an accepted connection as served until the guard is dropped.
+    pub(super) fn count_served(self: &Arc<Self>) -> Served {
+        self.proxy.served.fetch_add(1, Ordering::Relaxed);
+        self.served.fetch_add(1, Ordering::Relaxed);
+        Served(self.clone())
     }
 
     /// The identity that this pod's traffic carries.

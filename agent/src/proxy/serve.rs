@@ -1,6 +1,7 @@
 //! How a pod that was enrolled comes to be served: its listeners, its HBONE connections, its certificate.
 
 use std::sync::Arc;
+use std::sync::atomic::AtomicUsize;
 
 use parking_lot::Mutex;
 use tokio::sync::mpsc;
@@ -48,6 +49,7 @@ impl Proxy {
         let inbound_peers = InboundPeers::new(pod.limits.of(LimitKind::InboundOfPeer));
         let pod_proxy = Arc::new(PodProxy {
             proxy: self.clone(),
+            served: AtomicUsize::new(0),
             live: self.live.of_pod(pod.clone()),
             pod,
             pools,
