@@ -33,7 +33,8 @@ enum Attempt {
 enum Failure {
     /// No connection: the request was not sent.
     Open(OpenError),
-    /// The connection had been kept from an earlier request, and was closed before a byte of a response came.
+    /// The connection had been kept from an earlier request, and was closed before a byte of a response came, or the server
+    /// refused the stream because it was leaving.
     Stale(ExchangeError),
     Upstream {
         error: ExchangeError,
@@ -127,7 +128,7 @@ impl<D: Downstream> Forwarding<'_, '_, D> {
                     false => return self.respond(&chosen, exchange, length, under_way).await,
                     true => None,
                 },
-                Attempt::Failed(Failure::Stale(_)) if self.may_send_again() => {
+                Attempt::Failed(Failure::Stale(error)) if self.may_send_again(&error) => {
                     // The endpoint is as good as before: a fresh connection to it is no retry.
                     self.may_reuse = false;
                     self.body.restart();
@@ -192,7 +193,7 @@ impl<D: Downstream> Forwarding<'_, '_, D> {
                     self.request.flush().await?;
                 }
                 Ok(length) => return Ok(Attempt::Responded(exchange, length)),
-                Err(Broken::Upstream(error @ ExchangeError::NoResponse)) if is_reused => {
+                Err(Broken::Upstream(error @ (ExchangeError::NoResponse | ExchangeError::Refused))) if is_reused => {
                     return Ok(Attempt::Failed(Failure::Stale(error)));
                 }
                 Err(Broken::Upstream(error)) => {
@@ -219,9 +220,11 @@ impl<D: Downstream> Forwarding<'_, '_, D> {
         }
     }
 
-    /// Whether a request whose connection was closed under it may be sent once more: nothing is sent twice that may not be.
-    fn may_send_again(&self) -> bool {
-        self.may_reuse && self.body.can_restart() && (is_idempotent(&self.request.head.method) || !self.body.is_sent())
+    /// Whether a request whose connection was closed under it may be sent once more: nothing is sent twice that may not be. A
+    /// server may act on a request of which it has only the head; one that refused the stream has not looked at it.
+    fn may_send_again(&self, error: &ExchangeError) -> bool {
+        let is_harmless = matches!(error, ExchangeError::Refused) || is_idempotent(&self.request.head.method);
+        self.may_reuse && self.body.can_restart() && is_harmless
     }
 
     /// Whether the response is one that another attempt may better.
@@ -335,6 +338,7 @@ impl Failure {
             Self::Open(_) => Outcome::ConnectFailure,
             Self::Upstream { error: ExchangeError::Refused, .. } => Outcome::RefusedStream,
             Self::Upstream { is_request_sent, .. } => Outcome::Reset { is_request_sent: *is_request_sent },
+            Self::Stale(ExchangeError::Refused) => Outcome::RefusedStream,
             Self::Stale(_) => Outcome::Reset { is_request_sent: true },
             Self::PerTryTimeout => Outcome::PerTryTimeout,
         }
