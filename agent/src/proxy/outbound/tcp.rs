@@ -45,8 +45,11 @@ pub(in crate::proxy) async fn serve(pod_proxy: Arc<PodProxy>, downstream: TcpStr
     if let Some(http) = HttpPort::of(&pod_proxy, &source, original_dst) {
         // It waits for its client, not for an upstream.
         budget.is_not_pending();
-        match http.open(&downstream).await {
-            Opened::Http(detected, first) => return serve_connection(http, source, downstream, detected, first).await,
+        // In a box each, so that a connection that carries no HTTP does not hold the room that serving HTTP takes.
+        match Box::pin(http.open(&downstream)).await {
+            Opened::Http(detected, first) => {
+                return Box::pin(serve_connection(http, source, downstream, detected, first)).await;
+            }
             Opened::Other(first) => received = first,
         }
     }
