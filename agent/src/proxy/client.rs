@@ -1,6 +1,7 @@
 //! Whether the client of a connection has left while nothing of it is moved yet: nobody needs what is being opened for it.
 
 use std::io;
+use std::net::SocketAddr;
 use std::os::fd::AsRawFd;
 use std::time::Duration;
 
@@ -8,9 +9,23 @@ use nix::sys::socket::{MsgFlags, recv};
 use tokio::io::Interest;
 use tokio::net::TcpStream;
 
+use crate::enrollment::pod::EnrolledPod;
+
 /// When a client that has ended its side is looked at again: its close sends nothing more that would show it. Each pause is
 /// twice as long as the one before, for a pod may have very many such clients.
-const FIRST_CLOSE_CHECK_PAUSE: Duration = Duration::from_millis(500);
+pub(super) const FIRST_CLOSE_CHECK_PAUSE: Duration = Duration::from_millis(500);
+
+/// Whether an application has closed its socket, of which the agent has the other end: both ends as the pod's namespace knows them.
+/// Where the kernel does not tell, it counts as open.
+pub(super) fn is_closed(pod: &EnrolledPod, application: SocketAddr, agent: SocketAddr) -> bool {
+    match pod.netns.has_open_socket(application, agent) {
+        Ok(is_open) => !is_open,
+        Err(error) => {
+            tracing::debug!(pod = pod.spec.name, %error, "sock_diag(7) does not tell whether a client has left");
+            false
+        }
+    }
+}
 
 /// What a client has sent that was not read yet.
 enum Unread {

@@ -8,11 +8,12 @@ use std::time::{Duration, Instant, SystemTime};
 use super::connection::RequestProtocol;
 use super::request_ends::RequestEnds;
 use super::request_log::{self, EndedRequest, RequestNotes};
-use super::request_outcome::{RequestOutcome, grpc_status, grpc_status_of_http};
+use super::request_outcome::{RequestOutcome, grpc_status};
 use super::spans::{OpenedSpan, Span};
 use crate::model::http::grpc_messages::GrpcMessageCounter;
 use crate::model::http::head::{HttpFields, RequestHead, ResponseHead};
 use crate::model::http::local_reply::HttpResponseFlag;
+use crate::model::http::reply::grpc_status_of_http;
 use crate::model::http::response_flags::ResponseFlags;
 use crate::model::http::trace::SpanContext;
 

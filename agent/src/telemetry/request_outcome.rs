@@ -28,22 +28,10 @@ pub(super) fn grpc_status(fields: &HttpFields) -> Option<u8> {
     Some(code.filter(|code| *code <= MAX_GRPC_STATUS).unwrap_or(GRPC_UNKNOWN))
 }
 
-/// The status that a client of gRPC takes from a response without one
-/// (<https://github.com/grpc/grpc/blob/master/doc/http-grpc-status-mapping.md>).
-pub(super) fn grpc_status_of_http(status: u16) -> u8 {
-    match status {
-        400 => 13,
-        401 => 16,
-        403 => 7,
-        404 => 12,
-        429 | 502 | 503 | 504 => 14,
-        _ => GRPC_UNKNOWN,
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::http::reply::grpc_status_of_http;
 
     #[test]
     fn the_grpc_status_is_one_of_seventeen() {

@@ -124,7 +124,7 @@ pub fn fill_head(head: &mut ResponseHead, request: &RequestHead, status: u16, bo
     head.status = 200;
     head.fields.set("content-type", b"application/grpc");
     if !head.fields.contains("grpc-status") {
-        head.fields.append(b"grpc-status", grpc_status(status).to_string().as_bytes());
+        head.fields.append(b"grpc-status", grpc_status_of_http(status).to_string().as_bytes());
     }
     if !body.is_empty() {
         head.fields.set("grpc-message", &percent_encoded(body));
@@ -132,9 +132,10 @@ pub fn fill_head(head: &mut ResponseHead, request: &RequestHead, status: u16, bo
     true
 }
 
-/// The status of gRPC that stands for one of HTTP (gRPC's `http-grpc-status-mapping.md`, and Envoy's `Grpc::Utility`).
+/// The status of gRPC that stands for one of HTTP, where nothing says another
+/// (<https://github.com/grpc/grpc/blob/master/doc/http-grpc-status-mapping.md>, and Envoy's `Grpc::Utility`).
 #[must_use]
-pub fn grpc_status(status: u16) -> u8 {
+pub fn grpc_status_of_http(status: u16) -> u8 {
     match status {
         400 => 13,
         401 => 16,

@@ -152,11 +152,5 @@ async fn splice_until_ended(
 /// Whether the application has closed its socket, of which the agent has the other end.
 fn is_closed(pod: &EnrolledPod, downstream: &TcpStream) -> bool {
     let (Ok(application), Ok(agent)) = (downstream.peer_addr(), downstream.local_addr()) else { return true };
-    match pod.netns.has_open_socket(application, agent) {
-        Ok(is_open) => !is_open,
-        Err(error) => {
-            tracing::debug!(pod = pod.spec.name, %error, "sock_diag(7) does not tell whether a client has left");
-            false
-        }
-    }
+    client::is_closed(pod, application, agent)
 }

@@ -11,10 +11,8 @@ use tokio::time::Sleep;
 use crate::enrollment::pod::EnrolledPod;
 use crate::http::{Broken, Downstream, ExchangeError, Received, Watcher};
 use crate::model::http::local_reply::HttpResponseFlag;
+use crate::proxy::client::{self, FIRST_CLOSE_CHECK_PAUSE};
 use crate::telemetry::request::RequestRecord;
-
-/// When a client that has ended its side is looked at again. Each pause is twice as long as the one before.
-const FIRST_CLOSE_CHECK_PAUSE: Duration = Duration::from_millis(500);
 
 /// See the module.
 pub(super) struct RequestWatcher<'a> {
@@ -53,13 +51,7 @@ impl<'a> ClientSocket<'a> {
     }
 
     fn is_closed(&self) -> bool {
-        match self.pod.netns.has_open_socket(self.application, self.agent) {
-            Ok(is_open) => !is_open,
-            Err(error) => {
-                tracing::debug!(pod = self.pod.spec.name, %error, "sock_diag(7) does not tell whether a client has left");
-                false
-            }
-        }
+        client::is_closed(self.pod, self.application, self.agent)
     }
 
     fn poll_left(&mut self, cx: &mut Context<'_>, downstream: &mut impl Downstream) -> Poll<ExchangeError> {
