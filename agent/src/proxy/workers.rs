@@ -103,6 +103,11 @@ impl Workers {
         }
     }
 
+    /// The connections and streams that all workers serve now.
+    pub(super) fn load(&self) -> usize {
+        self.workers.iter().map(|worker| worker.load.load(Ordering::Relaxed)).sum()
+    }
+
     /// Counts a connection or stream that a worker serves.
     pub(super) fn count_load(&self, worker: usize) -> Load {
         let load = self.workers[worker].load.clone();

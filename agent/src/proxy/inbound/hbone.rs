@@ -133,8 +133,14 @@ async fn serve_streams(pod_proxy: &Arc<PodProxy>, Served { mut server, peer, lif
     loop {
         tokio::select! {
             next = server.next() => match next {
-                // Requests that came together begin together: their answers then leave in one TLS record.
-                Ok(request) => drop(tokio::spawn(request::serve(pod_proxy.clone(), peer.clone(), request))),
+                Ok(request) => {
+                    tokio::spawn(request::serve(pod_proxy.clone(), peer.clone(), request));
+                    // Requests that came together begin together, and their answers leave in one TLS record; but where the
+                    // node serves others, too, the next one begins behind whatever else this worker has to do by now.
+                    if proxy.workers.load() > peer.limit.held() as usize {
+                        tokio::task::yield_now().await;
+                    }
+                }
                 Err(error) => {
                     tracing::debug!(peer = %peer.addr, %error, "HBONE connection ended");
                     return server.peer_closed(PEER_CLOSE_TIMEOUT).await;
