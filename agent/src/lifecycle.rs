@@ -128,6 +128,12 @@ impl Drain {
         self.draining.cancelled()
     }
 
+    /// Whether everything still open must be closed.
+    #[must_use]
+    pub fn is_closing(&self) -> bool {
+        self.closing.is_cancelled()
+    }
+
     /// Resolves once everything still open must be closed.
     pub fn closing(&self) -> WaitForCancellationFuture<'_> {
         self.closing.cancelled()

@@ -35,13 +35,15 @@ pub enum LimitKind {
     NameLookups,
     /// Connections to upstreams that the agent opens for the pod's HTTP requests.
     HttpUpstreams,
+    /// Requests of the pod that are under way as streams of HTTP/2.
+    HttpStreams,
 }
 
 /// How many kinds of limits there are.
 const KINDS: usize = LimitKind::ALL.len();
 
 impl LimitKind {
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 12] = [
         Self::OutboundConnections,
         Self::InboundConnections,
         Self::PendingConnects,
@@ -53,6 +55,7 @@ impl LimitKind {
         Self::HboneConnections,
         Self::NameLookups,
         Self::HttpUpstreams,
+        Self::HttpStreams,
     ];
 
     /// The value of the metrics' `limit` label, and the name in `weir status`.
@@ -70,6 +73,7 @@ impl LimitKind {
             Self::HboneConnections => "hbone_connections",
             Self::NameLookups => "name_lookups",
             Self::HttpUpstreams => "http_upstreams",
+            Self::HttpStreams => "http_streams",
         }
     }
 }

@@ -50,6 +50,10 @@ pub struct LimitsConfig {
     /// that needs a further one is answered 503.
     #[arg(long, env = "WEIR_MAX_HTTP_UPSTREAMS_PER_POD", default_value_t = 16_384, value_parser = clap::value_parser!(u32).range(1..=MAX))]
     pub max_http_upstreams_per_pod: u32,
+    /// Requests of one pod that are under way as streams of HTTP/2, of which one connection has 1,024 at most. At the limit a further
+    /// one is answered 503.
+    #[arg(long, env = "WEIR_MAX_HTTP_STREAMS_PER_POD", default_value_t = 16_384, value_parser = clap::value_parser!(u32).range(1..=MAX))]
+    pub max_http_streams_per_pod: u32,
 }
 
 impl LimitsConfig {
@@ -68,6 +72,7 @@ impl LimitsConfig {
             LimitKind::HboneConnections => self.max_hbone_connections_per_pod,
             LimitKind::NameLookups => self.max_name_lookups_per_pod,
             LimitKind::HttpUpstreams => self.max_http_upstreams_per_pod,
+            LimitKind::HttpStreams => self.max_http_streams_per_pod,
         }
     }
 }

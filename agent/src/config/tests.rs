@@ -155,6 +155,7 @@ fn flags_and_environment_variables_keep_their_names() {
         ("max-hbone-connections-per-pod", "WEIR_MAX_HBONE_CONNECTIONS_PER_POD"),
         ("max-held-kib", "WEIR_MAX_HELD_KIB"),
         ("max-held-kib-per-pod", "WEIR_MAX_HELD_KIB_PER_POD"),
+        ("max-http-streams-per-pod", "WEIR_MAX_HTTP_STREAMS_PER_POD"),
         ("max-http-upstreams-per-pod", "WEIR_MAX_HTTP_UPSTREAMS_PER_POD"),
         ("max-inbound-connections-per-pod", "WEIR_MAX_INBOUND_CONNECTIONS_PER_POD"),
         ("max-inbound-per-peer", "WEIR_MAX_INBOUND_PER_PEER"),

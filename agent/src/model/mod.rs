@@ -80,6 +80,7 @@ pub mod http {
     mod request_values;
     pub mod response_flags;
     pub mod retry;
+    pub mod retry_fields;
     mod rewrite;
     pub mod route;
     mod route_table;

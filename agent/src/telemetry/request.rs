@@ -189,10 +189,21 @@ impl RequestRecord {
         self.is_complete = true;
     }
 
+    /// Says that a request which has no end yet was ended by the agent itself, for the log.
+    pub fn end_here(&mut self, why: &dyn Display) {
+        if self.is_unexplained() {
+            self.fail(HttpResponseFlag::LocalReset, why);
+        }
+    }
+
+    /// Whether nothing says yet how the request ended. A delay is no end.
+    fn is_unexplained(&self) -> bool {
+        !self.is_complete && (self.flags.is_empty() || self.flags == HttpResponseFlag::DelayInjected.into())
+    }
+
     fn outcome(&self) -> RequestOutcome {
         let mut flags = self.flags;
-        // A delay is no end.
-        if !self.is_complete && (flags.is_empty() || flags == HttpResponseFlag::DelayInjected.into()) {
+        if self.is_unexplained() {
             flags.insert(HttpResponseFlag::DownstreamConnectionTermination);
         }
         let grpc_of_http = || (self.status > 0).then(|| grpc_status_of_http(self.status));

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use nix::sys::signal::Signal;
-use weir_tests::http_mesh::{self, HttpMesh, VERSIONS};
+use weir_tests::http_mesh::{self, HttpMesh, HttpSeen, VERSIONS};
 use weir_tests::wait;
 
 use super::split::answered_by;
@@ -27,6 +27,10 @@ pub(crate) const CASES: &[Case] = &[
     },
     Case { name: "http: a client that leaves ends its request at the server", check: Check::Http(client_leaves) },
     Case { name: "http: readers that stand still hold up nobody else", check: Check::Http(paused_readers) },
+    Case {
+        name: "limits: at its limit of HTTP/2 requests a pod is answered 503, another is not",
+        check: Check::Alone(too_many_streams),
+    },
     Case { name: "http: many connections and many requests, all exact", check: Check::Http(many) },
 ];
 
@@ -115,6 +119,29 @@ fn client_leaves(mesh: &HttpMesh) -> Result<()> {
         ensure!(now <= before, "{now} are open, {before} were");
         Ok(())
     })
+}
+
+fn too_many_streams() -> Result<()> {
+    const HTTP2: u16 = 8081;
+    let mesh = HttpMesh::start_with("t", &["--max-http-streams-per-pod=4"])?;
+    let check = || {
+        let service = mesh.version("v2");
+        let slow = ["--http2", "--connections=2", "--streams=4", "--pause-ms=20", "--target=/?delay_ms=200"];
+        let load = service.start_load(HTTP2, &slow)?;
+        let bystander = mesh.pod("v1");
+        let to = SocketAddr::new(service.vip(), HTTP2).to_string();
+        let host = format!("--host={}", service.host());
+        let arguments = [&to, &host, "--http2", "--streams=2", "--requests=100"].map(str::to_owned);
+        HttpSeen::of(&bystander.place, &arguments)?.all_are(200).context("another pod of the node")?;
+        let seen = load.end()?;
+        let refused = seen.statuses.get(&503).copied().unwrap_or_default();
+        ensure!(refused > 0 && seen.by("v2") > 0 && seen.failed == 0, "{seen:?}");
+        let times =
+            mesh.agent_of(&mesh.client).metrics()?.sum("weir_limit_reached_total", &[("limit", "http_streams")]);
+        ensure!(times >= 1.0, "the limit was reached {times} times");
+        service.load(HTTP2, &["--http2", "--streams=4", "--requests=40"])?.all_are(200)
+    };
+    check().with_context(|| mesh.logs())
 }
 
 /// A client that asks for much and reads nothing.

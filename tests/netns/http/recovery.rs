@@ -3,7 +3,7 @@
 
 use std::time::{Duration, Instant};
 
-use anyhow::{Result, ensure};
+use anyhow::{Context, Result, ensure};
 use weir_tests::http_mesh::{HttpMesh, HttpService};
 use weir_tests::wait;
 
@@ -26,6 +26,14 @@ pub(crate) const CASES: &[Case] = &[
     Case { name: "http: a pod that refuses connections is passed over", check: Check::Http(refused) },
     Case { name: "http: a try that takes too long is given up for another one", check: Check::Http(per_try_timeout) },
     Case { name: "http: an endpoint that only fails is ejected, and comes back", check: Check::Http(ejection) },
+    Case {
+        name: "http: an endpoint that does not answer before the route's time-out is ejected",
+        check: Check::Http(slow_is_ejected),
+    },
+    Case {
+        name: "http: a request says by fields of its own what is tried again, and how often",
+        check: Check::Http(retry_fields),
+    },
     Case { name: "http: a server that resets is answered for with 503", check: Check::Http(reset) },
     Case { name: "http: a mirror gets every request, and its answers go nowhere", check: Check::Http(mirror) },
 ];
@@ -200,6 +208,43 @@ fn ejection(mesh: &HttpMesh) -> Result<()> {
         ensure!(seen.by("v2") > 5, "v2 is not asked: {seen:?}");
         Ok(())
     })
+}
+
+fn slow_is_ejected(mesh: &HttpMesh) -> Result<()> {
+    let service = mesh.service("slow-ejected")?;
+    let _route = service.virtual_service(
+        "[{match: [{uri: {exact: /ready}}], directResponse: {status: 299}}, \
+          {timeout: 0.2s, retries: {attempts: 0}, route: [{destination: {host: slow-ejected}}]}]",
+    )?;
+    let _rule = service.destination_rule(
+        "trafficPolicy: {outlierDetection: {consecutiveGatewayErrors: 2, consecutive5xxErrors: 0, interval: 0.2s, \
+         baseEjectionTime: 60s, maxEjectionPercent: 100}}",
+    )?;
+    service.comes_to("the route counts", "/ready", &[], |answer| answer.status == 299)?;
+    wait::until("v2 is ejected", Duration::from_secs(20), || {
+        let seen = service.load(80, &["--requests=30", "--target=/?delay_ms=600&only=v2"])?;
+        ensure!(!seen.statuses.contains_key(&504), "it is asked: {seen:?}");
+        seen.all_are(200)
+    })?;
+    answered_by(&service, &["v1", "v3"])
+}
+
+fn retry_fields(mesh: &HttpMesh) -> Result<()> {
+    let (service, _route) = to_v1(mesh, "retry-fields", "retries: {attempts: 2, retryOn: '503'}")?;
+    for (key, fields, wish, status, arrived) in [
+        ("more", &["-Hx-envoy-max-retries: 4"][..], "fail_first=4", 200, 5),
+        ("none", &["-Hx-envoy-max-retries: 0"], "fail_first=1", 503, 1),
+        ("added", &["-Hx-envoy-retry-on: 5xx"], "fail_first=2&status=500", 200, 3),
+        ("not-added", &[], "fail_first=2&status=500", 500, 1),
+    ] {
+        let answer = service.ask(&format!("/?key=retry-fields-{key}&{wish}"), fields)?;
+        answer.expect(status, Some("v1")).with_context(|| key.to_owned())?;
+        let found = mesh.arrived(&format!("retry-fields-{key}"))?;
+        ensure!(found == [arrived, 0, 0], "{key}: {arrived} expected, {found:?} arrived");
+    }
+    let answer = service.ask("/", &["-Hx-envoy-retry-on: 5xx", "-Hx-envoy-max-retries: 1"])?;
+    ensure!(!answer.body.contains("x-envoy-max-retries"), "the application gets it: {answer:?}");
+    Ok(())
 }
 
 fn reset(mesh: &HttpMesh) -> Result<()> {

@@ -13,7 +13,7 @@ pub(crate) const CASES: &[Case] = &[
     Case { name: "http: an HTTPRoute's weights split requests, 80 to 20", check: Check::Http(http_route_weights) },
     Case { name: "http: a VirtualService's weights split requests, 30 to 70", check: Check::Http(virtual_service) },
     Case {
-        name: "http: a weight of 0 gets nothing; all weights 0, and a backend that is not there, are answered 500",
+        name: "http: all weights 0 are answered 503, and a backend that is not there 500 for its share",
         check: Check::Http(no_backend),
     },
     Case {
@@ -75,15 +75,16 @@ fn virtual_service(mesh: &HttpMesh) -> Result<()> {
 
 fn no_backend(mesh: &HttpMesh) -> Result<()> {
     let service = mesh.service("no-backend")?;
-    for (what, path, backends) in [
-        ("all weights are 0", "/zero", "{name: v1, port: 80, weight: 0}, {name: v2, port: 80, weight: 0}"),
-        ("the Service is unknown", "/unknown", "{name: nobody, port: 80}"),
-        ("the Service has no such port", "/port", "{name: v1, port: 4242}"),
+    for (what, path, backends, status) in [
+        ("all weights are 0", "/zero", "{name: v1, port: 80, weight: 0}, {name: v2, port: 80, weight: 0}", 503),
+        ("the only weight is 0", "/one", "{name: v1, port: 80, weight: 0}", 503),
+        ("the Service is unknown", "/unknown", "{name: nobody, port: 80}", 500),
+        ("the Service has no such port", "/port", "{name: v1, port: 4242}", 500),
     ] {
         let _route = service.http_route(&format!(
             "[{{matches: [{{path: {{value: {path}}}}}], backendRefs: [{backends}]}}, {{backendRefs: [{{name: v3, port: 80}}]}}]"
         ))?;
-        service.comes_to(what, path, &[], |answer| answer.status == 500)?.expect(500, None)?;
+        service.comes_to(what, path, &[], |answer| answer.status == status)?.expect(status, None)?;
         service.ask("/other", &[])?.expect(200, Some("v3"))?;
     }
     // One of two is not there: its share alone fails.

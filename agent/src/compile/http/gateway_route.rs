@@ -6,12 +6,15 @@ use super::rule;
 use super::settings::{HttpSettings, RuleContext};
 use super::virtual_service::origin;
 use crate::model::http::objects::RouteObject;
-use crate::model::http::route::{OriginKind, Semantics};
+use crate::model::http::route::{DirectResponse, OriginKind, Semantics};
 use crate::model::http::visibility::{self, HostPattern};
 use crate::objects::{
     Backend, BackendMirror, Destination, GatewayRoute, GatewayRule, HttpMatch, HttpRule, Metadata, Mirror,
     RouteDestination, ServiceRef,
 };
+
+/// The answer of a rule none of whose backends has a weight.
+const WITHOUT_WEIGHT: u16 = 503;
 
 /// Compiles a route, once for each of its parents that is a Service.
 pub(super) fn route_objects(
@@ -71,7 +74,10 @@ fn http_rule(settings: &HttpSettings, rule: &GatewayRule, port: Option<u16>) -> 
         (None, Some(backend_timeout)) => timeout = Some(backend_timeout),
         (None, None) => {}
     }
+    // The Gateway API: a rule whose backends all have weight 0 sends nothing to them, and answers 503.
+    let is_idle = !rule.backends.is_empty() && rule.backends.iter().all(|backend| backend.weight == 0);
     HttpRule {
+        direct_response: is_idle.then(|| DirectResponse { status: WITHOUT_WEIGHT, body: Arc::default() }),
         matches: rule.matches.iter().map(|one| HttpMatch { port, ..one.clone() }).collect(),
         redirect: rule.filters.redirect.clone(),
         // A backend without a weight gets nothing, also if it is the only one.

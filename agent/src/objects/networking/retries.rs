@@ -30,29 +30,12 @@ impl RetryConditions {
     pub fn text(&self) -> String {
         // Statuses imply the condition that is about them.
         let is_implied = |condition: RetryOn| !self.codes.is_empty() && condition == RetryOn::RETRIABLE_STATUS_CODES;
-        let words = CONDITIONS.iter().filter(|(_, condition)| self.on.has(*condition) && !is_implied(*condition));
+        let words = RetryOn::NAMES.iter().filter(|(_, condition)| self.on.has(*condition) && !is_implied(*condition));
         let words = words.map(|(word, _)| (*word).to_owned());
         words.chain(self.codes.iter().map(ToString::to_string)).collect::<Vec<_>>().join(",")
     }
 }
 
-/// The conditions by their names.
-const CONDITIONS: [(&str, RetryOn); 14] = [
-    ("5xx", RetryOn::FIVE_XX),
-    ("gateway-error", RetryOn::GATEWAY_ERROR),
-    ("reset", RetryOn::RESET),
-    ("reset-before-request", RetryOn::RESET_BEFORE_REQUEST),
-    ("connect-failure", RetryOn::CONNECT_FAILURE),
-    ("envoy-ratelimited", RetryOn::ENVOY_RATELIMITED),
-    ("retriable-4xx", RetryOn::RETRIABLE_4XX),
-    ("refused-stream", RetryOn::REFUSED_STREAM),
-    ("retriable-status-codes", RetryOn::RETRIABLE_STATUS_CODES),
-    ("cancelled", RetryOn::CANCELLED),
-    ("deadline-exceeded", RetryOn::DEADLINE_EXCEEDED),
-    ("internal", RetryOn::INTERNAL),
-    ("resource-exhausted", RetryOn::RESOURCE_EXHAUSTED),
-    ("unavailable", RetryOn::UNAVAILABLE),
-];
 /// Conditions of Envoy that nothing here can meet.
 const NEVER_MET: [&str; 2] = ["retriable-headers", "http3-post-connect-failure"];
 
@@ -76,7 +59,7 @@ pub(in crate::objects) fn read(mut fields: Fields<'_>) -> Retries {
 pub(in crate::objects) fn conditions(text: &str, place: &Place<'_>) -> RetryConditions {
     let mut found = RetryConditions::default();
     for word in text.split(',').map(str::trim).filter(|word| !word.is_empty()) {
-        if let Some((_, condition)) = CONDITIONS.iter().find(|(name, _)| *name == word) {
+        if let Some((_, condition)) = RetryOn::NAMES.iter().find(|(name, _)| *name == word) {
             found.on = found.on.and(*condition);
         } else if let Some(code) = word.parse().ok().filter(|code| (100..=599).contains(code)) {
             found.codes.push(code);
@@ -84,7 +67,7 @@ pub(in crate::objects) fn conditions(text: &str, place: &Place<'_>) -> RetryCond
         } else if NEVER_MET.contains(&word) {
             place.notice(format!("{word} has no effect: it is never met here"));
         } else {
-            let known: Vec<&str> = CONDITIONS.iter().map(|(name, _)| *name).collect();
+            let known: Vec<&str> = RetryOn::NAMES.iter().map(|(name, _)| *name).collect();
             place.error(format!("unknown condition {word:?}: use status codes and {}", known.join(", ")));
         }
     }

@@ -62,7 +62,7 @@ fn counted(metrics: &Metrics) -> String {
 #[expect(clippy::too_many_lines, reason = "one table")]
 fn a_request_counts_once_however_it_ends() {
     type Story = fn(&mut RequestRecord);
-    let stories: [(RequestHead, Story, &str); 15] = [
+    let stories: [(RequestHead, Story, &str); 18] = [
         (get(), |record| (record.response(&response(200)), record.complete()).1, "http 200  -"),
         (get(), |record| (record.response(&response(503)), record.complete()).1, "http 503  -"),
         (
@@ -73,6 +73,17 @@ fn a_request_counts_once_however_it_ends() {
         (get(), |_| {}, "http 0  DC"),
         (get(), |record| record.response(&response(200)), "http 200  DC"),
         (get(), |record| record.flag(HttpResponseFlag::DelayInjected), "http 0  DI,DC"),
+        (get(), |record| record.end_here(&"the agent drains"), "http 0  LR"),
+        (get(), |record| (record.response(&response(200)), record.end_here(&"the pod left")).1, "http 200  LR"),
+        (
+            get(),
+            |record| {
+                record.response(&response(200));
+                record.complete();
+                record.end_here(&"the pod left");
+            },
+            "http 200  -",
+        ),
         (
             get(),
             |record| {

@@ -157,7 +157,13 @@ fn the_gateway_api_has_segments_and_an_order_of_its_own() {
             "GET /",
             "a.s:80=3 b.s:80=1",
         ),
-        ("{backendRefs: [{name: a, port: 80, weight: 0}]}".to_owned(), "GET /", "respond 500"),
+        ("{backendRefs: [{name: a, port: 80, weight: 0}]}".to_owned(), "GET /", "respond 503"),
+        (
+            "{backendRefs: [{name: a, port: 80, weight: 0}, {name: b, port: 80, weight: 0}]}".to_owned(),
+            "GET /",
+            "respond 503",
+        ),
+        ("{backendRefs: [{kind: Pod, group: x, name: a, weight: 1}]}".to_owned(), "GET /", "500=1"),
         ("{}".to_owned(), "GET /", "respond 500"),
         (
             "{backendRefs: [{name: a, port: 80}, {name: b, kind: Bucket, group: x.y}]}".to_owned(),

@@ -13,6 +13,7 @@ use super::serve;
 use super::watcher::{Client, ClientSocket};
 use crate::http::h1::{self, RequestError};
 use crate::http::{BodyLength, Detected, h2};
+use crate::limits::LimitKind;
 use crate::model::http::head::RequestHead;
 use crate::net;
 use crate::telemetry::ends::OutboundSource;
@@ -46,9 +47,10 @@ impl HttpConnection {
             }
         };
         tokio::select! {
-            () = serving => {}
+            biased;
             () = pod.dead.cancelled() => {}
             () = drain.closing() => {}
+            () = serving => {}
         }
     }
 
@@ -114,7 +116,12 @@ impl HttpConnection {
     }
 
     async fn serve_stream(self: Arc<Self>, mut stream: h2::ServerStream, mut head: RequestHead, length: BodyLength) {
+        let place = self.pod_proxy.pod.limits.of(LimitKind::HttpStreams).try_take();
         // A stream whose response has not ended is reset as it is dropped.
-        let _ = serve::serve(&self, &mut stream, Client::Stream, &mut head, length).await;
+        let _ = if place.is_some() {
+            serve::serve(&self, &mut stream, Client::Stream, &mut head, length).await
+        } else {
+            serve::turn_away(&self, &mut stream, Client::Stream, &mut head, length).await
+        };
     }
 }

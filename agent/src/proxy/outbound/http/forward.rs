@@ -17,6 +17,7 @@ use crate::model::http::outlier::EndpointResult;
 use crate::model::http::policies::RetryPolicy;
 use crate::model::http::reply::{LocalReply, Reason};
 use crate::model::http::retry::Outcome;
+use crate::model::http::retry_fields;
 use crate::model::resolve::Upstream;
 
 /// Bytes of a request's content that are kept so that it can be sent again. A request with more is sent once.
@@ -71,6 +72,7 @@ pub(super) async fn run<D: Downstream>(request: &mut Request<'_, D>, plan: Resul
     };
     request.change_request(&plan);
     plan.timeouts.announce(request.head);
+    retry_fields::remove(request.head);
     request.watcher.set_timeout(plan.timeouts.total);
     let breaker = request.connection.pod_proxy.breakers.of(&plan.service, plan.port, &plan.policy);
     let _request_place = match breaker.as_ref().map(|breaker| breaker.begin_request(&plan.policy.pool)) {
@@ -114,7 +116,10 @@ impl<D: Downstream> Forwarding<'_, '_, D> {
             self.request.watcher.record.attempt(&ends);
             let under_way = chosen.state.clone().map(EndpointState::begin);
             let attempt = match self.attempt(&chosen.upstream).await {
-                Err(Broken::Timeout) => return self.request.reply(Reason::Timeout, self.retries > 0).await,
+                Err(Broken::Timeout) => {
+                    self.request.note_result(&self.plan, &chosen, EndpointResult::Timeout);
+                    return self.request.reply(Reason::Timeout, self.retries > 0).await;
+                }
                 attempt => attempt?,
             };
             if let Some(mirrors) = self.mirrors.take() {

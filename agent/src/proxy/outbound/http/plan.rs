@@ -35,7 +35,7 @@ impl<D> Request<'_, D> {
     pub(super) fn plan_to_service(&self, service: &Service, port: u16) -> Result<Plan, Reason> {
         let policy = self.policy(&service.key, port, None).ok_or(Reason::NoCluster { status: 503 })?;
         refuse_own_tls(&policy)?;
-        let retry = self.config.default_retry().cloned();
+        let retry = RetryPolicy::of(self.config.default_retry(), self.head);
         let timeouts = Timeouts::of(None, None, self.head);
         Ok(Plan { service: service.key.clone(), port, policy, retry, timeouts, route: None })
     }
@@ -53,7 +53,7 @@ impl<D> Request<'_, D> {
         let (service, port) = self.service_of(cluster).ok_or(missing)?;
         let policy = self.policy(&service, port, cluster.subset.as_deref()).ok_or(missing)?;
         refuse_own_tls(&policy)?;
-        let retry = forward.retry.clone();
+        let retry = RetryPolicy::of(forward.retry.as_ref(), self.head);
         let per_try = retry.as_ref().and_then(|retry| retry.per_try_timeout);
         let timeouts = Timeouts::of(forward.timeout, per_try, self.head);
         Ok(Plan { service, port, policy, retry, timeouts, route: Some((route.clone(), at)) })

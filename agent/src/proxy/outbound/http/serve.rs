@@ -11,7 +11,7 @@ use super::forward;
 use super::request::Request;
 use super::watcher::{Client, RequestWatcher};
 use crate::http::h1::HeadError;
-use crate::http::{BodyLength, Broken, Downstream};
+use crate::http::{BodyLength, Broken, Downstream, ExchangeError};
 use crate::model::http::head::{RequestHead, ResponseHead};
 use crate::model::http::local_reply::HttpResponseFlag;
 use crate::model::http::policies::{Abort, Fault};
@@ -32,21 +32,54 @@ pub(super) async fn serve<D: Downstream>(
     head: &mut RequestHead,
     length: BodyLength,
 ) -> Result<(), Broken> {
+    let mut request = begin(connection, downstream, client, head, length);
+    let outcome = request.decide().await;
+    request.end(outcome)
+}
+
+/// Answers a request beyond what the pod may have under way.
+///
+/// # Errors
+/// As of [`serve`].
+pub(super) async fn turn_away<D: Downstream>(
+    connection: &HttpConnection,
+    downstream: &mut D,
+    client: Client<'_>,
+    head: &mut RequestHead,
+    length: BodyLength,
+) -> Result<(), Broken> {
+    let mut request = begin(connection, downstream, client, head, length);
+    let outcome = request.reply(Reason::Overflow, false).await;
+    request.end(outcome)
+}
+
+fn begin<'a, D: Downstream>(
+    connection: &'a HttpConnection,
+    downstream: &'a mut D,
+    client: Client<'a>,
+    head: &'a mut RequestHead,
+    length: BodyLength,
+) -> Request<'a, D> {
     ensure_request_id(&mut head.fields, rand::random);
     let mut record = RequestRecord::open(&connection.ends, head);
     record.trace(head);
     let config = connection.pod_proxy.proxy.mesh.routes().current();
-    let watcher = RequestWatcher::new(record, client);
-    let started = SystemTime::now();
-    let mut request = Request { connection, config, downstream, watcher, head, length, started };
-    let outcome = request.decide().await;
-    if outcome.is_ok() {
-        request.watcher.record.complete();
-    }
-    outcome
+    let watcher = RequestWatcher::new(record, client, &connection.pod_proxy);
+    Request { connection, config, downstream, watcher, head, length, started: SystemTime::now() }
 }
 
 impl<D: Downstream> Request<'_, D> {
+    /// Tells the record what the request came to.
+    fn end(&mut self, outcome: Result<(), Broken>) -> Result<(), Broken> {
+        match &outcome {
+            Ok(()) => self.watcher.record.complete(),
+            // What else may break is noted where it does.
+            Err(broken @ Broken::Downstream(ExchangeError::Malformed(_))) => self.watcher.broke(broken),
+            Err(_) => {}
+        }
+        outcome
+    }
+
     async fn decide(&mut self) -> Result<(), Broken> {
         if self.config.path_normalization().apply(self.head).is_err() {
             return self.reply(Reason::BadPath, false).await;

@@ -12,12 +12,14 @@ use crate::enrollment::pod::EnrolledPod;
 use crate::http::{Broken, Downstream, ExchangeError, Received, Watcher};
 use crate::model::http::local_reply::HttpResponseFlag;
 use crate::proxy::client::{self, FIRST_CLOSE_CHECK_PAUSE};
+use crate::proxy::pod::PodProxy;
 use crate::telemetry::request::RequestRecord;
 
 /// See the module.
 pub(super) struct RequestWatcher<'a> {
     pub(super) record: RequestRecord,
     client: Client<'a>,
+    pod_proxy: &'a PodProxy,
     route: Timer,
     attempt: Timer,
 }
@@ -104,8 +106,8 @@ impl Timer {
 }
 
 impl<'a> RequestWatcher<'a> {
-    pub(super) fn new(record: RequestRecord, client: Client<'a>) -> Self {
-        Self { record, client, route: Timer::default(), attempt: Timer::default() }
+    pub(super) fn new(record: RequestRecord, client: Client<'a>, pod_proxy: &'a PodProxy) -> Self {
+        Self { record, client, pod_proxy, route: Timer::default(), attempt: Timer::default() }
     }
 
     /// Sets how long the request may take, from its end to the end of the response, over all attempts.
@@ -121,6 +123,7 @@ impl<'a> RequestWatcher<'a> {
     /// Notes how a response broke that had begun.
     pub(super) fn broke(&mut self, broken: &Broken) {
         let flag = match broken {
+            Broken::Downstream(ExchangeError::Malformed(_)) => HttpResponseFlag::DownstreamProtocolError,
             // Without a flag it counts as ended by its client.
             Broken::Downstream(_) => return,
             Broken::Upstream(ExchangeError::Malformed(_)) => HttpResponseFlag::UpstreamProtocolError,
@@ -148,6 +151,17 @@ impl<'a> RequestWatcher<'a> {
             Poll::Pending => self.poll_stop(cx, downstream, is_received).map(Err),
         })
         .await
+    }
+}
+
+impl Drop for RequestWatcher<'_> {
+    /// A request that breaks off since the agent closes its connection is not one that its client left.
+    fn drop(&mut self) {
+        if self.pod_proxy.pod.dead.is_cancelled() {
+            self.record.end_here(&"the pod left");
+        } else if self.pod_proxy.proxy.drain.is_closing() {
+            self.record.end_here(&"the drain of the agent has ended");
+        }
     }
 }
 
