@@ -7,6 +7,7 @@ use weir_tests::cluster::mode::{Containerd, Mode, Proxy};
 use weir_tests::cluster::{Cluster, Settings, hierarchies, images};
 use weir_tests::table::{self, Fixture, Skip};
 
+use crate::http::{HttpCase, HttpPods};
 use crate::mesh;
 
 /// A behaviour and how it is checked.
@@ -19,6 +20,8 @@ pub(crate) enum Check {
     Cluster(fn(&mut Cluster) -> Result<()>),
     /// The same with Weir's DaemonSet, ready; shared, to be left as found.
     Mesh(fn(&mut Cluster) -> Result<()>),
+    /// The same with the pods of the cases about HTTP, which these share.
+    Http(&'static HttpCase),
     /// Two nodes, istiod and Weir's DaemonSet, to do with as it likes; its own.
     OwnMesh(fn(&mut Cluster) -> Result<()>),
     /// Two nodes made otherwise: their containerd offers NRI, their kube-proxy writes rules of iptables. With istiod, and
@@ -63,13 +66,17 @@ impl Make {
 pub(crate) struct Shared {
     mode: Mode,
     keep: bool,
+    /// In the shared cluster.
+    http: Option<HttpPods>,
+    /// The case that failed left what is shared as it found it.
+    is_left_as_found: bool,
     cluster: Option<(Make, Cluster)>,
 }
 
 impl Shared {
     /// Nothing yet. With `keep`, the cluster of a failed case is left up until somebody presses Enter.
     pub(crate) fn new(mode: Mode, keep: bool) -> Self {
-        Self { mode, keep, cluster: None }
+        Self { mode, keep, http: None, is_left_as_found: false, cluster: None }
     }
 
     /// The shared cluster that is made so. Weir is brought into one that is there; one that it is in, or that is made
@@ -94,8 +101,20 @@ impl Shared {
 
     fn on_shared(&mut self, wanted: Make, check: fn(&mut Cluster) -> Result<()>) -> Result<()> {
         let keep = self.keep;
+        self.http = None;
         let cluster = self.shared(wanted)?;
         check(cluster).map_err(|error| with_logs(error, cluster, keep))
+    }
+
+    fn on_http_pods(&mut self, case: &HttpCase) -> Result<()> {
+        let (keep, pods) = (self.keep, self.http.take());
+        let cluster = self.shared(Make::Meshed)?;
+        let pods = pods.map_or_else(|| HttpPods::start(&cluster.kubectl), Ok);
+        let mut pods = pods.map_err(|error| with_logs(error, cluster, keep))?;
+        let checked = pods.check(case).map_err(|error| with_logs(error, cluster, keep));
+        // A case removes what it applied, however it went.
+        (self.http, self.is_left_as_found) = (Some(pods), true);
+        checked
     }
 }
 
@@ -103,9 +122,11 @@ impl Fixture for Shared {
     type Check = Check;
 
     fn check(&mut self, check: Check) -> Result<()> {
+        self.is_left_as_found = false;
         match check {
             Check::Cluster(check) => self.on_shared(Make::Bare, check),
             Check::Mesh(check) => self.on_shared(Make::Meshed, check),
+            Check::Http(case) => self.on_http_pods(case),
             Check::Otherwise(check) => self.on_shared(Make::Otherwise, check),
             Check::OwnMesh(check) => {
                 self.abandon();
@@ -121,6 +142,10 @@ impl Fixture for Shared {
     }
 
     fn abandon(&mut self) {
+        if std::mem::take(&mut self.is_left_as_found) {
+            return;
+        }
+        self.http = None;
         self.cluster = None;
     }
 }

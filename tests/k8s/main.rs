@@ -18,6 +18,7 @@ mod cni;
 mod deployment;
 mod enrollment_under_load;
 mod harness;
+mod http;
 mod iptables;
 mod istioctl;
 mod istiod;
@@ -42,7 +43,7 @@ use harness::{Case, Shared};
 /// Every case, by file, in the order they run: those that share a cluster follow each other. What takes long, or is about
 /// the cluster itself or ways of having one that are less usual, only if that is wanted.
 fn table(long: bool) -> Vec<Case> {
-    let scale = scale::long();
+    let (http, scale) = (http::cases(), scale::long());
     let files: &[(&[Case], &[Case])] = &[
         (cluster::CASES, cluster::LONG),
         (overlays::CASES, &[]),
@@ -54,6 +55,7 @@ fn table(long: bool) -> Vec<Case> {
         (istioctl::CASES, &[]),
         (prometheus::CASES, &[]),
         (reachability::CASES, &[]),
+        (&http, &[]),
         (probes::CASES, &[]),
         (agent_replacement::CASES, agent_replacement::LONG),
         (removal_under_load::CASES, removal_under_load::LONG),

@@ -29,6 +29,7 @@ pub(super) fn make(parts: &Path) -> Result<PathBuf> {
     step::announced(&format!("packing {APP} and {PAUSE}"), || {
         let app = Tree::new(folder.join("app.root"))?;
         app.program("/bin/weir-test-app", &programs::stripped(&programs::release("weir-test-app"), "release")?)?;
+        app.program("/bin/curl", Path::new("/usr/bin/curl"))?;
         app.file("/bin/busybox", &busybox(parts))?;
         for name in COMMANDS {
             app.link(&format!("/bin/{name}"), "busybox")?;
