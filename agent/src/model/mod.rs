@@ -73,6 +73,7 @@ pub mod http {
     pub mod outlier;
     pub mod path;
     pub mod pattern;
+    pub mod plan;
     pub mod policies;
     mod re2;
     mod redirect;
@@ -87,6 +88,7 @@ pub mod http {
     #[cfg(test)]
     mod sample;
     pub mod scope;
+    pub mod served;
     pub mod service_routes;
     #[cfg(test)]
     mod tests;

@@ -105,6 +105,20 @@ pub enum AppProtocol {
     Tls,
 }
 
+/// As people write it.
+impl fmt::Display for AppProtocol {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Unknown => "nothing",
+            Self::Http11 => "HTTP",
+            Self::Http2 => "HTTP/2",
+            Self::Grpc => "gRPC",
+            Self::Tcp => "TCP",
+            Self::Tls => "TLS",
+        })
+    }
+}
+
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub enum IpFamilies {
     #[default]

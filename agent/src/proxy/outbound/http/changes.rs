@@ -7,21 +7,15 @@ use super::plan::Plan;
 use super::request::Request;
 use crate::model::http::field_changes::{FieldChanges, FormatContext};
 use crate::model::http::head::ResponseHead;
-use crate::model::http::route::{Action, Forward, Route};
+use crate::model::http::route::Route;
 use crate::model::resolve::{Transport, Upstream};
 
 impl<D> Request<'_, D> {
     /// Changes the request as its route and the destination that was chosen say. The route was matched before that.
     pub(super) fn change_request(&mut self, plan: &Plan) {
         let Some((route, _)) = &plan.route else { return };
-        let Action::Forward(forward) = &route.rule.action else { return };
-        let destination = plan.destination();
         let context = format_context(self, route, None);
-        let levels = in_order(forward, destination.map(|destination| &destination.request), &route.rule.request);
-        for changes in levels.into_iter().flatten().filter(|changes| !changes.is_empty()) {
-            changes.apply_to_request(self.head, &context);
-        }
-        forward.rewrite(route, destination, self.head);
+        plan.change_request(self.head, &context);
     }
 
     /// Changes the response of an endpoint.
@@ -30,9 +24,7 @@ impl<D> Request<'_, D> {
             response.fields.append(b"set-cookie", cookie.as_bytes());
         }
         let Some((route, _)) = &plan.route else { return };
-        let Action::Forward(forward) = &route.rule.action else { return };
-        let destination = plan.destination().map(|destination| &destination.response);
-        for changes in in_order(forward, destination, &route.rule.response).into_iter().flatten() {
+        for changes in plan.response_changes() {
             self.apply_to_response(changes, route, response, Some(&chosen.upstream));
         }
         if let Some(cors) = &route.rule.cors {
@@ -56,16 +48,6 @@ impl<D> Request<'_, D> {
             changes.apply_to_response(response, self.head, &format_context(self, route, upstream));
         }
     }
-}
-
-/// The changes of a destination and of its rule, in the order in which Istio has them made: where a rule has one destination, its
-/// changes come last and win; where it has several, those of the rule do.
-fn in_order<'c>(
-    forward: &Forward,
-    destination: Option<&'c FieldChanges>,
-    rule: &'c FieldChanges,
-) -> [Option<&'c FieldChanges>; 2] {
-    if forward.destinations.len() == 1 { [Some(rule), destination] } else { [destination, Some(rule)] }
 }
 
 fn format_context<'c, D>(request: &Request<'c, D>, route: &'c Route, upstream: Option<&Upstream>) -> FormatContext<'c> {

@@ -1,5 +1,6 @@
 //! Whether a connection carries HTTP: by the port that was dialled, and then by its first bytes.
 
+use std::cell::LazyCell;
 use std::io;
 use std::sync::Arc;
 
@@ -8,15 +9,14 @@ use tokio::net::TcpStream;
 
 use crate::http::{Detected, detect};
 use crate::model::address::OriginalDst;
+use crate::model::http::served::{Served, is_switched_off};
 use crate::model::http::visibility::SourceView;
-use crate::model::service::{AppProtocol, BalancingMode, Service};
+use crate::model::service::{Service, ServiceKey};
 use crate::proxy::pod::PodProxy;
 use crate::telemetry::ends::OutboundSource;
 
 /// Bytes that are read at once to detect the protocol: more than that ever needs.
 const DETECTION_READ_BYTES: usize = 4096;
-/// The label of a pod whose connections are not looked into: `off`.
-const HTTP_LABEL: &str = "weir.dev/http";
 
 /// A port of a service that carries HTTP: it declares so, or an object about HTTP names it.
 pub(in crate::proxy::outbound) struct HttpPort<'a> {
@@ -41,28 +41,21 @@ impl<'a> HttpPort<'a> {
         original_dst: OriginalDst,
     ) -> Option<Self> {
         let mesh = pod_proxy.proxy.mesh.read();
-        let service = mesh.service_at(&source.workload, original_dst)?;
-        let port = original_dst.0.port();
-        let protocol = service.ports.iter().find(|known| known.service_port == port)?.app_protocol;
-        let is_passthrough =
-            service.load_balancing.as_ref().is_some_and(|balancing| balancing.mode == BalancingMode::Passthrough);
-        if service.waypoint.is_some() || is_passthrough {
-            return None;
-        }
-        let pod = pod_proxy.pod.current();
-        if pod.labels.get(HTTP_LABEL).is_some_and(|value| value == "off") {
-            return None;
-        }
-        let is_named = || {
+        let pod = LazyCell::new(|| pod_proxy.pod.current());
+        let is_named = |service: &ServiceKey, port| {
             let view = SourceView { namespace: &source.workload.namespace, labels: &pod.labels };
-            pod_proxy.proxy.mesh.routes().current().routes(view, &service.key, port).is_some()
+            pod_proxy.proxy.mesh.routes().current().routes(view, service, port).is_some()
         };
-        let carries_http = match protocol {
-            AppProtocol::Http11 | AppProtocol::Http2 | AppProtocol::Grpc => true,
-            AppProtocol::Unknown => is_named(),
-            AppProtocol::Tcp | AppProtocol::Tls => false,
-        };
-        carries_http.then(|| Self { pod_proxy, original_dst, service: service.clone(), port })
+        match Served::of(&mesh, &source.workload, original_dst, || is_switched_off(&pod.labels), is_named) {
+            Served::Http { service, port, because } => {
+                tracing::trace!(%because, "a connection is looked into for HTTP");
+                Some(Self { pod_proxy, original_dst, service, port })
+            }
+            Served::Tcp(because) => {
+                tracing::trace!(%because, "a connection is moved as bytes");
+                None
+            }
+        }
     }
 
     /// Reads the first bytes of a connection, until they say which protocol it carries.

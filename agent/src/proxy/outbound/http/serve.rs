@@ -88,7 +88,7 @@ impl<D: Downstream> Request<'_, D> {
         let pod = pod_proxy.pod.current();
         let view = SourceView { namespace: &source.workload.namespace, labels: &pod.labels };
         let Some(routes) = self.config.routes(view, &service.key, *port) else {
-            let plan = self.plan_to_service(service, *port);
+            let plan = self.plan_to_service(service);
             return forward::run(self, plan).await;
         };
         let Some(route) = routes.pick(self.head).cloned() else { return self.reply(Reason::NoRoute, false).await };

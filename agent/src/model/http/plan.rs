@@ -1,0 +1,166 @@
+//! What is to become of a request that an upstream answers: the cluster that its route leads to, and how it is sent there.
+
+use std::sync::Arc;
+
+use super::config::HttpConfig;
+use super::destination::{DestinationPolicy, TlsMode};
+use super::field_changes::{FieldChanges, FormatContext};
+use super::head::RequestHead;
+use super::policies::RetryPolicy;
+use super::reply::Reason;
+use super::route::{Action, Cluster, Destination, Forward, Route, Semantics, Target};
+use super::timeouts::Timeouts;
+use super::visibility::SourceView;
+use crate::model::mesh::Mesh;
+use crate::model::service::{Service, ServiceKey};
+
+/// See the module.
+#[derive(Debug)]
+pub struct Plan {
+    pub service: ServiceKey,
+    pub port: u16,
+    pub policy: Arc<DestinationPolicy>,
+    pub retry: Option<RetryPolicy>,
+    pub timeouts: Timeouts,
+    /// The route, and which of its destinations; none where no object is about the request.
+    pub route: Option<(Arc<Route>, usize)>,
+}
+
+impl Plan {
+    /// The destination of the route, which may change fields of request and response.
+    #[must_use]
+    pub fn destination(&self) -> Option<&Destination> {
+        let (route, at) = self.route.as_ref()?;
+        match &route.rule.action {
+            Action::Forward(forward) => forward.destinations.get(*at),
+            _ => None,
+        }
+    }
+
+    /// Changes a request as its route and its destination say. The route was matched before that.
+    pub fn change_request(&self, head: &mut RequestHead, context: &FormatContext<'_>) {
+        let Some((route, _)) = &self.route else { return };
+        let Action::Forward(forward) = &route.rule.action else { return };
+        let destination = self.destination();
+        let of_destination = destination.map(|destination| &destination.request);
+        let levels = in_order(forward, of_destination, &route.rule.request);
+        for changes in levels.into_iter().flatten().filter(|changes| !changes.is_empty()) {
+            changes.apply_to_request(head, context);
+        }
+        forward.rewrite(route, destination, head);
+    }
+
+    /// The changes of fields of the response, in order.
+    pub fn response_changes(&self) -> impl Iterator<Item = &FieldChanges> {
+        let of_route = self.route.as_ref().and_then(|(route, _)| match &route.rule.action {
+            Action::Forward(forward) => {
+                let of_destination = self.destination().map(|destination| &destination.response);
+                Some(in_order(forward, of_destination, &route.rule.response))
+            }
+            _ => None,
+        });
+        of_route.into_iter().flatten().flatten()
+    }
+}
+
+/// The changes of a destination and of its rule, in the order in which Istio has them made: where a rule has one destination, its
+/// changes come last and win; where it has several, those of the rule do.
+fn in_order<'c>(
+    forward: &Forward,
+    destination: Option<&'c FieldChanges>,
+    rule: &'c FieldChanges,
+) -> [Option<&'c FieldChanges>; 2] {
+    if forward.destinations.len() == 1 { [Some(rule), destination] } else { [destination, Some(rule)] }
+}
+
+/// What plans for the requests of a source to one port are made from.
+#[derive(Debug, Clone, Copy)]
+pub struct Planner<'a> {
+    pub mesh: &'a Mesh,
+    pub config: &'a HttpConfig,
+    pub source: SourceView<'a>,
+    /// The port of the service that was dialled.
+    pub dialled_port: u16,
+}
+
+impl Planner<'_> {
+    /// To the service that was dialled, where no object says anything else.
+    ///
+    /// # Errors
+    /// Why the request cannot be sent there.
+    pub fn to_service(&self, service: &Service, head: &RequestHead) -> Result<Plan, Reason> {
+        let port = self.dialled_port;
+        let policy = self.policy(&service.key, port, None).ok_or(Reason::NoCluster { status: 503 })?;
+        refuse_own_tls(&policy)?;
+        let retry = RetryPolicy::of(self.config.default_retry(), head);
+        let timeouts = Timeouts::of(None, None, head);
+        Ok(Plan { service: service.key.clone(), port, policy, retry, timeouts, route: None })
+    }
+
+    /// To one of the destinations of a route, which `forward` is of. `random` must be uniform.
+    ///
+    /// # Errors
+    /// Why the request cannot be sent there.
+    pub fn by_route(
+        &self,
+        route: &Arc<Route>,
+        forward: &Forward,
+        head: &RequestHead,
+        random: u64,
+    ) -> Result<Plan, Reason> {
+        let chosen = forward.choose(route.rule.semantics, random).ok_or(Reason::NoDestination { status: 503 })?;
+        let at = forward.destinations.iter().position(|destination| std::ptr::eq(destination, chosen)).unwrap_or(0);
+        self.to_destination(route, forward, at, head)
+    }
+
+    /// To the destination number `at` of a route.
+    ///
+    /// # Errors
+    /// Why the request cannot be sent there.
+    pub fn to_destination(
+        &self,
+        route: &Arc<Route>,
+        forward: &Forward,
+        at: usize,
+        head: &RequestHead,
+    ) -> Result<Plan, Reason> {
+        let semantics = route.rule.semantics;
+        let missing = Reason::NoCluster { status: if semantics == Semantics::GatewayApi { 500 } else { 503 } };
+        let cluster = match &forward.destinations.get(at).ok_or(missing)?.target {
+            Target::Cluster(cluster) => cluster,
+            Target::Invalid { status } => return Err(Reason::NoCluster { status: *status }),
+        };
+        let (service, port) = self.service_of(cluster).ok_or(missing)?;
+        let policy = self.policy(&service, port, cluster.subset.as_deref()).ok_or(missing)?;
+        refuse_own_tls(&policy)?;
+        let retry = RetryPolicy::of(forward.retry.as_ref(), head);
+        let per_try = retry.as_ref().and_then(|retry| retry.per_try_timeout);
+        let timeouts = Timeouts::of(forward.timeout, per_try, head);
+        Ok(Plan { service, port, policy, retry, timeouts, route: Some((route.clone(), at)) })
+    }
+
+    /// The service and the port of a cluster, as the source sees them.
+    #[must_use]
+    pub fn service_of(&self, cluster: &Cluster) -> Option<(ServiceKey, u16)> {
+        let service = self.mesh.service_by_hostname(&cluster.hostname, self.source.namespace)?;
+        let port = match (cluster.port, &*service.ports) {
+            (Some(port), _) => port,
+            // As Istio does: the only port, whatever was dialled.
+            (None, [only]) => only.service_port,
+            (None, _) => self.dialled_port,
+        };
+        service.ports.iter().any(|known| known.service_port == port).then(|| (service.key.clone(), port))
+    }
+
+    /// What the DestinationRule that counts says of a service's port, and a subset; `None` where the subset does not exist.
+    #[must_use]
+    pub fn policy(&self, service: &ServiceKey, port: u16, subset: Option<&str>) -> Option<Arc<DestinationPolicy>> {
+        self.config.destination_policy(self.source, service, port, subset)
+    }
+}
+
+/// A destination to which the author of a DestinationRule wants TLS of its own gets no request without it.
+fn refuse_own_tls(policy: &DestinationPolicy) -> Result<(), Reason> {
+    let wants_own = policy.tls.as_ref().is_some_and(|tls| matches!(tls.mode, TlsMode::Simple | TlsMode::Mutual));
+    if wants_own { Err(Reason::NoCluster { status: 503 }) } else { Ok(()) }
+}

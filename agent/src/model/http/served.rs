@@ -1,0 +1,186 @@
+//! Whether the connections of a pod to an address are looked into for HTTP, and why.
+
+use std::fmt;
+use std::sync::Arc;
+
+use crate::model::address::OriginalDst;
+use crate::model::mesh::Mesh;
+use crate::model::peer_authentication::Labels;
+use crate::model::service::{AppProtocol, BalancingMode, Service, ServiceKey};
+use crate::model::workload::Workload;
+
+/// The label of a pod whose connections are not looked into: `off`.
+const HTTP_LABEL: &str = "weir.dev/http";
+
+/// How connections to one address are served.
+#[derive(Debug, Clone)]
+pub enum Served {
+    /// The first bytes decide whether they carry requests.
+    Http {
+        service: Arc<Service>,
+        port: u16,
+        because: HttpBecause,
+    },
+    Tcp(TcpBecause),
+}
+
+/// Why a port carries HTTP.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum HttpBecause {
+    Declared(AppProtocol),
+    /// The port declares nothing, and an object about HTTP is about the service.
+    Named,
+}
+
+/// Why a connection is moved as bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum TcpBecause {
+    NoService,
+    NoSuchPort,
+    Waypoint,
+    Passthrough,
+    SwitchedOff,
+    Declared(AppProtocol),
+    NothingDeclared,
+}
+
+impl Served {
+    /// What the connections of a source to an address are. A service whose requests a waypoint handles is TCP here. Asked only
+    /// where it matters: `is_off`, whether the pod is left alone ([`is_switched_off`]), and `is_named`, whether an object about
+    /// HTTP is about the port of the service for this source.
+    #[must_use]
+    pub fn of(
+        mesh: &Mesh,
+        source: &Workload,
+        dialled: OriginalDst,
+        is_off: impl FnOnce() -> bool,
+        is_named: impl FnOnce(&ServiceKey, u16) -> bool,
+    ) -> Self {
+        let Some(service) = mesh.service_at(source, dialled) else { return Self::Tcp(TcpBecause::NoService) };
+        let port = dialled.0.port();
+        let Some(known) = service.ports.iter().find(|known| known.service_port == port) else {
+            return Self::Tcp(TcpBecause::NoSuchPort);
+        };
+        if service.waypoint.is_some() {
+            return Self::Tcp(TcpBecause::Waypoint);
+        }
+        if service.load_balancing.as_ref().is_some_and(|balancing| balancing.mode == BalancingMode::Passthrough) {
+            return Self::Tcp(TcpBecause::Passthrough);
+        }
+        if is_off() {
+            return Self::Tcp(TcpBecause::SwitchedOff);
+        }
+        let http = |because| Self::Http { service: service.clone(), port, because };
+        match known.app_protocol {
+            declared @ (AppProtocol::Http11 | AppProtocol::Http2 | AppProtocol::Grpc) => {
+                http(HttpBecause::Declared(declared))
+            }
+            declared @ (AppProtocol::Tcp | AppProtocol::Tls) => Self::Tcp(TcpBecause::Declared(declared)),
+            AppProtocol::Unknown => {
+                if is_named(&service.key, port) {
+                    http(HttpBecause::Named)
+                } else {
+                    Self::Tcp(TcpBecause::NothingDeclared)
+                }
+            }
+        }
+    }
+}
+
+/// Whether the connections of a pod with these labels are not looked into.
+#[must_use]
+pub fn is_switched_off(labels: &Labels) -> bool {
+    labels.get(HTTP_LABEL).is_some_and(|value| value == "off")
+}
+
+impl fmt::Display for HttpBecause {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Declared(protocol) => write!(f, "the port declares {protocol}"),
+            Self::Named => f.write_str("the port declares nothing, and an object about HTTP names the service"),
+        }
+    }
+}
+
+impl fmt::Display for TcpBecause {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::NoService => f.write_str("the address is that of no service"),
+            Self::NoSuchPort => f.write_str("the service has no such port"),
+            Self::Waypoint => f.write_str("the service has a waypoint, which sees to its requests"),
+            Self::Passthrough => f.write_str("connections to the service go to the address that was dialled"),
+            Self::SwitchedOff => write!(f, "the label {HTTP_LABEL} of the pod is off"),
+            Self::Declared(protocol) => write!(f, "the port declares {protocol}"),
+            Self::NothingDeclared => f.write_str(
+                "the port declares no protocol (appProtocol, or its name), and no object about HTTP names the service",
+            ),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::sample::{gateway_named, mesh, service, workload};
+    use crate::model::service::LoadBalancing;
+
+    #[test]
+    fn the_port_the_service_and_the_pod_decide() {
+        let with = |protocol| {
+            let mut service = service("s.example.com", &["10.96.0.7"], &[(80, 80)]);
+            service.ports[0].app_protocol = protocol;
+            service
+        };
+        let http = with(AppProtocol::Http11);
+        let passthrough = Some(LoadBalancing { mode: BalancingMode::Passthrough, ..LoadBalancing::default() });
+        let (source, labels) =
+            (workload("client", &["10.0.0.1"]), |off: &str| [(HTTP_LABEL.to_owned(), off.to_owned())].into());
+        type Row = (Service, &'static str, &'static str, bool, &'static str);
+        let rows: [Row; 10] = [
+            (http.clone(), "10.96.0.7:80", "on", false, "HTTP: the port declares HTTP"),
+            (with(AppProtocol::Grpc), "10.96.0.7:80", "", false, "HTTP: the port declares gRPC"),
+            (
+                with(AppProtocol::Unknown),
+                "10.96.0.7:80",
+                "",
+                true,
+                "HTTP: the port declares nothing, and an object about HTTP names the service",
+            ),
+            (
+                with(AppProtocol::Unknown),
+                "10.96.0.7:80",
+                "",
+                false,
+                "TCP: the port declares no protocol (appProtocol, or its name), and no object about HTTP names the service",
+            ),
+            (with(AppProtocol::Tls), "10.96.0.7:80", "", true, "TCP: the port declares TLS"),
+            (http.clone(), "10.96.0.7:81", "", true, "TCP: the service has no such port"),
+            (http.clone(), "10.96.0.8:80", "", true, "TCP: the address is that of no service"),
+            (http.clone(), "10.96.0.7:80", "off", true, "TCP: the label weir.dev/http of the pod is off"),
+            (
+                Service { waypoint: Some(gateway_named("w.example.com")), ..http.clone() },
+                "10.96.0.7:80",
+                "",
+                true,
+                "TCP: the service has a waypoint, which sees to its requests",
+            ),
+            (
+                Service { load_balancing: passthrough, ..http },
+                "10.96.0.7:80",
+                "",
+                true,
+                "TCP: connections to the service go to the address that was dialled",
+            ),
+        ];
+        for (service, dialled, off, is_named, expected) in rows {
+            let mesh = mesh([service.into()]);
+            let dialled = OriginalDst(dialled.parse().expect("an address"));
+            let served = Served::of(&mesh, &source, dialled, || is_switched_off(&labels(off)), |_, _| is_named);
+            let text = match served {
+                Served::Http { because, .. } => format!("HTTP: {because}"),
+                Served::Tcp(because) => format!("TCP: {because}"),
+            };
+            assert_eq!(text, expected);
+        }
+    }
+}
