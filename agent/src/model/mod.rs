@@ -90,6 +90,7 @@ pub mod http {
     pub mod scope;
     pub mod served;
     pub mod service_routes;
+    pub mod standing;
     #[cfg(test)]
     mod tests;
     pub mod timeouts;

@@ -5,7 +5,7 @@ use std::sync::{Arc, OnceLock};
 
 use parking_lot::RwLock;
 
-use super::route::{Applicability, PathMatch, RequestMatch, Route, Semantics};
+use super::route::{Applicability, Origin, PathMatch, RequestMatch, Route, Semantics};
 use super::service_routes::ServiceRoutes;
 use super::visibility::{ExportTo, HostPattern, SourceView};
 
@@ -97,6 +97,23 @@ impl Candidate {
             ExportTo::Namespaces(names) if names.len() == 1 && *self.namespace == *namespace => Some(Nearness::Private),
             ExportTo::Namespaces(_) => Some(Nearness::ByName),
         }
+    }
+
+    /// The objects that its routes are of, each once, without their rules.
+    pub(super) fn origins(&self) -> Vec<Origin> {
+        let mut origins: Vec<Origin> = Vec::new();
+        for route in &self.routes {
+            let origin = Origin { rule: 0, ..route.rule.origin.clone() };
+            if !origins.contains(&origin) {
+                origins.push(origin);
+            }
+        }
+        origins
+    }
+
+    /// The routes that do not apply.
+    pub(super) fn left_out(&self, source: SourceView<'_>, port: u16) -> Vec<Arc<Route>> {
+        self.routes.iter().filter(|route| !route.applies.holds(source, port)).cloned().collect()
     }
 
     /// The routes that apply; `None` where none does, so that it is as if the object were not there.

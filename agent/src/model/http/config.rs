@@ -12,6 +12,7 @@ use super::policies::RetryPolicy;
 use super::route_table::{Asked, RouteTable};
 use super::scope::Scopes;
 use super::service_routes::ServiceRoutes;
+use super::standing::{ObjectStanding, Standing};
 use super::visibility::SourceView;
 use super::visibility::lower_case;
 use crate::model::mesh::OutboundTrafficPolicy;
@@ -76,6 +77,32 @@ impl HttpConfig {
         subset: Option<&str>,
     ) -> Option<Arc<DestinationPolicy>> {
         self.rules.policy(source, &service.namespace, &lower_case(&service.hostname), port, subset)
+    }
+
+    /// The objects with routes that name a service's host, and why each of them counts for a source or does not; the best
+    /// first.
+    #[must_use]
+    pub fn route_objects(&self, source: SourceView<'_>, service: &ServiceKey, port: u16) -> Vec<ObjectStanding> {
+        let (scope, host) = (self.scopes.of(source), lower_case(&service.hostname));
+        let asked = Asked { host: &host, namespace: &service.namespace, port };
+        let mut about = self.routes.about(source, &scope, asked);
+        if !scope.imports_service(&service.namespace, &host, port) {
+            about.iter_mut().for_each(|object| object.standing = Standing::NotImported);
+        }
+        about
+    }
+
+    /// The DestinationRules for a service's host, and why each of them counts for a source or does not; the one that counts
+    /// first.
+    #[must_use]
+    pub fn destination_rules(&self, source: SourceView<'_>, service: &ServiceKey) -> Vec<ObjectStanding> {
+        self.rules.about(source, &service.namespace, &lower_case(&service.hostname))
+    }
+
+    /// The `Sidecar` that counts for a source, as `namespace/name`.
+    #[must_use]
+    pub fn sidecar(&self, source: SourceView<'_>) -> Option<String> {
+        self.scopes.of(source).scope.map(|scope| format!("{}/{}", scope.namespace, scope.name))
     }
 
     /// Whether the `Sidecar` that counts for a source lets it see a port of a service.

@@ -9,6 +9,7 @@ use std::sync::{Arc, OnceLock};
 use super::destination::DestinationPolicy;
 use super::inheritance::{policy, without_rule};
 use super::objects::{DestinationRuleObject, SubsetObject, TrafficPolicy};
+use super::standing::{ObjectStanding, Standing};
 use super::visibility::SourceView;
 use super::visibility::{ExportTo, HostPattern};
 
@@ -73,6 +74,33 @@ impl DestinationRules {
             Some(merged) => merged.policy(&self.mesh, port, subset),
             None => subset.is_none().then(|| self.without_rule.clone()),
         }
+    }
+
+    /// All rules for a host, and why each of them counts or does not; the one that counts first.
+    pub(super) fn about(&self, source: SourceView<'_>, namespace: &str, host: &str) -> Vec<ObjectStanding> {
+        let counting = self.rule(source, namespace, host);
+        let by_host = self.by_namespace.values().flat_map(|rules| &rules.by_host);
+        let all = by_host.filter(|(named, _)| named.covers(host)).flat_map(|(_, rules)| rules);
+        let looked_at = [source.namespace, namespace, &*self.root_namespace];
+        let mut about: Vec<_> = { all }
+            .map(|merged| {
+                let DestinationRuleObject { origin, host, exported_to, .. } = &*merged.rule;
+                let is_visible = looked_at.contains(&&*origin.namespace) && exported_to.includes(source.namespace);
+                let standing = match counting {
+                    Some(counting) if std::ptr::eq(counting, merged) => Standing::Counts,
+                    _ if !is_visible => Standing::NotExported,
+                    _ => Standing::Overridden,
+                };
+                ObjectStanding {
+                    origins: vec![origin.clone()],
+                    host: host.text().into(),
+                    standing,
+                    left_out: Vec::new(),
+                }
+            })
+            .collect();
+        about.sort_by_key(|object| object.standing != Standing::Counts);
+        about
     }
 
     fn rule(&self, source: SourceView<'_>, namespace: &str, host: &str) -> Option<&MergedRule> {

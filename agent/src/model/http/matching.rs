@@ -1,5 +1,7 @@
 //! Whether a request meets the conditions of a route.
 
+use std::fmt;
+
 use super::head::RequestHead;
 use super::pattern::TextMatch;
 use super::request_values::{parameter, value_of};
@@ -14,18 +16,82 @@ impl RequestMatch {
 
     /// The same, for a request of which the path is known already.
     pub(super) fn is_met_at(&self, path: &[u8], request: &RequestHead) -> bool {
-        let meets = |condition: &Option<TextMatch>, text: &[u8]| {
-            condition.as_ref().is_none_or(|condition| condition.is_match(text))
-        };
-        self.path.is_match(path, self.ignores_path_case)
-            && meets(&self.method, &request.method)
-            && meets(&self.scheme, request.scheme.text().as_bytes())
-            && meets(&self.authority, &request.authority)
-            && self.fields.iter().all(|field| field.is_met_by(request))
-            && (self.query.is_empty() || {
-                let query = request.query().unwrap_or_default();
-                self.query.iter().all(|parameter| parameter.is_met_by(query))
-            })
+        self.conditions().all(|condition| condition.is_met_at(path, request))
+    }
+
+    /// What must hold for a request to take the route, in the order in which it is looked at. None where everything takes it.
+    pub fn conditions(&self) -> impl Iterator<Item = Condition<'_>> {
+        let is_any = self.path == PathMatch::Any;
+        let path = (!is_any).then_some(Condition::Path { path: &self.path, ignores_case: self.ignores_path_case });
+        let text = [
+            self.method.as_ref().map(Condition::Method),
+            self.scheme.as_ref().map(Condition::Scheme),
+            self.authority.as_ref().map(Condition::Authority),
+        ];
+        let (fields, query) = (self.fields.iter().map(Condition::Field), self.query.iter().map(Condition::Query));
+        path.into_iter().chain(text.into_iter().flatten()).chain(fields).chain(query)
+    }
+}
+
+/// One condition of a route.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Condition<'a> {
+    Path { path: &'a PathMatch, ignores_case: bool },
+    Method(&'a TextMatch),
+    Scheme(&'a TextMatch),
+    Authority(&'a TextMatch),
+    Field(&'a FieldMatch),
+    Query(&'a QueryMatch),
+}
+
+impl Condition<'_> {
+    /// Whether it holds for a request, whose path has been normalised.
+    #[must_use]
+    pub fn is_met_by(&self, request: &RequestHead) -> bool {
+        self.is_met_at(request.path(), request)
+    }
+
+    fn is_met_at(&self, path: &[u8], request: &RequestHead) -> bool {
+        match self {
+            Self::Path { path: wanted, ignores_case } => wanted.is_match(path, *ignores_case),
+            Self::Method(method) => method.is_match(&request.method),
+            Self::Scheme(scheme) => scheme.is_match(request.scheme.text().as_bytes()),
+            Self::Authority(authority) => authority.is_match(&request.authority),
+            Self::Field(field) => field.is_met_by(request),
+            Self::Query(parameter) => parameter.is_met_by(request.query().unwrap_or_default()),
+        }
+    }
+}
+
+/// In words, as a user reads the object: `path begins with /api`.
+impl fmt::Display for Condition<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Path { path, ignores_case } => {
+                write!(f, "path {path}")?;
+                f.write_str(if *ignores_case { ", whatever its case" } else { "" })
+            }
+            Self::Method(method) => write!(f, "method {method}"),
+            Self::Scheme(scheme) => write!(f, "scheme {scheme}"),
+            Self::Authority(authority) => write!(f, "authority {authority}"),
+            Self::Field(FieldMatch { name, value, is_inverted: false }) => write!(f, "field {name} {value}"),
+            Self::Field(FieldMatch { name, value: TextMatch::Present, .. }) => write!(f, "field {name} is absent"),
+            Self::Field(FieldMatch { name, value, .. }) => write!(f, "it is not so that field {name} {value}"),
+            Self::Query(QueryMatch { name, value }) => write!(f, "query parameter {name} {value}"),
+        }
+    }
+}
+
+impl fmt::Display for PathMatch {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Any => f.write_str("is any"),
+            Self::Exact(text) => write!(f, "is {text}"),
+            Self::Prefix(text) => write!(f, "begins with {text}"),
+            Self::SegmentPrefix(text) if text.is_empty() => f.write_str("begins with the segments of /"),
+            Self::SegmentPrefix(text) => write!(f, "begins with the segments of {text}"),
+            Self::Regex(pattern) => write!(f, "matches {}", pattern.source()),
+        }
     }
 }
 
@@ -196,5 +262,40 @@ mod tests {
         }
         let over_tls = RequestHead { scheme: Scheme::Https, ..request("/", &[]) };
         assert!(!all.is_met_by(&over_tls));
+    }
+
+    #[test]
+    fn conditions_are_told_in_words_and_in_order() {
+        let field = |name: &str, value, is_inverted| FieldMatch { name: name.into(), value, is_inverted };
+        let all = RequestMatch {
+            path: PathMatch::Prefix("/api".into()),
+            ignores_path_case: true,
+            method: Some(exact("GET")),
+            scheme: Some(exact("http")),
+            authority: Some(TextMatch::Suffix(".example".into())),
+            fields: vec![
+                field("x-user", exact("tester"), false),
+                field("x-user", TextMatch::Present, false),
+                field("x-old", TextMatch::Present, true),
+                field("x-user", regex("a.*"), true),
+            ],
+            query: vec![QueryMatch { name: "v".into(), value: TextMatch::Prefix("1".into()) }],
+        };
+        let words: Vec<String> = all.conditions().map(|condition| condition.to_string()).collect();
+        let expected = [
+            "path begins with /api, whatever its case",
+            "method is GET",
+            "scheme is http",
+            "authority ends with .example",
+            "field x-user is tester",
+            "field x-user is there",
+            "field x-old is absent",
+            "it is not so that field x-user matches a.*",
+            "query parameter v begins with 1",
+        ];
+        assert_eq!(words, expected);
+        assert_eq!(RequestMatch::default().conditions().count(), 0);
+        let unmet = all.conditions().find(|condition| !condition.is_met_by(&request("/API?v=2", &[])));
+        assert_eq!(unmet, Some(Condition::Authority(&TextMatch::Suffix(".example".into()))));
     }
 }

@@ -1,5 +1,7 @@
 //! How text of requests is compared and replaced: exact text, prefixes, and regular expressions of RE2.
 
+use std::fmt;
+
 use regex::bytes::{Regex, RegexBuilder};
 
 use super::re2;
@@ -92,6 +94,19 @@ impl TextMatch {
             Self::Suffix(suffix) => text.ends_with(suffix.as_bytes()),
             Self::Regex(pattern) => pattern.is_match(text),
             Self::Present => true,
+        }
+    }
+}
+
+/// In words: `begins with v1`.
+impl fmt::Display for TextMatch {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Exact(text) => write!(f, "is {text}"),
+            Self::Prefix(text) => write!(f, "begins with {text}"),
+            Self::Suffix(text) => write!(f, "ends with {text}"),
+            Self::Regex(pattern) => write!(f, "matches {}", pattern.source()),
+            Self::Present => f.write_str("is there"),
         }
     }
 }

@@ -1,5 +1,6 @@
 //! What a rule adds to the way of a request besides where it goes: faults, cross-origin answers, retries.
 
+use std::fmt;
 use std::time::Duration;
 
 use super::pattern::TextMatch;
@@ -34,6 +35,13 @@ impl Share {
     #[must_use]
     pub fn takes(self, random: u64) -> bool {
         (u128::from(random) * 1_000_000) >> 64 < u128::from(self.0)
+    }
+}
+
+/// In percent: `12.5 %`.
+impl fmt::Display for Share {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} %", f64::from(self.0) / 10_000.0)
     }
 }
 
@@ -140,6 +148,14 @@ impl RetryOn {
     #[must_use]
     pub const fn has(self, condition: Self) -> bool {
         self.0 & condition.0 != 0
+    }
+}
+
+/// Envoy's names, separated by commas.
+impl fmt::Display for RetryOn {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let named: Vec<&str> = Self::NAMES.iter().filter(|(_, one)| self.has(*one)).map(|(name, _)| *name).collect();
+        f.write_str(&named.join(", "))
     }
 }
 

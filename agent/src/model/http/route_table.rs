@@ -12,6 +12,7 @@ use super::objects::RouteObject;
 use super::route::Semantics;
 use super::scope::ScopeView;
 use super::service_routes::ServiceRoutes;
+use super::standing::{ObjectStanding, Standing};
 use super::visibility::HostPattern;
 use super::visibility::SourceView;
 
@@ -62,12 +63,70 @@ impl RouteTable {
         if self.candidates.is_empty() {
             return None;
         }
-        let exact = self.of_host(source, scope, asked, asked.host);
-        let covering = || {
-            let covering = self.wildcards.iter().filter(|wildcard| *wildcard.text() != *asked.host);
-            covering.filter(|wildcard| wildcard.covers(asked.host))
-        };
-        exact.or_else(|| covering().find_map(|wildcard| self.of_host(source, scope, asked, wildcard.text())))?
+        self.hosts(asked).find_map(|host| self.of_host(source, scope, asked, host))?
+    }
+
+    /// All objects that name the host, best first, and why each of them counts or does not.
+    pub(super) fn about(&self, source: SourceView<'_>, scope: &ScopeView<'_>, asked: Asked<'_>) -> Vec<ObjectStanding> {
+        let mut about = Vec::new();
+        let mut is_decided = false;
+        for host in self.hosts(asked) {
+            let mut is_seen = false;
+            let mut add = |candidate: &Candidate, standing| {
+                let (origins, left_out) = (candidate.origins(), candidate.left_out(source, asked.port));
+                about.push(ObjectStanding { origins, host: host.into(), standing, left_out });
+            };
+            for candidate in self.near(source, asked, host) {
+                let is_imported =
+                    scope.imports_routes(&candidate.namespace, &candidate.hosts, candidate.semantics, asked.port);
+                let standing = match is_imported {
+                    false => Standing::NotImported,
+                    true if is_decided => Standing::Overridden,
+                    true if candidate.routes_for(source, asked.port).is_none() => Standing::NoRouteApplies,
+                    true => Standing::Counts,
+                };
+                is_seen |= is_imported;
+                is_decided |= standing == Standing::Counts;
+                add(candidate, standing);
+            }
+            for candidate in self.named(asked, host) {
+                if candidate.nearness(source.namespace, asked.namespace).is_none() {
+                    add(candidate, Standing::NotExported);
+                }
+            }
+            is_decided |= is_seen;
+        }
+        about
+    }
+
+    /// The host itself, then what stands for it, most specific first.
+    fn hosts<'a>(&'a self, asked: Asked<'a>) -> impl Iterator<Item = &'a str> {
+        let covering = self.wildcards.iter().filter(move |wildcard| *wildcard.text() != *asked.host);
+        let covering = covering.filter(move |wildcard| wildcard.covers(asked.host));
+        std::iter::once(asked.host).chain(covering.map(HostPattern::text))
+    }
+
+    /// The objects that name this very `host`, oldest first, where they may be about the host that is asked for: hosts of routes
+    /// of the Gateway API are those of services, and do not stand for others.
+    fn named<'a>(&'a self, asked: Asked<'a>, host: &'a str) -> impl Iterator<Item = &'a Candidate> {
+        let named = self.by_host.get(host).into_iter().flatten();
+        let candidates = named.map(|number| &self.candidates[*number as usize]);
+        let is_exact = *host == *asked.host;
+        candidates.filter(move |candidate| is_exact || candidate.semantics == Semantics::VirtualService)
+    }
+
+    /// Those of them that are for the source's namespace, nearest first.
+    fn near<'a>(
+        &'a self,
+        source: SourceView<'a>,
+        asked: Asked<'a>,
+        host: &'a str,
+    ) -> impl Iterator<Item = &'a Candidate> {
+        Nearness::ALL.into_iter().flat_map(move |nearness| {
+            let is_near =
+                move |candidate: &&Candidate| candidate.nearness(source.namespace, asked.namespace) == Some(nearness);
+            self.named(asked, host).filter(is_near)
+        })
     }
 
     /// The routes of the first object that counts among those that name this very `host`; `None` where the source sees none
@@ -79,22 +138,15 @@ impl RouteTable {
         asked: Asked<'_>,
         host: &str,
     ) -> Option<Option<Arc<ServiceRoutes>>> {
-        let named = self.by_host.get(host)?;
-        let is_exact = *host == *asked.host;
         let mut is_seen = false;
-        for nearness in Nearness::ALL {
-            for candidate in named.iter().map(|number| &self.candidates[*number as usize]) {
-                // Hosts of routes of the Gateway API are those of services: they do not stand for others.
-                let may_count = is_exact || candidate.semantics == Semantics::VirtualService;
-                let is_near = candidate.nearness(source.namespace, asked.namespace) == Some(nearness);
-                let Candidate { namespace, hosts, semantics, .. } = candidate;
-                if !may_count || !is_near || !scope.imports_routes(namespace, hosts, *semantics, asked.port) {
-                    continue;
-                }
-                is_seen = true;
-                if let Some(routes) = candidate.routes_for(source, asked.port) {
-                    return Some(Some(routes));
-                }
+        for candidate in self.near(source, asked, host) {
+            let Candidate { namespace, hosts, semantics, .. } = candidate;
+            if !scope.imports_routes(namespace, hosts, *semantics, asked.port) {
+                continue;
+            }
+            is_seen = true;
+            if let Some(routes) = candidate.routes_for(source, asked.port) {
+                return Some(Some(routes));
             }
         }
         is_seen.then_some(None)

@@ -10,6 +10,7 @@ use super::pattern::{Pattern, TextMatch};
 use super::route::{FieldMatch, OriginKind, PathMatch, RequestMatch, Route, Semantics};
 use super::sample::{get, origin, route};
 use super::scope::{Import, ImportedNamespace, SidecarScope};
+use super::standing::Standing;
 use super::visibility::SourceView;
 use super::visibility::{ExportTo, HostPattern};
 use crate::model::peer_authentication::Labels;
@@ -171,8 +172,56 @@ fn the_most_specific_host_then_the_nearest_then_the_oldest_object_counts() {
         ),
     ];
     for (what, objects, namespace, host, expected) in rows {
-        assert_eq!(picked(&config(objects), namespace, host, 9080), expected, "{what}");
+        let config = config(objects);
+        assert_eq!(picked(&config, namespace, host, 9080), expected, "{what}");
+        let (labels, key) = (Labels::default(), ServiceKey::new("s", host));
+        let about = config.route_objects(SourceView { namespace, labels: &labels }, &key, 9080);
+        let counting = about.iter().filter(|object| object.standing == Standing::Counts).count();
+        assert_eq!(counting, usize::from(expected != "default"), "{what}: {about:?}");
     }
+}
+
+#[test]
+fn why_an_object_counts_or_does_not_is_told() {
+    let mut for_port = virtual_service("a/port", &[REVIEWS]);
+    let mut route = route("port", RequestMatch::default());
+    route.applies.port = Some(81);
+    for_port.routes = vec![Arc::new(route)];
+    let hidden = exported(&["c"], virtual_service("a/hidden", &[REVIEWS]));
+    let objects =
+        vec![hidden, for_port, virtual_service("a/counts", &[REVIEWS]), virtual_service("a/wildcard", &["*.local"])];
+    let (labels, key) = (Labels::default(), ServiceKey::new("s", REVIEWS));
+    let source = SourceView { namespace: "b", labels: &labels };
+    let told = |config: &HttpConfig| -> Vec<(String, Standing, usize)> {
+        let about = config.route_objects(source, &key, 80);
+        about.into_iter().map(|object| (object.host.to_string(), object.standing, object.left_out.len())).collect()
+    };
+    let text = |host: &str, standing, left_out| (host.to_owned(), standing, left_out);
+    let expected = [
+        text(REVIEWS, Standing::NoRouteApplies, 1),
+        text(REVIEWS, Standing::Counts, 0),
+        text(REVIEWS, Standing::NotExported, 0),
+        text("*.local", Standing::Overridden, 0),
+    ];
+    let objects: Vec<Arc<RouteObject>> = objects.into_iter().map(Arc::new).collect();
+    let all = HttpObjects { routes: objects, root_namespace: "root".into(), ..HttpObjects::default() };
+    assert_eq!(told(&HttpConfig::new(all.clone())), expected);
+    let import = Import {
+        namespace: ImportedNamespace::Named("x".into()),
+        host: HostPattern::parse("*"),
+        port: None,
+        excludes: false,
+    };
+    let scope = SidecarScope {
+        namespace: "b".into(),
+        name: "narrow".into(),
+        selector: Labels::default(),
+        imports: vec![import],
+        outbound_traffic_policy: None,
+    };
+    let narrow = HttpConfig::new(HttpObjects { scopes: vec![scope], ..all });
+    assert!(told(&narrow).iter().all(|(_, standing, _)| *standing == Standing::NotImported));
+    assert_eq!(narrow.sidecar(source).as_deref(), Some("b/narrow"));
 }
 
 #[test]
