@@ -42,6 +42,8 @@ pub(crate) fn pod(workload: &Workload) -> PodEntry {
         captured: true,
         workload_uid: Some(workload.uid.clone()),
         requests_in_flight: 0,
+        requests_ended: 0,
+        requests_failed: 0,
         limits_reached: Vec::new(),
     }
 }

@@ -81,6 +81,9 @@ pub struct PodEntry {
     pub workload_uid: Option<Arc<str>>,
     /// Requests of HTTP that are under way.
     pub requests_in_flight: u64,
+    /// Requests that have ended since this agent serves the pod, and those of them that were answered 500 or more.
+    pub requests_ended: u64,
+    pub requests_failed: u64,
     /// The limits that the pod has reached.
     pub limits_reached: Vec<ReachedLimit>,
 }

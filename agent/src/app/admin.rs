@@ -176,7 +176,9 @@ fn pods(enrollment: Arc<Enrollment>, mesh: SharedMesh) -> impl Fn() -> Vec<PodEn
                 addresses: spec.addresses.clone(),
                 captured: true,
                 workload_uid: workload.map(|workload| workload.uid.clone()),
-                requests_in_flight: pod.requests.count(),
+                requests_in_flight: pod.requests.in_flight(),
+                requests_ended: pod.requests.ended(),
+                requests_failed: pod.requests.failed(),
                 limits_reached: pod.limits.reached(),
             }
         };

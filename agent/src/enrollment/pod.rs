@@ -14,7 +14,7 @@ use super::netns::Netns;
 use crate::limits::PodLimits;
 use crate::model::identity::{Identity, TrustDomain};
 use crate::model::pod::PodKey;
-use crate::telemetry::request_ends::RequestsInFlight;
+use crate::telemetry::request_ends::PodRequests;
 
 /// Who had a pod enrolled, and so who ends its enrolment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
@@ -79,8 +79,8 @@ pub struct EnrolledPod {
     /// What the pod holds of what all pods share.
     pub limits: PodLimits,
     connections: Arc<AtomicU64>,
-    /// Requests of the pod that are under way.
-    pub requests: RequestsInFlight,
+    /// Counts the requests of the pod.
+    pub requests: PodRequests,
     /// It is being taken out of the mesh, and still captured until all peers know.
     leaving: AtomicBool,
     /// Cancelled when its enrolment ends: nothing new is accepted.
@@ -99,7 +99,7 @@ impl EnrolledPod {
             netns,
             limits,
             connections: Arc::default(),
-            requests: RequestsInFlight::default(),
+            requests: PodRequests::default(),
             leaving: AtomicBool::new(false),
             left: CancellationToken::new(),
             dead: CancellationToken::new(),

@@ -68,7 +68,7 @@ impl RequestRecord {
     /// Opens the record of a request whose head has come on a connection with these ends.
     #[must_use]
     pub fn open(ends: &Arc<RequestEnds>, head: &RequestHead) -> Self {
-        ends.in_flight.begin();
+        ends.of_pod.begin();
         Self {
             ends: ends.clone(),
             opened: Instant::now(),
@@ -110,7 +110,7 @@ impl RequestRecord {
     pub fn attempt(&mut self, ends: &Arc<RequestEnds>) {
         self.attempts += 1;
         if !Arc::ptr_eq(&self.ends, ends) {
-            self.ends.in_flight.pass_on(&ends.in_flight);
+            self.ends.of_pod.pass_on(&ends.of_pod);
             self.ends = ends.clone();
         }
     }
@@ -241,7 +241,7 @@ impl Drop for RequestRecord {
         let (outcome, duration) = (self.outcome(), self.opened.elapsed());
         let milliseconds = u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
         self.ends.counters.count(outcome, milliseconds, self.request.bytes, self.response.bytes);
-        self.ends.in_flight.end();
+        self.ends.of_pod.end(self.status);
         self.export_span(outcome, duration);
         if let Some(notes) = &self.notes {
             let request = EndedRequest {

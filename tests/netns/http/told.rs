@@ -16,6 +16,7 @@ pub(crate) const CASES: &[Case] = &[
     Case { name: "http: answers that the mesh makes are counted with their flag", check: Check::Http(flags) },
     Case { name: "http: the access log has a line for each request", check: Check::Http(access_line) },
     Case { name: "http: requests are no connections to the TCP metrics of the source", check: Check::Http(no_tcp) },
+    Case { name: "http: the status counts the requests of each pod", check: Check::Http(status) },
     Case { name: "http: a bad object affects only itself, and is told", check: Check::Http(bad_object) },
 ];
 
@@ -135,6 +136,29 @@ fn no_tcp(mesh: &HttpMesh) -> Result<()> {
     mesh.version("v1").ask("/", &[])?.expect(200, Some("v1"))?;
     requests.grows_by_exactly(1.0)?;
     opened.stays()
+}
+
+fn status(mesh: &HttpMesh) -> Result<()> {
+    let service = mesh.version("v2");
+    // Ended, failed and under way, as `weir status` prints them for the client.
+    let counts = || -> Result<[u64; 3]> {
+        let output = mesh.agent_of(&mesh.client).weir(&["status"])?;
+        let row = output.stdout.lines().find(|line| line.trim_start().starts_with("shop/client "));
+        let row = row.with_context(|| format!("no row for the client: {}", output.summary()))?;
+        // Behind the number of connections; the state is the last column.
+        let mut numbers = row.split_whitespace().rev().skip(1).filter_map(|cell| cell.parse().ok());
+        let mut next = || numbers.next().with_context(|| format!("a number is missing in {row:?}"));
+        let (under_way, failed, ended) = (next()?, next()?, next()?);
+        Ok([ended, failed, under_way])
+    };
+    let [ended, failed, _] = counts()?;
+    service.load(80, &["--requests=5"])?.all_are(200)?;
+    service.ask("/?status=503", &[])?.expect(503, Some("v2"))?;
+    wait::until("they are counted", Duration::from_secs(10), || {
+        let now = counts()?;
+        ensure!(now == [ended + 6, failed + 1, 0], "{now:?} after {ended} and {failed}");
+        Ok(())
+    })
 }
 
 fn bad_object(mesh: &HttpMesh) -> Result<()> {

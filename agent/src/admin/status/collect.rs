@@ -134,6 +134,8 @@ fn pod_statuses(
             certificate_seconds_left: by_identity.get(&pod.identity).and_then(|status| seconds_left(status)),
             connections_open: pod.workload_uid.as_deref().and_then(|uid| open.get(uid)).copied().unwrap_or_default(),
             requests_in_flight: pod.requests_in_flight,
+            requests_ended: pod.requests_ended,
+            requests_failed: pod.requests_failed,
             limits_reached: pod.limits_reached.clone(),
         })
         .collect();

@@ -119,6 +119,12 @@ pub struct PodStatus {
     /// Requests of HTTP that are under way.
     #[serde(default)]
     pub requests_in_flight: u64,
+    /// Those that have ended since this agent serves the pod.
+    #[serde(default)]
+    pub requests_ended: u64,
+    /// Those of them that were answered with a status of 500 or more.
+    #[serde(default)]
+    pub requests_failed: u64,
     /// The limits that the pod has reached since this agent serves it.
     #[serde(default)]
     pub limits_reached: Vec<ReachedLimit>,

@@ -10,7 +10,7 @@ use crate::telemetry::log::LogFormat;
 use crate::telemetry::log::tests::lines;
 use crate::telemetry::metrics::Metrics;
 use crate::telemetry::record::ConnectionRecord;
-use crate::telemetry::request_ends::RequestsInFlight;
+use crate::telemetry::request_ends::PodRequests;
 use crate::telemetry::request_reporting::RequestReporting;
 use crate::telemetry::span_view::TagValue;
 use crate::telemetry::spans::Tracing;
@@ -18,7 +18,7 @@ use crate::telemetry::spans::Tracing;
 /// What a request of these ends is reported to.
 fn reported(ends: ConnectionEnds) -> (Arc<Metrics>, Arc<RequestEnds>) {
     let metrics = Metrics::new();
-    let ends = RequestEnds::new(&RequestReporting::new(&metrics, None), &RequestsInFlight::default(), ends);
+    let ends = RequestEnds::new(&RequestReporting::new(&metrics, None), &PodRequests::default(), ends);
     (metrics, ends)
 }
 
@@ -265,25 +265,27 @@ fn messages_of_grpc_count_while_the_request_is_under_way() {
 #[test]
 fn requests_of_a_pod_are_in_flight_until_they_end() {
     let reporting = RequestReporting::new(&Metrics::new(), None);
-    let (pod, other_pod) = (RequestsInFlight::default(), RequestsInFlight::default());
+    let (pod, other_pod) = (PodRequests::default(), PodRequests::default());
     let ends = |pod| RequestEnds::new(&reporting, pod, ends(Reporter::Source));
     let (first, upstream, elsewhere) = (ends(&pod), ends(&pod), ends(&other_pod));
     let mut record = RequestRecord::open(&first, &get());
     let other = RequestRecord::open(&first, &get());
     for (upstream, expected) in [(&upstream, (2, 0)), (&upstream, (2, 0)), (&elsewhere, (1, 1)), (&first, (2, 0))] {
         record.attempt(upstream);
-        assert_eq!((pod.count(), other_pod.count()), expected);
+        assert_eq!((pod.in_flight(), other_pod.in_flight()), expected);
     }
+    record.response(&ResponseHead { status: 503, ..ResponseHead::default() });
     drop(record);
-    assert_eq!(pod.count(), 1);
+    assert_eq!((pod.in_flight(), pod.ended(), pod.failed()), (1, 1, 1));
     drop(other);
-    assert_eq!((pod.count(), other_pod.count()), (0, 0));
+    assert_eq!((pod.in_flight(), pod.ended(), pod.failed()), (0, 2, 1));
+    assert_eq!((other_pod.in_flight(), other_pod.ended()), (0, 0));
 }
 
 #[test]
 fn the_last_attempt_says_where_a_request_went() {
     let (metrics, first) = reported(strangers(Reporter::Source));
-    let upstream = RequestEnds::new(&first.reporting, &first.in_flight, ends(Reporter::Source));
+    let upstream = RequestEnds::new(&first.reporting, &first.of_pod, ends(Reporter::Source));
     let mut record = RequestRecord::open(&first, &get());
     record.attempt(&first);
     record.attempt(&upstream);
@@ -408,7 +410,7 @@ fn nothing_is_noted_of_a_request_whose_line_nobody_reads() {
 fn spans_tell_who_asked_whom_and_what_became_of_it() {
     let (tracing, mut spans) = Tracing::new(Sampling::percent(100.0));
     let reporting = RequestReporting::new(&Metrics::new(), Some(tracing));
-    let request_ends = RequestEnds::new(&reporting, &RequestsInFlight::default(), ends(Reporter::Source));
+    let request_ends = RequestEnds::new(&reporting, &PodRequests::default(), ends(Reporter::Source));
     let mut head = get();
     let mut record = RequestRecord::open(&request_ends, &head);
     record.trace(&mut head);
@@ -439,7 +441,7 @@ fn a_caller_that_is_not_recorded_has_no_further_spans_and_a_full_queue_drops_the
     let (tracing, mut spans) = Tracing::new(Sampling::percent(100.0));
     let metrics = Metrics::new();
     let reporting = RequestReporting::new(&metrics, Some(tracing));
-    let request_ends = RequestEnds::new(&reporting, &RequestsInFlight::default(), ends(Reporter::Destination));
+    let request_ends = RequestEnds::new(&reporting, &PodRequests::default(), ends(Reporter::Destination));
     let ask = |traceparent: &str| {
         let mut head = get();
         head.fields.append(b"traceparent", traceparent.as_bytes());
