@@ -18,8 +18,8 @@ pub mod capture {
 /// For the binary: the commands that talk to a running agent.
 pub mod cli {
     pub use crate::cli::{
-        EnrollArgs, PlaintextArgs, PodsArgs, StatusArgs, UnenrollArgs, UninstallArgs, enroll, plaintext, pods, status,
-        unenroll, uninstall,
+        EnrollArgs, PlaintextArgs, PodsArgs, StatusArgs, UnenrollArgs, UninstallArgs, WhyArgs, enroll, plaintext, pods,
+        status, unenroll, uninstall, why,
     };
 }
 

@@ -1,5 +1,5 @@
-//! The commands that talk to a running agent, or clean up after one: `weir enroll`, `unenroll`, `pods`, `status`, `plaintext`
-//! and `uninstall`.
+//! The commands that talk to a running agent, or clean up after one: `weir enroll`, `unenroll`, `pods`, `status`, `why`,
+//! `plaintext` and `uninstall`.
 
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
@@ -8,12 +8,13 @@ use anyhow::{Context, bail};
 use clap::Args;
 use http::Method;
 
-use crate::admin::status::ObjectStatus;
-use crate::admin::{EndedPlaintext, PlaintextConnection, status};
+use crate::admin::status::{FetchError, ObjectStatus};
+use crate::admin::{EndedPlaintext, PlaintextConnection, status, with_parameters};
 use crate::capture::Capture;
 use crate::cni::Installer;
 use crate::enrollment::api::{EnrollmentClient, NewPod, SOCKET_NAME};
 use crate::node_files;
+use crate::why::{Explanation, render};
 
 /// Where the agent's socket is.
 #[derive(Debug, Args)]
@@ -84,6 +85,26 @@ pub struct StatusArgs {
     /// Show what of the users' objects is rejected or has no effect, and why, instead of the agent's status.
     #[arg(long)]
     config: bool,
+}
+
+#[derive(Debug, Args)]
+pub struct WhyArgs {
+    /// The agent's admin address.
+    #[arg(long, env = "WEIR_ADMIN_ADDRESS", default_value = "127.0.0.1:15000")]
+    admin: SocketAddr,
+    /// The pod of this node that sends the request: namespace/name, a name that only one has, or a uid.
+    pod: String,
+    /// Where the request goes: http://host:port/path, or tcp://host:port. The host is what the pod would write.
+    url: String,
+    /// The method of the request; GET unless given.
+    #[arg(short = 'X', long = "request")]
+    method: Option<String>,
+    /// A field of the request, as 'name: value' (repeatable).
+    #[arg(short = 'H', long = "header")]
+    headers: Vec<String>,
+    /// Print JSON.
+    #[arg(long)]
+    json: bool,
 }
 
 #[derive(Debug, Args)]
@@ -183,6 +204,29 @@ pub fn status(args: &StatusArgs) -> anyhow::Result<()> {
         }
         let status = status::fetch(args.admin).await?;
         print!("{}", status::render(&status));
+        Ok(())
+    })
+}
+
+/// Prints what the agent would do with a request of a pod, and why.
+///
+/// # Errors
+/// When no agent answers, or it does not understand the question.
+pub fn why(args: &WhyArgs) -> anyhow::Result<()> {
+    run(async {
+        let method = args.method.as_deref().unwrap_or_default();
+        let mut parameters = vec![("pod", &*args.pod), ("url", &*args.url), ("method", method)];
+        parameters.extend(args.headers.iter().map(|header| ("header", &**header)));
+        let explanation: Explanation =
+            match status::fetch_as(args.admin, Method::GET, &with_parameters("/why", &parameters)).await {
+                Err(FetchError::Refused(_, why)) => bail!(why),
+                answer => answer?,
+            };
+        if args.json {
+            println!("{}", serde_json::to_string_pretty(&explanation)?);
+        } else {
+            print!("{}", render(&explanation));
+        }
         Ok(())
     })
 }

@@ -60,6 +60,8 @@ mod nri;
 
 mod proxy;
 
+mod why;
+
 mod admin;
 
 mod app;

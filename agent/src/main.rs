@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 use nix::sys::prctl;
 use weir::api::app;
-use weir::api::cli::{self, EnrollArgs, PlaintextArgs, PodsArgs, StatusArgs, UnenrollArgs, UninstallArgs};
+use weir::api::cli::{self, EnrollArgs, PlaintextArgs, PodsArgs, StatusArgs, UnenrollArgs, UninstallArgs, WhyArgs};
 use weir::api::config::AgentConfig;
 use weir::api::control_plane::ControlPlaneConfig;
 use weir::api::supervisor::SupervisorLink;
@@ -38,6 +38,8 @@ enum Command {
     Pods(PodsArgs),
     /// What this node does, in one screen.
     Status(StatusArgs),
+    /// What the agent would do with a request of a pod of this node, and why.
+    Why(WhyArgs),
     /// List plaintext connections between pods of the mesh that were opened before the mesh knew both, or end them.
     Plaintext(PlaintextArgs),
     /// Remove everything Weir left on this node: programs, maps, pins, state. Stop the agent first.
@@ -83,6 +85,7 @@ fn main() -> ExitCode {
         Command::Unenroll(args) => cli::unenroll(&args),
         Command::Pods(args) => cli::pods(&args),
         Command::Status(args) => cli::status(&args),
+        Command::Why(args) => cli::why(&args),
         Command::Plaintext(args) => cli::plaintext(&args),
         Command::Uninstall(args) => cli::uninstall(&args),
     };

@@ -21,6 +21,7 @@ use crate::telemetry::log::tests::unused;
 use crate::telemetry::metrics::Metrics;
 use crate::tls::CertificateInfo;
 use crate::tls::certificates::CertificateStatus;
+use crate::why::{Explanation, find_pod};
 
 #[derive(Parser)]
 struct Cli {
@@ -100,6 +101,10 @@ pub(crate) fn sources() -> (impl Subscriber + Send + Sync, AdminSources) {
         nri: Box::new(|| None),
         kernel_counters: Box::new(|| vec![("redirected", 4), ("bypass_loopback", 0)]),
         warnings: Box::new(Vec::new),
+        why: Box::new(|question| match &*question.pod {
+            "shop/client" => Ok(Explanation { request: format!("{question:?}"), ..Explanation::default() }),
+            _ => Err(find_pod(&question.pod, &[("1", "shop", "client")]).expect_err("it is another")),
+        }),
         quit: Box::new(|| ()),
     };
     (keep, sources)

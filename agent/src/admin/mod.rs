@@ -35,17 +35,16 @@ pub mod status {
     mod report;
 
     pub(super) use self::collect::collect;
-    #[cfg(test)]
-    pub use self::fetch::FetchError;
-    pub use self::fetch::{fetch, fetch_as};
+    pub use self::fetch::{FetchError, fetch, fetch_as};
     pub use self::objects::{ObjectStatus, render_objects};
     pub use self::render::render;
     pub use self::report::ControlPlaneStatus;
 }
 
 pub use self::plaintext::{EndedPlaintext, PlaintextConnection};
+pub use self::query::with_parameters;
 pub use self::server::{AdminAddresses, AdminError, AdminServers};
-pub use self::sources::{AdminSources, PodEntry};
+pub use self::sources::{AdminSources, Explain, PodEntry};
 pub use self::status::ControlPlaneStatus;
 
 #[cfg(test)]

@@ -8,10 +8,12 @@ use serde::Serialize;
 use super::config_dump::config_dump;
 use super::logging::logging;
 use super::plaintext::plaintext;
+use super::query::{parameter, parameters};
 use super::response::{AdminResponse, json, scrape, text};
 use super::sources::AdminSources;
 use super::status;
 use crate::telemetry::metrics::TextFormat;
+use crate::why::{Question, QuestionError};
 
 const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 const CLASSIC_METRICS: &str = "text/plain; version=0.0.4; charset=utf-8";
@@ -72,6 +74,12 @@ pub(super) const ADMIN: &[Route] = &[
     Route { path: "/quitquitquit", methods: Methods::Post, about: "drain and end the agent", handler: quit },
     Route { path: "/status", methods: Methods::Get, about: "what weir status shows, as JSON", handler: show_status },
     Route { path: "/version", methods: Methods::Get, about: "the agent's version", handler: version },
+    Route {
+        path: "/why",
+        methods: Methods::Get,
+        about: "what would become of a request: ?pod=namespace/name&url=http://host/path, and method=, header=name: value",
+        handler: why,
+    },
 ];
 
 impl Methods {
@@ -146,6 +154,21 @@ fn quit(sources: &AdminSources, _request: &Parts) -> AdminResponse {
 
 fn show_status(sources: &AdminSources, _request: &Parts) -> AdminResponse {
     json(serde_json::to_vec(&status::collect(sources)))
+}
+
+fn why(sources: &AdminSources, request: &Parts) -> AdminResponse {
+    let one = |name| parameter(&request.uri, name).unwrap_or_default();
+    let question = Question {
+        pod: one("pod"),
+        url: one("url"),
+        method: one("method"),
+        headers: parameters(&request.uri, "header").collect(),
+    };
+    match (sources.why)(&question) {
+        Ok(explanation) => json(serde_json::to_vec(&explanation)),
+        Err(error @ QuestionError::UnknownPod { .. }) => text(StatusCode::NOT_FOUND, format!("{error}\n")),
+        Err(error) => text(StatusCode::BAD_REQUEST, format!("{error}\n")),
+    }
 }
 
 fn version(_sources: &AdminSources, _request: &Parts) -> AdminResponse {

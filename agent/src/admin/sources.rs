@@ -24,11 +24,15 @@ use crate::telemetry::log::LogHandle;
 use crate::telemetry::metrics::Metrics;
 use crate::tls::CertificateInfo;
 use crate::tls::certificates::CertificateStatus;
+use crate::why::{Explanation, Question, QuestionError};
 
 /// Gives what a part of the agent knows that these endpoints must not depend on.
 pub type Provider<T> = Box<dyn Fn() -> T + Send + Sync>;
 /// Reads a certificate in PEM; `None` where it cannot be read.
 pub type DescribeCertificate = Box<dyn Fn(&str) -> Option<CertificateInfo> + Send + Sync>;
+
+/// Says what would become of a request.
+pub type Explain = Box<dyn Fn(&Question) -> Result<Explanation, QuestionError> + Send + Sync>;
 
 /// What the endpoints show, and where they read it.
 pub struct AdminSources {
@@ -57,6 +61,8 @@ pub struct AdminSources {
     pub late_plaintext: LatePlaintext,
     /// What an operator must know about the node itself.
     pub warnings: Provider<Vec<String>>,
+    /// What would become of a request of a pod.
+    pub why: Explain,
     /// Makes the process drain and end; returns at once.
     pub quit: Provider<()>,
 }

@@ -10,7 +10,7 @@ use tokio::task::JoinHandle;
 use super::foundation::Foundation;
 use super::integrations::Integrations;
 use super::{kubelet, pod_warnings};
-use crate::admin::{AdminAddresses, AdminError, AdminServers, AdminSources, ControlPlaneStatus, PodEntry};
+use crate::admin::{AdminAddresses, AdminError, AdminServers, AdminSources, ControlPlaneStatus, Explain, PodEntry};
 use crate::enrollment::Enrollment;
 use crate::enrollment::pod::EnrolledPod;
 use crate::kubernetes::Directory;
@@ -46,13 +46,14 @@ impl Drop for Endpoints {
 pub(super) async fn start(
     foundation: &Foundation,
     integrations: &Integrations,
+    why: Explain,
     log: LogHandle,
     quit: Arc<Notify>,
 ) -> anyhow::Result<Endpoints> {
     let addresses = AdminAddresses::from(&*foundation.config);
     let may_be_taken = foundation.supervisor.start_info().ports_may_be_taken;
     register_metrics(foundation, &log);
-    let sources = Arc::new(sources(foundation, integrations, log, quit));
+    let sources = Arc::new(sources(foundation, integrations, why, log, quit));
     let bound = match bind_within(addresses, if may_be_taken { Duration::ZERO } else { PORT_RELEASE_TIMEOUT }).await {
         Err(error) if may_be_taken => {
             tracing::info!(%error, "the admin endpoints are another agent's until it lets go of them");
@@ -124,7 +125,13 @@ fn register_metrics(foundation: &Foundation, log: &LogHandle) {
     metrics.set_worker_restarts(foundation.supervisor.start_info().restarts);
 }
 
-fn sources(foundation: &Foundation, integrations: &Integrations, log: LogHandle, quit: Arc<Notify>) -> AdminSources {
+fn sources(
+    foundation: &Foundation,
+    integrations: &Integrations,
+    why: Explain,
+    log: LogHandle,
+    quit: Arc<Notify>,
+) -> AdminSources {
     let Foundation { config, mesh, capture, enrollment, certificates, xds, .. } = foundation;
     let (capture, certificates) = (capture.clone(), certificates.clone());
     let (xds, xds_objects) = (xds.clone(), xds.clone());
@@ -158,6 +165,7 @@ fn sources(foundation: &Foundation, integrations: &Integrations, log: LogHandle,
             let of_node = kubelet::warning(&kubelet.borrow()).into_iter().chain(of_certificates);
             of_node.chain(of_pods).chain(late).collect()
         }),
+        why,
         quit: Box::new(move || quit.notify_one()),
     }
 }

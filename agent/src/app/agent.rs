@@ -12,7 +12,7 @@ use super::foundation::{Arrivals, Foundation};
 use super::integrations::Integrations;
 use super::known_destinations::KnownDestinations;
 use super::shutdown::{self, StopReason};
-use super::{settings, uninstall, without_agent};
+use super::{settings, uninstall, why, without_agent};
 use crate::config::{AgentConfig, TracingConfig};
 use crate::enrollment::api;
 use crate::lifecycle::{self, DrainTrigger, Ready};
@@ -42,10 +42,11 @@ pub(super) async fn run(
     let ready = Ready::default();
     let starting = ready.block("start");
     let (foundation, arrivals, times) = Foundation::start(Arc::new(config), Arc::new(supervisor), ready, start).await?;
-    let drain = start_proxy(&foundation, arrivals, before_wait)?;
+    let (drain, proxy) = start_proxy(&foundation, arrivals, before_wait)?;
     let integrations = Integrations::start(&foundation).await?;
     let quit = Arc::new(Notify::new());
-    let endpoints = admin::start(&foundation, &integrations, log, quit.clone()).await?;
+    let why = why::explainer(proxy, foundation.enrollment.clone(), foundation.mesh.clone());
+    let endpoints = admin::start(&foundation, &integrations, why, log, quit.clone()).await?;
     without_agent::start(&foundation);
     watch_kernel_and_pods(&foundation);
     let api = serve_enrollment_api(&foundation)?;
@@ -100,7 +101,11 @@ async fn stop(
 }
 
 /// Starts the proxy. Connections wait in the listeners' backlogs until the mesh is known.
-fn start_proxy(foundation: &Foundation, arrivals: Arrivals, before_wait: fn()) -> anyhow::Result<DrainTrigger> {
+fn start_proxy(
+    foundation: &Foundation,
+    arrivals: Arrivals,
+    before_wait: fn(),
+) -> anyhow::Result<(DrainTrigger, Arc<Proxy>)> {
     let (trigger, drain) = lifecycle::drain();
     let config = &foundation.config;
     let workers = Workers::start(config.proxy.worker_threads, before_wait).context("--worker-threads")?;
@@ -122,8 +127,9 @@ fn start_proxy(foundation: &Foundation, arrivals: Arrivals, before_wait: fn()) -
     });
     let late = LatePlaintext::new(foundation.mesh.clone(), foundation.metrics.clone());
     tokio::spawn(late.watch(config.proxy.end_late_plaintext_after_seconds.map(Duration::from_secs)));
-    tokio::spawn(arrivals.synced.then(|()| proxy.run(arrivals.pods)));
-    Ok(trigger)
+    let serving = proxy.clone();
+    tokio::spawn(arrivals.synced.then(|()| serving.run(arrivals.pods)));
+    Ok((trigger, proxy))
 }
 
 /// Starts to export spans of requests, where a collector is named.

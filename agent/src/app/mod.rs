@@ -23,6 +23,7 @@ mod process;
 mod settings;
 mod shutdown;
 mod uninstall;
+mod why;
 mod without_agent;
 
 pub use self::process::{run_agent, run_control_plane, supervise_agent};

@@ -62,6 +62,7 @@ mod outbound {
         pub(in crate::proxy) use self::breakers::Breakers;
         pub(super) use self::downstream::serve_connection;
         pub(in crate::proxy) use self::endpoints::Endpoints;
+        pub use self::endpoints::SeenOfEndpoint;
         pub(in crate::proxy) use self::io::{HttpPool, sweep};
         pub(super) use self::port::{HttpPort, Opened};
     }
@@ -70,6 +71,7 @@ mod outbound {
     mod tcp;
     mod upstream;
 
+    pub use self::http::SeenOfEndpoint;
     pub(super) use self::http::{Breakers, Endpoints, HttpPool, sweep};
     pub(super) use self::names::Names;
     pub(super) use self::tcp::serve;
@@ -84,4 +86,6 @@ pub mod workers;
 
 pub use self::late_plaintext::LatePlaintext;
 pub use self::node::{NodeInfo, Proxy, ProxyParts, Timeouts};
+pub use self::outbound::SeenOfEndpoint;
+pub use self::revocation::as_destination;
 pub use crate::hbone::PoolOptions;

@@ -2,19 +2,24 @@
 
 use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::certificates::PodCertificates;
 use super::hbone_probes::HboneProbes;
 use super::origin::trusted_domains;
-use super::outbound::{Endpoints, Names};
+use super::outbound::{Endpoints, Names, SeenOfEndpoint};
 use super::revocation::LiveConnections;
 use super::workers::Workers;
 use crate::capture::Capture;
+use crate::enrollment::pod::EnrolledPod;
 use crate::hbone::{AgeLimit, PoolOptions};
 use crate::lifecycle::Drain;
 use crate::limits::Limit;
 use crate::model::identity::TrustDomain;
+use crate::model::mesh::{Mesh, MeshSettings};
+use crate::model::pod::PodDescription;
+use crate::model::service::ServiceKey;
+use crate::model::workload::Workload;
 use crate::state::SharedMesh;
 use crate::telemetry::metrics::Metrics;
 use crate::telemetry::request_reporting::RequestReporting;
@@ -108,6 +113,33 @@ impl Proxy {
             drain,
             workers,
         })
+    }
+
+    /// A pod as the mesh knows it; where it does not (yet), as its enrolment describes it.
+    #[must_use]
+    pub fn source_workload(&self, pod: &EnrolledPod, mesh: &Mesh) -> Arc<Workload> {
+        let known = mesh.workload_of_pod(pod.spec.key()).cloned();
+        known.unwrap_or_else(|| Arc::new(self.described_workload(pod, mesh.settings())))
+    }
+
+    /// A pod as its enrolment describes it.
+    pub(super) fn described_workload(&self, pod: &EnrolledPod, settings: &MeshSettings) -> Workload {
+        let (spec, current) = (&pod.spec, pod.current());
+        Workload::of_pod(&PodDescription {
+            key: spec.key(),
+            identity: &pod.identity(&settings.trust_domain),
+            labels: &current.labels,
+            workload_name: spec.workload_name.as_deref(),
+            network: &settings.network,
+            cluster_id: &self.node.cluster_id,
+            node: &self.node.node,
+        })
+    }
+
+    /// What this node has seen of an endpoint, a workload by its uid, of a service's port.
+    #[must_use]
+    pub fn seen_of(&self, uid: &Arc<str>, service: &ServiceKey, port: u16) -> SeenOfEndpoint {
+        self.endpoints.seen(uid, service, port, Instant::now())
     }
 
     /// The trust domains whose identities count as this mesh's own.

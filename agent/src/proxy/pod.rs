@@ -18,8 +18,7 @@ use crate::enrollment::pod::EnrolledPod;
 use crate::hbone::{self, Pool, WindowBudget};
 use crate::model::authorization::Denied;
 use crate::model::identity::Identity;
-use crate::model::mesh::{Listing, Mesh, MeshSettings};
-use crate::model::pod::PodDescription;
+use crate::model::mesh::{Listing, Mesh};
 use crate::model::workload::Workload;
 
 /// See the module.
@@ -102,7 +101,7 @@ impl PodProxy {
 
     /// The pod as the mesh knows it; where it does not (yet), as its enrolment describes it.
     pub(super) fn source_workload(&self, mesh: &Mesh) -> Arc<Workload> {
-        self.known_workload(mesh).unwrap_or_else(|| Arc::new(self.described_workload(mesh.settings())))
+        self.proxy.source_workload(&self.pod, mesh)
     }
 
     /// The pod as the mesh knows it.
@@ -121,20 +120,7 @@ impl PodProxy {
         if let Some(policy) = unclear {
             return Some(Err(Denied::UnknownSelector(policy)));
         }
-        let described = self.described_workload(mesh.settings());
+        let described = self.proxy.described_workload(&self.pod, mesh.settings());
         Some(Ok(Arc::new(Workload { authorization_policies: keys, ..described })))
-    }
-
-    fn described_workload(&self, settings: &MeshSettings) -> Workload {
-        let (spec, node, current) = (&self.pod.spec, &self.proxy.node, self.pod.current());
-        Workload::of_pod(&PodDescription {
-            key: spec.key(),
-            identity: &self.pod.identity(&settings.trust_domain),
-            labels: &current.labels,
-            workload_name: spec.workload_name.as_deref(),
-            network: &settings.network,
-            cluster_id: &node.cluster_id,
-            node: &node.node,
-        })
     }
 }

@@ -146,11 +146,8 @@ impl Connections {
 }
 
 /// A pod as a decision about a connection to it sees it, at this moment.
-pub(super) fn as_destination<'a>(
-    pod: &EnrolledPod,
-    current: &'a Changeable,
-    workload: &'a Workload,
-) -> Destination<'a> {
+#[must_use]
+pub fn as_destination<'a>(pod: &EnrolledPod, current: &'a Changeable, workload: &'a Workload) -> Destination<'a> {
     Destination { workload, labels: &current.labels, is_leaving: pod.is_leaving() }
 }
 

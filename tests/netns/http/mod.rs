@@ -13,13 +13,14 @@ mod recovery;
 mod split;
 mod told;
 mod visibility;
+mod why;
 
 /// All cases, in the order they run.
 pub(crate) fn cases() -> Vec<Case> {
     [
         [split::CASES, matching::CASES, visibility::CASES, changes::CASES].concat(),
         [recovery::CASES, balancing::CASES, messages::CASES].concat(),
-        [load::CASES, http2::CASES, told::CASES].concat(),
+        [load::CASES, http2::CASES, told::CASES, why::CASES].concat(),
     ]
     .concat()
 }

@@ -216,7 +216,7 @@ async fn the_status_travels_over_the_admin_address() {
     let status = fetch(addresses.admin).await.unwrap();
     assert_eq!(status.pods, status::collect(&sources).pods);
     assert_eq!(status.node, "node-1");
-    assert!(matches!(fetch(addresses.metrics).await, Err(FetchError::Refused(StatusCode::NOT_FOUND))));
+    assert!(matches!(fetch(addresses.metrics).await, Err(FetchError::Refused(StatusCode::NOT_FOUND, _))));
     drop(running);
     // The listeners close when the tasks have been dropped by the runtime.
     tokio::task::yield_now().await;

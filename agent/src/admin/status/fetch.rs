@@ -28,8 +28,8 @@ pub enum FetchError {
     Timeout,
     #[error("the agent broke off")]
     Http(#[from] hyper::Error),
-    #[error("the agent answered {0}")]
-    Refused(StatusCode),
+    #[error("the agent answered {0}: {1}")]
+    Refused(StatusCode, String),
     #[error("the answer could not be received whole: {0}")]
     Body(String),
     #[error("the answer is not one of this version")]
@@ -64,13 +64,15 @@ async fn ask(address: SocketAddr, method: Method, path: &str) -> Result<Bytes, F
         .expect("method, path and address make a valid request");
     let answer = async move {
         let answer = client.send_request(request).await?;
-        if answer.status() != StatusCode::OK {
-            return Err(FetchError::Refused(answer.status()));
-        }
+        let status = answer.status();
         let body = Limited::new(answer.into_body(), MAX_STATUS_BYTES).collect().await;
-        body.map_err(|error| FetchError::Body(error.to_string()))
+        let body = body.map_err(|error| FetchError::Body(error.to_string()))?.to_bytes();
+        if status != StatusCode::OK {
+            return Err(FetchError::Refused(status, String::from_utf8_lossy(&body).trim_end().to_owned()));
+        }
+        Ok(body)
     };
     // The connection makes the answer move; it ends when the client, dropped with the answer, asks nothing more.
     let (body, _) = tokio::join!(answer, connection);
-    Ok(body?.to_bytes())
+    body
 }

@@ -50,12 +50,37 @@ pub(super) struct EndpointState {
 #[derive(Debug)]
 pub(super) struct UnderWay(Arc<EndpointState>);
 
+/// What this node has seen of an endpoint of a service's port.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct SeenOfEndpoint {
+    /// Requests of this node's pods that are under way to it.
+    pub under_way: u32,
+    pub is_ejected: bool,
+}
+
 impl Endpoints {
+    /// What is known of an endpoint, without remembering one that nobody has used.
+    pub(in crate::proxy) fn seen(
+        &self,
+        uid: &Arc<str>,
+        service: &ServiceKey,
+        port: u16,
+        now: Instant,
+    ) -> SeenOfEndpoint {
+        let key = (uid.clone(), (service.clone(), port));
+        let state = self.shards[self.shard_of(&key)].lock().get(&key).cloned();
+        let under_way = state.map_or(0, |state| state.load());
+        SeenOfEndpoint { under_way, is_ejected: self.ejected(service, port, now).contains(uid) }
+    }
+
+    fn shard_of(&self, key: &Endpoint) -> usize {
+        usize::try_from(self.hasher.hash_one(key) % SHARDS as u64).expect("less than the number of shards")
+    }
+
     /// The state of an endpoint: a workload, by its uid, that serves a port of a service.
     pub(super) fn state(&self, uid: &Arc<str>, service: &ServiceKey, port: u16) -> Arc<EndpointState> {
         let key = (uid.clone(), (service.clone(), port));
-        let at = usize::try_from(self.hasher.hash_one(&key) % SHARDS as u64).expect("less than the number of shards");
-        let mut shard = self.shards[at].lock();
+        let mut shard = self.shards[self.shard_of(&key)].lock();
         if let Some(state) = shard.get(&key) {
             return state.clone();
         }

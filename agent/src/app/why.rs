@@ -1,0 +1,50 @@
+//! What `weir why` is answered with: the enrolled pods, the mesh and the routes of this moment, and what the proxy has seen.
+
+use std::sync::Arc;
+
+use crate::admin::Explain;
+use crate::enrollment::Enrollment;
+use crate::model::authorization::{AccessRequest, Denied, Permit};
+use crate::model::mesh::Mesh;
+use crate::model::workload::Workload;
+use crate::proxy::{Proxy, as_destination};
+use crate::state::SharedMesh;
+use crate::why::{Asker, explain, find_pod};
+
+/// Answers questions about requests of the node's pods.
+pub(super) fn explainer(proxy: Arc<Proxy>, enrollment: Arc<Enrollment>, mesh: SharedMesh) -> Explain {
+    Box::new(move |question| {
+        let pods = enrollment.pods();
+        let names: Vec<_> = pods.iter().map(|pod| (&*pod.spec.uid, &*pod.spec.namespace, &*pod.spec.name)).collect();
+        let pod = &pods[find_pod(&question.pod, &names)?];
+        let (config, current) = (mesh.routes().current(), pod.current());
+        let mesh = mesh.read();
+        let source = proxy.source_workload(pod, &mesh);
+        let authorize = |workload: &Workload, request: &AccessRequest| authorize(&enrollment, &mesh, workload, request);
+        let asker = Asker {
+            pod: &pod.spec.name,
+            labels: &current.labels,
+            identity: &pod.identity(&mesh.settings().trust_domain),
+            source: &source,
+            is_known: mesh.workload_of_pod(pod.spec.key()).is_some(),
+            mesh: &mesh,
+            config: &config,
+            seen: &|uid, service, port| proxy.seen_of(uid, service, port),
+            authorize: &authorize,
+        };
+        explain(&asker, question)
+    })
+}
+
+/// What policy says of a connection to a workload; `None` where it is no pod of this node.
+fn authorize(
+    enrollment: &Enrollment,
+    mesh: &Mesh,
+    workload: &Workload,
+    request: &AccessRequest,
+) -> Option<Result<Permit, Denied>> {
+    let is_it = |known: &Arc<Workload>| known.uid == workload.uid;
+    let pod = { enrollment.pods() }.into_iter().find(|pod| mesh.workload_of_pod(pod.spec.key()).is_some_and(is_it))?;
+    let current = pod.current();
+    Some(mesh.authorize(&as_destination(&pod, &current, workload), request).outcome)
+}

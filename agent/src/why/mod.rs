@@ -1,0 +1,18 @@
+//! `weir why`: what the agent would do with a request of a pod, and why. It asks the same functions as the data path and changes
+//! nothing; where the data path draws by chance, all that may come is told.
+
+mod destinations;
+mod endpoints;
+mod explain;
+mod explanation;
+mod names;
+mod question;
+mod render;
+mod rules;
+#[cfg(test)]
+mod tests;
+
+pub use self::explain::{Asker, explain};
+pub use self::explanation::Explanation;
+pub use self::question::{Question, QuestionError, find_pod};
+pub use self::render::render;

@@ -1,0 +1,171 @@
+//! `weir why`: what it tells of a request is what becomes of the request.
+
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+use serde_json::Value;
+use weir_tests::http_mesh::HttpMesh;
+use weir_tests::wait;
+
+use super::split::answered_by;
+use crate::harness::{Case, Check};
+
+pub(crate) const CASES: &[Case] = &[
+    Case { name: "http: why names the rule by header, and the endpoint that answers", check: Check::Http(canary) },
+    Case { name: "http: why tells a redirect with its location", check: Check::Http(redirect) },
+    Case { name: "http: why tells an object that is not visible to the pod", check: Check::Http(not_visible) },
+    Case { name: "http: why tells which endpoint is ejected", check: Check::Http(ejected) },
+    Case { name: "http: why tells a TCP port, and who is asked what", check: Check::Http(tcp_and_errors) },
+];
+
+/// What `weir why` prints for a request of the client.
+fn why(mesh: &HttpMesh, arguments: &[&str]) -> Result<String> {
+    let output = mesh.agent_of(&mesh.client).weir(&[&["why", "shop/client"], arguments].concat())?;
+    ensure!(output.success, "{}", output.summary());
+    Ok(output.stdout)
+}
+
+fn has(text: &str, lines: &[&str]) -> Result<()> {
+    for line in lines {
+        ensure!(text.contains(line), "no {line:?} in\n{text}");
+    }
+    Ok(())
+}
+
+/// The answer as data: its destinations are one endpoint that may be chosen, this one.
+fn goes_to(mesh: &HttpMesh, pod: &str, arguments: &[&str]) -> Result<()> {
+    let told: Value = serde_json::from_str(&why(mesh, &[arguments, &["--json"]].concat())?)?;
+    let endpoints = told["destinations"].as_array().context("no destinations")?;
+    let endpoints = endpoints.iter().filter_map(|destination| destination["endpoints"].as_array()).flatten();
+    let candidates: Vec<&str> = endpoints
+        .filter(|endpoint| endpoint["is_candidate"] == true)
+        .filter_map(|endpoint| endpoint["name"].as_str())
+        .collect();
+    ensure!(candidates == [format!("shop/{pod}")], "{candidates:?} in {told}");
+    Ok(())
+}
+
+fn canary(mesh: &HttpMesh) -> Result<()> {
+    let service = mesh.service("why-canary")?;
+    let _route = service.virtual_service(
+        "[{match: [{headers: {x-user: {exact: tester}}}], route: [{destination: {host: v3}}]}, {route: [{destination: {host: v1}}]}]",
+    )?;
+    answered_by(&service, &["v1"])?;
+    let url = "http://why-canary.shop/";
+    let told = why(mesh, &[url])?;
+    let host = service.host();
+    has(
+        &told,
+        &[
+            &format!("shop/{host}; why-canary.shop is {host} with the address {}", service.vip()),
+            "served as    HTTP: the port declares HTTP",
+            "VirtualService shop/why-canary rule 0 not taken, because not: field x-user is tester",
+            "VirtualService shop/why-canary rule 1 taken: it is for every request",
+            "+ shop/v1 at ",
+            "as spiffe://cluster.local/ns/shop/sa/v1",
+            "authorization: allowed: no ALLOW policy is in force",
+        ],
+    )?;
+    goes_to(mesh, "v1", &[url])?;
+    let by_header = ["-H", "X-User: tester"];
+    has(
+        &why(mesh, &[&[url], &by_header[..]].concat())?,
+        &["rule 0 taken: field x-user is tester", "authorization: decided"],
+    )?;
+    goes_to(mesh, "v3", &[&[url], &by_header[..]].concat())?;
+    service.ask("/", &["-HX-User: tester"])?.expect(200, Some("v3"))
+}
+
+fn redirect(mesh: &HttpMesh) -> Result<()> {
+    let service = mesh.service("why-moved")?;
+    let _route =
+        service.virtual_service("[{match: [{uri: {prefix: /old}}], redirect: {uri: /new, redirectCode: 308}}]")?;
+    let answer = service.comes_to("it redirects", "/old", &[], |answer| answer.status == 308)?;
+    let location = answer.header("location").context("no location")?;
+    let url = format!("http://{}/old", service.host());
+    has(&why(mesh, &[&url])?, &[&format!("308: the rule redirects to {location}")])?;
+    service.ask("/other", &[])?.expect(404, None)?;
+    let other = format!("http://{}/other", service.host());
+    has(&why(mesh, &[&other])?, &["answer       404: no rule matches the request"])
+}
+
+fn not_visible(mesh: &HttpMesh) -> Result<()> {
+    let service = mesh.service("why-hidden")?;
+    let _seen = service.virtual_service("[{route: [{destination: {host: v2}}]}]")?;
+    answered_by(&service, &["v2"])?;
+    let hidden = format!(
+        "apiVersion: networking.istio.io/v1\nkind: VirtualService\nmetadata: {{name: hidden, namespace: store}}\nspec: {{hosts: \
+         [{}], exportTo: ['.'], http: [{{route: [{{destination: {{host: v3.shop.svc.cluster.local}}}}]}}]}}\n",
+        service.host()
+    );
+    let _hidden = mesh.control_plane.objects.put_for_now("why-hidden-store", &hidden)?;
+    wait::until("the agent tells both", Duration::from_secs(10), || {
+        has(
+            &why(mesh, &["http://why-hidden/"])?,
+            &[
+                "VirtualService store/hidden",
+                "it is not visible in the client's namespace",
+                "VirtualService shop/why-hidden",
+            ],
+        )
+    })?;
+    goes_to(mesh, "v2", &["http://why-hidden/"])?;
+    service.ask("/", &[])?.expect(200, Some("v2"))
+}
+
+fn ejected(mesh: &HttpMesh) -> Result<()> {
+    let service = mesh.service("why-ejected")?;
+    let _rule = service.destination_rule(
+        "trafficPolicy: {outlierDetection: {consecutive5xxErrors: 3, interval: 0.2s, baseEjectionTime: 60s, maxEjectionPercent: 100}}",
+    )?;
+    let url = "http://why-ejected/";
+    has(&why(mesh, &[url])?, &["+ shop/v2 at "])?;
+    wait::until("v2 is ejected", Duration::from_secs(10), || {
+        let seen = service.load(80, &["--requests=60", "--target=/?status=500&only=v2"])?;
+        ensure!(seen.by("v2") == 0, "it is asked: {seen:?}");
+        Ok(())
+    })?;
+    has(
+        &why(mesh, &[url])?,
+        &["- shop/v2 at ", "not used: it is ejected: it failed too often in a row", "+ shop/v1 at "],
+    )?;
+    wait::until("all are ejected", Duration::from_secs(10), || {
+        let seen = service.load(80, &["--requests=60", "--target=/?status=500"])?;
+        ensure!(seen.statuses.contains_key(&503), "somebody is asked: {seen:?}");
+        Ok(())
+    })?;
+    has(&why(mesh, &[url])?, &["answer 503: ", "has no healthy endpoint for port 80"])
+}
+
+fn tcp_and_errors(mesh: &HttpMesh) -> Result<()> {
+    let v2 = mesh.pod("v2").ipv4();
+    has(
+        &why(mesh, &[&format!("tcp://{v2}:9000")])?,
+        &[
+            &format!("destination  {v2}:9000: shop/v2"),
+            "served as    TCP: the address is that of no service",
+            "over HBONE",
+        ],
+    )?;
+    has(
+        &why(mesh, &["tcp://v2:7001"])?,
+        &[
+            "served as    TCP: the port declares TCP",
+            &format!("+ shop/v2 at {v2}:7001 over HBONE"),
+            "authorization: decided",
+        ],
+    )?;
+    has(&why(mesh, &["https://v1:80/"])?, &["served as    TCP: the client sends TLS", "+ shop/v1 at "])?;
+    let agent = mesh.agent_of(&mesh.client);
+    for (arguments, expected) in [
+        (
+            ["why", "shop/nobody", "http://v1/"],
+            "no pod \"shop/nobody\" is enrolled on this node; enrolled are: shop/client, shop/v1",
+        ),
+        (["why", "client", "ftp://v1/"], "its scheme is none of http, https and tcp"),
+    ] {
+        let output = agent.weir(&arguments)?;
+        ensure!(!output.success && output.stderr.contains(expected), "{}", output.summary());
+    }
+    Ok(())
+}
