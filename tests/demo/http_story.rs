@@ -22,7 +22,8 @@ pub(crate) fn tell(mesh: &HttpMesh) -> Result<()> {
     grpc(&web)?;
     failures(mesh, &web)?;
     ejected(&web)?;
-    told(mesh, &web)
+    told(mesh, &web)?;
+    why(mesh, &web)
 }
 
 /// Who answered, in words.
@@ -160,7 +161,10 @@ fn failures(mesh: &HttpMesh, web: &HttpService<'_>) -> Result<()> {
         web,
         "{match: [{uri: {prefix: /abort}}], fault: {abort: {httpStatus: 503, percentage: {value: 50}}}, route: [{destination: {host: v1}}]}, \
          {match: [{uri: {prefix: /slow}}], timeout: 0.2s, route: [{destination: {host: v1}}]}, \
-         {match: [{uri: {prefix: /flaky}}], retries: {attempts: 3, retryOn: '503'}, route: [{destination: {host: v1}}]}",
+         {match: [{uri: {prefix: /flaky}}], retries: {attempts: 3, retryOn: '503'}, route: [{destination: {host: v1}}]}, \
+         {match: [{uri: {prefix: /hangs}}], timeout: 5s, retries: {attempts: 2, perTryTimeout: 0.2s, retryOn: gateway-error}, \
+          route: [{destination: {host: v1}}]}, \
+         {match: [{uri: {prefix: /copied}}], mirrors: [{destination: {host: v2}, percentage: {value: 100}}], route: [{destination: {host: v1}}]}",
     )?;
     let aborted = web.load(80, &["--requests=200", "--target=/abort"])?;
     let count = aborted.statuses.get(&503).copied().unwrap_or_default();
@@ -179,6 +183,23 @@ fn failures(mesh: &HttpMesh, web: &HttpService<'_>) -> Result<()> {
     let asked = mesh.arrived("flaky")?[0];
     ensure!(asked == 3, "v1 was asked {asked} times");
     seen(format!("retry:     v1 fails twice; it was asked {asked} times, and the client got {}", flaky.status));
+    let start = Instant::now();
+    let hung = web.ask("/hangs?delay_ms=5000&key=hangs", &[])?;
+    hung.expect(504, None)?;
+    let (asked, taken) = (mesh.arrived("hangs")?[0], start.elapsed().as_millis());
+    ensure!(asked == 3, "v1 was asked {asked} times");
+    seen(format!(
+        "both:      an attempt may take 0.2 s; v1 was asked {asked} times, and the client got 504 after {taken} ms"
+    ));
+    for _ in 0..5 {
+        web.ask("/copied?key=copied", &[])?.expect(200, Some("v1"))?;
+    }
+    let arrived = wait::until("the copies arrive", DELIVERED, || {
+        let arrived = mesh.arrived("copied")?;
+        ensure!(arrived == [5, 5, 0], "{arrived:?}");
+        Ok(arrived)
+    })?;
+    seen(format!("mirror:    5 requests to v1: {} arrived there, and {} copies at v2", arrived[0], arrived[1]));
     Ok(())
 }
 
@@ -238,5 +259,22 @@ fn told(mesh: &HttpMesh, web: &HttpService<'_>) -> Result<()> {
     }
     seen(format!("({} series of the service web in all)", series.len()));
     seen(line.trim());
+    Ok(())
+}
+
+fn why(mesh: &HttpMesh, web: &HttpService<'_>) -> Result<()> {
+    act("Why: what the agent would do with a request, and by which object");
+    let _route = web.virtual_service(
+        "[{match: [{headers: {x-user: {exact: tester}}}], timeout: 2s, route: [{destination: {host: v3}}]}, \
+          {route: [{destination: {host: v1}, weight: 80}, {destination: {host: v2}, weight: 20}]}]",
+    )?;
+    web.comes_to("the route counts", "/", &["-Hx-user: tester"], |answer| answer.pod() == Some("v3"))?;
+    let agent = mesh.agent_of(&mesh.client);
+    for question in [&["why", "client", "http://web/", "-H", "x-user: tester"][..], &["why", "client", "http://web/"]] {
+        let output = agent.weir(question)?;
+        ensure!(output.success && output.stdout.contains("taken: "), "{}", output.summary());
+        seen(format!("weir {}", question.join(" ")));
+        output.stdout.lines().for_each(|line| seen(format!("  {line}")));
+    }
     Ok(())
 }

@@ -2,11 +2,12 @@
 //! their envelopes, and one line of text says what a request came to.
 
 mod destinations;
+mod documents;
 mod routes;
 
 use std::path::Path;
 
-use super::{HttpSettings, HttpStore};
+use super::{Hostnames, HttpSettings, HttpStore};
 use crate::model::http::config::HttpConfig;
 use crate::model::http::head::RequestHead;
 use crate::model::http::route::{Action, Destination, Route, Target};
