@@ -1,8 +1,15 @@
 //! Times as RFC 3339 text in UTC.
 
+use std::cell::RefCell;
+use std::fmt::{self, Write};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 const SECONDS_PER_DAY: u64 = 86_400;
+
+thread_local! {
+    /// The last second since 1970 that this thread wrote, and its text.
+    static LAST_SECOND: RefCell<(u64, String)> = const { RefCell::new((0, String::new())) };
+}
 
 /// In whole seconds: `2026-11-21T14:03:22Z`. Times before 1970 are shown as its beginning.
 #[must_use]
@@ -15,6 +22,28 @@ pub fn rfc3339_seconds(time: SystemTime) -> String {
 pub fn rfc3339_milliseconds(time: SystemTime) -> String {
     let milliseconds = time.duration_since(UNIX_EPOCH).unwrap_or_default().subsec_millis();
     format!("{}.{milliseconds:03}Z", up_to_seconds(time))
+}
+
+/// Writes it with microseconds: `2026-11-21T14:03:22.060000Z`. For times that follow each other closely: what is before the point
+/// is made once a second. Times before 1970 are shown as its beginning.
+///
+/// # Errors
+/// Those of `to`.
+pub fn write_rfc3339_microseconds(time: SystemTime, to: &mut impl Write) -> fmt::Result {
+    let since_1970 = time.duration_since(UNIX_EPOCH).unwrap_or_default();
+    LAST_SECOND.with_borrow_mut(|(second, text)| {
+        if *second != since_1970.as_secs() || text.is_empty() {
+            (*second, *text) = (since_1970.as_secs(), up_to_seconds(time));
+        }
+        to.write_str(text)
+    })?;
+    let mut text = *b".000000Z";
+    let mut microseconds = since_1970.subsec_micros();
+    for digit in text[1..7].iter_mut().rev() {
+        *digit += u8::try_from(microseconds % 10).expect("a digit");
+        microseconds /= 10;
+    }
+    to.write_str(std::str::from_utf8(&text).expect("digits"))
 }
 
 fn up_to_seconds(time: SystemTime) -> String {
@@ -65,5 +94,21 @@ mod tests {
     fn milliseconds_have_three_digits() {
         let time = UNIX_EPOCH + Duration::from_millis(1_795_269_780_060);
         assert_eq!(rfc3339_milliseconds(time), "2026-11-21T14:03:00.060Z");
+    }
+
+    #[test]
+    fn microseconds_have_six_digits_and_follow_the_second() {
+        for (microseconds, expected) in [
+            (0, "1970-01-01T00:00:00.000000Z"),
+            (1_795_269_780_000_060, "2026-11-21T14:03:00.000060Z"),
+            (1_795_269_780_999_999, "2026-11-21T14:03:00.999999Z"),
+            (1_795_269_781_500_000, "2026-11-21T14:03:01.500000Z"),
+            (1_795_269_780_000_000, "2026-11-21T14:03:00.000000Z"),
+        ] {
+            let mut text = String::new();
+            let time = UNIX_EPOCH + Duration::from_micros(microseconds);
+            write_rfc3339_microseconds(time, &mut text).expect("a string takes everything");
+            assert_eq!(text, expected);
+        }
     }
 }

@@ -2,14 +2,16 @@
 //! field names that Istio's tools know. Whatever a peer managed to put into a value, it cannot start a line of its own.
 
 use std::fmt::{self, Debug, Write};
+use std::time::SystemTime;
 
 use tracing::field::{Field, Visit};
 use tracing::{Event, Level, Subscriber};
 use tracing_log::NormalizeEvent;
 use tracing_subscriber::fmt::format::Writer;
-use tracing_subscriber::fmt::time::{FormatTime, SystemTime};
 use tracing_subscriber::fmt::{FmtContext, FormatEvent, FormatFields, FormattedFields};
 use tracing_subscriber::registry::LookupSpan;
+
+use crate::telemetry::utc_time::write_rfc3339_microseconds;
 
 /// The form of log lines.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -87,7 +89,7 @@ fn level(level: Level) -> &'static str {
 }
 
 fn text_line(to: &mut Writer<'_>, level: &str, scope: &Scope<'_>, event: &Event<'_>) -> fmt::Result {
-    SystemTime.format_time(to)?;
+    write_rfc3339_microseconds(SystemTime::now(), to)?;
     write!(to, "\t{level}\t{}", OneLine(scope))?;
     // The message may be recorded after other fields and yet comes first.
     let mut message = TextFields { to, of_message: true, separator: '\t', result: Ok(()) };
@@ -109,7 +111,7 @@ fn raw_line(to: &mut Writer<'_>, event: &Event<'_>) -> fmt::Result {
 
 fn json_line(to: &mut Writer<'_>, level: &str, scope: &Scope<'_>, event: &Event<'_>) -> fmt::Result {
     write!(to, "{{\"level\":\"{level}\",\"time\":\"")?;
-    SystemTime.format_time(to)?;
+    write_rfc3339_microseconds(SystemTime::now(), to)?;
     write!(to, "\",\"scope\":{}", Quoted(scope))?;
     let mut fields = JsonFields { to, result: Ok(()) };
     event.record(&mut fields);
@@ -130,27 +132,66 @@ struct TextFields<'a, 'w> {
     result: fmt::Result,
 }
 
+impl TextFields<'_, '_> {
+    /// Writes what stands before a value, unless the field is not written now. Returns whether it is.
+    fn begin(&mut self, field: &Field) -> bool {
+        let is_message = field.name() == "message";
+        if self.result.is_err() || is_message != self.of_message || is_of_bridge(field) {
+            return false;
+        }
+        let separator = std::mem::replace(&mut self.separator, ' ');
+        self.result = self.to.write_char(separator);
+        if !is_message {
+            self.result =
+                self.result.and_then(|()| self.to.write_str(field.name())).and_then(|()| self.to.write_char('='));
+        }
+        self.result.is_ok()
+    }
+
+    /// Writes a value that cannot end its line.
+    fn put(&mut self, field: &Field, value: impl fmt::Display) {
+        if self.begin(field) {
+            self.result = write!(self.to, "{value}");
+        }
+    }
+}
+
+/// A line of the access log has thirty fields: each kind takes the shortest way to the same text.
 impl Visit for TextFields<'_, '_> {
+    fn record_u64(&mut self, field: &Field, value: u64) {
+        self.put(field, value);
+    }
+
+    fn record_i64(&mut self, field: &Field, value: i64) {
+        self.put(field, value);
+    }
+
+    fn record_bool(&mut self, field: &Field, value: bool) {
+        self.put(field, value);
+    }
+
     fn record_str(&mut self, field: &Field, value: &str) {
         if field.name() == "message" {
             self.record_debug(field, &format_args!("{value}"));
-        } else {
+        } else if !is_plain(value) {
             self.record_debug(field, &value);
+        } else if self.begin(field) {
+            let quote = |to: &mut Writer<'_>| to.write_char('"');
+            self.result = quote(self.to).and_then(|()| self.to.write_str(value)).and_then(|()| quote(self.to));
         }
     }
 
     fn record_debug(&mut self, field: &Field, value: &dyn Debug) {
-        let is_message = field.name() == "message";
-        if self.result.is_err() || is_message != self.of_message || is_of_bridge(field) {
-            return;
+        if self.begin(field) {
+            self.result = write!(Escaping { to: self.to, quotes: false, tabs: true }, "{value:?}");
         }
-        let separator = std::mem::replace(&mut self.separator, ' ');
-        self.result = if is_message {
-            write!(self.to, "{separator}{}", OneLine(DebugAsDisplay(value)))
-        } else {
-            write!(self.to, "{separator}{}={}", field.name(), OneLine(DebugAsDisplay(value)))
-        };
     }
+}
+
+/// Whether a text stands for itself between quotes: printed ASCII without quotes and backslashes. Most texts are.
+fn is_plain(text: &str) -> bool {
+    // Without a branch per byte, so that the compiler looks at many at once.
+    !text.bytes().fold(false, |other, byte| other | !matches!(byte, b' '..=b'~') | (byte == b'"') | (byte == b'\\'))
 }
 
 struct RawMessage<'a, 'w> {
@@ -248,6 +289,9 @@ impl<W: Write> Escaping<'_, W> {
 
 impl<W: Write> Write for Escaping<'_, W> {
     fn write_str(&mut self, text: &str) -> fmt::Result {
+        if is_plain(text) {
+            return self.to.write_str(text);
+        }
         let mut rest = text;
         while let Some(at) = rest.find(|c: char| self.escapes(c)) {
             self.to.write_str(&rest[..at])?;

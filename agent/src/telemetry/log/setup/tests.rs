@@ -53,6 +53,23 @@ fn text_lines_are_time_level_scope_message_and_fields() {
 }
 
 #[test]
+fn values_of_text_lines_read_as_their_debug_form_whatever_is_in_them() {
+    let lines = lines("info", LogFormat::Text, |_| {
+        let none: Option<&str> = None;
+        info!(target: "t", unsigned = 7_u8, signed = -7, flag = true, some = Some("x"), none, shown = ?[1], "m");
+        info!(target: "t", quote = "a\"b", back = "a\\b", tab = "a\tb", other = "\u{e9}'", line = "a\nb", "m\tn");
+        info!(target: "t", quote = %"a\"b", back = %"a\\b", tab = %"a\tb", other = %"\u{e9}'", line = %"a\nb", "m");
+    });
+    let rest: Vec<_> = lines.iter().map(|line| line.split_once("\tinfo\tt\t").map(|(_, rest)| rest)).collect();
+    let expected = [
+        "m\tunsigned=7 signed=-7 flag=true some=\"x\" shown=[1]",
+        r#"m\u0009n	quote="a\"b" back="a\\b" tab="a\tb" other="é'" line="a\nb""#,
+        r#"m	quote=a"b back=a\b tab=a\u0009b other=é' line=a\nb"#,
+    ];
+    assert_eq!(rest, expected.map(Some));
+}
+
+#[test]
 fn json_lines_are_one_object_with_typed_fields() {
     let lines = lines("info", LogFormat::Json, |_| {
         info!(target: "weir::test", count = 3, ok = true, name = "a\t\"b\"\\", peer = %"10.0.0.1:80", "it happened");
