@@ -190,9 +190,17 @@ pub fn ensure_request_id(fields: &mut HttpFields, random: impl FnOnce() -> u128)
         return;
     }
     let bits = random() & !(0xf000 << 64) & !(0xc000 << 48) | 0x4000 << 64 | 0x8000 << 48;
-    let digits = format!("{bits:032x}");
-    let groups = [&digits[..8], &digits[8..12], &digits[12..16], &digits[16..20], &digits[20..]];
-    fields.append(REQUEST_ID.as_bytes(), groups.join("-").as_bytes());
+    fields.append(REQUEST_ID.as_bytes(), &uuid_text(bits));
+}
+
+/// The text of a UUID (RFC 9562 §4): groups of 8, 4, 4, 4 and 12 digits.
+fn uuid_text(bits: u128) -> [u8; 36] {
+    let mut text = [b'-'; 36];
+    let places = (0..36).filter(|place| !matches!(place, 8 | 13 | 18 | 23));
+    for (place, digit) in places.zip((0..32).rev()) {
+        text[place] = b"0123456789abcdef"[(bits >> (digit * 4) & 0xf) as usize];
+    }
+    text
 }
 
 /// 32 digits, or 16 of the older form of B3.
