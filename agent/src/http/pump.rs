@@ -79,7 +79,11 @@ impl ResponseBody {
                 sent => sent,
             };
             ready!(self.poll_respond(cx, downstream, upstream, watcher))?;
-            if self.is_tunnel && sent.is_pending() { Poll::Pending } else { Poll::Ready(Ok(())) }
+            if self.is_tunnel {
+                ready!(sent)?;
+                return upstream.poll_flush(cx).map_err(Broken::Upstream);
+            }
+            Poll::Ready(Ok(()))
         })
         .await
     }
@@ -92,7 +96,8 @@ impl ResponseBody {
         watcher: &mut impl Watcher,
     ) -> Poll<Result<(), Broken>> {
         let received = self.poll_receive(cx, downstream, upstream, watcher)?;
-        ready!(downstream.poll_flush(cx)).map_err(Broken::Downstream)?;
+        let sent = if received.is_ready() { downstream.poll_flush(cx) } else { downstream.poll_push(cx) };
+        ready!(sent).map_err(Broken::Downstream)?;
         received.map(Ok)
     }
 

@@ -95,7 +95,7 @@ impl RequestBody {
         *self = Self { may_keep: None, ..Self::new(BodyLength::Tunnel, 0) };
     }
 
-    /// Sends on what the downstream sends; ready once all of it is sent and on its way.
+    /// Sends on what the downstream sends; ready once all of it is sent.
     pub(crate) fn poll_send(
         &mut self,
         cx: &mut Context<'_>,
@@ -105,9 +105,9 @@ impl RequestBody {
     ) -> Poll<Result<(), Broken>> {
         let moved = self.poll_parts(cx, downstream, upstream, watcher);
         // What is queued is sent whatever the downstream does.
-        let flushed = upstream.poll_flush(cx).map_err(Broken::Upstream)?;
+        let pushed = upstream.poll_push(cx).map_err(Broken::Upstream)?;
         ready!(moved)?;
-        flushed.map(Ok)
+        pushed.map(Ok)
     }
 
     fn poll_parts(

@@ -89,6 +89,15 @@ pub(crate) trait MessageStream {
     /// # Errors
     /// When the peer takes no more.
     fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), ExchangeError>>;
+
+    /// Has what is queued leave, and does not wait for that where somebody else sees to it, as the driver of a connection of
+    /// HTTP/2 does: whoever waits is woken once for nothing.
+    ///
+    /// # Errors
+    /// As of [`poll_flush`](Self::poll_flush).
+    fn poll_push(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), ExchangeError>> {
+        self.poll_flush(cx)
+    }
 }
 
 /// The side of an exchange that sent the request.

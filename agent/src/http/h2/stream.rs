@@ -78,6 +78,11 @@ impl<S> MessageStream for ExchangeStream<S> {
     fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), ExchangeError>> {
         self.shared.exchanges().poll_flush(self.id, cx)
     }
+
+    fn poll_push(&mut self, _cx: &mut Context<'_>) -> Poll<Result<(), ExchangeError>> {
+        // The driver was woken by whatever was queued. How a stream breaks is seen by who receives on it, or has no room.
+        Poll::Ready(Ok(()))
+    }
 }
 
 impl Downstream for ServerStream {

@@ -238,4 +238,11 @@ impl MessageStream for Exchange {
             Self::Http2(stream) => stream.poll_flush(cx),
         }
     }
+
+    fn poll_push(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), ExchangeError>> {
+        match self {
+            Self::Http1(connection) => connection.poll_push(cx),
+            Self::Http2(stream) => stream.poll_push(cx),
+        }
+    }
 }
