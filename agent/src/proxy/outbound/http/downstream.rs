@@ -60,11 +60,13 @@ impl HttpConnection {
         let mut connection = h1::ServerConnection::new(downstream, received);
         let mut head = RequestHead::default();
         let drain = &self.pod_proxy.proxy.drain;
+        // One for all requests: each waits in a list that the whole process shares.
+        let mut draining = std::pin::pin!(drain.draining());
         while connection.is_open() {
             let next = tokio::select! {
                 biased;
                 next = poll_fn(|cx| connection.poll_request(cx, &mut head)) => next,
-                () = drain.draining() => break,
+                () = &mut draining => break,
             };
             let length = match next {
                 Ok(Some(length)) => length,
@@ -94,11 +96,13 @@ impl HttpConnection {
         let budget = self.pod_proxy.budget.clone();
         let mut connection = h2::ServerConnection::new(downstream, received, budget);
         let drain = self.pod_proxy.proxy.drain.clone();
+        let mut draining = std::pin::pin!(drain.draining());
         let mut is_leaving = false;
         loop {
             let next = tokio::select! {
+                biased;
                 next = poll_fn(|cx| connection.poll_request(cx)) => next,
-                () = drain.draining(), if !is_leaving => {
+                () = &mut draining, if !is_leaving => {
                     is_leaving = true;
                     connection.leave();
                     continue;
