@@ -25,7 +25,7 @@ impl<D> Request<'_, D> {
         }
         let Some((route, _)) = &plan.route else { return };
         for changes in plan.response_changes() {
-            self.apply_to_response(changes, route, response, Some(&chosen.upstream));
+            self.apply_to_response(changes, route, response, Some(&chosen.endpoint.upstream));
         }
         if let Some(cors) = &route.rule.cors {
             cors.permit(self.head, response);

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use super::endpoints::EndpointState;
+use super::connection::KnownEndpoint;
 use super::plan::Plan;
 use super::request::Request;
 use crate::model::http::destination::Algorithm;
@@ -11,13 +11,12 @@ use crate::model::http::hash_key::RequestHash;
 use crate::model::http::outlier::{EndpointResult, Population};
 use crate::model::http::reply::Reason;
 use crate::model::mesh::Mesh;
-use crate::model::resolve::{EndpointRequest, Unresolved, Upstream};
+use crate::model::resolve::{EndpointRequest, Unresolved};
 use crate::model::workload::Workload;
 
 /// The endpoint of one attempt.
 pub(super) struct Chosen {
-    pub(super) upstream: Upstream,
-    pub(super) state: Option<Arc<EndpointState>>,
+    pub(super) endpoint: Arc<KnownEndpoint>,
     /// A cookie that keeps the client with this endpoint, for the response.
     pub(super) set_cookie: Option<String>,
 }
@@ -59,15 +58,17 @@ impl<D> Request<'_, D> {
         let resolve = || {
             let source = &self.connection.source.workload;
             let upstream = mesh.resolve_request(source, request, excluded, rand::random)?;
-            Ok(self.with_state(upstream, plan, set_cookie.clone()))
+            Ok(self.connection.known(upstream, &plan.service, plan.port))
         };
-        let first = resolve()?;
+        let mut endpoint = resolve()?;
         let is_by_load = hash.is_none() && plan.policy.load_balancer.algorithm == Algorithm::LeastRequest;
-        if !is_by_load || first.load() == 0 {
-            return Ok(first);
+        if is_by_load && endpoint.load() > 0 {
+            let second = resolve()?;
+            if second.load() < endpoint.load() {
+                endpoint = second;
+            }
         }
-        let second = resolve()?;
-        Ok(if second.load() < first.load() { second } else { first })
+        Ok(Chosen { endpoint, set_cookie })
     }
 
     fn hash(&self, plan: &Plan) -> (Option<u64>, Option<String>) {
@@ -79,15 +80,9 @@ impl<D> Request<'_, D> {
         }
     }
 
-    fn with_state(&self, upstream: Upstream, plan: &Plan, set_cookie: Option<String>) -> Chosen {
-        let endpoints = &self.connection.pod_proxy.proxy.endpoints;
-        let state = upstream.workload.as_ref().map(|workload| endpoints.state(&workload.uid, &plan.service, plan.port));
-        Chosen { upstream, state, set_cookie }
-    }
-
     /// Counts what an endpoint did with a request; it may be ejected for that.
     pub(super) fn note_result(&self, plan: &Plan, chosen: &Chosen, result: EndpointResult) {
-        let (Some(detection), Some(state)) = (&plan.policy.outlier_detection, &chosen.state) else { return };
+        let (Some(detection), Some(state)) = (&plan.policy.outlier_detection, &chosen.endpoint.state) else { return };
         let proxy = &self.connection.pod_proxy.proxy;
         let now = Instant::now();
         let population = || Population {
@@ -95,16 +90,10 @@ impl<D> Request<'_, D> {
             ejected: proxy.endpoints.ejected(&plan.service, plan.port, now).len(),
         };
         if state.record(result, detection, population, now) {
-            let endpoint = chosen.upstream.workload.as_ref().map(|workload| &*workload.uid);
+            let endpoint = chosen.endpoint.upstream.workload.as_ref().map(|workload| &*workload.uid);
             tracing::info!(endpoint, service = %plan.service, port = plan.port, "endpoint ejected: it failed too often in a row");
             proxy.endpoints.note_ejection(&plan.service, plan.port, state);
         }
-    }
-}
-
-impl Chosen {
-    fn load(&self) -> u32 {
-        self.state.as_ref().map_or(0, |state| state.load())
     }
 }
 

@@ -4,11 +4,12 @@ use std::sync::Arc;
 
 use parking_lot::Mutex;
 
+use super::endpoints::EndpointState;
+use super::io::PoolKey;
 use super::port::HttpPort;
 use crate::model::address::OriginalDst;
-use crate::model::resolve::{Transport, Upstream};
-use crate::model::service::Service;
-use crate::model::workload::Workload;
+use crate::model::resolve::Upstream;
+use crate::model::service::{Service, ServiceKey};
 use crate::proxy::pod::PodProxy;
 use crate::telemetry::ends::{ConnectionEnds, OutboundSource};
 use crate::telemetry::request_ends::RequestEnds;
@@ -24,18 +25,49 @@ pub(super) struct HttpConnection {
     pub(super) port: u16,
     /// Both ends of a request before an endpoint is chosen.
     pub(super) ends: Arc<RequestEnds>,
-    /// Both ends of requests to the endpoints that were chosen last.
-    ends_at: Mutex<Vec<EndsAt>>,
+    /// The endpoints that were chosen last.
+    known: Mutex<Vec<Arc<KnownEndpoint>>>,
 }
 
-/// Endpoints of a connection whose [`RequestEnds`] are remembered, at most.
-const MAX_ENDS: usize = 16;
+/// Endpoints that a connection remembers, at most.
+const MAX_KNOWN_ENDPOINTS: usize = 16;
 
-/// The ends of requests to one endpoint.
-struct EndsAt {
-    workload: Option<Arc<Workload>>,
-    transport: Transport,
-    ends: Arc<RequestEnds>,
+/// An endpoint that requests of a connection are sent to, with what all of them would look up.
+pub(super) struct KnownEndpoint {
+    pub(super) upstream: Upstream,
+    /// What its connections are kept by.
+    pub(super) pool_key: PoolKey,
+    /// Both ends of requests to it.
+    pub(super) ends: Arc<RequestEnds>,
+    /// What this node has seen of it, where it is a workload of the mesh.
+    pub(super) state: Option<Arc<EndpointState>>,
+    /// The service and its port that it serves.
+    service: ServiceKey,
+    port: u16,
+}
+
+impl KnownEndpoint {
+    /// Whether it is what was resolved for a port of a service, by the same objects of the mesh.
+    fn is(&self, resolved: &Upstream, service: &ServiceKey, port: u16) -> bool {
+        let known = &self.upstream;
+        is_same(known.workload.as_ref(), resolved.workload.as_ref())
+            && is_same(known.service.as_ref(), resolved.service.as_ref())
+            && self.port == port
+            && known.transport == resolved.transport
+            && self.service == *service
+    }
+
+    /// Requests of this node that are under way to it.
+    pub(super) fn load(&self) -> u32 {
+        self.state.as_ref().map_or(0, |state| state.load())
+    }
+}
+
+fn is_same<T>(one: Option<&Arc<T>>, other: Option<&Arc<T>>) -> bool {
+    match (one, other) {
+        (Some(one), Some(other)) => Arc::ptr_eq(one, other),
+        (one, other) => one.is_none() && other.is_none(),
+    }
 }
 
 impl HttpConnection {
@@ -47,7 +79,7 @@ impl HttpConnection {
         };
         let ends = RequestEnds::new(&pod_proxy.proxy.requests, &pod_proxy.pod.requests, first);
         let pod_proxy = pod_proxy.clone();
-        Self { pod_proxy, source, original_dst, service, port, ends, ends_at: Mutex::default() }
+        Self { pod_proxy, source, original_dst, service, port, ends, known: Mutex::default() }
     }
 
     /// What a request has in common with the others of its connection, where it may outlive that.
@@ -59,30 +91,31 @@ impl HttpConnection {
             service: self.service.clone(),
             port: self.port,
             ends: self.ends.clone(),
-            ends_at: Mutex::default(),
+            known: Mutex::default(),
         }
     }
 
-    /// The ends of requests to an endpoint.
-    pub(super) fn ends_at(&self, upstream: &Upstream) -> Arc<RequestEnds> {
-        let mut known = self.ends_at.lock();
-        let is_it = |at: &&EndsAt| {
-            let is_same = match (&at.workload, &upstream.workload) {
-                (Some(one), Some(other)) => Arc::ptr_eq(one, other),
-                (one, other) => one.is_none() && other.is_none(),
-            };
-            is_same && at.transport == upstream.transport
-        };
-        if let Some(at) = known.iter().find(is_it) {
-            return at.ends.clone();
+    /// What is known of an endpoint that was resolved for a port of a service.
+    pub(super) fn known(&self, resolved: Upstream, service: &ServiceKey, port: u16) -> Arc<KnownEndpoint> {
+        let mut known = self.known.lock();
+        if let Some(endpoint) = known.iter().find(|endpoint| endpoint.is(&resolved, service, port)) {
+            return endpoint.clone();
         }
-        let ends = ConnectionEnds::outbound(self.source.clone(), self.original_dst, Some(upstream));
-        let ends = RequestEnds::new(&self.pod_proxy.proxy.requests, &self.pod_proxy.pod.requests, ends);
-        if known.len() == MAX_ENDS {
+        let proxy = &self.pod_proxy.proxy;
+        let ends = ConnectionEnds::outbound(self.source.clone(), self.original_dst, Some(&resolved));
+        let state = resolved.workload.as_ref().map(|workload| proxy.endpoints.state(&workload.uid, service, port));
+        let endpoint = Arc::new(KnownEndpoint {
+            pool_key: PoolKey::new(&resolved.transport),
+            ends: RequestEnds::new(&proxy.requests, &self.pod_proxy.pod.requests, ends),
+            upstream: resolved,
+            state,
+            service: service.clone(),
+            port,
+        });
+        if known.len() == MAX_KNOWN_ENDPOINTS {
             known.remove(0);
         }
-        let (workload, transport) = (upstream.workload.clone(), upstream.transport.clone());
-        known.push(EndsAt { workload, transport, ends: ends.clone() });
-        ends
+        known.push(endpoint.clone());
+        endpoint
     }
 }

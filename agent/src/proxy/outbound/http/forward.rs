@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use super::breakers::{Breaker, Taken};
 use super::choose::Chosen;
+use super::connection::KnownEndpoint;
 use super::endpoints::{EndpointState, UnderWay};
 use super::mirror::Mirrors;
 use super::plan::Plan;
@@ -18,7 +19,6 @@ use crate::model::http::policies::RetryPolicy;
 use crate::model::http::reply::{LocalReply, Reason};
 use crate::model::http::retry::Outcome;
 use crate::model::http::retry_fields;
-use crate::model::resolve::Upstream;
 
 /// Bytes of a request's content that are kept so that it can be sent again. A request with more is sent once.
 const MAX_REPLAYED_BYTES: usize = 64 * 1024;
@@ -112,10 +112,9 @@ impl<D: Downstream> Forwarding<'_, '_, D> {
                     Err(reason) => return self.request.reply(reason, self.retries > 0).await,
                 },
             };
-            let ends = self.request.connection.ends_at(&chosen.upstream);
-            self.request.watcher.record.attempt(&ends);
-            let under_way = chosen.state.clone().map(EndpointState::begin);
-            let attempt = match self.attempt(&chosen.upstream).await {
+            self.request.watcher.record.attempt(&chosen.endpoint.ends);
+            let under_way = chosen.endpoint.state.clone().map(EndpointState::begin);
+            let attempt = match self.attempt(&chosen.endpoint).await {
                 Err(Broken::Timeout) => {
                     self.request.note_result(&self.plan, &chosen, EndpointResult::Timeout);
                     return self.request.reply(Reason::Timeout, self.retries > 0).await;
@@ -155,12 +154,12 @@ impl<D: Downstream> Forwarding<'_, '_, D> {
                 };
             }
             tracing::debug!(
-                endpoint = ?chosen.upstream.workload.as_ref().map(|workload| &workload.uid),
+                endpoint = ?chosen.endpoint.upstream.workload.as_ref().map(|workload| &workload.uid),
                 retry = self.retries,
                 why = failure.as_ref().map(Failure::text),
                 "an attempt is followed by another"
             );
-            self.tried.extend(chosen.upstream.workload.as_ref().map(|workload| workload.uid.clone()));
+            self.tried.extend(chosen.endpoint.upstream.workload.as_ref().map(|workload| workload.uid.clone()));
             self.body.restart();
         }
     }
@@ -169,11 +168,12 @@ impl<D: Downstream> Forwarding<'_, '_, D> {
     ///
     /// # Errors
     /// When the client leaves.
-    async fn attempt(&mut self, upstream: &Upstream) -> Result<Attempt, Broken> {
+    async fn attempt(&mut self, endpoint: &KnownEndpoint) -> Result<Attempt, Broken> {
         let Request { connection, head, downstream, watcher, length, .. } = &mut *self.request;
         watcher.begin_attempt(self.plan.timeouts.per_try);
         let (pool, port, length) = (&self.plan.policy.pool, self.plan.port, *length);
-        let sending = Sending { connection, upstream, port, pool, head, length, may_reuse: self.may_reuse };
+        let KnownEndpoint { upstream, pool_key, .. } = endpoint;
+        let sending = Sending { connection, upstream, pool_key, port, pool, head, length, may_reuse: self.may_reuse };
         self.place = None;
         let (breaker, place) = (self.breaker.as_ref(), &mut self.place);
         let begin = async {
@@ -323,7 +323,7 @@ impl<D: Downstream> Forwarding<'_, '_, D> {
         }
         let is_whole = self.body.is_sent() && length != BodyLength::Tunnel;
         let pool = &self.plan.policy.pool;
-        exchange.finish(self.request.connection, &chosen.upstream.transport, pool, is_whole);
+        exchange.finish(self.request.connection, &chosen.endpoint.pool_key, pool, is_whole);
         Ok(())
     }
 }

@@ -1,7 +1,9 @@
 //! What carries a connection to an upstream: TCP, or a stream of HBONE; and the connections of a pod that wait for requests.
 
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::io::{self, IoSlice};
 use std::pin::Pin;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::task::{Context, Poll};
 use std::time::Duration;
@@ -24,7 +26,34 @@ const SWEEP_INTERVAL: Duration = Duration::from_secs(10);
 const LONGEST_END: Duration = Duration::from_secs(5);
 
 /// The upstream connections of one pod on one worker.
-pub(in crate::proxy) type HttpPool = UpstreamPool<Transport, UpstreamIo>;
+pub(in crate::proxy) type HttpPool = UpstreamPool<PoolKey, UpstreamIo>;
+
+/// What a pool keeps connections by: what they lead to, of which the text is hashed once and not with each request.
+#[derive(Debug, Clone)]
+pub(in crate::proxy) struct PoolKey(Arc<(u64, Transport)>);
+
+impl PoolKey {
+    pub(super) fn new(transport: &Transport) -> Self {
+        // Of equal transports the same. Those who could choose texts that collide are the mesh itself.
+        let mut hasher = DefaultHasher::new();
+        transport.hash(&mut hasher);
+        Self(Arc::new((hasher.finish(), transport.clone())))
+    }
+}
+
+impl PartialEq for PoolKey {
+    fn eq(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.0, &other.0) || *self.0 == *other.0
+    }
+}
+
+impl Eq for PoolKey {}
+
+impl Hash for PoolKey {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        state.write_u64(self.0.0);
+    }
+}
 
 /// The bytes of one connection to an upstream.
 #[derive(Debug)]

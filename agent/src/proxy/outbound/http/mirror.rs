@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::connection::HttpConnection;
+use super::io::PoolKey;
 use super::plan::Plan;
 use super::request::Request;
 use super::upstream::{Begun, Sending};
@@ -95,10 +96,11 @@ impl Copy {
 
     async fn send(&self) -> Result<(), String> {
         let upstream = self.choose()?;
-        let pool = &self.place.policy.pool;
+        let (pool, pool_key) = (&self.place.policy.pool, PoolKey::new(&upstream.transport));
         let sending = Sending {
             connection: &self.connection,
             upstream: &upstream,
+            pool_key: &pool_key,
             port: self.place.port,
             pool,
             head: &self.head,
@@ -127,7 +129,7 @@ impl Copy {
         if !matches!(length, BodyLength::Empty | BodyLength::Tunnel) {
             while let Received::Data(_) = poll_fn(|cx| exchange.poll_receive(cx)).await.map_err(broken)? {}
         }
-        exchange.finish(&self.connection, &upstream.transport, pool, length != BodyLength::Tunnel);
+        exchange.finish(&self.connection, &pool_key, pool, length != BodyLength::Tunnel);
         Ok(())
     }
 

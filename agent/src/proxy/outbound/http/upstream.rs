@@ -9,12 +9,12 @@ use std::time::Duration;
 use bytes::Bytes;
 
 use super::connection::HttpConnection;
-use super::io::{HttpPool, IDLE_TIMEOUT, UpstreamIo};
+use super::io::{HttpPool, IDLE_TIMEOUT, PoolKey, UpstreamIo};
 use crate::http::{self, BodyLength, ExchangeError, MessageStream, Received, h1, h2};
 use crate::limits::LimitKind;
 use crate::model::http::destination::{ConnectionPool, UpstreamProtocol};
 use crate::model::http::head::{HttpFields, HttpVersion, RequestHead, ResponseHead};
-use crate::model::resolve::{Transport, Upstream};
+use crate::model::resolve::Upstream;
 use crate::model::service::AppProtocol;
 use crate::net::ConnectError;
 use crate::proxy::outbound::error::OutboundError;
@@ -47,6 +47,8 @@ pub(super) enum OpenError {
 pub(super) struct Sending<'a> {
     pub(super) connection: &'a HttpConnection,
     pub(super) upstream: &'a Upstream,
+    /// What connections to it are kept by.
+    pub(super) pool_key: &'a PoolKey,
     /// The port of the service that the endpoint serves.
     pub(super) port: u16,
     pub(super) pool: &'a ConnectionPool,
@@ -108,7 +110,7 @@ impl Sending<'_> {
     async fn begin_http1(&self) -> Result<Begun, OpenError> {
         let idle_timeout = self.pool.idle_timeout.unwrap_or(IDLE_TIMEOUT).min(IDLE_TIMEOUT);
         let longest = if is_idempotent(&self.head.method) { idle_timeout } else { FRESH_ENOUGH.min(idle_timeout) };
-        let idle = self.may_reuse.then(|| self.http_pool().take_idle(&self.upstream.transport, longest)).flatten();
+        let idle = self.may_reuse.then(|| self.http_pool().take_idle(self.pool_key, longest)).flatten();
         let is_reused = idle.is_some();
         let mut connection = match idle {
             Some(connection) => connection,
@@ -120,7 +122,7 @@ impl Sending<'_> {
     }
 
     async fn begin_http2(&self) -> Result<Begun, OpenError> {
-        let (pool, key) = (self.http_pool(), &self.upstream.transport);
+        let (pool, key) = (self.http_pool(), self.pool_key);
         if let Some(begun) = self.begin_on_shared() {
             return Ok(begun);
         }
@@ -146,7 +148,7 @@ impl Sending<'_> {
 
     /// Begins the request on a connection of HTTP/2 that is there already.
     fn begin_on_shared(&self) -> Option<Begun> {
-        let shared = self.http_pool().shared(&self.upstream.transport, self.pool.max_concurrent_streams)?;
+        let shared = self.http_pool().shared(self.pool_key, self.pool.max_concurrent_streams)?;
         let stream = shared.open(self.head, self.length).ok()?;
         Some(Begun { exchange: Exchange::Http2(stream), is_reused: true })
     }
@@ -173,7 +175,7 @@ pub(super) fn is_idempotent(method: &[u8]) -> bool {
 
 impl Exchange {
     /// The request has ended, and so has its response: the connection waits for others, where it can.
-    pub(super) fn finish(self, connection: &HttpConnection, key: &Transport, pool: &ConnectionPool, may_keep: bool) {
+    pub(super) fn finish(self, connection: &HttpConnection, key: &PoolKey, pool: &ConnectionPool, may_keep: bool) {
         let Self::Http1(mut http1) = self else { return };
         if may_keep && http1.is_reusable() && pool.admits_another_on(http1.io().requests()) {
             connection.pod_proxy.http_pool().put_idle(key, http1);
