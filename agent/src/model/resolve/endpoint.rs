@@ -95,7 +95,7 @@ impl<'a, R: FnMut() -> u64> Resolution<'a, R> {
     }
 
     /// The endpoint of a service for this connection.
-    fn pick(&mut self, service: &Arc<Service>, port: RequestedPort) -> Option<&'a Arc<Workload>> {
+    pub(super) fn pick(&mut self, service: &Arc<Service>, port: RequestedPort) -> Option<&'a Arc<Workload>> {
         let endpoints = self.mesh.services.endpoints(&service.key)?;
         endpoints.pick(service, port, self.source, self.client, self.excluded, &mut self.random)
     }
@@ -111,9 +111,20 @@ impl<'a, R: FnMut() -> u64> Resolution<'a, R> {
         if service.load_balancing.as_ref().is_some_and(|lb| lb.mode == BalancingMode::Passthrough) {
             return Ok(upstream(Transport::Passthrough(self.destination), None, Some(service)));
         }
-        let Some(endpoint) = self.pick(service, RequestedPort::Service(port)) else {
-            return self.reach_without_endpoint(service);
-        };
+        match self.pick(service, RequestedPort::Service(port)) {
+            Some(endpoint) => self.reach_endpoint(service, endpoint),
+            None => self.reach_without_endpoint(service),
+        }
+    }
+
+    /// An endpoint that was picked for a service. What this comes to depends on the three objects, the source one of them, and
+    /// on the destination alone.
+    pub(super) fn reach_endpoint(
+        &self,
+        service: &Arc<Service>,
+        endpoint: &Arc<Workload>,
+    ) -> Result<Upstream, Unresolved> {
+        let port = self.destination.port();
         let target_port = target_port(service, endpoint, port)
             .ok_or_else(|| Unresolved::NoSuchPort(service.key.to_string(), port))?;
         let Some(ip) = self.address_of(endpoint)? else {
