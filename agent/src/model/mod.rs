@@ -146,7 +146,7 @@ pub mod resolve {
     mod tests;
     mod upstream;
 
-    pub use request::EndpointRequest;
+    pub use request::{EndpointRequest, Picked};
     pub use upstream::{Transport, Unresolved, Upstream};
 }
 

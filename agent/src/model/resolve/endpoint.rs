@@ -74,18 +74,18 @@ impl<'a> Destination<'a> {
 }
 
 /// One connection, or one request, that is being resolved.
-pub(super) struct Resolution<'a, R> {
+pub(super) struct Resolution<'a, 'r, R> {
     pub(super) mesh: &'a Mesh,
-    pub(super) source: &'a Workload,
+    pub(super) source: &'r Workload,
     pub(super) destination: SocketAddr,
     /// For which an endpoint is always the same.
     pub(super) client: Option<Client>,
     /// Endpoints that a service is not to be served by.
-    pub(super) excluded: &'a dyn Fn(&Workload) -> bool,
+    pub(super) excluded: &'r dyn Fn(&Workload) -> bool,
     pub(super) random: R,
 }
 
-impl<'a, R: FnMut() -> u64> Resolution<'a, R> {
+impl<'a, R: FnMut() -> u64> Resolution<'a, '_, R> {
     fn upstream(&mut self) -> Result<Upstream, Unresolved> {
         match Destination::of(self.mesh, self.source, self.destination.ip()) {
             Destination::Service(service) => self.reach_service(service),
@@ -95,7 +95,7 @@ impl<'a, R: FnMut() -> u64> Resolution<'a, R> {
     }
 
     /// The endpoint of a service for this connection.
-    pub(super) fn pick(&mut self, service: &Arc<Service>, port: RequestedPort) -> Option<&'a Arc<Workload>> {
+    fn pick(&mut self, service: &Arc<Service>, port: RequestedPort) -> Option<&'a Arc<Workload>> {
         let endpoints = self.mesh.services.endpoints(&service.key)?;
         endpoints.pick(service, port, self.source, self.client, self.excluded, &mut self.random)
     }
@@ -108,13 +108,22 @@ impl<'a, R: FnMut() -> u64> Resolution<'a, R> {
         if !service.ports.iter().any(|known| known.service_port == port) {
             return self.reach_unlisted_port(service);
         }
-        if service.load_balancing.as_ref().is_some_and(|lb| lb.mode == BalancingMode::Passthrough) {
+        if is_passthrough(service) {
             return Ok(upstream(Transport::Passthrough(self.destination), None, Some(service)));
         }
         match self.pick(service, RequestedPort::Service(port)) {
             Some(endpoint) => self.reach_endpoint(service, endpoint),
             None => self.reach_without_endpoint(service),
         }
+    }
+
+    /// The endpoint of a service where one serves the port and nothing is between: no waypoint, no other way.
+    pub(super) fn pick_plainly(&mut self, service: &Arc<Service>) -> Option<&'a Arc<Workload>> {
+        let port = self.destination.port();
+        let is_plain = service.waypoint.is_none()
+            && !is_passthrough(service)
+            && service.ports.iter().any(|known| known.service_port == port);
+        if is_plain { self.pick(service, RequestedPort::Service(port)) } else { None }
     }
 
     /// An endpoint that was picked for a service. What this comes to depends on the three objects, the source one of them, and
@@ -272,6 +281,10 @@ impl<'a, R: FnMut() -> u64> Resolution<'a, R> {
             }
         }
     }
+}
+
+fn is_passthrough(service: &Service) -> bool {
+    service.load_balancing.as_ref().is_some_and(|balancing| balancing.mode == BalancingMode::Passthrough)
 }
 
 fn upstream(transport: Transport, workload: Option<&Arc<Workload>>, service: Option<&Arc<Service>>) -> Upstream {

@@ -1,6 +1,7 @@
 //! Which endpoint serves one request of HTTP, once its route has named a service.
 
 use std::net::SocketAddr;
+use std::sync::Arc;
 
 use super::endpoint::Resolution;
 use super::upstream::{Unresolved, Upstream};
@@ -22,7 +23,41 @@ pub struct EndpointRequest<'a> {
     pub hash: Option<u64>,
 }
 
+/// An endpoint that was picked for a request: a workload, and the service by which it was found.
+#[derive(Debug, Clone, Copy)]
+pub struct Picked<'a> {
+    pub service: &'a Arc<Service>,
+    pub endpoint: &'a Arc<Workload>,
+}
+
 impl Mesh {
+    /// Picks the endpoint of one request, as [`resolve_request`](Self::resolve_request) does, without saying how it is reached. `None`
+    /// where none of the service's endpoints serves the request, or not plainly: how else it is served, or why not, says that one.
+    pub fn pick_for_request(
+        &self,
+        source: &Workload,
+        request: EndpointRequest<'_>,
+        excluded: impl Fn(&Workload) -> bool,
+        random: impl FnMut() -> u64,
+    ) -> Option<Picked<'_>> {
+        let service = self.service(request.service)?;
+        let endpoint = self.resolution(source, request, service, &excluded, random).pick_plainly(service)?;
+        Some(Picked { service, endpoint })
+    }
+
+    /// How an endpoint is reached that was picked for a request.
+    ///
+    /// # Errors
+    /// As of [`resolve_request`](Self::resolve_request).
+    pub fn reach_picked(
+        &self,
+        source: &Workload,
+        request: EndpointRequest<'_>,
+        Picked { service, endpoint }: Picked<'_>,
+    ) -> Result<Upstream, Unresolved> {
+        self.resolution(source, request, service, &|_: &Workload| false, || 0).reach_endpoint(service, endpoint)
+    }
+
     /// Resolves one request of an enrolled pod. Endpoints that are `excluded` do not serve it: it was offered to them, they are
     /// not of its subset, or they are ejected. `random` must be uniform; without a hash an endpoint is chosen by it.
     ///
@@ -35,15 +70,26 @@ impl Mesh {
         excluded: impl Fn(&Workload) -> bool,
         random: impl FnMut() -> u64,
     ) -> Result<Upstream, Unresolved> {
-        let EndpointRequest { service: key, port, dialled, hash } = request;
+        let EndpointRequest { service: key, port, .. } = request;
         let unknown = || Unresolved::NoSuchPort(key.to_string(), port);
         let service = self.service(key).ok_or_else(unknown)?;
         if !service.ports.iter().any(|known| known.service_port == port) {
             return Err(unknown());
         }
-        let destination = address_of(service, source, canonical(dialled.0), port);
-        let client = hash.map(Client::of_hash);
-        Resolution { mesh: self, source, destination, client, excluded: &excluded, random }.reach_service(service)
+        self.resolution(source, request, service, &excluded, random).reach_service(service)
+    }
+
+    fn resolution<'a, 'r, R: FnMut() -> u64>(
+        &'a self,
+        source: &'r Workload,
+        request: EndpointRequest<'_>,
+        service: &Service,
+        excluded: &'r dyn Fn(&Workload) -> bool,
+        random: R,
+    ) -> Resolution<'a, 'r, R> {
+        let destination = address_of(service, source, canonical(request.dialled.0), request.port);
+        let client = request.hash.map(Client::of_hash);
+        Resolution { mesh: self, source, destination, client, excluded, random }
     }
 }
 
@@ -63,11 +109,16 @@ mod tests {
     use crate::model::resolve::Transport;
     use crate::model::sample::{mesh, service, serving, workload};
 
-    /// The endpoint and the authority that a request comes to.
+    /// The endpoint and the authority that a request comes to, in one step; in two it is the same, where it has an endpoint.
     fn endpoint(mesh: &Mesh, request: EndpointRequest<'_>, excluded: &[&str]) -> String {
         let source = workload("productpage", &["10.0.0.1"]);
         let is_excluded = |endpoint: &Workload| excluded.contains(&&*endpoint.name);
-        match mesh.resolve_request(&source, request, is_excluded, || 0) {
+        let resolved = mesh.resolve_request(&source, request, is_excluded, || 0);
+        let picked = mesh.pick_for_request(&source, request, is_excluded, || 0);
+        let reached = picked.and_then(|picked| mesh.reach_picked(&source, request, picked).ok());
+        let transport = |upstream: &Upstream| upstream.transport.clone();
+        assert_eq!(reached.as_ref().map(transport), resolved.as_ref().ok().map(transport), "{request:?}");
+        match resolved {
             Ok(upstream) => {
                 let name = upstream.workload.map_or("-".into(), |workload| workload.name.to_string());
                 let Transport::Hbone { authority, .. } = upstream.transport else {

@@ -55,9 +55,17 @@ impl<D> Request<'_, D> {
         let (hash, set_cookie) = self.hash(plan);
         let request =
             EndpointRequest { service: &plan.service, port: plan.port, dialled: self.connection.original_dst, hash };
-        let resolve = || {
+        let resolve = || -> Result<Arc<KnownEndpoint>, Unresolved> {
             let source = &self.connection.source.workload;
-            let upstream = mesh.resolve_request(source, request, excluded, rand::random)?;
+            // Most requests go where one of their connection went before: what that takes is known.
+            let picked = mesh.pick_for_request(source, request, excluded, rand::random);
+            if let Some(endpoint) = picked.and_then(|picked| self.connection.known_as(picked, plan.port)) {
+                return Ok(endpoint);
+            }
+            let upstream = match picked {
+                Some(picked) => mesh.reach_picked(source, request, picked)?,
+                None => mesh.resolve_request(source, request, excluded, rand::random)?,
+            };
             Ok(self.connection.known(upstream, &plan.service, plan.port))
         };
         let mut endpoint = resolve()?;

@@ -8,7 +8,7 @@ use super::endpoints::EndpointState;
 use super::io::PoolKey;
 use super::port::HttpPort;
 use crate::model::address::OriginalDst;
-use crate::model::resolve::Upstream;
+use crate::model::resolve::{Picked, Upstream};
 use crate::model::service::{Service, ServiceKey};
 use crate::proxy::pod::PodProxy;
 use crate::telemetry::ends::{ConnectionEnds, OutboundSource};
@@ -93,6 +93,18 @@ impl HttpConnection {
             ends: self.ends.clone(),
             known: Mutex::default(),
         }
+    }
+
+    /// What is known of an endpoint that was picked for a port of a service; `None` where no request has gone there. It is reached in
+    /// the same way as long as the objects of the mesh are the same.
+    pub(super) fn known_as(&self, picked: Picked<'_>, port: u16) -> Option<Arc<KnownEndpoint>> {
+        let is_it = |known: &&Arc<KnownEndpoint>| {
+            let Upstream { workload, service, .. } = &known.upstream;
+            known.port == port
+                && workload.as_ref().is_some_and(|workload| Arc::ptr_eq(workload, picked.endpoint))
+                && service.as_ref().is_some_and(|service| Arc::ptr_eq(service, picked.service))
+        };
+        self.known.lock().iter().find(is_it).cloned()
     }
 
     /// What is known of an endpoint that was resolved for a port of a service.
