@@ -77,6 +77,9 @@ pub(crate) struct Bench {
     /// Fewer and shorter rounds: all of it within four minutes.
     #[arg(long)]
     pub(crate) quick: bool,
+    /// After the rounds, print where the agents' processor time goes in each case, by `perf` (docs/bench.md).
+    #[arg(long)]
+    pub(crate) profile: bool,
     /// Where latest.txt, latest.json and latest.svg go.
     #[arg(long, default_value = "target/bench")]
     pub(crate) out: PathBuf,

@@ -18,6 +18,7 @@ mod lineup;
 mod load;
 mod memory;
 mod peer;
+mod profile;
 mod relay;
 mod report;
 mod rounds;
@@ -67,10 +68,23 @@ fn bench(bench: &Bench) -> Result<ExitCode> {
     if !loads.is_empty() {
         let lineup = Lineup::start(bench)?;
         outcome.run(&loads, &lineup.subjects, plan);
+        if bench.profile {
+            profile(&loads, &lineup, plan.seconds)?;
+        }
         outcome.failures.extend(lineup.bypassed(&loads)?);
     }
     let builds = bench.builds();
     let names: Vec<&str> = builds.iter().map(|(name, _)| *name).collect();
     report::publish(&header, &outcome, &names, &bench.out)?;
     Ok(if outcome.failures.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// Profiles the agents under each load, after all that is measured: sampling costs time.
+fn profile(cases: &[case::Case], lineup: &Lineup, seconds: u32) -> Result<()> {
+    for case in cases {
+        for subject in lineup.subjects.iter().filter(|subject| subject.takes(case.load.is_routed())) {
+            print!("{}", profile::of(case, subject, seconds)?);
+        }
+    }
+    Ok(())
 }
