@@ -114,7 +114,7 @@ impl Sending<'_> {
         let is_reused = idle.is_some();
         let mut connection = match idle {
             Some(connection) => connection,
-            None => Box::new(h1::ClientConnection::new(self.connect().await?)),
+            None => Box::new(h1::ClientConnection::new(Box::pin(self.connect()).await?)),
         };
         connection.send_request(self.head, self.length).map_err(OpenError::Session)?;
         connection.io().note_request();
@@ -133,7 +133,7 @@ impl Sending<'_> {
             return Ok(begun);
         }
         let budget = self.connection.pod_proxy.budget.clone();
-        let (opened, mut driver) = h2::ClientConnection::new(self.connect().await?, budget);
+        let (opened, mut driver) = h2::ClientConnection::new(Box::pin(self.connect()).await?, budget);
         let pod = self.connection.pod_proxy.pod.clone();
         tokio::spawn(async move {
             tokio::select! {
@@ -153,7 +153,8 @@ impl Sending<'_> {
         Some(Begun { exchange: Exchange::Http2(stream), is_reused: true })
     }
 
-    /// Opens a connection to the endpoint.
+    /// Opens a connection to the endpoint. The state of that is large and few requests need it: callers put it in a box, so that it
+    /// is no part of the state of a request, which moves from caller to callee.
     async fn connect(&self) -> Result<UpstreamIo, OpenError> {
         let HttpConnection { pod_proxy, source, original_dst, .. } = self.connection;
         let limits = &pod_proxy.pod.limits;
