@@ -5,6 +5,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use futures_util::StreamExt as _;
+use futures_util::stream::FuturesUnordered;
 use parking_lot::Mutex;
 use tokio::sync::mpsc;
 use tokio_util::sync::{CancellationToken, WaitForCancellationFuture};
@@ -140,8 +142,17 @@ impl Drain {
     }
 }
 
+/// Resolves with the first of these. For tasks that are woken for other work all the time: to poll a token takes two locks that all
+/// connections share, and here one is polled again only when it has something to say.
+pub async fn first_of<'a>(tokens: impl IntoIterator<Item = WaitForCancellationFuture<'a>>) {
+    let mut waiting: FuturesUnordered<_> = tokens.into_iter().collect();
+    waiting.next().await;
+}
+
 #[cfg(test)]
 mod tests {
+    use futures_util::FutureExt as _;
+
     use super::*;
 
     #[test]
@@ -179,5 +190,16 @@ mod tests {
         });
         assert!(!trigger.run(Duration::from_secs(5)).await);
         worker.await.expect("the worker ends when asked to close");
+    }
+
+    #[tokio::test]
+    async fn the_first_token_of_several_resolves_whichever_it_is() {
+        for cancelled in 0..2 {
+            let tokens = [CancellationToken::new(), CancellationToken::new()];
+            let mut first = std::pin::pin!(first_of(tokens.iter().map(CancellationToken::cancelled)));
+            assert!(first.as_mut().now_or_never().is_none());
+            tokens[cancelled].cancel();
+            first.await;
+        }
     }
 }

@@ -13,6 +13,7 @@ use super::serve;
 use super::watcher::{Client, ClientSocket};
 use crate::http::h1::{self, RequestError};
 use crate::http::{BodyLength, Detected, h2};
+use crate::lifecycle::first_of;
 use crate::limits::LimitKind;
 use crate::model::http::head::RequestHead;
 use crate::net;
@@ -48,8 +49,7 @@ impl HttpConnection {
         };
         tokio::select! {
             biased;
-            () = pod.dead.cancelled() => {}
-            () = drain.closing() => {}
+            () = first_of([pod.dead.cancelled(), drain.closing()]) => {}
             () = serving => {}
         }
     }
@@ -61,7 +61,7 @@ impl HttpConnection {
         let mut head = RequestHead::default();
         let drain = &self.pod_proxy.proxy.drain;
         // One for all requests: each waits in a list that the whole process shares.
-        let mut draining = std::pin::pin!(drain.draining());
+        let mut draining = std::pin::pin!(first_of([drain.draining()]));
         while connection.is_open() {
             let next = tokio::select! {
                 biased;
@@ -96,7 +96,7 @@ impl HttpConnection {
         let budget = self.pod_proxy.budget.clone();
         let mut connection = h2::ServerConnection::new(downstream, received, budget);
         let drain = self.pod_proxy.proxy.drain.clone();
-        let mut draining = std::pin::pin!(drain.draining());
+        let mut draining = std::pin::pin!(first_of([drain.draining()]));
         let mut is_leaving = false;
         loop {
             let next = tokio::select! {
@@ -123,9 +123,10 @@ impl HttpConnection {
         let place = self.pod_proxy.pod.limits.of(LimitKind::HttpStreams).try_take();
         // A stream whose response has not ended is reset as it is dropped.
         let _ = if place.is_some() {
-            serve::serve(&self, &mut stream, Client::Stream, &mut head, length).await
+            // In a box of its own: the runtime moves a new task several times.
+            Box::pin(serve::serve(&self, &mut stream, Client::Stream, &mut head, length)).await
         } else {
-            serve::turn_away(&self, &mut stream, Client::Stream, &mut head, length).await
+            Box::pin(serve::turn_away(&self, &mut stream, Client::Stream, &mut head, length)).await
         };
     }
 }
