@@ -50,9 +50,11 @@ impl HttpConfig {
     #[must_use]
     pub fn routes(&self, source: SourceView<'_>, service: &ServiceKey, port: u16) -> Option<Arc<ServiceRoutes>> {
         let (scope, host) = (self.scopes.of(source), lower_case(&service.hostname));
-        let is_imported = scope.imports_service(&service.namespace, &host, port);
-        let asked = Asked { host: &host, namespace: &service.namespace, port };
-        is_imported.then(|| self.routes.routes(source, &scope, asked)).flatten()
+        if !scope.imports_service(&service.namespace, &host, port) {
+            // An object is imported with all its hosts. For a service that is not, they count as if no service had them.
+            return self.routes_by_authority(source, &host, port);
+        }
+        self.routes.routes(source, &scope, Asked { host: &host, namespace: &service.namespace, port })
     }
 
     /// The routes for requests with a host that no service has, without its port, to a port. Only where it is 80 are
@@ -84,9 +86,11 @@ impl HttpConfig {
     #[must_use]
     pub fn route_objects(&self, source: SourceView<'_>, service: &ServiceKey, port: u16) -> Vec<ObjectStanding> {
         let (scope, host) = (self.scopes.of(source), lower_case(&service.hostname));
-        let asked = Asked { host: &host, namespace: &service.namespace, port };
-        let mut about = self.routes.about(source, &scope, asked);
-        if !scope.imports_service(&service.namespace, &host, port) {
+        let is_imported = scope.imports_service(&service.namespace, &host, port);
+        // Of a service that is not imported, objects count as if no service had its host: see `routes`.
+        let namespace = if is_imported { &*service.namespace } else { "" };
+        let mut about = self.routes.about(source, &scope, Asked { host: &host, namespace, port });
+        if !is_imported && port != PORT_OF_UNKNOWN_HOSTS {
             about.iter_mut().for_each(|object| object.standing = Standing::NotImported);
         }
         about

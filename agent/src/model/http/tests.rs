@@ -220,7 +220,9 @@ fn why_an_object_counts_or_does_not_is_told() {
         outbound_traffic_policy: None,
     };
     let narrow = HttpConfig::new(HttpObjects { scopes: vec![scope], ..all });
-    assert!(told(&narrow).iter().all(|(_, standing, _)| *standing == Standing::NotImported));
+    let standings: Vec<Standing> = told(&narrow).into_iter().map(|(_, standing, _)| standing).collect();
+    let not_imported = Standing::NotImported;
+    assert_eq!(standings, [not_imported, not_imported, Standing::NotExported, not_imported]);
     assert_eq!(narrow.sidecar(source).as_deref(), Some("b/narrow"));
 }
 
@@ -371,7 +373,13 @@ fn a_sidecar_object_bounds_what_its_pods_see() {
     let none = Labels::default();
     let source = SourceView { namespace: "b", labels: &none };
     let elsewhere = ServiceKey::new("other", REVIEWS);
-    assert!(HttpConfig::new(objects).routes(source, &elsewhere, 80).is_some());
+    let config = HttpConfig::new(objects);
+    assert!(config.routes(source, &elsewhere, 80).is_some());
+    // For a service that is not imported its rules count as for a host that no service has: on port 80.
+    let unseen = ServiceKey::new("s", REVIEWS);
+    assert!(!config.is_imported(source, &unseen, 80));
+    assert!(config.routes(source, &unseen, 80).is_some());
+    assert!(config.routes(source, &unseen, 9080).is_none());
 }
 
 #[test]
