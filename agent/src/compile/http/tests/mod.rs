@@ -3,6 +3,7 @@
 
 mod destinations;
 mod documents;
+mod istio_cases;
 mod routes;
 
 use std::path::Path;
