@@ -25,6 +25,10 @@ pub(crate) const CASES: &[Case] = &[
     Case { name: "http: a request with a body is tried again whole", check: Check::Http(retry_with_body) },
     Case { name: "http: a pod that refuses connections is passed over", check: Check::Http(refused) },
     Case { name: "http: a try that takes too long is given up for another one", check: Check::Http(per_try_timeout) },
+    Case {
+        name: "http: a retry asks another pod, unless the policy lets it ask the same one",
+        check: Check::Http(another_pod),
+    },
     Case { name: "http: an endpoint that only fails is ejected, and comes back", check: Check::Http(ejection) },
     Case {
         name: "http: an endpoint that does not answer before the route's time-out is ejected",
@@ -172,6 +176,27 @@ fn per_try_timeout(mesh: &HttpMesh) -> Result<()> {
     answer.expect(504, None)?;
     ensure!(taken >= Duration::from_millis(900) && taken < Duration::from_secs(8), "it took {taken:?}");
     ensure!(mesh.arrived("per-try")? == [3, 0, 0], "{:?} arrived", mesh.arrived("per-try")?);
+    Ok(())
+}
+
+fn another_pod(mesh: &HttpMesh) -> Result<()> {
+    let service = mesh.service("another-pod")?;
+    // By the hash, each attempt would go to one pod.
+    let _rule =
+        service.destination_rule("trafficPolicy: {loadBalancer: {consistentHash: {httpHeaderName: x-user}}}")?;
+    for (name, more, expected) in [("another", "", [1, 1, 1]), ("same", "retryIgnorePreviousHosts: false", [0, 0, 3])] {
+        let _route = service.virtual_service(&format!(
+            "[{{match: [{{uri: {{exact: /{name}}}}}], directResponse: {{status: 299}}}}, \
+             {{route: [{{destination: {{host: another-pod}}}}], retries: {{attempts: 2, retryOn: '503', {more}}}}}]"
+        ))?;
+        service.comes_to("the route counts", &format!("/{name}"), &[], |answer| answer.status == 299)?;
+        let key = format!("retried-{name}");
+        let answer = service.ask(&format!("/?status=503&key={key}"), &["-Hx-user: one"])?;
+        ensure!(answer.status == 503, "{answer:?}");
+        let mut arrived = mesh.arrived(&key)?;
+        arrived.sort_unstable();
+        ensure!(arrived == expected, "{name}: {expected:?} expected, {arrived:?} arrived");
+    }
     Ok(())
 }
 

@@ -159,7 +159,9 @@ impl<D: Downstream> Forwarding<'_, '_, D> {
                 why = failure.as_ref().map(Failure::text),
                 "an attempt is followed by another"
             );
-            self.tried.extend(chosen.endpoint.upstream.workload.as_ref().map(|workload| workload.uid.clone()));
+            if self.plan.retry.as_ref().is_none_or(|retry| retry.avoids_tried_endpoints) {
+                self.tried.extend(chosen.endpoint.upstream.workload.as_ref().map(|workload| workload.uid.clone()));
+            }
             self.body.restart();
         }
     }
