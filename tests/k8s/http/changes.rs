@@ -80,7 +80,8 @@ pub(super) const CASES: &[Case] = &[
     - match: [{uri: {prefix: /regex}}]
       rewrite: {uriRegexRewrite: {match: '/regex/([a-z]+)/', rewrite: '/\\1-'}}
       route: [{destination: {host: v1}}]
-    - {match: [{uri: {prefix: /host}}], rewrite: {authority: other.example}, route: [{destination: {host: v1}}]}",
+    - {match: [{uri: {prefix: /host}}], rewrite: {authority: other.example}, route: [{destination: {host: v1}}]}
+    - {match: [{uri: {prefix: /set}}], headers: {request: {set: {Host: set.example}}}, route: [{destination: {host: v1}}]}",
                 ),
                 http_route(
                     "
@@ -102,6 +103,8 @@ pub(super) const CASES: &[Case] = &[
                 ask("/exact?q=/old/").by("v1").target("/whole?q=/old/"),
                 ask("/regex/abc/1").by("v1").target("/abc-1"),
                 ask("/host/x").by("v1").target("/host/x").host("other.example"),
+                // To set Host is to rewrite the authority.
+                ask("/set/x").by("v1").target("/set/x").host("set.example"),
                 ask("/old/a?q=1").alt().by("v2").target("/new/a?q=1").host("ALT.shop.svc.cluster.local"),
                 ask("/strip").alt().by("v2").target("/"),
                 ask("/strip/a").alt().by("v2").target("/a"),

@@ -1,6 +1,7 @@
 //! Which requests a rule is for.
 
-use super::case::{HttpCase, STRANGER, ask, grpc_route, http_route, virtual_service};
+use super::case::Expected::Only;
+use super::case::{HttpCase, STRANGER, ask, grpc_route, http_route, load, virtual_service};
 use crate::harness::{Case, Check};
 
 pub(super) const CASES: &[Case] = &[
@@ -169,6 +170,8 @@ pub(super) const CASES: &[Case] = &[
                 ask("/").with(&["-HHost: a.example:9999"]).by("v3"),
                 ask("/").with(&["-HHost: A.example"]).by("v1"),
                 ask("/").alt().with(&["-HHost: WEB.shop.svc.cluster.local"]).by("v3"),
+                // A port that declares nothing is no other.
+                ask("/").port(8082).with(&["-HHost: ALT.shop.svc.cluster.local"]).by("v1"),
             ],
         }),
     },
@@ -197,6 +200,43 @@ pub(super) const CASES: &[Case] = &[
                 ask("/shop.Cart2/Add").refused(404),
                 ask("/page/1").by("v3"),
                 ask("/shop.Cart/Add").port(9000).with(&["--http2-prior-knowledge"]).by("v1"),
+            ],
+        }),
+    },
+    Case {
+        name: "http: HTTPRoutes of one Service are one list, and one for a port is none of the others",
+        check: Check::Http(&HttpCase {
+            services: "shop",
+            older: &[http_route(
+                "
+  parentRefs: [{group: '', kind: Service, name: WEB}]
+  rules:
+    - {matches: [{path: {value: /both}}], backendRefs: [{name: v1, port: 80}]}
+    - {matches: [{path: {value: /a}}], backendRefs: [{name: v1, port: 80}]}",
+            )
+            .named("older-WEB")],
+            objects: &[
+                http_route(
+                    "
+  parentRefs: [{group: '', kind: Service, name: WEB}]
+  rules:
+    - {matches: [{path: {value: /both}}], backendRefs: [{name: v2, port: 80}]}
+    - {matches: [{path: {value: /b}}], backendRefs: [{name: v2, port: 80}]}",
+                )
+                .named("a-WEB"),
+                http_route(
+                    "{parentRefs: [{group: '', kind: Service, name: ALT, port: 80}], rules: [{backendRefs: [{name: v3, port: 80}]}]}",
+                )
+                .named("ALT"),
+            ],
+            requests: &[
+                ask("/a").by("v1"),
+                ask("/b").by("v2"),
+                // Of equal matches the older object's counts.
+                ask("/both").by("v1"),
+                ask("/c").refused(404),
+                ask("/").alt().by("v3"),
+                load(&["--http2"], Only(&["v1", "v2", "v3"])).alt().port(8081),
             ],
         }),
     },

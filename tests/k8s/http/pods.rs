@@ -12,7 +12,7 @@
 
 use std::time::{Duration, SystemTime};
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, ensure};
 use serde_json::{Value, json};
 use weir_tests::cluster::kubectl::Kubectl;
 use weir_tests::cluster::pods::app;
@@ -36,6 +36,8 @@ const SERVERS: [(&str, &str, &str); 4] = [
 const STARTING: Duration = Duration::from_secs(60);
 /// How long objects may take to count: kubectl, what istiod waits for before it pushes, the agents, on a busy machine.
 const COUNTING: Duration = Duration::from_secs(30);
+/// For how long they must go on to count: longer than istiod waits for further changes before it pushes.
+const SETTLING: Duration = Duration::from_millis(700);
 /// Pause between two looks: each is a kubectl.
 const PAUSE: Duration = Duration::from_millis(200);
 
@@ -69,7 +71,8 @@ impl HttpPods {
         Ok(made)
     }
 
-    /// Applies the objects of a case, and waits until all its requests come to what they should at the same time.
+    /// Applies the objects of a case, and waits until all its requests come to what they should at the same time, and go on to
+    /// for a moment, since objects may count one after another.
     pub(crate) fn check(&mut self, case: &HttpCase) -> Result<()> {
         self.cases += 1;
         let names = Names::of(case, self.cases);
@@ -96,15 +99,18 @@ impl HttpPods {
     }
 
     fn comes_to(&mut self, case: &HttpCase, names: &Names) -> Result<()> {
-        let kubectl = self.kubectl.clone();
         wait::until_every(PAUSE, "the requests come to what they should", COUNTING, || {
-            self.looks += 1;
-            let faults = requests::faults(&kubectl, case.requests, &names.at_look(self.looks))?;
-            if faults.is_empty() {
-                return Ok(());
-            }
-            bail!("{} of {} do not:\n{}", faults.len(), case.requests.len(), faults.join("\n"))
+            self.look(case, names)?;
+            wait::throughout("they go on to", SETTLING, || self.look(case, names))
         })
+    }
+
+    fn look(&mut self, case: &HttpCase, names: &Names) -> Result<()> {
+        self.looks += 1;
+        let faults = requests::faults(&self.kubectl, case.requests, &names.at_look(self.looks))?;
+        let (count, all) = (faults.len(), case.requests.len());
+        ensure!(faults.is_empty(), "{count} of {all} do not:\n{}", faults.join("\n"));
+        Ok(())
     }
 }
 

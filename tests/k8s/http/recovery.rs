@@ -86,6 +86,9 @@ pub(super) const CASES: &[Case] = &[
     - match: [{uri: {prefix: /abort}}]
       fault: {abort: {httpStatus: 418, percentage: {value: 100}}}
       route: [{destination: {host: v1}}]
+    - match: [{uri: {prefix: /grpc}}]
+      fault: {abort: {grpcStatus: UNAVAILABLE, percentage: {value: 100}}}
+      route: [{destination: {host: v1}}]
     - match: [{uri: {prefix: /half}}]
       fault: {abort: {httpStatus: 418, percentage: {value: 50}}}
       route: [{destination: {host: v1}}]
@@ -99,6 +102,11 @@ pub(super) const CASES: &[Case] = &[
             )],
             requests: &[
                 ask("/abort").refused(418).body("fault filter abort"),
+                ask("/grpc")
+                    .port(9000)
+                    .with(&["--http2-prior-knowledge", "-XPOST", "-Hcontent-type: application/grpc"])
+                    .refused(200)
+                    .headers(&[("grpc-status", Some("14"))]),
                 ask("/never").by("v1").takes(0, 8000),
                 load(&["--target=/half"], Shares(&[("418", 50), ("v1", 50)])),
                 // The time-out begins after the delay.

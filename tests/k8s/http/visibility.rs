@@ -234,4 +234,18 @@ pub(super) const CASES: &[Case] = &[
             ],
         }),
     },
+    Case {
+        name: "http: a DestinationRule that is exported to its own namespace alone is no other's",
+        check: Check::Http(&HttpCase {
+            services: "store",
+            older: &[],
+            objects: &[
+                destination_rule("{host: WEB, exportTo: ['.'], subsets: [{name: mine, labels: {version: s1}}]}")
+                    .of("store"),
+                virtual_service("{hosts: [WEB], http: [{route: [{destination: {host: WEB, subset: mine}}]}]}")
+                    .of("store"),
+            ],
+            requests: &[ask("/").from(STRANGER).by("s1"), ask("/").refused(503)],
+        }),
+    },
 ];
