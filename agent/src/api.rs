@@ -156,5 +156,6 @@ pub mod tls {
 
 /// The xDS client.
 pub mod xds {
+    pub use crate::resources::WantedObjects;
     pub use crate::xds::{ConfigReceiver, NodeDescription, XdsOptions, XdsStatus, decode_address, run};
 }

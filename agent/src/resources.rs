@@ -2,6 +2,7 @@
 //! disk keeps; nothing here knows what a resource says.
 
 mod object_kind;
+mod object_update;
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -11,6 +12,7 @@ use bytes::Bytes;
 use xxhash_rust::xxh64::xxh64;
 
 pub use self::object_kind::ObjectKind;
+pub use self::object_update::{ObjectBody, ObjectUpdate, WantedObjects};
 
 /// Type URL of workloads and services.
 pub const ADDRESS_TYPE_URL: &str = "type.googleapis.com/istio.workload.Address";

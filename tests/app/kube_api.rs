@@ -1,5 +1,5 @@
-//! A Kubernetes API server in small: pods and namespaces are JSON files of a folder, which may change at any time. It
-//! lists, watches, gets, and merges what is written to a pod's status back into the file. Enough for an agent that reads
+//! A Kubernetes API server in small: objects are JSON files of a folder, which may change at any time. It lists and watches
+//! pods, namespaces and the custom resources whose kinds it was told of, gets, and merges what is written to a pod's status back into the file. Enough for an agent that reads
 //! what it needs; the real one is in the tests on a real cluster.
 
 use std::collections::BTreeMap;
@@ -24,6 +24,17 @@ pub(crate) struct KubeApi {
     /// Folder of objects, one JSON file each.
     #[arg(long)]
     objects: PathBuf,
+    /// A kind of custom resource that is defined, as group/version/plural/Kind.
+    #[arg(long = "defines", value_parser = Definition::parse)]
+    definitions: Vec<Definition>,
+}
+
+/// A kind of objects that can be listed.
+#[derive(Debug, Clone)]
+struct Definition {
+    /// Of the API, with the version.
+    path: Vec<String>,
+    kind: String,
 }
 
 /// What is there, and what has happened.
@@ -51,12 +62,15 @@ struct Question {
 pub(crate) async fn serve(api: KubeApi) -> Result<()> {
     let listener = TcpListener::bind(api.address).await.with_context(|| format!("binding {}", api.address))?;
     let store = Arc::new(Mutex::new(Store { first: since_1970(), ..Store::default() }));
-    let objects = Arc::new(api.objects);
+    let core = ["pods/Pod", "namespaces/Namespace"].map(|kind| Definition::parse(&format!("api/v1/{kind}")));
+    let core = core.into_iter().collect::<Result<Vec<_>, _>>().map_err(anyhow::Error::msg)?;
+    let custom = api.definitions.into_iter().map(Definition::custom);
+    let (objects, definitions) = (Arc::new(api.objects), Arc::new(core.into_iter().chain(custom).collect::<Vec<_>>()));
     loop {
         let (tcp, _) = listener.accept().await?;
-        let (store, objects) = (store.clone(), objects.clone());
+        let (store, objects, definitions) = (store.clone(), objects.clone(), definitions.clone());
         tokio::spawn(async move {
-            if let Err(error) = answer(tcp, &store, &objects).await {
+            if let Err(error) = answer(tcp, &store, &objects, &definitions).await {
                 eprintln!("{error:#}");
             }
         });
@@ -64,7 +78,7 @@ pub(crate) async fn serve(api: KubeApi) -> Result<()> {
 }
 
 /// One question per connection: what ends an answer is the end of the connection.
-async fn answer(tcp: TcpStream, store: &Mutex<Store>, objects: &Path) -> Result<()> {
+async fn answer(tcp: TcpStream, store: &Mutex<Store>, objects: &Path, definitions: &[Definition]) -> Result<()> {
     let mut stream = BufReader::new(tcp);
     let Some(question) = Question::read(&mut stream).await? else { return Ok(()) };
     let tcp = stream.get_mut();
@@ -74,15 +88,16 @@ async fn answer(tcp: TcpStream, store: &Mutex<Store>, objects: &Path) -> Result<
         store
     };
     let path: Vec<&str> = question.path.iter().map(String::as_str).collect();
-    let (status, body) = match (question.method.as_str(), path.as_slice()) {
-        ("GET", ["api", "v1", kind @ ("pods" | "namespaces")]) => match question.watch_from {
+    let listed = definitions.iter().find(|known| question.method == "GET" && known.path == question.path);
+    let (status, body) = match (question.method.as_str(), path.as_slice(), listed) {
+        (_, _, Some(Definition { kind, .. })) => match question.watch_from {
             Some(from) if from < look().first => (410, too_old()),
             Some(from) => return watch(tcp, kind, &question, from, look).await,
             None => (200, look().list(kind, &question)),
         },
-        ("GET", ["api", "v1", "namespaces", name]) => found(look().get("Namespace", "", name)),
-        ("GET", ["api", "v1", "namespaces", namespace, "pods", name]) => found(look().get("Pod", namespace, name)),
-        ("PATCH", ["api", "v1", "namespaces", namespace, "pods", name, "status"]) => {
+        ("GET", ["api", "v1", "namespaces", name], _) => found(look().get("Namespace", "", name)),
+        ("GET", ["api", "v1", "namespaces", namespace, "pods", name], _) => found(look().get("Pod", namespace, name)),
+        ("PATCH", ["api", "v1", "namespaces", namespace, "pods", name, "status"], _) => {
             found(look().patch(namespace, name, &question.body)?)
         }
         _ => found(None),
@@ -138,6 +153,19 @@ async fn watch<'a>(
     }
 }
 
+impl Definition {
+    fn parse(text: &str) -> Result<Self, String> {
+        let (path, kind) = text.rsplit_once('/').ok_or_else(|| format!("{text:?} is not group/version/plural/Kind"))?;
+        Ok(Self { path: path.split('/').map(str::to_owned).collect(), kind: kind.to_owned() })
+    }
+
+    /// Where the API has kinds that are not its own.
+    fn custom(mut self) -> Self {
+        self.path.insert(0, "apis".to_owned());
+        self
+    }
+}
+
 impl Question {
     async fn read(stream: &mut BufReader<TcpStream>) -> Result<Option<Self>> {
         let mut line = String::new();
@@ -178,7 +206,7 @@ impl Question {
     }
 
     fn wants(&self, kind: &str, object: &Value) -> bool {
-        let is_kind = object["kind"] == if kind == "pods" { "Pod" } else { "Namespace" };
+        let is_kind = object["kind"] == kind;
         let is = |wanted: &Option<String>, found: &Value| wanted.as_ref().is_none_or(|wanted| found == wanted.as_str());
         is_kind && is(&self.node, &object["spec"]["nodeName"]) && is(&self.name, &object["metadata"]["name"])
     }
@@ -222,8 +250,7 @@ impl Store {
     fn list(&self, kind: &str, question: &Question) -> Value {
         let objects = self.files.values().map(|(_, object)| object);
         let items: Vec<_> = objects.filter(|object| question.wants(kind, object)).collect();
-        let list = if kind == "pods" { "PodList" } else { "NamespaceList" };
-        json!({"kind": list, "apiVersion": "v1", "metadata": {"resourceVersion": self.version().to_string()}, "items": items})
+        json!({"kind": format!("{kind}List"), "apiVersion": "v1", "metadata": {"resourceVersion": self.version().to_string()}, "items": items})
     }
 
     fn get(&self, kind: &str, namespace: &str, name: &str) -> Option<Value> {

@@ -62,6 +62,7 @@ fn table(long: bool) -> Vec<Case> {
         (&[], churn::LONG),
         (istiod::CASES, istiod::LONG),
         (istiod_outage::CASES, istiod_outage::LONG),
+        (http::FROM_KUBERNETES, &[]),
         (&[], cluster::OTHERWISE),
         (&[], nri::LONG),
         (&[], iptables::LONG),

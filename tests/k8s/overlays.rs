@@ -27,7 +27,7 @@ const READY: Duration = Duration::from_secs(60);
 
 fn accepted(cluster: &mut Cluster) -> Result<()> {
     let mut counts = Vec::new();
-    for overlay in ["base", "istiod", "named-ztunnel", "ipv6", "standalone"] {
+    for overlay in ["base", "istiod", "named-ztunnel", "ipv6", "kubernetes-objects", "standalone"] {
         let folder = folder(overlay)?;
         let words = ["apply", "--server-side", "--dry-run=server", "--kustomize", &folder];
         let said = cluster.kubectl.run(&words).with_context(|| format!("deploy/{overlay}"))?;
@@ -39,7 +39,8 @@ fn accepted(cluster: &mut Cluster) -> Result<()> {
     Ok(())
 }
 
-fn folder(overlay: &str) -> Result<String> {
+/// Where an overlay is.
+pub(crate) fn folder(overlay: &str) -> Result<String> {
     Ok(mesh::project()?.join("deploy").join(overlay).display().to_string())
 }
 

@@ -36,6 +36,8 @@ pub struct FakeKubernetes {
     place: Place,
     folder: PathBuf,
     kubeconfig: PathBuf,
+    /// Kinds of custom resources, as the program takes them.
+    definitions: Vec<String>,
     program: Option<Program>,
 }
 
@@ -56,7 +58,8 @@ impl FakeKubernetes {
             "contexts": [{"name": "fake", "context": {"cluster": "fake", "user": "fake"}}],
         });
         fs::write(&kubeconfig, config.to_string())?;
-        let mut kubernetes = Self { place: world.fabric.clone(), folder, kubeconfig, program: None };
+        let mut kubernetes =
+            Self { place: world.fabric.clone(), folder, kubeconfig, definitions: Vec::new(), program: None };
         kubernetes.resume()?;
         Ok(kubernetes)
     }
@@ -65,6 +68,36 @@ impl FakeKubernetes {
     #[must_use]
     pub fn flags(&self) -> Vec<String> {
         vec![format!("--kubeconfig={}", self.kubeconfig.display()), "--enroll-from-kubernetes=on".to_owned()]
+    }
+
+    /// The flags of an agent that takes the objects about requests from it, and is told of its pods otherwise.
+    #[must_use]
+    pub fn flags_for_objects(&self) -> Vec<String> {
+        let kubeconfig = format!("--kubeconfig={}", self.kubeconfig.display());
+        vec![kubeconfig, "--enroll-from-kubernetes=off".to_owned(), "--objects=kubernetes".to_owned()]
+    }
+
+    /// Defines a kind of custom resource (`group/version/plural/Kind`), from its next start on.
+    pub fn define(&mut self, kind: &str) {
+        self.definitions.push(kind.to_owned());
+    }
+
+    /// Creates a custom resource of a kind that is defined, or changes it.
+    ///
+    /// # Errors
+    /// If it cannot be told.
+    pub fn object(&self, api: &str, kind: &str, namespace: &str, name: &str, spec: &Value) -> Result<()> {
+        let metadata = json!({"name": name, "namespace": namespace, "creationTimestamp": "2026-01-31T12:00:00Z"});
+        let object = json!({"apiVersion": api, "kind": kind, "metadata": metadata, "spec": spec});
+        self.put(&format!("{kind}.{namespace}.{name}"), &object)
+    }
+
+    /// Deletes a custom resource.
+    ///
+    /// # Errors
+    /// If there is none.
+    pub fn remove_object(&self, kind: &str, namespace: &str, name: &str) -> Result<()> {
+        Ok(fs::remove_file(self.folder.join(format!("{kind}.{namespace}.{name}.json")))?)
     }
 
     /// Ends it: from now on its port is closed.
@@ -84,7 +117,10 @@ impl FakeKubernetes {
         let program = binary("weir-test-app")?.display().to_string();
         let address = format!("{FABRIC}:{PORT}");
         let objects = format!("--objects={}", self.folder.display());
-        let mut program = self.place.spawn(&[&program, "kube-api", &address, &objects])?;
+        let definitions = self.definitions.iter().map(|kind| format!("--defines={kind}"));
+        let command: Vec<String> =
+            [program, "kube-api".to_owned(), address, objects].into_iter().chain(definitions).collect();
+        let mut program = self.place.spawn(&command)?;
         program.listens_on(PORT)?;
         self.program = Some(program);
         Ok(())

@@ -96,6 +96,7 @@ pub(crate) fn sources() -> (impl Subscriber + Send + Sync, AdminSources) {
             rejected: Vec::new(),
             unanswered: Vec::new(),
             not_saved: None,
+            not_followed: Vec::new(),
         }),
         kubernetes: Box::new(|| None),
         nri: Box::new(|| None),

@@ -205,5 +205,6 @@ fn control_plane(xds: &XdsStatus) -> ControlPlaneStatus {
         rejected: report.last_rejected,
         unanswered: report.unanswered.into_iter().map(str::to_owned).collect(),
         not_saved: report.save_error,
+        not_followed: xds.object_faults(),
     }
 }

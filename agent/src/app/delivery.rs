@@ -9,7 +9,7 @@ use anyhow::Context;
 use futures_util::future::BoxFuture;
 use tokio::sync::watch;
 
-use super::istiod;
+use super::{http_objects, istiod};
 use crate::config::AgentConfig;
 use crate::control_plane::authority::Authority;
 use crate::control_plane::{FileSource, FileSourceOptions, translate};
@@ -40,6 +40,7 @@ pub(super) async fn start(
     let status = XdsStatus::default();
     let settings = config.mesh_settings();
     let blocker = ready.block("configuration");
+    let objects = http_objects::source(config, &status, metrics, ready).await?;
     if let Some(path) = &config.files.config {
         let source = FileSource::open(FileSourceOptions {
             path: path.clone(),
@@ -62,7 +63,7 @@ pub(super) async fn start(
         drop(blocker);
     } else {
         let options = istiod::xds_options(config, settings, metrics, may_write_state)?;
-        tokio::spawn(xds::run(options, mesh.clone(), status.clone(), blocker));
+        tokio::spawn(xds::run(options, mesh.clone(), status.clone(), blocker, objects));
     }
     let certificates = Certificates::start(certificate_source(config)?, certificate_options(config, metrics));
     istiod::keep_certificates_current(config, &certificates, mesh, &status);

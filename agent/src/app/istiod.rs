@@ -10,6 +10,7 @@ use super::settings;
 use crate::config::{AgentConfig, Environment, ObjectsFrom};
 use crate::control_channel::{self, ControlAddress, ControlHeaders, GrpcIssuer, OwnServices, RootSource};
 use crate::model::mesh::MeshSettings;
+use crate::resources::WantedObjects;
 use crate::state::SharedMesh;
 use crate::telemetry::metrics::Metrics;
 use crate::tls::certificates::{CertificateSource, Certificates, trust_bundle};
@@ -37,7 +38,11 @@ pub(super) fn xds_options(
         root_ca: RootSource::new(&config.istiod.xds_root_ca.to_string_lossy()),
         services: services(config),
         headers: ControlHeaders::new(&config.istiod.environment.xds_headers).context("XDS_HEADER_")?,
-        objects: config.istiod.objects == ObjectsFrom::Xds,
+        objects: match config.istiod.objects {
+            ObjectsFrom::Xds => WantedObjects::All,
+            ObjectsFrom::Kubernetes => WantedObjects::WithoutHttp,
+            ObjectsFrom::Off => WantedObjects::None,
+        },
         token: config.istiod.auth_token.clone(),
         node: settings::node_description(config),
         settings: mesh_settings,

@@ -8,7 +8,7 @@ use super::settings;
 use crate::capture::proc_directory;
 use crate::config::KubernetesArg;
 use crate::enrollment::cluster::ClusterEnrollment;
-use crate::kubernetes::{ClusterAccess, Directory, Installation, connect};
+use crate::kubernetes::{Directory, Installation, connect};
 
 /// The cluster that this node belongs to. Dropping it ends enrolment from Kubernetes; what is enrolled stays enrolled.
 #[derive(Debug)]
@@ -38,11 +38,7 @@ pub(super) async fn start(foundation: &Foundation) -> anyhow::Result<Option<Clus
         !config.node.node.is_empty(),
         "--node (NODE_NAME): without it nobody knows which pods of the cluster are here"
     );
-    let access = match &config.kubernetes.kubeconfig {
-        Some(path) => ClusterAccess::Kubeconfig(path.clone()),
-        None => ClusterAccess::InCluster,
-    };
-    let client = match connect(&access).await {
+    let client = match connect(&settings::cluster_access(config)).await {
         Ok(client) => client,
         Err(error) if config.kubernetes.enroll_from_kubernetes == KubernetesArg::Auto => {
             tracing::warn!(%error, "pods are not enrolled from Kubernetes");

@@ -12,6 +12,7 @@ mod cni;
 mod delivery;
 mod foundation;
 mod handover;
+mod http_objects;
 mod integrations;
 mod istiod;
 mod known_destinations;

@@ -6,7 +6,7 @@ use std::time::Duration;
 use crate::capture::CaptureOptions;
 use crate::config::{AgentConfig, LogFormat, UncapturableOutbound};
 use crate::hbone::AgeLimit;
-use crate::kubernetes::MembershipRules;
+use crate::kubernetes::{ClusterAccess, MembershipRules};
 use crate::model::identity::TrustDomain;
 use crate::proxy::{NodeInfo, PoolOptions, Timeouts};
 use crate::telemetry::log;
@@ -78,6 +78,14 @@ pub(super) fn node_description(config: &AgentConfig) -> NodeDescription {
         network: config.node.network.clone(),
         mesh_id: config.mesh.trust_domain.clone(),
         metadata: config.istiod.environment.metadata.clone(),
+    }
+}
+
+/// Where the credentials for the API server are.
+pub(super) fn cluster_access(config: &AgentConfig) -> ClusterAccess {
+    match &config.kubernetes.kubeconfig {
+        Some(path) => ClusterAccess::Kubeconfig(path.clone()),
+        None => ClusterAccess::InCluster,
     }
 }
 

@@ -18,6 +18,9 @@ const MAX_CERTIFICATE_SECONDS: u64 = 3650 * MAX_SECONDS;
 pub enum ObjectsFrom {
     /// The control plane's stream.
     Xds,
+    /// Routes and policies of destinations (VirtualService, DestinationRule, Sidecar, HTTPRoute, GRPCRoute) from the
+    /// Kubernetes API, the others from the control plane's stream.
+    Kubernetes,
     /// Nowhere: only what the control plane made of them is known.
     Off,
 }
@@ -60,8 +63,8 @@ pub struct IstiodConfig {
     /// Server name to expect in the certificate authority's certificate; the host of its address unless set.
     #[arg(long, env = "ALT_CA_HOSTNAME")]
     pub ca_server_name: Option<String>,
-    /// Take the objects that users wrote (policies, routes) from the control plane: policies that need HTTP are enforced
-    /// in a safe form without it.
+    /// Where the objects come from that users wrote (policies, routes): the control plane, or, for a control plane that sends
+    /// no routes, these from the Kubernetes API. Policies that need HTTP are enforced in a safe form without it.
     #[arg(long, env = "WEIR_OBJECTS", value_enum, default_value_t = ObjectsFrom::Xds)]
     pub objects: ObjectsFrom,
     /// Inbound plaintext while no agent runs: refuse it, or pass it to the application of pods for which no policy is in

@@ -37,7 +37,7 @@ fn values_that_cannot_be_meant_are_refused_by_name() {
         ("--worker-threads=101%", "expected 1% to 100%"),
         ("--worker-threads=many", "expected a number"),
         ("--secret-ttl=soon", "is not a duration"),
-        ("--objects=files", "possible values: xds, off"),
+        ("--objects=files", "possible values: xds, kubernetes, off"),
         ("--exclude-cidrs=10.0.0.0/33", "invalid IP address syntax"),
         ("--exclude-cidrs=10.0.0.0", "invalid IP address syntax"),
         ("--exclude-ports=80,65536", "not in 0..=65535"),

@@ -1,14 +1,16 @@
 //! The only module that knows the Kubernetes API: which pods of this node are in the mesh, the annotation by which a pod is
-//! known to be captured, and whether this agent is being uninstalled. `enrollment` and `app` act on it.
+//! known to be captured, whether this agent is being uninstalled, and, if it is asked to, the objects about requests.
+//! `enrollment` and `app` act on it.
 //!
 //! `directory` keeps the pods of the node and the namespaces of the cluster, by `watch` and `listed`; `wire` is what is read of
 //! each object, `membership` which pods are in the mesh. `annotation` writes to pods, `daemon_set` follows the agent's own
-//! DaemonSet.
+//! DaemonSet; `http_objects` follows VirtualServices, HTTPRoutes and their kin.
 
 mod annotation;
 mod client;
 mod daemon_set;
 mod directory;
+mod http_objects;
 mod listed;
 mod membership;
 mod probe_ports;
@@ -20,5 +22,6 @@ pub use self::annotation::Annotations;
 pub use self::client::{ClusterAccess, connect};
 pub use self::daemon_set::Installation;
 pub use self::directory::{DescribedPod, Directory, KnownPod};
+pub use self::http_objects::{HttpObjects, ObjectSink};
 pub use self::membership::MembershipRules;
 pub use self::status::WatchReport;

@@ -54,33 +54,78 @@ pub(super) async fn list_and_watch<K>(
 ) where
     K: Resource<DynamicType = ()> + DeserializeOwned + Clone + fmt::Debug + Send + 'static,
 {
-    let mut pauses = Pauses::new(FIRST_RETRY_PAUSE, LONGEST_RETRY_PAUSE);
-    // The resource version that is known; `None` when all has to be listed (again).
-    let mut version: Option<String> = None;
+    let mut following = Following::new(api, K::plural(&()).into_owned(), fields);
     loop {
+        if let Err((error, pause)) = following.advance(status, &mut apply).await {
+            following.report(&error, status);
+            tokio::time::sleep(pause).await;
+        }
+    }
+}
+
+/// Objects of one kind that are being followed.
+#[derive(Debug)]
+pub(super) struct Following<K> {
+    api: Api<K>,
+    /// The kind, in the plural, for messages.
+    what: String,
+    fields: String,
+    /// The resource version that is known; `None` when all has to be listed (again).
+    version: Option<String>,
+    pauses: Pauses,
+}
+
+impl<K> Following<K>
+where
+    K: Resource + DeserializeOwned + Clone + fmt::Debug + Send + 'static,
+{
+    pub(super) fn new(api: Api<K>, what: String, fields: String) -> Self {
+        Self { api, what, fields, version: None, pauses: Pauses::new(FIRST_RETRY_PAUSE, LONGEST_RETRY_PAUSE) }
+    }
+
+    /// Lists, where that is needed, or watches until the API server ends it. To be called again and again.
+    ///
+    /// # Errors
+    /// When the API server cannot be reached or refuses, with the pause to make before the next call.
+    pub(super) async fn advance(
+        &mut self,
+        status: &WatchStatus,
+        apply: &mut impl FnMut(Change<K>),
+    ) -> Result<(), (KubernetesError, Duration)> {
         let began = Instant::now();
-        let ended = match &mut version {
-            None => list(&api, &fields, &mut apply).await.map(|listed| version = Some(listed)),
-            Some(version) => {
-                watch(&api, &fields, version, status, &mut apply).await.and_then(|()| refuse_instant_end(began))
-            }
+        let ended = match &mut self.version {
+            None => list(&self.api, &self.what, &self.fields, apply).await.map(|listed| self.version = Some(listed)),
+            Some(version) => watch(&self.api, &self.what, &self.fields, version, status, apply)
+                .await
+                .and_then(|()| refuse_instant_end(began)),
         };
         if began.elapsed() > LONGEST_RETRY_PAUSE {
-            pauses.reset();
+            self.pauses.reset();
         }
-        let Err(error) = ended else { continue };
-        let pause = pauses.take();
-        if error.code() == Some(GONE) {
-            version = None;
-        } else {
-            let what = K::plural(&());
-            if status.failed(&error) {
-                tracing::warn!(%what, %error, "Kubernetes is not followed; it is being tried again and again");
-            } else {
-                tracing::debug!(%what, %error, retry_in_ms = pause.as_millis(), "Kubernetes is still not followed");
+        ended.map_err(|error| {
+            if error.code() == Some(GONE) {
+                self.version = None;
             }
+            (error, self.pauses.take())
+        })
+    }
+
+    /// Has everything listed again.
+    pub(super) fn begin_anew(&mut self) {
+        self.version = None;
+    }
+
+    /// Records and logs a failure. That a resource version is gone is none: all is listed again.
+    pub(super) fn report(&self, error: &KubernetesError, status: &WatchStatus) {
+        if error.code() == Some(GONE) {
+            return;
         }
-        tokio::time::sleep(pause).await;
+        let what = &self.what;
+        if status.failed(error) {
+            tracing::warn!(%what, %error, "Kubernetes is not followed; it is being tried again and again");
+        } else {
+            tracing::debug!(%what, %error, "Kubernetes is still not followed");
+        }
     }
 }
 
@@ -96,15 +141,20 @@ fn refuse_instant_end(began: Instant) -> Result<(), KubernetesError> {
 }
 
 /// Lists all objects, page by page. Returns the resource version of the list.
-async fn list<K>(api: &Api<K>, fields: &str, apply: &mut impl FnMut(Change<K>)) -> Result<String, KubernetesError>
+async fn list<K>(
+    api: &Api<K>,
+    what: &str,
+    fields: &str,
+    apply: &mut impl FnMut(Change<K>),
+) -> Result<String, KubernetesError>
 where
-    K: Resource<DynamicType = ()> + DeserializeOwned + Clone + fmt::Debug,
+    K: Resource + DeserializeOwned + Clone + fmt::Debug,
 {
     let mut params = ListParams::default().fields(fields).limit(PAGE_SIZE);
     apply(Change::Listing);
     loop {
         let listed = api.list(&params).await;
-        let page = listed.map_err(KubernetesError::because(format!("listing {}", K::plural(&()))))?;
+        let page = listed.map_err(KubernetesError::because(format!("listing {what}")))?;
         for object in page.items {
             apply(Change::Put(object));
         }
@@ -119,21 +169,22 @@ where
 /// Watches from a resource version on, which advances with each event, until the API server ends it (`Ok`) or something fails.
 async fn watch<K>(
     api: &Api<K>,
+    what: &str,
     fields: &str,
     version: &mut String,
     status: &WatchStatus,
     apply: &mut impl FnMut(Change<K>),
 ) -> Result<(), KubernetesError>
 where
-    K: Resource<DynamicType = ()> + DeserializeOwned + Clone + fmt::Debug + Send + 'static,
+    K: Resource + DeserializeOwned + Clone + fmt::Debug + Send + 'static,
 {
-    let what = || format!("watching {}", K::plural(&()));
+    let asked = || format!("watching {what}");
     let params = WatchParams::default().fields(fields).timeout(WATCH_SECONDS);
     let started = api.watch(&params, version).await;
-    let mut events = Box::pin(started.map_err(KubernetesError::because(what()))?);
-    status.connected(&K::plural(&()));
+    let mut events = Box::pin(started.map_err(KubernetesError::because(asked()))?);
+    status.connected(what);
     while let Some(event) = events.next().await {
-        match event.map_err(KubernetesError::because(what()))? {
+        match event.map_err(KubernetesError::because(asked()))? {
             WatchEvent::Added(object) | WatchEvent::Modified(object) => {
                 advance(version, &object);
                 apply(Change::Put(object));
@@ -145,14 +196,14 @@ where
             WatchEvent::Bookmark(mark) => *version = mark.metadata.resource_version,
             WatchEvent::Error(status) => {
                 let message = status.message.clone();
-                return Err(KubernetesError::Refused { what: what(), code: status.code, message });
+                return Err(KubernetesError::Refused { what: asked(), code: status.code, message });
             }
         }
     }
     Ok(())
 }
 
-fn advance<K: Resource<DynamicType = ()>>(version: &mut String, object: &K) {
+fn advance<K: Resource>(version: &mut String, object: &K) {
     if let Some(newer) = object.meta().resource_version.as_ref().filter(|newer| !newer.is_empty()) {
         version.clone_from(newer);
     }

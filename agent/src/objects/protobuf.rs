@@ -6,12 +6,15 @@ mod message;
 
 use std::collections::BTreeMap;
 
+use prost::Message as _;
+
 use super::http_object::{HttpObject, WrittenHttpObject};
 use super::kind::Kind;
 use super::metadata::{self, Metadata};
 use super::networking::{self, MeshConfig};
 pub use super::reading::UnknownValue;
-use super::reading::{Fields, Place, Report};
+use super::reading::yaml::{Node, Value};
+use super::reading::{Fields, Place, Report, SourceLocation};
 use super::security::{self, AuthorizationPolicy, PeerAuthentication, PolicyTarget};
 use super::store::{Object, RejectedPolicy};
 use crate::proto::istio::mcp::v1alpha1 as mcp;
@@ -114,6 +117,29 @@ pub fn http_object(kind: Kind, envelope: &mcp::Resource) -> Result<ReceivedHttpO
     let unknown = unknown.into_iter().map(|field| format!("{field}: is not known here and has no effect"));
     let notices = notices.chain(unknown);
     Ok(ReceivedHttpObject { metadata, object, notices: notices.collect() })
+}
+
+/// The envelope, encoded, of an object about requests as the Kubernetes API tells it: `metadata` and `spec` of `object`.
+///
+/// # Errors
+/// When it is not valid.
+pub fn http_envelope_of_json(kind: Kind, object: &serde_json::Value) -> Result<Vec<u8>, InvalidObject> {
+    let invalid = |field: &str, reason: String| InvalidObject { field: field.to_owned(), reason };
+    let tree = body::node_of_json(object).map_err(|error| invalid("object", error.to_string()))?;
+    let (place, absent) = (Report::default(), Node { line: 0, value: Value::Map(Vec::new()) });
+    let mut fields = Fields::of(&tree, "", &place).ok_or_else(|| invalid("object", "is no map".to_owned()))?;
+    let head = fields.get("metadata").map_or(&absent, |item| item.node);
+    let spec = fields.get("spec").map_or(&absent, |item| item.node);
+    let report = Report::default();
+    let metadata = Fields::of(head, "metadata", &report).map(|head| metadata::read(head, kind)).unwrap_or_default();
+    let read = Fields::of(spec, "spec", &report).and_then(|fields| HttpObject::read(kind, fields, &metadata));
+    if let Some(error) = report.into_findings().into_iter().find(|finding| finding.rejects) {
+        return Err(invalid(&error.field, error.reason));
+    }
+    let object = read.ok_or_else(|| invalid("kind", format!("{kind} is not about requests")))?;
+    let (written, location) = (WrittenHttpObject { object, spec: spec.clone() }, SourceLocation::default());
+    let object = Object { metadata: &metadata, location: &location, spec: &written };
+    Ok(http_envelope(kind, object).encode_to_vec())
 }
 
 /// The envelope in which an object about requests reaches agents.

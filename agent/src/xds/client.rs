@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use futures_util::future::BoxFuture;
 use tokio::time::Instant;
 
 use super::last_good;
@@ -12,6 +13,7 @@ use super::version_naming::VersionNaming;
 use crate::causes::with_causes;
 use crate::lifecycle::ReadyBlocker;
 use crate::pauses::Pauses;
+use crate::resources::WantedObjects;
 use crate::state::SharedMesh;
 use crate::telemetry::metrics::XdsTermination;
 
@@ -21,8 +23,18 @@ const MAX_BACKOFF: Duration = Duration::from_secs(15);
 /// A stream that lasted at least this long resets the backoff: the next may follow at once.
 const BACKOFF_RESET_AFTER: Duration = Duration::from_secs(5);
 
+/// Another source of users' objects beside the stream, as a future that runs forever: it gives what it finds to the receiver.
+pub type ObjectSource = Box<dyn FnOnce(ConfigReceiver) -> BoxFuture<'static, ()> + Send>;
+
 /// Receives the mesh from the control plane; runs forever. `ready` is dropped at the first complete mesh, be it from disk.
-pub async fn run(options: XdsOptions, mesh: SharedMesh, status: XdsStatus, ready: ReadyBlocker) {
+/// `objects` starts once the last good configuration is loaded.
+pub async fn run(
+    options: XdsOptions,
+    mesh: SharedMesh,
+    status: XdsStatus,
+    ready: ReadyBlocker,
+    objects: Option<ObjectSource>,
+) {
     let receiver = ConfigReceiver::new(mesh, status.clone(), options.settings.clone());
     status.set_objects_source({
         let receiver = receiver.clone();
@@ -40,7 +52,13 @@ pub async fn run(options: XdsOptions, mesh: SharedMesh, status: XdsStatus, ready
         drop(ready);
         std::future::pending::<()>().await;
     };
-    tokio::join!(connect_forever(&options, &receiver, &status), save, release);
+    let objects = async {
+        match objects {
+            Some(source) => source(receiver.clone()).await,
+            None => std::future::pending().await,
+        }
+    };
+    tokio::join!(connect_forever(&options, &receiver, &status), save, release, objects);
 }
 
 async fn connect_forever(options: &XdsOptions, receiver: &ConfigReceiver, status: &XdsStatus) {
@@ -61,8 +79,8 @@ async fn connect_forever(options: &XdsOptions, receiver: &ConfigReceiver, status
             pauses.reset();
         }
         // A control plane that fails at types it does not know is asked without them the next time.
-        let types_refused = objects && !was_connected && error.is_about_types();
-        objects = options.objects && !types_refused;
+        let types_refused = objects != WantedObjects::None && !was_connected && error.is_about_types();
+        objects = if types_refused { WantedObjects::None } else { options.objects };
         if error.is_exhausted()
             && let Some(bytes) = naming.exhausted()
         {

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use crate::resources::{ObjectKind, ResourceType};
+use crate::resources::{ObjectKind, ResourceType, WantedObjects};
 
 /// Without these the agent is never ready.
 const ESSENTIAL: [ResourceType; 2] = [ResourceType::Address, ResourceType::Authorization];
@@ -23,10 +23,11 @@ pub(super) struct InitialSync {
 }
 
 impl InitialSync {
-    /// For a stream that asks for users' objects, or not.
-    pub(super) fn new(objects: bool) -> Self {
+    /// For a stream that asks for these users' objects.
+    pub(super) fn new(objects: WantedObjects) -> Self {
         let policies = [ObjectKind::AuthorizationPolicy, ObjectKind::PeerAuthentication];
-        let wanted = policies.into_iter().chain(ObjectKind::HTTP).filter(|_| objects).map(ResourceType::Object);
+        let wanted = policies.into_iter().chain(ObjectKind::HTTP).filter(|kind| objects.include(*kind));
+        let wanted = wanted.map(ResourceType::Object);
         let awaited = ResourceType::MESH.into_iter().chain(wanted).collect();
         Self { answered: [false; ResourceType::COUNT], awaited, essential_since: None }
     }

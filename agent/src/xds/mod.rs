@@ -68,7 +68,7 @@ mod stream;
 mod subscription_state;
 mod version_naming;
 
-pub use client::run;
+pub use client::{ObjectSource, run};
 pub use decode::address as decode_address;
 pub use last_good::{LAST_GOOD_DIR, LAST_GOOD_NAME};
 pub use node::NodeDescription;

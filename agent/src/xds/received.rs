@@ -10,7 +10,7 @@ use prost::Message as _;
 use super::decode::{Flaw, Malformed};
 use crate::proto::envoy::service::discovery::v3 as discovery;
 use crate::proto::istio::mcp::v1alpha1 as mcp;
-use crate::resources::ResourceType;
+use crate::resources::{ObjectBody, ResourceType};
 
 /// The version of a resource, as the control plane names it: an opaque text. istiod's are hashes in hexadecimal, which take no allocation here: an agent holds one per resource.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -44,6 +44,14 @@ pub(super) struct ReceivedResource {
     pub body: Bytes,
     /// What is wrong outside of the body, such as a wrong type.
     pub flaw: Option<Arc<str>>,
+}
+
+impl From<ObjectBody> for ReceivedResource {
+    fn from(object: ObjectBody) -> Self {
+        let version = Version::from(&*object.version);
+        let (body, flaw) = object.body.map_or_else(|flaw| (Bytes::new(), Some(flaw)), |body| (body, None));
+        Self { name: object.name, version, body, flaw }
+    }
 }
 
 /// The resources of a response, one per name, and the names that came twice with one content. Such a resource is used, but

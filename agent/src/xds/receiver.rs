@@ -3,6 +3,7 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::SystemTime;
 
 use parking_lot::Mutex;
 use tokio::sync::watch;
@@ -17,7 +18,7 @@ use crate::causes::with_causes;
 use crate::model::mesh::{MeshSettings, MeshUpdate};
 use crate::proto::envoy::config::core::v3::Node;
 use crate::proto::envoy::service::discovery::v3::{DeltaDiscoveryRequest, DeltaDiscoveryResponse};
-use crate::resources::{ResourceSet, ResourceType};
+use crate::resources::{ObjectUpdate, ResourceSet, ResourceType, WantedObjects};
 use crate::state::{MeshWriter, SharedMesh};
 use crate::telemetry::metrics::Metrics;
 
@@ -88,14 +89,36 @@ impl ConfigReceiver {
 
     /// The requests that open a stream.
     #[must_use]
-    pub(super) fn subscriptions(&self, node: Node, objects: bool) -> Vec<DeltaDiscoveryRequest> {
+    pub(super) fn subscriptions(&self, node: Node, objects: WantedObjects) -> Vec<DeltaDiscoveryRequest> {
         stream::subscriptions(node, &self.state.lock(), objects)
     }
 
     /// Applies a response; the mesh is up to date when this returns. Blocks for as long as decoding takes.
     #[must_use]
     pub fn handle_response(&self, response: DeltaDiscoveryResponse) -> Outcome {
-        let mut response = Response::new(response);
+        let (outcome, counts) = self.apply(Response::new(response));
+        self.status.record_update(counts, &outcome.rejected);
+        outcome
+    }
+
+    /// Applies changes of users' objects that came by another way than the stream: as the control plane's would be, so that an
+    /// object that is not valid leaves its last valid version in force, and all are kept on disk.
+    pub fn apply_objects(&self, update: ObjectUpdate, metrics: &Metrics) {
+        let response = Response::of_objects(update, &self.state.lock());
+        let (outcome, counts) = self.apply(response);
+        self.status.record_objects(counts, &outcome.rejected);
+        let kind = outcome.kind.map_or("unknown", ResourceType::label);
+        for reason in &outcome.rejected {
+            tracing::warn!(kind, %reason, "an object was rejected");
+            metrics.config_rejected(kind);
+        }
+        if outcome.rejected.is_empty() {
+            metrics.config_accepted(SystemTime::now());
+        }
+    }
+
+    /// Applies resources to the mesh. Returns what that led to, and how many resources of each type there are then.
+    fn apply(&self, mut response: Response) -> (Outcome, [usize; ResourceType::COUNT]) {
         let mut records = self.unsaved.is_enabled().then(Records::default);
         let mut batches = Batches::new(&self.mesh);
         let counts = {
@@ -110,12 +133,10 @@ impl ConfigReceiver {
             counts(&state)
         };
         drop(batches);
-        let outcome = response.finish();
-        self.status.record_update(counts, &outcome.rejected);
         if let Some(records) = records {
             self.unsaved.add(records);
         }
-        outcome
+        (response.finish(), counts)
     }
 
     /// Applies a response that holds the whole of its type: what it does not name was removed.

@@ -23,7 +23,7 @@ use crate::control_channel::{
 use crate::model::mesh::MeshSettings;
 use crate::proto::envoy::service::discovery::v3::aggregated_discovery_service_client::AggregatedDiscoveryServiceClient;
 use crate::proto::envoy::service::discovery::v3::{DeltaDiscoveryRequest, DeltaDiscoveryResponse};
-use crate::resources::ResourceType;
+use crate::resources::{ResourceType, WantedObjects};
 use crate::telemetry::metrics::Metrics;
 
 /// The largest response that is accepted: the first one holds the whole mesh.
@@ -46,8 +46,8 @@ pub struct XdsOptions {
     pub services: OwnServices,
     /// Headers to send with the request.
     pub headers: ControlHeaders,
-    /// Ask for users' Istio objects as well.
-    pub objects: bool,
+    /// Which users' objects to ask for as well.
+    pub objects: WantedObjects,
     /// File with the bearer token, reread for every connection.
     pub token: PathBuf,
     pub node: NodeDescription,
@@ -100,13 +100,13 @@ impl From<Status> for StreamError {
     }
 }
 
-/// Serves one stream until it ends, which is always an error. `objects`: users' objects are asked for as well.
+/// Serves one stream until it ends, which is always an error. `objects` says which users' objects are asked for as well.
 pub(super) async fn run(
     options: &XdsOptions,
     receiver: &ConfigReceiver,
     status: &XdsStatus,
     naming: &mut VersionNaming,
-    objects: bool,
+    objects: WantedObjects,
 ) -> Result<Infallible, StreamError> {
     let (requests, outgoing) = mpsc::channel(2 * ResourceType::COUNT);
     let mut subscriptions = receiver.subscriptions(options.node.to_wire(), objects);

@@ -20,6 +20,7 @@ pub struct XdsStatus {
     synced: watch::Sender<bool>,
     connection: watch::Sender<ConnectionState>,
     objects: Arc<OnceLock<ObjectsSource>>,
+    object_faults: Arc<OnceLock<FaultsSource>>,
 }
 
 /// Whether there is a connection to the control plane.
@@ -38,6 +39,15 @@ struct ObjectsSource(Box<dyn Fn() -> Vec<Json> + Send + Sync>);
 impl fmt::Debug for ObjectsSource {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("ObjectsSource")
+    }
+}
+
+/// Tells why objects that do not come from the control plane are not followed.
+struct FaultsSource(Box<dyn Fn() -> Vec<String> + Send + Sync>);
+
+impl fmt::Debug for FaultsSource {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("FaultsSource")
     }
 }
 
@@ -75,12 +85,13 @@ impl XdsReport {
 
 impl Default for XdsStatus {
     fn default() -> Self {
-        let (report, objects) = Default::default();
+        let (report, objects, object_faults) = Default::default();
         Self {
             report,
             synced: watch::Sender::new(false),
             connection: watch::Sender::new(ConnectionState::Untried),
             objects,
+            object_faults,
         }
     }
 }
@@ -117,6 +128,16 @@ impl XdsStatus {
     pub fn set_objects_source(&self, objects: impl Fn() -> Vec<Json> + Send + Sync + 'static) {
         // There is one source in a process.
         let _ = self.objects.set(ObjectsSource(Box::new(objects)));
+    }
+
+    /// Why objects that come from another source than the control plane are not followed now.
+    #[must_use]
+    pub fn object_faults(&self) -> Vec<String> {
+        self.object_faults.get().map(|faults| faults.0()).unwrap_or_default()
+    }
+
+    pub fn set_object_faults(&self, faults: impl Fn() -> Vec<String> + Send + Sync + 'static) {
+        let _ = self.object_faults.set(FaultsSource(Box::new(faults)));
     }
 
     pub(super) fn set_source(&self, source: &str) {
@@ -166,9 +187,16 @@ impl XdsStatus {
 
     pub(super) fn record_update(&self, resources: [usize; ResourceType::COUNT], rejected: &[String]) {
         let mut report = self.report.lock();
-        report.resources = resources;
         report.last_update = Some(SystemTime::now());
         report.from_disk = false;
+        drop(report);
+        self.record_objects(resources, rejected);
+    }
+
+    /// Objects came from another source than the control plane: that says nothing of how old the mesh is.
+    pub(super) fn record_objects(&self, resources: [usize; ResourceType::COUNT], rejected: &[String]) {
+        let mut report = self.report.lock();
+        report.resources = resources;
         if !rejected.is_empty() {
             report.nacks += 1;
             report.last_rejected = rejected.iter().take(MAX_REJECTED_SHOWN).cloned().collect();

@@ -10,7 +10,7 @@ use crate::model::mesh::MeshUpdate;
 use crate::proto::envoy::config::core::v3::Node;
 use crate::proto::envoy::service::discovery::v3 as discovery;
 use crate::proto::google::rpc::Status;
-use crate::resources::ResourceType;
+use crate::resources::{ObjectUpdate, ResourceType, WantedObjects};
 
 /// gRPC's INVALID_ARGUMENT: the code of a NACK.
 const INVALID_ARGUMENT: i32 = 3;
@@ -35,12 +35,12 @@ pub struct Outcome {
 }
 
 /// The requests that open a stream: a wildcard subscription per type with the versions that are known. Only the first
-/// carries the node. `objects`: users' objects are asked for as well.
+/// carries the node. `objects` says which users' objects are asked for as well.
 #[must_use]
 pub(super) fn subscriptions(
     node: Node,
     state: &SubscriptionState,
-    objects: bool,
+    objects: WantedObjects,
 ) -> Vec<discovery::DeltaDiscoveryRequest> {
     let mut node = Some(node);
     let request = |kind: ResourceType| discovery::DeltaDiscoveryRequest {
@@ -50,7 +50,10 @@ pub(super) fn subscriptions(
         initial_resource_versions: state.versions(kind).collect(),
         ..Default::default()
     };
-    let wanted = |kind: &ResourceType| objects || !matches!(kind, ResourceType::Object(_));
+    let wanted = |kind: &ResourceType| match kind {
+        ResourceType::Object(kind) => objects.include(*kind),
+        _ => true,
+    };
     ResourceType::all().filter(wanted).map(request).collect()
 }
 
@@ -107,6 +110,20 @@ impl Response {
             removed.retain(|name| !named.contains(name.as_str()));
         }
         let (received, removed) = (received.into_iter(), removed.into_iter());
+        Self { kind, type_url, nonce, received, removed, rejected, changed: false, repeats: 0 }
+    }
+
+    /// Changes of users' objects that came by another way, applied as a response of the control plane would be.
+    pub(super) fn of_objects(update: ObjectUpdate, state: &SubscriptionState) -> Self {
+        let kind = ResourceType::Object(update.kind);
+        let mut removed = update.removed;
+        if update.is_whole {
+            let named: HashSet<&str> = update.put.iter().map(|object| &*object.name).collect();
+            removed = state.of(kind).keys().filter(|name| !named.contains(&***name)).map(ToString::to_string).collect();
+        }
+        let received = update.put.into_iter().map(ReceivedResource::from).collect::<Vec<_>>().into_iter();
+        let (type_url, nonce) = (kind.type_url().to_owned(), String::new());
+        let (kind, removed, rejected) = (Some(kind), removed.into_iter(), Vec::new());
         Self { kind, type_url, nonce, received, removed, rejected, changed: false, repeats: 0 }
     }
 

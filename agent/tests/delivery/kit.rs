@@ -14,7 +14,7 @@ use weir::api::lifecycle::Ready;
 use weir::api::model::identity::TrustDomain;
 use weir::api::model::mesh::{MeshSettings, OutboundTrafficPolicy};
 use weir::api::state::SharedMesh;
-use weir::api::xds::{NodeDescription, XdsOptions, XdsStatus};
+use weir::api::xds::{NodeDescription, WantedObjects, XdsOptions, XdsStatus};
 
 /// The bound on every wait: reached only by a failure.
 const DEADLINE: Duration = Duration::from_secs(10);
@@ -142,7 +142,7 @@ pub fn options(home: &Home, port: u16) -> XdsOptions {
         root_ca: RootSource::File(home.path().join("state/ca-cert.pem")),
         services: OwnServices::default(),
         headers: ControlHeaders::default(),
-        objects: true,
+        objects: WantedObjects::All,
         token: home.path().join("n1.secret"),
         node: NodeDescription {
             node: "n1".into(),
@@ -177,7 +177,8 @@ pub fn own_settings() -> MeshSettings {
 impl Agent {
     pub fn start(options: XdsOptions) -> Self {
         let (mesh, status, ready) = (SharedMesh::default(), XdsStatus::default(), Ready::default());
-        let running = tokio::spawn(weir::api::xds::run(options, mesh.clone(), status.clone(), ready.block("xds")));
+        let running =
+            tokio::spawn(weir::api::xds::run(options, mesh.clone(), status.clone(), ready.block("xds"), None));
         Self { mesh, status, ready, running }
     }
 

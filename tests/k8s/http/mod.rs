@@ -9,6 +9,7 @@ use crate::harness::Case;
 mod case;
 mod changes;
 mod destinations;
+mod from_kubernetes;
 mod manifest;
 mod matching;
 mod pods;
@@ -17,6 +18,7 @@ mod requests;
 mod visibility;
 
 pub(crate) use case::HttpCase;
+pub(crate) use from_kubernetes::CASES as FROM_KUBERNETES;
 pub(crate) use pods::HttpPods;
 
 /// All cases, in the order they run.

@@ -5,6 +5,7 @@ use crate::harness::Case;
 
 mod balancing;
 mod changes;
+mod from_kubernetes;
 mod http2;
 mod load;
 mod matching;
@@ -20,7 +21,7 @@ pub(crate) fn cases() -> Vec<Case> {
     [
         [split::CASES, matching::CASES, visibility::CASES, changes::CASES].concat(),
         [recovery::CASES, balancing::CASES, messages::CASES].concat(),
-        [load::CASES, http2::CASES, told::CASES, why::CASES].concat(),
+        [load::CASES, http2::CASES, told::CASES, why::CASES, from_kubernetes::CASES].concat(),
     ]
     .concat()
 }

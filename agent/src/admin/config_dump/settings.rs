@@ -163,6 +163,7 @@ fn way_to_istiod(config: &IstiodConfig) -> Value {
         "serviceAccount": service_account, "caRootCa": ca_root_ca, "caServerName": ca_server_name,
         "objects": match objects {
             ObjectsFrom::Xds => "xds",
+            ObjectsFrom::Kubernetes => "kubernetes",
             ObjectsFrom::Off => "off",
         },
         "plaintextWithoutAgent": match plaintext_without_agent {

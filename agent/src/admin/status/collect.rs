@@ -169,6 +169,8 @@ fn configuration_warnings(status: &Status) -> Vec<String> {
         let types = plane.unanswered.join(", ");
         warnings.push(format!("{} has not answered {types}: connections are served without", plane.source));
     }
+    let unfollowed = |why| format!("objects of Kubernetes are not followed, those known stay in force: {why}");
+    warnings.extend(plane.not_followed.iter().map(unfollowed));
     let unsaved =
         |why| format!("the last good configuration could not be written, a restart would lose changes: {why}");
     warnings.extend(plane.not_saved.as_ref().map(unsaved));

@@ -202,6 +202,7 @@ mod tests {
                 rejected: Vec::new(),
                 unanswered: Vec::new(),
                 not_saved: None,
+                not_followed: Vec::new(),
             },
             kubernetes: None,
             nri: None,

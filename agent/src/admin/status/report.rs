@@ -70,6 +70,9 @@ pub struct ControlPlaneStatus {
     /// Why the configuration in use would not outlive a restart, if it could not be written to disk.
     #[serde(default)]
     pub not_saved: Option<String>,
+    /// Why objects are not followed that the agent reads from the Kubernetes API itself.
+    #[serde(default)]
+    pub not_followed: Vec<String>,
 }
 
 /// The watches of Kubernetes that decide which pods are enrolled.

@@ -98,6 +98,38 @@ fn struct_value(node: &Node) -> StructValue {
     }
 }
 
+/// The tree of what an API server tells.
+///
+/// # Errors
+/// When it is nested too deeply.
+pub(super) fn node_of_json(json: &serde_json::Value) -> Result<Node, BodyError> {
+    node_at_depth(json, 0)
+}
+
+fn node_at_depth(json: &serde_json::Value, depth: usize) -> Result<Node, BodyError> {
+    if depth > MAX_DEPTH {
+        return Err(BodyError::TooDeep);
+    }
+    let value = match json {
+        serde_json::Value::Null => Value::Null,
+        serde_json::Value::Bool(flag) => Value::Flag(*flag),
+        serde_json::Value::String(text) => Value::Text(text.clone()),
+        serde_json::Value::Number(number) => match number.as_i64() {
+            Some(whole) => Value::Integer(whole.into()),
+            None => number_value(number.as_f64().unwrap_or(f64::NAN)),
+        },
+        serde_json::Value::Array(items) => {
+            let items = items.iter().map(|item| node_at_depth(item, depth + 1));
+            Value::List(items.collect::<Result<_, BodyError>>()?)
+        }
+        serde_json::Value::Object(fields) => {
+            let entry = |(name, value): (&String, _)| Ok((name.clone(), node_at_depth(value, depth + 1)?));
+            Value::Map(fields.iter().map(entry).collect::<Result<_, BodyError>>()?)
+        }
+    };
+    Ok(Node { line: 0, value })
+}
+
 /// The tree for people.
 pub(super) fn json_of(node: &Node) -> serde_json::Value {
     match &node.value {

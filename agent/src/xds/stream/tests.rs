@@ -324,7 +324,7 @@ fn a_stream_opens_with_the_versions_that_are_known() {
     let mut state = empty_state();
     feed(&mut state, ResourceType::Address, vec![workload("a", "1", "one")], &[]);
     feed(&mut state, ResourceType::Authorization, vec![policy("n/a", "2", 80), policy("n/b", "2", 99_999)], &[]);
-    let requests = subscriptions(Node { id: "me".into(), ..Default::default() }, &state, false);
+    let requests = subscriptions(Node { id: "me".into(), ..Default::default() }, &state, WantedObjects::None);
     let urls: Vec<&str> = requests.iter().map(|request| request.type_url.as_str()).collect();
     assert_eq!(urls, [MESH_CONFIG_TYPE_URL, AUTHORIZATION_TYPE_URL, ADDRESS_TYPE_URL]);
     assert_eq!(requests[0].node.as_ref().map(|node| node.id.as_str()), Some("me"));
@@ -335,7 +335,7 @@ fn a_stream_opens_with_the_versions_that_are_known() {
     assert_eq!((policies["n/a"].as_str(), policies["n/b"].as_str()), ("2", ""));
     assert_eq!(requests[2].initial_resource_versions["a"], "1");
 
-    let requests = subscriptions(Node::default(), &state, true);
+    let requests = subscriptions(Node::default(), &state, WantedObjects::All);
     let urls: Vec<&str> = requests.iter().map(|request| request.type_url.as_str()).collect();
     let at = |url| urls.iter().position(|found| *found == url).unwrap();
     assert_eq!(urls.len(), ResourceType::COUNT);

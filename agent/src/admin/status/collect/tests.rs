@@ -46,6 +46,7 @@ fn every_kind_of_trouble_is_told() {
     plane.last_error = Some("connection refused".to_owned());
     plane.rejected = vec!["shop/bad: port 0".to_owned()];
     plane.unanswered = ["mesh_config", "peer_authentication"].map(str::to_owned).to_vec();
+    plane.not_followed = vec!["listing httproutes: 403".to_owned()];
     sources.control_plane = Box::new(move || plane.clone());
     let mut mesh = mesh();
     let mut broken = (*mesh.authorizations.remove(0)).clone();
@@ -55,6 +56,7 @@ fn every_kind_of_trouble_is_told() {
     let expected = [
         "no connection to https://istiod:15012: connection refused; the configuration in use is 0s old",
         "https://istiod:15012 has not answered mesh_config, peer_authentication: connections are served without",
+        "objects of Kubernetes are not followed, those known stay in force: listing httproutes: 403",
         "configuration was refused: shop/bad: port 0",
         "the certificate of spiffe://cluster.local/ns/shop/sa/client expired 1h 0m ago: it was not renewed",
         "the certificate of spiffe://cluster.local/ns/shop/sa/reviews expires in 2h 0m and cannot be renewed: the CA is down",

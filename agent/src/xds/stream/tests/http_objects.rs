@@ -4,8 +4,8 @@ use std::path::Path;
 
 use super::*;
 use crate::model::http::objects::{DestinationRuleObject, RouteObject};
-use crate::objects::{Loaded, Objects, protobuf};
-use crate::resources::{ObjectKind, ResourceType};
+use crate::objects::{Kind, Loaded, Objects, protobuf};
+use crate::resources::{ObjectBody, ObjectKind, ObjectUpdate, ResourceType};
 
 const FILE: &str = include_str!("../../../../testdata/istiod-1.31/objects.yaml");
 
@@ -74,4 +74,49 @@ fn a_bad_object_leaves_its_last_good_version_and_all_others() {
     assert_eq!(compiled(&state), before);
     assert!(state.remove(kind, "bookinfo/reviews").is_some_and(|updates| updates.is_empty()));
     assert_eq!(compiled(&state).0.len(), before.0.len() - 1);
+}
+
+/// An object as an API server tells it, with the version of its name.
+fn told(name: &str, spec: serde_json::Value) -> ObjectBody {
+    let metadata = serde_json::json!({
+        "name": name, "namespace": "shop", "creationTimestamp": "2026-01-31T12:00:00Z", "resourceVersion": "7",
+    });
+    let whole = serde_json::json!({"metadata": metadata, "spec": spec});
+    let body = protobuf::http_envelope_of_json(Kind::VirtualService, &whole);
+    let body = body.map(Into::into).map_err(|invalid| invalid.to_string().into());
+    ObjectBody { name: format!("shop/{name}").as_str().into(), version: "7".to_owned(), body }
+}
+
+fn takes(state: &mut SubscriptionState, put: Vec<ObjectBody>, removed: &[&str], is_whole: bool) -> Vec<String> {
+    let removed = removed.iter().map(|name| (*name).to_owned()).collect();
+    let update = ObjectUpdate { kind: ObjectKind::VirtualService, put, removed, is_whole };
+    let mut response = Response::of_objects(update, state);
+    while response.apply_next(state).is_some() {}
+    response.finish().rejected
+}
+
+#[test]
+fn objects_of_the_api_server_count_as_those_of_a_stream_do() {
+    let good = |to: &str| serde_json::json!({"hosts": ["web"], "http": [{"route": [{"destination": {"host": to}}]}]});
+    let names = |state: &SubscriptionState| -> Vec<String> {
+        compiled(state).0.iter().map(|route| route.origin.name.to_string()).collect()
+    };
+    let mut state = empty_state();
+    let none = Vec::<String>::new();
+    assert_eq!(takes(&mut state, vec![told("a", good("v1")), told("b", good("v1"))], &[], true), none);
+    assert_eq!(names(&state), ["a", "b"]);
+    // A bad one leaves its last good version and the others.
+    let before = compiled(&state);
+    let bad = told("a", serde_json::json!({"hosts": ["web"], "http": [{"timeout": "-1s"}]}));
+    let rejected = takes(&mut state, vec![bad], &[], false);
+    assert!(rejected[0].starts_with("shop/a: spec.http[0]"), "{rejected:?}");
+    assert_eq!(compiled(&state), before);
+    // A list says what there is; a bad object in it is there.
+    let bad = told("b", serde_json::json!({"hosts": 1}));
+    assert_eq!(takes(&mut state, vec![bad, told("c", good("v2"))], &[], true).len(), 1);
+    assert_eq!(names(&state), ["b", "c"]);
+    assert_eq!(takes(&mut state, Vec::new(), &["shop/b", "shop/never"], false), none);
+    assert_eq!(names(&state), ["c"]);
+    assert_eq!(takes(&mut state, Vec::new(), &[], true), none);
+    assert_eq!(names(&state), none);
 }

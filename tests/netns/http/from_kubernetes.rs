@@ -1,0 +1,121 @@
+//! Objects about requests from the API server (`--objects kubernetes`), beside a control plane whose own do not count. The API
+//! server is one in small.
+
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+use serde_json::{Value, json};
+use weir_tests::fake_kubernetes::FakeKubernetes;
+use weir_tests::http_mesh::{HttpMesh, VERSIONS};
+use weir_tests::wait;
+use weir_tests::world::N1;
+
+use super::split::answered_by;
+use crate::harness::{Case, Check};
+
+pub(crate) const CASES: &[Case] = &[
+    Case { name: "http: routes come from the API server where the agent is told so", check: Check::OwnHttp(followed) },
+    Case {
+        name: "http: without the API server the routes stay as they are, also for an agent that starts",
+        check: Check::OwnHttp(away),
+    },
+];
+
+const ISTIO: &str = "networking.istio.io/v1";
+const GATEWAY_API: &str = "gateway.networking.k8s.io/v1";
+/// What the cluster defines: GRPCRoute is missing.
+const DEFINED: [&str; 4] = [
+    "networking.istio.io/v1/virtualservices/VirtualService",
+    "networking.istio.io/v1/destinationrules/DestinationRule",
+    "networking.istio.io/v1/sidecars/Sidecar",
+    "gateway.networking.k8s.io/v1/httproutes/HTTPRoute",
+];
+
+/// An API server, which the client's agent asks from now on.
+fn joined(mesh: &mut HttpMesh) -> Result<FakeKubernetes> {
+    let mut kubernetes = FakeKubernetes::start(&mesh.world)?;
+    kubernetes.goes_away()?;
+    DEFINED.iter().for_each(|kind| kubernetes.define(kind));
+    kubernetes.resume()?;
+    let agent = &mut mesh.agents[N1];
+    agent.kill()?;
+    agent.add_flags(kubernetes.flags_for_objects());
+    agent.launch()?;
+    agent.becomes_ready()?;
+    Ok(kubernetes)
+}
+
+/// A VirtualService's spec that leads all requests for a service to a version.
+fn to(service: &str, version: &str) -> Value {
+    json!({"hosts": [service], "http": [{"route": [{"destination": {"host": version}}]}]})
+}
+
+fn followed(mesh: &mut HttpMesh) -> Result<()> {
+    let kubernetes = joined(mesh)?;
+    let agent = &mesh.agents[N1];
+    agent.logs_line(0, &["does not define", "grpc_route"]).context("what is missing is told")?;
+    let service = mesh.service("followed")?;
+    // The control plane's own do not count, before and after.
+    let _others = service.virtual_service("[{route: [{destination: {host: v3}}]}]")?;
+    answered_by(&service, &VERSIONS)?;
+    kubernetes.object(ISTIO, "VirtualService", "shop", "followed", &to("followed", "v1"))?;
+    answered_by(&service, &["v1"])?;
+    kubernetes.object(ISTIO, "VirtualService", "shop", "followed", &to("followed", "v2"))?;
+    answered_by(&service, &["v2"])?;
+    // What is not valid is told, leaves its last valid version, and no other object knows of it.
+    let before = agent.log().len();
+    let bad = json!({"hosts": ["followed"], "http": [{"timeout": "-1s", "route": [{"destination": {"host": "v3"}}]}]});
+    kubernetes.object(ISTIO, "VirtualService", "shop", "followed", &bad)?;
+    agent.logs_line(before, &["an object was rejected", "shop/followed", "spec.http[0].timeout"])?;
+    answered_by(&service, &["v2"])?;
+    let rule = json!({"host": "followed", "subsets": [{"name": "three", "labels": {"version": "v3"}}]});
+    kubernetes.object(ISTIO, "DestinationRule", "shop", "followed", &rule)?;
+    let subset =
+        json!({"hosts": ["followed"], "http": [{"route": [{"destination": {"host": "followed", "subset": "three"}}]}]});
+    kubernetes.object(ISTIO, "VirtualService", "shop", "followed", &subset)?;
+    answered_by(&service, &["v3"])?;
+    kubernetes.remove_object("VirtualService", "shop", "followed")?;
+    answered_by(&service, &VERSIONS)?;
+    let route = json!({
+        "parentRefs": [{"group": "", "kind": "Service", "name": "followed"}],
+        "rules": [{"backendRefs": [{"name": "v1", "port": 80}]}],
+    });
+    kubernetes.object(GATEWAY_API, "HTTPRoute", "shop", "followed", &route)?;
+    answered_by(&service, &["v1"])
+}
+
+fn away(mesh: &mut HttpMesh) -> Result<()> {
+    let mut kubernetes = joined(mesh)?;
+    kubernetes.object(ISTIO, "VirtualService", "shop", "away", &to("away", "v1"))?;
+    answered_by(&mesh.service("away")?, &["v1"])?;
+    is_saved(mesh)?;
+    kubernetes.goes_away()?;
+    let agent = &mesh.agents[N1];
+    wait::until("the status tells it", Duration::from_secs(10), || {
+        let status = agent.weir(&["status"])?.stdout;
+        ensure!(status.contains("objects of Kubernetes are not followed"), "{status}");
+        Ok(())
+    })?;
+    answered_by(&mesh.service("away")?, &["v1"])?;
+    let agent = &mut mesh.agents[N1];
+    agent.restart()?;
+    agent.becomes_ready()?;
+    let service = mesh.service("away")?;
+    answered_by(&service, &["v1"])?;
+    // What changed meanwhile counts once the API server is back.
+    kubernetes.remove_object("VirtualService", "shop", "away")?;
+    kubernetes.object(ISTIO, "VirtualService", "shop", "another", &to("away", "v2"))?;
+    kubernetes.resume()?;
+    answered_by(&service, &["v2"])
+}
+
+/// Waits until the route is on disk: it is written a moment after it counts.
+fn is_saved(mesh: &HttpMesh) -> Result<()> {
+    let folder = mesh.agents[N1].folders().state.join("last-good");
+    wait::until("the route is on disk", Duration::from_secs(10), || {
+        let mut files = std::fs::read_dir(&folder)?.filter_map(|entry| std::fs::read(entry.ok()?.path()).ok());
+        let has_name = |bytes: Vec<u8>| bytes.windows(9).any(|part| part == b"shop/away");
+        ensure!(files.any(has_name), "no file in {} names it", folder.display());
+        Ok(())
+    })
+}
