@@ -22,6 +22,7 @@ mod limits;
 mod causes;
 mod config;
 mod lifecycle;
+mod parsed_heads;
 mod pauses;
 mod resources;
 mod whole_file;

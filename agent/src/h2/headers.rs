@@ -10,6 +10,7 @@ use super::session::{Goaway, Session};
 use super::settings::Role;
 use super::stream::Stream;
 use crate::model::http::head::HttpFields;
+use crate::parsed_heads::{self, HeadKind};
 
 /// Interim responses of one stream that may wait for its owner.
 const MAX_WAITING_INTERIM: usize = 8;
@@ -70,10 +71,12 @@ impl<A: Default> Session<A> {
                 Ok(None)
             }
             Section::Request(section) => {
+                parsed_heads::count(self.usage.protocol, HeadKind::Request);
                 self.request_came(id, end, read.and_then(|()| section.finish(end)));
                 Ok(None)
             }
             Section::Response(section) => {
+                parsed_heads::count(self.usage.protocol, HeadKind::Response);
                 let asked = self.streams.table.get(&id).map_or(Asked::Content, |stream| stream.responses.asked);
                 Ok(self.response_came(id, end, read.and_then(|()| section.finish(end, asked))))
             }

@@ -1,5 +1,7 @@
 //! What a connection is used for, which decides how much its peer may have open, send and cause.
 
+use crate::parsed_heads::HeadProtocol;
+
 /// The bounds of one use of HTTP/2.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Usage {
@@ -24,6 +26,8 @@ pub(crate) struct Usage {
     /// may begin so. Otherwise streams of either side begin with one of the smaller windows, count as far as the budget goes, and
     /// none is denied.
     pub(super) has_ample_windows: bool,
+    /// As what heads are counted.
+    pub(super) protocol: HeadProtocol,
 }
 
 impl Usage {
@@ -38,6 +42,7 @@ impl Usage {
         keeps_interim: false,
         wakes_for_window: true,
         has_ample_windows: true,
+        protocol: HeadProtocol::Hbone,
     };
 
     /// Requests of applications. A client that has one connection for all its calls opens no second one when streams run out,
@@ -54,5 +59,6 @@ impl Usage {
         keeps_interim: true,
         wakes_for_window: false,
         has_ample_windows: false,
+        protocol: HeadProtocol::Http2,
     };
 }

@@ -14,6 +14,7 @@ use super::raw::HeadProgress;
 use super::response::{ParsedResponse, read_response};
 use crate::http::stream::{BodyLength, ExchangeError, MessageStream, Received, Upstream};
 use crate::model::http::head::{HttpFields, RequestHead, ResponseHead};
+use crate::parsed_heads::{self, HeadKind, HeadProtocol};
 
 /// The client's side of a connection that speaks HTTP/1. As a [`MessageStream`] it is the exchange of the last request: the
 /// request's content goes out, the response's content comes in.
@@ -75,6 +76,7 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> ClientConnection<IO> {
         }
         let response = read_response(buffer, head, self.asked)?;
         if let Some(response) = &response {
+            parsed_heads::count(HeadProtocol::Http1, HeadKind::Response);
             buffer.advance(response.bytes);
             self.progress = HeadProgress::default();
             self.has_answer = true;

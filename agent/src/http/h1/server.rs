@@ -17,6 +17,7 @@ use super::raw::HeadProgress;
 use super::request::{ParsedRequest, read_request};
 use crate::http::stream::{BodyLength, Downstream, ExchangeError, MessageStream, Received};
 use crate::model::http::head::{HttpFields, HttpVersion, RequestHead, ResponseHead};
+use crate::parsed_heads::{self, HeadKind, HeadProtocol};
 
 /// How much of a request's content that nobody wanted is read, so that the connection can carry the next request; and how much of
 /// what the client sends is read at the end of the connection.
@@ -122,6 +123,7 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> ServerConnection<IO> {
             self.is_in_exchange = true;
         })?;
         if let Some(request) = &request {
+            parsed_heads::count(HeadProtocol::Http1, HeadKind::Request);
             buffer.advance(request.bytes + if has_empty_line { 2 } else { 0 });
             self.progress = HeadProgress::default();
         }

@@ -45,6 +45,11 @@ pub(super) const LIMIT_REACHED: Described = (
     "weir_limit_reached",
     "How often something of a pod had to wait or was refused because the pod held as much as it may, by limit",
 );
+/// Labels: `protocol`, `kind`.
+pub(super) const HEADS_PARSED: Described = (
+    "weir_http_heads_parsed",
+    "Heads of messages that were parsed, by protocol (http1, http2, hbone) and by kind (request, response)",
+);
 /// Labels: `identity` (bounded by the pods of the node).
 pub(super) const CERTIFICATE_EXPIRY: Described =
     ("weir_certificate_expiry_seconds", "Seconds until the workload certificate expires; negative once it has");

@@ -13,6 +13,7 @@ use prometheus_client::metrics::MetricType;
 use super::catalogue::{self, Described};
 use super::process;
 use crate::model::identity::Identity;
+use crate::parsed_heads;
 
 /// Something to ask at a scrape, named by the process's assembly once it exists.
 pub(super) struct Source<T>(RwLock<Option<Box<dyn Fn() -> T + Send + Sync>>>);
@@ -85,6 +86,7 @@ impl Collector for ScrapedCollector {
         counters(to, catalogue::CAPTURE_VERDICTS, "verdict", &self.0.kernel.read().unwrap_or_default())?;
         gauges(to, catalogue::CAPTURE_MAP_ENTRIES, "map", &self.0.kernel_entries.read().unwrap_or_default())?;
         counters(to, catalogue::LIMIT_REACHED, "limit", &self.0.limits.read().unwrap_or_default())?;
+        heads(to)?;
         counter(to, catalogue::LOG_LINES_DROPPED, self.0.dropped_log_lines.read().unwrap_or_default())?;
         counter(to, catalogue::WORKER_RESTARTS, self.0.worker_restarts.load(Ordering::Relaxed))?;
         certificates(to, now, self.0.certificates.read().unwrap_or_default())?;
@@ -93,6 +95,16 @@ impl Collector for ScrapedCollector {
         }
         process_metrics(to, self.0.started)
     }
+}
+
+fn heads(to: &mut DescriptorEncoder<'_>) -> fmt::Result {
+    let (name, help) = catalogue::HEADS_PARSED;
+    let mut metric = to.encode_descriptor(name, help, None, MetricType::Counter)?;
+    for ([protocol, kind], count) in parsed_heads::counted() {
+        let labels = [("protocol", protocol), ("kind", kind)];
+        metric.encode_family(&labels)?.encode_counter::<NoLabelSet, _, u64>(&count, None)?;
+    }
+    Ok(())
 }
 
 fn certificates(to: &mut DescriptorEncoder<'_>, now: SystemTime, expiries: Vec<(Identity, SystemTime)>) -> fmt::Result {
