@@ -23,6 +23,7 @@ const OBJECT_PROTOS: &[&str] = &[
     "istio/networking/v1alpha3/virtual_service.proto",
     "istio/networking/v1alpha3/destination_rule.proto",
     "istio/networking/v1alpha3/sidecar.proto",
+    "istio/telemetry/v1alpha1/telemetry.proto",
 ];
 
 const SERIALIZE: &str = "#[derive(serde::Serialize)] #[serde(rename_all = \"camelCase\")]";

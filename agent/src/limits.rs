@@ -37,13 +37,15 @@ pub enum LimitKind {
     HttpUpstreams,
     /// Requests of the pod that are under way as streams of HTTP/2.
     HttpStreams,
+    /// Series of metrics of the pod whose labels Telemetry objects change.
+    MetricSeries,
 }
 
 /// How many kinds of limits there are.
 const KINDS: usize = LimitKind::ALL.len();
 
 impl LimitKind {
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 13] = [
         Self::OutboundConnections,
         Self::InboundConnections,
         Self::PendingConnects,
@@ -56,6 +58,7 @@ impl LimitKind {
         Self::NameLookups,
         Self::HttpUpstreams,
         Self::HttpStreams,
+        Self::MetricSeries,
     ];
 
     /// The value of the metrics' `limit` label, and the name in `weir status`.
@@ -74,6 +77,7 @@ impl LimitKind {
             Self::NameLookups => "name_lookups",
             Self::HttpUpstreams => "http_upstreams",
             Self::HttpStreams => "http_streams",
+            Self::MetricSeries => "metric_series",
         }
     }
 }

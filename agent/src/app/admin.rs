@@ -184,9 +184,9 @@ fn pods(enrollment: Arc<Enrollment>, mesh: SharedMesh) -> impl Fn() -> Vec<PodEn
                 addresses: spec.addresses.clone(),
                 captured: true,
                 workload_uid: workload.map(|workload| workload.uid.clone()),
-                requests_in_flight: pod.requests.in_flight(),
-                requests_ended: pod.requests.ended(),
-                requests_failed: pod.requests.failed(),
+                requests_in_flight: pod.telemetry.requests().in_flight(),
+                requests_ended: pod.telemetry.requests().ended(),
+                requests_failed: pod.telemetry.requests().failed(),
                 limits_reached: pod.limits.reached(),
             }
         };

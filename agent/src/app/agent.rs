@@ -18,7 +18,7 @@ use crate::enrollment::api;
 use crate::lifecycle::{self, DrainTrigger, Ready};
 use crate::limits::LimitKind;
 use crate::model::http::trace::Sampling;
-use crate::otlp::Exporter;
+use crate::otlp::{Exporter, SpanProviders};
 use crate::proxy::workers::Workers;
 use crate::proxy::{LatePlaintext, Proxy, ProxyParts};
 use crate::state::SharedMesh;
@@ -111,7 +111,9 @@ fn start_proxy(
     let workers = Workers::start(config.proxy.worker_threads, before_wait).context("--worker-threads")?;
     workers.watch(foundation.supervisor.clone(), foundation.ready.clone()).context("a thread for heartbeats")?;
     let requests = RequestReporting::new(&foundation.metrics, start_tracing(foundation)?);
-    tokio::spawn(follow_access_log(foundation.mesh.clone(), requests.clone()));
+    let sampling = Sampling::percent(config.tracing.trace_sampling_percent);
+    let providers = SpanProviders::new(foundation.mesh.clone(), foundation.metrics.clone(), sampling);
+    tokio::spawn(follow_telemetry(foundation.mesh.clone(), requests.clone(), providers));
     let proxy = Proxy::new(ProxyParts {
         mesh: foundation.mesh.clone(),
         certificates: foundation.certificates.clone(),
@@ -142,18 +144,23 @@ fn start_tracing(foundation: &Foundation) -> anyhow::Result<Option<Tracing>> {
     Ok(Some(tracing))
 }
 
-/// Has the access log of requests be as MeshConfig says, for as long as the process lasts.
-async fn follow_access_log(mesh: SharedMesh, requests: Arc<RequestReporting>) {
-    let mut changes = mesh.watch();
+/// Has metrics, access logs and spans be as objects and MeshConfig say, for as long as the process lasts.
+async fn follow_telemetry(mesh: SharedMesh, requests: Arc<RequestReporting>, mut providers: SpanProviders) {
+    let (mut changes, mut objects) = (mesh.watch(), mesh.routes().watch());
     let mut current = None;
     loop {
-        let wanted = mesh.read().settings().access_log.clone();
-        if wanted != current {
-            requests.set_access_log(wanted.as_ref());
+        let access_log = mesh.read().settings().access_log.clone();
+        let wanted = Some((access_log, mesh.routes().current().telemetry().clone()));
+        if let Some((access_log, telemetry)) = wanted.as_ref().filter(|_| wanted != current) {
+            requests.configure(access_log.as_ref(), telemetry, providers.of(telemetry));
             current = wanted;
         }
         // The mesh lasts as long as this handle to it.
-        if changes.changed().await.is_err() {
+        let changed = tokio::select! {
+            changed = changes.changed() => changed,
+            changed = objects.changed() => changed,
+        };
+        if changed.is_err() {
             return;
         }
     }

@@ -159,6 +159,7 @@ fn flags_and_environment_variables_keep_their_names() {
         ("max-http-upstreams-per-pod", "WEIR_MAX_HTTP_UPSTREAMS_PER_POD"),
         ("max-inbound-connections-per-pod", "WEIR_MAX_INBOUND_CONNECTIONS_PER_POD"),
         ("max-inbound-per-peer", "WEIR_MAX_INBOUND_PER_PEER"),
+        ("max-metric-series-per-pod", "WEIR_MAX_METRIC_SERIES_PER_POD"),
         ("max-name-lookups-per-pod", "WEIR_MAX_NAME_LOOKUPS_PER_POD"),
         ("max-outbound-connections-per-pod", "WEIR_MAX_OUTBOUND_CONNECTIONS_PER_POD"),
         ("max-pending-connects-per-pod", "WEIR_MAX_PENDING_CONNECTS_PER_POD"),

@@ -28,6 +28,7 @@ mod fingerprint;
 mod node_tokens;
 mod server;
 mod snapshot;
+mod telemetry_defaults;
 
 pub mod translate {
     //! Istio objects to the workload API, as istiod does it: pure functions, but for the allocated addresses.

@@ -8,10 +8,11 @@ use std::time::Duration;
 use bytes::Bytes;
 use prost::Message;
 
+use super::telemetry_defaults;
 use super::translate::Resources;
 use crate::model::http::objects::PathNormalization;
 use crate::model::identity::{Identity, TrustDomain};
-use crate::model::mesh::{AccessLogEncoding, IstioAccessLog, OutboundTrafficPolicy};
+use crate::model::mesh::OutboundTrafficPolicy;
 use crate::objects::{MeshConfig, Retries, RetryConditions};
 use crate::proto::istio::mesh::v1alpha1 as pb;
 use crate::proto::istio::mesh::v1alpha1::mesh_config::outbound_traffic_policy::Mode;
@@ -87,18 +88,15 @@ fn mesh_config(config: &MeshConfig) -> pb::MeshConfig {
         OutboundTrafficPolicy::AllowAny => Mode::AllowAny,
         OutboundTrafficPolicy::RegistryOnly => Mode::RegistryOnly,
     };
-    let (access_log_file, access_log) = match &config.access_log {
-        Some(access_log) => ("/dev/stdout", access_log.clone()),
-        None => ("", IstioAccessLog::default()),
-    };
-    let encoding = match access_log.encoding {
-        AccessLogEncoding::Text => pb::mesh_config::AccessLogEncoding::Text,
-        AccessLogEncoding::Json => pb::mesh_config::AccessLogEncoding::Json,
-    };
+    let access_log_file = if config.access_log.is_some() { "/dev/stdout" } else { "" };
+    let telemetry = &config.telemetry;
     pb::MeshConfig {
         access_log_file: access_log_file.to_owned(),
-        access_log_format: access_log.format.as_ref().to_owned(),
-        access_log_encoding: encoding.into(),
+        access_log_format: telemetry.log_form.format.as_ref().to_owned(),
+        access_log_encoding: telemetry_defaults::encoding(&telemetry.log_form).into(),
+        extension_providers: telemetry_defaults::providers(telemetry),
+        default_providers: Some(telemetry_defaults::default_providers(telemetry)),
+        default_config: telemetry_defaults::proxy_config(telemetry),
         ca_certificates: Vec::new(),
         outbound_traffic_policy: Some(pb::mesh_config::OutboundTrafficPolicy { mode: mode.into() }),
         trust_domain: config.trust_domain().to_owned(),

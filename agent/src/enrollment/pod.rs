@@ -11,10 +11,10 @@ use serde::{Deserialize, Serialize};
 use tokio_util::sync::CancellationToken;
 
 use super::netns::Netns;
-use crate::limits::PodLimits;
+use crate::limits::{LimitKind, PodLimits};
 use crate::model::identity::{Identity, TrustDomain};
 use crate::model::pod::PodKey;
-use crate::telemetry::request_ends::PodRequests;
+use crate::telemetry::pod_telemetry::PodTelemetry;
 
 /// Who had a pod enrolled, and so who ends its enrolment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
@@ -79,8 +79,8 @@ pub struct EnrolledPod {
     /// What the pod holds of what all pods share.
     pub limits: PodLimits,
     connections: Arc<AtomicU64>,
-    /// Counts the requests of the pod.
-    pub requests: PodRequests,
+    /// What is told of its requests and connections.
+    pub telemetry: PodTelemetry,
     /// It is being taken out of the mesh, and still captured until all peers know.
     leaving: AtomicBool,
     /// Cancelled when its enrolment ends: nothing new is accepted.
@@ -93,13 +93,15 @@ impl EnrolledPod {
     pub(super) fn new(mut spec: PodSpec, netns: Netns, limits: PodLimits) -> Self {
         spec.netns_cookie = Some(netns.cookie().0);
         let current = Changeable { labels: spec.labels.clone(), probe_ports: spec.probe_ports.clone() };
+        let telemetry =
+            PodTelemetry::new(&spec.namespace, spec.labels.clone(), limits.of(LimitKind::MetricSeries).clone());
         Self {
             spec,
             current: RwLock::new(Arc::new(current)),
             netns,
             limits,
             connections: Arc::default(),
-            requests: PodRequests::default(),
+            telemetry,
             leaving: AtomicBool::new(false),
             left: CancellationToken::new(),
             dead: CancellationToken::new(),
@@ -125,6 +127,7 @@ impl EnrolledPod {
     }
 
     pub(super) fn set_current(&self, current: Changeable) {
+        self.telemetry.set_labels(current.labels.clone());
         *self.current.write() = Arc::new(current);
     }
 

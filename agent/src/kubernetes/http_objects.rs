@@ -237,6 +237,7 @@ mod tests {
             "networking.istio.io/v1/virtualservices",
             "networking.istio.io/v1/destinationrules",
             "networking.istio.io/v1/sidecars",
+            "telemetry.istio.io/v1/telemetries",
             "gateway.networking.k8s.io/v1/httproutes",
             "gateway.networking.k8s.io/v1/grpcroutes",
         ];

@@ -155,4 +155,26 @@ mod sample;
 pub mod service;
 pub mod serving;
 pub mod shared;
+pub mod telemetry {
+    //! What is told of a pod's requests and connections: metrics, access logs and spans, as Telemetry objects and MeshConfig say.
+    //! `config` decides which objects count for a pod; `expression` is the part of CEL that they may use.
+
+    mod attribute;
+    pub mod config;
+    mod expression;
+    #[cfg(test)]
+    mod expression_tests;
+    mod node;
+    pub mod objects;
+    pub mod providers;
+    pub mod setting;
+    mod syntax;
+    #[cfg(test)]
+    mod tests;
+    mod token;
+
+    pub use attribute::{Facts, NumberAttribute, PeerSide, TextAttribute, WorkloadField};
+    pub use expression::{Expression, UNKNOWN};
+}
+
 pub mod workload;

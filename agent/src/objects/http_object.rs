@@ -1,4 +1,4 @@
-//! The kinds of objects that say where requests go and how. They reach agents as they were written, and one reader serves
+//! The kinds of objects that say where requests go and how, and what is told of them. They reach agents as they were written, and one reader serves
 //! files and ADS alike.
 
 use super::gateway_api::{GatewayRoute, grpc_route, http_route};
@@ -7,6 +7,8 @@ use super::metadata::Metadata;
 use super::networking::{DestinationRule, Sidecar, VirtualService, destination_rule, sidecar, virtual_service};
 use super::reading::Fields;
 use super::reading::yaml::Node;
+use super::telemetry::resource as telemetry;
+use crate::model::telemetry::objects::TelemetrySpec;
 
 /// An object about requests, checked.
 #[derive(Debug, Clone, PartialEq)]
@@ -16,6 +18,8 @@ pub enum HttpObject {
     HttpRoute(Box<GatewayRoute>),
     GrpcRoute(Box<GatewayRoute>),
     Sidecar(Box<Sidecar>),
+    /// About connections without requests, too.
+    Telemetry(Box<TelemetrySpec>),
 }
 
 /// An object of a file, and its `spec` as it was written, which agents are sent.
@@ -35,6 +39,7 @@ impl HttpObject {
             Kind::HttpRoute => Self::HttpRoute(Box::new(http_route::read(spec, namespace))),
             Kind::GrpcRoute => Self::GrpcRoute(Box::new(grpc_route::read(spec, namespace))),
             Kind::Sidecar => Self::Sidecar(Box::new(sidecar::read(spec))),
+            Kind::Telemetry => Self::Telemetry(Box::new(telemetry::read(spec))),
             _ => return None,
         })
     }

@@ -23,12 +23,13 @@ pub enum Kind {
     HttpRoute,
     GrpcRoute,
     Sidecar,
+    Telemetry,
 }
 
 impl Kind {
-    /// Those that say where requests go and how.
-    const HTTP: [Self; 5] =
-        [Self::VirtualService, Self::DestinationRule, Self::HttpRoute, Self::GrpcRoute, Self::Sidecar];
+    /// Those that say where requests go and how, and what is told of them.
+    const HTTP: [Self; 6] =
+        [Self::VirtualService, Self::DestinationRule, Self::HttpRoute, Self::GrpcRoute, Self::Sidecar, Self::Telemetry];
 
     /// True for kinds that live in no namespace.
     #[must_use]
@@ -45,6 +46,7 @@ impl Kind {
             Self::HttpRoute => ObjectKind::HttpRoute,
             Self::GrpcRoute => ObjectKind::GrpcRoute,
             Self::Sidecar => ObjectKind::Sidecar,
+            Self::Telemetry => ObjectKind::Telemetry,
             _ => return None,
         })
     }
@@ -81,6 +83,7 @@ impl fmt::Display for Kind {
             Self::HttpRoute => "HTTPRoute",
             Self::GrpcRoute => "GRPCRoute",
             Self::Sidecar => "Sidecar",
+            Self::Telemetry => "Telemetry",
         })
     }
 }
@@ -103,11 +106,10 @@ pub(super) enum Recognised {
 const ISTIO_VERSIONS: [&str; 3] = ["v1", "v1beta1", "v1alpha3"];
 const NETWORKING: [&str; 4] = ["Gateway", "EnvoyFilter", "ProxyConfig", "WorkloadGroup"];
 /// Groups whose objects a user's folder may hold next to the mesh's.
-const OTHER_GROUPS: [&str; 12] = [
+const OTHER_GROUPS: [&str; 11] = [
     "gateway.networking.k8s.io",
     "gateway.networking.x-k8s.io",
     "inference.networking.k8s.io",
-    "telemetry.istio.io",
     "extensions.istio.io",
     "apps",
     "batch",
@@ -139,6 +141,9 @@ pub(super) fn recognise(api_version: &str, kind: &str) -> Recognised {
         // A policy without apiVersion is a policy all the same: it must deny.
         ("security.istio.io", "AuthorizationPolicy") | ("", "AuthorizationPolicy") => Kind::AuthorizationPolicy,
         ("security.istio.io", "PeerAuthentication") | ("", "PeerAuthentication") => Kind::PeerAuthentication,
+        ("telemetry.istio.io", "Telemetry") if matches!(version, "v1" | "v1alpha1") => {
+            return Recognised::ActedOn(Kind::Telemetry);
+        }
         ("mesh.istio.io", "MeshConfig") if version == "v1alpha1" => return Recognised::ActedOn(Kind::MeshConfig),
         ("gateway.networking.k8s.io", "Gateway") if matches!(version, "v1" | "v1beta1") => {
             return Recognised::ActedOn(Kind::Gateway);

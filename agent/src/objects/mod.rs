@@ -117,6 +117,17 @@ mod security {
 
 mod store;
 
+mod telemetry {
+    //! The kind of `telemetry.istio.io`, and MeshConfig's providers: what is told of requests and connections, and to whom.
+    //! Structs are the model's own.
+
+    mod metrics;
+    pub(super) mod providers;
+    pub(super) mod resource;
+    mod selection;
+    mod tracing;
+}
+
 #[cfg(test)]
 mod tests;
 

@@ -184,7 +184,7 @@ fn timestamp(text: &str) -> Option<prost_types::Timestamp> {
 pub fn http_spec(kind: Kind, envelope: &mcp::Resource) -> Result<serde_json::Value, InvalidObject> {
     let body = envelope.body.clone().unwrap_or_default();
     let invalid = |error: message::BodyError| InvalidObject { field: "body".to_owned(), reason: error.to_string() };
-    body::node_of(kind, &body).map(|(spec, _)| body::json_of(&spec)).map_err(invalid)
+    body::node_of(kind, &body).map(|(spec, _)| spec.json()).map_err(invalid)
 }
 
 /// The metadata of an envelope, with the name of the object checked.

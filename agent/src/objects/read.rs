@@ -126,7 +126,12 @@ fn read_spec(
             Body::AuthorizationPolicy(Box::new(security::yaml::authorization_policy(fields, metadata)))
         }
         Kind::PeerAuthentication => Body::PeerAuthentication(Box::new(security::yaml::peer_authentication(fields))),
-        Kind::VirtualService | Kind::DestinationRule | Kind::HttpRoute | Kind::GrpcRoute | Kind::Sidecar => {
+        Kind::VirtualService
+        | Kind::DestinationRule
+        | Kind::HttpRoute
+        | Kind::GrpcRoute
+        | Kind::Sidecar
+        | Kind::Telemetry => {
             let object = HttpObject::read(kind, fields, metadata)?;
             Body::Http(Box::new(WrittenHttpObject { object, spec: spec.clone() }))
         }

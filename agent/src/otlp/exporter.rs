@@ -17,7 +17,7 @@ const MAX_BATCH: usize = 512;
 /// How long the first span of a batch waits for others.
 const GATHERING: Duration = Duration::from_secs(1);
 /// How long a collector may take for a batch; so long at most the queue is not emptied.
-const EXPORT_TIMEOUT: Duration = Duration::from_secs(10);
+pub(super) const EXPORT_TIMEOUT: Duration = Duration::from_secs(10);
 /// How often it is logged that spans could not be exported.
 const LOG_PAUSE: Duration = Duration::from_secs(60);
 
@@ -46,7 +46,12 @@ impl Exporter {
         let endpoint = Endpoint::from_shared(address.to_owned())
             .map_err(|source| CollectorError { address: address.to_owned(), source })?;
         let channel = endpoint.connect_timeout(EXPORT_TIMEOUT).timeout(EXPORT_TIMEOUT).connect_lazy();
-        Ok(Self { client: TraceServiceClient::new(channel), metrics, logged: None })
+        Ok(Self::over(channel, metrics))
+    }
+
+    /// An exporter to whatever a channel leads to.
+    pub(super) fn over(channel: Channel, metrics: Arc<Metrics>) -> Self {
+        Self { client: TraceServiceClient::new(channel), metrics, logged: None }
     }
 
     /// Sends what comes out of the queue, for as long as spans may come.

@@ -20,6 +20,7 @@ use crate::model::authorization::Denied;
 use crate::model::identity::Identity;
 use crate::model::mesh::{Listing, Mesh};
 use crate::model::workload::Workload;
+use crate::telemetry::connection_reporting::ConnectionReporting;
 
 /// See the module.
 #[derive(Debug)]
@@ -84,6 +85,11 @@ impl PodProxy {
     /// The identity that this pod's traffic carries.
     pub(super) fn identity(&self) -> Identity {
         self.pod.identity(&self.proxy.mesh.read().settings().trust_domain)
+    }
+
+    /// What connections of the pod that begin now are reported to.
+    pub(super) fn connection_reporting(&self) -> ConnectionReporting {
+        ConnectionReporting::new(&self.proxy.requests, &self.pod.telemetry)
     }
 
     /// What a CONNECT request says of the pod that it comes from. Made once, as long as the mesh says the same of the pod.

@@ -44,9 +44,9 @@ impl ObjectKind {
         Self::KubernetesGateway,
     ];
 
-    /// Those that say where requests go and how.
-    pub const HTTP: [Self; 5] =
-        [Self::VirtualService, Self::DestinationRule, Self::Sidecar, Self::HttpRoute, Self::GrpcRoute];
+    /// Those that say where requests go and how, and what is told of them.
+    pub const HTTP: [Self; 6] =
+        [Self::VirtualService, Self::DestinationRule, Self::Sidecar, Self::Telemetry, Self::HttpRoute, Self::GrpcRoute];
 
     /// Position in [`Self::ALL`].
     #[must_use]

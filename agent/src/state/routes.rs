@@ -4,22 +4,39 @@
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
+use tokio::sync::watch;
 
 use crate::model::http::config::HttpConfig;
 
 /// A handle to the [`HttpConfig`] in force. Cheap to clone.
-#[derive(Debug, Clone, Default)]
-pub struct SharedRoutes(Arc<ArcSwap<HttpConfig>>);
+#[derive(Debug, Clone)]
+pub struct SharedRoutes {
+    current: Arc<ArcSwap<HttpConfig>>,
+    changed: Arc<watch::Sender<()>>,
+}
+
+impl Default for SharedRoutes {
+    fn default() -> Self {
+        Self { current: Arc::default(), changed: Arc::new(watch::Sender::new(())) }
+    }
+}
 
 impl SharedRoutes {
     /// The snapshot in force now.
     #[must_use]
     pub fn current(&self) -> Arc<HttpConfig> {
-        self.0.load_full()
+        self.current.load_full()
     }
 
     /// Puts another snapshot in force, for requests that begin from now on.
     pub fn replace(&self, config: HttpConfig) {
-        self.0.store(Arc::new(config));
+        self.current.store(Arc::new(config));
+        self.changed.send_replace(());
+    }
+
+    /// Changes whenever another snapshot comes into force.
+    #[must_use]
+    pub fn watch(&self) -> watch::Receiver<()> {
+        self.changed.subscribe()
     }
 }

@@ -104,11 +104,15 @@ pub(super) fn write_refused(refused: &RefusedConnection, error: &dyn Display) {
 }
 
 /// The identities that the two ends of a connection have proven, the source's first: without mTLS none, whatever is expected.
+/// `of_peer` is that of the HBONE peer of an outbound connection; the pod of this side shows its own to that peer.
 pub(super) fn proven_identities<'a>(
     ends: &'a ConnectionEnds,
     of_peer: Option<&'a Identity>,
 ) -> [Option<DisplayValue<&'a Identity>>; 2] {
-    let of_destination = of_peer.or(ends.destination_identity.as_ref());
+    let of_destination = match ends.reporter {
+        Reporter::Source => of_peer,
+        Reporter::Destination => ends.destination_identity.as_ref(),
+    };
     [ends.source_identity.as_ref(), of_destination].map(|identity| identity.filter(|_| ends.mutual_tls).map(display))
 }
 

@@ -2,6 +2,7 @@
 
 use std::io::Read;
 
+use crate::limits::{LimitKind, NodeLimits};
 use crate::model::address::OriginalDst;
 use crate::model::mesh::{Mesh, MeshUpdate};
 use crate::model::service::{IpFamilies, PortMapping, Service, ServiceKey, ServicePort, Vip, Visibility};
@@ -10,6 +11,7 @@ use crate::telemetry::ends::{
     ConnectionEnds, InboundDestination, InboundSource, OutboundSource, RecordedPeer, Reporter,
 };
 use crate::telemetry::metrics::{Metrics, TextFormat};
+use crate::telemetry::pod_telemetry::PodTelemetry;
 
 const CLIENT: &str = "10.0.0.1:41000";
 
@@ -43,6 +45,13 @@ pub(crate) fn service(namespace: &str, name: &str, vip: &str) -> Service {
         ingress_use_waypoint: false,
         client_ip_affinity: false,
     }
+}
+
+/// A pod of `shop` that may have so many series with labels of its own.
+pub(crate) fn pod(series: u32) -> PodTelemetry {
+    let limits = NodeLimits::new(|_| series).for_pod();
+    let labels = [("app".to_owned(), "client".to_owned())].into();
+    PodTelemetry::new("shop", labels, limits.of(LimitKind::MetricSeries).clone())
 }
 
 /// What a scraper reads.

@@ -2,7 +2,9 @@
 
 pub mod access_log;
 pub mod connection;
+pub mod connection_reporting;
 pub mod ends;
+mod facts;
 
 pub mod log {
     //! The log of the process: its filter, the form of its lines, and who writes them. The data plane never waits for it.
@@ -26,6 +28,8 @@ pub mod metrics {
     mod classic;
     mod configuration;
     mod connections;
+    mod custom;
+    mod custom_counters;
     mod histogram;
     mod labels;
     mod late_plaintext;
@@ -43,13 +47,16 @@ pub mod metrics {
 
     pub use self::configuration::{StateFile, XdsTermination};
     pub use self::connections::Side;
+    pub(in crate::telemetry) use self::custom_counters::{CountedRequest, CustomConnections};
     pub(in crate::telemetry) use self::live::OpenConnection;
     pub use self::registry::{Metrics, OpenGuard};
     pub(in crate::telemetry) use self::request_counters::RequestCounters;
     pub use self::scrape::{Scrape, ScrapeText, TextFormat};
 }
 
+pub mod pod_telemetry;
 pub mod record;
+mod reporting_config;
 pub mod request;
 pub mod request_ends;
 
@@ -70,11 +77,14 @@ mod request_log {
     pub(super) use self::form::RequestLogForm;
     pub(super) use self::line::write;
     pub(super) use self::notes::{EndedRequest, RequestNotes};
-    pub(super) use self::values::version;
+    pub(super) use self::text::RequestText;
+    pub(super) use self::values::{cluster, version};
 }
 
 mod request_outcome;
 pub mod request_reporting;
+#[cfg(test)]
+mod setting_tests;
 pub mod span_view;
 pub mod spans;
 pub mod utc_time;

@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use super::access_log;
 use super::connection::{ByteCounts, RefusedConnection, ResponseFlag};
+use super::connection_reporting::ConnectionReporting;
 use super::ends::ConnectionEnds;
 use super::metrics::{Metrics, OpenConnection, OpenGuard};
 use crate::model::identity::Identity;
@@ -13,7 +14,7 @@ use crate::model::identity::Identity;
 /// A connection that is open, and its outcome.
 #[derive(Debug)]
 pub struct ConnectionRecord {
-    metrics: Arc<Metrics>,
+    reporting: ConnectionReporting,
     connection: Arc<OpenConnection>,
     failure: Option<(ResponseFlag, String)>,
     _open: OpenGuard,
@@ -22,18 +23,19 @@ pub struct ConnectionRecord {
 impl ConnectionRecord {
     /// Opens the record of a connection whose ends are known, and counts it as opened.
     #[must_use]
-    pub fn open(metrics: &Arc<Metrics>, ends: ConnectionEnds) -> Self {
-        let record = Self::open_provisional(metrics, ends);
-        metrics.settled(&record.connection, None);
+    pub fn open(reporting: impl Into<ConnectionReporting>, ends: ConnectionEnds) -> Self {
+        let record = Self::open_provisional(reporting, ends);
+        record.settle(None);
         record
     }
 
     /// Opens the record of a connection whose ends may yet turn out to be others: where a name has to be looked up, say.
     /// The connection is counted as opened once they are settled, at the latest at its end.
     #[must_use]
-    pub fn open_provisional(metrics: &Arc<Metrics>, ends: ConnectionEnds) -> Self {
-        let (connection, open) = metrics.opened(ends);
-        Self { metrics: metrics.clone(), connection, failure: None, _open: open }
+    pub fn open_provisional(reporting: impl Into<ConnectionReporting>, ends: ConnectionEnds) -> Self {
+        let reporting = reporting.into();
+        let (connection, open) = reporting.metrics.opened(ends);
+        Self { reporting, connection, failure: None, _open: open }
     }
 
     /// Opens the record of a connection that is known to carry requests.
@@ -47,14 +49,17 @@ impl ConnectionRecord {
     /// Says what the ends of a provisional record are in the end: others than at first, or the same (`None`). Only the
     /// first call has an effect.
     pub fn settle(&self, ends: Option<ConnectionEnds>) {
-        self.metrics.settled(&self.connection, ends);
+        let custom = |ends: &ConnectionEnds| {
+            self.reporting.custom(ends, self.connection.peer_identity.get(), ResponseFlag::None)
+        };
+        self.reporting.metrics.settled(&self.connection, ends, custom);
     }
 
     /// Says that the connection carries requests, and what its ends are in the end, as [`settle`](Self::settle) does: only on a
     /// record that is still provisional. From here on the connection has no TCP metrics and no access line unless it fails; its
     /// requests have theirs, as with Istio's sidecars. It stays among the connections that are open.
     pub fn settle_for_requests(&self, ends: Option<ConnectionEnds>) {
-        self.metrics.settled_for_requests(&self.connection, ends);
+        self.reporting.metrics.settled_for_requests(&self.connection, ends);
     }
 
     /// Whether the ends of the connection may yet turn out to be others.
@@ -63,7 +68,7 @@ impl ConnectionRecord {
         !self.connection.is_settled()
     }
 
-    /// Notes the identity that the HBONE peer has proven: the access line shows it in place of the expected one.
+    /// Notes the identity that the HBONE peer has proven: the access line shows it.
     pub fn peer_proved(&self, identity: Identity) {
         // A connection has one HBONE peer.
         let _ = self.connection.peer_identity.set(identity);
@@ -91,8 +96,14 @@ impl ConnectionRecord {
 
 impl Drop for ConnectionRecord {
     fn drop(&mut self) {
-        self.metrics.closed(&self.connection, self.failure.as_ref().map(|(flag, _)| *flag));
-        access_log::write(&self.connection, self.failure.as_ref().map(|(_, error)| error.as_str()));
+        self.settle(None);
+        let (flag, error) = self.failure.as_ref().map(|(flag, error)| (*flag, error.as_str())).unzip();
+        let peer = self.connection.peer_identity.get();
+        let custom = |ends: &ConnectionEnds, flag| self.reporting.custom(ends, peer, flag);
+        self.reporting.metrics.closed(&self.connection, flag, custom);
+        if self.reporting.wants_line(self.connection.ends(), peer) {
+            access_log::write(&self.connection, error);
+        }
     }
 }
 

@@ -3,26 +3,32 @@
 
 use std::fmt::Display;
 use std::sync::Arc;
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Instant, SystemTime};
 
 use super::connection::RequestProtocol;
+use super::facts::{RequestFacts, SettingNotes};
+use super::metrics::CountedRequest;
+use super::reporting_config::SpanSetting;
 use super::request_ends::RequestEnds;
 use super::request_log::{self, EndedRequest, RequestNotes};
 use super::request_outcome::{RequestOutcome, grpc_status};
-use super::spans::{OpenedSpan, Span};
+use super::spans::{OpenedSpan, Span, Tracing, shortened};
 use crate::model::http::grpc_messages::GrpcMessageCounter;
 use crate::model::http::head::{HttpFields, RequestHead, ResponseHead};
 use crate::model::http::local_reply::HttpResponseFlag;
 use crate::model::http::reply::grpc_status_of_http;
 use crate::model::http::response_flags::ResponseFlags;
 use crate::model::http::trace::SpanContext;
+use crate::model::identity::Identity;
+use crate::model::telemetry::objects::{CustomTag, CustomTagValue};
 
 /// Envoy's response code details of a response that the upstream gave.
 const VIA_UPSTREAM: &str = "via_upstream";
 
 /// A request that is under way, and its outcome.
 ///
-/// Where the access log is not written and the request ends as one before it did, a record allocates nothing.
+/// Where the access log is not written, no object says anything about the pod, and the request ends as one before it did, a record
+/// allocates nothing.
 #[derive(Debug)]
 pub struct RequestRecord {
     ends: Arc<RequestEnds>,
@@ -37,8 +43,22 @@ pub struct RequestRecord {
     request: Content,
     response: Content,
     notes: Option<Box<RequestNotes>>,
+    /// `None` where no object says anything about the pod.
+    setting: Option<Box<SettingNotes>>,
     /// `None` where no span is recorded.
     span: Option<Box<RecordedSpan>>,
+    peer: Peer,
+}
+
+/// What the HBONE peer of the last attempt has proven.
+#[derive(Debug, Default)]
+enum Peer {
+    #[default]
+    Nothing,
+    /// The identity that it must have.
+    Expected,
+    /// Another one of those that it may have.
+    Other(Identity),
 }
 
 /// A span that is to be exported.
@@ -47,6 +67,7 @@ struct RecordedSpan {
     context: SpanContext,
     opened: OpenedSpan,
     route: Option<Arc<str>>,
+    tracing: Arc<Tracing>,
 }
 
 /// What has been moved of a body.
@@ -54,13 +75,16 @@ struct RecordedSpan {
 struct Content {
     bytes: u64,
     messages: GrpcMessageCounter,
+    message_count: u64,
 }
 
 impl Content {
     /// Counts a piece, and says how many gRPC messages ended in it.
     fn take(&mut self, piece: &[u8], is_grpc: bool) -> u64 {
         self.bytes += piece.len() as u64;
-        if is_grpc { self.messages.take(piece) } else { 0 }
+        let messages = if is_grpc { self.messages.take(piece) } else { 0 };
+        self.message_count += messages;
+        messages
     }
 }
 
@@ -68,7 +92,8 @@ impl RequestRecord {
     /// Opens the record of a request whose head has come on a connection with these ends.
     #[must_use]
     pub fn open(ends: &Arc<RequestEnds>, head: &RequestHead) -> Self {
-        ends.of_pod.begin();
+        ends.pod.requests().begin();
+        let (notes, setting) = Self::notes_of(ends, head);
         Self {
             ends: ends.clone(),
             opened: Instant::now(),
@@ -81,18 +106,41 @@ impl RequestRecord {
             attempts: 0,
             request: Content::default(),
             response: Content::default(),
-            notes: RequestNotes::of(head, || ends.reporting.log_form()),
+            notes,
+            setting,
             span: None,
+            peer: Peer::default(),
         }
+    }
+
+    fn notes_of(ends: &RequestEnds, head: &RequestHead) -> (Option<Box<RequestNotes>>, Option<Box<SettingNotes>>) {
+        let config = ends.reporting.current.load();
+        if config.is_plain {
+            let form = std::iter::once_with(|| (config.own_form.clone(), None));
+            return (RequestNotes::of(head, form), None);
+        }
+        let (setting, reporter) = (ends.pod.setting(&config), ends.ends.reporter);
+        let sinks = setting.of(reporter).sinks.iter();
+        let notes = RequestNotes::of(head, sinks.map(|sink| (sink.form.clone(), sink.filter.clone())));
+        (notes, Some(Box::new(SettingNotes::of(setting.clone(), reporter, head))))
     }
 
     /// Has the request be a span of its caller's trace, or of a trace that begins here, where spans are exported. Fields of the head
     /// then say so to whoever gets the request.
     pub fn trace(&mut self, head: &mut RequestHead) {
-        let Some(tracing) = &self.ends.reporting.tracing else { return };
-        let context = tracing.begin(head);
-        if context.sampled {
-            self.span = Some(Box::new(RecordedSpan { context, opened: OpenedSpan::of(head), route: None }));
+        let (tracing, context, is_reported) = match &self.setting {
+            None => {
+                let Some(tracing) = &self.ends.reporting.tracing else { return };
+                (tracing, tracing.begin(head), true)
+            }
+            Some(notes) => {
+                let Some(SpanSetting { tracing, sampling, setting }) = &notes.side().spans else { return };
+                (tracing, tracing.begin_as(head, *sampling, setting), setting.reports_spans)
+            }
+        };
+        if context.sampled && is_reported {
+            let (opened, tracing) = (OpenedSpan::of(head), tracing.clone());
+            self.span = Some(Box::new(RecordedSpan { context, opened, route: None, tracing }));
         }
     }
 
@@ -100,6 +148,9 @@ impl RequestRecord {
     pub fn route(&mut self, name: &Arc<str>) {
         if let Some(notes) = &mut self.notes {
             notes.route = Some(name.clone());
+        }
+        if let Some(setting) = &mut self.setting {
+            setting.route = Some(name.clone());
         }
         if let Some(span) = &mut self.span {
             span.route = Some(name.clone());
@@ -109,10 +160,17 @@ impl RequestRecord {
     /// Says that the request is sent to an endpoint: an attempt, of which the last one gives the ends that are counted and logged.
     pub fn attempt(&mut self, ends: &Arc<RequestEnds>) {
         self.attempts += 1;
+        self.peer = Peer::Nothing;
         if !Arc::ptr_eq(&self.ends, ends) {
-            self.ends.of_pod.pass_on(&ends.of_pod);
+            self.ends.pod.requests().pass_on(ends.pod.requests());
             self.ends = ends.clone();
         }
+    }
+
+    /// Notes the identity that the HBONE peer of this attempt has proven.
+    pub fn peer_proved(&mut self, identity: &Identity) {
+        let is_expected = self.ends.ends.destination_identity.as_ref() == Some(identity);
+        self.peer = if is_expected { Peer::Expected } else { Peer::Other(identity.clone()) };
     }
 
     /// Says that nothing of the mesh is at the destination, and that MeshConfig forbids such (REGISTRY_ONLY): metrics name the
@@ -137,7 +195,7 @@ impl RequestRecord {
     /// Counts a piece of the request's body.
     pub fn request_data(&mut self, piece: &[u8]) {
         let messages = self.request.take(piece, self.is_grpc);
-        if messages > 0 {
+        if messages > 0 && !self.has_custom_metrics() {
             self.ends.counters.count_messages(messages, 0);
         }
     }
@@ -159,6 +217,9 @@ impl RequestRecord {
         }
         self.status = head.status;
         self.grpc_status = if self.is_grpc { grpc_status(&head.fields) } else { None };
+        if let Some(setting) = &mut self.setting {
+            setting.take_response(head, details);
+        }
         if let Some(notes) = &mut self.notes {
             notes.take_response(head);
             notes.details = Some(details);
@@ -171,7 +232,7 @@ impl RequestRecord {
     /// Counts a piece of the response's body.
     pub fn response_data(&mut self, piece: &[u8]) {
         let messages = self.response.take(piece, self.is_grpc);
-        if messages > 0 {
+        if messages > 0 && !self.has_custom_metrics() {
             self.ends.counters.count_messages(0, messages);
         }
     }
@@ -218,41 +279,98 @@ impl RequestRecord {
 }
 
 impl RequestRecord {
-    fn export_span(&mut self, outcome: RequestOutcome, duration: Duration) {
-        let (Some(span), Some(tracing)) = (self.span.take(), &self.ends.reporting.tracing) else { return };
-        let RecordedSpan { context, opened, route } = *span;
+    /// Whether objects change what is counted of it.
+    fn has_custom_metrics(&self) -> bool {
+        self.setting.as_ref().is_some_and(|setting| setting.side().metrics.is_some())
+    }
+
+    fn count(&self, request: &EndedRequest<'_>) {
+        let milliseconds = u64::try_from(request.duration.as_millis()).unwrap_or(u64::MAX);
+        let counters = &self.ends.counters;
+        let notes = self.setting.as_deref();
+        let Some((notes, metrics)) = notes.and_then(|notes| Some((notes, notes.side().metrics.as_ref()?))) else {
+            return counters.count(request.outcome, milliseconds, self.request.bytes, self.response.bytes);
+        };
+        let counted = CountedRequest {
+            outcome: request.outcome,
+            milliseconds,
+            request_bytes: self.request.bytes,
+            response_bytes: self.response.bytes,
+            request_messages: self.request.message_count,
+            response_messages: self.response.message_count,
+        };
+        counters.count_custom(metrics, self.ends.pod.series(), &RequestFacts { notes, request }, counted);
+    }
+
+    fn export_span(&self, span: RecordedSpan, request: &EndedRequest<'_>) {
+        let RecordedSpan { context, opened, route, tracing } = span;
+        let notes = self.setting.as_deref();
+        let setting = notes.and_then(|notes| Some((notes, &notes.side().spans.as_ref()?.setting)));
+        let tag = |notes: &SettingNotes, tag: &CustomTag| {
+            let value = match &tag.value {
+                CustomTagValue::Literal(value) => value.to_string(),
+                CustomTagValue::Header { name, default } => {
+                    shortened(notes.request_field(name).as_deref().unwrap_or(default).as_bytes())
+                }
+            };
+            Some((tag.name.clone(), value)).filter(|(_, value)| !value.is_empty())
+        };
+        let custom_tags = match setting {
+            Some((notes, setting)) => setting.custom_tags.iter().filter_map(|one| tag(notes, one)).collect(),
+            None => Vec::new(),
+        };
         let span = Box::new(Span {
             context,
             opened,
             ends: self.ends.ends.clone(),
-            outcome,
-            began: SystemTime::now() - duration,
-            duration,
+            outcome: request.outcome,
+            began: SystemTime::now() - request.duration,
+            duration: request.duration,
             request_bytes: self.request.bytes,
             response_bytes: self.response.bytes,
             route,
+            custom_tags,
+            has_istio_tags: setting.is_none_or(|(_, setting)| setting.has_istio_tags),
         });
         tracing.export(span, &self.ends.reporting.metrics);
+    }
+
+    fn write_lines(&self, notes: &RequestNotes, request: &EndedRequest<'_>) {
+        for line in std::iter::once(&notes.first).chain(&notes.more) {
+            let is_written = match (&line.filter, &self.setting) {
+                (Some(filter), Some(setting)) => filter.holds(&RequestFacts { notes: setting, request }),
+                _ => true,
+            };
+            if is_written {
+                request_log::write(notes, line, request);
+            }
+        }
     }
 }
 
 impl Drop for RequestRecord {
     fn drop(&mut self) {
-        let (outcome, duration) = (self.outcome(), self.opened.elapsed());
-        let milliseconds = u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
-        self.ends.counters.count(outcome, milliseconds, self.request.bytes, self.response.bytes);
-        self.ends.of_pod.end(self.status);
-        self.export_span(outcome, duration);
+        let span = self.span.take();
+        let request = EndedRequest {
+            ends: &self.ends.ends,
+            peer: match &self.peer {
+                Peer::Nothing => None,
+                Peer::Expected => self.ends.ends.destination_identity.as_ref(),
+                Peer::Other(identity) => Some(identity),
+            },
+            outcome: self.outcome(),
+            attempts: self.attempts,
+            request_bytes: self.request.bytes,
+            response_bytes: self.response.bytes,
+            duration: self.opened.elapsed(),
+        };
+        self.count(&request);
+        self.ends.pod.requests().end(self.status);
+        if let Some(span) = span {
+            self.export_span(*span, &request);
+        }
         if let Some(notes) = &self.notes {
-            let request = EndedRequest {
-                ends: &self.ends.ends,
-                outcome,
-                attempts: self.attempts,
-                request_bytes: self.request.bytes,
-                response_bytes: self.response.bytes,
-                duration,
-            };
-            request_log::write(notes, &request);
+            self.write_lines(notes, &request);
         }
     }
 }

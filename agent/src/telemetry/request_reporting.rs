@@ -5,39 +5,46 @@ use std::sync::Arc;
 use arc_swap::ArcSwap;
 
 use super::metrics::Metrics;
-use super::request_log::RequestLogForm;
+use super::pod_telemetry::PodTelemetry;
+use super::reporting_config::{NamedTracing, PodSetting, ReportingConfig};
 use super::spans::Tracing;
 use crate::model::mesh::IstioAccessLog;
+use crate::model::telemetry::config::TelemetryConfig;
 
 /// What all requests of the process are reported to. One per process.
 #[derive(Debug)]
 pub struct RequestReporting {
     pub(super) metrics: Arc<Metrics>,
-    log_form: ArcSwap<RequestLogForm>,
-    /// `None` where no spans are exported: contexts of traces then pass as they come.
-    pub(super) tracing: Option<Tracing>,
+    pub(super) current: ArcSwap<ReportingConfig>,
+    /// The collector that the agent was started with. `None`: where no object names another one, contexts of traces pass as they come.
+    pub(super) tracing: Option<Arc<Tracing>>,
 }
 
 impl RequestReporting {
     #[must_use]
     pub fn new(metrics: &Arc<Metrics>, tracing: Option<Tracing>) -> Arc<Self> {
-        Arc::new(Self { metrics: metrics.clone(), log_form: ArcSwap::from_pointee(RequestLogForm::Fields), tracing })
+        let tracing = tracing.map(Arc::new);
+        let (config, _) = ReportingConfig::new(None, &Arc::default(), tracing.clone(), Vec::new());
+        Arc::new(Self { metrics: metrics.clone(), current: ArcSwap::from_pointee(config), tracing })
     }
 
-    /// Has the lines of further requests be as MeshConfig asks; `None` where it asks for none, which leaves them in the form of the
-    /// lines of connections. What of a format is not understood is logged once.
-    pub fn set_access_log(&self, settings: Option<&IstioAccessLog>) {
-        let form = settings.map_or(RequestLogForm::Fields, |settings| {
-            let (form, problems) = RequestLogForm::of(settings);
-            problems
-                .iter()
-                .for_each(|problem| tracing::warn!(%problem, "the access log is not quite as MeshConfig asks"));
-            form
-        });
-        self.log_form.store(Arc::new(form));
+    /// Has further requests and connections be reported as objects and MeshConfig ask. `access_log` says what lines of requests
+    /// look like where no object says anything: Istio's form, or (`None`) that of the lines of connections. `tracing` are the
+    /// providers of spans. What of a format is not understood is logged once.
+    pub fn configure(
+        &self,
+        access_log: Option<&IstioAccessLog>,
+        telemetry: &Arc<TelemetryConfig>,
+        tracing: Vec<NamedTracing>,
+    ) {
+        let (config, problems) = ReportingConfig::new(access_log, telemetry, self.tracing.clone(), tracing);
+        problems.iter().for_each(|problem| tracing::warn!(%problem, "the access log is not quite as MeshConfig asks"));
+        self.current.store(Arc::new(config));
     }
 
-    pub(super) fn log_form(&self) -> Arc<RequestLogForm> {
-        self.log_form.load_full()
+    /// What counts for a pod; `None` where nothing is said that would change anything.
+    pub(super) fn setting(&self, pod: &PodTelemetry) -> Option<Arc<PodSetting>> {
+        let config = self.current.load();
+        (!config.is_plain).then(|| pod.setting(&config))
     }
 }

@@ -56,7 +56,7 @@ impl Span {
 
     /// The tags, each with its name.
     #[must_use]
-    pub fn tags(&self) -> Vec<(&'static str, TagValue)> {
+    pub fn tags(&self) -> Vec<(&str, TagValue)> {
         let (opened, ends, outcome) = (&self.opened, self.ends(), &self.outcome);
         let text = |text: &str| TagValue::Text(text.to_owned());
         let mut tags = vec![
@@ -75,7 +75,7 @@ impl Span {
         tags.extend(opened.request_id.as_deref().map(|id| ("guid:x-request-id", text(id))));
         tags.extend(outcome.grpc_status.map(|status| ("grpc.status_code", TagValue::Number(status.into()))));
         tags.extend(self.route.as_deref().map(|route| ("route_name", text(route))));
-        if let Some(own) = self.own_workload() {
+        if let Some(own) = self.own_workload().filter(|_| self.has_istio_tags) {
             tags.extend([
                 ("istio.canonical_service", text(&own.canonical_name)),
                 ("istio.canonical_revision", text(&own.canonical_revision)),
@@ -85,6 +85,10 @@ impl Span {
         }
         if self.is_error() {
             tags.push(("error", text("true")));
+        }
+        for (name, value) in &self.custom_tags {
+            tags.retain(|(known, _)| **known != **name);
+            tags.push((&**name, text(value)));
         }
         tags
     }

@@ -11,6 +11,7 @@ use super::metrics::Metrics;
 use super::request_outcome::RequestOutcome;
 use crate::model::http::head::{HttpVersion, RequestHead};
 use crate::model::http::trace::{CallerSpan, Sampling, SpanContext};
+use crate::model::telemetry::setting::TracingSetting;
 
 /// Spans that wait to be exported, at most.
 const MAX_WAITING: usize = 4096;
@@ -36,6 +37,10 @@ pub struct Span {
     pub(super) request_bytes: u64,
     pub(super) response_bytes: u64,
     pub(super) route: Option<Arc<str>>,
+    /// What objects add.
+    pub(super) custom_tags: Vec<(Arc<str>, String)>,
+    /// Whether Istio's own tags are there.
+    pub(super) has_istio_tags: bool,
 }
 
 /// What a span takes from the head of its request.
@@ -58,10 +63,30 @@ impl Tracing {
 
     /// The span of a request here. Whoever gets the request is told of it in the head's fields.
     pub(super) fn begin(&self, head: &mut RequestHead) -> SpanContext {
-        let wants_sampled = || self.sampling.wants(rand::random());
-        let context = SpanContext::begin(CallerSpan::of(&head.fields), wants_sampled, rand::random);
+        let context = self.context(head, self.sampling, false);
         context.write(&mut head.fields);
         context
+    }
+
+    /// As [`Self::begin`], as objects say.
+    pub(super) fn begin_as(
+        &self,
+        head: &mut RequestHead,
+        sampling: Option<Sampling>,
+        setting: &TracingSetting,
+    ) -> SpanContext {
+        let context = self.context(head, sampling.unwrap_or(self.sampling), setting.samples_by_request_id);
+        if setting.propagates_context {
+            context.write(&mut head.fields);
+        }
+        context
+    }
+
+    /// `by_request_id`: what the id of a request begins with decides whether it is recorded, so that all agents decide alike.
+    fn context(&self, head: &RequestHead, sampling: Sampling, by_request_id: bool) -> SpanContext {
+        let number = || if by_request_id { number_of_request_id(head) } else { None };
+        let wants_sampled = || sampling.wants(number().unwrap_or_else(rand::random));
+        SpanContext::begin(CallerSpan::of(&head.fields), wants_sampled, rand::random)
     }
 
     pub(super) fn export(&self, span: Box<Span>, metrics: &Metrics) {
@@ -69,6 +94,12 @@ impl Tracing {
             metrics.spans_dropped(1);
         }
     }
+}
+
+/// The first 32 bits of a UUID in `x-request-id`, which are random.
+fn number_of_request_id(head: &RequestHead) -> Option<u32> {
+    let id = std::str::from_utf8(head.fields.first("x-request-id")?).ok()?;
+    u32::from_str_radix(id.split_once('-')?.0, 16).ok()
 }
 
 impl OpenedSpan {
@@ -85,6 +116,6 @@ impl OpenedSpan {
     }
 }
 
-fn shortened(text: &[u8]) -> String {
+pub(super) fn shortened(text: &[u8]) -> String {
     String::from_utf8_lossy(&text[..text.len().min(MAX_TEXT_BYTES)]).into_owned()
 }

@@ -24,10 +24,11 @@ pub(crate) const CASES: &[Case] = &[
 const ISTIO: &str = "networking.istio.io/v1";
 const GATEWAY_API: &str = "gateway.networking.k8s.io/v1";
 /// What the cluster defines: GRPCRoute is missing.
-const DEFINED: [&str; 4] = [
+const DEFINED: [&str; 5] = [
     "networking.istio.io/v1/virtualservices/VirtualService",
     "networking.istio.io/v1/destinationrules/DestinationRule",
     "networking.istio.io/v1/sidecars/Sidecar",
+    "telemetry.istio.io/v1/telemetries/Telemetry",
     "gateway.networking.k8s.io/v1/httproutes/HTTPRoute",
 ];
 

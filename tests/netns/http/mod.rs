@@ -12,6 +12,7 @@ mod matching;
 mod messages;
 mod recovery;
 mod split;
+mod telemetry_objects;
 mod told;
 mod visibility;
 mod why;
@@ -21,7 +22,7 @@ pub(crate) fn cases() -> Vec<Case> {
     [
         [split::CASES, matching::CASES, visibility::CASES, changes::CASES].concat(),
         [recovery::CASES, balancing::CASES, messages::CASES].concat(),
-        [load::CASES, http2::CASES, told::CASES, why::CASES, from_kubernetes::CASES].concat(),
+        [load::CASES, http2::CASES, told::CASES, why::CASES, from_kubernetes::CASES, telemetry_objects::CASES].concat(),
     ]
     .concat()
 }

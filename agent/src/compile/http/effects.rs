@@ -8,6 +8,8 @@ use crate::model::http::objects::{DestinationRuleObject, RouteObject};
 use crate::model::http::pattern::TextMatch;
 use crate::model::http::route::{Action, Cluster, OriginKind, Target};
 use crate::model::http::visibility::HostPattern;
+use crate::model::telemetry::objects::TelemetrySpec;
+use crate::model::telemetry::providers::{ProviderKind, TelemetryDefaults};
 use crate::objects::{HttpMatch, HttpRule, VirtualService};
 
 /// The full names of the services that there are.
@@ -21,6 +23,32 @@ pub(super) fn of_virtual_service(service: &VirtualService, rules: &[HttpRule], m
     let takes_all = |rule: &HttpRule| rule.matches.is_empty() || rule.matches.iter().any(is_met_by_all);
     if let Some(last) = rules.iter().position(takes_all).filter(|last| last + 1 < rules.len()) {
         note(format!("spec.http[{}]: no request reaches the rules behind it: it matches every one", last));
+    }
+}
+
+/// What of a Telemetry object names providers that are of no use.
+pub(super) fn of_telemetry(spec: &TelemetrySpec, defaults: &TelemetryDefaults, mut note: impl FnMut(String)) {
+    type Use = fn(&ProviderKind) -> bool;
+    let mut check = |list: &str, at: usize, names: &[Arc<str>], wanted: &str, is_of_use: Use| {
+        for name in names {
+            let reason = match defaults.provider(name) {
+                Some(kind) if is_of_use(kind) => continue,
+                Some(ProviderKind::Unsupported(kind)) => format!("the provider {name:?} is not supported ({kind})"),
+                Some(_) => format!("the provider {name:?} is none of {wanted}"),
+                None => format!("MeshConfig's extensionProviders have no {name:?}"),
+            };
+            note(format!("spec.{list}[{at}].providers: {reason}: nothing goes there"));
+        }
+    };
+    for (at, entry) in spec.access_logging.iter().enumerate() {
+        let is_log: Use = |kind| matches!(kind, ProviderKind::File(_));
+        check("accessLogging", at, &entry.providers, "access logs", is_log);
+    }
+    for (at, rule) in spec.metrics.iter().enumerate() {
+        check("metrics", at, &rule.providers, "metrics", |kind| *kind == ProviderKind::Prometheus);
+    }
+    for (at, rule) in spec.tracing.iter().enumerate() {
+        check("tracing", at, &rule.providers, "spans", |kind| matches!(kind, ProviderKind::Spans(_)));
     }
 }
 

@@ -7,6 +7,7 @@ use crate::model::http::objects::PathNormalization;
 use crate::model::http::policies::{BackOff, RetryOn, RetryPolicy};
 use crate::model::http::route::Semantics;
 use crate::model::http::visibility;
+use crate::model::telemetry::providers::TelemetryDefaults;
 use crate::objects::{ExportTo, HttpDefaults, MeshConfig, Retries, RetryConditions};
 
 /// Attempts after the first where nothing says how often a request is tried again.
@@ -25,6 +26,7 @@ pub struct HttpSettings {
     pub(super) connect_timeout: Duration,
     pub(super) virtual_services: ExportTo,
     pub(super) destination_rules: ExportTo,
+    pub(super) telemetry: TelemetryDefaults,
 }
 
 /// What an object's rules are compiled with.
@@ -56,6 +58,7 @@ impl HttpSettings {
             connect_timeout: connect_timeout.unwrap_or(DEFAULT_CONNECT_TIMEOUT),
             virtual_services: virtual_service_export_to.clone(),
             destination_rules: destination_rule_export_to.clone(),
+            telemetry: mesh.telemetry.clone(),
         }
     }
 

@@ -11,6 +11,8 @@ use crate::model::http::config::HttpConfig;
 use crate::model::http::objects::{DestinationRuleObject, HttpObjects, RouteObject, TrafficPolicy};
 use crate::model::http::route::OriginKind;
 use crate::model::http::scope::SidecarScope;
+use crate::model::telemetry::config::TelemetryConfig;
+use crate::model::telemetry::objects::TelemetryObject;
 use crate::objects::protobuf::{DEFINED_AT, ReceivedHttpObject};
 use crate::objects::{HttpObject, Kind, Metadata, ROUTE_PARENTS, VirtualService, has_gateway_semantics};
 
@@ -35,6 +37,7 @@ enum Compiled {
     Routes(Vec<Arc<RouteObject>>),
     DestinationRule(Arc<DestinationRuleObject>),
     Scope(SidecarScope),
+    Telemetry(Arc<TelemetryObject>),
 }
 
 impl HttpStore {
@@ -96,7 +99,7 @@ impl HttpStore {
                 objects.iter().flat_map(|object| effects::of_routes(object, &rules, known)).collect()
             }
             Compiled::DestinationRule(rule) => effects::of_destination_rule(rule, known),
-            Compiled::Scope(_) => Vec::new(),
+            Compiled::Scope(_) | Compiled::Telemetry(_) => Vec::new(),
         };
         entry.received.notices.iter().chain(&entry.notes).cloned().chain(found).collect()
     }
@@ -126,6 +129,14 @@ impl HttpStore {
             HttpObject::DestinationRule(rule) => {
                 Compiled::DestinationRule(Arc::new(client_view::destination_rule(settings, metadata, rule)))
             }
+            HttpObject::Telemetry(spec) => {
+                effects::of_telemetry(spec, &settings.telemetry, |note| notes.push(note));
+                Compiled::Telemetry(Arc::new(TelemetryObject {
+                    namespace: metadata.namespace.as_str().into(),
+                    name: metadata.name.as_str().into(),
+                    spec: (**spec).clone(),
+                }))
+            }
             HttpObject::Sidecar(sidecar) => Compiled::Scope(client_view::scope(metadata, sidecar)),
             HttpObject::HttpRoute(route) | HttpObject::GrpcRoute(route) => {
                 let kind = match received.object {
@@ -152,16 +163,19 @@ impl HttpStore {
         let mut routes = Vec::new();
         let mut rules = Vec::new();
         let mut scopes = Vec::new();
+        let mut telemetry = Vec::new();
         for entry in self.objects.values().filter(|entry| !entry.received.is_among(&converted)) {
             match &entry.compiled {
                 Compiled::Routes(objects) => routes.extend(objects.iter().map(|object| (entry, object))),
                 Compiled::DestinationRule(object) => rules.push((entry, object)),
                 Compiled::Scope(scope) => scopes.push((entry, scope)),
+                Compiled::Telemetry(object) => telemetry.push((entry, object)),
             }
         }
         routes.sort_by_key(|(entry, _)| entry.received.age());
         rules.sort_by_key(|(entry, _)| entry.received.age());
         scopes.sort_by_key(|(entry, _)| entry.received.age());
+        telemetry.sort_by_key(|(entry, _)| entry.received.age());
         HttpObjects {
             routes: routes.into_iter().map(|(_, object)| object.clone()).collect(),
             destination_rules: rules.into_iter().map(|(_, object)| object.clone()).collect(),
@@ -170,6 +184,11 @@ impl HttpStore {
             default_retry: self.settings.default_retry.clone(),
             default_policy: TrafficPolicy::default(),
             path_normalization: self.settings.path_normalization,
+            telemetry: Arc::new(TelemetryConfig {
+                objects: telemetry.into_iter().map(|(_, object)| object.clone()).collect(),
+                root_namespace: self.settings.root_namespace.clone(),
+                defaults: self.settings.telemetry.clone(),
+            }),
         }
     }
 
@@ -201,7 +220,10 @@ impl ReceivedHttpObject {
         let kind = match self.object {
             HttpObject::HttpRoute(_) => Kind::HttpRoute,
             HttpObject::GrpcRoute(_) => Kind::GrpcRoute,
-            HttpObject::VirtualService(_) | HttpObject::DestinationRule(_) | HttpObject::Sidecar(_) => return false,
+            HttpObject::VirtualService(_)
+            | HttpObject::DestinationRule(_)
+            | HttpObject::Sidecar(_)
+            | HttpObject::Telemetry(_) => return false,
         };
         !names.is_empty() && names.contains(&*format!("{kind}/{}.{}", self.metadata.name, self.metadata.namespace))
     }

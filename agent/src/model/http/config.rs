@@ -17,6 +17,7 @@ use super::visibility::SourceView;
 use super::visibility::lower_case;
 use crate::model::mesh::OutboundTrafficPolicy;
 use crate::model::service::ServiceKey;
+use crate::model::telemetry::config::TelemetryConfig;
 
 /// The only port at which routes for a host count that no service has, as in Istio.
 const PORT_OF_UNKNOWN_HOSTS: u16 = 80;
@@ -29,6 +30,7 @@ pub struct HttpConfig {
     scopes: Scopes,
     default_retry: Option<RetryPolicy>,
     path_normalization: PathNormalization,
+    telemetry: Arc<TelemetryConfig>,
 }
 
 impl HttpConfig {
@@ -42,6 +44,7 @@ impl HttpConfig {
             scopes: Scopes::new(scopes, root_namespace),
             default_retry,
             path_normalization: objects.path_normalization,
+            telemetry: objects.telemetry,
         }
     }
 
@@ -126,6 +129,12 @@ impl HttpConfig {
     #[must_use]
     pub fn default_retry(&self) -> Option<&RetryPolicy> {
         self.default_retry.as_ref()
+    }
+
+    /// What is told of requests, and of connections without any.
+    #[must_use]
+    pub fn telemetry(&self) -> &Arc<TelemetryConfig> {
+        &self.telemetry
     }
 
     #[must_use]

@@ -8,6 +8,7 @@ use super::route::{Origin, Route, Semantics};
 use super::scope::SidecarScope;
 use super::visibility::{ExportTo, HostPattern};
 use crate::model::peer_authentication::Labels;
+use crate::model::telemetry::config::TelemetryConfig;
 
 /// Everything that decides about requests.
 #[derive(Debug, Clone, Default)]
@@ -24,6 +25,8 @@ pub struct HttpObjects {
     /// `MeshConfig.defaultTrafficPolicy` and `connectTimeout`: the blocks that a DestinationRule leaves out.
     pub default_policy: TrafficPolicy,
     pub path_normalization: PathNormalization,
+    /// What is told of requests, and of connections without any.
+    pub telemetry: Arc<TelemetryConfig>,
 }
 
 /// A VirtualService with its delegates, or an HTTPRoute or GRPCRoute towards one of its parents.

@@ -26,6 +26,9 @@ const IN_ORDER: [(HttpResponseFlag, &str); 18] = [
     (HttpResponseFlag::NoCluster, "NC"),
 ];
 
+/// The bits that Envoy's attribute `response.flags` has for the same flags, in the same order (`stream_info.h`).
+const ENVOY_BITS: [u32; 18] = [1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 14, 15, 16, 18, 23, 24];
+
 /// The flags of one request: Envoy's `%RESPONSE_FLAGS%`, such as `UF,URX`, and `-` where there is none.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub struct ResponseFlags(u32);
@@ -39,6 +42,13 @@ impl ResponseFlags {
     #[must_use]
     pub fn contains(self, flag: HttpResponseFlag) -> bool {
         self.0 & bit(flag) != 0
+    }
+
+    /// As Envoy's attribute `response.flags` has them.
+    #[must_use]
+    pub fn envoy_bits(self) -> i64 {
+        let flags = IN_ORDER.iter().zip(ENVOY_BITS).filter(|((flag, _), _)| self.contains(*flag));
+        flags.map(|(_, bit)| 1 << bit).sum()
     }
 
     #[must_use]

@@ -7,13 +7,15 @@ use super::values::{self, ExportTo};
 use crate::model::http::objects::PathNormalization;
 use crate::model::identity::DEFAULT_TRUST_DOMAIN;
 use crate::model::mesh::{AccessLogEncoding, IstioAccessLog, OutboundTrafficPolicy};
+use crate::model::telemetry::providers::TelemetryDefaults;
 use crate::objects::labels::{self, LabelSelector};
 use crate::objects::reading::yaml::{self, Node};
 use crate::objects::reading::{Fields, Item, Report, names};
+use crate::objects::telemetry::providers;
 
 /// `istio.mesh.v1alpha1.MeshConfig`. A field that is not set is `None`: a control plane fills in Istio's default, an agent
 /// keeps what it was started with.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, PartialEq, Default)]
 pub struct MeshConfig {
     pub root_namespace: Option<String>,
     pub trust_domain: Option<String>,
@@ -27,6 +29,7 @@ pub struct MeshConfig {
     pub discovery_selectors: Vec<LabelSelector>,
     pub service_entry_visibility: Option<ServiceEntryVisibility>,
     pub http: HttpDefaults,
+    pub telemetry: TelemetryDefaults,
 }
 
 /// What of MeshConfig counts for HTTP, where objects do not say.
@@ -95,7 +98,7 @@ pub enum EntryVisibility {
 }
 
 /// Fields of MeshConfig that have no use here.
-const NOT_USED: [&str; 35] = [
+const NOT_USED: [&str; 31] = [
     "proxyListenPort",
     "proxyInboundListenPort",
     "proxyHttpPort",
@@ -105,10 +108,8 @@ const NOT_USED: [&str; 35] = [
     "ingressService",
     "ingressControllerMode",
     "ingressSelector",
-    "enableTracing",
     "enableEnvoyAccessLogService",
     "disableEnvoyListenerLog",
-    "defaultConfig",
     "inboundTrafficPolicy",
     "configSources",
     "enableAutoMtls",
@@ -120,8 +121,6 @@ const NOT_USED: [&str; 35] = [
     "inboundClusterStatName",
     "outboundClusterStatName",
     "enablePrometheusMerge",
-    "extensionProviders",
-    "defaultProviders",
     "meshMTLS",
     "tlsDefaults",
     "verifyCertificateAtClient",
@@ -135,16 +134,18 @@ const NOT_USED: [&str; 35] = [
 
 /// Reads MeshConfig's own fields.
 pub(in crate::objects) fn read(mut fields: Fields<'_>) -> MeshConfig {
+    let (access_log, log_form) = access_log(&mut fields);
     let config = MeshConfig {
         root_namespace: root_namespace(&mut fields),
         trust_domain: trust_domain(&mut fields),
         trust_domain_aliases: fields.texts("trustDomainAliases"),
         outbound_traffic_policy: fields.fields("outboundTrafficPolicy").map(outbound_traffic_policy),
-        access_log: access_log(&mut fields),
+        access_log,
         ca_certificates: Vec::new(),
         discovery_selectors: selectors(&mut fields, "discoverySelectors"),
         service_entry_visibility: fields.fields("serviceEntryVisibility").map(visibility),
         http: http_defaults(&mut fields),
+        telemetry: providers::read(&mut fields, log_form),
     };
     for (at, alias) in config.trust_domain_aliases.iter().enumerate() {
         if let Err(reason) = names::fqdn(alias) {
@@ -212,7 +213,8 @@ fn trust_domain(fields: &mut Fields<'_>) -> Option<String> {
     Some(name)
 }
 
-fn access_log(fields: &mut Fields<'_>) -> Option<IstioAccessLog> {
+/// What is written where no object says anything; and the form of providers that have none of their own.
+fn access_log(fields: &mut Fields<'_>) -> (Option<IstioAccessLog>, IstioAccessLog) {
     let file = fields.text("accessLogFile").unwrap_or_default();
     let format = fields.text("accessLogFormat").unwrap_or_default();
     let encodings = [("TEXT", AccessLogEncoding::Text), ("JSON", AccessLogEncoding::Json)];
@@ -223,7 +225,8 @@ fn access_log(fields: &mut Fields<'_>) -> Option<IstioAccessLog> {
             "has no effect as a path: lines go to the output of the agent, as with /dev/stdout",
         );
     }
-    (!file.is_empty()).then(|| IstioAccessLog { format: format.into(), encoding })
+    let form = IstioAccessLog { format: format.into(), encoding };
+    (Some(form.clone()).filter(|_| !file.is_empty()), form)
 }
 
 pub(super) fn outbound_traffic_policy(mut fields: Fields<'_>) -> OutboundTrafficPolicy {

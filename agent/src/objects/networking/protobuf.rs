@@ -1,6 +1,8 @@
 //! MeshConfig as it comes over ADS. The control plane has checked it, and fields that matter to a control plane only do not
 //! come: see `proto/istio/mesh/v1alpha1/config.proto`.
 
+mod telemetry;
+
 use std::time::Duration;
 
 use super::mesh_config::{CaCertificate, HttpDefaults, MeshConfig};
@@ -25,6 +27,7 @@ pub(in crate::objects) fn mesh_config(wire: &pb::MeshConfig) -> Result<MeshConfi
         ..
     } = wire;
     let set = |text: &String| Some(text.clone()).filter(|text| !text.is_empty());
+    let log_form = log_form(wire)?;
     let mode = outbound_traffic_policy.as_ref().map(|policy| self::outbound_traffic_policy(policy.mode));
     Ok(MeshConfig {
         root_namespace: set(root_namespace),
@@ -32,9 +35,10 @@ pub(in crate::objects) fn mesh_config(wire: &pb::MeshConfig) -> Result<MeshConfi
         // An empty alias would be read as the default trust domain, which nobody has named.
         trust_domain_aliases: trust_domain_aliases.iter().filter_map(set).collect(),
         outbound_traffic_policy: mode.transpose()?,
-        access_log: access_log(wire)?,
+        access_log: Some(log_form.clone()).filter(|_| !wire.access_log_file.is_empty()),
         ca_certificates: ca_certificates.iter().filter_map(ca_certificate).collect(),
         http: http_defaults(wire)?,
+        telemetry: telemetry::defaults(wire, log_form),
         ..MeshConfig::default()
     })
 }
@@ -76,16 +80,14 @@ fn duration(wire: Option<&prost_types::Duration>) -> Option<Duration> {
     wire.and_then(|wire| Duration::try_from(*wire).ok())
 }
 
-fn access_log(wire: &pb::MeshConfig) -> Result<Option<IstioAccessLog>, UnknownValue> {
+fn log_form(wire: &pb::MeshConfig) -> Result<IstioAccessLog, UnknownValue> {
     use pb::mesh_config::AccessLogEncoding as Encoding;
-    let pb::MeshConfig { access_log_file, access_log_format, access_log_encoding, .. } = wire;
-    let encoding = match Encoding::try_from(*access_log_encoding) {
+    let encoding = match Encoding::try_from(wire.access_log_encoding) {
         Ok(Encoding::Text) => AccessLogEncoding::Text,
         Ok(Encoding::Json) => AccessLogEncoding::Json,
-        Err(_) => return Err(UnknownValue { field: "accessLogEncoding", value: *access_log_encoding }),
+        Err(_) => return Err(UnknownValue { field: "accessLogEncoding", value: wire.access_log_encoding }),
     };
-    let access_log = || IstioAccessLog { format: access_log_format.as_str().into(), encoding };
-    Ok((!access_log_file.is_empty()).then(access_log))
+    Ok(IstioAccessLog { format: wire.access_log_format.as_str().into(), encoding })
 }
 
 fn ca_certificate(wire: &pb::mesh_config::CertificateData) -> Option<CaCertificate> {

@@ -20,6 +20,7 @@ fn message_name(kind: Kind) -> Option<&'static str> {
         Kind::VirtualService => Some("istio.networking.v1alpha3.VirtualService"),
         Kind::DestinationRule => Some("istio.networking.v1alpha3.DestinationRule"),
         Kind::Sidecar => Some("istio.networking.v1alpha3.Sidecar"),
+        Kind::Telemetry => Some("istio.telemetry.v1alpha1.Telemetry"),
         _ => None,
     }
 }
@@ -128,17 +129,4 @@ fn node_at_depth(json: &serde_json::Value, depth: usize) -> Result<Node, BodyErr
         }
     };
     Ok(Node { line: 0, value })
-}
-
-/// The tree for people.
-pub(super) fn json_of(node: &Node) -> serde_json::Value {
-    match &node.value {
-        Value::Null => serde_json::Value::Null,
-        Value::Flag(flag) => (*flag).into(),
-        Value::Integer(number) => i64::try_from(*number).map_or_else(|_| number.to_string().into(), Into::into),
-        Value::Float(number) => (*number).into(),
-        Value::Text(text) => text.as_str().into(),
-        Value::List(items) => items.iter().map(json_of).collect(),
-        Value::Map(entries) => entries.iter().map(|(name, node)| (name.clone(), json_of(node))).collect(),
-    }
 }

@@ -30,6 +30,21 @@ pub(in crate::objects) enum Value {
     Map(Vec<(String, Node)>),
 }
 
+impl Node {
+    /// The tree as JSON.
+    pub(in crate::objects) fn json(&self) -> serde_json::Value {
+        match &self.value {
+            Value::Null => serde_json::Value::Null,
+            Value::Flag(flag) => (*flag).into(),
+            Value::Integer(number) => i64::try_from(*number).map_or_else(|_| number.to_string().into(), Into::into),
+            Value::Float(number) => (*number).into(),
+            Value::Text(text) => text.as_str().into(),
+            Value::List(items) => items.iter().map(Self::json).collect(),
+            Value::Map(entries) => entries.iter().map(|(name, node)| (name.clone(), node.json())).collect(),
+        }
+    }
+}
+
 impl Value {
     /// What the value is, for error messages.
     pub(in crate::objects) fn sort(&self) -> &'static str {

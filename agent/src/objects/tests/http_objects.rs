@@ -212,6 +212,60 @@ const SIDECAR: &[Case] = &[
     ("egress: [{hosts: ['./*']}], ingress: [{}]", "W spec.ingress", "no effect"),
 ];
 
+const TELEMETRY: &[Case] = &[
+    (
+        "accessLogging: [{filter: {expression: 'response.code >'}}]",
+        "E spec.accessLogging[0].filter.expression",
+        "ends where",
+    ),
+    (
+        "accessLogging: [{filter: {expression: request.method}}]",
+        "E spec.accessLogging[0].filter.expression",
+        "true or false",
+    ),
+    ("accessLogging: [{providers: [{}]}]", "E spec.accessLogging[0].providers[0].name", "needs its name"),
+    (
+        "accessLogging: [{match: {mode: OUTBOUND}}]",
+        "E spec.accessLogging[0].match.mode",
+        "use one of CLIENT_AND_SERVER",
+    ),
+    (
+        "metrics: [{overrides: [{tagOverrides: {a: {value: request.nothing}}}]}]",
+        "E spec.metrics[0].overrides[0].tagOverrides[a].value",
+        "\"request.nothing\": the attribute request.nothing is not known here",
+    ),
+    (
+        "metrics: [{overrides: [{tagOverrides: {a: {}}}]}]",
+        "E spec.metrics[0].overrides[0].tagOverrides[a].value",
+        "UPSERT needs an expression",
+    ),
+    (
+        "metrics: [{overrides: [{tagOverrides: {a-b: {operation: REMOVE}}}]}]",
+        "E spec.metrics[0].overrides[0].tagOverrides[a-b]",
+        "not the name of a label",
+    ),
+    (
+        "metrics: [{overrides: [{match: {metric: REQUESTS}}]}]",
+        "E spec.metrics[0].overrides[0].match.metric",
+        "REQUEST_COUNT",
+    ),
+    (
+        "metrics: [{overrides: [{match: {customMetric: x}}]}]",
+        "W spec.metrics[0].overrides[0].match.customMetric",
+        "standard metrics only",
+    ),
+    ("metrics: [{reportingInterval: 5s}]", "W spec.metrics[0].reportingInterval", "no effect"),
+    ("tracing: [{randomSamplingPercentage: 101}]", "E spec.tracing[0].randomSamplingPercentage", "between 0 and 100"),
+    ("tracing: [{customTags: {a: {}}}]", "E spec.tracing[0].customTags[a]", "one of literal"),
+    (
+        "tracing: [{customTags: {a: {environment: {name: X, defaultValue: y}}}}]",
+        "W spec.tracing[0].customTags[a].environment.name",
+        "the default counts",
+    ),
+    ("tracing: [{customTags: {a: {formatter: {value: x}}}}]", "W spec.tracing[0].customTags[a].formatter", "no effect"),
+    ("targetRefs: [{kind: Gateway, name: x}]", "W spec.targetRefs", "counts for no pod"),
+];
+
 #[test]
 fn each_rule_names_its_field() {
     let tables = [
@@ -219,6 +273,7 @@ fn each_rule_names_its_field() {
         ("networking.istio.io/v1beta1", "DestinationRule", DESTINATION_RULE),
         ("networking.istio.io/v1alpha3", "Sidecar", SIDECAR),
         ("gateway.networking.k8s.io/v1beta1", "HTTPRoute", HTTP_ROUTE),
+        ("telemetry.istio.io/v1alpha1", "Telemetry", TELEMETRY),
     ];
     let mut wrong = Vec::new();
     for (version, kind, (spec, expected, reason)) in

@@ -14,9 +14,9 @@ use crate::proto::opentelemetry::proto::collector::trace::v1::{
     ExportTracePartialSuccess, ExportTraceServiceRequest, ExportTraceServiceResponse,
 };
 use crate::telemetry::ends::Reporter;
-use crate::telemetry::fixture::{ends, scraped, strangers};
+use crate::telemetry::fixture::{ends, pod, scraped, strangers};
 use crate::telemetry::request::RequestRecord;
-use crate::telemetry::request_ends::{PodRequests, RequestEnds};
+use crate::telemetry::request_ends::RequestEnds;
 use crate::telemetry::request_reporting::RequestReporting;
 use crate::telemetry::spans::Tracing;
 
@@ -41,7 +41,7 @@ fn spans() -> (Arc<Metrics>, mpsc::Receiver<Box<Span>>) {
     let metrics = Metrics::new();
     let reporting = RequestReporting::new(&metrics, Some(tracing));
     for of in [ends(Reporter::Source), strangers(Reporter::Destination), ends(Reporter::Source)] {
-        let ends = RequestEnds::new(&reporting, &PodRequests::default(), of);
+        let ends = RequestEnds::new(&reporting, &pod(100), of);
         let mut head = RequestHead { method: b"GET".to_vec(), target: b"/".to_vec(), ..RequestHead::default() };
         let mut record = RequestRecord::open(&ends, &head);
         record.trace(&mut head);

@@ -148,11 +148,12 @@ impl InboundConnection<'_> {
     fn open_record(&self, downstream: &Downstream) -> ConnectionRecord {
         let PodProxy { proxy, .. } = &**self.pod_proxy;
         let mesh = proxy.mesh.read();
+        let reporting = self.pod_proxy.connection_reporting();
         match self.pod_proxy.known_workload(&mesh) {
-            Some(workload) => ConnectionRecord::open(&proxy.metrics, self.ends(&mesh, workload, downstream)),
+            Some(workload) => ConnectionRecord::open(reporting, self.ends(&mesh, workload, downstream)),
             None => {
                 let described = self.pod_proxy.source_workload(&mesh);
-                ConnectionRecord::open_provisional(&proxy.metrics, self.ends(&mesh, described, downstream))
+                ConnectionRecord::open_provisional(reporting, self.ends(&mesh, described, downstream))
             }
         }
     }

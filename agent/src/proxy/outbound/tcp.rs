@@ -91,20 +91,20 @@ impl Outbound<'_> {
         received: &[u8],
         resolved: Result<Upstream, Unresolved>,
     ) -> (ConnectionRecord, Result<UpstreamStream, OutboundError>) {
-        let metrics = &self.pod_proxy.proxy.metrics;
+        let reporting = self.pod_proxy.connection_reporting();
         let ends = self.ends(resolved.as_ref().ok());
         let upstream = match resolved {
             Ok(upstream) => upstream,
-            Err(unresolved) => return (ConnectionRecord::open(metrics, ends), Err(unresolved.into())),
+            Err(unresolved) => return (ConnectionRecord::open(reporting, ends), Err(unresolved.into())),
         };
         let candidate = Candidate::of(self.pod_proxy, &upstream);
         let may_change = candidate.is_some()
             || upstream.service.is_some()
             || matches!(upstream.transport, Transport::ResolveHostname { .. });
         let record = if may_change {
-            ConnectionRecord::open_provisional(metrics, ends)
+            ConnectionRecord::open_provisional(reporting, ends)
         } else {
-            ConnectionRecord::open(metrics, ends)
+            ConnectionRecord::open(reporting, ends)
         };
         let PodProxy { proxy, pod, .. } = &**self.pod_proxy;
         let connected = tokio::select! {

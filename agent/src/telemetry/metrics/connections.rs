@@ -3,9 +3,13 @@
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
+use super::custom_counters::CustomConnections;
 use super::labels::TrafficLabels;
-use super::live::OpenConnection;
+use super::live::{Counters, OpenConnection};
 use super::registry::{Metrics, OpenGuard};
+use crate::limits::Limit;
+use crate::model::telemetry::Facts;
+use crate::model::telemetry::setting::MetricsSetting;
 use crate::telemetry::connection::{LiveConnection, ResponseFlag};
 use crate::telemetry::ends::{ConnectionEnds, Reporter};
 
@@ -44,13 +48,35 @@ impl Metrics {
         (connection, guard)
     }
 
-    /// Counts a connection as opened with these ends, or with those known at first; the first call decides.
-    pub(in crate::telemetry) fn settled(&self, connection: &OpenConnection, ends: Option<ConnectionEnds>) {
+    /// Counts a connection as opened with these ends, or with those known at first; the first call decides. `custom` gives the
+    /// series of its pod where labels are changed for that.
+    pub(in crate::telemetry) fn settled(
+        &self,
+        connection: &OpenConnection,
+        ends: Option<ConnectionEnds>,
+        custom: impl FnOnce(&ConnectionEnds) -> Option<CustomConnections>,
+    ) {
         connection.settle(ends, |ends| {
+            if let Some(custom) = custom(ends) {
+                custom.count_opened();
+                return Some(Counters::Custom(Box::new(custom)));
+            }
             let series = self.traffic.series(TrafficLabels::new(ends, ResponseFlag::None));
             series.opened.fetch_add(1, Ordering::Relaxed);
-            Some(series)
+            Some(Counters::Standard(series))
         });
+    }
+
+    /// The series of connections of a pod with these ends, where objects change what is counted of them; `places` are those for
+    /// series that the pod may have.
+    pub(in crate::telemetry) fn custom_connections(
+        &self,
+        setting: &MetricsSetting,
+        places: &Limit,
+        of: (&ConnectionEnds, ResponseFlag),
+        facts: &impl Facts,
+    ) -> CustomConnections {
+        CustomConnections::find(&self.requests.custom, setting, places, of, facts)
     }
 
     /// Says that a connection carries requests. As in Istio it then has no metrics of its own: they would count the bytes of its
@@ -59,9 +85,14 @@ impl Metrics {
         connection.settle(ends, |_| None);
     }
 
-    /// Counts the end of a connection; every connection that was opened is closed once, failed or not.
-    pub(in crate::telemetry) fn closed(&self, connection: &Arc<OpenConnection>, failure: Option<ResponseFlag>) {
-        self.settled(connection, None);
+    /// Counts the end of a connection whose ends are settled; every connection that was opened is closed once, failed or not.
+    /// `custom` gives the series of its pod under a flag where labels are changed for that.
+    pub(in crate::telemetry) fn closed(
+        &self,
+        connection: &Arc<OpenConnection>,
+        failure: Option<ResponseFlag>,
+        custom: impl FnOnce(&ConnectionEnds, ResponseFlag) -> Option<CustomConnections>,
+    ) {
         self.live.remove(connection);
         if connection.carries_requests() {
             return;
@@ -72,7 +103,12 @@ impl Metrics {
             return;
         };
         let series = self.traffic.series(TrafficLabels::new(connection.ends(), flag));
-        series.closed.fetch_add(1, Ordering::Relaxed);
+        match custom(connection.ends(), flag) {
+            Some(custom) => custom.count_closed(),
+            None => {
+                series.closed.fetch_add(1, Ordering::Relaxed);
+            }
+        }
         series.failed.fetch_add(1, Ordering::Relaxed);
     }
 

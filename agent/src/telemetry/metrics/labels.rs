@@ -17,6 +17,15 @@ const UNKNOWN: &str = "unknown";
 /// The revision of a workload that names none.
 const DEFAULT_REVISION: &str = "latest";
 
+/// Takes a label and its value.
+pub(super) type PutLabel<'a> = dyn FnMut(&'static str, &dyn fmt::Display) -> fmt::Result + 'a;
+
+/// A combination of label values that can be told label by label.
+pub(super) trait EachLabel {
+    /// Every label with its value, in order.
+    fn each(&self, put: &mut PutLabel<'_>) -> fmt::Result;
+}
+
 /// The labels that say who the two ends are. Cheap to build: they share the strings of the model, and nothing is formatted until
 /// a scrape.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -82,30 +91,30 @@ impl EndsLabels {
 
     /// Every label with its value, in the order in which ztunnel writes them. A destination that no service stands for is named
     /// `no_service`.
-    pub(super) fn each(&self, no_service: &'static str, to: &mut LabelSetEncoder<'_>) -> fmt::Result {
+    pub(super) fn each(&self, no_service: &'static str, put: &mut PutLabel<'_>) -> fmt::Result {
         let [source, destination] = [&self.source, &self.destination];
-        put(to, "reporter", &self.reporter.label())?;
-        put(to, "source_workload", &source.text(|w| &w.workload_name))?;
-        put(to, "source_canonical_service", &source.text(|w| &w.canonical_name))?;
-        put(to, "source_canonical_revision", &source.revision())?;
-        put(to, "source_workload_namespace", &source.text(|w| &w.namespace))?;
-        put(to, "source_principal", source.principal())?;
-        put(to, "source_app", &source.text(|w| &w.canonical_name))?;
-        put(to, "source_version", &source.revision())?;
-        put(to, "source_cluster", &source.text(|w| &w.cluster_id))?;
+        put("reporter", &self.reporter.label())?;
+        put("source_workload", &source.text(|w| &w.workload_name))?;
+        put("source_canonical_service", &source.text(|w| &w.canonical_name))?;
+        put("source_canonical_revision", &source.revision())?;
+        put("source_workload_namespace", &source.text(|w| &w.namespace))?;
+        put("source_principal", source.principal())?;
+        put("source_app", &source.text(|w| &w.canonical_name))?;
+        put("source_version", &source.revision())?;
+        put("source_cluster", &source.text(|w| &w.cluster_id))?;
         let (service, namespace) = (self.service_text(|s| &s.hostname), self.service_text(|s| &s.namespace));
-        put(to, "destination_service", &service)?;
-        put(to, "destination_service_namespace", &namespace)?;
+        put("destination_service", &service)?;
+        put("destination_service_namespace", &namespace)?;
         let name = self.service.as_ref().map_or(no_service, |service| known(&service.name));
-        put(to, "destination_service_name", &name)?;
-        put(to, "destination_workload", &destination.text(|w| &w.workload_name))?;
-        put(to, "destination_canonical_service", &destination.text(|w| &w.canonical_name))?;
-        put(to, "destination_canonical_revision", &destination.revision())?;
-        put(to, "destination_workload_namespace", &destination.text(|w| &w.namespace))?;
-        put(to, "destination_principal", destination.principal())?;
-        put(to, "destination_app", &destination.text(|w| &w.canonical_name))?;
-        put(to, "destination_version", &destination.revision())?;
-        put(to, "destination_cluster", &destination.text(|w| &w.cluster_id))
+        put("destination_service_name", &name)?;
+        put("destination_workload", &destination.text(|w| &w.workload_name))?;
+        put("destination_canonical_service", &destination.text(|w| &w.canonical_name))?;
+        put("destination_canonical_revision", &destination.revision())?;
+        put("destination_workload_namespace", &destination.text(|w| &w.namespace))?;
+        put("destination_principal", destination.principal())?;
+        put("destination_app", &destination.text(|w| &w.canonical_name))?;
+        put("destination_version", &destination.revision())?;
+        put("destination_cluster", &destination.text(|w| &w.cluster_id))
     }
 
     fn service_text(&self, field: impl Fn(&ServiceLabels) -> &Arc<str>) -> &str {
@@ -128,12 +137,18 @@ impl TrafficLabels {
     }
 }
 
+impl EachLabel for TrafficLabels {
+    fn each(&self, put: &mut PutLabel<'_>) -> fmt::Result {
+        self.ends.each(UNKNOWN, put)?;
+        put("request_protocol", &RequestProtocol::Tcp.label())?;
+        put("response_flags", &self.flag.label())?;
+        put("connection_security_policy", &security_policy(self.mutual_tls))
+    }
+}
+
 impl EncodeLabelSet for TrafficLabels {
     fn encode(&self, encoder: &mut LabelSetEncoder<'_>) -> fmt::Result {
-        self.ends.each(UNKNOWN, encoder)?;
-        put(encoder, "request_protocol", &RequestProtocol::Tcp.label())?;
-        put(encoder, "response_flags", &self.flag.label())?;
-        put(encoder, "connection_security_policy", &security_policy(self.mutual_tls))
+        self.each(&mut |name, value| put(encoder, name, value))
     }
 }
 
@@ -143,7 +158,7 @@ pub(super) fn security_policy(mutual_tls: bool) -> &'static str {
 }
 
 /// Writes a label and its value.
-pub(super) fn put(encoder: &mut LabelSetEncoder<'_>, name: &'static str, value: &dyn fmt::Display) -> fmt::Result {
+pub(super) fn put(encoder: &mut LabelSetEncoder<'_>, name: &str, value: &dyn fmt::Display) -> fmt::Result {
     let mut label = encoder.encode_label();
     let mut key = label.encode_label_key()?;
     key.write_str(name)?;

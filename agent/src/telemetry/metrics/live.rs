@@ -8,6 +8,7 @@ use std::time::{Instant, SystemTime};
 use parking_lot::Mutex;
 use tokio::sync::Notify;
 
+use super::custom_counters::CustomConnections;
 use super::traffic::ConnectionSeries;
 use crate::model::identity::Identity;
 use crate::telemetry::connection::{ByteCounts, LiveConnection};
@@ -48,7 +49,15 @@ struct Settled {
     /// `None` where the ends are those known at first.
     ends: Option<Box<ConnectionEnds>>,
     /// `None` where the connection carries requests, which are counted themselves.
-    series: Option<Arc<ConnectionSeries>>,
+    series: Option<Counters>,
+}
+
+/// What a connection counts in.
+#[derive(Debug)]
+pub(super) enum Counters {
+    Standard(Arc<ConnectionSeries>),
+    /// Of a pod for which labels are changed.
+    Custom(Box<CustomConnections>),
 }
 
 impl OpenConnection {
@@ -90,7 +99,7 @@ impl OpenConnection {
     pub(super) fn settle(
         &self,
         ends: Option<ConnectionEnds>,
-        count_opened: impl FnOnce(&ConnectionEnds) -> Option<Arc<ConnectionSeries>>,
+        count_opened: impl FnOnce(&ConnectionEnds) -> Option<Counters>,
     ) {
         self.settled.get_or_init(|| {
             let series = count_opened(ends.as_ref().unwrap_or(&self.first_ends));
@@ -104,21 +113,30 @@ impl OpenConnection {
     /// the request, source to destination. Both reporters say the same about one connection: seen from the source the
     /// two words are flipped, and dashboards rely on it (<https://github.com/istio/istio/issues/32399>).
     pub(super) fn count_bytes(&self) {
-        let Some(series) = self.series() else { return };
+        let Some(counters) = self.counters() else { return };
         let (to_destination, to_source) = self.bytes.totals();
-        count(to_destination, &self.counted_to_destination, &series.received_bytes);
-        count(to_source, &self.counted_to_source, &series.sent_bytes);
+        let received = uncounted(to_destination, &self.counted_to_destination);
+        let sent = uncounted(to_source, &self.counted_to_source);
+        match counters {
+            Counters::Standard(series) => {
+                add(&series.received_bytes, received);
+                add(&series.sent_bytes, sent);
+            }
+            Counters::Custom(series) => series.count_bytes(received, sent),
+        }
     }
 
     /// Counts the end of a connection that did not fail.
     pub(super) fn count_closed(&self) {
-        if let Some(series) = self.series() {
-            series.closed.fetch_add(1, Ordering::Relaxed);
+        match self.counters() {
+            Some(Counters::Standard(series)) => add(&series.closed, 1),
+            Some(Counters::Custom(series)) => series.count_closed(),
+            None => {}
         }
     }
 
-    fn series(&self) -> Option<&ConnectionSeries> {
-        self.settled.get()?.series.as_deref()
+    fn counters(&self) -> Option<&Counters> {
+        self.settled.get()?.series.as_ref()
     }
 
     pub(super) fn snapshot(&self) -> LiveConnection {
@@ -133,11 +151,15 @@ impl OpenConnection {
     }
 }
 
-/// Two callers at once count every byte once: the greatest total that was ever claimed only grows.
-fn count(total: u64, counted: &AtomicU64, counter: &AtomicU64) {
-    let before = counted.fetch_max(total, Ordering::Relaxed);
-    if total > before {
-        counter.fetch_add(total - before, Ordering::Relaxed);
+/// What of a total was not counted yet. Two callers at once count every byte once: the greatest total that was ever claimed only
+/// grows.
+fn uncounted(total: u64, counted: &AtomicU64) -> u64 {
+    total.saturating_sub(counted.fetch_max(total, Ordering::Relaxed))
+}
+
+fn add(counter: &AtomicU64, count: u64) {
+    if count > 0 {
+        counter.fetch_add(count, Ordering::Relaxed);
     }
 }
 

@@ -50,7 +50,7 @@ impl Metrics {
         let (counted, scraped) = (Counted::default(), Arc::<Scraped>::default());
         let (traffic, requests) = (Arc::<Traffic>::default(), Arc::<Requests>::default());
         let mut registry = Registry::default();
-        registry.register_collector(Box::new(TrafficCollector(traffic.clone())));
+        registry.register_collector(Box::new(TrafficCollector { standard: traffic.clone(), custom: requests.clone() }));
         registry.register_collector(Box::new(RequestsCollector(requests.clone())));
         registry.register_collector(Box::new(ScrapedCollector(scraped.clone())));
         counted.register(&mut registry);
@@ -71,6 +71,8 @@ impl Metrics {
         self.traffic.forget_idle(now);
         self.requests.ended.forget_idle(now);
         self.requests.messages.forget_idle(now);
+        self.requests.custom.counters.forget_idle(now);
+        self.requests.custom.histograms.forget_idle(now);
         Scrape::of(&self.registry, format)
     }
 

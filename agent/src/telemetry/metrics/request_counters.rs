@@ -5,10 +5,16 @@ use std::sync::{Arc, OnceLock};
 
 use parking_lot::Mutex;
 
+use super::custom::tag_value;
+use super::custom_counters::{CountedRequest, CustomRequests};
 use super::labels::EndsLabels;
 use super::registry::Metrics;
 use super::request_labels::{MessageLabels, RequestLabels};
 use super::requests::{MessageSeries, RequestSeries};
+use crate::limits::Limit;
+use crate::model::telemetry::Facts;
+use crate::model::telemetry::setting::MetricsSetting;
+use crate::telemetry::connection::RequestProtocol;
 use crate::telemetry::ends::ConnectionEnds;
 use crate::telemetry::request_outcome::RequestOutcome;
 
@@ -24,6 +30,16 @@ pub(in crate::telemetry) struct RequestCounters {
     mutual_tls: bool,
     at_hand: Mutex<Vec<(RequestOutcome, Arc<RequestSeries>)>>,
     messages: OnceLock<Arc<MessageSeries>>,
+    custom: Mutex<Vec<CustomAtHand>>,
+}
+
+/// The series of requests that ended alike, with the same values of tags, under one setting.
+#[derive(Debug)]
+struct CustomAtHand {
+    setting: Arc<MetricsSetting>,
+    outcome: RequestOutcome,
+    values: Vec<Box<str>>,
+    series: CustomRequests,
 }
 
 impl RequestCounters {
@@ -34,7 +50,35 @@ impl RequestCounters {
             mutual_tls: ends.mutual_tls,
             at_hand: Mutex::default(),
             messages: OnceLock::new(),
+            custom: Mutex::default(),
         }
+    }
+
+    /// Counts a request that has ended, where objects change what is counted of it. `places` are those for series that the pod may
+    /// have.
+    pub(in crate::telemetry) fn count_custom(
+        &self,
+        setting: &Arc<MetricsSetting>,
+        places: &Limit,
+        facts: &impl Facts,
+        request: CountedRequest,
+    ) {
+        let outcome = request.outcome;
+        let values: Vec<_> = setting.expressions().map(|expression| tag_value(expression, facts)).collect();
+        let mut at_hand = self.custom.lock();
+        let is_it =
+            |at: &&CustomAtHand| Arc::ptr_eq(&at.setting, setting) && at.outcome == outcome && at.values == values;
+        if let Some(at) = at_hand.iter().find(is_it) {
+            return at.series.count(request);
+        }
+        let labels = RequestLabels { ends: self.labels.clone(), outcome, mutual_tls: self.mutual_tls };
+        let is_grpc = outcome.protocol == RequestProtocol::Grpc;
+        let series = CustomRequests::find(&self.metrics.requests.custom, setting, places, (&labels, is_grpc), facts);
+        series.count(request);
+        if at_hand.len() == MAX_OUTCOMES_AT_HAND {
+            at_hand.remove(0);
+        }
+        at_hand.push(CustomAtHand { setting: setting.clone(), outcome, values, series });
     }
 
     /// Counts a request that has ended.

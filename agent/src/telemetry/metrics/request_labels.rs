@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use prometheus_client::encoding::{EncodeLabelSet, LabelSetEncoder};
 
-use super::labels::{EndsLabels, put, security_policy};
+use super::labels::{EachLabel, EndsLabels, PutLabel, put, security_policy};
 use crate::telemetry::connection::RequestProtocol;
 use crate::telemetry::ends::Reporter;
 use crate::telemetry::request_outcome::RequestOutcome;
@@ -23,25 +23,37 @@ pub(super) struct RequestLabels {
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(super) struct MessageLabels(pub(super) Arc<EndsLabels>);
 
-impl EncodeLabelSet for RequestLabels {
-    fn encode(&self, encoder: &mut LabelSetEncoder<'_>) -> fmt::Result {
+impl EachLabel for RequestLabels {
+    fn each(&self, put: &mut PutLabel<'_>) -> fmt::Result {
         let RequestOutcome { protocol, status, grpc_status, flags, is_blocked } = &self.outcome;
         let no_service = if *is_blocked { "BlackHoleCluster" } else { no_service(self.ends.reporter()) };
-        self.ends.each(no_service, encoder)?;
-        put(encoder, "request_protocol", &protocol.label())?;
-        put(encoder, "response_code", status)?;
+        self.ends.each(no_service, put)?;
+        put("request_protocol", &protocol.label())?;
+        put("response_code", status)?;
         match grpc_status.filter(|_| *protocol == RequestProtocol::Grpc) {
-            Some(status) => put(encoder, "grpc_response_status", &status)?,
-            None => put(encoder, "grpc_response_status", &"")?,
+            Some(status) => put("grpc_response_status", &status)?,
+            None => put("grpc_response_status", &"")?,
         }
-        put(encoder, "response_flags", flags)?;
-        put(encoder, "connection_security_policy", &security_policy(self.mutual_tls))
+        put("response_flags", flags)?;
+        put("connection_security_policy", &security_policy(self.mutual_tls))
+    }
+}
+
+impl EachLabel for MessageLabels {
+    fn each(&self, put: &mut PutLabel<'_>) -> fmt::Result {
+        self.0.each(no_service(self.0.reporter()), put)
+    }
+}
+
+impl EncodeLabelSet for RequestLabels {
+    fn encode(&self, encoder: &mut LabelSetEncoder<'_>) -> fmt::Result {
+        self.each(&mut |name, value| put(encoder, name, value))
     }
 }
 
 impl EncodeLabelSet for MessageLabels {
     fn encode(&self, encoder: &mut LabelSetEncoder<'_>) -> fmt::Result {
-        self.0.each(no_service(self.0.reporter()), encoder)
+        self.each(&mut |name, value| put(encoder, name, value))
     }
 }
 

@@ -75,6 +75,21 @@ impl<L: Eq + Hash, C: Default> SeriesTable<L, C> {
         self.series.write().entry(labels.clone()).or_insert_with(new).clone()
     }
 
+    /// The counters of a combination of labels; where there are none yet, those that `new` makes, if it does.
+    pub(super) fn series_if(&self, labels: L, new: impl Fn() -> Option<C>) -> Option<Arc<Series<L, C>>> {
+        if let Some(series) = self.series.read().get(&labels) {
+            return Some(series.clone());
+        }
+        let counters = new().or_else(|| {
+            // Idle ones may hold what another one needs.
+            self.forget_idle(Instant::now());
+            new()
+        })?;
+        let labels = Arc::new(labels);
+        let series = Arc::new(Series { labels: labels.clone(), counters, idle_since: Mutex::new(None) });
+        Some(self.series.write().entry(labels).or_insert(series).clone())
+    }
+
     /// Whether there are twice as many as were left the last time, and more than may be idle: nobody scrapes, or seldom.
     fn has_doubled(&self) -> bool {
         self.series.read().len() >= 2 * self.left.load(Ordering::Relaxed).max(MAX_IDLE_SERIES)

@@ -9,8 +9,11 @@ use prometheus_client::encoding::{DescriptorEncoder, NoLabelSet};
 use prometheus_client::metrics::MetricType;
 
 use super::catalogue::{self, Described};
+use super::custom::CustomCounter;
 use super::labels::TrafficLabels;
+use super::requests::Requests;
 use super::series::{Series, SeriesTable};
+use crate::model::telemetry::objects::Metric;
 use crate::telemetry::connection::ResponseFlag;
 
 /// What is counted of connections.
@@ -34,6 +37,7 @@ fn encode_one(
     all: &[Arc<ConnectionSeries>],
     value: impl Fn(&ConnectionCounts) -> &AtomicU64,
     is_shown_at_zero: impl Fn(ResponseFlag) -> bool,
+    custom: impl Iterator<Item = CustomCounter>,
 ) -> fmt::Result {
     let mut metric = encoder.encode_descriptor(name, help, None, MetricType::Counter)?;
     for series in all {
@@ -42,12 +46,20 @@ fn encode_one(
             metric.encode_family(&*series.labels)?.encode_counter::<NoLabelSet, _, u64>(&value, None)?;
         }
     }
+    for series in custom {
+        let value = series.count.load(Ordering::Relaxed);
+        metric.encode_family(&*series.labels)?.encode_counter::<NoLabelSet, _, u64>(&value, None)?;
+    }
     Ok(())
 }
 
-/// Lets the registry read the table at a scrape.
+/// Lets the registry read the tables at a scrape.
 #[derive(Debug)]
-pub(super) struct TrafficCollector(pub(super) Arc<Traffic>);
+pub(super) struct TrafficCollector {
+    pub(super) standard: Arc<Traffic>,
+    /// Has the series of pods for which labels are changed.
+    pub(super) custom: Arc<Requests>,
+}
 
 impl Collector for TrafficCollector {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
@@ -55,11 +67,18 @@ impl Collector for TrafficCollector {
         // can still move, so that rates begin at its first step.
         let unflagged = |flag| flag == ResponseFlag::None;
         let never = |_| false;
-        let (all, to) = (self.0.all(), &mut encoder);
-        encode_one(to, catalogue::TCP_CONNECTIONS_OPENED, &all, |series| &series.opened, never)?;
-        encode_one(to, catalogue::TCP_CONNECTIONS_CLOSED, &all, |series| &series.closed, unflagged)?;
-        encode_one(to, catalogue::TCP_CONNECTIONS_FAILED, &all, |series| &series.failed, never)?;
-        encode_one(to, catalogue::TCP_RECEIVED_BYTES, &all, |series| &series.received_bytes, unflagged)?;
-        encode_one(to, catalogue::TCP_SENT_BYTES, &all, |series| &series.sent_bytes, unflagged)
+        let (all, to) = (self.standard.all(), &mut encoder);
+        let custom = self.custom.custom.counters.all();
+        let of = |metric| custom.iter().filter(move |series| series.labels.metric == metric).cloned();
+        let opened = of(Metric::TcpOpenedConnections);
+        encode_one(to, catalogue::TCP_CONNECTIONS_OPENED, &all, |series| &series.opened, never, opened)?;
+        let closed = of(Metric::TcpClosedConnections);
+        encode_one(to, catalogue::TCP_CONNECTIONS_CLOSED, &all, |series| &series.closed, unflagged, closed)?;
+        let none = std::iter::empty();
+        encode_one(to, catalogue::TCP_CONNECTIONS_FAILED, &all, |series| &series.failed, never, none)?;
+        let received = of(Metric::TcpReceivedBytes);
+        encode_one(to, catalogue::TCP_RECEIVED_BYTES, &all, |series| &series.received_bytes, unflagged, received)?;
+        let sent = of(Metric::TcpSentBytes);
+        encode_one(to, catalogue::TCP_SENT_BYTES, &all, |series| &series.sent_bytes, unflagged, sent)
     }
 }

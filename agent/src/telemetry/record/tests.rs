@@ -12,7 +12,9 @@ use crate::telemetry::log::LogFormat;
 use crate::telemetry::log::tests::lines;
 
 fn record(ends: ConnectionEnds, failure: Option<&str>) {
+    let peer = ends.destination_identity.clone().filter(|_| ends.reporter == Reporter::Source);
     let mut record = ConnectionRecord::open(&Metrics::new(), ends);
+    peer.into_iter().for_each(|peer| record.peer_proved(peer));
     record.bytes().to_destination.fetch_add(10, Ordering::Relaxed);
     record.bytes().to_source.fetch_add(3000, Ordering::Relaxed);
     if let Some(error) = failure {
@@ -127,6 +129,8 @@ fn the_identity_that_was_proven_is_shown_rather_than_the_expected_one() {
         record.peer_proved("spiffe://cluster.local/ns/shop/sa/another".parse().unwrap());
     });
     assert!(line.contains(" dst.identity=spiffe://cluster.local/ns/shop/sa/another "), "{line}");
+    let line = text_line(|| drop(ConnectionRecord::open(&Metrics::new(), ends(Reporter::Source))));
+    assert!(!line.contains("dst.identity"), "nobody has proven anything: {line}");
 }
 
 #[test]

@@ -5,12 +5,11 @@ use serde_json::{Value, json};
 use super::*;
 use crate::model::http::trace::{CallerSpan, Sampling};
 use crate::telemetry::ends::{ConnectionEnds, Reporter};
-use crate::telemetry::fixture::{ends, scraped, strangers};
+use crate::telemetry::fixture::{ends, pod, scraped, strangers};
 use crate::telemetry::log::LogFormat;
 use crate::telemetry::log::tests::lines;
 use crate::telemetry::metrics::Metrics;
 use crate::telemetry::record::ConnectionRecord;
-use crate::telemetry::request_ends::PodRequests;
 use crate::telemetry::request_reporting::RequestReporting;
 use crate::telemetry::span_view::TagValue;
 use crate::telemetry::spans::Tracing;
@@ -18,7 +17,7 @@ use crate::telemetry::spans::Tracing;
 /// What a request of these ends is reported to.
 fn reported(ends: ConnectionEnds) -> (Arc<Metrics>, Arc<RequestEnds>) {
     let metrics = Metrics::new();
-    let ends = RequestEnds::new(&RequestReporting::new(&metrics, None), &PodRequests::default(), ends);
+    let ends = RequestEnds::new(&RequestReporting::new(&metrics, None), &pod(100), ends);
     (metrics, ends)
 }
 
@@ -265,27 +264,27 @@ fn messages_of_grpc_count_while_the_request_is_under_way() {
 #[test]
 fn requests_of_a_pod_are_in_flight_until_they_end() {
     let reporting = RequestReporting::new(&Metrics::new(), None);
-    let (pod, other_pod) = (PodRequests::default(), PodRequests::default());
+    let (pod, other_pod) = (pod(100), pod(100));
     let ends = |pod| RequestEnds::new(&reporting, pod, ends(Reporter::Source));
     let (first, upstream, elsewhere) = (ends(&pod), ends(&pod), ends(&other_pod));
     let mut record = RequestRecord::open(&first, &get());
     let other = RequestRecord::open(&first, &get());
     for (upstream, expected) in [(&upstream, (2, 0)), (&upstream, (2, 0)), (&elsewhere, (1, 1)), (&first, (2, 0))] {
         record.attempt(upstream);
-        assert_eq!((pod.in_flight(), other_pod.in_flight()), expected);
+        assert_eq!((pod.requests().in_flight(), other_pod.requests().in_flight()), expected);
     }
     record.response(&ResponseHead { status: 503, ..ResponseHead::default() });
     drop(record);
-    assert_eq!((pod.in_flight(), pod.ended(), pod.failed()), (1, 1, 1));
+    assert_eq!((pod.requests().in_flight(), pod.requests().ended(), pod.requests().failed()), (1, 1, 1));
     drop(other);
-    assert_eq!((pod.in_flight(), pod.ended(), pod.failed()), (0, 2, 1));
-    assert_eq!((other_pod.in_flight(), other_pod.ended()), (0, 0));
+    assert_eq!((pod.requests().in_flight(), pod.requests().ended(), pod.requests().failed()), (0, 2, 1));
+    assert_eq!((other_pod.requests().in_flight(), other_pod.requests().ended()), (0, 0));
 }
 
 #[test]
 fn the_last_attempt_says_where_a_request_went() {
     let (metrics, first) = reported(strangers(Reporter::Source));
-    let upstream = RequestEnds::new(&first.reporting, &first.of_pod, ends(Reporter::Source));
+    let upstream = RequestEnds::new(&first.reporting, &first.pod, ends(Reporter::Source));
     let mut record = RequestRecord::open(&first, &get());
     record.attempt(&first);
     record.attempt(&upstream);
@@ -293,6 +292,35 @@ fn the_last_attempt_says_where_a_request_went() {
     let text = scraped(&metrics);
     let line = text.lines().find(|line| line.starts_with("istio_requests_total{")).expect("it was counted");
     assert_eq!(label(line, "destination_workload"), "reviews-v1");
+}
+
+#[test]
+fn the_identity_in_a_line_is_what_the_peer_of_the_last_attempt_has_proven() {
+    let another = "spiffe://cluster.local/ns/shop/sa/another";
+    type Story = fn(&mut RequestRecord);
+    let stories: [(Story, Option<&str>); 4] = [
+        (|_| {}, None),
+        (|record| record.peer_proved(&"spiffe://cluster.local/ns/shop/sa/another".parse().unwrap()), Some(another)),
+        (
+            |record| record.peer_proved(&"spiffe://cluster.local/ns/shop/sa/reviews".parse().unwrap()),
+            Some("spiffe://cluster.local/ns/shop/sa/reviews"),
+        ),
+        (
+            |record| {
+                record.peer_proved(&"spiffe://cluster.local/ns/shop/sa/reviews".parse().unwrap());
+                record.attempt(&record.ends.clone());
+            },
+            None,
+        ),
+    ];
+    for (story, expected) in stories {
+        let line = text_line(ends(Reporter::Source), |record| {
+            record.attempt(&record.ends.clone());
+            story(record);
+        });
+        let found = line.split(' ').find_map(|word| word.strip_prefix("dst.identity="));
+        assert_eq!(found, expected, "{line}");
+    }
 }
 
 #[test]
@@ -339,6 +367,9 @@ fn text_line(ends: ConnectionEnds, story: impl FnOnce(&mut RequestRecord)) -> St
 fn answered(record: &mut RequestRecord) {
     record.route(&"reviews-v2".into());
     record.attempt(&record.ends.clone());
+    if let Some(expected) = record.ends.ends.destination_identity.clone().filter(|_| record.ends.ends.mutual_tls) {
+        record.peer_proved(&expected);
+    }
     record.response(&response(200));
     record.complete();
 }
@@ -410,7 +441,7 @@ fn nothing_is_noted_of_a_request_whose_line_nobody_reads() {
 fn spans_tell_who_asked_whom_and_what_became_of_it() {
     let (tracing, mut spans) = Tracing::new(Sampling::percent(100.0));
     let reporting = RequestReporting::new(&Metrics::new(), Some(tracing));
-    let request_ends = RequestEnds::new(&reporting, &PodRequests::default(), ends(Reporter::Source));
+    let request_ends = RequestEnds::new(&reporting, &pod(100), ends(Reporter::Source));
     let mut head = get();
     let mut record = RequestRecord::open(&request_ends, &head);
     record.trace(&mut head);
@@ -441,7 +472,7 @@ fn a_caller_that_is_not_recorded_has_no_further_spans_and_a_full_queue_drops_the
     let (tracing, mut spans) = Tracing::new(Sampling::percent(100.0));
     let metrics = Metrics::new();
     let reporting = RequestReporting::new(&metrics, Some(tracing));
-    let request_ends = RequestEnds::new(&reporting, &PodRequests::default(), ends(Reporter::Destination));
+    let request_ends = RequestEnds::new(&reporting, &pod(100), ends(Reporter::Destination));
     let ask = |traceparent: &str| {
         let mut head = get();
         head.fields.append(b"traceparent", traceparent.as_bytes());

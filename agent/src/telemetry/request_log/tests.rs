@@ -32,7 +32,7 @@ fn line_between(ends: &ConnectionEnds, format: &str, encoding: AccessLogEncoding
     let settings = IstioAccessLog { format: format.into(), encoding };
     let written = lines("access=info", LogFormat::Json, |_| {
         let (form, _) = RequestLogForm::of(&settings);
-        let mut notes = RequestNotes::of(&head(), || form.into()).expect("somebody reads it");
+        let mut notes = RequestNotes::of(&head(), std::iter::once((form.into(), None))).expect("somebody reads it");
         let fields = [("x-envoy-upstream-service-time", "4"), ("Server", "nginx")].into_iter().collect();
         notes.take_response(&ResponseHead { status: 200, fields, ..ResponseHead::default() });
         (notes.route, notes.details) = (Some("default".into()), Some("via_upstream"));
@@ -45,7 +45,9 @@ fn line_between(ends: &ConnectionEnds, format: &str, encoding: AccessLogEncoding
             is_blocked: false,
         };
         let (attempts, duration) = (2, Duration::from_millis(6));
-        write(&notes, &EndedRequest { ends, outcome, attempts, request_bytes: 10, response_bytes: 3000, duration });
+        let peer = ends.destination_identity.as_ref();
+        let request = EndedRequest { ends, peer, outcome, attempts, request_bytes: 10, response_bytes: 3000, duration };
+        write(&notes, &notes.first, &request);
     });
     assert_eq!(written.len(), 1, "{written:?}");
     written.into_iter().next().expect("there is one")
@@ -170,7 +172,8 @@ fn no_value_can_start_a_line_of_its_own() {
     let settings = IstioAccessLog { format: "%REQ(:PATH)%\tend".into(), encoding: AccessLogEncoding::Text };
     let written = lines("access=info", LogFormat::Text, |_| {
         let head = RequestHead { target: b"/a\nb".to_vec(), ..head() };
-        let notes = RequestNotes::of(&head, || RequestLogForm::of(&settings).0.into()).expect("somebody reads it");
+        let form = std::iter::once((RequestLogForm::of(&settings).0.into(), None));
+        let notes = RequestNotes::of(&head, form).expect("somebody reads it");
         let outcome = RequestOutcome {
             protocol: RequestProtocol::Http,
             status: 0,
@@ -179,10 +182,9 @@ fn no_value_can_start_a_line_of_its_own() {
             is_blocked: false,
         };
         let (ends, duration) = (ends(Reporter::Source), Duration::ZERO);
-        write(
-            &notes,
-            &EndedRequest { ends: &ends, outcome, attempts: 0, request_bytes: 0, response_bytes: 0, duration },
-        );
+        let (peer, attempts, request_bytes, response_bytes) = (None, 0, 0, 0);
+        let request = EndedRequest { ends: &ends, peer, outcome, attempts, request_bytes, response_bytes, duration };
+        write(&notes, &notes.first, &request);
     });
     assert_eq!(written, ["/a\\nb\tend"]);
 }

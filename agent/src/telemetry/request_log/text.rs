@@ -9,7 +9,7 @@ const USUAL_TEXT_BYTES: usize = 256;
 
 /// Values of a few fields of a request's head, and then of its response's, in one buffer.
 #[derive(Debug, Default)]
-pub(super) struct RequestText {
+pub(in crate::telemetry) struct RequestText {
     text: Vec<u8>,
     /// Where each value ends in the text, and whether there is one.
     values: Vec<(usize, bool)>,
@@ -18,7 +18,7 @@ pub(super) struct RequestText {
 
 impl RequestText {
     /// Takes the values of these fields, which may be `:method`, `:path`, `:authority` and `:scheme`. Forgets all before.
-    pub(super) fn take_request<'a>(&mut self, head: &RequestHead, names: impl Iterator<Item = &'a str>) {
+    pub(in crate::telemetry) fn take_request<'a>(&mut self, head: &RequestHead, names: impl Iterator<Item = &'a str>) {
         self.text.clear();
         self.values.clear();
         self.text.reserve(USUAL_TEXT_BYTES);
@@ -37,19 +37,23 @@ impl RequestText {
     }
 
     /// Takes the values of these fields of the response. Those of an earlier one are forgotten.
-    pub(super) fn take_response<'a>(&mut self, head: &ResponseHead, names: impl Iterator<Item = &'a str>) {
+    pub(in crate::telemetry) fn take_response<'a>(
+        &mut self,
+        head: &ResponseHead,
+        names: impl Iterator<Item = &'a str>,
+    ) {
         self.values.truncate(self.of_request);
         self.text.truncate(self.values.last().map_or(0, |(end, _)| *end));
         names.for_each(|name| self.push(head.fields.first(name)));
     }
 
     /// The value of a field of the request, by the place of its name among those that were asked for.
-    pub(super) fn request(&self, place: usize) -> Option<Cow<'_, str>> {
+    pub(in crate::telemetry) fn request(&self, place: usize) -> Option<Cow<'_, str>> {
         self.value(Some(place).filter(|place| *place < self.of_request)?)
     }
 
     /// The same of the response.
-    pub(super) fn response(&self, place: usize) -> Option<Cow<'_, str>> {
+    pub(in crate::telemetry) fn response(&self, place: usize) -> Option<Cow<'_, str>> {
         self.value(self.of_request + place)
     }
 

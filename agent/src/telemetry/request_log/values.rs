@@ -4,7 +4,7 @@ use std::borrow::Cow;
 use std::net::SocketAddr;
 use std::time::{Duration, SystemTime};
 
-use super::notes::{EndedRequest, RequestNotes};
+use super::notes::{EndedRequest, LogLine, RequestNotes};
 use super::operator::Operator;
 use super::template::{Value, Values};
 use crate::model::http::head::HttpVersion;
@@ -35,39 +35,40 @@ const GRPC_STATUSES: [&str; 17] = [
 /// A request that has ended, as a format shows it.
 pub(super) struct RequestValues<'a> {
     notes: &'a RequestNotes,
+    line: &'a LogLine,
     request: &'a EndedRequest<'a>,
     began: SystemTime,
 }
 
 impl<'a> RequestValues<'a> {
-    pub(super) fn new(notes: &'a RequestNotes, request: &'a EndedRequest<'a>) -> Self {
-        Self { notes, request, began: SystemTime::now() - request.duration }
+    pub(super) fn new(notes: &'a RequestNotes, line: &'a LogLine, request: &'a EndedRequest<'a>) -> Self {
+        Self { notes, line, request, began: SystemTime::now() - request.duration }
     }
 
     fn field(&self, place: usize, otherwise: Option<usize>) -> Option<Cow<'_, str>> {
-        let value = |place| self.notes.text.request(place);
+        let value = |place| self.line.text.request(place);
         value(place).or_else(|| otherwise.and_then(value))
     }
+}
 
-    /// Envoy's name of the cluster, without the subset.
-    fn cluster(&self) -> Cow<'static, str> {
-        let EndedRequest { ends, outcome, .. } = self.request;
-        match (ends.reporter, &ends.service) {
-            (Reporter::Destination, Some(_)) => format!("inbound|{}||", ends.endpoint.port()).into(),
-            (Reporter::Destination, None) => "InboundPassthroughCluster".into(),
-            (Reporter::Source, Some(service)) => {
-                let port = ends.original_dst.map_or(ends.endpoint.port(), |original| original.0.port());
-                format!("outbound|{port}||{}", service.key.hostname).into()
-            }
-            (Reporter::Source, None) if outcome.is_blocked => "BlackHoleCluster".into(),
-            (Reporter::Source, None) => "PassthroughCluster".into(),
+/// Envoy's name of the cluster, without the subset.
+pub(in crate::telemetry) fn cluster(request: &EndedRequest<'_>) -> Cow<'static, str> {
+    let EndedRequest { ends, outcome, .. } = request;
+    match (ends.reporter, &ends.service) {
+        (Reporter::Destination, Some(_)) => format!("inbound|{}||", ends.endpoint.port()).into(),
+        (Reporter::Destination, None) => "InboundPassthroughCluster".into(),
+        (Reporter::Source, Some(service)) => {
+            let port = ends.original_dst.map_or(ends.endpoint.port(), |original| original.0.port());
+            format!("outbound|{port}||{}", service.key.hostname).into()
         }
+        (Reporter::Source, None) if outcome.is_blocked => "BlackHoleCluster".into(),
+        (Reporter::Source, None) => "PassthroughCluster".into(),
     }
 }
 
 impl Values for RequestValues<'_> {
     fn value(&self, operator: &Operator) -> Option<Value<'_>> {
-        let EndedRequest { ends, outcome, attempts, request_bytes, response_bytes, duration } = self.request;
+        let EndedRequest { ends, peer, outcome, attempts, request_bytes, response_bytes, duration } = self.request;
         let text = |text: Cow<'static, str>| Some(Value::Text(text));
         match operator {
             Operator::StartTime => text(rfc3339_milliseconds(self.began).into()),
@@ -76,7 +77,7 @@ impl Values for RequestValues<'_> {
                 Some(Value::Text(if *without_query { path_of(value) } else { value }))
             }
             Operator::Response { place, otherwise } => {
-                let value = |place| self.notes.text.response(place);
+                let value = |place| self.line.text.response(place);
                 value(*place).or_else(|| otherwise.and_then(value)).map(Value::Text)
             }
             Operator::Protocol => text(version(self.notes.version).into()),
@@ -89,7 +90,7 @@ impl Values for RequestValues<'_> {
             Operator::Duration => Some(milliseconds(*duration)),
             Operator::ResponseDuration => self.notes.first_upstream_byte.map(milliseconds),
             Operator::UpstreamHost => (*attempts > 0).then(|| address(ends.endpoint, true)),
-            Operator::UpstreamCluster => text(self.cluster()),
+            Operator::UpstreamCluster => text(cluster(self.request)),
             Operator::UpstreamRequestAttemptCount => Some(Value::Number((*attempts).into())),
             Operator::DownstreamLocalAddress { with_port } => Some(address(local_address(ends), *with_port)),
             Operator::DownstreamRemoteAddress { with_port } => Some(address(ends.source_addr, *with_port)),
@@ -97,7 +98,7 @@ impl Values for RequestValues<'_> {
                 text(ends.source_identity.as_ref()?.to_string().into())
             }
             Operator::UpstreamPeerUriSan if ends.reporter == Reporter::Source && ends.mutual_tls => {
-                text(ends.destination_identity.as_ref()?.to_string().into())
+                text(peer.as_ref()?.to_string().into())
             }
             Operator::RouteName => Some(Value::Text(self.notes.route.as_deref()?.into())),
             Operator::GrpcStatus => text((*GRPC_STATUSES.get(usize::from(outcome.grpc_status?))?).into()),

@@ -77,7 +77,7 @@ impl HttpConnection {
             service: Some(service.clone()),
             ..ConnectionEnds::outbound(source.clone(), original_dst, None)
         };
-        let ends = RequestEnds::new(&pod_proxy.proxy.requests, &pod_proxy.pod.requests, first);
+        let ends = RequestEnds::new(&pod_proxy.proxy.requests, &pod_proxy.pod.telemetry, first);
         let pod_proxy = pod_proxy.clone();
         Self { pod_proxy, source, original_dst, service, port, ends, known: Mutex::default() }
     }
@@ -118,7 +118,7 @@ impl HttpConnection {
         let state = resolved.workload.as_ref().map(|workload| proxy.endpoints.state(&workload.uid, service, port));
         let endpoint = Arc::new(KnownEndpoint {
             pool_key: PoolKey::new(&resolved.transport),
-            ends: RequestEnds::new(&proxy.requests, &self.pod_proxy.pod.requests, ends),
+            ends: RequestEnds::new(&proxy.requests, &self.pod_proxy.pod.telemetry, ends),
             upstream: resolved,
             state,
             service: service.clone(),

@@ -8,11 +8,11 @@ use super::*;
 use crate::model::http::head::RequestHead;
 use crate::telemetry::connection::{RefusedConnection, ResponseFlag};
 use crate::telemetry::ends::Reporter;
-use crate::telemetry::fixture::{ends, strangers};
+use crate::telemetry::fixture::{ends, pod, strangers};
 use crate::telemetry::metrics::{Side, StateFile, XdsTermination};
 use crate::telemetry::record::ConnectionRecord;
 use crate::telemetry::request::RequestRecord;
-use crate::telemetry::request_ends::{PodRequests, RequestEnds};
+use crate::telemetry::request_ends::RequestEnds;
 use crate::telemetry::request_reporting::RequestReporting;
 
 fn text_of(metrics: &Metrics, format: TextFormat) -> String {
@@ -263,8 +263,7 @@ fn everything_once(metrics: &Arc<Metrics>) -> (ConnectionRecord, OpenGuard) {
     metrics.state_write_failed(StateFile::LastGood);
     metrics.set_pods(3);
     metrics.set_pending_pods(1);
-    let request_ends =
-        RequestEnds::new(&RequestReporting::new(metrics, None), &PodRequests::default(), ends(Reporter::Source));
+    let request_ends = RequestEnds::new(&RequestReporting::new(metrics, None), &pod(100), ends(Reporter::Source));
     let grpc =
         RequestHead { fields: [("content-type", "application/grpc")].into_iter().collect(), ..RequestHead::default() };
     RequestRecord::open(&request_ends, &grpc).request_data(&[0; 5]);

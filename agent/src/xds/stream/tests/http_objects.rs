@@ -25,6 +25,7 @@ fn of_istiod() -> SubscriptionState {
         &include_bytes!("../../../../testdata/istiod-1.31/node/networking.istio.io_v1_VirtualService.pb")[..],
         include_bytes!("../../../../testdata/istiod-1.31/node/networking.istio.io_v1_DestinationRule.pb"),
         include_bytes!("../../../../testdata/istiod-1.31/node/gateway.networking.k8s.io_v1_HTTPRoute.pb"),
+        include_bytes!("../../../../testdata/istiod-1.31/node/telemetry.istio.io_v1_Telemetry.pb"),
     ];
     for bytes in recordings {
         let (outcome, _) = apply(&mut state, discovery::DeltaDiscoveryResponse::decode(bytes).unwrap());
@@ -57,6 +58,9 @@ fn what_istiod_sends_for_a_file_comes_to_what_the_file_does() {
         assert_eq!(one, other);
     }
     assert_eq!(istiod, file);
+    let [istiod, file] = [of_istiod(), of_file()].map(|state| state.http_objects().telemetry.objects.clone());
+    assert_eq!(istiod.len(), 1);
+    assert_eq!(istiod, file, "a Telemetry object");
 }
 
 #[test]
