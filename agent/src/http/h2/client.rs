@@ -13,6 +13,7 @@ use super::stream::{Asked, ClientStream};
 use crate::h2::{Role, SessionError, WindowBudget};
 use crate::http::stream::BodyLength;
 use crate::model::http::head::RequestHead;
+use crate::model::identity::Identity;
 
 /// Streams that are opened before the server has said how many it allows: as many as servers should allow at least (RFC 9113
 /// §6.5.2).
@@ -50,6 +51,11 @@ impl ClientConnection {
     {
         let driver = Driver::new(io, Role::Client, BytesMut::new(), budget);
         (Self { shared: driver.shared.clone() }, ClientDriver { driver })
+    }
+
+    /// Notes the identity that the server has proven. The first one counts.
+    pub(crate) fn peer_proved(&self, identity: Identity) {
+        let _ = self.shared.peer.set(identity);
     }
 
     /// Sends the head of a request. What `length` says follows by the stream.

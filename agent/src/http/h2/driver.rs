@@ -3,7 +3,7 @@
 use std::cell::Cell;
 use std::io;
 use std::pin::{Pin, pin};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::task::{Context, Poll};
 
 use bytes::BytesMut;
@@ -14,6 +14,7 @@ use tokio_util::io::poll_read_buf;
 use super::exchanges::Exchanges;
 use super::side::READ_BYTES;
 use crate::h2::{Role, SessionError, WindowBudget};
+use crate::model::identity::Identity;
 
 /// Room that is worth reading into.
 const LEAST_READ_BYTES: usize = READ_BYTES / 4;
@@ -32,11 +33,15 @@ thread_local! {
 /// The exchanges of a connection, as its driver and its streams share them. Most often they run on one thread, so that the lock is
 /// hardly ever waited for.
 #[derive(Debug)]
-pub(super) struct Shared(Mutex<Exchanges>);
+pub(super) struct Shared {
+    exchanges: Mutex<Exchanges>,
+    /// The identity that the other end has proven.
+    pub(super) peer: OnceLock<Identity>,
+}
 
 impl Shared {
     pub(super) fn exchanges(&self) -> MutexGuard<'_, Exchanges> {
-        self.0.lock()
+        self.exchanges.lock()
     }
 }
 
@@ -58,7 +63,8 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> Driver<IO> {
         {
             exchanges.session.end(error);
         }
-        Self { shared: Arc::new(Shared(Mutex::new(exchanges))), io, is_unflushed: false }
+        let shared = Shared { exchanges: Mutex::new(exchanges), peer: OnceLock::new() };
+        Self { shared: Arc::new(shared), io, is_unflushed: false }
     }
 
     /// Reads and writes what there is. Ready once the connection is over, and whatever the network takes at once is sent.

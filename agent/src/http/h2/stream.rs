@@ -10,6 +10,7 @@ use super::side::End;
 use crate::h2::Content;
 use crate::http::stream::{BodyLength, Downstream, ExchangeError, MessageStream, Received, Upstream};
 use crate::model::http::head::{HttpFields, ResponseHead};
+use crate::model::identity::Identity;
 
 /// A request that came, and its response. Dropped before the end of the response was queued, it is reset with INTERNAL_ERROR; a
 /// response that is whole reaches the client also after that.
@@ -39,6 +40,11 @@ pub(crate) struct ExchangeStream<S> {
 impl<S> ExchangeStream<S> {
     pub(super) fn new(shared: Arc<Shared>, id: u32, side: S) -> Self {
         Self { shared, id, side }
+    }
+
+    /// The identity that the other end of the connection has proven.
+    pub(crate) fn peer(&self) -> Option<&Identity> {
+        self.shared.peer.get()
     }
 
     /// Ready once the peer has given the exchange up, or its connection is gone.

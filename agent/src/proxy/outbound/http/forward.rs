@@ -191,6 +191,9 @@ impl<D: Downstream> Forwarding<'_, '_, D> {
             Ok(Err(error)) => return Ok(Attempt::Failed(Failure::Open(error))),
             Err(stopped) => return stopped_attempt(stopped),
         };
+        if let Some(peer) = exchange.peer() {
+            watcher.record.peer_proved(peer);
+        }
         loop {
             let Request { downstream, watcher, .. } = &mut *self.request;
             let head = &mut self.response;

@@ -15,6 +15,7 @@ use tokio::runtime::Handle;
 use crate::hbone::HboneStream;
 use crate::http::UpstreamPool;
 use crate::limits::Held;
+use crate::model::identity::Identity;
 use crate::model::resolve::Transport;
 use crate::net;
 
@@ -65,6 +66,8 @@ pub(in crate::proxy) struct UpstreamIo {
     requests: AtomicU32,
     /// The connection's place among those that the pod may have.
     held: Option<Held>,
+    /// The identity that the other end has proven.
+    peer: Option<Identity>,
 }
 
 #[derive(Debug)]
@@ -79,15 +82,21 @@ impl UpstreamIo {
     pub(super) fn tcp(tcp: TcpStream, held: Held) -> Self {
         // Messages of HTTP say by themselves where they end.
         net::end_in_order(&tcp);
-        Self::new(Carrier::Tcp(tcp), held)
+        Self::new(Carrier::Tcp(tcp), held, None)
     }
 
-    pub(super) fn hbone(stream: HboneStream, held: Held) -> Self {
-        Self::new(Carrier::Hbone(stream), held)
+    /// `peer`: the identity that the other end has proven.
+    pub(super) fn hbone(stream: HboneStream, held: Held, peer: Option<Identity>) -> Self {
+        Self::new(Carrier::Hbone(stream), held, peer)
     }
 
-    fn new(carrier: Carrier, held: Held) -> Self {
-        Self { carrier, is_shut_down: false, requests: AtomicU32::new(0), held: Some(held) }
+    fn new(carrier: Carrier, held: Held, peer: Option<Identity>) -> Self {
+        Self { carrier, is_shut_down: false, requests: AtomicU32::new(0), held: Some(held), peer }
+    }
+
+    /// The identity that the other end has proven; `None` where the connection is plaintext.
+    pub(super) fn peer(&self) -> Option<&Identity> {
+        self.peer.as_ref()
     }
 
     /// Counts a request that it carries.

@@ -14,6 +14,7 @@ use crate::http::{self, BodyLength, ExchangeError, MessageStream, Received, h1, 
 use crate::limits::LimitKind;
 use crate::model::http::destination::{ConnectionPool, UpstreamProtocol};
 use crate::model::http::head::{HttpFields, HttpVersion, RequestHead, ResponseHead};
+use crate::model::identity::Identity;
 use crate::model::resolve::Upstream;
 use crate::model::service::AppProtocol;
 use crate::net::ConnectError;
@@ -133,7 +134,12 @@ impl Sending<'_> {
             return Ok(begun);
         }
         let budget = self.connection.pod_proxy.budget.clone();
-        let (opened, mut driver) = h2::ClientConnection::new(Box::pin(self.connect()).await?, budget);
+        let io = Box::pin(self.connect()).await?;
+        let peer = io.peer().cloned();
+        let (opened, mut driver) = h2::ClientConnection::new(io, budget);
+        if let Some(peer) = peer {
+            opened.peer_proved(peer);
+        }
         let pod = self.connection.pod_proxy.pod.clone();
         tokio::spawn(async move {
             tokio::select! {
@@ -164,7 +170,7 @@ impl Sending<'_> {
         let opened = outbound.open_endpoint(self.upstream).await?;
         Ok(match opened.stream {
             UpstreamStream::Tcp(tcp) => UpstreamIo::tcp(tcp, held),
-            UpstreamStream::Hbone(stream) => UpstreamIo::hbone(stream, held),
+            UpstreamStream::Hbone(stream) => UpstreamIo::hbone(stream, held, opened.identity),
         })
     }
 }
@@ -175,6 +181,14 @@ pub(super) fn is_idempotent(method: &[u8]) -> bool {
 }
 
 impl Exchange {
+    /// The identity that the endpoint has proven; `None` where the connection is plaintext.
+    pub(super) fn peer(&self) -> Option<&Identity> {
+        match self {
+            Self::Http1(connection) => connection.io().peer(),
+            Self::Http2(stream) => stream.peer(),
+        }
+    }
+
     /// The request has ended, and so has its response: the connection waits for others, where it can.
     pub(super) fn finish(self, connection: &HttpConnection, key: &PoolKey, pool: &ConnectionPool, may_keep: bool) {
         let Self::Http1(mut http1) = self else { return };
