@@ -1,13 +1,11 @@
 //! A real Prometheus that scrapes Weir's agents as their annotations say, and the queries of Istio's dashboard of node agents.
 
-use std::fs;
 use std::time::Duration;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Result, ensure};
 use serde_json::{Value, json};
 use weir_tests::cluster::{CLIENT_NODE, Cluster, NODES};
-use weir_tests::place::Place;
-use weir_tests::program::Program;
+use weir_tests::prometheus::{ANSWERED, Prometheus};
 use weir_tests::table::note;
 use weir_tests::wait;
 
@@ -50,9 +48,6 @@ const SERVICE: &str = r#"sum by (source_workload, source_workload_namespace) (ir
     connection_security_policy="mutual_tls", reporter="destination", destination_workload_namespace="dashboards"}[10s]))"#;
 /// What Grafana puts into a query.
 const RATE_INTERVAL: &str = "10s";
-const LISTEN: &str = "127.0.0.1:9090";
-/// How long a query may take to have an answer: some scrapes.
-const ANSWERED: Duration = Duration::from_secs(40);
 
 fn promtool(cluster: &mut Cluster) -> Result<()> {
     // Weir's names are Istio's where Istio has one, and these two end as those of histograms do.
@@ -73,7 +68,8 @@ fn promtool(cluster: &mut Cluster) -> Result<()> {
 fn dashboards(cluster: &mut Cluster) -> Result<()> {
     let pair = Pair::create(cluster, "dashboards", &[IN_MESH])?;
     pair.is_meshed()?;
-    let prometheus = Prometheus::start(cluster)?;
+    let folder = cluster.run().bulk()?.join("prometheus");
+    let prometheus = Prometheus::start(cluster.node(CLIENT_NODE)?.place(), &folder, &targets(cluster)?)?;
     let load = pair.load(40)?;
     for (title, query) in PANELS {
         let query = query.replace("$__rate_interval", RATE_INTERVAL);
@@ -93,61 +89,10 @@ fn dashboards(cluster: &mut Cluster) -> Result<()> {
     load.report(Duration::from_secs(90))?.none_failed("new")
 }
 
-/// Prometheus on a node.
-struct Prometheus {
-    place: Place,
-    _program: Program,
-}
-
-impl Prometheus {
-    fn start(cluster: &Cluster) -> Result<Self> {
-        let place = cluster.node(CLIENT_NODE)?.place().clone();
-        let folder = cluster.run().bulk()?.join("prometheus");
-        fs::create_dir_all(&folder)?;
-        let configuration = folder.join("prometheus.yaml");
-        fs::write(&configuration, configuration_of(cluster)?.to_string())?;
-        let program = place.spawn(&[
-            cluster.parts().prometheus("prometheus").display().to_string(),
-            format!("--config.file={}", configuration.display()),
-            format!("--storage.tsdb.path={}", folder.join("data").display()),
-            format!("--web.listen-address={LISTEN}"),
-        ])?;
-        Ok(Self { place, _program: program })
-    }
-
-    /// Waits until a query has an answer; its series.
-    fn answer(&self, title: &str, query: &str) -> Result<Vec<Value>> {
-        wait::until(&format!("{title}: {query} has an answer"), ANSWERED, || {
-            let answer = self.ask("query", &format!("query={query}"))?;
-            let series = answer["data"]["result"].as_array().context("no result")?.clone();
-            ensure!(!series.is_empty(), "it is empty");
-            Ok(series)
-        })
-    }
-
-    /// What a metric is, as Prometheus was told.
-    fn kind(&self, name: &str) -> Result<String> {
-        // Counters are known by the name without the ending that their samples have.
-        let known = [name, name.trim_end_matches("_total")];
-        let kinds = known.iter().filter_map(|name| {
-            let answer = self.ask("metadata", &format!("metric={name}")).ok()?;
-            Some(answer["data"][*name][0]["type"].as_str()?.to_owned())
-        });
-        kinds.into_iter().next().with_context(|| format!("nothing is known of {name}"))
-    }
-
-    fn ask(&self, what: &str, parameter: &str) -> Result<Value> {
-        let url = format!("http://{LISTEN}/api/v1/{what}");
-        let command =
-            ["curl", "--silent", "--show-error", "--max-time", "5", "--get", "--data-urlencode", parameter, &url];
-        serde_json::from_str(&self.place.run(&command)?).context("Prometheus answered no JSON")
-    }
-}
-
 /// What Istio's sample installation of Prometheus makes of pods with these annotations. Debian's Prometheus is built without
 /// the part that asks Kubernetes, so it is asked here. One thing is for Weir: the dashboard knows agents by the names that
 /// Istio's own have, so that is how they are called.
-fn configuration_of(cluster: &Cluster) -> Result<Value> {
+fn targets(cluster: &Cluster) -> Result<Vec<Value>> {
     let pods = cluster.kubectl.get(&["pods", "--all-namespaces"])?;
     let targets = pods["items"].as_array().into_iter().flatten().filter_map(|pod| {
         let metadata = &pod["metadata"];
@@ -164,8 +109,5 @@ fn configuration_of(cluster: &Cluster) -> Result<Value> {
     });
     let targets: Vec<Value> = targets.collect();
     ensure!(targets.len() == NODES.len(), "pods to be scraped are {targets:?}");
-    Ok(json!({
-        "global": {"scrape_interval": "1s", "scrape_timeout": "1s"},
-        "scrape_configs": [{"job_name": "pods", "static_configs": targets}],
-    }))
+    Ok(targets)
 }

@@ -51,3 +51,5 @@ pub mod attack;
 pub mod fake_ca;
 
 pub mod cluster;
+
+pub mod prometheus;

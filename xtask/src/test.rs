@@ -86,10 +86,12 @@ fn units(names: &[&str], count: &mut Count) -> Result<bool> {
 /// Builds what runs for real and runs behaviours on it. Whether they passed.
 fn behaviours(filter: &[String], count: &mut Count) -> Result<bool> {
     envoy::fetch_if_possible();
+    let parts = k8s::prometheus_if_possible();
     programs::build_for_real()?;
     // By `env`: root's cache is another, and sudo passes no variable on.
     let mut behaviours = workspace::as_root("env");
     behaviours.arg(format!("{}={}", envoy::VARIABLE, envoy::binary().display()));
+    behaviours.arg(format!("{}={}", k8s::PARTS, parts.display()));
     behaviours.arg(programs::release("weir-netns-tests")).args(filter);
     step::watched("behaviours on this kernel", &mut behaviours, |line| count.add(line))
 }

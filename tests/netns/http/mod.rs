@@ -5,6 +5,7 @@ use crate::harness::Case;
 
 mod balancing;
 mod changes;
+mod dashboards;
 mod from_kubernetes;
 mod http2;
 mod load;
@@ -22,7 +23,8 @@ pub(crate) fn cases() -> Vec<Case> {
     [
         [split::CASES, matching::CASES, visibility::CASES, changes::CASES].concat(),
         [recovery::CASES, balancing::CASES, messages::CASES].concat(),
-        [load::CASES, http2::CASES, told::CASES, why::CASES, from_kubernetes::CASES, telemetry_objects::CASES].concat(),
+        [load::CASES, http2::CASES, told::CASES, why::CASES].concat(),
+        [from_kubernetes::CASES, telemetry_objects::CASES, dashboards::CASES].concat(),
     ]
     .concat()
 }

@@ -16,7 +16,7 @@ mod images;
 mod stamp;
 
 /// The variable by which the tests are told where the parts are.
-const PARTS: &str = "WEIR_K8S";
+pub(crate) const PARTS: &str = "WEIR_K8S";
 /// The variable by which the tests are told whose manifests they apply.
 const PROJECT: &str = "WEIR_PROJECT";
 
@@ -64,6 +64,16 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
     ensure!(ran && count.failed == 0, "not all behaviours passed");
     ensure!(count.passed > 0, "no behaviour was checked");
     Ok(())
+}
+
+/// The folder of the parts, with Prometheus in it where it can be had.
+pub(crate) fn prometheus_if_possible() -> PathBuf {
+    let folder = workspace::cache().join("k8s");
+    let fetched = std::fs::create_dir_all(&folder).map_err(Into::into).and_then(|()| debian::prometheus(&folder));
+    if let Err(error) = fetched {
+        println!("── there is no Prometheus, so nothing that needs one will run: {error:#}");
+    }
+    folder
 }
 
 /// Makes all parts be there; takes nothing that is. Returns their folder.
