@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
-use weir_tests::http_mesh::{HttpMesh, HttpSeen, HttpService, VERSIONS};
+use weir_tests::http_mesh::{Echo, HttpMesh, HttpSeen, HttpService, VERSIONS};
 use weir_tests::objects::ForNow;
 use weir_tests::wait;
 
@@ -23,6 +23,7 @@ pub(crate) fn tell(mesh: &HttpMesh) -> Result<()> {
     failures(mesh, &web)?;
     ejected(&web)?;
     told(mesh, &web)?;
+    chain(mesh)?;
     why(mesh, &web)
 }
 
@@ -262,6 +263,38 @@ fn told(mesh: &HttpMesh, web: &HttpService<'_>) -> Result<()> {
     Ok(())
 }
 
+/// One request that makes others: each pod asks the next one with the `x-request-id` that it was asked with, as an application does.
+fn chain(mesh: &HttpMesh) -> Result<()> {
+    act("One request through three services, by the access lines of both nodes");
+    let begun: Vec<usize> = mesh.agents.iter().map(|agent| agent.log().len()).collect();
+    let hops = [(&mesh.client, "v1"), (mesh.pod("v1"), "v2"), (mesh.pod("v2"), "v3")];
+    let mut id: Option<String> = None;
+    for (from, to) in hops {
+        let mut command = vec!["curl".to_owned(), "-s".to_owned(), format!("http://{}/chain", mesh.version(to).vip())];
+        command.extend(id.iter().flat_map(|id| ["-H".to_owned(), format!("x-request-id: {id}")]));
+        let output = from.place.output(&command)?;
+        let echo: Echo = serde_json::from_str(&output.stdout).with_context(|| output.summary())?;
+        let received = echo.header("x-request-id").context("no x-request-id arrived")?;
+        ensure!(echo.pod == to && id.as_ref().is_none_or(|id| *id == received), "{echo:?}");
+        id = Some(received);
+    }
+    let id = id.context("nobody was asked")?;
+    seen(format!("x-request-id {id}, which the first agent made:"));
+    for (depth, (from, to)) in hops.into_iter().enumerate() {
+        let agent = mesh.agent_of(from);
+        let source = format!("src.workload=\"{}\"", from.name());
+        let line = agent.logs_line(begun[usize::from(from.node() == "n2")], &["request complete", &id, &source])?;
+        let field = |name: &str| {
+            let value = line.split_whitespace().find_map(|word| word.strip_prefix(name));
+            value.with_context(|| format!("no {name} in {line}"))
+        };
+        let indent = "   ".repeat(depth);
+        let (status, duration) = (field("status=")?, field("duration=")?);
+        seen(format!("  {indent}└─ {} → {to}: {status} after {duration}, told by {}", from.name(), from.node()));
+    }
+    Ok(())
+}
+
 fn why(mesh: &HttpMesh, web: &HttpService<'_>) -> Result<()> {
     act("Why: what the agent would do with a request, and by which object");
     let _route = web.virtual_service(
@@ -273,7 +306,7 @@ fn why(mesh: &HttpMesh, web: &HttpService<'_>) -> Result<()> {
     for question in [&["why", "client", "http://web/", "-H", "x-user: tester"][..], &["why", "client", "http://web/"]] {
         let output = agent.weir(question)?;
         ensure!(output.success && output.stdout.contains("taken: "), "{}", output.summary());
-        seen(format!("weir {}", question.join(" ")));
+        seen(format!("weir {}", question.join(" ").replace("x-user: tester", "'x-user: tester'")));
         output.stdout.lines().for_each(|line| seen(format!("  {line}")));
     }
     Ok(())

@@ -6,6 +6,8 @@ use super::explanation::{AnswerLine, DestinationLine};
 use super::rules::object_lines;
 use crate::model::address::OriginalDst;
 use crate::model::http::destination::{Algorithm, ConnectionPool, DestinationPolicy, HashKey};
+use crate::model::http::hash_key::RequestHash;
+use crate::model::http::head::RequestHead;
 use crate::model::http::plan::{Plan, Planner};
 use crate::model::http::reply::{LocalReply, Reason};
 use crate::model::http::route::{Cluster, Destination, Target};
@@ -13,7 +15,7 @@ use crate::model::http::standing::Standing;
 use crate::model::resolve::Unresolved;
 
 /// The line of a destination that a request is planned to.
-pub(super) fn planned(asker: &Asker<'_>, dialled: OriginalDst, plan: &Plan) -> DestinationLine {
+pub(super) fn planned(asker: &Asker<'_>, dialled: OriginalDst, plan: &Plan, head: &RequestHead) -> DestinationLine {
     let policy = &*plan.policy;
     let mut line = DestinationLine {
         name: plan.service.to_string(),
@@ -28,9 +30,20 @@ pub(super) fn planned(asker: &Asker<'_>, dialled: OriginalDst, plan: &Plan) -> D
     let rules = asker.config.destination_rules(asker.view(), &plan.service);
     line.other_rules = object_lines(&rules);
     line.other_rules.retain(|rule| !rule.counts);
-    let place = Place { service: &plan.service, port: plan.port, dialled, policy: Some(policy) };
+    let hash = hash_of(asker, policy, head);
+    let place = Place { service: &plan.service, port: plan.port, dialled, policy: Some(policy), hash };
     line.answer = endpoints::add(asker, place, &mut line).map(|unresolved| no_endpoint(&line, &unresolved));
     line
+}
+
+/// What decides about the endpoint in the place of chance. A cookie that is made for a client is drawn by chance.
+fn hash_of(asker: &Asker<'_>, policy: &DestinationPolicy, head: &RequestHead) -> Option<u64> {
+    let Algorithm::ConsistentHash(key) = &policy.load_balancer.algorithm else { return None };
+    let own = *asker.source.addresses.first()?;
+    match key.hash(head, own, 0) {
+        RequestHash::Known(hash) => Some(hash),
+        RequestHash::NewCookie { .. } | RequestHash::Absent => None,
+    }
 }
 
 fn subset_of(plan: &Plan) -> Option<String> {

@@ -23,6 +23,8 @@ pub(super) struct Place<'a> {
     pub(super) dialled: OriginalDst,
     /// `None` for TCP, of which a DestinationRule says nothing.
     pub(super) policy: Option<&'a DestinationPolicy>,
+    /// Of the request, where it alone decides.
+    pub(super) hash: Option<u64>,
 }
 
 /// Adds the endpoints of a place to its line. Returns why none may be chosen, where none may.
@@ -53,6 +55,9 @@ pub(super) fn add(asker: &Asker<'_>, place: Place<'_>, line: &mut DestinationLin
             Err(unresolved) => Some(why_not(endpoint, place, unresolved)),
             Ok(upstream) if upstream.workload.is_none() => Some(why_not_serving(endpoint, place)),
             Ok(_) if told.is_ejected && !panics => Some("it is ejected: it failed too often in a row".to_owned()),
+            Ok(_) if place.hash.is_some() && best.as_ref().is_none_or(|best| best.uid != endpoint.uid) => {
+                Some("the hash of the request chooses another".to_owned())
+            }
             Ok(_) if !shares_rank(asker, place, endpoint, best.as_deref()) => {
                 Some("others are preferred while they are there: by locality or health".to_owned())
             }
@@ -76,14 +81,17 @@ fn resolve(
     is_excluded: &dyn Fn(&Workload) -> bool,
     random: u64,
 ) -> Result<Upstream, Unresolved> {
-    let Place { service, port, dialled, .. } = place;
-    let request = EndpointRequest { service, port, dialled, hash: None };
+    let Place { service, port, dialled, hash, .. } = place;
+    let request = EndpointRequest { service, port, dialled, hash };
     asker.mesh.resolve_request(asker.source, request, is_excluded, || random)
 }
 
 /// Whether an endpoint is as good as the best: of the two alone, some draw chooses it.
 fn shares_rank(asker: &Asker<'_>, place: Place<'_>, endpoint: &Workload, best: Option<&Workload>) -> bool {
     let Some(best) = best else { return false };
+    if best.uid == endpoint.uid {
+        return true;
+    }
     let is_excluded = |other: &Workload| other.uid != endpoint.uid && other.uid != best.uid;
     [0, u64::MAX].into_iter().any(|random| {
         let chosen = resolve(asker, place, &is_excluded, random).ok().and_then(|upstream| upstream.workload);

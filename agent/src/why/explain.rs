@@ -12,7 +12,8 @@ use crate::model::address::OriginalDst;
 use crate::model::authorization::{AccessRequest, Denied, Permit};
 use crate::model::http::config::HttpConfig;
 use crate::model::http::field_changes::FormatContext;
-use crate::model::http::plan::Planner;
+use crate::model::http::head::RequestHead;
+use crate::model::http::plan::{Plan, Planner};
 use crate::model::http::reply::{LocalReply, Reason};
 use crate::model::http::route::{Action, Forward, Route};
 use crate::model::http::served::{Served, is_switched_off};
@@ -114,7 +115,7 @@ fn tcp(asker: &Asker<'_>, dialled: OriginalDst, explanation: &mut Explanation) {
     line.name = service.map_or_else(|| dialled.0.ip().to_string(), |service| service.key.to_string());
     match (&resolved, service) {
         (Ok(upstream), Some(service)) if service.waypoint.is_none() && upstream.workload.is_some() => {
-            let place = endpoints::Place { service: &service.key, port, dialled, policy: None };
+            let place = endpoints::Place { service: &service.key, port, dialled, policy: None, hash: None };
             let _ = endpoints::add(asker, place, &mut line);
         }
         (Ok(upstream), _) => {
@@ -128,7 +129,7 @@ fn tcp(asker: &Asker<'_>, dialled: OriginalDst, explanation: &mut Explanation) {
             let because = format!("the connection is closed: {unresolved}");
             line.answer = Some(AnswerLine { status: 0, because });
             if let Some(service) = service {
-                let place = endpoints::Place { service: &service.key, port, dialled, policy: None };
+                let place = endpoints::Place { service: &service.key, port, dialled, policy: None, hash: None };
                 let _ = endpoints::add(asker, place, &mut line);
             }
         }
@@ -142,7 +143,7 @@ struct Requests<'a> {
     dialled: OriginalDst,
     service: &'a Service,
     port: u16,
-    head: crate::model::http::head::RequestHead,
+    head: RequestHead,
 }
 
 impl Requests<'_> {
@@ -178,10 +179,10 @@ impl Requests<'_> {
 
     /// To the service itself.
     fn without_route(&self, explanation: &mut Explanation) {
-        match self.planner().to_service(self.service, &self.head) {
+        match Plan::to_service(self.asker.config, self.asker.view(), self.service, self.port, &self.head) {
             Ok(plan) => {
                 explanation.actions.push(rules::retries(plan.retry.as_ref()));
-                explanation.destinations.push(destinations::planned(self.asker, self.dialled, &plan));
+                explanation.destinations.push(destinations::planned(self.asker, self.dialled, &plan, &self.head));
             }
             Err(reason) => {
                 let because = "its DestinationRule asks for TLS that this agent cannot do";
@@ -229,7 +230,7 @@ impl Requests<'_> {
                     let new = changes.into_iter().filter(|change| !explanation.actions.contains(change));
                     let new: Vec<String> = new.collect();
                     explanation.actions.extend(new);
-                    destinations::planned(self.asker, self.dialled, &plan)
+                    destinations::planned(self.asker, self.dialled, &plan, &self.head)
                 }
                 Err(reason) => destinations::unplanned(&planner, destination, reason),
             };

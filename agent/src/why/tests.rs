@@ -112,6 +112,12 @@ spec:
   - {name: v2, labels: {version: v2}, trafficPolicy: {loadBalancer: {simple: RANDOM}}}
 ";
 
+const HASHED: &str = "apiVersion: networking.istio.io/v1
+kind: DestinationRule
+metadata: {name: reviews, namespace: shop}
+spec: {host: reviews, trafficPolicy: {loadBalancer: {consistentHash: {httpHeaderName: x-user}}}}
+";
+
 #[test]
 fn a_request_that_a_canary_takes_is_told_whole() {
     let told = asked(CANARY, &Labels::new(), "http://reviews/", &[]);
@@ -297,6 +303,19 @@ fn what_people_ask_is_in_the_answer() {
             "http://reviews/",
             &[],
             &["retries: at most 2 on", "authorization: refused: denied by policy shop/nobody"],
+        ),
+        (
+            "the endpoint that the hash of the request chooses",
+            HASHED,
+            &plain,
+            "http://reviews/",
+            tester,
+            &[
+                "balancing: by the field x-user",
+                "not used: the hash of the request chooses another",
+                "+ shop/v",
+                "not used: it is not healthy",
+            ],
         ),
         ("a question that is none", "", &plain, "ftp://x/", &[], &["its scheme is none of http, https and tcp"]),
     ];

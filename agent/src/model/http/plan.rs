@@ -83,20 +83,28 @@ pub struct Planner<'a> {
     pub dialled_port: u16,
 }
 
-impl Planner<'_> {
-    /// To the service that was dialled, where no object says anything else.
+impl Plan {
+    /// To the service that was dialled at a port, where no object says anything else.
     ///
     /// # Errors
     /// Why the request cannot be sent there.
-    pub fn to_service(&self, service: &Service, head: &RequestHead) -> Result<Plan, Reason> {
-        let port = self.dialled_port;
-        let policy = self.policy(&service.key, port, None).ok_or(Reason::NoCluster { status: 503 })?;
+    pub fn to_service(
+        config: &HttpConfig,
+        source: SourceView<'_>,
+        service: &Service,
+        port: u16,
+        head: &RequestHead,
+    ) -> Result<Self, Reason> {
+        let policy = config.destination_policy(source, &service.key, port, None);
+        let policy = policy.ok_or(Reason::NoCluster { status: 503 })?;
         refuse_own_tls(&policy)?;
-        let retry = RetryPolicy::of(self.config.default_retry(), head);
+        let retry = RetryPolicy::of(config.default_retry(), head);
         let timeouts = Timeouts::of(None, None, head);
-        Ok(Plan { service: service.key.clone(), port, policy, retry, timeouts, route: None })
+        Ok(Self { service: service.key.clone(), port, policy, retry, timeouts, route: None })
     }
+}
 
+impl Planner<'_> {
     /// To one of the destinations of a route, which `forward` is of. `random` must be uniform.
     ///
     /// # Errors
@@ -118,7 +126,7 @@ impl Planner<'_> {
     /// # Errors
     /// Why the request cannot be sent there.
     pub fn to_destination(
-        &self,
+        self,
         route: &Arc<Route>,
         forward: &Forward,
         at: usize,

@@ -14,7 +14,10 @@ use crate::model::service::{Service, ServiceKey};
 impl<D> Request<'_, D> {
     /// To the service that was dialled, where no object says anything else.
     pub(super) fn plan_to_service(&self, service: &Service) -> Result<Plan, Reason> {
-        self.with_planner(|planner| planner.to_service(service, self.head))
+        let connection = self.connection;
+        let pod = connection.pod_proxy.pod.current();
+        let source = SourceView { namespace: &connection.source.workload.namespace, labels: &pod.labels };
+        Plan::to_service(&self.config, source, service, connection.port, self.head)
     }
 
     /// To one of the destinations of a route. `random` must be uniform.
