@@ -1,7 +1,7 @@
 //! The places that a request may go to: the cluster, the DestinationRule and what it says, and the endpoints.
 
+use super::asker::Asker;
 use super::endpoints::{self, Place};
-use super::explain::Asker;
 use super::explanation::{AnswerLine, DestinationLine};
 use super::rules::object_lines;
 use crate::model::address::OriginalDst;

@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use super::explain::Asker;
+use super::asker::Asker;
 use super::explanation::{DestinationLine, EndpointLine};
 use crate::model::address::OriginalDst;
 use crate::model::authorization::AccessRequest;

@@ -4,52 +4,19 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::SystemTime;
 
+use super::asker::Asker;
 use super::explanation::{AnswerLine, DestinationLine, Explanation};
 use super::names::{self, Found};
 use super::question::{Asked, Question, QuestionError, Sent};
 use super::{destinations, endpoints, rules};
 use crate::model::address::OriginalDst;
-use crate::model::authorization::{AccessRequest, Denied, Permit};
-use crate::model::http::config::HttpConfig;
 use crate::model::http::field_changes::FormatContext;
 use crate::model::http::head::RequestHead;
 use crate::model::http::plan::{Plan, Planner};
 use crate::model::http::reply::{LocalReply, Reason};
 use crate::model::http::route::{Action, Forward, Route};
 use crate::model::http::served::{Served, is_switched_off};
-use crate::model::http::visibility::SourceView;
-use crate::model::identity::Identity;
-use crate::model::mesh::Mesh;
-use crate::model::peer_authentication::Labels;
-use crate::model::service::{Service, ServiceKey};
-use crate::model::workload::Workload;
-use crate::proxy::SeenOfEndpoint;
-
-/// What policy says of a connection to a workload, where that is a pod of this node.
-type Authorize<'a> = &'a dyn Fn(&Workload, &AccessRequest) -> Option<Result<Permit, Denied>>;
-
-/// The pod that asks, and what its agent decides with.
-pub struct Asker<'a> {
-    /// Its name.
-    pub pod: &'a str,
-    pub labels: &'a Labels,
-    pub identity: &'a Identity,
-    /// The pod as a workload.
-    pub source: &'a Workload,
-    /// Whether the mesh knows it as one.
-    pub is_known: bool,
-    pub mesh: &'a Mesh,
-    pub config: &'a HttpConfig,
-    /// What this node has seen of an endpoint, by its uid.
-    pub seen: &'a dyn Fn(&Arc<str>, &ServiceKey, u16) -> SeenOfEndpoint,
-    pub authorize: Authorize<'a>,
-}
-
-impl Asker<'_> {
-    pub(super) fn view(&self) -> SourceView<'_> {
-        SourceView { namespace: &self.source.namespace, labels: self.labels }
-    }
-}
+use crate::model::service::Service;
 
 /// What would become of a request.
 ///

@@ -1,6 +1,7 @@
 //! `weir why`: what the agent would do with a request of a pod, and why. It asks the same functions as the data path and changes
 //! nothing; where the data path draws by chance, all that may come is told.
 
+mod asker;
 mod destinations;
 mod endpoints;
 mod explain;
@@ -12,7 +13,8 @@ mod rules;
 #[cfg(test)]
 mod tests;
 
-pub use self::explain::{Asker, explain};
+pub use self::asker::Asker;
+pub use self::explain::explain;
 pub use self::explanation::Explanation;
 pub use self::question::{Question, QuestionError, find_pod};
 pub use self::render::render;

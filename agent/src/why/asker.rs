@@ -1,0 +1,42 @@
+//! Who asks, and what there is to ask: everything that an answer depends on, as it is at one moment.
+
+use std::sync::Arc;
+
+use crate::model::authorization::{AccessRequest, Denied, Permit};
+use crate::model::http::config::HttpConfig;
+use crate::model::http::visibility::SourceView;
+use crate::model::identity::Identity;
+use crate::model::mesh::Mesh;
+use crate::model::peer_authentication::Labels;
+use crate::model::service::ServiceKey;
+use crate::model::workload::Workload;
+use crate::proxy::SeenOfEndpoint;
+
+/// What policy says of a connection to a workload, where that is a pod of this node.
+type Authorize<'a> = &'a dyn Fn(&Workload, &AccessRequest) -> Option<Result<Permit, Denied>>;
+
+/// The pod that asks, and what its agent decides with.
+pub struct Asker<'a> {
+    /// Its name.
+    pub pod: &'a str,
+    /// Its labels, as they are now.
+    pub labels: &'a Labels,
+    /// What its peers verify.
+    pub identity: &'a Identity,
+    /// The pod as a workload.
+    pub source: &'a Workload,
+    /// Whether the mesh knows it as one.
+    pub is_known: bool,
+    pub mesh: &'a Mesh,
+    pub config: &'a HttpConfig,
+    /// What this node has seen of an endpoint, by its uid.
+    pub seen: &'a dyn Fn(&Arc<str>, &ServiceKey, u16) -> SeenOfEndpoint,
+    pub authorize: Authorize<'a>,
+}
+
+impl Asker<'_> {
+    /// What routes and policies of destinations depend on of the pod.
+    pub(super) fn view(&self) -> SourceView<'_> {
+        SourceView { namespace: &self.source.namespace, labels: self.labels }
+    }
+}
