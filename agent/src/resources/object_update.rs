@@ -57,7 +57,8 @@ mod tests {
     fn policies_stay_the_streams_where_routes_come_from_elsewhere() {
         for (kind, expected) in [
             (ObjectKind::PeerAuthentication, [false, true, true]),
-            (ObjectKind::Telemetry, [false, true, true]),
+            (ObjectKind::WasmPlugin, [false, true, true]),
+            (ObjectKind::Telemetry, [false, false, true]),
             (ObjectKind::HttpRoute, [false, false, true]),
             (ObjectKind::VirtualService, [false, false, true]),
         ] {

@@ -100,6 +100,12 @@ fn which_object_counts() {
                 ),
             &[("n", "web.s", 80, "GET /", "default"), ("n", "other.s", 80, "GET /", "w.a=1")],
         ),
+    ]);
+}
+
+#[test]
+fn what_of_an_object_counts_for_a_client() {
+    hold(&[
         (
             "a match that names gateways does not ask for labels of the source",
             vs(
