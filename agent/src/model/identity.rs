@@ -60,7 +60,9 @@ impl Identity {
 
 impl fmt::Display for Identity {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "spiffe://{}/ns/{}/sa/{}", self.trust_domain, self.namespace, self.service_account)
+        // Piece by piece: access lines show two, and this is the shortest way.
+        let parts = ["spiffe://", self.trust_domain.as_str(), "/ns/", &self.namespace, "/sa/", &self.service_account];
+        parts.iter().try_for_each(|part| f.write_str(part))
     }
 }
 

@@ -91,11 +91,13 @@ fn level(level: Level) -> &'static str {
 fn text_line(to: &mut Writer<'_>, level: &str, scope: &Scope<'_>, event: &Event<'_>) -> fmt::Result {
     write_rfc3339_microseconds(SystemTime::now(), to)?;
     write!(to, "\t{level}\t{}", OneLine(scope))?;
-    // The message may be recorded after other fields and yet comes first.
-    let mut message = TextFields { to, of_message: true, separator: '\t', result: Ok(()) };
-    event.record(&mut message);
-    message.result?;
-    let mut fields = TextFields { to, of_message: false, separator: '\t', result: Ok(()) };
+    let mut fields = TextFields { to, written: Written::All, separator: '\t', result: Ok(()) };
+    // The message comes first. Where it is recorded first, as macros do, one visit suffices.
+    if event.metadata().fields().iter().next().is_none_or(|first| first.name() != "message") {
+        fields.written = Written::Message;
+        event.record(&mut fields);
+        fields.written = Written::Rest;
+    }
     event.record(&mut fields);
     fields.result?;
     to.write_char('\n')
@@ -124,9 +126,17 @@ fn is_of_bridge(field: &Field) -> bool {
     field.name().starts_with("log.")
 }
 
+/// Which fields of an event one visit writes.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Written {
+    All,
+    Message,
+    Rest,
+}
+
 struct TextFields<'a, 'w> {
     to: &'a mut Writer<'w>,
-    of_message: bool,
+    written: Written,
     /// What to write before the next one.
     separator: char,
     result: fmt::Result,
@@ -136,10 +146,12 @@ impl TextFields<'_, '_> {
     /// Writes what stands before a value, unless the field is not written now. Returns whether it is.
     fn begin(&mut self, field: &Field) -> bool {
         let is_message = field.name() == "message";
-        if self.result.is_err() || is_message != self.of_message || is_of_bridge(field) {
+        let other = if is_message { Written::Rest } else { Written::Message };
+        if self.result.is_err() || self.written == other || is_of_bridge(field) {
             return false;
         }
-        let separator = std::mem::replace(&mut self.separator, ' ');
+        // Tabs around the message, and spaces between what follows it.
+        let separator = std::mem::replace(&mut self.separator, if is_message { '\t' } else { ' ' });
         self.result = self.to.write_char(separator);
         if !is_message {
             self.result =
