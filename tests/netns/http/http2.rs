@@ -22,6 +22,10 @@ pub(crate) const CASES: &[Case] = &[
     },
     Case { name: "http2: bodies of any length pass bit by bit, and trailers after them", check: Check::Http(bodies) },
     Case { name: "http2: an HTTP port takes it, an HTTP/2 port takes HTTP/1", check: Check::Http(either) },
+    Case {
+        name: "http2: a request that HTTP/1 cannot say is its client's fault, where the server speaks that",
+        check: Check::Http(unwritable),
+    },
     Case { name: "http2: routes change under load, and no request fails", check: Check::Http(route_changes) },
     Case { name: "http2: many streams on few connections, all exact", check: Check::Http(many_streams) },
 ];
@@ -134,6 +138,16 @@ fn either(mesh: &HttpMesh) -> Result<()> {
             ensure!(answer.echo()?.version == spoken, "port {port}: {answer:?}");
         }
     }
+    Ok(())
+}
+
+/// An authority that HTTP/2 lets pass and `Host` may not be, as h2load sends it for an IPv6 address.
+fn unwritable(mesh: &HttpMesh) -> Result<()> {
+    let service = mesh.version("v2");
+    let asked = ["--http2-prior-knowledge", "-HHost: a::b"];
+    let answer = service.ask_at(service.vip(), 80, "/?key=unwritable", &asked)?;
+    answer.expect(400, None)?;
+    ensure!(mesh.arrived("unwritable")? == [0, 0, 0]);
     Ok(())
 }
 

@@ -20,6 +20,8 @@ pub struct LocalReply {
 pub enum Reason {
     /// The path cannot be normalised.
     BadPath,
+    /// The request cannot be said in the version of HTTP that its destination speaks.
+    BadRequest,
     /// No route of the destination matches.
     NoRoute,
     /// The destination of the route does not exist: 503, or 500 for routes of the Gateway API.
@@ -62,6 +64,7 @@ impl LocalReply {
         };
         match reason {
             Reason::BadPath => reply(400, "", "path_normalization_failed", Some(Flag::DownstreamProtocolError)),
+            Reason::BadRequest => reply(400, "", "http1_codec_error", Some(Flag::DownstreamProtocolError)),
             Reason::NoRoute => reply(404, "", "route_not_found", Some(Flag::NoRoute)),
             Reason::NoCluster { status } => reply(status, "", "cluster_not_found", Some(Flag::NoCluster)),
             Reason::NoDestination { status } => reply(status, "", "no_destination", Some(Flag::NoCluster)),

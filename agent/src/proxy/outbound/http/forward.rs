@@ -223,7 +223,8 @@ impl<D: Downstream> Forwarding<'_, '_, D> {
         };
         match attempt {
             Attempt::Responded(..) => Some(status(&self.response)),
-            Attempt::Failed(Failure::Stale(_) | Failure::Open(OpenError::TooMany | OpenError::Overflow)) => None,
+            Attempt::Failed(Failure::Stale(_)) => None,
+            Attempt::Failed(Failure::Open(error)) if error.is_before_endpoint() => None,
             Attempt::Failed(Failure::Open(_)) => Some(EndpointResult::ConnectFailure),
             Attempt::Failed(Failure::PerTryTimeout) => Some(EndpointResult::Timeout),
             Attempt::Failed(Failure::Upstream { .. }) => Some(EndpointResult::Reset),
@@ -244,8 +245,8 @@ impl<D: Downstream> Forwarding<'_, '_, D> {
     }
 
     fn wants_retry(&mut self, failure: &Failure) -> bool {
-        // What is refused for a limit would only be refused again.
-        let is_refused = matches!(failure, Failure::Open(OpenError::TooMany | OpenError::Overflow));
+        // What is refused for a limit, or for what the request is, would only be refused again.
+        let is_refused = matches!(failure, Failure::Open(error) if error.is_before_endpoint());
         let outcome = failure.outcome();
         let is_wanted = !is_refused && self.may_retry().is_some_and(|retry| retry.wants_retry(outcome));
         is_wanted && self.take_retry_place()
@@ -357,7 +358,7 @@ impl Failure {
     fn reason(&self) -> Reason {
         match self {
             Self::Open(OpenError::TooMany | OpenError::Overflow) => Reason::Overflow,
-            Self::Open(OpenError::Session(ExchangeError::Malformed(_))) => Reason::ProtocolError,
+            Self::Open(OpenError::Unwritable(_)) => Reason::BadRequest,
             Self::Open(error) if error.is_timeout() => Reason::ConnectTimeout,
             Self::Open(_) => Reason::ConnectFailed,
             Self::Upstream { error: ExchangeError::Malformed(_), .. } => Reason::ProtocolError,

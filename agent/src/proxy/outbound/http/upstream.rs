@@ -35,9 +35,13 @@ pub(super) enum Exchange {
 pub(super) enum OpenError {
     #[error(transparent)]
     Connect(#[from] OutboundError),
-    /// Opened, and of no use: the connection ended at once, or the request cannot be written to it.
+    /// Opened, and of no use: the connection ended at once.
     #[error("no request on a new connection: {0}")]
     Session(ExchangeError),
+    /// The endpoint speaks HTTP/1, in which this request cannot be written: it came over HTTP/2, where an authority may be one
+    /// that `Host` may not be. The client made it so; no endpoint could take it.
+    #[error("the request cannot be written in HTTP/1: {0}")]
+    Unwritable(ExchangeError),
     #[error("the pod has as many connections to upstreams as it may")]
     TooMany,
     #[error("as many requests wait for a connection to the destination as its connectionPool allows")]
@@ -67,6 +71,11 @@ pub(super) struct Begun {
 }
 
 impl OpenError {
+    /// Whether it says nothing of the endpoint, and another one would be as little use.
+    pub(super) fn is_before_endpoint(&self) -> bool {
+        matches!(self, Self::Unwritable(_) | Self::TooMany | Self::Overflow)
+    }
+
     /// Whether the endpoint did not answer in time.
     pub(super) fn is_timeout(&self) -> bool {
         matches!(self, Self::Connect(OutboundError::Connect(ConnectError::Timeout(..))))
@@ -117,7 +126,7 @@ impl Sending<'_> {
             Some(connection) => connection,
             None => Box::new(h1::ClientConnection::new(Box::pin(self.connect()).await?)),
         };
-        connection.send_request(self.head, self.length).map_err(OpenError::Session)?;
+        connection.send_request(self.head, self.length).map_err(OpenError::Unwritable)?;
         connection.io().note_request();
         Ok(Begun { exchange: Exchange::Http1(connection), is_reused })
     }
