@@ -80,8 +80,8 @@ struct Arguments {
 
 fn main() -> Result<ExitCode> {
     let arguments = Arguments::parse();
-    let long = if arguments.long { leaks::LONG } else { &[] };
-    match arguments.selection.choose([table(), long.to_vec()].concat()) {
+    let long = if arguments.long { [leaks::LONG.to_vec(), http::long()].concat() } else { Vec::new() };
+    match arguments.selection.choose([table(), long].concat()) {
         ControlFlow::Continue(cases) => harness::run(&cases),
         ControlFlow::Break(code) => Ok(code),
     }

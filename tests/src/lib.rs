@@ -39,6 +39,7 @@ pub mod control_plane;
 pub mod envoy;
 pub mod fake_kubernetes;
 pub mod nginx;
+pub mod peers;
 pub mod test_app;
 
 pub mod load;

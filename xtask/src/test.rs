@@ -6,7 +6,7 @@ use anyhow::{Result, ensure};
 use clap::{Args, Subcommand};
 
 use crate::count::Count;
-use crate::{envoy, k8s, programs, setup, step, workspace};
+use crate::{envoy, k8s, peers, programs, setup, step, workspace};
 
 /// The model's tests run as part of the agent's.
 const UNITS: &[&str] = &["test", "--workspace", "--exclude=weir-model", "--locked"];
@@ -19,6 +19,9 @@ pub(crate) struct Arguments {
     /// Run only tests whose name contains each of these words, in upper or lower case. `policy` alone: the policy matrix,
     /// which is every way into a pod under every kind of policy, as a table.
     filter: Vec<String>,
+    /// Also run the long forms of behaviours; the name of each says how many minutes it takes.
+    #[arg(long)]
+    long: bool,
     #[command(subcommand)]
     on: Option<On>,
 }
@@ -37,14 +40,14 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
     }
     let start = Instant::now();
     setup::run()?;
-    let (mut count, filter) = (Count::default(), &arguments.filter[..]);
+    let (mut count, filter, long) = (Count::default(), &arguments.filter[..], arguments.long);
     let passed = if filter.is_empty() {
         let passed = units(&[], &mut count)?;
-        behaviours(&[], &mut count)? && passed
+        behaviours(&[], long, &mut count)? && passed
     } else if filter == ["policy"] {
-        behaviours(&[POLICY_MATRIX.to_owned()], &mut count)?
+        behaviours(&[POLICY_MATRIX.to_owned()], long, &mut count)?
     } else {
-        run_some(filter, &mut count)?
+        run_some(filter, long, &mut count)?
     };
     println!("── all tests: took {:.0} s", start.elapsed().as_secs_f64());
     count.print();
@@ -54,9 +57,10 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
 }
 
 /// Runs those that match. Which ones do is asked first, of quick builds: what has none of them is not built for real.
-fn run_some(filter: &[String], count: &mut Count) -> Result<bool> {
+fn run_some(filter: &[String], long: bool, count: &mut Count) -> Result<bool> {
     let mut list = workspace::cargo();
     list.args(["run", "--quiet", "--locked", "--package", "weir-tests", "--bin", "weir-netns-tests", "--", "--list"]);
+    list.args(long.then_some("--long"));
     let behaviours_chosen = step::output(list.args(filter))?.lines().count();
     let mut list = workspace::cargo();
     list.args(UNITS).args(["--quiet", "--", "--list"]);
@@ -65,7 +69,7 @@ fn run_some(filter: &[String], count: &mut Count) -> Result<bool> {
     println!("── {words:?} is in the names of {} unit tests and {behaviours_chosen} behaviours", chosen.len());
     ensure!(behaviours_chosen > 0 || !chosen.is_empty(), "no test has {words:?} in its name");
     let passed = chosen.is_empty() || units(&chosen, count)?;
-    Ok((behaviours_chosen == 0 || behaviours(filter, count)?) && passed)
+    Ok((behaviours_chosen == 0 || behaviours(filter, long, count)?) && passed)
 }
 
 /// Names of unit tests, as libtest lists them, that contain each word.
@@ -84,15 +88,17 @@ fn units(names: &[&str], count: &mut Count) -> Result<bool> {
 }
 
 /// Builds what runs for real and runs behaviours on it. Whether they passed.
-fn behaviours(filter: &[String], count: &mut Count) -> Result<bool> {
+fn behaviours(filter: &[String], long: bool, count: &mut Count) -> Result<bool> {
     envoy::fetch_if_possible();
     let parts = k8s::prometheus_if_possible();
+    peers::build_if_possible();
     programs::build_for_real()?;
     // By `env`: root's cache is another, and sudo passes no variable on.
     let mut behaviours = workspace::as_root("env");
     behaviours.arg(format!("{}={}", envoy::VARIABLE, envoy::binary().display()));
     behaviours.arg(format!("{}={}", k8s::PARTS, parts.display()));
-    behaviours.arg(programs::release("weir-netns-tests")).args(filter);
+    behaviours.arg(format!("{}={}", peers::VARIABLE, peers::folder().display()));
+    behaviours.arg(programs::release("weir-netns-tests")).args(long.then_some("--long")).args(filter);
     step::watched("behaviours on this kernel", &mut behaviours, |line| count.add(line))
 }
 

@@ -16,6 +16,7 @@ use hyper_util::rt::TokioIo;
 use serde_json::{Value, json};
 use socket2::SockRef;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::sync::Notify;
 
 use super::script::{Script, Step};
 use super::shared::Shared;
@@ -40,6 +41,8 @@ pub(super) struct Connection {
     /// The socket, for what hyper does not do.
     socket: TcpStream,
     requests: AtomicU64,
+    /// Told when the server is to end the connection once what is under way is answered.
+    leaves: Notify,
 }
 
 /// A request's body, once it is read.
@@ -54,7 +57,12 @@ struct Received {
 
 impl Connection {
     pub(super) fn new(shared: Arc<Shared>, number: u64, peer: SocketAddr, socket: TcpStream) -> Self {
-        Self { shared, number, peer, socket, requests: AtomicU64::new(0) }
+        Self { shared, number, peer, socket, requests: AtomicU64::new(0), leaves: Notify::new() }
+    }
+
+    /// Ready once the server is to leave.
+    pub(super) async fn leaves(&self) {
+        self.leaves.notified().await;
     }
 
     /// Answers a request. An error ends its connection, or its stream.
@@ -70,6 +78,12 @@ impl Connection {
             return Ok(plain(StatusCode::OK, json!({ "count": self.shared.count(&key) }).to_string()));
         }
         let arrival = self.shared.arrives(&key);
+        if let Some(once) = &wishes.once {
+            println!("arrived {once}");
+        }
+        if wishes.leaves {
+            self.leaves.notify_one();
+        }
         let number = self.requests.fetch_add(1, Ordering::Relaxed) + 1;
         if request.headers().get(UPGRADE).is_some_and(|protocol| protocol == UPGRADED) {
             return Ok(self.upgrade(&mut request));
@@ -87,7 +101,7 @@ impl Connection {
             (&self.socket).write_all(interim.as_bytes())?;
         }
         if let Some(after) = wishes.idle_close {
-            tokio::spawn(self.clone().close_after(after));
+            tokio::spawn(self.clone().close_after(after, number));
         }
         let told = self.told(&request, &received, number);
         let mut response = Response::new(body(&wishes, &told, &request, &received));
@@ -161,9 +175,12 @@ impl Connection {
         response
     }
 
-    async fn close_after(self: Arc<Self>, after: Duration) {
+    /// Closes the connection after a time without another request.
+    async fn close_after(self: Arc<Self>, after: Duration, number: u64) {
         tokio::time::sleep(after).await;
-        let _ = self.socket.shutdown(Shutdown::Both);
+        if self.requests.load(Ordering::Relaxed) == number {
+            let _ = self.socket.shutdown(Shutdown::Both);
+        }
     }
 }
 

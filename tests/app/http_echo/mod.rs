@@ -4,6 +4,7 @@
 
 use std::io;
 use std::net::SocketAddr;
+use std::pin::pin;
 use std::sync::Arc;
 
 use hyper::service::service_fn;
@@ -35,10 +36,19 @@ impl HttpEcho {
         let stream = TokioIo::new(TcpStream::from_std(stream)?);
         let number = self.0.connects();
         let connection = Arc::new(Connection::new(self.0, number, peer, socket));
-        let answer = service_fn(move |request| connection.clone().answer(request));
+        let answering = connection.clone();
+        let answer = service_fn(move |request| answering.clone().answer(request));
         if is_http2 {
             let server = hyper::server::conn::http2::Builder::new(TokioExecutor::new());
-            server.serve_connection(stream, answer).await.map_err(io::Error::other)
+            let mut serving = pin!(server.serve_connection(stream, answer));
+            let served = tokio::select! {
+                served = &mut serving => served,
+                () = connection.leaves() => {
+                    serving.as_mut().graceful_shutdown();
+                    serving.await
+                }
+            };
+            served.map_err(io::Error::other)
         } else {
             let server = hyper::server::conn::http1::Builder::new();
             server.serve_connection(stream, answer).with_upgrades().await.map_err(io::Error::other)

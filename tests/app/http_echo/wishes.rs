@@ -3,6 +3,8 @@
 //! | pair | the server |
 //! |---|---|
 //! | `key=K` | counts the request under K instead of its path; `GET /_count?key=K` tells the count |
+//! | `once=K` | prints a line `arrived K`, which outlives the server |
+//! | `goaway=1` | says that it leaves, once it has answered what is under way on the connection (HTTP/2) |
 //! | `only=POD` | fulfils the other wishes if it is this pod |
 //! | `status=N` | answers with this status instead of 200 |
 //! | `fail_first=N` | answers the first N requests of the key with `status`, or 503, and the others with 200 |
@@ -10,7 +12,7 @@
 //! | `reset=before` | resets the connection (the stream, on HTTP/2) instead of answering |
 //! | `reset=midway` | resets it after a part of the body |
 //! | `close=1` | closes the connection after the answer, and says so |
-//! | `idle_close_ms=N` | closes the connection so long after the answer, and does not say so |
+//! | `idle_close_ms=N` | closes the connection so long after the answer, unless another request comes, and does not say so |
 //! | `size=N` | answers with so many bytes of the pattern |
 //! | `stream=N` | answers with N server-sent events, with a pause of `pause_ms` between them |
 //! | `trailers=1` | ends the answer with trailers |
@@ -32,6 +34,8 @@ pub(super) enum Reset {
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub(super) struct Wishes {
     pub(super) key: Option<String>,
+    pub(super) once: Option<String>,
+    pub(super) leaves: bool,
     only: Option<String>,
     pub(super) status: Option<u16>,
     pub(super) fail_first: u64,
@@ -58,7 +62,7 @@ impl Wishes {
             wishes.add(name.trim(), value.trim()).map_err(|why| format!("{pair}: {why}"))?;
         }
         match &wishes.only {
-            Some(only) if only != pod => Ok(Self { key: wishes.key, ..Self::default() }),
+            Some(only) if only != pod => Ok(Self { key: wishes.key, once: wishes.once, ..Self::default() }),
             _ => Ok(wishes),
         }
     }
@@ -68,6 +72,8 @@ impl Wishes {
         let status = || value.parse::<u16>().map_err(|error| error.to_string());
         match name {
             "key" => self.key = Some(value.to_owned()),
+            "once" => self.once = Some(value.to_owned()),
+            "goaway" => self.leaves = true,
             "only" => self.only = Some(value.to_owned()),
             "status" => self.status = Some(status()?),
             "fail_first" => self.fail_first = number()?,

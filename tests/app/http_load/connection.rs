@@ -119,7 +119,7 @@ fn request(load: &HttpLoad, number: u64, address: SocketAddr) -> Result<Request<
         body.splice(0..0, [0].into_iter().chain(length));
     }
     let host = load.host.clone().unwrap_or_else(|| address.to_string());
-    let target = &load.targets[usize::try_from(number)? % load.targets.len()];
+    let target = load.targets[usize::try_from(number)? % load.targets.len()].replace("{n}", &number.to_string());
     let mut request = Request::builder().method(load.method.as_str());
     if load.http2 {
         request = request.version(Version::HTTP_2).uri(format!("http://{host}{target}").parse::<Uri>()?);

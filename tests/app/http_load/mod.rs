@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use anyhow::Result;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::task::JoinSet;
-use tokio::time::{sleep, timeout};
+use tokio::time::{sleep, sleep_until, timeout};
 
 mod connection;
 mod options;
@@ -22,6 +22,8 @@ use tally::Tally;
 struct Shared {
     load: HttpLoad,
     tally: Tally,
+    /// When the first request was due.
+    first: tokio::time::Instant,
     begun: AtomicU64,
     is_over: AtomicBool,
 }
@@ -32,6 +34,7 @@ pub(crate) async fn run(load: HttpLoad) -> Result<()> {
     let shared = Arc::new(Shared {
         tally: Tally::begin(workers),
         load,
+        first: tokio::time::Instant::now(),
         begun: AtomicU64::new(0),
         is_over: AtomicBool::new(false),
     });
@@ -56,13 +59,16 @@ pub(crate) async fn run(load: HttpLoad) -> Result<()> {
 
 /// One request after the other, until there have been enough.
 async fn work(shared: Arc<Shared>, connection: Arc<Connection>) {
-    let Shared { load, tally, begun, is_over } = &*shared;
+    let Shared { load, tally, first, begun, is_over } = &*shared;
     let patience = Duration::from_secs(load.patience);
     let mut has_answer = false;
     while !is_over.load(Ordering::Relaxed) {
         let number = begun.fetch_add(1, Ordering::Relaxed);
         if load.requests.is_some_and(|wanted| number >= wanted) {
             break;
+        }
+        if let Some(rate) = load.rate {
+            sleep_until(*first + Duration::from_secs_f64(number as f64 / rate)).await;
         }
         let start = Instant::now();
         let asked = timeout(patience, connection.ask(load, number)).await;

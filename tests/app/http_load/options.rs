@@ -11,7 +11,7 @@ pub(crate) struct HttpLoad {
     /// The authority of the requests; the address if there is none.
     #[arg(long)]
     pub(super) host: Option<String>,
-    /// Path and query; several are taken in turn.
+    /// Path and query; several are taken in turn. `{n}` in one becomes the number of the request.
     #[arg(long = "target", default_value = "/")]
     pub(super) targets: Vec<String>,
     #[arg(long, default_value = "GET")]
@@ -37,6 +37,9 @@ pub(crate) struct HttpLoad {
     /// How many requests in all; until SIGTERM if not given.
     #[arg(long)]
     pub(super) requests: Option<u64>,
+    /// Requests that all workers together begin in a second, as long as one of them is free.
+    #[arg(long)]
+    pub(super) rate: Option<f64>,
     /// Pause of a worker between two requests.
     #[arg(long, default_value_t = 0)]
     pub(super) pause_ms: u64,

@@ -5,14 +5,19 @@ use crate::harness::Case;
 
 mod balancing;
 mod changes;
+mod clients;
 mod dashboards;
 mod from_kubernetes;
+mod grpc;
 mod http2;
 mod load;
 mod matching;
 mod messages;
+mod once;
+mod pressure;
 mod recovery;
 mod split;
+mod streams;
 mod telemetry_objects;
 mod told;
 mod visibility;
@@ -25,6 +30,12 @@ pub(crate) fn cases() -> Vec<Case> {
         [recovery::CASES, balancing::CASES, messages::CASES].concat(),
         [load::CASES, http2::CASES, told::CASES, why::CASES].concat(),
         [from_kubernetes::CASES, telemetry_objects::CASES, dashboards::CASES].concat(),
+        [clients::CASES, grpc::CASES, streams::CASES, once::CASES, pressure::CASES].concat(),
     ]
     .concat()
+}
+
+/// Forms that take minutes; the name of each says how many.
+pub(crate) fn long() -> Vec<Case> {
+    pressure::LONG.to_vec()
 }

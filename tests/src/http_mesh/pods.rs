@@ -17,7 +17,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, ensure};
 use serde::Deserialize;
 
-use super::service::{ECHO, HttpService, PORTS};
+use super::service::{ECHO, HttpService, PORTS, Port};
 use crate::agent::{Agent, binary};
 use crate::control_plane::ControlPlane;
 use crate::http;
@@ -88,7 +88,7 @@ impl HttpMesh {
         for (pod, number) in self.versions.iter().zip(1..) {
             let name = pod.name();
             objects.put(name, &workload(pod, &usual_labels(name)))?;
-            objects.put(&format!("service-{name}"), &service(name, vips(number), ("version", name)))?;
+            objects.put(&format!("service-{name}"), &service(name, vips(number), ("version", name), &PORTS))?;
         }
         Ok(())
     }
@@ -116,7 +116,19 @@ impl HttpMesh {
     /// If it cannot be written.
     pub fn service_of(&self, name: &str, selector: (&str, &str)) -> Result<HttpService<'_>> {
         let vips = self.next_vips();
-        let yaml = service(name, vips, selector);
+        let yaml = service(name, vips, selector, &PORTS);
+        let object = self.control_plane.objects.put_for_now(&format!("service-{name}"), &yaml)?;
+        self.is_known(self.service_at(name, vips, Some(object)))
+    }
+
+    /// Makes a service whose endpoint is one version, with ports of its own: for servers that a case starts there. It goes
+    /// when it is dropped.
+    ///
+    /// # Errors
+    /// If it cannot be written.
+    pub fn service_at_ports(&self, name: &str, version: &str, ports: &[Port]) -> Result<HttpService<'_>> {
+        let vips = self.next_vips();
+        let yaml = service(name, vips, ("version", version), ports);
         let object = self.control_plane.objects.put_for_now(&format!("service-{name}"), &yaml)?;
         self.is_known(self.service_at(name, vips, Some(object)))
     }
@@ -303,9 +315,9 @@ fn vips(number: u8) -> [IpAddr; 2] {
     [Ipv4Addr::new(10, 97, 0, number).into(), Ipv6Addr::new(0xfd97, 0, 0, 0, 0, 0, 0, last).into()]
 }
 
-fn service(name: &str, [v4, v6]: [IpAddr; 2], (key, value): (&str, &str)) -> String {
-    let ports =
-        PORTS.map(|port| format!("{{name: {}, port: {}, targetPort: {}}}", port.name, port.number, port.target));
+fn service(name: &str, [v4, v6]: [IpAddr; 2], (key, value): (&str, &str), ports: &[Port]) -> String {
+    let port = |port: &Port| format!("{{name: {}, port: {}, targetPort: {}}}", port.name, port.number, port.target);
+    let ports: Vec<String> = ports.iter().map(port).collect();
     format!(
         "apiVersion: v1\nkind: Service\nmetadata: {{name: {name}, namespace: {NAMESPACE}}}\nspec:\n  clusterIP: {v4}\n  \
          clusterIPs: [{v4}, \"{v6}\"]\n  selector: {{{key}: {value}}}\n  ports: [{}]\n",

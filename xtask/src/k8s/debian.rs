@@ -8,7 +8,7 @@ use std::process::Command;
 
 use anyhow::{Context, Result, ensure};
 
-use super::stamp;
+use crate::stamp;
 use crate::{setup, step, workspace};
 
 const PACKAGES: &[&str] = &[

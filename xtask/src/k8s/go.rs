@@ -8,8 +8,7 @@ use std::process::Command;
 
 use anyhow::{Context, Result, ensure};
 
-use super::stamp;
-use crate::{setup, step};
+use crate::{golang, stamp, step};
 
 const KUBERNETES: &str = "v1.36.3";
 /// The version of Kubernetes's own libraries that goes with it.
@@ -110,12 +109,8 @@ fn build(module: &Path, replaced: &str, programs: &[String], besides: &[&str], f
 }
 
 fn go(directory: &Path) -> Result<Command> {
-    let usual = Path::new("/usr/local/go/bin/go");
-    let program = setup::in_path("go").or_else(|| usual.exists().then(|| usual.to_owned())).context(
-        "Go is missing: Kubernetes and Istio are built with it. Install 1.26 or later (https://go.dev/dl, or any since \
-         1.21: it fetches the newer one by itself)",
-    )?;
-    let mut command = Command::new(program);
-    command.current_dir(directory).env("GOFLAGS", "-mod=mod");
+    let mut command = golang::command(directory)?;
+    // These modules are made here: Go may write down what they need.
+    command.env("GOFLAGS", "-mod=mod");
     Ok(command)
 }

@@ -13,7 +13,6 @@ use crate::{programs, setup, step, workspace};
 mod debian;
 mod go;
 mod images;
-mod stamp;
 
 /// The variable by which the tests are told where the parts are.
 pub(crate) const PARTS: &str = "WEIR_K8S";

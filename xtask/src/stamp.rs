@@ -9,7 +9,7 @@ use crate::step;
 
 /// Makes a part unless it is there: `versions` is everything that decides what it is, `makes` says what is about to happen
 /// and for how long. A part that was interrupted has no stamp.
-pub(super) fn once(
+pub(crate) fn once(
     folder: &Path,
     part: &str,
     versions: &str,
