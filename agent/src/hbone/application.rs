@@ -5,11 +5,14 @@ use std::net::Shutdown;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use bytes::{Buf as _, BytesMut};
 use socket2::SockRef;
 use tokio::net::TcpStream;
 
+use super::waiting::Waiting;
 use crate::telemetry::connection::ByteCounts;
+
+/// Blocks of what waits that one system call offers to a socket.
+const SLICES_PER_WRITE: usize = 16;
 
 /// Which of a connection's two ends a plain TCP socket of ours leads to: it decides which way its bytes count.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -49,7 +52,7 @@ pub(super) struct Application {
 pub(super) struct ApplicationSide {
     pub(super) application: Option<Application>,
     /// What the application's socket did not accept yet.
-    pub(super) pending: BytesMut,
+    pub(super) pending: Waiting,
     /// Whether the end of the peer's side was passed on to the application (FIN).
     pub(super) is_shut_down: bool,
     pub(super) error: Option<io::Error>,
@@ -59,7 +62,7 @@ pub(super) struct ApplicationSide {
 
 impl Default for ApplicationSide {
     fn default() -> Self {
-        Self { application: None, pending: BytesMut::new(), is_shut_down: false, error: None, slots: 1 }
+        Self { application: None, pending: Waiting::default(), is_shut_down: false, error: None, slots: 1 }
     }
 }
 
@@ -88,7 +91,7 @@ impl ApplicationSide {
         for slice in slices {
             let left = slice.get(skip..).unwrap_or_default();
             skip = skip.saturating_sub(slice.len());
-            self.pending.extend_from_slice(left);
+            self.pending.push(left);
         }
         accepted
     }
@@ -99,12 +102,11 @@ impl ApplicationSide {
     /// `WouldBlock` while it accepts none; those of write(2).
     pub(super) fn deliver_pending(&mut self) -> io::Result<usize> {
         let Some(app) = &self.application else { return Ok(0) };
-        let count = app.tcp.try_write(&self.pending)?;
+        let mut slices = [IoSlice::new(&[]); SLICES_PER_WRITE];
+        let used = self.pending.slices(&mut slices);
+        let count = app.tcp.try_write_vectored(&slices[..used])?;
         app.end.count_written(&app.bytes, count);
         self.pending.advance(count);
-        if self.pending.is_empty() {
-            self.pending = BytesMut::new();
-        }
         Ok(count)
     }
 

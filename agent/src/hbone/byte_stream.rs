@@ -5,7 +5,6 @@ use std::io::{self, IoSlice, IoSliceMut};
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
-use bytes::Buf as _;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use super::session::SecuredSession;
@@ -59,14 +58,8 @@ impl SecuredSession {
         if let Some(failure) = stream.reset_midway() {
             return Poll::Ready(Err(broken(failure)));
         }
-        let pending = &mut stream.attached.pending;
-        let count = pending.len().min(buf.remaining());
+        let count = stream.attached.pending.take(buf);
         if count > 0 {
-            buf.put_slice(&pending[..count]);
-            pending.advance(count);
-            if pending.is_empty() {
-                *pending = bytes::BytesMut::new();
-            }
             self.http2.consumed(id, count);
             return Poll::Ready(Ok(()));
         }

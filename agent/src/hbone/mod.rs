@@ -26,6 +26,7 @@ mod stream;
 #[cfg(test)]
 mod tests;
 mod transport;
+mod waiting;
 
 pub use self::age::AgeLimit;
 pub(crate) use self::age::Lifetime;
