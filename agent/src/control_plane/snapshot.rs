@@ -11,8 +11,10 @@ use prost::Message;
 use super::telemetry_defaults;
 use super::translate::Resources;
 use crate::model::http::objects::PathNormalization;
+use crate::model::http::proxy_headers::ProxyHeaders;
 use crate::model::identity::{Identity, TrustDomain};
 use crate::model::mesh::OutboundTrafficPolicy;
+use crate::model::telemetry::providers::TelemetryDefaults;
 use crate::objects::{MeshConfig, Retries, RetryConditions};
 use crate::proto::istio::mesh::v1alpha1 as pb;
 use crate::proto::istio::mesh::v1alpha1::mesh_config::outbound_traffic_policy::Mode;
@@ -96,13 +98,13 @@ fn mesh_config(config: &MeshConfig) -> pb::MeshConfig {
         access_log_encoding: telemetry_defaults::encoding(&telemetry.log_form).into(),
         extension_providers: telemetry_defaults::providers(telemetry),
         default_providers: Some(telemetry_defaults::default_providers(telemetry)),
-        default_config: telemetry_defaults::proxy_config(telemetry),
         ca_certificates: Vec::new(),
         outbound_traffic_policy: Some(pb::mesh_config::OutboundTrafficPolicy { mode: mode.into() }),
         trust_domain: config.trust_domain().to_owned(),
         root_namespace: config.root_namespace().to_owned(),
         trust_domain_aliases: config.trust_domain_aliases.clone(),
         connect_timeout: duration(config.http.connect_timeout),
+        default_config: Some(proxy_config(config.http.proxy_headers, telemetry)),
         default_virtual_service_export_to: config.http.virtual_service_export_to.values(),
         default_destination_rule_export_to: config.http.destination_rule_export_to.values(),
         path_normalization: config.http.path_normalization.map(path_normalization),
@@ -119,6 +121,19 @@ fn path_normalization(value: PathNormalization) -> pb::mesh_config::ProxyPathNor
         PathNormalization::DecodeAndMergeSlashes => Wire::DecodeAndMergeSlashes,
     };
     pb::mesh_config::ProxyPathNormalization { normalization: normalization.into() }
+}
+
+fn proxy_config(headers: ProxyHeaders, telemetry: &TelemetryDefaults) -> pb::ProxyConfig {
+    use pb::proxy_config::ProxyHeaders as Wire;
+    use pb::proxy_config::proxy_headers::{AttemptCount, EnvoyDebugHeaders, RequestId};
+    let headers = Wire {
+        request_id: Some(RequestId { disabled: Some(!headers.request_id) }),
+        attempt_count: Some(AttemptCount { disabled: Some(!headers.attempt_count) }),
+        envoy_debug_headers: Some(EnvoyDebugHeaders { disabled: Some(!headers.debug) }),
+        preserve_http1_header_case: Some(headers.preserve_case),
+    };
+    let tracing = telemetry.sampling_percent.map(|sampling| pb::Tracing { sampling });
+    pb::ProxyConfig { tracing, proxy_headers: Some(headers) }
 }
 
 fn retries(retries: &Retries) -> pb::mesh_config::HttpRetry {

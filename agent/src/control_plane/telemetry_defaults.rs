@@ -4,7 +4,6 @@ use prost_types::value::Kind as Json;
 
 use crate::model::mesh::{AccessLogEncoding, IstioAccessLog};
 use crate::model::telemetry::providers::{Provider, ProviderKind, TelemetryDefaults};
-use crate::proto::istio::mesh::v1alpha1 as pb;
 use crate::proto::istio::mesh::v1alpha1::mesh_config::extension_provider::{
     EnvoyFileAccessLogProvider, HttpService, OpenTelemetryTracingProvider, PrometheusMetricsProvider, Provider as Kind,
     envoy_file_access_log_provider,
@@ -34,12 +33,6 @@ pub(super) fn default_providers(defaults: &TelemetryDefaults) -> DefaultProvider
         metrics: names(&defaults.metrics),
         access_logging: names(&defaults.access_logging),
     }
-}
-
-/// `defaultConfig`, where it says anything about spans.
-pub(super) fn proxy_config(defaults: &TelemetryDefaults) -> Option<pb::ProxyConfig> {
-    let sampling = defaults.sampling_percent?;
-    Some(pb::ProxyConfig { tracing: Some(pb::Tracing { sampling }) })
 }
 
 fn provider(provider: &Provider) -> ExtensionProvider {

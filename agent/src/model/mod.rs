@@ -75,6 +75,7 @@ pub mod http {
     pub mod pattern;
     pub mod plan;
     pub mod policies;
+    pub mod proxy_headers;
     mod re2;
     mod redirect;
     pub mod reply;

@@ -50,6 +50,7 @@ mod networking {
     mod load_balancer;
     pub(super) mod mesh_config;
     pub(super) mod protobuf;
+    pub(super) mod proxy_config;
     pub(super) mod retries;
     mod service_entry;
     pub(super) mod service_entry_yaml;

@@ -1,10 +1,11 @@
 //! HTTP itself: what passes as it is, what is refused, and what is told apart.
 
 use std::fs;
+use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use weir_tests::http_mesh::{Answer, HttpMesh, HttpService};
-use weir_tests::test_app;
+use weir_tests::{test_app, wait};
 
 use crate::harness::{Case, Check};
 
@@ -22,6 +23,10 @@ pub(crate) const CASES: &[Case] = &[
     Case { name: "http: what is no request is answered 400, and no pod sees it", check: Check::Http(bad_requests) },
     Case { name: "http: bytes of another protocol on an HTTP port pass as TCP", check: Check::Http(other_protocol) },
     Case { name: "http: fields of one hop stay on their hop", check: Check::Http(hop_by_hop) },
+    Case {
+        name: "http: MeshConfig says which fields the agent adds, and whether names keep their case",
+        check: Check::Http(case_of_names),
+    },
     Case { name: "http: server-sent events arrive one by one", check: Check::Http(events) },
     Case {
         name: "http: a response that comes before its request is whole is given to the client",
@@ -198,7 +203,7 @@ fn other_protocol(mesh: &HttpMesh) -> Result<()> {
     );
     let _service = mesh.control_plane.objects.put_for_now("service-liar", &yaml)?;
     let text = "\x01\x02 this is no HTTP\r\n\r\n";
-    weir_tests::wait::until("the bytes come back", std::time::Duration::from_secs(10), || {
+    wait::until("the bytes come back", Duration::from_secs(10), || {
         let seen = test_app::probe(&mesh.client.place, VIP.parse()?, 80, text)?;
         ensure!(seen.received == text, "{seen:?}");
         Ok(())
@@ -219,6 +224,37 @@ fn hop_by_hop(mesh: &HttpMesh) -> Result<()> {
     }
     let answer = v1(mesh).ask("/?field=connection:x-secret&field=x-secret:1&field=x-open:1", &[])?;
     ensure!(answer.header("x-secret").is_none() && answer.header("x-open") == Some("1"), "{answer:?}");
+    Ok(())
+}
+
+const PRESERVE_CASE: &str = "\
+apiVersion: mesh.istio.io/v1alpha1
+kind: MeshConfig
+metadata: {name: mesh, namespace: istio-system}
+spec: {defaultConfig: {proxyHeaders: {preserveHttp1HeaderCase: true, attemptCount: {disabled: true}}}}
+";
+
+fn case_of_names(mesh: &HttpMesh) -> Result<()> {
+    // The server sends names in lower case; that of the length is the agent's own to write.
+    let names = || -> Result<_> {
+        let received = v1(mesh).raw(&request(mesh, "GET / HTTP/1.1", "\r\n"))?.received;
+        let has = |name: &str| received.contains(&format!("\n{name}: "));
+        Ok((has("content-length"), has("Content-Length"), has("x-envoy-upstream-service-time"), has("date")))
+    };
+    let fields = || -> Result<_> {
+        let echo = v1(mesh).ask("/", &["-HX-API-Key: k"])?.echo()?;
+        Ok(["x-api-key", "x-envoy-attempt-count", "x-forwarded-proto"].map(|name| echo.header(name)))
+    };
+    let some = |text: &str| Some(text.to_owned());
+    ensure!(names()? == (true, false, true, true), "{:?}", names()?);
+    ensure!(fields()? == [some("k"), some("1"), some("http")], "{:?}", fields()?);
+    let _config = mesh.control_plane.objects.put_for_now("mesh-config", PRESERVE_CASE)?;
+    wait::until("the agent preserves case", Duration::from_secs(10), || {
+        let seen = names()?;
+        ensure!(seen == (false, true, true, true), "{seen:?}");
+        Ok(())
+    })?;
+    ensure!(fields()? == [some("k"), None, some("http")], "{:?}", fields()?);
     Ok(())
 }
 

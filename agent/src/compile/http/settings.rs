@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use crate::model::http::objects::PathNormalization;
 use crate::model::http::policies::{BackOff, RetryOn, RetryPolicy};
+use crate::model::http::proxy_headers::ProxyHeaders;
 use crate::model::http::route::Semantics;
 use crate::model::http::visibility;
 use crate::model::telemetry::providers::TelemetryDefaults;
@@ -24,6 +25,7 @@ pub struct HttpSettings {
     pub(super) default_retry: Option<RetryPolicy>,
     pub(super) path_normalization: PathNormalization,
     pub(super) connect_timeout: Duration,
+    pub(super) proxy_headers: ProxyHeaders,
     pub(super) virtual_services: ExportTo,
     pub(super) destination_rules: ExportTo,
     pub(super) telemetry: TelemetryDefaults,
@@ -46,6 +48,7 @@ impl HttpSettings {
             retry,
             path_normalization,
             connect_timeout,
+            proxy_headers,
             virtual_service_export_to,
             destination_rule_export_to,
         } = &mesh.http;
@@ -56,6 +59,7 @@ impl HttpSettings {
             default_retry: retry_policy(retry.as_ref().unwrap_or(&built_in)),
             path_normalization: path_normalization.unwrap_or_default(),
             connect_timeout: connect_timeout.unwrap_or(DEFAULT_CONNECT_TIMEOUT),
+            proxy_headers: *proxy_headers,
             virtual_services: virtual_service_export_to.clone(),
             destination_rules: destination_rule_export_to.clone(),
             telemetry: mesh.telemetry.clone(),

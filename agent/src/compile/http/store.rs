@@ -189,6 +189,7 @@ impl HttpStore {
                 root_namespace: self.settings.root_namespace.clone(),
                 defaults: self.settings.telemetry.clone(),
             }),
+            proxy_headers: self.settings.proxy_headers,
         }
     }
 

@@ -61,7 +61,9 @@ pub(super) fn write_request(
     if is_http10 {
         text.extend_from_slice(b" HTTP/1.0\r\n");
     } else {
-        text.extend_from_slice(b" HTTP/1.1\r\nhost: ");
+        text.extend_from_slice(b" HTTP/1.1\r\n");
+        text.extend_from_slice(Names::of(&head.fields).host);
+        text.extend_from_slice(b": ");
         text.extend_from_slice(&head.authority);
         text.extend_from_slice(b"\r\n");
     }
@@ -143,6 +145,38 @@ fn response_framing(status: u16, length: BodyLength, to: Recipient) -> Result<(F
     }
 }
 
+/// The names of the fields that are written here, in lower case, or as applications write them that take names to be
+/// case-sensitive.
+struct Names {
+    host: &'static [u8],
+    content_length: &'static [u8],
+    transfer_encoding: &'static [u8],
+    upgrade: &'static [u8],
+    connection: &'static [u8],
+}
+
+impl Names {
+    const LOWER_CASE: Self = Self {
+        host: b"host",
+        content_length: b"content-length",
+        transfer_encoding: b"transfer-encoding",
+        upgrade: b"upgrade",
+        connection: b"connection",
+    };
+    const CAPITALIZED: Self = Self {
+        host: b"Host",
+        content_length: b"Content-Length",
+        transfer_encoding: b"Transfer-Encoding",
+        upgrade: b"Upgrade",
+        connection: b"Connection",
+    };
+
+    /// Those that go with the fields of a message.
+    fn of(fields: &HttpFields) -> &'static Self {
+        if fields.preserves_case() { &Self::CAPITALIZED } else { &Self::LOWER_CASE }
+    }
+}
+
 /// Writes the fields, and the empty line.
 fn write_fields(
     fields: &HttpFields,
@@ -152,7 +186,8 @@ fn write_fields(
 ) -> Result<(), &'static str> {
     let mut says_length = framing != Framing::AsFieldsSay;
     let mut has_te = false;
-    for (name, value) in fields.iter() {
+    let names = Names::of(fields);
+    for (name, value) in fields.iter_original() {
         match special(name) {
             None | Some(Special::Expect) => {}
             Some(Special::Te) if value.eq_ignore_ascii_case(b"trailers") && !has_te => has_te = true,
@@ -162,22 +197,24 @@ fn write_fields(
         write_field(name, value, text)?;
     }
     match framing {
-        Framing::Length(length) => write_field(b"content-length", decimal_text(length, &mut [0; 20]), text)?,
-        Framing::Chunked => write_field(b"transfer-encoding", b"chunked", text)?,
+        Framing::Length(length) => write_field(names.content_length, decimal_text(length, &mut [0; 20]), text)?,
+        Framing::Chunked => write_field(names.transfer_encoding, b"chunked", text)?,
         Framing::Nothing | Framing::AsFieldsSay => {}
     }
     if let Some(protocols) = options.upgrade {
-        write_field(b"upgrade", protocols, text)?;
+        write_field(names.upgrade, protocols, text)?;
     }
     let upgrade: Option<&[u8]> = options.upgrade.map(|_| &b"upgrade"[..]);
     let te: Option<&[u8]> = has_te.then_some(b"te");
-    let mut start: &[u8] = b"connection: ";
+    let mut is_first = true;
     for option in [options.persistence, upgrade, te].into_iter().flatten() {
-        text.extend_from_slice(start);
+        if is_first {
+            text.extend_from_slice(names.connection);
+        }
+        text.extend_from_slice(if is_first { b": " } else { b", " });
         text.extend_from_slice(option);
-        start = b", ";
+        is_first = false;
     }
-    let end: &[u8] = if start == b", " { b"\r\n\r\n" } else { b"\r\n" };
-    text.extend_from_slice(end);
+    text.extend_from_slice(if is_first { b"\r\n" } else { b"\r\n\r\n" });
     Ok(())
 }

@@ -9,6 +9,7 @@ use super::destination::DestinationPolicy;
 use super::destination_rules::DestinationRules;
 use super::objects::{HttpObjects, PathNormalization};
 use super::policies::RetryPolicy;
+use super::proxy_headers::ProxyHeaders;
 use super::route_table::{Asked, RouteTable};
 use super::scope::Scopes;
 use super::service_routes::ServiceRoutes;
@@ -31,6 +32,7 @@ pub struct HttpConfig {
     default_retry: Option<RetryPolicy>,
     path_normalization: PathNormalization,
     telemetry: Arc<TelemetryConfig>,
+    proxy_headers: ProxyHeaders,
 }
 
 impl HttpConfig {
@@ -45,6 +47,7 @@ impl HttpConfig {
             default_retry,
             path_normalization: objects.path_normalization,
             telemetry: objects.telemetry,
+            proxy_headers: objects.proxy_headers,
         }
     }
 
@@ -140,5 +143,10 @@ impl HttpConfig {
     #[must_use]
     pub fn path_normalization(&self) -> PathNormalization {
         self.path_normalization
+    }
+
+    #[must_use]
+    pub fn proxy_headers(&self) -> ProxyHeaders {
+        self.proxy_headers
     }
 }

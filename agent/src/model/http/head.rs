@@ -6,19 +6,22 @@
 
 use std::ops::Range;
 
-/// The fields of a head or of a trailer section, in the order in which they came. Names are in lower case.
+/// The fields of a head or of a trailer section, in the order in which they came. Names are in lower case; where they are asked
+/// to, the fields also keep names as they came, for an HTTP/1 peer that takes names to be case-sensitive.
 #[derive(Debug, Clone, Default)]
 pub struct HttpFields {
     text: Vec<u8>,
     entries: Vec<Entry>,
+    preserves_case: bool,
 }
 
-/// Where a field lies in the text: its name, and its value right behind it.
+/// Where a field lies in the text: its name, its value right behind it, and, if it is kept, the name as it came behind that.
 #[derive(Debug, Clone, Copy)]
 struct Entry {
     start: u32,
     name: u32,
     value: u32,
+    has_original: bool,
 }
 
 impl Entry {
@@ -31,6 +34,14 @@ impl Entry {
         let start = self.start as usize + self.name as usize;
         start..start + self.value as usize
     }
+
+    fn original_name(self) -> Range<usize> {
+        if !self.has_original {
+            return self.name();
+        }
+        let start = self.value().end;
+        start..start + self.name as usize
+    }
 }
 
 fn length(bytes: &[u8]) -> u32 {
@@ -42,6 +53,17 @@ impl HttpFields {
     pub fn reserve(&mut self, fields: usize, bytes: usize) {
         self.text.reserve(bytes);
         self.entries.reserve(fields);
+    }
+
+    /// Whether fields that are added from now on keep their names as they came.
+    pub fn preserve_case(&mut self, preserves: bool) {
+        self.preserves_case = preserves;
+    }
+
+    /// Whether names are kept as they came.
+    #[must_use]
+    pub fn preserves_case(&self) -> bool {
+        self.preserves_case
     }
 
     /// Forgets all fields, and keeps the memory for those to come.
@@ -65,6 +87,11 @@ impl HttpFields {
         self.entries.iter().map(|entry| (&self.text[entry.name()], &self.text[entry.value()]))
     }
 
+    /// Names as they came, where they are kept, and values, in order.
+    pub fn iter_original(&self) -> impl Iterator<Item = (&[u8], &[u8])> {
+        self.entries.iter().map(|entry| (&self.text[entry.original_name()], &self.text[entry.value()]))
+    }
+
     /// Adds a field behind all others. The name becomes lower case.
     pub fn append(&mut self, name: &[u8], value: &[u8]) {
         let start = length(&self.text);
@@ -72,7 +99,11 @@ impl HttpFields {
         self.text.extend_from_slice(name);
         self.text[start as usize..].make_ascii_lowercase();
         self.text.extend_from_slice(value);
-        self.entries.push(Entry { start, name: length(name), value: length(value) });
+        let has_original = self.preserves_case && name.iter().any(u8::is_ascii_uppercase);
+        if has_original {
+            self.text.extend_from_slice(name);
+        }
+        self.entries.push(Entry { start, name: length(name), value: length(value), has_original });
     }
 
     /// Puts one field in the place of all that have this name, which is in lower case.
@@ -282,6 +313,23 @@ mod tests {
         assert_eq!((text(&fields), fields.contains("x-a")), ("accept=c".into(), false));
         fields.clear();
         assert!(fields.is_empty());
+    }
+
+    #[test]
+    fn names_are_kept_as_they_came_where_that_is_asked_for() {
+        for preserves in [false, true] {
+            let mut fields = HttpFields::default();
+            fields.preserve_case(preserves);
+            fields.append(b"X-Old-API", b"1");
+            fields.append(b"accept", b"a");
+            fields.append(b"SOAPAction", b"");
+            fields.remove("accept");
+            fields.clear();
+            fields.append(b"X-Old-API", b"2");
+            let expected: &[u8] = if preserves { b"X-Old-API" } else { b"x-old-api" };
+            assert_eq!(fields.iter_original().collect::<Vec<_>>(), [(expected, &b"2"[..])]);
+            assert_eq!(fields.first("x-old-api"), Some(&b"2"[..]), "{preserves}");
+        }
     }
 
     #[test]

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use super::destination::{ConnectionPool, LoadBalancer, OutlierDetection, RetryBudget, UpstreamTls};
 use super::policies::RetryPolicy;
+use super::proxy_headers::ProxyHeaders;
 use super::route::{Origin, Route, Semantics};
 use super::scope::SidecarScope;
 use super::visibility::{ExportTo, HostPattern};
@@ -27,6 +28,7 @@ pub struct HttpObjects {
     pub path_normalization: PathNormalization,
     /// What is told of requests, and of connections without any.
     pub telemetry: Arc<TelemetryConfig>,
+    pub proxy_headers: ProxyHeaders,
 }
 
 /// A VirtualService with its delegates, or an HTTPRoute or GRPCRoute towards one of its parents.

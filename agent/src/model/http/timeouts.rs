@@ -41,13 +41,16 @@ impl Timeouts {
         Self { total, per_try: per_try.filter(|per_try| total.is_none_or(|total| *per_try < total)) }
     }
 
-    /// Takes the fields that this end reads out of a request, and says in another how long the upstream has.
-    pub fn announce(&self, request: &mut RequestHead) {
+    /// Takes the fields that this end reads out of a request, and says in others how long the upstream has; in that of gRPC
+    /// alone where Envoy's is not wanted.
+    pub fn announce(&self, request: &mut RequestHead, tells_milliseconds: bool) {
         request.fields.remove(TOTAL);
         request.fields.remove(PER_TRY);
         request.fields.remove(EXPECTED);
         let Some(expected) = self.per_try.or(self.total) else { return };
-        request.fields.append(EXPECTED.as_bytes(), expected.as_millis().to_string().as_bytes());
+        if tells_milliseconds {
+            request.fields.append(EXPECTED.as_bytes(), expected.as_millis().to_string().as_bytes());
+        }
         if request.is_grpc() {
             request.fields.set(GRPC, format_grpc(expected).as_bytes());
         }
@@ -152,7 +155,7 @@ mod tests {
                 request.fields.append(GRPC.as_bytes(), b"1H");
             }
             let given = |milliseconds| limit(Some(Duration::from_millis(milliseconds)));
-            Timeouts { total: given(total), per_try: given(per_try) }.announce(&mut request);
+            Timeouts { total: given(total), per_try: given(per_try) }.announce(&mut request, true);
             let seen = |name| request.fields.first(name).map(|value| String::from_utf8_lossy(value).into_owned());
             assert_eq!((seen(EXPECTED).as_deref(), seen(GRPC).as_deref()), (expected, grpc), "{total} {per_try}");
             assert_eq!((seen(TOTAL), seen(PER_TRY)), (None, None));

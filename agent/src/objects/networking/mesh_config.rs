@@ -2,9 +2,11 @@
 
 use std::time::Duration;
 
+use super::proxy_config;
 use super::retries::{self, Retries};
 use super::values::{self, ExportTo};
 use crate::model::http::objects::PathNormalization;
+use crate::model::http::proxy_headers::ProxyHeaders;
 use crate::model::identity::DEFAULT_TRUST_DOMAIN;
 use crate::model::mesh::{AccessLogEncoding, IstioAccessLog, OutboundTrafficPolicy};
 use crate::model::telemetry::providers::TelemetryDefaults;
@@ -39,6 +41,8 @@ pub struct HttpDefaults {
     pub retry: Option<Retries>,
     pub path_normalization: Option<PathNormalization>,
     pub connect_timeout: Option<Duration>,
+    /// `defaultConfig.proxyHeaders`.
+    pub proxy_headers: ProxyHeaders,
     pub virtual_service_export_to: ExportTo,
     pub destination_rule_export_to: ExportTo,
 }
@@ -135,6 +139,8 @@ const NOT_USED: [&str; 31] = [
 /// Reads MeshConfig's own fields.
 pub(in crate::objects) fn read(mut fields: Fields<'_>) -> MeshConfig {
     let (access_log, log_form) = access_log(&mut fields);
+    let telemetry = providers::read(&mut fields, log_form);
+    let proxy = fields.fields("defaultConfig").map(proxy_config::read).unwrap_or_default();
     let config = MeshConfig {
         root_namespace: root_namespace(&mut fields),
         trust_domain: trust_domain(&mut fields),
@@ -144,8 +150,8 @@ pub(in crate::objects) fn read(mut fields: Fields<'_>) -> MeshConfig {
         ca_certificates: Vec::new(),
         discovery_selectors: selectors(&mut fields, "discoverySelectors"),
         service_entry_visibility: fields.fields("serviceEntryVisibility").map(visibility),
-        http: http_defaults(&mut fields),
-        telemetry: providers::read(&mut fields, log_form),
+        http: HttpDefaults { proxy_headers: proxy.headers, ..http_defaults(&mut fields) },
+        telemetry: TelemetryDefaults { sampling_percent: proxy.sampling_percent, ..telemetry },
     };
     for (at, alias) in config.trust_domain_aliases.iter().enumerate() {
         if let Err(reason) = names::fqdn(alias) {
@@ -257,6 +263,7 @@ fn http_defaults(fields: &mut Fields<'_>) -> HttpDefaults {
         retry: fields.fields("defaultHttpRetryPolicy").map(retries::read),
         path_normalization,
         connect_timeout: values::duration(fields, "connectTimeout"),
+        proxy_headers: ProxyHeaders::default(),
         virtual_service_export_to: ExportTo::of(&fields.texts("defaultVirtualServiceExportTo")),
         destination_rule_export_to: ExportTo::of(&fields.texts("defaultDestinationRuleExportTo")),
     }

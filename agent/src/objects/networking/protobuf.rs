@@ -6,6 +6,7 @@ mod telemetry;
 use std::time::Duration;
 
 use super::mesh_config::{CaCertificate, HttpDefaults, MeshConfig};
+use super::proxy_config;
 use super::retries::{Retries, conditions};
 use super::values::ExportTo;
 use crate::model::http::objects::PathNormalization;
@@ -57,6 +58,7 @@ fn http_defaults(wire: &pb::MeshConfig) -> Result<HttpDefaults, UnknownValue> {
         retry: wire.default_http_retry_policy.as_ref().map(retries),
         path_normalization: path_normalization.transpose()?,
         connect_timeout: duration(wire.connect_timeout.as_ref()),
+        proxy_headers: wire.default_config.as_ref().map(proxy_config::of_wire).unwrap_or_default(),
         virtual_service_export_to: ExportTo::of(&wire.default_virtual_service_export_to),
         destination_rule_export_to: ExportTo::of(&wire.default_destination_rule_export_to),
     })

@@ -38,14 +38,6 @@ pub(in crate::objects) fn read(fields: &mut Fields<'_>, log_form: IstioAccessLog
     if fields.flag("enableTracing") == Some(true) {
         fields.notice("enableTracing", "has no effect by itself: name a provider of the kind opentelemetry");
     }
-    if let Some(mut proxy) = fields.fields("defaultConfig") {
-        let is_empty = proxy.is_empty();
-        let tracing = proxy.fields("tracing").map(|mut tracing| tracing.decimal("sampling"));
-        if tracing.is_none() && !is_empty {
-            fields.notice("defaultConfig", "has no effect here, but for tracing.sampling");
-        }
-        found.sampling_percent = tracing.flatten();
-    }
     found
 }
 

@@ -86,6 +86,27 @@ fn requests_are_written_in_one_form() {
 }
 
 #[test]
+fn names_are_written_as_they_came_where_fields_preserve_case() {
+    for (preserves, expected) in [
+        (
+            false,
+            "POST / HTTP/1.1\r\nhost: a\r\nx-api-key: k\r\nx: y\r\nte: trailers\r\ncontent-length: 2\r\nconnection: te\r\n\r\nok",
+        ),
+        (
+            true,
+            "POST / HTTP/1.1\r\nHost: a\r\nX-API-Key: k\r\nx: y\r\nte: trailers\r\nContent-Length: 2\r\nConnection: te\r\n\r\nok",
+        ),
+    ] {
+        let mut head = request("POST", "/");
+        head.fields.preserve_case(preserves);
+        for (name, value) in [("X-API-Key", "k"), ("x", "y"), ("te", "trailers")] {
+            head.fields.append(name.as_bytes(), value.as_bytes());
+        }
+        assert_eq!(written(&head, BodyLength::Known(2), &["ok"], &[]), expected);
+    }
+}
+
+#[test]
 fn content_is_written_as_its_length_says() {
     let head = request("PUT", "/");
     let start = "PUT / HTTP/1.1\r\nhost: a\r\n";

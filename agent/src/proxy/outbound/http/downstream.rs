@@ -59,6 +59,8 @@ impl HttpConnection {
         let (Ok(application), Ok(agent)) = (downstream.peer_addr(), downstream.local_addr()) else { return };
         let mut connection = h1::ServerConnection::new(downstream, received);
         let mut head = RequestHead::default();
+        let preserve_case = self.pod_proxy.proxy.mesh.routes().current().proxy_headers().preserve_case;
+        head.fields.preserve_case(preserve_case);
         let drain = &self.pod_proxy.proxy.drain;
         // One for all requests: each waits in a list that the whole process shares.
         let mut draining = std::pin::pin!(first_of([drain.draining()]));

@@ -2,6 +2,7 @@
 //! goes to the client.
 
 use std::sync::Arc;
+use std::time::{Instant, SystemTime};
 
 use super::breakers::{Breaker, Taken};
 use super::choose::Chosen;
@@ -16,6 +17,7 @@ use crate::model::http::head::{HttpVersion, ResponseHead};
 use crate::model::http::local_reply::HttpResponseFlag;
 use crate::model::http::outlier::EndpointResult;
 use crate::model::http::policies::RetryPolicy;
+use crate::model::http::proxy_headers;
 use crate::model::http::reply::{LocalReply, Reason};
 use crate::model::http::retry::Outcome;
 use crate::model::http::retry_fields;
@@ -71,7 +73,7 @@ pub(super) async fn run<D: Downstream>(request: &mut Request<'_, D>, plan: Resul
         Err(reason) => return request.reply(reason, false).await,
     };
     request.change_request(&plan);
-    plan.timeouts.announce(request.head);
+    plan.timeouts.announce(request.head, request.config.proxy_headers().debug);
     retry_fields::remove(request.head);
     request.watcher.set_timeout(plan.timeouts.total);
     let breaker = request.connection.pod_proxy.breakers.of(&plan.service, plan.port, &plan.policy);
@@ -81,7 +83,8 @@ pub(super) async fn run<D: Downstream>(request: &mut Request<'_, D>, plan: Resul
     };
     let mirrors = request.mirrors(&plan);
     let body = RequestBody::new(request.length, MAX_REPLAYED_BYTES);
-    let response = ResponseHead::default();
+    let mut response = ResponseHead::default();
+    response.fields.preserve_case(request.config.proxy_headers().preserve_case);
     let forwarding = Forwarding {
         request,
         plan,
@@ -114,6 +117,9 @@ impl<D: Downstream> Forwarding<'_, '_, D> {
             };
             self.request.watcher.record.attempt(&chosen.endpoint.ends);
             let under_way = chosen.endpoint.state.clone().map(EndpointState::begin);
+            let headers = self.request.config.proxy_headers();
+            headers.begin_attempt(self.retries + 1, self.request.head);
+            let begun = Instant::now();
             let attempt = match self.attempt(&chosen.endpoint).await {
                 Err(Broken::Timeout) => {
                     self.request.note_result(&self.plan, &chosen, EndpointResult::Timeout);
@@ -129,7 +135,11 @@ impl<D: Downstream> Forwarding<'_, '_, D> {
             }
             let failure = match attempt {
                 Attempt::Responded(exchange, length) => match self.wants_other_response() {
-                    false => return self.respond(&chosen, exchange, length, under_way).await,
+                    false => {
+                        headers.end_attempt(begun.elapsed(), &mut self.response);
+                        proxy_headers::date(&mut self.response, SystemTime::now());
+                        return self.respond(&chosen, exchange, length, under_way).await;
+                    }
                     true => None,
                 },
                 Attempt::Failed(Failure::Stale(error)) if self.may_send_again(&error) => {

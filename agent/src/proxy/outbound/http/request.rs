@@ -11,6 +11,7 @@ use super::watcher::RequestWatcher;
 use crate::http::{BodyLength, Broken, Downstream};
 use crate::model::http::config::HttpConfig;
 use crate::model::http::head::{RequestHead, ResponseHead};
+use crate::model::http::proxy_headers::date;
 use crate::model::http::reply::{LocalReply, Reason, fill_head};
 
 /// See the module.
@@ -58,6 +59,7 @@ impl<D: Downstream> Request<'_, D> {
         if !matches!(head.status, 100..200 | 204 | 304) && !is_in_head {
             head.fields.set("content-length", body.len().to_string().as_bytes());
         }
+        date(&mut head, SystemTime::now());
         self.watcher.record.local_response(&head, details);
         let length = if is_sent { BodyLength::Known(body.len() as u64) } else { BodyLength::Empty };
         self.downstream.send_response(&head, length).map_err(Broken::Downstream)?;

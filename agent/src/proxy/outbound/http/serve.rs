@@ -60,10 +60,14 @@ fn begin<'a, D: Downstream>(
     head: &'a mut RequestHead,
     length: BodyLength,
 ) -> Request<'a, D> {
-    ensure_request_id(&mut head.fields, rand::random);
+    let config = connection.pod_proxy.proxy.mesh.routes().current();
+    let headers = config.proxy_headers();
+    if headers.request_id {
+        ensure_request_id(&mut head.fields, rand::random);
+    }
+    headers.begin_request(head);
     let mut record = RequestRecord::open(&connection.ends, head);
     record.trace(head);
-    let config = connection.pod_proxy.proxy.mesh.routes().current();
     let watcher = RequestWatcher::new(record, client, &connection.pod_proxy);
     Request { connection, config, downstream, watcher, head, length, started: SystemTime::now() }
 }

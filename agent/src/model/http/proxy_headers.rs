@@ -1,0 +1,106 @@
+//! Fields in which a proxy says something of its own, as `ProxyConfig.proxyHeaders` of Istio's MeshConfig has it.
+
+use std::time::{Duration, SystemTime};
+
+use super::head::{HttpFields, RequestHead, ResponseHead};
+
+/// See the module. The default is Istio's.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ProxyHeaders {
+    /// `preserveHttp1HeaderCase`: HTTP/1 peers get names as they were sent, not in lower case.
+    pub preserve_case: bool,
+    /// `requestId`: a request without `x-request-id` gets one.
+    pub request_id: bool,
+    /// `attemptCount`: the upstream gets `x-envoy-attempt-count`.
+    pub attempt_count: bool,
+    /// `envoyDebugHeaders`: the client gets `x-envoy-upstream-service-time`, the upstream `x-envoy-expected-rq-timeout-ms`.
+    pub debug: bool,
+}
+
+impl Default for ProxyHeaders {
+    fn default() -> Self {
+        Self { preserve_case: false, request_id: true, attempt_count: true, debug: true }
+    }
+}
+
+impl ProxyHeaders {
+    /// Says by which scheme the request came, unless a proxy before has said so.
+    pub fn begin_request(self, head: &mut RequestHead) {
+        if !head.fields.contains("x-forwarded-proto") {
+            head.fields.append(b"x-forwarded-proto", head.scheme.text().as_bytes());
+        }
+    }
+
+    /// Says which attempt this is, counted from 1.
+    pub fn begin_attempt(self, attempt: u32, head: &mut RequestHead) {
+        if self.attempt_count {
+            set_number(&mut head.fields, "x-envoy-attempt-count", attempt.into());
+        }
+    }
+
+    /// Says how long the upstream took until the head of its response came.
+    pub fn end_attempt(self, took: Duration, head: &mut ResponseHead) {
+        if self.debug {
+            set_number(&mut head.fields, "x-envoy-upstream-service-time", took.as_millis());
+        }
+    }
+}
+
+/// Says when a response was made or came, unless it says so itself (RFC 9110 §6.6.1).
+pub fn date(head: &mut ResponseHead, now: SystemTime) {
+    if !head.is_interim() && !head.fields.contains("date") {
+        head.fields.append(b"date", httpdate::fmt_http_date(now).as_bytes());
+    }
+}
+
+fn set_number(fields: &mut HttpFields, name: &'static str, number: u128) {
+    fields.set(name, number.to_string().as_bytes());
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::http::sample::get;
+
+    #[test]
+    fn a_request_says_how_it_came_and_which_attempt_it_is() {
+        for (sent, attempt_count, expected) in [
+            (None, true, "x-forwarded-proto=http x-envoy-attempt-count=2"),
+            (Some(("x-forwarded-proto", "https")), true, "x-forwarded-proto=https x-envoy-attempt-count=2"),
+            (Some(("x-envoy-attempt-count", "9")), true, "x-forwarded-proto=http x-envoy-attempt-count=2"),
+            (Some(("x-envoy-attempt-count", "9")), false, "x-envoy-attempt-count=9 x-forwarded-proto=http"),
+        ] {
+            let headers = ProxyHeaders { attempt_count, ..ProxyHeaders::default() };
+            let mut head = get("/");
+            head.fields = sent.into_iter().collect();
+            headers.begin_request(&mut head);
+            headers.begin_attempt(1, &mut head);
+            headers.begin_attempt(2, &mut head);
+            assert_eq!(text(&head.fields), expected, "{sent:?}");
+        }
+    }
+
+    #[test]
+    fn a_response_says_how_long_it_took_and_when_it_came() {
+        let now = SystemTime::UNIX_EPOCH + Duration::from_secs(784_111_777);
+        for (status, sent, debug, expected) in [
+            (200, None, true, "x-envoy-upstream-service-time=12 date=Sun, 06 Nov 1994 08:49:37 GMT"),
+            (200, Some(("date", "then")), false, "date=then"),
+            (103, None, false, ""),
+            (101, None, false, "date=Sun, 06 Nov 1994 08:49:37 GMT"),
+        ] {
+            let headers = ProxyHeaders { debug, ..ProxyHeaders::default() };
+            let mut head = ResponseHead { status, fields: sent.into_iter().collect(), ..ResponseHead::default() };
+            headers.end_attempt(Duration::from_micros(12_999), &mut head);
+            date(&mut head, now);
+            assert_eq!(text(&head.fields), expected, "{status} {sent:?}");
+        }
+    }
+
+    fn text(fields: &HttpFields) -> String {
+        let line = |(name, value): (&[u8], &[u8])| {
+            format!("{}={}", String::from_utf8_lossy(name), String::from_utf8_lossy(value))
+        };
+        fields.iter().map(line).collect::<Vec<_>>().join(" ")
+    }
+}

@@ -1,0 +1,111 @@
+//! `ProxyConfig`: settings of a proxy, as `defaultConfig` of MeshConfig has them for the whole mesh.
+
+use crate::model::http::proxy_headers::ProxyHeaders;
+use crate::objects::reading::Fields;
+use crate::proto::istio::mesh::v1alpha1 as pb;
+
+/// Fields of `proxyHeaders` that have no use here.
+const NOT_USED_OF_HEADERS: [(&str, &str); 6] = [
+    ("server", "has no effect: the `server` of an upstream stays as it is"),
+    ("forwardedClientCert", "has no effect yet: x-forwarded-client-cert is passed on as it came"),
+    ("setCurrentClientCertDetails", "has no effect yet: x-forwarded-client-cert is passed on as it came"),
+    ("metadataExchangeHeaders", "has no effect: agents exchange no metadata in fields"),
+    ("xForwardedHost", "has no effect yet: a rewritten authority leaves no x-forwarded-host"),
+    ("xForwardedPort", "has no effect yet: x-forwarded-port is passed on as it came"),
+];
+
+/// Fields of `defaultConfig` that have no use here.
+const NOT_USED: [&str; 38] = [
+    "configPath",
+    "binaryPath",
+    "serviceCluster",
+    "tracingServiceName",
+    "drainDuration",
+    "discoveryAddress",
+    "discoveryRefreshDelay",
+    "zipkinAddress",
+    "statsdUdpAddress",
+    "envoyMetricsServiceAddress",
+    "proxyAdminPort",
+    "availabilityZone",
+    "controlPlaneAuthPolicy",
+    "customConfigFile",
+    "statNameLength",
+    "concurrency",
+    "proxyBootstrapTemplatePath",
+    "interceptionMode",
+    "sds",
+    "envoyAccessLogService",
+    "envoyMetricsService",
+    "proxyMetadata",
+    "runtimeValues",
+    "statusPort",
+    "extraStatTags",
+    "gatewayTopology",
+    "terminationDrainDuration",
+    "meshId",
+    "readinessProbe",
+    "proxyStatsMatcher",
+    "holdApplicationUntilProxyStarts",
+    "caCertificatesPem",
+    "image",
+    "privateKeyProvider",
+    "fileFlushInterval",
+    "fileFlushMinSizeKb",
+    "statsCompression",
+    "connectionSettings",
+];
+
+/// What of it counts here.
+#[derive(Debug, Default)]
+pub(super) struct ProxyConfig {
+    pub(super) headers: ProxyHeaders,
+    /// `tracing.sampling`.
+    pub(super) sampling_percent: Option<f64>,
+}
+
+/// Reads `defaultConfig`, most fields of which configure a sidecar's process.
+pub(super) fn read(mut fields: Fields<'_>) -> ProxyConfig {
+    let headers = fields.fields("proxyHeaders").map(proxy_headers).unwrap_or_default();
+    let sampling_percent = fields.fields("tracing").and_then(|mut tracing| tracing.decimal("sampling"));
+    for name in NOT_USED {
+        fields.without_effect(name, "has no effect: it configures a sidecar");
+    }
+    fields.finish();
+    ProxyConfig { headers, sampling_percent }
+}
+
+fn proxy_headers(mut fields: Fields<'_>) -> ProxyHeaders {
+    let preserve_case = fields.flag("preserveHttp1HeaderCase").unwrap_or(false);
+    let mut is_on = |name: &'static str| {
+        let disabled = fields.fields(name).and_then(|mut setting| {
+            let disabled = setting.flag("disabled");
+            setting.finish();
+            disabled
+        });
+        !disabled.unwrap_or(false)
+    };
+    let headers = ProxyHeaders {
+        preserve_case,
+        request_id: is_on("requestId"),
+        attempt_count: is_on("attemptCount"),
+        debug: is_on("envoyDebugHeaders"),
+    };
+    for (name, why) in NOT_USED_OF_HEADERS {
+        fields.without_effect(name, why);
+    }
+    fields.finish();
+    headers
+}
+
+/// The same as it comes over ADS.
+pub(super) fn of_wire(config: &pb::ProxyConfig) -> ProxyHeaders {
+    let Some(headers) = &config.proxy_headers else { return ProxyHeaders::default() };
+    let is_on = |disabled: Option<bool>| !disabled.unwrap_or(false);
+    ProxyHeaders {
+        preserve_case: headers.preserve_http1_header_case.unwrap_or(false),
+        request_id: is_on(headers.request_id.as_ref().and_then(|setting| setting.disabled)),
+        attempt_count: is_on(headers.attempt_count.as_ref().and_then(|setting| setting.disabled)),
+        debug: is_on(headers.envoy_debug_headers.as_ref().and_then(|setting| setting.disabled)),
+    }
+}
