@@ -11,9 +11,11 @@ mod gateway_api {
     pub(super) mod gateway;
     pub(super) mod grpc_route;
     pub(super) mod http_route;
+    mod parent_hosts;
     mod route;
 
     pub use gateway::{AllowedNamespaces, Gateway, WaypointAddress};
+    pub use parent_hosts::{PARENT_HOSTS, ParentHosts};
     pub use route::{Backend, BackendMirror, GatewayRoute, GatewayRule, ServiceRef};
 }
 
@@ -133,7 +135,8 @@ mod telemetry {
 mod tests;
 
 pub use gateway_api::{
-    AllowedNamespaces, Backend, BackendMirror, Gateway, GatewayRoute, GatewayRule, ServiceRef, WaypointAddress,
+    AllowedNamespaces, Backend, BackendMirror, Gateway, GatewayRoute, GatewayRule, PARENT_HOSTS, ParentHosts,
+    ServiceRef, WaypointAddress,
 };
 pub use http_object::{HttpObject, WrittenHttpObject};
 pub use kind::Kind;

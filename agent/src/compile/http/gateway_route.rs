@@ -10,13 +10,13 @@ use crate::model::http::route::{DirectResponse, OriginKind, Semantics};
 use crate::model::http::visibility::{self, HostPattern};
 use crate::objects::{
     Backend, BackendMirror, Destination, GatewayRoute, GatewayRule, HttpMatch, HttpRule, Metadata, Mirror,
-    RouteDestination, ServiceRef,
+    PARENT_HOSTS, ParentHosts, RouteDestination, ServiceRef,
 };
 
 /// The answer of a rule none of whose backends has a weight.
 const WITHOUT_WEIGHT: u16 = 503;
 
-/// Compiles a route, once for each of its parents that is a Service.
+/// Compiles a route, once for each of its parents.
 pub(super) fn route_objects(
     settings: &HttpSettings,
     kind: OriginKind,
@@ -26,11 +26,22 @@ pub(super) fn route_objects(
 ) -> Vec<RouteObject> {
     let namespace = metadata.namespace.as_str();
     let context = RuleContext { settings, namespace, semantics: Semantics::GatewayApi };
+    let entries = metadata.annotations.get(PARENT_HOSTS).map(|text| ParentHosts::parse(text)).unwrap_or_default();
     let mut found = Vec::new();
     for (at, parent) in route.parents.iter().enumerate() {
-        let ServiceRef::Service { namespace: parent_namespace, name } = &parent.target else {
-            note(format!("parentRefs[{at}] has no effect: routes can be attached to Services only"));
-            continue;
+        let (parent_namespace, hosts) = match &parent.target {
+            ServiceRef::Service { namespace, name } => {
+                (namespace, vec![HostPattern::parse(&settings.service_name(name, namespace))])
+            }
+            ServiceRef::ServiceEntry { namespace, name } => {
+                let hosts: Vec<_> = entries.of(namespace, name).iter().map(|host| HostPattern::parse(host)).collect();
+                if hosts.is_empty() {
+                    note(format!("spec.parentRefs[{at}]: there is no ServiceEntry {namespace}/{name}"));
+                    continue;
+                }
+                (namespace, hosts)
+            }
+            ServiceRef::Hostname(_) | ServiceRef::Unknown => continue,
         };
         let rules = route.rules.iter().enumerate().flat_map(|(at, rule)| {
             let mut compiled = http_rule(settings, rule, parent.port);
@@ -40,7 +51,7 @@ pub(super) fn route_objects(
         found.push(RouteObject {
             origin: origin(kind, namespace, &metadata.name, 0),
             semantics: Semantics::GatewayApi,
-            hosts: vec![HostPattern::parse(&settings.service_name(name, parent_namespace))],
+            hosts,
             parent_namespace: Some(Arc::from(parent_namespace.as_str())),
             parent_port: parent.port,
             exported_to: visibility::ExportTo::Everyone,

@@ -36,7 +36,10 @@ use super::policies::Policies;
 use super::vips::VipAllocations;
 use super::workload::Workloads;
 use super::{fields, kubernetes_service, service};
-use crate::objects::{EntryVisibility, Kind, MeshConfig, Object, Objects, ServiceEntry, WrittenHttpObject, protobuf};
+use crate::objects::{
+    EntryVisibility, HttpObject, Kind, MeshConfig, Object, Objects, PARENT_HOSTS, ParentHosts, ServiceEntry,
+    WrittenHttpObject, protobuf,
+};
 use crate::proto::istio::mcp::v1alpha1 as mcp;
 use crate::proto::istio::security::Authorization;
 use crate::proto::istio::workload::{Address, Service, Workload, address};
@@ -64,12 +67,23 @@ pub fn translate(objects: &Objects, options: &Options, vips: &mut VipAllocations
     Resources { addresses, authorizations, objects, mesh_config, notices: context.into_notices() }
 }
 
-/// Objects about requests reach agents as they are: which of them count depends on who asks.
+/// Objects about requests reach agents as they are: which of them count depends on who asks. A route that is attached to a
+/// ServiceEntry comes with the hosts of that.
 fn http_objects(context: &Context<'_>) -> BTreeMap<(ObjectKind, String), mcp::Resource> {
     let ours = context.objects.http_objects().filter(|(_, object)| context.is_ours(object.metadata));
+    let mut hosts = ParentHosts::default();
+    for entry in context.objects.service_entries().filter(|object| context.is_ours(object.metadata)) {
+        hosts.add(&entry.metadata.namespace, &entry.metadata.name, entry.spec.hosts.iter().map(String::as_str));
+    }
     let one = |(kind, object): (Kind, Object<'_, WrittenHttpObject>)| {
         let name = format!("{}/{}", object.metadata.namespace, object.metadata.name);
-        Some(((kind.object_kind()?, name), protobuf::http_envelope(kind, object)))
+        let mut envelope = protobuf::http_envelope(kind, object);
+        if let HttpObject::HttpRoute(route) | HttpObject::GrpcRoute(route) = &object.spec.object {
+            let annotations = &mut envelope.metadata.get_or_insert_default().annotations;
+            annotations.remove(PARENT_HOSTS);
+            annotations.extend(hosts.annotation(route).map(|text| (PARENT_HOSTS.to_owned(), text)));
+        }
+        Some(((kind.object_kind()?, name), envelope))
     };
     ours.filter_map(one).collect()
 }

@@ -82,13 +82,17 @@ impl Candidate {
     }
 
     /// How near it is to clients in a namespace; `None` where it is not for them. A route of the Gateway API in a
-    /// namespace that is neither the client's nor that of the service, which has the host, is for nobody.
+    /// namespace that is neither the client's nor that of the service, which has the host, is for nobody; nor is one whose
+    /// parent is another namespace's service of that host.
     pub(super) fn nearness(&self, namespace: &str, service_namespace: &str) -> Option<Nearness> {
         if self.semantics == Semantics::GatewayApi {
+            let parent = self.parent_namespace.as_deref().unwrap_or(service_namespace);
+            if *parent != *service_namespace {
+                return None;
+            }
             if *self.namespace == *namespace {
                 return Some(Nearness::OwnGatewayRoute);
             }
-            let parent = self.parent_namespace.as_deref().unwrap_or(service_namespace);
             return (*parent == *self.namespace).then_some(Nearness::Public);
         }
         match &self.exported_to {

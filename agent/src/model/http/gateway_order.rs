@@ -12,8 +12,8 @@ use super::objects::RouteObject;
 use super::route::{Applicability, PathMatch, Route, Semantics};
 use super::visibility::HostPattern;
 
-/// What objects of one list agree in: their namespace, the host and the port of the parent.
-type Key<'a> = (&'a str, &'a HostPattern, Option<u16>);
+/// What objects of one list agree in: their namespace, and the namespace, host and port of the parent.
+type Key<'a> = (&'a str, Option<&'a str>, &'a HostPattern, Option<u16>);
 
 /// Makes a list of the objects, oldest first, for each host: all of one list in the place of the oldest.
 pub(super) fn candidates(objects: &[Arc<RouteObject>]) -> Vec<Candidate> {
@@ -26,7 +26,7 @@ pub(super) fn candidates(objects: &[Arc<RouteObject>]) -> Vec<Candidate> {
             continue;
         }
         for host in &object.hosts {
-            let key = (&*object.origin.namespace, host, object.parent_port);
+            let key = (&*object.origin.namespace, object.parent_namespace.as_deref(), host, object.parent_port);
             let at = *merged.entry(key).or_insert_with(|| {
                 all.push(Draft { object, hosts: vec![host.clone()], routes: Vec::new() });
                 all.len() - 1

@@ -1,6 +1,7 @@
 //! Which rules count for whom, and what they do: the cases of Istio's own tests that compilation decides about.
 
-use super::{Client, answer, config, object, store};
+use super::{Client, action, answer, config, object, request, store};
+use crate::model::service::ServiceKey;
 use crate::objects::Kind;
 
 /// A VirtualService with one rule, which sends everything to a host.
@@ -184,6 +185,33 @@ fn the_gateway_api_has_segments_and_an_order_of_its_own() {
     for (text, request, expected) in cases {
         assert_eq!(answer(&rules(&text), &Client::of("s"), "web.s", 80, request), expected, "{text}: {request}");
     }
+}
+
+#[test]
+fn a_route_of_a_service_entry_counts_for_its_hosts_and_for_those_of_no_other_namespace() {
+    const PARENT: &str = "parentRefs: [{group: networking.istio.io, kind: ServiceEntry, name: api, namespace: s}]";
+    const HOSTS: &str = "annotations: {weir.dev/parent-hosts: \"s/api=api.example.com,*.api.example.com\"}";
+    let rules = |to: &str| format!("{PARENT}, rules: [{{backendRefs: [{{name: {to}, port: 80}}]}}]");
+    let producer = object("HTTPRoute", &format!("s/producer, {HOSTS}"), &rules("made"));
+    let consumer = object("GRPCRoute", &format!("c/consumer, {HOSTS}"), &rules("wanted"));
+    let config = config(&(producer + &consumer));
+    for (client, namespace, host, expected) in [
+        ("s", "s", "api.example.com", "made.s:80=1"),
+        ("x", "s", "*.api.example.com", "made.s:80=1"),
+        ("c", "s", "api.example.com", "wanted.c:80=1"),
+        ("s", "s", "www.api.example.com", "default"),
+        // Another namespace's service of the same host.
+        ("s", "c", "api.example.com", "default"),
+        ("c", "c", "api.example.com", "default"),
+    ] {
+        let routes = config.routes(Client::of(client).view(), &ServiceKey::new(namespace, host), 80);
+        let found = routes.and_then(|routes| routes.pick(&request("GET /")).map(|route| action(route)));
+        assert_eq!(found.as_deref().unwrap_or("default"), expected, "{client}: {namespace}/{host}");
+    }
+    let mut unknown = store(&object("HTTPRoute", "s/r", &rules("made")));
+    assert!(unknown.take_changed().is_some());
+    let notes = unknown.notes(Kind::HttpRoute, &"s/r".into(), &[].into());
+    assert_eq!(notes, ["spec.parentRefs[0]: there is no ServiceEntry s/api"]);
 }
 
 #[test]

@@ -2,10 +2,12 @@
 
 use super::{objects_of, service, translated, workload};
 use crate::control_plane::translate::{Options, VipAllocations, translate};
+use crate::objects::PARENT_HOSTS;
 use crate::proto::istio::workload::{
     AppProtocol, LoadBalancing, PortList, Service, TunnelProtocol, load_balancing::HealthPolicy, load_balancing::Mode,
     load_balancing::Scope,
 };
+use crate::resources::ObjectKind;
 
 fn entry(name: &str, rest: &str, spec: &str) -> String {
     format!(
@@ -314,4 +316,28 @@ fn objects_outside_the_mesh_do_not_count() {
         + mesh;
     let keys: Vec<String> = translated(&yaml).addresses.into_keys().collect();
     assert_eq!(keys, ["Kubernetes/networking.istio.io/WorkloadEntry/in/w"]);
+}
+
+#[test]
+fn a_route_comes_with_the_hosts_of_the_service_entries_that_it_is_attached_to() {
+    let route = |annotations: &str, parent: &str| {
+        let text = format!(
+            "---\napiVersion: gateway.networking.k8s.io/v1\nkind: HTTPRoute\nmetadata: {{name: r, namespace: n, annotations: \
+             {{{annotations}}}}}\nspec: {{parentRefs: [{parent}]}}\n"
+        );
+        let spec = "hosts: [a.com, b.com], resolution: DNS, ports: [{number: 80, name: http, protocol: HTTP}]";
+        let found = translated(&(entry("e", "namespace: n", spec) + &text));
+        let sent = &found.objects[&(ObjectKind::HttpRoute, "n/r".to_owned())];
+        sent.metadata.as_ref().and_then(|metadata| metadata.annotations.get(PARENT_HOSTS).cloned())
+    };
+    let parent = |kind: &str, name: &str| format!("{{group: networking.istio.io, kind: {kind}, name: {name}}}");
+    assert_eq!(route("", &parent("ServiceEntry", "e")).as_deref(), Some("n/e=a.com,b.com"));
+    for (annotations, parent) in [
+        ("", parent("ServiceEntry", "other")),
+        // What a user writes does not count.
+        ("weir.dev/parent-hosts: n/other=c.com", parent("ServiceEntry", "other")),
+        ("weir.dev/parent-hosts: n/e=c.com", "{group: \"\", kind: Service, name: e}".to_owned()),
+    ] {
+        assert_eq!(route(annotations, &parent), None, "{annotations:?} {parent}");
+    }
 }
