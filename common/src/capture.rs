@@ -223,7 +223,7 @@ impl SocketAddress {
 }
 
 /// What is known of a destination before a connection to it is accepted. Its key is an [`Address`]: that of one port, else
-/// with port 0 for every other port of the IP address, else [`ELSEWHERE`].
+/// with port 0 for every other port of the IP address, else that of the port at [`ELSEWHERE`]'s IP address, else [`ELSEWHERE`].
 #[repr(u32)]
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Answer {

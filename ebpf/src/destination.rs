@@ -16,7 +16,10 @@ pub(crate) fn refusal(destination: Address) -> Option<Counter> {
         Some(known) if Answer::Refused.is(known) => Some(Counter::RefusedService),
         Some(known) if Answer::OpenPorts.is(known) && is_closed(destination) => Some(Counter::RefusedPodPort),
         Some(_) => None,
-        None => answer(ELSEWHERE).filter(|known| Answer::Refused.is(*known)).map(|_| Counter::RefusedNotInRegistry),
+        None => {
+            let elsewhere = answer(Address::new(ELSEWHERE.ip, destination.port)).or_else(|| answer(ELSEWHERE));
+            elsewhere.filter(|known| Answer::Refused.is(*known)).map(|_| Counter::RefusedNotInRegistry)
+        }
     }
 }
 

@@ -3,7 +3,7 @@
 //!
 //! Only what differs is written. What is no longer refused goes first, and what is refused now comes last.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::net::IpAddr;
 use std::sync::Arc;
 
@@ -23,6 +23,8 @@ pub struct Destinations<M: AnswerMap = KernelMap> {
     node: Arc<str>,
     present: HashMap<IpAddr, Answers>,
     refuses_elsewhere: bool,
+    /// Ports that are not refused elsewhere.
+    open_elsewhere: BTreeSet<u16>,
     /// Addresses for which there was no room: the mesh knows them, and the map does not.
     without_room: HashSet<IpAddr>,
 }
@@ -67,7 +69,14 @@ impl Destinations {
 
 impl<M: AnswerMap> Destinations<M> {
     fn new(map: M, node: Arc<str>) -> Self {
-        Self { map, node, present: HashMap::new(), refuses_elsewhere: false, without_room: HashSet::new() }
+        Self {
+            map,
+            node,
+            present: HashMap::new(),
+            refuses_elsewhere: false,
+            open_elsewhere: BTreeSet::new(),
+            without_room: HashSet::new(),
+        }
     }
 
     fn update(&mut self, mesh: &Mesh, touched: Touched) {
@@ -82,7 +91,23 @@ impl<M: AnswerMap> Destinations<M> {
         for ip in addresses {
             self.update_address(mesh, ip);
         }
-        self.refuse_elsewhere(may_refuse_elsewhere && self.without_room.is_empty());
+        let open: BTreeSet<u16> = may_refuse_elsewhere.then(|| mesh.http_ports().collect()).unwrap_or_default();
+        let are_open = self.open_elsewhere(&open);
+        self.refuse_elsewhere(may_refuse_elsewhere && are_open && self.without_room.is_empty());
+    }
+
+    /// Has these ports, and no others, not be refused elsewhere. Returns whether that is so now.
+    fn open_elsewhere(&mut self, wanted: &BTreeSet<u16>) -> bool {
+        let at = |port: u16| Address::new(ELSEWHERE.ip, port);
+        let mut is_done = true;
+        for port in wanted.difference(&self.open_elsewhere.clone()) {
+            match self.map.set(at(*port), Answer::Unknown) {
+                Ok(()) => drop(self.open_elsewhere.insert(*port)),
+                Err(_) => is_done = false,
+            }
+        }
+        self.open_elsewhere.retain(|port| wanted.contains(port) || self.map.remove(at(*port)).is_err());
+        is_done
     }
 
     fn refuse_elsewhere(&mut self, refuse: bool) {
@@ -137,6 +162,7 @@ impl<M: AnswerMap + std::fmt::Debug + Send> Follower for Destinations<M> {
 impl<M: AnswerMap> Drop for Destinations<M> {
     fn drop(&mut self) {
         self.refuse_elsewhere(false);
+        self.open_elsewhere(&BTreeSet::new());
         for (ip, had) in self.present.drain() {
             // Whoever comes next empties the map.
             let _ = write(&mut self.map, ip, &had, &[]);
@@ -173,7 +199,7 @@ mod tests {
 
     use super::*;
     use crate::model::mesh::{MeshSettings, MeshUpdate, OutboundTrafficPolicy};
-    use crate::model::service::{PortMapping, Service, ServiceKey, ServicePort, Vip, Visibility};
+    use crate::model::service::{AppProtocol, PortMapping, Service, ServiceKey, ServicePort, Vip, Visibility};
     use crate::model::workload::{HealthStatus, Workload};
 
     /// A map with room for so many keys.
@@ -325,6 +351,14 @@ mod tests {
         assert!(!full.contains(&(ELSE.0.to_owned(), ELSE.1)), "{full:?}");
         followed.after([MeshUpdate::RemoveAddress("10.0.0.3".into())]);
         assert_eq!(followed.after([MeshUpdate::RemoveAddress("10.0.0.2".into())]), answers(&one));
+        let web = ServicePort { service_port: 80, target_port: 0, app_protocol: AppProtocol::Http11 };
+        let with_http =
+            followed.after(put_service(Service { ports: vec![web], vips: Vec::new(), ..service("10.9.0.0", &[]) }));
+        assert_eq!(with_http, answers(&[one[0], ELSE, (":: 80", Answer::Unknown)]), "a request there has an answer");
+        let own = |decide| [MeshUpdate::SidecarsDecideOutbound(decide)];
+        assert_eq!(followed.after(own(true)), [], "pods differ");
+        assert_eq!(followed.after(own(false)), with_http);
+        followed.after([MeshUpdate::RemoveAddress(format!("ns/{KEY}").into())]);
         let block = Service {
             vips: vec![Vip { network: "".into(), block: "10.9.0.0/16".parse().expect("a block") }],
             ..service("10.9.0.0", &[80])

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use ipnet::IpNet;
 
-use super::address::NetworkAddress;
+use super::address::{NetworkAddress, is_allocated};
 
 /// What a service is known by: its namespace and hostname. Printed `namespace/hostname`, its resource name on the wire.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -60,6 +60,20 @@ impl Service {
     pub fn is_kubernetes(&self) -> bool {
         let rest = self.key.hostname.strip_prefix(&*self.name).and_then(|rest| rest.strip_prefix('.'));
         rest.and_then(|rest| rest.strip_prefix(&*self.key.namespace)).is_some_and(|rest| rest.starts_with(".svc."))
+    }
+
+    /// Whether nobody dials an address of its own, unless DNS of the mesh says that one: a host of a ServiceEntry without addresses.
+    /// Its clients look the host up elsewhere, and only their requests say which host they are for.
+    #[must_use]
+    pub fn is_known_by_host(&self) -> bool {
+        let is_dialled = |vip: &Vip| vip.single().is_none_or(|ip| !is_allocated(ip));
+        !self.is_kubernetes() && self.waypoint.is_none() && !self.vips.iter().any(is_dialled)
+    }
+
+    /// Whether connections go to the address that was dialled (`resolution: NONE`).
+    #[must_use]
+    pub fn is_passthrough(&self) -> bool {
+        self.load_balancing.as_ref().is_some_and(|balancing| balancing.mode == BalancingMode::Passthrough)
     }
 }
 
@@ -116,6 +130,14 @@ impl fmt::Display for AppProtocol {
             Self::Tcp => "TCP",
             Self::Tls => "TLS",
         })
+    }
+}
+
+impl AppProtocol {
+    /// Whether a port that declares it carries requests of HTTP.
+    #[must_use]
+    pub fn is_http(self) -> bool {
+        matches!(self, Self::Http11 | Self::Http2 | Self::Grpc)
     }
 }
 

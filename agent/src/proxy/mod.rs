@@ -68,6 +68,7 @@ mod outbound {
     }
 
     mod names;
+    mod reach;
     mod tcp;
     mod upstream;
 

@@ -11,7 +11,7 @@ use super::certificates::CarriedIdentity;
 use super::inbound::InboundPeers;
 use super::node::Proxy;
 use super::origin::PodOrigin;
-use super::outbound::{Breakers, HttpPool};
+use super::outbound::{Breakers, HttpPool, Names};
 use super::revocation::PodConnections;
 use super::workers::Workers;
 use crate::enrollment::pod::EnrolledPod;
@@ -32,6 +32,8 @@ pub(super) struct PodProxy {
     pub(super) pools: Box<[Pool<PodOrigin>]>,
     /// The connections for its HTTP requests, of each worker too.
     pub(super) http_pools: Box<[HttpPool]>,
+    /// The names that its own requests have it look up.
+    pub(super) names: Names,
     /// What it has under way to destinations that have limits.
     pub(super) breakers: Breakers,
     /// What slow readers of its HBONE streams may make the agent hold.

@@ -54,6 +54,7 @@ impl Proxy {
             pod,
             pools,
             http_pools,
+            names: self.names.of_pod(),
             breakers: Breakers::default(),
             budget,
             handshakes: Handshakes::default(),

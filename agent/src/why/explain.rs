@@ -16,6 +16,7 @@ use crate::model::http::plan::{Plan, Planner};
 use crate::model::http::reply::{LocalReply, Reason};
 use crate::model::http::route::{Action, Forward, Route};
 use crate::model::http::served::{Served, is_switched_off};
+use crate::model::mesh::OutboundTrafficPolicy;
 use crate::model::service::Service;
 
 /// What would become of a request.
@@ -54,6 +55,16 @@ fn follow(asker: &Asker<'_>, asked: Asked, dialled: OriginalDst, explanation: &m
         || is_switched_off(asker.labels),
         |service, port| asker.config.routes(asker.view(), service, port).is_some(),
     );
+    if asked.sent == Sent::Http
+        && let Some(service) = named_by_host(asker, &asked.head, dialled)
+    {
+        explanation.destination = Some(service.key.to_string());
+        explanation.served_as = "HTTP".to_owned();
+        explanation.served_because =
+            "the mesh does not know the address, and the host of the request names the service".to_owned();
+        let port = dialled.0.port();
+        return Requests { asker, dialled, service: &service, port, head: asked.head }.explain(explanation);
+    }
     let own = asker.mesh.service_at(asker.source, dialled);
     explanation.destination = own.map(|service| service.key.to_string());
     match served {
@@ -73,10 +84,27 @@ fn follow(asker: &Asker<'_>, asked: Asked, dialled: OriginalDst, explanation: &m
     }
 }
 
+/// The service that the host of a request to an address that the mesh does not know names.
+fn named_by_host(asker: &Asker<'_>, head: &RequestHead, dialled: OriginalDst) -> Option<Arc<Service>> {
+    let Asker { mesh, config, .. } = asker;
+    let is_looked_into = mesh.is_host_port(dialled.0.port()) && !is_switched_off(asker.labels);
+    if !is_looked_into || !mesh.is_unknown(asker.source, dialled) {
+        return None;
+    }
+    let planner = Planner { mesh, config, source: asker.view(), dialled_port: dialled.0.port() };
+    planner.service_of_host(outbound_policy(asker), head).cloned()
+}
+
+/// What becomes of destinations that the mesh does not know.
+fn outbound_policy(asker: &Asker<'_>) -> OutboundTrafficPolicy {
+    let own = asker.config.outbound_traffic_policy(asker.view());
+    own.unwrap_or(asker.mesh.settings().outbound_traffic_policy)
+}
+
 /// A connection that is moved as bytes.
 fn tcp(asker: &Asker<'_>, dialled: OriginalDst, explanation: &mut Explanation) {
     let port = dialled.0.port();
-    let resolved = asker.mesh.resolve(asker.source, dialled, || 0);
+    let resolved = asker.mesh.resolve_under(outbound_policy(asker), asker.source, dialled, || 0);
     let service = asker.mesh.service_at(asker.source, dialled);
     let mut line = DestinationLine { port, weight: 1, total_weight: 1, ..DestinationLine::default() };
     line.name = service.map_or_else(|| dialled.0.ip().to_string(), |service| service.key.to_string());

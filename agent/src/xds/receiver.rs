@@ -75,8 +75,16 @@ impl ConfigReceiver {
 
     /// Puts changed objects about requests in force, all at once.
     fn publish_http(&self, state: &mut SubscriptionState) {
-        if let Some(config) = state.take_http() {
-            self.mesh.routes().replace(config);
+        let Some(config) = state.take_http() else { return };
+        let decides_outbound = config.decides_outbound();
+        let is_change = self.mesh.read().sidecars_decide_outbound() != decides_outbound;
+        // What is refused early must be so for every pod: nothing is as long as Sidecars may say otherwise.
+        if is_change && decides_outbound {
+            self.mesh.apply([MeshUpdate::SidecarsDecideOutbound(true)]);
+        }
+        self.mesh.routes().replace(config);
+        if is_change && !decides_outbound {
+            self.mesh.apply([MeshUpdate::SidecarsDecideOutbound(false)]);
         }
     }
 

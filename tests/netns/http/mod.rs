@@ -7,8 +7,10 @@ mod balancing;
 mod changes;
 mod clients;
 mod dashboards;
+mod egress;
 mod from_kubernetes;
 mod grpc;
+mod hosts;
 mod http2;
 mod load;
 mod matching;
@@ -28,7 +30,7 @@ pub(crate) fn cases() -> Vec<Case> {
     [
         [split::CASES, matching::CASES, visibility::CASES, changes::CASES].concat(),
         [recovery::CASES, balancing::CASES, messages::CASES].concat(),
-        [load::CASES, http2::CASES, told::CASES, why::CASES].concat(),
+        [load::CASES, http2::CASES, told::CASES, why::CASES, egress::CASES, hosts::CASES].concat(),
         [from_kubernetes::CASES, telemetry_objects::CASES, dashboards::CASES].concat(),
         [clients::CASES, grpc::CASES, streams::CASES, once::CASES, pressure::CASES].concat(),
     ]

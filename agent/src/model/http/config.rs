@@ -128,6 +128,12 @@ impl HttpConfig {
         self.scopes.of(source).scope.and_then(|scope| scope.outbound_traffic_policy)
     }
 
+    /// Whether some `Sidecar` says anything of destinations that are not known.
+    #[must_use]
+    pub fn decides_outbound(&self) -> bool {
+        self.scopes.decide_outbound()
+    }
+
     /// For requests that go to a service without any rule.
     #[must_use]
     pub fn default_retry(&self) -> Option<&RetryPolicy> {

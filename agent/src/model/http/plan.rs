@@ -11,7 +11,9 @@ use super::reply::Reason;
 use super::route::{Action, Cluster, Destination, Forward, Route, Semantics, Target};
 use super::timeouts::Timeouts;
 use super::visibility::SourceView;
-use crate::model::mesh::Mesh;
+use crate::model::address::{OriginalDst, canonical};
+use crate::model::mesh::{Mesh, OutboundTrafficPolicy};
+use crate::model::resolve::{Transport, Upstream};
 use crate::model::service::{Service, ServiceKey};
 
 /// See the module.
@@ -22,6 +24,8 @@ pub struct Plan {
     pub policy: Arc<DestinationPolicy>,
     pub retry: Option<RetryPolicy>,
     pub timeouts: Timeouts,
+    /// The one upstream there is, where no endpoint of the service is to be chosen.
+    pub fixed: Option<Upstream>,
     /// The route, and which of its destinations; none where no object is about the request.
     pub route: Option<(Arc<Route>, usize)>,
 }
@@ -100,11 +104,54 @@ impl Plan {
         refuse_own_tls(&policy)?;
         let retry = RetryPolicy::of(config.default_retry(), head);
         let timeouts = Timeouts::of(None, None, head);
-        Ok(Self { service: service.key.clone(), port, policy, retry, timeouts, route: None })
+        Ok(Self { service: service.key.clone(), port, policy, retry, timeouts, fixed: None, route: None })
     }
 }
 
 impl Planner<'_> {
+    /// To the address that was dialled, which the mesh does not know, as Istio's route `allow_any` does.
+    #[must_use]
+    pub fn to_address(&self, dialled: OriginalDst, head: &RequestHead) -> Plan {
+        let transport = Transport::Passthrough(canonical(dialled.0));
+        Plan {
+            service: ServiceKey::new("", "PassthroughCluster"),
+            port: self.dialled_port,
+            policy: Arc::default(),
+            retry: RetryPolicy::of(None, head),
+            timeouts: Timeouts::of(None, None, head),
+            fixed: Some(Upstream { transport, workload: None, service: None }),
+            route: None,
+        }
+    }
+
+    /// The service that the host of a request to an address that the mesh does not know names; not one that the source may not
+    /// know under this policy.
+    #[must_use]
+    pub fn service_of_host(&self, policy: OutboundTrafficPolicy, head: &RequestHead) -> Option<&Arc<Service>> {
+        let (port, host) = (self.dialled_port, String::from_utf8_lossy(head.host()));
+        let service = self.mesh.service_of_host(self.source.namespace, &host, port)?;
+        let may_know =
+            policy == OutboundTrafficPolicy::AllowAny || self.config.is_imported(self.source, &service.key, port);
+        may_know.then_some(service)
+    }
+
+    /// The upstream of a service whose endpoint is the host of the request; `None` for other services.
+    ///
+    /// # Errors
+    /// When the service does not stand for the host.
+    pub fn fixed_upstream(
+        &self,
+        service: &ServiceKey,
+        port: u16,
+        head: &RequestHead,
+    ) -> Result<Option<Upstream>, Reason> {
+        if !service.hostname.starts_with('*') {
+            return Ok(None);
+        }
+        let host = String::from_utf8_lossy(head.host());
+        self.mesh.resolve_host(service, port, &host).map_err(|_| Reason::NoRoute)
+    }
+
     /// To one of the destinations of a route, which `forward` is of. `random` must be uniform.
     ///
     /// # Errors
@@ -144,7 +191,8 @@ impl Planner<'_> {
         let retry = RetryPolicy::of(forward.retry.as_ref(), head);
         let per_try = retry.as_ref().and_then(|retry| retry.per_try_timeout);
         let timeouts = Timeouts::of(forward.timeout, per_try, head);
-        Ok(Plan { service, port, policy, retry, timeouts, route: Some((route.clone(), at)) })
+        let fixed = self.fixed_upstream(&service, port, head)?;
+        Ok(Plan { service, port, policy, retry, timeouts, fixed, route: Some((route.clone(), at)) })
     }
 
     /// The service and the port of a cluster, as the source sees them.

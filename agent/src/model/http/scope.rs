@@ -58,6 +58,11 @@ impl Scopes {
         Self { by_namespace, root_namespace }
     }
 
+    /// Whether any of them has an `outboundTrafficPolicy`.
+    pub(super) fn decide_outbound(&self) -> bool {
+        self.by_namespace.values().flatten().any(|scope| scope.outbound_traffic_policy.is_some())
+    }
+
     /// The scope of a source: the first that selects it, else the first of its namespace without a selector, else
     /// the first of the root namespace without one.
     pub(super) fn of<'a>(&'a self, source: SourceView<'a>) -> ScopeView<'a> {

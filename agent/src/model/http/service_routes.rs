@@ -17,7 +17,6 @@ pub struct ServiceRoutes {
     pub semantics: Semantics,
     routes: Box<[Arc<Route>]>,
     index: Index,
-    matches_authority: bool,
 }
 
 impl ServiceRoutes {
@@ -25,11 +24,7 @@ impl ServiceRoutes {
     #[must_use]
     pub fn new(semantics: Semantics, routes: Vec<Arc<Route>>) -> Self {
         let index = Index::new(&routes);
-        let matches_authority = routes.iter().any(|route| {
-            let is_authority = |name: &str| matches!(name, "host" | ":authority");
-            route.matches.authority.is_some() || route.matches.fields.iter().any(|field| is_authority(&field.name))
-        });
-        Self { semantics, routes: routes.into(), index, matches_authority }
+        Self { semantics, routes: routes.into(), index }
     }
 
     /// The route of a request, whose path has been normalised; `None` where none matches.
@@ -54,12 +49,6 @@ impl ServiceRoutes {
     #[must_use]
     pub fn routes(&self) -> &[Arc<Route>] {
         &self.routes
-    }
-
-    /// Whether any of them looks at the authority.
-    #[must_use]
-    pub fn matches_authority(&self) -> bool {
-        self.matches_authority
     }
 }
 
@@ -225,12 +214,5 @@ mod tests {
             let plain = all.routes().iter().find(|route| route.matches.is_met_by(&request));
             assert_eq!(all.pick(&request).map(|route| &route.name), plain.map(|route| &route.name), "{path:?}");
         }
-    }
-
-    #[test]
-    fn a_list_says_whether_it_looks_at_the_authority() {
-        assert!(!routes(vec![on(PathMatch::Any)]).matches_authority());
-        let authority = Some(TextMatch::Exact("a".into()));
-        assert!(routes(vec![on(PathMatch::Any), RequestMatch { authority, ..on(PathMatch::Any) }]).matches_authority());
     }
 }

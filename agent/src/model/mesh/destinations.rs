@@ -35,7 +35,8 @@ impl Mesh {
     }
 
     /// Whether an address of which the mesh knows nothing is refused to every pod. Not where blocks of addresses belong to
-    /// services: such an address may be in one of them.
+    /// services: such an address may be in one of them. Nor at ports at which services speak HTTP ([`Self::http_ports`]): a
+    /// request there has an answer.
     #[must_use]
     pub fn refuses_elsewhere(&self) -> bool {
         self.refuses_unknown() && !self.services.has_blocks(&self.settings().network)
@@ -48,8 +49,10 @@ impl Mesh {
         of_services.chain(self.workloads.addresses(network))
     }
 
+    /// Whether every pod is refused what the mesh does not know.
     fn refuses_unknown(&self) -> bool {
-        self.settings().outbound_traffic_policy == OutboundTrafficPolicy::RegistryOnly
+        let is_refused = self.settings().outbound_traffic_policy == OutboundTrafficPolicy::RegistryOnly;
+        is_refused && !self.sidecars_decide_outbound()
     }
 
     /// Nothing is known of an address that the mesh knows. It needs to be said only where others are refused.

@@ -23,6 +23,10 @@ pub(in crate::model) struct Services {
     /// By [`dns_name`].
     by_hostname: Shards<HashMap<Arc<str>, Claims>>,
     by_vip: HashMap<Arc<str>, Vips>,
+    /// The ports that declare HTTP, and of how many services each.
+    http_ports: BTreeMap<u16, u32>,
+    /// Those of services that only their host tells apart.
+    host_ports: BTreeMap<u16, u32>,
 }
 
 /// A service and its endpoints. Either may arrive before the other.
@@ -80,6 +84,16 @@ impl Services {
         self.by_key.iter().flat_map(HashMap::values).filter_map(|record| record.service.as_ref())
     }
 
+    /// The ports at which some service declares HTTP, ascending.
+    pub(super) fn http_ports(&self) -> &BTreeMap<u16, u32> {
+        &self.http_ports
+    }
+
+    /// The same of services that only their host tells apart ([`Service::is_known_by_host`]).
+    pub(super) fn host_ports(&self) -> &BTreeMap<u16, u32> {
+        &self.host_ports
+    }
+
     pub(super) fn by_hostname(&self, hostname: &str, from_namespace: &str) -> Option<&Arc<Service>> {
         let name = dns_name(hostname);
         self.by_hostname.of(&*name).get(&*name)?.seen_from(from_namespace)
@@ -129,6 +143,10 @@ impl Services {
     /// Adds a service; one of the same key must have been removed before.
     pub(super) fn insert(&mut self, service: &Arc<Service>) {
         self.record_mut(&service.key).service = Some(service.clone());
+        count(&mut self.http_ports, http_ports(service));
+        if service.is_known_by_host() {
+            count(&mut self.host_ports, http_ports(service));
+        }
         let name = shared_dns_name(&service.key.hostname);
         claim(self.by_hostname.of_mut(&*name), name.clone(), service);
         for vip in &service.vips {
@@ -146,6 +164,10 @@ impl Services {
             return;
         };
         self.forget_if_empty(key);
+        discount(&mut self.http_ports, http_ports(&service));
+        if service.is_known_by_host() {
+            discount(&mut self.host_ports, http_ports(&service));
+        }
         let name = shared_dns_name(&key.hostname);
         disclaim(self.by_hostname.of_mut(&*name), &name, &service);
         for vip in &service.vips {
@@ -183,6 +205,27 @@ impl Services {
     fn forget_if_empty(&mut self, key: &ServiceKey) {
         if self.record(key).is_some_and(|record| record.service.is_none() && record.endpoints.is_empty()) {
             self.by_key.of_mut(&*key.hostname).remove(key);
+        }
+    }
+}
+
+/// The ports of a service that declare HTTP, once for each time that one is listed.
+fn http_ports(service: &Service) -> impl Iterator<Item = u16> {
+    service.ports.iter().filter(|port| port.app_protocol.is_http()).map(|port| port.service_port)
+}
+
+fn count(counts: &mut BTreeMap<u16, u32>, ports: impl Iterator<Item = u16>) {
+    for port in ports {
+        *counts.entry(port).or_default() += 1;
+    }
+}
+
+fn discount(counts: &mut BTreeMap<u16, u32>, ports: impl Iterator<Item = u16>) {
+    for port in ports {
+        let Some(count) = counts.get_mut(&port) else { continue };
+        *count -= 1;
+        if *count == 0 {
+            counts.remove(&port);
         }
     }
 }

@@ -20,6 +20,7 @@ use crate::model::workload::{NetworkMode, TunnelProtocol, Workload};
 #[derive(Debug, Default)]
 pub struct Mesh {
     settings: MeshSettings,
+    sidecars_decide_outbound: bool,
     pub(in crate::model) workloads: Workloads,
     pub(in crate::model) services: Services,
     policies: Policies,
@@ -58,11 +59,13 @@ impl Mesh {
             }
             MeshUpdate::Settings(settings) => {
                 self.settings = settings;
-                if let Some(touched) = &mut self.touched {
-                    *touched = Touched::All;
-                }
+                self.touch_all();
                 self.policy_objects.rebuild_modes(&self.settings.root_namespace);
                 self.policy_version += 1;
+            }
+            MeshUpdate::SidecarsDecideOutbound(decide) => {
+                self.sidecars_decide_outbound = decide;
+                self.touch_all();
             }
         }
     }
@@ -144,6 +147,12 @@ impl Mesh {
         self.touched.as_mut().map(std::mem::take)
     }
 
+    fn touch_all(&mut self) {
+        if let Some(touched) = &mut self.touched {
+            *touched = Touched::All;
+        }
+    }
+
     fn touch_workload(&mut self, workload: &Workload) {
         let Some(touched) = &mut self.touched else { return };
         touched.add(workload.addresses.iter().copied());
@@ -159,6 +168,27 @@ impl Mesh {
 
     pub fn settings(&self) -> &MeshSettings {
         &self.settings
+    }
+
+    /// Whether some `Sidecar` has an `outboundTrafficPolicy`: what the mesh's settings say is then not for all pods.
+    pub fn sidecars_decide_outbound(&self) -> bool {
+        self.sidecars_decide_outbound
+    }
+
+    /// Whether some service declares HTTP at this port.
+    pub fn is_http_port(&self, port: u16) -> bool {
+        self.services.http_ports().contains_key(&port)
+    }
+
+    /// Whether some service that only its host tells apart declares HTTP at this port: a request there to an address that the mesh
+    /// does not know may be for it.
+    pub fn is_host_port(&self, port: u16) -> bool {
+        self.services.host_ports().contains_key(&port)
+    }
+
+    /// The ports at which some service declares HTTP, ascending.
+    pub fn http_ports(&self) -> impl Iterator<Item = u16> {
+        self.services.http_ports().keys().copied()
     }
 
     pub fn workload(&self, uid: &str) -> Option<&Arc<Workload>> {

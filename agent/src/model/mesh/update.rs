@@ -27,6 +27,8 @@ pub enum MeshUpdate {
     /// `namespace/name`.
     RemovePeerObject(Arc<str>),
     Settings(MeshSettings),
+    /// Whether some `Sidecar` has an `outboundTrafficPolicy`, so that it is not the same for all pods.
+    SidecarsDecideOutbound(bool),
 }
 
 /// What MeshConfig says about the whole mesh, and where this agent is in it.

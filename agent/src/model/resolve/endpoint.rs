@@ -39,7 +39,23 @@ impl Mesh {
     ) -> Result<Upstream, Unresolved> {
         let excluded = |endpoint: &Workload| tried.contains(&endpoint.uid);
         let destination = canonical(destination.0);
-        Resolution { mesh: self, source, destination, client: None, excluded: &excluded, random }.upstream()
+        let policy = self.settings().outbound_traffic_policy;
+        Resolution { mesh: self, source, destination, client: None, policy, excluded: &excluded, random }.upstream()
+    }
+
+    /// As [`Self::resolve`], for a source to which another policy applies than the mesh's.
+    ///
+    /// # Errors
+    /// As of [`Self::resolve`].
+    pub fn resolve_under(
+        &self,
+        policy: OutboundTrafficPolicy,
+        source: &Workload,
+        destination: OriginalDst,
+        random: impl FnMut() -> u64,
+    ) -> Result<Upstream, Unresolved> {
+        let (destination, excluded) = (canonical(destination.0), &|_: &Workload| false);
+        Resolution { mesh: self, source, destination, client: None, policy, excluded, random }.upstream()
     }
 }
 
@@ -50,6 +66,11 @@ impl Mesh {
             Destination::Service(service) => Some(service),
             Destination::Workload(_) | Destination::Unknown => None,
         }
+    }
+
+    /// Whether an address means nothing to a source that the mesh knows.
+    pub fn is_unknown(&self, source: &Workload, destination: OriginalDst) -> bool {
+        matches!(Destination::of(self, source, canonical(destination.0).ip()), Destination::Unknown)
     }
 }
 
@@ -80,6 +101,8 @@ pub(super) struct Resolution<'a, 'r, R> {
     pub(super) destination: SocketAddr,
     /// For which an endpoint is always the same.
     pub(super) client: Option<Client>,
+    /// What becomes of a destination that the mesh does not know.
+    pub(super) policy: OutboundTrafficPolicy,
     /// Endpoints that a service is not to be served by.
     pub(super) excluded: &'r dyn Fn(&Workload) -> bool,
     pub(super) random: R,
@@ -161,8 +184,7 @@ impl<'a, R: FnMut() -> u64> Resolution<'a, '_, R> {
     /// Service, kube-proxy may: it refuses where it does not. Endpoints that are there, but not healthy, are no reason.
     fn reach_without_endpoint(&self, service: &Arc<Service>) -> Result<Upstream, Unresolved> {
         let is_unknown = self.mesh.endpoints(&service.key).next().is_none();
-        let policy = self.mesh.settings().outbound_traffic_policy;
-        if is_unknown && service.is_kubernetes() && policy == OutboundTrafficPolicy::AllowAny {
+        if is_unknown && service.is_kubernetes() && self.policy == OutboundTrafficPolicy::AllowAny {
             return Ok(upstream(Transport::Passthrough(self.destination), None, Some(service)));
         }
         Err(Unresolved::NoHealthyEndpoint(service.key.to_string(), self.destination.port()))
@@ -186,7 +208,7 @@ impl<'a, R: FnMut() -> u64> Resolution<'a, '_, R> {
     }
 
     fn reach_unknown(&self) -> Result<Upstream, Unresolved> {
-        match self.mesh.settings().outbound_traffic_policy {
+        match self.policy {
             OutboundTrafficPolicy::AllowAny => Ok(upstream(Transport::Passthrough(self.destination), None, None)),
             OutboundTrafficPolicy::RegistryOnly => Err(Unresolved::RegistryOnly),
         }

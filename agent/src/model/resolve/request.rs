@@ -1,10 +1,10 @@
 //! Which endpoint serves one request of HTTP, once its route has named a service.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 use super::endpoint::Resolution;
-use super::upstream::{Unresolved, Upstream};
+use super::upstream::{Transport, Unresolved, Upstream};
 use crate::model::address::{OriginalDst, canonical};
 use crate::model::balance::Client;
 use crate::model::mesh::Mesh;
@@ -89,7 +89,43 @@ impl Mesh {
     ) -> Resolution<'a, 'r, R> {
         let destination = address_of(service, source, canonical(request.dialled.0), request.port);
         let client = request.hash.map(Client::of_hash);
-        Resolution { mesh: self, source, destination, client, excluded, random }
+        let policy = self.settings().outbound_traffic_policy;
+        Resolution { mesh: self, source, destination, client, policy, excluded, random }
+    }
+}
+
+impl Mesh {
+    /// The service that the host of a request names to sources of a namespace, among those that only their host tells apart:
+    /// the one with this host, else the one with the longest wildcard for it.
+    pub fn service_of_host(&self, from_namespace: &str, host: &str, port: u16) -> Option<&Arc<Service>> {
+        let has_port = |service: &&Arc<Service>| {
+            service.is_known_by_host() && service.ports.iter().any(|known| known.service_port == port)
+        };
+        let find = |host: &str| self.service_by_hostname(host, from_namespace).filter(has_port);
+        let wildcards = host.match_indices('.').map(|(at, _)| format!("*{}", &host[at..]));
+        find(host).or_else(|| wildcards.chain(["*".to_owned()]).find_map(|wildcard| find(&wildcard)))
+    }
+
+    /// The upstream of a request to a service with a wildcard that has no endpoints (`resolution: DYNAMIC_DNS`): whatever the host of
+    /// the request is. `None` for other services.
+    ///
+    /// # Errors
+    /// When the service does not stand for the host.
+    pub fn resolve_host(&self, key: &ServiceKey, port: u16, host: &str) -> Result<Option<Upstream>, Unresolved> {
+        let Some(end) = key.hostname.strip_prefix('*') else { return Ok(None) };
+        let Some(service) = self.service(key).filter(|service| !service.is_passthrough()) else { return Ok(None) };
+        let Some(listed) = service.ports.iter().find(|known| known.service_port == port) else { return Ok(None) };
+        if self.endpoints(key).next().is_some() {
+            return Ok(None);
+        }
+        let host = host.strip_suffix('.').unwrap_or(host).to_ascii_lowercase();
+        let is_name = !host.is_empty() && host.parse::<IpAddr>().is_err();
+        if !is_name || !host.ends_with(&end.to_ascii_lowercase()) {
+            return Err(Unresolved::WrongHost(key.to_string(), host));
+        }
+        let port = if listed.target_port == 0 { port } else { listed.target_port };
+        let transport = Transport::ResolveHostname { hostname: host.into(), port };
+        Ok(Some(Upstream { transport, workload: None, service: Some(service.clone()) }))
     }
 }
 
@@ -106,8 +142,8 @@ fn address_of(service: &Service, source: &Workload, dialled: SocketAddr, port: u
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::resolve::Transport;
     use crate::model::sample::{mesh, service, serving, workload};
+    use crate::model::service::{AppProtocol, BalancingMode, LoadBalancing, ServicePort};
 
     /// The endpoint and the authority that a request comes to, in one step; in two it is the same, where it has an endpoint.
     fn endpoint(mesh: &Mesh, request: EndpointRequest<'_>, excluded: &[&str]) -> String {
@@ -184,5 +220,46 @@ mod tests {
             let without_a = endpoint(&mesh, request(hash), &["a"]);
             assert_eq!(without_a == *before, !before.starts_with("a "), "only those of an excluded endpoint move");
         }
+    }
+
+    #[test]
+    fn a_host_names_the_service_of_a_service_entry_that_has_no_address() {
+        let passthrough = LoadBalancing { mode: BalancingMode::Passthrough, ..LoadBalancing::default() };
+        let with = |host: &str, vips: &[&str]| {
+            let ports = vec![ServicePort { service_port: 80, target_port: 8080, app_protocol: AppProtocol::Http11 }];
+            Service { ports, ..service(host, vips, &[]) }
+        };
+        let mesh = mesh([
+            with("a.example.com", &[]).into(),
+            with("*.example.com", &[]).into(),
+            Service { load_balancing: Some(passthrough), ..with("*.b.example.com", &["240.240.0.1"]) }.into(),
+            with("dialled.org", &["192.0.2.1"]).into(),
+        ]);
+        let found = |host: &str, port| {
+            let service = mesh.service_of_host("shop", host, port)?;
+            let upstream = mesh.resolve_host(&service.key, port, host);
+            let upstream = upstream.map(|upstream| upstream.map(|upstream| upstream.transport));
+            Some((service.key.hostname.to_string(), upstream))
+        };
+        let to = |host: &str| Ok(Some(Transport::ResolveHostname { hostname: host.into(), port: 8080 }));
+        let named = |service: &str, upstream| Some((service.to_owned(), upstream));
+        for (host, port, expected) in [
+            ("a.example.com", 80, named("a.example.com", Ok(None))),
+            ("A.Example.com", 80, named("a.example.com", Ok(None))),
+            ("c.example.com", 80, named("*.example.com", to("c.example.com"))),
+            ("X.c.example.com.", 80, named("*.example.com", to("x.c.example.com"))),
+            ("x.b.example.com", 80, named("*.b.example.com", Ok(None))),
+            ("example.com", 80, None),
+            ("c.example.com", 81, None),
+            ("dialled.org", 80, None),
+            ("", 80, None),
+        ] {
+            assert_eq!(found(host, port), expected, "{host}:{port}");
+        }
+        let wildcard = ServiceKey::new("bookinfo", "*.example.com");
+        for host in ["internal.svc", "", "10.0.0.1"] {
+            assert!(matches!(mesh.resolve_host(&wildcard, 80, host), Err(Unresolved::WrongHost(..))), "{host:?}");
+        }
+        assert!(mesh.is_host_port(80) && !mesh.is_host_port(81));
     }
 }

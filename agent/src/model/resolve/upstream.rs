@@ -71,6 +71,8 @@ pub enum Unresolved {
     RegistryOnly,
     #[error("waypoint or gateway {0} is not known")]
     UnknownGateway(String),
+    #[error("service {0} does not stand for the host {1:?}")]
+    WrongHost(String, String),
     #[error("endpoint {0} has no address")]
     NoAddress(String),
 }

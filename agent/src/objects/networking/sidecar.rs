@@ -48,7 +48,6 @@ pub(in crate::objects) fn read(mut fields: Fields<'_>) -> Sidecar {
         egress: fields.items("egress").iter().filter_map(|item| Some(listener(item.fields(report)?))).collect(),
         outbound_traffic_policy: fields.fields("outboundTrafficPolicy").map(outbound_traffic_policy),
     };
-    fields.without_effect("outboundTrafficPolicy", "has no effect yet: that of MeshConfig counts");
     fields.without_effect("ingress", "has no effect: connections reach the application at its own ports");
     fields.without_effect("inboundConnectionPool", "has no effect: limits are those of clients");
     fields.finish();

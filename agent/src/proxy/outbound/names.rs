@@ -27,8 +27,10 @@ const NEW_ANSWER_WAIT: Duration = Duration::from_millis(500);
 const FAILURE_TTL: Duration = Duration::from_secs(1);
 /// Lookups that run at once, of all pods: each holds a thread.
 const MAX_CONCURRENT_LOOKUPS: usize = 32;
-/// Names that are remembered. The objects of the mesh name them, not the pods.
+/// Names that are remembered which the objects of the mesh name.
 const MAX_CACHED_NAMES: usize = 4096;
+/// Names that are remembered of one pod's own choice: hosts of its requests.
+const MAX_CACHED_NAMES_OF_POD: usize = 256;
 /// Addresses of one name that are used; RFC 8305 tries them one after the other.
 const MAX_ADDRESSES_PER_NAME: usize = 16;
 
@@ -56,6 +58,8 @@ pub(in crate::proxy) struct Names {
     last: Arc<Mutex<LastAnswers>>,
     at_once: Arc<Semaphore>,
     ask: Ask,
+    /// How many are remembered.
+    max: usize,
 }
 
 /// What came of a lookup.
@@ -86,7 +90,14 @@ impl Names {
             last: Arc::default(),
             at_once: Arc::new(Semaphore::new(MAX_CONCURRENT_LOOKUPS)),
             ask,
+            max: MAX_CACHED_NAMES,
         }
+    }
+
+    /// The names that one pod chooses itself: what they make the agent remember is the pod's own. Lookups count among the others.
+    pub(in crate::proxy) fn of_pod(&self) -> Self {
+        let (at_once, ask) = (self.at_once.clone(), self.ask.clone());
+        Self { known: Mutex::default(), last: Arc::default(), at_once, ask, max: MAX_CACHED_NAMES_OF_POD }
     }
 
     /// The addresses of a name, in the resolver's order of preference; at least one. A lookup counts against `pod`, the
@@ -135,9 +146,9 @@ impl Names {
         if let Some(answer) = known.get(name).filter(|known| is_good(known)) {
             return answer.clone();
         }
-        if known.len() >= MAX_CACHED_NAMES {
+        if known.len() >= self.max {
             known.retain(|_, known| is_good(known));
-            if known.len() >= MAX_CACHED_NAMES
+            if known.len() >= self.max
                 && let Some(any) = known.keys().next().cloned()
             {
                 known.remove(&any);
@@ -146,7 +157,7 @@ impl Names {
         let (answered, answer) = watch::channel(None);
         known.insert(name.clone(), answer.clone());
         drop(known);
-        let (ask, name, last) = (self.ask.clone(), name.clone(), self.last.clone());
+        let (ask, name, last, max) = (self.ask.clone(), name.clone(), self.last.clone(), self.max);
         tokio::task::spawn_blocking(move || {
             let _holds = holds;
             let answer: Answer = match ask(&name) {
@@ -155,7 +166,7 @@ impl Names {
                 Err(error) => Err(LookupError::Failed(error.to_string().into())),
             };
             if let Ok(addresses) = &answer {
-                remember(&mut last.lock(), name, addresses.clone());
+                remember(&mut last.lock(), max, name, addresses.clone());
             }
             let time = if answer.is_ok() { ANSWER_TTL } else { FAILURE_TTL };
             answered.send_replace(Some(Known { answer, until: Instant::now() + time }));
@@ -165,10 +176,10 @@ impl Names {
 }
 
 /// Remembers the last good answer for a name, in the place of an old one where there are too many.
-fn remember(last: &mut LastAnswers, name: Arc<str>, addresses: Arc<[IpAddr]>) {
-    if last.len() >= MAX_CACHED_NAMES && !last.contains_key(&name) {
+fn remember(last: &mut LastAnswers, max: usize, name: Arc<str>, addresses: Arc<[IpAddr]>) {
+    if last.len() >= max && !last.contains_key(&name) {
         last.retain(|_, (_, at)| at.elapsed() < LAST_ANSWER_TTL);
-        if last.len() >= MAX_CACHED_NAMES
+        if last.len() >= max
             && let Some(any) = last.keys().next().cloned()
         {
             last.remove(&any);

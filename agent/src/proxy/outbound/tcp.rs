@@ -11,6 +11,7 @@ use tokio::net::TcpStream;
 use super::candidate::Candidate;
 use super::error::OutboundError;
 use super::http::{HttpPort, Opened, serve_connection};
+use super::reach::Reach;
 use super::upstream::{Outbound, UpstreamStream};
 use crate::enrollment::pod::EnrolledPod;
 use crate::model::address::canonical;
@@ -53,7 +54,10 @@ pub(in crate::proxy) async fn serve(pod_proxy: Arc<PodProxy>, downstream: TcpStr
             Opened::Other(first) => received = first,
         }
     }
-    let resolved = proxy.mesh.read().resolve(&source.workload, original_dst, rand::random);
+    let resolved = {
+        let mesh = proxy.mesh.read();
+        Reach::of(&pod_proxy, &mesh, &source, original_dst).resolve(&mesh, &source, original_dst)
+    };
     Outbound { pod_proxy: &pod_proxy, source, original_dst }.run(downstream, received, resolved, budget).await;
 }
 

@@ -13,7 +13,7 @@ use tokio::net::TcpStream;
 use super::candidate::Candidate;
 use super::error::OutboundError;
 use super::happy_eyeballs::connect_first;
-use super::names::LookupError;
+use super::names::{LookupError, Names};
 use crate::hbone::{HboneStream, Target, forwarded};
 use crate::limits::LimitKind;
 use crate::model::address::OriginalDst;
@@ -158,17 +158,25 @@ impl Outbound<'_> {
                 Ok(OpenedEndpoint { stream, identity: None, address: None })
             }
             Transport::ResolveHostname { hostname, port } => {
-                let (address, tcp) = self.open_by_name(hostname, *port).await?;
+                // Without a workload that has the name, a request has chosen it.
+                let PodProxy { proxy, names, .. } = &**self.pod_proxy;
+                let names = if upstream.workload.is_some() { &proxy.names } else { names };
+                let (address, tcp) = self.open_by_name(names, hostname, *port).await?;
                 Ok(OpenedEndpoint { stream: UpstreamStream::Tcp(tcp), identity: None, address: Some(address) })
             }
         }
     }
 
     /// Looks the name of an endpoint up and connects to one of its addresses, both within the time of one connect.
-    async fn open_by_name(&self, hostname: &Arc<str>, port: u16) -> Result<(SocketAddr, TcpStream), OutboundError> {
+    async fn open_by_name(
+        &self,
+        names: &Names,
+        hostname: &Arc<str>,
+        port: u16,
+    ) -> Result<(SocketAddr, TcpStream), OutboundError> {
         let PodProxy { proxy, pod, .. } = &**self.pod_proxy;
         let (within, started) = (proxy.timeouts.connect, Instant::now());
-        let lookup = proxy.names.addresses(hostname, pod.limits.of(LimitKind::NameLookups), within).await;
+        let lookup = names.addresses(hostname, pod.limits.of(LimitKind::NameLookups), within).await;
         let found = lookup.map_err(|error| OutboundError::Lookup(hostname.clone(), error))?;
         let addresses: Vec<SocketAddr> = found.iter().map(|ip| SocketAddr::new(*ip, port)).collect();
         let first =

@@ -117,6 +117,7 @@ fn summary(update: &MeshUpdate) -> String {
         MeshUpdate::PeerObject(object) => format!("peer object {}", object.key),
         MeshUpdate::RemovePeerObject(name) => format!("-peer object {name}"),
         MeshUpdate::Settings(settings) => format!("settings {}", settings.root_namespace),
+        MeshUpdate::SidecarsDecideOutbound(decide) => format!("sidecars decide {decide}"),
     }
 }
 

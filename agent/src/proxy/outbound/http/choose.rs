@@ -24,6 +24,11 @@ pub(super) struct Chosen {
 impl<D> Request<'_, D> {
     /// An endpoint for an attempt: one that was not tried yet and is not ejected, as long as there is one.
     pub(super) fn choose(&self, plan: &Plan, tried: &[Arc<str>]) -> Result<Chosen, Reason> {
+        if let Some(upstream) = &plan.fixed {
+            let upstream = upstream.clone();
+            let endpoint = self.connection.known(upstream, &plan.service, plan.port);
+            return Ok(Chosen { endpoint, set_cookie: None });
+        }
         let mesh = self.connection.pod_proxy.proxy.mesh.read();
         let is_tried = |endpoint: &Workload| tried.contains(&endpoint.uid);
         let endpoints = &self.connection.pod_proxy.proxy.endpoints;
@@ -59,7 +64,8 @@ impl<D> Request<'_, D> {
             let source = &self.connection.source.workload;
             // Most requests go where one of their connection went before: what that takes is known.
             let picked = mesh.pick_for_request(source, request, excluded, rand::random);
-            if let Some(endpoint) = picked.and_then(|picked| self.connection.known_as(picked, plan.port)) {
+            let known = picked.and_then(|picked| self.connection.known_as(picked, plan.port));
+            if let Some(endpoint) = known {
                 return Ok(endpoint);
             }
             let upstream = match picked {

@@ -6,10 +6,10 @@ use parking_lot::Mutex;
 
 use super::endpoints::EndpointState;
 use super::io::PoolKey;
-use super::port::HttpPort;
+use super::port::{Dialled, HttpPort};
 use crate::model::address::OriginalDst;
 use crate::model::resolve::{Picked, Upstream};
-use crate::model::service::{Service, ServiceKey};
+use crate::model::service::ServiceKey;
 use crate::proxy::pod::PodProxy;
 use crate::telemetry::ends::{ConnectionEnds, OutboundSource};
 use crate::telemetry::request_ends::RequestEnds;
@@ -20,8 +20,7 @@ pub(super) struct HttpConnection {
     pub(super) source: OutboundSource,
     /// The address that the application dialled.
     pub(super) original_dst: OriginalDst,
-    /// The service of that address.
-    pub(super) service: Arc<Service>,
+    pub(super) dialled: Dialled,
     pub(super) port: u16,
     /// Both ends of a request before an endpoint is chosen.
     pub(super) ends: Arc<RequestEnds>,
@@ -72,14 +71,14 @@ fn is_same<T>(one: Option<&Arc<T>>, other: Option<&Arc<T>>) -> bool {
 
 impl HttpConnection {
     pub(super) fn new(port: HttpPort<'_>, source: OutboundSource) -> Self {
-        let HttpPort { pod_proxy, original_dst, service, port } = port;
+        let HttpPort { pod_proxy, original_dst, dialled, port } = port;
         let first = ConnectionEnds {
-            service: Some(service.clone()),
+            service: dialled.service().cloned(),
             ..ConnectionEnds::outbound(source.clone(), original_dst, None)
         };
         let ends = RequestEnds::new(&pod_proxy.proxy.requests, &pod_proxy.pod.telemetry, first);
         let pod_proxy = pod_proxy.clone();
-        Self { pod_proxy, source, original_dst, service, port, ends, known: Mutex::default() }
+        Self { pod_proxy, source, original_dst, dialled, port, ends, known: Mutex::default() }
     }
 
     /// What a request has in common with the others of its connection, where it may outlive that.
@@ -88,7 +87,7 @@ impl HttpConnection {
             pod_proxy: self.pod_proxy.clone(),
             source: self.source.clone(),
             original_dst: self.original_dst,
-            service: self.service.clone(),
+            dialled: self.dialled.clone(),
             port: self.port,
             ends: self.ends.clone(),
             known: Mutex::default(),

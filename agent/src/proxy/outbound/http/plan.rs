@@ -9,6 +9,7 @@ use crate::model::http::plan::Planner;
 use crate::model::http::reply::Reason;
 use crate::model::http::route::{Cluster, Forward, Route};
 use crate::model::http::visibility::SourceView;
+use crate::model::mesh::OutboundTrafficPolicy;
 use crate::model::service::{Service, ServiceKey};
 
 impl<D> Request<'_, D> {
@@ -17,7 +18,21 @@ impl<D> Request<'_, D> {
         let connection = self.connection;
         let pod = connection.pod_proxy.pod.current();
         let source = SourceView { namespace: &connection.source.workload.namespace, labels: &pod.labels };
-        Plan::to_service(&self.config, source, service, connection.port, self.head)
+        let mut plan = Plan::to_service(&self.config, source, service, connection.port, self.head)?;
+        if service.key.hostname.starts_with('*') {
+            plan.fixed = self.with_planner(|planner| planner.fixed_upstream(&service.key, plan.port, self.head))?;
+        }
+        Ok(plan)
+    }
+
+    /// To the address that was dialled.
+    pub(super) fn plan_to_address(&self) -> Plan {
+        self.with_planner(|planner| planner.to_address(self.connection.original_dst, self.head))
+    }
+
+    /// The service that the host of the request names, of those that the pod may know.
+    pub(super) fn service_of_host(&self, policy: OutboundTrafficPolicy) -> Option<Arc<Service>> {
+        self.with_planner(|planner| planner.service_of_host(policy, self.head).cloned())
     }
 
     /// To one of the destinations of a route. `random` must be uniform.

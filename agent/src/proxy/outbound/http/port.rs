@@ -3,6 +3,7 @@
 use std::cell::LazyCell;
 use std::io;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::BytesMut;
 use tokio::net::TcpStream;
@@ -11,19 +12,41 @@ use crate::http::{Detected, detect};
 use crate::model::address::OriginalDst;
 use crate::model::http::served::{Served, is_switched_off};
 use crate::model::http::visibility::SourceView;
+use crate::model::mesh::OutboundTrafficPolicy;
 use crate::model::service::{Service, ServiceKey};
+use crate::proxy::outbound::reach::Reach;
 use crate::proxy::pod::PodProxy;
 use crate::telemetry::ends::OutboundSource;
 
 /// Bytes that are read at once to detect the protocol: more than that ever needs.
 const DETECTION_READ_BYTES: usize = 4096;
+/// How long a connection to a destination that the pod may not reach has to begin a request.
+const BLOCKED_DETECTION_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// A port of a service that carries HTTP: it declares so, or an object about HTTP names it.
 pub(in crate::proxy::outbound) struct HttpPort<'a> {
     pub(super) pod_proxy: &'a Arc<PodProxy>,
     pub(super) original_dst: OriginalDst,
-    pub(super) service: Arc<Service>,
+    pub(super) dialled: Dialled,
     pub(super) port: u16,
+}
+
+/// What a connection that carries HTTP was opened to.
+#[derive(Debug, Clone)]
+pub(super) enum Dialled {
+    Service(Arc<Service>),
+    /// An address that the mesh does not know, or that of a service that is hidden from the pod: each request is for the service that
+    /// its host names. One whose host names none is for the address itself, if that may be reached.
+    Elsewhere(OutboundTrafficPolicy),
+}
+
+impl Dialled {
+    pub(super) fn service(&self) -> Option<&Arc<Service>> {
+        match self {
+            Self::Service(service) => Some(service),
+            Self::Elsewhere(_) => None,
+        }
+    }
 }
 
 /// A connection to such a port whose first bytes were looked at.
@@ -42,6 +65,18 @@ impl<'a> HttpPort<'a> {
     ) -> Option<Self> {
         let mesh = pod_proxy.proxy.mesh.read();
         let pod = LazyCell::new(|| pod_proxy.pod.current());
+        let reach = Reach::of(pod_proxy, &mesh, source, original_dst);
+        let port = original_dst.0.port();
+        let may_carry_http = match reach.policy {
+            OutboundTrafficPolicy::AllowAny => mesh.is_host_port(port),
+            // As with sidecars, at ports at which some service speaks HTTP: others are closed at once.
+            OutboundTrafficPolicy::RegistryOnly => mesh.is_http_port(port),
+        };
+        if reach.is_hidden || (may_carry_http && mesh.is_unknown(&source.workload, original_dst)) {
+            let dialled = Dialled::Elsewhere(reach.policy);
+            let is_looked_into = may_carry_http && !is_switched_off(&pod.labels);
+            return is_looked_into.then_some(Self { pod_proxy, original_dst, dialled, port });
+        }
         let is_named = |service: &ServiceKey, port| {
             let view = SourceView { namespace: &source.workload.namespace, labels: &pod.labels };
             pod_proxy.proxy.mesh.routes().current().routes(view, service, port).is_some()
@@ -49,7 +84,7 @@ impl<'a> HttpPort<'a> {
         match Served::of(&mesh, &source.workload, original_dst, || is_switched_off(&pod.labels), is_named) {
             Served::Http { service, port, because } => {
                 tracing::trace!(%because, "a connection is looked into for HTTP");
-                Some(Self { pod_proxy, original_dst, service, port })
+                Some(Self { pod_proxy, original_dst, dialled: Dialled::Service(service), port })
             }
             Served::Tcp(because) => {
                 tracing::trace!(%because, "a connection is moved as bytes");
@@ -58,8 +93,20 @@ impl<'a> HttpPort<'a> {
         }
     }
 
-    /// Reads the first bytes of a connection, until they say which protocol it carries.
+    /// Reads the first bytes of a connection, until they say which protocol it carries. One to what the pod may not reach is not
+    /// waited for: it is closed if nothing comes, and would be anyway.
     pub(in crate::proxy::outbound) async fn open(&self, downstream: &TcpStream) -> Opened {
+        match &self.dialled {
+            Dialled::Service(_) | Dialled::Elsewhere(OutboundTrafficPolicy::AllowAny) => self.detect(downstream).await,
+            Dialled::Elsewhere(OutboundTrafficPolicy::RegistryOnly) => {
+                tokio::time::timeout(BLOCKED_DETECTION_TIMEOUT, self.detect(downstream))
+                    .await
+                    .unwrap_or_else(|_| Opened::Other(BytesMut::new()))
+            }
+        }
+    }
+
+    async fn detect(&self, downstream: &TcpStream) -> Opened {
         let mut received = BytesMut::new();
         loop {
             match self.read(downstream, &mut received).await {

@@ -1,13 +1,14 @@
 //! One request from its head to the end of its response: what its route says becomes of it.
 
 use std::future::poll_fn;
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 use std::time::SystemTime;
 
 use bytes::Bytes;
 
 use super::connection::HttpConnection;
 use super::forward;
+use super::port::Dialled;
 use super::request::Request;
 use super::watcher::{Client, RequestWatcher};
 use crate::http::h1::HeadError;
@@ -19,7 +20,13 @@ use crate::model::http::reply::Reason;
 use crate::model::http::route::{Action, Route};
 use crate::model::http::trace::ensure_request_id;
 use crate::model::http::visibility::SourceView;
+use crate::model::mesh::OutboundTrafficPolicy;
 use crate::telemetry::request::RequestRecord;
+
+/// Istio's name of the route for requests to destinations that a pod may not reach.
+static BLOCKING_ROUTE: LazyLock<Arc<str>> = LazyLock::new(|| "block_all".into());
+/// Istio's name of the route for requests to addresses that the mesh does not know.
+static PASSING_ROUTE: LazyLock<Arc<str>> = LazyLock::new(|| "allow_any".into());
 
 /// Serves one request.
 ///
@@ -88,11 +95,33 @@ impl<D: Downstream> Request<'_, D> {
         if self.config.path_normalization().apply(self.head).is_err() {
             return self.reply(Reason::BadPath, false).await;
         }
-        let HttpConnection { pod_proxy, source, service, port, .. } = self.connection;
+        let HttpConnection { pod_proxy, source, dialled, port, .. } = self.connection;
         let pod = pod_proxy.pod.current();
         let view = SourceView { namespace: &source.workload.namespace, labels: &pod.labels };
-        let Some(routes) = self.config.routes(view, &service.key, *port) else {
-            let plan = self.plan_to_service(service);
+        let named;
+        let service = match dialled {
+            Dialled::Service(service) => Some(service),
+            Dialled::Elsewhere(policy) => {
+                named = self.service_of_host(*policy);
+                named.as_ref()
+            }
+        };
+        let routes = match service {
+            Some(service) => self.config.routes(view, &service.key, *port),
+            None => self.config.routes_by_authority(view, &String::from_utf8_lossy(self.head.host()), *port),
+        };
+        let Some(routes) = routes else {
+            let plan = match (service, dialled) {
+                (Some(service), _) => self.plan_to_service(service),
+                (None, Dialled::Elsewhere(OutboundTrafficPolicy::RegistryOnly)) => {
+                    self.watcher.record.route(&BLOCKING_ROUTE);
+                    Err(Reason::Blocked)
+                }
+                (None, _) => {
+                    self.watcher.record.route(&PASSING_ROUTE);
+                    Ok(self.plan_to_address())
+                }
+            };
             return forward::run(self, plan).await;
         };
         let Some(route) = routes.pick(self.head).cloned() else { return self.reply(Reason::NoRoute, false).await };
