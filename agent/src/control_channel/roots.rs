@@ -2,17 +2,9 @@
 
 use std::fs;
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use crate::tls::pem;
-
-/// Where distributions keep the roots that they trust, in PEM.
-const SYSTEM_BUNDLES: [&str; 4] = [
-    "/etc/ssl/certs/ca-certificates.crt",
-    "/etc/pki/ca-trust/extracted/pem/tls-ca-bundle.pem",
-    "/etc/ssl/ca-bundle.pem",
-    "/etc/ssl/cert.pem",
-];
 
 /// A source of root certificates.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -46,8 +38,8 @@ impl RootSource {
             Self::File(path) => fs::read_to_string(path).map_err(|error| failed(&error))?,
             Self::Text(text) => text.clone(),
             Self::System => {
-                let bundle = SYSTEM_BUNDLES.iter().find(|path| Path::new(path).is_file());
-                let bundle = bundle.ok_or_else(|| failed(&"this system has no bundle in a place that is known"))?;
+                let bundle = pem::system_bundle()
+                    .ok_or_else(|| failed(&"this system has no bundle in a place that is known"))?;
                 fs::read_to_string(bundle).map_err(|error| failed(&error))?
             }
         };

@@ -52,6 +52,7 @@ mod outbound {
         mod forward;
         mod io;
         mod mirror;
+        mod origination;
         mod plan;
         mod port;
         mod request;

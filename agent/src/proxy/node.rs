@@ -25,6 +25,7 @@ use crate::telemetry::metrics::Metrics;
 use crate::telemetry::request_reporting::RequestReporting;
 use crate::tls::certificates::Certificates;
 use crate::tls::handshake::TrustedDomains;
+use crate::tls::origination::Origination;
 
 /// Time limits of what is done with peers.
 #[derive(Debug, Clone, Copy)]
@@ -84,6 +85,7 @@ pub struct Proxy {
     pub(super) hbone_probes: HboneProbes,
     pub(super) pod_certificates: PodCertificates,
     pub(super) names: Names,
+    pub(super) origination: Origination,
     pub(super) endpoints: Endpoints,
     /// Accepted connections of all pods that are served now.
     pub(super) served: AtomicUsize,
@@ -99,6 +101,7 @@ impl Proxy {
             live: LiveConnections::default(),
             hbone_probes: HboneProbes::default(),
             names: Names::default(),
+            origination: Origination::default(),
             endpoints: Endpoints::default(),
             served: AtomicUsize::new(0),
             mesh,

@@ -104,11 +104,11 @@ impl ConnectionEnds {
     /// The ends of an outbound connection; without an `upstream` where its destination could not be resolved.
     #[must_use]
     pub fn outbound(source: OutboundSource, original_dst: OriginalDst, upstream: Option<&Upstream>) -> Self {
-        let (endpoint, hbone_listener) = match upstream.map(|upstream| &upstream.transport) {
+        let (endpoint, hbone_listener) = match upstream.map(|upstream| upstream.transport.carrier()) {
             // The authority of a gateway in another network would be a hostname: that endpoint's address is not known.
             Some(Transport::Hbone { peer, authority, .. }) => (authority.parse().ok(), Some(*peer)),
             Some(Transport::Passthrough(endpoint)) => (Some(*endpoint), None),
-            Some(Transport::ResolveHostname { .. }) | None => (None, None),
+            Some(Transport::ResolveHostname { .. } | Transport::Tls { .. }) | None => (None, None),
         };
         let destination = upstream.and_then(|upstream| upstream.workload.clone());
         Self {

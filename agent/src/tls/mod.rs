@@ -2,6 +2,7 @@
 //!
 //! Nothing here connects, resolves names or knows the mesh: a peer is known by its certificate alone. Only this room names
 //! the crypto library. The channel to a control plane or CA is `control_channel`; what it needs of TLS is in [`server_auth`].
+//! Servers outside of the mesh are known by the names of their certificates ([`origination`]).
 
 pub mod ca {
     //! Who signs workload certificates: the [`Issuer`] trait, and an issuer with a CA key in this process ([`local`]).
@@ -44,7 +45,9 @@ pub mod certificates {
     pub use store::is_key_file;
 }
 
+mod destination_verifier;
 pub mod handshake;
+pub mod origination;
 pub(crate) mod pem;
 pub(crate) mod provider;
 pub mod records;

@@ -1,5 +1,6 @@
 //! PEM text to certificates and keys. It looks at block boundaries only and judges nothing.
 
+use std::path::Path;
 use std::str::Utf8Error;
 
 use rustls_pki_types::pem::{Error as PemError, PemObject as _};
@@ -7,6 +8,19 @@ use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 
 const BEGIN: &str = "-----BEGIN CERTIFICATE-----";
 const END: &str = "-----END CERTIFICATE-----";
+
+/// Where distributions keep the roots that they trust, in PEM.
+const SYSTEM_BUNDLES: [&str; 4] = [
+    "/etc/ssl/certs/ca-certificates.crt",
+    "/etc/pki/ca-trust/extracted/pem/tls-ca-bundle.pem",
+    "/etc/ssl/ca-bundle.pem",
+    "/etc/ssl/cert.pem",
+];
+
+/// The file of the roots that this system trusts, where it is in a place that is known.
+pub(crate) fn system_bundle() -> Option<&'static Path> {
+    SYSTEM_BUNDLES.iter().map(Path::new).find(|path| path.is_file())
+}
 
 /// Why a text is not the PEM it should be.
 #[derive(Debug, thiserror::Error)]

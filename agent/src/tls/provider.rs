@@ -1,10 +1,11 @@
-//! What every TLS configuration of Weir has in common: the one crypto provider of the process, TLS 1.3, ALPN.
+//! What TLS configurations of Weir have in common: among peers of the mesh one crypto provider, TLS 1.3 and ALPN; towards other
+//! servers what these may need.
 
 use std::sync::{Arc, LazyLock};
 
 use rustls::crypto::CryptoProvider;
 use rustls::crypto::aws_lc_rs::{self, cipher_suite, kx_group};
-use rustls::version::TLS13;
+use rustls::version::{TLS12, TLS13};
 use rustls::{ClientConfig, ConfigBuilder, ServerConfig, WantsVerifier};
 
 /// The only application protocol (RFC 7301) between peers, and between agents and their control plane: HTTP/2.
@@ -24,6 +25,20 @@ static PROVIDER: LazyLock<Arc<CryptoProvider>> = LazyLock::new(|| {
 #[must_use]
 pub fn provider() -> Arc<CryptoProvider> {
     PROVIDER.clone()
+}
+
+static DESTINATION_PROVIDER: LazyLock<Arc<CryptoProvider>> = LazyLock::new(|| Arc::new(aws_lc_rs::default_provider()));
+
+/// aws-lc with all that rustls holds to be safe: for servers that are no peers of the mesh.
+#[must_use]
+pub(super) fn destination_provider() -> Arc<CryptoProvider> {
+    DESTINATION_PROVIDER.clone()
+}
+
+/// The beginning of the configuration of a client of such servers: TLS 1.2 and 1.3.
+pub(super) fn destination_builder() -> ConfigBuilder<ClientConfig, WantsVerifier> {
+    let builder = ClientConfig::builder_with_provider(destination_provider());
+    builder.with_protocol_versions(&[&TLS13, &TLS12]).expect("the provider has cipher suites of both versions")
 }
 
 /// The beginning of a client's configuration.

@@ -157,7 +157,7 @@ pub(super) fn told_of_upstream(asker: &Asker<'_>, upstream: &Upstream) -> Endpoi
 }
 
 fn with_transport(asker: &Asker<'_>, upstream: &Upstream, mut line: EndpointLine) -> EndpointLine {
-    let address = match &upstream.transport {
+    let address = match upstream.transport.carrier() {
         Transport::Hbone { peer, authority, identities } => {
             let identities: Vec<String> = identities.iter().map(ToString::to_string).collect();
             line.identity = Some(identities.join(" or "));
@@ -175,6 +175,7 @@ fn with_transport(asker: &Asker<'_>, upstream: &Upstream, mut line: EndpointLine
             line.transport = "plain TCP to what DNS says".to_owned();
             None
         }
+        Transport::Tls { .. } => None,
     };
     line.authorization = authorization(asker, upstream, address);
     line

@@ -21,6 +21,7 @@ mod recovery;
 mod split;
 mod streams;
 mod telemetry_objects;
+mod tls;
 mod told;
 mod visibility;
 mod why;
@@ -30,7 +31,7 @@ pub(crate) fn cases() -> Vec<Case> {
     [
         [split::CASES, matching::CASES, visibility::CASES, changes::CASES].concat(),
         [recovery::CASES, balancing::CASES, messages::CASES].concat(),
-        [load::CASES, http2::CASES, told::CASES, why::CASES, egress::CASES, hosts::CASES].concat(),
+        [load::CASES, http2::CASES, told::CASES, why::CASES, egress::CASES, tls::CASES, hosts::CASES].concat(),
         [from_kubernetes::CASES, telemetry_objects::CASES, dashboards::CASES].concat(),
         [clients::CASES, grpc::CASES, streams::CASES, once::CASES, pressure::CASES].concat(),
     ]

@@ -1,5 +1,6 @@
 //! How the endpoints of a service are used: what Istio's `DestinationRule` says, after its layers are one.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::route::Origin;
@@ -16,7 +17,7 @@ pub struct DestinationPolicy {
     pub pool: ConnectionPool,
     pub outlier_detection: Option<OutlierDetection>,
     /// `None`: mTLS wherever the endpoint offers it.
-    pub tls: Option<UpstreamTls>,
+    pub tls: Option<Arc<UpstreamTls>>,
     /// Takes the place of `pool.max_retries`.
     pub retry_budget: Option<RetryBudget>,
 }
@@ -160,19 +161,32 @@ impl Default for OutlierDetection {
 }
 
 /// What a client of this destination does about TLS (`trafficPolicy.tls`).
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Default)]
 pub struct UpstreamTls {
     pub mode: TlsMode,
+    /// Empty: the host of the request.
     pub sni: Box<str>,
+    /// Of which the server's certificate must have one; empty: the name that is asked for.
     pub subject_alt_names: Vec<Box<str>>,
-    /// Paths of files in the pod.
+    /// Paths of files in the agent's own file system.
     pub client_certificate: Box<str>,
     pub private_key: Box<str>,
+    /// Empty, or `system`: the roots that the system trusts.
     pub ca_certificates: Box<str>,
     pub skips_verification: bool,
+    /// It asks for what is not supported, and would be less safe without it: nothing is sent.
+    pub is_unsupported: bool,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+impl UpstreamTls {
+    /// Whether the destination is reached by TLS of its own.
+    #[must_use]
+    pub fn is_own(&self) -> bool {
+        matches!(self.mode, TlsMode::Simple | TlsMode::Mutual)
+    }
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub enum TlsMode {
     #[default]
     Disable,

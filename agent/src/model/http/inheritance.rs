@@ -38,7 +38,7 @@ fn finished(blocks: TrafficPolicy, origin: Option<Origin>, subset: Option<&Subse
         load_balancer: blocks.load_balancer.unwrap_or_default(),
         pool: blocks.pool.unwrap_or_default(),
         outlier_detection: blocks.outlier_detection,
-        tls: blocks.tls,
+        tls: blocks.tls.map(Arc::new),
         retry_budget: blocks.retry_budget,
     }
 }

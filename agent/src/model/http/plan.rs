@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::config::HttpConfig;
-use super::destination::{DestinationPolicy, TlsMode};
+use super::destination::DestinationPolicy;
 use super::field_changes::{FieldChanges, FormatContext};
 use super::head::RequestHead;
 use super::policies::RetryPolicy;
@@ -101,7 +101,7 @@ impl Plan {
     ) -> Result<Self, Reason> {
         let policy = config.destination_policy(source, &service.key, port, None);
         let policy = policy.ok_or(Reason::NoCluster { status: 503 })?;
-        refuse_own_tls(&policy)?;
+        refuse_unsupported_tls(&policy)?;
         let retry = RetryPolicy::of(config.default_retry(), head);
         let timeouts = Timeouts::of(None, None, head);
         Ok(Self { service: service.key.clone(), port, policy, retry, timeouts, fixed: None, route: None })
@@ -187,7 +187,7 @@ impl Planner<'_> {
         };
         let (service, port) = self.service_of(cluster).ok_or(missing)?;
         let policy = self.policy(&service, port, cluster.subset.as_deref()).ok_or(missing)?;
-        refuse_own_tls(&policy)?;
+        refuse_unsupported_tls(&policy)?;
         let retry = RetryPolicy::of(forward.retry.as_ref(), head);
         let per_try = retry.as_ref().and_then(|retry| retry.per_try_timeout);
         let timeouts = Timeouts::of(forward.timeout, per_try, head);
@@ -215,8 +215,8 @@ impl Planner<'_> {
     }
 }
 
-/// A destination to which the author of a DestinationRule wants TLS of its own gets no request without it.
-fn refuse_own_tls(policy: &DestinationPolicy) -> Result<(), Reason> {
-    let wants_own = policy.tls.as_ref().is_some_and(|tls| matches!(tls.mode, TlsMode::Simple | TlsMode::Mutual));
-    if wants_own { Err(Reason::NoCluster { status: 503 }) } else { Ok(()) }
+/// A destination to which the author of a DestinationRule wants TLS that is not supported gets no request without it.
+fn refuse_unsupported_tls(policy: &DestinationPolicy) -> Result<(), Reason> {
+    let is_refused = policy.tls.as_ref().is_some_and(|tls| tls.is_own() && tls.is_unsupported);
+    if is_refused { Err(Reason::NoCluster { status: 503 }) } else { Ok(()) }
 }

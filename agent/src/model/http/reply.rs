@@ -38,6 +38,8 @@ pub enum Reason {
     Blocked,
     ConnectFailed,
     ConnectTimeout,
+    /// No TLS with the destination, as its DestinationRule asks for it.
+    TlsFailed(TlsFailure),
     /// The upstream closed the connection before it responded.
     ConnectionTermination,
     /// The upstream reset the stream before it responded.
@@ -50,6 +52,37 @@ pub enum Reason {
     FaultAbort {
         status: u16,
     },
+}
+
+/// Why there is no TLS with a destination.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum TlsFailure {
+    /// The settings of the DestinationRule cannot be used: a file is missing, or holds something else.
+    Settings,
+    /// The server is not who it must be.
+    Certificate,
+    /// The handshake failed, or took too long.
+    Handshake,
+}
+
+impl TlsFailure {
+    /// What a client is told, and the details that stand for it.
+    fn texts(self) -> (&'static str, &'static str) {
+        match self {
+            Self::Settings => (
+                "remote connection failure, transport failure reason: TLS settings of the destination cannot be used",
+                "upstream_reset_before_response_started{remote_connection_failure|TLS_error:SETTINGS_UNUSABLE}",
+            ),
+            Self::Certificate => (
+                "remote connection failure, transport failure reason: TLS_error:CERTIFICATE_VERIFY_FAILED",
+                "upstream_reset_before_response_started{remote_connection_failure|TLS_error:CERTIFICATE_VERIFY_FAILED}",
+            ),
+            Self::Handshake => (
+                "remote connection failure, transport failure reason: TLS_error:HANDSHAKE_FAILED",
+                "upstream_reset_before_response_started{remote_connection_failure|TLS_error:HANDSHAKE_FAILED}",
+            ),
+        }
+    }
 }
 
 impl LocalReply {
@@ -79,6 +112,10 @@ impl LocalReply {
             Reason::ConnectTimeout => {
                 let details = "upstream_reset_before_response_started{connection_timeout}";
                 reset(503, "connection timeout", details, Flag::UpstreamConnectionFailure)
+            }
+            Reason::TlsFailed(failure) => {
+                let (why, details) = failure.texts();
+                reset(503, why, details, Flag::UpstreamConnectionFailure)
             }
             Reason::ConnectionTermination => {
                 let details = "upstream_reset_before_response_started{connection_termination}";
@@ -175,6 +212,7 @@ mod tests {
             (Reason::NoHealthyEndpoint, 503, Some(Flag::NoHealthyUpstream)),
             (Reason::Blocked, 502, None),
             (Reason::ConnectFailed, 503, Some(Flag::UpstreamConnectionFailure)),
+            (Reason::TlsFailed(TlsFailure::Certificate), 503, Some(Flag::UpstreamConnectionFailure)),
             (Reason::ConnectionTermination, 503, Some(Flag::UpstreamConnectionTermination)),
             (Reason::RemoteReset, 503, Some(Flag::UpstreamRemoteReset)),
             (Reason::ProtocolError, 502, Some(Flag::UpstreamProtocolError)),

@@ -32,6 +32,7 @@ fn outcome_from(mesh: &Mesh, source: &Workload, destination: &str) -> String {
         }
         Transport::Passthrough(address) => format!("plain {address}"),
         Transport::ResolveHostname { hostname, port } => format!("lookup {hostname}:{port}"),
+        Transport::Tls { server_name, .. } => format!("TLS with {server_name}"),
     };
     let workload = upstream.workload.as_ref().map_or("-", |workload| &workload.name);
     let service = upstream.service.as_ref().map_or("-", |service| &service.name);

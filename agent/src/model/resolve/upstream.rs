@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use weir_common::HBONE_PORT;
 
+use crate::model::http::destination::UpstreamTls;
 use crate::model::identity::Identity;
 use crate::model::service::Service;
 use crate::model::workload::{NetworkMode, Workload};
@@ -46,9 +47,25 @@ pub enum Transport {
     Passthrough(SocketAddr),
     /// Plain TCP to an endpoint that only has a name: the proxy looks it up.
     ResolveHostname { hostname: Arc<str>, port: u16 },
+    /// TLS of the destination's own, as a DestinationRule asks for it, over any of the others.
+    Tls {
+        below: Box<Transport>,
+        settings: Arc<UpstreamTls>,
+        /// The name that is asked for.
+        server_name: Arc<str>,
+    },
 }
 
 impl Transport {
+    /// What carries the bytes: itself, or what its TLS is over.
+    #[must_use]
+    pub fn carrier(&self) -> &Self {
+        match self {
+            Self::Tls { below, .. } => below.carrier(),
+            carrier => carrier,
+        }
+    }
+
     /// Over HBONE to a workload's own listener. A service may add identities (`subject_alt_names`)
     /// to the workload's own.
     pub(super) fn hbone(workload: &Workload, address: SocketAddr, service: Option<&Service>) -> Self {

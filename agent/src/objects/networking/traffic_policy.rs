@@ -77,7 +77,10 @@ fn tls(mut fields: Fields<'_>) -> UpstreamTls {
         ("MUTUAL", TlsMode::Mutual),
         ("ISTIO_MUTUAL", TlsMode::IstioMutual),
     ];
+    let named = ["credentialName", "caCrl"].map(|name| fields.text(name).filter(|text| !text.is_empty()).map(|_| name));
+    let unsupported = named.into_iter().flatten().next();
     let found = UpstreamTls {
+        is_unsupported: unsupported.is_some(),
         mode: fields.word("mode", &modes).unwrap_or_default(),
         client_certificate: fields.text("clientCertificate").unwrap_or_default().into(),
         private_key: fields.text("privateKey").unwrap_or_default().into(),
@@ -86,17 +89,16 @@ fn tls(mut fields: Fields<'_>) -> UpstreamTls {
         sni: fields.text("sni").unwrap_or_default().into(),
         skips_verification: fields.flag("insecureSkipVerify").unwrap_or(false),
     };
-    if matches!(found.mode, TlsMode::Simple | TlsMode::Mutual) {
-        fields.notice(
-            "mode",
-            "TLS of one's own to a destination is not supported yet: HTTP requests to it fail with 503",
-        );
+    if let Some(name) = unsupported {
+        let reason = if found.is_own() {
+            "is not supported: HTTP requests to the destination fail with 503. Use files"
+        } else {
+            "has no effect without mode SIMPLE or MUTUAL"
+        };
+        fields.notice(name, reason);
     }
     if found.mode == TlsMode::Disable {
         fields.notice("mode", "DISABLE has no effect: endpoints of the mesh are reached over HBONE");
-    }
-    for name in ["credentialName", "caCrl"] {
-        fields.without_effect(name, "has no effect: certificates come from files of the pod");
     }
     let own_files = [
         ("clientCertificate", &found.client_certificate),

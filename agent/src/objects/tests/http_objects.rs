@@ -150,7 +150,26 @@ const DESTINATION_RULE: &[Case] = &[
         "W spec.trafficPolicy.connectionPool.tcp.connectTimeout",
         "no effect yet",
     ),
-    ("host: a, trafficPolicy: {tls: {mode: SIMPLE}}", "W spec.trafficPolicy.tls.mode", "fail with 503"),
+    (
+        "host: a, trafficPolicy: {tls: {mode: SIMPLE, credentialName: b}}",
+        "W spec.trafficPolicy.tls.credentialName",
+        "fail with 503",
+    ),
+    (
+        "host: a, trafficPolicy: {portLevelSettings: [{port: {number: 80}, tls: {mode: SIMPLE, caCrl: /a.pem}}]}",
+        "W spec.trafficPolicy.portLevelSettings[0].tls.caCrl",
+        "fail with 503",
+    ),
+    (
+        "host: a, trafficPolicy: {tls: {mode: ISTIO_MUTUAL, caCrl: /a.pem}}",
+        "W spec.trafficPolicy.tls.caCrl",
+        "has no effect",
+    ),
+    (
+        "host: a, trafficPolicy: {tls: {mode: MUTUAL, privateKey: /a}}",
+        "E spec.trafficPolicy.tls.clientCertificate",
+        "needs it",
+    ),
     (
         "host: a, subsets: [{name: v1, labels: {a: b}}, {name: v1, labels: {a: c}}]",
         "E spec.subsets[1]",

@@ -143,9 +143,9 @@ impl Outbound<'_> {
         Ok(stream)
     }
 
-    /// Opens a connection to one endpoint.
+    /// Opens a connection to one endpoint; TLS of the destination's own is not begun yet.
     pub(super) async fn open_endpoint(&self, upstream: &Upstream) -> Result<OpenedEndpoint, OutboundError> {
-        match &upstream.transport {
+        match upstream.transport.carrier() {
             Transport::Hbone { peer, authority, identities } => {
                 let target = Target { peer: *peer, identities: identities.clone() };
                 let service = upstream.service.as_ref().map(|service| &*service.key.hostname);
@@ -157,6 +157,7 @@ impl Outbound<'_> {
                 let stream = UpstreamStream::Tcp(self.connect(*to).await?);
                 Ok(OpenedEndpoint { stream, identity: None, address: None })
             }
+            Transport::Tls { .. } => unreachable!("a carrier has no TLS of the destination's own"),
             Transport::ResolveHostname { hostname, port } => {
                 // Without a workload that has the name, a request has chosen it.
                 let PodProxy { proxy, names, .. } = &**self.pod_proxy;

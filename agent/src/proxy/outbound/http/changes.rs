@@ -64,9 +64,9 @@ fn format_context<'c, D>(request: &Request<'c, D>, route: &'c Route, upstream: O
 
 /// The address of an endpoint, as far as it is known before a name is looked up.
 fn address_of(upstream: &Upstream) -> Option<SocketAddr> {
-    match &upstream.transport {
+    match upstream.transport.carrier() {
         Transport::Hbone { authority, .. } => authority.parse().ok(),
         Transport::Passthrough(address) => Some(*address),
-        Transport::ResolveHostname { .. } => None,
+        Transport::ResolveHostname { .. } | Transport::Tls { .. } => None,
     }
 }

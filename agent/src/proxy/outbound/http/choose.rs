@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use super::connection::KnownEndpoint;
+use super::origination::over_tls;
 use super::plan::Plan;
 use super::request::Request;
 use crate::model::http::destination::Algorithm;
@@ -25,7 +26,7 @@ impl<D> Request<'_, D> {
     /// An endpoint for an attempt: one that was not tried yet and is not ejected, as long as there is one.
     pub(super) fn choose(&self, plan: &Plan, tried: &[Arc<str>]) -> Result<Chosen, Reason> {
         if let Some(upstream) = &plan.fixed {
-            let upstream = upstream.clone();
+            let upstream = over_tls(upstream.clone(), &plan.policy, self.head);
             let endpoint = self.connection.known(upstream, &plan.service, plan.port);
             return Ok(Chosen { endpoint, set_cookie: None });
         }
@@ -64,7 +65,8 @@ impl<D> Request<'_, D> {
             let source = &self.connection.source.workload;
             // Most requests go where one of their connection went before: what that takes is known.
             let picked = mesh.pick_for_request(source, request, excluded, rand::random);
-            let known = picked.and_then(|picked| self.connection.known_as(picked, plan.port));
+            let is_plain = plan.policy.tls.as_ref().is_none_or(|tls| !tls.is_own());
+            let known = picked.filter(|_| is_plain).and_then(|picked| self.connection.known_as(picked, plan.port));
             if let Some(endpoint) = known {
                 return Ok(endpoint);
             }
@@ -72,6 +74,7 @@ impl<D> Request<'_, D> {
                 Some(picked) => mesh.reach_picked(source, request, picked)?,
                 None => mesh.resolve_request(source, request, excluded, rand::random)?,
             };
+            let upstream = over_tls(upstream, &plan.policy, self.head);
             Ok(self.connection.known(upstream, &plan.service, plan.port))
         };
         let mut endpoint = resolve()?;

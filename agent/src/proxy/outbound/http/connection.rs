@@ -8,7 +8,7 @@ use super::endpoints::EndpointState;
 use super::io::PoolKey;
 use super::port::{Dialled, HttpPort};
 use crate::model::address::OriginalDst;
-use crate::model::resolve::{Picked, Upstream};
+use crate::model::resolve::{Picked, Transport, Upstream};
 use crate::model::service::ServiceKey;
 use crate::proxy::pod::PodProxy;
 use crate::telemetry::ends::{ConnectionEnds, OutboundSource};
@@ -95,11 +95,12 @@ impl HttpConnection {
     }
 
     /// What is known of an endpoint that was picked for a port of a service; `None` where no request has gone there. It is reached in
-    /// the same way as long as the objects of the mesh are the same.
+    /// the same way as long as the objects of the mesh are the same, but for TLS of its own, which depends on the request.
     pub(super) fn known_as(&self, picked: Picked<'_>, port: u16) -> Option<Arc<KnownEndpoint>> {
         let is_it = |known: &&Arc<KnownEndpoint>| {
-            let Upstream { workload, service, .. } = &known.upstream;
+            let Upstream { workload, service, transport } = &known.upstream;
             known.port == port
+                && !matches!(transport, Transport::Tls { .. })
                 && workload.as_ref().is_some_and(|workload| Arc::ptr_eq(workload, picked.endpoint))
                 && service.as_ref().is_some_and(|service| Arc::ptr_eq(service, picked.service))
         };

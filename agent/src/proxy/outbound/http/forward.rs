@@ -9,6 +9,7 @@ use super::choose::Chosen;
 use super::connection::KnownEndpoint;
 use super::endpoints::{EndpointState, UnderWay};
 use super::mirror::Mirrors;
+use super::origination::failure_of;
 use super::plan::Plan;
 use super::request::Request;
 use super::upstream::{Begun, Exchange, OpenError, Sending, is_idempotent};
@@ -369,6 +370,7 @@ impl Failure {
         match self {
             Self::Open(OpenError::TooMany | OpenError::Overflow) => Reason::Overflow,
             Self::Open(OpenError::Unwritable(_)) => Reason::BadRequest,
+            Self::Open(OpenError::Tls(error)) => Reason::TlsFailed(failure_of(error)),
             Self::Open(error) if error.is_timeout() => Reason::ConnectTimeout,
             Self::Open(_) => Reason::ConnectFailed,
             Self::Upstream { error: ExchangeError::Malformed(_), .. } => Reason::ProtocolError,

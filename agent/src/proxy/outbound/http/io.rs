@@ -1,4 +1,4 @@
-//! What carries a connection to an upstream: TCP, or a stream of HBONE; and the connections of a pod that wait for requests.
+//! What carries a connection to an upstream: TCP, a stream of HBONE, or TLS over either; and the connections of a pod that wait for requests.
 
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::io::{self, IoSlice};
@@ -18,6 +18,7 @@ use crate::limits::Held;
 use crate::model::identity::Identity;
 use crate::model::resolve::Transport;
 use crate::net;
+use crate::tls::origination::DestinationStream;
 
 /// How long idle connections are kept where nothing else is said.
 pub(super) const IDLE_TIMEOUT: Duration = Duration::from_secs(60);
@@ -74,6 +75,8 @@ pub(in crate::proxy) struct UpstreamIo {
 enum Carrier {
     Tcp(TcpStream),
     Hbone(HboneStream),
+    /// TLS of the destination's own, over one of the others.
+    Tls(Box<DestinationStream<UpstreamIo>>),
     /// Its end is awaited elsewhere.
     Gone,
 }
@@ -90,8 +93,14 @@ impl UpstreamIo {
         Self::new(Carrier::Hbone(stream), held, peer)
     }
 
-    fn new(carrier: Carrier, held: Held, peer: Option<Identity>) -> Self {
-        Self { carrier, is_shut_down: false, requests: AtomicU32::new(0), held: Some(held), peer }
+    /// Over another one, which holds the connection's place.
+    pub(super) fn tls(stream: DestinationStream<Self>) -> Self {
+        let peer = stream.get_ref().0.peer().cloned();
+        Self::new(Carrier::Tls(Box::new(stream)), None, peer)
+    }
+
+    fn new(carrier: Carrier, held: impl Into<Option<Held>>, peer: Option<Identity>) -> Self {
+        Self { carrier, is_shut_down: false, requests: AtomicU32::new(0), held: held.into(), peer }
     }
 
     /// The identity that the other end has proven; `None` where the connection is plaintext.
@@ -115,6 +124,7 @@ impl AsyncRead for UpstreamIo {
         match &mut self.carrier {
             Carrier::Tcp(tcp) => Pin::new(tcp).poll_read(cx, buf),
             Carrier::Hbone(stream) => Pin::new(stream).poll_read(cx, buf),
+            Carrier::Tls(stream) => Pin::new(stream).poll_read(cx, buf),
             Carrier::Gone => Poll::Ready(Ok(())),
         }
     }
@@ -125,6 +135,7 @@ impl AsyncWrite for UpstreamIo {
         match &mut self.carrier {
             Carrier::Tcp(tcp) => Pin::new(tcp).poll_write(cx, bytes),
             Carrier::Hbone(stream) => Pin::new(stream).poll_write(cx, bytes),
+            Carrier::Tls(stream) => Pin::new(stream).poll_write(cx, bytes),
             Carrier::Gone => Poll::Ready(Err(io::ErrorKind::BrokenPipe.into())),
         }
     }
@@ -137,6 +148,7 @@ impl AsyncWrite for UpstreamIo {
         match &mut self.carrier {
             Carrier::Tcp(tcp) => Pin::new(tcp).poll_write_vectored(cx, slices),
             Carrier::Hbone(stream) => Pin::new(stream).poll_write_vectored(cx, slices),
+            Carrier::Tls(stream) => Pin::new(stream).poll_write_vectored(cx, slices),
             Carrier::Gone => Poll::Ready(Err(io::ErrorKind::BrokenPipe.into())),
         }
     }
@@ -145,8 +157,12 @@ impl AsyncWrite for UpstreamIo {
         true
     }
 
-    fn poll_flush(self: Pin<&mut Self>, _cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Poll::Ready(Ok(()))
+    /// TCP and HBONE take what is written at once; TLS may hold a record back.
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match &mut self.carrier {
+            Carrier::Tls(stream) => Pin::new(stream).poll_flush(cx),
+            Carrier::Tcp(_) | Carrier::Hbone(_) | Carrier::Gone => Poll::Ready(Ok(())),
+        }
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
@@ -154,6 +170,7 @@ impl AsyncWrite for UpstreamIo {
         match &mut self.carrier {
             Carrier::Tcp(tcp) => Pin::new(tcp).poll_shutdown(cx),
             Carrier::Hbone(stream) => Pin::new(stream).poll_shutdown(cx),
+            Carrier::Tls(stream) => Pin::new(stream).poll_shutdown(cx),
             Carrier::Gone => Poll::Ready(Ok(())),
         }
     }

@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use super::connection::HttpConnection;
 use super::io::PoolKey;
+use super::origination::over_tls;
 use super::plan::Plan;
 use super::request::Request;
 use super::upstream::{Begun, Sending};
@@ -58,6 +59,9 @@ impl<D> Request<'_, D> {
         let places = forward.mirrors(rand::random).filter_map(|mirror| {
             let (service, port) = self.service_of(&mirror.target)?;
             let policy = self.policy(&service, port, mirror.target.subset.as_deref())?;
+            if policy.tls.as_ref().is_some_and(|tls| tls.is_own() && tls.is_unsupported) {
+                return None;
+            }
             Some(Place { service, port, policy })
         });
         let timeout = plan.timeouts.total.map_or(LONGEST, |total| total.min(LONGEST));
@@ -139,6 +143,7 @@ impl Copy {
         let is_excluded = |endpoint: &Workload| policy.subset.as_ref().is_some_and(|labels| !endpoint.carries(labels));
         let request = EndpointRequest { service, port: *port, dialled: *original_dst, hash: None };
         let mesh = pod_proxy.proxy.mesh.read();
-        mesh.resolve_request(&source.workload, request, is_excluded, rand::random).map_err(|error| error.to_string())
+        let upstream = mesh.resolve_request(&source.workload, request, is_excluded, rand::random);
+        upstream.map(|upstream| over_tls(upstream, policy, &self.head)).map_err(|error| error.to_string())
     }
 }

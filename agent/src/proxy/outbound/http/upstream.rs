@@ -15,11 +15,12 @@ use crate::limits::LimitKind;
 use crate::model::http::destination::{ConnectionPool, UpstreamProtocol};
 use crate::model::http::head::{HttpFields, HttpVersion, RequestHead, ResponseHead};
 use crate::model::identity::Identity;
-use crate::model::resolve::Upstream;
+use crate::model::resolve::{Transport, Upstream};
 use crate::model::service::AppProtocol;
 use crate::net::ConnectError;
 use crate::proxy::outbound::error::OutboundError;
 use crate::proxy::outbound::upstream::{Outbound, UpstreamStream};
+use crate::tls::origination::OriginationError;
 
 /// How long a connection may have been idle for a request that must not be sent twice: its peer may be about to close it, and
 /// nobody could tell whether the request was seen.
@@ -42,6 +43,8 @@ pub(super) enum OpenError {
     /// that `Host` may not be. The client made it so; no endpoint could take it.
     #[error("the request cannot be written in HTTP/1: {0}")]
     Unwritable(ExchangeError),
+    #[error(transparent)]
+    Tls(#[from] OriginationError),
     #[error("the pod has as many connections to upstreams as it may")]
     TooMany,
     #[error("as many requests wait for a connection to the destination as its connectionPool allows")]
@@ -177,10 +180,14 @@ impl Sending<'_> {
         let _pending = limits.of(LimitKind::PendingConnects).take().await;
         let outbound = Outbound { pod_proxy, source: source.clone(), original_dst: *original_dst };
         let opened = outbound.open_endpoint(self.upstream).await?;
-        Ok(match opened.stream {
+        let io = match opened.stream {
             UpstreamStream::Tcp(tcp) => UpstreamIo::tcp(tcp, held),
             UpstreamStream::Hbone(stream) => UpstreamIo::hbone(stream, held, opened.identity),
-        })
+        };
+        let Transport::Tls { settings, server_name, .. } = &self.upstream.transport else { return Ok(io) };
+        let (origination, within) = (&pod_proxy.proxy.origination, pod_proxy.proxy.timeouts.handshake);
+        let is_http2 = self.version() == HttpVersion::Http2;
+        Ok(UpstreamIo::tls(origination.connect(settings, server_name, is_http2, io, within).await?))
     }
 }
 

@@ -1,0 +1,158 @@
+//! Servers that a rule trusts, and those that it does not.
+
+use std::path::Path;
+
+use rustls::ServerConfig;
+use rustls::server::WebPkiClientVerifier;
+use rustls::version::{TLS12, TLS13};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, DuplexStream};
+use tokio_rustls::TlsAcceptor;
+
+use super::*;
+use crate::tls::provider::destination_provider;
+use crate::tls::test_mesh::{Leaf, TestRoot, dns, uri};
+
+const WITHIN: Duration = Duration::from_secs(10);
+
+/// A server's side of a connection, with a certificate of these names; `clients` must have one below that root.
+fn serve(
+    root: &TestRoot,
+    names: &[&str],
+    clients: Option<&TestRoot>,
+    version: &'static rustls::SupportedProtocolVersion,
+) -> DuplexStream {
+    let mut leaf = Leaf::new("spiffe://td/ns/n/sa/s");
+    leaf.names = names.iter().map(|name| if name.contains(':') { uri(name) } else { dns(name) }).collect();
+    let material = root.issue(&leaf);
+    let provider = destination_provider();
+    let builder =
+        ServerConfig::builder_with_provider(provider.clone()).with_protocol_versions(&[version]).expect("suites");
+    let builder = match clients {
+        None => builder.with_no_client_auth(),
+        Some(clients) => {
+            let mut roots = RootCertStore::empty();
+            roots.add(pem::certificate(&clients.pem).expect("PEM")).expect("a root");
+            let verifier = WebPkiClientVerifier::builder_with_provider(roots.into(), provider).build().expect("roots");
+            builder.with_client_cert_verifier(verifier)
+        }
+    };
+    let chain = material.chain_pem.iter().map(|block| pem::certificate(block).expect("PEM")).collect();
+    let mut config =
+        builder.with_single_cert(chain, pem::private_key(&material.key_pem).expect("PEM")).expect("a pair");
+    config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
+    let (client, server) = tokio::io::duplex(1 << 16);
+    tokio::spawn(async move {
+        let Ok(mut stream) = TlsAcceptor::from(Arc::new(config)).accept(server).await else { return };
+        let name = stream.get_ref().1.server_name().unwrap_or("-").to_owned();
+        let alpn =
+            stream.get_ref().1.alpn_protocol().map_or("-".into(), |alpn| String::from_utf8_lossy(alpn).into_owned());
+        let _ = stream.write_all(format!("{name} {alpn}").as_bytes()).await;
+        let _ = stream.shutdown().await;
+    });
+    client
+}
+
+/// What a server says that it was asked for: the name and the protocol; or why there is no connection.
+async fn outcome(
+    origination: &Origination,
+    settings: &UpstreamTls,
+    name: &str,
+    is_http2: bool,
+    server: DuplexStream,
+) -> String {
+    let settings = Arc::new(settings.clone());
+    match origination.connect(&settings, &name.into(), is_http2, server, WITHIN).await {
+        Ok(mut stream) => {
+            let mut said = String::new();
+            match stream.read_to_string(&mut said).await {
+                Ok(_) => said,
+                Err(error) => format!("refused by the server: {}", error.kind()),
+            }
+        }
+        Err(error) => error.to_string(),
+    }
+}
+
+fn file(folder: &Path, name: &str, content: &str) -> Box<str> {
+    let path = folder.join(name);
+    fs::write(&path, content).expect("a folder of the test");
+    path.display().to_string().into()
+}
+
+#[tokio::test]
+async fn a_server_is_who_the_rule_says_or_there_is_no_connection() {
+    let (root, other) = (TestRoot::new(), TestRoot::new());
+    let folder = tempfile::tempdir().expect("a folder");
+    let ca = file(folder.path(), "ca.pem", &root.pem);
+    let simple = UpstreamTls { mode: TlsMode::Simple, ca_certificates: ca, ..UpstreamTls::default() };
+    let listing = |names: &[&str]| UpstreamTls {
+        subject_alt_names: names.iter().map(|name| Box::from(*name)).collect(),
+        ..simple.clone()
+    };
+    let skipping =
+        UpstreamTls { skips_verification: true, ..UpstreamTls { mode: TlsMode::Simple, ..Default::default() } };
+    let refused = "certificate of the TLS server is refused: ";
+    let unknown = format!("{refused}invalid peer certificate: UnknownIssuer");
+    let cases: [(&str, UpstreamTls, &TestRoot, &[&str], &str, &str); 9] = [
+        ("the name that is asked for", simple.clone(), &root, &["a.example"], "a.example", "a.example -"),
+        ("a wildcard", simple.clone(), &root, &["*.b.example"], "a.b.example", "a.b.example -"),
+        ("another root", simple.clone(), &other, &["a.example"], "a.example", &unknown),
+        ("another name", simple.clone(), &root, &["b.example"], "a.example", refused),
+        ("a name that is listed", listing(&["x", "b.example"]), &root, &["b.example"], "a.example", "a.example -"),
+        ("a URI that is listed", listing(&["spiffe://x/y"]), &root, &["spiffe://x/y"], "a.example", "a.example -"),
+        (
+            "the name asked for where others are listed",
+            listing(&["b.example"]),
+            &root,
+            &["a.example"],
+            "a.example",
+            refused,
+        ),
+        ("none that is verified", skipping, &other, &["b.example"], "a.example", "a.example -"),
+        ("an address, which is not sent", listing(&["a.example"]), &root, &["a.example"], "192.0.2.1", "- -"),
+    ];
+    for version in [&TLS12, &TLS13] {
+        for (what, settings, issuer, names, asked_for, expected) in &cases {
+            let origination = Origination::default();
+            let found = outcome(&origination, settings, asked_for, false, serve(issuer, names, None, version)).await;
+            assert!(found.starts_with(expected) || found == *expected, "{what}: {found} instead of {expected}");
+        }
+    }
+    let found =
+        outcome(&Origination::default(), &simple, "a.example", true, serve(&root, &["a.example"], None, &TLS13)).await;
+    assert_eq!(found, "a.example h2");
+    let found =
+        outcome(&Origination::default(), &simple, "a b", false, serve(&root, &["a.example"], None, &TLS13)).await;
+    assert_eq!(found, "\"a b\" is no name that a TLS server can have");
+}
+
+#[tokio::test]
+async fn a_client_shows_the_certificate_of_the_rule_and_files_count_once_they_are_there() {
+    let root = TestRoot::new();
+    let folder = tempfile::tempdir().expect("a folder");
+    let own = root.issue(&Leaf::new("spiffe://td/ns/n/sa/client"));
+    let ca_certificates = file(folder.path(), "ca.pem", &root.pem);
+    let simple = UpstreamTls { mode: TlsMode::Simple, ca_certificates, ..UpstreamTls::default() };
+    let server = || serve(&root, &["a.example"], Some(&root), &TLS13);
+    let found = outcome(&Origination::default(), &simple, "a.example", false, server()).await;
+    assert!(found.starts_with("refused by the server: "), "{found}");
+    let path = |name: &str| folder.path().join(name).display().to_string();
+    let mutual = UpstreamTls {
+        mode: TlsMode::Mutual,
+        client_certificate: path("client.pem").into(),
+        private_key: path("client.key").into(),
+        ..simple
+    };
+    let missing = outcome(&Origination::default(), &mutual, "a.example", false, server()).await;
+    let expected =
+        format!("TLS settings of the DestinationRule cannot be used: clientCertificate {}: ", path("client.pem"));
+    assert!(missing.starts_with(&expected), "{missing}");
+    file(folder.path(), "client.pem", &own.chain_pem.concat());
+    file(folder.path(), "client.key", "nothing");
+    let broken = Known::of(&mutual, None);
+    let expected = format!("privateKey {}: private key in it is missing or damaged", path("client.key"));
+    assert_eq!(broken.configs.as_ref().err().map(|error| &**error), Some(&*expected));
+    file(folder.path(), "client.key", &own.key_pem);
+    assert!(Known::of(&mutual, Some(broken)).configs.is_ok(), "the file has changed");
+    assert_eq!(outcome(&Origination::default(), &mutual, "a.example", false, server()).await, "a.example -");
+}
