@@ -99,7 +99,7 @@ fn metrics(objects: &[&TelemetryObject], defaults: &TelemetryDefaults, side: Sid
     let built_in = [Arc::from(PROMETHEUS)];
     let inherited = if defaults.metrics.is_empty() { &built_in[..] } else { &defaults.metrics };
     let is_ours = |names: &[Arc<str>]| names.iter().any(|n| defaults.provider(n) == Some(&ProviderKind::Prometheus));
-    let in_scope = rules().filter(|rule| !rule.providers.is_empty()).last().map_or(inherited, |rule| &rule.providers);
+    let in_scope = rules().rfind(|rule| !rule.providers.is_empty()).map_or(inherited, |rule| &rule.providers);
     if !is_ours(in_scope) {
         return Some(MetricsSetting::all_disabled());
     }
