@@ -82,3 +82,48 @@ fn json(value: serde_json::Value) -> Json {
         }),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::telemetry::providers::Collector;
+    use crate::objects::protobuf;
+    use crate::proto::istio::mesh::v1alpha1 as pb;
+
+    #[test]
+    fn what_travels_is_read_again_as_it_was() {
+        let form = |format: &str, encoding| IstioAccessLog { format: format.into(), encoding };
+        let collector = Collector { service: "otel.obs.svc.cluster.local".into(), port: 4317 };
+        let kinds = [
+            ("prometheus", ProviderKind::Prometheus),
+            ("envoy", ProviderKind::File(None)),
+            ("text", ProviderKind::File(Some(form("%PROTOCOL% %RESPONSE_CODE%\n", AccessLogEncoding::Text)))),
+            (
+                "labels",
+                ProviderKind::File(Some(form(r#"{"a":{"b":"%PATH%"},"c":[true,null]}"#, AccessLogEncoding::Json))),
+            ),
+            ("otel", ProviderKind::Spans(collector)),
+            ("over-http", ProviderKind::Unsupported("opentelemetry.http".into())),
+        ];
+        let defaults = TelemetryDefaults {
+            providers: kinds.map(|(name, kind)| Provider { name: name.into(), kind }).into(),
+            access_logging: vec!["text".into()],
+            metrics: vec!["prometheus".into()],
+            tracing: vec!["otel".into()],
+            sampling_percent: Some(12.5),
+            log_form: form("%START_TIME%", AccessLogEncoding::Json),
+        };
+        let wire = pb::MeshConfig {
+            access_log_format: defaults.log_form.format.to_string(),
+            access_log_encoding: encoding(&defaults.log_form).into(),
+            extension_providers: providers(&defaults),
+            default_providers: Some(default_providers(&defaults)),
+            default_config: Some(pb::ProxyConfig {
+                tracing: Some(pb::Tracing { sampling: 12.5 }),
+                ..Default::default()
+            }),
+            ..pb::MeshConfig::default()
+        };
+        assert_eq!(protobuf::mesh_config(&wire).expect("it is valid").telemetry, defaults);
+    }
+}

@@ -312,3 +312,60 @@ fn each_rule_names_its_field() {
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }
+
+#[test]
+fn providers_of_mesh_config_are_read_and_what_is_not_supported_is_told() {
+    for (spec, expected, reason) in [
+        ("extensionProviders: [{name: a, prometheus: {}}]", "", ""),
+        ("extensionProviders: [{name: a, envoyFileAccessLog: {path: /dev/stdout, logFormat: {text: x}}}]", "", ""),
+        (
+            "extensionProviders: [{name: a, opentelemetry: {service: obs/otel.obs.svc.cluster.local, port: 4317}}]",
+            "",
+            "",
+        ),
+        ("defaultProviders: {metrics: [prometheus], accessLogging: [envoy], tracing: [a]}", "", ""),
+        ("defaultConfig: {tracing: {sampling: 12.5}}", "", ""),
+        ("extensionProviders: [{prometheus: {}}]", "E spec.extensionProviders[0].name", "needs its name"),
+        (
+            "extensionProviders: [{name: a, opentelemetry: {service: '', port: 4317}}]",
+            "E spec.extensionProviders[0].opentelemetry.service",
+            "",
+        ),
+        (
+            "extensionProviders: [{name: a, opentelemetry: {service: otel.obs, port: 0}}]",
+            "E spec.extensionProviders[0].opentelemetry.port",
+            "out of range",
+        ),
+        ("extensionProviders: [{name: a, zipkin: {}}]", "W spec.extensionProviders[0].zipkin", "not supported"),
+        (
+            "extensionProviders: [{name: a, envoyOtelAls: {}}]",
+            "W spec.extensionProviders[0].envoyOtelAls",
+            "not supported",
+        ),
+        (
+            "extensionProviders: [{name: a, envoyFileAccessLog: {path: /tmp/x}}]",
+            "W spec.extensionProviders[0].envoyFileAccessLog.path",
+            "is not written",
+        ),
+        (
+            "extensionProviders: [{name: a, opentelemetry: {service: otel.obs, port: 1, http: {path: /}}}]",
+            "W spec.extensionProviders[0].opentelemetry.http",
+            "over gRPC",
+        ),
+        ("enableTracing: true", "W spec.enableTracing", "name a provider"),
+    ] {
+        let text = format!(
+            "apiVersion: mesh.istio.io/v1alpha1\nkind: MeshConfig\nmetadata: {{name: mesh}}\nspec: {{{spec}}}\n"
+        );
+        let loaded = load_text(&text);
+        let shown = |sort: &str, problems: &[crate::objects::Problem]| {
+            problems.iter().map(|found| (format!("{sort} {}", found.field), found.reason.clone())).collect::<Vec<_>>()
+        };
+        let found = [shown("E", &loaded.problems), shown("W", &loaded.notices)].concat();
+        match &found[..] {
+            [] => assert_eq!(expected, "", "{spec}"),
+            [(field, why)] => assert!(field == expected && why.contains(reason), "{spec}: {field}: {why}"),
+            more => panic!("{spec}: {more:#?}"),
+        }
+    }
+}
