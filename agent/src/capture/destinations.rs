@@ -91,7 +91,7 @@ impl<M: AnswerMap> Destinations<M> {
         for ip in addresses {
             self.update_address(mesh, ip);
         }
-        let open: BTreeSet<u16> = may_refuse_elsewhere.then(|| mesh.http_ports().collect()).unwrap_or_default();
+        let open: BTreeSet<u16> = if may_refuse_elsewhere { mesh.http_ports().collect() } else { BTreeSet::new() };
         let are_open = self.open_elsewhere(&open);
         self.refuse_elsewhere(may_refuse_elsewhere && are_open && self.without_room.is_empty());
     }

@@ -111,7 +111,7 @@ impl Plan {
 impl Planner<'_> {
     /// To the address that was dialled, which the mesh does not know, as Istio's route `allow_any` does.
     #[must_use]
-    pub fn to_address(&self, dialled: OriginalDst, head: &RequestHead) -> Plan {
+    pub fn passthrough(&self, dialled: OriginalDst, head: &RequestHead) -> Plan {
         let transport = Transport::Passthrough(canonical(dialled.0));
         Plan {
             service: ServiceKey::new("", "PassthroughCluster"),

@@ -92,7 +92,9 @@ async fn a_server_is_who_the_rule_says_or_there_is_no_connection() {
     let skipping =
         UpstreamTls { skips_verification: true, ..UpstreamTls { mode: TlsMode::Simple, ..Default::default() } };
     let refused = "certificate of the TLS server is refused: ";
-    let cases: [(&str, UpstreamTls, &TestRoot, &[&str], &str, &str); 9] = [
+    /// What is tried, settings of the rule, who issues the server's certificate, its names, the name asked for, what comes out.
+    type Row<'a> = (&'a str, UpstreamTls, &'a TestRoot, &'a [&'a str], &'a str, &'a str);
+    let cases: [Row<'_>; 9] = [
         ("the name that is asked for", simple.clone(), &root, &["a.example"], "a.example", "a.example -"),
         ("a wildcard", simple.clone(), &root, &["*.b.example"], "a.b.example", "a.b.example -"),
         ("another root", simple.clone(), &other, &["a.example"], "a.example", refused),

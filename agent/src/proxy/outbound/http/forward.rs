@@ -62,6 +62,8 @@ struct Forwarding<'r, 'a, D> {
     breaker: Option<Arc<Breaker>>,
     place: Option<Taken>,
     retry_place: Option<Taken>,
+    /// When the last attempt began.
+    begun: Instant,
 }
 
 /// Forwards a request as planned; or answers why it cannot be.
@@ -98,6 +100,7 @@ pub(super) async fn run<D: Downstream>(request: &mut Request<'_, D>, plan: Resul
         breaker,
         place: None,
         retry_place: None,
+        begun: Instant::now(),
     };
     forwarding.run().await
 }
@@ -118,9 +121,6 @@ impl<D: Downstream> Forwarding<'_, '_, D> {
             };
             self.request.watcher.record.attempt(&chosen.endpoint.ends);
             let under_way = chosen.endpoint.state.clone().map(EndpointState::begin);
-            let headers = self.request.config.proxy_headers();
-            headers.begin_attempt(self.retries + 1, self.request.head);
-            let begun = Instant::now();
             let attempt = match self.attempt(&chosen.endpoint).await {
                 Err(Broken::Timeout) => {
                     self.request.note_result(&self.plan, &chosen, EndpointResult::Timeout);
@@ -136,11 +136,7 @@ impl<D: Downstream> Forwarding<'_, '_, D> {
             }
             let failure = match attempt {
                 Attempt::Responded(exchange, length) => match self.wants_other_response() {
-                    false => {
-                        headers.end_attempt(begun.elapsed(), &mut self.response);
-                        proxy_headers::date(&mut self.response, SystemTime::now());
-                        return self.respond(&chosen, exchange, length, under_way).await;
-                    }
+                    false => return self.respond(&chosen, exchange, length, under_way).await,
                     true => None,
                 },
                 Attempt::Failed(Failure::Stale(error)) if self.may_send_again(&error) => {
@@ -182,6 +178,8 @@ impl<D: Downstream> Forwarding<'_, '_, D> {
     /// # Errors
     /// When the client leaves.
     async fn attempt(&mut self, endpoint: &KnownEndpoint) -> Result<Attempt, Broken> {
+        self.request.config.proxy_headers().begin_attempt(self.retries + 1, self.request.head);
+        self.begun = Instant::now();
         let Request { connection, head, downstream, watcher, length, .. } = &mut *self.request;
         watcher.begin_attempt(self.plan.timeouts.per_try);
         let (pool, port, length) = (&self.plan.policy.pool, self.plan.port, *length);
@@ -319,6 +317,8 @@ impl<D: Downstream> Forwarding<'_, '_, D> {
             }
         }
         self.request.watcher.begin_attempt(None);
+        self.request.config.proxy_headers().end_attempt(self.begun.elapsed(), &mut self.response);
+        proxy_headers::date(&mut self.response, SystemTime::now());
         self.request.change_response(&self.plan, &mut self.response, chosen);
         if self.request.downstream.send_response(&self.response, length).is_err() {
             // What the upstream said would break the message to the client.

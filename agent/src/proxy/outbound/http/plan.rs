@@ -27,7 +27,7 @@ impl<D> Request<'_, D> {
 
     /// To the address that was dialled.
     pub(super) fn plan_to_address(&self) -> Plan {
-        self.with_planner(|planner| planner.to_address(self.connection.original_dst, self.head))
+        self.with_planner(|planner| planner.passthrough(self.connection.original_dst, self.head))
     }
 
     /// The service that the host of the request names, of those that the pod may know.
