@@ -23,11 +23,6 @@ impl Waiting {
         self.blocks.is_empty()
     }
 
-    #[cfg(test)]
-    pub(super) fn len(&self) -> usize {
-        self.blocks.iter().map(BytesMut::len).sum()
-    }
-
     /// Adds bytes behind the others.
     pub(super) fn push(&mut self, bytes: &[u8]) {
         let mut rest = bytes;
@@ -80,6 +75,13 @@ impl Waiting {
             taken += count;
         }
         taken
+    }
+}
+
+#[cfg(test)]
+impl Waiting {
+    pub(super) fn len(&self) -> usize {
+        self.blocks.iter().map(BytesMut::len).sum()
     }
 }
 

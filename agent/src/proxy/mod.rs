@@ -52,7 +52,6 @@ mod outbound {
         mod forward;
         mod io;
         mod mirror;
-        mod origination;
         mod plan;
         mod port;
         mod request;

@@ -80,8 +80,10 @@ impl Workloads<'_> {
                 address: WorkloadAddress::Name(host.name.to_owned()),
                 ..WorkloadEntry::default()
             };
+            // A wildcard is no name that DNS knows: agents look up the host of each request (`resolution: DYNAMIC_DNS`).
             return hosts
                 .iter()
+                .filter(|host| !host.name.starts_with('*'))
                 .map(|host| self.endpoint(object, &by_name(host), std::slice::from_ref(host)))
                 .collect();
         }

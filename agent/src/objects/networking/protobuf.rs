@@ -6,10 +6,10 @@ mod telemetry;
 use std::time::Duration;
 
 use super::mesh_config::{CaCertificate, HttpDefaults, MeshConfig};
-use super::proxy_config;
 use super::retries::{Retries, conditions};
 use super::values::ExportTo;
 use crate::model::http::objects::PathNormalization;
+use crate::model::http::proxy_headers::ProxyHeaders;
 use crate::model::mesh::{AccessLogEncoding, IstioAccessLog, OutboundTrafficPolicy};
 use crate::objects::reading::{Place, Report, UnknownValue};
 use crate::proto::istio::mesh::v1alpha1 as pb;
@@ -58,10 +58,21 @@ fn http_defaults(wire: &pb::MeshConfig) -> Result<HttpDefaults, UnknownValue> {
         retry: wire.default_http_retry_policy.as_ref().map(retries),
         path_normalization: path_normalization.transpose()?,
         connect_timeout: duration(wire.connect_timeout.as_ref()),
-        proxy_headers: wire.default_config.as_ref().map(proxy_config::of_wire).unwrap_or_default(),
+        proxy_headers: wire.default_config.as_ref().map(proxy_headers).unwrap_or_default(),
         virtual_service_export_to: ExportTo::of(&wire.default_virtual_service_export_to),
         destination_rule_export_to: ExportTo::of(&wire.default_destination_rule_export_to),
     })
+}
+
+fn proxy_headers(config: &pb::ProxyConfig) -> ProxyHeaders {
+    let Some(headers) = &config.proxy_headers else { return ProxyHeaders::default() };
+    let is_on = |disabled: Option<bool>| !disabled.unwrap_or(false);
+    ProxyHeaders {
+        preserve_case: headers.preserve_http1_header_case.unwrap_or(false),
+        request_id: is_on(headers.request_id.as_ref().and_then(|setting| setting.disabled)),
+        attempt_count: is_on(headers.attempt_count.as_ref().and_then(|setting| setting.disabled)),
+        debug: is_on(headers.envoy_debug_headers.as_ref().and_then(|setting| setting.disabled)),
+    }
 }
 
 /// Conditions that are not known here are left out: the control plane has checked them.

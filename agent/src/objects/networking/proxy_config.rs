@@ -2,7 +2,6 @@
 
 use crate::model::http::proxy_headers::ProxyHeaders;
 use crate::objects::reading::Fields;
-use crate::proto::istio::mesh::v1alpha1 as pb;
 
 /// Fields of `proxyHeaders` that have no use here.
 const NOT_USED_OF_HEADERS: [(&str, &str); 6] = [
@@ -96,16 +95,4 @@ fn proxy_headers(mut fields: Fields<'_>) -> ProxyHeaders {
     }
     fields.finish();
     headers
-}
-
-/// The same as it comes over ADS.
-pub(super) fn of_wire(config: &pb::ProxyConfig) -> ProxyHeaders {
-    let Some(headers) = &config.proxy_headers else { return ProxyHeaders::default() };
-    let is_on = |disabled: Option<bool>| !disabled.unwrap_or(false);
-    ProxyHeaders {
-        preserve_case: headers.preserve_http1_header_case.unwrap_or(false),
-        request_id: is_on(headers.request_id.as_ref().and_then(|setting| setting.disabled)),
-        attempt_count: is_on(headers.attempt_count.as_ref().and_then(|setting| setting.disabled)),
-        debug: is_on(headers.envoy_debug_headers.as_ref().and_then(|setting| setting.disabled)),
-    }
 }

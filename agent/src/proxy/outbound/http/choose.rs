@@ -4,9 +4,9 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use super::connection::KnownEndpoint;
-use super::origination::over_tls;
 use super::plan::Plan;
 use super::request::Request;
+use super::upstream::over_tls;
 use crate::model::http::destination::Algorithm;
 use crate::model::http::hash_key::RequestHash;
 use crate::model::http::outlier::{EndpointResult, Population};

@@ -9,10 +9,10 @@ use super::choose::Chosen;
 use super::connection::KnownEndpoint;
 use super::endpoints::{EndpointState, UnderWay};
 use super::mirror::Mirrors;
-use super::origination::failure_of;
+
 use super::plan::Plan;
 use super::request::Request;
-use super::upstream::{Begun, Exchange, OpenError, Sending, is_idempotent};
+use super::upstream::{Begun, Exchange, OpenError, Sending, failure_of, is_idempotent};
 use crate::http::{self, BodyLength, Broken, Downstream, ExchangeError, RequestBody, ResponseBody};
 use crate::model::http::head::{HttpVersion, ResponseHead};
 use crate::model::http::local_reply::HttpResponseFlag;

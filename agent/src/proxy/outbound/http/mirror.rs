@@ -10,9 +10,9 @@ use std::time::Duration;
 
 use super::connection::HttpConnection;
 use super::io::PoolKey;
-use super::origination::over_tls;
 use super::plan::Plan;
 use super::request::Request;
+use super::upstream::over_tls;
 use super::upstream::{Begun, Sending};
 use crate::http::{BodyLength, ExchangeError, KeptBody, MessageStream as _, Received, RequestBody, Upstream as _};
 use crate::model::http::destination::DestinationPolicy;
