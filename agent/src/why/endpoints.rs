@@ -37,12 +37,10 @@ pub(super) fn add(asker: &Asker<'_>, place: Place<'_>, line: &mut DestinationLin
     of_subset.sort_by_key(|endpoint| &endpoint.uid);
     let seen = |endpoint: &Workload| (asker.seen)(&endpoint.uid, place.service, place.port);
     let detection = place.policy.and_then(|policy| policy.outlier_detection);
-    let ejected = all.iter().filter(|endpoint| detection.is_some() && seen(endpoint).is_ejected).count();
-    // As the data path has it: where too few are left, all are used.
-    let panics = detection.is_some_and(|detection| ejected > 0 && detection.panics(all.len() - ejected, all.len()));
+    let are_ejected = all.iter().map(|endpoint| seen(endpoint).is_ejected);
+    let ejections_count = detection.is_some_and(|detection| detection.ejections_count(are_ejected));
     let is_excluded = |endpoint: &Workload| {
-        subset.is_some_and(|labels| !endpoint.carries(labels))
-            || (detection.is_some() && !panics && seen(endpoint).is_ejected)
+        subset.is_some_and(|labels| !endpoint.carries(labels)) || (ejections_count && seen(endpoint).is_ejected)
     };
     let first = resolve(asker, place, &is_excluded, 0);
     let best = first.as_ref().ok().and_then(|upstream| upstream.workload.clone());
@@ -54,7 +52,9 @@ pub(super) fn add(asker: &Asker<'_>, place: Place<'_>, line: &mut DestinationLin
         told.because = match &alone {
             Err(unresolved) => Some(why_not(endpoint, place, unresolved)),
             Ok(upstream) if upstream.workload.is_none() => Some(why_not_serving(endpoint, place)),
-            Ok(_) if told.is_ejected && !panics => Some("it is ejected: it failed too often in a row".to_owned()),
+            Ok(_) if told.is_ejected && ejections_count => {
+                Some("it is ejected: it failed too often in a row".to_owned())
+            }
             Ok(_) if place.hash.is_some() && best.as_ref().is_none_or(|best| best.uid != endpoint.uid) => {
                 Some("the hash of the request chooses another".to_owned())
             }

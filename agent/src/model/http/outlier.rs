@@ -143,6 +143,14 @@ fn reaches(counter: &mut u32, limit: u32) -> bool {
 }
 
 impl OutlierDetection {
+    /// Whether ejections count, where each of a destination's endpoints is ejected or not: not once so few others are left that
+    /// all are used.
+    pub fn ejections_count(&self, are_ejected: impl Iterator<Item = bool>) -> bool {
+        let (ejected, endpoints) = are_ejected
+            .fold((0, 0), |(ejected, endpoints), is_ejected| (ejected + usize::from(is_ejected), endpoints + 1));
+        ejected > 0 && !self.panics(endpoints - ejected, endpoints)
+    }
+
     /// Whether so few endpoints are healthy that all of them are used, healthy or not (Envoy's panic threshold).
     #[must_use]
     pub fn panics(&self, healthy: usize, endpoints: usize) -> bool {
@@ -153,6 +161,22 @@ impl OutlierDetection {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn ejections_count_until_too_few_others_are_left() {
+        for (percent, are_ejected, expected) in [
+            (50, &[][..], false),
+            (50, &[false, false], false),
+            (50, &[true, false], true),
+            (50, &[true, true, false], false),
+            (0, &[true, true, false], true),
+            (0, &[true], true),
+            (100, &[true, false, false], false),
+        ] {
+            let detection = OutlierDetection { min_health_percent: percent, ..ALL };
+            assert_eq!(detection.ejections_count(are_ejected.iter().copied()), expected, "{percent} {are_ejected:?}");
+        }
+    }
 
     const ALL: OutlierDetection = OutlierDetection {
         consecutive_5xx: 5,

@@ -1,5 +1,6 @@
 //! Fields in which a proxy says something of its own, as `ProxyConfig.proxyHeaders` of Istio's MeshConfig has it.
 
+use std::io::Write;
 use std::time::{Duration, SystemTime};
 
 use super::head::{HttpFields, RequestHead, ResponseHead};
@@ -41,7 +42,8 @@ impl ProxyHeaders {
     /// Says how long the upstream took until the head of its response came.
     pub fn end_attempt(self, took: Duration, head: &mut ResponseHead) {
         if self.debug {
-            set_number(&mut head.fields, "x-envoy-upstream-service-time", took.as_millis());
+            let milliseconds = u64::try_from(took.as_millis()).unwrap_or(u64::MAX);
+            set_number(&mut head.fields, "x-envoy-upstream-service-time", milliseconds);
         }
     }
 }
@@ -53,8 +55,13 @@ pub fn date(head: &mut ResponseHead, now: SystemTime) {
     }
 }
 
-fn set_number(fields: &mut HttpFields, name: &'static str, number: u128) {
-    fields.set(name, number.to_string().as_bytes());
+/// No number is longer than `text`. Each request comes here, so nothing is allocated.
+fn set_number(fields: &mut HttpFields, name: &'static str, number: u64) {
+    let mut text = [0; 20];
+    let mut rest = &mut text[..];
+    write!(rest, "{number}").expect("a number of 64 bits has at most 20 digits");
+    let length = 20 - rest.len();
+    fields.set(name, &text[..length]);
 }
 
 #[cfg(test)]

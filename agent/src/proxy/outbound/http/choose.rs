@@ -35,9 +35,9 @@ impl<D> Request<'_, D> {
         let endpoints = &self.connection.pod_proxy.proxy.endpoints;
         let ejected = plan.policy.outlier_detection.and_then(|detection| {
             let ejected = endpoints.ejected(&plan.service, plan.port, Instant::now());
-            let healthy = || mesh.endpoints(&plan.service).count() - ejected.len();
-            let panics = !ejected.is_empty() && detection.panics(healthy(), mesh.endpoints(&plan.service).count());
-            (!panics).then_some(ejected)
+            // Some of those that are ejected may be endpoints no more.
+            let are_ejected = mesh.endpoints(&plan.service).map(|endpoint| ejected.contains(&endpoint.uid));
+            (!ejected.is_empty() && detection.ejections_count(are_ejected)).then_some(ejected)
         });
         let is_ejected = |endpoint: &Workload| ejected.as_ref().is_some_and(|ejected| ejected.contains(&endpoint.uid));
         let chosen = self.choose_among(&mesh, plan, |endpoint| is_tried(endpoint) || is_ejected(endpoint));

@@ -26,6 +26,7 @@ use crate::tls::origination::OriginationError;
 /// How long a connection may have been idle for a request that must not be sent twice: its peer may be about to close it, and
 /// nobody could tell whether the request was seen.
 const FRESH_ENOUGH: Duration = Duration::from_secs(1);
+
 /// One request on its way to an endpoint.
 pub(super) enum Exchange {
     Http1(Box<h1::ClientConnection<UpstreamIo>>),
