@@ -30,20 +30,24 @@ pub mod authorization {
 pub mod balance {
     //! Which endpoint of a service serves the next connection.
     //!
-    //! Health, the port, the modes STRICT and FAILOVER with their scopes, and capacity weights decide. A change of one
+    //! Health, the port, where endpoints are (the scopes of the modes STRICT and FAILOVER, or what a client's policy prefers), and
+    //! capacity weights decide. A change of one
     //! endpoint and a pick both cost O(log n). What a pick needs is built the first time a source of a certain place asks
     //! for a port, and kept up to date from then on: an agent's sources all live on one node, so such views are few.
 
     mod affinity;
+    mod choice;
     mod endpoints;
+    mod locality;
     #[cfg(test)]
     mod tests;
     mod view;
     mod weights;
 
-    pub(super) use affinity::Client;
     pub(super) use affinity::{fnv, mixed};
+    pub use choice::{Choice, Order, Warming, Warmup};
     pub(super) use endpoints::{ByUid, Endpoints};
+    pub use locality::{Distribution, FailoverLabel, LocalityPattern, LocalityPreference, LocalityRule};
     pub(super) use view::{RequestedPort, may_serve};
 }
 

@@ -10,8 +10,8 @@ use super::serving::Serving;
 use super::shared::Shared;
 
 /// The labels that the workload API says in fields of its own, and that subsets are mostly made of.
-const VERSION_LABEL: &str = "version";
-const APP_LABEL: &str = "app";
+pub const VERSION_LABEL: &str = "version";
+pub const APP_LABEL: &str = "app";
 
 /// `istio.workload.Workload`, decoded and checked.
 #[derive(Debug, Clone, PartialEq)]
@@ -38,6 +38,8 @@ pub struct Workload {
     pub canonical_name: Arc<str>,
     pub canonical_revision: Arc<str>,
     pub locality: Shared<Locality>,
+    /// Labels that objects ask for; see [`Self::label`].
+    pub labels: Shared<Labels>,
     pub status: HealthStatus,
     /// Share of a service's connections relative to other endpoints; 1 unless set.
     pub capacity: u32,
@@ -51,15 +53,34 @@ pub struct Workload {
 }
 
 impl Workload {
-    /// Whether it has all of these labels. Of a workload's labels the workload API says two: `version`, its canonical revision, and
-    /// `app`, its canonical name. It carries no other.
+    /// Whether it has all of these labels, as far as labels are known here.
     #[must_use]
     pub fn carries(&self, labels: &Labels) -> bool {
-        labels.iter().all(|(key, value)| match &**key {
-            VERSION_LABEL => *self.canonical_revision == **value,
-            APP_LABEL => *self.canonical_name == **value,
-            _ => false,
+        labels.iter().all(|(name, value)| match self.labels.get(name) {
+            Some(own) => own == value,
+            None => !value.is_empty() && self.label(name) == value,
         })
+    }
+
+    /// The value of a label; empty where it has none, or none that is known here. `weir control-plane` sends the labels that objects
+    /// ask for. Of all others the workload API says two, `version`, its canonical revision, and `app`, its canonical name, and what
+    /// Kubernetes and Istio say in labels about where it is.
+    #[must_use]
+    pub fn label(&self, name: &str) -> &str {
+        if let Some(value) = self.labels.get(name) {
+            return value;
+        }
+        match name {
+            VERSION_LABEL => &self.canonical_revision,
+            APP_LABEL => &self.canonical_name,
+            "topology.kubernetes.io/region" => &self.locality.region,
+            "topology.kubernetes.io/zone" => &self.locality.zone,
+            "topology.istio.io/subzone" => &self.locality.subzone,
+            "topology.istio.io/network" => &self.network,
+            "topology.istio.io/cluster" => &self.cluster_id,
+            "kubernetes.io/hostname" => &self.node,
+            _ => "",
+        }
     }
 
     /// Whether the workload API carries a label of workloads.
@@ -90,6 +111,7 @@ impl Workload {
             canonical_name: "".into(),
             canonical_revision: "".into(),
             locality: Locality::default().into(),
+            labels: Labels::default().into(),
             status: HealthStatus::Healthy,
             capacity: 1,
             waypoint: None,
@@ -158,6 +180,10 @@ pub enum HealthStatus {
 /// [`HealthStatus::Terminating`]. It has no content. istiod's workload API does not tell such workloads from others that are
 /// unhealthy.
 pub const TERMINATING_EXTENSION: &str = "weir.dev/serves-while-terminating";
+
+/// Name of the extension of `istio.workload.Workload` with the labels that objects ask for, which istiod's workload API does not
+/// carry: a `google.protobuf.Struct` whose fields are the labels.
+pub const LABELS_EXTENSION: &str = "weir.dev/labels";
 
 /// Where a workload runs; empty parts are unknown.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Default)]

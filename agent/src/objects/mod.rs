@@ -50,6 +50,7 @@ mod networking {
     mod http_match;
     mod http_rule;
     mod load_balancer;
+    mod locality;
     pub(super) mod mesh_config;
     pub(super) mod protobuf;
     pub(super) mod proxy_config;

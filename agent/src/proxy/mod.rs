@@ -43,6 +43,7 @@ mod outbound {
         //! A pod's connections that carry HTTP: each request takes its own route to an endpoint, over connections that requests
         //! share.
 
+        mod balancing;
         mod breakers;
         mod changes;
         mod choose;
@@ -59,6 +60,7 @@ mod outbound {
         mod upstream;
         mod watcher;
 
+        pub(in crate::proxy) use self::balancing::{Turns, Warmups};
         pub(in crate::proxy) use self::breakers::Breakers;
         pub(super) use self::downstream::serve_connection;
         pub(in crate::proxy) use self::endpoints::Endpoints;
@@ -73,7 +75,7 @@ mod outbound {
     mod upstream;
 
     pub use self::http::SeenOfEndpoint;
-    pub(super) use self::http::{Breakers, Endpoints, HttpPool, sweep};
+    pub(super) use self::http::{Breakers, Endpoints, HttpPool, Turns, Warmups, sweep};
     pub(super) use self::names::Names;
     pub(super) use self::tcp::serve;
 }

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use super::certificates::PodCertificates;
 use super::hbone_probes::HboneProbes;
 use super::origin::trusted_domains;
-use super::outbound::{Endpoints, Names, SeenOfEndpoint};
+use super::outbound::{Endpoints, Names, SeenOfEndpoint, Warmups};
 use super::revocation::LiveConnections;
 use super::workers::Workers;
 use crate::capture::Capture;
@@ -87,6 +87,8 @@ pub struct Proxy {
     pub(super) names: Names,
     pub(super) origination: Origination,
     pub(super) endpoints: Endpoints,
+    /// Since when endpoints serve that warm up.
+    pub(super) warmups: Warmups,
     /// Accepted connections of all pods that are served now.
     pub(super) served: AtomicUsize,
 }
@@ -103,6 +105,7 @@ impl Proxy {
             names: Names::default(),
             origination: Origination::default(),
             endpoints: Endpoints::default(),
+            warmups: Warmups::default(),
             served: AtomicUsize::new(0),
             mesh,
             certificates,

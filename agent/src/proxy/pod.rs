@@ -11,7 +11,7 @@ use super::certificates::CarriedIdentity;
 use super::inbound::InboundPeers;
 use super::node::Proxy;
 use super::origin::PodOrigin;
-use super::outbound::{Breakers, HttpPool, Names};
+use super::outbound::{Breakers, HttpPool, Names, Turns};
 use super::revocation::PodConnections;
 use super::workers::Workers;
 use crate::enrollment::pod::EnrolledPod;
@@ -36,6 +36,8 @@ pub(super) struct PodProxy {
     pub(super) names: Names,
     /// What it has under way to destinations that have limits.
     pub(super) breakers: Breakers,
+    /// Whose turn it is among the endpoints of destinations.
+    pub(super) turns: Turns,
     /// What slow readers of its HBONE streams may make the agent hold.
     pub(super) budget: WindowBudget,
     pub(super) handshakes: Handshakes,

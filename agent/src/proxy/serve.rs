@@ -11,7 +11,7 @@ use super::inbound::InboundPeers;
 use super::listener::{self, ListenerKind};
 use super::node::Proxy;
 use super::origin::PodOrigin;
-use super::outbound::{self, Breakers, HttpPool};
+use super::outbound::{self, Breakers, HttpPool, Turns};
 use super::peer_trust;
 use super::pod::PodProxy;
 use super::revocation;
@@ -56,6 +56,7 @@ impl Proxy {
             http_pools,
             names: self.names.of_pod(),
             breakers: Breakers::default(),
+            turns: Turns::default(),
             budget,
             handshakes: Handshakes::default(),
             inbound_peers,

@@ -7,7 +7,8 @@ use super::asker::Asker;
 use super::explanation::{DestinationLine, EndpointLine};
 use crate::model::address::OriginalDst;
 use crate::model::authorization::AccessRequest;
-use crate::model::http::destination::DestinationPolicy;
+use crate::model::balance::{Choice, Order};
+use crate::model::http::destination::{Algorithm, DestinationPolicy};
 use crate::model::resolve::{EndpointRequest, Transport, Unresolved, Upstream};
 use crate::model::service::ServiceKey;
 use crate::model::workload::{HealthStatus, Workload};
@@ -29,6 +30,11 @@ pub(super) struct Place<'a> {
 
 /// Adds the endpoints of a place to its line. Returns why none may be chosen, where none may.
 pub(super) fn add(asker: &Asker<'_>, place: Place<'_>, line: &mut DestinationLine) -> Option<Unresolved> {
+    if place.policy.is_some_and(|policy| policy.load_balancer.algorithm == Algorithm::Passthrough) {
+        let upstream = asker.mesh.resolve_dialled(asker.source, place.service, place.dialled);
+        line.endpoints.extend(upstream.as_ref().ok().map(|upstream| told_of_upstream(asker, upstream)));
+        return upstream.err();
+    }
     let subset = place.policy.and_then(|policy| policy.subset.as_ref());
     let all: Vec<&Arc<Workload>> = asker.mesh.endpoints(place.service).collect();
     let mut of_subset: Vec<&Arc<Workload>> =
@@ -81,8 +87,10 @@ fn resolve(
     is_excluded: &dyn Fn(&Workload) -> bool,
     random: u64,
 ) -> Result<Upstream, Unresolved> {
-    let Place { service, port, dialled, hash, .. } = place;
-    let request = EndpointRequest { service, port, dialled, hash };
+    let Place { service, port, dialled, policy, hash } = place;
+    let order = hash.map_or(Order::Chance, Order::Hash);
+    let choice = Choice { order, preference: policy.and_then(|policy| policy.locality.as_ref()), warming: None };
+    let request = EndpointRequest { service, port, dialled, choice };
     asker.mesh.resolve_request(asker.source, request, is_excluded, || random)
 }
 

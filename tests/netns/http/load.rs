@@ -7,6 +7,7 @@ use anyhow::{Context, Result, ensure};
 use nix::sys::signal::Signal;
 use weir_tests::http_mesh::{self, HttpMesh, HttpSeen, VERSIONS};
 use weir_tests::wait;
+use weir_tests::world::N1;
 
 use super::split::answered_by;
 use crate::harness::{Case, Check, note};
@@ -27,6 +28,10 @@ pub(crate) const CASES: &[Case] = &[
     },
     Case { name: "http: a client that leaves ends its request at the server", check: Check::Http(client_leaves) },
     Case { name: "http: readers that stand still hold up nobody else", check: Check::Http(paused_readers) },
+    Case {
+        name: "http: a request that the end of a drain cuts off is not told as left by its client",
+        check: Check::Alone(drain_ends),
+    },
     Case {
         name: "limits: at its limit of HTTP/2 requests a pod is answered 503, another is not",
         check: Check::Alone(too_many_streams),
@@ -119,6 +124,21 @@ fn client_leaves(mesh: &HttpMesh) -> Result<()> {
         ensure!(now <= before, "{now} are open, {before} were");
         Ok(())
     })
+}
+
+fn drain_ends() -> Result<()> {
+    let mut mesh = HttpMesh::start_with("t", &["--drain-seconds=1"])?;
+    let url = format!("http://{}/?delay_ms=60000&key=drain-ends", mesh.version("v2").vip());
+    let _waiting = mesh.client.place.spawn(&["curl", "-sS", "--max-time", "60", &url])?;
+    wait::until("the request has arrived", Duration::from_secs(10), || {
+        ensure!(mesh.arrived("drain-ends")? == [0, 1, 0]);
+        Ok(())
+    })?;
+    let log = mesh.agents[N1].stop(Duration::from_secs(20))?.stdout;
+    let line = log.lines().find(|line| line.contains("key=drain-ends"));
+    let line = line.with_context(|| format!("no line is about it:\n{log}"))?;
+    ensure!(line.contains("response_flags=LR"), "{line}");
+    Ok(())
 }
 
 fn too_many_streams() -> Result<()> {

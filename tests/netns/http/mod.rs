@@ -5,6 +5,7 @@ use crate::harness::Case;
 
 mod balancing;
 mod changes;
+mod choice;
 mod clients;
 mod dashboards;
 mod egress;
@@ -30,7 +31,7 @@ mod why;
 pub(crate) fn cases() -> Vec<Case> {
     [
         [split::CASES, matching::CASES, visibility::CASES, changes::CASES].concat(),
-        [recovery::CASES, balancing::CASES, messages::CASES].concat(),
+        [recovery::CASES, balancing::CASES, choice::CASES, messages::CASES].concat(),
         [load::CASES, http2::CASES, told::CASES, why::CASES, egress::CASES, tls::CASES, hosts::CASES].concat(),
         [from_kubernetes::CASES, telemetry_objects::CASES, dashboards::CASES].concat(),
         [clients::CASES, grpc::CASES, streams::CASES, once::CASES, pressure::CASES].concat(),

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use parking_lot::RwLock;
 
 use super::affinity::Client;
+use super::choice::{Choice, Order};
 use super::view::{RequestedPort, View};
 use crate::model::service::Service;
 use crate::model::workload::Workload;
@@ -30,6 +31,8 @@ pub(in crate::model) struct Endpoints {
     )]
     slot_of: Option<Box<HashMap<ByUid, u32>>>,
     pub(super) views: RwLock<Vec<View>>,
+    /// Counts endpoints that came and went.
+    changes: u64,
 }
 
 impl Endpoints {
@@ -39,6 +42,11 @@ impl Endpoints {
 
     pub(in crate::model) fn iter(&self) -> impl Iterator<Item = &Arc<Workload>> {
         self.slots.iter().flatten()
+    }
+
+    /// Differs from an earlier value where endpoints came or went since.
+    pub(in crate::model) fn changes(&self) -> u64 {
+        self.changes
     }
 
     /// Adds an endpoint; one of the same uid must have been removed before.
@@ -52,6 +60,7 @@ impl Endpoints {
             u32::try_from(self.slots.len() - 1).expect("memory ends long before 2^32 endpoints")
         });
         self.slots[slot as usize] = Some(endpoint.clone());
+        self.changes += 1;
         match &mut self.slot_of {
             Some(slot_of) => {
                 slot_of.insert(ByUid(endpoint.clone()), slot);
@@ -78,6 +87,7 @@ impl Endpoints {
         let Some(slot) = slot else { return };
         let Some(endpoint) = self.slots[slot as usize].take() else { return };
         self.free.push(slot);
+        self.changes += 1;
         for view in self.views.get_mut() {
             view.remove(slot, &endpoint);
         }
@@ -90,50 +100,63 @@ impl Endpoints {
 
     /// Chooses an endpoint among those that are not `excluded`, in proportion to capacity within the best rank that has
     /// one. `random` must be uniform, and is asked once where the first choice is not excluded; `service` must be the
-    /// object that these endpoints belong to. For one `client` it is the same endpoint each time, instead of chance; so it is
-    /// where the service has affinity.
+    /// object that these endpoints belong to. A service with affinity has one endpoint for a source, unless a hash decides.
     pub(in crate::model) fn pick(
         &self,
         service: &Arc<Service>,
         port: RequestedPort,
         source: &Workload,
-        client: Option<Client>,
+        choice: Choice<'_>,
         excluded: impl Fn(&Workload) -> bool,
         random: &mut impl FnMut() -> u64,
     ) -> Option<&Arc<Workload>> {
-        let is_excluded = |slot| self.at(slot).is_none_or(|endpoint| excluded(endpoint));
-        let client = client.or_else(|| service.client_ip_affinity.then(|| Client::of(source)));
-        if let Some(view) = self.views.read().iter().find(|view| view.answers(port, source)) {
-            return self.at(self.pick_from(view, client, is_excluded, random)?);
+        let by = match choice.order {
+            Order::Hash(hash) => By::Client(Client::of_hash(hash)),
+            _ if service.client_ip_affinity => By::Client(Client::of(source)),
+            Order::Turn(turn) => By::Turn(turn),
+            Order::Chance => By::Chance,
+        };
+        if let Some(view) = self.views.read().iter().find(|view| view.answers(port, source, &choice)) {
+            return self.at(self.pick_from(view, by, &choice, excluded, random)?);
         }
-        let mut view = View::new(service, port, source);
+        let mut view = View::new(service, port, source, &choice);
         for (slot, endpoint) in (0..).zip(&self.slots) {
             if let Some(endpoint) = endpoint {
                 view.add(slot, endpoint);
             }
         }
-        let slot = self.pick_from(&view, client, is_excluded, random);
-        self.add_view(view, port, source);
+        let slot = self.pick_from(&view, by, &choice, excluded, random);
+        self.add_view(view, port, source, &choice);
         self.at(slot?)
     }
 
     fn pick_from(
         &self,
         view: &View,
-        client: Option<Client>,
-        is_excluded: impl Fn(u32) -> bool,
+        by: By,
+        choice: &Choice<'_>,
+        excluded: impl Fn(&Workload) -> bool,
         random: &mut impl FnMut() -> u64,
     ) -> Option<u32> {
-        let Some(client) = client else { return view.pick(is_excluded, random) };
-        view.pick_greatest(is_excluded, |slot, weight| {
-            self.at(slot).map_or(0.0, |endpoint| client.score(endpoint, weight))
+        let is_excluded = |slot| self.at(slot).is_none_or(|endpoint| excluded(endpoint));
+        let weight = |slot, own| match self.at(slot) {
+            Some(endpoint) if !excluded(endpoint) => choice.weight(endpoint, own),
+            _ => 0,
+        };
+        view.find(random, |weights, random| match by {
+            By::Chance if choice.warming.is_none() => weights.pick_except(is_excluded, random),
+            By::Chance => weights.pick_weighing(weight, random),
+            By::Turn(turn) => weights.pick_in_turn(weight, turn),
+            By::Client(client) => weights.pick_greatest(is_excluded, |slot, weight| {
+                self.at(slot).map_or(0.0, |endpoint| client.score(endpoint, weight))
+            }),
         })
     }
 
     /// Keeps a view for the next connections of such a source, unless another thread has just added the same.
-    fn add_view(&self, view: View, port: RequestedPort, source: &Workload) {
+    fn add_view(&self, view: View, port: RequestedPort, source: &Workload, choice: &Choice<'_>) {
         let mut views = self.views.write();
-        if views.iter().any(|known| known.answers(port, source)) {
+        if views.iter().any(|known| known.answers(port, source, choice)) {
             return;
         }
         if views.len() == VIEWS_MAX {
@@ -145,6 +168,14 @@ impl Endpoints {
     fn at(&self, slot: u32) -> Option<&Arc<Workload>> {
         self.slots[slot as usize].as_ref()
     }
+}
+
+/// What decides within a rank.
+#[derive(Debug, Clone, Copy)]
+enum By {
+    Chance,
+    Turn(u64),
+    Client(Client),
 }
 
 /// A workload in a set or map keyed by its uid, without a second copy of the key.

@@ -43,7 +43,7 @@ fn shares(endpoints: &Endpoints, service: &Arc<Service>, source: &Workload) -> B
     for step in 0..1000 {
         let random = u64::MAX / 1000 * step + u64::MAX / 2000;
         if let Some(picked) =
-            endpoints.pick(service, RequestedPort::Service(80), source, None, |_| false, &mut || random)
+            endpoints.pick(service, RequestedPort::Service(80), source, Choice::default(), |_| false, &mut || random)
         {
             *shares.entry(picked.name.to_string()).or_default() += 1;
         }
@@ -183,8 +183,8 @@ fn health_port_and_reach_decide_who_may_be_picked() {
     let lenient = Arc::new(balanced(service("a", &[], &[(80, 0)]), lenient));
     assert_eq!(picked(&endpoints([here("a"), unhealthy("b")]), &lenient, &source), ["a", "b"]);
     let any = endpoints([other_port("b")]);
-    assert!(any.pick(&lenient, RequestedPort::Service(80), &source, None, |_| false, &mut || 0).is_none());
-    assert!(any.pick(&lenient, RequestedPort::Any, &source, None, |_| false, &mut || 0).is_some());
+    assert!(any.pick(&lenient, RequestedPort::Service(80), &source, Choice::default(), |_| false, &mut || 0).is_none());
+    assert!(any.pick(&lenient, RequestedPort::Any, &source, Choice::default(), |_| false, &mut || 0).is_some());
 }
 
 #[test]
@@ -250,7 +250,8 @@ fn a_client_keeps_its_endpoint_while_others_come_and_go() {
     let clients: Vec<Workload> =
         (0..1000).map(|n| workload(&format!("c{n}"), &[&format!("10.0.{}.{}", n / 250, n % 250)])).collect();
     let pick = |endpoints: &Endpoints, client: &Workload, random: u64| {
-        let picked = endpoints.pick(&service, RequestedPort::Service(80), client, None, |_| false, &mut || random);
+        let picked =
+            endpoints.pick(&service, RequestedPort::Service(80), client, Choice::default(), |_| false, &mut || random);
         picked.expect("there are endpoints").name.to_string()
     };
     let picks = |endpoints: &Endpoints| clients.iter().map(|client| pick(endpoints, client, 0)).collect::<Vec<_>>();
@@ -271,4 +272,103 @@ fn a_client_keeps_its_endpoint_while_others_come_and_go() {
     for (before, after) in before.iter().zip(picks(&endpoints)) {
         assert!(*before == after || before == "e0", "from {before} to {after}");
     }
+}
+
+#[test]
+fn a_preference_of_the_client_takes_the_place_of_the_services() {
+    let source = endpoint("source", "net/c/eu/a/x/n1");
+    // Named for what is shared with the source.
+    let all = [
+        endpoint("subzone", "net/c/eu/a/x/n1"),
+        endpoint("zone", "net/c/eu/a/y/n2"),
+        endpoint("region", "net/c/eu/b/x/n3"),
+        endpoint("us", "net/c/us/a/x/n4"),
+        endpoint("asia", "net/c/asia/a/x/n5"),
+    ];
+    let pattern = LocalityPattern::parse;
+    let label = |name: &str, value: Option<&str>| FailoverLabel { name: name.into(), value: value.map(Box::from) };
+    let failover = || LocalityRule::Failover(vec![(text("eu"), text("us"))]);
+    let distribute = |from: &str| {
+        let to = vec![(pattern("eu/a/*"), 20), (pattern("us"), 80), (pattern("none"), 900)];
+        LocalityRule::Distribute(vec![Distribution { from: pattern(from), to }])
+    };
+    let region = "topology.kubernetes.io/region";
+    let to_us = || LocalityRule::Labels(vec![label(region, Some("us"))]);
+    let by_region = || LocalityRule::Labels(vec![label(region, None), label("topology.kubernetes.io/zone", None)]);
+    /// What is tested, the rule, who is absent, who is picked how often in 1000.
+    type Case<'a> = (&'a str, LocalityRule, &'a [&'a str], &'a [(&'a str, u32)]);
+    let cases: [Case<'_>; 12] = [
+        (
+            "anywhere",
+            LocalityRule::Anywhere,
+            &[],
+            &[("asia", 200), ("region", 200), ("subzone", 200), ("us", 200), ("zone", 200)],
+        ),
+        ("failover, subzone", failover(), &[], &[("subzone", 1000)]),
+        ("failover, zone", failover(), &["subzone"], &[("zone", 1000)]),
+        ("failover, region", failover(), &["subzone", "zone"], &[("region", 1000)]),
+        ("failover, the region in its place", failover(), &["subzone", "zone", "region"], &[("us", 1000)]),
+        ("failover, the rest", failover(), &["subzone", "zone", "region", "us"], &[("asia", 1000)]),
+        ("labels", by_region(), &[], &[("subzone", 500), ("zone", 500)]),
+        ("fewer labels", by_region(), &["subzone", "zone"], &[("region", 1000)]),
+        ("a label's value", to_us(), &[], &[("us", 1000)]),
+        ("shares", distribute("eu"), &["zone"], &[("subzone", 200), ("us", 800)]),
+        ("a share without endpoints", distribute("*"), &["us"], &[("subzone", 500), ("zone", 500)]),
+        ("shares of others", distribute("us/*"), &["us", "asia", "region"], &[("subzone", 500), ("zone", 500)]),
+    ];
+    let close = preferring(Strict, &[Scope::Node]);
+    for (name, rule, absent, expected) in cases {
+        let there = all.iter().filter(|endpoint| !absent.contains(&&*endpoint.name)).cloned();
+        let endpoints = endpoints(there);
+        let preference = Arc::new(LocalityPreference { rule, yields_to_service: false });
+        let choice = Choice { preference: Some(&preference), ..Choice::default() };
+        let mut seen = BTreeMap::new();
+        let mut draws = (1..).map(mixed);
+        for _ in 0..1000 {
+            let picked = endpoints.pick(&close, RequestedPort::Service(80), &source, choice, |_| false, &mut || {
+                draws.next().expect("it has no end")
+            });
+            *seen.entry(picked.expect("one is there").name.to_string()).or_insert(0_u32) += 1;
+        }
+        let expected: Vec<_> = expected.iter().map(|(name, share)| ((*name).to_owned(), *share)).collect();
+        let close = |(one, share): &(String, u32), (other, wanted): &(String, u32)| {
+            one == other && share.abs_diff(*wanted) <= 60
+        };
+        let seen: Vec<_> = seen.into_iter().collect();
+        assert!(
+            seen.len() == expected.len() && seen.iter().zip(&expected).all(|(one, other)| close(one, other)),
+            "{name}: {seen:?}"
+        );
+    }
+    let preference = Arc::new(LocalityPreference { rule: failover(), yields_to_service: true });
+    let choice = Choice { preference: Some(&preference), ..Choice::default() };
+    let picked = |service: &Arc<Service>| {
+        // Endpoints belong to one service.
+        let endpoints = endpoints([endpoint("near", "net/c/eu/a/x/n2"), endpoint("node", "net/c/us/b/x/n1")]);
+        let picked = endpoints.pick(service, RequestedPort::Service(80), &source, choice, |_| false, &mut || 0);
+        picked.map(|endpoint| endpoint.name.to_string())
+    };
+    assert_eq!(picked(&close).as_deref(), Some("node"), "the service says where");
+    assert_eq!(picked(&preferring(Unspecified, &[])).as_deref(), Some("near"), "the service says nothing");
+}
+
+#[test]
+fn a_new_endpoint_has_a_part_of_its_share() {
+    let service = Arc::new(service("a", &[], &[(80, 0)]));
+    let source = endpoint("source", "/////");
+    let endpoints = endpoints([endpoint("new", "/////"), endpoint("old", "/////")]);
+    let warming = Warming::of([("Kubernetes//Pod/bookinfo/new".into(), 25)]).expect("one is new");
+    for order in [Order::Chance, Order::Turn(0)] {
+        let mut picked = 0;
+        for step in 0..1000_u64 {
+            let order = if order == Order::Chance { order } else { Order::Turn(step) };
+            let choice = Choice { order, warming: Some(&warming), ..Choice::default() };
+            let random = u64::MAX / 1000 * step + u64::MAX / 2000;
+            let found =
+                endpoints.pick(&service, RequestedPort::Service(80), &source, choice, |_| false, &mut || random);
+            picked += u32::from(found.is_some_and(|endpoint| &*endpoint.name == "new"));
+        }
+        assert_eq!(picked, 200, "{order:?}: a quarter of the other's");
+    }
+    assert_eq!(Warming::of([]), None);
 }

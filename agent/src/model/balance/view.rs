@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use super::choice::Choice;
+use super::locality::{ClientPlace, LocalityPreference};
 use super::weights::Weights;
 use crate::model::service::{BalancingMode, LoadBalancing, Scope, Service};
 use crate::model::shared::Shared;
@@ -22,7 +24,14 @@ pub(super) struct View {
     service: Arc<Service>,
     port: RequestedPort,
     origin: Origin,
-    /// Best first: one more shared scope each, then endpoints that terminate, then, last, those that cannot be reached from here.
+    /// Where it takes the place of the service's scopes.
+    preference: Option<(Arc<LocalityPreference>, ClientPlace)>,
+    /// Ranks of healthy endpoints.
+    healthy_ranks: usize,
+    /// So many first ranks get requests by their share; all others are an order.
+    shares: Vec<u32>,
+    /// Best first: those of the preference, or one more shared scope each, then endpoints that terminate, then, last, those that
+    /// cannot be reached from here.
     ranks: Vec<Weights>,
 }
 
@@ -36,25 +45,40 @@ struct Origin {
 }
 
 impl View {
-    pub(super) fn new(service: &Arc<Service>, port: RequestedPort, source: &Workload) -> Self {
+    pub(super) fn new(service: &Arc<Service>, port: RequestedPort, source: &Workload, choice: &Choice<'_>) -> Self {
         let origin = Origin {
             network: source.network.clone(),
             cluster_id: source.cluster_id.clone(),
             node: source.node.clone(),
             locality: source.locality.clone(),
         };
-        let ranks = vec![Weights::default(); scopes(service).len() + 3];
-        Self { service: service.clone(), port, origin, ranks }
+        let preference = applicable(service, choice)
+            .map(|preference| (preference.clone(), ClientPlace::of(&preference.rule, source)));
+        let (healthy_ranks, shares) = match &preference {
+            Some((preference, place)) => (preference.rule.ranks(place), preference.rule.shares(place)),
+            None => (scopes(service).len() + 1, Vec::new()),
+        };
+        let ranks = vec![Weights::default(); healthy_ranks + 2];
+        Self { service: service.clone(), port, origin, preference, healthy_ranks, shares, ranks }
     }
 
     /// Whether this view is the one for such a request.
-    pub(super) fn answers(&self, port: RequestedPort, source: &Workload) -> bool {
-        self.port == port
-            && self.origin.network == source.network
-            && (scopes(&self.service).is_empty()
-                || (self.origin.node == source.node
-                    && self.origin.locality == source.locality
-                    && self.origin.cluster_id == source.cluster_id))
+    pub(super) fn answers(&self, port: RequestedPort, source: &Workload, choice: &Choice<'_>) -> bool {
+        let is_same_place = || match (&self.preference, applicable(&self.service, choice)) {
+            (Some((own, place)), Some(wanted)) => {
+                (Arc::ptr_eq(own, wanted) || own == wanted) && place.is_of(&own.rule, source)
+            }
+            (None, None) => self.is_at(source),
+            _ => false,
+        };
+        self.port == port && self.origin.network == source.network && is_same_place()
+    }
+
+    fn is_at(&self, source: &Workload) -> bool {
+        scopes(&self.service).is_empty()
+            || (self.origin.node == source.node
+                && self.origin.locality == source.locality
+                && self.origin.cluster_id == source.cluster_id)
     }
 
     pub(super) fn add(&mut self, slot: u32, endpoint: &Workload) {
@@ -70,13 +94,22 @@ impl View {
         }
     }
 
-    pub(super) fn pick(&self, excluded: impl Fn(u32) -> bool, random: &mut impl FnMut() -> u64) -> Option<u32> {
-        self.ranks.iter().find_map(|weights| weights.pick_except(&excluded, random))
-    }
-
-    /// The same endpoint each time for one client, as long as it is there and not excluded; see `affinity`.
-    pub(super) fn pick_greatest(&self, excluded: impl Fn(u32) -> bool, score: impl Fn(u32, u64) -> f64) -> Option<u32> {
-        self.ranks.iter().find_map(|weights| weights.pick_greatest(&excluded, &score))
+    /// The first slot that `pick` finds in a rank. Where ranks have shares, the rank is drawn among those that have one.
+    pub(super) fn find<R: FnMut() -> u64>(
+        &self,
+        random: &mut R,
+        mut pick: impl FnMut(&Weights, &mut R) -> Option<u32>,
+    ) -> Option<u32> {
+        let (shared, ordered) = self.ranks.split_at(self.shares.len());
+        let mut shares = self.shares.clone();
+        while let Some(at) = drawn(&shares, random) {
+            if let Some(found) = pick(&shared[at], random) {
+                return Some(found);
+            }
+            // What it would have got goes to the others.
+            shares[at] = 0;
+        }
+        ordered.iter().find_map(|weights| pick(weights, random))
     }
 
     /// The place of an endpoint in [`Self::ranks`]; `None` where it may not be picked at all.
@@ -84,17 +117,23 @@ impl View {
         if !self.may_serve(endpoint) {
             return None;
         }
+        let by_place = match &self.preference {
+            Some((preference, place)) => preference.rule.rank(place, endpoint)?,
+            None => self.by_scopes(endpoint)?,
+        };
+        Some(match (self.origin.reaches(endpoint), is_healthy(&self.service, endpoint)) {
+            (true, true) => by_place,
+            (true, false) => self.healthy_ranks,
+            (false, _) => self.healthy_ranks + 1,
+        })
+    }
+
+    fn by_scopes(&self, endpoint: &Workload) -> Option<usize> {
         let balancing = self.service.load_balancing.as_ref();
         let scopes = scopes(&self.service);
         let shared = scopes.iter().take_while(|scope| self.origin.shares(**scope, endpoint)).count();
-        if balancing.is_some_and(|lb| lb.mode == BalancingMode::Strict) && shared < scopes.len() {
-            return None;
-        }
-        Some(match (self.origin.reaches(endpoint), is_healthy(&self.service, endpoint)) {
-            (true, true) => scopes.len() - shared,
-            (true, false) => scopes.len() + 1,
-            (false, _) => scopes.len() + 2,
-        })
+        let must_share_all = balancing.is_some_and(|lb| lb.mode == BalancingMode::Strict);
+        (!must_share_all || shared == scopes.len()).then(|| scopes.len() - shared)
     }
 
     fn may_serve(&self, endpoint: &Workload) -> bool {
@@ -103,6 +142,23 @@ impl View {
             RequestedPort::Service(port) => may_serve(&self.service, endpoint, port),
         }
     }
+}
+
+/// The preference that counts for a service, where it is not the service's own.
+fn applicable<'a>(service: &Service, choice: &Choice<'a>) -> Option<&'a Arc<LocalityPreference>> {
+    choice.preference.filter(|preference| !preference.yields_to_service || scopes(service).is_empty())
+}
+
+/// One of several, in proportion to their shares; `None` where nobody has one.
+fn drawn(shares: &[u32], random: &mut impl FnMut() -> u64) -> Option<usize> {
+    let total: u64 = shares.iter().map(|share| u64::from(*share)).sum();
+    let mut rest = (total > 0).then(|| (u128::from(random()) * u128::from(total)) >> 64)?;
+    shares.iter().position(|share| {
+        let share = u128::from(*share);
+        let is_it = rest < share;
+        rest = rest.saturating_sub(share);
+        is_it
+    })
 }
 
 /// Whether an endpoint may serve a port of a service, to some source at least.

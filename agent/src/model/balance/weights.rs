@@ -76,6 +76,35 @@ impl Weights {
         scored.max_by(|(_, one), (_, other)| one.total_cmp(other)).map(|(slot, _)| slot)
     }
 
+    /// A slot by chance, in proportion to other weights than its own, which `weight` makes of them; O(n).
+    pub(super) fn pick_weighing(
+        &self,
+        weight: impl Fn(u32, u64) -> u64,
+        random: &mut impl FnMut() -> u64,
+    ) -> Option<u32> {
+        let weighed = || self.slots().map(|(slot, own)| (slot, weight(slot, own)));
+        let total: u128 = weighed().map(|(_, weight)| u128::from(weight)).sum();
+        let rest = (total > 0).then(|| (u128::from(random()) * total) >> 64)?;
+        at_place(weighed().map(|(slot, weight)| (slot, u128::from(weight))), rest)
+    }
+
+    /// The slot whose turn it is, in proportion to weights that `weight` makes of those of the slots; O(n). Slots of equal weight
+    /// take turns one after the other; else those of one slot are spread over all turns, as far as that goes without remembering any.
+    pub(super) fn pick_in_turn(&self, weight: impl Fn(u32, u64) -> u64, turn: u64) -> Option<u32> {
+        let weighed = || self.slots().map(|(slot, own)| (slot, weight(slot, own))).filter(|(_, weight)| *weight > 0);
+        let (mut slots, mut total, mut unit) = (0_u128, 0_u128, 0);
+        for (_, weight) in weighed() {
+            (slots, total, unit) = (slots + 1, total + u128::from(weight), common_divisor(unit, weight));
+        }
+        if total == 0 {
+            return None;
+        }
+        let turns = total / u128::from(unit);
+        let stride = if turns == slots { 1 } else { stride(turns) };
+        let place = u128::from(turn) * stride % turns;
+        at_place(weighed().map(|(slot, weight)| (slot, u128::from(weight / unit))), place)
+    }
+
     /// The slots that weigh something.
     fn slots(&self) -> impl Iterator<Item = (u32, u64)> {
         (0..).zip(self.weights.iter().copied()).filter(|(_, weight)| *weight > 0)
@@ -102,6 +131,32 @@ impl Weights {
             index += index & index.wrapping_neg();
         }
     }
+}
+
+/// The slot that a place belongs to where each slot has as many places as it weighs.
+fn at_place(weighed: impl Iterator<Item = (u32, u128)>, place: u128) -> Option<u32> {
+    let mut rest = place;
+    for (slot, weight) in weighed {
+        if rest < weight {
+            return Some(slot);
+        }
+        rest -= weight;
+    }
+    None
+}
+
+/// A step that comes to each of so many places once, and neighbours late: near the golden section, without a common divisor.
+fn stride(places: u128) -> u128 {
+    let first = (places * 618 / 1000).max(1);
+    (first..places).find(|step| common_divisor(*step, places) == 1).unwrap_or(1)
+}
+
+fn common_divisor<N: Copy + PartialEq + From<u8> + std::ops::Rem<Output = N>>(one: N, other: N) -> N {
+    let (mut one, mut other) = (one, other);
+    while other != N::from(0) {
+        (one, other) = (other, one % other);
+    }
+    one
 }
 
 #[cfg(test)]
@@ -162,6 +217,45 @@ mod tests {
         assert!(others[3] > others[1] && others[1] > others[0] && others[0] > 100, "{others:?}");
         assert_eq!(weights.pick_except(|_| true, &mut || 0), None);
         assert_eq!(Weights::default().pick_except(|_| false, &mut || unreachable!("nothing to choose from")), None);
+    }
+
+    #[test]
+    fn turns_follow_each_other_and_are_in_proportion() {
+        let of = |all: &[(u32, u32)]| {
+            let mut weights = Weights::default();
+            all.iter().for_each(|(slot, weight)| weights.add(*slot, *weight));
+            weights
+        };
+        let turns = |weights: &Weights, excluded: &[u32], turns: u64| -> Vec<u32> {
+            let weight = |slot: u32, own: u64| if excluded.contains(&slot) { 0 } else { own * 100 };
+            (0..turns).map(|turn| weights.pick_in_turn(weight, turn).expect("one is left")).collect()
+        };
+        let equal = of(&[(0, 7), (2, 7), (5, 7), (6, 7)]);
+        assert_eq!(turns(&equal, &[], 9), [0, 2, 5, 6, 0, 2, 5, 6, 0]);
+        assert_eq!(turns(&equal, &[2], 7), [0, 5, 6, 0, 5, 6, 0], "an excluded one has no turn");
+        let unequal = turns(&of(&[(0, 3), (1, 1), (2, 4)]), &[], 80);
+        for (slot, expected) in [(0, 30), (1, 10), (2, 40)] {
+            assert_eq!(unequal.iter().filter(|seen| **seen == slot).count(), expected, "{slot}");
+        }
+        let longest = unequal.chunk_by(|one, other| one == other).map(<[u32]>::len).max();
+        assert!(longest <= Some(2), "{unequal:?}");
+        assert_eq!(equal.pick_in_turn(|_, _| 0, 5), None);
+        assert_eq!(Weights::default().pick_in_turn(|_, own| own, 5), None);
+        assert_eq!(of(&[(3, u32::MAX)]).pick_in_turn(|_, own| own * 100, u64::MAX), Some(3));
+    }
+
+    #[test]
+    fn other_weights_than_their_own_decide_by_chance() {
+        let mut weights = Weights::default();
+        [0, 1, 2].into_iter().for_each(|slot| weights.add(slot, 1));
+        let weight = |slot: u32, own: u64| [10, 0, 30][slot as usize] * own;
+        let mut shares = [0; 3];
+        for draw in 0..100 {
+            let random = u64::MAX / 100 * draw + u64::MAX / 200;
+            shares[weights.pick_weighing(weight, &mut || random).expect("there is weight") as usize] += 1;
+        }
+        assert_eq!(shares, [25, 0, 75]);
+        assert_eq!(weights.pick_weighing(|_, _| 0, &mut || 0), None);
     }
 
     #[test]

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::route::Origin;
+use crate::model::balance::{Distribution, FailoverLabel, LocalityPreference, Warmup};
 use crate::model::peer_authentication::Labels;
 
 /// The traffic policy for one port, and one subset or none, of a service. Absent limits are none.
@@ -14,6 +15,8 @@ pub struct DestinationPolicy {
     /// Labels that the endpoints of the subset have; `None` outside of subsets.
     pub subset: Option<Labels>,
     pub load_balancer: LoadBalancer,
+    /// What the locality settings of the rule and of the mesh come to; `None`: as the service says.
+    pub locality: Option<Arc<LocalityPreference>>,
     pub pool: ConnectionPool,
     pub outlier_detection: Option<OutlierDetection>,
     /// `None`: mTLS wherever the endpoint offers it.
@@ -26,6 +29,24 @@ pub struct DestinationPolicy {
 pub struct LoadBalancer {
     pub algorithm: Algorithm,
     pub warmup: Option<Warmup>,
+    pub locality: Option<LocalitySetting>,
+}
+
+/// `localityLbSetting`, of a rule or of the mesh.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LocalitySetting {
+    pub enabled: bool,
+    pub distribute: Vec<Distribution>,
+    /// From which region to which other one.
+    pub failover: Vec<(Arc<str>, Arc<str>)>,
+    pub failover_priority: Vec<FailoverLabel>,
+}
+
+impl Default for LocalitySetting {
+    /// Istio's default.
+    fn default() -> Self {
+        Self { enabled: true, distribute: Vec::new(), failover: Vec::new(), failover_priority: Vec::new() }
+    }
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -60,15 +81,6 @@ pub struct HashCookie {
     pub ttl: Option<Duration>,
     /// Further attributes, such as `SameSite` and its value.
     pub attributes: Vec<(Box<str>, Box<str>)>,
-}
-
-/// A new endpoint gets less than its share at first (Envoy's slow start).
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Warmup {
-    pub duration: Duration,
-    /// The least share, in percent of the full one.
-    pub minimum_percent: f64,
-    pub aggression: f64,
 }
 
 /// Limits of the connections and requests of one agent to one destination. `u32::MAX` stands for no limit.
@@ -115,6 +127,8 @@ pub enum UpstreamProtocol {
     OfPort,
     /// HTTP/2 (`h2UpgradePolicy: UPGRADE`).
     Http2,
+    /// HTTP/2 where the port declares HTTP (MeshConfig's `h2UpgradePolicy: UPGRADE`).
+    Http2OfPort,
     /// The version that the client uses (`useClientProtocol`).
     OfClient,
 }

@@ -5,9 +5,10 @@
 
 use std::sync::Arc;
 
-use super::destination::DestinationPolicy;
+use super::destination::{DestinationPolicy, LocalitySetting};
 use super::objects::{PortPolicies, SubsetObject, TrafficPolicy};
 use super::route::Origin;
+use crate::model::balance::{LocalityPreference, LocalityRule};
 
 /// The policy of a rule for a port, and for a subset or outside of subsets.
 pub(super) fn policy(
@@ -23,23 +24,61 @@ pub(super) fn policy(
     if let Some(policies) = subset.and_then(|subset| subset.policy.as_ref()) {
         blocks = under(policies, port, blocks);
     }
-    Arc::new(finished(blocks, Some(origin.clone()), subset))
+    Arc::new(finished(blocks, mesh, Some(origin.clone()), subset))
 }
 
 /// The policy where no rule is about a service.
 pub(super) fn without_rule(mesh: &TrafficPolicy) -> Arc<DestinationPolicy> {
-    Arc::new(finished(mesh.clone(), None, None))
+    let blocks = TrafficPolicy { load_balancer: None, ..mesh.clone() };
+    Arc::new(finished(blocks, mesh, None, None))
 }
 
-fn finished(blocks: TrafficPolicy, origin: Option<Origin>, subset: Option<&SubsetObject>) -> DestinationPolicy {
+/// `mesh.load_balancer` has the mesh's locality setting, which is the only part of it.
+fn finished(
+    blocks: TrafficPolicy,
+    mesh: &TrafficPolicy,
+    origin: Option<Origin>,
+    subset: Option<&SubsetObject>,
+) -> DestinationPolicy {
+    let load_balancer = blocks.load_balancer.unwrap_or_default();
+    let of_mesh = mesh.load_balancer.as_ref().and_then(|balancer| balancer.locality.as_ref());
     DestinationPolicy {
         origin,
         subset: subset.map(|subset| subset.labels.clone()),
-        load_balancer: blocks.load_balancer.unwrap_or_default(),
+        locality: locality(load_balancer.locality.as_ref(), of_mesh, blocks.outlier_detection.is_some()).map(Arc::new),
+        load_balancer,
         pool: blocks.pool.unwrap_or_default(),
         outlier_detection: blocks.outlier_detection,
         tls: blocks.tls.map(Arc::new),
         retry_budget: blocks.retry_budget,
+    }
+}
+
+/// Where endpoints should be (Istio's `GetLocalityLbSetting` and `ApplyLocalityLoadBalancer`). The rule's setting counts alone, then
+/// what the service says, then the mesh's. Nearer endpoints are preferred only where those that fail are ejected.
+fn locality(own: Option<&LocalitySetting>, mesh: Option<&LocalitySetting>, ejects: bool) -> Option<LocalityPreference> {
+    let rule_of = |setting: &LocalitySetting| {
+        if !setting.enabled {
+            None
+        } else if !setting.distribute.is_empty() {
+            Some(LocalityRule::Distribute(setting.distribute.clone()))
+        } else if !ejects {
+            None
+        } else if setting.failover_priority.is_empty() {
+            Some(LocalityRule::Failover(setting.failover.clone()))
+        } else {
+            Some(LocalityRule::Labels(setting.failover_priority.clone()))
+        }
+    };
+    match own {
+        Some(own) => {
+            let rule = rule_of(own).unwrap_or(LocalityRule::Anywhere);
+            Some(LocalityPreference { rule, yields_to_service: false })
+        }
+        None => {
+            let rule = mesh.map_or_else(|| rule_of(&LocalitySetting::default()), rule_of)?;
+            Some(LocalityPreference { rule, yields_to_service: true })
+        }
     }
 }
 

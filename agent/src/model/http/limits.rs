@@ -1,5 +1,7 @@
 //! Whether one more connection, request or retry is within the limits of a destination (Envoy's circuit breakers).
 
+use std::time::Duration;
+
 use super::destination::{ConnectionPool, RetryBudget};
 
 /// What is under way to a destination.
@@ -37,10 +39,10 @@ impl ConnectionPool {
         in_use.retries < budget.map_or(self.max_retries, |budget| budget.retries(in_use))
     }
 
-    /// Whether a connection that has carried so many requests may carry another.
+    /// Whether a connection of such an age, that has carried so many requests, may carry another.
     #[must_use]
-    pub fn admits_another_on(&self, requests: u32) -> bool {
-        requests < self.max_requests_per_connection
+    pub fn admits_another_on(&self, requests: u32, age: Duration) -> bool {
+        requests < self.max_requests_per_connection && self.max_connection_duration.is_none_or(|longest| age < longest)
     }
 }
 
@@ -75,9 +77,14 @@ mod tests {
                 two.admits_pending(in_use),
                 two.admits_request(in_use),
                 two.admits_retry(None, in_use),
-                two.admits_another_on(number),
+                two.admits_another_on(number, Duration::from_secs(3600)),
             ];
             assert_eq!(seen, [expected; 5], "{number}");
+        }
+        let short =
+            ConnectionPool { max_connection_duration: Some(Duration::from_secs(5)), ..ConnectionPool::default() };
+        for (seconds, expected) in [(0, true), (4, true), (5, false), (6, false)] {
+            assert_eq!(short.admits_another_on(1, Duration::from_secs(seconds)), expected, "{seconds}");
         }
         let most =
             InUse { connections: u32::MAX - 1, pending: u32::MAX - 1, requests: u32::MAX - 1, retries: u32::MAX - 1 };

@@ -4,7 +4,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::config::HttpConfig;
-use super::destination::{Algorithm, ConnectionPool, DestinationPolicy, LoadBalancer, OutlierDetection};
+use super::destination::{
+    Algorithm, ConnectionPool, DestinationPolicy, LoadBalancer, LocalitySetting, OutlierDetection,
+};
 use super::objects::{DestinationRuleObject, HttpObjects, PortPolicies, RouteObject, SubsetObject, TrafficPolicy};
 use super::pattern::{Pattern, TextMatch};
 use super::route::{FieldMatch, OriginKind, PathMatch, RequestMatch, Route, Semantics};
@@ -13,6 +15,7 @@ use super::scope::{Import, ImportedNamespace, SidecarScope};
 use super::standing::Standing;
 use super::visibility::SourceView;
 use super::visibility::{ExportTo, HostPattern};
+use crate::model::balance::{Distribution, LocalityPattern, LocalityRule};
 use crate::model::peer_authentication::Labels;
 use crate::model::service::ServiceKey;
 
@@ -509,14 +512,14 @@ fn rules_for_one_host_are_merged_and_a_port_takes_the_place_of_all_above() {
     assert_eq!(of(vec![], "b", 80, Some("v1")), None, "a subset without a rule");
 
     let outlier = OutlierDetection { consecutive_5xx: 3, ..OutlierDetection::default() };
-    let random = LoadBalancer { algorithm: Algorithm::Random, warmup: None };
+    let random = LoadBalancer { algorithm: Algorithm::Random, ..LoadBalancer::default() };
     let with_balancer =
         |balancer: &LoadBalancer| TrafficPolicy { load_balancer: Some(balancer.clone()), ..TrafficPolicy::default() };
     let mut rule = destination_rule("s/d", REVIEWS, 5);
     let policies = rule.policy.as_mut().expect("it has one");
     policies.policy.outlier_detection = Some(outlier);
     policies.ports.push((9080, with_balancer(&random)));
-    let robin = LoadBalancer { algorithm: Algorithm::RoundRobin, warmup: None };
+    let robin = LoadBalancer { algorithm: Algorithm::RoundRobin, ..LoadBalancer::default() };
     let at_90 = PortPolicies { policy: with_balancer(&robin), ports: vec![(90, TrafficPolicy::default())] };
     rule.subsets = vec![subset("plain", None), subset("own", Some(at_90))];
     let rows = [
@@ -537,4 +540,48 @@ fn rules_for_one_host_are_merged_and_a_port_takes_the_place_of_all_above() {
 
 fn labels_of(name: &str) -> Labels {
     labels(&[("version", name)])
+}
+
+#[test]
+fn the_rule_then_the_service_then_the_mesh_say_where_endpoints_should_be() {
+    let setting = |failover: &[(&str, &str)]| LocalitySetting {
+        failover: failover.iter().map(|(from, to)| ((*from).into(), (*to).into())).collect(),
+        ..LocalitySetting::default()
+    };
+    let off = || LocalitySetting { enabled: false, ..LocalitySetting::default() };
+    let shares = Distribution { from: LocalityPattern::parse("eu"), to: vec![(LocalityPattern::parse("us"), 100)] };
+    let distribute = || LocalitySetting { distribute: vec![shares.clone()], ..LocalitySetting::default() };
+    let failover = |regions: &[(&str, &str)]| LocalityRule::Failover(setting(regions).failover);
+    let eu_us: &[(&str, &str)] = &[("eu", "us")];
+    /// Of the rule, of the mesh, whether endpoints are ejected, what counts, and whether the service's word comes first.
+    type Row = (Option<LocalitySetting>, Option<LocalitySetting>, bool, Option<(LocalityRule, bool)>);
+    let rows: [Row; 9] = [
+        (None, None, false, None),
+        (None, None, true, Some((failover(&[]), true))),
+        (None, Some(off()), true, None),
+        (None, Some(setting(eu_us)), true, Some((failover(eu_us), true))),
+        (None, Some(distribute()), false, Some((LocalityRule::Distribute(vec![shares.clone()]), true))),
+        (Some(setting(eu_us)), Some(off()), true, Some((failover(eu_us), false))),
+        (Some(setting(eu_us)), None, false, Some((LocalityRule::Anywhere, false))),
+        (Some(off()), Some(setting(eu_us)), true, Some((LocalityRule::Anywhere, false))),
+        (Some(distribute()), None, false, Some((LocalityRule::Distribute(vec![shares.clone()]), false))),
+    ];
+    for (own, mesh, ejects, expected) in rows {
+        let balancer = |locality| Some(LoadBalancer { locality, ..LoadBalancer::default() });
+        let mut rule = destination_rule("s/d", REVIEWS, 5);
+        let policies = rule.policy.as_mut().expect("it has one");
+        policies.policy.load_balancer = own.clone().and_then(|own| balancer(Some(own)));
+        policies.policy.outlier_detection = ejects.then(OutlierDetection::default);
+        let objects = HttpObjects {
+            destination_rules: vec![Arc::new(rule)],
+            default_policy: TrafficPolicy { load_balancer: balancer(mesh.clone()), ..TrafficPolicy::default() },
+            ..HttpObjects::default()
+        };
+        let client = SourceView { namespace: "b", labels: &Labels::new() };
+        let policy = HttpConfig::new(objects)
+            .destination_policy(client, &ServiceKey::new("s", REVIEWS), 80, None)
+            .expect("there is one");
+        let seen = policy.locality.as_ref().map(|found| (found.rule.clone(), found.yields_to_service));
+        assert_eq!(seen, expected, "{own:?} {mesh:?} {ejects}");
+    }
 }

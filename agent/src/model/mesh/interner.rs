@@ -7,6 +7,7 @@ use std::sync::Arc;
 use super::shards::Shards;
 use crate::model::address::canonical_block;
 use crate::model::authorization::Authorization;
+use crate::model::peer_authentication::Labels;
 use crate::model::service::{GatewayAddress, GatewayDestination, Service, ServiceKey};
 use crate::model::serving::Serving;
 use crate::model::workload::{Locality, Workload};
@@ -65,6 +66,7 @@ pub(super) struct Interner {
     texts: Texts,
     gateways: Distinct<GatewayAddress>,
     localities: Distinct<Locality>,
+    labels: Distinct<Labels>,
     services: Distinct<Serving>,
 }
 
@@ -96,6 +98,7 @@ impl Interner {
             self.gateways.intern(gateway.arc_mut());
         }
         self.localities.intern(workload.locality.arc_mut());
+        self.labels.intern(workload.labels.arc_mut());
         if self.services.is_new(workload.services.arc_mut()) {
             let services = workload.services.iter().map(|(key, ports)| (self.interned_key(key), ports.clone()));
             workload.services = services.collect();

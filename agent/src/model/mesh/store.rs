@@ -10,6 +10,7 @@ use super::services::Services;
 use super::update::{MeshSettings, MeshUpdate, Touched};
 use super::workloads::Workloads;
 use crate::model::authorization::{self, AccessRequest, Authorization, Destination, TrustDomains, Verdict};
+use crate::model::balance::Endpoints;
 use crate::model::peer_authentication::Labels;
 use crate::model::pod::PodKey;
 use crate::model::policy_object::{PolicyObject, PolicyTarget};
@@ -252,6 +253,11 @@ impl Mesh {
     /// All policies, in no order.
     pub fn authorizations(&self) -> impl Iterator<Item = &Arc<Authorization>> {
         self.policies.iter()
+    }
+
+    /// Differs from an earlier value where endpoints of a service came or went since.
+    pub fn endpoint_changes(&self, service: &ServiceKey) -> u64 {
+        self.services.endpoints(service).map_or(0, Endpoints::changes)
     }
 
     /// The workloads that are endpoints of a service, in no order; known even before the service itself.

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use super::target_port::target_port;
 use super::upstream::{Transport, Unresolved, Upstream};
 use crate::model::address::{OriginalDst, canonical, is_allocated};
-use crate::model::balance::{Client, RequestedPort};
+use crate::model::balance::{Choice, RequestedPort};
 use crate::model::mesh::{Mesh, OutboundTrafficPolicy, VipKind};
 use crate::model::service::{BalancingMode, GatewayAddress, GatewayDestination, Service};
 use crate::model::workload::{NetworkMode, TunnelProtocol, Workload};
@@ -40,7 +40,8 @@ impl Mesh {
         let excluded = |endpoint: &Workload| tried.contains(&endpoint.uid);
         let destination = canonical(destination.0);
         let policy = self.settings().outbound_traffic_policy;
-        Resolution { mesh: self, source, destination, client: None, policy, excluded: &excluded, random }.upstream()
+        let choice = Choice::default();
+        Resolution { mesh: self, source, destination, choice, policy, excluded: &excluded, random }.upstream()
     }
 
     /// As [`Self::resolve`], for a source to which another policy applies than the mesh's.
@@ -55,7 +56,8 @@ impl Mesh {
         random: impl FnMut() -> u64,
     ) -> Result<Upstream, Unresolved> {
         let (destination, excluded) = (canonical(destination.0), &|_: &Workload| false);
-        Resolution { mesh: self, source, destination, client: None, policy, excluded, random }.upstream()
+        let choice = Choice::default();
+        Resolution { mesh: self, source, destination, choice, policy, excluded, random }.upstream()
     }
 }
 
@@ -99,8 +101,8 @@ pub(super) struct Resolution<'a, 'r, R> {
     pub(super) mesh: &'a Mesh,
     pub(super) source: &'r Workload,
     pub(super) destination: SocketAddr,
-    /// For which an endpoint is always the same.
-    pub(super) client: Option<Client>,
+    /// How an endpoint of a service is chosen.
+    pub(super) choice: Choice<'r>,
     /// What becomes of a destination that the mesh does not know.
     pub(super) policy: OutboundTrafficPolicy,
     /// Endpoints that a service is not to be served by.
@@ -120,7 +122,7 @@ impl<'a, R: FnMut() -> u64> Resolution<'a, '_, R> {
     /// The endpoint of a service for this connection.
     fn pick(&mut self, service: &Arc<Service>, port: RequestedPort) -> Option<&'a Arc<Workload>> {
         let endpoints = self.mesh.services.endpoints(&service.key)?;
-        endpoints.pick(service, port, self.source, self.client, self.excluded, &mut self.random)
+        endpoints.pick(service, port, self.source, self.choice, self.excluded, &mut self.random)
     }
 
     pub(super) fn reach_service(&mut self, service: &Arc<Service>) -> Result<Upstream, Unresolved> {
@@ -165,6 +167,14 @@ impl<'a, R: FnMut() -> u64> Resolution<'a, '_, R> {
         };
         let transport = self.direct(endpoint, SocketAddr::new(ip, target_port), Some(service));
         Ok(upstream(transport, Some(endpoint), Some(service)))
+    }
+
+    /// The address itself that was dialled for a service, whatever endpoints it has: a workload's, or one that the network knows.
+    pub(super) fn pass_through(&mut self, service: &Arc<Service>) -> Result<Upstream, Unresolved> {
+        match self.mesh.workloads.owners(&self.source.network, self.destination.ip()).next() {
+            Some(workload) => Ok(Upstream { service: Some(service.clone()), ..self.reach_workload(workload)? }),
+            None => Ok(upstream(Transport::Passthrough(self.destination), None, Some(service))),
+        }
     }
 
     /// A port that the service does not have. The mesh does not know this destination, though it knows the address, unless

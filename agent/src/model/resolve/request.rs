@@ -6,7 +6,7 @@ use std::sync::Arc;
 use super::endpoint::Resolution;
 use super::upstream::{Transport, Unresolved, Upstream};
 use crate::model::address::{OriginalDst, canonical};
-use crate::model::balance::Client;
+use crate::model::balance::Choice;
 use crate::model::mesh::Mesh;
 use crate::model::service::{Service, ServiceKey};
 use crate::model::workload::Workload;
@@ -19,8 +19,7 @@ pub struct EndpointRequest<'a> {
     pub port: u16,
     /// The address that the application dialled: an endpoint's address of the same family is preferred.
     pub dialled: OriginalDst,
-    /// Requests of one hash go to the same endpoint, as long as it is there and not excluded.
-    pub hash: Option<u64>,
+    pub choice: Choice<'a>,
 }
 
 /// An endpoint that was picked for a request: a workload, and the service by which it was found.
@@ -59,7 +58,7 @@ impl Mesh {
     }
 
     /// Resolves one request of an enrolled pod. Endpoints that are `excluded` do not serve it: it was offered to them, they are
-    /// not of its subset, or they are ejected. `random` must be uniform; without a hash an endpoint is chosen by it.
+    /// not of its subset, or they are ejected. `random` must be uniform.
     ///
     /// # Errors
     /// When no endpoint may serve it. [`Unresolved::NoSuchPort`] where the service is not there, or has no such port.
@@ -82,15 +81,14 @@ impl Mesh {
     fn resolution<'a, 'r, R: FnMut() -> u64>(
         &'a self,
         source: &'r Workload,
-        request: EndpointRequest<'_>,
+        request: EndpointRequest<'r>,
         service: &Service,
         excluded: &'r dyn Fn(&Workload) -> bool,
         random: R,
     ) -> Resolution<'a, 'r, R> {
         let destination = address_of(service, source, canonical(request.dialled.0), request.port);
-        let client = request.hash.map(Client::of_hash);
         let policy = self.settings().outbound_traffic_policy;
-        Resolution { mesh: self, source, destination, client, policy, excluded, random }
+        Resolution { mesh: self, source, destination, choice: request.choice, policy, excluded, random }
     }
 }
 
@@ -127,6 +125,26 @@ impl Mesh {
         let transport = Transport::ResolveHostname { hostname: host.into(), port };
         Ok(Some(Upstream { transport, workload: None, service: Some(service.clone()) }))
     }
+
+    /// Resolves a request to the address that its application dialled (`loadBalancer.simple: PASSTHROUGH`), as one of a service.
+    ///
+    /// # Errors
+    /// When the address may not be reached, or the service is not there.
+    pub fn resolve_dialled(
+        &self,
+        source: &Workload,
+        service: &ServiceKey,
+        dialled: OriginalDst,
+    ) -> Result<Upstream, Unresolved> {
+        let destination = canonical(dialled.0);
+        let unknown = || Unresolved::NoSuchPort(service.to_string(), destination.port());
+        let service = self.service(service).ok_or_else(unknown)?;
+        let (choice, excluded) = (Choice::default(), |_: &Workload| false);
+        let policy = self.settings().outbound_traffic_policy;
+        let mut resolution =
+            Resolution { mesh: self, source, destination, choice, policy, excluded: &excluded, random: || 0 };
+        resolution.pass_through(service)
+    }
 }
 
 /// The address of a service that stands for it in the place of the dialled one, of the same family where it has one: waypoints
@@ -142,6 +160,7 @@ fn address_of(service: &Service, source: &Workload, dialled: SocketAddr, port: u
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::balance::Order;
     use crate::model::sample::{mesh, service, serving, workload};
     use crate::model::service::{AppProtocol, BalancingMode, LoadBalancing, ServicePort};
 
@@ -175,7 +194,12 @@ mod tests {
         let reviews = ServiceKey::new("bookinfo", "reviews.example.com");
         let unknown = ServiceKey::new("bookinfo", "ratings.example.com");
         let dialled = |address: &str| OriginalDst(address.parse().expect("an address"));
-        let request = EndpointRequest { service: &reviews, port: 80, dialled: dialled("10.96.0.9:8080"), hash: None };
+        let request = EndpointRequest {
+            service: &reviews,
+            port: 80,
+            dialled: dialled("10.96.0.9:8080"),
+            choice: Choice::default(),
+        };
         for (request, excluded, expected) in [
             (request, &[][..], "reviews-v1 10.0.0.2:9080"),
             (request, &["reviews-v1"], "reviews-v2 10.0.0.3:9080"),
@@ -208,7 +232,10 @@ mod tests {
         let mesh = mesh(endpoints.map(Into::into).into_iter().chain([service.into()]));
         let key = ServiceKey::new("bookinfo", "s.example.com");
         let dialled = OriginalDst("10.96.0.7:80".parse().expect("an address"));
-        let request = |hash| EndpointRequest { service: &key, port: 80, dialled, hash: Some(hash) };
+        let request = |hash| {
+            let choice = Choice { order: Order::Hash(hash), ..Choice::default() };
+            EndpointRequest { service: &key, port: 80, dialled, choice }
+        };
         let chosen: Vec<String> = (0..64).map(|hash| endpoint(&mesh, request(hash), &[])).collect();
         let again: Vec<String> = (0..64).map(|hash| endpoint(&mesh, request(hash), &[])).collect();
         assert_eq!(chosen, again);
@@ -261,5 +288,26 @@ mod tests {
             assert!(matches!(mesh.resolve_host(&wildcard, 80, host), Err(Unresolved::WrongHost(..))), "{host:?}");
         }
         assert!(mesh.is_host_port(80) && !mesh.is_host_port(81));
+    }
+
+    #[test]
+    fn a_request_may_go_to_the_address_that_was_dialled() {
+        let v1 = serving(workload("v1", &["10.0.0.2"]), &[("s.example.com", 80, 8080)]);
+        let v2 = workload("v2", &["10.0.0.3"]);
+        let service = service("s.example.com", &["10.96.0.7", "10.0.0.3"], &[(80, 8080)]);
+        let (mesh, source) = (mesh([v1.into(), v2.into(), service.into()]), workload("productpage", &["10.0.0.1"]));
+        let key = ServiceKey::new("bookinfo", "s.example.com");
+        let resolved =
+            |dialled: &str| mesh.resolve_dialled(&source, &key, OriginalDst(dialled.parse().expect("an address")));
+        let plain = resolved("10.96.0.7:80").expect("any address may be reached");
+        assert_eq!(plain.transport, Transport::Passthrough("10.96.0.7:80".parse().expect("an address")));
+        let of_pod = resolved("10.0.0.3:80").expect("a workload's address");
+        assert!(
+            matches!(&of_pod.transport, Transport::Hbone { authority, .. } if authority == "10.0.0.3:80"),
+            "{of_pod:?}"
+        );
+        assert_eq!(of_pod.service.map(|service| service.key.clone()), Some(key.clone()));
+        let unknown = ServiceKey::new("bookinfo", "none");
+        assert!(mesh.resolve_dialled(&source, &unknown, OriginalDst("10.0.0.3:80".parse().expect("it is"))).is_err());
     }
 }

@@ -42,8 +42,6 @@ pub(super) fn read(mut fields: Fields<'_>) -> ConnectionPool {
         found.connect_timeout = values::duration(&mut tcp, "connectTimeout");
         found.max_connection_duration = values::duration(&mut tcp, "maxConnectionDuration");
         found.idle_timeout = values::duration(&mut tcp, "idleTimeout");
-        tcp.without_effect("connectTimeout", "has no effect yet: the agent's own limit counts");
-        tcp.without_effect("maxConnectionDuration", "has no effect yet: connections last until they are idle");
         tcp.without_effect("tcpKeepalive", "has no effect: the agent's own keep-alive finds dead peers");
         tcp.finish();
     }

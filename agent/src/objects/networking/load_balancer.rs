@@ -1,7 +1,8 @@
 //! `loadBalancer` of a traffic policy (`istio.networking.v1.LoadBalancerSettings`).
 
-use super::values;
-use crate::model::http::destination::{Algorithm, HashCookie, HashKey, LoadBalancer, Warmup};
+use super::{locality, values};
+use crate::model::balance::Warmup;
+use crate::model::http::destination::{Algorithm, HashCookie, HashKey, LoadBalancer};
 use crate::objects::reading::Fields;
 
 /// Reads the block.
@@ -20,27 +21,18 @@ pub(super) fn read(mut fields: Fields<'_>) -> LoadBalancer {
     if chosen.is_some() && hash.is_some() {
         fields.error("consistentHash", "a load balancer is simple or consistentHash, not both");
     }
-    match chosen {
-        Some(Algorithm::RoundRobin) => fields.notice("simple", "endpoints are chosen at random, and not in turn"),
-        Some(Algorithm::Passthrough) => {
-            fields.notice("simple", "PASSTHROUGH has no effect yet: endpoints are chosen at random")
-        }
-        _ => {}
-    }
     let hash = hash.flatten().map(Algorithm::ConsistentHash);
     let older = values::duration(&mut fields, "warmupDurationSecs");
     let older = older.map(|duration| Warmup { duration, minimum_percent: 10.0, aggression: 1.0 });
     let found = LoadBalancer {
         algorithm: hash.or(chosen).unwrap_or_default(),
         warmup: fields.fields("warmup").and_then(warmup).or(older),
+        locality: fields.fields("localityLbSetting").map(locality::read),
     };
-    for name in ["warmup", "warmupDurationSecs"] {
-        fields.without_effect(name, "has no effect yet: a new endpoint has its full share at once");
+    if found.warmup.is_some() && !matches!(found.algorithm, Algorithm::LeastRequest | Algorithm::RoundRobin) {
+        fields.notice("warmup", "has no effect: only LEAST_REQUEST and ROUND_ROBIN warm endpoints up");
     }
-    let why = "has no effect yet: locality is that of the service (trafficDistribution)";
-    for name in ["localityLbSetting", "zoneAwareLbSetting"] {
-        fields.without_effect(name, why);
-    }
+    fields.without_effect("zoneAwareLbSetting", "has no effect: use localityLbSetting");
     fields.finish();
     found
 }

@@ -141,14 +141,29 @@ const DESTINATION_RULE: &[Case] = &[
     ("host: a, subsets: [{name: v1}]", "W spec.subsets[0].labels", "all endpoints"),
     ("host: a, subsets: [{name: v1, labels: {x: y}}]", "W spec.subsets[0].labels[x]", "the subset is empty"),
     (
-        "host: a, trafficPolicy: {loadBalancer: {simple: ROUND_ROBIN}}",
-        "W spec.trafficPolicy.loadBalancer.simple",
-        "random",
+        "host: a, trafficPolicy: {loadBalancer: {simple: RANDOM, warmup: {duration: 10s}}}",
+        "W spec.trafficPolicy.loadBalancer.warmup",
+        "only LEAST_REQUEST",
     ),
     (
-        "host: a, trafficPolicy: {connectionPool: {tcp: {connectTimeout: 1s}}}",
-        "W spec.trafficPolicy.connectionPool.tcp.connectTimeout",
-        "no effect yet",
+        "host: a, trafficPolicy: {loadBalancer: {localityLbSetting: {distribute: [{from: eu, to: {us: 50}}]}}}",
+        "E spec.trafficPolicy.loadBalancer.localityLbSetting.distribute[0].to",
+        "must be 100",
+    ),
+    (
+        "host: a, trafficPolicy: {loadBalancer: {localityLbSetting: {distribute: [{from: eu, to: {us: 100}}], failover: [{from: a, to: b}]}}}",
+        "E spec.trafficPolicy.loadBalancer.localityLbSetting.distribute",
+        "remove one",
+    ),
+    (
+        "host: a, trafficPolicy: {loadBalancer: {localityLbSetting: {failover: [{from: eu, to: eu}]}}}",
+        "E spec.trafficPolicy.loadBalancer.localityLbSetting.failover[0].to",
+        "another region",
+    ),
+    (
+        "host: a, trafficPolicy: {connectionPool: {tcp: {tcpKeepalive: {}}}}",
+        "W spec.trafficPolicy.connectionPool.tcp.tcpKeepalive",
+        "no effect",
     ),
     (
         "host: a, trafficPolicy: {tls: {mode: SIMPLE, credentialName: b}}",

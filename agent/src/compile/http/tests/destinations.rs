@@ -59,7 +59,7 @@ fn blocks_are_inherited_whole() {
     let subset = policy(&objects, "s", 80, Some("v1")).expect("a policy");
     assert_eq!(subset.outlier_detection.map(|outlier| outlier.consecutive_5xx), Some(3));
     let hash = Algorithm::ConsistentHash(HashKey::Header("x-user".into()));
-    assert_eq!(subset.load_balancer, LoadBalancer { algorithm: hash, warmup: None });
+    assert_eq!(subset.load_balancer, LoadBalancer { algorithm: hash, ..LoadBalancer::default() });
 }
 
 /// What the one rule of a VirtualService with these fields does with a request.

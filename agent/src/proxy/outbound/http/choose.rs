@@ -3,17 +3,21 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use super::connection::KnownEndpoint;
+use super::connection::{HttpConnection, KnownEndpoint};
 use super::plan::Plan;
 use super::request::Request;
 use super::upstream::over_tls;
-use crate::model::http::destination::Algorithm;
+use crate::model::balance::{Choice, Order, Warming};
+use crate::model::http::destination::{Algorithm, LoadBalancer};
 use crate::model::http::hash_key::RequestHash;
 use crate::model::http::outlier::{EndpointResult, Population};
 use crate::model::http::reply::Reason;
 use crate::model::mesh::Mesh;
 use crate::model::resolve::{EndpointRequest, Unresolved};
 use crate::model::workload::Workload;
+
+/// In the place of a port: what is known of a dialled address is apart from what is known of the endpoint that may be there.
+const DIALLED: u16 = 0;
 
 /// The endpoint of one attempt.
 pub(super) struct Chosen {
@@ -31,6 +35,13 @@ impl<D> Request<'_, D> {
             return Ok(Chosen { endpoint, set_cookie: None });
         }
         let mesh = self.connection.pod_proxy.proxy.mesh.read();
+        if plan.policy.load_balancer.algorithm == Algorithm::Passthrough {
+            let HttpConnection { source, original_dst, .. } = self.connection;
+            let upstream = mesh.resolve_dialled(&source.workload, &plan.service, *original_dst);
+            let upstream = upstream.map_err(|unresolved| reason_of(&unresolved))?;
+            let endpoint = self.connection.known(upstream, &plan.service, DIALLED);
+            return Ok(Chosen { endpoint, set_cookie: None });
+        }
         let is_tried = |endpoint: &Workload| tried.contains(&endpoint.uid);
         let endpoints = &self.connection.pod_proxy.proxy.endpoints;
         let ejected = plan.policy.outlier_detection.and_then(|detection| {
@@ -40,27 +51,31 @@ impl<D> Request<'_, D> {
             (!ejected.is_empty() && detection.ejections_count(are_ejected)).then_some(ejected)
         });
         let is_ejected = |endpoint: &Workload| ejected.as_ref().is_some_and(|ejected| ejected.contains(&endpoint.uid));
-        let chosen = self.choose_among(&mesh, plan, |endpoint| is_tried(endpoint) || is_ejected(endpoint));
-        let chosen = match chosen {
+        let (order, set_cookie) = self.order(plan);
+        let warming = self.warming(&mesh, plan);
+        let choice = Choice { order, preference: plan.policy.locality.as_ref(), warming: warming.as_ref() };
+        let among = |excluded: &dyn Fn(&Workload) -> bool| self.choose_among(&mesh, plan, choice, excluded);
+        let chosen = match among(&|endpoint| is_tried(endpoint) || is_ejected(endpoint)) {
             // An endpoint that failed is better than none.
-            Err(Unresolved::NoHealthyEndpoint(..)) if !tried.is_empty() => self.choose_among(&mesh, plan, is_ejected),
+            Err(Unresolved::NoHealthyEndpoint(..)) if !tried.is_empty() => among(&is_ejected),
             chosen => chosen,
         };
-        chosen.map_err(|unresolved| reason_of(&unresolved))
+        let endpoint = chosen.map_err(|unresolved| reason_of(&unresolved))?;
+        Ok(Chosen { endpoint, set_cookie })
     }
 
     fn choose_among(
         &self,
         mesh: &Mesh,
         plan: &Plan,
-        is_excluded: impl Fn(&Workload) -> bool,
-    ) -> Result<Chosen, Unresolved> {
+        choice: Choice<'_>,
+        is_excluded: &dyn Fn(&Workload) -> bool,
+    ) -> Result<Arc<KnownEndpoint>, Unresolved> {
         let subset = plan.policy.subset.as_ref();
         let excluded =
             &|endpoint: &Workload| is_excluded(endpoint) || subset.is_some_and(|labels| !endpoint.carries(labels));
-        let (hash, set_cookie) = self.hash(plan);
         let request =
-            EndpointRequest { service: &plan.service, port: plan.port, dialled: self.connection.original_dst, hash };
+            EndpointRequest { service: &plan.service, port: plan.port, dialled: self.connection.original_dst, choice };
         let resolve = || -> Result<Arc<KnownEndpoint>, Unresolved> {
             let source = &self.connection.source.workload;
             // Most requests go where one of their connection went before: what that takes is known.
@@ -78,23 +93,39 @@ impl<D> Request<'_, D> {
             Ok(self.connection.known(upstream, &plan.service, plan.port))
         };
         let mut endpoint = resolve()?;
-        let is_by_load = hash.is_none() && plan.policy.load_balancer.algorithm == Algorithm::LeastRequest;
+        let is_by_load = plan.policy.load_balancer.algorithm == Algorithm::LeastRequest;
         if is_by_load && endpoint.load() > 0 {
             let second = resolve()?;
             if second.load() < endpoint.load() {
                 endpoint = second;
             }
         }
-        Ok(Chosen { endpoint, set_cookie })
+        Ok(endpoint)
     }
 
-    fn hash(&self, plan: &Plan) -> (Option<u64>, Option<String>) {
-        let Algorithm::ConsistentHash(key) = &plan.policy.load_balancer.algorithm else { return (None, None) };
-        match key.hash(self.head, self.connection.source.addr.ip(), rand::random()) {
-            RequestHash::Known(hash) => (Some(hash), None),
-            RequestHash::NewCookie { hash, set_cookie } => (Some(hash), Some(set_cookie)),
-            RequestHash::Absent => (None, None),
+    /// What decides between endpoints, and the cookie that says so of further requests.
+    fn order(&self, plan: &Plan) -> (Order, Option<String>) {
+        match &plan.policy.load_balancer.algorithm {
+            Algorithm::ConsistentHash(key) => {
+                match key.hash(self.head, self.connection.source.addr.ip(), rand::random()) {
+                    RequestHash::Known(hash) => (Order::Hash(hash), None),
+                    RequestHash::NewCookie { hash, set_cookie } => (Order::Hash(hash), Some(set_cookie)),
+                    RequestHash::Absent => (Order::Chance, None),
+                }
+            }
+            Algorithm::RoundRobin => {
+                let turns = &self.connection.pod_proxy.turns;
+                (Order::Turn(turns.take(&plan.service, plan.port, plan.policy.subset.as_ref())), None)
+            }
+            Algorithm::LeastRequest | Algorithm::Random | Algorithm::Passthrough => (Order::Chance, None),
         }
+    }
+
+    /// Endpoints that are new, where the algorithm is one of those for which Envoy knows a slow start.
+    fn warming(&self, mesh: &Mesh, plan: &Plan) -> Option<Warming> {
+        let LoadBalancer { algorithm, warmup, .. } = &plan.policy.load_balancer;
+        let warmup = warmup.filter(|_| matches!(algorithm, Algorithm::LeastRequest | Algorithm::RoundRobin))?;
+        self.connection.pod_proxy.proxy.warmups.warming(mesh, &plan.service, &warmup, Instant::now())
     }
 
     /// Counts what an endpoint did with a request; it may be ejected for that.

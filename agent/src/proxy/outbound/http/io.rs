@@ -6,7 +6,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::task::{Context, Poll};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
@@ -63,6 +63,7 @@ pub(in crate::proxy) struct UpstreamIo {
     carrier: Carrier,
     /// Whether this side has ended.
     is_shut_down: bool,
+    opened: Instant,
     /// Requests that it has carried.
     requests: AtomicU32,
     /// The connection's place among those that the pod may have.
@@ -100,7 +101,14 @@ impl UpstreamIo {
     }
 
     fn new(carrier: Carrier, held: impl Into<Option<Held>>, peer: Option<Identity>) -> Self {
-        Self { carrier, is_shut_down: false, requests: AtomicU32::new(0), held: held.into(), peer }
+        Self {
+            carrier,
+            is_shut_down: false,
+            opened: Instant::now(),
+            requests: AtomicU32::new(0),
+            held: held.into(),
+            peer,
+        }
     }
 
     /// The identity that the other end has proven; `None` where the connection is plaintext.
@@ -111,6 +119,11 @@ impl UpstreamIo {
     /// Counts a request that it carries.
     pub(super) fn note_request(&self) {
         self.requests.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// How long it has been open.
+    pub(super) fn age(&self) -> Duration {
+        self.opened.elapsed()
     }
 
     /// The requests that it has carried.

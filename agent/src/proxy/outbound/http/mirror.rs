@@ -15,6 +15,7 @@ use super::request::Request;
 use super::upstream::over_tls;
 use super::upstream::{Begun, Sending};
 use crate::http::{BodyLength, ExchangeError, KeptBody, MessageStream as _, Received, RequestBody, Upstream as _};
+use crate::model::balance::Choice;
 use crate::model::http::destination::DestinationPolicy;
 use crate::model::http::head::{RequestHead, ResponseHead};
 use crate::model::http::route::Action;
@@ -141,7 +142,7 @@ impl Copy {
         let HttpConnection { pod_proxy, source, original_dst, .. } = &self.connection;
         let Place { service, port, policy } = &self.place;
         let is_excluded = |endpoint: &Workload| policy.subset.as_ref().is_some_and(|labels| !endpoint.carries(labels));
-        let request = EndpointRequest { service, port: *port, dialled: *original_dst, hash: None };
+        let request = EndpointRequest { service, port: *port, dialled: *original_dst, choice: Choice::default() };
         let mesh = pod_proxy.proxy.mesh.read();
         let upstream = mesh.resolve_request(&source.workload, request, is_excluded, rand::random);
         upstream.map(|upstream| over_tls(upstream, policy, &self.head)).map_err(|error| error.to_string())

@@ -103,7 +103,9 @@ impl Sending<'_> {
             // An upgrade is between two connections of HTTP/1.
             _ if self.length == BodyLength::Tunnel || self.head.upgrade.is_some() => HttpVersion::Http11,
             (UpstreamProtocol::Http2, _) => HttpVersion::Http2,
-            (UpstreamProtocol::OfClient, _) | (UpstreamProtocol::OfPort, AppProtocol::Unknown) => of_client,
+            (UpstreamProtocol::OfClient, _)
+            | (UpstreamProtocol::OfPort | UpstreamProtocol::Http2OfPort, AppProtocol::Unknown) => of_client,
+            (UpstreamProtocol::Http2OfPort, _) => HttpVersion::Http2,
             (UpstreamProtocol::OfPort, AppProtocol::Http2 | AppProtocol::Grpc) => HttpVersion::Http2,
             // gRPC is only there over HTTP/2.
             (UpstreamProtocol::OfPort, _) if self.head.is_grpc() => of_client,
@@ -126,6 +128,13 @@ impl Sending<'_> {
         let idle_timeout = self.pool.idle_timeout.unwrap_or(IDLE_TIMEOUT).min(IDLE_TIMEOUT);
         let longest = if is_idempotent(&self.head.method) { idle_timeout } else { FRESH_ENOUGH.min(idle_timeout) };
         let idle = self.may_reuse.then(|| self.http_pool().take_idle(self.pool_key, longest)).flatten();
+        let idle = idle.and_then(|mut idle| {
+            if self.pool.admits_another_on(idle.io().requests(), idle.io().age()) {
+                return Some(idle);
+            }
+            idle.end();
+            None
+        });
         let is_reused = idle.is_some();
         let mut connection = match idle {
             Some(connection) => connection,
@@ -181,7 +190,7 @@ impl Sending<'_> {
         let held = limits.of(LimitKind::HttpUpstreams).try_take().ok_or(OpenError::TooMany)?;
         let _pending = limits.of(LimitKind::PendingConnects).take().await;
         let outbound = Outbound { pod_proxy, source: source.clone(), original_dst: *original_dst };
-        let opened = outbound.open_endpoint(self.upstream).await?;
+        let opened = self.within_connect_timeout(outbound.open_endpoint(self.upstream)).await?;
         let io = match opened.stream {
             UpstreamStream::Tcp(tcp) => UpstreamIo::tcp(tcp, held),
             UpstreamStream::Hbone(stream) => UpstreamIo::hbone(stream, held, opened.identity),
@@ -190,6 +199,26 @@ impl Sending<'_> {
         let (origination, within) = (&pod_proxy.proxy.origination, pod_proxy.proxy.timeouts.handshake);
         let is_http2 = self.version() == HttpVersion::Http2;
         Ok(UpstreamIo::tls(origination.connect(settings, server_name, is_http2, io, within).await?))
+    }
+}
+
+impl Sending<'_> {
+    /// Gives an opening the time of the DestinationRule, where that is less than the agent's own.
+    async fn within_connect_timeout<T>(
+        &self,
+        opening: impl Future<Output = Result<T, OutboundError>>,
+    ) -> Result<T, OutboundError> {
+        let within = self.pool.connect_timeout;
+        if within >= self.connection.pod_proxy.proxy.timeouts.connect {
+            return opening.await;
+        }
+        let known = match &self.upstream.transport {
+            Transport::Hbone { peer: address, .. } | Transport::Passthrough(address) => Some(*address),
+            _ => None,
+        };
+        let address = known.unwrap_or(self.connection.original_dst.0);
+        let opened = tokio::time::timeout(within, opening).await;
+        opened.unwrap_or_else(|_| Err(ConnectError::Timeout(address, within).into()))
     }
 }
 
@@ -210,7 +239,7 @@ impl Exchange {
     /// The request has ended, and so has its response: the connection waits for others, where it can.
     pub(super) fn finish(self, connection: &HttpConnection, key: &PoolKey, pool: &ConnectionPool, may_keep: bool) {
         let Self::Http1(mut http1) = self else { return };
-        if may_keep && http1.is_reusable() && pool.admits_another_on(http1.io().requests()) {
+        if may_keep && http1.is_reusable() && pool.admits_another_on(http1.io().requests(), http1.io().age()) {
             connection.pod_proxy.http_pool().put_idle(key, http1);
         } else if may_keep {
             http1.end();
