@@ -39,6 +39,7 @@ pub mod translate {
     mod endpoint_slice;
     mod fields;
     mod kubernetes_service;
+    mod labels;
     mod peer_authentication;
     mod pod;
     mod policies;

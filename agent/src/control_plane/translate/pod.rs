@@ -70,6 +70,7 @@ impl Workloads<'_> {
         let joined: Vec<_> = joined.filter_map(|joined| joined.service_of(&workload.addresses)).collect();
         workload.services.extend(joined);
         set_tunnel(&mut workload, metadata, &metadata.labels);
+        self.asked_labels.add_to(&mut workload, &metadata.labels);
         Some(workload)
     }
 }

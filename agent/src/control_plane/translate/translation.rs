@@ -20,6 +20,7 @@
 //! - ServiceEntries of one namespace with one host are merged, as Istio's sidecars have it: the oldest owns the host, younger
 //!   ones add the ports that it does not have. istiod sends nothing of the younger ones.
 //! - `sessionAffinity: ClientIP` of a Service is sent, as an extension; istiod does not read it.
+//! - Labels of workloads that DestinationRules ask for are sent, as an extension; istiod sends version and app only.
 //! - An endpoint's `network` counts for that endpoint alone; istiod's counts for those after it too.
 //!
 //! Weir's own readings, where istiod has none: the label `kubernetes.io/hostname` on a WorkloadEntry or endpoint is the node
@@ -32,6 +33,7 @@
 use std::collections::BTreeMap;
 
 use super::context::{Context, Options};
+use super::labels::AskedLabels;
 use super::policies::Policies;
 use super::vips::VipAllocations;
 use super::workload::Workloads;
@@ -61,7 +63,7 @@ pub struct Resources {
 pub fn translate(objects: &Objects, options: &Options, vips: &mut VipAllocations) -> Resources {
     let context = Context::new(objects, options);
     let (policies, authorizations) = Policies::new(&context);
-    let addresses = addresses(&context, &policies, vips);
+    let addresses = addresses(&context, &policies, &AskedLabels::of(&context), vips);
     let objects = http_objects(&context);
     let mesh_config = context.mesh.clone();
     Resources { addresses, authorizations, objects, mesh_config, notices: context.into_notices() }
@@ -88,7 +90,12 @@ fn http_objects(context: &Context<'_>) -> BTreeMap<(ObjectKind, String), mcp::Re
     ours.filter_map(one).collect()
 }
 
-fn addresses(context: &Context<'_>, policies: &Policies, vips: &mut VipAllocations) -> BTreeMap<String, Address> {
+fn addresses(
+    context: &Context<'_>,
+    policies: &Policies,
+    asked_labels: &AskedLabels,
+    vips: &mut VipAllocations,
+) -> BTreeMap<String, Address> {
     let mut entries: Vec<Object<'_, ServiceEntry>> =
         context.objects.service_entries().filter(|object| context.is_ours(object.metadata)).collect();
     entries.sort_by_key(Object::age);
@@ -99,7 +106,7 @@ fn addresses(context: &Context<'_>, policies: &Policies, vips: &mut VipAllocatio
     let mut found = BTreeMap::new();
     let kubernetes = kubernetes_service::hosts(context);
     let (hosts, by_namespace, joined) = Default::default();
-    let mut workloads = Workloads { context, hosts, kubernetes: by_namespace, joined, policies };
+    let mut workloads = Workloads { context, hosts, kubernetes: by_namespace, joined, policies, asked_labels };
     for host in &kubernetes {
         add_service(&mut found, kubernetes_service::service(context, host));
         workloads.kubernetes.entry(&host.object.metadata.namespace).or_default().push(host);

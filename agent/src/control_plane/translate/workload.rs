@@ -6,6 +6,7 @@ use super::context::{Context, selects};
 use super::fields;
 use super::fields::octets;
 use super::kubernetes_service::{JoinedPods, KubernetesHost};
+use super::labels::AskedLabels;
 use super::policies::Policies;
 use super::service::Host;
 use super::waypoint::{self, Traffic};
@@ -36,6 +37,7 @@ pub(super) struct Workloads<'a> {
     /// Services that Pods serve because an EndpointSlice says so.
     pub(super) joined: JoinedPods<'a>,
     pub(super) policies: &'a Policies,
+    pub(super) asked_labels: &'a AskedLabels,
 }
 
 impl Workloads<'_> {
@@ -66,6 +68,7 @@ impl Workloads<'_> {
             ..self.common(metadata, spec, &labels, workload_name)
         };
         set_tunnel(&mut workload, metadata, &labels);
+        self.asked_labels.add_to(&mut workload, &labels);
         workload
     }
 
@@ -124,6 +127,7 @@ impl Workloads<'_> {
             ..self.common(metadata, endpoint, &metadata.labels, &metadata.name)
         };
         set_tunnel(&mut workload, metadata, &metadata.labels);
+        self.asked_labels.add_to(&mut workload, &endpoint.labels);
         workload
     }
 

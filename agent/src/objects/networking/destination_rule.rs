@@ -74,7 +74,8 @@ fn subset(mut fields: Fields<'_>) -> Subset {
         fields.notice("labels", "a subset without labels has all endpoints of the host");
     }
     for label in found.labels.keys().filter(|label| !Workload::is_carried(label)) {
-        let reason = "no endpoint is known to have this label, so the subset is empty: use version or app";
+        let reason = "without `weir control-plane` no endpoint is known to have this label, so the subset is empty: use \
+                      version or app with istiod";
         fields.notice(&format!("labels[{label}]"), reason);
     }
     fields.finish();

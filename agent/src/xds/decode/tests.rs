@@ -7,6 +7,7 @@ use crate::model::authorization::{Action, PolicyScope, StringMatch};
 use crate::model::identity::TrustDomain;
 use crate::model::mesh::{AccessLogEncoding, IstioAccessLog, MeshSettings, MeshUpdate, OutboundTrafficPolicy};
 use crate::model::service::GatewayDestination;
+use crate::model::workload::LABELS_EXTENSION;
 use crate::model::workload::TunnelProtocol;
 use crate::proto::envoy::service::discovery::v3::DeltaDiscoveryResponse;
 use crate::proto::istio::mesh::v1alpha1 as mesh_pb;
@@ -383,4 +384,24 @@ fn mesh_configuration_counts_where_it_speaks() {
     assert_eq!(decode(&unknown).expect_err("no such encoding").to_string(), "accessLogEncoding: value 2 is not known");
     let without_file = mesh_pb::MeshConfig { access_log_format: "%PROTOCOL%".into(), ..Default::default() };
     assert_eq!(decode(&without_file), Ok(own_settings()), "lines are asked for by the file");
+}
+
+#[test]
+fn labels_come_in_an_extension() {
+    let extension = |config: Option<Vec<u8>>| pb::Extension {
+        name: LABELS_EXTENSION.to_owned(),
+        config: config.map(|value| prost_types::Any { value, ..prost_types::Any::default() }),
+    };
+    let fields = [("tier".to_owned(), "gold".into()), ("number".to_owned(), 5.0.into())].into();
+    let labels = prost_types::Struct { fields }.encode_to_vec();
+    let decoded = |config| match workload(|wire| wire.extensions.push(extension(config)))? {
+        MeshUpdate::Workload(workload) => Ok((*workload.labels).clone()),
+        other => panic!("{other:?} is no workload"),
+    };
+    assert_eq!(decoded(Some(labels)), Ok([("tier".to_owned(), "gold".to_owned())].into()));
+    assert_eq!(decoded(None), Err("workload.extensions[weir.dev/labels]: not set".to_owned()));
+    assert!(
+        decoded(Some(vec![255]))
+            .is_err_and(|error| error.starts_with("workload.extensions[weir.dev/labels]: not a protobuf"))
+    );
 }

@@ -2,13 +2,16 @@
 
 use std::collections::BTreeMap;
 
+use prost::Message as _;
+
 use super::fields::{gateway, ip, known, not_empty, port, service_key};
 use super::malformed::{Flaw, Malformed};
 use crate::model::identity::TrustDomain;
+use crate::model::peer_authentication::Labels;
 use crate::model::service::{PortMapping, ServiceKey};
 use crate::model::workload::{
-    ApplicationTunnel, HealthStatus, Locality, NetworkMode, TERMINATING_EXTENSION, TunnelProtocol, Workload,
-    WorkloadType,
+    ApplicationTunnel, HealthStatus, LABELS_EXTENSION, Locality, NetworkMode, TERMINATING_EXTENSION, TunnelProtocol,
+    Workload, WorkloadType,
 };
 use crate::proto::istio::workload as pb;
 
@@ -31,6 +34,7 @@ pub(super) fn workload(wire: pb::Workload) -> Result<Workload, Malformed> {
         network_mode: network_mode(wire.network_mode)?,
         workload_type: workload_type(wire.workload_type)?,
         status: status(wire.status, &wire.extensions)?,
+        labels: labels(&wire.extensions)?.into(),
         waypoint: gateway("waypoint", wire.waypoint)?.map(Into::into),
         network_gateway: gateway("network_gateway", wire.network_gateway)?.map(Into::into),
         application_tunnel: wire.application_tunnel.as_ref().map(application_tunnel).transpose()?,
@@ -86,6 +90,21 @@ fn status(value: i32, extensions: &[pb::Extension]) -> Result<HealthStatus, Malf
         pb::WorkloadStatus::Unhealthy if is_terminating() => HealthStatus::Terminating,
         pb::WorkloadStatus::Unhealthy => HealthStatus::Unhealthy,
     })
+}
+
+fn labels(extensions: &[pb::Extension]) -> Result<Labels, Malformed> {
+    let Some(extension) = extensions.iter().find(|extension| extension.name == LABELS_EXTENSION) else {
+        return Ok(Labels::new());
+    };
+    let malformed = |flaw| Malformed::new(format!("extensions[{LABELS_EXTENSION}]"), flaw);
+    let config = extension.config.as_ref().ok_or_else(|| malformed(Flaw::Missing))?;
+    let decoded = prost_types::Struct::decode(&*config.value);
+    let fields = decoded.map_err(|error| malformed(Flaw::NotProtobuf(error.to_string())))?.fields;
+    let label = |(name, value): (String, prost_types::Value)| match value.kind {
+        Some(prost_types::value::Kind::StringValue(value)) => Some((name, value)),
+        _ => None,
+    };
+    Ok(fields.into_iter().filter_map(label).collect())
 }
 
 fn application_tunnel(wire: &pb::ApplicationTunnel) -> Result<ApplicationTunnel, Malformed> {

@@ -1,7 +1,10 @@
 //! Services and workloads of ServiceEntry and WorkloadEntry.
 
+use prost::Message as _;
+
 use super::{objects_of, service, translated, workload};
 use crate::control_plane::translate::{Options, VipAllocations, translate};
+use crate::model::workload::LABELS_EXTENSION;
 use crate::objects::PARENT_HOSTS;
 use crate::proto::istio::workload::{
     AppProtocol, LoadBalancing, PortList, Service, TunnelProtocol, load_balancing::HealthPolicy, load_balancing::Mode,
@@ -339,5 +342,33 @@ fn a_route_comes_with_the_hosts_of_the_service_entries_that_it_is_attached_to() 
         ("weir.dev/parent-hosts: n/e=c.com", "{group: \"\", kind: Service, name: e}".to_owned()),
     ] {
         assert_eq!(route(annotations, &parent), None, "{annotations:?} {parent}");
+    }
+}
+
+#[test]
+fn labels_that_destination_rules_ask_for_are_sent() {
+    let workload = "{apiVersion: networking.istio.io/v1, kind: WorkloadEntry, metadata: {name: w, namespace: n, labels: {app: a, tier: gold, zone: z, other: o, version: v1}}, spec: {address: 10.0.0.1}}\n";
+    let rule = |spec: &str| {
+        format!(
+            "---\n{{apiVersion: networking.istio.io/v1, kind: DestinationRule, metadata: {{name: d, namespace: n}}, spec: {{host: a, {spec}}}}}\n"
+        )
+    };
+    let priority = "trafficPolicy: {portLevelSettings: [{port: {number: 80}, loadBalancer: {localityLbSetting: {failoverPriority: [zone]}}}]}";
+    for (rule, expected) in [
+        (String::new(), &[][..]),
+        (rule("subsets: [{name: v1, labels: {version: v1, app: a}}]"), &[]),
+        (rule("subsets: [{name: gold, labels: {tier: gold, app: a, none: x}}]"), &[("tier", "gold")]),
+        (rule(&format!("subsets: [{{name: b, labels: {{version: v2}}}}], {priority}")), &[("zone", "z")]),
+    ] {
+        let found = super::workload(&translated(&format!("{workload}{rule}")), "WorkloadEntry/n/w");
+        let labels = found.extensions.iter().filter(|extension| extension.name == LABELS_EXTENSION);
+        let labels = labels.flat_map(|extension| {
+            let config = extension.config.as_ref().expect("it has labels");
+            prost_types::Struct::decode(&*config.value).expect("a struct").fields
+        });
+        let labels: Vec<_> = labels.map(|(name, value)| (name, value.kind)).collect();
+        let text = |value: &str| Some(prost_types::value::Kind::StringValue(value.to_owned()));
+        let expected: Vec<_> = expected.iter().map(|(name, value)| ((*name).to_owned(), text(value))).collect();
+        assert_eq!(labels, expected, "{rule}");
     }
 }
