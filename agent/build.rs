@@ -40,6 +40,7 @@ fn generate_wire_types(root: &Path) -> anyhow::Result<()> {
     tonic_prost_build::configure()
         .bytes(".istio.workload.Workload.addresses")
         .btree_map(".istio.workload.Workload.services")
+        .btree_map(".istio.mesh.v1alpha1.MeshConfig.LocalityLoadBalancerSetting.Distribute.to")
         // For people who ask what the agent holds: in the shape that the objects have in files.
         .type_attribute(".istio.security.v1beta1", SERIALIZE)
         .type_attribute(".istio.type.v1beta1", SERIALIZE)

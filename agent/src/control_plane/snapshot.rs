@@ -10,6 +10,8 @@ use prost::Message;
 
 use super::telemetry_defaults;
 use super::translate::Resources;
+use crate::model::balance::FailoverLabel;
+use crate::model::http::destination::LocalitySetting;
 use crate::model::http::objects::PathNormalization;
 use crate::model::http::proxy_headers::ProxyHeaders;
 use crate::model::identity::{Identity, TrustDomain};
@@ -109,6 +111,27 @@ fn mesh_config(config: &MeshConfig) -> pb::MeshConfig {
         default_destination_rule_export_to: config.http.destination_rule_export_to.values(),
         path_normalization: config.http.path_normalization.map(path_normalization),
         default_http_retry_policy: config.http.retry.as_ref().map(retries),
+        locality_lb_setting: config.http.locality.as_ref().map(locality),
+        h2_upgrade_policy: config.http.upgrades_to_http2.into(),
+    }
+}
+
+fn locality(setting: &LocalitySetting) -> pb::mesh_config::LocalityLoadBalancerSetting {
+    use pb::mesh_config::locality_load_balancer_setting as wire_of;
+    let distribute = setting.distribute.iter().map(|one| wire_of::Distribute {
+        from: one.from.text(),
+        to: one.to.iter().map(|(place, share)| (place.text(), *share)).collect(),
+    });
+    let failover = setting.failover.iter();
+    let label = |label: &FailoverLabel| match &label.value {
+        Some(value) => format!("{}={value}", label.name),
+        None => label.name.to_string(),
+    };
+    pb::mesh_config::LocalityLoadBalancerSetting {
+        distribute: distribute.collect(),
+        failover: failover.map(|(from, to)| wire_of::Failover { from: from.to_string(), to: to.to_string() }).collect(),
+        enabled: Some(setting.enabled),
+        failover_priority: setting.failover_priority.iter().map(label).collect(),
     }
 }
 

@@ -58,7 +58,8 @@ fn pool(settings: &HttpSettings, pool: &objects::ConnectionPool) -> ConnectionPo
     let protocol = match pool.h2_upgrade {
         _ if pool.use_client_protocol => UpstreamProtocol::OfClient,
         H2Upgrade::Upgrade => UpstreamProtocol::Http2,
-        H2Upgrade::Default | H2Upgrade::DoNotUpgrade => UpstreamProtocol::OfPort,
+        H2Upgrade::Default => settings.protocol(),
+        H2Upgrade::DoNotUpgrade => UpstreamProtocol::OfPort,
     };
     let defaults = ConnectionPool::default();
     ConnectionPool {

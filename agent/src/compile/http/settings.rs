@@ -3,7 +3,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::model::http::objects::PathNormalization;
+use crate::model::http::destination::{ConnectionPool, LoadBalancer, LocalitySetting, UpstreamProtocol};
+use crate::model::http::objects::{PathNormalization, TrafficPolicy};
 use crate::model::http::policies::{BackOff, RetryOn, RetryPolicy};
 use crate::model::http::proxy_headers::ProxyHeaders;
 use crate::model::http::route::Semantics;
@@ -29,6 +30,8 @@ pub struct HttpSettings {
     pub(super) virtual_services: ExportTo,
     pub(super) destination_rules: ExportTo,
     pub(super) telemetry: TelemetryDefaults,
+    locality: Option<LocalitySetting>,
+    upgrades_to_http2: bool,
 }
 
 /// What an object's rules are compiled with.
@@ -51,6 +54,8 @@ impl HttpSettings {
             proxy_headers,
             virtual_service_export_to,
             destination_rule_export_to,
+            locality,
+            upgrades_to_http2,
         } = &mesh.http;
         let built_in = Retries { attempts: DEFAULT_ATTEMPTS, ..Retries::default() };
         Self {
@@ -63,7 +68,22 @@ impl HttpSettings {
             virtual_services: virtual_service_export_to.clone(),
             destination_rules: destination_rule_export_to.clone(),
             telemetry: mesh.telemetry.clone(),
+            locality: locality.clone(),
+            upgrades_to_http2: *upgrades_to_http2,
         }
+    }
+
+    /// The policy of destinations of which no DestinationRule says anything.
+    pub(super) fn default_policy(&self) -> TrafficPolicy {
+        let (connect_timeout, protocol) = (self.connect_timeout, self.protocol());
+        let pool = ConnectionPool { connect_timeout, protocol, ..ConnectionPool::default() };
+        let balancer = LoadBalancer { locality: self.locality.clone(), ..LoadBalancer::default() };
+        TrafficPolicy { pool: Some(pool), load_balancer: Some(balancer), ..TrafficPolicy::default() }
+    }
+
+    /// How endpoints are spoken to where no DestinationRule says so.
+    pub(super) fn protocol(&self) -> UpstreamProtocol {
+        if self.upgrades_to_http2 { UpstreamProtocol::Http2OfPort } else { UpstreamProtocol::OfPort }
     }
 
     /// The full name of a host that an object of a namespace names: one without a dot is a service of that namespace.

@@ -8,7 +8,7 @@ use super::effects::{self, Hostnames};
 use super::settings::HttpSettings;
 use super::{client_view, delegation, gateway_route, virtual_service};
 use crate::model::http::config::HttpConfig;
-use crate::model::http::objects::{DestinationRuleObject, HttpObjects, RouteObject, TrafficPolicy};
+use crate::model::http::objects::{DestinationRuleObject, HttpObjects, RouteObject};
 use crate::model::http::route::OriginKind;
 use crate::model::http::scope::SidecarScope;
 use crate::model::telemetry::config::TelemetryConfig;
@@ -182,7 +182,7 @@ impl HttpStore {
             scopes: scopes.into_iter().map(|(_, scope)| scope.clone()).collect(),
             root_namespace: self.settings.root_namespace.clone(),
             default_retry: self.settings.default_retry.clone(),
-            default_policy: TrafficPolicy::default(),
+            default_policy: self.settings.default_policy(),
             path_normalization: self.settings.path_normalization,
             telemetry: Arc::new(TelemetryConfig {
                 objects: telemetry.into_iter().map(|(_, object)| object.clone()).collect(),

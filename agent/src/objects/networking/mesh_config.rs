@@ -2,9 +2,11 @@
 
 use std::time::Duration;
 
+use super::locality;
 use super::proxy_config;
 use super::retries::{self, Retries};
 use super::values::{self, ExportTo};
+use crate::model::http::destination::LocalitySetting;
 use crate::model::http::objects::PathNormalization;
 use crate::model::http::proxy_headers::ProxyHeaders;
 use crate::model::identity::DEFAULT_TRUST_DOMAIN;
@@ -45,6 +47,10 @@ pub struct HttpDefaults {
     pub proxy_headers: ProxyHeaders,
     pub virtual_service_export_to: ExportTo,
     pub destination_rule_export_to: ExportTo,
+    /// `localityLbSetting`.
+    pub locality: Option<LocalitySetting>,
+    /// `h2UpgradePolicy: UPGRADE`.
+    pub upgrades_to_http2: bool,
 }
 
 /// Istio's default of `rootNamespace`.
@@ -102,7 +108,7 @@ pub enum EntryVisibility {
 }
 
 /// Fields of MeshConfig that have no use here.
-const NOT_USED: [&str; 31] = [
+const NOT_USED: [&str; 29] = [
     "proxyListenPort",
     "proxyInboundListenPort",
     "proxyHttpPort",
@@ -119,9 +125,7 @@ const NOT_USED: [&str; 31] = [
     "enableAutoMtls",
     "caCertificates",
     "defaultServiceExportTo",
-    "localityLbSetting",
     "dnsRefreshRate",
-    "h2UpgradePolicy",
     "inboundClusterStatName",
     "outboundClusterStatName",
     "enablePrometheusMerge",
@@ -258,7 +262,7 @@ fn http_defaults(fields: &mut Fields<'_>) -> HttpDefaults {
         fields.finish();
         found
     });
-    fields.without_effect("connectTimeout", "has no effect yet: the agent's own limit counts");
+    let upgrades = [("DO_NOT_UPGRADE", false), ("UPGRADE", true)];
     HttpDefaults {
         retry: fields.fields("defaultHttpRetryPolicy").map(retries::read),
         path_normalization,
@@ -266,6 +270,8 @@ fn http_defaults(fields: &mut Fields<'_>) -> HttpDefaults {
         proxy_headers: ProxyHeaders::default(),
         virtual_service_export_to: ExportTo::of(&fields.texts("defaultVirtualServiceExportTo")),
         destination_rule_export_to: ExportTo::of(&fields.texts("defaultDestinationRuleExportTo")),
+        locality: fields.fields("localityLbSetting").map(locality::read),
+        upgrades_to_http2: fields.word("h2UpgradePolicy", &upgrades).unwrap_or(false),
     }
 }
 

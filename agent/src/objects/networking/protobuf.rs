@@ -8,6 +8,8 @@ use std::time::Duration;
 use super::mesh_config::{CaCertificate, HttpDefaults, MeshConfig};
 use super::retries::{Retries, conditions};
 use super::values::ExportTo;
+use crate::model::balance::{Distribution, FailoverLabel, LocalityPattern};
+use crate::model::http::destination::LocalitySetting;
 use crate::model::http::objects::PathNormalization;
 use crate::model::http::proxy_headers::ProxyHeaders;
 use crate::model::mesh::{AccessLogEncoding, IstioAccessLog, OutboundTrafficPolicy};
@@ -61,6 +63,8 @@ fn http_defaults(wire: &pb::MeshConfig) -> Result<HttpDefaults, UnknownValue> {
         proxy_headers: wire.default_config.as_ref().map(proxy_headers).unwrap_or_default(),
         virtual_service_export_to: ExportTo::of(&wire.default_virtual_service_export_to),
         destination_rule_export_to: ExportTo::of(&wire.default_destination_rule_export_to),
+        locality: wire.locality_lb_setting.as_ref().map(locality),
+        upgrades_to_http2: wire.h2_upgrade_policy() == pb::mesh_config::H2UpgradePolicy::Upgrade,
     })
 }
 
@@ -72,6 +76,20 @@ fn proxy_headers(config: &pb::ProxyConfig) -> ProxyHeaders {
         request_id: is_on(headers.request_id.as_ref().and_then(|setting| setting.disabled)),
         attempt_count: is_on(headers.attempt_count.as_ref().and_then(|setting| setting.disabled)),
         debug: is_on(headers.envoy_debug_headers.as_ref().and_then(|setting| setting.disabled)),
+    }
+}
+
+fn locality(wire: &pb::mesh_config::LocalityLoadBalancerSetting) -> LocalitySetting {
+    use pb::mesh_config::locality_load_balancer_setting as wire_of;
+    let distribution = |wire: &wire_of::Distribute| {
+        let to = wire.to.iter().map(|(place, share)| (LocalityPattern::parse(place), *share));
+        Distribution::new(LocalityPattern::parse(&wire.from), to.collect())
+    };
+    LocalitySetting {
+        enabled: wire.enabled.unwrap_or(true),
+        distribute: wire.distribute.iter().map(distribution).collect(),
+        failover: wire.failover.iter().map(|one| (one.from.as_str().into(), one.to.as_str().into())).collect(),
+        failover_priority: wire.failover_priority.iter().map(|text| FailoverLabel::parse(text)).collect(),
     }
 }
 
