@@ -31,8 +31,8 @@ pub mod balance {
     //! Which endpoint of a service serves the next connection.
     //!
     //! Health, the port, where endpoints are (the scopes of the modes STRICT and FAILOVER, or what a client's policy prefers), and
-    //! capacity weights decide. A change of one
-    //! endpoint and a pick both cost O(log n). What a pick needs is built the first time a source of a certain place asks
+    //! capacity weights decide. A change of one endpoint and a pick both cost O(log n); a pick in turn (ROUND_ROBIN), one by a
+    //! hash, and one among endpoints that warm up cost O(n). What a pick needs is built the first time a source of a certain place asks
     //! for a port, and kept up to date from then on: an agent's sources all live on one node, so such views are few.
 
     mod affinity;

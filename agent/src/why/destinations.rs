@@ -5,6 +5,7 @@ use super::endpoints::{self, Place};
 use super::explanation::{AnswerLine, DestinationLine};
 use super::rules::object_lines;
 use crate::model::address::OriginalDst;
+use crate::model::balance::{Distribution, LocalityRule};
 use crate::model::http::destination::{Algorithm, ConnectionPool, DestinationPolicy, HashKey};
 use crate::model::http::hash_key::RequestHash;
 use crate::model::http::head::RequestHead;
@@ -119,6 +120,10 @@ fn policy_lines(policy: &DestinationPolicy) -> Vec<String> {
         lines.push(format!("endpoints with {}", labels.join(", ")));
     }
     lines.push(balancing(&policy.load_balancer.algorithm));
+    lines.extend(policy.locality.as_deref().map(|preference| places(&preference.rule)));
+    if let Some(warmup) = policy.load_balancer.warmup {
+        lines.push(format!("a new endpoint gets less than its share for {:?}", warmup.duration));
+    }
     if let Some(detection) = &policy.outlier_detection {
         lines.push(format!(
             "an endpoint is ejected for {:?} after {} errors 5xx in a row, at most {} % of them",
@@ -148,6 +153,26 @@ fn balancing(algorithm: &Algorithm) -> String {
         }
     }
     .to_owned()
+}
+
+/// Where endpoints should be.
+fn places(rule: &LocalityRule) -> String {
+    match rule {
+        LocalityRule::Anywhere => "locality: any".to_owned(),
+        LocalityRule::Failover(_) => "locality: the nearest endpoints that are left".to_owned(),
+        LocalityRule::Labels(labels) => {
+            let names: Vec<&str> = labels.iter().map(|label| &*label.name).collect();
+            format!("locality: endpoints that agree with the client in most of the first of {}", names.join(", "))
+        }
+        LocalityRule::Distribute(all) => {
+            let entry = |entry: &Distribution| {
+                let shares: Vec<String> =
+                    entry.to.iter().map(|(place, share)| format!("{share} % in {}", place.text())).collect();
+                format!("of clients in {}: {}", entry.from.text(), shares.join(", "))
+            };
+            format!("locality: {}", all.iter().map(entry).collect::<Vec<_>>().join("; "))
+        }
+    }
 }
 
 fn limits(pool: &ConnectionPool) -> impl Iterator<Item = String> {

@@ -134,6 +134,7 @@ actions      retries: at most 2 on connect-failure, refused-stream, retriable-st
 goes to      80 %  shop/reviews.shop.svc.cluster.local port 80, subset v1 (DestinationRule shop/reviews)
                endpoints with version=v1
                balancing: the less loaded of two endpoints
+               locality: the nearest endpoints that are left
                an endpoint is ejected for 30s after 3 errors 5xx in a row, at most 100 % of them
                + shop/v1-v1-1234 at 10.0.1.0:9080 over HBONE (mutual TLS) to 10.0.1.0:15008 as spiffe://cluster.local/ns/shop/sa/v1; node node-1; healthy; 3 under way; authorization: decided on node node-1
                endpoints of the service that are not of the subset: 2

@@ -117,7 +117,7 @@ fn passthrough(mesh: &HttpMesh) -> Result<()> {
     const PORT: u16 = 8080;
     let service = mesh.host("shop", "passthrough.example.com", "v1")?;
     // The address of one pod; the endpoint is another one.
-    let vip = IpAddr::from(mesh.pod("v2").ipv4());
+    let vip = mesh.pod("v2").ipv4();
     with_endpoints(mesh, &service, vip, &endpoint(mesh, "v1", "eu"), PORT)?;
     let answers = |what: &str, pod: &str| {
         wait::until(what, Duration::from_secs(10), || service.ask_at(vip, PORT, "/", &[])?.expect(200, Some(pod)))

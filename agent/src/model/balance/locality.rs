@@ -109,8 +109,9 @@ impl LocalityRule {
             Self::Anywhere => Some(0),
             Self::Failover(regions) => Some(by_distance(regions, &client.locality, &endpoint.locality)),
             Self::Labels(labels) => {
-                let agree = |(label, own): &(&FailoverLabel, &Box<str>)| *endpoint.label(&label.name) == ***own;
-                Some(labels.len() - labels.iter().zip(&client.labels).take_while(agree).count())
+                let pairs = labels.iter().zip(&client.labels);
+                let agreeing = pairs.take_while(|(label, own)| *endpoint.label(&label.name) == ***own).count();
+                Some(labels.len() - agreeing)
             }
             Self::Distribute(_) => match self.distribution(client) {
                 Some(found) => found.to.iter().position(|(place, _)| place.matches(&endpoint.locality)),

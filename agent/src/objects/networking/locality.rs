@@ -19,7 +19,8 @@ pub(super) fn read(mut fields: Fields<'_>) -> LocalitySetting {
         failover: fields.items("failover").iter().filter_map(|item| item.fields(report).and_then(failover)).collect(),
         failover_priority: fields.texts("failoverPriority").iter().map(|text| FailoverLabel::parse(text)).collect(),
     };
-    if !found.distribute.is_empty() && !(found.failover.is_empty() && found.failover_priority.is_empty()) {
+    let has_order = !found.failover.is_empty() || !found.failover_priority.is_empty();
+    if has_order && !found.distribute.is_empty() {
         fields.error("distribute", "is used without failover and failoverPriority: remove one of them");
     }
     if !found.failover_priority.is_empty() && !found.failover.is_empty() {
