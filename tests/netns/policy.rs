@@ -333,19 +333,36 @@ fn matches_nobody(mesh: &Mesh) -> Result<()> {
     let account = ("serviceAccounts", account, "is not a service account");
     for (field, written, reason) in principals.into_iter().chain(namespaces).chain([account]) {
         let rules = format!("[{{from: [{{source: {{{field}: [\"{written}\"]}}}}]}}]");
-        {
-            let _deny = mesh.control_plane.objects.put_for_now("case", &policy("far", "DENY", &rules))?;
-            soon(&format!("DENY {field} {written} refuses everybody"), || {
-                refuses(&mesh.near, &mesh.far, ECHO)?;
-                refuses(&mesh.client, &mesh.far, ECHO)?;
-                refuses(&mesh.outsider, &mesh.far, ECHO)
-            })?;
-            accepts(&mesh.client, &mesh.near, ECHO).context("only its scope is closed")?;
-        }
         let told = format!("spec.rules[0].from[0].source.{field}[0]: {written:?} {reason}");
-        let log = mesh.control_plane.tail();
-        ensure!(log.replace('\\', "").contains(&told), "the control plane does not say {told:?}:\n{log}");
-        calm(mesh)?;
+        denies_its_scope(mesh, &rules, &told)?;
+    }
+    let no_port = |written: &str| format!("bad port {written:?}: use 1 to 65535");
+    for (written, reason) in [
+        ("0", "\"0\" matches no connection: a port is 1 to 65535".to_owned()),
+        ("70000", no_port("70000")),
+        ("http", no_port("http")),
+    ] {
+        let rules = format!("[{{to: [{{operation: {{ports: [\"{written}\"]}}}}]}}]");
+        denies_its_scope(mesh, &rules, &format!("spec.rules[0].to[0].operation.ports[0]: {reason}"))?;
+        let rules = format!("[{{when: [{{key: destination.port, values: [\"{written}\"]}}]}}]");
+        denies_its_scope(mesh, &rules, &format!("spec.rules[0].when[0].values[0]: {reason}"))?;
     }
     Ok(())
+}
+
+/// A DENY for `far` with these rules, which can match nothing, refuses everybody there and nobody elsewhere, and the control plane
+/// says `told`.
+fn denies_its_scope(mesh: &Mesh, rules: &str, told: &str) -> Result<()> {
+    {
+        let _deny = mesh.control_plane.objects.put_for_now("case", &policy("far", "DENY", rules))?;
+        soon(&format!("DENY {rules} refuses everybody"), || {
+            refuses(&mesh.near, &mesh.far, ECHO)?;
+            refuses(&mesh.client, &mesh.far, ECHO)?;
+            refuses(&mesh.outsider, &mesh.far, ECHO)
+        })?;
+        accepts(&mesh.client, &mesh.near, ECHO).context("only its scope is closed")?;
+    }
+    let log = mesh.control_plane.tail();
+    ensure!(log.replace('\\', "").contains(told), "the control plane does not say {told:?}:\n{log}");
+    calm(mesh)
 }

@@ -67,7 +67,7 @@ impl AuthorizationPolicy {
         if action == PolicyAction::Deny && rules.iter().any(Rule::is_http_only) {
             list.notice("a DENY rule with HTTP attributes only denies all TCP connections in its scope");
         }
-        check_sources(action, &rules, &list);
+        check_matches(action, &rules, &list);
         Self { target, action, rules, dry_run: dry_run(metadata, spec.report()) }
     }
 }
@@ -132,36 +132,37 @@ fn check_provider(action: PolicyAction, provider: Option<&str>, spec: &Place<'_>
     }
 }
 
-/// What a source names.
+/// What the values of a field name.
 #[derive(Debug, Clone, Copy)]
 enum Named {
     Principals,
     Namespaces,
+    Ports,
 }
 
 impl Named {
-    fn can_match(self, text: &str) -> bool {
+    /// Why this value can match nothing, if that is so.
+    fn why_no_match(self, text: &str) -> Option<String> {
         let pattern = StringMatch::written(text);
-        match self {
-            Self::Principals => pattern.can_match_a_principal(),
-            Self::Namespaces => pattern.can_match_a_namespace(),
-        }
-    }
-
-    fn form(self) -> &'static str {
-        match self {
-            Self::Principals => {
-                "a principal is <trust domain>/ns/<namespace>/sa/<service account>, without spiffe://, with a star at one \
-                 end at most"
-            }
-            Self::Namespaces => "a namespace is a name such as shop, with a star at one end at most",
-        }
+        let (can_match, form) = match self {
+            Self::Principals => (
+                pattern.can_match_a_principal(),
+                "matches nobody: a principal is <trust domain>/ns/<namespace>/sa/<service account>, without spiffe://, with a \
+                 star at one end at most",
+            ),
+            Self::Namespaces => (
+                pattern.can_match_a_namespace(),
+                "matches nobody: a namespace is a name such as shop, with a star at one end at most",
+            ),
+            Self::Ports => (text != "0", "matches no connection: a port is 1 to 65535"),
+        };
+        (!can_match).then(|| format!("{text:?} {form}"))
     }
 }
 
-/// Finds principals and namespaces that match nobody. Where the policy would then close less than its author meant, it is not
-/// valid.
-fn check_sources(action: PolicyAction, rules: &[Rule], list: &Place<'_>) {
+/// Finds principals and namespaces that match nobody, and ports that no connection has. Where the policy would then close less
+/// than its author meant, it is not valid.
+fn check_matches(action: PolicyAction, rules: &[Rule], list: &Place<'_>) {
     for (at, rule) in rules.iter().enumerate() {
         let place = list.item(at);
         for (at, source) in rule.from.iter().enumerate() {
@@ -170,24 +171,34 @@ fn check_sources(action: PolicyAction, rules: &[Rule], list: &Place<'_>) {
             check_values(action, Named::Principals, &source.principals, at(["principals", "notPrincipals"]));
             check_values(action, Named::Namespaces, &source.namespaces, at(["namespaces", "notNamespaces"]));
         }
+        for (at, operation) in rule.to.iter().enumerate() {
+            let place = place.field("to").item(at).field("operation");
+            check_values(action, Named::Ports, &operation.ports, ["ports", "notPorts"].map(|name| place.field(name)));
+        }
         for (at, condition) in rule.when.iter().enumerate() {
             let place = place.field("when").item(at);
-            let (named, values) = match condition {
-                Condition::SourcePrincipal(values) => (Named::Principals, values),
-                Condition::SourceNamespace(values) => (Named::Namespaces, values),
-                _ => continue,
-            };
-            check_values(action, named, values, ["values", "notValues"].map(|name| place.field(name)));
+            let places = || ["values", "notValues"].map(|name| place.field(name));
+            match condition {
+                Condition::SourcePrincipal(values) => check_values(action, Named::Principals, values, places()),
+                Condition::SourceNamespace(values) => check_values(action, Named::Namespaces, values, places()),
+                Condition::DestinationPort(values) => check_values(action, Named::Ports, values, places()),
+                _ => {}
+            }
         }
     }
 }
 
-fn check_values(action: PolicyAction, named: Named, values: &Values<String>, [place, not_place]: [Place<'_>; 2]) {
+fn check_values<T: ToString>(
+    action: PolicyAction,
+    named: Named,
+    values: &Values<T>,
+    [place, not_place]: [Place<'_>; 2],
+) {
     let denies = matches!(action, PolicyAction::Deny | PolicyAction::Custom);
     let allows = action == PolicyAction::Allow;
-    for (texts, place, closes) in [(&values.values, place, denies), (&values.not_values, not_place, allows)] {
-        for (at, text) in texts.iter().enumerate().filter(|(_, text)| !named.can_match(text)) {
-            let reason = format!("{text:?} matches nobody: {}", named.form());
+    for (values, place, closes) in [(&values.values, place, denies), (&values.not_values, not_place, allows)] {
+        for (at, value) in values.iter().enumerate() {
+            let Some(reason) = named.why_no_match(&value.to_string()) else { continue };
             let place = place.item(at);
             if closes { place.error(reason) } else { place.notice(reason) }
         }

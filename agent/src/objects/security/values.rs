@@ -59,11 +59,11 @@ pub(super) fn ip_block(Text { text, place }: &Text<'_>) -> Option<IpNet> {
     block
 }
 
-/// A port, written as a string.
+/// A port, written as a string. Whether a connection can have it is checked with the whole policy.
 pub(super) fn port(Text { text, place }: &Text<'_>) -> Option<u16> {
     let port = text.parse::<u16>().ok().filter(|_| text.bytes().all(|byte| byte.is_ascii_digit()));
     if port.is_none() {
-        place.error(format!("bad port {text:?}: use 0 to 65535"));
+        place.error(format!("bad port {text:?}: use 1 to 65535"));
     }
     port
 }

@@ -108,10 +108,18 @@ fn one_match(wire: &pb::Match, action: Action) -> Result<Match, Malformed> {
     let not_namespaces = strings("not_namespaces", &wire.not_namespaces)?;
     let accounts = service_accounts("service_accounts", &wire.service_accounts)?;
     let not_accounts = service_accounts("not_service_accounts", &wire.not_service_accounts)?;
-    // What keeps somebody out must be about somebody.
+    let destination_ports = ports("destination_ports", &wire.destination_ports)?;
+    let not_destination_ports = ports("not_destination_ports", &wire.not_destination_ports)?;
+    // What keeps somebody out must be about somebody, and about a port that there is.
     match action {
-        Action::Deny => about_somebody("", &principals, &namespaces, &accounts)?,
-        Action::Allow => about_somebody("not_", &not_principals, &not_namespaces, &not_accounts)?,
+        Action::Deny => {
+            about_somebody("", &principals, &namespaces, &accounts)?;
+            about_some_port("destination_ports", &destination_ports)?;
+        }
+        Action::Allow => {
+            about_somebody("not_", &not_principals, &not_namespaces, &not_accounts)?;
+            about_some_port("not_destination_ports", &not_destination_ports)?;
+        }
     }
     Ok(Match {
         namespaces,
@@ -122,8 +130,8 @@ fn one_match(wire: &pb::Match, action: Action) -> Result<Match, Malformed> {
         not_source_ips: blocks("not_source_ips", &wire.not_source_ips)?,
         destination_ips: blocks("destination_ips", &wire.destination_ips)?,
         not_destination_ips: blocks("not_destination_ips", &wire.not_destination_ips)?,
-        destination_ports: ports("destination_ports", &wire.destination_ports)?,
-        not_destination_ports: ports("not_destination_ports", &wire.not_destination_ports)?,
+        destination_ports,
+        not_destination_ports,
         service_accounts: accounts,
         not_service_accounts: not_accounts,
     })
@@ -152,6 +160,11 @@ fn about_somebody(
         }
         None => Ok(()),
     }
+}
+
+/// No connection has port 0.
+fn about_some_port(field: &str, ports: &[u16]) -> Result<(), Malformed> {
+    if ports.contains(&0) { Err(Malformed::new(field, Flaw::Port(0))) } else { Ok(()) }
 }
 
 fn strings(field: &str, wire: &[pb::StringMatch]) -> Result<Vec<StringMatch>, Malformed> {

@@ -260,6 +260,24 @@ fn a_service_account_that_nobody_has_must_not_open_anything() {
 }
 
 #[test]
+fn a_port_that_no_connection_has_must_not_open_anything() {
+    // Action, the positive values, the negative ones, the field that is blamed.
+    let rows = [
+        (policy_pb::Action::Deny, vec![80, 0], Vec::new(), Some("destination_ports")),
+        (policy_pb::Action::Deny, Vec::new(), vec![0], None),
+        (policy_pb::Action::Allow, vec![0], Vec::new(), None),
+        (policy_pb::Action::Allow, Vec::new(), vec![0], Some("not_destination_ports")),
+    ];
+    for (action, ports, not_ports, blamed) in rows {
+        let mut policy = policy(|m| (m.destination_ports, m.not_destination_ports) = (ports, not_ports));
+        policy.action = action.into();
+        let found = authorization("ns/name", &policy.encode_to_vec()).err().map(|malformed| malformed.to_string());
+        let expected = blamed.map(|field| format!("groups[0].rules[0].matches[1].{field}: 0 is no port"));
+        assert_eq!(found, expected, "{action:?}");
+    }
+}
+
+#[test]
 fn a_namespace_that_nobody_has_must_not_open_anything() {
     use policy_pb::string_match::MatchType;
     let bad = || vec![policy_pb::StringMatch { match_type: Some(MatchType::Prefix("ns/shop".into())) }];
