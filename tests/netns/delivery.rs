@@ -1,5 +1,6 @@
 //! Other ways to get a mesh and certificates: a node by itself, from files.
 
+use std::fs;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
@@ -12,6 +13,7 @@ use weir_tests::wait;
 use weir_tests::world::{N1, Pod, World};
 
 use crate::harness::{Case, Check};
+use crate::trust::{naming_roots, visit};
 
 pub(crate) const CASES: &[Case] = &[
     Case {
@@ -25,6 +27,10 @@ pub(crate) const CASES: &[Case] = &[
     Case {
         name: "delivery: a node by itself, from objects and ready certificates",
         check: Check::Alone(ready_certificates),
+    },
+    Case {
+        name: "delivery: a node by itself trusts the roots that MeshConfig names, whoever makes its certificates",
+        check: Check::Alone(named_roots),
     },
 ];
 
@@ -89,19 +95,61 @@ fn own_authority() -> Result<()> {
 
 fn ready_certificates() -> Result<()> {
     let alone = Alone::new()?;
+    let agent = alone.agent(with_ready_certificates(&alone)?)?;
+    alone.works(&agent)
+}
+
+/// Writes certificates for the pods. Returns the flag that names them.
+fn with_ready_certificates(alone: &Alone) -> Result<String> {
     let folder = alone.world.run().folder().join("certificates");
     let authority = Authority::generate()?;
     authority.store(&folder)?;
-    std::fs::rename(folder.join("ca-cert.pem"), folder.join("root-cert.pem"))?;
-    std::fs::remove_file(folder.join("ca-key.pem"))?;
+    fs::rename(folder.join("ca-cert.pem"), folder.join("root-cert.pem"))?;
+    fs::remove_file(folder.join("ca-key.pem"))?;
     for pod in &alone.pods {
         let id = weir_tests::mesh::principal(pod);
         let files = authority.write(Presented::Identity(&id), &folder, "fresh")?;
-        let both = std::fs::read_to_string(&files.chain)? + &std::fs::read_to_string(&files.key)?;
-        std::fs::write(folder.join(format!("{NAMESPACE}.{}.pem", pod.name())), both)?;
+        let both = fs::read_to_string(&files.chain)? + &fs::read_to_string(&files.key)?;
+        fs::write(folder.join(format!("{NAMESPACE}.{}.pem", pod.name())), both)?;
     }
-    let agent = alone.agent(format!("--certificates-dir={}", folder.display()))?;
-    alone.works(&agent)
+    Ok(format!("--certificates-dir={}", folder.display()))
+}
+
+/// A root that MeshConfig names counts, whoever makes the node's own certificates.
+fn named_roots() -> Result<()> {
+    for is_ready in [false, true] {
+        let alone = Alone::new()?;
+        let [left, right] = &alone.pods;
+        let run = alone.world.run().folder();
+        let certificates = if is_ready {
+            with_ready_certificates(&alone)?
+        } else {
+            let own = run.join("ca");
+            Authority::generate()?.store(&own)?;
+            format!("--ca-dir={}", own.display())
+        };
+        let (foreign, folder) = (Authority::generate()?, run.join("visitors"));
+        foreign.store(&folder)?;
+        let identity = format!("spiffe://cluster.local/ns/{NAMESPACE}/sa/visitor");
+        let certificate = foreign.write(Presented::Identity(&identity), &folder, "stranger")?;
+        let outsider = alone.world.nodes[N1].pod("outsider")?;
+        let agent = alone.agent(certificates)?;
+        let _server = test_app::serve(&right.place)?;
+        wait::until("traffic flows through the mesh", WITHIN, || test_app::echoes(&left.place, right.ipv4(), ECHO))?;
+        ensure!(visit(&outsider, right, &certificate).is_err(), "the stranger's root is trusted already");
+        let config = naming_roots(&fs::read_to_string(folder.join("ca-cert.pem"))?);
+        {
+            let _named = alone.objects.put_for_now("mesh-config", &config)?;
+            wait::until("the stranger is let in", WITHIN, || visit(&outsider, right, &certificate).map(drop))
+                .with_context(|| agent.tail())?;
+            test_app::echoes(&left.place, right.ipv4(), ECHO).context("the node's own root counts as before")?;
+        }
+        wait::until("the stranger is refused", WITHIN, || {
+            ensure!(visit(&outsider, right, &certificate).is_err(), "it is let in");
+            Ok(())
+        })?;
+    }
+    Ok(())
 }
 
 /// What the control plane accepts: fewer versions than there are workloads.

@@ -31,6 +31,10 @@ pub(crate) const CASES: &[Case] = &[
         name: "trust: connections of a root that is removed end in order, and no others",
         check: Check::Alone(root_removed),
     },
+    Case {
+        name: "trust: roots that caCertificates of MeshConfig names are trusted for as long as it does",
+        check: Check::Alone(root_named),
+    },
 ];
 
 const HBONE: u16 = 15008;
@@ -120,6 +124,15 @@ fn domain_removed() -> Result<()> {
     Ok(())
 }
 
+/// Opens a connection to a pod's HBONE listener with this certificate, and a stream on it that carries bytes.
+pub(crate) fn visit(from: &Pod, to: &Pod, certificate: &CertificateFiles) -> Result<RawHttp2> {
+    let mut peer = RawHttp2::connect(from.place.netns(), SocketAddr::new(to.ipv4(), HBONE), certificate)?;
+    let status = peer.request(1, &SocketAddr::new(to.ipv4(), ECHO).to_string())?;
+    ensure!(status == 200, "it is answered {status}");
+    peer.echo(1, b"before")?;
+    Ok(peer)
+}
+
 /// A peer with a certificate of its own.
 struct Visitor<'a> {
     mesh: &'a Mesh,
@@ -127,15 +140,35 @@ struct Visitor<'a> {
 }
 
 impl Visitor<'_> {
-    /// Opens a connection to far's HBONE listener, and a stream on it that carries bytes.
     fn opens(&self) -> Result<RawHttp2> {
-        let (netns, far) = (self.mesh.outsider.place.netns(), self.mesh.far.ipv4());
-        let mut peer = RawHttp2::connect(netns, SocketAddr::new(far, HBONE), &self.certificate)?;
-        let status = peer.request(1, &SocketAddr::new(far, ECHO).to_string())?;
-        ensure!(status == 200, "it is answered {status}");
-        peer.echo(1, b"before")?;
-        Ok(peer)
+        visit(&self.mesh.outsider, &self.mesh.far, &self.certificate)
     }
+}
+
+/// MeshConfig that names these roots (PEM).
+pub(crate) fn naming_roots(pem: &str) -> String {
+    let indented: String = pem.lines().map(|line| format!("        {line}\n")).collect();
+    format!(
+        "apiVersion: mesh.istio.io/v1alpha1\nkind: MeshConfig\nmetadata: {{name: mesh, namespace: istio-system}}\nspec:\n  \
+         caCertificates:\n    - pem: |\n{indented}"
+    )
+}
+
+fn root_named() -> Result<()> {
+    let mesh = Mesh::start_with("t", &["--drain-seconds=3"])?;
+    let (foreign, folder) = (Authority::generate()?, mesh.world.run().folder().join("visitors"));
+    foreign.store(&folder)?;
+    let identity = format!("spiffe://cluster.local/ns/{NAMESPACE}/sa/visitor");
+    let certificate = foreign.write(Presented::Identity(&identity), &folder, "stranger")?;
+    let stranger = Visitor { mesh: &mesh, certificate };
+    ensure!(stranger.opens().is_err(), "its root is trusted already");
+    mesh.control_plane.objects.put("mesh-config", &naming_roots(&fs::read_to_string(folder.join("ca-cert.pem"))?))?;
+    let mut peer = wait::until("the stranger is let in", WITHIN, || stranger.opens()).with_context(|| mesh.logs())?;
+    mesh.control_plane.objects.remove("mesh-config")?;
+    let word = peer.last_word(WITHIN);
+    ensure!(word == Reaction::GoAway(0), "it is told {word:?}");
+    ensure!(stranger.opens().is_err(), "a new handshake is accepted");
+    Ok(())
 }
 
 fn root_removed() -> Result<()> {

@@ -9,7 +9,7 @@ use anyhow::Context;
 use futures_util::future::BoxFuture;
 use tokio::sync::watch;
 
-use super::{http_objects, istiod};
+use super::{http_objects, istiod, roots};
 use crate::config::AgentConfig;
 use crate::control_plane::authority::Authority;
 use crate::control_plane::{FileSource, FileSourceOptions, translate};
@@ -65,8 +65,11 @@ pub(super) async fn start(
         let options = istiod::xds_options(config, settings, metrics, may_write_state)?;
         tokio::spawn(xds::run(options, mesh.clone(), status.clone(), blocker, objects));
     }
-    let certificates = Certificates::start(certificate_source(config)?, certificate_options(config, metrics));
-    istiod::keep_certificates_current(config, &certificates, mesh, &status);
+    let authority = config.files.ca_dir.as_deref().map(Authority::open).transpose().context("--ca-dir")?;
+    let source = certificate_source(config, authority.as_ref())?;
+    let certificates = Certificates::start(source, certificate_options(config, metrics));
+    roots::follow(config, authority.as_ref(), &certificates, mesh);
+    istiod::retry_with_stream(config, &certificates, &status);
     let revocation = config.files.crl.clone().map(|path| follow_revocation(path, &certificates));
     let waiting = status.clone();
     let synced = Box::pin(async move { waiting.first_sync().await });
@@ -119,9 +122,8 @@ fn follow_revocation(path: PathBuf, certificates: &Certificates) -> RevocationSt
     status
 }
 
-fn certificate_source(config: &AgentConfig) -> anyhow::Result<CertificateSource> {
-    if let Some(dir) = &config.files.ca_dir {
-        let authority = Authority::open(dir).context("--ca-dir")?;
+fn certificate_source(config: &AgentConfig, authority: Option<&Authority>) -> anyhow::Result<CertificateSource> {
+    if let Some(authority) = authority {
         return Ok(CertificateSource::Issuer(authority.issuer()));
     }
     if let Some(dir) = &config.files.certificates_dir {

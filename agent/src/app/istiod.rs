@@ -1,5 +1,5 @@
-//! What the agent needs of istiod: the settings of the ADS stream and of the certificate requests, and what keeps the
-//! certificates up to date with both.
+//! What the agent needs of istiod: the settings of the ADS stream and of the certificate requests, and what ties the one to the
+//! other.
 
 use std::sync::Arc;
 
@@ -11,9 +11,8 @@ use crate::config::{AgentConfig, Environment, ObjectsFrom};
 use crate::control_channel::{self, ControlAddress, ControlHeaders, GrpcIssuer, OwnServices, RootSource};
 use crate::model::mesh::MeshSettings;
 use crate::resources::WantedObjects;
-use crate::state::SharedMesh;
 use crate::telemetry::metrics::Metrics;
-use crate::tls::certificates::{CertificateSource, Certificates, trust_bundle};
+use crate::tls::certificates::{CertificateSource, Certificates};
 use crate::xds::{ConnectionState, XdsOptions, XdsStatus};
 
 /// The settings with what the environment adds to them. Variables of a ztunnel chart that have no effect here are logged.
@@ -63,39 +62,13 @@ pub(super) fn certificate_source(config: &AgentConfig) -> anyhow::Result<Certifi
     Ok(CertificateSource::Issuer(Arc::new(issuer.with_headers(headers))))
 }
 
-/// Keeps the trust bundle up to date, and has certificates that could not be obtained requested again once the control plane
-/// is reachable.
-pub(super) fn keep_certificates_current(
-    config: &AgentConfig,
-    certificates: &Certificates,
-    mesh: &SharedMesh,
-    status: &XdsStatus,
-) {
-    if config.files.ca_dir.is_some() || config.files.certificates_dir.is_some() {
+/// Has certificates that could not be obtained requested again once the control plane is reachable, where that issues them.
+pub(super) fn retry_with_stream(config: &AgentConfig, certificates: &Certificates, status: &XdsStatus) {
+    let is_issuer_another = config.istiod.ca_address.is_some();
+    if is_issuer_another || config.files.ca_dir.is_some() || config.files.certificates_dir.is_some() {
         return;
     }
-    let (named, roots) = watch::channel(Vec::new());
-    let ca_root = RootSource::new(&config.ca_root());
-    tokio::spawn(trust_bundle::update(certificates.clone(), move || ca_root.read_for_peers(), roots));
-    let mesh = mesh.clone();
-    tokio::spawn(async move {
-        let mut changes = mesh.watch();
-        loop {
-            let now: Vec<String> = mesh.read().settings().ca_certificates.iter().map(ToString::to_string).collect();
-            named.send_if_modified(|known| {
-                let is_news = *known != now;
-                *known = now;
-                is_news
-            });
-            if changes.changed().await.is_err() {
-                return;
-            }
-        }
-    });
-    if config.istiod.ca_address.is_some() {
-        return;
-    }
-    // The same server issues certificates: where the stream cannot reach it, requests for certificates cannot either.
+    // Where the stream cannot reach the server, requests for certificates cannot either.
     let (certificates, mut connection) = (certificates.clone(), status.connection());
     tokio::spawn(async move {
         while connection.changed().await.is_ok() {

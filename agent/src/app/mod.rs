@@ -21,6 +21,7 @@ mod kubernetes;
 mod nri;
 mod pod_warnings;
 mod process;
+mod roots;
 mod settings;
 mod shutdown;
 mod uninstall;

@@ -17,7 +17,7 @@ use crate::model::http::proxy_headers::ProxyHeaders;
 use crate::model::identity::{Identity, TrustDomain};
 use crate::model::mesh::OutboundTrafficPolicy;
 use crate::model::telemetry::providers::TelemetryDefaults;
-use crate::objects::{MeshConfig, Retries, RetryConditions};
+use crate::objects::{CaCertificate, MeshConfig, Retries, RetryConditions};
 use crate::proto::istio::mesh::v1alpha1 as pb;
 use crate::proto::istio::mesh::v1alpha1::mesh_config::outbound_traffic_policy::Mode;
 use crate::proto::istio::workload::{Address, address};
@@ -100,7 +100,7 @@ fn mesh_config(config: &MeshConfig) -> pb::MeshConfig {
         access_log_encoding: telemetry_defaults::encoding(&telemetry.log_form).into(),
         extension_providers: telemetry_defaults::providers(telemetry),
         default_providers: Some(telemetry_defaults::default_providers(telemetry)),
-        ca_certificates: Vec::new(),
+        ca_certificates: config.ca_certificates.iter().map(ca_certificate).collect(),
         outbound_traffic_policy: Some(pb::mesh_config::OutboundTrafficPolicy { mode: mode.into() }),
         trust_domain: config.trust_domain().to_owned(),
         root_namespace: config.root_namespace().to_owned(),
@@ -132,6 +132,14 @@ fn locality(setting: &LocalitySetting) -> pb::mesh_config::LocalityLoadBalancerS
         failover: failover.map(|(from, to)| wire_of::Failover { from: from.to_string(), to: to.to_string() }).collect(),
         enabled: Some(setting.enabled),
         failover_priority: setting.failover_priority.iter().map(label).collect(),
+    }
+}
+
+fn ca_certificate(certificate: &CaCertificate) -> pb::mesh_config::CertificateData {
+    use pb::mesh_config::certificate_data::CertificateData;
+    pb::mesh_config::CertificateData {
+        trust_domains: certificate.trust_domains.clone(),
+        certificate_data: Some(CertificateData::Pem(certificate.pem.clone())),
     }
 }
 

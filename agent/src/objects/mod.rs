@@ -43,6 +43,7 @@ mod networking {
     //! The kinds of `networking.istio.io`: where requests go and how, services and workloads outside of Kubernetes' own
     //! objects, and Istio's MeshConfig.
 
+    mod ca_certificates;
     mod connection_pool;
     mod destination;
     pub(super) mod destination_rule;
@@ -63,13 +64,14 @@ mod networking {
     pub(super) mod virtual_service;
     pub(super) mod workload_entry;
 
+    pub use ca_certificates::CaCertificate;
     pub use connection_pool::{ConnectionPool, H2Upgrade};
     pub use destination::{Destination, RouteDestination};
     pub use destination_rule::{DestinationRule, Subset};
     pub use http_actions::{Mirror, Rewrite};
     pub use http_match::HttpMatch;
     pub use http_rule::HttpRule;
-    pub use mesh_config::{CaCertificate, EntryVisibility, HttpDefaults, MeshConfig};
+    pub use mesh_config::{EntryVisibility, HttpDefaults, MeshConfig};
     pub use retries::{Retries, RetryConditions};
     pub use service_entry::{Resolution, ServiceEntry, ServiceEntryPort};
     pub use sidecar::{EgressHost, EgressListener, Sidecar};

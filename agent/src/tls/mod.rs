@@ -42,6 +42,7 @@ pub mod certificates {
 
     pub use cache::Certificates;
     pub use options::{CertificateEvent, CertificateOptions, CertificateSource, CertificateStatus, NoCertificate};
+    pub use ready_files::ready_roots;
     pub use store::is_key_file;
 }
 

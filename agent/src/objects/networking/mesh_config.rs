@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use super::ca_certificates::{self, CaCertificate};
 use super::locality;
 use super::proxy_config;
 use super::retries::{self, Retries};
@@ -27,7 +28,7 @@ pub struct MeshConfig {
     pub outbound_traffic_policy: Option<OutboundTrafficPolicy>,
     /// `accessLogFormat` and `accessLogEncoding`, where `accessLogFile` names a file. Lines go where the agent's log goes.
     pub access_log: Option<IstioAccessLog>,
-    /// Further root certificates. A control plane passes them on to agents; those of files have no effect.
+    /// Further root certificates, which agents trust besides those of the CA.
     pub ca_certificates: Vec<CaCertificate>,
     /// Namespaces that belong to the mesh; empty: all.
     pub discovery_selectors: Vec<LabelSelector>,
@@ -75,14 +76,6 @@ impl MeshConfig {
     }
 }
 
-/// An entry of `caCertificates` that holds a certificate; bundles to be fetched from elsewhere are not.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct CaCertificate {
-    pub pem: String,
-    /// The trust domains it is for; empty: all.
-    pub trust_domains: Vec<String>,
-}
-
 /// `serviceEntryVisibility`: who sees the services of ServiceEntries.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ServiceEntryVisibility {
@@ -108,7 +101,7 @@ pub enum EntryVisibility {
 }
 
 /// Fields of MeshConfig that have no use here.
-const NOT_USED: [&str; 29] = [
+const NOT_USED: [&str; 28] = [
     "proxyListenPort",
     "proxyInboundListenPort",
     "proxyHttpPort",
@@ -123,7 +116,6 @@ const NOT_USED: [&str; 29] = [
     "inboundTrafficPolicy",
     "configSources",
     "enableAutoMtls",
-    "caCertificates",
     "defaultServiceExportTo",
     "dnsRefreshRate",
     "inboundClusterStatName",
@@ -151,7 +143,7 @@ pub(in crate::objects) fn read(mut fields: Fields<'_>) -> MeshConfig {
         trust_domain_aliases: fields.texts("trustDomainAliases"),
         outbound_traffic_policy: fields.fields("outboundTrafficPolicy").map(outbound_traffic_policy),
         access_log,
-        ca_certificates: Vec::new(),
+        ca_certificates: ca_certificates::read(&mut fields),
         discovery_selectors: selectors(&mut fields, "discoverySelectors"),
         service_entry_visibility: fields.fields("serviceEntryVisibility").map(visibility),
         http: HttpDefaults { proxy_headers: proxy.headers, ..http_defaults(&mut fields) },

@@ -5,7 +5,8 @@ mod telemetry;
 
 use std::time::Duration;
 
-use super::mesh_config::{CaCertificate, HttpDefaults, MeshConfig};
+use super::ca_certificates::CaCertificate;
+use super::mesh_config::{HttpDefaults, MeshConfig};
 use super::retries::{Retries, conditions};
 use super::values::ExportTo;
 use crate::model::balance::{Distribution, FailoverLabel, LocalityPattern};

@@ -417,6 +417,26 @@ const MESH_CONFIG: &[Case] = &[
     ("", "accessLogFile: /var/log/access", "W spec.accessLogFile", "no effect as a path"),
     ("", "accessLogEncoding: XML", "E spec.accessLogEncoding", "JSON"),
     ("", "enableTracing: true", "W spec.enableTracing", "no effect"),
+    ("", "caCertificates: [{pem: text}]", "E spec.caCertificates[0].pem", "holds no certificate"),
+    (
+        "",
+        "caCertificates: [{pem: '-----BEGIN CERTIFICATE----- !! -----END CERTIFICATE-----'}]",
+        "E spec.caCertificates[0].pem",
+        "certificate 1 in it is not base64",
+    ),
+    (
+        "",
+        "caCertificates: [{pem: '-----BEGIN CERTIFICATE----- AAAA'}]",
+        "E spec.caCertificates[0].pem",
+        "certificate 1 in it has no end",
+    ),
+    (
+        "",
+        "caCertificates: [{pem: '-----BEGIN CERTIFICATE----- AAAA -----END CERTIFICATE-----', trustDomains: ['_']}]",
+        "E spec.caCertificates[0].trustDomains[0]",
+        "invalid part",
+    ),
+    ("", "caCertificates: [{spiffeBundleUrl: 'https://a'}]", "W spec.caCertificates[0].spiffeBundleUrl", "not fetched"),
 ];
 
 #[test]

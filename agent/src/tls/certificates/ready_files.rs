@@ -76,6 +76,14 @@ impl ReadyFiles {
     }
 }
 
+/// The roots in a directory of ready files, PEM, one each.
+///
+/// # Errors
+/// Those of reading the file.
+pub fn ready_roots(dir: &Path) -> io::Result<Vec<String>> {
+    Ok(pem::certificate_blocks(&fs::read_to_string(dir.join(ROOTS))?))
+}
+
 fn file_stamp(path: &Path) -> Result<FileStamp, ReadyFilesError> {
     let metadata = fs::metadata(path).map_err(|source| ReadyFilesError::Read { path: path.to_owned(), source })?;
     Ok(FileStamp::of(&metadata))

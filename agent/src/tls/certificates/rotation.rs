@@ -250,7 +250,7 @@ async fn reread_files(rotation: &Rotation, files: &ReadyFiles, slot: &Slot) {
     loop {
         match files.read_if_changed(&slot.identity, &mut stamp, &rotation.trust, rotation.now()) {
             Ok(Some(certificate)) => {
-                let certificate = Arc::new(certificate);
+                let certificate = Arc::new(rotation.with_extra_roots(certificate));
                 rotation.report_obtained(&certificate);
                 slot.publish(certificate, || ());
             }
