@@ -2,6 +2,7 @@
 //! from the same effective mode per port.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 /// Labels of an object, or those that a selector asks for.
 pub type Labels = BTreeMap<String, String>;
@@ -30,17 +31,32 @@ pub enum MtlsMode {
     Strict,
 }
 
-/// The PeerAuthentications in force.
+/// The PeerAuthentications in force. A change costs a search among those of its namespace.
 #[derive(Debug, Default)]
 pub struct PeerModes {
     root_namespace: String,
-    /// There is at least one object.
-    any: bool,
-    mesh: MtlsMode,
-    /// By namespace, other than the root.
-    namespaces: BTreeMap<String, MtlsMode>,
-    /// Objects with a selector, by namespace, oldest first.
-    selecting: BTreeMap<String, Vec<(String, PeerAuthentication)>>,
+    namespaces: BTreeMap<String, OfNamespace>,
+}
+
+/// Sorts the objects of a namespace, oldest first: by age, then by name.
+type Rank = (Arc<str>, String);
+
+/// The objects of one namespace. In the root namespace those without a selector are for the mesh, and those with one have no effect.
+#[derive(Debug, Default)]
+struct OfNamespace {
+    /// Those without a selector: the oldest counts.
+    whole: BTreeMap<Rank, MtlsMode>,
+    selecting: BTreeMap<Rank, PeerAuthentication>,
+}
+
+impl OfNamespace {
+    fn mode(&self) -> MtlsMode {
+        self.whole.values().next().copied().unwrap_or_default()
+    }
+
+    fn is_empty(&self) -> bool {
+        self.whole.is_empty() && self.selecting.is_empty()
+    }
 }
 
 /// What one object with a selector means for its workloads.
@@ -53,38 +69,44 @@ pub struct Effective {
 }
 
 impl PeerModes {
-    /// Gathers objects as namespace, name and content, oldest first: of several for the same scope the oldest counts. A
-    /// selector in the root namespace has no effect.
-    pub fn new<'a>(
-        root_namespace: &str,
-        objects: impl Iterator<Item = (&'a str, &'a str, &'a PeerAuthentication)>,
-    ) -> Self {
-        let mut modes = Self { root_namespace: root_namespace.to_owned(), ..Self::default() };
-        let mut mesh = None;
-        for (namespace, name, object) in objects {
-            modes.any = true;
-            match (namespace == root_namespace, object.selector.is_empty()) {
-                (true, true) => {
-                    mesh.get_or_insert(object.mode);
-                }
-                (true, false) => {}
-                (false, true) => {
-                    modes.namespaces.entry(namespace.to_owned()).or_insert(object.mode);
-                }
-                (false, false) => {
-                    let of_namespace = modes.selecting.entry(namespace.to_owned()).or_default();
-                    of_namespace.push((name.to_owned(), object.clone()));
-                }
-            }
+    #[must_use]
+    pub fn new(root_namespace: &str) -> Self {
+        Self { root_namespace: root_namespace.to_owned(), ..Self::default() }
+    }
+
+    /// Changes which namespace is the root.
+    pub fn set_root_namespace(&mut self, root_namespace: &str) {
+        if self.root_namespace != root_namespace {
+            root_namespace.clone_into(&mut self.root_namespace);
         }
-        modes.mesh = mesh.unwrap_or_default();
-        modes
+    }
+
+    /// Adds an object, which was not there. Of several for the same scope the oldest counts, as `age` sorts them, then by name.
+    pub fn insert(&mut self, namespace: &str, name: &str, age: &Arc<str>, object: &PeerAuthentication) {
+        let of_namespace = self.namespaces.entry(namespace.to_owned()).or_default();
+        let rank = (age.clone(), name.to_owned());
+        if object.selector.is_empty() {
+            of_namespace.whole.insert(rank, object.mode);
+        } else {
+            of_namespace.selecting.insert(rank, object.clone());
+        }
+    }
+
+    /// Removes an object that was added with this age.
+    pub fn remove(&mut self, namespace: &str, name: &str, age: &Arc<str>) {
+        let Some(of_namespace) = self.namespaces.get_mut(namespace) else { return };
+        let rank = (age.clone(), name.to_owned());
+        of_namespace.whole.remove(&rank);
+        of_namespace.selecting.remove(&rank);
+        if of_namespace.is_empty() {
+            self.namespaces.remove(namespace);
+        }
     }
 
     /// True if there is an object at all.
     #[must_use]
     pub fn is_any(&self) -> bool {
-        self.any
+        !self.namespaces.is_empty()
     }
 
     #[must_use]
@@ -92,18 +114,22 @@ impl PeerModes {
         &self.root_namespace
     }
 
-    /// The objects with a selector, as namespace, name and content.
+    /// The objects with a selector that have an effect, as namespace, name and content.
     pub fn selecting(&self) -> impl Iterator<Item = (&str, &str, &PeerAuthentication)> {
-        let all = self.selecting.iter();
-        all.flat_map(|(namespace, objects)| objects.iter().map(|(name, object)| (namespace.as_str(), &**name, object)))
+        let all = self.namespaces.iter().filter(|(namespace, _)| **namespace != self.root_namespace);
+        all.flat_map(|(namespace, of_namespace)| {
+            let objects = of_namespace.selecting.iter();
+            objects.map(|((_age, name), object)| (namespace.as_str(), &**name, object))
+        })
     }
 
     /// What a pod without an object of its own is.
     #[must_use]
     pub fn is_strict_by_default(&self, namespace: &str) -> bool {
-        match self.namespaces.get(namespace) {
-            None | Some(MtlsMode::Unset) => self.mesh == MtlsMode::Strict,
-            Some(mode) => *mode == MtlsMode::Strict,
+        let mode = |namespace: &str| self.namespaces.get(namespace).map_or(MtlsMode::Unset, OfNamespace::mode);
+        match mode(namespace) {
+            MtlsMode::Unset => mode(&self.root_namespace) == MtlsMode::Strict,
+            mode => mode == MtlsMode::Strict,
         }
     }
 
@@ -124,8 +150,9 @@ impl PeerModes {
     #[must_use]
     pub fn listed_by(&self, namespace: &str, labels: &Labels) -> Option<(String, String)> {
         let static_strict = || (self.root_namespace.clone(), STATIC_STRICT.to_owned());
-        let mut selecting = self.selecting.get(namespace).into_iter().flatten();
-        let Some((name, policy)) = selecting.find(|(_, policy)| selects(&policy.selector, labels)) else {
+        let of_namespace = self.namespaces.get(namespace).filter(|_| namespace != self.root_namespace);
+        let mut selecting = of_namespace.into_iter().flat_map(|of_namespace| &of_namespace.selecting);
+        let Some(((_age, name), policy)) = selecting.find(|(_, policy)| selects(&policy.selector, labels)) else {
             return self.is_strict_by_default(namespace).then(static_strict);
         };
         let effective = self.effective(namespace, policy);

@@ -16,8 +16,11 @@ pub(super) fn modes(context: &Context<'_>, objects: &[Object<'_, PeerAuthenticat
             ));
         }
     }
-    let objects = objects.iter().map(|o| (o.metadata.namespace.as_str(), o.metadata.name.as_str(), o.spec));
-    PeerModes::new(context.mesh.root_namespace(), objects)
+    let mut modes = PeerModes::new(context.mesh.root_namespace());
+    for (at, Object { metadata, spec, .. }) in objects.iter().enumerate() {
+        modes.insert(&metadata.namespace, &metadata.name, &format!("{at:020}").into(), spec);
+    }
+    modes
 }
 
 /// All policies made from PeerAuthentications.

@@ -1,6 +1,6 @@
 //! The policies as written: which of them a pod lists that the control plane has not described yet.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use super::policies::Policies;
@@ -11,7 +11,8 @@ use crate::model::policy_object::{PeerObject, PolicyObject, PolicyTarget};
 #[derive(Debug, Default)]
 pub(super) struct PolicyObjects {
     policies: BTreeMap<Arc<str>, Arc<PolicyObject>>,
-    peers: BTreeMap<Arc<str>, PeerObject>,
+    /// The age of each PeerAuthentication, by its key.
+    peer_ages: HashMap<Arc<str>, Arc<str>>,
     modes: PeerModes,
 }
 
@@ -38,25 +39,22 @@ impl PolicyObjects {
     }
 
     pub(super) fn insert_peer(&mut self, object: PeerObject, root_namespace: &str) {
-        self.peers.insert(object.key.clone(), object);
-        self.rebuild_modes(root_namespace);
+        self.set_root_namespace(root_namespace);
+        self.remove_peer(&object.key);
+        let (namespace, name) = object.names();
+        self.modes.insert(namespace, name, &object.age, &object.spec);
+        self.peer_ages.insert(object.key, object.age);
     }
 
-    pub(super) fn remove_peer(&mut self, key: &str, root_namespace: &str) {
-        self.peers.remove(key);
-        self.rebuild_modes(root_namespace);
+    pub(super) fn remove_peer(&mut self, key: &str) {
+        if let Some(age) = self.peer_ages.remove(key) {
+            let (namespace, name) = key.split_once('/').unwrap_or(("", key));
+            self.modes.remove(namespace, name, &age);
+        }
     }
 
-    /// Gathers the modes anew, because a PeerAuthentication or the root namespace changed. It costs as much as there are
-    /// PeerAuthentications.
-    pub(super) fn rebuild_modes(&mut self, root_namespace: &str) {
-        let mut oldest_first: Vec<&PeerObject> = self.peers.values().collect();
-        oldest_first.sort_by(|one, other| (&one.age, &one.key).cmp(&(&other.age, &other.key)));
-        let objects = oldest_first.into_iter().map(|object| {
-            let (namespace, name) = object.names();
-            (namespace, name, &object.spec)
-        });
-        self.modes = PeerModes::new(root_namespace, objects);
+    pub(super) fn set_root_namespace(&mut self, root_namespace: &str) {
+        self.modes.set_root_namespace(root_namespace);
     }
 
     /// The selector policies that a pod of this namespace with these labels lists. A DENY policy of which nobody knows

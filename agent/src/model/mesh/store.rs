@@ -55,13 +55,11 @@ impl Mesh {
                 self.policy_version += 1;
             }
             MeshUpdate::PeerObject(object) => self.policy_objects.insert_peer(*object, &self.settings.root_namespace),
-            MeshUpdate::RemovePeerObject(key) => {
-                self.policy_objects.remove_peer(&key, &self.settings.root_namespace);
-            }
+            MeshUpdate::RemovePeerObject(key) => self.policy_objects.remove_peer(&key),
             MeshUpdate::Settings(settings) => {
                 self.settings = settings;
                 self.touch_all();
-                self.policy_objects.rebuild_modes(&self.settings.root_namespace);
+                self.policy_objects.set_root_namespace(&self.settings.root_namespace);
                 self.policy_version += 1;
             }
             MeshUpdate::SidecarsDecideOutbound(decide) => {

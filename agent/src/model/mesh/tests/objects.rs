@@ -99,3 +99,52 @@ fn of_policies_that_do_not_say_whom_they_select_a_deny_counts_and_an_allow_close
     assert_eq!(unknown.listing("bookinfo", &labels("app=reviews")).unclear, Some("bookinfo/allow".into()));
     assert_eq!(unknown.listing("elsewhere", &labels("app=reviews")).unclear, None, "it is of another namespace");
 }
+
+/// What pods of these namespaces and labels list.
+fn listings(mesh: &Mesh) -> Vec<Vec<std::sync::Arc<str>>> {
+    let pods =
+        ["istio-system", "a", "b"].into_iter().flat_map(|namespace| ["", "app=x", "app=y"].map(|pod| (namespace, pod)));
+    pods.map(|(namespace, pod)| mesh.listing(namespace, &labels(pod)).keys).collect()
+}
+
+#[test]
+fn peer_authentications_that_came_and_went_leave_what_those_alone_make_that_are_there() {
+    use std::collections::BTreeMap;
+    let mut state = 7_u64;
+    let mut random = |below: usize| {
+        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        usize::try_from(state >> 33).expect("31 bits") % below
+    };
+    let (mut changed, mut there) = (Mesh::default(), BTreeMap::new());
+    for step in 0..2000 {
+        let key = format!("{}/{}", ["istio-system", "a", "b"][random(3)], ["p", "q", "r"][random(3)]);
+        let update = if random(3) == 0 {
+            there.remove(&key);
+            MeshUpdate::RemovePeerObject(key.as_str().into())
+        } else {
+            let mode = [MtlsMode::Unset, MtlsMode::Permissive, MtlsMode::Strict][random(3)];
+            let ports = [(80, MtlsMode::Strict)].into_iter().filter(|_| random(2) == 0).collect();
+            let selector = labels(["", "app=x", "app=y"][random(3)]);
+            let spec = PeerAuthentication { selector, mode, ports };
+            let age = ["1", "2"][random(2)].into();
+            let object = MeshUpdate::PeerObject(Box::new(PeerObject { key: key.as_str().into(), age, spec }));
+            there.insert(key, object.clone());
+            object
+        };
+        changed.apply(update);
+        let fresh = mesh(there.values().cloned());
+        assert_eq!(listings(&changed), listings(&fresh), "after {step} changes: {there:#?}");
+    }
+}
+
+#[test]
+fn ten_thousand_peer_authentications_of_one_namespace_come_one_by_one() {
+    let of = |number: usize| peer(&format!("bookinfo/{number:05}"), &format!("app=app-{number}"), MtlsMode::Strict);
+    let mut known = mesh((0..10_000).map(of));
+    let strict = ["istio-system/istio_converted_static_strict".into()];
+    assert_eq!(known.listing("bookinfo", &labels("app=app-9999")).keys, strict);
+    for number in 0..10_000 {
+        known.apply(MeshUpdate::RemovePeerObject(format!("bookinfo/{number:05}").into()));
+    }
+    assert_eq!(known.listing("bookinfo", &labels("app=app-9999")).keys, []);
+}
