@@ -76,7 +76,7 @@ mod outbound {
 
     pub use self::http::SeenOfEndpoint;
     pub(super) use self::http::{Breakers, Endpoints, HttpPool, Turns, Warmups, sweep};
-    pub(super) use self::names::Names;
+    pub(super) use self::names::{Names, PodLookups};
     pub(super) use self::tcp::serve;
 }
 

@@ -11,7 +11,7 @@ use super::inbound::InboundPeers;
 use super::listener::{self, ListenerKind};
 use super::node::Proxy;
 use super::origin::PodOrigin;
-use super::outbound::{self, Breakers, HttpPool, Turns};
+use super::outbound::{self, Breakers, HttpPool, PodLookups, Turns};
 use super::peer_trust;
 use super::pod::PodProxy;
 use super::revocation;
@@ -47,6 +47,7 @@ impl Proxy {
         let identity = pod.identity(&self.mesh.read().settings().trust_domain);
         let carried = self.pod_certificates.carry(identity, pod.left.clone());
         let inbound_peers = InboundPeers::new(pod.limits.of(LimitKind::InboundOfPeer));
+        let lookups = PodLookups::new(&pod.limits);
         let pod_proxy = Arc::new(PodProxy {
             proxy: self.clone(),
             served: AtomicUsize::new(0),
@@ -55,6 +56,7 @@ impl Proxy {
             pools,
             http_pools,
             names: self.names.of_pod(),
+            lookups,
             breakers: Breakers::default(),
             turns: Turns::default(),
             budget,

@@ -2,8 +2,9 @@
 //!
 //! The system's resolver is asked, as the agent's own `/etc/resolv.conf` and `/etc/hosts` have it. It blocks a thread for as long as
 //! the DNS servers take, and returns no TTL. So all connections to a name share one lookup, what came of it is remembered for a
-//! short time, and only so many lookups run at once: in all, and of one pod. Whoever waits too long for an answer, or gets a failure,
-//! goes by the last good one: DNS servers that are silent for some names, which others ask for, stop no name that was known.
+//! short time, and only so many lookups run at once: in all, and of one pod. Each pod has one lookup that no other can take
+//! ([`PodLookups`]). Whoever waits too long for an answer, or gets a failure, goes by the last good one: DNS servers that are silent
+//! for some names, which others ask for, stop no name that was known.
 
 use std::collections::HashMap;
 use std::io;
@@ -12,10 +13,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use parking_lot::Mutex;
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio::time::Instant;
 
-use crate::limits::Limit;
+use crate::limits::{Limit, LimitKind, PodLimits};
 
 /// How long addresses are used without asking again. Names that move do so with DNS TTLs of this order, and the resolver returns none.
 const ANSWER_TTL: Duration = Duration::from_secs(5);
@@ -25,8 +26,8 @@ const LAST_ANSWER_TTL: Duration = Duration::from_secs(300);
 const NEW_ANSWER_WAIT: Duration = Duration::from_millis(500);
 /// How long a failure is remembered.
 const FAILURE_TTL: Duration = Duration::from_secs(1);
-/// Lookups that run at once, of all pods: each holds a thread.
-const MAX_CONCURRENT_LOOKUPS: usize = 32;
+/// Lookups that run at once of all pods, beyond the first of each: each holds a thread.
+const MAX_SHARED_LOOKUPS: usize = 32;
 /// Names that are remembered which the objects of the mesh name.
 const MAX_CACHED_NAMES: usize = 4096;
 /// Names that are remembered of one pod's own choice: hosts of its requests.
@@ -56,7 +57,7 @@ pub(in crate::proxy) struct Names {
     known: Mutex<HashMap<Arc<str>, watch::Receiver<Option<Known>>>>,
     /// The last good answers, and when they came. As many at most as names are remembered.
     last: Arc<Mutex<LastAnswers>>,
-    at_once: Arc<Semaphore>,
+    shared: Arc<Semaphore>,
     ask: Ask,
     /// How many are remembered.
     max: usize,
@@ -67,6 +68,21 @@ pub(in crate::proxy) struct Names {
 struct Known {
     answer: Answer,
     until: Instant,
+}
+
+/// The lookups of one pod.
+#[derive(Debug)]
+pub(in crate::proxy) struct PodLookups {
+    /// How many run at once.
+    limit: Limit,
+    /// The one that is the pod's alone: pods whose DNS servers are silent keep no other from looking names up.
+    own: Arc<Semaphore>,
+}
+
+impl PodLookups {
+    pub(in crate::proxy) fn new(limits: &PodLimits) -> Self {
+        Self { limit: limits.of(LimitKind::NameLookups).clone(), own: Arc::new(Semaphore::new(1)) }
+    }
 }
 
 impl Default for Names {
@@ -88,7 +104,7 @@ impl Names {
         Self {
             known: Mutex::default(),
             last: Arc::default(),
-            at_once: Arc::new(Semaphore::new(MAX_CONCURRENT_LOOKUPS)),
+            shared: Arc::new(Semaphore::new(MAX_SHARED_LOOKUPS)),
             ask,
             max: MAX_CACHED_NAMES,
         }
@@ -96,16 +112,16 @@ impl Names {
 
     /// The names that one pod chooses itself: what they make the agent remember is the pod's own. Lookups count among the others.
     pub(in crate::proxy) fn of_pod(&self) -> Self {
-        let (at_once, ask) = (self.at_once.clone(), self.ask.clone());
-        Self { known: Mutex::default(), last: Arc::default(), at_once, ask, max: MAX_CACHED_NAMES_OF_POD }
+        let (shared, ask) = (self.shared.clone(), self.ask.clone());
+        Self { known: Mutex::default(), last: Arc::default(), shared, ask, max: MAX_CACHED_NAMES_OF_POD }
     }
 
-    /// The addresses of a name, in the resolver's order of preference; at least one. A lookup counts against `pod`, the
-    /// limit of the pod for which it is begun.
+    /// The addresses of a name, in the resolver's order of preference; at least one. `pod`: the lookups of the pod for which one is
+    /// begun, if need be.
     ///
     /// # Errors
     /// See [`LookupError`].
-    pub(super) async fn addresses(&self, name: &Arc<str>, pod: &Limit, within: Duration) -> Answer {
+    pub(super) async fn addresses(&self, name: &Arc<str>, pod: &PodLookups, within: Duration) -> Answer {
         let last = self.last_answer(name);
         let wait = if last.is_some() { within.min(NEW_ANSWER_WAIT) } else { within };
         let answer =
@@ -119,20 +135,30 @@ impl Names {
         last.get(name).filter(|(_, at)| at.elapsed() < LAST_ANSWER_TTL).map(|(addresses, _)| addresses.clone())
     }
 
-    async fn answer(&self, name: &Arc<str>, pod: &Limit) -> Answer {
+    async fn answer(&self, name: &Arc<str>, pod: &PodLookups) -> Answer {
         let mut answer = match self.known(name) {
             Some(answer) => answer,
             None => {
                 // Given back when the resolver is done, not when this connection has stopped waiting.
-                let held = pod.take().await;
-                let slot = self.at_once.clone().acquire_owned().await.expect("nobody closes this semaphore");
-                self.known_or_begun(name, (held, slot))
+                let held = pod.limit.take().await;
+                let turn = self.turn(pod).await;
+                self.known_or_begun(name, (held, turn))
             }
         };
         match answer.wait_for(Option::is_some).await.as_deref() {
             Ok(Some(known)) => known.answer.clone(),
             _ => Err(LookupError::Failed("the lookup was given up".into())),
         }
+    }
+
+    /// The turn for a lookup: the pod's own, or one of those that all pods share, whichever is free first.
+    async fn turn(&self, pod: &PodLookups) -> OwnedSemaphorePermit {
+        let taken = tokio::select! {
+            biased;
+            own = pod.own.clone().acquire_owned() => own,
+            shared = self.shared.clone().acquire_owned() => shared,
+        };
+        taken.expect("nobody closes these semaphores")
     }
 
     /// A lookup that is under way, or whose answer is still good.
@@ -202,7 +228,7 @@ mod tests {
     use std::sync::mpsc;
 
     use super::*;
-    use crate::limits::{LimitKind, NodeLimits};
+    use crate::limits::NodeLimits;
 
     const PATIENCE: Duration = Duration::from_secs(20);
 
@@ -226,8 +252,7 @@ mod tests {
                 _ => Err(io::Error::other("no such name")),
             }
         }));
-        let limits = NodeLimits::new(|_| 4).for_pod();
-        let pod = limits.of(LimitKind::NameLookups);
+        let pod = &PodLookups::new(&NodeLimits::new(|_| 4).for_pod());
         let expected: Answer = Ok([ip("2001:db8::1"), ip("192.0.2.1")].into());
         for _ in 0..3 {
             assert_eq!(names.addresses(&name("both"), pod, PATIENCE).await, expected);
@@ -257,8 +282,8 @@ mod tests {
             Ok(vec![ip("192.0.2.2")])
         }));
         let node = NodeLimits::new(|_| 2);
-        let (limits, other) = (node.for_pod(), node.for_pod());
-        let (pod, other) = (limits.of(LimitKind::NameLookups), other.of(LimitKind::NameLookups));
+        let limits = node.for_pod();
+        let (pod, other) = (&PodLookups::new(&limits), &PodLookups::new(&node.for_pod()));
         let short = Duration::from_millis(50);
         for silent in ["a", "b", "c", "a", "b"] {
             assert_eq!(names.addresses(&name(silent), pod, short).await, Err(LookupError::TimedOut(short)), "{silent}");
@@ -288,19 +313,46 @@ mod tests {
             let _ = wait.lock().recv();
             Ok(vec![ip("192.0.2.2")])
         }));
-        let node = NodeLimits::new(|_| 32);
-        let (hostile, other) = (node.for_pod(), node.for_pod());
-        let (hostile, other) = (hostile.of(LimitKind::NameLookups), other.of(LimitKind::NameLookups));
+        let node = NodeLimits::new(|_| 64);
+        let (hostile, other) = (&PodLookups::new(&node.for_pod()), &PodLookups::new(&node.for_pod()));
         let known: Answer = Ok([ip("192.0.2.1")].into());
         assert_eq!(names.addresses(&name("known"), other, PATIENCE).await, known);
-        for silent in 0..MAX_CONCURRENT_LOOKUPS {
+        for silent in 0..=MAX_SHARED_LOOKUPS {
             let _ = names.addresses(&name(&silent.to_string()), hostile, Duration::from_millis(1)).await;
         }
+        // The other pod's own one, too.
+        let _ = names.addresses(&name("slow"), other, Duration::from_millis(1)).await;
         names.known.lock().remove("known");
         assert_eq!(names.addresses(&name("known"), other, PATIENCE).await, known, "its refresh waits for a lookup");
         drop(release);
         names.known.lock().remove("known");
         assert_eq!(names.addresses(&name("known"), other, PATIENCE).await, known, "its refresh fails");
         assert!(asked.load(Ordering::Relaxed) > 1, "it was asked for anew");
+    }
+
+    #[tokio::test]
+    async fn pods_that_hold_all_shared_lookups_leave_each_other_pod_one_of_its_own() {
+        let (release, wait) = mpsc::channel::<()>();
+        let (wait, running) = (Mutex::new(wait), Arc::new(AtomicUsize::new(0)));
+        let count = running.clone();
+        let names = Names::new(Arc::new(move |name: &str| {
+            if name == "prompt" {
+                return Ok(vec![ip("192.0.2.1")]);
+            }
+            count.fetch_add(1, Ordering::Relaxed);
+            let _ = wait.lock().recv();
+            Ok(vec![ip("192.0.2.2")])
+        }));
+        let node = NodeLimits::new(|_| 16);
+        for pod in 0..8 {
+            let hostile = PodLookups::new(&node.for_pod());
+            for silent in 0..16 {
+                let _ = names.addresses(&name(&format!("{pod}-{silent}")), &hostile, Duration::from_millis(1)).await;
+            }
+        }
+        assert_eq!(running.load(Ordering::Relaxed), MAX_SHARED_LOOKUPS + 8, "all, and one of each pod");
+        let other = PodLookups::new(&node.for_pod());
+        assert_eq!(names.addresses(&name("prompt"), &other, PATIENCE).await, Ok([ip("192.0.2.1")].into()));
+        drop(release);
     }
 }

@@ -15,7 +15,6 @@ use super::error::OutboundError;
 use super::happy_eyeballs::connect_first;
 use super::names::{LookupError, Names};
 use crate::hbone::{HboneStream, Target, forwarded};
-use crate::limits::LimitKind;
 use crate::model::address::OriginalDst;
 use crate::model::identity::Identity;
 use crate::model::resolve::{Transport, Upstream};
@@ -175,9 +174,9 @@ impl Outbound<'_> {
         hostname: &Arc<str>,
         port: u16,
     ) -> Result<(SocketAddr, TcpStream), OutboundError> {
-        let PodProxy { proxy, pod, .. } = &**self.pod_proxy;
+        let PodProxy { proxy, lookups, .. } = &**self.pod_proxy;
         let (within, started) = (proxy.timeouts.connect, Instant::now());
-        let lookup = names.addresses(hostname, pod.limits.of(LimitKind::NameLookups), within).await;
+        let lookup = names.addresses(hostname, lookups, within).await;
         let found = lookup.map_err(|error| OutboundError::Lookup(hostname.clone(), error))?;
         let addresses: Vec<SocketAddr> = found.iter().map(|ip| SocketAddr::new(*ip, port)).collect();
         let first =
