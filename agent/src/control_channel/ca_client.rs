@@ -28,14 +28,16 @@ enum RequestError {
     Token(#[from] TokenError),
     #[error("cluster id {0:?} cannot be sent in a header")]
     ClusterId(String),
+    /// `is_answer`: the server said so, rather than the channel to it.
     #[error("certificate authority answered {code:?}: {message}")]
-    Rpc { code: Code, message: String },
+    Rpc { code: Code, message: String, is_answer: bool },
 }
 
 impl From<RequestError> for IssueError {
     fn from(error: RequestError) -> Self {
         let text = with_causes(&error);
         match error {
+            RequestError::Rpc { code: Code::Unavailable, is_answer: false, .. } => Self::Unreachable(text),
             RequestError::Rpc {
                 code:
                     Code::Unavailable | Code::DeadlineExceeded | Code::ResourceExhausted | Code::Aborted | Code::Cancelled,
@@ -122,6 +124,7 @@ impl GrpcIssuer {
             Err(status) => Err(RequestError::Rpc {
                 code: status.code(),
                 message: append_causes(status.message().to_owned(), status.source()),
+                is_answer: status.source().is_none(),
             }),
         }
     }
@@ -231,7 +234,8 @@ mod tests {
     #[tokio::test]
     async fn a_ca_that_is_not_there_is_told_as_such() {
         let address = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
-        let error = ask(&issuer(address, None), CART).await.unwrap_err();
-        assert!(error.contains("Connection refused"), "{error}");
+        let (_, csr) = new_request(&id(CART)).unwrap();
+        let error = issuer(address, None).sign(&csr, &id(CART), Duration::from_secs(3600)).await.unwrap_err();
+        assert!(matches!(&error, IssueError::Unreachable(why) if why.contains("Connection refused")), "{error:?}");
     }
 }

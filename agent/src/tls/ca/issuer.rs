@@ -19,7 +19,10 @@ pub trait Issuer: fmt::Debug + Send + Sync {
 /// Why a CA gave no certificate.
 #[derive(Debug, thiserror::Error)]
 pub enum IssueError {
-    /// The CA was not reached, or has no capacity now: it says nothing about the identity.
+    /// No connection to the CA came to be: whoever asks now gets no answer.
+    #[error("{0}")]
+    Unreachable(String),
+    /// The CA did not do it this time. It says nothing about the identity, and nothing about requests for others.
     #[error("{0}")]
     Unavailable(String),
     /// The CA refuses, or cannot be asked as this agent is set up.

@@ -44,7 +44,7 @@ pub(super) struct Rotation {
     /// Roots that count besides those that come with certificates, as PEM, one each.
     pub(super) extra_roots: ArcSwap<Vec<String>>,
     pub(super) trust: Trust,
-    /// Why the CA cannot be reached, if the last attempt of any identity failed for that.
+    /// Why the CA cannot be reached, if the last attempt of any identity found that, or its other channel.
     ca_unavailable: ArcSwapOption<Arc<str>>,
     /// Notified when those who failed should try again at once.
     pub(super) retry: Notify,
@@ -72,7 +72,9 @@ enum FetchError {
 impl FetchError {
     fn kind(&self) -> FailureKind {
         match self {
-            Self::Timeout | Self::Issue(IssueError::Unavailable(_)) => FailureKind::Unavailable,
+            Self::Timeout | Self::Issue(IssueError::Unreachable(_) | IssueError::Unavailable(_)) => {
+                FailureKind::Unavailable
+            }
             Self::Issue(_) | Self::Request(_) | Self::Answer(_) => FailureKind::Refused,
         }
     }
@@ -185,9 +187,17 @@ impl Rotation {
         self.notify_observer(&CertificateEvent::Obtained { identity: identity.clone(), not_after: *not_after });
     }
 
+    /// Keeps what the failure of one identity's request says of the CA: only where it could not be reached, it is away for others, too.
+    fn note_availability(&self, error: &FetchError) {
+        match error {
+            FetchError::Issue(IssueError::Unreachable(reason)) => self.set_ca_unavailable(Some(reason.as_str().into())),
+            FetchError::Issue(_) | FetchError::Answer(_) => self.set_ca_unavailable(None),
+            FetchError::Timeout | FetchError::Request(_) => {}
+        }
+    }
+
     fn report_failure(&self, slot: &Slot, kind: FailureKind, error: &dyn Error) {
         let reason: Arc<str> = with_causes(error).into();
-        self.set_ca_unavailable((kind == FailureKind::Unavailable).then(|| reason.clone()));
         if slot.record_failure(kind, reason.clone()) {
             tracing::warn!(identity = %slot.identity, %reason, "no new certificate, it is being retried");
         }
@@ -237,6 +247,7 @@ async fn renew_from_ca(rotation: &Rotation, issuer: &dyn Issuer, slot: &Slot) {
                 rotation.wait_for_renewal(slot, renew_at).await;
             }
             Err(error) => {
+                rotation.note_availability(&error);
                 rotation.report_failure(slot, error.kind(), &error);
                 rotation.wait_for_retry(slot, failures).await;
                 failures = failures.saturating_add(1);

@@ -38,6 +38,8 @@ struct TestCa {
     ca: LocalCa,
     clock: Clock,
     away: AtomicBool,
+    /// No connection to it comes to be.
+    cut_off: AtomicBool,
     takes: Mutex<Duration>,
     asked: Mutex<Vec<Instant>>,
     working: AtomicUsize,
@@ -62,6 +64,7 @@ impl TestCa {
             ca: TestRoot::new().ca(),
             clock,
             away: AtomicBool::new(false),
+            cut_off: AtomicBool::new(false),
             takes: Mutex::new(Duration::ZERO),
             asked: Mutex::default(),
             working: AtomicUsize::new(0),
@@ -102,6 +105,9 @@ impl Issuer for TestCa {
             let takes = *self.takes.lock();
             sleep(takes).await;
             self.working.fetch_sub(1, Ordering::Relaxed);
+            if self.cut_off.load(Ordering::Relaxed) {
+                return Err(IssueError::Unreachable("no connection: it is away".to_owned()));
+            }
             if self.away.load(Ordering::Relaxed) {
                 return Err(IssueError::Unavailable("certificate authority answered Unavailable: away".to_owned()));
             }
@@ -181,9 +187,22 @@ async fn a_get_gives_up_with_the_last_reason() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_ca_that_is_away_for_one_is_away_for_all() {
+async fn what_a_ca_answers_to_one_identity_holds_up_no_other() {
     let ca = TestCa::new();
     ca.set_away(true);
+    let certificates = ca.certificates();
+    let error = certificates.get(&id(CART)).await.unwrap_err();
+    assert!(error.reason.contains("away"), "{error}");
+    // Longer than one waits where the CA is known to be away.
+    *ca.takes.lock() = Duration::from_secs(3);
+    ca.set_away(false);
+    certificates.get(&id(WEB)).await.expect("its own request is answered");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_ca_that_cannot_be_reached_for_one_cannot_be_for_all() {
+    let ca = TestCa::new();
+    ca.cut_off.store(true, Ordering::Relaxed);
     let certificates = ca.certificates();
     certificates.get(&id(CART)).await.unwrap_err();
     // The next one hangs: its own attempt says nothing.
