@@ -1,16 +1,19 @@
 //! HBONE peers that answer and take nothing: what they cost is bounded, and ends with the connection that asked for it.
 
 use std::net::SocketAddr;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Result, ensure};
 use weir_tests::attack;
-use weir_tests::mesh::Mesh;
+use weir_tests::certificates::Presented;
+use weir_tests::mesh::{Mesh, NAMESPACE};
+use weir_tests::raw_http2::{RawHttp2, Reaction};
 use weir_tests::test_app::{self, ECHO, Held};
 use weir_tests::wait;
-use weir_tests::world::N1;
+use weir_tests::world::{N1, N2};
 
 use crate::harness::{Case, Check, note};
+use crate::trust::{HBONE, visit};
 
 pub(crate) const CASES: &[Case] = &[
     Case {
@@ -28,6 +31,10 @@ pub(crate) const CASES: &[Case] = &[
     Case {
         name: "peers: of the connections that only a burst of streams needed, one stays",
         check: Check::Alone(after_a_burst),
+    },
+    Case {
+        name: "peers: a connection that carries nothing is ended in order, also where all that it asks for is refused",
+        check: Check::Alone(idle_connections),
     },
 ];
 
@@ -111,4 +118,46 @@ fn after_a_burst() -> Result<()> {
         Ok(())
     })?;
     test_app::echoes(&mesh.client.place, mesh.far.ipv4(), ECHO).map(drop)
+}
+
+/// A peer that authenticates and then does nothing, or nothing that is granted, must not keep its place among a pod's connections.
+fn idle_connections() -> Result<()> {
+    const IDLE: Duration = Duration::from_secs(3);
+    const LEFT_WITHIN: Duration = Duration::from_secs(15);
+    const CLOSED_PORT: u16 = 9;
+    let mesh = Mesh::start_with("t", &[&format!("--inbound-idle-seconds={}", IDLE.as_secs())])?;
+    let folder = mesh.world.run().folder().join("visitors");
+    let identity = format!("spiffe://cluster.local/ns/{NAMESPACE}/sa/visitor");
+    let certificate = mesh.control_plane.authority()?.write(Presented::Identity(&identity), &folder, "visitor")?;
+    let (netns, far) = (mesh.outsider.place.netns(), mesh.far.ipv4());
+    let connect = || RawHttp2::connect(netns, SocketAddr::new(far, HBONE), &certificate);
+    let mut busy = visit(&mesh.outsider, &mesh.far, &certificate)?;
+
+    let (begun, mut silent) = (Instant::now(), connect()?);
+    let word = silent.last_word(LEFT_WITHIN);
+    ensure!(word == Reaction::GoAway(0), "one without requests is told {word:?}");
+    let told = begun.elapsed();
+    ensure!(told >= IDLE, "it was told after {told:?}");
+    note(format!("told after {} ms", told.as_millis()));
+
+    let mut refused = connect()?;
+    let mut stream = 1;
+    wait::until("one whose requests are refused is told", LEFT_WITHIN, || {
+        let seen = match refused.request(stream, &SocketAddr::new(far, CLOSED_PORT).to_string()) {
+            // The end of the refused stream, or what is waited for.
+            Ok(_) => format!("{:?}", refused.last_word(LEFT_WITHIN)),
+            Err(error) => error.to_string(),
+        };
+        stream += 2;
+        ensure!(seen.contains("GoAway(0)"), "{seen}");
+        Ok(())
+    })?;
+    note(format!("one had {} requests refused before", stream / 2));
+
+    wait::until("both are closed", LEFT_WITHIN, || {
+        let open = mesh.agents[N2].metrics()?.sum("weir_hbone_connections_open", &[("side", "downstream")]);
+        ensure!(open <= 1.0, "{open} are open");
+        Ok(())
+    })?;
+    busy.echo(1, b"still carried")
 }

@@ -37,7 +37,7 @@ pub(crate) const CASES: &[Case] = &[
     },
 ];
 
-const HBONE: u16 = 15008;
+pub(crate) const HBONE: u16 = 15008;
 const FAILURES: &str = "weir_tls_handshake_failures_total";
 const DISTRUSTED: &str = "weir_hbone_peers_distrusted_total";
 /// The file is read every five seconds.

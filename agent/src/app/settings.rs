@@ -43,6 +43,7 @@ pub(super) fn timeouts(config: &AgentConfig) -> Timeouts {
         handshake: seconds(config.proxy.handshake_timeout_seconds),
         request: seconds(config.proxy.request_timeout_seconds),
         age: AgeLimit { max: seconds(config.proxy.hbone_max_age_seconds), drain: seconds(config.proxy.drain_seconds) },
+        inbound_idle: seconds(config.proxy.inbound_idle_seconds),
     }
 }
 

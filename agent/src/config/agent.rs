@@ -157,6 +157,11 @@ pub struct ProxyConfig {
     /// Seconds after which an idle HBONE connection is closed. Of several idle ones to a peer, all but one go after ten seconds.
     #[arg(long, env = "WEIR_POOL_IDLE_SECONDS", default_value_t = 300, value_parser = clap::value_parser!(u64).range(1..=MAX_SECONDS))]
     pub pool_idle_seconds: u64,
+    /// Seconds after which an HBONE connection of a peer that carries nothing is ended in order (GOAWAY), refused requests not counted;
+    /// a tenth of that while the pod, or the peer, holds more than half of what it may have inbound. More than peers themselves keep
+    /// an idle connection: most of them close it first.
+    #[arg(long, env = "WEIR_INBOUND_IDLE_SECONDS", default_value_t = 600, value_parser = clap::value_parser!(u64).range(1..=MAX_SECONDS))]
+    pub inbound_idle_seconds: u64,
     /// Seconds after which an HBONE connection takes no further streams, so that both sides prove their identities again on
     /// another one; up to a tenth earlier. Its streams may then go on for as long as a drain may take.
     #[arg(long, env = "WEIR_HBONE_MAX_AGE_SECONDS", default_value_t = DEFAULT_HBONE_MAX_AGE_SECONDS, value_parser = clap::value_parser!(u64).range(1..=MAX_HBONE_AGE_SECONDS))]

@@ -144,6 +144,7 @@ fn flags_and_environment_variables_keep_their_names() {
         ("hang-seconds", "WEIR_HANG_SECONDS"),
         ("hbone-max-age-seconds", "WEIR_HBONE_MAX_AGE_SECONDS"),
         ("host-proc", "WEIR_HOST_PROC"),
+        ("inbound-idle-seconds", "WEIR_INBOUND_IDLE_SECONDS"),
         ("instance-ip", "INSTANCE_IP"),
         ("kubeconfig", "WEIR_KUBECONFIG"),
         ("kubelet-cgroup", "WEIR_KUBELET_CGROUP"),

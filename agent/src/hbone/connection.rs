@@ -2,11 +2,12 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
-use std::time::{Duration, Instant};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use tokio_util::sync::DropGuard;
 
+use super::activity::Activity;
 use super::transport::Transport;
 use crate::limits::Held;
 use crate::model::identity::Identity;
@@ -18,13 +19,10 @@ pub(super) struct HboneConnection {
     /// Who the peer proved to be.
     pub(super) peer_identity: Identity,
     pub(super) peer: SocketAddr,
-    streams: AtomicUsize,
+    activity: Activity,
     /// Whether it ever had a stream.
     used: AtomicBool,
     closed: AtomicBool,
-    started: Instant,
-    /// Milliseconds after `started` at which the last stream ended.
-    idle_since_ms: AtomicU64,
     /// Ends the connection once dropped.
     _close: DropGuard,
     _counted: Counted,
@@ -45,10 +43,7 @@ pub(super) struct StreamSlot {
 
 impl Drop for StreamSlot {
     fn drop(&mut self) {
-        let connection = &self.connection;
-        let now = u64::try_from(connection.started.elapsed().as_millis()).unwrap_or(u64::MAX);
-        connection.idle_since_ms.store(now, Ordering::Relaxed);
-        connection.streams.fetch_sub(1, Ordering::AcqRel);
+        self.connection.activity.end();
     }
 }
 
@@ -65,11 +60,9 @@ impl HboneConnection {
             transport,
             peer_identity,
             peer,
-            streams: AtomicUsize::new(0),
+            activity: Activity::begin(),
             used: AtomicBool::new(false),
             closed: AtomicBool::new(false),
-            started: Instant::now(),
-            idle_since_ms: AtomicU64::new(0),
             _close: close,
             _counted: counted,
         })
@@ -87,8 +80,9 @@ impl HboneConnection {
             }
             session.http2.max_streams().min(max_streams) as usize
         };
-        let more = |open| (open < limit).then_some(open + 1);
-        self.streams.fetch_update(Ordering::AcqRel, Ordering::Acquire, more).ok()?;
+        if !self.activity.begin_below(limit) {
+            return None;
+        }
         self.used.store(true, Ordering::Relaxed);
         Some(StreamSlot { connection: self.clone() })
     }
@@ -111,8 +105,7 @@ impl HboneConnection {
 
     /// For how long it has had no stream; `None` while it has one.
     pub(super) fn idle_for(&self) -> Option<Duration> {
-        let idle_since = Duration::from_millis(self.idle_since_ms.load(Ordering::Relaxed));
-        (self.streams.load(Ordering::Acquire) == 0).then(|| self.started.elapsed().saturating_sub(idle_since))
+        self.activity.idle_for()
     }
 
     /// Gives no slot away any more; open streams go on.

@@ -5,6 +5,7 @@
 //! Either way [`HboneStream::relay`] then moves the bytes: application data is read straight into the TLS records that carry
 //! it, and written to applications straight from the records that brought it.
 
+mod activity;
 mod age;
 mod application;
 mod authority;
@@ -28,6 +29,7 @@ mod tests;
 mod transport;
 mod waiting;
 
+pub(crate) use self::activity::{ActiveStream, Activity};
 pub use self::age::AgeLimit;
 pub(crate) use self::age::Lifetime;
 pub(crate) use self::application::TcpEnd;

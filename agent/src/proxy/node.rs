@@ -38,6 +38,8 @@ pub struct Timeouts {
     pub request: Duration,
     /// How old an HBONE connection gets; either side.
     pub age: AgeLimit,
+    /// How long a peer's HBONE connection may carry nothing.
+    pub inbound_idle: Duration,
 }
 
 /// Where this node is: what an enrolled pod inherits that the mesh does not know yet.

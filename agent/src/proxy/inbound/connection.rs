@@ -12,7 +12,7 @@ use tokio::net::TcpStream;
 
 use super::admission;
 use super::error::InboundError;
-use crate::hbone::{self, ConnectRequest, HboneStream, StreamError, WindowBudget};
+use crate::hbone::{self, Activity, ConnectRequest, HboneStream, StreamError, WindowBudget};
 use crate::limits::Limit;
 use crate::model::authorization::AccessRequest;
 use crate::model::identity::Identity;
@@ -99,6 +99,8 @@ pub(super) struct AuthenticatedPeer {
     pub(super) listener: SocketAddr,
     /// What the peer may hold of the pod's inbound connections.
     pub(super) limit: Arc<Limit>,
+    /// The requests that the connection carries: those that were granted, and have not ended.
+    pub(super) activity: Arc<Activity>,
 }
 
 /// An inbound connection whose destination is known.

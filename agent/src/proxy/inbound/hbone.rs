@@ -6,12 +6,13 @@ use std::time::Duration;
 
 use socket2::SockRef;
 use tokio::net::TcpStream;
+use tokio::time::{Instant, sleep};
 
 use super::admission::Accepted;
 use super::connection::AuthenticatedPeer;
 use super::request;
-use crate::hbone::{HboneServer, Lifetime, SessionError, handshake_failure_label};
-use crate::limits::{Held, LimitKind};
+use crate::hbone::{Activity, HboneServer, Lifetime, SessionError, handshake_failure_label};
+use crate::limits::{Held, Limit, LimitKind};
 use crate::model::address::canonical;
 use crate::net;
 use crate::proxy::budget::Budget;
@@ -22,6 +23,11 @@ use crate::tls::handshake::{self, HandshakeError, Secured};
 
 /// How long a peer may take to close a connection after the agent has sent GOAWAY. Then the agent closes it.
 const PEER_CLOSE_TIMEOUT: Duration = Duration::from_secs(1);
+/// How long a peer may keep a connection without streams after it was asked to open no more.
+const PEER_LEAVE_TIMEOUT: Duration = Duration::from_secs(10);
+/// How often in its idle time a connection is looked at; and the part of it that suffices once more than half of what the pod, or the
+/// peer, may have inbound is taken.
+const IDLE_PARTS: u32 = 10;
 
 /// A connection whose peer has authenticated.
 struct Served {
@@ -65,7 +71,8 @@ async fn establish(pod_proxy: &PodProxy, tcp: TcpStream, accepted: &Accepted) ->
         return None;
     };
     let (addr, listener) = (accepted.source, accepted.local);
-    let peer = AuthenticatedPeer { identity: secured.peer.clone(), addr, listener, limit };
+    let activity = Arc::new(Activity::begin());
+    let peer = AuthenticatedPeer { identity: secured.peer.clone(), addr, listener, limit, activity };
     let start = HboneServer::start(secured, pod_proxy.budget.clone(), pod_proxy.proxy.timeouts.age);
     let (server, lifetime) = greet(&pod_proxy.proxy.metrics, start, &peer, pod_proxy.proxy.timeouts.handshake).await?;
     Some(Served { server, peer, lifetime, _held: held })
@@ -123,13 +130,15 @@ async fn greet(
 }
 
 /// Serves the streams of a connection. When the pod leaves, the process drains or the connection is old, the peer is asked to
-/// open no more. The same when it would no longer be accepted.
+/// open no more. The same when it would no longer be accepted, or the connection has carried nothing for long.
 async fn serve_streams(pod_proxy: &Arc<PodProxy>, Served { mut server, peer, lifetime, _held }: Served) {
     let PodProxy { proxy, pod, .. } = &**pod_proxy;
     let _gauge = proxy.metrics.hbone_connection_opened(Side::Downstream);
     let (mut is_going_away, mut is_retired) = (false, false);
     // One timer for the connection, not one for each request.
     let mut retires = pin!(lifetime.retires());
+    let mut idle = pin!(sleep(proxy.timeouts.inbound_idle / IDLE_PARTS));
+    let mut is_unused = false;
     loop {
         tokio::select! {
             next = server.next() => match next {
@@ -158,9 +167,33 @@ async fn serve_streams(pod_proxy: &Arc<PodProxy>, Served { mut server, peer, lif
                 (is_going_away, is_retired) = (true, true);
                 server.goaway();
             }
+            () = &mut idle => {
+                if peer.activity.idle_for().is_some_and(|time| time >= idle_time(pod_proxy, &peer, is_unused)) {
+                    if is_unused {
+                        return server.abort().await;
+                    }
+                    (is_going_away, is_unused) = (true, true);
+                    server.goaway();
+                }
+                let pause = if is_unused { PEER_LEAVE_TIMEOUT } else { proxy.timeouts.inbound_idle / IDLE_PARTS };
+                idle.as_mut().reset(Instant::now() + pause);
+            }
             () = lifetime.ends(), if is_retired => return server.abort().await,
             () = pod.dead.cancelled() => return server.abort().await,
             () = proxy.drain.closing() => return server.abort().await,
         }
+    }
+}
+
+/// How long a connection may carry nothing; once it `is_unused`, and the peer was asked to leave, until it is closed.
+fn idle_time(pod_proxy: &PodProxy, peer: &AuthenticatedPeer, is_unused: bool) -> Duration {
+    let idle = pod_proxy.proxy.timeouts.inbound_idle;
+    let is_crowded = |limit: &Limit| limit.held() > limit.maximum() / 2;
+    match () {
+        () if is_unused => PEER_LEAVE_TIMEOUT,
+        () if is_crowded(&peer.limit) || is_crowded(pod_proxy.pod.limits.of(LimitKind::InboundConnections)) => {
+            idle / IDLE_PARTS
+        }
+        () => idle,
     }
 }

@@ -9,7 +9,7 @@ use http::StatusCode;
 use super::admission::Accepted;
 use super::connection::{AuthenticatedPeer, Downstream, Established, InboundConnection};
 use crate::enrollment::pod::OpenConnection;
-use crate::hbone::{self, Authority, ConnectRequest, InvalidAuthority, parse_authority};
+use crate::hbone::{self, ActiveStream, Authority, ConnectRequest, InvalidAuthority, parse_authority};
 use crate::limits::{Held, LimitKind};
 use crate::proxy::pod::PodProxy;
 use crate::proxy::workers::{Load, Workers};
@@ -44,7 +44,7 @@ pub(super) fn serve(
 }
 
 /// What counts a connection while it is open.
-type Counted = ((Held, Held), OpenConnection, Load);
+type Counted = ((Held, Held), OpenConnection, Load, ActiveStream);
 
 /// Connects the application that a request is for. `None` where that fails: the client is told, and it is recorded.
 async fn establish(
@@ -79,7 +79,7 @@ async fn establish(
     let client = client_address(&peer, request.forwarded());
     let connection = InboundConnection { pod_proxy: &pod_proxy, client, destination, peer: Some(&peer) };
     let established = connection.establish(Downstream::Hbone(request)).await?;
-    Some((established, ((of_pod, of_peer), open, load)))
+    Some((established, ((of_pod, of_peer), open, load, peer.activity.stream())))
 }
 
 /// The pod's own address and port that a request asks for. Without an authority it is no CONNECT request.
@@ -116,6 +116,7 @@ fn client_address(peer: &AuthenticatedPeer, forwarded: Option<&[u8]>) -> SocketA
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::hbone::Activity;
     use crate::limits::NodeLimits;
     use crate::model::identity::{Identity, TrustDomain};
 
@@ -126,6 +127,7 @@ mod tests {
             addr: "10.0.0.1:50000".parse().expect("an address"),
             listener: "10.0.0.2:15008".parse().expect("an address"),
             limit: Arc::new(NodeLimits::new(|_| 1).for_pod().of(LimitKind::InboundOfPeer).clone()),
+            activity: Arc::new(Activity::begin()),
         };
         for (forwarded, expected) in [
             (Some("for=\"10.0.0.1:41000\""), "10.0.0.1:41000"),
