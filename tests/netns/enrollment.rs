@@ -14,6 +14,10 @@ pub(crate) const CASES: &[Case] = &[
     Case { name: "enrollment: bad input is refused and the field named", check: Check::Mesh(bad_input) },
     Case { name: "enrollment: a refused pod is left as it was", check: Check::Mesh(refused_is_untouched) },
     Case { name: "enrollment: enrolling twice is refused and changes nothing", check: Check::Mesh(twice) },
+    Case {
+        name: "enrollment: of two pods with one address the later one is refused and told, until the first has lost it",
+        check: Check::Mesh(one_address),
+    },
     Case { name: "enrollment: a pod that leaves is as before", check: Check::Mesh(leaves) },
     Case { name: "enrollment: a pod that dies is undone", check: Check::Mesh(dies) },
     Case {
@@ -105,6 +109,50 @@ fn twice(mesh: &Mesh) -> Result<()> {
     ensure!(said.contains("uid"), "the second enrolment: {said:?}");
     test_app::echoes(&mesh.client.place, mesh.far.ipv4(), ECHO)?;
     received.grows_by(1.0)
+}
+
+/// Networks of a node may overlap, and a pod that is gone may still be known. Whoever has an address keeps it: traffic to it must
+/// never get another pod's identity, nor another pod's policy.
+fn one_address(mesh: &Mesh) -> Result<()> {
+    let (first, agent) = (&mesh.near, mesh.agent_of(&mesh.near));
+    let address = first.ipv4().to_string();
+    let later = mesh.node_of(first).pod("later")?;
+    let (netns, socket) = (later.netns().path().display().to_string(), agent.socket());
+    let enroll = || {
+        agent.weir(&[
+            "enroll",
+            "--netns",
+            &netns,
+            "--uid",
+            "later",
+            "--name",
+            "later",
+            "--namespace",
+            NAMESPACE,
+            "--address",
+            &address,
+            "--socket",
+            &socket,
+        ])
+    };
+    let refused = Counter::of(agent, "weir_enrollment_refusals_total", &[("field", "addresses")])?;
+    let received = Counter::received(mesh, &mesh.client, first)?;
+    let output = enroll()?;
+    let told = format!("addresses: {address} is already enrolled by pod \"{NAMESPACE}/{}\"", first.name());
+    ensure!(!output.success && output.summary().contains(&told), "{}", output.summary());
+    refused.grows_by(1.0)?;
+    let sent = Counter::sent(mesh, &later)?;
+    test_app::echoes(&later.place, mesh.far.ipv4(), ECHO)?;
+    sent.stays().context("the one that was refused carries nobody's identity")?;
+    test_app::echoes(&mesh.client.place, first.ipv4(), ECHO).context("the first is served as before")?;
+    received.grows_by(1.0)?;
+
+    agent.unenroll(first.name())?;
+    let output = enroll()?;
+    ensure!(output.success, "the address is free: {}", output.summary());
+    agent.unenroll("later")?;
+    agent.enroll(first, NAMESPACE, first.name())?;
+    mesh.carries_traffic()
 }
 
 fn leaves(mesh: &Mesh) -> Result<()> {
