@@ -9,7 +9,8 @@ use std::sync::Arc;
 
 use crate::limits::{Limit, LimitKind, PodLimits};
 
-/// Streams of a pod's own connections that may begin with [`FirstWindow::Usual`].
+/// Streams of a pod's own connections that may begin with [`FirstWindow::Usual`], and as many of its peers with
+/// [`FirstWindow::Granted`].
 const MAX_USUAL_STREAMS: u32 = 2048;
 
 /// The window with which the streams of a connection begin. A reader that never reads makes us hold as much.
@@ -19,9 +20,11 @@ pub(super) enum FirstWindow {
     /// Envoy as the server cuts off what it has not sent yet when its upstream ends before the client does: what an
     /// application answers and ends with should fit into the window.
     Ample,
-    /// For [`MAX_USUAL_STREAMS`] of the connections that a pod opened, and for all streams that its peers open.
+    /// For [`MAX_USUAL_STREAMS`] of the connections that a pod opened.
     Usual,
-    /// For further streams of connections that a pod opened: none is denied that.
+    /// For as many streams of tunnels that its peers opened, once they are granted.
+    Granted,
+    /// For further streams of connections that a pod opened, and for all that its peers open: none is denied that.
     Small,
 }
 
@@ -29,7 +32,7 @@ impl FirstWindow {
     pub(super) fn bytes(self) -> u32 {
         match self {
             Self::Ample => 1024 * 1024,
-            Self::Usual => 64 * 1024,
+            Self::Usual | Self::Granted => 64 * 1024,
             Self::Small => 16 * 1024,
         }
     }
@@ -46,6 +49,7 @@ struct Limits {
     /// Streams of the pod that began with such a window.
     ample: Limit,
     usual: Limit,
+    granted: Limit,
 }
 
 impl WindowBudget {
@@ -55,13 +59,13 @@ impl WindowBudget {
         let pod = pod.of(LimitKind::HeldKib).clone();
         // Half as much as may be taken: together they bound what readers that never read make us hold.
         let ample = pod.another(pod.maximum() / (2 * FirstWindow::Ample.bytes() / 1024));
-        let usual = pod.another(MAX_USUAL_STREAMS);
-        Self(Arc::new(Limits { pod, agent: agent.clone(), ample, usual }))
+        let (usual, granted) = (pod.another(MAX_USUAL_STREAMS), pod.another(MAX_USUAL_STREAMS));
+        Self(Arc::new(Limits { pod, agent: agent.clone(), ample, usual, granted }))
     }
 
     /// The window with which the streams of a connection that the pod opens now are to begin.
     pub(super) fn first_window(&self) -> FirstWindow {
-        let Limits { pod, agent, ample, usual } = &*self.0;
+        let Limits { pod, agent, ample, usual, .. } = &*self.0;
         let is_half_free = |limit: &Limit| u64::from(limit.held()) * 2 < u64::from(limit.maximum());
         match () {
             () if [pod, agent, ample].into_iter().all(is_half_free) => FirstWindow::Ample,
@@ -81,6 +85,7 @@ impl WindowBudget {
         let limit = match first {
             FirstWindow::Ample => &self.0.ample,
             FirstWindow::Usual => &self.0.usual,
+            FirstWindow::Granted => &self.0.granted,
             FirstWindow::Small => return true,
         };
         // Asked first: a pod with many streams has not reached a limit that anybody needs to be told of.
@@ -92,6 +97,7 @@ impl WindowBudget {
         match first {
             FirstWindow::Ample => self.0.ample.give_back(1),
             FirstWindow::Usual => self.0.usual.give_back(1),
+            FirstWindow::Granted => self.0.granted.give_back(1),
             FirstWindow::Small => {}
         }
     }
@@ -165,6 +171,16 @@ mod tests {
         one.give_back(60 * KIB);
         other.give_back(40 * KIB);
         assert_eq!((one.taken(), other.taken(), agent.held()), (0, 0, 0));
+    }
+
+    #[test]
+    fn streams_of_peers_have_a_bound_of_their_own() {
+        let budget = WindowBudget::of_kib(8 * 1024);
+        let granted = (0..3000).filter(|_| budget.begin_stream(FirstWindow::Granted)).count();
+        assert_eq!(granted, MAX_USUAL_STREAMS as usize);
+        assert!(budget.begin_stream(FirstWindow::Usual), "the pod's own streams are counted by themselves");
+        budget.end_stream(FirstWindow::Granted);
+        assert!(budget.begin_stream(FirstWindow::Granted), "one has ended");
     }
 
     #[test]

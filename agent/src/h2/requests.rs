@@ -4,6 +4,7 @@ use std::task::{Context, Poll};
 
 use http::StatusCode;
 
+use super::budget::FirstWindow;
 use super::compose;
 use super::error::StreamError;
 use super::frame::{self, Reason, flag, kind};
@@ -86,12 +87,27 @@ impl<A: Default> Session<A> {
         }
         stream.local_ended = end;
         self.send_status(id, status, end);
+        if !end && self.usage.has_ample_windows {
+            self.widen(id);
+        }
         if end && let Some(stream) = self.streams.table.get_mut(&id).filter(|stream| !stream.remote_ended) {
             // RFC 9113 §8.1: what else the client has to send is of no use any more.
             stream.fail(StreamError::Reset(Reason::NO_ERROR));
             self.send(|out| frame::append_reset(out, id, Reason::NO_ERROR));
         }
         Ok(())
+    }
+
+    /// Gives a tunnel that was granted the window with which those of a peer go on, where not too many of the pod have it.
+    fn widen(&mut self, id: u32) {
+        let (window, budget) = (FirstWindow::Granted, &self.budget);
+        let Some(stream) = self.streams.table.get_mut(&id).filter(|stream| !stream.remote_ended) else { return };
+        if stream.counted.is_some() || stream.budgeted() > 0 || !budget.begin_stream(window) {
+            return;
+        }
+        stream.counted = Some(window);
+        let more = stream.begin_with(window);
+        self.send(|out| frame::append_window_update(out, id, more));
     }
 
     pub(super) fn send_status(&mut self, id: u32, status: StatusCode, end: bool) {

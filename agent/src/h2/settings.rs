@@ -47,12 +47,13 @@ impl PeerSettings {
     }
 }
 
-/// The window with which the streams of a new connection begin.
+/// The window with which the streams of a new connection begin. A server cannot deny a window that it has announced: its streams
+/// get a larger one as it grants them, as far as that is bounded.
 pub(super) fn first_stream_window(role: Role, usage: &Usage, budget: &WindowBudget) -> FirstWindow {
     match role {
         _ if !usage.has_ample_windows => budget.small_window(),
         Role::Client => budget.first_window(),
-        Role::Server => FirstWindow::Usual,
+        Role::Server => FirstWindow::Small,
     }
 }
 

@@ -148,6 +148,15 @@ impl<A> Stream<A> {
         !end || rest == 0
     }
 
+    /// Has it begin with another, larger window, of which nothing is taken from the budget. Returns what it is larger by.
+    pub(super) fn begin_with(&mut self, window: FirstWindow) -> u32 {
+        let more = window.bytes().saturating_sub(self.receive_window);
+        self.windows.grow_receive(more);
+        self.receive_window += more;
+        self.first_receive_window += more;
+        more
+    }
+
     /// What its receive window took of the budget.
     pub(super) fn budgeted(&self) -> u32 {
         self.receive_window - self.first_receive_window

@@ -68,6 +68,21 @@ impl Side {
         side
     }
 
+    /// A server that has granted the given streams, none of which has ended.
+    fn granting(streams: &[u32]) -> Self {
+        Self::granting_within(WindowBudget::of_kib(0), streams)
+    }
+
+    /// The same, with what its windows may grow by.
+    fn granting_within(budget: WindowBudget, streams: &[u32]) -> Self {
+        let mut side = Self::serving_within(budget, streams);
+        for stream in streams {
+            side.session.respond(*stream, http::StatusCode::OK, false).expect("the peer is there");
+        }
+        side.sent();
+        side
+    }
+
     /// Takes bytes of the peer, and says what the owner learns of them.
     fn gets(&mut self, bytes: &[u8]) -> Vec<String> {
         self.take(bytes, |session, events| {

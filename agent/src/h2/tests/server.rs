@@ -11,7 +11,7 @@ type Row = (&'static str, Vec<u8>, &'static [&'static str], &'static [&'static s
 fn both_sides_begin_with_their_settings() {
     let window = "WINDOW_UPDATE 0: 16711681";
     let server = Side::new(Role::Server).sent();
-    assert_eq!(server, ["SETTINGS 3=200 4=65536 5=65536 6=16384", window]);
+    assert_eq!(server, ["SETTINGS 3=200 4=16384 5=65536 6=16384", window]);
     let client = Side::new(Role::Client).sent();
     assert_eq!(client, ["preface", "SETTINGS 2=0 4=65536 5=65536 6=16384", window]);
 }
@@ -126,7 +126,7 @@ fn what_a_client_sends_becomes_events_and_answers() {
 fn a_request_is_accepted_or_refused() {
     let mut side = Side::serving(&[1, 3]);
     assert!(side.session.respond(1, StatusCode::OK, false).is_ok());
-    assert_eq!(side.sent(), ["HEADERS 1: :status=200"]);
+    assert_eq!(side.sent(), ["HEADERS 1: :status=200", "WINDOW_UPDATE 1: 49152"]);
     assert!(side.session.respond(3, StatusCode::FORBIDDEN, true).is_ok());
     assert_eq!(side.sent(), ["HEADERS 3: :status=403, the end", "RST_STREAM 3: NO_ERROR"]);
     side.session.release(3, Reason::CANCEL);

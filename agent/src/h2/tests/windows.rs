@@ -40,7 +40,7 @@ fn a_stream_that_waits_for_the_connection_is_woken_once_it_may_send() {
 
 #[test]
 fn a_stream_may_be_sent_more_once_its_data_is_consumed() {
-    let mut side = Side::serving(&[1]);
+    let mut side = Side::granting(&[1]);
     side.gets(&data(1, 0, &[0; 32_768]));
     assert_eq!(side.sent(), [""; 0], "nothing is consumed yet");
     side.session.consumed(1, 16_383);
@@ -51,7 +51,7 @@ fn a_stream_may_be_sent_more_once_its_data_is_consumed() {
 
 #[test]
 fn padding_needs_no_consumer() {
-    let mut side = Side::serving(&[1]);
+    let mut side = Side::granting(&[1]);
     // A byte of data, and 256 of padding with its length: 64 of them fill a quarter of the stream's window.
     let padded = data(1, flag::PADDED, &[&[255, b'x'][..], &[0; 255]].concat());
     for _ in 0..64 {
@@ -62,10 +62,37 @@ fn padding_needs_no_consumer() {
 
 #[test]
 fn more_than_a_window_is_refused() {
-    let mut side = Side::serving(&[1]);
+    let mut side = Side::granting(&[1]);
     assert_eq!(side.gets(&data(1, 0, &[0; 65_536])).len(), 1);
     assert_eq!(side.gets(&data(1, 0, b"x")), ["over: HTTP/2 FLOW_CONTROL_ERROR: a window is overrun"]);
     assert_eq!(side.sent(), ["GOAWAY 1: FLOW_CONTROL_ERROR"]);
+}
+
+#[test]
+fn a_tunnel_has_a_small_window_until_it_is_granted_and_a_larger_one_for_so_many_of_a_pod() {
+    const BOUND: u32 = 2048;
+    let budget = WindowBudget::of_kib(0);
+    let mut side = Side::serving_within(budget.clone(), &[1]);
+    assert_eq!(side.gets(&data(1, 0, &[0; 16_384])).len(), 1);
+    assert_eq!(side.gets(&data(1, 0, b"x")), ["over: HTTP/2 FLOW_CONTROL_ERROR: a window is overrun"]);
+    drop(side);
+    // As many as one connection may have.
+    let streams: Vec<u32> = (0..200).map(|number| 2 * number + 1).collect();
+    let mut connections = Vec::new();
+    let widened = (0..=BOUND / 200).map(|_| {
+        let mut side = Side::serving_within(budget.clone(), &streams);
+        for stream in &streams {
+            side.session.respond(*stream, http::StatusCode::OK, false).expect("the peer is there");
+        }
+        let widened = side.sent().iter().filter(|frame| frame.ends_with(": 49152")).count();
+        connections.push(side);
+        widened
+    });
+    assert_eq!(widened.sum::<usize>(), BOUND as usize);
+    connections.remove(0);
+    let mut side = Side::serving_within(budget, &[1]);
+    side.session.respond(1, http::StatusCode::OK, false).expect("the peer is there");
+    assert_eq!(side.sent(), ["HEADERS 1: :status=200", "WINDOW_UPDATE 1: 49152"], "others have ended");
 }
 
 /// The peer fills stream 1's window, whose reader then consumes all of it. Returns what the peer may send next.
@@ -85,7 +112,7 @@ fn a_window_grows_while_its_reader_keeps_up_as_far_as_the_budget_goes() {
         (4800, [(64, "262144"), (256, "1048576"), (1024, "1048576"), (1024, "1048576")]),
         (0, [(64, "65536"), (64, "65536"), (64, "65536"), (64, "65536")]),
     ] {
-        let mut side = Side::serving_within(WindowBudget::of_kib(limit), &[1]);
+        let mut side = Side::granting_within(WindowBudget::of_kib(limit), &[1]);
         for (window, granted) in windows {
             let expected = [format!("WINDOW_UPDATE 1: {granted}")];
             assert_eq!(filled_and_consumed(&mut side, window * KIB), expected, "{limit}: {window} KiB");
@@ -97,7 +124,7 @@ fn a_window_grows_while_its_reader_keeps_up_as_far_as_the_budget_goes() {
 fn what_a_window_took_of_the_budget_is_given_back_with_its_stream_or_the_connection() {
     let budget = WindowBudget::of_kib(1 << 20);
     for connection_ends in [false, true] {
-        let mut side = Side::serving_within(budget.clone(), &[1]);
+        let mut side = Side::granting_within(budget.clone(), &[1]);
         filled_and_consumed(&mut side, 65_536);
         assert_eq!(budget.taken(), 3 * 64);
         if connection_ends {
@@ -112,7 +139,7 @@ fn what_a_window_took_of_the_budget_is_given_back_with_its_stream_or_the_connect
 #[test]
 fn however_many_streams_are_not_consumed_the_connection_and_other_streams_go_on() {
     let paused: Vec<u32> = (0..600).map(|number| 2 * number + 1).collect();
-    let mut side = Side::serving(&paused);
+    let mut side = Side::granting(&paused);
     for stream in &paused {
         assert_eq!(side.gets(&data(*stream, 0, &[0; 65_536])).len(), 1, "{stream}");
     }
@@ -143,7 +170,7 @@ fn streams_begin_with_a_larger_window_on_a_connection_that_was_opened_while_the_
         (Role::Client, 2048, 1023, 1024 * KIB),
         (Role::Client, 2048, 1024, 64 * KIB),
         (Role::Client, 0, 0, 64 * KIB),
-        (Role::Server, 2048, 0, 64 * KIB),
+        (Role::Server, 2048, 0, 16 * KIB),
     ] {
         let budget = WindowBudget::of_kib(limit);
         assert!(budget.take(taken * KIB));

@@ -111,6 +111,8 @@ fn floods(mesh: &Mesh) -> Result<()> {
 /// As many streams as the agent takes, to an application that reads nothing, each filled to its window.
 fn unread(mesh: &Mesh) -> Result<()> {
     const PORT: u16 = 9000;
+    // What a stream has that was granted; its connection's settings say less.
+    const WINDOW: usize = 64 * 1024;
     let peer = HbonePeer::new(mesh)?;
     let _listener = attack::deaf(&mesh.far.place, PORT)?;
     let authority = SocketAddr::new(mesh.far.ipv4(), PORT).to_string();
@@ -118,13 +120,13 @@ fn unread(mesh: &Mesh) -> Result<()> {
     let before = peer.memory()?;
     let mut connection = peer.connect()?;
     let streams = connection.setting(3).context("the agent limits no streams")?;
-    let window = connection.setting(4).unwrap_or(65_535) as usize;
+    ensure!(connection.setting(4) == Some(16_384), "a stream begins with {:?}", connection.setting(4));
     for stream in 0..streams {
         let status = connection.request(2 * stream + 1, &authority)?;
         ensure!(status == 200, "stream {stream}: {status}");
     }
     let data = vec![b'x'; 16_384];
-    let frames = (0..streams).flat_map(|stream| (0..window / data.len()).map(move |_| 2 * stream + 1));
+    let frames = (0..streams).flat_map(|stream| (0..WINDOW / data.len()).map(move |_| 2 * stream + 1));
     let (mut taken, mut most) = (0, before);
     for stream in frames {
         if connection.send(&frame::frame(DATA, 0, stream, &data)).is_err() {
@@ -139,10 +141,10 @@ fn unread(mesh: &Mesh) -> Result<()> {
     let reaction = connection.last_word(REACTION);
     // RFC 9113 §7: FLOW_CONTROL_ERROR, where it still arrives.
     let overrun = matches!(reaction, Reaction::GoAway(3) | Reaction::Closed);
-    ensure!(overrun || taken == window * streams as usize, "{taken} bytes were taken, then {reaction:?}");
+    ensure!(overrun || taken == WINDOW * streams as usize, "{taken} bytes were taken, then {reaction:?}");
     let grown = most.saturating_sub(before);
     note(format!(
-        "{streams} streams with windows of {window} bytes: {} MB taken, the agent grew by {} MB",
+        "{streams} streams with windows of {WINDOW} bytes: {} MB taken, the agent grew by {} MB",
         taken >> 20,
         grown >> 20
     ));
