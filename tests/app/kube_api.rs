@@ -56,6 +56,8 @@ struct Question {
     name: Option<String>,
     watch_from: Option<u64>,
     body: Vec<u8>,
+    /// The label that objects must have.
+    label: Option<String>,
 }
 
 /// Serves until killed.
@@ -187,6 +189,8 @@ impl Question {
                     question.node = value.strip_prefix("spec.nodeName=").map(str::to_owned);
                     question.name = value.strip_prefix("metadata.name=").map(str::to_owned);
                 }
+                // Of the forms that there are: that a label is there.
+                "labelSelector" => question.label = Some(value).filter(|value| !value.is_empty()),
                 _ => {}
             }
         }
@@ -208,7 +212,11 @@ impl Question {
     fn wants(&self, kind: &str, object: &Value) -> bool {
         let is_kind = object["kind"] == kind;
         let is = |wanted: &Option<String>, found: &Value| wanted.as_ref().is_none_or(|wanted| found == wanted.as_str());
-        is_kind && is(&self.node, &object["spec"]["nodeName"]) && is(&self.name, &object["metadata"]["name"])
+        let has = |label: &String| object["metadata"]["labels"].get(label).is_some();
+        is_kind
+            && self.label.as_ref().is_none_or(has)
+            && is(&self.node, &object["spec"]["nodeName"])
+            && is(&self.name, &object["metadata"]["name"])
     }
 }
 

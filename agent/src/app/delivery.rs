@@ -9,7 +9,7 @@ use anyhow::Context;
 use futures_util::future::BoxFuture;
 use tokio::sync::watch;
 
-use super::{http_objects, istiod, roots};
+use super::{http_objects, istiod, pod_labels, roots};
 use crate::config::AgentConfig;
 use crate::control_plane::authority::Authority;
 use crate::control_plane::{FileSource, FileSourceOptions, translate};
@@ -64,6 +64,7 @@ pub(super) async fn start(
     } else {
         let options = istiod::xds_options(config, settings, metrics, may_write_state)?;
         tokio::spawn(xds::run(options, mesh.clone(), status.clone(), blocker, objects));
+        pod_labels::start(config, mesh, &status, metrics, ready).await;
     }
     let authority = config.files.ca_dir.as_deref().map(Authority::open).transpose().context("--ca-dir")?;
     let source = certificate_source(config, authority.as_ref())?;

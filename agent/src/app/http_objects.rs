@@ -36,7 +36,7 @@ pub(super) async fn source(
     let client = connect(&settings::cluster_access(config)).await.context("--objects kubernetes (WEIR_OBJECTS)")?;
     let (metrics, blocker) = (metrics.clone(), ready.block("objects of Kubernetes"));
     let objects = HttpObjects::new(&metrics);
-    status.set_object_faults({
+    status.add_object_faults({
         let objects = objects.clone();
         move || objects.faults()
     });

@@ -19,6 +19,7 @@ mod known_destinations;
 mod kubelet;
 mod kubernetes;
 mod nri;
+mod pod_labels;
 mod pod_warnings;
 mod process;
 mod roots;

@@ -10,7 +10,7 @@ use kube::Api;
 use super::client::within_timeout;
 use super::directory::Directory;
 use super::status::WatchStatus;
-use super::watch::{Change, list_and_watch};
+use super::watch::{Change, Selection, list_and_watch};
 use super::wire::{DaemonSet, Pod};
 use crate::pauses::Pauses;
 use crate::telemetry::metrics::Metrics;
@@ -64,7 +64,8 @@ impl Installation {
             *watched.seen.name.lock() = Some(name.clone());
             let apply = |change: Change<DaemonSet>| watched.seen.apply(&change);
             let status = WatchStatus::new(metrics);
-            list_and_watch(watched.api(), format!("metadata.name={name}"), &status, apply).await;
+            let selection = Selection::fields(format!("metadata.name={name}"));
+            list_and_watch(watched.api(), selection, &status, apply).await;
         });
         installation
     }

@@ -12,7 +12,7 @@ use super::client::{KubernetesError, within_timeout};
 use super::listed::Listed;
 use super::membership::{Candidate, DataplaneMode, MembershipRules};
 use super::status::{WatchReport, WatchStatus};
-use super::watch::{Change, list_and_watch};
+use super::watch::{Change, Selection, list_and_watch};
 use super::wire::{Namespace, Pod, PodFacts};
 use crate::state::Joining;
 use crate::telemetry::metrics::Metrics;
@@ -98,7 +98,7 @@ impl Directory {
             pods_status: WatchStatus::new(metrics.clone()),
             namespaces_status: WatchStatus::new(metrics.clone()),
         });
-        let (pods, fields) = (shared.clone(), format!("spec.nodeName={node}"));
+        let (pods, fields) = (shared.clone(), Selection::fields(format!("spec.nodeName={node}")));
         tokio::spawn(async move {
             let keyed = |pod: Pod| (pod.facts.uid.clone(), pod.facts);
             let apply = |change: Change<Pod>| pods.update(|state| state.pods.apply(change.map(keyed)));
@@ -119,8 +119,13 @@ impl Directory {
                     joining.retain(|namespace| state.namespaces.by_key.contains_key(namespace));
                 }
             };
-            list_and_watch(Api::all(namespaces.client.clone()), String::new(), &namespaces.namespaces_status, apply)
-                .await;
+            list_and_watch(
+                Api::all(namespaces.client.clone()),
+                Selection::default(),
+                &namespaces.namespaces_status,
+                apply,
+            )
+            .await;
         });
         Self { shared }
     }

@@ -11,7 +11,7 @@ use parking_lot::Mutex;
 use serde_json::{Value as Json, json};
 
 use super::status::WatchStatus;
-use super::watch::{Change, Following};
+use super::watch::{Change, Following, Selection};
 use crate::objects::{Kind, protobuf};
 use crate::resources::{ObjectBody, ObjectKind, ObjectUpdate};
 use crate::telemetry::metrics::Metrics;
@@ -86,7 +86,7 @@ impl HttpObjects {
     async fn follow_kind(&self, kind: ObjectKind, followed: &Followed, client: Client, sink: &ObjectSink) {
         let resource = api_resource(kind);
         let api: Api<DynamicObject> = Api::all_with(client, &resource);
-        let mut following = Following::new(api, resource.plural.clone(), String::new());
+        let mut following = Following::new(api, resource.plural.clone(), Selection::default());
         let mut listing = Listing { kind, listed: None };
         loop {
             let mut apply = |change| {

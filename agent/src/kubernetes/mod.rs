@@ -4,7 +4,7 @@
 //!
 //! `directory` keeps the pods of the node and the namespaces of the cluster, by `watch` and `listed`; `wire` is what is read of
 //! each object, `membership` which pods are in the mesh. `annotation` writes to pods, `daemon_set` follows the agent's own
-//! DaemonSet; `http_objects` follows VirtualServices, HTTPRoutes and their kin.
+//! DaemonSet; `http_objects` follows VirtualServices, HTTPRoutes and their kin, `pod_labels` the labels that these ask for.
 
 mod annotation;
 mod client;
@@ -13,6 +13,7 @@ mod directory;
 mod http_objects;
 mod listed;
 mod membership;
+mod pod_labels;
 mod probe_ports;
 mod status;
 mod watch;
@@ -24,4 +25,5 @@ pub use self::daemon_set::Installation;
 pub use self::directory::{DescribedPod, Directory, KnownPod};
 pub use self::http_objects::{HttpObjects, ObjectSink};
 pub use self::membership::MembershipRules;
+pub use self::pod_labels::PodLabels;
 pub use self::status::WatchReport;

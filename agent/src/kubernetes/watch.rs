@@ -45,16 +45,33 @@ impl<K> Change<K> {
     }
 }
 
-/// Lists and watches all objects that a field selector matches (empty: all there are), and applies each change. Runs for ever.
+/// Which objects are meant: those that both selectors match, in the API's own form. Empty ones match all.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Selection {
+    pub(super) fields: String,
+    pub(super) labels: String,
+}
+
+impl Selection {
+    pub(super) fn fields(fields: String) -> Self {
+        Self { fields, labels: String::new() }
+    }
+
+    pub(super) fn labels(labels: String) -> Self {
+        Self { fields: String::new(), labels }
+    }
+}
+
+/// Lists and watches all objects that are selected, and applies each change. Runs for ever.
 pub(super) async fn list_and_watch<K>(
     api: Api<K>,
-    fields: String,
+    selection: Selection,
     status: &WatchStatus,
     mut apply: impl FnMut(Change<K>),
 ) where
     K: Resource<DynamicType = ()> + DeserializeOwned + Clone + fmt::Debug + Send + 'static,
 {
-    let mut following = Following::new(api, K::plural(&()).into_owned(), fields);
+    let mut following = Following::new(api, K::plural(&()).into_owned(), selection);
     loop {
         if let Err((error, pause)) = following.advance(status, &mut apply).await {
             following.report(&error, status);
@@ -69,7 +86,7 @@ pub(super) struct Following<K> {
     api: Api<K>,
     /// The kind, in the plural, for messages.
     what: String,
-    fields: String,
+    selection: Selection,
     /// The resource version that is known; `None` when all has to be listed (again).
     version: Option<String>,
     pauses: Pauses,
@@ -79,8 +96,8 @@ impl<K> Following<K>
 where
     K: Resource + DeserializeOwned + Clone + fmt::Debug + Send + 'static,
 {
-    pub(super) fn new(api: Api<K>, what: String, fields: String) -> Self {
-        Self { api, what, fields, version: None, pauses: Pauses::new(FIRST_RETRY_PAUSE, LONGEST_RETRY_PAUSE) }
+    pub(super) fn new(api: Api<K>, what: String, selection: Selection) -> Self {
+        Self { api, what, selection, version: None, pauses: Pauses::new(FIRST_RETRY_PAUSE, LONGEST_RETRY_PAUSE) }
     }
 
     /// Lists, where that is needed, or watches until the API server ends it. To be called again and again.
@@ -94,8 +111,8 @@ where
     ) -> Result<(), (KubernetesError, Duration)> {
         let began = Instant::now();
         let ended = match &mut self.version {
-            None => list(&self.api, &self.what, &self.fields, apply).await.map(|listed| self.version = Some(listed)),
-            Some(version) => watch(&self.api, &self.what, &self.fields, version, status, apply)
+            None => list(&self.api, &self.what, &self.selection, apply).await.map(|listed| self.version = Some(listed)),
+            Some(version) => watch(&self.api, &self.what, &self.selection, version, status, apply)
                 .await
                 .and_then(|()| refuse_instant_end(began)),
         };
@@ -144,13 +161,13 @@ fn refuse_instant_end(began: Instant) -> Result<(), KubernetesError> {
 async fn list<K>(
     api: &Api<K>,
     what: &str,
-    fields: &str,
+    selection: &Selection,
     apply: &mut impl FnMut(Change<K>),
 ) -> Result<String, KubernetesError>
 where
     K: Resource + DeserializeOwned + Clone + fmt::Debug,
 {
-    let mut params = ListParams::default().fields(fields).limit(PAGE_SIZE);
+    let mut params = ListParams::default().fields(&selection.fields).labels(&selection.labels).limit(PAGE_SIZE);
     apply(Change::Listing);
     loop {
         let listed = api.list(&params).await;
@@ -170,7 +187,7 @@ where
 async fn watch<K>(
     api: &Api<K>,
     what: &str,
-    fields: &str,
+    selection: &Selection,
     version: &mut String,
     status: &WatchStatus,
     apply: &mut impl FnMut(Change<K>),
@@ -179,7 +196,7 @@ where
     K: Resource + DeserializeOwned + Clone + fmt::Debug + Send + 'static,
 {
     let asked = || format!("watching {what}");
-    let params = WatchParams::default().fields(fields).timeout(WATCH_SECONDS);
+    let params = WatchParams::default().fields(&selection.fields).labels(&selection.labels).timeout(WATCH_SECONDS);
     let started = api.watch(&params, version).await;
     let mut events = Box::pin(started.map_err(KubernetesError::because(asked()))?);
     status.connected(what);

@@ -222,12 +222,37 @@ impl From<MetadataText> for DaemonSet {
     }
 }
 
+/// A Pod of which only the labels matter: its metadata, which is all that the API server then sends.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(from = "MetadataText")]
+pub(super) struct PodMetadata {
+    meta: ObjectMeta,
+    pub(super) name: String,
+    pub(super) namespace: String,
+    pub(super) labels: BTreeMap<String, String>,
+}
+
+impl From<MetadataText> for PodMetadata {
+    fn from(mut text: MetadataText) -> Self {
+        let meta = text.metadata.for_kube();
+        let Metadata { name, namespace, labels, .. } = text.metadata;
+        Self { meta, name, namespace, labels }
+    }
+}
+
 /// Tells kube under which path objects of a type are.
 macro_rules! resource {
     ($type:ty, $scope:ty, $group:literal, $kind:literal, $plural:literal) => {
+        resource!($type, $scope, $group, $kind, $plural, false);
+    };
+    ($type:ty, $scope:ty, $group:literal, $kind:literal, $plural:literal, $only_metadata:literal) => {
         impl Resource for $type {
             type DynamicType = ();
             type Scope = $scope;
+
+            fn metadata_api() -> bool {
+                $only_metadata
+            }
 
             fn kind((): &()) -> Cow<'_, str> {
                 $kind.into()
@@ -257,6 +282,7 @@ macro_rules! resource {
 }
 
 resource!(Pod, NamespaceResourceScope, "", "Pod", "pods");
+resource!(PodMetadata, NamespaceResourceScope, "", "Pod", "pods", true);
 resource!(Namespace, ClusterResourceScope, "", "Namespace", "namespaces");
 resource!(DaemonSet, NamespaceResourceScope, "apps", "DaemonSet", "daemonsets");
 

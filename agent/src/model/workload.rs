@@ -40,6 +40,8 @@ pub struct Workload {
     pub locality: Shared<Locality>,
     /// Labels that objects ask for; see [`Self::label`].
     pub labels: Shared<Labels>,
+    /// Those of its pod that Kubernetes says, of the labels that objects ask for.
+    pub pod_labels: Shared<Labels>,
     pub status: HealthStatus,
     /// Share of a service's connections relative to other endpoints; 1 unless set.
     pub capacity: u32,
@@ -56,18 +58,23 @@ impl Workload {
     /// Whether it has all of these labels, as far as labels are known here.
     #[must_use]
     pub fn carries(&self, labels: &Labels) -> bool {
-        labels.iter().all(|(name, value)| match self.labels.get(name) {
+        labels.iter().all(|(name, value)| match self.known_label(name) {
             Some(own) => own == value,
             None => !value.is_empty() && self.label(name) == value,
         })
     }
 
-    /// The value of a label; empty where it has none, or none that is known here. `weir control-plane` sends the labels that objects
-    /// ask for. Of all others the workload API says two, `version`, its canonical revision, and `app`, its canonical name, and what
+    /// A label that came as such: `weir control-plane` sends those that objects ask for, and so does Kubernetes.
+    fn known_label(&self, name: &str) -> Option<&String> {
+        self.labels.get(name).or_else(|| self.pod_labels.get(name))
+    }
+
+    /// The value of a label; empty where it has none, or none that is known here. Of labels that did not come as such the workload
+    /// API says two, `version`, its canonical revision, and `app`, its canonical name, and what
     /// Kubernetes and Istio say in labels about where it is.
     #[must_use]
     pub fn label(&self, name: &str) -> &str {
-        if let Some(value) = self.labels.get(name) {
+        if let Some(value) = self.known_label(name) {
             return value;
         }
         match name {
@@ -83,10 +90,20 @@ impl Workload {
         }
     }
 
-    /// Whether the workload API carries a label of workloads.
+    /// Whether a label is known of every workload, in fields of its own.
     #[must_use]
-    pub fn is_carried(label: &str) -> bool {
-        matches!(label, VERSION_LABEL | APP_LABEL)
+    pub fn says(label: &str) -> bool {
+        matches!(
+            label,
+            VERSION_LABEL
+                | APP_LABEL
+                | "topology.kubernetes.io/region"
+                | "topology.kubernetes.io/zone"
+                | "topology.istio.io/subzone"
+                | "topology.istio.io/network"
+                | "topology.istio.io/cluster"
+                | "kubernetes.io/hostname"
+        )
     }
 
     /// A workload of which nothing else is known: healthy, reached over plain TCP, without addresses, services or policies.
@@ -112,6 +129,7 @@ impl Workload {
             canonical_revision: "".into(),
             locality: Locality::default().into(),
             labels: Labels::default().into(),
+            pod_labels: Labels::default().into(),
             status: HealthStatus::Healthy,
             capacity: 1,
             waypoint: None,

@@ -20,7 +20,7 @@ pub struct XdsStatus {
     synced: watch::Sender<bool>,
     connection: watch::Sender<ConnectionState>,
     objects: Arc<OnceLock<ObjectsSource>>,
-    object_faults: Arc<OnceLock<FaultsSource>>,
+    object_faults: Arc<Mutex<Vec<FaultsSource>>>,
 }
 
 /// Whether there is a connection to the control plane.
@@ -133,11 +133,11 @@ impl XdsStatus {
     /// Why objects that come from another source than the control plane are not followed now.
     #[must_use]
     pub fn object_faults(&self) -> Vec<String> {
-        self.object_faults.get().map(|faults| faults.0()).unwrap_or_default()
+        self.object_faults.lock().iter().flat_map(|faults| faults.0()).collect()
     }
 
-    pub fn set_object_faults(&self, faults: impl Fn() -> Vec<String> + Send + Sync + 'static) {
-        let _ = self.object_faults.set(FaultsSource(Box::new(faults)));
+    pub fn add_object_faults(&self, faults: impl Fn() -> Vec<String> + Send + Sync + 'static) {
+        self.object_faults.lock().push(FaultsSource(Box::new(faults)));
     }
 
     pub(super) fn set_source(&self, source: &str) {

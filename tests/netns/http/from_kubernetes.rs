@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use serde_json::{Value, json};
-use weir_tests::fake_kubernetes::FakeKubernetes;
+use weir_tests::fake_kubernetes::{FakeKubernetes, PodObject};
 use weir_tests::http_mesh::{HttpMesh, VERSIONS};
 use weir_tests::wait;
 use weir_tests::world::N1;
@@ -18,6 +18,10 @@ pub(crate) const CASES: &[Case] = &[
     Case {
         name: "http: without the API server the routes stay as they are, also for an agent that starts",
         check: Check::OwnHttp(away),
+    },
+    Case {
+        name: "http: subsets are told apart by labels of pods that Kubernetes alone knows",
+        check: Check::OwnHttp(labels),
     },
 ];
 
@@ -108,6 +112,61 @@ fn away(mesh: &mut HttpMesh) -> Result<()> {
     kubernetes.object(ISTIO, "VirtualService", "shop", "another", &to("away", "v2"))?;
     kubernetes.resume()?;
     answered_by(&service, &["v2"])
+}
+
+fn labels(mesh: &mut HttpMesh) -> Result<()> {
+    for (version, node) in [("v1", "n1"), ("v2", "n2"), ("v3", "n2")] {
+        mesh.control_plane.objects.put(version, &as_pod(mesh, version, node))?;
+    }
+    let kubernetes = joined(mesh)?;
+    let put = |version: &'static str, labels: &[(&str, &str)]| {
+        let addresses = [mesh.pod(version).ipv4()];
+        kubernetes.pod(&PodObject {
+            namespace: "shop",
+            name: version,
+            uid: version,
+            node: "elsewhere",
+            service_account: "default",
+            labels,
+            addresses: &addresses,
+            host_network: false,
+        })
+    };
+    put("v1", &[("track", "stable")])?;
+    put("v2", &[("track", "canary"), ("tier", "gold")])?;
+    let service = mesh.service("tracks")?;
+    let to_canary = json!({"hosts": ["tracks"], "http": [
+        {"match": [{"uri": {"exact": "/gold"}}], "route": [{"destination": {"host": "tracks", "subset": "gold"}}]},
+        {"route": [{"destination": {"host": "tracks", "subset": "canary"}}]},
+    ]});
+    kubernetes.object(ISTIO, "VirtualService", "shop", "tracks", &to_canary)?;
+    let subsets = json!([
+        {"name": "canary", "labels": {"track": "canary"}},
+        {"name": "gold", "labels": {"app": "web", "tier": "gold", "track": "stable"}},
+    ]);
+    kubernetes.object(ISTIO, "DestinationRule", "shop", "tracks", &json!({"host": "tracks", "subsets": subsets}))?;
+    answered_by(&service, &["v2"])?;
+    service.comes_to("no pod has all labels of the subset", "/gold", &[], |answer| answer.status == 503)?;
+    put("v1", &[("track", "stable"), ("tier", "gold")])?;
+    service.comes_to("a pod has all of them now", "/gold", &[], |answer| answer.expect(200, Some("v1")).is_ok())?;
+    put("v3", &[("track", "canary")])?;
+    answered_by(&service, &["v2", "v3"])?;
+    kubernetes.remove_pod("shop", "v2")?;
+    answered_by(&service, &["v3"])
+}
+
+/// A version as a Pod, as the control plane knows it: without the labels that are asked for.
+fn as_pod(mesh: &HttpMesh, version: &str, node: &str) -> String {
+    let address = mesh.pod(version).ipv4();
+    let metadata = json!({
+        "name": version, "namespace": "shop", "labels": {"app": "web", "version": version},
+        "annotations": {"ambient.istio.io/redirection": "enabled"},
+    });
+    let status = json!({
+        "phase": "Running", "podIPs": [{"ip": address}], "conditions": [{"type": "Ready", "status": "True"}],
+    });
+    let spec = json!({"nodeName": node, "serviceAccountName": version});
+    json!({"apiVersion": "v1", "kind": "Pod", "metadata": metadata, "spec": spec, "status": status}).to_string()
 }
 
 /// Waits until the route is on disk: it is written a moment after it counts.

@@ -3,6 +3,7 @@
 //! A look-up costs what names its host: it is made once per connection, or once per destination of a rule. What it comes to is
 //! kept, so that all connections share it.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use super::destination::DestinationPolicy;
@@ -49,6 +50,12 @@ impl HttpConfig {
             telemetry: objects.telemetry,
             proxy_headers: objects.proxy_headers,
         }
+    }
+
+    /// The names of the labels of endpoints that decide anything, but for those that are always known.
+    #[must_use]
+    pub fn asked_labels(&self) -> &BTreeSet<String> {
+        self.rules.asked_labels()
     }
 
     /// The routes for requests of a source to a port of a service; `None` where no object is about them, so that they go

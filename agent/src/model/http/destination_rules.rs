@@ -3,7 +3,7 @@
 //! Rules of the client's namespace come first, then those of the service's, then those of the root namespace. The first of
 //! these that has one for the host decides alone; nothing is merged between namespaces.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::{Arc, OnceLock};
 
 use super::destination::DestinationPolicy;
@@ -12,6 +12,7 @@ use super::objects::{DestinationRuleObject, SubsetObject, TrafficPolicy};
 use super::standing::{ObjectStanding, Standing};
 use super::visibility::SourceView;
 use super::visibility::{ExportTo, HostPattern};
+use crate::model::workload::Workload;
 
 /// All DestinationRules.
 #[derive(Debug, Default)]
@@ -20,6 +21,7 @@ pub(super) struct DestinationRules {
     root_namespace: Arc<str>,
     mesh: TrafficPolicy,
     without_rule: Arc<DestinationPolicy>,
+    asked_labels: BTreeSet<String>,
 }
 
 /// The rules of one namespace.
@@ -45,6 +47,7 @@ impl DestinationRules {
     /// From objects, oldest first, and the mesh's own policy.
     pub(super) fn new(rules: Vec<Arc<DestinationRuleObject>>, root_namespace: Arc<str>, mesh: TrafficPolicy) -> Self {
         let mut by_namespace: HashMap<Arc<str>, NamespaceRules> = HashMap::new();
+        let asked_labels = asked_labels(&rules);
         for mut rule in rules {
             if rule.selector.is_some() {
                 Arc::make_mut(&mut rule).exported_to = ExportTo::Namespaces(vec![rule.origin.namespace.clone()]);
@@ -58,7 +61,12 @@ impl DestinationRules {
             rules.wildcards.sort_unstable_by(|one, other| other.specificity().cmp(&one.specificity()));
         }
         let without_rule = without_rule(&mesh);
-        Self { by_namespace, root_namespace, mesh, without_rule }
+        Self { by_namespace, root_namespace, mesh, without_rule, asked_labels }
+    }
+
+    /// The names of the labels by which subsets and `failoverPriority` tell endpoints apart, but for those that are always known.
+    pub(super) fn asked_labels(&self) -> &BTreeSet<String> {
+        &self.asked_labels
     }
 
     /// What counts for a port of a service, which is in `namespace`; `None` where the subset does not exist.
@@ -236,4 +244,19 @@ impl MergedRule {
         let made = || policy(&self.rule.origin, self.rule.policy.as_ref(), mesh, subset, *port);
         Some(known.get_or_init(made).clone())
     }
+}
+
+fn asked_labels(rules: &[Arc<DestinationRuleObject>]) -> BTreeSet<String> {
+    let of_rule = |rule: &DestinationRuleObject| {
+        let of_subsets = rule.subsets.iter().filter_map(|subset| subset.policy.as_ref());
+        let policies = rule.policy.iter().chain(of_subsets);
+        let policies =
+            policies.flat_map(|policy| std::iter::once(&policy.policy).chain(policy.ports.iter().map(|(_, own)| own)));
+        let settings = policies.filter_map(|policy| policy.load_balancer.as_ref()?.locality.as_ref());
+        let of_places = settings.flat_map(|setting| &setting.failover_priority).map(|label| label.name.to_string());
+        let of_subsets = rule.subsets.iter().flat_map(|subset| subset.labels.keys().cloned());
+        of_places.chain(of_subsets).collect::<Vec<_>>()
+    };
+    let asked = rules.iter().flat_map(|rule| of_rule(rule));
+    asked.filter(|name| !Workload::says(name)).collect()
 }

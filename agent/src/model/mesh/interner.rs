@@ -99,6 +99,7 @@ impl Interner {
         }
         self.localities.intern(workload.locality.arc_mut());
         self.labels.intern(workload.labels.arc_mut());
+        self.labels.intern(workload.pod_labels.arc_mut());
         if self.services.is_new(workload.services.arc_mut()) {
             let services = workload.services.iter().map(|(key, ports)| (self.interned_key(key), ports.clone()));
             workload.services = services.collect();

@@ -1,5 +1,6 @@
 //! All that is known about the mesh: applies updates to its indexes, and asks them.
 
+use std::collections::HashMap;
 use std::net::IpAddr;
 use std::sync::Arc;
 
@@ -15,6 +16,7 @@ use crate::model::peer_authentication::Labels;
 use crate::model::pod::PodKey;
 use crate::model::policy_object::{PolicyObject, PolicyTarget};
 use crate::model::service::{Service, ServiceKey, Vip};
+use crate::model::shared::Shared;
 use crate::model::workload::{NetworkMode, TunnelProtocol, Workload};
 
 /// All that is known about the mesh.
@@ -26,6 +28,8 @@ pub struct Mesh {
     pub(in crate::model) services: Services,
     policies: Policies,
     policy_objects: PolicyObjects,
+    /// By the uid of the workload, which need not be known.
+    pod_labels: HashMap<Arc<str>, Shared<Labels>>,
     interner: Interner,
     policy_version: u64,
     /// Collected only where somebody follows them.
@@ -39,6 +43,7 @@ impl Mesh {
             MeshUpdate::Workload(workload) => self.apply_workload(*workload),
             MeshUpdate::Service(service) => self.apply_service(*service),
             MeshUpdate::RemoveAddress(name) => self.remove_address(&name),
+            MeshUpdate::PodLabels(uid, labels) => self.apply_pod_labels(uid, labels),
             MeshUpdate::Authorization(mut policy) => {
                 self.interner.authorization(&mut policy);
                 self.policies.insert(*policy);
@@ -93,6 +98,7 @@ impl Mesh {
     }
 
     fn apply_workload(&mut self, mut workload: Workload) {
+        workload.pod_labels = self.pod_labels.get(&workload.uid).cloned().unwrap_or_default();
         self.interner.workload(&mut workload);
         // A reconnect sends the whole mesh again: what did not change must not cost more than the comparison.
         if self.workloads.get(&workload.uid).is_some_and(|known| **known == workload) {
@@ -103,6 +109,18 @@ impl Mesh {
         self.workloads.insert(&workload);
         self.services.insert_endpoint(&workload);
         self.touch_workload(&workload);
+    }
+
+    fn apply_pod_labels(&mut self, uid: Arc<str>, labels: Labels) {
+        let known = self.workloads.get(&uid).map(|workload| Workload::clone(workload));
+        if labels.is_empty() {
+            self.pod_labels.remove(&uid);
+        } else {
+            self.pod_labels.insert(uid, labels.into());
+        }
+        if let Some(workload) = known {
+            self.apply_workload(workload);
+        }
     }
 
     fn apply_service(&mut self, mut service: Service) {

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use crate::model::authorization::Authorization;
 use crate::model::identity::{DEFAULT_TRUST_DOMAIN, TrustDomain};
+use crate::model::peer_authentication::Labels;
 use crate::model::policy_object::{PeerObject, PolicyObject};
 use crate::model::service::Service;
 use crate::model::workload::Workload;
@@ -16,6 +17,8 @@ pub enum MeshUpdate {
     Service(Box<Service>),
     /// A workload's uid or a service's `namespace/hostname`: removals name no kind.
     RemoveAddress(Arc<str>),
+    /// What Kubernetes says of the labels of a workload's pod, by the workload's uid; none: nothing any more.
+    PodLabels(Arc<str>, Labels),
     Authorization(Box<Authorization>),
     /// `namespace/name`.
     RemoveAuthorization(Arc<str>),

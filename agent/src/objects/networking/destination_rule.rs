@@ -3,7 +3,6 @@
 
 use super::traffic_policy::{self, TrafficPolicy};
 use super::values::ExportTo;
-use crate::model::workload::Workload;
 use crate::objects::labels::{self, Labels};
 use crate::objects::reading::{Fields, names};
 
@@ -72,11 +71,6 @@ fn subset(mut fields: Fields<'_>) -> Subset {
     };
     if found.labels.is_empty() {
         fields.notice("labels", "a subset without labels has all endpoints of the host");
-    }
-    for label in found.labels.keys().filter(|label| !Workload::is_carried(label)) {
-        let reason = "without `weir control-plane` no endpoint is known to have this label, so the subset is empty: use \
-                      version or app with istiod";
-        fields.notice(&format!("labels[{label}]"), reason);
     }
     fields.finish();
     found

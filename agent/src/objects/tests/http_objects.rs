@@ -139,7 +139,6 @@ const DESTINATION_RULE: &[Case] = &[
     ("trafficPolicy: {}", "E spec.host", "is needed"),
     ("host: a, subsets: [{labels: {a: b}}]", "E spec.subsets[0].name", "needs its name"),
     ("host: a, subsets: [{name: v1}]", "W spec.subsets[0].labels", "all endpoints"),
-    ("host: a, subsets: [{name: v1, labels: {x: y}}]", "W spec.subsets[0].labels[x]", "the subset is empty"),
     (
         "host: a, trafficPolicy: {loadBalancer: {simple: RANDOM, warmup: {duration: 10s}}}",
         "W spec.trafficPolicy.loadBalancer.warmup",

@@ -35,6 +35,7 @@ pub(super) fn workload(wire: pb::Workload) -> Result<Workload, Malformed> {
         workload_type: workload_type(wire.workload_type)?,
         status: status(wire.status, &wire.extensions)?,
         labels: labels(&wire.extensions)?.into(),
+        pod_labels: Labels::default().into(),
         waypoint: gateway("waypoint", wire.waypoint)?.map(Into::into),
         network_gateway: gateway("network_gateway", wire.network_gateway)?.map(Into::into),
         application_tunnel: wire.application_tunnel.as_ref().map(application_tunnel).transpose()?,

@@ -107,6 +107,7 @@ fn summary(update: &MeshUpdate) -> String {
         MeshUpdate::Workload(workload) => format!("workload {}@{}", workload.uid, workload.network),
         MeshUpdate::Service(service) => format!("service {}", service.key),
         MeshUpdate::RemoveAddress(name) => format!("-address {name}"),
+        MeshUpdate::PodLabels(uid, labels) => format!("labels of {uid} {labels:?}"),
         MeshUpdate::Authorization(policy) => match &policy.invalid {
             Some(_) => format!("denying {} {:?}", policy.key, policy.scope),
             None => format!("policy {}", policy.key),
