@@ -6,7 +6,7 @@ use super::error::SessionError;
 use super::frame::{self, HEADER_BYTES};
 use super::receive::Event;
 use super::session::Session;
-use super::settings::{CONNECTION_WINDOW_BYTES, LARGEST_STREAM_WINDOW_BYTES, Role, STREAM_WINDOW_GROWTH};
+use super::settings::{CONNECTION_WINDOW_BYTES, Role, STREAM_WINDOW_GROWTH};
 
 impl<A: Default> Session<A> {
     /// Counts data against the windows. An event where somebody is there to take it.
@@ -83,17 +83,25 @@ impl<A: Default> Session<A> {
             return;
         }
         let Some(mut increment) = stream.windows.grant(stream.receive_window / 4) else { return };
-        let larger = stream.receive_window * STREAM_WINDOW_GROWTH;
-        if stream.unconsumed == 0
-            && larger <= LARGEST_STREAM_WINDOW_BYTES
-            && self.budget.grow(stream.receive_window, larger)
-        {
+        let largest = stream.largest_receive_window.min(self.usage.largest_stream_window);
+        let larger = (stream.receive_window * STREAM_WINDOW_GROWTH).min(largest);
+        if stream.unconsumed == 0 && larger > stream.receive_window && self.budget.grow(stream.receive_window, larger) {
             let more = larger - stream.receive_window;
             stream.receive_window = larger;
             stream.windows.grow_receive(more);
             increment += more;
         }
         self.send(|out| frame::append_window_update(out, id, increment));
+    }
+
+    /// Bounds a stream's window: what its reader can make us hold, once as much was consumed as the window is too large now.
+    pub(crate) fn limit_window(&mut self, id: u32, largest: u32) {
+        let Some(stream) = self.streams.table.get_mut(&id) else { return };
+        stream.largest_receive_window = largest;
+        let (budgeted, larger) = (stream.budgeted(), stream.receive_window.saturating_sub(largest));
+        stream.windows.shrink_receive(larger);
+        stream.receive_window -= larger;
+        self.budget.give_back(budgeted - stream.budgeted());
     }
 
     /// Bytes of DATA that may be sent now, as far as the connection's window goes.

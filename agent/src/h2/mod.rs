@@ -40,4 +40,4 @@ pub(crate) use self::section::{Content, Request, Response};
 pub(crate) use self::session::Session;
 pub(crate) use self::settings::Role;
 pub(crate) use self::stream::Stream;
-pub(crate) use self::usage::Usage;
+pub(crate) use self::usage::{LARGEST_MESSAGE_WINDOW_BYTES, Usage};

@@ -12,9 +12,6 @@ pub(crate) enum Role {
     Server,
 }
 
-/// What the window of a stream may grow to while its reader keeps up: enough for 32 Gbit/s over a millisecond, and the most
-/// that one slow reader can make us hold.
-pub(super) const LARGEST_STREAM_WINDOW_BYTES: u32 = 4 * 1024 * 1024;
 /// By how much a stream's window is multiplied as it grows.
 pub(super) const STREAM_WINDOW_GROWTH: u32 = 4;
 /// Window of a connection. Always given back as soon as data is here: it must never wait for the reader of one stream.

@@ -58,6 +58,8 @@ pub(crate) struct Stream<A> {
     /// The size of the receive window at first, and now: what the peer may have sent and the owner not consumed.
     first_receive_window: u32,
     pub(super) receive_window: u32,
+    /// What the receive window may grow to, where that is less than streams of such a connection may have.
+    pub(super) largest_receive_window: u32,
     /// The window that the stream counts as in the budget.
     pub(super) counted: Option<FirstWindow>,
     /// Whether we sent END_STREAM, and whether the peer did.
@@ -89,6 +91,7 @@ impl<A: Default> Stream<A> {
             windows: Windows::new(send_window, receive_window),
             first_receive_window: receive_window,
             receive_window,
+            largest_receive_window: u32::MAX,
             counted: None,
             local_ended: false,
             remote_ended: false,
@@ -159,7 +162,7 @@ impl<A> Stream<A> {
 
     /// What its receive window took of the budget.
     pub(super) fn budgeted(&self) -> u32 {
-        self.receive_window - self.first_receive_window
+        self.receive_window.saturating_sub(self.first_receive_window)
     }
 
     /// Remembers whom to wake when the stream's state changes.

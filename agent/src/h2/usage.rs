@@ -2,6 +2,13 @@
 
 use crate::parsed_heads::HeadProtocol;
 
+/// What the window of a stream between agents may grow to while its reader keeps up: enough for 32 Gbit/s over a millisecond, and
+/// the most that one slow reader can make us hold.
+const LARGEST_HBONE_WINDOW_BYTES: u32 = 4 * 1024 * 1024;
+/// The same of a stream that is a request, and of one between agents that carries requests. With what the agents hold elsewhere of
+/// a message, a reader that stops makes them hold less than 1 MiB.
+pub(crate) const LARGEST_MESSAGE_WINDOW_BYTES: u32 = 512 * 1024;
+
 /// The bounds of one use of HTTP/2.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Usage {
@@ -26,6 +33,8 @@ pub(crate) struct Usage {
     /// may begin so. Otherwise streams of either side begin with one of the smaller windows, count as far as the budget goes, and
     /// none is denied.
     pub(super) has_ample_windows: bool,
+    /// What the window of a stream may grow to while its reader keeps up.
+    pub(super) largest_stream_window: u32,
     /// As what heads are counted.
     pub(super) protocol: HeadProtocol,
 }
@@ -42,6 +51,7 @@ impl Usage {
         keeps_interim: false,
         wakes_for_window: true,
         has_ample_windows: true,
+        largest_stream_window: LARGEST_HBONE_WINDOW_BYTES,
         protocol: HeadProtocol::Hbone,
     };
 
@@ -59,6 +69,7 @@ impl Usage {
         keeps_interim: true,
         wakes_for_window: false,
         has_ample_windows: false,
+        largest_stream_window: LARGEST_MESSAGE_WINDOW_BYTES,
         protocol: HeadProtocol::Http2,
     };
 }

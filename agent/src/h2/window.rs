@@ -16,11 +16,13 @@ pub(super) struct Windows {
     receive: i64,
     /// What the peer may send again, and has not been granted by WINDOW_UPDATE yet.
     credit: u32,
+    /// What the peer may send now and not again: the window becomes smaller by so much while what was sent is consumed.
+    withheld: u32,
 }
 
 impl Windows {
     pub(super) fn new(send: i64, receive: u32) -> Self {
-        Self { send, receive: receive.into(), credit: 0 }
+        Self { send, receive: receive.into(), credit: 0, withheld: 0 }
     }
 
     pub(super) fn send(&self) -> i64 {
@@ -55,9 +57,17 @@ impl Windows {
         self.receive += i64::from(by);
     }
 
+    /// Makes the receive window smaller by so much. What the peer may send already cannot be taken back, so the next bytes that are
+    /// consumed make no credit.
+    pub(super) fn shrink_receive(&mut self, by: u32) {
+        self.withheld += by;
+    }
+
     /// Lets the peer send as many bytes again, once [granted](Self::grant).
     pub(super) fn add_credit(&mut self, bytes: u32) {
-        self.credit += bytes;
+        let withheld = self.withheld.min(bytes);
+        self.withheld -= withheld;
+        self.credit += bytes - withheld;
     }
 
     /// The increment of the WINDOW_UPDATE frame that is due once the credit has reached `least`.

@@ -58,11 +58,20 @@ pub(super) struct ApplicationSide {
     pub(super) error: Option<io::Error>,
     /// How many records' worth the application is read at once.
     pub(super) slots: usize,
+    /// Whether it is known if the stream carries requests.
+    pub(super) is_content_known: bool,
 }
 
 impl Default for ApplicationSide {
     fn default() -> Self {
-        Self { application: None, pending: Waiting::default(), is_shut_down: false, error: None, slots: 1 }
+        Self {
+            application: None,
+            pending: Waiting::default(),
+            is_shut_down: false,
+            error: None,
+            slots: 1,
+            is_content_known: false,
+        }
     }
 }
 

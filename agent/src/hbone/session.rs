@@ -6,7 +6,8 @@ use std::io::{self, IoSlice};
 use super::application::ApplicationSide;
 use super::input::{self, Batch, Input, tls_failure};
 use super::output::Output;
-use crate::h2::{Event, Piece, Role, Session, SessionError, Usage, WindowBudget};
+use crate::h2::{Event, LARGEST_MESSAGE_WINDOW_BYTES, Piece, Role, Session, SessionError, Usage, WindowBudget};
+use crate::http::{Detected, detect};
 use crate::tls::records::RecordLayer;
 
 /// Frames of ours that may gather while one read is handled, before they are laid into records.
@@ -138,13 +139,26 @@ impl SecuredSession {
         if !gathered.slices.is_empty()
             && let Some(stream) = self.http2.stream_mut(gathered.stream)
         {
+            let is_first = !std::mem::replace(&mut stream.attached.is_content_known, true);
+            let carries_requests = is_first && begins_request(&gathered.slices);
             let accepted = stream.attached.deliver(&gathered.slices);
             if stream.attached.needs_task() {
                 stream.wake();
             }
+            if carries_requests {
+                self.http2.limit_window(gathered.stream, LARGEST_MESSAGE_WINDOW_BYTES);
+            }
             self.http2.consumed(gathered.stream, accepted);
         }
         gathered.slices.clear();
+    }
+
+    /// Says that a stream carries requests: a reader that stops in the middle of a message makes both agents hold less than others may.
+    pub(super) fn carries_requests(&mut self, id: u32) {
+        if let Some(stream) = self.http2.stream_mut(id) {
+            stream.attached.is_content_known = true;
+            self.http2.limit_window(id, LARGEST_MESSAGE_WINDOW_BYTES);
+        }
     }
 
     fn shut_down_application(&mut self, id: u32) {
@@ -209,4 +223,10 @@ impl SecuredSession {
     pub(super) fn close_notify(&mut self) -> impl AsRef<[u8]> + use<> {
         self.records.close_notify()
     }
+}
+
+/// Whether the first bytes of a stream are those of a client of HTTP: nobody has to declare what a stream carries. A head of which the
+/// first frame has too little to tell is not waited for.
+fn begins_request(first: &[IoSlice<'_>]) -> bool {
+    first.first().is_some_and(|bytes| matches!(detect(bytes), Detected::Http1 | Detected::Http2))
 }

@@ -49,6 +49,11 @@ impl HboneStream {
         self.transport.session().http2.respond(self.id, status, end)
     }
 
+    /// Says that requests of HTTP are sent on it: how much waits for a reader that stops is bounded for these.
+    pub(crate) fn carries_requests(&self) {
+        self.transport.session().carries_requests(self.id);
+    }
+
     /// Ready once the stream is broken: reset by the peer, or with its connection.
     pub(super) fn poll_broken(&self, cx: &mut Context<'_>) -> Poll<()> {
         let mut session = self.transport.session();

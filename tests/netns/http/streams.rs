@@ -28,9 +28,8 @@ const PORTS: [Port; 2] =
     [Port { name: "http", number: 80, target: 9111 }, Port { name: "http2", number: 81, target: 9111 }];
 /// What an agent may grow by while content of any length passes.
 const GROWTH_MIB: u64 = 32;
-/// What the two agents together may hold of content whose reader stands still: what the window of the HBONE stream, at its
-/// largest, lets the peer send, and 1 MiB for all else.
-const HELD_BYTES: u64 = (4 << 20) + (1 << 20);
+/// What the two agents together may hold of content whose reader stands still, and Go besides.
+const HELD_BYTES: u64 = 1 << 20;
 const GIB: &str = "1073741824";
 
 /// Go's server in a version's pod, and its service.

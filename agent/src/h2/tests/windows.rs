@@ -121,6 +121,37 @@ fn a_window_grows_while_its_reader_keeps_up_as_far_as_the_budget_goes() {
 }
 
 #[test]
+fn a_window_of_a_message_grows_less() {
+    const KIB: usize = 1024;
+    let mut side = Side::granting_within(WindowBudget::of_kib(1 << 20), &[1]);
+    side.session.limit_window(1, super::super::LARGEST_MESSAGE_WINDOW_BYTES);
+    for (window, granted) in [(64, "262144"), (256, "524288"), (512, "524288"), (512, "524288")] {
+        let expected = [format!("WINDOW_UPDATE 1: {granted}")];
+        assert_eq!(filled_and_consumed(&mut side, window * KIB), expected, "{window} KiB");
+    }
+    assert_eq!(Usage::REQUESTS.largest_stream_window, super::super::LARGEST_MESSAGE_WINDOW_BYTES);
+}
+
+#[test]
+fn a_window_that_is_too_large_shrinks_as_what_came_is_consumed() {
+    const KIB: usize = 1024;
+    let budget = WindowBudget::of_kib(1 << 20);
+    let mut side = Side::granting_within(budget.clone(), &[1]);
+    for window in [64, 256] {
+        filled_and_consumed(&mut side, window * KIB);
+    }
+    assert_eq!(budget.taken(), 1024 - 64);
+    side.session.limit_window(1, 512 * 1024);
+    assert_eq!(budget.taken(), 512 - 64);
+    // Half of the MiB that the peer may send is not given back, and the rest once it is a quarter of what the window is then.
+    assert_eq!(filled_and_consumed(&mut side, 512 * KIB), [""; 0]);
+    assert_eq!(filled_and_consumed(&mut side, 512 * KIB), ["WINDOW_UPDATE 1: 524288"]);
+    assert_eq!(filled_and_consumed(&mut side, 512 * KIB), ["WINDOW_UPDATE 1: 524288"]);
+    side.session.release(1, Reason::CANCEL);
+    assert_eq!(budget.taken(), 0);
+}
+
+#[test]
 fn what_a_window_took_of_the_budget_is_given_back_with_its_stream_or_the_connection() {
     let budget = WindowBudget::of_kib(1 << 20);
     for connection_ends in [false, true] {

@@ -91,6 +91,7 @@ impl UpstreamIo {
 
     /// `peer`: the identity that the other end has proven.
     pub(super) fn hbone(stream: HboneStream, held: Held, peer: Option<Identity>) -> Self {
+        stream.carries_requests();
         Self::new(Carrier::Hbone(stream), held, peer)
     }
 
