@@ -67,6 +67,7 @@ pub mod http {
     mod field_format;
     mod gateway_order;
     pub mod grpc_messages;
+    pub mod grpc_status;
     pub mod hash_key;
     pub mod head;
     mod inheritance;

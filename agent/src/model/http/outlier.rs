@@ -24,7 +24,7 @@ pub enum EndpointResult {
 impl EndpointResult {
     /// The status that a `grpc-status` stands for, as Envoy counts it.
     #[must_use]
-    pub fn of_grpc(status: u32) -> Self {
+    pub fn of_grpc(status: u8) -> Self {
         Self::Status(match status {
             0 => 200,
             1 => 499,

@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 
+use super::grpc_status::grpc_status_of_http;
 use super::head::{RequestHead, ResponseHead};
 use super::local_reply::HttpResponseFlag;
 
@@ -170,20 +171,6 @@ pub fn fill_head(head: &mut ResponseHead, request: &RequestHead, status: u16, bo
         head.fields.set("grpc-message", &percent_encoded(body));
     }
     true
-}
-
-/// The status of gRPC that stands for one of HTTP, where nothing says another
-/// (<https://github.com/grpc/grpc/blob/master/doc/http-grpc-status-mapping.md>, and Envoy's `Grpc::Utility`).
-#[must_use]
-pub fn grpc_status_of_http(status: u16) -> u8 {
-    match status {
-        400 => 13,
-        401 => 16,
-        403 => 7,
-        404 => 12,
-        429 | 502 | 503 | 504 => 14,
-        _ => 2,
-    }
 }
 
 /// The percent-encoding of `grpc-message` (gRPC over HTTP/2, "Responses").

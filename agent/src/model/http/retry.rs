@@ -3,6 +3,7 @@
 
 use std::time::Duration;
 
+use super::grpc_status::grpc_status;
 use super::head::ResponseHead;
 use super::policies::{BackOff, RetryOn, RetryPolicy};
 
@@ -62,12 +63,12 @@ impl RetryPolicy {
 
     /// A response of gRPC that consists of trailers alone has its status in the head.
     fn by_grpc(&self, head: &ResponseHead) -> bool {
-        let condition = match head.fields.first("grpc-status") {
-            Some(b"1") => RetryOn::CANCELLED,
-            Some(b"4") => RetryOn::DEADLINE_EXCEEDED,
-            Some(b"8") => RetryOn::RESOURCE_EXHAUSTED,
-            Some(b"13") => RetryOn::INTERNAL,
-            Some(b"14") => RetryOn::UNAVAILABLE,
+        let condition = match grpc_status(&head.fields) {
+            Some(1) => RetryOn::CANCELLED,
+            Some(4) => RetryOn::DEADLINE_EXCEEDED,
+            Some(8) => RetryOn::RESOURCE_EXHAUSTED,
+            Some(13) => RetryOn::INTERNAL,
+            Some(14) => RetryOn::UNAVAILABLE,
             _ => return false,
         };
         self.on.has(condition)

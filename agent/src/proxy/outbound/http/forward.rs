@@ -9,11 +9,11 @@ use super::choose::Chosen;
 use super::connection::KnownEndpoint;
 use super::endpoints::{EndpointState, UnderWay};
 use super::mirror::Mirrors;
-
 use super::plan::Plan;
 use super::request::Request;
 use super::upstream::{Begun, Exchange, OpenError, Sending, failure_of, is_idempotent};
 use crate::http::{self, BodyLength, Broken, Downstream, ExchangeError, RequestBody, ResponseBody};
+use crate::model::http::grpc_status::grpc_status;
 use crate::model::http::head::{HttpVersion, ResponseHead};
 use crate::model::http::local_reply::HttpResponseFlag;
 use crate::model::http::outlier::EndpointResult;
@@ -226,7 +226,7 @@ impl<D: Downstream> Forwarding<'_, '_, D> {
 
     /// What an attempt says of its endpoint.
     fn result_of(&self, attempt: &Attempt) -> Option<EndpointResult> {
-        let status = |head: &ResponseHead| match head.fields.first("grpc-status").and_then(number) {
+        let status = |head: &ResponseHead| match grpc_status(&head.fields) {
             Some(status) if head.is_grpc() => EndpointResult::of_grpc(status),
             _ => EndpointResult::Status(head.status),
         };
@@ -387,8 +387,4 @@ impl Failure {
             Self::PerTryTimeout => Broken::PerTryTimeout.to_string(),
         }
     }
-}
-
-fn number(value: &[u8]) -> Option<u32> {
-    std::str::from_utf8(value).ok()?.parse().ok()
 }
