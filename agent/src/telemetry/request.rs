@@ -258,7 +258,8 @@ impl RequestRecord {
     }
 
     /// Whether nothing says yet how the request ended. A delay is no end.
-    fn is_unexplained(&self) -> bool {
+    #[must_use]
+    pub fn is_unexplained(&self) -> bool {
         !self.is_complete && (self.flags.is_empty() || self.flags == HttpResponseFlag::DelayInjected.into())
     }
 

@@ -157,6 +157,10 @@ impl<'a> RequestWatcher<'a> {
 impl Drop for RequestWatcher<'_> {
     /// A request that breaks off since the agent closes its connection is not one that its client left.
     fn drop(&mut self) {
+        // Whether the pod left, or the drain ended, takes locks that all connections share.
+        if !self.record.is_unexplained() {
+            return;
+        }
         if self.pod_proxy.pod.dead.is_cancelled() {
             self.record.end_here(&"the pod left");
         } else if self.pod_proxy.proxy.drain.is_closing() {
