@@ -14,7 +14,6 @@ use std::fmt::{self, Display};
 use std::time::Duration;
 
 use tracing::Level;
-use tracing::field::{DisplayValue, display};
 
 use super::connection::RefusedConnection;
 use super::ends::{ConnectionEnds, Reporter};
@@ -32,7 +31,7 @@ macro_rules! access_line {
             src.addr = %ends.source_addr,
             src.workload = ends.source.as_deref().map(|workload| &*workload.name),
             src.namespace = ends.source.as_deref().map(|workload| &*workload.namespace),
-            src.identity = source_identity,
+            src.identity = source_identity.map(tracing::field::display),
             src.cluster = ends.source.as_deref().map(|workload| &*workload.cluster_id),
             dst.addr = %ends.dialled_addr(),
             dst.hbone_addr = ends.hbone_addr().map(tracing::field::display),
@@ -40,7 +39,7 @@ macro_rules! access_line {
             dst.service = ends.service.as_deref().map(|service| &*service.key.hostname),
             dst.workload = ends.destination.as_deref().map(|workload| &*workload.name),
             dst.namespace = ends.destination.as_deref().map(|workload| &*workload.namespace),
-            dst.identity = destination_identity,
+            dst.identity = destination_identity.map(tracing::field::display),
             dst.cluster = ends.destination.as_deref().map(|workload| &*workload.cluster_id),
             direction = ends.reporter.direction(),
             $($field = $value,)*
@@ -48,8 +47,6 @@ macro_rules! access_line {
         );
     }};
 }
-
-pub(super) use access_line;
 
 /// The fields of the line of a connection.
 struct Line<'a> {
@@ -108,12 +105,12 @@ pub(super) fn write_refused(refused: &RefusedConnection, error: &dyn Display) {
 pub(super) fn proven_identities<'a>(
     ends: &'a ConnectionEnds,
     of_peer: Option<&'a Identity>,
-) -> [Option<DisplayValue<&'a Identity>>; 2] {
+) -> [Option<&'a Identity>; 2] {
     let of_destination = match ends.reporter {
         Reporter::Source => of_peer,
         Reporter::Destination => ends.destination_identity.as_ref(),
     };
-    [ends.source_identity.as_ref(), of_destination].map(|identity| identity.filter(|_| ends.mutual_tls).map(display))
+    [ends.source_identity.as_ref(), of_destination].map(|identity| identity.filter(|_| ends.mutual_tls))
 }
 
 /// What the workload of this side sent, and what it received.
@@ -125,7 +122,7 @@ pub(super) fn sent_and_received(reporter: Reporter, to_destination: u64, to_sour
 }
 
 /// A duration in whole milliseconds, as ztunnel writes it.
-pub(super) struct Millis(pub(super) Duration);
+struct Millis(Duration);
 
 impl Display for Millis {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -9,12 +9,14 @@ mod facts;
 pub mod log {
     //! The log of the process: its filter, the form of its lines, and who writes them. The data plane never waits for it.
 
+    mod fields;
     mod format;
     mod setup;
     mod writer;
 
-    pub use self::format::LogFormat;
-    pub(super) use self::format::RAW_ACCESS_TARGET;
+    pub(super) use self::fields::FieldWriter;
+    pub use self::fields::LogFormat;
+    pub(super) use self::format::{RAW_ACCESS_TARGET, WHOLE_ACCESS_TARGET};
     #[cfg(test)]
     pub(crate) use self::setup::tests;
     pub use self::setup::{LogHandle, init, init_direct};
@@ -64,6 +66,7 @@ mod request_log {
     //! The access log of requests: one line for each. `notes` has what a line is made of, and `line` writes it; `form` has Istio's
     //! forms, which are made of `template`s with `operator`s, and `values` what these stand for.
 
+    mod ends_fields;
     mod form;
     mod line;
     mod notes;
@@ -74,6 +77,7 @@ mod request_log {
     mod text;
     mod values;
 
+    pub(super) use self::ends_fields::EndsFields;
     pub(super) use self::form::RequestLogForm;
     pub(super) use self::line::write;
     pub(super) use self::notes::{EndedRequest, RequestNotes};

@@ -343,7 +343,7 @@ impl RequestRecord {
                 _ => true,
             };
             if is_written {
-                request_log::write(notes, line, request);
+                request_log::write(notes, line, request, &self.ends.known_fields);
             }
         }
     }

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use super::ends::ConnectionEnds;
 use super::metrics::RequestCounters;
 use super::pod_telemetry::PodTelemetry;
+use super::request_log::EndsFields;
 use super::request_reporting::RequestReporting;
 
 /// Two ends between which requests are made: the client of a connection, and what serves its requests.
@@ -18,6 +19,8 @@ pub struct RequestEnds {
     pub(super) pod: PodTelemetry,
     pub(super) ends: Arc<ConnectionEnds>,
     pub(super) counters: RequestCounters,
+    /// What lines of these requests say of both ends.
+    pub(super) known_fields: EndsFields,
 }
 
 impl RequestEnds {
@@ -25,7 +28,13 @@ impl RequestEnds {
     #[must_use]
     pub fn new(reporting: &Arc<RequestReporting>, pod: &PodTelemetry, ends: ConnectionEnds) -> Arc<Self> {
         let counters = RequestCounters::new(&reporting.metrics, &ends);
-        Arc::new(Self { reporting: reporting.clone(), pod: pod.clone(), ends: Arc::new(ends), counters })
+        Arc::new(Self {
+            reporting: reporting.clone(),
+            pod: pod.clone(),
+            ends: Arc::new(ends),
+            counters,
+            known_fields: EndsFields::default(),
+        })
     }
 
     #[must_use]

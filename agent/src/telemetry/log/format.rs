@@ -11,18 +11,19 @@ use tracing_subscriber::fmt::format::Writer;
 use tracing_subscriber::fmt::{FmtContext, FormatEvent, FormatFields, FormattedFields};
 use tracing_subscriber::registry::LookupSpan;
 
+use super::fields::{Escaping, LogFormat, OneLine, Quoted, quoted_text};
 use crate::telemetry::utc_time::write_rfc3339_microseconds;
-
-/// The form of log lines.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum LogFormat {
-    Text,
-    Json,
-}
 
 /// The target of access lines that have a form of their own: nothing is put before or behind such a message. A filter of `access`
 /// is one of these too.
 pub(in crate::telemetry) const RAW_ACCESS_TARGET: &str = "access::istio";
+
+/// The scope of access lines.
+const ACCESS_SCOPE: &str = "access";
+
+/// The target of access lines whose message and fields are one value, which writes them by itself: with `{:?}` as a line of text has
+/// them behind its scope, and with `{:#?}` as a JSON object has them. Such a line is of [`ACCESS_SCOPE`].
+pub(in crate::telemetry) const WHOLE_ACCESS_TARGET: &str = "access::whole";
 
 /// Formats events; spans contribute their name and fields.
 pub(super) struct LineFormat(pub(super) LogFormat);
@@ -38,6 +39,9 @@ where
         let metadata = normalized.as_ref().unwrap_or_else(|| event.metadata());
         if metadata.target() == RAW_ACCESS_TARGET {
             return raw_line(&mut to, event);
+        }
+        if metadata.target() == WHOLE_ACCESS_TARGET {
+            return whole_line(self.0, &mut to, level(*metadata.level()), event);
         }
         let scope = Scope { target: metadata.target(), spans: spans(context)? };
         match self.0 {
@@ -111,6 +115,40 @@ fn raw_line(to: &mut Writer<'_>, event: &Event<'_>) -> fmt::Result {
     to.write_char('\n')
 }
 
+/// Time, level and scope, and what the one field of the event writes.
+fn whole_line(format: LogFormat, to: &mut Writer<'_>, level: &str, event: &Event<'_>) -> fmt::Result {
+    match format {
+        LogFormat::Text => {
+            write_rfc3339_microseconds(SystemTime::now(), to)?;
+            ["\t", level, "\t", ACCESS_SCOPE].into_iter().try_for_each(|part| to.write_str(part))?;
+        }
+        LogFormat::Json => {
+            ["{\"level\":\"", level, "\",\"time\":\""].into_iter().try_for_each(|part| to.write_str(part))?;
+            write_rfc3339_microseconds(SystemTime::now(), to)?;
+            ["\",\"scope\":\"", ACCESS_SCOPE, "\""].into_iter().try_for_each(|part| to.write_str(part))?;
+        }
+    }
+    let mut fields = WholeFields { format, to, result: Ok(()) };
+    event.record(&mut fields);
+    fields.result?;
+    to.write_str(if format == LogFormat::Json { "}\n" } else { "\n" })
+}
+
+struct WholeFields<'a, 'w> {
+    format: LogFormat,
+    to: &'a mut Writer<'w>,
+    result: fmt::Result,
+}
+
+impl Visit for WholeFields<'_, '_> {
+    fn record_debug(&mut self, _: &Field, value: &dyn Debug) {
+        self.result = match self.format {
+            LogFormat::Text => write!(self.to, "{value:?}"),
+            LogFormat::Json => write!(self.to, "{value:#?}"),
+        };
+    }
+}
+
 fn json_line(to: &mut Writer<'_>, level: &str, scope: &Scope<'_>, event: &Event<'_>) -> fmt::Result {
     write!(to, "{{\"level\":\"{level}\",\"time\":\"")?;
     write_rfc3339_microseconds(SystemTime::now(), to)?;
@@ -168,7 +206,6 @@ impl TextFields<'_, '_> {
     }
 }
 
-/// A line of the access log has thirty fields: each kind takes the shortest way to the same text.
 impl Visit for TextFields<'_, '_> {
     fn record_u64(&mut self, field: &Field, value: u64) {
         self.put(field, value);
@@ -185,25 +222,16 @@ impl Visit for TextFields<'_, '_> {
     fn record_str(&mut self, field: &Field, value: &str) {
         if field.name() == "message" {
             self.record_debug(field, &format_args!("{value}"));
-        } else if !is_plain(value) {
-            self.record_debug(field, &value);
         } else if self.begin(field) {
-            let quote = |to: &mut Writer<'_>| to.write_char('"');
-            self.result = quote(self.to).and_then(|()| self.to.write_str(value)).and_then(|()| quote(self.to));
+            self.result = quoted_text(self.to, value);
         }
     }
 
     fn record_debug(&mut self, field: &Field, value: &dyn Debug) {
         if self.begin(field) {
-            self.result = write!(Escaping { to: self.to, quotes: false, tabs: true }, "{value:?}");
+            self.result = write!(Escaping::in_text(self.to), "{value:?}");
         }
     }
-}
-
-/// Whether a text stands for itself between quotes: printed ASCII without quotes and backslashes. Most texts are.
-fn is_plain(text: &str) -> bool {
-    // Without a branch per byte, so that the compiler looks at many at once.
-    !text.bytes().fold(false, |other, byte| other | !matches!(byte, b' '..=b'~') | (byte == b'"') | (byte == b'\\'))
 }
 
 struct RawMessage<'a, 'w> {
@@ -214,7 +242,7 @@ struct RawMessage<'a, 'w> {
 impl Visit for RawMessage<'_, '_> {
     fn record_debug(&mut self, field: &Field, value: &dyn Debug) {
         if field.name() == "message" {
-            self.result = write!(Escaping { to: self.to, quotes: false, tabs: false }, "{value:?}");
+            self.result = write!(Escaping::in_line(self.to), "{value:?}");
         }
     }
 }
@@ -259,63 +287,5 @@ struct DebugAsDisplay<'a>(&'a dyn Debug);
 impl fmt::Display for DebugAsDisplay<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.0.fmt(f)
-    }
-}
-
-/// A value with its control characters escaped.
-struct OneLine<T>(T);
-
-impl<T: fmt::Display> fmt::Display for OneLine<T> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(Escaping { to: f, quotes: false, tabs: true }, "{}", self.0)
-    }
-}
-
-/// A value as a JSON string.
-struct Quoted<T>(T);
-
-impl<T: fmt::Display> fmt::Display for Quoted<T> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_char('"')?;
-        write!(Escaping { to: f, quotes: true, tabs: true }, "{}", self.0)?;
-        f.write_char('"')
-    }
-}
-
-/// Escapes control characters; also quotes and tabs, where it says so.
-struct Escaping<'a, W> {
-    to: &'a mut W,
-    quotes: bool,
-    tabs: bool,
-}
-
-impl<W: Write> Escaping<'_, W> {
-    fn escapes(&self, c: char) -> bool {
-        match c {
-            '"' | '\\' => self.quotes,
-            '\t' => self.tabs,
-            c => c.is_control(),
-        }
-    }
-}
-
-impl<W: Write> Write for Escaping<'_, W> {
-    fn write_str(&mut self, text: &str) -> fmt::Result {
-        if is_plain(text) {
-            return self.to.write_str(text);
-        }
-        let mut rest = text;
-        while let Some(at) = rest.find(|c: char| self.escapes(c)) {
-            self.to.write_str(&rest[..at])?;
-            let mut after = rest[at..].chars();
-            match after.next() {
-                Some('\n') => self.to.write_str("\\n")?,
-                Some(quote @ ('"' | '\\')) => write!(self.to, "\\{quote}")?,
-                Some(control) => write!(self.to, "\\u{:04x}", u32::from(control))?,
-                None => {}
-            }
-            rest = after.as_str();
-        }
-        self.to.write_str(rest)
     }
 }

@@ -13,7 +13,8 @@ use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::registry::Registry;
 use tracing_subscriber::{Layer, fmt as lines, reload};
 
-use super::format::{LineFormat, LogFormat};
+use super::fields::LogFormat;
+use super::format::LineFormat;
 use super::writer::{Direct, LineWriter};
 
 /// How long the end of the process waits for the last lines to be written.

@@ -47,7 +47,7 @@ fn line_between(ends: &ConnectionEnds, format: &str, encoding: AccessLogEncoding
         let (attempts, duration) = (2, Duration::from_millis(6));
         let peer = ends.destination_identity.as_ref();
         let request = EndedRequest { ends, peer, outcome, attempts, request_bytes: 10, response_bytes: 3000, duration };
-        write(&notes, &notes.first, &request);
+        write(&notes, &notes.first, &request, &EndsFields::default());
     });
     assert_eq!(written.len(), 1, "{written:?}");
     written.into_iter().next().expect("there is one")
@@ -184,7 +184,7 @@ fn no_value_can_start_a_line_of_its_own() {
         let (ends, duration) = (ends(Reporter::Source), Duration::ZERO);
         let (peer, attempts, request_bytes, response_bytes) = (None, 0, 0, 0);
         let request = EndedRequest { ends: &ends, peer, outcome, attempts, request_bytes, response_bytes, duration };
-        write(&notes, &notes.first, &request);
+        write(&notes, &notes.first, &request, &EndsFields::default());
     });
     assert_eq!(written, ["/a\\nb\tend"]);
 }
