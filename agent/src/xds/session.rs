@@ -131,6 +131,7 @@ pub(super) async fn run(
             status.set_connected();
             tracing::info!(address = options.address, "configuration stream is up");
         }
+        tracing::debug!(type_url = response.type_url, resources = response.resources.len(), "response arrives");
         options.metrics.xds_message(&response.type_url, response.encoded_len() as u64);
         let is_whole = ResourceType::from_type_url(&response.type_url).is_some_and(|kind| naming.answered(kind));
         let outcome = receive(receiver, response, is_whole).await?;

@@ -103,6 +103,17 @@ impl Agent {
         Ok(serde_json::from_str(&self.get(ADMIN, "/config_dump")?)?)
     }
 
+    /// Has it log more of a module: `weir::xds=debug`.
+    ///
+    /// # Errors
+    /// If it does not take the filter.
+    pub fn log_more(&self, filter: &str) -> Result<()> {
+        let address: SocketAddr = ADMIN.parse()?;
+        let response = http::request(self.own_place.netns(), address, "POST", &format!("/logging?level={filter}"))?;
+        ensure!(response.status == 200, "{filter}: it says {}: {}", response.status, response.body);
+        Ok(())
+    }
+
     fn get(&self, address: &str, path: &str) -> Result<String> {
         let address: SocketAddr = address.parse()?;
         let response = http::get(self.own_place.netns(), address, path)?;
