@@ -23,6 +23,7 @@ const OBJECT_PROTOS: &[&str] = &[
     "istio/networking/v1alpha3/virtual_service.proto",
     "istio/networking/v1alpha3/destination_rule.proto",
     "istio/networking/v1alpha3/sidecar.proto",
+    "istio/mesh/v1alpha1/default_traffic_policy.proto",
     "istio/telemetry/v1alpha1/telemetry.proto",
 ];
 

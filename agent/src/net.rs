@@ -13,11 +13,16 @@ use socket2::{SockRef, Socket, TcpKeepalive};
 use tokio::io::Interest;
 use tokio::net::{TcpSocket, TcpStream};
 
+use crate::model::http::destination;
+
 /// How long a connection may be silent before the kernel probes the peer, and how far apart the probes are.
 const KEEPALIVE_IDLE: Duration = Duration::from_secs(60);
 const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(10);
 /// Probes without an answer after which the peer counts as dead.
 const KEEPALIVE_PROBES: u32 = 3;
+/// What the kernel takes of these at most (`MAX_TCP_KEEPIDLE`, `MAX_TCP_KEEPINTVL`, `MAX_TCP_KEEPCNT` in its include/net/tcp.h).
+const LONGEST_KEEPALIVE: Duration = Duration::from_secs(32767);
+const MOST_KEEPALIVE_PROBES: u32 = 127;
 /// How long sent data may stay unacknowledged before the peer counts as dead (`TCP_USER_TIMEOUT`).
 const UNACKNOWLEDGED_TIMEOUT: Duration = Duration::from_secs(30);
 
@@ -74,6 +79,24 @@ pub(crate) fn tune(socket: &SockRef<'_>) -> io::Result<()> {
     socket.set_tcp_nodelay(true)?;
     let keepalive = TcpKeepalive::new().with_time(KEEPALIVE_IDLE).with_interval(KEEPALIVE_INTERVAL);
     socket.set_tcp_keepalive(&keepalive.with_retries(KEEPALIVE_PROBES))
+}
+
+/// Has the kernel probe the peer of a connection as a DestinationRule says, in whole seconds and within what the kernel takes; as
+/// [`tune`] says where it does not. Over loopback probes find nothing out, and do no harm.
+pub(crate) fn keep_alive(stream: &TcpStream, asked: destination::TcpKeepalive) {
+    let destination::TcpKeepalive { probes, time, interval } = asked;
+    if (probes, time, interval) == (None, None, None) {
+        return;
+    }
+    let seconds = |asked: Option<Duration>, usual: Duration| {
+        Duration::from_secs(asked.unwrap_or(usual).as_secs().max(1)).min(LONGEST_KEEPALIVE)
+    };
+    let keepalive = TcpKeepalive::new()
+        .with_time(seconds(time, KEEPALIVE_IDLE))
+        .with_interval(seconds(interval, KEEPALIVE_INTERVAL))
+        .with_retries(probes.unwrap_or(KEEPALIVE_PROBES).clamp(1, MOST_KEEPALIVE_PROBES));
+    // Fails only for what is no TCP socket.
+    let _ = SockRef::from(stream).set_tcp_keepalive(&keepalive);
 }
 
 /// Also detects a peer that dies while data is under way to it: for connections between agents. Never for connections of

@@ -11,7 +11,7 @@ use prost::Message;
 use super::telemetry_defaults;
 use super::translate::Resources;
 use crate::model::balance::FailoverLabel;
-use crate::model::http::destination::LocalitySetting;
+use crate::model::http::destination::{LocalitySetting, TcpKeepalive};
 use crate::model::http::objects::PathNormalization;
 use crate::model::http::proxy_headers::ProxyHeaders;
 use crate::model::identity::{Identity, TrustDomain};
@@ -113,6 +113,8 @@ fn mesh_config(config: &MeshConfig) -> pb::MeshConfig {
         default_http_retry_policy: config.http.retry.as_ref().map(retries),
         locality_lb_setting: config.http.locality.as_ref().map(locality),
         h2_upgrade_policy: config.http.upgrades_to_http2.into(),
+        tcp_keepalive: Some(tcp_keepalive(config.http.tcp_keepalive)),
+        default_traffic_policy: config.http.traffic_policy.as_ref().map(|policy| policy.encoded.clone()),
     }
 }
 
@@ -141,6 +143,11 @@ fn ca_certificate(certificate: &CaCertificate) -> pb::mesh_config::CertificateDa
         trust_domains: certificate.trust_domains.clone(),
         certificate_data: Some(CertificateData::Pem(certificate.pem.clone())),
     }
+}
+
+fn tcp_keepalive(keepalive: TcpKeepalive) -> pb::mesh_config::TcpKeepalive {
+    let TcpKeepalive { probes, time, interval } = keepalive;
+    pb::mesh_config::TcpKeepalive { probes: probes.unwrap_or(0), time: duration(time), interval: duration(interval) }
 }
 
 fn path_normalization(value: PathNormalization) -> pb::mesh_config::ProxyPathNormalization {

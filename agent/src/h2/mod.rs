@@ -17,6 +17,7 @@ mod fields;
 mod frame;
 mod headers;
 mod hpack;
+mod liveness;
 mod pace;
 mod reader;
 mod receive;

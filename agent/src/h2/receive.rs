@@ -148,7 +148,9 @@ impl<A: Default> Session<A> {
         }
         if !header.has(flag::ACK) {
             self.send(|out| frame::append(out, kind::PING, flag::ACK, 0, payload));
-        } else if payload == GOAWAY_PING && self.shutdown.goaway == Goaway::Announced {
+        } else if payload != GOAWAY_PING {
+            self.liveness.acknowledged(payload);
+        } else if self.shutdown.goaway == Goaway::Announced {
             // Whatever the peer opened before it read our GOAWAY has arrived by now.
             self.shutdown.goaway = Goaway::Final;
             let last = self.streams.last_remote;

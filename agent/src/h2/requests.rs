@@ -1,4 +1,4 @@
-//! Streams as their owner opens, answers and releases them.
+//! Streams as their owner opens, answers and releases them; and what else it asks of the peer.
 
 use std::task::{Context, Poll};
 
@@ -9,12 +9,25 @@ use super::compose;
 use super::error::StreamError;
 use super::frame::{self, Reason, flag, kind};
 use super::hpack;
+use super::liveness::QUESTION;
 use super::section::{Asked, Request, Response};
 use super::session::{Goaway, Session};
 use super::stream::Stream;
 use crate::model::http::head::{HttpFields, RequestHead, ResponseHead};
 
 impl<A: Default> Session<A> {
+    /// Asks the peer whether it is there, unless it still owes an answer.
+    pub(crate) fn ask_whether_there(&mut self) {
+        if self.liveness.ask() {
+            self.send(|out| frame::append(out, kind::PING, 0, 0, &QUESTION));
+        }
+    }
+
+    /// Ready once the peer owes no answer to that.
+    pub(crate) fn poll_is_there(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        self.liveness.poll_answered(cx)
+    }
+
     /// Opens a stream with a CONNECT request of these fields, pseudo-header fields first. `None` when the connection takes no
     /// more, or the pod has as many streams as may begin with its window: another connection may have a smaller one.
     pub(crate) fn open<'f>(&mut self, fields: impl IntoIterator<Item = (&'f str, &'f [u8])>) -> Option<u32> {

@@ -14,6 +14,7 @@ use super::budget::{FirstWindow, WindowBudget};
 use super::error::{SessionError, StreamError};
 use super::fields::{FieldBlocks, Malformed};
 use super::frame::{self, Reason, kind};
+use super::liveness::Liveness;
 use super::pace::Pace;
 use super::section::Request;
 use super::settings::{self, CONNECTION_WINDOW_BYTES, PeerSettings, Role};
@@ -123,6 +124,7 @@ pub(crate) struct Session<A> {
     pub(super) streams: Streams<A>,
     pub(super) blocks: FieldBlocks,
     pub(super) shutdown: Shutdown,
+    pub(super) liveness: Liveness,
     /// Whether streams may have more to send, or nothing any more, since the owner asked last.
     pub(super) sendable_changed: bool,
     outgoing: Vec<u8>,
@@ -155,6 +157,7 @@ impl<A: Default> Session<A> {
             },
             blocks: FieldBlocks::new(&usage),
             shutdown: Shutdown { goaway: Goaway::NotSent, peer_last_stream: None, ended: None },
+            liveness: Liveness::default(),
             sendable_changed: false,
             outgoing: Vec::new(),
             driver: None,
@@ -186,6 +189,11 @@ impl<A: Default> Session<A> {
         self.shutdown.ended.is_none()
             && self.shutdown.peer_last_stream.is_none()
             && self.streams.next_local < MAX_STREAM_ID
+    }
+
+    /// How many streams we have opened.
+    pub(crate) fn streams_opened(&self) -> u32 {
+        self.streams.next_local / 2
     }
 
     /// Why the connection is over, once it is.

@@ -68,7 +68,7 @@ pub(crate) mod h2 {
 }
 
 pub(crate) use self::detect::{Detected, detect};
-pub(crate) use self::pool::UpstreamPool;
+pub(crate) use self::pool::{Reuse, TakenIdle, UpstreamPool};
 pub(crate) use self::pump::{ResponseBody, until_response};
 pub(crate) use self::replay::{KeptBody, RequestBody};
 pub(crate) use self::stream::{

@@ -82,6 +82,7 @@ pub mod http {
     pub mod policies;
     pub mod proxy_headers;
     mod re2;
+    pub mod recent;
     mod redirect;
     pub mod reply;
     mod request_values;

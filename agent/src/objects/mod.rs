@@ -53,6 +53,7 @@ mod networking {
     mod load_balancer;
     mod locality;
     pub(super) mod mesh_config;
+    mod mesh_traffic_policy;
     pub(super) mod protobuf;
     pub(super) mod proxy_config;
     pub(super) mod retries;
@@ -72,6 +73,7 @@ mod networking {
     pub use http_match::HttpMatch;
     pub use http_rule::HttpRule;
     pub use mesh_config::{EntryVisibility, HttpDefaults, MeshConfig};
+    pub use mesh_traffic_policy::MeshTrafficPolicy;
     pub use retries::{Retries, RetryConditions};
     pub use service_entry::{Resolution, ServiceEntry, ServiceEntryPort};
     pub use sidecar::{EgressHost, EgressListener, Sidecar};
@@ -150,9 +152,10 @@ pub use loaded::Loaded;
 pub use metadata::Metadata;
 pub use networking::{
     CaCertificate, ConnectionPool, Destination, DestinationRule, EgressHost, EgressListener, EntryVisibility, ExportTo,
-    H2Upgrade, HeaderOperations, HttpDefaults, HttpMatch, HttpRule, MESH_GATEWAY, MeshConfig, Mirror, ROUTE_PARENTS,
-    Resolution, Retries, RetryConditions, Rewrite, RouteDestination, ServiceEntry, ServiceEntryPort, Sidecar, Subset,
-    TrafficPolicy, VirtualService, WorkloadAddress, WorkloadEntry, has_gateway_semantics,
+    H2Upgrade, HeaderOperations, HttpDefaults, HttpMatch, HttpRule, MESH_GATEWAY, MeshConfig, MeshTrafficPolicy,
+    Mirror, ROUTE_PARENTS, Resolution, Retries, RetryConditions, Rewrite, RouteDestination, ServiceEntry,
+    ServiceEntryPort, Sidecar, Subset, TrafficPolicy, VirtualService, WorkloadAddress, WorkloadEntry,
+    has_gateway_semantics,
 };
 pub use reading::{Problem, base64};
 pub use security::{

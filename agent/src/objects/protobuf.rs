@@ -2,7 +2,7 @@
 //! (`istio.mcp.v1alpha1.Resource`), read into the same structs and with the same checks as objects in files.
 
 mod body;
-mod message;
+pub(super) mod message;
 
 use std::collections::BTreeMap;
 

@@ -16,6 +16,10 @@ use crate::harness::{Case, Check, note};
 pub(crate) const CASES: &[Case] = &[
     Case { name: "http: a POST arrives at most once, whatever its server does", check: Check::OwnHttp(servers) },
     Case {
+        name: "http: a POST is lost to a server that closes idle connections only until its agent has seen that",
+        check: Check::OwnHttp(idle_closes),
+    },
+    Case {
         name: "http: a POST arrives at most once, whatever happens to servers, agents and the network",
         check: Check::OwnHttp(under_load),
     },
@@ -49,8 +53,8 @@ fn slices(arguments: &[String]) -> Vec<&str> {
     arguments.iter().map(String::as_str).collect()
 }
 
-/// No request has arrived twice, and each that a pod has answered has arrived.
-fn at_most_once(mesh: &HttpMesh, name: &str, seen: &HttpSeen) -> Result<()> {
+/// No request has arrived twice, and each that a pod has answered has arrived. How many a pod has not answered.
+fn at_most_once(mesh: &HttpMesh, name: &str, seen: &HttpSeen) -> Result<u64> {
     let arrived = arrivals(mesh, name);
     let answered: u64 = seen.pods.values().sum();
     let lost = seen.failed + seen.answered - answered;
@@ -58,7 +62,7 @@ fn at_most_once(mesh: &HttpMesh, name: &str, seen: &HttpSeen) -> Result<()> {
     let twice: Vec<_> = arrived.iter().filter(|(_, count)| **count > 1).collect();
     ensure!(twice.is_empty(), "{name}: arrived more than once: {twice:?}");
     ensure!(arrived.len() as u64 >= answered, "{name}: {answered} were answered: {seen:?}");
-    Ok(())
+    Ok(lost)
 }
 
 fn servers(mesh: &mut HttpMesh) -> Result<()> {
@@ -86,6 +90,22 @@ fn servers(mesh: &mut HttpMesh) -> Result<()> {
                 seen.all_are(status).with_context(|| name)?;
             }
         }
+    }
+    Ok(())
+}
+
+/// Requests at a pace at which the server closes the connection just as the next one comes. The first of them may meet the close;
+/// from then on its agent takes no connection that was idle for that long.
+fn idle_closes(mesh: &mut HttpMesh) -> Result<()> {
+    const MOST: u64 = 4;
+    let service = mesh.service_of("once-idle", ("version", "v2"))?;
+    answered_by(&service, &["v2"])?;
+    for (port, more) in [(80, &[][..]), (8081, &["--http2"][..])] {
+        let name = format!("idle-closes-{port}");
+        let more = [&["--requests=400", "--pause-ms=3"], more].concat();
+        let seen = service.load(port, &slices(&posts(&name, "idle_close_ms=3", &more)))?;
+        let lost = at_most_once(mesh, &name, &seen)?;
+        ensure!(lost <= MOST, "{name}: {lost} lost: {seen:?}");
     }
     Ok(())
 }

@@ -3,12 +3,11 @@
 
 use super::settings::{HttpSettings, exported_to};
 use super::virtual_service::origin;
-use crate::model::http::destination::{ConnectionPool, UpstreamProtocol};
 use crate::model::http::objects::{DestinationRuleObject, PortPolicies, SubsetObject, TrafficPolicy};
 use crate::model::http::route::OriginKind;
 use crate::model::http::scope::{Import, ImportedNamespace, SidecarScope};
 use crate::model::http::visibility::{ExportTo, HostPattern};
-use crate::objects::{self, DestinationRule, EgressHost, EgressListener, H2Upgrade, Metadata, Sidecar};
+use crate::objects::{self, DestinationRule, EgressHost, EgressListener, Metadata, Sidecar};
 
 /// Compiles a DestinationRule.
 pub(super) fn destination_rule(
@@ -46,34 +45,10 @@ fn ports(settings: &HttpSettings, policy: &objects::TrafficPolicy) -> PortPolici
 fn blocks(settings: &HttpSettings, policy: &objects::TrafficPolicy) -> TrafficPolicy {
     TrafficPolicy {
         load_balancer: policy.load_balancer.clone(),
-        pool: policy.connection_pool.as_ref().map(|pool| self::pool(settings, pool)),
+        pool: policy.connection_pool.as_ref().map(|pool| settings.pool(pool)),
         outlier_detection: policy.outlier_detection,
         tls: policy.tls.clone(),
         retry_budget: policy.retry_budget,
-    }
-}
-
-fn pool(settings: &HttpSettings, pool: &objects::ConnectionPool) -> ConnectionPool {
-    let unlimited = |limit: Option<u32>| limit.unwrap_or(u32::MAX);
-    let protocol = match pool.h2_upgrade {
-        _ if pool.use_client_protocol => UpstreamProtocol::OfClient,
-        H2Upgrade::Upgrade => UpstreamProtocol::Http2,
-        H2Upgrade::Default => settings.protocol(),
-        H2Upgrade::DoNotUpgrade => UpstreamProtocol::OfPort,
-    };
-    let defaults = ConnectionPool::default();
-    ConnectionPool {
-        max_connections: unlimited(pool.max_connections),
-        connect_timeout: pool.connect_timeout.unwrap_or(settings.connect_timeout),
-        max_connection_duration: pool.max_connection_duration,
-        // Zero: connections are kept for as long as they last.
-        idle_timeout: pool.idle_timeout.or(defaults.idle_timeout).filter(|timeout| !timeout.is_zero()),
-        max_pending_requests: unlimited(pool.http1_max_pending_requests),
-        max_requests: unlimited(pool.http2_max_requests),
-        max_requests_per_connection: unlimited(pool.max_requests_per_connection),
-        max_retries: unlimited(pool.max_retries),
-        max_concurrent_streams: unlimited(pool.max_concurrent_streams),
-        protocol,
     }
 }
 

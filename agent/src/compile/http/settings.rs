@@ -3,14 +3,16 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::model::http::destination::{ConnectionPool, LoadBalancer, LocalitySetting, UpstreamProtocol};
+use crate::model::http::destination::{ConnectionPool, LoadBalancer, LocalitySetting, TcpKeepalive, UpstreamProtocol};
 use crate::model::http::objects::{PathNormalization, TrafficPolicy};
 use crate::model::http::policies::{BackOff, RetryOn, RetryPolicy};
 use crate::model::http::proxy_headers::ProxyHeaders;
 use crate::model::http::route::Semantics;
 use crate::model::http::visibility;
 use crate::model::telemetry::providers::TelemetryDefaults;
-use crate::objects::{ExportTo, HttpDefaults, MeshConfig, Retries, RetryConditions};
+use crate::objects::{
+    self, ExportTo, H2Upgrade, HttpDefaults, MeshConfig, MeshTrafficPolicy, Retries, RetryConditions,
+};
 
 /// Attempts after the first where nothing says how often a request is tried again.
 const DEFAULT_ATTEMPTS: u32 = 2;
@@ -25,12 +27,14 @@ pub struct HttpSettings {
     pub root_namespace: Arc<str>,
     pub(super) default_retry: Option<RetryPolicy>,
     pub(super) path_normalization: PathNormalization,
-    pub(super) connect_timeout: Duration,
+    connect_timeout: Duration,
     pub(super) proxy_headers: ProxyHeaders,
     pub(super) virtual_services: ExportTo,
     pub(super) destination_rules: ExportTo,
     pub(super) telemetry: TelemetryDefaults,
     locality: Option<LocalitySetting>,
+    tcp_keepalive: TcpKeepalive,
+    traffic_policy: Option<MeshTrafficPolicy>,
     upgrades_to_http2: bool,
 }
 
@@ -56,6 +60,8 @@ impl HttpSettings {
             destination_rule_export_to,
             locality,
             upgrades_to_http2,
+            tcp_keepalive,
+            traffic_policy,
         } = &mesh.http;
         let built_in = Retries { attempts: DEFAULT_ATTEMPTS, ..Retries::default() };
         Self {
@@ -69,20 +75,54 @@ impl HttpSettings {
             destination_rules: destination_rule_export_to.clone(),
             telemetry: mesh.telemetry.clone(),
             locality: locality.clone(),
+            tcp_keepalive: *tcp_keepalive,
+            traffic_policy: traffic_policy.clone(),
             upgrades_to_http2: *upgrades_to_http2,
         }
     }
 
     /// The policy of destinations of which no DestinationRule says anything.
     pub(super) fn default_policy(&self) -> TrafficPolicy {
-        let (connect_timeout, protocol) = (self.connect_timeout, self.protocol());
-        let pool = ConnectionPool { connect_timeout, protocol, ..ConnectionPool::default() };
+        let baseline = self.traffic_policy.clone().unwrap_or_default();
+        let pool = self.pool(&baseline.connection_pool.unwrap_or_default());
         let balancer = LoadBalancer { locality: self.locality.clone(), ..LoadBalancer::default() };
-        TrafficPolicy { pool: Some(pool), load_balancer: Some(balancer), ..TrafficPolicy::default() }
+        TrafficPolicy {
+            pool: Some(pool),
+            load_balancer: Some(balancer),
+            outlier_detection: baseline.outlier_detection,
+            ..TrafficPolicy::default()
+        }
+    }
+
+    /// Limits of a rule, or of the mesh; what they leave out is as the mesh's single settings have it, and else Istio's default.
+    pub(super) fn pool(&self, pool: &objects::ConnectionPool) -> ConnectionPool {
+        let unlimited = |limit: Option<u32>| limit.unwrap_or(u32::MAX);
+        let protocol = match pool.h2_upgrade {
+            _ if pool.use_client_protocol => UpstreamProtocol::OfClient,
+            H2Upgrade::Upgrade => UpstreamProtocol::Http2,
+            H2Upgrade::Default => self.protocol(),
+            H2Upgrade::DoNotUpgrade => UpstreamProtocol::OfPort,
+        };
+        let defaults = ConnectionPool::default();
+        ConnectionPool {
+            max_connections: unlimited(pool.max_connections),
+            connect_timeout: pool.connect_timeout.unwrap_or(self.connect_timeout),
+            max_connection_duration: pool.max_connection_duration,
+            tcp_keepalive: pool.tcp_keepalive.or(self.tcp_keepalive),
+            // Zero: connections are kept for as long as they last.
+            idle_timeout: pool.idle_timeout.or(defaults.idle_timeout).filter(|timeout| !timeout.is_zero()),
+            max_pending_requests: unlimited(pool.http1_max_pending_requests),
+            max_requests: unlimited(pool.http2_max_requests),
+            max_requests_per_connection: unlimited(pool.max_requests_per_connection),
+            max_retries: unlimited(pool.max_retries),
+            max_concurrent_streams: unlimited(pool.max_concurrent_streams),
+            http2_keepalive: pool.http2_keepalive,
+            protocol,
+        }
     }
 
     /// How endpoints are spoken to where no DestinationRule says so.
-    pub(super) fn protocol(&self) -> UpstreamProtocol {
+    fn protocol(&self) -> UpstreamProtocol {
         if self.upgrades_to_http2 { UpstreamProtocol::Http2OfPort } else { UpstreamProtocol::OfPort }
     }
 

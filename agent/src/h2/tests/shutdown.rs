@@ -1,6 +1,7 @@
 //! How a connection ends in good order, and how it does otherwise.
 
 use std::io;
+use std::task::{Context, Waker};
 
 use super::*;
 use crate::h2::SessionError;
@@ -25,6 +26,22 @@ fn a_server_that_leaves_serves_what_was_on_its_way_and_then_names_the_last_strea
         side.session.release(stream, Reason::CANCEL);
     }
     assert!(side.session.is_done());
+}
+
+#[test]
+fn a_peer_is_asked_whether_it_is_there_one_question_at_a_time() {
+    let mut side = Side::greeted(Role::Client);
+    let is_there = |side: &mut Side| side.session.poll_is_there(&mut Context::from_waker(Waker::noop())).is_ready();
+    assert!(is_there(&mut side), "nothing was asked");
+    side.session.ask_whether_there();
+    side.session.ask_whether_there();
+    assert_eq!(side.sent(), ["PING alive-?\n"], "once");
+    for (payload, expected) in [(b"12345678", false), (b"leaving!", false), (b"alive-?\n", true)] {
+        assert_eq!(side.gets(&frame_of(kind::PING, flag::ACK, 0, payload)), [""; 0]);
+        assert_eq!(is_there(&mut side), expected, "{payload:?}");
+    }
+    side.session.ask_whether_there();
+    assert_eq!((side.sent().join(" "), is_there(&mut side)), ("PING alive-?\n".to_owned(), false), "again");
 }
 
 #[test]

@@ -1,8 +1,9 @@
 //! A connection on which an application is asked: by prior knowledge, without an upgrade (RFC 9113 §3.3).
 
+use std::future::poll_fn;
 use std::sync::Arc;
 use std::task::{Context, Poll};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::BytesMut;
 use tokio::io::{AsyncRead, AsyncWrite};
@@ -12,6 +13,7 @@ use super::exchanges::Exchanges;
 use super::stream::{Asked, ClientStream};
 use crate::h2::{Role, SessionError, WindowBudget};
 use crate::http::stream::BodyLength;
+use crate::model::http::destination::Http2Keepalive;
 use crate::model::http::head::RequestHead;
 use crate::model::identity::Identity;
 
@@ -35,6 +37,7 @@ pub(crate) enum OpenError {
 #[derive(Debug)]
 pub(crate) struct ClientConnection {
     shared: Arc<Shared>,
+    opened: Instant,
 }
 
 /// Drives a connection. Its streams break when it is dropped.
@@ -50,7 +53,7 @@ impl ClientConnection {
         IO: AsyncRead + AsyncWrite + Unpin,
     {
         let driver = Driver::new(io, Role::Client, BytesMut::new(), budget);
-        (Self { shared: driver.shared.clone() }, ClientDriver { driver })
+        (Self { shared: driver.shared.clone(), opened: Instant::now() }, ClientDriver { driver })
     }
 
     /// Notes the identity that the server has proven. The first one counts.
@@ -94,6 +97,31 @@ impl ClientConnection {
     /// Streams that it has.
     pub(crate) fn load(&self) -> u32 {
         u32::try_from(self.shared.exchanges().session.open_streams()).unwrap_or(u32::MAX)
+    }
+
+    /// The requests that it has carried.
+    pub(crate) fn requests(&self) -> u32 {
+        self.shared.exchanges().session.streams_opened()
+    }
+
+    /// How long it has been open.
+    pub(crate) fn age(&self) -> Duration {
+        self.opened.elapsed()
+    }
+
+    /// Asks the server again and again whether it is there. Ready once it has left that unanswered for too long.
+    pub(crate) fn unanswered(&self, keepalive: Http2Keepalive) -> impl Future<Output = ()> + Send + 'static {
+        let shared = self.shared.clone();
+        async move {
+            loop {
+                tokio::time::sleep(keepalive.interval).await;
+                shared.exchanges().session.ask_whether_there();
+                let answered = poll_fn(|cx| shared.exchanges().session.poll_is_there(cx));
+                if tokio::time::timeout(keepalive.timeout, answered).await.is_err() {
+                    return;
+                }
+            }
+        }
     }
 
     /// For how long it has had no stream; `None` while it has some.

@@ -89,7 +89,9 @@ pub struct ConnectionPool {
     pub max_connections: u32,
     pub connect_timeout: Duration,
     pub max_connection_duration: Option<Duration>,
-    /// Of connections without requests.
+    /// Of connections to endpoints that are reached without HBONE.
+    pub tcp_keepalive: TcpKeepalive,
+    /// How long connections without requests are kept; `None` for as long as they last.
     pub idle_timeout: Option<Duration>,
     pub max_pending_requests: u32,
     /// Requests at one time, of HTTP/1.1 and HTTP/2.
@@ -99,25 +101,64 @@ pub struct ConnectionPool {
     /// Retries at one time.
     pub max_retries: u32,
     pub max_concurrent_streams: u32,
+    pub http2_keepalive: Option<Http2Keepalive>,
     pub protocol: UpstreamProtocol,
 }
 
+/// How long connections without requests are kept where no DestinationRule says so. Istio keeps them for an hour: here a pod's
+/// connections are bounded.
+pub const DEFAULT_IDLE_TIMEOUT: Duration = Duration::from_secs(60);
+
 impl Default for ConnectionPool {
-    /// Istio's defaults.
+    /// Istio's defaults, but for the idle timeout.
     fn default() -> Self {
         Self {
             max_connections: u32::MAX,
             connect_timeout: Duration::from_secs(10),
             max_connection_duration: None,
-            idle_timeout: Some(Duration::from_secs(3600)),
+            tcp_keepalive: TcpKeepalive::default(),
+            idle_timeout: Some(DEFAULT_IDLE_TIMEOUT),
             max_pending_requests: u32::MAX,
             max_requests: u32::MAX,
             max_requests_per_connection: u32::MAX,
             max_retries: u32::MAX,
             max_concurrent_streams: u32::MAX,
+            http2_keepalive: None,
             protocol: UpstreamProtocol::OfPort,
         }
     }
+}
+
+/// When the kernel asks a silent peer whether it is there (`SO_KEEPALIVE`, tcp(7)). What is `None` is as elsewhere in the agent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct TcpKeepalive {
+    /// Probes without an answer after which the peer counts as dead.
+    pub probes: Option<u32>,
+    /// How long a connection is silent before the first probe.
+    pub time: Option<Duration>,
+    /// How far apart probes are.
+    pub interval: Option<Duration>,
+}
+
+impl TcpKeepalive {
+    /// Field by field, what this one leaves out as `other` has it.
+    #[must_use]
+    pub fn or(self, other: Self) -> Self {
+        Self {
+            probes: self.probes.or(other.probes),
+            time: self.time.or(other.time),
+            interval: self.interval.or(other.interval),
+        }
+    }
+}
+
+/// When a server of HTTP/2 is asked whether it is there, by PING (RFC 9113 §6.7).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Http2Keepalive {
+    /// How far apart PINGs are.
+    pub interval: Duration,
+    /// How long an answer may take before the connection is given up.
+    pub timeout: Duration,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -138,6 +179,8 @@ pub enum UpstreamProtocol {
 pub struct RetryBudget {
     pub percent: f64,
     pub min_concurrency: u32,
+    /// Requests that have begun within this time count beside those at one time; zero for none.
+    pub interval: Duration,
 }
 
 /// When an endpoint is not used for a while because of its answers (Envoy's outlier detection).

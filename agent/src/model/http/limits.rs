@@ -14,6 +14,8 @@ pub struct InUse {
     pub requests: u32,
     /// Of both, those that are retries.
     pub retries: u32,
+    /// Requests that have begun within the interval of the retry budget.
+    pub recent: u32,
 }
 
 impl ConnectionPool {
@@ -49,7 +51,8 @@ impl ConnectionPool {
 impl RetryBudget {
     /// How many retries there may be at one time.
     fn retries(self, in_use: InUse) -> u32 {
-        let active = f64::from(in_use.requests) + f64::from(in_use.pending);
+        // Of the requests that have begun lately most are not under way any more, and count all the same.
+        let active = f64::from(in_use.recent.max(in_use.requests)) + f64::from(in_use.pending);
         #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a cast from f64 stays within u32")]
         let share = (active * self.percent / 100.0) as u32;
         share.max(self.min_concurrency)
@@ -71,7 +74,8 @@ mod tests {
             ..ConnectionPool::default()
         };
         for (number, expected) in [(0, true), (1, true), (2, false), (3, false)] {
-            let in_use = InUse { connections: number, pending: number, requests: number, retries: number };
+            let in_use =
+                InUse { connections: number, pending: number, requests: number, retries: number, ..InUse::default() };
             let seen = [
                 two.admits_connection(in_use),
                 two.admits_pending(in_use),
@@ -86,8 +90,13 @@ mod tests {
         for (seconds, expected) in [(0, true), (4, true), (5, false), (6, false)] {
             assert_eq!(short.admits_another_on(1, Duration::from_secs(seconds)), expected, "{seconds}");
         }
-        let most =
-            InUse { connections: u32::MAX - 1, pending: u32::MAX - 1, requests: u32::MAX - 1, retries: u32::MAX - 1 };
+        let most = InUse {
+            connections: u32::MAX - 1,
+            pending: u32::MAX - 1,
+            requests: u32::MAX - 1,
+            retries: u32::MAX - 1,
+            recent: u32::MAX - 1,
+        };
         let default = ConnectionPool::default();
         assert!(default.admits_connection(most) && default.admits_request(most) && default.admits_retry(None, most));
     }
@@ -95,11 +104,17 @@ mod tests {
     #[test]
     fn a_budget_is_a_share_of_the_requests_and_never_less_than_a_few() {
         let pool = ConnectionPool { max_retries: 0, ..ConnectionPool::default() };
-        let budget = Some(RetryBudget { percent: 20.0, min_concurrency: 3 });
+        let budget = Some(RetryBudget { percent: 20.0, min_concurrency: 3, interval: Duration::ZERO });
         for (requests, pending, retries, expected) in
             [(0, 0, 2, true), (0, 0, 3, false), (90, 10, 19, true), (90, 10, 20, false), (100, 4, 20, false)]
         {
-            let in_use = InUse { connections: 0, pending, requests, retries };
+            let in_use = InUse { pending, requests, retries, ..InUse::default() };
+            assert_eq!(pool.admits_retry(budget, in_use), expected, "{in_use:?}");
+        }
+        for (requests, recent, retries, expected) in
+            [(1, 0, 3, false), (1, 100, 19, true), (1, 100, 20, false), (100, 5, 19, true)]
+        {
+            let in_use = InUse { requests, recent, retries, ..InUse::default() };
             assert_eq!(pool.admits_retry(budget, in_use), expected, "{in_use:?}");
         }
     }

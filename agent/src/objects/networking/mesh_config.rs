@@ -3,11 +3,13 @@
 use std::time::Duration;
 
 use super::ca_certificates::{self, CaCertificate};
+use super::connection_pool;
 use super::locality;
+use super::mesh_traffic_policy::{self, MeshTrafficPolicy};
 use super::proxy_config;
 use super::retries::{self, Retries};
 use super::values::{self, ExportTo};
-use crate::model::http::destination::LocalitySetting;
+use crate::model::http::destination::{LocalitySetting, TcpKeepalive};
 use crate::model::http::objects::PathNormalization;
 use crate::model::http::proxy_headers::ProxyHeaders;
 use crate::model::identity::DEFAULT_TRUST_DOMAIN;
@@ -52,6 +54,9 @@ pub struct HttpDefaults {
     pub locality: Option<LocalitySetting>,
     /// `h2UpgradePolicy: UPGRADE`.
     pub upgrades_to_http2: bool,
+    pub tcp_keepalive: TcpKeepalive,
+    /// `defaultTrafficPolicy`.
+    pub traffic_policy: Option<MeshTrafficPolicy>,
 }
 
 /// Istio's default of `rootNamespace`.
@@ -101,12 +106,11 @@ pub enum EntryVisibility {
 }
 
 /// Fields of MeshConfig that have no use here.
-const NOT_USED: [&str; 28] = [
+const NOT_USED: [&str; 27] = [
     "proxyListenPort",
     "proxyInboundListenPort",
     "proxyHttpPort",
     "protocolDetectionTimeout",
-    "tcpKeepalive",
     "ingressClass",
     "ingressService",
     "ingressControllerMode",
@@ -264,7 +268,14 @@ fn http_defaults(fields: &mut Fields<'_>) -> HttpDefaults {
         destination_rule_export_to: ExportTo::of(&fields.texts("defaultDestinationRuleExportTo")),
         locality: fields.fields("localityLbSetting").map(locality::read),
         upgrades_to_http2: fields.word("h2UpgradePolicy", &upgrades).unwrap_or(false),
+        tcp_keepalive: fields.fields("tcpKeepalive").map(connection_pool::tcp_keepalive).unwrap_or_default(),
+        traffic_policy: traffic_policy(fields),
     }
+}
+
+fn traffic_policy(fields: &mut Fields<'_>) -> Option<MeshTrafficPolicy> {
+    let (report, item) = (fields.report(), fields.get("defaultTrafficPolicy")?);
+    item.fields(report).map(|fields| mesh_traffic_policy::read(fields, item.node))
 }
 
 fn visibility(mut fields: Fields<'_>) -> ServiceEntryVisibility {

@@ -7,10 +7,11 @@ use std::time::Duration;
 
 use super::ca_certificates::CaCertificate;
 use super::mesh_config::{HttpDefaults, MeshConfig};
+use super::mesh_traffic_policy;
 use super::retries::{Retries, conditions};
 use super::values::ExportTo;
 use crate::model::balance::{Distribution, FailoverLabel, LocalityPattern};
-use crate::model::http::destination::LocalitySetting;
+use crate::model::http::destination::{LocalitySetting, TcpKeepalive};
 use crate::model::http::objects::PathNormalization;
 use crate::model::http::proxy_headers::ProxyHeaders;
 use crate::model::mesh::{AccessLogEncoding, IstioAccessLog, OutboundTrafficPolicy};
@@ -66,7 +67,17 @@ fn http_defaults(wire: &pb::MeshConfig) -> Result<HttpDefaults, UnknownValue> {
         destination_rule_export_to: ExportTo::of(&wire.default_destination_rule_export_to),
         locality: wire.locality_lb_setting.as_ref().map(locality),
         upgrades_to_http2: wire.h2_upgrade_policy() == pb::mesh_config::H2UpgradePolicy::Upgrade,
+        tcp_keepalive: wire.tcp_keepalive.as_ref().map(tcp_keepalive).unwrap_or_default(),
+        traffic_policy: wire.default_traffic_policy.as_deref().and_then(mesh_traffic_policy::decode),
     })
+}
+
+fn tcp_keepalive(wire: &pb::mesh_config::TcpKeepalive) -> TcpKeepalive {
+    TcpKeepalive {
+        probes: Some(wire.probes).filter(|probes| *probes != 0),
+        time: duration(wire.time.as_ref()),
+        interval: duration(wire.interval.as_ref()),
+    }
 }
 
 fn proxy_headers(config: &pb::ProxyConfig) -> ProxyHeaders {

@@ -64,10 +64,12 @@ fn retry_budget(mut fields: Fields<'_>) -> RetryBudget {
     if !(0.0..=100.0).contains(&percent) {
         fields.error("percent", format!("{percent} is no percentage: use 0 to 100"));
     }
-    let min_concurrency = fields.number("minRetryConcurrency", 0..=i128::from(u32::MAX)).unwrap_or(3);
-    fields.without_effect("budgetInterval", "has no effect: the requests of the moment count");
+    // What is not set, and what is set to 0, is one in the message in which it travels.
+    let min_concurrency: Option<u32> = fields.number("minRetryConcurrency", 0..=i128::from(u32::MAX));
+    let min_concurrency = min_concurrency.filter(|few| *few != 0).unwrap_or(3);
+    let interval = values::duration(&mut fields, "budgetInterval").unwrap_or_default();
     fields.finish();
-    RetryBudget { percent, min_concurrency }
+    RetryBudget { percent, min_concurrency, interval }
 }
 
 fn tls(mut fields: Fields<'_>) -> UpstreamTls {
@@ -119,7 +121,7 @@ fn tls(mut fields: Fields<'_>) -> UpstreamTls {
 }
 
 /// Reads the block; an empty one switches the detection on. What it leaves out is as Envoy has it.
-fn outlier_detection(mut fields: Fields<'_>) -> OutlierDetection {
+pub(super) fn outlier_detection(mut fields: Fields<'_>) -> OutlierDetection {
     const COUNT: std::ops::RangeInclusive<i128> = 0..=u32::MAX as i128;
     let seconds = Duration::from_secs;
     let local_origin = fields.number("consecutiveLocalOriginFailures", COUNT);

@@ -41,7 +41,7 @@ fn descriptor(name: &str) -> MessageDescriptor {
 }
 
 /// The tree of an encoded message called `name`; with the numbers of fields that are not known, by where they stand.
-pub(super) fn decode(name: &'static str, bytes: &[u8]) -> Result<(Node, Vec<String>), BodyError> {
+pub(in crate::objects) fn decode(name: &'static str, bytes: &[u8]) -> Result<(Node, Vec<String>), BodyError> {
     let message = DynamicMessage::decode(descriptor(name), bytes);
     let message = message.map_err(|error| BodyError::NotProtobuf(error.to_string()))?;
     let mut unknown = Vec::new();
@@ -156,7 +156,7 @@ fn is_wrapper(descriptor: &MessageDescriptor) -> bool {
 }
 
 /// The message called `name` that a tree is, encoded. The tree was read without an error: what it has is known.
-pub(super) fn encode(name: &str, tree: &Node) -> Vec<u8> {
+pub(in crate::objects) fn encode(name: &str, tree: &Node) -> Vec<u8> {
     to_message(descriptor(name), tree).encode_to_vec()
 }
 

@@ -160,8 +160,8 @@ const DESTINATION_RULE: &[Case] = &[
         "another region",
     ),
     (
-        "host: a, trafficPolicy: {connectionPool: {tcp: {tcpKeepalive: {}}}}",
-        "W spec.trafficPolicy.connectionPool.tcp.tcpKeepalive",
+        "host: a, trafficPolicy: {connectionPool: {http: {http2KeepAlive: {timeout: 1s}}}}",
+        "W spec.trafficPolicy.connectionPool.http.http2KeepAlive.timeout",
         "no effect",
     ),
     (
@@ -200,9 +200,14 @@ const DESTINATION_RULE: &[Case] = &[
         "exactly one of",
     ),
     (
-        "host: a, trafficPolicy: {connectionPool: {tcp: {tcpKeepalive: {time: 1s}}}}",
-        "W spec.trafficPolicy.connectionPool.tcp.tcpKeepalive",
-        "no effect",
+        "host: a, trafficPolicy: {connectionPool: {tcp: {tcpKeepalive: {time: soon}}}}",
+        "E spec.trafficPolicy.connectionPool.tcp.tcpKeepalive.time",
+        "is not a duration",
+    ),
+    (
+        "host: a, trafficPolicy: {connectionPool: {http: {http2KeepAlive: {interval: 10ms}}}}",
+        "W spec.trafficPolicy.connectionPool.http.http2KeepAlive.interval",
+        "counts as 1s",
     ),
     (
         "host: a, trafficPolicy: {outlierDetection: {maxEjectionPercent: 101}}",

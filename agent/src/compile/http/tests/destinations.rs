@@ -3,7 +3,9 @@
 use std::time::Duration;
 
 use super::{Client, config, object, service};
-use crate::model::http::destination::{Algorithm, DestinationPolicy, HashKey, LoadBalancer};
+use crate::model::http::destination::{
+    Algorithm, DestinationPolicy, HashKey, Http2Keepalive, LoadBalancer, RetryBudget, TcpKeepalive,
+};
 use crate::model::http::policies::{RetryOn, RetryPolicy};
 use crate::model::http::route::{Action, Forward};
 
@@ -60,6 +62,42 @@ fn blocks_are_inherited_whole() {
     assert_eq!(subset.outlier_detection.map(|outlier| outlier.consecutive_5xx), Some(3));
     let hash = Algorithm::ConsistentHash(HashKey::Header("x-user".into()));
     assert_eq!(subset.load_balancer, LoadBalancer { algorithm: hash, ..LoadBalancer::default() });
+}
+
+#[test]
+fn connections_are_kept_and_probed_as_a_rule_says() {
+    let seconds = Duration::from_secs;
+    let pool = |fields: &str| {
+        let spec = format!("host: web, trafficPolicy: {{connectionPool: {{{fields}}}}}");
+        policy(&object("DestinationRule", "s/d", &spec), "s", 80, None).expect("a policy").pool
+    };
+    for (fields, expected) in [
+        ("", Some(seconds(60))),
+        ("tcp: {idleTimeout: 300s}", Some(seconds(300))),
+        ("tcp: {idleTimeout: 300s}, http: {idleTimeout: 5s}", Some(seconds(5))),
+        ("http: {idleTimeout: 0s}", None),
+    ] {
+        assert_eq!(pool(fields).idle_timeout, expected, "{fields}");
+    }
+    for (fields, expected) in [
+        ("", None),
+        ("http: {http2KeepAlive: {}}", None),
+        ("http: {http2KeepAlive: {interval: 30s}}", Some((30, 20))),
+        ("http: {http2KeepAlive: {interval: 0.1s, timeout: 2s}}", Some((1, 2))),
+    ] {
+        let expected = expected
+            .map(|(interval, timeout)| Http2Keepalive { interval: seconds(interval), timeout: seconds(timeout) });
+        assert_eq!(pool(fields).http2_keepalive, expected, "{fields}");
+    }
+    let keepalive = TcpKeepalive { probes: Some(2), time: Some(seconds(7)), interval: None };
+    assert_eq!(pool("tcp: {tcpKeepalive: {probes: 2, time: 7s}}").tcp_keepalive, keepalive);
+    assert_eq!(pool("tcp: {tcpKeepalive: {probes: 0}}").tcp_keepalive, TcpKeepalive::default());
+    let budget = |fields: &str| {
+        let spec = format!("host: web, trafficPolicy: {{retryBudget: {{{fields}}}}}");
+        policy(&object("DestinationRule", "s/d", &spec), "s", 80, None).expect("a policy").retry_budget
+    };
+    let expected = RetryBudget { percent: 5.0, min_concurrency: 3, interval: seconds(10) };
+    assert_eq!(budget("percent: 5, budgetInterval: 10s"), Some(expected));
 }
 
 /// What the one rule of a VirtualService with these fields does with a request.

@@ -3,12 +3,14 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::time::Instant;
 
 use parking_lot::Mutex;
 use tokio::sync::Notify;
 
 use crate::model::http::destination::{ConnectionPool, DestinationPolicy, RetryBudget};
 use crate::model::http::limits::InUse;
+use crate::model::http::recent::RecentCount;
 use crate::model::peer_authentication::Labels;
 use crate::model::service::ServiceKey;
 
@@ -28,6 +30,8 @@ pub(super) struct Breaker {
     in_use: Mutex<InUse>,
     /// A connection was given back.
     freed: Notify,
+    /// The requests that have begun lately, where a retry budget counts them.
+    recent: Mutex<RecentCount>,
 }
 
 /// What is counted.
@@ -64,13 +68,19 @@ impl Breakers {
 
 impl Breaker {
     /// Counts a request, unless there are too many.
-    pub(super) fn begin_request(self: &Arc<Self>, pool: &ConnectionPool) -> Option<Taken> {
-        self.take(Resource::Request, |in_use| pool.admits_request(in_use))
+    pub(super) fn begin_request(self: &Arc<Self>, pool: &ConnectionPool, budget: Option<RetryBudget>) -> Option<Taken> {
+        let taken = self.take(Resource::Request, |in_use| pool.admits_request(in_use))?;
+        if let Some(budget) = budget.filter(|budget| !budget.interval.is_zero()) {
+            self.recent.lock().note(budget.interval, Instant::now());
+        }
+        Some(taken)
     }
 
     /// Counts a retry, unless there are too many.
     pub(super) fn begin_retry(self: &Arc<Self>, pool: &ConnectionPool, budget: Option<RetryBudget>) -> Option<Taken> {
-        self.take(Resource::Retry, |in_use| pool.admits_retry(budget, in_use))
+        let of_interval = budget.filter(|budget| !budget.interval.is_zero());
+        let recent = of_interval.map_or(0, |budget| self.recent.lock().count(budget.interval, Instant::now()));
+        self.take(Resource::Retry, |in_use| pool.admits_retry(budget, InUse { recent, ..in_use }))
     }
 
     /// Counts a connection that carries one request at a time. While there are too many, the request waits; `None` where too
@@ -124,6 +134,8 @@ impl Drop for Taken {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use futures_util::FutureExt as _;
 
     use super::*;
@@ -147,7 +159,7 @@ mod tests {
         let breaker = breakers.of(&one, 80, &limited()).expect("it has limits");
         assert!(Arc::ptr_eq(&breaker, &breakers.of(&one, 80, &limited()).expect("the same")));
         assert!(!Arc::ptr_eq(&breaker, &breakers.of(&other, 80, &limited()).expect("another")));
-        let budget = RetryBudget { percent: 20.0, min_concurrency: 3 };
+        let budget = RetryBudget { percent: 20.0, min_concurrency: 3, interval: Duration::ZERO };
         let with_budget = DestinationPolicy { retry_budget: Some(budget), ..DestinationPolicy::default() };
         assert!(breakers.of(&other, 81, &with_budget).is_some());
     }
@@ -155,15 +167,26 @@ mod tests {
     #[test]
     fn one_too_many_is_refused_until_another_ends() {
         let (policy, breaker) = (limited(), Arc::new(Breaker::default()));
-        let first = breaker.begin_request(&policy.pool).expect("the first");
-        let _second = breaker.begin_request(&policy.pool).expect("the second");
-        assert!(breaker.begin_request(&policy.pool).is_none());
+        let first = breaker.begin_request(&policy.pool, None).expect("the first");
+        let _second = breaker.begin_request(&policy.pool, None).expect("the second");
+        assert!(breaker.begin_request(&policy.pool, None).is_none());
         drop(first);
-        assert!(breaker.begin_request(&policy.pool).is_some());
+        assert!(breaker.begin_request(&policy.pool, None).is_some());
         let retry = breaker.begin_retry(&policy.pool, None);
         assert!(retry.is_some() && breaker.begin_retry(&policy.pool, None).is_none());
-        let budget = Some(RetryBudget { percent: 100.0, min_concurrency: 2 });
+        let budget = Some(RetryBudget { percent: 100.0, min_concurrency: 2, interval: Duration::ZERO });
         assert!(breaker.begin_retry(&policy.pool, budget).is_some());
+    }
+
+    #[test]
+    fn a_budget_of_an_interval_counts_requests_that_are_over() {
+        let (pool, breaker) = (ConnectionPool::default(), Arc::new(Breaker::default()));
+        let budget = Some(RetryBudget { percent: 20.0, min_concurrency: 0, interval: Duration::from_secs(3600) });
+        for _ in 0..10 {
+            assert!(breaker.begin_request(&pool, budget).is_some());
+        }
+        let retries: Vec<_> = (0..3).map(|_| breaker.begin_retry(&pool, budget)).collect();
+        assert_eq!(retries.iter().map(Option::is_some).collect::<Vec<_>>(), [true, true, false]);
     }
 
     #[test]

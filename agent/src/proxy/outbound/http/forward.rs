@@ -80,10 +80,11 @@ pub(super) async fn run<D: Downstream>(request: &mut Request<'_, D>, plan: Resul
     retry_fields::remove(request.head);
     request.watcher.set_timeout(plan.timeouts.total);
     let breaker = request.connection.pod_proxy.breakers.of(&plan.service, plan.port, &plan.policy);
-    let _request_place = match breaker.as_ref().map(|breaker| breaker.begin_request(&plan.policy.pool)) {
-        Some(None) => return request.reply(Reason::Overflow, false).await,
-        taken => taken.flatten(),
-    };
+    let _request_place =
+        match breaker.as_ref().map(|breaker| breaker.begin_request(&plan.policy.pool, plan.policy.retry_budget)) {
+            Some(None) => return request.reply(Reason::Overflow, false).await,
+            taken => taken.flatten(),
+        };
     let mirrors = request.mirrors(&plan);
     let body = RequestBody::new(request.length, MAX_REPLAYED_BYTES);
     let mut response = ResponseHead::default();
@@ -195,7 +196,7 @@ impl<D: Downstream> Forwarding<'_, '_, D> {
             sending.begin().await
         };
         let begun = watcher.unless_stopped(begin, *downstream, self.body.is_received()).await;
-        let Begun { mut exchange, is_reused } = match begun {
+        let Begun { mut exchange, idle_for } = match begun {
             Ok(Ok(begun)) => begun,
             Ok(Err(error)) => return Ok(Attempt::Failed(Failure::Open(error))),
             Err(stopped) => return stopped_attempt(stopped),
@@ -212,7 +213,11 @@ impl<D: Downstream> Forwarding<'_, '_, D> {
                     self.request.flush().await?;
                 }
                 Ok(length) => return Ok(Attempt::Responded(exchange, length)),
-                Err(Broken::Upstream(error @ (ExchangeError::NoResponse | ExchangeError::Refused))) if is_reused => {
+                Err(Broken::Upstream(error @ (ExchangeError::NoResponse | ExchangeError::Refused)))
+                    if idle_for.is_some() =>
+                {
+                    let pool = self.request.connection.pod_proxy.http_pool();
+                    pool.closed_after(pool_key, idle_for.unwrap_or_default());
                     return Ok(Attempt::Failed(Failure::Stale(error)));
                 }
                 Err(Broken::Upstream(error)) => {

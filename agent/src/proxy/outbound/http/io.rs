@@ -2,12 +2,15 @@
 
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::io::{self, IoSlice};
+use std::os::fd::AsRawFd as _;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
+use nix::errno::Errno;
+use nix::sys::socket::{MsgFlags, recv};
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::runtime::Handle;
@@ -20,8 +23,6 @@ use crate::model::resolve::Transport;
 use crate::net;
 use crate::tls::origination::DestinationStream;
 
-/// How long idle connections are kept where nothing else is said.
-pub(super) const IDLE_TIMEOUT: Duration = Duration::from_secs(60);
 /// How often connections without requests are looked for.
 const SWEEP_INTERVAL: Duration = Duration::from_secs(10);
 /// How long an endpoint has to end its side of a stream that carries no more requests.
@@ -121,6 +122,20 @@ impl UpstreamIo {
     pub(super) fn note_request(&self) {
         self.requests.fetch_add(1, Ordering::Relaxed);
     }
+    /// Whether the other end has sent nothing since a response was complete, its end neither. The kernel is asked: the runtime may
+    /// not have looked yet. What a stream of HBONE has received is known without.
+    pub(super) fn is_silent(&self) -> bool {
+        match &self.carrier {
+            Carrier::Tcp(tcp) => {
+                let seen = recv(tcp.as_raw_fd(), &mut [0], MsgFlags::MSG_PEEK | MsgFlags::MSG_DONTWAIT);
+                seen == Err(Errno::EAGAIN)
+            }
+            Carrier::Tls(stream) => stream.get_ref().0.is_silent(),
+            Carrier::Hbone(_) => true,
+            Carrier::Gone => false,
+        }
+    }
+
 
     /// How long it has been open.
     pub(super) fn age(&self) -> Duration {
@@ -209,13 +224,13 @@ async fn await_end(mut stream: HboneStream, _held: Option<Held>) {
     let _ = tokio::time::timeout(LONGEST_END, to_end).await;
 }
 
-/// Closes connections of a pod that were without requests for long, until it leaves; then all of them.
+/// Closes connections of a pod that have been without requests for as long as they are kept, until it leaves; then all of them.
 pub(in crate::proxy) async fn sweep(pools: &[HttpPool], left: impl Future<Output = ()>) {
     let mut interval = tokio::time::interval(SWEEP_INTERVAL);
     let mut left = std::pin::pin!(left);
     loop {
         tokio::select! {
-            _ = interval.tick() => pools.iter().for_each(|pool| pool.sweep(IDLE_TIMEOUT)),
+            _ = interval.tick() => pools.iter().for_each(|pool| pool.sweep()),
             () = &mut left => break,
         }
     }

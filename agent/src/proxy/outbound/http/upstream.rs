@@ -7,10 +7,11 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::Bytes;
+use futures_util::future::OptionFuture;
 
 use super::connection::HttpConnection;
-use super::io::{HttpPool, IDLE_TIMEOUT, PoolKey, UpstreamIo};
-use crate::http::{self, BodyLength, ExchangeError, MessageStream, Received, h1, h2};
+use super::io::{HttpPool, PoolKey, UpstreamIo};
+use crate::http::{self, BodyLength, ExchangeError, MessageStream, Received, Reuse, TakenIdle, h1, h2};
 use crate::limits::LimitKind;
 use crate::model::http::destination::{ConnectionPool, DestinationPolicy, UpstreamProtocol};
 use crate::model::http::head::{HttpFields, HttpVersion, RequestHead, ResponseHead};
@@ -18,7 +19,7 @@ use crate::model::http::reply::TlsFailure;
 use crate::model::identity::Identity;
 use crate::model::resolve::{Transport, Upstream};
 use crate::model::service::AppProtocol;
-use crate::net::ConnectError;
+use crate::net::{self, ConnectError};
 use crate::proxy::outbound::error::OutboundError;
 use crate::proxy::outbound::upstream::{Outbound, UpstreamStream};
 use crate::tls::origination::OriginationError;
@@ -71,8 +72,8 @@ pub(super) struct Sending<'a> {
 /// A request that was begun.
 pub(super) struct Begun {
     pub(super) exchange: Exchange,
-    /// Whether the connection carried other requests before.
-    pub(super) is_reused: bool,
+    /// Where the connection carried other requests before, how long it has been without since.
+    pub(super) idle_for: Option<Duration>,
 }
 
 impl OpenError {
@@ -125,24 +126,31 @@ impl Sending<'_> {
     }
 
     async fn begin_http1(&self) -> Result<Begun, OpenError> {
-        let idle_timeout = self.pool.idle_timeout.unwrap_or(IDLE_TIMEOUT).min(IDLE_TIMEOUT);
-        let longest = if is_idempotent(&self.head.method) { idle_timeout } else { FRESH_ENOUGH.min(idle_timeout) };
-        let idle = self.may_reuse.then(|| self.http_pool().take_idle(self.pool_key, longest)).flatten();
-        let idle = idle.and_then(|mut idle| {
-            if self.pool.admits_another_on(idle.io().requests(), idle.io().age()) {
-                return Some(idle);
-            }
-            idle.end();
-            None
-        });
-        let is_reused = idle.is_some();
-        let mut connection = match idle {
-            Some(connection) => connection,
-            None => Box::new(h1::ClientConnection::new(Box::pin(self.connect()).await?)),
+        let (mut connection, idle_for) = match self.take_idle() {
+            Some(TakenIdle { connection, idle_for }) => (connection, Some(idle_for)),
+            None => (Box::new(h1::ClientConnection::new(Box::pin(self.connect()).await?)), None),
         };
         connection.send_request(self.head, self.length).map_err(OpenError::Unwritable)?;
         connection.io().note_request();
-        Ok(Begun { exchange: Exchange::Http1(connection), is_reused })
+        Ok(Begun { exchange: Exchange::Http1(connection), idle_for })
+    }
+
+    /// A connection of HTTP/1 that was kept, where the request may take one.
+    fn take_idle(&self) -> Option<TakenIdle<UpstreamIo>> {
+        let may_be_lost = is_idempotent(&self.head.method);
+        let idle_timeout = self.pool.idle_timeout.unwrap_or(Duration::MAX);
+        let longest = if may_be_lost { idle_timeout } else { FRESH_ENOUGH.min(idle_timeout) };
+        let reuse = Reuse { longest, avoids_closing: !may_be_lost };
+        while self.may_reuse
+            && let Some(mut taken) = self.http_pool().take_idle(self.pool_key, reuse)
+        {
+            let io = taken.connection.io();
+            if self.pool.admits_another_on(io.requests(), io.age()) && (may_be_lost || io.is_silent()) {
+                return Some(taken);
+            }
+            taken.connection.end();
+        }
+        None
     }
 
     async fn begin_http2(&self) -> Result<Begun, OpenError> {
@@ -164,22 +172,38 @@ impl Sending<'_> {
             opened.peer_proved(peer);
         }
         let pod = self.connection.pod_proxy.pod.clone();
+        let unanswered = OptionFuture::from(self.pool.http2_keepalive.map(|keepalive| opened.unanswered(keepalive)));
         tokio::spawn(async move {
             tokio::select! {
+                Some(()) = unanswered => tracing::debug!("HTTP/2 connection to an upstream given up: it answers no PING"),
                 ended = poll_fn(|cx| driver.poll_drive(cx)) => tracing::debug!(%ended, "HTTP/2 connection to an upstream ended"),
                 () = pod.dead.cancelled() => {}
             }
         });
         let stream = opened.open(self.head, self.length).map_err(|_| OpenError::Session(ExchangeError::Refused))?;
-        pool.put_shared(key, Arc::new(opened));
-        Ok(Begun { exchange: Exchange::Http2(stream), is_reused: false })
+        // One that may carry no more requests ends with this one.
+        if self.pool.admits_another_on(opened.requests(), opened.age()) {
+            pool.put_shared(key, Arc::new(opened), self.pool.idle_timeout.unwrap_or(Duration::MAX));
+        }
+        Ok(Begun { exchange: Exchange::Http2(stream), idle_for: None })
     }
 
     /// Begins the request on a connection of HTTP/2 that is there already.
     fn begin_on_shared(&self) -> Option<Begun> {
-        let shared = self.http_pool().shared(self.pool_key, self.pool.max_concurrent_streams)?;
+        let (http_pool, limits) = (self.http_pool(), self.pool);
+        let admits = |connection: &h2::ClientConnection| {
+            connection.load() < limits.max_concurrent_streams
+                && limits.admits_another_on(connection.requests(), connection.age())
+        };
+        let avoids_closing = !is_idempotent(&self.head.method);
+        let reuse = Reuse { longest: limits.idle_timeout.unwrap_or(Duration::MAX), avoids_closing };
+        let shared = http_pool.shared(self.pool_key, reuse, admits)?;
+        let idle_for = shared.idle_for().unwrap_or_default();
         let stream = shared.open(self.head, self.length).ok()?;
-        Some(Begun { exchange: Exchange::Http2(stream), is_reused: true })
+        if !limits.admits_another_on(shared.requests(), shared.age()) {
+            http_pool.retire(self.pool_key, &shared);
+        }
+        Some(Begun { exchange: Exchange::Http2(stream), idle_for: Some(idle_for) })
     }
 
     /// Opens a connection to the endpoint. The state of that is large and few requests need it: callers put it in a box, so that it
@@ -192,7 +216,10 @@ impl Sending<'_> {
         let outbound = Outbound { pod_proxy, source: source.clone(), original_dst: *original_dst };
         let opened = self.within_connect_timeout(outbound.open_endpoint(self.upstream)).await?;
         let io = match opened.stream {
-            UpstreamStream::Tcp(tcp) => UpstreamIo::tcp(tcp, held),
+            UpstreamStream::Tcp(tcp) => {
+                net::keep_alive(&tcp, self.pool.tcp_keepalive);
+                UpstreamIo::tcp(tcp, held)
+            }
             UpstreamStream::Hbone(stream) => UpstreamIo::hbone(stream, held, opened.identity),
         };
         let Transport::Tls { settings, server_name, .. } = &self.upstream.transport else { return Ok(io) };
@@ -240,7 +267,8 @@ impl Exchange {
     pub(super) fn finish(self, connection: &HttpConnection, key: &PoolKey, pool: &ConnectionPool, may_keep: bool) {
         let Self::Http1(mut http1) = self else { return };
         if may_keep && http1.is_reusable() && pool.admits_another_on(http1.io().requests(), http1.io().age()) {
-            connection.pod_proxy.http_pool().put_idle(key, http1);
+            let longest = pool.idle_timeout.unwrap_or(Duration::MAX);
+            connection.pod_proxy.http_pool().put_idle(key, http1, longest);
         } else if may_keep {
             http1.end();
         }
