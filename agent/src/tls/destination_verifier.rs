@@ -1,5 +1,7 @@
 //! Who the server of a destination outside of the mesh is: its chain ends in a root of the DestinationRule, or of the system, and its
-//! certificate has one of the names that the rule lists; where it lists none, the name that was asked for.
+//! certificate has one of the names that the rule lists; where it lists none, the name that was asked for. Where the rule has
+//! revocation lists (`caCrl`), they revoke none of its certificates, as Envoy looks: every issuer of the chain has a list, and it is
+//! not overdue.
 
 use std::sync::Arc;
 
@@ -9,16 +11,19 @@ use rustls::crypto::{WebPkiSupportedAlgorithms, verify_tls12_signature, verify_t
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::server::ParsedCertificate;
 use rustls::{CertificateError, DigitallySignedStruct, Error, OtherError, RootCertStore, SignatureScheme};
+use webpki::{EndEntityCert, KeyUsage};
 use x509_parser::extensions::GeneralName;
 use x509_parser::prelude::{FromDer as _, X509Certificate};
 
 use super::provider;
+use super::revocation_lists::{self, RevocationLists};
 use crate::model::http::destination::UpstreamTls;
 
 /// See the module.
 #[derive(Debug)]
 pub(super) struct DestinationVerifier {
     roots: RootCertStore,
+    revoked: Option<RevocationLists>,
     names: Vec<Box<str>>,
     /// `insecureSkipVerify`: any certificate will do.
     skips: bool,
@@ -31,13 +36,33 @@ pub(super) struct DestinationVerifier {
 struct NoListedName(Vec<Box<str>>);
 
 impl DestinationVerifier {
-    pub(super) fn new(roots: RootCertStore, settings: &UpstreamTls) -> Self {
+    pub(super) fn new(roots: RootCertStore, revoked: Option<RevocationLists>, settings: &UpstreamTls) -> Self {
         Self {
             roots,
+            revoked,
             names: settings.subject_alt_names.clone(),
             skips: settings.skips_verification,
             algorithms: provider::destination_provider().signature_verification_algorithms,
         }
+    }
+
+    fn verify_not_revoked(
+        &self,
+        leaf: &CertificateDer<'_>,
+        intermediates: &[CertificateDer<'_>],
+        now: UnixTime,
+    ) -> Result<(), Error> {
+        let Some(revoked) = &self.revoked else { return Ok(()) };
+        let (lists, usage) = (revoked.by_reference(), KeyUsage::server_auth());
+        let parsed = EndEntityCert::try_from(leaf).map_err(|_| CertificateError::BadEncoding)?;
+        let (roots, options) = (&self.roots.roots, revocation_lists::strict_options(&lists));
+        let checked =
+            parsed.verify_for_usage(self.algorithms.all, roots, intermediates, now, usage, options, None).map(|_| ());
+        checked.map_err(|error| match error {
+            webpki::Error::CertRevoked => CertificateError::Revoked.into(),
+            webpki::Error::UnknownRevocationStatus => CertificateError::UnknownRevocationStatus.into(),
+            error => CertificateError::Other(OtherError(Arc::new(error))).into(),
+        })
     }
 
     fn verify_name(&self, leaf: &CertificateDer<'_>, asked_for: &ServerName<'_>) -> Result<(), Error> {
@@ -78,6 +103,7 @@ impl ServerCertVerifier for DestinationVerifier {
             let parsed = ParsedCertificate::try_from(end_entity)?;
             let algorithms = self.algorithms.all;
             verify_server_cert_signed_by_trust_anchor(&parsed, &self.roots, intermediates, now, algorithms)?;
+            self.verify_not_revoked(end_entity, intermediates, now)?;
             self.verify_name(end_entity, server_name)?;
         }
         Ok(ServerCertVerified::assertion())

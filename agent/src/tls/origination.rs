@@ -20,6 +20,7 @@ use tokio_rustls::TlsConnector;
 use super::destination_verifier::DestinationVerifier;
 use super::pem;
 use super::provider::destination_builder;
+use super::revocation_lists::RevocationLists;
 use crate::model::http::destination::{TlsMode, UpstreamTls};
 
 /// How long files are taken to be as they were when they were looked at last.
@@ -95,6 +96,12 @@ impl Origination {
         }
     }
 
+    /// Why the files of settings cannot be used; `None` where they can. Reads them: for people who ask.
+    #[must_use]
+    pub fn problem(settings: &UpstreamTls) -> Option<String> {
+        read(settings).err()
+    }
+
     async fn configs(&self, settings: &Arc<UpstreamTls>) -> Result<Configs, Arc<str>> {
         let known = self.0.lock().get(settings).cloned();
         if let Some(known) = &known
@@ -154,11 +161,13 @@ fn settings_files(settings: &UpstreamTls) -> impl Iterator<Item = (&'static str,
         "" | "system" => pem::system_bundle().map(|path| path.display().to_string()),
         path => Some(path.to_owned()),
     };
+    let is_named = |path: &str| (!path.is_empty() && !settings.skips_verification).then(|| path.to_owned());
+    let lists = is_named(&settings.ca_crl);
     let is_mutual = settings.mode == TlsMode::Mutual;
     let own = |path: &str| is_mutual.then(|| path.to_owned());
     let certificate = own(&settings.client_certificate);
     let key = own(&settings.private_key);
-    [("caCertificates", roots), ("clientCertificate", certificate), ("privateKey", key)]
+    [("caCertificates", roots), ("caCrl", lists), ("clientCertificate", certificate), ("privateKey", key)]
         .into_iter()
         .filter_map(|(field, path)| Some((field, path?)))
 }
@@ -170,7 +179,7 @@ fn state_of(path: &str) -> FileState {
 
 /// Reads the files of settings, and makes of them what TLS is begun with. The error names the field and the file.
 fn read(settings: &UpstreamTls) -> Result<Configs, String> {
-    let (mut roots, mut chain, mut key) = (RootCertStore::empty(), Vec::new(), None);
+    let (mut roots, mut revoked, mut chain, mut key) = (RootCertStore::empty(), None, Vec::new(), None);
     for (field, path) in settings_files(settings) {
         let failed = |reason: &dyn std::fmt::Display| format!("{field} {path}: {reason}");
         let text = fs::read_to_string(&path).map_err(|error| failed(&error))?;
@@ -181,6 +190,7 @@ fn read(settings: &UpstreamTls) -> Result<Configs, String> {
                 let certificates = blocks.iter().map(|block| pem::certificate(block));
                 chain = certificates.collect::<Result<Vec<_>, _>>().map_err(|error| failed(&error))?;
             }
+            "caCrl" => revoked = Some(RevocationLists::read(text.as_bytes()).map_err(|error| failed(&error))?),
             _ => {
                 for block in pem::certificate_blocks(&text) {
                     // A bundle may hold roots of a kind that is not supported: servers below them are refused.
@@ -195,7 +205,7 @@ fn read(settings: &UpstreamTls) -> Result<Configs, String> {
     if !settings.skips_verification && roots.is_empty() {
         return Err("caCertificates: none is given, and this system has no bundle in a place that is known".to_owned());
     }
-    let verifier = Arc::new(DestinationVerifier::new(roots, settings));
+    let verifier = Arc::new(DestinationVerifier::new(roots, revoked, settings));
     let builder = destination_builder().dangerous().with_custom_certificate_verifier(verifier);
     let http1 = match key {
         None => builder.with_no_client_auth(),

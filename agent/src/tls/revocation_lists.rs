@@ -86,6 +86,19 @@ pub(super) fn options<'a>(lists: &'a [&'a CertRevocationList<'a>]) -> Option<Rev
     )
 }
 
+/// How the lists of a destination are applied, which somebody has asked for: every certificate of a chain is looked up, its issuer must
+/// have published a list, and one that is overdue says nothing.
+pub(super) fn strict_options<'a>(lists: &'a [&'a CertRevocationList<'a>]) -> Option<RevocationOptions<'a>> {
+    let builder = RevocationOptionsBuilder::new(lists).ok()?;
+    Some(
+        builder
+            .with_depth(RevocationCheckDepth::Chain)
+            .with_status_policy(UnknownStatusPolicy::Deny)
+            .with_expiration_policy(ExpirationPolicy::Enforce)
+            .build(),
+    )
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

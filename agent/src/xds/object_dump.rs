@@ -1,12 +1,16 @@
 //! Users' Istio objects as they were received, for people: never for decisions.
 
+use std::sync::Arc;
+
 use serde_json::{Value as Json, json};
 
 use super::decode;
 use super::subscription_state::SubscriptionState;
 use crate::compile::Hostnames;
+use crate::model::http::destination::UpstreamTls;
 use crate::objects::base64;
 use crate::resources::{ObjectKind, ResourceType};
+use crate::tls::origination::Origination;
 
 /// Every object, by kind and name: as a file would have it where its content is read, else what its envelope says and the
 /// bytes.
@@ -32,6 +36,40 @@ pub(super) fn objects(state: &SubscriptionState, services: &Hostnames) -> Vec<Js
         }
     }
     objects
+}
+
+/// Adds to what [`objects`] has made which files of objects cannot be used, and why. They are read here, in the agent's own file system:
+/// not under the lock of the configuration.
+pub(super) fn add_unusable_files(objects: &mut [Json], of_objects: &[OwnTls]) {
+    for OwnTls { kind, name, field, settings } in of_objects {
+        let Some(reason) = Origination::problem(settings) else { continue };
+        let is_it = |object: &&mut Json| object["type"] == kind.type_url() && object["name"] == **name;
+        if let Some(object) = objects.iter_mut().find(is_it).and_then(Json::as_object_mut) {
+            let told = object.entry("withoutEffect").or_insert_with(|| json!([]));
+            let line = json!(format!("{field}: {reason}: what needs it fails, requests with 503"));
+            told.as_array_mut().expect("it was made as a list").push(line);
+        }
+    }
+}
+
+/// Settings for TLS of its own in an object.
+pub(super) struct OwnTls {
+    kind: ObjectKind,
+    name: Arc<str>,
+    /// Where they stand.
+    field: String,
+    settings: UpstreamTls,
+}
+
+/// All that objects have of these.
+pub(super) fn own_tls(state: &SubscriptionState) -> Vec<OwnTls> {
+    let kind = ObjectKind::DestinationRule;
+    let of_object = |name: &Arc<str>| {
+        let name = name.clone();
+        let all = state.own_tls(kind, &name).into_iter();
+        all.map(move |(field, settings)| OwnTls { kind, name: name.clone(), field, settings })
+    };
+    state.of(ResourceType::Object(kind)).keys().flat_map(of_object).collect()
 }
 
 fn content(kind: ObjectKind, name: &str, body: &[u8]) -> Vec<(String, Json)> {

@@ -92,7 +92,12 @@ impl ConfigReceiver {
     #[must_use]
     pub fn objects(&self) -> Vec<serde_json::Value> {
         let services = self.mesh.read().services().map(|service| service.key.hostname.clone()).collect();
-        object_dump::objects(&self.state.lock(), &services)
+        let (mut objects, own_tls) = {
+            let state = self.state.lock();
+            (object_dump::objects(&state, &services), object_dump::own_tls(&state))
+        };
+        object_dump::add_unusable_files(&mut objects, &own_tls);
+        objects
     }
 
     /// The requests that open a stream.

@@ -11,6 +11,7 @@ use super::decode;
 use super::received::{ReceivedResource, Version};
 use crate::compile::{Hostnames, HttpSettings, HttpStore};
 use crate::model::http::config::HttpConfig;
+use crate::model::http::destination::UpstreamTls;
 #[cfg(test)]
 use crate::model::http::objects::HttpObjects;
 use crate::model::mesh::{MeshSettings, MeshUpdate};
@@ -109,6 +110,11 @@ impl SubscriptionState {
     /// What of an object about requests has no effect, and why.
     pub(super) fn http_notes(&self, kind: ObjectKind, name: &Arc<str>, known: &Hostnames) -> Vec<String> {
         Kind::of_http(kind).map(|kind| self.http.notes(kind, name, known)).unwrap_or_default()
+    }
+
+    /// The settings for TLS of its own that an object has, by the fields that hold them.
+    pub(super) fn own_tls(&self, kind: ObjectKind, name: &Arc<str>) -> Vec<(String, UpstreamTls)> {
+        Kind::of_http(kind).map(|kind| self.http.own_tls(kind, name)).unwrap_or_default()
     }
 
     #[must_use]

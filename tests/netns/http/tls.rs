@@ -1,10 +1,11 @@
 //! TLS that a DestinationRule asks for, towards a server outside of the mesh: a real nginx.
 
+use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
-use weir_tests::certificates::{Authority, Presented};
+use weir_tests::certificates::{Authority, Presented, serial_of};
 use weir_tests::http_mesh::{Answer, HttpMesh};
 use weir_tests::objects::ForNow;
 use weir_tests::world::{N2, Pod};
@@ -23,6 +24,11 @@ pub(crate) const CASES: &[Case] = &[
         check: Check::Http(mutual),
     },
 ];
+    Case { name: "http: tls: a server whose certificate caCrl revokes is not asked", check: Check::Http(revoked) },
+    Case {
+        name: "http: tls: a connection without HTTP is put into TLS as the DestinationRule says, or refused",
+        check: Check::Http(without_http),
+    },
 
 const HOST: &str = "api.tls.example";
 /// How long a change of an object, or of a file, may take to be in effect.
@@ -159,5 +165,74 @@ fn mutual(mesh: &HttpMesh) -> Result<()> {
     ))?;
     outside.comes_to("its files are missing", HOST, 503, "upstream connect error")?;
     clients.write(Presented::DnsName("client.example"), &folder, "client")?;
-    outside.comes_to("its files are there", HOST, 200, &format!("{HOST} HTTP/1.1 SUCCESS GET /x"))
+    outside.comes_to("its files are there", HOST, 200, &format!("{HOST} HTTP/1.1 SUCCESS GET /x"))?;
+    let told = mesh.agent_of(&mesh.client).weir(&["status", "--config"])?;
+    ensure!(!told.stdout.contains("clientCertificate"), "{}", told.summary());
+    Ok(())
 }
+
+fn without_http(mesh: &HttpMesh) -> Result<()> {
+    let folder = mesh.world.run().folder().join("tls-tcp");
+    let ((servers, ca), (_, other)) = (authority(&folder, "ca")?, authority(&folder, "other")?);
+    let server = mesh.world.nodes[N2].pod("tls-tcp")?;
+    let own = servers.write(Presented::DnsName(HOST), &folder, "server")?;
+    let _nginx = nginx::serve_tls(&server.place, mesh.world.run(), &own, None)?;
+    let outside = Outside::new(mesh, &server, "10.97.9.4")?;
+    let (ca, other) = (ca.display(), other.display());
+    // To the agent these are bytes: the port declares TCP.
+    let send = || test_app::probe(&mesh.client.place, outside.vip.parse()?, TCP_PORT, "GET /x HTTP/1.0\r\n\r\n");
+    let comes_to = |what: &str, meets: &dyn Fn(&Seen) -> bool| {
+        wait::until(what, DELIVERED, || {
+            let seen = send()?;
+            ensure!(meets(&seen), "{seen:?}");
+            Ok(())
+        })
+        .with_context(|| mesh.logs())
+    };
+    let is_plaintext = |seen: &Seen| seen.received.starts_with("HTTP/1.1 400 ");
+    comes_to("without a rule nginx gets plaintext", &is_plaintext)?;
+    {
+        let _rule = outside.rule(&format!("tls: {{mode: SIMPLE, caCertificates: {ca}}}"))?;
+        let served = format!("{HOST} HTTP/1.0 NONE GET /x");
+        comes_to("the service's name is asked for", &|seen| seen.received.ends_with(&served) && seen.end == "eof")?;
+    }
+    let labels = [("reporter", "source"), ("destination_service", HOST), ("response_flags", "TLS_FAILURE")];
+    for (what, policy) in [
+        ("another authority", format!("mode: SIMPLE, caCertificates: {other}")),
+        ("a file that is missing", "mode: SIMPLE, caCertificates: /nowhere/ca.pem".to_owned()),
+        ("a Secret", format!("mode: SIMPLE, caCertificates: {ca}, credentialName: secret")),
+    ] {
+        comes_to("without a rule nginx gets plaintext", &is_plaintext)?;
+        let _rule = outside.rule(&format!("tls: {{{policy}}}"))?;
+        comes_to(what, &Seen::refused)?;
+        let counted = Counter::of(mesh.agent_of(&mesh.client), FAILED, &labels)?;
+        ensure!(send()?.refused(), "{what}");
+        counted.grows_by(1.0)?;
+    }
+    Ok(())
+}
+
+fn revoked(mesh: &HttpMesh) -> Result<()> {
+    let folder = mesh.world.run().folder().join("tls-revoked");
+    let (servers, ca) = authority(&folder, "ca")?;
+    let server = mesh.world.nodes[N2].pod("tls-revoked")?;
+    let own = servers.write(Presented::DnsName(HOST), &folder, "server")?;
+    let _nginx = nginx::serve_tls(&server.place, mesh.world.run(), &own, None)?;
+    let outside = Outside::new(mesh, &server, "10.97.9.3")?;
+    let (ca, list) = (ca.display(), folder.join("list.pem"));
+    fs::write(&list, servers.revocation_list(&[])?)?;
+    // Connections that are open are not verified again.
+    let limits = "connectionPool: {http: {maxRequestsPerConnection: 1}}";
+    let tls = format!("tls: {{mode: SIMPLE, caCertificates: {ca}, caCrl: {}}}", list.display());
+    let _rule = outside.rule(&format!("{tls}, {limits}"))?;
+    outside.comes_to("no certificate is revoked", HOST, 200, HOST)?;
+    let serial = serial_of(&fs::read_to_string(&own.chain)?)?;
+    fs::write(&list, servers.revocation_list(&[serial])?)?;
+    outside.comes_to("the certificate is revoked", HOST, 503, "")?;
+    let answer = outside.ask(HOST)?;
+    ensure!(answer.body.contains("CERTIFICATE_VERIFY_FAILED"), "{answer:?}");
+    Ok(())
+}
+    let told = mesh.agent_of(&mesh.client).weir(&["status", "--config"])?;
+    let missing = format!("spec.trafficPolicy.tls: clientCertificate {}: No such file", chain.display());
+    ensure!(told.stdout.contains("DestinationRule shop/tls\n") && told.stdout.contains(&missing), "{}", told.summary());

@@ -4,13 +4,14 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
+use crate::model::http::destination::UpstreamTls;
 use crate::model::http::objects::{DestinationRuleObject, RouteObject};
 use crate::model::http::pattern::TextMatch;
 use crate::model::http::route::{Action, Cluster, OriginKind, Target};
 use crate::model::http::visibility::HostPattern;
 use crate::model::telemetry::objects::TelemetrySpec;
 use crate::model::telemetry::providers::{ProviderKind, TelemetryDefaults};
-use crate::objects::{HttpMatch, HttpRule, VirtualService};
+use crate::objects::{DestinationRule, HttpMatch, HttpRule, TrafficPolicy, VirtualService};
 
 /// The full names of the services that there are.
 pub type Hostnames = BTreeSet<Arc<str>>;
@@ -108,6 +109,24 @@ fn missing(cluster: &Cluster, rules: &[Arc<DestinationRuleObject>], known: &Host
 pub(super) fn of_destination_rule(rule: &DestinationRuleObject, known: &Hostnames) -> Vec<String> {
     let is_about_none = !is_known(&rule.host, known);
     is_about_none.then(|| format!("spec.host: there is no service {}", rule.host.text())).into_iter().collect()
+}
+
+/// The settings for TLS of its own in a DestinationRule, by the fields that hold them.
+pub(super) fn own_tls(rule: &DestinationRule) -> Vec<(String, UpstreamTls)> {
+    let mut found = Vec::new();
+    let mut add = |path: String, policy: &TrafficPolicy| {
+        let own = policy.tls.iter().filter(|tls| tls.is_own() && !tls.is_unsupported);
+        found.extend(own.map(|tls| (format!("{path}.tls"), tls.clone())));
+        for (at, (_, of_port)) in policy.ports.iter().enumerate() {
+            let own = of_port.tls.iter().filter(|tls| tls.is_own() && !tls.is_unsupported);
+            found.extend(own.map(|tls| (format!("{path}.portLevelSettings[{at}].tls"), tls.clone())));
+        }
+    };
+    rule.traffic_policy.iter().for_each(|policy| add("spec.trafficPolicy".to_owned(), policy));
+    for (at, subset) in rule.subsets.iter().enumerate() {
+        subset.traffic_policy.iter().for_each(|policy| add(format!("spec.subsets[{at}].trafficPolicy"), policy));
+    }
+    found
 }
 
 fn is_known(host: &HostPattern, known: &Hostnames) -> bool {

@@ -8,6 +8,7 @@ use super::effects::{self, Hostnames};
 use super::settings::HttpSettings;
 use super::{client_view, delegation, gateway_route, virtual_service};
 use crate::model::http::config::HttpConfig;
+use crate::model::http::destination::UpstreamTls;
 use crate::model::http::objects::{DestinationRuleObject, HttpObjects, RouteObject};
 use crate::model::http::route::OriginKind;
 use crate::model::http::scope::SidecarScope;
@@ -102,6 +103,16 @@ impl HttpStore {
             Compiled::Scope(_) | Compiled::Telemetry(_) => Vec::new(),
         };
         entry.received.notices.iter().chain(&entry.notes).cloned().chain(found).collect()
+    }
+
+    /// The settings for TLS of its own that an object has, by the fields that hold them: whether their files can be used is seen
+    /// where they are.
+    #[must_use]
+    pub fn own_tls(&self, kind: Kind, name: &Arc<str>) -> Vec<(String, UpstreamTls)> {
+        match self.objects.get(&(kind, name.clone())).map(|entry| &entry.received.object) {
+            Some(HttpObject::DestinationRule(rule)) => effects::own_tls(rule),
+            _ => Vec::new(),
+        }
     }
 
     fn compile_again(&mut self, which: impl Fn(&ReceivedHttpObject) -> bool) {

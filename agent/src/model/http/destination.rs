@@ -230,6 +230,8 @@ pub struct UpstreamTls {
     pub private_key: Box<str>,
     /// Empty, or `system`: the roots that the system trusts.
     pub ca_certificates: Box<str>,
+    /// Revocation lists; empty: none.
+    pub ca_crl: Box<str>,
     pub skips_verification: bool,
     /// It asks for what is not supported, and would be less safe without it: nothing is sent.
     pub is_unsupported: bool,

@@ -79,25 +79,28 @@ fn tls(mut fields: Fields<'_>) -> UpstreamTls {
         ("MUTUAL", TlsMode::Mutual),
         ("ISTIO_MUTUAL", TlsMode::IstioMutual),
     ];
-    let named = ["credentialName", "caCrl"].map(|name| fields.text(name).filter(|text| !text.is_empty()).map(|_| name));
-    let unsupported = named.into_iter().flatten().next();
+    let has_credential = fields.text("credentialName").is_some_and(|name| !name.is_empty());
     let found = UpstreamTls {
-        is_unsupported: unsupported.is_some(),
+        is_unsupported: has_credential,
         mode: fields.word("mode", &modes).unwrap_or_default(),
         client_certificate: fields.text("clientCertificate").unwrap_or_default().into(),
         private_key: fields.text("privateKey").unwrap_or_default().into(),
         ca_certificates: fields.text("caCertificates").unwrap_or_default().into(),
+        ca_crl: fields.text("caCrl").unwrap_or_default().into(),
         subject_alt_names: fields.texts("subjectAltNames").into_iter().map(Box::from).collect(),
         sni: fields.text("sni").unwrap_or_default().into(),
         skips_verification: fields.flag("insecureSkipVerify").unwrap_or(false),
     };
-    if let Some(name) = unsupported {
+    if !found.ca_crl.is_empty() && (!found.is_own() || found.skips_verification) {
+        fields.notice("caCrl", "has no effect without mode SIMPLE or MUTUAL, and with insecureSkipVerify");
+    }
+    if has_credential {
         let reason = if found.is_own() {
             "is not supported: HTTP requests to the destination fail with 503. Use files"
         } else {
             "has no effect without mode SIMPLE or MUTUAL"
         };
-        fields.notice(name, reason);
+        fields.notice("credentialName", reason);
     }
     if found.mode == TlsMode::Disable {
         fields.notice("mode", "DISABLE has no effect: endpoints of the mesh are reached over HBONE");

@@ -170,8 +170,8 @@ const DESTINATION_RULE: &[Case] = &[
         "fail with 503",
     ),
     (
-        "host: a, trafficPolicy: {portLevelSettings: [{port: {number: 80}, tls: {mode: SIMPLE, caCrl: /a.pem}}]}",
-        "W spec.trafficPolicy.portLevelSettings[0].tls.caCrl",
+        "host: a, trafficPolicy: {portLevelSettings: [{port: {number: 80}, tls: {mode: MUTUAL, credentialName: b}}]}",
+        "W spec.trafficPolicy.portLevelSettings[0].tls.credentialName",
         "fail with 503",
     ),
     (

@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use rcgen::KeyPair;
 use rustls::ServerConfig;
 use rustls::server::WebPkiClientVerifier;
 use rustls::version::{TLS12, TLS13};
@@ -11,6 +12,7 @@ use tokio_rustls::TlsAcceptor;
 use super::*;
 use crate::tls::provider::destination_provider;
 use crate::tls::test_mesh::{Leaf, TestRoot, dns, uri};
+use crate::tls::workload_certificate::Material;
 
 const WITHIN: Duration = Duration::from_secs(10);
 
@@ -23,7 +25,22 @@ fn serve(
 ) -> DuplexStream {
     let mut leaf = Leaf::new("spiffe://td/ns/n/sa/s");
     leaf.names = names.iter().map(|name| if name.contains(':') { uri(name) } else { dns(name) }).collect();
-    let material = root.issue(&leaf);
+    serve_material(root.issue(&leaf), clients, version)
+}
+
+/// As [`serve`], with a certificate of a number, for `a.example`, and more certificates of its chain.
+fn serve_leaf(issuer: &TestRoot, more: &str, serial: u64) -> DuplexStream {
+    let leaf = Leaf { names: vec![dns("a.example")], serial: Some(serial), ..Leaf::new("spiffe://td/ns/n/sa/s") };
+    let mut material = issuer.issue(&leaf);
+    material.chain_pem.extend(pem::certificate_blocks(more));
+    serve_material(material, None, &TLS13)
+}
+
+fn serve_material(
+    material: Material,
+    clients: Option<&TestRoot>,
+    version: &'static rustls::SupportedProtocolVersion,
+) -> DuplexStream {
     let provider = destination_provider();
     let builder =
         ServerConfig::builder_with_provider(provider.clone()).with_protocol_versions(&[version]).expect("suites");
@@ -125,6 +142,40 @@ async fn a_server_is_who_the_rule_says_or_there_is_no_connection() {
     let found =
         outcome(&Origination::default(), &simple, "a b", false, serve(&root, &["a.example"], None, &TLS13)).await;
     assert_eq!(found, "\"a b\" is no name that a TLS server can have");
+}
+
+#[tokio::test]
+async fn a_revoked_server_is_refused_and_so_is_one_of_an_authority_without_a_list() {
+    let (root, other) = (TestRoot::new(), TestRoot::with_key(KeyPair::generate().expect("a key")));
+    let below = root.intermediate("below", |_| {});
+    let folder = tempfile::tempdir().expect("a folder");
+    let simple = UpstreamTls {
+        mode: TlsMode::Simple,
+        ca_certificates: file(folder.path(), "ca.pem", &root.pem),
+        ..UpstreamTls::default()
+    };
+    let list = |name: &str, text: &str| UpstreamTls { ca_crl: file(folder.path(), name, text), ..simple.clone() };
+    let both = root.revocation_list(&[]) + &below.revocation_list(&[7]);
+    for (what, settings, issuer, serial, expected) in [
+        ("no list", simple.clone(), &root, 7, "a.example -"),
+        ("another number", list("none", &root.revocation_list(&[])), &root, 7, "a.example -"),
+        ("its number", list("its", &root.revocation_list(&[7])), &root, 7, "refused: Revoked"),
+        (
+            "below, without a list",
+            list("root", &root.revocation_list(&[])),
+            &below,
+            7,
+            "refused: UnknownRevocationStatus",
+        ),
+        ("below, its number", list("both", &both), &below, 7, "refused: Revoked"),
+        ("below, another number", list("both", &both), &below, 8, "a.example -"),
+        ("no list at all", list("empty", &other.pem), &root, 8, "caCrl "),
+    ] {
+        let chain = if std::ptr::eq(issuer, &below) { &below.pem[..] } else { "" };
+        let server = serve_leaf(issuer, chain, serial);
+        let found = outcome(&Origination::default(), &settings, "a.example", false, server).await;
+        assert!(found.contains(expected), "{what}: {found} instead of {expected}");
+    }
 }
 
 #[tokio::test]
