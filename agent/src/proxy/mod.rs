@@ -65,11 +65,13 @@ mod outbound {
         pub(super) use self::downstream::serve_connection;
         pub(in crate::proxy) use self::endpoints::Endpoints;
         pub use self::endpoints::SeenOfEndpoint;
+        pub(super) use self::io::UpstreamIo;
         pub(in crate::proxy) use self::io::{HttpPool, sweep};
         pub(super) use self::port::{HttpPort, Opened};
     }
 
     mod names;
+    mod own_tls;
     mod reach;
     mod tcp;
     mod upstream;

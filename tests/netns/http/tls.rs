@@ -8,10 +8,11 @@ use anyhow::{Context, Result, ensure};
 use weir_tests::certificates::{Authority, Presented, serial_of};
 use weir_tests::http_mesh::{Answer, HttpMesh};
 use weir_tests::objects::ForNow;
+use weir_tests::test_app::{self, Seen};
 use weir_tests::world::{N2, Pod};
 use weir_tests::{nginx, wait};
 
-use crate::count::Counter;
+use crate::count::{Counter, FAILED};
 use crate::harness::{Case, Check};
 
 pub(crate) const CASES: &[Case] = &[
@@ -23,14 +24,16 @@ pub(crate) const CASES: &[Case] = &[
         name: "http: tls: MUTUAL shows the certificate of the DestinationRule, once its files are there",
         check: Check::Http(mutual),
     },
-];
     Case { name: "http: tls: a server whose certificate caCrl revokes is not asked", check: Check::Http(revoked) },
     Case {
         name: "http: tls: a connection without HTTP is put into TLS as the DestinationRule says, or refused",
         check: Check::Http(without_http),
     },
+];
 
 const HOST: &str = "api.tls.example";
+/// The port of the server that declares TCP.
+const TCP_PORT: u16 = 9443;
 /// How long a change of an object, or of a file, may take to be in effect.
 const DELIVERED: Duration = Duration::from_secs(10);
 
@@ -46,9 +49,10 @@ impl<'a> Outside<'a> {
         let yaml = format!(
             "apiVersion: networking.istio.io/v1\nkind: ServiceEntry\nmetadata: {{name: tls, namespace: shop}}\nspec:\n  hosts: \
              [{HOST}]\n  addresses: [{vip}]\n  location: MESH_EXTERNAL\n  resolution: STATIC\n  endpoints: [{{address: {}}}]\n  \
-             ports: [{{number: 80, name: http, protocol: HTTP, targetPort: {}}}]\n",
+             ports: [{{number: 80, name: http, protocol: HTTP, targetPort: {port}}}, {{number: {TCP_PORT}, name: tcp, protocol: TCP, \
+             targetPort: {port}}}]\n",
             server.ipv4(),
-            nginx::TLS_PORT
+            port = nginx::TLS_PORT,
         );
         let entry = mesh.control_plane.objects.put_for_now("tls-entry", &yaml)?;
         Ok(Self { mesh, vip, _entry: entry })
@@ -164,6 +168,9 @@ fn mutual(mesh: &HttpMesh) -> Result<()> {
         key.display()
     ))?;
     outside.comes_to("its files are missing", HOST, 503, "upstream connect error")?;
+    let told = mesh.agent_of(&mesh.client).weir(&["status", "--config"])?;
+    let missing = format!("spec.trafficPolicy.tls: clientCertificate {}: No such file", chain.display());
+    ensure!(told.stdout.contains("DestinationRule shop/tls\n") && told.stdout.contains(&missing), "{}", told.summary());
     clients.write(Presented::DnsName("client.example"), &folder, "client")?;
     outside.comes_to("its files are there", HOST, 200, &format!("{HOST} HTTP/1.1 SUCCESS GET /x"))?;
     let told = mesh.agent_of(&mesh.client).weir(&["status", "--config"])?;
@@ -233,6 +240,3 @@ fn revoked(mesh: &HttpMesh) -> Result<()> {
     ensure!(answer.body.contains("CERTIFICATE_VERIFY_FAILED"), "{answer:?}");
     Ok(())
 }
-    let told = mesh.agent_of(&mesh.client).weir(&["status", "--config"])?;
-    let missing = format!("spec.trafficPolicy.tls: clientCertificate {}: No such file", chain.display());
-    ensure!(told.stdout.contains("DestinationRule shop/tls\n") && told.stdout.contains(&missing), "{}", told.summary());

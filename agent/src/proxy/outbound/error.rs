@@ -10,6 +10,7 @@ use crate::model::resolve::Unresolved;
 use crate::net::ConnectError;
 use crate::proxy::splice::SpliceError;
 use crate::telemetry::connection::ResponseFlag;
+use crate::tls::origination::OriginationError;
 
 /// Why no upstream was reached, or how the connection broke.
 #[derive(Debug, thiserror::Error)]
@@ -22,6 +23,8 @@ pub(super) enum OutboundError {
     Connect(#[from] ConnectError),
     #[error("{0} has no address: {1}")]
     Lookup(Arc<str>, LookupError),
+    #[error(transparent)]
+    OwnTls(#[from] OriginationError),
     #[error(transparent)]
     Splice(#[from] SpliceError),
     #[error("the pod is gone")]
@@ -64,6 +67,7 @@ impl OutboundError {
                 }
                 _ => ResponseFlag::ConnectFailure,
             },
+            Self::OwnTls(_) => ResponseFlag::TlsFailure,
             Self::Splice(_) | Self::PodGone | Self::DrainEnded | Self::LatePlaintext | Self::ClientLeft => {
                 ResponseFlag::None
             }

@@ -11,6 +11,7 @@ use tokio::net::TcpStream;
 use super::candidate::Candidate;
 use super::error::OutboundError;
 use super::http::{HttpPort, Opened, serve_connection};
+use super::own_tls;
 use super::reach::Reach;
 use super::upstream::{Outbound, UpstreamStream};
 use crate::enrollment::pod::EnrolledPod;
@@ -141,6 +142,7 @@ async fn splice_until_ended(
         }
         match upstream {
             UpstreamStream::Hbone(stream) => splice::outbound_hbone(downstream, stream, bytes).await,
+            UpstreamStream::Tls(io) => own_tls::relay(downstream, *io, bytes).await,
             UpstreamStream::Tcp(tcp) => splice::outbound_tcp(downstream, tcp, bytes, &pod_proxy.budget).await,
         }
     };

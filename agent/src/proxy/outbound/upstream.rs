@@ -13,7 +13,9 @@ use tokio::net::TcpStream;
 use super::candidate::Candidate;
 use super::error::OutboundError;
 use super::happy_eyeballs::connect_first;
+use super::http::UpstreamIo;
 use super::names::{LookupError, Names};
+use super::own_tls::OwnTls;
 use crate::hbone::{HboneStream, Target, forwarded};
 use crate::model::address::OriginalDst;
 use crate::model::identity::Identity;
@@ -31,6 +33,8 @@ const MAX_ENDPOINTS_TRIED: usize = 4;
 pub(super) enum UpstreamStream {
     Hbone(HboneStream),
     Tcp(TcpStream),
+    /// TLS of the destination's own.
+    Tls(Box<UpstreamIo>),
 }
 
 impl UpstreamStream {
@@ -39,6 +43,7 @@ impl UpstreamStream {
         match self {
             Self::Hbone(stream) => stream.write_all(bytes).await,
             Self::Tcp(tcp) => tcp.write_all(bytes).await,
+            Self::Tls(io) => io.write_all(bytes).await,
         }
     }
 }
@@ -133,13 +138,21 @@ impl Outbound<'_> {
 
     async fn open(&self, upstream: &Upstream, record: &ConnectionRecord) -> Result<UpstreamStream, OutboundError> {
         let OpenedEndpoint { stream, identity, address } = self.open_endpoint(upstream).await?;
-        if let Some(identity) = identity {
-            record.peer_proved(identity);
+        if let Some(identity) = &identity {
+            record.peer_proved(identity.clone());
         }
         if let Some(endpoint) = address {
             record.settle(Some(ConnectionEnds { endpoint, ..self.ends(Some(upstream)) }));
         }
-        Ok(stream)
+        let Some(tls) = OwnTls::of(self.pod_proxy, &self.source, self.original_dst, upstream) else {
+            return Ok(stream);
+        };
+        let below = match stream {
+            UpstreamStream::Hbone(stream) => UpstreamIo::hbone(stream, None, identity),
+            UpstreamStream::Tcp(tcp) => UpstreamIo::tcp(tcp, None),
+            UpstreamStream::Tls(_) => return Ok(stream),
+        };
+        Ok(UpstreamStream::Tls(Box::new(tls.over(below, self.pod_proxy).await?)))
     }
 
     /// Opens a connection to one endpoint; TLS of the destination's own is not begun yet.

@@ -84,20 +84,28 @@ enum Carrier {
 }
 
 impl UpstreamIo {
-    pub(super) fn tcp(tcp: TcpStream, held: Held) -> Self {
-        // Messages of HTTP say by themselves where they end.
+    pub(in crate::proxy::outbound) fn tcp(tcp: TcpStream, held: impl Into<Option<Held>>) -> Self {
+        // Messages of HTTP say by themselves where they end, and so does TLS.
         net::end_in_order(&tcp);
         Self::new(Carrier::Tcp(tcp), held, None)
     }
 
     /// `peer`: the identity that the other end has proven.
-    pub(super) fn hbone(stream: HboneStream, held: Held, peer: Option<Identity>) -> Self {
-        stream.carries_requests();
+    pub(in crate::proxy::outbound) fn hbone(
+        stream: HboneStream,
+        held: impl Into<Option<Held>>,
+        peer: Option<Identity>,
+    ) -> Self {
+        let held = held.into();
+        if held.is_some() {
+            // Only what has a place among connections for requests carries any.
+            stream.carries_requests();
+        }
         Self::new(Carrier::Hbone(stream), held, peer)
     }
 
     /// Over another one, which holds the connection's place.
-    pub(super) fn tls(stream: DestinationStream<Self>) -> Self {
+    pub(in crate::proxy::outbound) fn tls(stream: DestinationStream<Self>) -> Self {
         let peer = stream.get_ref().0.peer().cloned();
         Self::new(Carrier::Tls(Box::new(stream)), None, peer)
     }
@@ -118,10 +126,6 @@ impl UpstreamIo {
         self.peer.as_ref()
     }
 
-    /// Counts a request that it carries.
-    pub(super) fn note_request(&self) {
-        self.requests.fetch_add(1, Ordering::Relaxed);
-    }
     /// Whether the other end has sent nothing since a response was complete, its end neither. The kernel is asked: the runtime may
     /// not have looked yet. What a stream of HBONE has received is known without.
     pub(super) fn is_silent(&self) -> bool {
@@ -136,6 +140,10 @@ impl UpstreamIo {
         }
     }
 
+    /// Counts a request that it carries.
+    pub(super) fn note_request(&self) {
+        self.requests.fetch_add(1, Ordering::Relaxed);
+    }
 
     /// How long it has been open.
     pub(super) fn age(&self) -> Duration {

@@ -221,6 +221,7 @@ impl Sending<'_> {
                 UpstreamIo::tcp(tcp, held)
             }
             UpstreamStream::Hbone(stream) => UpstreamIo::hbone(stream, held, opened.identity),
+            UpstreamStream::Tls(io) => *io,
         };
         let Transport::Tls { settings, server_name, .. } = &self.upstream.transport else { return Ok(io) };
         let (origination, within) = (&pod_proxy.proxy.origination, pod_proxy.proxy.timeouts.handshake);
