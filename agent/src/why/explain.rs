@@ -8,6 +8,7 @@ use super::asker::Asker;
 use super::explanation::{AnswerLine, DestinationLine, Explanation};
 use super::names::{self, Found};
 use super::question::{Asked, Question, QuestionError, Sent};
+use super::reach::{Elsewhere, Reach};
 use super::{destinations, endpoints, rules};
 use crate::model::address::OriginalDst;
 use crate::model::http::field_changes::FormatContext;
@@ -16,7 +17,7 @@ use crate::model::http::plan::{Plan, Planner};
 use crate::model::http::reply::{LocalReply, Reason};
 use crate::model::http::route::{Action, Forward, Route};
 use crate::model::http::served::{Served, is_switched_off};
-use crate::model::mesh::OutboundTrafficPolicy;
+use crate::model::resolve::Unresolved;
 use crate::model::service::Service;
 
 /// What would become of a request.
@@ -55,18 +56,28 @@ fn follow(asker: &Asker<'_>, asked: Asked, dialled: OriginalDst, explanation: &m
         || is_switched_off(asker.labels),
         |service, port| asker.config.routes(asker.view(), service, port).is_some(),
     );
-    if asked.sent == Sent::Http
-        && let Some(service) = named_by_host(asker, &asked.head, dialled)
-    {
-        explanation.destination = Some(service.key.to_string());
-        explanation.served_as = "HTTP".to_owned();
-        explanation.served_because =
-            "the mesh does not know the address, and the host of the request names the service".to_owned();
-        let port = dialled.0.port();
-        return Requests { asker, dialled, service: &service, port, head: asked.head }.explain(explanation);
-    }
     let own = asker.mesh.service_at(asker.source, dialled);
     explanation.destination = own.map(|service| service.key.to_string());
+    let reach = Reach::of(asker, dialled);
+    if asked.sent == Sent::Http
+        && let Some(elsewhere) = reach.elsewhere(asker, &asked.head, dialled)
+    {
+        explanation.served_as = "HTTP".to_owned();
+        match elsewhere {
+            Elsewhere::Service(service) => {
+                explanation.destination = Some(service.key.to_string());
+                explanation.served_because =
+                    format!("{}, and the host of the request names the service", reach.whose());
+                let port = dialled.0.port();
+                Requests { asker, dialled, service: &service, port, head: asked.head }.explain(explanation);
+            }
+            Elsewhere::Blocked => {
+                explanation.served_because = "some service of the mesh declares HTTP at this port".to_owned();
+                explanation.answer = Some(answer(Reason::Blocked, &reach.refusal(asker)));
+            }
+        }
+        return;
+    }
     match served {
         Served::Http { service, port, because } if asked.sent == Sent::Http => {
             (explanation.served_as, explanation.served_because) = ("HTTP".to_owned(), because.to_string());
@@ -75,39 +86,31 @@ fn follow(asker: &Asker<'_>, asked: Asked, dialled: OriginalDst, explanation: &m
         Served::Http { .. } => {
             let sends = if asked.sent == Sent::Tls { "TLS" } else { "something else than HTTP" };
             explanation.served_because = format!("the client sends {sends}; the port carries HTTP");
-            tcp(asker, dialled, explanation);
+            tcp(asker, dialled, &reach, explanation);
         }
         Served::Tcp(because) => {
             explanation.served_because = because.to_string();
-            tcp(asker, dialled, explanation);
+            tcp(asker, dialled, &reach, explanation);
         }
     }
 }
 
-/// The service that the host of a request to an address that the mesh does not know names.
-fn named_by_host(asker: &Asker<'_>, head: &RequestHead, dialled: OriginalDst) -> Option<Arc<Service>> {
-    let Asker { mesh, config, .. } = asker;
-    let is_looked_into = mesh.is_host_port(dialled.0.port()) && !is_switched_off(asker.labels);
-    if !is_looked_into || !mesh.is_unknown(asker.source, dialled) {
-        return None;
-    }
-    let planner = Planner { mesh, config, source: asker.view(), dialled_port: dialled.0.port() };
-    planner.service_of_host(outbound_policy(asker), head).cloned()
-}
-
-/// What becomes of destinations that the mesh does not know.
-fn outbound_policy(asker: &Asker<'_>) -> OutboundTrafficPolicy {
-    let own = asker.config.outbound_traffic_policy(asker.view());
-    own.unwrap_or(asker.mesh.settings().outbound_traffic_policy)
-}
-
 /// A connection that is moved as bytes.
-fn tcp(asker: &Asker<'_>, dialled: OriginalDst, explanation: &mut Explanation) {
+fn tcp(asker: &Asker<'_>, dialled: OriginalDst, reach: &Reach, explanation: &mut Explanation) {
     let port = dialled.0.port();
-    let resolved = asker.mesh.resolve_under(outbound_policy(asker), asker.source, dialled, || 0);
+    let resolved = reach.resolve(asker, dialled);
     let service = asker.mesh.service_at(asker.source, dialled);
     let mut line = DestinationLine { port, weight: 1, total_weight: 1, ..DestinationLine::default() };
     line.name = service.map_or_else(|| dialled.0.ip().to_string(), |service| service.key.to_string());
+    // Of a DestinationRule only its TLS counts for connections without HTTP.
+    let to_service = service.filter(|service| service.waypoint.is_none());
+    let policy = to_service.and_then(|to| asker.config.destination_policy(asker.view(), &to.key, port, None));
+    if let Some(policy) = policy
+        && let Some(tls) = policy.tls.as_ref().filter(|tls| tls.is_own())
+    {
+        line.destination_rule = policy.origin.as_ref().map(ToString::to_string);
+        line.policy.push(format!("TLS: {:?}", tls.mode).to_uppercase());
+    }
     match (&resolved, service) {
         (Ok(upstream), Some(service)) if service.waypoint.is_none() && upstream.workload.is_some() => {
             let place = endpoints::Place { service: &service.key, port, dialled, policy: None, hash: None };
@@ -119,6 +122,10 @@ fn tcp(asker: &Asker<'_>, dialled: OriginalDst, explanation: &mut Explanation) {
                 explanation.destination = Some(line.name.clone());
             }
             line.endpoints.push(endpoints::told_of_upstream(asker, upstream));
+        }
+        (Err(Unresolved::RegistryOnly), _) => {
+            let because = format!("the connection is closed: {}", reach.refusal(asker));
+            line.answer = Some(AnswerLine { status: 0, because });
         }
         (Err(unresolved), _) => {
             let because = format!("the connection is closed: {unresolved}");

@@ -8,6 +8,7 @@ mod explain;
 mod explanation;
 mod names;
 mod question;
+mod reach;
 mod render;
 mod rules;
 #[cfg(test)]

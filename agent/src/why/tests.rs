@@ -154,6 +154,9 @@ fn what_people_ask_is_in_the_answer() {
         "{CANARY}---\napiVersion: networking.istio.io/v1\nkind: Sidecar\nmetadata: {{name: narrow, namespace: shop}}\nspec: \
          {{egress: [{{hosts: [other/*]}}]}}\n"
     );
+    let registry_only =
+        sidecar.replace("spec: {egress:", "spec: {outboundTrafficPolicy: {mode: REGISTRY_ONLY}, egress:");
+    let secured = CANARY.replace("trafficPolicy: {outlier", "trafficPolicy: {tls: {mode: SIMPLE}, outlier");
     let tester: &[&str] = &["x-user: tester"];
     type Row<'a> = (&'a str, &'a str, &'a Labels, &'a str, &'a [&'a str], &'a [&'a str]);
     let rows: Vec<Row<'_>> = vec![
@@ -239,6 +242,18 @@ fn what_people_ask_is_in_the_answer() {
             &["served as    TCP: the port declares TCP", "+ shop/v1-v1-1234 at 10.0.1.0:9080 over HBONE"],
         ),
         (
+            "the same, with TLS of the destination's own",
+            &secured,
+            &plain,
+            "tcp://reviews:100",
+            &[],
+            &[
+                "port 100 (DestinationRule shop/reviews)",
+                "TLS: SIMPLE",
+                "+ shop/v1-v1-1234 at 10.0.1.0:9080 over HBONE",
+            ],
+        ),
+        (
             "a port that declares nothing",
             "",
             &plain,
@@ -317,6 +332,46 @@ fn what_people_ask_is_in_the_answer() {
                 "+ shop/v",
                 "not used: it is not healthy",
             ],
+        ),
+        (
+            "a service that is hidden from the pod",
+            &registry_only,
+            &plain,
+            "http://reviews/",
+            &[],
+            &[
+                "destination  10.96.0.7:80: shop/reviews.shop.svc.cluster.local",
+                "served as    HTTP: some service of the mesh declares HTTP at this port",
+                "answer       502: Sidecar shop/narrow does not import shop/reviews.shop.svc.cluster.local (egress), and Sidecar \
+                 shop/narrow has the outboundTrafficPolicy REGISTRY_ONLY",
+            ],
+        ),
+        (
+            "its port that declares TCP",
+            &registry_only,
+            &plain,
+            "tcp://reviews:100",
+            &[],
+            &["answer the connection is closed: Sidecar shop/narrow does not import shop/reviews"],
+        ),
+        (
+            "a request to an address that nobody has, under REGISTRY_ONLY",
+            &registry_only,
+            &plain,
+            "http://192.0.2.1/",
+            &[],
+            &[
+                "192.0.2.1:80: not known to the mesh",
+                "answer       502: no service of the mesh has the address, and Sidecar",
+            ],
+        ),
+        (
+            "the same at a port at which nobody speaks HTTP",
+            &registry_only,
+            &plain,
+            "http://192.0.2.1:81/",
+            &[],
+            &["served as    TCP", "answer the connection is closed: no service of the mesh has the address"],
         ),
         ("a question that is none", "", &plain, "ftp://x/", &[], &["its scheme is none of http, https and tcp"]),
     ];

@@ -9,6 +9,7 @@ use weir_tests::world::N2;
 use weir_tests::{test_app, wait};
 
 use super::split::answered_by;
+use super::why::why;
 use crate::count::Counter;
 use crate::harness::{Case, Check};
 use crate::outbound::REGISTRY_ONLY;
@@ -72,6 +73,9 @@ fn registry_only(mesh: &HttpMesh) -> Result<()> {
     let over_http2 = mesh.version("v1").ask_at(address, 80, "/", &["--http2-prior-knowledge"])?;
     ensure!(over_http2.status == 502 && over_http2.version == "HTTP/2", "{over_http2:?}");
     counted.grows_by(2.0)?;
+    let told = why(mesh, &[&format!("http://{NOBODY}/")])?;
+    let because = "answer       502: no service of the mesh has the address, and MeshConfig has the outboundTrafficPolicy REGISTRY_ONLY";
+    ensure!(told.contains(because), "{told}");
     // Another protocol, and a port at which no service speaks HTTP.
     for (port, text) in [(80, "\u{1}\u{2}\u{3}\u{4}"), (81, "GET / HTTP/1.1\r\nHost: x\r\n\r\n")] {
         let seen = test_app::probe(&mesh.client.place, address, port, text)?;
@@ -96,6 +100,9 @@ fn sidecar_policy(mesh: &HttpMesh) -> Result<()> {
         // What it imports is known to the pod, and nothing else.
         mesh.version("v1").ask("/", &[])?.expect(200, Some("v1"))?;
         is_answered(mesh, mesh.version("v2").vip(), 502)?;
+        let told = why(mesh, &["http://v2/"])?;
+        let because = "answer       502: Sidecar shop/client does not import shop/v2.shop.svc.cluster.local (egress), and Sidecar shop/client";
+        ensure!(told.contains(because), "{told}");
         let seen = test_app::probe(&mesh.client.place, outside.ipv4(), test_app::ECHO, "x")?;
         ensure!(seen.refused(), "{seen:?}");
     }

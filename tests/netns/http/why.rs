@@ -19,7 +19,7 @@ pub(crate) const CASES: &[Case] = &[
 ];
 
 /// What `weir why` prints for a request of the client.
-fn why(mesh: &HttpMesh, arguments: &[&str]) -> Result<String> {
+pub(super) fn why(mesh: &HttpMesh, arguments: &[&str]) -> Result<String> {
     let output = mesh.agent_of(&mesh.client).weir(&[&["why", "shop/client"], arguments].concat())?;
     ensure!(output.success, "{}", output.summary());
     Ok(output.stdout)
