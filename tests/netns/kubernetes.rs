@@ -25,6 +25,10 @@ pub(crate) const CASES: &[Case] = &[
         check: Check::OwnMesh(has_an_impostor),
     },
     Case { name: "kubernetes: the labels of a running pod are followed", check: Check::OwnMesh(is_labelled_anew) },
+    Case {
+        name: "kubernetes: weir.dev/http of a namespace counts for its pods, as long as they say nothing",
+        check: Check::OwnMesh(http_is_off),
+    },
     Case { name: "kubernetes: a pod leaves once the mesh has heard", check: Check::OwnMesh(leaves) },
     Case { name: "kubernetes: without the API server nothing changes", check: Check::OwnMesh(away) },
     Case { name: "kubernetes: what went while no agent ran is let go", check: Check::OwnMesh(went_meanwhile) },
@@ -180,6 +184,37 @@ fn is_labelled_anew(mesh: &mut Mesh) -> Result<()> {
     })?;
     ensure!(cluster.is_enrolled("labelled")?, "it was let go");
     test_app::echoes(&pod.place, cluster.mesh.far.ipv4(), ECHO).map(drop)
+}
+
+fn http_is_off(mesh: &mut Mesh) -> Result<()> {
+    const WEB: &str = "10.96.0.77";
+    let mut cluster = Cluster::new(mesh)?;
+    let _silent = cluster.pod("silent", NAMESPACE, &[LABEL])?;
+    let _says_on = cluster.pod("says-on", NAMESPACE, &[LABEL, ("weir.dev/http", "on")])?;
+    cluster.start_agent()?;
+    for name in ["silent", "says-on"] {
+        cluster.becomes(NAMESPACE, name, true)?;
+    }
+    let web = format!(
+        "apiVersion: networking.istio.io/v1\nkind: ServiceEntry\nmetadata: {{name: web, namespace: {NAMESPACE}}}\nspec:\n  hosts: \
+         [web.example]\n  addresses: [{WEB}]\n  resolution: STATIC\n  endpoints: [{{address: 192.0.2.1}}]\n  ports: [{{number: 80, \
+         name: http, protocol: HTTP}}]\n"
+    );
+    let _web = cluster.mesh.control_plane.objects.put_for_now("web", &web)?;
+    let is_served = |name: &str, how: &str| {
+        wait::until(&format!("{name} is served as {how}"), SOON, || {
+            let (pod, url) = (format!("{NAMESPACE}/{name}"), format!("http://{WEB}/"));
+            let told = cluster.mesh.agents[N1].weir(&["why", &pod, &url])?;
+            ensure!(told.stdout.contains(&format!("served as    {how}")), "{}", told.summary());
+            Ok(())
+        })
+    };
+    is_served("silent", "HTTP: the port declares HTTP")?;
+    cluster.kubernetes.namespace(NAMESPACE, &[LABEL, ("weir.dev/http", "off")])?;
+    is_served("silent", "TCP: weir.dev/http of the pod or its namespace is off")?;
+    is_served("says-on", "HTTP: the port declares HTTP")?;
+    cluster.kubernetes.namespace(NAMESPACE, &[LABEL])?;
+    is_served("silent", "HTTP: the port declares HTTP")
 }
 
 fn leaves(mesh: &mut Mesh) -> Result<()> {

@@ -14,6 +14,7 @@ use super::membership::{Candidate, DataplaneMode, MembershipRules};
 use super::status::{WatchReport, WatchStatus};
 use super::watch::{Change, Selection, list_and_watch};
 use super::wire::{Namespace, Pod, PodFacts};
+use crate::model::http::served::HTTP_LABEL;
 use crate::state::Joining;
 use crate::telemetry::metrics::Metrics;
 
@@ -28,6 +29,7 @@ pub struct DescribedPod {
     /// The workload's name in metrics.
     pub workload_name: String,
     pub service_account: String,
+    /// Its own; also what its namespace says of HTTP, where it says nothing itself.
     pub labels: BTreeMap<String, String>,
     /// Empty until the pod's network is set up.
     pub addresses: Vec<IpAddr>,
@@ -82,7 +84,15 @@ struct State {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct NamespaceFacts {
     mode: Option<DataplaneMode>,
+    is_http_off: bool,
     is_deleted: bool,
+}
+
+impl NamespaceFacts {
+    fn of(found: &Namespace) -> Self {
+        let Namespace { mode, is_http_off, is_deleted, .. } = *found;
+        Self { mode, is_http_off, is_deleted }
+    }
 }
 
 impl Directory {
@@ -107,7 +117,7 @@ impl Directory {
         let namespaces = shared.clone();
         tokio::spawn(async move {
             let keyed = |found: Namespace| {
-                let facts = NamespaceFacts { mode: found.mode, is_deleted: found.is_deleted };
+                let facts = NamespaceFacts::of(&found);
                 (found.name, facts)
             };
             let apply = |change: Change<Namespace>| {
@@ -150,13 +160,13 @@ impl Directory {
                 _ => return Ok(None),
             },
         };
-        let known = self.shared.state.lock().namespaces.by_key.get(namespace).map(|namespace| namespace.mode);
-        let mode = match known {
-            Some(mode) => mode,
+        let known = self.shared.state.lock().namespaces.by_key.get(namespace).copied();
+        let described = match known {
+            Some(namespace) => Some(namespace),
             None if facts.mode().is_some() => None,
-            None => self.read_namespace_mode(namespace).await?,
+            None => self.read_namespace(namespace).await?,
         };
-        Ok(Some(self.shared.describe(&facts, mode)))
+        Ok(Some(self.shared.describe(&facts, described)))
     }
 
     /// Asks the API server itself whether a pod is no more.
@@ -228,10 +238,10 @@ impl Directory {
         Ok(read?.map(|pod| pod.facts))
     }
 
-    async fn read_namespace_mode(&self, name: &str) -> Result<Option<DataplaneMode>, KubernetesError> {
+    async fn read_namespace(&self, name: &str) -> Result<Option<NamespaceFacts>, KubernetesError> {
         let api: Api<Namespace> = Api::all(self.shared.client.clone());
         let read = within_timeout(format!("reading namespace {name}"), api.get_opt(name)).await;
-        Ok(read?.and_then(|namespace| namespace.mode))
+        Ok(read?.map(|namespace| NamespaceFacts::of(&namespace)))
     }
 }
 
@@ -257,7 +267,7 @@ impl Shared {
     fn known(&self, facts: &PodFacts, state: &State) -> KnownPod {
         let namespace = state.namespaces.by_key.get(&facts.namespace);
         KnownPod {
-            pod: self.describe(facts, namespace.and_then(|namespace| namespace.mode)),
+            pod: self.describe(facts, namespace.copied()),
             is_decided: namespace.is_some(),
             is_annotated: facts.is_annotated,
             is_finished: facts.is_finished,
@@ -265,7 +275,7 @@ impl Shared {
         }
     }
 
-    fn describe(&self, facts: &PodFacts, namespace: Option<DataplaneMode>) -> DescribedPod {
+    fn describe(&self, facts: &PodFacts, namespace: Option<NamespaceFacts>) -> DescribedPod {
         let candidate = Candidate {
             namespace: &facts.namespace,
             name: &facts.name,
@@ -274,6 +284,10 @@ impl Shared {
             has_sidecar: facts.has_sidecar,
             is_finished: facts.is_finished,
         };
+        let mut labels = facts.labels.clone();
+        if namespace.is_some_and(|namespace| namespace.is_http_off) {
+            labels.entry(HTTP_LABEL.to_owned()).or_insert_with(|| "off".to_owned());
+        }
         DescribedPod {
             uid: facts.uid.clone(),
             kubelet_uid: facts.static_uid.as_ref().unwrap_or(&facts.uid).clone(),
@@ -281,11 +295,11 @@ impl Shared {
             namespace: facts.namespace.clone(),
             workload_name: facts.workload_name.clone(),
             service_account: facts.service_account.clone(),
-            labels: facts.labels.clone(),
+            labels,
             addresses: facts.addresses.clone(),
             probe_ports: facts.probe_ports.clone(),
             host_network: facts.host_network,
-            in_mesh: self.rules.is_in_mesh(&candidate, namespace),
+            in_mesh: self.rules.is_in_mesh(&candidate, namespace.and_then(|namespace| namespace.mode)),
         }
     }
 }

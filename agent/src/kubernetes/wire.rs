@@ -12,6 +12,7 @@ use serde::Deserialize;
 
 use super::membership::{DATAPLANE_MODE, DataplaneMode};
 use super::probe_ports::{self, Container};
+use crate::model::http::served::HTTP_LABEL;
 use crate::model::naming::{self, Controller};
 
 /// The annotation of a pod whose traffic is captured: the control plane then announces to all peers that it accepts HBONE.
@@ -48,6 +49,11 @@ impl Metadata {
 
     fn mode(&self) -> Option<DataplaneMode> {
         self.labels.get(DATAPLANE_MODE).and_then(|value| DataplaneMode::of(value))
+    }
+
+    /// What it says of HTTP, in a label or else in an annotation.
+    fn http(&self) -> Option<&String> {
+        self.labels.get(HTTP_LABEL).or_else(|| self.annotations.get(HTTP_LABEL))
     }
 
     fn controller(&self) -> Option<Controller<'_>> {
@@ -151,6 +157,10 @@ impl From<PodText> for Pod {
         let containers = text.spec.containers.iter().chain(&text.spec.init_containers);
         let probe_ports = probe_ports::named(containers);
         let has = |key: &str, value: &str| text.metadata.annotations.get(key).is_some_and(|found| found == value);
+        if let Some(http) = text.metadata.http().cloned() {
+            // Wherever it is said, it counts as the label does.
+            text.metadata.labels.insert(HTTP_LABEL.to_owned(), http);
+        }
         let facts = PodFacts {
             has_sidecar: text.metadata.annotations.get(SIDECAR_STATUS).is_some_and(|status| !status.is_empty()),
             is_annotated: has(REDIRECTION, REDIRECTION_ENABLED),
@@ -189,6 +199,8 @@ pub(super) struct Namespace {
     meta: ObjectMeta,
     pub(super) name: String,
     pub(super) mode: Option<DataplaneMode>,
+    /// Connections of its pods are not looked into for HTTP, unless a pod says otherwise.
+    pub(super) is_http_off: bool,
     pub(super) is_deleted: bool,
 }
 
@@ -210,6 +222,7 @@ impl From<MetadataText> for Namespace {
         Self {
             meta: text.metadata.for_kube(),
             mode: text.metadata.mode(),
+            is_http_off: text.metadata.http().is_some_and(|value| value == "off"),
             is_deleted: text.metadata.deletion_timestamp.is_some(),
             name: text.metadata.name,
         }

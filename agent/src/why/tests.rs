@@ -231,7 +231,7 @@ fn what_people_ask_is_in_the_answer() {
             &off,
             "http://reviews/",
             &[],
-            &["served as    TCP: the label weir.dev/http of the pod is off", "not used: it is not healthy"],
+            &["served as    TCP: weir.dev/http of the pod or its namespace is off", "not used: it is not healthy"],
         ),
         (
             "a port that declares TCP",

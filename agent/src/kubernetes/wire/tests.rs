@@ -62,6 +62,14 @@ fn phases_annotations_and_the_host_network() {
     assert!(with(r#""annotations": {"sidecar.istio.io/status": "{}"}}"#).has_sidecar);
     assert!(!with(r#""annotations": {"sidecar.istio.io/status": ""}}"#).has_sidecar);
     assert!(!with(r#""annotations": {"ambient.istio.io/redirection": "disabled"}}"#).is_annotated);
+    for (field, expected) in [
+        (r#""labels": {"weir.dev/http": "off"}}"#, Some("off")),
+        (r#""annotations": {"weir.dev/http": "off"}}"#, Some("off")),
+        (r#""labels": {"weir.dev/http": "on"}, "annotations": {"weir.dev/http": "off"}}"#, Some("on")),
+        (r#""annotations": {}}"#, None),
+    ] {
+        assert_eq!(with(field).labels.get(HTTP_LABEL).map(String::as_str), expected, "{field}");
+    }
     assert!(with(r#""deletionTimestamp": "2026-01-01T00:00:00Z"}"#).is_ending);
     let annotated = |annotations: &str| with(&format!(r#""annotations": {{{annotations}}}}}"#));
     let mirrored = annotated(r#""kubernetes.io/config.hash": "h", "kubernetes.io/config.mirror": "h""#);
@@ -84,6 +92,15 @@ fn namespaces_and_daemon_sets() {
         (labelled.name.as_str(), labelled.mode, labelled.is_deleted),
         ("shop", Some(DataplaneMode::Ambient), false)
     );
+    for (field, expected) in [
+        (r#""labels": {"weir.dev/http": "off"}"#, true),
+        (r#""annotations": {"weir.dev/http": "off"}"#, true),
+        (r#""labels": {"weir.dev/http": "on"}"#, false),
+        (r#""labels": {}"#, false),
+    ] {
+        let namespace = read(&format!(r#"{{"metadata": {{"name": "shop", {field}}}}}"#));
+        assert_eq!(namespace.is_http_off, expected, "{field}");
+    }
     let ending = read(r#"{"metadata": {"name": "shop", "deletionTimestamp": "2026-01-01T00:00:00Z"}}"#);
     assert_eq!((ending.mode, ending.is_deleted), (None, true));
     let set: DaemonSet = serde_json::from_str(r#"{"metadata": {"name": "a", "namespace": "b"}}"#).expect("it is one");

@@ -9,8 +9,9 @@ use crate::model::peer_authentication::Labels;
 use crate::model::service::{AppProtocol, BalancingMode, Service, ServiceKey};
 use crate::model::workload::Workload;
 
-/// The label of a pod whose connections are not looked into: `off`.
-const HTTP_LABEL: &str = "weir.dev/http";
+/// The label of a pod whose connections are not looked into: `off`. With Kubernetes it is also an annotation of the pod, and a label or
+/// an annotation of its namespace.
+pub const HTTP_LABEL: &str = "weir.dev/http";
 
 /// How connections to one address are served.
 #[derive(Debug, Clone)]
@@ -109,7 +110,7 @@ impl fmt::Display for TcpBecause {
             Self::NoSuchPort => f.write_str("the service has no such port"),
             Self::Waypoint => f.write_str("the service has a waypoint, which sees to its requests"),
             Self::Passthrough => f.write_str("connections to the service go to the address that was dialled"),
-            Self::SwitchedOff => write!(f, "the label {HTTP_LABEL} of the pod is off"),
+            Self::SwitchedOff => write!(f, "{HTTP_LABEL} of the pod or its namespace is off"),
             Self::Declared(protocol) => write!(f, "the port declares {protocol}"),
             Self::NothingDeclared => f.write_str(
                 "the port declares no protocol (appProtocol, or its name), and no object about HTTP names the service",
@@ -156,7 +157,7 @@ mod tests {
             (with(AppProtocol::Tls), "10.96.0.7:80", "", true, "TCP: the port declares TLS"),
             (http.clone(), "10.96.0.7:81", "", true, "TCP: the service has no such port"),
             (http.clone(), "10.96.0.8:80", "", true, "TCP: the address is that of no service"),
-            (http.clone(), "10.96.0.7:80", "off", true, "TCP: the label weir.dev/http of the pod is off"),
+            (http.clone(), "10.96.0.7:80", "off", true, "TCP: weir.dev/http of the pod or its namespace is off"),
             (
                 Service { waypoint: Some(gateway_named("w.example.com")), ..http.clone() },
                 "10.96.0.7:80",
