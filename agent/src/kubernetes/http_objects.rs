@@ -1,5 +1,6 @@
 //! The objects about requests (VirtualService, HTTPRoute and their kin), by a watch of each kind: for clusters whose control
-//! plane does not pass them on. A kind that the cluster does not define is looked for again now and then.
+//! plane does not pass them on. A kind that the cluster does not define is looked for again now and then; one that it has in an older
+//! version of its group alone is read in that.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -10,6 +11,7 @@ use kube::{Api, Client};
 use parking_lot::Mutex;
 use serde_json::{Value as Json, json};
 
+use super::parent_entries::{self, ParentEntries};
 use super::status::WatchStatus;
 use super::watch::{Change, Following, Selection};
 use crate::objects::{Kind, protobuf};
@@ -41,6 +43,8 @@ pub enum KindState {
 #[derive(Debug, Clone)]
 pub struct HttpObjects {
     kinds: Arc<BTreeMap<ObjectKind, Followed>>,
+    /// ServiceEntries, to which routes may be attached.
+    parents: Arc<(ParentEntries, Followed)>,
     answered: tokio::sync::watch::Sender<()>,
 }
 
@@ -56,13 +60,15 @@ impl HttpObjects {
     pub fn new(metrics: &Arc<Metrics>) -> Self {
         let followed = || Followed { state: Mutex::new(KindState::Unknown), status: WatchStatus::new(metrics.clone()) };
         let kinds = ObjectKind::HTTP.map(|kind| (kind, followed()));
-        Self { kinds: Arc::new(kinds.into()), answered: tokio::sync::watch::Sender::new(()) }
+        let parents = Arc::new((ParentEntries::default(), followed()));
+        Self { kinds: Arc::new(kinds.into()), parents, answered: tokio::sync::watch::Sender::new(()) }
     }
 
     /// Follows all kinds, and gives every change to the sink. Runs until it is dropped.
     pub async fn follow(self, client: Client, sink: ObjectSink) {
         let all = self.kinds.iter().map(|(kind, followed)| self.follow_kind(*kind, followed, client.clone(), &sink));
-        futures_util::future::join_all(all).await;
+        futures_util::future::join(futures_util::future::join_all(all), self.follow_parents(client.clone(), &sink))
+            .await;
     }
 
     /// Resolves once the API server has answered for every kind.
@@ -78,35 +84,42 @@ impl HttpObjects {
     /// Why kinds are not followed now, for those that the cluster defines.
     #[must_use]
     pub fn faults(&self) -> Vec<String> {
-        let all = self.kinds.values().filter(|followed| *followed.state.lock() != KindState::Absent);
+        let all = self.kinds.values().chain([&self.parents.1]);
+        let all = all.filter(|followed| *followed.state.lock() != KindState::Absent);
         let states = all.map(|followed| followed.status.state());
         states.filter(|state| state.connected_since.is_none()).filter_map(|state| state.last_error).collect()
     }
 
     async fn follow_kind(&self, kind: ObjectKind, followed: &Followed, client: Client, sink: &ObjectSink) {
-        let resource = api_resource(kind);
-        let api: Api<DynamicObject> = Api::all_with(client, &resource);
-        let mut following = Following::new(api, resource.plural.clone(), Selection::default());
-        let mut listing = Listing { kind, listed: None };
-        loop {
-            let mut apply = |change| {
-                let is_listed = matches!(change, Change::Listed);
-                if let Some(update) = listing.take(change) {
-                    sink(update);
-                }
-                if is_listed {
-                    self.set(followed, KindState::Listed);
-                }
-            };
-            let Err((error, mut pause)) = following.advance(&followed.status, &mut apply).await else { continue };
-            if error.code() == Some(NOT_FOUND) {
-                pause = self.is_absent(kind, followed, sink);
-                following.begin_anew();
-            } else {
-                following.report(&error, &followed.status);
+        let mut listing = Listing { kind, listed: None, parents: &self.parents.0 };
+        let mut apply = |change| {
+            let is_listed = matches!(change, Change::Listed);
+            if let Some(update) = listing.take(change) {
+                sink(update);
             }
-            tokio::time::sleep(pause).await;
-        }
+            if is_listed {
+                self.set(followed, KindState::Listed);
+            }
+        };
+        let is_absent = || self.is_absent(kind, followed, sink);
+        follow_any(&api_resources(kind), &client, &followed.status, &mut apply, is_absent).await;
+    }
+
+    /// Follows ServiceEntries. Routes that are attached to one change with it.
+    async fn follow_parents(&self, client: Client, sink: &ObjectSink) {
+        let (parents, followed) = &*self.parents;
+        let mut apply = |change| {
+            *followed.state.lock() = KindState::Listed;
+            for (kind, route) in parents.apply(change) {
+                let put = vec![body_of(kind, route)];
+                sink(ObjectUpdate { kind, put, removed: Vec::new(), is_whole: false });
+            }
+        };
+        let is_absent = || {
+            *followed.state.lock() = KindState::Absent;
+            LOOK_AGAIN
+        };
+        follow_any(&parent_entries::api_resources(), &client, &followed.status, &mut apply, is_absent).await;
     }
 
     /// The API server says that it does not know the kind: believed when it says so twice in a row. Objects of a kind that
@@ -127,32 +140,74 @@ impl HttpObjects {
     }
 }
 
-/// Where the API has a kind.
-fn api_resource(kind: ObjectKind) -> ApiResource {
+/// Follows the objects of a kind in whichever version the cluster defines it, for ever. Each time that it defines none, `is_absent` says
+/// when to look again.
+async fn follow_any(
+    versions: &[ApiResource],
+    client: &Client,
+    status: &WatchStatus,
+    apply: &mut impl FnMut(Change<DynamicObject>),
+    mut is_absent: impl FnMut() -> Duration,
+) {
+    let follow = |resource: &ApiResource| {
+        let api: Api<DynamicObject> = Api::all_with(client.clone(), resource);
+        Following::new(api, resource.plural.clone(), Selection::default())
+    };
+    let (mut version, mut following) = (0, follow(&versions[0]));
+    loop {
+        let Err((error, mut pause)) = following.advance(status, apply).await else { continue };
+        if error.code() == Some(NOT_FOUND) {
+            version = (version + 1) % versions.len();
+            following = follow(&versions[version]);
+            if version > 0 {
+                // The older version is asked for at once.
+                continue;
+            }
+            pause = is_absent();
+        } else {
+            following.report(&error, status);
+        }
+        tokio::time::sleep(pause).await;
+    }
+}
+
+/// Where the API may have a kind: in the version that control planes send, or in the one before it, which has the same fields and
+/// is all that older definitions serve.
+fn api_resources(kind: ObjectKind) -> [ApiResource; 2] {
     let mut parts = kind.type_url().splitn(3, '/');
     let mut part = || parts.next().expect("it is group, version and kind");
-    let known = GroupVersionKind::gvk(part(), part(), part());
-    ApiResource::from_gvk(&known)
+    let (group, version, name) = (part(), part(), part());
+    let before = match kind {
+        ObjectKind::Telemetry => "v1alpha1",
+        ObjectKind::GrpcRoute => "v1alpha2",
+        _ => "v1beta1",
+    };
+    [version, before].map(|version| ApiResource::from_gvk(&GroupVersionKind::gvk(group, version, name)))
 }
 
 /// Makes updates of changes: a list is one update, however many pages it has.
 #[derive(Debug)]
-struct Listing {
+struct Listing<'a> {
     kind: ObjectKind,
+    parents: &'a ParentEntries,
     /// The objects of the list that is under way.
     listed: Option<Vec<ObjectBody>>,
 }
 
-impl Listing {
+impl Listing<'_> {
     fn take(&mut self, change: Change<DynamicObject>) -> Option<ObjectUpdate> {
         let kind = self.kind;
         let update = |put, removed, is_whole| Some(ObjectUpdate { kind, put, removed, is_whole });
         match change {
             Change::Listing => {
                 self.listed = Some(Vec::new());
+                self.parents.forget_all(kind);
                 None
             }
-            Change::Put(object) => {
+            Change::Put(mut object) => {
+                if is_route(kind) {
+                    self.parents.annotate(kind, &mut object);
+                }
                 let body = body_of(kind, object);
                 match &mut self.listed {
                     Some(listed) => {
@@ -162,10 +217,18 @@ impl Listing {
                     None => update(vec![body], Vec::new(), false),
                 }
             }
-            Change::Removed(object) => update(Vec::new(), vec![name_of(&object)], false),
+            Change::Removed(object) => {
+                self.parents.forget(kind, &object);
+                update(Vec::new(), vec![name_of(&object)], false)
+            }
             Change::Listed => update(self.listed.take().unwrap_or_default(), Vec::new(), true),
         }
     }
+}
+
+/// Whether objects of a kind have parents that they are attached to.
+fn is_route(kind: ObjectKind) -> bool {
+    matches!(kind, ObjectKind::HttpRoute | ObjectKind::GrpcRoute)
 }
 
 fn name_of(object: &DynamicObject) -> String {
@@ -205,7 +268,8 @@ mod tests {
 
     #[test]
     fn a_list_is_one_update_and_each_later_change_is_another() {
-        let mut listing = Listing { kind: ObjectKind::VirtualService, listed: None };
+        let parents = ParentEntries::default();
+        let mut listing = Listing { kind: ObjectKind::VirtualService, listed: None, parents: &parents };
         assert!(listing.take(Change::Listing).is_none());
         assert!(listing.take(Change::Put(good("one"))).is_none());
         assert!(listing.take(Change::Put(good("two"))).is_none());
@@ -230,16 +294,17 @@ mod tests {
     #[test]
     fn every_kind_has_its_place_in_the_api() {
         let places = ObjectKind::HTTP.map(|kind| {
-            let found = api_resource(kind);
-            format!("{}/{}", found.api_version, found.plural)
+            let [found, before] = api_resources(kind);
+            assert_eq!(found.plural, before.plural);
+            format!("{}/{} {}", found.api_version, found.plural, before.version)
         });
         let expected = [
-            "networking.istio.io/v1/virtualservices",
-            "networking.istio.io/v1/destinationrules",
-            "networking.istio.io/v1/sidecars",
-            "telemetry.istio.io/v1/telemetries",
-            "gateway.networking.k8s.io/v1/httproutes",
-            "gateway.networking.k8s.io/v1/grpcroutes",
+            "networking.istio.io/v1/virtualservices v1beta1",
+            "networking.istio.io/v1/destinationrules v1beta1",
+            "networking.istio.io/v1/sidecars v1beta1",
+            "telemetry.istio.io/v1/telemetries v1alpha1",
+            "gateway.networking.k8s.io/v1/httproutes v1beta1",
+            "gateway.networking.k8s.io/v1/grpcroutes v1alpha2",
         ];
         assert_eq!(places, expected);
     }

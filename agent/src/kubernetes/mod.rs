@@ -4,7 +4,8 @@
 //!
 //! `directory` keeps the pods of the node and the namespaces of the cluster, by `watch` and `listed`; `wire` is what is read of
 //! each object, `membership` which pods are in the mesh. `annotation` writes to pods, `daemon_set` follows the agent's own
-//! DaemonSet; `http_objects` follows VirtualServices, HTTPRoutes and their kin, `pod_labels` the labels that these ask for.
+//! DaemonSet; `http_objects` follows VirtualServices, HTTPRoutes and their kin, `parent_entries` knows the ServiceEntries that routes are
+//! attached to, `pod_labels` the labels that rules ask for.
 
 mod annotation;
 mod client;
@@ -13,6 +14,7 @@ mod directory;
 mod http_objects;
 mod listed;
 mod membership;
+mod parent_entries;
 mod pod_labels;
 mod probe_ports;
 mod status;

@@ -127,11 +127,6 @@ where
         })
     }
 
-    /// Has everything listed again.
-    pub(super) fn begin_anew(&mut self) {
-        self.version = None;
-    }
-
     /// Records and logs a failure. That a resource version is gone is none: all is listed again.
     pub(super) fn report(&self, error: &KubernetesError, status: &WatchStatus) {
         if error.code() == Some(GONE) {

@@ -15,7 +15,7 @@ mod gateway_api {
     mod route;
 
     pub use gateway::{AllowedNamespaces, Gateway, WaypointAddress};
-    pub use parent_hosts::{PARENT_HOSTS, ParentHosts};
+    pub use parent_hosts::{PARENT_HOSTS, ParentHosts, hosts_of_parents};
     pub use route::{Backend, BackendMirror, GatewayRoute, GatewayRule, ServiceRef};
 }
 
@@ -141,7 +141,7 @@ mod tests;
 
 pub use gateway_api::{
     AllowedNamespaces, Backend, BackendMirror, Gateway, GatewayRoute, GatewayRule, PARENT_HOSTS, ParentHosts,
-    ServiceRef, WaypointAddress,
+    ServiceRef, WaypointAddress, hosts_of_parents,
 };
 pub use http_object::{HttpObject, WrittenHttpObject};
 pub use kind::Kind;

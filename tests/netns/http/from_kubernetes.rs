@@ -23,6 +23,14 @@ pub(crate) const CASES: &[Case] = &[
         name: "http: subsets are told apart by labels of pods that Kubernetes alone knows",
         check: Check::OwnHttp(labels),
     },
+    Case {
+        name: "http: a route of the API server that is attached to a ServiceEntry counts for its hosts",
+        check: Check::OwnHttp(of_entry),
+    },
+    Case {
+        name: "http: routes come from an API server that defines older versions of their kinds alone",
+        check: Check::OwnHttp(older),
+    },
 ];
 
 const ISTIO: &str = "networking.istio.io/v1";
@@ -36,11 +44,11 @@ const DEFINED: [&str; 5] = [
     "gateway.networking.k8s.io/v1/httproutes/HTTPRoute",
 ];
 
-/// An API server, which the client's agent asks from now on.
-fn joined(mesh: &mut HttpMesh) -> Result<FakeKubernetes> {
+/// An API server that defines these kinds, which the client's agent asks from now on.
+fn joined(mesh: &mut HttpMesh, defined: &[&str]) -> Result<FakeKubernetes> {
     let mut kubernetes = FakeKubernetes::start(&mesh.world)?;
     kubernetes.goes_away()?;
-    DEFINED.iter().for_each(|kind| kubernetes.define(kind));
+    defined.iter().for_each(|kind| kubernetes.define(kind));
     kubernetes.resume()?;
     let agent = &mut mesh.agents[N1];
     agent.kill()?;
@@ -56,7 +64,7 @@ fn to(service: &str, version: &str) -> Value {
 }
 
 fn followed(mesh: &mut HttpMesh) -> Result<()> {
-    let kubernetes = joined(mesh)?;
+    let kubernetes = joined(mesh, &DEFINED)?;
     let agent = &mesh.agents[N1];
     agent.logs_line(0, &["does not define", "grpc_route"]).context("what is missing is told")?;
     let service = mesh.service("followed")?;
@@ -90,7 +98,7 @@ fn followed(mesh: &mut HttpMesh) -> Result<()> {
 }
 
 fn away(mesh: &mut HttpMesh) -> Result<()> {
-    let mut kubernetes = joined(mesh)?;
+    let mut kubernetes = joined(mesh, &DEFINED)?;
     kubernetes.object(ISTIO, "VirtualService", "shop", "away", &to("away", "v1"))?;
     answered_by(&mesh.service("away")?, &["v1"])?;
     is_saved(mesh)?;
@@ -118,7 +126,7 @@ fn labels(mesh: &mut HttpMesh) -> Result<()> {
     for (version, node) in [("v1", "n1"), ("v2", "n2"), ("v3", "n2")] {
         mesh.control_plane.objects.put(version, &as_pod(mesh, version, node))?;
     }
-    let kubernetes = joined(mesh)?;
+    let kubernetes = joined(mesh, &DEFINED)?;
     let put = |version: &'static str, labels: &[(&str, &str)]| {
         let addresses = [mesh.pod(version).ipv4()];
         kubernetes.pod(&PodObject {
@@ -167,6 +175,41 @@ fn as_pod(mesh: &HttpMesh, version: &str, node: &str) -> String {
     });
     let spec = json!({"nodeName": node, "serviceAccountName": version});
     json!({"apiVersion": "v1", "kind": "Pod", "metadata": metadata, "spec": spec, "status": status}).to_string()
+}
+
+fn of_entry(mesh: &mut HttpMesh) -> Result<()> {
+    let defined = [&DEFINED[..], &["networking.istio.io/v1/serviceentries/ServiceEntry"]].concat();
+    let kubernetes = joined(mesh, &defined)?;
+    let (service, other) =
+        (mesh.host("shop", "entry.example.com", "v1")?, mesh.host("shop", "another.example.com", "v1")?);
+    let route = json!({
+        "parentRefs": [{"group": "networking.istio.io", "kind": "ServiceEntry", "name": "entry"}],
+        "rules": [{"backendRefs": [{"name": "v2", "port": 80}]}],
+    });
+    kubernetes.object(GATEWAY_API, "HTTPRoute", "shop", "of-entry", &route)?;
+    answered_by(&service, &["v1"])?;
+    kubernetes.object(ISTIO, "ServiceEntry", "shop", "entry", &json!({"hosts": ["entry.example.com"]}))?;
+    answered_by(&service, &["v2"])?;
+    kubernetes.object(ISTIO, "ServiceEntry", "shop", "entry", &json!({"hosts": ["another.example.com"]}))?;
+    answered_by(&other, &["v2"])?;
+    answered_by(&service, &["v1"])
+}
+
+fn older(mesh: &mut HttpMesh) -> Result<()> {
+    let defined = [
+        "networking.istio.io/v1beta1/virtualservices/VirtualService",
+        "gateway.networking.k8s.io/v1beta1/httproutes/HTTPRoute",
+    ];
+    let kubernetes = joined(mesh, &defined)?;
+    let (service, other) = (mesh.service("older")?, mesh.service("older-route")?);
+    kubernetes.object("networking.istio.io/v1beta1", "VirtualService", "shop", "older", &to("older", "v1"))?;
+    answered_by(&service, &["v1"])?;
+    let route = json!({
+        "parentRefs": [{"group": "", "kind": "Service", "name": "older-route"}],
+        "rules": [{"backendRefs": [{"name": "v2", "port": 80}]}],
+    });
+    kubernetes.object("gateway.networking.k8s.io/v1beta1", "HTTPRoute", "shop", "older", &route)?;
+    answered_by(&other, &["v2"])
 }
 
 /// Waits until the route is on disk: it is written a moment after it counts.

@@ -37,14 +37,24 @@ impl<'a> ParentHosts<'a> {
     /// The annotation for a route; `None` where no parent of it is a ServiceEntry that is known.
     #[must_use]
     pub fn annotation(&self, route: &GatewayRoute) -> Option<String> {
-        let entries = route.parents.iter().filter_map(|parent| {
+        hosts_of_parents(route.parents.iter().filter_map(|parent| {
             let ServiceRef::ServiceEntry { namespace, name } = &parent.target else { return None };
-            let hosts = self.of(namespace, name);
-            (!hosts.is_empty()).then(|| format!("{namespace}/{name}={}", hosts.join(",")))
-        });
-        let entries: Vec<String> = entries.collect();
-        (!entries.is_empty()).then(|| entries.join(" "))
+            Some((&**namespace, &**name, self.of(namespace, name)))
+        }))
     }
+}
+
+/// The annotation for a route with these parents: namespace, name and hosts of each. `None` where none has a host.
+#[must_use]
+pub fn hosts_of_parents<'a, H: AsRef<str> + 'a>(
+    parents: impl Iterator<Item = (&'a str, &'a str, &'a [H])>,
+) -> Option<String> {
+    let entry = |(namespace, name, hosts): (&str, &str, &[H])| {
+        let hosts: Vec<&str> = hosts.iter().map(AsRef::as_ref).collect();
+        (!hosts.is_empty()).then(|| format!("{namespace}/{name}={}", hosts.join(",")))
+    };
+    let entries: Vec<String> = parents.filter_map(entry).collect();
+    (!entries.is_empty()).then(|| entries.join(" "))
 }
 
 #[cfg(test)]
