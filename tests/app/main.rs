@@ -11,6 +11,7 @@ use clap::{Parser, Subcommand};
 
 mod ca;
 mod client;
+mod collector;
 mod dial;
 mod hostile;
 mod http_echo;

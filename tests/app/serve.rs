@@ -10,6 +10,7 @@ use socket2::{Domain, SockRef, Socket, Type};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 
+use crate::collector;
 use crate::http_echo::HttpEcho;
 use crate::pattern::Pattern;
 use crate::probed;
@@ -42,6 +43,8 @@ enum Behaviour {
     Grpc,
     /// HTTP that tells what it received, and answers as it is asked to.
     HttpEcho,
+    /// A collector of spans.
+    Otlp,
 }
 
 /// A behaviour and its port, written `echo:7001`.
@@ -67,6 +70,7 @@ impl FromStr for Service {
             "http" => Behaviour::Http,
             "grpc" => Behaviour::Grpc,
             "http-echo" => Behaviour::HttpEcho,
+            "otlp" => Behaviour::Otlp,
             _ => anyhow::bail!("no such behaviour: {name}"),
         };
         Ok(Self { behaviour, port: port.parse()? })
@@ -137,6 +141,7 @@ async fn serve(mut stream: TcpStream, peer: SocketAddr, behaviour: Behaviour, ht
         Behaviour::Http => probed::http(stream, peer).await,
         Behaviour::Grpc => probed::grpc(stream).await,
         Behaviour::HttpEcho => http.serve(stream, peer).await,
+        Behaviour::Otlp => collector::serve(stream).await,
     }
 }
 

@@ -3,6 +3,7 @@
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
+use weir_tests::collector::Collector;
 use weir_tests::http_mesh::{Echo, HttpMesh, HttpSeen, HttpService, VERSIONS};
 use weir_tests::objects::ForNow;
 use weir_tests::wait;
@@ -263,34 +264,36 @@ fn told(mesh: &HttpMesh, web: &HttpService<'_>) -> Result<()> {
     Ok(())
 }
 
-/// One request that makes others: each pod asks the next one with the `x-request-id` that it was asked with, as an application does.
+/// One request that makes others: each pod asks the next one with the `traceparent` that it was asked with, as an application does. The
+/// collector that a Telemetry object names has the spans of both nodes.
 fn chain(mesh: &HttpMesh) -> Result<()> {
-    act("One request through three services, by the access lines of both nodes");
-    let begun: Vec<usize> = mesh.agents.iter().map(|agent| agent.log().len()).collect();
-    let hops = [(&mesh.client, "v1"), (mesh.pod("v1"), "v2"), (mesh.pod("v2"), "v3")];
-    let mut id: Option<String> = None;
-    for (from, to) in hops {
+    act("One request through three services, by the spans that a collector got from both nodes");
+    let collector = Collector::start(mesh, "collector")?;
+    wait::until("spans come", DELIVERED * 2, || {
+        mesh.version("v1").ask("/", &[])?.expect(200, Some("v1"))?;
+        ensure!(!collector.spans()?.is_empty(), "none yet");
+        Ok(())
+    })?;
+    let mut context: Option<String> = None;
+    for (from, to) in [(&mesh.client, "v1"), (mesh.pod("v1"), "v2"), (mesh.pod("v2"), "v3")] {
         let mut command = vec!["curl".to_owned(), "-s".to_owned(), format!("http://{}/chain", mesh.version(to).vip())];
-        command.extend(id.iter().flat_map(|id| ["-H".to_owned(), format!("x-request-id: {id}")]));
+        command.extend(context.iter().flat_map(|own| ["-H".to_owned(), format!("traceparent: {own}")]));
         let output = from.place.output(&command)?;
         let echo: Echo = serde_json::from_str(&output.stdout).with_context(|| output.summary())?;
-        let received = echo.header("x-request-id").context("no x-request-id arrived")?;
-        ensure!(echo.pod == to && id.as_ref().is_none_or(|id| *id == received), "{echo:?}");
-        id = Some(received);
+        ensure!(echo.pod == to, "{echo:?}");
+        context = Some(echo.header("traceparent").context("no traceparent arrived")?);
     }
-    let id = id.context("nobody was asked")?;
-    seen(format!("x-request-id {id}, which the first agent made:"));
-    for (depth, (from, to)) in hops.into_iter().enumerate() {
-        let agent = mesh.agent_of(from);
-        let source = format!("src.workload=\"{}\"", from.name());
-        let line = agent.logs_line(begun[usize::from(from.node() == "n2")], &["request complete", &id, &source])?;
-        let field = |name: &str| {
-            let value = line.split_whitespace().find_map(|word| word.strip_prefix(name));
-            value.with_context(|| format!("no {name} in {line}"))
-        };
+    let context = context.context("nobody was asked")?;
+    let trace = context.split('-').nth(1).context("it names no trace")?;
+    seen(format!("trace {trace}, which the first agent began:"));
+    let mut parent = String::new();
+    for (depth, span) in collector.trace(trace, 3)?.into_iter().enumerate() {
+        ensure!(span.parent == parent, "{span:?} is no child of {parent:?}");
         let indent = "   ".repeat(depth);
-        let (status, duration) = (field("status=")?, field("duration=")?);
-        seen(format!("  {indent}└─ {} → {to}: {status} after {duration}, told by {}", from.name(), from.node()));
+        let (pod, node) = (span.pod.unwrap_or_default(), span.node.unwrap_or_default());
+        let (status, milliseconds) = (&span.tags["http.status_code"], span.microseconds / 1000);
+        seen(format!("  {indent}└─ {pod} → {}: {status} after {milliseconds} ms, told by {node}", span.name));
+        parent = span.span;
     }
     Ok(())
 }

@@ -48,6 +48,7 @@ pub mod mesh;
 pub mod http_mesh;
 
 pub mod attack;
+pub mod collector;
 
 pub mod fake_ca;
 

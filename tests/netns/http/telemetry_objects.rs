@@ -4,7 +4,8 @@
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
-use weir_tests::http_mesh::{HttpMesh, HttpService};
+use weir_tests::collector::Collector;
+use weir_tests::http_mesh::{Echo, HttpMesh, HttpService};
 use weir_tests::mesh::NAMESPACE;
 use weir_tests::objects::ForNow;
 use weir_tests::wait;
@@ -24,6 +25,10 @@ pub(crate) const CASES: &[Case] = &[
     Case {
         name: "http: a Telemetry object that is not valid affects only itself, and is told",
         check: Check::Http(bad),
+    },
+    Case {
+        name: "http: spans of one trace reach the collector that a Telemetry object names, from each pod on the way",
+        check: Check::Http(spans),
     },
     Case { name: "http: each head is parsed once, at the source alone", check: Check::Http(parsed_once) },
 ];
@@ -195,6 +200,38 @@ fn bad(mesh: &HttpMesh) -> Result<()> {
     let counted = Counter::of(mesh.agent_of(&mesh.client), REQUESTS, &[("tag", &host)])?;
     service.load(80, &["--requests=3"])?.all_are(200)?;
     counted.grows_by_exactly(3.0)
+}
+
+fn spans(mesh: &HttpMesh) -> Result<()> {
+    let collector = Collector::start(mesh, "spans")?;
+    let service = mesh.version("v1");
+    wait::until("spans come", DELIVERED * 2, || {
+        service.ask("/warm-up", &[])?.expect(200, Some("v1"))?;
+        ensure!(!collector.spans()?.is_empty(), "none yet");
+        Ok(())
+    })
+    .with_context(|| mesh.logs())?;
+    // As three applications do that pass on what they got.
+    let (trace, root) = ("0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331");
+    let mut parent = format!("00-{trace}-{root}-01");
+    for (from, to) in [(&mesh.client, "v1"), (mesh.pod("v1"), "v2")] {
+        let url = format!("http://{}/spans", mesh.version(to).vip());
+        let output = from.place.output(&["curl", "-s", "-H", &format!("traceparent: {parent}"), &url])?;
+        let echo: Echo = serde_json::from_str(&output.stdout).with_context(|| output.summary())?;
+        parent = echo.header("traceparent").context("no traceparent arrived")?;
+    }
+    let found = collector.trace(trace, 2).with_context(|| mesh.logs())?;
+    let [first, second] = &found[..] else { anyhow::bail!("{found:?}") };
+    let seen = [first, second]
+        .map(|span| (span.service.as_deref(), span.pod.as_deref(), &*span.parent, &*span.name, span.kind));
+    let expected = [
+        (Some("client.shop"), Some("client"), root, "v1.shop.svc.cluster.local:80/*", 3),
+        (Some("web.shop"), Some("v1"), &*first.span, "v2.shop.svc.cluster.local:80/*", 3),
+    ];
+    ensure!(seen == expected, "{found:#?}");
+    ensure!(first.tags["http.status_code"] == 200 && first.tags["http.method"] == "GET", "{first:?}");
+    ensure!(first.node.as_deref() == Some("n1") && parent.contains(&second.span), "{found:#?}");
+    Ok(())
 }
 
 fn parsed_once(mesh: &HttpMesh) -> Result<()> {
