@@ -163,12 +163,14 @@ fn path_normalization(value: PathNormalization) -> pb::mesh_config::ProxyPathNor
 
 fn proxy_config(headers: ProxyHeaders, telemetry: &TelemetryDefaults) -> pb::ProxyConfig {
     use pb::proxy_config::ProxyHeaders as Wire;
-    use pb::proxy_config::proxy_headers::{AttemptCount, EnvoyDebugHeaders, RequestId};
+    use pb::proxy_config::proxy_headers::{AttemptCount, EnvoyDebugHeaders, RequestId, XForwardedHost, XForwardedPort};
     let headers = Wire {
         request_id: Some(RequestId { disabled: Some(!headers.request_id) }),
         attempt_count: Some(AttemptCount { disabled: Some(!headers.attempt_count) }),
         envoy_debug_headers: Some(EnvoyDebugHeaders { disabled: Some(!headers.debug) }),
         preserve_http1_header_case: Some(headers.preserve_case),
+        x_forwarded_host: Some(XForwardedHost { enabled: Some(headers.forwarded_host) }),
+        x_forwarded_port: Some(XForwardedPort { enabled: Some(headers.forwarded_port) }),
     };
     let tracing = telemetry.sampling_percent.map(|sampling| pb::Tracing { sampling });
     pb::ProxyConfig { tracing, proxy_headers: Some(headers) }

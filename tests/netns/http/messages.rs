@@ -231,7 +231,7 @@ const PRESERVE_CASE: &str = "\
 apiVersion: mesh.istio.io/v1alpha1
 kind: MeshConfig
 metadata: {name: mesh, namespace: istio-system}
-spec: {defaultConfig: {proxyHeaders: {preserveHttp1HeaderCase: true, attemptCount: {disabled: true}}}}
+spec: {defaultConfig: {proxyHeaders: {preserveHttp1HeaderCase: true, attemptCount: {disabled: true}, xForwardedPort: {enabled: true}, xForwardedHost: {enabled: true}}}}
 ";
 
 fn case_of_names(mesh: &HttpMesh) -> Result<()> {
@@ -243,18 +243,27 @@ fn case_of_names(mesh: &HttpMesh) -> Result<()> {
     };
     let fields = || -> Result<_> {
         let echo = v1(mesh).ask("/", &["-HX-API-Key: k"])?.echo()?;
-        Ok(["x-api-key", "x-envoy-attempt-count", "x-forwarded-proto"].map(|name| echo.header(name)))
+        Ok(["x-api-key", "x-envoy-attempt-count", "x-forwarded-proto", "x-forwarded-port"]
+            .map(|name| echo.header(name)))
     };
     let some = |text: &str| Some(text.to_owned());
     ensure!(names()? == (true, false, true, true), "{:?}", names()?);
-    ensure!(fields()? == [some("k"), some("1"), some("http")], "{:?}", fields()?);
+    ensure!(fields()? == [some("k"), some("1"), some("http"), None], "{:?}", fields()?);
     let _config = mesh.control_plane.objects.put_for_now("mesh-config", PRESERVE_CASE)?;
     wait::until("the agent preserves case", Duration::from_secs(10), || {
         let seen = names()?;
         ensure!(seen == (false, true, true, true), "{seen:?}");
         Ok(())
     })?;
-    ensure!(fields()? == [some("k"), None, some("http")], "{:?}", fields()?);
+    ensure!(fields()? == [some("k"), None, some("http"), some("80")], "{:?}", fields()?);
+    let service = mesh.service_of("forwarded-host", ("version", "v1"))?;
+    let _route =
+        service.virtual_service("[{rewrite: {authority: other.example}, route: [{destination: {host: v1}}]}]")?;
+    let answer = service.comes_to("the authority is rewritten", "/", &[], |answer| {
+        answer.echo().is_ok_and(|echo| echo.host.as_deref() == Some("other.example"))
+    })?;
+    let said = answer.echo()?.header("x-forwarded-host");
+    ensure!(said == Some(service.host()), "{answer:?}");
     Ok(())
 }
 

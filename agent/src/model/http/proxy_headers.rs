@@ -16,19 +16,40 @@ pub struct ProxyHeaders {
     pub attempt_count: bool,
     /// `envoyDebugHeaders`: the client gets `x-envoy-upstream-service-time`, the upstream `x-envoy-expected-rq-timeout-ms`.
     pub debug: bool,
+    /// `xForwardedHost`: a request whose authority is rewritten says the one before in `x-forwarded-host`.
+    pub forwarded_host: bool,
+    /// `xForwardedPort`: the upstream gets the port that the client dialled in `x-forwarded-port`.
+    pub forwarded_port: bool,
 }
 
 impl Default for ProxyHeaders {
     fn default() -> Self {
-        Self { preserve_case: false, request_id: true, attempt_count: true, debug: true }
+        Self {
+            preserve_case: false,
+            request_id: true,
+            attempt_count: true,
+            debug: true,
+            forwarded_host: false,
+            forwarded_port: false,
+        }
     }
 }
 
 impl ProxyHeaders {
-    /// Says by which scheme the request came, unless a proxy before has said so.
-    pub fn begin_request(self, head: &mut RequestHead) {
+    /// Says by which scheme, and to which port where that is asked for, the request came, unless a proxy before has said so.
+    pub fn begin_request(self, port: u16, head: &mut RequestHead) {
+        if self.forwarded_port && !head.fields.contains("x-forwarded-port") {
+            set_number(&mut head.fields, "x-forwarded-port", port.into());
+        }
         if !head.fields.contains("x-forwarded-proto") {
             head.fields.append(b"x-forwarded-proto", head.scheme.text().as_bytes());
+        }
+    }
+
+    /// Says which authority the request had before its route was applied, where that has changed it.
+    pub fn rewritten(self, before: &[u8], head: &mut RequestHead) {
+        if self.forwarded_host && head.authority != before {
+            head.fields.append(b"x-forwarded-host", before);
         }
     }
 
@@ -80,10 +101,33 @@ mod tests {
             let headers = ProxyHeaders { attempt_count, ..ProxyHeaders::default() };
             let mut head = get("/");
             head.fields = sent.into_iter().collect();
-            headers.begin_request(&mut head);
+            headers.begin_request(80, &mut head);
             headers.begin_attempt(1, &mut head);
             headers.begin_attempt(2, &mut head);
             assert_eq!(text(&head.fields), expected, "{sent:?}");
+        }
+    }
+
+    #[test]
+    fn a_request_says_where_it_was_sent_where_that_is_asked_for() {
+        for (forwarded_host, forwarded_port, sent, before, expected) in [
+            (false, false, None, "a", "x-forwarded-proto=http"),
+            (true, true, None, "a", "x-forwarded-port=81 x-forwarded-proto=http x-forwarded-host=a"),
+            (true, false, None, "b", "x-forwarded-proto=http"),
+            (
+                true,
+                true,
+                Some(("x-forwarded-port", "443")),
+                "a",
+                "x-forwarded-port=443 x-forwarded-proto=http x-forwarded-host=a",
+            ),
+        ] {
+            let headers = ProxyHeaders { forwarded_host, forwarded_port, ..ProxyHeaders::default() };
+            let mut head = RequestHead { authority: b"b".to_vec(), ..get("/") };
+            head.fields = sent.into_iter().collect();
+            headers.begin_request(81, &mut head);
+            headers.rewritten(before.as_bytes(), &mut head);
+            assert_eq!(text(&head.fields), expected, "{sent:?} {before}");
         }
     }
 

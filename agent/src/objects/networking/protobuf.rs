@@ -88,6 +88,8 @@ fn proxy_headers(config: &pb::ProxyConfig) -> ProxyHeaders {
         request_id: is_on(headers.request_id.as_ref().and_then(|setting| setting.disabled)),
         attempt_count: is_on(headers.attempt_count.as_ref().and_then(|setting| setting.disabled)),
         debug: is_on(headers.envoy_debug_headers.as_ref().and_then(|setting| setting.disabled)),
+        forwarded_host: headers.x_forwarded_host.as_ref().and_then(|setting| setting.enabled).unwrap_or(false),
+        forwarded_port: headers.x_forwarded_port.as_ref().and_then(|setting| setting.enabled).unwrap_or(false),
     }
 }
 

@@ -4,13 +4,11 @@ use crate::model::http::proxy_headers::ProxyHeaders;
 use crate::objects::reading::Fields;
 
 /// Fields of `proxyHeaders` that have no use here.
-const NOT_USED_OF_HEADERS: [(&str, &str); 6] = [
+const NOT_USED_OF_HEADERS: [(&str, &str); 4] = [
     ("server", "has no effect: the `server` of an upstream stays as it is"),
     ("forwardedClientCert", "has no effect yet: x-forwarded-client-cert is passed on as it came"),
     ("setCurrentClientCertDetails", "has no effect yet: x-forwarded-client-cert is passed on as it came"),
     ("metadataExchangeHeaders", "has no effect: agents exchange no metadata in fields"),
-    ("xForwardedHost", "has no effect yet: a rewritten authority leaves no x-forwarded-host"),
-    ("xForwardedPort", "has no effect yet: x-forwarded-port is passed on as it came"),
 ];
 
 /// Fields of `defaultConfig` that have no use here.
@@ -84,12 +82,18 @@ fn proxy_headers(mut fields: Fields<'_>) -> ProxyHeaders {
         });
         !disabled.unwrap_or(false)
     };
-    let headers = ProxyHeaders {
-        preserve_case,
-        request_id: is_on("requestId"),
-        attempt_count: is_on("attemptCount"),
-        debug: is_on("envoyDebugHeaders"),
+    let (request_id, attempt_count) = (is_on("requestId"), is_on("attemptCount"));
+    let debug = is_on("envoyDebugHeaders");
+    let mut is_enabled = |name: &'static str| {
+        let enabled = fields.fields(name).and_then(|mut setting| {
+            let enabled = setting.flag("enabled");
+            setting.finish();
+            enabled
+        });
+        enabled.unwrap_or(false)
     };
+    let (forwarded_host, forwarded_port) = (is_enabled("xForwardedHost"), is_enabled("xForwardedPort"));
+    let headers = ProxyHeaders { preserve_case, request_id, attempt_count, debug, forwarded_host, forwarded_port };
     for (name, why) in NOT_USED_OF_HEADERS {
         fields.without_effect(name, why);
     }

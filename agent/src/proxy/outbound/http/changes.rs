@@ -15,7 +15,10 @@ impl<D> Request<'_, D> {
     pub(super) fn change_request(&mut self, plan: &Plan) {
         let Some((route, _)) = &plan.route else { return };
         let context = format_context(self, route, None);
+        let headers = self.config.proxy_headers();
+        let before = headers.forwarded_host.then(|| self.head.authority.clone());
         plan.change_request(self.head, &context);
+        before.iter().for_each(|before| headers.rewritten(before, self.head));
     }
 
     /// Changes the response of an endpoint.

@@ -72,7 +72,7 @@ fn begin<'a, D: Downstream>(
     if headers.request_id {
         ensure_request_id(&mut head.fields, rand::random);
     }
-    headers.begin_request(head);
+    headers.begin_request(connection.port, head);
     let mut record = RequestRecord::open(&connection.ends, head);
     record.trace(head);
     let watcher = RequestWatcher::new(record, client, &connection.pod_proxy);
