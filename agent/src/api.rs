@@ -77,10 +77,13 @@ pub mod model {
     }
 
     pub mod authorization {
-        pub use crate::model::authorization::{AccessRequest, Destination};
+        pub use crate::model::authorization::{
+            AccessRequest, Admission, ClaimValue, Claims, Destination, HttpRequest, RequestDenied,
+        };
     }
 
     pub mod http {
+        pub use crate::model::http::head::RequestHead;
         pub use crate::model::http::visibility::SourceView;
     }
 

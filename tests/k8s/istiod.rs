@@ -18,7 +18,7 @@ use crate::pair::{IN_MESH, Pair};
 pub(crate) const CASES: &[Case] = &[
     Case { name: "istiod: it knows every agent as its node's proxy", check: Check::Mesh(known) },
     Case { name: "istiod: objects of users come, and what is repeated is dropped", check: Check::Mesh(objects) },
-    Case { name: "istiod: a policy that needs HTTP is enforced in its L4 form", check: Check::Mesh(l4_form) },
+    Case { name: "istiod: a policy that needs HTTP is enforced as it is written", check: Check::Mesh(l4_form) },
     Case { name: "istiod: killed and started again, streams are back and nothing failed", check: Check::Mesh(again) },
     Case {
         name: "istiod: while it is away a new pod is reached as policies say of its labels",
@@ -91,7 +91,7 @@ fn l4_form(cluster: &mut Cluster) -> Result<()> {
     });
     let start = Instant::now();
     pair.namespace.apply(&policy)?;
-    wait::until("what needs HTTP denies at L4", Duration::from_secs(20), || {
+    wait::until("what carries no HTTP is denied by a rule that needs it", Duration::from_secs(20), || {
         let seen = pair.namespace.ask("client", &["probe", &pair.echo(), "--send", "hello"])?;
         ensure!(seen["received"] == "", "{seen}");
         Ok(())
@@ -99,7 +99,7 @@ fn l4_form(cluster: &mut Cluster) -> Result<()> {
     note(format!("in force {} ms after kubectl began", start.elapsed().as_millis()));
     let agent = mesh::agent_of(cluster, SERVER_NODE)?;
     let status = mesh::ask(cluster, &agent, "status")?;
-    ensure!(status.contains("policies enforced in L4 form") && status.contains("no-delete"), "{status}");
+    ensure!(status.contains("policies enforced as they are written") && status.contains("no-delete"), "{status}");
     cluster.kubectl.run(&["delete", "--namespace", &pair.namespace.name, "authorizationpolicy/no-delete"])?;
     wait::until("the policy is gone", Duration::from_secs(20), || pair.echoes())
 }

@@ -149,7 +149,8 @@ fn policy() -> Authorization {
         scope: PolicyScope::WorkloadSelector,
         action: Action::Allow,
         dry_run: false,
-        groups: vec![Group { clauses: vec![Clause { matches: vec![one] }] }],
+        provider: "".into(),
+        groups: vec![Group { clauses: vec![Clause { matches: vec![one] }], ..Group::default() }],
         invalid: None,
     }
 }

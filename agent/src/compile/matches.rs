@@ -22,6 +22,7 @@ pub(super) fn source(source: &Source) -> Match {
         not_source_ips: source.ip_blocks.not_values.clone(),
         service_accounts: accounts(&source.service_accounts.values),
         not_service_accounts: accounts(&source.service_accounts.not_values),
+        request: source.request.clone(),
         ..Match::default()
     }
 }
@@ -35,11 +36,11 @@ pub(super) fn operation(operation: &Operation) -> Match {
     Match {
         destination_ports: operation.ports.values.clone(),
         not_destination_ports: operation.ports.not_values.clone(),
+        request: operation.request.clone(),
         ..Match::default()
     }
 }
 
-/// A condition that needs HTTP asks for nothing here.
 pub(super) fn condition(condition: &Condition) -> Match {
     let mut found = Match::default();
     match condition {
@@ -58,7 +59,13 @@ pub(super) fn condition(condition: &Condition) -> Match {
         Condition::SourcePrincipal(Values { values, not_values }) => {
             (found.principals, found.not_principals) = (strings(values), strings(not_values));
         }
-        Condition::Http(_) => {}
+        Condition::SourceServiceAccount(Values { values, not_values }) => {
+            (found.service_accounts, found.not_service_accounts) = (accounts(values), accounts(not_values));
+        }
+        Condition::SourceTrustDomain(Values { values, not_values }) => {
+            (found.principals, found.not_principals) = (in_trust_domains(values), in_trust_domains(not_values));
+        }
+        Condition::Request { condition, .. } => found.request = vec![condition.clone()],
     }
     found
 }

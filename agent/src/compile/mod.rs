@@ -1,4 +1,4 @@
-//! From what users wrote (`objects`) to what the data plane decides with (`model`): AuthorizationPolicy in `l4_policy`,
+//! From what users wrote (`objects`) to what the data plane decides with (`model`): AuthorizationPolicy in `policy`,
 //! objects about requests in `http`, MeshConfig here.
 
 mod http {
@@ -23,13 +23,15 @@ mod http {
     pub use store::HttpStore;
 }
 
-mod l4_policy;
+mod l4_form;
 mod matches;
+mod policy;
 
 use std::sync::Arc;
 
 pub use self::http::{Hostnames, HttpSettings, HttpStore};
-pub use self::l4_policy::{L4Policy, denial_of_rejected, l4_policy};
+pub use self::l4_form::l4_form;
+pub use self::policy::{CompiledPolicy, denial_of_rejected, policy};
 use crate::model::identity::TrustDomain;
 use crate::model::mesh::MeshSettings;
 use crate::objects::{CaCertificate, MeshConfig};

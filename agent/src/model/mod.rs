@@ -1,30 +1,50 @@
 //! What the mesh is, and every decision about it. Pure: no tokio, no I/O, no wire types; time and randomness are parameters.
 //!
-//! The shape is that of Istio's workload API: workloads and services, joined by ports, and L4 authorization policies.
+//! The shape is that of Istio's workload API: workloads and services, joined by ports, and authorization policies.
 
 pub mod address;
 
 pub mod authorization {
-    //! L4 authorization with Istio's semantics: what a policy is (`policy`), whether one matches a connection
-    //! (`matching`, `principal`), and the decision over all policies in force (`decide`), which alone makes a [`Permit`].
+    //! Authorization with Istio's semantics: what a policy is (`policy`, and what it asks of requests, `condition`), whether one
+    //! matches (`matching`), and the decision over all policies in force (`decide`), which alone makes a [`Permit`].
     //!
     //! Which policies are in force for a workload is looked up in the index of `mesh::policies`.
 
+    mod claims;
+    mod condition;
     mod decide;
+    mod denial;
+    mod findings;
     mod matching;
+    #[cfg(test)]
+    mod oracle_tests;
+    mod path_match;
     mod policy;
     mod principal;
     mod request;
     #[cfg(test)]
+    mod request_tests;
+    #[cfg(test)]
+    mod spelling_tests;
+    mod string_match;
+    mod subject;
+    #[cfg(test)]
     mod tests;
+    mod truth;
 
-    pub(super) use decide::decide;
-    pub use decide::{Denied, DryRun, Permit, Verdict};
-    pub use policy::{Action, Authorization, Clause, Group, Match, PolicyScope, ServiceAccountMatch, StringMatch};
+    pub use claims::{ClaimValue, Claims};
+    pub use condition::{HeaderName, RequestCondition, RequestPrincipalMatch, Values};
+    pub use decide::{Admission, AdmissionVerdict, Permit, RequestVerdict, Verdict};
+    pub(super) use decide::{admit, decide, decide_request};
+    pub use denial::{Denied, RequestDenied};
+    pub use findings::DryRun;
+    pub use path_match::PathMatch;
+    pub use policy::{Action, Authorization, Clause, Group, Match, PolicyScope, ServiceAccountMatch};
     pub(super) use principal::TrustDomains;
     pub use principal::can_be_a_name;
     pub(super) use request::InForce;
-    pub use request::{AccessRequest, Destination};
+    pub use request::{AccessRequest, Destination, HttpRequest};
+    pub use string_match::{StringMatch, is_token_byte};
 }
 
 pub mod balance {
@@ -120,6 +140,7 @@ pub mod mesh {
     mod interner;
     mod policies;
     mod policy_objects;
+    mod selector_index;
     mod services;
     mod shards;
     mod store;

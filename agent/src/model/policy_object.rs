@@ -1,5 +1,5 @@
-//! Policies as their authors wrote them, as far as decisions need them: which pods they select, and the fail-closed form
-//! of those whose L4 form the control plane made too wide.
+//! Policies as their authors wrote them, as far as decisions need them: which pods they select, and what is enforced in place
+//! of an L4 form of the control plane's that says something else.
 
 use std::sync::Arc;
 
@@ -13,9 +13,8 @@ pub struct PolicyObject {
     pub key: Arc<str>,
     pub namespace: Arc<str>,
     pub target: PolicyTarget,
-    /// The fail-closed form: what is enforced in place of the control plane's L4 form, where that would allow more than the
-    /// author did.
-    pub fail_closed: Option<Box<Authorization>>,
+    /// What is enforced in place of the control plane's L4 form, where that is not what the author wrote.
+    pub own_form: Option<Box<Authorization>>,
     /// What of it is not enforced as written, and how it is, for people.
     pub notes: Vec<Arc<str>>,
 }

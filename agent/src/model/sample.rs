@@ -93,6 +93,7 @@ pub(super) fn policy(name: &str, scope: PolicyScope, action: Action, groups: Vec
         scope,
         action,
         dry_run: false,
+        provider: "".into(),
         groups,
         invalid: None,
     }

@@ -78,7 +78,7 @@ impl Loaded {
     /// Which of two policies of one name is meant is unknown: a refusal as wide as both takes their place.
     fn refuse_both(&mut self, key: &ObjectKey, second: &Stored) {
         let selector = |stored: &Stored| match &stored.body {
-            Body::AuthorizationPolicy(policy) => match &policy.target {
+            Body::AuthorizationPolicy(written) => match &written.policy.target {
                 PolicyTarget::Selector(labels) => labels.clone(),
                 _ => BTreeMap::new(),
             },

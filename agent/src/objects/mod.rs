@@ -111,14 +111,16 @@ mod security {
     mod peer_authentication;
     pub(super) mod protobuf;
     mod rule;
+    mod unmatchable;
     mod values;
     pub(super) mod yaml;
 
     pub use authorization_policy::{AuthorizationPolicy, PolicyAction};
     pub use condition::Condition;
     pub use rule::{Operation, Rule, Source};
-    pub use values::{ServiceAccountName, Values};
+    pub use values::ServiceAccountName;
 
+    pub use crate::model::authorization::Values;
     pub use crate::model::peer_authentication::{MtlsMode, PeerAuthentication};
     pub use crate::model::policy_object::PolicyTarget;
 }
@@ -162,4 +164,4 @@ pub use security::{
     AuthorizationPolicy, Condition, MtlsMode, Operation, PeerAuthentication, PolicyAction, PolicyTarget, Rule,
     ServiceAccountName, Source, Values,
 };
-pub use store::{Object, Objects, RejectedPolicy};
+pub use store::{Object, Objects, RejectedPolicy, WrittenPolicy};

@@ -16,7 +16,7 @@ pub use super::reading::UnknownValue;
 use super::reading::yaml::{Node, Value};
 use super::reading::{Fields, Place, Report, SourceLocation};
 use super::security::{self, AuthorizationPolicy, PeerAuthentication, PolicyTarget};
-use super::store::{Object, RejectedPolicy};
+use super::store::{Object, RejectedPolicy, WrittenPolicy};
 use crate::proto::istio::mcp::v1alpha1 as mcp;
 use crate::proto::istio::mesh::v1alpha1 as mesh_pb;
 use crate::proto::istio::security::v1beta1 as pb;
@@ -145,6 +145,16 @@ pub fn http_envelope_of_json(kind: Kind, object: &serde_json::Value) -> Result<V
 /// The envelope in which an object about requests reaches agents.
 #[must_use]
 pub fn http_envelope(kind: Kind, object: Object<'_, WrittenHttpObject>) -> mcp::Resource {
+    envelope(kind, object, &object.spec.spec)
+}
+
+/// The envelope in which an AuthorizationPolicy reaches agents.
+#[must_use]
+pub fn policy_envelope(object: Object<'_, WrittenPolicy>) -> mcp::Resource {
+    envelope(Kind::AuthorizationPolicy, object, &object.spec.spec)
+}
+
+fn envelope<T>(kind: Kind, object: Object<'_, T>, spec: &Node) -> mcp::Resource {
     let owned = |(key, value): (&String, &String)| (key.clone(), value.clone());
     let mut annotations: BTreeMap<String, String> = object.metadata.annotations.iter().map(owned).collect();
     if object.metadata.created.is_none() {
@@ -157,7 +167,7 @@ pub fn http_envelope(kind: Kind, object: Object<'_, WrittenHttpObject>) -> mcp::
         annotations: annotations.into_iter().collect(),
         ..mcp::Metadata::default()
     };
-    mcp::Resource { metadata: Some(metadata), body: Some(body::body_of(kind, &object.spec.spec)) }
+    mcp::Resource { metadata: Some(metadata), body: Some(body::body_of(kind, spec)) }
 }
 
 /// A text that sorts as the times do.

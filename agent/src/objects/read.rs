@@ -12,7 +12,7 @@ use super::networking::{mesh_config, service_entry_yaml, workload_entry};
 use super::reading::yaml::{Node, Value};
 use super::reading::{Fields, Problem, Report, SourceLocation};
 use super::security::{self, PolicyTarget};
-use super::store::{Body, RejectedPolicy, Stored};
+use super::store::{Body, RejectedPolicy, Stored, WrittenPolicy};
 
 /// Stands for an absent `spec` or `metadata`.
 static EMPTY: Node = Node { line: 1, value: Value::Map(Vec::new()) };
@@ -123,7 +123,8 @@ fn read_spec(
             Body::WorkloadEntry(Box::new(entry))
         }
         Kind::AuthorizationPolicy => {
-            Body::AuthorizationPolicy(Box::new(security::yaml::authorization_policy(fields, metadata)))
+            let policy = security::yaml::authorization_policy(fields, metadata);
+            Body::AuthorizationPolicy(Box::new(WrittenPolicy { policy, spec: spec.clone() }))
         }
         Kind::PeerAuthentication => Body::PeerAuthentication(Box::new(security::yaml::peer_authentication(fields))),
         Kind::VirtualService
@@ -172,7 +173,7 @@ fn store(
 /// The labels of the workloads a policy was about, empty for its whole namespace; `None` if it was about no workload.
 fn refused_selector(body: Option<&Body>) -> Option<BTreeMap<String, String>> {
     match body {
-        Some(Body::AuthorizationPolicy(policy)) => match &policy.target {
+        Some(Body::AuthorizationPolicy(written)) => match &written.policy.target {
             PolicyTarget::Selector(labels) => Some(labels.clone()),
             PolicyTarget::Namespace => Some(BTreeMap::new()),
             PolicyTarget::Elsewhere => None,

@@ -10,6 +10,7 @@ use super::labels::Labels;
 use super::metadata::{Metadata, ObjectKey};
 use super::networking::{MeshConfig, ServiceEntry, WorkloadEntry};
 use super::reading::SourceLocation;
+use super::reading::yaml::Node;
 use super::security::{AuthorizationPolicy, PeerAuthentication};
 
 /// The objects in force, each checked.
@@ -38,10 +39,17 @@ pub enum Body {
     Pod(Box<Pod>),
     ServiceEntry(Box<ServiceEntry>),
     WorkloadEntry(Box<WorkloadEntry>),
-    AuthorizationPolicy(Box<AuthorizationPolicy>),
+    AuthorizationPolicy(Box<WrittenPolicy>),
     PeerAuthentication(Box<PeerAuthentication>),
     Http(Box<WrittenHttpObject>),
     Rejected(RejectedPolicy),
+}
+
+/// An AuthorizationPolicy of a file, and its `spec` as it was written, which agents are sent.
+#[derive(Debug, Clone, PartialEq)]
+pub struct WrittenPolicy {
+    pub policy: AuthorizationPolicy,
+    pub(super) spec: Node,
 }
 
 /// A policy that cannot be understood and has no earlier version to fall back on: it denies its scope.
@@ -149,7 +157,7 @@ impl Objects {
         self.of_kind(|body| if let Body::WorkloadEntry(spec) = body { Some(spec.as_ref()) } else { None })
     }
 
-    pub fn authorization_policies(&self) -> impl Iterator<Item = Object<'_, AuthorizationPolicy>> {
+    pub fn authorization_policies(&self) -> impl Iterator<Item = Object<'_, WrittenPolicy>> {
         self.of_kind(|body| if let Body::AuthorizationPolicy(spec) = body { Some(spec.as_ref()) } else { None })
     }
 

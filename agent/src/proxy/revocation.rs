@@ -205,6 +205,7 @@ mod tests {
             scope: PolicyScope::Namespace,
             action: Action::Deny,
             dry_run: false,
+            provider: "".into(),
             groups: Vec::new(),
             invalid: None,
         }))

@@ -23,9 +23,9 @@ pub(super) struct PolicyView<'a> {
     /// Why the policy could not be understood and denies its scope.
     #[serde(skip_serializing_if = "Option::is_none")]
     invalid: Option<&'a str>,
-    /// What of it is not enforced as written, where it is enforced in the safe form that L4 allows.
+    /// What of it is not enforced as written.
     #[serde(skip_serializing_if = "Vec::is_empty")]
-    enforced_in_l4_form: Vec<&'a str>,
+    not_as_written: Vec<&'a str>,
 }
 
 #[derive(Serialize)]
@@ -55,6 +55,9 @@ struct MatchView<'a> {
     destination_ports: &'a [u16],
     #[serde(skip_serializing_if = "<[_]>::is_empty")]
     not_destination_ports: &'a [u16],
+    /// What is asked of requests, in words.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    request: Vec<String>,
 }
 
 #[derive(Serialize)]
@@ -68,9 +71,9 @@ impl<'a> PolicyView<'a> {
     /// `objects` are sorted by key.
     pub(super) fn new(policy: &'a Authorization, objects: &'a [Arc<PolicyObject>]) -> Self {
         let object = objects.binary_search_by(|object| object.key.cmp(&policy.key)).ok().map(|at| &objects[at]);
-        let formed = object.filter(|object| object.fail_closed.is_some());
+        let formed = object.filter(|object| object.own_form.is_some());
         Self {
-            enforced_in_l4_form: formed.iter().flat_map(|object| object.notes.iter().map(|note| &**note)).collect(),
+            not_as_written: formed.iter().flat_map(|object| object.notes.iter().map(|note| &**note)).collect(),
             name: policy.key.rsplit_once('/').map_or(&*policy.key, |(_namespace, name)| name),
             namespace: &policy.namespace,
             scope: match policy.scope {
@@ -81,6 +84,8 @@ impl<'a> PolicyView<'a> {
             action: match policy.action {
                 Action::Allow => "Allow",
                 Action::Deny => "Deny",
+                Action::Audit => "Audit",
+                Action::Custom => "Custom",
             },
             rules: policy.groups.iter().map(clauses).collect(),
             dry_run: policy.dry_run,
@@ -112,6 +117,7 @@ impl<'a> MatchView<'a> {
             not_destination_ips: texts(&of.not_destination_ips),
             destination_ports: &of.destination_ports,
             not_destination_ports: &of.not_destination_ports,
+            request: of.request.iter().map(ToString::to_string).collect(),
         }
     }
 }

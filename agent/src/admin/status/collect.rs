@@ -1,6 +1,7 @@
 //! Gathers the status of the agent, and what an operator has to be warned of.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use super::render::duration;
@@ -8,6 +9,7 @@ use super::report::{KubernetesStatus, MeshCounts, NriState, PodStatus, Status, S
 use crate::admin::sources::{AdminSources, MeshCopy, PodEntry};
 use crate::kubernetes::WatchReport;
 use crate::limits::ReachedLimit;
+use crate::model::policy_object::PolicyObject;
 use crate::nri::NriReport;
 use crate::telemetry::connection::LiveConnection;
 use crate::tls::certificates::CertificateStatus;
@@ -38,7 +40,7 @@ fn of_mesh(sources: &AdminSources, mesh: &MeshCopy) -> Status {
         },
         pods: pod_statuses(&pods, &certificates, &connections),
         capture: kernel_counters(sources),
-        policies_in_l4_form: policies_in_l4_form(mesh),
+        policies_as_written: policies_as_written(mesh),
         warnings: Vec::new(),
     };
     status.warnings = configuration_warnings(&status);
@@ -55,9 +57,14 @@ fn of_mesh(sources: &AdminSources, mesh: &MeshCopy) -> Status {
     status
 }
 
-fn policies_in_l4_form(mesh: &MeshCopy) -> Vec<String> {
-    let formed = mesh.policy_objects.iter().filter(|object| object.fail_closed.is_some());
-    formed.flat_map(|object| object.notes.iter().map(|note| format!("{}: {note}", object.key))).collect()
+/// The policies that say more than their L4 form, each with what of it is not enforced as it is written.
+fn policies_as_written(mesh: &MeshCopy) -> Vec<String> {
+    let formed = mesh.policy_objects.iter().filter(|object| object.own_form.is_some());
+    let told = |object: &Arc<PolicyObject>| {
+        let notes = object.notes.iter().map(|note| format!("; {note}"));
+        std::iter::once(object.key.to_string()).chain(notes).collect()
+    };
+    formed.map(told).collect()
 }
 
 fn supervisor(sources: &AdminSources) -> SupervisorStatus {

@@ -37,9 +37,9 @@ fn lines(status: &Status) -> Vec<String> {
         lines.push(String::new());
         lines.extend(pod_table(&status.pods));
     }
-    if !status.policies_in_l4_form.is_empty() {
-        lines.extend([String::new(), "policies enforced in L4 form".to_owned()]);
-        lines.extend(status.policies_in_l4_form.iter().map(|policy| format!("  - {policy}")));
+    if !status.policies_as_written.is_empty() {
+        lines.extend([String::new(), "policies enforced as they are written".to_owned()]);
+        lines.extend(status.policies_as_written.iter().map(|policy| format!("  - {policy}")));
     }
     if !status.warnings.is_empty() {
         lines.extend([String::new(), "warnings".to_owned()]);
@@ -210,7 +210,7 @@ mod tests {
             mesh: MeshCounts { workloads: 120, services: 31, policies: 1 },
             pods: Vec::new(),
             capture: [("redirected".to_owned(), 1200)].into(),
-            policies_in_l4_form: Vec::new(),
+            policies_as_written: Vec::new(),
             warnings: Vec::new(),
         }
     }

@@ -31,9 +31,9 @@ pub struct Status {
     pub pods: Vec<PodStatus>,
     /// What the kernel programs decided, by verdict; zeros are left out.
     pub capture: BTreeMap<String, u64>,
-    /// Policies that are enforced in another form than the written one, and in which: `key: form`.
+    /// Policies that say more than their L4 form, which are enforced as they are written, by key; with what of them is not.
     #[serde(default)]
-    pub policies_in_l4_form: Vec<String>,
+    pub policies_as_written: Vec<String>,
     /// What an operator has to attend to.
     pub warnings: Vec<String>,
 }

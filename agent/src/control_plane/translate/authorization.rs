@@ -1,4 +1,4 @@
-//! A policy of the model to `istio.security.Authorization`, as the workload API carries it.
+//! The L4 form of a policy to `istio.security.Authorization`, as the workload API carries it.
 
 use ipnet::IpNet;
 
@@ -21,7 +21,8 @@ pub(super) fn authorization(policy: &Authorization) -> pb::Authorization {
         .into(),
         action: match policy.action {
             Action::Allow => pb::Action::Allow,
-            Action::Deny => pb::Action::Deny,
+            // An L4 form has neither of the others.
+            Action::Deny | Action::Audit | Action::Custom => pb::Action::Deny,
         }
         .into(),
         groups: policy.groups.iter().map(group).collect(),

@@ -27,7 +27,7 @@ pub(super) fn modes(context: &Context<'_>, objects: &[Object<'_, PeerAuthenticat
 pub(super) fn authorizations(modes: &PeerModes) -> Vec<Authorization> {
     let mut found = Vec::new();
     if modes.is_any() {
-        let groups = vec![Group { clauses: vec![no_identity(Vec::new())] }];
+        let groups = vec![group(vec![no_identity(Vec::new())])];
         found.push(deny(modes.root_namespace(), STATIC_STRICT, groups));
     }
     for (namespace, name, policy) in modes.selecting() {
@@ -43,13 +43,17 @@ pub(super) fn authorizations(modes: &PeerModes) -> Vec<Authorization> {
 fn groups(modes: &PeerModes, namespace: &str, policy: &PeerAuthentication, effective: &Effective) -> Vec<Group> {
     let ports = effective.exceptions.iter().copied();
     if !effective.strict {
-        return ports.map(|port| Group { clauses: vec![no_identity(vec![port])] }).collect();
+        return ports.map(|port| group(vec![no_identity(vec![port])])).collect();
     }
     let other_ports =
         ports.map(|port| Clause { matches: vec![Match { not_destination_ports: vec![port], ..Match::default() }] });
     let own = (policy.mode == MtlsMode::Strict).then(|| no_identity(Vec::new()));
     let inherited = modes.is_strict_by_default(namespace).then(|| no_identity(Vec::new()));
-    vec![Group { clauses: own.into_iter().chain(other_ports).chain(inherited).collect() }]
+    vec![group(own.into_iter().chain(other_ports).chain(inherited).collect())]
+}
+
+fn group(clauses: Vec<Clause>) -> Group {
+    Group { clauses, ..Group::default() }
 }
 
 /// Holds for plaintext, on these ports or, without any, on all.
@@ -66,6 +70,7 @@ fn deny(namespace: &str, name: &str, groups: Vec<Group>) -> Authorization {
         scope: PolicyScope::WorkloadSelector,
         action: Action::Deny,
         dry_run: false,
+        provider: "".into(),
         groups,
         invalid: None,
     }

@@ -4,10 +4,11 @@ use std::collections::BTreeMap;
 
 use super::context::{Context, selects};
 use super::{authorization, fields, peer_authentication};
-use crate::compile::{self, L4Policy};
+use crate::compile::{self, CompiledPolicy};
 use crate::model::authorization::Authorization;
 use crate::model::peer_authentication::{PeerModes, converted_name};
-use crate::objects::{Kind, Labels, Object, PolicyTarget};
+use crate::objects::{Kind, Labels, Object, PolicyTarget, protobuf};
+use crate::proto::istio::mcp::v1alpha1 as mcp;
 use crate::proto::istio::security as pb;
 
 /// The policies of the mesh.
@@ -21,6 +22,15 @@ pub(super) struct Policies {
     peer_modes: PeerModes,
 }
 
+/// What agents are sent of policies, by name.
+#[derive(Debug, Default)]
+pub(super) struct TranslatedPolicies {
+    /// All of them, in the form for L4.
+    pub(super) authorizations: BTreeMap<String, pb::Authorization>,
+    /// Those that say more than their L4 form, as they were written.
+    pub(super) objects: BTreeMap<String, mcp::Resource>,
+}
+
 impl Policies {
     /// A policy that is not for this mesh restricts nothing, which its author may not expect.
     fn note_policies_of_other_meshes(context: &Context<'_>) {
@@ -31,30 +41,35 @@ impl Policies {
     }
 
     /// Translates every policy.
-    pub(super) fn new(context: &Context<'_>) -> (Self, BTreeMap<String, pb::Authorization>) {
+    pub(super) fn new(context: &Context<'_>) -> (Self, TranslatedPolicies) {
         Self::note_policies_of_other_meshes(context);
-        let mut found = BTreeMap::new();
+        let mut found = TranslatedPolicies::default();
         let mut policies = Self { root_namespace: context.mesh.root_namespace().to_owned(), ..Self::default() };
         for object in context.objects.authorization_policies().filter(|object| context.is_ours(object.metadata)) {
             let note = |text: String| {
                 let (namespace, name) = (&object.metadata.namespace, &object.metadata.name);
                 context.note(format!("AuthorizationPolicy {namespace}/{name}: {text}"));
             };
-            let compiled = compile::l4_policy(context.mesh.root_namespace(), object.metadata, object.spec, note);
-            let Some(L4Policy { authorization, .. }) = compiled else { continue };
-            if let PolicyTarget::Selector(labels) = &object.spec.target {
+            let policy = &object.spec.policy;
+            let compiled = compile::policy(context.mesh.root_namespace(), object.metadata, policy, note);
+            let Some(CompiledPolicy { authorization, is_istiods }) = compiled else { continue };
+            if !is_istiods {
+                found.objects.insert(authorization.key.to_string(), protobuf::policy_envelope(object));
+            }
+            let Some(authorization) = compile::l4_form(policy, authorization, note) else { continue };
+            if let PolicyTarget::Selector(labels) = &policy.target {
                 list(&mut policies.selecting, &authorization, labels);
             }
-            add(&mut found, &authorization);
+            add(&mut found.authorizations, &authorization);
         }
-        policies.refuse(context, &mut found);
+        policies.refuse(context, &mut found.authorizations);
 
         let mut peers: Vec<_> =
             context.objects.peer_authentications().filter(|object| context.is_ours(object.metadata)).collect();
         peers.sort_by_key(Object::age);
         policies.peer_modes = peer_authentication::modes(context, &peers);
         for authorization in peer_authentication::authorizations(&policies.peer_modes) {
-            add(&mut found, &authorization);
+            add(&mut found.authorizations, &authorization);
         }
         (policies, found)
     }

@@ -6,8 +6,9 @@
 //! - A policy with `selector: {}` stands for its whole namespace, as it does with sidecars; istiod's has no effect.
 //! - A workload without labels lists no selector policy; istiod's lists them all, of which an ALLOW may open it.
 //! - The labels that select policies for an endpoint of a ServiceEntry include the endpoint's own; istiod's do not.
-//! - A rule of a DENY policy whose source, operation or condition needs HTTP denies whatever the rest of the rule matches;
-//!   istiod's is a no-op where a part is left with nothing. A CUSTOM policy is such a DENY; istiod's is dropped.
+//! - In the L4 form of a DENY policy a rule whose source, operation or condition needs HTTP denies whatever the rest of the rule
+//!   matches; istiod's is a no-op where a part is left with nothing. That of a CUSTOM policy is such a DENY; istiod's is
+//!   dropped. Agents are also sent the policy itself, and enforce that.
 //! - An `istio.io/dry-run` annotation that is no boolean is an error; istiod enforces the policy. A dry-run policy is sent
 //!   as such; istiod drops it unless configured otherwise.
 //! - PeerAuthentication: the policy a workload lists always exists. istiod lists ones it never makes, where the mesh is
@@ -34,7 +35,7 @@ use std::collections::BTreeMap;
 
 use super::context::{Context, Options};
 use super::labels::AskedLabels;
-use super::policies::Policies;
+use super::policies::{Policies, TranslatedPolicies};
 use super::vips::VipAllocations;
 use super::workload::Workloads;
 use super::{fields, kubernetes_service, service};
@@ -52,7 +53,7 @@ use crate::resources::ObjectKind;
 pub struct Resources {
     pub addresses: BTreeMap<String, Address>,
     pub authorizations: BTreeMap<String, Authorization>,
-    /// Objects about requests, as they were written, by kind and name.
+    /// Objects about requests, and policies that say more than their L4 form, as they were written, by kind and name.
     pub objects: BTreeMap<(ObjectKind, String), mcp::Resource>,
     pub mesh_config: MeshConfig,
     /// Objects, and parts of them, that have no effect, for the log.
@@ -62,9 +63,11 @@ pub struct Resources {
 /// Translates all objects. `vips` must be what the last translation left, from disk after a restart, and must be kept.
 pub fn translate(objects: &Objects, options: &Options, vips: &mut VipAllocations) -> Resources {
     let context = Context::new(objects, options);
-    let (policies, authorizations) = Policies::new(&context);
+    let (policies, TranslatedPolicies { authorizations, objects: policy_objects }) = Policies::new(&context);
     let addresses = addresses(&context, &policies, &AskedLabels::of(&context), vips);
-    let objects = http_objects(&context);
+    let mut objects = http_objects(&context);
+    let policy_objects = policy_objects.into_iter();
+    objects.extend(policy_objects.map(|(name, object)| ((ObjectKind::AuthorizationPolicy, name), object)));
     let mesh_config = context.mesh.clone();
     Resources { addresses, authorizations, objects, mesh_config, notices: context.into_notices() }
 }

@@ -1,20 +1,21 @@
-//! The decision whether a connection may reach a workload of this node, and [`Permit`], the proof that it was taken.
+//! The decision whether a connection or a request may reach a workload of this node, and [`Permit`], the proof that it was taken.
 //!
-//! Istio's order holds: an enforced DENY policy that matches denies; without any enforced ALLOW policy the connection is
-//! allowed; otherwise one ALLOW policy must match. Dry-run policies are reported and decide nothing. The decision fails
-//! closed: a policy that cannot be understood denies, and so does one that the workload lists and the agent does not have.
+//! [`admit`] decides about a connection of which nothing is read, and says whether its requests have to be asked about, one by
+//! one, with [`decide_request`]. [`decide`] decides about what does not carry HTTP. What policies say together is in `findings`.
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
-use super::matching::Subject;
-use super::policy::{Action, Authorization};
+use super::denial::{Denied, RequestDenied};
+use super::findings::{DryRun, Findings};
 use super::principal::TrustDomains;
-use super::request::{AccessRequest, Destination, InForce};
+use super::request::{AccessRequest, Destination, HttpRequest, InForce};
+use super::subject::{Content, Subject};
 use crate::model::identity::Identity;
 use crate::model::workload::TunnelProtocol;
 
-/// Proof that policy allowed a connection, and which: from this source, to this address of this workload.
+/// Proof that policy allowed a connection, or a request that one carries, and which: from this source, to this address of this
+/// workload. That of a request is for that one alone.
 ///
 /// Only this file makes one (fields and constructor are private). The proxy opens a connection to an application from a
 /// permit, and to no other address than [`Permit::destination`].
@@ -61,21 +62,6 @@ impl Permit {
     }
 }
 
-/// Why policy refused a connection.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum Denied {
-    #[error("denied by policy {0}")]
-    ByPolicy(Arc<str>),
-    #[error("not matched by any of the ALLOW policies in force")]
-    NoAllowMatched,
-    #[error("policy {policy} cannot be understood ({reason}) and denies its scope")]
-    InvalidPolicy { policy: Arc<str>, reason: Arc<str> },
-    #[error("policy {0} is in force for the workload but not known")]
-    UnknownPolicy(Arc<str>),
-    #[error("policy {0} may be about the pod, which the mesh does not know yet: whom it selects is not known")]
-    UnknownSelector(Arc<str>),
-}
-
 /// What policy says about one connection, and what dry-run policies would have said.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Verdict {
@@ -83,102 +69,87 @@ pub struct Verdict {
     pub dry_run: DryRun,
 }
 
-/// What policies with `istio.io/dry-run` would have decided.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct DryRun {
-    /// DENY policies that match, and policies that cannot be understood.
-    pub would_deny: Vec<Arc<str>>,
-    /// ALLOW policies that match.
-    pub would_allow: Vec<Arc<str>>,
-    /// There are dry-run ALLOW policies and none of them matches.
-    pub no_allow_matched: bool,
+/// What policy says about a connection before anything that it carries is read.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AdmissionVerdict {
+    pub outcome: Result<Admission, Denied>,
+    /// Empty where requests are asked about: each has its own.
+    pub dry_run: DryRun,
 }
 
-/// Decides over the policies in force, each of which `in_force` must yield once.
-///
-/// A workload that is leaving, and that the mesh itself no longer has inside, is reached by everybody in plaintext: no
-/// policy holds for it any more, although its capture has not ended.
+/// What may be done with a connection.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Admission {
+    /// Policy says the same whatever it carries: nobody has to look.
+    Bytes(Permit),
+    /// Policy depends on its requests, of which some may be allowed.
+    Requests,
+}
+
+/// What policy says about one request.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RequestVerdict {
+    pub outcome: Result<Permit, RequestDenied>,
+    /// An AUDIT policy that matches.
+    pub audited_by: Option<Arc<str>>,
+    pub dry_run: DryRun,
+}
+
+/// Decides about a connection that does not carry HTTP, or whose content nobody reads, over the policies in force, each of
+/// which `in_force` must yield once.
 pub(in crate::model) fn decide<'a>(
     destination: &Destination<'_>,
     request: &AccessRequest,
     domains: TrustDomains<'_>,
     in_force: impl Iterator<Item = InForce<'a>>,
 ) -> Verdict {
-    if destination.is_leaving && destination.workload.protocol == TunnelProtocol::None {
+    if is_open(destination) {
         return Verdict { outcome: Ok(Permit::new(destination, request, None)), dry_run: DryRun::default() };
     }
-    let subject = Subject::new(request, domains);
-    let mut findings = Findings::default();
-    for entry in in_force {
-        match entry {
-            InForce::Policy(policy) => findings.consider(policy, &subject),
-            InForce::Unknown(key) => findings.unknown = findings.unknown.or(Some(key)),
-        }
-    }
+    let findings = Findings::of(&Subject::new(request, domains, Content::Bytes), in_force);
     let outcome = findings.outcome().map(|policy| Permit::new(destination, request, policy));
-    Verdict { outcome, dry_run: findings.dry_run() }
+    Verdict { outcome: outcome.map_err(|denied| denied.why), dry_run: findings.into_dry_run() }
 }
 
-/// What the policies in force say, the first of each kind.
-#[derive(Debug, Default)]
-struct Findings<'a> {
-    denied_by: Option<&'a Arc<str>>,
-    invalid: Option<(&'a Arc<str>, &'a Arc<str>)>,
-    unknown: Option<&'a Arc<str>>,
-    has_allow: bool,
-    allowed_by: Option<&'a Arc<str>>,
-    dry_run: DryRun,
-    has_dry_run_allow: bool,
+/// Decides about a connection before anything that it carries is read.
+pub(in crate::model) fn admit<'a>(
+    destination: &Destination<'_>,
+    request: &AccessRequest,
+    domains: TrustDomains<'_>,
+    in_force: impl Iterator<Item = InForce<'a>>,
+) -> AdmissionVerdict {
+    if is_open(destination) {
+        let admission = Admission::Bytes(Permit::new(destination, request, None));
+        return AdmissionVerdict { outcome: Ok(admission), dry_run: DryRun::default() };
+    }
+    let findings = Findings::of(&Subject::new(request, domains, Content::Unread), in_force);
+    let outcome = match findings.depends_on_requests() {
+        Ok(true) => return AdmissionVerdict { outcome: Ok(Admission::Requests), dry_run: DryRun::default() },
+        Ok(false) => findings.outcome().map(|policy| Admission::Bytes(Permit::new(destination, request, policy))),
+        Err(denied) => Err(denied),
+    };
+    AdmissionVerdict { outcome: outcome.map_err(|denied| denied.why), dry_run: findings.into_dry_run() }
 }
 
-impl<'a> Findings<'a> {
-    fn consider(&mut self, policy: &'a Authorization, subject: &Subject<'_>) {
-        match (policy.dry_run, &policy.invalid, policy.action) {
-            (false, Some(reason), _) => self.invalid = self.invalid.or(Some((&policy.key, reason))),
-            (false, None, Action::Deny) => {
-                if self.denied_by.is_none() && policy.matches(subject) {
-                    self.denied_by = Some(&policy.key);
-                }
-            }
-            (false, None, Action::Allow) => {
-                self.has_allow = true;
-                if self.allowed_by.is_none() && policy.matches(subject) {
-                    self.allowed_by = Some(&policy.key);
-                }
-            }
-            // In force, it would deny whatever its action says.
-            (true, Some(_), _) => self.dry_run.would_deny.push(policy.key.clone()),
-            (true, None, Action::Deny) => {
-                if policy.matches(subject) {
-                    self.dry_run.would_deny.push(policy.key.clone());
-                }
-            }
-            (true, None, Action::Allow) => {
-                self.has_dry_run_allow = true;
-                if policy.matches(subject) {
-                    self.dry_run.would_allow.push(policy.key.clone());
-                }
-            }
-        }
+/// Decides about one request that a connection carries.
+pub(in crate::model) fn decide_request<'a>(
+    destination: &Destination<'_>,
+    request: &AccessRequest,
+    http: &HttpRequest<'_>,
+    domains: TrustDomains<'_>,
+    in_force: impl Iterator<Item = InForce<'a>>,
+) -> RequestVerdict {
+    if is_open(destination) {
+        let outcome = Ok(Permit::new(destination, request, None));
+        return RequestVerdict { outcome, audited_by: None, dry_run: DryRun::default() };
     }
+    let findings = Findings::of(&Subject::new(request, domains, Content::Request(http)), in_force);
+    let outcome = findings.outcome().map(|policy| Permit::new(destination, request, policy));
+    RequestVerdict { outcome, audited_by: findings.audited_by(), dry_run: findings.into_dry_run() }
+}
 
-    /// The policy that allows the connection, `None` where none has to; or why it is denied.
-    fn outcome(&self) -> Result<Option<&'a Arc<str>>, Denied> {
-        if let Some(key) = self.denied_by {
-            Err(Denied::ByPolicy(key.clone()))
-        } else if let Some((key, reason)) = self.invalid {
-            Err(Denied::InvalidPolicy { policy: key.clone(), reason: reason.clone() })
-        } else if let Some(key) = self.unknown {
-            Err(Denied::UnknownPolicy(key.clone()))
-        } else if self.has_allow && self.allowed_by.is_none() {
-            Err(Denied::NoAllowMatched)
-        } else {
-            Ok(self.allowed_by)
-        }
-    }
-
-    fn dry_run(mut self) -> DryRun {
-        self.dry_run.no_allow_matched = self.has_dry_run_allow && self.dry_run.would_allow.is_empty();
-        self.dry_run
-    }
+/// A workload that is leaving, and that the mesh itself no longer has inside, is reached by everybody in plaintext: no
+/// policy holds for it any more, although its capture has not ended.
+fn is_open(destination: &Destination<'_>) -> bool {
+    destination.is_leaving && destination.workload.protocol == TunnelProtocol::None
 }

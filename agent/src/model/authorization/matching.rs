@@ -1,87 +1,81 @@
-//! Whether one policy matches a request, whatever its action.
+//! Whether one policy matches, whatever its action.
+//!
+//! Of a connection whose content is unread, that may depend on the request. For one that does not carry HTTP, Istio's TCP rules
+//! hold: a rule of an ALLOW policy that needs HTTP allows nothing, and other policies match without what needs HTTP, which
+//! closes more.
 
-use std::net::IpAddr;
+use super::claims::Claims;
+use super::condition::RequestCondition;
+use super::policy::{Authorization, Clause, Group, Match};
+use super::request::HttpRequest;
+use super::subject::{Content, Subject, issuer_and_subject};
+use super::truth::Truth;
 
-use ipnet::IpNet;
-
-use super::policy::{Authorization, Clause, Group, Match, ServiceAccountMatch, StringMatch};
-use super::principal::{Principal, TrustDomains};
-use super::request::AccessRequest;
-use crate::model::address::canonical_block;
-use crate::model::identity::Identity;
-
-/// A request in the form that policies compare with; made once for all policies of a decision.
-#[derive(Debug)]
-pub(super) struct Subject<'a> {
-    identity: Option<&'a Identity>,
-    principal: Option<Principal<'a>>,
-    source_ip: IpAddr,
-    destination_ip: IpAddr,
-    destination_port: u16,
+/// Whether a policy matches.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Matched {
+    No,
+    /// That depends on the request.
+    Maybe,
+    /// Its rule at this position does.
+    Rule(usize),
 }
 
-impl<'a> Subject<'a> {
-    pub(super) fn new(request: &'a AccessRequest, domains: TrustDomains<'a>) -> Self {
-        Self {
-            identity: request.source.as_ref(),
-            principal: request.source.as_ref().map(|identity| Principal::new(identity, domains)),
-            source_ip: request.source_ip.to_canonical(),
-            destination_ip: request.destination.ip().to_canonical(),
-            destination_port: request.destination.port(),
-        }
-    }
-
-    /// Without an identity the namespace is the empty text, which no pattern but its own negation holds for.
-    fn has_namespace(&self, pattern: &StringMatch) -> bool {
-        pattern.matches(self.identity.map_or("", |identity| &identity.namespace))
-    }
-
-    /// Without an identity no principal holds, not even presence.
-    fn has_principal(&self, pattern: &StringMatch) -> bool {
-        self.principal.as_ref().is_some_and(|principal| principal.matches(pattern))
-    }
-
-    fn has_service_account(&self, wanted: &ServiceAccountMatch) -> bool {
-        self.identity.is_some_and(|identity| {
-            identity.namespace == wanted.namespace && identity.service_account == wanted.service_account
-        })
-    }
-
-    fn comes_from(&self, block: &IpNet) -> bool {
-        canonical_block(*block).contains(&self.source_ip)
-    }
-
-    fn goes_to(&self, block: &IpNet) -> bool {
-        canonical_block(*block).contains(&self.destination_ip)
-    }
-
-    fn goes_to_port(&self, port: &u16) -> bool {
-        *port == self.destination_port
-    }
+/// How one policy reads what a decision is about.
+#[derive(Debug, Clone, Copy)]
+struct Reading<'s, 'a> {
+    subject: &'s Subject<'a>,
+    is_allow: bool,
+    /// The token's claims, as far as the policy may see them.
+    claims: Option<&'s Claims>,
 }
 
 impl Authorization {
-    /// Whether any group matches. Says nothing about action, dry run or validity.
-    pub(super) fn matches(&self, subject: &Subject<'_>) -> bool {
-        self.groups.iter().any(|group| group.matches(subject))
+    /// Whether any group matches, and the first that does. Says nothing about dry run or validity.
+    pub(super) fn matching(&self, subject: &Subject<'_>) -> Matched {
+        let reading = Reading {
+            subject,
+            is_allow: self.action.is_allow(),
+            claims: match subject.content {
+                // External authorizers are asked before tokens are verified, as in Istio.
+                Content::Request(request) if self.action != super::policy::Action::Custom => request.claims,
+                _ => None,
+            },
+        };
+        let mut matched = Matched::No;
+        for group in &self.groups {
+            match group.holds(reading) {
+                Truth::Yes => return Matched::Rule(group.rule),
+                Truth::Maybe => matched = Matched::Maybe,
+                Truth::No => {}
+            }
+        }
+        matched
     }
 }
 
 impl Group {
-    fn matches(&self, subject: &Subject<'_>) -> bool {
-        self.clauses.iter().all(|clause| clause.matches(subject))
+    fn holds(&self, reading: Reading<'_, '_>) -> Truth {
+        if matches!(reading.subject.content, Content::Bytes) && reading.is_allow && self.needs_http() {
+            return Truth::No;
+        }
+        Truth::all(self.clauses.iter().map(|clause| clause.holds(reading)))
     }
 }
 
 impl Clause {
-    fn matches(&self, subject: &Subject<'_>) -> bool {
-        any_or_unset(&self.matches, |one| one.matches(subject))
+    fn holds(&self, reading: Reading<'_, '_>) -> Truth {
+        if self.matches.is_empty() {
+            return Truth::Yes;
+        }
+        Truth::any(self.matches.iter().map(|one| one.holds(reading)))
     }
 }
 
 impl Match {
-    /// Whether no field is set. Such a match restricts nothing, and so must not be taken for one that holds.
-    fn is_empty(&self) -> bool {
+    /// Whether it asks for nothing of the connection.
+    #[must_use]
+    pub fn asks_no_connection(&self) -> bool {
         self.namespaces.is_empty()
             && self.not_namespaces.is_empty()
             && self.principals.is_empty()
@@ -96,10 +90,20 @@ impl Match {
             && self.not_service_accounts.is_empty()
     }
 
-    fn matches(&self, subject: &Subject<'_>) -> bool {
-        !self.is_empty()
-            && any_or_unset(&self.destination_ports, |port| subject.goes_to_port(port))
-            && !self.not_destination_ports.iter().any(|port| subject.goes_to_port(port))
+    /// A match that asks for nothing restricts nothing, and so must not be taken for one that holds.
+    fn holds(&self, reading: Reading<'_, '_>) -> Truth {
+        if self.request.is_empty() && self.asks_no_connection() {
+            return Truth::No;
+        }
+        if !self.holds_for_connection(reading.subject) {
+            return Truth::No;
+        }
+        Truth::all(self.request.iter().map(|condition| condition.holds(reading)))
+    }
+
+    fn holds_for_connection(&self, subject: &Subject<'_>) -> bool {
+        any_or_unset(&self.destination_ports, |port| subject.goes_to_port(*port))
+            && !self.not_destination_ports.iter().any(|port| subject.goes_to_port(*port))
             && any_or_unset(&self.principals, |pattern| subject.has_principal(pattern))
             && !self.not_principals.iter().any(|pattern| subject.has_principal(pattern))
             && any_or_unset(&self.service_accounts, |account| subject.has_service_account(account))
@@ -113,13 +117,39 @@ impl Match {
     }
 }
 
-impl StringMatch {
-    fn matches(&self, text: &str) -> bool {
+impl RequestCondition {
+    fn holds(&self, reading: Reading<'_, '_>) -> Truth {
+        match (reading.subject.content, self) {
+            (_, Self::Unseen) => Truth::from(!reading.is_allow),
+            (Content::Bytes, Self::RemoteIp(blocks)) => {
+                Truth::from(blocks.hold(|block| reading.subject.has_remote_ip(block)))
+            }
+            (Content::Bytes, _) => Truth::from(!reading.is_allow),
+            (Content::Unread, _) => Truth::Maybe,
+            (Content::Request(request), _) => Truth::from(self.holds_for_request(request, reading)),
+        }
+    }
+
+    fn holds_for_request(&self, request: &HttpRequest<'_>, reading: Reading<'_, '_>) -> bool {
+        let Reading { subject, claims, .. } = reading;
         match self {
-            Self::Exact(exact) => text == &**exact,
-            Self::Prefix(prefix) => text.starts_with(&**prefix),
-            Self::Suffix(suffix) => text.ends_with(&**suffix),
-            Self::Presence => !text.is_empty(),
+            Self::Method(methods) => methods.hold(|method| method.matches(&request.head.method)),
+            Self::Path(paths) => paths.hold(|path| path.matches(subject.path())),
+            Self::Host(hosts) => hosts.hold(|host| request.has_host(host)),
+            Self::Header { name, values } => values.hold(|value| request.has_header(name, value)),
+            Self::RemoteIp(blocks) => blocks.hold(|block| subject.has_remote_ip(block)),
+            Self::RequestPrincipal(principals) => {
+                let principal = claims.and_then(issuer_and_subject);
+                principals.hold(|wanted| {
+                    principal.is_some_and(|(issuer, subject)| {
+                        wanted.issuer.matches(issuer.as_bytes()) && wanted.subject.matches(subject.as_bytes())
+                    })
+                })
+            }
+            Self::Claim { path, values } => values.hold(|value| {
+                claims.is_some_and(|claims| claims.any_text(path, |text| value.matches(text.as_bytes())))
+            }),
+            Self::Unseen => !reading.is_allow,
         }
     }
 }

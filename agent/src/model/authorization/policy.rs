@@ -1,10 +1,13 @@
-//! An L4 authorization policy: its scope, its action, and the rules that it matches connections with.
+//! An authorization policy: its scope, its action, and the rules that it matches connections and requests with.
 
 use std::sync::Arc;
 
 use ipnet::IpNet;
 
-/// `istio.security.Authorization`, decoded and checked.
+use super::condition::RequestCondition;
+use super::string_match::StringMatch;
+
+/// A policy as a control plane's `istio.security.Authorization` has it, or as its author wrote it, with what it asks of requests.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Authorization {
     /// `<namespace>/<name>`.
@@ -13,6 +16,8 @@ pub struct Authorization {
     pub scope: PolicyScope,
     pub action: Action,
     pub dry_run: bool,
+    /// The external authorizer of a CUSTOM policy, by the name of its provider in MeshConfig; empty for other actions.
+    pub provider: Arc<str>,
     /// Any group that matches makes the policy match; none at all never does.
     pub groups: Vec<Group>,
     /// Why the policy could not be understood. It then denies everything in its scope, whatever its action says.
@@ -31,12 +36,36 @@ pub enum PolicyScope {
 pub enum Action {
     Allow,
     Deny,
+    /// What it matches is marked, and decided as if the policy were not there.
+    Audit,
+    /// What it matches needs the word of an external authorizer.
+    Custom,
+}
+
+impl Action {
+    /// Whether the policy lets through what it matches. Others close, or mark, and so must not match too little where a part of
+    /// them cannot be decided.
+    #[must_use]
+    pub fn is_allow(self) -> bool {
+        self == Self::Allow
+    }
 }
 
 /// All clauses must match; a group without clauses matches everything.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Group {
+    /// The position among the policy's `rules` of the one that it is of; of a policy that came without them, its own.
+    pub rule: usize,
     pub clauses: Vec<Clause>,
+}
+
+impl Group {
+    /// Whether it asks for something that only a request of HTTP has.
+    #[must_use]
+    pub fn needs_http(&self) -> bool {
+        let mut conditions = self.clauses.iter().flat_map(|clause| &clause.matches).flat_map(|one| &one.request);
+        conditions.any(|condition| !condition.is_about_tcp())
+    }
 }
 
 /// Any match suffices; a clause without matches is true.
@@ -61,28 +90,8 @@ pub struct Match {
     pub not_destination_ports: Vec<u16>,
     pub service_accounts: Vec<ServiceAccountMatch>,
     pub not_service_accounts: Vec<ServiceAccountMatch>,
-}
-
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum StringMatch {
-    Exact(Arc<str>),
-    Prefix(Arc<str>),
-    Suffix(Arc<str>),
-    /// Any value that is not empty.
-    Presence,
-}
-
-impl StringMatch {
-    /// What a string with Istio's stars asks for. A star at the beginning is looked for first: `*x*` is the suffix `x*`.
-    #[must_use]
-    pub fn written(text: &str) -> Self {
-        match (text, text.strip_prefix('*'), text.strip_suffix('*')) {
-            ("*", _, _) => Self::Presence,
-            (_, Some(suffix), _) => Self::Suffix(suffix.into()),
-            (_, None, Some(prefix)) => Self::Prefix(prefix.into()),
-            (exact, None, None) => Self::Exact(exact.into()),
-        }
-    }
+    /// What is asked of a request; all must hold.
+    pub request: Vec<RequestCondition>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]

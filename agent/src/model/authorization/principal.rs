@@ -4,7 +4,7 @@
 //! own trust domain and its aliases are one: a policy that names a workload under one of them is about that workload, under
 //! whichever of them its certificate names it.
 
-use super::policy::StringMatch;
+use super::string_match::StringMatch;
 use crate::model::identity::{DEFAULT_TRUST_DOMAIN, Identity, TrustDomain};
 
 /// The trust domains of the mesh.

@@ -4,12 +4,14 @@ use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
+use super::claims::Claims;
 use super::policy::Authorization;
+use crate::model::http::head::RequestHead;
 use crate::model::identity::Identity;
 use crate::model::peer_authentication::Labels;
 use crate::model::workload::Workload;
 
-/// What a connection asks for, as far as L4 policy can see.
+/// What a connection asks for, before anything that it carries is read.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct AccessRequest {
     /// The peer's identity from its certificate; `None` for plaintext.
@@ -20,12 +22,31 @@ pub struct AccessRequest {
     pub destination: SocketAddr,
 }
 
+/// One request of HTTP that such a connection carries.
+#[derive(Debug, Clone, Copy)]
+pub struct HttpRequest<'a> {
+    /// With its path normalised, and otherwise as the application will get it.
+    pub head: &'a RequestHead,
+    /// The claims of its token, which was verified; `None` without one.
+    pub claims: Option<&'a Claims>,
+    /// The external authorizer, by the name of its provider, that was asked about this request and allows it.
+    pub allowed_by_provider: Option<&'a str>,
+}
+
+impl<'a> HttpRequest<'a> {
+    /// A request without a token, about which nobody was asked.
+    #[must_use]
+    pub fn of(head: &'a RequestHead) -> Self {
+        Self { head, claims: None, allowed_by_provider: None }
+    }
+}
+
 /// The workload that a connection wants to reach, with what else decides which policies are in force for it.
 #[derive(Debug, Clone, Copy)]
 pub struct Destination<'a> {
     pub workload: &'a Workload,
-    /// The labels of its pod. Policies that need HTTP, and that the control plane only passes on as they are written, are
-    /// in force for the pods that they select; without labels those select nobody.
+    /// The labels of its pod. Policies that the agent has as they are written are in force for the pods that they select;
+    /// without labels those select nobody.
     pub labels: &'a Labels,
     /// The pod is being taken out of the mesh by those who may do so.
     pub is_leaving: bool,

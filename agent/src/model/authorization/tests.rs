@@ -2,8 +2,9 @@
 
 use ipnet::IpNet;
 
-use super::matching::Subject;
+use super::matching::Matched;
 use super::principal::TrustDomains;
+use super::subject::{Content, Subject};
 use super::*;
 use crate::model::identity::{DEFAULT_TRUST_DOMAIN, TrustDomain};
 use crate::model::sample::{mesh, text, workload};
@@ -29,7 +30,7 @@ fn clause(matches: Vec<Match>) -> Clause {
 }
 
 fn group(clauses: Vec<Clause>) -> Group {
-    Group { clauses }
+    Group { clauses, ..Group::default() }
 }
 
 /// From `spiffe://cluster.local/ns/shop/sa/cart` at 10.0.0.1 to 10.0.0.2:80.
@@ -52,11 +53,17 @@ fn holds(groups: Vec<Group>, request: &AccessRequest) -> bool {
         scope: PolicyScope::Global,
         action: Action::Deny,
         dry_run: false,
+        provider: "".into(),
         groups,
         invalid: None,
     };
     let own = TrustDomain::new(DEFAULT_TRUST_DOMAIN);
-    policy.matches(&Subject::new(request, TrustDomains { own: &own, aliases: &[] }))
+    let subject = Subject::new(request, TrustDomains { own: &own, aliases: &[] }, Content::Bytes);
+    match policy.matching(&subject) {
+        Matched::No => false,
+        Matched::Rule(_) => true,
+        Matched::Maybe => panic!("no rule asks for anything of a request"),
+    }
 }
 
 fn match_holds(one: Match, request: &AccessRequest) -> bool {
@@ -181,6 +188,7 @@ fn a_permit_names_what_it_permits() {
         scope: PolicyScope::Global,
         action: Action::Allow,
         dry_run: false,
+        provider: "".into(),
         groups: vec![Group::default()],
         invalid: None,
     };

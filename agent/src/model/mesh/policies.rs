@@ -1,12 +1,13 @@
 //! Authorization policies by key and scope, and which of them are in force for a workload.
 //!
-//! A policy may have a *fail-closed form*. The control plane translates a policy with HTTP conditions to L4 and leaves out
-//! what L4 cannot express, which may let through more than the policy's author allowed. Where the agent also has the policy
-//! as it is written, it derives a form of its own that never does, and enforces that in place of the control plane's.
+//! A policy may have a form of the agent's *own*. The control plane translates a policy with HTTP conditions to L4 and leaves
+//! out what L4 cannot express. Where the agent also has the policy as it is written, and that says something else, what is
+//! written is enforced in place of the control plane's form.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
+use super::selector_index::SelectorIndex;
 use crate::model::authorization::{Authorization, Destination, InForce, PolicyScope};
 use crate::model::peer_authentication::{Labels, selects};
 use crate::model::workload::Workload;
@@ -19,12 +20,19 @@ pub(super) struct Policies {
     by_key: HashMap<Arc<str>, Arc<Authorization>>,
     global: ByKey,
     by_namespace: HashMap<Arc<str>, ByKey>,
-    /// Selectors of the fail-closed forms, empty for those without one. By namespace, then by key.
-    fail_closed: BTreeMap<Arc<str>, BTreeMap<Arc<str>, Labels>>,
-    /// The namespace of each fail-closed form, by key.
-    fail_closed_in: HashMap<Arc<str>, Arc<str>>,
-    /// What the control plane sent of policies that have a fail-closed form.
+    /// The selectors of the own forms, empty for those without one, by key.
+    own: HashMap<Arc<str>, OwnForm>,
+    /// The own forms with a selector.
+    by_labels: SelectorIndex,
+    /// What the control plane sent of policies that have an own form.
     shadowed: HashMap<Arc<str>, Arc<Authorization>>,
+}
+
+/// Which pods an own form selects.
+#[derive(Debug)]
+struct OwnForm {
+    namespace: Arc<str>,
+    selector: Labels,
 }
 
 impl Policies {
@@ -32,10 +40,10 @@ impl Policies {
         self.by_key.values()
     }
 
-    /// Adds or replaces a policy as the control plane sent it. Where it has a fail-closed form, that stays in force.
+    /// Adds or replaces a policy as the control plane sent it. Where it has an own form, that stays in force.
     pub(super) fn insert(&mut self, policy: Authorization) {
         let policy = Arc::new(policy);
-        if self.has_fail_closed(&policy.key) {
+        if self.own.contains_key(&policy.key) {
             self.shadowed.insert(policy.key.clone(), policy);
         } else {
             self.put_in_force(policy);
@@ -45,28 +53,29 @@ impl Policies {
     /// Removes a policy as the control plane sent it.
     pub(super) fn remove(&mut self, key: &str) {
         self.shadowed.remove(key);
-        if !self.has_fail_closed(key) {
+        if !self.own.contains_key(key) {
             self.take_out_of_force(key);
         }
     }
 
-    /// Puts a fail-closed form in force, in place of what the control plane sends under that key. It also counts for pods whose
-    /// labels `selector` finds.
-    pub(super) fn insert_fail_closed(&mut self, form: Authorization, selector: Labels) {
+    /// Puts an own form in force, in place of what the control plane sends under that key. It also counts for pods whose labels
+    /// `selector` finds.
+    pub(super) fn insert_own(&mut self, form: Authorization, selector: Labels) {
         let key = form.key.clone();
         let former = self.take_out_of_force(&key);
-        if let Some(sent) = former.filter(|_| !self.has_fail_closed(&key)) {
+        if let Some(sent) = former.filter(|_| !self.own.contains_key(&key)) {
             self.shadowed.insert(key.clone(), sent);
         }
-        self.drop_fail_closed(&key);
-        self.fail_closed_in.insert(key.clone(), form.namespace.clone());
-        self.fail_closed.entry(form.namespace.clone()).or_default().insert(key, selector);
-        self.put_in_force(Arc::new(form));
+        self.drop_own(&key);
+        let form = Arc::new(form);
+        self.by_labels.insert(&form, &selector);
+        self.own.insert(key, OwnForm { namespace: form.namespace.clone(), selector });
+        self.put_in_force(form);
     }
 
-    /// Removes a fail-closed form: what the control plane sends is in force again.
-    pub(super) fn remove_fail_closed(&mut self, key: &str) {
-        if !self.drop_fail_closed(key) {
+    /// Removes an own form: what the control plane sends is in force again.
+    pub(super) fn remove_own(&mut self, key: &str) {
+        if !self.drop_own(key) {
             return;
         }
         self.take_out_of_force(key);
@@ -75,19 +84,10 @@ impl Policies {
         }
     }
 
-    fn has_fail_closed(&self, key: &str) -> bool {
-        self.fail_closed_in.contains_key(key)
-    }
-
-    /// Removes the selector of a fail-closed form; false if there is none.
-    fn drop_fail_closed(&mut self, key: &str) -> bool {
-        let Some(namespace) = self.fail_closed_in.remove(key) else { return false };
-        if let Some(forms) = self.fail_closed.get_mut(&namespace) {
-            forms.remove(key);
-            if forms.is_empty() {
-                self.fail_closed.remove(&namespace);
-            }
-        }
+    /// Removes the selector of an own form; false if there is none.
+    fn drop_own(&mut self, key: &str) -> bool {
+        let Some(OwnForm { namespace, selector }) = self.own.remove(key) else { return false };
+        self.by_labels.remove(key, &namespace, &selector);
         true
     }
 
@@ -126,7 +126,7 @@ impl Policies {
     }
 
     /// The policies in force for a workload, each once: GLOBAL ones, those of its namespace, the selector policies that it
-    /// lists, and the fail-closed forms that select its pod by its labels.
+    /// lists, and the own forms that select its pod by its labels.
     pub(super) fn in_force<'a>(
         &'a self,
         destination: Destination<'a>,
@@ -135,28 +135,23 @@ impl Policies {
         let Destination { workload, labels, .. } = destination;
         let of_namespace = self.by_namespace.get(&workload.namespace).into_iter().flat_map(ByKey::values);
         let scoped = self.global.values().chain(of_namespace).map(|policy| InForce::Policy(policy));
-        let listed = workload.authorization_policies.iter().filter_map(|key| match self.by_key.get(key) {
+        let listed = workload.authorization_policies.iter().filter_map(move |key| match self.by_key.get(key) {
             Some(policy) if by_scope(policy, workload) => None,
+            Some(_) if self.is_found_by_labels(key, workload, labels, root_namespace) => None,
             Some(policy) => Some(InForce::Policy(policy)),
             None => Some(InForce::Unknown(key)),
         });
-        let selected = self.selected(workload, labels, root_namespace);
-        let selected = selected.filter(|key| !workload.authorization_policies.contains(key));
-        let selected = selected.filter_map(|key| self.by_key.get(key)).map(|policy| InForce::Policy(policy));
-        scoped.chain(listed).chain(selected)
+        let root = Some(root_namespace).filter(|root| *root != &*workload.namespace);
+        let namespaces = [Some(&*workload.namespace), root].into_iter().flatten();
+        let selected = namespaces.flat_map(move |namespace| self.by_labels.find(namespace, labels));
+        scoped.chain(listed).chain(selected.map(|policy| InForce::Policy(policy)))
     }
 
-    /// The fail-closed forms that select a pod by its labels.
-    fn selected<'a>(
-        &'a self,
-        pod: &'a Workload,
-        labels: &'a Labels,
-        root_namespace: &'a str,
-    ) -> impl Iterator<Item = &'a Arc<str>> {
-        let root = Some(root_namespace).filter(|root| *root != &*pod.namespace);
-        let namespaces = [Some(&*pod.namespace), root].into_iter().flatten();
-        let forms = namespaces.filter_map(move |namespace| self.fail_closed.get(namespace)).flatten();
-        forms.filter(move |(_, selector)| selects(selector, labels)).map(|(key, _)| key)
+    /// Whether a policy is among those that select a pod by its labels.
+    fn is_found_by_labels(&self, key: &str, pod: &Workload, labels: &Labels, root_namespace: &str) -> bool {
+        let is_here = |form: &OwnForm| form.namespace == pod.namespace || &*form.namespace == root_namespace;
+        let form = self.own.get(key).filter(|form| is_here(form) && !form.selector.is_empty());
+        form.is_some_and(|form| selects(&form.selector, labels))
     }
 }
 

@@ -10,7 +10,10 @@ use super::policy_objects::{Listing, PolicyObjects};
 use super::services::Services;
 use super::update::{MeshSettings, MeshUpdate, Touched};
 use super::workloads::Workloads;
-use crate::model::authorization::{self, AccessRequest, Authorization, Destination, TrustDomains, Verdict};
+use crate::model::authorization::{
+    self, AccessRequest, AdmissionVerdict, Authorization, Destination, HttpRequest, InForce, RequestVerdict,
+    TrustDomains, Verdict,
+};
 use crate::model::balance::Endpoints;
 use crate::model::peer_authentication::Labels;
 use crate::model::pod::PodKey;
@@ -55,7 +58,7 @@ impl Mesh {
             }
             MeshUpdate::PolicyObject(object) => self.apply_policy_object(*object),
             MeshUpdate::RemovePolicyObject(key) => {
-                self.policies.remove_fail_closed(&key);
+                self.policies.remove_own(&key);
                 self.policy_objects.remove_policy(&key);
                 self.policy_version += 1;
             }
@@ -81,7 +84,7 @@ impl Mesh {
     }
 
     fn apply_policy_object(&mut self, object: PolicyObject) {
-        match &object.fail_closed {
+        match &object.own_form {
             Some(form) => {
                 let selector = match &object.target {
                     PolicyTarget::Selector(labels) => labels.clone(),
@@ -89,9 +92,9 @@ impl Mesh {
                 };
                 let mut form = form.as_ref().clone();
                 self.interner.authorization(&mut form);
-                self.policies.insert_fail_closed(form, selector);
+                self.policies.insert_own(form, selector);
             }
-            None => self.policies.remove_fail_closed(&object.key),
+            None => self.policies.remove_own(&object.key),
         }
         self.policy_objects.insert_policy(object);
         self.policy_version += 1;
@@ -281,16 +284,38 @@ impl Mesh {
         self.services.endpoints(service).into_iter().flat_map(|endpoints| endpoints.iter())
     }
 
-    /// Decides whether a connection may reach a workload of this node.
+    /// Decides whether a connection may reach a workload of this node that does not carry HTTP, or that nobody reads.
     pub fn authorize(&self, destination: &Destination<'_>, request: &AccessRequest) -> Verdict {
-        let domains = TrustDomains { own: &self.settings.trust_domain, aliases: &self.settings.trust_domain_aliases };
-        let in_force = self.policies.in_force(*destination, &self.settings.root_namespace);
-        authorization::decide(destination, request, domains, in_force)
+        authorization::decide(destination, request, self.trust_domains(), self.in_force(destination))
+    }
+
+    /// Decides about a connection of which nothing has been read: whether it may reach a workload of this node whatever it
+    /// carries, or each of its requests is to be asked about.
+    pub fn admit(&self, destination: &Destination<'_>, request: &AccessRequest) -> AdmissionVerdict {
+        authorization::admit(destination, request, self.trust_domains(), self.in_force(destination))
+    }
+
+    /// Decides whether a request that a connection carries may reach a workload of this node.
+    pub fn authorize_request(
+        &self,
+        destination: &Destination<'_>,
+        request: &AccessRequest,
+        http: &HttpRequest<'_>,
+    ) -> RequestVerdict {
+        authorization::decide_request(destination, request, http, self.trust_domains(), self.in_force(destination))
+    }
+
+    fn trust_domains(&self) -> TrustDomains<'_> {
+        TrustDomains { own: &self.settings.trust_domain, aliases: &self.settings.trust_domain_aliases }
+    }
+
+    fn in_force<'a>(&'a self, destination: &Destination<'a>) -> impl Iterator<Item = InForce<'a>> {
+        self.policies.in_force(*destination, &self.settings.root_namespace)
     }
 
     /// True where any policy is in force for a workload of this node, whatever it says.
     pub fn is_restricted(&self, destination: &Destination<'_>) -> bool {
-        self.policies.in_force(*destination, &self.settings.root_namespace).next().is_some()
+        self.in_force(destination).next().is_some()
     }
 
     /// The selector policies that a pod with these labels lists, where its workload is not known yet.

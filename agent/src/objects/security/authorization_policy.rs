@@ -1,10 +1,8 @@
 //! AuthorizationPolicy: what may connect to what. Its rules are in `rule`; it is read by `yaml` and
 //! `protobuf`, which both end in [`AuthorizationPolicy::checked`].
 
-use super::condition::Condition;
 use super::rule::Rule;
-use super::values::Values;
-use crate::model::authorization::StringMatch;
+use super::unmatchable::{self, Closes};
 use crate::model::policy_object::PolicyTarget;
 use crate::objects::labels::Labels;
 use crate::objects::metadata::Metadata;
@@ -22,6 +20,8 @@ pub struct AuthorizationPolicy {
     /// Any rule that matches makes the policy match.
     pub rules: Vec<Rule>,
     pub dry_run: bool,
+    /// Name of the external authorizer of a CUSTOM policy.
+    pub provider: Option<String>,
 }
 
 /// `action`: what happens to the requests that the rules match.
@@ -65,10 +65,14 @@ impl AuthorizationPolicy {
             list.error("a DENY or CUSTOM policy without rules never triggers: add a rule, {} matches everything");
         }
         if action == PolicyAction::Deny && rules.iter().any(Rule::is_http_only) {
-            list.notice("a DENY rule with HTTP attributes only denies all TCP connections in its scope");
+            list.notice("a DENY rule with HTTP attributes only also denies every connection in its scope that does not carry HTTP");
         }
-        check_matches(action, &rules, &list);
-        Self { target, action, rules, dry_run: dry_run(metadata, spec.report()) }
+        let closes = Closes {
+            by_values: matches!(action, PolicyAction::Deny | PolicyAction::Custom),
+            by_not_values: action == PolicyAction::Allow,
+        };
+        unmatchable::check(closes, &rules, &list);
+        Self { target, action, rules, dry_run: dry_run(metadata, spec.report()), provider }
     }
 }
 
@@ -129,79 +133,6 @@ fn check_provider(action: PolicyAction, provider: Option<&str>, spec: &Place<'_>
     }
     if provider.is_some() && action != PolicyAction::Custom {
         place.error("is allowed with action CUSTOM only: remove it");
-    }
-}
-
-/// What the values of a field name.
-#[derive(Debug, Clone, Copy)]
-enum Named {
-    Principals,
-    Namespaces,
-    Ports,
-}
-
-impl Named {
-    /// Why this value can match nothing, if that is so.
-    fn why_no_match(self, text: &str) -> Option<String> {
-        let pattern = StringMatch::written(text);
-        let (can_match, form) = match self {
-            Self::Principals => (
-                pattern.can_match_a_principal(),
-                "matches nobody: a principal is <trust domain>/ns/<namespace>/sa/<service account>, without spiffe://, with a \
-                 star at one end at most",
-            ),
-            Self::Namespaces => (
-                pattern.can_match_a_namespace(),
-                "matches nobody: a namespace is a name such as shop, with a star at one end at most",
-            ),
-            Self::Ports => (text != "0", "matches no connection: a port is 1 to 65535"),
-        };
-        (!can_match).then(|| format!("{text:?} {form}"))
-    }
-}
-
-/// Finds principals and namespaces that match nobody, and ports that no connection has. Where the policy would then close less
-/// than its author meant, it is not valid.
-fn check_matches(action: PolicyAction, rules: &[Rule], list: &Place<'_>) {
-    for (at, rule) in rules.iter().enumerate() {
-        let place = list.item(at);
-        for (at, source) in rule.from.iter().enumerate() {
-            let place = place.field("from").item(at).field("source");
-            let at = |names: [&'static str; 2]| names.map(|name| place.field(name));
-            check_values(action, Named::Principals, &source.principals, at(["principals", "notPrincipals"]));
-            check_values(action, Named::Namespaces, &source.namespaces, at(["namespaces", "notNamespaces"]));
-        }
-        for (at, operation) in rule.to.iter().enumerate() {
-            let place = place.field("to").item(at).field("operation");
-            check_values(action, Named::Ports, &operation.ports, ["ports", "notPorts"].map(|name| place.field(name)));
-        }
-        for (at, condition) in rule.when.iter().enumerate() {
-            let place = place.field("when").item(at);
-            let places = || ["values", "notValues"].map(|name| place.field(name));
-            match condition {
-                Condition::SourcePrincipal(values) => check_values(action, Named::Principals, values, places()),
-                Condition::SourceNamespace(values) => check_values(action, Named::Namespaces, values, places()),
-                Condition::DestinationPort(values) => check_values(action, Named::Ports, values, places()),
-                _ => {}
-            }
-        }
-    }
-}
-
-fn check_values<T: ToString>(
-    action: PolicyAction,
-    named: Named,
-    values: &Values<T>,
-    [place, not_place]: [Place<'_>; 2],
-) {
-    let denies = matches!(action, PolicyAction::Deny | PolicyAction::Custom);
-    let allows = action == PolicyAction::Allow;
-    for (values, place, closes) in [(&values.values, place, denies), (&values.not_values, not_place, allows)] {
-        for (at, value) in values.iter().enumerate() {
-            let Some(reason) = named.why_no_match(&value.to_string()) else { continue };
-            let place = place.item(at);
-            if closes { place.error(reason) } else { place.notice(reason) }
-        }
     }
 }
 

@@ -5,7 +5,7 @@ use super::authorization_policy::{AuthorizationPolicy, PolicyAction, TargetRefer
 use super::condition::Condition;
 use super::peer_authentication;
 use super::rule::{Operation, Rule, Source, WrittenOperation, WrittenSource};
-use super::values::Values;
+use crate::model::authorization::Values;
 use crate::model::peer_authentication::{MtlsMode, PeerAuthentication};
 use crate::objects::labels::{self, Labels};
 use crate::objects::metadata::Metadata;
@@ -86,7 +86,7 @@ fn rule(wire: &pb::Rule, metadata: &Metadata, place: &Place<'_>) -> Rule {
     for (at, pb::Condition { key, values: has, not_values }) in when.iter().enumerate() {
         let place = place.field("when").item(at);
         let texts = values(&place, ("values", has), ("notValues", not_values));
-        rule.when.extend(Condition::checked(key, &texts, &place));
+        rule.when.extend(Condition::checked(key, &texts, &metadata.namespace, &place));
     }
     rule
 }

@@ -1,11 +1,12 @@
 //! The rules of an AuthorizationPolicy, checked with Istio's rules; the items of `when` are in `condition`.
 //!
-//! What only an HTTP proxy can see is kept by name alone: the rule's meaning without it is decided in `compile`.
+//! What only an HTTP proxy can see is in the form in which the model compares it with requests.
 
 use ipnet::IpNet;
 
 use super::condition::Condition;
-use super::values::{ServiceAccountName, Values, ip_block, is_not_empty, pattern, port, trust_domain};
+use super::values::{ServiceAccountName, ip_block, path, pattern, port, request_principal, text_match, trust_domain};
+use crate::model::authorization::{RequestCondition, Values};
 use crate::objects::reading::{Place, Text};
 
 /// All parts must hold; a part without entries is absent.
@@ -26,19 +27,21 @@ impl Rule {
         let parts = self.from.len() + self.to.len() + self.when.len();
         let http = self.from.iter().all(|source| source.is_http_only())
             && self.to.iter().all(|operation| operation.ports.is_both_empty())
-            && self.when.iter().all(|condition| matches!(condition, Condition::Http(_)));
+            && self.when.iter().all(|condition| matches!(condition, Condition::Request { .. }));
         parts > 0 && http
     }
 
     /// Names of the HTTP attributes in this rule, in order of appearance.
-    pub fn http_attributes(&self) -> impl Iterator<Item = &str> {
-        let from = self.from.iter().flat_map(|source| source.http.iter().copied());
-        let to = self.to.iter().flat_map(|operation| operation.http.iter().copied());
+    pub fn http_attributes(&self) -> Vec<&str> {
+        let from = self.from.iter().flat_map(|source| &source.request);
+        let to = self.to.iter().flat_map(|operation| &operation.request);
         let when = self.when.iter().filter_map(|condition| match condition {
-            Condition::Http(key) => Some(key.as_str()),
+            Condition::Request { key, .. } => Some(key.as_str()),
             _ => None,
         });
-        from.chain(to).chain(when)
+        let mut names: Vec<&str> = from.chain(to).flat_map(field_names).collect();
+        names.extend(when);
+        names
     }
 }
 
@@ -50,8 +53,8 @@ pub struct Source {
     pub ip_blocks: Values<IpNet>,
     pub service_accounts: Values<ServiceAccountName>,
     pub trust_domains: Values<String>,
-    /// Names of the fields set that need HTTP.
-    pub http: Vec<&'static str>,
+    /// The fields that need HTTP.
+    pub request: Vec<RequestCondition>,
 }
 
 /// The fields of a `source` before their values are checked.
@@ -84,11 +87,9 @@ impl Source {
             ip_blocks: written.ip_blocks.checked(ip_block),
             service_accounts: accounts.checked(|text| ServiceAccountName::of(text, namespace)),
             trust_domains: written.trust_domains.checked(trust_domain),
-            http: http_fields(&[
-                ("requestPrincipals", &written.request_principals.values),
-                ("notRequestPrincipals", &written.request_principals.not_values),
-                ("remoteIpBlocks", &written.remote_ip_blocks.values),
-                ("notRemoteIpBlocks", &written.remote_ip_blocks.not_values),
+            request: set([
+                RequestCondition::RequestPrincipal(written.request_principals.checked(request_principal)),
+                RequestCondition::RemoteIp(written.remote_ip_blocks.checked(ip_block)),
             ]),
         };
         if source == Self::default() && !place.has_errors() {
@@ -122,8 +123,8 @@ impl Source {
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Operation {
     pub ports: Values<u16>,
-    /// Names of the fields set that need HTTP.
-    pub http: Vec<&'static str>,
+    /// The fields that need HTTP.
+    pub request: Vec<RequestCondition>,
 }
 
 /// The fields of an `operation` before their values are checked.
@@ -140,13 +141,10 @@ impl Operation {
     pub(super) fn checked(written: &WrittenOperation<'_>, place: &Place<'_>) -> Self {
         let operation = Self {
             ports: written.ports.checked(port),
-            http: http_fields(&[
-                ("hosts", &written.hosts.values),
-                ("notHosts", &written.hosts.not_values),
-                ("methods", &written.methods.values),
-                ("notMethods", &written.methods.not_values),
-                ("paths", &written.paths.values),
-                ("notPaths", &written.paths.not_values),
+            request: set([
+                RequestCondition::Method(written.methods.checked(text_match)),
+                RequestCondition::Path(written.paths.checked(path)),
+                RequestCondition::Host(written.hosts.checked(text_match)),
             ]),
         };
         if operation == Self::default() && !place.has_errors() {
@@ -156,13 +154,24 @@ impl Operation {
     }
 }
 
-/// The names of those fields that are set.
-fn http_fields(fields: &[(&'static str, &Vec<Text<'_>>)]) -> Vec<&'static str> {
-    let mut set = Vec::new();
-    for (name, texts) in fields {
-        if texts.iter().filter(|text| is_not_empty(text)).count() > 0 {
-            set.push(*name);
-        }
+/// Those conditions that are one.
+fn set<const N: usize>(conditions: [RequestCondition; N]) -> Vec<RequestCondition> {
+    conditions.into_iter().filter(|condition| field_names(condition).next().is_some()).collect()
+}
+
+/// The names of the fields of a source or an operation that a condition comes from.
+fn field_names(condition: &RequestCondition) -> impl Iterator<Item = &'static str> {
+    fn both<T>(values: &Values<T>, names: [&'static str; 2]) -> [Option<&'static str>; 2] {
+        let is_set = [!values.values.is_empty(), !values.not_values.is_empty()];
+        [is_set[0].then_some(names[0]), is_set[1].then_some(names[1])]
     }
-    set
+    let names = match condition {
+        RequestCondition::Method(values) => both(values, ["methods", "notMethods"]),
+        RequestCondition::Path(values) => both(values, ["paths", "notPaths"]),
+        RequestCondition::Host(values) => both(values, ["hosts", "notHosts"]),
+        RequestCondition::RequestPrincipal(values) => both(values, ["requestPrincipals", "notRequestPrincipals"]),
+        RequestCondition::RemoteIp(values) => both(values, ["remoteIpBlocks", "notRemoteIpBlocks"]),
+        RequestCondition::Header { .. } | RequestCondition::Claim { .. } | RequestCondition::Unseen => [None, None],
+    };
+    names.into_iter().flatten()
 }

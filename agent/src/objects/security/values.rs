@@ -4,29 +4,8 @@ use std::net::IpAddr;
 
 use ipnet::IpNet;
 
-use crate::model::authorization::can_be_a_name;
+use crate::model::authorization::{PathMatch, RequestPrincipalMatch, StringMatch, Values, can_be_a_name};
 use crate::objects::reading::Text;
-
-/// Any of `values` must hold, if there are any, and none of `not_values`.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Values<T> {
-    pub values: Vec<T>,
-    pub not_values: Vec<T>,
-}
-
-impl<T> Default for Values<T> {
-    fn default() -> Self {
-        Self { values: Vec::new(), not_values: Vec::new() }
-    }
-}
-
-impl<T> Values<T> {
-    /// True if there is no condition.
-    #[must_use]
-    pub fn is_both_empty(&self) -> bool {
-        self.values.is_empty() && self.not_values.is_empty()
-    }
-}
 
 impl<'t> Values<Text<'t>> {
     /// Each value after its check; one that is not valid is reported and left out.
@@ -48,6 +27,21 @@ pub(super) fn is_not_empty(text: &Text<'_>) -> bool {
 /// how much depends on it.
 pub(super) fn pattern(Text { text, .. }: &Text<'_>) -> Option<String> {
     Some((*text).to_owned())
+}
+
+/// A string with Istio's stars that a part of a request is compared with.
+pub(super) fn text_match(Text { text, .. }: &Text<'_>) -> Option<StringMatch> {
+    Some(StringMatch::written(text))
+}
+
+/// A path, or a template of paths.
+pub(super) fn path(Text { text, place }: &Text<'_>) -> Option<PathMatch> {
+    PathMatch::written(text).map_err(|wrong| place.error(format!("{text:?} cannot be enforced: {wrong}"))).ok()
+}
+
+/// Issuer and subject of a token.
+pub(super) fn request_principal(Text { text, .. }: &Text<'_>) -> Option<RequestPrincipalMatch> {
+    Some(RequestPrincipalMatch::written(text))
 }
 
 /// An IP block; an address is a block of one.

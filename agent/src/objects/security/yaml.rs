@@ -4,7 +4,7 @@ use super::authorization_policy::{AuthorizationPolicy, PolicyAction, TargetRefer
 use super::condition::Condition;
 use super::peer_authentication;
 use super::rule::{Operation, Rule, Source, WrittenOperation, WrittenSource};
-use super::values::Values;
+use crate::model::authorization::Values;
 use crate::model::peer_authentication::{MtlsMode, PeerAuthentication};
 use crate::objects::labels::{self, Labels};
 use crate::objects::metadata::Metadata;
@@ -66,7 +66,7 @@ fn rule(mut fields: Fields<'_>, metadata: &Metadata) -> Rule {
     let rule = Rule {
         from: parts(&mut fields, "from", "source", |source| read_source(source, metadata)),
         to: parts(&mut fields, "to", "operation", operation),
-        when: conditions(&mut fields),
+        when: conditions(&mut fields, metadata),
     };
     fields.finish();
     rule
@@ -130,7 +130,7 @@ fn operation(mut fields: Fields<'_>) -> Operation {
     Operation::checked(&written, &place)
 }
 
-fn conditions(fields: &mut Fields<'_>) -> Vec<Condition> {
+fn conditions(fields: &mut Fields<'_>, metadata: &Metadata) -> Vec<Condition> {
     let report = fields.report();
     let mut found = Vec::new();
     for item in fields.items("when") {
@@ -139,7 +139,7 @@ fn conditions(fields: &mut Fields<'_>) -> Vec<Condition> {
         let key = condition.text("key").unwrap_or_default();
         let values = values(&mut condition, "values", "notValues");
         condition.finish();
-        found.extend(Condition::checked(&key, &values, &place));
+        found.extend(Condition::checked(&key, &values, &metadata.namespace, &place));
     }
     found
 }

@@ -39,7 +39,7 @@ fn what_a_real_istiod_passes_on_is_what_its_author_wrote() {
             panic!("{} is rejected", envelope.name)
         };
         let mut same = files.authorization_policies().filter(|file| file.metadata.name == metadata.name);
-        assert_eq!(same.next().map(|file| file.spec), Some(&policy), "{}", envelope.name);
+        assert_eq!(same.next().map(|file| &file.spec.policy), Some(&policy), "{}", envelope.name);
     }
     let peers = recorded::<pb::PeerAuthentication>(PEERS);
     assert_eq!(peers.len(), files.peer_authentications().count());

@@ -23,12 +23,13 @@ pub(in crate::xds) fn authorization(name: &str, body: &[u8]) -> Result<Authoriza
         .groups
         .iter()
         .enumerate()
-        .map(|(i, wire)| group(wire, action).map_err(|e| e.within(&format!("groups[{i}]"))));
+        .map(|(i, wire)| group(i, wire, action).map_err(|e| e.within(&format!("groups[{i}]"))));
     Ok(Authorization {
         key: name.into(),
         scope: scope(wire.scope)?,
         action,
         dry_run: wire.dry_run,
+        provider: "".into(),
         groups: groups.collect::<Result<_, _>>()?,
         namespace: wire.namespace.into(),
         invalid: None,
@@ -68,6 +69,7 @@ pub(in crate::xds) fn denial_of_unreadable(
         action: Action::Deny,
         // A dry run that cannot be read might not have been one.
         dry_run: false,
+        provider: "".into(),
         groups: Vec::new(),
         invalid: Some(reason.into()),
     }
@@ -88,14 +90,14 @@ fn action(value: i32) -> Result<Action, Malformed> {
     })
 }
 
-fn group(wire: &pb::Group, action: Action) -> Result<Group, Malformed> {
+fn group(rule: usize, wire: &pb::Group, action: Action) -> Result<Group, Malformed> {
     let clauses = wire.rules.iter().enumerate().map(|(i, wire)| {
         let matches = wire.matches.iter().enumerate();
         let matches =
             matches.map(|(j, wire)| one_match(wire, action).map_err(|e| e.within(&format!("rules[{i}].matches[{j}]"))));
         Ok(Clause { matches: matches.collect::<Result<_, Malformed>>()? })
     });
-    Ok(Group { clauses: clauses.collect::<Result<_, Malformed>>()? })
+    Ok(Group { rule, clauses: clauses.collect::<Result<_, Malformed>>()? })
 }
 
 fn one_match(wire: &pb::Match, action: Action) -> Result<Match, Malformed> {
@@ -112,7 +114,7 @@ fn one_match(wire: &pb::Match, action: Action) -> Result<Match, Malformed> {
     let not_destination_ports = ports("not_destination_ports", &wire.not_destination_ports)?;
     // What keeps somebody out must be about somebody, and about a port that there is.
     match action {
-        Action::Deny => {
+        Action::Deny | Action::Audit | Action::Custom => {
             about_somebody("", &principals, &namespaces, &accounts)?;
             about_some_port("destination_ports", &destination_ports)?;
         }
@@ -134,6 +136,7 @@ fn one_match(wire: &pb::Match, action: Action) -> Result<Match, Malformed> {
         not_destination_ports,
         service_accounts: accounts,
         not_service_accounts: not_accounts,
+        request: Vec::new(),
     })
 }
 

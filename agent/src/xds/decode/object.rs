@@ -1,5 +1,5 @@
 //! Objects as their authors wrote them, out of their envelopes. Their content is read by `objects::protobuf`; a policy is
-//! compiled for L4 by `compile`.
+//! compiled by `compile`.
 
 use std::sync::Arc;
 
@@ -7,7 +7,7 @@ use prost::Message;
 use serde_json::{Value as Json, json};
 
 use super::malformed::{Flaw, Malformed, named};
-use crate::compile::{self, L4Policy};
+use crate::compile::{self, CompiledPolicy};
 use crate::model::peer_authentication::{MtlsMode, PeerAuthentication};
 use crate::model::policy_object::{PeerObject, PolicyObject, PolicyTarget};
 use crate::objects::Kind;
@@ -67,7 +67,7 @@ fn message<T: Message + Default>(envelope: &mcp::Resource, expected: &'static st
     Ok(message)
 }
 
-/// Reads an AuthorizationPolicy; with the L4 policy that it comes to, where istiod's would allow more than its author did.
+/// Reads an AuthorizationPolicy; with what it comes to, where istiod's L4 form says something else.
 ///
 /// # Errors
 /// When not even what it is about can be read; give the reason to [`object_denial_of_unreadable`] then.
@@ -81,7 +81,7 @@ pub(in crate::xds) fn policy_object(
         key: name.into(),
         namespace: namespace_of(name).into(),
         target: PolicyTarget::Elsewhere,
-        fail_closed: None,
+        own_form: None,
         notes: Vec::new(),
     };
     if is_for_waypoints(&envelope) {
@@ -93,9 +93,9 @@ pub(in crate::xds) fn policy_object(
     let (enforced, rejected) = match checked {
         Checked::Valid(policy) => {
             let note = |text: String| object.notes.push(text.into());
-            let enforced = match compile::l4_policy(root_namespace, &metadata, &policy, note) {
-                None | Some(L4Policy { is_istiods: true, .. }) => None,
-                Some(L4Policy { authorization, .. }) => Some(authorization),
+            let enforced = match compile::policy(root_namespace, &metadata, &policy, note) {
+                None | Some(CompiledPolicy { is_istiods: true, .. }) => None,
+                Some(CompiledPolicy { authorization, .. }) => Some(authorization),
             };
             object.target = policy.target;
             (enforced, None)
@@ -110,7 +110,7 @@ pub(in crate::xds) fn policy_object(
     };
     if let Some(enforced) = enforced {
         named("name", &enforced.key, name)?;
-        object.fail_closed = Some(Box::new(enforced));
+        object.own_form = Some(Box::new(enforced));
     }
     Ok((object, rejected))
 }
@@ -129,7 +129,7 @@ pub(in crate::xds) fn object_denial_of_unreadable(name: &str, reason: &str, root
         key: name.into(),
         namespace: namespace_of(name).into(),
         target: PolicyTarget::Namespace,
-        fail_closed: Some(Box::new(super::authorization::denial_of_unreadable(name, &[], reason, root_namespace))),
+        own_form: Some(Box::new(super::authorization::denial_of_unreadable(name, &[], reason, root_namespace))),
         notes: Vec::new(),
     }
 }

@@ -113,7 +113,7 @@ fn summary(update: &MeshUpdate) -> String {
             None => format!("policy {}", policy.key),
         },
         MeshUpdate::RemoveAuthorization(name) => format!("-policy {name}"),
-        MeshUpdate::PolicyObject(object) => format!("object {} {}", object.key, object.fail_closed.is_some()),
+        MeshUpdate::PolicyObject(object) => format!("object {} {}", object.key, object.own_form.is_some()),
         MeshUpdate::RemovePolicyObject(name) => format!("-object {name}"),
         MeshUpdate::PeerObject(object) => format!("peer object {}", object.key),
         MeshUpdate::RemovePeerObject(name) => format!("-peer object {name}"),

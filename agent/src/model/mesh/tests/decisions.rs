@@ -305,12 +305,13 @@ fn random_match(draw: &mut Draw) -> Match {
         not_destination_ports: some(draw, port),
         service_accounts: some(draw, account),
         not_service_accounts: some(draw, account),
+        request: Vec::new(),
     }
 }
 
 fn random_group(draw: &mut Draw) -> Group {
     let clause = |draw: &mut Draw| Clause { matches: (0..draw.below(3)).map(|_| random_match(draw)).collect() };
-    Group { clauses: (0..draw.below(3)).map(|_| clause(draw)).collect() }
+    Group { clauses: (0..draw.below(3)).map(|_| clause(draw)).collect(), ..Group::default() }
 }
 
 fn random_policy(draw: &mut Draw, number: usize) -> Authorization {
@@ -321,6 +322,7 @@ fn random_policy(draw: &mut Draw, number: usize) -> Authorization {
         scope: *draw.one_of(&[Global, Namespace, WorkloadSelector, WorkloadSelector]),
         action: *draw.one_of(&[Allow, Allow, Deny]),
         dry_run: draw.below(8) == 0,
+        provider: "".into(),
         groups: (0..draw.below(4)).map(|_| random_group(draw)).collect(),
         invalid: (draw.below(40) == 0).then(|| text("ambiguous")),
     }

@@ -22,7 +22,7 @@ fn object(name: &str, selector: &str, form: Option<Authorization>) -> MeshUpdate
         key: format!("bookinfo/{name}").into(),
         namespace: "bookinfo".into(),
         target,
-        fail_closed: form.map(Box::new),
+        own_form: form.map(Box::new),
         notes: Vec::new(),
     }))
 }
@@ -44,7 +44,7 @@ fn outcome(mesh: &Mesh, pod: &str) -> Result<(), Denied> {
 }
 
 #[test]
-fn a_fail_closed_form_counts_in_place_of_what_the_control_plane_sent_as_long_as_there_is_one() {
+fn an_own_form_counts_in_place_of_what_the_control_plane_sent_as_long_as_there_is_one() {
     let sent = || MeshUpdate::from(policy("p", Namespace, Deny, vec![]));
     let form = || object("p", "", Some(policy("p", Namespace, Deny, vec![Group::default()])));
     let denied = || Err(Denied::ByPolicy("bookinfo/p".into()));
@@ -63,7 +63,7 @@ fn a_fail_closed_form_counts_in_place_of_what_the_control_plane_sent_as_long_as_
 }
 
 #[test]
-fn a_fail_closed_form_with_a_selector_finds_pods_by_their_labels() {
+fn an_own_form_with_a_selector_finds_pods_by_their_labels() {
     let form = policy("p", WorkloadSelector, Deny, vec![Group::default()]);
     let mesh = mesh([object("p", "app=reviews", Some(form))]);
     assert_eq!(outcome(&mesh, "app=reviews,version=v1"), Err(Denied::ByPolicy("bookinfo/p".into())));

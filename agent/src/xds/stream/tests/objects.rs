@@ -67,7 +67,7 @@ fn only_policies_whose_l4_form_of_istiod_is_not_theirs_get_another() {
     for update in updates {
         let MeshUpdate::PolicyObject(object) = update else { panic!("{update:?}") };
         let groups =
-            object.fail_closed.as_ref().map_or("istiod's".to_owned(), |form| format!("{} groups", form.groups.len()));
+            object.own_form.as_ref().map_or("istiod's".to_owned(), |form| format!("{} groups", form.groups.len()));
         let target = match object.target {
             PolicyTarget::Namespace => "namespace",
             PolicyTarget::Selector(_) => "selector",
@@ -79,7 +79,7 @@ fn only_policies_whose_l4_form_of_istiod_is_not_theirs_get_another() {
         "bookinfo/deny-cidr: namespace, 1 groups",
         "bookinfo/details-l4: selector, istiod's",
         "bookinfo/ratings-deny: elsewhere, istiod's",
-        "bookinfo/ratings-sel-l7: selector, 1 groups",
+        "bookinfo/ratings-sel-l7: selector, 2 groups",
         "bookinfo/reviews-l7: elsewhere, istiod's",
     ];
     found.sort();
