@@ -11,6 +11,7 @@ mod figures;
 mod heap;
 mod made_up;
 mod memory;
+mod policies;
 mod timings;
 
 #[global_allocator]
@@ -23,6 +24,7 @@ fn main() -> ExitCode {
     memory::measure(&wire, &mut figures);
     let mut criterion = Criterion::default().without_plots().configure_from_args();
     timings::measure(&mut criterion, &wire, &mut figures);
+    policies::measure(&mut criterion, &mut figures);
     criterion.final_summary();
     print!("{figures}");
     if figures.all_met() { ExitCode::SUCCESS } else { ExitCode::FAILURE }

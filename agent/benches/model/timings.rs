@@ -191,11 +191,11 @@ fn resend(wire: &Wire, mesh: &SharedMesh, act: impl FnOnce() + Send) -> Waits {
 }
 
 /// Sorts, too.
-fn median(times: &mut [Duration]) -> Duration {
+pub(crate) fn median(times: &mut [Duration]) -> Duration {
     times.sort_unstable();
     times[times.len() / 2]
 }
 
-fn micros(time: Duration) -> f64 {
+pub(crate) fn micros(time: Duration) -> f64 {
     time.as_secs_f64() * 1e6
 }

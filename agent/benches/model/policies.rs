@@ -1,0 +1,158 @@
+//! What policies about requests cost: in memory, when one of them changes, and for each request.
+
+use std::collections::BTreeMap;
+use std::hint::black_box;
+use std::time::{Duration, Instant};
+
+use criterion::{Bencher, Criterion};
+use prost::Message;
+use weir::api::model::authorization::{AccessRequest, Destination, HttpRequest};
+use weir::api::model::http::RequestHead;
+use weir::api::proto::envoy::service::discovery::v3::{DeltaDiscoveryResponse, Resource};
+use weir::api::proto::istio::mcp::v1alpha1 as mcp;
+use weir::api::proto::istio::security::v1beta1 as pb;
+use weir::api::proto::istio::r#type::v1beta1::WorkloadSelector;
+
+use crate::figures::Figures;
+use crate::heap::live_bytes;
+use crate::made_up::{self, Wire};
+use crate::memory::receiver;
+use crate::timings::{median, micros};
+
+/// All in one namespace.
+const POLICIES: usize = 10_000;
+/// So many select a pod.
+const POLICIES_OF_A_POD: usize = 10;
+const RULES: usize = 10;
+/// Whether a request may pass, over all rules of all policies of its pod.
+const DECISION_BOUND_US: f64 = 2.0;
+
+pub(crate) fn measure(criterion: &mut Criterion, figures: &mut Figures) {
+    let (mesh, receiver) = receiver();
+    let _ = receiver.handle_response(Wire::new(1, 1).response());
+    let live = live_bytes();
+    let started = Instant::now();
+    let _ = receiver.handle_response(response(0..POLICIES, ""));
+    figures.shown(format!("{POLICIES} policies of {RULES} rules, one response"), millis(started.elapsed()), "ms");
+    figures.shown("memory: a policy, with its object", (live_bytes() - live) as f64 / POLICIES as f64, "B");
+    let mut times: Vec<Duration> = (0..100)
+        .map(|turn| {
+            let changed = response(turn * 7..turn * 7 + 1, "changed");
+            let started = Instant::now();
+            let _ = receiver.handle_response(changed);
+            started.elapsed()
+        })
+        .collect();
+    figures.shown("one policy of them changed, median", micros(median(&mut times)), "µs");
+
+    let mesh = mesh.read();
+    let workload = mesh.workload(&made_up::uid(0, 1)).expect("it was sent").clone();
+    let labels = BTreeMap::from([
+        ("app".to_owned(), app(7)),
+        ("pod-template-hash".to_owned(), "5d4f6c".to_owned()),
+        ("tier".to_owned(), "backend".to_owned()),
+        ("version".to_owned(), "v1".to_owned()),
+    ]);
+    let destination = Destination { labels: &labels, ..Destination::of(&workload) };
+    let access = AccessRequest {
+        source: Some("spiffe://cluster.local/ns/team-000/sa/client-9".parse().expect("it is one")),
+        source_ip: made_up::vip(1),
+        destination: (made_up::vip(2), 8080).into(),
+    };
+    let fields = [("accept", "*/*"), ("user-agent", "bench"), ("x-request-id", "7"), ("x-tenant", "a")];
+    let requests = [("GET", "that the last rule of the last policy allows", true), ("PUT", "that none allows", false)];
+    for (method, what, is_allowed) in requests {
+        let head = RequestHead {
+            method: method.into(),
+            target: b"/api/v1/items-9-9/7?page=2".to_vec(),
+            authority: b"checkout.team-000.svc.cluster.local".to_vec(),
+            fields: fields.into_iter().collect(),
+            ..RequestHead::default()
+        };
+        let decide = || mesh.authorize_request(&destination, &access, &HttpRequest::of(&head)).outcome.is_ok();
+        assert_eq!(decide(), is_allowed, "{what}");
+        let mut times = Vec::new();
+        criterion.bench_function(&format!("decision about a request {what}"), |bencher: &mut Bencher<'_>| {
+            bencher.iter_custom(|iterations| {
+                let started = Instant::now();
+                for _ in 0..iterations {
+                    black_box(decide());
+                }
+                let all = started.elapsed();
+                times.push(all.div_f64(iterations as f64));
+                all
+            });
+        });
+        let value = micros(median(&mut times));
+        figures.bounded(
+            format!("decision about a request {what}, {POLICIES_OF_A_POD} policies"),
+            value,
+            "µs",
+            DECISION_BOUND_US,
+        );
+    }
+}
+
+fn app(number: usize) -> String {
+    format!("checkout-{number:05}")
+}
+
+/// Policies as istiod sends objects. `mark` makes them other policies than without it.
+fn response(numbers: std::ops::Range<usize>, mark: &str) -> DeltaDiscoveryResponse {
+    DeltaDiscoveryResponse {
+        resources: numbers.map(|number| resource(number, mark)).collect(),
+        type_url: "security.istio.io/v1/AuthorizationPolicy".to_owned(),
+        nonce: "n".to_owned(),
+        ..Default::default()
+    }
+}
+
+fn resource(number: usize, mark: &str) -> Resource {
+    let name = format!("team-000/policy-{number:05}");
+    let policy = policy(number, mark);
+    let envelope = mcp::Resource {
+        metadata: Some(mcp::Metadata { name: name.clone(), ..Default::default() }),
+        body: Some(prost_types::Any {
+            type_url: "type.googleapis.com/istio.security.v1beta1.AuthorizationPolicy".to_owned(),
+            value: policy.encode_to_vec(),
+        }),
+    };
+    let type_url = "type.googleapis.com/istio.mcp.v1alpha1.Resource".to_owned();
+    let body = prost_types::Any { type_url, value: envelope.encode_to_vec() };
+    Resource { name, version: format!("1{mark}"), resource: Some(body), ..Default::default() }
+}
+
+/// An ALLOW policy: each rule for another client and another prefix.
+fn policy(number: usize, mark: &str) -> pb::AuthorizationPolicy {
+    let (pod, place) = (number / POLICIES_OF_A_POD, number % POLICIES_OF_A_POD);
+    let rule = |rule: usize| {
+        let source = pb::Source {
+            principals: vec![format!("cluster.local/ns/team-000/sa/client-{rule}")],
+            ..Default::default()
+        };
+        let operation = pb::Operation {
+            methods: vec!["GET".to_owned(), "HEAD".to_owned()],
+            paths: vec![format!("/api/v1/items-{place}-{rule}/*"), format!("/{mark}")],
+            ..Default::default()
+        };
+        let tenant = pb::Condition {
+            key: "request.headers[x-tenant]".to_owned(),
+            values: vec!["a".to_owned(), "b".to_owned()],
+            ..Default::default()
+        };
+        pb::Rule {
+            from: vec![pb::rule::From { source: Some(source) }],
+            to: vec![pb::rule::To { operation: Some(operation) }],
+            when: vec![tenant],
+        }
+    };
+    pb::AuthorizationPolicy {
+        selector: Some(WorkloadSelector { match_labels: [("app".to_owned(), app(pod))].into() }),
+        rules: (0..RULES).map(rule).collect(),
+        ..Default::default()
+    }
+}
+
+fn millis(time: Duration) -> f64 {
+    time.as_secs_f64() * 1e3
+}
