@@ -4,6 +4,7 @@
 //! nobody has declared which one a port speaks.
 
 mod detect;
+mod exchange;
 mod pool;
 mod pump;
 mod replay;
@@ -68,6 +69,7 @@ pub(crate) mod h2 {
 }
 
 pub(crate) use self::detect::{Detected, detect};
+pub(crate) use self::exchange::Exchange;
 pub(crate) use self::pool::{Reuse, TakenIdle, UpstreamPool};
 pub(crate) use self::pump::{ResponseBody, until_response};
 pub(crate) use self::replay::{KeptBody, RequestBody};

@@ -10,6 +10,14 @@ pub mod connector;
 mod hbone_probes;
 mod heartbeat;
 
+mod http {
+    //! What both ends of a request have in common.
+
+    mod answer;
+
+    pub(super) use self::answer::{Answer, flag_of, refuse};
+}
+
 mod inbound {
     //! Connections to a pod: HBONE from peers, plaintext from everybody else. Each is admitted by policy, then joined with
     //! the pod's application.

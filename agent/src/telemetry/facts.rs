@@ -21,7 +21,7 @@ pub(super) struct SettingNotes {
     text: RequestText,
     version: HttpVersion,
     pub(super) route: Option<Arc<str>>,
-    pub(super) details: Option<&'static str>,
+    pub(super) details: Option<Cow<'static, str>>,
 }
 
 impl SettingNotes {
@@ -31,7 +31,7 @@ impl SettingNotes {
         Self { setting, reporter, text, version: head.version, route: None, details: None }
     }
 
-    pub(super) fn take_response(&mut self, head: &ResponseHead, details: &'static str) {
+    pub(super) fn take_response(&mut self, head: &ResponseHead, details: Cow<'static, str>) {
         let wanted = &self.setting.of(self.reporter).wanted.response;
         self.text.take_response(head, wanted.iter().map(|name| &**name));
         self.details = Some(details);
@@ -74,7 +74,7 @@ impl Facts for RequestFacts<'_> {
             }),
             TextAttribute::Response(name) => self.notes.response_field(name),
             TextAttribute::Protocol => Some(version(self.notes.version).into()),
-            TextAttribute::ResponseCodeDetails => self.notes.details.map(Cow::Borrowed),
+            TextAttribute::ResponseCodeDetails => self.notes.details.as_deref().map(Cow::Borrowed),
             TextAttribute::RouteName => self.notes.route.as_deref().map(Cow::Borrowed),
             TextAttribute::ClusterName => Some(cluster(self.request)),
             TextAttribute::UpstreamAddress if self.request.attempts == 0 => None,

@@ -1,6 +1,7 @@
 //! One [`RequestRecord`] per request: opened when its head is known, it counts and logs the end of the request when it is dropped,
 //! so that no exit path can forget to.
 
+use std::borrow::Cow;
 use std::fmt::Display;
 use std::sync::Arc;
 use std::time::{Instant, SystemTime};
@@ -202,30 +203,30 @@ impl RequestRecord {
 
     /// Says that the client is given the upstream's response with this head. Interim responses do not count.
     pub fn response(&mut self, head: &ResponseHead) {
-        self.respond(head, VIA_UPSTREAM);
+        self.respond(head, VIA_UPSTREAM.into());
     }
 
     /// Says that the client is given a response with this head that no upstream made, and why (Envoy's response code details, such
     /// as `route_not_found`).
-    pub fn local_response(&mut self, head: &ResponseHead, details: &'static str) {
-        self.respond(head, details);
+    pub fn local_response(&mut self, head: &ResponseHead, details: impl Into<Cow<'static, str>>) {
+        self.respond(head, details.into());
     }
 
-    fn respond(&mut self, head: &ResponseHead, details: &'static str) {
+    fn respond(&mut self, head: &ResponseHead, details: Cow<'static, str>) {
         if head.is_interim() {
             return;
         }
         self.status = head.status;
         self.grpc_status = if self.is_grpc { grpc_status(&head.fields) } else { None };
         if let Some(setting) = &mut self.setting {
-            setting.take_response(head, details);
+            setting.take_response(head, details.clone());
         }
         if let Some(notes) = &mut self.notes {
             notes.take_response(head);
-            notes.details = Some(details);
             if details == VIA_UPSTREAM {
                 notes.first_upstream_byte.get_or_insert_with(|| self.opened.elapsed());
             }
+            notes.details = Some(details);
         }
     }
 

@@ -252,6 +252,12 @@ impl RequestHead {
     pub fn is_grpc(&self) -> bool {
         is_grpc(&self.fields)
     }
+
+    /// Whether the method is one that may be repeated, the effect being the same (RFC 9110 §9.2.2).
+    #[must_use]
+    pub fn is_idempotent(&self) -> bool {
+        matches!(&*self.method, b"GET" | b"HEAD" | b"OPTIONS" | b"TRACE" | b"PUT" | b"DELETE")
+    }
 }
 
 /// The head of a response, final or interim.

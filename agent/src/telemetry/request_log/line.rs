@@ -71,7 +71,7 @@ impl FieldsLine<'_> {
             to.number("grpc_status", status.into())?;
         }
         to.shown("response_flags", outcome.flags)?;
-        optional(to, "details", notes.details)?;
+        optional(to, "details", notes.details.as_deref())?;
         optional(to, "route", notes.route.as_deref())?;
         optional(to, "request_id", line.field(Place::RequestId).as_deref())?;
         optional(to, "user_agent", line.field(Place::UserAgent).as_deref())

@@ -36,7 +36,7 @@ pub(in crate::telemetry) struct RequestNotes {
     pub(super) version: HttpVersion,
     pub(in crate::telemetry) route: Option<Arc<str>>,
     /// Envoy's response code details.
-    pub(in crate::telemetry) details: Option<&'static str>,
+    pub(in crate::telemetry) details: Option<Cow<'static, str>>,
     pub(in crate::telemetry) error: Option<String>,
     /// When the head of the upstream's response came, after the head of the request.
     pub(in crate::telemetry) first_upstream_byte: Option<Duration>,

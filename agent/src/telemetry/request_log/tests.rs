@@ -35,7 +35,7 @@ fn line_between(ends: &ConnectionEnds, format: &str, encoding: AccessLogEncoding
         let mut notes = RequestNotes::of(&head(), std::iter::once((form.into(), None))).expect("somebody reads it");
         let fields = [("x-envoy-upstream-service-time", "4"), ("Server", "nginx")].into_iter().collect();
         notes.take_response(&ResponseHead { status: 200, fields, ..ResponseHead::default() });
-        (notes.route, notes.details) = (Some("default".into()), Some("via_upstream"));
+        (notes.route, notes.details) = (Some("default".into()), Some("via_upstream".into()));
         notes.first_upstream_byte = Some(Duration::from_millis(5));
         let outcome = RequestOutcome {
             protocol: RequestProtocol::Grpc,

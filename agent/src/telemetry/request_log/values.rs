@@ -83,7 +83,7 @@ impl Values for RequestValues<'_> {
             Operator::Protocol => text(version(self.notes.version).into()),
             Operator::ResponseCode => Some(Value::Number(outcome.status.into())),
             Operator::ResponseFlags => text(outcome.flags.to_string().into()),
-            Operator::ResponseCodeDetails => text(self.notes.details?.into()),
+            Operator::ResponseCodeDetails => Some(Value::Text(self.notes.details.as_deref()?.into())),
             Operator::UpstreamTransportFailureReason => Some(Value::Text(self.notes.error.as_deref()?.into())),
             Operator::BytesReceived => Some(Value::Number(*request_bytes)),
             Operator::BytesSent => Some(Value::Number(*response_bytes)),

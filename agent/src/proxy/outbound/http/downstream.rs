@@ -17,6 +17,7 @@ use crate::lifecycle::first_of;
 use crate::limits::LimitKind;
 use crate::model::http::head::RequestHead;
 use crate::net;
+use crate::proxy::http::refuse;
 use crate::telemetry::ends::OutboundSource;
 use crate::telemetry::record::ConnectionRecord;
 
@@ -74,7 +75,7 @@ impl HttpConnection {
                 Ok(Some(length)) => length,
                 Ok(None) => break,
                 Err(RequestError::Refused(error)) => {
-                    serve::refuse(self, &mut connection, error).await;
+                    refuse(&self.ends, &mut connection, error).await;
                     break;
                 }
                 Err(RequestError::Broken(_)) => return,

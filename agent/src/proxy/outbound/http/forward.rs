@@ -11,7 +11,7 @@ use super::endpoints::{EndpointState, UnderWay};
 use super::mirror::Mirrors;
 use super::plan::Plan;
 use super::request::Request;
-use super::upstream::{Begun, Exchange, OpenError, Sending, failure_of, is_idempotent};
+use super::upstream::{Begun, Exchange, OpenError, Sending, failure_of};
 use crate::http::{self, BodyLength, Broken, Downstream, ExchangeError, RequestBody, ResponseBody};
 use crate::model::http::grpc_status::grpc_status;
 use crate::model::http::head::{HttpVersion, ResponseHead};
@@ -248,7 +248,7 @@ impl<D: Downstream> Forwarding<'_, '_, D> {
     /// Whether a request whose connection was closed under it may be sent once more: nothing is sent twice that may not be. A
     /// server may act on a request of which it has only the head; one that refused the stream has not looked at it.
     fn may_send_again(&self, error: &ExchangeError) -> bool {
-        let is_harmless = matches!(error, ExchangeError::Refused) || is_idempotent(&self.request.head.method);
+        let is_harmless = matches!(error, ExchangeError::Refused) || self.request.head.is_idempotent();
         self.may_reuse && self.body.can_restart() && is_harmless
     }
 

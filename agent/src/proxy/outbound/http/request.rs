@@ -11,8 +11,8 @@ use super::watcher::RequestWatcher;
 use crate::http::{BodyLength, Broken, Downstream};
 use crate::model::http::config::HttpConfig;
 use crate::model::http::head::{RequestHead, ResponseHead};
-use crate::model::http::proxy_headers::date;
-use crate::model::http::reply::{LocalReply, Reason, fill_head};
+use crate::model::http::reply::{LocalReply, Reason};
+use crate::proxy::http::Answer;
 
 /// See the module.
 pub(super) struct Request<'a, D> {
@@ -47,28 +47,13 @@ impl<D: Downstream> Request<'_, D> {
     /// Answers with a status and a body, and what the head has already.
     pub(super) async fn answer(
         &mut self,
-        mut head: ResponseHead,
+        head: ResponseHead,
         status: u16,
         body: Bytes,
         details: &'static str,
     ) -> Result<(), Broken> {
-        let is_in_head = fill_head(&mut head, self.head, status, &body);
-        let body = if is_in_head { Bytes::new() } else { body };
-        let is_sent = !body.is_empty() && self.head.method != b"HEAD";
-        // A status that never has content has no length either (RFC 9110 §8.6).
-        if !matches!(head.status, 100..200 | 204 | 304) && !is_in_head {
-            head.fields.set("content-length", body.len().to_string().as_bytes());
-        }
-        date(&mut head, SystemTime::now());
-        self.watcher.record.local_response(&head, details);
-        let length = if is_sent { BodyLength::Known(body.len() as u64) } else { BodyLength::Empty };
-        self.downstream.send_response(&head, length).map_err(Broken::Downstream)?;
-        if is_sent {
-            self.watcher.record.response_data(&body);
-            self.downstream.send_data(body);
-            self.downstream.send_end();
-        }
-        self.flush().await
+        let answer = Answer { head, status, body, details: details.into() };
+        answer.give(self.downstream, self.head, &mut self.watcher.record).await
     }
 
     /// Hands to the network what was queued for the client.

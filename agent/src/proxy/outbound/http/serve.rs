@@ -1,6 +1,5 @@
 //! One request from its head to the end of its response: what its route says becomes of it.
 
-use std::future::poll_fn;
 use std::sync::{Arc, LazyLock};
 use std::time::SystemTime;
 
@@ -11,7 +10,6 @@ use super::forward;
 use super::port::Dialled;
 use super::request::Request;
 use super::watcher::{Client, RequestWatcher};
-use crate::http::h1::HeadError;
 use crate::http::{BodyLength, Broken, Downstream, ExchangeError};
 use crate::model::http::head::{RequestHead, ResponseHead};
 use crate::model::http::local_reply::HttpResponseFlag;
@@ -181,25 +179,5 @@ impl<D: Downstream> Request<'_, D> {
                 self.answer(head, response.status, body, "direct_response").await
             }
         }
-    }
-}
-
-/// Answers a request that cannot be understood; the connection ends with it.
-pub(super) async fn refuse<D: Downstream>(connection: &HttpConnection, downstream: &mut D, error: HeadError) {
-    let mut record = RequestRecord::open(&connection.ends, &RequestHead::default());
-    record.fail(HttpResponseFlag::DownstreamProtocolError, &error.reason());
-    let body = Bytes::from_static(error.reason().as_bytes());
-    let mut head = ResponseHead { status: error.status(), ..ResponseHead::default() };
-    head.fields.append(b"content-type", b"text/plain");
-    record.local_response(&head, error.kind());
-    let length = BodyLength::Known(body.len() as u64);
-    if downstream.send_response(&head, length).is_err() {
-        return;
-    }
-    record.response_data(&body);
-    downstream.send_data(body);
-    downstream.send_end();
-    if poll_fn(|cx| downstream.poll_flush(cx)).await.is_ok() {
-        record.complete();
     }
 }

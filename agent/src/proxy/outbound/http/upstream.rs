@@ -3,18 +3,16 @@
 
 use std::future::poll_fn;
 use std::sync::Arc;
-use std::task::{Context, Poll};
 use std::time::Duration;
 
-use bytes::Bytes;
 use futures_util::future::OptionFuture;
 
 use super::connection::HttpConnection;
 use super::io::{HttpPool, PoolKey, UpstreamIo};
-use crate::http::{self, BodyLength, ExchangeError, MessageStream, Received, Reuse, TakenIdle, h1, h2};
+use crate::http::{self, BodyLength, ExchangeError, Reuse, TakenIdle, h1, h2};
 use crate::limits::LimitKind;
 use crate::model::http::destination::{ConnectionPool, DestinationPolicy, UpstreamProtocol};
-use crate::model::http::head::{HttpFields, HttpVersion, RequestHead, ResponseHead};
+use crate::model::http::head::{HttpVersion, RequestHead};
 use crate::model::http::reply::TlsFailure;
 use crate::model::identity::Identity;
 use crate::model::resolve::{Transport, Upstream};
@@ -29,10 +27,7 @@ use crate::tls::origination::OriginationError;
 const FRESH_ENOUGH: Duration = Duration::from_secs(1);
 
 /// One request on its way to an endpoint.
-pub(super) enum Exchange {
-    Http1(Box<h1::ClientConnection<UpstreamIo>>),
-    Http2(h2::ClientStream),
-}
+pub(super) type Exchange = http::Exchange<UpstreamIo>;
 
 /// Why no request could be begun.
 #[derive(Debug, thiserror::Error)]
@@ -137,7 +132,7 @@ impl Sending<'_> {
 
     /// A connection of HTTP/1 that was kept, where the request may take one.
     fn take_idle(&self) -> Option<TakenIdle<UpstreamIo>> {
-        let may_be_lost = is_idempotent(&self.head.method);
+        let may_be_lost = self.head.is_idempotent();
         let idle_timeout = self.pool.idle_timeout.unwrap_or(Duration::MAX);
         let longest = if may_be_lost { idle_timeout } else { FRESH_ENOUGH.min(idle_timeout) };
         let reuse = Reuse { longest, avoids_closing: !may_be_lost };
@@ -195,7 +190,7 @@ impl Sending<'_> {
             connection.load() < limits.max_concurrent_streams
                 && limits.admits_another_on(connection.requests(), connection.age())
         };
-        let avoids_closing = !is_idempotent(&self.head.method);
+        let avoids_closing = !self.head.is_idempotent();
         let reuse = Reuse { longest: limits.idle_timeout.unwrap_or(Duration::MAX), avoids_closing };
         let shared = http_pool.shared(self.pool_key, reuse, admits)?;
         let idle_for = shared.idle_for().unwrap_or_default();
@@ -250,11 +245,6 @@ impl Sending<'_> {
     }
 }
 
-/// RFC 9110 §9.2.2: methods that may be repeated, the effect being the same.
-pub(super) fn is_idempotent(method: &[u8]) -> bool {
-    matches!(method, b"GET" | b"HEAD" | b"OPTIONS" | b"TRACE" | b"PUT" | b"DELETE")
-}
-
 impl Exchange {
     /// The identity that the endpoint has proven; `None` where the connection is plaintext.
     pub(super) fn peer(&self) -> Option<&Identity> {
@@ -272,70 +262,6 @@ impl Exchange {
             connection.pod_proxy.http_pool().put_idle(key, http1, longest);
         } else if may_keep {
             http1.end();
-        }
-    }
-}
-
-impl http::Upstream for Exchange {
-    fn poll_response(
-        &mut self,
-        cx: &mut Context<'_>,
-        head: &mut ResponseHead,
-    ) -> Poll<Result<BodyLength, ExchangeError>> {
-        match self {
-            Self::Http1(connection) => connection.poll_response(cx, head),
-            Self::Http2(stream) => stream.poll_response(cx, head),
-        }
-    }
-}
-
-impl MessageStream for Exchange {
-    fn poll_receive(&mut self, cx: &mut Context<'_>) -> Poll<Result<Received, ExchangeError>> {
-        match self {
-            Self::Http1(connection) => connection.poll_receive(cx),
-            Self::Http2(stream) => stream.poll_receive(cx),
-        }
-    }
-
-    fn poll_room(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), ExchangeError>> {
-        match self {
-            Self::Http1(connection) => connection.poll_room(cx),
-            Self::Http2(stream) => stream.poll_room(cx),
-        }
-    }
-
-    fn send_data(&mut self, data: Bytes) {
-        match self {
-            Self::Http1(connection) => connection.send_data(data),
-            Self::Http2(stream) => stream.send_data(data),
-        }
-    }
-
-    fn send_trailers(&mut self, trailers: &HttpFields) {
-        match self {
-            Self::Http1(connection) => connection.send_trailers(trailers),
-            Self::Http2(stream) => stream.send_trailers(trailers),
-        }
-    }
-
-    fn send_end(&mut self) {
-        match self {
-            Self::Http1(connection) => connection.send_end(),
-            Self::Http2(stream) => stream.send_end(),
-        }
-    }
-
-    fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), ExchangeError>> {
-        match self {
-            Self::Http1(connection) => connection.poll_flush(cx),
-            Self::Http2(stream) => stream.poll_flush(cx),
-        }
-    }
-
-    fn poll_push(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), ExchangeError>> {
-        match self {
-            Self::Http1(connection) => connection.poll_push(cx),
-            Self::Http2(stream) => stream.poll_push(cx),
         }
     }
 }

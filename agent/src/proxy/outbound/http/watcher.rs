@@ -10,8 +10,8 @@ use tokio::time::Sleep;
 
 use crate::enrollment::pod::EnrolledPod;
 use crate::http::{Broken, Downstream, ExchangeError, Received, Watcher};
-use crate::model::http::local_reply::HttpResponseFlag;
 use crate::proxy::client::{self, FIRST_CLOSE_CHECK_PAUSE};
+use crate::proxy::http::flag_of;
 use crate::proxy::pod::PodProxy;
 use crate::telemetry::request::RequestRecord;
 
@@ -122,16 +122,9 @@ impl<'a> RequestWatcher<'a> {
 
     /// Notes how a response broke that had begun.
     pub(super) fn broke(&mut self, broken: &Broken) {
-        let flag = match broken {
-            Broken::Downstream(ExchangeError::Malformed(_)) => HttpResponseFlag::DownstreamProtocolError,
-            // Without a flag it counts as ended by its client.
-            Broken::Downstream(_) => return,
-            Broken::Upstream(ExchangeError::Malformed(_)) => HttpResponseFlag::UpstreamProtocolError,
-            Broken::Upstream(ExchangeError::Reset | ExchangeError::Refused) => HttpResponseFlag::UpstreamRemoteReset,
-            Broken::Upstream(_) => HttpResponseFlag::UpstreamConnectionTermination,
-            Broken::Timeout | Broken::PerTryTimeout => HttpResponseFlag::UpstreamRequestTimeout,
-        };
-        self.record.fail(flag, broken);
+        if let Some(flag) = flag_of(broken) {
+            self.record.fail(flag, broken);
+        }
     }
 
     /// Waits for something that the request needs, and no longer than the request may take. `is_received`: whether the whole
