@@ -45,6 +45,7 @@ pub(crate) fn pod(workload: &Workload) -> PodEntry {
         requests_in_flight: 0,
         requests_ended: 0,
         requests_failed: 0,
+        requests_denied: 0,
         limits_reached: Vec::new(),
     }
 }

@@ -90,6 +90,8 @@ pub struct PodEntry {
     /// Requests that have ended since this agent serves the pod, and those of them that were answered 500 or more.
     pub requests_ended: u64,
     pub requests_failed: u64,
+    /// Requests to the pod that policy has denied.
+    pub requests_denied: u64,
     /// The limits that the pod has reached.
     pub limits_reached: Vec<ReachedLimit>,
 }

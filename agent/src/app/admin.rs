@@ -187,6 +187,7 @@ fn pods(enrollment: Arc<Enrollment>, mesh: SharedMesh) -> impl Fn() -> Vec<PodEn
                 requests_in_flight: pod.telemetry.requests().in_flight(),
                 requests_ended: pod.telemetry.requests().ended(),
                 requests_failed: pod.telemetry.requests().failed(),
+                requests_denied: pod.telemetry.requests().denied(),
                 limits_reached: pod.limits.reached(),
             }
         };

@@ -138,6 +138,8 @@ pub(crate) enum Broken {
     Timeout,
     #[error("the timeout of this attempt is over")]
     PerTryTimeout,
+    #[error("policy allows the request no longer")]
+    Revoked,
 }
 
 /// Who watches an exchange while it moves.

@@ -79,6 +79,7 @@ pub mod http {
 
     mod candidate;
     mod choice;
+    pub mod client_cert;
     pub mod config;
     mod cors;
     pub mod destination;

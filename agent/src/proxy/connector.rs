@@ -8,6 +8,7 @@ use std::time::Duration;
 use nix::sys::socket::setsockopt;
 use nix::sys::socket::sockopt::IpBindAddressNoPort;
 use socket2::Socket;
+use tokio::io::AsyncWriteExt as _;
 use tokio::net::TcpStream;
 
 use super::node::Proxy;
@@ -99,6 +100,14 @@ impl ApplicationStream {
         );
         let timeout = proxy.timeouts.connect;
         connect_application(pod, &proxy.capture, to, client, timeout).await.map(Self)
+    }
+
+    /// Writes what was read of the client before the application was connected.
+    ///
+    /// # Errors
+    /// When the application takes no more.
+    pub(super) async fn write_all(&mut self, bytes: &[u8]) -> io::Result<()> {
+        self.0.write_all(bytes).await
     }
 
     pub(super) fn into_tcp(self) -> TcpStream {

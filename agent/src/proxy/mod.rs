@@ -20,15 +20,32 @@ mod http {
 
 mod inbound {
     //! Connections to a pod: HBONE from peers, plaintext from everybody else. Each is admitted by policy, then joined with
-    //! the pod's application.
+    //! the pod's application, or served request by request.
 
     mod admission;
+    mod client;
     mod connection;
     mod error;
     mod hbone;
+
+    mod http {
+        //! Connections to a pod whose requests policy decides about: each is parsed and judged, and reaches the application as it
+        //! was judged.
+
+        mod application;
+        mod connection;
+        mod downstream;
+        mod forward;
+        mod serve;
+        mod watcher;
+
+        pub(super) use self::downstream::{HttpDownstream, serve};
+    }
+
     mod peers;
     mod plaintext;
     mod request;
+    mod spliced;
 
     pub(super) use self::hbone::serve as serve_hbone;
     pub(super) use self::peers::InboundPeers;

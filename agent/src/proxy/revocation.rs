@@ -1,5 +1,6 @@
 //! Inbound connections that are open now. When policies, or the workload that a connection reaches, change, it is decided
-//! again, and closed if policy no longer permits it.
+//! again, and closed if policy no longer permits it. A connection whose requests are decided about one by one is told of the change,
+//! and decides again about those that are under way.
 //!
 //! They are kept by pod. A change of the mesh costs a pod whose decisions stay the same one comparison, however many
 //! connections it has, and a connection that opens or closes meanwhile waits for no other pod's. Where they may change, some
@@ -10,6 +11,7 @@ use std::ops::Range;
 use std::sync::{Arc, Weak};
 
 use parking_lot::Mutex;
+use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use crate::enrollment::pod::{Changeable, EnrolledPod};
@@ -57,11 +59,48 @@ pub(super) struct Tracked {
     pub(super) revoked: CancellationToken,
 }
 
+/// A connection on the list whose requests are decided about one by one.
+#[derive(Debug)]
+pub(super) struct TrackedRequests {
+    pub(super) connection: Tracked,
+    pub(super) changes: PolicyChanges,
+}
+
+/// Tells of changes after which another decision may be due.
+#[derive(Debug, Clone)]
+pub(super) struct PolicyChanges(watch::Receiver<()>);
+
+impl PolicyChanges {
+    /// Looks at the changes that were told of so far as known. Call it before deciding, so that none falls in between.
+    pub(super) fn catch_up(&mut self) {
+        self.0.mark_unchanged();
+    }
+
+    /// Resolves with the next change.
+    pub(super) async fn next(&mut self) {
+        if self.0.changed().await.is_err() {
+            // The connection is not on the list any more.
+            std::future::pending().await
+        }
+    }
+}
+
 impl PodConnections {
     /// Puts a connection on the list. Call it before asking for the permit, so that no change of policy falls in between.
     pub(super) fn track(self: &Arc<Self>, request: &AccessRequest) -> Tracked {
-        let revoked = CancellationToken::new();
-        let number = self.connections.lock().add(request.clone(), revoked.clone());
+        self.add(Entry { request: request.clone(), revoked: CancellationToken::new(), changed: None })
+    }
+
+    /// The same for a connection whose requests are decided about one by one.
+    pub(super) fn track_requests(self: &Arc<Self>, request: &AccessRequest) -> TrackedRequests {
+        let (changed, changes) = watch::channel(());
+        let entry = Entry { request: request.clone(), revoked: CancellationToken::new(), changed: Some(changed) };
+        TrackedRequests { connection: self.add(entry), changes: PolicyChanges(changes) }
+    }
+
+    fn add(self: &Arc<Self>, entry: Entry) -> Tracked {
+        let revoked = entry.revoked.clone();
+        let number = self.connections.lock().add(entry);
         Tracked { list: self.clone(), number, revoked }
     }
 
@@ -72,10 +111,19 @@ impl PodConnections {
         let current = self.pod.current();
         let destination = as_destination(&self.pod, &current, workload);
         let now = Basis::of(mesh, workload, current.clone(), destination.is_leaving);
-        self.connections.lock().decide_again(now, DECISIONS_IN_A_ROW, |request, revoked| {
-            if mesh.authorize(&destination, request).outcome.is_err() && !revoked.is_cancelled() {
+        self.connections.lock().decide_again(now, DECISIONS_IN_A_ROW, |entry| {
+            let Entry { request, revoked, changed } = entry;
+            let is_denied = match changed {
+                None => mesh.authorize(&destination, request).outcome.is_err(),
+                // Requests that are under way decide by themselves.
+                Some(_) => mesh.admit(&destination, request).outcome.is_err(),
+            };
+            if is_denied && !revoked.is_cancelled() {
                 metrics.policy_closed_connection();
                 revoked.cancel();
+            }
+            if let Some(changed) = changed {
+                changed.send_replace(());
             }
         })
     }
@@ -87,11 +135,20 @@ impl Drop for Tracked {
     }
 }
 
+/// A connection as the list has it.
+#[derive(Debug)]
+struct Entry {
+    request: AccessRequest,
+    revoked: CancellationToken,
+    /// Where its requests are decided about one by one: whom to tell.
+    changed: Option<watch::Sender<()>>,
+}
+
 /// Connections, and how far they were decided about.
 #[derive(Debug, Default)]
 struct Connections {
     /// In the order in which they came.
-    by_number: BTreeMap<u64, (AccessRequest, CancellationToken)>,
+    by_number: BTreeMap<u64, Entry>,
     next: u64,
     /// What the last decisions here depended on; `None` until the first.
     basis: Option<Basis>,
@@ -105,22 +162,17 @@ struct Connections {
 }
 
 impl Connections {
-    fn add(&mut self, request: AccessRequest, revoked: CancellationToken) -> u64 {
+    fn add(&mut self, entry: Entry) -> u64 {
         let number = self.next;
         self.next += 1;
-        self.by_number.insert(number, (request, revoked));
+        self.by_number.insert(number, entry);
         number
     }
 
     /// Has `decide` look at all connections where the basis is another one now, else at those that have come since the last
     /// time: their admission may have been decided on an older one. It looks at so many at most; returns whether there are
     /// more.
-    fn decide_again(
-        &mut self,
-        now: Basis,
-        at_most: usize,
-        mut decide: impl FnMut(&AccessRequest, &CancellationToken),
-    ) -> bool {
+    fn decide_again(&mut self, now: Basis, at_most: usize, mut decide: impl FnMut(&Entry)) -> bool {
         if self.basis.as_ref().is_some_and(|basis| *basis != now) {
             self.another_pass = self.pass.is_some();
             self.pass.get_or_insert(0);
@@ -129,7 +181,7 @@ impl Connections {
         let mut left = at_most;
         let mut decide_in = |numbers: Range<u64>| {
             let mut rest = self.by_number.range(numbers);
-            let decided = rest.by_ref().take(left).map(|(_, (request, revoked))| decide(request, revoked)).count();
+            let decided = rest.by_ref().take(left).map(|(_, entry)| decide(entry)).count();
             left -= decided;
             rest.next().map(|(number, _)| *number)
         };
@@ -264,13 +316,14 @@ mod tests {
         let mut connections = Connections::default();
         let add = |connections: &mut Connections, count: u32| {
             for _ in 0..count {
-                connections.add(request.clone(), CancellationToken::new());
+                let (request, revoked) = (request.clone(), CancellationToken::new());
+                connections.add(Entry { request, revoked, changed: None });
             }
         };
         let asked = |connections: &mut Connections, mesh: &Mesh| {
             let (mut asked, own) = (0, mesh.workload(&own.uid).expect("it is there"));
             let basis = || Basis::of(mesh, own, pod.clone(), false);
-            while connections.decide_again(basis(), 256, |_, _| asked += 1) {}
+            while connections.decide_again(basis(), 256, |_| asked += 1) {}
             asked
         };
         add(&mut connections, 20_000);
@@ -295,25 +348,29 @@ mod tests {
         mesh.apply(MeshUpdate::Workload(Box::new(own.clone())));
         let pod = Arc::new(Changeable { labels: BTreeMap::new(), probe_ports: Vec::new() });
         let mut connections = Connections::default();
-        let request = |port: u16| AccessRequest {
-            source: None,
-            source_ip: "10.0.0.7".parse().expect("an address"),
-            destination: ("10.0.0.1".parse::<std::net::IpAddr>().expect("an address"), port).into(),
+        let entry = |port: u16| Entry {
+            request: AccessRequest {
+                source: None,
+                source_ip: "10.0.0.7".parse().expect("an address"),
+                destination: ("10.0.0.1".parse::<std::net::IpAddr>().expect("an address"), port).into(),
+            },
+            revoked: CancellationToken::new(),
+            changed: None,
         };
         for port in 1..=10 {
-            connections.add(request(port), CancellationToken::new());
+            connections.add(entry(port));
         }
         let mut turn = |changes: bool, comes: Option<u16>| {
             if changes {
                 mesh.apply(policy());
             }
             if let Some(port) = comes {
-                connections.add(request(port), CancellationToken::new());
+                connections.add(entry(port));
             }
             let own = mesh.workload(&own.uid).expect("it is there");
             let mut asked = Vec::new();
             let basis = Basis::of(&mesh, own, pod.clone(), false);
-            let more = connections.decide_again(basis, 4, |request, _| asked.push(request.destination.port()));
+            let more = connections.decide_again(basis, 4, |entry| asked.push(entry.request.destination.port()));
             (asked, more)
         };
         for (changes, comes, asked, more) in [

@@ -33,6 +33,7 @@ struct Counts {
     in_flight: AtomicU64,
     ended: AtomicU64,
     failed: AtomicU64,
+    denied: AtomicU64,
 }
 
 impl PodRequests {
@@ -52,6 +53,16 @@ impl PodRequests {
     #[must_use]
     pub fn failed(&self) -> u64 {
         self.0.failed.load(Ordering::Relaxed)
+    }
+
+    /// Those that policy has denied, here at their destination.
+    #[must_use]
+    pub fn denied(&self) -> u64 {
+        self.0.denied.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn deny(&self) {
+        self.0.denied.fetch_add(1, Ordering::Relaxed);
     }
 
     pub(super) fn begin(&self) {

@@ -62,12 +62,6 @@ impl ConnectionRecord {
         self.reporting.metrics.settled_for_requests(&self.connection, ends);
     }
 
-    /// Whether the ends of the connection may yet turn out to be others.
-    #[must_use]
-    pub fn is_provisional(&self) -> bool {
-        !self.connection.is_settled()
-    }
-
     /// Notes the identity that the HBONE peer has proven: the access line shows it.
     pub fn peer_proved(&self, identity: Identity) {
         // A connection has one HBONE peer.

@@ -193,6 +193,15 @@ impl RequestRecord {
         }
     }
 
+    /// Says why policy denies the request, for the log: there is no flag for that.
+    pub fn denied(&mut self, why: &dyn Display) {
+        self.ends.reporting.metrics.request_denied();
+        self.ends.pod.requests().deny();
+        if let Some(notes) = &mut self.notes {
+            notes.error.get_or_insert_with(|| why.to_string());
+        }
+    }
+
     /// Counts a piece of the request's body.
     pub fn request_data(&mut self, piece: &[u8]) {
         let messages = self.request.take(piece, self.is_grpc);

@@ -12,6 +12,7 @@ use std::io;
 use std::net::{IpAddr, Ipv4Addr};
 use std::time::SystemTime;
 
+use aws_lc_rs::digest::{SHA256, SHA256_OUTPUT_LEN, digest};
 use rustls::client::UnbufferedClientConnection;
 use rustls::pki_types::{CertificateDer, ServerName};
 use rustls::server::UnbufferedServerConnection;
@@ -38,9 +39,14 @@ pub struct Secured<S> {
     pub peer: Identity,
     /// When the certificate expires that the peer has shown.
     pub peer_expires: SystemTime,
+    /// SHA-256 of that certificate, in DER.
+    pub peer_hash: CertificateHash,
     /// Tells when the peer would no longer be accepted.
     pub live: LivePeer,
 }
+
+/// SHA-256 of a certificate in DER.
+pub type CertificateHash = [u8; SHA256_OUTPUT_LEN];
 
 /// Why a handshake failed, in the words that the log and the metrics use.
 #[derive(Debug, thiserror::Error)]
@@ -87,11 +93,11 @@ pub async fn connect<S: AsyncRead + AsyncWrite + Unpin>(
     let config = own.client_config(expected, trusted);
     let mut side = UnbufferedClientConnection::new(config, no_name).map_err(HandshakeError::from_rustls)?;
     let received = exchange::complete(&mut stream, &mut side).await.map_err(HandshakeError::from_io)?;
-    let (peer, peer_expires) = peer_of(&side)?;
+    let (peer, peer_expires, peer_hash) = peer_of(&side)?;
     let live = own.trust.track(shown(own, &side, PeerRole::Server), version);
     let (secrets, kernel) = side.dangerous_into_kernel_connection().map_err(HandshakeError::from_rustls)?;
     let records = RecordLayer::client(secrets, kernel).map_err(HandshakeError::from_records)?;
-    Ok(Secured { stream, records, received, peer, peer_expires, live })
+    Ok(Secured { stream, records, received, peer, peer_expires, peer_hash, live })
 }
 
 /// Handshakes as the server. The peer must carry an identity of a trusted domain.
@@ -107,11 +113,11 @@ pub async fn accept<S: AsyncRead + AsyncWrite + Unpin>(
     let config = own.server_config(trusted);
     let mut side = UnbufferedServerConnection::new(config).map_err(HandshakeError::from_rustls)?;
     let received = exchange::complete(&mut stream, &mut side).await.map_err(HandshakeError::from_io)?;
-    let (peer, peer_expires) = peer_of(&side)?;
+    let (peer, peer_expires, peer_hash) = peer_of(&side)?;
     let live = own.trust.track(shown(own, &side, PeerRole::Client), version);
     let (secrets, kernel) = side.dangerous_into_kernel_connection().map_err(HandshakeError::from_rustls)?;
     let records = RecordLayer::server(secrets, kernel).map_err(HandshakeError::from_records)?;
-    Ok(Secured { stream, records, received, peer, peer_expires, live })
+    Ok(Secured { stream, records, received, peer, peer_expires, peer_hash, live })
 }
 
 /// What the peer of a finished handshake has shown.
@@ -120,8 +126,9 @@ fn shown(own: &WorkloadCertificate, connection: &rustls::CommonState, role: Peer
     Shown { own: own.identity.clone(), role, chain: chain.iter().map(|one| one.clone().into_owned()).collect() }
 }
 
-/// The verified peer of a finished handshake, and when its certificate expires. A peer that offered no protocol at all ends here.
-fn peer_of(connection: &rustls::CommonState) -> Result<(Identity, SystemTime), HandshakeError> {
+/// The verified peer of a finished handshake, when its certificate expires, and the certificate's hash. A peer that offered no
+/// protocol at all ends here.
+fn peer_of(connection: &rustls::CommonState) -> Result<(Identity, SystemTime, CertificateHash), HandshakeError> {
     if connection.alpn_protocol() != Some(ALPN) {
         let error = io::Error::new(io::ErrorKind::InvalidData, rustls::Error::NoApplicationProtocol);
         return Err(HandshakeError::Tls(error));
@@ -133,5 +140,7 @@ fn peer_of(connection: &rustls::CommonState) -> Result<(Identity, SystemTime), H
     let identity = identity_of(leaf).map_err(HandshakeError::PeerRefused)?;
     let malformed = |_| HandshakeError::PeerRefused(PeerRefused::Malformed(webpki::Error::BadDer));
     let (_, parsed) = X509Certificate::from_der(leaf).map_err(malformed)?;
-    Ok((identity, CertificateInfo::new(&parsed).not_after))
+    let mut hash = CertificateHash::default();
+    hash.copy_from_slice(digest(&SHA256, leaf).as_ref());
+    Ok((identity, CertificateInfo::new(&parsed).not_after, hash))
 }

@@ -143,6 +143,7 @@ fn pod_statuses(
             requests_in_flight: pod.requests_in_flight,
             requests_ended: pod.requests_ended,
             requests_failed: pod.requests_failed,
+            requests_denied: pod.requests_denied,
             limits_reached: pod.limits_reached.clone(),
         })
         .collect();

@@ -135,11 +135,21 @@ fn counted(count: usize, one: &str, many: &str) -> String {
 }
 
 fn pod_table(pods: &[PodStatus]) -> Vec<String> {
-    let header =
-        ["POD", "IDENTITY", "ADDRESSES", "CERTIFICATE", "CONNECTIONS", "REQUESTS", "5XX", "UNDER WAY", "STATE"]
-            .map(str::to_owned);
+    let header = [
+        "POD",
+        "IDENTITY",
+        "ADDRESSES",
+        "CERTIFICATE",
+        "CONNECTIONS",
+        "REQUESTS",
+        "5XX",
+        "DENIED",
+        "UNDER WAY",
+        "STATE",
+    ]
+    .map(str::to_owned);
     let rows: Vec<_> = [header].into_iter().chain(pods.iter().map(pod_row)).collect();
-    let widths: [usize; 9] =
+    let widths: [usize; 10] =
         std::array::from_fn(|column| rows.iter().map(|row| row[column].chars().count()).max().unwrap_or_default());
     rows.iter()
         .map(|row| {
@@ -149,7 +159,7 @@ fn pod_table(pods: &[PodStatus]) -> Vec<String> {
         .collect()
 }
 
-fn pod_row(pod: &PodStatus) -> [String; 9] {
+fn pod_row(pod: &PodStatus) -> [String; 10] {
     let addresses: Vec<_> = pod.addresses.iter().map(ToString::to_string).collect();
     let state = match (pod.captured, pod.known_to_mesh) {
         (true, true) => "captured",
@@ -164,6 +174,7 @@ fn pod_row(pod: &PodStatus) -> [String; 9] {
         pod.connections_open.to_string(),
         pod.requests_ended.to_string(),
         pod.requests_failed.to_string(),
+        pod.requests_denied.to_string(),
         pod.requests_in_flight.to_string(),
         state.to_owned(),
     ]
@@ -277,6 +288,7 @@ pods           0 enrolled, 0 connections open, 0 requests in flight
             requests_in_flight: 3,
             requests_ended: 1200,
             requests_failed: 7,
+            requests_denied: 40,
             limits_reached: Vec::new(),
         };
         let stranger = PodStatus {
@@ -288,6 +300,7 @@ pods           0 enrolled, 0 connections open, 0 requests in flight
             requests_in_flight: 0,
             requests_ended: 0,
             requests_failed: 0,
+            requests_denied: 0,
             ..pod.clone()
         };
         let screen = render(&Status {
@@ -306,9 +319,9 @@ mesh           120 workloads, 31 services, 1 policy
 capture        nothing yet
 pods           2 enrolled, 1 connection open, 3 requests in flight
 
-  POD          IDENTITY                                  ADDRESSES         CERTIFICATE        CONNECTIONS  REQUESTS  5XX  UNDER WAY  STATE
-  shop/client  spiffe://cluster.local/ns/shop/sa/client  10.0.0.1,fd00::1  for 23h 53m        1            1200      7    3          captured
-  shop/new     spiffe://cluster.local/ns/shop/sa/client                    expired 1m 5s ago  0            0         0    0          captured, unknown to the mesh
+  POD          IDENTITY                                  ADDRESSES         CERTIFICATE        CONNECTIONS  REQUESTS  5XX  DENIED  UNDER WAY  STATE
+  shop/client  spiffe://cluster.local/ns/shop/sa/client  10.0.0.1,fd00::1  for 23h 53m        1            1200      7    40      3          captured
+  shop/new     spiffe://cluster.local/ns/shop/sa/client                    expired 1m 5s ago  0            0         0    0       0          captured, unknown to the mesh
 
 warnings
   - something is  [31mwrong

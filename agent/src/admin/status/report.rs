@@ -128,6 +128,9 @@ pub struct PodStatus {
     /// Those of them that were answered with a status of 500 or more.
     #[serde(default)]
     pub requests_failed: u64,
+    /// Requests to the pod that policy has denied.
+    #[serde(default)]
+    pub requests_denied: u64,
     /// The limits that the pod has reached since this agent serves it.
     #[serde(default)]
     pub limits_reached: Vec<ReachedLimit>,

@@ -214,6 +214,10 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> ServerConnection<IO> {
         &self.connection.io
     }
 
+    pub(crate) fn io_mut(&mut self) -> &mut IO {
+        &mut self.connection.io
+    }
+
     /// Ready with whether the connection can carry another request: the response has left, and what the client still had to
     /// send of its request was read, if it is not much.
     fn poll_end_exchange(&mut self, cx: &mut Context<'_>) -> Poll<Result<bool, ExchangeError>> {

@@ -72,6 +72,10 @@ impl<IO> ServerConnection<IO> {
     pub(crate) fn io(&self) -> &IO {
         &self.driver.io
     }
+
+    pub(crate) fn io_mut(&mut self) -> &mut IO {
+        &mut self.driver.io
+    }
 }
 
 impl<IO> Drop for ServerConnection<IO> {

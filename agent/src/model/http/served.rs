@@ -88,6 +88,23 @@ impl Served {
     }
 }
 
+/// Whether every service that a workload serves at one of its ports declares that the port carries something else than HTTP. Its
+/// connections are not looked into, so that servers may speak first; policies about requests have their meaning for TCP there.
+#[must_use]
+pub fn is_declared_as_bytes(mesh: &Mesh, workload: &Workload, port: u16) -> bool {
+    let served = workload.services.iter().flat_map(|(key, mappings)| {
+        let here = mappings.iter().filter(|mapping| mapping.target_port == port);
+        here.map(move |mapping| (key, mapping.service_port))
+    });
+    let mut declared = served.map(|(key, service_port)| {
+        let service = mesh.service(key);
+        let known = service.and_then(|service| service.ports.iter().find(|known| known.service_port == service_port));
+        known.map_or(AppProtocol::Unknown, |port| port.app_protocol)
+    });
+    let is_bytes = |protocol| matches!(protocol, AppProtocol::Tcp | AppProtocol::Tls);
+    declared.next().is_some_and(is_bytes) && declared.all(is_bytes)
+}
+
 /// Whether the connections of a pod with these labels are not looked into.
 #[must_use]
 pub fn is_switched_off(labels: &Labels) -> bool {
@@ -122,7 +139,8 @@ impl fmt::Display for TcpBecause {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::sample::{gateway_named, mesh, service, workload};
+    use crate::model::mesh::MeshUpdate;
+    use crate::model::sample::{gateway_named, mesh, service, serving, workload};
     use crate::model::service::LoadBalancing;
 
     #[test]
@@ -182,6 +200,29 @@ mod tests {
                 Served::Tcp(because) => format!("TCP: {because}"),
             };
             assert_eq!(text, expected);
+        }
+    }
+
+    #[test]
+    fn a_port_of_a_pod_is_left_alone_where_all_of_its_services_declare_bytes() {
+        let with = |host: &str, protocol| {
+            let mut service = service(host, &[], &[(80, 8080)]);
+            service.ports[0].app_protocol = protocol;
+            MeshUpdate::from(service)
+        };
+        let server = serving(
+            workload("server", &["10.0.0.1"]),
+            &[("one.example", 80, 8080), ("two.example", 80, 8080), ("strange.example", 80, 9090)],
+        );
+        for (one, two, expected) in [
+            (AppProtocol::Tcp, AppProtocol::Tls, true),
+            (AppProtocol::Tcp, AppProtocol::Unknown, false),
+            (AppProtocol::Http11, AppProtocol::Tcp, false),
+        ] {
+            let mesh = mesh([with("one.example", one), with("two.example", two)]);
+            assert_eq!(is_declared_as_bytes(&mesh, &server, 8080), expected, "{one:?} {two:?}");
+            // A service that is not known, and a port of no service.
+            assert!([9090, 1].iter().all(|port| !is_declared_as_bytes(&mesh, &server, *port)));
         }
     }
 }

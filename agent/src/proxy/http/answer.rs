@@ -87,5 +87,6 @@ pub(in crate::proxy) fn flag_of(broken: &Broken) -> Option<HttpResponseFlag> {
         Broken::Upstream(ExchangeError::Reset | ExchangeError::Refused) => HttpResponseFlag::UpstreamRemoteReset,
         Broken::Upstream(_) => HttpResponseFlag::UpstreamConnectionTermination,
         Broken::Timeout | Broken::PerTryTimeout => HttpResponseFlag::UpstreamRequestTimeout,
+        Broken::Revoked => HttpResponseFlag::LocalReset,
     })
 }

@@ -4,11 +4,12 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::error::InboundError;
-use crate::model::authorization::{AccessRequest, DryRun, Permit};
+use super::error::{InboundError, RefusedRequest};
+use crate::model::authorization::{AccessRequest, Admission, Destination, DryRun, HttpRequest, Permit};
+use crate::model::mesh::Mesh;
 use crate::model::workload::Workload;
 use crate::proxy::pod::PodProxy;
-use crate::proxy::revocation::{self, Tracked};
+use crate::proxy::revocation::{self, Tracked, TrackedRequests};
 use crate::telemetry::connection::{RefusedConnection, ResponseFlag};
 use crate::telemetry::ends::Reporter;
 
@@ -43,18 +44,81 @@ impl Accepted {
     }
 }
 
-/// Asks for a permit, and keeps the connection on the list of those that are authorized again as policy changes.
+/// What policy makes of a connection.
+pub(super) enum Admitted {
+    /// Its bytes may move.
+    Bytes(Permit, Tracked),
+    /// Policy has something to say about each of its requests, and may allow some.
+    Requests(TrackedRequests),
+}
+
+/// Asks what policy makes of a connection, and keeps it on the list of those that are authorized again as policy changes.
+/// `may_carry_requests`: whether the connection may be looked into; where it may not, policies about requests have their meaning for
+/// TCP.
 pub(super) async fn admit(
     pod_proxy: &Arc<PodProxy>,
     request: &AccessRequest,
-) -> Result<(Permit, Tracked), InboundError> {
-    let PodProxy { proxy, pod, .. } = &**pod_proxy;
+    may_carry_requests: impl FnOnce(&Mesh, &Workload) -> bool,
+) -> Result<Admitted, InboundError> {
     let tracked = pod_proxy.live.track(request);
     let workload = destination_workload(pod_proxy).await?;
-    let current = pod.current();
-    let verdict = proxy.mesh.read().authorize(&revocation::as_destination(pod, &current, &workload), request);
+    if !may_carry_requests(&pod_proxy.proxy.mesh.read(), &workload) {
+        return Ok(Admitted::Bytes(permit_bytes(pod_proxy, request, &workload)?, tracked));
+    }
+    let verdict = ask(pod_proxy, &workload, |mesh, destination| mesh.admit(destination, request));
+    if let Ok(Admission::Requests) = verdict.outcome {
+        drop(tracked);
+        // On the list as one whose requests are decided about before it is asked once more: no change of policy falls in between.
+        // Should none be about requests any more, each request is allowed.
+        let tracked = pod_proxy.live.track_requests(request);
+        ask(pod_proxy, &workload, |mesh, destination| mesh.admit(destination, request)).outcome?;
+        return Ok(Admitted::Requests(tracked));
+    }
     report_dry_run(pod_proxy, request, &verdict.dry_run);
-    Ok((verdict.outcome?, tracked))
+    match verdict.outcome? {
+        Admission::Bytes(permit) => Ok(Admitted::Bytes(permit, tracked)),
+        Admission::Requests => Err(InboundError::Revoked),
+    }
+}
+
+/// Asks for a permit for the bytes of a connection that turned out to carry no requests: policies about requests have their meaning
+/// for TCP.
+pub(super) async fn admit_bytes(
+    pod_proxy: &Arc<PodProxy>,
+    request: &AccessRequest,
+) -> Result<(Permit, Tracked), InboundError> {
+    let tracked = pod_proxy.live.track(request);
+    let workload = destination_workload(pod_proxy).await?;
+    Ok((permit_bytes(pod_proxy, request, &workload)?, tracked))
+}
+
+fn permit_bytes(pod_proxy: &PodProxy, request: &AccessRequest, workload: &Workload) -> Result<Permit, InboundError> {
+    let verdict = ask(pod_proxy, workload, |mesh, destination| mesh.authorize(destination, request));
+    report_dry_run(pod_proxy, request, &verdict.dry_run);
+    Ok(verdict.outcome?)
+}
+
+/// Asks the mesh as it is now about the pod as it is now.
+fn ask<T>(pod_proxy: &PodProxy, workload: &Workload, question: impl FnOnce(&Mesh, &Destination<'_>) -> T) -> T {
+    let current = pod_proxy.pod.current();
+    let mesh = pod_proxy.proxy.mesh.read();
+    question(&mesh, &revocation::as_destination(&pod_proxy.pod, &current, workload))
+}
+
+/// Decides about one request of a connection. Where neither the mesh knows the pod nor its labels say which policies are about it,
+/// the request is refused.
+pub(super) fn permit_request(
+    pod_proxy: &PodProxy,
+    connection: &AccessRequest,
+    request: &HttpRequest<'_>,
+) -> Result<Permit, RefusedRequest> {
+    let workload = workload_now(pod_proxy).unwrap_or(Err(InboundError::UnknownWorkload));
+    let workload = workload.map_err(|_| RefusedRequest::UnknownWorkload)?;
+    let question =
+        |mesh: &Mesh, destination: &Destination<'_>| mesh.authorize_request(destination, connection, request);
+    let verdict = ask(pod_proxy, &workload, question);
+    report_dry_run(pod_proxy, connection, &verdict.dry_run);
+    verdict.outcome.map_err(RefusedRequest::Denied)
 }
 
 fn report_dry_run(pod_proxy: &PodProxy, request: &AccessRequest, dry_run: &DryRun) {
@@ -72,30 +136,34 @@ fn report_dry_run(pod_proxy: &PodProxy, request: &AccessRequest, dry_run: &DryRu
     );
 }
 
-/// The pod as policy is asked about it: as the mesh knows it, or by its labels, where policies say whom they select.
+/// The pod as policy is asked about it: as the mesh knows it, or by its labels, where policies say whom they select. `None` while
+/// neither is known.
+fn workload_now(pod_proxy: &PodProxy) -> Option<Result<Arc<Workload>, InboundError>> {
+    let mesh = pod_proxy.proxy.mesh.read();
+    let known = pod_proxy.known_workload(&mesh).map(Ok).or_else(|| pod_proxy.workload_by_labels(&mesh));
+    known.map(|known| known.map_err(InboundError::from))
+}
+
+/// The same, as soon as it is known.
 async fn destination_workload(pod_proxy: &PodProxy) -> Result<Arc<Workload>, InboundError> {
     let mut changes = pod_proxy.proxy.mesh.watch();
     let known = async {
         loop {
-            let known = {
-                let mesh = pod_proxy.proxy.mesh.read();
-                pod_proxy.known_workload(&mesh).map(Ok).or_else(|| pod_proxy.workload_by_labels(&mesh))
-            };
-            let unclear = match known {
+            let unclear = match workload_now(pod_proxy) {
                 Some(Ok(workload)) => return Ok(workload),
                 Some(Err(unclear)) => Some(unclear),
                 None => None,
             };
             // The mesh may yet tell of the pod, or a policy whom it selects.
             if changes.changed().await.is_err() {
-                return Err(unclear.map_or(InboundError::UnknownWorkload, Into::into));
+                return Err(unclear.unwrap_or(InboundError::UnknownWorkload));
             }
         }
     };
     match tokio::time::timeout(WORKLOAD_WAIT, known).await {
         Ok(known) => known,
-        Err(_) => match pod_proxy.workload_by_labels(&pod_proxy.proxy.mesh.read()) {
-            Some(Err(unclear)) => Err(unclear.into()),
+        Err(_) => match workload_now(pod_proxy) {
+            Some(Err(unclear)) => Err(unclear),
             _ => Err(InboundError::UnknownWorkload),
         },
     }

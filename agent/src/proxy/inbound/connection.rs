@@ -1,5 +1,5 @@
-//! An inbound connection from the moment its destination is known to its end: admitted by policy, joined with the pod's
-//! application, recorded. Plaintext connections and HBONE requests take the same steps.
+//! An inbound connection from the moment its destination is known: admitted by policy, joined with the pod's application or served
+//! request by request, recorded. Plaintext connections and HBONE requests take the same steps.
 //!
 //! The state of admitting and connecting is large and soon over, while a connection may last long. So those are a future of their
 //! own, [`InboundConnection::establish`], which callers put into a box: its memory is free again before bytes move.
@@ -7,103 +7,27 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use futures_util::future::Either;
-use tokio::net::TcpStream;
+use bytes::BytesMut;
 
-use super::admission;
+use super::admission::{self, Admitted};
+use super::client::{Client, Downstream};
 use super::error::InboundError;
-use crate::hbone::{self, Activity, ConnectRequest, HboneStream, StreamError, WindowBudget};
-use crate::limits::Limit;
+use super::http::{self, HttpDownstream};
+use super::peers::AuthenticatedPeer;
+use super::spliced::Spliced;
 use crate::model::authorization::AccessRequest;
-use crate::model::identity::Identity;
+use crate::model::http::served::is_declared_as_bytes;
 use crate::model::mesh::Mesh;
 use crate::model::service::{PortMapping, Service, ServiceKey};
 use crate::model::workload::Workload;
-use crate::proxy::client;
 use crate::proxy::connector::ApplicationStream;
 use crate::proxy::pod::PodProxy;
-use crate::proxy::revocation::Tracked;
-use crate::proxy::splice::{self, SpliceError};
-use crate::telemetry::connection::ByteCounts;
+use crate::proxy::revocation::{Tracked, TrackedRequests};
 use crate::telemetry::ends::{ConnectionEnds, InboundDestination, InboundSource, RecordedPeer};
 use crate::telemetry::record::ConnectionRecord;
 
-/// The client's side of a connection, not answered yet.
-pub(super) enum Downstream {
-    Plaintext(TcpStream),
-    Hbone(ConnectRequest),
-}
-
-/// The client's side of a connection that was admitted.
-enum Client {
-    Plaintext(TcpStream),
-    Hbone(HboneStream),
-}
-
-impl Downstream {
-    /// Tells an HBONE client that its request is granted.
-    fn accept(self) -> Result<Client, StreamError> {
-        match self {
-            Self::Plaintext(tcp) => Ok(Client::Plaintext(tcp)),
-            Self::Hbone(request) => request.accept().map(Client::Hbone),
-        }
-    }
-
-    /// Tells the client that there will be no connection. In plaintext that is a reset, as every close is that is no orderly
-    /// end.
-    fn refuse(self, error: &InboundError) {
-        match self {
-            Self::Plaintext(_) => {}
-            Self::Hbone(request) => request.refuse(error.status()),
-        }
-    }
-
-    /// Resolves once the client has left. A plaintext client that has ended its data may still wait for an answer: its socket is
-    /// on another machine, so only a reset shows that it does not.
-    async fn left(&self) {
-        match self {
-            Self::Plaintext(tcp) => client::left(tcp, || false).await,
-            Self::Hbone(request) => request.given_up().await,
-        }
-    }
-
-    /// The hostname of the service that the client asked for, where its proxy says so.
-    fn requested_service(&self) -> Option<&str> {
-        match self {
-            Self::Plaintext(_) => None,
-            Self::Hbone(request) => request.forwarded().and_then(hbone::service_of),
-        }
-    }
-}
-
-impl Client {
-    fn splice(
-        self,
-        application: ApplicationStream,
-        bytes: Arc<ByteCounts>,
-        budget: &WindowBudget,
-    ) -> impl Future<Output = Result<(), SpliceError>> {
-        match self {
-            Self::Plaintext(tcp) => Either::Left(splice::inbound_tcp(tcp, application, bytes, budget)),
-            Self::Hbone(stream) => Either::Right(splice::inbound_hbone(stream, application, bytes)),
-        }
-    }
-}
-
-/// The authenticated peer of an HBONE connection.
-#[derive(Debug, Clone)]
-pub(super) struct AuthenticatedPeer {
-    pub(super) identity: Identity,
-    pub(super) addr: SocketAddr,
-    /// The pod's address and port that the peer dialled.
-    pub(super) listener: SocketAddr,
-    /// What the peer may hold of the pod's inbound connections.
-    pub(super) limit: Arc<Limit>,
-    /// The requests that the connection carries: those that were granted, and have not ended.
-    pub(super) activity: Arc<Activity>,
-}
-
 /// An inbound connection whose destination is known.
+#[derive(Clone, Copy)]
 pub(super) struct InboundConnection<'a> {
     pub(super) pod_proxy: &'a Arc<PodProxy>,
     /// The client as the application is shown it.
@@ -114,22 +38,30 @@ pub(super) struct InboundConnection<'a> {
     pub(super) peer: Option<&'a AuthenticatedPeer>,
 }
 
-/// An inbound connection with both of its sides open.
-pub(super) struct Established {
-    record: ConnectionRecord,
-    tracked: Tracked,
-    client: Client,
-    application: ApplicationStream,
+/// An inbound connection that was admitted, and whose client knows.
+pub(super) enum Established {
+    /// Both of its sides are open.
+    Bytes(Spliced),
+    /// Policy decides about each of its requests. The application's side opens with the first that is allowed.
+    Requests(Box<HttpDownstream>),
+}
+
+/// An inbound connection that was admitted, and whose client does not know yet.
+enum Opened {
+    Bytes(Tracked, ApplicationStream),
+    Requests(TrackedRequests, ConnectionEnds),
 }
 
 impl InboundConnection<'_> {
     /// Opens the connection's record, and then the application's side. `None` where that fails: the client is told, and the record
     /// is complete.
     pub(super) async fn establish(self, downstream: Downstream) -> Option<Established> {
-        let mut record = self.open_record(&downstream);
-        let established = match self.connect(&downstream, &record).await {
-            Ok((tracked, application)) => match downstream.accept() {
-                Ok(client) => Ok((tracked, client, application)),
+        // Whether the connection carries requests, and where the mesh does not know the pod yet also its ends, are settled once it is
+        // admitted.
+        let (mut record, is_known) = self.open_record(&downstream);
+        let established = match self.open(&downstream, &record, is_known).await {
+            Ok(opened) => match downstream.accept() {
+                Ok(client) => Ok((opened, client)),
                 Err(error) => Err(error.into()),
             },
             Err(error) => {
@@ -138,7 +70,7 @@ impl InboundConnection<'_> {
             }
         };
         match established {
-            Ok((tracked, client, application)) => Some(Established { record, tracked, client, application }),
+            Ok((opened, client)) => Some(self.established(record, opened, client)),
             Err(error) => {
                 record.fail(error.flag(), &error);
                 None
@@ -146,49 +78,73 @@ impl InboundConnection<'_> {
         }
     }
 
-    /// Where the mesh does not know the pod yet, the ends of the connection are settled once it is admitted.
-    fn open_record(&self, downstream: &Downstream) -> ConnectionRecord {
-        let PodProxy { proxy, .. } = &**self.pod_proxy;
-        let mesh = proxy.mesh.read();
-        let reporting = self.pod_proxy.connection_reporting();
-        match self.pod_proxy.known_workload(&mesh) {
-            Some(workload) => ConnectionRecord::open(reporting, self.ends(&mesh, workload, downstream)),
-            None => {
-                let described = self.pod_proxy.source_workload(&mesh);
-                ConnectionRecord::open_provisional(reporting, self.ends(&mesh, described, downstream))
+    fn established(self, record: ConnectionRecord, opened: Opened, client: Client) -> Established {
+        match opened {
+            Opened::Bytes(tracked, application) => {
+                Established::Bytes(Spliced { record, tracked, client, application, received: BytesMut::new() })
             }
+            Opened::Requests(tracked, ends) => Established::Requests(Box::new(HttpDownstream {
+                record,
+                tracked,
+                client,
+                ends,
+                access: self.access_request(),
+                shown: self.client,
+                peer: self.peer.cloned(),
+            })),
         }
     }
 
-    /// Connects the application, for as long as the client is there.
-    async fn connect(
+    /// Provisional; and whether the mesh knows the pod.
+    fn open_record(&self, downstream: &Downstream) -> (ConnectionRecord, bool) {
+        let PodProxy { proxy, .. } = &**self.pod_proxy;
+        let mesh = proxy.mesh.read();
+        let known = self.pod_proxy.known_workload(&mesh);
+        let is_known = known.is_some();
+        let workload = known.unwrap_or_else(|| self.pod_proxy.source_workload(&mesh));
+        let ends = self.ends(&mesh, workload, downstream);
+        (ConnectionRecord::open_provisional(self.pod_proxy.connection_reporting(), ends), is_known)
+    }
+
+    /// Opens the application's side, for as long as the client is there.
+    async fn open(
         self,
         downstream: &Downstream,
         record: &ConnectionRecord,
-    ) -> Result<(Tracked, ApplicationStream), InboundError> {
+        is_known: bool,
+    ) -> Result<Opened, InboundError> {
         let PodProxy { proxy, pod, .. } = &**self.pod_proxy;
         tokio::select! {
-            connected = self.connect_application(downstream, record) => connected,
+            opened = self.admit_and_connect(downstream, record, is_known) => opened,
             () = downstream.left() => Err(InboundError::ClientLeft),
             () = pod.dead.cancelled() => Err(InboundError::PodGone),
             () = proxy.drain.closing() => Err(InboundError::DrainEnded),
         }
     }
 
-    async fn connect_application(
+    async fn admit_and_connect(
         self,
         downstream: &Downstream,
         record: &ConnectionRecord,
-    ) -> Result<(Tracked, ApplicationStream), InboundError> {
+        is_known: bool,
+    ) -> Result<Opened, InboundError> {
         let PodProxy { proxy, pod, .. } = &**self.pod_proxy;
-        let admitted = admission::admit(self.pod_proxy, &self.access_request()).await;
-        if record.is_provisional() {
+        let may_carry_requests =
+            |mesh: &Mesh, workload: &Workload| !is_declared_as_bytes(mesh, workload, self.destination.port());
+        let admitted = admission::admit(self.pod_proxy, &self.access_request(), may_carry_requests).await;
+        let ends_now = || {
             let mesh = proxy.mesh.read();
-            record.settle(Some(self.ends(&mesh, self.pod_proxy.source_workload(&mesh), downstream)));
-        }
-        let (permit, tracked) = admitted?;
+            self.ends(&mesh, self.pod_proxy.source_workload(&mesh), downstream)
+        };
+        let for_bytes = match admitted {
+            Ok(Admitted::Requests(tracked)) => return Ok(Opened::Requests(tracked, ends_now())),
+            Ok(Admitted::Bytes(permit, tracked)) => Ok((permit, tracked)),
+            Err(error) => Err(error),
+        };
+        record.settle((!is_known).then(ends_now));
+        let (permit, tracked) = for_bytes?;
         let application = ApplicationStream::connect(proxy, pod, permit, self.client).await?;
-        Ok((tracked, application))
+        Ok(Opened::Bytes(tracked, application))
     }
 
     /// What policy is asked: about the direct peer, never about whom it claims to speak for.
@@ -216,20 +172,12 @@ impl InboundConnection<'_> {
 }
 
 impl Established {
-    /// Moves bytes until the connection ends, somebody wants it to end, policy forbids it, its pod dies or the drain is over. Then
-    /// the record is complete.
-    pub(super) async fn run(self, pod_proxy: &PodProxy) {
-        let Self { mut record, tracked, client, application } = self;
-        let outcome = tokio::select! {
-            biased;
-            result = client.splice(application, record.bytes(), &pod_proxy.budget) => result.map_err(InboundError::from),
-            () = record.end_wanted() => Err(InboundError::LatePlaintext),
-            () = tracked.revoked.cancelled() => Err(InboundError::Revoked),
-            () = pod_proxy.pod.dead.cancelled() => Err(InboundError::PodGone),
-            () = pod_proxy.proxy.drain.closing() => Err(InboundError::DrainEnded),
-        };
-        if let Err(error) = outcome {
-            record.fail(error.flag(), &error);
+    /// Serves the connection to its end. Then its record is complete.
+    pub(super) async fn run(self, pod_proxy: &Arc<PodProxy>) {
+        match self {
+            Self::Bytes(spliced) => spliced.run(pod_proxy).await,
+            // In a box, so that a connection that carries no HTTP does not hold the room that serving HTTP takes.
+            Self::Requests(client) => Box::pin(http::serve(pod_proxy, client)).await,
         }
     }
 }

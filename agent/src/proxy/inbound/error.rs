@@ -1,9 +1,9 @@
-//! Why an inbound connection failed.
+//! Why an inbound connection failed, and why a request on one was refused.
 
 use http::StatusCode;
 
 use crate::hbone::StreamError;
-use crate::model::authorization::Denied;
+use crate::model::authorization::{Denied, RequestDenied};
 use crate::net::ConnectError;
 use crate::proxy::splice::SpliceError;
 use crate::telemetry::connection::ResponseFlag;
@@ -52,6 +52,25 @@ impl InboundError {
         match self {
             Self::UnknownWorkload | Self::Denied(_) | Self::Revoked => StatusCode::UNAUTHORIZED,
             _ => StatusCode::SERVICE_UNAVAILABLE,
+        }
+    }
+}
+
+/// Why a request was refused.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum RefusedRequest {
+    #[error("the destination workload is not known to the mesh, so neither are its policies")]
+    UnknownWorkload,
+    #[error(transparent)]
+    Denied(#[from] RequestDenied),
+}
+
+impl RefusedRequest {
+    /// Envoy's response code details.
+    pub(super) fn details(&self) -> String {
+        match self {
+            Self::UnknownWorkload => "rbac_access_denied_matched_policy[none]".to_owned(),
+            Self::Denied(denied) => denied.details(),
         }
     }
 }

@@ -9,7 +9,7 @@ use tokio::net::TcpStream;
 use tokio::time::{Instant, sleep};
 
 use super::admission::Accepted;
-use super::connection::AuthenticatedPeer;
+use super::peers::AuthenticatedPeer;
 use super::request;
 use crate::hbone::{Activity, HboneServer, Lifetime, SessionError, handshake_failure_label};
 use crate::limits::{Held, Limit, LimitKind};
@@ -71,8 +71,9 @@ async fn establish(pod_proxy: &PodProxy, tcp: TcpStream, accepted: &Accepted) ->
         return None;
     };
     let (addr, listener) = (accepted.source, accepted.local);
+    let (identity, certificate) = (secured.peer.clone(), secured.peer_hash);
     let activity = Arc::new(Activity::begin());
-    let peer = AuthenticatedPeer { identity: secured.peer.clone(), addr, listener, limit, activity };
+    let peer = AuthenticatedPeer { identity, certificate, addr, listener, limit, activity };
     let start = HboneServer::start(secured, pod_proxy.budget.clone(), pod_proxy.proxy.timeouts.age);
     let (server, lifetime) = greet(&pod_proxy.proxy.metrics, start, &peer, pod_proxy.proxy.timeouts.handshake).await?;
     Some(Served { server, peer, lifetime, _held: held })

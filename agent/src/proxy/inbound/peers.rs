@@ -1,15 +1,33 @@
-//! How much one peer holds of what a pod may have inbound. A peer is an identity, wherever it connects from.
+//! Peers of a pod, and how much one holds of what the pod may have inbound. A peer is an identity, wherever it connects from.
 
 use std::collections::HashMap;
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use parking_lot::Mutex;
 
+use crate::hbone::Activity;
 use crate::limits::{Held, Limit};
 use crate::model::identity::Identity;
+use crate::tls::handshake::CertificateHash;
 
 /// Peers that are remembered before those are looked for that hold nothing any more.
 const FIRST_SWEEP_AT: usize = 64;
+
+/// The authenticated peer of an HBONE connection.
+#[derive(Debug, Clone)]
+pub(super) struct AuthenticatedPeer {
+    pub(super) identity: Identity,
+    /// Of the certificate that it has shown.
+    pub(super) certificate: CertificateHash,
+    pub(super) addr: SocketAddr,
+    /// The pod's address and port that the peer dialled.
+    pub(super) listener: SocketAddr,
+    /// What the peer may hold of the pod's inbound connections.
+    pub(super) limit: Arc<Limit>,
+    /// The requests that the connection carries: those that were granted, and have not ended.
+    pub(super) activity: Arc<Activity>,
+}
 
 /// What each peer of a pod holds.
 #[derive(Debug)]

@@ -5,7 +5,8 @@ use std::sync::Arc;
 use tokio::net::TcpStream;
 
 use super::admission::Accepted;
-use super::connection::{Downstream, InboundConnection};
+use super::client::Downstream;
+use super::connection::InboundConnection;
 use crate::model::address::canonical;
 use crate::proxy::budget::Budget;
 use crate::proxy::pod::PodProxy;

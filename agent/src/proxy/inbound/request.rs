@@ -7,7 +7,9 @@ use std::sync::Arc;
 use http::StatusCode;
 
 use super::admission::Accepted;
-use super::connection::{AuthenticatedPeer, Downstream, Established, InboundConnection};
+use super::client::Downstream;
+use super::connection::{Established, InboundConnection};
+use super::peers::AuthenticatedPeer;
 use crate::enrollment::pod::OpenConnection;
 use crate::hbone::{self, ActiveStream, Authority, ConnectRequest, InvalidAuthority, parse_authority};
 use crate::limits::{Held, LimitKind};
@@ -124,6 +126,7 @@ mod tests {
     fn a_peer_cannot_claim_another_address_than_its_own() {
         let peer = AuthenticatedPeer {
             identity: Identity::new(TrustDomain::new(""), "shop", "client"),
+            certificate: [0; 32],
             addr: "10.0.0.1:50000".parse().expect("an address"),
             listener: "10.0.0.2:15008".parse().expect("an address"),
             limit: Arc::new(NodeLimits::new(|_| 1).for_pod().of(LimitKind::InboundOfPeer).clone()),

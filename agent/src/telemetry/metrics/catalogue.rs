@@ -112,6 +112,7 @@ pub(super) struct Counted {
     pub(super) late_plaintext_ended: Counter,
     pub(super) policy_closed_connections: Counter,
     pub(super) dry_run_denials: Counter,
+    pub(super) request_denials: Counter,
     pub(super) accept_errors: Counter,
     pub(super) spans_exported: Counter,
     pub(super) spans_dropped: Counter,
@@ -255,6 +256,11 @@ impl Counted {
             "policy_closed_connections",
             "The total number of live connections closed because policy no longer allows them",
             self.policy_closed_connections.clone(),
+        );
+        weir.register(
+            "request_denials",
+            "The total number of requests that policy has denied at their destination",
+            self.request_denials.clone(),
         );
         weir.register(
             "dry_run_denials",

@@ -139,6 +139,11 @@ impl Metrics {
         self.counted.policy_closed_connections.inc();
     }
 
+    /// A request was denied at its destination, or ended there because policy no longer allows it.
+    pub(in crate::telemetry) fn request_denied(&self) {
+        self.counted.request_denials.inc();
+    }
+
     /// A connection was allowed that a dry-run policy would have denied.
     pub fn dry_run_denied(&self) {
         self.counted.dry_run_denials.inc();

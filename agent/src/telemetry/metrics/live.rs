@@ -85,10 +85,6 @@ impl OpenConnection {
         self.plaintext.as_deref().filter(|_| !self.ends().mutual_tls).map(|plaintext| &plaintext.end)
     }
 
-    pub(in crate::telemetry) fn is_settled(&self) -> bool {
-        self.settled.get().is_some()
-    }
-
     /// Whether requests are counted and logged in place of the connection.
     pub(in crate::telemetry) fn carries_requests(&self) -> bool {
         self.settled.get().is_some_and(|settled| settled.series.is_none())

@@ -233,6 +233,7 @@ fn names_of_all_metrics() {
         weir_hbone_peers_distrusted counter\nweir_http_heads_parsed counter\nweir_kubernetes_watch_errors counter\nweir_last_good_age_seconds gauge\n\
         weir_late_plaintext_connections gauge\nweir_late_plaintext_ended counter\nweir_limit_reached counter\nweir_log_lines_dropped counter\n\
         weir_nri_connected gauge\nweir_nri_requests counter\nweir_policy_closed_connections counter\n\
+        weir_request_denials counter\n\
         weir_spans_dropped counter\nweir_spans_exported counter\n\
         weir_state_write_failures counter\nweir_tls_handshake_failures counter\nweir_worker_restarts counter\nweir_xds_repeated_resources counter\n\
         workload_manager_active_proxy_count gauge\n\
@@ -266,7 +267,10 @@ fn everything_once(metrics: &Arc<Metrics>) -> (ConnectionRecord, OpenGuard) {
     let request_ends = RequestEnds::new(&RequestReporting::new(metrics, None), &pod(100), ends(Reporter::Source));
     let grpc =
         RequestHead { fields: [("content-type", "application/grpc")].into_iter().collect(), ..RequestHead::default() };
-    RequestRecord::open(&request_ends, &grpc).request_data(&[0; 5]);
+    let mut record = RequestRecord::open(&request_ends, &grpc);
+    record.request_data(&[0; 5]);
+    record.denied(&"by a policy");
+    drop(record);
     (ConnectionRecord::open(metrics, ends(Reporter::Source)), metrics.hbone_connection_opened(Side::Upstream))
 }
 
@@ -290,6 +294,7 @@ fn events_count_under_bounded_labels() {
         "weir_xds_repeated_resources_total{type=\"virtual_service\"} 3",
         "weir_policy_closed_connections_total 1",
         "weir_dry_run_denials_total 1",
+        "weir_request_denials_total 1",
         "weir_accept_errors_total 1",
         "weir_state_write_failures_total{file=\"last_good\"} 1",
         "workload_manager_active_proxy_count 3",

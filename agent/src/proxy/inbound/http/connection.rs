@@ -1,0 +1,82 @@
+//! What the requests of one inbound connection have in common.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use tokio::net::TcpStream;
+use tokio_util::sync::CancellationToken;
+
+use crate::http::UpstreamPool;
+use crate::limits::{Held, Limit, LimitKind};
+use crate::model::authorization::{AccessRequest, HttpRequest, Permit};
+use crate::model::http::client_cert::forwarded_client_cert;
+use crate::model::http::head::RequestHead;
+use crate::proxy::inbound::admission;
+use crate::proxy::inbound::error::RefusedRequest;
+use crate::proxy::inbound::peers::AuthenticatedPeer;
+use crate::proxy::pod::PodProxy;
+use crate::telemetry::ends::ConnectionEnds;
+use crate::telemetry::request_ends::RequestEnds;
+
+/// See the module.
+pub(super) struct HttpConnection {
+    pub(super) pod_proxy: Arc<PodProxy>,
+    /// What policy is asked about the connection.
+    access: AccessRequest,
+    /// The client as the application is shown it.
+    pub(super) shown: SocketAddr,
+    pub(super) ends: Arc<RequestEnds>,
+    /// The value of `x-forwarded-client-cert`; `None` in plaintext.
+    pub(super) client_cert: Option<String>,
+    /// What the peer may hold of the pod's inbound connections; `None` in plaintext.
+    peer_limit: Option<Arc<Limit>>,
+    /// The connections to the application that serve this one.
+    pub(super) applications: UpstreamPool<(), TcpStream>,
+    /// Cancelled when policy allows no request of the connection any more.
+    pub(super) revoked: CancellationToken,
+}
+
+impl HttpConnection {
+    pub(super) fn new(
+        pod_proxy: &Arc<PodProxy>,
+        access: AccessRequest,
+        shown: SocketAddr,
+        ends: ConnectionEnds,
+        peer: Option<AuthenticatedPeer>,
+        revoked: CancellationToken,
+    ) -> Self {
+        let own = pod_proxy.identity();
+        let client_cert = peer.as_ref().map(|peer| forwarded_client_cert(&own, &peer.identity, &peer.certificate));
+        Self {
+            pod_proxy: pod_proxy.clone(),
+            access,
+            shown,
+            ends: RequestEnds::new(&pod_proxy.proxy.requests, &pod_proxy.pod.telemetry, ends),
+            client_cert,
+            peer_limit: peer.map(|peer| peer.limit),
+            applications: UpstreamPool::default(),
+            revoked,
+        }
+    }
+
+    /// The port of the pod that the connection is to.
+    pub(super) fn port(&self) -> u16 {
+        self.access.destination.port()
+    }
+
+    /// Decides about a request as policy is now.
+    pub(super) fn permit(&self, head: &RequestHead) -> Result<Permit, RefusedRequest> {
+        admission::permit_request(&self.pod_proxy, &self.access, &HttpRequest::of(head))
+    }
+
+    /// A place for a request beside others of the connection, of those that its peer and the pod may have: it counts as a connection
+    /// of its own.
+    pub(super) fn take_place(&self) -> Option<(Option<Held>, Held)> {
+        let of_peer = match &self.peer_limit {
+            Some(limit) => Some(limit.try_take()?),
+            None => None,
+        };
+        let of_pod = self.pod_proxy.pod.limits.of(LimitKind::InboundConnections).try_take()?;
+        Some((of_peer, of_pod))
+    }
+}

@@ -1,0 +1,134 @@
+//! One request to a pod, from its head to the end of its response: policy decides whether the application gets it.
+
+use bytes::Bytes;
+
+use super::connection::HttpConnection;
+use super::forward::Forwarding;
+use super::watcher::RequestWatcher;
+use crate::http::{BodyLength, Broken, Downstream};
+use crate::model::authorization::Permit;
+use crate::model::http::client_cert::set_client_cert;
+use crate::model::http::config::HttpConfig;
+use crate::model::http::head::{RequestHead, ResponseHead};
+use crate::model::http::reply::{LocalReply, Reason};
+use crate::model::http::trace::ensure_request_id;
+use crate::proxy::http::Answer;
+use crate::proxy::inbound::error::RefusedRequest;
+use crate::proxy::revocation::PolicyChanges;
+use crate::telemetry::request::RequestRecord;
+
+/// Envoy's words for a request that policy refuses.
+const ACCESS_DENIED: &[u8] = b"RBAC: access denied";
+
+/// A response that the client did not get whole: its connection, or its stream, is of no more use.
+pub(super) struct CutOff;
+
+/// A request while it is served.
+pub(super) struct InboundRequest<'a, D> {
+    connection: &'a HttpConnection,
+    downstream: &'a mut D,
+    head: &'a mut RequestHead,
+    length: BodyLength,
+    watcher: RequestWatcher<'a>,
+}
+
+impl<'a, D: Downstream> InboundRequest<'a, D> {
+    /// Takes up a request. From here on its head says what the agent knows: an application and the policies about it read the same.
+    pub(super) fn begin(
+        connection: &'a HttpConnection,
+        config: &HttpConfig,
+        downstream: &'a mut D,
+        head: &'a mut RequestHead,
+        length: BodyLength,
+    ) -> Self {
+        let headers = config.proxy_headers();
+        if headers.request_id {
+            ensure_request_id(&mut head.fields, rand::random);
+        }
+        headers.begin_request(connection.port(), head);
+        set_client_cert(&mut head.fields, connection.client_cert.as_deref().map(str::as_bytes));
+        let record = RequestRecord::open(&connection.ends, head);
+        Self { connection, downstream, head, length, watcher: RequestWatcher::new(record, connection) }
+    }
+
+    /// Serves the request as policy is now, and for as long as policy does not change to its disadvantage.
+    ///
+    /// # Errors
+    /// See [`CutOff`].
+    pub(super) async fn serve(mut self, config: &HttpConfig, changes: &mut PolicyChanges) -> Result<(), CutOff> {
+        let outcome = if config.path_normalization().apply(self.head).is_err() {
+            self.reply(Reason::BadPath).await
+        } else {
+            changes.catch_up();
+            match self.connection.permit(self.head) {
+                Ok(permit) => self.forward(&permit, changes).await,
+                Err(refused) => self.refuse(&refused).await,
+            }
+        };
+        self.end(outcome)
+    }
+
+    /// Answers a request beyond what the peer or the pod may have under way.
+    ///
+    /// # Errors
+    /// See [`CutOff`].
+    pub(super) async fn turn_away(mut self) -> Result<(), CutOff> {
+        let outcome = self.reply(Reason::Overflow).await;
+        self.end(outcome)
+    }
+
+    fn end(mut self, outcome: Result<(), Broken>) -> Result<(), CutOff> {
+        outcome.map_err(|_| CutOff)?;
+        self.watcher.record.complete();
+        Ok(())
+    }
+
+    async fn forward(&mut self, permit: &Permit, changes: &mut PolicyChanges) -> Result<(), Broken> {
+        let Self { connection, downstream, head, length, watcher } = self;
+        let (connection, head, length) = (*connection, &**head, *length);
+        let forwarding = Forwarding { connection, downstream: &mut **downstream, watcher, head, length };
+        let refused = tokio::select! {
+            biased;
+            outcome = forwarding.run(permit) => return outcome,
+            refused = until_refused(connection, head, changes) => refused,
+        };
+        if self.watcher.is_answered {
+            self.watcher.record.denied(&refused);
+            self.watcher.record.end_here(&refused);
+            return Err(Broken::Revoked);
+        }
+        self.refuse(&refused).await
+    }
+
+    async fn refuse(&mut self, refused: &RefusedRequest) -> Result<(), Broken> {
+        self.watcher.record.denied(refused);
+        self.answer(ResponseHead::default(), 403, Bytes::from_static(ACCESS_DENIED), refused.details()).await
+    }
+
+    async fn reply(&mut self, reason: Reason) -> Result<(), Broken> {
+        let LocalReply { status, body, details, flag } = LocalReply::new(reason, false);
+        if let Some(flag) = flag {
+            self.watcher.record.flag(flag);
+        }
+        let mut head = ResponseHead::default();
+        if reason == Reason::Overflow {
+            head.fields.append(b"x-envoy-overloaded", b"true");
+        }
+        self.answer(head, status, Bytes::from(body.into_owned()), details.to_owned()).await
+    }
+
+    async fn answer(&mut self, head: ResponseHead, status: u16, body: Bytes, details: String) -> Result<(), Broken> {
+        let answer = Answer { head, status, body, details: details.into() };
+        answer.give(self.downstream, self.head, &mut self.watcher.record).await
+    }
+}
+
+/// Resolves once policy no longer allows a request that is under way.
+async fn until_refused(connection: &HttpConnection, head: &RequestHead, changes: &mut PolicyChanges) -> RefusedRequest {
+    loop {
+        changes.next().await;
+        if let Err(refused) = connection.permit(head) {
+            return refused;
+        }
+    }
+}
