@@ -4,7 +4,9 @@ use std::sync::Arc;
 
 use crate::admin::Explain;
 use crate::enrollment::Enrollment;
-use crate::model::authorization::{AccessRequest, Denied, Permit};
+use crate::model::authorization::{AccessRequest, Admission, HttpRequest, Permit};
+use crate::model::http::head::RequestHead;
+use crate::model::http::served::is_declared_as_bytes;
 use crate::model::mesh::Mesh;
 use crate::model::workload::Workload;
 use crate::proxy::{Proxy, as_destination};
@@ -20,7 +22,9 @@ pub(super) fn explainer(proxy: Arc<Proxy>, enrollment: Arc<Enrollment>, mesh: Sh
         let (config, current) = (mesh.routes().current(), pod.current());
         let mesh = mesh.read();
         let source = proxy.source_workload(pod, &mesh);
-        let authorize = |workload: &Workload, request: &AccessRequest| authorize(&enrollment, &mesh, workload, request);
+        let authorize = |workload: &Workload, connection: &AccessRequest, request: Option<&RequestHead>| {
+            authorize(&enrollment, &mesh, workload, connection, request)
+        };
         let asker = Asker {
             pod: &pod.spec.name,
             labels: &current.labels,
@@ -31,20 +35,34 @@ pub(super) fn explainer(proxy: Arc<Proxy>, enrollment: Arc<Enrollment>, mesh: Sh
             config: &config,
             seen: &|uid, service, port| proxy.seen_of(uid, service, port),
             authorize: &authorize,
+            request: None,
         };
         explain(&asker, question)
     })
 }
 
-/// What policy says of a connection to a workload; `None` where it is no pod of this node.
+/// What policy says of a connection to a workload, or of a request on it; `None` where it is no pod of this node.
 fn authorize(
     enrollment: &Enrollment,
     mesh: &Mesh,
     workload: &Workload,
-    request: &AccessRequest,
-) -> Option<Result<Permit, Denied>> {
+    connection: &AccessRequest,
+    request: Option<&RequestHead>,
+) -> Option<Result<Permit, String>> {
     let is_it = |known: &Arc<Workload>| known.uid == workload.uid;
     let pod = { enrollment.pods() }.into_iter().find(|pod| mesh.workload_of_pod(pod.spec.key()).is_some_and(is_it))?;
     let current = pod.current();
-    Some(mesh.authorize(&as_destination(&pod, &current, workload), request).outcome)
+    let destination = as_destination(&pod, &current, workload);
+    let may_carry_requests = !is_declared_as_bytes(mesh, workload, connection.destination.port());
+    let Some(request) = request.filter(|_| may_carry_requests) else {
+        return Some(mesh.authorize(&destination, connection).outcome.map_err(|denied| denied.to_string()));
+    };
+    Some(match mesh.admit(&destination, connection).outcome {
+        Ok(Admission::Bytes(permit)) => Ok(permit),
+        Ok(Admission::Requests) => {
+            let verdict = mesh.authorize_request(&destination, connection, &HttpRequest::of(request));
+            verdict.outcome.map_err(|denied| denied.to_string())
+        }
+        Err(denied) => Err(denied.to_string()),
+    })
 }

@@ -2,8 +2,9 @@
 
 use std::sync::Arc;
 
-use crate::model::authorization::{AccessRequest, Denied, Permit};
+use crate::model::authorization::{AccessRequest, Permit};
 use crate::model::http::config::HttpConfig;
+use crate::model::http::head::RequestHead;
 use crate::model::http::visibility::SourceView;
 use crate::model::identity::Identity;
 use crate::model::mesh::Mesh;
@@ -12,10 +13,12 @@ use crate::model::service::ServiceKey;
 use crate::model::workload::Workload;
 use crate::proxy::SeenOfEndpoint;
 
-/// What policy says of a connection to a workload, where that is a pod of this node.
-type Authorize<'a> = &'a dyn Fn(&Workload, &AccessRequest) -> Option<Result<Permit, Denied>>;
+/// What policy says of a connection to a workload, or of a request on it, where that is a pod of this node: a permit, or why there is
+/// none.
+type Authorize<'a> = &'a dyn Fn(&Workload, &AccessRequest, Option<&RequestHead>) -> Option<Result<Permit, String>>;
 
 /// The pod that asks, and what its agent decides with.
+#[derive(Clone, Copy)]
 pub struct Asker<'a> {
     /// Its name.
     pub pod: &'a str,
@@ -32,6 +35,8 @@ pub struct Asker<'a> {
     /// What this node has seen of an endpoint, by its uid.
     pub seen: &'a dyn Fn(&Arc<str>, &ServiceKey, u16) -> SeenOfEndpoint,
     pub authorize: Authorize<'a>,
+    /// The request as the destination gets it; `None` where that is not known, or it is none of HTTP.
+    pub request: Option<&'a RequestHead>,
 }
 
 impl Asker<'_> {

@@ -15,8 +15,15 @@ use crate::model::http::route::{Cluster, Destination, Target};
 use crate::model::http::standing::Standing;
 use crate::model::resolve::Unresolved;
 
-/// The line of a destination that a request is planned to.
-pub(super) fn planned(asker: &Asker<'_>, dialled: OriginalDst, plan: &Plan, head: &RequestHead) -> DestinationLine {
+/// The line of a destination that a request is planned to. `sent`: the request as its endpoint gets it.
+pub(super) fn planned(
+    asker: &Asker<'_>,
+    dialled: OriginalDst,
+    plan: &Plan,
+    head: &RequestHead,
+    sent: &RequestHead,
+) -> DestinationLine {
+    let asker = &Asker { request: Some(sent), ..*asker };
     let policy = &*plan.policy;
     let mut line = DestinationLine {
         name: plan.service.to_string(),

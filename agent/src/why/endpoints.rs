@@ -202,7 +202,7 @@ fn authorization(asker: &Asker<'_>, upstream: &Upstream, address: Option<SocketA
         source_ip: source_ip.copied().unwrap_or(destination.ip()),
         destination,
     };
-    match (asker.authorize)(workload, &request) {
+    match (asker.authorize)(workload, &request, asker.request) {
         None if workload.node.is_empty() => "decided at the destination".to_owned(),
         None => format!("decided on node {}", workload.node),
         Some(Err(denied)) => format!("refused: {denied}"),

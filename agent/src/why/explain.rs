@@ -90,7 +90,8 @@ fn follow(asker: &Asker<'_>, asked: Asked, dialled: OriginalDst, explanation: &m
         }
         Served::Tcp(because) => {
             explanation.served_because = because.to_string();
-            tcp(asker, dialled, &reach, explanation);
+            let request = Some(&asked.head).filter(|_| asked.sent == Sent::Http);
+            tcp(&Asker { request, ..*asker }, dialled, &reach, explanation);
         }
     }
 }
@@ -184,7 +185,13 @@ impl Requests<'_> {
         match Plan::to_service(self.asker.config, self.asker.view(), self.service, self.port, &self.head) {
             Ok(plan) => {
                 explanation.actions.push(rules::retries(plan.retry.as_ref()));
-                explanation.destinations.push(destinations::planned(self.asker, self.dialled, &plan, &self.head));
+                explanation.destinations.push(destinations::planned(
+                    self.asker,
+                    self.dialled,
+                    &plan,
+                    &self.head,
+                    &self.head,
+                ));
             }
             Err(reason) => {
                 let because = "its DestinationRule asks for TLS that this agent cannot do";
@@ -232,7 +239,9 @@ impl Requests<'_> {
                     let new = changes.into_iter().filter(|change| !explanation.actions.contains(change));
                     let new: Vec<String> = new.collect();
                     explanation.actions.extend(new);
-                    destinations::planned(self.asker, self.dialled, &plan, &self.head)
+                    let mut sent = self.head.clone();
+                    plan.change_request(&mut sent, &self.format_context(route));
+                    destinations::planned(self.asker, self.dialled, &plan, &self.head, &sent)
                 }
                 Err(reason) => destinations::unplanned(&planner, destination, reason),
             };

@@ -5,7 +5,8 @@ use std::sync::Arc;
 
 use super::{Asker, Question, explain, render};
 use crate::compile::{HttpSettings, HttpStore};
-use crate::model::authorization::{AccessRequest, Denied, Permit};
+use crate::model::authorization::{AccessRequest, Permit};
+use crate::model::http::head::RequestHead;
 use crate::model::mesh::{Mesh, MeshUpdate};
 use crate::model::peer_authentication::Labels;
 use crate::model::service::{AppProtocol, PortMapping, Service, ServiceKey, ServicePort};
@@ -40,13 +41,14 @@ fn seen(uid: &Arc<str>, _: &ServiceKey, _: u16) -> SeenOfEndpoint {
     SeenOfEndpoint { under_way: 3, is_ejected: uid.ends_with("/v2-v1-1234") }
 }
 
-fn nowhere(_: &Workload, _: &AccessRequest) -> Option<Result<Permit, Denied>> {
+fn nowhere(_: &Workload, _: &AccessRequest, _: Option<&RequestHead>) -> Option<Result<Permit, String>> {
     None
 }
 
-/// A pod whose destination refuses it.
-fn refused(_: &Workload, _: &AccessRequest) -> Option<Result<Permit, Denied>> {
-    Some(Err(Denied::ByPolicy("shop/nobody".into())))
+/// A pod whose destination refuses it, and says which request it has judged.
+fn refused(_: &Workload, _: &AccessRequest, request: Option<&RequestHead>) -> Option<Result<Permit, String>> {
+    let path = request.map_or("nothing".into(), |head| String::from_utf8_lossy(head.path()));
+    Some(Err(format!("{path} denied by policy shop/nobody")))
 }
 
 fn store(objects: &str) -> HttpStore {
@@ -75,6 +77,7 @@ fn asked(objects: &str, labels: &Labels, url: &str, headers: &[&str]) -> String 
         config: &config,
         seen: &seen,
         authorize: if labels.contains_key("refused") { &refused } else { &nowhere },
+        request: None,
     };
     let headers = headers.iter().map(|header| (*header).to_owned()).collect();
     let question = Question { pod: "shop/client".into(), url: url.into(), method: String::new(), headers };
@@ -318,7 +321,31 @@ fn what_people_ask_is_in_the_answer() {
             &refused,
             "http://reviews/",
             &[],
-            &["retries: at most 2 on", "authorization: refused: denied by policy shop/nobody"],
+            &["retries: at most 2 on", "authorization: refused: / denied by policy shop/nobody"],
+        ),
+        (
+            "policy at the destination, of the request as it arrives there",
+            CANARY,
+            &refused,
+            "http://reviews/api/x",
+            tester,
+            &["authorization: refused: /v2/x denied by policy shop/nobody"],
+        ),
+        (
+            "policy at the destination of a port that is moved as bytes",
+            "",
+            &refused,
+            "http://reviews:90/a/b",
+            &[],
+            &["authorization: refused: /a/b denied by policy shop/nobody"],
+        ),
+        (
+            "policy at the destination of another protocol",
+            "",
+            &refused,
+            "tcp://reviews:100",
+            &[],
+            &["authorization: refused: nothing denied by policy shop/nobody"],
         ),
         (
             "the endpoint that the hash of the request chooses",
@@ -398,6 +425,7 @@ fn the_answer_travels_as_json() {
         config: &config,
         seen: &seen,
         authorize: &nowhere,
+        request: None,
     };
     let question = Question { url: "reviews".into(), ..Question::default() };
     let explanation = explain(&asker, &question).expect("a question");
