@@ -13,6 +13,9 @@ mod from_kubernetes;
 mod grpc;
 mod hosts;
 mod http2;
+mod inbound;
+mod inbound_changes;
+mod inbound_matrix;
 mod load;
 mod matching;
 mod messages;
@@ -36,6 +39,7 @@ pub(crate) fn cases() -> Vec<Case> {
         [load::CASES, http2::CASES, told::CASES, why::CASES, egress::CASES, tls::CASES, hosts::CASES, upstreams::CASES]
             .concat(),
         [from_kubernetes::CASES, telemetry_objects::CASES, dashboards::CASES].concat(),
+        [inbound::CASES, inbound_changes::CASES, inbound_matrix::CASES].concat(),
         [clients::CASES, grpc::CASES, streams::CASES, once::CASES, pressure::CASES].concat(),
     ]
     .concat()

@@ -148,7 +148,7 @@ fn status(mesh: &HttpMesh) -> Result<()> {
         // Behind the number of connections; the state is the last column.
         let mut numbers = row.split_whitespace().rev().skip(1).filter_map(|cell| cell.parse().ok());
         let mut next = || numbers.next().with_context(|| format!("a number is missing in {row:?}"));
-        let (under_way, failed, ended) = (next()?, next()?, next()?);
+        let (under_way, _denied, failed, ended) = (next()?, next()?, next()?, next()?);
         Ok([ended, failed, under_way])
     };
     let [ended, failed, _] = counts()?;

@@ -7,7 +7,8 @@ use serde_json::json;
 use weir_tests::agent::binary;
 use weir_tests::envoy::Envoy;
 use weir_tests::envoy::bootstrap::{self, Http2, PAGE, PAGES};
-use weir_tests::mesh::Mesh;
+use weir_tests::mesh::{Mesh, NAMESPACE};
+use weir_tests::objects::authorization_policy;
 use weir_tests::test_app::{self, BANNER, Bulk, ECHO, RESET, SINK, SOURCE};
 use weir_tests::wait;
 
@@ -42,6 +43,10 @@ pub(crate) const CASES: &[Case] = &[
         check: Check::Mesh(|mesh| ToEnvoy::run(mesh, &smallest_windows(), |setup| unread(setup.way()))),
     },
     Case { name: "interop: from Envoy, HTTP/1.1 on kept connections and HTTP/2", check: Check::Mesh(http_from_envoy) },
+    Case {
+        name: "interop: from Envoy, requests that policy decides about one by one",
+        check: Check::Mesh(judged_from_envoy),
+    },
     Case { name: "interop: from Envoy, whoever speaks first", check: Check::Mesh(|mesh| from(mesh, who_speaks_first)) },
     Case {
         name: "interop: from Envoy, a client that ends first",
@@ -107,6 +112,32 @@ fn http_from_envoy(mesh: &Mesh) -> Result<()> {
     let setup = FromEnvoy::start(mesh, &Http2::default())?;
     let _pages = Envoy::start(&mesh.far.place, mesh.world.run(), &bootstrap::pages())?;
     http(setup.way())
+}
+
+/// The same where the pod's agent reads each request.
+fn judged_from_envoy(mesh: &Mesh) -> Result<()> {
+    let setup = FromEnvoy::start(mesh, &Http2::default())?;
+    let way = setup.way();
+    let _pages = Envoy::start(&mesh.far.place, mesh.world.run(), &bootstrap::pages())?;
+    let url = format!("http://{}/denied", way.to(PAGES));
+    let is_answered = |what: &str, expected: &str| {
+        wait::until(what, Duration::from_secs(10), || {
+            for version in ["--http1.1", "--http2-prior-knowledge"] {
+                let curl = ["curl", "-sS", "--max-time", "10", "-w", " %{http_code}", version, &url];
+                let said = way.client.run(&curl)?;
+                ensure!(said == expected, "{version}: {said:?}");
+            }
+            Ok(())
+        })
+    };
+    {
+        let rules = "[{to: [{operation: {paths: [/denied]}}]}]";
+        let policy = authorization_policy("no-path", NAMESPACE, "far", "DENY", rules);
+        let _policy = mesh.control_plane.objects.put_for_now("no-path", &policy)?;
+        is_answered("the path is denied", "RBAC: access denied 403")?;
+        http(way)?;
+    }
+    is_answered("the path is allowed again", &format!("{PAGE} 200"))
 }
 
 fn http(way: Way<'_>) -> Result<()> {
