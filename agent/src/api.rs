@@ -83,8 +83,15 @@ pub mod model {
     }
 
     pub mod http {
+        pub use crate::model::http::config::HttpConfig;
+        pub use crate::model::http::field_changes::FieldChanges;
         pub use crate::model::http::head::RequestHead;
-        pub use crate::model::http::visibility::SourceView;
+        pub use crate::model::http::objects::{HttpObjects, RouteObject};
+        pub use crate::model::http::route::{
+            Action, Applicability, Cluster, Destination, Forward, Origin, OriginKind, PathMatch, RequestMatch, Route,
+            Rule, Semantics, Target,
+        };
+        pub use crate::model::http::visibility::{ExportTo, HostPattern, SourceView};
     }
 
     pub mod identity {
@@ -93,6 +100,10 @@ pub mod model {
 
     pub mod mesh {
         pub use crate::model::mesh::{Mesh, MeshSettings, OutboundTrafficPolicy};
+    }
+
+    pub mod peer_authentication {
+        pub use crate::model::peer_authentication::Labels;
     }
 
     pub mod service {

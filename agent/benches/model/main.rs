@@ -1,4 +1,4 @@
-//! The mesh model at the size of a large deployment: what it costs in memory and time, against fixed bounds.
+//! The mesh model and routes at the size of a large deployment: what they cost in memory and time, against fixed bounds.
 //!
 //! `cargo xtask bench model` runs it. Times are medians of criterion's samples; memory is what the program asked the
 //! allocator for. Must not measure anything that needs a kernel, a network or another process.
@@ -12,6 +12,7 @@ mod heap;
 mod made_up;
 mod memory;
 mod policies;
+mod routes;
 mod timings;
 
 #[global_allocator]
@@ -25,6 +26,7 @@ fn main() -> ExitCode {
     let mut criterion = Criterion::default().without_plots().configure_from_args();
     timings::measure(&mut criterion, &wire, &mut figures);
     policies::measure(&mut criterion, &mut figures);
+    routes::measure(&mut criterion, &mut figures);
     criterion.final_summary();
     print!("{figures}");
     if figures.all_met() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
