@@ -1,4 +1,5 @@
-//! What operators are shown of a certificate.
+//! What operators are shown of a certificate: its serial number, and from when to when it is valid. A handshake keeps of its peer's
+//! certificate when that expires.
 
 use std::time::{Duration, SystemTime};
 
