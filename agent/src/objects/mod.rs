@@ -164,4 +164,4 @@ pub use security::{
     AuthorizationPolicy, Condition, MtlsMode, Operation, PeerAuthentication, PolicyAction, PolicyTarget, Rule,
     ServiceAccountName, Source, Values,
 };
-pub use store::{Object, Objects, RejectedPolicy, WrittenPolicy};
+pub use store::{Object, Objects, RejectedPolicy};
