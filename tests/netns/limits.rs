@@ -13,7 +13,7 @@ use weir_tests::wait;
 use weir_tests::world::{N1, N2, Pod};
 
 use crate::count::Counter;
-use crate::harness::{Case, Check};
+use crate::harness::{Case, Check, note};
 
 pub(crate) const CASES: &[Case] = &[
     Case {
@@ -37,6 +37,10 @@ pub(crate) const CASES: &[Case] = &[
         check: Check::Alone(hbone_connections),
     },
     Case { name: "limits: peers that never authenticate keep nobody out", check: Check::Alone(handshakes) },
+    Case {
+        name: "limits: a pod with more connections that wait than the kernel notes pushes out no other's",
+        check: Check::Alone(waiting_flows),
+    },
 ];
 
 const REACHED: &str = "weir_limit_reached_total";
@@ -203,6 +207,60 @@ fn handshakes() -> Result<()> {
         test_app::echoes(&mesh.client.place, mesh.far.ipv4(), ECHO)?;
         let metrics = mesh.agents[N1].metrics()?;
         ensure!(metrics.sum(REACHED, &[("limit", "handshakes")]) == 0.0, "the other node has reached none");
+        Ok(())
+    })
+}
+
+/// Opens more connections than the kernel notes (`MAX_FLOWS`), of which nearly all wait to be accepted, and stays.
+const WAITING: &str = "
+import os, resource, socket, sys, time
+open('/proc/sys/net/ipv4/ip_local_port_range', 'w').write('1024 65535')
+count, most = int(sys.argv[3]), resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
+ends = [(socket.AF_INET, sys.argv[1]), (socket.AF_INET6, sys.argv[2])]
+parts = count // (most - 100) + 1
+done, tell = os.pipe()
+for _ in range(parts):
+    if os.fork() == 0:
+        held = []
+        for number in range(count // parts):
+            family, address = ends[number % 2]
+            s = socket.socket(family)
+            s.setblocking(False)
+            s.connect_ex((address, 7))
+            held.append(s)
+        os.write(tell, b'.')
+        time.sleep(600)
+for _ in range(parts):
+    os.read(done, 1)
+print('all wait', flush=True)
+time.sleep(600)
+";
+
+/// The kernel notes where a connection wanted to go until the agent's listener has it: for a moment, unless the backlog is full.
+fn waiting_flows() -> Result<()> {
+    const WAIT: usize = 80_000;
+    /// What the map holds is reckoned in parts per processor.
+    const MOST_NOTES: f64 = 60_000.0;
+    with_limit("--max-outbound-connections-per-pod", |mesh| {
+        let ipv6 = mesh.far.ipv6().to_string();
+        let arguments = ["python3", "-c", WAITING, &mesh.far.ipv4().to_string(), &ipv6, &WAIT.to_string()];
+        let mut hostile = mesh.client.place.spawn(&arguments)?;
+        let (mut asked, mut failed, mut notes) = (0, Vec::new(), 0.0);
+        wait::until("all wait", Duration::from_secs(60), || {
+            ensure!(hostile.is_running(), "{}", hostile.tail());
+            failed.extend(test_app::echoes(&mesh.near.place, mesh.far.ipv4(), ECHO).err());
+            asked += 1;
+            ensure!(hostile.stdout().contains("all wait"), "they are being opened");
+            notes = mesh.agents[N1].metrics()?.sum("weir_capture_map_entries", &[("map", "flows")]);
+            Ok(())
+        })?;
+        for _ in 0..100 {
+            failed.extend(test_app::echoes(&mesh.near.place, mesh.far.ipv4(), ECHO).err());
+        }
+        note(format!("{} connections of another pod were made; the kernel has {notes} notes", asked + 100));
+        ensure!(failed.is_empty(), "of another pod's {} failed: {failed:?}", failed.len());
+        ensure!(notes >= MOST_NOTES, "the kernel has {notes} notes: {}", hostile.tail());
         Ok(())
     })
 }
