@@ -33,7 +33,7 @@ pub(super) fn explainer(proxy: Arc<Proxy>, enrollment: Arc<Enrollment>, mesh: Sh
             is_known: mesh.workload_of_pod(pod.spec.key()).is_some(),
             mesh: &mesh,
             config: &config,
-            seen: &|uid, service, port| proxy.seen_of(uid, service, port),
+            seen: &|uid, service, port| proxy.seen_of(pod, uid, service, port),
             authorize: &authorize,
             request: None,
         };

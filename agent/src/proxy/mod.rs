@@ -88,8 +88,8 @@ mod outbound {
         pub(in crate::proxy) use self::balancing::{Turns, Warmups};
         pub(in crate::proxy) use self::breakers::Breakers;
         pub(super) use self::downstream::serve_connection;
-        pub(in crate::proxy) use self::endpoints::Endpoints;
         pub use self::endpoints::SeenOfEndpoint;
+        pub(in crate::proxy) use self::endpoints::{Endpoints, PodEndpoints};
         pub(super) use self::io::UpstreamIo;
         pub(in crate::proxy) use self::io::{HttpPool, sweep};
         pub(super) use self::port::{HttpPort, Opened};
@@ -102,7 +102,7 @@ mod outbound {
     mod upstream;
 
     pub use self::http::SeenOfEndpoint;
-    pub(super) use self::http::{Breakers, Endpoints, HttpPool, Turns, Warmups, sweep};
+    pub(super) use self::http::{Breakers, Endpoints, HttpPool, PodEndpoints, Turns, Warmups, sweep};
     pub(super) use self::names::{Names, PodLookups};
     pub(super) use self::tcp::serve;
 }

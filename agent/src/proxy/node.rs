@@ -144,10 +144,10 @@ impl Proxy {
         })
     }
 
-    /// What this node has seen of an endpoint, a workload by its uid, of a service's port.
+    /// What is known to a pod of an endpoint, a workload by its uid, of a service's port.
     #[must_use]
-    pub fn seen_of(&self, uid: &Arc<str>, service: &ServiceKey, port: u16) -> SeenOfEndpoint {
-        self.endpoints.seen(uid, service, port, Instant::now())
+    pub fn seen_of(&self, pod: &EnrolledPod, uid: &Arc<str>, service: &ServiceKey, port: u16) -> SeenOfEndpoint {
+        self.endpoints.seen(&pod.spec.uid, uid, service, port, Instant::now())
     }
 
     /// The trust domains whose identities count as this mesh's own.

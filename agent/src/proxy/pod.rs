@@ -11,7 +11,7 @@ use super::certificates::CarriedIdentity;
 use super::inbound::InboundPeers;
 use super::node::Proxy;
 use super::origin::PodOrigin;
-use super::outbound::{Breakers, HttpPool, Names, PodLookups, Turns};
+use super::outbound::{Breakers, HttpPool, Names, PodEndpoints, PodLookups, Turns};
 use super::revocation::PodConnections;
 use super::workers::Workers;
 use crate::enrollment::pod::EnrolledPod;
@@ -36,6 +36,8 @@ pub(super) struct PodProxy {
     pub(super) names: Names,
     /// The lookups that run for it.
     pub(super) lookups: PodLookups,
+    /// What it has seen of the endpoints of its HTTP requests.
+    pub(super) endpoints: Arc<PodEndpoints>,
     /// What it has under way to destinations that have limits.
     pub(super) breakers: Breakers,
     /// Whose turn it is among the endpoints of destinations.

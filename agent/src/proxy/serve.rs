@@ -48,6 +48,7 @@ impl Proxy {
         let carried = self.pod_certificates.carry(identity, pod.left.clone());
         let inbound_peers = InboundPeers::new(pod.limits.of(LimitKind::InboundOfPeer));
         let lookups = PodLookups::new(&pod.limits);
+        let endpoints = self.endpoints.of_pod(&pod.spec.uid);
         let pod_proxy = Arc::new(PodProxy {
             proxy: self.clone(),
             served: AtomicUsize::new(0),
@@ -57,6 +58,7 @@ impl Proxy {
             http_pools,
             names: self.names.of_pod(),
             lookups,
+            endpoints,
             breakers: Breakers::default(),
             turns: Turns::default(),
             budget,

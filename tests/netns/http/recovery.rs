@@ -1,10 +1,11 @@
 //! What happens when an upstream is slow, fails or is gone, and what is made to fail on purpose: faults, time-outs, retries,
 //! ejection.
 
+use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
-use weir_tests::http_mesh::{HttpMesh, HttpService};
+use weir_tests::http_mesh::{HttpMesh, HttpSeen, HttpService};
 use weir_tests::wait;
 
 use super::split::answered_by;
@@ -224,6 +225,10 @@ fn ejection(mesh: &HttpMesh) -> Result<()> {
     })?;
     let answer = service.ask("/", &[])?;
     ensure!(answer.status == 503 && answer.body == "no healthy upstream", "{answer:?}");
+    // Another pod of the node has seen nothing of that: by itself no pod makes an endpoint of others fail.
+    let to = SocketAddr::new(service.vip(), 80).to_string();
+    let arguments = [to, format!("--host={}", service.host()), "--requests=20".to_owned()];
+    HttpSeen::of(&mesh.pod("v1").place, &arguments)?.all_are(200).context("another pod of the node")?;
     answered_by(&service, &["v1", "v2", "v3"])?;
     // A tenth of three is nobody: Envoy's and Istio's default ejects none of so few.
     let _rule = service.destination_rule(&policy(10))?;

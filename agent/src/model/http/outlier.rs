@@ -58,6 +58,17 @@ pub struct Population {
     pub ejected: usize,
 }
 
+impl Population {
+    /// Counts endpoints, of which each is ejected or not.
+    #[must_use]
+    pub fn of(are_ejected: impl Iterator<Item = bool>) -> Self {
+        are_ejected.fold(Self { endpoints: 0, ejected: 0 }, |Self { endpoints, ejected }, is_ejected| Self {
+            endpoints: endpoints + 1,
+            ejected: ejected + usize::from(is_ejected),
+        })
+    }
+}
+
 /// What is remembered of one endpoint of a destination.
 #[derive(Debug, Clone, Default)]
 pub struct OutlierState {
@@ -146,8 +157,7 @@ impl OutlierDetection {
     /// Whether ejections count, where each of a destination's endpoints is ejected or not: not once so few others are left that
     /// all are used.
     pub fn ejections_count(&self, are_ejected: impl Iterator<Item = bool>) -> bool {
-        let (ejected, endpoints) = are_ejected
-            .fold((0, 0), |(ejected, endpoints), is_ejected| (ejected + usize::from(is_ejected), endpoints + 1));
+        let Population { endpoints, ejected } = Population::of(are_ejected);
         ejected > 0 && !self.panics(endpoints - ejected, endpoints)
     }
 

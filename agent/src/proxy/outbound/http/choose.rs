@@ -15,6 +15,7 @@ use crate::model::http::reply::Reason;
 use crate::model::mesh::Mesh;
 use crate::model::resolve::{EndpointRequest, Unresolved};
 use crate::model::workload::Workload;
+use crate::proxy::pod::PodProxy;
 
 /// In the place of a port: what is known of a dialled address is apart from what is known of the endpoint that may be there.
 const DIALLED: u16 = 0;
@@ -43,7 +44,7 @@ impl<D> Request<'_, D> {
             return Ok(Chosen { endpoint, set_cookie: None });
         }
         let is_tried = |endpoint: &Workload| tried.contains(&endpoint.uid);
-        let endpoints = &self.connection.pod_proxy.proxy.endpoints;
+        let endpoints = &self.connection.pod_proxy.endpoints;
         let ejected = plan.policy.outlier_detection.and_then(|detection| {
             let ejected = endpoints.ejected(&plan.service, plan.port, Instant::now());
             // Some of those that are ejected may be endpoints no more.
@@ -131,16 +132,18 @@ impl<D> Request<'_, D> {
     /// Counts what an endpoint did with a request; it may be ejected for that.
     pub(super) fn note_result(&self, plan: &Plan, chosen: &Chosen, result: EndpointResult) {
         let (Some(detection), Some(state)) = (&plan.policy.outlier_detection, &chosen.endpoint.state) else { return };
-        let proxy = &self.connection.pod_proxy.proxy;
+        let PodProxy { proxy, endpoints, .. } = &*self.connection.pod_proxy;
         let now = Instant::now();
-        let population = || Population {
-            endpoints: proxy.mesh.read().endpoints(&plan.service).count(),
-            ejected: proxy.endpoints.ejected(&plan.service, plan.port, now).len(),
+        let population = || {
+            let ejected = endpoints.ejected(&plan.service, plan.port, now);
+            let mesh = proxy.mesh.read();
+            // Some of those that are ejected may be endpoints no more.
+            Population::of(mesh.endpoints(&plan.service).map(|endpoint| ejected.contains(&endpoint.uid)))
         };
         if state.record(result, detection, population, now) {
             let endpoint = chosen.endpoint.upstream.workload.as_ref().map(|workload| &*workload.uid);
             tracing::info!(endpoint, service = %plan.service, port = plan.port, "endpoint ejected: it failed too often in a row");
-            proxy.endpoints.note_ejection(&plan.service, plan.port, state);
+            endpoints.note_ejection(&plan.service, plan.port, state);
         }
     }
 }

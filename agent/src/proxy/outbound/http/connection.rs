@@ -10,6 +10,7 @@ use super::port::{Dialled, HttpPort};
 use crate::model::address::OriginalDst;
 use crate::model::resolve::{Picked, Transport, Upstream};
 use crate::model::service::ServiceKey;
+use crate::model::workload::Workload;
 use crate::proxy::pod::PodProxy;
 use crate::telemetry::ends::{ConnectionEnds, OutboundSource};
 use crate::telemetry::request_ends::RequestEnds;
@@ -38,7 +39,7 @@ pub(super) struct KnownEndpoint {
     pub(super) pool_key: PoolKey,
     /// Both ends of requests to it.
     pub(super) ends: Arc<RequestEnds>,
-    /// What this node has seen of it, where it is a workload of the mesh.
+    /// What the pod has seen of it, where it is a workload of the mesh.
     pub(super) state: Option<Arc<EndpointState>>,
     /// The service and its port that it serves.
     service: ServiceKey,
@@ -115,7 +116,9 @@ impl HttpConnection {
         }
         let proxy = &self.pod_proxy.proxy;
         let ends = ConnectionEnds::outbound(self.source.clone(), self.original_dst, Some(&resolved));
-        let state = resolved.workload.as_ref().map(|workload| proxy.endpoints.state(&workload.uid, service, port));
+        let endpoints = &self.pod_proxy.endpoints;
+        let state = |workload: &Arc<Workload>| endpoints.state(&proxy.endpoints, &workload.uid, service, port);
+        let state = resolved.workload.as_ref().map(state);
         let endpoint = Arc::new(KnownEndpoint {
             pool_key: PoolKey::new(&resolved.transport),
             ends: RequestEnds::new(&proxy.requests, &self.pod_proxy.pod.telemetry, ends),

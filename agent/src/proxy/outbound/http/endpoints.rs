@@ -1,9 +1,11 @@
-//! What this node has seen of endpoints, shared by all pods and workers: requests under way, and ejections.
+//! What is known of endpoints by what they did: requests of all pods of the node that are under way to them, and which of them
+//! each pod does without because they failed it (ejections). A pod by itself can make an endpoint fail: what it sees of one says nothing
+//! to the others, as with Istio's sidecars.
 
 use std::collections::HashMap;
 use std::hash::{BuildHasher as _, RandomState};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, Weak};
 use std::time::Instant;
 
 use parking_lot::{Mutex, RwLock};
@@ -12,9 +14,9 @@ use crate::model::http::destination::OutlierDetection;
 use crate::model::http::outlier::{EndpointResult, OutlierState, Population};
 use crate::model::service::ServiceKey;
 
-/// Parts of the table with a lock each.
+/// Parts of the table of loads with a lock each.
 const SHARDS: usize = 16;
-/// Entries of one part from which on those that say nothing any more are forgotten.
+/// Entries of a part, or of a pod, from which on those that say nothing any more are forgotten.
 const SWEEP_FROM: usize = 1024;
 
 /// A port of a service.
@@ -22,27 +24,37 @@ type Destination = (ServiceKey, u16);
 /// A workload, by its uid, that serves one.
 type Endpoint = (Arc<str>, Destination);
 
-/// See the module.
+/// The endpoints that the pods of this node use.
 #[derive(Debug)]
 pub(in crate::proxy) struct Endpoints {
-    shards: [Mutex<HashMap<Endpoint, Arc<EndpointState>>>; SHARDS],
+    /// Requests under way to each, of all pods and workers.
+    loads: [Mutex<HashMap<Endpoint, Arc<AtomicU32>>>; SHARDS],
     hasher: RandomState,
-    /// Those that are or were ejected, by what they serve. Hardly ever written.
-    ejected: RwLock<HashMap<Destination, Vec<Arc<EndpointState>>>>,
+    /// What each pod has seen, by its uid.
+    pods: Mutex<HashMap<String, Weak<PodEndpoints>>>,
 }
 
 impl Default for Endpoints {
     fn default() -> Self {
-        let shards = std::array::from_fn(|_| Mutex::default());
-        Self { shards, hasher: RandomState::new(), ejected: RwLock::default() }
+        let loads = std::array::from_fn(|_| Mutex::default());
+        Self { loads, hasher: RandomState::new(), pods: Mutex::default() }
     }
 }
 
-/// What is known of one endpoint of a service's port.
+/// The endpoints that one pod uses, and what it has seen of them.
+#[derive(Debug, Default)]
+pub(in crate::proxy) struct PodEndpoints {
+    states: Mutex<HashMap<Endpoint, Arc<EndpointState>>>,
+    /// Those that are or were ejected, by what they serve. Hardly ever written.
+    ejected: RwLock<HashMap<Destination, Vec<Arc<EndpointState>>>>,
+}
+
+/// What a pod knows of one endpoint of a service's port.
 #[derive(Debug)]
 pub(super) struct EndpointState {
     uid: Arc<str>,
-    under_way: AtomicU32,
+    /// Shared by all pods of the node.
+    under_way: Arc<AtomicU32>,
     outlier: Mutex<OutlierState>,
 }
 
@@ -50,45 +62,79 @@ pub(super) struct EndpointState {
 #[derive(Debug)]
 pub(super) struct UnderWay(Arc<EndpointState>);
 
-/// What this node has seen of an endpoint of a service's port.
+/// What has been seen of an endpoint of a service's port.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct SeenOfEndpoint {
     /// Requests of this node's pods that are under way to it.
     pub under_way: u32,
+    /// Whether the pod that asks does without it.
     pub is_ejected: bool,
 }
 
 impl Endpoints {
-    /// What is known of an endpoint, without remembering one that nobody has used.
+    /// What a pod, by its uid, will see of endpoints.
+    pub(in crate::proxy) fn of_pod(&self, uid: &str) -> Arc<PodEndpoints> {
+        let new = Arc::new(PodEndpoints::default());
+        let mut pods = self.pods.lock();
+        pods.retain(|_, pod| pod.strong_count() > 0);
+        pods.insert(uid.to_owned(), Arc::downgrade(&new));
+        new
+    }
+
+    /// What is known of an endpoint to a pod, without remembering one that nobody has used.
     pub(in crate::proxy) fn seen(
         &self,
+        pod: &str,
         uid: &Arc<str>,
         service: &ServiceKey,
         port: u16,
         now: Instant,
     ) -> SeenOfEndpoint {
         let key = (uid.clone(), (service.clone(), port));
-        let state = self.shards[self.shard_of(&key)].lock().get(&key).cloned();
-        let under_way = state.map_or(0, |state| state.load());
-        SeenOfEndpoint { under_way, is_ejected: self.ejected(service, port, now).contains(uid) }
+        let load = self.loads[self.shard_of(&key)].lock().get(&key).cloned();
+        let pod = self.pods.lock().get(pod).and_then(Weak::upgrade);
+        SeenOfEndpoint {
+            under_way: load.map_or(0, |load| load.load(Ordering::Relaxed)),
+            is_ejected: pod.is_some_and(|pod| pod.ejected(service, port, now).contains(uid)),
+        }
     }
 
     fn shard_of(&self, key: &Endpoint) -> usize {
         usize::try_from(self.hasher.hash_one(key) % SHARDS as u64).expect("less than the number of shards")
     }
 
+    fn load_of(&self, key: &Endpoint) -> Arc<AtomicU32> {
+        let mut loads = self.loads[self.shard_of(key)].lock();
+        if let Some(load) = loads.get(key) {
+            return load.clone();
+        }
+        if loads.len() >= SWEEP_FROM {
+            loads.retain(|_, load| Arc::strong_count(load) > 1);
+        }
+        loads.entry(key.clone()).or_default().clone()
+    }
+}
+
+impl PodEndpoints {
     /// The state of an endpoint: a workload, by its uid, that serves a port of a service.
-    pub(super) fn state(&self, uid: &Arc<str>, service: &ServiceKey, port: u16) -> Arc<EndpointState> {
+    pub(super) fn state(
+        &self,
+        node: &Endpoints,
+        uid: &Arc<str>,
+        service: &ServiceKey,
+        port: u16,
+    ) -> Arc<EndpointState> {
         let key = (uid.clone(), (service.clone(), port));
-        let mut shard = self.shards[self.shard_of(&key)].lock();
-        if let Some(state) = shard.get(&key) {
+        let mut states = self.states.lock();
+        if let Some(state) = states.get(&key) {
             return state.clone();
         }
-        if shard.len() >= SWEEP_FROM {
-            shard.retain(|_, state| Arc::strong_count(state) > 1);
+        if states.len() >= SWEEP_FROM {
+            states.retain(|_, state| Arc::strong_count(state) > 1);
         }
-        let new = EndpointState { uid: uid.clone(), under_way: AtomicU32::new(0), outlier: Mutex::default() };
-        shard.entry(key).or_insert_with(|| Arc::new(new)).clone()
+        let under_way = node.load_of(&key);
+        let new = EndpointState { uid: uid.clone(), under_way, outlier: Mutex::default() };
+        states.entry(key).or_insert_with(|| Arc::new(new)).clone()
     }
 
     /// The uids of the endpoints of a service's port that are ejected now.
@@ -143,5 +189,38 @@ impl EndpointState {
 impl Drop for UnderWay {
     fn drop(&mut self) {
         self.0.under_way.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_one_pod_does_without_another_uses_and_requests_of_both_are_under_way() {
+        let (node, now) = (Endpoints::default(), Instant::now());
+        let (hostile, other) = (node.of_pod("hostile"), node.of_pod("other"));
+        let (uid, service) = (Arc::<str>::from("pod-1"), ServiceKey::new("shop", "web"));
+        let states = [&hostile, &other].map(|pod| pod.state(&node, &uid, &service, 80));
+        let detection = OutlierDetection {
+            consecutive_5xx: 1,
+            consecutive_gateway_errors: 0,
+            splits_local_origin: false,
+            consecutive_local_origin_failures: 0,
+            interval: std::time::Duration::from_secs(10),
+            base_ejection_time: std::time::Duration::from_secs(30),
+            max_ejection_percent: 100,
+            min_health_percent: 0,
+        };
+        let population = || Population { endpoints: 1, ejected: 0 };
+        assert!(states[0].record(EndpointResult::Status(500), &detection, population, now));
+        hostile.note_ejection(&service, 80, &states[0]);
+        let _under_way = states[1].clone().begin();
+        let seen = |pod: &str| node.seen(pod, &uid, &service, 80, now);
+        assert_eq!(seen("hostile"), SeenOfEndpoint { under_way: 1, is_ejected: true });
+        assert_eq!(seen("other"), SeenOfEndpoint { under_way: 1, is_ejected: false });
+        assert!(other.ejected(&service, 80, now).is_empty());
+        drop(hostile);
+        assert!(!seen("hostile").is_ejected, "it has left");
     }
 }
