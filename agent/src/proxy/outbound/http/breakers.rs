@@ -22,7 +22,14 @@ type Destination = (ServiceKey, u16, Option<Labels>);
 
 /// The limited destinations of one pod.
 #[derive(Debug, Default)]
-pub(in crate::proxy) struct Breakers(Mutex<HashMap<Destination, Arc<Breaker>>>);
+pub(in crate::proxy) struct Breakers(Mutex<Known>);
+
+#[derive(Debug, Default)]
+struct Known {
+    breakers: HashMap<Destination, Arc<Breaker>>,
+    /// How many there were after those were forgotten that nothing is under way to: twice as many are looked through again.
+    left: usize,
+}
 
 /// One limited destination.
 #[derive(Debug, Default)]
@@ -58,11 +65,12 @@ impl Breakers {
         if limits == [u32::MAX; 4] && policy.retry_budget.is_none() {
             return None;
         }
-        let mut all = self.0.lock();
-        if all.len() >= SWEEP_FROM {
-            all.retain(|_, breaker| Arc::strong_count(breaker) > 1);
+        let mut known = self.0.lock();
+        if known.breakers.len() >= SWEEP_FROM.max(2 * known.left) {
+            known.breakers.retain(|_, breaker| Arc::strong_count(breaker) > 1);
+            known.left = known.breakers.len();
         }
-        Some(all.entry((service.clone(), port, policy.subset.clone())).or_default().clone())
+        Some(known.breakers.entry((service.clone(), port, policy.subset.clone())).or_default().clone())
     }
 }
 
