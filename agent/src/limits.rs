@@ -37,6 +37,8 @@ pub enum LimitKind {
     HttpUpstreams,
     /// Requests of the pod that are under way as streams of HTTP/2.
     HttpStreams,
+    /// Copies of the pod's requests that are under way to mirrors.
+    MirroredRequests,
     /// Series of metrics of the pod whose labels Telemetry objects change.
     MetricSeries,
 }
@@ -45,7 +47,7 @@ pub enum LimitKind {
 const KINDS: usize = LimitKind::ALL.len();
 
 impl LimitKind {
-    pub const ALL: [Self; 13] = [
+    pub const ALL: [Self; 14] = [
         Self::OutboundConnections,
         Self::InboundConnections,
         Self::PendingConnects,
@@ -58,6 +60,7 @@ impl LimitKind {
         Self::NameLookups,
         Self::HttpUpstreams,
         Self::HttpStreams,
+        Self::MirroredRequests,
         Self::MetricSeries,
     ];
 
@@ -77,6 +80,7 @@ impl LimitKind {
             Self::NameLookups => "name_lookups",
             Self::HttpUpstreams => "http_upstreams",
             Self::HttpStreams => "http_streams",
+            Self::MirroredRequests => "mirrored_requests",
             Self::MetricSeries => "metric_series",
         }
     }

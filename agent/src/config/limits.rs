@@ -54,6 +54,9 @@ pub struct LimitsConfig {
     /// one is answered 503.
     #[arg(long, env = "WEIR_MAX_HTTP_STREAMS_PER_POD", default_value_t = 16_384, value_parser = clap::value_parser!(u32).range(1..=MAX))]
     pub max_http_streams_per_pod: u32,
+    /// Copies of one pod's requests that are under way to mirrors. At the limit a further request has no copy.
+    #[arg(long, env = "WEIR_MAX_MIRRORED_REQUESTS_PER_POD", default_value_t = 1024, value_parser = clap::value_parser!(u32).range(1..=MAX))]
+    pub max_mirrored_requests_per_pod: u32,
     /// Series of metrics of one pod whose labels Telemetry objects change (`tagOverrides`). At the limit further combinations of values
     /// are counted together, with the value `overflow` for each changed label.
     #[arg(long, env = "WEIR_MAX_METRIC_SERIES_PER_POD", default_value_t = 4096, value_parser = clap::value_parser!(u32).range(1..=MAX))]
@@ -77,6 +80,7 @@ impl LimitsConfig {
             LimitKind::NameLookups => self.max_name_lookups_per_pod,
             LimitKind::HttpUpstreams => self.max_http_upstreams_per_pod,
             LimitKind::HttpStreams => self.max_http_streams_per_pod,
+            LimitKind::MirroredRequests => self.max_mirrored_requests_per_pod,
             LimitKind::MetricSeries => self.max_metric_series_per_pod,
         }
     }

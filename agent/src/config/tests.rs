@@ -162,6 +162,7 @@ fn flags_and_environment_variables_keep_their_names() {
         ("max-inbound-per-peer", "WEIR_MAX_INBOUND_PER_PEER"),
         ("max-metric-series-per-pod", "WEIR_MAX_METRIC_SERIES_PER_POD"),
         ("max-name-lookups-per-pod", "WEIR_MAX_NAME_LOOKUPS_PER_POD"),
+        ("max-mirrored-requests-per-pod", "WEIR_MAX_MIRRORED_REQUESTS_PER_POD"),
         ("max-outbound-connections-per-pod", "WEIR_MAX_OUTBOUND_CONNECTIONS_PER_POD"),
         ("max-pending-connects-per-pod", "WEIR_MAX_PENDING_CONNECTS_PER_POD"),
         ("metrics-address", "WEIR_METRICS_ADDRESS"),

@@ -2,7 +2,8 @@
 //! them: what they are answered is thrown away, and one that fails is not sent again.
 //!
 //! A copy is sent as the rule changed the request, once all of the request is here. A request whose content is not kept
-//! whole by then, because it is large or its response came first, has no copy.
+//! whole by then, because it is large or its response came first, has no copy; nor one of a pod that has so many under way already:
+//! a mirror that does not answer must not take the places of the pod's own requests.
 
 use std::future::poll_fn;
 use std::sync::Arc;
@@ -15,6 +16,7 @@ use super::request::Request;
 use super::upstream::over_tls;
 use super::upstream::{Begun, Sending};
 use crate::http::{BodyLength, ExchangeError, KeptBody, MessageStream as _, Received, RequestBody, Upstream as _};
+use crate::limits::{Held, LimitKind};
 use crate::model::balance::Choice;
 use crate::model::http::destination::DestinationPolicy;
 use crate::model::http::head::{RequestHead, ResponseHead};
@@ -46,6 +48,8 @@ struct Copy {
     head: RequestHead,
     length: BodyLength,
     body: KeptBody,
+    /// Its place among those that the pod may have.
+    _held: Held,
 }
 
 impl<D> Request<'_, D> {
@@ -75,9 +79,12 @@ impl<D> Request<'_, D> {
         let mut head = self.head.clone();
         // The content follows at once.
         head.fields.remove("expect");
+        let limit = self.connection.pod_proxy.pod.limits.of(LimitKind::MirroredRequests);
         for place in mirrors.places {
+            let Some(held) = limit.try_take() else { return };
             let connection = self.connection.detached();
-            let copy = Copy { connection, place, head: head.clone(), length: self.length, body: body.clone() };
+            let (head, length, body) = (head.clone(), self.length, body.clone());
+            let copy = Copy { connection, place, head, length, body, _held: held };
             // On this worker, whose connections it may use.
             tokio::spawn(copy.run(mirrors.timeout));
         }
