@@ -27,6 +27,7 @@ mod streams;
 mod telemetry_objects;
 mod tls;
 mod told;
+mod unanswered;
 mod upstreams;
 mod visibility;
 mod why;
@@ -38,7 +39,7 @@ pub(crate) fn cases() -> Vec<Case> {
         [recovery::CASES, balancing::CASES, choice::CASES, messages::CASES].concat(),
         [load::CASES, http2::CASES, told::CASES, why::CASES, egress::CASES, tls::CASES, hosts::CASES, upstreams::CASES]
             .concat(),
-        [from_kubernetes::CASES, telemetry_objects::CASES, dashboards::CASES].concat(),
+        [from_kubernetes::CASES, telemetry_objects::CASES, dashboards::CASES, unanswered::CASES].concat(),
         [inbound::CASES, inbound_changes::CASES, inbound_matrix::CASES].concat(),
         [clients::CASES, grpc::CASES, streams::CASES, once::CASES, pressure::CASES].concat(),
     ]

@@ -154,7 +154,8 @@ impl Sending<'_> {
             return Ok(begun);
         }
         let opening = pool.opening(key);
-        let _opening = opening.lock().await;
+        // Not for longer than one attempt may take: nobody stands in line behind attempts that fail one after the other.
+        let _opening = tokio::time::timeout(self.connection.pod_proxy.proxy.timeouts.connect, opening.lock()).await;
         // Whoever held it before may have opened one.
         if let Some(begun) = self.begin_on_shared() {
             return Ok(begun);
