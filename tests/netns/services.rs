@@ -6,6 +6,7 @@ use std::net::{IpAddr, Ipv4Addr};
 use std::time::Duration;
 
 use anyhow::{Result, ensure};
+use weir_tests::agent::binary;
 use weir_tests::mesh::{Mesh, NAMESPACE, ip};
 use weir_tests::test_app::{self, BANNER, ECHO, Seen};
 use weir_tests::world::{N1, Pod};
@@ -41,6 +42,10 @@ pub(crate) const CASES: &[Case] = &[
     Case {
         name: "services: of a name with several addresses one that answers is used",
         check: Check::OwnMesh(by_name),
+    },
+    Case {
+        name: "services: DNS servers that are silent about one pod's names hold up no other pod's",
+        check: Check::OwnMesh(silent_names),
     },
 ];
 
@@ -264,16 +269,81 @@ fn by_name(mesh: &mut Mesh) -> Result<()> {
     // Neighbours that nobody has, before the one that answers.
     let dead = [100, 101].map(|more| Ipv4Addr::from_bits(live.to_bits() + more));
     let lines: Vec<String> = dead.iter().chain([&live]).map(|ip| format!("{ip} several.example\n")).collect();
-    let hosts = mesh.world.run().folder().join("hosts");
-    fs::write(&hosts, format!("127.0.0.1 localhost\n{}", lines.concat()))?;
-    let agent = &mut mesh.agents[N1];
-    let mounted = format!("mount --bind {} /etc/hosts && exec \"$0\" \"$@\"", hosts.display());
-    agent.run_under(["unshare", "--mount", "--propagation", "slave", "sh", "-c", &mounted].map(str::to_owned));
-    agent.restart()?;
-    let entry = format!(
-        "apiVersion: networking.istio.io/v1\nkind: ServiceEntry\nmetadata: {{name: several, namespace: {NAMESPACE}}}\nspec: \
-         {{hosts: [several.example], addresses: [10.96.0.81], resolution: DNS, ports: [{{number: {ECHO}, name: tcp, protocol: TCP}}]}}\n"
-    );
-    mesh.control_plane.objects.put("several", &entry)?;
+    restart_resolving_by(mesh, &[("hosts", format!("127.0.0.1 localhost\n{}", lines.concat()))])?;
+    mesh.control_plane.objects.put("several", &named("several", "10.96.0.81"))?;
     brings(mesh, "the address that answers is reached", "10.96.0.81", ECHO, |seen| seen.received == "x")
+}
+
+/// A ServiceEntry whose endpoint only has the name that it is called by.
+fn named(name: &str, vip: &str) -> String {
+    format!(
+        "---\napiVersion: networking.istio.io/v1\nkind: ServiceEntry\nmetadata: {{name: {name}, namespace: {NAMESPACE}}}\nspec: \
+         {{hosts: [{name}.example], addresses: [{vip}], resolution: DNS, ports: [{{number: {ECHO}, name: tcp, protocol: TCP}}]}}\n"
+    )
+}
+
+/// Starts the client's agent again with these files in the place of those of `/etc`.
+fn restart_resolving_by(mesh: &mut Mesh, files: &[(&str, String)]) -> Result<()> {
+    let mut mounts = String::new();
+    for (name, content) in files {
+        let file = mesh.world.run().folder().join(name);
+        fs::write(&file, content)?;
+        mounts += &format!("mount --bind {} /etc/{name} && ", file.display());
+    }
+    let mounted = format!("{mounts}exec \"$0\" \"$@\"");
+    let agent = &mut mesh.agents[N1];
+    agent.run_under(["unshare", "--mount", "--propagation", "slave", "sh", "-c", &mounted].map(str::to_owned));
+    agent.restart()
+}
+
+/// A DNS server that says how many names it was asked for, and answers nothing.
+const SILENT_DNS: &str = "
+import socket
+asked = set()
+server = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+server.bind(('0.0.0.0', 53))
+print('bound', flush=True)
+while True:
+    query = server.recv(4096)
+    asked.add(query[12:].split(b'\\0')[0])
+    print('asked for', len(asked), flush=True)
+";
+
+fn silent_names(mesh: &mut Mesh) -> Result<()> {
+    /// What all pods share, and the client's own one.
+    const LOOKUPS: usize = 32 + 1;
+    const NAMES: usize = 40;
+    let dns = mesh.outsider.place.spawn(&["python3", "-c", SILENT_DNS])?;
+    wait::until("the DNS server is there", Duration::from_secs(10), || {
+        ensure!(dns.stdout().contains("bound"), "{}", dns.tail());
+        Ok(())
+    })?;
+    let address = mesh.outsider.ipv4();
+    mesh.agents[N1].add_flags(["--max-name-lookups-per-pod=64".to_owned()]);
+    restart_resolving_by(
+        mesh,
+        &[
+            ("hosts", format!("127.0.0.1 localhost\n{address} prompt.example fresh.example\n")),
+            ("resolv.conf", format!("nameserver {address}\noptions timeout:30 attempts:1\n")),
+        ],
+    )?;
+    let vip = |number: usize| format!("10.96.2.{}", number + 1);
+    let silent: String = (0..NAMES).map(|number| named(&format!("silent-{number}"), &vip(number))).collect();
+    let known = named("prompt", "10.96.2.200") + &named("fresh", "10.96.2.201");
+    mesh.control_plane.objects.put("silent", &(known + &silent))?;
+    brings(mesh, "the objects count", "10.96.2.200", ECHO, |seen| seen.received == "x")?;
+    let app = binary("weir-test-app")?.display().to_string();
+    let asking = (0..NAMES).map(|number| {
+        let to = format!("{}:{ECHO}", vip(number));
+        mesh.client.place.spawn(&[&app, "probe", &to])
+    });
+    let _asking = asking.collect::<Result<Vec<_>>>()?;
+    wait::until("the client's connections have taken all lookups", Duration::from_secs(20), || {
+        ensure!(dns.stdout().contains(&format!("asked for {LOOKUPS}\n")), "{}", dns.tail());
+        Ok(())
+    })?;
+    // One that nobody has asked for before: there is no former answer.
+    let seen = test_app::probe(&mesh.near.place, ip("10.96.2.201"), ECHO, "x")?;
+    ensure!(seen.received == "x" && seen.ms < 5000, "another pod's name: {seen:?}");
+    Ok(())
 }
