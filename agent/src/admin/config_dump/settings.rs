@@ -75,8 +75,7 @@ pub(super) fn settings(config: &AgentConfig) -> Value {
         "inboundIdleSeconds": inbound_idle_seconds, "endLatePlaintextAfterSeconds": end_late_plaintext_after_seconds, "workerThreads": worker_threads,
         "limits": LimitKind::ALL.map(|kind| (kind.label(), limits.maximum(kind))).into_iter().collect::<BTreeMap<_, _>>(),
         "otlp": otlp, "traceSamplingPercent": trace_sampling_percent,
-        "log": log,
-        "logFormat": form_name(*log_format),
+        "log": log, "logFormat": form_name(*log_format),
         "istiod": way_to_istiod(istiod),
     });
     if let (Value::Object(settings), Value::Object(more)) = (&mut settings, &mut more) {

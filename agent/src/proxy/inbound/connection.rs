@@ -49,7 +49,7 @@ pub(super) enum Established {
 /// An inbound connection that was admitted, and whose client does not know yet.
 enum Opened {
     Bytes(Tracked, ApplicationStream),
-    Requests(TrackedRequests, ConnectionEnds),
+    Requests(TrackedRequests, Box<ConnectionEnds>),
 }
 
 impl InboundConnection<'_> {
@@ -87,7 +87,7 @@ impl InboundConnection<'_> {
                 record,
                 tracked,
                 client,
-                ends,
+                ends: *ends,
                 access: self.access_request(),
                 shown: self.client,
                 peer: self.peer.cloned(),
@@ -137,7 +137,7 @@ impl InboundConnection<'_> {
             self.ends(&mesh, self.pod_proxy.source_workload(&mesh), downstream)
         };
         let for_bytes = match admitted {
-            Ok(Admitted::Requests(tracked)) => return Ok(Opened::Requests(tracked, ends_now())),
+            Ok(Admitted::Requests(tracked)) => return Ok(Opened::Requests(tracked, Box::new(ends_now()))),
             Ok(Admitted::Bytes(permit, tracked)) => Ok((permit, tracked)),
             Err(error) => Err(error),
         };
