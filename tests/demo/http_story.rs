@@ -300,11 +300,11 @@ fn chain(mesh: &HttpMesh) -> Result<()> {
 
 fn why(mesh: &HttpMesh, web: &HttpService<'_>) -> Result<()> {
     act("Why: what the agent would do with a request, and by which object");
-    let _route = web.virtual_service(
-        "[{match: [{headers: {x-user: {exact: tester}}}], timeout: 2s, route: [{destination: {host: v3}}]}, \
-          {route: [{destination: {host: v1}, weight: 80}, {destination: {host: v2}, weight: 20}]}]",
+    let _route = rules(
+        web,
+        "{match: [{headers: {x-user: {exact: tester}}}], timeout: 2s, route: [{destination: {host: v3}}]}, \
+          {route: [{destination: {host: v1}, weight: 80}, {destination: {host: v2}, weight: 20}]}",
     )?;
-    web.comes_to("the route counts", "/", &["-Hx-user: tester"], |answer| answer.pod() == Some("v3"))?;
     let agent = mesh.agent_of(&mesh.client);
     for question in [&["why", "client", "http://web/", "-H", "x-user: tester"][..], &["why", "client", "http://web/"]] {
         let output = agent.weir(question)?;
