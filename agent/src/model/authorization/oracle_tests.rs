@@ -49,7 +49,7 @@ fn field(draw: &mut Draw, texts: &[&'static str]) -> Field {
     // Most fields are not set, else hardly any rule would hold.
     let mut some = |odds| {
         let count = usize::from(draw.below(odds) == 0) * (1 + draw.below(2));
-        (0..count).map(|_| draw.one_of(texts)).collect()
+        (0..count).map(|_| *draw.one_of(texts)).collect()
     };
     [some(3), some(6)]
 }
@@ -62,7 +62,7 @@ fn written_policy(draw: &mut Draw) -> WrittenPolicy {
         hosts: field(draw, &HOST_TEXTS),
         tag: field(draw, &TAG_TEXTS),
     };
-    let action = draw.one_of(&[Action::Allow, Action::Allow, Action::Deny, Action::Custom]);
+    let action = *draw.one_of(&[Action::Allow, Action::Allow, Action::Deny, Action::Custom]);
     WrittenPolicy { action, rules: (0..=draw.below(2)).map(|_| rule(draw)).collect() }
 }
 
@@ -176,11 +176,11 @@ fn compiled(number: usize, written: &WrittenPolicy) -> Authorization {
 
 fn sample(draw: &mut Draw) -> Sample {
     Sample {
-        namespace: (draw.below(4) > 0).then(|| draw.one_of(&NAMESPACES)),
-        method: draw.one_of(&METHODS),
-        target: draw.one_of(&TARGETS),
-        authority: draw.one_of(&AUTHORITIES),
-        tags: (0..draw.below(3)).map(|_| draw.one_of(&TAGS)).collect(),
+        namespace: (draw.below(4) > 0).then(|| *draw.one_of(&NAMESPACES)),
+        method: draw.one_of::<&str>(&METHODS),
+        target: draw.one_of::<&str>(&TARGETS),
+        authority: draw.one_of::<&str>(&AUTHORITIES),
+        tags: (0..draw.below(3)).map(|_| *draw.one_of(&TAGS)).collect(),
     }
 }
 
