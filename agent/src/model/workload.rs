@@ -13,6 +13,15 @@ use super::shared::Shared;
 pub const VERSION_LABEL: &str = "version";
 pub const APP_LABEL: &str = "app";
 
+/// Labels of a workload that objects ask for.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Default)]
+pub struct AskedLabels {
+    /// Those that came with the workload.
+    pub sent: Labels,
+    /// Those that Kubernetes says of its pod.
+    pub of_pod: Labels,
+}
+
 /// `istio.workload.Workload`, decoded and checked.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Workload {
@@ -39,9 +48,7 @@ pub struct Workload {
     pub canonical_revision: Arc<str>,
     pub locality: Shared<Locality>,
     /// Labels that objects ask for; see [`Self::label`].
-    pub labels: Shared<Labels>,
-    /// Those of its pod that Kubernetes says, of the labels that objects ask for.
-    pub pod_labels: Shared<Labels>,
+    pub labels: Shared<AskedLabels>,
     pub status: HealthStatus,
     /// Share of a service's connections relative to other endpoints; 1 unless set.
     pub capacity: u32,
@@ -66,7 +73,7 @@ impl Workload {
 
     /// A label that came as such: `weir control-plane` sends those that objects ask for, and so does Kubernetes.
     fn known_label(&self, name: &str) -> Option<&String> {
-        self.labels.get(name).or_else(|| self.pod_labels.get(name))
+        self.labels.sent.get(name).or_else(|| self.labels.of_pod.get(name))
     }
 
     /// The value of a label; empty where it has none, or none that is known here. Of labels that did not come as such the workload
@@ -128,8 +135,7 @@ impl Workload {
             canonical_name: "".into(),
             canonical_revision: "".into(),
             locality: Locality::default().into(),
-            labels: Labels::default().into(),
-            pod_labels: Labels::default().into(),
+            labels: AskedLabels::default().into(),
             status: HealthStatus::Healthy,
             capacity: 1,
             waypoint: None,

@@ -7,10 +7,9 @@ use std::sync::Arc;
 use super::shards::Shards;
 use crate::model::address::canonical_block;
 use crate::model::authorization::Authorization;
-use crate::model::peer_authentication::Labels;
 use crate::model::service::{GatewayAddress, GatewayDestination, Service, ServiceKey};
 use crate::model::serving::Serving;
-use crate::model::workload::{Locality, Workload};
+use crate::model::workload::{AskedLabels, Locality, Workload};
 
 /// The distinct values of one type. Those that nobody else holds any more are dropped in sweeps, each paid for by the
 /// insertions since the last one.
@@ -66,7 +65,7 @@ pub(super) struct Interner {
     texts: Texts,
     gateways: Distinct<GatewayAddress>,
     localities: Distinct<Locality>,
-    labels: Distinct<Labels>,
+    labels: Distinct<AskedLabels>,
     services: Distinct<Serving>,
 }
 
@@ -99,7 +98,6 @@ impl Interner {
         }
         self.localities.intern(workload.locality.arc_mut());
         self.labels.intern(workload.labels.arc_mut());
-        self.labels.intern(workload.pod_labels.arc_mut());
         if self.services.is_new(workload.services.arc_mut()) {
             let services = workload.services.iter().map(|(key, ports)| (self.interned_key(key), ports.clone()));
             workload.services = services.collect();

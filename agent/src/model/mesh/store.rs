@@ -19,7 +19,6 @@ use crate::model::peer_authentication::Labels;
 use crate::model::pod::PodKey;
 use crate::model::policy_object::{PolicyObject, PolicyTarget};
 use crate::model::service::{Service, ServiceKey, Vip};
-use crate::model::shared::Shared;
 use crate::model::workload::{NetworkMode, TunnelProtocol, Workload};
 
 /// All that is known about the mesh.
@@ -32,7 +31,7 @@ pub struct Mesh {
     policies: Policies,
     policy_objects: PolicyObjects,
     /// By the uid of the workload, which need not be known.
-    pod_labels: HashMap<Arc<str>, Shared<Labels>>,
+    pod_labels: HashMap<Arc<str>, Labels>,
     interner: Interner,
     policy_version: u64,
     /// Collected only where somebody follows them.
@@ -101,7 +100,10 @@ impl Mesh {
     }
 
     fn apply_workload(&mut self, mut workload: Workload) {
-        workload.pod_labels = self.pod_labels.get(&workload.uid).cloned().unwrap_or_default();
+        let of_pod = self.pod_labels.get(&workload.uid);
+        if workload.labels.of_pod != *of_pod.unwrap_or(&Labels::new()) {
+            workload.labels.of_pod = of_pod.cloned().unwrap_or_default();
+        }
         self.interner.workload(&mut workload);
         // A reconnect sends the whole mesh again: what did not change must not cost more than the comparison.
         if self.workloads.get(&workload.uid).is_some_and(|known| **known == workload) {
@@ -119,7 +121,7 @@ impl Mesh {
         if labels.is_empty() {
             self.pod_labels.remove(&uid);
         } else {
-            self.pod_labels.insert(uid, labels.into());
+            self.pod_labels.insert(uid, labels);
         }
         if let Some(workload) = known {
             self.apply_workload(workload);

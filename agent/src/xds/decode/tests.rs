@@ -413,7 +413,7 @@ fn labels_come_in_an_extension() {
     let fields = [("tier".to_owned(), "gold".into()), ("number".to_owned(), 5.0.into())].into();
     let labels = prost_types::Struct { fields }.encode_to_vec();
     let decoded = |config| match workload(|wire| wire.extensions.push(extension(config)))? {
-        MeshUpdate::Workload(workload) => Ok((*workload.labels).clone()),
+        MeshUpdate::Workload(workload) => Ok(workload.labels.sent.clone()),
         other => panic!("{other:?} is no workload"),
     };
     assert_eq!(decoded(Some(labels)), Ok([("tier".to_owned(), "gold".to_owned())].into()));
