@@ -55,8 +55,8 @@ pub(super) async fn start(
         .context("--config")?;
         let receiver = ConfigReceiver::new(mesh.clone(), status.clone(), settings);
         status.set_objects_source({
-            let receiver = receiver.clone();
-            move || receiver.objects()
+            let (receiver, dir) = (receiver.clone(), config.proxy.destination_tls_dir.clone());
+            move || receiver.objects(&dir)
         });
         report_file_problems(&source, status.clone(), metrics.clone());
         apply_file_snapshots(source, receiver, metrics.clone());

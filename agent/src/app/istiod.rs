@@ -46,6 +46,7 @@ pub(super) fn xds_options(
         node: settings::node_description(config),
         settings: mesh_settings,
         state_dir: Some(config.directories.state_dir.clone()),
+        destination_tls_dir: config.proxy.destination_tls_dir.clone(),
         may_save: may_write_state,
         metrics: metrics.clone(),
     })

@@ -170,6 +170,10 @@ pub struct ProxyConfig {
     /// opened before the mesh said so. Unless set, such connections last as long as their applications want.
     #[arg(long, env = "WEIR_END_LATE_PLAINTEXT_AFTER_SECONDS", value_parser = clap::value_parser!(u64).range(0..=MAX_SECONDS))]
     pub end_late_plaintext_after_seconds: Option<u64>,
+    /// Directory, with those below it, of the certificates and keys that DestinationRules may have shown to destinations
+    /// (clientCertificate and privateKey with tls.mode MUTUAL). Files elsewhere are refused.
+    #[arg(long, env = "WEIR_DESTINATION_TLS_DIR", default_value = "/etc/weir/tls")]
+    pub destination_tls_dir: PathBuf,
 }
 
 /// Where the agent's HTTP endpoints listen.

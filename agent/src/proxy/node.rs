@@ -1,5 +1,6 @@
 //! The proxy of this node: what the proxies of its pods share.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
 use std::time::{Duration, Instant};
@@ -65,6 +66,8 @@ pub struct ProxyParts {
     /// What slow readers may make the agent hold, for all pods together.
     pub held: Limit,
     pub node: NodeInfo,
+    /// The directory of the certificates and keys that destinations may be shown.
+    pub destination_tls_dir: PathBuf,
     pub drain: Drain,
     pub workers: Workers,
 }
@@ -98,14 +101,14 @@ pub struct Proxy {
 impl Proxy {
     #[must_use]
     pub fn new(parts: ProxyParts) -> Arc<Self> {
-        let ProxyParts { mesh, certificates, capture, metrics, requests, timeouts, pool, held, node, drain, workers } =
-            parts;
+        let ProxyParts { mesh, certificates, capture, metrics, requests, timeouts, pool, held, node, .. } = parts;
+        let ProxyParts { destination_tls_dir, drain, workers, .. } = parts;
         Arc::new(Self {
             pod_certificates: PodCertificates::new(certificates.clone()),
             live: LiveConnections::default(),
             hbone_probes: HboneProbes::default(),
             names: Names::default(),
-            origination: Origination::default(),
+            origination: Origination::new(&destination_tls_dir),
             endpoints: Endpoints::default(),
             warmups: Warmups::default(),
             served: AtomicUsize::new(0),

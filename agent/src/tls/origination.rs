@@ -1,13 +1,16 @@
 //! TLS towards destinations as a DestinationRule asks for it (`tls.mode` SIMPLE and MUTUAL): with servers that are no peers of the
 //! mesh, whose certificates are verified by name. Its files are read in the agent's own file system, again whenever they change.
+//! Whoever may write a DestinationRule must not have the agent show a key that is another's, such as those of the pods of its node: what
+//! is shown to a server lies in a directory that is there for that.
 //!
 //! Nothing is sent without TLS in its place: where the settings cannot be used, or the server is not who it must be, there is no
 //! connection.
 
 use std::collections::HashMap;
-use std::fs;
-use std::io;
-use std::os::unix::fs::MetadataExt as _;
+use std::fs::{self, OpenOptions};
+use std::io::{self, Read as _};
+use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -48,9 +51,16 @@ pub enum OriginationError {
     TimedOut(Duration),
 }
 
+/// The largest file that is read: bundles of all public roots have a quarter of that.
+const MAX_FILE_BYTES: u64 = 1024 * 1024;
+
 /// What the settings in use come to, of all pods of the node.
-#[derive(Debug, Default)]
-pub struct Origination(Mutex<HashMap<Arc<UpstreamTls>, Known>>);
+#[derive(Debug)]
+pub struct Origination {
+    /// Where the certificates and keys lie that servers may be shown.
+    shown_below: Arc<Path>,
+    known: Mutex<HashMap<Arc<UpstreamTls>, Known>>,
+}
 
 /// What settings came to when their files were looked at last.
 #[derive(Debug, Clone)]
@@ -71,6 +81,12 @@ struct Configs {
 type FileState = Option<(u64, u64, u64, i64, i64)>;
 
 impl Origination {
+    /// Nothing is known yet. `shown_below`: the directory of the certificates and keys that servers may be shown.
+    #[must_use]
+    pub fn new(shown_below: &Path) -> Self {
+        Self { shown_below: shown_below.into(), known: Mutex::default() }
+    }
+
     /// Puts TLS over a connection to a destination. `server_name` is sent (SNI, RFC 6066 §3) unless it is an address, and is the name
     /// that the server's certificate must have where the settings list none.
     ///
@@ -96,23 +112,24 @@ impl Origination {
         }
     }
 
-    /// Why the files of settings cannot be used; `None` where they can. Reads them: for people who ask.
+    /// Why the files of settings cannot be used; `None` where they can. Reads them: for people who ask. `shown_below` is as for
+    /// [`Self::new`].
     #[must_use]
-    pub fn problem(settings: &UpstreamTls) -> Option<String> {
-        read(settings).err()
+    pub fn problem(settings: &UpstreamTls, shown_below: &Path) -> Option<String> {
+        read(settings, shown_below).err()
     }
 
     async fn configs(&self, settings: &Arc<UpstreamTls>) -> Result<Configs, Arc<str>> {
-        let known = self.0.lock().get(settings).cloned();
+        let known = self.known.lock().get(settings).cloned();
         if let Some(known) = &known
             && known.looked_at.elapsed() < FILE_CHECK_INTERVAL
         {
             return known.configs.clone();
         }
-        let asked = settings.clone();
-        let looked = tokio::task::spawn_blocking(move || Known::of(&asked, known)).await;
+        let (asked, shown_below) = (settings.clone(), self.shown_below.clone());
+        let looked = tokio::task::spawn_blocking(move || Known::of(&asked, &shown_below, known)).await;
         let looked = looked.map_err(|_| Arc::from("reading its files was given up"))?;
-        let mut all = self.0.lock();
+        let mut all = self.known.lock();
         if all.len() >= MAX_KNOWN_SETTINGS && !all.contains_key(settings) {
             all.retain(|_, known| known.looked_at.elapsed() < FILE_CHECK_INTERVAL);
         }
@@ -125,13 +142,13 @@ impl Origination {
 
 impl Known {
     /// Looks at the files, and reads them unless they are as they were. Blocks.
-    fn of(settings: &UpstreamTls, before: Option<Self>) -> Self {
+    fn of(settings: &UpstreamTls, shown_below: &Path, before: Option<Self>) -> Self {
         let looked_at = Instant::now();
         let files: Vec<_> = settings_files(settings).map(|(_, path)| state_of(&path)).collect();
         match before {
             Some(before) if before.files == files && files.iter().all(Option::is_some) => Self { looked_at, ..before },
             before => {
-                let configs = read(settings).map_err(Arc::<str>::from);
+                let configs = read(settings, shown_below).map_err(Arc::<str>::from);
                 let failed_before = before.and_then(|before| before.configs.err());
                 if let Err(reason) = &configs
                     && failed_before.as_ref() != Some(reason)
@@ -177,12 +194,36 @@ fn state_of(path: &str) -> FileState {
     Some((found.dev(), found.ino(), found.size(), found.mtime(), found.mtime_nsec()))
 }
 
+/// The file that a path leads to, which servers may be shown.
+fn to_be_shown(path: &str, shown_below: &Path) -> Result<PathBuf, String> {
+    let real = fs::canonicalize(path).map_err(|error| error.to_string())?;
+    if fs::canonicalize(shown_below).is_ok_and(|below| real.starts_with(below)) {
+        return Ok(real);
+    }
+    Err(format!("it is not in {}, where --destination-tls-dir has what servers may be shown", shown_below.display()))
+}
+
+/// Reads a file of text: neither a device nor anything else that may have no end, or let its reader wait.
+fn read_file(path: &Path) -> io::Result<String> {
+    // Before it is opened: some devices act on that alone. And after: another may have taken its place.
+    let is_file = |found: fs::Metadata| if found.is_file() { Ok(()) } else { Err(io::Error::other("it is no file")) };
+    is_file(fs::metadata(path)?)?;
+    let file = OpenOptions::new().read(true).custom_flags(libc::O_NONBLOCK).open(path)?;
+    is_file(file.metadata()?)?;
+    let mut text = String::new();
+    file.take(MAX_FILE_BYTES + 1).read_to_string(&mut text)?;
+    if text.len() as u64 > MAX_FILE_BYTES { Err(io::Error::other("it is longer than 1 MiB")) } else { Ok(text) }
+}
+
 /// Reads the files of settings, and makes of them what TLS is begun with. The error names the field and the file.
-fn read(settings: &UpstreamTls) -> Result<Configs, String> {
+fn read(settings: &UpstreamTls, shown_below: &Path) -> Result<Configs, String> {
     let (mut roots, mut revoked, mut chain, mut key) = (RootCertStore::empty(), None, Vec::new(), None);
     for (field, path) in settings_files(settings) {
         let failed = |reason: &dyn std::fmt::Display| format!("{field} {path}: {reason}");
-        let text = fs::read_to_string(&path).map_err(|error| failed(&error))?;
+        let is_shown = matches!(field, "clientCertificate" | "privateKey");
+        let real = if is_shown { to_be_shown(&path, shown_below) } else { Ok(PathBuf::from(&path)) };
+        let real = real.map_err(|reason| failed(&reason))?;
+        let text = read_file(&real).map_err(|error| failed(&error))?;
         match field {
             "privateKey" => key = Some(pem::private_key(&text).map_err(|error| failed(&error))?),
             "clientCertificate" => {

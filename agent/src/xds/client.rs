@@ -37,8 +37,8 @@ pub async fn run(
 ) {
     let receiver = ConfigReceiver::new(mesh, status.clone(), options.settings.clone());
     status.set_objects_source({
-        let receiver = receiver.clone();
-        move || receiver.objects()
+        let (receiver, dir) = (receiver.clone(), options.destination_tls_dir.clone());
+        move || receiver.objects(&dir)
     });
     let journal = options.state_dir.as_deref().map(|dir| receiver.load_last_good(last_good::file_in(dir)));
     let save = async {

@@ -1,5 +1,6 @@
 //! Users' Istio objects as they were received, for people: never for decisions.
 
+use std::path::Path;
 use std::sync::Arc;
 
 use serde_json::{Value as Json, json};
@@ -40,9 +41,9 @@ pub(super) fn objects(state: &SubscriptionState, services: &Hostnames) -> Vec<Js
 
 /// Adds to what [`objects`] has made which files of objects cannot be used, and why. They are read here, in the agent's own file system:
 /// not under the lock of the configuration.
-pub(super) fn add_unusable_files(objects: &mut [Json], of_objects: &[OwnTls]) {
+pub(super) fn add_unusable_files(objects: &mut [Json], of_objects: &[OwnTls], destination_tls_dir: &Path) {
     for OwnTls { kind, name, field, settings } in of_objects {
-        let Some(reason) = Origination::problem(settings) else { continue };
+        let Some(reason) = Origination::problem(settings, destination_tls_dir) else { continue };
         let is_it = |object: &&mut Json| object["type"] == kind.type_url() && object["name"] == **name;
         if let Some(object) = objects.iter_mut().find(is_it).and_then(Json::as_object_mut) {
             let told = object.entry("withoutEffect").or_insert_with(|| json!([]));

@@ -1,7 +1,7 @@
 //! Receives resources, from a stream, a source in this process or the disk: decodes them, updates the mesh and the status, and
 //! passes changes on to be saved.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::SystemTime;
 
@@ -88,15 +88,15 @@ impl ConfigReceiver {
         }
     }
 
-    /// Users' objects as they were received, for people.
+    /// Users' objects as they were received, for people. In the directory lie the certificates and keys that destinations may be shown.
     #[must_use]
-    pub fn objects(&self) -> Vec<serde_json::Value> {
+    pub fn objects(&self, destination_tls_dir: &Path) -> Vec<serde_json::Value> {
         let services = self.mesh.read().services().map(|service| service.key.hostname.clone()).collect();
         let (mut objects, own_tls) = {
             let state = self.state.lock();
             (object_dump::objects(&state, &services), object_dump::own_tls(&state))
         };
-        object_dump::add_unusable_files(&mut objects, &own_tls);
+        object_dump::add_unusable_files(&mut objects, &own_tls, destination_tls_dir);
         objects
     }
 

@@ -55,6 +55,8 @@ pub struct XdsOptions {
     pub settings: MeshSettings,
     /// Where the last good configuration is kept; `None` keeps none.
     pub state_dir: Option<PathBuf>,
+    /// Where certificates and keys lie that destinations may be shown.
+    pub destination_tls_dir: PathBuf,
     /// Whether the state directory is this process's to write to, or another agent's.
     pub may_save: watch::Receiver<bool>,
     pub metrics: Arc<Metrics>,

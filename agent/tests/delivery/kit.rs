@@ -158,6 +158,7 @@ pub fn options(home: &Home, port: u16) -> XdsOptions {
         metrics: weir::api::telemetry::metrics::Metrics::new(),
         settings: own_settings(),
         state_dir: Some(home.path().join("agent")),
+        destination_tls_dir: "/nowhere".into(),
         may_save: tokio::sync::watch::Sender::new(true).subscribe(),
     }
 }

@@ -161,21 +161,43 @@ fn mutual(mesh: &HttpMesh) -> Result<()> {
         let answer = outside.ask(HOST)?;
         ensure!(answer.body.contains("No required SSL certificate"), "{answer:?}");
     }
-    let (chain, key) = (folder.join("client.pem"), folder.join("client.key"));
-    let _mutual = outside.rule(&format!(
-        "tls: {{mode: MUTUAL, caCertificates: {ca}, clientCertificate: {}, privateKey: {}}}",
-        chain.display(),
-        key.display()
-    ))?;
-    outside.comes_to("its files are missing", HOST, 503, "upstream connect error")?;
-    let told = mesh.agent_of(&mesh.client).weir(&["status", "--config"])?;
-    let missing = format!("spec.trafficPolicy.tls: clientCertificate {}: No such file", chain.display());
-    ensure!(told.stdout.contains("DestinationRule shop/tls\n") && told.stdout.contains(&missing), "{}", told.summary());
+    let showing = |folder: &Path| {
+        let (chain, key) = (folder.join("client.pem"), folder.join("client.key"));
+        outside.rule(&format!(
+            "tls: {{mode: MUTUAL, caCertificates: {ca}, clientCertificate: {}, privateKey: {}}}",
+            chain.display(),
+            key.display()
+        ))
+    };
+    let (shown, agent) = (mesh.destination_tls(), mesh.agent_of(&mesh.client));
+    {
+        let _mutual = showing(&shown)?;
+        outside.comes_to("its files are missing", HOST, 503, "upstream connect error")?;
+        let told = agent.weir(&["status", "--config"])?;
+        let chain = shown.join("client.pem");
+        let missing = format!("spec.trafficPolicy.tls: clientCertificate {}: No such file", chain.display());
+        ensure!(
+            told.stdout.contains("DestinationRule shop/tls\n") && told.stdout.contains(&missing),
+            "{}",
+            told.summary()
+        );
+        clients.write(Presented::DnsName("client.example"), &shown, "client")?;
+        outside.comes_to("its files are there", HOST, 200, &format!("{HOST} HTTP/1.1 SUCCESS GET /x"))?;
+        let told = agent.weir(&["status", "--config"])?;
+        ensure!(!told.stdout.contains("clientCertificate"), "{}", told.summary());
+    }
+    // A key that is not there to be shown, such as one of another pod.
     clients.write(Presented::DnsName("client.example"), &folder, "client")?;
-    outside.comes_to("its files are there", HOST, 200, &format!("{HOST} HTTP/1.1 SUCCESS GET /x"))?;
-    let told = mesh.agent_of(&mesh.client).weir(&["status", "--config"])?;
-    ensure!(!told.stdout.contains("clientCertificate"), "{}", told.summary());
-    Ok(())
+    let _foreign = showing(&folder)?;
+    outside.comes_to("its files are another's", HOST, 503, "upstream connect error")?;
+    let why = "where --destination-tls-dir has what servers may be shown";
+    let told = agent.weir(&["status", "--config"])?;
+    ensure!(told.stdout.contains(why), "{}", told.summary());
+    wait::until("the reason is told", DELIVERED, || {
+        let log = agent.tail();
+        ensure!(log.contains(why), "{log}");
+        Ok(())
+    })
 }
 
 fn without_http(mesh: &HttpMesh) -> Result<()> {

@@ -11,6 +11,7 @@
 //! routes ([`HttpMesh::service`]), with all three pods, so that no case sees another one's objects.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicU8, Ordering};
 use std::time::Duration;
 
@@ -73,13 +74,20 @@ impl HttpMesh {
         let servers = versions.iter().map(|pod| serve(&pod.place)).collect::<Result<Vec<_>>>()?;
         let (agents, next) = (Vec::new(), AtomicU8::new(FIRST_CASE));
         let mut mesh = Self { servers, client, versions, agents, control_plane, world, next };
-        mesh.agents = start_agents(&mesh.world, &mesh.control_plane, flags)?;
+        let destination_tls = format!("--destination-tls-dir={}", mesh.destination_tls().display());
+        mesh.agents = start_agents(&mesh.world, &mesh.control_plane, &[&[&*destination_tls], flags].concat())?;
         mesh.describe()?;
         for pod in mesh.versions.iter().chain([&mesh.client]) {
             mesh.agent_of(pod).enroll(pod, NAMESPACE, pod.name())?;
         }
         mesh.carries_traffic()?;
         Ok(mesh)
+    }
+
+    /// The directory of the certificates that the agents may show to destinations. Cases make it.
+    #[must_use]
+    pub fn destination_tls(&self) -> PathBuf {
+        self.world.run().folder().join("destination-tls")
     }
 
     fn describe(&self) -> Result<()> {

@@ -131,16 +131,23 @@ async fn a_server_is_who_the_rule_says_or_there_is_no_connection() {
     ];
     for version in [&TLS12, &TLS13] {
         for (what, settings, issuer, names, asked_for, expected) in &cases {
-            let origination = Origination::default();
+            let origination = Origination::new(folder.path());
             let found = outcome(&origination, settings, asked_for, false, serve(issuer, names, None, version)).await;
             assert!(found.starts_with(expected) || found == *expected, "{what}: {found} instead of {expected}");
         }
     }
-    let found =
-        outcome(&Origination::default(), &simple, "a.example", true, serve(&root, &["a.example"], None, &TLS13)).await;
+    let found = outcome(
+        &Origination::new(folder.path()),
+        &simple,
+        "a.example",
+        true,
+        serve(&root, &["a.example"], None, &TLS13),
+    )
+    .await;
     assert_eq!(found, "a.example h2");
     let found =
-        outcome(&Origination::default(), &simple, "a b", false, serve(&root, &["a.example"], None, &TLS13)).await;
+        outcome(&Origination::new(folder.path()), &simple, "a b", false, serve(&root, &["a.example"], None, &TLS13))
+            .await;
     assert_eq!(found, "\"a b\" is no name that a TLS server can have");
 }
 
@@ -173,7 +180,7 @@ async fn a_revoked_server_is_refused_and_so_is_one_of_an_authority_without_a_lis
     ] {
         let chain = if std::ptr::eq(issuer, &below) { &below.pem[..] } else { "" };
         let server = serve_leaf(issuer, chain, serial);
-        let found = outcome(&Origination::default(), &settings, "a.example", false, server).await;
+        let found = outcome(&Origination::new(folder.path()), &settings, "a.example", false, server).await;
         assert!(found.contains(expected), "{what}: {found} instead of {expected}");
     }
 }
@@ -186,7 +193,7 @@ async fn a_client_shows_the_certificate_of_the_rule_and_files_count_once_they_ar
     let ca_certificates = file(folder.path(), "ca.pem", &root.pem);
     let simple = UpstreamTls { mode: TlsMode::Simple, ca_certificates, ..UpstreamTls::default() };
     let server = || serve(&root, &["a.example"], Some(&root), &TLS13);
-    let found = outcome(&Origination::default(), &simple, "a.example", false, server()).await;
+    let found = outcome(&Origination::new(folder.path()), &simple, "a.example", false, server()).await;
     assert!(found.starts_with("refused by the server: "), "{found}");
     let path = |name: &str| folder.path().join(name).display().to_string();
     let mutual = UpstreamTls {
@@ -195,16 +202,39 @@ async fn a_client_shows_the_certificate_of_the_rule_and_files_count_once_they_ar
         private_key: path("client.key").into(),
         ..simple
     };
-    let missing = outcome(&Origination::default(), &mutual, "a.example", false, server()).await;
+    let missing = outcome(&Origination::new(folder.path()), &mutual, "a.example", false, server()).await;
     let expected =
         format!("TLS settings of the DestinationRule cannot be used: clientCertificate {}: ", path("client.pem"));
     assert!(missing.starts_with(&expected), "{missing}");
     file(folder.path(), "client.pem", &own.chain_pem.concat());
     file(folder.path(), "client.key", "nothing");
-    let broken = Known::of(&mutual, None);
+    let broken = Known::of(&mutual, folder.path(), None);
     let expected = format!("privateKey {}: private key in it is missing or damaged", path("client.key"));
     assert_eq!(broken.configs.as_ref().err().map(|error| &**error), Some(&*expected));
     file(folder.path(), "client.key", &own.key_pem);
-    assert!(Known::of(&mutual, Some(broken)).configs.is_ok(), "the file has changed");
-    assert_eq!(outcome(&Origination::default(), &mutual, "a.example", false, server()).await, "a.example -");
+    assert!(Known::of(&mutual, folder.path(), Some(broken)).configs.is_ok(), "the file has changed");
+    assert_eq!(outcome(&Origination::new(folder.path()), &mutual, "a.example", false, server()).await, "a.example -");
+    // A key that lies elsewhere is another's, by whatever path it is named.
+    let (elsewhere, other) = (tempfile::tempdir().expect("a folder"), folder.path().join("sub"));
+    fs::create_dir(&other).expect("a folder of the test");
+    let key = file(elsewhere.path(), "client.key", &own.key_pem);
+    std::os::unix::fs::symlink(&*key, other.join("link.key")).expect("a folder of the test");
+    let up = format!(
+        "{}/../{}/client.key",
+        elsewhere.path().display(),
+        elsewhere.path().file_name().and_then(|name| name.to_str()).expect("a name")
+    );
+    for path in [key.to_string(), other.join("link.key").display().to_string(), up] {
+        let foreign = UpstreamTls { private_key: path.as_str().into(), ..mutual.clone() };
+        let refused = Known::of(&foreign, folder.path(), None).configs.expect_err("it is another's");
+        assert!(refused.starts_with(&format!("privateKey {path}: it is not in ")), "{refused}");
+    }
+    file(&other, "client.key", &own.key_pem);
+    let below = UpstreamTls { private_key: other.join("client.key").display().to_string().into(), ..mutual.clone() };
+    assert!(Known::of(&below, folder.path(), None).configs.is_ok(), "a folder below");
+    for (path, why) in [("/dev/zero", "it is no file"), ("/proc/self/root", "it is no file")] {
+        let endless = UpstreamTls { ca_certificates: path.into(), ..mutual.clone() };
+        let refused = Known::of(&endless, folder.path(), None).configs.expect_err("it cannot be read");
+        assert_eq!(&*refused, format!("caCertificates {path}: {why}"));
+    }
 }
