@@ -268,8 +268,8 @@ mod tests {
         assert!(names.known("both").is_none());
     }
 
-    #[tokio::test]
-    async fn a_resolver_that_is_silent_holds_so_many_threads_and_no_other_name() {
+    /// A resolver that answers for the name `prompt` alone, how many other lookups it was asked for, and what ends these once dropped.
+    fn silent_but_for_prompt() -> (Names, Arc<AtomicUsize>, mpsc::Sender<()>) {
         let (release, wait) = mpsc::channel::<()>();
         let (wait, running) = (Mutex::new(wait), Arc::new(AtomicUsize::new(0)));
         let count = running.clone();
@@ -281,6 +281,12 @@ mod tests {
             let _ = wait.lock().recv();
             Ok(vec![ip("192.0.2.2")])
         }));
+        (names, running, release)
+    }
+
+    #[tokio::test]
+    async fn a_resolver_that_is_silent_holds_so_many_threads_and_no_other_name() {
+        let (names, running, release) = silent_but_for_prompt();
         let node = NodeLimits::new(|_| 2);
         let limits = node.for_pod();
         let (pod, other) = (&PodLookups::new(&limits), &PodLookups::new(&node.for_pod()));
@@ -332,17 +338,7 @@ mod tests {
 
     #[tokio::test]
     async fn pods_that_hold_all_shared_lookups_leave_each_other_pod_one_of_its_own() {
-        let (release, wait) = mpsc::channel::<()>();
-        let (wait, running) = (Mutex::new(wait), Arc::new(AtomicUsize::new(0)));
-        let count = running.clone();
-        let names = Names::new(Arc::new(move |name: &str| {
-            if name == "prompt" {
-                return Ok(vec![ip("192.0.2.1")]);
-            }
-            count.fetch_add(1, Ordering::Relaxed);
-            let _ = wait.lock().recv();
-            Ok(vec![ip("192.0.2.2")])
-        }));
+        let (names, running, release) = silent_but_for_prompt();
         let node = NodeLimits::new(|_| 16);
         for pod in 0..8 {
             let hostile = PodLookups::new(&node.for_pod());
