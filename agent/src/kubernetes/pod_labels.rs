@@ -12,6 +12,7 @@ use super::listed::Listed;
 use super::status::WatchStatus;
 use super::watch::{Change, Selection, list_and_watch};
 use super::wire::PodMetadata;
+use crate::model::pod::workload_uid;
 use crate::telemetry::metrics::Metrics;
 
 /// Labels that are followed at most: each costs a watch of the API server.
@@ -165,7 +166,7 @@ impl Shared {
 
     /// The uid of a pod's workload, as istiod makes it.
     fn uid(&self, pod: &PodMetadata) -> String {
-        format!("{}//Pod/{}/{}", self.cluster_id, pod.namespace, pod.name)
+        workload_uid(&self.cluster_id, &pod.namespace, &pod.name)
     }
 }
 

@@ -49,13 +49,14 @@ impl Workload {
             canonical_name: naming::canonical_name(pod.labels, &workload_name).into(),
             canonical_revision: naming::canonical_revision(pod.labels).into(),
             workload_name: workload_name.into(),
-            ..Self::new(&pod_uid(pod.cluster_id, namespace, name), namespace, name)
+            ..Self::new(&workload_uid(pod.cluster_id, namespace, name), namespace, name)
         }
     }
 }
 
 /// The uid that istiod gives the workload of a pod.
-fn pod_uid(cluster_id: &str, namespace: &str, name: &str) -> String {
+#[must_use]
+pub fn workload_uid(cluster_id: &str, namespace: &str, name: &str) -> String {
     format!("{cluster_id}//Pod/{namespace}/{name}")
 }
 

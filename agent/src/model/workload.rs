@@ -15,7 +15,7 @@ pub const APP_LABEL: &str = "app";
 
 /// Labels of a workload that objects ask for.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Default)]
-pub struct AskedLabels {
+pub struct KnownLabels {
     /// Those that came with the workload.
     pub sent: Labels,
     /// Those that Kubernetes says of its pod.
@@ -48,7 +48,7 @@ pub struct Workload {
     pub canonical_revision: Arc<str>,
     pub locality: Shared<Locality>,
     /// Labels that objects ask for; see [`Self::label`].
-    pub labels: Shared<AskedLabels>,
+    pub labels: Shared<KnownLabels>,
     pub status: HealthStatus,
     /// Share of a service's connections relative to other endpoints; 1 unless set.
     pub capacity: u32,
@@ -135,7 +135,7 @@ impl Workload {
             canonical_name: "".into(),
             canonical_revision: "".into(),
             locality: Locality::default().into(),
-            labels: AskedLabels::default().into(),
+            labels: KnownLabels::default().into(),
             status: HealthStatus::Healthy,
             capacity: 1,
             waypoint: None,

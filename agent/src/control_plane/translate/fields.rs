@@ -6,6 +6,7 @@ use ipnet::IpNet;
 
 use super::context::{Context, Options};
 use crate::model::naming;
+use crate::model::pod::workload_uid;
 use crate::objects::{Labels, Metadata};
 use crate::proto::istio::workload::{LoadBalancing, NetworkAddress, load_balancing::Mode, load_balancing::Scope};
 
@@ -14,7 +15,7 @@ const TRAFFIC_DISTRIBUTION: &str = "networking.istio.io/traffic-distribution";
 
 /// Uid of the workload of a Pod; its group is the empty one.
 pub(super) fn pod_uid(options: &Options, namespace: &str, name: &str) -> String {
-    format!("{}//Pod/{namespace}/{name}", options.cluster_id)
+    workload_uid(&options.cluster_id, namespace, name)
 }
 
 /// Uid of the workload of a WorkloadEntry.

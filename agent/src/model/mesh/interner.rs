@@ -9,7 +9,7 @@ use crate::model::address::canonical_block;
 use crate::model::authorization::Authorization;
 use crate::model::service::{GatewayAddress, GatewayDestination, Service, ServiceKey};
 use crate::model::serving::Serving;
-use crate::model::workload::{AskedLabels, Locality, Workload};
+use crate::model::workload::{KnownLabels, Locality, Workload};
 
 /// The distinct values of one type. Those that nobody else holds any more are dropped in sweeps, each paid for by the
 /// insertions since the last one.
@@ -65,7 +65,7 @@ pub(super) struct Interner {
     texts: Texts,
     gateways: Distinct<GatewayAddress>,
     localities: Distinct<Locality>,
-    labels: Distinct<AskedLabels>,
+    labels: Distinct<KnownLabels>,
     services: Distinct<Serving>,
 }
 

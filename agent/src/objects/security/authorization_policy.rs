@@ -35,7 +35,7 @@ pub enum PolicyAction {
 
 /// The parts of `spec` before it is checked what may stand together.
 #[derive(Debug)]
-pub(super) struct WrittenPolicy<'t> {
+pub(super) struct PolicyFields<'t> {
     pub(super) selector: Option<Labels>,
     pub(super) target_ref: Option<(Place<'t>, TargetReference)>,
     pub(super) target_refs: Vec<(Place<'t>, TargetReference)>,
@@ -56,8 +56,8 @@ pub(super) struct TargetReference {
 
 impl AuthorizationPolicy {
     /// Checks the policy that stands at `spec`. What is returned along with errors serves only to know what it is about.
-    pub(super) fn checked(written: WrittenPolicy<'_>, metadata: &Metadata, spec: &Place<'_>) -> Self {
-        let WrittenPolicy { selector, target_ref, target_refs, action, provider, rules } = written;
+    pub(super) fn checked(written: PolicyFields<'_>, metadata: &Metadata, spec: &Place<'_>) -> Self {
+        let PolicyFields { selector, target_ref, target_refs, action, provider, rules } = written;
         let target = target(selector, target_ref, target_refs, spec);
         check_provider(action, provider.as_deref(), spec);
         let list = spec.field("rules");

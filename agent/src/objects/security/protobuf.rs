@@ -1,7 +1,7 @@
 //! `spec` of the kinds of this group as it comes over ADS. Messages are taken apart whole, so that a field which is added
 //! to a definition cannot be forgotten here: it may have been meant to restrict something.
 
-use super::authorization_policy::{AuthorizationPolicy, PolicyAction, TargetReference, WrittenPolicy};
+use super::authorization_policy::{AuthorizationPolicy, PolicyAction, PolicyFields, TargetReference};
 use super::condition::Condition;
 use super::peer_authentication;
 use super::rule::{Operation, Rule, Source, WrittenOperation, WrittenSource};
@@ -32,7 +32,7 @@ pub(in crate::objects) fn authorization_policy(
         action_detail,
     } = wire;
     let list = spec.field("targetRefs");
-    let written = WrittenPolicy {
+    let written = PolicyFields {
         action: action(*wire_action)?,
         selector: wire_selector.as_ref().map(|wire| selector(wire, spec)),
         target_ref: target_ref.as_ref().map(|wire| (spec.field("targetRef"), target_reference(wire))),

@@ -1,6 +1,6 @@
 //! `spec` of the kinds of this group as YAML has it, field by field.
 
-use super::authorization_policy::{AuthorizationPolicy, PolicyAction, TargetReference, WrittenPolicy};
+use super::authorization_policy::{AuthorizationPolicy, PolicyAction, PolicyFields, TargetReference};
 use super::condition::Condition;
 use super::peer_authentication;
 use super::rule::{Operation, Rule, Source, WrittenOperation, WrittenSource};
@@ -25,7 +25,7 @@ pub(in crate::objects) fn authorization_policy<'n>(mut fields: Fields<'n>, metad
     let target_refs = fields.items("targetRefs").into_iter().filter_map(reference).collect();
     let target_ref = fields.get("targetRef").and_then(reference);
     let rules = fields.items("rules");
-    let written = WrittenPolicy {
+    let written = PolicyFields {
         selector: selector(&mut fields),
         target_ref,
         target_refs,

@@ -10,7 +10,7 @@ use crate::model::identity::TrustDomain;
 use crate::model::peer_authentication::Labels;
 use crate::model::service::{PortMapping, ServiceKey};
 use crate::model::workload::{
-    ApplicationTunnel, AskedLabels, HealthStatus, LABELS_EXTENSION, Locality, NetworkMode, TERMINATING_EXTENSION,
+    ApplicationTunnel, HealthStatus, KnownLabels, LABELS_EXTENSION, Locality, NetworkMode, TERMINATING_EXTENSION,
     TunnelProtocol, Workload, WorkloadType,
 };
 use crate::proto::istio::workload as pb;
@@ -34,7 +34,7 @@ pub(super) fn workload(wire: pb::Workload) -> Result<Workload, Malformed> {
         network_mode: network_mode(wire.network_mode)?,
         workload_type: workload_type(wire.workload_type)?,
         status: status(wire.status, &wire.extensions)?,
-        labels: AskedLabels { sent: labels(&wire.extensions)?, ..AskedLabels::default() }.into(),
+        labels: KnownLabels { sent: labels(&wire.extensions)?, ..KnownLabels::default() }.into(),
         waypoint: gateway("waypoint", wire.waypoint)?.map(Into::into),
         network_gateway: gateway("network_gateway", wire.network_gateway)?.map(Into::into),
         application_tunnel: wire.application_tunnel.as_ref().map(application_tunnel).transpose()?,
