@@ -39,6 +39,8 @@ pub enum LimitKind {
     HttpStreams,
     /// Copies of the pod's requests that are under way to mirrors.
     MirroredRequests,
+    /// Requests that the agent makes for the pod, to ask others about the pod's own.
+    AgentRequests,
     /// Series of metrics of the pod whose labels Telemetry objects change.
     MetricSeries,
 }
@@ -47,7 +49,7 @@ pub enum LimitKind {
 const KINDS: usize = LimitKind::ALL.len();
 
 impl LimitKind {
-    pub const ALL: [Self; 14] = [
+    pub const ALL: [Self; 15] = [
         Self::OutboundConnections,
         Self::InboundConnections,
         Self::PendingConnects,
@@ -61,6 +63,7 @@ impl LimitKind {
         Self::HttpUpstreams,
         Self::HttpStreams,
         Self::MirroredRequests,
+        Self::AgentRequests,
         Self::MetricSeries,
     ];
 
@@ -81,6 +84,7 @@ impl LimitKind {
             Self::HttpUpstreams => "http_upstreams",
             Self::HttpStreams => "http_streams",
             Self::MirroredRequests => "mirrored_requests",
+            Self::AgentRequests => "agent_requests",
             Self::MetricSeries => "metric_series",
         }
     }

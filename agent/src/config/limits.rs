@@ -57,6 +57,10 @@ pub struct LimitsConfig {
     /// Copies of one pod's requests that are under way to mirrors. At the limit a further request has no copy.
     #[arg(long, env = "WEIR_MAX_MIRRORED_REQUESTS_PER_POD", default_value_t = 1024, value_parser = clap::value_parser!(u32).range(1..=MAX))]
     pub max_mirrored_requests_per_pod: u32,
+    /// Requests that the agent makes for one pod at once, to ask external authorizers and rate limit services about requests to the
+    /// pod. At the limit a further one fails, as if nobody had answered it.
+    #[arg(long, env = "WEIR_MAX_AGENT_REQUESTS_PER_POD", default_value_t = 16_384, value_parser = clap::value_parser!(u32).range(1..=MAX))]
+    pub max_agent_requests_per_pod: u32,
     /// Series of metrics of one pod whose labels Telemetry objects change (`tagOverrides`). At the limit further combinations of values
     /// are counted together, with the value `overflow` for each changed label.
     #[arg(long, env = "WEIR_MAX_METRIC_SERIES_PER_POD", default_value_t = 4096, value_parser = clap::value_parser!(u32).range(1..=MAX))]
@@ -81,6 +85,7 @@ impl LimitsConfig {
             LimitKind::HttpUpstreams => self.max_http_upstreams_per_pod,
             LimitKind::HttpStreams => self.max_http_streams_per_pod,
             LimitKind::MirroredRequests => self.max_mirrored_requests_per_pod,
+            LimitKind::AgentRequests => self.max_agent_requests_per_pod,
             LimitKind::MetricSeries => self.max_metric_series_per_pod,
         }
     }

@@ -68,6 +68,7 @@ mod outbound {
         //! A pod's connections that carry HTTP: each request takes its own route to an endpoint, over connections that requests
         //! share.
 
+        mod agent_request;
         mod balancing;
         mod breakers;
         mod changes;
@@ -76,6 +77,7 @@ mod outbound {
         mod downstream;
         mod endpoints;
         mod forward;
+        mod grpc_call;
         mod io;
         mod mirror;
         mod plan;
@@ -84,15 +86,19 @@ mod outbound {
         mod serve;
         mod upstream;
         mod watcher;
+        mod whole_request;
 
+        pub(in crate::proxy) use self::agent_request::{AgentRequest, AgentRequestError};
         pub(in crate::proxy) use self::balancing::{Turns, Warmups};
         pub(in crate::proxy) use self::breakers::Breakers;
         pub(super) use self::downstream::serve_connection;
         pub use self::endpoints::SeenOfEndpoint;
         pub(in crate::proxy) use self::endpoints::{Endpoints, PodEndpoints};
+        pub(in crate::proxy) use self::grpc_call::{GrpcCall, GrpcCallError};
         pub(super) use self::io::UpstreamIo;
         pub(in crate::proxy) use self::io::{HttpPool, sweep};
         pub(super) use self::port::{HttpPort, Opened};
+        pub(in crate::proxy) use self::whole_request::WholeResponse;
     }
 
     mod names;
@@ -102,6 +108,9 @@ mod outbound {
     mod upstream;
 
     pub use self::http::SeenOfEndpoint;
+    pub(super) use self::http::{
+        AgentRequest, AgentRequestError, GrpcCall, GrpcCallError, WholeResponse,
+    };
     pub(super) use self::http::{Breakers, Endpoints, HttpPool, PodEndpoints, Turns, Warmups, sweep};
     pub(super) use self::names::{Names, PodLookups};
     pub(super) use self::tcp::serve;

@@ -5,25 +5,16 @@
 //! whole by then, because it is large or its response came first, has no copy; nor one of a pod that has so many under way already:
 //! a mirror that does not answer must not take the places of the pod's own requests.
 
-use std::future::poll_fn;
-use std::sync::Arc;
 use std::time::Duration;
 
 use super::connection::HttpConnection;
-use super::io::PoolKey;
 use super::plan::Plan;
 use super::request::Request;
-use super::upstream::over_tls;
-use super::upstream::{Begun, Sending};
-use crate::http::{BodyLength, ExchangeError, KeptBody, MessageStream as _, Received, RequestBody, Upstream as _};
+use super::whole_request::{Place, WholeRequest};
+use crate::http::{BodyLength, KeptBody, RequestBody};
 use crate::limits::{Held, LimitKind};
-use crate::model::balance::Choice;
-use crate::model::http::destination::DestinationPolicy;
-use crate::model::http::head::{RequestHead, ResponseHead};
+use crate::model::http::head::RequestHead;
 use crate::model::http::route::Action;
-use crate::model::resolve::{EndpointRequest, Upstream};
-use crate::model::service::ServiceKey;
-use crate::model::workload::Workload;
 
 /// Bounds a copy on its way where the rule has no timeout.
 const LONGEST: Duration = Duration::from_secs(60);
@@ -32,13 +23,6 @@ const LONGEST: Duration = Duration::from_secs(60);
 pub(super) struct Mirrors {
     places: Vec<Place>,
     timeout: Duration,
-}
-
-/// Where one copy goes.
-struct Place {
-    service: ServiceKey,
-    port: u16,
-    policy: Arc<DestinationPolicy>,
 }
 
 /// One copy on its way.
@@ -107,51 +91,16 @@ impl Copy {
     }
 
     async fn send(&self) -> Result<(), String> {
-        let upstream = self.choose()?;
-        let (pool, pool_key) = (&self.place.policy.pool, PoolKey::new(&upstream.transport));
-        let sending = Sending {
-            connection: &self.connection,
-            upstream: &upstream,
-            pool_key: &pool_key,
-            port: self.place.port,
-            pool,
-            head: &self.head,
-            length: self.length,
-            may_reuse: true,
+        let Self { connection, place, head, length, body, .. } = self;
+        let whole = WholeRequest {
+            connection,
+            place,
+            head,
+            length: *length,
+            body,
+            is_repeatable: false,
+            longest_response: None,
         };
-        let Begun { mut exchange, .. } = sending.begin().await.map_err(|error| error.to_string())?;
-        let broken = |error: ExchangeError| error.to_string();
-        for data in &self.body.data {
-            poll_fn(|cx| exchange.poll_room(cx)).await.map_err(broken)?;
-            exchange.send_data(data.clone());
-        }
-        match &self.body.trailers {
-            Some(trailers) => exchange.send_trailers(trailers),
-            None if self.length != BodyLength::Empty => exchange.send_end(),
-            None => {}
-        }
-        poll_fn(|cx| exchange.poll_flush(cx)).await.map_err(broken)?;
-        let mut response = ResponseHead::default();
-        let length = loop {
-            let length = poll_fn(|cx| exchange.poll_response(cx, &mut response)).await.map_err(broken)?;
-            if !response.is_interim() {
-                break length;
-            }
-        };
-        if !matches!(length, BodyLength::Empty | BodyLength::Tunnel) {
-            while let Received::Data(_) = poll_fn(|cx| exchange.poll_receive(cx)).await.map_err(broken)? {}
-        }
-        exchange.finish(&self.connection, &pool_key, pool, length != BodyLength::Tunnel);
-        Ok(())
-    }
-
-    fn choose(&self) -> Result<Upstream, String> {
-        let HttpConnection { pod_proxy, source, original_dst, .. } = &self.connection;
-        let Place { service, port, policy } = &self.place;
-        let is_excluded = |endpoint: &Workload| policy.subset.as_ref().is_some_and(|labels| !endpoint.carries(labels));
-        let request = EndpointRequest { service, port: *port, dialled: *original_dst, choice: Choice::default() };
-        let mesh = pod_proxy.proxy.mesh.read();
-        let upstream = mesh.resolve_request(&source.workload, request, is_excluded, rand::random);
-        upstream.map(|upstream| over_tls(upstream, policy, &self.head)).map_err(|error| error.to_string())
+        whole.send().await.map(|_| ()).map_err(|error| error.to_string())
     }
 }
