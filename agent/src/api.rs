@@ -106,6 +106,14 @@ pub mod model {
         pub use crate::model::peer_authentication::Labels;
     }
 
+    pub mod rate_limit {
+        pub use crate::model::rate_limit::config::CountingLimit;
+        pub use crate::model::rate_limit::objects::{
+            CountedBy, LimitResponse, LimitRule, LimitTarget, Measure, RateLimitObject,
+        };
+        pub use crate::model::rate_limit::{LimitStates, LimitedRequest, Moment, NodeStates, Rate};
+    }
+
     pub mod service {
         pub use crate::model::service::ServiceKey;
     }

@@ -12,6 +12,7 @@ mod heap;
 mod made_up;
 mod memory;
 mod policies;
+mod rate_limits;
 mod routes;
 mod timings;
 
@@ -26,6 +27,7 @@ fn main() -> ExitCode {
     let mut criterion = Criterion::default().without_plots().configure_from_args();
     timings::measure(&mut criterion, &wire, &mut figures);
     policies::measure(&mut criterion, &mut figures);
+    rate_limits::measure(&mut criterion, &mut figures);
     routes::measure(&mut criterion, &mut figures);
     criterion.final_summary();
     print!("{figures}");

@@ -45,6 +45,7 @@ pub mod authorization {
     pub(super) use request::InForce;
     pub use request::{AccessRequest, Destination, HttpRequest};
     pub use string_match::{StringMatch, is_token_byte};
+    pub(super) use subject::Subject;
 }
 
 pub mod balance {
@@ -161,6 +162,26 @@ pub mod naming;
 pub mod peer_authentication;
 pub mod pod;
 pub mod policy_object;
+
+pub mod rate_limit {
+    //! Rate limits, as RateLimit objects (`weir.dev`) ask for them, at the pod that is called: which count for it (`config`), and whether
+    //! a request is within all of them (`pod_limits`). What is counted is in `cell`: `tokens` of a rate, or the requests under way.
+
+    pub mod answer;
+    mod cell;
+    pub mod config;
+    pub mod descriptor;
+    pub mod objects;
+    mod pod_limits;
+    mod sources;
+    #[cfg(test)]
+    mod tests;
+    mod tokens;
+
+    pub use cell::UnderWay;
+    pub use pod_limits::{Decision, LimitStates, LimitedRequest, NodeStates, PodLimits};
+    pub use tokens::{Beyond, Moment, Quota, Rate};
+}
 
 pub mod resolve {
     //! Where an outbound connection goes: from a source workload and the address it asked for to an [`Upstream`].

@@ -54,6 +54,18 @@ impl Authorization {
     }
 }
 
+impl Subject<'_> {
+    /// Whether any of these groups matches, as they do in a policy that closes something.
+    pub(in crate::model) fn matches_any(&self, groups: &[Group]) -> bool {
+        let claims = match self.content {
+            Content::Request(request) => request.claims,
+            Content::Unread | Content::Bytes => None,
+        };
+        let reading = Reading { subject: self, is_allow: false, claims };
+        groups.iter().any(|group| group.holds(reading) == Truth::Yes)
+    }
+}
+
 impl Group {
     fn holds(&self, reading: Reading<'_, '_>) -> Truth {
         if matches!(reading.subject.content, Content::Bytes) && reading.is_allow && self.needs_http() {

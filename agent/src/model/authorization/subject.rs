@@ -26,7 +26,7 @@ pub(super) enum Content<'a> {
 
 /// A connection, and what it carries.
 #[derive(Debug)]
-pub(super) struct Subject<'a> {
+pub(in crate::model) struct Subject<'a> {
     identity: Option<&'a Identity>,
     domains: TrustDomains<'a>,
     principal: OnceCell<Option<Principal<'a>>>,
@@ -40,6 +40,15 @@ pub(super) struct Subject<'a> {
 }
 
 impl<'a> Subject<'a> {
+    /// A request that a connection carries.
+    pub(in crate::model) fn of_request(
+        request: &'a AccessRequest,
+        domains: TrustDomains<'a>,
+        http: &'a HttpRequest<'a>,
+    ) -> Self {
+        Self::new(request, domains, Content::Request(http))
+    }
+
     pub(super) fn new(request: &'a AccessRequest, domains: TrustDomains<'a>, content: Content<'a>) -> Self {
         Self {
             identity: request.source.as_ref(),

@@ -18,6 +18,7 @@ use super::standing::{ObjectStanding, Standing};
 use super::visibility::SourceView;
 use super::visibility::lower_case;
 use crate::model::mesh::OutboundTrafficPolicy;
+use crate::model::rate_limit::config::RateLimitConfig;
 use crate::model::service::ServiceKey;
 use crate::model::telemetry::config::TelemetryConfig;
 
@@ -33,6 +34,7 @@ pub struct HttpConfig {
     default_retry: Option<RetryPolicy>,
     path_normalization: PathNormalization,
     telemetry: Arc<TelemetryConfig>,
+    rate_limits: Arc<RateLimitConfig>,
     proxy_headers: ProxyHeaders,
 }
 
@@ -48,6 +50,7 @@ impl HttpConfig {
             default_retry,
             path_normalization: objects.path_normalization,
             telemetry: objects.telemetry,
+            rate_limits: objects.rate_limits,
             proxy_headers: objects.proxy_headers,
         }
     }
@@ -151,6 +154,12 @@ impl HttpConfig {
     #[must_use]
     pub fn telemetry(&self) -> &Arc<TelemetryConfig> {
         &self.telemetry
+    }
+
+    /// How many requests pods are asked.
+    #[must_use]
+    pub fn rate_limits(&self) -> &Arc<RateLimitConfig> {
+        &self.rate_limits
     }
 
     #[must_use]

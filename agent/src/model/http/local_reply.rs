@@ -39,4 +39,6 @@ pub enum HttpResponseFlag {
     RateLimited,
     /// UAEX: external authorization refused it.
     UnauthorizedExternalService,
+    /// RLSE: a rate limit service gave no answer.
+    RateLimitServiceError,
 }

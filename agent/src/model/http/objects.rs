@@ -9,6 +9,7 @@ use super::route::{Origin, Route, Semantics};
 use super::scope::SidecarScope;
 use super::visibility::{ExportTo, HostPattern};
 use crate::model::peer_authentication::Labels;
+use crate::model::rate_limit::config::RateLimitConfig;
 use crate::model::telemetry::config::TelemetryConfig;
 
 /// Everything that decides about requests.
@@ -28,6 +29,8 @@ pub struct HttpObjects {
     pub path_normalization: PathNormalization,
     /// What is told of requests, and of connections without any.
     pub telemetry: Arc<TelemetryConfig>,
+    /// How many requests pods are asked.
+    pub rate_limits: Arc<RateLimitConfig>,
     pub proxy_headers: ProxyHeaders,
 }
 

@@ -5,7 +5,7 @@ use std::fmt;
 use super::local_reply::HttpResponseFlag;
 
 /// Every flag with its short name, in the order in which Envoy writes several (`stream_info/utility.h`).
-const IN_ORDER: [(HttpResponseFlag, &str); 18] = [
+const IN_ORDER: [(HttpResponseFlag, &str); 19] = [
     (HttpResponseFlag::NoHealthyUpstream, "UH"),
     (HttpResponseFlag::UpstreamRequestTimeout, "UT"),
     (HttpResponseFlag::LocalReset, "LR"),
@@ -18,6 +18,7 @@ const IN_ORDER: [(HttpResponseFlag, &str); 18] = [
     (HttpResponseFlag::FaultInjected, "FI"),
     (HttpResponseFlag::RateLimited, "RL"),
     (HttpResponseFlag::UnauthorizedExternalService, "UAEX"),
+    (HttpResponseFlag::RateLimitServiceError, "RLSE"),
     (HttpResponseFlag::DownstreamConnectionTermination, "DC"),
     (HttpResponseFlag::UpstreamRetryLimitExceeded, "URX"),
     (HttpResponseFlag::StreamIdleTimeout, "SI"),
@@ -27,7 +28,7 @@ const IN_ORDER: [(HttpResponseFlag, &str); 18] = [
 ];
 
 /// The bits that Envoy's attribute `response.flags` has for the same flags, in the same order (`stream_info.h`).
-const ENVOY_BITS: [u32; 18] = [1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 14, 15, 16, 18, 23, 24];
+const ENVOY_BITS: [u32; 19] = [1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 18, 23, 24];
 
 /// The flags of one request: Envoy's `%RESPONSE_FLAGS%`, such as `UF,URX`, and `-` where there is none.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]

@@ -11,13 +11,14 @@ use super::services::Services;
 use super::update::{MeshSettings, MeshUpdate, Touched};
 use super::workloads::Workloads;
 use crate::model::authorization::{
-    self, AccessRequest, AdmissionVerdict, Authorization, Destination, HttpRequest, InForce, RequestVerdict,
+    self, AccessRequest, AdmissionVerdict, Authorization, Destination, HttpRequest, InForce, RequestVerdict, Subject,
     TrustDomains, Verdict,
 };
 use crate::model::balance::Endpoints;
 use crate::model::peer_authentication::Labels;
 use crate::model::pod::PodKey;
 use crate::model::policy_object::{PolicyObject, PolicyTarget};
+use crate::model::rate_limit::{Decision, LimitedRequest, PodLimits};
 use crate::model::service::{Service, ServiceKey, Vip};
 use crate::model::workload::{NetworkMode, TunnelProtocol, Workload};
 
@@ -305,6 +306,17 @@ impl Mesh {
         http: &HttpRequest<'_>,
     ) -> RequestVerdict {
         authorization::decide_request(destination, request, http, self.trust_domains(), self.in_force(destination))
+    }
+
+    /// Counts a request for each limit of a pod that it is about, unless it is beyond one of them. `place` is asked for a place for a
+    /// source that is to be counted by itself.
+    pub fn take_limits<P>(
+        &self,
+        limits: &PodLimits<P>,
+        request: LimitedRequest<'_>,
+        place: impl Fn() -> Option<P>,
+    ) -> Decision {
+        limits.take(request, &Subject::of_request(request.connection, self.trust_domains(), request.http), place)
     }
 
     fn trust_domains(&self) -> TrustDomains<'_> {
