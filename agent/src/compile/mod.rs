@@ -11,6 +11,7 @@ mod http {
     mod effects;
     mod gateway_route;
     mod matching;
+    mod rate_limit;
     mod rule;
     mod settings;
     mod store;

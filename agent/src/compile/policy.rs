@@ -121,7 +121,7 @@ fn unseen_note(at: usize, key: &str, action: Action) -> String {
 
 /// The groups of a rule: one, unless a source asks for a principal *and* a trust domain. Those are two conditions on the
 /// same field, which need a clause each, so that every source gets a group of its own.
-fn groups_of(at: usize, rule: &Rule) -> Vec<Group> {
+pub(super) fn groups_of(at: usize, rule: &Rule) -> Vec<Group> {
     let needs_two = |source: &Source| !source.principals.values.is_empty() && !source.trust_domains.values.is_empty();
     if !rule.from.iter().any(needs_two) {
         return vec![group(at, rule, clause(rule.from.iter().map(matches::source)), None)];

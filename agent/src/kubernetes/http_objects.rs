@@ -178,7 +178,7 @@ fn api_resources(kind: ObjectKind) -> [ApiResource; 2] {
     let mut part = || parts.next().expect("it is group, version and kind");
     let (group, version, name) = (part(), part(), part());
     let before = match kind {
-        ObjectKind::Telemetry => "v1alpha1",
+        ObjectKind::Telemetry | ObjectKind::RateLimit => "v1alpha1",
         ObjectKind::GrpcRoute => "v1alpha2",
         _ => "v1beta1",
     };
@@ -305,6 +305,7 @@ mod tests {
             "telemetry.istio.io/v1/telemetries v1alpha1",
             "gateway.networking.k8s.io/v1/httproutes v1beta1",
             "gateway.networking.k8s.io/v1/grpcroutes v1alpha2",
+            "weir.dev/v1alpha1/ratelimits v1alpha1",
         ];
         assert_eq!(places, expected);
     }

@@ -1,4 +1,4 @@
-//! The kinds of objects that say where requests go and how, and what is told of them. They reach agents as they were written, and one reader serves
+//! The kinds of objects that say where requests go and how, how many there may be, and what is told of them. They reach agents as they were written, and one reader serves
 //! files and ADS alike.
 
 use super::gateway_api::{GatewayRoute, grpc_route, http_route};
@@ -8,6 +8,7 @@ use super::networking::{DestinationRule, Sidecar, VirtualService, destination_ru
 use super::reading::Fields;
 use super::reading::yaml::Node;
 use super::telemetry::resource as telemetry;
+use super::weir::{RateLimit, rate_limit};
 use crate::model::telemetry::objects::TelemetrySpec;
 
 /// An object about requests, checked.
@@ -20,6 +21,7 @@ pub enum HttpObject {
     Sidecar(Box<Sidecar>),
     /// About connections without requests, too.
     Telemetry(Box<TelemetrySpec>),
+    RateLimit(Box<RateLimit>),
 }
 
 /// An object of a file, and its `spec` as it was written, which agents are sent.
@@ -40,6 +42,7 @@ impl HttpObject {
             Kind::GrpcRoute => Self::GrpcRoute(Box::new(grpc_route::read(spec, namespace))),
             Kind::Sidecar => Self::Sidecar(Box::new(sidecar::read(spec))),
             Kind::Telemetry => Self::Telemetry(Box::new(telemetry::read(spec))),
+            Kind::RateLimit => Self::RateLimit(Box::new(rate_limit::read(spec, metadata))),
             _ => return None,
         })
     }

@@ -24,12 +24,20 @@ pub enum Kind {
     GrpcRoute,
     Sidecar,
     Telemetry,
+    RateLimit,
 }
 
 impl Kind {
-    /// Those that say where requests go and how, and what is told of them.
-    const HTTP: [Self; 6] =
-        [Self::VirtualService, Self::DestinationRule, Self::HttpRoute, Self::GrpcRoute, Self::Sidecar, Self::Telemetry];
+    /// Those that say where requests go and how, how many there may be, and what is told of them.
+    const HTTP: [Self; 7] = [
+        Self::VirtualService,
+        Self::DestinationRule,
+        Self::HttpRoute,
+        Self::GrpcRoute,
+        Self::Sidecar,
+        Self::Telemetry,
+        Self::RateLimit,
+    ];
 
     /// True for kinds that live in no namespace.
     #[must_use]
@@ -47,6 +55,7 @@ impl Kind {
             Self::GrpcRoute => ObjectKind::GrpcRoute,
             Self::Sidecar => ObjectKind::Sidecar,
             Self::Telemetry => ObjectKind::Telemetry,
+            Self::RateLimit => ObjectKind::RateLimit,
             _ => return None,
         })
     }
@@ -84,6 +93,7 @@ impl fmt::Display for Kind {
             Self::GrpcRoute => "GRPCRoute",
             Self::Sidecar => "Sidecar",
             Self::Telemetry => "Telemetry",
+            Self::RateLimit => "RateLimit",
         })
     }
 }
@@ -143,6 +153,13 @@ pub(super) fn recognise(api_version: &str, kind: &str) -> Recognised {
         ("security.istio.io", "PeerAuthentication") | ("", "PeerAuthentication") => Kind::PeerAuthentication,
         ("telemetry.istio.io", "Telemetry") if matches!(version, "v1" | "v1alpha1") => {
             return Recognised::ActedOn(Kind::Telemetry);
+        }
+        ("weir.dev", "RateLimit") => {
+            if version == "v1alpha1" {
+                return Recognised::ActedOn(Kind::RateLimit);
+            }
+            let reason = format!("unknown apiVersion {api_version:?} of {kind}: use weir.dev/v1alpha1");
+            return Recognised::WrongVersion(Kind::RateLimit, reason);
         }
         ("mesh.istio.io", "MeshConfig") if version == "v1alpha1" => return Recognised::ActedOn(Kind::MeshConfig),
         ("gateway.networking.k8s.io", "Gateway") if matches!(version, "v1" | "v1beta1") => {

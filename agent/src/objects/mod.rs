@@ -141,6 +141,18 @@ mod telemetry {
 #[cfg(test)]
 mod tests;
 
+mod weir {
+    //! The kind of `weir.dev`: how many requests pods are asked.
+
+    mod global_limit;
+    mod limit;
+    pub(super) mod rate_limit;
+    mod response;
+
+    pub use limit::Limit;
+    pub use rate_limit::{LimitTarget, RateLimit};
+}
+
 pub use gateway_api::{
     AllowedNamespaces, Backend, BackendMirror, Gateway, GatewayRoute, GatewayRule, PARENT_HOSTS, ParentHosts,
     ServiceRef, WaypointAddress, hosts_of_parents,
@@ -165,3 +177,4 @@ pub use security::{
     ServiceAccountName, Source, Values,
 };
 pub use store::{Object, Objects, RejectedPolicy};
+pub use weir::{Limit, LimitTarget, RateLimit};

@@ -132,7 +132,8 @@ fn read_spec(
         | Kind::HttpRoute
         | Kind::GrpcRoute
         | Kind::Sidecar
-        | Kind::Telemetry => {
+        | Kind::Telemetry
+        | Kind::RateLimit => {
             let object = HttpObject::read(kind, fields, metadata)?;
             Body::Http(Box::new(WrittenHttpObject { object, spec: spec.clone() }))
         }

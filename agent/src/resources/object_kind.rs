@@ -21,10 +21,11 @@ pub enum ObjectKind {
     HttpRoute,
     GrpcRoute,
     KubernetesGateway,
+    RateLimit,
 }
 
 impl ObjectKind {
-    pub const COUNT: usize = 14;
+    pub const COUNT: usize = 15;
 
     /// All of them: policies first, in the order of [`Self::index`].
     pub const ALL: [Self; Self::COUNT] = [
@@ -42,11 +43,19 @@ impl ObjectKind {
         Self::HttpRoute,
         Self::GrpcRoute,
         Self::KubernetesGateway,
+        Self::RateLimit,
     ];
 
-    /// Those that say where requests go and how, and what is told of them.
-    pub const HTTP: [Self; 6] =
-        [Self::VirtualService, Self::DestinationRule, Self::Sidecar, Self::Telemetry, Self::HttpRoute, Self::GrpcRoute];
+    /// Those that say where requests go and how, how many there may be, and what is told of them.
+    pub const HTTP: [Self; 7] = [
+        Self::VirtualService,
+        Self::DestinationRule,
+        Self::Sidecar,
+        Self::Telemetry,
+        Self::HttpRoute,
+        Self::GrpcRoute,
+        Self::RateLimit,
+    ];
 
     /// Position in [`Self::ALL`].
     #[must_use]
@@ -72,6 +81,7 @@ impl ObjectKind {
             Self::HttpRoute => "gateway.networking.k8s.io/v1/HTTPRoute",
             Self::GrpcRoute => "gateway.networking.k8s.io/v1/GRPCRoute",
             Self::KubernetesGateway => "gateway.networking.k8s.io/v1/Gateway",
+            Self::RateLimit => "weir.dev/v1alpha1/RateLimit",
         }
     }
 
@@ -93,6 +103,7 @@ impl ObjectKind {
             Self::HttpRoute => "http_route",
             Self::GrpcRoute => "grpc_route",
             Self::KubernetesGateway => "kubernetes_gateway",
+            Self::RateLimit => "rate_limit",
         }
     }
 }

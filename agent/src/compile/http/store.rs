@@ -6,12 +6,14 @@ use std::sync::Arc;
 
 use super::effects::{self, Hostnames};
 use super::settings::HttpSettings;
-use super::{client_view, delegation, gateway_route, virtual_service};
+use super::{client_view, delegation, gateway_route, rate_limit, virtual_service};
 use crate::model::http::config::HttpConfig;
 use crate::model::http::destination::UpstreamTls;
 use crate::model::http::objects::{DestinationRuleObject, HttpObjects, RouteObject};
 use crate::model::http::route::OriginKind;
 use crate::model::http::scope::SidecarScope;
+use crate::model::rate_limit::config::RateLimitConfig;
+use crate::model::rate_limit::objects::RateLimitObject;
 use crate::model::telemetry::config::TelemetryConfig;
 use crate::model::telemetry::objects::TelemetryObject;
 use crate::objects::protobuf::{DEFINED_AT, ReceivedHttpObject};
@@ -39,6 +41,7 @@ enum Compiled {
     DestinationRule(Arc<DestinationRuleObject>),
     Scope(SidecarScope),
     Telemetry(Arc<TelemetryObject>),
+    RateLimit(Arc<RateLimitObject>),
 }
 
 impl HttpStore {
@@ -100,6 +103,7 @@ impl HttpStore {
                 objects.iter().flat_map(|object| effects::of_routes(object, &rules, known)).collect()
             }
             Compiled::DestinationRule(rule) => effects::of_destination_rule(rule, known),
+            Compiled::RateLimit(object) => rate_limit::notes(object, known),
             Compiled::Scope(_) | Compiled::Telemetry(_) => Vec::new(),
         };
         entry.received.notices.iter().chain(&entry.notes).cloned().chain(found).collect()
@@ -148,6 +152,9 @@ impl HttpStore {
                     spec: (**spec).clone(),
                 }))
             }
+            HttpObject::RateLimit(spec) => {
+                Compiled::RateLimit(Arc::new(rate_limit::rate_limit(settings, metadata, spec)))
+            }
             HttpObject::Sidecar(sidecar) => Compiled::Scope(client_view::scope(metadata, sidecar)),
             HttpObject::HttpRoute(route) | HttpObject::GrpcRoute(route) => {
                 let kind = match received.object {
@@ -175,18 +182,21 @@ impl HttpStore {
         let mut rules = Vec::new();
         let mut scopes = Vec::new();
         let mut telemetry = Vec::new();
+        let mut rate_limits = Vec::new();
         for entry in self.objects.values().filter(|entry| !entry.received.is_among(&converted)) {
             match &entry.compiled {
                 Compiled::Routes(objects) => routes.extend(objects.iter().map(|object| (entry, object))),
                 Compiled::DestinationRule(object) => rules.push((entry, object)),
                 Compiled::Scope(scope) => scopes.push((entry, scope)),
                 Compiled::Telemetry(object) => telemetry.push((entry, object)),
+                Compiled::RateLimit(object) => rate_limits.push((entry, object)),
             }
         }
         routes.sort_by_key(|(entry, _)| entry.received.age());
         rules.sort_by_key(|(entry, _)| entry.received.age());
         scopes.sort_by_key(|(entry, _)| entry.received.age());
         telemetry.sort_by_key(|(entry, _)| entry.received.age());
+        rate_limits.sort_by_key(|(entry, _)| entry.received.age());
         HttpObjects {
             routes: routes.into_iter().map(|(_, object)| object.clone()).collect(),
             destination_rules: rules.into_iter().map(|(_, object)| object.clone()).collect(),
@@ -199,6 +209,10 @@ impl HttpStore {
                 objects: telemetry.into_iter().map(|(_, object)| object.clone()).collect(),
                 root_namespace: self.settings.root_namespace.clone(),
                 defaults: self.settings.telemetry.clone(),
+            }),
+            rate_limits: Arc::new(RateLimitConfig {
+                objects: rate_limits.into_iter().map(|(_, object)| object.clone()).collect(),
+                root_namespace: self.settings.root_namespace.clone(),
             }),
             proxy_headers: self.settings.proxy_headers,
         }
@@ -235,7 +249,8 @@ impl ReceivedHttpObject {
             HttpObject::VirtualService(_)
             | HttpObject::DestinationRule(_)
             | HttpObject::Sidecar(_)
-            | HttpObject::Telemetry(_) => return false,
+            | HttpObject::Telemetry(_)
+            | HttpObject::RateLimit(_) => return false,
         };
         !names.is_empty() && names.contains(&*format!("{kind}/{}.{}", self.metadata.name, self.metadata.namespace))
     }

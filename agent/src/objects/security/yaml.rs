@@ -4,6 +4,7 @@ use super::authorization_policy::{AuthorizationPolicy, PolicyAction, PolicyField
 use super::condition::Condition;
 use super::peer_authentication;
 use super::rule::{Operation, Rule, Source, WrittenOperation, WrittenSource};
+use super::unmatchable::{self, Closes};
 use crate::model::authorization::Values;
 use crate::model::peer_authentication::{MtlsMode, PeerAuthentication};
 use crate::objects::labels::{self, Labels};
@@ -35,6 +36,20 @@ pub(in crate::objects) fn authorization_policy<'n>(mut fields: Fields<'n>, metad
     };
     fields.finish();
     AuthorizationPolicy::checked(written, metadata, &spec)
+}
+
+/// Reads a list of rules that are those of an AuthorizationPolicy, for an object that bounds what they match: a value that nothing
+/// matches is an error.
+pub(in crate::objects) fn bounding_rules(
+    fields: &mut Fields<'_>,
+    name: &'static str,
+    metadata: &Metadata,
+) -> Vec<Rule> {
+    let (report, list) = (fields.report(), fields.place().field(name));
+    let items = fields.items(name);
+    let rules: Vec<Rule> = items.iter().filter_map(|item| Some(rule(item.fields(report)?, metadata))).collect();
+    unmatchable::check(Closes { by_values: true, by_not_values: false }, &rules, &list);
+    rules
 }
 
 fn provider(mut fields: Fields<'_>) -> String {

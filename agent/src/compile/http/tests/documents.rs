@@ -1,4 +1,5 @@
-//! The examples of `docs/http.md`: each is valid, has no field without effect, and does what the text beside it says.
+//! The examples of `docs/http.md` and `docs/rate-limits.md`: each is valid, has no field without effect, and does what the text beside it
+//! says.
 
 use std::path::Path;
 
@@ -6,11 +7,16 @@ use super::{Client, Hostnames, answer, config, store};
 use crate::objects::Loaded;
 
 const DOCUMENT: &str = include_str!("../../../../../docs/http.md");
+const RATE_LIMITS: &str = include_str!("../../../../../docs/rate-limits.md");
 
 /// The blocks of YAML, each with the line that it begins at.
 fn examples() -> Vec<(usize, String)> {
+    examples_of(DOCUMENT)
+}
+
+fn examples_of(document: &str) -> Vec<(usize, String)> {
     let (mut examples, mut open): (Vec<(usize, String)>, bool) = (Vec::new(), false);
-    for (number, line) in (1..).zip(DOCUMENT.lines()) {
+    for (number, line) in (1..).zip(document.lines()) {
         match line {
             "```yaml" => {
                 examples.push((number + 1, String::new()));
@@ -43,6 +49,29 @@ fn examples_are_valid_and_have_no_field_without_effect() {
         for (kind, object) in loaded.objects.http_objects() {
             let name = format!("{}/{}", object.metadata.namespace, object.metadata.name).into();
             assert_eq!(store.notes(kind, &name, &known), [] as [String; 0], "docs/http.md, line {line}: {name}");
+        }
+    }
+}
+
+#[test]
+fn examples_of_rate_limits_are_valid_and_name_services_that_there_are() {
+    let name = |name: &str| format!("{name}.shop.svc.cluster.local").into();
+    let (known, none) = (Hostnames::from(["orders", "ratelimit"].map(name)), Hostnames::new());
+    let examples = examples_of(RATE_LIMITS);
+    let missing = [
+        "spec.targetRefs[0]: there is no service orders.shop.svc.cluster.local",
+        "spec.limits[0].global.service: there is no service ratelimit.shop.svc.cluster.local: requests pass",
+    ];
+    assert_eq!(examples.len(), missing.len());
+    for ((line, text), missing) in examples.into_iter().zip(missing) {
+        let mut loaded = Loaded::default();
+        loaded.read_text(Path::new("rate-limits.md"), &text);
+        assert_eq!((loaded.problems, loaded.notices), (vec![], vec![]), "docs/rate-limits.md, line {line}");
+        let store = store(&text);
+        for (kind, object) in loaded.objects.http_objects() {
+            let name = format!("{}/{}", object.metadata.namespace, object.metadata.name).into();
+            assert_eq!(store.notes(kind, &name, &known), [] as [String; 0], "docs/rate-limits.md, line {line}");
+            assert_eq!(store.notes(kind, &name, &none), [missing], "docs/rate-limits.md, line {line}");
         }
     }
 }
