@@ -7,6 +7,7 @@ use std::path::Path;
 
 const PROTOS: &[&str] = &[
     "envoy/service/discovery/v3/discovery.proto",
+    "envoy/service/ratelimit/v3/rls.proto",
     "istio/workload/workload.proto",
     "istio/security/authorization.proto",
     "istio/security/v1beta1/authorization_policy.proto",

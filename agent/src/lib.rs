@@ -50,6 +50,7 @@ mod capture;
 mod control_plane;
 mod kubernetes;
 mod otlp;
+mod rate_limit_service;
 mod xds;
 
 mod enrollment;

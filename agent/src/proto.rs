@@ -15,7 +15,7 @@
 
 use serde::Serializer;
 
-/// `envoy.*`: delta discovery.
+/// `envoy.*`: delta discovery, and the rate limit service.
 pub mod envoy {
     pub mod config {
         pub mod core {
@@ -28,6 +28,11 @@ pub mod envoy {
         pub mod discovery {
             pub mod v3 {
                 tonic::include_proto!("envoy.service.discovery.v3");
+            }
+        }
+        pub mod ratelimit {
+            pub mod v3 {
+                tonic::include_proto!("envoy.service.ratelimit.v3");
             }
         }
     }
