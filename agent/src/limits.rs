@@ -43,13 +43,15 @@ pub enum LimitKind {
     AgentRequests,
     /// Series of metrics of the pod whose labels Telemetry objects change.
     MetricSeries,
+    /// Sources of requests that rate limits of the pod count by themselves.
+    RateLimitSources,
 }
 
 /// How many kinds of limits there are.
 const KINDS: usize = LimitKind::ALL.len();
 
 impl LimitKind {
-    pub const ALL: [Self; 15] = [
+    pub const ALL: [Self; 16] = [
         Self::OutboundConnections,
         Self::InboundConnections,
         Self::PendingConnects,
@@ -65,6 +67,7 @@ impl LimitKind {
         Self::MirroredRequests,
         Self::AgentRequests,
         Self::MetricSeries,
+        Self::RateLimitSources,
     ];
 
     /// The value of the metrics' `limit` label, and the name in `weir status`.
@@ -86,6 +89,7 @@ impl LimitKind {
             Self::MirroredRequests => "mirrored_requests",
             Self::AgentRequests => "agent_requests",
             Self::MetricSeries => "metric_series",
+            Self::RateLimitSources => "rate_limit_sources",
         }
     }
 }

@@ -25,6 +25,7 @@ pub(crate) fn tell(mesh: &HttpMesh) -> Result<()> {
     ejected(&web)?;
     told(mesh, &web)?;
     chain(mesh)?;
+    limited(mesh)?;
     why(mesh, &web)
 }
 
@@ -296,6 +297,35 @@ fn chain(mesh: &HttpMesh) -> Result<()> {
         parent = span.span;
     }
     Ok(())
+}
+
+fn limited(mesh: &HttpMesh) -> Result<()> {
+    act(
+        "A rate limit: the pod that is called serves each client five requests a second, and tells the others when to come back",
+    );
+    let object = "apiVersion: weir.dev/v1alpha1
+kind: RateLimit
+metadata: {name: demo, namespace: shop}
+spec:
+  targetRefs: [{kind: Service, name: v2}]
+  limits: [{name: each-client, local: {requests: 5, per: second, by: source}}]
+";
+    seen(object.trim_end());
+    let _limit = mesh.control_plane.objects.put_for_now("demo-limit", object)?;
+    let service = mesh.version("v2");
+    let load = ["--requests=200", "--connections=4"];
+    let flood = wait::until("the limit is in force", DELIVERED, || {
+        let flood = service.load(80, &load)?;
+        ensure!(flood.statuses.contains_key(&429), "{flood:?}");
+        Ok(flood)
+    })?;
+    let of = |status| flood.statuses.get(&status).copied().unwrap_or_default();
+    seen(format!("{} requests at once: {} answered, {} told 429", flood.answered, of(200), of(429)));
+    let answer = service.comes_to("a request is beyond the limit", "/", &[], |answer| answer.status == 429)?;
+    for name in ["retry-after", "x-ratelimit-limit", "x-ratelimit-remaining", "x-ratelimit-reset"] {
+        seen(format!("  {name}: {}", answer.header(name).unwrap_or_default()));
+    }
+    mesh.version("v3").ask("/", &[])?.expect(200, Some("v3"))
 }
 
 fn why(mesh: &HttpMesh, web: &HttpService<'_>) -> Result<()> {

@@ -33,6 +33,7 @@ const PROGRAMS: &[(&str, &str, &str)] = &[
     ("wrk", "wrk", "real HTTP load"),
     ("h2load", "nghttp2-client", "real HTTP/2 load"),
     ("node", "nodejs", "Node's HTTP, as server and client"),
+    ("redis-server", "redis-server", "the store of Envoy's rate limit server"),
     (WEBSOCKETS, "python3-websockets", "WebSockets, as server and client"),
     ("setpriv", "util-linux", "Envoy runs without capabilities"),
     ("faketime", "faketime", "tests show what a clock that jumps does"),

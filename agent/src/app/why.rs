@@ -8,6 +8,7 @@ use crate::model::authorization::{AccessRequest, Admission, HttpRequest, Permit}
 use crate::model::http::head::RequestHead;
 use crate::model::http::served::is_declared_as_bytes;
 use crate::model::mesh::Mesh;
+use crate::model::peer_authentication::Labels;
 use crate::model::workload::Workload;
 use crate::proxy::{Proxy, as_destination};
 use crate::state::SharedMesh;
@@ -35,10 +36,18 @@ pub(super) fn explainer(proxy: Arc<Proxy>, enrollment: Arc<Enrollment>, mesh: Sh
             config: &config,
             seen: &|uid, service, port| proxy.seen_of(pod, uid, service, port),
             authorize: &authorize,
+            labels_of: &|workload| labels_of(&enrollment, &mesh, workload),
             request: None,
         };
         explain(&asker, question)
     })
+}
+
+/// The labels of the pod of this node that is a workload.
+fn labels_of(enrollment: &Enrollment, mesh: &Mesh, workload: &Workload) -> Option<Labels> {
+    let is_it = |known: &Arc<Workload>| known.uid == workload.uid;
+    let pod = { enrollment.pods() }.into_iter().find(|pod| mesh.workload_of_pod(pod.spec.key()).is_some_and(is_it))?;
+    Some(pod.current().labels.clone())
 }
 
 /// What policy says of a connection to a workload, or of a request on it; `None` where it is no pod of this node.

@@ -65,6 +65,10 @@ pub struct LimitsConfig {
     /// are counted together, with the value `overflow` for each changed label.
     #[arg(long, env = "WEIR_MAX_METRIC_SERIES_PER_POD", default_value_t = 4096, value_parser = clap::value_parser!(u32).range(1..=MAX))]
     pub max_metric_series_per_pod: u32,
+    /// Sources of requests to one pod that its rate limits count by themselves (`by: source`), those of each such limit counted. At the
+    /// limit further sources are counted together, until one is forgotten of which nothing is counted any more.
+    #[arg(long, env = "WEIR_MAX_RATE_LIMIT_SOURCES_PER_POD", default_value_t = 4096, value_parser = clap::value_parser!(u32).range(1..=MAX))]
+    pub max_rate_limit_sources_per_pod: u32,
 }
 
 impl LimitsConfig {
@@ -87,6 +91,7 @@ impl LimitsConfig {
             LimitKind::MirroredRequests => self.max_mirrored_requests_per_pod,
             LimitKind::AgentRequests => self.max_agent_requests_per_pod,
             LimitKind::MetricSeries => self.max_metric_series_per_pod,
+            LimitKind::RateLimitSources => self.max_rate_limit_sources_per_pod,
         }
     }
 }

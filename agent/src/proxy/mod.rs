@@ -36,6 +36,8 @@ mod inbound {
         mod connection;
         mod downstream;
         mod forward;
+        mod global_limit;
+        mod limit;
         mod serve;
         mod watcher;
 
@@ -108,9 +110,7 @@ mod outbound {
     mod upstream;
 
     pub use self::http::SeenOfEndpoint;
-    pub(super) use self::http::{
-        AgentRequest, AgentRequestError, GrpcCall, GrpcCallError, WholeResponse,
-    };
+    pub(super) use self::http::{AgentRequest, AgentRequestError, GrpcCall, GrpcCallError, WholeResponse};
     pub(super) use self::http::{Breakers, Endpoints, HttpPool, PodEndpoints, Turns, Warmups, sweep};
     pub(super) use self::names::{Names, PodLookups};
     pub(super) use self::tcp::serve;
@@ -118,6 +118,7 @@ mod outbound {
 
 mod peer_trust;
 mod pod;
+mod rate_limits;
 mod revocation;
 mod serve;
 mod splice;

@@ -5,6 +5,8 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
 use std::time::{Duration, Instant};
 
+use parking_lot::Mutex;
+
 use super::certificates::PodCertificates;
 use super::hbone_probes::HboneProbes;
 use super::origin::trusted_domains;
@@ -19,6 +21,7 @@ use crate::limits::Limit;
 use crate::model::identity::TrustDomain;
 use crate::model::mesh::{Mesh, MeshSettings};
 use crate::model::pod::PodDescription;
+use crate::model::rate_limit::NodeStates;
 use crate::model::service::ServiceKey;
 use crate::model::workload::Workload;
 use crate::state::SharedMesh;
@@ -94,6 +97,8 @@ pub struct Proxy {
     pub(super) endpoints: Endpoints,
     /// Since when endpoints serve that warm up.
     pub(super) warmups: Warmups,
+    /// What is counted of rate limits that pods of the node share.
+    pub(super) node_rate_limits: Mutex<NodeStates>,
     /// Accepted connections of all pods that are served now.
     pub(super) served: AtomicUsize,
 }
@@ -111,6 +116,7 @@ impl Proxy {
             origination: Origination::new(&destination_tls_dir),
             endpoints: Endpoints::default(),
             warmups: Warmups::default(),
+            node_rate_limits: Mutex::default(),
             served: AtomicUsize::new(0),
             mesh,
             certificates,

@@ -12,6 +12,7 @@ use super::inbound::InboundPeers;
 use super::node::Proxy;
 use super::origin::PodOrigin;
 use super::outbound::{Breakers, HttpPool, Names, PodEndpoints, PodLookups, Turns};
+use super::rate_limits::PodRateLimits;
 use super::revocation::PodConnections;
 use super::workers::Workers;
 use crate::enrollment::pod::EnrolledPod;
@@ -46,6 +47,7 @@ pub(super) struct PodProxy {
     pub(super) budget: WindowBudget,
     pub(super) handshakes: Handshakes,
     pub(super) inbound_peers: InboundPeers,
+    pub(super) rate_limits: PodRateLimits,
     /// With the last connection of a pod that has left, its certificate goes.
     pub(super) _carried: CarriedIdentity,
     /// Its accepted connections that are served now.

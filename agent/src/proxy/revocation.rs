@@ -14,9 +14,11 @@ use parking_lot::Mutex;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
+use super::rate_limits;
 use crate::enrollment::pod::{Changeable, EnrolledPod};
 use crate::model::authorization::{AccessRequest, Destination};
 use crate::model::mesh::Mesh;
+use crate::model::rate_limit::config::RateLimitConfig;
 use crate::model::workload::Workload;
 use crate::state::SharedMesh;
 use crate::telemetry::metrics::Metrics;
@@ -88,13 +90,19 @@ impl PolicyChanges {
 impl PodConnections {
     /// Puts a connection on the list. Call it before asking for the permit, so that no change of policy falls in between.
     pub(super) fn track(self: &Arc<Self>, request: &AccessRequest) -> Tracked {
-        self.add(Entry { request: request.clone(), revoked: CancellationToken::new(), changed: None })
+        self.add(Entry::of_bytes(request, false))
+    }
+
+    /// The same for a connection of which nobody has looked whether it carries requests: it ends when requests to its port become
+    /// limited.
+    pub(super) fn track_unread(self: &Arc<Self>, request: &AccessRequest) -> Tracked {
+        self.add(Entry::of_bytes(request, true))
     }
 
     /// The same for a connection whose requests are decided about one by one.
     pub(super) fn track_requests(self: &Arc<Self>, request: &AccessRequest) -> TrackedRequests {
         let (changed, changes) = watch::channel(());
-        let entry = Entry { request: request.clone(), revoked: CancellationToken::new(), changed: Some(changed) };
+        let entry = Entry { changed: Some(changed), ..Entry::of_bytes(request, false) };
         TrackedRequests { connection: self.add(entry), changes: PolicyChanges(changes) }
     }
 
@@ -105,16 +113,20 @@ impl PodConnections {
     }
 
     /// Decides again about some of the connections whose decision may be another one now. Returns whether there are more.
-    fn decide_again(&self, mesh: &Mesh, metrics: &Metrics) -> bool {
+    fn decide_again(&self, mesh: &Mesh, limits: &Arc<RateLimitConfig>, metrics: &Metrics) -> bool {
         // A workload that has left the mesh keeps what it has: pods are removed before their last bytes are sent.
         let Some(workload) = mesh.workload_of_pod(self.pod.spec.key()) else { return false };
         let current = self.pod.current();
         let destination = as_destination(&self.pod, &current, workload);
-        let now = Basis::of(mesh, workload, current.clone(), destination.is_leaving);
+        let now = Basis::of(mesh, limits, workload, current.clone(), destination.is_leaving);
+        let are_limited = |port| rate_limits::count_at(limits, &self.pod.spec.namespace, &current, workload, port);
         self.connections.lock().decide_again(now, DECISIONS_IN_A_ROW, |entry| {
-            let Entry { request, revoked, changed } = entry;
+            let Entry { request, revoked, changed, is_unread } = entry;
             let is_denied = match changed {
-                None => mesh.authorize(&destination, request).outcome.is_err(),
+                None => {
+                    mesh.authorize(&destination, request).outcome.is_err()
+                        || (*is_unread && are_limited(request.destination.port()))
+                }
                 // Requests that are under way decide by themselves.
                 Some(_) => mesh.admit(&destination, request).outcome.is_err(),
             };
@@ -142,6 +154,14 @@ struct Entry {
     revoked: CancellationToken,
     /// Where its requests are decided about one by one: whom to tell.
     changed: Option<watch::Sender<()>>,
+    /// It may carry requests, and nobody has looked.
+    is_unread: bool,
+}
+
+impl Entry {
+    fn of_bytes(request: &AccessRequest, is_unread: bool) -> Self {
+        Self { request: request.clone(), revoked: CancellationToken::new(), changed: None, is_unread }
+    }
 }
 
 /// Connections, and how far they were decided about.
@@ -203,11 +223,12 @@ pub fn as_destination<'a>(pod: &EnrolledPod, current: &'a Changeable, workload: 
     Destination { workload, labels: &current.labels, is_leaving: pod.is_leaving() }
 }
 
-/// All that a decision about a connection depends on, besides the request, which does not change. The same policies about the
+/// All that a decision about a connection depends on, besides the request, which does not change. The same policies and limits about the
 /// same workload and the same labels of the pod decide the same.
 #[derive(Debug)]
 struct Basis {
     policy_version: u64,
+    limits: Arc<RateLimitConfig>,
     /// Held, so that a workload that took its place in memory cannot be mistaken for it.
     workload: Arc<Workload>,
     /// Held likewise: the pod's labels.
@@ -216,27 +237,50 @@ struct Basis {
 }
 
 impl Basis {
-    fn of(mesh: &Mesh, workload: &Arc<Workload>, pod: Arc<Changeable>, is_leaving: bool) -> Self {
-        Self { policy_version: mesh.policy_version(), workload: workload.clone(), pod, is_leaving }
+    fn of(
+        mesh: &Mesh,
+        limits: &Arc<RateLimitConfig>,
+        workload: &Arc<Workload>,
+        pod: Arc<Changeable>,
+        is_leaving: bool,
+    ) -> Self {
+        let (limits, workload) = (limits.clone(), workload.clone());
+        Self { policy_version: mesh.policy_version(), limits, workload, pod, is_leaving }
     }
 }
 
 impl PartialEq for Basis {
     fn eq(&self, other: &Self) -> bool {
         self.policy_version == other.policy_version
+            && self.limits == other.limits
             && Arc::ptr_eq(&self.workload, &other.workload)
             && Arc::ptr_eq(&self.pod, &other.pod)
             && self.is_leaving == other.is_leaving
     }
 }
 
-/// Looks at the open connections at every change of the mesh, and decides again about those whose decision may be another
+/// Looks at the open connections at every change of the mesh or of rate limits, and decides again about those whose decision may be another
 /// one now. Runs for ever.
 pub(super) async fn watch(live: LiveConnections, mesh: SharedMesh, metrics: Arc<Metrics>) {
-    let mut changes = mesh.watch();
-    while changes.changed().await.is_ok() {
+    let (mut changes, mut limit_changes) = (mesh.watch(), mesh.routes().watch());
+    let mut limits = mesh.routes().current().rate_limits().clone();
+    loop {
+        tokio::select! {
+            changed = changes.changed() => if changed.is_err() { return },
+            changed = limit_changes.changed() => {
+                let now = mesh.routes().current().rate_limits().clone();
+                if changed.is_err() {
+                    return;
+                }
+                // Most changes of objects about requests are none of limits.
+                if now == limits {
+                    continue;
+                }
+                limits = now;
+            }
+        }
         for list in live.all() {
-            while list.decide_again(&mesh.read(), &metrics) {
+            while list.decide_again(&mesh.read(), &limits, &metrics) {
                 tokio::task::yield_now().await;
             }
         }
@@ -288,13 +332,13 @@ mod tests {
             ("a policy object goes", vec![MeshUpdate::RemovePolicyObject("shop/deny".into())], true),
             ("settings come", vec![MeshUpdate::Settings(MeshSettings::default())], true),
         ] {
-            let mut mesh = Mesh::default();
+            let (mut mesh, limits) = (Mesh::default(), Arc::default());
             mesh.apply(update(server.clone()));
             let pod = Arc::new(Changeable { labels: BTreeMap::new(), probe_ports: Vec::new() });
-            let basis = Basis::of(&mesh, mesh.workload(&server.uid).unwrap(), pod.clone(), false);
+            let basis = Basis::of(&mesh, &limits, mesh.workload(&server.uid).unwrap(), pod.clone(), false);
             updates.into_iter().for_each(|update| mesh.apply(update));
             let now = mesh.workload(&server.uid).unwrap();
-            let now_of = |pod: &Arc<Changeable>, is_leaving| Basis::of(&mesh, now, pod.clone(), is_leaving);
+            let now_of = |pod: &Arc<Changeable>, is_leaving| Basis::of(&mesh, &limits, now, pod.clone(), is_leaving);
             assert_eq!(basis != now_of(&pod, false), expected, "{name}");
             assert!(basis != now_of(&pod, true), "{name}, and the pod leaves the mesh");
             let described_anew = Arc::new((*pod).clone());
@@ -316,13 +360,12 @@ mod tests {
         let mut connections = Connections::default();
         let add = |connections: &mut Connections, count: u32| {
             for _ in 0..count {
-                let (request, revoked) = (request.clone(), CancellationToken::new());
-                connections.add(Entry { request, revoked, changed: None });
+                connections.add(Entry::of_bytes(&request, false));
             }
         };
         let asked = |connections: &mut Connections, mesh: &Mesh| {
             let (mut asked, own) = (0, mesh.workload(&own.uid).expect("it is there"));
-            let basis = || Basis::of(mesh, own, pod.clone(), false);
+            let basis = || Basis::of(mesh, &Arc::default(), own, pod.clone(), false);
             while connections.decide_again(basis(), 256, |_| asked += 1) {}
             asked
         };
@@ -348,14 +391,13 @@ mod tests {
         mesh.apply(MeshUpdate::Workload(Box::new(own.clone())));
         let pod = Arc::new(Changeable { labels: BTreeMap::new(), probe_ports: Vec::new() });
         let mut connections = Connections::default();
-        let entry = |port: u16| Entry {
-            request: AccessRequest {
+        let entry = |port: u16| {
+            let request = AccessRequest {
                 source: None,
                 source_ip: "10.0.0.7".parse().expect("an address"),
                 destination: ("10.0.0.1".parse::<std::net::IpAddr>().expect("an address"), port).into(),
-            },
-            revoked: CancellationToken::new(),
-            changed: None,
+            };
+            Entry::of_bytes(&request, false)
         };
         for port in 1..=10 {
             connections.add(entry(port));
@@ -369,7 +411,7 @@ mod tests {
             }
             let own = mesh.workload(&own.uid).expect("it is there");
             let mut asked = Vec::new();
-            let basis = Basis::of(&mesh, own, pod.clone(), false);
+            let basis = Basis::of(&mesh, &Arc::default(), own, pod.clone(), false);
             let more = connections.decide_again(basis, 4, |entry| asked.push(entry.request.destination.port()));
             (asked, more)
         };

@@ -14,6 +14,7 @@ use super::origin::PodOrigin;
 use super::outbound::{self, Breakers, HttpPool, PodLookups, Turns};
 use super::peer_trust;
 use super::pod::PodProxy;
+use super::rate_limits::PodRateLimits;
 use super::revocation;
 use crate::enrollment::Enrolled;
 use crate::enrollment::pod::EnrolledPod;
@@ -64,6 +65,7 @@ impl Proxy {
             budget,
             handshakes: Handshakes::default(),
             inbound_peers,
+            rate_limits: PodRateLimits::default(),
             baggage: Mutex::default(),
             _carried: carried,
         });

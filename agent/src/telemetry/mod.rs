@@ -38,6 +38,7 @@ pub mod metrics {
     mod live;
     mod pods;
     mod process;
+    mod rate_limits;
     mod registry;
     mod request_counters;
     mod request_labels;
@@ -51,6 +52,7 @@ pub mod metrics {
     pub use self::connections::Side;
     pub(in crate::telemetry) use self::custom_counters::{CountedRequest, CustomConnections};
     pub(in crate::telemetry) use self::live::OpenConnection;
+    pub use self::rate_limits::{LimitCounters, LimitOutcome};
     pub use self::registry::{Metrics, OpenGuard};
     pub(in crate::telemetry) use self::request_counters::RequestCounters;
     pub use self::scrape::{Scrape, ScrapeText, TextFormat};

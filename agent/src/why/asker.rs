@@ -35,6 +35,8 @@ pub struct Asker<'a> {
     /// What this node has seen of an endpoint, by its uid.
     pub seen: &'a dyn Fn(&Arc<str>, &ServiceKey, u16) -> SeenOfEndpoint,
     pub authorize: Authorize<'a>,
+    /// The labels of a workload that is a pod of this node.
+    pub labels_of: &'a dyn Fn(&Workload) -> Option<Labels>,
     /// The request as the destination gets it; `None` where that is not known, or it is none of HTTP.
     pub request: Option<&'a RequestHead>,
 }

@@ -9,6 +9,7 @@ use crate::model::address::OriginalDst;
 use crate::model::authorization::AccessRequest;
 use crate::model::balance::{Choice, Order};
 use crate::model::http::destination::{Algorithm, DestinationPolicy};
+use crate::model::rate_limit::objects::{LimitTarget, RateLimitObject};
 use crate::model::resolve::{EndpointRequest, Transport, Unresolved, Upstream};
 use crate::model::service::ServiceKey;
 use crate::model::workload::{HealthStatus, Workload};
@@ -186,6 +187,7 @@ fn with_transport(asker: &Asker<'_>, upstream: &Upstream, mut line: EndpointLine
         Transport::Tls { .. } => None,
     };
     line.authorization = authorization(asker, upstream, address);
+    line.limits = limits(asker, upstream, address);
     line
 }
 
@@ -211,4 +213,23 @@ fn authorization(asker: &Asker<'_>, upstream: &Upstream, address: Option<SocketA
             None => "allowed: no ALLOW policy is in force".to_owned(),
         },
     }
+}
+
+/// The rate limits at the destination's port.
+fn limits(asker: &Asker<'_>, upstream: &Upstream, address: Option<SocketAddr>) -> Vec<String> {
+    let config = asker.config.rate_limits();
+    let (Some(workload), Some(destination)) = (&upstream.workload, address) else { return Vec::new() };
+    let known = (asker.labels_of)(workload);
+    let labels = known.clone().unwrap_or_default();
+    let counting = config.counting(&workload.namespace, &labels, &workload.services);
+    let at_port = counting.iter().filter(|limit| limit.counts_at(destination.port()));
+    let mut lines: Vec<String> = at_port.map(ToString::to_string).collect();
+    let may_select = |object: &RateLimitObject| {
+        matches!(object.target, LimitTarget::Selector(_))
+            && (object.namespace == workload.namespace || object.namespace == config.root_namespace)
+    };
+    if known.is_none() && config.objects.iter().any(|object| may_select(object)) {
+        lines.push("and those that select its labels, which its node knows".to_owned());
+    }
+    lines
 }

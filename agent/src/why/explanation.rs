@@ -124,4 +124,7 @@ pub struct EndpointLine {
     pub because: Option<String>,
     /// What policy says at the destination, as far as it is known here.
     pub authorization: String,
+    /// The rate limits that count there, as far as they are known here.
+    #[serde(default)]
+    pub limits: Vec<String>,
 }

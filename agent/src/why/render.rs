@@ -114,5 +114,6 @@ fn endpoint(line: &EndpointLine) -> String {
     parts.push(format!("{} under way", line.requests_under_way));
     parts.extend(line.because.as_ref().map(|because| format!("not used: {because}")));
     parts.extend((!authorization.is_empty()).then(|| format!("authorization: {authorization}")));
+    parts.extend((!line.limits.is_empty()).then(|| format!("rate limits: {}", line.limits.join(", "))));
     parts.join("; ")
 }

@@ -51,6 +51,41 @@ fn refused(_: &Workload, _: &AccessRequest, request: Option<&RequestHead>) -> Op
     Some(Err(format!("{path} denied by policy shop/nobody")))
 }
 
+#[test]
+fn limits_at_the_destination_are_told() {
+    let limits = "apiVersion: weir.dev/v1alpha1
+kind: RateLimit
+metadata: {name: reviews, namespace: shop}
+spec:
+  targetRefs: [{kind: Service, name: reviews}]
+  limits:
+  - {name: few, local: {requests: 5, per: minute, by: source}}
+  - {name: at-once, concurrency: {requests: 10}}
+---
+apiVersion: weir.dev/v1alpha1
+kind: RateLimit
+metadata: {name: v1, namespace: shop}
+spec:
+  selector: {matchLabels: {app: v1}}
+  dryRun: true
+  limits: [{name: all, local: {requests: 100, per: second, burst: 200}}]
+";
+    let told = asked(limits, &Labels::new(), "reviews", &[]);
+    let line = |name: &str| told.lines().find(|line| line.contains(name)).expect("an endpoint").to_owned();
+    let of_service =
+        "rate limits: shop/reviews[few] (5 requests in 60s, by source), shop/reviews[at-once] (10 requests under way)";
+    assert!(
+        line("shop/v1-v1-1234")
+            .contains(&format!("{of_service}, shop/v1[all] (100 requests in 1s, 200 at once; dry run)")),
+        "{told}"
+    );
+    assert!(
+        line("shop/v2-v1-1234")
+            .contains(&format!("{of_service}, and those that select its labels, which its node knows")),
+        "{told}"
+    );
+}
+
 fn store(objects: &str) -> HttpStore {
     let mut loaded = Loaded::default();
     loaded.read_text(Path::new("objects.yaml"), objects);
@@ -77,6 +112,7 @@ fn asked(objects: &str, labels: &Labels, url: &str, headers: &[&str]) -> String 
         config: &config,
         seen: &seen,
         authorize: if labels.contains_key("refused") { &refused } else { &nowhere },
+        labels_of: &|workload| workload.name.starts_with("v1").then(|| [("app".to_owned(), "v1".to_owned())].into()),
         request: None,
     };
     let headers = headers.iter().map(|header| (*header).to_owned()).collect();
@@ -425,6 +461,7 @@ fn the_answer_travels_as_json() {
         config: &config,
         seen: &seen,
         authorize: &nowhere,
+        labels_of: &|workload| workload.name.starts_with("v1").then(|| [("app".to_owned(), "v1".to_owned())].into()),
         request: None,
     };
     let question = Question { url: "reviews".into(), ..Question::default() };

@@ -45,7 +45,7 @@ const DEFINED: [&str; 5] = [
 ];
 
 /// An API server that defines these kinds, which the client's agent asks from now on.
-fn joined(mesh: &mut HttpMesh, defined: &[&str]) -> Result<FakeKubernetes> {
+pub(super) fn joined(mesh: &mut HttpMesh, defined: &[&str]) -> Result<FakeKubernetes> {
     let mut kubernetes = FakeKubernetes::start(&mesh.world)?;
     kubernetes.goes_away()?;
     defined.iter().for_each(|kind| kubernetes.define(kind));

@@ -1,4 +1,4 @@
-//! The policy matrix for requests: every way in which one reaches a pod, under policies about requests. What is expected is a
+//! The policy matrix for requests: every way in which one reaches a pod, under policies about requests and under rate limits. What is expected is a
 //! table, and what was seen is printed as one.
 
 use std::fmt::Write as _;
@@ -89,13 +89,15 @@ const fn column(
     Column { name, action, rules, path, more, answers }
 }
 
+/// Not an action of a policy, but a rate limit on what the rules match, which is used up.
+const LIMIT: &str = "LIMIT";
 const BY_PATH: &str = "[{to: [{operation: {paths: [/open]}}]}]";
 const BY_METHOD: &str = "[{to: [{operation: {methods: [GET]}}]}]";
 const BY_FIELD: &str = "[{when: [{key: \"request.headers[x-role]\", values: [guest]}]}]";
 const BY_BOTH: &str = "[{from: [{source: {principals: [\"CLIENT\"]}}], to: [{operation: {paths: [/open]}}]}]";
 const ANONYMOUS: &str = "[{from: [{source: {notPrincipals: [\"*\"]}}], to: [{operation: {paths: [/open]}}]}]";
 
-const COLUMNS: [Column; 10] = [
+const COLUMNS: [Column; 12] = [
     column("ALLOW-path", ("ALLOW", BY_PATH), ("/open", &[]), ("200", "200")),
     column("ALLOW-other", ("ALLOW", BY_PATH), ("/x/../closed", &[]), ("403", "403")),
     column("DENY-path", ("DENY", BY_PATH), ("/x/../%6fpen", &[]), ("403", "403")),
@@ -106,6 +108,8 @@ const COLUMNS: [Column; 10] = [
     column("ALLOW-id", ("ALLOW", BY_BOTH), ("/open", &[]), ("200", "refused")),
     column("ALLOW-idnot", ("ALLOW", BY_BOTH), ("/closed", &[]), ("403", "refused")),
     column("DENY-anon", ("DENY", ANONYMOUS), ("/open", &[]), ("200", "403")),
+    column("limited", (LIMIT, BY_PATH), ("/x/../open", &[]), ("429", "429")),
+    column("limit-other", (LIMIT, BY_PATH), ("/closed", &[]), ("200", "200")),
 ];
 
 /// The places that ask.
@@ -141,6 +145,12 @@ impl Askers<'_> {
 }
 
 fn policy(name: &str, action: &str, rules: &str) -> String {
+    if action == LIMIT {
+        return format!(
+            "apiVersion: weir.dev/v1alpha1\nkind: RateLimit\nmetadata: {{name: {name}, namespace: {NAMESPACE}}}\nspec:\n  limits: [{{name: \
+             one, match: {rules}, local: {{requests: 1, per: hour}}}}]\n"
+        );
+    }
     format!(
         "apiVersion: security.istio.io/v1\nkind: AuthorizationPolicy\nmetadata: {{name: {name}, namespace: {NAMESPACE}}}\nspec:\n  \
          selector: {{matchLabels: {{app: web}}}}\n  action: {action}\n  rules: {rules}\n"
@@ -164,6 +174,9 @@ fn matrix(mesh: &HttpMesh) -> Result<()> {
         for version in ["v1", "v2"] {
             let service = mesh.version(version);
             service.comes_to("the policy that came with it is in force", &mark, &[], is_denied)?;
+            if column.action == LIMIT {
+                service.comes_to("the limit is used up", "/open", &[], |answer| answer.status == 429)?;
+            }
         }
         let mut cells = Vec::new();
         for way in &WAYS {

@@ -21,6 +21,9 @@ mod matching;
 mod messages;
 mod once;
 mod pressure;
+mod rate_limit_changes;
+mod rate_limit_service;
+mod rate_limits;
 mod recovery;
 mod split;
 mod streams;
@@ -41,6 +44,7 @@ pub(crate) fn cases() -> Vec<Case> {
             .concat(),
         [from_kubernetes::CASES, telemetry_objects::CASES, dashboards::CASES, unanswered::CASES].concat(),
         [inbound::CASES, inbound_changes::CASES, inbound_matrix::CASES].concat(),
+        [rate_limits::CASES, rate_limit_changes::CASES, rate_limit_service::CASES].concat(),
         [clients::CASES, grpc::CASES, streams::CASES, once::CASES, pressure::CASES].concat(),
     ]
     .concat()

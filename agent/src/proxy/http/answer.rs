@@ -17,6 +17,7 @@ use crate::telemetry::request::RequestRecord;
 use crate::telemetry::request_ends::RequestEnds;
 
 /// A response that the agent makes.
+#[derive(Debug)]
 pub(in crate::proxy) struct Answer {
     /// What the head has besides the status and what says what the body is.
     pub(in crate::proxy) head: ResponseHead,

@@ -9,6 +9,7 @@ use crate::model::authorization::{AccessRequest, Admission, Destination, DryRun,
 use crate::model::mesh::Mesh;
 use crate::model::workload::Workload;
 use crate::proxy::pod::PodProxy;
+use crate::proxy::rate_limits;
 use crate::proxy::revocation::{self, Tracked, TrackedRequests};
 use crate::telemetry::connection::{RefusedConnection, ResponseFlag};
 use crate::telemetry::ends::Reporter;
@@ -48,7 +49,7 @@ impl Accepted {
 pub(super) enum Admitted {
     /// Its bytes may move.
     Bytes(Permit, Tracked),
-    /// Policy has something to say about each of its requests, and may allow some.
+    /// Policy, or a rate limit, has something to say about each of its requests, and may allow some.
     Requests(TrackedRequests),
 }
 
@@ -60,13 +61,24 @@ pub(super) async fn admit(
     request: &AccessRequest,
     may_carry_requests: impl FnOnce(&Mesh, &Workload) -> bool,
 ) -> Result<Admitted, InboundError> {
-    let tracked = pod_proxy.live.track(request);
+    let tracked = pod_proxy.live.track_unread(request);
     let workload = destination_workload(pod_proxy).await?;
     if !may_carry_requests(&pod_proxy.proxy.mesh.read(), &workload) {
+        let tracked = pod_proxy.live.track(request);
         return Ok(Admitted::Bytes(permit_bytes(pod_proxy, request, &workload)?, tracked));
     }
     let verdict = ask(pod_proxy, &workload, |mesh, destination| mesh.admit(destination, request));
-    if let Ok(Admission::Requests) = verdict.outcome {
+    let are_limited = || {
+        let (config, pod) = (pod_proxy.proxy.mesh.routes().current(), pod_proxy.pod.current());
+        let namespace = &pod_proxy.pod.spec.namespace;
+        rate_limits::count_at(config.rate_limits(), namespace, &pod, &workload, request.destination.port())
+    };
+    let are_judged = match &verdict.outcome {
+        Ok(Admission::Requests) => true,
+        Ok(Admission::Bytes(_)) => are_limited(),
+        Err(_) => false,
+    };
+    if are_judged {
         drop(tracked);
         // On the list as one whose requests are decided about before it is asked once more: no change of policy falls in between.
         // Should none be about requests any more, each request is allowed.

@@ -10,6 +10,7 @@ use prometheus_client::registry::Registry;
 
 use super::catalogue::Counted;
 use super::live::Live;
+use super::rate_limits::{LimitCounters, RateLimits, RateLimitsCollector};
 use super::requests::{Requests, RequestsCollector};
 use super::scrape::{Scrape, TextFormat};
 use super::scraped::{Scraped, ScrapedCollector};
@@ -41,6 +42,7 @@ pub struct Metrics {
     pub(super) scraped: Arc<Scraped>,
     pub(super) traffic: Arc<Traffic>,
     pub(super) requests: Arc<Requests>,
+    pub(super) rate_limits: Arc<RateLimits>,
     pub(super) live: Live,
 }
 
@@ -52,9 +54,11 @@ impl Metrics {
         let mut registry = Registry::default();
         registry.register_collector(Box::new(TrafficCollector { standard: traffic.clone(), custom: requests.clone() }));
         registry.register_collector(Box::new(RequestsCollector(requests.clone())));
+        let rate_limits = Arc::<RateLimits>::default();
+        registry.register_collector(Box::new(RateLimitsCollector(rate_limits.clone())));
         registry.register_collector(Box::new(ScrapedCollector(scraped.clone())));
         counted.register(&mut registry);
-        let metrics = Self { registry, counted, scraped, traffic, requests, live: Live::default() };
+        let metrics = Self { registry, counted, scraped, traffic, requests, rate_limits, live: Live::default() };
         // A rate needs a first value: what Istio's dashboards ask for is there before it first happens.
         metrics.begin_connections_at_zero();
         metrics.begin_xds_at_zero();
@@ -73,7 +77,14 @@ impl Metrics {
         self.requests.messages.forget_idle(now);
         self.requests.custom.counters.forget_idle(now);
         self.requests.custom.histograms.forget_idle(now);
+        self.rate_limits.forget_idle(now);
         Scrape::of(&self.registry, format)
+    }
+
+    /// The counters of a rate limit by its object's key and its name.
+    #[must_use]
+    pub fn rate_limit(&self, object: &Arc<str>, limit: &Arc<str>) -> LimitCounters {
+        LimitCounters::find(&self.rate_limits, object, limit)
     }
 
     /// Asks `read` for the kernel programs' counters at every scrape.

@@ -22,7 +22,7 @@ use crate::telemetry::request_ends::RequestEnds;
 pub(super) struct HttpConnection {
     pub(super) pod_proxy: Arc<PodProxy>,
     /// What policy is asked about the connection.
-    access: AccessRequest,
+    pub(super) access: AccessRequest,
     /// The client as the application is shown it.
     pub(super) shown: SocketAddr,
     pub(super) ends: Arc<RequestEnds>,

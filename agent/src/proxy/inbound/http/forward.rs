@@ -8,6 +8,7 @@ use bytes::Bytes;
 
 use super::application::{self, Begun, Exchange, Sending};
 use super::connection::HttpConnection;
+use super::limit::WithinLimits;
 use super::watcher::RequestWatcher;
 use crate::http::{self, BodyLength, Broken, Downstream, ExchangeError, RequestBody, ResponseBody};
 use crate::model::authorization::Permit;
@@ -27,6 +28,8 @@ pub(super) struct Forwarding<'r, 'a, D> {
     /// As it was judged, and as it is sent.
     pub(super) head: &'r RequestHead,
     pub(super) length: BodyLength,
+    /// Of the limits of the pod.
+    pub(super) within: &'r WithinLimits,
 }
 
 impl<D: Downstream> Forwarding<'_, '_, D> {
@@ -84,6 +87,7 @@ impl<D: Downstream> Forwarding<'_, '_, D> {
         length: BodyLength,
     ) -> Result<(), Broken> {
         proxy_headers::date(&mut response, SystemTime::now());
+        self.within.tell(&mut response);
         if let Err(error) = self.downstream.send_response(&response, length) {
             // What the application said would break the message to the client.
             return self.fail(Reason::ProtocolError, &error).await;

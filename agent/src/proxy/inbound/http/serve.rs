@@ -4,9 +4,10 @@ use bytes::Bytes;
 
 use super::connection::HttpConnection;
 use super::forward::Forwarding;
+use super::limit::{self, WithinLimits};
 use super::watcher::RequestWatcher;
 use crate::http::{BodyLength, Broken, Downstream};
-use crate::model::authorization::Permit;
+use crate::model::authorization::{HttpRequest, Permit};
 use crate::model::http::client_cert::set_client_cert;
 use crate::model::http::config::HttpConfig;
 use crate::model::http::head::{RequestHead, ResponseHead};
@@ -61,7 +62,7 @@ impl<'a, D: Downstream> InboundRequest<'a, D> {
         } else {
             changes.catch_up();
             match self.connection.permit(self.head) {
-                Ok(permit) => self.forward(&permit, changes).await,
+                Ok(permit) => self.forward_within_limits(config, &permit, changes).await,
                 Err(refused) => self.refuse(&refused).await,
             }
         };
@@ -83,10 +84,34 @@ impl<'a, D: Downstream> InboundRequest<'a, D> {
         Ok(())
     }
 
-    async fn forward(&mut self, permit: &Permit, changes: &mut PolicyChanges) -> Result<(), Broken> {
+    async fn forward_within_limits(
+        &mut self,
+        config: &HttpConfig,
+        permit: &Permit,
+        changes: &mut PolicyChanges,
+    ) -> Result<(), Broken> {
+        match limit::check(self.connection, config, &HttpRequest::of(self.head)).await {
+            Ok(within) => {
+                within.change(self.head);
+                self.forward(permit, &within, changes).await
+            }
+            Err(beyond) => {
+                let record = &mut self.watcher.record;
+                record.fail(beyond.flag, &beyond.why);
+                beyond.answer.give(self.downstream, self.head, record).await
+            }
+        }
+    }
+
+    async fn forward(
+        &mut self,
+        permit: &Permit,
+        within: &WithinLimits,
+        changes: &mut PolicyChanges,
+    ) -> Result<(), Broken> {
         let Self { connection, downstream, head, length, watcher } = self;
         let (connection, head, length) = (*connection, &**head, *length);
-        let forwarding = Forwarding { connection, downstream: &mut **downstream, watcher, head, length };
+        let forwarding = Forwarding { connection, downstream: &mut **downstream, watcher, head, length, within };
         let refused = tokio::select! {
             biased;
             outcome = forwarding.run(permit) => return outcome,

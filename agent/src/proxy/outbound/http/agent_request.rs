@@ -73,7 +73,8 @@ impl AgentRequest<'_> {
             0 => BodyLength::Empty,
             length => BodyLength::Known(length as u64),
         };
-        let body = KeptBody { data: Some(self.body).into_iter().filter(|data| !data.is_empty()).collect(), trailers: None };
+        let body =
+            KeptBody { data: Some(self.body).into_iter().filter(|data| !data.is_empty()).collect(), trailers: None };
         let whole = WholeRequest {
             connection: &connection,
             place: &place,

@@ -9,7 +9,7 @@ use crate::model::http::head::RequestHead;
 use crate::telemetry::connection::{RefusedConnection, ResponseFlag};
 use crate::telemetry::ends::Reporter;
 use crate::telemetry::fixture::{ends, pod, strangers};
-use crate::telemetry::metrics::{Side, StateFile, XdsTermination};
+use crate::telemetry::metrics::{LimitOutcome, Side, StateFile, XdsTermination};
 use crate::telemetry::record::ConnectionRecord;
 use crate::telemetry::request::RequestRecord;
 use crate::telemetry::request_ends::RequestEnds;
@@ -233,7 +233,7 @@ fn names_of_all_metrics() {
         weir_hbone_peers_distrusted counter\nweir_http_heads_parsed counter\nweir_kubernetes_watch_errors counter\nweir_last_good_age_seconds gauge\n\
         weir_late_plaintext_connections gauge\nweir_late_plaintext_ended counter\nweir_limit_reached counter\nweir_log_lines_dropped counter\n\
         weir_nri_connected gauge\nweir_nri_requests counter\nweir_policy_closed_connections counter\n\
-        weir_request_denials counter\n\
+        weir_rate_limit_requests counter\nweir_request_denials counter\n\
         weir_spans_dropped counter\nweir_spans_exported counter\n\
         weir_state_write_failures counter\nweir_tls_handshake_failures counter\nweir_worker_restarts counter\nweir_xds_repeated_resources counter\n\
         workload_manager_active_proxy_count gauge\n\
@@ -262,6 +262,7 @@ fn everything_once(metrics: &Arc<Metrics>) -> (ConnectionRecord, OpenGuard) {
     metrics.dry_run_denied();
     metrics.accept_failed();
     metrics.state_write_failed(StateFile::LastGood);
+    metrics.rate_limit(&"shop/web".into(), &"writes".into()).count(LimitOutcome::DryRun);
     metrics.set_pods(3);
     metrics.set_pending_pods(1);
     let request_ends = RequestEnds::new(&RequestReporting::new(metrics, None), &pod(100), ends(Reporter::Source));
@@ -295,6 +296,8 @@ fn events_count_under_bounded_labels() {
         "weir_policy_closed_connections_total 1",
         "weir_dry_run_denials_total 1",
         "weir_request_denials_total 1",
+        "weir_rate_limit_requests_total{object=\"shop/web\",limit=\"writes\",outcome=\"dry_run\"} 1",
+        "weir_rate_limit_requests_total{object=\"shop/web\",limit=\"writes\",outcome=\"limited\"} 0",
         "weir_accept_errors_total 1",
         "weir_state_write_failures_total{file=\"last_good\"} 1",
         "workload_manager_active_proxy_count 3",

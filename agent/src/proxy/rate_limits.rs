@@ -1,0 +1,110 @@
+//! The rate limits of one pod: which count for it now, and what is counted of them.
+
+use std::sync::{Arc, LazyLock};
+use std::time::Instant;
+
+use arc_swap::ArcSwapOption;
+use parking_lot::Mutex;
+
+use crate::enrollment::pod::{Changeable, EnrolledPod};
+use crate::limits::Held;
+use crate::model::mesh::Mesh;
+use crate::model::rate_limit::config::RateLimitConfig;
+use crate::model::rate_limit::{LimitStates, Moment, NodeStates, PodLimits};
+use crate::model::serving::Serving;
+use crate::model::workload::Workload;
+use crate::telemetry::metrics::{LimitCounters, LimitOutcome, Metrics};
+
+/// See the module.
+#[derive(Debug, Default)]
+pub(super) struct PodRateLimits {
+    /// Those that counted last, and what they were found by.
+    known: ArcSwapOption<Known>,
+    states: Mutex<LimitStates<Held>>,
+}
+
+#[derive(Debug)]
+struct Known {
+    config: Arc<RateLimitConfig>,
+    pod: Arc<Changeable>,
+    workload: Option<Arc<Workload>>,
+    counting: Arc<CountingLimits>,
+}
+
+/// The limits that count for a pod, with their counters.
+#[derive(Debug)]
+pub(super) struct CountingLimits {
+    pub(super) limits: PodLimits<Held>,
+    /// In the order of the limits.
+    counters: Vec<LimitCounters>,
+}
+
+impl Known {
+    fn is_of(&self, config: &Arc<RateLimitConfig>, pod: &Arc<Changeable>, workload: Option<&Arc<Workload>>) -> bool {
+        let is_workload = match (&self.workload, workload) {
+            (None, None) => true,
+            (Some(known), Some(workload)) => Arc::ptr_eq(known, workload),
+            _ => false,
+        };
+        Arc::ptr_eq(&self.config, config) && Arc::ptr_eq(&self.pod, pod) && is_workload
+    }
+}
+
+impl CountingLimits {
+    /// As logs name a limit.
+    pub(super) fn name(&self, position: usize) -> String {
+        let limit = self.limits.at(position);
+        format!("{}[{}]", limit.object.key, limit.rule.name)
+    }
+
+    pub(super) fn count(&self, position: usize, outcome: LimitOutcome) {
+        self.counters[position].count(outcome);
+    }
+}
+
+/// Whether any limit counts at a port of a pod: then its requests are looked at.
+pub(super) fn count_at(
+    config: &RateLimitConfig,
+    namespace: &str,
+    pod: &Changeable,
+    workload: &Workload,
+    port: u16,
+) -> bool {
+    !config.objects.is_empty()
+        && config.counting(namespace, &pod.labels, &workload.services).iter().any(|limit| limit.counts_at(port))
+}
+
+impl PodRateLimits {
+    /// Those of a pod that count now. `node` has what the pods of the node share.
+    pub(super) fn counting(
+        &self,
+        pod: &EnrolledPod,
+        mesh: &Mesh,
+        config: &Arc<RateLimitConfig>,
+        (node, metrics): (&Mutex<NodeStates>, &Metrics),
+    ) -> Arc<CountingLimits> {
+        let (spec, pod) = (&pod.spec, pod.current());
+        let workload = mesh.workload_of_pod(spec.key());
+        if let Some(known) = &*self.known.load()
+            && known.is_of(config, &pod, workload)
+        {
+            return known.counting.clone();
+        }
+        let mut states = self.states.lock();
+        let services = workload.map_or_else(Serving::default, |workload| (*workload.services).clone());
+        let limits = config.counting(&spec.namespace, &pod.labels, &services);
+        let limits = states.apply(limits, &mut node.lock());
+        let counters = limits.iter().map(|limit| metrics.rate_limit(&limit.object.key, &limit.rule.name)).collect();
+        let counting = Arc::new(CountingLimits { limits, counters });
+        let known = Known { config: config.clone(), pod, workload: workload.cloned(), counting: counting.clone() };
+        self.known.store(Some(Arc::new(known)));
+        counting
+    }
+}
+
+/// The moment that it is now: all pods count from the same one.
+pub(super) fn now() -> Moment {
+    static FIRST: LazyLock<Instant> = LazyLock::new(Instant::now);
+    // 584 years fit.
+    Moment(u64::try_from(FIRST.elapsed().as_nanos()).unwrap_or(u64::MAX))
+}
