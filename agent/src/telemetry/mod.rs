@@ -5,6 +5,7 @@ pub mod connection;
 pub mod connection_reporting;
 pub mod ends;
 mod facts;
+mod line_ends;
 
 pub mod log {
     //! The log of the process: its filter, the form of its lines, and who writes them. The data plane never waits for it.

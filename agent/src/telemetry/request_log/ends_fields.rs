@@ -5,13 +5,12 @@ use std::fmt::{self, Write};
 use std::sync::OnceLock;
 
 use crate::model::identity::Identity;
-use crate::telemetry::access_log::proven_identities;
 use crate::telemetry::ends::ConnectionEnds;
+use crate::telemetry::line_ends::{DESTINATION_IDENTITY, before_identity, behind_identity, proven_identities};
 use crate::telemetry::log::{FieldWriter, LogFormat};
 
 /// What every line of a request says first.
 const MESSAGE: &str = "request complete";
-const DESTINATION_IDENTITY: &str = "dst.identity";
 
 /// See the module. Each form is made with the first line that has it.
 #[derive(Debug, Default)]
@@ -54,7 +53,7 @@ impl EndsFields {
 impl Written {
     fn of(format: LogFormat, ends: &ConnectionEnds) -> Self {
         let (mut before, mut expected, mut behind) = (String::new(), String::new(), String::new());
-        let outcome = before_identity(&mut FieldWriter::new(&mut before, format), ends)
+        let outcome = before_identity(&mut FieldWriter::new(&mut before, format), MESSAGE, ends)
             .and_then(|()| match &ends.destination_identity {
                 Some(identity) => FieldWriter::new(&mut expected, format).shown(DESTINATION_IDENTITY, identity),
                 None => Ok(()),
@@ -63,42 +62,4 @@ impl Written {
         outcome.expect("a string takes everything");
         Self { before: before.into(), expected: expected.into(), behind: behind.into() }
     }
-}
-
-fn before_identity<W: Write>(to: &mut FieldWriter<'_, W>, ends: &ConnectionEnds) -> fmt::Result {
-    to.message(MESSAGE)?;
-    to.shown("src.addr", ends.source_addr)?;
-    if let Some(workload) = &ends.source {
-        to.text("src.workload", &workload.name)?;
-        to.text("src.namespace", &workload.namespace)?;
-    }
-    // Whatever the peer proves is of the other end.
-    if let [Some(identity), _] = proven_identities(ends, None) {
-        to.shown("src.identity", identity)?;
-    }
-    if let Some(workload) = &ends.source {
-        to.text("src.cluster", &workload.cluster_id)?;
-    }
-    to.shown("dst.addr", ends.dialled_addr())?;
-    if let Some(address) = ends.hbone_addr() {
-        to.shown("dst.hbone_addr", address)?;
-    }
-    if let Some(address) = ends.rewritten_dst() {
-        to.shown("dst.original_addr", address)?;
-    }
-    if let Some(service) = &ends.service {
-        to.text("dst.service", &service.key.hostname)?;
-    }
-    if let Some(workload) = &ends.destination {
-        to.text("dst.workload", &workload.name)?;
-        to.text("dst.namespace", &workload.namespace)?;
-    }
-    Ok(())
-}
-
-fn behind_identity<W: Write>(to: &mut FieldWriter<'_, W>, ends: &ConnectionEnds) -> fmt::Result {
-    if let Some(workload) = &ends.destination {
-        to.text("dst.cluster", &workload.cluster_id)?;
-    }
-    to.text("direction", ends.reporter.direction())
 }

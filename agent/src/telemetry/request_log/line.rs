@@ -1,7 +1,6 @@
 //! The access line of a request: with the target `access`, and in the form that its notes were taken for.
 
 use std::fmt::{self, Debug, Formatter};
-use std::time::Duration;
 
 use tracing::Level;
 
@@ -9,7 +8,7 @@ use super::ends_fields::EndsFields;
 use super::form::RequestLogForm;
 use super::notes::{EndedRequest, LogLine, Place, RequestNotes};
 use super::values::{RequestValues, version};
-use crate::telemetry::access_log::sent_and_received;
+use crate::telemetry::line_ends::{sent_and_received, whole_milliseconds};
 use crate::telemetry::log::{FieldWriter, LogFormat, RAW_ACCESS_TARGET, WHOLE_ACCESS_TARGET};
 
 /// Writes one line of a request that has ended, badly where there is an error. `known`: what its lines say of its ends.
@@ -92,8 +91,4 @@ impl FieldsLine<'_> {
             None => Ok(()),
         }
     }
-}
-
-fn whole_milliseconds(duration: Duration) -> u64 {
-    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }
