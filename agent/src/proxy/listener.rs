@@ -168,7 +168,8 @@ fn start_task<F>(
     pod_proxy.proxy.workers.spawn_connection(async move || {
         drop(turn);
         match TcpStream::from_std(stream) {
-            Ok(stream) => serve(owner, stream, budget).await,
+            // In a box: the runtime moves a new task eight times.
+            Ok(stream) => Box::pin(serve(owner, stream, budget)).await,
             Err(error) => {
                 owner.proxy.metrics.accept_failed();
                 tracing::warn!(pod = owner.pod.spec.name, direction = kind.direction(), %error, "connection cannot be watched");

@@ -40,7 +40,8 @@ pub(super) fn serve(
     let established = Box::pin(establish(pod_proxy.clone(), peer, request));
     async move {
         if let Some((established, _counted)) = established.await {
-            established.run(&pod_proxy).await;
+            // In a box: the runtime moves a new task eight times.
+            Box::pin(established.run(&pod_proxy)).await;
         }
     }
 }

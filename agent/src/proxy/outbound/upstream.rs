@@ -71,6 +71,8 @@ impl Outbound<'_> {
         ConnectionEnds::outbound(self.source.clone(), self.original_dst, upstream)
     }
 
+    // What most connections do not do is in a box: each caller copies the future that it awaits, twice, with room for all of it.
+
     /// Opens the upstream: over HBONE to a `candidate` that is found to speak it; else, and should that fail, as the mesh
     /// says. Settles the ends of the record.
     pub(super) async fn connect_upstream(
@@ -80,9 +82,9 @@ impl Outbound<'_> {
         record: &ConnectionRecord,
     ) -> Result<UpstreamStream, OutboundError> {
         let Some(candidate) = candidate else { return self.open_at_any_endpoint(upstream, record).await };
-        if candidate.speaks_hbone(self.pod_proxy).await {
+        if Box::pin(candidate.speaks_hbone(self.pod_proxy)).await {
             let over_hbone = &candidate.upstream;
-            match self.open(over_hbone, record).await {
+            match Box::pin(self.open(over_hbone, record)).await {
                 Ok(opened) => {
                     record.settle(Some(self.ends(Some(over_hbone))));
                     return Ok(opened);
@@ -90,7 +92,7 @@ impl Outbound<'_> {
                 // It speaks HBONE: it is asked once more, and what it says then holds.
                 Err(error) if error.is_refused_by_peer() => {
                     record.settle(Some(self.ends(Some(over_hbone))));
-                    return self.open(over_hbone, record).await;
+                    return Box::pin(self.open(over_hbone, record)).await;
                 }
                 Err(_) => candidate.forget(self.pod_proxy),
             }
@@ -116,7 +118,7 @@ impl Outbound<'_> {
         while error.may_succeed_elsewhere() && tried.len() + 1 < MAX_ENDPOINTS_TRIED {
             let Some(another) = self.another_endpoint(last.as_ref().unwrap_or(first), &mut tried) else { break };
             tracing::debug!(%error, endpoint = ?another.workload.as_ref().map(|w| &w.uid), "trying another endpoint");
-            match self.open(&another, record).await {
+            match Box::pin(self.open(&another, record)).await {
                 Ok(opened) => {
                     record.settle(Some(self.ends(Some(&another))));
                     return Ok(opened);
@@ -152,7 +154,7 @@ impl Outbound<'_> {
             UpstreamStream::Tcp(tcp) => UpstreamIo::tcp(tcp, None),
             UpstreamStream::Tls(_) => return Ok(stream),
         };
-        Ok(UpstreamStream::Tls(Box::new(tls.over(below, self.pod_proxy).await?)))
+        Ok(UpstreamStream::Tls(Box::new(Box::pin(tls.over(below, self.pod_proxy)).await?)))
     }
 
     /// Opens a connection to one endpoint; TLS of the destination's own is not begun yet.
@@ -166,7 +168,7 @@ impl Outbound<'_> {
                 Ok(OpenedEndpoint { stream: UpstreamStream::Hbone(stream), identity: Some(identity), address: None })
             }
             Transport::Passthrough(to) => {
-                let stream = UpstreamStream::Tcp(self.connect(*to).await?);
+                let stream = UpstreamStream::Tcp(Box::pin(self.connect(*to)).await?);
                 Ok(OpenedEndpoint { stream, identity: None, address: None })
             }
             Transport::Tls { .. } => unreachable!("a carrier has no TLS of the destination's own"),
@@ -174,7 +176,7 @@ impl Outbound<'_> {
                 // Without a workload that has the name, a request has chosen it.
                 let PodProxy { proxy, names, .. } = &**self.pod_proxy;
                 let names = if upstream.workload.is_some() { &proxy.names } else { names };
-                let (address, tcp) = self.open_by_name(names, hostname, *port).await?;
+                let (address, tcp) = Box::pin(self.open_by_name(names, hostname, *port)).await?;
                 Ok(OpenedEndpoint { stream: UpstreamStream::Tcp(tcp), identity: None, address: Some(address) })
             }
         }
