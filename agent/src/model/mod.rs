@@ -99,6 +99,7 @@ pub mod http {
     pub mod objects;
     pub mod outlier;
     pub mod path;
+    mod path_index;
     pub mod pattern;
     pub mod plan;
     pub mod policies;

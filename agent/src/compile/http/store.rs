@@ -25,6 +25,8 @@ pub struct HttpStore {
     settings: HttpSettings,
     objects: BTreeMap<(Kind, Arc<str>), Entry>,
     is_changed: bool,
+    /// What was taken last.
+    taken: HttpConfig,
 }
 
 #[derive(Debug)]
@@ -48,7 +50,7 @@ impl HttpStore {
     /// No objects.
     #[must_use]
     pub fn new(settings: HttpSettings) -> Self {
-        Self { settings, objects: BTreeMap::new(), is_changed: true }
+        Self { settings, objects: BTreeMap::new(), is_changed: true, taken: HttpConfig::default() }
     }
 
     /// Puts other settings in force.
@@ -83,7 +85,10 @@ impl HttpStore {
 
     /// What requests are decided with, if anything has changed since the last call.
     pub fn take_changed(&mut self) -> Option<HttpConfig> {
-        std::mem::take(&mut self.is_changed).then(|| HttpConfig::new(self.http_objects()))
+        std::mem::take(&mut self.is_changed).then(|| {
+            self.taken = self.taken.followed_by(self.http_objects());
+            self.taken.clone()
+        })
     }
 
     /// What of an object has no effect, or another one than its author may expect, and why; `known` are the services that
@@ -192,11 +197,11 @@ impl HttpStore {
                 Compiled::RateLimit(object) => rate_limits.push((entry, object)),
             }
         }
-        routes.sort_by_key(|(entry, _)| entry.received.age());
-        rules.sort_by_key(|(entry, _)| entry.received.age());
-        scopes.sort_by_key(|(entry, _)| entry.received.age());
-        telemetry.sort_by_key(|(entry, _)| entry.received.age());
-        rate_limits.sort_by_key(|(entry, _)| entry.received.age());
+        routes.sort_by_cached_key(|(entry, _)| entry.received.age());
+        rules.sort_by_cached_key(|(entry, _)| entry.received.age());
+        scopes.sort_by_cached_key(|(entry, _)| entry.received.age());
+        telemetry.sort_by_cached_key(|(entry, _)| entry.received.age());
+        rate_limits.sort_by_cached_key(|(entry, _)| entry.received.age());
         HttpObjects {
             routes: routes.into_iter().map(|(_, object)| object.clone()).collect(),
             destination_rules: rules.into_iter().map(|(_, object)| object.clone()).collect(),

@@ -5,6 +5,7 @@ use std::sync::{Arc, OnceLock};
 
 use parking_lot::RwLock;
 
+use super::objects::RouteObject;
 use super::route::{Applicability, Origin, PathMatch, RequestMatch, Route, Semantics};
 use super::service_routes::ServiceRoutes;
 use super::visibility::{ExportTo, HostPattern, SourceView};
@@ -14,6 +15,8 @@ const KEPT_MAX: usize = 64;
 
 #[derive(Debug)]
 pub(super) struct Candidate {
+    /// The VirtualService that it is the list of.
+    pub(super) object: Option<Arc<RouteObject>>,
     pub(super) semantics: Semantics,
     /// Of the object, or of all merged ones.
     pub(super) namespace: Arc<str>,
@@ -52,6 +55,16 @@ impl Nearness {
 }
 
 impl Candidate {
+    pub(super) fn of_virtual_service(object: &Arc<RouteObject>) -> Self {
+        Self {
+            object: Some(object.clone()),
+            parent_namespace: object.parent_namespace.clone(),
+            hosts: object.hosts.clone(),
+            exported_to: object.exported_to.clone(),
+            ..Self::new(object.semantics, &object.origin.namespace, object.routes.clone())
+        }
+    }
+
     pub(super) fn new(semantics: Semantics, namespace: &Arc<str>, routes: Vec<Arc<Route>>) -> Self {
         let mut conditions: Vec<Applicability> = Vec::new();
         let condition_of = routes.iter().map(|route| {
@@ -68,6 +81,7 @@ impl Candidate {
             (conditions, condition_of) = (Vec::new(), Vec::new());
         }
         Self {
+            object: None,
             semantics,
             namespace: namespace.clone(),
             parent_namespace: None,

@@ -25,12 +25,12 @@ use crate::model::telemetry::config::TelemetryConfig;
 /// The only port at which routes for a host count that no service has, as in Istio.
 const PORT_OF_UNKNOWN_HOSTS: u16 = 80;
 
-/// All that decides about requests. It does not change: other objects make another one.
-#[derive(Debug, Default)]
+/// All that decides about requests. It does not change: other objects make another one. Cheap to clone.
+#[derive(Debug, Clone, Default)]
 pub struct HttpConfig {
-    routes: RouteTable,
-    rules: DestinationRules,
-    scopes: Scopes,
+    routes: Arc<RouteTable>,
+    rules: Arc<DestinationRules>,
+    scopes: Arc<Scopes>,
     default_retry: Option<RetryPolicy>,
     path_normalization: PathNormalization,
     telemetry: Arc<TelemetryConfig>,
@@ -41,12 +41,18 @@ pub struct HttpConfig {
 impl HttpConfig {
     #[must_use]
     pub fn new(objects: HttpObjects) -> Self {
+        Self::default().followed_by(objects)
+    }
+
+    /// The snapshot that comes next. What has not changed is shared with this one, and so is what became known of it.
+    #[must_use]
+    pub fn followed_by(&self, objects: HttpObjects) -> Self {
         let HttpObjects { routes, destination_rules, scopes, root_namespace, default_retry, default_policy, .. } =
             objects;
         Self {
-            routes: RouteTable::new(&routes),
-            rules: DestinationRules::new(destination_rules, root_namespace.clone(), default_policy),
-            scopes: Scopes::new(scopes, root_namespace),
+            routes: RouteTable::following(&self.routes, routes),
+            rules: DestinationRules::following(&self.rules, destination_rules, root_namespace.clone(), default_policy),
+            scopes: Arc::new(Scopes::new(scopes, root_namespace)),
             default_retry,
             path_normalization: objects.path_normalization,
             telemetry: objects.telemetry,

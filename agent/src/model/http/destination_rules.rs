@@ -9,6 +9,7 @@ use std::sync::{Arc, OnceLock};
 use super::destination::DestinationPolicy;
 use super::inheritance::{policy, without_rule};
 use super::objects::{DestinationRuleObject, SubsetObject, TrafficPolicy};
+use super::route_table::are_same;
 use super::standing::{ObjectStanding, Standing};
 use super::visibility::SourceView;
 use super::visibility::{ExportTo, HostPattern};
@@ -17,6 +18,8 @@ use crate::model::workload::Workload;
 /// All DestinationRules.
 #[derive(Debug, Default)]
 pub(super) struct DestinationRules {
+    /// What it was made of.
+    objects: Vec<Arc<DestinationRuleObject>>,
     by_namespace: HashMap<Arc<str>, NamespaceRules>,
     root_namespace: Arc<str>,
     mesh: TrafficPolicy,
@@ -44,8 +47,18 @@ struct MergedRule {
 type MergedPolicy = (Option<u32>, Option<u16>, OnceLock<Arc<DestinationPolicy>>);
 
 impl DestinationRules {
-    /// From objects, oldest first, and the mesh's own policy.
-    pub(super) fn new(rules: Vec<Arc<DestinationRuleObject>>, root_namespace: Arc<str>, mesh: TrafficPolicy) -> Self {
+    /// From objects, oldest first, and the mesh's own policy. `former` where nothing of these has changed.
+    pub(super) fn following(
+        former: &Arc<Self>,
+        rules: Vec<Arc<DestinationRuleObject>>,
+        root_namespace: Arc<str>,
+        mesh: TrafficPolicy,
+    ) -> Arc<Self> {
+        let is_same = (&former.root_namespace, &former.mesh) == (&root_namespace, &mesh);
+        if is_same && are_same(&former.objects, &rules) {
+            return former.clone();
+        }
+        let objects = rules.clone();
         let mut by_namespace: HashMap<Arc<str>, NamespaceRules> = HashMap::new();
         let asked_labels = asked_labels(&rules);
         for mut rule in rules {
@@ -61,7 +74,7 @@ impl DestinationRules {
             rules.wildcards.sort_unstable_by(|one, other| other.specificity().cmp(&one.specificity()));
         }
         let without_rule = without_rule(&mesh);
-        Self { by_namespace, root_namespace, mesh, without_rule, asked_labels }
+        Arc::new(Self { objects, by_namespace, root_namespace, mesh, without_rule, asked_labels })
     }
 
     /// The names of the labels by which subsets and `failoverPriority` tell endpoints apart, but for those that are always known.

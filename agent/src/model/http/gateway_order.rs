@@ -15,47 +15,55 @@ use super::visibility::HostPattern;
 /// What objects of one list agree in: their namespace, and the namespace, host and port of the parent.
 type Key<'a> = (&'a str, Option<&'a str>, &'a HostPattern, Option<u16>);
 
-/// Makes a list of the objects, oldest first, for each host: all of one list in the place of the oldest.
-pub(super) fn candidates(objects: &[Arc<RouteObject>]) -> Vec<Candidate> {
+/// Makes a list of each VirtualService, and of the other objects one for each host: all of one list in the place of the oldest. The
+/// objects are sorted, oldest first. A VirtualService that `former` has a list of keeps it, with what is known of it.
+pub(super) fn candidates(objects: &[Arc<RouteObject>], former: &[Arc<Candidate>]) -> Vec<Arc<Candidate>> {
+    let known: HashMap<*const RouteObject, &Arc<Candidate>> =
+        former.iter().filter_map(|candidate| Some((Arc::as_ptr(candidate.object.as_ref()?), candidate))).collect();
     let mut all: Vec<Draft<'_>> = Vec::new();
     let mut merged: HashMap<Key<'_>, usize> = HashMap::new();
     for object in objects {
-        let routes: Vec<_> = object.routes.iter().map(|route| at_port(route, object.parent_port)).collect();
         if object.semantics == Semantics::VirtualService {
-            all.push(Draft { object, hosts: object.hosts.clone(), routes });
+            let known = known.get(&Arc::as_ptr(object)).map(|kept| Arc::clone(kept));
+            all.push(Draft::Finished(known.unwrap_or_else(|| Arc::new(Candidate::of_virtual_service(object)))));
             continue;
         }
+        let routes: Vec<_> = object.routes.iter().map(|route| at_port(route, object.parent_port)).collect();
         for host in &object.hosts {
             let key = (&*object.origin.namespace, object.parent_namespace.as_deref(), host, object.parent_port);
             let at = *merged.entry(key).or_insert_with(|| {
-                all.push(Draft { object, hosts: vec![host.clone()], routes: Vec::new() });
+                all.push(Draft::Merging { oldest: object, host: host.clone(), routes: Vec::new() });
                 all.len() - 1
             });
-            all[at].routes.extend(routes.iter().cloned());
+            if let Draft::Merging { routes: merged, .. } = &mut all[at] {
+                merged.extend(routes.iter().cloned());
+            }
         }
     }
     all.into_iter().map(Draft::finished).collect()
 }
 
-/// A list that is not complete yet.
-struct Draft<'a> {
-    /// The oldest of its objects.
-    object: &'a RouteObject,
-    hosts: Vec<HostPattern>,
-    routes: Vec<Arc<Route>>,
+/// A list in its place.
+enum Draft<'a> {
+    Finished(Arc<Candidate>),
+    /// Of routes of the Gateway API for one host; more may come.
+    Merging { oldest: &'a RouteObject, host: HostPattern, routes: Vec<Arc<Route>> },
 }
 
 impl Draft<'_> {
-    fn finished(mut self) -> Candidate {
-        if self.object.semantics == Semantics::GatewayApi {
-            // The sort keeps the order of equal ones.
-            self.routes.sort_by_key(|route| Reverse(specificity(route)));
+    fn finished(self) -> Arc<Candidate> {
+        match self {
+            Self::Finished(candidate) => candidate,
+            Self::Merging { oldest, host, mut routes } => {
+                // The sort keeps the order of equal ones.
+                routes.sort_by_key(|route| Reverse(specificity(route)));
+                let mut candidate = Candidate::new(oldest.semantics, &oldest.origin.namespace, routes);
+                candidate.parent_namespace.clone_from(&oldest.parent_namespace);
+                candidate.exported_to = oldest.exported_to.clone();
+                candidate.hosts = vec![host];
+                Arc::new(candidate)
+            }
         }
-        let mut candidate = Candidate::new(self.object.semantics, &self.object.origin.namespace, self.routes);
-        candidate.parent_namespace.clone_from(&self.object.parent_namespace);
-        candidate.exported_to = self.object.exported_to.clone();
-        candidate.hosts = self.hosts;
-        candidate
     }
 }
 

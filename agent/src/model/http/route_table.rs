@@ -29,8 +29,10 @@ pub(super) struct Asked<'a> {
 /// All routes by the hosts that they are about.
 #[derive(Debug, Default)]
 pub(super) struct RouteTable {
+    /// What it was made of.
+    objects: Vec<Arc<RouteObject>>,
     /// Oldest first.
-    candidates: Vec<Candidate>,
+    candidates: Vec<Arc<Candidate>>,
     /// Numbers of candidates by what they name, ascending.
     by_host: HashMap<HostPattern, Vec<u32>>,
     /// The hosts with a wildcard: longest first, then by alphabet.
@@ -38,8 +40,12 @@ pub(super) struct RouteTable {
 }
 
 impl RouteTable {
-    pub(super) fn new(objects: &[Arc<RouteObject>]) -> Self {
-        let candidates = candidates(objects);
+    /// From objects, oldest first. What objects that were there before come to is taken from `former`.
+    pub(super) fn following(former: &Arc<Self>, objects: Vec<Arc<RouteObject>>) -> Arc<Self> {
+        if are_same(&former.objects, &objects) {
+            return former.clone();
+        }
+        let candidates = candidates(&objects, &former.candidates);
         let mut by_host: HashMap<HostPattern, Vec<u32>> = HashMap::new();
         for (number, candidate) in (0..).zip(&candidates) {
             for host in &candidate.hosts {
@@ -51,7 +57,7 @@ impl RouteTable {
         }
         let mut wildcards: Vec<_> = by_host.keys().filter(|host| host.is_wildcard()).cloned().collect();
         wildcards.sort_unstable_by(|one, other| other.specificity().cmp(&one.specificity()));
-        Self { candidates, by_host, wildcards }
+        Arc::new(Self { objects, candidates, by_host, wildcards })
     }
 
     pub(super) fn routes(
@@ -110,7 +116,7 @@ impl RouteTable {
     /// of the Gateway API are those of services, and do not stand for others.
     fn named<'a>(&'a self, asked: Asked<'a>, host: &'a str) -> impl Iterator<Item = &'a Candidate> {
         let named = self.by_host.get(host).into_iter().flatten();
-        let candidates = named.map(|number| &self.candidates[*number as usize]);
+        let candidates = named.map(|number| &*self.candidates[*number as usize]);
         let is_exact = *host == *asked.host;
         candidates.filter(move |candidate| is_exact || candidate.semantics == Semantics::VirtualService)
     }
@@ -151,4 +157,9 @@ impl RouteTable {
         }
         is_seen.then_some(None)
     }
+}
+
+/// Whether all objects are the very same.
+pub(super) fn are_same<T>(ones: &[Arc<T>], others: &[Arc<T>]) -> bool {
+    ones.len() == others.len() && ones.iter().zip(others).all(|(one, other)| Arc::ptr_eq(one, other))
 }

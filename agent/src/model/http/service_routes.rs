@@ -1,13 +1,12 @@
 //! The routes for one port of a service as one source sees them, and which of them a request takes.
 //!
-//! The first route in the list that matches counts. An index skips routes whose path cannot match: the exact paths and
-//! prefixes of all routes stand sorted, each with the longest other one that it begins with. Those that a path begins with are
-//! then the greatest one that is not greater than the path, and what that one leads to. A pick among thousands of routes
-//! so costs a binary search, and looks at few routes.
+//! The first route in the list that matches counts. An index skips routes whose path cannot match, so that a pick among thousands
+//! looks at few of them.
 
 use std::sync::Arc;
 
 use super::head::RequestHead;
+use super::path_index::PathIndex;
 use super::route::{PathMatch, Route, Semantics};
 
 /// The routes for one port of a service, or for a host, as one source sees them. Where no route matches a request, it is
@@ -16,15 +15,24 @@ use super::route::{PathMatch, Route, Semantics};
 pub struct ServiceRoutes {
     pub semantics: Semantics,
     routes: Box<[Arc<Route>]>,
-    index: Index,
+    index: PathIndex,
+    /// Routes that may match any path, ascending.
+    without_text: Vec<u32>,
 }
 
 impl ServiceRoutes {
     /// From routes of which the first that matches counts.
     #[must_use]
     pub fn new(semantics: Semantics, routes: Vec<Arc<Route>>) -> Self {
-        let index = Index::new(&routes);
-        Self { semantics, routes: routes.into(), index }
+        let (mut with_text, mut without_text) = (Vec::new(), Vec::new());
+        for (number, route) in (0..).zip(&routes) {
+            match text_of(route) {
+                Some(text) => with_text.push((text, number)),
+                None => without_text.push(number),
+            }
+        }
+        let index = PathIndex::new(with_text);
+        Self { semantics, routes: routes.into(), index, without_text }
     }
 
     /// The route of a request, whose path has been normalised; `None` where none matches.
@@ -41,7 +49,7 @@ impl ServiceRoutes {
         for candidates in self.index.beginning(path) {
             look_through(candidates);
         }
-        look_through(&self.index.without_text);
+        look_through(&self.without_text);
         self.routes.get(best)
     }
 
@@ -49,84 +57,6 @@ impl ServiceRoutes {
     #[must_use]
     pub fn routes(&self) -> &[Arc<Route>] {
         &self.routes
-    }
-}
-
-/// Routes by the text that a path must begin with for them to match. Lists of routes are ascending.
-#[derive(Debug, Default)]
-struct Index {
-    /// Sorted by their text.
-    nodes: Vec<Node>,
-    /// The text of all nodes, one behind the other.
-    text: Vec<u8>,
-    /// The routes of all nodes, one behind the other.
-    routes: Vec<u32>,
-    /// Routes that may match any path.
-    without_text: Vec<u32>,
-}
-
-#[derive(Debug)]
-struct Node {
-    text: (u32, u32),
-    routes: (u32, u32),
-    /// The longest of the other texts that this one begins with; `u32::MAX` where there is none.
-    shorter: u32,
-}
-
-fn narrow(number: usize) -> u32 {
-    u32::try_from(number).expect("memory ends long before 2^32 bytes of routes")
-}
-
-impl Index {
-    fn new(routes: &[Arc<Route>]) -> Self {
-        let mut with_text: Vec<(&[u8], u32)> = Vec::new();
-        let mut index = Self::default();
-        for (number, route) in routes.iter().enumerate() {
-            match text_of(route) {
-                Some(text) => with_text.push((text, narrow(number))),
-                None => index.without_text.push(narrow(number)),
-            }
-        }
-        with_text.sort_unstable();
-        for same in with_text.chunk_by(|one, next| one.0 == next.0) {
-            index.add(same[0].0, same.iter().map(|(_, route)| *route));
-        }
-        index
-    }
-
-    /// Adds a text that is greater than all before.
-    fn add(&mut self, text: &[u8], routes: impl Iterator<Item = u32>) {
-        let mut shorter = narrow(self.nodes.len()).wrapping_sub(1);
-        while let Some(node) = self.nodes.get(shorter as usize) {
-            if text.starts_with(self.text_of(node)) {
-                break;
-            }
-            shorter = node.shorter;
-        }
-        let (text_start, routes_start) = (narrow(self.text.len()), narrow(self.routes.len()));
-        self.text.extend_from_slice(text);
-        self.routes.extend(routes);
-        let (text, routes) = ((text_start, narrow(self.text.len())), (routes_start, narrow(self.routes.len())));
-        self.nodes.push(Node { text, routes, shorter });
-    }
-
-    /// The routes of all texts that a path begins with, longest text first.
-    fn beginning(&self, path: &[u8]) -> impl Iterator<Item = &[u32]> {
-        let behind = self.nodes.partition_point(|node| self.text_of(node) <= path);
-        let mut at = narrow(behind).wrapping_sub(1);
-        std::iter::from_fn(move || {
-            loop {
-                let node = self.nodes.get(at as usize)?;
-                at = node.shorter;
-                if path.starts_with(self.text_of(node)) {
-                    return Some(&self.routes[node.routes.0 as usize..node.routes.1 as usize]);
-                }
-            }
-        })
-    }
-
-    fn text_of(&self, node: &Node) -> &[u8] {
-        &self.text[node.text.0 as usize..node.text.1 as usize]
     }
 }
 
