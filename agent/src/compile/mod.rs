@@ -27,6 +27,8 @@ mod http {
 mod l4_form;
 mod matches;
 mod policy;
+#[cfg(test)]
+mod policy_cases;
 
 use std::sync::Arc;
 

@@ -47,7 +47,11 @@ pub(super) fn candidates(objects: &[Arc<RouteObject>], former: &[Arc<Candidate>]
 enum Draft<'a> {
     Finished(Arc<Candidate>),
     /// Of routes of the Gateway API for one host; more may come.
-    Merging { oldest: &'a RouteObject, host: HostPattern, routes: Vec<Arc<Route>> },
+    Merging {
+        oldest: &'a RouteObject,
+        host: HostPattern,
+        routes: Vec<Arc<Route>>,
+    },
 }
 
 impl Draft<'_> {

@@ -1,7 +1,7 @@
 //! The cases in which Istio means something else than one may guess, each by its own description: what is written, what is
 //! asked, and what it comes to. Each is decided by the objects alone here; what follows of it for endpoints and answers is
 //! in the tests of `model::http`, and end to end in `tests/netns/http` and `tests/k8s/http`. Those of AuthorizationPolicy
-//! that L4 decides are in the tests of `control_plane::translate` and `model::authorization`.
+//! are in `compile::policy_cases`.
 
 use std::time::{Duration, Instant};
 
