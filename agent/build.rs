@@ -8,6 +8,7 @@ use std::path::Path;
 const PROTOS: &[&str] = &[
     "envoy/service/discovery/v3/discovery.proto",
     "envoy/service/ratelimit/v3/rls.proto",
+    "envoy/service/auth/v3/external_auth.proto",
     "istio/workload/workload.proto",
     "istio/security/authorization.proto",
     "istio/security/v1beta1/authorization_policy.proto",
@@ -44,6 +45,9 @@ fn generate_wire_types(root: &Path) -> anyhow::Result<()> {
         .bytes(".istio.workload.Workload.addresses")
         .btree_map(".istio.workload.Workload.services")
         .btree_map(".istio.mesh.v1alpha1.MeshConfig.LocalityLoadBalancerSetting.Distribute.to")
+        .btree_map(
+            ".istio.mesh.v1alpha1.MeshConfig.ExtensionProvider.EnvoyExternalAuthorizationHttpProvider.include_additional_headers_in_check",
+        )
         // For people who ask what the agent holds: in the shape that the objects have in files.
         .type_attribute(".istio.security.v1beta1", SERIALIZE)
         .type_attribute(".istio.type.v1beta1", SERIALIZE)

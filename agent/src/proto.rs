@@ -15,7 +15,7 @@
 
 use serde::Serializer;
 
-/// `envoy.*`: delta discovery, and the rate limit service.
+/// `envoy.*`: delta discovery, external authorization, and the rate limit service.
 pub mod envoy {
     pub mod config {
         pub mod core {
@@ -24,7 +24,17 @@ pub mod envoy {
             }
         }
     }
+    pub mod r#type {
+        pub mod v3 {
+            tonic::include_proto!("envoy.r#type.v3");
+        }
+    }
     pub mod service {
+        pub mod auth {
+            pub mod v3 {
+                tonic::include_proto!("envoy.service.auth.v3");
+            }
+        }
         pub mod discovery {
             pub mod v3 {
                 tonic::include_proto!("envoy.service.discovery.v3");

@@ -6,6 +6,7 @@
 //! which node a request comes from. `server` puts these together.
 
 pub mod authority;
+mod authorizers;
 mod certificate_service;
 mod config;
 mod counters;

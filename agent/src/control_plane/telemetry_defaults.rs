@@ -2,6 +2,7 @@
 
 use prost_types::value::Kind as Json;
 
+use super::authorizers;
 use crate::model::mesh::{AccessLogEncoding, IstioAccessLog};
 use crate::model::telemetry::providers::{Provider, ProviderKind, TelemetryDefaults};
 use crate::proto::istio::mesh::v1alpha1::mesh_config::extension_provider::{
@@ -46,6 +47,7 @@ fn provider(provider: &Provider) -> ExtensionProvider {
             port: collector.port.into(),
             http: None,
         })),
+        ProviderKind::Authorizer(authorizer) => Some(authorizers::provider(authorizer)),
         ProviderKind::Unsupported(kind) if &**kind == "opentelemetry.http" => {
             let http = Some(HttpService::default());
             Some(Kind::Opentelemetry(OpenTelemetryTracingProvider { http, ..OpenTelemetryTracingProvider::default() }))
@@ -85,7 +87,11 @@ fn json(value: serde_json::Value) -> Json {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+    use std::time::Duration;
+
     use super::*;
+    use crate::model::authorization::{Authorizer, AuthorizerProtocol, FieldNames, HttpCheck, ShownContent};
     use crate::model::telemetry::providers::Collector;
     use crate::objects::protobuf;
     use crate::proto::istio::mesh::v1alpha1 as pb;
@@ -94,7 +100,30 @@ mod tests {
     fn what_travels_is_read_again_as_it_was() {
         let form = |format: &str, encoding| IstioAccessLog { format: format.into(), encoding };
         let collector = Collector { service: "otel.obs.svc.cluster.local".into(), port: 4317 };
+        let authorizer = |name: &str, protocol| {
+            let content = ShownContent { max_bytes: 8192, allows_part: true, is_raw: false };
+            ProviderKind::Authorizer(Arc::new(Authorizer {
+                name: name.into(),
+                service: "authz/ext-authz.authz.svc.cluster.local".into(),
+                port: 9000,
+                timeout: Duration::from_millis(1500),
+                fails_open: true,
+                status_on_error: 503,
+                content: Some(content),
+                protocol,
+            }))
+        };
+        let http = HttpCheck {
+            path_prefix: "/check".into(),
+            shown: FieldNames::written(["authorization", "x-ext-*"]),
+            added: vec![("x-from".into(), "weir".into())],
+            to_upstream: FieldNames::written(["*-id"]),
+            to_client_on_allow: FieldNames::written(["x-seen"]),
+            to_client_on_deny: FieldNames::written(["x-why"]),
+        };
         let kinds = [
+            ("authz-grpc", authorizer("authz-grpc", AuthorizerProtocol::Grpc)),
+            ("authz-http", authorizer("authz-http", AuthorizerProtocol::Http(http.into()))),
             ("prometheus", ProviderKind::Prometheus),
             ("envoy", ProviderKind::File(None)),
             ("text", ProviderKind::File(Some(form("%PROTOCOL% %RESPONSE_CODE%\n", AccessLogEncoding::Text)))),

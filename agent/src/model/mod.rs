@@ -10,6 +10,7 @@ pub mod authorization {
     //!
     //! Which policies are in force for a workload is looked up in the index of `mesh::policies`.
 
+    mod authorizer;
     mod claims;
     mod condition;
     mod decide;
@@ -32,6 +33,9 @@ pub mod authorization {
     mod tests;
     mod truth;
 
+    pub use authorizer::{
+        Authorizer, AuthorizerProtocol, DEFAULT_STATUS_ON_ERROR, DEFAULT_TIMEOUT, FieldNames, HttpCheck, ShownContent,
+    };
     pub use claims::{ClaimValue, Claims};
     pub use condition::{HeaderName, RequestCondition, RequestPrincipalMatch, Values};
     pub use decide::{Admission, AdmissionVerdict, Permit, RequestVerdict, Verdict};

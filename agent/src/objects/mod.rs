@@ -131,6 +131,7 @@ mod telemetry {
     //! The kind of `telemetry.istio.io`, and MeshConfig's providers: what is told of requests and connections, and to whom.
     //! Structs are the model's own.
 
+    pub(super) mod authorizers;
     mod metrics;
     pub(super) mod providers;
     pub(super) mod resource;

@@ -1,7 +1,8 @@
-//! MeshConfig's part in telemetry: providers, and which of them count where objects name none.
+//! MeshConfig's providers, and its part in telemetry: which of them count where objects name none.
 
 use std::sync::Arc;
 
+use crate::model::authorization::Authorizer;
 use crate::model::mesh::IstioAccessLog;
 
 /// What MeshConfig says of metrics, access logs and spans. Names of providers are in lower case.
@@ -37,6 +38,8 @@ pub enum ProviderKind {
     File(Option<IstioAccessLog>),
     /// `opentelemetry`: spans over OTLP and gRPC.
     Spans(Collector),
+    /// `envoyExtAuthzGrpc` or `envoyExtAuthzHttp`: whom CUSTOM policies name.
+    Authorizer(Arc<Authorizer>),
     /// What has no use here, by the name of its field.
     Unsupported(Arc<str>),
 }
@@ -55,6 +58,19 @@ pub const PROMETHEUS: &str = "prometheus";
 pub const ENVOY: &str = "envoy";
 
 impl TelemetryDefaults {
+    /// The external authorizer that a CUSTOM policy names.
+    ///
+    /// # Errors
+    /// Why there is none of that name.
+    pub fn authorizer(&self, name: &str) -> Result<&Arc<Authorizer>, String> {
+        match self.providers.iter().find(|provider| &*provider.name == name).map(|provider| &provider.kind) {
+            Some(ProviderKind::Authorizer(authorizer)) if &*authorizer.name == name => Ok(authorizer),
+            Some(ProviderKind::Unsupported(why)) => Err(format!("the provider {name:?} cannot be used ({why})")),
+            Some(_) => Err(format!("the provider {name:?} is no external authorizer")),
+            None => Err(format!("MeshConfig's extensionProviders have no {name:?}")),
+        }
+    }
+
     /// The provider of a name in lower case.
     #[must_use]
     pub fn provider(&self, name: &str) -> Option<&ProviderKind> {

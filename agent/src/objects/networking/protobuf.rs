@@ -1,6 +1,7 @@
 //! MeshConfig as it comes over ADS. The control plane has checked it, and fields that matter to a control plane only do not
 //! come: see `proto/istio/mesh/v1alpha1/config.proto`.
 
+mod authorizers;
 mod telemetry;
 
 use std::time::Duration;

@@ -2,14 +2,13 @@
 
 use std::sync::Arc;
 
+use super::authorizers;
 use crate::model::mesh::{AccessLogEncoding, IstioAccessLog};
 use crate::model::telemetry::providers::{Collector, Provider, ProviderKind, TelemetryDefaults};
 use crate::objects::reading::{Fields, names};
 
 /// Providers that have no use here.
-const NOT_USED: [&str; 12] = [
-    "envoyExtAuthzHttp",
-    "envoyExtAuthzGrpc",
+const NOT_USED: [&str; 10] = [
     "zipkin",
     "lightstep",
     "datadog",
@@ -53,6 +52,13 @@ fn provider(mut fields: Fields<'_>) -> Option<Provider> {
     }
     kinds.extend(fields.fields("envoyFileAccessLog").map(file));
     kinds.extend(fields.fields("opentelemetry").map(spans));
+    for (kind, is_http) in [("envoyExtAuthzGrpc", false), ("envoyExtAuthzHttp", true)] {
+        let authorizer = fields.fields(kind).map(|fields| authorizers::read(fields, &name, is_http));
+        kinds.extend(authorizer.map(|read| match read {
+            Some(authorizer) => ProviderKind::Authorizer(authorizer.into()),
+            None => ProviderKind::Unsupported(kind.into()),
+        }));
+    }
     for kind in NOT_USED {
         if fields.get(kind).is_some() {
             fields.notice(kind, "is not supported: what names this provider has no effect");

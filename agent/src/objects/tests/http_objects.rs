@@ -355,6 +355,43 @@ fn providers_of_mesh_config_are_read_and_what_is_not_supported_is_told() {
             "E spec.extensionProviders[0].opentelemetry.port",
             "out of range",
         ),
+        ("extensionProviders: [{name: a, envoyExtAuthzGrpc: {service: n/a.b, port: 9000, failOpen: true}}]", "", ""),
+        (
+            "extensionProviders: [{name: a, envoyExtAuthzHttp: {service: a.b, port: 80, timeout: 1s, pathPrefix: /x, statusOnError: '503', \
+             includeRequestHeadersInCheck: [x-*], includeRequestBodyInCheck: {maxRequestBytes: 10, packAsBytes: true}}}]",
+            "",
+            "",
+        ),
+        (
+            "extensionProviders: [{name: Upper, envoyExtAuthzGrpc: {service: a.b, port: 9000}}]",
+            "E spec.extensionProviders[0].envoyExtAuthzGrpc.name",
+            "lower-case",
+        ),
+        (
+            "extensionProviders: [{name: a, envoyExtAuthzGrpc: {service: a.b, port: 0}}]",
+            "E spec.extensionProviders[0].envoyExtAuthzGrpc.port",
+            "is no port",
+        ),
+        (
+            "extensionProviders: [{name: a, envoyExtAuthzGrpc: {service: a.b, port: 1, statusOnError: '99'}}]",
+            "E spec.extensionProviders[0].envoyExtAuthzGrpc.statusOnError",
+            "no status",
+        ),
+        (
+            "extensionProviders: [{name: a, envoyExtAuthzHttp: {service: a.b, port: 1, pathPrefix: x}}]",
+            "E spec.extensionProviders[0].envoyExtAuthzHttp.pathPrefix",
+            "slash",
+        ),
+        (
+            "extensionProviders: [{name: a, envoyExtAuthzHttp: {service: a.b, port: 1, headersToUpstreamOnAllow: ['*']}}]",
+            "E spec.extensionProviders[0].envoyExtAuthzHttp.headersToUpstreamOnAllow",
+            "prefix",
+        ),
+        (
+            "extensionProviders: [{name: a, envoyExtAuthzGrpc: {service: a.b, port: 1, clearRouteCache: true}}]",
+            "W spec.extensionProviders[0].envoyExtAuthzGrpc.clearRouteCache",
+            "no route",
+        ),
         ("extensionProviders: [{name: a, zipkin: {}}]", "W spec.extensionProviders[0].zipkin", "not supported"),
         (
             "extensionProviders: [{name: a, envoyOtelAls: {}}]",

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use prost_types::value::Kind as Json;
 
+use super::authorizers;
 use crate::model::mesh::{AccessLogEncoding, IstioAccessLog};
 use crate::model::telemetry::providers::{Collector, Provider, ProviderKind, TelemetryDefaults};
 use crate::objects::telemetry::providers::host_of;
@@ -42,6 +43,8 @@ fn provider(wire: &ExtensionProvider) -> Provider {
             Ok(port) => ProviderKind::Spans(Collector { service: host_of(&spans.service).into(), port }),
             Err(_) => ProviderKind::Unsupported("opentelemetry".into()),
         },
+        Some(Kind::EnvoyExtAuthzGrpc(grpc)) => authorizers::over_grpc(grpc, &wire.name),
+        Some(Kind::EnvoyExtAuthzHttp(http)) => authorizers::over_http(http, &wire.name),
         None => ProviderKind::Unsupported("of another kind".into()),
     };
     Provider { name: wire.name.to_lowercase().into(), kind }
