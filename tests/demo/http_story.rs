@@ -5,7 +5,8 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, ensure};
 use weir_tests::collector::Collector;
 use weir_tests::http_mesh::{Echo, HttpMesh, HttpSeen, HttpService, VERSIONS};
-use weir_tests::objects::ForNow;
+use weir_tests::mesh::NAMESPACE;
+use weir_tests::objects::{ForNow, authorization_policy};
 use weir_tests::wait;
 
 use crate::telling::{act, seen, shortened};
@@ -23,6 +24,7 @@ pub(crate) fn tell(mesh: &HttpMesh) -> Result<()> {
     grpc(&web)?;
     failures(mesh, &web)?;
     ejected(&web)?;
+    denied(mesh, &web)?;
     told(mesh, &web)?;
     chain(mesh)?;
     limited(mesh)?;
@@ -262,6 +264,24 @@ fn told(mesh: &HttpMesh, web: &HttpService<'_>) -> Result<()> {
     }
     seen(format!("({} series of the service web in all)", series.len()));
     seen(line.trim());
+    Ok(())
+}
+
+fn denied(mesh: &HttpMesh, web: &HttpService<'_>) -> Result<()> {
+    act("A policy by path: the agent of the pod that is called denies /admin, whoever asks, and however it is spelt");
+    let rules = "[{to: [{operation: {paths: [/admin, \"/admin/*\"]}}]}]";
+    let policy = authorization_policy("no-admin", NAMESPACE, "web", "DENY", rules);
+    let _policy = mesh.control_plane.objects.put_for_now("no-admin", &policy)?;
+    for _ in VERSIONS {
+        web.comes_to("the policy is in force", "/admin", &[], |answer| answer.status == 403)?;
+    }
+    for (path, status) in [("/admin", 403), ("/x/../admin", 403), ("/%61dmin/users", 403), ("/administrators", 200)] {
+        let what = format!("{path} is answered {status} by each pod");
+        let answer = web.comes_to(&what, path, &[], |answer| answer.status == status)?;
+        let said =
+            if status == 403 { answer.body.clone() } else { format!("from {}", answer.pod().unwrap_or_default()) };
+        seen(format!("curl http://web{path:18}  {} {said}", answer.status));
+    }
     Ok(())
 }
 
