@@ -48,6 +48,7 @@ mod hbone;
 
 mod capture;
 mod control_plane;
+mod ext_authz;
 mod kubernetes;
 mod otlp;
 mod rate_limit_service;

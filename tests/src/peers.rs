@@ -13,7 +13,7 @@ const VARIABLE: &str = "WEIR_PEERS";
 /// Debian's own Python, which has `websockets`.
 const PYTHON: &str = "/usr/bin/python3";
 
-/// A program of Go: `web`, `grpc-interop-client`, `grpc-interop-server`.
+/// A program of Go: `web`, `grpc-interop-client`, `grpc-interop-server`, and `extauthz`, Istio's sample of an external authorizer.
 ///
 /// # Errors
 /// If it is not there; the error says how to get it.

@@ -1,6 +1,6 @@
 //! Programs in Go that tests have as the other side of Weir: net/http as server and client (`tests/peers/go`), gRPC's
-//! interoperability server and client, and Envoy's rate limit server. They are built from modules that go.mod and go.sum pin, and stay in
-//! the user's cache.
+//! interoperability server and client, Istio's sample of an external authorizer, and Envoy's rate limit server. They are built from
+//! modules that go.mod and go.sum pin, and stay in the user's cache.
 
 use std::fs;
 use std::path::PathBuf;
@@ -22,6 +22,7 @@ const PROGRAMS: &[(&str, &str)] = &[
     ("web", "."),
     ("grpc-interop-client", "google.golang.org/grpc/interop/client"),
     ("grpc-interop-server", "google.golang.org/grpc/interop/server"),
+    ("extauthz", "istio.io/istio/samples/extauthz/cmd/extauthz"),
 ];
 
 /// Where the programs are.

@@ -4,7 +4,8 @@ use std::sync::Arc;
 
 use crate::admin::Explain;
 use crate::enrollment::Enrollment;
-use crate::model::authorization::{AccessRequest, Admission, HttpRequest, Permit};
+use crate::model::authorization::{AccessRequest, Admission, Authorizer, Denied, HttpRequest, Permit, RequestDenied};
+use crate::model::http::config::HttpConfig;
 use crate::model::http::head::RequestHead;
 use crate::model::http::served::is_declared_as_bytes;
 use crate::model::mesh::Mesh;
@@ -24,7 +25,7 @@ pub(super) fn explainer(proxy: Arc<Proxy>, enrollment: Arc<Enrollment>, mesh: Sh
         let mesh = mesh.read();
         let source = proxy.source_workload(pod, &mesh);
         let authorize = |workload: &Workload, connection: &AccessRequest, request: Option<&RequestHead>| {
-            authorize(&enrollment, &mesh, workload, connection, request)
+            authorize(&enrollment, &mesh, &config, workload, connection, request)
         };
         let asker = Asker {
             pod: &pod.spec.name,
@@ -54,6 +55,7 @@ fn labels_of(enrollment: &Enrollment, mesh: &Mesh, workload: &Workload) -> Optio
 fn authorize(
     enrollment: &Enrollment,
     mesh: &Mesh,
+    config: &HttpConfig,
     workload: &Workload,
     connection: &AccessRequest,
     request: Option<&RequestHead>,
@@ -70,8 +72,22 @@ fn authorize(
         Ok(Admission::Bytes(permit)) => Ok(permit),
         Ok(Admission::Requests) => {
             let verdict = mesh.authorize_request(&destination, connection, &HttpRequest::of(request));
-            verdict.outcome.map_err(|denied| denied.to_string())
+            verdict.outcome.map_err(|denied| told(config, &denied))
         }
         Err(denied) => Err(denied.to_string()),
     })
+}
+
+/// Why policy denies a request. Nobody is asked here: an external authorizer may yet allow it.
+fn told(config: &HttpConfig, denied: &RequestDenied) -> String {
+    let Denied::NotAllowedByProvider { policy, provider } = &denied.why else { return denied.to_string() };
+    match config.telemetry().defaults.authorizer(provider) {
+        Ok(authorizer) => {
+            let Authorizer { service, port, .. } = &**authorizer;
+            format!(
+                "unless the external authorizer {provider} ({service} port {port}) allows it, whom policy {policy} asks"
+            )
+        }
+        Err(reason) => format!("{denied}: {reason}"),
+    }
 }

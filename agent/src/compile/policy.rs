@@ -33,10 +33,7 @@ pub fn policy(
         PolicyAction::Allow => Action::Allow,
         PolicyAction::Deny => Action::Deny,
         PolicyAction::Audit => Action::Audit,
-        PolicyAction::Custom => {
-            note("no external authorizer is asked: what its rules match is denied".to_owned());
-            Action::Custom
-        }
+        PolicyAction::Custom => Action::Custom,
     };
     if policy.dry_run && matches!(action, Action::Audit | Action::Custom) {
         note("a dry run of AUDIT or CUSTOM tells nothing and is not acted on".to_owned());

@@ -34,7 +34,9 @@ mod inbound {
 
         mod application;
         mod connection;
+        mod content;
         mod downstream;
+        mod external;
         mod forward;
         mod global_limit;
         mod limit;
@@ -100,7 +102,6 @@ mod outbound {
         pub(super) use self::io::UpstreamIo;
         pub(in crate::proxy) use self::io::{HttpPool, sweep};
         pub(super) use self::port::{HttpPort, Opened};
-        pub(in crate::proxy) use self::whole_request::WholeResponse;
     }
 
     mod names;
@@ -110,7 +111,7 @@ mod outbound {
     mod upstream;
 
     pub use self::http::SeenOfEndpoint;
-    pub(super) use self::http::{AgentRequest, AgentRequestError, GrpcCall, GrpcCallError, WholeResponse};
+    pub(super) use self::http::{AgentRequest, AgentRequestError, GrpcCall, GrpcCallError};
     pub(super) use self::http::{Breakers, Endpoints, HttpPool, PodEndpoints, Turns, Warmups, sweep};
     pub(super) use self::names::{Names, PodLookups};
     pub(super) use self::tcp::serve;

@@ -50,7 +50,7 @@ pub mod metrics {
     mod traffic;
 
     pub use self::configuration::{StateFile, XdsTermination};
-    pub use self::connections::Side;
+    pub use self::connections::{AuthorizerResult, Side};
     pub(in crate::telemetry) use self::custom_counters::{CountedRequest, CustomConnections};
     pub(in crate::telemetry) use self::live::OpenConnection;
     pub use self::rate_limits::{LimitCounters, LimitOutcome};

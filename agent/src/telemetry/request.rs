@@ -202,6 +202,21 @@ impl RequestRecord {
         }
     }
 
+    /// Says which AUDIT policy matches the request.
+    pub fn audited(&mut self, policy: &Arc<str>) {
+        self.ends.reporting.metrics.audited();
+        if let Some(notes) = &mut self.notes {
+            notes.audited_by = Some(policy.clone());
+        }
+    }
+
+    /// Says for the log what went wrong about the request, although it goes on.
+    pub fn note(&mut self, what: &dyn Display) {
+        if let Some(notes) = &mut self.notes {
+            notes.error.get_or_insert_with(|| what.to_string());
+        }
+    }
+
     /// Counts a piece of the request's body.
     pub fn request_data(&mut self, piece: &[u8]) {
         let messages = self.request.take(piece, self.is_grpc);

@@ -10,6 +10,7 @@ use weir_tests::mesh::{NAMESPACE, principal};
 use weir_tests::place::Place;
 use weir_tests::world::{N1, N2, Pod};
 
+use super::external_authorization::{authorizers, is_denied_by_authorizer};
 use super::inbound::{ask_pod, is_denied};
 use crate::harness::{Case, Check, note};
 
@@ -97,7 +98,10 @@ const BY_FIELD: &str = "[{when: [{key: \"request.headers[x-role]\", values: [gue
 const BY_BOTH: &str = "[{from: [{source: {principals: [\"CLIENT\"]}}], to: [{operation: {paths: [/open]}}]}]";
 const ANONYMOUS: &str = "[{from: [{source: {notPrincipals: [\"*\"]}}], to: [{operation: {paths: [/open]}}]}]";
 
-const COLUMNS: [Column; 12] = [
+/// The provider is the one of `external_authorization`, which allows what has its field.
+const CUSTOM: &str = "CUSTOM\n  provider: {name: over-grpc}";
+
+const COLUMNS: [Column; 14] = [
     column("ALLOW-path", ("ALLOW", BY_PATH), ("/open", &[]), ("200", "200")),
     column("ALLOW-other", ("ALLOW", BY_PATH), ("/x/../closed", &[]), ("403", "403")),
     column("DENY-path", ("DENY", BY_PATH), ("/x/../%6fpen", &[]), ("403", "403")),
@@ -110,6 +114,8 @@ const COLUMNS: [Column; 12] = [
     column("DENY-anon", ("DENY", ANONYMOUS), ("/open", &[]), ("200", "403")),
     column("limited", (LIMIT, BY_PATH), ("/x/../open", &[]), ("429", "429")),
     column("limit-other", (LIMIT, BY_PATH), ("/closed", &[]), ("200", "200")),
+    column("CUSTOM-deny", (CUSTOM, BY_PATH), ("/x/../%6fpen", &[]), ("403", "403")),
+    column("CUSTOM-allow", (CUSTOM, BY_PATH), ("/open", &["-Hx-ext-authz: allow"]), ("200", "200")),
 ];
 
 /// The places that ask.
@@ -158,6 +164,7 @@ fn policy(name: &str, action: &str, rules: &str) -> String {
 }
 
 fn matrix(mesh: &HttpMesh) -> Result<()> {
+    let _authorizers = authorizers(mesh)?;
     let stranger = mesh.world.nodes[N1].pod("stranger")?;
     let neighbour = mesh.world.nodes[N2].pod("neighbour")?;
     let askers = Askers { mesh, stranger, neighbour };
@@ -195,10 +202,12 @@ fn matrix(mesh: &HttpMesh) -> Result<()> {
     is_calm(mesh)
 }
 
-/// A cell: the status of the answer, 403 only with Envoy's body.
+/// A cell: the status of the answer, 403 only with Envoy's body or the authorizer's.
 fn seen_of(asked: Result<Answer>) -> String {
     match asked {
-        Ok(answer) if answer.status == 403 && !is_denied(&answer) => format!("{answer:?}"),
+        Ok(answer) if answer.status == 403 && !is_denied(&answer) && !is_denied_by_authorizer(&answer) => {
+            format!("{answer:?}")
+        }
         Ok(answer) => answer.status.to_string(),
         Err(error) => {
             let why = format!("{error:#}");

@@ -9,6 +9,8 @@ mod choice;
 mod clients;
 mod dashboards;
 mod egress;
+mod external_as_envoy;
+mod external_authorization;
 mod from_kubernetes;
 mod grpc;
 mod hosts;
@@ -43,7 +45,14 @@ pub(crate) fn cases() -> Vec<Case> {
         [load::CASES, http2::CASES, told::CASES, why::CASES, egress::CASES, tls::CASES, hosts::CASES, upstreams::CASES]
             .concat(),
         [from_kubernetes::CASES, telemetry_objects::CASES, dashboards::CASES, unanswered::CASES].concat(),
-        [inbound::CASES, inbound_changes::CASES, inbound_matrix::CASES].concat(),
+        [
+            inbound::CASES,
+            inbound_changes::CASES,
+            inbound_matrix::CASES,
+            external_authorization::CASES,
+            external_as_envoy::CASES,
+        ]
+        .concat(),
         [rate_limits::CASES, rate_limit_changes::CASES, rate_limit_service::CASES].concat(),
         [clients::CASES, grpc::CASES, streams::CASES, once::CASES, pressure::CASES].concat(),
     ]

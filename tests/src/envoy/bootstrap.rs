@@ -118,6 +118,41 @@ pub fn originator(identity: &EnvoyIdentity, http2: &Http2, peer: SocketAddr, por
     bootstrap(&listeners, &[cluster])
 }
 
+/// An Envoy that asks an external authorizer about the requests that come to loopback ports, before they go to an application: at each
+/// port with a configuration of its filter `ext_authz`. These name clusters, each with an address, and whether it speaks HTTP/2.
+#[must_use]
+pub fn asking(application: SocketAddr, clusters: &[(&str, SocketAddr, bool)], filters: &[(u16, Value)]) -> Value {
+    let listeners: Vec<Value> = filters
+        .iter()
+        .map(|(port, config)| {
+            let kind = json!({ "@type": "type.googleapis.com/envoy.extensions.filters.http.ext_authz.v3.ExtAuthz" });
+            let asks = json!({ "name": "envoy.filters.http.ext_authz", "typed_config": merged(kind, config) });
+            let route = json!([{ "match": { "prefix": "/" }, "route": { "cluster": "application" } }]);
+            let mut manager = connection_manager("asking", &route);
+            let router = manager["http_filters"][0].take();
+            manager["http_filters"] = json!([asks, router]);
+            listener(&format!("asking-{port}"), "127.0.0.1", *port, &filter("http_connection_manager", &manager))
+        })
+        .collect();
+    let all = clusters.iter().copied().chain([("application", application, false)]);
+    let clusters: Vec<Value> = all.map(|(name, address, is_http2)| plain_cluster(name, address, is_http2)).collect();
+    bootstrap(&listeners, &clusters)
+}
+
+fn plain_cluster(name: &str, address: SocketAddr, is_http2: bool) -> Value {
+    let version = if is_http2 { "http2_protocol_options" } else { "http_protocol_options" };
+    let options = json!({
+        "@type": "type.googleapis.com/envoy.extensions.upstreams.http.v3.HttpProtocolOptions",
+        "explicit_http_config": { version: {} },
+    });
+    json!({
+        "name": name, "type": "STATIC", "connect_timeout": "5s",
+        "load_assignment": { "cluster_name": name, "endpoints": [{ "lb_endpoints": [{ "endpoint": {
+            "address": socket_address(&address.ip().to_string(), address.port()) } }] }] },
+        "typed_extension_protocol_options": { "envoy.extensions.upstreams.http.v3.HttpProtocolOptions": options },
+    })
+}
+
 /// An Envoy that only serves pages: an application that speaks HTTP/1.1 and HTTP/2.
 #[must_use]
 pub fn pages() -> Value {

@@ -9,7 +9,9 @@ use super::report::{KubernetesStatus, MeshCounts, NriState, PodStatus, Status, S
 use crate::admin::sources::{AdminSources, MeshCopy, PodEntry};
 use crate::kubernetes::WatchReport;
 use crate::limits::ReachedLimit;
-use crate::model::policy_object::PolicyObject;
+use crate::model::authorization::{Action, Authorization};
+use crate::model::http::config::HttpConfig;
+use crate::model::policy_object::{PolicyObject, PolicyTarget};
 use crate::nri::NriReport;
 use crate::telemetry::connection::LiveConnection;
 use crate::tls::certificates::CertificateStatus;
@@ -41,6 +43,7 @@ fn of_mesh(sources: &AdminSources, mesh: &MeshCopy) -> Status {
         pods: pod_statuses(&pods, &certificates, &connections),
         capture: kernel_counters(sources),
         policies_as_written: policies_as_written(mesh),
+        policies_of_waypoints: policies_of_waypoints(mesh),
         warnings: Vec::new(),
     };
     status.warnings = configuration_warnings(&status);
@@ -49,6 +52,7 @@ fn of_mesh(sources: &AdminSources, mesh: &MeshCopy) -> Status {
     status.warnings.extend(certificate_warnings(&certificates));
     status.warnings.extend(pod_warnings(&status.pods));
     status.warnings.extend(policy_warnings(&pods, mesh));
+    status.warnings.extend(authorizer_warnings(mesh, &sources.mesh.routes().current()));
     status.warnings.extend((sources.warnings)());
     let dropped = sources.log.dropped_lines();
     if dropped > 0 {
@@ -65,6 +69,11 @@ fn policies_as_written(mesh: &MeshCopy) -> Vec<String> {
         std::iter::once(object.key.to_string()).chain(notes).collect()
     };
     formed.map(told).collect()
+}
+
+fn policies_of_waypoints(mesh: &MeshCopy) -> Vec<String> {
+    let elsewhere = mesh.policy_objects.iter().filter(|object| object.target == PolicyTarget::Elsewhere);
+    elsewhere.map(|object| object.key.to_string()).collect()
 }
 
 fn supervisor(sources: &AdminSources) -> SupervisorStatus {
@@ -249,6 +258,16 @@ fn policy_warnings(pods: &[PodEntry], mesh: &MeshCopy) -> Vec<String> {
         }
     }
     warnings
+}
+
+/// CUSTOM policies whose external authorizer there is none of.
+fn authorizer_warnings(mesh: &MeshCopy, config: &HttpConfig) -> Vec<String> {
+    let custom = mesh.authorizations.iter().filter(|policy| policy.action == Action::Custom && !policy.dry_run);
+    let warning = |policy: &Arc<Authorization>| {
+        let reason = config.telemetry().defaults.authorizer(&policy.provider).err()?;
+        Some(format!("policy {} denies what it matches, and nobody is asked: {reason}", policy.key))
+    };
+    custom.filter_map(warning).collect()
 }
 
 #[cfg(test)]

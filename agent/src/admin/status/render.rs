@@ -41,6 +41,13 @@ fn lines(status: &Status) -> Vec<String> {
         lines.extend([String::new(), "policies enforced as they are written".to_owned()]);
         lines.extend(status.policies_as_written.iter().map(|policy| format!("  - {policy}")));
     }
+    if !status.policies_of_waypoints.is_empty() {
+        lines.extend([
+            String::new(),
+            "policies with targetRefs, which are not enforced at pods: a waypoint may".to_owned(),
+        ]);
+        lines.extend(status.policies_of_waypoints.iter().map(|policy| format!("  - {policy}")));
+    }
     if !status.warnings.is_empty() {
         lines.extend([String::new(), "warnings".to_owned()]);
         lines.extend(status.warnings.iter().map(|warning| format!("  - {warning}")));
@@ -222,6 +229,7 @@ mod tests {
             pods: Vec::new(),
             capture: [("redirected".to_owned(), 1200)].into(),
             policies_as_written: Vec::new(),
+            policies_of_waypoints: Vec::new(),
             warnings: Vec::new(),
         }
     }

@@ -34,6 +34,9 @@ pub struct Status {
     /// Policies that say more than their L4 form, which are enforced as they are written, by key; with what of them is not.
     #[serde(default)]
     pub policies_as_written: Vec<String>,
+    /// AuthorizationPolicies that are not enforced at pods, because they have `targetRefs`.
+    #[serde(default)]
+    pub policies_of_waypoints: Vec<String>,
     /// What an operator has to attend to.
     pub warnings: Vec<String>,
 }

@@ -66,6 +66,8 @@ impl Permit {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Verdict {
     pub outcome: Result<Permit, Denied>,
+    /// An AUDIT policy that matches.
+    pub audited_by: Option<Arc<str>>,
     pub dry_run: DryRun,
 }
 
@@ -73,6 +75,8 @@ pub struct Verdict {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct AdmissionVerdict {
     pub outcome: Result<Admission, Denied>,
+    /// An AUDIT policy that matches; `None` where requests are asked about: each has its own.
+    pub audited_by: Option<Arc<str>>,
     /// Empty where requests are asked about: each has its own.
     pub dry_run: DryRun,
 }
@@ -104,11 +108,13 @@ pub(in crate::model) fn decide<'a>(
     in_force: impl Iterator<Item = InForce<'a>>,
 ) -> Verdict {
     if is_open(destination) {
-        return Verdict { outcome: Ok(Permit::new(destination, request, None)), dry_run: DryRun::default() };
+        let outcome = Ok(Permit::new(destination, request, None));
+        return Verdict { outcome, audited_by: None, dry_run: DryRun::default() };
     }
     let findings = Findings::of(&Subject::new(request, domains, Content::Bytes), in_force);
     let outcome = findings.outcome().map(|policy| Permit::new(destination, request, policy));
-    Verdict { outcome: outcome.map_err(|denied| denied.why), dry_run: findings.into_dry_run() }
+    let (outcome, audited_by) = (outcome.map_err(|denied| denied.why), findings.audited_by());
+    Verdict { outcome, audited_by, dry_run: findings.into_dry_run() }
 }
 
 /// Decides about a connection before anything that it carries is read.
@@ -120,15 +126,19 @@ pub(in crate::model) fn admit<'a>(
 ) -> AdmissionVerdict {
     if is_open(destination) {
         let admission = Admission::Bytes(Permit::new(destination, request, None));
-        return AdmissionVerdict { outcome: Ok(admission), dry_run: DryRun::default() };
+        return AdmissionVerdict { outcome: Ok(admission), audited_by: None, dry_run: DryRun::default() };
     }
     let findings = Findings::of(&Subject::new(request, domains, Content::Unread), in_force);
     let outcome = match findings.depends_on_requests() {
-        Ok(true) => return AdmissionVerdict { outcome: Ok(Admission::Requests), dry_run: DryRun::default() },
+        Ok(true) => {
+            let outcome = Ok(Admission::Requests);
+            return AdmissionVerdict { outcome, audited_by: None, dry_run: DryRun::default() };
+        }
         Ok(false) => findings.outcome().map(|policy| Admission::Bytes(Permit::new(destination, request, policy))),
         Err(denied) => Err(denied),
     };
-    AdmissionVerdict { outcome: outcome.map_err(|denied| denied.why), dry_run: findings.into_dry_run() }
+    let (outcome, audited_by) = (outcome.map_err(|denied| denied.why), findings.audited_by());
+    AdmissionVerdict { outcome, audited_by, dry_run: findings.into_dry_run() }
 }
 
 /// Decides about one request that a connection carries.

@@ -29,6 +29,12 @@ pub struct RequestDenied {
 }
 
 impl RequestDenied {
+    /// Whether an external authorizer's word would do.
+    #[must_use]
+    pub fn needs_provider(&self) -> bool {
+        matches!(self.why, Denied::NotAllowedByProvider { .. })
+    }
+
     /// The response code details with which Envoy records the refusal.
     #[must_use]
     pub fn details(&self) -> String {

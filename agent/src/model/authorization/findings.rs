@@ -155,7 +155,7 @@ impl<'a> Findings<'a> {
 
 fn is_allowed_by_provider(policy: &Authorization, subject: &Subject<'_>) -> bool {
     match subject.content {
-        Content::Request(request) => request.allowed_by_provider == Some(&*policy.provider),
+        Content::Request(request) => request.allowed_by_providers.contains(&policy.provider),
         Content::Unread | Content::Bytes => false,
     }
 }

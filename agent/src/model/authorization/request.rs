@@ -29,15 +29,15 @@ pub struct HttpRequest<'a> {
     pub head: &'a RequestHead,
     /// The claims of its token, which was verified; `None` without one.
     pub claims: Option<&'a Claims>,
-    /// The external authorizer, by the name of its provider, that was asked about this request and allows it.
-    pub allowed_by_provider: Option<&'a str>,
+    /// The external authorizers, by the names of their providers, that were asked about this request and allow it.
+    pub allowed_by_providers: &'a [Arc<str>],
 }
 
 impl<'a> HttpRequest<'a> {
     /// A request without a token, about which nobody was asked.
     #[must_use]
     pub fn of(head: &'a RequestHead) -> Self {
-        Self { head, claims: None, allowed_by_provider: None }
+        Self { head, claims: None, allowed_by_providers: &[] }
     }
 }
 

@@ -206,8 +206,9 @@ fn custom_then_deny_then_allow_decide_and_audit_and_dry_run_are_told() {
     ];
     for (method, path, is_allowed, expected, audited_by) in rows {
         let head = head(method, "a", path, &[]);
-        let allowed_by_provider = is_allowed.then_some("authz");
-        let verdict = decided(&all, &HttpRequest { allowed_by_provider, ..HttpRequest::of(&head) });
+        let authz = [text("authz")];
+        let allowed_by_providers = if is_allowed { &authz[..] } else { &[] };
+        let verdict = decided(&all, &HttpRequest { allowed_by_providers, ..HttpRequest::of(&head) });
         let outcome = verdict.outcome.map(|permit| permit.policy().cloned());
         assert_eq!((outcome, verdict.audited_by), (expected, audited_by), "{method} {path} {is_allowed}");
     }

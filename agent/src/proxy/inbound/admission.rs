@@ -86,6 +86,7 @@ pub(super) async fn admit(
         ask(pod_proxy, &workload, |mesh, destination| mesh.admit(destination, request)).outcome?;
         return Ok(Admitted::Requests(tracked));
     }
+    report_audit(pod_proxy, request, verdict.audited_by.as_deref());
     report_dry_run(pod_proxy, request, &verdict.dry_run);
     match verdict.outcome? {
         Admission::Bytes(permit) => Ok(Admitted::Bytes(permit, tracked)),
@@ -106,6 +107,7 @@ pub(super) async fn admit_bytes(
 
 fn permit_bytes(pod_proxy: &PodProxy, request: &AccessRequest, workload: &Workload) -> Result<Permit, InboundError> {
     let verdict = ask(pod_proxy, workload, |mesh, destination| mesh.authorize(destination, request));
+    report_audit(pod_proxy, request, verdict.audited_by.as_deref());
     report_dry_run(pod_proxy, request, &verdict.dry_run);
     Ok(verdict.outcome?)
 }
@@ -117,20 +119,48 @@ fn ask<T>(pod_proxy: &PodProxy, workload: &Workload, question: impl FnOnce(&Mesh
     question(&mesh, &revocation::as_destination(&pod_proxy.pod, &current, workload))
 }
 
+/// What policy says about a request.
+pub(super) struct JudgedRequest {
+    pub(super) outcome: Result<Permit, RefusedRequest>,
+    /// An AUDIT policy that matches.
+    pub(super) audited_by: Option<Arc<str>>,
+}
+
 /// Decides about one request of a connection. Where neither the mesh knows the pod nor its labels say which policies are about it,
 /// the request is refused.
-pub(super) fn permit_request(
+pub(super) fn judge_request(
     pod_proxy: &PodProxy,
     connection: &AccessRequest,
     request: &HttpRequest<'_>,
-) -> Result<Permit, RefusedRequest> {
-    let workload = workload_now(pod_proxy).unwrap_or(Err(InboundError::UnknownWorkload));
-    let workload = workload.map_err(|_| RefusedRequest::UnknownWorkload)?;
+) -> JudgedRequest {
+    let Some(Ok(workload)) = workload_now(pod_proxy) else {
+        return JudgedRequest { outcome: Err(RefusedRequest::UnknownWorkload), audited_by: None };
+    };
     let question =
         |mesh: &Mesh, destination: &Destination<'_>| mesh.authorize_request(destination, connection, request);
     let verdict = ask(pod_proxy, &workload, question);
-    report_dry_run(pod_proxy, connection, &verdict.dry_run);
-    verdict.outcome.map_err(RefusedRequest::Denied)
+    let is_final = !matches!(&verdict.outcome, Err(denied) if denied.needs_provider());
+    if is_final {
+        report_dry_run(pod_proxy, connection, &verdict.dry_run);
+    }
+    JudgedRequest {
+        outcome: verdict.outcome.map_err(RefusedRequest::Denied),
+        audited_by: verdict.audited_by.filter(|_| is_final),
+    }
+}
+
+/// Tells of a connection that an AUDIT policy matches, whatever it carries. A request is told of by its own record.
+fn report_audit(pod_proxy: &PodProxy, request: &AccessRequest, policy: Option<&str>) {
+    let Some(policy) = policy else { return };
+    pod_proxy.proxy.metrics.audited();
+    tracing::info!(
+        target: "access",
+        source = ?request.source.as_ref().map(ToString::to_string),
+        source_ip = %request.source_ip,
+        destination = %request.destination,
+        audited_by = policy,
+        "an AUDIT policy matches the connection"
+    );
 }
 
 fn report_dry_run(pod_proxy: &PodProxy, request: &AccessRequest, dry_run: &DryRun) {

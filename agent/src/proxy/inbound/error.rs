@@ -63,6 +63,9 @@ pub(super) enum RefusedRequest {
     UnknownWorkload,
     #[error(transparent)]
     Denied(#[from] RequestDenied),
+    /// Policy needs the word of an external authorizer that there is none of.
+    #[error("{denied}: {reason}")]
+    NoAuthorizer { denied: RequestDenied, reason: String },
 }
 
 impl RefusedRequest {
@@ -70,7 +73,7 @@ impl RefusedRequest {
     pub(super) fn details(&self) -> String {
         match self {
             Self::UnknownWorkload => "rbac_access_denied_matched_policy[none]".to_owned(),
-            Self::Denied(denied) => denied.details(),
+            Self::Denied(denied) | Self::NoAuthorizer { denied, .. } => denied.details(),
         }
     }
 }

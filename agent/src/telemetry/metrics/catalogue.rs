@@ -113,6 +113,9 @@ pub(super) struct Counted {
     pub(super) policy_closed_connections: Counter,
     pub(super) dry_run_denials: Counter,
     pub(super) request_denials: Counter,
+    pub(super) audited: Counter,
+    /// Labels: `result`.
+    pub(super) external_authorizations: Family<Labels<1>, Counter>,
     pub(super) accept_errors: Counter,
     pub(super) spans_exported: Counter,
     pub(super) spans_dropped: Counter,
@@ -261,6 +264,16 @@ impl Counted {
             "request_denials",
             "The total number of requests that policy has denied at their destination",
             self.request_denials.clone(),
+        );
+        weir.register(
+            "audited",
+            "The total number of requests, and of connections without any, that an AUDIT policy matches",
+            self.audited.clone(),
+        );
+        weir.register(
+            "external_authorizations",
+            "The total number of requests that an external authorizer was asked about, by what came of it (allowed, denied, error, failed_open)",
+            self.external_authorizations.clone(),
         );
         weir.register(
             "dry_run_denials",

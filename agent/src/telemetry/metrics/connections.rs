@@ -33,6 +33,30 @@ impl Side {
     }
 }
 
+/// What came of asking an external authorizer about a request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum AuthorizerResult {
+    Allowed,
+    Denied,
+    /// It said nothing of use, and the request was refused for that.
+    Failed,
+    /// It said nothing of use, and the request went on.
+    FailedOpen,
+}
+
+impl AuthorizerResult {
+    /// The value of the metrics' `result` label.
+    #[must_use]
+    pub fn label(self) -> &'static str {
+        match self {
+            Self::Allowed => "allowed",
+            Self::Denied => "denied",
+            Self::Failed => "error",
+            Self::FailedOpen => "failed_open",
+        }
+    }
+}
+
 impl Metrics {
     /// The connections that are open now, in no order.
     #[must_use]
@@ -142,6 +166,16 @@ impl Metrics {
     /// A request was denied at its destination, or ended there because policy no longer allows it.
     pub(in crate::telemetry) fn request_denied(&self) {
         self.counted.request_denials.inc();
+    }
+
+    /// An AUDIT policy matches a request, or a connection without any.
+    pub fn audited(&self) {
+        self.counted.audited.inc();
+    }
+
+    /// An external authorizer was asked about a request.
+    pub fn external_authorization(&self, result: AuthorizerResult) {
+        self.counted.external_authorizations.get_or_create(&[("result", result.label())]).inc();
     }
 
     /// A connection was allowed that a dry-run policy would have denied.

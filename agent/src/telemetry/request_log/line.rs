@@ -73,7 +73,8 @@ impl FieldsLine<'_> {
         optional(to, "details", notes.details.as_deref())?;
         optional(to, "route", notes.route.as_deref())?;
         optional(to, "request_id", line.field(Place::RequestId).as_deref())?;
-        optional(to, "user_agent", line.field(Place::UserAgent).as_deref())
+        optional(to, "user_agent", line.field(Place::UserAgent).as_deref())?;
+        optional(to, "audited_by", notes.audited_by.as_deref())
     }
 
     fn moved<W: fmt::Write>(&self, to: &mut FieldWriter<'_, W>) -> fmt::Result {

@@ -38,6 +38,8 @@ pub(in crate::telemetry) struct RequestNotes {
     /// Envoy's response code details.
     pub(in crate::telemetry) details: Option<Cow<'static, str>>,
     pub(in crate::telemetry) error: Option<String>,
+    /// The AUDIT policy that matches it.
+    pub(in crate::telemetry) audited_by: Option<Arc<str>>,
     /// When the head of the upstream's response came, after the head of the request.
     pub(in crate::telemetry) first_upstream_byte: Option<Duration>,
 }
@@ -81,6 +83,7 @@ impl RequestNotes {
             route: None,
             details: None,
             error: None,
+            audited_by: None,
             first_upstream_byte: None,
         }))
     }

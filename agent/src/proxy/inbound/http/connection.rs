@@ -8,11 +8,9 @@ use tokio_util::sync::CancellationToken;
 
 use crate::http::UpstreamPool;
 use crate::limits::{Held, Limit, LimitKind};
-use crate::model::authorization::{AccessRequest, HttpRequest, Permit};
+use crate::model::authorization::{AccessRequest, HttpRequest};
 use crate::model::http::client_cert::forwarded_client_cert;
-use crate::model::http::head::RequestHead;
-use crate::proxy::inbound::admission;
-use crate::proxy::inbound::error::RefusedRequest;
+use crate::proxy::inbound::admission::{self, JudgedRequest};
 use crate::proxy::inbound::peers::AuthenticatedPeer;
 use crate::proxy::pod::PodProxy;
 use crate::telemetry::ends::ConnectionEnds;
@@ -64,9 +62,19 @@ impl HttpConnection {
         self.access.destination.port()
     }
 
+    /// The identity that the peer has proven, as text; `None` in plaintext.
+    pub(super) fn source(&self) -> Option<String> {
+        self.access.source.as_ref().map(ToString::to_string)
+    }
+
+    /// The address and the port of the pod that the connection is to.
+    pub(super) fn destination(&self) -> SocketAddr {
+        self.access.destination
+    }
+
     /// Decides about a request as policy is now.
-    pub(super) fn permit(&self, head: &RequestHead) -> Result<Permit, RefusedRequest> {
-        admission::permit_request(&self.pod_proxy, &self.access, &HttpRequest::of(head))
+    pub(super) fn judge(&self, request: &HttpRequest<'_>) -> JudgedRequest {
+        admission::judge_request(&self.pod_proxy, &self.access, request)
     }
 
     /// A place for a request beside others of the connection, of those that its peer and the pod may have: it counts as a connection

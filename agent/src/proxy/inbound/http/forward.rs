@@ -10,6 +10,7 @@ use super::application::{self, Begun, Exchange, Sending};
 use super::connection::HttpConnection;
 use super::limit::WithinLimits;
 use super::watcher::RequestWatcher;
+use crate::ext_authz::FieldChange;
 use crate::http::{self, BodyLength, Broken, Downstream, ExchangeError, RequestBody, ResponseBody};
 use crate::model::authorization::Permit;
 use crate::model::http::head::{RequestHead, ResponseHead};
@@ -30,6 +31,8 @@ pub(super) struct Forwarding<'r, 'a, D> {
     pub(super) length: BodyLength,
     /// Of the limits of the pod.
     pub(super) within: &'r WithinLimits,
+    /// What external authorizers change about the response.
+    pub(super) response: &'r [FieldChange],
 }
 
 impl<D: Downstream> Forwarding<'_, '_, D> {
@@ -88,6 +91,7 @@ impl<D: Downstream> Forwarding<'_, '_, D> {
     ) -> Result<(), Broken> {
         proxy_headers::date(&mut response, SystemTime::now());
         self.within.tell(&mut response);
+        self.response.iter().for_each(|change| change.apply(&mut response.fields));
         if let Err(error) = self.downstream.send_response(&response, length) {
             // What the application said would break the message to the client.
             return self.fail(Reason::ProtocolError, &error).await;

@@ -3,11 +3,13 @@
 use bytes::Bytes;
 
 use super::connection::HttpConnection;
+use super::content::Replayed;
+use super::external::{Asked, Decided};
 use super::forward::Forwarding;
 use super::limit::{self, WithinLimits};
 use super::watcher::RequestWatcher;
 use crate::http::{BodyLength, Broken, Downstream};
-use crate::model::authorization::{HttpRequest, Permit};
+use crate::model::authorization::{Claims, HttpRequest, Permit};
 use crate::model::http::client_cert::set_client_cert;
 use crate::model::http::config::HttpConfig;
 use crate::model::http::head::{RequestHead, ResponseHead};
@@ -26,11 +28,13 @@ pub(super) struct CutOff;
 
 /// A request while it is served.
 pub(super) struct InboundRequest<'a, D> {
-    connection: &'a HttpConnection,
-    downstream: &'a mut D,
-    head: &'a mut RequestHead,
-    length: BodyLength,
-    watcher: RequestWatcher<'a>,
+    pub(super) connection: &'a HttpConnection,
+    pub(super) downstream: &'a mut D,
+    pub(super) head: &'a mut RequestHead,
+    pub(super) length: BodyLength,
+    pub(super) watcher: RequestWatcher<'a>,
+    /// What external authorizers have said about it.
+    pub(super) asked: Asked,
 }
 
 impl<'a, D: Downstream> InboundRequest<'a, D> {
@@ -49,7 +53,8 @@ impl<'a, D: Downstream> InboundRequest<'a, D> {
         headers.begin_request(connection.port(), head);
         set_client_cert(&mut head.fields, connection.client_cert.as_deref().map(str::as_bytes));
         let record = RequestRecord::open(&connection.ends, head);
-        Self { connection, downstream, head, length, watcher: RequestWatcher::new(record, connection) }
+        let watcher = RequestWatcher::new(record, connection);
+        Self { connection, downstream, head, length, watcher, asked: Asked::default() }
     }
 
     /// Serves the request as policy is now, and for as long as policy does not change to its disadvantage.
@@ -60,11 +65,7 @@ impl<'a, D: Downstream> InboundRequest<'a, D> {
         let outcome = if config.path_normalization().apply(self.head).is_err() {
             self.reply(Reason::BadPath).await
         } else {
-            changes.catch_up();
-            match self.connection.permit(self.head) {
-                Ok(permit) => self.forward_within_limits(config, &permit, changes).await,
-                Err(refused) => self.refuse(&refused).await,
-            }
+            self.decide_and_forward(config, None, changes).await
         };
         self.end(outcome)
     }
@@ -84,16 +85,33 @@ impl<'a, D: Downstream> InboundRequest<'a, D> {
         Ok(())
     }
 
+    async fn decide_and_forward(
+        &mut self,
+        config: &HttpConfig,
+        claims: Option<&Claims>,
+        changes: &mut PolicyChanges,
+    ) -> Result<(), Broken> {
+        match self.decide(config, claims, changes).await? {
+            Decided::Permitted(permit) => self.forward_within_limits(config, &permit, claims, changes).await,
+            Decided::Refused(refused) => self.refuse(&refused).await,
+            Decided::Answered(answer) => answer.give(self.downstream, self.head, &mut self.watcher.record).await,
+        }
+    }
+
     async fn forward_within_limits(
         &mut self,
         config: &HttpConfig,
         permit: &Permit,
+        claims: Option<&Claims>,
         changes: &mut PolicyChanges,
     ) -> Result<(), Broken> {
-        match limit::check(self.connection, config, &HttpRequest::of(self.head)).await {
+        let allowed_by_providers = &self.asked.allowed_by;
+        match limit::check(self.connection, config, &HttpRequest { head: self.head, claims, allowed_by_providers })
+            .await
+        {
             Ok(within) => {
                 within.change(self.head);
-                self.forward(permit, &within, changes).await
+                self.forward(permit, &within, claims, changes).await
             }
             Err(beyond) => {
                 let record = &mut self.watcher.record;
@@ -107,15 +125,19 @@ impl<'a, D: Downstream> InboundRequest<'a, D> {
         &mut self,
         permit: &Permit,
         within: &WithinLimits,
+        claims: Option<&Claims>,
         changes: &mut PolicyChanges,
     ) -> Result<(), Broken> {
-        let Self { connection, downstream, head, length, watcher } = self;
+        let Self { connection, downstream, head, length, watcher, asked } = self;
         let (connection, head, length) = (*connection, &**head, *length);
-        let forwarding = Forwarding { connection, downstream: &mut **downstream, watcher, head, length, within };
+        let Asked { allowed_by, response, content } = asked;
+        let mut replayed = Replayed { kept: content, downstream: &mut **downstream };
+        let forwarding = Forwarding { connection, downstream: &mut replayed, watcher, head, length, within, response };
+        let request = HttpRequest { head, claims, allowed_by_providers: allowed_by };
         let refused = tokio::select! {
             biased;
             outcome = forwarding.run(permit) => return outcome,
-            refused = until_refused(connection, head, changes) => refused,
+            refused = until_refused(connection, &request, changes) => refused,
         };
         if self.watcher.is_answered {
             self.watcher.record.denied(&refused);
@@ -149,10 +171,14 @@ impl<'a, D: Downstream> InboundRequest<'a, D> {
 }
 
 /// Resolves once policy no longer allows a request that is under way.
-async fn until_refused(connection: &HttpConnection, head: &RequestHead, changes: &mut PolicyChanges) -> RefusedRequest {
+pub(super) async fn until_refused(
+    connection: &HttpConnection,
+    request: &HttpRequest<'_>,
+    changes: &mut PolicyChanges,
+) -> RefusedRequest {
     loop {
         changes.next().await;
-        if let Err(refused) = connection.permit(head) {
+        if let Err(refused) = connection.judge(request).outcome {
             return refused;
         }
     }

@@ -9,7 +9,7 @@ use crate::model::http::head::RequestHead;
 use crate::telemetry::connection::{RefusedConnection, ResponseFlag};
 use crate::telemetry::ends::Reporter;
 use crate::telemetry::fixture::{ends, pod, strangers};
-use crate::telemetry::metrics::{LimitOutcome, Side, StateFile, XdsTermination};
+use crate::telemetry::metrics::{AuthorizerResult, LimitOutcome, Side, StateFile, XdsTermination};
 use crate::telemetry::record::ConnectionRecord;
 use crate::telemetry::request::RequestRecord;
 use crate::telemetry::request_ends::RequestEnds;
@@ -226,10 +226,10 @@ fn names_of_all_metrics() {
         istio_tcp_sockets_open gauge\nistio_xds_connection_terminations counter\nistio_xds_message counter\n\
         istio_xds_message_bytes counter\nprocess_cpu_seconds counter\nprocess_max_fds gauge\nprocess_open_fds gauge\n\
         process_resident_memory_bytes gauge\nprocess_start_time_seconds gauge\nprocess_threads gauge\n\
-        weir_accept_errors counter\nweir_capture_map_entries gauge\nweir_capture_verdicts counter\n\
+        weir_accept_errors counter\nweir_audited counter\nweir_capture_map_entries gauge\nweir_capture_verdicts counter\n\
         weir_certificate_expiry_seconds gauge\nweir_certificate_requests counter\n\
         weir_cni_calls counter\nweir_config_rejected counter\nweir_dry_run_denials counter\n\
-        weir_enrollment_refusals counter\nweir_hbone_connections_open gauge\n\
+        weir_enrollment_refusals counter\nweir_external_authorizations counter\nweir_hbone_connections_open gauge\n\
         weir_hbone_peers_distrusted counter\nweir_http_heads_parsed counter\nweir_kubernetes_watch_errors counter\nweir_last_good_age_seconds gauge\n\
         weir_late_plaintext_connections gauge\nweir_late_plaintext_ended counter\nweir_limit_reached counter\nweir_log_lines_dropped counter\n\
         weir_nri_connected gauge\nweir_nri_requests counter\nweir_policy_closed_connections counter\n\
@@ -260,6 +260,8 @@ fn everything_once(metrics: &Arc<Metrics>) -> (ConnectionRecord, OpenGuard) {
     metrics.set_nri_connected(true);
     metrics.policy_closed_connection();
     metrics.dry_run_denied();
+    metrics.audited();
+    metrics.external_authorization(AuthorizerResult::FailedOpen);
     metrics.accept_failed();
     metrics.state_write_failed(StateFile::LastGood);
     metrics.rate_limit(&"shop/web".into(), &"writes".into()).count(LimitOutcome::DryRun);
@@ -295,6 +297,8 @@ fn events_count_under_bounded_labels() {
         "weir_xds_repeated_resources_total{type=\"virtual_service\"} 3",
         "weir_policy_closed_connections_total 1",
         "weir_dry_run_denials_total 1",
+        "weir_audited_total 1",
+        "weir_external_authorizations_total{result=\"failed_open\"} 1",
         "weir_request_denials_total 1",
         "weir_rate_limit_requests_total{object=\"shop/web\",limit=\"writes\",outcome=\"dry_run\"} 1",
         "weir_rate_limit_requests_total{object=\"shop/web\",limit=\"writes\",outcome=\"limited\"} 0",
