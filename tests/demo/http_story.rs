@@ -330,15 +330,16 @@ spec:
   targetRefs: [{kind: Service, name: v2}]
   limits: [{name: each-client, local: {requests: 5, per: second, by: source}}]
 ";
-    seen(object.trim_end());
+    object.lines().for_each(seen);
     let _limit = mesh.control_plane.objects.put_for_now("demo-limit", object)?;
     let service = mesh.version("v2");
     let load = ["--requests=200", "--connections=4"];
-    let flood = wait::until("the limit is in force", DELIVERED, || {
+    wait::until("the limit is in force", DELIVERED, || {
         let flood = service.load(80, &load)?;
         ensure!(flood.statuses.contains_key(&429), "{flood:?}");
-        Ok(flood)
+        Ok(())
     })?;
+    let flood = service.load(80, &load)?;
     let of = |status| flood.statuses.get(&status).copied().unwrap_or_default();
     seen(format!("{} requests at once: {} answered, {} told 429", flood.answered, of(200), of(429)));
     let answer = service.comes_to("a request is beyond the limit", "/", &[], |answer| answer.status == 429)?;
