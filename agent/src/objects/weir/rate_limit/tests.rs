@@ -144,6 +144,6 @@ fn what_is_not_valid_is_told_with_its_field() {
         (one("global: {domain: a, descriptors: [{entries: [{key: a, value: b}]}]}"), "spec.limits[0].global.service"),
     ] {
         let told = read(&spec).expect_err(&spec);
-        assert!(told.starts_with(&format!("{field}")), "{spec}: {told}");
+        assert!(told.starts_with(field), "{spec}: {told}");
     }
 }
