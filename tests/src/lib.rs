@@ -41,6 +41,7 @@ pub mod fake_kubernetes;
 pub mod nginx;
 pub mod peers;
 pub mod test_app;
+pub mod tomcat;
 
 pub mod load;
 pub mod mesh;

@@ -17,7 +17,7 @@ pub const PORT_IN_MESH: u16 = 9105;
 /// The port of a server with TLS.
 pub const TLS_PORT: u16 = 8443;
 
-/// Starts nginx with a page at `/` and waits until it listens.
+/// Starts nginx with a page at `/`, and one at `/admin/x` that says `REACHED`, and waits until it listens.
 ///
 /// # Errors
 /// If it does not start.
@@ -55,6 +55,8 @@ fn start(place: &Place, run: &Run, server: &str, page: &str, port: u16) -> Resul
     let folder = run.folder().join(format!("nginx-{}", place.name()));
     fs::create_dir_all(folder.join("pages"))?;
     fs::write(folder.join("pages/index.html"), page)?;
+    fs::create_dir_all(folder.join("pages/admin"))?;
+    fs::write(folder.join("pages/admin/x"), "REACHED")?;
     fs::write(folder.join("nginx.conf"), configuration(server))?;
     let prefix = folder.display().to_string();
     let mut program =

@@ -122,8 +122,16 @@ impl Program {
     /// # Errors
     /// If it ends before, or does not listen in time.
     pub fn listens_on(&mut self, port: u16) -> Result<()> {
+        self.listens_within(Duration::from_secs(10), port)
+    }
+
+    /// As [`Program::listens_on`], for a program that takes longer.
+    ///
+    /// # Errors
+    /// If it ends or does not listen in time; with the end of its output.
+    pub fn listens_within(&mut self, within: Duration, port: u16) -> Result<()> {
         let what = format!("{} listens on {port}", self.what);
-        let listening = wait::until(&what, Duration::from_secs(10), || {
+        let listening = wait::until(&what, within, || {
             if let Some(status) = self.child.try_wait()? {
                 return Ok(Err(status));
             }

@@ -15,6 +15,8 @@ const LLVM: &str = "/usr/lib/llvm-22";
 
 /// Debian's own Python has it.
 const WEBSOCKETS: &str = "/usr/lib/python3/dist-packages/websockets/__init__.py";
+/// It brings no service that starts.
+const TOMCAT: &str = "/usr/share/tomcat10/bin/catalina.sh";
 
 /// Programs, or files by their whole path, the Debian packages that bring them, and why they are needed.
 const PROGRAMS: &[(&str, &str, &str)] = &[
@@ -35,6 +37,7 @@ const PROGRAMS: &[(&str, &str, &str)] = &[
     ("node", "nodejs", "Node's HTTP, as server and client"),
     ("redis-server", "redis-server", "the store of Envoy's rate limit server"),
     (WEBSOCKETS, "python3-websockets", "WebSockets, as server and client"),
+    (TOMCAT, "tomcat10-common", "a server that reads paths as Java's do"),
     ("setpriv", "util-linux", "Envoy runs without capabilities"),
     ("faketime", "faketime", "tests show what a clock that jumps does"),
 ];

@@ -20,6 +20,7 @@ pub mod authorization {
     #[cfg(test)]
     mod oracle_tests;
     mod path_match;
+    mod path_readings;
     mod policy;
     mod principal;
     mod request;

@@ -27,6 +27,7 @@ mod rate_limit_changes;
 mod rate_limit_service;
 mod rate_limits;
 mod recovery;
+mod spellings;
 mod split;
 mod streams;
 mod telemetry_objects;
@@ -45,14 +46,8 @@ pub(crate) fn cases() -> Vec<Case> {
         [load::CASES, http2::CASES, told::CASES, why::CASES, egress::CASES, tls::CASES, hosts::CASES, upstreams::CASES]
             .concat(),
         [from_kubernetes::CASES, telemetry_objects::CASES, dashboards::CASES, unanswered::CASES].concat(),
-        [
-            inbound::CASES,
-            inbound_changes::CASES,
-            inbound_matrix::CASES,
-            external_authorization::CASES,
-            external_as_envoy::CASES,
-        ]
-        .concat(),
+        [inbound::CASES, inbound_changes::CASES, inbound_matrix::CASES, spellings::CASES].concat(),
+        [external_authorization::CASES, external_as_envoy::CASES].concat(),
         [rate_limits::CASES, rate_limit_changes::CASES, rate_limit_service::CASES].concat(),
         [clients::CASES, grpc::CASES, streams::CASES, once::CASES, pressure::CASES].concat(),
     ]

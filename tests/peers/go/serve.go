@@ -87,6 +87,7 @@ func handler() http.Handler {
 		w.Header().Set("x-trailer-seen", r.Trailer.Get("x-sha256"))
 		json.NewEncoder(w).Encode(told)
 	})
+	mux.HandleFunc("/admin/", func(w http.ResponseWriter, _ *http.Request) { fmt.Fprint(w, "REACHED") })
 	mux.HandleFunc("/status/{status}", func(w http.ResponseWriter, r *http.Request) {
 		w.WriteHeader(int(number(w, r, "status")))
 	})

@@ -9,6 +9,7 @@
 //	GET  /bytes/N    N bytes of the pattern, in chunks or frames, and their SHA-256 as a trailer
 //	POST /echo       what was sent, with its length
 //	POST /sum        how many bytes were sent and their SHA-256, as JSON
+//	ANY  /admin/...  that it was reached
 //	ANY  /status/N   with this status
 //	GET  /events/N   N server-sent events; each but the first is sent once the client has confirmed the one before
 //	POST /seen/N     confirms an event

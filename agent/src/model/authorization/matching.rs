@@ -146,7 +146,7 @@ impl RequestCondition {
         let Reading { subject, claims, .. } = reading;
         match self {
             Self::Method(methods) => methods.hold(|method| method.matches(&request.head.method)),
-            Self::Path(paths) => paths.hold(|path| path.matches(subject.path())),
+            Self::Path(paths) => subject.has_path(paths, reading.is_allow),
             Self::Host(hosts) => hosts.hold(|host| request.has_host(host)),
             Self::Header { name, values } => values.hold(|value| request.has_header(name, value)),
             Self::RemoteIp(blocks) => blocks.hold(|block| subject.has_remote_ip(block)),

@@ -3,6 +3,7 @@
 use std::fmt;
 use std::sync::Arc;
 
+use super::path_readings::is_ambiguous;
 use super::string_match::StringMatch;
 
 /// One value of `paths`. It is compared with the normalised path, without the query.
@@ -74,6 +75,11 @@ impl PathMatch {
             Self::Text(StringMatch::Suffix(text)) => !text.contains(NOT_IN_PATHS),
             Self::Text(StringMatch::Presence) | Self::Template(_) => true,
         }
+    }
+
+    /// Whether servers may read what it names in more than one way: its author has this spelling in mind.
+    pub(super) fn is_ambiguous(&self) -> bool {
+        is_ambiguous(self.to_string().as_bytes())
     }
 
     pub(super) fn matches(&self, path: &[u8]) -> bool {

@@ -6,7 +6,9 @@ use std::net::IpAddr;
 use ipnet::IpNet;
 
 use super::claims::Claims;
-use super::condition::HeaderName;
+use super::condition::{HeaderName, Values};
+use super::path_match::PathMatch;
+use super::path_readings::other_readings;
 use super::policy::ServiceAccountMatch;
 use super::principal::{Principal, TrustDomains};
 use super::request::{AccessRequest, HttpRequest};
@@ -36,6 +38,8 @@ pub(in crate::model) struct Subject<'a> {
     pub(super) content: Content<'a>,
     /// Of the request; empty without one.
     path: &'a [u8],
+    /// The other ways in which servers may read it.
+    readings: OnceCell<Vec<Vec<u8>>>,
     remote_ip: OnceCell<IpAddr>,
 }
 
@@ -62,6 +66,7 @@ impl<'a> Subject<'a> {
                 Content::Request(request) => request.head.path(),
                 Content::Unread | Content::Bytes => &[],
             },
+            readings: OnceCell::new(),
             remote_ip: OnceCell::new(),
         }
     }
@@ -104,8 +109,19 @@ impl<'a> Subject<'a> {
         canonical_block(*block).contains(remote_ip)
     }
 
-    pub(super) fn path(&self) -> &'a [u8] {
-        self.path
+    /// Whether a condition on the path holds: for the path as it is and, of a policy that opens (`for_all`), for all other readings of
+    /// it; of others for any. A value that could itself be read in more than one way says how it is spelt.
+    pub(super) fn has_path(&self, paths: &Values<PathMatch>, for_all: bool) -> bool {
+        let as_it_is = |wanted: &PathMatch| wanted.matches(self.path);
+        let holds = paths.hold(as_it_is);
+        if holds != for_all {
+            return holds;
+        }
+        let mut readings = self.readings.get_or_init(|| other_readings(self.path)).iter();
+        let holds_for = |reading: &Vec<u8>| {
+            paths.hold(|wanted| wanted.matches(reading) || (wanted.is_ambiguous() && as_it_is(wanted)))
+        };
+        if for_all { readings.all(holds_for) } else { readings.any(holds_for) }
     }
 }
 
