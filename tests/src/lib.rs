@@ -16,6 +16,8 @@ pub mod run;
 
 pub mod table;
 
+pub mod disk;
+
 pub mod selection;
 
 pub mod certificates;

@@ -220,7 +220,17 @@ fn mounts_below(folder: &Path) -> Vec<PathBuf> {
     places.map(PathBuf::from).filter(|place| place.starts_with(folder)).collect()
 }
 
+/// Has every file system below a folder go on that stands still: what waits for it cannot be killed, nor can it go.
+fn thaw_below(folder: &Path) {
+    for mounted in mounts_below(folder) {
+        // Fails where it does not stand still.
+        let _ =
+            process::Command::new("fsfreeze").arg("--unfreeze").arg(&mounted).stderr(process::Stdio::null()).status();
+    }
+}
+
 fn take_down(name: &str) -> Result<()> {
+    thaw_below(&Path::new(HOME).join(name));
     cgroup::remove(&cgroup::root()?.join(name))?;
     for namespace in namespace::with_prefix(&format!("{name}-")) {
         namespace::delete(&namespace)?;

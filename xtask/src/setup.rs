@@ -40,6 +40,8 @@ const PROGRAMS: &[(&str, &str, &str)] = &[
     (TOMCAT, "tomcat10-common", "a server that reads paths as Java's do"),
     ("setpriv", "util-linux", "Envoy runs without capabilities"),
     ("faketime", "faketime", "tests show what a clock that jumps does"),
+    ("mkfs.ext4", "e2fsprogs", "tests show what a disk that stands still does"),
+    ("fsfreeze", "util-linux", "tests show what a disk that stands still does"),
 ];
 
 /// Installs packages. While it does, Debian's policy is that no service (nginx) starts; only what was put there is taken back.

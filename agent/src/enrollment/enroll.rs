@@ -4,12 +4,14 @@
 use std::sync::Arc;
 
 use super::error::EnrollmentError;
+use super::list_writer::NotWritten;
 use super::netns::{Netns, NetnsError};
 use super::pod::{Changeable, EnrolledPod, PodSpec};
 use super::registry::Enrollment;
 
 impl Enrollment {
-    /// Enrols a pod: opens the listeners in its namespace, captures it, remembers it. All or nothing.
+    /// Enrols a pod: opens the listeners in its namespace, captures it, remembers it. All or nothing; where the disk stands
+    /// still it is remembered as soon as that goes on.
     ///
     /// # Errors
     /// See [`EnrollmentError`]; nothing is left of the attempt, and no other pod is touched.
@@ -19,10 +21,17 @@ impl Enrollment {
             return Err(EnrollmentError::DuplicateUid(spec.uid));
         }
         let pod = self.enroll_unsaved(spec)?;
-        if let Err(error) = self.save() {
-            // The error worth reporting is the first one.
-            let _ = self.remove(&pod.spec.uid);
-            return Err(EnrollmentError::Store(error));
+        match self.save() {
+            Ok(()) => {}
+            Err(NotWritten::Failed(error)) => {
+                // The error worth reporting is the first one.
+                let _ = self.remove(&pod.spec.uid);
+                return Err(EnrollmentError::Store(error));
+            }
+            Err(error @ NotWritten::Stalled) => {
+                // Nobody knows for how long, and a pod must be able to start meanwhile.
+                tracing::warn!(uid = pod.spec.uid, %error, "the list of enrolled pods does not name the pod yet");
+            }
         }
         Ok(pod)
     }

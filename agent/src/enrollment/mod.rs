@@ -12,7 +12,7 @@
 //! | `unenroll_all` | the uninstallation of Weir |
 //!
 //! All of them meet in `registry`, where one pod at a time is captured or released, and only while this agent is the one
-//! that may (`ownership`).
+//! that may (`ownership`). The list on disk is written by `list_writer`, and nobody waits long for the disk.
 
 pub mod api {
     //! The enrolment API on a Unix socket: `server` is the gRPC service, `client` what the commands use, `check` what a
@@ -46,6 +46,7 @@ mod enroll;
 mod error;
 mod forwarding;
 mod interface_addresses;
+mod list_writer;
 mod listeners;
 pub mod netns;
 mod ownership;

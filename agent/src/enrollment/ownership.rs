@@ -6,8 +6,11 @@ use parking_lot::{Condvar, Mutex, MutexGuard};
 /// See the module.
 #[derive(Debug, Default)]
 pub(super) struct Ownership {
+    /// Locked while a pod is enrolled or unenrolled.
     owner: Mutex<Owner>,
     decided: Condvar,
+    /// The same, for who only asks.
+    now: Mutex<Owner>,
 }
 
 /// Who may enrol and unenrol pods.
@@ -31,15 +34,16 @@ impl Ownership {
         (*owner == Owner::ThisAgent).then_some(owner)
     }
 
-    /// The owner now. Waits while a pod is being enrolled or unenrolled.
+    /// The owner now. Never waits for a pod that is being enrolled or unenrolled.
     pub(super) fn owner(&self) -> Owner {
-        *self.owner.lock()
+        *self.now.lock()
     }
 
     /// Changes the owner. Waits while a pod is being enrolled or unenrolled; none is while the result is held.
     pub(super) fn pass_to(&self, owner: Owner) -> Turn<'_> {
         let mut current = self.owner.lock();
         *current = owner;
+        *self.now.lock() = owner;
         self.decided.notify_all();
         current
     }
@@ -65,5 +69,12 @@ mod tests {
             assert_eq!(waiting.join().expect("it does not panic"), gets_turn);
             assert_eq!(ownership.owner(), decision);
         }
+    }
+
+    #[test]
+    fn who_only_asks_does_not_wait_for_a_turn_to_end() {
+        let ownership = Ownership::default();
+        let turn = ownership.turn();
+        assert_eq!((turn.is_some(), ownership.owner()), (true, Owner::ThisAgent));
     }
 }

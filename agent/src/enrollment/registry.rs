@@ -12,6 +12,7 @@ use tokio::sync::{mpsc, watch};
 
 use super::error::EnrollmentError;
 use super::forwarding::Forwarding;
+use super::list_writer::{ListWriter, NotWritten};
 use super::listeners::{self, Enrolled};
 use super::netns::{Netns, NetnsError};
 use super::ownership::{Owner, Ownership, Turn};
@@ -28,7 +29,8 @@ pub struct Enrollment {
     pub(super) capture: Arc<Capture>,
     metrics: Arc<Metrics>,
     limits: Arc<NodeLimits>,
-    pub(super) store: PodStore,
+    /// The list on disk.
+    pub(super) list: ListWriter,
     /// Holds duplicates of the listeners.
     pub(super) supervisor: Arc<SupervisorLink>,
     /// By uid.
@@ -56,12 +58,13 @@ impl Enrollment {
         supervisor: Arc<SupervisorLink>,
     ) -> (Arc<Self>, mpsc::UnboundedReceiver<Enrolled>) {
         let (arrivals, stream) = mpsc::unbounded_channel();
+        let list = ListWriter::new(store);
         let (pods, ownership, unsaved, lost_sandboxes, forwarding) = Default::default();
         let enrollment = Self {
             capture,
             metrics,
             limits,
-            store,
+            list,
             supervisor,
             pods,
             ownership,
@@ -104,11 +107,23 @@ impl Enrollment {
     }
 
     /// Stops enrolling and unenrolling pods, until [`resume`](Self::resume) or [`hand_over`](Self::hand_over): a successor
-    /// takes over. Those who ask meanwhile wait.
+    /// takes over. Those who ask meanwhile wait. It is not done while the disk has yet to take a list, which would end in the
+    /// place of the successor's; pods come and go until then.
     pub fn freeze(&self) {
-        let _turn = self.ownership.pass_to(Owner::Undecided);
-        if self.is_unsaved() && self.save().is_err() {
-            tracing::warn!("the successor finds an outdated list of enrolled pods");
+        loop {
+            self.list.wait_until_idle();
+            let turn = self.ownership.pass_to(Owner::Undecided);
+            let saved = if self.is_unsaved() { self.save() } else { Ok(()) };
+            match saved {
+                Ok(()) => return,
+                Err(NotWritten::Failed(error)) => {
+                    tracing::warn!(%error, "the successor finds an outdated list of enrolled pods");
+                    return;
+                }
+                Err(NotWritten::Stalled) => {}
+            }
+            drop(turn);
+            drop(self.ownership.pass_to(Owner::ThisAgent));
         }
     }
 
@@ -202,11 +217,12 @@ impl Enrollment {
     /// Writes the list to disk, and its length to the metrics.
     ///
     /// # Errors
-    /// When the state directory cannot be written; it is tried again later.
-    pub(super) fn save(&self) -> std::io::Result<()> {
-        let pods = self.pods.lock();
-        self.metrics.set_pods(pods.len());
-        let saved = self.store.save(pods.values().map(|pod| pod.current_spec()));
+    /// When the state directory cannot be written, or its disk stands still; it is tried again later.
+    pub(super) fn save(&self) -> Result<(), NotWritten> {
+        // Not held while the disk is waited for: who serves questions asks for pods, too.
+        let list: Vec<PodSpec> = self.pods().iter().map(|pod| pod.current_spec()).collect();
+        self.metrics.set_pods(list.len());
+        let saved = self.list.write(list);
         self.unsaved.store(saved.is_err(), Ordering::Relaxed);
         if saved.is_err() {
             self.metrics.state_write_failed(StateFile::EnrolledPods);

@@ -30,7 +30,7 @@ struct Due {
 impl Enrollment {
     /// Enrols again the pods that a former agent on this node had enrolled, and forgets those that died meanwhile.
     pub fn restore(&self) {
-        let list = self.store.load();
+        let list = self.list.load();
         let mut is_as_listed = true;
         for spec in list {
             let (uid, name) = (spec.uid.clone(), format!("{}/{}", spec.namespace, spec.name));
