@@ -28,6 +28,8 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use tokio::net::{TcpListener, TcpStream};
 use tokio_rustls::TlsAcceptor;
 
+/// Bytes before each message of gRPC: whether it is compressed, and its length.
+pub(crate) const GRPC_HEADER: usize = 5;
 const DAY: Duration = Duration::from_secs(86_400);
 
 /// Where it listens, what it proves itself with, and who it signs as.
@@ -113,7 +115,7 @@ async fn connection(ca: Arc<Ca>, acceptor: &TlsAcceptor, tcp: TcpStream) -> Resu
     Ok(server.serve_connection(TokioIo::new(tls), service).await?)
 }
 
-fn acceptor(chain: &Path, key: &Path) -> Result<TlsAcceptor> {
+pub(crate) fn acceptor(chain: &Path, key: &Path) -> Result<TlsAcceptor> {
     let chain = CertificateDer::pem_file_iter(chain)?.collect::<Result<_, _>>()?;
     let mut config = ServerConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
         .with_protocol_versions(&[&rustls::version::TLS13])?
@@ -125,7 +127,8 @@ fn acceptor(chain: &Path, key: &Path) -> Result<TlsAcceptor> {
 
 async fn respond(ca: Arc<Ca>, request: Request<Incoming>) -> Result<Response<Body>> {
     let message = request.into_body().collect().await?.to_bytes();
-    let csr = CertificateSigningRequestParams::from_pem(&first_text(&message)?)?;
+    let message = message.get(GRPC_HEADER..).context("a gRPC message has five bytes of header")?;
+    let csr = CertificateSigningRequestParams::from_pem(&text_field(message, 1)?)?;
     let (answer, identity) = ca.answer_for(&csr)?;
     println!("{}", serde_json::json!({ "identity": identity, "answer": format!("{answer:?}") }));
     let chain = match answer {
@@ -137,7 +140,8 @@ async fn respond(ca: Arc<Ca>, request: Request<Incoming>) -> Result<Response<Bod
     };
     let mut trailers = HeaderMap::new();
     trailers.insert("grpc-status", HeaderValue::from_static("0"));
-    let body = Full::new(reply(&chain).into()).with_trailers(async { Some(Ok(trailers)) });
+    let body = Full::new(grpc_message(chain.iter().map(|part| (1, &**part))).into())
+        .with_trailers(async { Some(Ok(trailers)) });
     Ok(Response::builder().header("content-type", "application/grpc").body(body.boxed_unsync())?)
 }
 
@@ -190,16 +194,16 @@ impl Ca {
     }
 }
 
-/// Field 1 of a message with the five bytes of gRPC before it: the signing request.
-fn first_text(message: &[u8]) -> Result<String> {
-    let mut rest = message.get(5..).context("a gRPC message has five bytes of header")?;
+/// A field of a protobuf message that is a text: the first of that number.
+pub(crate) fn text_field(message: &[u8], number: u64) -> Result<String> {
+    let mut rest = message;
     while let Some((tag, after)) = varint(rest) {
         match tag & 7 {
             0 => rest = varint(after).context("a number")?.1,
             2 => {
                 let (length, after) = varint(after).context("a length")?;
                 let (text, after) = after.split_at_checked(usize::try_from(length)?).context("as many bytes")?;
-                if tag >> 3 == 1 {
+                if tag >> 3 == number {
                     return Ok(String::from_utf8(text.to_vec())?);
                 }
                 rest = after;
@@ -207,7 +211,7 @@ fn first_text(message: &[u8]) -> Result<String> {
             kind => bail!("a field of kind {kind}"),
         }
     }
-    bail!("no field 1")
+    bail!("no field {number}")
 }
 
 fn varint(bytes: &[u8]) -> Option<(u64, &[u8])> {
@@ -216,11 +220,11 @@ fn varint(bytes: &[u8]) -> Option<(u64, &[u8])> {
     Some((value, &bytes[end + 1..]))
 }
 
-/// The texts as repeated field 1, with the five bytes of gRPC before them.
-fn reply(texts: &[String]) -> Vec<u8> {
+/// A protobuf message of texts, each with the number of its field, and gRPC's header before it.
+pub(crate) fn grpc_message<'a>(fields: impl IntoIterator<Item = (u8, &'a str)>) -> Vec<u8> {
     let mut message = Vec::new();
-    for text in texts {
-        message.push(0x0a);
+    for (number, text) in fields {
+        message.push(number << 3 | 2);
         let mut length = text.len();
         while length >= 0x80 {
             message.push(0x80 | length.to_le_bytes()[0] & 0x7f);
@@ -229,6 +233,6 @@ fn reply(texts: &[String]) -> Vec<u8> {
         message.push(length.to_le_bytes()[0]);
         message.extend_from_slice(text.as_bytes());
     }
-    let length = u32::try_from(message.len()).expect("certificates are small");
+    let length = u32::try_from(message.len()).expect("messages are small");
     [&[0][..], &length.to_be_bytes(), &message].concat()
 }

@@ -20,6 +20,7 @@ mod kube_api;
 mod link;
 mod load;
 mod many;
+mod partial_ads;
 mod pattern;
 mod paused;
 mod probed;
@@ -91,6 +92,8 @@ enum Act {
     Dial(dial::Dial),
     /// Be a certificate authority that does what a file says.
     Ca(ca::Ca),
+    /// Be a control plane that answers some types only.
+    PartialAds(partial_ads::PartialAds),
     /// Be a Kubernetes API server for what is in a folder.
     KubeApi(kube_api::KubeApi),
     /// Carry frames between two tap devices, late, and lose some.
@@ -145,6 +148,7 @@ fn main() -> Result<()> {
             Act::Many(many) => many::run(many).await,
             Act::Paused(paused) => paused::run(paused).await,
             Act::Ca(ca) => ca::serve(ca).await,
+            Act::PartialAds(ads) => partial_ads::serve(ads).await,
             Act::KubeApi(api) => kube_api::serve(api).await,
             Act::Tls { .. } | Act::TlsServe { .. } | Act::Link(_) | Act::Dial(_) | Act::Hostile(_) => {
                 unreachable!("handled before the runtime")

@@ -4,14 +4,17 @@ use std::fs;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
-use weir_tests::agent::{Agent, AgentOptions};
+use weir_tests::agent::{Agent, AgentOptions, Misconfigured};
 use weir_tests::certificates::{Authority, Presented};
+use weir_tests::control_plane::PORT;
 use weir_tests::mesh::{Mesh, NAMESPACE, ip, workload_entry};
 use weir_tests::objects::{ObjectFolder, authorization_policy};
+use weir_tests::partial_ads::PartialAds;
 use weir_tests::test_app::{self, ECHO};
 use weir_tests::wait;
-use weir_tests::world::{N1, Pod, World};
+use weir_tests::world::{FABRIC, N1, Pod, World};
 
+use crate::count::{Counter, OPENED};
 use crate::harness::{Case, Check};
 use crate::trust::{naming_roots, visit};
 
@@ -23,6 +26,10 @@ pub(crate) const CASES: &[Case] = &[
     Case {
         name: "delivery: a control plane that accepts only small requests is followed all the same",
         check: Check::OwnMesh(small_requests),
+    },
+    Case {
+        name: "delivery: five seconds after addresses and L4 policies an agent serves without what else was not answered, and names it",
+        check: Check::OwnMesh(unanswered),
     },
     Case {
         name: "delivery: a node by itself, from objects and ready certificates",
@@ -190,4 +197,40 @@ fn small_requests(mesh: &mut Mesh) -> Result<()> {
     let seen = test_app::probe(&mesh.client.place, gone, ECHO, "x")?;
     ensure!(seen.received.is_empty(), "what was removed in the meantime is still served: {seen:?}");
     test_app::echoes(&mesh.client.place, mesh.far.ipv4(), ECHO).map(drop)
+}
+
+/// What a control plane for ztunnel alone does not have.
+const MISSING: [&str; 3] = ["mesh_config", "authorization_policy", "peer_authentication"];
+
+fn unanswered(mesh: &mut Mesh) -> Result<()> {
+    let plane = PartialAds::start(mesh)?;
+    mesh.agents[N1].kill()?;
+    // Without a configuration of former days.
+    let mut agent = mesh.agents[N1].successor().misconfigured(Misconfigured::ControlPlane(plane.url()));
+    agent.add_flags([format!("--ca-address=https://{FABRIC}:{PORT}")]);
+    agent.launch()?;
+    agent.logs_line(0, &["configuration stream is up"])?;
+    agent.is_not_ready_for("configuration", WITHIN)?;
+    agent.becomes_ready()?;
+    let line = agent.logs_line(0, &["the control plane has not answered these types: serving without"])?;
+    let status = agent.weir(&["status"])?.stdout;
+    let warning = status.lines().find(|line| line.contains(": connections are served without"));
+    let warning = warning.with_context(|| format!("no warning in {status}"))?;
+    for missing in MISSING {
+        ensure!(line.contains(missing), "the log says {line}");
+        ensure!(warning.contains(missing), "the status says {warning}");
+    }
+    ensure!(!warning.contains("address"), "addresses were answered: {warning}");
+    agent.enroll(&mesh.client, NAMESPACE, mesh.client.name())?;
+    let opened = Counter::of(&agent, OPENED, &[("reporter", "source")])?;
+    test_app::echoes(&mesh.client.place, mesh.outsider.ipv4(), ECHO).context("connections are served without")?;
+    opened.grows_by(1.0)?;
+    plane.answers_all()?;
+    wait::until("nothing is missing any more", WITHIN, || {
+        let status = agent.weir(&["status"])?.stdout;
+        ensure!(!status.contains("connections are served without"), "{status}");
+        Ok(())
+    })?;
+    mesh.agents[N1] = agent;
+    Ok(())
 }

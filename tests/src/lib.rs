@@ -54,6 +54,7 @@ pub mod attack;
 pub mod collector;
 
 pub mod fake_ca;
+pub mod partial_ads;
 
 pub mod cluster;
 
