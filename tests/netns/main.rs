@@ -10,6 +10,7 @@ use weir_tests::selection::Selection;
 
 mod bulk;
 mod capture;
+mod certificates;
 mod cni;
 mod count;
 mod delivery;
@@ -53,7 +54,7 @@ fn table() -> Vec<Case> {
     [
         [kit::CASES, capture::CASES, listening::CASES, traffic::CASES].concat(),
         [outbound::CASES, refusals::CASES, services::CASES, leave::CASES].concat(),
-        [ports::CASES, wire::CASES, identity::CASES, trust::CASES].concat(),
+        [ports::CASES, wire::CASES, identity::CASES, trust::CASES, certificates::CASES].concat(),
         input::cases(),
         [policy::CASES, matrix::CASES, probes::CASES, interfaces::CASES, inner::CASES].concat(),
         [enrollment::CASES, cni::CASES, kubernetes::CASES].concat(),

@@ -124,6 +124,12 @@ impl ControlPlane {
         &self.state
     }
 
+    /// What it has logged since it was started the last time.
+    #[must_use]
+    pub fn log(&self) -> String {
+        self.program.as_ref().map(|program| program.stdout() + &program.stderr()).unwrap_or_default()
+    }
+
     /// The end of its log.
     #[must_use]
     pub fn tail(&self) -> String {
