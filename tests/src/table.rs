@@ -83,7 +83,11 @@ impl Table {
             println!("took down what killed runs left: {}", gone.join(" "));
         }
         let strict = std::env::var("CI").is_ok_and(|value| !value.is_empty() && value != "false");
-        Ok(Self { passed: 0, failed: 0, skipped: 0, strict, figures: Vec::new() })
+        Ok(Self::empty(strict))
+    }
+
+    fn empty(strict: bool) -> Self {
+        Self { passed: 0, failed: 0, skipped: 0, strict, figures: Vec::new() }
     }
 
     /// Runs cases on a fixture. `prefix` goes before their names; `missing` is what all of them need and this machine
@@ -144,4 +148,77 @@ fn message(panic: &(dyn std::any::Any + Send)) -> String {
 fn indented(text: &str) -> String {
     let cut = |line: &str| line.chars().take(LINE).collect::<String>();
     text.lines().map(|line| format!("        {}", cut(line))).collect::<Vec<_>>().join("\n")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Counts how often it was used, and how often it was given up.
+    #[derive(Debug, Default)]
+    struct Counted {
+        checks: u32,
+        abandoned: u32,
+    }
+
+    impl Fixture for &mut Counted {
+        /// Given how many checks were before it.
+        type Check = fn(u32) -> Result<()>;
+
+        fn check(&mut self, check: Self::Check) -> Result<()> {
+            self.checks += 1;
+            check(self.checks - 1)
+        }
+
+        fn abandon(&mut self) {
+            self.abandoned += 1;
+        }
+    }
+
+    fn case(check: fn(u32) -> Result<()>) -> Case<fn(u32) -> Result<()>> {
+        Case { name: "kind: a case", check }
+    }
+
+    /// What a table says of cases: passed, failed, skipped; then how often they were tried, and their fixture given up; and the exit
+    /// code.
+    fn told(
+        strict: bool,
+        missing: Option<&str>,
+        cases: &[Case<fn(u32) -> Result<()>>],
+    ) -> ([u32; 3], [u32; 2], String) {
+        let (mut table, mut fixture) = (Table::empty(strict), Counted::default());
+        table.run("", cases, &mut fixture, missing);
+        let counts = [table.passed, table.failed, table.skipped];
+        (counts, [fixture.checks, fixture.abandoned], format!("{:?}", table.finish()))
+    }
+
+    fn code(code: ExitCode) -> String {
+        format!("{code:?}")
+    }
+
+    #[test]
+    fn a_case_that_fails_once_is_red_though_it_would_pass_a_second_try() {
+        fn fails_at_first(before: u32) -> Result<()> {
+            if before == 0 { Err(anyhow!("at first")) } else { Ok(()) }
+        }
+        fn panics_at_first(before: u32) -> Result<()> {
+            assert!(before > 0, "at first");
+            Ok(())
+        }
+        for check in [fails_at_first, panics_at_first] {
+            assert_eq!(told(false, None, &[case(check)]), ([0, 1, 0], [1, 1], code(ExitCode::FAILURE)));
+            // Nor does a good case after it make up for it; that one gets a fixture of which nothing bad is known.
+            assert_eq!(told(false, None, &[case(check); 2]), ([1, 1, 0], [2, 1], code(ExitCode::FAILURE)));
+        }
+        assert_eq!(told(false, None, &[case(|_| Ok(())); 2]), ([2, 0, 0], [2, 0], code(ExitCode::SUCCESS)));
+    }
+
+    #[test]
+    fn what_cannot_be_checked_here_is_red_where_all_must_be() {
+        let skips: fn(u32) -> Result<()> = |_| Err(Skip("nothing here".to_owned()).into());
+        for (missing, check, tries) in [(None, skips, 1), (Some("a kernel"), (|_| Ok(())) as fn(u32) -> _, 0)] {
+            assert_eq!(told(false, missing, &[case(check)]), ([0, 0, 1], [tries, 0], code(ExitCode::SUCCESS)));
+            assert_eq!(told(true, missing, &[case(check)]), ([0, 1, 0], [tries, 1], code(ExitCode::FAILURE)));
+        }
+    }
 }
