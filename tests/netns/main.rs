@@ -45,6 +45,7 @@ mod supervisor;
 mod telemetry;
 mod traffic;
 mod trust;
+mod very_many;
 mod wire;
 
 use harness::Case;
@@ -63,7 +64,7 @@ fn table() -> Vec<Case> {
         interop::cases(),
         [resilience::CASES, supervisor::CASES, succession::CASES].concat(),
         faults::cases(),
-        limits::CASES.to_vec(),
+        [limits::CASES, very_many::CASES].concat(),
         leaks::CASES.to_vec(),
     ]
     .concat()

@@ -1,5 +1,7 @@
 //! Attacks that cases and the isolation bench share: what is started where. `weir-test-app hostile` is most of what runs.
 
+use std::fmt::Write as _;
+use std::fs;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
@@ -11,6 +13,7 @@ use crate::mesh::{Mesh, NAMESPACE};
 use crate::objects::WorkloadEntry;
 use crate::place::Place;
 use crate::program::Program;
+use crate::run::Run;
 use crate::wait;
 use crate::world::Pod;
 
@@ -177,4 +180,23 @@ fn filter(pod: &Pod, act: &str, what: &[&str]) -> Result<()> {
     let netns = format!("--net={}", pod.netns().path().display());
     let rule = [&["nsenter", &*netns, "iptables", act, "INPUT", "-p", "tcp"], what, &["-j", "DROP"]].concat();
     pod.place.run(&rule).map(drop)
+}
+
+/// Gives a pod very many addresses, on interfaces of their own: so many on so many. (The kernel compares a new address with all
+/// others of its interface.)
+///
+/// # Errors
+/// If the kernel refuses, or it takes longer.
+pub fn give_addresses(pod: &Pod, run: &Run, interfaces: u32, each: u32, within: Duration) -> Result<()> {
+    let mut commands = String::new();
+    for interface in 0..interfaces {
+        let _ = writeln!(commands, "link add many{interface} type veth peer name none{interface}");
+        for number in 0..each {
+            let [_, a, b, c] = (interface * each + number).to_be_bytes();
+            let _ = writeln!(commands, "addr add 100.{}.{b}.{c}/32 dev many{interface}", 64 + a);
+        }
+    }
+    let file = run.folder().join("addresses");
+    fs::write(&file, commands)?;
+    pod.place.run_within(within, &["ip", "-batch", &file.display().to_string()]).map(drop)
 }

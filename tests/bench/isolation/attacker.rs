@@ -1,7 +1,6 @@
 //! What an attack consists of while it goes on: programs in pods, or something that is done to the mesh. It ends when it is
 //! dropped.
 
-use std::fmt::Write as _;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::{self, JoinHandle};
@@ -10,6 +9,7 @@ use std::time::Duration;
 use anyhow::{Result, ensure};
 use nix::sys::resource::{Resource, getrlimit};
 use weir_tests::agent::Agent;
+use weir_tests::attack;
 use weir_tests::control_plane::ControlPlane;
 use weir_tests::mesh::NAMESPACE;
 use weir_tests::objects::{ObjectFolder, WorkloadEntry};
@@ -23,7 +23,7 @@ use super::stage::Stage;
 const BETWEEN_CHANGES: Duration = Duration::from_millis(50);
 /// Idle connections where there are to be very many.
 const VERY_MANY: u64 = 20_000;
-/// Interfaces and the addresses of each. (The kernel compares a new address with all others of its interface.)
+/// Interfaces and the addresses of each.
 const INTERFACES: u32 = 400;
 const ADDRESSES_PER_INTERFACE: u32 = 500;
 /// How long giving them takes at most.
@@ -140,16 +140,6 @@ pub(crate) fn very_many() -> Result<u64> {
 
 /// Gives the hostile pod very many addresses.
 pub(crate) fn give_many_addresses(stage: &Stage) -> Result<()> {
-    let mut commands = String::new();
-    for interface in 0..INTERFACES {
-        let _ = writeln!(commands, "link add many{interface} type veth peer name none{interface}");
-        for number in 0..ADDRESSES_PER_INTERFACE {
-            let [_, a, b, c] = (interface * ADDRESSES_PER_INTERFACE + number).to_be_bytes();
-            let _ = writeln!(commands, "addr add 100.{}.{b}.{c}/32 dev many{interface}", 64 + a);
-        }
-    }
-    let file = stage.mesh.world.run().folder().join("addresses");
-    std::fs::write(&file, commands)?;
-    let ip = ["ip", "-batch", &file.display().to_string()];
-    stage.hostile.place.run_within(ADDRESSES_WITHIN, &ip).map(drop)
+    let run = stage.mesh.world.run();
+    attack::give_addresses(&stage.hostile, run, INTERFACES, ADDRESSES_PER_INTERFACE, ADDRESSES_WITHIN)
 }
