@@ -45,13 +45,17 @@ pub enum LimitKind {
     MetricSeries,
     /// Sources of requests that rate limits of the pod count by themselves.
     RateLimitSources,
+    /// Bytes of the pod's access lines that wait to be written.
+    LogBytes,
+    /// Spans of the pod's requests that wait to be exported.
+    WaitingSpans,
 }
 
 /// How many kinds of limits there are.
 const KINDS: usize = LimitKind::ALL.len();
 
 impl LimitKind {
-    pub const ALL: [Self; 16] = [
+    pub const ALL: [Self; 18] = [
         Self::OutboundConnections,
         Self::InboundConnections,
         Self::PendingConnects,
@@ -68,6 +72,8 @@ impl LimitKind {
         Self::AgentRequests,
         Self::MetricSeries,
         Self::RateLimitSources,
+        Self::LogBytes,
+        Self::WaitingSpans,
     ];
 
     /// The value of the metrics' `limit` label, and the name in `weir status`.
@@ -90,6 +96,8 @@ impl LimitKind {
             Self::AgentRequests => "agent_requests",
             Self::MetricSeries => "metric_series",
             Self::RateLimitSources => "rate_limit_sources",
+            Self::LogBytes => "log_bytes",
+            Self::WaitingSpans => "waiting_spans",
         }
     }
 }
@@ -229,6 +237,17 @@ impl Limit {
         permits.map(SemaphorePermit::forget).is_ok()
     }
 
+    /// As [`Self::try_take_many`], of what all pods take from one store of which `free` are left: false also where the pod would
+    /// hold more than it leaves. So a pod that holds little finds room, however many others hold as much as they may.
+    #[must_use]
+    pub fn try_take_share(&self, count: u32, free: usize) -> bool {
+        if self.held() as usize + count as usize > free {
+            self.count_reached();
+            return false;
+        }
+        self.try_take_many(count)
+    }
+
     /// Gives back what [`Self::try_take_many`] took.
     pub fn give_back(&self, count: u32) {
         self.free.add_permits(count as usize);
@@ -286,6 +305,28 @@ mod tests {
         assert_eq!(other.reached(), []);
         let counted = node.reached().into_iter().filter(|(_, times)| *times > 0).collect::<Vec<_>>();
         assert_eq!(counted, [("inbound_connections", 1)]);
+    }
+
+    #[test]
+    fn pods_that_take_all_they_may_leave_as_much_for_the_next() {
+        let node = NodeLimits::new(|_| 1000);
+        let pods = [(); 3].map(|()| node.for_pod());
+        let mut free = 120;
+        let mut take_all = |pods: &[PodLimits]| {
+            while pods.iter().any(|pod| pod.of(LimitKind::WaitingSpans).try_take_share(1, free)) {
+                free -= 1;
+            }
+            free
+        };
+        assert_eq!(take_all(&pods[..1]), 60, "one has half");
+        assert_eq!(pods[0].of(LimitKind::WaitingSpans).held(), 60);
+        assert_eq!(take_all(&pods), 15, "the next has half of what that one left, and so on");
+        assert_eq!(pods.map(|pod| pod.of(LimitKind::WaitingSpans).held()), [60, 30, 15]);
+        let small = NodeLimits::new(|_| 2).for_pod();
+        let limit = small.of(LimitKind::LogBytes);
+        assert!(limit.try_take_share(2, 1000) && !limit.try_take_share(1, 1000), "its own maximum counts, too");
+        limit.give_back(2);
+        assert!(limit.try_take_share(1, 1000));
     }
 
     #[test]

@@ -40,6 +40,7 @@ mod probes;
 mod refusals;
 mod resilience;
 mod services;
+mod shares;
 mod succession;
 mod supervisor;
 mod telemetry;
@@ -64,7 +65,7 @@ fn table() -> Vec<Case> {
         interop::cases(),
         [resilience::CASES, supervisor::CASES, succession::CASES].concat(),
         faults::cases(),
-        [limits::CASES, very_many::CASES].concat(),
+        [limits::CASES, shares::CASES, very_many::CASES].concat(),
         leaks::CASES.to_vec(),
     ]
     .concat()

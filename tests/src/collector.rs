@@ -4,6 +4,7 @@
 use std::time::Duration;
 
 use anyhow::{Context, Result};
+use nix::sys::signal::Signal;
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
@@ -74,6 +75,22 @@ impl<'a> Collector<'a> {
             objects.put_for_now(&format!("{name}-telemetry"), telemetry)?,
         ];
         Ok(Self { program, _objects: objects })
+    }
+
+    /// Has it take nothing more until it [goes on](Self::goes_on).
+    ///
+    /// # Errors
+    /// If it has ended.
+    pub fn stands_still(&self) -> Result<()> {
+        self.program.signal(Signal::SIGSTOP)
+    }
+
+    /// Has it take spans again.
+    ///
+    /// # Errors
+    /// If it has ended.
+    pub fn goes_on(&self) -> Result<()> {
+        self.program.signal(Signal::SIGCONT)
     }
 
     /// What it has got so far.

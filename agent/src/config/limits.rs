@@ -69,6 +69,14 @@ pub struct LimitsConfig {
     /// limit further sources are counted together, until one is forgotten of which nothing is counted any more.
     #[arg(long, env = "WEIR_MAX_RATE_LIMIT_SOURCES_PER_POD", default_value_t = 4096, value_parser = clap::value_parser!(u32).range(1..=MAX))]
     pub max_rate_limit_sources_per_pod: u32,
+    /// Bytes of access lines of one pod that wait to be written, where standard output is not read as fast as they come. Never more
+    /// than are left for other pods. At the limit further lines are dropped and counted.
+    #[arg(long, env = "WEIR_MAX_LOG_BYTES_PER_POD", default_value_t = 4_194_304, value_parser = clap::value_parser!(u32).range(1..=MAX_KIB))]
+    pub max_log_bytes_per_pod: u32,
+    /// Spans of one pod's requests that wait to be exported, where the collector does not take them as fast as they come. Never more
+    /// than are left for other pods. At the limit further spans are dropped and counted.
+    #[arg(long, env = "WEIR_MAX_WAITING_SPANS_PER_POD", default_value_t = 4096, value_parser = clap::value_parser!(u32).range(1..=MAX))]
+    pub max_waiting_spans_per_pod: u32,
 }
 
 impl LimitsConfig {
@@ -92,6 +100,8 @@ impl LimitsConfig {
             LimitKind::AgentRequests => self.max_agent_requests_per_pod,
             LimitKind::MetricSeries => self.max_metric_series_per_pod,
             LimitKind::RateLimitSources => self.max_rate_limit_sources_per_pod,
+            LimitKind::LogBytes => self.max_log_bytes_per_pod,
+            LimitKind::WaitingSpans => self.max_waiting_spans_per_pod,
         }
     }
 }

@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use tokio_util::sync::CancellationToken;
 
 use super::netns::Netns;
-use crate::limits::{LimitKind, PodLimits};
+use crate::limits::PodLimits;
 use crate::model::identity::{Identity, TrustDomain};
 use crate::model::pod::PodKey;
 use crate::telemetry::pod_telemetry::PodTelemetry;
@@ -93,8 +93,7 @@ impl EnrolledPod {
     pub(super) fn new(mut spec: PodSpec, netns: Netns, limits: PodLimits) -> Self {
         spec.netns_cookie = Some(netns.cookie().0);
         let current = Changeable { labels: spec.labels.clone(), probe_ports: spec.probe_ports.clone() };
-        let telemetry =
-            PodTelemetry::new(&spec.namespace, spec.labels.clone(), limits.of(LimitKind::MetricSeries).clone());
+        let telemetry = PodTelemetry::new(&spec.namespace, spec.labels.clone(), &limits);
         Self {
             spec,
             current: RwLock::new(Arc::new(current)),

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use super::connection::ResponseFlag;
 use super::ends::ConnectionEnds;
 use super::facts::EndsFacts;
+use super::log;
 use super::metrics::{CustomConnections, Metrics};
 use super::pod_telemetry::PodTelemetry;
 use super::reporting_config::{PodSetting, SideReporting};
@@ -15,14 +16,15 @@ use crate::model::identity::Identity;
 #[derive(Debug, Clone)]
 pub struct ConnectionReporting {
     pub(super) metrics: Arc<Metrics>,
+    pod: Option<PodTelemetry>,
     /// `None` where no object says anything.
-    of_pod: Option<(Arc<PodSetting>, PodTelemetry)>,
+    setting: Option<Arc<PodSetting>>,
 }
 
 impl From<&Arc<Metrics>> for ConnectionReporting {
     /// Connections that no object says anything about.
     fn from(metrics: &Arc<Metrics>) -> Self {
-        Self { metrics: metrics.clone(), of_pod: None }
+        Self { metrics: metrics.clone(), pod: None, setting: None }
     }
 }
 
@@ -30,12 +32,11 @@ impl ConnectionReporting {
     /// For connections of a pod that begin now.
     #[must_use]
     pub fn new(requests: &RequestReporting, pod: &PodTelemetry) -> Self {
-        let setting = requests.setting(pod).map(|setting| (setting, pod.clone()));
-        Self { metrics: requests.metrics.clone(), of_pod: setting }
+        Self { metrics: requests.metrics.clone(), pod: Some(pod.clone()), setting: requests.setting(pod) }
     }
 
     fn side(&self, ends: &ConnectionEnds) -> Option<&SideReporting> {
-        self.of_pod.as_ref().map(|(setting, _)| setting.of(ends.reporter))
+        self.setting.as_ref().map(|setting| setting.of(ends.reporter))
     }
 
     /// The series that count connections with these ends, where objects change them.
@@ -45,10 +46,18 @@ impl ConnectionReporting {
         peer: Option<&Identity>,
         flag: ResponseFlag,
     ) -> Option<CustomConnections> {
-        let (_, pod) = self.of_pod.as_ref()?;
+        let pod = self.pod.as_ref()?;
         let SideReporting { metrics, labels, .. } = self.side(ends)?;
         let facts = EndsFacts { ends, peer, labels };
         Some(self.metrics.custom_connections(metrics.as_deref()?, pod.series(), (ends, flag), &facts))
+    }
+
+    /// Logs a line of a connection: the pod's, if it is known whose.
+    pub(super) fn log(&self, write: impl FnOnce()) {
+        match &self.pod {
+            Some(pod) => log::of_pod(pod.log(), write),
+            None => write(),
+        }
     }
 
     /// Whether a line is written of a connection.

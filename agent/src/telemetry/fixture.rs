@@ -49,9 +49,9 @@ pub(crate) fn service(namespace: &str, name: &str, vip: &str) -> Service {
 
 /// A pod of `shop` that may have so many series with labels of its own.
 pub(crate) fn pod(series: u32) -> PodTelemetry {
-    let limits = NodeLimits::new(|_| series).for_pod();
+    let limits = NodeLimits::new(|kind| if kind == LimitKind::MetricSeries { series } else { 1 << 20 }).for_pod();
     let labels = [("app".to_owned(), "client".to_owned())].into();
-    PodTelemetry::new("shop", labels, limits.of(LimitKind::MetricSeries).clone())
+    PodTelemetry::new("shop", labels, &limits)
 }
 
 /// What a scraper reads.

@@ -12,12 +12,14 @@ pub mod log {
 
     mod fields;
     mod format;
+    mod of_pod;
     mod setup;
     mod writer;
 
     pub(super) use self::fields::FieldWriter;
     pub use self::fields::LogFormat;
     pub(super) use self::format::{RAW_ACCESS_TARGET, WHOLE_ACCESS_TARGET};
+    pub(super) use self::of_pod::of_pod;
     #[cfg(test)]
     pub(crate) use self::setup::tests;
     pub use self::setup::{LogHandle, init, init_direct};

@@ -1,5 +1,5 @@
 //! What the requests and connections of one pod have in common when something is told of them: which setting counts, how many
-//! requests are under way, and how many series of metrics with labels of its own it may have.
+//! requests are under way, and how much of metrics, log and spans may be its own.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use arc_swap::{ArcSwap, ArcSwapOption};
 
 use super::reporting_config::{PodSetting, ReportingConfig};
-use crate::limits::Limit;
+use crate::limits::{Limit, LimitKind, PodLimits};
 use crate::model::peer_authentication::Labels;
 
 /// One per pod. Cheap to clone.
@@ -20,6 +20,8 @@ struct Inner {
     namespace: Arc<str>,
     labels: ArcSwap<Labels>,
     series: Limit,
+    log: Arc<Limit>,
+    spans: Limit,
     /// The setting that was asked for last.
     known: ArcSwapOption<Known>,
 }
@@ -96,14 +98,16 @@ struct Known {
 }
 
 impl PodTelemetry {
-    /// Of a pod with these labels. `series` bounds its series of metrics with labels of its own.
+    /// Of a pod with these labels and limits.
     #[must_use]
-    pub fn new(namespace: &str, labels: Labels, series: Limit) -> Self {
+    pub fn new(namespace: &str, labels: Labels, limits: &PodLimits) -> Self {
         Self(Arc::new(Inner {
             requests: PodRequests::default(),
             namespace: namespace.into(),
             labels: ArcSwap::from_pointee(labels),
-            series,
+            series: limits.of(LimitKind::MetricSeries).clone(),
+            log: Arc::new(limits.of(LimitKind::LogBytes).clone()),
+            spans: limits.of(LimitKind::WaitingSpans).clone(),
             known: ArcSwapOption::empty(),
         }))
     }
@@ -122,6 +126,16 @@ impl PodTelemetry {
     /// Places of series with labels of their own that the pod may have.
     pub(super) fn series(&self) -> &Limit {
         &self.0.series
+    }
+
+    /// Bytes of its access lines that may wait to be written.
+    pub(super) fn log(&self) -> &Arc<Limit> {
+        &self.0.log
+    }
+
+    /// Spans of its requests that may wait to be exported.
+    pub(super) fn spans(&self) -> &Limit {
+        &self.0.spans
     }
 
     /// What counts for the pod.

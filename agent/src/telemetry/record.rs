@@ -8,7 +8,9 @@ use super::access_log;
 use super::connection::{ByteCounts, RefusedConnection, ResponseFlag};
 use super::connection_reporting::ConnectionReporting;
 use super::ends::ConnectionEnds;
+use super::log;
 use super::metrics::{Metrics, OpenConnection, OpenGuard};
+use super::pod_telemetry::PodTelemetry;
 use crate::model::identity::Identity;
 
 /// A connection that is open, and its outcome.
@@ -96,16 +98,16 @@ impl Drop for ConnectionRecord {
         let custom = |ends: &ConnectionEnds, flag| self.reporting.custom(ends, peer, flag);
         self.reporting.metrics.closed(&self.connection, flag, custom);
         if self.reporting.wants_line(self.connection.ends(), peer) {
-            access_log::write(&self.connection, error);
+            self.reporting.log(|| access_log::write(&self.connection, error));
         }
     }
 }
 
 impl RefusedConnection {
-    /// Counts and logs the connection.
-    pub fn record(&self, metrics: &Metrics, error: &dyn Display) {
+    /// Counts and logs the connection, which is one of this pod.
+    pub fn record(&self, metrics: &Metrics, pod: &PodTelemetry, error: &dyn Display) {
         metrics.refused(self.reporter, self.flag);
-        access_log::write_refused(self, error);
+        log::of_pod(pod.log(), || access_log::write_refused(self, error));
     }
 }
 

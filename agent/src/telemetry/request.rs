@@ -8,6 +8,7 @@ use std::time::{Instant, SystemTime};
 
 use super::connection::RequestProtocol;
 use super::facts::{RequestFacts, SettingNotes};
+use super::log;
 use super::metrics::CountedRequest;
 use super::reporting_config::SpanSetting;
 use super::request_ends::RequestEnds;
@@ -357,8 +358,9 @@ impl RequestRecord {
             route,
             custom_tags,
             has_istio_tags: setting.is_none_or(|(_, setting)| setting.has_istio_tags),
+            place: None,
         });
-        tracing.export(span, &self.ends.reporting.metrics);
+        tracing.export(span, self.ends.pod.spans(), &self.ends.reporting.metrics);
     }
 
     fn write_lines(&self, notes: &RequestNotes, request: &EndedRequest<'_>) {
@@ -396,7 +398,7 @@ impl Drop for RequestRecord {
             self.export_span(*span, &request);
         }
         if let Some(notes) = &self.notes {
-            self.write_lines(notes, &request);
+            log::of_pod(self.ends.pod.log(), || self.write_lines(notes, &request));
         }
     }
 }

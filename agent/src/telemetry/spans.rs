@@ -1,5 +1,6 @@
 //! Spans of requests: which are recorded, and the queue of those that wait to be exported. A request never waits for a collector: a
-//! span that finds no room in the queue is left out and counted.
+//! span that finds no room in the queue is left out and counted. No pod has more of the queue than it leaves free: whoever records
+//! little is not affected by who records more than the collector takes.
 
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
@@ -9,6 +10,7 @@ use tokio::sync::mpsc;
 use super::ends::ConnectionEnds;
 use super::metrics::Metrics;
 use super::request_outcome::RequestOutcome;
+use crate::limits::Limit;
 use crate::model::http::head::{HttpVersion, RequestHead};
 use crate::model::http::trace::{CallerSpan, Sampling, SpanContext};
 use crate::model::telemetry::setting::TracingSetting;
@@ -41,6 +43,18 @@ pub struct Span {
     pub(super) custom_tags: Vec<(Arc<str>, String)>,
     /// Whether Istio's own tags are there.
     pub(super) has_istio_tags: bool,
+    /// Its place among those that wait.
+    pub(super) place: Option<SpanPlace>,
+}
+
+/// A place of a pod among the spans that wait to be exported, until dropped.
+#[derive(Debug)]
+pub(super) struct SpanPlace(Limit);
+
+impl Drop for SpanPlace {
+    fn drop(&mut self) {
+        self.0.give_back(1);
+    }
 }
 
 /// What a span takes from the head of its request.
@@ -89,7 +103,12 @@ impl Tracing {
         SpanContext::begin(CallerSpan::of(&head.fields), wants_sampled, rand::random)
     }
 
-    pub(super) fn export(&self, span: Box<Span>, metrics: &Metrics) {
+    /// Puts a span into the queue, where the pod has not filled its share. `of_pod` is what it may have there.
+    pub(super) fn export(&self, mut span: Box<Span>, of_pod: &Limit, metrics: &Metrics) {
+        if !of_pod.try_take_share(1, self.spans.capacity()) {
+            return metrics.spans_dropped(1);
+        }
+        span.place = Some(SpanPlace(of_pod.clone()));
         if self.spans.try_send(span).is_err() {
             metrics.spans_dropped(1);
         }

@@ -41,7 +41,7 @@ impl Accepted {
     /// Records that the agent's listener was dialled directly.
     pub(super) fn record_dialled_directly(&self, pod_proxy: &PodProxy) {
         let error = "the agent's listener was dialled directly";
-        self.refused(ResponseFlag::Denied).record(&pod_proxy.proxy.metrics, &error);
+        self.refused(ResponseFlag::Denied).record(&pod_proxy.proxy.metrics, &pod_proxy.pod.telemetry, &error);
     }
 }
 

@@ -57,7 +57,11 @@ async fn establish(
 ) -> Option<(Established, Counted)> {
     let refused = |request: ConnectRequest, status: StatusCode, error: &dyn Display| {
         let accepted = Accepted { source: peer.addr, local: peer.listener };
-        accepted.refused(ResponseFlag::ConnectFailure).record(&pod_proxy.proxy.metrics, error);
+        accepted.refused(ResponseFlag::ConnectFailure).record(
+            &pod_proxy.proxy.metrics,
+            &pod_proxy.pod.telemetry,
+            error,
+        );
         request.refuse(status);
     };
     let destination = match destination_of(&pod_proxy, &peer, request.authority()) {

@@ -33,7 +33,7 @@ pub(in crate::proxy) async fn serve(pod_proxy: Arc<PodProxy>, downstream: TcpStr
         let Ok(listener) = downstream.local_addr() else { return };
         let (reporter, flag) = (Reporter::Source, ResponseFlag::Denied);
         let refused = RefusedConnection { reporter, source_addr, listener, flag };
-        refused.record(&proxy.metrics, &"the agent's listener was dialled directly");
+        refused.record(&proxy.metrics, &pod.telemetry, &"the agent's listener was dialled directly");
         return;
     };
     let _open = pod.count_connection();

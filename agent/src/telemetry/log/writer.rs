@@ -1,5 +1,6 @@
 //! A thread of its own writes the log. Loggers only append to a buffer; when it is full the line is dropped and counted,
-//! because a stalled log must not stall connections. A line after a moment of silence is written at once, and lines that
+//! because a stalled log must not stall connections. Access lines of a pod fill no more of it than they leave free, so that a pod
+//! with more lines than can be written costs no other pod's, nor the agent's own. A line after a moment of silence is written at once, and lines that
 //! follow it closely are written together: waking the thread for each would cost more than the lines.
 
 use std::io;
@@ -10,6 +11,9 @@ use std::time::{Duration, Instant};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use parking_lot::{Condvar, Mutex};
 use tracing_subscriber::fmt::MakeWriter;
+
+use super::of_pod::take_room;
+use crate::limits::Limit;
 
 /// Some ten thousand lines.
 const CAPACITY_BYTES: usize = 4 * 1024 * 1024;
@@ -30,6 +34,8 @@ struct Shared {
 #[derive(Debug, Default)]
 struct Pending {
     lines: Vec<u8>,
+    /// Of which pods they are, with how many bytes.
+    of_pods: Vec<(Arc<Limit>, u32)>,
     /// The thread has taken lines that are not written yet, or lets lines gather.
     writing: bool,
     /// Whoever waits for the lines to be written: they gather no longer.
@@ -70,9 +76,12 @@ impl LineWriter {
 
     fn append(&self, line: &[u8]) {
         let mut pending = self.0.pending.lock();
-        if pending.lines.len() + line.len() > CAPACITY_BYTES {
+        let Ok(pod) = take_room(line, CAPACITY_BYTES - pending.lines.len()) else {
             pending.dropped += 1;
             return;
+        };
+        if let Some(pod) = pod {
+            pending.note(pod, line.len());
         }
         let idle = pending.lines.is_empty() && !pending.writing;
         pending.lines.extend_from_slice(line);
@@ -83,9 +92,21 @@ impl LineWriter {
     }
 }
 
+impl Pending {
+    /// Notes that so many bytes are a pod's.
+    fn note(&mut self, pod: Arc<Limit>, bytes: usize) {
+        // No longer than the buffer.
+        let bytes = u32::try_from(bytes).unwrap_or(u32::MAX);
+        match self.of_pods.last_mut() {
+            Some((last, counted)) if Arc::ptr_eq(last, &pod) => *counted += bytes,
+            _ => self.of_pods.push((pod, bytes)),
+        }
+    }
+}
+
 impl Shared {
     fn write_for_ever(&self, mut sink: impl io::Write, gathering: Duration) {
-        let mut lines = Vec::new();
+        let (mut lines, mut of_pods) = (Vec::new(), Vec::new());
         loop {
             let mut pending = self.pending.lock();
             if pending.writing && pending.flushing == 0 {
@@ -99,10 +120,12 @@ impl Shared {
             }
             pending.writing = true;
             std::mem::swap(&mut pending.lines, &mut lines);
+            std::mem::swap(&mut pending.of_pods, &mut of_pods);
             drop(pending);
             // An error of the log itself cannot be logged.
             let _ = sink.write_all(&lines).and_then(|()| sink.flush());
             lines.clear();
+            of_pods.drain(..).for_each(|(pod, bytes): (Arc<Limit>, u32)| pod.give_back(bytes));
         }
     }
 }
@@ -163,6 +186,8 @@ mod tests {
     use std::sync::mpsc;
 
     use super::*;
+    use crate::limits::{LimitKind, NodeLimits};
+    use crate::telemetry::log::of_pod;
 
     /// Takes nothing until it is released.
     struct Stalled {
@@ -203,6 +228,33 @@ mod tests {
         }
         writer.flush(Duration::from_secs(10));
         assert!(writer.0.pending.lock().lines.is_empty());
+    }
+
+    #[test]
+    fn a_pod_that_floods_the_log_costs_no_line_of_another_nor_of_the_agent() {
+        let (release, released) = mpsc::channel();
+        let (taken, lengths) = mpsc::channel();
+        let mut writer = LineWriter::start(Stalled { release: released, taken }).unwrap();
+        let node = NodeLimits::new(|_| u32::MAX >> 3);
+        let pods = [(); 2].map(|()| node.for_pod());
+        let [flooding, bystander] = pods.each_ref().map(|pod| Arc::new(pod.of(LimitKind::LogBytes).clone()));
+        let line = vec![b'x'; 64 * 1024];
+        let mut log = |pod: &Arc<Limit>, times: u32| {
+            (0..times).for_each(|_| of_pod(pod, || writer.write_all(&line).unwrap()));
+            writer.dropped()
+        };
+        let dropped = log(&flooding, 1000);
+        // As much as it leaves free, and what the thread had taken before.
+        assert!((1000 - 64..1000).contains(&dropped), "{dropped}");
+        assert_eq!(log(&bystander, 10), dropped, "all of the other pod's are kept");
+        writer.write_all(&line).unwrap();
+        assert_eq!(writer.dropped(), dropped, "and what the agent itself says");
+        assert_eq!(pods[0].reached().first().map(|reached| reached.times), Some(dropped));
+        assert_eq!((pods[1].reached(), bystander.held()), (Vec::new(), 10 * 64 * 1024));
+        drop(release);
+        drop(lengths);
+        writer.flush(Duration::from_secs(10));
+        assert_eq!([flooding.held(), bystander.held()], [0, 0], "what is written, or cannot be, is given back");
     }
 
     #[test]

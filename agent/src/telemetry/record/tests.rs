@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use super::*;
 use crate::model::address::OriginalDst;
 use crate::telemetry::ends::Reporter;
-use crate::telemetry::fixture::{ends, mesh, outbound_source, strangers};
+use crate::telemetry::fixture::{ends, mesh, outbound_source, pod, strangers};
 use crate::telemetry::log::LogFormat;
 use crate::telemetry::log::tests::lines;
 
@@ -102,7 +102,7 @@ fn a_connection_refused_at_once_has_a_short_line() {
             listener: "10.0.0.2:15008".parse().unwrap(),
             flag: ResponseFlag::TlsFailure,
         };
-        refused.record(&Metrics::new(), &"no\ncertificate");
+        refused.record(&Metrics::new(), &pod(100), &"no\ncertificate");
     });
     assert_eq!(
         line,

@@ -3,12 +3,15 @@
 use serde_json::{Value, json};
 
 use super::*;
+use crate::limits::{LimitKind, NodeLimits};
 use crate::model::http::trace::{CallerSpan, Sampling};
+use crate::model::peer_authentication::Labels;
 use crate::telemetry::ends::{ConnectionEnds, Reporter};
 use crate::telemetry::fixture::{ends, pod, scraped, strangers};
 use crate::telemetry::log::LogFormat;
 use crate::telemetry::log::tests::lines;
 use crate::telemetry::metrics::Metrics;
+use crate::telemetry::pod_telemetry::PodTelemetry;
 use crate::telemetry::record::ConnectionRecord;
 use crate::telemetry::request_reporting::RequestReporting;
 use crate::telemetry::span_view::TagValue;
@@ -490,6 +493,33 @@ fn a_caller_that_is_not_recorded_has_no_further_spans_and_a_full_queue_drops_the
     }
     let dropped = format!("\nweir_spans_dropped_total {}\n", 5000 - waiting);
     assert!(waiting < 5000 && scraped(&metrics).contains(&dropped), "{waiting}");
+}
+
+#[test]
+fn a_pod_that_fills_the_queue_of_spans_leaves_room_for_another() {
+    let (tracing, mut spans) = Tracing::new(Sampling::percent(100.0));
+    let reporting = RequestReporting::new(&Metrics::new(), Some(tracing));
+    let node = NodeLimits::new(|_| 1 << 20);
+    let ask = |pod: &PodTelemetry, times: u32| {
+        let ends = RequestEnds::new(&reporting, pod, ends(Reporter::Source));
+        for _ in 0..times {
+            RequestRecord::open(&ends, &get()).trace(&mut get());
+        }
+    };
+    let limits = [(); 2].map(|()| node.for_pod());
+    let [flooding, bystander] = limits.each_ref().map(|limits| PodTelemetry::new("shop", Labels::new(), limits));
+    ask(&flooding, 10_000);
+    ask(&bystander, 1000);
+    let held = limits.each_ref().map(|limits| limits.of(LimitKind::WaitingSpans).held());
+    assert_eq!(held, [2048, 1000], "one has half, and another all of its own");
+    assert_eq!(limits[0].reached().first().map(|reached| &*reached.limit), Some("waiting_spans"));
+    assert_eq!(limits[1].reached(), []);
+    while spans.try_recv().is_ok() {}
+    assert_eq!(
+        limits.map(|limits| limits.of(LimitKind::WaitingSpans).held()),
+        [0, 0],
+        "what was exported is given back"
+    );
 }
 
 #[test]

@@ -127,7 +127,7 @@ fn a_connection_refused_before_its_ends_are_known_only_failed() {
     let metrics = Metrics::new();
     let [source_addr, listener] = ["10.0.0.1:1".parse().unwrap(), "10.0.0.2:2".parse().unwrap()];
     let (reporter, flag) = (Reporter::Destination, ResponseFlag::TlsFailure);
-    RefusedConnection { reporter, source_addr, listener, flag }.record(&metrics, &"no certificate");
+    RefusedConnection { reporter, source_addr, listener, flag }.record(&metrics, &pod(100), &"no certificate");
     let text = open_metrics(&metrics);
     let (labels, failed) = only(&text, "istio_tcp_connections_failed_total");
     assert_eq!(failed, 1);
