@@ -17,6 +17,8 @@ mod proto;
 
 mod model;
 
+mod jwt;
+
 mod limits;
 
 mod causes;

@@ -24,6 +24,7 @@ mod step;
 mod test;
 mod tidy;
 mod tree;
+mod vectors;
 mod vm;
 mod workspace;
 
@@ -89,6 +90,7 @@ fn set_up() -> Result<()> {
     setup::run()?;
     envoy::fetch_if_possible();
     peers::build_if_possible();
+    vectors::fetch_if_possible();
     audit::install()
 }
 

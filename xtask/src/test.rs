@@ -6,7 +6,7 @@ use anyhow::{Result, ensure};
 use clap::{Args, Subcommand};
 
 use crate::count::Count;
-use crate::{envoy, k8s, peers, programs, setup, step, workspace};
+use crate::{envoy, k8s, peers, programs, setup, step, vectors, workspace};
 
 /// The model's tests run as part of the agent's.
 const UNITS: &[&str] = &["test", "--workspace", "--exclude=weir-model", "--locked"];
@@ -81,7 +81,9 @@ fn matching<'l>(listed: &'l str, filter: &[String]) -> Vec<&'l str> {
 
 /// Runs unit tests: those with these names, or all. Whether they passed.
 fn units(names: &[&str], count: &mut Count) -> Result<bool> {
+    vectors::fetch_if_possible();
     let mut units = workspace::cargo();
+    units.env(vectors::VARIABLE, vectors::folder());
     units.args(UNITS).args(["--no-fail-fast", "--", "--quiet"]);
     units.args((!names.is_empty()).then_some("--exact")).args(names);
     step::watched("unit tests", &mut units, |line| count.add(line))
