@@ -28,6 +28,7 @@ const OBJECT_PROTOS: &[&str] = &[
     "istio/mesh/v1alpha1/default_traffic_policy.proto",
     "istio/telemetry/v1alpha1/telemetry.proto",
     "istio/security/v1beta1/authorization_policy.proto",
+    "istio/security/v1beta1/request_authentication.proto",
 ];
 
 const SERIALIZE: &str = "#[derive(serde::Serialize)] #[serde(rename_all = \"camelCase\")]";

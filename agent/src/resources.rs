@@ -63,7 +63,12 @@ impl ResourceType {
     pub const fn is_policy(self) -> bool {
         matches!(
             self,
-            Self::Authorization | Self::Object(ObjectKind::AuthorizationPolicy | ObjectKind::PeerAuthentication)
+            Self::Authorization
+                | Self::Object(
+                    ObjectKind::AuthorizationPolicy
+                        | ObjectKind::PeerAuthentication
+                        | ObjectKind::RequestAuthentication
+                )
         )
     }
 

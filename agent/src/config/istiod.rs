@@ -18,7 +18,8 @@ const MAX_CERTIFICATE_SECONDS: u64 = 3650 * MAX_SECONDS;
 pub enum ObjectsFrom {
     /// The control plane's stream.
     Xds,
-    /// Routes and policies of destinations (VirtualService, DestinationRule, Sidecar, HTTPRoute, GRPCRoute), Telemetry and RateLimit, from the
+    /// Routes and policies of destinations (VirtualService, DestinationRule, Sidecar, HTTPRoute, GRPCRoute), RequestAuthentication,
+    /// Telemetry and RateLimit, from the
     /// Kubernetes API, the others from the control plane's stream.
     Kubernetes,
     /// Nowhere: only what the control plane made of them is known.

@@ -299,6 +299,7 @@ mod tests {
             format!("{}/{} {}", found.api_version, found.plural, before.version)
         });
         let expected = [
+            "security.istio.io/v1/requestauthentications v1beta1",
             "networking.istio.io/v1/virtualservices v1beta1",
             "networking.istio.io/v1/destinationrules v1beta1",
             "networking.istio.io/v1/sidecars v1beta1",

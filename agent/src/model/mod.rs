@@ -4,6 +4,19 @@
 
 pub mod address;
 
+pub mod authentication {
+    //! Authentication of requests by the tokens that they carry (RequestAuthentication): what is asked of an issuer's tokens (`rule`),
+    //! where they are in a request (`places`), and which objects are about a pod (`config`). The signatures are looked at elsewhere.
+
+    mod config;
+    mod places;
+    mod rule;
+
+    pub use config::{AuthenticationConfig, AuthenticationObject, RefusingObject};
+    pub use places::{TOKENS_MAX, TokenHeader, TokenPlaces};
+    pub use rule::{ClaimHeader, JwtRule, KeySource};
+}
+
 pub mod authorization {
     //! Authorization with Istio's semantics: what a policy is (`policy`, and what it asks of requests, `condition`), whether one
     //! matches (`matching`), and the decision over all policies in force (`decide`), which alone makes a [`Permit`].

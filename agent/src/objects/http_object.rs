@@ -1,5 +1,5 @@
-//! The kinds of objects that say where requests go and how, how many there may be, and what is told of them. They reach agents as they were written, and one reader serves
-//! files and ADS alike.
+//! The kinds of objects that say where requests go and how, how many there may be, whose tokens count for them, and what is told of
+//! them. They reach agents as they were written, and one reader serves files and ADS alike.
 
 use super::gateway_api::{GatewayRoute, grpc_route, http_route};
 use super::kind::Kind;
@@ -7,6 +7,7 @@ use super::metadata::Metadata;
 use super::networking::{DestinationRule, Sidecar, VirtualService, destination_rule, sidecar, virtual_service};
 use super::reading::Fields;
 use super::reading::yaml::Node;
+use super::security::{RequestAuthentication, request_authentication};
 use super::telemetry::resource as telemetry;
 use super::weir::{RateLimit, rate_limit};
 use crate::model::telemetry::objects::TelemetrySpec;
@@ -22,6 +23,7 @@ pub enum HttpObject {
     /// About connections without requests, too.
     Telemetry(Box<TelemetrySpec>),
     RateLimit(Box<RateLimit>),
+    RequestAuthentication(Box<RequestAuthentication>),
 }
 
 /// An object of a file, and its `spec` as it was written, which agents are sent.
@@ -43,6 +45,9 @@ impl HttpObject {
             Kind::Sidecar => Self::Sidecar(Box::new(sidecar::read(spec))),
             Kind::Telemetry => Self::Telemetry(Box::new(telemetry::read(spec))),
             Kind::RateLimit => Self::RateLimit(Box::new(rate_limit::read(spec, metadata))),
+            Kind::RequestAuthentication => {
+                Self::RequestAuthentication(Box::new(request_authentication::read(spec)))
+            }
             _ => return None,
         })
     }

@@ -18,6 +18,7 @@ pub enum Kind {
     WorkloadEntry,
     AuthorizationPolicy,
     PeerAuthentication,
+    RequestAuthentication,
     VirtualService,
     DestinationRule,
     HttpRoute,
@@ -28,8 +29,8 @@ pub enum Kind {
 }
 
 impl Kind {
-    /// Those that say where requests go and how, how many there may be, and what is told of them.
-    const HTTP: [Self; 7] = [
+    /// Those that say where requests go and how, how many there may be, whose tokens count for them, and what is told of them.
+    const HTTP: [Self; 8] = [
         Self::VirtualService,
         Self::DestinationRule,
         Self::HttpRoute,
@@ -37,6 +38,7 @@ impl Kind {
         Self::Sidecar,
         Self::Telemetry,
         Self::RateLimit,
+        Self::RequestAuthentication,
     ];
 
     /// True for kinds that live in no namespace.
@@ -56,6 +58,7 @@ impl Kind {
             Self::Sidecar => ObjectKind::Sidecar,
             Self::Telemetry => ObjectKind::Telemetry,
             Self::RateLimit => ObjectKind::RateLimit,
+            Self::RequestAuthentication => ObjectKind::RequestAuthentication,
             _ => return None,
         })
     }
@@ -69,7 +72,7 @@ impl Kind {
     /// True for kinds whose loss would open something: an invalid one must deny, not vanish.
     #[must_use]
     pub fn is_policy(self) -> bool {
-        matches!(self, Self::AuthorizationPolicy | Self::PeerAuthentication)
+        matches!(self, Self::AuthorizationPolicy | Self::PeerAuthentication | Self::RequestAuthentication)
     }
 }
 
@@ -87,6 +90,7 @@ impl fmt::Display for Kind {
             Self::WorkloadEntry => "WorkloadEntry",
             Self::AuthorizationPolicy => "AuthorizationPolicy",
             Self::PeerAuthentication => "PeerAuthentication",
+            Self::RequestAuthentication => "RequestAuthentication",
             Self::VirtualService => "VirtualService",
             Self::DestinationRule => "DestinationRule",
             Self::HttpRoute => "HTTPRoute",
@@ -151,6 +155,7 @@ pub(super) fn recognise(api_version: &str, kind: &str) -> Recognised {
         // A policy without apiVersion is a policy all the same: it must deny.
         ("security.istio.io", "AuthorizationPolicy") | ("", "AuthorizationPolicy") => Kind::AuthorizationPolicy,
         ("security.istio.io", "PeerAuthentication") | ("", "PeerAuthentication") => Kind::PeerAuthentication,
+        ("security.istio.io", "RequestAuthentication") | ("", "RequestAuthentication") => Kind::RequestAuthentication,
         ("telemetry.istio.io", "Telemetry") if matches!(version, "v1" | "v1alpha1") => {
             return Recognised::ActedOn(Kind::Telemetry);
         }
@@ -188,7 +193,6 @@ pub(super) fn recognise(api_version: &str, kind: &str) -> Recognised {
 fn recognise_other(group: &str, version: &str, kind: &str) -> Recognised {
     let known = match group {
         "networking.istio.io" => NETWORKING.contains(&kind),
-        "security.istio.io" => kind == "RequestAuthentication",
         "" => version == "v1" && CORE.contains(&kind),
         other => OTHER_GROUPS.contains(&other),
     };

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
+use super::http_object::HttpObject;
 use super::metadata::ObjectKey;
 use super::reading::{Problem, SourceLocation};
 use super::security::PolicyTarget;
@@ -77,9 +78,14 @@ impl Loaded {
 
     /// Which of two policies of one name is meant is unknown: a refusal as wide as both takes their place.
     fn refuse_both(&mut self, key: &ObjectKey, second: &Stored) {
+        let labels_of = |target: &PolicyTarget| match target {
+            PolicyTarget::Selector(labels) => labels.clone(),
+            PolicyTarget::Namespace | PolicyTarget::Elsewhere => BTreeMap::new(),
+        };
         let selector = |stored: &Stored| match &stored.body {
-            Body::AuthorizationPolicy(written) => match &written.policy.target {
-                PolicyTarget::Selector(labels) => labels.clone(),
+            Body::AuthorizationPolicy(written) => labels_of(&written.policy.target),
+            Body::Http(written) => match &written.object {
+                HttpObject::RequestAuthentication(authentication) => labels_of(&authentication.target),
                 _ => BTreeMap::new(),
             },
             Body::PeerAuthentication(policy) => policy.selector.clone(),

@@ -104,12 +104,13 @@ mod reading {
 }
 
 mod security {
-    //! The kinds of `security.istio.io`: who may connect to what, and whether plaintext is accepted.
+    //! The kinds of `security.istio.io`: who may connect to what, whether plaintext is accepted, and whose tokens count for requests.
 
     mod authorization_policy;
     mod condition;
     mod peer_authentication;
     pub(super) mod protobuf;
+    pub(super) mod request_authentication;
     mod rule;
     mod unmatchable;
     mod values;
@@ -117,6 +118,7 @@ mod security {
 
     pub use authorization_policy::{AuthorizationPolicy, PolicyAction};
     pub use condition::Condition;
+    pub use request_authentication::RequestAuthentication;
     pub use rule::{Operation, Rule, Source};
     pub use values::ServiceAccountName;
 

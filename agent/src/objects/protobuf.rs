@@ -15,7 +15,7 @@ use super::networking::{self, MeshConfig};
 pub use super::reading::UnknownValue;
 use super::reading::yaml::{Node, Value};
 use super::reading::{Fields, Place, Report, SourceLocation};
-use super::security::{self, AuthorizationPolicy, PeerAuthentication, PolicyTarget};
+use super::security::{self, AuthorizationPolicy, PeerAuthentication, PolicyTarget, RequestAuthentication};
 use super::store::{Object, RejectedPolicy, WrittenPolicy};
 use crate::proto::istio::mcp::v1alpha1 as mcp;
 use crate::proto::istio::mesh::v1alpha1 as mesh_pb;
@@ -87,6 +87,17 @@ pub struct ReceivedHttpObject {
     pub notices: Vec<String>,
 }
 
+impl ReceivedHttpObject {
+    /// Why it refuses the requests that it is about; `None` for objects that are valid.
+    #[must_use]
+    pub fn refusing_reason(&self) -> Option<&str> {
+        match &self.object {
+            HttpObject::RequestAuthentication(authentication) => authentication.invalid.as_deref(),
+            _ => None,
+        }
+    }
+}
+
 /// What is wrong with an object first.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{field}: {reason}")]
@@ -94,6 +105,39 @@ pub struct InvalidObject {
     /// Its path, such as `spec.http[0].route`.
     pub field: String,
     pub reason: String,
+}
+
+/// Reads a RequestAuthentication. One that is not valid refuses the requests that it is about, and says why.
+#[must_use]
+pub fn request_authentication(envelope: &mcp::Resource) -> ReceivedHttpObject {
+    const KIND: Kind = Kind::RequestAuthentication;
+    let report = Report::default();
+    let mut metadata = metadata(&envelope.metadata.clone().unwrap_or_default(), KIND, &report);
+    metadata.created = envelope.metadata.as_ref().and_then(|metadata| metadata.create_time.as_ref()).map(sortable);
+    let body = envelope.body.clone().unwrap_or_default();
+    let object = match body::node_of(KIND, &body) {
+        // A field that is not known here may have been meant to restrict something.
+        Ok((_, unknown)) if !unknown.is_empty() => {
+            RequestAuthentication::unreadable(format!("{}: is not known here", unknown.join(", ")))
+        }
+        Ok((spec, _)) => match Fields::of(&spec, "spec", &report).map(security::request_authentication::read) {
+            Some(read) => RequestAuthentication { invalid: report.first_error(), ..read },
+            None => RequestAuthentication::unreadable("spec is no map".to_owned()),
+        },
+        Err(error) => RequestAuthentication::unreadable(format!("body: {error}")),
+    };
+    let findings = report.into_findings().into_iter().filter(|finding| !finding.rejects);
+    let notices = findings.map(|finding| format!("{}: {}", finding.field, finding.reason)).collect();
+    ReceivedHttpObject { metadata, object: HttpObject::RequestAuthentication(Box::new(object)), notices }
+}
+
+/// What stands for a RequestAuthentication that did not even come as one: it refuses the requests of the namespace of its name.
+#[must_use]
+pub fn unreadable_request_authentication(name: &str, reason: &str) -> ReceivedHttpObject {
+    let metadata = unchecked_metadata(&mcp::Metadata { name: name.to_owned(), ..mcp::Metadata::default() });
+    let object = RequestAuthentication::unreadable(reason.to_owned());
+    let object = HttpObject::RequestAuthentication(Box::new(object));
+    ReceivedHttpObject { metadata, object, notices: Vec::new() }
 }
 
 /// Reads an object about requests.

@@ -133,7 +133,8 @@ fn read_spec(
         | Kind::GrpcRoute
         | Kind::Sidecar
         | Kind::Telemetry
-        | Kind::RateLimit => {
+        | Kind::RateLimit
+        | Kind::RequestAuthentication => {
             let object = HttpObject::read(kind, fields, metadata)?;
             Body::Http(Box::new(WrittenHttpObject { object, spec: spec.clone() }))
         }
@@ -174,13 +175,21 @@ fn store(
 /// The labels of the workloads a policy was about, empty for its whole namespace; `None` if it was about no workload.
 fn refused_selector(body: Option<&Body>) -> Option<BTreeMap<String, String>> {
     match body {
-        Some(Body::AuthorizationPolicy(written)) => match &written.policy.target {
-            PolicyTarget::Selector(labels) => Some(labels.clone()),
-            PolicyTarget::Namespace => Some(BTreeMap::new()),
-            PolicyTarget::Elsewhere => None,
+        Some(Body::AuthorizationPolicy(written)) => labels_of(&written.policy.target),
+        Some(Body::Http(written)) => match &written.object {
+            HttpObject::RequestAuthentication(authentication) => labels_of(&authentication.target),
+            _ => Some(BTreeMap::new()),
         },
         Some(Body::PeerAuthentication(policy)) => Some(policy.selector.clone()),
         _ => Some(BTreeMap::new()),
+    }
+}
+
+fn labels_of(target: &PolicyTarget) -> Option<BTreeMap<String, String>> {
+    match target {
+        PolicyTarget::Selector(labels) => Some(labels.clone()),
+        PolicyTarget::Namespace => Some(BTreeMap::new()),
+        PolicyTarget::Elsewhere => None,
     }
 }
 

@@ -46,8 +46,9 @@ impl ObjectKind {
         Self::RateLimit,
     ];
 
-    /// Those that say where requests go and how, how many there may be, and what is told of them.
-    pub const HTTP: [Self; 7] = [
+    /// Those that say where requests go and how, how many there may be, whose tokens count for them, and what is told of them.
+    pub const HTTP: [Self; 8] = [
+        Self::RequestAuthentication,
         Self::VirtualService,
         Self::DestinationRule,
         Self::Sidecar,

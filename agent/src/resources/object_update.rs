@@ -58,6 +58,7 @@ mod tests {
         for (kind, expected) in [
             (ObjectKind::PeerAuthentication, [false, true, true]),
             (ObjectKind::WasmPlugin, [false, true, true]),
+            (ObjectKind::RequestAuthentication, [false, false, true]),
             (ObjectKind::Telemetry, [false, false, true]),
             (ObjectKind::HttpRoute, [false, false, true]),
             (ObjectKind::VirtualService, [false, false, true]),

@@ -26,7 +26,8 @@ mod decode {
     pub(super) use malformed::Flaw;
     pub use malformed::Malformed;
     pub(super) use object::{
-        envelope, http_object, object_denial_of_unreadable, peer_object, policy_object, spec, strict_peer,
+        envelope, http_object, object_denial_of_unreadable, peer_object, policy_object, request_authentication, spec,
+        strict_peer, unreadable_authentication,
     };
     pub use resource::address;
     pub(super) use resource::mesh_config;

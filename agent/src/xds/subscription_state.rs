@@ -147,22 +147,32 @@ impl SubscriptionState {
         match decoded {
             Ok(Decoded { mut updates, http, rejected: None }) => {
                 self.apply_root_namespace(&mut updates);
-                match http {
-                    Some(HttpChange::Settings(settings)) => self.http.set_settings(*settings),
-                    Some(HttpChange::Object(kind, object)) => self.http.put(kind, name.clone(), *object),
-                    None => {}
-                }
+                self.apply_http(http, &name);
                 self.store(kind, name, received, None);
                 Change { updates, ..Change::default() }
             }
-            Ok(Decoded { updates: denying, rejected: Some(reason), .. }) => {
+            Ok(Decoded { updates: denying, http, rejected: Some(reason) }) => {
+                self.apply_http(http, &name);
                 self.reject(kind, name, received, denying, reason)
+            }
+            Err(reason) if kind == ResourceType::Object(ObjectKind::RequestAuthentication) => {
+                let refusing = decode::unreadable_authentication(&name, &reason);
+                self.http.put(Kind::RequestAuthentication, name.clone(), refusing);
+                self.reject(kind, name, received, Vec::new(), reason)
             }
             Err(reason) if kind.is_policy() => {
                 let stands_in = self.fail_closed(kind, &name, &received.body, &reason);
                 self.reject(kind, name, received, vec![stands_in], reason)
             }
             Err(reason) => Change { rejected: Some(reason), ..Change::default() },
+        }
+    }
+
+    fn apply_http(&mut self, change: Option<HttpChange>, name: &Arc<str>) {
+        match change {
+            Some(HttpChange::Settings(settings)) => self.http.set_settings(*settings),
+            Some(HttpChange::Object(kind, object)) => self.http.put(kind, name.clone(), *object),
+            None => {}
         }
     }
 
@@ -227,6 +237,13 @@ impl SubscriptionState {
                 read.map(|(object, rejected)| Decoded {
                     rejected,
                     ..Decoded::accepted(MeshUpdate::PeerObject(Box::new(object)))
+                })
+            }
+            ResourceType::Object(ObjectKind::RequestAuthentication) => {
+                decode::request_authentication(name, body).map(|(object, rejected)| Decoded {
+                    http: Some(HttpChange::Object(Kind::RequestAuthentication, Box::new(object))),
+                    rejected,
+                    ..Decoded::default()
                 })
             }
             ResourceType::Object(kind) => match Kind::of_http(kind) {

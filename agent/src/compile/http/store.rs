@@ -7,6 +7,7 @@ use std::sync::Arc;
 use super::effects::{self, Hostnames};
 use super::settings::HttpSettings;
 use super::{client_view, delegation, gateway_route, rate_limit, virtual_service};
+use crate::model::authentication::{AuthenticationConfig, AuthenticationObject};
 use crate::model::http::config::HttpConfig;
 use crate::model::http::destination::UpstreamTls;
 use crate::model::http::objects::{DestinationRuleObject, HttpObjects, RouteObject};
@@ -17,7 +18,9 @@ use crate::model::rate_limit::objects::RateLimitObject;
 use crate::model::telemetry::config::TelemetryConfig;
 use crate::model::telemetry::objects::TelemetryObject;
 use crate::objects::protobuf::{DEFINED_AT, ReceivedHttpObject};
-use crate::objects::{HttpObject, Kind, Metadata, ROUTE_PARENTS, VirtualService, has_gateway_semantics};
+use crate::objects::{
+    HttpObject, Kind, Metadata, PolicyTarget, ROUTE_PARENTS, VirtualService, has_gateway_semantics,
+};
 
 /// All objects about requests, by kind and name (`namespace/name`).
 #[derive(Debug)]
@@ -44,6 +47,7 @@ enum Compiled {
     Scope(SidecarScope),
     Telemetry(Arc<TelemetryObject>),
     RateLimit(Arc<RateLimitObject>),
+    Authentication(Arc<AuthenticationObject>),
 }
 
 impl HttpStore {
@@ -109,7 +113,7 @@ impl HttpStore {
             }
             Compiled::DestinationRule(rule) => effects::of_destination_rule(rule, known),
             Compiled::RateLimit(object) => rate_limit::notes(object, known),
-            Compiled::Scope(_) | Compiled::Telemetry(_) => Vec::new(),
+            Compiled::Scope(_) | Compiled::Telemetry(_) | Compiled::Authentication(_) => Vec::new(),
         };
         entry.received.notices.iter().chain(&entry.notes).cloned().chain(found).collect()
     }
@@ -160,6 +164,18 @@ impl HttpStore {
             HttpObject::RateLimit(spec) => {
                 Compiled::RateLimit(Arc::new(rate_limit::rate_limit(settings, metadata, spec)))
             }
+            HttpObject::RequestAuthentication(authentication) => {
+                if authentication.target == PolicyTarget::Elsewhere {
+                    notes.push("targetRefs are a waypoint's business: not enforced at the workloads".to_owned());
+                }
+                Compiled::Authentication(Arc::new(AuthenticationObject {
+                    namespace: metadata.namespace.as_str().into(),
+                    name: metadata.name.as_str().into(),
+                    target: authentication.target.clone(),
+                    rules: authentication.rules.clone(),
+                    invalid: authentication.invalid.as_deref().map(Arc::from),
+                }))
+            }
             HttpObject::Sidecar(sidecar) => Compiled::Scope(client_view::scope(metadata, sidecar)),
             HttpObject::HttpRoute(route) | HttpObject::GrpcRoute(route) => {
                 let kind = match received.object {
@@ -188,6 +204,7 @@ impl HttpStore {
         let mut scopes = Vec::new();
         let mut telemetry = Vec::new();
         let mut rate_limits = Vec::new();
+        let mut authentication = Vec::new();
         for entry in self.objects.values().filter(|entry| !entry.received.is_among(&converted)) {
             match &entry.compiled {
                 Compiled::Routes(objects) => routes.extend(objects.iter().map(|object| (entry, object))),
@@ -195,6 +212,7 @@ impl HttpStore {
                 Compiled::Scope(scope) => scopes.push((entry, scope)),
                 Compiled::Telemetry(object) => telemetry.push((entry, object)),
                 Compiled::RateLimit(object) => rate_limits.push((entry, object)),
+                Compiled::Authentication(object) => authentication.push(object.clone()),
             }
         }
         routes.sort_by_cached_key(|(entry, _)| entry.received.age());
@@ -217,6 +235,10 @@ impl HttpStore {
             }),
             rate_limits: Arc::new(RateLimitConfig {
                 objects: rate_limits.into_iter().map(|(_, object)| object.clone()).collect(),
+                root_namespace: self.settings.root_namespace.clone(),
+            }),
+            authentication: Arc::new(AuthenticationConfig {
+                objects: authentication,
                 root_namespace: self.settings.root_namespace.clone(),
             }),
             proxy_headers: self.settings.proxy_headers,
@@ -255,7 +277,8 @@ impl ReceivedHttpObject {
             | HttpObject::DestinationRule(_)
             | HttpObject::Sidecar(_)
             | HttpObject::Telemetry(_)
-            | HttpObject::RateLimit(_) => return false,
+            | HttpObject::RateLimit(_)
+            | HttpObject::RequestAuthentication(_) => return false,
         };
         !names.is_empty() && names.contains(&*format!("{kind}/{}.{}", self.metadata.name, self.metadata.namespace))
     }

@@ -80,7 +80,12 @@ impl Policies {
             let (namespace, name) = (&object.metadata.namespace, &object.metadata.name);
             context.note(format!("{kind} {namespace}/{name}: denies all it is about: {}", object.spec.reason));
             let is_peer = kind == Kind::PeerAuthentication;
-            let name = if is_peer { converted_name(name) } else { name.clone() };
+            let name = match kind {
+                Kind::PeerAuthentication => converted_name(name),
+                // No AuthorizationPolicy can have such a name.
+                Kind::RequestAuthentication => format!("request_authentication_{name}"),
+                _ => name.clone(),
+            };
             let denial =
                 compile::denial_of_rejected(context.mesh.root_namespace(), object.metadata, object.spec, &name);
             let listing = if is_peer { &mut self.refused_peers } else { &mut self.selecting };

@@ -17,6 +17,7 @@ use super::service_routes::ServiceRoutes;
 use super::standing::{ObjectStanding, Standing};
 use super::visibility::SourceView;
 use super::visibility::lower_case;
+use crate::model::authentication::AuthenticationConfig;
 use crate::model::mesh::OutboundTrafficPolicy;
 use crate::model::rate_limit::config::RateLimitConfig;
 use crate::model::service::ServiceKey;
@@ -35,6 +36,7 @@ pub struct HttpConfig {
     path_normalization: PathNormalization,
     telemetry: Arc<TelemetryConfig>,
     rate_limits: Arc<RateLimitConfig>,
+    authentication: Arc<AuthenticationConfig>,
     proxy_headers: ProxyHeaders,
 }
 
@@ -57,6 +59,7 @@ impl HttpConfig {
             path_normalization: objects.path_normalization,
             telemetry: objects.telemetry,
             rate_limits: objects.rate_limits,
+            authentication: objects.authentication,
             proxy_headers: objects.proxy_headers,
         }
     }
@@ -166,6 +169,12 @@ impl HttpConfig {
     #[must_use]
     pub fn rate_limits(&self) -> &Arc<RateLimitConfig> {
         &self.rate_limits
+    }
+
+    /// Whose tokens count for requests.
+    #[must_use]
+    pub fn authentication(&self) -> &Arc<AuthenticationConfig> {
+        &self.authentication
     }
 
     #[must_use]

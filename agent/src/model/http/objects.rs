@@ -8,6 +8,7 @@ use super::proxy_headers::ProxyHeaders;
 use super::route::{Origin, Route, Semantics};
 use super::scope::SidecarScope;
 use super::visibility::{ExportTo, HostPattern};
+use crate::model::authentication::AuthenticationConfig;
 use crate::model::peer_authentication::Labels;
 use crate::model::rate_limit::config::RateLimitConfig;
 use crate::model::telemetry::config::TelemetryConfig;
@@ -31,6 +32,8 @@ pub struct HttpObjects {
     pub telemetry: Arc<TelemetryConfig>,
     /// How many requests pods are asked.
     pub rate_limits: Arc<RateLimitConfig>,
+    /// Whose tokens count for requests.
+    pub authentication: Arc<AuthenticationConfig>,
     pub proxy_headers: ProxyHeaders,
 }
 

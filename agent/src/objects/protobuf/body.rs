@@ -21,6 +21,7 @@ fn message_name(kind: Kind) -> Option<&'static str> {
         Kind::DestinationRule => Some("istio.networking.v1alpha3.DestinationRule"),
         Kind::Sidecar => Some("istio.networking.v1alpha3.Sidecar"),
         Kind::Telemetry => Some("istio.telemetry.v1alpha1.Telemetry"),
+        Kind::RequestAuthentication => Some("istio.security.v1beta1.RequestAuthentication"),
         Kind::AuthorizationPolicy => Some("istio.security.v1beta1.AuthorizationPolicy"),
         _ => None,
     }

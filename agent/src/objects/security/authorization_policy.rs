@@ -77,7 +77,7 @@ impl AuthorizationPolicy {
 }
 
 /// Whom the policy is about. A selector that cannot be read stands for the whole namespace.
-fn target(
+pub(super) fn target(
     selector: Option<Labels>,
     single: Option<(Place<'_>, TargetReference)>,
     list: Vec<(Place<'_>, TargetReference)>,

@@ -58,7 +58,7 @@ fn provider(mut fields: Fields<'_>) -> String {
     name
 }
 
-fn target_reference(mut fields: Fields<'_>) -> TargetReference {
+pub(super) fn target_reference(mut fields: Fields<'_>) -> TargetReference {
     let reference = TargetReference {
         group: fields.text("group").unwrap_or_default(),
         kind: fields.text("kind").unwrap_or_default(),
@@ -69,7 +69,7 @@ fn target_reference(mut fields: Fields<'_>) -> TargetReference {
     reference
 }
 
-fn selector(fields: &mut Fields<'_>) -> Option<Labels> {
+pub(super) fn selector(fields: &mut Fields<'_>) -> Option<Labels> {
     let mut selector = fields.fields("selector")?;
     let labels = selector.text_map("matchLabels");
     labels::check_policy_selector(&labels, &selector.place());

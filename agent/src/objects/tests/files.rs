@@ -101,7 +101,6 @@ fn kinds() {
         ("networking.istio.io/v1", "EnvoyFilter"),
         ("networking.istio.io/v1", "Gateway"),
         ("gateway.networking.k8s.io/v1", "TCPRoute"),
-        ("security.istio.io/v1", "RequestAuthentication"),
         ("v1", "ConfigMap"),
         ("apps/v1", "Deployment"),
     ] {

@@ -142,6 +142,21 @@ pub(in crate::xds) fn http_object(kind: Kind, name: &str, body: &[u8]) -> Result
     protobuf::http_object(kind, &envelope(name, body)?).map_err(Malformed::from)
 }
 
+/// Reads a RequestAuthentication; and, if it is not valid and so refuses requests, the reason.
+///
+/// # Errors
+/// When it is none; give the reason to [`unreadable_authentication`] then.
+pub(in crate::xds) fn request_authentication(name: &str, body: &[u8]) -> Result<Read<ReceivedHttpObject>, Malformed> {
+    let received = protobuf::request_authentication(&envelope(name, body)?);
+    let rejected = received.refusing_reason().map(Arc::from);
+    Ok((received, rejected))
+}
+
+/// What stands for a RequestAuthentication that could not be read.
+pub(in crate::xds) fn unreadable_authentication(name: &str, reason: &str) -> ReceivedHttpObject {
+    protobuf::unreadable_request_authentication(name, reason)
+}
+
 /// Reads a PeerAuthentication. One that is not valid is STRICT.
 ///
 /// # Errors

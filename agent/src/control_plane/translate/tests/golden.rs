@@ -67,5 +67,5 @@ fn every_object_of_the_fixture_is_accepted() {
     let loaded = super::loaded(&with_kubernetes());
     assert_eq!(loaded.problems, []);
     let not_acted_on = loaded.notices.iter().filter(|notice| notice.reason.contains("not acted on yet")).count();
-    assert_eq!((loaded.objects.len(), not_acted_on), (9 + 1 + 6 + 25, 1), "{:#?}", loaded.notices);
+    assert_eq!((loaded.objects.len(), not_acted_on), (9 + 1 + 6 + 26, 0), "{:#?}", loaded.notices);
 }
