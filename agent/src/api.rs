@@ -65,6 +65,11 @@ pub mod http {
     pub use crate::http::h1::fuzzed;
 }
 
+/// For the fuzz target and the bench of tokens.
+pub mod jwt {
+    pub use crate::jwt::{KeySet, Token, TokenDigest, base64url};
+}
+
 /// For tests that run an xDS client.
 pub mod lifecycle {
     pub use crate::lifecycle::Ready;

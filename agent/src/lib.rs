@@ -51,6 +51,7 @@ mod hbone;
 mod capture;
 mod control_plane;
 mod ext_authz;
+mod jwks;
 mod kubernetes;
 mod otlp;
 mod rate_limit_service;

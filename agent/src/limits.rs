@@ -49,13 +49,15 @@ pub enum LimitKind {
     LogBytes,
     /// Spans of the pod's requests that wait to be exported.
     WaitingSpans,
+    /// Tokens of requests to the pod that are remembered as verified.
+    RememberedTokens,
 }
 
 /// How many kinds of limits there are.
 const KINDS: usize = LimitKind::ALL.len();
 
 impl LimitKind {
-    pub const ALL: [Self; 18] = [
+    pub const ALL: [Self; 19] = [
         Self::OutboundConnections,
         Self::InboundConnections,
         Self::PendingConnects,
@@ -74,6 +76,7 @@ impl LimitKind {
         Self::RateLimitSources,
         Self::LogBytes,
         Self::WaitingSpans,
+        Self::RememberedTokens,
     ];
 
     /// The value of the metrics' `limit` label, and the name in `weir status`.
@@ -98,6 +101,7 @@ impl LimitKind {
             Self::RateLimitSources => "rate_limit_sources",
             Self::LogBytes => "log_bytes",
             Self::WaitingSpans => "waiting_spans",
+            Self::RememberedTokens => "remembered_tokens",
         }
     }
 }

@@ -43,6 +43,7 @@ pub mod fake_kubernetes;
 pub mod nginx;
 pub mod peers;
 pub mod test_app;
+pub mod tokens;
 pub mod tomcat;
 
 pub mod load;

@@ -15,6 +15,7 @@ mod policies;
 mod rate_limits;
 mod routes;
 mod timings;
+mod tokens;
 
 #[global_allocator]
 static ALLOCATOR: heap::Counting = heap::Counting;
@@ -29,6 +30,7 @@ fn main() -> ExitCode {
     policies::measure(&mut criterion, &mut figures);
     rate_limits::measure(&mut criterion, &mut figures);
     routes::measure(&mut criterion, &mut figures);
+    tokens::measure(&mut figures);
     criterion.final_summary();
     print!("{figures}");
     if figures.all_met() { ExitCode::SUCCESS } else { ExitCode::FAILURE }

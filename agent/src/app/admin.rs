@@ -13,9 +13,11 @@ use super::{kubelet, pod_warnings};
 use crate::admin::{AdminAddresses, AdminError, AdminServers, AdminSources, ControlPlaneStatus, Explain, PodEntry};
 use crate::enrollment::Enrollment;
 use crate::enrollment::pod::EnrolledPod;
+use crate::jwks::{self, KeySets};
 use crate::kubernetes::Directory;
 use crate::nri::NriStatus;
 use crate::proxy::LatePlaintext;
+use crate::resources::ObjectKind;
 use crate::state::SharedMesh;
 use crate::telemetry::log::LogHandle;
 use crate::tls::CertificateInfo;
@@ -152,7 +154,10 @@ fn sources(
         certificates: Box::new(move || certificates.status()),
         describe_certificate: Box::new(CertificateInfo::from_pem),
         pods: Box::new(pods(enrollment.clone(), mesh.clone())),
-        objects: Box::new(move || xds_objects.objects()),
+        objects: Box::new({
+            let (mesh, key_sets) = (mesh.clone(), foundation.key_sets.clone());
+            move || with_key_states(xds_objects.objects(), &mesh, &key_sets)
+        }),
         control_plane: Box::new(move || control_plane(&xds)),
         kubernetes: Box::new(move || directory.as_ref().map(Directory::report)),
         nri: Box::new(move || nri.as_ref().map(NriStatus::report)),
@@ -193,6 +198,24 @@ fn pods(enrollment: Arc<Enrollment>, mesh: SharedMesh) -> impl Fn() -> Vec<PodEn
         };
         enrollment.pods().into_iter().map(entry).collect()
     }
+}
+
+/// Adds to each RequestAuthentication how it is with the keys of its issuers.
+fn with_key_states(
+    mut objects: Vec<serde_json::Value>,
+    mesh: &SharedMesh,
+    key_sets: &KeySets,
+) -> Vec<serde_json::Value> {
+    let (config, states, now) = (mesh.routes().current(), key_sets.states(), SystemTime::now());
+    for object in &config.authentication().objects {
+        let lines: Vec<_> = object.rules.iter().filter_map(|rule| jwks::describe(rule, &states, now)).collect();
+        let (kind, key) = (ObjectKind::RequestAuthentication.type_url(), object.key());
+        let found = objects.iter_mut().find(|found| found["type"] == kind && found["name"] == *key);
+        if let Some(found) = found.and_then(serde_json::Value::as_object_mut).filter(|_| !lines.is_empty()) {
+            found.insert("keys".to_owned(), serde_json::json!(lines));
+        }
+    }
+    objects
 }
 
 fn control_plane(xds: &XdsStatus) -> ControlPlaneStatus {

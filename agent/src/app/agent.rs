@@ -124,6 +124,7 @@ fn start_proxy(
         pool: settings::pool_options(config),
         held: foundation.limits.of_agent(LimitKind::AgentHeldKib),
         node: settings::node_info(config),
+        key_sets: foundation.key_sets.clone(),
         destination_tls_dir: config.proxy.destination_tls_dir.clone(),
         drain,
         workers,

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::Context;
 use futures_util::future::BoxFuture;
+use tokio::runtime::Handle;
 use tokio::sync::mpsc;
 
 use super::delivery::{self, Delivery};
@@ -15,6 +16,7 @@ use crate::capture::Capture;
 use crate::config::AgentConfig;
 use crate::enrollment::store::PodStore;
 use crate::enrollment::{Enrolled, Enrollment};
+use crate::jwks::KeySets;
 use crate::lifecycle::Ready;
 use crate::limits::NodeLimits;
 use crate::model::mesh::MeshUpdate;
@@ -40,6 +42,8 @@ pub(super) struct Foundation {
     pub(super) xds: XdsStatus,
     pub(super) capture: Arc<Capture>,
     pub(super) enrollment: Arc<Enrollment>,
+    /// The keys that tokens of requests are verified with.
+    pub(super) key_sets: Arc<KeySets>,
 }
 
 /// What the proxy needs besides.
@@ -95,6 +99,7 @@ impl Foundation {
             .spawn_command_thread(supervisor.clone(), enrollment.clone())
             .context("a thread for the supervisor's commands")?;
         let Delivery { certificates, revocation, status: xds, synced } = delivery;
+        let key_sets = Arc::new(KeySets::new(settings::key_sets(&config), metrics.clone(), Handle::current()));
         let foundation = Self {
             config,
             supervisor,
@@ -108,6 +113,7 @@ impl Foundation {
             xds,
             capture,
             enrollment,
+            key_sets,
         };
         Ok((foundation, Arrivals { pods, synced }, StartTimes { prepared, installed, restored }))
     }

@@ -4,8 +4,9 @@ use std::net::{IpAddr, Ipv4Addr};
 use std::time::Duration;
 
 use crate::capture::CaptureOptions;
-use crate::config::{AgentConfig, LogFormat, UncapturableOutbound};
+use crate::config::{AgentConfig, LogFormat, TokensConfig, UncapturableOutbound};
 use crate::hbone::AgeLimit;
+use crate::jwks::{FetchOptions, KeySetsOptions};
 use crate::kubernetes::{ClusterAccess, MembershipRules};
 use crate::model::identity::TrustDomain;
 use crate::proxy::{NodeInfo, PoolOptions, Timeouts};
@@ -44,6 +45,14 @@ pub(super) fn timeouts(config: &AgentConfig) -> Timeouts {
         request: seconds(config.proxy.request_timeout_seconds),
         age: AgeLimit { max: seconds(config.proxy.hbone_max_age_seconds), drain: seconds(config.proxy.drain_seconds) },
         inbound_idle: seconds(config.proxy.inbound_idle_seconds),
+    }
+}
+
+pub(super) fn key_sets(config: &AgentConfig) -> KeySetsOptions {
+    let TokensConfig { jwks_allow, jwks_roots, jwks_refresh_seconds } = &config.tokens;
+    KeySetsOptions {
+        fetch: FetchOptions { allowed: jwks_allow.clone(), roots: jwks_roots.clone() },
+        refresh: Duration::from_secs(*jwks_refresh_seconds),
     }
 }
 

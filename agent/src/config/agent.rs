@@ -5,6 +5,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 
 use clap::Args;
+use ipnet::IpNet;
 
 use super::capture::CaptureConfig;
 use super::cluster::{CniConfig, KubernetesConfig, NriConfig};
@@ -20,6 +21,9 @@ const DEFAULT_HBONE_MAX_AGE_SECONDS: u64 = 86_400;
 const MAX_HBONE_AGE_SECONDS: u64 = 30 * 86_400;
 /// How long a drain may take unless a setting says otherwise.
 pub(super) const DEFAULT_DRAIN_SECONDS: u64 = 300;
+
+/// How long the keys of an issuer count until its provider is asked again, unless a setting says otherwise; as Istio has it.
+const DEFAULT_REFRESH_SECONDS: u64 = 1200;
 
 /// All settings of `weir agent`.
 #[derive(Debug, Clone, Args)]
@@ -38,6 +42,8 @@ pub struct AgentConfig {
     pub capture: CaptureConfig,
     #[command(flatten)]
     pub proxy: ProxyConfig,
+    #[command(flatten)]
+    pub tokens: TokensConfig,
     #[command(flatten)]
     pub limits: LimitsConfig,
     #[command(flatten)]
@@ -174,6 +180,22 @@ pub struct ProxyConfig {
     /// (clientCertificate and privateKey with tls.mode MUTUAL). Files elsewhere are refused.
     #[arg(long, env = "WEIR_DESTINATION_TLS_DIR", default_value = "/etc/weir/tls")]
     pub destination_tls_dir: PathBuf,
+}
+
+/// How the keys of issuers are fetched.
+#[derive(Debug, Clone, Args)]
+pub struct TokensConfig {
+    /// Blocks of addresses at which the keys of issuers (jwksUri) are fetched although they are private, link-local or loopback: those
+    /// of a cluster's own providers. The agent asks from the node, on behalf of whoever may write a RequestAuthentication.
+    #[arg(long, env = "WEIR_JWKS_ALLOW", value_delimiter = ',')]
+    pub jwks_allow: Vec<IpNet>,
+    /// File with the roots (PEM) for the certificates of servers at which keys are fetched, in place of those that the system trusts.
+    #[arg(long, env = "WEIR_JWKS_ROOTS")]
+    pub jwks_roots: Option<PathBuf>,
+    /// Seconds after which the keys of an issuer are fetched again. A key that the issuer has withdrawn counts for so long at most, unless
+    /// its server is away.
+    #[arg(long, env = "WEIR_JWKS_REFRESH_SECONDS", default_value_t = DEFAULT_REFRESH_SECONDS, value_parser = clap::value_parser!(u64).range(1..=MAX_SECONDS))]
+    pub jwks_refresh_seconds: u64,
 }
 
 /// Where the agent's HTTP endpoints listen.

@@ -77,6 +77,10 @@ pub struct LimitsConfig {
     /// than are left for other pods. At the limit further spans are dropped and counted.
     #[arg(long, env = "WEIR_MAX_WAITING_SPANS_PER_POD", default_value_t = 4096, value_parser = clap::value_parser!(u32).range(1..=MAX))]
     pub max_waiting_spans_per_pod: u32,
+    /// Tokens (JWT) of requests to one pod that are remembered as verified. At the limit the oldest of them is forgotten: it is verified
+    /// again with its next request.
+    #[arg(long, env = "WEIR_MAX_REMEMBERED_TOKENS_PER_POD", default_value_t = 4096, value_parser = clap::value_parser!(u32).range(0..=MAX))]
+    pub max_remembered_tokens_per_pod: u32,
 }
 
 impl LimitsConfig {
@@ -102,6 +106,7 @@ impl LimitsConfig {
             LimitKind::RateLimitSources => self.max_rate_limit_sources_per_pod,
             LimitKind::LogBytes => self.max_log_bytes_per_pod,
             LimitKind::WaitingSpans => self.max_waiting_spans_per_pod,
+            LimitKind::RememberedTokens => self.max_remembered_tokens_per_pod,
         }
     }
 }

@@ -2,7 +2,9 @@
 
 use std::fmt;
 
-use aws_lc_rs::signature::{self, EcdsaVerificationAlgorithm, RsaParameters, RsaPublicKeyComponents, UnparsedPublicKey};
+use aws_lc_rs::signature::{
+    self, EcdsaVerificationAlgorithm, RsaParameters, RsaPublicKeyComponents, UnparsedPublicKey,
+};
 use aws_lc_rs::{digest, hmac};
 
 use super::base64url;

@@ -85,7 +85,8 @@ fn every_algorithm_verifies_what_it_signed_and_nothing_else() {
     let pair = Ed25519KeyPair::generate().unwrap();
     let key = json!({"kty": "OKP", "crv": "Ed25519", "x": base64url(pair.public_key().as_ref())});
     rows.push(("EdDSA", key, message_of("EdDSA"), pair.sign(message_of("EdDSA").as_bytes()).as_ref().to_vec()));
-    for (name, algorithm) in [("HS256", hmac::HMAC_SHA256), ("HS384", hmac::HMAC_SHA384), ("HS512", hmac::HMAC_SHA512)] {
+    for (name, algorithm) in [("HS256", hmac::HMAC_SHA256), ("HS384", hmac::HMAC_SHA384), ("HS512", hmac::HMAC_SHA512)]
+    {
         let tag = hmac::sign(&hmac::Key::new(algorithm, SECRET), message_of(name).as_bytes());
         rows.push((name, symmetric_key(), message_of(name), tag.as_ref().to_vec()));
     }
@@ -115,7 +116,8 @@ fn what_attackers_send_is_refused() {
     let keys = key_set(&symmetric_key());
     let good = signed(r#"{"alg":"HS256"}"#, r#"{"iss":"i"}"#);
     assert!(verified(&keys, &good).is_ok());
-    let nested = |depth: usize| signed(&format!(r#"{{"alg":"HS256","x":{}{}}}"#, "[".repeat(depth), "]".repeat(depth)), "{}");
+    let nested =
+        |depth: usize| signed(&format!(r#"{{"alg":"HS256","x":{}{}}}"#, "[".repeat(depth), "]".repeat(depth)), "{}");
     let unsigned = |header: &str| format!("{}.", parts(header, r#"{"iss":"i"}"#));
     let rows: Vec<(&str, String, JwtError)> = vec![
         ("no algorithm", unsigned(r#"{"alg":"none"}"#), JwtError::UnsupportedAlgorithm),
@@ -214,7 +216,8 @@ fn keys_that_are_of_no_use_are_left_out_and_a_set_without_any_is_refused() {
     assert!(KeySet::read(symmetric_key().to_string().as_bytes()).is_ok(), "a key alone is a set of one");
     let many = json!({"keys": vec![symmetric_key(); 101]}).to_string();
     assert!(KeySet::read(many.as_bytes()).is_err());
-    let published = |keys: Value| KeySet::read(json!({ "keys": keys }).to_string().as_bytes()).unwrap().without_secrets();
+    let published =
+        |keys: Value| KeySet::read(json!({ "keys": keys }).to_string().as_bytes()).unwrap().without_secrets();
     assert!(published(json!([symmetric_key()])).is_err(), "a secret that anybody may fetch is none");
     let token = signed(r#"{"alg":"HS256"}"#, "{}");
     assert_eq!(verified(&published(json!([symmetric_key(), ec])).unwrap(), &token), Err(JwtError::NoMatchingKey));
@@ -241,7 +244,8 @@ fn signatures_are_judged_as_wycheproof_says() {
         (373, "the same"),
     ];
     let path = wycheproof();
-    let text = std::fs::read(&path).unwrap_or_else(|error| panic!("{}: {error}: run cargo xtask setup", path.display()));
+    let text =
+        std::fs::read(&path).unwrap_or_else(|error| panic!("{}: {error}: run cargo xtask setup", path.display()));
     let vectors: Value = serde_json::from_slice(&text).unwrap();
     let mut wrong = Vec::new();
     let mut count = 0;

@@ -45,9 +45,7 @@ impl HttpObject {
             Kind::Sidecar => Self::Sidecar(Box::new(sidecar::read(spec))),
             Kind::Telemetry => Self::Telemetry(Box::new(telemetry::read(spec))),
             Kind::RateLimit => Self::RateLimit(Box::new(rate_limit::read(spec, metadata))),
-            Kind::RequestAuthentication => {
-                Self::RequestAuthentication(Box::new(request_authentication::read(spec)))
-            }
+            Kind::RequestAuthentication => Self::RequestAuthentication(Box::new(request_authentication::read(spec))),
             _ => return None,
         })
     }

@@ -23,6 +23,7 @@ mod inbound {
     //! the pod's application, or served request by request.
 
     mod admission;
+    mod authentication;
     mod client;
     mod connection;
     mod error;
@@ -33,6 +34,7 @@ mod inbound {
         //! was judged.
 
         mod application;
+        mod authenticate;
         mod connection;
         mod content;
         mod downstream;
@@ -51,6 +53,7 @@ mod inbound {
     mod request;
     mod spliced;
 
+    pub(super) use self::authentication::PodAuthenticator;
     pub(super) use self::hbone::serve as serve_hbone;
     pub(super) use self::peers::InboundPeers;
     pub(super) use self::plaintext::serve as serve_plaintext;
@@ -123,6 +126,7 @@ mod rate_limits;
 mod revocation;
 mod serve;
 mod splice;
+mod tokens;
 pub mod workers;
 
 pub use self::late_plaintext::LatePlaintext;

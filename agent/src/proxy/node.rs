@@ -12,10 +12,12 @@ use super::hbone_probes::HboneProbes;
 use super::origin::trusted_domains;
 use super::outbound::{Endpoints, Names, SeenOfEndpoint, Warmups};
 use super::revocation::LiveConnections;
+use super::tokens::VerifiedTokens;
 use super::workers::Workers;
 use crate::capture::Capture;
 use crate::enrollment::pod::EnrolledPod;
 use crate::hbone::{AgeLimit, PoolOptions};
+use crate::jwks::KeySets;
 use crate::lifecycle::Drain;
 use crate::limits::Limit;
 use crate::model::identity::TrustDomain;
@@ -69,6 +71,8 @@ pub struct ProxyParts {
     /// What slow readers may make the agent hold, for all pods together.
     pub held: Limit,
     pub node: NodeInfo,
+    /// The keys that tokens of requests are verified with.
+    pub key_sets: Arc<KeySets>,
     /// The directory of the certificates and keys that destinations may be shown.
     pub destination_tls_dir: PathBuf,
     pub drain: Drain,
@@ -101,13 +105,15 @@ pub struct Proxy {
     pub(super) node_rate_limits: Mutex<NodeStates>,
     /// Accepted connections of all pods that are served now.
     pub(super) served: AtomicUsize,
+    pub(super) key_sets: Arc<KeySets>,
+    pub(super) tokens: VerifiedTokens,
 }
 
 impl Proxy {
     #[must_use]
     pub fn new(parts: ProxyParts) -> Arc<Self> {
         let ProxyParts { mesh, certificates, capture, metrics, requests, timeouts, pool, held, node, .. } = parts;
-        let ProxyParts { destination_tls_dir, drain, workers, .. } = parts;
+        let ProxyParts { key_sets, destination_tls_dir, drain, workers, .. } = parts;
         Arc::new(Self {
             pod_certificates: PodCertificates::new(certificates.clone()),
             live: LiveConnections::default(),
@@ -118,6 +124,8 @@ impl Proxy {
             warmups: Warmups::default(),
             node_rate_limits: Mutex::default(),
             served: AtomicUsize::new(0),
+            key_sets,
+            tokens: VerifiedTokens::default(),
             mesh,
             certificates,
             capture,

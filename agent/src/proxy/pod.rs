@@ -8,7 +8,7 @@ use parking_lot::Mutex;
 
 use super::budget::Handshakes;
 use super::certificates::CarriedIdentity;
-use super::inbound::InboundPeers;
+use super::inbound::{InboundPeers, PodAuthenticator};
 use super::node::Proxy;
 use super::origin::PodOrigin;
 use super::outbound::{Breakers, HttpPool, Names, PodEndpoints, PodLookups, Turns};
@@ -48,6 +48,8 @@ pub(super) struct PodProxy {
     pub(super) handshakes: Handshakes,
     pub(super) inbound_peers: InboundPeers,
     pub(super) rate_limits: PodRateLimits,
+    /// Whose tokens count for requests to it.
+    pub(super) authenticator: PodAuthenticator,
     /// With the last connection of a pod that has left, its certificate goes.
     pub(super) _carried: CarriedIdentity,
     /// Its accepted connections that are served now.

@@ -16,6 +16,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::rate_limits;
 use crate::enrollment::pod::{Changeable, EnrolledPod};
+use crate::model::authentication::{AuthenticationConfig, SelectedPod};
 use crate::model::authorization::{AccessRequest, Destination};
 use crate::model::mesh::Mesh;
 use crate::model::rate_limit::config::RateLimitConfig;
@@ -94,7 +95,7 @@ impl PodConnections {
     }
 
     /// The same for a connection of which nobody has looked whether it carries requests: it ends when requests to its port become
-    /// limited.
+    /// limited, or their tokens have to be verified.
     pub(super) fn track_unread(self: &Arc<Self>, request: &AccessRequest) -> Tracked {
         self.add(Entry::of_bytes(request, true))
     }
@@ -110,6 +111,24 @@ impl PodConnections {
         let revoked = entry.revoked.clone();
         let number = self.connections.lock().add(entry);
         Tracked { list: self.clone(), number, revoked }
+    }
+
+    /// Ends the connections whose requests nobody reads, where a RequestAuthentication is about the pod by now.
+    fn end_unread(&self, config: &Arc<AuthenticationConfig>, workload: Option<Arc<Workload>>, metrics: &Metrics) {
+        let now = Authenticated { config: config.clone(), pod: self.pod.current(), workload };
+        let mut connections = self.connections.lock();
+        if connections.authenticated.as_ref() == Some(&now) {
+            return;
+        }
+        let (namespace, labels) = (&*self.pod.spec.namespace, &now.pod.labels);
+        if config.about(SelectedPod { namespace, labels, workload: now.workload.as_deref() }).next().is_some() {
+            let open = connections.by_number.values().filter(|entry| !entry.revoked.is_cancelled());
+            for entry in open.filter(|entry| entry.is_unread) {
+                metrics.policy_closed_connection();
+                entry.revoked.cancel();
+            }
+        }
+        connections.authenticated = Some(now);
     }
 
     /// Decides again about some of the connections whose decision may be another one now. Returns whether there are more.
@@ -164,9 +183,27 @@ impl Entry {
     }
 }
 
+/// What decides whether tokens of requests to a pod are verified. Held, so that what took its place in memory is not mistaken for it.
+#[derive(Debug)]
+struct Authenticated {
+    config: Arc<AuthenticationConfig>,
+    pod: Arc<Changeable>,
+    workload: Option<Arc<Workload>>,
+}
+
+impl PartialEq for Authenticated {
+    fn eq(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.config, &other.config)
+            && Arc::ptr_eq(&self.pod, &other.pod)
+            && self.workload.as_ref().map(Arc::as_ptr) == other.workload.as_ref().map(Arc::as_ptr)
+    }
+}
+
 /// Connections, and how far they were decided about.
 #[derive(Debug, Default)]
 struct Connections {
+    /// By what it was looked last whether requests have to be read; `None` until the first time.
+    authenticated: Option<Authenticated>,
     /// In the order in which they came.
     by_number: BTreeMap<u64, Entry>,
     next: u64,
@@ -259,28 +296,37 @@ impl PartialEq for Basis {
     }
 }
 
-/// Looks at the open connections at every change of the mesh or of rate limits, and decides again about those whose decision may be another
-/// one now. Runs for ever.
+/// Looks at the open connections at every change of the mesh, of rate limits or of whose tokens count, and decides again about those
+/// whose decision may be another one now. Runs for ever.
 pub(super) async fn watch(live: LiveConnections, mesh: SharedMesh, metrics: Arc<Metrics>) {
-    let (mut changes, mut limit_changes) = (mesh.watch(), mesh.routes().watch());
-    let mut limits = mesh.routes().current().rate_limits().clone();
+    let (mut changes, mut object_changes) = (mesh.watch(), mesh.routes().watch());
+    let of_requests = || {
+        let config = mesh.routes().current();
+        (config.rate_limits().clone(), config.authentication().clone())
+    };
+    let mut current = of_requests();
     loop {
         tokio::select! {
             changed = changes.changed() => if changed.is_err() { return },
-            changed = limit_changes.changed() => {
-                let now = mesh.routes().current().rate_limits().clone();
+            changed = object_changes.changed() => {
                 if changed.is_err() {
                     return;
                 }
-                // Most changes of objects about requests are none of limits.
-                if now == limits {
+                let now = of_requests();
+                // Most changes of objects about requests are none of these.
+                if now == current {
                     continue;
                 }
-                limits = now;
+                current = now;
             }
         }
+        let (limits, authentication) = &current;
         for list in live.all() {
-            while list.decide_again(&mesh.read(), &limits, &metrics) {
+            if !authentication.objects.is_empty() {
+                let workload = mesh.read().workload_of_pod(list.pod.spec.key()).cloned();
+                list.end_unread(authentication, workload, &metrics);
+            }
+            while list.decide_again(&mesh.read(), limits, &metrics) {
                 tokio::task::yield_now().await;
             }
         }

@@ -7,7 +7,7 @@ use parking_lot::Mutex;
 use tokio::sync::mpsc;
 
 use super::budget::Handshakes;
-use super::inbound::InboundPeers;
+use super::inbound::{InboundPeers, PodAuthenticator};
 use super::listener::{self, ListenerKind};
 use super::node::Proxy;
 use super::origin::PodOrigin;
@@ -54,6 +54,9 @@ impl Proxy {
             proxy: self.clone(),
             served: AtomicUsize::new(0),
             live: self.live.of_pod(pod.clone()),
+            authenticator: PodAuthenticator::new(
+                self.tokens.of_pod(pod.limits.of(LimitKind::RememberedTokens).clone()),
+            ),
             pod,
             pools,
             http_pools,

@@ -5,9 +5,11 @@ use std::fmt::Write as _;
 use std::net::IpAddr;
 
 use anyhow::{Result, ensure};
+use serde_json::json;
 use weir_tests::http_mesh::{Answer, HttpMesh};
 use weir_tests::mesh::{NAMESPACE, principal};
 use weir_tests::place::Place;
+use weir_tests::tokens::{SigningKey, key_set};
 use weir_tests::world::{N1, N2, Pod};
 
 use super::external_authorization::{authorizers, is_denied_by_authorizer};
@@ -75,6 +77,7 @@ struct Column {
     /// `CLIENT` stands for the principal of the member.
     rules: &'static str,
     path: &'static str,
+    /// `STAFF`, `GUEST` and `FORGED` stand for tokens.
     more: &'static [&'static str],
     /// What requests of the member are answered, and those that come in plaintext. A client is refused without an answer whose
     /// requests the policy denies whatever they ask.
@@ -101,7 +104,13 @@ const ANONYMOUS: &str = "[{from: [{source: {notPrincipals: [\"*\"]}}], to: [{ope
 /// The provider is the one of `external_authorization`, which allows what has its field.
 const CUSTOM: &str = "CUSTOM\n  provider: {name: over-grpc}";
 
-const COLUMNS: [Column; 14] = [
+const BY_TOKEN: &str = "[{from: [{source: {requestPrincipals: [\"*\"]}}]}]";
+const BY_CLAIM: &str = "[{when: [{key: \"request.auth.claims[group]\", values: [staff]}]}]";
+const STAFF: &[&str] = &["-HAuthorization: Bearer STAFF"];
+const GUEST: &[&str] = &["-HAuthorization: Bearer GUEST"];
+const FORGED: &[&str] = &["-HAuthorization: Bearer FORGED"];
+
+const COLUMNS: [Column; 19] = [
     column("ALLOW-path", ("ALLOW", BY_PATH), ("/open", &[]), ("200", "200")),
     column("ALLOW-other", ("ALLOW", BY_PATH), ("/x/../closed", &[]), ("403", "403")),
     column("DENY-path", ("DENY", BY_PATH), ("/x/../%6fpen", &[]), ("403", "403")),
@@ -116,11 +125,18 @@ const COLUMNS: [Column; 14] = [
     column("limit-other", (LIMIT, BY_PATH), ("/closed", &[]), ("200", "200")),
     column("CUSTOM-deny", (CUSTOM, BY_PATH), ("/x/../%6fpen", &[]), ("403", "403")),
     column("CUSTOM-allow", (CUSTOM, BY_PATH), ("/open", &["-Hx-ext-authz: allow"]), ("200", "200")),
+    column("JWT-none", ("ALLOW", BY_TOKEN), ("/open", &[]), ("403", "403")),
+    column("JWT-forged", ("ALLOW", BY_TOKEN), ("/open", FORGED), ("401", "401")),
+    column("JWT", ("ALLOW", BY_TOKEN), ("/open", GUEST), ("200", "200")),
+    column("CLAIM-other", ("ALLOW", BY_CLAIM), ("/open", GUEST), ("403", "403")),
+    column("CLAIM", ("ALLOW", BY_CLAIM), ("/open", STAFF), ("200", "200")),
 ];
 
 /// The places that ask.
 struct Askers<'a> {
     mesh: &'a HttpMesh,
+    /// Tokens, by what stands for them.
+    tokens: [(&'static str, String); 3],
     stranger: Pod,
     neighbour: Pod,
 }
@@ -138,7 +154,10 @@ impl Askers<'_> {
 
     fn ask(&self, (_, from, to, version): &(&str, From, To, &str), column: &Column) -> Result<Answer> {
         let (v1, v2) = (self.mesh.version("v1"), self.mesh.version("v2"));
-        let more = [column.more, &[*version]].concat();
+        let named =
+            |text: &&str| self.tokens.iter().fold((*text).to_owned(), |text, (name, token)| text.replace(name, token));
+        let more: Vec<String> = column.more.iter().chain([version]).map(named).collect();
+        let more: Vec<&str> = more.iter().map(String::as_str).collect();
         let pod = |address: IpAddr| ask_pod(self.place(*from), address, column.path, &more);
         match to {
             To::V2(port) => v2.ask_at(v2.vip(), *port, column.path, &more),
@@ -167,7 +186,19 @@ fn matrix(mesh: &HttpMesh) -> Result<()> {
     let _authorizers = authorizers(mesh)?;
     let stranger = mesh.world.nodes[N1].pod("stranger")?;
     let neighbour = mesh.world.nodes[N2].pod("neighbour")?;
-    let askers = Askers { mesh, stranger, neighbour };
+    let (key, other) = (SigningKey::make("key")?, SigningKey::make("key")?);
+    let of_group = |key: &SigningKey, group: &str| key.token("issuer", "user", &json!({"group": group}));
+    let tokens = [
+        ("STAFF", of_group(&key, "staff")?),
+        ("GUEST", of_group(&key, "guest")?),
+        ("FORGED", of_group(&other, "staff")?),
+    ];
+    let authentication = format!(
+        "---\napiVersion: security.istio.io/v1\nkind: RequestAuthentication\nmetadata: {{name: matrix, namespace: {NAMESPACE}}}\nspec:\n  \
+         selector: {{matchLabels: {{app: web}}}}\n  jwtRules: [{{issuer: issuer, jwks: '{}'}}]\n",
+        key_set(&[&key])
+    );
+    let askers = Askers { mesh, tokens, stranger, neighbour };
     let client = principal(&mesh.client);
     let (mut seen, mut differences) = (Vec::new(), Vec::new());
     for (number, column) in COLUMNS.iter().enumerate() {
@@ -175,7 +206,11 @@ fn matrix(mesh: &HttpMesh) -> Result<()> {
         // A second policy comes with it, which shows when both are in force.
         let mark = format!("/mark-{number}");
         let witness = policy("witness", "DENY", &format!("[{{to: [{{operation: {{paths: [{mark}]}}}}]}}]"));
-        let both = format!("{}---\n{witness}", policy("matrix", column.action, &rules));
+        let mut both = format!("{}---\n{witness}", policy("matrix", column.action, &rules));
+        let is_about_tokens = column.name.starts_with("JWT") || column.name.starts_with("CLAIM");
+        if is_about_tokens {
+            both.push_str(&authentication);
+        }
         is_calm(mesh)?;
         let _policies = mesh.control_plane.objects.put_for_now("matrix", &both)?;
         for version in ["v1", "v2"] {
@@ -183,6 +218,10 @@ fn matrix(mesh: &HttpMesh) -> Result<()> {
             service.comes_to("the policy that came with it is in force", &mark, &[], is_denied)?;
             if column.action == LIMIT {
                 service.comes_to("the limit is used up", "/open", &[], |answer| answer.status == 429)?;
+            }
+            if is_about_tokens {
+                let none = ["-HAuthorization: Bearer none"];
+                service.comes_to("tokens are verified", "/", &none, |answer| answer.status == 401)?;
             }
         }
         let mut cells = Vec::new();

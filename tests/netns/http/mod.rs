@@ -32,6 +32,7 @@ mod split;
 mod streams;
 mod telemetry_objects;
 mod tls;
+mod tokens;
 mod told;
 mod unanswered;
 mod upstreams;
@@ -47,7 +48,7 @@ pub(crate) fn cases() -> Vec<Case> {
             .concat(),
         [from_kubernetes::CASES, telemetry_objects::CASES, dashboards::CASES, unanswered::CASES].concat(),
         [inbound::CASES, inbound_changes::CASES, inbound_matrix::CASES, spellings::CASES].concat(),
-        [external_authorization::CASES, external_as_envoy::CASES].concat(),
+        [external_authorization::CASES, external_as_envoy::CASES, tokens::CASES].concat(),
         [rate_limits::CASES, rate_limit_changes::CASES, rate_limit_service::CASES].concat(),
         [clients::CASES, grpc::CASES, streams::CASES, once::CASES, pressure::CASES].concat(),
     ]

@@ -28,7 +28,7 @@ use crate::place::Place;
 use crate::program::Program;
 use crate::test_app;
 use crate::wait;
-use crate::world::{N1, N2, Pod, World};
+use crate::world::{FABRIC, N1, N2, Pod, World};
 
 /// The names of the three versions, which are also those of their pods and services.
 pub const VERSIONS: [&str; 3] = ["v1", "v2", "v3"];
@@ -75,7 +75,10 @@ impl HttpMesh {
         let (agents, next) = (Vec::new(), AtomicU8::new(FIRST_CASE));
         let mut mesh = Self { servers, client, versions, agents, control_plane, world, next };
         let destination_tls = format!("--destination-tls-dir={}", mesh.destination_tls().display());
-        mesh.agents = start_agents(&mesh.world, &mesh.control_plane, &[&[&*destination_tls], flags].concat())?;
+        // The issuers of cases serve their keys beside the control plane, and change them.
+        let (jwks_allow, jwks_refresh) = (format!("--jwks-allow={FABRIC}/32"), "--jwks-refresh-seconds=2");
+        let own = [&*destination_tls, &*jwks_allow, jwks_refresh];
+        mesh.agents = start_agents(&mesh.world, &mesh.control_plane, &[&own, flags].concat())?;
         mesh.describe()?;
         for pod in mesh.versions.iter().chain([&mesh.client]) {
             mesh.agent_of(pod).enroll(pod, NAMESPACE, pod.name())?;

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use crate::config::{
     AgentConfig, CaptureConfig, CniArg, CniConfig, DirectoryConfig, EndpointConfig, FilesConfig, IstiodConfig,
     KubernetesConfig, LogConfig, LogFormat, MeshConfig, NodeConfig, ObjectsFrom, OutboundPolicyArg,
-    PlaintextWithoutAgent, ProxyConfig, TracingConfig,
+    PlaintextWithoutAgent, ProxyConfig, TokensConfig, TracingConfig,
 };
 use crate::limits::LimitKind;
 
@@ -46,6 +46,7 @@ pub(super) fn settings(config: &AgentConfig) -> Value {
                 end_late_plaintext_after_seconds,
                 destination_tls_dir,
             },
+        tokens: TokensConfig { jwks_allow, jwks_roots, jwks_refresh_seconds },
         limits,
         kubernetes,
         cni,
@@ -75,6 +76,8 @@ pub(super) fn settings(config: &AgentConfig) -> Value {
         "poolMaxStreams": pool_max_streams, "poolIdleSeconds": pool_idle_seconds, "hboneMaxAgeSeconds": hbone_max_age_seconds,
         "inboundIdleSeconds": inbound_idle_seconds, "destinationTlsDir": text(destination_tls_dir), "endLatePlaintextAfterSeconds": end_late_plaintext_after_seconds, "workerThreads": worker_threads,
         "limits": LimitKind::ALL.map(|kind| (kind.label(), limits.maximum(kind))).into_iter().collect::<BTreeMap<_, _>>(),
+        "jwksAllow": jwks_allow.iter().map(ToString::to_string).collect::<Vec<_>>(),
+        "jwksRoots": jwks_roots.as_deref().map(text), "jwksRefreshSeconds": jwks_refresh_seconds,
         "otlp": otlp, "traceSamplingPercent": trace_sampling_percent,
         "log": log, "logFormat": form_name(*log_format),
         "istiod": way_to_istiod(istiod),

@@ -16,22 +16,27 @@ pub struct ObjectStatus {
     /// `field: reason`.
     #[serde(default)]
     pub without_effect: Vec<String>,
+    /// How it is with the keys of each issuer that the object names, of which the agent has to ask for them.
+    #[serde(default)]
+    pub keys: Vec<String>,
 }
 
-/// One line per object that does not count in part or at all, each with its findings, and a count of the others.
+/// One line per object that does not count in part or at all, each with its findings, and per object whose keys are fetched; and a
+/// count of those that count.
 #[must_use]
 pub fn render_objects(objects: &[ObjectStatus]) -> String {
     let mut lines = Vec::new();
     let mut whole = 0;
     for object in objects {
-        if object.rejected.is_none() && object.without_effect.is_empty() {
-            whole += 1;
+        let is_whole = object.rejected.is_none() && object.without_effect.is_empty();
+        whole += usize::from(is_whole);
+        if is_whole && object.keys.is_empty() {
             continue;
         }
         let kind = object.r#type.rsplit('/').next().unwrap_or_default();
         lines.push(format!("{kind} {}", object.name));
         lines.extend(object.rejected.iter().map(|reason| format!("  rejected: {reason}")));
-        lines.extend(object.without_effect.iter().map(|reason| format!("  {reason}")));
+        lines.extend(object.without_effect.iter().chain(&object.keys).map(|line| format!("  {line}")));
     }
     lines.push(format!("{whole} of {} objects count as they are", objects.len()));
     // Names and reasons come from elsewhere; none may steer the terminal.
@@ -51,14 +56,17 @@ mod tests {
             name: name.to_owned(),
             rejected: rejected.map(str::to_owned),
             without_effect: without_effect.iter().map(ToString::to_string).collect(),
+            keys: Vec::new(),
         };
         let objects = [
             object("shop/good", None, &[]),
             object("shop/part", None, &["spec.tcp: has no effect", "spec.http[1]: there is no\u{1b} service a.b"]),
             object("shop/bad", Some("body: not set"), &[]),
+            ObjectStatus { keys: vec!["keys of a: 1".to_owned()], ..object("shop/keys", None, &[]) },
         ];
         let expected = "VirtualService shop/part\n  spec.tcp: has no effect\n  spec.http[1]: there is no  service a.b\n\
-                        VirtualService shop/bad\n  rejected: body: not set\n1 of 3 objects count as they are\n";
+                        VirtualService shop/bad\n  rejected: body: not set\n\
+                        VirtualService shop/keys\n  keys of a: 1\n2 of 4 objects count as they are\n";
         assert_eq!(render_objects(&objects), expected);
     }
 }

@@ -18,9 +18,7 @@ use crate::model::rate_limit::objects::RateLimitObject;
 use crate::model::telemetry::config::TelemetryConfig;
 use crate::model::telemetry::objects::TelemetryObject;
 use crate::objects::protobuf::{DEFINED_AT, ReceivedHttpObject};
-use crate::objects::{
-    HttpObject, Kind, Metadata, PolicyTarget, ROUTE_PARENTS, VirtualService, has_gateway_semantics,
-};
+use crate::objects::{HttpObject, Kind, Metadata, PolicyTarget, ROUTE_PARENTS, VirtualService, has_gateway_semantics};
 
 /// All objects about requests, by kind and name (`namespace/name`).
 #[derive(Debug)]

@@ -6,7 +6,7 @@ use prost::Message as _;
 
 use super::context::Context;
 use crate::model::workload::{APP_LABEL, LABELS_EXTENSION, VERSION_LABEL};
-use crate::objects::{HttpObject, Labels};
+use crate::objects::{HttpObject, Labels, PolicyTarget};
 use crate::proto::istio::workload::{Extension, Workload};
 
 /// The names of the labels that objects ask for.
@@ -14,10 +14,16 @@ use crate::proto::istio::workload::{Extension, Workload};
 pub(super) struct AskedLabels(BTreeSet<String>);
 
 impl AskedLabels {
-    /// Those that subsets of DestinationRules are told apart by, and those of `failoverPriority`.
+    /// Those that subsets of DestinationRules are told apart by, those of `failoverPriority`, and those by which RequestAuthentications
+    /// select.
     pub(super) fn of(context: &Context<'_>) -> Self {
         let mut asked = BTreeSet::new();
         for (_, object) in context.objects.http_objects().filter(|(_, object)| context.is_ours(object.metadata)) {
+            if let HttpObject::RequestAuthentication(authentication) = &object.spec.object
+                && let PolicyTarget::Selector(labels) = &authentication.target
+            {
+                asked.extend(labels.keys().cloned());
+            }
             let HttpObject::DestinationRule(rule) = &object.spec.object else { continue };
             let of_subsets = rule.subsets.iter().filter_map(|subset| subset.traffic_policy.as_ref());
             let policies = rule.traffic_policy.iter().chain(of_subsets);

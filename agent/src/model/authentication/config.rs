@@ -6,6 +6,17 @@ use std::sync::Arc;
 use super::rule::JwtRule;
 use crate::model::peer_authentication::{Labels, selects};
 use crate::model::policy_object::PolicyTarget;
+use crate::model::workload::Workload;
+
+/// A pod, as selectors look at it.
+#[derive(Debug, Clone, Copy)]
+pub struct SelectedPod<'a> {
+    pub namespace: &'a str,
+    /// Its labels, as far as whoever enrolled it has told them.
+    pub labels: &'a Labels,
+    /// What the mesh says of it; `None` while that is not known.
+    pub workload: Option<&'a Workload>,
+}
 
 /// A RequestAuthentication.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -44,14 +55,17 @@ pub struct RefusingObject {
 }
 
 impl AuthenticationObject {
-    /// Whether it is about a pod with these labels in this namespace.
+    /// Whether it is about a pod. It is where either the pod's own labels or those that the mesh knows of its workload say so: not all
+    /// are known to both.
     #[must_use]
-    pub fn is_about(&self, root_namespace: &str, namespace: &str, labels: &Labels) -> bool {
-        let is_near = *self.namespace == *namespace || *self.namespace == *root_namespace;
+    pub fn is_about(&self, root_namespace: &str, pod: SelectedPod<'_>) -> bool {
+        let is_near = *self.namespace == *pod.namespace || *self.namespace == *root_namespace;
         is_near
             && match &self.target {
                 PolicyTarget::Namespace => true,
-                PolicyTarget::Selector(selector) => selects(selector, labels),
+                PolicyTarget::Selector(selector) => {
+                    selects(selector, pod.labels) || pod.workload.is_some_and(|workload| workload.carries(selector))
+                }
                 PolicyTarget::Elsewhere => false,
             }
     }
@@ -65,19 +79,15 @@ impl AuthenticationObject {
 
 impl AuthenticationConfig {
     /// The objects that are about a pod.
-    pub fn about<'a>(
-        &'a self,
-        namespace: &'a str,
-        labels: &'a Labels,
-    ) -> impl Iterator<Item = &'a Arc<AuthenticationObject>> {
-        self.objects.iter().filter(move |object| object.is_about(&self.root_namespace, namespace, labels))
+    pub fn about<'a>(&'a self, pod: SelectedPod<'a>) -> impl Iterator<Item = &'a Arc<AuthenticationObject>> {
+        self.objects.iter().filter(move |object| object.is_about(&self.root_namespace, pod))
     }
 
     /// What counts for a pod; `None` where no object is about it.
     #[must_use]
-    pub fn of_pod(&self, namespace: &str, labels: &Labels) -> Option<PodAuthentication> {
+    pub fn of_pod(&self, pod: SelectedPod<'_>) -> Option<PodAuthentication> {
         let mut found: Option<PodAuthentication> = None;
-        for object in self.about(namespace, labels) {
+        for object in self.about(pod) {
             let found = found.get_or_insert_default();
             found.rules.extend(object.rules.iter().cloned());
             if let Some(reason) = &object.invalid
@@ -122,10 +132,8 @@ mod tests {
     fn objects_add_up_in_the_order_of_their_issuers() {
         let labels = |app: &str| Labels::from([("app".to_owned(), app.to_owned())]);
         let selector = |app: &str| PolicyTarget::Selector(labels(app));
-        let unreadable = AuthenticationObject {
-            invalid: Some("no".into()),
-            ..object("shop", "bad", selector("bad"), &[])
-        };
+        let unreadable =
+            AuthenticationObject { invalid: Some("no".into()), ..object("shop", "bad", selector("bad"), &[]) };
         let objects = [
             object("shop", "web", selector("web"), &["w", "a"]),
             object("istio-system", "all", PolicyTarget::Namespace, &["m"]),
@@ -144,10 +152,20 @@ mod tests {
             ("other", "web", &["a", "m", "o"], false),
             ("shop", "bad", &["m"], true),
         ] {
-            let found = all.of_pod(namespace, &labels(app)).unwrap();
+            let labels = labels(app);
+            let pod = SelectedPod { namespace, labels: &labels, workload: None };
+            let found = all.of_pod(pod).unwrap();
             let found_issuers: Vec<&str> = found.rules.iter().map(|rule| &*rule.issuer).collect();
             assert_eq!((found_issuers.as_slice(), found.refusing.is_some()), (issuers, refuses), "{namespace}/{app}");
         }
-        assert_eq!(AuthenticationConfig::default().of_pod("shop", &labels("web")), None);
+        let none = Labels::new();
+        let web = Workload { canonical_name: "web".into(), ..Workload::new("shop/1", "shop", "web-1") };
+        for (workload, expected) in [(None, &["m"][..]), (Some(&web), &["a", "a", "m", "w"])] {
+            let found = all.of_pod(SelectedPod { namespace: "shop", labels: &none, workload }).unwrap();
+            let found: Vec<&str> = found.rules.iter().map(|rule| &*rule.issuer).collect();
+            assert_eq!(found, expected, "by what the mesh says of it");
+        }
+        let pod = SelectedPod { namespace: "shop", labels: &none, workload: None };
+        assert_eq!(AuthenticationConfig::default().of_pod(pod), None);
     }
 }

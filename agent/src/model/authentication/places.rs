@@ -128,7 +128,8 @@ fn percent_decoded(value: &[u8]) -> Cow<'_, [u8]> {
     if !value.contains(&b'%') {
         return Cow::Borrowed(value);
     }
-    let digit = |at: usize| value.get(at).and_then(|byte| char::from(*byte).to_digit(16)).and_then(|n| u8::try_from(n).ok());
+    let digit =
+        |at: usize| value.get(at).and_then(|byte| char::from(*byte).to_digit(16)).and_then(|n| u8::try_from(n).ok());
     let (mut bytes, mut at) = (Vec::with_capacity(value.len()), 0);
     while at < value.len() {
         match (value[at], digit(at + 1), digit(at + 2)) {
@@ -161,7 +162,9 @@ fn value_of<'c>(cookie: &'c [u8], name: &str) -> Option<&'c [u8]> {
 mod tests {
     use super::*;
 
-    fn head(target: &str, fields: &[(&str, &str)]) -> RequestHead {
+    type Fields<'f> = &'f [(&'f str, &'f str)];
+
+    fn head(target: &str, fields: Fields<'_>) -> RequestHead {
         RequestHead { target: target.into(), fields: fields.iter().copied().collect(), ..RequestHead::default() }
     }
 
@@ -177,11 +180,18 @@ mod tests {
         };
         let usual = TokenPlaces::default();
         let none: &[(&str, &str)] = &[];
-        type Fields<'f> = &'f [(&'f str, &'f str)];
         let rows: [(&str, &TokenPlaces, &str, Fields<'_>, &[&str], &str, Fields<'_>); 13] = [
             ("nothing", &usual, "/", none, &[], "/", none),
             ("a bearer", &usual, "/", &[("authorization", "Bearer a.b.c")], &["a.b.c"], "/", none),
-            ("another scheme", &usual, "/", &[("authorization", "Basic eA==")], &[], "/", &[("authorization", "Basic eA==")]),
+            (
+                "another scheme",
+                &usual,
+                "/",
+                &[("authorization", "Basic eA==")],
+                &[],
+                "/",
+                &[("authorization", "Basic eA==")],
+            ),
             ("a parameter", &usual, "/p?x=1&access_token=a&y", none, &["a"], "/p?x=1&y", none),
             ("the only parameter", &usual, "/p?access_token=a", none, &["a"], "/p", none),
             ("a name that is encoded", &usual, "/p?acces%73_token=a%2Eb", none, &["a.b"], "/p", none),
@@ -194,8 +204,15 @@ mod tests {
                 "/",
                 none,
             ),
-            ("not where the rule does not say", &own, "/?access_token=a", &[("authorization", "Bearer a")], &[],
-                "/?access_token=a", &[("authorization", "Bearer a")]),
+            (
+                "not where the rule does not say",
+                &own,
+                "/?access_token=a",
+                &[("authorization", "Bearer a")],
+                &[],
+                "/?access_token=a",
+                &[("authorization", "Bearer a")],
+            ),
             ("fields of its own", &own, "/", &[("x-token", " a "), ("x-other", "tok:b")], &["a", "b"], "/", none),
             ("without its prefix", &own, "/", &[("x-other", "b")], &[], "/", &[("x-other", "b")]),
             ("a parameter of its own", &own, "/?t=a&tt=b", none, &["a"], "/?tt=b", none),

@@ -4,6 +4,7 @@ mod files;
 mod http_objects;
 mod protobuf;
 mod rejections;
+mod request_authentication;
 mod updates;
 
 use std::path::Path;

@@ -75,7 +75,7 @@ pub(super) async fn admit(
     };
     let are_judged = match &verdict.outcome {
         Ok(Admission::Requests) => true,
-        Ok(Admission::Bytes(_)) => are_limited(),
+        Ok(Admission::Bytes(_)) => are_limited() || authenticates(pod_proxy),
         Err(_) => false,
     };
     if are_judged {
@@ -92,6 +92,13 @@ pub(super) async fn admit(
         Admission::Bytes(permit) => Ok(Admitted::Bytes(permit, tracked)),
         Admission::Requests => Err(InboundError::Revoked),
     }
+}
+
+/// Whether a RequestAuthentication is about the pod.
+fn authenticates(pod_proxy: &PodProxy) -> bool {
+    let PodProxy { proxy, pod, authenticator, .. } = pod_proxy;
+    let config = proxy.mesh.routes().current();
+    authenticator.rules(config.authentication(), pod, &proxy.mesh, &proxy.key_sets).is_some()
 }
 
 /// Asks for a permit for the bytes of a connection that turned out to carry no requests: policies about requests have their meaning

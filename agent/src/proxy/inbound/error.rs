@@ -3,6 +3,8 @@
 use http::StatusCode;
 
 use crate::hbone::StreamError;
+use crate::jwt::JwtError;
+use crate::model::authentication::RefusingObject;
 use crate::model::authorization::{Denied, RequestDenied};
 use crate::net::ConnectError;
 use crate::proxy::splice::SpliceError;
@@ -66,13 +68,18 @@ pub(super) enum RefusedRequest {
     /// Policy needs the word of an external authorizer that there is none of.
     #[error("{denied}: {reason}")]
     NoAuthorizer { denied: RequestDenied, reason: String },
+    #[error("its token does not count: {0}")]
+    Token(#[from] JwtError),
+    #[error(transparent)]
+    Unreadable(RefusingObject),
 }
 
 impl RefusedRequest {
     /// Envoy's response code details.
     pub(super) fn details(&self) -> String {
         match self {
-            Self::UnknownWorkload => "rbac_access_denied_matched_policy[none]".to_owned(),
+            Self::Token(error) => format!("jwt_authn_access_denied{{{}}}", error.to_string().replace(' ', "_")),
+            Self::Unreadable(_) | Self::UnknownWorkload => "rbac_access_denied_matched_policy[none]".to_owned(),
             Self::Denied(denied) | Self::NoAuthorizer { denied, .. } => denied.details(),
         }
     }

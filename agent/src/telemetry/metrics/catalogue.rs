@@ -119,6 +119,8 @@ pub(super) struct Counted {
     pub(super) accept_errors: Counter,
     pub(super) spans_exported: Counter,
     pub(super) spans_dropped: Counter,
+    /// Labels: `result`.
+    pub(super) jwks_fetches: Family<Labels<1>, Counter>,
     /// Labels: `file`.
     pub(super) state_write_failures: Family<Labels<1>, Counter>,
     pub(super) kubernetes_watch_errors: Counter,
@@ -254,6 +256,11 @@ impl Counted {
             "spans_dropped",
             "The total number of spans of requests that the collector has not taken, or not fast enough",
             self.spans_dropped.clone(),
+        );
+        weir.register(
+            "jwks_fetches",
+            "The total number of times that a provider was asked for the keys of an issuer of tokens, by result",
+            self.jwks_fetches.clone(),
         );
         weir.register(
             "policy_closed_connections",

@@ -68,6 +68,12 @@ impl Metrics {
         }
     }
 
+    /// A provider was asked for the keys of an issuer of tokens.
+    pub fn jwks_fetched(&self, is_answered: bool) {
+        let result = if is_answered { "success" } else { "failure" };
+        self.counted.jwks_fetches.get_or_create(&[("result", result)]).inc();
+    }
+
     /// A resource or document was refused. The type is a type URL or a kind that we know.
     pub fn config_rejected(&self, kind: &str) {
         self.counted.config_rejected.get_or_create(&[("type", kind.to_owned())]).inc();

@@ -10,7 +10,9 @@ use crate::http::UpstreamPool;
 use crate::limits::{Held, Limit, LimitKind};
 use crate::model::authorization::{AccessRequest, HttpRequest};
 use crate::model::http::client_cert::forwarded_client_cert;
+use crate::model::http::config::HttpConfig;
 use crate::proxy::inbound::admission::{self, JudgedRequest};
+use crate::proxy::inbound::authentication::IssuerRules;
 use crate::proxy::inbound::peers::AuthenticatedPeer;
 use crate::proxy::pod::PodProxy;
 use crate::telemetry::ends::ConnectionEnds;
@@ -75,6 +77,12 @@ impl HttpConnection {
     /// Decides about a request as policy is now.
     pub(super) fn judge(&self, request: &HttpRequest<'_>) -> JudgedRequest {
         admission::judge_request(&self.pod_proxy, &self.access, request)
+    }
+
+    /// What the tokens of requests must be; `None` where nobody asks for them.
+    pub(super) fn authentication(&self, config: &HttpConfig) -> Option<Arc<IssuerRules>> {
+        let PodProxy { proxy, pod, authenticator, .. } = &*self.pod_proxy;
+        authenticator.rules(config.authentication(), pod, &proxy.mesh, &proxy.key_sets)
     }
 
     /// A place for a request beside others of the connection, of those that its peer and the pod may have: it counts as a connection

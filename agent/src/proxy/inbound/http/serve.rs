@@ -2,6 +2,7 @@
 
 use bytes::Bytes;
 
+use super::authenticate::{Principal, authenticate, challenge};
 use super::connection::HttpConnection;
 use super::content::Replayed;
 use super::external::{Asked, Decided};
@@ -65,7 +66,7 @@ impl<'a, D: Downstream> InboundRequest<'a, D> {
         let outcome = if config.path_normalization().apply(self.head).is_err() {
             self.reply(Reason::BadPath).await
         } else {
-            self.decide_and_forward(config, None, changes).await
+            self.authenticate_and_forward(config, changes).await
         };
         self.end(outcome)
     }
@@ -83,6 +84,20 @@ impl<'a, D: Downstream> InboundRequest<'a, D> {
         outcome.map_err(|_| CutOff)?;
         self.watcher.record.complete();
         Ok(())
+    }
+
+    async fn authenticate_and_forward(
+        &mut self,
+        config: &HttpConfig,
+        changes: &mut PolicyChanges,
+    ) -> Result<(), Broken> {
+        match authenticate(self.connection, config, self.head).await {
+            Ok(principal) => {
+                let claims = principal.as_ref().map(Principal::claims);
+                self.decide_and_forward(config, claims, changes).await
+            }
+            Err(refused) => self.refuse(&refused).await,
+        }
     }
 
     async fn decide_and_forward(
@@ -149,7 +164,12 @@ impl<'a, D: Downstream> InboundRequest<'a, D> {
 
     async fn refuse(&mut self, refused: &RefusedRequest) -> Result<(), Broken> {
         self.watcher.record.denied(refused);
-        self.answer(ResponseHead::default(), 403, Bytes::from_static(ACCESS_DENIED), refused.details()).await
+        let (mut head, mut status, mut body) = (ResponseHead::default(), 403, Bytes::from_static(ACCESS_DENIED));
+        if let RefusedRequest::Token(error) = refused {
+            head.fields.append(b"www-authenticate", &challenge(self.head));
+            (status, body) = (error.status(), Bytes::from(error.to_string()));
+        }
+        self.answer(head, status, body, refused.details()).await
     }
 
     async fn reply(&mut self, reason: Reason) -> Result<(), Broken> {

@@ -1,0 +1,103 @@
+//! Which RequestAuthentications count for a pod, with the keys of their issuers. Looked up again where the objects, or the pod's labels,
+//! are others.
+
+use std::sync::Arc;
+
+use arc_swap::ArcSwapOption;
+
+use crate::enrollment::pod::{Changeable, EnrolledPod};
+use crate::jwks::{IssuerKeys, KeySets};
+use crate::model::authentication::{AuthenticationConfig, JwtRule, RefusingObject, SelectedPod};
+use crate::model::http::head::HttpFields;
+use crate::model::workload::Workload;
+use crate::proxy::tokens::PodTokens;
+use crate::state::SharedMesh;
+
+/// The authentication of requests to one pod.
+#[derive(Debug)]
+pub(in crate::proxy) struct PodAuthenticator {
+    known: ArcSwapOption<Known>,
+    /// The tokens of its clients that were verified.
+    pub(in crate::proxy) tokens: PodTokens,
+}
+
+/// What counts, and what that was found by.
+#[derive(Debug)]
+struct Known {
+    config: Arc<AuthenticationConfig>,
+    pod: Arc<Changeable>,
+    /// As the mesh knows the pod.
+    workload: Option<Arc<Workload>>,
+    rules: Option<Arc<IssuerRules>>,
+}
+
+/// What requests to a pod must be.
+#[derive(Debug)]
+pub(super) struct IssuerRules {
+    /// In the order in which they are asked.
+    pub(super) rules: Vec<IssuerRule>,
+    /// An object that cannot be understood.
+    pub(super) refusing: Option<RefusingObject>,
+    /// The fields that only the agent writes, in lower case.
+    written: Vec<Arc<str>>,
+}
+
+/// A rule, and the keys of its issuer.
+#[derive(Debug)]
+pub(super) struct IssuerRule {
+    pub(super) rule: Arc<JwtRule>,
+    pub(super) keys: Arc<IssuerKeys>,
+}
+
+impl PodAuthenticator {
+    pub(in crate::proxy) fn new(tokens: PodTokens) -> Self {
+        Self { known: ArcSwapOption::empty(), tokens }
+    }
+
+    /// The rules for requests to the pod; `None` where no object is about it.
+    pub(super) fn rules(
+        &self,
+        config: &Arc<AuthenticationConfig>,
+        pod: &EnrolledPod,
+        mesh: &SharedMesh,
+        key_sets: &KeySets,
+    ) -> Option<Arc<IssuerRules>> {
+        if config.objects.is_empty() {
+            return None;
+        }
+        let workload = mesh.read().workload_of_pod(pod.spec.key()).cloned();
+        let current = pod.current();
+        if let Some(known) = &*self.known.load()
+            && Arc::ptr_eq(&known.config, config)
+            && Arc::ptr_eq(&known.pod, &current)
+            && known.workload.as_ref().map(Arc::as_ptr) == workload.as_ref().map(Arc::as_ptr)
+        {
+            return known.rules.clone();
+        }
+        let (namespace, labels) = (&*pod.spec.namespace, &current.labels);
+        let found = config.of_pod(SelectedPod { namespace, labels, workload: workload.as_deref() });
+        let rules = found.map(|found| {
+            let written = found.rules.iter().flat_map(|rule| rule.written_headers()).cloned().collect();
+            let with_keys = |rule: Arc<JwtRule>| IssuerRule { keys: key_sets.of(&rule.keys), rule };
+            let rules = found.rules.into_iter().map(with_keys).collect();
+            Arc::new(IssuerRules { rules, refusing: found.refusing, written })
+        });
+        // What it takes the place of has its keys until now, so that they are not fetched again.
+        let known = Known { config: config.clone(), pod: current, workload, rules: rules.clone() };
+        self.known.store(Some(Arc::new(known)));
+        rules
+    }
+}
+
+impl IssuerRules {
+    /// Removes what a client has sent under the names of fields that only the agent writes, and under those that CGI and its heirs take
+    /// for the same (RFC 3875 §4.1.18 makes `-` and `_` one).
+    pub(super) fn remove_forged(&self, fields: &mut HttpFields) {
+        let same = |(one, other): (&u8, &u8)| one == other || matches!((one, other), (b'_', b'-') | (b'-', b'_'));
+        let is =
+            |name: &[u8], written: &str| name.len() == written.len() && name.iter().zip(written.as_bytes()).all(same);
+        if !self.written.is_empty() {
+            fields.remove_if(|name, _| self.written.iter().any(|written| is(name, written)));
+        }
+    }
+}
