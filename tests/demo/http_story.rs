@@ -333,7 +333,7 @@ spec:
     object.lines().for_each(seen);
     let _limit = mesh.control_plane.objects.put_for_now("demo-limit", object)?;
     let service = mesh.version("v2");
-    let load = ["--requests=200", "--connections=4"];
+    let load = ["--requests=60", "--rate=30"];
     wait::until("the limit is in force", DELIVERED, || {
         let flood = service.load(80, &load)?;
         ensure!(flood.statuses.contains_key(&429), "{flood:?}");
@@ -341,7 +341,7 @@ spec:
     })?;
     let flood = service.load(80, &load)?;
     let of = |status| flood.statuses.get(&status).copied().unwrap_or_default();
-    seen(format!("{} requests at once: {} answered, {} told 429", flood.answered, of(200), of(429)));
+    seen(format!("{} requests in two seconds: {} answered, {} told 429", flood.answered, of(200), of(429)));
     let answer = service.comes_to("a request is beyond the limit", "/", &[], |answer| answer.status == 429)?;
     for name in ["retry-after", "x-ratelimit-limit", "x-ratelimit-remaining", "x-ratelimit-reset"] {
         seen(format!("  {name}: {}", answer.header(name).unwrap_or_default()));
