@@ -5,8 +5,7 @@ use std::collections::btree_map::Entry;
 
 use prost::Message as _;
 
-use super::answer::{Answer, Refusal, UnusableAnswer};
-use super::changes::{Changes, FieldChange, How};
+use super::answer::{Answer, Changes, FieldChange, How, Refusal, UnusableAnswer};
 use super::question::{Content, Peer, Question};
 use crate::proto::envoy::config::core::v3::header_value_option::HeaderAppendAction;
 use crate::proto::envoy::config::core::v3::socket_address::PortSpecifier;

@@ -2,8 +2,7 @@
 
 use bytes::Bytes;
 
-use super::answer::{Answer, Refusal, UnusableAnswer};
-use super::changes::{Changes, FieldChange, How, is_of_connection};
+use super::answer::{Answer, Changes, FieldChange, How, Refusal, UnusableAnswer, is_of_connection};
 use super::question::Question;
 use crate::model::authorization::HttpCheck;
 use crate::model::http::head::{HttpFields, RequestHead, ResponseHead};

@@ -4,7 +4,6 @@ use std::time::{Duration, SystemTime};
 
 use prost::Message as _;
 
-use super::answer::UnusableAnswer;
 use super::*;
 use crate::model::authorization::{FieldNames, HttpCheck};
 use crate::model::http::head::{HttpFields, HttpVersion, RequestHead, ResponseHead};

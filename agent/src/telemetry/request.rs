@@ -189,18 +189,14 @@ impl RequestRecord {
     /// Says why the request failed, for the log; the first reason stays.
     pub fn fail(&mut self, flag: HttpResponseFlag, error: &dyn Display) {
         self.flag(flag);
-        if let Some(notes) = &mut self.notes {
-            notes.error.get_or_insert_with(|| error.to_string());
-        }
+        self.note(error);
     }
 
     /// Says why policy denies the request, for the log: there is no flag for that.
     pub fn denied(&mut self, why: &dyn Display) {
         self.ends.reporting.metrics.request_denied();
         self.ends.pod.requests().deny();
-        if let Some(notes) = &mut self.notes {
-            notes.error.get_or_insert_with(|| why.to_string());
-        }
+        self.note(why);
     }
 
     /// Says which AUDIT policy matches the request.
@@ -211,7 +207,7 @@ impl RequestRecord {
         }
     }
 
-    /// Says for the log what went wrong about the request, although it goes on.
+    /// Says for the log what is wrong about the request; the first word stays.
     pub fn note(&mut self, what: &dyn Display) {
         if let Some(notes) = &mut self.notes {
             notes.error.get_or_insert_with(|| what.to_string());

@@ -4,7 +4,6 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::providers::host_of;
 use crate::model::authorization::{
     Authorizer, AuthorizerProtocol, DEFAULT_STATUS_ON_ERROR, DEFAULT_TIMEOUT, FieldNames, HttpCheck, ShownContent,
     is_token_byte,
@@ -160,4 +159,9 @@ fn content(mut fields: Fields<'_>) -> (u32, bool, bool) {
     let found = (max, fields.flag("allowPartialMessage").unwrap_or(false), fields.flag("packAsBytes").unwrap_or(false));
     fields.finish();
     found
+}
+
+/// The host of `host` or `namespace/host`.
+pub(in crate::objects) fn host_of(service: &str) -> &str {
+    service.rsplit_once('/').map_or(service, |(_, host)| host)
 }

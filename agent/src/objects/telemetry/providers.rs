@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::authorizers;
+use super::authorizers::{self, host_of};
 use crate::model::mesh::{AccessLogEncoding, IstioAccessLog};
 use crate::model::telemetry::providers::{Collector, Provider, ProviderKind, TelemetryDefaults};
 use crate::objects::reading::{Fields, names};
@@ -112,9 +112,4 @@ fn spans(mut fields: Fields<'_>) -> ProviderKind {
         return ProviderKind::Unsupported("opentelemetry.http".into());
     }
     ProviderKind::Spans(Collector { service: service.into(), port })
-}
-
-/// The host of `host` or `namespace/host`.
-pub(in crate::objects) fn host_of(service: &str) -> &str {
-    service.rsplit_once('/').map_or(service, |(_, host)| host)
 }

@@ -7,7 +7,7 @@ use prost_types::value::Kind as Json;
 use super::authorizers;
 use crate::model::mesh::{AccessLogEncoding, IstioAccessLog};
 use crate::model::telemetry::providers::{Collector, Provider, ProviderKind, TelemetryDefaults};
-use crate::objects::telemetry::providers::host_of;
+use crate::objects::telemetry::authorizers::host_of;
 use crate::proto::istio::mesh::v1alpha1 as pb;
 use crate::proto::istio::mesh::v1alpha1::mesh_config::ExtensionProvider;
 use crate::proto::istio::mesh::v1alpha1::mesh_config::extension_provider::{
