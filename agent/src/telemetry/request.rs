@@ -202,9 +202,7 @@ impl RequestRecord {
     /// Says which AUDIT policy matches the request.
     pub fn audited(&mut self, policy: &Arc<str>) {
         self.ends.reporting.metrics.audited();
-        if let Some(notes) = &mut self.notes {
-            notes.audited_by = Some(policy.clone());
-        }
+        self.notes.iter_mut().for_each(|notes| notes.audited_by = Some(policy.clone()));
     }
 
     /// Says for the log what is wrong about the request; the first word stays.
