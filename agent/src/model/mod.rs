@@ -97,7 +97,6 @@ pub mod http {
     //! a destination. What rules consist of is in `route`, `policies` and `destination`.
 
     mod candidate;
-    mod choice;
     pub mod client_cert;
     pub mod config;
     mod cors;
@@ -106,8 +105,7 @@ pub mod http {
     pub mod field_changes;
     mod field_format;
     mod gateway_order;
-    pub mod grpc_messages;
-    pub mod grpc_status;
+    pub mod grpc;
     pub mod hash_key;
     pub mod head;
     mod inheritance;

@@ -13,10 +13,9 @@ use super::metrics::CountedRequest;
 use super::reporting_config::SpanSetting;
 use super::request_ends::RequestEnds;
 use super::request_log::{self, EndedRequest, RequestNotes};
-use super::request_outcome::RequestOutcome;
+use super::request_outcome::{Content, RequestOutcome};
 use super::spans::{OpenedSpan, Span, Tracing, shortened};
-use crate::model::http::grpc_messages::GrpcMessageCounter;
-use crate::model::http::grpc_status::{grpc_status, grpc_status_of_http};
+use crate::model::http::grpc::{grpc_status, grpc_status_of_http};
 use crate::model::http::head::{HttpFields, RequestHead, ResponseHead};
 use crate::model::http::local_reply::HttpResponseFlag;
 use crate::model::http::response_flags::ResponseFlags;
@@ -70,24 +69,6 @@ struct RecordedSpan {
     opened: OpenedSpan,
     route: Option<Arc<str>>,
     tracing: Arc<Tracing>,
-}
-
-/// What has been moved of a body.
-#[derive(Debug, Default)]
-struct Content {
-    bytes: u64,
-    messages: GrpcMessageCounter,
-    message_count: u64,
-}
-
-impl Content {
-    /// Counts a piece, and says how many gRPC messages ended in it.
-    fn take(&mut self, piece: &[u8], is_grpc: bool) -> u64 {
-        self.bytes += piece.len() as u64;
-        let messages = if is_grpc { self.messages.take(piece) } else { 0 };
-        self.message_count += messages;
-        messages
-    }
 }
 
 impl RequestRecord {

@@ -1,5 +1,6 @@
-//! How a request ended, as far as its metrics tell requests apart.
+//! How a request ended, as far as its metrics tell requests apart, and what was moved of it.
 
+use crate::model::http::grpc::GrpcMessageCounter;
 use crate::model::http::response_flags::ResponseFlags;
 use crate::telemetry::connection::RequestProtocol;
 
@@ -14,4 +15,22 @@ pub(super) struct RequestOutcome {
     pub(super) flags: ResponseFlags,
     /// Nothing of the mesh is at the destination, and MeshConfig's outbound traffic policy is REGISTRY_ONLY.
     pub(super) is_blocked: bool,
+}
+
+/// What has been moved of a body.
+#[derive(Debug, Default)]
+pub(super) struct Content {
+    pub(super) bytes: u64,
+    messages: GrpcMessageCounter,
+    pub(super) message_count: u64,
+}
+
+impl Content {
+    /// Counts a piece, and says how many gRPC messages ended in it.
+    pub(super) fn take(&mut self, piece: &[u8], is_grpc: bool) -> u64 {
+        self.bytes += piece.len() as u64;
+        let messages = if is_grpc { self.messages.take(piece) } else { 0 };
+        self.message_count += messages;
+        messages
+    }
 }

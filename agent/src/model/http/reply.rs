@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 
-use super::grpc_status::grpc_status_of_http;
+use super::grpc::grpc_status_of_http;
 use super::head::{RequestHead, ResponseHead};
 use super::local_reply::HttpResponseFlag;
 

@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use super::grpc_status::grpc_status;
+use super::grpc::grpc_status;
 use super::head::ResponseHead;
 use super::policies::{BackOff, RetryOn, RetryPolicy};
 

@@ -334,7 +334,7 @@ fn each_rule_names_its_field() {
 
 #[test]
 fn providers_of_mesh_config_are_read_and_what_is_not_supported_is_told() {
-    for (spec, expected, reason) in [
+    mesh_configs(&[
         ("extensionProviders: [{name: a, prometheus: {}}]", "", ""),
         ("extensionProviders: [{name: a, envoyFileAccessLog: {path: /dev/stdout, logFormat: {text: x}}}]", "", ""),
         (
@@ -355,6 +355,29 @@ fn providers_of_mesh_config_are_read_and_what_is_not_supported_is_told() {
             "E spec.extensionProviders[0].opentelemetry.port",
             "out of range",
         ),
+        ("extensionProviders: [{name: a, zipkin: {}}]", "W spec.extensionProviders[0].zipkin", "not supported"),
+        (
+            "extensionProviders: [{name: a, envoyOtelAls: {}}]",
+            "W spec.extensionProviders[0].envoyOtelAls",
+            "not supported",
+        ),
+        (
+            "extensionProviders: [{name: a, envoyFileAccessLog: {path: /tmp/x}}]",
+            "W spec.extensionProviders[0].envoyFileAccessLog.path",
+            "is not written",
+        ),
+        (
+            "extensionProviders: [{name: a, opentelemetry: {service: otel.obs, port: 1, http: {path: /}}}]",
+            "W spec.extensionProviders[0].opentelemetry.http",
+            "over gRPC",
+        ),
+        ("enableTracing: true", "W spec.enableTracing", "name a provider"),
+    ]);
+}
+
+#[test]
+fn authorizers_among_the_providers_are_read_and_what_is_wrong_is_told() {
+    mesh_configs(&[
         ("extensionProviders: [{name: a, envoyExtAuthzGrpc: {service: n/a.b, port: 9000, failOpen: true}}]", "", ""),
         (
             "extensionProviders: [{name: a, envoyExtAuthzHttp: {service: a.b, port: 80, timeout: 1s, pathPrefix: /x, statusOnError: '503', \
@@ -392,24 +415,12 @@ fn providers_of_mesh_config_are_read_and_what_is_not_supported_is_told() {
             "W spec.extensionProviders[0].envoyExtAuthzGrpc.clearRouteCache",
             "no route",
         ),
-        ("extensionProviders: [{name: a, zipkin: {}}]", "W spec.extensionProviders[0].zipkin", "not supported"),
-        (
-            "extensionProviders: [{name: a, envoyOtelAls: {}}]",
-            "W spec.extensionProviders[0].envoyOtelAls",
-            "not supported",
-        ),
-        (
-            "extensionProviders: [{name: a, envoyFileAccessLog: {path: /tmp/x}}]",
-            "W spec.extensionProviders[0].envoyFileAccessLog.path",
-            "is not written",
-        ),
-        (
-            "extensionProviders: [{name: a, opentelemetry: {service: otel.obs, port: 1, http: {path: /}}}]",
-            "W spec.extensionProviders[0].opentelemetry.http",
-            "over gRPC",
-        ),
-        ("enableTracing: true", "W spec.enableTracing", "name a provider"),
-    ] {
+    ]);
+}
+
+/// Reads the spec of a MeshConfig each, which is right where no problem is expected.
+fn mesh_configs(rows: &[(&str, &str, &str)]) {
+    for (spec, expected, reason) in rows {
         let text = format!(
             "apiVersion: mesh.istio.io/v1alpha1\nkind: MeshConfig\nmetadata: {{name: mesh}}\nspec: {{{spec}}}\n"
         );
@@ -419,7 +430,7 @@ fn providers_of_mesh_config_are_read_and_what_is_not_supported_is_told() {
         };
         let found = [shown("E", &loaded.problems), shown("W", &loaded.notices)].concat();
         match &found[..] {
-            [] => assert_eq!(expected, "", "{spec}"),
+            [] => assert_eq!(*expected, "", "{spec}"),
             [(field, why)] => assert!(field == expected && why.contains(reason), "{spec}: {field}: {why}"),
             more => panic!("{spec}: {more:#?}"),
         }

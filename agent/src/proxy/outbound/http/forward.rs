@@ -13,7 +13,7 @@ use super::plan::Plan;
 use super::request::Request;
 use super::upstream::{Begun, Exchange, OpenError, Sending, failure_of};
 use crate::http::{self, BodyLength, Broken, Downstream, ExchangeError, RequestBody, ResponseBody};
-use crate::model::http::grpc_status::grpc_status;
+use crate::model::http::grpc::grpc_status;
 use crate::model::http::head::{HttpVersion, ResponseHead};
 use crate::model::http::local_reply::HttpResponseFlag;
 use crate::model::http::outlier::EndpointResult;

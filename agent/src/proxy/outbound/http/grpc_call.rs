@@ -7,7 +7,7 @@ use bytes::{Buf as _, BufMut as _, Bytes, BytesMut};
 
 use super::agent_request::{AgentRequest, AgentRequestError};
 use super::whole_request::WholeResponse;
-use crate::model::http::grpc_status::grpc_status;
+use crate::model::http::grpc::grpc_status;
 use crate::model::http::head::{HttpFields, HttpVersion, RequestHead};
 use crate::proxy::pod::PodProxy;
 
@@ -110,9 +110,11 @@ mod tests {
 
     #[test]
     fn a_response_is_a_message_or_says_why_there_is_none() {
+        /// Status and fields of the head, the body, the trailers, and what they come to.
+        type Row<'a> = (u16, HttpFields, &'a [u8], Option<HttpFields>, Result<&'a [u8], &'a str>);
         let fields = |fields: &[(&'static str, &'static str)]| fields.iter().copied().collect::<HttpFields>();
         let ok = || Some(fields(&[("grpc-status", "0")]));
-        let rows: [(u16, HttpFields, &[u8], Option<HttpFields>, Result<&[u8], &str>); 9] = [
+        let rows: [Row<'_>; 9] = [
             (200, fields(&[]), b"\0\0\0\0\x02ab", ok(), Ok(b"ab")),
             (200, fields(&[]), b"\0\0\0\0\0", ok(), Ok(b"")),
             (503, fields(&[]), b"", None, Err("it answered with status 503 of HTTP")),
