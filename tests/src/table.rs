@@ -175,17 +175,15 @@ mod tests {
         }
     }
 
-    fn case(check: fn(u32) -> Result<()>) -> Case<fn(u32) -> Result<()>> {
+    type Check = fn(u32) -> Result<()>;
+
+    fn case(check: Check) -> Case<Check> {
         Case { name: "kind: a case", check }
     }
 
     /// What a table says of cases: passed, failed, skipped; then how often they were tried, and their fixture given up; and the exit
     /// code.
-    fn told(
-        strict: bool,
-        missing: Option<&str>,
-        cases: &[Case<fn(u32) -> Result<()>>],
-    ) -> ([u32; 3], [u32; 2], String) {
+    fn told(strict: bool, missing: Option<&str>, cases: &[Case<Check>]) -> ([u32; 3], [u32; 2], String) {
         let (mut table, mut fixture) = (Table::empty(strict), Counted::default());
         table.run("", cases, &mut fixture, missing);
         let counts = [table.passed, table.failed, table.skipped];

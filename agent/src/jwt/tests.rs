@@ -155,7 +155,9 @@ fn claims_must_say_that_the_token_counts_here_and_now() {
     const HEADER: &str = r#"{"alg":"HS256","kid":"s","typ":"JWT"}"#;
     let many: Vec<String> = (0..5000).map(|number| format!("a{number}")).collect();
     let many = json!({"iss": "i", "aud": many}).to_string();
-    let rows: [(&str, &str, &[&str], Result<(), JwtError>); 18] = [
+    /// A case, the claims, the audiences of the rule, and what they come to.
+    type Row<'a> = (&'a str, &'a str, &'a [&'a str], Result<(), JwtError>);
+    let rows: [Row<'_>; 18] = [
         ("no more than an issuer", r#"{"iss":"i"}"#, &[], Ok(())),
         ("another issuer", r#"{"iss":"j"}"#, &[], Err(JwtError::UnknownIssuer)),
         ("no issuer", "{}", &[], Err(JwtError::UnknownIssuer)),

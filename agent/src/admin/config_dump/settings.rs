@@ -46,7 +46,7 @@ pub(super) fn settings(config: &AgentConfig) -> Value {
                 end_late_plaintext_after_seconds,
                 destination_tls_dir,
             },
-        tokens: TokensConfig { jwks_allow, jwks_roots, jwks_refresh_seconds },
+        tokens,
         limits,
         kubernetes,
         cni,
@@ -55,7 +55,7 @@ pub(super) fn settings(config: &AgentConfig) -> Value {
         log: LogConfig { log, log_format },
         tracing: TracingConfig { otlp, trace_sampling_percent },
     } = config;
-    let mut settings = json!({
+    let settings = json!({
         "node": node, "clusterId": cluster_id, "network": network, "trustDomain": trust_domain,
         "cgroupRoot": cgroup_root.as_deref().map(text), "podsCgroup": pods_cgroup.as_deref().map(text),
         "kubeletCgroup": kubelet_cgroup.text(), "hostProc": host_proc.as_deref().map(text), "bpfDir": text(bpf_dir), "runDir": text(run_dir), "stateDir": text(state_dir),
@@ -63,7 +63,7 @@ pub(super) fn settings(config: &AgentConfig) -> Value {
         "crl": crl.as_deref().map(text), "podName": pod_name, "podNamespace": pod_namespace, "instanceIp": instance_ip,
         "cni": installation(cni), "nriSocket": nri.nri_socket.text(), "kubernetes": kubernetes_settings(kubernetes),
     });
-    let mut more = json!({
+    let more = json!({
         "xdsAddress": istiod.xds_address, "caAddress": istiod.ca_address, "xdsRootCa": text(&istiod.xds_root_ca),
         "xdsServerName": istiod.xds_server_name, "authToken": text(&istiod.auth_token), "certificateSeconds": istiod.certificate_seconds,
         "trustDomainAliases": trust_domain_aliases, "outboundTrafficPolicy": policy_name(*outbound_traffic_policy),
@@ -76,16 +76,28 @@ pub(super) fn settings(config: &AgentConfig) -> Value {
         "poolMaxStreams": pool_max_streams, "poolIdleSeconds": pool_idle_seconds, "hboneMaxAgeSeconds": hbone_max_age_seconds,
         "inboundIdleSeconds": inbound_idle_seconds, "destinationTlsDir": text(destination_tls_dir), "endLatePlaintextAfterSeconds": end_late_plaintext_after_seconds, "workerThreads": worker_threads,
         "limits": LimitKind::ALL.map(|kind| (kind.label(), limits.maximum(kind))).into_iter().collect::<BTreeMap<_, _>>(),
-        "jwksAllow": jwks_allow.iter().map(ToString::to_string).collect::<Vec<_>>(),
-        "jwksRoots": jwks_roots.as_deref().map(text), "jwksRefreshSeconds": jwks_refresh_seconds,
         "otlp": otlp, "traceSamplingPercent": trace_sampling_percent,
         "log": log, "logFormat": form_name(*log_format),
         "istiod": way_to_istiod(istiod),
     });
-    if let (Value::Object(settings), Value::Object(more)) = (&mut settings, &mut more) {
-        settings.append(more);
-    }
-    settings
+    together([settings, more, token_settings(tokens)])
+}
+
+/// One object with the members of all.
+fn together(parts: [Value; 3]) -> Value {
+    let members = parts.into_iter().filter_map(|part| match part {
+        Value::Object(members) => Some(members),
+        _ => None,
+    });
+    Value::Object(members.flatten().collect())
+}
+
+fn token_settings(config: &TokensConfig) -> Value {
+    let TokensConfig { jwks_allow, jwks_roots, jwks_refresh_seconds } = config;
+    json!({
+        "jwksAllow": jwks_allow.iter().map(ToString::to_string).collect::<Vec<_>>(),
+        "jwksRoots": jwks_roots.as_deref().map(text), "jwksRefreshSeconds": jwks_refresh_seconds,
+    })
 }
 
 fn form_name(form: LogFormat) -> &'static str {

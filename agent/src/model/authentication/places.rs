@@ -180,7 +180,9 @@ mod tests {
         };
         let usual = TokenPlaces::default();
         let none: &[(&str, &str)] = &[];
-        let rows: [(&str, &TokenPlaces, &str, Fields<'_>, &[&str], &str, Fields<'_>); 13] = [
+        /// A case, where tokens are looked for, path and fields, the tokens that are found, and path and fields without them.
+        type Row<'a> = (&'a str, &'a TokenPlaces, &'a str, Fields<'a>, &'a [&'a str], &'a str, Fields<'a>);
+        let rows: [Row<'_>; 13] = [
             ("nothing", &usual, "/", none, &[], "/", none),
             ("a bearer", &usual, "/", &[("authorization", "Bearer a.b.c")], &["a.b.c"], "/", none),
             (
