@@ -42,6 +42,7 @@ mod inbound {
         mod forward;
         mod global_limit;
         mod limit;
+        mod request;
         mod serve;
         mod watcher;
 

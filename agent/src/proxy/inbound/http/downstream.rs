@@ -12,7 +12,7 @@ use tokio::io::AsyncReadExt as _;
 use tokio_util::sync::CancellationToken;
 
 use super::connection::HttpConnection;
-use super::serve::InboundRequest;
+use super::request::InboundRequest;
 use crate::http::h1::{self, RequestError};
 use crate::http::{BodyLength, Detected, detect, h2};
 use crate::lifecycle::first_of;

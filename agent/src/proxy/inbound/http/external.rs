@@ -7,9 +7,8 @@ use std::time::SystemTime;
 
 use bytes::Bytes;
 
-use super::content::KeptContent;
-use super::serve::{InboundRequest, until_refused};
-use crate::ext_authz::{self, Answer as Word, Content, FieldChange, Peer, Question, Refusal, UnusableAnswer};
+use super::request::{InboundRequest, until_refused};
+use crate::ext_authz::{self, Answer as Word, Content, Peer, Question, Refusal, UnusableAnswer};
 use crate::http::{BodyLength, Broken, Downstream, Watcher as _};
 use crate::model::authorization::{Authorizer, AuthorizerProtocol, Claims, Denied, HttpRequest, Permit, ShownContent};
 use crate::model::http::config::HttpConfig;
@@ -26,17 +25,6 @@ use crate::telemetry::metrics::AuthorizerResult;
 const MAX_ANSWER_BYTES: usize = 256 * 1024;
 /// The status of a request with more content than its authorizer may be shown.
 const CONTENT_TOO_LARGE: u16 = 413;
-
-/// What external authorizers have said about a request.
-#[derive(Debug, Default)]
-pub(super) struct Asked {
-    /// Those that allow it, by name.
-    pub(super) allowed_by: Vec<Arc<str>>,
-    /// What they change about its response.
-    pub(super) response: Vec<FieldChange>,
-    /// What was read of the request to show it to them.
-    pub(super) content: KeptContent,
-}
 
 /// What is to become of a request.
 pub(super) enum Decided {

@@ -3,23 +3,19 @@
 use bytes::Bytes;
 
 use super::authenticate::{Principal, authenticate, challenge};
-use super::connection::HttpConnection;
 use super::content::Replayed;
-use super::external::{Asked, Decided};
+use super::external::Decided;
 use super::forward::Forwarding;
 use super::limit::{self, WithinLimits};
-use super::watcher::RequestWatcher;
-use crate::http::{BodyLength, Broken, Downstream};
+use super::request::{Asked, InboundRequest, until_refused};
+use crate::http::{Broken, Downstream};
 use crate::model::authorization::{Claims, HttpRequest, Permit};
-use crate::model::http::client_cert::set_client_cert;
 use crate::model::http::config::HttpConfig;
-use crate::model::http::head::{RequestHead, ResponseHead};
+use crate::model::http::head::ResponseHead;
 use crate::model::http::reply::{LocalReply, Reason};
-use crate::model::http::trace::ensure_request_id;
 use crate::proxy::http::Answer;
 use crate::proxy::inbound::error::RefusedRequest;
 use crate::proxy::revocation::PolicyChanges;
-use crate::telemetry::request::RequestRecord;
 
 /// Envoy's words for a request that policy refuses.
 const ACCESS_DENIED: &[u8] = b"RBAC: access denied";
@@ -27,37 +23,7 @@ const ACCESS_DENIED: &[u8] = b"RBAC: access denied";
 /// A response that the client did not get whole: its connection, or its stream, is of no more use.
 pub(super) struct CutOff;
 
-/// A request while it is served.
-pub(super) struct InboundRequest<'a, D> {
-    pub(super) connection: &'a HttpConnection,
-    pub(super) downstream: &'a mut D,
-    pub(super) head: &'a mut RequestHead,
-    pub(super) length: BodyLength,
-    pub(super) watcher: RequestWatcher<'a>,
-    /// What external authorizers have said about it.
-    pub(super) asked: Asked,
-}
-
-impl<'a, D: Downstream> InboundRequest<'a, D> {
-    /// Takes up a request. From here on its head says what the agent knows: an application and the policies about it read the same.
-    pub(super) fn begin(
-        connection: &'a HttpConnection,
-        config: &HttpConfig,
-        downstream: &'a mut D,
-        head: &'a mut RequestHead,
-        length: BodyLength,
-    ) -> Self {
-        let headers = config.proxy_headers();
-        if headers.request_id {
-            ensure_request_id(&mut head.fields, rand::random);
-        }
-        headers.begin_request(connection.port(), head);
-        set_client_cert(&mut head.fields, connection.client_cert.as_deref().map(str::as_bytes));
-        let record = RequestRecord::open(&connection.ends, head);
-        let watcher = RequestWatcher::new(record, connection);
-        Self { connection, downstream, head, length, watcher, asked: Asked::default() }
-    }
-
+impl<D: Downstream> InboundRequest<'_, D> {
     /// Serves the request as policy is now, and for as long as policy does not change to its disadvantage.
     ///
     /// # Errors
@@ -187,19 +153,5 @@ impl<'a, D: Downstream> InboundRequest<'a, D> {
     async fn answer(&mut self, head: ResponseHead, status: u16, body: Bytes, details: String) -> Result<(), Broken> {
         let answer = Answer { head, status, body, details: details.into() };
         answer.give(self.downstream, self.head, &mut self.watcher.record).await
-    }
-}
-
-/// Resolves once policy no longer allows a request that is under way.
-pub(super) async fn until_refused(
-    connection: &HttpConnection,
-    request: &HttpRequest<'_>,
-    changes: &mut PolicyChanges,
-) -> RefusedRequest {
-    loop {
-        changes.next().await;
-        if let Err(refused) = connection.judge(request).outcome {
-            return refused;
-        }
     }
 }
