@@ -129,9 +129,9 @@ async fn the_status_says_which_types_an_agent_serves_without() {
     until("it waits for more", || agent.status.report().connected).await;
     assert_eq!(agent.status.report().unanswered, [""; 0], "it does not serve yet");
     agent.synced().await;
-    let policies = ["mesh_config", "authorization_policy", "peer_authentication"];
+    let policies = ["mesh_config", "authorization_policy", "peer_authentication", "request_authentication"];
     let routes = ["virtual_service", "destination_rule", "sidecar", "telemetry", "http_route", "grpc_route"];
-    assert_eq!(agent.status.report().unanswered, [&policies[..], &routes].concat());
+    assert_eq!(agent.status.report().unanswered, [&policies[..], &routes, &["rate_limit"]].concat());
     control_plane.answer_all();
     until("all is answered", || agent.status.report().unanswered.is_empty()).await;
 }
