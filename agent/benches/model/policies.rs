@@ -1,10 +1,9 @@
 //! What policies about requests cost: in memory, when one of them changes, and for each request.
 
 use std::collections::BTreeMap;
-use std::hint::black_box;
 use std::time::{Duration, Instant};
 
-use criterion::{Bencher, Criterion};
+use criterion::Criterion;
 use prost::Message;
 use weir::api::model::authorization::{AccessRequest, Destination, HttpRequest};
 use weir::api::model::http::RequestHead;
@@ -17,7 +16,7 @@ use crate::figures::Figures;
 use crate::heap::live_bytes;
 use crate::made_up::{self, Wire};
 use crate::memory::receiver;
-use crate::timings::{median, micros};
+use crate::timings::{median, micros, time_of};
 
 /// All in one namespace.
 const POLICIES: usize = 10_000;
@@ -71,19 +70,7 @@ pub(crate) fn measure(criterion: &mut Criterion, figures: &mut Figures) {
         };
         let decide = || mesh.authorize_request(&destination, &access, &HttpRequest::of(&head)).outcome.is_ok();
         assert_eq!(decide(), is_allowed, "{what}");
-        let mut times = Vec::new();
-        criterion.bench_function(&format!("decision about a request {what}"), |bencher: &mut Bencher<'_>| {
-            bencher.iter_custom(|iterations| {
-                let started = Instant::now();
-                for _ in 0..iterations {
-                    black_box(decide());
-                }
-                let all = started.elapsed();
-                times.push(all.div_f64(iterations as f64));
-                all
-            });
-        });
-        let value = micros(median(&mut times));
+        let value = micros(time_of(criterion, &format!("decision about a request {what}"), decide));
         figures.bounded(
             format!("decision about a request {what}, {POLICIES_OF_A_POD} policies"),
             value,

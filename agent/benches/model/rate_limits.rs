@@ -1,10 +1,9 @@
 //! What rate limits cost a request that is within them.
 
-use std::hint::black_box;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use criterion::{Bencher, Criterion};
+use criterion::Criterion;
 use weir::api::model::authorization::{AccessRequest, HttpRequest};
 use weir::api::model::http::RequestHead;
 use weir::api::model::mesh::Mesh;
@@ -15,9 +14,9 @@ use weir::api::model::rate_limit::{
 
 use crate::figures::Figures;
 use crate::made_up;
-use crate::timings::{median, micros};
+use crate::timings::{micros, time_of};
 
-/// Three limits of a pod that are about every request: a rate, one of each source, and requests under way.
+/// A request within three limits of its pod that are about every request: a rate, one of each source, and requests under way.
 const BOUND_US: f64 = 1.0;
 /// Sources that are known of the limit of each source.
 const SOURCES: usize = 1000;
@@ -58,17 +57,6 @@ pub(crate) fn measure(criterion: &mut Criterion, figures: &mut Figures) {
         mesh.take_limits(&limits, request, || Some(())).refused.is_none()
     };
     assert!((0..2 * SOURCES).all(|_| within()), "all are within the limits");
-    let mut times = Vec::new();
-    criterion.bench_function("rate limits of a request within them", |bencher: &mut Bencher<'_>| {
-        bencher.iter_custom(|iterations| {
-            let started = Instant::now();
-            for _ in 0..iterations {
-                black_box(within());
-            }
-            let all = started.elapsed();
-            times.push(all.div_f64(iterations as f64));
-            all
-        });
-    });
-    figures.bounded("three rate limits of a request within them", micros(median(&mut times)), "µs", BOUND_US);
+    let time = time_of(criterion, "rate limits of a request within them", within);
+    figures.bounded("three rate limits of a request within them", micros(time), "µs", BOUND_US);
 }

@@ -23,6 +23,7 @@ use weir::api::xds::ConfigReceiver;
 use crate::figures::Figures;
 use crate::heap::live_bytes;
 use crate::memory::receiver;
+use crate::timings::time_of;
 
 /// Routes of a large mesh: of one service, or of one service each.
 const ROUTES: usize = 5000;
@@ -52,7 +53,7 @@ pub(crate) fn measure(criterion: &mut Criterion, figures: &mut Figures) {
         ("none", "/team/7/other".to_owned()),
     ] {
         let request = request(path);
-        let time = time_of(criterion, &format!("pick, {what}"), || routes.pick(&request).is_some());
+        let time = nanos(time_of(criterion, &format!("pick, {what}"), || routes.pick(&request).is_some()));
         figures.bounded(format!("route of a request among {ROUTES}: {what}"), time, "ns", PICK_BOUND_NS);
     }
     let live = live_bytes();
@@ -63,7 +64,7 @@ pub(crate) fn measure(criterion: &mut Criterion, figures: &mut Figures) {
         of_each.routes(source, &service(number), 80).is_some()
     });
     figures.bounded(format!("memory: {ROUTES} objects with a route each"), megabytes(live), "MB", MEMORY_BOUND_MB);
-    figures.shown(format!("routes of a service among {ROUTES} objects"), time, "ns");
+    figures.shown(format!("routes of a service among {ROUTES} objects"), nanos(time), "ns");
     change(criterion, figures);
 }
 
@@ -152,21 +153,8 @@ fn objects_of(services: impl Iterator<Item = usize>, seconds: usize) -> Vec<Delt
     vec![response(VIRTUAL_SERVICE), response(DESTINATION_RULE)]
 }
 
-fn time_of(criterion: &mut Criterion, what: &str, mut decide: impl FnMut() -> bool) -> f64 {
-    let mut times = Vec::new();
-    criterion.bench_function(what, |bencher: &mut Bencher<'_>| {
-        bencher.iter_custom(|iterations| {
-            let started = Instant::now();
-            for _ in 0..iterations {
-                black_box(decide());
-            }
-            let all = started.elapsed();
-            times.push(all.div_f64(iterations as f64));
-            all
-        });
-    });
-    times.sort_unstable();
-    times[times.len() / 2].as_secs_f64() * 1e9
+fn nanos(time: Duration) -> f64 {
+    time.as_secs_f64() * 1e9
 }
 
 fn megabytes(before: usize) -> f64 {

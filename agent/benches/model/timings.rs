@@ -190,6 +190,23 @@ fn resend(wire: &Wire, mesh: &SharedMesh, act: impl FnOnce() + Send) -> Waits {
     })
 }
 
+/// The time that something takes: the median of criterion's samples.
+pub(crate) fn time_of<T>(criterion: &mut Criterion, what: &str, mut act: impl FnMut() -> T) -> Duration {
+    let mut times = Vec::new();
+    criterion.bench_function(what, |bencher: &mut Bencher<'_>| {
+        bencher.iter_custom(|iterations| {
+            let started = Instant::now();
+            for _ in 0..iterations {
+                black_box(act());
+            }
+            let all = started.elapsed();
+            times.push(all.div_f64(iterations as f64));
+            all
+        });
+    });
+    median(&mut times)
+}
+
 /// Sorts, too.
 pub(crate) fn median(times: &mut [Duration]) -> Duration {
     times.sort_unstable();
