@@ -7,6 +7,7 @@ mod budget;
 mod certificates;
 mod client;
 pub mod connector;
+mod found_by;
 mod hbone_probes;
 mod heartbeat;
 

@@ -6,6 +6,7 @@ use std::time::Instant;
 use arc_swap::ArcSwapOption;
 use parking_lot::Mutex;
 
+use super::found_by::FoundBy;
 use crate::enrollment::pod::{Changeable, EnrolledPod};
 use crate::limits::Held;
 use crate::model::mesh::Mesh;
@@ -25,9 +26,7 @@ pub(super) struct PodRateLimits {
 
 #[derive(Debug)]
 struct Known {
-    config: Arc<RateLimitConfig>,
-    pod: Arc<Changeable>,
-    workload: Option<Arc<Workload>>,
+    found_by: FoundBy<RateLimitConfig>,
     counting: Arc<CountingLimits>,
 }
 
@@ -37,17 +36,6 @@ pub(super) struct CountingLimits {
     pub(super) limits: PodLimits<Held>,
     /// In the order of the limits.
     counters: Vec<LimitCounters>,
-}
-
-impl Known {
-    fn is_of(&self, config: &Arc<RateLimitConfig>, pod: &Arc<Changeable>, workload: Option<&Arc<Workload>>) -> bool {
-        let is_workload = match (&self.workload, workload) {
-            (None, None) => true,
-            (Some(known), Some(workload)) => Arc::ptr_eq(known, workload),
-            _ => false,
-        };
-        Arc::ptr_eq(&self.config, config) && Arc::ptr_eq(&self.pod, pod) && is_workload
-    }
 }
 
 impl CountingLimits {
@@ -83,21 +71,22 @@ impl PodRateLimits {
         config: &Arc<RateLimitConfig>,
         (node, metrics): (&Mutex<NodeStates>, &Metrics),
     ) -> Arc<CountingLimits> {
-        let (spec, pod) = (&pod.spec, pod.current());
-        let workload = mesh.workload_of_pod(spec.key());
+        let spec = &pod.spec;
+        let workload = mesh.workload_of_pod(spec.key()).cloned();
+        let found_by = FoundBy { config: config.clone(), pod: pod.current(), workload };
         if let Some(known) = &*self.known.load()
-            && known.is_of(config, &pod, workload)
+            && known.found_by == found_by
         {
             return known.counting.clone();
         }
         let mut states = self.states.lock();
-        let services = workload.map_or_else(Serving::default, |workload| (*workload.services).clone());
-        let limits = config.counting(&spec.namespace, &pod.labels, &services);
+        let none = Serving::default();
+        let services = found_by.workload.as_ref().map_or(&none, |workload| &*workload.services);
+        let limits = config.counting(&spec.namespace, &found_by.pod.labels, services);
         let limits = states.apply(limits, &mut node.lock());
         let counters = limits.iter().map(|limit| metrics.rate_limit(&limit.object.key, &limit.rule.name)).collect();
         let counting = Arc::new(CountingLimits { limits, counters });
-        let known = Known { config: config.clone(), pod, workload: workload.cloned(), counting: counting.clone() };
-        self.known.store(Some(Arc::new(known)));
+        self.known.store(Some(Arc::new(Known { found_by, counting: counting.clone() })));
         counting
     }
 }

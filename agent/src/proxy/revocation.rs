@@ -6,6 +6,7 @@
 //! connections it has, and a connection that opens or closes meanwhile waits for no other pod's. Where they may change, some
 //! are decided about at a time: neither the mesh nor the pod's list is held for longer than that.
 
+use std::cell::OnceCell;
 use std::collections::BTreeMap;
 use std::ops::Range;
 use std::sync::{Arc, Weak};
@@ -14,7 +15,7 @@ use parking_lot::Mutex;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
-use super::rate_limits;
+use super::found_by::FoundBy;
 use crate::enrollment::pod::{Changeable, EnrolledPod};
 use crate::model::authentication::{AuthenticationConfig, SelectedPod};
 use crate::model::authorization::{AccessRequest, Destination};
@@ -115,7 +116,7 @@ impl PodConnections {
 
     /// Ends the connections whose requests nobody reads, where a RequestAuthentication is about the pod by now.
     fn end_unread(&self, config: &Arc<AuthenticationConfig>, workload: Option<Arc<Workload>>, metrics: &Metrics) {
-        let now = Authenticated { config: config.clone(), pod: self.pod.current(), workload };
+        let now = FoundBy { config: config.clone(), pod: self.pod.current(), workload };
         let mut connections = self.connections.lock();
         if connections.authenticated.as_ref() == Some(&now) {
             return;
@@ -138,7 +139,11 @@ impl PodConnections {
         let current = self.pod.current();
         let destination = as_destination(&self.pod, &current, workload);
         let now = Basis::of(mesh, limits, workload, current.clone(), destination.is_leaving);
-        let are_limited = |port| rate_limits::count_at(limits, &self.pod.spec.namespace, &current, workload, port);
+        let counting = OnceCell::new();
+        let are_limited = |port| {
+            let find = || limits.counting(&self.pod.spec.namespace, &current.labels, &workload.services);
+            counting.get_or_init(find).iter().any(|limit| limit.counts_at(port))
+        };
         self.connections.lock().decide_again(now, DECISIONS_IN_A_ROW, |entry| {
             let Entry { request, revoked, changed, is_unread } = entry;
             let is_denied = match changed {
@@ -183,27 +188,11 @@ impl Entry {
     }
 }
 
-/// What decides whether tokens of requests to a pod are verified. Held, so that what took its place in memory is not mistaken for it.
-#[derive(Debug)]
-struct Authenticated {
-    config: Arc<AuthenticationConfig>,
-    pod: Arc<Changeable>,
-    workload: Option<Arc<Workload>>,
-}
-
-impl PartialEq for Authenticated {
-    fn eq(&self, other: &Self) -> bool {
-        Arc::ptr_eq(&self.config, &other.config)
-            && Arc::ptr_eq(&self.pod, &other.pod)
-            && self.workload.as_ref().map(Arc::as_ptr) == other.workload.as_ref().map(Arc::as_ptr)
-    }
-}
-
 /// Connections, and how far they were decided about.
 #[derive(Debug, Default)]
 struct Connections {
     /// By what it was looked last whether requests have to be read; `None` until the first time.
-    authenticated: Option<Authenticated>,
+    authenticated: Option<FoundBy<AuthenticationConfig>>,
     /// In the order in which they came.
     by_number: BTreeMap<u64, Entry>,
     next: u64,

@@ -5,11 +5,11 @@ use std::sync::Arc;
 
 use arc_swap::ArcSwapOption;
 
-use crate::enrollment::pod::{Changeable, EnrolledPod};
+use crate::enrollment::pod::EnrolledPod;
 use crate::jwks::{IssuerKeys, KeySets};
 use crate::model::authentication::{AuthenticationConfig, JwtRule, RefusingObject, SelectedPod};
 use crate::model::http::head::HttpFields;
-use crate::model::workload::Workload;
+use crate::proxy::found_by::FoundBy;
 use crate::proxy::tokens::PodTokens;
 use crate::state::SharedMesh;
 
@@ -24,10 +24,7 @@ pub(in crate::proxy) struct PodAuthenticator {
 /// What counts, and what that was found by.
 #[derive(Debug)]
 struct Known {
-    config: Arc<AuthenticationConfig>,
-    pod: Arc<Changeable>,
-    /// As the mesh knows the pod.
-    workload: Option<Arc<Workload>>,
+    found_by: FoundBy<AuthenticationConfig>,
     rules: Option<Arc<IssuerRules>>,
 }
 
@@ -66,16 +63,14 @@ impl PodAuthenticator {
             return None;
         }
         let workload = mesh.read().workload_of_pod(pod.spec.key()).cloned();
-        let current = pod.current();
+        let found_by = FoundBy { config: config.clone(), pod: pod.current(), workload };
         if let Some(known) = &*self.known.load()
-            && Arc::ptr_eq(&known.config, config)
-            && Arc::ptr_eq(&known.pod, &current)
-            && known.workload.as_ref().map(Arc::as_ptr) == workload.as_ref().map(Arc::as_ptr)
+            && known.found_by == found_by
         {
             return known.rules.clone();
         }
-        let (namespace, labels) = (&*pod.spec.namespace, &current.labels);
-        let found = config.of_pod(SelectedPod { namespace, labels, workload: workload.as_deref() });
+        let (namespace, labels) = (&*pod.spec.namespace, &found_by.pod.labels);
+        let found = config.of_pod(SelectedPod { namespace, labels, workload: found_by.workload.as_deref() });
         let rules = found.map(|found| {
             let written = found.rules.iter().flat_map(|rule| rule.written_headers()).cloned().collect();
             let with_keys = |rule: Arc<JwtRule>| IssuerRule { keys: key_sets.of(&rule.keys), rule };
@@ -83,8 +78,7 @@ impl PodAuthenticator {
             Arc::new(IssuerRules { rules, refusing: found.refusing, written })
         });
         // What it takes the place of has its keys until now, so that they are not fetched again.
-        let known = Known { config: config.clone(), pod: current, workload, rules: rules.clone() };
-        self.known.store(Some(Arc::new(known)));
+        self.known.store(Some(Arc::new(Known { found_by, rules: rules.clone() })));
         rules
     }
 }
