@@ -1,5 +1,6 @@
 //! Whether an inbound connection may reach its pod: which workload the pod is, and what policy says.
 
+use std::fmt::Display;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -33,15 +34,17 @@ impl Accepted {
         self.local.ip().is_loopback()
     }
 
-    /// What is recorded of the connection where nothing but its addresses is known.
-    pub(super) fn refused(&self, flag: ResponseFlag) -> RefusedConnection {
-        RefusedConnection { reporter: Reporter::Destination, source_addr: self.source, listener: self.local, flag }
+    /// Records that the connection was refused, where nothing but its addresses is known.
+    pub(super) fn record_refused(&self, pod_proxy: &PodProxy, flag: ResponseFlag, error: &dyn Display) {
+        let Self { source: source_addr, local: listener } = *self;
+        let refused = RefusedConnection { reporter: Reporter::Destination, source_addr, listener, flag };
+        refused.record(&pod_proxy.proxy.metrics, &pod_proxy.pod.telemetry, error);
     }
 
     /// Records that the agent's listener was dialled directly.
     pub(super) fn record_dialled_directly(&self, pod_proxy: &PodProxy) {
         let error = "the agent's listener was dialled directly";
-        self.refused(ResponseFlag::Denied).record(&pod_proxy.proxy.metrics, &pod_proxy.pod.telemetry, &error);
+        self.record_refused(pod_proxy, ResponseFlag::Denied, &error);
     }
 }
 
@@ -61,12 +64,12 @@ pub(super) async fn admit(
     request: &AccessRequest,
     may_carry_requests: impl FnOnce(&Mesh, &Workload) -> bool,
 ) -> Result<Admitted, InboundError> {
-    let tracked = pod_proxy.live.track_unread(request);
     let workload = destination_workload(pod_proxy).await?;
     if !may_carry_requests(&pod_proxy.proxy.mesh.read(), &workload) {
         let tracked = pod_proxy.live.track(request);
         return Ok(Admitted::Bytes(permit_bytes(pod_proxy, request, &workload)?, tracked));
     }
+    let tracked = pod_proxy.live.track_unread(request);
     let verdict = ask(pod_proxy, &workload, |mesh, destination| mesh.admit(destination, request));
     let are_limited = || {
         let (config, pod) = (pod_proxy.proxy.mesh.routes().current(), pod_proxy.pod.current());

@@ -60,18 +60,14 @@ async fn establish(pod_proxy: &PodProxy, tcp: TcpStream, accepted: &Accepted) ->
             secured = secure(pod_proxy, tcp, accepted) => secured,
             () = handshake.displaced() => {
                 let error = "a newer connection took the place of this handshake, which was the oldest of too many";
-                accepted.refused(ResponseFlag::TlsFailure).record(&pod_proxy.proxy.metrics, &pod_proxy.pod.telemetry, &error);
+                accepted.record_refused(pod_proxy, ResponseFlag::TlsFailure, &error);
                 None
             }
         }
     }?;
     let Some((held, limit)) = pod_proxy.inbound_peers.connect(&secured.peer) else {
         let error = "the peer holds as many of the pod's inbound connections as one peer may";
-        accepted.refused(ResponseFlag::ConnectFailure).record(
-            &pod_proxy.proxy.metrics,
-            &pod_proxy.pod.telemetry,
-            &error,
-        );
+        accepted.record_refused(pod_proxy, ResponseFlag::ConnectFailure, &error);
         return None;
     };
     let (addr, listener) = (accepted.source, accepted.local);
@@ -95,7 +91,7 @@ async fn secure(pod_proxy: &PodProxy, tcp: TcpStream, accepted: &Accepted) -> Op
     let own = match proxy.certificates.get(&pod_proxy.identity()).await {
         Ok(own) => own,
         Err(error) => {
-            accepted.refused(ResponseFlag::IdentityError).record(&proxy.metrics, &pod_proxy.pod.telemetry, &error);
+            accepted.record_refused(pod_proxy, ResponseFlag::IdentityError, &error);
             reset(&tcp);
             return None;
         }
@@ -106,7 +102,7 @@ async fn secure(pod_proxy: &PodProxy, tcp: TcpStream, accepted: &Accepted) -> Op
         Ok(secured) => Some(secured),
         Err(error) => {
             proxy.metrics.handshake_failed(Side::Downstream, handshake_failure_label(&error));
-            accepted.refused(ResponseFlag::TlsFailure).record(&proxy.metrics, &pod_proxy.pod.telemetry, &error);
+            accepted.record_refused(pod_proxy, ResponseFlag::TlsFailure, &error);
             None
         }
     }

@@ -57,11 +57,7 @@ async fn establish(
 ) -> Option<(Established, Counted)> {
     let refused = |request: ConnectRequest, status: StatusCode, error: &dyn Display| {
         let accepted = Accepted { source: peer.addr, local: peer.listener };
-        accepted.refused(ResponseFlag::ConnectFailure).record(
-            &pod_proxy.proxy.metrics,
-            &pod_proxy.pod.telemetry,
-            error,
-        );
+        accepted.record_refused(&pod_proxy, ResponseFlag::ConnectFailure, error);
         request.refuse(status);
     };
     let destination = match destination_of(&pod_proxy, &peer, request.authority()) {
