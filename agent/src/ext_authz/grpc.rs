@@ -121,7 +121,7 @@ fn changes(ok: OkHttpResponse) -> Result<Changes, UnusableAnswer> {
         query_parameters_to_remove,
     } = ok;
     let response = |option: &HeaderValueOption| {
-        // Without a word of its own a field of a response is added, where one of a request is set.
+        // Where the answer does not say how, a field of a response is added, and one of a request is set.
         let says_nothing = option.append.is_none() && option.append_action == 0;
         let append = if says_nothing { Some(true) } else { option.append };
         field(&HeaderValueOption { append, ..option.clone() }, How::Add)

@@ -1,4 +1,4 @@
-//! The words of external authorizers: what one is told of a request, and what its answer means, over gRPC
+//! What is said between Weir and an external authorizer: what one is told of a request, and what its answer means, over gRPC
 //! (`envoy.service.auth.v3`) and over HTTP, as Envoy's filter `ext_authz` has it. Nothing is sent here.
 //!
 //! `question` is what is known of the request. `grpc` and `http` put it into their protocols and read the answers; `answer` is what

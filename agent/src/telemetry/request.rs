@@ -186,7 +186,7 @@ impl RequestRecord {
         self.notes.iter_mut().for_each(|notes| notes.audited_by = Some(policy.clone()));
     }
 
-    /// Says for the log what is wrong about the request; the first word stays.
+    /// Says for the log what is wrong about the request; what was said first stays.
     pub fn note(&mut self, what: &dyn Display) {
         if let Some(notes) = &mut self.notes {
             notes.error.get_or_insert_with(|| what.to_string());

@@ -16,7 +16,7 @@ pub enum Denied {
     UnknownPolicy(Arc<str>),
     #[error("policy {0} may be about the pod, which the mesh does not know yet: whom it selects is not known")]
     UnknownSelector(Arc<str>),
-    #[error("policy {policy} needs the word of the external authorizer {provider}, which has not allowed it")]
+    #[error("policy {policy} needs the external authorizer {provider} to allow it, which it has not")]
     NotAllowedByProvider { policy: Arc<str>, provider: Arc<str> },
 }
 

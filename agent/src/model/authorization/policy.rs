@@ -38,7 +38,7 @@ pub enum Action {
     Deny,
     /// What it matches is marked, and decided as if the policy were not there.
     Audit,
-    /// What it matches needs the word of an external authorizer.
+    /// What it matches needs the answer of an external authorizer.
     Custom,
 }
 

@@ -65,7 +65,7 @@ pub(super) enum RefusedRequest {
     UnknownWorkload,
     #[error(transparent)]
     Denied(#[from] RequestDenied),
-    /// Policy needs the word of an external authorizer that there is none of.
+    /// Policy asks an external authorizer that the agent does not know.
     #[error("{denied}: {reason}")]
     NoAuthorizer { denied: RequestDenied, reason: String },
     #[error("its token does not count: {0}")]

@@ -1,4 +1,4 @@
-//! The decision about a request, with the word of the external authorizers that policy needs: each is asked as the pod, over the mesh,
+//! The decision about a request, with the answers of the external authorizers that policy needs: each is asked as the pod, over the mesh,
 //! when a CUSTOM policy that names it matches the request, and what it changes about the request holds for all that is decided after.
 
 use std::future::poll_fn;
@@ -8,7 +8,7 @@ use std::time::SystemTime;
 use bytes::Bytes;
 
 use super::request::{InboundRequest, until_refused};
-use crate::ext_authz::{self, Answer as Word, Content, Peer, Question, Refusal, UnusableAnswer};
+use crate::ext_authz::{self, Answer as AuthorizerAnswer, Content, Peer, Question, Refusal, UnusableAnswer};
 use crate::http::{BodyLength, Broken, Downstream, Watcher as _};
 use crate::model::authorization::{Authorizer, AuthorizerProtocol, Claims, Denied, HttpRequest, Permit, ShownContent};
 use crate::model::http::config::HttpConfig;
@@ -118,13 +118,13 @@ impl<D: Downstream> InboundRequest<'_, D> {
         let allowed_by_providers: Vec<Arc<str>> = asked.allowed_by.iter().chain([&authorizer.name]).cloned().collect();
         let request = HttpRequest { head, claims, allowed_by_providers: &allowed_by_providers };
         let is_received = *length == BodyLength::Empty || asked.content.is_ended();
-        let word = tokio::select! {
+        let answer = tokio::select! {
             biased;
-            word = word_of(&connection.pod_proxy, authorizer, &question) => word,
+            answer = answer_of(&connection.pod_proxy, authorizer, &question) => answer,
             refused = until_refused(connection, &request, changes) => return Ok(Some(Decided::Refused(refused))),
             left = poll_fn(|cx| watcher.poll_stop(cx, *downstream, is_received)) => return Err(left),
         };
-        Ok(self.take(authorizer, word))
+        Ok(self.take(authorizer, answer))
     }
 
     /// Reads what an authorizer is shown of the content. Returns what the client is answered where that cannot be.
@@ -150,23 +150,23 @@ impl<D: Downstream> InboundRequest<'_, D> {
     }
 
     /// Takes what an authorizer has said. `None`: the request goes on.
-    fn take(&mut self, authorizer: &Authorizer, word: Result<Word, AskError>) -> Option<Decided> {
+    fn take(&mut self, authorizer: &Authorizer, answer: Result<AuthorizerAnswer, AskError>) -> Option<Decided> {
         let metrics = &self.connection.pod_proxy.proxy.metrics;
         let name = &authorizer.name;
-        let (refusal, error) = match word {
-            Ok(Word::Allowed(changes)) => {
+        let (refusal, error) = match answer {
+            Ok(AuthorizerAnswer::Allowed(changes)) => {
                 metrics.external_authorization(AuthorizerResult::Allowed);
                 changes.apply(self.head);
                 self.asked.response.extend(changes.response);
                 self.asked.allowed_by.push(name.clone());
                 return None;
             }
-            Ok(Word::Denied(refusal)) => {
+            Ok(AuthorizerAnswer::Denied(refusal)) => {
                 metrics.external_authorization(AuthorizerResult::Denied);
                 let why = format!("the external authorizer {name} denies it");
                 return Some(self.answered(refusal, 403, "ext_authz_denied", &why));
             }
-            Ok(Word::Failed(refusal)) => (refusal, AskError::ItsOwn),
+            Ok(AuthorizerAnswer::Failed(refusal)) => (refusal, AskError::ItsOwn),
             Err(error) => (None, error),
         };
         let why = format!("the external authorizer {name} says nothing of it: {error}");
@@ -197,11 +197,11 @@ fn own_answer(status: u16, body: &'static str, details: &'static str) -> Answer 
 }
 
 /// Sends the question, and reads the answer.
-async fn word_of(
+async fn answer_of(
     pod_proxy: &Arc<PodProxy>,
     authorizer: &Authorizer,
     question: &Question<'_>,
-) -> Result<Word, AskError> {
+) -> Result<AuthorizerAnswer, AskError> {
     let Authorizer { service, port, timeout, .. } = authorizer;
     match &authorizer.protocol {
         AuthorizerProtocol::Grpc => {
