@@ -10,6 +10,7 @@ use std::cell::OnceCell;
 use std::collections::BTreeMap;
 use std::ops::Range;
 use std::sync::{Arc, Weak};
+use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 use tokio::sync::watch;
@@ -25,8 +26,9 @@ use crate::model::workload::Workload;
 use crate::state::SharedMesh;
 use crate::telemetry::metrics::Metrics;
 
-/// Connections that are decided about in a row: well below a millisecond.
-const DECISIONS_IN_A_ROW: usize = 256;
+/// How long connections are decided about in a row. What comes meanwhile waits that long, and for one decision more: a policy may
+/// have very many values, so that a number of decisions bounds no time.
+const DECIDING_IN_A_ROW: Duration = Duration::from_micros(500);
 
 /// The inbound connections of this node that are open now. Cheap to clone.
 #[derive(Debug, Clone, Default)]
@@ -144,7 +146,9 @@ impl PodConnections {
             let find = || limits.counting(&self.pod.spec.namespace, &current.labels, &workload.services);
             counting.get_or_init(find).iter().any(|limit| limit.counts_at(port))
         };
-        self.connections.lock().decide_again(now, DECISIONS_IN_A_ROW, |entry| {
+        let begun = Instant::now();
+        let is_time_over = || begun.elapsed() >= DECIDING_IN_A_ROW;
+        self.connections.lock().decide_again(now, is_time_over, |entry| {
             let Entry { request, revoked, changed, is_unread } = entry;
             let is_denied = match changed {
                 None => {
@@ -216,20 +220,24 @@ impl Connections {
     }
 
     /// Has `decide` look at all connections where the basis is another one now, else at those that have come since the last
-    /// time: their admission may have been decided on an older one. It looks at so many at most; returns whether there are
-    /// more.
-    fn decide_again(&mut self, now: Basis, at_most: usize, mut decide: impl FnMut(&Entry)) -> bool {
+    /// time: their admission may have been decided on an older one. After each it asks whether that has to do for now; returns whether
+    /// there are more.
+    fn decide_again(&mut self, now: Basis, is_over: impl Fn() -> bool, mut decide: impl FnMut(&Entry)) -> bool {
         if self.basis.as_ref().is_some_and(|basis| *basis != now) {
             self.another_pass = self.pass.is_some();
             self.pass.get_or_insert(0);
         }
         self.basis = Some(now);
-        let mut left = at_most;
+        let mut enough = false;
         let mut decide_in = |numbers: Range<u64>| {
-            let mut rest = self.by_number.range(numbers);
-            let decided = rest.by_ref().take(left).map(|(_, entry)| decide(entry)).count();
-            left -= decided;
-            rest.next().map(|(number, _)| *number)
+            for (number, entry) in self.by_number.range(numbers) {
+                if enough {
+                    return Some(*number);
+                }
+                decide(entry);
+                enough = is_over();
+            }
+            None
         };
         let next_new = decide_in(self.new_from..self.next);
         self.new_from = next_new.unwrap_or(self.next);
@@ -324,6 +332,8 @@ pub(super) async fn watch(live: LiveConnections, mesh: SharedMesh, metrics: Arc<
 
 #[cfg(test)]
 mod tests {
+    use std::cell::RefCell;
+
     use super::*;
     use crate::model::authorization::{Action, Authorization, PolicyScope};
     use crate::model::mesh::{MeshSettings, MeshUpdate};
@@ -401,7 +411,7 @@ mod tests {
         let asked = |connections: &mut Connections, mesh: &Mesh| {
             let (mut asked, own) = (0, mesh.workload(&own.uid).expect("it is there"));
             let basis = || Basis::of(mesh, &Arc::default(), own, pod.clone(), false);
-            while connections.decide_again(basis(), 256, |_| asked += 1) {}
+            while connections.decide_again(basis(), || true, |_| asked += 1) {}
             asked
         };
         add(&mut connections, 20_000);
@@ -445,10 +455,12 @@ mod tests {
                 connections.add(entry(port));
             }
             let own = mesh.workload(&own.uid).expect("it is there");
-            let mut asked = Vec::new();
+            let asked = RefCell::new(Vec::new());
             let basis = Basis::of(&mesh, &Arc::default(), own, pod.clone(), false);
-            let more = connections.decide_again(basis, 4, |entry| asked.push(entry.request.destination.port()));
-            (asked, more)
+            let port = |entry: &Entry| entry.request.destination.port();
+            let four = || asked.borrow().len() == 4;
+            let more = connections.decide_again(basis, four, |entry| asked.borrow_mut().push(port(entry)));
+            (asked.into_inner(), more)
         };
         for (changes, comes, asked, more) in [
             (false, None, vec![1, 2, 3, 4], true),
