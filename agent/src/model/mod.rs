@@ -18,8 +18,8 @@ pub mod authentication {
 }
 
 pub mod authorization {
-    //! Authorization with Istio's semantics: what a policy is (`policy`, and what it asks of requests, `condition`), whether one
-    //! matches (`matching`), and the decision over all policies in force (`decide`), which alone makes a [`Permit`].
+    //! Authorization with Istio's semantics: what a policy is (`policy`, what its rules ask for, `group`, and of requests, `condition`),
+    //! whether one matches (`matching`), and the decision over all policies in force (`decide`), which alone makes a [`Permit`].
     //!
     //! Which policies are in force for a workload is looked up in the index of `mesh::policies`.
 
@@ -29,6 +29,7 @@ pub mod authorization {
     mod decide;
     mod denial;
     mod findings;
+    mod group;
     mod matching;
     #[cfg(test)]
     mod oracle_tests;
@@ -56,8 +57,9 @@ pub mod authorization {
     pub(super) use decide::{admit, decide, decide_request};
     pub use denial::{Denied, RequestDenied};
     pub use findings::DryRun;
+    pub use group::{Clause, Group, Match, ServiceAccountMatch};
     pub use path_match::PathMatch;
-    pub use policy::{Action, Authorization, Clause, Group, Match, PolicyScope, ServiceAccountMatch};
+    pub use policy::{Action, Authorization, PolicyScope};
     pub(super) use principal::TrustDomains;
     pub use principal::can_be_a_name;
     pub(super) use request::InForce;

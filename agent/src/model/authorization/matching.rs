@@ -6,7 +6,8 @@
 
 use super::claims::Claims;
 use super::condition::RequestCondition;
-use super::policy::{Authorization, Clause, Group, Match};
+use super::group::{Clause, Group, Match};
+use super::policy::{Action, Authorization};
 use super::request::HttpRequest;
 use super::subject::{Content, Subject, issuer_and_subject};
 use super::truth::Truth;
@@ -38,7 +39,7 @@ impl Authorization {
             is_allow: self.action.is_allow(),
             claims: match subject.content {
                 // External authorizers are asked before tokens are verified, as in Istio.
-                Content::Request(request) if self.action != super::policy::Action::Custom => request.claims,
+                Content::Request(request) if self.action != Action::Custom => request.claims,
                 _ => None,
             },
         };

@@ -7,9 +7,9 @@ use ipnet::IpNet;
 
 use super::claims::Claims;
 use super::condition::{HeaderName, Values};
+use super::group::ServiceAccountMatch;
 use super::path_match::PathMatch;
 use super::path_readings::other_readings;
-use super::policy::ServiceAccountMatch;
 use super::principal::{Principal, TrustDomains};
 use super::request::{AccessRequest, HttpRequest};
 use super::string_match::StringMatch;
