@@ -21,45 +21,64 @@ impl TrustDomains<'_> {
 }
 
 /// A peer's principal under every trust domain by which policies may name it.
-#[derive(Debug)]
+#[derive(Debug, Clone, Copy)]
 pub(super) struct Principal<'a> {
     identity: &'a Identity,
     /// Those of the mesh, where the peer is of it.
     mesh: Option<TrustDomains<'a>>,
-    /// `/ns/<namespace>/sa/<service account>`
-    path: String,
 }
 
 impl<'a> Principal<'a> {
     pub(super) fn new(identity: &'a Identity, domains: TrustDomains<'a>) -> Self {
         let mesh = domains.contain(&identity.trust_domain).then_some(domains);
-        let path = format!("/ns/{}/sa/{}", identity.namespace, identity.service_account);
-        Self { identity, mesh, path }
+        Self { identity, mesh }
     }
 
-    /// Whether the pattern matches it under any of its trust domains.
+    /// Whether the pattern matches it under any of its trust domains. Nothing is put together for that.
     pub(super) fn matches(&self, pattern: &StringMatch) -> bool {
-        let under = |domain: &str| matches_under(pattern, domain, &self.path);
-        under(self.identity.trust_domain.as_str())
-            || self.mesh.is_some_and(|mesh| {
-                under(mesh.own.as_str())
-                    || under(DEFAULT_TRUST_DOMAIN)
-                    || mesh.aliases.iter().any(|alias| under(alias.as_str()))
-            })
+        match pattern {
+            StringMatch::Exact(text) => {
+                let domain = self.path().iter().rev().try_fold(&**text, |rest, piece| rest.strip_suffix(piece));
+                domain.is_some_and(|wanted| self.is_under(|domain| domain == wanted))
+            }
+            StringMatch::Prefix(text) => self.is_under(|domain| {
+                domain.starts_with(&**text) || text.strip_prefix(domain).is_some_and(|rest| self.path_starts_with(rest))
+            }),
+            StringMatch::Suffix(text) => {
+                let mut rest = &**text;
+                for piece in self.path().iter().rev() {
+                    match rest.strip_suffix(piece) {
+                        Some(front) => rest = front,
+                        None => return piece.ends_with(rest),
+                    }
+                }
+                self.is_under(|domain| domain.ends_with(rest))
+            }
+            StringMatch::Presence => true,
+        }
     }
-}
 
-/// Whether a pattern matches the text `domain` + `path`, which is not put together for it.
-fn matches_under(pattern: &StringMatch, domain: &str, path: &str) -> bool {
-    match pattern {
-        StringMatch::Exact(exact) => exact.strip_prefix(domain) == Some(path),
-        StringMatch::Prefix(prefix) => {
-            domain.starts_with(&**prefix) || prefix.strip_prefix(domain).is_some_and(|rest| path.starts_with(rest))
+    /// `/ns/<namespace>/sa/<service account>`, which follows the trust domain, in pieces.
+    fn path(&self) -> [&'a str; 4] {
+        ["/ns/", &self.identity.namespace, "/sa/", &self.identity.service_account]
+    }
+
+    fn path_starts_with(&self, mut text: &str) -> bool {
+        for piece in self.path() {
+            match text.strip_prefix(piece) {
+                Some(rest) => text = rest,
+                None => return piece.starts_with(text),
+            }
         }
-        StringMatch::Suffix(suffix) => {
-            path.ends_with(&**suffix) || suffix.strip_suffix(path).is_some_and(|rest| domain.ends_with(rest))
-        }
-        StringMatch::Presence => true,
+        text.is_empty()
+    }
+
+    /// Whether `is` holds for any of its trust domains.
+    fn is_under(&self, is: impl Fn(&str) -> bool) -> bool {
+        is(self.identity.trust_domain.as_str())
+            || self.mesh.is_some_and(|mesh| {
+                is(mesh.own.as_str()) || is(DEFAULT_TRUST_DOMAIN) || mesh.aliases.iter().any(|alias| is(alias.as_str()))
+            })
     }
 }
 
@@ -142,6 +161,15 @@ mod tests {
             ("*ld.example/ns/a/sa/b", [true, true, false]),
             ("*r.example/ns/a/sa/b", [false, false, true]),
             ("*", [true, true, true]),
+            ("*b", [true, true, true]),
+            ("*/a/sa/b", [true, true, true]),
+            ("*x/a/sa/b", [false, false, false]),
+            ("*xsa/b", [false, false, false]),
+            ("corp.example/ns/a/sa/b*", [true, true, false]),
+            ("corp.example/ns/a/sa/bb*", [false, false, false]),
+            ("corp.example/n*", [true, true, false]),
+            ("corp.examples/n*", [false, false, false]),
+            ("/ns/a/sa/b", [false, false, false]),
         ];
         for (written, expected) in rows {
             let found = ["corp.example", "old.example", "far.example"].map(|domain| {

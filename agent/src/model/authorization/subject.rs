@@ -30,8 +30,7 @@ pub(super) enum Content<'a> {
 #[derive(Debug)]
 pub(in crate::model) struct Subject<'a> {
     identity: Option<&'a Identity>,
-    domains: TrustDomains<'a>,
-    principal: OnceCell<Option<Principal<'a>>>,
+    principal: Option<Principal<'a>>,
     source_ip: IpAddr,
     destination_ip: IpAddr,
     destination_port: u16,
@@ -47,8 +46,7 @@ impl<'a> Subject<'a> {
     /// A request that a connection carries.
     pub(in crate::model) fn of_request(
         request: &'a AccessRequest,
-        domains: TrustDomains<'a>,
-        http: &'a HttpRequest<'a>,
+            http: &'a HttpRequest<'a>,
     ) -> Self {
         Self::new(request, domains, Content::Request(http))
     }
@@ -56,8 +54,7 @@ impl<'a> Subject<'a> {
     pub(super) fn new(request: &'a AccessRequest, domains: TrustDomains<'a>, content: Content<'a>) -> Self {
         Self {
             identity: request.source.as_ref(),
-            domains,
-            principal: OnceCell::new(),
+            principal: request.source.as_ref().map(|identity| Principal::new(identity, domains)),
             source_ip: request.source_ip.to_canonical(),
             destination_ip: request.destination.ip().to_canonical(),
             destination_port: request.destination.port(),
@@ -78,8 +75,7 @@ impl<'a> Subject<'a> {
 
     /// Without an identity no principal holds, not even presence.
     pub(super) fn has_principal(&self, pattern: &StringMatch) -> bool {
-        let principal = || self.identity.map(|identity| Principal::new(identity, self.domains));
-        self.principal.get_or_init(principal).as_ref().is_some_and(|principal| principal.matches(pattern))
+        self.principal.is_some_and(|principal| principal.matches(pattern))
     }
 
     pub(super) fn has_service_account(&self, wanted: &ServiceAccountMatch) -> bool {
