@@ -151,7 +151,7 @@ fn policy() -> Authorization {
         action: Action::Allow,
         dry_run: false,
         provider: "".into(),
-        groups: vec![Group { clauses: vec![Clause { matches: vec![one] }], ..Group::default() }],
+        groups: vec![Group { clauses: vec![Clause { matches: vec![one] }], ..Group::default() }].into(),
         invalid: None,
     }
 }

@@ -75,7 +75,7 @@ pub fn denial_of_rejected(
         action: Action::Deny,
         dry_run: false,
         provider: "".into(),
-        groups: vec![Group::default()],
+        groups: vec![Group::default()].into(),
         invalid: Some(rejected.reason.as_str().into()),
     }
 }

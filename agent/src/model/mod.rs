@@ -19,7 +19,8 @@ pub mod authentication {
 
 pub mod authorization {
     //! Authorization with Istio's semantics: what a policy is (`policy`, what its rules ask for, `group`, and of requests, `condition`),
-    //! whether one matches (`matching`), and the decision over all policies in force (`decide`), which alone makes a [`Permit`].
+    //! which of its rules may match (`rule_filter`), whether it matches (`matching`), and the decision over all policies in force
+    //! (`decide`), which alone makes a [`Permit`].
     //!
     //! Which policies are in force for a workload is looked up in the index of `mesh::policies`.
 
@@ -28,6 +29,8 @@ pub mod authorization {
     mod condition;
     mod decide;
     mod denial;
+    #[cfg(test)]
+    mod filter_tests;
     mod findings;
     mod group;
     mod matching;
@@ -40,6 +43,7 @@ pub mod authorization {
     mod request;
     #[cfg(test)]
     mod request_tests;
+    mod rule_filter;
     #[cfg(test)]
     mod spelling_tests;
     mod string_match;
@@ -59,7 +63,7 @@ pub mod authorization {
     pub use findings::DryRun;
     pub use group::{Clause, Group, Match, ServiceAccountMatch};
     pub use path_match::PathMatch;
-    pub use policy::{Action, Authorization, PolicyScope};
+    pub use policy::{Action, Authorization, Groups, PolicyScope};
     pub(super) use principal::TrustDomains;
     pub use principal::can_be_a_name;
     pub(super) use request::InForce;

@@ -94,7 +94,7 @@ pub(super) fn policy(name: &str, scope: PolicyScope, action: Action, groups: Vec
         action,
         dry_run: false,
         provider: "".into(),
-        groups,
+        groups: groups.into(),
         invalid: None,
     }
 }

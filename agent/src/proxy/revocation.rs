@@ -335,7 +335,7 @@ mod tests {
     use std::cell::RefCell;
 
     use super::*;
-    use crate::model::authorization::{Action, Authorization, PolicyScope};
+    use crate::model::authorization::{Action, Authorization, Groups, PolicyScope};
     use crate::model::mesh::{MeshSettings, MeshUpdate};
     use crate::telemetry::fixture;
 
@@ -347,7 +347,7 @@ mod tests {
             action: Action::Deny,
             dry_run: false,
             provider: "".into(),
-            groups: Vec::new(),
+            groups: Groups::default(),
             invalid: None,
         }))
     }

@@ -71,7 +71,7 @@ fn deny(namespace: &str, name: &str, groups: Vec<Group>) -> Authorization {
         action: Action::Deny,
         dry_run: false,
         provider: "".into(),
-        groups,
+        groups: groups.into(),
         invalid: None,
     }
 }

@@ -115,6 +115,13 @@ impl PathTemplate {
         Ok(Self { before_segments: texts.into_iter().map(Arc::from).collect(), end })
     }
 
+    /// The text that every path begins with that it matches.
+    pub(super) fn front(&self) -> &str {
+        match (self.before_segments.first(), &self.end) {
+            (Some(text), _) | (None, TemplateEnd::Exact(text) | TemplateEnd::Any { front: text, .. }) => text,
+        }
+    }
+
     fn matches(&self, path: &[u8]) -> bool {
         let mut rest = path;
         for text in &self.before_segments {

@@ -1,8 +1,10 @@
 //! An authorization policy: its scope, its action, and the rules that it matches connections and requests with.
 
+use std::ops::Deref;
 use std::sync::Arc;
 
 use super::group::Group;
+use super::rule_filter::{Probe, RuleFilter};
 
 /// A policy as a control plane's `istio.security.Authorization` has it, or as its author wrote it, with what it asks of requests.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -16,7 +18,7 @@ pub struct Authorization {
     /// The external authorizer of a CUSTOM policy, by the name of its provider in MeshConfig; empty for other actions.
     pub provider: Arc<str>,
     /// Any group that matches makes the policy match; none at all never does.
-    pub groups: Vec<Group>,
+    pub groups: Groups,
     /// Why the policy could not be understood. It then denies everything in its scope, whatever its action says.
     pub invalid: Option<Arc<str>>,
 }
@@ -35,7 +37,7 @@ pub enum Action {
     Deny,
     /// What it matches is marked, and decided as if the policy were not there.
     Audit,
-    /// What it matches needs the answer of an external authorizer.
+    /// What it matches needs the word of an external authorizer.
     Custom,
 }
 
@@ -45,5 +47,48 @@ impl Action {
     #[must_use]
     pub fn is_allow(self) -> bool {
         self == Self::Allow
+    }
+}
+
+/// The groups of a policy, in order, with what finds those of them that may match.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Groups {
+    groups: Box<[Group]>,
+    filter: RuleFilter,
+}
+
+impl Groups {
+    /// The groups that may match; those that are left out do not. See [`RuleFilter::candidates`].
+    pub(super) fn candidates(&self, probe: &Probe<'_>, opens: bool) -> impl Iterator<Item = &Group> {
+        self.filter.candidates(probe, opens).map(|position| &self.groups[position])
+    }
+}
+
+impl Deref for Groups {
+    type Target = [Group];
+
+    fn deref(&self) -> &[Group] {
+        &self.groups
+    }
+}
+
+impl From<Vec<Group>> for Groups {
+    fn from(groups: Vec<Group>) -> Self {
+        Self { filter: RuleFilter::of(&groups), groups: groups.into() }
+    }
+}
+
+impl FromIterator<Group> for Groups {
+    fn from_iter<I: IntoIterator<Item = Group>>(groups: I) -> Self {
+        Vec::from_iter(groups).into()
+    }
+}
+
+impl IntoIterator for Groups {
+    type Item = Group;
+    type IntoIter = std::vec::IntoIter<Group>;
+
+    fn into_iter(self) -> Self::IntoIter {
+        self.groups.into_vec().into_iter()
     }
 }

@@ -12,6 +12,7 @@ use super::path_match::PathMatch;
 use super::path_readings::other_readings;
 use super::principal::{Principal, TrustDomains};
 use super::request::{AccessRequest, HttpRequest};
+use super::rule_filter::Probe;
 use super::string_match::StringMatch;
 use crate::model::address::canonical_block;
 use crate::model::identity::Identity;
@@ -30,6 +31,7 @@ pub(super) enum Content<'a> {
 #[derive(Debug)]
 pub(in crate::model) struct Subject<'a> {
     identity: Option<&'a Identity>,
+    domains: TrustDomains<'a>,
     principal: Option<Principal<'a>>,
     source_ip: IpAddr,
     destination_ip: IpAddr,
@@ -40,13 +42,15 @@ pub(in crate::model) struct Subject<'a> {
     /// The other ways in which servers may read it.
     readings: OnceCell<Vec<Vec<u8>>>,
     remote_ip: OnceCell<IpAddr>,
+    probe: OnceCell<Probe<'a>>,
 }
 
 impl<'a> Subject<'a> {
     /// A request that a connection carries.
     pub(in crate::model) fn of_request(
         request: &'a AccessRequest,
-            http: &'a HttpRequest<'a>,
+        domains: TrustDomains<'a>,
+        http: &'a HttpRequest<'a>,
     ) -> Self {
         Self::new(request, domains, Content::Request(http))
     }
@@ -54,6 +58,7 @@ impl<'a> Subject<'a> {
     pub(super) fn new(request: &'a AccessRequest, domains: TrustDomains<'a>, content: Content<'a>) -> Self {
         Self {
             identity: request.source.as_ref(),
+            domains,
             principal: request.source.as_ref().map(|identity| Principal::new(identity, domains)),
             source_ip: request.source_ip.to_canonical(),
             destination_ip: request.destination.ip().to_canonical(),
@@ -65,7 +70,19 @@ impl<'a> Subject<'a> {
             },
             readings: OnceCell::new(),
             remote_ip: OnceCell::new(),
+            probe: OnceCell::new(),
         }
+    }
+
+    /// The same, as filters over rules compare with it.
+    pub(super) fn probe(&self) -> &Probe<'a> {
+        self.probe.get_or_init(|| {
+            let request = match self.content {
+                Content::Request(request) => Some((&*request.head.method, self.path)),
+                Content::Unread | Content::Bytes => None,
+            };
+            Probe::new(self.identity, self.domains, request)
+        })
     }
 
     /// Without an identity the namespace is the empty text, which no pattern but its own negation holds for.

@@ -54,7 +54,7 @@ fn holds(groups: Vec<Group>, request: &AccessRequest) -> bool {
         action: Action::Deny,
         dry_run: false,
         provider: "".into(),
-        groups,
+        groups: groups.into(),
         invalid: None,
     };
     let own = TrustDomain::new(DEFAULT_TRUST_DOMAIN);
@@ -189,7 +189,7 @@ fn a_permit_names_what_it_permits() {
         action: Action::Allow,
         dry_run: false,
         provider: "".into(),
-        groups: vec![Group::default()],
+        groups: vec![Group::default()].into(),
         invalid: None,
     };
     for (updates, request, policy) in

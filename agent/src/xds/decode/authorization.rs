@@ -7,7 +7,7 @@ use prost::Message;
 use super::fields::{block, known, port};
 use super::malformed::{Flaw, Malformed, named};
 use crate::model::authorization::{
-    Action, Authorization, Clause, Group, Match, PolicyScope, ServiceAccountMatch, StringMatch, can_be_a_name,
+    Action, Authorization, Clause, Group, Groups, Match, PolicyScope, ServiceAccountMatch, StringMatch, can_be_a_name,
 };
 use crate::proto::istio::security as pb;
 
@@ -70,7 +70,7 @@ pub(in crate::xds) fn denial_of_unreadable(
         // A dry run that cannot be read might not have been one.
         dry_run: false,
         provider: "".into(),
-        groups: Vec::new(),
+        groups: Groups::default(),
         invalid: Some(reason.into()),
     }
 }

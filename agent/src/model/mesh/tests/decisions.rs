@@ -193,7 +193,7 @@ mod oracle {
 
     fn matches(policy: &Authorization, request: &AccessRequest) -> bool {
         let mut any_group = false;
-        for group in &policy.groups {
+        for group in policy.groups.iter() {
             let mut all_clauses = true;
             for clause in &group.clauses {
                 let mut any_match = clause.matches.is_empty();
