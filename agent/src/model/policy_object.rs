@@ -14,7 +14,7 @@ pub struct PolicyObject {
     pub namespace: Arc<str>,
     pub target: PolicyTarget,
     /// What is enforced in place of the control plane's L4 form, where that is not what the author wrote.
-    pub own_form: Option<Box<Authorization>>,
+    pub own_form: Option<Arc<Authorization>>,
     /// What of it is not enforced as written, and how it is, for people.
     pub notes: Vec<Arc<str>>,
 }

@@ -60,14 +60,13 @@ impl Policies {
 
     /// Puts an own form in force, in place of what the control plane sends under that key. It also counts for pods whose labels
     /// `selector` finds.
-    pub(super) fn insert_own(&mut self, form: Authorization, selector: Labels) {
+    pub(super) fn insert_own(&mut self, form: Arc<Authorization>, selector: Labels) {
         let key = form.key.clone();
         let former = self.take_out_of_force(&key);
         if let Some(sent) = former.filter(|_| !self.own.contains_key(&key)) {
             self.shadowed.insert(key.clone(), sent);
         }
         self.drop_own(&key);
-        let form = Arc::new(form);
         self.by_labels.insert(&form, &selector);
         self.own.insert(key, OwnForm { namespace: form.namespace.clone(), selector });
         self.put_in_force(form);
@@ -134,7 +133,7 @@ impl Policies {
     ) -> impl Iterator<Item = InForce<'a>> {
         let Destination { workload, labels, .. } = destination;
         let of_namespace = self.by_namespace.get(&workload.namespace).into_iter().flat_map(ByKey::values);
-        let scoped = self.global.values().chain(of_namespace).map(|policy| InForce::Policy(policy));
+        let scoped = self.global.values().chain(of_namespace).map(InForce::Policy);
         let listed = workload.authorization_policies.iter().filter_map(move |key| match self.by_key.get(key) {
             Some(policy) if by_scope(policy, workload) => None,
             Some(_) if self.is_found_by_labels(key, workload, labels, root_namespace) => None,
@@ -144,7 +143,7 @@ impl Policies {
         let root = Some(root_namespace).filter(|root| *root != &*workload.namespace);
         let namespaces = [Some(&*workload.namespace), root].into_iter().flatten();
         let selected = namespaces.flat_map(move |namespace| self.by_labels.find(namespace, labels));
-        scoped.chain(listed).chain(selected.map(|policy| InForce::Policy(policy)))
+        scoped.chain(listed).chain(selected.map(InForce::Policy))
     }
 
     /// Whether a policy is among those that select a pod by its labels.

@@ -83,16 +83,16 @@ impl Mesh {
         self.policy_version
     }
 
-    fn apply_policy_object(&mut self, object: PolicyObject) {
-        match &object.own_form {
+    fn apply_policy_object(&mut self, mut object: PolicyObject) {
+        match &mut object.own_form {
             Some(form) => {
                 let selector = match &object.target {
                     PolicyTarget::Selector(labels) => labels.clone(),
                     PolicyTarget::Namespace | PolicyTarget::Elsewhere => Labels::new(),
                 };
-                let mut form = form.as_ref().clone();
-                self.interner.authorization(&mut form);
-                self.policies.insert_own(form, selector);
+                // Copied only where somebody else has it too.
+                self.interner.authorization(Arc::make_mut(form));
+                self.policies.insert_own(form.clone(), selector);
             }
             None => self.policies.remove_own(&object.key),
         }

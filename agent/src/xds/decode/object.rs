@@ -110,7 +110,7 @@ pub(in crate::xds) fn policy_object(
     };
     if let Some(enforced) = enforced {
         named("name", &enforced.key, name)?;
-        object.own_form = Some(Box::new(enforced));
+        object.own_form = Some(Arc::new(enforced));
     }
     Ok((object, rejected))
 }
@@ -129,7 +129,7 @@ pub(in crate::xds) fn object_denial_of_unreadable(name: &str, reason: &str, root
         key: name.into(),
         namespace: namespace_of(name).into(),
         target: PolicyTarget::Namespace,
-        own_form: Some(Box::new(super::authorization::denial_of_unreadable(name, &[], reason, root_namespace))),
+        own_form: Some(Arc::new(super::authorization::denial_of_unreadable(name, &[], reason, root_namespace))),
         notes: Vec::new(),
     }
 }

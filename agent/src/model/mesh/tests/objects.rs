@@ -1,5 +1,7 @@
 //! Policies as their authors wrote them: whose word counts, and which of them a pod lists that only its labels are known of.
 
+use std::sync::Arc;
+
 use crate::model::authorization::{Action, Authorization, Denied, Destination, Group, PolicyScope};
 use crate::model::mesh::{Mesh, MeshUpdate};
 use crate::model::peer_authentication::{Labels, MtlsMode, PeerAuthentication};
@@ -22,7 +24,7 @@ fn object(name: &str, selector: &str, form: Option<Authorization>) -> MeshUpdate
         key: format!("bookinfo/{name}").into(),
         namespace: "bookinfo".into(),
         target,
-        own_form: form.map(Box::new),
+        own_form: form.map(Arc::new),
         notes: Vec::new(),
     }))
 }
@@ -33,7 +35,7 @@ fn peer(key: &str, selector: &str, mode: MtlsMode) -> MeshUpdate {
 }
 
 fn outcome(mesh: &Mesh, pod: &str) -> Result<(), Denied> {
-    let request = crate::model::authorization::AccessRequest {
+    let request = AccessRequest {
         source: None,
         source_ip: "10.0.0.1".parse().unwrap(),
         destination: "10.0.0.2:80".parse().unwrap(),
@@ -101,7 +103,7 @@ fn of_policies_that_do_not_say_whom_they_select_a_deny_counts_and_an_allow_close
 }
 
 /// What pods of these namespaces and labels list.
-fn listings(mesh: &Mesh) -> Vec<Vec<std::sync::Arc<str>>> {
+fn listings(mesh: &Mesh) -> Vec<Vec<Arc<str>>> {
     let pods =
         ["istio-system", "a", "b"].into_iter().flat_map(|namespace| ["", "app=x", "app=y"].map(|pod| (namespace, pod)));
     pods.map(|(namespace, pod)| mesh.listing(namespace, &labels(pod)).keys).collect()
