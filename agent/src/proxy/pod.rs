@@ -12,7 +12,7 @@ use super::inbound::{InboundPeers, PodAuthenticator};
 use super::node::Proxy;
 use super::origin::PodOrigin;
 use super::outbound::{Breakers, HttpPool, Names, PodEndpoints, PodLookups, Turns};
-use super::rate_limits::PodRateLimits;
+use super::rate_limits::{CountingLimits, PodRateLimits};
 use super::revocation::PodConnections;
 use super::workers::Workers;
 use crate::enrollment::pod::EnrolledPod;
@@ -20,6 +20,7 @@ use crate::hbone::{self, Pool, WindowBudget};
 use crate::model::authorization::Denied;
 use crate::model::identity::Identity;
 use crate::model::mesh::{Listing, Mesh};
+use crate::model::rate_limit::config::RateLimitConfig;
 use crate::model::workload::Workload;
 use crate::telemetry::connection_reporting::ConnectionReporting;
 
@@ -92,6 +93,11 @@ impl PodProxy {
         self.proxy.served.fetch_add(1, Ordering::Relaxed);
         self.served.fetch_add(1, Ordering::Relaxed);
         Served(self.clone())
+    }
+
+    /// The rate limits that count for the pod now.
+    pub(super) fn counting_limits(&self, mesh: &Mesh, config: &Arc<RateLimitConfig>) -> Arc<CountingLimits> {
+        self.rate_limits.counting(&self.pod, mesh, config, (&self.proxy.node_rate_limits, &*self.proxy.metrics))
     }
 
     /// The identity that this pod's traffic carries.

@@ -7,13 +7,12 @@ use arc_swap::ArcSwapOption;
 use parking_lot::Mutex;
 
 use super::found_by::FoundBy;
-use crate::enrollment::pod::{Changeable, EnrolledPod};
+use crate::enrollment::pod::EnrolledPod;
 use crate::limits::Held;
 use crate::model::mesh::Mesh;
 use crate::model::rate_limit::config::RateLimitConfig;
 use crate::model::rate_limit::{LimitStates, Moment, NodeStates, PodLimits};
 use crate::model::serving::Serving;
-use crate::model::workload::Workload;
 use crate::telemetry::metrics::{LimitCounters, LimitOutcome, Metrics};
 
 /// See the module.
@@ -50,20 +49,9 @@ impl CountingLimits {
     }
 }
 
-/// Whether any limit counts at a port of a pod: then its requests are looked at.
-pub(super) fn count_at(
-    config: &RateLimitConfig,
-    namespace: &str,
-    pod: &Changeable,
-    workload: &Workload,
-    port: u16,
-) -> bool {
-    !config.objects.is_empty()
-        && config.counting(namespace, &pod.labels, &workload.services).iter().any(|limit| limit.counts_at(port))
-}
-
 impl PodRateLimits {
-    /// Those of a pod that count now. `node` has what the pods of the node share.
+    /// Those of a pod that count now, which are put together anew only where the objects or the pod are others than the last time. `node`
+    /// has what the pods of the node share.
     pub(super) fn counting(
         &self,
         pod: &EnrolledPod,

@@ -10,7 +10,6 @@ use crate::model::authorization::{AccessRequest, Admission, Destination, DryRun,
 use crate::model::mesh::Mesh;
 use crate::model::workload::Workload;
 use crate::proxy::pod::PodProxy;
-use crate::proxy::rate_limits;
 use crate::proxy::revocation::{self, Tracked, TrackedRequests};
 use crate::telemetry::connection::{RefusedConnection, ResponseFlag};
 use crate::telemetry::ends::Reporter;
@@ -72,9 +71,9 @@ pub(super) async fn admit(
     let tracked = pod_proxy.live.track_unread(request);
     let verdict = ask(pod_proxy, &workload, |mesh, destination| mesh.admit(destination, request));
     let are_limited = || {
-        let (config, pod) = (pod_proxy.proxy.mesh.routes().current(), pod_proxy.pod.current());
-        let namespace = &pod_proxy.pod.spec.namespace;
-        rate_limits::count_at(config.rate_limits(), namespace, &pod, &workload, request.destination.port())
+        let config = pod_proxy.proxy.mesh.routes().current();
+        let limits = || pod_proxy.counting_limits(&pod_proxy.proxy.mesh.read(), config.rate_limits());
+        !config.rate_limits().objects.is_empty() && limits().limits.count_at(request.destination.port())
     };
     let are_judged = match &verdict.outcome {
         Ok(Admission::Requests) => true,

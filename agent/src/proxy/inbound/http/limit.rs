@@ -94,9 +94,8 @@ fn take(
     if config.objects.is_empty() {
         return None;
     }
-    let (proxy, mesh) = (&pod_proxy.proxy, pod_proxy.proxy.mesh.read());
-    let shared = (&proxy.node_rate_limits, &*proxy.metrics);
-    let counting = pod_proxy.rate_limits.counting(&pod_proxy.pod, &mesh, config, shared);
+    let mesh = pod_proxy.proxy.mesh.read();
+    let counting = pod_proxy.counting_limits(&mesh, config);
     if !counting.limits.count_at(connection.destination.port()) {
         return None;
     }
