@@ -163,6 +163,7 @@ pub mod mesh {
     mod claims;
     mod destinations;
     mod interner;
+    mod pod_policies;
     mod policies;
     mod policy_objects;
     mod selector_index;
@@ -175,6 +176,7 @@ pub mod mesh {
     mod workloads;
 
     pub use destinations::Answers;
+    pub use pod_policies::PodPolicies;
     pub use policy_objects::Listing;
     pub(super) use services::VipKind;
     pub use store::Mesh;

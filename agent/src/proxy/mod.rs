@@ -124,6 +124,7 @@ mod outbound {
 
 mod peer_trust;
 mod pod;
+mod pod_policies;
 mod rate_limits;
 mod revocation;
 mod serve;

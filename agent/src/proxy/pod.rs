@@ -12,6 +12,7 @@ use super::inbound::{InboundPeers, PodAuthenticator};
 use super::node::Proxy;
 use super::origin::PodOrigin;
 use super::outbound::{Breakers, HttpPool, Names, PodEndpoints, PodLookups, Turns};
+use super::pod_policies::KnownPolicies;
 use super::rate_limits::{CountingLimits, PodRateLimits};
 use super::revocation::PodConnections;
 use super::workers::Workers;
@@ -49,6 +50,8 @@ pub(super) struct PodProxy {
     pub(super) handshakes: Handshakes,
     pub(super) inbound_peers: InboundPeers,
     pub(super) rate_limits: PodRateLimits,
+    /// The policies that its requests are decided about by.
+    pub(super) policies: KnownPolicies,
     /// Whose tokens count for requests to it.
     pub(super) authenticator: PodAuthenticator,
     /// With the last connection of a pod that has left, its certificate goes.

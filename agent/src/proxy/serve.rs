@@ -14,6 +14,7 @@ use super::origin::PodOrigin;
 use super::outbound::{self, Breakers, HttpPool, PodLookups, Turns};
 use super::peer_trust;
 use super::pod::PodProxy;
+use super::pod_policies::KnownPolicies;
 use super::rate_limits::PodRateLimits;
 use super::revocation;
 use crate::enrollment::Enrolled;
@@ -69,6 +70,7 @@ impl Proxy {
             handshakes: Handshakes::default(),
             inbound_peers,
             rate_limits: PodRateLimits::default(),
+            policies: KnownPolicies::default(),
             baggage: Mutex::default(),
             _carried: carried,
         });

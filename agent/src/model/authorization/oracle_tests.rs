@@ -195,6 +195,7 @@ fn decisions_about_requests_agree_with_the_oracle() {
     for _ in 0..ROUNDS {
         let written: Vec<WrittenPolicy> = (0..draw.below(4)).map(|_| written_policy(&mut draw)).collect();
         let mesh = mesh(written.iter().enumerate().map(|(number, policy)| compiled(number, policy).into()));
+        let of_pod = mesh.pod_policies(&destination);
         for _ in 0..REQUESTS {
             let sample = sample(&mut draw);
             let access = AccessRequest {
@@ -210,7 +211,10 @@ fn decisions_about_requests_agree_with_the_oracle() {
                 ..RequestHead::default()
             };
             let about = || format!("{sample:?}\nunder {written:#?}");
-            let found = mesh.authorize_request(&destination, &access, &HttpRequest::of(&head)).outcome.is_ok();
+            let http = HttpRequest::of(&head);
+            let verdict = mesh.authorize_request(&destination, &access, &http);
+            assert_eq!(mesh.authorize_request_under(&of_pod, &destination, &access, &http), verdict, "{}", about());
+            let found = verdict.outcome.is_ok();
             assert_eq!(found, oracle(&written, |_, rule| rule.holds(&sample)), "{}", about());
             allowed += usize::from(found);
             // Istio's TCP rules: what needs HTTP allows nothing, and does not restrict what closes.

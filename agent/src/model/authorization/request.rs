@@ -64,7 +64,7 @@ impl<'a> Destination<'a> {
 /// What one policy key stands for among those in force for a workload.
 #[derive(Debug, Clone, Copy)]
 pub(in crate::model) enum InForce<'a> {
-    Policy(&'a Authorization),
+    Policy(&'a Arc<Authorization>),
     /// The workload lists this key, and the agent has no such policy.
     Unknown(&'a Arc<str>),
 }

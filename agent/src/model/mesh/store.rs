@@ -5,6 +5,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use super::interner::Interner;
+use super::pod_policies::PodPolicies;
 use super::policies::Policies;
 use super::policy_objects::{Listing, PolicyObjects};
 use super::services::Services;
@@ -306,6 +307,31 @@ impl Mesh {
         http: &HttpRequest<'_>,
     ) -> RequestVerdict {
         authorization::decide_request(destination, request, http, self.trust_domains(), self.in_force(destination))
+    }
+
+    /// The policies that are in force for a workload of this node.
+    pub fn pod_policies(&self, destination: &Destination<'_>) -> PodPolicies {
+        PodPolicies::new(self.policy_version, self.in_force(destination))
+    }
+
+    /// Whether no policy has changed since these were found.
+    pub fn has_policies(&self, found: &PodPolicies) -> bool {
+        found.version == self.policy_version
+    }
+
+    /// The same as [`Self::authorize_request`] where `found` are the policies in force for the very same destination. Those that were
+    /// found before a change of policy do not count.
+    pub fn authorize_request_under(
+        &self,
+        found: &PodPolicies,
+        destination: &Destination<'_>,
+        request: &AccessRequest,
+        http: &HttpRequest<'_>,
+    ) -> RequestVerdict {
+        if !self.has_policies(found) {
+            return self.authorize_request(destination, request, http);
+        }
+        authorization::decide_request(destination, request, http, self.trust_domains(), found.in_force())
     }
 
     /// Counts a request for each limit of a pod that it is about, unless it is beyond one of them. `place` is asked for a place for a

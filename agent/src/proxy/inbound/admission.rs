@@ -145,9 +145,8 @@ pub(super) fn judge_request(
     let Some(Ok(workload)) = workload_now(pod_proxy) else {
         return JudgedRequest { outcome: Err(RefusedRequest::UnknownWorkload), audited_by: None };
     };
-    let question =
-        |mesh: &Mesh, destination: &Destination<'_>| mesh.authorize_request(destination, connection, request);
-    let verdict = ask(pod_proxy, &workload, question);
+    let PodProxy { proxy, pod, policies, .. } = pod_proxy;
+    let verdict = policies.authorize_request(&proxy.mesh.read(), pod, &workload, connection, request);
     let is_final = !matches!(&verdict.outcome, Err(denied) if denied.needs_provider());
     if is_final {
         report_dry_run(pod_proxy, connection, &verdict.dry_run);

@@ -2,8 +2,11 @@
 
 use std::sync::Arc;
 
-use crate::model::authorization::{Action, Authorization, Denied, Destination, Group, PolicyScope};
-use crate::model::mesh::{Mesh, MeshUpdate};
+use crate::model::authorization::{
+    AccessRequest, Action, Authorization, Denied, Destination, Group, HttpRequest, PolicyScope,
+};
+use crate::model::http::head::RequestHead;
+use crate::model::mesh::{Mesh, MeshSettings, MeshUpdate};
 use crate::model::peer_authentication::{Labels, MtlsMode, PeerAuthentication};
 use crate::model::policy_object::{PeerObject, PolicyObject, PolicyTarget};
 use crate::model::sample::{mesh, policy, workload};
@@ -149,4 +152,34 @@ fn ten_thousand_peer_authentications_of_one_namespace_come_one_by_one() {
         known.apply(MeshUpdate::RemovePeerObject(format!("bookinfo/{number:05}").into()));
     }
     assert_eq!(known.listing("bookinfo", &labels("app=app-9999")).keys, []);
+}
+
+#[test]
+fn policies_of_a_pod_count_until_any_policy_changes() {
+    let (pod, head) = (workload("reviews", &["10.0.0.2"]), RequestHead::default());
+    let destination = Destination::of(&pod);
+    let access = AccessRequest {
+        source: None,
+        source_ip: "10.0.0.1".parse().unwrap(),
+        destination: "10.0.0.2:80".parse().unwrap(),
+    };
+    let deny = || policy("deny", Namespace, Deny, vec![Group::default()]);
+    let settings = || MeshSettings { root_namespace: "bookinfo".into(), ..MeshSettings::default() };
+    // What there is when they are found, what changes then, whether they still count, and whether a request is allowed.
+    let rows: Vec<(Vec<MeshUpdate>, MeshUpdate, bool, bool)> = vec![
+        (vec![], workload("ratings", &["10.0.0.3"]).into(), true, true),
+        (vec![], deny().into(), false, false),
+        (vec![], object("deny", "", Some(deny())), false, false),
+        (vec![deny().into()], MeshUpdate::RemoveAuthorization("bookinfo/deny".into()), false, true),
+        (vec![object("deny", "", Some(deny()))], MeshUpdate::RemovePolicyObject("bookinfo/deny".into()), false, true),
+        (vec![deny().into()], MeshUpdate::Settings(settings()), false, false),
+    ];
+    for (row, (before, change, count, is_allowed)) in rows.into_iter().enumerate() {
+        let mut mesh = mesh(before);
+        let found = mesh.pod_policies(&destination);
+        assert!(mesh.has_policies(&found), "row {row}");
+        mesh.apply(change);
+        let verdict = mesh.authorize_request_under(&found, &destination, &access, &HttpRequest::of(&head));
+        assert_eq!((mesh.has_policies(&found), verdict.outcome.is_ok()), (count, is_allowed), "row {row}");
+    }
 }
