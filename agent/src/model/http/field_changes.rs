@@ -11,11 +11,11 @@ pub use super::field_format::{FieldFormat, FormatContext};
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct FieldChanges {
     /// Names in lower case.
-    pub remove: Vec<Box<str>>,
+    pub remove: Box<[Box<str>]>,
     /// Replaces all fields of the name.
-    pub set: Vec<(Box<str>, FieldFormat)>,
+    pub set: Box<[(Box<str>, FieldFormat)]>,
     /// Stands behind fields of the same name that are there already.
-    pub add: Vec<(Box<str>, FieldFormat)>,
+    pub add: Box<[(Box<str>, FieldFormat)]>,
 }
 
 impl FieldChanges {

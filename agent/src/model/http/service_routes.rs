@@ -1,7 +1,7 @@
 //! The routes for one port of a service as one source sees them, and which of them a request takes.
 //!
-//! The first route in the list that matches counts. An index skips routes whose path cannot match, so that a pick among thousands
-//! looks at few of them.
+//! The first route in the list that matches counts. Where there are many, an index skips routes whose path cannot match, so that a pick
+//! among thousands looks at few of them.
 
 use std::sync::Arc;
 
@@ -15,10 +15,14 @@ use super::route::{PathMatch, Route, Semantics};
 pub struct ServiceRoutes {
     pub semantics: Semantics,
     routes: Box<[Arc<Route>]>,
-    index: PathIndex,
-    /// Routes that may match any path, ascending.
-    without_text: Vec<u32>,
+    /// Where there are many.
+    index: Option<Box<PathIndex>>,
+    /// Routes that are not in the index, ascending: they may match any path.
+    without_text: Box<[u32]>,
 }
+
+/// So many routes are sooner looked at than an index of them, which takes more memory than they do.
+const FEW_ROUTES: usize = 4;
 
 impl ServiceRoutes {
     /// From routes of which the first that matches counts.
@@ -27,12 +31,12 @@ impl ServiceRoutes {
         let (mut with_text, mut without_text) = (Vec::new(), Vec::new());
         for (number, route) in (0..).zip(&routes) {
             match text_of(route) {
-                Some(text) => with_text.push((text, number)),
-                None => without_text.push(number),
+                Some(text) if routes.len() > FEW_ROUTES => with_text.push((text, number)),
+                _ => without_text.push(number),
             }
         }
-        let index = PathIndex::new(with_text);
-        Self { semantics, routes: routes.into(), index, without_text }
+        let index = (!with_text.is_empty()).then(|| Box::new(PathIndex::new(with_text)));
+        Self { semantics, routes: routes.into(), index, without_text: without_text.into() }
     }
 
     /// The route of a request, whose path has been normalised; `None` where none matches.
@@ -46,7 +50,7 @@ impl ServiceRoutes {
                 best = found;
             }
         };
-        for candidates in self.index.beginning(path) {
+        for candidates in self.index.iter().flat_map(|index| index.beginning(path)) {
             look_through(candidates);
         }
         look_through(&self.without_text);
