@@ -11,7 +11,7 @@ use crate::{envoy, programs, setup, step, workspace};
 
 #[derive(Debug, Args)]
 pub(crate) struct Arguments {
-    /// `model` for the model's decisions alone; `isolation` for what attacks do to bystanders, of which `--kind A,B` chooses
+    /// `model` for the model's decisions alone, and of them those whose benchmarks' names contain a word behind it; `isolation` for what attacks do to bystanders, of which `--kind A,B` chooses
     /// some (docs/isolation.md). Anything else is passed on to `weir-bench`: `--quick`, `--case A,B`,
     /// `--subject A,B`, `--rounds N`, `--seconds N`, `--weir NAME=PATH`, `--peer NAME=COMMAND`; `-- --help` explains them.
     #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
@@ -20,8 +20,10 @@ pub(crate) struct Arguments {
 
 /// Runs the bench, or that of the model.
 pub(crate) fn run(arguments: &Arguments) -> Result<()> {
-    if arguments.passed_on == ["model"] {
-        return model();
+    if let [first, names @ ..] = &*arguments.passed_on
+        && first == "model"
+    {
+        return model(names);
     }
     let isolation = arguments.passed_on.first().is_some_and(|first| first == "isolation");
     setup::run()?;
@@ -41,11 +43,11 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
 
 /// The mesh model at scale: the program in `agent/benches/model` prints its figures with their bounds as a table and fails
 /// if one is not met. See docs/model.md.
-fn model() -> Result<()> {
+fn model(names: &[String]) -> Result<()> {
     let mut bench = workspace::cargo();
     bench.args(["bench", "--package", "weir", "--bench", "model", "--"]);
     // A figure is a median of many short runs; more of them would not change it.
-    bench.args(["--warm-up-time", "0.5", "--measurement-time", "2"]);
+    bench.args(["--warm-up-time", "0.5", "--measurement-time", "2"]).args(names);
     step::run("mesh model: 100,000 workloads, 10,000 services", &mut bench)
 }
 

@@ -17,14 +17,25 @@ struct Figure {
 pub(crate) struct Figures(Vec<Figure>);
 
 impl Figures {
-    /// A figure that may be at most `bound`, in the same unit.
-    pub(crate) fn bounded(&mut self, what: impl Into<String>, value: f64, unit: &'static str, bound: f64) {
-        self.0.push(Figure { what: what.into(), value, unit, bound: Some(bound) });
+    /// A figure that may be at most `bound`, in the same unit. What was not measured, because the command line asks for other benchmarks
+    /// alone, has no value and no line.
+    pub(crate) fn bounded(
+        &mut self,
+        what: impl Into<String>,
+        value: impl Into<Option<f64>>,
+        unit: &'static str,
+        bound: f64,
+    ) {
+        self.add(what.into(), value.into(), unit, Some(bound));
     }
 
     /// A figure without a bound.
-    pub(crate) fn shown(&mut self, what: impl Into<String>, value: f64, unit: &'static str) {
-        self.0.push(Figure { what: what.into(), value, unit, bound: None });
+    pub(crate) fn shown(&mut self, what: impl Into<String>, value: impl Into<Option<f64>>, unit: &'static str) {
+        self.add(what.into(), value.into(), unit, None);
+    }
+
+    fn add(&mut self, what: String, value: Option<f64>, unit: &'static str, bound: Option<f64>) {
+        self.0.extend(value.map(|value| Figure { what, value, unit, bound }));
     }
 
     pub(crate) fn all_met(&self) -> bool {

@@ -7,6 +7,8 @@ use criterion::Criterion;
 use prost::Message;
 use weir::api::model::authorization::{AccessRequest, Destination, HttpRequest};
 use weir::api::model::http::RequestHead;
+use weir::api::model::mesh::Mesh;
+use weir::api::model::workload::Workload;
 use weir::api::proto::envoy::service::discovery::v3::{DeltaDiscoveryResponse, Resource};
 use weir::api::proto::istio::mcp::v1alpha1 as mcp;
 use weir::api::proto::istio::security::v1beta1 as pb;
@@ -42,17 +44,30 @@ pub(crate) fn measure(criterion: &mut Criterion, figures: &mut Figures) {
             started.elapsed()
         })
         .collect();
-    figures.shown("one policy of them changed, median", micros(median(&mut times)), "µs");
+    figures.shown("one policy of them changed, median", median(&mut times).map(micros), "µs");
 
+    // Of one more pod.
+    let _ = receiver.handle_response(response(POLICIES..POLICIES + POLICIES_OF_A_POD, ""));
     let mesh = mesh.read();
-    let workload = mesh.workload(&made_up::uid(0, 1)).expect("it was sent").clone();
+    decide(criterion, &mesh, 7, "", figures);
+    decide(criterion, &mesh, POLICIES / POLICIES_OF_A_POD, ", rules that name no client", figures);
+}
+
+/// Decides about requests to a pod.
+fn decide(criterion: &mut Criterion, mesh: &Mesh, pod: usize, of: &str, figures: &mut Figures) {
+    let workload = mesh.workload(&made_up::uid(0, 1)).expect("it was sent");
+    // As istiod does, whatever of a policy it can send as policy for connections.
+    let own = pod * POLICIES_OF_A_POD..(pod + 1) * POLICIES_OF_A_POD;
+    let workload =
+        Workload { authorization_policies: own.map(|number| name(number).into()).collect(), ..(**workload).clone() };
     let labels = BTreeMap::from([
-        ("app".to_owned(), app(7)),
+        ("app".to_owned(), app(pod)),
         ("pod-template-hash".to_owned(), "5d4f6c".to_owned()),
         ("tier".to_owned(), "backend".to_owned()),
         ("version".to_owned(), "v1".to_owned()),
     ]);
     let destination = Destination { labels: &labels, ..Destination::of(&workload) };
+    let found = mesh.pod_policies(&destination);
     let access = AccessRequest {
         source: Some("spiffe://cluster.local/ns/team-000/sa/client-9".parse().expect("it is one")),
         source_ip: made_up::vip(1),
@@ -68,20 +83,24 @@ pub(crate) fn measure(criterion: &mut Criterion, figures: &mut Figures) {
             fields: fields.into_iter().collect(),
             ..RequestHead::default()
         };
-        let decide = || mesh.authorize_request(&destination, &access, &HttpRequest::of(&head)).outcome.is_ok();
-        assert_eq!(decide(), is_allowed, "{what}");
-        let value = micros(time_of(criterion, &format!("decision about a request {what}"), decide));
-        figures.bounded(
-            format!("decision about a request {what}, {POLICIES_OF_A_POD} policies"),
-            value,
-            "µs",
-            DECISION_BOUND_US,
-        );
+        let http = HttpRequest::of(&head);
+        let decide = || mesh.authorize_request_under(&found, &destination, &access, &http).outcome.is_ok();
+        assert_eq!(decide(), is_allowed, "{what}{of}");
+        let what = format!("decision about a request {what}{of}");
+        let value = time_of(criterion, &what, decide).map(micros);
+        figures.bounded(format!("{what}, {POLICIES_OF_A_POD} policies"), value, "µs", DECISION_BOUND_US);
+        let decide = || mesh.authorize_request(&destination, &access, &http).outcome.is_ok();
+        let value = time_of(criterion, &format!("{what}, policies found anew"), decide).map(micros);
+        figures.shown("· the first since a change of any policy", value, "µs");
     }
 }
 
 fn app(number: usize) -> String {
     format!("checkout-{number:05}")
+}
+
+fn name(number: usize) -> String {
+    format!("team-000/policy-{number:05}")
 }
 
 /// Policies as istiod sends objects. `mark` makes them other policies than without it.
@@ -95,7 +114,7 @@ fn response(numbers: std::ops::Range<usize>, mark: &str) -> DeltaDiscoveryRespon
 }
 
 fn resource(number: usize, mark: &str) -> Resource {
-    let name = format!("team-000/policy-{number:05}");
+    let name = name(number);
     let policy = policy(number, mark);
     let envelope = mcp::Resource {
         metadata: Some(mcp::Metadata { name: name.clone(), ..Default::default() }),
@@ -109,7 +128,7 @@ fn resource(number: usize, mark: &str) -> Resource {
     Resource { name, version: format!("1{mark}"), resource: Some(body), ..Default::default() }
 }
 
-/// An ALLOW policy: each rule for another client and another prefix.
+/// An ALLOW policy: each rule for another client and another prefix; of the last pod, which is one more, for any client.
 fn policy(number: usize, mark: &str) -> pb::AuthorizationPolicy {
     let (pod, place) = (number / POLICIES_OF_A_POD, number % POLICIES_OF_A_POD);
     let rule = |rule: usize| {
@@ -128,7 +147,7 @@ fn policy(number: usize, mark: &str) -> pb::AuthorizationPolicy {
             ..Default::default()
         };
         pb::Rule {
-            from: vec![pb::rule::From { source: Some(source) }],
+            from: Vec::from_iter((number < POLICIES).then_some(pb::rule::From { source: Some(source) })),
             to: vec![pb::rule::To { operation: Some(operation) }],
             when: vec![tenant],
         }

@@ -58,5 +58,5 @@ pub(crate) fn measure(criterion: &mut Criterion, figures: &mut Figures) {
     };
     assert!((0..2 * SOURCES).all(|_| within()), "all are within the limits");
     let time = time_of(criterion, "rate limits of a request within them", within);
-    figures.bounded("three rate limits of a request within them", micros(time), "µs", BOUND_US);
+    figures.bounded("three rate limits of a request within them", time.map(micros), "µs", BOUND_US);
 }

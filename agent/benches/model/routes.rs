@@ -23,7 +23,7 @@ use weir::api::xds::ConfigReceiver;
 use crate::figures::Figures;
 use crate::heap::live_bytes;
 use crate::memory::receiver;
-use crate::timings::time_of;
+use crate::timings::{median, micros, time_of};
 
 /// Routes of a large mesh: of one service, or of one service each.
 const ROUTES: usize = 5000;
@@ -53,7 +53,7 @@ pub(crate) fn measure(criterion: &mut Criterion, figures: &mut Figures) {
         ("none", "/team/7/other".to_owned()),
     ] {
         let request = request(path);
-        let time = nanos(time_of(criterion, &format!("pick, {what}"), || routes.pick(&request).is_some()));
+        let time = time_of(criterion, &format!("pick, {what}"), || routes.pick(&request).is_some()).map(nanos);
         figures.bounded(format!("route of a request among {ROUTES}: {what}"), time, "ns", PICK_BOUND_NS);
     }
     let live = live_bytes();
@@ -64,7 +64,7 @@ pub(crate) fn measure(criterion: &mut Criterion, figures: &mut Figures) {
         of_each.routes(source, &service(number), 80).is_some()
     });
     figures.bounded(format!("memory: {ROUTES} objects with a route each"), megabytes(live), "MB", MEMORY_BOUND_MB);
-    figures.shown(format!("routes of a service among {ROUTES} objects"), nanos(time), "ns");
+    figures.shown(format!("routes of a service among {ROUTES} objects"), time.map(nanos), "ns");
     change(criterion, figures);
 }
 
@@ -105,8 +105,7 @@ fn change(criterion: &mut Criterion, figures: &mut Figures) {
                 all
             });
         });
-        times.sort_unstable();
-        let time = times[times.len() / 2].as_secs_f64() * 1e6;
+        let time = median(&mut times).map(micros);
         figures.bounded(format!("a changed {what} among those of {SERVICES} services"), time, "µs", CHANGE_BOUND_US);
     }
 }

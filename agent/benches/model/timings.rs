@@ -34,10 +34,10 @@ pub(crate) fn measure(criterion: &mut Criterion, wire: &Wire, figures: &mut Figu
     for (what, response) in [("unchanged", wire.response()), ("with every workload moved", wire.moved())] {
         let Waits { whole, mut waits } = resend(wire, &mesh, || drop(receiver.handle_response(response)));
         figures.shown(format!("whole mesh again, {what}"), whole.as_secs_f64() * 1e3, "ms");
-        figures.shown("· a lookup meanwhile, median", micros(median(&mut waits)), "µs");
+        figures.shown("· a lookup meanwhile, median", median(&mut waits).map(micros), "µs");
         figures.shown(
             "· 99 of 100, the processor's other work included",
-            micros(waits[(waits.len() - 1) * 99 / 100]),
+            of_thousand(&mut waits, 990).map(micros),
             "µs",
         );
     }
@@ -58,9 +58,9 @@ fn holds(wire: &Wire, mesh: &SharedMesh, figures: &mut Figures) {
             times.push(started.elapsed());
         }
     }
-    let middle = micros(median(&mut times));
+    let middle = median(&mut times).map(micros);
     figures.shown(format!("lock held for {BATCH} changed resources, median"), middle, "µs");
-    figures.bounded("· 99 of 100", micros(times[(times.len() - 1) * 99 / 100]), "µs", HOLD_BOUND_US);
+    figures.bounded("· 99 of 100", of_thousand(&mut times, 990).map(micros), "µs", HOLD_BOUND_US);
 }
 
 fn arrival(criterion: &mut Criterion, wire: &Wire, figures: &mut Figures) {
@@ -79,8 +79,8 @@ fn arrival(criterion: &mut Criterion, wire: &Wire, figures: &mut Figures) {
             BatchSize::PerIteration,
         );
     });
-    let sync = median(&mut times);
-    figures.shown("first sync of everything, one response", sync.as_secs_f64() * 1e3, "ms");
+    let sync = median(&mut times).map(|time| time.as_secs_f64() * 1e3);
+    figures.shown("first sync of everything, one response", sync, "ms");
     times.clear();
     group.bench_function("decode", |bencher: &mut Bencher<'_>| {
         bencher.iter(|| {
@@ -92,9 +92,10 @@ fn arrival(criterion: &mut Criterion, wire: &Wire, figures: &mut Figures) {
         });
     });
     group.finish();
-    let decode = median(&mut times).as_secs_f64();
-    figures.shown("decode of istio.workload.Address", wire.bytes() as f64 / decode / 1e6, "MB/s");
-    figures.shown("· resources", wire.resources.len() as f64 / decode, "1/s");
+    let decode = median(&mut times);
+    let per_second = |amount: f64| decode.map(|time| amount / time.as_secs_f64());
+    figures.shown("decode of istio.workload.Address", per_second(wire.bytes() as f64 / 1e6), "MB/s");
+    figures.shown("· resources", per_second(wire.resources.len() as f64), "1/s");
 }
 
 /// One endpoint turns unhealthy and healthy again: another one every time, so that nothing is warm, and never the first of
@@ -118,8 +119,8 @@ fn update(criterion: &mut Criterion, wire: &Wire, receiver: &ConfigReceiver, fig
             BatchSize::PerIteration,
         );
     });
-    figures.bounded("one endpoint's update, median", micros(median(&mut times)), "µs", UPDATE_BOUND_US);
-    figures.shown("· 99.9 of 100", micros(times[(times.len() - 1) * 999 / 1000]), "µs");
+    figures.bounded("one endpoint's update, median", median(&mut times).map(micros), "µs", UPDATE_BOUND_US);
+    figures.shown("· 99.9 of 100", of_thousand(&mut times, 999).map(micros), "µs");
 }
 
 fn answers(criterion: &mut Criterion, wire: &Wire, mesh: &SharedMesh, figures: &mut Figures) {
@@ -149,7 +150,7 @@ fn answers(criterion: &mut Criterion, wire: &Wire, mesh: &SharedMesh, figures: &
                 all
             });
         });
-        let (what, value) = (format!("resolve and pick an endpoint {what}"), micros(median(&mut times)));
+        let (what, value) = (format!("resolve and pick an endpoint {what}"), median(&mut times).map(micros));
         match bound {
             Some(bound) => figures.bounded(what, value, "µs", bound),
             None => figures.shown(what, value, "µs"),
@@ -190,8 +191,8 @@ fn resend(wire: &Wire, mesh: &SharedMesh, act: impl FnOnce() + Send) -> Waits {
     })
 }
 
-/// The time that something takes: the median of criterion's samples.
-pub(crate) fn time_of<T>(criterion: &mut Criterion, what: &str, mut act: impl FnMut() -> T) -> Duration {
+/// The time that something takes: the median of criterion's samples; `None` where the command line asks for other benchmarks alone.
+pub(crate) fn time_of<T>(criterion: &mut Criterion, what: &str, mut act: impl FnMut() -> T) -> Option<Duration> {
     let mut times = Vec::new();
     criterion.bench_function(what, |bencher: &mut Bencher<'_>| {
         bencher.iter_custom(|iterations| {
@@ -207,10 +208,15 @@ pub(crate) fn time_of<T>(criterion: &mut Criterion, what: &str, mut act: impl Fn
     median(&mut times)
 }
 
-/// Sorts, too.
-pub(crate) fn median(times: &mut [Duration]) -> Duration {
+/// Sorts, too; `None` of nothing.
+pub(crate) fn median(times: &mut [Duration]) -> Option<Duration> {
+    of_thousand(times, 500)
+}
+
+/// The time that so many of a thousand do not exceed. Sorts, too.
+fn of_thousand(times: &mut [Duration], thousandths: usize) -> Option<Duration> {
     times.sort_unstable();
-    times[times.len() / 2]
+    times.get((times.len().saturating_sub(1) * thousandths).div_ceil(1000)).copied()
 }
 
 pub(crate) fn micros(time: Duration) -> f64 {
