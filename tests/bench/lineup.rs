@@ -4,7 +4,7 @@ use anyhow::{Context, Result, ensure};
 
 use crate::arguments::Bench;
 use crate::case::Case;
-use crate::subject::{self, DIRECT_SAME_NODE, Subject, UNROUTED};
+use crate::subject::{self, DIRECT_SAME_NODE, NO_TOKENS, Subject, UNROUTED, Way};
 use crate::testbed::Testbed;
 use crate::weir::Weir;
 use crate::{envoy, peer, relay};
@@ -17,14 +17,14 @@ pub(crate) struct Lineup {
 }
 
 impl Lineup {
-    /// Brings up what was asked for and waits until every subject's server answers.
-    pub(crate) fn start(bench: &Bench) -> Result<Self> {
+    /// Brings up what was asked for, as far as these cases need it, and waits until every subject's server answers.
+    pub(crate) fn start(bench: &Bench, cases: &[Case]) -> Result<Self> {
         let plain = Testbed::set_up("bench")?;
         let mut subjects = vec![subject::direct(&plain)];
         if bench.wants("relay") {
             subjects.push(relay::start(&plain)?);
         }
-        let weirs = start_builds(bench, &mut subjects)?;
+        let weirs = start_builds(bench, cases, &mut subjects)?;
         if bench.wants("envoy") {
             match &bench.envoy {
                 Some(binary) => subjects.push(envoy::start(&plain, binary)?),
@@ -57,8 +57,8 @@ impl Lineup {
             if weir.carried()? <= 1.0 {
                 bypassed.push(format!("the agent saw no connection of the whole run:\n{}", weir.logs()));
             }
-            // Of a service's port that declares HTTP, more is asked than that it answers.
-            if cases.iter().any(|case| case.load.is_routed()) && weir.requests()? <= 1.0 {
+            // More is asked than that the server answers.
+            if cases.iter().any(|case| case.load.way() != Way::Connections) && weir.requests()? <= 1.0 {
                 bypassed.push("the agents counted no request: HTTP was carried as any bytes".to_owned());
             }
         }
@@ -71,14 +71,16 @@ impl Lineup {
 }
 
 /// Each build of Weir on a testbed of its own, with the subjects that are wanted of it.
-fn start_builds(bench: &Bench, subjects: &mut Vec<Subject>) -> Result<Vec<Weir>> {
+fn start_builds(bench: &Bench, cases: &[Case], subjects: &mut Vec<Subject>) -> Result<Vec<Weir>> {
+    let are_judged = cases.iter().any(|case| case.load.way() == Way::Judged);
     let mut weirs = Vec::new();
     for (name, binary) in bench.builds() {
-        let (same_node, unrouted) = (format!("{name}-same-node"), format!("{name}{UNROUTED}"));
-        if [name, &same_node, &unrouted].iter().any(|subject| bench.wants(subject)) {
-            let weir = Weir::start(binary)?;
+        let [same_node, unrouted, no_tokens] = ["-same-node", UNROUTED, NO_TOKENS].map(|end| format!("{name}{end}"));
+        if [name, &same_node, &unrouted, &no_tokens].iter().any(|subject| bench.wants(subject)) {
+            let weir = Weir::start(binary, are_judged)?;
             subjects.extend(bench.wants(name).then(|| weir.across(name)));
             subjects.extend(bench.wants(&unrouted).then(|| weir.unrouted(&unrouted)));
+            subjects.extend(bench.wants(&no_tokens).then(|| weir.without_tokens(&no_tokens)).flatten());
             subjects.extend(bench.wants(&same_node).then(|| weir.same_node(&same_node)));
             weirs.push(weir);
         }

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use anyhow::{Result, ensure};
 
-use crate::subject::Subject;
+use crate::subject::{Proxies, Subject, Way};
 use crate::{cpu, memory};
 
 pub(crate) mod h2load;
@@ -34,6 +34,8 @@ pub(crate) enum Load {
     Http(u32),
     /// As [`Load::Rate`], to such a port.
     HttpRate(u32),
+    /// As [`Load::Rate`], with tokens of many users, to a pod that decides about each request.
+    Tokens(u32),
     /// h2load, unary calls over one connection, this many at a time, to a port that declares gRPC.
     Grpc(u32),
     /// This many connections that carried a request and stay open, while nothing happens.
@@ -57,6 +59,7 @@ const P50: Figure = Figure { suffix: "p50", unit: "µs", more: false };
 const P99: Figure = Figure { suffix: "p99", unit: "µs", more: false };
 const CPU_GB: Figure = Figure { suffix: "cpu", unit: "CPU s/GB", more: false };
 const CPU_100K: Figure = Figure { suffix: "cpu", unit: "CPU s/100k", more: false };
+const CPU_PROXIES: Figure = Figure { suffix: "proxies", unit: "CPU s/100k", more: false };
 const LARGER: Figure = Figure { suffix: "", unit: "MiB", more: false };
 const CLIENT: Figure = Figure { suffix: "client", unit: "MiB", more: false };
 const SERVER: Figure = Figure { suffix: "server", unit: "MiB", more: false };
@@ -68,6 +71,7 @@ impl Load {
             Self::Bulk(_) => &[GIGABITS, CPU_GB],
             Self::KeepAlive(_) | Self::Http(_) | Self::Grpc(_) => &[REQUESTS, P50, P99, CPU_100K],
             Self::Rate(_) | Self::HttpRate(_) => &[P99, P50, CPU_100K],
+            Self::Tokens(_) => &[P99, P50, CPU_100K, CPU_PROXIES],
             Self::NewConnections(_) => &[CONNECTIONS, P50, P99, CPU_100K],
             Self::Resident(_) => &[LARGER, CLIENT, SERVER],
         }
@@ -75,7 +79,18 @@ impl Load {
 
     /// Whether its requests are what the mesh routes, not connections.
     pub(crate) fn is_routed(self) -> bool {
-        matches!(self, Self::Http(_) | Self::HttpRate(_) | Self::Grpc(_))
+        self.way() == Way::Routed
+    }
+
+    /// What has to be there for it.
+    pub(crate) fn way(self) -> Way {
+        match self {
+            Self::Http(_) | Self::HttpRate(_) | Self::Grpc(_) => Way::Routed,
+            Self::Tokens(_) => Way::Judged,
+            Self::Bulk(_) | Self::KeepAlive(_) | Self::Rate(_) | Self::NewConnections(_) | Self::Resident(_) => {
+                Way::Connections
+            }
+        }
     }
 
     /// Runs it once.
@@ -104,16 +119,30 @@ impl Load {
                 let before = cpu::cgroup_seconds(&subject.cgroup)?;
                 let to = if self.is_routed() { subject.routed()?.http } else { dial.http };
                 let rate = rate::Rate::new(to, per_second, RATE_CONNECTIONS, seconds);
-                let seen = rate::run(client, rate, within)?;
-                #[expect(clippy::cast_precision_loss, reason = "requests of some seconds are few")]
-                let requests = seen.requests as f64;
+                let seen = rate::run(client, &rate, within)?;
                 // The requests come in step with the clock.
                 let busy = cpu::cgroup_seconds(&subject.cgroup)? - before;
-                Ok(vec![seen.p99_us, seen.p50_us, busy / (requests / 1e5)])
+                Ok(vec![seen.p99_us, seen.p50_us, busy / seen.hundred_thousands()])
+            }
+            Self::Tokens(per_second) => {
+                let judged = subject.judged()?;
+                let (before, proxies_before) = (cpu::cgroup_seconds(&subject.cgroup)?, proxies_seconds(subject)?);
+                let rate = rate::Rate::new(judged.address, per_second, RATE_CONNECTIONS, seconds);
+                let seen = rate::run(client, &rate.with_tokens(&judged.tokens), within)?;
+                let busy = cpu::cgroup_seconds(&subject.cgroup)? - before;
+                let proxies_busy = proxies_seconds(subject)? - proxies_before;
+                let requests = seen.hundred_thousands();
+                Ok(vec![seen.p99_us, seen.p50_us, busy / requests, proxies_busy / requests])
             }
             Self::Resident(connections) => resident(subject, connections),
         }
     }
+}
+
+/// Time that the proxies have run, in seconds.
+fn proxies_seconds(subject: &Subject) -> Result<f64> {
+    let Proxies::Cgroups(cgroups) = &subject.proxies else { anyhow::bail!("{} has no cgroups", subject.name) };
+    cgroups.iter().map(|cgroup| cpu::cgroup_seconds(cgroup)).sum()
 }
 
 fn resident(subject: &Subject, connections: u32) -> Result<Vec<f64>> {

@@ -26,6 +26,7 @@ mod row;
 mod stock;
 mod subject;
 mod testbed;
+mod token_pods;
 mod weir;
 
 use arguments::{Arguments, Bench, Part};
@@ -63,10 +64,10 @@ fn bench(bench: &Bench) -> Result<ExitCode> {
     let mut outcome = Outcome::default();
     if !resident.is_empty() {
         // Of its own: what has carried load before is not fresh.
-        outcome.weigh(&resident, &Lineup::start(bench)?.subjects);
+        outcome.weigh(&resident, &Lineup::start(bench, &resident)?.subjects);
     }
     if !loads.is_empty() {
-        let lineup = Lineup::start(bench)?;
+        let lineup = Lineup::start(bench, &loads)?;
         outcome.run(&loads, &lineup.subjects, plan);
         if bench.profile {
             profile(&loads, &lineup, plan.seconds)?;
@@ -82,7 +83,7 @@ fn bench(bench: &Bench) -> Result<ExitCode> {
 /// Profiles the agents under each load, after all that is measured: sampling costs time.
 fn profile(cases: &[case::Case], lineup: &Lineup, seconds: u32) -> Result<()> {
     for case in cases {
-        for subject in lineup.subjects.iter().filter(|subject| subject.takes(case.load.is_routed())) {
+        for subject in lineup.subjects.iter().filter(|subject| subject.takes(case.load.way())) {
             print!("{}", profile::of(case, subject, seconds)?);
         }
     }

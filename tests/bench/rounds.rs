@@ -41,8 +41,7 @@ impl Outcome {
     /// Reads memory, once for each case: subjects must be fresh, and cases go from few connections to many.
     pub(crate) fn weigh(&mut self, cases: &[Case], subjects: &[Subject]) {
         for case in cases {
-            let across =
-                subjects.iter().filter(|subject| subject.baseline == DIRECT && subject.takes(case.load.is_routed()));
+            let across = subjects.iter().filter(|subject| subject.baseline == DIRECT && subject.takes(case.load.way()));
             for subject in across.filter(|subject| !matches!(subject.proxies, Proxies::None)) {
                 self.measure(*case, subject, 0, 0);
             }
@@ -53,8 +52,7 @@ impl Outcome {
     /// Runs all rounds of all cases.
     pub(crate) fn run(&mut self, cases: &[Case], subjects: &[Subject], plan: Plan) {
         for case in cases {
-            let subjects: Vec<&Subject> =
-                subjects.iter().filter(|subject| subject.takes(case.load.is_routed())).collect();
+            let subjects: Vec<&Subject> = subjects.iter().filter(|subject| subject.takes(case.load.way())).collect();
             let start = Instant::now();
             let mut rounds = 0;
             while rounds < plan.rounds && (rounds == 0 || plan.until.is_none_or(|until| Instant::now() < until)) {

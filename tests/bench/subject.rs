@@ -1,6 +1,7 @@
 //! A subject: a way from a client to a server that is measured. What it is made of lives as long as it does.
 
 use std::any::Any;
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -18,6 +19,28 @@ pub(crate) const DIRECT_SAME_NODE: &str = "direct-same-node";
 
 /// What the name of a build of Weir ends with where its routed loads go to the pod's address, past its HTTP.
 pub(crate) const UNROUTED: &str = "-l4";
+
+/// What the name of a build of Weir ends with where nobody verifies the tokens of its requests.
+pub(crate) const NO_TOKENS: &str = "-no-jwt";
+
+/// What a load needs of a subject.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Way {
+    /// Connections to a server.
+    Connections,
+    /// The same, of which each request is routed.
+    Routed,
+    /// A server about whose requests is decided one by one, at its destination.
+    Judged,
+}
+
+/// A server about whose requests is decided one by one.
+#[derive(Debug, Clone)]
+pub(crate) struct Judged {
+    pub(crate) address: SocketAddr,
+    /// A file with the tokens that its clients have, one in each line.
+    pub(crate) tokens: PathBuf,
+}
 
 /// Where the memory of a subject's proxies is counted.
 #[derive(Debug, Clone)]
@@ -40,8 +63,10 @@ pub(crate) struct Subject {
     pub(crate) dial: Dial,
     /// Where its requests are routed one by one, if anywhere.
     routed: Option<Routed>,
-    /// There is another subject for all other loads.
-    is_only_routed: bool,
+    /// Where its requests are decided about one by one, if anywhere.
+    judged: Option<Judged>,
+    /// There is another subject for connections.
+    is_for_requests: bool,
     /// Above all that runs on the subject's testbed.
     pub(crate) cgroup: PathBuf,
     pub(crate) proxies: Proxies,
@@ -69,7 +94,8 @@ impl Subject {
             client: testbed.client.place.clone(),
             dial,
             routed: None,
-            is_only_routed: false,
+            judged: None,
+            is_for_requests: false,
             cgroup: testbed.cgroup.clone(),
             proxies,
             descriptors: 2,
@@ -89,20 +115,35 @@ impl Subject {
         self
     }
 
-    /// For routed loads alone.
-    pub(crate) fn only_routed(mut self) -> Self {
-        self.is_only_routed = true;
+    /// With a server about whose requests is decided one by one.
+    pub(crate) fn judging(mut self, judged: Option<Judged>) -> Self {
+        self.judged = judged;
         self
     }
 
-    /// Whether a load can be measured on it: a routed one, or another.
-    pub(crate) fn takes(&self, is_routed: bool) -> bool {
-        if is_routed { self.routed.is_some() } else { !self.is_only_routed }
+    /// For loads of requests alone.
+    pub(crate) fn for_requests(mut self) -> Self {
+        self.is_for_requests = true;
+        self
+    }
+
+    /// Whether a load that needs this can be measured on it.
+    pub(crate) fn takes(&self, way: Way) -> bool {
+        match way {
+            Way::Connections => !self.is_for_requests,
+            Way::Routed => self.routed.is_some(),
+            Way::Judged => self.judged.is_some(),
+        }
     }
 
     /// Where its requests are routed.
     pub(crate) fn routed(&self) -> Result<Routed> {
         self.routed.with_context(|| format!("{} routes no requests", self.name))
+    }
+
+    /// Where its requests are decided about.
+    pub(crate) fn judged(&self) -> Result<&Judged> {
+        self.judged.as_ref().with_context(|| format!("{} decides about no requests", self.name))
     }
 
     /// A subject whose connections share those between the nodes.
@@ -137,6 +178,6 @@ pub(crate) fn direct_same_node(testbed: &Testbed) -> Subject {
 }
 
 /// The address of a port of a pod.
-pub(crate) fn address(pod: &Pod, port: u16) -> std::net::SocketAddr {
+pub(crate) fn address(pod: &Pod, port: u16) -> SocketAddr {
     (pod.ipv4(), port).into()
 }

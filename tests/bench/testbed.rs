@@ -111,7 +111,7 @@ fn join_nodes(world: &World) -> Result<()> {
 }
 
 /// One worker, no log, a small body from memory, connections that stay for as long as a case lasts.
-fn serve_http(place: &Place, folder: &Path) -> Result<Program> {
+pub(crate) fn serve_http(place: &Place, folder: &Path) -> Result<Program> {
     let folder: PathBuf = folder.join(format!("nginx-{}", place.name()));
     fs::create_dir_all(&folder)?;
     let configuration = format!(

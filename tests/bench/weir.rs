@@ -17,6 +17,7 @@ use weir_tests::world::{N1, N2};
 
 use crate::subject::{Proxies, Subject};
 use crate::testbed::{Dial, GRPC, HTTP, Routed, Testbed};
+use crate::token_pods::TokenPods;
 
 /// Virtual address and ports of the service whose ports declare HTTP and gRPC.
 const VIP: Ipv4Addr = Ipv4Addr::new(10, 98, 0, 1);
@@ -28,12 +29,15 @@ const GRPC_PORT: u16 = 9000;
 pub(crate) struct Weir {
     agents: Vec<Agent>,
     _control_plane: ControlPlane,
+    /// Where requests are decided about one by one.
+    token_pods: Option<TokenPods>,
     testbed: Testbed,
 }
 
 impl Weir {
-    /// Brings a build of Weir up on a new testbed; the workspace's own if none is given.
-    pub(crate) fn start(binary: Option<&Path>) -> Result<Self> {
+    /// Brings a build of Weir up on a new testbed; the workspace's own if none is given. `judges`: with pods about whose requests is
+    /// decided one by one.
+    pub(crate) fn start(binary: Option<&Path>, judges: bool) -> Result<Self> {
         let testbed = Testbed::set_up("bench")?;
         let built = binary.map_or_else(|| agent::binary("weir"), |path| Ok(path.to_owned()))?;
         let program = in_memory(testbed.world.run(), &built)?;
@@ -42,6 +46,13 @@ impl Weir {
             control_plane.objects.put(pod.name(), &workload_entry(pod))?;
         }
         control_plane.objects.put("routed", &routed_service(testbed.far.name()))?;
+        let token_pods = judges.then(|| TokenPods::set_up(&testbed)).transpose()?;
+        if let Some(pods) = &token_pods {
+            for pod in pods.all() {
+                control_plane.objects.put(pod.name(), &workload_entry(pod))?;
+            }
+            control_plane.objects.put("tokens", &pods.objects()?)?;
+        }
         let mut agents = Vec::new();
         for node in &testbed.world.nodes {
             let options = AgentOptions { delivery: control_plane.flags_for(node.name())?, flags: Vec::new() };
@@ -56,21 +67,33 @@ impl Weir {
         for (agent, pod) in [(N1, &testbed.client), (N1, &testbed.near), (N2, &testbed.far)] {
             agents[agent].enroll(pod, NAMESPACE, pod.name())?;
         }
-        Ok(Self { agents, _control_plane: control_plane, testbed })
+        if let Some(pods) = &token_pods {
+            pods.all().into_iter().try_for_each(|pod| agents[N2].enroll(pod, NAMESPACE, pod.name()))?;
+            pods.are_in_force(&testbed.client.place)?;
+        }
+        Ok(Self { agents, _control_plane: control_plane, token_pods, testbed })
     }
 
     /// The way to the other node.
     pub(crate) fn across(&self, name: &str) -> Subject {
         let routed = Routed { http: (VIP, HTTP_PORT).into(), grpc: (VIP, GRPC_PORT).into() };
         let dial = Dial::pod(&self.testbed.far);
-        Subject::across(name, &self.testbed, dial, self.proxies()).pooled().routing(routed)
+        let judged = self.token_pods.as_ref().map(TokenPods::verifying);
+        Subject::across(name, &self.testbed, dial, self.proxies()).pooled().routing(routed).judging(judged)
+    }
+
+    /// The same for requests with tokens that nobody verifies.
+    pub(crate) fn without_tokens(&self, name: &str) -> Option<Subject> {
+        let judged = self.token_pods.as_ref()?.indifferent();
+        let subject = Subject::across(name, &self.testbed, Dial::pod(&self.testbed.far), self.proxies());
+        Some(subject.pooled().judging(Some(judged)).for_requests())
     }
 
     /// The same for routed loads, but dialled at the pod's address, where the agents see connections only.
     pub(crate) fn unrouted(&self, name: &str) -> Subject {
         let far = &self.testbed.far;
         let subject = Subject::across(name, &self.testbed, Dial::pod(far), self.proxies());
-        subject.pooled().routing(Routed::pod(far)).only_routed()
+        subject.pooled().routing(Routed::pod(far)).for_requests()
     }
 
     /// The way to a pod of the same node.

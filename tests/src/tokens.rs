@@ -1,35 +1,63 @@
-//! Issuers of tokens (JWT): each signs with a key of its own (ES256) and publishes it.
+//! Issuers of tokens (JWT): each signs with a key of its own, by ES256 or RS256, and publishes it.
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use anyhow::{Result, anyhow};
+use aws_lc_rs::error::Unspecified;
 use aws_lc_rs::rand::SystemRandom;
-use aws_lc_rs::signature::{ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair, KeyPair as _};
+use aws_lc_rs::rsa::KeySize;
+use aws_lc_rs::signature::{ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair, KeyPair as _, RSA_PKCS1_SHA256, RsaKeyPair};
 use serde_json::{Value, json};
 
 /// A key with the name that its issuer gave it.
 #[derive(Debug)]
 pub struct SigningKey {
     id: String,
-    pair: EcdsaKeyPair,
+    pair: Pair,
+}
+
+#[derive(Debug)]
+enum Pair {
+    P256(EcdsaKeyPair),
+    /// 2048 bits.
+    Rsa(RsaKeyPair),
 }
 
 impl SigningKey {
-    /// Makes one.
+    /// Makes one for ES256.
     ///
     /// # Errors
     /// If there is no randomness.
     pub fn make(id: &str) -> Result<Self> {
         let pair = EcdsaKeyPair::generate(&ECDSA_P256_SHA256_FIXED_SIGNING).map_err(|_| anyhow!("no key was made"))?;
-        Ok(Self { id: id.to_owned(), pair })
+        Ok(Self { id: id.to_owned(), pair: Pair::P256(pair) })
+    }
+
+    /// Makes one for RS256.
+    ///
+    /// # Errors
+    /// If there is no randomness.
+    pub fn make_rsa(id: &str) -> Result<Self> {
+        let pair = RsaKeyPair::generate(KeySize::Rsa2048).map_err(|_| anyhow!("no key was made"))?;
+        Ok(Self { id: id.to_owned(), pair: Pair::Rsa(pair) })
     }
 
     /// What is published of it.
     #[must_use]
     pub fn public(&self) -> Value {
-        let point = self.pair.public_key().as_ref();
-        let (x, y) = (base64url(&point[1..33]), base64url(&point[33..65]));
-        json!({"kty": "EC", "crv": "P-256", "use": "sig", "kid": self.id, "x": x, "y": y})
+        match &self.pair {
+            Pair::P256(pair) => {
+                let point = pair.public_key().as_ref();
+                let (x, y) = (base64url(&point[1..33]), base64url(&point[33..65]));
+                json!({"kty": "EC", "crv": "P-256", "use": "sig", "kid": self.id, "x": x, "y": y})
+            }
+            Pair::Rsa(pair) => {
+                // RSAPublicKey (RFC 8017 §A.1.1): a sequence of the modulus, with a zero before it, and the exponent.
+                let der = pair.public_key().as_ref();
+                let (n, e) = (base64url(&der[9..9 + 256]), base64url(&der[9 + 256 + 2..]));
+                json!({"kty": "RSA", "use": "sig", "kid": self.id, "n": n, "e": e})
+            }
+        }
     }
 
     /// A token with these claims.
@@ -37,10 +65,25 @@ impl SigningKey {
     /// # Errors
     /// If there is no randomness.
     pub fn sign(&self, claims: &Value) -> Result<String> {
-        let header = json!({"alg": "ES256", "typ": "JWT", "kid": self.id});
+        let algorithm = match &self.pair {
+            Pair::P256(_) => "ES256",
+            Pair::Rsa(_) => "RS256",
+        };
+        let header = json!({"alg": algorithm, "typ": "JWT", "kid": self.id});
         let text = [header, claims.clone()].map(|part| base64url(part.to_string().as_bytes())).join(".");
-        let signature = self.pair.sign(&SystemRandom::new(), text.as_bytes()).map_err(|_| anyhow!("not signed"))?;
-        Ok(format!("{text}.{}", base64url(signature.as_ref())))
+        let signature = self.signature(text.as_bytes()).map_err(|_| anyhow!("not signed"))?;
+        Ok(format!("{text}.{}", base64url(&signature)))
+    }
+
+    fn signature(&self, text: &[u8]) -> Result<Vec<u8>, Unspecified> {
+        let random = SystemRandom::new();
+        match &self.pair {
+            Pair::P256(pair) => pair.sign(&random, text).map(|signature| signature.as_ref().to_vec()),
+            Pair::Rsa(pair) => {
+                let mut signature = vec![0; pair.public_modulus_len()];
+                pair.sign(&RSA_PKCS1_SHA256, &random, text, &mut signature).map(|()| signature)
+            }
+        }
     }
 
     /// A token of an issuer for a subject, which is valid for an hour, with further claims.

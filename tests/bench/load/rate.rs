@@ -4,7 +4,9 @@
 //!
 //! A thread for each connection: blocking reads and the kernel's timers are more exact than a runtime's.
 
+use std::fs;
 use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -23,8 +25,17 @@ pub(crate) struct Seen {
     pub(crate) p99_us: f64,
 }
 
+impl Seen {
+    /// Requests in units of 100,000.
+    pub(crate) fn hundred_thousands(&self) -> f64 {
+        #[expect(clippy::cast_precision_loss, reason = "requests of some seconds are few")]
+        let requests = self.requests as f64;
+        requests / 1e5
+    }
+}
+
 /// What to ask for.
-#[derive(Debug, Clone, Copy, clap::Args)]
+#[derive(Debug, Clone, clap::Args)]
 pub(crate) struct Rate {
     address: SocketAddr,
     #[arg(long)]
@@ -33,11 +44,14 @@ pub(crate) struct Rate {
     seconds: u32,
     #[arg(long)]
     connections: u32,
+    /// A file with a token in each line, which requests carry in turn.
+    #[arg(long)]
+    tokens: Option<PathBuf>,
 }
 
 /// Runs the client in a pod.
-pub(crate) fn run(from: &Place, rate: Rate, within: Duration) -> Result<Seen> {
-    let command = [
+pub(crate) fn run(from: &Place, rate: &Rate, within: Duration) -> Result<Seen> {
+    let mut command = vec![
         std::env::current_exe()?.display().to_string(),
         "rate".into(),
         rate.address.to_string(),
@@ -45,6 +59,7 @@ pub(crate) fn run(from: &Place, rate: Rate, within: Duration) -> Result<Seen> {
         format!("--seconds={}", rate.seconds),
         format!("--connections={}", rate.connections),
     ];
+    command.extend(rate.tokens.as_ref().map(|file| format!("--tokens={}", file.display())));
     let stdout = from.run_within(within, &command)?;
     serde_json::from_str(&stdout).with_context(|| format!("the client printed {stdout:?}"))
 }
@@ -52,20 +67,36 @@ pub(crate) fn run(from: &Place, rate: Rate, within: Duration) -> Result<Seen> {
 impl Rate {
     /// Requests per second over some connections.
     pub(crate) fn new(address: SocketAddr, per_second: u32, connections: u32, seconds: u32) -> Self {
-        Self { address, per_second, seconds, connections }
+        Self { address, per_second, seconds, connections, tokens: None }
+    }
+
+    /// With tokens of a file.
+    pub(crate) fn with_tokens(self, file: &Path) -> Self {
+        Self { tokens: Some(file.to_owned()), ..self }
     }
 
     /// Asks, and prints what was seen as JSON.
     pub(crate) fn client(self) -> Result<()> {
+        let tokens = self.tokens.as_ref().map(fs::read_to_string).transpose()?.unwrap_or_default();
+        let mut tokens: Vec<&str> = tokens.lines().collect();
         let connections = (0..self.connections).map(|_| {
-            let mut connection = Connection::open(self.address)?;
+            let mut connection = if tokens.is_empty() {
+                Connection::open(self.address)?
+            } else {
+                // Each begins with another one.
+                tokens.rotate_left(1);
+                Connection::open_with(self.address, &tokens)?
+            };
             connection.ask()?;
             Ok(connection)
         });
         let connections = connections.collect::<Result<Vec<_>>>()?;
         let start = Instant::now() + Duration::from_millis(5);
-        let threads: Vec<_> =
-            (0..).zip(connections).map(|(first, own)| thread::spawn(move || self.share(own, first, start))).collect();
+        let spawn = |(first, own)| {
+            let rate = self.clone();
+            thread::spawn(move || rate.share(own, first, start))
+        };
+        let threads: Vec<_> = (0..).zip(connections).map(spawn).collect();
         let mut latencies = Vec::new();
         for thread in threads {
             latencies.extend(thread.join().expect("a share returns its errors")?);
@@ -81,7 +112,7 @@ impl Rate {
     }
 
     /// Every so-many-th request, on one connection.
-    fn share(self, mut connection: Connection, first: u32, start: Instant) -> Result<Vec<Duration>> {
+    fn share(&self, mut connection: Connection, first: u32, start: Instant) -> Result<Vec<Duration>> {
         // The default of 50 µs would be in every latency.
         prctl::set_timerslack(1)?;
         let mut latencies = Vec::new();

@@ -1,4 +1,5 @@
-//! A client's connection that asks for the server's page, again and again, and reads each answer to its end.
+//! A client's connection that asks for the server's page, again and again, and reads each answer to its end; with tokens in turn, if it has
+//! any.
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
@@ -13,21 +14,35 @@ const WITHIN: Duration = Duration::from_secs(5);
 #[derive(Debug)]
 pub(crate) struct Connection {
     stream: TcpStream,
-    request: Vec<u8>,
+    /// Sent one after the other, over and over.
+    requests: Vec<Vec<u8>>,
+    next: usize,
 }
 
 impl Connection {
-    /// Connects.
+    /// Connects. Requests carry no token.
     pub(crate) fn open(address: SocketAddr) -> Result<Self> {
+        Self::connect(address, vec![request(address, "")])
+    }
+
+    /// Connects. Requests carry these tokens in turn.
+    pub(crate) fn open_with(address: SocketAddr, tokens: &[&str]) -> Result<Self> {
+        ensure!(!tokens.is_empty(), "there are no tokens");
+        let with = |token: &&str| request(address, &format!("Authorization: Bearer {token}\r\n"));
+        Self::connect(address, tokens.iter().map(with).collect())
+    }
+
+    fn connect(address: SocketAddr, requests: Vec<Vec<u8>>) -> Result<Self> {
         let stream = TcpStream::connect_timeout(&address, WITHIN).context("connecting")?;
         stream.set_nodelay(true)?;
         stream.set_read_timeout(Some(WITHIN))?;
-        Ok(Self { stream, request: format!("GET / HTTP/1.1\r\nHost: {address}\r\n\r\n").into_bytes() })
+        Ok(Self { stream, requests, next: 0 })
     }
 
     /// Asks once and reads the answer.
     pub(crate) fn ask(&mut self) -> Result<()> {
-        self.stream.write_all(&self.request).context("asking")?;
+        self.stream.write_all(&self.requests[self.next]).context("asking")?;
+        self.next = (self.next + 1) % self.requests.len();
         let mut answer = [0; 4096];
         let mut filled = 0;
         loop {
@@ -40,6 +55,10 @@ impl Connection {
             }
         }
     }
+}
+
+fn request(address: SocketAddr, fields: &str) -> Vec<u8> {
+    format!("GET / HTTP/1.1\r\nHost: {address}\r\n{fields}\r\n").into_bytes()
 }
 
 /// Length of an answer, once all of it is there.

@@ -4,13 +4,13 @@ use std::fmt::Write as _;
 
 use super::table::{figures, shown};
 use crate::row::{Pair, Row};
-use crate::subject::UNROUTED;
+use crate::subject::{NO_TOKENS, UNROUTED};
 
 /// A target of Weir beside another subject, or of Weir alone where there is none.
 struct Target {
     /// Case and figure.
     name: &'static str,
-    /// Another subject; [`UNROUTED`] is the build's own.
+    /// Another subject; [`UNROUTED`] and [`NO_TOKENS`] are the build's own.
     beside: Option<&'static str>,
     bound: Bound,
 }
@@ -31,6 +31,7 @@ const TARGETS: &[Target] = &[
     Target { name: "http16", beside: Some(UNROUTED), bound: Bound::AtLeast(0.85) },
     Target { name: "http16-cpu", beside: Some(UNROUTED), bound: Bound::AtMost(1.2) },
     Target { name: "http-rate2000-p99", beside: Some(UNROUTED), bound: Bound::AtMost(1.15) },
+    Target { name: "jwt-rate1000-cpu", beside: Some(NO_TOKENS), bound: Bound::AtMost(1.1) },
     Target { name: "http16", beside: Some(ENVOY), bound: Bound::AtLeast(4.0) },
     Target { name: "newconn1", beside: Some(ENVOY), bound: Bound::AtLeast(4.0) },
     Target { name: "newconn16", beside: Some(ENVOY), bound: Bound::AtLeast(4.0) },
@@ -83,7 +84,7 @@ fn line(target: &Target, rows: &[Row], pairs: &[Pair], build: &str) -> String {
         return target_row(&what, target.bound, row.map(|row| (row.value, figures(row.value))));
     };
     let own = format!("{build}{beside}");
-    let beside = if beside == UNROUTED { own.as_str() } else { beside };
+    let beside = if [UNROUTED, NO_TOKENS].contains(&beside) { own.as_str() } else { beside };
     let pair = pairs.iter().find(|pair| pair.of == build && pair.to == beside && pair.name() == target.name);
     let what = format!("{} of {beside}", described(target.name, pair.map_or("", |pair| pair.figure.unit)));
     target_row(&what, target.bound, pair.map(|pair| (pair.ratio.median, shown(&pair.ratio))))
