@@ -131,7 +131,7 @@ fn no_rule_that_matches_is_left_out() {
             ..RequestHead::default()
         };
         let http = HttpRequest::of(&head);
-        for content in [Content::Request(&http), Content::Unread, Content::Bytes] {
+        for content in [Content::Request(&http), Content::Unsettled(&http), Content::Unread, Content::Bytes] {
             let subject = Subject::new(&access, domains, content);
             let expected = policy.matching_of_all(&subject);
             let about = || format!("{access:?}\n{head:?}\n{content:?}\nunder {policy:#?}");
@@ -144,6 +144,6 @@ fn no_rule_that_matches_is_left_out() {
             }
         }
     }
-    assert!(left_out * 4 > all, "{left_out} of {all} are left out: the filter does nothing");
+    assert!(left_out * 20 > all, "{left_out} of {all} are left out: the filter does nothing");
     assert!((ROUNDS / 5..ROUNDS * 4 / 5).contains(&matched), "{matched} of {ROUNDS} match: too much of one kind");
 }

@@ -77,10 +77,7 @@ impl<'a> Subject<'a> {
     /// The same, as filters over rules compare with it.
     pub(super) fn probe(&self) -> &Probe<'a> {
         self.probe.get_or_init(|| {
-            let request = match self.content {
-                Content::Request(request) => Some((&*request.head.method, self.path)),
-                Content::Unread | Content::Bytes => None,
-            };
+            let request = self.content.request().map(|request| (&*request.head.method, self.path));
             Probe::new(self.identity, self.domains, request)
         })
     }

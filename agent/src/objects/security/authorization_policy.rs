@@ -1,6 +1,7 @@
 //! AuthorizationPolicy: what may connect to what. Its rules are in `rule`; it is read by `yaml` and
 //! `protobuf`, which both end in [`AuthorizationPolicy::checked`].
 
+use super::condition::Condition;
 use super::rule::Rule;
 use super::unmatchable::{self, Closes};
 use crate::model::policy_object::PolicyTarget;
@@ -66,6 +67,9 @@ impl AuthorizationPolicy {
         }
         if action == PolicyAction::Deny && rules.iter().any(Rule::is_http_only) {
             list.notice("a DENY rule with HTTP attributes only also denies every connection in its scope that does not carry HTTP");
+        }
+        if action == PolicyAction::Custom {
+            refuse_tokens(&rules, &list);
         }
         let closes = Closes {
             by_values: matches!(action, PolicyAction::Deny | PolicyAction::Custom),
@@ -133,6 +137,27 @@ fn check_provider(action: PolicyAction, provider: Option<&str>, spec: &Place<'_>
     }
     if provider.is_some() && action != PolicyAction::Custom {
         place.error("is allowed with action CUSTOM only: remove it");
+    }
+}
+
+/// Rules of CUSTOM may not be about tokens, as in Istio: they are verified after external authorizers have answered. Such a rule would
+/// never match, or always, and so have fewer requests asked about than its author meant.
+fn refuse_tokens(rules: &[Rule], list: &Place<'_>) {
+    let reason = "is not supported with action CUSTOM: tokens are verified after the provider was asked. Use an ALLOW or DENY policy";
+    for (at, rule) in rules.iter().enumerate() {
+        let place = list.item(at);
+        for (at, source) in rule.from.iter().enumerate() {
+            for name in
+                source.http_attributes().filter(|name| ["requestPrincipals", "notRequestPrincipals"].contains(name))
+            {
+                place.field("from").item(at).field("source").field(name).error(reason);
+            }
+        }
+        for (at, condition) in rule.when.iter().enumerate() {
+            if matches!(condition, Condition::Request { key, .. } if key.starts_with("request.auth.")) {
+                place.field("when").item(at).field("key").error(reason);
+            }
+        }
     }
 }
 

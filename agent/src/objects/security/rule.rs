@@ -33,13 +33,13 @@ impl Rule {
 
     /// Names of the HTTP attributes in this rule, in order of appearance.
     pub fn http_attributes(&self) -> Vec<&str> {
-        let from = self.from.iter().flat_map(|source| &source.request);
-        let to = self.to.iter().flat_map(|operation| &operation.request);
+        let from = self.from.iter().flat_map(Source::http_attributes);
+        let to = self.to.iter().flat_map(|operation| &operation.request).flat_map(field_names);
         let when = self.when.iter().filter_map(|condition| match condition {
             Condition::Request { key, .. } => Some(key.as_str()),
             _ => None,
         });
-        let mut names: Vec<&str> = from.chain(to).flat_map(field_names).collect();
+        let mut names: Vec<&str> = from.chain(to).collect();
         names.extend(when);
         names
     }
@@ -106,6 +106,11 @@ impl Source {
             place.field("notServiceAccounts").error(reason);
         }
         source
+    }
+
+    /// Names of its fields that need HTTP, as far as they are set.
+    pub fn http_attributes(&self) -> impl Iterator<Item = &'static str> {
+        self.request.iter().flat_map(field_names)
     }
 
     /// True if none of its conditions can be decided without reading HTTP.
