@@ -58,7 +58,7 @@ pub mod authorization {
     pub use claims::{ClaimValue, Claims};
     pub use condition::{HeaderName, RequestCondition, RequestPrincipalMatch, Values};
     pub use decide::{Admission, AdmissionVerdict, Permit, RequestVerdict, Verdict};
-    pub(super) use decide::{admit, decide, decide_request};
+    pub(super) use decide::{admit, authorizer_needed, decide, decide_request, may_be_allowed};
     pub use denial::{Denied, RequestDenied};
     pub use findings::DryRun;
     pub use group::{Clause, Group, Match, ServiceAccountMatch};

@@ -38,6 +38,7 @@ mod inbound {
         mod authenticate;
         mod connection;
         mod content;
+        mod decide;
         mod downstream;
         mod external;
         mod forward;

@@ -19,6 +19,7 @@ mod inbound;
 mod inbound_changes;
 mod inbound_matrix;
 mod load;
+mod login;
 mod matching;
 mod messages;
 mod once;
@@ -48,7 +49,7 @@ pub(crate) fn cases() -> Vec<Case> {
             .concat(),
         [from_kubernetes::CASES, telemetry_objects::CASES, dashboards::CASES, unanswered::CASES].concat(),
         [inbound::CASES, inbound_changes::CASES, inbound_matrix::CASES, spellings::CASES].concat(),
-        [external_authorization::CASES, external_as_envoy::CASES, tokens::CASES].concat(),
+        [external_authorization::CASES, external_as_envoy::CASES, tokens::CASES, login::CASES].concat(),
         [rate_limits::CASES, rate_limit_changes::CASES, rate_limit_service::CASES].concat(),
         [clients::CASES, grpc::CASES, streams::CASES, once::CASES, pressure::CASES].concat(),
     ]

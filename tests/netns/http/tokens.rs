@@ -44,14 +44,14 @@ pub(crate) const CASES: &[Case] = &[
     },
 ];
 
-const ISSUER: &str = "https://issuer.example.com";
+pub(super) const ISSUER: &str = "https://issuer.example.com";
 /// Where the keys of an issuer are served.
 const KEYS_PORT: u16 = 7080;
 /// By when a change must have ended what it no longer allows.
-const ENDS_WITHIN: Duration = Duration::from_secs(10);
+pub(super) const ENDS_WITHIN: Duration = Duration::from_secs(10);
 
 /// A RequestAuthentication about one version's pod. It goes when it is dropped.
-fn authentication<'a>(mesh: &'a HttpMesh, version: &str, rules: &str) -> Result<ForNow<'a>> {
+pub(super) fn authentication<'a>(mesh: &'a HttpMesh, version: &str, rules: &str) -> Result<ForNow<'a>> {
     let yaml = format!(
         "apiVersion: security.istio.io/v1\nkind: RequestAuthentication\nmetadata: {{name: tokens, namespace: {NAMESPACE}}}\nspec:\n  \
          selector: {{matchLabels: {{version: {version}}}}}\n  jwtRules: {rules}\n"
@@ -68,11 +68,11 @@ fn is_calm(service: &HttpService<'_>) -> Result<()> {
 }
 
 /// A rule for tokens of an issuer that has this key.
-fn rule(issuer: &str, key: &SigningKey, more: &str) -> String {
+pub(super) fn rule(issuer: &str, key: &SigningKey, more: &str) -> String {
     format!("{{issuer: \"{issuer}\", jwks: '{}'{more}}}", key_set(&[key]))
 }
 
-fn bearer(token: &str) -> String {
+pub(super) fn bearer(token: &str) -> String {
     format!("-HAuthorization: Bearer {token}")
 }
 
@@ -82,7 +82,7 @@ fn in_force(service: &HttpService<'_>) -> Result<()> {
     service.comes_to("tokens are verified", "/", &more, |answer| answer.status == 401).map(drop)
 }
 
-fn is_refused(answer: &Answer, why: &str) -> bool {
+pub(super) fn is_refused(answer: &Answer, why: &str) -> bool {
     let challenge = answer.header("www-authenticate").unwrap_or_default();
     answer.status == 401
         && answer.body == why

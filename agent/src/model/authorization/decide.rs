@@ -1,13 +1,14 @@
 //! The decision whether a connection or a request may reach a workload of this node, and [`Permit`], the proof that it was taken.
 //!
 //! [`admit`] decides about a connection of which nothing is read, and says whether its requests have to be asked about, one by
-//! one, with [`decide_request`]. [`decide`] decides about what does not carry HTTP. What policies say together is in `findings`.
+//! one: first whether somebody else has to answer ([`authorizer_needed`]), then with [`decide_request`]. [`decide`] decides about what
+//! does not carry HTTP. What policies say together is in `findings`.
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 use super::denial::{Denied, RequestDenied};
-use super::findings::{DryRun, Findings};
+use super::findings::{DryRun, Findings, Subjects};
 use super::principal::TrustDomains;
 use super::request::{AccessRequest, Destination, HttpRequest, InForce};
 use super::subject::{Content, Subject};
@@ -111,7 +112,7 @@ pub(in crate::model) fn decide<'a>(
         let outcome = Ok(Permit::new(destination, request, None));
         return Verdict { outcome, audited_by: None, dry_run: DryRun::default() };
     }
-    let findings = Findings::of(&Subject::new(request, domains, Content::Bytes), in_force);
+    let findings = Findings::of((&Subject::new(request, domains, Content::Bytes)).into(), in_force);
     let outcome = findings.outcome().map(|policy| Permit::new(destination, request, policy));
     let (outcome, audited_by) = (outcome.map_err(|denied| denied.why), findings.audited_by());
     Verdict { outcome, audited_by, dry_run: findings.into_dry_run() }
@@ -128,7 +129,7 @@ pub(in crate::model) fn admit<'a>(
         let admission = Admission::Bytes(Permit::new(destination, request, None));
         return AdmissionVerdict { outcome: Ok(admission), audited_by: None, dry_run: DryRun::default() };
     }
-    let findings = Findings::of(&Subject::new(request, domains, Content::Unread), in_force);
+    let findings = Findings::of((&Subject::new(request, domains, Content::Unread)).into(), in_force);
     let outcome = match findings.depends_on_requests() {
         Ok(true) => {
             let outcome = Ok(Admission::Requests);
@@ -153,9 +154,48 @@ pub(in crate::model) fn decide_request<'a>(
         let outcome = Ok(Permit::new(destination, request, None));
         return RequestVerdict { outcome, audited_by: None, dry_run: DryRun::default() };
     }
-    let findings = Findings::of(&Subject::new(request, domains, Content::Request(http)), in_force);
+    let without_token = http.without_token();
+    let subjects = Subjects {
+        to_authorizers: &Subject::new(request, domains, Content::Request(&without_token)),
+        to_policies: &Subject::new(request, domains, Content::Request(http)),
+    };
+    let findings = Findings::of(subjects, in_force);
     let outcome = findings.outcome().map(|policy| Permit::new(destination, request, policy));
     RequestVerdict { outcome, audited_by: findings.audited_by(), dry_run: findings.into_dry_run() }
+}
+
+/// Whose answer a request needs before its token is verified and the other policies are asked; `None` where nobody's is missing.
+pub(in crate::model) fn authorizer_needed<'a>(
+    destination: &Destination<'_>,
+    request: &AccessRequest,
+    http: &HttpRequest<'_>,
+    domains: TrustDomains<'_>,
+    in_force: impl Iterator<Item = InForce<'a>>,
+) -> Option<RequestDenied> {
+    if is_open(destination) {
+        return None;
+    }
+    let without_token = http.without_token();
+    let subject = Subject::new(request, domains, Content::Request(&without_token));
+    Findings::of_authorizers(&subject, in_force).needed_authorizer()
+}
+
+/// Whether a request may be allowed whose authorizers have not all answered, and whose token is not verified.
+///
+/// # Errors
+/// Why it is not, whatever they say and whoever sent it.
+pub(in crate::model) fn may_be_allowed<'a>(
+    destination: &Destination<'_>,
+    request: &AccessRequest,
+    http: &HttpRequest<'_>,
+    domains: TrustDomains<'_>,
+    in_force: impl Iterator<Item = InForce<'a>>,
+) -> Result<(), RequestDenied> {
+    if is_open(destination) {
+        return Ok(());
+    }
+    let subject = Subject::new(request, domains, Content::Unsettled(http));
+    Findings::of((&subject).into(), in_force).may_be_allowed()
 }
 
 /// A workload that is leaving, and that the mesh itself no longer has inside, is reached by everybody in plaintext: no

@@ -42,18 +42,51 @@ pub(super) struct Findings<'a> {
     has_dry_run_allow: bool,
 }
 
+/// What policies are asked about.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Subjects<'s, 'a> {
+    /// By those of CUSTOM.
+    pub(super) to_authorizers: &'s Subject<'a>,
+    /// By all others.
+    pub(super) to_policies: &'s Subject<'a>,
+}
+
+impl<'s, 'a> From<&'s Subject<'a>> for Subjects<'s, 'a> {
+    /// Where all policies are asked about the same.
+    fn from(subject: &'s Subject<'a>) -> Self {
+        Self { to_authorizers: subject, to_policies: subject }
+    }
+}
+
 impl<'a> Findings<'a> {
     /// Asks each of the policies, each of which `in_force` must yield once.
-    pub(super) fn of(subject: &Subject<'_>, in_force: impl Iterator<Item = InForce<'a>>) -> Self {
+    pub(super) fn of(subjects: Subjects<'_, '_>, in_force: impl Iterator<Item = InForce<'a>>) -> Self {
         let mut findings = Self::default();
         for entry in in_force {
             match entry {
-                InForce::Policy(policy) if policy.dry_run => findings.consider_dry_run(policy, subject),
-                InForce::Policy(policy) => findings.consider(policy, subject),
+                InForce::Policy(policy) if policy.dry_run => findings.consider_dry_run(policy, subjects.to_policies),
+                InForce::Policy(policy) if policy.action == Action::Custom => {
+                    findings.consider(policy, subjects.to_authorizers);
+                }
+                InForce::Policy(policy) => findings.consider(policy, subjects.to_policies),
                 InForce::Unknown(key) => findings.unknown = findings.unknown.or(Some(key)),
             }
         }
         findings.dry_run.no_allow_matched = findings.has_dry_run_allow && findings.dry_run.would_allow.is_empty();
+        findings
+    }
+
+    /// Asks the policies of CUSTOM alone.
+    pub(super) fn of_authorizers(subject: &Subject<'_>, in_force: impl Iterator<Item = InForce<'a>>) -> Self {
+        let mut findings = Self::default();
+        for entry in in_force {
+            if let InForce::Policy(policy) = entry
+                && policy.action == Action::Custom
+                && !policy.dry_run
+            {
+                findings.consider(policy, subject);
+            }
+        }
         findings
     }
 
@@ -107,9 +140,8 @@ impl<'a> Findings<'a> {
 
     /// The policy that allows what was asked, `None` where none has to; or why it is denied.
     pub(super) fn outcome(&self) -> Result<Option<&'a Arc<str>>, RequestDenied> {
-        if let Some((policy, rule)) = self.needs_provider {
-            let (policy, provider) = (policy.key.clone(), policy.provider.clone());
-            return Err(RequestDenied { why: Denied::NotAllowedByProvider { policy, provider }, rule: Some(rule) });
+        if let Some(denied) = self.needed_authorizer() {
+            return Err(denied);
         }
         self.closes_all()?;
         if self.has_allow && self.allowed_by.is_none() {
@@ -118,17 +150,33 @@ impl<'a> Findings<'a> {
         Ok(self.allowed_by)
     }
 
+    /// Whose answer is needed before anything else is decided.
+    pub(super) fn needed_authorizer(&self) -> Option<RequestDenied> {
+        let (policy, rule) = self.needs_provider?;
+        let (policy, provider) = (policy.key.clone(), policy.provider.clone());
+        Some(RequestDenied { why: Denied::NotAllowedByProvider { policy, provider }, rule: Some(rule) })
+    }
+
     /// What is known before any request is read: `Ok(true)` where that depends on the request.
     ///
     /// # Errors
     /// Why no request can be allowed.
     pub(super) fn depends_on_requests(&self) -> Result<bool, RequestDenied> {
-        self.closes_all()?;
+        self.may_be_allowed()?;
         let must_ask = self.has_allow && self.allowed_by.is_none();
-        if must_ask && !self.may_allow {
+        Ok(must_ask || self.asks_requests || self.needs_provider.is_some())
+    }
+
+    /// Whether what was asked may be allowed, with what is not known of it yet.
+    ///
+    /// # Errors
+    /// Why it is not, whatever comes.
+    pub(super) fn may_be_allowed(&self) -> Result<(), RequestDenied> {
+        self.closes_all()?;
+        if self.has_allow && self.allowed_by.is_none() && !self.may_allow {
             return Err(Denied::NoAllowMatched.into());
         }
-        Ok(must_ask || self.asks_requests || self.needs_provider.is_some())
+        Ok(())
     }
 
     /// Whether a policy denies whatever ALLOW policies say.
@@ -156,7 +204,7 @@ impl<'a> Findings<'a> {
 fn is_allowed_by_provider(policy: &Authorization, subject: &Subject<'_>) -> bool {
     match subject.content {
         Content::Request(request) => request.allowed_by_providers.contains(&policy.provider),
-        Content::Unread | Content::Bytes => false,
+        Content::Unread | Content::Bytes | Content::Unsettled(_) => false,
     }
 }
 

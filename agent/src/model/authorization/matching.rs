@@ -4,10 +4,9 @@
 //! hold: a rule of an ALLOW policy that needs HTTP allows nothing, and other policies match without what needs HTTP, which
 //! closes more.
 
-use super::claims::Claims;
 use super::condition::RequestCondition;
 use super::group::{Clause, Group, Match};
-use super::policy::{Action, Authorization};
+use super::policy::Authorization;
 use super::request::HttpRequest;
 use super::subject::{Content, Subject, issuer_and_subject};
 use super::truth::Truth;
@@ -27,8 +26,6 @@ pub(super) enum Matched {
 struct Reading<'s, 'a> {
     subject: &'s Subject<'a>,
     is_allow: bool,
-    /// The token's claims, as far as the policy may see them.
-    claims: Option<&'s Claims>,
 }
 
 impl Authorization {
@@ -39,15 +36,7 @@ impl Authorization {
 
     /// The first of these groups that matches.
     fn first_of<'g>(&self, groups: impl Iterator<Item = &'g Group>, subject: &Subject<'_>) -> Matched {
-        let reading = Reading {
-            subject,
-            is_allow: self.action.is_allow(),
-            claims: match subject.content {
-                // External authorizers are asked before tokens are verified, as in Istio.
-                Content::Request(request) if self.action != Action::Custom => request.claims,
-                _ => None,
-            },
-        };
+        let reading = Reading { subject, is_allow: self.action.is_allow() };
         let mut matched = Matched::No;
         for group in groups {
             match group.holds(reading) {
@@ -69,11 +58,7 @@ impl Authorization {
 impl Subject<'_> {
     /// Whether any of these groups matches, as they do in a policy that closes something.
     pub(in crate::model) fn matches_any(&self, groups: &[Group]) -> bool {
-        let claims = match self.content {
-            Content::Request(request) => request.claims,
-            Content::Unread | Content::Bytes => None,
-        };
-        let reading = Reading { subject: self, is_allow: false, claims };
+        let reading = Reading { subject: self, is_allow: false };
         groups.iter().any(|group| group.holds(reading) == Truth::Yes)
     }
 }
@@ -150,12 +135,23 @@ impl RequestCondition {
             }
             (Content::Bytes, _) => Truth::from(!reading.is_allow),
             (Content::Unread, _) => Truth::Maybe,
-            (Content::Request(request), _) => Truth::from(self.holds_for_request(request, reading)),
+            (Content::Unsettled(_), condition) if condition.may_change() => Truth::Maybe,
+            (Content::Unsettled(request) | Content::Request(request), _) => {
+                Truth::from(self.holds_for_request(request, reading))
+            }
+        }
+    }
+
+    /// Whether it is about something that external authorizers, or the verification of a token, may change.
+    fn may_change(&self) -> bool {
+        match self {
+            Self::Header { .. } | Self::RequestPrincipal(_) | Self::Claim { .. } | Self::RemoteIp(_) => true,
+            Self::Method(_) | Self::Path(_) | Self::Host(_) | Self::Unseen => false,
         }
     }
 
     fn holds_for_request(&self, request: &HttpRequest<'_>, reading: Reading<'_, '_>) -> bool {
-        let Reading { subject, claims, .. } = reading;
+        let (subject, claims) = (reading.subject, request.claims);
         match self {
             Self::Method(methods) => methods.hold(|method| method.matches(&request.head.method)),
             Self::Path(paths) => subject.has_path(paths, reading.is_allow),

@@ -27,6 +27,9 @@ pub struct AccessRequest {
 pub struct HttpRequest<'a> {
     /// With its path normalised, and otherwise as the application will get it.
     pub head: &'a RequestHead,
+    /// The same before its token was verified, which may take the token out and add fields: what rules of CUSTOM are about, since
+    /// external authorizers are asked before.
+    pub before_token: &'a RequestHead,
     /// The claims of its token, which was verified; `None` without one.
     pub claims: Option<&'a Claims>,
     /// The external authorizers, by the names of their providers, that were asked about this request and allow it.
@@ -37,7 +40,12 @@ impl<'a> HttpRequest<'a> {
     /// A request without a token, about which nobody was asked.
     #[must_use]
     pub fn of(head: &'a RequestHead) -> Self {
-        Self { head, claims: None, allowed_by_providers: &[] }
+        Self { head, before_token: head, claims: None, allowed_by_providers: &[] }
+    }
+
+    /// As it was before its token was verified.
+    pub(super) fn without_token(self) -> Self {
+        Self { head: self.before_token, claims: None, ..self }
     }
 }
 

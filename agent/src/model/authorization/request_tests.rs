@@ -180,9 +180,72 @@ fn claims_compare_as_istio_has_envoy_read_them() {
     for (name, condition, expected) in rows {
         assert_eq!(matches(condition, &http), expected, "{name}");
     }
-    let custom =
-        Authorization { provider: text("authz"), ..of("c", Action::Custom, vec![request_principals("*", "")]) };
-    assert!(decided(&[custom], &http).outcome.is_ok(), "external authorizers are asked before tokens are verified");
+}
+
+#[test]
+fn external_authorizers_are_asked_about_the_request_before_its_token_is_verified() {
+    let claims =
+        Claims([(text("iss"), ClaimValue::Text(text("a"))), (text("sub"), ClaimValue::Text(text("b")))].into());
+    // The token is taken out once it is verified, and a field says whose it was.
+    let before = head("GET", "a", "/?access_token=t", &[("authorization", "Bearer t")]);
+    let after = head("GET", "a", "/", &[("x-user", "b")]);
+    let http = HttpRequest { head: &after, before_token: &before, claims: Some(&claims), allowed_by_providers: &[] };
+    let rows = [
+        ("the token's field", header("authorization", "Bearer *", ""), true),
+        ("a field of a claim", header("x-user", "*", ""), false),
+        ("without a token", header("authorization", "", "*"), false),
+        ("the query", header(":path", "/?access_token=*", ""), true),
+        ("a principal", request_principals("*", ""), false),
+        ("no principal", request_principals("", "*"), true),
+        ("no claim", claim("sub", "", "*"), true),
+        ("a path", paths("/", ""), true),
+    ];
+    for (what, condition, is_asked) in rows {
+        let custom = Authorization { provider: text("authz"), ..of("c", Action::Custom, vec![condition.clone()]) };
+        let mesh = mesh([custom.into()]);
+        let workload = workload("reviews", &["10.0.0.2"]);
+        let destination = Destination::of(&workload);
+        let needed = |http: &HttpRequest<'_>| mesh.authorizer_needed(&destination, &connection(), http).is_some();
+        let denied = mesh.authorize_request(&destination, &connection(), &http).outcome.is_err();
+        assert_eq!([needed(&HttpRequest::of(&before)), needed(&http), denied], [is_asked; 3], "{what}");
+        let answered = [text("authz")];
+        let answered = HttpRequest { allowed_by_providers: &answered, ..http };
+        assert!(!needed(&answered), "{what}, once it has allowed the request");
+        assert!(mesh.authorize_request(&destination, &connection(), &answered).outcome.is_ok(), "{what}");
+        // The other policies are about the request as the application gets it.
+        let deny = decided(&[of("d", Action::Deny, vec![condition])], &http).outcome.is_err();
+        assert_eq!(deny, !is_asked || what == "a path", "{what}: DENY");
+    }
+}
+
+#[test]
+fn a_request_that_waits_for_an_authorizer_is_refused_only_where_nothing_that_it_waits_for_matters() {
+    let any = || policy("any", PolicyScope::Namespace, Action::Allow, vec![Group::default()]);
+    let invalid = Authorization { invalid: Some(text("no")), ..of("i", Action::Deny, vec![methods("PUT")]) };
+    let custom = Authorization { provider: text("authz"), ..of("c", Action::Custom, vec![paths("/", "")]) };
+    let rows = [
+        ("nothing", vec![], true),
+        ("it waits", vec![custom], true),
+        ("DENY of its path", vec![of("d", Action::Deny, vec![paths("/", "")]), any()], false),
+        ("DENY of its method", vec![of("d", Action::Deny, vec![methods("GET")])], false),
+        ("DENY of its host", vec![of("d", Action::Deny, vec![hosts("a", "")])], false),
+        ("DENY of another path", vec![of("d", Action::Deny, vec![paths("/x", "")])], true),
+        ("DENY of a field", vec![of("d", Action::Deny, vec![header("x-user", "", "*")])], true),
+        ("DENY of those without a token", vec![of("d", Action::Deny, vec![request_principals("", "*")])], true),
+        ("ALLOW of a field", vec![of("a", Action::Allow, vec![header("x-user", "*", "")])], true),
+        ("ALLOW of those with a token", vec![of("a", Action::Allow, vec![request_principals("*", "")])], true),
+        ("ALLOW of a claim", vec![of("a", Action::Allow, vec![claim("groups", "staff", "")])], true),
+        ("ALLOW of a forwarded address", vec![of("a", Action::Allow, vec![remote_ips("1.0.0.0/8", "")])], true),
+        ("ALLOW of another path", vec![of("a", Action::Allow, vec![paths("/x", "")])], false),
+        ("a policy that cannot be understood", vec![invalid, any()], false),
+    ];
+    let workload = workload("reviews", &["10.0.0.2"]);
+    let head = head("GET", "a", "/", &[]);
+    for (what, policies, may_be_allowed) in rows {
+        let mesh = mesh(policies.into_iter().map(Into::into));
+        let found = mesh.may_be_allowed(&Destination::of(&workload), &connection(), &HttpRequest::of(&head));
+        assert_eq!(found.is_ok(), may_be_allowed, "{what}");
+    }
 }
 
 #[test]

@@ -25,6 +25,18 @@ pub(super) enum Content<'a> {
     /// It is not HTTP, or nobody reads it.
     Bytes,
     Request(&'a HttpRequest<'a>),
+    /// One whose fields may yet change, and whose claims are not known: external authorizers and the verification of its token
+    /// come first. Nobody changes its method, its path and its host.
+    Unsettled(&'a HttpRequest<'a>),
+}
+
+impl<'a> Content<'a> {
+    fn request(self) -> Option<&'a HttpRequest<'a>> {
+        match self {
+            Self::Request(request) | Self::Unsettled(request) => Some(request),
+            Self::Unread | Self::Bytes => None,
+        }
+    }
 }
 
 /// A connection, and what it carries.
@@ -64,10 +76,7 @@ impl<'a> Subject<'a> {
             destination_ip: request.destination.ip().to_canonical(),
             destination_port: request.destination.port(),
             content,
-            path: match content {
-                Content::Request(request) => request.head.path(),
-                Content::Unread | Content::Bytes => &[],
-            },
+            path: content.request().map_or(&[], |request| request.head.path()),
             readings: OnceCell::new(),
             remote_ip: OnceCell::new(),
             probe: OnceCell::new(),
@@ -112,10 +121,8 @@ impl<'a> Subject<'a> {
 
     /// Whether the address is in the block that Envoy derives in a sidecar: the last one of `x-forwarded-for`, else the peer's.
     pub(super) fn has_remote_ip(&self, block: &IpNet) -> bool {
-        let remote_ip = self.remote_ip.get_or_init(|| match self.content {
-            Content::Request(request) => last_forwarded_for(request).unwrap_or(self.source_ip),
-            Content::Unread | Content::Bytes => self.source_ip,
-        });
+        let forwarded = || self.content.request().and_then(last_forwarded_for);
+        let remote_ip = self.remote_ip.get_or_init(|| forwarded().unwrap_or(self.source_ip));
         canonical_block(*block).contains(remote_ip)
     }
 

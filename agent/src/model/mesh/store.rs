@@ -12,8 +12,8 @@ use super::services::Services;
 use super::update::{MeshSettings, MeshUpdate, Touched};
 use super::workloads::Workloads;
 use crate::model::authorization::{
-    self, AccessRequest, AdmissionVerdict, Authorization, Destination, HttpRequest, InForce, RequestVerdict, Subject,
-    TrustDomains, Verdict,
+    self, AccessRequest, AdmissionVerdict, Authorization, Destination, HttpRequest, InForce, RequestDenied,
+    RequestVerdict, Subject, TrustDomains, Verdict,
 };
 use crate::model::balance::Endpoints;
 use crate::model::peer_authentication::Labels;
@@ -332,6 +332,30 @@ impl Mesh {
             return self.authorize_request(destination, request, http);
         }
         authorization::decide_request(destination, request, http, self.trust_domains(), found.in_force())
+    }
+
+    /// Which external authorizer a request needs the answer of, before its token is verified and the other policies are asked about
+    /// it; `None` where none is missing.
+    pub fn authorizer_needed(
+        &self,
+        destination: &Destination<'_>,
+        request: &AccessRequest,
+        http: &HttpRequest<'_>,
+    ) -> Option<RequestDenied> {
+        authorization::authorizer_needed(destination, request, http, self.trust_domains(), self.in_force(destination))
+    }
+
+    /// Whether a request may be allowed whose authorizers have not all answered, and whose token is not verified.
+    ///
+    /// # Errors
+    /// Why it is not, whatever they say and whoever sent it.
+    pub fn may_be_allowed(
+        &self,
+        destination: &Destination<'_>,
+        request: &AccessRequest,
+        http: &HttpRequest<'_>,
+    ) -> Result<(), RequestDenied> {
+        authorization::may_be_allowed(destination, request, http, self.trust_domains(), self.in_force(destination))
     }
 
     /// Counts a request for each limit of a pod that it is about, unless it is beyond one of them. `place` is asked for a place for a

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::error::{InboundError, RefusedRequest};
-use crate::model::authorization::{AccessRequest, Admission, Destination, DryRun, HttpRequest, Permit};
+use crate::model::authorization::{AccessRequest, Admission, Destination, DryRun, HttpRequest, Permit, RequestDenied};
 use crate::model::mesh::Mesh;
 use crate::model::workload::Workload;
 use crate::proxy::pod::PodProxy;
@@ -155,6 +155,31 @@ pub(super) fn judge_request(
         outcome: verdict.outcome.map_err(RefusedRequest::Denied),
         audited_by: verdict.audited_by.filter(|_| is_final),
     }
+}
+
+/// Which external authorizer a request of a connection needs the answer of, before its token is verified and [`judge_request`] is asked.
+/// `None` where none is missing, and while nobody knows which policies are about the pod.
+pub(super) fn authorizer_needed(
+    pod_proxy: &PodProxy,
+    connection: &AccessRequest,
+    request: &HttpRequest<'_>,
+) -> Option<RequestDenied> {
+    let workload = workload_now(pod_proxy)?.ok()?;
+    ask(pod_proxy, &workload, |mesh, destination| mesh.authorizer_needed(destination, connection, request))
+}
+
+/// Whether a request may be allowed whose authorizers have not all answered, and whose token is not verified.
+///
+/// # Errors
+/// Why it is not, whatever they say and whoever sent it.
+pub(super) fn may_be_allowed(
+    pod_proxy: &PodProxy,
+    connection: &AccessRequest,
+    request: &HttpRequest<'_>,
+) -> Result<(), RefusedRequest> {
+    let Some(Ok(workload)) = workload_now(pod_proxy) else { return Err(RefusedRequest::UnknownWorkload) };
+    let may_be = ask(pod_proxy, &workload, |mesh, destination| mesh.may_be_allowed(destination, connection, request));
+    Ok(may_be?)
 }
 
 /// Tells of a connection that an AUDIT policy matches, whatever it carries. A request is told of by its own record.

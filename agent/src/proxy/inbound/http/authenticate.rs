@@ -1,5 +1,6 @@
-//! Whose token a request carries: it is verified before policy is asked, which then knows its claims. A request without a token goes on
-//! without claims; one with a token that does not count is refused (Envoy's `jwt_authn`, as Istio configures it).
+//! Whose token a request carries. It is verified once external authorizers have answered, of which one may have added it, and before
+//! the other policies are asked, which then know its claims. A request without a token goes on without claims; one with a token that
+//! does not count is refused (Envoy's `jwt_authn`, as Istio configures it).
 
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -7,7 +8,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use super::connection::HttpConnection;
 use crate::jwt::{JwtError, Token, TokenClaims, TokenDigest, VerifiedToken, base64url};
 use crate::model::authentication::{JwtRule, TOKENS_MAX};
-use crate::model::authorization::Claims;
+use crate::model::authorization::{Claims, HttpRequest};
 use crate::model::http::config::HttpConfig;
 use crate::model::http::head::RequestHead;
 use crate::proxy::inbound::authentication::{IssuerRule, IssuerRules};
@@ -16,15 +17,42 @@ use crate::proxy::inbound::error::RefusedRequest;
 /// Bytes of the request's URI that an answer repeats, at most; as Envoy has it.
 const REALM_BYTES_MAX: usize = 256;
 
+/// What is known of who sent a request.
+#[derive(Default)]
+pub(super) struct Authenticated {
+    principal: Option<Principal>,
+    /// The request before; `None` where no object is about its tokens.
+    before: Option<Box<RequestHead>>,
+}
+
 /// The token of a request.
-pub(super) struct Principal {
+struct Principal {
     token: Arc<VerifiedToken>,
     /// As policies read them, where that is another way.
     split: Option<Claims>,
 }
 
+impl Authenticated {
+    /// The request as policies are asked about it, given how it is now and which external authorizers allow it.
+    pub(super) fn request<'r>(
+        &'r self,
+        head: &'r RequestHead,
+        allowed_by_providers: &'r [Arc<str>],
+    ) -> HttpRequest<'r> {
+        let claims = self.principal.as_ref().map(Principal::claims);
+        HttpRequest { head, before_token: self.before.as_deref().unwrap_or(head), claims, allowed_by_providers }
+    }
+
+    /// Makes the request what it was before.
+    pub(super) fn undo(self, head: &mut RequestHead) {
+        if let Some(before) = self.before {
+            *head = *before;
+        }
+    }
+}
+
 impl Principal {
-    pub(super) fn claims(&self) -> &Claims {
+    fn claims(&self) -> &Claims {
         self.split.as_ref().unwrap_or_else(|| self.token.claims())
     }
 }
@@ -37,19 +65,21 @@ pub(super) async fn authenticate(
     connection: &HttpConnection,
     config: &HttpConfig,
     head: &mut RequestHead,
-) -> Result<Option<Principal>, RefusedRequest> {
-    let Some(rules) = connection.authentication(config) else { return Ok(None) };
-    rules.remove_forged(&mut head.fields);
+) -> Result<Authenticated, RefusedRequest> {
+    let Some(rules) = connection.authentication(config) else { return Ok(Authenticated::default()) };
     if let Some(refusing) = &rules.refusing {
         return Err(RefusedRequest::Unreadable(refusing.clone()));
     }
-    if is_preflight(head) {
-        return Ok(None);
+    let mut authenticated = Authenticated { principal: None, before: Some(Box::new(head.clone())) };
+    rules.remove_forged(&mut head.fields);
+    if !is_preflight(head)
+        && let Some((rule, token)) = first_accepted(connection, &rules, head).await?
+    {
+        pass_on(rule, &token, head);
+        let split = rule.split_claims(token.claims());
+        authenticated.principal = Some(Principal { token, split });
     }
-    let Some((rule, token)) = first_accepted(connection, &rules, head).await? else { return Ok(None) };
-    pass_on(rule, &token, head);
-    let split = rule.split_claims(token.claims());
-    Ok(Some(Principal { token, split }))
+    Ok(authenticated)
 }
 
 /// The first rule that a token of the request meets. Where there is none, the request must have no token at all: every rule allows that.

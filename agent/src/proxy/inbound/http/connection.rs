@@ -8,11 +8,12 @@ use tokio_util::sync::CancellationToken;
 
 use crate::http::UpstreamPool;
 use crate::limits::{Held, Limit, LimitKind};
-use crate::model::authorization::{AccessRequest, HttpRequest};
+use crate::model::authorization::{AccessRequest, HttpRequest, RequestDenied};
 use crate::model::http::client_cert::forwarded_client_cert;
 use crate::model::http::config::HttpConfig;
 use crate::proxy::inbound::admission::{self, JudgedRequest};
 use crate::proxy::inbound::authentication::IssuerRules;
+use crate::proxy::inbound::error::RefusedRequest;
 use crate::proxy::inbound::peers::AuthenticatedPeer;
 use crate::proxy::pod::PodProxy;
 use crate::telemetry::ends::ConnectionEnds;
@@ -77,6 +78,19 @@ impl HttpConnection {
     /// Decides about a request as policy is now.
     pub(super) fn judge(&self, request: &HttpRequest<'_>) -> JudgedRequest {
         admission::judge_request(&self.pod_proxy, &self.access, request)
+    }
+
+    /// Which external authorizer a request needs the answer of, before its token is verified and it is judged.
+    pub(super) fn authorizer_needed(&self, request: &HttpRequest<'_>) -> Option<RequestDenied> {
+        admission::authorizer_needed(&self.pod_proxy, &self.access, request)
+    }
+
+    /// Whether a request may be allowed whose authorizers have not all answered, and whose token is not verified.
+    ///
+    /// # Errors
+    /// Why it is not, whatever they say and whoever sent it.
+    pub(super) fn may_be_allowed(&self, request: &HttpRequest<'_>) -> Result<(), RefusedRequest> {
+        admission::may_be_allowed(&self.pod_proxy, &self.access, request)
     }
 
     /// What the tokens of requests must be; `None` where nobody asks for them.

@@ -1,5 +1,5 @@
-//! The decision about a request, with the answers of the external authorizers that policy needs: each is asked as the pod, over the mesh,
-//! when a CUSTOM policy that names it matches the request, and what it changes about the request holds for all that is decided after.
+//! The external authorizers that a request needs the answers of: each is asked as the pod, over the mesh, when a CUSTOM policy that names
+//! it matches the request, and what it changes about the request holds for all that is decided after.
 
 use std::future::poll_fn;
 use std::sync::Arc;
@@ -7,10 +7,11 @@ use std::time::SystemTime;
 
 use bytes::Bytes;
 
+use super::decide::Decided;
 use super::request::{InboundRequest, until_refused};
 use crate::ext_authz::{self, Answer as AuthorizerAnswer, Content, Peer, Question, Refusal, UnusableAnswer};
 use crate::http::{BodyLength, Broken, Downstream, Watcher as _};
-use crate::model::authorization::{Authorizer, AuthorizerProtocol, Claims, Denied, HttpRequest, Permit, ShownContent};
+use crate::model::authorization::{Authorizer, AuthorizerProtocol, Denied, HttpRequest, ShownContent};
 use crate::model::http::config::HttpConfig;
 use crate::model::http::head::{HttpFields, ResponseHead};
 use crate::model::http::local_reply::HttpResponseFlag;
@@ -25,14 +26,6 @@ use crate::telemetry::metrics::AuthorizerResult;
 const MAX_ANSWER_BYTES: usize = 256 * 1024;
 /// The status of a request with more content than its authorizer may be shown.
 const CONTENT_TOO_LARGE: u16 = 413;
-
-/// What is to become of a request.
-pub(super) enum Decided {
-    Permitted(Permit),
-    Refused(RefusedRequest),
-    /// An authorizer answers it.
-    Answered(Answer),
-}
 
 /// Why an authorizer has said nothing of use.
 #[derive(Debug, thiserror::Error)]
@@ -51,55 +44,41 @@ enum AskError {
 }
 
 impl<D: Downstream> InboundRequest<'_, D> {
-    /// Decides about the request as policy is now, with what the external authorizers say that it needs.
+    /// Asks the external authorizers that policy wants to be asked about the request. `None`: they allow it, and it is now as they want
+    /// it.
     ///
     /// # Errors
     /// When the client leaves meanwhile.
-    pub(super) async fn decide(
+    pub(super) async fn ask_authorizers(
         &mut self,
         config: &HttpConfig,
-        claims: Option<&Claims>,
         changes: &mut PolicyChanges,
-    ) -> Result<Decided, Broken> {
+    ) -> Result<Option<Decided>, Broken> {
         loop {
             changes.catch_up();
-            let allowed_by_providers = &self.asked.allowed_by;
-            let judged = self.connection.judge(&HttpRequest { head: self.head, claims, allowed_by_providers });
-            if let Some(policy) = &judged.audited_by {
-                self.watcher.record.audited(policy);
-            }
-            let denied = match judged.outcome {
-                Ok(permit) => return Ok(Decided::Permitted(permit)),
-                Err(RefusedRequest::Denied(denied)) => denied,
-                Err(refused) => return Ok(Decided::Refused(refused)),
-            };
+            let Some(denied) = self.connection.authorizer_needed(&self.as_judged()) else { return Ok(None) };
             let Denied::NotAllowedByProvider { provider, .. } = &denied.why else {
-                return Ok(Decided::Refused(RefusedRequest::Denied(denied)));
+                return Ok(Some(Decided::Refused(RefusedRequest::Denied(denied))));
             };
             let authorizer = match config.telemetry().defaults.authorizer(provider) {
                 Ok(authorizer) => authorizer,
-                Err(reason) => return Ok(Decided::Refused(RefusedRequest::NoAuthorizer { denied, reason })),
+                Err(reason) => return Ok(Some(Decided::Refused(RefusedRequest::NoAuthorizer { denied, reason }))),
             };
             // In a box: few requests need its state.
-            if let Some(decided) = Box::pin(self.ask(authorizer, claims, changes)).await? {
-                return Ok(decided);
+            if let Some(decided) = Box::pin(self.ask(authorizer, changes)).await? {
+                return Ok(Some(decided));
             }
         }
     }
 
     /// Asks an authorizer. `None`: it allows the request, which is now as it wants it.
-    async fn ask(
-        &mut self,
-        authorizer: &Authorizer,
-        claims: Option<&Claims>,
-        changes: &mut PolicyChanges,
-    ) -> Result<Option<Decided>, Broken> {
+    async fn ask(&mut self, authorizer: &Authorizer, changes: &mut PolicyChanges) -> Result<Option<Decided>, Broken> {
         if let Some(shown) = authorizer.content
             && let Some(answer) = self.read_content(shown).await?
         {
             return Ok(Some(Decided::Answered(answer)));
         }
-        let Self { connection, head, downstream, watcher, asked, length } = self;
+        let Self { connection, head, downstream, watcher, asked, length, .. } = self;
         let content = authorizer.content.filter(|_| asked.content.bytes() > 0);
         let bytes = content.map(|shown| asked.content.first(shown.max_bytes)).unwrap_or_default();
         let content = content.map(|ShownContent { is_raw, .. }| {
@@ -114,14 +93,13 @@ impl<D: Downstream> InboundRequest<'_, D> {
             time: SystemTime::now(),
             content,
         };
-        // As if it was allowed: a policy that changes meanwhile may deny the request whatever is said.
-        let allowed_by_providers: Vec<Arc<str>> = asked.allowed_by.iter().chain([&authorizer.name]).cloned().collect();
-        let request = HttpRequest { head, claims, allowed_by_providers: &allowed_by_providers };
         let is_received = *length == BodyLength::Empty || asked.content.is_ended();
+        // What others have to say is not known yet.
+        let judge = || connection.may_be_allowed(&HttpRequest::of(head));
         let answer = tokio::select! {
             biased;
             answer = answer_of(&connection.pod_proxy, authorizer, &question) => answer,
-            refused = until_refused(connection, &request, changes) => return Ok(Some(Decided::Refused(refused))),
+            refused = until_refused(changes, judge) => return Ok(Some(Decided::Refused(refused))),
             left = poll_fn(|cx| watcher.poll_stop(cx, *downstream, is_received)) => return Err(left),
         };
         Ok(self.take(authorizer, answer))

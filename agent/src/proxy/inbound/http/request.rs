@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use super::authenticate::Authenticated;
 use super::connection::HttpConnection;
 use super::content::KeptContent;
 use super::watcher::RequestWatcher;
@@ -25,6 +26,8 @@ pub(super) struct InboundRequest<'a, D> {
     pub(super) watcher: RequestWatcher<'a>,
     /// What external authorizers have said about it.
     pub(super) asked: Asked,
+    /// Who sent it, once its token is verified.
+    pub(super) authenticated: Authenticated,
 }
 
 impl<'a, D: Downstream> InboundRequest<'a, D> {
@@ -44,7 +47,20 @@ impl<'a, D: Downstream> InboundRequest<'a, D> {
         set_client_cert(&mut head.fields, connection.client_cert.as_deref().map(str::as_bytes));
         let record = RequestRecord::open(&connection.ends, head);
         let watcher = RequestWatcher::new(record, connection);
-        Self { connection, downstream, head, length, watcher, asked: Asked::default() }
+        Self {
+            connection,
+            downstream,
+            head,
+            length,
+            watcher,
+            asked: Asked::default(),
+            authenticated: Authenticated::default(),
+        }
+    }
+
+    /// The request, with what is known of it.
+    pub(super) fn as_judged(&self) -> HttpRequest<'_> {
+        self.authenticated.request(self.head, &self.asked.allowed_by)
     }
 }
 
@@ -59,15 +75,14 @@ pub(super) struct Asked {
     pub(super) content: KeptContent,
 }
 
-/// Resolves once policy no longer allows a request that is under way.
+/// Resolves once policy no longer allows a request that is under way, as `decide` says when policy has changed.
 pub(super) async fn until_refused(
-    connection: &HttpConnection,
-    request: &HttpRequest<'_>,
     changes: &mut PolicyChanges,
+    decide: impl Fn() -> Result<(), RefusedRequest>,
 ) -> RefusedRequest {
     loop {
         changes.next().await;
-        if let Err(refused) = connection.judge(request).outcome {
+        if let Err(refused) = decide() {
             return refused;
         }
     }

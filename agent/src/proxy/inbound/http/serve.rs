@@ -2,14 +2,14 @@
 
 use bytes::Bytes;
 
-use super::authenticate::{Principal, authenticate, challenge};
+use super::authenticate::challenge;
 use super::content::Replayed;
-use super::external::Decided;
+use super::decide::Decided;
 use super::forward::Forwarding;
 use super::limit::{self, WithinLimits};
 use super::request::{Asked, InboundRequest, until_refused};
 use crate::http::{Broken, Downstream};
-use crate::model::authorization::{Claims, HttpRequest, Permit};
+use crate::model::authorization::Permit;
 use crate::model::http::config::HttpConfig;
 use crate::model::http::head::ResponseHead;
 use crate::model::http::reply::{LocalReply, Reason};
@@ -32,7 +32,7 @@ impl<D: Downstream> InboundRequest<'_, D> {
         let outcome = if config.path_normalization().apply(self.head).is_err() {
             self.reply(Reason::BadPath).await
         } else {
-            self.authenticate_and_forward(config, changes).await
+            self.decide_and_forward(config, changes).await
         };
         self.end(outcome)
     }
@@ -52,28 +52,9 @@ impl<D: Downstream> InboundRequest<'_, D> {
         Ok(())
     }
 
-    async fn authenticate_and_forward(
-        &mut self,
-        config: &HttpConfig,
-        changes: &mut PolicyChanges,
-    ) -> Result<(), Broken> {
-        match authenticate(self.connection, config, self.head).await {
-            Ok(principal) => {
-                let claims = principal.as_ref().map(Principal::claims);
-                self.decide_and_forward(config, claims, changes).await
-            }
-            Err(refused) => self.refuse(&refused).await,
-        }
-    }
-
-    async fn decide_and_forward(
-        &mut self,
-        config: &HttpConfig,
-        claims: Option<&Claims>,
-        changes: &mut PolicyChanges,
-    ) -> Result<(), Broken> {
-        match self.decide(config, claims, changes).await? {
-            Decided::Permitted(permit) => self.forward_within_limits(config, &permit, claims, changes).await,
+    async fn decide_and_forward(&mut self, config: &HttpConfig, changes: &mut PolicyChanges) -> Result<(), Broken> {
+        match self.decide(config, changes).await? {
+            Decided::Permitted(permit) => self.forward_within_limits(config, &permit, changes).await,
             Decided::Refused(refused) => self.refuse(&refused).await,
             Decided::Answered(answer) => answer.give(self.downstream, self.head, &mut self.watcher.record).await,
         }
@@ -83,16 +64,12 @@ impl<D: Downstream> InboundRequest<'_, D> {
         &mut self,
         config: &HttpConfig,
         permit: &Permit,
-        claims: Option<&Claims>,
         changes: &mut PolicyChanges,
     ) -> Result<(), Broken> {
-        let allowed_by_providers = &self.asked.allowed_by;
-        match limit::check(self.connection, config, &HttpRequest { head: self.head, claims, allowed_by_providers })
-            .await
-        {
+        match limit::check(self.connection, config, &self.as_judged()).await {
             Ok(within) => {
                 within.change(self.head);
-                self.forward(permit, &within, claims, changes).await
+                self.forward(permit, &within, changes).await
             }
             Err(beyond) => {
                 let record = &mut self.watcher.record;
@@ -106,19 +83,18 @@ impl<D: Downstream> InboundRequest<'_, D> {
         &mut self,
         permit: &Permit,
         within: &WithinLimits,
-        claims: Option<&Claims>,
         changes: &mut PolicyChanges,
     ) -> Result<(), Broken> {
-        let Self { connection, downstream, head, length, watcher, asked } = self;
+        let Self { connection, downstream, head, length, watcher, asked, authenticated } = self;
         let (connection, head, length) = (*connection, &**head, *length);
         let Asked { allowed_by, response, content } = asked;
         let mut replayed = Replayed { kept: content, downstream: &mut **downstream };
         let forwarding = Forwarding { connection, downstream: &mut replayed, watcher, head, length, within, response };
-        let request = HttpRequest { head, claims, allowed_by_providers: allowed_by };
+        let request = authenticated.request(head, allowed_by);
         let refused = tokio::select! {
             biased;
             outcome = forwarding.run(permit) => return outcome,
-            refused = until_refused(connection, &request, changes) => refused,
+            refused = until_refused(changes, || connection.judge(&request).outcome.map(drop)) => refused,
         };
         if self.watcher.is_answered {
             self.watcher.record.denied(&refused);
