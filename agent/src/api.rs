@@ -91,7 +91,7 @@ pub mod model {
         pub use crate::model::http::config::HttpConfig;
         pub use crate::model::http::field_changes::FieldChanges;
         pub use crate::model::http::head::RequestHead;
-        pub use crate::model::http::objects::{HttpObjects, RouteObject};
+        pub use crate::model::http::objects::{HttpObjects, PathNormalization, RouteObject};
         pub use crate::model::http::route::{
             Action, Applicability, Cluster, Destination, Forward, Origin, OriginKind, PathMatch, RequestMatch, Route,
             Rule, Semantics, Target,
@@ -141,7 +141,7 @@ pub mod proto {
 /// Resources as they travel by xDS.
 pub mod resources {
     pub use crate::resources::{
-        ADDRESS_TYPE_URL, AUTHORIZATION_TYPE_URL, MESH_CONFIG_TYPE_URL, Resource, ResourceSet, ResourceType,
+        ADDRESS_TYPE_URL, AUTHORIZATION_TYPE_URL, MESH_CONFIG_TYPE_URL, ObjectKind, Resource, ResourceSet, ResourceType,
     };
 }
 

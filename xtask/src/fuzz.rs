@@ -19,7 +19,7 @@ const LIMITS: &[&str] = &["-max_len=8192", "-timeout=60", "-rss_limit_mb=2048"];
 
 #[derive(Debug, Args)]
 pub(crate) struct Arguments {
-    /// Run only this target (hbone, h1, xds, authorize, objects, kernel, tokens).
+    /// Run only this target (hbone, h1, xds, authorize, objects, kernel, tokens, paths, requests).
     target: Option<String>,
     /// Seconds per target.
     #[arg(long, default_value_t = 60)]
