@@ -5,14 +5,11 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, ensure};
 use weir_tests::collector::Collector;
 use weir_tests::http_mesh::{Echo, HttpMesh, HttpSeen, HttpService, VERSIONS};
-use weir_tests::mesh::NAMESPACE;
-use weir_tests::objects::{ForNow, authorization_policy};
+use weir_tests::objects::ForNow;
 use weir_tests::wait;
 
-use crate::telling::{act, seen, shortened};
-
-/// How long a change of an object may take to be in effect.
-const DELIVERED: Duration = Duration::from_secs(10);
+use crate::policy_acts;
+use crate::telling::{DELIVERED, act, seen, shortened};
 
 /// Tells the whole story on a mesh that is up.
 pub(crate) fn tell(mesh: &HttpMesh) -> Result<()> {
@@ -24,10 +21,11 @@ pub(crate) fn tell(mesh: &HttpMesh) -> Result<()> {
     grpc(&web)?;
     failures(mesh, &web)?;
     ejected(&web)?;
-    denied(mesh, &web)?;
+    policy_acts::denied(mesh, &web)?;
+    policy_acts::with_token(mesh)?;
     told(mesh, &web)?;
     chain(mesh)?;
-    limited(mesh)?;
+    policy_acts::limited(mesh)?;
     why(mesh, &web)
 }
 
@@ -267,24 +265,6 @@ fn told(mesh: &HttpMesh, web: &HttpService<'_>) -> Result<()> {
     Ok(())
 }
 
-fn denied(mesh: &HttpMesh, web: &HttpService<'_>) -> Result<()> {
-    act("A policy by path: the agent of the pod that is called denies /admin, whoever asks, and however it is spelt");
-    let rules = "[{to: [{operation: {paths: [/admin, \"/admin/*\"]}}]}]";
-    let policy = authorization_policy("no-admin", NAMESPACE, "web", "DENY", rules);
-    let _policy = mesh.control_plane.objects.put_for_now("no-admin", &policy)?;
-    for _ in VERSIONS {
-        web.comes_to("the policy is in force", "/admin", &[], |answer| answer.status == 403)?;
-    }
-    for (path, status) in [("/admin", 403), ("/x/../admin", 403), ("/%61dmin/users", 403), ("/administrators", 200)] {
-        let what = format!("{path} is answered {status} by each pod");
-        let answer = web.comes_to(&what, path, &[], |answer| answer.status == status)?;
-        let said =
-            if status == 403 { answer.body.clone() } else { format!("from {}", answer.pod().unwrap_or_default()) };
-        seen(format!("curl http://web{path:18}  {} {said}", answer.status));
-    }
-    Ok(())
-}
-
 /// One request that makes others: each pod asks the next one with the `traceparent` that it was asked with, as an application does. The
 /// collector that a Telemetry object names has the spans of both nodes.
 fn chain(mesh: &HttpMesh) -> Result<()> {
@@ -317,36 +297,6 @@ fn chain(mesh: &HttpMesh) -> Result<()> {
         parent = span.span;
     }
     Ok(())
-}
-
-fn limited(mesh: &HttpMesh) -> Result<()> {
-    act(
-        "A rate limit: the pod that is called serves each client five requests a second, and tells the others when to come back",
-    );
-    let object = "apiVersion: weir.dev/v1alpha1
-kind: RateLimit
-metadata: {name: demo, namespace: shop}
-spec:
-  targetRefs: [{kind: Service, name: v2}]
-  limits: [{name: each-client, local: {requests: 5, per: second, by: source}}]
-";
-    object.lines().for_each(seen);
-    let _limit = mesh.control_plane.objects.put_for_now("demo-limit", object)?;
-    let service = mesh.version("v2");
-    let load = ["--requests=60", "--rate=30"];
-    wait::until("the limit is in force", DELIVERED, || {
-        let flood = service.load(80, &load)?;
-        ensure!(flood.statuses.contains_key(&429), "{flood:?}");
-        Ok(())
-    })?;
-    let flood = service.load(80, &load)?;
-    let of = |status| flood.statuses.get(&status).copied().unwrap_or_default();
-    seen(format!("{} requests in two seconds: {} answered, {} told 429", flood.answered, of(200), of(429)));
-    let answer = service.comes_to("a request is beyond the limit", "/", &[], |answer| answer.status == 429)?;
-    for name in ["retry-after", "x-ratelimit-limit", "x-ratelimit-remaining", "x-ratelimit-reset"] {
-        seen(format!("  {name}: {}", answer.header(name).unwrap_or_default()));
-    }
-    mesh.version("v3").ask("/", &[])?.expect(200, Some("v3"))
 }
 
 fn why(mesh: &HttpMesh, web: &HttpService<'_>) -> Result<()> {

@@ -13,6 +13,7 @@ use weir_tests::{run, wait};
 
 mod http_story;
 mod play;
+mod policy_acts;
 mod shop;
 mod story;
 mod telling;

@@ -1,5 +1,10 @@
 //! How a story is told: headings, and below them what was just seen.
 
+use std::time::Duration;
+
+/// How long a change of an object may take to be in effect.
+pub(crate) const DELIVERED: Duration = Duration::from_secs(10);
+
 /// A heading.
 pub(crate) fn act(text: &str) {
     println!("\n▌ {text}");
