@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use parking_lot::Mutex;
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::net::TcpListener;
 use tokio::runtime::Handle;
 
@@ -15,6 +15,8 @@ use super::key_sets::{KeySets, KeySetsOptions};
 use super::provider::describe;
 use crate::model::authentication::{JwtRule, KeySource, TokenPlaces};
 use crate::telemetry::metrics::Metrics;
+use crate::tls::origination::test_server::acceptor;
+use crate::tls::test_mesh::TestRoot;
 
 const KEYS: &str =
     r#"{"keys": [{"kty": "OKP", "crv": "Ed25519", "kid": "one", "x": "11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo"}]}"#;
@@ -30,26 +32,42 @@ struct Server {
 
 impl Server {
     async fn start() -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let server = Self { address: listener.local_addr().unwrap(), answers: Arc::default() };
-        let answers = server.answers.clone();
+        let (server, listener) = Self::bind().await;
+        let answering = server.clone();
         tokio::spawn(async move {
-            while let Ok((mut stream, _)) = listener.accept().await {
-                let answers = answers.clone();
-                tokio::spawn(async move {
-                    let mut head = Vec::new();
-                    while !head.ends_with(b"\r\n\r\n") && stream.read_buf(&mut head).await.is_ok_and(|count| count > 0)
-                    {
-                    }
-                    let head = String::from_utf8_lossy(&head).into_owned();
-                    let path = head.split(' ').nth(1).unwrap_or_default();
-                    let answer = answers.lock().get(path).cloned();
-                    let answer = answer.unwrap_or_else(|| "HTTP/1.1 404 No\r\ncontent-length: 0\r\n\r\n".to_owned());
-                    let _ = stream.write_all(answer.as_bytes()).await;
-                });
+            while let Ok((stream, _)) = listener.accept().await {
+                tokio::spawn(answering.clone().answer(stream));
             }
         });
         server
+    }
+
+    /// One that speaks TLS, with a certificate below a root for a name.
+    async fn start_tls(root: &TestRoot, name: &str) -> Self {
+        let (server, listener) = Self::bind().await;
+        let (answering, acceptor) = (server.clone(), acceptor(root, name));
+        tokio::spawn(async move {
+            while let Ok((stream, _)) = listener.accept().await {
+                // Who does not trust it leaves.
+                let Ok(stream) = acceptor.accept(stream).await else { continue };
+                tokio::spawn(answering.clone().answer(stream));
+            }
+        });
+        server
+    }
+
+    async fn bind() -> (Self, TcpListener) {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        (Self { address: listener.local_addr().unwrap(), answers: Arc::default() }, listener)
+    }
+
+    async fn answer(self, mut stream: impl AsyncRead + AsyncWrite + Unpin) {
+        let mut head = Vec::new();
+        while !head.ends_with(b"\r\n\r\n") && stream.read_buf(&mut head).await.is_ok_and(|count| count > 0) {}
+        let head = String::from_utf8_lossy(&head).into_owned();
+        let answer = self.answers.lock().get(head.split(' ').nth(1).unwrap_or_default()).cloned();
+        let answer = answer.unwrap_or_else(|| "HTTP/1.1 404 No\r\ncontent-length: 0\r\n\r\n".to_owned());
+        let _ = stream.write_all(answer.as_bytes()).await;
     }
 
     fn answers(&self, path: &str, answer: &str) {
@@ -117,6 +135,47 @@ async fn a_provider_is_asked_where_it_may_be_and_believed_where_it_makes_sense()
             Err(error) => assert!(!expected.is_empty() && error.contains(expected), "{name}: {error}"),
         }
     }
+}
+
+#[tokio::test]
+async fn a_provider_over_https_is_believed_where_its_certificate_is() {
+    let (own, other) = (TestRoot::new(), TestRoot::new());
+    let (server, elsewhere) = (Server::start_tls(&own, "localhost").await, Server::start_tls(&own, "elsewhere").await);
+    let https = |server: &Server, path: &str| format!("https://localhost:{}{path}", server.address.port());
+    for server in [&server, &elsewhere] {
+        server.has("/keys", KEYS);
+        server.has("/config", &format!(r#"{{"jwks_uri": "{}"}}"#, https(server, "/keys")));
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let trusting = |name: &str, pem: &str| {
+        let path = folder.path().join(name);
+        std::fs::write(&path, pem).unwrap();
+        Fetcher::new(FetchOptions { roots: Some(path), ..options() })
+    };
+    let (trusts_own, trusts_other) = (trusting("own.pem", &own.pem), trusting("other.pem", &other.pem));
+    let both = trusting("both.pem", &format!("{}{}", other.pem, own.pem));
+    let (no_pem, system) = (trusting("none.pem", "nothing"), Fetcher::new(options()));
+    let by_address = format!("https://{}/keys", server.address);
+    let refused = "certificate of the TLS server is refused";
+    for (name, fetcher, url, expected) in [
+        ("a root of --jwks-roots", &trusts_own, https(&server, "/keys"), ""),
+        ("one of several", &both, https(&server, "/keys"), ""),
+        ("another root", &trusts_other, https(&server, "/keys"), refused),
+        ("the roots of the system", &system, https(&server, "/keys"), refused),
+        ("a certificate for another name", &trusts_own, https(&elsewhere, "/keys"), refused),
+        ("a certificate for a name, asked by address", &trusts_own, by_address, refused),
+        ("a file without roots", &no_pem, https(&server, "/keys"), "cannot be used"),
+    ] {
+        let found = fetcher.fetch(&KeySource::Url(url.into())).await;
+        let found = found.map(|fetched| fetched.keys.len()).map_err(|error| error.to_string());
+        match found {
+            Ok(keys) => assert_eq!((keys, expected), (1, ""), "{name}"),
+            Err(error) => assert!(!expected.is_empty() && error.contains(expected), "{name}: {error}"),
+        }
+    }
+    let discovery = |server: &Server| KeySource::Discovery(https(server, "/config").into());
+    assert!(trusts_own.fetch(&discovery(&server)).await.is_ok(), "by discovery");
+    assert!(trusts_own.fetch(&discovery(&elsewhere)).await.is_err(), "by discovery, from another");
 }
 
 #[tokio::test]

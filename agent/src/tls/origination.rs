@@ -39,7 +39,7 @@ pub type DestinationStream<S> = tokio_rustls::client::TlsStream<S>;
 /// Why there is no connection under TLS.
 #[derive(Debug, Clone, thiserror::Error)]
 pub enum OriginationError {
-    #[error("TLS settings of the DestinationRule cannot be used: {0}")]
+    #[error("TLS settings cannot be used: {0}")]
     Settings(Arc<str>),
     #[error("{0:?} is no name that a TLS server can have")]
     ServerName(Arc<str>),
@@ -259,5 +259,7 @@ fn read(settings: &UpstreamTls, shown_below: &Path) -> Result<Configs, String> {
     Ok(Configs { http1: Arc::new(http1), http2: Arc::new(http2) })
 }
 
+#[cfg(test)]
+pub(crate) mod test_server;
 #[cfg(test)]
 mod tests;

@@ -3,14 +3,11 @@
 use std::path::Path;
 
 use rcgen::KeyPair;
-use rustls::ServerConfig;
-use rustls::server::WebPkiClientVerifier;
 use rustls::version::{TLS12, TLS13};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, DuplexStream};
-use tokio_rustls::TlsAcceptor;
 
+use super::test_server::acceptor_with;
 use super::*;
-use crate::tls::provider::destination_provider;
 use crate::tls::test_mesh::{Leaf, TestRoot, dns, uri};
 use crate::tls::workload_certificate::Material;
 
@@ -41,25 +38,10 @@ fn serve_material(
     clients: Option<&TestRoot>,
     version: &'static rustls::SupportedProtocolVersion,
 ) -> DuplexStream {
-    let provider = destination_provider();
-    let builder =
-        ServerConfig::builder_with_provider(provider.clone()).with_protocol_versions(&[version]).expect("suites");
-    let builder = match clients {
-        None => builder.with_no_client_auth(),
-        Some(clients) => {
-            let mut roots = RootCertStore::empty();
-            roots.add(pem::certificate(&clients.pem).expect("PEM")).expect("a root");
-            let verifier = WebPkiClientVerifier::builder_with_provider(roots.into(), provider).build().expect("roots");
-            builder.with_client_cert_verifier(verifier)
-        }
-    };
-    let chain = material.chain_pem.iter().map(|block| pem::certificate(block).expect("PEM")).collect();
-    let mut config =
-        builder.with_single_cert(chain, pem::private_key(&material.key_pem).expect("PEM")).expect("a pair");
-    config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
+    let acceptor = acceptor_with(&material, clients, version);
     let (client, server) = tokio::io::duplex(1 << 16);
     tokio::spawn(async move {
-        let Ok(mut stream) = TlsAcceptor::from(Arc::new(config)).accept(server).await else { return };
+        let Ok(mut stream) = acceptor.accept(server).await else { return };
         let name = stream.get_ref().1.server_name().unwrap_or("-").to_owned();
         let alpn =
             stream.get_ref().1.alpn_protocol().map_or("-".into(), |alpn| String::from_utf8_lossy(alpn).into_owned());
@@ -203,8 +185,7 @@ async fn a_client_shows_the_certificate_of_the_rule_and_files_count_once_they_ar
         ..simple
     };
     let missing = outcome(&Origination::new(folder.path()), &mutual, "a.example", false, server()).await;
-    let expected =
-        format!("TLS settings of the DestinationRule cannot be used: clientCertificate {}: ", path("client.pem"));
+    let expected = format!("TLS settings cannot be used: clientCertificate {}: ", path("client.pem"));
     assert!(missing.starts_with(&expected), "{missing}");
     file(folder.path(), "client.pem", &own.chain_pem.concat());
     file(folder.path(), "client.key", "nothing");
