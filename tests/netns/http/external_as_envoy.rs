@@ -80,7 +80,7 @@ fn as_envoy(mesh: &HttpMesh) -> Result<()> {
     let [grpc, http, away] = AUTHORIZER.map(|port| SocketAddr::new(mesh.pod("v3").ipv4(), port.target));
     let clusters = [("grpc", grpc, true), ("http", http, false), ("away", away, true)];
     let kinds = of_envoy();
-    let filters = kinds.clone().map(|(_, port, config)| (port, config));
+    let filters = kinds.clone().map(|(_, port, config)| (port, vec![bootstrap::ext_authz(&config)]));
     let application = SocketAddr::new(mesh.pod("v3").ipv4(), ECHO);
     let bootstrap = bootstrap::asking(application, &clusters, &filters);
     let _envoy = Envoy::start(&asker.place, mesh.world.run(), &bootstrap)?;

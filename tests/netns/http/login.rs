@@ -1,13 +1,17 @@
 //! External authorizers and tokens together: an authorizer that logs users in adds the token that a RequestAuthentication then has verified.
 //! The authorizer is an application that answers every question with the token that it is told to.
 
+use std::net::SocketAddr;
+
 use anyhow::{Context, Result, ensure};
 use serde_json::json;
+use weir_tests::envoy::{Envoy, bootstrap};
 use weir_tests::http_mesh::{Answer, HttpMesh};
 use weir_tests::mesh::NAMESPACE;
 use weir_tests::objects::ForNow;
-use weir_tests::tokens::SigningKey;
+use weir_tests::tokens::{SigningKey, key_set};
 use weir_tests::wait;
+use weir_tests::world::N1;
 
 use super::inbound::{is_denied, policy};
 use super::tokens::{ENDS_WITHIN, ISSUER, authentication, bearer, is_refused, rule};
@@ -22,7 +26,16 @@ pub(crate) const CASES: &[Case] = &[
         name: "login: an authorizer that is asked about requests without a token leaves others alone, also when policy changes",
         check: Check::Http(only_without),
     },
+    Case {
+        name: "login: tokens that an authorizer adds count as for an Envoy with the filters in Istio's order",
+        check: Check::Http(as_envoy),
+    },
 ];
+
+/// Where http-echo serves in a pod.
+const ECHO: u16 = 8080;
+/// Where Envoy listens.
+const BY_ENVOY: u16 = 9405;
 
 /// An ALLOW policy for ann alone, but for what everybody with a token may.
 const FOR_ANN: &str = "[{from: [{source: {requestPrincipals: [\"https://issuer.example.com/ann\"]}}]}, \
@@ -30,6 +43,11 @@ const FOR_ANN: &str = "[{from: [{source: {requestPrincipals: [\"https://issuer.e
 
 /// MeshConfig with the provider `login`, which is the application in v3: it allows every request, with this token in it.
 fn login<'a>(mesh: &'a HttpMesh, token: &str) -> Result<ForNow<'a>> {
+    provider(mesh, &format!("includeAdditionalHeadersInCheck: {{x-echo: \"field=authorization:Bearer {token}\"}}"))
+}
+
+/// The same with another setting.
+fn provider<'a>(mesh: &'a HttpMesh, more: &str) -> Result<ForNow<'a>> {
     let yaml = format!(
         "apiVersion: mesh.istio.io/v1alpha1
 kind: MeshConfig
@@ -41,7 +59,7 @@ spec:
       service: v3.{NAMESPACE}.svc.cluster.local
       port: 80
       headersToUpstreamOnAllow: [authorization]
-      includeAdditionalHeadersInCheck: {{x-echo: \"field=authorization:Bearer {token}\"}}
+      {more}
 "
     );
     mesh.control_plane.objects.put_for_now("mesh", &yaml)
@@ -135,6 +153,83 @@ fn only_without(mesh: &HttpMesh) -> Result<()> {
         })?;
         drop(denying);
         service.comes_to("it is allowed again", "/guarded", &[&bob], |answer| answer.status == 200)?;
+    }
+    Ok(())
+}
+
+/// What there is to compare of an answer: what the application is told, or what the client is.
+fn compared(answer: &Answer) -> Result<String> {
+    if answer.status != 200 {
+        // What the application says in the place of a login is never the same twice.
+        let said = answer.body.lines().next().filter(|line| line.starts_with("Jwt"));
+        return Ok(format!("{} {said:?}", answer.status));
+    }
+    let echo = answer.echo()?;
+    Ok(format!("200 {:?} {:?}", echo.header("x-user"), echo.header("authorization").is_some()))
+}
+
+/// Envoy and the agent ask the same application, which adds the token that a request names, and verify tokens with the same keys.
+fn as_envoy(mesh: &HttpMesh) -> Result<()> {
+    let (key, other) = (SigningKey::make("one")?, SigningKey::make("one")?);
+    let login_at = SocketAddr::new(mesh.pod("v3").ipv4(), ECHO);
+    let names =
+        |names: &[&str]| json!({"patterns": names.iter().map(|name| json!({"exact": name})).collect::<Vec<_>>()});
+    let asks = bootstrap::ext_authz(&json!({
+        "http_service": {
+            "server_uri": {"uri": "http://login", "cluster": "login", "timeout": "5s"},
+            "authorization_response": {"allowed_upstream_headers": names(&["authorization"])},
+        },
+        "allowed_headers": names(&["x-echo"]),
+        "transport_api_version": "V3",
+    }));
+    let verifies = bootstrap::jwt_authn(&json!({
+        "providers": {"users": {
+            "issuer": ISSUER, "local_jwks": {"inline_string": key_set(&[&key])},
+            "claim_to_headers": [{"header_name": "x-user", "claim_name": "sub"}],
+        }},
+        "rules": [{
+            "match": {"prefix": "/"},
+            "requires": {"requires_any": {"requirements": [{"provider_name": "users"}, {"allow_missing": {}}]}},
+        }],
+    }));
+    let asker = mesh.world.nodes[N1].pod("login")?;
+    // About which no policy is: what Envoy lets through comes there as it is.
+    let application = SocketAddr::new(mesh.pod("v1").ipv4(), ECHO);
+    let bootstrap = bootstrap::asking(application, &[("login", login_at, false)], &[(BY_ENVOY, vec![asks, verifies])]);
+    let _envoy = Envoy::start(&asker.place, mesh.world.run(), &bootstrap)?;
+
+    let service = mesh.version("v2");
+    let to_header = ", outputClaimToHeaders: [{header: x-user, claim: sub}]";
+    let _object = authentication(mesh, "v2", &format!("[{}]", rule(ISSUER, &key, to_header)))?;
+    let _login = provider(mesh, "includeRequestHeadersInCheck: [x-echo]")?;
+    let _asking = asking(mesh, "")?;
+    let token = |key: &SigningKey, who: &str, more| key.token(ISSUER, who, &more);
+    let adds = |token: &str| format!("-Hx-echo: field=authorization:Bearer {token}");
+    let (ann, bob) = (token(&key, "ann", json!({}))?, token(&key, "bob", json!({}))?);
+    let (forged, expired) = (token(&other, "ann", json!({}))?, token(&key, "ann", json!({"exp": 1}))?);
+    service
+        .comes_to("the login is asked", "/guarded", &[&adds(&ann)], |answer| {
+            answer.echo().is_ok_and(|echo| echo.header("x-user").as_deref() == Some("ann"))
+        })
+        .with_context(|| mesh.logs())?;
+    for (what, more) in [
+        ("nobody has a token", vec![]),
+        ("the client has one", vec![bearer(&bob)]),
+        ("the client has a forged one", vec![bearer(&forged)]),
+        ("the login adds one", vec![adds(&ann)]),
+        ("the login replaces the client's", vec![adds(&ann), bearer(&bob)]),
+        ("the login replaces a forged one", vec![adds(&ann), bearer(&forged)]),
+        ("the login adds a forged one", vec![adds(&forged)]),
+        ("the login adds one that is expired", vec![adds(&expired), bearer(&bob)]),
+        ("the login denies, whatever token there is", vec!["-Hx-echo: status=418".to_owned(), bearer(&forged)]),
+    ] {
+        let more: Vec<&str> = more.iter().map(String::as_str).collect();
+        let url = format!("http://127.0.0.1:{BY_ENVOY}/guarded");
+        let by_envoy =
+            asker.place.run(&[&["curl", "-sS", "--include", "--max-time", "20"], &more[..], &[&*url]].concat())?;
+        let by_envoy = compared(&Answer::parse(&by_envoy)?)?;
+        let by_weir = compared(&service.ask_at(service.vip(), 8082, "/guarded", &more)?)?;
+        ensure!(by_envoy == by_weir, "{what}:\nEnvoy {by_envoy}\nWeir  {by_weir}");
     }
     Ok(())
 }

@@ -118,19 +118,31 @@ pub fn originator(identity: &EnvoyIdentity, http2: &Http2, peer: SocketAddr, por
     bootstrap(&listeners, &[cluster])
 }
 
-/// An Envoy that asks an external authorizer about the requests that come to loopback ports, before they go to an application: at each
-/// port with a configuration of its filter `ext_authz`. These name clusters, each with an address, and whether it speaks HTTP/2.
+/// The filter of HTTP that asks an external authorizer, with its configuration.
 #[must_use]
-pub fn asking(application: SocketAddr, clusters: &[(&str, SocketAddr, bool)], filters: &[(u16, Value)]) -> Value {
-    let listeners: Vec<Value> = filters
+pub fn ext_authz(config: &Value) -> Value {
+    let kind = json!({ "@type": "type.googleapis.com/envoy.extensions.filters.http.ext_authz.v3.ExtAuthz" });
+    json!({ "name": "envoy.filters.http.ext_authz", "typed_config": merged(kind, config) })
+}
+
+/// The filter of HTTP that verifies tokens, with its configuration.
+#[must_use]
+pub fn jwt_authn(config: &Value) -> Value {
+    let kind = json!({ "@type": "type.googleapis.com/envoy.extensions.filters.http.jwt_authn.v3.JwtAuthentication" });
+    json!({ "name": "envoy.filters.http.jwt_authn", "typed_config": merged(kind, config) })
+}
+
+/// An Envoy that has the requests that come to loopback ports pass filters, at each port its own, before they go to an application. The
+/// filters name clusters, each with an address, and whether it speaks HTTP/2.
+#[must_use]
+pub fn asking(application: SocketAddr, clusters: &[(&str, SocketAddr, bool)], chains: &[(u16, Vec<Value>)]) -> Value {
+    let listeners: Vec<Value> = chains
         .iter()
-        .map(|(port, config)| {
-            let kind = json!({ "@type": "type.googleapis.com/envoy.extensions.filters.http.ext_authz.v3.ExtAuthz" });
-            let asks = json!({ "name": "envoy.filters.http.ext_authz", "typed_config": merged(kind, config) });
+        .map(|(port, filters)| {
             let route = json!([{ "match": { "prefix": "/" }, "route": { "cluster": "application" } }]);
             let mut manager = connection_manager("asking", &route);
             let router = manager["http_filters"][0].take();
-            manager["http_filters"] = json!([asks, router]);
+            manager["http_filters"] = filters.iter().cloned().chain([router]).collect();
             listener(&format!("asking-{port}"), "127.0.0.1", *port, &filter("http_connection_manager", &manager))
         })
         .collect();
