@@ -161,6 +161,7 @@ pub mod mesh {
     //! that changes.
 
     mod claims;
+    mod decisions;
     mod destinations;
     mod interner;
     mod pod_policies;

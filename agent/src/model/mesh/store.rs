@@ -5,21 +5,16 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use super::interner::Interner;
-use super::pod_policies::PodPolicies;
 use super::policies::Policies;
 use super::policy_objects::{Listing, PolicyObjects};
 use super::services::Services;
 use super::update::{MeshSettings, MeshUpdate, Touched};
 use super::workloads::Workloads;
-use crate::model::authorization::{
-    self, AccessRequest, AdmissionVerdict, Authorization, Destination, HttpRequest, InForce, RequestDenied,
-    RequestVerdict, Subject, TrustDomains, Verdict,
-};
+use crate::model::authorization::{Authorization, Destination, InForce, TrustDomains};
 use crate::model::balance::Endpoints;
 use crate::model::peer_authentication::Labels;
 use crate::model::pod::PodKey;
 use crate::model::policy_object::{PolicyObject, PolicyTarget};
-use crate::model::rate_limit::{Decision, LimitedRequest, PodLimits};
 use crate::model::service::{Service, ServiceKey, Vip};
 use crate::model::workload::{NetworkMode, TunnelProtocol, Workload};
 
@@ -288,98 +283,13 @@ impl Mesh {
         self.services.endpoints(service).into_iter().flat_map(|endpoints| endpoints.iter())
     }
 
-    /// Decides whether a connection may reach a workload of this node that does not carry HTTP, or that nobody reads.
-    pub fn authorize(&self, destination: &Destination<'_>, request: &AccessRequest) -> Verdict {
-        authorization::decide(destination, request, self.trust_domains(), self.in_force(destination))
-    }
-
-    /// Decides about a connection of which nothing has been read: whether it may reach a workload of this node whatever it
-    /// carries, or each of its requests is to be asked about.
-    pub fn admit(&self, destination: &Destination<'_>, request: &AccessRequest) -> AdmissionVerdict {
-        authorization::admit(destination, request, self.trust_domains(), self.in_force(destination))
-    }
-
-    /// Decides whether a request that a connection carries may reach a workload of this node.
-    pub fn authorize_request(
-        &self,
-        destination: &Destination<'_>,
-        request: &AccessRequest,
-        http: &HttpRequest<'_>,
-    ) -> RequestVerdict {
-        authorization::decide_request(destination, request, http, self.trust_domains(), self.in_force(destination))
-    }
-
-    /// The policies that are in force for a workload of this node.
-    pub fn pod_policies(&self, destination: &Destination<'_>) -> PodPolicies {
-        PodPolicies::new(self.policy_version, self.in_force(destination))
-    }
-
-    /// Whether no policy has changed since these were found.
-    pub fn has_policies(&self, found: &PodPolicies) -> bool {
-        found.version == self.policy_version
-    }
-
-    /// The same as [`Self::authorize_request`] where `found` are the policies in force for the very same destination. Those that were
-    /// found before a change of policy do not count.
-    pub fn authorize_request_under(
-        &self,
-        found: &PodPolicies,
-        destination: &Destination<'_>,
-        request: &AccessRequest,
-        http: &HttpRequest<'_>,
-    ) -> RequestVerdict {
-        if !self.has_policies(found) {
-            return self.authorize_request(destination, request, http);
-        }
-        authorization::decide_request(destination, request, http, self.trust_domains(), found.in_force())
-    }
-
-    /// Which external authorizer a request needs the answer of, before its token is verified and the other policies are asked about
-    /// it; `None` where none is missing.
-    pub fn authorizer_needed(
-        &self,
-        destination: &Destination<'_>,
-        request: &AccessRequest,
-        http: &HttpRequest<'_>,
-    ) -> Option<RequestDenied> {
-        authorization::authorizer_needed(destination, request, http, self.trust_domains(), self.in_force(destination))
-    }
-
-    /// Whether a request may be allowed whose authorizers have not all answered, and whose token is not verified.
-    ///
-    /// # Errors
-    /// Why it is not, whatever they say and whoever sent it.
-    pub fn may_be_allowed(
-        &self,
-        destination: &Destination<'_>,
-        request: &AccessRequest,
-        http: &HttpRequest<'_>,
-    ) -> Result<(), RequestDenied> {
-        authorization::may_be_allowed(destination, request, http, self.trust_domains(), self.in_force(destination))
-    }
-
-    /// Counts a request for each limit of a pod that it is about, unless it is beyond one of them. `place` is asked for a place for a
-    /// source that is to be counted by itself.
-    pub fn take_limits<P>(
-        &self,
-        limits: &PodLimits<P>,
-        request: LimitedRequest<'_>,
-        place: impl Fn() -> Option<P>,
-    ) -> Decision {
-        limits.take(request, &Subject::of_request(request.connection, self.trust_domains(), request.http), place)
-    }
-
-    fn trust_domains(&self) -> TrustDomains<'_> {
+    pub(super) fn trust_domains(&self) -> TrustDomains<'_> {
         TrustDomains { own: &self.settings.trust_domain, aliases: &self.settings.trust_domain_aliases }
     }
 
-    fn in_force<'a>(&'a self, destination: &Destination<'a>) -> impl Iterator<Item = InForce<'a>> {
+    /// The policies in force for a workload, each once.
+    pub(super) fn in_force<'a>(&'a self, destination: &Destination<'a>) -> impl Iterator<Item = InForce<'a>> {
         self.policies.in_force(*destination, &self.settings.root_namespace)
-    }
-
-    /// True where any policy is in force for a workload of this node, whatever it says.
-    pub fn is_restricted(&self, destination: &Destination<'_>) -> bool {
-        self.in_force(destination).next().is_some()
     }
 
     /// The selector policies that a pod with these labels lists, where its workload is not known yet.
