@@ -1,6 +1,7 @@
 //! The commands that talk to a running agent, or clean up after one: `weir enroll`, `unenroll`, `pods`, `status`, `why`,
 //! `plaintext` and `uninstall`.
 
+use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 
@@ -102,6 +103,9 @@ pub struct WhyArgs {
     /// A field of the request, as 'name: value' (repeatable).
     #[arg(short = 'H', long = "header")]
     headers: Vec<String>,
+    /// The token of the request (`authorization: Bearer …`), which no answer repeats; `-` reads it from the standard input.
+    #[arg(long)]
+    token: Option<String>,
     /// Print JSON.
     #[arg(long)]
     json: bool,
@@ -217,6 +221,12 @@ pub fn why(args: &WhyArgs) -> anyhow::Result<()> {
         let method = args.method.as_deref().unwrap_or_default();
         let mut parameters = vec![("pod", &*args.pod), ("url", &*args.url), ("method", method)];
         parameters.extend(args.headers.iter().map(|header| ("header", &**header)));
+        let token = match args.token.as_deref() {
+            Some("-") => Some(io::read_to_string(io::stdin()).context("reading the token")?),
+            token => token.map(str::to_owned),
+        };
+        let token = token.map(|token| format!("authorization: Bearer {}", token.trim()));
+        parameters.extend(token.iter().map(|field| ("header", &**field)));
         let explanation: Explanation =
             match status::fetch_as(args.admin, Method::GET, &with_parameters("/why", &parameters)).await {
                 Err(FetchError::Refused(_, why)) => bail!(why),

@@ -4,16 +4,20 @@ use std::sync::Arc;
 
 use crate::admin::Explain;
 use crate::enrollment::Enrollment;
-use crate::model::authorization::{AccessRequest, Admission, Authorizer, Denied, HttpRequest, Permit, RequestDenied};
+use crate::enrollment::pod::EnrolledPod;
+use crate::model::authentication::SelectedPod;
+use crate::model::authorization::{
+    AccessRequest, Admission, Authorization, Authorizer, Denied, Destination, HttpRequest, Permit, RequestDenied,
+};
 use crate::model::http::config::HttpConfig;
 use crate::model::http::head::RequestHead;
 use crate::model::http::served::is_declared_as_bytes;
 use crate::model::mesh::Mesh;
 use crate::model::peer_authentication::Labels;
 use crate::model::workload::Workload;
-use crate::proxy::{Proxy, as_destination};
+use crate::proxy::{ForeseenRequest, Proxy, as_destination};
 use crate::state::SharedMesh;
-use crate::why::{Asker, explain, find_pod};
+use crate::why::{Asker, AtDestination, explain, find_pod};
 
 /// Answers questions about requests of the node's pods.
 pub(super) fn explainer(proxy: Arc<Proxy>, enrollment: Arc<Enrollment>, mesh: SharedMesh) -> Explain {
@@ -24,8 +28,9 @@ pub(super) fn explainer(proxy: Arc<Proxy>, enrollment: Arc<Enrollment>, mesh: Sh
         let (config, current) = (mesh.routes().current(), pod.current());
         let mesh = mesh.read();
         let source = proxy.source_workload(pod, &mesh);
-        let authorize = |workload: &Workload, connection: &AccessRequest, request: Option<&RequestHead>| {
-            authorize(&enrollment, &mesh, &config, workload, connection, request)
+        let place = Place { proxy: &proxy, mesh: &mesh, config: &config, pods: &pods };
+        let at_destination = |workload: &Workload, connection: &AccessRequest, request: Option<&RequestHead>| {
+            place.at_destination(workload, connection, request)
         };
         let asker = Asker {
             pod: &pod.spec.name,
@@ -36,46 +41,94 @@ pub(super) fn explainer(proxy: Arc<Proxy>, enrollment: Arc<Enrollment>, mesh: Sh
             mesh: &mesh,
             config: &config,
             seen: &|uid, service, port| proxy.seen_of(pod, uid, service, port),
-            authorize: &authorize,
-            labels_of: &|workload| labels_of(&enrollment, &mesh, workload),
+            at_destination: &at_destination,
+            labels_of: &|workload| place.labels_of(workload),
             request: None,
         };
         explain(&asker, question)
     })
 }
 
-/// The labels of the pod of this node that is a workload.
-fn labels_of(enrollment: &Enrollment, mesh: &Mesh, workload: &Workload) -> Option<Labels> {
-    let is_it = |known: &Arc<Workload>| known.uid == workload.uid;
-    let pod = { enrollment.pods() }.into_iter().find(|pod| mesh.workload_of_pod(pod.spec.key()).is_some_and(is_it))?;
-    Some(pod.current().labels.clone())
+/// What is known here of what a workload would make of a connection, or of a request on it.
+struct Place<'a> {
+    proxy: &'a Proxy,
+    mesh: &'a Mesh,
+    config: &'a HttpConfig,
+    /// Of this node.
+    pods: &'a [Arc<EnrolledPod>],
 }
 
-/// What policy says of a connection to a workload, or of a request on it; `None` where it is no pod of this node.
-fn authorize(
-    enrollment: &Enrollment,
+impl Place<'_> {
+    fn pod_of(&self, workload: &Workload) -> Option<&Arc<EnrolledPod>> {
+        let is_it = |known: &Arc<Workload>| known.uid == workload.uid;
+        self.pods.iter().find(|pod| self.mesh.workload_of_pod(pod.spec.key()).is_some_and(is_it))
+    }
+
+    fn labels_of(&self, workload: &Workload) -> Option<Labels> {
+        self.pod_of(workload).map(|pod| pod.current().labels.clone())
+    }
+
+    fn at_destination(
+        &self,
+        workload: &Workload,
+        connection: &AccessRequest,
+        request: Option<&RequestHead>,
+    ) -> AtDestination {
+        let Self { proxy, mesh, config, .. } = self;
+        let request = request.filter(|_| !is_declared_as_bytes(mesh, workload, connection.destination.port()));
+        let labels = self.labels_of(workload).unwrap_or_default();
+        let selected = SelectedPod { namespace: &workload.namespace, labels: &labels, workload: Some(workload) };
+        let foreseen = request.map(|head| (head, proxy.foresee(config.authentication(), selected, head)));
+        let unknown = Destination { labels: &labels, ..Destination::of(workload) };
+        let asking = mesh.asking_policies(&unknown).map(|policy| asks(config, policy));
+        let authorizers = if request.is_some() { asking.collect() } else { Vec::new() };
+        let decided = self.pod_of(workload).map(|pod| {
+            let current = pod.current();
+            let destination = as_destination(pod, &current, workload);
+            decide(mesh, config, &destination, connection, foreseen.as_ref())
+        });
+        let token = foreseen.and_then(|(_, foreseen)| foreseen.token);
+        AtDestination { decided, token, authorizers }
+    }
+}
+
+/// What the agent would decide, phase by phase as [`crate::proxy`] does.
+fn decide(
     mesh: &Mesh,
     config: &HttpConfig,
-    workload: &Workload,
+    destination: &Destination<'_>,
     connection: &AccessRequest,
-    request: Option<&RequestHead>,
-) -> Option<Result<Permit, String>> {
-    let is_it = |known: &Arc<Workload>| known.uid == workload.uid;
-    let pod = { enrollment.pods() }.into_iter().find(|pod| mesh.workload_of_pod(pod.spec.key()).is_some_and(is_it))?;
-    let current = pod.current();
-    let destination = as_destination(&pod, &current, workload);
-    let may_carry_requests = !is_declared_as_bytes(mesh, workload, connection.destination.port());
-    let Some(request) = request.filter(|_| may_carry_requests) else {
-        return Some(mesh.authorize(&destination, connection).outcome.map_err(|denied| denied.to_string()));
+    request: Option<&(&RequestHead, ForeseenRequest)>,
+) -> Result<Permit, String> {
+    let Some((head, foreseen)) = request else {
+        return mesh.authorize(destination, connection).outcome.map_err(|denied| denied.to_string());
     };
-    Some(match mesh.admit(&destination, connection).outcome {
-        Ok(Admission::Bytes(permit)) => Ok(permit),
-        Ok(Admission::Requests) => {
-            let verdict = mesh.authorize_request(&destination, connection, &HttpRequest::of(request));
+    let admitted = mesh.admit(destination, connection).outcome.map_err(|denied| denied.to_string())?;
+    if let Some(denied) = mesh.authorizer_needed(destination, connection, &HttpRequest::of(head)) {
+        return Err(told(config, &denied));
+    }
+    if foreseen.is_refused {
+        return Err("its token does not count".to_owned());
+    }
+    match admitted {
+        Admission::Bytes(permit) => Ok(permit),
+        Admission::Requests => {
+            let verdict = mesh.authorize_request(destination, connection, &foreseen.request());
             verdict.outcome.map_err(|denied| told(config, &denied))
         }
-        Err(denied) => Err(denied.to_string()),
-    })
+    }
+}
+
+/// Whom a CUSTOM policy has asked.
+fn asks(config: &HttpConfig, policy: &Authorization) -> String {
+    let (key, provider) = (&policy.key, &policy.provider);
+    match config.telemetry().defaults.authorizer(provider) {
+        Ok(authorizer) => {
+            let Authorizer { service, port, .. } = &**authorizer;
+            format!("policy {key} has {provider} asked ({service} port {port})")
+        }
+        Err(reason) => format!("policy {key} denies what it matches: {reason}"),
+    }
 }
 
 /// Why policy denies a request. Nobody is asked here: an external authorizer may yet allow it.

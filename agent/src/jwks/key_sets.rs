@@ -76,6 +76,16 @@ impl KeySets {
         keys
     }
 
+    /// The keys of a source as far as they are here, without asking anybody: `None` where they are a provider's that no pod of the node
+    /// needs.
+    #[must_use]
+    pub fn known(&self, source: &KeySource) -> Option<Arc<IssuerKeys>> {
+        match source {
+            KeySource::Inline(_) => Some(self.of(source)),
+            KeySource::Url(_) | KeySource::Discovery(_) => self.in_use.lock().get(source).and_then(Weak::upgrade),
+        }
+    }
+
     /// How it is with each provider that is asked.
     #[must_use]
     pub fn states(&self) -> Vec<ProviderState> {

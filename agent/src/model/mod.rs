@@ -12,7 +12,7 @@ pub mod authentication {
     mod places;
     mod rule;
 
-    pub use config::{AuthenticationConfig, AuthenticationObject, RefusingObject, SelectedPod};
+    pub use config::{AuthenticationConfig, AuthenticationObject, PodAuthentication, RefusingObject, SelectedPod};
     pub use places::{TOKENS_MAX, TokenHeader, TokenPlaces};
     pub use rule::{ClaimHeader, JwtRule, KeySource};
 }

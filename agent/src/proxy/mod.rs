@@ -28,6 +28,7 @@ mod inbound {
     mod client;
     mod connection;
     mod error;
+    mod foreseen;
     mod hbone;
 
     mod http {
@@ -48,6 +49,7 @@ mod inbound {
         mod serve;
         mod watcher;
 
+        pub(super) use self::authenticate::{Authenticated, foresee};
         pub(super) use self::downstream::{HttpDownstream, serve};
     }
 
@@ -57,6 +59,7 @@ mod inbound {
     mod spliced;
 
     pub(super) use self::authentication::PodAuthenticator;
+    pub use self::foreseen::ForeseenRequest;
     pub(super) use self::hbone::serve as serve_hbone;
     pub(super) use self::peers::InboundPeers;
     pub(super) use self::plaintext::serve as serve_plaintext;
@@ -133,6 +136,7 @@ mod splice;
 mod tokens;
 pub mod workers;
 
+pub use self::inbound::ForeseenRequest;
 pub use self::late_plaintext::LatePlaintext;
 pub use self::node::{NodeInfo, Proxy, ProxyParts, Timeouts};
 pub use self::outbound::SeenOfEndpoint;

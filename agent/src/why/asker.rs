@@ -13,9 +13,19 @@ use crate::model::service::ServiceKey;
 use crate::model::workload::Workload;
 use crate::proxy::SeenOfEndpoint;
 
-/// What policy says of a connection to a workload, or of a request on it, where that is a pod of this node: a permit, or why there is
-/// none.
-type Authorize<'a> = &'a dyn Fn(&Workload, &AccessRequest, Option<&RequestHead>) -> Option<Result<Permit, String>>;
+/// What is known here of what a workload would make of a connection, or of a request on it.
+#[derive(Debug, Clone, Default)]
+pub struct AtDestination {
+    /// What policy says: a permit, or why there is none. `None` where it is no pod of this node.
+    pub decided: Option<Result<Permit, String>>,
+    /// What becomes of the request's token; `None` where nobody looks at tokens.
+    pub token: Option<String>,
+    /// Who is asked about requests, and by which policy.
+    pub authorizers: Vec<String>,
+}
+
+/// Says it of a connection to a workload.
+type TellOfDestination<'a> = &'a dyn Fn(&Workload, &AccessRequest, Option<&RequestHead>) -> AtDestination;
 
 /// The pod that asks, and what its agent decides with.
 #[derive(Clone, Copy)]
@@ -34,7 +44,7 @@ pub struct Asker<'a> {
     pub config: &'a HttpConfig,
     /// What this node has seen of an endpoint, by its uid.
     pub seen: &'a dyn Fn(&Arc<str>, &ServiceKey, u16) -> SeenOfEndpoint,
-    pub authorize: Authorize<'a>,
+    pub at_destination: TellOfDestination<'a>,
     /// The labels of a workload that is a pod of this node.
     pub labels_of: &'a dyn Fn(&Workload) -> Option<Labels>,
     /// The request as the destination gets it; `None` where that is not known, or it is none of HTTP.

@@ -1,15 +1,13 @@
 //! The endpoints of a destination: who may be chosen, who may not and why, and how each is reached.
 
-use std::net::SocketAddr;
 use std::sync::Arc;
 
 use super::asker::Asker;
+use super::at_destination;
 use super::explanation::{DestinationLine, EndpointLine};
 use crate::model::address::OriginalDst;
-use crate::model::authorization::AccessRequest;
 use crate::model::balance::{Choice, Order};
 use crate::model::http::destination::{Algorithm, DestinationPolicy};
-use crate::model::rate_limit::objects::{LimitTarget, RateLimitObject};
 use crate::model::resolve::{EndpointRequest, Transport, Unresolved, Upstream};
 use crate::model::service::ServiceKey;
 use crate::model::workload::{HealthStatus, Workload};
@@ -186,50 +184,6 @@ fn with_transport(asker: &Asker<'_>, upstream: &Upstream, mut line: EndpointLine
         }
         Transport::Tls { .. } => None,
     };
-    line.authorization = authorization(asker, upstream, address);
-    line.limits = limits(asker, upstream, address);
+    at_destination::tell(asker, upstream, address, &mut line);
     line
-}
-
-/// What policy says, where the destination is a pod of this node.
-fn authorization(asker: &Asker<'_>, upstream: &Upstream, address: Option<SocketAddr>) -> String {
-    let (Some(workload), Some(destination)) = (&upstream.workload, address) else {
-        return "none of the mesh's: no policy is asked".to_owned();
-    };
-    let over_hbone = matches!(upstream.transport, Transport::Hbone { .. });
-    let own = asker.source.addresses.iter();
-    let source_ip = own.clone().find(|ip| ip.is_ipv4() == destination.is_ipv4()).or_else(|| own.clone().next());
-    let request = AccessRequest {
-        source: over_hbone.then(|| asker.identity.clone()),
-        source_ip: source_ip.copied().unwrap_or(destination.ip()),
-        destination,
-    };
-    match (asker.authorize)(workload, &request, asker.request) {
-        None if workload.node.is_empty() => "decided at the destination".to_owned(),
-        None => format!("decided on node {}", workload.node),
-        Some(Err(denied)) => format!("refused: {denied}"),
-        Some(Ok(permit)) => match permit.policy() {
-            Some(policy) => format!("allowed by policy {policy}"),
-            None => "allowed: no ALLOW policy is in force".to_owned(),
-        },
-    }
-}
-
-/// The rate limits at the destination's port.
-fn limits(asker: &Asker<'_>, upstream: &Upstream, address: Option<SocketAddr>) -> Vec<String> {
-    let config = asker.config.rate_limits();
-    let (Some(workload), Some(destination)) = (&upstream.workload, address) else { return Vec::new() };
-    let known = (asker.labels_of)(workload);
-    let labels = known.clone().unwrap_or_default();
-    let counting = config.counting(&workload.namespace, &labels, &workload.services);
-    let at_port = counting.iter().filter(|limit| limit.counts_at(destination.port()));
-    let mut lines: Vec<String> = at_port.map(ToString::to_string).collect();
-    let may_select = |object: &RateLimitObject| {
-        matches!(object.target, LimitTarget::Selector(_))
-            && (object.namespace == workload.namespace || object.namespace == config.root_namespace)
-    };
-    if known.is_none() && config.objects.iter().any(|object| may_select(object)) {
-        lines.push("and those that select its labels, which its node knows".to_owned());
-    }
-    lines
 }

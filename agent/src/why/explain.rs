@@ -9,7 +9,7 @@ use super::explanation::{AnswerLine, DestinationLine, Explanation};
 use super::names::{self, Found};
 use super::question::{Asked, Question, QuestionError, Sent};
 use super::reach::{Elsewhere, Reach};
-use super::{destinations, endpoints, rules};
+use super::{destinations, endpoints, rules, secrets};
 use crate::model::address::OriginalDst;
 use crate::model::http::field_changes::FormatContext;
 use crate::model::http::head::RequestHead;
@@ -26,6 +26,7 @@ use crate::model::service::Service;
 /// When the question cannot be understood.
 pub fn explain(asker: &Asker<'_>, question: &Question) -> Result<Explanation, QuestionError> {
     let asked = Asked::read(question)?;
+    let head = asked.head.clone();
     let Found { address, because, service } = names::address_of(asker.mesh, asker.source, &asked.host, asked.port);
     let method = String::from_utf8_lossy(&asked.head.method).into_owned();
     let mut explanation = Explanation {
@@ -45,7 +46,7 @@ pub fn explain(asker: &Asker<'_>, question: &Question) -> Result<Explanation, Qu
         Some(address) => follow(asker, asked, OriginalDst(address), &mut explanation),
         None => explanation.served_because = "the mesh knows no address of the host; ask with an address".to_owned(),
     }
-    Ok(explanation)
+    Ok(secrets::hidden(explanation, &secrets::of(asker, &head)))
 }
 
 fn follow(asker: &Asker<'_>, asked: Asked, dialled: OriginalDst, explanation: &mut Explanation) {

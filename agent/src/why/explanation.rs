@@ -124,6 +124,15 @@ pub struct EndpointLine {
     pub because: Option<String>,
     /// What policy says at the destination, as far as it is known here.
     pub authorization: String,
+    /// Whose tokens count there and where they are looked for, as far as that is known here.
+    #[serde(default)]
+    pub tokens: Vec<String>,
+    /// What becomes of the request's token; `None` where nobody looks at tokens.
+    #[serde(default)]
+    pub token: Option<String>,
+    /// Which external authorizers are asked about requests, and by which policy, as far as that is known here.
+    #[serde(default)]
+    pub authorizers: Vec<String>,
     /// The rate limits that count there, as far as they are known here.
     #[serde(default)]
     pub limits: Vec<String>,

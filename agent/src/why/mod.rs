@@ -2,6 +2,7 @@
 //! nothing; where the data path draws by chance, all that may come is told.
 
 mod asker;
+mod at_destination;
 mod destinations;
 mod endpoints;
 mod explain;
@@ -11,10 +12,11 @@ mod question;
 mod reach;
 mod render;
 mod rules;
+mod secrets;
 #[cfg(test)]
 mod tests;
 
-pub use self::asker::Asker;
+pub use self::asker::{Asker, AtDestination};
 pub use self::explain::explain;
 pub use self::explanation::Explanation;
 pub use self::question::{Question, QuestionError, find_pod};

@@ -64,7 +64,13 @@ pub(super) enum Host {
 impl Asked {
     pub(super) fn read(question: &Question) -> Result<Self, QuestionError> {
         let Question { url, method, headers, .. } = question;
-        let wrong = |why: &str| QuestionError::Url { url: url.clone(), why: why.to_owned() };
+        // Neither is repeated as far as it may be a secret.
+        let shown = url.split('?').next().unwrap_or_default();
+        let wrong = |why: &str| QuestionError::Url { url: shown.to_owned(), why: why.to_owned() };
+        let no_header = |header: &str| {
+            let shown = header.split_once(':').map_or(header.split_whitespace().next(), |(name, _)| Some(name));
+            QuestionError::Header(shown.unwrap_or_default().to_owned())
+        };
         let whole = if url.contains("://") { url.clone() } else { format!("http://{url}") };
         let uri: Uri = whole.parse().map_err(|error: http::uri::InvalidUri| wrong(&error.to_string()))?;
         let (sent, usual_port) = match uri.scheme_str() {
@@ -91,10 +97,10 @@ impl Asked {
             ..RequestHead::default()
         };
         for header in headers {
-            let (name, value) = header.split_once(':').ok_or_else(|| QuestionError::Header(header.clone()))?;
+            let (name, value) = header.split_once(':').ok_or_else(|| no_header(header))?;
             let value = value.trim();
             if !is_token(name) || value.bytes().any(|byte| byte != b'\t' && byte.is_ascii_control()) {
-                return Err(QuestionError::Header(header.clone()));
+                return Err(no_header(header));
             }
             if name.eq_ignore_ascii_case("host") {
                 head.authority = value.into();
@@ -205,7 +211,8 @@ mod tests {
             ),
             ("a", "GE T", "", "\"GE T\" is no method of HTTP"),
             ("a", "", "x-user", "\"x-user\" is no field: it looks like 'name: value'"),
-            ("a", "", "x user: a", "\"x user: a\" is no field: it looks like 'name: value'"),
+            ("a", "", "x user: a", "\"x user\" is no field: it looks like 'name: value'"),
+            ("a", "", "authorization Bearer abc", "\"authorization\" is no field: it looks like 'name: value'"),
         ] {
             assert_eq!(ask(url, method, header), expected);
         }

@@ -104,7 +104,7 @@ fn details(destination: &DestinationLine) -> Vec<String> {
 }
 
 fn endpoint(line: &EndpointLine) -> String {
-    let EndpointLine { name, address, transport, identity, node, locality, health, authorization, .. } = line;
+    let EndpointLine { name, address, transport, identity, node, locality, health, authorization, tokens, .. } = line;
     let mark = if line.is_candidate { "+" } else { "-" };
     let identity = identity.as_ref().map_or(String::new(), |identity| format!(" as {identity}"));
     let mut parts = vec![format!("{mark} {name} at {address} over {transport}{identity}")];
@@ -113,6 +113,11 @@ fn endpoint(line: &EndpointLine) -> String {
     parts.push(health.clone());
     parts.push(format!("{} under way", line.requests_under_way));
     parts.extend(line.because.as_ref().map(|because| format!("not used: {because}")));
+    parts.extend(
+        (!line.authorizers.is_empty()).then(|| format!("external authorization: {}", line.authorizers.join(", "))),
+    );
+    parts.extend((!tokens.is_empty()).then(|| format!("tokens: {}", tokens.join(", "))));
+    parts.extend(line.token.as_ref().map(|token| format!("token: {token}")));
     parts.extend((!authorization.is_empty()).then(|| format!("authorization: {authorization}")));
     parts.extend((!line.limits.is_empty()).then(|| format!("rate limits: {}", line.limits.join(", "))));
     parts.join("; ")

@@ -3,9 +3,9 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use super::{Asker, Question, explain, render};
+use super::{Asker, AtDestination, Question, explain, render};
 use crate::compile::{HttpSettings, HttpStore};
-use crate::model::authorization::{AccessRequest, Permit};
+use crate::model::authorization::AccessRequest;
 use crate::model::http::head::RequestHead;
 use crate::model::mesh::{Mesh, MeshUpdate};
 use crate::model::peer_authentication::Labels;
@@ -41,14 +41,61 @@ fn seen(uid: &Arc<str>, _: &ServiceKey, _: u16) -> SeenOfEndpoint {
     SeenOfEndpoint { under_way: 3, is_ejected: uid.ends_with("/v2-v1-1234") }
 }
 
-fn nowhere(_: &Workload, _: &AccessRequest, _: Option<&RequestHead>) -> Option<Result<Permit, String>> {
-    None
+fn nowhere(_: &Workload, _: &AccessRequest, _: Option<&RequestHead>) -> AtDestination {
+    AtDestination::default()
 }
 
 /// A pod whose destination refuses it, and says which request it has judged.
-fn refused(_: &Workload, _: &AccessRequest, request: Option<&RequestHead>) -> Option<Result<Permit, String>> {
+fn refused(_: &Workload, _: &AccessRequest, request: Option<&RequestHead>) -> AtDestination {
     let path = request.map_or("nothing".into(), |head| String::from_utf8_lossy(head.path()));
-    Some(Err(format!("{path} denied by policy shop/nobody")))
+    AtDestination {
+        decided: Some(Err(format!("{path} denied by policy shop/nobody"))),
+        token: Some("accepted, of a/b".to_owned()),
+        authorizers: vec!["policy shop/login has login asked (login.shop port 80)".to_owned()],
+    }
+}
+
+#[test]
+fn tokens_at_the_destination_are_told_and_none_is_repeated() {
+    const TOKEN: &str = "eyJhbGciOiJFUzI1NiJ9.eyJpc3MiOiJhIn0.c2lnbmF0dXJl";
+    let objects = r#"apiVersion: security.istio.io/v1
+kind: RequestAuthentication
+metadata: {name: users, namespace: shop}
+spec:
+  jwtRules:
+  - {issuer: a, jwksUri: "https://a.example/keys"}
+  - {issuer: b, jwksUri: "https://b.example/keys", fromHeaders: [{name: X-Token}], fromCookies: [session]}
+---
+apiVersion: security.istio.io/v1
+kind: RequestAuthentication
+metadata: {name: others, namespace: bank}
+spec: {jwtRules: [{issuer: c, jwksUri: "https://c.example/keys"}]}
+---
+apiVersion: networking.istio.io/v1
+kind: VirtualService
+metadata: {name: reviews, namespace: shop}
+spec:
+  hosts: [reviews]
+  http:
+  - rewrite: {uri: /v2}
+    headers: {request: {set: {x-copy: "%REQ(authorization)%", x-other: "%REQ(x-token)%"}}}
+    route: [{destination: {host: reviews}}]
+"#;
+    let (bearer, field) = (format!("authorization: Bearer {TOKEN}"), format!("x-token: {TOKEN}"));
+    let (cookie, url) = (format!("cookie: session={TOKEN}"), format!("http://reviews/a?access_token={TOKEN}&b=c"));
+    let refused = [("refused".to_owned(), String::new())].into();
+    for (url, headers) in [("reviews", vec![&*bearer]), ("reviews", vec![&field, &cookie]), (&*url, vec![])] {
+        let told = asked(objects, &refused, url, &headers);
+        for expected in [
+            "tokens: of a in field authorization behind \"Bearer \", parameter access_token (RequestAuthentication shop/users), of b in \
+             field x-token, cookie session (RequestAuthentication shop/users)",
+            "token: accepted, of a/b",
+            "external authorization: policy shop/login has login asked (login.shop port 80)",
+        ] {
+            assert!(told.contains(expected), "no {expected:?} in\n{told}");
+        }
+        assert!(!told.contains("of c in") && !told.contains("eyJ") && !told.contains("c2lnbmF0dXJl"), "{told}");
+    }
 }
 
 #[test]
@@ -111,7 +158,7 @@ fn asked(objects: &str, labels: &Labels, url: &str, headers: &[&str]) -> String 
         mesh: &mesh,
         config: &config,
         seen: &seen,
-        authorize: if labels.contains_key("refused") { &refused } else { &nowhere },
+        at_destination: if labels.contains_key("refused") { &refused } else { &nowhere },
         labels_of: &|workload| workload.name.starts_with("v1").then(|| [("app".to_owned(), "v1".to_owned())].into()),
         request: None,
     };
@@ -460,7 +507,7 @@ fn the_answer_travels_as_json() {
         mesh: &mesh,
         config: &config,
         seen: &seen,
-        authorize: &nowhere,
+        at_destination: &nowhere,
         labels_of: &|workload| workload.name.starts_with("v1").then(|| [("app".to_owned(), "v1".to_owned())].into()),
         request: None,
     };

@@ -3,11 +3,14 @@
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
-use serde_json::Value;
+use serde_json::{Value, json};
 use weir_tests::http_mesh::HttpMesh;
+use weir_tests::tokens::SigningKey;
 use weir_tests::wait;
 
+use super::inbound::{is_denied, policy};
 use super::split::answered_by;
+use super::tokens::{ISSUER, authentication, bearer, rule};
 use crate::harness::{Case, Check};
 
 pub(crate) const CASES: &[Case] = &[
@@ -15,6 +18,10 @@ pub(crate) const CASES: &[Case] = &[
     Case { name: "http: why tells a redirect with its location", check: Check::Http(redirect) },
     Case { name: "http: why tells an object that is not visible to the pod", check: Check::Http(not_visible) },
     Case { name: "http: why tells which endpoint is ejected", check: Check::Http(ejected) },
+    Case {
+        name: "http: why tells whose tokens count at the destination, what becomes of one, and who else is asked",
+        check: Check::Http(tokens),
+    },
     Case { name: "http: why tells a TCP port, and who is asked what", check: Check::Http(tcp_and_errors) },
 ];
 
@@ -135,6 +142,56 @@ fn ejected(mesh: &HttpMesh) -> Result<()> {
         Ok(())
     })?;
     has(&why(mesh, &[url])?, &["answer 503: ", "has no healthy endpoint for port 80"])
+}
+
+fn tokens(mesh: &HttpMesh) -> Result<()> {
+    let (service, key) = (mesh.version("v1"), SigningKey::make("one")?);
+    let _object = authentication(mesh, "v1", &format!("[{}]", rule(ISSUER, &key, "")))?;
+    let _needed = policy(mesh, "v1", "ALLOW", "[{from: [{source: {requestPrincipals: [\"*/ann\"]}}]}]")?;
+    service.comes_to("the policy is in force", "/", &[], is_denied)?;
+    service.comes_to("tokens are verified", "/", &["-HAuthorization: Bearer none"], |answer| answer.status == 401)?;
+    let url = format!("http://{}/", service.host());
+    let (ann, bob) = (key.token(ISSUER, "ann", &json!({}))?, key.token(ISSUER, "bob", &json!({}))?);
+    let forged = SigningKey::make("one")?.token(ISSUER, "ann", &json!({}))?;
+    let expired = key.token(ISSUER, "ann", &json!({"exp": 1}))?;
+    for (token, status, expected) in [
+        (None, 403, &["token: the request has none", "authorization: refused: not matched by any"][..]),
+        (
+            Some(&ann),
+            200,
+            &["token: accepted, of https://issuer.example.com/ann", "authorization: allowed by policy shop/requests"],
+        ),
+        (
+            Some(&bob),
+            403,
+            &["token: accepted, of https://issuer.example.com/bob", "authorization: refused: not matched by any"],
+        ),
+        (Some(&forged), 401, &["token: refused with 401: Jwt verification fails", "refused: its token does not count"]),
+        (Some(&expired), 401, &["token: refused with 401: Jwt is expired", "refused: its token does not count"]),
+    ] {
+        let arguments: Vec<&str> = token.iter().flat_map(|token| ["--token", token]).collect();
+        let told = why(mesh, &[&[&*url], &arguments[..]].concat())?;
+        let objects = "tokens: of https://issuer.example.com in field authorization behind \"Bearer \", parameter access_token \
+                       (RequestAuthentication shop/tokens)";
+        has(&told, &[expected, &[objects]].concat())?;
+        ensure!(
+            token.is_none_or(|token| token.split('.').all(|part| !told.contains(part))),
+            "a token is told:\n{told}"
+        );
+        let field = token.map(|token| bearer(token));
+        let answer = service.ask("/", &field.as_deref().into_iter().collect::<Vec<_>>())?;
+        ensure!(answer.status == status, "{answer:?} and\n{told}");
+    }
+    let yaml = "apiVersion: security.istio.io/v1\nkind: AuthorizationPolicy\nmetadata: {name: asking, namespace: shop}\nspec:\n  action: CUSTOM\n  \
+                provider: {name: nobody}\n  rules: [{to: [{operation: {paths: [/asked]}}]}]\n";
+    let _asking = mesh.control_plane.objects.put_for_now("asking", yaml)?;
+    wait::until("the agent tells who is asked", Duration::from_secs(10), || {
+        let told = why(mesh, &[&url, "--token", &ann])?;
+        has(
+            &told,
+            &["external authorization: policy shop/asking denies what it matches", "allowed by policy shop/requests"],
+        )
+    })
 }
 
 fn tcp_and_errors(mesh: &HttpMesh) -> Result<()> {

@@ -1,6 +1,7 @@
 //! Where requests carry tokens: fields, parameters of the query, cookies (RFC 6750 §2, RFC 6265 §4.2).
 
 use std::borrow::Cow;
+use std::fmt;
 use std::sync::Arc;
 
 use crate::model::http::head::RequestHead;
@@ -78,6 +79,19 @@ impl TokenPlaces {
         let kept: Vec<Vec<u8>> = head.fields.values("cookie").filter_map(without_tokens).collect();
         head.fields.remove("cookie");
         kept.iter().for_each(|value| head.fields.append(b"cookie", value));
+    }
+}
+
+/// In words: `field authorization behind "Bearer ", parameter access_token`.
+impl fmt::Display for TokenPlaces {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let headers = self.headers.iter().map(|TokenHeader { name, prefix }| match &**prefix {
+            "" => format!("field {name}"),
+            prefix => format!("field {name} behind {prefix:?}"),
+        });
+        let params = self.params.iter().map(|name| format!("parameter {name}"));
+        let cookies = self.cookies.iter().map(|name| format!("cookie {name}"));
+        f.write_str(&headers.chain(params).chain(cookies).collect::<Vec<_>>().join(", "))
     }
 }
 
@@ -227,6 +241,17 @@ mod tests {
             places.remove(&mut request);
             assert_eq!(request, head(target_after, fields_after), "{name}");
         }
+    }
+
+    #[test]
+    fn places_are_told_in_words() {
+        assert_eq!(
+            TokenPlaces::default().to_string(),
+            "field authorization behind \"Bearer \", parameter access_token"
+        );
+        let header = TokenHeader { name: "x-token".into(), prefix: "".into() };
+        let own = TokenPlaces { headers: vec![header], params: vec!["t".into()], cookies: vec!["c".into()] };
+        assert_eq!(own.to_string(), "field x-token, parameter t, cookie c");
     }
 
     #[test]

@@ -1,10 +1,13 @@
 //! What the mesh decides about connections to workloads of this node, and about requests on them: with the policies in force for the
 //! workload and the trust domains that count as the mesh's own.
 
+use std::sync::Arc;
+
 use super::pod_policies::PodPolicies;
 use super::store::Mesh;
 use crate::model::authorization::{
-    self, AccessRequest, AdmissionVerdict, Destination, HttpRequest, RequestDenied, RequestVerdict, Subject, Verdict,
+    self, AccessRequest, Action, AdmissionVerdict, Authorization, Destination, HttpRequest, InForce, RequestDenied,
+    RequestVerdict, Subject, Verdict,
 };
 use crate::model::rate_limit::{Decision, LimitedRequest, PodLimits};
 
@@ -93,5 +96,16 @@ impl Mesh {
     /// True where any policy is in force for a workload of this node, whatever it says.
     pub fn is_restricted(&self, destination: &Destination<'_>) -> bool {
         self.in_force(destination).next().is_some()
+    }
+
+    /// The policies that have external authorizers asked about requests to a workload.
+    pub fn asking_policies<'a>(
+        &'a self,
+        destination: &Destination<'a>,
+    ) -> impl Iterator<Item = &'a Arc<Authorization>> {
+        self.in_force(destination).filter_map(|entry| match entry {
+            InForce::Policy(policy) if policy.action == Action::Custom && !policy.dry_run => Some(policy),
+            InForce::Policy(_) | InForce::Unknown(_) => None,
+        })
     }
 }

@@ -7,7 +7,9 @@ use arc_swap::ArcSwapOption;
 
 use crate::enrollment::pod::EnrolledPod;
 use crate::jwks::{IssuerKeys, KeySets};
-use crate::model::authentication::{AuthenticationConfig, JwtRule, RefusingObject, SelectedPod};
+use crate::model::authentication::{
+    AuthenticationConfig, JwtRule, KeySource, PodAuthentication, RefusingObject, SelectedPod,
+};
 use crate::model::http::head::HttpFields;
 use crate::proxy::found_by::FoundBy;
 use crate::proxy::tokens::PodTokens;
@@ -43,7 +45,8 @@ pub(super) struct IssuerRules {
 #[derive(Debug)]
 pub(super) struct IssuerRule {
     pub(super) rule: Arc<JwtRule>,
-    pub(super) keys: Arc<IssuerKeys>,
+    /// `None` where nobody here needs them.
+    pub(super) keys: Option<Arc<IssuerKeys>>,
 }
 
 impl PodAuthenticator {
@@ -71,12 +74,7 @@ impl PodAuthenticator {
         }
         let (namespace, labels) = (&*pod.spec.namespace, &found_by.pod.labels);
         let found = config.of_pod(SelectedPod { namespace, labels, workload: found_by.workload.as_deref() });
-        let rules = found.map(|found| {
-            let written = found.rules.iter().flat_map(|rule| rule.written_headers()).cloned().collect();
-            let with_keys = |rule: Arc<JwtRule>| IssuerRule { keys: key_sets.of(&rule.keys), rule };
-            let rules = found.rules.into_iter().map(with_keys).collect();
-            Arc::new(IssuerRules { rules, refusing: found.refusing, written })
-        });
+        let rules = found.map(|found| Arc::new(IssuerRules::new(found, |source| Some(key_sets.of(source)))));
         // What it takes the place of has its keys until now, so that they are not fetched again.
         self.known.store(Some(Arc::new(Known { found_by, rules: rules.clone() })));
         rules
@@ -84,6 +82,14 @@ impl PodAuthenticator {
 }
 
 impl IssuerRules {
+    /// What counts for a pod, with the keys that `keys` finds.
+    pub(super) fn new(found: PodAuthentication, keys: impl Fn(&KeySource) -> Option<Arc<IssuerKeys>>) -> Self {
+        let written = found.rules.iter().flat_map(|rule| rule.written_headers()).cloned().collect();
+        let with_keys = |rule: Arc<JwtRule>| IssuerRule { keys: keys(&rule.keys), rule };
+        let rules = found.rules.into_iter().map(with_keys).collect();
+        Self { rules, refusing: found.refusing, written }
+    }
+
     /// Removes what a client has sent under the names of fields that only the agent writes, and under those that CGI and its heirs take
     /// for the same (RFC 3875 §4.1.18 makes `-` and `_` one).
     pub(super) fn remove_forged(&self, fields: &mut HttpFields) {

@@ -3,6 +3,7 @@
 //! does not count is refused (Envoy's `jwt_authn`, as Istio configures it).
 
 use std::sync::Arc;
+use std::task::{Context, Poll, Waker};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use super::connection::HttpConnection;
@@ -13,13 +14,14 @@ use crate::model::http::config::HttpConfig;
 use crate::model::http::head::RequestHead;
 use crate::proxy::inbound::authentication::{IssuerRule, IssuerRules};
 use crate::proxy::inbound::error::RefusedRequest;
+use crate::proxy::tokens::PodTokens;
 
 /// Bytes of the request's URI that an answer repeats, at most; as Envoy has it.
 const REALM_BYTES_MAX: usize = 256;
 
 /// What is known of who sent a request.
 #[derive(Default)]
-pub(super) struct Authenticated {
+pub(in crate::proxy::inbound) struct Authenticated {
     principal: Option<Principal>,
     /// The request before; `None` where no object is about its tokens.
     before: Option<Box<RequestHead>>,
@@ -33,8 +35,14 @@ struct Principal {
 }
 
 impl Authenticated {
+    /// Whose token it is, as policies name it: `<issuer>/<subject>`; `None` without one.
+    pub(in crate::proxy::inbound) fn principal(&self) -> Option<String> {
+        let claims = self.principal.as_ref()?.claims();
+        Some(format!("{}/{}", claims.text("iss").unwrap_or_default(), claims.text("sub").unwrap_or_default()))
+    }
+
     /// The request as policies are asked about it, given how it is now and which external authorizers allow it.
-    pub(super) fn request<'r>(
+    pub(in crate::proxy::inbound) fn request<'r>(
         &'r self,
         head: &'r RequestHead,
         allowed_by_providers: &'r [Arc<str>],
@@ -67,13 +75,37 @@ pub(super) async fn authenticate(
     head: &mut RequestHead,
 ) -> Result<Authenticated, RefusedRequest> {
     let Some(rules) = connection.authentication(config) else { return Ok(Authenticated::default()) };
+    verified(&rules, Some(&connection.pod_proxy.authenticator.tokens), head).await
+}
+
+/// The same, with the keys that are known now: nobody is asked for any, and nothing is remembered.
+///
+/// # Errors
+/// As [`authenticate`].
+pub(in crate::proxy::inbound) fn foresee(
+    rules: &IssuerRules,
+    head: &mut RequestHead,
+) -> Result<Authenticated, RefusedRequest> {
+    let mut at_once = std::pin::pin!(verified(rules, None, head));
+    match at_once.as_mut().poll(&mut Context::from_waker(Waker::noop())) {
+        Poll::Ready(authenticated) => authenticated,
+        Poll::Pending => Err(JwtError::NoKeys.into()),
+    }
+}
+
+/// Verifies the token of a request. Without a place where tokens are remembered, it waits for nothing.
+async fn verified(
+    rules: &IssuerRules,
+    tokens: Option<&PodTokens>,
+    head: &mut RequestHead,
+) -> Result<Authenticated, RefusedRequest> {
     if let Some(refusing) = &rules.refusing {
         return Err(RefusedRequest::Unreadable(refusing.clone()));
     }
     let mut authenticated = Authenticated { principal: None, before: Some(Box::new(head.clone())) };
     rules.remove_forged(&mut head.fields);
     if !is_preflight(head)
-        && let Some((rule, token)) = first_accepted(connection, &rules, head).await?
+        && let Some((rule, token)) = first_accepted(rules, tokens, head).await?
     {
         pass_on(rule, &token, head);
         let split = rule.split_claims(token.claims());
@@ -84,13 +116,13 @@ pub(super) async fn authenticate(
 
 /// The first rule that a token of the request meets. Where there is none, the request must have no token at all: every rule allows that.
 async fn first_accepted<'r>(
-    connection: &HttpConnection,
     rules: &'r IssuerRules,
+    tokens: Option<&PodTokens>,
     head: &RequestHead,
 ) -> Result<Option<(&'r JwtRule, Arc<VerifiedToken>)>, JwtError> {
     let mut failure = None;
     for issuer in &rules.rules {
-        match of_rule(connection, issuer, head).await {
+        match of_rule(issuer, tokens, head).await {
             Ok(Some(token)) => return Ok(Some((&issuer.rule, token))),
             Ok(None) => {}
             Err(error) => failure = Some(worse(failure, error)),
@@ -109,8 +141,8 @@ fn worse(before: Option<JwtError>, now: JwtError) -> JwtError {
 
 /// The token in the places of a rule; `None` without one. Of several, all must count: an application may read any of them.
 async fn of_rule(
-    connection: &HttpConnection,
     issuer: &IssuerRule,
+    tokens: Option<&PodTokens>,
     head: &RequestHead,
 ) -> Result<Option<Arc<VerifiedToken>>, JwtError> {
     let texts = issuer.rule.places.tokens(head);
@@ -119,26 +151,31 @@ async fn of_rule(
     }
     let mut accepted = None;
     for text in &texts {
-        accepted = Some(verified(connection, issuer, text).await?);
+        accepted = Some(verified_text(issuer, tokens, text).await?);
     }
     Ok(accepted)
 }
 
-async fn verified(
-    connection: &HttpConnection,
+async fn verified_text(
     IssuerRule { rule, keys }: &IssuerRule,
+    tokens: Option<&PodTokens>,
     text: &str,
 ) -> Result<Arc<VerifiedToken>, JwtError> {
-    let tokens = &connection.pod_proxy.authenticator.tokens;
     let check = |claims: &TokenClaims| claims.check(&rule.issuer, &rule.audiences, now());
     let digest = TokenDigest::of(text);
-    if let Some(known) = keys.now().and_then(|keys| tokens.verified_with(&digest, &keys)) {
+    let known = |tokens: &PodTokens| tokens.verified_with(&digest, &keys.as_ref()?.now()?);
+    if let Some(known) = tokens.and_then(known) {
         check(known.token_claims())?;
         return Ok(known);
     }
     let token = Token::parse(text)?;
     let claims = token.claims()?;
     check(&claims)?;
+    let keys = keys.as_ref().ok_or(JwtError::NoKeys)?;
+    let Some(tokens) = tokens else {
+        let set = keys.now().ok_or(JwtError::NoKeys)?;
+        return Ok(Arc::new(set.verify(token, claims)?));
+    };
     let mut set = keys.first(rule.timeout).await.ok_or(JwtError::NoKeys)?;
     if !set.has_key_for(&token) {
         // The issuer may have a new key.
