@@ -37,6 +37,8 @@ pub enum Reason {
     NoHealthyEndpoint,
     /// The destination is none of the mesh's, and MeshConfig allows no other (`REGISTRY_ONLY`).
     Blocked,
+    /// The policy of the destination refuses the pod, whatever it asks for.
+    AccessDenied,
     ConnectFailed,
     ConnectTimeout,
     /// No TLS with the destination, as its DestinationRule asks for it.
@@ -106,6 +108,8 @@ impl LocalReply {
                 reply(503, "no healthy upstream", "no_healthy_upstream", Some(Flag::NoHealthyUpstream))
             }
             Reason::Blocked => reply(502, "", "direct_response", None),
+            // As Envoy's RBAC at the destination answers.
+            Reason::AccessDenied => reply(403, "RBAC: access denied", "upstream_access_denied", None),
             Reason::ConnectFailed => {
                 let details = "upstream_reset_before_response_started{remote_connection_failure}";
                 reset(503, "remote connection failure", details, Flag::UpstreamConnectionFailure)
@@ -198,6 +202,7 @@ mod tests {
             (Reason::NoCluster { status: 500 }, 500, Some(Flag::NoCluster)),
             (Reason::NoHealthyEndpoint, 503, Some(Flag::NoHealthyUpstream)),
             (Reason::Blocked, 502, None),
+            (Reason::AccessDenied, 403, None),
             (Reason::ConnectFailed, 503, Some(Flag::UpstreamConnectionFailure)),
             (Reason::TlsFailed(TlsFailure::Certificate), 503, Some(Flag::UpstreamConnectionFailure)),
             (Reason::ConnectionTermination, 503, Some(Flag::UpstreamConnectionTermination)),

@@ -43,6 +43,14 @@ impl OutboundError {
         matches!(self, Self::Hbone(error) if matches!(error.kind(), HboneErrorKind::Refused { .. }))
     }
 
+    /// Whether the policy of the destination refuses the connection, whatever it carries. ztunnel and Weir say so with 401, Envoy's
+    /// RBAC with 403.
+    pub(super) fn is_denied_by_peer(&self) -> bool {
+        let denials = [StatusCode::UNAUTHORIZED, StatusCode::FORBIDDEN];
+        matches!(self, Self::Hbone(error)
+            if matches!(error.kind(), HboneErrorKind::Refused { status, .. } if denials.contains(status)))
+    }
+
     /// Whether another endpoint of the same service may do better. Only asked before a byte of the application was sent.
     pub(super) fn may_succeed_elsewhere(&self) -> bool {
         match self {
@@ -57,14 +65,11 @@ impl OutboundError {
         match self {
             Self::Unresolved(Unresolved::RegistryOnly) => ResponseFlag::Denied,
             Self::Unresolved(_) | Self::Connect(_) | Self::Lookup(..) => ResponseFlag::ConnectFailure,
+            Self::Hbone(_) if self.is_denied_by_peer() => ResponseFlag::Denied,
             Self::Hbone(error) => match error.kind() {
                 HboneErrorKind::Certificate(_) => ResponseFlag::IdentityError,
                 HboneErrorKind::Handshake { .. } => ResponseFlag::TlsFailure,
                 HboneErrorKind::Session { .. } => ResponseFlag::H2HandshakeFailure,
-                // ztunnel and we deny with 401, Envoy's RBAC with 403.
-                HboneErrorKind::Refused { status: StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN, .. } => {
-                    ResponseFlag::Denied
-                }
                 _ => ResponseFlag::ConnectFailure,
             },
             Self::OwnTls(_) => ResponseFlag::TlsFailure,

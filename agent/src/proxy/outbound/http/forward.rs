@@ -239,6 +239,8 @@ impl<D: Downstream> Forwarding<'_, '_, D> {
             Attempt::Responded(..) => Some(status(&self.response)),
             Attempt::Failed(Failure::Stale(_)) => None,
             Attempt::Failed(Failure::Open(error)) if error.is_before_endpoint() => None,
+            // It answers, and policy is no fault of its own.
+            Attempt::Failed(Failure::Open(error)) if error.is_denied_by_policy() => Some(EndpointResult::Status(403)),
             Attempt::Failed(Failure::Open(_)) => Some(EndpointResult::ConnectFailure),
             Attempt::Failed(Failure::PerTryTimeout) => Some(EndpointResult::Timeout),
             Attempt::Failed(Failure::Upstream { .. }) => Some(EndpointResult::Reset),
@@ -259,8 +261,9 @@ impl<D: Downstream> Forwarding<'_, '_, D> {
     }
 
     fn wants_retry(&mut self, failure: &Failure) -> bool {
-        // What is refused for a limit, or for what the request is, would only be refused again.
-        let is_refused = matches!(failure, Failure::Open(error) if error.is_before_endpoint());
+        // What is refused for a limit, by policy, or for what the request is, would only be refused again.
+        let is_final = |error: &OpenError| error.is_before_endpoint() || error.is_denied_by_policy();
+        let is_refused = matches!(failure, Failure::Open(error) if is_final(error));
         let outcome = failure.outcome();
         let is_wanted = !is_refused && self.may_retry().is_some_and(|retry| retry.wants_retry(outcome));
         is_wanted && self.take_retry_place()
@@ -299,8 +302,9 @@ impl<D: Downstream> Forwarding<'_, '_, D> {
             self.request.watcher.record.flag(HttpResponseFlag::UpstreamRetryLimitExceeded);
         }
         let reason = failure.reason();
-        if let Some(flag) = LocalReply::new(reason, retried).flag {
-            self.request.watcher.record.fail(flag, &failure.text());
+        match LocalReply::new(reason, retried).flag {
+            Some(flag) => self.request.watcher.record.fail(flag, &failure.text()),
+            None => self.request.watcher.record.note(&failure.text()),
         }
         self.request.reply(reason, retried).await
     }
@@ -376,6 +380,7 @@ impl Failure {
             Self::Open(OpenError::TooMany | OpenError::Overflow) => Reason::Overflow,
             Self::Open(OpenError::Unwritable(_)) => Reason::BadRequest,
             Self::Open(OpenError::Tls(error)) => Reason::TlsFailed(failure_of(error)),
+            Self::Open(error) if error.is_denied_by_policy() => Reason::AccessDenied,
             Self::Open(error) if error.is_timeout() => Reason::ConnectTimeout,
             Self::Open(_) => Reason::ConnectFailed,
             Self::Upstream { error: ExchangeError::Malformed(_), .. } => Reason::ProtocolError,

@@ -77,6 +77,11 @@ impl OpenError {
         matches!(self, Self::Unwritable(_) | Self::TooMany | Self::Overflow)
     }
 
+    /// Whether the policy of the endpoint refuses the pod, whatever it asks for.
+    pub(super) fn is_denied_by_policy(&self) -> bool {
+        matches!(self, Self::Connect(error) if error.is_denied_by_peer())
+    }
+
     /// Whether the endpoint did not answer in time.
     pub(super) fn is_timeout(&self) -> bool {
         matches!(self, Self::Connect(OutboundError::Connect(ConnectError::Timeout(..))))
