@@ -17,7 +17,7 @@ use crate::model::peer_authentication::Labels;
 use crate::model::workload::Workload;
 use crate::proxy::{ForeseenRequest, Proxy, as_destination};
 use crate::state::SharedMesh;
-use crate::why::{Asker, AtDestination, explain, find_pod};
+use crate::why::{Asker, AtDestination, as_written, explain, find_pod};
 
 /// Answers questions about requests of the node's pods.
 pub(super) fn explainer(proxy: Arc<Proxy>, enrollment: Arc<Enrollment>, mesh: SharedMesh) -> Explain {
@@ -101,11 +101,13 @@ fn decide(
     request: Option<&(&RequestHead, ForeseenRequest)>,
 ) -> Result<Permit, String> {
     let Some((head, foreseen)) = request else {
-        return mesh.authorize(destination, connection).outcome.map_err(|denied| denied.to_string());
+        let outcome = mesh.authorize(destination, connection).outcome;
+        return outcome.map_err(|denied| noted(mesh, &denied, denied.to_string()));
     };
-    let admitted = mesh.admit(destination, connection).outcome.map_err(|denied| denied.to_string())?;
+    let admitted = mesh.admit(destination, connection).outcome;
+    let admitted = admitted.map_err(|denied| noted(mesh, &denied, denied.to_string()))?;
     if let Some(denied) = mesh.authorizer_needed(destination, connection, &HttpRequest::of(head)) {
-        return Err(told(config, &denied));
+        return Err(noted(mesh, &denied.why, told(config, &denied)));
     }
     if foreseen.is_refused {
         return Err("its token does not count".to_owned());
@@ -114,7 +116,7 @@ fn decide(
         Admission::Bytes(permit) => Ok(permit),
         Admission::Requests => {
             let verdict = mesh.authorize_request(destination, connection, &foreseen.request());
-            verdict.outcome.map_err(|denied| told(config, &denied))
+            verdict.outcome.map_err(|denied| noted(mesh, &denied.why, told(config, &denied)))
         }
     }
 }
@@ -129,6 +131,11 @@ fn asks(config: &HttpConfig, policy: &Authorization) -> String {
         }
         Err(reason) => format!("policy {key} denies what it matches: {reason}"),
     }
+}
+
+/// A refusal, with what may surprise somebody who has read the status of its policy.
+fn noted(mesh: &Mesh, denied: &Denied, told: String) -> String {
+    told + denied.policy().map_or("", |policy| as_written(mesh, policy))
 }
 
 /// Why policy denies a request. Nobody is asked here: an external authorizer may yet allow it.

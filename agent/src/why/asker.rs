@@ -51,6 +51,16 @@ pub struct Asker<'a> {
     pub request: Option<&'a RequestHead>,
 }
 
+/// What is added where a policy decides whose status, as istiod writes it, is about an L4 form that is not in force here.
+#[must_use]
+pub fn as_written(mesh: &Mesh, policy: &str) -> &'static str {
+    if mesh.is_enforced_as_written(policy) {
+        "; it is enforced as it is written, whatever its status says of ztunnel and waypoints"
+    } else {
+        ""
+    }
+}
+
 impl Asker<'_> {
     /// What routes and policies of destinations depend on of the pod.
     pub(super) fn view(&self) -> SourceView<'_> {

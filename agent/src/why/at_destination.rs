@@ -3,7 +3,7 @@
 
 use std::net::SocketAddr;
 
-use super::asker::{Asker, AtDestination};
+use super::asker::{Asker, AtDestination, as_written};
 use super::explanation::EndpointLine;
 use crate::model::authentication::{AuthenticationObject, JwtRule, SelectedPod};
 use crate::model::authorization::AccessRequest;
@@ -34,7 +34,7 @@ pub(super) fn tell(asker: &Asker<'_>, upstream: &Upstream, address: Option<Socke
         None => format!("decided on node {}", workload.node),
         Some(Err(denied)) => format!("refused: {denied}"),
         Some(Ok(permit)) => match permit.policy() {
-            Some(policy) => format!("allowed by policy {policy}"),
+            Some(policy) => format!("allowed by policy {policy}{}", as_written(asker.mesh, policy)),
             None => "allowed: no ALLOW policy is in force".to_owned(),
         },
     };

@@ -16,7 +16,7 @@ mod secrets;
 #[cfg(test)]
 mod tests;
 
-pub use self::asker::{Asker, AtDestination};
+pub use self::asker::{Asker, AtDestination, as_written};
 pub use self::explain::explain;
 pub use self::explanation::Explanation;
 pub use self::question::{Question, QuestionError, find_pod};

@@ -20,6 +20,21 @@ pub enum Denied {
     NotAllowedByProvider { policy: Arc<str>, provider: Arc<str> },
 }
 
+impl Denied {
+    /// The key of the policy that refuses.
+    #[must_use]
+    pub fn policy(&self) -> Option<&str> {
+        match self {
+            Self::NoAllowMatched => None,
+            Self::ByPolicy(policy)
+            | Self::InvalidPolicy { policy, .. }
+            | Self::UnknownPolicy(policy)
+            | Self::UnknownSelector(policy)
+            | Self::NotAllowedByProvider { policy, .. } => Some(policy),
+        }
+    }
+}
+
 /// Why policy refused a request, with the rule that did.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RequestDenied {

@@ -30,6 +30,10 @@ impl PolicyObjects {
         self.policies.values()
     }
 
+    pub(super) fn has_own_form(&self, key: &str) -> bool {
+        self.policies.get(key).is_some_and(|object| object.own_form.is_some())
+    }
+
     pub(super) fn insert_policy(&mut self, object: PolicyObject) {
         self.policies.insert(object.key.clone(), Arc::new(object));
     }

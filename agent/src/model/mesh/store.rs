@@ -301,4 +301,9 @@ impl Mesh {
     pub fn policy_objects(&self) -> impl Iterator<Item = &Arc<PolicyObject>> {
         self.policy_objects.iter()
     }
+
+    /// Whether a policy is enforced as its author wrote it, in place of the control plane's own form of it.
+    pub fn is_enforced_as_written(&self, key: &str) -> bool {
+        self.policy_objects.has_own_form(key)
+    }
 }

@@ -58,8 +58,10 @@ fn an_own_form_counts_in_place_of_what_the_control_plane_sent_as_long_as_there_i
         assert_eq!(outcome(&mesh, ""), denied(), "{order:?}");
         mesh.apply(MeshUpdate::RemoveAuthorization("bookinfo/p".into()));
         assert_eq!(outcome(&mesh, ""), denied(), "the author still says so");
+        assert!(mesh.is_enforced_as_written("bookinfo/p") && !mesh.is_enforced_as_written("bookinfo/q"));
         mesh.apply(object("p", "", None));
         assert_eq!(outcome(&mesh, ""), Ok(()), "it has been written anew, without HTTP");
+        assert!(!mesh.is_enforced_as_written("bookinfo/p"));
     }
     let mut mesh = mesh([sent(), form()]);
     mesh.apply(MeshUpdate::RemovePolicyObject("bookinfo/p".into()));
