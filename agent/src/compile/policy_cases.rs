@@ -1,14 +1,18 @@
-//! What AuthorizationPolicies mean to Istio, where one may guess otherwise: from YAML to what requests and connections meet.
+//! What AuthorizationPolicies and RequestAuthentications mean to Istio, where one may guess otherwise: from YAML to what requests and
+//! connections meet.
 
 use std::path::Path;
 
-use super::policy;
+use super::{HttpSettings, HttpStore, policy};
+use crate::jwt::{JwtError, Token, base64url};
+use crate::model::authentication::SelectedPod;
 use crate::model::authorization::{AccessRequest, Destination, HttpRequest};
 use crate::model::http::head::RequestHead;
 use crate::model::identity::TrustDomain;
 use crate::model::mesh::{Mesh, MeshSettings, MeshUpdate};
+use crate::model::peer_authentication::Labels;
 use crate::model::workload::Workload;
-use crate::objects::Loaded;
+use crate::objects::{Loaded, MeshConfig, protobuf};
 
 /// A mesh of trust domain `td1`, of which `td2` is an alias, with one policy of the namespace `shop`.
 fn mesh(spec: &str) -> Mesh {
@@ -103,4 +107,41 @@ fn connections_that_carry_no_requests() {
 
 fn on_port(port: u16) -> String {
     format!("rules: [{{to: [{{operation: {{methods: [GET], ports: [\"{port}\"]}}}}]}}]")
+}
+
+#[test]
+fn tokens_that_claim_something_else_and_requests_without_one() {
+    let text = "apiVersion: security.istio.io/v1\nkind: RequestAuthentication\nmetadata: {namespace: shop, name: p}\n\
+                spec: {jwtRules: [{issuer: listed, audiences: [shop], jwksUri: \"https://keys.example/\"}]}\n";
+    let mut loaded = Loaded::default();
+    loaded.read_text(Path::new("tokens.yaml"), text);
+    assert_eq!(loaded.problems, []);
+    let mut store = HttpStore::new(HttpSettings::new("cluster.local", &MeshConfig::default()));
+    for (kind, object) in loaded.objects.http_objects() {
+        let received = protobuf::http_object(kind, &protobuf::http_envelope(kind, object)).expect("it is valid");
+        store.put(kind, "shop/p".into(), received);
+    }
+    let (config, labels) = (store.take_changed().expect("a new one"), Labels::new());
+    let pod = SelectedPod { namespace: "shop", labels: &labels, workload: None };
+    let rules = config.authentication().of_pod(pod).expect("the object is about the pod").rules;
+    let refused = |request: &RequestHead| {
+        let [rule] = &rules[..] else { panic!("one rule: {rules:?}") };
+        let check = |text: &String| Token::parse(text)?.claims()?.check(&rule.issuer, &rule.audiences, 0);
+        let outcome = rule.places.tokens(request).iter().try_for_each(check);
+        outcome.err().map(|error: JwtError| (error.status(), error.to_string()))
+    };
+    assert_eq!(refused(&RequestHead::default()), None, "a request without a token");
+    for (claims, expected) in [
+        (r#"{"iss": "listed", "aud": ["other", "shop"]}"#, None),
+        (r#"{"iss": "unlisted", "aud": "shop"}"#, Some((401, "Jwt issuer is not configured"))),
+        (r#"{"aud": "shop"}"#, Some((401, "Jwt issuer is not configured"))),
+        (r#"{"iss": "listed", "aud": "other"}"#, Some((403, "Audiences in Jwt are not allowed"))),
+        (r#"{"iss": "listed"}"#, Some((403, "Audiences in Jwt are not allowed"))),
+    ] {
+        let token = format!("{}.{}.AA", base64url(br#"{"alg": "RS256"}"#), base64url(claims.as_bytes()));
+        let bearer = [("authorization", format!("Bearer {token}"))];
+        let fields = bearer.iter().map(|(name, value)| (*name, &**value)).collect();
+        let request = RequestHead { fields, ..RequestHead::default() };
+        assert_eq!(refused(&request), expected.map(|(status, text)| (status, text.to_owned())), "{claims}");
+    }
 }

@@ -11,6 +11,8 @@ use crate::model::http::outlier::{EndpointResult, OutlierState, Population};
 use crate::model::http::policies::{Abort, RetryOn};
 use crate::model::http::retry::Outcome;
 use crate::model::http::route::{Action, Forward, Rule};
+use crate::model::telemetry::objects::Metric;
+use crate::model::telemetry::setting::MetricsSetting;
 
 /// A VirtualService of a name (`namespace/name`) with this spec.
 fn vs(name: &str, spec: &str) -> String {
@@ -354,4 +356,20 @@ fn a_tenth_of_three_endpoints_is_none() {
     };
     assert_eq!(ejected(""), None, "the default share ejects nobody of three");
     assert_eq!(ejected("maxEjectionPercent: 100"), Some(5), "after five errors in a row");
+}
+
+#[test]
+fn what_a_namespace_counts_again_that_the_mesh_does_not_count() {
+    let metrics = |name, overrides| object("Telemetry", name, &format!("metrics: [{{overrides: [{overrides}]}}]"));
+    let objects = metrics("istio-system/off", "{match: {metric: ALL_METRICS}, disabled: true}")
+        + &metrics("shop/on", "{match: {metric: REQUEST_COUNT, mode: SERVER}, disabled: false}");
+    let setting = config(&objects).telemetry().setting("shop", Client::of("shop").view().labels);
+    let counts = |metrics: &Option<_>, metric| match metrics {
+        Some(setting) => !MetricsSetting::of(setting, metric).is_disabled,
+        None => true,
+    };
+    for metric in Metric::ALL {
+        assert!(counts(&setting.server.metrics, metric), "at the server {metric:?} is back with the one that is named");
+        assert!(!counts(&setting.client.metrics, metric), "at the client there is no {metric:?}");
+    }
 }

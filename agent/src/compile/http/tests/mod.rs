@@ -20,6 +20,7 @@ use crate::objects::{Labels, Loaded, MeshConfig, protobuf};
 fn object(kind: &str, metadata: &str, spec: &str) -> String {
     let group = match kind {
         "HTTPRoute" | "GRPCRoute" => "gateway.networking.k8s.io/v1",
+        "Telemetry" => "telemetry.istio.io/v1",
         _ => "networking.istio.io/v1",
     };
     let (namespace, name) = metadata.split_once('/').expect("namespace/name");
