@@ -6,8 +6,11 @@
 
 use std::io::{self, IoSliceMut};
 use std::net::SocketAddr;
+use std::os::fd::AsRawFd as _;
 use std::time::Duration;
 
+use nix::errno::Errno;
+use nix::sys::socket::{MsgFlags, recv};
 use nix::sys::uio::readv;
 use socket2::{SockRef, Socket, TcpKeepalive};
 use tokio::io::Interest;
@@ -122,6 +125,11 @@ pub(crate) fn reset_on_close(socket: &SockRef<'_>) -> io::Result<()> {
 pub(crate) fn end_in_order(stream: &TcpStream) {
     // Fails only for what is no socket.
     let _ = SockRef::from(stream).set_linger(None);
+}
+
+/// Whether the other end has sent nothing that was not read, its end neither. The kernel is asked: the runtime may not have looked yet.
+pub(crate) fn is_silent(tcp: &TcpStream) -> bool {
+    recv(tcp.as_raw_fd(), &mut [0], MsgFlags::MSG_PEEK | MsgFlags::MSG_DONTWAIT) == Err(Errno::EAGAIN)
 }
 
 /// Reads into several places in turn. A short read means that the socket is empty; the runtime learns this, which saves

@@ -54,6 +54,11 @@ impl HboneStream {
         self.transport.session().carries_requests(self.id);
     }
 
+    /// Whether nothing has come for the connection that its task has not read: something for this stream may be among it.
+    pub(crate) fn is_silent(&self) -> bool {
+        self.transport.is_silent()
+    }
+
     /// Ready once the stream is broken: reset by the peer, or with its connection.
     pub(super) fn poll_broken(&self, cx: &mut Context<'_>) -> Poll<()> {
         let mut session = self.transport.session();

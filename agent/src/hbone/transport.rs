@@ -51,6 +51,11 @@ impl Transport {
         self.session.lock()
     }
 
+    /// Whether the network has brought nothing that was not read.
+    pub(super) fn is_silent(&self) -> bool {
+        net::is_silent(&self.tcp)
+    }
+
     /// Drives the session until the peer has said what it allows.
     ///
     /// # Errors

@@ -20,6 +20,9 @@ const MAX_IDLE: usize = 512;
 const LONGEST_LEARNED: Duration = Duration::from_secs(4);
 /// How long it is remembered when a peer closes its idle connections, after it was last seen.
 const LEARNED_FOR: Duration = Duration::from_secs(600);
+/// A connection that looks open may have been closed by its peer so long before: the close is on its way here, or a machine that has
+/// much to do has not come to see it.
+const UNSEEN_CLOSE: Duration = Duration::from_millis(100);
 
 /// The connections of one origin on one worker, by what they lead to.
 #[derive(Debug)]
@@ -100,6 +103,11 @@ impl<K: Hash + Eq + Clone, IO: AsyncRead + AsyncWrite + Unpin> UpstreamPool<K, I
         let mut peers = self.0.lock();
         let Peers { idle_count, idle, closing, .. } = &mut *peers;
         let idle = idle.get_mut(key)?;
+        if reuse.avoids_closing
+            && let Some(closing) = closing.get_mut(key)
+        {
+            *idle_count -= learn_from_oldest(idle, closing);
+        }
         while let Some(last) = idle.last_mut() {
             let idle_for = last.since.elapsed();
             if !is_usable(&mut last.connection) {
@@ -229,13 +237,34 @@ impl Reuse {
 }
 
 impl Closing {
-    /// What is known once a connection is seen to be open that has been idle for so long: it is not closed sooner.
+    /// What is known once a connection is seen to be open that has been idle for so long: its peer keeps it at least up to
+    /// the time at which a close would have been seen by now.
     fn beyond(&mut self, idle_for: Duration) -> Duration {
-        if idle_for > self.after {
-            *self = Self { after: idle_for, seen: Instant::now() };
+        let certain = idle_for.saturating_sub(UNSEEN_CLOSE);
+        if certain > self.after {
+            *self = Self { after: certain, seen: Instant::now() };
         }
         self.after
     }
+}
+
+/// Looks at the connection that has been idle for longest: it says most of how long the peer keeps one. Without that, one close right
+/// behind a response, of a server that was restarted for one, would have each request open a connection of its own from then on. Returns
+/// how many were closed, and are gone.
+fn learn_from_oldest<IO>(idle: &mut Vec<Idle<IO>>, closing: &mut Closing) -> usize
+where
+    IO: AsyncRead + AsyncWrite + Unpin,
+{
+    let mut closed = 0;
+    while let Some(oldest) = idle.first_mut() {
+        if is_usable(&mut oldest.connection) {
+            closing.beyond(oldest.since.elapsed());
+            break;
+        }
+        idle.remove(0).connection.end();
+        closed += 1;
+    }
+    closed
 }
 
 /// Remembers that a peer has closed a connection that was idle for so long.
@@ -316,6 +345,25 @@ mod tests {
         let mut known = seen(0.1);
         assert!(!CAREFUL.admits(Some(&mut known), Duration::from_secs(1)));
         assert!(CAREFUL.admits(Some(&mut known), Duration::from_millis(400)), "it was open after a second");
+        let mut known = seen(0.003);
+        assert!(!CAREFUL.admits(Some(&mut known), Duration::from_millis(90)), "whether it is open, nobody knows yet");
+        assert!(!CAREFUL.admits(Some(&mut known), Duration::from_millis(2)), "it was seen to be closed after 3 ms");
+    }
+
+    #[test]
+    fn how_long_a_peer_keeps_connections_is_seen_at_the_oldest() {
+        for (name, is_closed, expected, left) in [("open", false, true, 1), ("closed", true, false, 1)] {
+            let (pool, far) = with_idle(LONG);
+            let (near, _other_far) = duplex(64);
+            pool.put_idle(&1, Box::new(h1::ClientConnection::new(near)), LONG);
+            pool.0.lock().idle.get_mut(&1).expect("both are kept")[0].since -= Duration::from_secs(10);
+            let far = (!is_closed).then_some(far);
+            // A connection was closed right behind its response.
+            pool.closed_after(&1, Duration::ZERO);
+            assert_eq!(pool.take_idle(&1, CAREFUL).is_some(), expected, "{name}");
+            assert_eq!(pool.0.lock().idle_count, left, "{name}");
+            drop(far);
+        }
     }
 
     #[test]

@@ -25,8 +25,8 @@ pub(super) type Exchange = http::Exchange<TcpStream>;
 /// A request that was begun.
 pub(super) struct Begun {
     pub(super) exchange: Exchange,
-    /// Whether the connection carried other requests before.
-    pub(super) is_reused: bool,
+    /// Where the connection carried other requests before, how long it has been without since.
+    pub(super) idle_for: Option<Duration>,
 }
 
 /// Why a request was not begun.
@@ -79,9 +79,13 @@ impl Sending<'_> {
         let longest = if may_be_lost { Duration::MAX } else { FRESH_ENOUGH };
         let reuse = Reuse { longest, avoids_closing: !may_be_lost };
         let applications = &self.connection.applications;
-        let idle = self.may_reuse.then(|| applications.take_idle(&(), reuse)).flatten();
-        let is_reused = idle.is_some();
-        if !is_reused && self.head.version != HttpVersion::Http2 {
+        let mut idle = self.may_reuse.then(|| applications.take_idle(&(), reuse)).flatten();
+        if let Some(mut closed) = idle.take_if(|idle| !may_be_lost && !net::is_silent(idle.connection.io())) {
+            applications.closed_after(&(), closed.idle_for);
+            closed.connection.end();
+        }
+        let idle_for = idle.as_ref().map(|idle| idle.idle_for);
+        if idle_for.is_none() && self.head.version != HttpVersion::Http2 {
             // A client of HTTP/1 has one request at a time: what it does not use now it never uses again.
             applications.clear();
         }
@@ -90,7 +94,7 @@ impl Sending<'_> {
             None => Box::new(h1::ClientConnection::new(Box::pin(self.connect()).await?)),
         };
         connection.send_request(self.head, self.length).map_err(OpenError::Unwritable)?;
-        Ok(Begun { exchange: Exchange::Http1(connection), is_reused })
+        Ok(Begun { exchange: Exchange::Http1(connection), idle_for })
     }
 
     async fn begin_http2(&self) -> Result<Begun, OpenError> {
@@ -115,7 +119,7 @@ impl Sending<'_> {
         });
         let stream = opened.open(self.head, self.length).map_err(|_| OpenError::Session(ExchangeError::Refused))?;
         applications.put_shared(&(), Arc::new(opened), Duration::MAX);
-        Ok(Begun { exchange: Exchange::Http2(stream), is_reused: false })
+        Ok(Begun { exchange: Exchange::Http2(stream), idle_for: None })
     }
 
     /// Begins the request on a connection of HTTP/2 that is there already.
@@ -123,8 +127,9 @@ impl Sending<'_> {
         // A stream that crosses the end of its connection was not looked at, and is sent again.
         let reuse = Reuse { longest: Duration::MAX, avoids_closing: false };
         let shared = self.connection.applications.shared(&(), reuse, |_| true)?;
+        let idle_for = shared.idle_for().unwrap_or_default();
         let stream = shared.open(self.head, self.length).ok()?;
-        Some(Begun { exchange: Exchange::Http2(stream), is_reused: true })
+        Some(Begun { exchange: Exchange::Http2(stream), idle_for: Some(idle_for) })
     }
 
     async fn connect(&self) -> Result<TcpStream, ConnectError> {
@@ -134,6 +139,14 @@ impl Sending<'_> {
         // Messages of HTTP say by themselves where they end.
         net::end_in_order(&tcp);
         Ok(tcp)
+    }
+}
+
+/// Notes that a request has met the end of a connection that was idle for so long: further ones that must not be lost take no
+/// connection that was idle for as long.
+pub(super) fn note_lost(connection: &HttpConnection, error: &ExchangeError, idle_for: Duration) {
+    if matches!(error, ExchangeError::NoResponse) {
+        connection.applications.closed_after(&(), idle_for);
     }
 }
 

@@ -49,17 +49,23 @@ impl<D: Downstream> Forwarding<'_, '_, D> {
         loop {
             let Self { connection, head, length, .. } = self;
             let sending = Sending { connection, permit, head, length, may_reuse };
-            let Begun { mut exchange, is_reused } = match sending.begin().await {
+            let Begun { mut exchange, idle_for } = match sending.begin().await {
                 Ok(begun) => begun,
                 Err(error) => return self.fail(error.reason(), &error).await,
             };
             match self.until_response(&mut exchange, &mut body, &mut response).await {
                 Ok(length) => return self.respond(exchange, body, response, length).await,
-                Err(Broken::Upstream(error)) if is_reused && may_send_again(head, &body, &error) => {
-                    may_reuse = false;
-                    body.restart();
+                Err(Broken::Upstream(error)) => {
+                    if let Some(idle_for) = idle_for {
+                        application::note_lost(connection, &error, idle_for);
+                        if may_send_again(head, &body, &error) {
+                            may_reuse = false;
+                            body.restart();
+                            continue;
+                        }
+                    }
+                    return self.fail(reason_of(&error), &error).await;
                 }
-                Err(Broken::Upstream(error)) => return self.fail(reason_of(&error), &error).await,
                 Err(broken) => return Err(self.broke(broken)),
             }
         }

@@ -2,15 +2,12 @@
 
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::io::{self, IoSlice};
-use std::os::fd::AsRawFd as _;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
-use nix::errno::Errno;
-use nix::sys::socket::{MsgFlags, recv};
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::runtime::Handle;
@@ -126,16 +123,13 @@ impl UpstreamIo {
         self.peer.as_ref()
     }
 
-    /// Whether the other end has sent nothing since a response was complete, its end neither. The kernel is asked: the runtime may
-    /// not have looked yet. What a stream of HBONE has received is known without.
+    /// Whether nothing has come from the other end that was not read, its end neither. A stream of HBONE shares its connection
+    /// with others: what has come may be for them.
     pub(super) fn is_silent(&self) -> bool {
         match &self.carrier {
-            Carrier::Tcp(tcp) => {
-                let seen = recv(tcp.as_raw_fd(), &mut [0], MsgFlags::MSG_PEEK | MsgFlags::MSG_DONTWAIT);
-                seen == Err(Errno::EAGAIN)
-            }
+            Carrier::Tcp(tcp) => net::is_silent(tcp),
             Carrier::Tls(stream) => stream.get_ref().0.is_silent(),
-            Carrier::Hbone(_) => true,
+            Carrier::Hbone(stream) => stream.is_silent(),
             Carrier::Gone => false,
         }
     }

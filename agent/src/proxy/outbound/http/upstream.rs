@@ -3,6 +3,7 @@
 
 use std::future::poll_fn;
 use std::sync::Arc;
+use std::task::Poll;
 use std::time::Duration;
 
 use futures_util::future::OptionFuture;
@@ -126,7 +127,7 @@ impl Sending<'_> {
     }
 
     async fn begin_http1(&self) -> Result<Begun, OpenError> {
-        let (mut connection, idle_for) = match self.take_idle() {
+        let (mut connection, idle_for) = match self.take_idle().await {
             Some(TakenIdle { connection, idle_for }) => (connection, Some(idle_for)),
             None => (Box::new(h1::ClientConnection::new(Box::pin(self.connect()).await?)), None),
         };
@@ -136,7 +137,7 @@ impl Sending<'_> {
     }
 
     /// A connection of HTTP/1 that was kept, where the request may take one.
-    fn take_idle(&self) -> Option<TakenIdle<UpstreamIo>> {
+    async fn take_idle(&self) -> Option<TakenIdle<UpstreamIo>> {
         let may_be_lost = self.head.is_idempotent();
         let idle_timeout = self.pool.idle_timeout.unwrap_or(Duration::MAX);
         let longest = if may_be_lost { idle_timeout } else { FRESH_ENOUGH.min(idle_timeout) };
@@ -145,10 +146,14 @@ impl Sending<'_> {
             && let Some(mut taken) = self.http_pool().take_idle(self.pool_key, reuse)
         {
             let io = taken.connection.io();
-            if self.pool.admits_another_on(io.requests(), io.age()) && (may_be_lost || io.is_silent()) {
+            if !self.pool.admits_another_on(io.requests(), io.age()) {
+                taken.connection.end();
+            } else if may_be_lost || is_open(&mut taken.connection).await {
                 return Some(taken);
+            } else {
+                self.http_pool().closed_after(self.pool_key, taken.idle_for);
+                taken.connection.end();
             }
-            taken.connection.end();
         }
         None
     }
@@ -249,6 +254,16 @@ impl Sending<'_> {
         let opened = tokio::time::timeout(within, opening).await;
         opened.unwrap_or_else(|_| Err(ConnectError::Timeout(address, within).into()))
     }
+}
+
+/// Whether the server has not closed a connection that is idle, as far as that has come to this machine.
+async fn is_open(connection: &mut h1::ClientConnection<UpstreamIo>) -> bool {
+    if connection.io().is_silent() {
+        return true;
+    }
+    // Before it comes back here, the runtime looks at the sockets and wakes the tasks that read them.
+    tokio::task::yield_now().await;
+    poll_fn(|cx| Poll::Ready(connection.poll_idle(cx).is_pending())).await
 }
 
 impl Exchange {
