@@ -19,9 +19,13 @@ use crate::serve::send;
 /// How long a probe waits for bytes or the end.
 const PATIENCE: Duration = Duration::from_secs(5);
 
-/// Connects, sends, and tells what came: `connect` (ok or the error), `received`, and `end` (eof, the error, or timeout
+/// Connects, says nothing for so many milliseconds, sends, and tells what came: `connect` (ok or the error), `received`, and `end` (eof, the error, or timeout
 /// if the connection stayed open after its bytes).
-pub(crate) async fn probe(address: SocketAddr, text: &str, source: Option<SocketAddr>) -> Result<()> {
+pub(crate) async fn probe(
+    address: SocketAddr,
+    (silent_ms, text): (u64, &str),
+    source: Option<SocketAddr>,
+) -> Result<()> {
     let start = Instant::now();
     let socket = if address.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
     if let Some(source) = source {
@@ -33,6 +37,9 @@ pub(crate) async fn probe(address: SocketAddr, text: &str, source: Option<Socket
         Err(_) => return print(&json!({ "connect": "timeout", "ms": milliseconds(start) })),
     };
     let names = (stream.local_addr()?, stream.peer_addr());
+    if silent_ms > 0 {
+        tokio::time::sleep(Duration::from_millis(silent_ms)).await;
+    }
     let (received, end) = exchange(&mut stream, text).await;
     print(&json!({
         "connect": "ok",

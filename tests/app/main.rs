@@ -53,6 +53,9 @@ enum Act {
         address: SocketAddr,
         #[arg(long, default_value = "")]
         send: String,
+        /// Say nothing for so long before that.
+        #[arg(long, default_value_t = 0)]
+        silent_ms: u64,
         /// Bind to this source address first.
         #[arg(long)]
         source: Option<SocketAddr>,
@@ -136,7 +139,7 @@ fn main() -> Result<()> {
     runtime.block_on(async {
         match act {
             Act::Serve { services, bind, pod } => serve::run(bind, services, pod).await,
-            Act::Probe { address, send, source } => client::probe(address, &send, source).await,
+            Act::Probe { address, send, silent_ms, source } => client::probe(address, (silent_ms, &send), source).await,
             Act::Abort { address, send } => client::abort(address, &send).await,
             Act::Hold { address, count } => client::hold(address, count).await,
             Act::Upload { address, bytes } => client::upload(address, bytes).await,

@@ -198,18 +198,27 @@ fn http_is_off(mesh: &mut Mesh) -> Result<()> {
     let web = format!(
         "apiVersion: networking.istio.io/v1\nkind: ServiceEntry\nmetadata: {{name: web, namespace: {NAMESPACE}}}\nspec:\n  hosts: \
          [web.example]\n  addresses: [{WEB}]\n  resolution: STATIC\n  endpoints: [{{address: 192.0.2.1}}]\n  ports: [{{number: 80, \
-         name: http, protocol: HTTP}}]\n"
+         name: http, protocol: HTTP}}, {{number: 81, name: other}}]\n"
     );
     let _web = cluster.mesh.control_plane.objects.put_for_now("web", &web)?;
-    let is_served = |name: &str, how: &str| {
+    let is_served_at = |port: u16, name: &str, how: &str| {
         wait::until(&format!("{name} is served as {how}"), SOON, || {
-            let (pod, url) = (format!("{NAMESPACE}/{name}"), format!("http://{WEB}/"));
+            let (pod, url) = (format!("{NAMESPACE}/{name}"), format!("http://{WEB}:{port}/"));
             let told = cluster.mesh.agents[N1].weir(&["why", &pod, &url])?;
             ensure!(told.stdout.contains(&format!("served as    {how}")), "{}", told.summary());
             Ok(())
         })
     };
+    let is_served = |name: &str, how: &str| is_served_at(80, name, how);
     is_served("silent", "HTTP: the port declares HTTP")?;
+    is_served_at(81, "silent", "TCP: the port declares no protocol")?;
+    cluster.kubernetes.namespace(NAMESPACE, &[LABEL, ("weir.dev/http", "detect")])?;
+    is_served_at(
+        81,
+        "silent",
+        "HTTP: the port declares nothing, and weir.dev/http of the pod or its namespace is detect",
+    )?;
+    is_served_at(81, "says-on", "TCP: the port declares no protocol")?;
     cluster.kubernetes.namespace(NAMESPACE, &[LABEL, ("weir.dev/http", "off")])?;
     is_served("silent", "TCP: weir.dev/http of the pod or its namespace is off")?;
     is_served("says-on", "HTTP: the port declares HTTP")?;

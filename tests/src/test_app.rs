@@ -170,6 +170,16 @@ pub fn probe(place: &Place, address: IpAddr, port: u16, send: &str) -> Result<Se
     client(place, Duration::from_secs(30), &["probe", &address, "--send", send])
 }
 
+/// As [`probe`], by a client that says nothing for a while before it sends.
+///
+/// # Errors
+/// If the probe cannot be run.
+pub fn probe_late(place: &Place, address: IpAddr, port: u16, silent: Duration, send: &str) -> Result<Seen> {
+    let address = SocketAddr::new(address, port).to_string();
+    let silent = silent.as_millis().to_string();
+    client(place, Duration::from_secs(30), &["probe", &address, "--silent-ms", &silent, "--send", send])
+}
+
 /// Checks that an echo on an address returns what is sent.
 ///
 /// # Errors

@@ -11,7 +11,7 @@ use crate::model::authorization::{
 };
 use crate::model::http::config::HttpConfig;
 use crate::model::http::head::RequestHead;
-use crate::model::http::served::is_declared_as_bytes;
+use crate::model::http::served::{Carries, carries};
 use crate::model::mesh::Mesh;
 use crate::model::peer_authentication::Labels;
 use crate::model::workload::Workload;
@@ -75,7 +75,7 @@ impl Place<'_> {
         request: Option<&RequestHead>,
     ) -> AtDestination {
         let Self { proxy, mesh, config, .. } = self;
-        let request = request.filter(|_| !is_declared_as_bytes(mesh, workload, connection.destination.port()));
+        let request = request.filter(|_| carries(mesh, workload, connection.destination.port()) != Carries::Bytes);
         let labels = self.labels_of(workload).unwrap_or_default();
         let selected = SelectedPod { namespace: &workload.namespace, labels: &labels, workload: Some(workload) };
         let foreseen = request.map(|head| (head, proxy.foresee(config.authentication(), selected, head)));

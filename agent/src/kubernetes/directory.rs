@@ -14,7 +14,7 @@ use super::membership::{Candidate, DataplaneMode, MembershipRules};
 use super::status::{WatchReport, WatchStatus};
 use super::watch::{Change, Selection, list_and_watch};
 use super::wire::{Namespace, Pod, PodFacts};
-use crate::model::http::served::HTTP_LABEL;
+use crate::model::http::served::{HTTP_LABEL, HttpWish};
 use crate::state::Joining;
 use crate::telemetry::metrics::Metrics;
 
@@ -84,14 +84,14 @@ struct State {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct NamespaceFacts {
     mode: Option<DataplaneMode>,
-    is_http_off: bool,
+    http: HttpWish,
     is_deleted: bool,
 }
 
 impl NamespaceFacts {
     fn of(found: &Namespace) -> Self {
-        let Namespace { mode, is_http_off, is_deleted, .. } = *found;
-        Self { mode, is_http_off, is_deleted }
+        let Namespace { mode, http, is_deleted, .. } = *found;
+        Self { mode, http, is_deleted }
     }
 }
 
@@ -285,8 +285,9 @@ impl Shared {
             is_finished: facts.is_finished,
         };
         let mut labels = facts.labels.clone();
-        if namespace.is_some_and(|namespace| namespace.is_http_off) {
-            labels.entry(HTTP_LABEL.to_owned()).or_insert_with(|| "off".to_owned());
+        let http = namespace.map_or(HttpWish::On, |namespace| namespace.http);
+        if http != HttpWish::On {
+            labels.entry(HTTP_LABEL.to_owned()).or_insert_with(|| http.value().to_owned());
         }
         DescribedPod {
             uid: facts.uid.clone(),

@@ -12,7 +12,7 @@ use serde::Deserialize;
 
 use super::membership::{DATAPLANE_MODE, DataplaneMode};
 use super::probe_ports::{self, Container};
-use crate::model::http::served::HTTP_LABEL;
+use crate::model::http::served::{HTTP_LABEL, HttpWish};
 use crate::model::naming::{self, Controller};
 
 /// The annotation of a pod whose traffic is captured: the control plane then announces to all peers that it accepts HBONE.
@@ -199,8 +199,8 @@ pub(super) struct Namespace {
     meta: ObjectMeta,
     pub(super) name: String,
     pub(super) mode: Option<DataplaneMode>,
-    /// Connections of its pods are not looked into for HTTP, unless a pod says otherwise.
-    pub(super) is_http_off: bool,
+    /// Which connections of its pods are looked into for HTTP, unless a pod says otherwise.
+    pub(super) http: HttpWish,
     pub(super) is_deleted: bool,
 }
 
@@ -222,7 +222,7 @@ impl From<MetadataText> for Namespace {
         Self {
             meta: text.metadata.for_kube(),
             mode: text.metadata.mode(),
-            is_http_off: text.metadata.http().is_some_and(|value| value == "off"),
+            http: text.metadata.http().map_or(HttpWish::On, |value| HttpWish::said(value)),
             is_deleted: text.metadata.deletion_timestamp.is_some(),
             name: text.metadata.name,
         }

@@ -5,10 +5,11 @@ use std::net::{Ipv4Addr, SocketAddr, SocketAddrV6};
 use std::os::fd::AsFd;
 use std::time::Duration;
 
+use bytes::BytesMut;
 use nix::sys::socket::setsockopt;
 use nix::sys::socket::sockopt::IpBindAddressNoPort;
 use socket2::Socket;
-use tokio::io::AsyncWriteExt as _;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
 use super::node::Proxy;
@@ -108,6 +109,19 @@ impl ApplicationStream {
     /// When the application takes no more.
     pub(super) async fn write_all(&mut self, bytes: &[u8]) -> io::Result<()> {
         self.0.write_all(bytes).await
+    }
+
+    /// Reads what the application sends first; nothing at its end.
+    ///
+    /// # Errors
+    /// When the application has reset the connection.
+    pub(super) async fn read_first(&mut self, bytes: &mut BytesMut) -> io::Result<usize> {
+        self.0.read_buf(bytes).await
+    }
+
+    /// Closes a connection on which nothing was said, in order.
+    pub(super) fn end_unused(self) {
+        net::end_in_order(&self.0);
     }
 
     pub(super) fn into_tcp(self) -> TcpStream {

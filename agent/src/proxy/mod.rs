@@ -15,8 +15,10 @@ mod http {
     //! What both ends of a request have in common.
 
     mod answer;
+    mod first_bytes;
 
     pub(super) use self::answer::{Answer, flag_of, refuse};
+    pub(super) use self::first_bytes::FirstBytes;
 }
 
 mod inbound {
@@ -45,6 +47,7 @@ mod inbound {
         mod forward;
         mod global_limit;
         mod limit;
+        mod opening;
         mod request;
         mod serve;
         mod watcher;
@@ -73,6 +76,7 @@ mod origin;
 mod outbound {
     //! A pod's own connections: from the address that the application dialled to an upstream, over HBONE or in plaintext.
 
+    mod bytes;
     mod candidate;
     mod error;
     mod happy_eyeballs;
@@ -117,6 +121,7 @@ mod outbound {
     mod own_tls;
     mod reach;
     mod tcp;
+    mod undeclared;
     mod upstream;
 
     pub use self::http::SeenOfEndpoint;

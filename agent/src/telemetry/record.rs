@@ -4,6 +4,8 @@
 use std::fmt::Display;
 use std::sync::Arc;
 
+use parking_lot::Mutex;
+
 use super::access_log;
 use super::connection::{ByteCounts, RefusedConnection, ResponseFlag};
 use super::connection_reporting::ConnectionReporting;
@@ -19,7 +21,18 @@ pub struct ConnectionRecord {
     reporting: ConnectionReporting,
     connection: Arc<OpenConnection>,
     failure: Option<(ResponseFlag, String)>,
+    /// While nobody knows whether it carries requests: how it is to be settled if it does not.
+    undecided: Option<Box<Mutex<Settlement>>>,
     _open: OpenGuard,
+}
+
+/// What the ends of a provisional record are in the end.
+#[derive(Debug, Default)]
+enum Settlement {
+    #[default]
+    Open,
+    /// `None`: those that were known at first.
+    Ends(Option<Box<ConnectionEnds>>),
 }
 
 impl ConnectionRecord {
@@ -37,7 +50,16 @@ impl ConnectionRecord {
     pub fn open_provisional(reporting: impl Into<ConnectionReporting>, ends: ConnectionEnds) -> Self {
         let reporting = reporting.into();
         let (connection, open) = reporting.metrics.opened(ends);
-        Self { reporting, connection, failure: None, _open: open }
+        Self { reporting, connection, failure: None, undecided: None, _open: open }
+    }
+
+    /// Opens a provisional record of a connection that may turn out to carry requests. Whatever settles it takes effect once it is
+    /// known that it [carries bytes](Self::carries_bytes), at the latest at its end.
+    #[must_use]
+    pub fn open_undecided(reporting: impl Into<ConnectionReporting>, ends: ConnectionEnds) -> Self {
+        let mut record = Self::open_provisional(reporting, ends);
+        record.undecided = Some(Box::default());
+        record
     }
 
     /// Opens the record of a connection that is known to carry requests.
@@ -51,6 +73,13 @@ impl ConnectionRecord {
     /// Says what the ends of a provisional record are in the end: others than at first, or the same (`None`). Only the
     /// first call has an effect.
     pub fn settle(&self, ends: Option<ConnectionEnds>) {
+        if let Some(undecided) = &self.undecided {
+            let mut settlement = undecided.lock();
+            if matches!(*settlement, Settlement::Open) {
+                *settlement = Settlement::Ends(ends.map(Box::new));
+            }
+            return;
+        }
         let custom = |ends: &ConnectionEnds| {
             self.reporting.custom(ends, self.connection.peer_identity.get(), ResponseFlag::None)
         };
@@ -62,6 +91,20 @@ impl ConnectionRecord {
     /// requests have theirs, as with Istio's sidecars. It stays among the connections that are open.
     pub fn settle_for_requests(&self, ends: Option<ConnectionEnds>) {
         self.reporting.metrics.settled_for_requests(&self.connection, ends);
+    }
+
+    /// Says that a connection of which that was not known does not carry requests.
+    pub fn carries_bytes(&mut self) {
+        let Some(undecided) = self.undecided.take() else { return };
+        if let Settlement::Ends(ends) = undecided.into_inner() {
+            self.settle(ends.map(|ends| *ends));
+        }
+    }
+
+    /// Says that a connection of which that was not known carries requests: others count these, and this record says nothing.
+    pub fn carries_requests(mut self) {
+        self.undecided = None;
+        self.settle_for_requests(None);
     }
 
     /// Notes the identity that the HBONE peer has proven: the access line shows it.
@@ -92,6 +135,7 @@ impl ConnectionRecord {
 
 impl Drop for ConnectionRecord {
     fn drop(&mut self) {
+        self.carries_bytes();
         self.settle(None);
         let (flag, error) = self.failure.as_ref().map(|(flag, error)| (*flag, error.as_str())).unzip();
         let peer = self.connection.peer_identity.get();

@@ -16,7 +16,7 @@ use crate::model::http::head::RequestHead;
 use crate::model::http::plan::{Plan, Planner};
 use crate::model::http::reply::{LocalReply, Reason};
 use crate::model::http::route::{Action, Forward, Route};
-use crate::model::http::served::{Served, is_switched_off};
+use crate::model::http::served::{HttpWish, Served};
 use crate::model::resolve::Unresolved;
 use crate::model::service::Service;
 
@@ -54,7 +54,7 @@ fn follow(asker: &Asker<'_>, asked: Asked, dialled: OriginalDst, explanation: &m
         asker.mesh,
         asker.source,
         dialled,
-        || is_switched_off(asker.labels),
+        || HttpWish::of(asker.labels),
         |service, port| asker.config.routes(asker.view(), service, port).is_some(),
     );
     let own = asker.mesh.service_at(asker.source, dialled);

@@ -7,7 +7,7 @@ use super::asker::Asker;
 use crate::model::address::OriginalDst;
 use crate::model::http::head::RequestHead;
 use crate::model::http::plan::Planner;
-use crate::model::http::served::is_switched_off;
+use crate::model::http::served::HttpWish;
 use crate::model::mesh::OutboundTrafficPolicy;
 use crate::model::resolve::{Unresolved, Upstream};
 use crate::model::service::Service;
@@ -49,7 +49,7 @@ impl Reach {
             OutboundTrafficPolicy::RegistryOnly => mesh.is_http_port(port),
         };
         let is_elsewhere = self.hidden.is_some() || mesh.is_unknown(source, dialled);
-        if !may_carry_http || is_switched_off(labels) || !is_elsewhere {
+        if !may_carry_http || HttpWish::of(labels) == HttpWish::Off || !is_elsewhere {
             return None;
         }
         let planner = Planner { mesh, config, source: asker.view(), dialled_port: port };

@@ -36,6 +36,7 @@ mod tls;
 mod tokens;
 mod told;
 mod unanswered;
+mod undeclared;
 mod upstreams;
 mod visibility;
 mod why;
@@ -47,7 +48,8 @@ pub(crate) fn cases() -> Vec<Case> {
         [recovery::CASES, balancing::CASES, choice::CASES, messages::CASES].concat(),
         [load::CASES, http2::CASES, told::CASES, why::CASES, egress::CASES, tls::CASES, hosts::CASES, upstreams::CASES]
             .concat(),
-        [from_kubernetes::CASES, telemetry_objects::CASES, dashboards::CASES, unanswered::CASES].concat(),
+        [from_kubernetes::CASES, telemetry_objects::CASES, dashboards::CASES, unanswered::CASES, undeclared::CASES]
+            .concat(),
         [inbound::CASES, inbound_changes::CASES, inbound_matrix::CASES, spellings::CASES].concat(),
         [external_authorization::CASES, external_as_envoy::CASES, tokens::CASES, login::CASES].concat(),
         [rate_limits::CASES, rate_limit_changes::CASES, rate_limit_service::CASES].concat(),

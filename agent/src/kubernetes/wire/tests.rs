@@ -93,13 +93,14 @@ fn namespaces_and_daemon_sets() {
         ("shop", Some(DataplaneMode::Ambient), false)
     );
     for (field, expected) in [
-        (r#""labels": {"weir.dev/http": "off"}"#, true),
-        (r#""annotations": {"weir.dev/http": "off"}"#, true),
-        (r#""labels": {"weir.dev/http": "on"}"#, false),
-        (r#""labels": {}"#, false),
+        (r#""labels": {"weir.dev/http": "off"}"#, HttpWish::Off),
+        (r#""annotations": {"weir.dev/http": "off"}"#, HttpWish::Off),
+        (r#""annotations": {"weir.dev/http": "detect"}"#, HttpWish::Detect),
+        (r#""labels": {"weir.dev/http": "on"}"#, HttpWish::On),
+        (r#""labels": {}"#, HttpWish::On),
     ] {
         let namespace = read(&format!(r#"{{"metadata": {{"name": "shop", {field}}}}}"#));
-        assert_eq!(namespace.is_http_off, expected, "{field}");
+        assert_eq!(namespace.http, expected, "{field}");
     }
     let ending = read(r#"{"metadata": {"name": "shop", "deletionTimestamp": "2026-01-01T00:00:00Z"}}"#);
     assert_eq!((ending.mode, ending.is_deleted), (None, true));

@@ -9,9 +9,49 @@ use crate::model::peer_authentication::Labels;
 use crate::model::service::{AppProtocol, BalancingMode, Service, ServiceKey};
 use crate::model::workload::Workload;
 
-/// The label of a pod whose connections are not looked into: `off`. With Kubernetes it is also an annotation of the pod, and a label or
-/// an annotation of its namespace.
+/// The label of a pod that says which of its connections are looked into: see [`HttpWish`]. With Kubernetes it is also an annotation of
+/// the pod, and a label or an annotation of its namespace.
 pub const HTTP_LABEL: &str = "weir.dev/http";
+
+/// Which of its own connections a pod wants to have looked into for HTTP.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum HttpWish {
+    /// None (`off`).
+    Off,
+    /// Those to ports that declare HTTP, or that declare nothing and that an object about HTTP names (`on`, or anything else).
+    #[default]
+    On,
+    /// Also those to other ports of services that declare nothing (`detect`).
+    Detect,
+}
+
+impl HttpWish {
+    /// What a value of the label says.
+    #[must_use]
+    pub fn said(value: &str) -> Self {
+        match value {
+            "off" => Self::Off,
+            "detect" => Self::Detect,
+            _ => Self::On,
+        }
+    }
+
+    /// What the labels of a pod say.
+    #[must_use]
+    pub fn of(labels: &Labels) -> Self {
+        labels.get(HTTP_LABEL).map_or(Self::On, |value| Self::said(value))
+    }
+
+    /// The value of the label that says it.
+    #[must_use]
+    pub fn value(self) -> &'static str {
+        match self {
+            Self::Off => "off",
+            Self::On => "on",
+            Self::Detect => "detect",
+        }
+    }
+}
 
 /// How connections to one address are served.
 #[derive(Debug, Clone)]
@@ -31,6 +71,16 @@ pub enum HttpBecause {
     Declared(AppProtocol),
     /// The port declares nothing, and an object about HTTP is about the service.
     Named,
+    /// The port declares nothing, and the pod wants to have that detected.
+    Detected,
+}
+
+impl HttpBecause {
+    /// Whether nobody has declared what the port carries: it may as well be a protocol whose server speaks first.
+    #[must_use]
+    pub fn is_guess(self) -> bool {
+        matches!(self, Self::Named | Self::Detected)
+    }
 }
 
 /// Why a connection is moved as bytes.
@@ -47,14 +97,14 @@ pub enum TcpBecause {
 
 impl Served {
     /// What the connections of a source to an address are. A service whose requests a waypoint handles is TCP here. Asked only
-    /// where it matters: `is_off`, whether the pod is left alone ([`is_switched_off`]), and `is_named`, whether an object about
-    /// HTTP is about the port of the service for this source.
+    /// where it matters: `wish`, what the pod wants, and `is_named`, whether an object about HTTP is about the port of the service
+    /// for this source.
     #[must_use]
     pub fn of(
         mesh: &Mesh,
         source: &Workload,
         dialled: OriginalDst,
-        is_off: impl FnOnce() -> bool,
+        wish: impl FnOnce() -> HttpWish,
         is_named: impl FnOnce(&ServiceKey, u16) -> bool,
     ) -> Self {
         let Some(service) = mesh.service_at(source, dialled) else { return Self::Tcp(TcpBecause::NoService) };
@@ -68,7 +118,8 @@ impl Served {
         if service.load_balancing.as_ref().is_some_and(|balancing| balancing.mode == BalancingMode::Passthrough) {
             return Self::Tcp(TcpBecause::Passthrough);
         }
-        if is_off() {
+        let wish = wish();
+        if wish == HttpWish::Off {
             return Self::Tcp(TcpBecause::SwitchedOff);
         }
         let http = |because| Self::Http { service: service.clone(), port, because };
@@ -80,6 +131,8 @@ impl Served {
             AppProtocol::Unknown => {
                 if is_named(&service.key, port) {
                     http(HttpBecause::Named)
+                } else if wish == HttpWish::Detect {
+                    http(HttpBecause::Detected)
                 } else {
                     Self::Tcp(TcpBecause::NothingDeclared)
                 }
@@ -88,10 +141,20 @@ impl Served {
     }
 }
 
-/// Whether every service that a workload serves at one of its ports declares that the port carries something else than HTTP. Its
-/// connections are not looked into, so that servers may speak first; policies about requests have their meaning for TCP there.
+/// What a port of a workload carries, as far as its services declare that.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Carries {
+    /// Something else than HTTP: its connections are not looked into, and policies about requests have their meaning for TCP there.
+    Bytes,
+    /// HTTP: the client speaks first.
+    Http,
+    /// Nobody says, or one says this and another that.
+    Unknown,
+}
+
+/// What all services that a workload serves at one of its ports declare of it.
 #[must_use]
-pub fn is_declared_as_bytes(mesh: &Mesh, workload: &Workload, port: u16) -> bool {
+pub fn carries(mesh: &Mesh, workload: &Workload, port: u16) -> Carries {
     let served = workload.services.iter().flat_map(|(key, mappings)| {
         let here = mappings.iter().filter(|mapping| mapping.target_port == port);
         here.map(move |mapping| (key, mapping.service_port))
@@ -99,16 +162,14 @@ pub fn is_declared_as_bytes(mesh: &Mesh, workload: &Workload, port: u16) -> bool
     let mut declared = served.map(|(key, service_port)| {
         let service = mesh.service(key);
         let known = service.and_then(|service| service.ports.iter().find(|known| known.service_port == service_port));
-        known.map_or(AppProtocol::Unknown, |port| port.app_protocol)
+        match known.map_or(AppProtocol::Unknown, |port| port.app_protocol) {
+            AppProtocol::Tcp | AppProtocol::Tls => Carries::Bytes,
+            AppProtocol::Http11 | AppProtocol::Http2 | AppProtocol::Grpc => Carries::Http,
+            AppProtocol::Unknown => Carries::Unknown,
+        }
     });
-    let is_bytes = |protocol| matches!(protocol, AppProtocol::Tcp | AppProtocol::Tls);
-    declared.next().is_some_and(is_bytes) && declared.all(is_bytes)
-}
-
-/// Whether the connections of a pod with these labels are not looked into.
-#[must_use]
-pub fn is_switched_off(labels: &Labels) -> bool {
-    labels.get(HTTP_LABEL).is_some_and(|value| value == "off")
+    let first = declared.next().unwrap_or(Carries::Unknown);
+    if declared.all(|other| other == first) { first } else { Carries::Unknown }
 }
 
 impl fmt::Display for HttpBecause {
@@ -116,6 +177,9 @@ impl fmt::Display for HttpBecause {
         match self {
             Self::Declared(protocol) => write!(f, "the port declares {protocol}"),
             Self::Named => f.write_str("the port declares nothing, and an object about HTTP names the service"),
+            Self::Detected => {
+                write!(f, "the port declares nothing, and {HTTP_LABEL} of the pod or its namespace is detect")
+            }
         }
     }
 }
@@ -153,9 +217,9 @@ mod tests {
         let http = with(AppProtocol::Http11);
         let passthrough = Some(LoadBalancing { mode: BalancingMode::Passthrough, ..LoadBalancing::default() });
         let (source, labels) =
-            (workload("client", &["10.0.0.1"]), |off: &str| [(HTTP_LABEL.to_owned(), off.to_owned())].into());
+            (workload("client", &["10.0.0.1"]), |value: &str| [(HTTP_LABEL.to_owned(), value.to_owned())].into());
         type Row = (Service, &'static str, &'static str, bool, &'static str);
-        let rows: [Row; 10] = [
+        let rows: [Row; 12] = [
             (http.clone(), "10.96.0.7:80", "on", false, "HTTP: the port declares HTTP"),
             (with(AppProtocol::Grpc), "10.96.0.7:80", "", false, "HTTP: the port declares gRPC"),
             (
@@ -172,6 +236,14 @@ mod tests {
                 false,
                 "TCP: the port declares no protocol (appProtocol, or its name), and no object about HTTP names the service",
             ),
+            (
+                with(AppProtocol::Unknown),
+                "10.96.0.7:80",
+                "detect",
+                false,
+                "HTTP: the port declares nothing, and weir.dev/http of the pod or its namespace is detect",
+            ),
+            (with(AppProtocol::Tcp), "10.96.0.7:80", "detect", true, "TCP: the port declares TCP"),
             (with(AppProtocol::Tls), "10.96.0.7:80", "", true, "TCP: the port declares TLS"),
             (http.clone(), "10.96.0.7:81", "", true, "TCP: the service has no such port"),
             (http.clone(), "10.96.0.8:80", "", true, "TCP: the address is that of no service"),
@@ -191,10 +263,10 @@ mod tests {
                 "TCP: connections to the service go to the address that was dialled",
             ),
         ];
-        for (service, dialled, off, is_named, expected) in rows {
+        for (service, dialled, value, is_named, expected) in rows {
             let mesh = mesh([service.into()]);
             let dialled = OriginalDst(dialled.parse().expect("an address"));
-            let served = Served::of(&mesh, &source, dialled, || is_switched_off(&labels(off)), |_, _| is_named);
+            let served = Served::of(&mesh, &source, dialled, || HttpWish::of(&labels(value)), |_, _| is_named);
             let text = match served {
                 Served::Http { because, .. } => format!("HTTP: {because}"),
                 Served::Tcp(because) => format!("TCP: {because}"),
@@ -204,7 +276,7 @@ mod tests {
     }
 
     #[test]
-    fn a_port_of_a_pod_is_left_alone_where_all_of_its_services_declare_bytes() {
+    fn a_port_of_a_pod_carries_what_all_of_its_services_declare() {
         let with = |host: &str, protocol| {
             let mut service = service(host, &[], &[(80, 8080)]);
             service.ports[0].app_protocol = protocol;
@@ -215,14 +287,16 @@ mod tests {
             &[("one.example", 80, 8080), ("two.example", 80, 8080), ("strange.example", 80, 9090)],
         );
         for (one, two, expected) in [
-            (AppProtocol::Tcp, AppProtocol::Tls, true),
-            (AppProtocol::Tcp, AppProtocol::Unknown, false),
-            (AppProtocol::Http11, AppProtocol::Tcp, false),
+            (AppProtocol::Tcp, AppProtocol::Tls, Carries::Bytes),
+            (AppProtocol::Http11, AppProtocol::Grpc, Carries::Http),
+            (AppProtocol::Tcp, AppProtocol::Unknown, Carries::Unknown),
+            (AppProtocol::Http11, AppProtocol::Tcp, Carries::Unknown),
+            (AppProtocol::Unknown, AppProtocol::Unknown, Carries::Unknown),
         ] {
             let mesh = mesh([with("one.example", one), with("two.example", two)]);
-            assert_eq!(is_declared_as_bytes(&mesh, &server, 8080), expected, "{one:?} {two:?}");
+            assert_eq!(carries(&mesh, &server, 8080), expected, "{one:?} {two:?}");
             // A service that is not known, and a port of no service.
-            assert!([9090, 1].iter().all(|port| !is_declared_as_bytes(&mesh, &server, *port)));
+            assert!([9090, 1].iter().all(|port| carries(&mesh, &server, *port) == Carries::Unknown));
         }
     }
 }

@@ -114,6 +114,13 @@ pub(super) async fn admit_bytes(
     Ok((permit_bytes(pod_proxy, request, &workload)?, tracked))
 }
 
+/// A permit for the bytes of a connection of which nobody knows yet whether it carries requests; `None` where policy allows it none that
+/// is not a request. Once bytes are to move, [`admit_bytes`] is asked.
+pub(super) fn permit_for_now(pod_proxy: &PodProxy, request: &AccessRequest) -> Option<Permit> {
+    let workload = workload_now(pod_proxy)?.ok()?;
+    ask(pod_proxy, &workload, |mesh, destination| mesh.authorize(destination, request)).outcome.ok()
+}
+
 fn permit_bytes(pod_proxy: &PodProxy, request: &AccessRequest, workload: &Workload) -> Result<Permit, InboundError> {
     let verdict = ask(pod_proxy, workload, |mesh, destination| mesh.authorize(destination, request));
     report_audit(pod_proxy, request, verdict.audited_by.as_deref());

@@ -7,8 +7,6 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use bytes::BytesMut;
-
 use super::admission::{self, Admitted};
 use super::client::{Client, Downstream};
 use super::error::InboundError;
@@ -16,7 +14,7 @@ use super::http::{self, HttpDownstream};
 use super::peers::AuthenticatedPeer;
 use super::spliced::Spliced;
 use crate::model::authorization::AccessRequest;
-use crate::model::http::served::is_declared_as_bytes;
+use crate::model::http::served::{Carries, carries};
 use crate::model::mesh::Mesh;
 use crate::model::service::{PortMapping, Service, ServiceKey};
 use crate::model::workload::Workload;
@@ -49,7 +47,12 @@ pub(super) enum Established {
 /// An inbound connection that was admitted, and whose client does not know yet.
 enum Opened {
     Bytes(Tracked, ApplicationStream),
-    Requests(TrackedRequests, Box<ConnectionEnds>),
+    Requests {
+        tracked: TrackedRequests,
+        ends: Box<ConnectionEnds>,
+        /// Nobody has declared that the port carries HTTP.
+        is_guess: bool,
+    },
 }
 
 impl InboundConnection<'_> {
@@ -81,9 +84,9 @@ impl InboundConnection<'_> {
     fn established(self, record: ConnectionRecord, opened: Opened, client: Client) -> Established {
         match opened {
             Opened::Bytes(tracked, application) => {
-                Established::Bytes(Spliced { record, tracked, client, application, received: BytesMut::new() })
+                Established::Bytes(Spliced { record, tracked, client, application, read: None })
             }
-            Opened::Requests(tracked, ends) => Established::Requests(Box::new(HttpDownstream {
+            Opened::Requests { tracked, ends, is_guess } => Established::Requests(Box::new(HttpDownstream {
                 record,
                 tracked,
                 client,
@@ -91,6 +94,7 @@ impl InboundConnection<'_> {
                 access: self.access_request(),
                 shown: self.client,
                 peer: self.peer.cloned(),
+                is_guess,
             })),
         }
     }
@@ -130,14 +134,16 @@ impl InboundConnection<'_> {
     ) -> Result<Opened, InboundError> {
         let PodProxy { proxy, pod, .. } = &**self.pod_proxy;
         let may_carry_requests =
-            |mesh: &Mesh, workload: &Workload| !is_declared_as_bytes(mesh, workload, self.destination.port());
+            |mesh: &Mesh, workload: &Workload| carries(mesh, workload, self.destination.port()) != Carries::Bytes;
         let admitted = admission::admit(self.pod_proxy, &self.access_request(), may_carry_requests).await;
         let ends_now = || {
             let mesh = proxy.mesh.read();
             self.ends(&mesh, self.pod_proxy.source_workload(&mesh), downstream)
         };
         let for_bytes = match admitted {
-            Ok(Admitted::Requests(tracked)) => return Ok(Opened::Requests(tracked, Box::new(ends_now()))),
+            Ok(Admitted::Requests(tracked)) => {
+                return Ok(Opened::Requests { tracked, ends: Box::new(ends_now()), is_guess: self.is_guess() });
+            }
             Ok(Admitted::Bytes(permit, tracked)) => Ok((permit, tracked)),
             Err(error) => Err(error),
         };
@@ -145,6 +151,13 @@ impl InboundConnection<'_> {
         let (permit, tracked) = for_bytes?;
         let application = ApplicationStream::connect(proxy, pod, permit, self.client).await?;
         Ok(Opened::Bytes(tracked, application))
+    }
+
+    /// Whether some service of the pod leaves open what the port carries.
+    fn is_guess(&self) -> bool {
+        let mesh = self.pod_proxy.proxy.mesh.read();
+        let workload = self.pod_proxy.source_workload(&mesh);
+        carries(&mesh, &workload, self.destination.port()) == Carries::Unknown
     }
 
     /// What policy is asked: about the direct peer, never about whom it claims to speak for.

@@ -5,9 +5,10 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Instant;
 
+use bytes::BytesMut;
 use http::HeaderMap;
 use http::header::FORWARDED;
-use tokio::io::AsyncWriteExt as _;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
 use super::candidate::Candidate;
@@ -28,6 +29,8 @@ use crate::telemetry::record::ConnectionRecord;
 
 /// Endpoints of a service that one connection is offered to, at most.
 const MAX_ENDPOINTS_TRIED: usize = 4;
+/// Room for what a server says first.
+const FIRST_READ_BYTES: usize = 4096;
 
 /// The upstream's side of a connection, open.
 pub(super) enum UpstreamStream {
@@ -45,6 +48,27 @@ impl UpstreamStream {
             Self::Tcp(tcp) => tcp.write_all(bytes).await,
             Self::Tls(io) => io.write_all(bytes).await,
         }
+    }
+
+    /// Reads the first bytes that the server sends; none at its end.
+    pub(super) async fn read_first(&mut self, bytes: &mut BytesMut) -> io::Result<usize> {
+        bytes.reserve(FIRST_READ_BYTES);
+        match self {
+            Self::Hbone(stream) => stream.read_buf(bytes).await,
+            Self::Tcp(tcp) => tcp.read_buf(bytes).await,
+            Self::Tls(io) => io.read_buf(bytes).await,
+        }
+    }
+
+    /// Ends a connection on which nothing was said, in order.
+    pub(super) async fn end_unused(self) {
+        let mut io = match self {
+            Self::Hbone(stream) => UpstreamIo::hbone(stream, None, None),
+            Self::Tcp(tcp) => UpstreamIo::tcp(tcp, None),
+            Self::Tls(io) => *io,
+        };
+        // Should it fail, it has ended already.
+        let _ = io.shutdown().await;
     }
 }
 

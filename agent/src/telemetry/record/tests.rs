@@ -160,3 +160,26 @@ fn a_connection_that_carries_requests_has_a_line_only_where_it_fails() {
         assert_eq!(lines.len(), expected, "{lines:?}");
     }
 }
+
+#[test]
+fn a_record_of_which_nobody_knows_what_it_carries_is_settled_once_that_is_known() {
+    let undecided = || {
+        let record = ConnectionRecord::open_undecided(&Metrics::new(), ends(Reporter::Source));
+        record.settle(Some(strangers(Reporter::Source)));
+        record.settle(None);
+        record
+    };
+    let told = |decide: &dyn Fn(ConnectionRecord)| lines("access=info", LogFormat::Text, |_| decide(undecided()));
+    assert_eq!(told(&ConnectionRecord::carries_requests), Vec::<String>::new());
+    let by_word = |mut record: ConnectionRecord| record.carries_bytes();
+    let by_its_end = |record: ConnectionRecord| drop(record);
+    for decide in [&by_word as &dyn Fn(ConnectionRecord), &by_its_end] {
+        let lines = told(decide);
+        assert!(matches!(&lines[..], [line] if line.contains(" dst.addr=10.0.0.2:9080 ")), "{lines:?}");
+    }
+    let record = undecided();
+    assert!(!record.connection.carries_requests(), "not yet");
+    let connection = record.connection.clone();
+    record.carries_requests();
+    assert!(connection.carries_requests());
+}

@@ -2,36 +2,32 @@
 //! out to carry something else is moved as bytes, if policy allows that.
 
 use std::future::poll_fn;
-use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::BytesMut;
-use tokio::io::AsyncReadExt as _;
 use tokio_util::sync::CancellationToken;
 
 use super::connection::HttpConnection;
+use super::opening::{Application, Opening};
 use super::request::InboundRequest;
 use crate::http::h1::{self, RequestError};
-use crate::http::{BodyLength, Detected, detect, h2};
+use crate::http::{BodyLength, Detected, h2};
 use crate::lifecycle::first_of;
 use crate::model::authorization::AccessRequest;
 use crate::model::http::head::RequestHead;
-use crate::proxy::connector::ApplicationStream;
 use crate::proxy::http::refuse;
 use crate::proxy::inbound::admission;
 use crate::proxy::inbound::client::Client;
 use crate::proxy::inbound::error::InboundError;
 use crate::proxy::inbound::peers::AuthenticatedPeer;
-use crate::proxy::inbound::spliced::Spliced;
+use crate::proxy::inbound::spliced::{AlreadyRead, Spliced};
 use crate::proxy::pod::PodProxy;
 use crate::proxy::revocation::{PolicyChanges, TrackedRequests};
 use crate::telemetry::ends::ConnectionEnds;
 use crate::telemetry::record::ConnectionRecord;
 
-/// Bytes that are read at once to detect the protocol: more than that ever needs.
-const DETECTION_READ_BYTES: usize = 4096;
 /// How long a client has to end its side of a connection that is over.
 const LINGER: Duration = Duration::from_secs(1);
 
@@ -48,44 +44,31 @@ pub(in crate::proxy::inbound) struct HttpDownstream {
     pub(in crate::proxy::inbound) shown: SocketAddr,
     /// `None` in plaintext.
     pub(in crate::proxy::inbound) peer: Option<AuthenticatedPeer>,
+    /// Nobody has declared that the port carries HTTP: the application may be the one that speaks first.
+    pub(in crate::proxy::inbound) is_guess: bool,
 }
 
 /// Serves a connection to its end. Then its record is complete.
 pub(in crate::proxy::inbound) async fn serve(pod_proxy: &Arc<PodProxy>, mut http: Box<HttpDownstream>) {
     let revoked = http.tracked.connection.revoked.clone();
-    let detected = tokio::select! {
+    let HttpDownstream { record, client, access, shown, is_guess, .. } = &mut *http;
+    let opening = tokio::select! {
         biased;
-        error = stopped(pod_proxy, &http.record, &revoked) => Err(error),
-        detected = detected(&mut http.client) => Ok(detected),
+        error = stopped(pod_proxy, record, &revoked) => Err(error),
+        opening = Opening::of(pod_proxy, client, access, *shown, *is_guess) => opening,
     };
-    let ended = match detected {
-        Ok(Ok((detected @ (Detected::Http1 | Detected::Http2), received))) => {
+    let ended = match opening {
+        Ok(Opening::Requests(detected, received)) => {
             return http.serve_requests(pod_proxy, detected, received).await;
         }
+        Ok(Opening::Bytes(received, application)) => return http.serve_bytes(pod_proxy, received, application).await,
         // A client that leaves, or says nothing, is no failure.
-        Ok(Err(_)) => None,
-        Ok(Ok((_, received))) if received.is_empty() => None,
-        Ok(Ok((_, received))) => return http.serve_bytes(pod_proxy, received).await,
+        Ok(Opening::Nothing) => None,
         Err(error) => Some(error),
     };
     http.record.settle(Some(http.ends));
     if let Some(error) = ended {
         http.record.fail(error.flag(), &error);
-    }
-}
-
-/// Reads the first bytes of a connection, until they say which protocol it carries. The client may end its side before.
-async fn detected(client: &mut Client) -> io::Result<(Detected, BytesMut)> {
-    let mut received = BytesMut::new();
-    loop {
-        received.reserve(DETECTION_READ_BYTES);
-        if client.read_buf(&mut received).await? == 0 {
-            return Ok((Detected::Other, received));
-        }
-        match detect(&received) {
-            Detected::NeedMore => {}
-            detected => return Ok((detected, received)),
-        }
     }
 }
 
@@ -108,25 +91,29 @@ async fn stopped(pod_proxy: &PodProxy, record: &ConnectionRecord, revoked: &Canc
 
 impl HttpDownstream {
     /// Another protocol: policies about requests have their meaning for TCP.
-    async fn serve_bytes(self, pod_proxy: &Arc<PodProxy>, received: BytesMut) {
+    async fn serve_bytes(self, pod_proxy: &Arc<PodProxy>, of_client: BytesMut, application: Option<Application>) {
         let Self { mut record, tracked, client, ends, access, shown, .. } = self;
         record.settle(Some(ends));
         drop(tracked);
         let opening = async {
             let (permit, tracked) = admission::admit_bytes(pod_proxy, &access).await?;
-            let application = ApplicationStream::connect(&pod_proxy.proxy, &pod_proxy.pod, permit, shown).await?;
+            let application = match application {
+                Some(connected) => connected,
+                None => Application::connect(pod_proxy, permit, shown).await?,
+            };
             Ok::<_, InboundError>((tracked, application))
         };
         match Box::pin(opening).await {
-            Ok((tracked, application)) => {
-                Spliced { record, tracked, client, application, received }.run(pod_proxy).await;
+            Ok((tracked, Application { stream: application, received: of_application })) => {
+                let read = Some(Box::new(AlreadyRead { of_client, of_application }));
+                Spliced { record, tracked, client, application, read }.run(pod_proxy).await;
             }
             Err(error) => record.fail(error.flag(), &error),
         }
     }
 
     async fn serve_requests(self, pod_proxy: &Arc<PodProxy>, detected: Detected, received: BytesMut) {
-        let Self { mut record, tracked, client, ends, access, shown, peer } = self;
+        let Self { mut record, tracked, client, ends, access, shown, peer, .. } = self;
         let TrackedRequests { connection: tracked, changes } = tracked;
         client.carries_requests();
         record.settle_for_requests(Some(ends.clone()));

@@ -114,7 +114,7 @@ impl AgentRequest<'_> {
         drop(mesh);
         let original_dst = OriginalDst(SocketAddr::new(of_service, port));
         let source = OutboundSource { addr: SocketAddr::new(own, 0), workload, identity };
-        let port = HttpPort { pod_proxy, original_dst, dialled: Dialled::Service(service), port };
+        let port = HttpPort { pod_proxy, original_dst, dialled: Dialled::Service(service), port, is_guess: false };
         Ok((HttpConnection::new(port, source), place))
     }
 }

@@ -72,7 +72,7 @@ fn is_same<T>(one: Option<&Arc<T>>, other: Option<&Arc<T>>) -> bool {
 
 impl HttpConnection {
     pub(super) fn new(port: HttpPort<'_>, source: OutboundSource) -> Self {
-        let HttpPort { pod_proxy, original_dst, dialled, port } = port;
+        let HttpPort { pod_proxy, original_dst, dialled, port, .. } = port;
         let first = ConnectionEnds {
             service: dialled.service().cloned(),
             ..ConnectionEnds::outbound(source.clone(), original_dst, None)

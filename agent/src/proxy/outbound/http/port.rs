@@ -1,34 +1,35 @@
 //! Whether a connection carries HTTP: by the port that was dialled, and then by its first bytes.
 
 use std::cell::LazyCell;
-use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::BytesMut;
 use tokio::net::TcpStream;
 
-use crate::http::{Detected, detect};
+use crate::http::Detected;
+use crate::lifecycle::first_of;
 use crate::model::address::OriginalDst;
-use crate::model::http::served::{Served, is_switched_off};
+use crate::model::http::served::{HttpWish, Served};
 use crate::model::http::visibility::SourceView;
 use crate::model::mesh::OutboundTrafficPolicy;
 use crate::model::service::{Service, ServiceKey};
+use crate::proxy::http::FirstBytes;
 use crate::proxy::outbound::reach::Reach;
 use crate::proxy::pod::PodProxy;
 use crate::telemetry::ends::OutboundSource;
 
-/// Bytes that are read at once to detect the protocol: more than that ever needs.
-const DETECTION_READ_BYTES: usize = 4096;
 /// How long a connection to a destination that the pod may not reach has to begin a request.
 const BLOCKED_DETECTION_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// A port of a service that carries HTTP: it declares so, or an object about HTTP names it.
+/// A port that may carry HTTP: it declares so, an object about HTTP names its service, or the pod asks for that.
 pub(in crate::proxy::outbound) struct HttpPort<'a> {
     pub(super) pod_proxy: &'a Arc<PodProxy>,
     pub(super) original_dst: OriginalDst,
     pub(super) dialled: Dialled,
     pub(super) port: u16,
+    /// Nobody has declared what the port carries: its server may be the one that speaks first.
+    pub(super) is_guess: bool,
 }
 
 /// What a connection that carries HTTP was opened to.
@@ -54,6 +55,8 @@ pub(in crate::proxy::outbound) enum Opened {
     Http(Detected, BytesMut),
     /// Bytes of another protocol; none where the client ended its side before it sent any.
     Other(BytesMut),
+    /// The client has said nothing, or too little to tell, and its server may be the one that speaks first.
+    Undecided(FirstBytes),
 }
 
 impl<'a> HttpPort<'a> {
@@ -74,17 +77,20 @@ impl<'a> HttpPort<'a> {
         };
         if reach.is_hidden || (may_carry_http && mesh.is_unknown(&source.workload, original_dst)) {
             let dialled = Dialled::Elsewhere(reach.policy);
-            let is_looked_into = may_carry_http && !is_switched_off(&pod.labels);
-            return is_looked_into.then_some(Self { pod_proxy, original_dst, dialled, port });
+            let is_looked_into = may_carry_http && HttpWish::of(&pod.labels) != HttpWish::Off;
+            // What is at an address that the mesh does not know is not declared by a host with the same port.
+            let is_guess = reach.policy == OutboundTrafficPolicy::AllowAny;
+            return is_looked_into.then_some(Self { pod_proxy, original_dst, dialled, port, is_guess });
         }
         let is_named = |service: &ServiceKey, port| {
             let view = SourceView { namespace: &source.workload.namespace, labels: &pod.labels };
             pod_proxy.proxy.mesh.routes().current().routes(view, service, port).is_some()
         };
-        match Served::of(&mesh, &source.workload, original_dst, || is_switched_off(&pod.labels), is_named) {
+        match Served::of(&mesh, &source.workload, original_dst, || HttpWish::of(&pod.labels), is_named) {
             Served::Http { service, port, because } => {
                 tracing::trace!(%because, "a connection is looked into for HTTP");
-                Some(Self { pod_proxy, original_dst, dialled: Dialled::Service(service), port })
+                let (dialled, is_guess) = (Dialled::Service(service), because.is_guess());
+                Some(Self { pod_proxy, original_dst, dialled, port, is_guess })
             }
             Served::Tcp(because) => {
                 tracing::trace!(%because, "a connection is moved as bytes");
@@ -93,46 +99,63 @@ impl<'a> HttpPort<'a> {
         }
     }
 
+    pub(in crate::proxy::outbound) fn pod_proxy(&self) -> &'a Arc<PodProxy> {
+        self.pod_proxy
+    }
+
+    pub(in crate::proxy::outbound) fn original_dst(&self) -> OriginalDst {
+        self.original_dst
+    }
+
     /// Reads the first bytes of a connection, until they say which protocol it carries. One to what the pod may not reach is not
     /// waited for: it is closed if nothing comes, and would be anyway.
-    pub(in crate::proxy::outbound) async fn open(&self, downstream: &TcpStream) -> Opened {
-        match &self.dialled {
-            Dialled::Service(_) | Dialled::Elsewhere(OutboundTrafficPolicy::AllowAny) => self.detect(downstream).await,
+    pub(in crate::proxy::outbound) async fn open(&self, downstream: &mut TcpStream) -> Opened {
+        let mut first = FirstBytes::default();
+        let detected = match &self.dialled {
+            _ if self.is_guess => match self.unless_over(first.guess(downstream)).await {
+                Some(Some(detected)) => Some(detected),
+                Some(None) => return Opened::Undecided(first),
+                None => None,
+            },
+            Dialled::Service(_) | Dialled::Elsewhere(OutboundTrafficPolicy::AllowAny) => {
+                self.unless_over(first.detect(downstream)).await
+            }
             Dialled::Elsewhere(OutboundTrafficPolicy::RegistryOnly) => {
-                tokio::time::timeout(BLOCKED_DETECTION_TIMEOUT, self.detect(downstream))
-                    .await
-                    .unwrap_or_else(|_| Opened::Other(BytesMut::new()))
+                let detecting = self.unless_over(first.detect(downstream));
+                match tokio::time::timeout(BLOCKED_DETECTION_TIMEOUT, detecting).await {
+                    Ok(detected) => detected,
+                    Err(_) => return Opened::Other(BytesMut::new()),
+                }
             }
-        }
+        };
+        Opened::of(detected, first)
     }
 
-    async fn detect(&self, downstream: &TcpStream) -> Opened {
-        let mut received = BytesMut::new();
-        loop {
-            match self.read(downstream, &mut received).await {
-                Ok(0) | Err(_) => return Opened::Other(received),
-                Ok(_) => {}
-            }
-            match detect(&received) {
-                Detected::NeedMore => {}
-                Detected::Other => return Opened::Other(received),
-                detected => return Opened::Http(detected, received),
-            }
-        }
+    /// Goes on to read a client whose server may speak first.
+    pub(in crate::proxy::outbound) async fn guess(
+        &self,
+        downstream: &mut TcpStream,
+        first: &mut FirstBytes,
+    ) -> Detected {
+        self.unless_over(first.guess_patiently(downstream)).await.unwrap_or(Detected::Other)
     }
 
-    async fn read(&self, downstream: &TcpStream, received: &mut BytesMut) -> io::Result<usize> {
-        loop {
-            tokio::select! {
-                readable = downstream.readable() => readable?,
-                () = self.pod_proxy.pod.dead.cancelled() => return Ok(0),
-                () = self.pod_proxy.proxy.drain.closing() => return Ok(0),
-            }
-            received.reserve(DETECTION_READ_BYTES);
-            match downstream.try_read_buf(received) {
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-                read => return read,
-            }
+    /// Waits for the client, and no longer than the pod is there and connections are served.
+    async fn unless_over<T>(&self, reading: impl Future<Output = T>) -> Option<T> {
+        let (pod, drain) = (&self.pod_proxy.pod, &self.pod_proxy.proxy.drain);
+        tokio::select! {
+            biased;
+            read = reading => Some(read),
+            () = first_of([pod.dead.cancelled(), drain.closing()]) => None,
+        }
+    }
+}
+
+impl Opened {
+    fn of(detected: Option<Detected>, first: FirstBytes) -> Self {
+        match detected {
+            Some(detected @ (Detected::Http1 | Detected::Http2)) => Self::Http(detected, first.received),
+            _ => Self::Other(first.received),
         }
     }
 }
