@@ -106,7 +106,7 @@ fn mesh_config(config: &MeshConfig) -> pb::MeshConfig {
         root_namespace: config.root_namespace().to_owned(),
         trust_domain_aliases: config.trust_domain_aliases.clone(),
         connect_timeout: duration(config.http.connect_timeout),
-        default_config: Some(proxy_config(config.http.proxy_headers, telemetry)),
+        default_config: Some(proxy_config(&config.http.proxy_headers, telemetry)),
         default_virtual_service_export_to: config.http.virtual_service_export_to.values(),
         default_destination_rule_export_to: config.http.destination_rule_export_to.values(),
         path_normalization: config.http.path_normalization.map(path_normalization),
@@ -161,10 +161,14 @@ fn path_normalization(value: PathNormalization) -> pb::mesh_config::ProxyPathNor
     pb::mesh_config::ProxyPathNormalization { normalization: normalization.into() }
 }
 
-fn proxy_config(headers: ProxyHeaders, telemetry: &TelemetryDefaults) -> pb::ProxyConfig {
+fn proxy_config(headers: &ProxyHeaders, telemetry: &TelemetryDefaults) -> pb::ProxyConfig {
     use pb::proxy_config::ProxyHeaders as Wire;
-    use pb::proxy_config::proxy_headers::{AttemptCount, EnvoyDebugHeaders, RequestId, XForwardedHost, XForwardedPort};
+    use pb::proxy_config::proxy_headers::{
+        AttemptCount, EnvoyDebugHeaders, RequestId, Server, XForwardedHost, XForwardedPort,
+    };
+    let server = headers.server.as_ref().map(|name| Server { disabled: None, value: name.to_string() });
     let headers = Wire {
+        server,
         request_id: Some(RequestId { disabled: Some(!headers.request_id) }),
         attempt_count: Some(AttemptCount { disabled: Some(!headers.attempt_count) }),
         envoy_debug_headers: Some(EnvoyDebugHeaders { disabled: Some(!headers.debug) }),

@@ -231,7 +231,7 @@ const PRESERVE_CASE: &str = "\
 apiVersion: mesh.istio.io/v1alpha1
 kind: MeshConfig
 metadata: {name: mesh, namespace: istio-system}
-spec: {defaultConfig: {proxyHeaders: {preserveHttp1HeaderCase: true, attemptCount: {disabled: true}, xForwardedPort: {enabled: true}, xForwardedHost: {enabled: true}}}}
+spec: {defaultConfig: {proxyHeaders: {preserveHttp1HeaderCase: true, attemptCount: {disabled: true}, server: {value: mesh}, xForwardedPort: {enabled: true}, xForwardedHost: {enabled: true}}}}
 ";
 
 fn case_of_names(mesh: &HttpMesh) -> Result<()> {
@@ -247,6 +247,9 @@ fn case_of_names(mesh: &HttpMesh) -> Result<()> {
             .map(|name| echo.header(name)))
     };
     let some = |text: &str| Some(text.to_owned());
+    let server =
+        || Ok::<_, anyhow::Error>(v1(mesh).ask("/?field=server:own", &[])?.header("server").map(str::to_owned));
+    ensure!(server()? == some("own"), "{:?}", server()?);
     ensure!(names()? == (true, false, true, true), "{:?}", names()?);
     ensure!(fields()? == [some("k"), some("1"), some("http"), None], "{:?}", fields()?);
     let _config = mesh.control_plane.objects.put_for_now("mesh-config", PRESERVE_CASE)?;
@@ -256,6 +259,7 @@ fn case_of_names(mesh: &HttpMesh) -> Result<()> {
         Ok(())
     })?;
     ensure!(fields()? == [some("k"), None, some("http"), some("80")], "{:?}", fields()?);
+    ensure!(server()? == some("mesh"), "{:?}", server()?);
     let service = mesh.service_of("forwarded-host", ("version", "v1"))?;
     let _route =
         service.virtual_service("[{rewrite: {authority: other.example}, route: [{destination: {host: v1}}]}]")?;

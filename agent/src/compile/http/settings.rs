@@ -70,7 +70,7 @@ impl HttpSettings {
             default_retry: retry_policy(retry.as_ref().unwrap_or(&built_in)),
             path_normalization: path_normalization.unwrap_or_default(),
             connect_timeout: connect_timeout.unwrap_or(DEFAULT_CONNECT_TIMEOUT),
-            proxy_headers: *proxy_headers,
+            proxy_headers: proxy_headers.clone(),
             virtual_services: virtual_service_export_to.clone(),
             destination_rules: destination_rule_export_to.clone(),
             telemetry: mesh.telemetry.clone(),

@@ -239,7 +239,7 @@ impl HttpStore {
                 objects: authentication,
                 root_namespace: self.settings.root_namespace.clone(),
             }),
-            proxy_headers: self.settings.proxy_headers,
+            proxy_headers: self.settings.proxy_headers.clone(),
         }
     }
 

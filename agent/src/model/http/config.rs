@@ -183,7 +183,7 @@ impl HttpConfig {
     }
 
     #[must_use]
-    pub fn proxy_headers(&self) -> ProxyHeaders {
-        self.proxy_headers
+    pub fn proxy_headers(&self) -> &ProxyHeaders {
+        &self.proxy_headers
     }
 }

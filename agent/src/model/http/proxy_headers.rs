@@ -1,12 +1,13 @@
 //! Fields in which a proxy says something of its own, as `ProxyConfig.proxyHeaders` of Istio's MeshConfig has it.
 
 use std::io::Write;
+use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use super::head::{HttpFields, RequestHead, ResponseHead};
 
 /// See the module. The default is Istio's.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ProxyHeaders {
     /// `preserveHttp1HeaderCase`: HTTP/1 peers get names as they were sent, not in lower case.
     pub preserve_case: bool,
@@ -20,6 +21,9 @@ pub struct ProxyHeaders {
     pub forwarded_host: bool,
     /// `xForwardedPort`: the upstream gets the port that the client dialled in `x-forwarded-port`.
     pub forwarded_port: bool,
+    /// `server.value`: what the client is told in `server`, whatever the upstream says. Without it the upstream's stays, where Istio's
+    /// proxies write a name of their own.
+    pub server: Option<Arc<str>>,
 }
 
 impl Default for ProxyHeaders {
@@ -31,13 +35,14 @@ impl Default for ProxyHeaders {
             debug: true,
             forwarded_host: false,
             forwarded_port: false,
+            server: None,
         }
     }
 }
 
 impl ProxyHeaders {
     /// Says by which scheme, and to which port where that is asked for, the request came, unless a proxy before has said so.
-    pub fn begin_request(self, port: u16, head: &mut RequestHead) {
+    pub fn begin_request(&self, port: u16, head: &mut RequestHead) {
         if self.forwarded_port && !head.fields.contains("x-forwarded-port") {
             set_number(&mut head.fields, "x-forwarded-port", port.into());
         }
@@ -47,24 +52,31 @@ impl ProxyHeaders {
     }
 
     /// Says which authority the request had before its route was applied, where that has changed it.
-    pub fn rewritten(self, before: &[u8], head: &mut RequestHead) {
+    pub fn rewritten(&self, before: &[u8], head: &mut RequestHead) {
         if self.forwarded_host && head.authority != before {
             head.fields.append(b"x-forwarded-host", before);
         }
     }
 
     /// Says which attempt this is, counted from 1.
-    pub fn begin_attempt(self, attempt: u32, head: &mut RequestHead) {
+    pub fn begin_attempt(&self, attempt: u32, head: &mut RequestHead) {
         if self.attempt_count {
             set_number(&mut head.fields, "x-envoy-attempt-count", attempt.into());
         }
     }
 
     /// Says how long the upstream took until the head of its response came.
-    pub fn end_attempt(self, took: Duration, head: &mut ResponseHead) {
+    pub fn end_attempt(&self, took: Duration, head: &mut ResponseHead) {
         if self.debug {
             let milliseconds = u64::try_from(took.as_millis()).unwrap_or(u64::MAX);
             set_number(&mut head.fields, "x-envoy-upstream-service-time", milliseconds);
+        }
+    }
+
+    /// Says what serves the client, where that is set.
+    pub fn name_server(&self, head: &mut ResponseHead) {
+        if let Some(server) = self.server.as_ref().filter(|_| !head.is_interim()) {
+            head.fields.set("server", server.as_bytes());
         }
     }
 }
@@ -145,6 +157,21 @@ mod tests {
             headers.end_attempt(Duration::from_micros(12_999), &mut head);
             date(&mut head, now);
             assert_eq!(text(&head.fields), expected, "{status} {sent:?}");
+        }
+    }
+
+    #[test]
+    fn a_response_names_the_server_that_is_set() {
+        for (status, set, sent, expected) in [
+            (200, None, Some(("server", "nginx")), "server=nginx"),
+            (200, Some("mesh"), Some(("server", "nginx")), "server=mesh"),
+            (404, Some("mesh"), None, "server=mesh"),
+            (103, Some("mesh"), None, ""),
+        ] {
+            let headers = ProxyHeaders { server: set.map(Into::into), ..ProxyHeaders::default() };
+            let mut head = ResponseHead { status, fields: sent.into_iter().collect(), ..ResponseHead::default() };
+            headers.name_server(&mut head);
+            assert_eq!(text(&head.fields), expected, "{status} {set:?} {sent:?}");
         }
     }
 

@@ -9,6 +9,7 @@ use std::time::Duration;
 use super::ca_certificates::CaCertificate;
 use super::mesh_config::{HttpDefaults, MeshConfig};
 use super::mesh_traffic_policy;
+use super::proxy_config::server_name;
 use super::retries::{Retries, conditions};
 use super::values::ExportTo;
 use crate::model::balance::{Distribution, FailoverLabel, LocalityPattern};
@@ -91,6 +92,7 @@ fn proxy_headers(config: &pb::ProxyConfig) -> ProxyHeaders {
         debug: is_on(headers.envoy_debug_headers.as_ref().and_then(|setting| setting.disabled)),
         forwarded_host: headers.x_forwarded_host.as_ref().and_then(|setting| setting.enabled).unwrap_or(false),
         forwarded_port: headers.x_forwarded_port.as_ref().and_then(|setting| setting.enabled).unwrap_or(false),
+        server: headers.server.as_ref().and_then(|server| server_name(server.disabled, &server.value)),
     }
 }
 

@@ -1,11 +1,12 @@
 //! `ProxyConfig`: settings of a proxy, as `defaultConfig` of MeshConfig has them for the whole mesh.
 
+use std::sync::Arc;
+
 use crate::model::http::proxy_headers::ProxyHeaders;
 use crate::objects::reading::Fields;
 
 /// Fields of `proxyHeaders` that have no use here.
-const NOT_USED_OF_HEADERS: [(&str, &str); 4] = [
-    ("server", "has no effect: the `server` of an upstream stays as it is"),
+const NOT_USED_OF_HEADERS: [(&str, &str); 3] = [
     ("forwardedClientCert", "has no effect yet: x-forwarded-client-cert is passed on as it came"),
     ("setCurrentClientCertDetails", "has no effect yet: x-forwarded-client-cert is passed on as it came"),
     ("metadataExchangeHeaders", "has no effect: agents exchange no metadata in fields"),
@@ -93,10 +94,30 @@ fn proxy_headers(mut fields: Fields<'_>) -> ProxyHeaders {
         enabled.unwrap_or(false)
     };
     let (forwarded_host, forwarded_port) = (is_enabled("xForwardedHost"), is_enabled("xForwardedPort"));
-    let headers = ProxyHeaders { preserve_case, request_id, attempt_count, debug, forwarded_host, forwarded_port };
+    let server = fields.fields("server").and_then(server);
+    let headers =
+        ProxyHeaders { preserve_case, request_id, attempt_count, debug, forwarded_host, forwarded_port, server };
     for (name, why) in NOT_USED_OF_HEADERS {
         fields.without_effect(name, why);
     }
     fields.finish();
     headers
+}
+
+/// Reads `proxyHeaders.server`.
+fn server(mut fields: Fields<'_>) -> Option<Arc<str>> {
+    let (disabled, value) = (fields.flag("disabled"), fields.text("value").unwrap_or_default());
+    if value.bytes().any(|byte| byte.is_ascii_control()) {
+        fields.error("value", "a field of a head has no control characters");
+    } else if disabled == Some(false) && value.is_empty() {
+        fields.notice("disabled", "has no effect without a value: the `server` of the upstream stays");
+    }
+    fields.finish();
+    server_name(disabled, &value)
+}
+
+/// The name that clients are told, where one is set and not switched off.
+pub(super) fn server_name(disabled: Option<bool>, value: &str) -> Option<Arc<str>> {
+    let is_told = disabled != Some(true) && !value.is_empty() && !value.bytes().any(|byte| byte.is_ascii_control());
+    is_told.then(|| value.into())
 }

@@ -376,6 +376,24 @@ fn providers_of_mesh_config_are_read_and_what_is_not_supported_is_told() {
 }
 
 #[test]
+fn the_name_that_clients_are_told_is_read() {
+    mesh_configs(&[
+        ("defaultConfig: {proxyHeaders: {server: {value: mesh}}}", "", ""),
+        ("defaultConfig: {proxyHeaders: {server: {disabled: true}}}", "", ""),
+        (
+            "defaultConfig: {proxyHeaders: {server: {disabled: false}}}",
+            "W spec.defaultConfig.proxyHeaders.server.disabled",
+            "without a value",
+        ),
+        (
+            "defaultConfig: {proxyHeaders: {server: {value: \"a\\nb\"}}}",
+            "E spec.defaultConfig.proxyHeaders.server.value",
+            "control characters",
+        ),
+    ]);
+}
+
+#[test]
 fn authorizers_among_the_providers_are_read_and_what_is_wrong_is_told() {
     mesh_configs(&[
         ("extensionProviders: [{name: a, envoyExtAuthzGrpc: {service: n/a.b, port: 9000, failOpen: true}}]", "", ""),

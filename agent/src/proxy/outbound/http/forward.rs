@@ -326,7 +326,9 @@ impl<D: Downstream> Forwarding<'_, '_, D> {
             }
         }
         self.request.watcher.begin_attempt(None);
-        self.request.config.proxy_headers().end_attempt(self.begun.elapsed(), &mut self.response);
+        let headers = self.request.config.proxy_headers();
+        headers.end_attempt(self.begun.elapsed(), &mut self.response);
+        headers.name_server(&mut self.response);
         proxy_headers::date(&mut self.response, SystemTime::now());
         self.request.change_response(&self.plan, &mut self.response, chosen);
         if self.request.downstream.send_response(&self.response, length).is_err() {

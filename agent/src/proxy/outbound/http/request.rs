@@ -47,11 +47,12 @@ impl<D: Downstream> Request<'_, D> {
     /// Answers with a status and a body, and what the head has already.
     pub(super) async fn answer(
         &mut self,
-        head: ResponseHead,
+        mut head: ResponseHead,
         status: u16,
         body: Bytes,
         details: &'static str,
     ) -> Result<(), Broken> {
+        self.config.proxy_headers().name_server(&mut head);
         let answer = Answer { head, status, body, details: details.into() };
         answer.give(self.downstream, self.head, &mut self.watcher.record).await
     }
