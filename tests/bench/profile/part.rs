@@ -40,8 +40,9 @@ const FUNCTIONS: &[(Part, &[&str])] = &[
 
 /// System calls, by words in their names.
 const SYSTEM_CALLS: &[(Part, &[&str])] = &[
-    (Part::Writing, &["_sys_send", "_sys_write"]),
-    (Part::Reading, &["_sys_recv", "_sys_read"]),
+    // A system call that only calls another function leaves no frame.
+    (Part::Writing, &["_sys_send", "_sys_write", "do_writev", "__sys_sendto"]),
+    (Part::Reading, &["_sys_recv", "_sys_read", "do_readv", "__sys_recvfrom"]),
     (Part::Waiting, &["_sys_epoll_", "_sys_futex", "_sys_ppoll", "schedule"]),
 ];
 
@@ -112,6 +113,7 @@ mod tests {
         for (function, kernel, expected) in [
             ("tcp_sendmsg", &["tcp_sendmsg", "__x64_sys_sendto"][..], Part::Writing),
             ("copy_to_iter", &["copy_to_iter", "__x64_sys_recvfrom", "do_syscall_64"], Part::Reading),
+            ("tcp_sendmsg", &["tcp_sendmsg", "do_iter_readv_writev", "do_writev", "do_syscall_64"], Part::Writing),
             ("schedule", &["schedule", "__x64_sys_epoll_wait"], Part::Waiting),
             ("irq", &["irq"], Part::OtherKernel),
         ] {
