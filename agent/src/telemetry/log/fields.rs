@@ -124,6 +124,7 @@ fn quoted_json(to: &mut impl Write, text: &str) -> fmt::Result {
 }
 
 /// Whether a text stands for itself between quotes: printed ASCII without quotes and backslashes. Most texts are.
+#[inline]
 fn is_plain(text: &str) -> bool {
     // Without a branch per byte, so that the compiler looks at many at once.
     !text.bytes().fold(false, |other, byte| other | !matches!(byte, b' '..=b'~') | (byte == b'"') | (byte == b'\\'))

@@ -1,5 +1,6 @@
 //! The access line of a request: with the target `access`, and in the form that its notes were taken for.
 
+use std::cell::RefCell;
 use std::fmt::{self, Debug, Formatter};
 
 use tracing::Level;
@@ -10,6 +11,12 @@ use super::notes::{EndedRequest, LogLine, Place, RequestNotes};
 use super::values::{RequestValues, version};
 use crate::telemetry::line_ends::{sent_and_received, whole_milliseconds};
 use crate::telemetry::log::{FieldWriter, LogFormat, RAW_ACCESS_TARGET, WHOLE_ACCESS_TARGET};
+
+thread_local! {
+    /// The line that is being written. It has a hundred pieces, each of which would be a call through the formatter's table. It is no
+    /// longer than a head may be.
+    static LINE: RefCell<String> = const { RefCell::new(String::new()) };
+}
 
 /// Writes one line of a request that has ended, badly where there is an error. `known`: what its lines say of its ends.
 pub(in crate::telemetry) fn write(
@@ -47,14 +54,22 @@ struct FieldsLine<'a> {
 impl Debug for FieldsLine<'_> {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
         let format = if f.alternate() { LogFormat::Json } else { LogFormat::Text };
-        self.known.write(f, format, self.request.ends, self.request.peer)?;
-        let mut to = FieldWriter::new(f, format);
-        self.asked_and_answered(&mut to)?;
-        self.moved(&mut to)
+        LINE.with_borrow_mut(|line| {
+            line.clear();
+            self.write(line, format)?;
+            f.write_str(line)
+        })
     }
 }
 
 impl FieldsLine<'_> {
+    fn write(&self, line: &mut String, format: LogFormat) -> fmt::Result {
+        self.known.write(line, format, self.request.ends, self.request.peer)?;
+        let mut to = FieldWriter::new(line, format);
+        self.asked_and_answered(&mut to)?;
+        self.moved(&mut to)
+    }
+
     fn asked_and_answered<W: fmt::Write>(&self, to: &mut FieldWriter<'_, W>) -> fmt::Result {
         let Self { notes, line, request: EndedRequest { outcome, .. }, .. } = self;
         let optional = |to: &mut FieldWriter<'_, W>, name, value: Option<&str>| match value {
