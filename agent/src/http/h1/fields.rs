@@ -47,6 +47,7 @@ pub(super) enum Special {
 }
 
 /// What a field of this name, in whichever case, is.
+#[inline]
 pub(super) fn special(name: &[u8]) -> Option<Special> {
     let begins_with = |letter: u8| name[0].eq_ignore_ascii_case(&letter);
     let (known, special): (&[u8], _) = match name.len() {

@@ -25,11 +25,13 @@ const fn table(others: &[u8]) -> [bool; 256] {
 }
 
 /// Methods, names of fields and options of connections are tokens.
+#[inline]
 pub(super) fn is_token(bytes: &[u8]) -> bool {
     !bytes.is_empty() && bytes.iter().fold(true, |good, byte| good & TOKEN[usize::from(*byte)])
 }
 
 /// Whether a field's value has no control characters but tabs, so that it ends no line (RFC 9110 §5.5).
+#[inline]
 pub(super) fn is_value(bytes: &[u8]) -> bool {
     // Without a branch per byte, so that the compiler looks at many at once.
     !bytes.iter().fold(false, |bad, byte| bad | ((*byte < b' ') & (*byte != b'\t')) | (*byte == 0x7f))
@@ -109,6 +111,7 @@ pub(super) fn is_authority_with_port(bytes: &[u8]) -> bool {
 ///
 /// # Errors
 /// Where it would end its line, or be read as another field.
+#[inline]
 pub(super) fn write_field(name: &[u8], value: &[u8], text: &mut BytesMut) -> Result<(), &'static str> {
     if !is_token(name) {
         return Err("the name of a field is not a token");

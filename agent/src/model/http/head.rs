@@ -25,16 +25,19 @@ struct Entry {
 }
 
 impl Entry {
+    #[inline]
     fn name(self) -> Range<usize> {
         let start = self.start as usize;
         start..start + self.name as usize
     }
 
+    #[inline]
     fn value(self) -> Range<usize> {
         let start = self.start as usize + self.name as usize;
         start..start + self.value as usize
     }
 
+    #[inline]
     fn original_name(self) -> Range<usize> {
         if !self.has_original {
             return self.name();
@@ -44,12 +47,14 @@ impl Entry {
     }
 }
 
+#[inline]
 fn length(bytes: &[u8]) -> u32 {
     u32::try_from(bytes.len()).expect("codecs bound what a head may hold")
 }
 
 impl HttpFields {
     /// Makes room for so many fields more, whose names and values have so many bytes together.
+    #[inline]
     pub fn reserve(&mut self, fields: usize, bytes: usize) {
         self.text.reserve(bytes);
         self.entries.reserve(fields);
@@ -93,6 +98,7 @@ impl HttpFields {
     }
 
     /// Adds a field behind all others. The name becomes lower case.
+    #[inline]
     pub fn append(&mut self, name: &[u8], value: &[u8]) {
         let start = length(&self.text);
         self.text.reserve(name.len() + value.len());
