@@ -41,10 +41,11 @@ impl ConnectionPool {
         in_use.retries < budget.map_or(self.max_retries, |budget| budget.retries(in_use))
     }
 
-    /// Whether a connection of such an age, that has carried so many requests, may carry another.
+    /// Whether a connection that has carried so many requests may carry another. Its age is asked for where it matters.
     #[must_use]
-    pub fn admits_another_on(&self, requests: u32, age: Duration) -> bool {
-        requests < self.max_requests_per_connection && self.max_connection_duration.is_none_or(|longest| age < longest)
+    pub fn admits_another_on(&self, requests: u32, age: impl FnOnce() -> Duration) -> bool {
+        requests < self.max_requests_per_connection
+            && self.max_connection_duration.is_none_or(|longest| age() < longest)
     }
 }
 
@@ -81,14 +82,14 @@ mod tests {
                 two.admits_pending(in_use),
                 two.admits_request(in_use),
                 two.admits_retry(None, in_use),
-                two.admits_another_on(number, Duration::from_secs(3600)),
+                two.admits_another_on(number, || Duration::from_secs(3600)),
             ];
             assert_eq!(seen, [expected; 5], "{number}");
         }
         let short =
             ConnectionPool { max_connection_duration: Some(Duration::from_secs(5)), ..ConnectionPool::default() };
         for (seconds, expected) in [(0, true), (4, true), (5, false), (6, false)] {
-            assert_eq!(short.admits_another_on(1, Duration::from_secs(seconds)), expected, "{seconds}");
+            assert_eq!(short.admits_another_on(1, || Duration::from_secs(seconds)), expected, "{seconds}");
         }
         let most = InUse {
             connections: u32::MAX - 1,

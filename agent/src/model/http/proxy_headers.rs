@@ -82,9 +82,9 @@ impl ProxyHeaders {
 }
 
 /// Says when a response was made or came, unless it says so itself (RFC 9110 §6.6.1).
-pub fn date(head: &mut ResponseHead, now: SystemTime) {
+pub fn date(head: &mut ResponseHead, now: impl FnOnce() -> SystemTime) {
     if !head.is_interim() && !head.fields.contains("date") {
-        head.fields.append(b"date", httpdate::fmt_http_date(now).as_bytes());
+        head.fields.append(b"date", httpdate::fmt_http_date(now()).as_bytes());
     }
 }
 
@@ -155,7 +155,7 @@ mod tests {
             let headers = ProxyHeaders { debug, ..ProxyHeaders::default() };
             let mut head = ResponseHead { status, fields: sent.into_iter().collect(), ..ResponseHead::default() };
             headers.end_attempt(Duration::from_micros(12_999), &mut head);
-            date(&mut head, now);
+            date(&mut head, || now);
             assert_eq!(text(&head.fields), expected, "{status} {sent:?}");
         }
     }

@@ -46,7 +46,7 @@ impl Answer {
         if !matches!(head.status, 100..200 | 204 | 304) && !is_in_head {
             head.fields.set("content-length", body.len().to_string().as_bytes());
         }
-        date(&mut head, SystemTime::now());
+        date(&mut head, SystemTime::now);
         record.local_response(&head, details);
         let length = if is_sent { BodyLength::Known(body.len() as u64) } else { BodyLength::Empty };
         downstream.send_response(&head, length).map_err(Broken::Downstream)?;

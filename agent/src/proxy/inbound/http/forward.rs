@@ -95,7 +95,7 @@ impl<D: Downstream> Forwarding<'_, '_, D> {
         mut response: ResponseHead,
         length: BodyLength,
     ) -> Result<(), Broken> {
-        proxy_headers::date(&mut response, SystemTime::now());
+        proxy_headers::date(&mut response, SystemTime::now);
         self.within.tell(&mut response);
         self.response.iter().for_each(|change| change.apply(&mut response.fields));
         if let Err(error) = self.downstream.send_response(&response, length) {

@@ -2,7 +2,7 @@
 //! goes to the client.
 
 use std::sync::Arc;
-use std::time::{Instant, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use super::breakers::{Breaker, Taken};
 use super::choose::Chosen;
@@ -63,7 +63,7 @@ struct Forwarding<'r, 'a, D> {
     place: Option<Taken>,
     retry_place: Option<Taken>,
     /// When the last attempt began.
-    begun: Instant,
+    begun: Option<Instant>,
 }
 
 /// Forwards a request as planned; or answers why it cannot be.
@@ -101,7 +101,7 @@ pub(super) async fn run<D: Downstream>(request: &mut Request<'_, D>, plan: Resul
         breaker,
         place: None,
         retry_place: None,
-        begun: Instant::now(),
+        begun: None,
     };
     forwarding.run().await
 }
@@ -180,7 +180,7 @@ impl<D: Downstream> Forwarding<'_, '_, D> {
     /// When the client leaves.
     async fn attempt(&mut self, endpoint: &KnownEndpoint) -> Result<Attempt, Broken> {
         self.request.config.proxy_headers().begin_attempt(self.retries + 1, self.request.head);
-        self.begun = Instant::now();
+        self.begun = Some(Instant::now());
         let Request { connection, head, downstream, watcher, length, .. } = &mut *self.request;
         watcher.begin_attempt(self.plan.timeouts.per_try);
         let (pool, port, length) = (&self.plan.policy.pool, self.plan.port, *length);
@@ -327,9 +327,9 @@ impl<D: Downstream> Forwarding<'_, '_, D> {
         }
         self.request.watcher.begin_attempt(None);
         let headers = self.request.config.proxy_headers();
-        headers.end_attempt(self.begun.elapsed(), &mut self.response);
+        headers.end_attempt(self.begun.map_or(Duration::ZERO, |begun| begun.elapsed()), &mut self.response);
         headers.name_server(&mut self.response);
-        proxy_headers::date(&mut self.response, SystemTime::now());
+        proxy_headers::date(&mut self.response, SystemTime::now);
         self.request.change_response(&self.plan, &mut self.response, chosen);
         if self.request.downstream.send_response(&self.response, length).is_err() {
             // What the upstream said would break the message to the client.

@@ -146,7 +146,7 @@ impl Sending<'_> {
             && let Some(mut taken) = self.http_pool().take_idle(self.pool_key, reuse)
         {
             let io = taken.connection.io();
-            if !self.pool.admits_another_on(io.requests(), io.age()) {
+            if !self.pool.admits_another_on(io.requests(), || io.age()) {
                 taken.connection.end();
             } else if may_be_lost || is_open(&mut taken.connection).await {
                 return Some(taken);
@@ -188,7 +188,7 @@ impl Sending<'_> {
         });
         let stream = opened.open(self.head, self.length).map_err(|_| OpenError::Session(ExchangeError::Refused))?;
         // One that may carry no more requests ends with this one.
-        if self.pool.admits_another_on(opened.requests(), opened.age()) {
+        if self.pool.admits_another_on(opened.requests(), || opened.age()) {
             pool.put_shared(key, Arc::new(opened), self.pool.idle_timeout.unwrap_or(Duration::MAX));
         }
         Ok(Begun { exchange: Exchange::Http2(stream), idle_for: None })
@@ -199,14 +199,14 @@ impl Sending<'_> {
         let (http_pool, limits) = (self.http_pool(), self.pool);
         let admits = |connection: &h2::ClientConnection| {
             connection.load() < limits.max_concurrent_streams
-                && limits.admits_another_on(connection.requests(), connection.age())
+                && limits.admits_another_on(connection.requests(), || connection.age())
         };
         let avoids_closing = !self.head.is_idempotent();
         let reuse = Reuse { longest: limits.idle_timeout.unwrap_or(Duration::MAX), avoids_closing };
         let shared = http_pool.shared(self.pool_key, reuse, admits)?;
         let idle_for = shared.idle_for().unwrap_or_default();
         let stream = shared.open(self.head, self.length).ok()?;
-        if !limits.admits_another_on(shared.requests(), shared.age()) {
+        if !limits.admits_another_on(shared.requests(), || shared.age()) {
             http_pool.retire(self.pool_key, &shared);
         }
         Some(Begun { exchange: Exchange::Http2(stream), idle_for: Some(idle_for) })
@@ -278,7 +278,7 @@ impl Exchange {
     /// The request has ended, and so has its response: the connection waits for others, where it can.
     pub(super) fn finish(self, connection: &HttpConnection, key: &PoolKey, pool: &ConnectionPool, may_keep: bool) {
         let Self::Http1(mut http1) = self else { return };
-        if may_keep && http1.is_reusable() && pool.admits_another_on(http1.io().requests(), http1.io().age()) {
+        if may_keep && http1.is_reusable() && pool.admits_another_on(http1.io().requests(), || http1.io().age()) {
             let longest = pool.idle_timeout.unwrap_or(Duration::MAX);
             connection.pod_proxy.http_pool().put_idle(key, http1, longest);
         } else if may_keep {
