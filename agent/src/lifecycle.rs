@@ -1,12 +1,15 @@
 //! Readiness and drain of the process, both by guards: it is ready once every [`ReadyBlocker`] is dropped, and drained once
 //! every [`DrainHold`] is.
 
+use std::future::poll_fn;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::task::{Context, Poll, Wake, Waker};
 use std::time::Duration;
 
 use futures_util::StreamExt as _;
 use futures_util::stream::FuturesUnordered;
+use futures_util::task::AtomicWaker;
 use parking_lot::Mutex;
 use tokio::sync::mpsc;
 use tokio_util::sync::{CancellationToken, WaitForCancellationFuture};
@@ -142,6 +145,37 @@ impl Drain {
     }
 }
 
+/// Polls a future only when it has asked for that, however often its task is polled for other work: for what may end a connection, beside
+/// what moves its bytes. Tokens and notifications take locks that all connections share each time they are polled.
+pub async fn when_woken<F: Future>(future: F) -> F::Output {
+    let gate = Arc::new(Gate { is_woken: AtomicBool::new(true), task: AtomicWaker::new() });
+    let waker = Waker::from(gate.clone());
+    let mut future = std::pin::pin!(future);
+    poll_fn(|cx| {
+        // Before it is looked whether the future was woken: whoever wakes it later finds the task.
+        gate.task.register(cx.waker());
+        if gate.is_woken.swap(false, Ordering::AcqRel) {
+            future.as_mut().poll(&mut Context::from_waker(&waker))
+        } else {
+            Poll::Pending
+        }
+    })
+    .await
+}
+
+/// Whether a future was woken, and whom to tell.
+struct Gate {
+    is_woken: AtomicBool,
+    task: AtomicWaker,
+}
+
+impl Wake for Gate {
+    fn wake(self: Arc<Self>) {
+        self.is_woken.store(true, Ordering::Release);
+        self.task.wake();
+    }
+}
+
 /// Resolves with the first of these. For tasks that are woken for other work all the time: to poll a token takes two locks that all
 /// connections share, and here one is polled again only when it has something to say.
 pub async fn first_of<'a>(tokens: impl IntoIterator<Item = WaitForCancellationFuture<'a>>) {
@@ -166,6 +200,22 @@ mod tests {
         assert!(ready.waiting_for().is_empty());
         ready.stop();
         assert_eq!(ready.waiting_for(), ["drain"]);
+    }
+
+    #[tokio::test]
+    async fn a_future_is_polled_when_it_was_woken_and_not_when_its_task_was() {
+        let (token, polled) = (CancellationToken::new(), std::cell::Cell::new(0));
+        let mut cancelled = std::pin::pin!(token.cancelled());
+        let mut waiting = std::pin::pin!(when_woken(poll_fn(|cx| {
+            polled.set(polled.get() + 1);
+            cancelled.as_mut().poll(cx)
+        })));
+        for _ in 0..3 {
+            assert_eq!(waiting.as_mut().now_or_never(), None);
+        }
+        assert_eq!(polled.get(), 1);
+        let (told, _) = tokio::join!(waiting, async { token.cancel() });
+        assert_eq!((told, polled.get()), ((), 2));
     }
 
     #[tokio::test]

@@ -7,6 +7,7 @@ use tokio::io::AsyncWriteExt as _;
 
 use super::client::Client;
 use super::error::InboundError;
+use crate::lifecycle::when_woken;
 use crate::proxy::connector::ApplicationStream;
 use crate::proxy::pod::PodProxy;
 use crate::proxy::revocation::Tracked;
@@ -45,13 +46,18 @@ impl Spliced {
             }
             client.splice(application, bytes, &pod_proxy.budget).await
         };
+        let stopped = when_woken(async {
+            tokio::select! {
+                () = record.end_wanted() => InboundError::LatePlaintext,
+                () = tracked.revoked.cancelled() => InboundError::Revoked,
+                () = pod_proxy.pod.dead.cancelled() => InboundError::PodGone,
+                () = pod_proxy.proxy.drain.closing() => InboundError::DrainEnded,
+            }
+        });
         let outcome = tokio::select! {
             biased;
             result = splicing => result.map_err(InboundError::from),
-            () = record.end_wanted() => Err(InboundError::LatePlaintext),
-            () = tracked.revoked.cancelled() => Err(InboundError::Revoked),
-            () = pod_proxy.pod.dead.cancelled() => Err(InboundError::PodGone),
-            () = pod_proxy.proxy.drain.closing() => Err(InboundError::DrainEnded),
+            error = stopped => Err(error),
         };
         if let Err(error) = outcome {
             record.fail(error.flag(), &error);

@@ -12,6 +12,7 @@ use super::error::OutboundError;
 use super::own_tls;
 use super::upstream::{Outbound, UpstreamStream};
 use crate::enrollment::pod::EnrolledPod;
+use crate::lifecycle::when_woken;
 use crate::model::resolve::{Transport, Unresolved, Upstream};
 use crate::proxy::budget::Budget;
 use crate::proxy::client;
@@ -129,12 +130,17 @@ pub(super) async fn splice_until_ended(
             UpstreamStream::Tcp(tcp) => splice::outbound_tcp(downstream, tcp, bytes, &pod_proxy.budget).await,
         }
     };
+    let stopped = when_woken(async {
+        tokio::select! {
+            () = record.end_wanted() => OutboundError::LatePlaintext,
+            () = pod_proxy.pod.dead.cancelled() => OutboundError::PodGone,
+            () = pod_proxy.proxy.drain.closing() => OutboundError::DrainEnded,
+        }
+    });
     tokio::select! {
         biased;
         result = splicing => Ok(result?),
-        () = record.end_wanted() => Err(OutboundError::LatePlaintext),
-        () = pod_proxy.pod.dead.cancelled() => Err(OutboundError::PodGone),
-        () = pod_proxy.proxy.drain.closing() => Err(OutboundError::DrainEnded),
+        error = stopped => Err(error),
     }
 }
 
