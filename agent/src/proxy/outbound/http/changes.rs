@@ -1,12 +1,14 @@
 //! What the rule of a route changes about a request on its way to the endpoint, and about the response on its way back.
 
 use std::net::SocketAddr;
+use std::time::SystemTime;
 
 use super::choose::Chosen;
 use super::plan::Plan;
 use super::request::Request;
 use crate::model::http::field_changes::{FieldChanges, FormatContext};
 use crate::model::http::head::ResponseHead;
+use crate::model::http::proxy_headers::date;
 use crate::model::http::route::Route;
 use crate::model::resolve::{Transport, Upstream};
 
@@ -21,8 +23,10 @@ impl<D> Request<'_, D> {
         before.iter().for_each(|before| headers.rewritten(before, self.head));
     }
 
-    /// Changes the response of an endpoint.
+    /// Changes the response of an endpoint: what the agent says in it of its own comes before what the route changes.
     pub(super) fn change_response(&self, plan: &Plan, response: &mut ResponseHead, chosen: &Chosen) {
+        self.config.proxy_headers().name_server(response);
+        date(response, SystemTime::now);
         if let Some(cookie) = &chosen.set_cookie {
             response.fields.append(b"set-cookie", cookie.as_bytes());
         }

@@ -2,7 +2,7 @@
 //! goes to the client.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, Instant};
 
 use super::breakers::{Breaker, Taken};
 use super::choose::Chosen;
@@ -18,7 +18,6 @@ use crate::model::http::head::{HttpVersion, ResponseHead};
 use crate::model::http::local_reply::HttpResponseFlag;
 use crate::model::http::outlier::EndpointResult;
 use crate::model::http::policies::RetryPolicy;
-use crate::model::http::proxy_headers;
 use crate::model::http::reply::{LocalReply, Reason};
 use crate::model::http::retry::Outcome;
 use crate::model::http::retry_fields;
@@ -326,10 +325,8 @@ impl<D: Downstream> Forwarding<'_, '_, D> {
             }
         }
         self.request.watcher.begin_attempt(None);
-        let headers = self.request.config.proxy_headers();
-        headers.end_attempt(self.begun.map_or(Duration::ZERO, |begun| begun.elapsed()), &mut self.response);
-        headers.name_server(&mut self.response);
-        proxy_headers::date(&mut self.response, SystemTime::now);
+        let took = self.begun.map_or(Duration::ZERO, |begun| begun.elapsed());
+        self.request.config.proxy_headers().end_attempt(took, &mut self.response);
         self.request.change_response(&self.plan, &mut self.response, chosen);
         if self.request.downstream.send_response(&self.response, length).is_err() {
             // What the upstream said would break the message to the client.
