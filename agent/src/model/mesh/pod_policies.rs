@@ -21,6 +21,7 @@ enum PodPolicy {
 }
 
 impl PodPolicies {
+    /// From what is in force at this version of all policies.
     pub(super) fn new<'a>(version: u64, in_force: impl Iterator<Item = InForce<'a>>) -> Self {
         let policies = in_force.map(|one| match one {
             InForce::Policy(policy) => PodPolicy::Known(policy.clone()),
@@ -29,6 +30,7 @@ impl PodPolicies {
         Self { version, policies: policies.collect() }
     }
 
+    /// In the order in which they were found, which decides whose name a decision tells.
     pub(super) fn in_force(&self) -> impl Iterator<Item = InForce<'_>> {
         self.policies.iter().map(|one| match one {
             PodPolicy::Known(policy) => InForce::Policy(policy),
