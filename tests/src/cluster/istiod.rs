@@ -27,6 +27,14 @@ rootNamespace: istio-system
 defaultConfig:
   discoveryAddress: istiod.istio-system.svc:15012
   proxyMetadata: {ISTIO_META_ENABLE_HBONE: 'true'}
+extensionProviders:
+- name: sample-ext-authz-grpc
+  envoyExtAuthzGrpc: {service: ext-authz.foo.svc.cluster.local, port: 9000}
+- name: sample-ext-authz-http
+  envoyExtAuthzHttp:
+    service: ext-authz.foo.svc.cluster.local
+    port: 8000
+    includeRequestHeadersInCheck: [x-ext-authz]
 ";
 
 /// istiod, running or stopped.

@@ -2,6 +2,7 @@
 //! containerd and its companions unpacked from Debian's packages. Nothing of them is installed.
 
 use std::ffi::OsString;
+use std::fs;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, ensure};
@@ -65,6 +66,16 @@ impl Parts {
     #[must_use]
     pub fn definitions(&self) -> PathBuf {
         self.0.join("crds")
+    }
+
+    /// A file of Istio's task about JWT: `jwks.json`, or a token of the issuer whose keys these are.
+    ///
+    /// # Errors
+    /// If it is not there; says what makes it.
+    pub fn token(&self, name: &str) -> Result<String> {
+        let path = self.0.join("jwt").join(name);
+        let read = fs::read_to_string(&path).map(|text| text.trim().to_owned());
+        read.with_context(|| format!("{} is not there: `cargo xtask test k8s` copies it", path.display()))
     }
 
     /// What programs need in their environment to find one another and their libraries.

@@ -1,5 +1,5 @@
 //! Kubernetes, Istio and a recent containerd, built from Go modules that are pinned by version, and the definitions of custom
-//! resources that come in such. Go checks every module against its database of sums, downloads what it lacks, and keeps
+//! resources and sample tokens that come in such. Go checks every module against its database of sums, downloads what it lacks, and keeps
 //! both that and what it compiled: an interrupted build goes on where it was.
 
 use std::fs;
@@ -86,6 +86,17 @@ pub(super) fn definitions(folder: &Path) -> Result<()> {
                     cp --no-preserve=mode \"$2\"/*.yaml crds; rm -f crds/kustom*";
         let mut shell = Command::new("sh");
         step::output(shell.current_dir(folder).args(["-c", copy, "sh"]).arg(istio).arg(gateway)).map(drop)
+    })
+}
+
+/// Makes the keys and tokens of Istio's task about JWT be in `jwt`: those that its documentation has users try.
+pub(super) fn tokens(folder: &Path) -> Result<()> {
+    stamp::once(folder, "tokens", &format!("{ISTIO}\n"), "copying Istio's sample tokens", || {
+        let samples = source("istio.io/istio", ISTIO)?.join("security/tools/jwt/samples");
+        let copy = "set -e; rm -rf jwt; mkdir jwt
+                    cp --no-preserve=mode \"$1\"/jwks.json \"$1\"/demo.jwt \"$1\"/groups-scope.jwt jwt";
+        let mut shell = Command::new("sh");
+        step::output(shell.current_dir(folder).args(["-c", copy, "sh"]).arg(samples)).map(drop)
     })
 }
 

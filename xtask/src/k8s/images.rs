@@ -9,7 +9,7 @@ use serde_json::json;
 
 use crate::image::oci::Image;
 use crate::tree::Tree;
-use crate::{image, programs, step, workspace};
+use crate::{image, peers, programs, step, workspace};
 
 /// As `daemonset.yaml` names it, in the full form that a node looks for.
 const WEIR: &str = "docker.io/library/weir:dev";
@@ -30,6 +30,7 @@ pub(super) fn make(parts: &Path) -> Result<PathBuf> {
         let app = Tree::new(folder.join("app.root"))?;
         app.program("/bin/weir-test-app", &programs::stripped(&programs::release("weir-test-app"), "release")?)?;
         app.program("/bin/curl", Path::new("/usr/bin/curl"))?;
+        app.program("/bin/extauthz", &peers::folder().join("extauthz"))?;
         app.file("/bin/busybox", &busybox(parts))?;
         for name in COMMANDS {
             app.link(&format!("/bin/{name}"), "busybox")?;

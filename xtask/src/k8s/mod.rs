@@ -86,5 +86,6 @@ fn prepare() -> Result<PathBuf> {
     go::istio(&folder)?;
     go::containerd(&folder)?;
     go::definitions(&folder)?;
+    go::tokens(&folder)?;
     Ok(folder)
 }
