@@ -28,6 +28,7 @@ mod nri;
 mod overlays;
 mod pair;
 mod pod_startup;
+mod policy;
 mod probes;
 mod processes;
 mod prometheus;
@@ -43,7 +44,7 @@ use harness::{Case, Shared};
 /// Every case, by file, in the order they run: those that share a cluster follow each other. What takes long, or is about
 /// the cluster itself or ways of having one that are less usual, only if that is wanted.
 fn table(long: bool) -> Vec<Case> {
-    let (http, scale) = (http::cases(), scale::long());
+    let (http, policy, scale) = (http::cases(), policy::cases(), scale::long());
     let files: &[(&[Case], &[Case])] = &[
         (cluster::CASES, cluster::LONG),
         (overlays::CASES, &[]),
@@ -56,6 +57,7 @@ fn table(long: bool) -> Vec<Case> {
         (prometheus::CASES, &[]),
         (reachability::CASES, &[]),
         (&http, &[]),
+        (&policy, &[]),
         (probes::CASES, &[]),
         (agent_replacement::CASES, agent_replacement::LONG),
         (removal_under_load::CASES, removal_under_load::LONG),

@@ -61,6 +61,8 @@ pub(super) enum Expected {
     Only(&'static [&'static str]),
     /// By http-load: of many, all by the same pod, whichever that is.
     OnePod,
+    /// Of a connection that carries no HTTP: whether the server of the port sends back what it gets.
+    Echo(bool),
 }
 
 /// What one request comes to. Only what is said is compared.
@@ -106,6 +108,11 @@ pub(super) const fn arrived(path: &'static str, count: &'static str) -> Request 
 /// Many requests by `weir-test-app http-load`.
 pub(super) const fn load(arguments: &'static [&'static str], expected: Expected) -> Request {
     Request { from: SHOPPER, service: "WEB", port: 80, path: "/", arguments, expected }
+}
+
+/// A connection that carries no HTTP, to a port, and whether it is served.
+pub(super) const fn connection(port: u16, is_served: bool) -> Request {
+    Request { from: SHOPPER, service: "WEB", port, path: "", arguments: &[], expected: Expected::Echo(is_served) }
 }
 
 impl Request {
@@ -191,11 +198,13 @@ impl Request {
         match self.expected {
             Expected::Answer(answer) => answer,
             Expected::Shares(_) | Expected::Only(_) | Expected::OnePod => panic!("a load is told by shares"),
+            Expected::Echo(_) => panic!("what carries no HTTP has no answer"),
         }
     }
 }
 
 const ISTIO: &str = "networking.istio.io/v1";
+const SECURITY: &str = "security.istio.io/v1";
 const GATEWAY_API: &str = "gateway.networking.k8s.io/v1";
 
 /// Objects of the client's namespace, named like the case's Service, until more is said.
@@ -211,12 +220,21 @@ pub(super) const fn sidecar(spec: &'static str) -> Object {
     Object { api: ISTIO, kind: "Sidecar", namespace: "shop", name: "WEB", spec }
 }
 
+pub(super) const fn authorization_policy(spec: &'static str) -> Object {
+    Object { api: SECURITY, kind: "AuthorizationPolicy", namespace: "shop", name: "WEB", spec }
+}
+
 pub(super) const fn http_route(spec: &'static str) -> Object {
     Object { api: GATEWAY_API, kind: "HTTPRoute", namespace: "shop", name: "WEB", spec }
 }
 
 pub(super) const fn grpc_route(spec: &'static str) -> Object {
     Object { api: GATEWAY_API, kind: "GRPCRoute", namespace: "shop", name: "WEB", spec }
+}
+
+/// How many requests pods may be asked: Weir's own kind.
+pub(super) const fn rate_limit(spec: &'static str) -> Object {
+    Object { api: "weir.dev/v1alpha1", kind: "RateLimit", namespace: "shop", name: "WEB", spec }
 }
 
 impl Object {

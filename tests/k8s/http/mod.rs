@@ -13,6 +13,7 @@ mod from_kubernetes;
 mod manifest;
 mod matching;
 mod pods;
+mod policies;
 mod recovery;
 mod requests;
 mod visibility;
@@ -23,5 +24,7 @@ pub(crate) use pods::HttpPods;
 
 /// All cases, in the order they run.
 pub(crate) fn cases() -> Vec<Case> {
-    [matching::CASES, visibility::CASES, destinations::CASES, changes::CASES, recovery::CASES].concat()
+    let files =
+        [matching::CASES, visibility::CASES, destinations::CASES, changes::CASES, recovery::CASES, policies::CASES];
+    files.concat()
 }

@@ -5,7 +5,9 @@ use std::fmt::Write as _;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
+use serde_json::Value;
 use weir_tests::cluster::kubectl::Kubectl;
+use weir_tests::cluster::pods::last_line;
 use weir_tests::http_mesh::{Answer as Seen, HttpSeen};
 
 use super::case::{Answer, Client, Expected, Request};
@@ -17,6 +19,8 @@ const WITHIN: Duration = Duration::from_secs(60);
 const END: char = '\u{1e}';
 /// By how many of a hundred a share may be off. With [`LOAD`] requests that is more than five standard deviations.
 const TOLERANCE: u64 = 13;
+/// What is sent over a connection that carries no HTTP.
+const ECHOED: &str = "hello";
 /// Requests of a load: that one of three pods is missed by chance has a probability of 10⁻³⁵.
 const LOAD: u64 = 400;
 
@@ -65,6 +69,10 @@ fn command(request: &Request, names: &Names) -> String {
             let end = ["--write-out".to_owned(), format!("{END}%{{exitcode}} %{{time_total}}{END}")];
             usual.into_iter().chain(there).chain(end).chain(arguments).chain([url]).collect()
         }
+        Expected::Echo(_) => {
+            let to = format!("{address}:{}", request.port);
+            ["weir-test-app", "probe", &to, "--send", ECHOED].map(str::to_owned).into()
+        }
         Expected::Shares(_) | Expected::Only(_) | Expected::OnePod => {
             let usual = ["weir-test-app", "http-load"].map(str::to_owned);
             let there = [format!("{address}:{}", request.port), format!("--host={host}")];
@@ -78,7 +86,7 @@ fn command(request: &Request, names: &Names) -> String {
     }
     match request.expected {
         Expected::Answer(_) => line + "2>&1\n",
-        Expected::Shares(_) | Expected::Only(_) | Expected::OnePod => {
+        Expected::Shares(_) | Expected::Only(_) | Expected::OnePod | Expected::Echo(_) => {
             line + &format!("2>&1; printf '{END}%s 0{END}' $?\n")
         }
     }
@@ -90,6 +98,11 @@ fn judge(request: &Request, printed: &Printed<'_>, names: &Names) -> Result<()> 
         Expected::Answer(answer) => {
             let seen = Seen::parse(printed.text)?;
             judge_answer(&answer, &seen, printed.milliseconds, names).with_context(|| format!("{seen:?}"))
+        }
+        Expected::Echo(is_served) => {
+            let seen: Value = last_line(printed.text)?;
+            ensure!((seen["received"] == ECHOED) == is_served, "{seen}");
+            Ok(())
         }
         Expected::Shares(shares) => judge_load(printed.text, |seen, total| {
             for (who, percent) in shares {
