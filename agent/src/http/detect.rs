@@ -19,7 +19,7 @@ const MAX_METHOD_BYTES: usize = 32;
 const CERTAIN_TARGET_BYTES: usize = 4 * 1024;
 
 /// Decides by the first bytes, as soon as no bytes behind them could change the decision. Bytes are HTTP/1 once they have a method,
-/// a target and the beginning of the version: lines of other protocols have spaces in their lines too, as `SET /a b` of Redis.
+/// a target and the beginning of the version: other protocols have lines with spaces too, as `SET /a b` of Redis.
 pub(crate) fn detect(bytes: &[u8]) -> Detected {
     if bytes.starts_with(PREFACE) {
         return Detected::Http2;
