@@ -1,6 +1,6 @@
 //! What all policies in force say together.
 //!
-//! Istio's order holds: a CUSTOM policy that matches needs its authorizer's word; a DENY policy that matches denies; without
+//! Istio's order holds: a CUSTOM policy that matches needs its authorizer to allow it; a DENY policy that matches denies; without
 //! any ALLOW policy what is left is allowed; otherwise one ALLOW policy must match. AUDIT and dry-run policies are reported
 //! and decide nothing. A policy that cannot be understood denies, and so does one that the workload lists and the agent does
 //! not have.
