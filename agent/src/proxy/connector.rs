@@ -9,7 +9,7 @@ use bytes::BytesMut;
 use nix::sys::socket::setsockopt;
 use nix::sys::socket::sockopt::IpBindAddressNoPort;
 use socket2::Socket;
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::io::{AsyncReadExt as _, AsyncWrite};
 use tokio::net::TcpStream;
 
 use super::node::Proxy;
@@ -103,12 +103,9 @@ impl ApplicationStream {
         connect_application(pod, &proxy.capture, to, client, timeout).await.map(Self)
     }
 
-    /// Writes what was read of the client before the application was connected.
-    ///
-    /// # Errors
-    /// When the application takes no more.
-    pub(super) async fn write_all(&mut self, bytes: &[u8]) -> io::Result<()> {
-        self.0.write_all(bytes).await
+    /// Where bytes go that were read of the client before the application was connected.
+    pub(super) fn writer(&mut self) -> &mut (impl AsyncWrite + Unpin + use<>) {
+        &mut self.0
     }
 
     /// Reads what the application sends first; nothing at its end.

@@ -3,6 +3,7 @@
 //! It resolves destinations in the mesh, asks policy for permits, and moves bytes; it decides nothing about policy by
 //! itself. HBONE, which most of its connections travel on, has a room of its own.
 
+mod already_read;
 mod budget;
 mod certificates;
 mod client;

@@ -1,17 +1,12 @@
 //! An inbound connection whose two sides are open, and whose bytes are moved as they come.
 
-use std::sync::atomic::Ordering;
-
-use bytes::BytesMut;
-use tokio::io::AsyncWriteExt as _;
-
 use super::client::Client;
 use super::error::InboundError;
 use crate::lifecycle::when_woken;
+use crate::proxy::already_read::AlreadyRead;
 use crate::proxy::connector::ApplicationStream;
 use crate::proxy::pod::PodProxy;
 use crate::proxy::revocation::Tracked;
-use crate::proxy::splice::SpliceError;
 use crate::telemetry::record::ConnectionRecord;
 
 /// See the module.
@@ -24,12 +19,6 @@ pub(super) struct Spliced {
     pub(super) read: Option<Box<AlreadyRead>>,
 }
 
-/// What was read of both sides of a connection before its bytes are moved.
-pub(super) struct AlreadyRead {
-    pub(super) of_client: BytesMut,
-    pub(super) of_application: BytesMut,
-}
-
 impl Spliced {
     /// Moves bytes until the connection ends, somebody wants it to end, policy forbids it, its pod dies or the drain is over. Then
     /// the record is complete.
@@ -38,11 +27,7 @@ impl Spliced {
         let bytes = record.bytes();
         let splicing = async {
             if let Some(read) = read {
-                let AlreadyRead { of_client, of_application } = *read;
-                client.write_all(&of_application).await.map_err(SpliceError::Downstream)?;
-                bytes.to_source.fetch_add(of_application.len() as u64, Ordering::Relaxed);
-                application.write_all(&of_client).await.map_err(SpliceError::Upstream)?;
-                bytes.to_destination.fetch_add(of_client.len() as u64, Ordering::Relaxed);
+                read.pass_on(&mut client, application.writer(), &bytes).await?;
             }
             client.splice(application, bytes, &pod_proxy.budget).await
         };

@@ -1,10 +1,7 @@
 //! An outbound connection that is moved as bytes: its record, its upstream, and its bytes until it ends. No protocol above TCP is
 //! looked at.
 
-use std::sync::atomic::Ordering;
-
 use bytes::BytesMut;
-use tokio::io::AsyncWriteExt as _;
 use tokio::net::TcpStream;
 
 use super::candidate::Candidate;
@@ -14,18 +11,12 @@ use super::upstream::{Outbound, UpstreamStream};
 use crate::enrollment::pod::EnrolledPod;
 use crate::lifecycle::when_woken;
 use crate::model::resolve::{Transport, Unresolved, Upstream};
+use crate::proxy::already_read::AlreadyRead;
 use crate::proxy::budget::Budget;
 use crate::proxy::client;
 use crate::proxy::pod::PodProxy;
-use crate::proxy::splice::{self, SpliceError};
+use crate::proxy::splice;
 use crate::telemetry::record::ConnectionRecord;
-
-/// What was read of both sides of a connection before its bytes are moved.
-#[derive(Debug, Default)]
-pub(super) struct AlreadyRead {
-    pub(super) of_client: BytesMut,
-    pub(super) of_server: BytesMut,
-}
 
 /// What the record of a connection says of it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -114,16 +105,7 @@ pub(super) async fn splice_until_ended(
 ) -> Result<(), OutboundError> {
     let bytes = record.bytes();
     let splicing = async {
-        let AlreadyRead { of_client, of_server } = read;
-        if !of_server.is_empty() {
-            downstream.write_all(&of_server).await.map_err(SpliceError::Downstream)?;
-            bytes.to_source.fetch_add(of_server.len() as u64, Ordering::Relaxed);
-        }
-        if !of_client.is_empty() {
-            upstream.write_all(&of_client).await.map_err(SpliceError::Upstream)?;
-            bytes.to_destination.fetch_add(of_client.len() as u64, Ordering::Relaxed);
-        }
-        drop((of_client, of_server));
+        read.pass_on(&mut downstream, upstream.writer(), &bytes).await?;
         match upstream {
             UpstreamStream::Hbone(stream) => splice::outbound_hbone(downstream, stream, bytes).await,
             UpstreamStream::Tls(io) => own_tls::relay(downstream, *io, bytes).await,

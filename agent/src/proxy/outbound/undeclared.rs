@@ -4,12 +4,13 @@
 
 use tokio::net::TcpStream;
 
-use super::bytes::{AlreadyRead, RecordedAs, splice_until_ended};
+use super::bytes::{RecordedAs, splice_until_ended};
 use super::error::OutboundError;
 use super::http::{HttpPort, serve_connection};
 use super::upstream::{Outbound, UpstreamStream};
 use crate::http::Detected;
 use crate::model::resolve::{Unresolved, Upstream};
+use crate::proxy::already_read::AlreadyRead;
 use crate::proxy::http::FirstBytes;
 use crate::proxy::splice::SpliceError;
 use crate::telemetry::ends::OutboundSource;

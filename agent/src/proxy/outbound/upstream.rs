@@ -8,7 +8,7 @@ use std::time::Instant;
 use bytes::BytesMut;
 use http::HeaderMap;
 use http::header::FORWARDED;
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::io::{AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
 use super::candidate::Candidate;
@@ -41,12 +41,12 @@ pub(super) enum UpstreamStream {
 }
 
 impl UpstreamStream {
-    /// Writes bytes that were read of the downstream before the upstream was open.
-    pub(super) async fn write_all(&mut self, bytes: &[u8]) -> io::Result<()> {
+    /// Where bytes go that were read of the downstream before the upstream was open.
+    pub(super) fn writer(&mut self) -> &mut (dyn AsyncWrite + Send + Unpin) {
         match self {
-            Self::Hbone(stream) => stream.write_all(bytes).await,
-            Self::Tcp(tcp) => tcp.write_all(bytes).await,
-            Self::Tls(io) => io.write_all(bytes).await,
+            Self::Hbone(stream) => stream,
+            Self::Tcp(tcp) => tcp,
+            Self::Tls(io) => &mut **io,
         }
     }
 

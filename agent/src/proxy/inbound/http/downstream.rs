@@ -17,12 +17,13 @@ use crate::http::{BodyLength, Detected, h2};
 use crate::lifecycle::first_of;
 use crate::model::authorization::AccessRequest;
 use crate::model::http::head::RequestHead;
+use crate::proxy::already_read::AlreadyRead;
 use crate::proxy::http::refuse;
 use crate::proxy::inbound::admission;
 use crate::proxy::inbound::client::Client;
 use crate::proxy::inbound::error::InboundError;
 use crate::proxy::inbound::peers::AuthenticatedPeer;
-use crate::proxy::inbound::spliced::{AlreadyRead, Spliced};
+use crate::proxy::inbound::spliced::Spliced;
 use crate::proxy::pod::PodProxy;
 use crate::proxy::revocation::{PolicyChanges, TrackedRequests};
 use crate::telemetry::ends::ConnectionEnds;
@@ -104,8 +105,8 @@ impl HttpDownstream {
             Ok::<_, InboundError>((tracked, application))
         };
         match Box::pin(opening).await {
-            Ok((tracked, Application { stream: application, received: of_application })) => {
-                let read = Some(Box::new(AlreadyRead { of_client, of_application }));
+            Ok((tracked, Application { stream: application, received: of_server })) => {
+                let read = Some(Box::new(AlreadyRead { of_client, of_server }));
                 Spliced { record, tracked, client, application, read }.run(pod_proxy).await;
             }
             Err(error) => record.fail(error.flag(), &error),
