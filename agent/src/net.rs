@@ -132,6 +132,15 @@ pub(crate) fn is_silent(tcp: &TcpStream) -> bool {
     recv(tcp.as_raw_fd(), &mut [0], MsgFlags::MSG_PEEK | MsgFlags::MSG_DONTWAIT) == Err(Errno::EAGAIN)
 }
 
+/// Reads what has come already, whether the runtime knows of it or not: of a new connection it learns that only after the tasks that are
+/// ready have had their turns.
+///
+/// # Errors
+/// `WouldBlock` when there is nothing; those of recv(2).
+pub(crate) fn read_what_is_here(tcp: &TcpStream, place: &mut [u8]) -> io::Result<usize> {
+    Ok(recv(tcp.as_raw_fd(), place, MsgFlags::MSG_DONTWAIT)?)
+}
+
 /// Reads into several places in turn. A short read means that the socket is empty; the runtime learns this, which saves
 /// the read that would only return `EAGAIN`.
 ///

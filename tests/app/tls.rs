@@ -17,6 +17,8 @@ use weir_tests::any_server::AnyServer;
 use weir_tests::raw_http2::frame;
 
 const PATIENCE: Duration = Duration::from_secs(5);
+/// How long a request's data may follow it.
+const DATA_FOLLOWS_WITHIN: Duration = Duration::from_millis(500);
 /// Client preface of HTTP/2 and an empty SETTINGS frame.
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0";
 const SETTINGS: u8 = 4;
@@ -60,6 +62,8 @@ pub(crate) enum Greeting {
     NoStreams,
     /// SETTINGS and GOAWAY; it keeps the connection until the client closes it.
     Goaway,
+    /// SETTINGS; at the first request it closes the connection without an answer, and tells what data came with that.
+    Unanswered,
 }
 
 impl Greeting {
@@ -67,6 +71,7 @@ impl Greeting {
         let settings = |entries: &[(u16, u32)]| frame::settings(entries);
         match self {
             Self::Nothing => Vec::new(),
+            Self::Unanswered => settings(&[]),
             Self::NoStreams => settings(&[(3, 0)]),
             Self::Goaway => [settings(&[]), frame::frame(frame::GOAWAY, 0, 0, &[0; 8])].concat(),
         }
@@ -101,6 +106,10 @@ fn greet(mut socket: TcpStream, mut connection: ServerConnection, greeting: Gree
     if greeting == Greeting::Nothing || stream.write_all(&greeting.frames()).and_then(|()| stream.flush()).is_err() {
         return;
     }
+    if greeting == Greeting::Unanswered {
+        let sent = first_data(&mut stream);
+        return println!("{}", json!({ "client": "asked", "data": String::from_utf8_lossy(&sent) }));
+    }
     loop {
         match stream.read(&mut [0; 4096]) {
             Ok(1..) => {}
@@ -108,6 +117,34 @@ fn greet(mut socket: TcpStream, mut connection: ServerConnection, greeting: Gree
             _ => break println!("{}", json!({ "client": "left" })),
         }
     }
+}
+
+/// The data that comes with the first request, or shortly after it; none where only the request does.
+fn first_data(stream: &mut Stream<'_, ServerConnection, TcpStream>) -> Vec<u8> {
+    // The first byte was read.
+    let (mut received, mut block) = (b"P".to_vec(), [0; 4096]);
+    let (mut is_greeted, mut is_asked) = (false, false);
+    while let Ok(count @ 1..) = stream.read(&mut block) {
+        received.extend(&block[..count]);
+        if !is_greeted && received.len() >= frame::PREFACE.len() {
+            received.drain(..frame::PREFACE.len());
+            is_greeted = true;
+        }
+        while let Some(frame) = is_greeted.then(|| frame::take(&mut received)).flatten() {
+            match frame.kind {
+                frame::DATA => return frame.payload,
+                frame::HEADERS if !is_asked => {
+                    is_asked = true;
+                    // From now on it is a moment.
+                    if stream.sock.set_read_timeout(Some(DATA_FOLLOWS_WITHIN)).is_err() {
+                        return Vec::new();
+                    }
+                }
+                _ => {}
+            }
+        }
+    }
+    Vec::new()
 }
 
 fn load(chain: &Path, key: &Path) -> Result<(Vec<CertificateDer<'static>>, PrivateKeyDer<'static>)> {

@@ -30,7 +30,11 @@ pub(crate) const CASES: &[Case] = &[
     },
     Case {
         name: "limits: at its limit of pending connects a pod waits, another does not",
-        check: Check::Alone(pending),
+        check: Check::Alone(|| pending("")),
+    },
+    Case {
+        name: "limits: at its limit of pending connects a pod waits, at a port that may carry HTTP too, and another does not",
+        check: Check::Alone(|| pending(ELSEWHERE)),
     },
     Case {
         name: "limits: at its limit of HBONE connections a pod gives idle ones up, and else waits; another does not",
@@ -48,6 +52,11 @@ const REACHED: &str = "weir_limit_reached_total";
 const LIMIT: usize = 4;
 /// A port of the outsider that drops what comes.
 const BLACK_HOLE: u16 = 7099;
+
+/// A host outside of the mesh that speaks HTTP at that port: what connections to the same port of an address that the mesh does not know
+/// carry is nobody's to say but theirs.
+const ELSEWHERE: &str = "apiVersion: networking.istio.io/v1\nkind: ServiceEntry\nmetadata: {name: elsewhere, namespace: shop}\nspec:\n  \
+    hosts: [elsewhere.example]\n  location: MESH_EXTERNAL\n  resolution: NONE\n  ports: [{number: 7099, name: http, protocol: HTTP}]\n";
 
 /// A mesh whose agents have one limit at [`LIMIT`], and a check of it.
 fn with_limit(flag: &str, check: impl Fn(&Mesh) -> Result<()>) -> Result<()> {
@@ -135,8 +144,16 @@ fn inbound_of_peer() -> Result<()> {
     Ok(())
 }
 
-fn pending() -> Result<()> {
+/// `objects`: what the mesh knows besides its pods.
+fn pending(objects: &str) -> Result<()> {
     with_limit("--max-pending-connects-per-pod", |mesh| {
+        if !objects.is_empty() {
+            mesh.control_plane.objects.put("elsewhere", objects)?;
+            wait::until("the host is known", Duration::from_secs(10), || {
+                ensure!(mesh.agents[N1].config_dump()?.to_string().contains("elsewhere.example"), "it is not");
+                Ok(())
+            })?;
+        }
         attack::drop_packets_to(&mesh.outsider, BLACK_HOLE)?;
         let app = binary("weir-test-app")?.display().to_string();
         let black_hole = SocketAddr::new(mesh.outsider.ipv4(), BLACK_HOLE).to_string();

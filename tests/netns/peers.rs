@@ -25,6 +25,14 @@ pub(crate) const CASES: &[Case] = &[
         check: Check::Mesh(|mesh| without_place(mesh, "goaway")),
     },
     Case {
+        name: "peers: what a client sends goes with the request, and not twice to one that dies before it has answered",
+        check: Check::Mesh(optimistic_data),
+    },
+    Case {
+        name: "peers: without optimistic data nothing goes with the request, and one that dies before it has answered is asked again",
+        check: Check::Alone(no_optimistic_data),
+    },
+    Case {
         name: "peers: identities are proven again once a connection is old: new streams go to another, old ones have a drain",
         check: Check::Alone(old_connections),
     },
@@ -72,6 +80,43 @@ fn without_place(mesh: &Mesh, greeting: &str) -> Result<()> {
         ensure!(left == met(), "{left} of {} were closed", met());
         Ok(())
     })
+}
+
+/// What a peer that dies at its first request, with each connection, was sent for one connection of the client.
+fn sent_to_dying_peer(mesh: &Mesh) -> Result<Vec<String>> {
+    let _bank = mesh.control_plane.objects.put_for_now("bank", &attack::bank(mesh))?;
+    let listener = attack::greeting_bank(mesh, &mesh.outsider.place, "unanswered")?;
+    let asked = || {
+        let lines = listener.stdout();
+        let told = lines.lines().filter_map(|line| serde_json::from_str::<serde_json::Value>(line).ok());
+        told.filter_map(|line| Some(line.get("data")?.as_str()?.to_owned())).collect::<Vec<_>>()
+    };
+    let ended = || {
+        let seen = test_app::probe(&mesh.client.place, mesh.outsider.ipv4(), ECHO, "abc")?;
+        ensure!(seen.refused_by_answer() && seen.end != "timeout", "it is ended: {seen:?}");
+        Ok(())
+    };
+    wait::until("the client's agent asks the peer", Duration::from_secs(10), || {
+        ended()?;
+        ensure!(!asked().is_empty(), "it was not asked: {}", listener.tail());
+        Ok(())
+    })?;
+    let before = asked().len();
+    ended()?;
+    Ok(asked().split_off(before))
+}
+
+fn optimistic_data(mesh: &Mesh) -> Result<()> {
+    let sent = sent_to_dying_peer(mesh)?;
+    ensure!(sent == ["abc"], "it was sent {sent:?}");
+    Ok(())
+}
+
+fn no_optimistic_data() -> Result<()> {
+    let mesh = Mesh::start_with("t", &["--optimistic-data=false"])?;
+    let sent = sent_to_dying_peer(&mesh)?;
+    ensure!(sent == [""; ATTEMPTS], "it was sent {sent:?}");
+    test_app::echoes(&mesh.client.place, mesh.far.ipv4(), ECHO).map(drop)
 }
 
 /// Identities that were proven once must not count for ever: a stream that is never closed ends with its connection's drain.

@@ -17,7 +17,7 @@ use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 use rustls::{ClientConfig, ClientConnection, StreamOwned};
 
-use self::frame::{Frame, GOAWAY, HEADER_BYTES, HEADERS, PING, RST_STREAM, SETTINGS};
+use self::frame::{Frame, GOAWAY, HEADERS, PING, RST_STREAM, SETTINGS};
 use crate::any_server::AnyServer;
 use crate::certificates::CertificateFiles;
 use crate::namespace;
@@ -149,7 +149,7 @@ impl RawHttp2 {
     pub fn read(&mut self, within: Duration) -> Result<Option<Frame>> {
         let deadline = Instant::now() + within;
         loop {
-            if let Some(frame) = self.take_frame() {
+            if let Some(frame) = frame::take(&mut self.received) {
                 return Ok(Some(frame));
             }
             let mut buffer = [0; 16 * 1024];
@@ -161,15 +161,6 @@ impl RawHttp2 {
                 Err(_) => return Ok(None),
             }
         }
-    }
-
-    fn take_frame(&mut self) -> Option<Frame> {
-        let header: [u8; HEADER_BYTES] = *self.received.first_chunk()?;
-        let [a, b, c, kind, flags, d, e, f, g] = header;
-        let end = HEADER_BYTES + u32::from_be_bytes([0, a, b, c]) as usize;
-        let payload = self.received.get(HEADER_BYTES..end)?.to_vec();
-        self.received.drain(..end);
-        Some(Frame { kind, flags, stream: u32::from_be_bytes([d, e, f, g]) & 0x7fff_ffff, payload })
     }
 
     /// How the peer takes what was sent so far. A ping follows it: a peer that answers that has nothing more to say.

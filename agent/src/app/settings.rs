@@ -60,6 +60,7 @@ pub(super) fn pool_options(config: &AgentConfig) -> PoolOptions {
     PoolOptions {
         max_streams: config.proxy.pool_max_streams.max(1),
         idle: Duration::from_secs(config.proxy.pool_idle_seconds.max(1)),
+        optimistic_data: config.proxy.optimistic_data,
     }
 }
 

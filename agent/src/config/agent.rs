@@ -4,7 +4,7 @@
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 
-use clap::Args;
+use clap::{ArgAction, Args};
 use ipnet::IpNet;
 
 use super::capture::CaptureConfig;
@@ -163,6 +163,11 @@ pub struct ProxyConfig {
     /// Seconds after which an idle HBONE connection is closed. Of several idle ones to a peer, all but one go after ten seconds.
     #[arg(long, env = "WEIR_POOL_IDLE_SECONDS", default_value_t = 300, value_parser = clap::value_parser!(u64).range(1..=MAX_SECONDS))]
     pub pool_idle_seconds: u64,
+    /// Whether the first bytes that an application sends travel with the request for its tunnel (HBONE), which saves new connections a
+    /// round trip. Where a peer's agent dies before it has answered, such a connection ends, as its bytes may have arrived;
+    /// without them, another attempt is made.
+    #[arg(long, env = "WEIR_OPTIMISTIC_DATA", default_value_t = true, action = ArgAction::Set)]
+    pub optimistic_data: bool,
     /// Seconds after which an HBONE connection of a peer that carries nothing is ended in order (GOAWAY), refused requests not counted;
     /// a tenth of that while the pod, or the peer, holds more than half of what it may have inbound. More than peers themselves keep
     /// an idle connection: most of them close it first.

@@ -180,6 +180,7 @@ fn flags_and_environment_variables_keep_their_names() {
         ("node", "NODE_NAME"),
         ("nri-socket", "WEIR_NRI_SOCKET"),
         ("objects", "WEIR_OBJECTS"),
+        ("optimistic-data", "WEIR_OPTIMISTIC_DATA"),
         ("otlp", "WEIR_OTLP"),
         ("outbound-traffic-policy", "WEIR_OUTBOUND_TRAFFIC_POLICY"),
         ("plaintext-without-agent", "WEIR_PLAINTEXT_WITHOUT_AGENT"),

@@ -74,7 +74,12 @@ impl SecuredSession {
     }
 
     /// Lays bytes down for a stream, as far as its window, that of the connection and the output go.
-    fn poll_lay(&mut self, id: u32, cx: &mut Context<'_>, slices: &[IoSlice<'_>]) -> Poll<io::Result<usize>> {
+    pub(super) fn poll_lay(
+        &mut self,
+        id: u32,
+        cx: &mut Context<'_>,
+        slices: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
         let offered = slices.iter().map(|slice| slice.len()).sum();
         if offered == 0 {
             return Poll::Ready(Ok(0));

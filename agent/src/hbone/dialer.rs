@@ -15,6 +15,7 @@ use super::age::AgeLimit;
 use super::authority::parse_authority;
 use super::connection::{Counted, HboneConnection, StreamSlot};
 use super::error::{HboneError, handshake_failure_label};
+use super::optimistic::OptimisticData;
 use super::stream::HboneStream;
 use super::transport::Transport;
 use crate::h2::{Role, StreamError, WindowBudget};
@@ -63,7 +64,8 @@ pub(crate) struct Dialer<O> {
 
 /// What became of a CONNECT request.
 pub(super) enum Sent {
-    Accepted(HboneStream),
+    /// With how many bytes of the application were sent already.
+    Accepted(HboneStream, usize),
     /// The connection takes no more streams (GOAWAY, or gone): the peer has not seen the request, and it may be sent on
     /// another connection. With the slot that the stream would have had.
     NotSeen(StreamSlot),
@@ -138,7 +140,7 @@ impl<O: Origin> Dialer<O> {
 }
 
 impl StreamSlot {
-    /// Sends a CONNECT request and waits for its answer, as long as that may take.
+    /// Sends a CONNECT request, with what the application has sent behind it, and waits for its answer, as long as that may take.
     ///
     /// # Errors
     /// See [`HboneError`].
@@ -146,6 +148,7 @@ impl StreamSlot {
         self,
         authority: &str,
         headers: &HeaderMap,
+        optimistic: Option<&OptimisticData<'_>>,
         timeout: Duration,
     ) -> Result<Sent, HboneError> {
         if parse_authority(authority).is_err() {
@@ -159,19 +162,20 @@ impl StreamSlot {
         let opened = transport.session().open(pseudo.into_iter().chain(fields));
         let Some(id) = opened else { return Ok(Sent::NotSeen(self)) };
         let stream = HboneStream::new(transport.clone(), id, Some(self));
-        let response = tokio::time::timeout(timeout, stream.response()).await;
+        let mut data_sent = 0;
+        let response = tokio::time::timeout(timeout, stream.response(optimistic, &mut data_sent)).await;
         match response {
-            Ok(Ok(StatusCode::OK)) => Ok(Sent::Accepted(stream)),
+            Ok(Ok(StatusCode::OK)) => Ok(Sent::Accepted(stream, data_sent)),
             Ok(Ok(status)) => Err(HboneError::refused(peer, status)),
             Ok(Err(StreamError::NotSeen)) => {
                 let slot = stream.into_slot().expect("a stream that we open has a slot until it gives it back");
                 Ok(Sent::NotSeen(slot))
             }
-            Ok(Err(error)) => Err(HboneError::stream(peer, error)),
+            Ok(Err(error)) => Err(HboneError::stream(peer, error).after_data(data_sent)),
             Err(_) => {
                 // Whoever comes next does better not to wait for a peer that answers nothing.
                 connection.close_to_new_streams();
-                Err(HboneError::request_timeout(peer))
+                Err(HboneError::request_timeout(peer).after_data(data_sent))
             }
         }
     }

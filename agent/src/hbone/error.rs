@@ -63,13 +63,15 @@ pub(crate) enum Retry {
     NoneFree,
 }
 
-/// What a failure means for whoever may try again. No byte of an application leaves before the peer has accepted the
-/// stream, so none can arrive twice.
+/// What a failure means for whoever may try again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Failure {
     pub(crate) by: FailedParty,
     /// Whether the CONNECT request may have reached the peer.
     pub(crate) request_sent: bool,
+    /// Whether the peer may have passed bytes of the application on: some were sent with the request, and no answer says that it did not
+    /// grant it. Another attempt could send them twice.
+    pub(crate) may_have_delivered: bool,
     pub(crate) retry: Retry,
 }
 
@@ -90,14 +92,33 @@ impl HboneError {
         self.failure
     }
 
-    /// Whether another endpoint of the same service may do better: this one was not reached, or its application was not. No
-    /// byte of the application has left. What policy denied, and what was waited for long enough, is not tried elsewhere.
+    /// Whether the peer may have passed bytes of the application on, so that nothing may be sent again.
+    pub(crate) fn may_have_delivered(&self) -> bool {
+        self.failure.may_have_delivered
+    }
+
+    /// Whether another endpoint of the same service may do better: this one was not reached, or its application was not, and no byte
+    /// of the client can have got to it. What policy denied, and what was waited for long enough, is not tried elsewhere.
     pub(crate) fn may_succeed_elsewhere(&self) -> bool {
-        match &self.kind {
-            HboneErrorKind::Refused { status, .. } => *status == StatusCode::SERVICE_UNAVAILABLE,
-            HboneErrorKind::RequestTimeout { .. } => false,
-            _ => self.failure.by != FailedParty::Local,
+        !self.may_have_delivered()
+            && match &self.kind {
+                HboneErrorKind::Refused { status, .. } => *status == StatusCode::SERVICE_UNAVAILABLE,
+                HboneErrorKind::RequestTimeout { .. } => false,
+                _ => self.failure.by != FailedParty::Local,
+            }
+    }
+
+    /// The failure of a request with which so many bytes of the application were sent. A peer that answers, be it by a reset of the
+    /// stream, has not granted it; where its connection broke, or it is silent, it may have, and its answer be lost.
+    pub(super) fn after_data(mut self, sent: usize) -> Self {
+        let is_unanswered = matches!(
+            self.kind,
+            HboneErrorKind::RequestTimeout { .. } | HboneErrorKind::Stream { error: StreamError::Connection(_), .. }
+        );
+        if sent > 0 && is_unanswered {
+            (self.failure.may_have_delivered, self.failure.retry) = (true, Retry::No);
         }
+        self
     }
 
     pub(super) fn certificate(error: NoCertificate) -> Self {
@@ -170,7 +191,7 @@ impl HboneError {
     }
 
     fn new(kind: HboneErrorKind, by: FailedParty, request_sent: bool, retry: Retry) -> Self {
-        Self { kind, failure: Failure { by, request_sent, retry } }
+        Self { kind, failure: Failure { by, request_sent, may_have_delivered: false, retry } }
     }
 }
 
@@ -263,7 +284,27 @@ mod tests {
             (HboneError::refused(peer, StatusCode::FORBIDDEN), FailedParty::Peer, true, Retry::No),
             (HboneError::authority("nowhere"), FailedParty::Local, false, Retry::No),
         ] {
-            assert_eq!(error.failure(), Failure { by, request_sent, retry }, "{error}");
+            let may_have_delivered = false;
+            assert_eq!(error.failure(), Failure { by, request_sent, may_have_delivered, retry }, "{error}");
+        }
+    }
+
+    #[test]
+    fn what_was_sent_with_a_request_is_not_sent_again_where_no_answer_says_that_it_went_nowhere() {
+        let peer: SocketAddr = "10.0.0.1:15008".parse().expect("an address");
+        let broken = || StreamError::Connection(Arc::new(SessionError::Closed));
+        let reset = || StreamError::Reset(Reason::CANCEL);
+        for (error, sent, may_have_delivered, retry, elsewhere) in [
+            (HboneError::stream(peer, broken()), 0, false, Retry::PeerGone, true),
+            (HboneError::stream(peer, broken()), 1, true, Retry::No, false),
+            (HboneError::request_timeout(peer), 0, false, Retry::No, false),
+            (HboneError::request_timeout(peer), 1, true, Retry::No, false),
+            (HboneError::stream(peer, reset()), 1, false, Retry::No, true),
+            (HboneError::refused(peer, StatusCode::SERVICE_UNAVAILABLE), 1, false, Retry::No, true),
+        ] {
+            let error = error.after_data(sent);
+            let seen = (error.may_have_delivered(), error.failure().retry, error.may_succeed_elsewhere());
+            assert_eq!(seen, (may_have_delivered, retry, elsewhere), "{error} after {sent}");
         }
     }
 

@@ -31,6 +31,8 @@ pub struct PoolOptions {
     pub max_streams: u32,
     /// How long a connection without streams is kept.
     pub idle: Duration,
+    /// Whether what applications send goes with the CONNECT request, before the peer has granted it.
+    pub optimistic_data: bool,
 }
 
 /// How many connections an origin may have, those on their way included, until they are closed.

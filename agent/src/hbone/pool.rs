@@ -12,6 +12,7 @@ use http::HeaderMap;
 use super::connection::{Counted, StreamSlot};
 use super::dialer::{Dialer, Origin, Sent, Target};
 use super::error::{HboneError, Retry};
+use super::optimistic::OptimisticData;
 use super::peers::{ConnectionLimits, Opening, Peers, PoolOptions, Slot, unwanted};
 use super::stream::HboneStream;
 use crate::model::identity::Identity;
@@ -38,10 +39,19 @@ pub(crate) struct Pool<O> {
     peers: Arc<Peers>,
 }
 
+/// A stream that a peer has granted.
+#[derive(Debug)]
+pub(crate) struct OpenedStream {
+    pub(crate) stream: HboneStream,
+    /// Who the peer proved to be.
+    pub(crate) peer_identity: Identity,
+    /// How many bytes of the application were sent on it already.
+    pub(crate) data_sent: usize,
+}
+
 /// What one attempt to open a stream came to.
 enum Attempt {
-    /// With the identity that the peer proved.
-    Opened(HboneStream, Identity),
+    Opened(OpenedStream),
     /// The peer has not seen the request: its connection takes no more.
     NotSeen,
 }
@@ -53,7 +63,7 @@ impl<O: Origin> Pool<O> {
         Self { dialer, options, peers: Peers::new(options, limits.clone()), limits }
     }
 
-    /// Opens a stream to a peer; returns it with the identity that the peer proved.
+    /// Opens a stream to a peer. `optimistic`: what the application sends meanwhile, where it may go before the peer has granted it.
     ///
     /// # Errors
     /// See [`HboneError`].
@@ -62,12 +72,14 @@ impl<O: Origin> Pool<O> {
         target: &Target,
         authority: &str,
         headers: &HeaderMap,
-    ) -> Result<(HboneStream, Identity), HboneError> {
+        optimistic: Option<&OptimisticData<'_>>,
+    ) -> Result<OpenedStream, HboneError> {
+        let optimistic = optimistic.filter(|_| self.options.optimistic_data);
         let mut attempt = 0;
         loop {
             attempt += 1;
-            match self.attempt(target, authority, headers).await {
-                Ok(Attempt::Opened(stream, peer_identity)) => return Ok((stream, peer_identity)),
+            match self.attempt(target, authority, headers, optimistic).await {
+                Ok(Attempt::Opened(opened)) => return Ok(opened),
                 Ok(Attempt::NotSeen) if attempt > RETRIES => return Err(HboneError::request_timeout(target.peer)),
                 // At once the first time: the connection that takes no more may have been an old one.
                 Ok(Attempt::NotSeen) if attempt == 1 => {}
@@ -94,11 +106,17 @@ impl<O: Origin> Pool<O> {
         self.slot(target).await.map(drop)
     }
 
-    async fn attempt(&self, target: &Target, authority: &str, headers: &HeaderMap) -> Result<Attempt, HboneError> {
+    async fn attempt(
+        &self,
+        target: &Target,
+        authority: &str,
+        headers: &HeaderMap,
+        optimistic: Option<&OptimisticData<'_>>,
+    ) -> Result<Attempt, HboneError> {
         let slot = self.slot(target).await?;
         let peer_identity = slot.connection().peer_identity.clone();
-        match slot.request(authority, headers, self.dialer.request_timeout).await? {
-            Sent::Accepted(stream) => Ok(Attempt::Opened(stream, peer_identity)),
+        match slot.request(authority, headers, optimistic, self.dialer.request_timeout).await? {
+            Sent::Accepted(stream, data_sent) => Ok(Attempt::Opened(OpenedStream { stream, peer_identity, data_sent })),
             Sent::NotSeen(slot) => {
                 slot.connection().close_to_new_streams();
                 Ok(Attempt::NotSeen)

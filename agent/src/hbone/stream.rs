@@ -10,6 +10,7 @@ use tokio::net::TcpStream;
 
 use super::application::{Application, TcpEnd};
 use super::connection::StreamSlot;
+use super::optimistic::OptimisticData;
 use super::relay::RelayError;
 use super::session::SecuredSession;
 use super::transport::Transport;
@@ -38,9 +39,21 @@ impl HboneStream {
         self.transport.session()
     }
 
-    /// The response to the request that opened the stream.
-    pub(super) async fn response(&self) -> Result<StatusCode, StreamError> {
-        let response = poll_fn(|cx| self.transport.session().http2.poll_response(self.id, cx)).await?;
+    /// The response to the request that opened the stream. Until it is here, what the application has sent is sent; `sent` counts it.
+    pub(super) async fn response(
+        &self,
+        optimistic: Option<&OptimisticData<'_>>,
+        sent: &mut usize,
+    ) -> Result<StatusCode, StreamError> {
+        let response = poll_fn(|cx| {
+            let mut session = self.transport.session();
+            let response = session.http2.poll_response(self.id, cx);
+            if let (Poll::Pending, Some(data)) = (&response, optimistic) {
+                data.poll_send(&mut session, self.id, sent, cx);
+            }
+            response
+        })
+        .await?;
         StatusCode::from_u16(response.head.status).map_err(|_| StreamError::Malformed("no status"))
     }
 

@@ -10,7 +10,7 @@ use crate::limits::{Held, Limit, LimitKind, PodLimits};
 /// What one connection holds. A connection that was in a backlog as its listener closed holds nothing: it is served whatever its pod holds.
 #[derive(Debug, Default)]
 pub(super) struct Budget {
-    _connection: Option<Held>,
+    connection: Option<Held>,
     pending: Option<Held>,
 }
 
@@ -19,15 +19,22 @@ impl Budget {
     pub(super) async fn outbound(limits: &PodLimits) -> Self {
         let connection = limits.of(LimitKind::OutboundConnections).take().await;
         let pending = limits.of(LimitKind::PendingConnects).take().await;
-        Self { _connection: Some(connection), pending: Some(pending) }
+        Self { connection: Some(connection), pending: Some(pending) }
     }
 
     /// Waits until the pod may have one more inbound connection.
     pub(super) async fn inbound(limits: &PodLimits) -> Self {
-        Self { _connection: Some(limits.of(LimitKind::InboundConnections).take().await), pending: None }
+        Self { connection: Some(limits.of(LimitKind::InboundConnections).take().await), pending: None }
     }
 
-    /// The upstream is open, or will not be.
+    /// Waits until the pod may have one more connection whose upstream is to be opened, unless this one counts as such.
+    pub(super) async fn is_pending(&mut self, limits: &PodLimits) {
+        if self.connection.is_some() && self.pending.is_none() {
+            self.pending = Some(limits.of(LimitKind::PendingConnects).take().await);
+        }
+    }
+
+    /// The upstream is open, or will not be, or it is the client that is waited for.
     pub(super) fn is_not_pending(&mut self) {
         self.pending = None;
     }

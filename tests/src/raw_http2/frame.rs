@@ -54,6 +54,16 @@ impl Frame {
     }
 }
 
+/// Takes the first frame off what was received, once it is whole.
+pub fn take(received: &mut Vec<u8>) -> Option<Frame> {
+    let header: [u8; HEADER_BYTES] = *received.first_chunk()?;
+    let [a, b, c, kind, flags, d, e, f, g] = header;
+    let end = HEADER_BYTES + u32::from_be_bytes([0, a, b, c]) as usize;
+    let payload = received.get(HEADER_BYTES..end)?.to_vec();
+    received.drain(..end);
+    Some(Frame { kind, flags, stream: u32::from_be_bytes([d, e, f, g]) & 0x7fff_ffff, payload })
+}
+
 /// The header of a frame that claims to have so many bytes of payload.
 #[must_use]
 pub fn header(length: usize, kind: u8, flags: u8, stream: u32) -> Vec<u8> {

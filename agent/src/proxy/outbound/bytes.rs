@@ -1,14 +1,17 @@
 //! An outbound connection that is moved as bytes: its record, its upstream, and its bytes until it ends. No protocol above TCP is
 //! looked at.
 
-use bytes::BytesMut;
+use std::sync::atomic::Ordering;
+
+use bytes::{Buf as _, BytesMut};
 use tokio::net::TcpStream;
 
 use super::candidate::Candidate;
 use super::error::OutboundError;
 use super::own_tls;
-use super::upstream::{Outbound, UpstreamStream};
+use super::upstream::{OpenedUpstream, Outbound, UpstreamStream};
 use crate::enrollment::pod::EnrolledPod;
+use crate::hbone::OptimisticData;
 use crate::lifecycle::when_woken;
 use crate::model::resolve::{Transport, Unresolved, Upstream};
 use crate::proxy::already_read::AlreadyRead;
@@ -18,13 +21,30 @@ use crate::proxy::pod::PodProxy;
 use crate::proxy::splice;
 use crate::telemetry::record::ConnectionRecord;
 
-/// What the record of a connection says of it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum RecordedAs {
-    /// It carries no requests.
-    Bytes,
-    /// That is not known yet.
-    Undecided,
+/// What the client of a connection may do until its upstream is open.
+#[derive(Clone, Copy)]
+pub(super) enum Meanwhile<'a> {
+    /// The connection carries no requests: what the client sends may go before the upstream is open.
+    MaySend(&'a OptimisticData<'a>),
+    /// Whether it carries requests is not known yet.
+    Waits { has_sent: bool },
+}
+
+impl<'a> Meanwhile<'a> {
+    fn optimistic(self) -> Option<&'a OptimisticData<'a>> {
+        match self {
+            Self::MaySend(data) => Some(data),
+            Self::Waits { .. } => None,
+        }
+    }
+
+    /// Whether nothing was read of the client.
+    fn has_sent_nothing(self) -> bool {
+        match self {
+            Self::MaySend(data) => data.is_empty(),
+            Self::Waits { has_sent } => !has_sent,
+        }
+    }
 }
 
 impl Outbound<'_> {
@@ -37,15 +57,18 @@ impl Outbound<'_> {
         mut budget: Budget,
     ) {
         let pod_proxy = self.pod_proxy;
+        let optimistic = OptimisticData::new(&downstream, received);
         // The state of connecting is large and soon over. A box gives its memory back before bytes move, while this task
         // lasts as long as the connection.
-        let establishing = self.establish(&downstream, &received, resolved, RecordedAs::Bytes);
+        let establishing = self.establish(&downstream, Meanwhile::MaySend(&optimistic), resolved, &mut budget);
         let (mut record, established) = Box::pin(establishing).await;
-        budget.is_not_pending();
+        let mut of_client = optimistic.into_read();
         let outcome = match established {
-            Ok(upstream) => {
-                let read = AlreadyRead { of_client: received, of_server: BytesMut::new() };
-                splice_until_ended(pod_proxy, downstream, read, upstream, &record).await
+            Ok(OpenedUpstream { stream, data_sent }) => {
+                record.bytes().to_destination.fetch_add(data_sent as u64, Ordering::Relaxed);
+                of_client.advance(data_sent);
+                let read = AlreadyRead { of_client, of_server: BytesMut::new() };
+                splice_until_ended(pod_proxy, downstream, read, stream, &record).await
             }
             Err(error) => {
                 // Its close is a reset.
@@ -58,14 +81,14 @@ impl Outbound<'_> {
         }
     }
 
-    /// Opens the record, then the upstream, for as long as the client is there.
+    /// Opens the record, then the upstream, for as long as the client is there. Until then the connection counts as pending.
     pub(super) async fn establish(
         self,
         downstream: &TcpStream,
-        received: &[u8],
+        meanwhile: Meanwhile<'_>,
         resolved: Result<Upstream, Unresolved>,
-        recorded_as: RecordedAs,
-    ) -> (ConnectionRecord, Result<UpstreamStream, OutboundError>) {
+        budget: &mut Budget,
+    ) -> (ConnectionRecord, Result<OpenedUpstream, OutboundError>) {
         let reporting = self.pod_proxy.connection_reporting();
         let ends = self.ends(resolved.as_ref().ok());
         let upstream = match resolved {
@@ -76,21 +99,28 @@ impl Outbound<'_> {
         let may_change = candidate.is_some()
             || upstream.service.is_some()
             || matches!(upstream.transport, Transport::ResolveHostname { .. });
-        let record = match recorded_as {
-            RecordedAs::Undecided => ConnectionRecord::open_undecided(reporting, ends),
-            RecordedAs::Bytes if may_change => ConnectionRecord::open_provisional(reporting, ends),
-            RecordedAs::Bytes => ConnectionRecord::open(reporting, ends),
+        let record = match meanwhile {
+            Meanwhile::Waits { .. } => ConnectionRecord::open_undecided(reporting, ends),
+            Meanwhile::MaySend(_) if may_change => ConnectionRecord::open_provisional(reporting, ends),
+            Meanwhile::MaySend(_) => ConnectionRecord::open(reporting, ends),
         };
+        let optimistic = meanwhile.optimistic();
+        if let (Some(data), Transport::Hbone { .. }) = (optimistic, &upstream.transport) {
+            data.read_what_is_here();
+        }
         let PodProxy { proxy, pod, .. } = &**self.pod_proxy;
         let connected = tokio::select! {
-            connected = self.connect_upstream(&upstream, candidate.as_ref(), &record) => connected,
+            connected = async {
+                budget.is_pending(&pod.limits).await;
+                self.connect_upstream(&upstream, candidate.as_ref(), optimistic, &record).await
+            } => connected,
             // Whoever has sent something and ended may have said all that it has to say.
-            () = client::left(downstream, || is_closed(pod, downstream)), if received.is_empty() => {
-                Err(OutboundError::ClientLeft)
-            }
+            () = client::left(downstream, || meanwhile.has_sent_nothing() && is_closed(pod, downstream)),
+                if meanwhile.has_sent_nothing() => Err(OutboundError::ClientLeft),
             () = pod.dead.cancelled() => Err(OutboundError::PodGone),
             () = proxy.drain.closing() => Err(OutboundError::DrainEnded),
         };
+        budget.is_not_pending();
         (record, connected)
     }
 }

@@ -51,7 +51,12 @@ impl OutboundError {
             if matches!(error.kind(), HboneErrorKind::Refused { status, .. } if denials.contains(status)))
     }
 
-    /// Whether another endpoint of the same service may do better. Only asked before a byte of the application was sent.
+    /// Whether the peer may have passed bytes of the application on, so that nothing may be sent again.
+    pub(super) fn may_have_delivered(&self) -> bool {
+        matches!(self, Self::Hbone(error) if error.may_have_delivered())
+    }
+
+    /// Whether another endpoint of the same service may do better, and no byte of the application can have got to this one.
     pub(super) fn may_succeed_elsewhere(&self) -> bool {
         match self {
             Self::Hbone(error) => error.may_succeed_elsewhere(),

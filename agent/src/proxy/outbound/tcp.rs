@@ -51,7 +51,7 @@ pub(in crate::proxy) async fn serve(pod_proxy: Arc<PodProxy>, mut downstream: Tc
             Opened::Other(first) => received = first,
             Opened::Undecided(first) => {
                 let undeclared = Undeclared { port: http, resolved: resolve(&source), source, first };
-                return Box::pin(undeclared.serve(downstream)).await;
+                return Box::pin(undeclared.serve(downstream, budget)).await;
             }
         }
     }

@@ -4,13 +4,14 @@
 
 use tokio::net::TcpStream;
 
-use super::bytes::{RecordedAs, splice_until_ended};
+use super::bytes::{Meanwhile, splice_until_ended};
 use super::error::OutboundError;
 use super::http::{HttpPort, serve_connection};
 use super::upstream::{Outbound, UpstreamStream};
 use crate::http::Detected;
 use crate::model::resolve::{Unresolved, Upstream};
 use crate::proxy::already_read::AlreadyRead;
+use crate::proxy::budget::Budget;
 use crate::proxy::http::FirstBytes;
 use crate::proxy::splice::SpliceError;
 use crate::telemetry::ends::OutboundSource;
@@ -35,14 +36,15 @@ enum Speaker {
 
 impl Undeclared<'_> {
     /// Serves a connection to its end, whatever it carries.
-    pub(super) async fn serve(self, mut downstream: TcpStream) {
+    pub(super) async fn serve(self, mut downstream: TcpStream, mut budget: Budget) {
         let Self { port, source, resolved, first } = self;
         let pod_proxy = port.pod_proxy();
         let outbound = Outbound { pod_proxy, source: source.clone(), original_dst: port.original_dst() };
-        let establishing = outbound.establish(&downstream, &first.received, resolved, RecordedAs::Undecided);
+        let meanwhile = Meanwhile::Waits { has_sent: !first.received.is_empty() };
+        let establishing = outbound.establish(&downstream, meanwhile, resolved, &mut budget);
         let (mut record, established) = Box::pin(establishing).await;
         let mut upstream = match established {
-            Ok(upstream) => upstream,
+            Ok(opened) => opened.stream,
             Err(error) => {
                 // Its close is a reset.
                 drop(downstream);

@@ -17,7 +17,7 @@ use super::happy_eyeballs::connect_first;
 use super::http::UpstreamIo;
 use super::names::{LookupError, Names};
 use super::own_tls::OwnTls;
-use crate::hbone::{HboneStream, Target, forwarded};
+use crate::hbone::{HboneStream, OpenedStream, OptimisticData, Target, forwarded};
 use crate::model::address::OriginalDst;
 use crate::model::identity::Identity;
 use crate::model::resolve::{Transport, Upstream};
@@ -75,6 +75,8 @@ impl UpstreamStream {
 /// A connection to an endpoint, open.
 pub(super) struct OpenedEndpoint {
     pub(super) stream: UpstreamStream,
+    /// How many bytes of the application were sent on it already.
+    pub(super) data_sent: usize,
     /// What an HBONE peer has proven.
     pub(super) identity: Option<Identity>,
     /// The address of an endpoint that only has a name.
@@ -89,6 +91,13 @@ pub(super) struct Outbound<'a> {
     pub(super) original_dst: OriginalDst,
 }
 
+/// An upstream that was opened for a connection.
+pub(super) struct OpenedUpstream {
+    pub(super) stream: UpstreamStream,
+    /// How many bytes of the application were sent on it already.
+    pub(super) data_sent: usize,
+}
+
 impl Outbound<'_> {
     /// The ends of the connection; without an upstream where its destination could not be resolved.
     pub(super) fn ends(&self, upstream: Option<&Upstream>) -> ConnectionEnds {
@@ -98,17 +107,18 @@ impl Outbound<'_> {
     // What most connections do not do is in a box: each caller copies the future that it awaits, twice, with room for all of it.
 
     /// Opens the upstream: over HBONE to a `candidate` that is found to speak it; else, and should that fail, as the mesh
-    /// says. Settles the ends of the record.
+    /// says. Settles the ends of the record. `optimistic`: what the application sends meanwhile, where that may go already.
     pub(super) async fn connect_upstream(
         &self,
         upstream: &Upstream,
         candidate: Option<&Candidate>,
+        optimistic: Option<&OptimisticData<'_>>,
         record: &ConnectionRecord,
-    ) -> Result<UpstreamStream, OutboundError> {
-        let Some(candidate) = candidate else { return self.open_at_any_endpoint(upstream, record).await };
+    ) -> Result<OpenedUpstream, OutboundError> {
+        let Some(candidate) = candidate else { return self.open_at_any_endpoint(upstream, optimistic, record).await };
         if Box::pin(candidate.speaks_hbone(self.pod_proxy)).await {
             let over_hbone = &candidate.upstream;
-            match Box::pin(self.open(over_hbone, record)).await {
+            match Box::pin(self.open(over_hbone, optimistic, record)).await {
                 Ok(opened) => {
                     record.settle(Some(self.ends(Some(over_hbone))));
                     return Ok(opened);
@@ -116,22 +126,29 @@ impl Outbound<'_> {
                 // It speaks HBONE: it is asked once more, and what it says then holds.
                 Err(error) if error.is_refused_by_peer() => {
                     record.settle(Some(self.ends(Some(over_hbone))));
-                    return Box::pin(self.open(over_hbone, record)).await;
+                    return Box::pin(self.open(over_hbone, optimistic, record)).await;
+                }
+                // Nothing is sent again, not in plaintext either.
+                Err(error) if error.may_have_delivered() => {
+                    record.settle(Some(self.ends(Some(over_hbone))));
+                    return Err(error);
                 }
                 Err(_) => candidate.forget(self.pod_proxy),
             }
         }
-        self.open_at_any_endpoint(upstream, record).await
+        self.open_at_any_endpoint(upstream, optimistic, record).await
     }
 
     /// Opens the upstream, or, where it is an endpoint of a service that cannot be reached or whose application does not
-    /// listen, that of another endpoint. Nothing was read from the application yet, so nothing is lost or sent twice.
+    /// listen, that of another endpoint. No endpoint that may have got a byte of the application is followed by another one, so nothing
+    /// is sent twice.
     async fn open_at_any_endpoint(
         &self,
         first: &Upstream,
+        optimistic: Option<&OptimisticData<'_>>,
         record: &ConnectionRecord,
-    ) -> Result<UpstreamStream, OutboundError> {
-        let mut error = match self.open(first, record).await {
+    ) -> Result<OpenedUpstream, OutboundError> {
+        let mut error = match self.open(first, optimistic, record).await {
             Ok(opened) => {
                 record.settle(None);
                 return Ok(opened);
@@ -142,7 +159,7 @@ impl Outbound<'_> {
         while error.may_succeed_elsewhere() && tried.len() + 1 < MAX_ENDPOINTS_TRIED {
             let Some(another) = self.another_endpoint(last.as_ref().unwrap_or(first), &mut tried) else { break };
             tracing::debug!(%error, endpoint = ?another.workload.as_ref().map(|w| &w.uid), "trying another endpoint");
-            match Box::pin(self.open(&another, record)).await {
+            match Box::pin(self.open(&another, optimistic, record)).await {
                 Ok(opened) => {
                     record.settle(Some(self.ends(Some(&another))));
                     return Ok(opened);
@@ -162,38 +179,51 @@ impl Outbound<'_> {
         mesh.resolve_elsewhere(&self.source.workload, self.original_dst, tried, rand::random).ok()
     }
 
-    async fn open(&self, upstream: &Upstream, record: &ConnectionRecord) -> Result<UpstreamStream, OutboundError> {
-        let OpenedEndpoint { stream, identity, address } = self.open_endpoint(upstream).await?;
+    async fn open(
+        &self,
+        upstream: &Upstream,
+        optimistic: Option<&OptimisticData<'_>>,
+        record: &ConnectionRecord,
+    ) -> Result<OpenedUpstream, OutboundError> {
+        let own_tls = OwnTls::of(self.pod_proxy, &self.source, self.original_dst, upstream);
+        // The application's bytes go inside of that TLS.
+        let optimistic = optimistic.filter(|_| own_tls.is_none());
+        let OpenedEndpoint { stream, data_sent, identity, address } = self.open_endpoint(upstream, optimistic).await?;
         if let Some(identity) = &identity {
             record.peer_proved(identity.clone());
         }
         if let Some(endpoint) = address {
             record.settle(Some(ConnectionEnds { endpoint, ..self.ends(Some(upstream)) }));
         }
-        let Some(tls) = OwnTls::of(self.pod_proxy, &self.source, self.original_dst, upstream) else {
-            return Ok(stream);
-        };
+        let Some(tls) = own_tls else { return Ok(OpenedUpstream { stream, data_sent }) };
         let below = match stream {
             UpstreamStream::Hbone(stream) => UpstreamIo::hbone(stream, None, identity),
             UpstreamStream::Tcp(tcp) => UpstreamIo::tcp(tcp, None),
-            UpstreamStream::Tls(_) => return Ok(stream),
+            UpstreamStream::Tls(io) => *io,
         };
-        Ok(UpstreamStream::Tls(Box::new(Box::pin(tls.over(below, self.pod_proxy)).await?)))
+        let stream = UpstreamStream::Tls(Box::new(Box::pin(tls.over(below, self.pod_proxy)).await?));
+        Ok(OpenedUpstream { stream, data_sent })
     }
 
     /// Opens a connection to one endpoint; TLS of the destination's own is not begun yet.
-    pub(super) async fn open_endpoint(&self, upstream: &Upstream) -> Result<OpenedEndpoint, OutboundError> {
+    pub(super) async fn open_endpoint(
+        &self,
+        upstream: &Upstream,
+        optimistic: Option<&OptimisticData<'_>>,
+    ) -> Result<OpenedEndpoint, OutboundError> {
         match upstream.transport.carrier() {
             Transport::Hbone { peer, authority, identities } => {
                 let target = Target { peer: *peer, identities: identities.clone() };
                 let service = upstream.service.as_ref().map(|service| &*service.key.hostname);
                 let headers = self.request_headers(service);
-                let (stream, identity) = self.pod_proxy.pool().open(&target, authority, &headers).await?;
-                Ok(OpenedEndpoint { stream: UpstreamStream::Hbone(stream), identity: Some(identity), address: None })
+                let opened = self.pod_proxy.pool().open(&target, authority, &headers, optimistic).await?;
+                let OpenedStream { stream, peer_identity, data_sent } = opened;
+                let (stream, identity) = (UpstreamStream::Hbone(stream), Some(peer_identity));
+                Ok(OpenedEndpoint { stream, data_sent, identity, address: None })
             }
             Transport::Passthrough(to) => {
                 let stream = UpstreamStream::Tcp(Box::pin(self.connect(*to)).await?);
-                Ok(OpenedEndpoint { stream, identity: None, address: None })
+                Ok(OpenedEndpoint { stream, data_sent: 0, identity: None, address: None })
             }
             Transport::Tls { .. } => unreachable!("a carrier has no TLS of the destination's own"),
             Transport::ResolveHostname { hostname, port } => {
@@ -201,7 +231,8 @@ impl Outbound<'_> {
                 let PodProxy { proxy, names, .. } = &**self.pod_proxy;
                 let names = if upstream.workload.is_some() { &proxy.names } else { names };
                 let (address, tcp) = Box::pin(self.open_by_name(names, hostname, *port)).await?;
-                Ok(OpenedEndpoint { stream: UpstreamStream::Tcp(tcp), identity: None, address: Some(address) })
+                let stream = UpstreamStream::Tcp(tcp);
+                Ok(OpenedEndpoint { stream, data_sent: 0, identity: None, address: Some(address) })
             }
         }
     }

@@ -220,7 +220,7 @@ impl Sending<'_> {
         let held = limits.of(LimitKind::HttpUpstreams).try_take().ok_or(OpenError::TooMany)?;
         let _pending = limits.of(LimitKind::PendingConnects).take().await;
         let outbound = Outbound { pod_proxy, source: source.clone(), original_dst: *original_dst };
-        let opened = self.within_connect_timeout(outbound.open_endpoint(self.upstream)).await?;
+        let opened = self.within_connect_timeout(outbound.open_endpoint(self.upstream, None)).await?;
         let io = match opened.stream {
             UpstreamStream::Tcp(tcp) => {
                 net::keep_alive(&tcp, self.pool.tcp_keepalive);
