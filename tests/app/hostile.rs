@@ -1,6 +1,7 @@
 //! Clients and servers that mean harm with ordinary sockets. Each has a count or a pace, so that what it costs the machine
 //! is bounded; those that are done wait to be killed, so that their end changes nothing.
 
+use std::io::Write as _;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::path::PathBuf;
 use std::thread;
@@ -37,6 +38,9 @@ pub(crate) enum Hostile {
         /// Reset instead of closing.
         #[arg(long)]
         reset: bool,
+        /// Send this on each connection, and close them only when all are open.
+        #[arg(long, default_value = "")]
+        send: String,
     },
     /// Listen, and take nothing of what comes.
     Deaf { port: u16 },
@@ -76,7 +80,9 @@ pub(crate) enum Hostile {
 /// Does it.
 pub(crate) fn run(what: Hostile) -> Result<()> {
     match what {
-        Hostile::Leave { address, count, per_second, reset } => leave(address, count, per_second, reset)?,
+        Hostile::Leave { address, count, per_second, reset, send } => {
+            leave(address, (count, per_second), reset, send.as_bytes())?;
+        }
         Hostile::Deaf { port } => {
             let _listener = deaf(port)?;
             wait_to_be_killed();
@@ -122,14 +128,17 @@ impl Pace {
     }
 }
 
-fn leave(address: SocketAddr, count: Option<u32>, per_second: Option<u32>, reset: bool) -> Result<()> {
-    let mut pace = Pace::new(per_second);
+fn leave(address: SocketAddr, (count, per_second): (Option<u32>, Option<u32>), reset: bool, send: &[u8]) -> Result<()> {
+    let (mut pace, mut open) = (Pace::new(per_second), Vec::new());
     for _ in 0..count.unwrap_or(u32::MAX) {
         pace.wait_for(1);
         // It may be refused: that costs the other side, too.
-        let Ok(stream) = TcpStream::connect(address) else { continue };
+        let Ok(mut stream) = TcpStream::connect(address) else { continue };
         if reset {
             SockRef::from(&stream).set_linger(Some(Duration::ZERO))?;
+        }
+        if !send.is_empty() && stream.write_all(send).is_ok() {
+            open.push(stream);
         }
     }
     Ok(())

@@ -24,6 +24,10 @@ pub(crate) const CASES: &[Case] = &[
         check: Check::OwnMesh(while_application_is_dialled),
     },
     Case {
+        name: "leave: a client that has sent something and resets while the application is dialled frees them too",
+        check: Check::OwnMesh(reset_after_data),
+    },
+    Case {
         name: "leave: an HBONE connection that nobody waits for any more is given up",
         check: Check::OwnMesh(while_peer_authenticates),
     },
@@ -45,8 +49,8 @@ fn descriptors(agent: &Agent) -> Result<f64> {
     Ok(agent.metrics()?.sum("process_open_fds", &[]))
 }
 
-fn connect_and_close(from: &Pod, to: &Pod, port: u16) -> Result<Program> {
-    let client = attack::leave(&from.place, SocketAddr::new(to.ipv4(), port), CONNECTIONS)?;
+fn connect_and_close(from: &Pod, to: &Pod, port: u16, flags: &[&str]) -> Result<Program> {
+    let client = attack::leave(&from.place, SocketAddr::new(to.ipv4(), port), CONNECTIONS, flags)?;
     wait::until("the client has left again and again", Duration::from_secs(10), || {
         ensure!(client.stdout().contains("done"), "{}", client.tail());
         Ok(())
@@ -65,15 +69,23 @@ fn are_free(agent: &Agent, before: f64) -> Result<()> {
 fn while_dialled(mesh: &mut Mesh) -> Result<()> {
     attack::drop_packets_to(&mesh.outsider, BLACK_HOLE)?;
     let before = descriptors(&mesh.agents[N1])?;
-    let _client = connect_and_close(&mesh.client, &mesh.outsider, BLACK_HOLE)?;
+    let _client = connect_and_close(&mesh.client, &mesh.outsider, BLACK_HOLE, &[])?;
     are_free(&mesh.agents[N1], before)
 }
 
 fn while_application_is_dialled(mesh: &mut Mesh) -> Result<()> {
+    leave_while_application_is_dialled(mesh, &[])
+}
+
+fn reset_after_data(mesh: &mut Mesh) -> Result<()> {
+    leave_while_application_is_dialled(mesh, &["--reset", "--send=request"])
+}
+
+fn leave_while_application_is_dialled(mesh: &Mesh, flags: &[&str]) -> Result<()> {
     // What the application's kernel does with a SYN when the queue of its listener is full: it drops it.
     attack::drop_packets_to(&mesh.far, BUSY)?;
     let before = [descriptors(&mesh.agents[N1])?, descriptors(&mesh.agents[N2])?];
-    let _client = connect_and_close(&mesh.client, &mesh.far, BUSY)?;
+    let _client = connect_and_close(&mesh.client, &mesh.far, BUSY, flags)?;
     are_free(&mesh.agents[N1], before[N1])?;
     are_free(&mesh.agents[N2], before[N2])
 }
@@ -97,7 +109,7 @@ fn while_peer_authenticates(mesh: &mut Mesh) -> Result<()> {
     peer.listens_on(attack::HBONE)?;
     // Until the agent knows the peer, its clients reach the outsider in plaintext.
     wait::until("the peer is dialled", Duration::from_secs(20), || {
-        connect_and_close(&mesh.client, &mesh.outsider, ECHO)?;
+        connect_and_close(&mesh.client, &mesh.outsider, ECHO, &[])?;
         ensure!(peer.stdout().contains("accepted"), "{}", peer.tail());
         Ok(())
     })?;

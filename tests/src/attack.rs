@@ -73,12 +73,13 @@ pub fn stand_still(mesh: &Mesh, paused: &mut Program, by_others: f64) -> Result<
     })
 }
 
-/// Connects and closes so many times, prints `done`, and stays.
+/// Connects and closes so many times, prints `done`, and stays. `flags`: `--reset`, `--send=TEXT`.
 ///
 /// # Errors
 /// If it cannot be started.
-pub fn leave(place: &Place, to: SocketAddr, count: u32) -> Result<Program> {
-    app(place, &["hostile", "leave", &to.to_string(), &format!("--count={count}")])
+pub fn leave(place: &Place, to: SocketAddr, count: u32, flags: &[&str]) -> Result<Program> {
+    let (to, count) = (to.to_string(), format!("--count={count}"));
+    app(place, &[&["hostile", "leave", &*to, &*count], flags].concat())
 }
 
 /// Connects so many times a second, resets each connection, and goes on until killed.

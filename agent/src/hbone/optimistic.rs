@@ -45,6 +45,9 @@ impl<'a> OptimisticData<'a> {
         // The end of its data, or its failure, is seen again once the tunnel is granted.
         let count = net::read_what_is_here(self.application, &mut read[held..]).unwrap_or(0);
         read.truncate(held + count);
+        if read.is_empty() {
+            *read = BytesMut::new();
+        }
     }
 
     /// Whether nothing was read of the application.

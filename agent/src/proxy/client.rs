@@ -42,10 +42,15 @@ enum Unread {
 /// has ended its data also reads no more, only `is_closed` can tell.
 pub(super) async fn left(client: &TcpStream, is_closed: impl Fn() -> bool) {
     tokio::select! {
-        // An error here means that the runtime is shutting down.
-        _ = client.ready(Interest::ERROR) => {}
+        () = reset(client) => {}
         () = closed(client, is_closed) => {}
     }
+}
+
+/// Resolves once the client has reset the connection.
+pub(super) async fn reset(client: &TcpStream) {
+    // An error here means that the runtime is shutting down.
+    let _ = client.ready(Interest::ERROR).await;
 }
 
 async fn closed(client: &TcpStream, is_closed: impl Fn() -> bool) {

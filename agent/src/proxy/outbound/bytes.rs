@@ -109,14 +109,20 @@ impl Outbound<'_> {
             data.read_what_is_here();
         }
         let PodProxy { proxy, pod, .. } = &**self.pod_proxy;
+        let client_left = async {
+            // Whoever has sent something and ended may have said all that it has to say.
+            if meanwhile.has_sent_nothing() {
+                client::left(downstream, || meanwhile.has_sent_nothing() && is_closed(pod, downstream)).await;
+            } else {
+                client::reset(downstream).await;
+            }
+        };
         let connected = tokio::select! {
             connected = async {
                 budget.is_pending(&pod.limits).await;
                 self.connect_upstream(&upstream, candidate.as_ref(), optimistic, &record).await
             } => connected,
-            // Whoever has sent something and ended may have said all that it has to say.
-            () = client::left(downstream, || meanwhile.has_sent_nothing() && is_closed(pod, downstream)),
-                if meanwhile.has_sent_nothing() => Err(OutboundError::ClientLeft),
+            () = client_left => Err(OutboundError::ClientLeft),
             () = pod.dead.cancelled() => Err(OutboundError::PodGone),
             () = proxy.drain.closing() => Err(OutboundError::DrainEnded),
         };
