@@ -15,6 +15,8 @@ use crate::objects::{
 
 /// The answer of a rule none of whose backends has a weight.
 const WITHOUT_WEIGHT: u16 = 503;
+/// The answer of a rule with a filter that is not known.
+const WITHOUT_FILTER: u16 = 500;
 
 /// Compiles a route, once for each of its parents.
 pub(super) fn route_objects(
@@ -63,6 +65,12 @@ pub(super) fn route_objects(
 
 /// The rule of a VirtualService that istiod makes of it.
 fn http_rule(settings: &HttpSettings, rule: &GatewayRule, port: Option<u16>) -> HttpRule {
+    let answer = |status| DirectResponse { status, body: Arc::default() };
+    let matches = rule.matches.iter().map(|one| HttpMatch { port, ..one.clone() }).collect();
+    if rule.filters.has_unknown {
+        // The Gateway API: what a filter should have processed is answered with an error.
+        return HttpRule { matches, direct_response: Some(answer(WITHOUT_FILTER)), ..HttpRule::default() };
+    }
     let destination = |target: &ServiceRef, port: Option<u16>| {
         let host = match target {
             ServiceRef::Service { namespace, name } => settings.service_name(name, namespace),
@@ -88,8 +96,8 @@ fn http_rule(settings: &HttpSettings, rule: &GatewayRule, port: Option<u16>) -> 
     // The Gateway API: a rule whose backends all have weight 0 sends nothing to them, and answers 503.
     let is_idle = !rule.backends.is_empty() && rule.backends.iter().all(|backend| backend.weight == 0);
     HttpRule {
-        direct_response: is_idle.then(|| DirectResponse { status: WITHOUT_WEIGHT, body: Arc::default() }),
-        matches: rule.matches.iter().map(|one| HttpMatch { port, ..one.clone() }).collect(),
+        direct_response: is_idle.then(|| answer(WITHOUT_WEIGHT)),
+        matches,
         redirect: rule.filters.redirect.clone(),
         // A backend without a weight gets nothing, also if it is the only one.
         route: rule.backends.iter().filter(|backend| backend.weight > 0).map(backend).collect(),

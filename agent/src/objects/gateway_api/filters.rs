@@ -13,7 +13,7 @@ use crate::objects::reading::Fields;
 /// What an origin has to look like where `*` stands for any: not `null`, and no empty text.
 const ANY_ORIGIN: &str = "https?://.*";
 
-/// Reads the filters of a rule. A filter that cannot be applied is an error: the rule would do something else without it.
+/// Reads the filters of a rule. Without one that is not known the rule would do something else: no request goes on then.
 pub(super) fn of_rule(fields: &mut Fields<'_>, own_namespace: &str) -> Filters {
     let report = fields.report();
     let mut found = Filters::default();
@@ -34,7 +34,9 @@ pub(super) fn of_rule(fields: &mut Fields<'_>, own_namespace: &str) -> Filters {
             _ => {
                 let known =
                     "RequestHeaderModifier, ResponseHeaderModifier, RequestMirror, RequestRedirect, URLRewrite, CORS";
-                filter.error("type", format!("the filter {kind:?} is not supported: use one of {known}"));
+                let effect = "requests of its rule are answered 500";
+                filter.notice("type", format!("the filter {kind:?} is not supported: {effect}. Use one of {known}"));
+                found.has_unknown = true;
                 continue;
             }
         }
@@ -46,10 +48,11 @@ pub(super) fn of_rule(fields: &mut Fields<'_>, own_namespace: &str) -> Filters {
     found
 }
 
-/// Reads the filters of a backend, which can change fields only.
-pub(super) fn of_backend(fields: &mut Fields<'_>) -> HeaderChanges {
+/// Reads the filters of a backend, which can change fields only. `None`: one is not known, and no request may go to the backend
+/// without it.
+pub(super) fn of_backend(fields: &mut Fields<'_>) -> Option<HeaderChanges> {
     let report = fields.report();
-    let mut found = HeaderChanges::default();
+    let (mut found, mut has_unknown) = (HeaderChanges::default(), false);
     for item in fields.items("filters") {
         let Some(mut filter) = item.fields(report) else { continue };
         let kind = filter.text("type").unwrap_or_default();
@@ -58,13 +61,15 @@ pub(super) fn of_backend(fields: &mut Fields<'_>) -> HeaderChanges {
             "ResponseHeaderModifier" => modify(&mut filter, "responseHeaderModifier", &mut found.response),
             _ => {
                 let known = "RequestHeaderModifier, ResponseHeaderModifier";
-                filter.error("type", format!("the filter {kind:?} is not supported for a backend: use one of {known}"));
+                let effect = "the backend's share of the requests is answered 500";
+                filter.notice("type", format!("the filter {kind:?} is not supported: {effect}. Use one of {known}"));
+                has_unknown = true;
                 continue;
             }
         }
         filter.finish();
     }
-    found
+    (!has_unknown).then_some(found)
 }
 
 fn modify(filter: &mut Fields<'_>, name: &'static str, operations: &mut HeaderOperations) {

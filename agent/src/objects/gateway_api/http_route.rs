@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::filters;
-use super::route::{self, Backend, GatewayRoute, GatewayRule};
+use super::route::{self, Backend, GatewayRoute, GatewayRule, ServiceRef};
 use crate::model::http::pattern::TextMatch;
 use crate::objects::networking::{HttpMatch, Retries, retries, values};
 use crate::objects::reading::Fields;
@@ -104,7 +104,8 @@ pub(super) fn backend(mut fields: Fields<'_>, own: &str) -> Option<Backend> {
     let weight = fields.number("weight", 0..=1_000_000).unwrap_or(1);
     let headers = filters::of_backend(&mut fields);
     fields.finish();
-    Some(Backend { target, port, weight, headers })
+    let target = if headers.is_some() { target } else { ServiceRef::Unknown };
+    Some(Backend { target, port, weight, headers: headers.unwrap_or_default() })
 }
 
 fn retry(mut fields: Fields<'_>) -> Retries {

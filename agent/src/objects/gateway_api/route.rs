@@ -34,7 +34,7 @@ pub enum ServiceRef {
     ServiceEntry { namespace: String, name: String },
     /// Kind `Hostname` of `networking.istio.io`.
     Hostname(String),
-    /// A kind that cannot be sent to: its share of the requests fails.
+    /// What cannot be sent to, a kind that is not known for one: its share of the requests fails.
     Unknown,
 }
 
@@ -70,6 +70,8 @@ pub struct Filters {
     pub rewrite: Option<Rewrite>,
     pub mirrors: Vec<BackendMirror>,
     pub cors: Option<Cors>,
+    /// One is not known here: no request may go on without it.
+    pub has_unknown: bool,
 }
 
 /// A filter `RequestMirror`.

@@ -230,7 +230,12 @@ const DESTINATION_RULE: &[Case] = &[
 const HTTP_ROUTE: &[Case] = &[
     ("parentRefs: [{kind: Service, group: ''}]", "E spec.parentRefs[0].name", "is needed"),
     ("parentRefs: [{kind: Service, group: '', name: a}], hostnames: [x]", "W spec.hostnames", "no effect for services"),
-    ("rules: [{filters: [{type: ExtensionRef}]}]", "E spec.rules[0].filters[0].type", "not supported"),
+    ("rules: [{filters: [{type: ExtensionRef}]}]", "W spec.rules[0].filters[0].type", "answered 500"),
+    (
+        "rules: [{backendRefs: [{name: a, port: 1, filters: [{type: ExternalAuth, externalAuth: {}}]}]}]",
+        "W spec.rules[0].backendRefs[0].filters[0].type",
+        "answered 500",
+    ),
     ("rules: [{matches: [{path: {value: a}}]}]", "E spec.rules[0].matches[0].path.value", "begin with /"),
     ("rules: [{matches: [{path: {type: Glob}}]}]", "E spec.rules[0].matches[0].path.type", "PathPrefix"),
     ("rules: [{backendRefs: [{name: a}]}]", "W spec.rules[0].backendRefs[0].port", "answered 500"),

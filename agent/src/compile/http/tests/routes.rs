@@ -181,6 +181,21 @@ fn the_gateway_api_has_segments_and_an_order_of_its_own() {
             "GET /",
             "redirect 302",
         ),
+        (
+            "{filters: [{type: ExtensionRef, extensionRef: {name: x}}], backendRefs: [{name: a, port: 80}]}".to_owned(),
+            "GET /",
+            "respond 500",
+        ),
+        (
+            "{filters: [{type: ExternalAuth}, {type: RequestRedirect, requestRedirect: {hostname: x}}]}".to_owned(),
+            "GET /",
+            "respond 500",
+        ),
+        (
+            "{backendRefs: [{name: a, port: 80, filters: [{type: ExtensionRef}]}, {name: b, port: 80}]}".to_owned(),
+            "GET /",
+            "500=1 b.s:80=1",
+        ),
     ];
     for (text, request, expected) in cases {
         assert_eq!(answer(&rules(&text), &Client::of("s"), "web.s", 80, request), expected, "{text}: {request}");
