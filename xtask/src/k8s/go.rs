@@ -6,7 +6,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Result, ensure};
 
 use crate::{golang, stamp, step};
 
@@ -102,10 +102,7 @@ pub(super) fn tokens(folder: &Path) -> Result<()> {
 
 /// Where Go keeps the source of a module; downloads it if it must.
 fn source(module: &str, version: &str) -> Result<PathBuf> {
-    let mut download = go(&std::env::temp_dir())?;
-    let said = step::output(download.args(["mod", "download", "-json", &format!("{module}@{version}")]))?;
-    let said: serde_json::Value = serde_json::from_str(&said)?;
-    Ok(said["Dir"].as_str().with_context(|| format!("go did not say where {module} is"))?.into())
+    golang::source(&mut go(&std::env::temp_dir())?, &format!("{module}@{version}"))
 }
 
 /// Builds programs, named with their version, in a module of our own that needs them and some modules `besides`.
