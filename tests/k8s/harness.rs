@@ -38,7 +38,7 @@ pub(crate) enum Check {
 pub(crate) fn usual(mode: Mode) -> Result<Settings> {
     let purpose = format!("k8s-{mode}-");
     let (proxy, containerd) = (Proxy::Nftables, Containerd::Debian);
-    Ok(Settings { purpose, mode, proxy, containerd, istiod: true, images: images::all()? })
+    Ok(Settings { purpose, mode, proxy, containerd, istiod: true, dns: false, images: images::all()? })
 }
 
 /// Which of the shared clusters.

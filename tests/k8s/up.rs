@@ -18,8 +18,8 @@ Every image (*.tar, OCI) in target/k8s is on both nodes; `cargo xtask test k8s -
 of Kubernetes and Istio. To give a node another image:
   ne na ctr -n k8s.io images import /path/to/image.tar
 
-Pods of tests run weir.test/app:1 (busybox and weir-test-app) with imagePullPolicy IfNotPresent. There is no name server
-in the cluster: Services are reached by address, or by the variables that the kubelet sets.
+Pods of tests run weir.test/app:1 (busybox and weir-test-app) with imagePullPolicy IfNotPresent. Without --dns there
+is no name server in the cluster: Services are reached by address, or by the variables that the kubelet sets.
 istiod's output is among the logs, whose folder is printed too. Several clusters can be up beside each other.")]
 pub(crate) struct Up {
     /// How nodes see cgroups.
@@ -34,6 +34,9 @@ pub(crate) struct Up {
     /// Leave istiod out.
     #[arg(long)]
     without_istiod: bool,
+    /// Have a name server in the cluster; `cargo xtask test conformance` builds it.
+    #[arg(long)]
+    dns: bool,
 }
 
 /// Starts a cluster, tells how to use it, and waits for a signal.
@@ -49,6 +52,7 @@ pub(crate) fn keep(up: &Up) -> Result<ExitCode> {
         proxy: up.proxy,
         containerd: up.containerd,
         istiod: !up.without_istiod,
+        dns: up.dns,
         images: images::all()?,
     };
     let cluster = Cluster::start(settings)?;

@@ -134,7 +134,7 @@ fn own_view(directory: &str) -> Result<()> {
     put("overlay", directory, "overlay", Some(&options))
 }
 
-/// No name server is in reach of a node: there is none in the cluster, and the machine's own must not be asked.
+/// No name server is in reach of a node: pods alone ask the cluster's, if there is one, and the machine's own must not be asked.
 fn write_resolver_configuration() -> Result<()> {
     let file = Path::new("/etc/resolv.conf");
     // Often a link to a file that the node does not see.

@@ -30,12 +30,14 @@ pub mod node_files;
 pub mod kubectl;
 pub mod node;
 
+pub mod dns;
 pub mod images;
 pub mod istiod;
 
 pub mod pods;
 
 use control_plane::ControlPlane;
+use dns::ClusterDns;
 use istiod::Istiod;
 use kubectl::Kubectl;
 use mode::{Containerd, Mode, Proxy};
@@ -61,6 +63,8 @@ pub struct Settings {
     pub proxy: Proxy,
     pub containerd: Containerd,
     pub istiod: bool,
+    /// Whether there is a name server, which pods ask unless they say otherwise.
+    pub dns: bool,
     /// OCI archives that every node gets.
     pub images: Vec<PathBuf>,
 }
@@ -78,6 +82,7 @@ pub struct Times {
 pub struct Cluster {
     pub kubectl: Kubectl,
     pub istiod: Option<Istiod>,
+    dns: Option<ClusterDns>,
     pub nodes: Vec<Node>,
     pub control_plane: ControlPlane,
     pub settings: Settings,
@@ -88,7 +93,7 @@ pub struct Cluster {
 }
 
 impl Cluster {
-    /// Starts a cluster and waits until its nodes, and istiod if there is one, are ready.
+    /// Starts a cluster and waits until its nodes, and istiod and the name server if there are such, are ready.
     ///
     /// # Errors
     /// If something of it does not come up; with the end of its output.
@@ -102,8 +107,12 @@ impl Cluster {
         let control_plane = ControlPlane::start(&run, &parts)?;
         let kubectl = Kubectl::new(&control_plane, &parts);
         let times = Times { api_ready: start.elapsed(), ..Times::default() };
-        let mut cluster = Self { kubectl, istiod: None, nodes: Vec::new(), control_plane, settings, times, parts, run };
+        let (istiod, dns, nodes) = (None, None, Vec::new());
+        let mut cluster = Self { kubectl, istiod, dns, nodes, control_plane, settings, times, parts, run };
         cluster.open_nodes()?;
+        if cluster.settings.dns {
+            cluster.dns = Some(ClusterDns::start(&cluster.control_plane, &cluster.kubectl, &cluster.parts)?);
+        }
         if cluster.settings.istiod {
             Istiod::prepare(&cluster.kubectl, &cluster.parts)?;
             cluster.istiod = Some(Istiod::start(&cluster.control_plane, &cluster.parts)?);
@@ -116,6 +125,9 @@ impl Cluster {
         cluster.times.nodes_ready = start.elapsed();
         if let Some(istiod) = &mut cluster.istiod {
             istiod.ready()?;
+        }
+        if let Some(dns) = &mut cluster.dns {
+            dns.ready(&cluster.control_plane)?;
         }
         cluster.times.all_ready = start.elapsed();
         Ok(cluster)
@@ -196,9 +208,9 @@ impl Cluster {
     }
 
     fn open_nodes(&mut self) -> Result<()> {
-        let Settings { mode, proxy, containerd, .. } = self.settings;
+        let Settings { mode, proxy, containerd, dns, .. } = self.settings;
         for (index, name) in (1..).zip(NODES) {
-            let plan = Plan { name, index, count: NODES.len(), mode, proxy, containerd };
+            let plan = Plan { name, index, count: NODES.len(), mode, proxy, containerd, dns };
             self.nodes.push(Node::open(&self.run, &self.parts, &self.control_plane, plan)?);
         }
         for node in &mut self.nodes {

@@ -10,6 +10,8 @@ pub const SECOND_ISTIOD: &str = "10.250.0.2";
 pub const API_PORT: u16 = 26443;
 /// What Services get their addresses from.
 pub const SERVICES: &str = "10.96.0.0/16";
+/// The Service of the cluster's name server, if there is one.
+pub const CLUSTER_DNS: &str = "10.96.0.10";
 /// What all pods have their addresses in.
 pub const PODS: &str = "10.251.0.0/16";
 

@@ -38,6 +38,8 @@ pub struct Plan<'a> {
     pub mode: Mode,
     pub proxy: Proxy,
     pub containerd: Containerd,
+    /// Whether its pods ask the cluster's name server.
+    pub dns: bool,
 }
 
 /// A node, running.
@@ -233,7 +235,7 @@ impl Node {
         let runtime = self.runtime()?;
         let files = [
             ("containerd.toml", self.containerd_configuration(&runtime)?),
-            ("kubelet.yaml", node_files::kubelet(self.mode, plan.index)),
+            ("kubelet.yaml", node_files::kubelet(self.mode, plan.index, plan.dns)),
             ("kube-proxy.yaml", node_files::proxy(plan.proxy, plan.name, &self.kubeconfig)),
         ];
         for (name, text) in files {

@@ -96,8 +96,8 @@ state = "/run/containerd"
 }
 
 /// The kubelet. It evicts nobody: how full this machine is says nothing about a test. Logs stay whole for those who read
-/// them to their end.
-pub(super) fn kubelet(mode: Mode, index: usize) -> String {
+/// them to their end. With `dns`, pods ask the cluster's name server.
+pub(super) fn kubelet(mode: Mode, index: usize, dns: bool) -> String {
     format!(
         r#"apiVersion: kubelet.config.k8s.io/v1beta1
 kind: KubeletConfiguration
@@ -122,6 +122,7 @@ authentication: {{anonymous: {{enabled: true}}, webhook: {{enabled: false}}}}
 authorization: {{mode: AlwaysAllow}}
 resolvConf: /etc/resolv.conf
 clusterDomain: cluster.local
+clusterDNS: [{dns}]
 nodeStatusUpdateFrequency: 4s
 syncFrequency: 10s
 registryPullQPS: 0
@@ -133,6 +134,7 @@ podCIDR: {pods}
 volumePluginDir: /var/lib/kubelet/volume-plugins
 "#,
         limits = mode == Mode::Hybrid,
+        dns = if dns { network::CLUSTER_DNS } else { "" },
         pods = network::pods_of(index),
     )
 }
