@@ -1,4 +1,4 @@
-//! Weir on a real Kubernetes cluster: the table of behaviours, and a cluster for developers.
+//! Weir on a real Kubernetes cluster: the table of behaviours, the Gateway API's conformance suite, and a cluster for developers.
 
 use std::ops::ControlFlow;
 use std::process::ExitCode;
@@ -15,6 +15,7 @@ mod captured_pods;
 mod churn;
 mod cluster;
 mod cni;
+mod conformance;
 mod deployment;
 mod enrollment_under_load;
 mod harness;
@@ -88,6 +89,8 @@ struct Arguments {
 enum Act {
     /// Check the behaviours.
     Run(Run),
+    /// Run the Gateway API's conformance suite for meshes.
+    Conformance(conformance::Conformance),
     /// Keep a cluster up in the foreground until Ctrl-C (or SIGTERM), for trying things by hand.
     Up(up::Up),
 }
@@ -113,6 +116,7 @@ fn main() -> ExitCode {
     }
     let outcome = match Arguments::parse().act {
         Act::Run(arguments) => run(&arguments),
+        Act::Conformance(arguments) => conformance::check(&arguments),
         Act::Up(up) => up::keep(&up),
     };
     outcome.unwrap_or_else(|error| {

@@ -19,6 +19,7 @@ pub mod table;
 pub mod disk;
 
 pub mod selection;
+pub mod suite_output;
 
 pub mod certificates;
 pub mod folder;

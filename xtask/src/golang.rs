@@ -34,7 +34,7 @@ pub(crate) struct Pinned<'a> {
     pub(crate) module: &'a str,
     /// What each program is called, and its package.
     pub(crate) programs: &'a [(&'a str, &'a str)],
-    /// How they are built: [`PROGRAM`].
+    /// How they are built: [`PROGRAM`] or [`TEST`].
     pub(crate) how: &'a [&'a str],
     /// What the stamp is called by which one knows that they are there.
     pub(crate) stamp: &'a str,
@@ -44,6 +44,8 @@ pub(crate) struct Pinned<'a> {
 
 /// A package is a program.
 pub(crate) const PROGRAM: &[&str] = &["build"];
+/// A program is made of the tests of a package.
+pub(crate) const TEST: &[&str] = &["test", "-c"];
 
 impl Pinned<'_> {
     /// Makes the programs be in `bin`, with their stamp in `folder`; then `besides` makes what else comes from the module, unless

@@ -31,12 +31,16 @@ pub(crate) struct Arguments {
 enum On {
     /// Two real Kubernetes nodes with istiod, on this machine: behaviours of what `daemonset.yaml` brings.
     K8s(k8s::Arguments),
+    /// The Gateway API's own conformance suite for meshes, on the same two nodes.
+    Conformance(k8s::conformance::Arguments),
 }
 
 /// Runs all tests whose name matches the filter, or those on a cluster.
 pub(crate) fn run(arguments: &Arguments) -> Result<()> {
-    if let Some(On::K8s(arguments)) = &arguments.on {
-        return k8s::run(arguments);
+    match &arguments.on {
+        Some(On::K8s(arguments)) => return k8s::run(arguments),
+        Some(On::Conformance(arguments)) => return k8s::conformance::run(arguments),
+        None => {}
     }
     let start = Instant::now();
     setup::run()?;

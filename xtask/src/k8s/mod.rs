@@ -10,6 +10,7 @@ use clap::Args;
 use crate::count::Count;
 use crate::{programs, setup, step, workspace};
 
+pub(crate) mod conformance;
 mod debian;
 mod go;
 mod images;

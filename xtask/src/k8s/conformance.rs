@@ -1,0 +1,161 @@
+//! `cargo xtask test conformance`: runs the Gateway API's own conformance suite for meshes, as it is, against Weir on two real
+//! nodes. The suite, the application that its pods run (Istio's echo) and a name server (CoreDNS) are built from pinned Go modules.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::time::Instant;
+
+use anyhow::{Context, Result, ensure};
+use clap::Args;
+use serde_json::json;
+
+use super::{PARTS, PROJECT, images};
+use crate::count::Count;
+use crate::golang::{self, Pinned};
+use crate::image::oci::Image;
+use crate::tree::Tree;
+use crate::{programs, setup, step, workspace};
+
+const SUITE: Pinned<'_> = Pinned {
+    module: "tests/conformance/suite",
+    programs: &[("gateway-api-conformance", ".")],
+    how: golang::TEST,
+    stamp: "conformance-suite",
+    what: "building the Gateway API's conformance suite from Go modules (a minute on 2 cores the first time)",
+};
+const ECHO: Pinned<'_> = Pinned {
+    module: "tests/conformance/echo",
+    programs: &[
+        ("server", "istio.io/istio/pkg/test/echo/cmd/server"),
+        ("client", "istio.io/istio/pkg/test/echo/cmd/client"),
+    ],
+    how: golang::PROGRAM,
+    stamp: "conformance-echo",
+    what: "building Istio's echo from Go modules (a minute on 2 cores the first time)",
+};
+const DNS: Pinned<'_> = Pinned {
+    module: "tests/conformance/dns",
+    programs: &[("coredns", "github.com/coredns/coredns")],
+    how: golang::PROGRAM,
+    stamp: "conformance-dns",
+    what: "building CoreDNS from Go modules (two minutes on 2 cores the first time)",
+};
+/// What the suite applies: it says which image its pods run.
+const MANIFESTS: &str = "mesh/manifests.yaml";
+/// The certificate and the key that Istio's image of the echo has, and where in it.
+const CERTIFICATE: [(&str, &str); 2] = [("cert-chain.pem", "/cert.crt"), ("key.pem", "/cert.key")];
+
+#[derive(Debug, Args)]
+pub(crate) struct Arguments {
+    /// Run one of the suite's tests alone, such as `MeshHTTPRouteWeight`, to look into it.
+    only: Option<String>,
+    /// Where the suite writes its report, with all that it printed beside it. target/conformance/report.yaml if not given.
+    #[arg(long, value_name = "FILE")]
+    report: Option<PathBuf>,
+    /// Keep the cluster up until Enter if a test fails, to look at it.
+    #[arg(long)]
+    keep: bool,
+    /// Only build and fetch what is needed.
+    #[arg(long)]
+    prepare: bool,
+}
+
+/// Prepares everything and runs the suite.
+pub(crate) fn run(arguments: &Arguments) -> Result<()> {
+    let start = Instant::now();
+    setup::run()?;
+    let parts = super::prepare()?;
+    let folder = build(&parts)?;
+    programs::build_for_real()?;
+    images::make(&parts)?;
+    let image = pack(&folder)?;
+    if arguments.prepare {
+        println!("── parts are in {}, the image is {}", parts.display(), image.display());
+        return Ok(());
+    }
+    let report = arguments.report.clone().unwrap_or_else(|| workspace::target().join("conformance/report.yaml"));
+    let report = std::path::absolute(report)?;
+    fs::create_dir_all(report.parent().context("a report is in a folder")?)?;
+    let mut suite = workspace::as_root("env");
+    suite.arg(format!("{PARTS}={}", parts.display())).arg(format!("{PROJECT}={}", workspace::root().display()));
+    suite.arg(programs::release("weir-k8s-tests")).arg("conformance").arg("--image").arg(image);
+    suite.arg("--report").arg(&report).args(arguments.keep.then_some("--keep"));
+    suite.args(arguments.only.iter().flat_map(|only| ["--only", only]));
+    let mut count = Count::default();
+    let ran = step::watched("the Gateway API's conformance suite", &mut suite, |line| count.add(line))?;
+    println!("── everything: took {:.0} s", start.elapsed().as_secs_f64());
+    ensure!(ran && count.failed == 0, "not all tests of the suite passed");
+    Ok(())
+}
+
+/// Makes the programs be there. Returns the folder of what is only for the suite's pods.
+fn build(parts: &Path) -> Result<PathBuf> {
+    let (bin, folder) = (parts.join("bin"), parts.join("conformance"));
+    fs::create_dir_all(&folder)?;
+    SUITE.build(parts, &bin, |module| {
+        let suite = golang::source(&mut golang::command(module)?, "sigs.k8s.io/gateway-api/conformance")?;
+        copy(&suite.join(MANIFESTS), &folder.join("manifests.yaml"))
+    })?;
+    ECHO.build(parts, &folder, |module| {
+        let istio = golang::source(&mut golang::command(module)?, "istio.io/istio")?.join("tests/testdata/certs/dns");
+        CERTIFICATE.iter().try_for_each(|(file, _)| copy(&istio.join(file), &folder.join(file)))
+    })?;
+    DNS.build(parts, &bin, |_| Ok(()))?;
+    Ok(folder)
+}
+
+/// Packs the image under the name that the suite asks for; the archive.
+fn pack(folder: &Path) -> Result<PathBuf> {
+    let manifests = fs::read_to_string(folder.join("manifests.yaml")).context("reading what the suite applies")?;
+    let name = image_of(&manifests)?;
+    let target = workspace::target().join("conformance");
+    fs::create_dir_all(&target)?;
+    let archive = target.join("echo.tar");
+    step::announced(&format!("packing {name}"), || {
+        let root = Tree::new(target.join("echo.root"))?;
+        for (program, _) in ECHO.programs {
+            root.file(&format!("/bin/{program}"), &folder.join(program))?;
+        }
+        for (file, path) in CERTIFICATE {
+            root.file(path, &folder.join(file))?;
+        }
+        root.directory("/tmp", 0o1777)?;
+        Image { name, entrypoint: "/bin/server", path: "/bin", labels: json!({}) }.pack(&root, &archive, 0)?;
+        Ok(fs::remove_dir_all(root.folder())?)
+    })?;
+    Ok(archive)
+}
+
+/// The one image that all pods of a manifest run.
+fn image_of(manifests: &str) -> Result<&str> {
+    let images = || manifests.lines().filter_map(|line| line.trim().trim_start_matches("- ").strip_prefix("image: "));
+    let name = images().next().context("the suite's manifests name no image")?.trim();
+    ensure!(images().all(|image| image.trim() == name), "the suite's manifests name several images");
+    Ok(name)
+}
+
+/// Copies a file of Go's, which may not be written to, and neither may a copy with its mode.
+fn copy(from: &Path, to: &Path) -> Result<()> {
+    let content = fs::read(from).with_context(|| format!("reading {}", from.display()))?;
+    fs::write(to, content).with_context(|| format!("writing {}", to.display()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_image_is_the_one_that_all_pods_run() {
+        let pods = |images: &[&str]| {
+            let each = |image: &&str| format!("      containers:\n      - name: echo\n        image: {image}\n");
+            images.iter().map(each).collect::<String>()
+        };
+        for (images, expected) in [
+            (&["r.test/echo:v1", "r.test/echo:v1"][..], Some("r.test/echo:v1")),
+            (&["r.test/echo:v1", "r.test/echo:v2"], None),
+            (&[], None),
+        ] {
+            assert_eq!(image_of(&pods(images)).ok(), expected, "{images:?}");
+        }
+    }
+}
