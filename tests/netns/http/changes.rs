@@ -96,6 +96,11 @@ fn redirect(mesh: &HttpMesh) -> Result<()> {
             rule("/prefix", "path: {type: ReplacePrefixMatch, replacePrefixMatch: /new}"),
             rule("/scheme", "scheme: https"),
             rule("/port", "port: 8443"),
+            rule("/other", "statusCode: 303, hostname: other.example"),
+            rule("/again", "statusCode: 307, path: {type: ReplaceFullPath, replaceFullPath: /two}"),
+            rule("/moved", "statusCode: 308, path: {type: ReplacePrefixMatch, replacePrefixMatch: /}"),
+            rule("/usual", "scheme: https, port: 443"),
+            rule("/unusual", "scheme: https, port: 80"),
         ]
         .join(", ")
     ))?;
@@ -111,6 +116,11 @@ fn redirect(mesh: &HttpMesh) -> Result<()> {
         (&gateway, "/prefix/a", 302, format!("http://{own}/new/a")),
         (&gateway, "/scheme", 302, format!("https://{own}/scheme")),
         (&gateway, "/port", 302, format!("http://{own}:8443/port")),
+        (&gateway, "/other", 303, "http://other.example/other".to_owned()),
+        (&gateway, "/again/a", 307, format!("http://{own}/two")),
+        (&gateway, "/moved/a", 308, format!("http://{own}/a")),
+        (&gateway, "/usual", 302, format!("https://{own}/usual")),
+        (&gateway, "/unusual", 302, format!("https://{own}:80/unusual")),
         (&istio, "/uri/a?q=1", 308, format!("http://{other}/new?q=1")),
         (&istio, "/authority/a", 301, "https://other.example/authority/a".to_owned()),
     ] {

@@ -30,10 +30,10 @@ pub(crate) const CASES: &[Case] = &[
     Case { name: "http2: many streams on few connections, all exact", check: Check::Http(many_streams) },
 ];
 
-const HTTP2: u16 = 8081;
-const GRPC: u16 = 9000;
+pub(super) const HTTP2: u16 = 8081;
+pub(super) const GRPC: u16 = 9000;
 /// Arguments of a load that makes unary calls.
-const CALL: [&str; 5] =
+pub(super) const CALL: [&str; 5] =
     ["--http2", "--method=POST", "--field=content-type: application/grpc", "--field=te: trailers", "--bytes=100"];
 
 fn one_connection(mesh: &HttpMesh) -> Result<()> {

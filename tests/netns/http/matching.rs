@@ -119,6 +119,7 @@ fn http_route(mesh: &HttpMesh) -> Result<()> {
         rule("{path: {value: /h}, headers: [{name: X-User, value: eve}]}", "v3"),
         rule("{path: {value: /hr}, headers: [{type: RegularExpression, name: x-user, value: 'a.c'}]}", "v1"),
         rule("{path: {value: /q}, queryParams: [{name: a, value: '1'}]}", "v2"),
+        "{name: named, matches: [{path: {value: /named}}], backendRefs: [{name: v3, port: 80}]}".to_owned(),
     ];
     let _route = service.http_route(&format!("[{}]", rules.join(", ")))?;
     holds(
@@ -139,6 +140,7 @@ fn http_route(mesh: &HttpMesh) -> Result<()> {
             ("/hr", &["-Hx-user: abc"], Some("v1")),
             ("/q?a=1", &[], Some("v2")),
             ("/q?a=2", &[], None),
+            ("/named", &[], Some("v3")),
             ("/", &[], None),
         ],
     )

@@ -12,6 +12,7 @@ mod egress;
 mod external_as_envoy;
 mod external_authorization;
 mod from_kubernetes;
+mod gateway_api;
 mod grpc;
 mod hosts;
 mod http2;
@@ -46,8 +47,18 @@ pub(crate) fn cases() -> Vec<Case> {
     [
         [split::CASES, matching::CASES, visibility::CASES, changes::CASES].concat(),
         [recovery::CASES, balancing::CASES, choice::CASES, messages::CASES].concat(),
-        [load::CASES, http2::CASES, told::CASES, why::CASES, egress::CASES, tls::CASES, hosts::CASES, upstreams::CASES]
-            .concat(),
+        [
+            load::CASES,
+            http2::CASES,
+            gateway_api::CASES,
+            told::CASES,
+            why::CASES,
+            egress::CASES,
+            tls::CASES,
+            hosts::CASES,
+            upstreams::CASES,
+        ]
+        .concat(),
         [from_kubernetes::CASES, telemetry_objects::CASES, dashboards::CASES, unanswered::CASES, undeclared::CASES]
             .concat(),
         [inbound::CASES, inbound_changes::CASES, inbound_matrix::CASES, spellings::CASES].concat(),

@@ -24,8 +24,8 @@ pub(crate) const CASES: &[Case] = &[
 ];
 
 /// Requests of which a share is checked, and by how much it may be off: more than six standard deviations.
-const REQUESTS: u64 = 1000;
-const TOLERANCE: u64 = 100;
+pub(super) const REQUESTS: u64 = 1000;
+pub(super) const TOLERANCE: u64 = 100;
 /// Requests by which one sees who answers at all: that one of three pods is missed by chance has a probability of 10⁻¹⁰.
 const LOOK: &str = "--requests=60";
 
