@@ -80,6 +80,10 @@ pub(super) enum FetchError {
     Timeout,
     #[error("the issuer's configuration has no jwks_uri")]
     NoKeysUrl,
+    #[error(
+        "the issuer's configuration comes over https, and its jwks_uri {0} would not: have the issuer name one of https"
+    )]
+    Downgrade(Arc<str>),
     #[error("the keys cannot be used: {0}")]
     Keys(#[from] KeySetError),
 }
@@ -101,7 +105,7 @@ impl Fetcher {
         let text = match source {
             KeySource::Inline(text) => Bytes::copy_from_slice(text.as_bytes()),
             KeySource::Url(url) => self.get(url).await?,
-            KeySource::Discovery(url) => self.get(&keys_url(&self.get(url).await?)?).await?,
+            KeySource::Discovery(url) => self.get(&keys_url(url, &self.get(url).await?)?).await?,
         };
         Ok(Fetched { keys: KeySet::read(&text)?.without_secrets()?, text })
     }
@@ -181,8 +185,17 @@ where
     answer.await
 }
 
-/// The URL of the keys in an issuer's configuration (OpenID Connect Discovery 1.0 §3).
-fn keys_url(configuration: &[u8]) -> Result<Arc<str>, FetchError> {
+/// The URL of the keys in an issuer's configuration (OpenID Connect Discovery 1.0 §3), which has come from `url`. Who can change what goes
+/// over http would give an issuer of https keys of their own.
+fn keys_url(url: &str, configuration: &[u8]) -> Result<Arc<str>, FetchError> {
     let configuration: serde_json::Value = serde_json::from_slice(configuration).map_err(|_| FetchError::NoKeysUrl)?;
-    configuration["jwks_uri"].as_str().map(Arc::from).ok_or(FetchError::NoKeysUrl)
+    let keys = configuration["jwks_uri"].as_str().ok_or(FetchError::NoKeysUrl)?;
+    if is_https(url) && !is_https(keys) {
+        return Err(FetchError::Downgrade(keys.into()));
+    }
+    Ok(keys.into())
+}
+
+fn is_https(url: &str) -> bool {
+    url.get(..8).is_some_and(|beginning| beginning.eq_ignore_ascii_case("https://"))
 }

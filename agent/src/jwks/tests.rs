@@ -146,6 +146,9 @@ async fn a_provider_over_https_is_believed_where_its_certificate_is() {
         server.has("/keys", KEYS);
         server.has("/config", &format!(r#"{{"jwks_uri": "{}"}}"#, https(server, "/keys")));
     }
+    let plain = Server::start().await;
+    plain.has("/keys", KEYS);
+    server.has("/plain", &format!(r#"{{"jwks_uri": "{}"}}"#, plain.url("/keys")));
     let folder = tempfile::tempdir().unwrap();
     let trusting = |name: &str, pem: &str| {
         let path = folder.path().join(name);
@@ -176,6 +179,9 @@ async fn a_provider_over_https_is_believed_where_its_certificate_is() {
     let discovery = |server: &Server| KeySource::Discovery(https(server, "/config").into());
     assert!(trusts_own.fetch(&discovery(&server)).await.is_ok(), "by discovery");
     assert!(trusts_own.fetch(&discovery(&elsewhere)).await.is_err(), "by discovery, from another");
+    let to_plain = trusts_own.fetch(&KeySource::Discovery(https(&server, "/plain").into())).await;
+    let error = to_plain.expect_err("whoever is between would choose the keys").to_string();
+    assert!(error.contains("comes over https") && error.contains(&*plain.url("/keys")), "{error}");
 }
 
 #[tokio::test]
