@@ -40,7 +40,7 @@ pub(super) async fn start(
     let status = XdsStatus::default();
     let settings = config.mesh_settings();
     let blocker = ready.block("configuration");
-    let objects = http_objects::source(config, &status, metrics, ready).await?;
+    let objects = http_objects::source(config, mesh, &status, metrics, ready).await?;
     if let Some(path) = &config.files.config {
         let source = FileSource::open(FileSourceOptions {
             path: path.clone(),

@@ -7,8 +7,9 @@ use anyhow::{Context, ensure};
 
 use super::settings;
 use crate::config::{AgentConfig, ObjectsFrom};
-use crate::kubernetes::{HttpObjects, ObjectSink, connect};
+use crate::kubernetes::{HttpObjects, MeshView, ObjectSink, connect};
 use crate::lifecycle::Ready;
+use crate::state::SharedMesh;
 use crate::telemetry::metrics::Metrics;
 use crate::xds::{ConfigReceiver, ObjectSource, XdsStatus};
 
@@ -22,6 +23,7 @@ const FIRST_ANSWERS_GRACE: Duration = Duration::from_secs(5);
 /// When there are no credentials for the API server.
 pub(super) async fn source(
     config: &AgentConfig,
+    mesh: &SharedMesh,
     status: &XdsStatus,
     metrics: &Arc<Metrics>,
     ready: &Ready,
@@ -40,9 +42,12 @@ pub(super) async fn source(
         let objects = objects.clone();
         move || objects.faults()
     });
+    let changes = mesh.watch();
     Ok(Some(Box::new(move |receiver: ConfigReceiver| {
         Box::pin(async move {
             let answered = objects.clone();
+            let judging = receiver.clone();
+            let mesh = MeshView { find_missing: Arc::new(move |name| judging.missing_references(name)), changes };
             let sink: ObjectSink = Arc::new(move |update| receiver.apply_objects(update, &metrics));
             let release = async move {
                 if tokio::time::timeout(FIRST_ANSWERS_GRACE, answered.first_answers()).await.is_err() {
@@ -50,7 +55,7 @@ pub(super) async fn source(
                 }
                 drop(blocker);
             };
-            tokio::join!(objects.follow(client, sink), release);
+            tokio::join!(objects.follow(client, sink, mesh), release);
         })
     })))
 }

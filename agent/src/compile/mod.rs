@@ -20,6 +20,7 @@ mod http {
     mod virtual_service;
 
     pub use effects::Hostnames;
+    pub use rate_limit::MissingReferences;
     pub use settings::HttpSettings;
     pub use store::HttpStore;
 }
@@ -32,7 +33,7 @@ mod policy_cases;
 
 use std::sync::Arc;
 
-pub use self::http::{Hostnames, HttpSettings, HttpStore};
+pub use self::http::{Hostnames, HttpSettings, HttpStore, MissingReferences};
 pub use self::l4_form::l4_form;
 pub use self::policy::{CompiledPolicy, denial_of_rejected, policy};
 use crate::model::identity::TrustDomain;

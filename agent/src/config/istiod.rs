@@ -19,8 +19,8 @@ pub enum ObjectsFrom {
     /// The control plane's stream.
     Xds,
     /// Routes and policies of destinations (VirtualService, DestinationRule, Sidecar, HTTPRoute, GRPCRoute), RequestAuthentication,
-    /// Telemetry and RateLimit, from the
-    /// Kubernetes API, the others from the control plane's stream.
+    /// Telemetry and RateLimit, from the Kubernetes API, the others from the control plane's stream. The agent says in the status of a
+    /// RateLimit whether it counts.
     Kubernetes,
     /// Nowhere: only what the control plane made of them is known.
     Off,

@@ -11,6 +11,7 @@ use kube::{Api, Client};
 use parking_lot::Mutex;
 use serde_json::{Value as Json, json};
 
+use super::object_status::{MeshView, ObjectStatuses, Seen};
 use super::parent_entries::{self, ParentEntries};
 use super::status::WatchStatus;
 use super::watch::{Change, Following, Selection};
@@ -45,6 +46,8 @@ pub struct HttpObjects {
     kinds: Arc<BTreeMap<ObjectKind, Followed>>,
     /// ServiceEntries, to which routes may be attached.
     parents: Arc<(ParentEntries, Followed)>,
+    /// Of RateLimits, which nobody but the agents judges.
+    statuses: Arc<ObjectStatuses>,
     answered: tokio::sync::watch::Sender<()>,
 }
 
@@ -61,14 +64,20 @@ impl HttpObjects {
         let followed = || Followed { state: Mutex::new(KindState::Unknown), status: WatchStatus::new(metrics.clone()) };
         let kinds = ObjectKind::HTTP.map(|kind| (kind, followed()));
         let parents = Arc::new((ParentEntries::default(), followed()));
-        Self { kinds: Arc::new(kinds.into()), parents, answered: tokio::sync::watch::Sender::new(()) }
+        let statuses = Arc::new(ObjectStatuses::new(metrics.clone()));
+        Self { kinds: Arc::new(kinds.into()), parents, statuses, answered: tokio::sync::watch::Sender::new(()) }
     }
 
-    /// Follows all kinds, and gives every change to the sink. Runs until it is dropped.
-    pub async fn follow(self, client: Client, sink: ObjectSink) {
+    /// Follows all kinds, and gives every change to the sink; says in the status of RateLimits what is thought of them, by what the mesh
+    /// has. Runs until it is dropped.
+    pub async fn follow(self, client: Client, sink: ObjectSink, mesh: MeshView) {
         let all = self.kinds.iter().map(|(kind, followed)| self.follow_kind(*kind, followed, client.clone(), &sink));
-        futures_util::future::join(futures_util::future::join_all(all), self.follow_parents(client.clone(), &sink))
-            .await;
+        let [rate_limits, _] = api_resources(ObjectKind::RateLimit);
+        tokio::join!(
+            futures_util::future::join_all(all),
+            self.follow_parents(client.clone(), &sink),
+            self.statuses.write_for_ever(client.clone(), &rate_limits, mesh),
+        );
     }
 
     /// Resolves once the API server has answered for every kind.
@@ -91,7 +100,8 @@ impl HttpObjects {
     }
 
     async fn follow_kind(&self, kind: ObjectKind, followed: &Followed, client: Client, sink: &ObjectSink) {
-        let mut listing = Listing { kind, listed: None, parents: &self.parents.0 };
+        let statuses = (kind == ObjectKind::RateLimit).then_some(&*self.statuses);
+        let mut listing = Listing { kind, listed: None, parents: &self.parents.0, statuses };
         let mut apply = |change| {
             let is_listed = matches!(change, Change::Listed);
             if let Some(update) = listing.take(change) {
@@ -185,11 +195,13 @@ fn api_resources(kind: ObjectKind) -> [ApiResource; 2] {
     [version, before].map(|version| ApiResource::from_gvk(&GroupVersionKind::gvk(group, version, name)))
 }
 
-/// Makes updates of changes: a list is one update, however many pages it has.
+/// Makes updates of changes: a list is one update, however many pages it has. A change of a status that agents write is none.
 #[derive(Debug)]
 struct Listing<'a> {
     kind: ObjectKind,
     parents: &'a ParentEntries,
+    /// Where the status of objects of this kind is written.
+    statuses: Option<&'a ObjectStatuses>,
     /// The objects of the list that is under way.
     listed: Option<Vec<ObjectBody>>,
 }
@@ -202,27 +214,43 @@ impl Listing<'_> {
             Change::Listing => {
                 self.listed = Some(Vec::new());
                 self.parents.forget_all(kind);
+                self.is_new(|| Change::Listing);
                 None
             }
             Change::Put(mut object) => {
                 if is_route(kind) {
                     self.parents.annotate(kind, &mut object);
                 }
+                let seen = self.statuses.map(|_| Seen::from(&object));
                 let body = body_of(kind, object);
+                let is_new = seen.is_none_or(|seen| {
+                    let invalid = body.body.as_ref().err().cloned();
+                    self.is_new(|| Change::Put((body.name.clone(), seen.judged(invalid))))
+                });
                 match &mut self.listed {
                     Some(listed) => {
                         listed.push(body);
                         None
                     }
-                    None => update(vec![body], Vec::new(), false),
+                    None if is_new => update(vec![body], Vec::new(), false),
+                    None => None,
                 }
             }
             Change::Removed(object) => {
                 self.parents.forget(kind, &object);
+                self.is_new(|| Change::Removed((name_of(&object).into(), Seen::from(&object))));
                 update(Vec::new(), vec![name_of(&object)], false)
             }
-            Change::Listed => update(self.listed.take().unwrap_or_default(), Vec::new(), true),
+            Change::Listed => {
+                self.is_new(|| Change::Listed);
+                update(self.listed.take().unwrap_or_default(), Vec::new(), true)
+            }
         }
+    }
+
+    /// Tells of a change where statuses are written. False where nothing but the status can be different.
+    fn is_new(&self, change: impl FnOnce() -> Change<(Arc<str>, Seen)>) -> bool {
+        self.statuses.is_none_or(|statuses| statuses.take(change()))
     }
 }
 
@@ -269,7 +297,7 @@ mod tests {
     #[test]
     fn a_list_is_one_update_and_each_later_change_is_another() {
         let parents = ParentEntries::default();
-        let mut listing = Listing { kind: ObjectKind::VirtualService, listed: None, parents: &parents };
+        let mut listing = Listing { kind: ObjectKind::VirtualService, listed: None, parents: &parents, statuses: None };
         assert!(listing.take(Change::Listing).is_none());
         assert!(listing.take(Change::Put(good("one"))).is_none());
         assert!(listing.take(Change::Put(good("two"))).is_none());
@@ -280,6 +308,32 @@ mod tests {
         assert_eq!((names(&changed), changed.is_whole), (vec!["shop/one".to_owned()], false));
         let removed = listing.take(Change::Removed(good("one"))).unwrap();
         assert_eq!((removed.removed, removed.is_whole), (vec!["shop/one".to_owned()], false));
+    }
+
+    #[test]
+    fn a_change_of_nothing_but_the_status_is_no_update() {
+        let (parents, statuses) = (ParentEntries::default(), ObjectStatuses::new(Metrics::new()));
+        let kind = ObjectKind::RateLimit;
+        let mut listing = Listing { kind, listed: None, parents: &parents, statuses: Some(&statuses) };
+        let limits = |uid: &str, generation: i64, status: &str| {
+            let metadata = json!({"name": "few", "namespace": "shop", "uid": uid, "generation": generation});
+            let spec = json!({"limits": [{"name": "few", "local": {"requests": 1, "per": "hour"}}]});
+            let status = json!({"conditions": [{"type": "Accepted", "status": status}]});
+            let whole = json!({"apiVersion": "weir.dev/v1alpha1", "kind": "RateLimit", "metadata": metadata, "spec": spec, "status": status});
+            Change::Put(serde_json::from_value(whole).unwrap())
+        };
+        for (change, is_update, what) in [
+            (limits("one", 1, ""), true, "it is created"),
+            (limits("one", 1, "True"), false, "its status is written"),
+            (limits("one", 2, "True"), true, "it is changed"),
+            (limits("two", 2, ""), true, "another of its name"),
+            (Change::Listing, false, "all are listed"),
+            (limits("two", 2, "True"), false, "one of them"),
+            (Change::Listed, true, "the whole list"),
+            (limits("two", 2, "False"), false, "its status is written again"),
+        ] {
+            assert_eq!(listing.take(change).is_some(), is_update, "{what}");
+        }
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! The only module that knows the Kubernetes API: which pods of this node are in the mesh, the annotation by which a pod is
-//! known to be captured, whether this agent is being uninstalled, and, if it is asked to, the objects about requests.
+//! known to be captured, whether this agent is being uninstalled, and, if it is asked to, the objects about requests, with what it says
+//! of them in their status.
 //! `enrollment` and `app` act on it.
 //!
 //! `directory` keeps the pods of the node and the namespaces of the cluster, by `watch` and `listed`; `wire` is what is read of
@@ -14,6 +15,19 @@ mod directory;
 mod http_objects;
 mod listed;
 mod membership;
+
+mod object_status {
+    //! What agents say of RateLimits in their status: `conditions` is what, `statuses` of which objects and when, `writer` writes it.
+
+    mod conditions;
+    mod statuses;
+    mod writer;
+
+    pub(super) use statuses::Seen;
+    pub use writer::MeshView;
+    pub(super) use writer::ObjectStatuses;
+}
+
 mod parent_entries;
 mod pod_labels;
 mod probe_ports;
@@ -27,5 +41,6 @@ pub use self::daemon_set::Installation;
 pub use self::directory::{DescribedPod, Directory, KnownPod};
 pub use self::http_objects::{HttpObjects, ObjectSink};
 pub use self::membership::MembershipRules;
+pub use self::object_status::MeshView;
 pub use self::pod_labels::PodLabels;
 pub use self::status::WatchReport;

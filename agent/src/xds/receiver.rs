@@ -15,6 +15,7 @@ use super::status::XdsStatus;
 use super::stream::{self, Outcome, Response};
 use super::subscription_state::SubscriptionState;
 use crate::causes::with_causes;
+use crate::compile::MissingReferences;
 use crate::model::mesh::{MeshSettings, MeshUpdate};
 use crate::proto::envoy::config::core::v3::Node;
 use crate::proto::envoy::service::discovery::v3::{DeltaDiscoveryRequest, DeltaDiscoveryResponse};
@@ -98,6 +99,18 @@ impl ConfigReceiver {
         };
         object_dump::add_unusable_files(&mut objects, &own_tls, destination_tls_dir);
         objects
+    }
+
+    /// What a RateLimit (`namespace/name`) names that the mesh has none of. `None` where there is no such object, and while the control
+    /// plane is not there to say what the mesh has.
+    #[must_use]
+    pub fn missing_references(&self, name: &str) -> Option<MissingReferences> {
+        if !self.status.knows_all_now(ResourceType::Address) {
+            return None;
+        }
+        let state = self.state.lock();
+        let mesh = self.mesh.read();
+        state.missing_references(name, |host, namespace| mesh.service_by_hostname(host, namespace).is_some())
     }
 
     /// The requests that open a stream.

@@ -113,6 +113,13 @@ impl XdsStatus {
         *self.synced.borrow()
     }
 
+    /// Whether all resources of a type are known as the control plane has them now: it is connected and has told them.
+    #[must_use]
+    pub(super) fn knows_all_now(&self, kind: ResourceType) -> bool {
+        let report = self.report.lock();
+        report.connected && !report.from_disk && !report.unanswered.contains(&kind.label()) && self.is_synced()
+    }
+
     /// Users' objects as they were received: type, name, version and content of each. For people only.
     #[must_use]
     pub fn objects(&self) -> Vec<Json> {

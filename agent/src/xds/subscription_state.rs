@@ -9,7 +9,7 @@ use xxhash_rust::xxh64::xxh64;
 
 use super::decode;
 use super::received::{ReceivedResource, Version};
-use crate::compile::{Hostnames, HttpSettings, HttpStore};
+use crate::compile::{Hostnames, HttpSettings, HttpStore, MissingReferences};
 use crate::model::http::config::HttpConfig;
 use crate::model::http::destination::UpstreamTls;
 #[cfg(test)]
@@ -110,6 +110,15 @@ impl SubscriptionState {
     /// What of an object about requests has no effect, and why.
     pub(super) fn http_notes(&self, kind: ObjectKind, name: &Arc<str>, known: &Hostnames) -> Vec<String> {
         Kind::of_http(kind).map(|kind| self.http.notes(kind, name, known)).unwrap_or_default()
+    }
+
+    /// What a RateLimit names that there is none of, as [`HttpStore::missing_references`].
+    pub(super) fn missing_references(
+        &self,
+        name: &str,
+        is_known: impl Fn(&str, &str) -> bool,
+    ) -> Option<MissingReferences> {
+        self.http.missing_references(name, is_known)
     }
 
     /// The settings for TLS of its own that an object has, by the fields that hold them.

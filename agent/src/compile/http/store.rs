@@ -116,6 +116,20 @@ impl HttpStore {
         entry.received.notices.iter().chain(&entry.notes).cloned().chain(found).collect()
     }
 
+    /// What the RateLimit of a name (`namespace/name`) names that there is none of; `None` where there is no such object. `is_known` is
+    /// asked about hostnames as they are seen from a namespace.
+    #[must_use]
+    pub fn missing_references(
+        &self,
+        name: &str,
+        is_known: impl Fn(&str, &str) -> bool,
+    ) -> Option<rate_limit::MissingReferences> {
+        match &self.objects.get(&(Kind::RateLimit, name.into()))?.compiled {
+            Compiled::RateLimit(object) => Some(rate_limit::missing(object, |host| is_known(host, &object.namespace))),
+            _ => None,
+        }
+    }
+
     /// The settings for TLS of its own that an object has, by the fields that hold them: whether their files can be used is seen
     /// where they are.
     #[must_use]

@@ -124,6 +124,8 @@ pub(super) struct Counted {
     /// Labels: `file`.
     pub(super) state_write_failures: Family<Labels<1>, Counter>,
     pub(super) kubernetes_watch_errors: Counter,
+    /// Labels: `result`.
+    pub(super) object_status_writes: Family<Labels<1>, Counter>,
 }
 
 impl Counted {
@@ -233,6 +235,11 @@ impl Counted {
             "kubernetes_watch_errors",
             "The total number of times that following Kubernetes was interrupted",
             self.kubernetes_watch_errors.clone(),
+        );
+        weir.register(
+            "object_status_writes",
+            "The total number of times that the status of an object was sent to Kubernetes, by result (written, overtaken, failed)",
+            self.object_status_writes.clone(),
         );
     }
 

@@ -100,6 +100,11 @@ impl Metrics {
         self.counted.kubernetes_watch_errors.inc();
     }
 
+    /// The status of an object was sent to the Kubernetes API, with this result.
+    pub fn object_status_written(&self, result: &'static str) {
+        self.counted.object_status_writes.get_or_create(&[("result", result)]).inc();
+    }
+
     /// A certificate was asked for, and was issued or not.
     pub fn certificate_requested(&self, issued: bool) {
         let result = if issued { "success" } else { "failure" };

@@ -232,7 +232,8 @@ fn names_of_all_metrics() {
         weir_enrollment_refusals counter\nweir_external_authorizations counter\nweir_hbone_connections_open gauge\n\
         weir_hbone_peers_distrusted counter\nweir_http_heads_parsed counter\nweir_jwks_fetches counter\nweir_kubernetes_watch_errors counter\nweir_last_good_age_seconds gauge\n\
         weir_late_plaintext_connections gauge\nweir_late_plaintext_ended counter\nweir_limit_reached counter\nweir_log_lines_dropped counter\n\
-        weir_nri_connected gauge\nweir_nri_requests counter\nweir_policy_closed_connections counter\n\
+        weir_nri_connected gauge\nweir_nri_requests counter\nweir_object_status_writes counter\n\
+        weir_policy_closed_connections counter\n\
         weir_rate_limit_requests counter\nweir_request_denials counter\n\
         weir_spans_dropped counter\nweir_spans_exported counter\n\
         weir_state_write_failures counter\nweir_tls_handshake_failures counter\nweir_worker_restarts counter\nweir_xds_repeated_resources counter\n\
@@ -263,6 +264,7 @@ fn everything_once(metrics: &Arc<Metrics>) -> (ConnectionRecord, OpenGuard) {
     metrics.audited();
     metrics.external_authorization(AuthorizerResult::FailedOpen);
     metrics.jwks_fetched(true);
+    metrics.object_status_written("written");
     metrics.accept_failed();
     metrics.state_write_failed(StateFile::LastGood);
     metrics.rate_limit(&"shop/web".into(), &"writes".into()).count(LimitOutcome::DryRun);
