@@ -1,6 +1,6 @@
 //! A Kubernetes API server in small: objects are JSON files of a folder, which may change at any time. It lists and watches
-//! pods, namespaces and the custom resources whose kinds it was told of, gets, and merges what is written to a pod's status back into the file. Enough for an agent that reads
-//! what it needs; the real one is in the tests on a real cluster.
+//! pods, namespaces and the custom resources whose kinds it was told of, gets, and merges what is written to a status back into the
+//! file; of a custom resource it prints that. Enough for an agent that reads what it needs; the real one is in the tests on a real cluster.
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -27,6 +27,9 @@ pub(crate) struct KubeApi {
     /// A kind of custom resource that is defined, as group/version/plural/Kind.
     #[arg(long = "defines", value_parser = Definition::parse)]
     definitions: Vec<Definition>,
+    /// Nobody may write the status of custom resources.
+    #[arg(long)]
+    forbids_status: bool,
 }
 
 /// A kind of objects that can be listed.
@@ -67,20 +70,30 @@ pub(crate) async fn serve(api: KubeApi) -> Result<()> {
     let core = ["pods/Pod", "namespaces/Namespace"].map(|kind| Definition::parse(&format!("api/v1/{kind}")));
     let core = core.into_iter().collect::<Result<Vec<_>, _>>().map_err(anyhow::Error::msg)?;
     let custom = api.definitions.into_iter().map(Definition::custom);
-    let (objects, definitions) = (Arc::new(api.objects), Arc::new(core.into_iter().chain(custom).collect::<Vec<_>>()));
+    let definitions = core.into_iter().chain(custom).collect::<Vec<_>>();
+    let known = Arc::new(Known { objects: api.objects, definitions, forbids_status: api.forbids_status });
     loop {
         let (tcp, _) = listener.accept().await?;
-        let (store, objects, definitions) = (store.clone(), objects.clone(), definitions.clone());
+        let (store, known) = (store.clone(), known.clone());
         tokio::spawn(async move {
-            if let Err(error) = answer(tcp, &store, &objects, &definitions).await {
+            if let Err(error) = answer(tcp, &store, &known).await {
                 eprintln!("{error:#}");
             }
         });
     }
 }
 
+/// What it was started with.
+#[derive(Debug)]
+struct Known {
+    objects: PathBuf,
+    definitions: Vec<Definition>,
+    forbids_status: bool,
+}
+
 /// One question per connection: what ends an answer is the end of the connection.
-async fn answer(tcp: TcpStream, store: &Mutex<Store>, objects: &Path, definitions: &[Definition]) -> Result<()> {
+async fn answer(tcp: TcpStream, store: &Mutex<Store>, known: &Known) -> Result<()> {
+    let Known { objects, definitions, forbids_status } = known;
     let mut stream = BufReader::new(tcp);
     let Some(question) = Question::read(&mut stream).await? else { return Ok(()) };
     let tcp = stream.get_mut();
@@ -102,6 +115,16 @@ async fn answer(tcp: TcpStream, store: &Mutex<Store>, objects: &Path, definition
         ("PATCH", ["api", "v1", "namespaces", namespace, "pods", name, "status"], _) => {
             found(look().patch(namespace, name, &question.body)?)
         }
+        ("PATCH", ["apis", group, version, "namespaces", namespace, plural, name, "status"], _) => {
+            let is_it = |known: &&Definition| known.path == ["apis", *group, *version, *plural];
+            let answer = match definitions.iter().find(is_it) {
+                Some(_) if *forbids_status => (403, failure(403, "Forbidden")),
+                Some(kind) => look().write_status(&kind.kind, namespace, name, &question.body)?,
+                None => found(None),
+            };
+            println!("status of {plural} {namespace}/{name}: {}", answer.0);
+            answer
+        }
         _ => found(None),
     };
     let body = serde_json::to_vec(&body)?;
@@ -117,6 +140,10 @@ async fn answer(tcp: TcpStream, store: &Mutex<Store>, objects: &Path, definition
 fn since_1970() -> u64 {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     u64::try_from(since.as_millis()).unwrap_or_default()
+}
+
+fn failure(code: u16, reason: &str) -> Value {
+    json!({"kind": "Status", "apiVersion": "v1", "status": "Failure", "reason": reason, "code": code, "message": reason})
 }
 
 fn too_old() -> Value {
@@ -288,9 +315,30 @@ impl Store {
                 value => annotations[key] = value.clone(),
             }
         }
-        let new = path.with_extension("new");
-        std::fs::write(&new, object.to_string())?;
-        std::fs::rename(&new, path)?;
+        replace(path, &object)?;
         Ok(Some(object))
     }
+
+    /// Puts the conditions that somebody applies into a custom resource, if it is the one that they are about and has not changed since.
+    fn write_status(&self, kind: &str, namespace: &str, name: &str, applied: &[u8]) -> Result<(u16, Value)> {
+        let Some((path, object)) = self.find(kind, namespace, name) else { return Ok(found(None)) };
+        let applied: Value = serde_json::from_slice(applied)?;
+        let (expected, is) = (&applied["metadata"], &object["metadata"]);
+        let differs = |field: &str| !expected[field].is_null() && expected[field] != is[field];
+        if ["uid", "resourceVersion"].into_iter().any(differs) {
+            return Ok((409, failure(409, "Conflict")));
+        }
+        let mut object = object.clone();
+        if object["status"]["conditions"] != applied["status"]["conditions"] {
+            object["status"]["conditions"] = applied["status"]["conditions"].clone();
+            replace(path, &object)?;
+        }
+        Ok((200, object))
+    }
+}
+
+fn replace(path: &Path, object: &Value) -> Result<()> {
+    let new = path.with_extension("new");
+    std::fs::write(&new, object.to_string())?;
+    Ok(std::fs::rename(&new, path)?)
 }

@@ -38,6 +38,8 @@ pub struct FakeKubernetes {
     kubeconfig: PathBuf,
     /// Kinds of custom resources, as the program takes them.
     definitions: Vec<String>,
+    /// Nobody may write the status of custom resources.
+    forbids_status: bool,
     program: Option<Program>,
 }
 
@@ -58,8 +60,8 @@ impl FakeKubernetes {
             "contexts": [{"name": "fake", "context": {"cluster": "fake", "user": "fake"}}],
         });
         fs::write(&kubeconfig, config.to_string())?;
-        let mut kubernetes =
-            Self { place: world.fabric.clone(), folder, kubeconfig, definitions: Vec::new(), program: None };
+        let (place, definitions) = (world.fabric.clone(), Vec::new());
+        let mut kubernetes = Self { place, folder, kubeconfig, definitions, forbids_status: false, program: None };
         kubernetes.resume()?;
         Ok(kubernetes)
     }
@@ -82,14 +84,43 @@ impl FakeKubernetes {
         self.definitions.push(kind.to_owned());
     }
 
-    /// Creates a custom resource of a kind that is defined, or changes it.
+    /// Lets nobody write the status of custom resources, or lets everybody, from its next start on.
+    pub fn forbid_status(&mut self, forbids: bool) {
+        self.forbids_status = forbids;
+    }
+
+    /// Creates a custom resource of a kind that is defined, or changes it: then its status stays, and its generation is the next one.
     ///
     /// # Errors
     /// If it cannot be told.
     pub fn object(&self, api: &str, kind: &str, namespace: &str, name: &str, spec: &Value) -> Result<()> {
-        let metadata = json!({"name": name, "namespace": namespace, "creationTimestamp": "2026-01-31T12:00:00Z"});
-        let object = json!({"apiVersion": api, "kind": kind, "metadata": metadata, "spec": spec});
+        let before = self.object_now(kind, namespace, name).unwrap_or_default();
+        let generation = before["metadata"]["generation"].as_u64().unwrap_or_default();
+        let generation = if before["spec"] == *spec { generation } else { generation + 1 };
+        let metadata = json!({
+            "name": name, "namespace": namespace, "uid": format!("{kind}-{namespace}-{name}"), "generation": generation,
+            "creationTimestamp": "2026-01-31T12:00:00Z",
+        });
+        let mut object = json!({"apiVersion": api, "kind": kind, "metadata": metadata, "spec": spec});
+        if let Some(status) = before.get("status") {
+            object["status"] = status.clone();
+        }
         self.put(&format!("{kind}.{namespace}.{name}"), &object)
+    }
+
+    /// A custom resource as it is now.
+    ///
+    /// # Errors
+    /// If there is none.
+    pub fn object_now(&self, kind: &str, namespace: &str, name: &str) -> Result<Value> {
+        Ok(serde_json::from_slice(&fs::read(self.folder.join(format!("{kind}.{namespace}.{name}.json")))?)?)
+    }
+
+    /// What became of writes to the status of custom resources since its last start: `status of PLURAL NAMESPACE/NAME: CODE` for each.
+    #[must_use]
+    pub fn status_writes(&self) -> Vec<String> {
+        let printed = self.program.as_ref().map(Program::stdout).unwrap_or_default();
+        printed.lines().filter(|line| line.starts_with("status of ")).map(str::to_owned).collect()
     }
 
     /// Deletes a custom resource.
@@ -118,8 +149,9 @@ impl FakeKubernetes {
         let address = format!("{FABRIC}:{PORT}");
         let objects = format!("--objects={}", self.folder.display());
         let definitions = self.definitions.iter().map(|kind| format!("--defines={kind}"));
+        let forbids = self.forbids_status.then(|| "--forbids-status".to_owned());
         let command: Vec<String> =
-            [program, "kube-api".to_owned(), address, objects].into_iter().chain(definitions).collect();
+            [program, "kube-api".to_owned(), address, objects].into_iter().chain(definitions).chain(forbids).collect();
         let mut program = self.place.spawn(&command)?;
         program.listens_on(PORT)?;
         self.program = Some(program);

@@ -46,15 +46,22 @@ const DEFINED: [&str; 5] = [
 
 /// An API server that defines these kinds, which the client's agent asks from now on.
 pub(super) fn joined(mesh: &mut HttpMesh, defined: &[&str]) -> Result<FakeKubernetes> {
+    joined_on(mesh, &[N1], defined)
+}
+
+/// The same for the agents of these nodes.
+pub(super) fn joined_on(mesh: &mut HttpMesh, nodes: &[usize], defined: &[&str]) -> Result<FakeKubernetes> {
     let mut kubernetes = FakeKubernetes::start(&mesh.world)?;
     kubernetes.goes_away()?;
     defined.iter().for_each(|kind| kubernetes.define(kind));
     kubernetes.resume()?;
-    let agent = &mut mesh.agents[N1];
-    agent.kill()?;
-    agent.add_flags(kubernetes.flags_for_objects());
-    agent.launch()?;
-    agent.becomes_ready()?;
+    for node in nodes {
+        let agent = &mut mesh.agents[*node];
+        agent.kill()?;
+        agent.add_flags(kubernetes.flags_for_objects());
+        agent.launch()?;
+        agent.becomes_ready()?;
+    }
     Ok(kubernetes)
 }
 

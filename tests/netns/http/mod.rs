@@ -27,6 +27,7 @@ mod once;
 mod pressure;
 mod rate_limit_changes;
 mod rate_limit_service;
+mod rate_limit_status;
 mod rate_limits;
 mod recovery;
 mod spellings;
@@ -63,7 +64,7 @@ pub(crate) fn cases() -> Vec<Case> {
             .concat(),
         [inbound::CASES, inbound_changes::CASES, inbound_matrix::CASES, spellings::CASES].concat(),
         [external_authorization::CASES, external_as_envoy::CASES, tokens::CASES, login::CASES].concat(),
-        [rate_limits::CASES, rate_limit_changes::CASES, rate_limit_service::CASES].concat(),
+        [rate_limits::CASES, rate_limit_changes::CASES, rate_limit_service::CASES, rate_limit_status::CASES].concat(),
         [clients::CASES, grpc::CASES, streams::CASES, once::CASES, pressure::CASES].concat(),
     ]
     .concat()
