@@ -66,6 +66,7 @@ fn table(long: bool) -> Vec<Case> {
         (istiod::CASES, istiod::LONG),
         (istiod_outage::CASES, istiod_outage::LONG),
         (http::FROM_KUBERNETES, &[]),
+        (http::RATE_LIMIT_STATUS, &[]),
         (&[], cluster::OTHERWISE),
         (&[], nri::LONG),
         (&[], iptables::LONG),

@@ -14,6 +14,7 @@ mod manifest;
 mod matching;
 mod pods;
 mod policies;
+mod rate_limit_status;
 mod recovery;
 mod requests;
 mod visibility;
@@ -21,6 +22,7 @@ mod visibility;
 pub(crate) use case::HttpCase;
 pub(crate) use from_kubernetes::CASES as FROM_KUBERNETES;
 pub(crate) use pods::HttpPods;
+pub(crate) use rate_limit_status::CASES as RATE_LIMIT_STATUS;
 
 /// All cases, in the order they run.
 pub(crate) fn cases() -> Vec<Case> {
