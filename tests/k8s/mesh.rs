@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
-use serde_json::{Value, json};
+use serde_json::json;
 use weir_tests::cluster::kubectl::Pod;
 use weir_tests::cluster::{Cluster, NODES};
 use weir_tests::metrics::Metrics;
@@ -70,7 +70,7 @@ pub(crate) fn delete(cluster: &Cluster) -> Result<Program> {
 /// # Errors
 /// If a node has no new agent in time.
 pub(crate) fn set_drain(cluster: &Cluster, drain: Duration) -> Result<()> {
-    set_variable(cluster, &json!({"name": DRAIN, "value": drain.as_secs().to_string()}))
+    set_variables(cluster, &[(DRAIN, Some(&drain.as_secs().to_string()))])
 }
 
 /// Takes that back: an agent's own time to finish is as long as it is by itself.
@@ -78,11 +78,20 @@ pub(crate) fn set_drain(cluster: &Cluster, drain: Duration) -> Result<()> {
 /// # Errors
 /// If a node has no new agent in time.
 pub(crate) fn unset_drain(cluster: &Cluster) -> Result<()> {
-    set_variable(cluster, &json!({"name": DRAIN, "$patch": "delete"}))
+    set_variables(cluster, &[(DRAIN, None)])
 }
 
-fn set_variable(cluster: &Cluster, variable: &Value) -> Result<()> {
-    let change = json!({"spec": {"template": {"spec": {"containers": [{"name": "weir", "env": [variable]}]}}}});
+/// Sets variables of the agents' environment, or removes them, and waits until every agent has them.
+///
+/// # Errors
+/// If a node has no new agent in time.
+pub(crate) fn set_variables(cluster: &Cluster, variables: &[(&str, Option<&str>)]) -> Result<()> {
+    let variables = variables.iter().map(|(name, value)| match value {
+        Some(value) => json!({"name": name, "value": value}),
+        None => json!({"name": name, "$patch": "delete"}),
+    });
+    let containers = json!([{"name": "weir", "env": variables.collect::<Vec<_>>()}]);
+    let change = json!({"spec": {"template": {"spec": {"containers": containers}}}});
     let words = ["patch", "daemonset", "weir", "--namespace", NAMESPACE, "--patch", &change.to_string()];
     cluster.kubectl.run(&words)?;
     cluster.kubectl.rolled_out(NAMESPACE, "daemonset/weir", READY)

@@ -6,11 +6,12 @@ use crate::harness::Case;
 
 mod authorizer;
 mod bookinfo;
+mod published_keys;
 mod stage;
 mod tokens;
 mod told;
 
 /// All cases, in the order they run.
 pub(crate) fn cases() -> Vec<Case> {
-    [bookinfo::CASES, tokens::CASES, authorizer::CASES, told::CASES].concat()
+    [bookinfo::CASES, tokens::CASES, published_keys::CASES, authorizer::CASES, told::CASES].concat()
 }

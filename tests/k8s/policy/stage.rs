@@ -51,6 +51,8 @@ pub(super) enum Role {
     Server,
     /// Istio's sample of an external authorizer: it allows what has the field `x-ext-authz: allow`.
     Authorizer,
+    /// Files of its folder `/www`, by HTTP/1.
+    Files,
 }
 
 /// A pod of the mesh that serves, under its own account.
@@ -120,6 +122,11 @@ impl<'a> Stage<'a> {
         Ok(stage)
     }
 
+    /// The address of an actor's Service.
+    pub(super) fn address(&self, name: &str) -> Result<&str> {
+        self.addresses.get(name).map(String::as_str).with_context(|| format!("there is no Service {name}"))
+    }
+
     /// Applies objects, which name their namespace.
     pub(super) fn apply(&self, yaml: &str) -> Result<()> {
         self.kubectl.apply(yaml)
@@ -167,7 +174,7 @@ impl<'a> Stage<'a> {
     /// A line of shell.
     fn command(&self, call: &Call) -> Result<String> {
         let Call { to, path, arguments, .. } = call;
-        let address = self.addresses.get(*to).with_context(|| format!("there is no Service {to}"))?;
+        let address = self.address(to)?;
         let there = format!("::{address}:{PORT}");
         let told = format!("{FIELD}%{{http_code}}{RECORD}");
         let url = format!("http://{to}.{}.svc.cluster.local:{PORT}{path}", self.namespace);
@@ -209,6 +216,7 @@ fn objects(actor: &Actor, namespace: &str) -> [Value; 3] {
     let port = |name: &str, port: u16, target: u16| json!({"name": name, "port": port, "targetPort": target});
     let ports = match role {
         Role::Server => vec![port("http", PORT, 8080)],
+        Role::Files => vec![port("http", PORT, 8000)],
         Role::Authorizer => vec![port("http", PORT, 8000), port("grpc", 9000, 9000)],
     };
     let mut pod = app(name, Some(node), &["serve", "--pod", name, "http-echo:8080"]);
@@ -217,9 +225,14 @@ fn objects(actor: &Actor, namespace: &str) -> [Value; 3] {
     if is_in_mesh {
         pod["metadata"]["labels"][IN_MESH.0] = json!(IN_MESH.1);
     }
-    if role == Role::Authorizer {
+    let command = match role {
+        Role::Server => None,
+        Role::Authorizer => Some(json!(["/bin/extauthz", "-http", "8000", "-grpc", "9000"])),
+        Role::Files => Some(json!(["/bin/httpd", "-f", "-p", "8000", "-h", "/www"])),
+    };
+    if let Some(command) = command {
         let container = &mut pod["spec"]["containers"][0];
-        container["command"] = json!(["/bin/extauthz", "-http", "8000", "-grpc", "9000"]);
+        container["command"] = command;
         container["args"] = json!([]);
         container["readinessProbe"]["tcpSocket"]["port"] = json!(8000);
     }
