@@ -8,6 +8,7 @@ use clap::{CommandFactory, Parser, Subcommand};
 mod audit;
 mod bench;
 mod ci;
+mod conformance;
 mod count;
 mod demo;
 mod envoy;

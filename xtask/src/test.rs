@@ -6,7 +6,7 @@ use anyhow::{Result, ensure};
 use clap::{Args, Subcommand};
 
 use crate::count::Count;
-use crate::{envoy, k8s, peers, programs, setup, step, vectors, workspace};
+use crate::{conformance, envoy, k8s, peers, programs, setup, step, vectors, workspace};
 
 /// The model's tests run as part of the agent's.
 const UNITS: &[&str] = &["test", "--workspace", "--exclude=weir-model", "--locked"];
@@ -32,14 +32,14 @@ enum On {
     /// Two real Kubernetes nodes with istiod, on this machine: behaviours of what `daemonset.yaml` brings.
     K8s(k8s::Arguments),
     /// The Gateway API's own conformance suite for meshes, on the same two nodes.
-    Conformance(k8s::conformance::Arguments),
+    Conformance(conformance::Arguments),
 }
 
 /// Runs all tests whose name matches the filter, or those on a cluster.
 pub(crate) fn run(arguments: &Arguments) -> Result<()> {
     match &arguments.on {
         Some(On::K8s(arguments)) => return k8s::run(arguments),
-        Some(On::Conformance(arguments)) => return k8s::conformance::run(arguments),
+        Some(On::Conformance(arguments)) => return conformance::run(arguments),
         None => {}
     }
     let start = Instant::now();

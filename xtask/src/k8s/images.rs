@@ -23,7 +23,7 @@ const COMMANDS: &[&str] = &[
 ];
 
 /// Makes the archives; returns their folder.
-pub(super) fn make(parts: &Path) -> Result<PathBuf> {
+pub(crate) fn make(parts: &Path) -> Result<PathBuf> {
     let folder = workspace::target().join("k8s");
     fs::create_dir_all(&folder)?;
     step::announced(&format!("packing {APP} and {PAUSE}"), || {

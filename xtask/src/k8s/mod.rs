@@ -10,15 +10,14 @@ use clap::Args;
 use crate::count::Count;
 use crate::{programs, setup, step, workspace};
 
-pub(crate) mod conformance;
 mod debian;
 mod go;
-mod images;
+pub(crate) mod images;
 
 /// The variable by which the tests are told where the parts are.
 pub(crate) const PARTS: &str = "WEIR_K8S";
 /// The variable by which the tests are told whose manifests they apply.
-const PROJECT: &str = "WEIR_PROJECT";
+pub(crate) const PROJECT: &str = "WEIR_PROJECT";
 
 #[derive(Debug, Args)]
 pub(crate) struct Arguments {
@@ -77,7 +76,7 @@ pub(crate) fn prometheus_if_possible() -> PathBuf {
 }
 
 /// Makes all parts be there; takes nothing that is. Returns their folder.
-fn prepare() -> Result<PathBuf> {
+pub(crate) fn prepare() -> Result<PathBuf> {
     ensure!(cfg!(target_arch = "x86_64"), "the parts are known for 64-bit x86 only");
     let folder = workspace::cache().join("k8s");
     std::fs::create_dir_all(&folder)?;

@@ -9,10 +9,10 @@ use anyhow::{Context, Result, ensure};
 use clap::Args;
 use serde_json::json;
 
-use super::{PARTS, PROJECT, images};
 use crate::count::Count;
 use crate::golang::{self, Pinned};
 use crate::image::oci::Image;
+use crate::k8s::{self, PARTS, PROJECT, images};
 use crate::tree::Tree;
 use crate::{programs, setup, step, workspace};
 
@@ -64,7 +64,7 @@ pub(crate) struct Arguments {
 pub(crate) fn run(arguments: &Arguments) -> Result<()> {
     let start = Instant::now();
     setup::run()?;
-    let parts = super::prepare()?;
+    let parts = k8s::prepare()?;
     let folder = build(&parts)?;
     programs::build_for_real()?;
     images::make(&parts)?;
