@@ -6,7 +6,7 @@ use super::error::SessionError;
 use super::fields::{Malformed, OpenBlock, SectionFields};
 use super::frame::{self, FrameHeader, Reason, flag};
 use super::section::{self, Asked, Request, RequestSection, Response, ResponseSection, Section};
-use super::session::{Goaway, Session};
+use super::session::{Goaway, MAX_STREAM_ID, Session};
 use super::settings::Role;
 use super::stream::Stream;
 use crate::model::http::head::HttpFields;
@@ -16,18 +16,19 @@ use crate::parsed_heads::{self, HeadKind};
 const MAX_WAITING_INTERIM: usize = 8;
 /// Bytes of a field list (RFC 9113 §6.5.2) that count as one unit of work: so many are copied in about its time.
 const FIELD_BYTES_PER_UNIT: usize = 256;
-/// Bytes of a HEADERS frame's priority, which mean nothing to us.
-const PRIORITY_BYTES: usize = 5;
+/// Bytes of a priority, in a frame of its own or in HEADERS.
+pub(super) const PRIORITY_BYTES: usize = 5;
 
 impl<A: Default> Session<A> {
     /// Returns the stream that the frame ended, if it did.
     pub(super) fn headers(&mut self, header: FrameHeader, payload: &[u8]) -> Result<Option<u32>, SessionError> {
         let stream = header.stream;
-        let block = without_padding_and_priority(header, payload)
-            .ok_or(SessionError::protocol("padding or priority longer than its frame"))?;
+        let too_long = SessionError::protocol("padding or priority longer than its frame");
+        let Some((block, priority)) = without_padding_and_priority(header, payload) else { return Err(too_long) };
         if stream == 0 {
             return Err(SessionError::protocol("a head without a stream"));
         }
+        check_priority(stream, priority)?;
         let end_stream = header.has(flag::END_STREAM);
         if header.has(flag::END_HEADERS) {
             return self.field_block(stream, end_stream, block);
@@ -205,15 +206,25 @@ fn after_the_end() -> SessionError {
     SessionError::stream_closed("a head after the end of a stream")
 }
 
-/// The field block of a HEADERS frame; `None` where the rest of the frame is longer than the frame.
-fn without_padding_and_priority(header: FrameHeader, payload: &[u8]) -> Option<&[u8]> {
+/// Priorities mean nothing to us (RFC 9113 §5.3.2), but a stream never depends on itself (RFC 7540 §5.3.1).
+pub(super) fn check_priority(stream: u32, priority: &[u8]) -> Result<(), SessionError> {
+    match priority.first_chunk::<4>() {
+        // The highest bit says whether the dependency is exclusive.
+        Some(dependency) if u32::from_be_bytes(*dependency) & MAX_STREAM_ID == stream => {
+            Err(SessionError::protocol("a stream that depends on itself"))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// The field block of a HEADERS frame, and the priority before it; `None` where the rest of the frame is longer than the frame.
+fn without_padding_and_priority(header: FrameHeader, payload: &[u8]) -> Option<(&[u8], &[u8])> {
     let mut block = payload;
     if header.has(flag::PADDED) {
         let (padding, rest) = block.split_first()?;
         block = rest.get(..rest.len().checked_sub((*padding).into())?)?;
     }
-    if header.has(flag::PRIORITY) {
-        block = block.get(PRIORITY_BYTES..)?;
-    }
-    Some(block)
+    let priority_bytes = if header.has(flag::PRIORITY) { PRIORITY_BYTES } else { 0 };
+    let (priority, block) = block.split_at_checked(priority_bytes)?;
+    Some((block, priority))
 }

@@ -2,6 +2,7 @@
 
 use super::error::{SessionError, StreamError};
 use super::frame::{self, FrameHeader, Reason, flag, kind, setting};
+use super::headers::{PRIORITY_BYTES, check_priority};
 use super::reader::Piece;
 use super::session::{GOAWAY_PING, Goaway, Session};
 use super::settings::Role;
@@ -58,7 +59,9 @@ impl<A: Default> Session<A> {
             kind::PING => self.ping(header, payload)?,
             kind::GOAWAY => self.goaway(header.stream, payload)?,
             kind::WINDOW_UPDATE => self.window_update(header.stream, payload)?,
-            kind::PRIORITY if payload.len() == 5 && header.stream != 0 => {}
+            kind::PRIORITY if payload.len() == PRIORITY_BYTES && header.stream != 0 => {
+                check_priority(header.stream, payload)?;
+            }
             kind::PRIORITY if header.stream != 0 => return Err(SessionError::frame_size()),
             kind::PRIORITY | kind::PUSH_PROMISE => {
                 return Err(SessionError::protocol("a frame that has no place here"));

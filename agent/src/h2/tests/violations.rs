@@ -54,6 +54,23 @@ fn frames_that_are_wrong() -> Vec<Row> {
             "PROTOCOL_ERROR",
             "a frame that has no place here",
         ),
+        (
+            "a priority of itself",
+            frame_of(kind::PRIORITY, 0, 1, &[0, 0, 0, 1, 0]),
+            "PROTOCOL_ERROR",
+            "a stream that depends on itself",
+        ),
+        (
+            "a head that depends on itself",
+            frame_of(
+                kind::HEADERS,
+                flag::END_HEADERS | flag::PRIORITY,
+                3,
+                &[&[0x80, 0, 0, 3, 0], &block(&REQUEST)[..]].concat(),
+            ),
+            "PROTOCOL_ERROR",
+            "a stream that depends on itself",
+        ),
         ("a short priority", frame_of(kind::PRIORITY, 0, 1, &[0; 4]), "FRAME_SIZE_ERROR", "a frame of a wrong length"),
     ]
 }
