@@ -119,7 +119,9 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> ServerConnection<IO> {
             return Ok(None);
         }
         let request = read_request(bytes, head).inspect_err(|_| {
-            self.exchange = Exchange::default();
+            // Whatever is wrong about it, a client that has sent HEAD expects no content (RFC 9110 §9.3.2).
+            let asked = Asked { is_head: bytes.starts_with(b"HEAD "), ..Asked::default() };
+            self.exchange = Exchange { asked, ..Exchange::default() };
             self.is_in_exchange = true;
         })?;
         if let Some(request) = &request {

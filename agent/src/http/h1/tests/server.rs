@@ -42,6 +42,19 @@ fn sent(server: &mut ServerConnection<Wire>) -> String {
 }
 
 #[test]
+fn a_refused_request_gets_content_unless_it_was_head() {
+    for (method, content) in [("GET", "why"), ("HEAD", ""), ("HEADS", "why"), ("head", "why")] {
+        let mut server = server(&format!("{method} / HTTP/1.1\r\n\r\n"), Behind::Silence);
+        assert_eq!(next(&mut server), "400", "{method}");
+        answer(&mut server, 400, "why");
+        let sent = sent(&mut server);
+        let (head, sent_content) = sent.split_once("\r\n\r\n").expect("a head has an end");
+        assert!(head.to_ascii_lowercase().contains("content-length: 3"), "{method}: {head}");
+        assert_eq!(sent_content, content, "{method}");
+    }
+}
+
+#[test]
 fn requests_that_came_at_once_are_answered_in_order() {
     let post = "POST /b HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\n\r\nabc";
     let mut server = server(&format!("{GET}{post}{GET}"), Behind::Silence);
