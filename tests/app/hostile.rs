@@ -14,6 +14,8 @@ use socket2::{Domain, Protocol, SockAddr, SockRef, Socket, Type};
 use weir_tests::certificates::CertificateFiles;
 use weir_tests::raw_http2::{RawHttp2, flood, frame, hpack};
 
+use crate::{smuggle, wrong_http2};
+
 /// The ports that are opened and closed one after the other.
 const PORTS: std::ops::Range<u16> = 1024..65_000;
 /// Streams of one connection that get tiny frames.
@@ -44,6 +46,14 @@ pub(crate) enum Hostile {
     },
     /// Listen, and take nothing of what comes.
     Deaf { port: u16 },
+    /// Serve HTTP/1, with the responses that the cases of `smuggle responses` are about.
+    Http1 {
+        port: u16,
+        #[arg(long)]
+        seed: u64,
+    },
+    /// Serve HTTP/2, and break its rules in the way that the path of a request names.
+    Http2 { port: u16 },
     /// Bind, listen on and close all ports, one after the other.
     Ports {
         /// How many ports a second, at most.
@@ -87,6 +97,8 @@ pub(crate) fn run(what: Hostile) -> Result<()> {
             let _listener = deaf(port)?;
             wait_to_be_killed();
         }
+        Hostile::Http1 { port, seed } => return smuggle::serve(port, seed),
+        Hostile::Http2 { port } => return wrong_http2::serve(port),
         Hostile::Ports { per_second, forever } => {
             let mut pace = Pace::new(per_second);
             while open_and_close(&mut pace) && forever {}

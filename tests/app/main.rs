@@ -26,7 +26,9 @@ mod paused;
 mod probed;
 mod report;
 mod serve;
+mod smuggle;
 mod tls;
+mod wrong_http2;
 
 #[derive(Debug, Parser)]
 #[command(about = "Servers and clients for tests")]
@@ -85,6 +87,8 @@ enum Act {
     /// Mean harm.
     #[command(subcommand)]
     Hostile(hostile::Hostile),
+    /// Send requests that two readers might understand in two ways, and tell how each was answered.
+    Smuggle(smuggle::Smuggle),
     /// Make many connections to an echo; each must return its own token.
     Many(many::Many),
     /// Keep connections to an echo and use them, open new ones at a rate, and tell what happened to them.
@@ -132,6 +136,7 @@ fn main() -> Result<()> {
         Act::Link(link) => return link::carry(&link),
         Act::Dial(dial) => return dial::run(&dial, start),
         Act::Hostile(what) => return hostile::run(what),
+        Act::Smuggle(smuggle) => return smuggle::run(&smuggle),
         _ => {}
     }
     // One thread: a server that answers in order is easier to reason about, and the cores belong to Weir.
@@ -153,9 +158,12 @@ fn main() -> Result<()> {
             Act::Ca(ca) => ca::serve(ca).await,
             Act::PartialAds(ads) => partial_ads::serve(ads).await,
             Act::KubeApi(api) => kube_api::serve(api).await,
-            Act::Tls { .. } | Act::TlsServe { .. } | Act::Link(_) | Act::Dial(_) | Act::Hostile(_) => {
-                unreachable!("handled before the runtime")
-            }
+            Act::Tls { .. }
+            | Act::TlsServe { .. }
+            | Act::Link(_)
+            | Act::Dial(_)
+            | Act::Hostile(_)
+            | Act::Smuggle(_) => unreachable!("handled before the runtime"),
         }
     })
 }

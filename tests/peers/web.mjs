@@ -2,9 +2,10 @@
 // gets exactly what another one sent.
 //
 //   node web.mjs serve PORT PORT-OF-HTTP/2
+//   node web.mjs told PORT
 //   node web.mjs ask 1|2 ADDRESS HOST BYTES
 //
-// What is served, and what is asked, is as of tests/peers/go/web.go. A client exits with 0 when every answer was right.
+// What is served, told and asked is as of tests/peers/go/web.go. A client exits with 0 when every answer was right.
 import assert from 'node:assert/strict'
 import { createHash } from 'node:crypto'
 import http from 'node:http'
@@ -61,6 +62,16 @@ async function answer (request, response) {
 function serve (port, http2Port) {
   http.createServer(answer).listen(port, '::')
   http2.createServer(answer).listen(http2Port, '::')
+}
+
+function told (port) {
+  http.createServer(async (request, response) => {
+    const content = await whole(request).catch(() => null)
+    if (content === null) return
+    const { method, url, headers: { host = '' } } = request
+    process.stdout.write(`${port} ${method} ${url} ${host} ${content.length} ${content.toString('hex')}\n`)
+    response.end('told')
+  }).listen(port, '::')
 }
 
 // Sends requests one after the other on one connection; each call gives status, fields, content and trailers.
@@ -120,6 +131,8 @@ async function everything ({ ask, end }, size) {
 const [what, ...rest] = process.argv.slice(2)
 if (what === 'serve') {
   serve(Number(rest[0]), Number(rest[1]))
+} else if (what === 'told') {
+  told(Number(rest[0]))
 } else {
   const [version, address, host, bytes] = rest
   const client = version === '2' ? client2 : client1

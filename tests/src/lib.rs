@@ -47,6 +47,9 @@ pub mod test_app;
 pub mod tokens;
 pub mod tomcat;
 
+pub mod origins;
+pub mod smuggling;
+
 pub mod load;
 pub mod mesh;
 

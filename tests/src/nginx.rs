@@ -51,6 +51,18 @@ pub fn serve_tls(place: &Place, run: &Run, own: &CertificateFiles, clients: Opti
     start(place, run, &server, "", TLS_PORT)
 }
 
+/// Starts nginx so that it passes every request on to a server of the same place, as it came.
+///
+/// # Errors
+/// If it does not start.
+pub fn pass_on(place: &Place, run: &Run, port: u16, to: u16) -> Result<Program> {
+    let server = format!(
+        "listen {port}; location / {{ proxy_pass http://127.0.0.1:{to}; proxy_http_version 1.1; proxy_set_header Host $http_host; \
+         proxy_set_header Connection \"\"; }}"
+    );
+    start(place, run, &server, "", port)
+}
+
 fn start(place: &Place, run: &Run, server: &str, page: &str, port: u16) -> Result<Program> {
     let folder = run.folder().join(format!("nginx-{}", place.name()));
     fs::create_dir_all(folder.join("pages"))?;

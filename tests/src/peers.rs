@@ -1,8 +1,8 @@
 //! Programs of others that speak HTTP, as servers and clients in pods: Go's net/http, gRPC's interoperability programs, Node,
-//! Python's `websockets`. What they do is in `tests/peers`.
+//! Python's `websockets` and gunicorn. What they do is in `tests/peers`.
 
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, ensure};
 
@@ -13,7 +13,8 @@ const VARIABLE: &str = "WEIR_PEERS";
 /// Debian's own Python, which has `websockets`.
 const PYTHON: &str = "/usr/bin/python3";
 
-/// A program of Go: `web`, `grpc-interop-client`, `grpc-interop-server`, and `extauthz`, Istio's sample of an external authorizer.
+/// A program of Go: `web`, `grpc-interop-client`, `grpc-interop-server`, `h2spec`, and `extauthz`, Istio's sample of an external
+/// authorizer.
 ///
 /// # Errors
 /// If it is not there; the error says how to get it.
@@ -43,6 +44,28 @@ pub fn node(run: &Run) -> Result<[String; 2]> {
 /// If its file cannot be written.
 pub fn websocket(run: &Run) -> Result<[String; 2]> {
     Ok([PYTHON.to_owned(), written(run, "websocket.py", include_str!("../peers/websocket.py"))?])
+}
+
+/// The command that runs a WSGI server, which prints what it understood of each whole request, on a port; its application is
+/// written into this folder.
+///
+/// # Errors
+/// If it cannot be written.
+pub fn gunicorn(folder: &Path, port: u16) -> Result<Vec<String>> {
+    fs::write(folder.join("told.py"), include_str!("../peers/told.py"))?;
+    let (folder, port) = (folder.display().to_string(), format!("--bind=0.0.0.0:{port}"));
+    let usual = [
+        "-m",
+        "gunicorn",
+        "--worker-class=gthread",
+        "--threads=8",
+        "--keep-alive=60",
+        &port,
+        "--chdir",
+        &folder,
+        "told:told",
+    ];
+    Ok([PYTHON].iter().chain(&usual).map(|word| (*word).to_owned()).collect())
 }
 
 /// A file of the run with this text, where programs of all places find it.

@@ -1,6 +1,6 @@
 //! Programs in Go that tests have as the other side of Weir: net/http as server and client (`tests/peers/go`), gRPC's
-//! interoperability server and client, Istio's sample of an external authorizer, and Envoy's rate limit server. They are built from
-//! modules that go.mod and go.sum pin, and stay in the user's cache.
+//! interoperability server and client, h2spec, Istio's sample of an external authorizer, and Envoy's rate limit server. They are
+//! built from modules that go.mod and go.sum pin, and stay in the user's cache.
 
 use std::path::PathBuf;
 
@@ -22,6 +22,7 @@ const PROGRAMS: &[(&str, &str)] = &[
     ("web", "."),
     ("grpc-interop-client", "google.golang.org/grpc/interop/client"),
     ("grpc-interop-server", "google.golang.org/grpc/interop/server"),
+    ("h2spec", "github.com/summerwind/h2spec/cmd/h2spec"),
     ("extauthz", "istio.io/istio/samples/extauthz/cmd/extauthz"),
 ];
 
@@ -35,7 +36,8 @@ pub(crate) fn folder() -> PathBuf {
 /// # Errors
 /// If Go or a module cannot be had.
 fn build() -> Result<()> {
-    let what = "building Go's net/http and gRPC's interoperability programs (one minute on 2 cores the first time)";
+    let what =
+        "building Go's net/http, gRPC's interoperability programs and h2spec (one minute on 2 cores the first time)";
     let peers = Pinned { module: MODULE, programs: PROGRAMS, how: golang::PROGRAM, stamp: "built", what };
     let what = "building Envoy's rate limit server (one minute on 2 cores the first time)";
     let (module, programs, stamp) = (LIMITS_MODULE, LIMITS_PROGRAMS, "built-limits");

@@ -15,6 +15,7 @@ const LLVM: &str = "/usr/lib/llvm-22";
 
 /// Debian's own Python has it.
 const WEBSOCKETS: &str = "/usr/lib/python3/dist-packages/websockets/__init__.py";
+const GUNICORN: &str = "/usr/lib/python3/dist-packages/gunicorn/__init__.py";
 /// It brings no service that starts.
 const TOMCAT: &str = "/usr/share/tomcat10/bin/catalina.sh";
 
@@ -38,6 +39,10 @@ const PROGRAMS: &[(&str, &str, &str)] = &[
     ("redis-server", "redis-server", "the store of Envoy's rate limit server"),
     (WEBSOCKETS, "python3-websockets", "WebSockets, as server and client"),
     (TOMCAT, "tomcat10-common", "a server that reads paths as Java's do"),
+    ("apache2", "apache2-bin", "a server that reads requests in its own way"),
+    ("haproxy", "haproxy", "a server that reads requests in its own way"),
+    ("h2o", "h2o", "a server that reads requests in its own way"),
+    (GUNICORN, "python3-gunicorn", "a server that reads requests as Python's do"),
     ("setpriv", "util-linux", "Envoy runs without capabilities"),
     ("faketime", "faketime", "tests show what a clock that jumps does"),
     ("mkfs.ext4", "e2fsprogs", "tests show what a disk that stands still does"),

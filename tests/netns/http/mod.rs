@@ -7,6 +7,7 @@ mod balancing;
 mod changes;
 mod choice;
 mod clients;
+mod conformance;
 mod dashboards;
 mod egress;
 mod external_as_envoy;
@@ -30,6 +31,7 @@ mod rate_limit_service;
 mod rate_limit_status;
 mod rate_limits;
 mod recovery;
+mod smuggling;
 mod spellings;
 mod split;
 mod streams;
@@ -65,12 +67,13 @@ pub(crate) fn cases() -> Vec<Case> {
         [inbound::CASES, inbound_changes::CASES, inbound_matrix::CASES, spellings::CASES].concat(),
         [external_authorization::CASES, external_as_envoy::CASES, tokens::CASES, login::CASES].concat(),
         [rate_limits::CASES, rate_limit_changes::CASES, rate_limit_service::CASES, rate_limit_status::CASES].concat(),
-        [clients::CASES, grpc::CASES, streams::CASES, once::CASES, pressure::CASES].concat(),
+        [conformance::CASES, smuggling::CASES, clients::CASES, grpc::CASES, streams::CASES].concat(),
+        [once::CASES, pressure::CASES].concat(),
     ]
     .concat()
 }
 
 /// Forms that take minutes; the name of each says how many.
 pub(crate) fn long() -> Vec<Case> {
-    pressure::LONG.to_vec()
+    [pressure::LONG, smuggling::LONG].concat()
 }

@@ -2,6 +2,7 @@
 // must see that a widespread implementation gets exactly what another one sent.
 //
 //	web serve PORT
+//	web told PORT...
 //	web ask|bulk|events|stall [-http2] [-host NAME] [-bytes N] [-count N] ADDRESS
 //
 // The server answers
@@ -17,6 +18,8 @@
 //	POST /unread     nothing, and reads nothing
 //	GET  /moved      how many bytes of endless content were handed down
 //
+// With told, it answers everything on these ports alike, and prints what it understood of each request.
+//
 // A client exits with 0 when every answer was right, and says what was not.
 package main
 
@@ -29,16 +32,18 @@ import (
 func main() {
 	log.SetFlags(0)
 	if len(os.Args) < 3 {
-		log.Fatal("web serve PORT, or web ask|bulk|events|stall [flags] ADDRESS")
+		log.Fatal("web serve PORT, web told PORT..., or web ask|bulk|events|stall [flags] ADDRESS")
 	}
 	var err error
 	switch what := os.Args[1]; what {
 	case "serve":
 		err = serve(os.Args[2])
+	case "told":
+		err = told(os.Args[2:])
 	case "ask", "bulk", "events", "stall":
 		err = ask(what, os.Args[2:])
 	default:
-		err = fmt.Errorf("%q is none of serve, ask, bulk, events, stall", what)
+		err = fmt.Errorf("%q is none of serve, told, ask, bulk, events, stall", what)
 	}
 	if err != nil {
 		log.Fatal(err)

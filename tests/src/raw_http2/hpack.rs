@@ -40,6 +40,61 @@ fn integer(bytes: &mut Vec<u8>, first: u8, prefix_bits: u32, value: usize) {
     bytes.push(byte(rest));
 }
 
+/// The path of a request's header block, where every string is a literal without Huffman coding. The dynamic table must have been
+/// forbidden to the peer.
+#[must_use]
+pub fn path(mut block: &[u8]) -> Option<String> {
+    loop {
+        let first = *block.first()?;
+        let prefix_bits = match first {
+            0x80.. => 7,
+            0x40..=0x7f => 6,
+            0x20..=0x3f => 5,
+            _ => 4,
+        };
+        let index = read_integer(&mut block, prefix_bits)?;
+        match (prefix_bits, index) {
+            (7, 4) => return Some("/".to_owned()),
+            (7 | 5, _) => continue,
+            (_, 0) => drop(read_text(&mut block)?),
+            _ => {}
+        }
+        let value = read_text(&mut block)?;
+        if matches!(index, 4 | 5) {
+            return String::from_utf8(value.to_vec()).ok();
+        }
+    }
+}
+
+fn read_integer(block: &mut &[u8], prefix_bits: u32) -> Option<usize> {
+    let limit = (1_usize << prefix_bits) - 1;
+    let mut next = || {
+        let (first, rest) = block.split_first()?;
+        *block = rest;
+        Some(usize::from(*first))
+    };
+    let mut value = next()? & limit;
+    if value < limit {
+        return Some(value);
+    }
+    for shift in [0, 7, 14] {
+        let byte = next()?;
+        value += (byte & 0x7f) << shift;
+        if byte < 0x80 {
+            return Some(value);
+        }
+    }
+    None
+}
+
+fn read_text<'b>(block: &mut &'b [u8]) -> Option<&'b [u8]> {
+    let is_plain = *block.first()? < 0x80;
+    let length = read_integer(block, 7)?;
+    let (text, rest) = block.split_at_checked(length)?;
+    *block = rest;
+    is_plain.then_some(text)
+}
+
 /// The status that a response's header block begins with. The dynamic table must have been forbidden to the peer.
 #[must_use]
 pub fn status(block: &[u8]) -> Option<u16> {
@@ -98,6 +153,23 @@ mod tests {
         ] {
             assert_eq!(status(block), expected, "{block:x?}");
         }
+    }
+
+    #[test]
+    fn the_path_is_found_among_other_fields() {
+        let long = "x".repeat(300);
+        let fields = |path| block([(":method", "GET"), ("x-long", &*long), (":path", path), ("x-a", "b")]);
+        for (block, expected) in [
+            (&[0x82, 0x86, 0x84][..], Some("/")),
+            (&[0x20, 0x82, 0x04, 2, b'/', b'a', 0x86], Some("/a")),
+            (&[0x82, 0x1f, 17, 1, b'c', 0x44, 2, b'/', b'a'], Some("/a")),
+            (&[0x82, 0x04, 2, b'/'], None),
+            (&[0x82, 0x04, 0x81, 0x1f], None),
+            (&[0x82], None),
+        ] {
+            assert_eq!(path(block).as_deref(), expected, "{block:x?}");
+        }
+        assert_eq!(path(&fields("/a")), None, "a name in full is another one's way to write it");
     }
 
     #[test]
