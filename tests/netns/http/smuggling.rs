@@ -261,7 +261,7 @@ fn disagreement(client: &[(Request, bool)], server: &[(Request, bool)], told: &[
     for (whose, judged) in [("client", client), ("server", server)] {
         let mut left = told.clone();
         for (request, is_well) in judged {
-            match left.iter().position(|one| one == request) {
+            match left.iter().position(|one| is_same(one, request)) {
                 Some(place) => drop(left.remove(place)),
                 None if *is_well => {
                     return Some(format!("the {whose}'s agent judged {request:?}, and {told:?} arrived"));
@@ -274,6 +274,11 @@ fn disagreement(client: &[(Request, bool)], server: &[(Request, bool)], told: &[
         }
     }
     None
+}
+
+/// Whether two understood the same. gunicorn writes methods in capitals, whatever was sent.
+fn is_same(one: &Request, other: &Request) -> bool {
+    one.0.eq_ignore_ascii_case(&other.0) && (&one.1, &one.2, one.3) == (&other.1, &other.2, other.3)
 }
 
 fn responses_agree(mesh: &HttpMesh) -> Result<()> {

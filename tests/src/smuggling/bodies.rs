@@ -188,7 +188,6 @@ pub(super) const CHUNKS: &[Change] = &[
         let more = r.of_these(&["x", "\n", " ", "\0"]);
         d.ends_with(&format!("0\r\n\r\n{more}"));
     }),
-    ("sizes in capitals", Arrives, |d, _| d.replace("a\r\n", "A\r\n")),
 ];
 
 /// A field that may be read as `chunked`.

@@ -66,7 +66,9 @@ fn chunks(content: &str, random: &mut Random) -> Vec<u8> {
     let mut rest = content;
     while !rest.is_empty() {
         let (chunk, after) = rest.split_at(1 + random.below(rest.len()));
-        out.push_str(&format!("{:x}\r\n{chunk}\r\n", chunk.len()));
+        let size = format!("{:x}", chunk.len());
+        let size = random.of_these(&[size.to_uppercase().as_str(), &size]).to_owned();
+        out.push_str(&format!("{size}\r\n{chunk}\r\n"));
         rest = after;
     }
     out.push_str("0\r\n\r\n");
@@ -101,12 +103,6 @@ impl Draft {
     /// Bytes of the content as it is sent.
     pub(super) fn length(&self) -> usize {
         self.content.len()
-    }
-
-    /// Replaces the first of some text in the content.
-    pub(super) fn replace(&mut self, from: &str, to: &str) {
-        let text = String::from_utf8_lossy(&self.content).replacen(from, to, 1);
-        self.content = text.into_bytes();
     }
 
     /// Replaces what ends the content, the last chunk.

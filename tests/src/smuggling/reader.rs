@@ -97,7 +97,6 @@ fn field(line: &[u8], framing: &mut Framing) -> Result<(), &'static str> {
 }
 
 /// Content in chunks, whether all of it came, and what is behind it.
-#[expect(clippy::type_complexity, reason = "three parts that are used at once")]
 fn chunks(mut rest: &[u8]) -> Result<(Vec<u8>, bool, &[u8]), String> {
     let mut content = Vec::new();
     loop {
