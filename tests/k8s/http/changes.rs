@@ -66,23 +66,6 @@ pub(super) const CASES: &[Case] = &[
         }),
     },
     Case {
-        name: "http: what a filter is for that istiod does not know is answered 500",
-        check: Check::Http(&HttpCase {
-            services: "shop",
-            older: &[],
-            objects: &[http_route(
-                "
-  parentRefs: [{group: '', kind: Service, name: WEB}]
-  rules:
-    - matches: [{path: {value: /filtered}}]
-      filters: [{type: ExtensionRef, extensionRef: {group: x.test, kind: Filter, name: own}}]
-      backendRefs: [{name: v1, port: 80}]
-    - backendRefs: [{name: v2, port: 80}]",
-            )],
-            requests: &[ask("/filtered").refused(500), ask("/filtered/a").refused(500), ask("/other").by("v2")],
-        }),
-    },
-    Case {
         name: "http: path and authority are rewritten",
         check: Check::Http(&HttpCase {
             services: "shop",
