@@ -63,7 +63,7 @@ pub(super) fn route_objects(
     found
 }
 
-/// The rule of a VirtualService that istiod makes of it.
+/// The rule of a VirtualService that stands for it, as istiod makes one; it makes none where a filter is not known.
 fn http_rule(settings: &HttpSettings, rule: &GatewayRule, port: Option<u16>) -> HttpRule {
     let answer = |status| DirectResponse { status, body: Arc::default() };
     let matches = rule.matches.iter().map(|one| HttpMatch { port, ..one.clone() }).collect();
