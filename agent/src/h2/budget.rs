@@ -16,11 +16,11 @@ const MAX_USUAL_STREAMS: u32 = 2048;
 /// The window with which the streams of a connection begin. A reader that never reads makes us hold as much.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum FirstWindow {
-    /// For as many streams of a pod as make half of its limit together, on connections that it opened while the budget was ample.
-    /// Envoy as the server cuts off what it has not sent yet when its upstream ends before the client does: what an
+    /// For as many tunnels that a pod opened as make half of its limit together, while half of what the pod and the agent may hold is
+    /// free. Envoy as the server cuts off what it has not sent yet when its upstream ends before the client does: what an
     /// application answers and ends with should fit into the window.
     Ample,
-    /// For [`MAX_USUAL_STREAMS`] of the connections that a pod opened.
+    /// For [`MAX_USUAL_STREAMS`] on connections that a pod opened.
     Usual,
     /// For as many streams of tunnels that its peers opened, once they are granted.
     Granted,
@@ -65,24 +65,13 @@ impl WindowBudget {
 
     /// The window with which the streams of a connection that the pod opens now are to begin.
     pub(super) fn first_window(&self) -> FirstWindow {
-        let Limits { pod, agent, ample, usual, .. } = &*self.0;
-        let is_half_free = |limit: &Limit| u64::from(limit.held()) * 2 < u64::from(limit.maximum());
-        match () {
-            () if [pod, agent, ample].into_iter().all(is_half_free) => FirstWindow::Ample,
-            () if is_half_free(usual) => FirstWindow::Usual,
-            () => FirstWindow::Small,
-        }
+        if is_half_free(&self.0.usual) { FirstWindow::Usual } else { FirstWindow::Small }
     }
 
-    /// The window with which the streams of a connection are to begin that needs no ample one.
-    pub(super) fn small_window(&self) -> FirstWindow {
-        let usual = &self.0.usual;
-        if u64::from(usual.held()) * 2 < u64::from(usual.maximum()) { FirstWindow::Usual } else { FirstWindow::Small }
-    }
-
-    /// Counts a stream that begins with such a window. False where the pod has too many of them.
+    /// Counts a stream that begins with such a window. False where the pod has too many of them, or the budget is not ample.
     pub(super) fn begin_stream(&self, first: FirstWindow) -> bool {
         let limit = match first {
+            FirstWindow::Ample if ![&self.0.pod, &self.0.agent].into_iter().all(is_half_free) => return false,
             FirstWindow::Ample => &self.0.ample,
             FirstWindow::Usual => &self.0.usual,
             FirstWindow::Granted => &self.0.granted,
@@ -149,6 +138,10 @@ impl WindowBudget {
     }
 }
 
+fn is_half_free(limit: &Limit) -> bool {
+    u64::from(limit.held()) * 2 < u64::from(limit.maximum())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -205,17 +198,22 @@ mod tests {
             windows.push(first);
         }
         let count = |first| windows.iter().filter(|window| **window == first).count();
-        assert_eq!(
-            (count(FirstWindow::Ample), count(FirstWindow::Usual)),
-            (2, 1024),
-            "half of each: the rest is for open connections"
-        );
-        for _ in 0..2 {
-            assert!(budget.begin_stream(FirstWindow::Ample), "a stream of a connection that began so");
-        }
-        assert!(!budget.begin_stream(FirstWindow::Ample), "four in all: half of eight MiB");
+        assert_eq!(count(FirstWindow::Usual), 1024, "half of them: the rest is for open connections");
+        assert_eq!(budget.taken(), 0, "growth has a limit of its own");
+    }
+
+    #[test]
+    fn some_tunnels_of_a_pod_begin_with_an_ample_window_while_half_of_what_may_be_held_is_free() {
+        const KIB: u32 = 1024;
+        let budget = WindowBudget::of_kib(8 * KIB);
+        let ample = (0..100).filter(|_| budget.begin_stream(FirstWindow::Ample)).count();
+        assert_eq!(ample, 4, "half of eight MiB");
         budget.end_stream(FirstWindow::Ample);
         assert!(budget.begin_stream(FirstWindow::Ample), "one has ended");
-        assert_eq!(budget.taken(), 0, "growth has a limit of its own");
+        budget.end_stream(FirstWindow::Ample);
+        assert!(budget.take(4 * KIB * KIB));
+        assert!(!budget.begin_stream(FirstWindow::Ample), "windows have grown by half of what they may");
+        budget.give_back(KIB * KIB);
+        assert!(budget.begin_stream(FirstWindow::Ample));
     }
 }

@@ -60,6 +60,9 @@ impl<A: Default> Session<A> {
         stream.local_ended = end;
         self.streams.table.insert(id, stream);
         self.send_block(id, end, fields);
+        if !end && self.usage.has_ample_windows {
+            self.widen(id, FirstWindow::Ample);
+        }
         Some(id)
     }
 
@@ -101,7 +104,7 @@ impl<A: Default> Session<A> {
         stream.local_ended = end;
         self.send_status(id, status, end);
         if !end && self.usage.has_ample_windows {
-            self.widen(id);
+            self.widen(id, FirstWindow::Granted);
         }
         if end && let Some(stream) = self.streams.table.get_mut(&id).filter(|stream| !stream.remote_ended) {
             // RFC 9113 §8.1: what else the client has to send is of no use any more.
@@ -111,14 +114,16 @@ impl<A: Default> Session<A> {
         Ok(())
     }
 
-    /// Gives a tunnel that was granted the window with which those of a peer go on, where not too many of the pod have it.
-    fn widen(&mut self, id: u32) {
-        let (window, budget) = (FirstWindow::Granted, &self.budget);
+    /// Has a tunnel begin with a larger window than its connection has announced, where not too many of the pod have it.
+    fn widen(&mut self, id: u32, window: FirstWindow) {
+        let budget = &self.budget;
         let Some(stream) = self.streams.table.get_mut(&id).filter(|stream| !stream.remote_ended) else { return };
-        if stream.counted.is_some() || stream.budgeted() > 0 || !budget.begin_stream(window) {
+        if stream.budgeted() > 0 || !stream.is_below(window) || !budget.begin_stream(window) {
             return;
         }
-        stream.counted = Some(window);
+        if let Some(before) = stream.counted.replace(window) {
+            budget.end_stream(before);
+        }
         let more = stream.begin_with(window);
         self.send(|out| frame::append_window_update(out, id, more));
     }

@@ -44,13 +44,12 @@ impl PeerSettings {
     }
 }
 
-/// The window with which the streams of a new connection begin. A server cannot deny a window that it has announced: its streams
-/// get a larger one as it grants them, as far as that is bounded.
+/// The window with which the streams of a new connection begin. What it has announced, neither side can take back: tunnels get a
+/// larger one each, as far as that is bounded, with their CONNECT request or as they are granted.
 pub(super) fn first_stream_window(role: Role, usage: &Usage, budget: &WindowBudget) -> FirstWindow {
     match role {
-        _ if !usage.has_ample_windows => budget.small_window(),
-        Role::Client => budget.first_window(),
-        Role::Server => FirstWindow::Small,
+        Role::Server if usage.has_ample_windows => FirstWindow::Small,
+        _ => budget.first_window(),
     }
 }
 

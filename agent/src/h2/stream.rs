@@ -151,6 +151,11 @@ impl<A> Stream<A> {
         !end || rest == 0
     }
 
+    /// Whether its window is smaller than such a one.
+    pub(super) fn is_below(&self, window: FirstWindow) -> bool {
+        self.receive_window < window.bytes()
+    }
+
     /// Has it begin with another, larger window, of which nothing is taken from the budget. Returns what it is larger by.
     pub(super) fn begin_with(&mut self, window: FirstWindow) -> u32 {
         let more = window.bytes().saturating_sub(self.receive_window);

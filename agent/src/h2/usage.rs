@@ -29,9 +29,10 @@ pub(crate) struct Usage {
     pub(super) keeps_interim: bool,
     /// Whether the streams' own tasks lay down data, and are woken once their windows allow more of it.
     pub(super) wakes_for_window: bool,
-    /// Whether streams of ours begin with windows as large as the budget has for them, and are denied where the pod has as many as
-    /// may begin so. Otherwise streams of either side begin with one of the smaller windows, count as far as the budget goes, and
-    /// none is denied.
+    /// Whether streams are tunnels: those of ours begin with windows as large as the budget has for them, and are denied where the pod
+    /// has as many as may begin with what the connection has announced; those of the peer begin with the smallest, and get a larger
+    /// one as they are granted. Otherwise streams of either side begin with one of the smaller windows, count as far as
+    /// the budget goes, and none is denied.
     pub(super) has_ample_windows: bool,
     /// What the window of a stream may grow to while its reader keeps up.
     pub(super) largest_stream_window: u32,

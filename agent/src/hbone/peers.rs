@@ -110,6 +110,7 @@ impl Peers {
             }
         };
         let (id, waiting) = (rand::random(), Arc::new(()));
+        tracing::debug!(peer = %target.peer, open = peer.open.len(), opening = peer.opening.len(), "an HBONE connection is dialled");
         let opening = dial(id, counted);
         peer.opening.push(PendingConnection { id, future: opening.clone(), waiting: waiting.clone() });
         Ok(Slot::Pending { opening, waiting })

@@ -118,6 +118,7 @@ impl<O: Origin> Pool<O> {
         match slot.request(authority, headers, optimistic, self.dialer.request_timeout).await? {
             Sent::Accepted(stream, data_sent) => Ok(Attempt::Opened(OpenedStream { stream, peer_identity, data_sent })),
             Sent::NotSeen(slot) => {
+                tracing::debug!(peer = %target.peer, "an HBONE connection takes no more streams");
                 slot.connection().close_to_new_streams();
                 Ok(Attempt::NotSeen)
             }

@@ -194,21 +194,48 @@ fn a_connection_whose_window_is_not_given_back_is_stalled() {
 }
 
 #[test]
-fn streams_begin_with_a_larger_window_on_a_connection_that_was_opened_while_the_budget_was_ample() {
+fn a_tunnel_that_is_opened_while_the_budget_is_ample_begins_with_a_larger_window_whatever_others_began_with() {
     const KIB: u32 = 1024;
-    for (role, limit, taken, expected) in [
-        (Role::Client, 2048, 0, 1024 * KIB),
-        (Role::Client, 2048, 1023, 1024 * KIB),
-        (Role::Client, 2048, 1024, 64 * KIB),
-        (Role::Client, 0, 0, 64 * KIB),
-        (Role::Server, 2048, 0, 16 * KIB),
+    for (name, limit, taken, ample) in [
+        ("as many as make half of what the pod may hold", 4096, 0, 2),
+        ("half is free", 4096, 2047, 2),
+        ("half is taken", 4096, 2048, 0),
+        ("nothing may be held", 0, 0, 0),
     ] {
         let budget = WindowBudget::of_kib(limit);
         assert!(budget.take(taken * KIB));
-        assert_eq!(
-            first_stream_window(role, &Usage::HBONE, &budget).bytes(),
-            expected,
-            "{role:?}, {taken} of {limit} KiB"
-        );
+        let mut side = Side::within(budget, Role::Client).greet();
+        side.sent();
+        let fields: [(&str, &[u8]); 2] = [(":method", b"CONNECT"), (":authority", b"10.0.0.1:80")];
+        for (at, id) in [1, 3, 5].into_iter().enumerate() {
+            assert_eq!(side.session.open(fields), Some(id), "{name}");
+            let window = if at < ample { 1024 * KIB } else { 64 * KIB };
+            let sent = side.sent();
+            let widened = sent.iter().filter(|frame| **frame == format!("WINDOW_UPDATE {id}: {}", window - 64 * KIB));
+            assert_eq!(
+                (sent.len() - 1, widened.count()),
+                (usize::from(at < ample), usize::from(at < ample)),
+                "{name}: {id}"
+            );
+            let stream = side.session.stream(id).expect("it is open");
+            assert_eq!(stream.receive_window, window, "{name}: {id}");
+        }
+        side.session.release(1, Reason::CANCEL);
+        side.sent();
+        assert_eq!(side.session.open(fields), Some(7), "{name}");
+        assert_eq!(side.sent().len() - 1, usize::from(ample > 0), "{name}: in the place of one that has ended");
+    }
+}
+
+#[test]
+fn a_connection_announces_what_all_its_streams_may_begin_with() {
+    for (role, usage, expected) in [
+        (Role::Client, Usage::HBONE, 64),
+        (Role::Server, Usage::HBONE, 16),
+        (Role::Client, Usage::REQUESTS, 64),
+        (Role::Server, Usage::REQUESTS, 64),
+    ] {
+        let window = first_stream_window(role, &usage, &WindowBudget::of_kib(1024)).bytes();
+        assert_eq!(window, expected * 1024, "{role:?}");
     }
 }
