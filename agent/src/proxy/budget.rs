@@ -27,15 +27,15 @@ impl Budget {
         Self { connection: Some(limits.of(LimitKind::InboundConnections).take().await), pending: None }
     }
 
-    /// Waits until the pod may have one more connection whose upstream is to be opened, unless this one counts as such.
-    pub(super) async fn is_pending(&mut self, limits: &PodLimits) {
+    /// Counts the connection as one whose upstream is to be opened, unless it counts as such: waits until the pod may have one more.
+    pub(super) async fn count_as_pending(&mut self, limits: &PodLimits) {
         if self.connection.is_some() && self.pending.is_none() {
             self.pending = Some(limits.of(LimitKind::PendingConnects).take().await);
         }
     }
 
-    /// The upstream is open, or will not be, or it is the client that is waited for.
-    pub(super) fn is_not_pending(&mut self) {
+    /// Counts it as such no more: the upstream is open, or will not be, or it is the client that is waited for.
+    pub(super) fn stop_counting_as_pending(&mut self) {
         self.pending = None;
     }
 }

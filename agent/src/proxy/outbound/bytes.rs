@@ -119,14 +119,14 @@ impl Outbound<'_> {
         };
         let connected = tokio::select! {
             connected = async {
-                budget.is_pending(&pod.limits).await;
+                budget.count_as_pending(&pod.limits).await;
                 self.connect_upstream(&upstream, candidate.as_ref(), optimistic, &record).await
             } => connected,
             () = client_left => Err(OutboundError::ClientLeft),
             () = pod.dead.cancelled() => Err(OutboundError::PodGone),
             () = proxy.drain.closing() => Err(OutboundError::DrainEnded),
         };
-        budget.is_not_pending();
+        budget.stop_counting_as_pending();
         (record, connected)
     }
 }

@@ -42,7 +42,7 @@ pub(in crate::proxy) async fn serve(pod_proxy: Arc<PodProxy>, mut downstream: Tc
     let mut received = BytesMut::new();
     if let Some(http) = HttpPort::of(&pod_proxy, &source, original_dst) {
         // It waits for its client, not for an upstream.
-        budget.is_not_pending();
+        budget.stop_counting_as_pending();
         // In a box each, so that a connection that carries no HTTP does not hold the room that serving HTTP takes.
         match Box::pin(http.open(&mut downstream)).await {
             Opened::Http(detected, first) => {
