@@ -23,7 +23,9 @@ const MOST_BYTES: usize = 8 * 1024;
 #[derive(Debug)]
 pub(crate) struct OptimisticData<'a> {
     application: &'a TcpStream,
-    /// All that was read of it, whether it was sent or not.
+    /// All that was read of it, whether it was sent or not. Two futures of one task look at it: one opens the upstream, the other asks
+    /// whether the application has sent anything before it left. The lock is never waited for; with a `RefCell` in its place the
+    /// task could not move between threads.
     read: Mutex<BytesMut>,
 }
 
@@ -36,7 +38,7 @@ impl<'a> OptimisticData<'a> {
     /// Reads what the application has sent already.
     pub(crate) fn read_what_is_here(&self) {
         let mut read = self.read.lock();
-        let room = MOST_BYTES.saturating_sub(read.len());
+        let room = room(&read);
         if room == 0 {
             return;
         }
@@ -79,7 +81,7 @@ impl<'a> OptimisticData<'a> {
 
     /// Reads once. False where there is nothing to send for now.
     fn read_more(&self, read: &mut BytesMut, cx: &mut Context<'_>) -> bool {
-        let room = MOST_BYTES.saturating_sub(read.len());
+        let room = room(read);
         if room == 0 || !matches!(self.application.poll_read_ready(cx), Poll::Ready(Ok(()))) {
             return false;
         }
@@ -91,4 +93,9 @@ impl<'a> OptimisticData<'a> {
             Err(error) => error.kind() == io::ErrorKind::WouldBlock,
         }
     }
+}
+
+/// How many bytes more may be read of an application of which this was read.
+fn room(read: &BytesMut) -> usize {
+    MOST_BYTES.saturating_sub(read.len())
 }
