@@ -38,6 +38,7 @@ fuzz_target!(|data: &[u8]| {
     let workload = mesh.workload(UID).expect("the workload is valid").clone();
     let labels: Labels = [("app".to_owned(), request_sample::APPS[0].to_owned())].into();
     let destination = Destination { labels: &labels, ..Destination::of(&workload) };
+    let policies = mesh.pod_policies(&destination);
     for request in &sample.requests {
         let http = HttpRequest {
             head: &request.head,
@@ -45,9 +46,9 @@ fuzz_target!(|data: &[u8]| {
             claims: request.claims.as_ref(),
             allowed_by_providers: &request.allowed_by,
         };
-        let verdict = mesh.authorize_request(&destination, &request.access, &http);
+        let verdict = mesh.authorize_request_under(&policies, &destination, &request.access, &http);
         let found = request_oracle::Expected {
-            needs_authorizer: mesh.authorizer_needed(&destination, &request.access, &http).is_some(),
+            needs_authorizer: mesh.authorizer_needed(&policies, &destination, &request.access, &http).is_some(),
             is_allowed: verdict.outcome.is_ok(),
             is_audited: verdict.audited_by.is_some(),
         };
@@ -60,7 +61,7 @@ fuzz_target!(|data: &[u8]| {
             Err(_) => assert!(!found.is_allowed, "closed, and yet\n{}", about()),
         }
         let before = HttpRequest::of(&request.before_token);
-        if mesh.may_be_allowed(&destination, &request.access, &before).is_err() {
+        if mesh.may_be_allowed(&policies, &destination, &request.access, &before).is_err() {
             assert!(!found.is_allowed, "refused while it waited, and yet\n{}", about());
         }
     }

@@ -106,7 +106,8 @@ fn decide(
     };
     let admitted = mesh.admit(destination, connection).outcome;
     let admitted = admitted.map_err(|denied| noted(mesh, &denied, denied.to_string()))?;
-    if let Some(denied) = mesh.authorizer_needed(destination, connection, &HttpRequest::of(head)) {
+    let policies = mesh.pod_policies(destination);
+    if let Some(denied) = mesh.authorizer_needed(&policies, destination, connection, &HttpRequest::of(head)) {
         return Err(noted(mesh, &denied.why, told(config, &denied)));
     }
     if foreseen.is_refused {
@@ -115,7 +116,7 @@ fn decide(
     match admitted {
         Admission::Bytes(permit) => Ok(permit),
         Admission::Requests => {
-            let verdict = mesh.authorize_request(destination, connection, &foreseen.request());
+            let verdict = mesh.authorize_request_under(&policies, destination, connection, &foreseen.request());
             verdict.outcome.map_err(|denied| noted(mesh, &denied.why, told(config, &denied)))
         }
     }

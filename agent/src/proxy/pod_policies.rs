@@ -7,7 +7,7 @@ use arc_swap::ArcSwapOption;
 
 use super::revocation::as_destination;
 use crate::enrollment::pod::{Changeable, EnrolledPod};
-use crate::model::authorization::{AccessRequest, HttpRequest, RequestVerdict};
+use crate::model::authorization::Destination;
 use crate::model::mesh::{Mesh, PodPolicies};
 use crate::model::workload::Workload;
 
@@ -24,29 +24,26 @@ struct Known {
 }
 
 impl KnownPolicies {
-    /// Decides whether a request that a connection carries may reach a pod, as policies and the pod are now.
-    pub(super) fn authorize_request(
+    /// Asks a question about a pod, as policies and the pod are now.
+    pub(super) fn ask<T>(
         &self,
         mesh: &Mesh,
         pod: &EnrolledPod,
         workload: &Arc<Workload>,
-        connection: &AccessRequest,
-        request: &HttpRequest<'_>,
-    ) -> RequestVerdict {
+        question: impl FnOnce(&PodPolicies, &Destination<'_>) -> T,
+    ) -> T {
         let current = pod.current();
         let destination = as_destination(pod, &current, workload);
-        let decide = |known: &Known| mesh.authorize_request_under(&known.policies, &destination, connection, request);
         if let Some(known) = &*self.0.load()
             && Arc::ptr_eq(&known.workload, workload)
             && Arc::ptr_eq(&known.pod, &current)
             && mesh.has_policies(&known.policies)
         {
-            return decide(known);
+            return question(&known.policies, &destination);
         }
         let policies = mesh.pod_policies(&destination);
-        let known = Known { workload: workload.clone(), pod: current.clone(), policies };
-        let verdict = decide(&known);
-        self.0.store(Some(Arc::new(known)));
-        verdict
+        let answer = question(&policies, &destination);
+        self.0.store(Some(Arc::new(Known { workload: workload.clone(), pod: current.clone(), policies })));
+        answer
     }
 }

@@ -205,7 +205,9 @@ fn external_authorizers_are_asked_about_the_request_before_its_token_is_verified
         let mesh = mesh([custom.into()]);
         let workload = workload("reviews", &["10.0.0.2"]);
         let destination = Destination::of(&workload);
-        let needed = |http: &HttpRequest<'_>| mesh.authorizer_needed(&destination, &connection(), http).is_some();
+        let policies = mesh.pod_policies(&destination);
+        let needed =
+            |http: &HttpRequest<'_>| mesh.authorizer_needed(&policies, &destination, &connection(), http).is_some();
         let denied = mesh.authorize_request(&destination, &connection(), &http).outcome.is_err();
         assert_eq!([needed(&HttpRequest::of(&before)), needed(&http), denied], [is_asked; 3], "{what}");
         let answered = [text("authz")];
@@ -240,10 +242,12 @@ fn a_request_that_waits_for_an_authorizer_is_refused_only_where_nothing_that_it_
         ("a policy that cannot be understood", vec![invalid, any()], false),
     ];
     let workload = workload("reviews", &["10.0.0.2"]);
+    let destination = Destination::of(&workload);
     let head = head("GET", "a", "/", &[]);
     for (what, policies, may_be_allowed) in rows {
         let mesh = mesh(policies.into_iter().map(Into::into));
-        let found = mesh.may_be_allowed(&Destination::of(&workload), &connection(), &HttpRequest::of(&head));
+        let policies = mesh.pod_policies(&destination);
+        let found = mesh.may_be_allowed(&policies, &destination, &connection(), &HttpRequest::of(&head));
         assert_eq!(found.is_ok(), may_be_allowed, "{what}");
     }
 }

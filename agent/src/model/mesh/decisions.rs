@@ -1,6 +1,7 @@
 //! What the mesh decides about connections to workloads of this node, and about requests on them: with the policies in force for the
 //! workload and the trust domains that count as the mesh's own.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use super::pod_policies::PodPolicies;
@@ -44,7 +45,7 @@ impl Mesh {
     }
 
     /// The same as [`Self::authorize_request`] where `found` are the policies in force for the very same destination. Those that were
-    /// found before a change of policy do not count.
+    /// found before a change of policy do not count, here and below.
     pub fn authorize_request_under(
         &self,
         found: &PodPolicies,
@@ -52,9 +53,7 @@ impl Mesh {
         request: &AccessRequest,
         http: &HttpRequest<'_>,
     ) -> RequestVerdict {
-        if !self.has_policies(found) {
-            return self.authorize_request(destination, request, http);
-        }
+        let found = self.renewed(found, destination);
         authorization::decide_request(destination, request, http, self.trust_domains(), found.in_force())
     }
 
@@ -62,11 +61,13 @@ impl Mesh {
     /// it; `None` where none is missing.
     pub fn authorizer_needed(
         &self,
+        found: &PodPolicies,
         destination: &Destination<'_>,
         request: &AccessRequest,
         http: &HttpRequest<'_>,
     ) -> Option<RequestDenied> {
-        authorization::authorizer_needed(destination, request, http, self.trust_domains(), self.in_force(destination))
+        let found = self.renewed(found, destination);
+        authorization::authorizer_needed(destination, request, http, self.trust_domains(), found.in_force())
     }
 
     /// Whether a request may be allowed whose authorizers have not all answered, and whose token is not verified.
@@ -75,11 +76,18 @@ impl Mesh {
     /// Why it is not, whatever they say and whoever sent it.
     pub fn may_be_allowed(
         &self,
+        found: &PodPolicies,
         destination: &Destination<'_>,
         request: &AccessRequest,
         http: &HttpRequest<'_>,
     ) -> Result<(), RequestDenied> {
-        authorization::may_be_allowed(destination, request, http, self.trust_domains(), self.in_force(destination))
+        let found = self.renewed(found, destination);
+        authorization::may_be_allowed(destination, request, http, self.trust_domains(), found.in_force())
+    }
+
+    /// The same policies, unless any policy has changed since they were found: then those that are in force now.
+    fn renewed<'f>(&self, found: &'f PodPolicies, destination: &Destination<'_>) -> Cow<'f, PodPolicies> {
+        if self.has_policies(found) { Cow::Borrowed(found) } else { Cow::Owned(self.pod_policies(destination)) }
     }
 
     /// Counts a request for each limit of a pod that it is about, unless it is beyond one of them. `place` is asked for a place for a

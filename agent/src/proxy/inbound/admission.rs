@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use super::error::{InboundError, RefusedRequest};
 use crate::model::authorization::{AccessRequest, Admission, Destination, DryRun, HttpRequest, Permit, RequestDenied};
-use crate::model::mesh::Mesh;
+use crate::model::mesh::{Mesh, PodPolicies};
 use crate::model::workload::Workload;
 use crate::proxy::pod::PodProxy;
 use crate::proxy::revocation::{self, Tracked, TrackedRequests};
@@ -135,6 +135,17 @@ fn ask<T>(pod_proxy: &PodProxy, workload: &Workload, question: impl FnOnce(&Mesh
     question(&mesh, &revocation::as_destination(&pod_proxy.pod, &current, workload))
 }
 
+/// The same about a request, with the policies in force for the pod as they are known.
+fn ask_about_request<T>(
+    pod_proxy: &PodProxy,
+    workload: &Arc<Workload>,
+    question: impl FnOnce(&Mesh, &PodPolicies, &Destination<'_>) -> T,
+) -> T {
+    let PodProxy { proxy, pod, policies, .. } = pod_proxy;
+    let mesh = proxy.mesh.read();
+    policies.ask(&mesh, pod, workload, |found, destination| question(&mesh, found, destination))
+}
+
 /// What policy says about a request.
 pub(super) struct JudgedRequest {
     pub(super) outcome: Result<Permit, RefusedRequest>,
@@ -152,8 +163,9 @@ pub(super) fn judge_request(
     let Some(Ok(workload)) = workload_now(pod_proxy) else {
         return JudgedRequest { outcome: Err(RefusedRequest::UnknownWorkload), audited_by: None };
     };
-    let PodProxy { proxy, pod, policies, .. } = pod_proxy;
-    let verdict = policies.authorize_request(&proxy.mesh.read(), pod, &workload, connection, request);
+    let verdict = ask_about_request(pod_proxy, &workload, |mesh, found, destination| {
+        mesh.authorize_request_under(found, destination, connection, request)
+    });
     let is_final = !matches!(&verdict.outcome, Err(denied) if denied.needs_provider());
     if is_final {
         report_dry_run(pod_proxy, connection, &verdict.dry_run);
@@ -172,7 +184,9 @@ pub(super) fn authorizer_needed(
     request: &HttpRequest<'_>,
 ) -> Option<RequestDenied> {
     let workload = workload_now(pod_proxy)?.ok()?;
-    ask(pod_proxy, &workload, |mesh, destination| mesh.authorizer_needed(destination, connection, request))
+    ask_about_request(pod_proxy, &workload, |mesh, found, destination| {
+        mesh.authorizer_needed(found, destination, connection, request)
+    })
 }
 
 /// Whether a request may be allowed whose authorizers have not all answered, and whose token is not verified.
@@ -185,7 +199,9 @@ pub(super) fn may_be_allowed(
     request: &HttpRequest<'_>,
 ) -> Result<(), RefusedRequest> {
     let Some(Ok(workload)) = workload_now(pod_proxy) else { return Err(RefusedRequest::UnknownWorkload) };
-    let may_be = ask(pod_proxy, &workload, |mesh, destination| mesh.may_be_allowed(destination, connection, request));
+    let may_be = ask_about_request(pod_proxy, &workload, |mesh, found, destination| {
+        mesh.may_be_allowed(found, destination, connection, request)
+    });
     Ok(may_be?)
 }
 
