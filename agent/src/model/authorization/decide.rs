@@ -4,11 +4,12 @@
 //! one: first whether somebody else has to answer ([`authorizer_needed`]), then with [`decide_request`]. [`decide`] decides about what
 //! does not carry HTTP. What policies say together is in `findings`.
 
+use std::cell::LazyCell;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 use super::denial::{Denied, RequestDenied};
-use super::findings::{DryRun, Findings, Subjects};
+use super::findings::{DryRun, Findings};
 use super::principal::TrustDomains;
 use super::request::{AccessRequest, Destination, HttpRequest, InForce};
 use super::subject::{Content, Subject};
@@ -112,7 +113,7 @@ pub(in crate::model) fn decide<'a>(
         let outcome = Ok(Permit::new(destination, request, None));
         return Verdict { outcome, audited_by: None, dry_run: DryRun::default() };
     }
-    let findings = Findings::of((&Subject::new(request, domains, Content::Bytes)).into(), in_force);
+    let findings = Findings::of(&Subject::new(request, domains, Content::Bytes), in_force);
     let outcome = findings.outcome().map(|policy| Permit::new(destination, request, policy));
     let (outcome, audited_by) = (outcome.map_err(|denied| denied.why), findings.audited_by());
     Verdict { outcome, audited_by, dry_run: findings.into_dry_run() }
@@ -129,7 +130,7 @@ pub(in crate::model) fn admit<'a>(
         let admission = Admission::Bytes(Permit::new(destination, request, None));
         return AdmissionVerdict { outcome: Ok(admission), audited_by: None, dry_run: DryRun::default() };
     }
-    let findings = Findings::of((&Subject::new(request, domains, Content::Unread)).into(), in_force);
+    let findings = Findings::of(&Subject::new(request, domains, Content::Unread), in_force);
     let outcome = match findings.depends_on_requests() {
         Ok(true) => {
             let outcome = Ok(Admission::Requests);
@@ -154,12 +155,10 @@ pub(in crate::model) fn decide_request<'a>(
         let outcome = Ok(Permit::new(destination, request, None));
         return RequestVerdict { outcome, audited_by: None, dry_run: DryRun::default() };
     }
+    let subject = Subject::new(request, domains, Content::Request(http));
     let without_token = http.without_token();
-    let subjects = Subjects {
-        to_authorizers: &Subject::new(request, domains, Content::Request(&without_token)),
-        to_policies: &Subject::new(request, domains, Content::Request(http)),
-    };
-    let findings = Findings::of(subjects, in_force);
+    let to_authorizers = LazyCell::new(|| Subject::new(request, domains, Content::Request(&without_token)));
+    let findings = Findings::of_request(&subject, || &to_authorizers, in_force);
     let outcome = findings.outcome().map(|policy| Permit::new(destination, request, policy));
     RequestVerdict { outcome, audited_by: findings.audited_by(), dry_run: findings.into_dry_run() }
 }
@@ -195,7 +194,7 @@ pub(in crate::model) fn may_be_allowed<'a>(
         return Ok(());
     }
     let subject = Subject::new(request, domains, Content::Unsettled(http));
-    Findings::of((&subject).into(), in_force).may_be_allowed()
+    Findings::of(&subject, in_force).may_be_allowed()
 }
 
 /// A workload that is leaving, and that the mesh itself no longer has inside, is reached by everybody in plaintext: no

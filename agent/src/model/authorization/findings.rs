@@ -42,33 +42,27 @@ pub(super) struct Findings<'a> {
     has_dry_run_allow: bool,
 }
 
-/// What policies are asked about.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Subjects<'s, 'a> {
-    /// By those of CUSTOM.
-    pub(super) to_authorizers: &'s Subject<'a>,
-    /// By all others.
-    pub(super) to_policies: &'s Subject<'a>,
-}
-
-impl<'s, 'a> From<&'s Subject<'a>> for Subjects<'s, 'a> {
-    /// Where all policies are asked about the same.
-    fn from(subject: &'s Subject<'a>) -> Self {
-        Self { to_authorizers: subject, to_policies: subject }
-    }
-}
-
 impl<'a> Findings<'a> {
     /// Asks each of the policies, each of which `in_force` must yield once.
-    pub(super) fn of(subjects: Subjects<'_, '_>, in_force: impl Iterator<Item = InForce<'a>>) -> Self {
+    pub(super) fn of(subject: &Subject<'_>, in_force: impl Iterator<Item = InForce<'a>>) -> Self {
+        Self::of_request(subject, || subject, in_force)
+    }
+
+    /// The same about a request that those of CUSTOM see as it was before its token was verified, which is asked for only where there
+    /// is one.
+    pub(super) fn of_request<'s, 'r: 's>(
+        subject: &Subject<'_>,
+        to_authorizers: impl Fn() -> &'s Subject<'r>,
+        in_force: impl Iterator<Item = InForce<'a>>,
+    ) -> Self {
         let mut findings = Self::default();
         for entry in in_force {
             match entry {
-                InForce::Policy(policy) if policy.dry_run => findings.consider_dry_run(policy, subjects.to_policies),
+                InForce::Policy(policy) if policy.dry_run => findings.consider_dry_run(policy, subject),
                 InForce::Policy(policy) if policy.action == Action::Custom => {
-                    findings.consider(policy, subjects.to_authorizers);
+                    findings.consider(policy, to_authorizers());
                 }
-                InForce::Policy(policy) => findings.consider(policy, subjects.to_policies),
+                InForce::Policy(policy) => findings.consider(policy, subject),
                 InForce::Unknown(key) => findings.unknown = findings.unknown.or(Some(key)),
             }
         }
