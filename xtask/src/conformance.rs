@@ -12,9 +12,9 @@ use serde_json::json;
 use crate::count::Count;
 use crate::golang::{self, Pinned};
 use crate::image::oci::Image;
-use crate::k8s::{self, PARTS, PROJECT, images};
+use crate::k8s::{self, Prepared};
 use crate::tree::Tree;
-use crate::{programs, setup, step, workspace};
+use crate::{step, workspace};
 
 const SUITE: Pinned<'_> = Pinned {
     module: "tests/conformance/suite",
@@ -63,11 +63,8 @@ pub(crate) struct Arguments {
 /// Prepares everything and runs the suite.
 pub(crate) fn run(arguments: &Arguments) -> Result<()> {
     let start = Instant::now();
-    setup::run()?;
-    let parts = k8s::prepare()?;
+    let Prepared { parts, .. } = k8s::prepare()?;
     let folder = build(&parts)?;
-    programs::build_for_real()?;
-    images::make(&parts)?;
     let image = pack(&folder)?;
     if arguments.prepare {
         println!("── parts are in {}, the image is {}", parts.display(), image.display());
@@ -76,10 +73,8 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
     let report = arguments.report.clone().unwrap_or_else(|| workspace::target().join("conformance/report.yaml"));
     let report = std::path::absolute(report)?;
     fs::create_dir_all(report.parent().context("a report is in a folder")?)?;
-    let mut suite = workspace::as_root("env");
-    suite.arg(format!("{PARTS}={}", parts.display())).arg(format!("{PROJECT}={}", workspace::root().display()));
-    suite.arg(programs::release("weir-k8s-tests")).arg("conformance").arg("--image").arg(image);
-    suite.arg("--report").arg(&report).args(arguments.keep.then_some("--keep"));
+    let mut suite = k8s::tests(&parts, "conformance");
+    suite.arg("--image").arg(image).arg("--report").arg(&report).args(arguments.keep.then_some("--keep"));
     suite.args(arguments.only.iter().flat_map(|only| ["--only", only]));
     let mut count = Count::default();
     let ran = step::watched("the Gateway API's conformance suite", &mut suite, |line| count.add(line))?;

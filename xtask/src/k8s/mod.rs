@@ -1,7 +1,8 @@
 //! `cargo xtask test k8s`: finds or builds the real parts of a Kubernetes cluster with istiod, makes the images, and runs
 //! the table of behaviours on real pods of two real nodes. Parts stay in the user's cache; nothing is installed.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::time::Instant;
 
 use anyhow::{Result, ensure};
@@ -12,12 +13,12 @@ use crate::{programs, setup, step, workspace};
 
 mod debian;
 mod go;
-pub(crate) mod images;
+mod images;
 
 /// The variable by which the tests are told where the parts are.
 pub(crate) const PARTS: &str = "WEIR_K8S";
 /// The variable by which the tests are told whose manifests they apply.
-pub(crate) const PROJECT: &str = "WEIR_PROJECT";
+const PROJECT: &str = "WEIR_PROJECT";
 
 #[derive(Debug, Args)]
 pub(crate) struct Arguments {
@@ -41,19 +42,13 @@ pub(crate) struct Arguments {
 /// Prepares everything and runs the table.
 pub(crate) fn run(arguments: &Arguments) -> Result<()> {
     let start = Instant::now();
-    setup::run()?;
-    let folder = prepare()?;
-    programs::build_for_real()?;
-    let images = images::make(&folder)?;
-    println!("── parts are in {}, images in {}", folder.display(), images.display());
+    let Prepared { parts, images } = prepare()?;
+    println!("── parts are in {}, images in {}", parts.display(), images.display());
     if arguments.prepare {
         println!("── a cluster for trying things: {}", programs::release("weir-k8s-tests up").display());
         return Ok(());
     }
-    let mut behaviours = workspace::as_root("env");
-    behaviours.arg(format!("{PARTS}={}", folder.display()));
-    behaviours.arg(format!("{PROJECT}={}", workspace::root().display()));
-    behaviours.arg(programs::release("weir-k8s-tests")).arg("run");
+    let mut behaviours = tests(&parts, "run");
     behaviours.args(arguments.mode.iter().flat_map(|mode| ["--mode", mode])).args(&arguments.filter);
     behaviours.args(arguments.long.then_some("--long")).args(arguments.keep.then_some("--keep"));
     let mut count = Count::default();
@@ -75,8 +70,36 @@ pub(crate) fn prometheus_if_possible() -> PathBuf {
     folder
 }
 
+/// What a cluster of tests is made of.
+pub(crate) struct Prepared {
+    /// The folder of the real parts.
+    pub(crate) parts: PathBuf,
+    /// The folder of the images that all nodes get.
+    pub(crate) images: PathBuf,
+}
+
+/// Makes everything be there, Weir and the programs of the tests included.
+///
+/// # Errors
+/// If something can be neither found, fetched nor built.
+pub(crate) fn prepare() -> Result<Prepared> {
+    setup::run()?;
+    let parts = prepare_parts()?;
+    programs::build_for_real()?;
+    let images = images::make(&parts)?;
+    Ok(Prepared { parts, images })
+}
+
+/// A command of the programs that make such a cluster and look at it, as root.
+pub(crate) fn tests(parts: &Path, command: &str) -> Command {
+    let mut tests = workspace::as_root("env");
+    tests.arg(format!("{PARTS}={}", parts.display())).arg(format!("{PROJECT}={}", workspace::root().display()));
+    tests.arg(programs::release("weir-k8s-tests")).arg(command);
+    tests
+}
+
 /// Makes all parts be there; takes nothing that is. Returns their folder.
-pub(crate) fn prepare() -> Result<PathBuf> {
+fn prepare_parts() -> Result<PathBuf> {
     ensure!(cfg!(target_arch = "x86_64"), "the parts are known for 64-bit x86 only");
     let folder = workspace::cache().join("k8s");
     std::fs::create_dir_all(&folder)?;
