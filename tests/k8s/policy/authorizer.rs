@@ -2,9 +2,11 @@
 //! which istiod has from a file, names both as the task has it.
 
 use anyhow::Result;
-use weir_tests::cluster::{CLIENT_NODE, Cluster, SERVER_NODE};
+use weir_tests::cluster::{CLIENT_NODE, Cluster};
 
-use super::stage::{Actor, Role, Stage, call, server};
+use super::stage::{
+    Actor, CURL, DENIED as DENIED_BY_POLICY, HTTPBIN, HTTPBIN_SERVED as SERVED, Role, Stage, curl_httpbin, server,
+};
 use crate::harness::{Case, Check};
 
 pub(super) const CASES: &[Case] = &[Case {
@@ -14,8 +16,8 @@ pub(super) const CASES: &[Case] = &[Case {
 
 const NAMESPACE: &str = "foo";
 const ACTORS: [Actor; 3] = [
-    server("curl", "curl", CLIENT_NODE),
-    server("httpbin", "httpbin", SERVER_NODE),
+    CURL,
+    HTTPBIN,
     Actor { role: Role::Authorizer, ..server("ext-authz", "ext-authz", CLIENT_NODE) },
 ];
 const EXT_AUTHZ: &str = "
@@ -28,13 +30,12 @@ spec:
   provider: {name: PROVIDER}
   rules: [{to: [{operation: {paths: [/headers]}}]}]
 ";
-const SERVED: &str = "200 httpbin";
 /// What the sample denies with.
 const DENIED: &str = "403 denied by ext_authz for not found header `x-ext-authz: allow` in the request";
 
 fn task(cluster: &mut Cluster) -> Result<()> {
     let stage = Stage::start(&cluster.kubectl, NAMESPACE, &ACTORS)?;
-    let asked = || call("curl", "httpbin").path("/headers");
+    let asked = || curl_httpbin().path("/headers");
     let (denied, allowed) = (asked().with("-Hx-ext-authz: deny"), asked().with("-Hx-ext-authz: allow"));
     for provider in ["sample-ext-authz-grpc", "sample-ext-authz-http"] {
         stage.apply(&EXT_AUTHZ.replace("PROVIDER", provider))?;
@@ -43,12 +44,12 @@ fn task(cluster: &mut Cluster) -> Result<()> {
             (asked(), DENIED),
             (allowed.clone(), SERVED),
             // Nobody is asked about any other path.
-            (call("curl", "httpbin").path("/ip").with("-Hx-ext-authz: deny"), SERVED),
+            (curl_httpbin().path("/ip").with("-Hx-ext-authz: deny"), SERVED),
         ];
         stage.comes_to(provider, &calls)?;
     }
     // A provider that MeshConfig does not have denies what it would be asked about, and nothing else.
     stage.apply(&EXT_AUTHZ.replace("PROVIDER", "typo"))?;
-    let calls = [(allowed, "403 RBAC: access denied"), (call("curl", "httpbin").path("/ip"), SERVED)];
+    let calls = [(allowed, DENIED_BY_POLICY), (curl_httpbin().path("/ip"), SERVED)];
     stage.comes_to("a provider that is none", &calls)
 }

@@ -4,7 +4,7 @@
 use anyhow::Result;
 use weir_tests::cluster::{CLIENT_NODE, Cluster, SERVER_NODE};
 
-use super::stage::{Actor, Call, Stage, call, server};
+use super::stage::{Actor, Call, DENIED, Stage, call, server};
 use crate::harness::{Case, Check};
 
 pub(super) const CASES: &[Case] = &[Case {
@@ -13,8 +13,6 @@ pub(super) const CASES: &[Case] = &[Case {
 }];
 
 const NODES: [&str; 2] = [CLIENT_NODE, SERVER_NODE];
-/// What a request is answered that is not allowed.
-const DENIED: &str = "403 RBAC: access denied";
 /// What becomes of a client in plaintext that no request would be allowed: its connection is closed.
 const REFUSED: &str = "000";
 

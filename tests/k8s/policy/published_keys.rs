@@ -9,7 +9,7 @@ use weir_tests::cluster::network::SERVICES;
 use weir_tests::cluster::{CLIENT_NODE, Cluster, SERVER_NODE};
 use weir_tests::tokens::{SigningKey, key_set};
 
-use super::stage::{Actor, Role, Stage, call, server};
+use super::stage::{Actor, CURL, HTTPBIN, HTTPBIN_SERVED as SERVED, Role, Stage, curl_httpbin, server};
 use crate::harness::{Case, Check};
 use crate::mesh;
 
@@ -20,8 +20,8 @@ pub(super) const CASES: &[Case] = &[Case {
 
 const NAMESPACE: &str = "published";
 const ACTORS: [Actor; 3] = [
-    server("curl", "curl", CLIENT_NODE),
-    server("httpbin", "httpbin", SERVER_NODE),
+    CURL,
+    HTTPBIN,
     Actor { role: Role::Files, is_in_mesh: false, ..server("keys", "keys", CLIENT_NODE) },
 ];
 const ISSUER: &str = "https://issuer.example";
@@ -39,7 +39,6 @@ const REFRESH: (&str, &str) = ("WEIR_JWKS_REFRESH_SECONDS", "2");
 /// How long a file in a pod may take to be written.
 const WRITING: Duration = Duration::from_secs(20);
 
-const SERVED: &str = "200 httpbin";
 const NOT_FETCHED: &str = "401 Jwks remote fetch is failed";
 const NO_KEY: &str = "401 Jwks doesn't have key to match kid or alg from Jwt";
 
@@ -59,11 +58,9 @@ fn with_setting(cluster: &Cluster) -> Result<()> {
         Ok(())
     };
     publish(&[&first])?;
-    let bearer = |key: &SigningKey| {
-        let token = key.token(ISSUER, "alice", &json!({}))?;
-        anyhow::Ok(call("curl", "httpbin").with(format!("-HAuthorization: Bearer {token}")))
-    };
-    let (by_first, by_second, plain) = (bearer(&first)?, bearer(&second)?, call("curl", "httpbin"));
+    let bearer =
+        |key: &SigningKey| anyhow::Ok(curl_httpbin().bearing(&key.token(ISSUER, "alice", &json!({}))?));
+    let (by_first, by_second, plain) = (bearer(&first)?, bearer(&second)?, curl_httpbin());
     stage.apply(&AUTHENTICATION.replace("ADDRESS", stage.address("keys")?))?;
     stage.comes_to("its address is private", &[(by_first.clone(), NOT_FETCHED), (plain.clone(), SERVED)])?;
     let agent = mesh::agent_of(cluster, SERVER_NODE)?;

@@ -9,6 +9,7 @@ use anyhow::{Context, Result, ensure};
 use serde_json::{Value, json};
 use weir_tests::cluster::kubectl::Kubectl;
 use weir_tests::cluster::pods::app;
+use weir_tests::cluster::{CLIENT_NODE, SERVER_NODE};
 use weir_tests::wait;
 
 use crate::pair::IN_MESH;
@@ -60,6 +61,14 @@ pub(super) const fn server(name: &'static str, account: &'static str, node: &'st
     Actor { name, account, node, is_in_mesh: true, role: Role::Server }
 }
 
+/// The client and the server of most of Istio's tasks, on two nodes.
+pub(super) const CURL: Actor = server("curl", "curl", CLIENT_NODE);
+pub(super) const HTTPBIN: Actor = server("httpbin", "httpbin", SERVER_NODE);
+/// What a call of the one to the other comes to that nothing keeps from it.
+pub(super) const HTTPBIN_SERVED: &str = "200 httpbin";
+/// What a request comes to that an AuthorizationPolicy does not let pass.
+pub(super) const DENIED: &str = "403 RBAC: access denied";
+
 /// A request of one pod to another's Service, by curl.
 #[derive(Debug, Clone)]
 pub(super) struct Call {
@@ -74,6 +83,11 @@ pub(super) fn call(from: &'static str, to: &'static str) -> Call {
     Call { from, to, path: "/", arguments: Vec::new() }
 }
 
+/// The same from the client to the server of most tasks.
+pub(super) fn curl_httpbin() -> Call {
+    call(CURL.name, HTTPBIN.name)
+}
+
 impl Call {
     pub(super) fn path(mut self, path: &'static str) -> Self {
         self.path = path;
@@ -84,6 +98,11 @@ impl Call {
     pub(super) fn with(mut self, argument: impl Into<String>) -> Self {
         self.arguments.push(argument.into());
         self
+    }
+
+    /// With a token.
+    pub(super) fn bearing(self, token: &str) -> Self {
+        self.with(format!("-HAuthorization: Bearer {token}"))
     }
 }
 

@@ -2,9 +2,9 @@
 //! what the task does not have: a token of an issuer that is not listed, and one for somebody else.
 
 use anyhow::Result;
-use weir_tests::cluster::{CLIENT_NODE, Cluster, SERVER_NODE};
+use weir_tests::cluster::Cluster;
 
-use super::stage::{Actor, Call, Stage, call, server};
+use super::stage::{CURL, Call, DENIED, HTTPBIN, HTTPBIN_SERVED as SERVED, Stage, curl_httpbin};
 use crate::harness::{Case, Check};
 
 pub(super) const CASES: &[Case] = &[Case {
@@ -13,7 +13,6 @@ pub(super) const CASES: &[Case] = &[Case {
 }];
 
 const NAMESPACE: &str = "tokens";
-const ACTORS: [Actor; 2] = [server("curl", "curl", CLIENT_NODE), server("httpbin", "httpbin", SERVER_NODE)];
 
 /// The task's object; the keys are in it, as pods of this cluster reach no host that could publish them.
 const JWT_EXAMPLE: &str = "
@@ -46,8 +45,6 @@ spec:
     when: [{key: 'request.auth.claims[groups]', values: [group1]}]
 ";
 
-const SERVED: &str = "200 httpbin";
-const DENIED: &str = "403 RBAC: access denied";
 const NO_TOKEN: &str = "401 Jwt is not in the form of Header.Payload.Signature with two dots and 3 sections";
 const OTHER_ISSUER: &str = "401 Jwt issuer is not configured";
 const OTHER_AUDIENCE: &str = "403 Audiences in Jwt are not allowed";
@@ -57,10 +54,10 @@ fn task(cluster: &mut Cluster) -> Result<()> {
     let (keys, demo, groups) = (file("jwks.json")?, file("demo.jwt")?, file("groups-scope.jwt")?);
     let example = |more: &str| JWT_EXAMPLE.replace("RULE", &format!("{{{more}, jwks: '{keys}'}}"));
     let listed = example("issuer: testing@secure.istio.io");
-    let stage = Stage::start(&cluster.kubectl, NAMESPACE, &ACTORS)?;
-    let bearer = |token: &str| call("curl", "httpbin").with(format!("-HAuthorization: Bearer {token}"));
+    let stage = Stage::start(&cluster.kubectl, NAMESPACE, &[CURL, HTTPBIN])?;
     // Without a token, with one that is none, with that of the task, and with that whose claims name groups.
-    let calls = || [call("curl", "httpbin"), bearer("invalidToken"), bearer(&demo), bearer(&groups)];
+    let tokens = ["invalidToken", &demo, &groups];
+    let calls = || [curl_httpbin()].into_iter().chain(tokens.map(|token| curl_httpbin().bearing(token)));
     for (step, object, expected) in [
         ("jwt-example", &*listed, [SERVED, NO_TOKEN, SERVED, SERVED]),
         ("require-jwt", REQUIRE_JWT, [DENIED, NO_TOKEN, SERVED, SERVED]),
@@ -73,7 +70,7 @@ fn task(cluster: &mut Cluster) -> Result<()> {
         ),
     ] {
         stage.apply(object)?;
-        let calls: Vec<(Call, &str)> = calls().into_iter().zip(expected).collect();
+        let calls: Vec<(Call, &str)> = calls().zip(expected).collect();
         stage.comes_to(step, &calls)?;
     }
     Ok(())

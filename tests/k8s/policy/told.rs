@@ -7,7 +7,7 @@ use anyhow::{Context, Result, ensure};
 use weir_tests::cluster::{CLIENT_NODE, Cluster, SERVER_NODE};
 use weir_tests::wait;
 
-use super::stage::{Actor, Call, Stage, call, server};
+use super::stage::{Actor, Call, DENIED, Stage, call, server};
 use crate::harness::{Case, Check};
 use crate::mesh;
 
@@ -24,7 +24,6 @@ pub(super) const CASES: &[Case] = &[
 
 /// How long istiod may take to write a status, and the agents to tell of what they have done.
 const TOLD: Duration = Duration::from_secs(20);
-const DENIED: &str = "403 RBAC: access denied";
 const SERVED: &str = "200 server";
 /// `near` is on the server's node.
 const ACTORS: [Actor; 3] = [
