@@ -63,7 +63,7 @@ impl SectionFields {
             return Err("a field's name has characters that none has");
         }
         // Senders must not put blanks around a value (RFC 9113 §8.2.1). They mean nothing, so that they are no reason to fail.
-        let value = value.trim_ascii();
+        let value = without_blanks(value);
         if !value.iter().all(|byte| is_of_value(*byte)) {
             return Err("a field's value has control characters");
         }
@@ -94,6 +94,14 @@ impl SectionFields {
             self.fields.set("cookie", &whole);
         }
     }
+}
+
+/// A value without spaces and tabs at its ends. Line breaks there are not blanks: they make it malformed, as anywhere else.
+fn without_blanks(mut value: &[u8]) -> &[u8] {
+    while let [b' ' | b'\t', rest @ ..] | [rest @ .., b' ' | b'\t'] = value {
+        value = rest;
+    }
+    value
 }
 
 /// The value of a content length (RFC 9110 §8.6).
@@ -165,6 +173,9 @@ mod tests {
             (&[("\u{e4}", "1")], Err(name)),
             (&[("a", "1\r\nb: 2")], Err(value)),
             (&[("a", "1\n2")], Err(value)),
+            (&[("a", "1\n")], Err(value)),
+            (&[("a", " \r1")], Err(value)),
+            (&[("a", "\u{c}1")], Err(value)),
             (&[("a", "1\0")], Err(value)),
             (&[("connection", "close")], Err(of_connection)),
             (&[("transfer-encoding", "chunked")], Err(of_connection)),
