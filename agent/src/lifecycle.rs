@@ -2,6 +2,7 @@
 //! every [`DrainHold`] is.
 
 use std::future::poll_fn;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll, Wake, Waker};
@@ -146,11 +147,11 @@ impl Drain {
 }
 
 /// Polls a future only when it has asked for that, however often its task is polled for other work: for what may end a connection, beside
-/// what moves its bytes. Tokens and notifications take locks that all connections share each time they are polled.
-pub async fn when_woken<F: Future>(future: F) -> F::Output {
+/// what moves its bytes. Tokens and notifications take locks that all connections share each time they are polled. The caller pins it: an
+/// asynchronous function has room for what it is given twice.
+pub async fn when_woken<F: Future>(mut future: Pin<&mut F>) -> F::Output {
     let gate = Arc::new(Gate { is_woken: AtomicBool::new(true), task: AtomicWaker::new() });
     let waker = Waker::from(gate.clone());
-    let mut future = std::pin::pin!(future);
     poll_fn(|cx| {
         // Before it is looked whether the future was woken: whoever wakes it later finds the task.
         gate.task.register(cx.waker());
@@ -206,10 +207,11 @@ mod tests {
     async fn a_future_is_polled_when_it_was_woken_and_not_when_its_task_was() {
         let (token, polled) = (CancellationToken::new(), std::cell::Cell::new(0));
         let mut cancelled = std::pin::pin!(token.cancelled());
-        let mut waiting = std::pin::pin!(when_woken(poll_fn(|cx| {
+        let counted = std::pin::pin!(poll_fn(|cx| {
             polled.set(polled.get() + 1);
             cancelled.as_mut().poll(cx)
-        })));
+        }));
+        let mut waiting = std::pin::pin!(when_woken(counted));
         for _ in 0..3 {
             assert_eq!(waiting.as_mut().now_or_never(), None);
         }

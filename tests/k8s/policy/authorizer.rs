@@ -15,11 +15,8 @@ pub(super) const CASES: &[Case] = &[Case {
 }];
 
 const NAMESPACE: &str = "foo";
-const ACTORS: [Actor; 3] = [
-    CURL,
-    HTTPBIN,
-    Actor { role: Role::Authorizer, ..server("ext-authz", "ext-authz", CLIENT_NODE) },
-];
+const ACTORS: [Actor; 3] =
+    [CURL, HTTPBIN, Actor { role: Role::Authorizer, ..server("ext-authz", "ext-authz", CLIENT_NODE) }];
 const EXT_AUTHZ: &str = "
 apiVersion: security.istio.io/v1
 kind: AuthorizationPolicy

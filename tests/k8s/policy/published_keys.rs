@@ -19,11 +19,8 @@ pub(super) const CASES: &[Case] = &[Case {
 }];
 
 const NAMESPACE: &str = "published";
-const ACTORS: [Actor; 3] = [
-    CURL,
-    HTTPBIN,
-    Actor { role: Role::Files, is_in_mesh: false, ..server("keys", "keys", CLIENT_NODE) },
-];
+const ACTORS: [Actor; 3] =
+    [CURL, HTTPBIN, Actor { role: Role::Files, is_in_mesh: false, ..server("keys", "keys", CLIENT_NODE) }];
 const ISSUER: &str = "https://issuer.example";
 const AUTHENTICATION: &str = "
 apiVersion: security.istio.io/v1
@@ -58,8 +55,7 @@ fn with_setting(cluster: &Cluster) -> Result<()> {
         Ok(())
     };
     publish(&[&first])?;
-    let bearer =
-        |key: &SigningKey| anyhow::Ok(curl_httpbin().bearing(&key.token(ISSUER, "alice", &json!({}))?));
+    let bearer = |key: &SigningKey| anyhow::Ok(curl_httpbin().bearing(&key.token(ISSUER, "alice", &json!({}))?));
     let (by_first, by_second, plain) = (bearer(&first)?, bearer(&second)?, curl_httpbin());
     stage.apply(&AUTHENTICATION.replace("ADDRESS", stage.address("keys")?))?;
     stage.comes_to("its address is private", &[(by_first.clone(), NOT_FETCHED), (plain.clone(), SERVED)])?;

@@ -1,5 +1,7 @@
 //! An inbound connection whose two sides are open, and whose bytes are moved as they come.
 
+use std::pin::pin;
+
 use super::client::Client;
 use super::error::InboundError;
 use crate::lifecycle::when_woken;
@@ -31,18 +33,20 @@ impl Spliced {
             }
             client.splice(application, bytes, &pod_proxy.budget).await
         };
-        let stopped = when_woken(async {
+        let outcome = {
+            let stopped = pin!(async {
+                tokio::select! {
+                    () = record.end_wanted() => InboundError::LatePlaintext,
+                    () = tracked.revoked.cancelled() => InboundError::Revoked,
+                    () = pod_proxy.pod.dead.cancelled() => InboundError::PodGone,
+                    () = pod_proxy.proxy.drain.closing() => InboundError::DrainEnded,
+                }
+            });
             tokio::select! {
-                () = record.end_wanted() => InboundError::LatePlaintext,
-                () = tracked.revoked.cancelled() => InboundError::Revoked,
-                () = pod_proxy.pod.dead.cancelled() => InboundError::PodGone,
-                () = pod_proxy.proxy.drain.closing() => InboundError::DrainEnded,
+                biased;
+                result = splicing => result.map_err(InboundError::from),
+                error = when_woken(stopped) => Err(error),
             }
-        });
-        let outcome = tokio::select! {
-            biased;
-            result = splicing => result.map_err(InboundError::from),
-            error = stopped => Err(error),
         };
         if let Err(error) = outcome {
             record.fail(error.flag(), &error);

@@ -1,6 +1,7 @@
 //! An outbound connection that is moved as bytes: its record, its upstream, and its bytes until it ends. No protocol above TCP is
 //! looked at.
 
+use std::pin::pin;
 use std::sync::atomic::Ordering;
 
 use bytes::{Buf as _, BytesMut};
@@ -48,36 +49,32 @@ impl<'a> Meanwhile<'a> {
 }
 
 impl Outbound<'_> {
-    /// Serves a connection to its end. `received`: what was read of the client already.
-    pub(super) async fn run(
+    /// Opens the upstream of a connection. `received`: what was read of the client already. `None` where that fails, which the record tells.
+    pub(super) async fn open_for_bytes(
         self,
         downstream: TcpStream,
         received: BytesMut,
         resolved: Result<Upstream, Unresolved>,
-        mut budget: Budget,
-    ) {
-        let pod_proxy = self.pod_proxy;
+        budget: &mut Budget,
+    ) -> Option<Spliced> {
         let optimistic = OptimisticData::new(&downstream, received);
-        // The state of connecting is large and soon over. A box gives its memory back before bytes move, while this task
-        // lasts as long as the connection.
-        let establishing = self.establish(&downstream, Meanwhile::MaySend(&optimistic), resolved, &mut budget);
+        let establishing = self.establish(&downstream, Meanwhile::MaySend(&optimistic), resolved, budget);
         let (mut record, established) = Box::pin(establishing).await;
         let mut of_client = optimistic.into_read();
-        let outcome = match established {
+        match established {
             Ok(OpenedUpstream { stream, data_sent }) => {
                 record.bytes().to_destination.fetch_add(data_sent as u64, Ordering::Relaxed);
                 of_client.advance(data_sent);
-                let read = AlreadyRead { of_client, of_server: BytesMut::new() };
-                splice_until_ended(pod_proxy, downstream, read, stream, &record).await
+                let is_over = of_client.is_empty();
+                let read = (!is_over).then(|| Box::new(AlreadyRead { of_client, of_server: BytesMut::new() }));
+                Some(Spliced { record, downstream, upstream: stream, read })
             }
             Err(error) => {
                 // Its close is a reset.
                 drop(downstream);
-                Err(error)
+                record.fail(error.flag(), &error);
+                None
             }
-        };
-        if let Err(error) = outcome {
-            record.fail(error.flag(), &error);
         }
     }
 
@@ -131,34 +128,50 @@ impl Outbound<'_> {
     }
 }
 
-/// Moves bytes until the connection ends, somebody wants it to end, its pod dies or the drain is over.
-pub(super) async fn splice_until_ended(
-    pod_proxy: &PodProxy,
-    mut downstream: TcpStream,
-    read: AlreadyRead,
-    mut upstream: UpstreamStream,
-    record: &ConnectionRecord,
-) -> Result<(), OutboundError> {
-    let bytes = record.bytes();
-    let splicing = async {
-        read.pass_on(&mut downstream, upstream.writer(), &bytes).await?;
-        match upstream {
-            UpstreamStream::Hbone(stream) => splice::outbound_hbone(downstream, stream, bytes).await,
-            UpstreamStream::Tls(io) => own_tls::relay(downstream, *io, bytes).await,
-            UpstreamStream::Tcp(tcp) => splice::outbound_tcp(downstream, tcp, bytes, &pod_proxy.budget).await,
+/// A connection whose upstream is open, and whose bytes are moved as they come.
+pub(super) struct Spliced {
+    pub(super) record: ConnectionRecord,
+    pub(super) downstream: TcpStream,
+    pub(super) upstream: UpstreamStream,
+    /// What was read of both sides already, if anything was.
+    pub(super) read: Option<Box<AlreadyRead>>,
+}
+
+impl Spliced {
+    /// Moves bytes until the connection ends, somebody wants it to end, its pod dies or the drain is over. Then the record is complete.
+    pub(super) async fn run(self, pod_proxy: &PodProxy) {
+        let Self { mut record, mut downstream, mut upstream, read } = self;
+        let bytes = record.bytes();
+        let splicing = async {
+            if let Some(read) = read {
+                Box::pin(read.pass_on(&mut downstream, upstream.writer(), &bytes)).await?;
+            }
+            match upstream {
+                UpstreamStream::Hbone(stream) => splice::outbound_hbone(downstream, stream, bytes).await,
+                // In boxes, so that a connection over HBONE does not hold the room that others take.
+                UpstreamStream::Tls(io) => Box::pin(own_tls::relay(downstream, *io, bytes)).await,
+                UpstreamStream::Tcp(tcp) => {
+                    Box::pin(splice::outbound_tcp(downstream, tcp, bytes, &pod_proxy.budget)).await
+                }
+            }
+        };
+        let outcome = {
+            let stopped = pin!(async {
+                tokio::select! {
+                    () = record.end_wanted() => OutboundError::LatePlaintext,
+                    () = pod_proxy.pod.dead.cancelled() => OutboundError::PodGone,
+                    () = pod_proxy.proxy.drain.closing() => OutboundError::DrainEnded,
+                }
+            });
+            tokio::select! {
+                biased;
+                result = splicing => result.map_err(OutboundError::from),
+                error = when_woken(stopped) => Err(error),
+            }
+        };
+        if let Err(error) = outcome {
+            record.fail(error.flag(), &error);
         }
-    };
-    let stopped = when_woken(async {
-        tokio::select! {
-            () = record.end_wanted() => OutboundError::LatePlaintext,
-            () = pod_proxy.pod.dead.cancelled() => OutboundError::PodGone,
-            () = pod_proxy.proxy.drain.closing() => OutboundError::DrainEnded,
-        }
-    });
-    tokio::select! {
-        biased;
-        result = splicing => Ok(result?),
-        error = stopped => Err(error),
     }
 }
 

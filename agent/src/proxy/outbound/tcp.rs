@@ -7,10 +7,12 @@ use std::sync::Arc;
 use bytes::BytesMut;
 use tokio::net::TcpStream;
 
+use super::bytes::Spliced;
 use super::http::{HttpPort, Opened, serve_connection};
 use super::reach::Reach;
 use super::undeclared::Undeclared;
 use super::upstream::Outbound;
+use crate::enrollment::pod::OpenConnection;
 use crate::model::address::canonical;
 use crate::proxy::budget::Budget;
 use crate::proxy::pod::PodProxy;
@@ -18,17 +20,40 @@ use crate::telemetry::connection::{RefusedConnection, ResponseFlag};
 use crate::telemetry::ends::{OutboundSource, Reporter};
 
 /// Serves one captured connection of a pod to its end.
-pub(in crate::proxy) async fn serve(pod_proxy: Arc<PodProxy>, mut downstream: TcpStream, mut budget: Budget) {
+pub(in crate::proxy) fn serve(
+    pod_proxy: Arc<PodProxy>,
+    downstream: TcpStream,
+    budget: Budget,
+) -> impl Future<Output = ()> + Send + 'static {
+    // No asynchronous function: the state of opening a connection is large and soon over, and its future would have room for that as
+    // long as the connection lasts.
+    let opening = Box::pin(open_or_serve(pod_proxy.clone(), downstream, budget));
+    async move {
+        if let Some((spliced, _counted)) = opening.await {
+            Box::pin(spliced.run(&pod_proxy)).await;
+        }
+    }
+}
+
+/// What counts a connection while it is open.
+type Counted = (Budget, OpenConnection);
+
+/// Opens a connection whose bytes are moved. `None` where that fails, or where it carried requests: then it was served to its end.
+async fn open_or_serve(
+    pod_proxy: Arc<PodProxy>,
+    mut downstream: TcpStream,
+    mut budget: Budget,
+) -> Option<(Spliced, Counted)> {
     let PodProxy { proxy, pod, .. } = &*pod_proxy;
-    let Ok(source_addr) = downstream.peer_addr().map(canonical) else { return };
+    let source_addr = downstream.peer_addr().map(canonical).ok()?;
     let Some(original_dst) = proxy.capture.original_dst(downstream.as_fd()) else {
-        let Ok(listener) = downstream.local_addr() else { return };
+        let listener = downstream.local_addr().ok()?;
         let (reporter, flag) = (Reporter::Source, ResponseFlag::Denied);
         let refused = RefusedConnection { reporter, source_addr, listener, flag };
         refused.record(&proxy.metrics, &pod.telemetry, &"the agent's listener was dialled directly");
-        return;
+        return None;
     };
-    let _open = pod.count_connection();
+    let open = pod.count_connection();
     let source = {
         let mesh = proxy.mesh.read();
         let workload = pod_proxy.source_workload(&mesh);
@@ -46,15 +71,19 @@ pub(in crate::proxy) async fn serve(pod_proxy: Arc<PodProxy>, mut downstream: Tc
         // In a box each, so that a connection that carries no HTTP does not hold the room that serving HTTP takes.
         match Box::pin(http.open(&mut downstream)).await {
             Opened::Http(detected, first) => {
-                return Box::pin(serve_connection(http, source, downstream, detected, first)).await;
+                Box::pin(serve_connection(http, source, downstream, detected, first)).await;
+                return None;
             }
             Opened::Other(first) => received = first,
             Opened::Undecided(first) => {
                 let undeclared = Undeclared { port: http, resolved: resolve(&source), source, first };
-                return Box::pin(undeclared.serve(downstream, budget)).await;
+                Box::pin(undeclared.serve(downstream, budget)).await;
+                return None;
             }
         }
     }
     let resolved = resolve(&source);
-    Outbound { pod_proxy: &pod_proxy, source, original_dst }.run(downstream, received, resolved, budget).await;
+    let outbound = Outbound { pod_proxy: &pod_proxy, source, original_dst };
+    let spliced = outbound.open_for_bytes(downstream, received, resolved, &mut budget).await?;
+    Some((spliced, (budget, open)))
 }

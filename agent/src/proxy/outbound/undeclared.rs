@@ -4,7 +4,7 @@
 
 use tokio::net::TcpStream;
 
-use super::bytes::{Meanwhile, splice_until_ended};
+use super::bytes::{Meanwhile, Spliced};
 use super::error::OutboundError;
 use super::http::{HttpPort, serve_connection};
 use super::upstream::{Outbound, UpstreamStream};
@@ -52,20 +52,18 @@ impl Undeclared<'_> {
             }
         };
         let mut read = AlreadyRead::default();
-        let outcome = match first_speaker(&port, first, &mut downstream, &mut upstream, &mut read).await {
+        match first_speaker(&port, first, &mut downstream, &mut upstream, &mut read).await {
             Ok(Speaker::Requests(detected)) => {
                 record.carries_requests();
                 upstream.end_unused().await;
-                return Box::pin(serve_connection(port, source, downstream, detected, read.of_client)).await;
+                Box::pin(serve_connection(port, source, downstream, detected, read.of_client)).await;
             }
             Ok(Speaker::Other) => {
                 record.carries_bytes();
-                splice_until_ended(pod_proxy, downstream, read, upstream, &record).await
+                let spliced = Spliced { record, downstream, upstream, read: Some(Box::new(read)) };
+                Box::pin(spliced.run(pod_proxy)).await;
             }
-            Err(error) => Err(error),
-        };
-        if let Err(error) = outcome {
-            record.fail(error.flag(), &error);
+            Err(error) => record.fail(error.flag(), &error),
         }
     }
 }
