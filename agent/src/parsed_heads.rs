@@ -10,6 +10,8 @@ pub enum HeadProtocol {
     Http2,
     /// CONNECT requests between agents, and their responses.
     Hbone,
+    /// Requests that are streams of their own between agents, and their responses.
+    RequestStream,
 }
 
 /// Whether a head began a request or a response.
@@ -20,8 +22,12 @@ pub enum HeadKind {
     Response,
 }
 
-const PROTOCOLS: [(HeadProtocol, &str); 3] =
-    [(HeadProtocol::Http1, "http1"), (HeadProtocol::Http2, "http2"), (HeadProtocol::Hbone, "hbone")];
+const PROTOCOLS: [(HeadProtocol, &str); 4] = [
+    (HeadProtocol::Http1, "http1"),
+    (HeadProtocol::Http2, "http2"),
+    (HeadProtocol::Hbone, "hbone"),
+    (HeadProtocol::RequestStream, "request_stream"),
+];
 const KINDS: [(HeadKind, &str); 2] = [(HeadKind::Request, "request"), (HeadKind::Response, "response")];
 /// Counters that threads share, so that two seldom write to the same cache line.
 const SHARDS: usize = 16;

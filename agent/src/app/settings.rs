@@ -61,6 +61,7 @@ pub(super) fn pool_options(config: &AgentConfig) -> PoolOptions {
         max_streams: config.proxy.pool_max_streams.max(1),
         idle: Duration::from_secs(config.proxy.pool_idle_seconds.max(1)),
         optimistic_data: config.proxy.optimistic_data,
+        request_streams: config.proxy.native_request_streams,
     }
 }
 

@@ -168,6 +168,11 @@ pub struct ProxyConfig {
     /// without them, another attempt is made.
     #[arg(long, env = "WEIR_OPTIMISTIC_DATA", default_value_t = true, action = ArgAction::Set)]
     pub optimistic_data: bool,
+    /// Whether a request of HTTP travels as an HTTP/2 stream of its own between two agents that both have this on, where the destination's
+    /// agent decides about each request (policies, tokens, rate limits): that one then needs not parse the request's bytes again. Without it,
+    /// and towards all others, requests travel inside of CONNECT (HBONE).
+    #[arg(long, env = "WEIR_NATIVE_REQUEST_STREAMS", default_value_t = true, action = ArgAction::Set)]
+    pub native_request_streams: bool,
     /// Seconds after which an HBONE connection of a peer that carries nothing is ended in order (GOAWAY), refused requests not counted;
     /// a tenth of that while the pod, or the peer, holds more than half of what it may have inbound. More than peers themselves keep
     /// an idle connection: most of them close it first.

@@ -175,6 +175,7 @@ fn flags_and_environment_variables_keep_their_names() {
         ("max-remembered-tokens-per-pod", "WEIR_MAX_REMEMBERED_TOKENS_PER_POD"),
         ("max-waiting-spans-per-pod", "WEIR_MAX_WAITING_SPANS_PER_POD"),
         ("metrics-address", "WEIR_METRICS_ADDRESS"),
+        ("native-request-streams", "WEIR_NATIVE_REQUEST_STREAMS"),
         ("netns-dir", "WEIR_NETNS_DIR"),
         ("network", "NETWORK"),
         ("node", "NODE_NAME"),

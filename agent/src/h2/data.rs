@@ -115,6 +115,15 @@ impl<A: Default> Session<A> {
         self.wake_driver();
     }
 
+    /// The same, where the last frame of them says that it is the stream's last.
+    pub(crate) fn last_data_sent(&mut self, id: u32, count: usize) {
+        self.count_sent(id, count);
+        if let Some(stream) = self.streams.table.get_mut(&id) {
+            stream.local_ended = true;
+        }
+        self.wake_driver();
+    }
+
     /// The header of a DATA frame that the owner lays down now, of so many bytes that the windows allow. `end`: the last.
     pub(crate) fn begin_data(&mut self, id: u32, length: usize, end: bool) -> [u8; HEADER_BYTES] {
         self.count_sent(id, length);

@@ -40,6 +40,8 @@ pub(super) mod setting {
     pub(in crate::h2) const INITIAL_WINDOW_SIZE: u16 = 4;
     pub(in crate::h2) const MAX_FRAME_SIZE: u16 = 5;
     pub(in crate::h2) const MAX_HEADER_LIST_SIZE: u16 = 6;
+    /// One of those for experiments (RFC 9113 §11.3): 1 where requests may be sent as streams of their own, beside CONNECT.
+    pub(in crate::h2) const REQUEST_STREAMS: u16 = 0xf77e;
 }
 
 /// Error codes (RFC 9113 §7).
@@ -124,7 +126,7 @@ pub(crate) fn data_header(stream: u32, length: usize) -> [u8; HEADER_BYTES] {
 }
 
 /// The header of the DATA frame that ends its stream.
-pub(super) fn last_data_header(stream: u32, length: usize) -> [u8; HEADER_BYTES] {
+pub(crate) fn last_data_header(stream: u32, length: usize) -> [u8; HEADER_BYTES] {
     let mut header = data_header(stream, length);
     header[4] |= flag::END_STREAM;
     header

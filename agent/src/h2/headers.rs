@@ -72,13 +72,15 @@ impl<A: Default> Session<A> {
                 Ok(None)
             }
             Section::Request(section) => {
-                parsed_heads::count(self.usage.protocol, HeadKind::Request);
-                self.request_came(id, end, read.and_then(|()| section.finish(end)));
+                let request = read.and_then(|()| section.finish(end));
+                let is_tunnel = request.as_ref().is_ok_and(|request| request.head.method == b"CONNECT");
+                parsed_heads::count(self.usage.counted_as(is_tunnel), HeadKind::Request);
+                self.request_came(id, end, request);
                 Ok(None)
             }
             Section::Response(section) => {
-                parsed_heads::count(self.usage.protocol, HeadKind::Response);
                 let asked = self.streams.table.get(&id).map_or(Asked::Content, |stream| stream.responses.asked);
+                parsed_heads::count(self.usage.counted_as(asked == Asked::Tunnel), HeadKind::Response);
                 Ok(self.response_came(id, end, read.and_then(|()| section.finish(end, asked))))
             }
             Section::Trailers(fields) => Ok(self.trailers_came(id, end, read.map(|()| section::trailers(fields)))),
@@ -145,15 +147,16 @@ impl<A: Default> Session<A> {
         let mut stream = Stream::new(self.peer.initial_window, window, Asked::Content);
         stream.counted = (!self.usage.has_ample_windows && self.budget.begin_stream(window)).then_some(window);
         stream.remote_ended = end;
-        stream.content_left = if request.head.method == b"CONNECT" { None } else { request.content.left() };
+        stream.is_message = request.head.method != b"CONNECT";
+        stream.content_left = if stream.is_message { request.content.left() } else { None };
         self.streams.table.insert(id, stream);
         self.streams.requests.push_back((id, request));
     }
 
     /// Returns the stream if it is ended now.
     fn response_came(&mut self, id: u32, end: bool, response: Result<Response, Malformed>) -> Option<u32> {
-        let keeps_interim = self.usage.keeps_interim;
         let stream = self.streams.table.get_mut(&id)?;
+        let keeps_interim = self.usage.keeps_interim || stream.is_message;
         let response = match response {
             Ok(response) if response.is_interim() && !keeps_interim => return None,
             Ok(response) if response.is_interim() && stream.responses.interim.len() < MAX_WAITING_INTERIM => {

@@ -34,7 +34,7 @@ mod window;
 pub use self::budget::WindowBudget;
 pub use self::error::{SessionError, StreamError};
 pub use self::frame::Reason;
-pub(crate) use self::frame::{HEADER_BYTES as FRAME_HEADER_BYTES, MAX_SENT_FRAME_BYTES, data_header};
+pub(crate) use self::frame::{HEADER_BYTES as FRAME_HEADER_BYTES, MAX_SENT_FRAME_BYTES, data_header, last_data_header};
 pub(crate) use self::reader::{FrameReader, Piece};
 pub(crate) use self::receive::Event;
 pub(crate) use self::section::{Content, Request, Response};

@@ -109,6 +109,8 @@ impl<A: Default> Session<A> {
                     return Err(SessionError::window_overrun());
                 }
                 setting::INITIAL_WINDOW_SIZE => initial_window = Some(value.into()),
+                setting::MAX_HEADER_LIST_SIZE => self.peer.max_header_list = value,
+                setting::REQUEST_STREAMS => self.peer.has_request_streams = value == 1,
                 setting::MAX_FRAME_SIZE if !(1 << 14..1 << 24).contains(&value) => {
                     return Err(SessionError::protocol("a maximal frame size that is not allowed"));
                 }

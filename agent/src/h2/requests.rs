@@ -13,6 +13,7 @@ use super::liveness::QUESTION;
 use super::section::{Asked, Request, Response};
 use super::session::{Goaway, Session};
 use super::stream::Stream;
+use super::usage::WORK_EARNED_PER_MESSAGE;
 use crate::model::http::head::{HttpFields, RequestHead, ResponseHead};
 
 impl<A: Default> Session<A> {
@@ -41,7 +42,27 @@ impl<A: Default> Session<A> {
 
     /// Opens a stream with a request. `end`: no content follows. `None` when the connection takes no more.
     pub(crate) fn request(&mut self, head: &RequestHead, end: bool) -> Option<u32> {
-        self.open_with(Asked::by_method(&head.method), end, |block| compose::request(block, head))
+        self.request_with(head, end, &[])
+    }
+
+    /// The same, with more fields behind those of the head.
+    pub(crate) fn request_with(&mut self, head: &RequestHead, end: bool, more: &[(&str, &[u8])]) -> Option<u32> {
+        self.open_with(Asked::by_method(&head.method), end, |block| {
+            compose::request(block, head);
+            for (name, value) in more {
+                hpack::encode(block, name.as_bytes(), value);
+            }
+        })
+    }
+
+    /// Whether both sides take part in requests as streams of their own.
+    pub(crate) fn has_request_streams(&self) -> bool {
+        self.usage.has_request_streams && self.peer.has_request_streams
+    }
+
+    /// Whether the peer accepts a section of these fields beside others of so many bytes (SETTINGS_MAX_HEADER_LIST_SIZE).
+    pub(crate) fn accepts_section(&self, fields: &HttpFields, others: usize) -> bool {
+        fields.list_bytes() + others <= self.peer.max_header_list as usize
     }
 
     fn open_with(&mut self, asked: Asked, end: bool, fields: impl FnOnce(&mut Vec<u8>)) -> Option<u32> {
@@ -60,7 +81,7 @@ impl<A: Default> Session<A> {
         stream.local_ended = end;
         self.streams.table.insert(id, stream);
         self.send_block(id, end, fields);
-        if !end && self.usage.has_ample_windows {
+        if asked == Asked::Tunnel && !end && self.usage.has_ample_windows {
             self.widen(id, FirstWindow::Ample);
         }
         Some(id)
@@ -90,6 +111,23 @@ impl<A: Default> Session<A> {
             self.release(id, Reason::CANCEL);
         }
         None
+    }
+
+    /// Grants a CONNECT request with 200 and these fields; its tunnel goes on with a larger window where there is one.
+    ///
+    /// # Errors
+    /// When the stream is broken already.
+    pub(crate) fn grant(&mut self, id: u32, fields: &HttpFields) -> Result<(), StreamError> {
+        let Some(stream) = self.streams.table.get(&id) else { return Err(StreamError::NotSeen) };
+        if let Some(failure) = &stream.failure {
+            return Err(failure.clone());
+        }
+        let head = ResponseHead { status: 200, fields: fields.clone(), ..ResponseHead::default() };
+        self.send_block(id, false, |block| compose::response(block, &head));
+        if self.usage.has_ample_windows {
+            self.widen(id, FirstWindow::Granted);
+        }
+        Ok(())
     }
 
     /// Answers a request with a status alone. With `end`, that is the whole response.
@@ -176,7 +214,8 @@ impl<A: Default> Session<A> {
             self.send(|out| frame::append_reset(out, id, reason));
         }
         if stream.failure.is_none() && is_whole {
-            self.pace.earn(self.usage.work_earned_per_stream);
+            let earned = if stream.is_message { WORK_EARNED_PER_MESSAGE } else { self.usage.work_earned_per_tunnel };
+            self.pace.earn(earned);
         }
         self.streams.shrink();
         if self.is_done() {

@@ -26,13 +26,24 @@ pub(super) struct PeerSettings {
     pub(super) received: bool,
     pub(super) max_streams: u32,
     pub(super) initial_window: i64,
+    /// The largest header list that it accepts (RFC 9113 §6.5.2).
+    pub(super) max_header_list: u32,
+    /// Whether it takes part in requests as streams of their own.
+    pub(super) has_request_streams: bool,
     /// Whether it acknowledged ours: they bind it from then on (RFC 9113 §6.5.3).
     pub(super) acknowledged_ours: bool,
 }
 
 impl Default for PeerSettings {
     fn default() -> Self {
-        Self { received: false, max_streams: u32::MAX, initial_window: DEFAULT_WINDOW, acknowledged_ours: false }
+        Self {
+            received: false,
+            max_streams: u32::MAX,
+            initial_window: DEFAULT_WINDOW,
+            max_header_list: u32::MAX,
+            has_request_streams: false,
+            acknowledged_ours: false,
+        }
     }
 }
 
@@ -62,15 +73,15 @@ pub(super) fn append_preface(out: &mut Vec<u8>, role: Role, usage: &Usage, first
         Role::Client => (setting::ENABLE_PUSH, 0),
         Role::Server => (setting::MAX_CONCURRENT_STREAMS, usage.max_streams),
     };
-    frame::append_settings(
-        out,
-        &[
-            of_role,
-            (setting::INITIAL_WINDOW_SIZE, first_stream_window.bytes()),
-            (setting::MAX_FRAME_SIZE, MAX_FRAME_BYTES),
-            (setting::MAX_HEADER_LIST_SIZE, usage.max_header_list_bytes),
-        ],
-    );
+    let settings = [
+        of_role,
+        (setting::INITIAL_WINDOW_SIZE, first_stream_window.bytes()),
+        (setting::MAX_FRAME_SIZE, MAX_FRAME_BYTES),
+        (setting::MAX_HEADER_LIST_SIZE, usage.max_header_list_bytes),
+        (setting::REQUEST_STREAMS, 1),
+    ];
+    let announced = if usage.has_request_streams { settings.len() } else { settings.len() - 1 };
+    frame::append_settings(out, &settings[..announced]);
     let more = CONNECTION_WINDOW_BYTES - u32::try_from(DEFAULT_WINDOW).expect("a constant");
     frame::append_window_update(out, 0, more);
 }

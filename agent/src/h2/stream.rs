@@ -70,6 +70,8 @@ pub(crate) struct Stream<A> {
     /// How the stream broke: the first reason stays.
     pub(super) failure: Option<StreamError>,
     pub(super) responses: Responses,
+    /// Whether it is no tunnel, but a request and its response.
+    pub(super) is_message: bool,
     /// Bytes of content that the peer still has to send, where its head said how many.
     pub(super) content_left: Option<u64>,
     /// The peer's trailer section, with which it has ended its side.
@@ -98,6 +100,7 @@ impl<A: Default> Stream<A> {
             remote_reset: false,
             failure: None,
             responses: Responses::to(asked),
+            is_message: asked != Asked::Tunnel,
             content_left: None,
             trailers: None,
             unconsumed: 0,

@@ -9,6 +9,9 @@ const LARGEST_HBONE_WINDOW_BYTES: u32 = 4 * 1024 * 1024;
 /// a message, a reader that stops makes them hold less than 1 MiB.
 pub(crate) const LARGEST_MESSAGE_WINDOW_BYTES: u32 = 512 * 1024;
 
+/// Units of work that a request and its response earn a peer once both are whole.
+pub(super) const WORK_EARNED_PER_MESSAGE: u32 = 8;
+
 /// The bounds of one use of HTTP/2.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Usage {
@@ -23,9 +26,10 @@ pub(crate) struct Usage {
     /// Frames of ours that may wait while the network takes nothing. A peer that makes us owe it more does not read its
     /// answers.
     pub(super) max_outgoing_bytes: usize,
-    /// Units of work (see [`Pace`](super::pace::Pace)) that a peer may cause in addition for each stream that both sides end.
-    pub(super) work_earned_per_stream: u32,
-    /// Whether interim responses are of interest.
+    /// Units of work (see [`Pace`](super::pace::Pace)) that a peer may cause in addition for each tunnel that both sides end. For a request
+    /// that is no tunnel it is always [`WORK_EARNED_PER_MESSAGE`].
+    pub(super) work_earned_per_tunnel: u32,
+    /// Whether interim responses to CONNECT are of interest. Those to other requests always are.
     pub(super) keeps_interim: bool,
     /// Whether the streams' own tasks lay down data, and are woken once their windows allow more of it.
     pub(super) wakes_for_window: bool,
@@ -36,11 +40,19 @@ pub(crate) struct Usage {
     pub(super) has_ample_windows: bool,
     /// What the window of a stream may grow to while its reader keeps up.
     pub(super) largest_stream_window: u32,
-    /// As what heads are counted.
-    pub(super) protocol: HeadProtocol,
+    /// Whether requests may come, and are sent, as streams of their own beside those of CONNECT, where the peer says the same.
+    pub(super) has_request_streams: bool,
+    /// As what heads are counted; those of CONNECT, and those of all others.
+    pub(super) tunnels: HeadProtocol,
+    pub(super) messages: HeadProtocol,
 }
 
 impl Usage {
+    /// As what the head of a request, or of its response, is counted.
+    pub(super) fn counted_as(&self, is_tunnel: bool) -> HeadProtocol {
+        if is_tunnel { self.tunnels } else { self.messages }
+    }
+
     /// CONNECT streams of HBONE, between agents. Header sections are short, and a list of that size never needs a longer block.
     pub(crate) const HBONE: Self = Self {
         max_streams: 200,
@@ -48,12 +60,22 @@ impl Usage {
         max_header_list_bytes: 16 * 1024,
         max_field_block_bytes: 64 * 1024,
         max_outgoing_bytes: 256 * 1024,
-        work_earned_per_stream: 0,
+        work_earned_per_tunnel: 0,
         keeps_interim: false,
         wakes_for_window: true,
         has_ample_windows: true,
         largest_stream_window: LARGEST_HBONE_WINDOW_BYTES,
-        protocol: HeadProtocol::Hbone,
+        has_request_streams: false,
+        tunnels: HeadProtocol::Hbone,
+        messages: HeadProtocol::RequestStream,
+    };
+
+    /// The same, with requests of applications as streams of their own: their heads may be as long as those of [`Self::REQUESTS`].
+    pub(crate) const HBONE_WITH_REQUESTS: Self = Self {
+        max_header_list_bytes: Self::REQUESTS.max_header_list_bytes,
+        max_field_block_bytes: Self::REQUESTS.max_field_block_bytes,
+        has_request_streams: true,
+        ..Self::HBONE
     };
 
     /// Requests of applications. A client that has one connection for all its calls opens no second one when streams run out,
@@ -66,11 +88,13 @@ impl Usage {
         max_header_list_bytes: 64 * 1024,
         max_field_block_bytes: 128 * 1024,
         max_outgoing_bytes: 4 * 1024 * 1024,
-        work_earned_per_stream: 8,
+        work_earned_per_tunnel: WORK_EARNED_PER_MESSAGE,
         keeps_interim: true,
         wakes_for_window: false,
         has_ample_windows: false,
         largest_stream_window: LARGEST_MESSAGE_WINDOW_BYTES,
-        protocol: HeadProtocol::Http2,
+        has_request_streams: false,
+        tunnels: HeadProtocol::Http2,
+        messages: HeadProtocol::Http2,
     };
 }

@@ -80,13 +80,29 @@ impl SecuredSession {
         cx: &mut Context<'_>,
         slices: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
+        self.poll_lay_part(id, cx, slices, false)
+    }
+
+    /// The same. `ends`: the stream ends with the last of these bytes, once that is laid down.
+    pub(super) fn poll_lay_part(
+        &mut self,
+        id: u32,
+        cx: &mut Context<'_>,
+        slices: &[IoSlice<'_>],
+        ends: bool,
+    ) -> Poll<io::Result<usize>> {
         let offered = slices.iter().map(|slice| slice.len()).sum();
         if offered == 0 {
             return Poll::Ready(Ok(0));
         }
         let limit = ready!(self.poll_send_room(id, cx))?.min(offered);
-        let laid = self.output.fill(&mut self.records, id, limit, MAX_SLOTS, |places| Ok(copied(slices, places)));
-        match laid {
+        let ends_after = ends.then_some(offered);
+        let copy = |places: &mut [IoSliceMut<'_>]| Ok(copied(slices, places));
+        match self.output.fill(&mut self.records, id, limit, MAX_SLOTS, ends_after, copy) {
+            Ok(count) if ends_after == Some(count) => {
+                self.http2.last_data_sent(id, count);
+                Poll::Ready(Ok(count))
+            }
             Ok(count) => {
                 self.http2.data_sent(id, count);
                 Poll::Ready(Ok(count))

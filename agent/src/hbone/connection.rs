@@ -93,6 +93,11 @@ impl HboneConnection {
         !self.closed.load(Ordering::Acquire) && session.http2.accepts_streams() && session.http2.max_streams() > 0
     }
 
+    /// Whether both sides take part in requests as streams of their own.
+    pub(super) fn has_request_streams(&self) -> bool {
+        self.transport.session().http2.has_request_streams()
+    }
+
     /// Whether it ever had a stream.
     pub(super) fn was_used(&self) -> bool {
         self.used.load(Ordering::Relaxed)

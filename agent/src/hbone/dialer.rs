@@ -58,14 +58,21 @@ pub(crate) struct Dialer<O> {
     pub(crate) budget: WindowBudget,
     /// How old connections get.
     pub(crate) age: AgeLimit,
+    /// Whether requests may be streams of their own, where the peer says the same.
+    pub(crate) has_request_streams: bool,
     /// Once it is cancelled, all connections are ended at once.
     pub(crate) closed: CancellationToken,
 }
 
 /// What became of a CONNECT request.
 pub(super) enum Sent {
-    /// With how many bytes of the application were sent already.
-    Accepted(HboneStream, usize),
+    Accepted {
+        stream: HboneStream,
+        /// How many bytes of the application were sent already.
+        data_sent: usize,
+        /// Whether the peer reads requests to this destination, and wants further ones as streams of their own.
+        wants_streams: bool,
+    },
     /// The connection takes no more streams (GOAWAY, or gone): the peer has not seen the request, and it may be sent on
     /// another connection. With the slot that the stream would have had.
     NotSeen(StreamSlot),
@@ -102,7 +109,8 @@ impl<O: Origin> Dialer<O> {
         counted: Counted,
     ) -> Result<Arc<HboneConnection>, HboneError> {
         let peer_identity = secured.peer.clone();
-        let (transport, lifetime) = Transport::new(secured, Role::Client, self.budget.clone(), self.age);
+        let (budget, has_request_streams) = (self.budget.clone(), self.has_request_streams);
+        let (transport, lifetime) = Transport::new(secured, Role::Client, budget, self.age, has_request_streams);
         // Until the peer has said what it allows. Only now is it sure that it took our certificate, too.
         match tokio::time::timeout(self.handshake_timeout, transport.ready()).await {
             Ok(Ok(())) => {}
@@ -165,8 +173,8 @@ impl StreamSlot {
         let mut data_sent = 0;
         let response = tokio::time::timeout(timeout, stream.response(optimistic, &mut data_sent)).await;
         match response {
-            Ok(Ok(StatusCode::OK)) => Ok(Sent::Accepted(stream, data_sent)),
-            Ok(Ok(status)) => Err(HboneError::refused(peer, status)),
+            Ok(Ok((StatusCode::OK, wants_streams))) => Ok(Sent::Accepted { stream, data_sent, wants_streams }),
+            Ok(Ok((status, _))) => Err(HboneError::refused(peer, status)),
             Ok(Err(StreamError::NotSeen)) => {
                 let slot = stream.into_slot().expect("a stream that we open has a slot until it gives it back");
                 Ok(Sent::NotSeen(slot))

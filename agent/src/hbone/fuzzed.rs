@@ -22,7 +22,7 @@ impl FuzzedServer {
     #[must_use]
     pub fn new(records: RecordLayer) -> Self {
         Self {
-            session: SecuredSession::new(Role::Server, records, Vec::new(), WindowBudget::of_kib(0)),
+            session: SecuredSession::new(Role::Server, records, Vec::new(), WindowBudget::of_kib(0), true),
             served: Vec::new(),
         }
     }

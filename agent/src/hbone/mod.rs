@@ -1,7 +1,8 @@
-//! HBONE: byte streams inside HTTP/2 CONNECT inside mTLS, wire-compatible with ztunnel and Envoy.
+//! HBONE: byte streams inside HTTP/2 CONNECT inside mTLS, wire-compatible with ztunnel and Envoy. Between two agents that both say so
+//! (by a setting that others ignore), a request of HTTP is a [`RequestStream`] of its own on the same connections.
 //!
 //! As a client, a [`Pool`] opens an [`HboneStream`] to a [`Target`], on a connection that its [`Dialer`] makes from the
-//! network namespace that an [`Origin`] stands for. As a server, an [`HboneServer`] gives one [`ConnectRequest`] per stream.
+//! network namespace that an [`Origin`] stands for. As a server, an [`HboneServer`] gives one [`Incoming`] per stream.
 //! Either way [`HboneStream::relay`] then moves the bytes: application data is read straight into the TLS records that carry
 //! it, and written to applications straight from the records that brought it.
 
@@ -22,6 +23,7 @@ mod output;
 mod peers;
 mod pool;
 mod relay;
+mod request_stream;
 mod server;
 mod session;
 mod stream;
@@ -44,6 +46,7 @@ pub(crate) use self::peers::ConnectionLimits;
 pub use self::peers::PoolOptions;
 pub(crate) use self::pool::{OpenedStream, Pool, sweep};
 pub(crate) use self::relay::RelayError;
-pub(crate) use self::server::{ConnectRequest, HboneServer};
+pub(crate) use self::request_stream::{RequestStream, Served};
+pub(crate) use self::server::{ConnectRequest, HboneServer, Incoming, IncomingRequest};
 pub(crate) use self::stream::HboneStream;
 pub(crate) use crate::h2::{SessionError, StreamError, WindowBudget};

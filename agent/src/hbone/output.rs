@@ -5,7 +5,7 @@ use std::cell::RefCell;
 use std::io::{self, IoSliceMut};
 use std::ops::Range;
 
-use crate::h2::{FRAME_HEADER_BYTES, data_header};
+use crate::h2::{FRAME_HEADER_BYTES, data_header, last_data_header};
 use crate::tls::records::{
     CONTENT_BYTES, HEADER_BYTES, KEY_UPDATE_RECORD_BYTES, RecordError, RecordLayer, TRAILER_BYTES,
 };
@@ -66,13 +66,15 @@ impl Output {
     }
 
     /// Reads application data straight into frames of a stream, no more than `limit` bytes of it: `read` gets the places
-    /// to read into. Returns what it returned. Only while there [is room](Self::has_room).
+    /// to read into. Returns what it returned. Only while there [is room](Self::has_room). `ends_after`: the frame in which the
+    /// so-manieth byte is ends the stream.
     pub(super) fn fill(
         &mut self,
         records: &mut RecordLayer,
         stream: u32,
         limit: usize,
         most_slots: usize,
+        ends_after: Option<usize>,
         read: impl FnOnce(&mut [IoSliceMut<'_>]) -> io::Result<usize>,
     ) -> io::Result<usize> {
         let (slots, count) = self.slots(records, limit, most_slots);
@@ -91,7 +93,7 @@ impl Output {
         }
         let outcome = read(&mut places[..count]);
         if let Ok(count) = outcome {
-            self.lay_data(records, stream, slots, count);
+            self.lay_data(records, stream, slots, count, ends_after == Some(count));
         }
         self.forget_empty_record();
         outcome
@@ -180,8 +182,8 @@ impl Output {
         (slots, count)
     }
 
-    /// Makes frames of what was read into the slots.
-    fn lay_data(&mut self, records: &mut RecordLayer, stream: u32, slots: &[Slot], mut count: usize) {
+    /// Makes frames of what was read into the slots. `ends`: the last of them ends the stream.
+    fn lay_data(&mut self, records: &mut RecordLayer, stream: u32, slots: &[Slot], mut count: usize, ends: bool) {
         for slot in slots {
             if count == 0 {
                 break;
@@ -193,7 +195,9 @@ impl Output {
                 self.open = Some(header - HEADER_BYTES);
             }
             let chunk = self.chunk.as_mut().expect("the slots are in it");
-            chunk[header..slot.start].copy_from_slice(&data_header(stream, length));
+            let is_last = ends && count == 0;
+            let text = if is_last { last_data_header(stream, length) } else { data_header(stream, length) };
+            chunk[header..slot.start].copy_from_slice(&text);
             self.end = slot.start + length;
             if count > 0 {
                 self.close_record(records);

@@ -4,6 +4,7 @@
 //! nobody waits any more, it is given up, so that clients which leave at once leave nothing behind.
 
 use std::collections::HashMap;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
@@ -14,6 +15,7 @@ use tokio::sync::Notify;
 use super::connection::{Counted, HboneConnection, StreamSlot};
 use super::dialer::Target;
 use super::error::HboneError;
+use super::request_stream::RequestSlot;
 use crate::limits::Limit;
 
 /// How long a connection without streams is kept beside another one to the same peer that has none either: many connections of
@@ -21,6 +23,9 @@ use crate::limits::Limit;
 const SPARE_IDLE_PERIOD: Duration = Duration::from_secs(10);
 /// How often it is seen whether somebody waits for a connection that is on its way.
 const UNWANTED_PERIOD: Duration = Duration::from_secs(1);
+
+/// Destinations of one peer of which it is remembered how they want requests: a pod has few ports.
+const MAX_DESTINATIONS: usize = 64;
 
 pub(super) type Opening = Shared<BoxFuture<'static, Result<Arc<HboneConnection>, HboneError>>>;
 
@@ -33,6 +38,8 @@ pub struct PoolOptions {
     pub idle: Duration,
     /// Whether what applications send goes with the CONNECT request, before the peer has granted it.
     pub optimistic_data: bool,
+    /// Whether requests travel as streams of their own between agents that both say so.
+    pub request_streams: bool,
 }
 
 /// How many connections an origin may have, those on their way included, until they are closed.
@@ -60,6 +67,8 @@ struct PeerConnections {
     /// Those that take streams.
     open: Vec<Arc<HboneConnection>>,
     opening: Vec<PendingConnection>,
+    /// By destination, as the authority of CONNECT names it: whether the peer wants requests as streams of their own.
+    wants_streams: HashMap<Box<str>, Arc<AtomicBool>>,
     /// Bounds its connections, from before they are dialled until they are closed.
     connections: Limit,
 }
@@ -114,6 +123,32 @@ impl Peers {
         let opening = dial(id, counted);
         peer.opening.push(PendingConnection { id, future: opening.clone(), waiting: waiting.clone() });
         Ok(Slot::Pending { opening, waiting })
+    }
+
+    /// A place for a request as a stream of its own: on a connection that is open, where the peer wants that.
+    pub(super) fn request_slot(&self, target: &Target, authority: &str) -> Option<RequestSlot> {
+        let peers = self.by_target.lock();
+        let peer = peers.get(target)?;
+        let wants = peer.wants_streams.get(authority).filter(|wants| wants.load(Ordering::Relaxed))?;
+        let mut open = peer.open.iter().rev().filter(|open| open.has_request_streams());
+        let slot = open.find_map(|open| open.reserve(self.options.max_streams))?;
+        Some(RequestSlot::new(slot, wants.clone()))
+    }
+
+    /// Remembers how a peer wants requests to a destination.
+    pub(super) fn note_carriage(&self, target: &Target, authority: &str, as_streams: bool) {
+        let mut peers = self.by_target.lock();
+        let Some(peer) = peers.get_mut(target) else { return };
+        match peer.wants_streams.get(authority) {
+            Some(wants) => wants.store(as_streams, Ordering::Relaxed),
+            None if !as_streams => {}
+            None => {
+                if peer.wants_streams.len() >= MAX_DESTINATIONS {
+                    peer.wants_streams.clear();
+                }
+                peer.wants_streams.insert(authority.into(), Arc::new(AtomicBool::new(true)));
+            }
+        }
     }
 
     /// Counts a connection to a peer that is about to be dialled.
@@ -204,7 +239,8 @@ fn count(counter: &Arc<()>) -> usize {
 
 impl PeerConnections {
     fn new(limit: &Limit) -> Self {
-        Self { open: Vec::new(), opening: Vec::new(), connections: limit.another(limit.maximum()) }
+        let connections = limit.another(limit.maximum());
+        Self { open: Vec::new(), opening: Vec::new(), wants_streams: HashMap::new(), connections }
     }
 
     /// A slot on a connection that is there already, or on its way.

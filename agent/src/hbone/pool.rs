@@ -14,6 +14,7 @@ use super::dialer::{Dialer, Origin, Sent, Target};
 use super::error::{HboneError, Retry};
 use super::optimistic::OptimisticData;
 use super::peers::{ConnectionLimits, Opening, Peers, PoolOptions, Slot, unwanted};
+use super::request_stream::RequestSlot;
 use super::stream::HboneStream;
 use crate::model::identity::Identity;
 
@@ -98,6 +99,12 @@ impl<O: Origin> Pool<O> {
         }
     }
 
+    /// A place for a request as a stream of its own, on a connection that is there: the peer has said of this destination that it wants
+    /// requests so. `None`: it goes inside of CONNECT.
+    pub(crate) fn request_slot(&self, target: &Target, authority: &str) -> Option<RequestSlot> {
+        self.dialer.has_request_streams.then(|| self.peers.request_slot(target, authority)).flatten()
+    }
+
     /// Sees to it that there is a connection to a peer, for streams to come.
     ///
     /// # Errors
@@ -116,7 +123,10 @@ impl<O: Origin> Pool<O> {
         let slot = self.slot(target).await?;
         let peer_identity = slot.connection().peer_identity.clone();
         match slot.request(authority, headers, optimistic, self.dialer.request_timeout).await? {
-            Sent::Accepted(stream, data_sent) => Ok(Attempt::Opened(OpenedStream { stream, peer_identity, data_sent })),
+            Sent::Accepted { stream, data_sent, wants_streams } => {
+                self.peers.note_carriage(target, authority, wants_streams);
+                Ok(Attempt::Opened(OpenedStream { stream, peer_identity, data_sent }))
+            }
             Sent::NotSeen(slot) => {
                 tracing::debug!(peer = %target.peer, "an HBONE connection takes no more streams");
                 slot.connection().close_to_new_streams();

@@ -120,7 +120,7 @@ impl SecuredSession {
             offered = places.iter().map(|place| place.len()).sum();
             net::read_vectored(&app.tcp, places)
         };
-        let count = self.output.fill(&mut self.records, id, limit, slots, read)?;
+        let count = self.output.fill(&mut self.records, id, limit, slots, None, read)?;
         if let Some(stream) = self.http2.stream_mut(id) {
             // A full read shows that there is more; a short one that little is sent at a time.
             stream.attached.slots = if count == offered { (slots * 4).min(MAX_SLOTS) } else { (slots / 2).max(1) };

@@ -1,4 +1,4 @@
-//! One HBONE connection as the server: HTTP/2 on an authenticated TLS connection, one [`ConnectRequest`] per stream.
+//! One HBONE connection as the server: HTTP/2 on an authenticated TLS connection, one [`Incoming`] per stream.
 
 use std::future::poll_fn;
 use std::sync::Arc;
@@ -9,9 +9,12 @@ use http::StatusCode;
 use tokio::net::TcpStream;
 
 use super::age::{AgeLimit, Lifetime};
+use super::request_stream::{RequestStream, Served};
 use super::stream::HboneStream;
 use super::transport::Transport;
-use crate::h2::{Role, SessionError, StreamError, WindowBudget};
+use crate::h2::{Request, Role, SessionError, StreamError, WindowBudget};
+use crate::http::BodyLength;
+use crate::http::h2::body_length;
 use crate::model::http::head::RequestHead;
 use crate::tls::handshake::Secured;
 
@@ -23,6 +26,7 @@ pub(crate) struct HboneServer {
 
 impl HboneServer {
     /// Exchanges prefaces and settings. `budget`: what slow readers of the connection's streams may make us hold.
+    /// `has_request_streams`: whether requests may come as streams of their own.
     ///
     /// # Errors
     /// When the peer does not speak HTTP/2.
@@ -30,8 +34,9 @@ impl HboneServer {
         secured: Secured<TcpStream>,
         budget: WindowBudget,
         age: AgeLimit,
+        has_request_streams: bool,
     ) -> Result<(Self, Lifetime), Arc<SessionError>> {
-        let (transport, lifetime) = Transport::new(secured, Role::Server, budget, age);
+        let (transport, lifetime) = Transport::new(secured, Role::Server, budget, age, has_request_streams);
         let server = Self { transport };
         server.transport.ready().await?;
         Ok((server, lifetime))
@@ -42,11 +47,11 @@ impl HboneServer {
     ///
     /// # Errors
     /// Why the connection is over.
-    pub(crate) async fn next(&mut self) -> Result<ConnectRequest, Arc<SessionError>> {
+    pub(crate) async fn next(&mut self) -> Result<Incoming, Arc<SessionError>> {
         poll_fn(|cx| self.poll_next(cx)).await
     }
 
-    fn poll_next(&self, cx: &mut Context<'_>) -> Poll<Result<ConnectRequest, Arc<SessionError>>> {
+    fn poll_next(&self, cx: &mut Context<'_>) -> Poll<Result<Incoming, Arc<SessionError>>> {
         // Requests that came together are taken one after the other before the connection is driven on.
         if let Some(request) = self.take_request() {
             return Poll::Ready(Ok(request));
@@ -59,9 +64,20 @@ impl HboneServer {
         }
     }
 
-    fn take_request(&self) -> Option<ConnectRequest> {
-        let (id, request) = self.transport.session().http2.next_request()?;
-        Some(ConnectRequest { stream: HboneStream::new(self.transport.clone(), id, None), head: request.head })
+    fn take_request(&self) -> Option<Incoming> {
+        let mut session = self.transport.session();
+        let (id, Request { head, content }) = session.http2.next_request()?;
+        if head.method == b"CONNECT" || !session.http2.has_request_streams() {
+            drop(session);
+            return Some(Incoming::Tunnel(ConnectRequest {
+                stream: HboneStream::new(self.transport.clone(), id, None),
+                head,
+            }));
+        }
+        session.carries_requests(id);
+        drop(session);
+        let stream = RequestStream::new(self.transport.clone(), id, Served);
+        Some(Incoming::Request(IncomingRequest { stream, head, length: body_length(content, false) }))
     }
 
     /// Asks the peer to open no more streams (GOAWAY); those that are open go on.
@@ -87,6 +103,23 @@ impl Drop for HboneServer {
         self.transport.session().http2.end(SessionError::Aborted);
         self.transport.close();
     }
+}
+
+/// What a peer opens a stream with.
+#[derive(Debug)]
+pub(crate) enum Incoming {
+    /// A request for a stream of bytes; or one with another method, where none is served.
+    Tunnel(ConnectRequest),
+    /// A request that is a stream of its own.
+    Request(IncomingRequest),
+}
+
+/// A request that came as a stream of its own.
+#[derive(Debug)]
+pub(crate) struct IncomingRequest {
+    pub(crate) stream: RequestStream<Served>,
+    pub(crate) head: RequestHead,
+    pub(crate) length: BodyLength,
 }
 
 /// A request for a stream to a destination. Dropping it without an answer resets its stream.
@@ -115,12 +148,13 @@ impl ConnectRequest {
         poll_fn(|cx| self.stream.poll_broken(cx)).await;
     }
 
-    /// Answers 200; bytes flow from here on.
+    /// Answers 200; bytes flow from here on. `reads_requests`: a peer that can is told to send further requests to this destination as
+    /// streams of their own.
     ///
     /// # Errors
     /// When the peer is gone already.
-    pub(crate) fn accept(self) -> Result<HboneStream, StreamError> {
-        self.stream.respond(StatusCode::OK, false).map(|()| self.stream)
+    pub(crate) fn accept(self, reads_requests: bool) -> Result<HboneStream, StreamError> {
+        self.stream.grant(reads_requests).map(|()| self.stream)
     }
 
     /// Answers with an error status and no body.

@@ -42,9 +42,16 @@ pub(super) struct SecuredSession {
 
 impl SecuredSession {
     /// A session on a connection whose handshake is over. `received`: what came with its end, still sealed.
-    /// `budget`: what slow readers of its streams may make us hold.
-    pub(super) fn new(role: Role, records: RecordLayer, received: Vec<u8>, budget: WindowBudget) -> Self {
-        let (http2, input) = (Session::new(role, Usage::HBONE, budget), Input::new(role, received));
+    /// `budget`: what slow readers of its streams may make us hold. `has_request_streams`: whether requests may be streams of their own.
+    pub(super) fn new(
+        role: Role,
+        records: RecordLayer,
+        received: Vec<u8>,
+        budget: WindowBudget,
+        has_request_streams: bool,
+    ) -> Self {
+        let usage = if has_request_streams { Usage::HBONE_WITH_REQUESTS } else { Usage::HBONE };
+        let (http2, input) = (Session::new(role, usage, budget), Input::new(role, received));
         Self { http2, records, output: Output::default(), input, pieces: 0 }
     }
 
@@ -175,7 +182,7 @@ impl SecuredSession {
     }
 
     /// Lays the session's frames into records, as far as there is room.
-    fn lay_frames(&mut self) {
+    pub(super) fn lay_frames(&mut self) {
         let laid = self.output.lay_down(&mut self.records, self.http2.outgoing());
         if laid > 0 {
             self.http2.advance_outgoing(laid);

@@ -15,6 +15,8 @@ use super::relay::RelayError;
 use super::session::SecuredSession;
 use super::transport::Transport;
 use crate::h2::{Reason, StreamError};
+use crate::model::http::head::HttpFields;
+use crate::model::http::hop;
 use crate::telemetry::connection::ByteCounts;
 
 /// An open stream to a peer's workload. Dropped before both sides ended it, it is reset.
@@ -39,12 +41,13 @@ impl HboneStream {
         self.transport.session()
     }
 
-    /// The response to the request that opened the stream. Until it is here, what the application has sent is sent; `sent` counts it.
+    /// The response to the request that opened the stream, and whether it wants further requests as streams of their own. Until it is here,
+    /// what the application has sent is sent; `sent` counts it.
     pub(super) async fn response(
         &self,
         optimistic: Option<&OptimisticData<'_>>,
         sent: &mut usize,
-    ) -> Result<StatusCode, StreamError> {
+    ) -> Result<(StatusCode, bool), StreamError> {
         let response = poll_fn(|cx| {
             let mut session = self.transport.session();
             let response = session.http2.poll_response(self.id, cx);
@@ -54,7 +57,20 @@ impl HboneStream {
             response
         })
         .await?;
-        StatusCode::from_u16(response.head.status).map_err(|_| StreamError::Malformed("no status"))
+        let wants_streams = response.head.fields.first(hop::CARRIAGE) == Some(hop::AS_STREAMS);
+        let status = StatusCode::from_u16(response.head.status);
+        status.map(|status| (status, wants_streams)).map_err(|_| StreamError::Malformed("no status"))
+    }
+
+    /// Grants the request that opened the stream. `reads_requests`: a peer that takes part in requests as streams of their own is told that
+    /// further ones to the same destination are better sent so.
+    pub(super) fn grant(&self, reads_requests: bool) -> Result<(), StreamError> {
+        let mut session = self.transport.session();
+        let mut fields = HttpFields::default();
+        if reads_requests && session.http2.has_request_streams() {
+            fields.append(hop::CARRIAGE.as_bytes(), hop::AS_STREAMS);
+        }
+        session.http2.grant(self.id, &fields)
     }
 
     /// Responds to the request that opened the stream. With `end`, that is all.

@@ -16,19 +16,22 @@ use crate::model::identity::TrustDomain;
 use crate::tls::handshake::{TrustedDomains, accept, connect};
 use crate::tls::test_mesh::{TestRoot, id};
 
+mod request_streams;
+
 const CLIENT: &str = "spiffe://cluster.local/ns/shop/sa/web";
 const SERVER: &str = "spiffe://cluster.local/ns/shop/sa/cart";
 
-/// Both ends of a connection whose handshake is over.
-async fn ends() -> (SecuredSession, SecuredSession) {
+/// Both ends of a connection whose handshake is over. `has_streams`: whether the client takes part in requests as streams of their own.
+async fn ends(has_streams: bool) -> (SecuredSession, SecuredSession) {
     let root = TestRoot::new();
     let (client, server) = (root.workload(CLIENT), root.workload(SERVER));
     let (near, far) = duplex(64 * 1024);
     let (trusted, expected) = (TrustedDomains(vec![TrustDomain::new("cluster.local")]), [id(SERVER)]);
     let (near, far) = tokio::join!(connect(&client, near, &expected, &trusted), accept(&server, far, &trusted));
     let (near, far) = (near.expect("a handshake"), far.expect("a handshake"));
-    let mut near_session = SecuredSession::new(Role::Client, near.records, near.received, WindowBudget::of_kib(0));
-    let mut far_session = SecuredSession::new(Role::Server, far.records, far.received, WindowBudget::of_kib(0));
+    let budget = || WindowBudget::of_kib(0);
+    let mut near_session = SecuredSession::new(Role::Client, near.records, near.received, budget(), has_streams);
+    let mut far_session = SecuredSession::new(Role::Server, far.records, far.received, budget(), true);
     near_session.receive_early();
     far_session.receive_early();
     (near_session, far_session)
@@ -70,7 +73,11 @@ fn carry(from: &mut SecuredSession, to: &mut SecuredSession, cut: usize) {
 }
 
 async fn greeted(cut: usize) -> (SecuredSession, SecuredSession) {
-    let (mut near, mut far) = ends().await;
+    greeted_as(cut, true).await
+}
+
+async fn greeted_as(cut: usize, has_streams: bool) -> (SecuredSession, SecuredSession) {
+    let (mut near, mut far) = ends(has_streams).await;
     for _ in 0..2 {
         carry(&mut near, &mut far, cut);
         carry(&mut far, &mut near, cut);
@@ -171,7 +178,7 @@ async fn what_came_before_the_connection_ended_is_delivered_before_the_end_is_sh
         near.attach(id, Application { tcp: Arc::new(tcp), end: TcpEnd::Source, bytes: Arc::default() });
         let fill = |places: &mut [IoSliceMut<'_>]| Ok(places.iter().map(|place| place.len()).sum());
         assert!(far.has_room(), "the response is laid down before the data");
-        let laid = far.output.fill(&mut far.records, id, BYTES, 16, fill).expect("there is room");
+        let laid = far.output.fill(&mut far.records, id, BYTES, 16, None, fill).expect("there is room");
         far.http2.data_sent(id, laid);
         if ends_stream {
             far.http2.end_stream(id);

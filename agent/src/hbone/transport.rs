@@ -36,14 +36,16 @@ pub(super) struct Transport {
 
 impl Transport {
     /// A connection whose handshake is over, and its lifetime. `budget`: what slow readers of its streams may make us hold.
+    /// `has_request_streams`: whether requests may be streams of their own, where the peer says the same.
     pub(super) fn new(
         secured: Secured<TcpStream>,
         role: Role,
         budget: WindowBudget,
         age: AgeLimit,
+        has_request_streams: bool,
     ) -> (Arc<Self>, Lifetime) {
         let Secured { stream, records, received, peer_expires, live, .. } = secured;
-        let session = Mutex::new(SecuredSession::new(role, records, received, budget));
+        let session = Mutex::new(SecuredSession::new(role, records, received, budget, has_request_streams));
         (Arc::new(Self { tcp: stream, role, session }), age.begin(live, peer_expires))
     }
 

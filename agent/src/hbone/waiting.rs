@@ -4,7 +4,7 @@
 use std::collections::VecDeque;
 use std::io::IoSlice;
 
-use bytes::{Buf as _, BytesMut};
+use bytes::{Buf as _, Bytes, BytesMut};
 use tokio::io::ReadBuf;
 
 /// The largest block. At most one is held of which a part was read.
@@ -63,6 +63,15 @@ impl Waiting {
         }
         // Streams are many, and most wait for nobody.
         self.blocks = VecDeque::new();
+    }
+
+    /// Takes the first block.
+    pub(super) fn pop(&mut self) -> Option<Bytes> {
+        let first = self.blocks.pop_front()?;
+        if self.blocks.is_empty() {
+            self.blocks = VecDeque::new();
+        }
+        Some(first.freeze())
     }
 
     /// Moves the first bytes to a reader, as many as it has room for; how many those are.

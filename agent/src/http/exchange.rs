@@ -1,5 +1,6 @@
-//! One request on its way to a server, on a connection of whichever version of HTTP.
+//! One request on its way to a server, on a connection of whichever version of HTTP, or on one that carries more than that.
 
+use std::fmt;
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
@@ -8,6 +9,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use super::stream::{BodyLength, ExchangeError, MessageStream, Received, Upstream};
 use super::{h1, h2};
 use crate::model::http::head::{HttpFields, ResponseHead};
+use crate::model::identity::Identity;
 
 /// See the module.
 #[derive(Debug)]
@@ -15,6 +17,13 @@ pub(crate) enum Exchange<IO> {
     /// It has the connection for itself.
     Http1(Box<h1::ClientConnection<IO>>),
     Http2(h2::ClientStream),
+    Carried(Box<dyn CarriedExchange>),
+}
+
+/// An exchange on a connection that others open, drive and keep.
+pub(crate) trait CarriedExchange: Upstream + fmt::Debug + Send {
+    /// The identity that the other end of the connection has proven.
+    fn peer(&self) -> &Identity;
 }
 
 impl<IO: AsyncRead + AsyncWrite + Unpin> Upstream for Exchange<IO> {
@@ -26,6 +35,7 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> Upstream for Exchange<IO> {
         match self {
             Self::Http1(connection) => connection.poll_response(cx, head),
             Self::Http2(stream) => stream.poll_response(cx, head),
+            Self::Carried(stream) => stream.poll_response(cx, head),
         }
     }
 }
@@ -35,6 +45,7 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> MessageStream for Exchange<IO> {
         match self {
             Self::Http1(connection) => connection.poll_receive(cx),
             Self::Http2(stream) => stream.poll_receive(cx),
+            Self::Carried(stream) => stream.poll_receive(cx),
         }
     }
 
@@ -42,6 +53,7 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> MessageStream for Exchange<IO> {
         match self {
             Self::Http1(connection) => connection.poll_room(cx),
             Self::Http2(stream) => stream.poll_room(cx),
+            Self::Carried(stream) => stream.poll_room(cx),
         }
     }
 
@@ -49,6 +61,7 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> MessageStream for Exchange<IO> {
         match self {
             Self::Http1(connection) => connection.send_data(data),
             Self::Http2(stream) => stream.send_data(data),
+            Self::Carried(stream) => stream.send_data(data),
         }
     }
 
@@ -56,6 +69,7 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> MessageStream for Exchange<IO> {
         match self {
             Self::Http1(connection) => connection.send_trailers(trailers),
             Self::Http2(stream) => stream.send_trailers(trailers),
+            Self::Carried(stream) => stream.send_trailers(trailers),
         }
     }
 
@@ -63,6 +77,7 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> MessageStream for Exchange<IO> {
         match self {
             Self::Http1(connection) => connection.send_end(),
             Self::Http2(stream) => stream.send_end(),
+            Self::Carried(stream) => stream.send_end(),
         }
     }
 
@@ -70,6 +85,7 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> MessageStream for Exchange<IO> {
         match self {
             Self::Http1(connection) => connection.poll_flush(cx),
             Self::Http2(stream) => stream.poll_flush(cx),
+            Self::Carried(stream) => stream.poll_flush(cx),
         }
     }
 
@@ -77,6 +93,7 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> MessageStream for Exchange<IO> {
         match self {
             Self::Http1(connection) => connection.poll_push(cx),
             Self::Http2(stream) => stream.poll_push(cx),
+            Self::Carried(stream) => stream.poll_push(cx),
         }
     }
 }

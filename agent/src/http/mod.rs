@@ -64,12 +64,13 @@ pub(crate) mod h2 {
     mod tests;
 
     pub(crate) use self::client::ClientConnection;
+    pub(crate) use self::exchanges::broken_exchange;
     pub(crate) use self::server::ServerConnection;
-    pub(crate) use self::stream::{ClientStream, ServerStream};
+    pub(crate) use self::stream::{ClientStream, ServerStream, body_length};
 }
 
 pub(crate) use self::detect::{Detected, detect};
-pub(crate) use self::exchange::Exchange;
+pub(crate) use self::exchange::{CarriedExchange, Exchange};
 pub(crate) use self::pool::{Reuse, TakenIdle, UpstreamPool};
 pub(crate) use self::pump::{ResponseBody, until_response};
 pub(crate) use self::replay::{KeptBody, RequestBody};

@@ -114,6 +114,7 @@ pub mod http {
     pub mod grpc;
     pub mod hash_key;
     pub mod head;
+    pub mod hop;
     mod inheritance;
     pub mod limits;
     pub mod local_reply;

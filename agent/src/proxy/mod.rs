@@ -51,10 +51,12 @@ mod inbound {
         mod opening;
         mod request;
         mod serve;
+        mod streams;
         mod watcher;
 
         pub(super) use self::authenticate::{Authenticated, foresee};
         pub(super) use self::downstream::{HttpDownstream, serve};
+        pub(super) use self::streams::RequestStreams;
     }
 
     mod peers;
@@ -102,6 +104,7 @@ mod outbound {
         mod port;
         mod request;
         mod serve;
+        mod streams;
         mod upstream;
         mod watcher;
         mod whole_request;

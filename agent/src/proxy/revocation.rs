@@ -82,6 +82,11 @@ impl PolicyChanges {
         self.0.mark_unchanged();
     }
 
+    /// Whether there was a change that is not known.
+    pub(super) fn is_behind(&self) -> bool {
+        self.0.has_changed().unwrap_or(true)
+    }
+
     /// Resolves with the next change.
     pub(super) async fn next(&mut self) {
         if self.0.changed().await.is_err() {

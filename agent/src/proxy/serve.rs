@@ -118,6 +118,7 @@ impl Proxy {
             certificates: self.certificates.clone(),
             metrics: self.metrics.clone(),
             handshake_timeout: self.timeouts.handshake,
+            has_request_streams: self.pool.request_streams,
             request_timeout: self.timeouts.request,
             budget,
             age: self.timeouts.age,

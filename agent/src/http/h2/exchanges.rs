@@ -108,7 +108,7 @@ impl Exchanges {
     pub(super) fn poll_receive(&mut self, id: u32, cx: &mut Context<'_>) -> Poll<Result<Received, ExchangeError>> {
         let Some(stream) = self.session.stream_mut(id) else { return Poll::Ready(Err(ExchangeError::Reset)) };
         if let Some(failure) = stream.reset_midway() {
-            return Poll::Ready(Err(failed(self.role, stream, failure)));
+            return Poll::Ready(Err(broken_exchange(self.role, stream, failure)));
         }
         if let Some(content) = stream.attached.inbox.pop() {
             self.session.consumed(id, content.len());
@@ -118,7 +118,7 @@ impl Exchanges {
             return Poll::Ready(Ok(self.session.take_trailers(id).map_or(Received::End, Received::Trailers)));
         }
         if let Some(failure) = stream.failure() {
-            return Poll::Ready(Err(failed(self.role, stream, failure)));
+            return Poll::Ready(Err(broken_exchange(self.role, stream, failure)));
         }
         stream.set_waker(cx.waker());
         Poll::Pending
@@ -128,7 +128,7 @@ impl Exchanges {
     pub(super) fn poll_response(&mut self, id: u32, cx: &mut Context<'_>) -> Poll<Result<Response, ExchangeError>> {
         let response = ready!(self.session.poll_response(id, cx));
         Poll::Ready(response.map_err(|failure| match self.session.stream(id) {
-            Some(stream) => failed(self.role, stream, &failure),
+            Some(stream) => broken_exchange(self.role, stream, &failure),
             None => ExchangeError::Reset,
         }))
     }
@@ -137,7 +137,7 @@ impl Exchanges {
     pub(super) fn poll_broken(&mut self, id: u32, cx: &mut Context<'_>) -> Poll<ExchangeError> {
         let Some(stream) = self.session.stream_mut(id) else { return Poll::Ready(ExchangeError::Reset) };
         if let Some(failure) = stream.failure() {
-            return Poll::Ready(failed(self.role, stream, failure));
+            return Poll::Ready(broken_exchange(self.role, stream, failure));
         }
         stream.set_waker(cx.waker());
         Poll::Pending
@@ -148,7 +148,7 @@ impl Exchanges {
         let is_crowded = self.queued >= MAX_CONNECTION_QUEUE_BYTES;
         let Some(stream) = self.session.stream_mut(id) else { return Poll::Ready(Err(ExchangeError::Reset)) };
         if let Some(failure) = stream.failure() {
-            return Poll::Ready(Err(failed(self.role, stream, failure)));
+            return Poll::Ready(Err(broken_exchange(self.role, stream, failure)));
         }
         let most = if is_crowded { 1 } else { MAX_STREAM_QUEUE_BYTES };
         if stream.attached.outbox.bytes() < most {
@@ -196,7 +196,7 @@ impl Exchanges {
         let is_laid = self.session.outgoing().is_empty();
         let Some(stream) = self.session.stream_mut(id) else { return Poll::Ready(Err(ExchangeError::Reset)) };
         if let Some(failure) = stream.failure() {
-            return Poll::Ready(Err(failed(self.role, stream, failure)));
+            return Poll::Ready(Err(broken_exchange(self.role, stream, failure)));
         }
         let side = &mut stream.attached;
         if is_laid && !side.is_listed {
@@ -361,7 +361,7 @@ impl Exchanges {
 }
 
 /// How an exchange broke whose stream did.
-fn failed(role: Role, stream: &Stream<Side>, failure: &StreamError) -> ExchangeError {
+pub(crate) fn broken_exchange<A>(role: Role, stream: &Stream<A>, failure: &StreamError) -> ExchangeError {
     let error = match failure {
         StreamError::Reset(_) => return ExchangeError::Reset,
         StreamError::NotSeen => return ExchangeError::Refused,

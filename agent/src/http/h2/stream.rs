@@ -131,7 +131,7 @@ impl<S> Drop for ExchangeStream<S> {
 }
 
 /// What follows a head. `is_tunnel`: after a CONNECT request, or after a response that accepts it.
-pub(super) fn body_length(content: Content, is_tunnel: bool) -> BodyLength {
+pub(crate) fn body_length(content: Content, is_tunnel: bool) -> BodyLength {
     match content {
         _ if is_tunnel => BodyLength::Tunnel,
         Content::None => BodyLength::Empty,

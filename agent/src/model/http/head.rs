@@ -87,6 +87,13 @@ impl HttpFields {
         self.entries.is_empty()
     }
 
+    /// What they have in the measure in which HTTP/2 bounds a section (RFC 9113 §6.5.2).
+    #[must_use]
+    pub fn list_bytes(&self) -> usize {
+        const PER_FIELD: usize = 32;
+        self.text.len() + self.entries.len() * PER_FIELD
+    }
+
     /// Names and values, in order.
     pub fn iter(&self) -> impl Iterator<Item = (&[u8], &[u8])> {
         self.entries.iter().map(|entry| (&self.text[entry.name()], &self.text[entry.value()]))

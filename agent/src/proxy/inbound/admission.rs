@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use super::error::{InboundError, RefusedRequest};
 use crate::model::authorization::{AccessRequest, Admission, Destination, DryRun, HttpRequest, Permit, RequestDenied};
+use crate::model::http::served::{Carries, carries};
 use crate::model::mesh::{Mesh, PodPolicies};
 use crate::model::workload::Workload;
 use crate::proxy::pod::PodProxy;
@@ -55,32 +56,17 @@ pub(super) enum Admitted {
     Requests(TrackedRequests),
 }
 
-/// Asks what policy makes of a connection, and keeps it on the list of those that are authorized again as policy changes.
-/// `may_carry_requests`: whether the connection may be looked into; where it may not, policies about requests have their meaning for
-/// TCP.
-pub(super) async fn admit(
-    pod_proxy: &Arc<PodProxy>,
-    request: &AccessRequest,
-    may_carry_requests: impl FnOnce(&Mesh, &Workload) -> bool,
-) -> Result<Admitted, InboundError> {
+/// Asks what policy makes of a connection, and keeps it on the list of those that are authorized again as policy changes. At a port that
+/// is declared to carry something else than HTTP it is not looked into: policies about requests have their meaning for TCP.
+pub(super) async fn admit(pod_proxy: &Arc<PodProxy>, request: &AccessRequest) -> Result<Admitted, InboundError> {
     let workload = destination_workload(pod_proxy).await?;
-    if !may_carry_requests(&pod_proxy.proxy.mesh.read(), &workload) {
+    if !may_carry_requests(pod_proxy, request, &workload) {
         let tracked = pod_proxy.live.track(request);
         return Ok(Admitted::Bytes(permit_bytes(pod_proxy, request, &workload)?, tracked));
     }
     let tracked = pod_proxy.live.track_unread(request);
     let verdict = ask(pod_proxy, &workload, |mesh, destination| mesh.admit(destination, request));
-    let are_limited = || {
-        let config = pod_proxy.proxy.mesh.routes().current();
-        let limits = || pod_proxy.counting_limits(&pod_proxy.proxy.mesh.read(), config.rate_limits());
-        !config.rate_limits().objects.is_empty() && limits().limits.count_at(request.destination.port())
-    };
-    let are_judged = match &verdict.outcome {
-        Ok(Admission::Requests) => true,
-        Ok(Admission::Bytes(_)) => are_limited() || authenticates(pod_proxy),
-        Err(_) => false,
-    };
-    if are_judged {
+    if verdict.outcome.as_ref().is_ok_and(|admission| are_judged(pod_proxy, request, admission)) {
         drop(tracked);
         // On the list as one whose requests are decided about before it is asked once more: no change of policy falls in between.
         // Should none be about requests any more, each request is allowed.
@@ -93,6 +79,39 @@ pub(super) async fn admit(
     match verdict.outcome? {
         Admission::Bytes(permit) => Ok(Admitted::Bytes(permit, tracked)),
         Admission::Requests => Err(InboundError::Revoked),
+    }
+}
+
+/// The same for requests that come as streams of their own, which are decided about one by one. `None` where there is nothing to
+/// decide about them: inside of CONNECT their bytes are moved without being read.
+pub(super) async fn admit_requests(
+    pod_proxy: &Arc<PodProxy>,
+    request: &AccessRequest,
+) -> Result<Option<TrackedRequests>, InboundError> {
+    let workload = destination_workload(pod_proxy).await?;
+    if !may_carry_requests(pod_proxy, request, &workload) {
+        return Ok(None);
+    }
+    // On the list before policy is asked: no change falls in between.
+    let tracked = pod_proxy.live.track_requests(request);
+    let admission = ask(pod_proxy, &workload, |mesh, destination| mesh.admit(destination, request)).outcome?;
+    Ok(are_judged(pod_proxy, request, &admission).then_some(tracked))
+}
+
+fn may_carry_requests(pod_proxy: &PodProxy, request: &AccessRequest, workload: &Workload) -> bool {
+    carries(&pod_proxy.proxy.mesh.read(), workload, request.destination.port()) != Carries::Bytes
+}
+
+/// Whether policy, a rate limit or a RequestAuthentication has something to say about each request of a connection that is admitted.
+fn are_judged(pod_proxy: &PodProxy, request: &AccessRequest, admission: &Admission) -> bool {
+    let are_limited = || {
+        let config = pod_proxy.proxy.mesh.routes().current();
+        let limits = || pod_proxy.counting_limits(&pod_proxy.proxy.mesh.read(), config.rate_limits());
+        !config.rate_limits().objects.is_empty() && limits().limits.count_at(request.destination.port())
+    };
+    match admission {
+        Admission::Requests => true,
+        Admission::Bytes(_) => are_limited() || authenticates(pod_proxy),
     }
 }
 

@@ -35,11 +35,12 @@ pub(super) enum Client {
 }
 
 impl Downstream {
-    /// Tells an HBONE client that its request is granted.
-    pub(super) fn accept(self) -> Result<Client, StreamError> {
+    /// Tells an HBONE client that its request is granted; and where the agent `reads_requests` that come on it, that it would rather have
+    /// further ones as streams of their own.
+    pub(super) fn accept(self, reads_requests: bool) -> Result<Client, StreamError> {
         match self {
             Self::Plaintext(tcp) => Ok(Client::Plaintext(tcp)),
-            Self::Hbone(request) => request.accept().map(Client::Hbone),
+            Self::Hbone(request) => request.accept(reads_requests).map(Client::Hbone),
         }
     }
 

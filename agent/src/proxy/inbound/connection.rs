@@ -63,7 +63,7 @@ impl InboundConnection<'_> {
         // admitted.
         let (mut record, is_known) = self.open_record(&downstream);
         let established = match self.open(&downstream, &record, is_known).await {
-            Ok(opened) => match downstream.accept() {
+            Ok(opened) => match downstream.accept(matches!(opened, Opened::Requests { .. })) {
                 Ok(client) => Ok((opened, client)),
                 Err(error) => Err(error.into()),
             },
@@ -106,7 +106,7 @@ impl InboundConnection<'_> {
         let known = self.pod_proxy.known_workload(&mesh);
         let is_known = known.is_some();
         let workload = known.unwrap_or_else(|| self.pod_proxy.source_workload(&mesh));
-        let ends = self.ends(&mesh, workload, downstream);
+        let ends = self.ends(&mesh, workload, downstream.requested_service());
         (ConnectionRecord::open_provisional(self.pod_proxy.connection_reporting(), ends), is_known)
     }
 
@@ -133,12 +133,10 @@ impl InboundConnection<'_> {
         is_known: bool,
     ) -> Result<Opened, InboundError> {
         let PodProxy { proxy, pod, .. } = &**self.pod_proxy;
-        let may_carry_requests =
-            |mesh: &Mesh, workload: &Workload| carries(mesh, workload, self.destination.port()) != Carries::Bytes;
-        let admitted = admission::admit(self.pod_proxy, &self.access_request(), may_carry_requests).await;
+        let admitted = admission::admit(self.pod_proxy, &self.access_request()).await;
         let ends_now = || {
             let mesh = proxy.mesh.read();
-            self.ends(&mesh, self.pod_proxy.source_workload(&mesh), downstream)
+            self.ends(&mesh, self.pod_proxy.source_workload(&mesh), downstream.requested_service())
         };
         let for_bytes = match admitted {
             Ok(Admitted::Requests(tracked)) => {
@@ -161,12 +159,13 @@ impl InboundConnection<'_> {
     }
 
     /// What policy is asked: about the direct peer, never about whom it claims to speak for.
-    fn access_request(&self) -> AccessRequest {
+    pub(super) fn access_request(&self) -> AccessRequest {
         let source_ip = self.peer.map_or(self.client, |peer| peer.addr).ip();
         AccessRequest { source: self.peer.map(|peer| peer.identity.clone()), source_ip, destination: self.destination }
     }
 
-    fn ends(&self, mesh: &Mesh, workload: Arc<Workload>, downstream: &Downstream) -> ConnectionEnds {
+    /// `asked_for`: the service that the client asked for, as its proxy says.
+    pub(super) fn ends(&self, mesh: &Mesh, workload: Arc<Workload>, asked_for: Option<&str>) -> ConnectionEnds {
         let settings = mesh.settings();
         let peer = self.peer.map(|peer| {
             // For labels only: the address finds the workload, and only one that carries the proven identity counts.
@@ -176,7 +175,7 @@ impl InboundConnection<'_> {
         });
         let destination = InboundDestination {
             endpoint: self.destination,
-            service: service_of(mesh, &workload, downstream.requested_service(), self.destination.port()),
+            service: service_of(mesh, &workload, asked_for, self.destination.port()),
             identity: self.pod_proxy.pod.identity(&settings.trust_domain),
             workload,
         };

@@ -9,9 +9,10 @@ use tokio::net::TcpStream;
 use tokio::time::{Instant, sleep};
 
 use super::admission::Accepted;
+use super::http::RequestStreams;
 use super::peers::AuthenticatedPeer;
 use super::request;
-use crate::hbone::{Activity, HboneServer, Lifetime, SessionError, handshake_failure_label};
+use crate::hbone::{Activity, HboneServer, Incoming, Lifetime, SessionError, handshake_failure_label};
 use crate::limits::{Held, Limit, LimitKind};
 use crate::model::address::canonical;
 use crate::net;
@@ -74,7 +75,8 @@ async fn establish(pod_proxy: &PodProxy, tcp: TcpStream, accepted: &Accepted) ->
     let (identity, certificate) = (secured.peer.clone(), secured.peer_hash);
     let activity = Arc::new(Activity::begin());
     let peer = AuthenticatedPeer { identity, certificate, addr, listener, limit, activity };
-    let start = HboneServer::start(secured, pod_proxy.budget.clone(), pod_proxy.proxy.timeouts.age);
+    let (budget, has_request_streams) = (pod_proxy.budget.clone(), pod_proxy.proxy.pool.request_streams);
+    let start = HboneServer::start(secured, budget, pod_proxy.proxy.timeouts.age, has_request_streams);
     let (server, lifetime) = greet(&pod_proxy.proxy.metrics, start, &peer, pod_proxy.proxy.timeouts.handshake).await?;
     Some(Served { server, peer, lifetime, _held: held })
 }
@@ -135,19 +137,27 @@ async fn greet(
 async fn serve_streams(pod_proxy: &Arc<PodProxy>, Served { mut server, peer, lifetime, _held }: Served) {
     let PodProxy { proxy, pod, .. } = &**pod_proxy;
     let _gauge = proxy.metrics.hbone_connection_opened(Side::Downstream);
+    let limit = &peer.limit;
     let (mut is_going_away, mut is_retired) = (false, false);
     // One timer for the connection, not one for each request.
     let mut retires = pin!(lifetime.retires());
     let mut idle = pin!(sleep(proxy.timeouts.inbound_idle / IDLE_PARTS));
     let mut is_unused = false;
+    let streams = Arc::new(RequestStreams::default());
     loop {
         tokio::select! {
             next = server.next() => match next {
-                Ok(request) => {
-                    tokio::spawn(request::serve(pod_proxy.clone(), peer.clone(), request));
+                Ok(incoming) => {
+                    let (pod_proxy, peer) = (pod_proxy.clone(), peer.clone());
+                    match incoming {
+                        Incoming::Tunnel(request) => drop(tokio::spawn(request::serve(pod_proxy, peer, request))),
+                        Incoming::Request(request) => {
+                            drop(tokio::spawn(streams.clone().serve(pod_proxy, peer, request)));
+                        }
+                    }
                     // Requests that came together begin together, and their answers leave in one TLS record; but where the
                     // node serves others, too, the next one begins behind whatever else this worker has to do by now.
-                    if proxy.workers.load() > peer.limit.held() as usize {
+                    if proxy.workers.load() > limit.held() as usize {
                         tokio::task::yield_now().await;
                     }
                 }
@@ -169,6 +179,7 @@ async fn serve_streams(pod_proxy: &Arc<PodProxy>, Served { mut server, peer, lif
                 server.goaway();
             }
             () = &mut idle => {
+                streams.sweep();
                 if peer.activity.idle_for().is_some_and(|time| time >= idle_time(pod_proxy, &peer, is_unused)) {
                     if is_unused {
                         return server.abort().await;

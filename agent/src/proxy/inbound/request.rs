@@ -19,7 +19,7 @@ use crate::telemetry::connection::ResponseFlag;
 
 /// Why a request names nothing that is served here.
 #[derive(Debug, thiserror::Error)]
-enum BadRequest {
+pub(super) enum BadRequest {
     #[error("only CONNECT is served here")]
     NotConnect,
     #[error(transparent)]
@@ -86,7 +86,7 @@ async fn establish(
 }
 
 /// The pod's own address and port that a request asks for. Without an authority it is no CONNECT request.
-fn destination_of(
+pub(super) fn destination_of(
     pod_proxy: &PodProxy,
     peer: &AuthenticatedPeer,
     authority: Option<&str>,
@@ -111,7 +111,7 @@ fn destination_of(
 }
 
 /// The client as the application is shown it: its address as the network has it, its port as its proxy says.
-fn client_address(peer: &AuthenticatedPeer, forwarded: Option<&[u8]>) -> SocketAddr {
+pub(super) fn client_address(peer: &AuthenticatedPeer, forwarded: Option<&[u8]>) -> SocketAddr {
     let claimed = forwarded.and_then(hbone::client_of);
     claimed.filter(|claimed| claimed.ip() == peer.addr.ip()).unwrap_or(peer.addr)
 }

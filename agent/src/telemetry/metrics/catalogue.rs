@@ -48,7 +48,7 @@ pub(super) const LIMIT_REACHED: Described = (
 /// Labels: `protocol`, `kind`.
 pub(super) const HEADS_PARSED: Described = (
     "weir_http_heads_parsed",
-    "Heads of messages that were parsed, by protocol (http1, http2, hbone) and by kind (request, response)",
+    "Heads of messages that were parsed, by protocol (http1, http2, hbone, request_stream) and by kind (request, response)",
 );
 /// Labels: `identity` (bounded by the pods of the node).
 pub(super) const CERTIFICATE_EXPIRY: Described =

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use tokio::net::TcpStream;
 
-use super::connection::HttpConnection;
+use super::connection::{Applications, HttpConnection};
 use crate::http::{self, BodyLength, ExchangeError, Reuse, TakenIdle, h1, h2};
 use crate::model::authorization::Permit;
 use crate::model::http::head::{HttpVersion, RequestHead};
@@ -78,14 +78,14 @@ impl Sending<'_> {
         let may_be_lost = self.head.is_idempotent();
         let longest = if may_be_lost { Duration::MAX } else { FRESH_ENOUGH };
         let reuse = Reuse { longest, avoids_closing: !may_be_lost };
-        let applications = &self.connection.applications;
+        let Applications { pool: applications, are_shared } = &self.connection.applications;
         let mut idle = self.may_reuse.then(|| applications.take_idle(&(), reuse)).flatten();
         if let Some(mut closed) = idle.take_if(|idle| !may_be_lost && !net::is_silent(idle.connection.io())) {
             applications.closed_after(&(), closed.idle_for);
             closed.connection.end();
         }
         let idle_for = idle.as_ref().map(|idle| idle.idle_for);
-        if idle_for.is_none() && self.head.version != HttpVersion::Http2 {
+        if idle_for.is_none() && self.head.version != HttpVersion::Http2 && !are_shared {
             // A client of HTTP/1 has one request at a time: what it does not use now it never uses again.
             applications.clear();
         }
@@ -98,7 +98,7 @@ impl Sending<'_> {
     }
 
     async fn begin_http2(&self) -> Result<Begun, OpenError> {
-        let applications = &self.connection.applications;
+        let applications = &self.connection.applications.pool;
         if let Some(begun) = self.begin_on_shared() {
             return Ok(begun);
         }
@@ -118,7 +118,7 @@ impl Sending<'_> {
             }
         });
         let stream = opened.open(self.head, self.length).map_err(|_| OpenError::Session(ExchangeError::Refused))?;
-        applications.put_shared(&(), Arc::new(opened), Duration::MAX);
+        applications.put_shared(&(), Arc::new(opened), self.connection.applications.longest_idle());
         Ok(Begun { exchange: Exchange::Http2(stream), idle_for: None })
     }
 
@@ -126,7 +126,7 @@ impl Sending<'_> {
     fn begin_on_shared(&self) -> Option<Begun> {
         // A stream that crosses the end of its connection was not looked at, and is sent again.
         let reuse = Reuse { longest: Duration::MAX, avoids_closing: false };
-        let shared = self.connection.applications.shared(&(), reuse, |_| true)?;
+        let shared = self.connection.applications.pool.shared(&(), reuse, |_| true)?;
         let idle_for = shared.idle_for().unwrap_or_default();
         let stream = shared.open(self.head, self.length).ok()?;
         Some(Begun { exchange: Exchange::Http2(stream), idle_for: Some(idle_for) })
@@ -146,7 +146,7 @@ impl Sending<'_> {
 /// connection that was idle for as long.
 pub(super) fn note_lost(connection: &HttpConnection, error: &ExchangeError, idle_for: Duration) {
     if matches!(error, ExchangeError::NoResponse) {
-        connection.applications.closed_after(&(), idle_for);
+        connection.applications.pool.closed_after(&(), idle_for);
     }
 }
 
@@ -154,7 +154,8 @@ pub(super) fn note_lost(connection: &HttpConnection, error: &ExchangeError, idle
 pub(super) fn keep(connection: &HttpConnection, exchange: Exchange) {
     let Exchange::Http1(mut http1) = exchange else { return };
     if http1.is_reusable() {
-        connection.applications.put_idle(&(), http1, Duration::MAX);
+        let Applications { pool, .. } = &connection.applications;
+        pool.put_idle(&(), http1, connection.applications.longest_idle());
     } else {
         http1.end();
     }

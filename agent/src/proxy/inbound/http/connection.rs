@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::net::TcpStream;
 use tokio_util::sync::CancellationToken;
@@ -11,6 +12,7 @@ use crate::limits::{Held, Limit, LimitKind};
 use crate::model::authorization::{AccessRequest, HttpRequest, RequestDenied};
 use crate::model::http::client_cert::forwarded_client_cert;
 use crate::model::http::config::HttpConfig;
+use crate::model::http::destination::DEFAULT_IDLE_TIMEOUT;
 use crate::proxy::inbound::admission::{self, JudgedRequest};
 use crate::proxy::inbound::authentication::IssuerRules;
 use crate::proxy::inbound::error::RefusedRequest;
@@ -18,6 +20,23 @@ use crate::proxy::inbound::peers::AuthenticatedPeer;
 use crate::proxy::pod::PodProxy;
 use crate::telemetry::ends::ConnectionEnds;
 use crate::telemetry::request_ends::RequestEnds;
+
+/// Connections to an application that carry requests.
+pub(super) type ApplicationPool = UpstreamPool<(), TcpStream>;
+
+/// The connections to the application that serve an inbound connection, or several of one peer.
+#[derive(Default)]
+pub(super) struct Applications {
+    pub(super) pool: Arc<ApplicationPool>,
+    pub(super) are_shared: bool,
+}
+
+impl Applications {
+    /// How long one is kept without requests: where nothing else ends it, no longer than the client's agent would have kept its own.
+    pub(super) fn longest_idle(&self) -> Duration {
+        if self.are_shared { DEFAULT_IDLE_TIMEOUT } else { Duration::MAX }
+    }
+}
 
 /// See the module.
 pub(super) struct HttpConnection {
@@ -32,7 +51,7 @@ pub(super) struct HttpConnection {
     /// What the peer may hold of the pod's inbound connections; `None` in plaintext.
     peer_limit: Option<Arc<Limit>>,
     /// The connections to the application that serve this one.
-    pub(super) applications: UpstreamPool<(), TcpStream>,
+    pub(super) applications: Applications,
     /// Cancelled when policy allows no request of the connection any more.
     pub(super) revoked: CancellationToken,
 }
@@ -55,9 +74,14 @@ impl HttpConnection {
             ends: RequestEnds::new(&pod_proxy.proxy.requests, &pod_proxy.pod.telemetry, ends),
             client_cert,
             peer_limit: peer.map(|peer| peer.limit),
-            applications: UpstreamPool::default(),
+            applications: Applications::default(),
             revoked,
         }
+    }
+
+    /// The same, where others share its connections to the application.
+    pub(super) fn sharing(self, pool: Arc<ApplicationPool>) -> Self {
+        Self { applications: Applications { pool, are_shared: true }, ..self }
     }
 
     /// The port of the pod that the connection is to.

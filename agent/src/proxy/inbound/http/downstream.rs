@@ -75,18 +75,22 @@ pub(in crate::proxy::inbound) async fn serve(pod_proxy: &Arc<PodProxy>, mut http
 
 /// Resolves once a connection must end, with the reason.
 async fn stopped(pod_proxy: &PodProxy, record: &ConnectionRecord, revoked: &CancellationToken) -> InboundError {
-    let (pod, drain) = (&pod_proxy.pod, &pod_proxy.proxy.drain);
     tokio::select! {
         () = record.end_wanted() => InboundError::LatePlaintext,
-        () = first_of([revoked.cancelled(), pod.dead.cancelled(), drain.closing()]) => {
-            if revoked.is_cancelled() {
-                InboundError::Revoked
-            } else if pod.dead.is_cancelled() {
-                InboundError::PodGone
-            } else {
-                InboundError::DrainEnded
-            }
-        }
+        error = cut_off(pod_proxy, revoked) => error,
+    }
+}
+
+/// Resolves once what comes over HBONE must end, with the reason.
+pub(super) async fn cut_off(pod_proxy: &PodProxy, revoked: &CancellationToken) -> InboundError {
+    let (pod, drain) = (&pod_proxy.pod, &pod_proxy.proxy.drain);
+    first_of([revoked.cancelled(), pod.dead.cancelled(), drain.closing()]).await;
+    if revoked.is_cancelled() {
+        InboundError::Revoked
+    } else if pod.dead.is_cancelled() {
+        InboundError::PodGone
+    } else {
+        InboundError::DrainEnded
     }
 }
 

@@ -14,6 +14,7 @@ use crate::ext_authz::FieldChange;
 use crate::http::{self, BodyLength, Broken, Downstream, ExchangeError, RequestBody, ResponseBody};
 use crate::model::authorization::Permit;
 use crate::model::http::head::{RequestHead, ResponseHead};
+use crate::model::http::hop;
 use crate::model::http::proxy_headers;
 use crate::model::http::reply::{LocalReply, Reason};
 use crate::proxy::http::{Answer, flag_of};
@@ -80,6 +81,7 @@ impl<D: Downstream> Forwarding<'_, '_, D> {
     ) -> Result<BodyLength, Broken> {
         loop {
             let length = http::until_response(self.downstream, exchange, body, response, self.watcher).await?;
+            hop::remove(&mut response.fields);
             if !response.is_interim() {
                 return Ok(length);
             }

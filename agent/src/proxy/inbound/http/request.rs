@@ -12,6 +12,7 @@ use crate::model::authorization::HttpRequest;
 use crate::model::http::client_cert::set_client_cert;
 use crate::model::http::config::HttpConfig;
 use crate::model::http::head::RequestHead;
+use crate::model::http::hop;
 use crate::model::http::trace::ensure_request_id;
 use crate::proxy::inbound::error::RefusedRequest;
 use crate::proxy::revocation::PolicyChanges;
@@ -39,6 +40,7 @@ impl<'a, D: Downstream> InboundRequest<'a, D> {
         head: &'a mut RequestHead,
         length: BodyLength,
     ) -> Self {
+        hop::remove(&mut head.fields);
         let headers = config.proxy_headers();
         if headers.request_id {
             ensure_request_id(&mut head.fields, rand::random);

@@ -1,6 +1,7 @@
 //! What the requests of one connection of a pod have in common.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use parking_lot::Mutex;
 
@@ -8,12 +9,19 @@ use super::endpoints::EndpointState;
 use super::io::PoolKey;
 use super::port::{Dialled, HttpPort};
 use crate::model::address::OriginalDst;
+use crate::model::http::head::{HttpFields, ResponseHead};
+use crate::model::http::hop;
 use crate::model::resolve::{Picked, Transport, Upstream};
 use crate::model::service::ServiceKey;
 use crate::model::workload::Workload;
 use crate::proxy::pod::PodProxy;
 use crate::telemetry::ends::{ConnectionEnds, OutboundSource};
 use crate::telemetry::request_ends::RequestEnds;
+
+/// Schemes of authentication that hold for a connection and all that follows on it (RFC 4559 §6).
+const OF_CONNECTIONS: [&[u8]; 2] = [b"ntlm", b"negotiate"];
+/// The fields in which a server asks for one, and in which a client answers.
+const AUTHENTICATION: [&str; 4] = ["www-authenticate", "proxy-authenticate", "authorization", "proxy-authorization"];
 
 /// See the module.
 pub(super) struct HttpConnection {
@@ -25,6 +33,8 @@ pub(super) struct HttpConnection {
     pub(super) port: u16,
     /// Both ends of a request before an endpoint is chosen.
     pub(super) ends: Arc<RequestEnds>,
+    /// Whether a server has asked for authentication that holds for a connection, not for a request.
+    authenticates_connections: AtomicBool,
     /// The endpoints that were chosen last.
     known: Mutex<Vec<Arc<KnownEndpoint>>>,
 }
@@ -79,7 +89,17 @@ impl HttpConnection {
         };
         let ends = RequestEnds::new(&pod_proxy.proxy.requests, &pod_proxy.pod.telemetry, first);
         let pod_proxy = pod_proxy.clone();
-        Self { pod_proxy, source, original_dst, dialled, port, ends, known: Mutex::default() }
+        let authenticates_connections = AtomicBool::new(false);
+        Self {
+            pod_proxy,
+            source,
+            original_dst,
+            dialled,
+            port,
+            ends,
+            authenticates_connections,
+            known: Mutex::default(),
+        }
     }
 
     /// What a request has in common with the others of its connection, where it may outlive that.
@@ -91,8 +111,22 @@ impl HttpConnection {
             dialled: self.dialled.clone(),
             port: self.port,
             ends: self.ends.clone(),
+            authenticates_connections: AtomicBool::new(self.authenticates_connections()),
             known: Mutex::default(),
         }
+    }
+
+    /// Takes up a response: what agents tell each other goes no further, and what it asks the client to prove is noted.
+    pub(super) fn take_up(&self, response: &mut ResponseHead) {
+        hop::remove(&mut response.fields);
+        if matches!(response.status, 401 | 407) && is_of_connection(&response.fields) {
+            self.authenticates_connections.store(true, Ordering::Relaxed);
+        }
+    }
+
+    /// Whether a server has asked for authentication that holds for a connection.
+    pub(super) fn authenticates_connections(&self) -> bool {
+        self.authenticates_connections.load(Ordering::Relaxed)
     }
 
     /// What is known of an endpoint that was picked for a port of a service; `None` where no request has gone there. It is reached in
@@ -133,4 +167,13 @@ impl HttpConnection {
         known.push(endpoint.clone());
         endpoint
     }
+}
+
+/// Whether the fields are about authentication that holds for a connection.
+pub(super) fn is_of_connection(fields: &HttpFields) -> bool {
+    let is_one = |value: &[u8]| {
+        let scheme = value.split(|byte| matches!(byte, b' ' | b',')).next().unwrap_or_default();
+        OF_CONNECTIONS.iter().any(|of_connections| scheme.eq_ignore_ascii_case(of_connections))
+    };
+    AUTHENTICATION.iter().any(|name| fields.values(name).any(is_one))
 }

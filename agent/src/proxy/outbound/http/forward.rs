@@ -208,6 +208,7 @@ impl<D: Downstream> Forwarding<'_, '_, D> {
             let head = &mut self.response;
             match http::until_response(*downstream, &mut exchange, &mut self.body, head, watcher).await {
                 Ok(length) if self.response.is_interim() => {
+                    self.request.connection.take_up(&mut self.response);
                     self.request.downstream.send_response(&self.response, length).map_err(Broken::Downstream)?;
                     self.request.flush().await?;
                 }
@@ -215,8 +216,7 @@ impl<D: Downstream> Forwarding<'_, '_, D> {
                 Err(Broken::Upstream(error @ (ExchangeError::NoResponse | ExchangeError::Refused)))
                     if idle_for.is_some() =>
                 {
-                    let pool = self.request.connection.pod_proxy.http_pool();
-                    pool.closed_after(pool_key, idle_for.unwrap_or_default());
+                    exchange.note_lost(self.request.connection, pool_key, idle_for.unwrap_or_default());
                     return Ok(Attempt::Failed(Failure::Stale(error)));
                 }
                 Err(Broken::Upstream(error)) => {
@@ -325,6 +325,7 @@ impl<D: Downstream> Forwarding<'_, '_, D> {
             }
         }
         self.request.watcher.begin_attempt(None);
+        self.request.connection.take_up(&mut self.response);
         let took = self.begun.map_or(Duration::ZERO, |begun| begun.elapsed());
         self.request.config.proxy_headers().end_attempt(took, &mut self.response);
         self.request.change_response(&self.plan, &mut self.response, chosen);

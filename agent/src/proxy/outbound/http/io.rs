@@ -12,7 +12,7 @@ use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::runtime::Handle;
 
-use crate::hbone::HboneStream;
+use crate::hbone::{HboneStream, Target};
 use crate::http::UpstreamPool;
 use crate::limits::Held;
 use crate::model::identity::Identity;
@@ -30,14 +30,32 @@ pub(in crate::proxy) type HttpPool = UpstreamPool<PoolKey, UpstreamIo>;
 
 /// What a pool keeps connections by: what they lead to, of which the text is hashed once and not with each request.
 #[derive(Debug, Clone)]
-pub(in crate::proxy) struct PoolKey(Arc<(u64, Transport)>);
+pub(in crate::proxy) struct PoolKey(Arc<Keyed>);
+
+#[derive(Debug, PartialEq, Eq)]
+struct Keyed {
+    hash: u64,
+    transport: Transport,
+    /// Over HBONE alone: whom its connections are to.
+    target: Option<Target>,
+}
 
 impl PoolKey {
     pub(super) fn new(transport: &Transport) -> Self {
         // Of equal transports the same. Those who could choose texts that collide are the mesh itself.
         let mut hasher = DefaultHasher::new();
         transport.hash(&mut hasher);
-        Self(Arc::new((hasher.finish(), transport.clone())))
+        let target = match transport {
+            Transport::Hbone { peer, identities, .. } => Some(Target { peer: *peer, identities: identities.clone() }),
+            _ => None,
+        };
+        Self(Arc::new(Keyed { hash: hasher.finish(), transport: transport.clone(), target }))
+    }
+
+    /// Over HBONE alone: whom the connections are to, and the authority that names the destination to it.
+    pub(super) fn over_hbone(&self) -> Option<(&Target, &str)> {
+        let Transport::Hbone { authority, .. } = &self.0.transport else { return None };
+        Some((self.0.target.as_ref()?, authority))
     }
 }
 
@@ -51,7 +69,7 @@ impl Eq for PoolKey {}
 
 impl Hash for PoolKey {
     fn hash<H: Hasher>(&self, state: &mut H) {
-        state.write_u64(self.0.0);
+        state.write_u64(self.0.hash);
     }
 }
 

@@ -12,6 +12,7 @@ use super::request::Request;
 use super::watcher::{Client, RequestWatcher};
 use crate::http::{BodyLength, Broken, Downstream, ExchangeError};
 use crate::model::http::head::{RequestHead, ResponseHead};
+use crate::model::http::hop;
 use crate::model::http::local_reply::HttpResponseFlag;
 use crate::model::http::policies::{Abort, Fault};
 use crate::model::http::reply::Reason;
@@ -66,6 +67,7 @@ fn begin<'a, D: Downstream>(
     length: BodyLength,
 ) -> Request<'a, D> {
     let config = connection.pod_proxy.proxy.mesh.routes().current();
+    hop::remove(&mut head.fields);
     let headers = config.proxy_headers();
     if headers.request_id {
         ensure_request_id(&mut head.fields, rand::random);

@@ -95,6 +95,9 @@ impl Sending<'_> {
     /// # Errors
     /// When no connection can be had.
     pub(super) async fn begin(&self) -> Result<Begun, OpenError> {
+        if let Some(begun) = self.begin_stream() {
+            return Ok(begun);
+        }
         if self.version() == HttpVersion::Http2 { self.begin_http2().await } else { self.begin_http1().await }
     }
 
@@ -272,6 +275,14 @@ impl Exchange {
         match self {
             Self::Http1(connection) => connection.io().peer(),
             Self::Http2(stream) => stream.peer(),
+            Self::Carried(stream) => Some(stream.peer()),
+        }
+    }
+
+    /// A request has met the end of a connection that was idle for so long. A stream of its own has none to itself.
+    pub(super) fn note_lost(&self, connection: &HttpConnection, key: &PoolKey, idle_for: Duration) {
+        if !matches!(self, Self::Carried(_)) {
+            connection.pod_proxy.http_pool().closed_after(key, idle_for);
         }
     }
 
