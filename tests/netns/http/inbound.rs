@@ -49,7 +49,7 @@ const DENIED: &str = "RBAC: access denied";
 /// Where http-echo serves in a pod.
 const ECHO: u16 = 8080;
 /// A policy about requests that denies none of those that cases send.
-const DENY_NONE: &str = "[{to: [{operation: {paths: [\"/never\"]}}]}]";
+pub(super) const DENY_NONE: &str = "[{to: [{operation: {paths: [\"/never\"]}}]}]";
 
 /// An AuthorizationPolicy about one version's pod, and its service. It goes when it is dropped.
 pub(super) fn policy<'a>(mesh: &'a HttpMesh, version: &str, action: &str, rules: &str) -> Result<ForNow<'a>> {

@@ -4,6 +4,7 @@
 use crate::harness::Case;
 
 mod balancing;
+mod carriage;
 mod changes;
 mod choice;
 mod clients;
@@ -68,7 +69,7 @@ pub(crate) fn cases() -> Vec<Case> {
         [external_authorization::CASES, external_as_envoy::CASES, tokens::CASES, login::CASES].concat(),
         [rate_limits::CASES, rate_limit_changes::CASES, rate_limit_service::CASES, rate_limit_status::CASES].concat(),
         [conformance::CASES, smuggling::CASES, clients::CASES, grpc::CASES, streams::CASES].concat(),
-        [once::CASES, pressure::CASES].concat(),
+        [once::CASES, pressure::CASES, carriage::CASES].concat(),
     ]
     .concat()
 }

@@ -129,7 +129,7 @@ fn meanwhile(mesh: &HttpMesh, name: &str, happens: impl Fn(&HttpMesh, &mut HttpL
     Ok(())
 }
 
-fn under_load(mesh: &mut HttpMesh) -> Result<()> {
+pub(super) fn under_load(mesh: &mut HttpMesh) -> Result<()> {
     meanwhile(mesh, "source-agent-killed", |mesh, _| mesh.agents[N1].kill_worker())?;
     meanwhile(mesh, "destination-agent-killed", |mesh, _| mesh.agents[N2].kill_worker())?;
     meanwhile(mesh, "network-gone", |mesh, load| {

@@ -24,7 +24,7 @@ pub(crate) const CASES: &[Case] = &[
 ];
 
 /// Go's server speaks both versions on one port.
-const PORTS: [Port; 2] =
+pub(super) const PORTS: [Port; 2] =
     [Port { name: "http", number: 80, target: 9111 }, Port { name: "http2", number: 81, target: 9111 }];
 /// What an agent may grow by while content of any length passes.
 const GROWTH_MIB: u64 = 32;
@@ -33,7 +33,7 @@ const HELD_BYTES: u64 = 1 << 20;
 const GIB: &str = "1073741824";
 
 /// Go's server in a version's pod, and its service.
-fn served<'a>(mesh: &'a HttpMesh, name: &str, pod: &'static str) -> Result<(HttpService<'a>, Program)> {
+pub(super) fn served<'a>(mesh: &'a HttpMesh, name: &str, pod: &'static str) -> Result<(HttpService<'a>, Program)> {
     let service = mesh.service_at_ports(name, pod, &PORTS)?;
     let command = [peers::go("web")?, "serve".to_owned(), PORTS[0].target.to_string()];
     let mut server = mesh.pod(pod).place.spawn(&command)?;
@@ -42,7 +42,7 @@ fn served<'a>(mesh: &'a HttpMesh, name: &str, pod: &'static str) -> Result<(Http
 }
 
 /// A command of Go's client for a port of a service: HTTP/1 for the one that declares it, HTTP/2 for the other.
-fn command(service: &HttpService<'_>, what: &str, port: &Port, more: &[&str]) -> Result<Vec<String>> {
+pub(super) fn command(service: &HttpService<'_>, what: &str, port: &Port, more: &[&str]) -> Result<Vec<String>> {
     let (to, host) = (SocketAddr::new(service.vip(), port.number), format!("-host={}", service.host()));
     let version: &[&str] = if port.name == "http2" { &["-http2"] } else { &[] };
     let (program, to) = (peers::go("web")?, to.to_string());
@@ -91,7 +91,7 @@ fn resident(mesh: &HttpMesh) -> Result<[u64; 2]> {
     Ok([mesh.agents[0].resident_bytes()?, mesh.agents[1].resident_bytes()?])
 }
 
-fn stalled(mesh: &mut HttpMesh) -> Result<()> {
+pub(super) fn stalled(mesh: &mut HttpMesh) -> Result<()> {
     for port in &PORTS {
         for is_upload in [false, true] {
             let way = if is_upload { "upload" } else { "download" };
