@@ -89,7 +89,8 @@ impl SectionFields {
     pub(super) fn finish(&mut self) {
         // RFC 9113 §8.2.3: a cookie may come in parts, which only HTTP/2 knows.
         if self.cookies > 1 {
-            let parts: Vec<_> = self.fields.values("cookie").collect();
+            // One that is empty would leave a blank at an end.
+            let parts: Vec<_> = self.fields.values("cookie").filter(|part| !part.is_empty()).collect();
             let whole = parts.join(&b"; "[..]);
             self.fields.set("cookie", &whole);
         }
@@ -192,6 +193,8 @@ mod tests {
             (&[("host", "a"), ("host", "a")], Err("several hosts")),
             (&[("host", "a"), ("x", "1")], Ok("x=1")),
             (&[("cookie", "a=1"), ("x", "1"), ("cookie", "b=2")], Ok("x=1 cookie=a=1; b=2")),
+            (&[("cookie", ""), ("cookie", "a=1"), ("cookie", "")], Ok("cookie=a=1")),
+            (&[("cookie", ""), ("cookie", "")], Ok("cookie=")),
         ] {
             assert_eq!(section(fields), expected.map(str::to_owned), "{fields:?}");
         }

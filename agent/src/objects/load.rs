@@ -9,7 +9,7 @@ use super::kind::Kind;
 use super::loaded::Loaded;
 use super::metadata::{Metadata, ObjectKey};
 use super::read;
-use super::reading::{Problem, SourceLocation, yaml};
+use super::reading::{Problem, SourceLocation, names, yaml};
 use super::store::{Body, RejectedPolicy, Stored};
 
 /// Bytes one file may have.
@@ -118,9 +118,12 @@ fn policy_in(text: &str, document: usize) -> Option<(ObjectKey, Metadata)> {
         ["kind", "PeerAuthentication"] => Some(Kind::PeerAuthentication),
         _ => None,
     })?;
+    let namespace = after("namespace").unwrap_or_else(|| "default".to_owned());
+    // No pod is in a namespace of a name that none has: there is nothing that it could deny.
+    names::label(&namespace).ok()?;
     let metadata = Metadata {
         name: after("name").unwrap_or_else(|| format!("unnamed-{document}-0")),
-        namespace: after("namespace").unwrap_or_else(|| "default".to_owned()),
+        namespace,
         ..Metadata::default()
     };
     Some((kind.key(&metadata.namespace, &metadata.name), metadata))

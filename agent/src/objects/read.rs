@@ -10,7 +10,7 @@ use super::loaded::Loaded;
 use super::metadata::{self, Metadata};
 use super::networking::{mesh_config, service_entry_yaml, workload_entry};
 use super::reading::yaml::{Node, Value};
-use super::reading::{Fields, Problem, Report, SourceLocation};
+use super::reading::{Fields, Problem, Report, SourceLocation, names};
 use super::security::{self, PolicyTarget};
 use super::store::{Body, RejectedPolicy, Stored, WrittenPolicy};
 
@@ -160,6 +160,10 @@ fn store(
     let location = location.clone();
     match (rejected, body) {
         (None, Some(body)) => loaded.add(key, Stored { metadata, location, body }),
+        // No pod is in a namespace of a name that none has: there is nothing that it could deny.
+        _ if !kind.is_cluster_scoped() && names::label(&metadata.namespace).is_err() => {
+            loaded.add_invalid(key, &location);
+        }
         (reason, body) if kind.is_policy() => {
             // A policy for waypoints is not enforced at the workloads themselves: without it nothing here opens.
             let Some(selector) = refused_selector(body.as_ref()) else {

@@ -203,7 +203,7 @@ mod tests {
     fn expressions_mean_what_re2_means_and_match_the_whole_text() {
         /// Expression, texts that match, texts that do not.
         type Row = (&'static str, &'static [&'static str], &'static [&'static str]);
-        let rows: [Row; 27] = [
+        let rows: [Row; 31] = [
             ("/a", &["/a"], &["/ab", "x/a", ""]),
             ("a|bc", &["a", "bc"], &["ac", "abc"]),
             ("/v[0-9]+/.*", &["/v1/", "/v22/x/y"], &["/v/x", "/v1"]),
@@ -229,6 +229,10 @@ mod tests {
             (r"\141\0\x41\x{42}", &["a\0AB"], &["a"]),
             ("(?i)Ab", &["ab", "AB"], &["a"]),
             (r"\pL\p{^Greek}", &["ab", "αb"], &["bα", "1b"]),
+            (r"\PC", &["a", "\u{378}"], &["\u{7}", "\u{ad}"]),
+            (r"[\p{Old_Italic}\P{Any}-]", &["\u{10300}", "-"], &["a"]),
+            (r"\x{000041}\x42", &["AB"], &["ab"]),
+            ("(?P<n_1>a)(?<m>b)", &["ab"], &["a"]),
             ("a.b", &["axb", "aéb"], &["a\nb", "ab"]),
             (r"(?s)a.b$", &["a\nb"], &["a\nb\n"]),
         ];
@@ -262,6 +266,23 @@ mod tests {
             r"\y",
             r"\1",
             r"\Z",
+            r"\é",
+            r"[\é]",
+            r"\x4",
+            r"\x\Qaa",
+            r"\x{}",
+            r"\x{110000}",
+            r"\x{41",
+            r"\p",
+            r"\p{}",
+            r"\p{Greek",
+            r"\p{greek}",
+            r"\p{Grek}",
+            r"\p{Letter}",
+            r"\p{sc=Greek}",
+            r"\pG",
+            "(?P<a.b>c)",
+            "(?<é>c)",
             "a{1001}",
             "a{1,2000}",
             "(?x)a b",

@@ -2,7 +2,8 @@
 //!
 //! Both search in linear time and agree in most of their syntax. What differs is translated here: in RE2, `\d`, `\s`, `\w` and
 //! `\b` are about ASCII alone, `{` is text where no repetition follows, `[`, `&`, `~` within a class are text, and `\Q…\E`
-//! quotes. What RE2 refuses and `regex` would read in its own way is refused (`(?x)`, `\b{start}` apart from its `\b`).
+//! quotes. What RE2 refuses and `regex` would read in its own way is refused (`(?x)`, `\b{start}` apart from its `\b`, classes of
+//! Unicode by other names than those of general categories and scripts).
 
 use std::fmt::Write as _;
 use std::iter::Peekable;
@@ -28,6 +29,10 @@ pub(super) enum Refused {
     Escape(char),
     #[error("class [:{0}:]")]
     Class(String),
+    #[error("class \\p of {0:?}")]
+    UnicodeClass(String),
+    #[error("a group that is called {0:?}")]
+    GroupName(String),
     #[error("a repetition of a repetition")]
     DoubleRepetition,
 }
@@ -98,17 +103,17 @@ impl Translation<'_> {
     fn other_escape(&mut self, escaped: char) -> Result<(), Refused> {
         match escaped {
             'C' => return Err(Refused::AnyByte),
-            'p' | 'P' => self.unicode_class(escaped),
+            'p' | 'P' => self.unicode_class(escaped == 'P')?,
             '0' => self.octal(0),
             '1'..='7' if self.rest.peek().is_some_and(|next| ('0'..='7').contains(next)) => {
                 self.octal(escaped.to_digit(8).unwrap_or(0));
             }
-            'x' => self.hexadecimal(),
+            'x' => self.hexadecimal()?,
             'a' | 'f' | 't' | 'n' | 'r' | 'v' | 'A' | 'z' => {
                 self.out.push('\\');
                 self.out.push(escaped);
             }
-            _ if escaped.is_ascii_alphanumeric() => return Err(Refused::Escape(escaped)),
+            _ if escaped.is_ascii_alphanumeric() || !escaped.is_ascii() => return Err(Refused::Escape(escaped)),
             _ => self.literal(escaped),
         }
         Ok(())
@@ -133,38 +138,49 @@ impl Translation<'_> {
         _ = write!(self.out, "\\x{{{code:X}}}");
     }
 
-    /// `\x41` or `\x{41}`; what is wrong about it is found when it is compiled.
-    fn hexadecimal(&mut self) {
-        self.out.push_str("\\x");
-        if self.rest.peek() == Some(&'{') {
-            self.braced();
-        }
+    /// `\x41` or `\x{41}`.
+    fn hexadecimal(&mut self) -> Result<(), Refused> {
+        let digits = match self.rest.next_if_eq(&'{') {
+            Some(_) => self.braced().filter(|digits| digits.bytes().all(|digit| digit.is_ascii_hexdigit())),
+            None => Some(std::iter::from_fn(|| self.rest.next_if(char::is_ascii_hexdigit)).take(2).collect())
+                .filter(|digits: &String| digits.len() == 2),
+        };
+        let code = digits.and_then(|digits| u32::from_str_radix(&digits, 16).ok()).ok_or(Refused::Escape('x'))?;
+        _ = write!(self.out, "\\x{{{code:X}}}");
+        Ok(())
     }
 
-    /// Everything up to a closing brace, as it is.
-    fn braced(&mut self) {
-        for next in self.rest.by_ref() {
-            self.out.push(next);
-            if next == '}' {
-                break;
+    /// What stands before a closing brace; `None` without one.
+    fn braced(&mut self) -> Option<String> {
+        let mut text = String::new();
+        loop {
+            match self.rest.next()? {
+                '}' => return Some(text),
+                next => text.push(next),
             }
         }
     }
 
     /// `\pN`, `\p{Greek}` and, in RE2 alone, `\p{^Greek}`.
-    fn unicode_class(&mut self, mut escaped: char) {
-        if self.rest.peek() != Some(&'{') {
-            self.out.push('\\');
-            self.out.push(escaped);
-            self.out.extend(self.rest.next());
-            return;
-        }
-        self.rest.next();
-        if self.rest.next_if_eq(&'^').is_some() {
-            escaped = if escaped == 'p' { 'P' } else { 'p' };
-        }
-        _ = write!(self.out, "\\{escaped}{{");
-        self.braced();
+    fn unicode_class(&mut self, mut is_negated: bool) -> Result<(), Refused> {
+        let name = match self.rest.next() {
+            Some('{') => {
+                is_negated ^= self.rest.next_if_eq(&'^').is_some();
+                self.braced().unwrap_or_default()
+            }
+            letter => letter.into_iter().collect(),
+        };
+        let is_among = |names: &str| names.split(' ').any(|known| known == name);
+        let class = match &*name {
+            // Code points that are not assigned are not among it, as they are in `regex`.
+            "C" => r"\p{Cc}\p{Cf}\p{Co}".to_owned(),
+            _ if name.is_empty() => return Err(Refused::UnicodeClass(name)),
+            _ if is_among(CATEGORIES) => format!("\\p{{{name}}}"),
+            _ if is_among(SCRIPTS) => format!("\\p{{Script={name}}}"),
+            _ => return Err(Refused::UnicodeClass(name)),
+        };
+        _ = write!(self.out, "[{}{class}]", if is_negated { "^" } else { "" });
+        Ok(())
     }
 
     /// Text up to `\E`.
@@ -205,6 +221,15 @@ impl Translation<'_> {
         let flags = self.rest.clone().skip(1).take_while(|next| !matches!(next, ':' | ')' | '<' | 'P'));
         if let Some(flag) = flags.into_iter().find(|flag| !matches!(flag, 'i' | 'm' | 's' | 'U' | '-')) {
             return Err(Refused::Flag(flag));
+        }
+        let mut ahead = self.rest.clone();
+        ahead.next();
+        ahead.next_if_eq(&'P');
+        if ahead.next_if_eq(&'<').is_some() {
+            let name: String = ahead.take_while(|next| *next != '>').collect();
+            if !name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_') {
+                return Err(Refused::GroupName(name));
+            }
         }
         Ok(())
     }
@@ -281,6 +306,26 @@ impl Translation<'_> {
         Ok(())
     }
 }
+
+/// The general categories that RE2 knows, besides `C`, and the scripts (those of Unicode 15).
+const CATEGORIES: &str =
+    "Any L M N P S Z Cc Cf Co Ll Lm Lo Lt Lu Mc Me Mn Nd Nl No Pc Pd Pe Pf Pi Po Ps Sc Sk Sm So Zl Zp Zs";
+const SCRIPTS: &str = "\
+    Adlam Ahom Anatolian_Hieroglyphs Arabic Armenian Avestan Balinese Bamum Bassa_Vah Batak Bengali Bhaiksuki \
+    Bopomofo Brahmi Braille Buginese Buhid Canadian_Aboriginal Carian Caucasian_Albanian Chakma Cham Cherokee \
+    Chorasmian Common Coptic Cuneiform Cypriot Cypro_Minoan Cyrillic Deseret Devanagari Dives_Akuru Dogra Duployan \
+    Egyptian_Hieroglyphs Elbasan Elymaic Ethiopic Georgian Glagolitic Gothic Grantha Greek Gujarati Gunjala_Gondi \
+    Gurmukhi Han Hangul Hanifi_Rohingya Hanunoo Hatran Hebrew Hiragana Imperial_Aramaic Inherited \
+    Inscriptional_Pahlavi Inscriptional_Parthian Javanese Kaithi Kannada Katakana Kawi Kayah_Li Kharoshthi \
+    Khitan_Small_Script Khmer Khojki Khudawadi Lao Latin Lepcha Limbu Linear_A Linear_B Lisu Lycian Lydian \
+    Mahajani Makasar Malayalam Mandaic Manichaean Marchen Masaram_Gondi Medefaidrin Meetei_Mayek Mende_Kikakui \
+    Meroitic_Cursive Meroitic_Hieroglyphs Miao Modi Mongolian Mro Multani Myanmar Nabataean Nag_Mundari \
+    Nandinagari New_Tai_Lue Newa Nko Nushu Nyiakeng_Puachue_Hmong Ogham Ol_Chiki Old_Hungarian Old_Italic \
+    Old_North_Arabian Old_Permic Old_Persian Old_Sogdian Old_South_Arabian Old_Turkic Old_Uyghur Oriya Osage \
+    Osmanya Pahawh_Hmong Palmyrene Pau_Cin_Hau Phags_Pa Phoenician Psalter_Pahlavi Rejang Runic Samaritan \
+    Saurashtra Sharada Shavian Siddham SignWriting Sinhala Sogdian Sora_Sompeng Soyombo Sundanese Syloti_Nagri \
+    Syriac Tagalog Tagbanwa Tai_Le Tai_Tham Tai_Viet Takri Tamil Tangsa Tangut Telugu Thaana Thai Tibetan Tifinagh \
+    Tirhuta Toto Ugaritic Vai Vithkuqi Wancho Warang_Citi Yezidi Yi Zanabazar_Square";
 
 /// The classes of POSIX and Perl that RE2 knows by name, all of them about ASCII.
 const NAMED_CLASSES: [&str; 14] = [

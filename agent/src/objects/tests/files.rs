@@ -93,6 +93,28 @@ fn a_key_given_twice_is_an_error() {
 }
 
 #[test]
+fn a_policy_for_a_namespace_that_cannot_be_denies_nothing() {
+    let policy = |namespace: &str, spec: &str| {
+        format!(
+            "apiVersion: security.istio.io/v1\nkind: AuthorizationPolicy\nmetadata: {{name: p, namespace: {namespace}}}\n{spec}\n"
+        )
+    };
+    for (namespace, spec, refused) in [
+        ("n", "spec: {rule: []}", 1),
+        ("n", "spec: {", 1),
+        ("n/m", "spec: {rule: []}", 0),
+        ("n/m", "spec: {}", 0),
+        ("n/m", "spec: {", 0),
+        ("N", "spec: {}", 0),
+    ] {
+        let loaded = load_text(&policy(namespace, spec));
+        let found = (loaded.objects.rejected_policies().count(), loaded.objects.len());
+        assert_eq!(found, (refused, refused), "{namespace}: {spec}");
+        assert!(!loaded.problems.is_empty(), "{namespace}: {spec}");
+    }
+}
+
+#[test]
 fn kinds() {
     let of = |api: &str, kind: &str| {
         load_text(&format!("{{apiVersion: {api}, kind: {kind}, metadata: {{name: x}}, spec: {{}}}}"))
