@@ -4,15 +4,12 @@
 //! language accepts, the decoder of resources accepts too.
 #![no_main]
 
-use std::path::Path;
+mod delivery;
 
 use libfuzzer_sys::fuzz_target;
-use weir::api::control_plane::Snapshot;
-use weir::api::control_plane::translate::{self, VipAllocations};
-use weir::api::model::mesh::MeshSettings;
-use weir::api::objects::{Loaded, Objects};
-use weir::api::state::SharedMesh;
-use weir::api::xds::{ConfigReceiver, XdsStatus};
+use weir::api::objects::Objects;
+
+use self::delivery::loaded;
 
 /// What the file held before.
 const BEFORE: &str = "apiVersion: networking.istio.io/v1\nkind: WorkloadEntry\n\
@@ -36,21 +33,5 @@ fuzz_target!(|data: &[u8]| {
             assert!(objects.get(key).is_some(), "{key} is gone with a file that cannot be read");
         }
     }
-    deliver(&objects);
+    delivery::mesh(&[&objects]);
 });
-
-fn loaded(text: &str) -> Loaded {
-    let mut loaded = Loaded::default();
-    loaded.read_text(Path::new("objects.yaml"), text);
-    loaded
-}
-
-/// From objects to a mesh, as an agent does that reads its own files.
-fn deliver(objects: &Objects) {
-    let resources = translate::translate(objects, &translate::Options::default(), &mut VipAllocations::default());
-    let Some(snapshot) = Snapshot::following(&Snapshot::default(), &resources) else { return };
-    let (mesh, status) = (SharedMesh::default(), XdsStatus::default());
-    ConfigReceiver::new(mesh, status.clone(), MeshSettings::default()).apply_snapshot(&snapshot.resources);
-    let report = status.report();
-    assert_eq!(report.nacks, 0, "accepted as an object, refused as a resource: {:?}", report.last_rejected);
-}

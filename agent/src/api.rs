@@ -59,7 +59,13 @@ pub mod hbone {
     pub use crate::hbone::{Authority, client_of, forwarded, parse_authority, service_of};
 }
 
-/// For the fuzz target of HTTP/1.
+/// For the fuzz targets of header blocks, and of messages that go from one version of HTTP to the other.
+#[cfg(fuzzing)]
+pub mod h2 {
+    pub use crate::h2::fuzzed;
+}
+
+/// For the fuzz targets of HTTP/1.
 #[cfg(fuzzing)]
 pub mod http {
     pub use crate::http::h1::fuzzed;
@@ -92,10 +98,12 @@ pub mod model {
         pub use crate::model::http::field_changes::FieldChanges;
         pub use crate::model::http::head::RequestHead;
         pub use crate::model::http::objects::{HttpObjects, PathNormalization, RouteObject};
+        pub use crate::model::http::pattern::Pattern;
         pub use crate::model::http::route::{
             Action, Applicability, Cluster, Destination, Forward, Origin, OriginKind, PathMatch, RequestMatch, Route,
             Rule, Semantics, Target,
         };
+        pub use crate::model::http::service_routes::ServiceRoutes;
         pub use crate::model::http::visibility::{ExportTo, HostPattern, SourceView};
     }
 

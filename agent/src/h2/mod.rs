@@ -15,6 +15,8 @@ mod data;
 mod error;
 mod fields;
 mod frame;
+#[cfg(fuzzing)]
+pub mod fuzzed;
 mod headers;
 mod hpack;
 mod liveness;

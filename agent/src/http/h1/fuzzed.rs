@@ -60,6 +60,12 @@ pub fn composed(method: &[u8], target: &[u8], authority: &[u8], fields: &[(&[u8]
     Seen { head, length: BodyLength::Empty, content, trailers, is_whole: true }
 }
 
+/// A message whose head came over another version of HTTP; its length is not known before its end.
+#[must_use]
+pub fn message<H>(head: H, content: Vec<u8>) -> Seen<H> {
+    Seen { head, length: BodyLength::Unknown, content, trailers: HttpFields::default(), is_whole: true }
+}
+
 /// The bytes of a request, as they are written to a server; `None` where that is refused.
 #[must_use]
 pub fn request_bytes(request: &Seen<RequestHead>) -> Option<Vec<u8>> {
