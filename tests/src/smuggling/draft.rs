@@ -92,7 +92,7 @@ impl Draft {
 
     /// Replaces the line of the framing, if there is one; else adds one.
     pub(super) fn frame(&mut self, line: impl Into<String>) {
-        let is_framing = |line: &String| line.starts_with("Content-Length") || line == CHUNKED;
+        let is_framing = |line: &String| line.starts_with("Content-Length:") || line == CHUNKED;
         let line = line.into();
         match self.lines.iter_mut().find(|line| is_framing(line)) {
             Some(place) => *place = line,

@@ -80,7 +80,7 @@ pub fn case(seed: u64, number: u64) -> Case {
 
 impl Draft {
     fn frame(&mut self, line: String) {
-        let is_framing = |line: &String| line.starts_with("Content-Length") || line == CHUNKED;
+        let is_framing = |line: &String| line.starts_with("Content-Length:") || line == CHUNKED;
         match self.lines.iter_mut().find(|line| is_framing(line)) {
             Some(place) => *place = line,
             None => self.lines.push(line),
