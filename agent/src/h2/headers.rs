@@ -65,6 +65,7 @@ impl<A: Default> Session<A> {
             }
         })?;
         self.pace.count(decoded.bytes / FIELD_BYTES_PER_UNIT)?;
+        let suits_tunnel = decoded.bytes <= self.usage.max_tunnel_list_bytes as usize;
         match section {
             Section::Unwanted => Ok(None),
             _ if !decoded.is_whole => {
@@ -75,12 +76,20 @@ impl<A: Default> Session<A> {
                 let request = read.and_then(|()| section.finish(end));
                 let is_tunnel = request.as_ref().is_ok_and(|request| request.head.method == b"CONNECT");
                 parsed_heads::count(self.usage.counted_as(is_tunnel), HeadKind::Request);
-                self.request_came(id, end, request);
+                if is_tunnel && !suits_tunnel {
+                    self.too_large_section(id);
+                } else {
+                    self.request_came(id, end, request);
+                }
                 Ok(None)
             }
             Section::Response(section) => {
                 let asked = self.streams.table.get(&id).map_or(Asked::Content, |stream| stream.responses.asked);
                 parsed_heads::count(self.usage.counted_as(asked == Asked::Tunnel), HeadKind::Response);
+                if asked == Asked::Tunnel && !suits_tunnel {
+                    self.too_large_section(id);
+                    return Ok(None);
+                }
                 Ok(self.response_came(id, end, read.and_then(|()| section.finish(end, asked))))
             }
             Section::Trailers(fields) => Ok(self.trailers_came(id, end, read.map(|()| section::trailers(fields)))),

@@ -21,6 +21,8 @@ pub(crate) struct Usage {
     pub(super) max_streams_before_settings_ack: u32,
     /// The largest header list that is accepted, in the measure of SETTINGS_MAX_HEADER_LIST_SIZE.
     pub(super) max_header_list_bytes: u32,
+    /// The same of CONNECT, and of its response.
+    pub(super) max_tunnel_list_bytes: u32,
     /// The longest field block, over all its frames.
     pub(super) max_field_block_bytes: usize,
     /// Frames of ours that may wait while the network takes nothing. A peer that makes us owe it more does not read its
@@ -58,6 +60,7 @@ impl Usage {
         max_streams: 200,
         max_streams_before_settings_ack: 1000,
         max_header_list_bytes: 16 * 1024,
+        max_tunnel_list_bytes: 16 * 1024,
         max_field_block_bytes: 64 * 1024,
         max_outgoing_bytes: 256 * 1024,
         work_earned_per_tunnel: 0,
@@ -86,6 +89,7 @@ impl Usage {
         max_streams: 1024,
         max_streams_before_settings_ack: 1024,
         max_header_list_bytes: 64 * 1024,
+        max_tunnel_list_bytes: 64 * 1024,
         max_field_block_bytes: 128 * 1024,
         max_outgoing_bytes: 4 * 1024 * 1024,
         work_earned_per_tunnel: WORK_EARNED_PER_MESSAGE,

@@ -279,6 +279,17 @@ fn a_block_longer_than_a_frame_goes_on_in_others() {
 }
 
 #[test]
+fn a_head_of_a_tunnel_may_be_no_longer_where_requests_come_beside_it() {
+    let (large, refused) = ("x".repeat(20 * 1024), ["HEADERS 1: :status=431, the end", "RST_STREAM 1: NO_ERROR"]);
+    for (name, head, expected) in [("a request", &GET[..], &[][..]), ("CONNECT", &REQUEST[..], &refused[..])] {
+        let session = Session::new(Role::Server, Usage::HBONE_WITH_REQUESTS, WindowBudget::of_kib(0));
+        let mut server = Side { session, reader: FrameReader::new(Role::Server) }.greet();
+        server.gets(&in_frames(1, &with(head, &[("a", &large)])));
+        assert_eq!(server.sent(), expected, "{name}");
+    }
+}
+
+#[test]
 fn a_head_larger_than_is_accepted_is_answered_or_breaks_the_stream() {
     let long = "x".repeat(64 * 1024);
     let mut server = Side::of_requests(Role::Server);
