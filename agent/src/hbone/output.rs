@@ -66,8 +66,8 @@ impl Output {
     }
 
     /// Reads application data straight into frames of a stream, no more than `limit` bytes of it: `read` gets the places
-    /// to read into. Returns what it returned. Only while there [is room](Self::has_room). `ends_after`: the frame in which the
-    /// so-manieth byte is ends the stream.
+    /// to read into. Returns what it returned. Only while there [is room](Self::has_room). `ends_after`: where as many bytes
+    /// are read as this, the last frame of them ends the stream.
     pub(super) fn fill(
         &mut self,
         records: &mut RecordLayer,

@@ -32,7 +32,7 @@ use crate::proxy::workers::Workers;
 use crate::telemetry::record::ConnectionRecord;
 
 /// Clients of one HBONE connection that are remembered, with what they ask for: more than have requests under way at once. What is known
-/// of further ones is forgotten with their requests.
+/// of further ones is forgotten with their requests. Also the destinations whose connections to the application are kept while nobody uses them.
 const MAX_KNOWN: usize = 128;
 
 /// A place among what the peer, and the pod, may have inbound.
@@ -176,7 +176,7 @@ impl RequestStreams {
         let record = ConnectionRecord::open_provisional(pod_proxy.connection_reporting(), ends.clone());
         record.settle_for_requests(None);
         let revoked = tracked.revoked.clone();
-        let pool = self.0.lock().applications.entry(destination).or_default().clone();
+        let pool = self.applications_at(destination);
         let connection = HttpConnection::new(pod_proxy, access, client, ends, peer.cloned(), revoked).sharing(pool);
         let known = Arc::new(Known {
             connection,
@@ -189,6 +189,15 @@ impl RequestStreams {
         });
         self.remember(Key { client, destination, service: service.map(Into::into) }, &known);
         Ok(Some(UnderWay { client: CountedClient(known), _place: None }))
+    }
+
+    /// The connections to the application at an address and port. A peer that names very many keeps those alone that a client uses.
+    fn applications_at(&self, destination: SocketAddr) -> Arc<ApplicationPool> {
+        let mut shared = self.0.lock();
+        if shared.applications.len() >= MAX_KNOWN {
+            shared.applications.retain(|_, pool| Arc::strong_count(pool) > 1);
+        }
+        shared.applications.entry(destination).or_default().clone()
     }
 
     /// Remembers what is known, unless another request has found that out meanwhile.
