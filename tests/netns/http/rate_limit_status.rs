@@ -102,10 +102,13 @@ fn said(mesh: &mut HttpMesh) -> Result<()> {
     is_quiet(&kubernetes, 8).context("an agent has started that finds all said")
 }
 
-/// So many writes were taken, and for a while nobody tries another.
+/// So many writes were taken, and for a while nobody tries another. An object has its status a moment before the API server tells of it.
 fn is_quiet(kubernetes: &FakeKubernetes, expected: usize) -> Result<()> {
-    let writes = kubernetes.status_writes();
-    ensure!(taken(kubernetes) == expected, "{writes:?}");
+    wait::until("the API server tells of all writes", WRITTEN, || {
+        let writes = kubernetes.status_writes();
+        ensure!(taken(kubernetes) >= expected, "{writes:?}");
+        Ok(())
+    })?;
     let tries = 2 * expected;
     wait::throughout("no status is written", QUIET, || {
         let writes = kubernetes.status_writes();
