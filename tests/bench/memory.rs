@@ -12,9 +12,11 @@ use crate::subject::{Proxies, Subject};
 /// Descriptors a process has besides those of connections.
 const OTHER_DESCRIPTORS: u64 = 200;
 
-/// How far apart two looks are that must agree for memory to count as settled, and how long that may take.
+/// How far apart two looks are that must agree for memory to count as settled, after how long they may do so at the earliest, and
+/// how long that may take. An agent gives back what its start took during its first ten seconds.
 const BETWEEN_LOOKS: Duration = Duration::from_secs(2);
-const SETTLED_WITHIN: Duration = Duration::from_secs(16);
+const SETTLED_AFTER: Duration = Duration::from_secs(12);
+const SETTLED_WITHIN: Duration = Duration::from_secs(28);
 
 /// Resident memory (VmRSS) of the proxies in MiB once it does not change any more, the client's node first. What starting
 /// took goes back to the kernel within seconds; what is held by doing nothing, or by open connections, is asked for here.
@@ -25,7 +27,8 @@ pub(crate) fn settled_mib(proxies: &Proxies) -> Result<Vec<f64>> {
         wait::between_measurements(BETWEEN_LOOKS);
         let now = resident_mib(proxies)?;
         let settled = now.iter().zip(&last).all(|(now, last)| (now - last).abs() <= 0.02 * last);
-        if settled || started.elapsed() > SETTLED_WITHIN {
+        let waited = started.elapsed();
+        if (settled && waited > SETTLED_AFTER) || waited > SETTLED_WITHIN {
             return Ok(now);
         }
         last = now;
