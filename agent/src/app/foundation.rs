@@ -84,7 +84,8 @@ impl Foundation {
         let ownership = NodeOwnership::new(has_predecessor);
         let delivery = delivery::start(&config, &mesh, &metrics, &ready, ownership.may_write_state()).await?;
         if has_predecessor {
-            handover::take_over(&supervisor, &delivery, &mesh, &PodStore::new(&config.directories.state_dir)).await?;
+            let listed = PodStore::new(&config.directories.state_dir);
+            handover::take_over(&supervisor, &delivery.status, &delivery.certificates, &mesh, &listed).await?;
         }
         let prepared = start.elapsed();
         let capture = Arc::new(Capture::install(&settings::capture_options(&config)).context("capture")?);

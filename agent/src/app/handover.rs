@@ -10,7 +10,6 @@ use anyhow::Context;
 use futures_util::future::join_all;
 use tokio::sync::watch;
 
-use super::delivery::Delivery;
 use super::known_destinations::KnownDestinations;
 use crate::enrollment::Enrollment;
 use crate::enrollment::pod::PodSpec;
@@ -18,6 +17,8 @@ use crate::enrollment::store::PodStore;
 use crate::model::identity::Identity;
 use crate::state::SharedMesh;
 use crate::supervisor::{SupervisorCommand, SupervisorLink};
+use crate::tls::certificates::Certificates;
+use crate::xds::XdsStatus;
 
 /// Stack of the thread that carries out the supervisor's commands. It mostly waits.
 const COMMAND_THREAD_STACK_BYTES: usize = 256 * 1024;
@@ -31,18 +32,19 @@ const PREDECESSOR_LAST_WRITE: Duration = Duration::from_secs(1);
 /// When the supervisor is gone.
 pub(super) async fn take_over(
     supervisor: &Arc<SupervisorLink>,
-    delivery: &Delivery,
+    status: &XdsStatus,
+    certificates: &Certificates,
     mesh: &SharedMesh,
     store: &PodStore,
 ) -> anyhow::Result<()> {
     tracing::info!("another agent serves this node: waiting for the configuration before taking over");
-    delivery.status.first_sync().await;
+    status.first_sync().await;
     let identities: BTreeSet<Identity> = {
         let trust_domain = mesh.read().settings().trust_domain.clone();
         let identity = |pod: PodSpec| Identity::new(trust_domain.clone(), &pod.namespace, &pod.service_account);
         store.load().into_iter().map(identity).collect()
     };
-    for certificate in join_all(identities.iter().map(|identity| delivery.certificates.get(identity))).await {
+    for certificate in join_all(identities.iter().map(|identity| certificates.get(identity))).await {
         if let Err(error) = certificate {
             // The former agent has no better one, and this agent goes on asking for it.
             tracing::warn!(%error, "taking over without a certificate");

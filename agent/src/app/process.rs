@@ -18,6 +18,9 @@ use crate::telemetry::log;
 
 /// Descriptors that the worker's table has room for from the start: half a mebibyte of the kernel's memory.
 const RESERVED_DESCRIPTORS: u64 = 65_536;
+/// How long a thread for blocking work waits for more of it. The allocator's memory of a thread goes back when the thread ends, and one
+/// that a rare task wakes again and again would keep for ever what start-up and large configurations needed.
+const BLOCKING_THREAD_IDLE_TIME: Duration = Duration::from_secs(1);
 
 /// Runs `weir agent` as the supervisor of its workers, and returns the exit code. `on_idle` is called whenever nothing is left
 /// to do but to wait.
@@ -49,10 +52,13 @@ pub fn run_agent(config: AgentConfig, supervisor: SupervisorLink, before_wait: f
     make_directories(&config)?;
     // Connections have threads of their own: see `proxy::workers`.
     let mut runtime = tokio::runtime::Builder::new_multi_thread();
-    let runtime = runtime.worker_threads(1).on_thread_park(before_wait).enable_all().build()?;
-    let ended = runtime.block_on(agent::run(config, log.clone(), supervisor, before_wait));
+    runtime.worker_threads(1).on_thread_park(before_wait).thread_keep_alive(BLOCKING_THREAD_IDLE_TIME);
+    let runtime = runtime.enable_all().build()?;
+    // On a thread of the runtime, since this one would wait without `before_wait`.
+    let agent = runtime.spawn(agent::run(config, log.clone(), supervisor, before_wait));
+    let ended = runtime.block_on(agent);
     log.flush();
-    ended
+    ended.context("the agent's own task")?
 }
 
 /// Runs `weir control-plane` until a signal stops it.

@@ -68,6 +68,9 @@ impl Enrollment {
         let mut due = Due { save: Instant::now(), sweep: Instant::now() };
         loop {
             interval.tick().await;
+            if !self.needs_care(&due) {
+                continue;
+            }
             let enrollment = self.clone();
             // It may wait for a disk, and for the outcome of a succession: the runtime's thread serves everything else.
             let round = tokio::task::spawn_blocking(move || {
@@ -78,9 +81,19 @@ impl Enrollment {
         }
     }
 
+    /// Whether there is anything for [`Self::look_after_pods`] to do. Never waits.
+    fn needs_care(&self, due: &Due) -> bool {
+        let now = Instant::now();
+        self.must_save(due, now) || now >= due.sweep || self.pods().iter().any(|pod| !pod.is_alive())
+    }
+
+    fn must_save(&self, due: &Due, now: Instant) -> bool {
+        self.is_unsaved() && now >= due.save
+    }
+
     fn look_after_pods(&self, due: &mut Due) {
         let now = Instant::now();
-        if self.is_unsaved() && now >= due.save {
+        if self.must_save(due, now) {
             due.save = now + SAVE_RETRY_INTERVAL;
             self.save_again();
         }
