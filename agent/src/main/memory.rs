@@ -37,9 +37,14 @@ thread_local! {
 
 #[expect(unsafe_code, reason = "the allocator's own function, which its crate does not pass on")]
 unsafe extern "C" {
-    /// Returns free memory to the kernel: with `force` all, else what has been free for the allocator's purge delay.
+    /// Returns to the kernel what the calling thread holds and does not need; with `force` also what it keeps in reserve.
     safe fn mi_collect(force: bool);
+    /// Sets an option for the whole process.
+    safe fn mi_option_set(option: libc::c_int, value: libc::c_long);
 }
+
+/// `mi_option_purge_delay` of mimalloc.h: milliseconds from the time that a slice of 64 KiB is free until the kernel gets it.
+const PURGE_DELAY: libc::c_int = 15;
 
 /// Turns transparent huge pages off for this process: one takes 2 MiB where 4 KiB are needed, and half of an idle agent would
 /// be such pages. To be called before anything large is allocated. True if they were off from the process's beginning.
@@ -58,11 +63,14 @@ pub(crate) fn exec_again() -> io::Error {
     Command::new("/proc/self/exe").arg0("weir").args(std::env::args_os().skip(1)).exec()
 }
 
-/// Begins to keep the process small, in a thread of its own.
+/// Begins to keep the process small: what is free goes back to the kernel at once, and a thread of its own sees to the rest.
+/// After its usual delay the allocator does not find all of it again: up to 5 MiB of what start-up needed to parse the kernel's BTF
+/// stayed.
 ///
 /// # Errors
 /// When the thread cannot be started; the process is then as large as it happens to become.
 pub(crate) fn keep_small() -> io::Result<()> {
+    mi_option_set(PURGE_DELAY, 0);
     std::thread::Builder::new().name("memory".to_owned()).stack_size(64 * 1024).spawn(rounds)?;
     Ok(())
 }
