@@ -59,6 +59,7 @@ const AT_HEIGHT_WITHIN: Duration = Duration::from_secs(30);
 
 /// All kinds, in the order they run.
 pub(crate) const KINDS: &[Kind] = &[
+    kind("nothing", "no attack: how far apart two quiet windows are on this machine", |_| Ok(Vec::new())),
     kind(
         "paused-downloads",
         "40 downloads that their client does not read, on the bystander's HBONE connections",
