@@ -16,6 +16,10 @@ pub(crate) const CASES: &[Case] = &[
         name: "http: a fault aborts all requests, or none where no percentage is given",
         check: Check::Http(fault_abort),
     },
+    Case {
+        name: "http: a fault with a status of gRPC aborts plain requests, preflights among them, with a text",
+        check: Check::Http(fault_abort_grpc),
+    },
     Case { name: "http: a fault delays requests by what the route says", check: Check::Http(fault_delay) },
     Case {
         name: "http: a slow upstream is answered 504 when the route's time-out is over",
@@ -66,6 +70,24 @@ fn fault_abort(mesh: &HttpMesh) -> Result<()> {
     let aborted = seen.statuses.get(&418).copied().unwrap_or_default();
     note(format!("{aborted} of 400 requests aborted; the route says 50 %"));
     ensure!(seen.by("v1") + aborted == 400 && aborted.abs_diff(200) < 70, "{seen:?}");
+    Ok(())
+}
+
+fn fault_abort_grpc(mesh: &HttpMesh) -> Result<()> {
+    let fault = "fault: {abort: {grpcStatus: RESOURCE_EXHAUSTED, percentage: {value: 100}}}, \
+                 corsPolicy: {allowOrigins: [{exact: 'https://a.example'}]}";
+    let (service, _route) = to_v1(mesh, "abort-grpc", fault)?;
+    let call = service.ask("/", &["-XPOST", "-Hcontent-type: application/grpc"])?;
+    let told = [call.header("grpc-status"), call.header("grpc-message")];
+    ensure!(call.status == 200 && told == [Some("8"), Some("fault filter abort")], "{call:?}");
+    let preflight = ["-XOPTIONS", "-Horigin: https://a.example", "-Haccess-control-request-method: GET"];
+    for arguments in [&[][..], &preflight] {
+        let answer = service.ask("/", arguments)?;
+        answer.expect(200, None)?;
+        ensure!(answer.body == "fault filter abort", "{answer:?}");
+        let others = ["grpc-status", "access-control-allow-origin"].map(|name| answer.header(name));
+        ensure!(others == [None, None], "{answer:?}");
+    }
     Ok(())
 }
 

@@ -15,7 +15,7 @@ use crate::model::http::head::{RequestHead, ResponseHead};
 use crate::model::http::hop;
 use crate::model::http::local_reply::HttpResponseFlag;
 use crate::model::http::policies::{Abort, Fault};
-use crate::model::http::reply::Reason;
+use crate::model::http::reply::{LocalReply, Reason};
 use crate::model::http::route::{Action, Route};
 use crate::model::http::trace::ensure_request_id;
 use crate::model::http::visibility::SourceView;
@@ -126,14 +126,15 @@ impl<D: Downstream> Request<'_, D> {
         };
         let Some(route) = routes.pick(self.head).cloned() else { return self.reply(Reason::NoRoute, false).await };
         self.watcher.record.route(&route.name);
-        if let Some(preflight) = route.rule.cors.as_ref().and_then(|cors| cors.preflight(self.head)) {
-            let status = preflight.status;
-            return self.answer(preflight, status, Bytes::new(), "cors_preflight").await;
-        }
+        // In the order of a sidecar's filters.
         if let Some(fault) = &route.rule.fault
             && let Some(abort) = self.inject(fault).await?
         {
             return self.abort(abort).await;
+        }
+        if let Some(preflight) = route.rule.cors.as_ref().and_then(|cors| cors.preflight(self.head)) {
+            let status = preflight.status;
+            return self.answer(preflight, status, Bytes::new(), "cors_preflight").await;
         }
         self.follow(&route).await
     }
@@ -152,12 +153,14 @@ impl<D: Downstream> Request<'_, D> {
         match abort {
             Abort::Http(status) => self.reply(Reason::FaultAbort { status }, false).await,
             Abort::Grpc(status) => {
-                self.watcher.record.flag(HttpResponseFlag::FaultInjected);
+                let LocalReply { body, details, flag, .. } = LocalReply::new(Reason::FaultAbort { status: 200 }, false);
+                flag.into_iter().for_each(|flag| self.watcher.record.flag(flag));
                 let mut head = ResponseHead::default();
-                head.fields.append(b"content-type", b"application/grpc");
-                head.fields.append(b"grpc-status", status.to_string().as_bytes());
-                head.fields.append(b"grpc-message", b"fault filter abort");
-                self.answer(head, 200, Bytes::new(), "fault_filter_abort").await
+                // To a client that does not speak gRPC its status says nothing.
+                if self.head.is_grpc() {
+                    head.fields.append(b"grpc-status", status.to_string().as_bytes());
+                }
+                self.answer(head, 200, body.into_owned().into(), details).await
             }
         }
     }
