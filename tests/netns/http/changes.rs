@@ -221,6 +221,10 @@ fn cors(mesh: &HttpMesh) -> Result<()> {
         ensure!(allowed(&answer).as_deref() == expected, "{origin}: {answer:?}");
         let exposed = answer.header("access-control-expose-headers");
         ensure!(exposed == expected.map(|_| "x-pod"), "{origin}: {answer:?}");
+        // A page may also read why there is no answer of the application.
+        let failed = service.ask("/?reset=before", &[&format!("-HOrigin: {origin}")])?;
+        failed.expect(503, None)?;
+        ensure!(allowed(&failed).as_deref() == expected, "{origin}: {failed:?}");
     }
     Ok(())
 }

@@ -1,6 +1,7 @@
 //! Cross-origin resource sharing (the Fetch standard, "CORS protocol"), answered as Envoy's filter does it.
 
 use super::head::{RequestHead, ResponseHead};
+use super::pattern::TextMatch;
 use super::policies::Cors;
 
 impl Cors {
@@ -18,7 +19,7 @@ impl Cors {
         if !self.is_allowed(origin) {
             return (!self.forwards_unmatched_preflights).then_some(response);
         }
-        self.permit_origin(origin, &mut response);
+        self.permit(origin, &mut response);
         for (name, value) in [
             ("access-control-allow-methods", &self.allow_methods),
             ("access-control-allow-headers", &self.allow_headers),
@@ -33,24 +34,27 @@ impl Cors {
         Some(response)
     }
 
-    /// Adds to the response to a request what its origin may do with it. Nothing changes for origins that are not allowed.
-    pub fn permit(&self, request: &RequestHead, response: &mut ResponseHead) {
-        let Some(origin) = request.fields.first("origin").filter(|origin| self.is_allowed(origin)) else { return };
-        self.permit_origin(origin, response);
+    /// The origin of a request, if it may have the response.
+    #[must_use]
+    pub fn allowed_origin<'r>(&self, request: &'r RequestHead) -> Option<&'r [u8]> {
+        request.fields.first("origin").filter(|origin| self.is_allowed(origin))
+    }
+
+    /// Adds to a response what an allowed origin may do with it.
+    pub fn permit(&self, origin: &[u8], response: &mut ResponseHead) {
+        response.fields.set("access-control-allow-origin", origin);
+        if self.allow_credentials {
+            response.fields.set("access-control-allow-credentials", b"true");
+        }
         if !self.expose_headers.is_empty() {
             response.fields.set("access-control-expose-headers", self.expose_headers.as_bytes());
         }
     }
 
-    fn permit_origin(&self, origin: &[u8], response: &mut ResponseHead) {
-        response.fields.set("access-control-allow-origin", origin);
-        if self.allow_credentials {
-            response.fields.set("access-control-allow-credentials", b"true");
-        }
-    }
-
     fn is_allowed(&self, origin: &[u8]) -> bool {
-        !origin.is_empty() && self.allow_origins.iter().any(|allowed| allowed.is_match(origin))
+        // As in Envoy, what matches an asterisk stands for every origin.
+        let is_match = |allowed: &TextMatch| allowed.is_match(origin) || allowed.is_match(b"*");
+        !origin.is_empty() && self.allow_origins.iter().any(is_match)
     }
 }
 
@@ -59,7 +63,7 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::model::http::pattern::{Pattern, TextMatch};
+    use crate::model::http::pattern::Pattern;
     use crate::model::http::sample::get;
 
     fn policy() -> Cors {
@@ -95,7 +99,8 @@ mod tests {
         const ASKS: (&str, &str) = ("access-control-request-method", "PUT");
         let all = |origin: &str| {
             format!(
-                "allow-origin={origin} allow-credentials=true allow-methods=GET,POST allow-headers=x-a max-age=86400"
+                "allow-origin={origin} allow-credentials=true expose-headers=x-b allow-methods=GET,POST \
+                 allow-headers=x-a max-age=86400"
             )
         };
         for (method, fields, expected) in [
@@ -116,6 +121,9 @@ mod tests {
         let ignoring = Cors { forwards_unmatched_preflights: false, ..policy() };
         let answer = ignoring.preflight(&request("OPTIONS", &[("origin", "https://x"), ASKS]));
         assert_eq!(answer.map(|answer| (answer.status, answer.fields.len())), Some((200, 0)));
+        let any = Cors { allow_origins: vec![TextMatch::Exact("*".into())], ..Cors::default() };
+        let answer = any.preflight(&request("OPTIONS", &[("origin", "https://x"), ASKS]));
+        assert_eq!(answer.as_ref().map(text), Some("allow-origin=https://x".into()));
         let bare = Cors { allow_origins: policy().allow_origins, ..Cors::default() };
         let answer = bare.preflight(&request("OPTIONS", &[("origin", "https://a.example"), ASKS]));
         assert_eq!(answer.as_ref().map(text), Some("allow-origin=https://a.example".into()));
@@ -129,7 +137,9 @@ mod tests {
         ] {
             let fields = [("access-control-allow-origin", "*"), ("x", "y")].into_iter().collect();
             let mut response = ResponseHead { status: 200, fields, ..ResponseHead::default() };
-            policy().permit(&request("GET", &[("origin", origin)]), &mut response);
+            if let Some(origin) = policy().allowed_origin(&request("GET", &[("origin", origin)])) {
+                policy().permit(origin, &mut response);
+            }
             assert_eq!(text(&response), expected);
         }
     }

@@ -34,8 +34,15 @@ impl<D> Request<'_, D> {
         for changes in plan.response_changes() {
             self.apply_to_response(changes, route, response, Some(&chosen.endpoint.upstream));
         }
-        if let Some(cors) = &route.rule.cors {
-            cors.permit(self.head, response);
+        self.permit_origin(response);
+    }
+
+    /// Says what the origin of the request may do with a response, whoever made that.
+    pub(super) fn permit_origin(&self, response: &mut ResponseHead) {
+        if let Some((route, origin)) = &self.origin
+            && let Some(cors) = &route.rule.cors
+        {
+            cors.permit(origin, response);
         }
     }
 

@@ -12,6 +12,7 @@ use crate::http::{BodyLength, Broken, Downstream};
 use crate::model::http::config::HttpConfig;
 use crate::model::http::head::{RequestHead, ResponseHead};
 use crate::model::http::reply::{LocalReply, Reason};
+use crate::model::http::route::Route;
 use crate::proxy::http::Answer;
 
 /// See the module.
@@ -24,6 +25,8 @@ pub(super) struct Request<'a, D> {
     pub(super) head: &'a mut RequestHead,
     pub(super) length: BodyLength,
     pub(super) started: SystemTime,
+    /// The origin that the client named, if the route allows it. What the rule changes of the request does not change this.
+    pub(super) origin: Option<(Arc<Route>, Vec<u8>)>,
 }
 
 impl<D: Downstream> Request<'_, D> {
@@ -53,6 +56,7 @@ impl<D: Downstream> Request<'_, D> {
         details: &'static str,
     ) -> Result<(), Broken> {
         self.config.proxy_headers().name_server(&mut head);
+        self.permit_origin(&mut head);
         let answer = Answer { head, status, body, details: details.into() };
         answer.give(self.downstream, self.head, &mut self.watcher.record).await
     }

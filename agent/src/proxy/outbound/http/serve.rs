@@ -76,7 +76,7 @@ fn begin<'a, D: Downstream>(
     let mut record = RequestRecord::open(&connection.ends, head);
     record.trace(head);
     let watcher = RequestWatcher::new(record, client, &connection.pod_proxy);
-    Request { connection, config, downstream, watcher, head, length, started: SystemTime::now() }
+    Request { connection, config, downstream, watcher, head, length, started: SystemTime::now(), origin: None }
 }
 
 impl<D: Downstream> Request<'_, D> {
@@ -168,6 +168,8 @@ impl<D: Downstream> Request<'_, D> {
     async fn follow(&mut self, route: &Arc<Route>) -> Result<(), Broken> {
         match &route.rule.action {
             Action::Forward(forward) => {
+                let allowed = route.rule.cors.as_ref().and_then(|cors| cors.allowed_origin(self.head));
+                self.origin = allowed.map(|origin| (route.clone(), origin.to_vec()));
                 let plan = self.plan_by_route(route, forward, rand::random());
                 forward::run(self, plan).await
             }
