@@ -20,6 +20,12 @@ pub(super) fn first_value<'a>(request: &'a RequestHead, name: &str) -> Option<&'
     control_data(request, name).or_else(|| request.fields.first(name))
 }
 
+/// The values of all fields of a name, or a part of the request.
+pub(super) fn values_of<'a>(request: &'a RequestHead, name: &str) -> impl Iterator<Item = &'a [u8]> {
+    let part = control_data(request, name).filter(|part| !part.is_empty());
+    part.into_iter().chain(request.fields.values(name))
+}
+
 /// The values of all fields of a name as one text, or a part of the request.
 pub(super) fn value_of<'a>(request: &'a RequestHead, name: &str) -> Option<Cow<'a, [u8]>> {
     if let Some(value) = control_data(request, name) {
