@@ -85,7 +85,7 @@ pub enum PathMatch {
     Regex(Pattern),
 }
 
-/// A condition on a field. Of several fields of one name it is enough that one has the value, as in Envoy since 1.38.
+/// A condition on a field. Of several fields of one name it is enough that one has the value, as in Envoy 1.40.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct FieldMatch {
     /// In lower case.
