@@ -62,6 +62,7 @@ pub(super) fn pool_options(config: &AgentConfig) -> PoolOptions {
         idle: Duration::from_secs(config.proxy.pool_idle_seconds.max(1)),
         optimistic_data: config.proxy.optimistic_data,
         request_streams: config.proxy.native_request_streams,
+        in_process: config.proxy.same_node_in_process,
     }
 }
 

@@ -173,6 +173,10 @@ pub struct ProxyConfig {
     /// and towards all others, requests travel inside of CONNECT (HBONE).
     #[arg(long, env = "WEIR_NATIVE_REQUEST_STREAMS", default_value_t = true, action = ArgAction::Set)]
     pub native_request_streams: bool,
+    /// Whether requests of HTTP between two pods of this node stay within the agent: decided about and counted as over HBONE, without TLS and
+    /// sockets between. Connections that carry other protocols go over HBONE in any case.
+    #[arg(long, env = "WEIR_SAME_NODE_IN_PROCESS", default_value_t = true, action = ArgAction::Set)]
+    pub same_node_in_process: bool,
     /// Seconds after which an HBONE connection of a peer that carries nothing is ended in order (GOAWAY), refused requests not counted;
     /// a tenth of that while the pod, or the peer, holds more than half of what it may have inbound. More than peers themselves keep
     /// an idle connection: most of them close it first.

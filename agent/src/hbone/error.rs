@@ -182,11 +182,11 @@ impl HboneError {
         Self::new(HboneErrorKind::Stream { peer, error }, by, true, retry)
     }
 
-    pub(super) fn request_timeout(peer: SocketAddr) -> Self {
+    pub(crate) fn request_timeout(peer: SocketAddr) -> Self {
         Self::new(HboneErrorKind::RequestTimeout { peer }, FailedParty::Network, true, Retry::No)
     }
 
-    pub(super) fn refused(peer: SocketAddr, status: StatusCode) -> Self {
+    pub(crate) fn refused(peer: SocketAddr, status: StatusCode) -> Self {
         Self::new(HboneErrorKind::Refused { peer, status }, FailedParty::Peer, true, Retry::No)
     }
 

@@ -40,6 +40,8 @@ pub struct PoolOptions {
     pub optimistic_data: bool,
     /// Whether requests travel as streams of their own between agents that both say so.
     pub request_streams: bool,
+    /// Whether requests between pods of one node do without.
+    pub in_process: bool,
 }
 
 /// How many connections an origin may have, those on their way included, until they are closed.

@@ -67,8 +67,9 @@ mod inbound {
     pub(super) use self::authentication::PodAuthenticator;
     pub use self::foreseen::ForeseenRequest;
     pub(super) use self::hbone::serve as serve_hbone;
-    pub(super) use self::peers::InboundPeers;
+    pub(super) use self::peers::{AuthenticatedPeer, InboundPeers};
     pub(super) use self::plaintext::serve as serve_plaintext;
+    pub(super) use self::request::serve_beside;
 }
 
 mod late_plaintext;
@@ -140,6 +141,25 @@ mod pod;
 mod pod_policies;
 mod rate_limits;
 mod revocation;
+
+mod same_node {
+    //! Connections for requests between two pods of this node, which never leave the process.
+
+    mod join;
+    mod links;
+    mod neighbours;
+    mod open;
+    mod pipe;
+    mod request;
+
+    pub(super) use self::join::join;
+    pub(super) use self::links::Links;
+    pub(super) use self::neighbours::{Ends, Neighbours};
+    pub(super) use self::open::OpenedBeside;
+    pub(super) use self::pipe::PipeEnd;
+    pub(super) use self::request::PipeRequest;
+}
+
 mod serve;
 mod splice;
 mod tokens;

@@ -15,6 +15,7 @@ use super::outbound::{Breakers, HttpPool, Names, PodEndpoints, PodLookups, Turns
 use super::pod_policies::KnownPolicies;
 use super::rate_limits::{CountingLimits, PodRateLimits};
 use super::revocation::PodConnections;
+use super::same_node::{Links, Neighbours};
 use super::workers::Workers;
 use crate::enrollment::pod::EnrolledPod;
 use crate::hbone::{self, Pool, WindowBudget};
@@ -35,6 +36,9 @@ pub(super) struct PodProxy {
     pub(super) pools: Box<[Pool<PodOrigin>]>,
     /// The connections for its HTTP requests, of each worker too.
     pub(super) http_pools: Box<[HttpPool]>,
+    /// The pods of the same node, and its links to them, which take the place of HBONE connections.
+    pub(super) neighbours: Arc<Neighbours<PodProxy>>,
+    pub(super) links: Links<PodProxy>,
     /// The names that its own requests have it look up.
     pub(super) names: Names,
     /// The lookups that run for it.

@@ -7,7 +7,7 @@ use parking_lot::Mutex;
 use tokio::sync::mpsc;
 
 use super::budget::Handshakes;
-use super::inbound::{InboundPeers, PodAuthenticator};
+use super::inbound::{self, InboundPeers, PodAuthenticator};
 use super::listener::{self, ListenerKind};
 use super::node::Proxy;
 use super::origin::PodOrigin;
@@ -17,6 +17,7 @@ use super::pod::PodProxy;
 use super::pod_policies::KnownPolicies;
 use super::rate_limits::PodRateLimits;
 use super::revocation;
+use super::same_node::{Links, Neighbours};
 use crate::enrollment::Enrolled;
 use crate::enrollment::pod::EnrolledPod;
 use crate::hbone::{self, ConnectionLimits, Dialer, Pool, WindowBudget};
@@ -28,17 +29,18 @@ impl Proxy {
         tokio::spawn(revocation::watch(self.live.clone(), self.mesh.clone(), self.metrics.clone()));
         tokio::spawn(peer_trust::watch(self.clone()));
         let drain = self.drain.clone();
+        let neighbours = Arc::default();
         loop {
             let enrolled = tokio::select! {
                 enrolled = arrivals.recv() => enrolled,
                 () = drain.draining() => return,
             };
             let Some(enrolled) = enrolled else { return };
-            self.serve_pod(enrolled);
+            self.serve_pod(enrolled, &neighbours);
         }
     }
 
-    fn serve_pod(self: &Arc<Self>, enrolled: Enrolled) {
+    fn serve_pod(self: &Arc<Self>, enrolled: Enrolled, neighbours: &Arc<Neighbours<PodProxy>>) {
         let Enrolled { pod, listeners } = enrolled;
         let budget = WindowBudget::new(&pod.limits, &self.held);
         let dialer = Arc::new(self.dialer(&pod, budget.clone()));
@@ -61,6 +63,8 @@ impl Proxy {
             pod,
             pools,
             http_pools,
+            neighbours: neighbours.clone(),
+            links: Links::new(inbound::serve_beside),
             names: self.names.of_pod(),
             lookups,
             endpoints,
@@ -74,6 +78,7 @@ impl Proxy {
             baggage: Mutex::default(),
             _carried: carried,
         });
+        neighbours.add(&pod_proxy, &pod_proxy.pod.spec.addresses);
         for (kind, (v4, v6)) in [
             (ListenerKind::Outbound, listeners.outbound),
             (ListenerKind::InboundPlaintext, listeners.inbound_plaintext),

@@ -284,7 +284,7 @@ impl<'a> Direction<'a> {
 }
 
 /// shutdown(2) of a connection whose peer is done in both directions fails with ENOTCONN: there is nothing left to shut down.
-fn already_closed(error: io::Error) -> io::Result<()> {
+pub(super) fn already_closed(error: io::Error) -> io::Result<()> {
     if error.kind() == io::ErrorKind::NotConnected { Ok(()) } else { Err(error) }
 }
 

@@ -140,7 +140,12 @@ fn peer_of(connection: &rustls::CommonState) -> Result<(Identity, SystemTime, Ce
     let identity = identity_of(leaf).map_err(HandshakeError::PeerRefused)?;
     let malformed = |_| HandshakeError::PeerRefused(PeerRefused::Malformed(webpki::Error::BadDer));
     let (_, parsed) = X509Certificate::from_der(leaf).map_err(malformed)?;
+    Ok((identity, CertificateInfo::new(&parsed).not_after, hash_of(leaf)))
+}
+
+/// SHA-256 of a certificate.
+pub(super) fn hash_of(certificate: &CertificateDer<'_>) -> CertificateHash {
     let mut hash = CertificateHash::default();
-    hash.copy_from_slice(digest(&SHA256, leaf).as_ref());
-    Ok((identity, CertificateInfo::new(&parsed).not_after, hash))
+    hash.copy_from_slice(digest(&SHA256, certificate).as_ref());
+    hash
 }

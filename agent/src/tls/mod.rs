@@ -58,6 +58,7 @@ pub mod server_auth;
 pub(crate) mod test_mesh;
 pub mod trust;
 pub mod verify;
+pub mod vouching;
 mod workload_certificate;
 
 pub use certificate_info::CertificateInfo;

@@ -128,7 +128,7 @@ impl TrustedDomains {
     }
 
     /// Trust domain aliases name one mesh: identities of trusted domains are the same if namespace and service account are.
-    fn same(&self, one: &Identity, other: &Identity) -> bool {
+    pub(super) fn same(&self, one: &Identity, other: &Identity) -> bool {
         one == other
             || (one.namespace == other.namespace
                 && one.service_account == other.service_account

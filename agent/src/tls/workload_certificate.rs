@@ -232,12 +232,30 @@ impl WorkloadCertificate {
         trusted: &TrustedDomains,
         now: SystemTime,
     ) -> Result<(), PeerRefused> {
+        self.identity_shown(peer, trusted, now).map(drop)
+    }
+
+    /// Who a peer is that has shown this.
+    ///
+    /// # Errors
+    /// Why it is not accepted.
+    pub(super) fn identity_shown(
+        &self,
+        peer: &Shown,
+        trusted: &TrustedDomains,
+        now: SystemTime,
+    ) -> Result<Identity, PeerRefused> {
         let (leaf, intermediates) = peer.chain.split_first().ok_or(PeerRefused::NoCertificate)?;
         let usage = match peer.role {
             PeerRole::Client => KeyUsage::client_auth(),
             PeerRole::Server => KeyUsage::server_auth(),
         };
-        self.peer_checks(trusted).check(leaf, intermediates, unix_time(now), usage).map(drop)
+        self.peer_checks(trusted).check(leaf, intermediates, unix_time(now), usage)
+    }
+
+    /// What this certificate's owner shows a peer in a handshake, and that keeps of it. `to`: the peer; `role`: which side the owner is.
+    pub(super) fn shown_to(&self, to: &Self, role: PeerRole) -> Shown {
+        Shown { own: to.identity.clone(), role, chain: self.key.cert.clone() }
     }
 
     /// Whether the certificate itself, or one above it, is revoked.

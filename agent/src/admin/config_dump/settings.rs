@@ -43,6 +43,7 @@ pub(super) fn settings(config: &AgentConfig) -> Value {
                 pool_idle_seconds,
                 optimistic_data,
                 native_request_streams,
+                same_node_in_process,
                 inbound_idle_seconds,
                 hbone_max_age_seconds,
                 end_late_plaintext_after_seconds,
@@ -76,12 +77,11 @@ pub(super) fn settings(config: &AgentConfig) -> Value {
         "drainSeconds": drain_seconds, "hangSeconds": hang_seconds, "connectTimeoutSeconds": connect_timeout_seconds,
         "handshakeTimeoutSeconds": handshake_timeout_seconds, "requestTimeoutSeconds": request_timeout_seconds,
         "poolMaxStreams": pool_max_streams, "poolIdleSeconds": pool_idle_seconds, "optimisticData": optimistic_data,
-        "nativeRequestStreams": native_request_streams, "hboneMaxAgeSeconds": hbone_max_age_seconds,
+        "nativeRequestStreams": native_request_streams, "sameNodeInProcess": same_node_in_process, "hboneMaxAgeSeconds": hbone_max_age_seconds,
         "inboundIdleSeconds": inbound_idle_seconds, "destinationTlsDir": text(destination_tls_dir), "endLatePlaintextAfterSeconds": end_late_plaintext_after_seconds, "workerThreads": worker_threads,
         "limits": LimitKind::ALL.map(|kind| (kind.label(), limits.maximum(kind))).into_iter().collect::<BTreeMap<_, _>>(),
         "otlp": otlp, "traceSamplingPercent": trace_sampling_percent,
-        "log": log, "logFormat": form_name(*log_format),
-        "istiod": way_to_istiod(istiod),
+        "log": log, "logFormat": form_name(*log_format), "istiod": way_to_istiod(istiod),
     });
     together([settings, more, token_settings(tokens)])
 }

@@ -7,14 +7,16 @@ use std::task::{Context, Poll};
 
 use bytes::BytesMut;
 use futures_util::future::Either;
+use http::StatusCode;
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 
 use super::error::InboundError;
-use crate::hbone::{self, ConnectRequest, HboneStream, StreamError, WindowBudget};
+use crate::hbone::{self, ConnectRequest, HboneStream, WindowBudget};
 use crate::net;
 use crate::proxy::client;
 use crate::proxy::connector::ApplicationStream;
+use crate::proxy::same_node::{self, PipeEnd, PipeRequest};
 use crate::proxy::splice::{self, SpliceError};
 use crate::telemetry::connection::ByteCounts;
 
@@ -25,6 +27,8 @@ const IGNORED_READ_BYTES: usize = 1024;
 pub(super) enum Downstream {
     Plaintext(TcpStream),
     Hbone(ConnectRequest),
+    /// Of a pod of the same node.
+    Beside(PipeRequest),
 }
 
 /// The client's side of a connection that was admitted. Dropped before it was ended in order, it is reset.
@@ -32,24 +36,33 @@ pub(super) enum Downstream {
 pub(super) enum Client {
     Plaintext(TcpStream),
     Hbone(HboneStream),
+    /// Of a pod of the same node.
+    Beside(PipeEnd),
 }
 
 impl Downstream {
     /// Tells an HBONE client that its request is granted; and where the agent `reads_requests` that come on it, that it would rather have
     /// further ones as streams of their own.
-    pub(super) fn accept(self, reads_requests: bool) -> Result<Client, StreamError> {
+    pub(super) fn accept(self, reads_requests: bool) -> Result<Client, InboundError> {
         match self {
             Self::Plaintext(tcp) => Ok(Client::Plaintext(tcp)),
-            Self::Hbone(request) => request.accept(reads_requests).map(Client::Hbone),
+            Self::Hbone(request) => Ok(Client::Hbone(request.accept(reads_requests)?)),
+            Self::Beside(request) => request.accept().map(Client::Beside).ok_or(InboundError::ClientLeft),
         }
     }
 
     /// Tells the client that there will be no connection. In plaintext that is a reset, as every close is that is no orderly
     /// end.
     pub(super) fn refuse(self, error: &InboundError) {
+        self.refuse_with(error.status());
+    }
+
+    /// The same with a status, which plaintext cannot say.
+    pub(super) fn refuse_with(self, status: StatusCode) {
         match self {
             Self::Plaintext(_) => {}
-            Self::Hbone(request) => request.refuse(error.status()),
+            Self::Hbone(request) => request.refuse(status),
+            Self::Beside(request) => request.refuse(status),
         }
     }
 
@@ -59,15 +72,31 @@ impl Downstream {
         match self {
             Self::Plaintext(tcp) => client::left(tcp, || false).await,
             Self::Hbone(request) => request.given_up().await,
+            Self::Beside(request) => request.given_up().await,
+        }
+    }
+
+    /// The destination that the client names; `None` where it names none.
+    pub(super) fn authority(&self) -> Option<&str> {
+        match self {
+            Self::Plaintext(_) => None,
+            Self::Hbone(request) => request.authority(),
+            Self::Beside(request) => Some(request.authority()),
+        }
+    }
+
+    /// Whom the client's agent says that it speaks for.
+    pub(super) fn forwarded(&self) -> Option<&[u8]> {
+        match self {
+            Self::Plaintext(_) => None,
+            Self::Hbone(request) => request.forwarded(),
+            Self::Beside(request) => request.forwarded(),
         }
     }
 
     /// The hostname of the service that the client asked for, where its proxy says so.
     pub(super) fn requested_service(&self) -> Option<&str> {
-        match self {
-            Self::Plaintext(_) => None,
-            Self::Hbone(request) => request.forwarded().and_then(hbone::service_of),
-        }
+        self.forwarded().and_then(hbone::service_of)
     }
 }
 
@@ -80,7 +109,8 @@ impl Client {
     ) -> impl Future<Output = Result<(), SpliceError>> {
         match self {
             Self::Plaintext(tcp) => Either::Left(splice::inbound_tcp(tcp, application, bytes, budget)),
-            Self::Hbone(stream) => Either::Right(splice::inbound_hbone(stream, application, bytes)),
+            Self::Hbone(stream) => Either::Right(Either::Left(splice::inbound_hbone(stream, application, bytes))),
+            Self::Beside(pipe) => Either::Right(Either::Right(same_node::join(pipe, application, bytes))),
         }
     }
 
@@ -112,6 +142,7 @@ impl AsyncRead for Client {
         match self.get_mut() {
             Self::Plaintext(tcp) => Pin::new(tcp).poll_read(cx, buf),
             Self::Hbone(stream) => Pin::new(stream).poll_read(cx, buf),
+            Self::Beside(pipe) => Pin::new(pipe).poll_read(cx, buf),
         }
     }
 }
@@ -121,6 +152,7 @@ impl AsyncWrite for Client {
         match self.get_mut() {
             Self::Plaintext(tcp) => Pin::new(tcp).poll_write(cx, bytes),
             Self::Hbone(stream) => Pin::new(stream).poll_write(cx, bytes),
+            Self::Beside(pipe) => Pin::new(pipe).poll_write(cx, bytes),
         }
     }
 
@@ -132,6 +164,7 @@ impl AsyncWrite for Client {
         match self.get_mut() {
             Self::Plaintext(tcp) => Pin::new(tcp).poll_write_vectored(cx, slices),
             Self::Hbone(stream) => Pin::new(stream).poll_write_vectored(cx, slices),
+            Self::Beside(pipe) => Pin::new(pipe).poll_write_vectored(cx, slices),
         }
     }
 
@@ -139,7 +172,7 @@ impl AsyncWrite for Client {
         true
     }
 
-    /// Both take what is written at once.
+    /// All take what is written at once.
     fn poll_flush(self: Pin<&mut Self>, _cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         Poll::Ready(Ok(()))
     }
@@ -148,6 +181,7 @@ impl AsyncWrite for Client {
         match self.get_mut() {
             Self::Plaintext(tcp) => Pin::new(tcp).poll_shutdown(cx),
             Self::Hbone(stream) => Pin::new(stream).poll_shutdown(cx),
+            Self::Beside(pipe) => Pin::new(pipe).poll_shutdown(cx),
         }
     }
 }

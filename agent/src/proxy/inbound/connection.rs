@@ -63,10 +63,10 @@ impl InboundConnection<'_> {
         // admitted.
         let (mut record, is_known) = self.open_record(&downstream);
         let established = match self.open(&downstream, &record, is_known).await {
-            Ok(opened) => match downstream.accept(matches!(opened, Opened::Requests { .. })) {
-                Ok(client) => Ok((opened, client)),
-                Err(error) => Err(error.into()),
-            },
+            Ok(opened) => {
+                let client = downstream.accept(matches!(opened, Opened::Requests { .. }));
+                client.map(|client| (opened, client))
+            }
             Err(error) => {
                 downstream.refuse(&error);
                 Err(error)

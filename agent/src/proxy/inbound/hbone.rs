@@ -1,4 +1,5 @@
-//! HBONE connections from peers: a handshake, then any number of streams, each of them a request.
+//! HBONE connections from peers: a handshake, then any number of streams, each of them a request. Or, from a pod of the same node, a
+//! connection that carries nothing, and says that one could be made.
 
 use std::pin::pin;
 use std::sync::Arc;
@@ -9,6 +10,7 @@ use tokio::net::TcpStream;
 use tokio::time::{Instant, sleep};
 
 use super::admission::Accepted;
+use super::client::Downstream;
 use super::http::RequestStreams;
 use super::peers::AuthenticatedPeer;
 use super::request;
@@ -18,6 +20,7 @@ use crate::model::address::canonical;
 use crate::net;
 use crate::proxy::budget::Budget;
 use crate::proxy::pod::PodProxy;
+use crate::proxy::same_node::Ends;
 use crate::telemetry::connection::ResponseFlag;
 use crate::telemetry::metrics::{Metrics, Side};
 use crate::tls::handshake::{self, HandshakeError, Secured};
@@ -46,6 +49,12 @@ pub(in crate::proxy) async fn serve(pod_proxy: Arc<PodProxy>, tcp: TcpStream, _b
     if accepted.is_dialled_directly() {
         accepted.record_dialled_directly(&pod_proxy);
         return reset(&tcp);
+    }
+    let ends = Ends { source: accepted.source, destination: accepted.local };
+    if pod_proxy.neighbours.accepted(ends, &pod_proxy) {
+        // It carries nothing. Who has opened it closes it.
+        let _ = tcp.readable().await;
+        return;
     }
     // The state of the handshake is large and soon over. A box gives its memory back before the first stream is served.
     if let Some(served) = Box::pin(establish(&pod_proxy, tcp, &accepted)).await {
@@ -150,7 +159,9 @@ async fn serve_streams(pod_proxy: &Arc<PodProxy>, Served { mut server, peer, lif
                 Ok(incoming) => {
                     let (pod_proxy, peer) = (pod_proxy.clone(), peer.clone());
                     match incoming {
-                        Incoming::Tunnel(request) => drop(tokio::spawn(request::serve(pod_proxy, peer, request))),
+                        Incoming::Tunnel(request) => {
+                            drop(tokio::spawn(request::serve(pod_proxy, peer, Downstream::Hbone(request))));
+                        }
                         Incoming::Request(request) => {
                             drop(tokio::spawn(streams.clone().serve(pod_proxy, peer, request)));
                         }

@@ -14,19 +14,19 @@ use crate::tls::handshake::CertificateHash;
 /// Peers that are remembered before those are looked for that hold nothing any more.
 const FIRST_SWEEP_AT: usize = 64;
 
-/// The authenticated peer of an HBONE connection.
+/// The authenticated peer of an HBONE connection, or of what takes its place on one node.
 #[derive(Debug, Clone)]
-pub(super) struct AuthenticatedPeer {
-    pub(super) identity: Identity,
-    /// Of the certificate that it has shown.
-    pub(super) certificate: CertificateHash,
-    pub(super) addr: SocketAddr,
+pub(in crate::proxy) struct AuthenticatedPeer {
+    pub(in crate::proxy) identity: Identity,
+    /// Of its certificate.
+    pub(in crate::proxy) certificate: CertificateHash,
+    pub(in crate::proxy) addr: SocketAddr,
     /// The pod's address and port that the peer dialled.
-    pub(super) listener: SocketAddr,
+    pub(in crate::proxy) listener: SocketAddr,
     /// What the peer may hold of the pod's inbound connections.
-    pub(super) limit: Arc<Limit>,
+    pub(in crate::proxy) limit: Arc<Limit>,
     /// The requests that the connection carries: those that were granted, and have not ended.
-    pub(super) activity: Arc<Activity>,
+    pub(in crate::proxy) activity: Arc<Activity>,
 }
 
 /// What each peer of a pod holds.
@@ -51,7 +51,7 @@ impl InboundPeers {
 
     /// Counts an HBONE connection of a peer, and returns the peer's limit, from which each request on it takes one, too. `None`
     /// where the peer holds as much as one peer may.
-    pub(super) fn connect(&self, identity: &Identity) -> Option<(Held, Arc<Limit>)> {
+    pub(in crate::proxy) fn connect(&self, identity: &Identity) -> Option<(Held, Arc<Limit>)> {
         let mut peers = self.by_identity.lock();
         let ByIdentity { limits, sweep_at } = &mut *peers;
         if limits.len() >= *sweep_at {

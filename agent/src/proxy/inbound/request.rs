@@ -1,9 +1,11 @@
-//! A CONNECT request of an HBONE peer: which address of the pod it is for, and on whose behalf it comes.
+//! A CONNECT request of an HBONE peer, or what a pod of the same node asks for in its place: which address of the pod it is for, and on whose
+//! behalf it comes.
 
 use std::fmt::Display;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
+use futures_util::future::BoxFuture;
 use http::StatusCode;
 
 use super::admission::Accepted;
@@ -11,9 +13,10 @@ use super::client::Downstream;
 use super::connection::{Established, InboundConnection};
 use super::peers::AuthenticatedPeer;
 use crate::enrollment::pod::OpenConnection;
-use crate::hbone::{self, ActiveStream, Authority, ConnectRequest, InvalidAuthority, parse_authority};
+use crate::hbone::{self, ActiveStream, Authority, InvalidAuthority, parse_authority};
 use crate::limits::{Held, LimitKind};
 use crate::proxy::pod::PodProxy;
+use crate::proxy::same_node::PipeRequest;
 use crate::proxy::workers::{Load, Workers};
 use crate::telemetry::connection::ResponseFlag;
 
@@ -34,7 +37,7 @@ pub(super) enum BadRequest {
 pub(super) fn serve(
     pod_proxy: Arc<PodProxy>,
     peer: AuthenticatedPeer,
-    request: ConnectRequest,
+    request: Downstream,
 ) -> impl Future<Output = ()> + Send + 'static {
     // No asynchronous function: its future would have room for the request as long as it lasts.
     let established = Box::pin(establish(pod_proxy.clone(), peer, request));
@@ -46,6 +49,15 @@ pub(super) fn serve(
     }
 }
 
+/// Serves what a pod of the same node asks for, to its end.
+pub(in crate::proxy) fn serve_beside(
+    pod_proxy: Arc<PodProxy>,
+    peer: AuthenticatedPeer,
+    request: PipeRequest,
+) -> BoxFuture<'static, ()> {
+    Box::pin(serve(pod_proxy, peer, Downstream::Beside(request)))
+}
+
 /// What counts a connection while it is open.
 type Counted = ((Held, Held), OpenConnection, Load, ActiveStream);
 
@@ -53,12 +65,12 @@ type Counted = ((Held, Held), OpenConnection, Load, ActiveStream);
 async fn establish(
     pod_proxy: Arc<PodProxy>,
     peer: AuthenticatedPeer,
-    request: ConnectRequest,
+    request: Downstream,
 ) -> Option<(Established, Counted)> {
-    let refused = |request: ConnectRequest, status: StatusCode, error: &dyn Display| {
+    let refused = |request: Downstream, status: StatusCode, error: &dyn Display| {
         let accepted = Accepted { source: peer.addr, local: peer.listener };
         accepted.record_refused(&pod_proxy, ResponseFlag::ConnectFailure, error);
-        request.refuse(status);
+        request.refuse_with(status);
     };
     let destination = match destination_of(&pod_proxy, &peer, request.authority()) {
         Ok(destination) => destination,
@@ -81,7 +93,7 @@ async fn establish(
     let load = pod_proxy.proxy.workers.count_load(Workers::current());
     let client = client_address(&peer, request.forwarded());
     let connection = InboundConnection { pod_proxy: &pod_proxy, client, destination, peer: Some(&peer) };
-    let established = connection.establish(Downstream::Hbone(request)).await?;
+    let established = connection.establish(request).await?;
     Some((established, ((of_pod, of_peer), open, load, peer.activity.stream())))
 }
 

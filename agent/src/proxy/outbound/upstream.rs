@@ -23,6 +23,7 @@ use crate::model::identity::Identity;
 use crate::model::resolve::{Transport, Upstream};
 use crate::net::ConnectError;
 use crate::proxy::pod::PodProxy;
+use crate::proxy::same_node::OpenedBeside;
 use crate::proxy::{connector, origin};
 use crate::telemetry::ends::{ConnectionEnds, OutboundSource};
 use crate::telemetry::record::ConnectionRecord;
@@ -235,6 +236,15 @@ impl Outbound<'_> {
                 Ok(OpenedEndpoint { stream, data_sent: 0, identity: None, address: Some(address) })
             }
         }
+    }
+
+    /// Opens a connection for requests to an endpoint that is a pod of the same node; `None` where it is none, or HBONE has to do.
+    pub(super) async fn open_beside(&self, upstream: &Upstream) -> Result<Option<OpenedBeside>, OutboundError> {
+        let Transport::Hbone { peer, authority, identities } = upstream.transport.carrier() else { return Ok(None) };
+        let target = Target { peer: *peer, identities: identities.clone() };
+        let service = upstream.service.as_ref().map(|service| &*service.key.hostname);
+        let forwarded = forwarded(self.source.addr, service);
+        Ok(self.pod_proxy.open_beside(&target, authority, forwarded).await.transpose()?)
     }
 
     /// Looks the name of an endpoint up and connects to one of its addresses, both within the time of one connect.

@@ -108,6 +108,7 @@ pub(super) struct Counted {
     pub(super) nri_connected: Gauge,
     /// Labels: `side`.
     pub(super) hbone_connections_open: Family<Labels<1>, Gauge>,
+    pub(super) same_node_links_open: Gauge,
     pub(super) late_plaintext: Gauge,
     pub(super) late_plaintext_ended: Counter,
     pub(super) policy_closed_connections: Counter,
@@ -186,6 +187,11 @@ impl Counted {
             "hbone_connections_open",
             "HBONE connections open now, accepted (downstream) or opened (upstream)",
             self.hbone_connections_open.clone(),
+        );
+        weir.register(
+            "same_node_links_open",
+            "Pairs of a pod and another one of the same node whose requests go from one to the other within the agent now",
+            self.same_node_links_open.clone(),
         );
     }
 

@@ -158,6 +158,12 @@ impl Metrics {
         OpenGuard::new(self.counted.hbone_connections_open.get_or_create_owned(&[("side", side.label())]))
     }
 
+    /// Counts a link between two pods of this node as open until the guard is dropped.
+    #[must_use]
+    pub fn same_node_link_opened(&self) -> OpenGuard {
+        OpenGuard::new(self.counted.same_node_links_open.clone())
+    }
+
     /// A live connection was closed because policy no longer allows it.
     pub fn policy_closed_connection(&self) {
         self.counted.policy_closed_connections.inc();

@@ -1,4 +1,4 @@
-//! What carries a connection to an upstream: TCP, a stream of HBONE, or TLS over either; and the connections of a pod that wait for requests.
+//! What carries a connection to an upstream: TCP, a stream of HBONE, a pipe to a pod of the same node, or TLS over any of them; and the connections of a pod that wait for requests.
 
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::io::{self, IoSlice};
@@ -18,6 +18,7 @@ use crate::limits::Held;
 use crate::model::identity::Identity;
 use crate::model::resolve::Transport;
 use crate::net;
+use crate::proxy::same_node::PipeEnd;
 use crate::tls::origination::DestinationStream;
 
 /// How often connections without requests are looked for.
@@ -92,6 +93,8 @@ pub(in crate::proxy) struct UpstreamIo {
 enum Carrier {
     Tcp(TcpStream),
     Hbone(HboneStream),
+    /// To a pod of the same node.
+    Beside(PipeEnd),
     /// TLS of the destination's own, over one of the others.
     Tls(Box<DestinationStream<UpstreamIo>>),
     /// Its end is awaited elsewhere.
@@ -117,6 +120,11 @@ impl UpstreamIo {
             stream.carries_requests();
         }
         Self::new(Carrier::Hbone(stream), held, peer)
+    }
+
+    /// To a pod of the same node. `peer`: whom its namespace says that it is.
+    pub(super) fn beside(pipe: PipeEnd, held: Held, peer: Identity) -> Self {
+        Self::new(Carrier::Beside(pipe), held, Some(peer))
     }
 
     /// Over another one, which holds the connection's place.
@@ -148,7 +156,8 @@ impl UpstreamIo {
             Carrier::Tcp(tcp) => net::is_silent(tcp),
             Carrier::Tls(stream) => stream.get_ref().0.is_silent(),
             Carrier::Hbone(stream) => stream.is_silent(),
-            Carrier::Gone => false,
+            // What the application has said, its end too, the other end of the pipe may not have seen yet.
+            Carrier::Beside(_) | Carrier::Gone => false,
         }
     }
 
@@ -173,6 +182,7 @@ impl AsyncRead for UpstreamIo {
         match &mut self.carrier {
             Carrier::Tcp(tcp) => Pin::new(tcp).poll_read(cx, buf),
             Carrier::Hbone(stream) => Pin::new(stream).poll_read(cx, buf),
+            Carrier::Beside(pipe) => Pin::new(pipe).poll_read(cx, buf),
             Carrier::Tls(stream) => Pin::new(stream).poll_read(cx, buf),
             Carrier::Gone => Poll::Ready(Ok(())),
         }
@@ -184,6 +194,7 @@ impl AsyncWrite for UpstreamIo {
         match &mut self.carrier {
             Carrier::Tcp(tcp) => Pin::new(tcp).poll_write(cx, bytes),
             Carrier::Hbone(stream) => Pin::new(stream).poll_write(cx, bytes),
+            Carrier::Beside(pipe) => Pin::new(pipe).poll_write(cx, bytes),
             Carrier::Tls(stream) => Pin::new(stream).poll_write(cx, bytes),
             Carrier::Gone => Poll::Ready(Err(io::ErrorKind::BrokenPipe.into())),
         }
@@ -197,6 +208,7 @@ impl AsyncWrite for UpstreamIo {
         match &mut self.carrier {
             Carrier::Tcp(tcp) => Pin::new(tcp).poll_write_vectored(cx, slices),
             Carrier::Hbone(stream) => Pin::new(stream).poll_write_vectored(cx, slices),
+            Carrier::Beside(pipe) => Pin::new(pipe).poll_write_vectored(cx, slices),
             Carrier::Tls(stream) => Pin::new(stream).poll_write_vectored(cx, slices),
             Carrier::Gone => Poll::Ready(Err(io::ErrorKind::BrokenPipe.into())),
         }
@@ -206,11 +218,11 @@ impl AsyncWrite for UpstreamIo {
         true
     }
 
-    /// TCP and HBONE take what is written at once; TLS may hold a record back.
+    /// TLS may hold a record back; all others take what is written at once.
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         match &mut self.carrier {
             Carrier::Tls(stream) => Pin::new(stream).poll_flush(cx),
-            Carrier::Tcp(_) | Carrier::Hbone(_) | Carrier::Gone => Poll::Ready(Ok(())),
+            Carrier::Tcp(_) | Carrier::Hbone(_) | Carrier::Beside(_) | Carrier::Gone => Poll::Ready(Ok(())),
         }
     }
 
@@ -219,6 +231,7 @@ impl AsyncWrite for UpstreamIo {
         match &mut self.carrier {
             Carrier::Tcp(tcp) => Pin::new(tcp).poll_shutdown(cx),
             Carrier::Hbone(stream) => Pin::new(stream).poll_shutdown(cx),
+            Carrier::Beside(pipe) => Pin::new(pipe).poll_shutdown(cx),
             Carrier::Tls(stream) => Pin::new(stream).poll_shutdown(cx),
             Carrier::Gone => Poll::Ready(Ok(())),
         }
@@ -229,16 +242,16 @@ impl Drop for UpstreamIo {
     /// A stream that this side has ended in order has the time to be ended by the other: dropped before, it would be reset.
     fn drop(&mut self) {
         let carrier = std::mem::replace(&mut self.carrier, Carrier::Gone);
-        if self.is_shut_down
-            && let Carrier::Hbone(stream) = carrier
-            && let Ok(runtime) = Handle::try_current()
-        {
-            runtime.spawn(await_end(stream, self.held.take()));
+        let Some(runtime) = self.is_shut_down.then(Handle::try_current).and_then(Result::ok) else { return };
+        match carrier {
+            Carrier::Hbone(stream) => drop(runtime.spawn(await_end(stream, self.held.take()))),
+            Carrier::Beside(pipe) => drop(runtime.spawn(await_end(pipe, self.held.take()))),
+            Carrier::Tcp(_) | Carrier::Tls(_) | Carrier::Gone => {}
         }
     }
 }
 
-async fn await_end(mut stream: HboneStream, _held: Option<Held>) {
+async fn await_end(mut stream: impl AsyncRead + Unpin, _held: Option<Held>) {
     let mut ignored = [0; 1024];
     let to_end = async { while stream.read(&mut ignored).await.is_ok_and(|count| count > 0) {} };
     let _ = tokio::time::timeout(LONGEST_END, to_end).await;

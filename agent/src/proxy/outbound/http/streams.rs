@@ -27,7 +27,8 @@ impl Sending<'_> {
             return None;
         }
         let pod_proxy = &self.connection.pod_proxy;
-        let slot = pod_proxy.pool().request_slot(target, authority)?;
+        // An HBONE connection to a pod of the same node carries what is no HTTP.
+        let slot = pod_proxy.pool().request_slot(target, authority).filter(|_| !pod_proxy.is_beside(target))?;
         let held = pod_proxy.pod.limits.of(LimitKind::HttpUpstreams).try_take()?;
         let service = self.upstream.service.as_ref().map(|service| &*service.key.hostname);
         let forwarded = forwarded(self.connection.source.addr, service)?;

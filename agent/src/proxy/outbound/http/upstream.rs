@@ -11,7 +11,7 @@ use futures_util::future::OptionFuture;
 use super::connection::HttpConnection;
 use super::io::{HttpPool, PoolKey, UpstreamIo};
 use crate::http::{self, BodyLength, ExchangeError, Reuse, TakenIdle, h1, h2};
-use crate::limits::LimitKind;
+use crate::limits::{Held, LimitKind};
 use crate::model::http::destination::{ConnectionPool, DestinationPolicy, UpstreamProtocol};
 use crate::model::http::head::{HttpVersion, RequestHead};
 use crate::model::http::reply::TlsFailure;
@@ -21,6 +21,7 @@ use crate::model::service::AppProtocol;
 use crate::net::{self, ConnectError};
 use crate::proxy::outbound::error::OutboundError;
 use crate::proxy::outbound::upstream::{Outbound, UpstreamStream};
+use crate::proxy::same_node::OpenedBeside;
 use crate::tls::origination::OriginationError;
 
 /// How long a connection may have been idle for a request that must not be sent twice: its peer may be about to close it, and
@@ -191,7 +192,9 @@ impl Sending<'_> {
         });
         let stream = opened.open(self.head, self.length).map_err(|_| OpenError::Session(ExchangeError::Refused))?;
         // One that may carry no more requests ends with this one.
-        if self.pool.admits_another_on(opened.requests(), || opened.age()) {
+        if !self.connection.pod_proxy.proxy.drain.is_draining()
+            && self.pool.admits_another_on(opened.requests(), || opened.age())
+        {
             pool.put_shared(key, Arc::new(opened), self.pool.idle_timeout.unwrap_or(Duration::MAX));
         }
         Ok(Begun { exchange: Exchange::Http2(stream), idle_for: None })
@@ -223,14 +226,9 @@ impl Sending<'_> {
         let held = limits.of(LimitKind::HttpUpstreams).try_take().ok_or(OpenError::TooMany)?;
         let _pending = limits.of(LimitKind::PendingConnects).take().await;
         let outbound = Outbound { pod_proxy, source: source.clone(), original_dst: *original_dst };
-        let opened = self.within_connect_timeout(outbound.open_endpoint(self.upstream, None)).await?;
-        let io = match opened.stream {
-            UpstreamStream::Tcp(tcp) => {
-                net::keep_alive(&tcp, self.pool.tcp_keepalive);
-                UpstreamIo::tcp(tcp, held)
-            }
-            UpstreamStream::Hbone(stream) => UpstreamIo::hbone(stream, held, opened.identity),
-            UpstreamStream::Tls(io) => *io,
+        let io = match self.within_connect_timeout(outbound.open_beside(self.upstream)).await? {
+            Some(OpenedBeside { pipe, identity }) => UpstreamIo::beside(pipe, held, identity),
+            None => self.open_by_network(&outbound, held).await?,
         };
         let Transport::Tls { settings, server_name, .. } = &self.upstream.transport else { return Ok(io) };
         let (origination, within) = (&pod_proxy.proxy.origination, pod_proxy.proxy.timeouts.handshake);
@@ -240,6 +238,18 @@ impl Sending<'_> {
 }
 
 impl Sending<'_> {
+    async fn open_by_network(&self, outbound: &Outbound<'_>, held: Held) -> Result<UpstreamIo, OutboundError> {
+        let opened = self.within_connect_timeout(outbound.open_endpoint(self.upstream, None)).await?;
+        Ok(match opened.stream {
+            UpstreamStream::Tcp(tcp) => {
+                net::keep_alive(&tcp, self.pool.tcp_keepalive);
+                UpstreamIo::tcp(tcp, held)
+            }
+            UpstreamStream::Hbone(stream) => UpstreamIo::hbone(stream, held, opened.identity),
+            UpstreamStream::Tls(io) => *io,
+        })
+    }
+
     /// Gives an opening the time of the DestinationRule, where that is less than the agent's own.
     async fn within_connect_timeout<T>(
         &self,
@@ -286,10 +296,16 @@ impl Exchange {
         }
     }
 
-    /// The request has ended, and so has its response: the connection waits for others, where it can.
+    /// The request has ended, and so has its response: the connection waits for others, where it can. While the process drains none
+    /// does: nobody would look any more whether it is idle, and it would hold the drain.
     pub(super) fn finish(self, connection: &HttpConnection, key: &PoolKey, pool: &ConnectionPool, may_keep: bool) {
         let Self::Http1(mut http1) = self else { return };
-        if may_keep && http1.is_reusable() && pool.admits_another_on(http1.io().requests(), || http1.io().age()) {
+        let is_draining = connection.pod_proxy.proxy.drain.is_draining();
+        if may_keep
+            && !is_draining
+            && http1.is_reusable()
+            && pool.admits_another_on(http1.io().requests(), || http1.io().age())
+        {
             let longest = pool.idle_timeout.unwrap_or(Duration::MAX);
             connection.pod_proxy.http_pool().put_idle(key, http1, longest);
         } else if may_keep {

@@ -234,7 +234,7 @@ fn names_of_all_metrics() {
         weir_late_plaintext_connections gauge\nweir_late_plaintext_ended counter\nweir_limit_reached counter\nweir_log_lines_dropped counter\n\
         weir_nri_connected gauge\nweir_nri_requests counter\nweir_object_status_writes counter\n\
         weir_policy_closed_connections counter\n\
-        weir_rate_limit_requests counter\nweir_request_denials counter\n\
+        weir_rate_limit_requests counter\nweir_request_denials counter\nweir_same_node_links_open gauge\n\
         weir_spans_dropped counter\nweir_spans_exported counter\n\
         weir_state_write_failures counter\nweir_tls_handshake_failures counter\nweir_worker_restarts counter\nweir_xds_repeated_resources counter\n\
         workload_manager_active_proxy_count gauge\n\
