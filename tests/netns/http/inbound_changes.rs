@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use anyhow::{Result, ensure};
+use anyhow::{Context, Result, ensure};
 use weir_tests::http_mesh::HttpMesh;
 use weir_tests::wait;
 
@@ -21,21 +21,25 @@ pub(crate) const CASES: &[Case] = &[
 ];
 
 /// By when a change must have ended what it no longer allows.
-const ENDS_WITHIN: Duration = Duration::from_secs(10);
+pub(super) const ENDS_WITHIN: Duration = Duration::from_secs(10);
 
 fn kept(mesh: &HttpMesh) -> Result<()> {
-    let service = mesh.version("v2");
-    let _none = policy(mesh, "v2", "DENY", "[{to: [{operation: {paths: [/marked]}}]}]")?;
+    ["v2", "v1"].into_iter().try_for_each(|version| kept_to(mesh, version).context(version))
+}
+
+fn kept_to(mesh: &HttpMesh, version: &str) -> Result<()> {
+    let service = mesh.version(version);
+    let _none = policy(mesh, version, "DENY", "[{to: [{operation: {paths: [/marked]}}]}]")?;
     comes_to(&service, "/marked", 403)?;
     for (port, more) in
         [(80, &["--connections=4"][..]), (8082, &["--connections=4"]), (8081, &["--http2", "--streams=4"])]
     {
         let mut load = service.start_load(port, &[more, &["--rate=400", "--target=/load"]].concat())?;
         load.goes_on(Duration::from_millis(300))?;
-        std::mem::forget(policy(mesh, "v2", "DENY", "[{to: [{operation: {paths: [/load, /marked]}}]}]")?);
+        std::mem::forget(policy(mesh, version, "DENY", "[{to: [{operation: {paths: [/load, /marked]}}]}]")?);
         comes_to(&service, "/load", 403)?;
         load.goes_on(Duration::from_millis(300))?;
-        std::mem::forget(policy(mesh, "v2", "DENY", "[{to: [{operation: {paths: [/marked]}}]}]")?);
+        std::mem::forget(policy(mesh, version, "DENY", "[{to: [{operation: {paths: [/marked]}}]}]")?);
         comes_to(&service, "/load", 200)?;
         load.goes_on(Duration::from_millis(300))?;
         let seen = load.end()?;
@@ -47,7 +51,7 @@ fn kept(mesh: &HttpMesh) -> Result<()> {
 }
 
 /// A client that upgrades its connection, says so, and then waits for its end.
-const UPGRADING: &str = r#"
+pub(super) const UPGRADING: &str = r#"
 import socket, sys
 address, port, path = sys.argv[1], int(sys.argv[2]), sys.argv[3]
 client = socket.create_connection((address, port))
@@ -68,8 +72,12 @@ except ConnectionResetError:
 "#;
 
 fn under_way(mesh: &HttpMesh) -> Result<()> {
-    let service = mesh.version("v2");
-    let _none = policy(mesh, "v2", "DENY", "[{to: [{operation: {paths: [/marked]}}]}]")?;
+    ["v2", "v1"].into_iter().try_for_each(|version| under_way_to(mesh, version).context(version))
+}
+
+fn under_way_to(mesh: &HttpMesh, version: &str) -> Result<()> {
+    let service = mesh.version(version);
+    let _none = policy(mesh, version, "DENY", "[{to: [{operation: {paths: [/marked]}}]}]")?;
     comes_to(&service, "/marked", 403)?;
     let vip = service.vip().to_string();
     let upgraded = |path: &str| mesh.client.place.spawn(&["python3", "-c", UPGRADING, &vip, "80", path]);
@@ -85,7 +93,7 @@ fn under_way(mesh: &HttpMesh) -> Result<()> {
         ensure!(silent.is_none(), "one waits: {:?}", silent.map(|one| one.tail()));
         Ok(())
     })?;
-    let _change = policy(mesh, "v2", "DENY", "[{to: [{operation: {paths: [/marked, /a, \"/a/*\"]}}]}]")?;
+    let _change = policy(mesh, version, "DENY", "[{to: [{operation: {paths: [/marked, /a, \"/a/*\"]}}]}]")?;
     for (mut one, what) in ending.into_iter().zip(["the upgrade", "the stream", "the stream of HTTP/2"]) {
         wait::until(&format!("{what} ends"), ENDS_WITHIN, || {
             ensure!(!one.is_running(), "it goes on: {}", one.tail());

@@ -7,6 +7,7 @@ use anyhow::{Context, Result, ensure};
 use weir_tests::http_mesh::{HttpMesh, HttpService, Port};
 use weir_tests::place::Place;
 use weir_tests::program::Program;
+use weir_tests::world::Pod;
 use weir_tests::{http, peers, wait};
 
 use crate::harness::{Case, Check, note};
@@ -92,22 +93,28 @@ fn resident(mesh: &HttpMesh) -> Result<[u64; 2]> {
 }
 
 pub(super) fn stalled(mesh: &mut HttpMesh) -> Result<()> {
+    stalled_to(mesh, "v2")
+}
+
+/// The same for requests to the pod of one version.
+pub(super) fn stalled_to(mesh: &HttpMesh, version: &'static str) -> Result<()> {
     for port in &PORTS {
         for is_upload in [false, true] {
             let way = if is_upload { "upload" } else { "download" };
             let name = format!("stalled-{}-{way}", port.name);
-            let (service, _server) = served(mesh, &name, "v2")?;
+            let (service, _server) = served(mesh, &name, version)?;
             let more: &[&str] = if is_upload { &["-upload"] } else { &[] };
             let mut client = mesh.client.place.spawn(&command(&service, "stall", port, more)?)?;
             let (moved, queued) = wait::until("the sender stands still", Duration::from_secs(30), || {
                 ensure!(client.is_running(), "it ended: {}", client.tail());
                 ensure!(client.stdout().contains("others go on"), "others wait: {}", client.tail());
-                let before = moved(mesh, &client, is_upload)?;
+                let moved = || moved(mesh.pod(version), &client, is_upload);
+                let before = moved()?;
                 wait::throughout("the sender stands still", Duration::from_secs(1), || {
-                    ensure!(moved(mesh, &client, is_upload)? == before, "it goes on");
+                    ensure!(moved()? == before, "it goes on");
                     Ok(())
                 })?;
-                let queued = queued(&mesh.client.place)? + queued(&mesh.pod("v2").place)?;
+                let queued = queued(&mesh.client.place)? + queued(&mesh.pod(version).place)?;
                 Ok((before, queued))
             })?;
             let held = moved.saturating_sub(queued);
@@ -122,12 +129,12 @@ pub(super) fn stalled(mesh: &mut HttpMesh) -> Result<()> {
 }
 
 /// How many bytes the sender has handed to its kernel, or to what its HTTP/2 buffers.
-fn moved(mesh: &HttpMesh, client: &Program, is_upload: bool) -> Result<u64> {
+fn moved(server: &Pod, client: &Program, is_upload: bool) -> Result<u64> {
     if is_upload {
         return client.stdout().lines().last().unwrap_or_default().parse().context("no figure yet");
     }
     let address = SocketAddr::new(Ipv4Addr::LOCALHOST.into(), PORTS[0].target);
-    Ok(http::get(mesh.pod("v2").place.netns(), address, "/moved")?.body.trim().parse()?)
+    Ok(http::get(server.place.netns(), address, "/moved")?.body.trim().parse()?)
 }
 
 /// Bytes in the sockets of a pod: not sent or not acknowledged yet, and not read yet.
