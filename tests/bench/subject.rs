@@ -174,7 +174,7 @@ pub(crate) fn direct(testbed: &Testbed) -> Subject {
 
 /// No mesh, one node.
 pub(crate) fn direct_same_node(testbed: &Testbed) -> Subject {
-    Subject::same_node(DIRECT_SAME_NODE, testbed, Proxies::None)
+    Subject::same_node(DIRECT_SAME_NODE, testbed, Proxies::None).routing(Routed::pod(&testbed.near))
 }
 
 /// The address of a port of a pod.

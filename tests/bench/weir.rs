@@ -19,8 +19,9 @@ use crate::subject::{Proxies, Subject};
 use crate::testbed::{Dial, GRPC, HTTP, Routed, Testbed};
 use crate::token_pods::TokenPods;
 
-/// Virtual address and ports of the service whose ports declare HTTP and gRPC.
-const VIP: Ipv4Addr = Ipv4Addr::new(10, 98, 0, 1);
+/// Virtual addresses and ports of the services whose ports declare HTTP and gRPC: of the far pod, and of the near one.
+const FAR_VIP: Ipv4Addr = Ipv4Addr::new(10, 98, 0, 1);
+const NEAR_VIP: Ipv4Addr = Ipv4Addr::new(10, 98, 0, 2);
 const HTTP_PORT: u16 = 80;
 const GRPC_PORT: u16 = 9000;
 
@@ -45,7 +46,9 @@ impl Weir {
         for pod in [&testbed.client, &testbed.near, &testbed.far] {
             control_plane.objects.put(pod.name(), &workload_entry(pod))?;
         }
-        control_plane.objects.put("routed", &routed_service(testbed.far.name()))?;
+        for (pod, vip) in [(&testbed.far, FAR_VIP), (&testbed.near, NEAR_VIP)] {
+            control_plane.objects.put(&format!("routed-{}", pod.name()), &routed_service(pod.name(), vip))?;
+        }
         let token_pods = judges.then(|| TokenPods::set_up(&testbed)).transpose()?;
         if let Some(pods) = &token_pods {
             for pod in pods.all() {
@@ -76,10 +79,9 @@ impl Weir {
 
     /// The way to the other node.
     pub(crate) fn across(&self, name: &str) -> Subject {
-        let routed = Routed { http: (VIP, HTTP_PORT).into(), grpc: (VIP, GRPC_PORT).into() };
         let dial = Dial::pod(&self.testbed.far);
         let judged = self.token_pods.as_ref().map(TokenPods::verifying);
-        Subject::across(name, &self.testbed, dial, self.proxies()).pooled().routing(routed).judging(judged)
+        Subject::across(name, &self.testbed, dial, self.proxies()).pooled().routing(routed_at(FAR_VIP)).judging(judged)
     }
 
     /// The same for requests with tokens that nobody verifies.
@@ -98,7 +100,7 @@ impl Weir {
 
     /// The way to a pod of the same node.
     pub(crate) fn same_node(&self, name: &str) -> Subject {
-        Subject::same_node(name, &self.testbed, self.proxies())
+        Subject::same_node(name, &self.testbed, self.proxies()).routing(routed_at(NEAR_VIP))
     }
 
     fn proxies(&self) -> Proxies {
@@ -133,10 +135,14 @@ impl Weir {
     }
 }
 
+fn routed_at(vip: Ipv4Addr) -> Routed {
+    Routed { http: (vip, HTTP_PORT).into(), grpc: (vip, GRPC_PORT).into() }
+}
+
 /// A service of a pod whose ports declare what they carry.
-fn routed_service(pod: &str) -> String {
+fn routed_service(pod: &str, vip: Ipv4Addr) -> String {
     format!(
-        "apiVersion: v1\nkind: Service\nmetadata: {{name: routed, namespace: {NAMESPACE}}}\nspec:\n  clusterIP: {VIP}\n  \
+        "apiVersion: v1\nkind: Service\nmetadata: {{name: routed-{pod}, namespace: {NAMESPACE}}}\nspec:\n  clusterIP: {vip}\n  \
          selector: {{app: {pod}}}\n  ports:\n  - {{name: http, port: {HTTP_PORT}, targetPort: {HTTP}}}\n  - {{name: grpc, \
          port: {GRPC_PORT}, targetPort: {GRPC}}}\n"
     )
