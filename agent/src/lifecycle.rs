@@ -17,6 +17,8 @@ use tokio_util::sync::{CancellationToken, WaitForCancellationFuture};
 
 /// How long the holders may take to close what is open after the deadline. Closing is immediate: this bounds one that hangs.
 const CLOSING_TIMEOUT: Duration = Duration::from_secs(5);
+/// How long a connection of HTTP/1 still waits for a request once a drain has begun.
+const LAST_REQUEST_WITHIN: Duration = Duration::from_secs(2);
 
 /// The start-up tasks that are still under way. The process is ready when none is.
 #[derive(Debug, Clone, Default)]
@@ -134,6 +136,14 @@ impl Drain {
         self.draining.cancelled()
     }
 
+    /// Resolves once a connection of HTTP/1 may be closed that waits for a request. A client that keeps a connection may be about to send:
+    /// with a close at once its request would be lost, while the response to one that comes can say that the connection ends (RFC 9112,
+    /// section 9.6).
+    pub async fn may_close_idle(&self) {
+        first_of([self.draining()]).await;
+        Box::pin(tokio::time::sleep(LAST_REQUEST_WITHIN)).await;
+    }
+
     /// Whether everything still open must be closed.
     #[must_use]
     pub fn is_closing(&self) -> bool {
@@ -189,6 +199,19 @@ mod tests {
     use futures_util::FutureExt as _;
 
     use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_connection_that_waits_for_a_request_is_not_closed_as_a_drain_begins() {
+        let (trigger, drain) = drain();
+        let hold = drain.hold();
+        let draining = tokio::spawn(trigger.run(10 * LAST_REQUEST_WITHIN));
+        drain.draining().await;
+        let begun = tokio::time::Instant::now();
+        drain.may_close_idle().await;
+        assert_eq!(begun.elapsed(), LAST_REQUEST_WITHIN);
+        drop(hold);
+        assert!(draining.await.expect("it does not panic"));
+    }
 
     #[test]
     fn ready_when_the_last_blocker_is_gone() {

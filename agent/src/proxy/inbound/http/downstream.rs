@@ -150,12 +150,12 @@ impl HttpConnection {
         let mut head = RequestHead::default();
         head.fields.preserve_case(proxy.mesh.routes().current().proxy_headers().preserve_case);
         // One for all requests: each waits in a list that the whole process shares.
-        let mut draining = std::pin::pin!(first_of([proxy.drain.draining()]));
+        let mut may_close_idle = std::pin::pin!(proxy.drain.may_close_idle());
         while connection.is_open() {
             let next = tokio::select! {
                 biased;
                 next = poll_fn(|cx| connection.poll_request(cx, &mut head)) => next,
-                () = &mut draining => break,
+                () = &mut may_close_idle => break,
             };
             let length = match next {
                 Ok(Some(length)) => length,

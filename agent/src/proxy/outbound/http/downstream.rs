@@ -64,12 +64,12 @@ impl HttpConnection {
         head.fields.preserve_case(preserve_case);
         let drain = &self.pod_proxy.proxy.drain;
         // One for all requests: each waits in a list that the whole process shares.
-        let mut draining = std::pin::pin!(first_of([drain.draining()]));
+        let mut may_close_idle = std::pin::pin!(drain.may_close_idle());
         while connection.is_open() {
             let next = tokio::select! {
                 biased;
                 next = poll_fn(|cx| connection.poll_request(cx, &mut head)) => next,
-                () = &mut draining => break,
+                () = &mut may_close_idle => break,
             };
             let length = match next {
                 Ok(Some(length)) => length,
