@@ -9,6 +9,7 @@ use std::time::Instant;
 use anyhow::Result;
 use clap::{Parser, Subcommand};
 
+mod answers;
 mod ca;
 mod client;
 mod collector;
@@ -89,6 +90,8 @@ enum Act {
     Hostile(hostile::Hostile),
     /// Send requests that two readers might understand in two ways, and tell how each was answered.
     Smuggle(smuggle::Smuggle),
+    /// Send requests to which two proxies must give the same answers, and tell each answer.
+    Answers(answers::Answers),
     /// Make many connections to an echo; each must return its own token.
     Many(many::Many),
     /// Keep connections to an echo and use them, open new ones at a rate, and tell what happened to them.
@@ -154,6 +157,7 @@ fn main() -> Result<()> {
             Act::Load(load) => load::run(load).await,
             Act::HttpLoad(load) => http_load::run(load).await,
             Act::Many(many) => many::run(many).await,
+            Act::Answers(answers) => answers::run(answers).await,
             Act::Paused(paused) => paused::run(paused).await,
             Act::Ca(ca) => ca::serve(ca).await,
             Act::PartialAds(ads) => partial_ads::serve(ads).await,

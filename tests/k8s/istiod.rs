@@ -199,7 +199,7 @@ fn of_two(cluster: &mut Cluster) -> Result<()> {
     with_istiod(cluster, |cluster, first| {
         let pair = Pair::create(cluster, "of-two", &[IN_MESH])?;
         pair.is_meshed()?;
-        let mut second = Istiod::start_second(&cluster.control_plane, cluster.parts())?;
+        let mut second = Istiod::start_second(&cluster.control_plane, cluster.parts(), &[])?;
         second.answers_for(&cluster.kubectl, true)?;
         let load = pair.load(15)?;
         let start = Instant::now();

@@ -18,6 +18,7 @@ mod cni;
 mod conformance;
 mod deployment;
 mod enrollment_under_load;
+mod envoy;
 mod harness;
 mod http;
 mod iptables;
@@ -59,6 +60,7 @@ fn table(long: bool) -> Vec<Case> {
         (reachability::CASES, &[]),
         (&http, &[]),
         (&policy, &[]),
+        (envoy::CASES, &[]),
         (probes::CASES, &[]),
         (agent_replacement::CASES, agent_replacement::LONG),
         (removal_under_load::CASES, removal_under_load::LONG),

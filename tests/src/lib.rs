@@ -55,6 +55,8 @@ pub mod mesh;
 
 pub mod http_mesh;
 
+pub mod answers;
+
 pub mod attack;
 pub mod collector;
 

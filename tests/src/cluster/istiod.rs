@@ -65,20 +65,28 @@ impl Istiod {
     /// # Errors
     /// If it cannot be started.
     pub fn start(control_plane: &ControlPlane, parts: &Parts) -> Result<Self> {
-        Self::at(CONTROL_PLANE, "istiod-1", 0, control_plane, parts)
+        Self::at(CONTROL_PLANE, "istiod-1", 0, control_plane, parts, &[])
     }
 
-    /// Starts another beside it, which nobody is led to before [`Istiod::answers_for`], and waits until it is ready.
+    /// Starts another beside it, with these variables in its environment, which nobody is led to before
+    /// [`Istiod::answers_for`], and waits until it is ready.
     ///
     /// # Errors
     /// If it does not come up.
-    pub fn start_second(control_plane: &ControlPlane, parts: &Parts) -> Result<Self> {
-        let mut second = Self::at(SECOND_ISTIOD, "istiod-2", 1, control_plane, parts)?;
+    pub fn start_second(control_plane: &ControlPlane, parts: &Parts, variables: &[(&str, &str)]) -> Result<Self> {
+        let mut second = Self::at(SECOND_ISTIOD, "istiod-2", 1, control_plane, parts, variables)?;
         second.ready()?;
         Ok(second)
     }
 
-    fn at(address: &str, name: &str, number: u16, control_plane: &ControlPlane, parts: &Parts) -> Result<Self> {
+    fn at(
+        address: &str,
+        name: &str,
+        number: u16,
+        control_plane: &ControlPlane,
+        parts: &Parts,
+        more: &[(&str, &str)],
+    ) -> Result<Self> {
         let (folder, kubeconfig) = (control_plane.folder(), control_plane.kubeconfig());
         let mesh = folder.join("mesh.yaml");
         fs::write(&mesh, MESH)?;
@@ -93,7 +101,7 @@ impl Istiod {
             ("ENABLE_DEBUG_ON_HTTP", "true"),
         ];
         let mut environment = parts.environment();
-        environment.extend(variables.map(|(name, value)| (name.into(), value.into())));
+        environment.extend(variables.iter().chain(more).map(|(name, value)| (name.into(), value.into())));
         let (at, debug_port) = (|port: u16| format!("{address}:{port}"), DEBUG_PORT + number);
         let command = vec![
             parts.program("pilot-discovery").display().to_string(),

@@ -9,7 +9,7 @@ use anyhow::{Result, ensure};
 use clap::Args;
 
 use crate::count::Count;
-use crate::{programs, setup, step, workspace};
+use crate::{envoy, programs, setup, step, workspace};
 
 mod debian;
 mod go;
@@ -42,6 +42,7 @@ pub(crate) struct Arguments {
 /// Prepares everything and runs the table.
 pub(crate) fn run(arguments: &Arguments) -> Result<()> {
     let start = Instant::now();
+    envoy::fetch_if_possible();
     let Prepared { parts, images } = prepare()?;
     println!("── parts are in {}, images in {}", parts.display(), images.display());
     if arguments.prepare {
@@ -94,6 +95,7 @@ pub(crate) fn prepare() -> Result<Prepared> {
 pub(crate) fn tests(parts: &Path, command: &str) -> Command {
     let mut tests = workspace::as_root("env");
     tests.arg(format!("{PARTS}={}", parts.display())).arg(format!("{PROJECT}={}", workspace::root().display()));
+    tests.arg(format!("{}={}", envoy::VARIABLE, envoy::binary().display()));
     tests.arg(programs::release("weir-k8s-tests")).arg(command);
     tests
 }
