@@ -19,8 +19,8 @@ const START_UP_INTERVAL: Duration = Duration::from_millis(250);
 const ROUNDS_BETWEEN_UNMAPS: u32 = 4;
 /// The time between two rounds later on.
 const INTERVAL: Duration = Duration::from_secs(1);
-/// The allocator gives memory back in one of so many of these rounds. By itself it does so only when a thread allocates, which
-/// those of an idle agent do not.
+/// The allocator gives back what threads keep in reserve in one of so many of these rounds. By itself it does so only when a thread
+/// allocates, which those of an idle agent do not.
 const ROUNDS_BETWEEN_COLLECTIONS: u32 = 10;
 /// A process that used less processor time in a round is idle.
 const IDLE_TIME: Duration = Duration::from_millis(5);
