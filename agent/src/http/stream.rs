@@ -51,11 +51,23 @@ pub(crate) enum ExchangeError {
     /// closed by the peer while this request was on its way to it.
     #[error("the connection ended before a response came")]
     NoResponse,
+    /// The peer broke a rule of the connection (RFC 9113 §5.4.1) before anything of this response came. It may have done so with
+    /// another exchange of the connection.
+    #[error("the peer broke the connection's rules: {0}")]
+    BrokenConnection(&'static str),
     /// The peer says that it has not looked at the request (RFC 9113 §8.7).
     #[error("the peer refused the stream")]
     Refused,
     #[error("{0}")]
     Io(Arc<io::Error>),
+}
+
+impl ExchangeError {
+    /// Whether a connection that carries other exchanges, too, may have ended for a reason that this exchange has nothing to do
+    /// with.
+    pub(crate) fn may_be_of_others(&self) -> bool {
+        matches!(self, Self::NoResponse | Self::BrokenConnection(_) | Self::Refused)
+    }
 }
 
 /// One side of an exchange whose head was received: the rest of what the peer sends, and what is sent to it.

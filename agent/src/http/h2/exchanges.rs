@@ -368,11 +368,16 @@ pub(crate) fn broken_exchange<A>(role: Role, stream: &Stream<A>, failure: &Strea
         StreamError::Malformed(what) => return ExchangeError::Malformed(what),
         StreamError::Connection(error) => error,
     };
+    let awaits_response = role == Role::Client && stream.awaits_response();
+    let broken_rule = |what| match awaits_response {
+        true => ExchangeError::BrokenConnection(what),
+        false => ExchangeError::Malformed(what),
+    };
     match &**error {
         SessionError::GoAway(_) => ExchangeError::Reset,
-        SessionError::Protocol { what, .. } => ExchangeError::Malformed(what),
-        SessionError::HeaderBlock(_) => ExchangeError::Malformed("a header block that is none"),
-        _ if role == Role::Client && stream.awaits_response() => ExchangeError::NoResponse,
+        SessionError::Protocol { what, .. } => broken_rule(what),
+        SessionError::HeaderBlock(_) => broken_rule("a header block that is none"),
+        _ if awaits_response => ExchangeError::NoResponse,
         SessionError::Io(error) => ExchangeError::Io(Arc::new(io::Error::new(error.kind(), error.to_string()))),
         SessionError::Closed | SessionError::Aborted | SessionError::Done => ExchangeError::Truncated,
     }

@@ -84,7 +84,9 @@ pub(in crate::proxy) fn flag_of(broken: &Broken) -> Option<HttpResponseFlag> {
     Some(match broken {
         Broken::Downstream(ExchangeError::Malformed(_)) => HttpResponseFlag::DownstreamProtocolError,
         Broken::Downstream(_) => return None,
-        Broken::Upstream(ExchangeError::Malformed(_)) => HttpResponseFlag::UpstreamProtocolError,
+        Broken::Upstream(ExchangeError::Malformed(_) | ExchangeError::BrokenConnection(_)) => {
+            HttpResponseFlag::UpstreamProtocolError
+        }
         Broken::Upstream(ExchangeError::Reset | ExchangeError::Refused) => HttpResponseFlag::UpstreamRemoteReset,
         Broken::Upstream(_) => HttpResponseFlag::UpstreamConnectionTermination,
         Broken::Timeout | Broken::PerTryTimeout => HttpResponseFlag::UpstreamRequestTimeout,

@@ -39,7 +39,18 @@ async fn what_a_server_does_to_a_stream_is_what_its_owner_learns() {
         ("nothing, and the end", vec![], true, "the connection ended before a response came"),
         ("half, and the end", [&head[..], &data].concat(), true, "200 hi the connection ended before the message did"),
         ("all, and the end", [&head[..], &data, &last].concat(), true, "200 hi! the end"),
-        ("no HTTP/2", b"HTTP/1.1 400 Bad Request\r\n\r\n".to_vec(), false, "malformed message: a frame is too long"),
+        (
+            "no HTTP/2",
+            b"HTTP/1.1 400 Bad Request\r\n\r\n".to_vec(),
+            false,
+            "the peer broke the connection's rules: a frame is too long",
+        ),
+        (
+            "half, and no HTTP/2 after it",
+            [&head[..], &data, b"HTTP/1.1 400 Bad Request\r\n\r\n"].concat(),
+            false,
+            "200 hi malformed message: a frame is too long",
+        ),
         (
             "no response",
             frame(HEADERS, END_HEADERS, 1, &[0x84]),

@@ -149,14 +149,14 @@ fn may_send_again(head: &RequestHead, body: &RequestBody, error: &ExchangeError)
     body.can_restart()
         && match error {
             ExchangeError::Refused => true,
-            ExchangeError::NoResponse => head.is_idempotent(),
+            ExchangeError::NoResponse | ExchangeError::BrokenConnection(_) => head.is_idempotent(),
             _ => false,
         }
 }
 
 fn reason_of(error: &ExchangeError) -> Reason {
     match error {
-        ExchangeError::Malformed(_) => Reason::ProtocolError,
+        ExchangeError::Malformed(_) | ExchangeError::BrokenConnection(_) => Reason::ProtocolError,
         ExchangeError::Reset | ExchangeError::Refused => Reason::RemoteReset,
         _ => Reason::ConnectionTermination,
     }

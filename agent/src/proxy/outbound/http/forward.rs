@@ -36,8 +36,8 @@ enum Attempt {
 enum Failure {
     /// No connection: the request was not sent.
     Open(OpenError),
-    /// The connection had been kept from an earlier request, and was closed before a byte of a response came, or the server
-    /// refused the stream because it was leaving.
+    /// The connection had been used for other requests, and ended before a byte of a response came, or the server refused the
+    /// stream because it was leaving.
     Stale(ExchangeError),
     Upstream {
         error: ExchangeError,
@@ -213,13 +213,13 @@ impl<D: Downstream> Forwarding<'_, '_, D> {
                     self.request.flush().await?;
                 }
                 Ok(length) => return Ok(Attempt::Responded(exchange, length)),
-                Err(Broken::Upstream(error @ (ExchangeError::NoResponse | ExchangeError::Refused)))
-                    if idle_for.is_some() =>
-                {
-                    exchange.note_lost(self.request.connection, pool_key, idle_for.unwrap_or_default());
-                    return Ok(Attempt::Failed(Failure::Stale(error)));
-                }
                 Err(Broken::Upstream(error)) => {
+                    if let Some(idle_for) = idle_for.filter(|_| error.may_be_of_others()) {
+                        if !matches!(error, ExchangeError::BrokenConnection(_)) {
+                            exchange.note_lost(self.request.connection, pool_key, idle_for);
+                        }
+                        return Ok(Attempt::Failed(Failure::Stale(error)));
+                    }
                     let is_request_sent = self.body.is_sent();
                     return Ok(Attempt::Failed(Failure::Upstream { error, is_request_sent }));
                 }
@@ -383,7 +383,8 @@ impl Failure {
             Self::Open(error) if error.is_denied_by_policy() => Reason::AccessDenied,
             Self::Open(error) if error.is_timeout() => Reason::ConnectTimeout,
             Self::Open(_) => Reason::ConnectFailed,
-            Self::Upstream { error: ExchangeError::Malformed(_), .. } => Reason::ProtocolError,
+            Self::Upstream { error: ExchangeError::Malformed(_) | ExchangeError::BrokenConnection(_), .. }
+            | Self::Stale(ExchangeError::BrokenConnection(_)) => Reason::ProtocolError,
             Self::Upstream { error: ExchangeError::Reset | ExchangeError::Refused, .. } => Reason::RemoteReset,
             Self::Upstream { .. } | Self::Stale(_) => Reason::ConnectionTermination,
             Self::PerTryTimeout => Reason::PerTryTimeout,
