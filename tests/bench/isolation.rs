@@ -18,6 +18,8 @@ use kinds::{KINDS, Kind};
 use stage::{Cores, Held, Stage};
 use verdict::{Seen, Verdict};
 
+use crate::processors::CpuGroup;
+
 /// Between two looks at what agents hold.
 const LOOK: Duration = Duration::from_millis(100);
 /// How long a bystander asks before anything is measured.
@@ -38,7 +40,7 @@ pub(crate) struct Isolation {
     #[arg(long, default_value_t = 3)]
     rounds: u32,
     /// Seconds of a window.
-    #[arg(long, default_value_t = 2)]
+    #[arg(long, default_value_t = 4)]
     seconds: u32,
 }
 
@@ -74,6 +76,7 @@ pub(crate) fn run(isolation: &Isolation) -> Result<ExitCode> {
         "namespaces and kernel programs need root: run `cargo xtask bench isolation`"
     );
     run::take_down_on_signal()?;
+    let cpu_group = CpuGroup::join()?;
     for name in &isolation.kinds {
         let known = || KINDS.iter().map(|kind| kind.name).collect::<Vec<_>>().join(", ");
         ensure!(KINDS.iter().any(|kind| kind.name == name), "no attack is called {name:?}; there are {}", known());
@@ -81,6 +84,7 @@ pub(crate) fn run(isolation: &Isolation) -> Result<ExitCode> {
     let chosen = |kind: &&Kind| isolation.kinds.is_empty() || isolation.kinds.iter().any(|name| name == kind.name);
     let mut verdict = Verdict::default();
     let kinds: Vec<&Kind> = KINDS.iter().filter(chosen).collect();
+    println!("{}\n", CpuGroup::told(cpu_group.as_ref()));
     println!("{}", verdict::heading(&kinds, isolation.rounds, isolation.seconds));
     for kind in kinds {
         let seen = measure(kind, isolation);

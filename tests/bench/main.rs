@@ -18,6 +18,7 @@ mod lineup;
 mod load;
 mod memory;
 mod peer;
+mod processors;
 mod profile;
 mod relay;
 mod report;
@@ -31,6 +32,7 @@ mod weir;
 
 use arguments::{Arguments, Bench, Part};
 use lineup::Lineup;
+use processors::CpuGroup;
 use rounds::{Outcome, Plan};
 
 /// When a quick run begins no further rounds: what is under way then, and the report, fit into four minutes.
@@ -59,7 +61,8 @@ fn bench(bench: &Bench) -> Result<ExitCode> {
         seconds: bench.seconds.unwrap_or(if bench.quick { 1 } else { 3 }),
         until: bench.quick.then(|| Instant::now() + QUICK),
     };
-    let header = report::header::write(bench, plan)?;
+    let cpu_group = CpuGroup::join()?;
+    let header = report::header::write(bench, plan, cpu_group.as_ref())?;
     println!("{header}");
     let mut outcome = Outcome::default();
     if !resident.is_empty() {

@@ -7,11 +7,12 @@ use std::process::Command;
 use anyhow::{Context, Result};
 
 use crate::arguments::Bench;
+use crate::processors::CpuGroup;
 use crate::rounds::Plan;
 use crate::stock::STOCK;
 
 /// The header of all output.
-pub(crate) fn write(bench: &Bench, plan: Plan) -> Result<String> {
+pub(crate) fn write(bench: &Bench, plan: Plan, cpu_group: Option<&CpuGroup>) -> Result<String> {
     let cores = std::thread::available_parallelism()?;
     let command = in_one_line(&std::env::args().collect::<Vec<_>>().join(" "));
     let mut text = String::new();
@@ -25,6 +26,7 @@ pub(crate) fn write(bench: &Bench, plan: Plan) -> Result<String> {
         let own = read(&format!("/proc/sys/{key}"))?;
         let _ = writeln!(text, "setting   {name} is {value} in all namespaces (this machine's own: {own})");
     }
+    let _ = writeln!(text, "setting   {}", CpuGroup::told(cpu_group));
     Ok(text)
 }
 
