@@ -1,8 +1,7 @@
 //! The ways into a pod: the rows of the matrix, with what is expected of each under each policy.
 //!
-//! The expectations follow Istio's meaning. A connection has an identity only if its client proved one: by the certificate of
-//! an HBONE connection, or, on the same node, by the namespace that its socket is in. Everything else is plaintext, whoever sent
-//! it and from whatever address. STRICT refuses plaintext. `principals` never holds for plaintext, so an ALLOW by principals
+//! The expectations follow Istio's meaning. A connection has an identity only if its client proved one by the certificate of an
+//! HBONE connection, also between pods of one node. Everything else is plaintext, whoever sent it and from whatever address. STRICT refuses plaintext. `principals` never holds for plaintext, so an ALLOW by principals
 //! refuses it and a DENY by principals does not touch it; `notPrincipals: ["*"]` holds for it. Ports in a policy are the pod's
 //! own, not those of a service. `ipBlocks` hold for the address that the pod's node sees. A policy that cannot be read
 //! refuses everybody.
@@ -132,7 +131,7 @@ pub(super) const WAYS: &[Way] = &[
     way("HBONE from another node, v4-mapped", From::MemberElsewhere, To::Mapped, IDENTITY, "the wire has IPv4: ipBlocks compare that"),
     way("HBONE by the service VIP", From::MemberElsewhere, To::VipV4, IDENTITY, "ports of a policy are the pod's, not the service's"),
     way("HBONE by the service VIP, IPv6", From::MemberElsewhere, To::VipV6, IDENTITY, "as IPv4"),
-    way("mesh pod of the same node", From::MemberBeside, To::V4, IDENTITY, "its namespace proves the identity, without TLS"),
+    way("mesh pod of the same node", From::MemberBeside, To::V4, IDENTITY, "bytes go over HBONE there, too"),
     way("mesh pod of the same node, IPv6", From::MemberBeside, To::V6, IDENTITY, ""),
     way("mesh pod of the same node, VIP", From::MemberBeside, To::VipV4, IDENTITY, ""),
     way("container within a mesh pod", From::ContainerOfMember, To::V4, IDENTITY, "its cgroup is the pod's, so it is captured as the pod"),
