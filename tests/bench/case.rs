@@ -32,6 +32,11 @@ pub(crate) const CASES: &[Case] = &[
     case("http-rate2000", "2,000 requests/s in an open loop, to such a port", Load::HttpRate(2_000)),
     case("grpc16", "h2load, unary calls over one connection, 16 at a time", Load::Grpc(16)),
     case(
+        "policy16",
+        "wrk, 16 connections that stay, to a pod whose policy decides about each request",
+        Load::Policy(16),
+    ),
+    case(
         "jwt-rate1000",
         "1,000 requests/s with RS256 tokens of 100 users, to a pod that verifies them",
         Load::Tokens(1_000),

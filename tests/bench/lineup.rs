@@ -72,7 +72,7 @@ impl Lineup {
 
 /// Each build of Weir on a testbed of its own, with the subjects that are wanted of it.
 fn start_builds(bench: &Bench, cases: &[Case], subjects: &mut Vec<Subject>) -> Result<Vec<Weir>> {
-    let are_judged = cases.iter().any(|case| case.load.way() == Way::Judged);
+    let are_judged = cases.iter().any(|case| matches!(case.load.way(), Way::Decided | Way::Judged));
     let mut weirs = Vec::new();
     for (name, binary) in bench.builds() {
         let [same_node, unrouted, no_tokens] = ["-same-node", UNROUTED, NO_TOKENS].map(|end| format!("{name}{end}"));

@@ -34,6 +34,8 @@ pub(crate) enum Load {
     Http(u32),
     /// As [`Load::Rate`], to such a port.
     HttpRate(u32),
+    /// As [`Load::KeepAlive`], to a pod whose policy decides about each request.
+    Policy(u32),
     /// As [`Load::Rate`], with tokens of many users, to a pod that decides about each request.
     Tokens(u32),
     /// h2load, unary calls over one connection, this many at a time, to a port that declares gRPC.
@@ -70,6 +72,7 @@ impl Load {
         match self {
             Self::Bulk(_) => &[GIGABITS, CPU_GB],
             Self::KeepAlive(_) | Self::Http(_) | Self::Grpc(_) => &[REQUESTS, P50, P99, CPU_100K],
+            Self::Policy(_) => &[REQUESTS, P50, P99, CPU_100K, CPU_PROXIES],
             Self::Rate(_) | Self::HttpRate(_) => &[P99, P50, CPU_100K],
             Self::Tokens(_) => &[P99, P50, CPU_100K, CPU_PROXIES],
             Self::NewConnections(_) => &[CONNECTIONS, P50, P99, CPU_100K],
@@ -86,6 +89,7 @@ impl Load {
     pub(crate) fn way(self) -> Way {
         match self {
             Self::Http(_) | Self::HttpRate(_) | Self::Grpc(_) => Way::Routed,
+            Self::Policy(_) => Way::Decided,
             Self::Tokens(_) => Way::Judged,
             Self::Bulk(_) | Self::KeepAlive(_) | Self::Rate(_) | Self::NewConnections(_) | Self::Resident(_) => {
                 Way::Connections
@@ -110,6 +114,13 @@ impl Load {
                 let to = if self.is_routed() { subject.routed()?.http } else { dial.http };
                 let seen = wrk::run(client, to, connections, reconnect, seconds, within)?;
                 Ok(vec![seen.per_second(), seen.p50_us, seen.p99_us, busy()? / (seen.requests / 1e5)])
+            }
+            Self::Policy(connections) => {
+                let before = proxies_seconds(subject)?;
+                let seen = wrk::run(client, subject.decided()?, connections, false, seconds, within)?;
+                let (busy, proxies_busy) = (busy()?, proxies_seconds(subject)? - before);
+                let requests = seen.requests / 1e5;
+                Ok(vec![seen.per_second(), seen.p50_us, seen.p99_us, busy / requests, proxies_busy / requests])
             }
             Self::Grpc(streams) => {
                 let seen = h2load::run(client, subject.routed()?.grpc, streams, seconds, within)?;

@@ -60,7 +60,9 @@ fn processes(path: &Path) -> Vec<i32> {
 fn requests_per_second(load: Load, seen: &[f64]) -> Option<f64> {
     match load {
         Load::Rate(per_second) | Load::HttpRate(per_second) | Load::Tokens(per_second) => Some(f64::from(per_second)),
-        Load::KeepAlive(_) | Load::Http(_) | Load::Grpc(_) | Load::NewConnections(_) => seen.first().copied(),
+        Load::KeepAlive(_) | Load::Http(_) | Load::Policy(_) | Load::Grpc(_) | Load::NewConnections(_) => {
+            seen.first().copied()
+        }
         Load::Bulk(_) | Load::Resident(_) => None,
     }
 }

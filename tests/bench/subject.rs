@@ -30,11 +30,13 @@ pub(crate) enum Way {
     Connections,
     /// The same, of which each request is routed.
     Routed,
-    /// A server about whose requests is decided one by one, at its destination.
+    /// A server about whose requests policy decides one by one, at its destination.
+    Decided,
+    /// The same, with tokens.
     Judged,
 }
 
-/// A server about whose requests is decided one by one.
+/// A server about whose requests is decided one by one, and whose clients have tokens.
 #[derive(Debug, Clone)]
 pub(crate) struct Judged {
     pub(crate) address: SocketAddr,
@@ -63,7 +65,8 @@ pub(crate) struct Subject {
     pub(crate) dial: Dial,
     /// Where its requests are routed one by one, if anywhere.
     routed: Option<Routed>,
-    /// Where its requests are decided about one by one, if anywhere.
+    /// Where policy decides about its requests one by one, if anywhere; and where it does so with tokens.
+    decided: Option<SocketAddr>,
     judged: Option<Judged>,
     /// There is another subject for connections.
     is_for_requests: bool,
@@ -94,6 +97,7 @@ impl Subject {
             client: testbed.client.place.clone(),
             dial,
             routed: None,
+            decided: None,
             judged: None,
             is_for_requests: false,
             cgroup: testbed.cgroup.clone(),
@@ -115,7 +119,13 @@ impl Subject {
         self
     }
 
-    /// With a server about whose requests is decided one by one.
+    /// With a server about whose requests policy decides one by one.
+    pub(crate) fn deciding(mut self, address: Option<SocketAddr>) -> Self {
+        self.decided = address;
+        self
+    }
+
+    /// The same, where requests have tokens.
     pub(crate) fn judging(mut self, judged: Option<Judged>) -> Self {
         self.judged = judged;
         self
@@ -132,6 +142,7 @@ impl Subject {
         match way {
             Way::Connections => !self.is_for_requests,
             Way::Routed => self.routed.is_some(),
+            Way::Decided => self.decided.is_some(),
             Way::Judged => self.judged.is_some(),
         }
     }
@@ -141,7 +152,12 @@ impl Subject {
         self.routed.with_context(|| format!("{} routes no requests", self.name))
     }
 
-    /// Where its requests are decided about.
+    /// Where policy decides about its requests.
+    pub(crate) fn decided(&self) -> Result<SocketAddr> {
+        self.decided.with_context(|| format!("{} decides about no requests", self.name))
+    }
+
+    /// Where it decides with tokens.
     pub(crate) fn judged(&self) -> Result<&Judged> {
         self.judged.as_ref().with_context(|| format!("{} decides about no requests", self.name))
     }

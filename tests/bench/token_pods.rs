@@ -1,8 +1,9 @@
-//! Two servers about whose requests policy decides one by one: one pod verifies the tokens of its clients, and the other does not ask for
-//! them. What they are asked, and what their servers get, is the same.
+//! Servers about whose requests policy decides one by one. Of two on the second node one pod verifies the tokens of its clients, and the
+//! other does not ask for them; a third is like the other, on the first node. What they are asked, and what their servers get, is the same.
 
 use std::fmt::Write as _;
 use std::fs;
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -13,7 +14,7 @@ use weir_tests::place::Place;
 use weir_tests::program::Program;
 use weir_tests::tokens::{SigningKey, key_set};
 use weir_tests::wait;
-use weir_tests::world::{N2, Pod};
+use weir_tests::world::{N1, N2, Pod};
 
 use crate::subject::{Judged, address};
 use crate::testbed::{HTTP, Testbed, serve_http};
@@ -28,17 +29,19 @@ pub(crate) struct TokenPods {
     _servers: Vec<Program>,
     verifying: Pod,
     indifferent: Pod,
+    beside: Pod,
     key: SigningKey,
     /// The clients' tokens, one in each line.
     tokens: PathBuf,
 }
 
 impl TokenPods {
-    /// Sets the pods up on the second node, and makes the tokens.
+    /// Sets the pods up, and makes the tokens.
     pub(crate) fn set_up(testbed: &Testbed) -> Result<Self> {
-        let (node, folder) = (&testbed.world.nodes[N2], testbed.world.run().folder());
-        let (verifying, indifferent) = (node.pod("verifying")?, node.pod("indifferent")?);
-        let servers = [&verifying, &indifferent].map(|pod| serve_http(&pod.place, &folder));
+        let (nodes, folder) = (&testbed.world.nodes, testbed.world.run().folder());
+        let (verifying, indifferent) = (nodes[N2].pod("verifying")?, nodes[N2].pod("indifferent")?);
+        let beside = nodes[N1].pod("beside")?;
+        let servers = [&verifying, &indifferent, &beside].map(|pod| serve_http(&pod.place, &folder));
         let key = SigningKey::make_rsa("bench")?;
         let mut text = String::new();
         for user in 0..USERS {
@@ -50,11 +53,12 @@ impl TokenPods {
         let tokens = folder.join("tokens");
         fs::write(&tokens, text)?;
         let servers = servers.into_iter().collect::<Result<_>>()?;
-        Ok(Self { _servers: servers, verifying, indifferent, key, tokens })
+        Ok(Self { _servers: servers, verifying, indifferent, beside, key, tokens })
     }
 
-    pub(crate) fn all(&self) -> [&Pod; 2] {
-        [&self.verifying, &self.indifferent]
+    /// All pods, with the index of the node of each.
+    pub(crate) fn all(&self) -> [(usize, &Pod); 3] {
+        [(N2, &self.verifying), (N2, &self.indifferent), (N1, &self.beside)]
     }
 
     /// The policies about them. Both allow what they are asked by what only a request says.
@@ -75,7 +79,10 @@ impl TokenPods {
              {NAMESPACE}}}\nspec:\n  selector: {{matchLabels: {{app: {name}}}}}\n  jwtRules: {rules}\n"
         );
         let with_token = "from: [{source: {requestPrincipals: [\"*\"]}}], ";
-        Ok(policy(&self.verifying, with_token) + &policy(&self.indifferent, "") + &authentication)
+        Ok(policy(&self.verifying, with_token)
+            + &policy(&self.indifferent, "")
+            + &policy(&self.beside, "")
+            + &authentication)
     }
 
     /// Waits until the policies count: otherwise what is measured would be bytes that nobody reads.
@@ -88,6 +95,8 @@ impl TokenPods {
             (&self.verifying, vec![&*token, "-XPUT"], "403"),
             (&self.indifferent, vec![&*token, "-XPUT"], "403"),
             (&self.indifferent, vec![&*token], "200"),
+            (&self.beside, vec!["-XPUT"], "403"),
+            (&self.beside, vec![], "200"),
         ] {
             let url = format!("http://{}/", address(pod, HTTP));
             let command =
@@ -104,6 +113,11 @@ impl TokenPods {
     /// The one that verifies tokens.
     pub(crate) fn verifying(&self) -> Judged {
         Judged { address: address(&self.verifying, HTTP), tokens: self.tokens.clone() }
+    }
+
+    /// The one beside the client.
+    pub(crate) fn beside(&self) -> SocketAddr {
+        address(&self.beside, HTTP)
     }
 
     /// The one that does not ask for them.

@@ -51,7 +51,7 @@ impl Weir {
         }
         let token_pods = judges.then(|| TokenPods::set_up(&testbed)).transpose()?;
         if let Some(pods) = &token_pods {
-            for pod in pods.all() {
+            for (_, pod) in pods.all() {
                 control_plane.objects.put(pod.name(), &workload_entry(pod))?;
             }
             control_plane.objects.put("tokens", &pods.objects()?)?;
@@ -71,7 +71,7 @@ impl Weir {
             agents[agent].enroll(pod, NAMESPACE, pod.name())?;
         }
         if let Some(pods) = &token_pods {
-            pods.all().into_iter().try_for_each(|pod| agents[N2].enroll(pod, NAMESPACE, pod.name()))?;
+            pods.all().into_iter().try_for_each(|(node, pod)| agents[node].enroll(pod, NAMESPACE, pod.name()))?;
             pods.are_in_force(&testbed.client.place)?;
         }
         Ok(Self { agents, _control_plane: control_plane, token_pods, testbed })
@@ -80,8 +80,10 @@ impl Weir {
     /// The way to the other node.
     pub(crate) fn across(&self, name: &str) -> Subject {
         let dial = Dial::pod(&self.testbed.far);
-        let judged = self.token_pods.as_ref().map(TokenPods::verifying);
-        Subject::across(name, &self.testbed, dial, self.proxies()).pooled().routing(routed_at(FAR_VIP)).judging(judged)
+        let (judged, decided) =
+            self.token_pods.as_ref().map(|pods| (pods.verifying(), pods.indifferent().address)).unzip();
+        let subject = Subject::across(name, &self.testbed, dial, self.proxies()).pooled();
+        subject.routing(routed_at(FAR_VIP)).judging(judged).deciding(decided)
     }
 
     /// The same for requests with tokens that nobody verifies.
@@ -100,7 +102,8 @@ impl Weir {
 
     /// The way to a pod of the same node.
     pub(crate) fn same_node(&self, name: &str) -> Subject {
-        Subject::same_node(name, &self.testbed, self.proxies()).routing(routed_at(NEAR_VIP))
+        let decided = self.token_pods.as_ref().map(TokenPods::beside);
+        Subject::same_node(name, &self.testbed, self.proxies()).routing(routed_at(NEAR_VIP)).deciding(decided)
     }
 
     fn proxies(&self) -> Proxies {
