@@ -7,7 +7,7 @@ use crate::case::Case;
 use crate::subject::{self, DIRECT_SAME_NODE, NO_TOKENS, Subject, UNROUTED, Way};
 use crate::testbed::Testbed;
 use crate::weir::Weir;
-use crate::{envoy, peer, relay};
+use crate::{envoy, haproxy, peer, relay};
 
 /// The subjects and what they stand on. Fields are in the order in which they must go.
 pub(crate) struct Lineup {
@@ -30,6 +30,9 @@ impl Lineup {
                 Some(binary) => subjects.push(envoy::start(&plain, binary)?),
                 None => ensure!(bench.subjects.is_empty(), "the subject envoy needs --envoy"),
             }
+        }
+        if bench.wants("haproxy") && haproxy::is_installed() {
+            subjects.push(haproxy::start(&plain)?);
         }
         for peer in bench.peers.iter().filter(|peer| bench.wants(&peer.name)) {
             subjects.push(peer::start(peer)?);

@@ -12,6 +12,7 @@ mod arguments;
 mod case;
 mod cpu;
 mod envoy;
+mod haproxy;
 mod identities;
 mod isolation;
 mod lineup;

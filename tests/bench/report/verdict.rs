@@ -22,7 +22,7 @@ enum Bound {
     AtMost(f64),
 }
 
-/// Beside the plain relay, for new connections beside Envoy, and memory. "Ahead of Envoy" is a target of every other row.
+/// Beside the plain relay, for requests and new connections beside other proxies, and memory. "Ahead of Envoy" is a target of every other row.
 const TARGETS: &[Target] = &[
     Target { name: "bulk1", beside: Some("relay"), bound: Bound::AtLeast(0.75) },
     Target { name: "keepalive16", beside: Some("relay"), bound: Bound::AtLeast(0.8) },
@@ -33,6 +33,7 @@ const TARGETS: &[Target] = &[
     Target { name: "http-rate2000-p99", beside: Some(UNROUTED), bound: Bound::AtMost(1.15) },
     Target { name: "jwt-rate1000-cpu", beside: Some(NO_TOKENS), bound: Bound::AtMost(1.1) },
     Target { name: "http16", beside: Some(ENVOY), bound: Bound::AtLeast(4.0) },
+    Target { name: "http16", beside: Some("haproxy"), bound: Bound::AtLeast(1.5) },
     Target { name: "newconn1", beside: Some(ENVOY), bound: Bound::AtLeast(4.0) },
     Target { name: "newconn16", beside: Some(ENVOY), bound: Bound::AtLeast(4.0) },
     Target { name: "resident0", beside: None, bound: Bound::AtMost(16.0) },
