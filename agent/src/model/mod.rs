@@ -105,6 +105,7 @@ pub mod http {
     mod candidate;
     pub mod client_cert;
     pub mod config;
+    pub mod control_fields;
     mod cors;
     pub mod destination;
     mod destination_rules;

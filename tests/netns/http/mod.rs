@@ -33,6 +33,7 @@ mod rate_limit_status;
 mod rate_limits;
 mod recovery;
 mod same_node;
+mod sanitizing;
 mod smuggling;
 mod spellings;
 mod split;
@@ -70,7 +71,7 @@ pub(crate) fn cases() -> Vec<Case> {
         [external_authorization::CASES, external_as_envoy::CASES, tokens::CASES, login::CASES].concat(),
         [rate_limits::CASES, rate_limit_changes::CASES, rate_limit_service::CASES, rate_limit_status::CASES].concat(),
         [conformance::CASES, smuggling::CASES, clients::CASES, grpc::CASES, streams::CASES].concat(),
-        [once::CASES, pressure::CASES, carriage::CASES, same_node::CASES].concat(),
+        [once::CASES, pressure::CASES, carriage::CASES, same_node::CASES, sanitizing::CASES].concat(),
     ]
     .concat()
 }

@@ -6,10 +6,11 @@
 
 use std::fmt::Write;
 
+use super::control_fields::remove_spellings;
 use super::head::HttpFields;
 use crate::model::identity::Identity;
 
-const NAME: &[u8] = b"x-forwarded-client-cert";
+const NAME: &str = "x-forwarded-client-cert";
 
 /// The value of the field: by whom the client was let in, the SHA-256 of its certificate, and its SPIFFE ID. Certificates of
 /// workloads have no subject.
@@ -25,16 +26,10 @@ pub fn forwarded_client_cert(own: &Identity, peer: &Identity, hash: &[u8]) -> St
 
 /// Puts the value in the place of what the client has sent; `None` where nothing is proven of the client.
 pub fn set_client_cert(fields: &mut HttpFields, value: Option<&[u8]>) {
-    fields.remove_if(|name, _| is_client_cert(name));
+    remove_spellings(fields, NAME);
     if let Some(value) = value {
-        fields.append(NAME, value);
+        fields.append(NAME.as_bytes(), value);
     }
-}
-
-/// Names are in lower case.
-fn is_client_cert(name: &[u8]) -> bool {
-    let same = |(one, other): (&u8, &u8)| one == other || (*one == b'_' && *other == b'-');
-    name.len() == NAME.len() && name.iter().zip(NAME).all(same)
 }
 
 #[cfg(test)]

@@ -1,10 +1,15 @@
 //! What the upstream gets in the place of path and authority.
 
+use super::control_fields::remove_spellings;
 use super::head::RequestHead;
 use super::route::{Destination, Forward, PathMatch, PathRewrite, Route, Semantics};
 
-/// The field that keeps the path as the client sent it, where a rule rewrites it, as Envoy does.
+/// The field that keeps the path as the client sent it, where a rule rewrites it, as Envoy does. What the client says in it itself
+/// does not stay beside that, nor in its place.
 const ORIGINAL_PATH: &str = "x-envoy-original-path";
+/// The field in which Envoy keeps the authority before that was rewritten. Nothing is said in it here, and what the client says is no
+/// more true then.
+const ORIGINAL_HOST: &str = "x-envoy-original-host";
 
 impl Forward {
     /// Rewrites a request that takes `route`, whose rule this is, to a destination. The authority of the rule comes before
@@ -12,13 +17,13 @@ impl Forward {
     pub fn rewrite(&self, route: &Route, destination: Option<&Destination>, request: &mut RequestHead) {
         if let Some(rewrite) = &self.path {
             let path = rewrite.path(route, request.path());
-            if !request.fields.contains(ORIGINAL_PATH) {
-                request.fields.append(ORIGINAL_PATH.as_bytes(), &request.target);
-            }
+            remove_spellings(&mut request.fields, ORIGINAL_PATH);
+            request.fields.append(ORIGINAL_PATH.as_bytes(), &request.target);
             request.target = with_rest(path, request);
         }
         let of_destination = || destination.and_then(|destination| destination.authority.as_ref());
         if let Some(authority) = self.authority.as_ref().or_else(of_destination) {
+            remove_spellings(&mut request.fields, ORIGINAL_HOST);
             request.authority.clear();
             request.authority.extend_from_slice(authority.as_bytes());
         }
@@ -149,12 +154,24 @@ mod tests {
     }
 
     #[test]
-    fn the_path_of_the_client_is_kept_once() {
-        let mut request = get("/a");
-        request.fields.append(ORIGINAL_PATH.as_bytes(), b"/first");
-        let rule = Forward { path: Some(PathRewrite::Full("/b".into())), ..forward(vec![]) };
-        rule.rewrite(&on(PathMatch::Any, Semantics::VirtualService), None, &mut request);
-        assert_eq!(request.fields.values(ORIGINAL_PATH).collect::<Vec<_>>(), [b"/first"]);
+    fn what_the_client_says_of_the_path_before_is_not_believed() {
+        let sent = [
+            (ORIGINAL_PATH, "/forged"),
+            ("x-envoy_original_path", "/forged"),
+            (ORIGINAL_PATH, "/twice"),
+            (ORIGINAL_HOST, "forged"),
+        ];
+        let (path, authority) = (Some(PathRewrite::Full("/b".into())), Some("b".into()));
+        for (rule, expected) in [
+            (Forward { path, ..forward(vec![]) }, &[(ORIGINAL_HOST, "forged"), (ORIGINAL_PATH, "/a?q")][..]),
+            (Forward { authority, ..forward(vec![]) }, &sent[..3]),
+            (forward(vec![]), &sent),
+        ] {
+            let mut request = get("/a?q");
+            request.fields = sent.into_iter().collect();
+            rule.rewrite(&on(PathMatch::Any, Semantics::VirtualService), None, &mut request);
+            assert_eq!(request.fields, expected.iter().copied().collect(), "{rule:?}");
+        }
     }
 
     #[test]

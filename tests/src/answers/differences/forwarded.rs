@@ -14,18 +14,6 @@ pub(super) const KNOWN: &[Difference] = &[
         explains: |seen| seen.aspect == "received x-envoy-original-host" && seen.weir.is_none(),
     },
     Difference {
-        name: "`x-envoy-original-path` that the client sent",
-        subjects: ROUTES,
-        explains: |seen| seen.aspect == "received x-envoy-original-path" && seen.weir == Some("/forged"),
-    },
-    Difference {
-        name: "`x-envoy-internal`, `x-envoy-force-trace`",
-        subjects: BOTH,
-        explains: |seen| {
-            ["received x-envoy-internal", "received x-envoy-force-trace"].contains(&seen.aspect) && seen.envoy.is_none()
-        },
-    },
-    Difference {
         name: "a target with the scheme `https`",
         subjects: BOTH,
         explains: |seen| {

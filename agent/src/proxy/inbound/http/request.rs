@@ -11,6 +11,7 @@ use crate::http::{BodyLength, Downstream};
 use crate::model::authorization::HttpRequest;
 use crate::model::http::client_cert::set_client_cert;
 use crate::model::http::config::HttpConfig;
+use crate::model::http::control_fields;
 use crate::model::http::head::RequestHead;
 use crate::model::http::hop;
 use crate::model::http::trace::ensure_request_id;
@@ -41,6 +42,7 @@ impl<'a, D: Downstream> InboundRequest<'a, D> {
         length: BodyLength,
     ) -> Self {
         hop::remove(&mut head.fields);
+        control_fields::remove_of_client(&mut head.fields);
         let headers = config.proxy_headers();
         if headers.request_id {
             ensure_request_id(&mut head.fields, rand::random);

@@ -11,6 +11,7 @@ use super::port::Dialled;
 use super::request::Request;
 use super::watcher::{Client, RequestWatcher};
 use crate::http::{BodyLength, Broken, Downstream, ExchangeError};
+use crate::model::http::control_fields;
 use crate::model::http::head::{RequestHead, ResponseHead};
 use crate::model::http::hop;
 use crate::model::http::local_reply::HttpResponseFlag;
@@ -68,6 +69,7 @@ fn begin<'a, D: Downstream>(
 ) -> Request<'a, D> {
     let config = connection.pod_proxy.proxy.mesh.routes().current();
     hop::remove(&mut head.fields);
+    control_fields::remove_of_own_pod(&mut head.fields);
     let headers = config.proxy_headers();
     if headers.request_id {
         ensure_request_id(&mut head.fields, rand::random);
