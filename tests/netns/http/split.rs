@@ -111,6 +111,22 @@ fn no_destination(mesh: &HttpMesh) -> Result<()> {
         answer.expect(503, None)?;
         ensure!(answer.body == body, "{destination}: {answer:?}");
     }
+    // The whole Service has no endpoint, with a rule that leads to it and without one. Nobody is waited for.
+    let empty = mesh.service_of("empty", ("app", "nobody"))?;
+    let _route =
+        service.virtual_service("[{match: [{uri: {exact: /empty}}], route: [{destination: {host: empty}}]}]")?;
+    service.comes_to("the rule leads there", "/empty", &[], |answer| answer.body == "no healthy upstream")?;
+    let call = ["-HContent-Type: application/grpc", "-XPOST", "--http2-prior-knowledge"];
+    for (to, path) in [(&service, "/empty"), (&empty, "/")] {
+        for port in [80, 8081] {
+            let answer = to.ask_at(to.vip(), port, path, &["--max-time", "2"])?;
+            answer.expect(503, None)?;
+            ensure!(answer.body == "no healthy upstream", "{path}, port {port}: {answer:?}");
+        }
+        let answer = to.ask_at(to.vip(), 9000, path, &[&call[..], &["--max-time", "2"]].concat())?;
+        answer.expect(200, None)?;
+        ensure!(answer.header("grpc-status") == Some("14"), "{path}: {answer:?}");
+    }
     // A single destination's weight does not count.
     let _route = service.virtual_service("[{route: [{destination: {host: v2}, weight: 0}]}]")?;
     answered_by(&service, &["v2"])

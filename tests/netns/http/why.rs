@@ -18,6 +18,7 @@ pub(crate) const CASES: &[Case] = &[
     Case { name: "http: why tells a redirect with its location", check: Check::Http(redirect) },
     Case { name: "http: why tells an object that is not visible to the pod", check: Check::Http(not_visible) },
     Case { name: "http: why tells which endpoint is ejected", check: Check::Http(ejected) },
+    Case { name: "http: why tells that a service has no endpoint", check: Check::Http(no_endpoint) },
     Case {
         name: "http: why tells whose tokens count at the destination, what becomes of one, and who else is asked",
         check: Check::Http(tokens),
@@ -142,6 +143,15 @@ fn ejected(mesh: &HttpMesh) -> Result<()> {
         Ok(())
     })?;
     has(&why(mesh, &[url])?, &["answer 503: ", "has no healthy endpoint for port 80"])
+}
+
+fn no_endpoint(mesh: &HttpMesh) -> Result<()> {
+    let service = mesh.service_of("why-empty", ("app", "nobody"))?;
+    has(&why(mesh, &["http://why-empty/"])?, &["answer 503: ", "the service has no endpoint"])?;
+    let answer = service.ask("/", &[])?;
+    ensure!(answer.status == 503 && answer.body == "no healthy upstream", "{answer:?}");
+    // What carries no HTTP is left to kube-proxy.
+    has(&why(mesh, &["tcp://why-empty:7001"])?, &["over plain TCP"])
 }
 
 fn tokens(mesh: &HttpMesh) -> Result<()> {

@@ -41,7 +41,8 @@ impl Mesh {
         let destination = canonical(destination.0);
         let policy = self.settings().outbound_traffic_policy;
         let choice = Choice::default();
-        Resolution { mesh: self, source, destination, choice, policy, excluded: &excluded, random }.upstream()
+        let subject = Subject::Connection;
+        Resolution { mesh: self, source, destination, subject, choice, policy, excluded: &excluded, random }.upstream()
     }
 
     /// As [`Self::resolve`], for a source to which another policy applies than the mesh's.
@@ -57,7 +58,8 @@ impl Mesh {
     ) -> Result<Upstream, Unresolved> {
         let (destination, excluded) = (canonical(destination.0), &|_: &Workload| false);
         let choice = Choice::default();
-        Resolution { mesh: self, source, destination, choice, policy, excluded, random }.upstream()
+        let subject = Subject::Connection;
+        Resolution { mesh: self, source, destination, subject, choice, policy, excluded, random }.upstream()
     }
 }
 
@@ -96,11 +98,20 @@ impl<'a> Destination<'a> {
     }
 }
 
+/// What is being resolved.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Subject {
+    Connection,
+    /// One request of HTTP, which can be answered where nobody serves it.
+    Request,
+}
+
 /// One connection, or one request, that is being resolved.
 pub(super) struct Resolution<'a, 'r, R> {
     pub(super) mesh: &'a Mesh,
     pub(super) source: &'r Workload,
     pub(super) destination: SocketAddr,
+    pub(super) subject: Subject,
     /// How an endpoint of a service is chosen.
     pub(super) choice: Choice<'r>,
     /// What becomes of a destination that the mesh does not know.
@@ -191,10 +202,12 @@ impl<'a, R: FnMut() -> u64> Resolution<'a, '_, R> {
     }
 
     /// A service of which no endpoint may be picked. Where no control plane of the mesh knows any endpoint of a Kubernetes
-    /// Service, kube-proxy may: it refuses where it does not. Endpoints that are there, but not healthy, are no reason.
+    /// Service, kube-proxy may: it refuses a connection where it does not. Endpoints that are there, but not healthy, are no reason.
+    /// A request is answered at once: its client has an answer then that says what is missing.
     fn reach_without_endpoint(&self, service: &Arc<Service>) -> Result<Upstream, Unresolved> {
         let is_unknown = self.mesh.endpoints(&service.key).next().is_none();
-        if is_unknown && service.is_kubernetes() && self.policy == OutboundTrafficPolicy::AllowAny {
+        let is_left = self.subject == Subject::Connection && self.policy == OutboundTrafficPolicy::AllowAny;
+        if is_unknown && is_left && service.is_kubernetes() {
             return Ok(upstream(Transport::Passthrough(self.destination), None, Some(service)));
         }
         Err(Unresolved::NoHealthyEndpoint(service.key.to_string(), self.destination.port()))

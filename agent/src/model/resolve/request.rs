@@ -3,7 +3,7 @@
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
-use super::endpoint::Resolution;
+use super::endpoint::{Resolution, Subject};
 use super::upstream::{Transport, Unresolved, Upstream};
 use crate::model::address::{OriginalDst, canonical};
 use crate::model::balance::Choice;
@@ -88,7 +88,8 @@ impl Mesh {
     ) -> Resolution<'a, 'r, R> {
         let destination = address_of(service, source, canonical(request.dialled.0), request.port);
         let policy = self.settings().outbound_traffic_policy;
-        Resolution { mesh: self, source, destination, choice: request.choice, policy, excluded, random }
+        let (subject, choice) = (Subject::Request, request.choice);
+        Resolution { mesh: self, source, destination, subject, choice, policy, excluded, random }
     }
 }
 
@@ -139,11 +140,9 @@ impl Mesh {
         let destination = canonical(dialled.0);
         let unknown = || Unresolved::NoSuchPort(service.to_string(), destination.port());
         let service = self.service(service).ok_or_else(unknown)?;
-        let (choice, excluded) = (Choice::default(), |_: &Workload| false);
-        let policy = self.settings().outbound_traffic_policy;
-        let mut resolution =
-            Resolution { mesh: self, source, destination, choice, policy, excluded: &excluded, random: || 0 };
-        resolution.pass_through(service)
+        let (subject, choice, policy) = (Subject::Request, Choice::default(), self.settings().outbound_traffic_policy);
+        let (excluded, random) = (&|_: &Workload| false, || 0);
+        Resolution { mesh: self, source, destination, subject, choice, policy, excluded, random }.pass_through(service)
     }
 }
 

@@ -2,9 +2,10 @@
 
 use super::*;
 use crate::model::address::OriginalDst;
+use crate::model::balance::Choice;
 use crate::model::mesh::{Mesh, MeshSettings, MeshUpdate, OutboundTrafficPolicy};
 use crate::model::sample::{balanced, gateway_at, gateway_named, mesh, service, serving, text, workload};
-use crate::model::service::{BalancingMode, GatewayAddress, LoadBalancing, Service};
+use crate::model::service::{BalancingMode, GatewayAddress, LoadBalancing, Service, ServiceKey};
 use crate::model::workload::{ApplicationTunnel, HealthStatus, NetworkMode, TunnelProtocol, Workload};
 
 fn source() -> Workload {
@@ -190,7 +191,7 @@ fn a_port_that_a_service_does_not_have_is_no_destination_of_the_mesh() {
 }
 
 #[test]
-fn a_kubernetes_service_without_any_endpoint_is_left_to_kube_proxy() {
+fn connections_to_a_kubernetes_service_without_any_endpoint_are_left_to_kube_proxy() {
     let of_kubernetes = |name: &str, vip: &str| Service {
         name: text(name),
         ..service(&format!("{name}.bookinfo.svc.cluster.local"), &[vip], &[(80, 80)])
@@ -208,6 +209,13 @@ fn a_kubernetes_service_without_any_endpoint_is_left_to_kube_proxy() {
     let refused = |name: &str| format!("service bookinfo/{name} has no healthy endpoint for port 80");
     let (sick, entry) = (refused("sick.bookinfo.svc.cluster.local"), refused("entry"));
     check(&mesh, &[("10.1.0.1:80", "plain 10.1.0.1:80 | - | db"), ("10.1.0.2:80", &sick), ("10.1.0.3:80", &entry)]);
+    // A request is answered.
+    let (source, key) =
+        (workload("source", &["10.0.0.9"]), ServiceKey::new("bookinfo", "db.bookinfo.svc.cluster.local"));
+    let dialled = OriginalDst("10.1.0.1:80".parse().expect("an address"));
+    let request = EndpointRequest { service: &key, port: 80, dialled, choice: Choice::default() };
+    let resolved = mesh.resolve_request(&source, request, |_| false, || 0).map(|upstream| upstream.transport);
+    assert_eq!(resolved, Err(Unresolved::NoHealthyEndpoint(key.to_string(), 80)));
     mesh.apply(MeshUpdate::Settings(MeshSettings {
         outbound_traffic_policy: OutboundTrafficPolicy::RegistryOnly,
         ..MeshSettings::default()

@@ -75,14 +75,6 @@ pub(super) const KNOWN: &[Difference] = &[
         },
     },
     Difference {
-        name: "a Service without endpoints",
-        subjects: ROUTES,
-        explains: |seen| {
-            let is_outcome = seen.aspect == "takes" || OF_AN_OUTCOME.contains(&seen.aspect);
-            is_outcome && seen.ask.group().name == "choose" && seen.ask.target.contains("/empty")
-        },
-    },
-    Difference {
         name: "fields of answers that no endpoint made",
         subjects: ROUTES,
         explains: |seen| seen.ask.group().name == "faults" && seen.is("header x-set", Some("by-rule"), None),
