@@ -259,10 +259,10 @@ fn put(place: &mut Vec<u8>, value: &[u8], is_allowed: fn(u8) -> bool) -> Result<
     Ok(())
 }
 
-/// Whether a byte may be in `:path`. Other than in a URI (RFC 3986 §3.3), those that many applications take are let through;
+/// Whether a byte may be in `:path`. Other than in a URI (RFC 3986 §3.3), those of ASCII that many applications take are let through;
 /// none of them ends a line or a word of HTTP/1.
 fn is_of_target(byte: u8) -> bool {
-    byte > b' ' && byte != 0x7f
+    byte.is_ascii_graphic()
 }
 
 fn scheme(value: &[u8]) -> Result<Scheme, Malformed> {

@@ -15,6 +15,8 @@ pub(crate) enum Detected {
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 /// The longest method. The registry of RFC 9110 §18.2 has none that is longer.
 const MAX_METHOD_BYTES: usize = 32;
+/// The longest scheme of a target that is looked for.
+const MAX_SCHEME_BYTES: usize = 32;
 /// Something that has the method and so much of a target is HTTP, however long the rest of its first line is.
 const CERTAIN_TARGET_BYTES: usize = 4 * 1024;
 
@@ -46,17 +48,27 @@ pub(crate) fn detect(bytes: &[u8]) -> Detected {
     }
 }
 
-/// Whether this can be, or become, one of the forms of RFC 9112 §3.2.
+/// Whether this can be, or become, one of the forms of RFC 9112 §3.2. A URI may have any scheme: one with a foreign scheme is a bad
+/// request, and is to be answered as one.
 fn may_begin_target(method: &[u8], target: &[u8], is_whole: bool) -> bool {
-    let may_begin = |form: &[u8]| {
-        let length = form.len().min(target.len());
-        target[..length].eq_ignore_ascii_case(&form[..length]) && (!is_whole || target.len() >= form.len())
-    };
     match target {
         [] => !is_whole,
         [b'/', ..] | b"*" => true,
-        _ => method == b"CONNECT" || may_begin(b"http://") || may_begin(b"https://"),
+        _ => method == b"CONNECT" || may_begin_uri(target, is_whole),
     }
+}
+
+/// A scheme (RFC 3986 §3.1) with `://` behind it.
+fn may_begin_uri(target: &[u8], is_whole: bool) -> bool {
+    const BEHIND: &[u8] = b"://";
+    let is_of_scheme = |byte: &&u8| byte.is_ascii_alphanumeric() || matches!(byte, b'+' | b'-' | b'.');
+    let scheme = target.iter().take_while(is_of_scheme).count();
+    let behind = &target[scheme..];
+    let known = behind.len().min(BEHIND.len());
+    target.first().is_some_and(u8::is_ascii_alphabetic)
+        && scheme <= MAX_SCHEME_BYTES
+        && behind[..known] == BEHIND[..known]
+        && (!is_whole || known == BEHIND.len())
 }
 
 fn begins_with(bytes: &[u8], expected: &[u8]) -> Detected {
@@ -101,6 +113,9 @@ mod tests {
             (b"M-SEARCH * HTTP/1.1\r\n", Detected::Http1, 18),
             (b"OPTIONS http://a/ HTTP/1.1\r\n", Detected::Http1, 25),
             (b"GET HTTPS://a HTTP/1.1\r\n", Detected::Http1, 21),
+            (b"GET ftp://a/ HTTP/1.1\r\n", Detected::Http1, 20),
+            (b"GET view-source+x.1://a HTTP/1.1\r\n", Detected::Http1, 31),
+            (b"GET /\xc3\xa9 HTTP/1.1\r\n", Detected::Http1, 15),
             (b"CONNECT a:1 HTTP/1.1\r\n", Detected::Http1, 19),
             (b"PRI /x HTTP/1.1\r\n", Detected::Http1, 14),
             (PREFACE, Detected::Http2, 24),
@@ -111,10 +126,12 @@ mod tests {
             (b"GET htt HTTP/1.1", Detected::Other, 8),
             (b"GET\r\n", Detected::Other, 4),
             (b"SET /key value\r\n", Detected::Other, 10),
-            (b"get key\r\n", Detected::Other, 5),
+            (b"get key\r\n", Detected::Other, 8),
+            (b"get key:value\r\n", Detected::Other, 9),
+            (b"get 1st://a HTTP/1.1", Detected::Other, 5),
             (b"*1\r\n$4\r\nPING\r\n", Detected::Other, 3),
             (b"PING\r\n", Detected::Other, 5),
-            (b"EHLO mail\r\n", Detected::Other, 6),
+            (b"EHLO mail\r\n", Detected::Other, 10),
             (b"SSH-2.0-OpenSSH_9\r\n", Detected::Other, 18),
             (b"\x16\x03\x01\x02", Detected::Other, 1),
             (b"\0\0\0\x08\x04\xd2\x16\x2f", Detected::Other, 1),
@@ -129,6 +146,7 @@ mod tests {
     #[test]
     fn no_more_is_held_than_a_method_and_a_long_target() {
         assert_eq!(decided(&[b'a'; 40]), (Detected::Other, 33));
+        assert_eq!(decided(&[b"GET ", &[b'a'; 40][..]].concat()), (Detected::Other, 37));
         let line = [b"GET /", &[b'a'; CERTAIN_TARGET_BYTES][..]].concat();
         assert_eq!(decided(&line), (Detected::Http1, CERTAIN_TARGET_BYTES + 4));
     }

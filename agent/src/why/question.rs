@@ -90,6 +90,9 @@ impl Asked {
         }
         let host = name.parse().map_or_else(|_| Host::Name(name.to_ascii_lowercase()), Host::Address);
         let target = uri.path_and_query().map_or("/", |target| target.as_str());
+        if !target.is_ascii() {
+            return Err(wrong("its path has characters beyond ASCII: write them percent-encoded"));
+        }
         let mut head = RequestHead {
             method: read_method(method)?.into(),
             target: if target.starts_with('/') { target.into() } else { format!("/{target}").into() },

@@ -1,7 +1,10 @@
 //! What clients say that reaches no application: fields that are between proxies, and targets that are none.
 
+use std::net::SocketAddr;
+
 use anyhow::{Context, Result, ensure};
 use weir_tests::http_mesh::{Echo, HttpMesh};
+use weir_tests::test_app;
 
 use super::inbound::{DENY_NONE, comes_to, policy};
 use crate::harness::{Case, Check};
@@ -12,8 +15,11 @@ pub(crate) const CASES: &[Case] = &[
         name: "http: the path before a rule rewrote it is the one that was sent, whatever the client says",
         check: Check::Http(original_path),
     },
+    Case { name: "http: targets of foreign schemes and beyond ASCII are answered 400", check: Check::Http(targets) },
 ];
 
+/// Where http-echo serves in a pod.
+const ECHO: u16 = 8080;
 /// What an Envoy reads of proxies that it trusts, and tells them. The agent of a client reads some of them of the pod's own requests.
 const SENT: [&str; 7] = [
     "-HX-Envoy-Internal: true",
@@ -59,5 +65,29 @@ fn original_path(mesh: &HttpMesh) -> Result<()> {
         let said: Vec<&str> = said.map(|(_, value)| &**value).collect();
         ensure!(echo.target == "/new/a?q=1" && said == ["/old/a?q=1"], "{sent:?}: {echo:?}");
     }
+    Ok(())
+}
+
+fn targets(mesh: &HttpMesh) -> Result<()> {
+    let service = mesh.version("v2");
+    let _read = policy(mesh, "v2", "DENY", DENY_NONE)?;
+    comes_to(&service, "/never", 403)?;
+    let (host, pod) = (service.host(), SocketAddr::new(mesh.pod("v2").ipv4(), ECHO));
+    for (target, status) in [
+        (format!("http://{host}/?key=targets"), 200),
+        ("/%C3%A9?key=targets".to_owned(), 200),
+        (format!("ftp://{host}/?key=foreign"), 400),
+        (format!("view-source://{host}/?key=foreign"), 400),
+        ("/\u{e9}?key=foreign".to_owned(), 400),
+        ("/?key=foreign&\u{e9}".to_owned(), 400),
+    ] {
+        // At the client's agent, and at the pod's alone.
+        let text = format!("GET {target} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n");
+        for to in [SocketAddr::new(service.vip(), 80), pod] {
+            let seen = test_app::probe(&mesh.client.place, to.ip(), to.port(), &text)?;
+            ensure!(seen.received.starts_with(&format!("HTTP/1.1 {status} ")), "{target} at {to}: {seen:?}");
+        }
+    }
+    ensure!(mesh.arrived("foreign")? == [0, 0, 0], "the application was asked");
     Ok(())
 }

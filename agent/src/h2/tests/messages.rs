@@ -54,7 +54,7 @@ fn requests_of_any_method_are_read() {
 #[test]
 fn malformed_requests_are_reset_and_nobody_sees_them() {
     let no_path = [GET[0], GET[1], GET[2]];
-    let rows: [(&str, Vec<(&str, &str)>); 24] = [
+    let rows: [(&str, Vec<(&str, &str)>); 25] = [
         ("no method", GET[1..].to_vec()),
         ("no scheme", vec![GET[0], GET[2], GET[3]]),
         ("no path", no_path.to_vec()),
@@ -62,6 +62,7 @@ fn malformed_requests_are_reset_and_nobody_sees_them() {
         ("a path without a slash", with(&no_path, &[(":path", "a")])),
         ("a star that is no OPTIONS", with(&no_path, &[(":path", "*")])),
         ("a blank in the path", with(&no_path, &[(":path", "/a b")])),
+        ("a byte beyond ASCII in the path", with(&no_path, &[(":path", "/\u{e9}")])),
         ("a line end in the path", with(&no_path, &[(":path", "/a\r\nb: c")])),
         ("a method twice", with(&GET, &[GET[0]])),
         ("a path twice", with(&GET, &[GET[3]])),

@@ -62,6 +62,10 @@ fn check_host(host: Option<&[u8]>, has_several: bool, is_http10: bool) -> Result
 
 /// The four forms of a target (RFC 9112 §3.2).
 fn read_target(target: &[u8], head: &mut RequestHead) -> Result<(), HeadError> {
+    // RFC 3986 §2: a URI is ASCII. To encode the rest here would make a valid target of one that is none.
+    if !target.is_ascii() {
+        return Err(HeadError::Target("the target has bytes beyond ASCII that are not percent-encoded"));
+    }
     if head.method == b"CONNECT" {
         if !is_authority_with_port(target) {
             return Err(HeadError::Target("the target of CONNECT is not a host with a port"));

@@ -60,6 +60,22 @@ fn must_be_encoded(byte: u8) -> bool {
     !(0x21..0x7f).contains(&byte) || matches!(byte, b'"' | b'<' | b'>' | b'`' | b'{' | b'}')
 }
 
+/// A target with what is beyond ASCII percent-encoded: no request may have that otherwise (RFC 3986 §2).
+pub(super) fn in_ascii(target: Vec<u8>) -> Vec<u8> {
+    if target.is_ascii() {
+        return target;
+    }
+    let mut encoded = Vec::with_capacity(target.len() * 2);
+    for byte in target {
+        if byte.is_ascii() { encoded.push(byte) } else { push_encoded(byte, &mut encoded) }
+    }
+    encoded
+}
+
+fn push_encoded(byte: u8, out: &mut Vec<u8>) {
+    out.extend_from_slice(format!("%{byte:02X}").as_bytes());
+}
+
 fn is_unreserved(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_' | b'~')
 }
@@ -130,7 +146,7 @@ fn decode(segment: &[u8], out: &mut Vec<u8>) -> Result<(), PathRejected> {
             }
             None if *byte == 0 => return Err(PathRejected),
             None if must_be_encoded(*byte) => {
-                out.extend_from_slice(format!("%{byte:02X}").as_bytes());
+                push_encoded(*byte, out);
                 1
             }
             None => {

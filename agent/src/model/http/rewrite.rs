@@ -2,6 +2,7 @@
 
 use super::control_fields::remove_spellings;
 use super::head::RequestHead;
+use super::path::in_ascii;
 use super::route::{Destination, Forward, PathMatch, PathRewrite, Route, Semantics};
 
 /// The field that keeps the path as the client sent it, where a rule rewrites it, as Envoy does. What the client says in it itself
@@ -16,7 +17,8 @@ impl Forward {
     /// the destination's.
     pub fn rewrite(&self, route: &Route, destination: Option<&Destination>, request: &mut RequestHead) {
         if let Some(rewrite) = &self.path {
-            let path = rewrite.path(route, request.path());
+            // A rule may be written with any characters.
+            let path = in_ascii(rewrite.path(route, request.path()));
             remove_spellings(&mut request.fields, ORIGINAL_PATH);
             request.fields.append(ORIGINAL_PATH.as_bytes(), &request.target);
             request.target = with_rest(path, request);
@@ -143,6 +145,7 @@ mod tests {
         let regex = |pattern, with| PathRewrite::Regex(Substitution::new(pattern, with).expect("valid"));
         for (rewrite, target, expected) in [
             (PathRewrite::Full("/n".into()), "/a/b?q", "/n?q"),
+            (PathRewrite::Full("/\u{e9}".into()), "/a/b?q", "/%C3%A9?q"),
             (regex("^/a/([^/]+)/(.*)$", r"/\2/\1"), "/a/x/y?q=/a/1/2", "/y/x?q=/a/1/2"),
             (regex("a", "b"), "/a/a", "/b/b"),
             (regex("none", "b"), "/a", "/a"),

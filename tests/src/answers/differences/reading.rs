@@ -49,14 +49,9 @@ pub(super) const KNOWN: &[Difference] = &[
         explains: |seen| UNREGISTERED.contains(&&*seen.ask.method) && seen.envoy_refuses(),
     },
     Difference {
-        name: "targets with a scheme that is not HTTP's",
-        subjects: ROUTES,
-        explains: |seen| seen.ask.target.starts_with("ftp:") && seen.envoy_refuses(),
-    },
-    Difference {
         name: "targets beyond ASCII",
-        subjects: BOTH,
-        explains: |seen| seen.aspect == "answer" && !seen.ask.target.is_ascii(),
+        subjects: ROUTES,
+        explains: |seen| seen.weir_refuses() && !seen.ask.target.is_ascii(),
     },
     Difference {
         name: "targets without a path",
