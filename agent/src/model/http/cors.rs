@@ -20,12 +20,16 @@ impl Cors {
             return (!self.forwards_unmatched_preflights).then_some(response);
         }
         self.permit(origin, &mut response);
-        for (name, value) in [
-            ("access-control-allow-methods", &self.allow_methods),
-            ("access-control-allow-headers", &self.allow_headers),
+        for (name, value, asked) in [
+            ("access-control-allow-methods", &self.allow_methods, "access-control-request-method"),
+            ("access-control-allow-headers", &self.allow_headers, "access-control-request-headers"),
         ] {
+            // To requests with credentials an asterisk is none but the method, or the field, of this name (Fetch, "CORS-preflight
+            // fetch"). So it is said what is asked for.
+            let value =
+                if &**value == "*" { request.fields.first(asked).unwrap_or_default() } else { value.as_bytes() };
             if !value.is_empty() {
-                response.fields.set(name, value.as_bytes());
+                response.fields.set(name, value);
             }
         }
         if let Some(max_age) = self.max_age {
@@ -124,6 +128,16 @@ mod tests {
         let any = Cors { allow_origins: vec![TextMatch::Exact("*".into())], ..Cors::default() };
         let answer = any.preflight(&request("OPTIONS", &[("origin", "https://x"), ASKS]));
         assert_eq!(answer.as_ref().map(text), Some("allow-origin=https://x".into()));
+        let all = Cors { allow_methods: "*".into(), allow_headers: "*".into(), ..any };
+        for (fields, expected) in [
+            (&[("origin", "https://x"), ASKS][..], "allow-origin=https://x allow-methods=PUT"),
+            (
+                &[("origin", "https://x"), ASKS, ("access-control-request-headers", "x-a, x-b")],
+                "allow-origin=https://x allow-methods=PUT allow-headers=x-a, x-b",
+            ),
+        ] {
+            assert_eq!(all.preflight(&request("OPTIONS", fields)).as_ref().map(text), Some(expected.into()));
+        }
         let bare = Cors { allow_origins: policy().allow_origins, ..Cors::default() };
         let answer = bare.preflight(&request("OPTIONS", &[("origin", "https://a.example"), ASKS]));
         assert_eq!(answer.as_ref().map(text), Some("allow-origin=https://a.example".into()));

@@ -43,13 +43,6 @@ pub(super) const KNOWN: &[Difference] = &[
         subjects: ROUTES,
         explains: |seen| seen.is("header x-two", Some("1"), None),
     },
-    Difference {
-        name: "all methods allowed to other origins",
-        subjects: ROUTES,
-        explains: |seen| {
-            let is_told = seen.aspect == "header access-control-allow-methods" && seen.weir == Some("*");
-            is_told && seen.ask.target.contains("/any")
-        },
     },
     Difference {
         name: "preflights of origins that are not allowed",
