@@ -55,9 +55,10 @@ fn is_normal(path: &[u8]) -> bool {
     })
 }
 
-/// Characters that stand in a path only percent-encoded, as browsers encode them (WHATWG URL, "path percent-encode set").
+/// Characters that stand in a path only percent-encoded: those of no URI (RFC 3986 §2), without brackets and the backslash, which is a
+/// slash here.
 fn must_be_encoded(byte: u8) -> bool {
-    !(0x21..0x7f).contains(&byte) || matches!(byte, b'"' | b'<' | b'>' | b'`' | b'{' | b'}')
+    !(0x21..0x7f).contains(&byte) || matches!(byte, b'"' | b'<' | b'>' | b'^' | b'`' | b'{' | b'|' | b'}')
 }
 
 /// A target with what is beyond ASCII percent-encoded: no request may have that otherwise (RFC 3986 §2).
@@ -206,6 +207,8 @@ mod tests {
             ("/a%2%65/%%32e", all("/a%2%65/%%32e")),
             but_none("/a%2%2e/%%7a", "/a%2./%z"),
             but_none("/{a}\"<>`", "/%7Ba%7D%22%3C%3E%60"),
+            but_none("/a^b|c?^|", "/a%5Eb%7Cc?^|"),
+            but_none("/[a]", "/[a]"),
             but_none("/é", "/%C3%A9"),
             but_none("/.hidden/..a/a..", "/.hidden/..a/a.."),
             but_none("/...", "/..."),

@@ -2,7 +2,6 @@
 
 use super::difference::{BOTH, Difference, POLICIES, ROUTES};
 use crate::answers::ask::Ask;
-use crate::answers::mismatch::Mismatch;
 
 /// Methods that nobody has registered.
 const UNREGISTERED: [&str; 2] = ["FOO", "get"];
@@ -63,7 +62,6 @@ pub(super) const KNOWN: &[Difference] = &[
                     || seen.is("target", Some("/"), Some("*")))
         },
     },
-    Difference { name: "`^` and `|` in a path", subjects: ROUTES, explains: is_without_two_escapes },
     Difference {
         name: "white space around the values of fields in HTTP/2",
         subjects: POLICIES,
@@ -94,9 +92,4 @@ pub(super) const KNOWN: &[Difference] = &[
 fn is_without_path(ask: &Ask) -> bool {
     let rest = ask.target.split_once("://").map(|(_, rest)| rest.split(['?', '#']).next().unwrap_or_default());
     ask.target == "*" || rest.is_some_and(|rest| !rest.contains('/'))
-}
-
-fn is_without_two_escapes(seen: &Mismatch<'_>) -> bool {
-    let escaped = |path: &str| path.replace('^', "%5E").replace('|', "%7C");
-    seen.aspect == "target" && seen.weir.map(escaped).as_deref() == seen.envoy
 }
