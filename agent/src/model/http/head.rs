@@ -307,7 +307,10 @@ impl ResponseHead {
 }
 
 fn is_grpc(fields: &HttpFields) -> bool {
-    let rest = fields.first("content-type").and_then(|value| value.strip_prefix(b"application/grpc"));
+    let mut types = fields.values("content-type");
+    // Of two, nobody can tell which counts (RFC 9110 §8.3).
+    let only = types.next().filter(|_| types.next().is_none());
+    let rest = only.and_then(|value| value.strip_prefix(b"application/grpc"));
     rest.is_some_and(|rest| matches!(rest.first(), None | Some(b'+' | b';')))
 }
 
@@ -384,5 +387,7 @@ mod tests {
             let fields = [("content-type", value)].into_iter().collect();
             assert_eq!(RequestHead { fields, ..RequestHead::default() }.is_grpc(), expected, "{value}");
         }
+        let two = [("content-type", "application/grpc"), ("content-type", "text/plain")].into_iter().collect();
+        assert!(!RequestHead { fields: two, ..RequestHead::default() }.is_grpc());
     }
 }

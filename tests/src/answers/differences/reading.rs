@@ -71,14 +71,6 @@ pub(super) const KNOWN: &[Difference] = &[
         },
     },
     Difference {
-        name: "two fields `content-type` of a call of gRPC",
-        subjects: ROUTES,
-        explains: |seen| {
-            let types = seen.ask.fields.iter().filter(|(name, _)| name == "content-type").count();
-            seen.ask.is_grpc && types > 1 && seen.aspect == "answer"
-        },
-    },
-    Difference {
         name: "two fields `expect`",
         subjects: BOTH,
         explains: |seen| {
