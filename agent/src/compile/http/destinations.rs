@@ -18,14 +18,16 @@ pub(super) struct Changes {
     pub(super) authority: Option<Box<str>>,
 }
 
-/// Compiles operations on fields.
+/// Compiles operations on fields. A field whose value cannot be filled in here is not set; what it is set in the place of does not stay
+/// either, as nobody is to take that for what the rule says.
 pub(super) fn changes(operations: &HeaderOperations) -> Changes {
     let is_authority = |name: &str| name.eq_ignore_ascii_case("host") || name.eq_ignore_ascii_case(":authority");
     let compile = |(name, value): &(String, String)| {
         let format = FieldFormat::parse(value).ok()?;
         (!name.starts_with(':') && !is_authority(name)).then(|| (name.to_ascii_lowercase().into(), format))
     };
-    let remove = operations.remove.iter().filter(|name| !name.starts_with(':') && !is_authority(name));
+    let unset = operations.set.iter().filter(|(_, value)| FieldFormat::parse(value).is_err()).map(|(name, _)| name);
+    let remove = operations.remove.iter().chain(unset).filter(|name| !name.starts_with(':') && !is_authority(name));
     let authority = operations.set.iter().chain(&operations.add).find(|(name, _)| is_authority(name));
     Changes {
         fields: FieldChanges {

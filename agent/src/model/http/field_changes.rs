@@ -2,7 +2,7 @@
 
 use super::head::{HttpFields, RequestHead, ResponseHead};
 
-pub use super::field_format::{FieldFormat, FormatContext};
+pub use super::field_format::{FieldFormat, FormatContext, FormatError};
 
 /// What changes about the fields of a message: first what is removed, then what is set, then what is added.
 ///

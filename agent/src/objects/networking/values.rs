@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use crate::model::http::field_changes::FieldFormat;
+use crate::model::http::field_changes::{FieldFormat, FormatError};
 use crate::model::http::pattern::{Pattern, TextMatch};
 use crate::model::http::policies::Share;
 use crate::objects::reading::yaml::Value;
@@ -212,8 +212,21 @@ fn operations(mut fields: Fields<'_>) -> HeaderOperations {
     };
     for (list, entries) in [("set", &found.set), ("add", &found.add)] {
         for (name, value) in entries {
-            if let Err(reason) = field_name(name).and_then(|()| field_value(value)) {
-                fields.error(&format!("{list}[{name}]"), reason);
+            let place = format!("{list}[{name}]");
+            if let Err(reason) = field_name(name).and_then(|()| literal_field_value(value)) {
+                fields.error(&place, reason);
+                continue;
+            }
+            match FieldFormat::parse(value) {
+                Ok(_) => {}
+                // Istio takes any command. What is not known of one field is no reason to leave the whole object out.
+                Err(error @ FormatError::UnknownCommand { .. }) if list == "set" => {
+                    fields.notice(&place, format!("the field is removed and not set: {error}"));
+                }
+                Err(error @ FormatError::UnknownCommand { .. }) => {
+                    fields.notice(&place, format!("the field is not added: {error}"));
+                }
+                Err(error) => fields.error(&place, error.to_string()),
             }
         }
     }
@@ -242,12 +255,6 @@ pub(in crate::objects) fn literal_field_value(value: &str) -> Result<(), String>
         return Err("a value of a header must not contain line breaks or NUL".to_owned());
     }
     Ok(())
-}
-
-/// The same, in which `%COMMANDS%` of Envoy may stand.
-fn field_value(value: &str) -> Result<(), String> {
-    literal_field_value(value)?;
-    FieldFormat::parse(value).map(|_| ()).map_err(|error| error.to_string())
 }
 
 /// Reads `port: {number: 80}`.

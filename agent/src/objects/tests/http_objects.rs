@@ -89,6 +89,16 @@ const VIRTUAL_SERVICE: &[Case] = &[
     ),
     (
         "hosts: [a], http: [{route: [{destination: {host: a}}], headers: {request: {set: {x: '%FOO%'}}}}]",
+        "W spec.http[0].headers.request.set[x]",
+        "removed and not set",
+    ),
+    (
+        "hosts: [a], http: [{route: [{destination: {host: a}}], headers: {response: {add: {x: '%RESPONSE_FLAGS%'}}}}]",
+        "W spec.http[0].headers.response.add[x]",
+        "not added",
+    ),
+    (
+        "hosts: [a], http: [{route: [{destination: {host: a}}], headers: {request: {set: {x: '100%'}}}}]",
         "E spec.http[0].headers.request.set[x]",
         "%%",
     ),

@@ -6,6 +6,7 @@ use super::{Client, config, object, service};
 use crate::model::http::destination::{
     Algorithm, DestinationPolicy, HashKey, Http2Keepalive, LoadBalancer, RetryBudget, TcpKeepalive,
 };
+use crate::model::http::field_changes::FieldFormat;
 use crate::model::http::policies::{RetryOn, RetryPolicy};
 use crate::model::http::route::{Action, Forward};
 
@@ -173,4 +174,17 @@ fn setting_the_host_is_to_rewrite_the_authority() {
     let both = "rewrite: {authority: c.example}, headers: {request: {set: {host: a.example}}}";
     assert_eq!(authority(both).as_deref(), Some("c.example"));
     assert_eq!(authority("headers: {request: {set: {x: y}}}"), None);
+}
+
+#[test]
+fn a_field_whose_value_cannot_be_filled_in_is_removed_and_not_set() {
+    let fields = "headers: {request: {set: {x-flags: '%RESPONSE_FLAGS%', x-set: a, host: h}, add: {x-flags: b, x-none: '%NONE%'}, remove: [x-gone]}}";
+    let spec = format!("hosts: [web], http: [{{route: [{{destination: {{host: web}}}}], {fields}}}]");
+    let config = config(&object("VirtualService", "s/v", &spec));
+    let routes = config.routes(Client::of("s").view(), &service("web.s"), 80).expect("there are routes");
+    let changes = &routes.routes()[0].rule.request;
+    let names =
+        |fields: &[(Box<str>, FieldFormat)]| fields.iter().map(|(name, _)| name.to_string()).collect::<Vec<_>>();
+    assert_eq!(changes.remove.iter().map(|name| &**name).collect::<Vec<_>>(), ["x-gone", "x-flags"]);
+    assert_eq!((names(&changes.set), names(&changes.add)), (vec!["x-set".to_owned()], vec!["x-flags".to_owned()]));
 }
