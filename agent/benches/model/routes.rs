@@ -209,6 +209,7 @@ fn route(number: usize) -> Arc<Route> {
     let destinations = vec![Destination { target, weight: 1, request, response, authority: None }];
     let forward = Forward {
         destinations,
+        has_several: false,
         path: None,
         authority: None,
         timeout: Some(Duration::from_secs(5)),

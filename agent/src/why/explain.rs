@@ -244,7 +244,13 @@ impl Requests<'_> {
                     plan.change_request(&mut sent, &self.format_context(route));
                     destinations::planned(self.asker, self.dialled, &plan, &self.head, &sent)
                 }
-                Err(reason) => destinations::unplanned(&planner, destination, reason),
+                Err(reason) => {
+                    let changes = route.response_changes(Some(at)).flat_map(rules::changes_of_response);
+                    let new = changes.filter(|change| !explanation.actions.contains(change));
+                    let new: Vec<String> = new.collect();
+                    explanation.actions.extend(new);
+                    destinations::unplanned(&planner, destination, reason)
+                }
             };
             (line.weight, line.total_weight) = match forward.destinations.len() {
                 1 => (1, 1),

@@ -13,6 +13,10 @@ pub(crate) const CASES: &[Case] = &[
         check: Check::Http(redirect),
     },
     Case { name: "http: fields are removed, set and added, of requests and responses", check: Check::Http(fields) },
+    Case {
+        name: "http: a rule changes the fields of answers that no endpoint made, too",
+        check: Check::Http(own_answers),
+    },
     Case { name: "http: a direct response asks no pod", check: Check::Http(direct_response) },
     Case { name: "http: CORS preflights are answered, and allowed origins told", check: Check::Http(cors) },
 ];
@@ -162,6 +166,45 @@ fn fields(mesh: &HttpMesh) -> Result<()> {
             ensure!(answer.header(name) == value, "{}: {name}: {value:?} expected: {answer:?}", service.name());
         }
     }
+    Ok(())
+}
+
+fn own_answers(mesh: &HttpMesh) -> Result<()> {
+    let service = mesh.service("own-answers")?;
+    let back = "headers: {response: {set: {x-back: rule, x-who: rule}}}";
+    let to = |host: &str| {
+        format!("{{destination: {{host: {host}}}, headers: {{response: {{set: {{x-who: destination}}}}}}}}")
+    };
+    let _route = service.virtual_service(&format!(
+        "[{{match: [{{uri: {{exact: /abort}}}}], fault: {{abort: {{httpStatus: 418, percentage: {{value: 100}}}}}}, {back}, route: [{v1}]}}, \
+          {{match: [{{uri: {{exact: /call}}}}], fault: {{abort: {{grpcStatus: ABORTED, percentage: {{value: 100}}}}}}, {back}, route: [{v1}]}}, \
+          {{match: [{{uri: {{exact: /missing}}}}], {back}, route: [{nobody}]}}, \
+          {{match: [{{uri: {{exact: /slow}}}}], timeout: 0.2s, {back}, route: [{v1}]}}, \
+          {{match: [{{uri: {{exact: /several}}}}], timeout: 0.2s, {back}, route: [{{destination: {{host: v2}}, weight: 0}}, {weighed}]}}, \
+          {{{back}, corsPolicy: {{allowOrigins: [{{exact: '*'}}], allowMethods: ['*'], allowCredentials: true}}, route: [{v1}]}}]",
+        v1 = to("v1"),
+        nobody = to("nobody"),
+        weighed = to("v1").replacen('{', "{weight: 100, ", 1),
+    ))?;
+    service.comes_to("the route counts", "/abort", &[], |answer| answer.status == 418)?;
+    let call = ["-HContent-Type: application/grpc", "-XPOST", "--http2-prior-knowledge"];
+    for (path, port, more, status, who) in [
+        ("/abort", 80, &[][..], 418, "destination"),
+        ("/call", 9000, &call, 200, "destination"),
+        ("/missing", 80, &[], 503, "destination"),
+        ("/slow?delay_ms=2000", 80, &[], 504, "destination"),
+        ("/several?delay_ms=2000", 80, &[], 504, "rule"),
+        ("/several", 80, &[], 200, "rule"),
+    ] {
+        let answer = service.ask_at(service.vip(), port, path, more)?;
+        let told = (answer.status, answer.header("x-back"), answer.header("x-who"));
+        ensure!(told == (status, Some("rule"), Some(who)), "{path}: {answer:?}");
+    }
+    // A preflight is the browser's alone. An asterisk means nothing to a page that sends credentials.
+    let preflight = ["-XOPTIONS", "-HOrigin: https://a.example", "-HAccess-Control-Request-Method: PUT"];
+    let answer = service.ask("/", &preflight)?;
+    let told = (answer.status, answer.header("x-back"), answer.header("access-control-allow-methods"));
+    ensure!(told == (200, None, Some("PUT")), "{answer:?}");
     Ok(())
 }
 

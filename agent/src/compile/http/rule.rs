@@ -58,6 +58,7 @@ fn forward(context: RuleContext<'_>, rule: &HttpRule, request: &Changes) -> Acti
     let rewrite = rule.rewrite.as_ref();
     Action::Forward(Box::new(Forward {
         destinations,
+        has_several: rule.route.len() > 1,
         path: rewrite.and_then(path_rewrite),
         authority: rewrite
             .and_then(|rewrite| rewrite.authority.as_deref())

@@ -47,7 +47,7 @@ impl Plan {
         let Action::Forward(forward) = &route.rule.action else { return };
         let destination = self.destination();
         let of_destination = destination.map(|destination| &destination.request);
-        let levels = in_order(forward, of_destination, &route.rule.request);
+        let levels = forward.in_order(of_destination, &route.rule.request);
         for changes in levels.into_iter().flatten().filter(|changes| !changes.is_empty()) {
             changes.apply_to_request(head, context);
         }
@@ -56,25 +56,9 @@ impl Plan {
 
     /// The changes of fields of the response, in order.
     pub fn response_changes(&self) -> impl Iterator<Item = &FieldChanges> {
-        let of_route = self.route.as_ref().and_then(|(route, _)| match &route.rule.action {
-            Action::Forward(forward) => {
-                let of_destination = self.destination().map(|destination| &destination.response);
-                Some(in_order(forward, of_destination, &route.rule.response))
-            }
-            _ => None,
-        });
-        of_route.into_iter().flatten().flatten()
+        let route = self.route.as_ref();
+        route.into_iter().flat_map(|(route, at)| route.response_changes(Some(*at)))
     }
-}
-
-/// The changes of a destination and of its rule, in the order in which Istio has them made: where a rule has one destination, its
-/// changes come last and win; where it has several, those of the rule do.
-fn in_order<'c>(
-    forward: &Forward,
-    destination: Option<&'c FieldChanges>,
-    rule: &'c FieldChanges,
-) -> [Option<&'c FieldChanges>; 2] {
-    if forward.destinations.len() == 1 { [Some(rule), destination] } else { [destination, Some(rule)] }
 }
 
 /// What plans for the requests of a source to one port are made from.
@@ -163,8 +147,7 @@ impl Planner<'_> {
         head: &RequestHead,
         random: u64,
     ) -> Result<Plan, Reason> {
-        let chosen = forward.choose(route.rule.semantics, random).ok_or(Reason::NoDestination { status: 503 })?;
-        let at = forward.destinations.iter().position(|destination| std::ptr::eq(destination, chosen)).unwrap_or(0);
+        let at = forward.choose(route.rule.semantics, random).ok_or(Reason::NoDestination { status: 503 })?;
         self.to_destination(route, forward, at, head)
     }
 

@@ -126,6 +126,8 @@ pub enum Action {
 #[derive(Debug, Clone, PartialEq)]
 pub struct Forward {
     pub destinations: Vec<Destination>,
+    /// Whether the rule lists several destinations, also where all but one of them have no weight and are not among these.
+    pub has_several: bool,
     pub path: Option<PathRewrite>,
     /// What the upstream gets as its authority.
     pub authority: Option<Box<str>>,
@@ -223,17 +225,43 @@ pub struct Mirror {
     pub share: Share,
 }
 
+impl Route {
+    /// The changes of fields of the response to a request that takes the route, in order. `at`: which of its destinations the request
+    /// goes to, if to any.
+    pub fn response_changes(&self, at: Option<usize>) -> impl Iterator<Item = &FieldChanges> {
+        let rule = &self.rule.response;
+        let levels = match &self.rule.action {
+            Action::Forward(forward) => {
+                let destination = at.and_then(|at| forward.destinations.get(at));
+                forward.in_order(destination.map(|destination| &destination.response), rule)
+            }
+            Action::Redirect(_) | Action::Respond(_) => [Some(rule), None],
+        };
+        levels.into_iter().flatten()
+    }
+}
+
 impl Forward {
-    /// The destination of a request, for a uniform `random`. `None` where no destination has a weight: 503 is the answer. The
-    /// weight of a VirtualService's only destination does not count.
+    /// The changes of a destination and of its rule, in the order in which Istio has them made: where a rule has one destination, its
+    /// changes come last and win; where it has several, those of the rule do.
+    pub(super) fn in_order<'c>(
+        &self,
+        destination: Option<&'c FieldChanges>,
+        rule: &'c FieldChanges,
+    ) -> [Option<&'c FieldChanges>; 2] {
+        if self.has_several { [destination, Some(rule)] } else { [Some(rule), destination] }
+    }
+
+    /// Which of the destinations a request goes to, for a uniform `random`. `None` where no destination has a weight: 503 is the answer.
+    /// The weight of a VirtualService's only destination does not count.
     #[must_use]
-    pub fn choose(&self, semantics: Semantics, random: u64) -> Option<&Destination> {
+    pub fn choose(&self, semantics: Semantics, random: u64) -> Option<usize> {
         if let [only] = &self.destinations[..] {
-            return (semantics == Semantics::VirtualService || only.weight > 0).then_some(only);
+            return (semantics == Semantics::VirtualService || only.weight > 0).then_some(0);
         }
         let total: u64 = self.destinations.iter().map(|destination| u64::from(destination.weight)).sum();
         let mut rest = (u128::from(random) * u128::from(total)) >> 64;
-        self.destinations.iter().find(|destination| {
+        self.destinations.iter().position(|destination| {
             let weight = u128::from(destination.weight);
             let is_it = rest < weight;
             rest = rest.saturating_sub(weight);
@@ -251,7 +279,7 @@ impl Forward {
 mod tests {
     use super::*;
     use crate::model::http::policies::Share;
-    use crate::model::http::sample::{forward, to};
+    use crate::model::http::sample::{forward, route, rule, to};
 
     #[test]
     fn destinations_get_their_share() {
@@ -275,16 +303,35 @@ mod tests {
             for draw in 0..100 {
                 let random = u64::MAX / 100 * draw + u64::MAX / 200;
                 let Some(chosen) = rule.choose(semantics, random) else { continue };
-                let Target::Cluster(cluster) = &chosen.target else { panic!("all are clusters") };
-                shares[names.iter().position(|name| **name == *cluster.hostname).expect("one of them")] += 1;
+                shares[chosen] += 1;
             }
             assert_eq!(shares, expected, "{weights:?}");
             for end in [0, u64::MAX] {
                 let is_any = expected.iter().any(|share| *share > 0);
                 let chosen = rule.choose(semantics, end);
                 assert_eq!(chosen.is_some(), is_any, "{weights:?}");
-                assert!(weights.len() == 1 || chosen.is_none_or(|chosen| chosen.weight > 0), "{weights:?}");
+                assert!(weights.len() == 1 || chosen.is_none_or(|chosen| weights[chosen] > 0), "{weights:?}");
             }
+        }
+    }
+
+    #[test]
+    fn the_changes_of_a_response_are_those_of_the_rule_and_the_destination_in_istios_order() {
+        let remove = |name: &str| FieldChanges { remove: Box::new([name.into()]), ..FieldChanges::default() };
+        let destination = || Destination { response: remove("destination"), ..to("a", 1) };
+        let one = forward(vec![destination()]);
+        let with_zero = Forward { has_several: true, ..forward(vec![destination()]) };
+        let redirect = Redirect { status: 301, scheme: None, authority: None, port: RedirectPort::Unset, path: None };
+        for (action, at, expected) in [
+            (Action::Forward(Box::new(one.clone())), Some(0), &["rule", "destination"][..]),
+            (Action::Forward(Box::new(one)), None, &["rule"]),
+            (Action::Forward(Box::new(with_zero)), Some(0), &["destination", "rule"]),
+            (Action::Redirect(Box::new(redirect)), None, &["rule"]),
+        ] {
+            let mut route = route("r", RequestMatch::default());
+            route.rule = Arc::new(Rule { response: remove("rule"), ..rule(action) });
+            let changes = route.response_changes(at).map(|changes| &*changes.remove[0]);
+            assert_eq!(changes.collect::<Vec<_>>(), expected, "{:?}", route.rule.action);
         }
     }
 

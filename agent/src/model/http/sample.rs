@@ -32,7 +32,8 @@ pub(super) fn to(hostname: &str, weight: u32) -> Destination {
 
 /// What a rule that only names destinations does.
 pub(super) fn forward(destinations: Vec<Destination>) -> Forward {
-    Forward { destinations, path: None, authority: None, timeout: None, retry: None, mirrors: Vec::new() }
+    let has_several = destinations.len() > 1;
+    Forward { destinations, has_several, path: None, authority: None, timeout: None, retry: None, mirrors: Vec::new() }
 }
 
 /// A rule of a VirtualService without anything but its action.

@@ -43,7 +43,6 @@ pub(super) const KNOWN: &[Difference] = &[
         subjects: ROUTES,
         explains: |seen| seen.is("header x-two", Some("1"), None),
     },
-    },
     Difference {
         name: "preflights of origins that are not allowed",
         subjects: ROUTES,
@@ -65,19 +64,6 @@ pub(super) const KNOWN: &[Difference] = &[
         explains: |seen| {
             let is_tried_again = ["retries", "times"].contains(&seen.ask.group().name);
             is_tried_again && expects(seen.ask) && OF_AN_OUTCOME.contains(&seen.aspect)
-        },
-    },
-    Difference {
-        name: "fields of answers that no endpoint made",
-        subjects: ROUTES,
-        explains: |seen| seen.ask.group().name == "faults" && seen.is("header x-set", Some("by-rule"), None),
-    },
-    Difference {
-        name: "fields of a rule and of one of several destinations",
-        subjects: ROUTES,
-        explains: |seen| {
-            let is_field = seen.aspect.ends_with(" x-set") || seen.aspect.ends_with(" x-add");
-            seen.ask.target.contains("/shares") && is_field
         },
     },
     Difference {

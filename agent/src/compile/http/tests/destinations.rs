@@ -188,3 +188,17 @@ fn a_field_whose_value_cannot_be_filled_in_is_removed_and_not_set() {
     assert_eq!(changes.remove.iter().map(|name| &**name).collect::<Vec<_>>(), ["x-gone", "x-flags"]);
     assert_eq!((names(&changes.set), names(&changes.add)), (vec!["x-set".to_owned()], vec!["x-flags".to_owned()]));
 }
+
+#[test]
+fn a_rule_has_several_destinations_also_where_only_one_has_a_weight() {
+    for (route, several, kept) in [
+        ("{destination: {host: web}}", false, 1),
+        ("{destination: {host: web}, weight: 0}", false, 1),
+        ("{destination: {host: web}, weight: 100}, {destination: {host: b}, weight: 0}", true, 1),
+        ("{destination: {host: web}, weight: 1}, {destination: {host: b}, weight: 1}", true, 2),
+    ] {
+        let forward =
+            forwarded(&object("VirtualService", "s/v", &format!("hosts: [web], http: [{{route: [{route}]}}]")));
+        assert_eq!((forward.has_several, forward.destinations.len()), (several, kept), "{route}");
+    }
+}

@@ -46,9 +46,12 @@ impl<D> Request<'_, D> {
         }
     }
 
-    /// Changes a response that no endpoint made.
-    pub(super) fn change_own_response(&self, route: &Route, response: &mut ResponseHead) {
-        self.apply_to_response(&route.rule.response, route, response, None);
+    /// Changes a response that no endpoint made, of a request that has taken a route.
+    pub(super) fn change_own_response(&self, response: &mut ResponseHead) {
+        let Some((route, at)) = &self.taken else { return };
+        for changes in route.response_changes(*at) {
+            self.apply_to_response(changes, route, response, None);
+        }
     }
 
     fn apply_to_response(

@@ -25,6 +25,8 @@ pub(super) struct Request<'a, D> {
     pub(super) head: &'a mut RequestHead,
     pub(super) length: BodyLength,
     pub(super) started: SystemTime,
+    /// The route that it has taken, and which of its destinations, if any: what these change of responses counts for all of them.
+    pub(super) taken: Option<(Arc<Route>, Option<usize>)>,
     /// The origin that the client named, if the route allows it. What the rule changes of the request does not change this.
     pub(super) origin: Option<(Arc<Route>, Vec<u8>)>,
 }
@@ -55,6 +57,7 @@ impl<D: Downstream> Request<'_, D> {
         body: Bytes,
         details: &'static str,
     ) -> Result<(), Broken> {
+        self.change_own_response(&mut head);
         self.config.proxy_headers().name_server(&mut head);
         self.permit_origin(&mut head);
         let answer = Answer { head, status, body, details: details.into() };

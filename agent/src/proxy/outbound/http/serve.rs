@@ -78,7 +78,17 @@ fn begin<'a, D: Downstream>(
     let mut record = RequestRecord::open(&connection.ends, head);
     record.trace(head);
     let watcher = RequestWatcher::new(record, client, &connection.pod_proxy);
-    Request { connection, config, downstream, watcher, head, length, started: SystemTime::now(), origin: None }
+    Request {
+        connection,
+        config,
+        downstream,
+        watcher,
+        head,
+        length,
+        started: SystemTime::now(),
+        taken: None,
+        origin: None,
+    }
 }
 
 impl<D: Downstream> Request<'_, D> {
@@ -128,17 +138,24 @@ impl<D: Downstream> Request<'_, D> {
         };
         let Some(route) = routes.pick(self.head).cloned() else { return self.reply(Reason::NoRoute, false).await };
         self.watcher.record.route(&route.name);
+        let draw = rand::random();
+        let place = match &route.rule.action {
+            Action::Forward(forward) => forward.choose(route.rule.semantics, draw),
+            Action::Redirect(_) | Action::Respond(_) => None,
+        };
         // In the order of a sidecar's filters.
         if let Some(fault) = &route.rule.fault
             && let Some(abort) = self.inject(fault).await?
         {
+            self.taken = Some((route, place));
             return self.abort(abort).await;
         }
         if let Some(preflight) = route.rule.cors.as_ref().and_then(|cors| cors.preflight(self.head)) {
             let status = preflight.status;
             return self.answer(preflight, status, Bytes::new(), "cors_preflight").await;
         }
-        self.follow(&route).await
+        self.taken = Some((route.clone(), place));
+        self.follow(&route, draw).await
     }
 
     /// Waits as a fault says. Returns what the request is to be answered with, if it is to be aborted.
@@ -167,25 +184,24 @@ impl<D: Downstream> Request<'_, D> {
         }
     }
 
-    async fn follow(&mut self, route: &Arc<Route>) -> Result<(), Broken> {
+    /// `draw` decides which destination the request goes to.
+    async fn follow(&mut self, route: &Arc<Route>, draw: u64) -> Result<(), Broken> {
         match &route.rule.action {
             Action::Forward(forward) => {
                 let allowed = route.rule.cors.as_ref().and_then(|cors| cors.allowed_origin(self.head));
                 self.origin = allowed.map(|origin| (route.clone(), origin.to_vec()));
-                let plan = self.plan_by_route(route, forward, rand::random());
+                let plan = self.plan_by_route(route, forward, draw);
                 forward::run(self, plan).await
             }
             Action::Redirect(redirect) => {
                 let mut head = ResponseHead::default();
                 let (status, location) = redirect.response(route, self.head, self.connection.port);
                 head.fields.append(b"location", &location);
-                self.change_own_response(route, &mut head);
                 self.answer(head, status, Bytes::new(), "direct_response").await
             }
             Action::Respond(response) => {
-                let (mut head, body) = (ResponseHead::default(), Bytes::from_owner(response.body.clone()));
-                self.change_own_response(route, &mut head);
-                self.answer(head, response.status, body, "direct_response").await
+                let body = Bytes::from_owner(response.body.clone());
+                self.answer(ResponseHead::default(), response.status, body, "direct_response").await
             }
         }
     }
