@@ -215,9 +215,7 @@ impl<D: Downstream> Forwarding<'_, '_, D> {
                 Ok(length) => return Ok(Attempt::Responded(exchange, length)),
                 Err(Broken::Upstream(error)) => {
                     if let Some(idle_for) = idle_for.filter(|_| error.may_be_of_others()) {
-                        if !matches!(error, ExchangeError::BrokenConnection(_)) {
-                            exchange.note_lost(self.request.connection, pool_key, idle_for);
-                        }
+                        exchange.note_lost(self.request.connection, pool_key, &error, idle_for);
                         return Ok(Attempt::Failed(Failure::Stale(error)));
                     }
                     let is_request_sent = self.body.is_sent();

@@ -289,9 +289,16 @@ impl Exchange {
         }
     }
 
-    /// A request has met the end of a connection that was idle for so long. A stream of its own has none to itself.
-    pub(super) fn note_lost(&self, connection: &HttpConnection, key: &PoolKey, idle_for: Duration) {
-        if !matches!(self, Self::Carried(_)) {
+    /// A request has met the end of a connection that was idle for so long. A stream of its own has none to itself, and that a rule
+    /// was broken says nothing of how long connections are kept.
+    pub(super) fn note_lost(
+        &self,
+        connection: &HttpConnection,
+        key: &PoolKey,
+        error: &ExchangeError,
+        idle_for: Duration,
+    ) {
+        if !matches!(self, Self::Carried(_)) && !matches!(error, ExchangeError::BrokenConnection(_)) {
             connection.pod_proxy.http_pool().closed_after(key, idle_for);
         }
     }
