@@ -250,8 +250,10 @@ fn seen_of(asked: Result<Answer>) -> String {
         Ok(answer) => answer.status.to_string(),
         Err(error) => {
             let why = format!("{error:#}");
+            // The last is how curl tells a reset that comes before it has looked who its peer is.
             let is_refused =
-                ["Couldn't connect to server", "Connection reset by peer"].iter().any(|text| why.contains(text));
+                ["Couldn't connect to server", "Connection reset by peer", "getpeername() failed with errno 107"];
+            let is_refused = is_refused.iter().any(|text| why.contains(text));
             if is_refused { "refused".to_owned() } else { why }
         }
     }
