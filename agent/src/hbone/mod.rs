@@ -1,5 +1,5 @@
 //! HBONE: byte streams inside HTTP/2 CONNECT inside mTLS, wire-compatible with ztunnel and Envoy. Between two agents that both say so
-//! (by a setting that others ignore), a request of HTTP is a [`RequestStream`] of its own on the same connections.
+//! (by a setting that others ignore), a request of HTTP is a stream of its own on the same connections (`request_stream`).
 //!
 //! As a client, a [`Pool`] opens an [`HboneStream`] to a [`Target`], on a connection that its [`Dialer`] makes from the
 //! network namespace that an [`Origin`] stands for. As a server, an [`HboneServer`] gives one [`Incoming`] per stream.
@@ -46,7 +46,6 @@ pub(crate) use self::peers::ConnectionLimits;
 pub use self::peers::PoolOptions;
 pub(crate) use self::pool::{OpenedStream, Pool, sweep};
 pub(crate) use self::relay::RelayError;
-pub(crate) use self::request_stream::{RequestStream, Served};
 pub(crate) use self::server::{ConnectRequest, HboneServer, Incoming, IncomingRequest};
 pub(crate) use self::stream::HboneStream;
 pub(crate) use crate::h2::{SessionError, StreamError, WindowBudget};

@@ -1,10 +1,11 @@
 //! HTTP as the data path speaks it: HTTP/1 and HTTP/2 towards applications, both seen alike. Knows no pod, mesh or policy.
 //!
-//! `stream` is what the versions have in common: one exchange, whichever connection carries it. `detect` tells them apart where
-//! nobody has declared which one a port speaks.
+//! `stream` is what the versions have in common: one exchange, whichever connection carries it; `local` is one that none does. `detect`
+//! tells the versions apart where nobody has declared which one a port speaks.
 
 mod detect;
 mod exchange;
+mod local;
 mod pool;
 mod pump;
 mod replay;
@@ -18,9 +19,11 @@ pub(crate) mod h1 {
     //! A head is read in one pass from the bytes as they came: `raw` finds its parts, `fields` sorts what concerns the connection
     //! from what is the message's own, `framing` says where the message ends, and `request` and `response` make the head.
     //! `body` and `chunked` cut content from what comes in, `encode` and `content` write what goes out. `server` and `client` are the
-    //! two ends of a connection; `connection` is what they share, on top of `input` and `output`.
+    //! two ends of a connection; `connection` is what they share, on top of `input` and `output`. `checked` holds heads to the same rules
+    //! that pass within the process.
 
     mod body;
+    mod checked;
     mod chunked;
     mod client;
     mod connection;
@@ -41,6 +44,7 @@ pub(crate) mod h1 {
     #[cfg(test)]
     mod tests;
 
+    pub(crate) use self::checked::{CheckedRequest, CheckedResponse, Expected, checked_trailers};
     pub(crate) use self::client::ClientConnection;
     pub(crate) use self::error::{HeadError, RequestError};
     pub(crate) use self::server::ServerConnection;
@@ -71,6 +75,7 @@ pub(crate) mod h2 {
 
 pub(crate) use self::detect::{Detected, detect};
 pub(crate) use self::exchange::{CarriedExchange, Exchange};
+pub(crate) use self::local::{HandedRequest, hand_over};
 pub(crate) use self::pool::{Reuse, TakenIdle, UpstreamPool};
 pub(crate) use self::pump::{ResponseBody, until_response};
 pub(crate) use self::replay::{KeptBody, RequestBody};

@@ -1,5 +1,7 @@
 //! Exchanges between a client and a server that do what a list says.
 
+mod local;
+
 use std::collections::VecDeque;
 use std::future::poll_fn;
 use std::task::{Context, Poll, Waker};

@@ -28,6 +28,7 @@ mod inbound {
 
     mod admission;
     mod authentication;
+    mod beside;
     mod client;
     mod connection;
     mod error;
@@ -65,11 +66,11 @@ mod inbound {
     mod spliced;
 
     pub(super) use self::authentication::PodAuthenticator;
+    pub(super) use self::beside::serve_link;
     pub use self::foreseen::ForeseenRequest;
     pub(super) use self::hbone::serve as serve_hbone;
     pub(super) use self::peers::{AuthenticatedPeer, InboundPeers};
     pub(super) use self::plaintext::serve as serve_plaintext;
-    pub(super) use self::request::serve_beside;
 }
 
 mod late_plaintext;
@@ -143,8 +144,10 @@ mod rate_limits;
 mod revocation;
 
 mod same_node {
-    //! Connections for requests between two pods of this node, which never leave the process.
+    //! Requests between two pods of this node, which never leave the process: handed over as they were read, or as the bytes of a
+    //! connection.
 
+    mod hand_over;
     mod join;
     mod links;
     mod neighbours;
@@ -153,11 +156,10 @@ mod same_node {
     mod request;
 
     pub(super) use self::join::join;
-    pub(super) use self::links::Links;
+    pub(super) use self::links::{LinkServer, Links, NotAdmitted, ServesRequest};
     pub(super) use self::neighbours::{Ends, Neighbours};
-    pub(super) use self::open::OpenedBeside;
     pub(super) use self::pipe::PipeEnd;
-    pub(super) use self::request::PipeRequest;
+    pub(super) use self::request::{OpenedBeside, PipeRequest};
 }
 
 mod serve;

@@ -64,7 +64,7 @@ impl Proxy {
             pools,
             http_pools,
             neighbours: neighbours.clone(),
-            links: Links::new(inbound::serve_beside),
+            links: Links::new(inbound::serve_link),
             names: self.names.of_pod(),
             lookups,
             endpoints,

@@ -1,5 +1,6 @@
 //! Behaviours of HTTP/1: what bytes mean, what is refused, what is written, and what becomes of the connection.
 
+mod checked;
 mod chunks;
 mod client;
 mod duplex;

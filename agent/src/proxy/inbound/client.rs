@@ -41,13 +41,13 @@ pub(super) enum Client {
 }
 
 impl Downstream {
-    /// Tells an HBONE client that its request is granted; and where the agent `reads_requests` that come on it, that it would rather have
-    /// further ones as streams of their own.
+    /// Tells an HBONE client, or a pod of the same node, that its request is granted; and where the agent `reads_requests` that come on it,
+    /// that it would rather have further ones each by itself.
     pub(super) fn accept(self, reads_requests: bool) -> Result<Client, InboundError> {
         match self {
             Self::Plaintext(tcp) => Ok(Client::Plaintext(tcp)),
             Self::Hbone(request) => Ok(Client::Hbone(request.accept(reads_requests)?)),
-            Self::Beside(request) => request.accept().map(Client::Beside).ok_or(InboundError::ClientLeft),
+            Self::Beside(request) => request.accept(reads_requests).map(Client::Beside).ok_or(InboundError::ClientLeft),
         }
     }
 

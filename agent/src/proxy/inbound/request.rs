@@ -5,7 +5,6 @@ use std::fmt::Display;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use futures_util::future::BoxFuture;
 use http::StatusCode;
 
 use super::admission::Accepted;
@@ -16,7 +15,6 @@ use crate::enrollment::pod::OpenConnection;
 use crate::hbone::{self, ActiveStream, Authority, InvalidAuthority, parse_authority};
 use crate::limits::{Held, LimitKind};
 use crate::proxy::pod::PodProxy;
-use crate::proxy::same_node::PipeRequest;
 use crate::proxy::workers::{Load, Workers};
 use crate::telemetry::connection::ResponseFlag;
 
@@ -47,15 +45,6 @@ pub(super) fn serve(
             Box::pin(established.run(&pod_proxy)).await;
         }
     }
-}
-
-/// Serves what a pod of the same node asks for, to its end.
-pub(in crate::proxy) fn serve_beside(
-    pod_proxy: Arc<PodProxy>,
-    peer: AuthenticatedPeer,
-    request: PipeRequest,
-) -> BoxFuture<'static, ()> {
-    Box::pin(serve(pod_proxy, peer, Downstream::Beside(request)))
 }
 
 /// What counts a connection while it is open.

@@ -1,7 +1,7 @@
 //! The links of a pod to pods of the same node. A link takes the place of an HBONE connection: it says who both ends are, and connections
-//! begin on it for as long as it may be believed.
+//! and requests begin on it for as long as it may be believed.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::fmt;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -13,6 +13,8 @@ use tokio_util::sync::CancellationToken;
 
 use super::request::PipeRequest;
 use crate::hbone::{ActiveStream, Target};
+use crate::http::HandedRequest;
+use crate::model::http::hop::RequestHop;
 use crate::model::identity::Identity;
 use crate::proxy::inbound::AuthenticatedPeer;
 
@@ -20,15 +22,43 @@ use crate::proxy::inbound::AuthenticatedPeer;
 const RETRY_PAUSE: Duration = Duration::from_secs(5);
 /// Targets that are known before those are looked for that have no link any more.
 const SWEEP_AT: usize = 64;
+/// Destinations of one link that are remembered.
+const MAX_DESTINATIONS: usize = 64;
+
+/// The destination's side of a link.
+pub(in crate::proxy) trait LinkServer: Send + Sync {
+    /// Serves a connection as one that comes over HBONE, to its end.
+    fn serve_pipe(&self, request: PipeRequest) -> BoxFuture<'static, ()>;
+
+    /// Admits a request that is about to be handed over. Ready at once while others of its client are known.
+    fn admit<'a>(&'a self, hop: &'a RequestHop) -> BoxFuture<'a, Result<ServesRequest, NotAdmitted>>;
+
+    /// Forgets what nobody has used for long.
+    fn sweep(&self);
+}
+
+/// Serves one request that was admitted, to its end.
+pub(in crate::proxy) type ServesRequest = Box<dyn FnOnce(HandedRequest) -> BoxFuture<'static, ()> + Send>;
+
+/// Why a request has to come as bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(in crate::proxy) enum NotAdmitted {
+    /// Nothing is decided about it: its bytes are moved without being read.
+    OnlyBytes,
+    /// The pod, or its peer, has as much under way as it may.
+    NoPlace,
+    /// Something is not in order. Whoever gets the bytes says what.
+    NotInOrder,
+}
 
 /// See the module. `D`: a pod.
 pub(in crate::proxy) struct Links<D> {
     places: Mutex<HashMap<Target, Place<D>>>,
-    /// Serves a connection of a peer to a pod, as what comes over HBONE is served.
+    /// The side of a pod on a link from a peer.
     pub(super) serve: Serve<D>,
 }
 
-type Serve<D> = fn(Arc<D>, AuthenticatedPeer, PipeRequest) -> BoxFuture<'static, ()>;
+type Serve<D> = fn(Arc<D>, AuthenticatedPeer) -> Arc<dyn LinkServer>;
 
 /// Locked while a link is being opened: others wait for it.
 type Place<D> = Arc<tokio::sync::Mutex<Known<D>>>;
@@ -46,12 +76,25 @@ pub(super) struct Link<D> {
     pub(super) peer: AuthenticatedPeer,
     /// Who the destination is.
     pub(super) server: Identity,
-    /// `None` once no further connections may begin.
-    destination: Mutex<Option<Arc<D>>>,
-    /// Cancelled when all of its connections are to end.
+    /// `None` once nothing further may begin.
+    destination: Mutex<Option<Destination<D>>>,
+    /// Destinations, as CONNECT names them, about whose requests nothing was decided when it was looked last.
+    moved_as_bytes: Mutex<HashSet<Box<str>>>,
+    /// Cancelled when all that has begun on it is to end.
     pub(super) ended: CancellationToken,
-    /// Told when a connection has ended.
-    pub(super) connection_ended: Notify,
+    /// Told when something has ended, after it was closed.
+    pub(super) one_ended: Notify,
+}
+
+struct Destination<D> {
+    pod: Arc<D>,
+    server: Arc<dyn LinkServer>,
+}
+
+/// A connection, or a request, that begins on a link.
+pub(super) struct Begun {
+    pub(super) server: Arc<dyn LinkServer>,
+    active: ActiveStream,
 }
 
 impl<D> fmt::Debug for Links<D> {
@@ -70,6 +113,9 @@ impl<D> Links<D> {
     where
         F: Future<Output = Option<Arc<Link<D>>>>,
     {
+        if let Some(link) = self.at_hand(target) {
+            return Some(link);
+        }
         let place = self.place(target);
         let mut known = place.lock().await;
         match &*known {
@@ -83,6 +129,16 @@ impl<D> Links<D> {
             None => Known::None(Instant::now()),
         };
         opened
+    }
+
+    /// The link to a target, where nobody has to be waited for.
+    pub(super) fn at_hand(&self, target: &Target) -> Option<Arc<Link<D>>> {
+        let place = self.places.lock().get(target)?.clone();
+        let known = place.try_lock().ok()?;
+        match &*known {
+            Known::Link(link) if link.takes_connections() => Some(link.clone()),
+            _ => None,
+        }
     }
 
     fn place(&self, target: &Target) -> Place<D> {
@@ -102,30 +158,80 @@ impl<D> Known<D> {
 }
 
 impl<D> Link<D> {
-    pub(super) fn new(peer: AuthenticatedPeer, server: Identity, destination: Arc<D>) -> Arc<Self> {
-        let (ended, connection_ended) = (CancellationToken::new(), Notify::new());
-        Arc::new(Self { peer, server, destination: Mutex::new(Some(destination)), ended, connection_ended })
+    /// `serve`: makes the destination's side.
+    pub(super) fn new(peer: AuthenticatedPeer, server: Identity, pod: Arc<D>, serve: Serve<D>) -> Arc<Self> {
+        let destination = Destination { server: serve(pod.clone(), peer.clone()), pod };
+        Arc::new(Self {
+            peer,
+            server,
+            destination: Mutex::new(Some(destination)),
+            moved_as_bytes: Mutex::default(),
+            ended: CancellationToken::new(),
+            one_ended: Notify::new(),
+        })
     }
 
     fn takes_connections(&self) -> bool {
         self.destination.lock().is_some()
     }
 
-    /// Counts a connection that begins; `None` where none may any more.
-    pub(super) fn begin(&self) -> Option<(Arc<D>, ActiveStream)> {
+    /// Whether it is to this pod, and open.
+    pub(super) fn leads_to(&self, pod: &Arc<D>) -> bool {
+        self.destination.lock().as_ref().is_some_and(|destination| Arc::ptr_eq(&destination.pod, pod))
+    }
+
+    /// Counts a connection or a request that begins; `None` where none may any more.
+    pub(super) fn begin(&self) -> Option<Begun> {
         let destination = self.destination.lock();
+        let server = destination.as_ref()?.server.clone();
         // Counted before anybody can close the link and find that it has none.
-        destination.as_ref().map(|destination| (destination.clone(), self.peer.activity.stream()))
+        Some(Begun { server, active: self.peer.activity.stream() })
     }
 
-    /// Has no further connections begin.
+    /// Something that has begun is over.
+    pub(super) fn end(&self, begun: Begun) {
+        drop(begun.active);
+        // While it is open nobody waits for that.
+        if !self.takes_connections() {
+            self.one_ended.notify_one();
+        }
+    }
+
+    /// Has nothing further begin.
     pub(super) fn close(&self) {
-        *self.destination.lock() = None;
+        // What that drops may be much, and is dropped without the lock.
+        let destination = self.destination.lock().take();
+        drop(destination);
     }
 
-    /// For how long it has had no connection; `None` while it has one.
+    /// For how long nothing was under way on it; `None` while something is.
     pub(super) fn idle_for(&self) -> Option<Duration> {
         self.peer.activity.idle_for()
+    }
+
+    /// Has the destination's side forget what nobody has used for long.
+    pub(super) fn sweep(&self) {
+        let server = self.destination.lock().as_ref().map(|destination| destination.server.clone());
+        if let Some(server) = server {
+            server.sweep();
+        }
+    }
+
+    /// Whether nothing was decided about requests to a destination when it was looked last.
+    pub(super) fn moves_bytes_to(&self, authority: &str) -> bool {
+        self.moved_as_bytes.lock().contains(authority)
+    }
+
+    pub(super) fn note_bytes_to(&self, authority: &str, are_moved: bool) {
+        let mut moved = self.moved_as_bytes.lock();
+        if !are_moved {
+            moved.remove(authority);
+        } else if !moved.contains(authority) {
+            if moved.len() >= MAX_DESTINATIONS {
+                moved.clear();
+            }
+            moved.insert(authority.into());
+        }
     }
 }
 
@@ -138,6 +244,24 @@ mod tests {
     use crate::limits::{LimitKind, NodeLimits};
     use crate::model::identity::TrustDomain;
 
+    struct Nobody;
+
+    impl LinkServer for Nobody {
+        fn serve_pipe(&self, _: PipeRequest) -> BoxFuture<'static, ()> {
+            async {}.boxed()
+        }
+
+        fn admit<'a>(&'a self, _: &'a RequestHop) -> BoxFuture<'a, Result<ServesRequest, NotAdmitted>> {
+            async { Err(NotAdmitted::NotInOrder) }.boxed()
+        }
+
+        fn sweep(&self) {}
+    }
+
+    fn nobody(_: Arc<()>, _: AuthenticatedPeer) -> Arc<dyn LinkServer> {
+        Arc::new(Nobody)
+    }
+
     fn link() -> Arc<Link<()>> {
         let identity = Identity::new(TrustDomain::new(""), "shop", "web");
         let peer = AuthenticatedPeer {
@@ -148,11 +272,11 @@ mod tests {
             limit: Arc::new(NodeLimits::new(|_| 1).for_pod().of(LimitKind::InboundOfPeer).clone()),
             activity: Arc::new(Activity::begin()),
         };
-        Link::new(peer, identity, Arc::new(()))
+        Link::new(peer, identity, Arc::new(()), nobody)
     }
 
     fn links() -> Links<()> {
-        Links::new(|_, _, _| async {}.boxed())
+        Links::new(nobody)
     }
 
     async fn not_again() -> Option<Arc<Link<()>>> {
@@ -169,7 +293,9 @@ mod tests {
         let opened = links.find(&target(1), || async { Some(link()) }).await.expect("it was opened");
         let found = links.find(&target(1), not_again).await.expect("it is there");
         assert!(Arc::ptr_eq(&opened, &found));
+        assert!(links.at_hand(&target(1)).is_some_and(|link| Arc::ptr_eq(&opened, &link)));
         opened.close();
+        assert!(links.at_hand(&target(1)).is_none() && links.at_hand(&target(3)).is_none());
         let another = links.find(&target(1), || async { Some(link()) }).await.expect("it was opened");
         assert!(!Arc::ptr_eq(&opened, &another));
         assert!(links.find(&target(2), || async { None }).await.is_none());
@@ -191,11 +317,25 @@ mod tests {
     #[test]
     fn no_connection_begins_on_a_link_that_is_closed() {
         let link = link();
-        let (_destination, active) = link.begin().expect("it is open");
+        let begun = link.begin().expect("it is open");
         assert_eq!(link.idle_for(), None, "it has a connection");
         link.close();
         assert!(link.begin().is_none());
-        drop(active);
+        link.end(begun);
         assert!(link.idle_for().is_some());
+        assert!(link.one_ended.notified().now_or_never().is_some(), "whoever waits for the last one is told");
+    }
+
+    #[test]
+    fn what_was_found_out_last_about_a_destination_is_remembered() {
+        let link = link();
+        let destination = |number: usize| format!("10.0.0.2:{number}");
+        assert!(!link.moves_bytes_to(&destination(0)));
+        link.note_bytes_to(&destination(0), true);
+        assert!(link.moves_bytes_to(&destination(0)) && !link.moves_bytes_to(&destination(1)));
+        link.note_bytes_to(&destination(0), false);
+        assert!(!link.moves_bytes_to(&destination(0)));
+        (0..10 * MAX_DESTINATIONS).for_each(|number| link.note_bytes_to(&destination(number), true));
+        assert!(link.moved_as_bytes.lock().len() <= MAX_DESTINATIONS);
     }
 }

@@ -1,6 +1,6 @@
-//! Opening connections to pods of the same node without leaving the process. The destination's side serves them as it serves what comes
-//! over HBONE, so that the same decides about them and the same is counted; what falls away are TLS, HTTP/2 around the bytes, and the
-//! sockets between.
+//! Links to pods of the same node, and connections on them that carry the bytes of requests without leaving the process. The destination's
+//! side serves these as it serves what comes over HBONE, so that the same decides about them and the same is counted; what falls away are
+//! TLS, HTTP/2 around the bytes, and the sockets between. Where the destination's side reads requests, `hand_over` spares the bytes, too.
 //!
 //! Before the first one, the agent connects from the source's namespace to the destination's HBONE port, as for HBONE: the network
 //! decides whether that is possible, and the namespace in which the connection arrives says whose it is. It carries nothing, and while
@@ -11,18 +11,17 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::future::BoxFuture;
 use http::HeaderValue;
 use tokio::net::TcpStream;
 use weir_common::HBONE_PORT;
 
-use super::links::Link;
+use super::links::{Begun, Link};
 use super::neighbours::Ends;
-use super::pipe::PipeEnd;
-use super::request::PipeRequest;
+use super::request::{Granted, OpenedBeside, PipeRequest};
 use crate::hbone::{Activity, HboneError, Lifetime, Target};
 use crate::lifecycle::{first_of, when_woken};
 use crate::limits::{Held, LimitKind};
-use crate::model::identity::Identity;
 use crate::net;
 use crate::proxy::inbound::AuthenticatedPeer;
 use crate::proxy::pod::PodProxy;
@@ -32,14 +31,6 @@ use crate::tls::vouching::{Vouched, vouch};
 const OPENING_TIMEOUT: Duration = Duration::from_millis(500);
 /// How often in the time that it is kept without connections a link is looked at.
 const IDLE_PARTS: u32 = 10;
-
-/// A connection to a pod of the same node.
-#[derive(Debug)]
-pub(in crate::proxy) struct OpenedBeside {
-    pub(in crate::proxy) pipe: PipeEnd,
-    /// Who the destination is.
-    pub(in crate::proxy) identity: Identity,
-}
 
 impl PodProxy {
     /// The pod of the same node that a target's address is known to be of, where requests to it may stay within the process.
@@ -64,27 +55,30 @@ impl PodProxy {
         authority: &str,
         forwarded: Option<HeaderValue>,
     ) -> Option<Result<OpenedBeside, HboneError>> {
+        let link = self.link_to(target).await?;
+        let begun = link.begin()?;
+        let (request, asked) = PipeRequest::new(authority, forwarded);
+        let serving = begun.server.serve_pipe(request);
+        let identity = link.server.clone();
+        tokio::spawn(serve_on(link.clone(), begun, serving));
+        let opened = asked.answered(target.peer, self.proxy.timeouts.request).await;
+        Some(opened.map(|Granted { pipe, reads_requests }| {
+            link.note_bytes_to(authority, !reads_requests);
+            OpenedBeside { pipe, identity, reads_requests }
+        }))
+    }
+
+    /// The link to a target, where that is a pod of the same node, and there is one or one can be had.
+    pub(super) async fn link_to(self: &Arc<Self>, target: &Target) -> Option<Arc<Link<Self>>> {
         let expected = self.beside(target)?;
         let link = self.links.find(target, || Box::pin(self.open_link(target, &expected))).await?;
-        let (destination, active) = link.begin()?;
-        if !Arc::ptr_eq(&destination, &expected) {
-            return None;
-        }
-        let (request, asked) = PipeRequest::new(authority, forwarded);
-        let serving = (self.links.serve)(destination, link.peer.clone(), request);
-        let identity = link.server.clone();
-        tokio::spawn(async move {
-            let ended = pin!(link.ended.cancelled());
-            tokio::select! {
-                biased;
-                () = when_woken(ended) => {}
-                () = serving => {}
-            }
-            drop(active);
-            link.connection_ended.notify_one();
-        });
-        let opened = asked.answered(target.peer, self.proxy.timeouts.request).await;
-        Some(opened.map(|pipe| OpenedBeside { pipe, identity }))
+        link.leads_to(&expected).then_some(link)
+    }
+
+    /// The same, where there is one and nobody has to be waited for.
+    pub(super) fn link_at_hand(&self, target: &Target) -> Option<Arc<Link<Self>>> {
+        let expected = self.beside(target)?;
+        self.links.at_hand(target).filter(|link| link.leads_to(&expected))
     }
 
     /// A link to the pod that is expected at the target's address.
@@ -114,7 +108,7 @@ impl PodProxy {
             [proxy.timeouts.age.begin(live, expires), proxy.timeouts.age.begin(server.live, server.expires)];
         let activity = Arc::new(Activity::begin());
         let peer = AuthenticatedPeer { identity, certificate, addr, listener: target.peer, limit, activity };
-        let link = Link::new(peer, server.identity, expected.clone());
+        let link = Link::new(peer, server.identity, expected.clone(), self.links.serve);
         let keeping =
             Keeping { link: link.clone(), source: self.clone(), destination: expected.clone(), tcp, lifetimes };
         tokio::spawn(keeping.run([held, held_of_peer]));
@@ -136,6 +130,19 @@ impl PodProxy {
         let accepted = arrival.accepted().await?;
         Arc::ptr_eq(&accepted, expected).then_some((tcp, source))
     }
+}
+
+/// Serves what has begun on a link, to its end or that of the link.
+pub(super) async fn serve_on(link: Arc<Link<PodProxy>>, begun: Begun, serving: BoxFuture<'static, ()>) {
+    {
+        let ended = pin!(link.ended.cancelled());
+        tokio::select! {
+            biased;
+            () = when_woken(ended) => {}
+            () = serving => {}
+        }
+    }
+    link.end(begun);
 }
 
 /// A link while it is kept.
@@ -173,8 +180,11 @@ impl Keeping {
             tokio::select! {
                 () = &mut leaving, if !is_closed => is_closed = true,
                 () = &mut retiring, if !is_closed => is_closed = true,
-                _ = looks.tick(), if !is_closed => is_closed = link.idle_for().is_some_and(|idle| idle >= proxy.pool.idle),
-                () = link.connection_ended.notified() => {}
+                _ = looks.tick(), if !is_closed => {
+                    link.sweep();
+                    is_closed = link.idle_for().is_some_and(|idle| idle >= proxy.pool.idle);
+                }
+                () = link.one_ended.notified() => {}
                 () = &mut ends, if is_closed => break,
                 () = &mut stopped => break,
                 _ = tcp.readable() => break,

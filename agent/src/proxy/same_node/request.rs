@@ -9,6 +9,7 @@ use tokio::sync::oneshot;
 
 use super::pipe::{PipeEnd, pipe};
 use crate::hbone::HboneError;
+use crate::model::identity::Identity;
 
 /// What is asked for. Dropped without an answer, it is refused.
 #[derive(Debug)]
@@ -16,14 +17,34 @@ pub(in crate::proxy) struct PipeRequest {
     authority: String,
     forwarded: Option<HeaderValue>,
     pipe: PipeEnd,
-    answer: oneshot::Sender<Result<(), StatusCode>>,
+    answer: oneshot::Sender<Answer>,
+}
+
+/// Whether the destination's side reads the requests that come; or why there is no connection.
+type Answer = Result<bool, StatusCode>;
+
+/// A connection that was granted.
+#[derive(Debug)]
+pub(super) struct Granted {
+    pub(super) pipe: PipeEnd,
+    /// Whether the destination's side reads the requests that come on it.
+    pub(super) reads_requests: bool,
 }
 
 /// What was asked for, by whoever waits for the answer. Dropped before that, the request is given up.
 #[derive(Debug)]
 pub(super) struct Asked {
     pipe: PipeEnd,
-    answer: oneshot::Receiver<Result<(), StatusCode>>,
+    answer: oneshot::Receiver<Answer>,
+}
+
+/// The same, to a pod that is known.
+#[derive(Debug)]
+pub(in crate::proxy) struct OpenedBeside {
+    pub(in crate::proxy) pipe: PipeEnd,
+    /// Who the destination is.
+    pub(in crate::proxy) identity: Identity,
+    pub(in crate::proxy) reads_requests: bool,
 }
 
 impl PipeRequest {
@@ -48,9 +69,9 @@ impl PipeRequest {
         self.pipe.given_up()
     }
 
-    /// Grants it; `None` where nobody waits for the answer any more.
-    pub(in crate::proxy) fn accept(self) -> Option<PipeEnd> {
-        self.answer.send(Ok(())).ok()?;
+    /// Grants it; `None` where nobody waits for the answer any more. `reads_requests`: whether what comes is read as requests.
+    pub(in crate::proxy) fn accept(self, reads_requests: bool) -> Option<PipeEnd> {
+        self.answer.send(Ok(reads_requests)).ok()?;
         Some(self.pipe)
     }
 
@@ -65,9 +86,9 @@ impl Asked {
     ///
     /// # Errors
     /// As of a CONNECT request to `peer`.
-    pub(super) async fn answered(self, peer: SocketAddr, within: Duration) -> Result<PipeEnd, HboneError> {
+    pub(super) async fn answered(self, peer: SocketAddr, within: Duration) -> Result<Granted, HboneError> {
         match tokio::time::timeout(within, self.answer).await {
-            Ok(Ok(Ok(()))) => Ok(self.pipe),
+            Ok(Ok(Ok(reads_requests))) => Ok(Granted { pipe: self.pipe, reads_requests }),
             Ok(Ok(Err(status))) => Err(HboneError::refused(peer, status)),
             Ok(Err(_)) => Err(HboneError::refused(peer, StatusCode::SERVICE_UNAVAILABLE)),
             Err(_) => Err(HboneError::request_timeout(peer)),
@@ -91,8 +112,8 @@ mod tests {
         let peer: SocketAddr = PEER.parse().expect("an address");
         let refused = |status| format!("{:?}", HboneErrorKind::Refused { peer, status });
         let timeout = format!("{:?}", HboneErrorKind::RequestTimeout { peer });
-        type Answer = fn(PipeRequest) -> Option<PipeRequest>;
-        let answers: [(&str, Answer, String); 3] = [
+        type Answering = fn(PipeRequest) -> Option<PipeRequest>;
+        let answers: [(&str, Answering, String); 3] = [
             (
                 "refused",
                 |request| {
@@ -116,8 +137,9 @@ mod tests {
     async fn a_granted_connection_carries_bytes_and_one_that_nobody_waits_for_is_not_granted() {
         let peer = PEER.parse().expect("an address");
         let (request, asked) = PipeRequest::new("10.0.0.2:80", None);
-        let mut far = request.accept().expect("somebody waits");
-        let mut near = asked.answered(peer, WITHIN).await.expect("it was granted");
+        let mut far = request.accept(true).expect("somebody waits");
+        let Granted { pipe: mut near, reads_requests } = asked.answered(peer, WITHIN).await.expect("it was granted");
+        assert!(reads_requests);
         far.write_all(b"hello").await.expect("it is open");
         let mut read = [0; 5];
         near.read_exact(&mut read).await.expect("it was written");
@@ -127,6 +149,6 @@ mod tests {
         assert!(request.given_up().now_or_never().is_none());
         drop(asked);
         assert!(request.given_up().now_or_never().is_some());
-        assert!(request.accept().is_none());
+        assert!(request.accept(false).is_none());
     }
 }

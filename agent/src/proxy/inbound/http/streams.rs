@@ -1,8 +1,9 @@
-//! Requests that come as streams of their own on the HBONE connections of other agents. What a request says of itself is believed as far as
-//! the same is in a CONNECT request, and policy is asked about it as about one that came inside of CONNECT.
+//! Requests that come each by itself, and not as the bytes of a connection: as streams of their own on the HBONE connections of other
+//! agents, or handed over by the side of a pod of the same node. What is said of such a request is believed as far as the same is in a
+//! CONNECT request, and policy is asked about it as about one that came inside of CONNECT.
 //!
-//! Whatever is not in order refuses the stream, which the client's agent then sends inside of CONNECT: what is wrong is answered and
-//! recorded there, once.
+//! Where something is not in order the request is not admitted, and comes as bytes instead, over HBONE inside of CONNECT: what is wrong is
+//! answered and recorded there, once.
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
@@ -15,8 +16,9 @@ use parking_lot::Mutex;
 use super::connection::{ApplicationPool, HttpConnection};
 use super::downstream::cut_off;
 use super::request::InboundRequest;
-use crate::hbone::{self, IncomingRequest, RequestStream, Served};
-use crate::http::BodyLength;
+use crate::enrollment::pod::OpenConnection;
+use crate::hbone::{self, ActiveStream, IncomingRequest};
+use crate::http::{BodyLength, Downstream};
 use crate::limits::{Held, LimitKind};
 use crate::model::http::destination::DEFAULT_IDLE_TIMEOUT;
 use crate::model::http::head::RequestHead;
@@ -28,23 +30,28 @@ use crate::proxy::inbound::peers::AuthenticatedPeer;
 use crate::proxy::inbound::request::{client_address, destination_of};
 use crate::proxy::pod::PodProxy;
 use crate::proxy::revocation::{PolicyChanges, Tracked, TrackedRequests};
-use crate::proxy::workers::Workers;
+use crate::proxy::same_node::NotAdmitted;
+use crate::proxy::workers::{Load, Workers};
 use crate::telemetry::record::ConnectionRecord;
 
-/// Clients of one HBONE connection that are remembered, with what they ask for: more than have requests under way at once. What is known
-/// of further ones is forgotten with their requests. Also the destinations whose connections to the application are kept while nobody uses them.
-const MAX_KNOWN: usize = 128;
+/// Clients that are remembered, with what they ask for, before those are forgotten that have no request under way. There are never more than
+/// that, or than twice those that have.
+const FIRST_FORGOTTEN_AT: usize = 128;
+/// Destinations whose connections to the application are kept while nobody uses them.
+const MAX_DESTINATIONS: usize = 128;
 
 /// A place among what the peer, and the pod, may have inbound.
 type Place = (Held, Held);
 
-/// What the requests on one HBONE connection have in common.
+/// What the requests on one HBONE connection, or one link, have in common.
 #[derive(Default)]
 pub(in crate::proxy::inbound) struct RequestStreams(Mutex<Shared>);
 
 #[derive(Default)]
 struct Shared {
     known: HashMap<Key, Arc<Known>>,
+    /// How many of them there are before some are forgotten.
+    forgets_at: usize,
     /// By address and port of the pod: all of the peer's clients are of one pod.
     applications: HashMap<SocketAddr, Arc<ApplicationPool>>,
 }
@@ -70,12 +77,16 @@ struct Known {
     _place: Place,
 }
 
-/// A request that is under way.
-struct UnderWay {
+/// A request that was admitted, counted as under way until dropped.
+pub(in crate::proxy::inbound) struct UnderWay {
     client: CountedClient,
     /// Of a request beside others of its client.
     _place: Option<Place>,
+    _counted: Counted,
 }
+
+/// What counts a request while it is served.
+type Counted = (OpenConnection, Load, ActiveStream);
 
 /// A client, counted as one that has a request under way, until dropped.
 struct CountedClient(Arc<Known>);
@@ -101,28 +112,44 @@ impl RequestStreams {
 
     async fn admit_and_serve(&self, pod_proxy: &Arc<PodProxy>, peer: &AuthenticatedPeer, request: IncomingRequest) {
         let IncomingRequest { stream, mut head, length } = request;
-        let Some(RequestHop { destination, forwarded }) = hop::take(&mut head) else { return stream.refuse() };
-        let Ok(destination) = destination_of(pod_proxy, peer, Some(&destination)) else { return stream.refuse() };
-        let _open = pod_proxy.pod.count_connection();
-        let _load = pod_proxy.proxy.workers.count_load(Workers::current());
-        let _active = peer.activity.stream();
-        let client = client_address(peer, Some(&forwarded));
-        let connection = InboundConnection { pod_proxy, client, destination, peer: Some(peer) };
-        let service = hbone::service_of(&forwarded);
-        let under_way = match self.find(client, destination, service) {
-            Some(known) => self.begin(known, pod_proxy, peer),
-            None => {
-                let admitted = Box::pin(self.admit(connection, service));
-                tokio::select! {
-                    admitted = admitted => admitted.ok().flatten(),
-                    () = stream.given_up() => return,
-                    () = pod_proxy.pod.dead.cancelled() => None,
-                    () = pod_proxy.proxy.drain.closing() => None,
-                }
-            }
+        let Some(hop) = hop::take(&mut head) else { return stream.refuse() };
+        let admitted = tokio::select! {
+            biased;
+            admitted = self.admit(pod_proxy, peer, &hop) => admitted,
+            () = stream.given_up() => return,
         };
-        let Some(under_way) = under_way else { return stream.refuse() };
-        under_way.client.0.serve(stream, head, length).await;
+        match admitted {
+            Ok(admitted) => admitted.serve(stream, head, length).await,
+            Err(_) => stream.refuse(),
+        }
+    }
+
+    /// Admits a request. Ready at once where its client and its destination are known, and policy has not changed.
+    ///
+    /// # Errors
+    /// Where it has to come as bytes.
+    pub(in crate::proxy::inbound) async fn admit(
+        &self,
+        pod_proxy: &Arc<PodProxy>,
+        peer: &AuthenticatedPeer,
+        hop: &RequestHop,
+    ) -> Result<UnderWay, NotAdmitted> {
+        let RequestHop { destination, forwarded } = hop;
+        let destination = destination_of(pod_proxy, peer, Some(destination)).map_err(|_| NotAdmitted::NotInOrder)?;
+        let load = pod_proxy.proxy.workers.count_load(Workers::current());
+        let counted = (pod_proxy.pod.count_connection(), load, peer.activity.stream());
+        let client = client_address(peer, Some(forwarded));
+        let service = hbone::service_of(forwarded);
+        if let Some(known) = self.find(client, destination, service) {
+            return self.begin(known, counted, pod_proxy, peer).ok_or(NotAdmitted::NoPlace);
+        }
+        let connection = InboundConnection { pod_proxy, client, destination, peer: Some(peer) };
+        let admitting = Box::pin(self.admit_client(connection, service, counted));
+        tokio::select! {
+            admitted = admitting => admitted.unwrap_or(Err(NotAdmitted::NotInOrder)),
+            () = pod_proxy.pod.dead.cancelled() => Err(NotAdmitted::NotInOrder),
+            () = pod_proxy.proxy.drain.closing() => Err(NotAdmitted::NotInOrder),
+        }
     }
 
     /// What is known of a client's requests for a destination. Once policy has changed it is asked anew, and may have nothing more to say.
@@ -138,11 +165,17 @@ impl RequestStreams {
     }
 
     /// Begins a request of a client that is known. One beside others counts as a connection of its own.
-    fn begin(&self, known: Arc<Known>, pod_proxy: &PodProxy, peer: &AuthenticatedPeer) -> Option<UnderWay> {
+    fn begin(
+        &self,
+        known: Arc<Known>,
+        counted: Counted,
+        pod_proxy: &PodProxy,
+        peer: &AuthenticatedPeer,
+    ) -> Option<UnderWay> {
         let others = known.under_way.fetch_add(1, Ordering::Relaxed);
         let client = CountedClient(known);
         let place = if others == 0 { None } else { Some(self.take_place(pod_proxy, peer)?) };
-        Some(UnderWay { client, _place: place })
+        Some(UnderWay { client, _place: place, _counted: counted })
     }
 
     /// A place for a client, or for a request beside others. Where there is none, clients without requests make room.
@@ -152,22 +185,30 @@ impl RequestStreams {
             Some((of_peer, pod_proxy.pod.limits.of(LimitKind::InboundConnections).try_take()?))
         };
         take().or_else(|| {
-            self.0.lock().known.retain(|_, known| known.is_in_use());
+            self.make_room();
             take()
         })
     }
 
-    /// Asks policy about a client's requests for a destination, and begins the first of them. `None` where policy has nothing to say about
-    /// each of them, or there is no place for the client.
-    async fn admit(
+    /// Forgets clients that have no request under way: each holds a place.
+    pub(in crate::proxy::inbound) fn make_room(&self) {
+        self.0.lock().known.retain(|_, known| known.is_in_use());
+    }
+
+    /// Asks policy about a client's requests for a destination, and begins the first of them.
+    async fn admit_client(
         &self,
         connection: InboundConnection<'_>,
         service: Option<&str>,
-    ) -> Result<Option<UnderWay>, InboundError> {
+        counted: Counted,
+    ) -> Result<Result<UnderWay, NotAdmitted>, InboundError> {
         let InboundConnection { pod_proxy, client, destination, peer } = connection;
-        let Some(place) = peer.and_then(|peer| self.take_place(pod_proxy, peer)) else { return Ok(None) };
+        let Some(place) = peer.and_then(|peer| self.take_place(pod_proxy, peer)) else {
+            return Ok(Err(NotAdmitted::NoPlace));
+        };
         let access = connection.access_request();
-        let Some(tracked) = admission::admit_requests(pod_proxy, &access).await? else { return Ok(None) };
+        let tracked = admission::admit_requests(pod_proxy, &access).await?;
+        let Some(tracked) = tracked else { return Ok(Err(NotAdmitted::OnlyBytes)) };
         let TrackedRequests { connection: tracked, changes } = tracked;
         let ends = {
             let mesh = pod_proxy.proxy.mesh.read();
@@ -188,13 +229,13 @@ impl RequestStreams {
             _place: place,
         });
         self.remember(Key { client, destination, service: service.map(Into::into) }, &known);
-        Ok(Some(UnderWay { client: CountedClient(known), _place: None }))
+        Ok(Ok(UnderWay { client: CountedClient(known), _place: None, _counted: counted }))
     }
 
     /// The connections to the application at an address and port. A peer that names very many keeps those alone that a client uses.
     fn applications_at(&self, destination: SocketAddr) -> Arc<ApplicationPool> {
         let mut shared = self.0.lock();
-        if shared.applications.len() >= MAX_KNOWN {
+        if shared.applications.len() >= MAX_DESTINATIONS {
             shared.applications.retain(|_, pool| Arc::strong_count(pool) > 1);
         }
         shared.applications.entry(destination).or_default().clone()
@@ -203,13 +244,12 @@ impl RequestStreams {
     /// Remembers what is known, unless another request has found that out meanwhile.
     fn remember(&self, key: Key, known: &Arc<Known>) {
         let mut shared = self.0.lock();
-        if shared.known.len() >= MAX_KNOWN {
+        if shared.known.len() >= shared.forgets_at.max(FIRST_FORGOTTEN_AT) {
             // Clients whose connections are gone are most of them.
             shared.known.retain(|_, known| known.is_in_use());
+            shared.forgets_at = 2 * shared.known.len();
         }
-        if shared.known.len() < MAX_KNOWN {
-            shared.known.entry(key).or_insert_with(|| known.clone());
-        }
+        shared.known.entry(key).or_insert_with(|| known.clone());
     }
 
     /// Forgets clients that have asked for nothing for long, and closes connections to the application that nobody uses.
@@ -223,13 +263,20 @@ impl RequestStreams {
     }
 }
 
+impl UnderWay {
+    /// Serves the request to its end.
+    pub(in crate::proxy::inbound) async fn serve(self, stream: impl Downstream, head: RequestHead, length: BodyLength) {
+        self.client.0.serve(stream, head, length).await;
+    }
+}
+
 impl Known {
     /// Whether a request is under way.
     fn is_in_use(&self) -> bool {
         self.under_way.load(Ordering::Relaxed) > 0
     }
 
-    async fn serve(&self, mut stream: RequestStream<Served>, mut head: RequestHead, length: BodyLength) {
+    async fn serve(&self, mut stream: impl Downstream, mut head: RequestHead, length: BodyLength) {
         let Self { connection, tracked, changes, record, .. } = self;
         let pod_proxy = &connection.pod_proxy;
         let (config, mut changes) = (pod_proxy.proxy.mesh.routes().current(), changes.clone());

@@ -18,7 +18,7 @@ use crate::limits::Held;
 use crate::model::identity::Identity;
 use crate::model::resolve::Transport;
 use crate::net;
-use crate::proxy::same_node::PipeEnd;
+use crate::proxy::same_node::{OpenedBeside, PipeEnd};
 use crate::tls::origination::DestinationStream;
 
 /// How often connections without requests are looked for.
@@ -87,6 +87,8 @@ pub(in crate::proxy) struct UpstreamIo {
     held: Option<Held>,
     /// The identity that the other end has proven.
     peer: Option<Identity>,
+    /// Whether its requests are read at the destination by this process.
+    is_read: bool,
 }
 
 #[derive(Debug)]
@@ -122,9 +124,12 @@ impl UpstreamIo {
         Self::new(Carrier::Hbone(stream), held, peer)
     }
 
-    /// To a pod of the same node. `peer`: whom its namespace says that it is.
-    pub(super) fn beside(pipe: PipeEnd, held: Held, peer: Identity) -> Self {
-        Self::new(Carrier::Beside(pipe), held, Some(peer))
+    /// To a pod of the same node.
+    pub(super) fn beside(opened: OpenedBeside, held: Held) -> Self {
+        let OpenedBeside { pipe, identity, reads_requests } = opened;
+        let mut beside = Self::new(Carrier::Beside(pipe), held, Some(identity));
+        beside.is_read = reads_requests;
+        beside
     }
 
     /// Over another one, which holds the connection's place.
@@ -141,12 +146,18 @@ impl UpstreamIo {
             requests: AtomicU32::new(0),
             held: held.into(),
             peer,
+            is_read: false,
         }
     }
 
     /// The identity that the other end has proven; `None` where the connection is plaintext.
     pub(super) fn peer(&self) -> Option<&Identity> {
         self.peer.as_ref()
+    }
+
+    /// Whether its requests are read at the destination by this process: those that need no connection are better handed over.
+    pub(super) fn is_read(&self) -> bool {
+        self.is_read
     }
 
     /// Whether nothing has come from the other end that was not read, its end neither. A stream of HBONE shares its connection

@@ -21,7 +21,6 @@ use crate::model::service::AppProtocol;
 use crate::net::{self, ConnectError};
 use crate::proxy::outbound::error::OutboundError;
 use crate::proxy::outbound::upstream::{Outbound, UpstreamStream};
-use crate::proxy::same_node::OpenedBeside;
 use crate::tls::origination::OriginationError;
 
 /// How long a connection may have been idle for a request that must not be sent twice: its peer may be about to close it, and
@@ -96,7 +95,7 @@ impl Sending<'_> {
     /// # Errors
     /// When no connection can be had.
     pub(super) async fn begin(&self) -> Result<Begun, OpenError> {
-        if let Some(begun) = self.begin_stream() {
+        if let Some(begun) = self.begin_alone().await {
             return Ok(begun);
         }
         if self.version() == HttpVersion::Http2 { self.begin_http2().await } else { self.begin_http1().await }
@@ -133,7 +132,12 @@ impl Sending<'_> {
     async fn begin_http1(&self) -> Result<Begun, OpenError> {
         let (mut connection, idle_for) = match self.take_idle().await {
             Some(TakenIdle { connection, idle_for }) => (connection, Some(idle_for)),
-            None => (Box::new(h1::ClientConnection::new(Box::pin(self.connect()).await?)), None),
+            None => {
+                if let Some(begun) = self.begin_anew_alone().await {
+                    return Ok(begun);
+                }
+                (Box::new(h1::ClientConnection::new(Box::pin(self.connect()).await?)), None)
+            }
         };
         connection.send_request(self.head, self.length).map_err(OpenError::Unwritable)?;
         connection.io().note_request();
@@ -150,7 +154,8 @@ impl Sending<'_> {
             && let Some(mut taken) = self.http_pool().take_idle(self.pool_key, reuse)
         {
             let io = taken.connection.io();
-            if !self.pool.admits_another_on(io.requests(), || io.age()) {
+            let is_unfit = !self.pool.admits_another_on(io.requests(), || io.age());
+            if is_unfit || (io.is_read() && self.stands_alone(false)) {
                 taken.connection.end();
             } else if may_be_lost || is_open(&mut taken.connection).await {
                 return Some(taken);
@@ -174,9 +179,12 @@ impl Sending<'_> {
         if let Some(begun) = self.begin_on_shared() {
             return Ok(begun);
         }
+        if let Some(begun) = self.begin_anew_alone().await {
+            return Ok(begun);
+        }
         let budget = self.connection.pod_proxy.budget.clone();
         let io = Box::pin(self.connect()).await?;
-        let peer = io.peer().cloned();
+        let (peer, is_read) = (io.peer().cloned(), io.is_read());
         let (opened, mut driver) = h2::ClientConnection::new(io, budget);
         if let Some(peer) = peer {
             opened.peer_proved(peer);
@@ -191,8 +199,10 @@ impl Sending<'_> {
             }
         });
         let stream = opened.open(self.head, self.length).map_err(|_| OpenError::Session(ExchangeError::Refused))?;
-        // One that may carry no more requests ends with this one.
-        if !self.connection.pod_proxy.proxy.drain.is_draining()
+        // One that may carry no more requests ends with this one, and so does one that requests need not take.
+        let is_needed = !(is_read && self.stands_alone(true));
+        if is_needed
+            && !self.connection.pod_proxy.proxy.drain.is_draining()
             && self.pool.admits_another_on(opened.requests(), || opened.age())
         {
             pool.put_shared(key, Arc::new(opened), self.pool.idle_timeout.unwrap_or(Duration::MAX));
@@ -227,7 +237,7 @@ impl Sending<'_> {
         let _pending = limits.of(LimitKind::PendingConnects).take().await;
         let outbound = Outbound { pod_proxy, source: source.clone(), original_dst: *original_dst };
         let io = match self.within_connect_timeout(outbound.open_beside(self.upstream)).await? {
-            Some(OpenedBeside { pipe, identity }) => UpstreamIo::beside(pipe, held, identity),
+            Some(opened) => UpstreamIo::beside(opened, held),
             None => self.open_by_network(&outbound, held).await?,
         };
         let Transport::Tls { settings, server_name, .. } = &self.upstream.transport else { return Ok(io) };
