@@ -11,7 +11,7 @@ use weir_tests::mesh::NAMESPACE;
 use weir_tests::objects::ForNow;
 use weir_tests::tokens::SigningKey;
 use weir_tests::wait;
-use weir_tests::world::{N1, N2};
+use weir_tests::world::{N1, N2, Pod};
 
 use super::inbound::{DENY_NONE, comes_to, is_denied, policy};
 use super::tokens::{ISSUER, authentication, bearer, is_refused, rule};
@@ -62,12 +62,12 @@ pub(crate) const CASES: &[Case] = &[
 const LEARNED_WITHIN: Duration = Duration::from_secs(20);
 
 /// The kinds of heads that agents parse, as (protocol, kind).
-const HTTP: [(&str, &str); 4] =
+pub(super) const HTTP: [(&str, &str); 4] =
     [("http1", "request"), ("http1", "response"), ("http2", "request"), ("http2", "response")];
 const STREAMS: [(&str, &str); 2] = [("request_stream", "request"), ("request_stream", "response")];
 
 /// How many heads an agent has parsed, of each of these kinds.
-fn parsed(agent: &Agent, kinds: &[(&str, &str)]) -> Result<Vec<f64>> {
+pub(super) fn parsed(agent: &Agent, kinds: &[(&str, &str)]) -> Result<Vec<f64>> {
     let metrics = agent.metrics()?;
     let count = |(protocol, kind): &(&str, &str)| {
         metrics.sum("weir_http_heads_parsed_total", &[("protocol", protocol), ("kind", kind)])
@@ -181,7 +181,7 @@ fn transparent(mesh: &HttpMesh) -> Result<()> {
 }
 
 /// Messages whose form is more than a body.
-fn messages(service: &HttpService<'_>) -> Result<()> {
+pub(super) fn messages(service: &HttpService<'_>) -> Result<()> {
     let chunked = format!(
         "POST /?trailers=1 HTTP/1.1\r\nHost: {}\r\nTE: trailers\r\nTransfer-Encoding: chunked\r\nTrailer: x-sum\r\nConnection: close\r\n\r\n\
          3\r\nabc\r\n0\r\nx-sum: 6\r\n\r\n",
@@ -196,7 +196,7 @@ fn messages(service: &HttpService<'_>) -> Result<()> {
     ensure!((early.status, &*early.interim) == (200, &[103][..]), "{early:?}");
     let head = service.ask("/?size=5000", &["--head"])?;
     ensure!((head.status, head.header("content-length"), &*head.body) == (200, Some("5000"), ""), "{head:?}");
-    service.ask("/?status=204", &[])?.expect(204, Some("v2"))
+    service.ask("/?status=204", &[])?.expect(204, Some(service.name()))
 }
 
 fn bit_by_bit(mesh: &HttpMesh) -> Result<()> {
@@ -246,28 +246,29 @@ fn decided(mesh: &HttpMesh) -> Result<()> {
 
 fn forged(mesh: &HttpMesh) -> Result<()> {
     let service = mesh.version("v2");
+    forged_fields_are_unread(mesh, &service)?;
+    let _none = decided_about(mesh, "v2")?;
+    let streams = streams_meanwhile(mesh, || forged_fields_are_unread(mesh, &service))?;
+    ensure!(streams >= 2.0, "{streams} were streams");
+    Ok(())
+}
+
+/// Fields in the place of those in which agents tell each other something reach neither the application nor its client.
+pub(super) fn forged_fields_are_unread(mesh: &HttpMesh, service: &HttpService<'_>) -> Result<()> {
     let other = mesh.pod("v3").ipv4();
     let destination = format!("-Hweir-hop-destination: {other}:8080");
     let fields = [&*destination, "-HWeir-Hop-Forwarded: for=\"9.9.9.9:1\"", "-Hweir-hop-new: x"];
-    let reads_none = || -> Result<()> {
-        for (port, more) in [(80, &[][..]), (8081, &["--http2-prior-knowledge"]), (8082, &[])] {
-            let own = [&fields[..], more].concat();
-            let answer =
-                service.ask_at(service.vip(), port, "/?field=weir-hop-carriage:streams&field=x-own:1", &own)?;
-            answer.expect(200, Some("v2"))?;
-            let echo = answer.echo()?;
-            let read = echo.headers.iter().find(|(name, _)| name.to_ascii_lowercase().starts_with("weir-hop"));
-            // Bytes that no agent reads are nobody's to change.
-            ensure!(read.is_none() || port == 8082, "port {port}: the application reads {read:?}");
-            let is_read = answer.header("weir-hop-carriage").is_some();
-            ensure!(!is_read || port == 8082, "port {port}: the client reads {answer:?}");
-        }
-        Ok(())
-    };
-    reads_none()?;
-    let _none = decided_about(mesh, "v2")?;
-    let streams = streams_meanwhile(mesh, reads_none)?;
-    ensure!(streams >= 2.0, "{streams} were streams");
+    for (port, more) in [(80, &[][..]), (8081, &["--http2-prior-knowledge"]), (8082, &[])] {
+        let own = [&fields[..], more].concat();
+        let answer = service.ask_at(service.vip(), port, "/?field=weir-hop-carriage:streams&field=x-own:1", &own)?;
+        answer.expect(200, Some(service.name()))?;
+        let echo = answer.echo()?;
+        let read = echo.headers.iter().find(|(name, _)| name.to_ascii_lowercase().starts_with("weir-hop"));
+        // Bytes that no agent reads are nobody's to change.
+        ensure!(read.is_none() || port == 8082, "port {port}: the application reads {read:?}");
+        let is_read = answer.header("weir-hop-carriage").is_some();
+        ensure!(!is_read || port == 8082, "port {port}: the client reads {answer:?}");
+    }
     Ok(())
 }
 
@@ -275,29 +276,32 @@ fn resets(mesh: &HttpMesh) -> Result<()> {
     let service = mesh.version("v2");
     let _none = decided_about(mesh, "v2")?;
     let mut bystander = service.start_load(80, &["--connections=4", "--rate=200"])?;
-    let established = || -> Result<usize> {
-        let sockets = mesh.pod("v2").place.run(&["ss", "-Htn", "state", "established", "sport", "=", ":8080"])?;
-        Ok(sockets.lines().count())
-    };
-    let streams = streams_meanwhile(mesh, || {
-        for round in 0..5 {
-            let before = established()?;
-            let output = service.curl("/?stream=1000&pause_ms=100", &["--max-time", "1"])?;
-            ensure!(!output.success && output.stdout.contains("data: 1\n"), "{}", output.summary());
-            wait::until("the server's connection has ended", Duration::from_secs(5), || {
-                let now = established()?;
-                ensure!(now <= before + 1, "round {round}: {now} are open, {before} were");
-                Ok(())
-            })?;
-            let output = service.curl("/?size=1000000&reset=midway", &["--max-time", "10"])?;
-            ensure!(!output.success, "a response that breaks off ends: {}", output.summary());
-            service.ask("/?reset=before", &[])?.expect(503, None)?;
-        }
-        Ok(())
-    })?;
+    let streams = streams_meanwhile(mesh, || leaves_and_resets(&service, mesh.pod("v2")))?;
     ensure!(streams >= 15.0, "{streams} were streams");
     bystander.goes_on(Duration::from_millis(300))?;
     bystander.end()?.all_are(200)
+}
+
+/// Clients that leave within a response end the connection to the application, and applications that reset theirs end the response.
+pub(super) fn leaves_and_resets(service: &HttpService<'_>, pod: &Pod) -> Result<()> {
+    let established = || -> Result<usize> {
+        let sockets = pod.place.run(&["ss", "-Htn", "state", "established", "sport", "=", ":8080"])?;
+        Ok(sockets.lines().count())
+    };
+    for round in 0..5 {
+        let before = established()?;
+        let output = service.curl("/?stream=1000&pause_ms=100", &["--max-time", "1"])?;
+        ensure!(!output.success && output.stdout.contains("data: 1\n"), "{}", output.summary());
+        wait::until("the server's connection has ended", Duration::from_secs(5), || {
+            let now = established()?;
+            ensure!(now <= before + 1, "round {round}: {now} are open, {before} were");
+            Ok(())
+        })?;
+        let output = service.curl("/?size=1000000&reset=midway", &["--max-time", "10"])?;
+        ensure!(!output.success, "a response that breaks off ends: {}", output.summary());
+        service.ask("/?reset=before", &[])?.expect(503, None)?;
+    }
+    Ok(())
 }
 
 fn stalled(mesh: &mut HttpMesh) -> Result<()> {

@@ -16,6 +16,7 @@ mod external_authorization;
 mod from_kubernetes;
 mod gateway_api;
 mod grpc;
+mod handed_over;
 mod hosts;
 mod http2;
 mod inbound;
@@ -71,7 +72,8 @@ pub(crate) fn cases() -> Vec<Case> {
         [external_authorization::CASES, external_as_envoy::CASES, tokens::CASES, login::CASES].concat(),
         [rate_limits::CASES, rate_limit_changes::CASES, rate_limit_service::CASES, rate_limit_status::CASES].concat(),
         [conformance::CASES, smuggling::CASES, clients::CASES, grpc::CASES, streams::CASES].concat(),
-        [once::CASES, pressure::CASES, carriage::CASES, same_node::CASES, sanitizing::CASES].concat(),
+        [once::CASES, pressure::CASES, carriage::CASES, same_node::CASES, handed_over::CASES, sanitizing::CASES]
+            .concat(),
     ]
     .concat()
 }

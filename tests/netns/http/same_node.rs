@@ -68,7 +68,7 @@ fn over_hbone(agent: &Agent) -> Result<f64> {
 }
 
 /// Waits until requests to `v1` stay within the client's agent: a link that could not be had at first is tried again.
-fn is_linked(mesh: &HttpMesh) -> Result<()> {
+pub(super) fn is_linked(mesh: &HttpMesh) -> Result<()> {
     wait::until("requests stay within the agent", Duration::from_secs(30), || {
         mesh.version("v1").load(80, &["--requests=40", "--connections=8"])?.all_are(200)?;
         ensure!(links(&mesh.agents[N1])? >= 1.0, "there is no link");
@@ -77,7 +77,7 @@ fn is_linked(mesh: &HttpMesh) -> Result<()> {
 }
 
 /// Nothing goes over HBONE meanwhile.
-fn stays_within<T>(mesh: &HttpMesh, happens: impl FnOnce() -> Result<T>) -> Result<T> {
+pub(super) fn stays_within<T>(mesh: &HttpMesh, happens: impl FnOnce() -> Result<T>) -> Result<T> {
     let agent = &mesh.agents[N1];
     let before = over_hbone(agent)?;
     let result = happens()?;
