@@ -2,11 +2,13 @@
 //! and heads of any other origin.
 //!
 //! Must hold: nothing panics; bytes mean the same wherever they are cut; what is written of a message reads back as that one
-//! message, with nothing behind it; no byte changes what was detected by those before it.
+//! message, with nothing behind it; a head that may pass within the process as a value is what would have been read, had it been written; no
+//! byte changes what was detected by those before it.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
 use weir::api::http::fuzzed::{self, Seen};
+use weir::api::model::http::RequestHead;
 
 const CHUNKED: &[u8] = b"POST / HTTP/1.1\r\nhost: a\r\ntransfer-encoding: chunked\r\n\r\n";
 const METHODS: [&[u8]; 4] = [b"GET", b"HEAD", b"CONNECT", b"UPGRADE"];
@@ -43,7 +45,26 @@ fn check_requests(bytes: &[u8], cut: usize) {
         );
         assert_eq!(sorted(after.fields.iter()), sorted(before.fields.iter()));
         assert_same_content(&read[0], request);
+        if let Some(passed) = fuzzed::passed(request, false) {
+            assert_passed(&passed, &read[0]);
+        }
     }
+}
+
+/// What passed as a value is what was read of the same head.
+fn assert_passed(passed: &Seen<RequestHead>, read: &Seen<RequestHead>) {
+    let [one, other] = [&passed.head, &read.head];
+    assert_eq!(
+        (one.version, &one.method, &one.target, &one.authority, one.scheme, &one.upgrade),
+        (other.version, &other.method, &other.target, &other.authority, other.scheme, &other.upgrade)
+    );
+    let all = |head: &RequestHead| {
+        let mut all: Vec<_> = head.fields.iter().map(|(name, value)| (name.to_vec(), value.to_vec())).collect();
+        all.sort_unstable();
+        all
+    };
+    assert_eq!(all(one), all(other));
+    assert!(passed.is_as_long_as(read), "{passed:?}, {read:?}");
 }
 
 fn check_response(bytes: &[u8], cut: usize, method: &[u8]) {
@@ -66,8 +87,17 @@ fn check_composed(bytes: &[u8]) {
     let [method, target, authority] = [(); 3].map(|()| parts.next().unwrap_or_default());
     let rest: Vec<&[u8]> = parts.collect();
     let fields: Vec<(&[u8], &[u8])> = rest.chunks_exact(2).take(MOST_FIELDS).map(|pair| (pair[0], pair[1])).collect();
-    let Some(written) = fuzzed::request_bytes(&fuzzed::composed(method, target, authority, &fields)) else { return };
+    let request = fuzzed::composed(method, target, authority, &fields);
+    let passed = fuzzed::passed(&request, false);
+    let Some(written) = fuzzed::request_bytes(&request) else { return assert!(passed.is_none(), "{passed:?}") };
     let (read, end) = fuzzed::requests(&written, b"");
+    if let Some(passed) = passed {
+        assert_eq!((read.len(), end), (1, 0), "{passed:?} was written as {}", written.escape_ascii());
+        assert_passed(&passed, &read[0]);
+    }
+    if !target.is_ascii() {
+        return assert!(read.is_empty());
+    }
     assert_eq!((read.len(), end), (1, 0), "written as {}", written.escape_ascii());
     let head = &read[0].head;
     assert_eq!((&head.method[..], &head.authority[..]), (method, authority));

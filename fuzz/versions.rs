@@ -2,7 +2,8 @@
 //! there, and those of HTTP/1 the other way.
 //!
 //! Must hold: nothing panics; whoever reads it gets exactly the message that the first reader got, and nothing behind it, or it is
-//! refused on the way; method, target, authority, status and content are never others.
+//! refused on the way; method, target, authority, status and content are never others. A head that may pass within the process as a value is
+//! one that HTTP/2 can say.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
@@ -45,6 +46,14 @@ fn request_to_h1(bytes: &[u8]) {
         return;
     }
     let message = h1::message(head, content.to_vec());
+    if let Some(passed) = h1::passed(&message, true) {
+        let (read, received) = h2::passed_request(&passed.head, content).expect("what passes as a value can be read");
+        assert_eq!(
+            (&read.method, &read.target, &read.authority, read.scheme, received),
+            (&passed.head.method, &passed.head.target, &passed.head.authority, passed.head.scheme, content.to_vec())
+        );
+        assert_eq!(sorted(read.fields.iter()), sorted(passed.head.fields.iter()));
+    }
     let Some(written) = h1::request_bytes(&message) else { return };
     let (read, end) = h1::requests(&written, b"");
     assert_eq!((read.len(), end), (1, 0), "written as {}", written.escape_ascii());

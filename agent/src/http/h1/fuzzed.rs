@@ -6,7 +6,7 @@ use std::task::{Context, Poll, Waker};
 use bytes::{Bytes, BytesMut};
 use tokio::io::{AsyncReadExt, Chain, Join, join};
 
-use super::{ClientConnection, RequestError, ServerConnection};
+use super::{CheckedRequest, ClientConnection, RequestError, ServerConnection};
 use crate::http::detect::{Detected, detect};
 use crate::http::stream::{BodyLength, Downstream, ExchangeError, MessageStream, Received, Upstream};
 use crate::model::http::head::{HttpFields, RequestHead, ResponseHead};
@@ -64,6 +64,21 @@ pub fn composed(method: &[u8], target: &[u8], authority: &[u8], fields: &[(&[u8]
 #[must_use]
 pub fn message<H>(head: H, content: Vec<u8>) -> Seen<H> {
     Seen { head, length: BodyLength::Unknown, content, trailers: HttpFields::default(), is_whole: true }
+}
+
+impl<H> Seen<H> {
+    /// Whether the heads of two messages say the same of their content.
+    #[must_use]
+    pub fn is_as_long_as(&self, other: &Self) -> bool {
+        self.length == other.length
+    }
+}
+
+/// A request as another side of the process gets it, as a value; `None` where it may not pass so. `is_http2`: it goes on in HTTP/2.
+#[must_use]
+pub fn passed(request: &Seen<RequestHead>, is_http2: bool) -> Option<Seen<RequestHead>> {
+    let (head, length) = CheckedRequest::of(&request.head, request.length, is_http2).ok()?.into_parts();
+    Some(Seen { head, length, ..request.clone() })
 }
 
 /// The bytes of a request, as they are written to a server; `None` where that is refused.
