@@ -227,8 +227,7 @@ impl Requests<'_> {
     fn forward(&self, route: &Arc<Route>, forward: &Forward, explanation: &mut Explanation) {
         let planner = self.planner();
         if forward.choose(route.rule.semantics, 0).is_none() {
-            let reason = planner.by_route(route, forward, &self.head, 0).err();
-            let reason = reason.unwrap_or(Reason::NoDestination { status: 503 });
+            let reason = Reason::NoDestination { status: 503 };
             explanation.answer = Some(answer(reason, "no destination of the rule has a weight"));
             return;
         }

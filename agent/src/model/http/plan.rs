@@ -136,22 +136,7 @@ impl Planner<'_> {
         self.mesh.resolve_host(service, port, &host).map_err(|_| Reason::NoRoute)
     }
 
-    /// To one of the destinations of a route, which `forward` is of. `random` must be uniform.
-    ///
-    /// # Errors
-    /// Why the request cannot be sent there.
-    pub fn by_route(
-        &self,
-        route: &Arc<Route>,
-        forward: &Forward,
-        head: &RequestHead,
-        random: u64,
-    ) -> Result<Plan, Reason> {
-        let at = forward.choose(route.rule.semantics, random).ok_or(Reason::NoDestination { status: 503 })?;
-        self.to_destination(route, forward, at, head)
-    }
-
-    /// To the destination number `at` of a route.
+    /// To the destination number `at` of a route, which `forward` is of.
     ///
     /// # Errors
     /// Why the request cannot be sent there.

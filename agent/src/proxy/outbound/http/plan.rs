@@ -35,9 +35,15 @@ impl<D> Request<'_, D> {
         self.with_planner(|planner| planner.service_of_host(policy, self.head).cloned())
     }
 
-    /// To one of the destinations of a route. `random` must be uniform.
-    pub(super) fn plan_by_route(&self, route: &Arc<Route>, forward: &Forward, random: u64) -> Result<Plan, Reason> {
-        self.with_planner(|planner| planner.by_route(route, forward, self.head, random))
+    /// To one of the destinations of a route, if one was chosen.
+    pub(super) fn plan_by_route(
+        &self,
+        route: &Arc<Route>,
+        forward: &Forward,
+        place: Option<usize>,
+    ) -> Result<Plan, Reason> {
+        let at = place.ok_or(Reason::NoDestination { status: 503 })?;
+        self.with_planner(|planner| planner.to_destination(route, forward, at, self.head))
     }
 
     /// The service and the port of a cluster, as the source sees them.

@@ -138,9 +138,8 @@ impl<D: Downstream> Request<'_, D> {
         };
         let Some(route) = routes.pick(self.head).cloned() else { return self.reply(Reason::NoRoute, false).await };
         self.watcher.record.route(&route.name);
-        let draw = rand::random();
         let place = match &route.rule.action {
-            Action::Forward(forward) => forward.choose(route.rule.semantics, draw),
+            Action::Forward(forward) => forward.choose(route.rule.semantics, rand::random()),
             Action::Redirect(_) | Action::Respond(_) => None,
         };
         // In the order of a sidecar's filters.
@@ -155,7 +154,7 @@ impl<D: Downstream> Request<'_, D> {
             return self.answer(preflight, status, Bytes::new(), "cors_preflight").await;
         }
         self.taken = Some((route.clone(), place));
-        self.follow(&route, draw).await
+        self.follow(&route, place).await
     }
 
     /// Waits as a fault says. Returns what the request is to be answered with, if it is to be aborted.
@@ -184,13 +183,13 @@ impl<D: Downstream> Request<'_, D> {
         }
     }
 
-    /// `draw` decides which destination the request goes to.
-    async fn follow(&mut self, route: &Arc<Route>, draw: u64) -> Result<(), Broken> {
+    /// `place`: which of the route's destinations the request goes to.
+    async fn follow(&mut self, route: &Arc<Route>, place: Option<usize>) -> Result<(), Broken> {
         match &route.rule.action {
             Action::Forward(forward) => {
                 let allowed = route.rule.cors.as_ref().and_then(|cors| cors.allowed_origin(self.head));
                 self.origin = allowed.map(|origin| (route.clone(), origin.to_vec()));
-                let plan = self.plan_by_route(route, forward, draw);
+                let plan = self.plan_by_route(route, forward, place);
                 forward::run(self, plan).await
             }
             Action::Redirect(redirect) => {
