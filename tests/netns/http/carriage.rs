@@ -152,15 +152,7 @@ fn transparent(mesh: &HttpMesh) -> Result<()> {
     let service = mesh.version("v2");
     let _none = decided_about(mesh, "v2")?;
     let streams = streams_meanwhile(mesh, || {
-        for (port, more) in [(80, &[][..]), (8081, &["--http2"])] {
-            for bytes in [0_u64, 1, 16_384, 65_536, 3_000_001] {
-                let own = [format!("--bytes={bytes}"), format!("--target=/?size={bytes}"), "--requests=3".to_owned()];
-                let own: Vec<&str> = own.iter().map(String::as_str).chain(["--method=POST"]).collect();
-                let seen = service.load(port, &[&own[..], more].concat())?;
-                seen.all_are(200).with_context(|| format!("port {port}, {bytes} bytes"))?;
-                ensure!(seen.bytes == bytes * 3, "{bytes} bytes, three times: {seen:?}");
-            }
-        }
+        bodies(&service)?;
         messages(&service)
     })?;
     ensure!(streams >= 34.0, "{streams} were streams");
@@ -177,6 +169,20 @@ fn transparent(mesh: &HttpMesh) -> Result<()> {
     let streams =
         streams_meanwhile(mesh, || service.ask("/", &["-HAuthorization: Negotiate YII="])?.expect(200, Some("v2")))?;
     ensure!(streams == 0.0, "authentication of a connection stays on it");
+    Ok(())
+}
+
+/// Bodies of several sizes both ways, in each version of HTTP.
+pub(super) fn bodies(service: &HttpService<'_>) -> Result<()> {
+    for (port, more) in [(80, &[][..]), (8081, &["--http2"])] {
+        for bytes in [0_u64, 1, 16_384, 65_536, 3_000_001] {
+            let own = [format!("--bytes={bytes}"), format!("--target=/?size={bytes}"), "--requests=3".to_owned()];
+            let own: Vec<&str> = own.iter().map(String::as_str).chain(["--method=POST"]).collect();
+            let seen = service.load(port, &[&own[..], more].concat())?;
+            seen.all_are(200).with_context(|| format!("port {port}, {bytes} bytes"))?;
+            ensure!(seen.bytes == bytes * 3, "{bytes} bytes, three times: {seen:?}");
+        }
+    }
     Ok(())
 }
 

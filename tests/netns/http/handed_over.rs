@@ -11,7 +11,7 @@ use weir_tests::tokens::SigningKey;
 use weir_tests::wait;
 use weir_tests::world::N1;
 
-use super::carriage::{HTTP, forged_fields_are_unread, leaves_and_resets, messages, parsed};
+use super::carriage::{HTTP, bodies, forged_fields_are_unread, leaves_and_resets, messages, parsed};
 use super::inbound::{DENY_NONE, comes_to, is_denied, policy};
 use super::inbound_changes::ENDS_WITHIN;
 use super::same_node::{is_linked, stays_within};
@@ -135,15 +135,7 @@ fn transparent(mesh: &HttpMesh) -> Result<()> {
     let _none = decided_about(mesh)?;
     let (bulk, _server) = streams::served(mesh, "handed-over", "v1")?;
     are_parsed_once(mesh, 0.0, || {
-        for (port, more) in [(80, &[][..]), (8081, &["--http2"])] {
-            for bytes in [0_u64, 1, 16_384, 65_536, 3_000_001] {
-                let own = [format!("--bytes={bytes}"), format!("--target=/?size={bytes}"), "--requests=3".to_owned()];
-                let own: Vec<&str> = own.iter().map(String::as_str).chain(["--method=POST"]).collect();
-                let seen = service.load(port, &[&own[..], more].concat())?;
-                seen.all_are(200).with_context(|| format!("port {port}, {bytes} bytes"))?;
-                ensure!(seen.bytes == bytes * 3, "{bytes} bytes, three times: {seen:?}");
-            }
-        }
+        bodies(&service)?;
         // More clients than are remembered at first.
         service.load(80, &["--requests=1200", "--connections=300"])?.all_are(200)?;
         for port in &streams::PORTS {
