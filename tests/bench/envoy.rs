@@ -12,38 +12,17 @@ use weir_tests::program::Program;
 use weir_tests::world::Pod;
 
 use crate::identities::{self, Identities};
-use crate::subject::{Proxies, Subject, address};
-use crate::testbed::{Dial, GRPC, HTTP, IPERF, Routed, Testbed};
-
-/// The second Envoy's ports are the server's with this added, the first one's with twice this.
-const APART: u16 = 1_000;
-
-/// What is added to a port where requests are routed, so that it differs from the one where connections are carried.
-const ROUTED: u16 = 5;
-
-/// What a listener makes of what it accepts.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Carried {
-    Bytes,
-    Http1,
-    Http2,
-}
+use crate::pair::{self, Carried, Way};
+use crate::subject::Subject;
+use crate::testbed::Testbed;
 
 /// Listen here, hand on there.
 #[derive(Debug, Clone, Copy)]
-struct Way {
+struct Hop {
     listen: SocketAddr,
     target: SocketAddr,
     carried: Carried,
 }
-
-/// Port of the server, what is added to it at both Envoys, and what is carried there.
-const WAYS: [(u16, u16, Carried); 4] = [
-    (HTTP, 0, Carried::Bytes),
-    (IPERF, 0, Carried::Bytes),
-    (HTTP, ROUTED, Carried::Http1),
-    (GRPC, ROUTED, Carried::Http2),
-];
 
 /// Starts the pair from this binary.
 pub(crate) fn start(testbed: &Testbed, binary: &Path) -> Result<Subject> {
@@ -52,48 +31,40 @@ pub(crate) fn start(testbed: &Testbed, binary: &Path) -> Result<Subject> {
     let (client, far) = (&testbed.client, &testbed.far);
     let server_tls = tls("Downstream", &ids.server, &ids.root, identities::CLIENT);
     let client_tls = tls("Upstream", &ids.client, &ids.root, identities::SERVER);
-    let last = WAYS.map(|(port, more, carried)| {
-        let listen = address(far, port + more + APART);
-        Way { listen, target: address(far, port), carried }
-    });
-    let hops = WAYS.map(|(port, more, carried)| {
-        let listen = address(client, port + more + 2 * APART);
-        Way { listen, target: address(far, port + more + APART), carried }
-    });
+    let ways = pair::ways(testbed, pair::ENVOY);
+    let last = ways.map(|Way { second, server, carried, .. }| Hop { listen: second, target: server, carried });
+    let hops = ways.map(|Way { first, second, carried, .. }| Hop { listen: first, target: second, carried });
     let second = run(far, binary, &folder, &bootstrap(&last, Some(&server_tls), None), &last)?;
     let first = run(client, binary, &folder, &bootstrap(&hops, None, Some(&client_tls)), &hops)?;
-    let [http, iperf, routed, grpc] = hops.map(|way| way.listen);
-    let proxies = Proxies::Processes(vec![vec![first.id()], vec![second.id()]]);
-    let subject = Subject::across("envoy", testbed, Dial { http, iperf }, proxies);
-    Ok(subject.routing(Routed { http: routed, grpc }).keeping([first, second]))
+    Ok(pair::subject("envoy", testbed, ways, first, second))
 }
 
-fn run(pod: &Pod, binary: &Path, folder: &Path, bootstrap: &Value, ways: &[Way]) -> Result<Program> {
+fn run(pod: &Pod, binary: &Path, folder: &Path, bootstrap: &Value, hops: &[Hop]) -> Result<Program> {
     let file: PathBuf = folder.join(format!("{}.json", pod.name()));
     fs::write(&file, serde_json::to_string_pretty(bootstrap)?)?;
     let (binary, file) = (binary.display().to_string(), file.display().to_string());
     let options = ["--concurrency", "1", "--disable-hot-restart", "--log-level", "warning"];
     let mut program = pod.place.spawn(&[&[&*binary, "--config-path", &*file], &options[..]].concat())?;
-    for way in ways {
-        program.listens_on(way.listen.port())?;
+    for hop in hops {
+        program.listens_on(hop.listen.port())?;
     }
     Ok(program)
 }
 
 /// Listeners that hand on what they accept.
-fn bootstrap(ways: &[Way], accept: Option<&Value>, dial: Option<&Value>) -> Value {
-    let listeners: Vec<Value> = ways
+fn bootstrap(hops: &[Hop], accept: Option<&Value>, dial: Option<&Value>) -> Value {
+    let listeners: Vec<Value> = hops
         .iter()
-        .map(|way| {
-            let mut chain = json!({"filters": [way.filter()]});
+        .map(|hop| {
+            let mut chain = json!({"filters": [hop.filter()]});
             set_transport(&mut chain, accept);
-            json!({"name": way.name(), "address": socket(way.listen), "filter_chains": [chain]})
+            json!({"name": hop.name(), "address": socket(hop.listen), "filter_chains": [chain]})
         })
         .collect();
-    let clusters: Vec<Value> = ways
+    let clusters: Vec<Value> = hops
         .iter()
-        .map(|way| {
-            let mut cluster = way.cluster();
+        .map(|hop| {
+            let mut cluster = hop.cluster();
             set_transport(&mut cluster, dial);
             cluster
         })
@@ -101,7 +72,7 @@ fn bootstrap(ways: &[Way], accept: Option<&Value>, dial: Option<&Value>) -> Valu
     json!({"static_resources": {"listeners": listeners, "clusters": clusters}})
 }
 
-impl Way {
+impl Hop {
     fn name(&self) -> String {
         format!("port-{}", self.listen.port())
     }

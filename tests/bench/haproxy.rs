@@ -4,6 +4,7 @@
 
 use std::fmt::Write as _;
 use std::fs;
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 use anyhow::Result;
@@ -12,26 +13,15 @@ use weir_tests::program::Program;
 use weir_tests::world::Pod;
 
 use crate::identities::Identities;
-use crate::subject::{Proxies, Subject, address};
-use crate::testbed::{Dial, GRPC, HTTP, IPERF, Routed, Testbed};
+use crate::pair::{self, Carried, Way};
+use crate::subject::Subject;
+use crate::testbed::Testbed;
 
 /// Where Debian has it.
 const PROGRAM: &str = "/usr/sbin/haproxy";
 
-/// The second HAProxy's ports are the server's with this added, the first one's with twice this.
-const APART: u16 = 1_000;
-/// What is added to a port where requests are read, so that it differs from the one where connections are carried.
-const ROUTED: u16 = 5;
 /// Twice as many descriptors are less than a machine may allow a process.
 const MAX_CONNECTIONS: u32 = 9_000;
-
-/// Port of the server, what is added to it at both HAProxys, how it is carried, and by which protocol of HTTP.
-const WAYS: [(u16, u16, &str, Option<&str>); 4] = [
-    (HTTP, 0, "tcp", None),
-    (IPERF, 0, "tcp", None),
-    (HTTP, ROUTED, "http", Some("http/1.1")),
-    (GRPC, ROUTED, "http", Some("h2")),
-];
 
 /// Whether the program is there.
 pub(crate) fn is_installed() -> bool {
@@ -50,13 +40,13 @@ pub(crate) fn start(testbed: &Testbed) -> Result<Subject> {
     };
     let (server_tls, client_tls) = (tls(&ids.server, "server")?, tls(&ids.client, "client")?);
     let [mut first, mut second] = [global(), global()];
-    for (port, more, mode, http) in WAYS {
-        let [listen, middle, target] =
-            [address(client, port + more + 2 * APART), address(far, port + more + APART), address(far, port)];
-        let (alpn, plain) = (
-            http.map(|protocol| format!(" alpn {protocol}")).unwrap_or_default(),
-            http.filter(|protocol| *protocol == "h2").map(|_| " proto h2").unwrap_or_default(),
-        );
+    let ways = pair::ways(testbed, pair::HAPROXY);
+    for Way { first: listen, second: middle, server, carried } in ways {
+        let (mode, alpn, plain) = match carried {
+            Carried::Bytes => ("tcp", "", ""),
+            Carried::Http1 => ("http", " alpn http/1.1", ""),
+            Carried::Http2 => ("http", " alpn h2", " proto h2"),
+        };
         let _ = write!(
             first,
             "listen port-{}\n  mode {mode}\n  bind {listen}{plain}\n  server next {middle} {client_tls}{alpn}\n",
@@ -64,16 +54,13 @@ pub(crate) fn start(testbed: &Testbed) -> Result<Subject> {
         );
         let _ = write!(
             second,
-            "listen port-{}\n  mode {mode}\n  bind {middle} {server_tls}{alpn}\n  server next {target}{plain}\n",
+            "listen port-{}\n  mode {mode}\n  bind {middle} {server_tls}{alpn}\n  server next {server}{plain}\n",
             middle.port()
         );
     }
-    let second = run(far, &folder, &second, APART)?;
-    let first = run(client, &folder, &first, 2 * APART)?;
-    let [http, iperf, routed, grpc] = WAYS.map(|(port, more, ..)| address(client, port + more + 2 * APART));
-    let proxies = Proxies::Processes(vec![vec![first.id()], vec![second.id()]]);
-    let subject = Subject::across("haproxy", testbed, Dial { http, iperf }, proxies);
-    Ok(subject.routing(Routed { http: routed, grpc }).keeping([first, second]))
+    let second = run(far, &folder, &second, ways.map(|way| way.second))?;
+    let first = run(client, &folder, &first, ways.map(|way| way.first))?;
+    Ok(pair::subject("haproxy", testbed, ways, first, second))
 }
 
 fn global() -> String {
@@ -82,12 +69,12 @@ fn global() -> String {
     )
 }
 
-fn run(pod: &Pod, folder: &Path, configuration: &str, apart: u16) -> Result<Program> {
+fn run(pod: &Pod, folder: &Path, configuration: &str, listens: [SocketAddr; 4]) -> Result<Program> {
     let file: PathBuf = folder.join(format!("{}.cfg", pod.name()));
     fs::write(&file, configuration)?;
     let mut program = pod.place.spawn(&[PROGRAM, "-db", "-f", &file.display().to_string()])?;
-    for (port, more, ..) in WAYS {
-        program.listens_on(port + more + apart)?;
+    for address in listens {
+        program.listens_on(address.port())?;
     }
     Ok(program)
 }

@@ -18,6 +18,7 @@ mod isolation;
 mod lineup;
 mod load;
 mod memory;
+mod pair;
 mod peer;
 mod processors;
 mod profile;
