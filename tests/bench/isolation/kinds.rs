@@ -6,6 +6,7 @@ use std::time::Duration;
 use anyhow::{Result, ensure};
 use weir_tests::attack::{self, HBONE};
 use weir_tests::certificates::{CertificateFiles, Presented};
+use weir_tests::place::Place;
 use weir_tests::program::Program;
 use weir_tests::test_app::{ECHO, SINK, SOURCE};
 use weir_tests::world::N1;
@@ -24,6 +25,8 @@ pub(crate) struct Kind {
     /// Of both agents, where the defaults are not what is measured.
     pub(crate) flags: &'static [&'static str],
     pub(crate) bystander: Beside,
+    /// Not where Weir carries nothing of the attack: that shows what the machine makes of such a neighbour.
+    pub(crate) has_targets: bool,
     /// What is there in quiet windows, too.
     pub(crate) prepare: fn(&Stage) -> Result<Vec<Program>>,
     /// Begins the attack, and returns once it is at its height; it goes on until the attackers are dropped.
@@ -47,6 +50,8 @@ const PAUSED: usize = 40;
 const DEAF: u16 = 9001;
 /// A port of the outsider that drops what comes.
 const BLACK_HOLE: u16 = 7099;
+/// A port of the hostile pod's loopback.
+const APART: u16 = 7098;
 /// What a pod may hold in `limit`, and how much it asks for.
 const LIMITED: [&str; 1] = ["--max-outbound-connections-per-pod=200"];
 const ABOVE_LIMIT: usize = 1000;
@@ -59,7 +64,18 @@ const AT_HEIGHT_WITHIN: Duration = Duration::from_secs(30);
 
 /// All kinds, in the order they run.
 pub(crate) const KINDS: &[Kind] = &[
-    kind("nothing", "no attack: how far apart two quiet windows are on this machine", |_| Ok(Vec::new())),
+    kind("nothing", "no attack: how far apart two quiet windows are on this machine", |_| Ok(Vec::new()))
+        .without_targets(),
+    kind("apart", "as resets, but within the hostile pod, where Weir carries nothing", |stage| {
+        let (server, place, to) = apart(stage)?;
+        Ok(vec![server, attack::connect_and_reset(&place, to, 500)?.into()])
+    })
+    .without_targets(),
+    kind("apart-busy", "8 connections at a time without a pause, within the hostile pod", |stage| {
+        let (server, place, to) = apart(stage)?;
+        Ok(vec![server, without_pause(&place, to, 8)?])
+    })
+    .without_targets(),
     kind(
         "paused-downloads",
         "40 downloads that their client does not read, on the bystander's HBONE connections",
@@ -119,13 +135,11 @@ pub(crate) const KINDS: &[Kind] = &[
         attacker::give_many_addresses(stage).map(|()| Vec::new())
     }),
     kind("bursts", "200 connections at a time, one after the other, each for one exchange", |stage| {
-        let many = ["many", &stage.far(ECHO).to_string(), "--count=1000000", "--concurrent=200"];
-        Ok(vec![attack::app(&Stage::attacker(&stage.hostile), &many)?.into()])
+        Ok(vec![without_pause(&Stage::attacker(&stage.hostile), stage.far(ECHO), 200)?])
     }),
     kind("no-place", "8 connections at a time to an HBONE peer that allows no stream", |stage| {
-        let to = SocketAddr::new(stage.mesh.outsider.ipv4(), ECHO).to_string();
-        let many = ["many", &to, "--count=1000000", "--concurrent=8"];
-        Ok(vec![attack::app(&Stage::attacker(&stage.hostile), &many)?.into()])
+        let to = SocketAddr::new(stage.mesh.outsider.ipv4(), ECHO);
+        Ok(vec![without_pause(&Stage::attacker(&stage.hostile), to, 8)?])
     })
     .with(|stage| {
         stage.mesh.control_plane.objects.put("bank", &attack::bank(&stage.mesh))?;
@@ -157,12 +171,17 @@ const fn kind(
     about: &'static str,
     begin: for<'a> fn(&'a Stage) -> Result<Vec<Attacker<'a>>>,
 ) -> Kind {
-    Kind { name, about, flags: &[], bystander: Beside::AcrossNodes, prepare: |_| Ok(Vec::new()), begin }
+    let bystander = Beside::AcrossNodes;
+    Kind { name, about, flags: &[], bystander, has_targets: true, prepare: |_| Ok(Vec::new()), begin }
 }
 
 impl Kind {
     const fn with(self, prepare: fn(&Stage) -> Result<Vec<Program>>) -> Self {
         Self { prepare, ..self }
+    }
+
+    const fn without_targets(self) -> Self {
+        Self { has_targets: false, ..self }
     }
 
     /// Whether requests on connections that stay count, or only those on new ones.
@@ -202,6 +221,20 @@ fn paused<'a>(stage: &Stage, port: u16, flags: &[&str]) -> Result<Vec<Attacker<'
     let mut paused = attack::paused(&client, stage.far(port), PAUSED, flags)?;
     attack::stand_still(&stage.mesh, &mut paused, BYSTANDER_BYTES)?;
     Ok(vec![paused.into()])
+}
+
+/// A server on the hostile pod's loopback, and the place and address of its clients.
+fn apart<'a>(stage: &Stage) -> Result<(Attacker<'a>, Place, SocketAddr)> {
+    let place = Stage::attacker(&stage.hostile);
+    let mut server = attack::app(&place, &["serve", &format!("echo:{APART}"), "--bind=127.0.0.1"])?;
+    server.listens_on(APART)?;
+    Ok((server.into(), place, SocketAddr::from(([127, 0, 0, 1], APART))))
+}
+
+/// Connections for one exchange each, so many at a time, one after the other.
+fn without_pause<'a>(place: &Place, to: SocketAddr, concurrent: u32) -> Result<Attacker<'a>> {
+    let (to, concurrent) = (to.to_string(), format!("--concurrent={concurrent}"));
+    Ok(attack::app(place, &["many", &to, "--count=100000000", &concurrent])?.into())
 }
 
 fn hold_command(stage: &Stage, count: u64) -> [String; 4] {

@@ -69,10 +69,10 @@ impl Verdict {
         let (kept, new) = (ratio(&seen.kept_p99), ratio(&seen.new_p99));
         let target = if kind.counts_kept() { RATIO } else { RATIO_OF_CHANGES };
         let (before_missed, before_failed) = (self.missed.len(), self.failed.len());
-        if kind.counts_kept() && !is_met(kept, RATIO) {
+        if kind.has_targets && kind.counts_kept() && !is_met(kept, RATIO) {
             self.missed.push(format!("{}: p99 on kept connections is {}, target {RATIO}", kind.name, shown(kept)));
         }
-        if !is_met(new, target) {
+        if kind.has_targets && !is_met(new, target) {
             self.missed.push(format!("{}: p99 on new connections is {}, target {target}", kind.name, shown(new)));
         }
         if let Some(first) = seen.failed.first() {
@@ -89,6 +89,7 @@ impl Verdict {
         let met = match (self.failed.len() > before_failed, self.missed.len() > before_missed) {
             (true, _) => "FAILED",
             (false, true) => "NO",
+            (false, false) if !kind.has_targets => "-",
             (false, false) => "yes",
         };
         format!(
