@@ -215,8 +215,9 @@ pub mod resolve {
     //! Where an outbound connection goes: from a source workload and the address it asked for to an [`Upstream`].
     //!
     //! `endpoint` decides, `target_port` at which of an endpoint's ports; `upstream` is what comes out. `request` does the same
-    //! for one request of HTTP, whose route names the service.
+    //! for one request of HTTP, whose route names the service. `by_chance` tells of all that a connection may be resolved to.
 
+    mod by_chance;
     mod endpoint;
     mod request;
     mod target_port;

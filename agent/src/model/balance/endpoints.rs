@@ -130,6 +130,27 @@ impl Endpoints {
         self.at(slot?)
     }
 
+    /// The endpoints among which chance decides, each with its weight: those of the best rank that has one. `None` where something else
+    /// than chance decides.
+    pub(in crate::model) fn by_chance(
+        &self,
+        service: &Arc<Service>,
+        port: RequestedPort,
+        source: &Workload,
+    ) -> Option<Vec<(&Arc<Workload>, u64)>> {
+        if service.client_ip_affinity {
+            return None;
+        }
+        let mut view = View::new(service, port, source, &Choice::default());
+        for (slot, endpoint) in (0..).zip(&self.slots) {
+            if let Some(endpoint) = endpoint {
+                view.add(slot, endpoint);
+            }
+        }
+        let found = view.best()?.slots().filter_map(|(slot, weight)| Some((self.at(slot)?, weight)));
+        Some(found.collect())
+    }
+
     fn pick_from(
         &self,
         view: &View,

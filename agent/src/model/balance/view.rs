@@ -112,6 +112,14 @@ impl View {
         ordered.iter().find_map(|weights| pick(weights, random))
     }
 
+    /// The best rank that has an endpoint; `None` where ranks have shares.
+    pub(super) fn best(&self) -> Option<&Weights> {
+        if !self.shares.is_empty() {
+            return None;
+        }
+        self.ranks.iter().find(|weights| weights.slots().next().is_some())
+    }
+
     /// The place of an endpoint in [`Self::ranks`]; `None` where it may not be picked at all.
     fn rank(&self, endpoint: &Workload) -> Option<usize> {
         if !self.may_serve(endpoint) {

@@ -106,7 +106,7 @@ impl Weights {
     }
 
     /// The slots that weigh something.
-    fn slots(&self) -> impl Iterator<Item = (u32, u64)> {
+    pub(super) fn slots(&self) -> impl Iterator<Item = (u32, u64)> {
         (0..).zip(self.weights.iter().copied()).filter(|(_, weight)| *weight > 0)
     }
 

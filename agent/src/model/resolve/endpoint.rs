@@ -81,7 +81,7 @@ impl Mesh {
 /// Which service or workload an address means to a source, most specific first: a virtual address, a workload's own
 /// address, a block of virtual addresses.
 #[derive(Debug, Clone, Copy)]
-enum Destination<'a> {
+pub(super) enum Destination<'a> {
     Service(&'a Arc<Service>),
     Workload(&'a Arc<Workload>),
     /// The mesh does not know the address.
@@ -90,7 +90,7 @@ enum Destination<'a> {
 
 impl<'a> Destination<'a> {
     /// Looks an address up as it is seen from the source's network and namespace.
-    fn of(mesh: &'a Mesh, source: &Workload, ip: IpAddr) -> Self {
+    pub(super) fn of(mesh: &'a Mesh, source: &Workload, ip: IpAddr) -> Self {
         let service = |kind| mesh.services.by_vip(&source.network, ip, &source.namespace, kind).map(Self::Service);
         let workload = || mesh.workloads.owners(&source.network, ip).next().map(Self::Workload);
         let found = service(VipKind::Single).or_else(workload).or_else(|| service(VipKind::Block));
@@ -156,10 +156,14 @@ impl<'a, R: FnMut() -> u64> Resolution<'a, '_, R> {
     /// The endpoint of a service where one serves the port and nothing is between: no waypoint, no other way.
     pub(super) fn pick_plainly(&mut self, service: &Arc<Service>) -> Option<&'a Arc<Workload>> {
         let port = self.destination.port();
-        let is_plain = service.waypoint.is_none()
+        if self.is_plain(service) { self.pick(service, RequestedPort::Service(port)) } else { None }
+    }
+
+    /// Whether the service has the port, and nothing is between: no waypoint, no other way.
+    pub(super) fn is_plain(&self, service: &Service) -> bool {
+        service.waypoint.is_none()
             && !is_passthrough(service)
-            && service.ports.iter().any(|known| known.service_port == port);
-        if is_plain { self.pick(service, RequestedPort::Service(port)) } else { None }
+            && service.ports.iter().any(|known| known.service_port == self.destination.port())
     }
 
     /// An endpoint that was picked for a service. What this comes to depends on the three objects, the source one of them, and
