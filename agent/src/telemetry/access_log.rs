@@ -65,7 +65,7 @@ impl Debug for Line<'_> {
         let (bytes_sent, bytes_recv) = sent_and_received(ends.reporter, to_destination, to_source);
         to.number("bytes_sent", bytes_sent)?;
         to.number("bytes_recv", bytes_recv)?;
-        to.milliseconds("duration", whole_milliseconds(connection.opened.elapsed()))?;
+        to.milliseconds("duration", whole_milliseconds(connection.duration()))?;
         match error {
             Some(error) => to.text("error", error),
             None => Ok(()),

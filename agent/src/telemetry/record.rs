@@ -3,6 +3,7 @@
 
 use std::fmt::Display;
 use std::sync::Arc;
+use std::time::Duration;
 
 use parking_lot::Mutex;
 
@@ -23,6 +24,8 @@ pub struct ConnectionRecord {
     failure: Option<(ResponseFlag, String)>,
     /// While nobody knows whether it carries requests: how it is to be settled if it does not.
     undecided: Option<Box<Mutex<Settlement>>>,
+    /// Another agent completes it.
+    is_handed_over: bool,
     _open: OpenGuard,
 }
 
@@ -48,9 +51,20 @@ impl ConnectionRecord {
     /// The connection is counted as opened once they are settled, at the latest at its end.
     #[must_use]
     pub fn open_provisional(reporting: impl Into<ConnectionReporting>, ends: ConnectionEnds) -> Self {
-        let reporting = reporting.into();
-        let (connection, open) = reporting.metrics.opened(ends);
-        Self { reporting, connection, failure: None, undecided: None, _open: open }
+        Self::open_aged(reporting.into(), ends, Duration::ZERO)
+    }
+
+    /// Opens the record of a connection that is open for so long already, and counts it as opened.
+    #[must_use]
+    pub fn open_late(reporting: impl Into<ConnectionReporting>, ends: ConnectionEnds, age: Duration) -> Self {
+        let record = Self::open_aged(reporting.into(), ends, age);
+        record.settle(None);
+        record
+    }
+
+    fn open_aged(reporting: ConnectionReporting, ends: ConnectionEnds, age: Duration) -> Self {
+        let (connection, open) = reporting.metrics.opened(ends, age);
+        Self { reporting, connection, failure: None, undecided: None, is_handed_over: false, _open: open }
     }
 
     /// Opens a provisional record of a connection that may turn out to carry requests. Whatever settles it takes effect once it is
@@ -127,6 +141,16 @@ impl ConnectionRecord {
         }
     }
 
+    /// Says how long the connection lasted, where it ended before this is dropped.
+    pub fn lasted(&self, duration: Duration) {
+        self.connection.lasted(duration);
+    }
+
+    /// Another agent goes on with the connection, and tells of its end.
+    pub fn hand_over(mut self) {
+        self.is_handed_over = true;
+    }
+
     /// Marks the connection as failed; the first mark wins.
     pub fn fail(&mut self, flag: ResponseFlag, error: &dyn Display) {
         self.failure.get_or_insert_with(|| (flag, error.to_string()));
@@ -135,6 +159,9 @@ impl ConnectionRecord {
 
 impl Drop for ConnectionRecord {
     fn drop(&mut self) {
+        if self.is_handed_over {
+            return self.reporting.metrics.handed_over(&self.connection);
+        }
         self.carries_bytes();
         self.settle(None);
         let (flag, error) = self.failure.as_ref().map(|(flag, error)| (*flag, error.as_str())).unzip();

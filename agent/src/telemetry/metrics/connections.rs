@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 use super::custom_counters::CustomConnections;
 use super::labels::TrafficLabels;
@@ -65,9 +66,10 @@ impl Metrics {
     }
 
     /// Lists a connection as open. It counts as opened once its ends are settled.
-    pub(in crate::telemetry) fn opened(&self, ends: ConnectionEnds) -> (Arc<OpenConnection>, OpenGuard) {
+    /// `age`: for how long it is open already.
+    pub(in crate::telemetry) fn opened(&self, ends: ConnectionEnds, age: Duration) -> (Arc<OpenConnection>, OpenGuard) {
         let guard = self.socket_opened(ends.reporter);
-        let connection = Arc::new(OpenConnection::new(ends));
+        let connection = Arc::new(OpenConnection::new(ends, age));
         self.live.insert(&connection);
         (connection, guard)
     }
@@ -134,6 +136,12 @@ impl Metrics {
             }
         }
         series.failed.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Lists a connection no more that another agent goes on with.
+    pub(in crate::telemetry) fn handed_over(&self, connection: &Arc<OpenConnection>) {
+        self.live.remove(connection);
+        connection.count_bytes();
     }
 
     /// Counts a connection that failed before its ends were known.

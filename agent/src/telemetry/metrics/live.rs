@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
-use std::time::{Instant, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use parking_lot::Mutex;
 use tokio::sync::Notify;
@@ -26,8 +26,10 @@ pub(in crate::telemetry) struct OpenConnection {
     pub(in crate::telemetry) bytes: Arc<ByteCounts>,
     /// What the HBONE peer has proven.
     pub(in crate::telemetry) peer_identity: OnceLock<Identity>,
-    pub(in crate::telemetry) opened: Instant,
+    opened: Instant,
     opened_at: SystemTime,
+    /// Where it ended before its record is complete.
+    lasted: OnceLock<Duration>,
     counted_to_destination: AtomicU64,
     counted_to_source: AtomicU64,
     /// `None` where it began over HBONE.
@@ -61,18 +63,32 @@ pub(super) enum Counters {
 }
 
 impl OpenConnection {
-    pub(super) fn new(ends: ConnectionEnds) -> Self {
+    /// A connection that is so old already.
+    pub(super) fn new(ends: ConnectionEnds, age: Duration) -> Self {
+        let (now, now_at) = (Instant::now(), SystemTime::now());
         Self {
             plaintext: (!ends.mutual_tls).then(Box::default),
             first_ends: ends,
             settled: OnceLock::new(),
             bytes: Arc::default(),
             peer_identity: OnceLock::new(),
-            opened: Instant::now(),
-            opened_at: SystemTime::now(),
+            opened: now.checked_sub(age).unwrap_or(now),
+            opened_at: now_at.checked_sub(age).unwrap_or(now_at),
+            lasted: OnceLock::new(),
             counted_to_destination: AtomicU64::new(0),
             counted_to_source: AtomicU64::new(0),
         }
+    }
+
+    /// Says how long it lasted; without that, it lasts until its record is complete.
+    pub(in crate::telemetry) fn lasted(&self, duration: Duration) {
+        // It ends once.
+        let _ = self.lasted.set(duration);
+    }
+
+    /// How long it lasted, or lasts by now.
+    pub(in crate::telemetry) fn duration(&self) -> Duration {
+        self.lasted.get().copied().unwrap_or_else(|| self.opened.elapsed())
     }
 
     /// The ends as far as they are known now.
