@@ -53,6 +53,7 @@ mod ownership;
 pub mod pod;
 mod registry;
 mod sandboxes;
+pub mod sock_bytes;
 mod sock_diag;
 pub mod store;
 mod upkeep;

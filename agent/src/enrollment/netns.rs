@@ -13,6 +13,7 @@ use nix::sched::{CloneFlags, setns};
 use socket2::{Domain, Protocol, Socket, Type};
 
 use super::interface_addresses::{self, InterfaceAddress};
+use super::sock_bytes::{self, Received};
 use super::sock_diag;
 use crate::capture::{NetnsCookie, PodListeners, netns_cookie};
 
@@ -102,6 +103,31 @@ impl Netns {
     /// When the kernel does not tell.
     pub fn has_open_socket(&self, local: SocketAddr, remote: SocketAddr) -> io::Result<bool> {
         run_in(&self.file, || sock_diag::is_open(local, remote))?
+    }
+
+    /// Ends the TCP socket that is bound to `local` and connected to `remote` in this namespace, whichever of these devices it is bound
+    /// to, if any. False where there is none.
+    ///
+    /// # Errors
+    /// When the kernel does not.
+    pub fn end_socket(&self, local: SocketAddr, remote: SocketAddr, devices: &[u32]) -> io::Result<bool> {
+        run_in(&self.file, || {
+            for device in std::iter::once(&0).chain(devices) {
+                if sock_diag::destroy(local, remote, *device)? {
+                    return Ok(true);
+                }
+            }
+            Ok(false)
+        })?
+    }
+
+    /// What the open TCP connections in this namespace have received so far. Takes its time where there are many.
+    ///
+    /// # Errors
+    /// When the kernel does not tell.
+    pub fn received(&self) -> io::Result<Received> {
+        let netlink = run_in(&self.file, sock_bytes::open)??;
+        sock_bytes::received(&netlink)
     }
 
     /// The listeners that capture steers this pod's connections to, whatever port these are for. They are bound to loopback;
@@ -213,6 +239,16 @@ pub(super) fn is_pod_address(ip: IpAddr) -> bool {
             IpAddr::V4(v4) => !v4.is_link_local() && !v4.is_broadcast(),
             IpAddr::V6(v6) => !v6.is_unicast_link_local(),
         }
+}
+
+/// Whether the kernel can end sockets, as [`Netns::end_socket`] has it do.
+///
+/// # Errors
+/// Why it cannot.
+pub fn can_end_sockets() -> io::Result<()> {
+    // There is no such socket, so that one is looked for and nothing ends.
+    let nobody = |port| SocketAddr::from((Ipv4Addr::UNSPECIFIED, port));
+    sock_diag::destroy(nobody(1), nobody(2), 0).map(drop)
 }
 
 /// Remembers the namespace that the agent runs in. To be called once at start, before any thread enters another one.

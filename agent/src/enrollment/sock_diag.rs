@@ -1,4 +1,4 @@
-//! Asks the kernel about one TCP socket of a pod (sock_diag(7)). A close sends the same FIN as the end of one direction does:
+//! Asks the kernel about one TCP socket of a pod (sock_diag(7)), or has it end one. A close sends the same FIN as the end of one direction does:
 //! only the kernel of the socket knows whether a process still has it.
 
 use std::io;
@@ -10,14 +10,19 @@ use nix::sys::socket::{AddressFamily, MsgFlags, SockFlag, SockProtocol, SockType
 
 /// `SOCK_DIAG_BY_FAMILY` of linux/sock_diag.h.
 const SOCK_DIAG_BY_FAMILY: u16 = 20;
-/// `NLM_F_REQUEST` of linux/netlink.h.
+/// `SOCK_DESTROY` of the same.
+const SOCK_DESTROY: u16 = 21;
+/// `NLM_F_REQUEST` and `NLM_F_ACK` of linux/netlink.h.
 const NLM_F_REQUEST: u16 = 1;
+const NLM_F_ACK: u16 = 4;
 /// Protocols and families as `struct inet_diag_req_v2` has them: in a byte.
 const IPPROTO_TCP: u8 = 6;
 const AF_INET: u8 = 2;
 const AF_INET6: u8 = 10;
 /// `INET_DIAG_NOCOOKIE` of linux/inet_diag.h: the socket is named by its addresses alone.
 const NO_COOKIE: u32 = u32::MAX;
+/// Of a socket that is bound to no device.
+const ANY_DEVICE: u32 = 0;
 /// Bytes of `struct nlmsghdr`, and where `idiag_inode` stands in the answer behind it (`struct inet_diag_msg`).
 const HEADER_BYTES: usize = 16;
 const INODE_OFFSET: usize = HEADER_BYTES + 68;
@@ -28,17 +33,39 @@ const INODE_OFFSET: usize = HEADER_BYTES + 68;
 /// # Errors
 /// When the kernel does not tell: it may have been built without `CONFIG_INET_DIAG`.
 pub(super) fn is_open(local: SocketAddr, remote: SocketAddr) -> io::Result<bool> {
+    has_process(&ask(&request(SOCK_DIAG_BY_FAMILY, NLM_F_REQUEST, (local, remote), ANY_DEVICE))?)
+}
+
+/// Ends the TCP socket that is bound to `local` and connected to `remote`, in the network namespace of the calling thread: its application
+/// reads ECONNABORTED, and the other end is reset. `device`: the one that the socket is bound to, or 0. False where there is none.
+///
+/// # Errors
+/// When the kernel does not: it may have been built without `CONFIG_INET_DIAG_DESTROY`.
+pub(super) fn destroy(local: SocketAddr, remote: SocketAddr, device: u32) -> io::Result<bool> {
+    let answer = ask(&request(SOCK_DESTROY, NLM_F_REQUEST | NLM_F_ACK, (local, remote), device))?;
+    match word(&answer, HEADER_BYTES) {
+        Some(0) => Ok(true),
+        Some(error) => match Errno::from_raw(-error.cast_signed()) {
+            Errno::ENOENT => Ok(false),
+            error => Err(error.into()),
+        },
+        None => Err(too_short()),
+    }
+}
+
+fn ask(question: &[u8]) -> io::Result<Vec<u8>> {
     let flags = SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK;
     let netlink = socket(AddressFamily::Netlink, SockType::Datagram, flags, SockProtocol::NetlinkSockDiag)?;
-    send(netlink.as_raw_fd(), &request(local, remote), MsgFlags::empty())?;
-    let mut answer = [0; 1024];
+    send(netlink.as_raw_fd(), question, MsgFlags::empty())?;
+    let mut answer = vec![0; 1024];
     // The kernel answers before send(2) returns.
     let length = recv(netlink.as_raw_fd(), &mut answer, MsgFlags::empty())?;
-    has_process(&answer[..length])
+    answer.truncate(length);
+    Ok(answer)
 }
 
 /// The message that asks for one socket: `struct nlmsghdr`, then `struct inet_diag_req_v2`.
-fn request(local: SocketAddr, remote: SocketAddr) -> Vec<u8> {
+fn request(kind: u16, flags: u16, (local, remote): (SocketAddr, SocketAddr), device: u32) -> Vec<u8> {
     let family = if local.is_ipv4() { AF_INET } else { AF_INET6 };
     let mut body = vec![family, IPPROTO_TCP, 0, 0];
     // Sockets in any state.
@@ -47,12 +74,12 @@ fn request(local: SocketAddr, remote: SocketAddr) -> Vec<u8> {
     body.extend(remote.port().to_be_bytes());
     body.extend(words(local.ip()));
     body.extend(words(remote.ip()));
-    // On whatever interface, then the two halves of the cookie.
-    body.extend([0, NO_COOKIE, NO_COOKIE].map(u32::to_ne_bytes).concat());
+    // The interface, then the two halves of the cookie.
+    body.extend([device, NO_COOKIE, NO_COOKIE].map(u32::to_ne_bytes).concat());
     let length = u32::try_from(HEADER_BYTES + body.len()).expect("a message has some dozens of bytes");
     let mut message = length.to_ne_bytes().to_vec();
-    message.extend(SOCK_DIAG_BY_FAMILY.to_ne_bytes());
-    message.extend(NLM_F_REQUEST.to_ne_bytes());
+    message.extend(kind.to_ne_bytes());
+    message.extend(flags.to_ne_bytes());
     // Sequence number, and the port that the kernel fills in.
     message.extend([0; 8]);
     message.extend(body);
@@ -71,11 +98,10 @@ fn words(address: IpAddr) -> [u8; 16] {
 
 /// What the kernel answered: a socket that no process has is one without an inode.
 fn has_process(answer: &[u8]) -> io::Result<bool> {
-    let word = |at: usize| answer.get(at..at + 4).and_then(|bytes| Some(u32::from_ne_bytes(bytes.try_into().ok()?)));
     let kind = answer.get(4..6).and_then(|bytes| Some(u16::from_ne_bytes(bytes.try_into().ok()?)));
     match kind {
-        Some(SOCK_DIAG_BY_FAMILY) => word(INODE_OFFSET).map(|inode| inode != 0).ok_or_else(too_short),
-        Some(_) => match word(HEADER_BYTES).map(|error| Errno::from_raw(-error.cast_signed())) {
+        Some(SOCK_DIAG_BY_FAMILY) => word(answer, INODE_OFFSET).map(|inode| inode != 0).ok_or_else(too_short),
+        Some(_) => match word(answer, HEADER_BYTES).map(|error| Errno::from_raw(-error.cast_signed())) {
             Some(Errno::ENOENT) => Ok(false),
             Some(error) => Err(error.into()),
             None => Err(too_short()),
@@ -84,12 +110,17 @@ fn has_process(answer: &[u8]) -> io::Result<bool> {
     }
 }
 
+fn word(answer: &[u8], at: usize) -> Option<u32> {
+    answer.get(at..at + 4).and_then(|bytes| Some(u32::from_ne_bytes(bytes.try_into().ok()?)))
+}
+
 fn too_short() -> io::Error {
     io::Error::new(io::ErrorKind::InvalidData, "the answer of sock_diag(7) is too short")
 }
 
 #[cfg(test)]
 mod tests {
+    use std::io::Read as _;
     use std::net::{Shutdown, TcpListener, TcpStream};
 
     use super::*;
@@ -107,6 +138,27 @@ mod tests {
             assert!(is_open(), "{address}: one direction has ended");
             drop(client);
             assert!(!is_open(), "{address}: it is closed");
+        }
+    }
+
+    #[test]
+    fn a_socket_that_is_ended_is_gone_for_both_ends() {
+        for address in ["127.0.0.1:0", "[::1]:0"] {
+            let listener = TcpListener::bind(address).expect("loopback is there");
+            let mut client = TcpStream::connect(listener.local_addr().expect("it is bound")).expect("somebody listens");
+            let (mut accepted, local) = listener.accept().expect("somebody connects");
+            let remote = client.peer_addr().expect("it is connected");
+            match destroy(local, remote, ANY_DEVICE) {
+                // Whoever runs the tests may not, or the kernel cannot.
+                Err(error) if matches!(error.raw_os_error(), Some(libc::EPERM | libc::EOPNOTSUPP)) => return,
+                ended => assert!(ended.expect("the kernel tells"), "{address}"),
+            }
+            let kinds = [&mut client, &mut accepted].map(|end| end.read(&mut [0]).expect_err("it has ended").kind());
+            assert_eq!(kinds, [io::ErrorKind::ConnectionAborted, io::ErrorKind::ConnectionReset], "{address}");
+            assert!(
+                !destroy(local, remote, ANY_DEVICE).expect("the kernel tells"),
+                "{address}: there is none any more"
+            );
         }
     }
 }
