@@ -1,6 +1,10 @@
 //! Keys and values of the maps, and their capacities.
 
 use crate::address::{Address, Flow, Ip};
+use crate::direct::{
+    DIRECT_ENDED_BYTES, DirectConnection, DirectDestination, DirectEnded, DirectPair, DirectRoute, DirectSocket,
+    MAX_DIRECT_CONNECTIONS, MAX_DIRECT_PERMITS, MAX_DIRECT_ROUTES,
+};
 
 /// Pods captured at once on one node; the kubelet's default is 110.
 pub const MAX_PODS: u32 = 1024;
@@ -197,6 +201,8 @@ pub enum Role {
     OriginalDst = 1,
     /// The client to show to the application: on the agent's socket and on the one the application accepted.
     Client = 2,
+    /// The address the application asked for, on its socket of a direct connection.
+    DirectDst = 3,
 }
 
 /// An address in a socket's local storage and, between the two ends of a connection, in the map of flows under its [`Flow`].
@@ -288,6 +294,16 @@ pub const LAYOUT: u64 = {
         size_of::<Flow>(),
         size_of::<ListeningPort>(),
         size_of::<ListeningPod>(),
+        size_of::<DirectDestination>(),
+        size_of::<DirectRoute>(),
+        size_of::<DirectPair>(),
+        size_of::<DirectConnection>(),
+        size_of::<DirectSocket>(),
+        size_of::<DirectEnded>(),
+        MAX_DIRECT_ROUTES as usize,
+        MAX_DIRECT_PERMITS as usize,
+        MAX_DIRECT_CONNECTIONS as usize,
+        DIRECT_ENDED_BYTES as usize,
         MAX_PODS as usize,
         MAX_POD_ADDRESSES as usize,
         MAX_POD_VERDICTS as usize,

@@ -29,6 +29,8 @@ counters! {
     Redirected => "connect_redirected",
     /// A connect of a socket in another namespace than a captured pod's, but of the pod's cgroup, goes to the pod's agent.
     RedirectedInner => "connect_redirected_inner",
+    /// A connect of a captured pod goes directly to a captured pod of the same node.
+    Direct => "connect_direct",
     /// Neither the socket's network namespace nor its cgroup is a captured pod's.
     NotEnrolled => "connect_not_enrolled",
     /// Not TCP.
@@ -84,6 +86,12 @@ counters! {
     LookupExcludedPort => "lookup_passed_excluded_port",
     /// A probe of the kubelet.
     LookupProbe => "lookup_passed_probe",
+    /// A direct connection of a pod of the same node.
+    LookupDirect => "lookup_passed_direct",
+    /// A direct connection that is no longer permitted.
+    RefusedDirect => "lookup_refused_direct",
+    /// A direct connection was cut off before it carried anything: it did not lead to whom it was permitted to, or was no longer permitted.
+    DirectCut => "direct_cut_off",
     /// No application listens on the port: refused as without capture.
     RefusedClosedPort => "lookup_refused_closed_port",
     /// The mesh has no endpoint for the destination, or not that port of it: refused as by kube-proxy.

@@ -6,6 +6,7 @@
 mod address;
 mod capture;
 mod counter;
+mod direct;
 mod port;
 #[cfg(feature = "user")]
 mod user;
@@ -20,4 +21,10 @@ pub use capture::{
     listener_index,
 };
 pub use counter::Counter;
+pub use direct::{
+    DIRECT_ARRIVED, DIRECT_CLOSED, DIRECT_CLOSED_WAITING, DIRECT_CUT, DIRECT_ENDED_BYTES, DIRECT_ESTABLISHED,
+    DIRECT_GOT_FIN, DIRECT_SENT_FIN, DirectConnection, DirectDestination, DirectEnded, DirectPair, DirectRoute,
+    DirectSocket, MAX_DIRECT_CONNECTIONS, MAX_DIRECT_CONNECTIONS_PER_POD, MAX_DIRECT_ENDPOINTS, MAX_DIRECT_PERMITS,
+    MAX_DIRECT_ROUTES, got_fin,
+};
 pub use port::HBONE_PORT;

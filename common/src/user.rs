@@ -3,8 +3,9 @@
 use core::net::{IpAddr, SocketAddr};
 
 use crate::{
-    Address, EnrolledPod, Flow, InboundPod, Installed, Ip, ListeningPod, ListeningPort, PodAddress, PodVerdict,
-    ProbePort, ProbeSocket, Settings, SocketAddress,
+    Address, DirectConnection, DirectDestination, DirectEnded, DirectPair, DirectRoute, EnrolledPod, Flow, InboundPod,
+    Installed, Ip, ListeningPod, ListeningPort, PodAddress, PodVerdict, ProbePort, ProbeSocket, Settings,
+    SocketAddress,
 };
 
 macro_rules! plain {
@@ -21,6 +22,11 @@ plain!(
     Ip,
     Address,
     Flow,
+    DirectConnection,
+    DirectDestination,
+    DirectEnded,
+    DirectPair,
+    DirectRoute,
     ListeningPod,
     ListeningPort,
     Settings,

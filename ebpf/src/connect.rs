@@ -2,6 +2,8 @@
 //! in the socket's local storage. The rewritten destination is an address of the pod's own network namespace, where
 //! `sk_lookup` assigns the agent's listener to the SYN.
 //!
+//! A connection to a pod of the same node that the agent has permitted is not redirected, see `direct.rs`.
+//!
 //! A connection that cannot go through the agent, because its socket is bound to a second interface or the pod has no
 //! address to send from, is refused unless the settings let such connections leave as if there were no capture.
 //!
@@ -22,9 +24,10 @@ use aya_ebpf::programs::SockAddrContext;
 use aya_log_ebpf::debug;
 use weir_common::{Address, Counter, EnrolledPod, Ip, Role, SocketAddress, excluded_port};
 
+use crate::direct::Own;
 use crate::maps::{EXCLUDED_CIDRS, EXCLUDED_PORTS, POD_ADDRESSES, POD_CGROUPS, PODS};
 use crate::verdict::Connect;
-use crate::{socket, verdict};
+use crate::{direct, socket, verdict};
 
 /// Port of rewritten IPv4 destinations, and of those that come from a namespace within the pod. No socket listens on it:
 /// `sk_lookup` decides by the flow, not by the port.
@@ -62,9 +65,15 @@ fn connect<const V6: bool>(ctx: &SockAddrContext, destination: Address) -> i32 {
         Ok(()) => Counter::Redirected,
         Err(reason) => reason,
     };
-    if !matches!(reason, Counter::Redirected | Counter::RedirectedInner | Counter::NotTcp | Counter::OfAgent) {
-        // The socket may have been redirected on an earlier attempt.
+    // The socket may have been redirected, or have been direct, on an earlier attempt.
+    if !matches!(
+        reason,
+        Counter::Redirected | Counter::RedirectedInner | Counter::Direct | Counter::NotTcp | Counter::OfAgent
+    ) {
         socket::forget_address(ctx);
+    }
+    if !matches!(reason, Counter::Direct | Counter::NotTcp | Counter::OfAgent) {
+        direct::forget(ctx);
     }
     debug!(ctx, "connect to {:i} port {}: reason {}", destination.ip.octets(), destination.port, reason as u32);
     match verdict::connect(netns_cookie, reason) {
@@ -97,6 +106,11 @@ fn try_connect<const V6: bool>(ctx: &SockAddrContext, netns_cookie: u64, destina
     // SAFETY: the agent replaces whole values only when a pod comes or goes.
     let Some(pod) = (unsafe { PODS.get(netns_cookie) }) else { return redirect_inner::<V6>(ctx, destination) };
     check_destination(netns_cookie, destination)?;
+    if let Ok(ip) = source_address(pod, destination.ip)
+        && direct::begin::<V6>(ctx, netns_cookie, Own { ip, device: pod.device }, destination)
+    {
+        return Err(Counter::Direct);
+    }
     redirect::<V6>(ctx, netns_cookie, pod, destination)
 }
 

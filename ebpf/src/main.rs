@@ -2,9 +2,9 @@
 //!
 //! | hook | attached to | role | when something fails |
 //! |---|---|---|---|
-//! | `connect4`, `connect6` | pods' cgroup | redirect captured pods' connects to the agent | refuse; `--uncapturable-outbound=pass` lets pass what cannot be redirected, see `verdict.rs` |
+//! | `connect4`, `connect6` | pods' cgroup | redirect captured pods' connects to the agent, or let them go directly to a pod of the node | refuse; `--uncapturable-outbound=pass` lets pass what cannot be redirected, see `verdict.rs` |
 //! | `getpeername4`, `getpeername6` | pods' cgroup | show applications the peer they expect | show the real one |
-//! | `sock_ops` | pods' and agent's cgroup | copy addresses from connecting to accepted sockets | the agent refuses |
+//! | `sock_ops` | pods' and agent's cgroup | copy addresses from connecting to accepted sockets; follow direct connections | the agent refuses |
 //! | `kubelet_connect4`, `kubelet_connect6`, `kubelet_sock_ops` | kubelet's cgroup | identify its probes by their exact 4-tuple | probes count as plaintext |
 //! | `sk_lookup` | each captured pod's namespace, through a program that says which | assign the agent's listeners to SYNs; refuse what is known to be refused | refuse, or pass if the pod is open |
 //!
@@ -19,6 +19,8 @@
 mod connect;
 #[cfg(target_arch = "bpf")]
 mod destination;
+#[cfg(target_arch = "bpf")]
+mod direct;
 #[cfg(target_arch = "bpf")]
 mod getpeername;
 #[cfg(target_arch = "bpf")]

@@ -1,16 +1,17 @@
-//! Every map, with its capacity and what it costs. Together below 30 MiB of kernel memory, of which
+//! Every map, with its capacity and what it costs. Together below 60 MiB of kernel memory, of which
 //! `FLOWS` takes 8 at once.
 
 use core::arch::asm;
 
 use aya_ebpf::btf_maps::SkStorage;
 use aya_ebpf::macros::{btf_map, map};
-use aya_ebpf::maps::{Array, HashMap, LpmTrie, LruHashMap, PerCpuArray, ProgramArray, SockMap};
+use aya_ebpf::maps::{Array, HashMap, LpmTrie, LruHashMap, PerCpuArray, ProgramArray, RingBuf, SockMap};
 use weir_common::{
-    Address, Counter, EnrolledPod, Flow, InboundPod, InnerSocket, Installed, Ip, LISTENERS_PER_POD, ListeningPod,
-    ListeningPort, MAX_DESTINATIONS, MAX_EXCLUDED_CIDRS, MAX_EXCLUDED_PORTS, MAX_FLOWS, MAX_LISTENING_PORTS,
-    MAX_POD_ADDRESSES, MAX_POD_VERDICTS, MAX_PODS, MAX_PROBE_PORTS, MAX_PROBES, PodAddress, PodVerdict, ProbePort,
-    ProbeSocket, Settings, SocketAddress,
+    Address, Counter, DIRECT_ENDED_BYTES, DirectConnection, DirectDestination, DirectPair, DirectRoute, DirectSocket,
+    EnrolledPod, Flow, InboundPod, InnerSocket, Installed, Ip, LISTENERS_PER_POD, ListeningPod, ListeningPort,
+    MAX_DESTINATIONS, MAX_DIRECT_CONNECTIONS, MAX_DIRECT_PERMITS, MAX_DIRECT_ROUTES, MAX_EXCLUDED_CIDRS,
+    MAX_EXCLUDED_PORTS, MAX_FLOWS, MAX_LISTENING_PORTS, MAX_POD_ADDRESSES, MAX_POD_VERDICTS, MAX_PODS, MAX_PROBE_PORTS,
+    MAX_PROBES, PodAddress, PodVerdict, ProbePort, ProbeSocket, Settings, SocketAddress,
 };
 
 /// `BPF_F_NO_PREALLOC`: memory is allocated per element, since few nodes come near the capacities.
@@ -97,6 +98,40 @@ pub(crate) static LISTENING_PODS: HashMap<u64, ListeningPod> = HashMap::with_max
 /// mesh under REGISTRY_ONLY comes near.
 #[map]
 pub(crate) static DESTINATIONS: HashMap<Address, u32> = HashMap::with_max_entries(MAX_DESTINATIONS, NO_PREALLOC);
+
+/// Nanoseconds of the monotonic clock until which connections may begin to be direct. Written by the agent that serves.
+#[map]
+pub(crate) static DIRECT_UNTIL: Array<u64> = Array::with_max_entries(1, 0);
+
+/// Where pods may connect to directly. Written by the agent alone, which bounds it for each pod. Up to 3 MiB.
+#[map]
+pub(crate) static DIRECT_ROUTES: HashMap<DirectDestination, DirectRoute> =
+    HashMap::with_max_entries(MAX_DIRECT_ROUTES, NO_PREALLOC);
+
+/// Which pod may connect directly to which endpoint: a permit is in force as long as it is here. Written by the agent alone. Up to 2 MiB.
+#[map]
+pub(crate) static DIRECT_PERMITS: HashMap<DirectPair, u32> = HashMap::with_max_entries(MAX_DIRECT_PERMITS, NO_PREALLOC);
+
+/// Direct connections, by the cookie of the socket that connects. Up to 14 MiB.
+#[map]
+pub(crate) static DIRECT_CONNECTIONS: HashMap<u64, DirectConnection> =
+    HashMap::with_max_entries(MAX_DIRECT_CONNECTIONS, NO_PREALLOC);
+
+/// Netns cookie → how many direct connections of the pod are noted. The agent makes the entry. Up to 80 KiB.
+#[map]
+pub(crate) static DIRECT_ROOM: HashMap<u64, u64> = HashMap::with_max_entries(MAX_PODS, NO_PREALLOC);
+
+/// Direct connections between SYN and acceptance: the key of each. Up to 8 MiB.
+#[map]
+pub(crate) static DIRECT_FLOWS: HashMap<Flow, u64> = HashMap::with_max_entries(MAX_DIRECT_CONNECTIONS, NO_PREALLOC);
+
+/// Socket-local storage: which direct connection a socket belongs to. Freed with the socket.
+#[btf_map]
+pub(crate) static DIRECT_SOCKETS: SkStorage<DirectSocket> = SkStorage::new();
+
+/// Direct connections that have ended, for the agent to read.
+#[map]
+pub(crate) static DIRECT_ENDED: RingBuf = RingBuf::with_byte_size(DIRECT_ENDED_BYTES, 0);
 
 /// The agent's listeners, see [`weir_common::listener_index`]. The kernel removes an element with its socket. 48 KiB.
 #[map]

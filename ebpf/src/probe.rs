@@ -17,7 +17,7 @@ use aya_ebpf::programs::{SockAddrContext, SockOpsContext};
 use weir_common::{Address, Counter, Flow, Ip, ProbePort, ProbeSocket};
 
 use crate::maps::{POD_ADDRESSES, PROBE_PORTS, PROBE_SOCKETS, PROBES, SETTINGS};
-use crate::sock_ops::{local, remote};
+use crate::socket::{local, remote};
 use crate::{socket, verdict};
 
 /// Entry at `cgroup/connect4` of the kubelet's cgroup.

@@ -15,7 +15,7 @@ use weir_common::{
 
 use crate::connect::REDIRECT_PORT;
 use crate::maps::{EXCLUDED_PORTS, FLOWS, INBOUND_PODS, LISTENERS, LOOKUP_NETNS};
-use crate::{destination, listening, probe, socket, verdict};
+use crate::{destination, direct, listening, probe, socket, verdict};
 
 /// Flag of `bpf_sk_assign`: replaces the socket that another program selected.
 const BPF_SK_LOOKUP_F_REPLACE: u64 = 1;
@@ -99,6 +99,9 @@ fn steer_inbound(ctx: &SkLookupContext, is_v6: bool, arrival: &Arrival<'_>) -> C
         return Counter::LookupExcludedPort;
     }
     let is_hbone = port == HBONE_PORT;
+    if !is_hbone && let Some(reason) = direct::arrival(netns_cookie, local, remote) {
+        return reason;
+    }
     if !is_hbone && probe::is_expected(netns_cookie, local, remote) {
         return Counter::LookupProbe;
     }

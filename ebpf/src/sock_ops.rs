@@ -5,25 +5,28 @@
 
 use aya_ebpf::EbpfContext as _;
 use aya_ebpf::bindings::{
-    BPF_SOCK_OPS_PASSIVE_ESTABLISHED_CB, BPF_SOCK_OPS_STATE_CB, BPF_SOCK_OPS_STATE_CB_FLAG,
-    BPF_SOCK_OPS_TCP_CONNECT_CB, BPF_SOCK_OPS_TCP_LISTEN_CB, BPF_TCP_CLOSE, BPF_TCP_LISTEN,
+    BPF_SOCK_OPS_ACTIVE_ESTABLISHED_CB, BPF_SOCK_OPS_PASSIVE_ESTABLISHED_CB, BPF_SOCK_OPS_STATE_CB,
+    BPF_SOCK_OPS_STATE_CB_FLAG, BPF_SOCK_OPS_TCP_CONNECT_CB, BPF_SOCK_OPS_TCP_LISTEN_CB, BPF_TCP_CLOSE, BPF_TCP_LISTEN,
 };
 use aya_ebpf::helpers::bpf_get_netns_cookie;
 use aya_ebpf::macros::sock_ops;
 use aya_ebpf::programs::SockOpsContext;
-use weir_common::{Address, Counter, Flow, Ip};
+use weir_common::{Address, Counter, Flow};
 
 use crate::maps::{FLOWS, PODS};
-use crate::{listening, socket, verdict};
+use crate::socket::{local, remote};
+use crate::{direct, listening, socket, verdict};
 
 /// Entry at `cgroup/sock_ops`. Since 4.13; with the netns cookie since 5.15.
 #[sock_ops]
 pub(crate) fn weir_sock_ops(ctx: SockOpsContext) -> u32 {
     match ctx.op() {
         BPF_SOCK_OPS_TCP_CONNECT_CB => publish(&ctx),
+        BPF_SOCK_OPS_ACTIVE_ESTABLISHED_CB => direct::connected(&ctx),
         BPF_SOCK_OPS_PASSIVE_ESTABLISHED_CB => claim(&ctx),
         BPF_SOCK_OPS_TCP_LISTEN_CB => begin_listening(&ctx),
         BPF_SOCK_OPS_STATE_CB if ctx.arg(0) == BPF_TCP_LISTEN => end_listening(&ctx),
+        BPF_SOCK_OPS_STATE_CB if direct::changed(&ctx) => {}
         BPF_SOCK_OPS_STATE_CB if ctx.arg(1) == BPF_TCP_CLOSE => withdraw(&ctx),
         _ => {}
     }
@@ -35,6 +38,9 @@ fn publish(ctx: &SockOpsContext) {
     // SAFETY: a field of a valid context.
     let sk = unsafe { (*ctx.ops).__bindgen_anon_2.sk };
     if sk.is_null() {
+        return;
+    }
+    if direct::publish(ctx) {
         return;
     }
     let carried = socket::address(sk);
@@ -58,13 +64,13 @@ fn claim(ctx: &SockOpsContext) {
         let _ = ctx.set_cb_flags((ctx.cb_flags() & !BPF_SOCK_OPS_STATE_CB_FLAG) as i32);
     }
     let flow = Flow { client: remote(ctx), server: local(ctx), netns_cookie };
-    // SAFETY: only the end of this connection would remove it, and only the LRU could reuse it.
-    let Some(published) = (unsafe { FLOWS.get(&flow) }) else { return };
     // SAFETY: a field of a valid context.
     let sk = unsafe { (*ctx.ops).__bindgen_anon_2.sk };
     if sk.is_null() {
         return;
     }
+    // SAFETY: only the end of this connection would remove it, and only the LRU could reuse it.
+    let Some(published) = (unsafe { FLOWS.get(&flow) }) else { return direct::accepted(ctx, &flow, sk) };
     let carried = socket::address_slot(sk);
     if carried.is_null() {
         verdict::count(Counter::FlowNotClaimed);
@@ -124,29 +130,4 @@ fn pod_cookie(ctx: &SockOpsContext) -> Option<u64> {
     // SAFETY: the context is valid.
     let cookie = unsafe { bpf_get_netns_cookie(ctx.as_ptr()) };
     PODS.get_ptr(cookie).map(|_| cookie)
-}
-
-/// The socket's local address.
-#[inline(always)]
-pub(crate) fn local(ctx: &SockOpsContext) -> Address {
-    // SAFETY: fields of a valid context.
-    let (v4, v6) =
-        unsafe { (socket::word(&raw const (*ctx.ops).local_ip4), socket::ip6(&raw const (*ctx.ops).local_ip6)) };
-    Address::new(of_family(ctx, v4, v6), ctx.local_port() as u16)
-}
-
-/// The socket's remote address.
-#[inline(always)]
-pub(crate) fn remote(ctx: &SockOpsContext) -> Address {
-    // SAFETY: fields of a valid context.
-    let (v4, v6) =
-        unsafe { (socket::word(&raw const (*ctx.ops).remote_ip4), socket::ip6(&raw const (*ctx.ops).remote_ip6)) };
-    // The kernel shows the port in network order in the upper half of the word.
-    Address::new(of_family(ctx, v4, v6), u32::from_be(ctx.remote_port()) as u16)
-}
-
-/// An IPv6 socket shows IPv4 addresses as v4-mapped.
-#[inline(always)]
-fn of_family(ctx: &SockOpsContext, v4: u32, v6: Ip) -> Ip {
-    if ctx.family() == socket::AF_INET6 { v6 } else { Ip::from_v4_word(v4) }
 }

@@ -5,7 +5,7 @@ use core::ptr;
 use aya_ebpf::EbpfContext as _;
 use aya_ebpf::bindings::{BPF_SK_STORAGE_GET_F_CREATE, bpf_sock};
 use aya_ebpf::helpers::{bpf_bind, bpf_setsockopt, bpf_sk_storage_delete, bpf_sk_storage_get};
-use aya_ebpf::programs::SockAddrContext;
+use aya_ebpf::programs::{SockAddrContext, SockOpsContext};
 use weir_common::{Address, InnerSocket, Ip, SocketAddress};
 
 use crate::maps::{INNER_SOCKETS, SETTINGS, SOCKET_ADDRESS};
@@ -13,8 +13,8 @@ use crate::maps::{INNER_SOCKETS, SETTINGS, SOCKET_ADDRESS};
 pub(crate) const IPPROTO_TCP: u32 = 6;
 pub(crate) const AF_INET: u32 = 2;
 pub(crate) const AF_INET6: u32 = 10;
-const SOL_SOCKET: i32 = 1;
-const SO_BINDTODEVICE: i32 = 25;
+pub(crate) const SOL_SOCKET: i32 = 1;
+pub(crate) const SO_BINDTODEVICE: i32 = 25;
 
 /// Whether a cgroup is that of this agent or of a predecessor.
 #[inline(always)]
@@ -169,4 +169,27 @@ pub(crate) fn unbind_device(ctx: &SockAddrContext) -> bool {
     let mut no_name = [0_u32; 4];
     // SAFETY: the context is valid and the name outlives the call.
     unsafe { bpf_setsockopt(ctx.as_ptr(), SOL_SOCKET, SO_BINDTODEVICE, (&raw mut no_name).cast(), 16) == 0 }
+}
+
+/// The local address of the socket of a `sock_ops` program.
+#[inline(always)]
+pub(crate) fn local(ctx: &SockOpsContext) -> Address {
+    // SAFETY: fields of a valid context.
+    let (v4, v6) = unsafe { (word(&raw const (*ctx.ops).local_ip4), ip6(&raw const (*ctx.ops).local_ip6)) };
+    Address::new(of_family(ctx, v4, v6), ctx.local_port() as u16)
+}
+
+/// Its remote address.
+#[inline(always)]
+pub(crate) fn remote(ctx: &SockOpsContext) -> Address {
+    // SAFETY: fields of a valid context.
+    let (v4, v6) = unsafe { (word(&raw const (*ctx.ops).remote_ip4), ip6(&raw const (*ctx.ops).remote_ip6)) };
+    // The kernel shows the port in network order in the upper half of the word.
+    Address::new(of_family(ctx, v4, v6), u32::from_be(ctx.remote_port()) as u16)
+}
+
+/// An IPv6 socket shows IPv4 addresses as v4-mapped.
+#[inline(always)]
+fn of_family(ctx: &SockOpsContext, v4: u32, v6: Ip) -> Ip {
+    if ctx.family() == AF_INET6 { v6 } else { Ip::from_v4_word(v4) }
 }

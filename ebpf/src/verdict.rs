@@ -70,7 +70,8 @@ pub(crate) fn lookup(reason: Counter) -> u32 {
         | Counter::RefusedClosedPort
         | Counter::RefusedService
         | Counter::RefusedNotInRegistry
-        | Counter::RefusedPodPort => sk_action::SK_DROP,
+        | Counter::RefusedPodPort
+        | Counter::RefusedDirect => sk_action::SK_DROP,
         _ => sk_action::SK_PASS,
     }
 }

@@ -7,10 +7,12 @@ use ipnet::IpNet;
 use parking_lot::Mutex;
 use weir_common::{Installed, LAYOUT};
 
+use super::direct::DirectMaps;
 use super::error::CaptureError;
 use super::hierarchy::Hierarchy;
 use super::installed::Capture;
 use super::maps::{self, Maps, release};
+use super::noted::Noted;
 use super::original_dst::SocketAddresses;
 use super::pins::Pins;
 use super::programs::{self, Origin, Programs};
@@ -50,7 +52,7 @@ impl Capture {
         let pins = Pins::new(&options.bpf_dir);
         pins.make()?;
         let _lock = pins.lock()?;
-        let programs = install_programs(&pins)?;
+        let (programs, orphans) = install_programs(&pins)?;
         let mut maps = Maps::open(&pins)?;
         let failed = || "cannot write settings for the kernel programs".to_owned();
         if programs.origin == Origin::Loaded {
@@ -80,6 +82,7 @@ impl Capture {
             kubelet_cgroup: options.kubelet_cgroup.clone(),
             host_proc: options.host_proc.clone(),
             kubelet: Mutex::new(None),
+            orphans: Mutex::new(orphans),
         })
     }
 }
@@ -97,8 +100,9 @@ impl Capture {
     }
 }
 
-/// Adopts the programs that are there, or loads upon their maps, or installs everything anew: the first that is possible.
-fn install_programs(pins: &Pins) -> Result<Programs, CaptureError> {
+/// Adopts the programs that are there, or loads upon their maps, or installs everything anew: the first that is possible. With the direct
+/// connections that the programs will know nothing of.
+fn install_programs(pins: &Pins) -> Result<(Programs, Vec<Noted>), CaptureError> {
     let installed = Maps::read_installed(pins);
     let is_same = installed == Some(Installed { layout: LAYOUT, object: programs::object_hash() });
     let is_whole = maps::NAMES.iter().all(|name| pins.map(name).exists());
@@ -106,13 +110,15 @@ fn install_programs(pins: &Pins) -> Result<Programs, CaptureError> {
         && is_whole
         && let Ok(programs) = Programs::adopt(pins)
     {
-        return Ok(programs);
+        return Ok((programs, Vec::new()));
     }
+    let mut orphans = Vec::new();
     if installed.is_none_or(|installed| installed.layout != LAYOUT) {
+        orphans = DirectMaps::of_another_version(pins);
         pins.set_aside()
             .map_err(CaptureError::because(|| "cannot put aside what another version installed".to_owned()))?;
     }
-    Programs::load(pins)
+    Programs::load(pins).map(|programs| (programs, orphans))
 }
 
 /// Removes pods that ended while no agent ran, and pods whose enrolment a crash interrupted.

@@ -13,6 +13,7 @@ use super::error::{CaptureError, NotCaptured};
 use super::hierarchy::Hierarchy;
 use super::kubelet::{self, Kubelet, KubeletStatus};
 use super::maps::{self, Maps, release};
+use super::noted::Noted;
 use super::original_dst::SocketAddresses;
 use super::pins::Pins;
 use super::pod::{NetnsCookie, PodCapture, netns_cookie};
@@ -38,6 +39,8 @@ pub struct Capture {
     pub(super) host_proc: Option<PathBuf>,
     /// Where the kubelet was found.
     pub(super) kubelet: Mutex<Option<Kubelet>>,
+    /// Direct connections that programs of another version have noted.
+    pub(super) orphans: Mutex<Vec<Noted>>,
 }
 
 impl Capture {
@@ -197,6 +200,11 @@ impl Capture {
         proof::of_cgroups(&self.pins, &self.programs, &self.pods, &self.agent)?;
         proof::of_pod(&self.pins, &self.programs, cookie)?;
         self.maps.lock().holds(cookie).map_err(|map| NotCaptured::Unknown { pod: cookie, map })
+    }
+
+    /// Direct connections that programs of another version have noted, and these programs have not: once.
+    pub fn take_orphans(&self) -> Vec<Noted> {
+        std::mem::take(&mut self.orphans.lock())
     }
 
     /// The pods that are captured now, as the kernel has it.

@@ -31,6 +31,7 @@ enum Command {
     Pin = 6,
     OpenPin = 7,
     ObjectInfo = 15,
+    MapLookupBatch = 24,
     LinkCreate = 28,
     LinkUpdate = 29,
 }
@@ -41,6 +42,18 @@ struct MapElement {
     padding: u32,
     key: u64,
     value: u64,
+    flags: u64,
+}
+
+#[repr(C)]
+struct Batch {
+    from: u64,
+    next: u64,
+    keys: u64,
+    values: u64,
+    count: u32,
+    map: i32,
+    element_flags: u64,
     flags: u64,
 }
 
@@ -246,6 +259,43 @@ pub(super) fn lookup<K: Pod, V: Pod + Default>(map: BorrowedFd<'_>, key: &K) -> 
         Ok(_) => Ok(Some(value)),
         Err(error) if error.raw_os_error() == Some(libc::ENOENT) => Ok(None),
         Err(error) => Err(error),
+    }
+}
+
+/// How many elements are read at once at first; a bucket of a map may have more.
+const BATCH: usize = 1024;
+
+/// Reads every element of a hash map. `K` and `V` must be the map's. What changes meanwhile may be read or not.
+pub(super) fn lookup_all<K: Pod + Default, V: Pod + Default>(map: BorrowedFd<'_>) -> io::Result<Vec<(K, V)>> {
+    let (mut all, mut size, mut from, mut is_first) = (Vec::new(), BATCH, 0_u32, true);
+    loop {
+        let (mut keys, mut values) = (vec![K::default(); size], vec![V::default(); size]);
+        let mut next = 0_u32;
+        let mut batch = Batch {
+            from: if is_first { 0 } else { &raw const from as u64 },
+            next: &raw mut next as u64,
+            keys: keys.as_mut_ptr() as u64,
+            values: values.as_mut_ptr() as u64,
+            count: u32::try_from(size).map_err(io::Error::other)?,
+            map: map.as_raw_fd(),
+            element_flags: 0,
+            flags: 0,
+        };
+        let is_last = match bpf(Command::MapLookupBatch, &mut batch) {
+            Ok(_) => false,
+            Err(error) if error.raw_os_error() == Some(libc::ENOENT) => true,
+            Err(error) if error.raw_os_error() == Some(libc::ENOSPC) => {
+                size *= 2;
+                continue;
+            }
+            Err(error) => return Err(error),
+        };
+        let count = usize::try_from(batch.count).map_err(io::Error::other)?;
+        all.extend(keys.drain(..).zip(values.drain(..)).take(count));
+        if is_last {
+            return Ok(all);
+        }
+        (from, is_first) = (next, false);
     }
 }
 

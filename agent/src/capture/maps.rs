@@ -9,9 +9,10 @@ use aya::maps::lpm_trie::{Key, LpmTrie};
 use aya::maps::{Array, HashMap, Map, MapData, MapError, PerCpuArray, SockMap};
 use ipnet::IpNet;
 use weir_common::{
-    Address, Counter, EnrolledPod, Flow, InboundPod, Installed, Ip, LISTENERS_PER_POD, LISTENING_KNOWN, ListenerKind,
-    ListeningPod, ListeningPort, MAX_AGENTS, MAX_DESTINATIONS, MAX_FLOWS, MAX_LISTENING_PORTS, MAX_PODS, MAX_PROBES,
-    PASS_UNCAPTURABLE, PodAddress, PodVerdict, ProbePort, Settings, SocketAddress, excluded_port, listener_index,
+    Address, Counter, DirectConnection, EnrolledPod, Flow, InboundPod, Installed, Ip, LISTENERS_PER_POD,
+    LISTENING_KNOWN, ListenerKind, ListeningPod, ListeningPort, MAX_AGENTS, MAX_DESTINATIONS, MAX_DIRECT_CONNECTIONS,
+    MAX_FLOWS, MAX_LISTENING_PORTS, MAX_PODS, MAX_PROBES, PASS_UNCAPTURABLE, PodAddress, PodVerdict, ProbePort,
+    Settings, SocketAddress, excluded_port, listener_index,
 };
 
 use super::error::CaptureError;
@@ -20,7 +21,7 @@ use super::pins::{self, Pins};
 use super::pod::{NetnsCookie, PodListeners};
 
 /// The maps that are pinned: all that programs of two versions must share.
-pub(super) const NAMES: [&str; 22] = [
+pub(super) const NAMES: [&str; 30] = [
     "PODS",
     "POD_CGROUPS",
     "INBOUND_PODS",
@@ -42,6 +43,14 @@ pub(super) const NAMES: [&str; 22] = [
     "LISTENING",
     "LISTENING_PODS",
     "DESTINATIONS",
+    "DIRECT_UNTIL",
+    "DIRECT_ROUTES",
+    "DIRECT_PERMITS",
+    "DIRECT_CONNECTIONS",
+    "DIRECT_ROOM",
+    "DIRECT_FLOWS",
+    "DIRECT_SOCKETS",
+    "DIRECT_ENDED",
     "COUNTERS",
 ];
 
@@ -63,6 +72,7 @@ pub(super) struct Maps {
     pub(super) listening: HashMap<MapData, ListeningPort, u64>,
     pub(super) listening_pods: HashMap<MapData, u64, ListeningPod>,
     destinations: HashMap<MapData, Address, u32>,
+    direct: HashMap<MapData, u64, DirectConnection>,
     counters: PerCpuArray<MapData, u64>,
 }
 
@@ -72,7 +82,7 @@ impl fmt::Debug for Maps {
     }
 }
 
-fn open<T>(pins: &Pins, name: &str) -> Result<T, CaptureError>
+pub(super) fn open<T>(pins: &Pins, name: &str) -> Result<T, CaptureError>
 where
     T: TryFrom<Map, Error = MapError>,
 {
@@ -100,6 +110,7 @@ impl Maps {
             listening: open(pins, "LISTENING")?,
             listening_pods: open(pins, "LISTENING_PODS")?,
             destinations: open(pins, "DESTINATIONS")?,
+            direct: open(pins, "DIRECT_CONNECTIONS")?,
             counters: open(pins, "COUNTERS")?,
         })
     }
@@ -319,6 +330,7 @@ impl Maps {
         let flows = self.flows.keys().take(MAX_FLOWS as usize).filter(Result::is_ok).count();
         let probes = self.probes.keys().take(MAX_PROBES as usize).filter(Result::is_ok).count();
         let listening = self.listening.keys().take(MAX_LISTENING_PORTS as usize).filter(Result::is_ok).count();
+        let direct = self.direct.keys().take(MAX_DIRECT_CONNECTIONS as usize).filter(Result::is_ok).count();
         let destinations = self.destinations.keys().take(MAX_DESTINATIONS as usize).filter(Result::is_ok).count();
         [
             ("pods", self.pods.keys().filter(Result::is_ok).count()),
@@ -327,6 +339,7 @@ impl Maps {
             ("probes", probes),
             ("listening", listening),
             ("destinations", destinations),
+            ("direct_connections", direct),
         ]
         .map(|(name, entries)| (name, entries as u64))
         .into()

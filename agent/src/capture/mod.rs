@@ -3,6 +3,7 @@
 
 mod cgroup;
 mod destinations;
+pub mod direct;
 mod error;
 mod events;
 mod hierarchy;
@@ -13,6 +14,7 @@ mod kubelet;
 pub mod listening;
 mod maps;
 mod netns_program;
+pub mod noted;
 mod original_dst;
 mod pins;
 mod pod;
