@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::Context;
 use futures_util::FutureExt;
-use tokio::sync::{Notify, oneshot};
+use tokio::sync::{Notify, oneshot, watch};
 
 use super::admin::{self, Endpoints};
 use super::foundation::{Arrivals, Foundation};
@@ -13,14 +13,14 @@ use super::integrations::Integrations;
 use super::known_destinations::KnownDestinations;
 use super::shutdown::{self, StopReason};
 use super::{settings, uninstall, why, without_agent};
-use crate::config::{AgentConfig, TracingConfig};
+use crate::config::{AgentConfig, SameNode, TracingConfig};
 use crate::enrollment::api;
 use crate::lifecycle::{self, DrainTrigger, Ready};
 use crate::limits::LimitKind;
 use crate::model::http::trace::Sampling;
 use crate::otlp::{Exporter, SpanProviders};
 use crate::proxy::workers::Workers;
-use crate::proxy::{LatePlaintext, Proxy, ProxyParts};
+use crate::proxy::{DirectSetting, LatePlaintext, Proxy, ProxyParts};
 use crate::state::SharedMesh;
 use crate::supervisor::SupervisorLink;
 use crate::telemetry::log::LogHandle;
@@ -42,7 +42,8 @@ pub(super) async fn run(
     let ready = Ready::default();
     let starting = ready.block("start");
     let (foundation, arrivals, times) = Foundation::start(Arc::new(config), Arc::new(supervisor), ready, start).await?;
-    let (drain, proxy) = start_proxy(&foundation, arrivals, before_wait)?;
+    let (has_node, serves_node) = watch::channel(false);
+    let (drain, proxy) = start_proxy(&foundation, arrivals, serves_node, before_wait)?;
     let integrations = Integrations::start(&foundation).await?;
     let quit = Arc::new(Notify::new());
     let why = why::explainer(proxy, foundation.enrollment.clone(), foundation.mesh.clone());
@@ -54,7 +55,7 @@ pub(super) async fn run(
         nri.wait_until_tried().await;
     }
     foundation.supervisor.report_serving();
-    foundation.ownership.on_serving(foundation.enrollment.clone(), follow_destinations(&foundation));
+    foundation.ownership.on_serving(foundation.enrollment.clone(), follow_destinations(&foundation, has_node));
     drop(starting);
     let (prepared, installed, restored) = (times.prepared, times.installed, times.restored);
     tracing::info!(?prepared, ?installed, ?restored, serving = ?start.elapsed(), "agent serves");
@@ -104,6 +105,7 @@ async fn stop(
 fn start_proxy(
     foundation: &Foundation,
     arrivals: Arrivals,
+    serves_node: watch::Receiver<bool>,
     before_wait: fn(),
 ) -> anyhow::Result<(DrainTrigger, Arc<Proxy>)> {
     let (trigger, drain) = lifecycle::drain();
@@ -125,6 +127,7 @@ fn start_proxy(
         held: foundation.limits.of_agent(LimitKind::AgentHeldKib),
         node: settings::node_info(config),
         key_sets: foundation.key_sets.clone(),
+        direct: DirectSetting { is_on: config.proxy.same_node == SameNode::Direct, serves: serves_node },
         destination_tls_dir: config.proxy.destination_tls_dir.clone(),
         drain,
         workers,
@@ -169,9 +172,9 @@ async fn follow_telemetry(mesh: SharedMesh, requests: Arc<RequestReporting>, mut
 }
 
 /// Has the kernel programs follow what the mesh knows of destinations, once there is a mesh.
-fn follow_destinations(foundation: &Foundation) -> Arc<KnownDestinations> {
+fn follow_destinations(foundation: &Foundation, has_node: watch::Sender<bool>) -> Arc<KnownDestinations> {
     let Foundation { mesh, capture, config, xds, .. } = foundation;
-    let destinations = Arc::new(KnownDestinations::new(mesh.clone(), capture.clone(), &config.node.node));
+    let destinations = Arc::new(KnownDestinations::new(mesh.clone(), capture.clone(), &config.node.node, has_node));
     let (following, xds) = (destinations.clone(), xds.clone());
     tokio::spawn(async move {
         xds.first_sync().await;

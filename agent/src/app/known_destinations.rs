@@ -4,6 +4,7 @@
 use std::sync::Arc;
 
 use parking_lot::Mutex;
+use tokio::sync::watch;
 
 use crate::capture::{Capture, Destinations};
 use crate::state::SharedMesh;
@@ -14,6 +15,8 @@ pub(super) struct KnownDestinations {
     mesh: SharedMesh,
     capture: Arc<Capture>,
     node: Arc<str>,
+    /// Tells the direct path whether the conditions are met.
+    met: watch::Sender<bool>,
     conditions: Mutex<Conditions>,
 }
 
@@ -27,8 +30,8 @@ struct Conditions {
 }
 
 impl KnownDestinations {
-    pub(super) fn new(mesh: SharedMesh, capture: Arc<Capture>, node: &str) -> Self {
-        Self { mesh, capture, node: node.into(), conditions: Mutex::default() }
+    pub(super) fn new(mesh: SharedMesh, capture: Arc<Capture>, node: &str, met: watch::Sender<bool>) -> Self {
+        Self { mesh, capture, node: node.into(), met, conditions: Mutex::default() }
     }
 
     /// There is a mesh.
@@ -46,6 +49,7 @@ impl KnownDestinations {
         let met = |conditions: &Conditions| conditions.synced && conditions.serves;
         let had = met(&conditions);
         change(&mut conditions);
+        self.met.send_replace(met(&conditions));
         match (had, met(&conditions)) {
             (false, true) => match Destinations::open(&self.capture, self.node.clone()) {
                 Ok(destinations) => self.mesh.set_follower(Some(Box::new(destinations))),

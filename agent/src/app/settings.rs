@@ -4,7 +4,7 @@ use std::net::{IpAddr, Ipv4Addr};
 use std::time::Duration;
 
 use crate::capture::CaptureOptions;
-use crate::config::{AgentConfig, LogFormat, TokensConfig, UncapturableOutbound};
+use crate::config::{AgentConfig, LogFormat, SameNode, TokensConfig, UncapturableOutbound};
 use crate::hbone::AgeLimit;
 use crate::jwks::{FetchOptions, KeySetsOptions};
 use crate::kubernetes::{ClusterAccess, MembershipRules};
@@ -62,7 +62,7 @@ pub(super) fn pool_options(config: &AgentConfig) -> PoolOptions {
         idle: Duration::from_secs(config.proxy.pool_idle_seconds.max(1)),
         optimistic_data: config.proxy.optimistic_data,
         request_streams: config.proxy.native_request_streams,
-        in_process: config.proxy.same_node_in_process,
+        in_process: config.proxy.same_node != SameNode::Hbone,
     }
 }
 

@@ -173,10 +173,9 @@ pub struct ProxyConfig {
     /// and towards all others, requests travel inside of CONNECT (HBONE).
     #[arg(long, env = "WEIR_NATIVE_REQUEST_STREAMS", default_value_t = true, action = ArgAction::Set)]
     pub native_request_streams: bool,
-    /// Whether requests of HTTP between two pods of this node stay within the agent: decided about and counted as over HBONE, without TLS and
-    /// sockets between. Connections that carry other protocols go over HBONE in any case.
-    #[arg(long, env = "WEIR_SAME_NODE_IN_PROCESS", default_value_t = true, action = ArgAction::Set)]
-    pub same_node_in_process: bool,
+    /// How connections between two pods of this node travel, if the agent does not have to know more of them than policy says.
+    #[arg(long, env = "WEIR_SAME_NODE", value_enum, default_value_t = SameNode::InProcess)]
+    pub same_node: SameNode,
     /// Seconds after which an HBONE connection of a peer that carries nothing is ended in order (GOAWAY), refused requests not counted;
     /// a tenth of that while the pod, or the peer, holds more than half of what it may have inbound. More than peers themselves keep
     /// an idle connection: most of them close it first.
@@ -194,6 +193,31 @@ pub struct ProxyConfig {
     /// (clientCertificate and privateKey with tls.mode MUTUAL). Files elsewhere are refused.
     #[arg(long, env = "WEIR_DESTINATION_TLS_DIR", default_value = "/etc/weir/tls")]
     pub destination_tls_dir: PathBuf,
+}
+
+/// How connections between two pods of one node travel.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub enum SameNode {
+    /// Over HBONE, as between two nodes: encrypted on the node, too.
+    Hbone,
+    /// Requests of HTTP stay within the agent: decided about and counted as over HBONE, without TLS and sockets between.
+    /// Connections that carry other protocols go over HBONE.
+    InProcess,
+    /// Requests of HTTP stay within the agent. Connections that carry other protocols go from pod to pod without the agent, once it has
+    /// permitted one: plaintext on the node, between two ends that the kernel attests.
+    Direct,
+}
+
+impl SameNode {
+    /// As the setting is written.
+    #[must_use]
+    pub fn text(self) -> &'static str {
+        match self {
+            Self::Hbone => "hbone",
+            Self::InProcess => "in-process",
+            Self::Direct => "direct",
+        }
+    }
 }
 
 /// How the keys of issuers are fetched.

@@ -12,7 +12,7 @@ mod values;
 
 pub use self::agent::{
     AgentConfig, DirectoryConfig, EndpointConfig, FilesConfig, LogConfig, LogFormat, MeshConfig, NodeConfig,
-    OutboundPolicyArg, ProxyConfig, TokensConfig, TracingConfig,
+    OutboundPolicyArg, ProxyConfig, SameNode, TokensConfig, TracingConfig,
 };
 pub use self::capture::{CaptureConfig, Location, UncapturableOutbound};
 pub use self::cluster::{CniArg, CniConfig, KubernetesArg, KubernetesConfig};

@@ -193,7 +193,7 @@ fn flags_and_environment_variables_keep_their_names() {
         ("readiness-address", "WEIR_READINESS_ADDRESS"),
         ("request-timeout-seconds", "WEIR_REQUEST_TIMEOUT_SECONDS"),
         ("run-dir", "WEIR_RUN_DIR"),
-        ("same-node-in-process", "WEIR_SAME_NODE_IN_PROCESS"),
+        ("same-node", "WEIR_SAME_NODE"),
         ("secret-ttl", "SECRET_TTL"),
         ("service-account", "SERVICE_ACCOUNT"),
         ("state-dir", "WEIR_STATE_DIR"),

@@ -8,6 +8,23 @@ mod budget;
 mod certificates;
 mod client;
 pub mod connector;
+
+mod direct {
+    //! Connections between two pods of this node that never come to the agent: it says which may begin, ends those that may not go on,
+    //! and tells of them as of its own.
+
+    mod decide;
+    mod path;
+    mod records;
+    mod suggestions;
+    mod table;
+    mod vouched;
+    mod watch;
+
+    pub(super) use self::suggestions::Suggestions;
+    pub(super) use self::watch::{Sources, keep};
+}
+
 mod found_by;
 mod hbone_probes;
 mod heartbeat;
@@ -65,8 +82,10 @@ mod inbound {
     mod request;
     mod spliced;
 
+    pub(super) use self::admission::{allows_unasked, still_allows};
     pub(super) use self::authentication::PodAuthenticator;
     pub(super) use self::beside::serve_link;
+    pub(super) use self::connection::direct_ends;
     pub use self::foreseen::ForeseenRequest;
     pub(super) use self::hbone::serve as serve_hbone;
     pub(super) use self::peers::{AuthenticatedPeer, InboundPeers};
@@ -83,6 +102,7 @@ mod outbound {
 
     mod bytes;
     mod candidate;
+    mod direct;
     mod error;
     mod happy_eyeballs;
 
@@ -130,6 +150,7 @@ mod outbound {
     mod undeclared;
     mod upstream;
 
+    pub(super) use self::direct::untouched_upstreams;
     pub use self::http::SeenOfEndpoint;
     pub(super) use self::http::{AgentRequest, AgentRequestError, GrpcCall, GrpcCallError};
     pub(super) use self::http::{Breakers, Endpoints, HttpPool, PodEndpoints, Turns, Warmups, sweep};
@@ -169,7 +190,7 @@ pub mod workers;
 
 pub use self::inbound::ForeseenRequest;
 pub use self::late_plaintext::LatePlaintext;
-pub use self::node::{NodeInfo, Proxy, ProxyParts, Timeouts};
+pub use self::node::{DirectSetting, NodeInfo, Proxy, ProxyParts, Timeouts};
 pub use self::outbound::SeenOfEndpoint;
 pub use self::revocation::as_destination;
 pub use crate::hbone::PoolOptions;

@@ -6,6 +6,7 @@ use std::sync::atomic::AtomicUsize;
 use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
+use tokio::sync::watch;
 
 use super::certificates::PodCertificates;
 use super::hbone_probes::HboneProbes;
@@ -57,6 +58,15 @@ pub struct NodeInfo {
     pub extra_trust_domains: Vec<TrustDomain>,
 }
 
+/// Whether connections between two pods of this node may be direct.
+#[derive(Debug, Clone)]
+pub struct DirectSetting {
+    /// Where not, those end that a former agent has let begin.
+    pub is_on: bool,
+    /// Whether this agent serves the node, and has a mesh.
+    pub serves: watch::Receiver<bool>,
+}
+
 /// What a proxy is made of.
 #[derive(Debug)]
 pub struct ProxyParts {
@@ -73,6 +83,7 @@ pub struct ProxyParts {
     pub node: NodeInfo,
     /// The keys that tokens of requests are verified with.
     pub key_sets: Arc<KeySets>,
+    pub direct: DirectSetting,
     /// The directory of the certificates and keys that destinations may be shown.
     pub destination_tls_dir: PathBuf,
     pub drain: Drain,
@@ -107,13 +118,14 @@ pub struct Proxy {
     pub(super) served: AtomicUsize,
     pub(super) key_sets: Arc<KeySets>,
     pub(super) tokens: VerifiedTokens,
+    pub(super) direct: DirectSetting,
 }
 
 impl Proxy {
     #[must_use]
     pub fn new(parts: ProxyParts) -> Arc<Self> {
         let ProxyParts { mesh, certificates, capture, metrics, requests, timeouts, pool, held, node, .. } = parts;
-        let ProxyParts { key_sets, destination_tls_dir, drain, workers, .. } = parts;
+        let ProxyParts { key_sets, destination_tls_dir, direct, drain, workers, .. } = parts;
         Arc::new(Self {
             pod_certificates: PodCertificates::new(certificates.clone()),
             live: LiveConnections::default(),
@@ -137,6 +149,7 @@ impl Proxy {
             node,
             drain,
             workers,
+            direct,
         })
     }
 

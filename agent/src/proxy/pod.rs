@@ -8,6 +8,7 @@ use parking_lot::Mutex;
 
 use super::budget::Handshakes;
 use super::certificates::CarriedIdentity;
+use super::direct::Suggestions;
 use super::inbound::{InboundPeers, PodAuthenticator};
 use super::node::Proxy;
 use super::origin::PodOrigin;
@@ -39,6 +40,8 @@ pub(super) struct PodProxy {
     /// The pods of the same node, and its links to them, which take the place of HBONE connections.
     pub(super) neighbours: Arc<Neighbours<PodProxy>>,
     pub(super) links: Links<PodProxy>,
+    /// What tells of connections to them that others may follow directly.
+    pub(super) suggestions: Arc<Suggestions<PodProxy>>,
     /// The names that its own requests have it look up.
     pub(super) names: Names,
     /// The lookups that run for it.

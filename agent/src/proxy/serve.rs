@@ -7,6 +7,7 @@ use parking_lot::Mutex;
 use tokio::sync::mpsc;
 
 use super::budget::Handshakes;
+use super::direct::{self, Sources, Suggestions};
 use super::inbound::{self, InboundPeers, PodAuthenticator};
 use super::listener::{self, ListenerKind};
 use super::node::Proxy;
@@ -30,17 +31,34 @@ impl Proxy {
         tokio::spawn(peer_trust::watch(self.clone()));
         let drain = self.drain.clone();
         let neighbours = Arc::default();
+        let (suggestions, of_pods) = self.keep_direct_path();
         loop {
             let enrolled = tokio::select! {
                 enrolled = arrivals.recv() => enrolled,
                 () = drain.draining() => return,
             };
             let Some(enrolled) = enrolled else { return };
-            self.serve_pod(enrolled, &neighbours);
+            let pod_proxy = self.serve_pod(enrolled, &neighbours, &suggestions);
+            // Without a direct path nobody asks.
+            let _ = of_pods.send(pod_proxy);
         }
     }
 
-    fn serve_pod(self: &Arc<Self>, enrolled: Enrolled, neighbours: &Arc<Neighbours<PodProxy>>) {
+    /// Starts the task that keeps the direct path; with what tells it of connections, and of pods.
+    fn keep_direct_path(self: &Arc<Self>) -> (Arc<Suggestions<PodProxy>>, mpsc::UnboundedSender<Arc<PodProxy>>) {
+        let (of_pods, pods) = mpsc::unbounded_channel();
+        let (suggested, suggestions) = Suggestions::taken();
+        let serves = self.direct.serves.clone();
+        tokio::spawn(direct::keep(self.clone(), Sources { serves, pods, suggestions }));
+        (Arc::new(if self.direct.is_on { suggested } else { Suggestions::untaken() }), of_pods)
+    }
+
+    fn serve_pod(
+        self: &Arc<Self>,
+        enrolled: Enrolled,
+        neighbours: &Arc<Neighbours<PodProxy>>,
+        suggestions: &Arc<Suggestions<PodProxy>>,
+    ) -> Arc<PodProxy> {
         let Enrolled { pod, listeners } = enrolled;
         let budget = WindowBudget::new(&pod.limits, &self.held);
         let dialer = Arc::new(self.dialer(&pod, budget.clone()));
@@ -65,6 +83,7 @@ impl Proxy {
             http_pools,
             neighbours: neighbours.clone(),
             links: Links::new(inbound::serve_link),
+            suggestions: suggestions.clone(),
             names: self.names.of_pod(),
             lookups,
             endpoints,
@@ -88,6 +107,7 @@ impl Proxy {
                 self.workers.spawn_on_next(listener::serve(pod_proxy.clone(), kind, listener));
             }
         }
+        let served = pod_proxy.clone();
         self.workers.spawn_on_next(async move {
             let left = async || {
                 tokio::select! {
@@ -97,6 +117,7 @@ impl Proxy {
             };
             tokio::join!(hbone::sweep(&pod_proxy.pools, left()), outbound::sweep(&pod_proxy.http_pools, left()));
         });
+        served
     }
 
     /// How many HBONE connections a pod may have: to all its peers, and to one of them, in equal parts for the workers.

@@ -253,7 +253,10 @@ fn counts_of(mesh: &HttpMesh) -> Result<[BTreeMap<String, f64>; 2]> {
 fn told_alike() -> Result<()> {
     let count = |is_within: bool| -> Result<_> {
         // One worker, so that connections are shared by all requests.
-        let mesh = HttpMesh::start_with("t", &[&format!("--same-node-in-process={is_within}"), "--worker-threads=1"])?;
+        let mesh = HttpMesh::start_with(
+            "t",
+            &[&format!("--same-node={}", if is_within { "in-process" } else { "hbone" }), "--worker-threads=1"],
+        )?;
         let counts = counts_of(&mesh).with_context(|| mesh.logs())?;
         ensure!((links(&mesh.agents[N1])? > 0.0) == is_within, "links, within the agent: {is_within}");
         Ok(counts)

@@ -98,6 +98,36 @@ pub(super) async fn admit_requests(
     Ok(are_judged(pod_proxy, request, &admission).then_some(tracked))
 }
 
+/// Whether a connection may reach the pod without that its agent is asked about it, or does anything with its bytes: policy allows
+/// it whatever it carries, and has nothing to tell of it.
+pub(in crate::proxy) fn allows_unasked(pod_proxy: &PodProxy, request: &AccessRequest) -> bool {
+    let workload = pod_proxy.known_workload(&pod_proxy.proxy.mesh.read());
+    let Some(workload) = workload.filter(|_| !pod_proxy.pod.is_leaving()) else { return false };
+    let is_silent = |audited_by: &Option<Arc<str>>, dry_run: &DryRun| {
+        audited_by.is_none() && dry_run.would_deny.is_empty() && !dry_run.no_allow_matched
+    };
+    if !may_carry_requests(pod_proxy, request, &workload) {
+        let verdict = ask(pod_proxy, &workload, |mesh, destination| mesh.authorize(destination, request));
+        return verdict.outcome.is_ok() && is_silent(&verdict.audited_by, &verdict.dry_run);
+    }
+    let verdict = ask(pod_proxy, &workload, |mesh, destination| mesh.admit(destination, request));
+    let is_admitted = verdict.outcome.as_ref().is_ok_and(|admission| !are_judged(pod_proxy, request, admission));
+    is_admitted && is_silent(&verdict.audited_by, &verdict.dry_run)
+}
+
+/// Whether a connection that was so may go on: as one that the agent moves the bytes of.
+pub(in crate::proxy) fn still_allows(pod_proxy: &PodProxy, request: &AccessRequest) -> bool {
+    // A workload that has left the mesh keeps what it has.
+    let Some(workload) = pod_proxy.known_workload(&pod_proxy.proxy.mesh.read()) else { return true };
+    match ask(pod_proxy, &workload, |mesh, destination| mesh.authorize(destination, request)).outcome {
+        Ok(permit) => {
+            !may_carry_requests(pod_proxy, request, &workload)
+                || !are_judged(pod_proxy, request, &Admission::Bytes(permit))
+        }
+        Err(_) => false,
+    }
+}
+
 fn may_carry_requests(pod_proxy: &PodProxy, request: &AccessRequest, workload: &Workload) -> bool {
     carries(&pod_proxy.proxy.mesh.read(), workload, request.destination.port()) != Carries::Bytes
 }

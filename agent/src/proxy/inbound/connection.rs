@@ -194,6 +194,25 @@ impl Established {
     }
 }
 
+/// The ends of a connection that came to a pod directly from another pod of this node.
+pub(in crate::proxy) fn direct_ends(
+    mesh: &Mesh,
+    server: &PodProxy,
+    (source, client): (RecordedPeer, SocketAddr),
+    endpoint: SocketAddr,
+    asked_for: Option<&str>,
+) -> ConnectionEnds {
+    let workload = server.source_workload(mesh);
+    let destination = InboundDestination {
+        endpoint,
+        service: service_of(mesh, &workload, asked_for, endpoint.port()),
+        identity: server.pod.identity(&mesh.settings().trust_domain),
+        workload,
+    };
+    let ends = ConnectionEnds::inbound(InboundSource { addr: client, peer: Some(source) }, destination);
+    ConnectionEnds { hbone_listener: None, ..ends }
+}
+
 /// The service that a connection came through, for labels: the one the client asked for if the workload serves it, else
 /// the first that the workload serves on this port.
 fn service_of(mesh: &Mesh, workload: &Workload, asked_for: Option<&str>, port: u16) -> Option<Arc<Service>> {

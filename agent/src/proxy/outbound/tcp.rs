@@ -83,7 +83,11 @@ async fn open_or_serve(
         }
     }
     let resolved = resolve(&source);
+    let is_near = pod_proxy.suggestions.are_taken() && resolved.as_ref().is_ok_and(|to| pod_proxy.is_of_this_node(to));
     let outbound = Outbound { pod_proxy: &pod_proxy, source, original_dst };
     let spliced = outbound.open_for_bytes(downstream, received, resolved, &mut budget).await?;
+    if is_near {
+        pod_proxy.suggestions.suggest(&pod_proxy, pod.netns.cookie(), canonical(original_dst.0));
+    }
     Some((spliced, (budget, open)))
 }

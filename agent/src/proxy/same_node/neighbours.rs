@@ -54,7 +54,7 @@ impl<D> Neighbours<D> {
     }
 
     /// The pod that came last with an address.
-    pub(super) fn at(&self, address: IpAddr) -> Option<Arc<D>> {
+    pub(in crate::proxy) fn at(&self, address: IpAddr) -> Option<Arc<D>> {
         self.0.lock().pods.get(&address)?.upgrade()
     }
 

@@ -1,0 +1,288 @@
+//! [`DirectPath`]: the direct connections of the node while this agent serves it.
+
+use std::collections::{HashMap, HashSet};
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use super::decide::{self, Endpoint, may_go_on};
+use super::records::{Records, Why};
+use super::table::{Key, Table};
+use super::vouched::{Vouchers, Worth};
+use crate::capture::NetnsCookie;
+use crate::capture::direct::DirectMaps;
+use crate::capture::noted::{EndState, Noted, Pair};
+use crate::proxy::pod::PodProxy;
+use crate::telemetry::metrics::Metrics;
+
+/// How long a connect may take until its SYN leaves, and an accepted connection until the server's end is seen.
+const BEGINS_WITHIN: Duration = Duration::from_secs(2);
+/// How long a SYN may take to the other end of the node, and how long connections go by the agent after one that did not come there.
+const ARRIVES_WITHIN: Duration = Duration::from_millis(500);
+const LOSSY_FOR: Duration = Duration::from_secs(60);
+/// Connections that have ended, of which so many are told of in a row.
+const READ_AT_ONCE: usize = 1024;
+/// Index of the loopback interface of every namespace, to which connections that were cut off are bound.
+const LOOPBACK: u32 = 1;
+
+/// See the module.
+#[derive(Debug)]
+pub(super) struct DirectPath {
+    pub(super) maps: DirectMaps,
+    table: Table,
+    pub(super) vouchers: Vouchers,
+    records: Records,
+    /// Whether connections may begin to be direct; else those end that there are.
+    is_on: bool,
+    /// Routes on which a connection was lost or refused: since when.
+    lossy: HashMap<Key, Instant>,
+    /// Connections that other programs have noted, and of whose ends nobody would learn.
+    orphans: Vec<Noted>,
+    /// Connections whose client has closed while the server's end is not there: since when.
+    unanswered: HashMap<u64, Instant>,
+}
+
+/// The pods of the node, by their namespaces: those that are served, and those that have left and have direct connections still.
+pub(super) type Pods = HashMap<NetnsCookie, Arc<PodProxy>>;
+
+impl DirectPath {
+    pub(super) fn new(maps: DirectMaps, is_on: bool, orphans: Vec<Noted>) -> Self {
+        let (table, vouchers, records, lossy, unanswered) = Default::default();
+        Self { maps, table, vouchers, records, is_on, lossy, orphans, unanswered }
+    }
+
+    /// Has connections begin to be direct for so long, if they may at all.
+    pub(super) fn allow_for(&mut self, time: Duration) {
+        if !self.is_on {
+            return;
+        }
+        if let Err(error) = self.maps.allow_for(time) {
+            tracing::error!(%error, "no further connection is direct");
+        }
+    }
+
+    /// Whether there is nothing to do any more.
+    pub(super) fn is_done(&self, seen: &HashSet<NetnsCookie>) -> bool {
+        !self.is_on && seen.is_empty() && self.orphans.is_empty()
+    }
+
+    /// Lets connections of a pod to an address be direct from now on, if they may.
+    pub(super) fn consider(&mut self, source: &Arc<PodProxy>, dialled: SocketAddr) {
+        let key = (source.pod.netns.cookie(), dialled);
+        if !self.table.has(&key) && !self.lossy.contains_key(&key) {
+            self.decide(key, source);
+        }
+    }
+
+    fn decide(&mut self, key: Key, source: &Arc<PodProxy>) {
+        let route = decide::endpoints(source, key.1).filter(|endpoints| {
+            endpoints.iter().all(|Endpoint { server, identities, .. }| {
+                self.vouchers.ask(source, server, identities) == Worth::Accepted
+            })
+        });
+        let route = route.map(|endpoints| endpoints.iter().map(|endpoint| endpoint.pair).collect());
+        self.table.set(&mut self.maps, key, route);
+    }
+
+    /// Decides again about everything: first about what may begin, then about what is open.
+    pub(super) async fn reconsider(&mut self, pods: &Pods, metrics: &Metrics) {
+        for key in self.table.keys() {
+            match pods.get(&key.0) {
+                Some(source) => self.decide(key, source),
+                None => self.table.set(&mut self.maps, key, None),
+            }
+            tokio::task::yield_now().await;
+        }
+        let mut answers: HashMap<Pair, Option<Why>> = HashMap::new();
+        for noted in self.maps.connections() {
+            let pair = noted.pair;
+            let (Some(source), Some(server)) = (pods.get(&pair.source), pods.get(&pair.server)) else { continue };
+            let why = match answers.get(&pair) {
+                Some(why) => *why,
+                None => {
+                    let why = self.why_not(source, server, pair.endpoint);
+                    answers.insert(pair, why);
+                    why
+                }
+            };
+            if let Some(why) = why {
+                self.end(&noted, why, (source, server), metrics);
+                tokio::task::yield_now().await;
+            }
+        }
+    }
+
+    /// Why a connection may not go on, if it may not.
+    fn why_not(&self, source: &PodProxy, server: &PodProxy, endpoint: SocketAddr) -> Option<Why> {
+        if source.pod.dead.is_cancelled() || server.pod.dead.is_cancelled() {
+            return Some(Why::PodGone);
+        }
+        if !may_go_on(source, server, endpoint) {
+            return Some(Why::Denied);
+        }
+        let worth = self.vouchers.ask(source, server, &[server.identity()]);
+        (worth == Worth::Refused).then_some(Why::Distrusted)
+    }
+
+    /// Ends a connection: the server's end first, so that the client sees what it would see of a server that resets.
+    fn end(&mut self, noted: &Noted, why: Why, (source, server): (&PodProxy, &PodProxy), metrics: &Metrics) {
+        let Some(client) = noted.client else { return };
+        self.records.open(noted, source, server);
+        let is_over = |state| matches!(state, EndState::Closed | EndState::Failed);
+        if why == Why::Denied && !is_over(noted.server_end.state) {
+            metrics.policy_closed_connection();
+        }
+        self.records.ended_by_agent(noted, why);
+        end_sockets(noted, client, (source, server));
+    }
+
+    /// Ends what other programs have noted, of pods that are known by now.
+    fn end_orphans(&mut self, pods: &Pods, metrics: &Metrics) {
+        for noted in std::mem::take(&mut self.orphans) {
+            match (pods.get(&noted.pair.source), pods.get(&noted.pair.server)) {
+                (Some(source), Some(server)) => {
+                    self.end(&noted, Why::Unwatched, (source, server), metrics);
+                    self.records.complete(&noted);
+                }
+                _ => self.orphans.push(noted),
+            }
+        }
+    }
+
+    /// A pod has left or died: nothing begins any more to or from it.
+    pub(super) fn pod_is_going(&mut self, pod: NetnsCookie) {
+        self.table.remove_pod(&mut self.maps, pod);
+    }
+
+    /// Looks at what the kernel has noted: records begin, those of connections end of which the programs could not tell, and
+    /// what was cut off is ended.
+    pub(super) fn sweep(&mut self, pods: &Pods, metrics: &Metrics) -> HashSet<NetnsCookie> {
+        self.end_orphans(pods, metrics);
+        let connections = self.maps.connections();
+        let mut seen = HashSet::new();
+        let now = Instant::now();
+        if !self.unanswered.is_empty() {
+            let noted: HashSet<u64> = connections.iter().map(|noted| noted.key).collect();
+            self.unanswered.retain(|key, _| noted.contains(key));
+        }
+        self.lossy.retain(|_, since| since.elapsed() < LOSSY_FOR);
+        for noted in &connections {
+            self.note_loss(noted);
+            seen.extend([noted.pair.source, noted.pair.server]);
+            if noted.is_over() || self.came_to_nothing(noted, now) {
+                if let Some(last) = self.maps.take(noted) {
+                    self.complete(&last, pods);
+                }
+                continue;
+            }
+            let (Some(source), Some(server)) = (pods.get(&noted.pair.source), pods.get(&noted.pair.server)) else {
+                continue;
+            };
+            if source.pod.dead.is_cancelled() || server.pod.dead.is_cancelled() {
+                self.end(noted, Why::PodGone, (source, server), metrics);
+            } else if !self.is_on {
+                self.end(noted, Why::SwitchedOff, (source, server), metrics);
+            } else if noted.client_end.is_cut || noted.server_end.is_cut {
+                self.end(noted, Why::CutOff, (source, server), metrics);
+            } else if noted.server_end.state == EndState::Open {
+                self.records.open(noted, source, server);
+            }
+        }
+        seen
+    }
+
+    /// Has the records of open connections say what was moved so far.
+    pub(super) async fn count_bytes(&self, pods: &Pods) {
+        let open: Vec<_> = self.maps.connections().into_iter().filter(|noted| self.records.has(noted)).collect();
+        let namespaces: HashSet<_> = open.iter().flat_map(|noted| [noted.pair.source, noted.pair.server]).collect();
+        let mut received = HashMap::new();
+        for cookie in namespaces {
+            let Some(pod) = pods.get(&cookie).map(|pod| pod.pod.clone()) else { continue };
+            // It may be long.
+            if let Ok(Ok(told)) = tokio::task::spawn_blocking(move || pod.netns.received()).await {
+                received.insert(cookie, told);
+            }
+        }
+        for noted in &open {
+            let (Some(client), endpoint) = (noted.client, noted.pair.endpoint) else { continue };
+            let of = |cookie, ends| received.get(&cookie).and_then(|told| told.get(&ends)).copied().unwrap_or_default();
+            let to_server = of(noted.pair.server, (endpoint, client));
+            self.records.received(noted, (to_server, of(noted.pair.source, (client, endpoint))));
+        }
+    }
+
+    /// Has further connections go by the agent where the network does not let one through: it may be made for port 15008 alone.
+    fn note_loss(&mut self, noted: &Noted) {
+        let is_lost = noted.client.is_some() && !noted.has_arrived && noted.age > ARRIVES_WITHIN;
+        if is_lost && noted.client_end.state == EndState::None {
+            self.leave_to_agent(noted, "it does not arrive");
+        }
+    }
+
+    /// Has further connections of the pod to the address go by the agent for a while.
+    fn leave_to_agent(&mut self, noted: &Noted, why: &'static str) {
+        let key = (noted.pair.source, noted.dialled);
+        if self.lossy.insert(key, Instant::now()).is_none() {
+            tracing::info!(
+                dialled = %noted.dialled,
+                endpoint = %noted.pair.endpoint,
+                why,
+                "a direct connection failed: further ones go by the agent for a while"
+            );
+        }
+        self.table.set(&mut self.maps, key, None);
+    }
+
+    /// Whether a connect has failed before its SYN left, or the server's end is not to be expected any more.
+    fn came_to_nothing(&mut self, noted: &Noted, now: Instant) -> bool {
+        if noted.client.is_none() {
+            return noted.age > BEGINS_WITHIN;
+        }
+        let is_closed = noted.client_end.state == EndState::Closed && noted.server_end.state == EndState::None;
+        is_closed && self.unanswered.entry(noted.key).or_insert(now).elapsed() > BEGINS_WITHIN
+    }
+
+    /// Completes the records of connections that have ended. Returns whether there are more: a pod may open and close as many as it likes,
+    /// and what else there is to do does not wait for all of them.
+    pub(super) fn read_ended(&mut self, pods: &Pods) -> bool {
+        let (ended, are_more) = self.maps.ended(READ_AT_ONCE);
+        for noted in &ended {
+            self.complete(noted, pods);
+        }
+        are_more
+    }
+
+    fn complete(&mut self, noted: &Noted, pods: &Pods) {
+        match (pods.get(&noted.pair.source), pods.get(&noted.pair.server)) {
+            (Some(source), Some(server)) => self.records.open(noted, source, server),
+            _ => {
+                let Pair { source, server, endpoint } = noted.pair;
+                tracing::debug!(%source, %server, %endpoint, "a direct connection of a pod that is not known any more has ended");
+            }
+        }
+        self.records.complete(noted);
+        // The agent would have tried another endpoint of the service.
+        if noted.client_end.state == EndState::Failed && noted.dialled != noted.pair.endpoint {
+            self.leave_to_agent(noted, "the endpoint of the service did not accept it");
+        }
+    }
+
+    /// Leaves everything to another agent.
+    pub(super) fn stop(mut self) {
+        if let Err(error) = self.maps.allow_for(Duration::ZERO) {
+            tracing::warn!(%error, "connections begin to be direct for a moment still");
+        }
+        self.records.hand_over();
+    }
+}
+
+/// Ends both sockets of a connection.
+fn end_sockets(noted: &Noted, client: SocketAddr, (source, server): (&PodProxy, &PodProxy)) {
+    let endpoint = noted.pair.endpoint;
+    for (pod, local, remote) in [(server, endpoint, client), (source, client, endpoint)] {
+        let device = pod.pod.netns.device_of(local.ip()).ok().flatten().unwrap_or_default();
+        if let Err(error) = pod.pod.netns.end_socket(local, remote, &[device, LOOPBACK]) {
+            tracing::error!(pod = pod.pod.spec.name, %local, %remote, %error, "a direct connection cannot be ended");
+        }
+    }
+}

@@ -1,0 +1,92 @@
+//! Connections that the agent has opened to pods of this node: the next ones from the same pod to the same address may be direct.
+
+use std::collections::HashMap;
+use std::fmt;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use parking_lot::Mutex;
+use tokio::sync::mpsc;
+
+use crate::capture::NetnsCookie;
+
+/// How long nothing is said again of the same pod and address.
+const PAUSE: Duration = Duration::from_secs(1);
+/// Suggestions that wait, at most: further ones are dropped, and come again with the next connection.
+const WAITING: usize = 1024;
+/// What was said that is remembered before what is older than [`PAUSE`] is forgotten.
+const SWEEP_AT: usize = 4096;
+
+/// See the module. `D`: a pod.
+pub(in crate::proxy) struct Suggestions<D> {
+    /// `None` where no connection is to be direct.
+    to: Option<mpsc::Sender<Suggestion<D>>>,
+    said: Mutex<HashMap<(NetnsCookie, SocketAddr), Instant>>,
+}
+
+/// A pod, and the address that it asked for.
+pub(in crate::proxy) type Suggestion<D> = (Arc<D>, SocketAddr);
+
+impl<D> fmt::Debug for Suggestions<D> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Suggestions").field("taken", &self.to.is_some()).finish_non_exhaustive()
+    }
+}
+
+impl<D> Suggestions<D> {
+    /// Nobody takes them.
+    pub(in crate::proxy) fn untaken() -> Self {
+        Self { to: None, said: Mutex::default() }
+    }
+
+    /// With what takes them.
+    pub(in crate::proxy) fn taken() -> (Self, mpsc::Receiver<Suggestion<D>>) {
+        let (to, taken) = mpsc::channel(WAITING);
+        (Self { to: Some(to), said: Mutex::default() }, taken)
+    }
+
+    /// Whether anybody takes them.
+    pub(in crate::proxy) fn are_taken(&self) -> bool {
+        self.to.is_some()
+    }
+
+    /// Says that a connection of a pod, in this namespace, was opened to an endpoint of this node.
+    pub(in crate::proxy) fn suggest(&self, source: &Arc<D>, netns: NetnsCookie, dialled: SocketAddr) {
+        let Some(to) = &self.to else { return };
+        let now = Instant::now();
+        {
+            let mut said = self.said.lock();
+            let is_recent = |at: &Instant| now.saturating_duration_since(*at) < PAUSE;
+            if said.get(&(netns, dialled)).is_some_and(is_recent) {
+                return;
+            }
+            if said.len() >= SWEEP_AT {
+                said.retain(|_, at| is_recent(at));
+            }
+            said.insert((netns, dialled), now);
+        }
+        // Another one comes with the next connection.
+        let _ = to.try_send((source.clone(), dialled));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_same_is_not_said_again_at_once() {
+        let (suggestions, mut taken) = Suggestions::taken();
+        let (pod, address) = (Arc::new("pod"), ([10, 0, 0, 1], 80).into());
+        for netns in [1, 1, 2] {
+            suggestions.suggest(&pod, NetnsCookie(netns), address);
+        }
+        let mut said = 0;
+        while taken.try_recv().is_ok() {
+            said += 1;
+        }
+        assert_eq!(said, 2);
+        Suggestions::untaken().suggest(&pod, NetnsCookie(1), address);
+    }
+}
