@@ -14,6 +14,7 @@ mod certificates;
 mod cni;
 mod count;
 mod delivery;
+mod direct;
 mod enrollment;
 mod faults;
 mod harness;
@@ -61,6 +62,7 @@ fn table() -> Vec<Case> {
         [policy::CASES, matrix::CASES, probes::CASES, interfaces::CASES, inner::CASES].concat(),
         [enrollment::CASES, cni::CASES, kubernetes::CASES].concat(),
         [delivery::CASES, telemetry::CASES, late_plaintext::CASES, bulk::CASES, paused::CASES, peers::CASES].concat(),
+        direct::cases(),
         http::cases(),
         interop::cases(),
         [resilience::CASES, supervisor::CASES, succession::CASES].concat(),

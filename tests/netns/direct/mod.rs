@@ -1,0 +1,17 @@
+//! Connections between two pods of one node that never come to the agent (`--same-node=direct`): the promises of those that do
+//! hold for them.
+
+use crate::harness::Case;
+
+mod agents;
+mod changes;
+mod faithful;
+mod hostile;
+mod shares;
+mod stage;
+mod told;
+
+/// All cases, in the order they run.
+pub(crate) fn cases() -> Vec<Case> {
+    [told::CASES, faithful::CASES, shares::CASES, changes::CASES, agents::CASES, hostile::CASES].concat()
+}
