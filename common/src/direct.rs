@@ -4,14 +4,19 @@ use crate::address::Address;
 
 /// Destinations to which pods may connect directly, of all pods together.
 pub const MAX_DIRECT_ROUTES: u32 = 16_384;
-/// Pairs of pod and endpoint, of all pods together.
-pub const MAX_DIRECT_PERMITS: u32 = 16_384;
+/// Pairs of pod and endpoint, of all pods together: as many as that many destinations may need.
+pub const MAX_DIRECT_PERMITS: u32 = 65_536;
 /// Direct connections that are open or are being opened, of all pods together. Beyond, connections go by the agent.
 pub const MAX_DIRECT_CONNECTIONS: u32 = 65_536;
 /// The same of one pod that opens them.
-pub const MAX_DIRECT_CONNECTIONS_PER_POD: u64 = 16_384;
+pub const MAX_DIRECT_CONNECTIONS_PER_POD: i64 = 16_384;
 /// Endpoints of this node that one destination leads to.
 pub const MAX_DIRECT_ENDPOINTS: usize = 4;
+/// Instead of the time until which connections may begin to be direct: none may, and none ever could on these maps. The programs
+/// then look at nothing else.
+pub const DIRECT_NEVER: u64 = 0;
+/// None may, but some could before.
+pub const DIRECT_OFF: u64 = 1;
 /// Room for connections that have ended and that the agent has not read yet, in bytes.
 pub const DIRECT_ENDED_BYTES: u32 = 512 * 1024;
 
@@ -162,6 +167,7 @@ pub struct DirectEnded {
     pub connection: DirectConnection,
 }
 
+const _: () = assert!(MAX_DIRECT_PERMITS as usize == MAX_DIRECT_ROUTES as usize * MAX_DIRECT_ENDPOINTS);
 const _: () = assert!(size_of::<DirectDestination>() == 32);
 const _: () = assert!(size_of::<DirectRoute>() == 84);
 const _: () = assert!(size_of::<DirectPair>() == 40);

@@ -24,7 +24,6 @@ use aya_ebpf::programs::SockAddrContext;
 use aya_log_ebpf::debug;
 use weir_common::{Address, Counter, EnrolledPod, Ip, Role, SocketAddress, excluded_port};
 
-use crate::direct::Own;
 use crate::maps::{EXCLUDED_CIDRS, EXCLUDED_PORTS, POD_ADDRESSES, POD_CGROUPS, PODS};
 use crate::verdict::Connect;
 use crate::{direct, socket, verdict};
@@ -61,7 +60,8 @@ pub(crate) fn weir_connect6(ctx: SockAddrContext) -> i32 {
 fn connect<const V6: bool>(ctx: &SockAddrContext, destination: Address) -> i32 {
     // SAFETY: the context is valid; the value is read at once.
     let netns_cookie = unsafe { bpf_get_netns_cookie(ctx.as_ptr()) };
-    let reason = match try_connect::<V6>(ctx, netns_cookie, destination) {
+    let may_be_direct = direct::is_used();
+    let reason = match try_connect::<V6>(ctx, netns_cookie, destination, may_be_direct) {
         Ok(()) => Counter::Redirected,
         Err(reason) => reason,
     };
@@ -72,7 +72,7 @@ fn connect<const V6: bool>(ctx: &SockAddrContext, destination: Address) -> i32 {
     ) {
         socket::forget_address(ctx);
     }
-    if !matches!(reason, Counter::Direct | Counter::NotTcp | Counter::OfAgent) {
+    if may_be_direct && !matches!(reason, Counter::Direct | Counter::NotTcp | Counter::OfAgent) {
         direct::forget(ctx);
     }
     debug!(ctx, "connect to {:i} port {}: reason {}", destination.ip.octets(), destination.port, reason as u32);
@@ -94,7 +94,12 @@ fn unreachable(ip: Ip) -> Ip {
 }
 
 #[inline(always)]
-fn try_connect<const V6: bool>(ctx: &SockAddrContext, netns_cookie: u64, destination: Address) -> Result<(), Counter> {
+fn try_connect<const V6: bool>(
+    ctx: &SockAddrContext,
+    netns_cookie: u64,
+    destination: Address,
+    may_be_direct: bool,
+) -> Result<(), Counter> {
     // SAFETY: a field of a valid context.
     if unsafe { (*ctx.sock_addr).protocol } != socket::IPPROTO_TCP {
         return Err(Counter::NotTcp);
@@ -106,8 +111,9 @@ fn try_connect<const V6: bool>(ctx: &SockAddrContext, netns_cookie: u64, destina
     // SAFETY: the agent replaces whole values only when a pod comes or goes.
     let Some(pod) = (unsafe { PODS.get(netns_cookie) }) else { return redirect_inner::<V6>(ctx, destination) };
     check_destination(netns_cookie, destination)?;
-    if let Ok(ip) = source_address(pod, destination.ip)
-        && direct::begin::<V6>(ctx, netns_cookie, Own { ip, device: pod.device }, destination)
+    if may_be_direct
+        && let Ok(own) = source_address(pod, destination.ip)
+        && direct::begin::<V6>(ctx, netns_cookie, own, destination)
     {
         return Err(Counter::Direct);
     }

@@ -28,8 +28,8 @@ use aya_ebpf::helpers::{
 use aya_ebpf::programs::{SockAddrContext, SockOpsContext};
 use weir_common::{
     Address, Counter, DIRECT_ARRIVED, DIRECT_CLOSED, DIRECT_CLOSED_WAITING, DIRECT_CUT, DIRECT_ESTABLISHED,
-    DIRECT_GOT_FIN, DIRECT_SENT_FIN, DirectConnection, DirectDestination, DirectEnded, DirectPair, DirectRoute,
-    DirectSocket, Flow, Ip, MAX_DIRECT_CONNECTIONS_PER_POD, Role, SocketAddress,
+    DIRECT_GOT_FIN, DIRECT_NEVER, DIRECT_OFF, DIRECT_SENT_FIN, DirectConnection, DirectDestination, DirectEnded,
+    DirectPair, DirectRoute, DirectSocket, Flow, Ip, MAX_DIRECT_CONNECTIONS_PER_POD, Role, SocketAddress,
 };
 
 use crate::maps::{
@@ -42,21 +42,29 @@ use crate::{socket, verdict};
 /// `BPF_RB_AVAIL_DATA`.
 const AVAILABLE: u64 = 0;
 
-/// What a pod connects from.
-#[derive(Clone, Copy)]
-pub(crate) struct Own {
-    /// Its address of the destination's family.
-    pub(crate) ip: Ip,
-    /// The interface that has it, or 0.
-    pub(crate) device: u32,
+/// Until when connections may begin to be direct, or why none may.
+#[inline(always)]
+fn until() -> u64 {
+    DIRECT_UNTIL.get(0).copied().unwrap_or(DIRECT_NEVER)
 }
 
-/// Lets a connect of a captured pod go directly, if it may; else nothing has changed that matters to one that is redirected.
+/// Whether a connection may be, or have been, direct. Where not, this is all that the programs ask.
 #[inline(always)]
-pub(crate) fn begin<const V6: bool>(ctx: &SockAddrContext, netns_cookie: u64, own: Own, dialled: Address) -> bool {
+pub(crate) fn is_used() -> bool {
+    until() != DIRECT_NEVER
+}
+
+/// Lets a connect of a captured pod go directly, if it may; else nothing has changed that matters to one that is redirected. `own`: the
+/// pod's address of the destination's family.
+#[inline(always)]
+pub(crate) fn begin<const V6: bool>(ctx: &SockAddrContext, netns_cookie: u64, own: Ip, dialled: Address) -> bool {
+    let until = until();
+    if until <= DIRECT_OFF {
+        return false;
+    }
     // SAFETY: no arguments.
     let now = unsafe { bpf_ktime_get_ns() };
-    if DIRECT_UNTIL.get(0).is_none_or(|until| *until < now) {
+    if until < now {
         return false;
     }
     // SAFETY: the agent replaces whole values, and what is read of two of them is checked against the permit.
@@ -103,22 +111,23 @@ fn has_room(netns_cookie: u64) -> bool {
     // SAFETY: a word that is read whole.
     DIRECT_ROOM
         .get_ptr(netns_cookie)
-        .is_some_and(|taken| unsafe { taken.read_volatile() } < MAX_DIRECT_CONNECTIONS_PER_POD)
+        .is_some_and(|taken| unsafe { taken.read_volatile() }.cast_signed() < MAX_DIRECT_CONNECTIONS_PER_POD)
 }
 
-/// Gives the connection the pod's own address as its source, and no other: the permit is for it. False where it has another one or leaves
-/// by another device, and where only a port is bound: the kernel would choose the address.
+/// Gives the connection the pod's own address as its source, and no other: the permit is for it. False where it has another one, where only
+/// a port is bound (the kernel would choose the address), and where a device is: such a socket could not be cut off, since only who may
+/// use raw sockets can bind it to another one.
 #[inline(always)]
-fn bind<const V6: bool>(ctx: &SockAddrContext, own: Own) -> bool {
+fn bind<const V6: bool>(ctx: &SockAddrContext, own: Ip) -> bool {
     // SAFETY: a field of a valid context, never null at this hook; and fields of it that may be read.
     let (bound_ip, bound_port, device) = unsafe {
         let sk = (*ctx.sock_addr).__bindgen_anon_1.sk;
         (socket::source_ip::<V6>(sk), (*sk).src_port as u16, (*sk).bound_dev_if)
     };
-    if device != 0 && device != own.device {
+    if device != 0 {
         return false;
     }
-    if bound_ip.is_unspecified() { bound_port == 0 && socket::bind::<V6>(ctx, own.ip) } else { bound_ip == own.ip }
+    if bound_ip.is_unspecified() { bound_port == 0 && socket::bind::<V6>(ctx, own) } else { bound_ip == own }
 }
 
 /// Notes the connection, and has the socket connect to the endpoint.
@@ -187,7 +196,7 @@ fn storage(sk: *mut bpf_sock, flags: u64) -> *mut DirectSocket {
 fn of_socket(ctx: &SockOpsContext) -> Option<DirectSocket> {
     // SAFETY: a field of a valid context.
     let sk = unsafe { (*ctx.ops).__bindgen_anon_2.sk };
-    if sk.is_null() {
+    if sk.is_null() || !is_used() {
         return None;
     }
     let marked = storage(sk, 0);
@@ -218,6 +227,9 @@ pub(crate) fn publish(ctx: &SockOpsContext) -> bool {
 /// In the server's namespace: whether a SYN belongs to a direct connection, and what becomes of it.
 #[inline(always)]
 pub(crate) fn arrival(netns_cookie: u64, local: Address, remote: Address) -> Option<Counter> {
+    if !is_used() {
+        return None;
+    }
     let flow = Flow { client: remote, server: local, netns_cookie };
     // SAFETY: read at once.
     let key = *unsafe { DIRECT_FLOWS.get(flow) }?;
@@ -252,6 +264,9 @@ pub(crate) fn connected(ctx: &SockOpsContext) {
 /// The server's end is connected: uses the published 4-tuple up.
 #[inline(always)]
 pub(crate) fn accepted(ctx: &SockOpsContext, flow: &Flow, sk: *mut bpf_sock) {
+    if !is_used() {
+        return;
+    }
     // SAFETY: read at once.
     let Some(&key) = (unsafe { DIRECT_FLOWS.get(flow) }) else { return };
     let _ = DIRECT_FLOWS.remove(flow);

@@ -1,5 +1,5 @@
-//! Every map, with its capacity and what it costs. Together below 60 MiB of kernel memory, of which
-//! `FLOWS` takes 8 at once.
+//! Every map, with its capacity and what it costs. Together below 70 MiB of kernel memory, of which
+//! `FLOWS` takes 8 at once, and the maps of the direct path 4, whether it is used or not.
 
 use core::arch::asm;
 
@@ -99,7 +99,8 @@ pub(crate) static LISTENING_PODS: HashMap<u64, ListeningPod> = HashMap::with_max
 #[map]
 pub(crate) static DESTINATIONS: HashMap<Address, u32> = HashMap::with_max_entries(MAX_DESTINATIONS, NO_PREALLOC);
 
-/// Nanoseconds of the monotonic clock until which connections may begin to be direct. Written by the agent that serves.
+/// Nanoseconds of the monotonic clock until which connections may begin to be direct, or a value that says why none may
+/// ([`weir_common::DIRECT_NEVER`], [`weir_common::DIRECT_OFF`]). Written by the agent that serves.
 #[map]
 pub(crate) static DIRECT_UNTIL: Array<u64> = Array::with_max_entries(1, 0);
 
@@ -108,7 +109,7 @@ pub(crate) static DIRECT_UNTIL: Array<u64> = Array::with_max_entries(1, 0);
 pub(crate) static DIRECT_ROUTES: HashMap<DirectDestination, DirectRoute> =
     HashMap::with_max_entries(MAX_DIRECT_ROUTES, NO_PREALLOC);
 
-/// Which pod may connect directly to which endpoint: a permit is in force as long as it is here. Written by the agent alone. Up to 2 MiB.
+/// Which pod may connect directly to which endpoint: a permit is in force as long as it is here. Written by the agent alone. Up to 8 MiB.
 #[map]
 pub(crate) static DIRECT_PERMITS: HashMap<DirectPair, u32> = HashMap::with_max_entries(MAX_DIRECT_PERMITS, NO_PREALLOC);
 

@@ -94,13 +94,14 @@ impl Arrival<'_> {
 fn steer_inbound(ctx: &SkLookupContext, is_v6: bool, arrival: &Arrival<'_>) -> Counter {
     let &Arrival { pod, netns_cookie, local, remote } = arrival;
     let port = local.port;
+    let is_hbone = port == HBONE_PORT;
+    // Also at ports that are not captured: the client is cut off where its SYN is not noted to have arrived.
+    if !is_hbone && let Some(reason) = direct::arrival(netns_cookie, local, remote) {
+        return reason;
+    }
     // SAFETY: the value is not read.
     if unsafe { EXCLUDED_PORTS.get(excluded_port(port, true)) }.is_some() {
         return Counter::LookupExcludedPort;
-    }
-    let is_hbone = port == HBONE_PORT;
-    if !is_hbone && let Some(reason) = direct::arrival(netns_cookie, local, remote) {
-        return reason;
     }
     if !is_hbone && probe::is_expected(netns_cookie, local, remote) {
         return Counter::LookupProbe;

@@ -9,8 +9,8 @@ use aya::maps::{Array, HashMap, MapData, MapError, RingBuf};
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 use weir_common::{
-    Address, DirectConnection, DirectDestination, DirectEnded, DirectPair, DirectRoute, MAX_DIRECT_ENDPOINTS,
-    MAX_DIRECT_PERMITS, MAX_DIRECT_ROUTES,
+    Address, DIRECT_NEVER, DIRECT_OFF, DirectConnection, DirectDestination, DirectEnded, DirectPair, DirectRoute,
+    MAX_DIRECT_ENDPOINTS, MAX_DIRECT_PERMITS, MAX_DIRECT_ROUTES,
 };
 
 use super::error::CaptureError;
@@ -69,7 +69,8 @@ impl DirectMaps {
     /// The connections that programs of another version have noted, which nobody notes any more once those are gone. None begins there
     /// any more.
     pub(super) fn of_another_version(pins: &Pins) -> Vec<Noted> {
-        let stopped = maps::open(pins, "DIRECT_UNTIL").map(|mut until: Array<MapData, u64>| until.set(0, 0, 0));
+        let stopped =
+            maps::open(pins, "DIRECT_UNTIL").map(|mut until: Array<MapData, u64>| until.set(0, DIRECT_OFF, 0));
         // Opened with its type, which says whether it is the same.
         let found: Result<HashMap<MapData, u64, DirectConnection>, _> = maps::open(pins, "DIRECT_CONNECTIONS");
         match (stopped, found.and_then(|_| open_all(pins))) {
@@ -84,11 +85,16 @@ impl DirectMaps {
     }
 
     fn clear(&mut self) -> Result<(), MapError> {
-        self.until.set(0, 0, 0)?;
+        self.stop()?;
         let permits: Vec<_> = self.permits.keys().take(MAX_DIRECT_PERMITS as usize).filter_map(Result::ok).collect();
         permits.iter().try_for_each(|pair| absent_is_fine(self.permits.remove(pair)))?;
         let routes: Vec<_> = self.routes.keys().take(MAX_DIRECT_ROUTES as usize).filter_map(Result::ok).collect();
         routes.iter().try_for_each(|route| absent_is_fine(self.routes.remove(route)))
+    }
+
+    /// No connection begins any more. Where none ever could, the programs need not look after any either.
+    fn stop(&mut self) -> Result<(), MapError> {
+        if self.until.get(&0, 0)? == DIRECT_NEVER { Ok(()) } else { self.until.set(0, DIRECT_OFF, 0) }
     }
 
     /// Has connections begin to be direct for so long from now on; none at all for no time.
@@ -96,8 +102,10 @@ impl DirectMaps {
     /// # Errors
     /// When the kernel refuses.
     pub fn allow_for(&mut self, time: Duration) -> Result<(), CaptureError> {
-        let until = if time.is_zero() { 0 } else { now().saturating_add(nanoseconds(time)) };
-        self.until.set(0, until, 0).map_err(refused)
+        if time.is_zero() {
+            return self.stop().map_err(refused);
+        }
+        self.until.set(0, now().saturating_add(nanoseconds(time)), 0).map_err(refused)
     }
 
     /// Lets a pod connect to an endpoint.
@@ -163,8 +171,8 @@ impl DirectMaps {
         self.connections.remove(&noted.key).ok()?;
         let source = noted.pair.source.0;
         if let Ok(taken) = self.room.get(&source, 0) {
-            // A connection that begins meanwhile may be lost in it, which lets the pod have one more.
-            let _ = self.room.insert(source, taken.saturating_sub(1), 0);
+            // A connection that begins or ends meanwhile may be lost in it, which lets the pod have one more or less.
+            let _ = self.room.insert(source, taken.wrapping_sub(1), 0);
         }
         Some(Noted::of(noted.key, &last, now()))
     }
