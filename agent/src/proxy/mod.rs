@@ -14,6 +14,7 @@ mod direct {
     //! and tells of them as of its own.
 
     mod decide;
+    mod lossy;
     mod path;
     mod records;
     mod suggestions;

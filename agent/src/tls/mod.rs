@@ -62,3 +62,4 @@ pub mod vouching;
 mod workload_certificate;
 
 pub use certificate_info::CertificateInfo;
+pub use workload_certificate::WorkloadCertificate;

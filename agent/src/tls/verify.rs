@@ -128,7 +128,8 @@ impl TrustedDomains {
     }
 
     /// Trust domain aliases name one mesh: identities of trusted domains are the same if namespace and service account are.
-    pub(super) fn same(&self, one: &Identity, other: &Identity) -> bool {
+    #[must_use]
+    pub fn same(&self, one: &Identity, other: &Identity) -> bool {
         one == other
             || (one.namespace == other.namespace
                 && one.service_account == other.service_account

@@ -12,7 +12,6 @@ use crate::capture::direct::MAX_ENDPOINTS;
 use crate::capture::noted::Pair;
 use crate::model::address::OriginalDst;
 use crate::model::authorization::AccessRequest;
-use crate::model::identity::Identity;
 use crate::model::resolve::{Transport, Upstream};
 use crate::proxy::pod::PodProxy;
 use crate::proxy::{inbound, outbound};
@@ -21,8 +20,6 @@ use crate::proxy::{inbound, outbound};
 pub(super) struct Endpoint {
     pub(super) pair: Pair,
     pub(super) server: Arc<PodProxy>,
-    /// The server must carry one of these identities.
-    pub(super) identities: Vec<Identity>,
 }
 
 /// The endpoints that a pod's connections to an address lead to, with equal chances; `None` where all of them go by the agent. So they do where
@@ -54,8 +51,12 @@ fn endpoint(source: &Arc<PodProxy>, dialled: SocketAddr, upstream: &Upstream) ->
     if !is_known || !inbound::allows_unasked(&server, &access_request(source, endpoint)?) {
         return None;
     }
+    let (identity, trusted) = (server.identity(), source.proxy.trusted());
+    if !identities.iter().any(|expected| trusted.same(&identity, expected)) {
+        return None;
+    }
     let pair = Pair { source: source.pod.netns.cookie(), server: server.pod.netns.cookie(), endpoint };
-    Some(Endpoint { pair, server, identities: identities.clone() })
+    Some(Endpoint { pair, server })
 }
 
 /// Whether policy lets a direct connection go on.

@@ -5,21 +5,24 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use tokio::sync::watch;
+
 use super::decide::{self, Endpoint, may_go_on};
+use super::lossy::Lossy;
 use super::records::{Records, Why};
 use super::table::{Key, Table};
 use super::vouched::{Vouchers, Worth};
 use crate::capture::NetnsCookie;
 use crate::capture::direct::DirectMaps;
 use crate::capture::noted::{EndState, Noted, Pair};
+use crate::proxy::node::DirectSetting;
 use crate::proxy::pod::PodProxy;
 use crate::telemetry::metrics::Metrics;
 
 /// How long a connect may take until its SYN leaves, and an accepted connection until the server's end is seen.
 const BEGINS_WITHIN: Duration = Duration::from_secs(2);
-/// How long a SYN may take to the other end of the node, and how long connections go by the agent after one that did not come there.
+/// How long a SYN may take to the other end of the node.
 const ARRIVES_WITHIN: Duration = Duration::from_millis(500);
-const LOSSY_FOR: Duration = Duration::from_secs(60);
 /// Connections that have ended, of which so many are told of in a row.
 const READ_AT_ONCE: usize = 1024;
 /// Index of the loopback interface of every namespace, to which connections that were cut off are bound.
@@ -34,8 +37,9 @@ pub(super) struct DirectPath {
     records: Records,
     /// Whether connections may begin to be direct; else those end that there are.
     is_on: bool,
-    /// Routes on which a connection was lost or refused: since when.
-    lossy: HashMap<Key, Instant>,
+    /// Whether this agent serves the node still.
+    serves: watch::Receiver<bool>,
+    lossy: Lossy,
     /// Connections that other programs have noted, and of whose ends nobody would learn.
     orphans: Vec<Noted>,
     /// Connections whose client has closed while the server's end is not there: since when.
@@ -46,9 +50,11 @@ pub(super) struct DirectPath {
 pub(super) type Pods = HashMap<NetnsCookie, Arc<PodProxy>>;
 
 impl DirectPath {
-    pub(super) fn new(maps: DirectMaps, is_on: bool, orphans: Vec<Noted>) -> Self {
+    /// `setting`: as it is for this kernel.
+    pub(super) fn new(maps: DirectMaps, setting: DirectSetting, orphans: Vec<Noted>) -> Self {
         let (table, vouchers, records, lossy, unanswered) = Default::default();
-        Self { maps, table, vouchers, records, is_on, lossy, orphans, unanswered }
+        let DirectSetting { is_on, serves } = setting;
+        Self { maps, table, vouchers, records, is_on, serves, lossy, orphans, unanswered }
     }
 
     /// Has connections begin to be direct for so long, if they may at all.
@@ -69,16 +75,18 @@ impl DirectPath {
     /// Lets connections of a pod to an address be direct from now on, if they may.
     pub(super) fn consider(&mut self, source: &Arc<PodProxy>, dialled: SocketAddr) {
         let key = (source.pod.netns.cookie(), dialled);
-        if !self.table.has(&key) && !self.lossy.contains_key(&key) {
+        if !self.table.has(&key) && !self.lossy.has(&key) {
             self.decide(key, source);
         }
     }
 
+    /// Not once another agent serves, which has emptied the maps: nobody would take back what was permitted then.
     fn decide(&mut self, key: Key, source: &Arc<PodProxy>) {
+        if !*self.serves.borrow() {
+            return;
+        }
         let route = decide::endpoints(source, key.1).filter(|endpoints| {
-            endpoints.iter().all(|Endpoint { server, identities, .. }| {
-                self.vouchers.ask(source, server, identities) == Worth::Accepted
-            })
+            endpoints.iter().all(|Endpoint { server, .. }| self.vouchers.ask(source, server) == Worth::Accepted)
         });
         let route = route.map(|endpoints| endpoints.iter().map(|endpoint| endpoint.pair).collect());
         self.table.set(&mut self.maps, key, route);
@@ -93,6 +101,7 @@ impl DirectPath {
             }
             tokio::task::yield_now().await;
         }
+        self.vouchers.sweep();
         let mut answers: HashMap<Pair, Option<Why>> = HashMap::new();
         for noted in self.maps.connections() {
             let pair = noted.pair;
@@ -120,8 +129,7 @@ impl DirectPath {
         if !may_go_on(source, server, endpoint) {
             return Some(Why::Denied);
         }
-        let worth = self.vouchers.ask(source, server, &[server.identity()]);
-        (worth == Worth::Refused).then_some(Why::Distrusted)
+        (self.vouchers.ask(source, server) == Worth::Refused).then_some(Why::Distrusted)
     }
 
     /// Ends a connection: the server's end first, so that the client sees what it would see of a server that resets.
@@ -165,7 +173,7 @@ impl DirectPath {
             let noted: HashSet<u64> = connections.iter().map(|noted| noted.key).collect();
             self.unanswered.retain(|key, _| noted.contains(key));
         }
-        self.lossy.retain(|_, since| since.elapsed() < LOSSY_FOR);
+        self.lossy.forget_old();
         for noted in &connections {
             self.note_loss(noted);
             seen.extend([noted.pair.source, noted.pair.server]);
@@ -211,18 +219,21 @@ impl DirectPath {
         }
     }
 
-    /// Has further connections go by the agent where the network does not let one through: it may be made for port 15008 alone.
+    /// Has further connections go by the agent where the network does not let one through, which may be made for port 15008 alone, or leads
+    /// it elsewhere.
     fn note_loss(&mut self, noted: &Noted) {
         let is_lost = noted.client.is_some() && !noted.has_arrived && noted.age > ARRIVES_WITHIN;
         if is_lost && noted.client_end.state == EndState::None {
             self.leave_to_agent(noted, "it does not arrive");
+        } else if noted.client_end.is_cut && !noted.has_arrived {
+            self.leave_to_agent(noted, "it arrived elsewhere");
         }
     }
 
     /// Has further connections of the pod to the address go by the agent for a while.
     fn leave_to_agent(&mut self, noted: &Noted, why: &'static str) {
         let key = (noted.pair.source, noted.dialled);
-        if self.lossy.insert(key, Instant::now()).is_none() {
+        if self.lossy.note(key) {
             tracing::info!(
                 dialled = %noted.dialled,
                 endpoint = %noted.pair.endpoint,
@@ -253,6 +264,7 @@ impl DirectPath {
     }
 
     fn complete(&mut self, noted: &Noted, pods: &Pods) {
+        self.note_loss(noted);
         match (pods.get(&noted.pair.source), pods.get(&noted.pair.server)) {
             (Some(source), Some(server)) => self.records.open(noted, source, server),
             _ => {

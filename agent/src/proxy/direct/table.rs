@@ -7,8 +7,9 @@ use crate::capture::direct::DirectMaps;
 use crate::capture::noted::Pair;
 use crate::capture::{CaptureError, NetnsCookie};
 
-/// Destinations of one pod that may be direct: for a further one the oldest goes by the agent again.
-const MAX_ROUTES_PER_POD: usize = 256;
+/// Destinations of one pod that may be direct: for a further one the oldest goes by the agent again. The maps have room for as many of 128
+/// pods.
+pub(super) const MAX_ROUTES_PER_POD: usize = 128;
 
 /// A pod, and an address that it asks for.
 pub(super) type Key = (NetnsCookie, SocketAddr);
@@ -220,11 +221,12 @@ mod tests {
     fn what_finds_no_room_leaves_nothing_and_a_pod_takes_room_from_itself_alone() {
         let (mut table, mut maps) = (Table::default(), room(MAX_ROUTES_PER_POD + 1));
         table.set(&mut maps, (NetnsCookie(2), address(7, 80)), route(2, &[7]));
-        for port in 1..=u16::try_from(MAX_ROUTES_PER_POD + 5).expect("it is small") {
+        let last = u16::try_from(MAX_ROUTES_PER_POD + 5).expect("it is small");
+        for port in 1..=last {
             table.set(&mut maps, (NetnsCookie(1), address(7, port)), route(1, &[7]));
         }
         let has = |table: &Table, source, port| table.has(&(NetnsCookie(source), address(7, port)));
-        assert!(has(&table, 2, 80) && !has(&table, 1, 5) && has(&table, 1, 6) && has(&table, 1, 261));
+        assert!(has(&table, 2, 80) && !has(&table, 1, 5) && has(&table, 1, 6) && has(&table, 1, last));
         table.set(&mut maps, (NetnsCookie(3), address(7, 80)), route(3, &[7]));
         assert!(!has(&table, 3, 80) && !maps.permits.contains(&pair(3, 7)));
         assert_eq!(table.of_pods.len(), 2);

@@ -2,6 +2,7 @@
 //! has no identity in the mesh.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
 use futures_util::FutureExt as _;
@@ -9,19 +10,17 @@ use parking_lot::Mutex;
 
 use crate::model::identity::Identity;
 use crate::proxy::pod::PodProxy;
+use crate::tls::WorkloadCertificate;
 use crate::tls::vouching::vouch;
 
 /// How long an answer holds, unless a certificate expires or what is trusted changes before.
 const HOLDS_FOR: Duration = Duration::from_secs(5);
-/// Answers that are remembered before those are forgotten that no longer hold.
-const SWEEP_AT: usize = 4096;
+/// How long an answer is remembered, with the certificates that it is about, after nobody has asked any more.
+const KEPT_FOR: Duration = Duration::from_secs(30);
 
-/// Answers, by whom they are about.
+/// Answers, by whom they are about: client and server.
 #[derive(Debug, Default)]
-pub(super) struct Vouchers(Mutex<HashMap<Question, Answer>>);
-
-/// Client, server, and whom the client takes for the server.
-type Question = (Identity, Identity, Vec<Identity>);
+pub(super) struct Vouchers(Mutex<HashMap<(Identity, Identity), Answer>>);
 
 /// What certificates are worth.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -34,18 +33,21 @@ pub(super) enum Worth {
     Unknown,
 }
 
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 struct Answer {
     worth: Worth,
-    /// `None`: it does not hold any more.
-    asked: Option<Instant>,
-    /// When the first of the two certificates does.
+    asked: Instant,
+    /// What is trusted has changed since.
+    is_outdated: bool,
+    /// The certificates, where each accepts the other: connections rest on them.
+    accepted: Option<[Arc<WorkloadCertificate>; 2]>,
+    /// When the first of the two expires.
     expires: SystemTime,
 }
 
 impl Answer {
     fn holds(&self) -> bool {
-        self.asked.is_some_and(|asked| asked.elapsed() < HOLDS_FOR) && !self.has_expired()
+        !self.is_outdated && self.asked.elapsed() < HOLDS_FOR && !self.has_expired()
     }
 
     fn has_expired(&self) -> bool {
@@ -56,44 +58,54 @@ impl Answer {
 impl Vouchers {
     /// What is trusted has changed.
     pub(super) fn forget(&self) {
-        self.0.lock().values_mut().for_each(|answer| answer.asked = None);
+        self.0.lock().values_mut().for_each(|answer| answer.is_outdated = true);
     }
 
-    /// Whether the server is one of `expected`, and both would accept the other.
-    pub(super) fn ask(&self, source: &PodProxy, server: &PodProxy, expected: &[Identity]) -> Worth {
-        let question = (source.identity(), server.identity(), expected.to_vec());
-        let last = self.0.lock().get(&question).copied();
-        if let Some(answer) = last.filter(Answer::holds) {
+    /// Forgets certificates that nobody asks about any more.
+    pub(super) fn sweep(&self) {
+        self.0.lock().retain(|_, answer| answer.asked.elapsed() < KEPT_FOR);
+    }
+
+    /// Whether both would accept the other.
+    pub(super) fn ask(&self, source: &PodProxy, server: &PodProxy) -> Worth {
+        let ends = (source.identity(), server.identity());
+        let last = self.0.lock().get(&ends).cloned();
+        if let Some(answer) = last.as_ref().filter(|answer| answer.holds()) {
             return answer.worth;
         }
-        let asked = Some(Instant::now());
-        let (mut worth, expires) = examine(source, server, &question);
-        // One that was there and is not any more has expired, or does not count by what is trusted now. One that was not there yet is not
-        // known to be refused.
-        let counts_no_more = |last: Answer| last.has_expired() || last.asked.is_none() || last.worth == Worth::Refused;
-        if worth == Worth::Unknown && last.is_some_and(counts_no_more) {
-            worth = Worth::Refused;
-        }
-        let mut answers = self.0.lock();
-        if answers.len() >= SWEEP_AT {
-            answers.retain(|_, answer| answer.holds());
-        }
-        answers.insert(question, Answer { worth, asked, expires });
+        let answer = examine(source, &ends, last.as_ref());
+        let worth = answer.worth;
+        self.0.lock().insert(ends, answer);
         worth
     }
 }
 
-/// What the certificates are worth now, and until when.
-fn examine(source: &PodProxy, server: &PodProxy, (own, theirs, expected): &Question) -> (Worth, SystemTime) {
-    let (proxy, now) = (&source.proxy, SystemTime::now());
+/// What the certificates are worth now. Where those do not count any more that did, the answer is no, even if there are others by now: the
+/// connections that rest on them end, and the next ones begin once that was seen to.
+fn examine(source: &PodProxy, (own, theirs): &(Identity, Identity), last: Option<&Answer>) -> Answer {
+    let proxy = &source.proxy;
+    let check = |[own, other]: &[Arc<WorkloadCertificate>; 2]| {
+        let checked = vouch(own, other, std::slice::from_ref(theirs), &proxy.trusted());
+        checked.inspect_err(|why| tracing::debug!(server = %theirs, %why, "no direct connections"))
+    };
+    let no =
+        |worth| Answer { worth, asked: Instant::now(), is_outdated: false, accepted: None, expires: SystemTime::now() };
+    if last.and_then(|last| last.accepted.as_ref()).is_some_and(|accepted| check(accepted).is_err()) {
+        return no(Worth::Refused);
+    }
     // One that is not here is not waited for: everything else waits meanwhile.
     let get = |identity| proxy.certificates.get(identity).now_or_never().and_then(Result::ok);
-    let (Some(own), Some(theirs)) = (get(own), get(theirs)) else { return (Worth::Unknown, now) };
-    match vouch(&own, &theirs, expected, &proxy.trusted()) {
-        Ok((client, server)) => (Worth::Accepted, client.expires.min(server.expires)),
-        Err(why) => {
-            tracing::debug!(server = server.pod.spec.name, %why, "no direct connections");
-            (Worth::Refused, now)
+    let (Some(own), Some(theirs)) = (get(own), get(theirs)) else {
+        // One that was refused stays so until there is another one.
+        let was_refused = last.is_some_and(|last| last.worth == Worth::Refused);
+        return no(if was_refused { Worth::Refused } else { Worth::Unknown });
+    };
+    let certificates = [own, theirs];
+    match check(&certificates) {
+        Ok((client, server)) => {
+            let expires = client.expires.min(server.expires);
+            Answer { worth: Worth::Accepted, accepted: Some(certificates), expires, ..no(Worth::Accepted) }
         }
+        Err(_) => no(Worth::Refused),
     }
 }

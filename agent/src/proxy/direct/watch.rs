@@ -7,22 +7,23 @@
 use std::collections::HashSet;
 use std::pin::pin;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio::sync::{mpsc, watch};
-use tokio::time::{Interval, MissedTickBehavior};
+use tokio::time::Interval;
 
 use super::path::{DirectPath, Pods};
 use super::suggestions::Suggestion;
 use crate::capture::NetnsCookie;
 use crate::capture::direct::DirectMaps;
 use crate::enrollment::netns;
-use crate::proxy::node::Proxy;
+use crate::proxy::node::{DirectSetting, Proxy};
 use crate::proxy::pod::PodProxy;
 
-/// How long connections may begin to be direct after everything was decided.
+/// How long connections may begin to be direct from the moment of which everything that has changed until then was decided.
 const LEASE: Duration = Duration::from_secs(1);
-/// How often that is renewed, and it is looked which pods are gone and what the kernel has noted.
+/// How often that is renewed, and it is looked which pods are gone and what the kernel has noted; counted from the end of one look to the
+/// next, so that changes have their turn however long one takes.
 const INTERVAL: Duration = Duration::from_millis(250);
 /// So many of those and everything is decided again, though nothing has told of a change: certificates expire.
 const INTERVALS_TO_RECONSIDER: u32 = 20;
@@ -49,11 +50,15 @@ pub(in crate::proxy) struct Sources {
 pub(in crate::proxy) async fn keep(proxy: Arc<Proxy>, mut sources: Sources) {
     let mut pods = Pods::new();
     let is_on = proxy.direct.is_on && can_be();
+    if is_on {
+        tracing::info!("connections between pods of this node may be direct");
+    }
     while sources.until_serving(&mut pods).await {
         sources.gather(&mut pods).await;
         match DirectMaps::open(&proxy.capture) {
             Ok(maps) => {
-                let path = DirectPath::new(maps, is_on, proxy.capture.take_orphans());
+                let setting = DirectSetting { is_on, ..proxy.direct.clone() };
+                let path = DirectPath::new(maps, setting, proxy.capture.take_orphans());
                 if Serving::new(&proxy, &mut pods, path).run(&mut sources).await == Outcome::NothingToDo {
                     return;
                 }
@@ -122,6 +127,8 @@ struct Serving<'a> {
     objects: watch::Receiver<()>,
     trust: watch::Receiver<u64>,
     ticks: Interval,
+    /// Of everything that had changed until then was decided.
+    decided: Instant,
     /// Pods that have left or died, and have direct connections still.
     gone: HashSet<NetnsCookie>,
     /// More connections have ended than were told of in a row.
@@ -159,8 +166,6 @@ impl<'a> Serving<'a> {
     fn new(proxy: &'a Proxy, pods: &'a mut Pods, path: DirectPath) -> Self {
         let (mesh, objects) = (proxy.mesh.watch(), proxy.mesh.routes().watch());
         let trust = proxy.certificates.watch_trust();
-        let mut ticks = tokio::time::interval(INTERVAL);
-        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         Self {
             proxy,
             pods,
@@ -168,7 +173,8 @@ impl<'a> Serving<'a> {
             mesh,
             objects,
             trust,
-            ticks,
+            ticks: tokio::time::interval(INTERVAL),
+            decided: Instant::now(),
             gone: HashSet::new(),
             is_behind: false,
             are_new: true,
@@ -212,15 +218,26 @@ impl<'a> Serving<'a> {
                     if std::mem::take(&mut self.are_new) || self.ticked.is_multiple_of(INTERVALS_TO_RECONSIDER) {
                         self.reconsider().await;
                     }
+                    self.ticks.reset();
                 }
             }
-            // Of what has changed meanwhile the next event tells.
-            self.path.allow_for(LEASE);
+            if !self.has_changed() {
+                self.decided = Instant::now();
+            }
+            self.path.allow_for(LEASE.saturating_sub(self.decided.elapsed()));
         }
     }
 
+    /// Whether something has changed that nothing was decided about yet.
+    fn has_changed(&self) -> bool {
+        let has_changed = |changed: Result<bool, _>| changed.unwrap_or(true);
+        has_changed(self.mesh.has_changed())
+            || has_changed(self.objects.has_changed())
+            || has_changed(self.trust.has_changed())
+    }
+
     /// Changes come before what they may change: a connection is permitted only by what is in force. However often they come, the
-    /// kernel is looked at.
+    /// kernel is looked at; and however long that takes, changes come before the next look.
     async fn next(&mut self, sources: &mut Sources) -> Event {
         tokio::select! {
             biased;
@@ -245,7 +262,9 @@ impl<'a> Serving<'a> {
         tokio::time::sleep(GATHERING).await;
         self.mesh.mark_unchanged();
         self.objects.mark_unchanged();
+        let begins = Instant::now();
         self.path.reconsider(self.pods, &self.proxy.metrics).await;
+        self.decided = begins;
     }
 
     /// Nothing begins any more to or from pods that have left; and records are kept of what the kernel has noted. Returns whether
