@@ -7,11 +7,11 @@ use anyhow::{Context, Result, ensure};
 use weir_tests::certificates::serial_of;
 use weir_tests::mesh::{Mesh, NAMESPACE, NEAR_VIPS, ip, principal};
 use weir_tests::objects::authorization_policy;
-use weir_tests::test_app::{self, ECHO, Held};
+use weir_tests::test_app::{self, ECHO};
 use weir_tests::wait;
 use weir_tests::world::N1;
 
-use super::stage::{SOON, becomes_direct, count, denies, ends, held, is_refused, mesh};
+use super::stage::{SOON, becomes_direct, count, denies, ends, held, held_by, is_refused, labelled, mesh};
 use crate::count::{Counter, FAILED};
 use crate::harness::{Case, Check, note};
 
@@ -98,15 +98,9 @@ fn certificate_revoked() -> Result<()> {
     let lists = folder.path().join("ca-crl.pem");
     let mesh = Mesh::start_with("t", &["--same-node=direct", &format!("--crl={}", lists.display())])?;
     let bystander = mesh.world.nodes[N1].pod("other")?;
+    mesh.control_plane.objects.put("other", &labelled(&bystander, &[]))?;
     mesh.agents[N1].enroll(&bystander, NAMESPACE, "other")?;
-    let held = held(&mesh, mesh.near.ipv4())?;
-    let other = wait::until("a connection of the bystander is direct", SOON, || {
-        let before = count(&mesh.agents[N1])?;
-        let other = Held::open(&bystander.place, mesh.near.ipv4())?;
-        wait::until("it is open", SOON, || other.is_open())?;
-        ensure!(count(&mesh.agents[N1])? > before, "it is not");
-        Ok(other)
-    })?;
+    let (held, other) = (held(&mesh, mesh.near.ipv4())?, held_by(&mesh, &bystander, mesh.near.ipv4())?);
     let dump = mesh.agents[N1].config_dump()?;
     let all = dump["certificates"].as_array().context("the dump lists certificates")?;
     let identity = principal(&mesh.client);

@@ -8,10 +8,12 @@ mod changes;
 mod faithful;
 mod hostile;
 mod shares;
+mod sockets;
 mod stage;
 mod told;
 
 /// All cases, in the order they run.
 pub(crate) fn cases() -> Vec<Case> {
-    [told::CASES, faithful::CASES, shares::CASES, changes::CASES, agents::CASES, hostile::CASES].concat()
+    [told::CASES, faithful::CASES, shares::CASES, sockets::CASES, changes::CASES, agents::CASES, hostile::CASES]
+        .concat()
 }

@@ -5,12 +5,12 @@ use std::time::Duration;
 
 use anyhow::{Result, ensure};
 use weir_tests::mesh::{Mesh, NAMESPACE, ip};
-use weir_tests::objects::{ServiceEntry, WorkloadEntry};
+use weir_tests::objects::ServiceEntry;
 use weir_tests::test_app::{self, ECHO, Many};
 use weir_tests::wait;
 use weir_tests::world::{N1, Pod};
 
-use super::stage::{SOON, becomes_direct, count, mesh};
+use super::stage::{SOON, becomes_direct, count, labelled, mesh};
 use crate::count::{Counter, OPENED};
 use crate::harness::{Case, Check, note};
 
@@ -74,22 +74,10 @@ fn are_shared(mesh: &Mesh, address: IpAddr, pods: &[&Pod], are_direct: impl Fn(f
     let part = CONNECTIONS / pods.len() as f64;
     let grown = wait::until("each has its part", SOON, || {
         let grown = before.iter().map(Counter::grown).collect::<Result<Vec<_>>>()?;
+        ensure!(grown.iter().sum::<f64>() >= CONNECTIONS, "{grown:?} were counted so far");
         ensure!(grown.iter().all(|count| (count - part).abs() < 45.0), "{grown:?}");
         Ok(grown)
     })?;
     note(format!("{direct} of {CONNECTIONS} were direct; by endpoint: {grown:?}"));
     Ok(())
-}
-
-fn labelled(pod: &Pod, labels: &[(&str, &str)]) -> String {
-    WorkloadEntry {
-        name: pod.name(),
-        namespace: NAMESPACE,
-        service_account: pod.name(),
-        node: pod.node(),
-        addresses: &pod.addresses(),
-        labels,
-        hbone: true,
-    }
-    .yaml()
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, ensure};
 use weir_tests::agent::Agent;
 use weir_tests::mesh::{Mesh, NAMESPACE, principal};
-use weir_tests::objects::authorization_policy;
+use weir_tests::objects::{WorkloadEntry, authorization_policy};
 use weir_tests::test_app::{self, ECHO, Held, Seen};
 use weir_tests::wait;
 use weir_tests::world::{N1, Pod};
@@ -32,9 +32,13 @@ pub(super) fn count(agent: &Agent) -> Result<f64> {
 
 /// Connects from the client until a connection is direct, and returns what the client saw of that one.
 pub(super) fn becomes_direct(mesh: &Mesh, address: IpAddr, port: u16) -> Result<Seen> {
+    becomes_direct_from(mesh, &mesh.client, address, port)
+}
+
+fn becomes_direct_from(mesh: &Mesh, source: &Pod, address: IpAddr, port: u16) -> Result<Seen> {
     wait::until(&format!("a connection to {address} port {port} is direct"), SOON, || {
         let before = count(&mesh.agents[N1])?;
-        let seen = test_app::probe(&mesh.client.place, address, port, "hello")?;
+        let seen = test_app::probe(&source.place, address, port, "hello")?;
         ensure!(count(&mesh.agents[N1])? > before, "it was not: {seen:?}");
         Ok(seen)
     })
@@ -71,9 +75,14 @@ pub(super) fn is_refused(mesh: &Mesh) -> Result<()> {
 
 /// A direct connection of the client that is kept.
 pub(super) fn held(mesh: &Mesh, address: IpAddr) -> Result<Held> {
-    becomes_direct(mesh, address, ECHO)?;
+    held_by(mesh, &mesh.client, address)
+}
+
+/// The same of another pod of the node.
+pub(super) fn held_by(mesh: &Mesh, source: &Pod, address: IpAddr) -> Result<Held> {
+    becomes_direct_from(mesh, source, address, ECHO)?;
     let before = count(&mesh.agents[N1])?;
-    let held = Held::open(&mesh.client.place, address)?;
+    let held = Held::open(&source.place, address)?;
     wait::until("the connection is open", SOON, || held.is_open())?;
     ensure!(count(&mesh.agents[N1])? > before, "it is not direct");
     Ok(held)
@@ -83,4 +92,18 @@ pub(super) fn held(mesh: &Mesh, address: IpAddr) -> Result<Held> {
 pub(super) fn ends(mesh: &Mesh, held: &Held, within: Duration) -> Result<String> {
     let end = wait::until("the connection ends", within, || held.end()).with_context(|| mesh.logs())?;
     Ok(end.end)
+}
+
+/// A pod of the mesh, as an object says it.
+pub(super) fn labelled(pod: &Pod, labels: &[(&str, &str)]) -> String {
+    WorkloadEntry {
+        name: pod.name(),
+        namespace: NAMESPACE,
+        service_account: pod.name(),
+        node: pod.node(),
+        addresses: &pod.addresses(),
+        labels,
+        hbone: true,
+    }
+    .yaml()
 }

@@ -4,12 +4,12 @@ use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
-use weir_tests::mesh::{NEAR_VIPS, ip, principal};
+use weir_tests::mesh::{Mesh, NEAR_VIPS, ip, principal};
 use weir_tests::test_app::{self, Bulk, ECHO, PEER, Seen};
 use weir_tests::wait;
 use weir_tests::world::N1;
 
-use super::stage::{SOON, all_are_told, becomes_direct, count, held, mesh};
+use super::stage::{SOON, all_are_told, becomes_direct, count, held, mesh, verdicts};
 use crate::count::{CLOSED, Counter, OPENED};
 use crate::harness::{Case, Check};
 
@@ -22,6 +22,10 @@ pub(crate) const CASES: &[Case] = &[
     Case {
         name: "direct: every address of a pod and of its service, and what both ends see",
         check: Check::Alone(ways),
+    },
+    Case {
+        name: "direct: a port at which plaintext is not captured is reached as any other",
+        check: Check::Alone(excluded_port),
     },
 ];
 
@@ -128,5 +132,16 @@ fn ways() -> Result<()> {
         let (asked, got): (SocketAddr, SocketAddr) = (source.parse()?, seen.local.parse()?);
         ensure!(got.ip() == mesh.client.ipv4() && [0, got.port()].contains(&asked.port()), "from {source}: {seen:?}");
     }
+    Ok(())
+}
+
+fn excluded_port() -> Result<()> {
+    let mesh = Mesh::start_with("t", &["--same-node=direct", &format!("--exclude-inbound-ports={ECHO}")])?;
+    for address in mesh.near.addresses() {
+        let seen = becomes_direct(&mesh, address, ECHO)?;
+        ensure!(seen.received == "hello", "{address}: {seen:?}");
+    }
+    let cut = verdicts(&mesh.agents[N1], "direct_cut_off")?;
+    ensure!(cut == 0.0, "{cut} were cut off");
     Ok(())
 }
