@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
-use weir_tests::collector::Collector;
+use weir_tests::collector::{Collector, SERVER};
 use weir_tests::http_mesh::{Echo, HttpMesh, HttpSeen, HttpService, VERSIONS};
 use weir_tests::objects::ForNow;
 use weir_tests::wait;
@@ -270,11 +270,7 @@ fn told(mesh: &HttpMesh, web: &HttpService<'_>) -> Result<()> {
 fn chain(mesh: &HttpMesh) -> Result<()> {
     act("One request through three services, by the spans that a collector got from both nodes");
     let collector = Collector::start(mesh, "collector")?;
-    wait::until("spans come", DELIVERED * 2, || {
-        mesh.version("v1").ask("/", &[])?.expect(200, Some("v1"))?;
-        ensure!(!collector.spans()?.is_empty(), "none yet");
-        Ok(())
-    })?;
+    collector.requests_are_read(mesh)?;
     let mut context: Option<String> = None;
     for (from, to) in [(&mesh.client, "v1"), (mesh.pod("v1"), "v2"), (mesh.pod("v2"), "v3")] {
         let mut command = vec!["curl".to_owned(), "-s".to_owned(), format!("http://{}/chain", mesh.version(to).vip())];
@@ -288,12 +284,13 @@ fn chain(mesh: &HttpMesh) -> Result<()> {
     let trace = context.split('-').nth(1).context("it names no trace")?;
     seen(format!("trace {trace}, which the first agent began:"));
     let mut parent = String::new();
-    for (depth, span) in collector.trace(trace, 3)?.into_iter().enumerate() {
+    for (depth, span) in collector.trace(trace, 6)?.into_iter().enumerate() {
         ensure!(span.parent == parent, "{span:?} is no child of {parent:?}");
         let indent = "   ".repeat(depth);
         let (pod, node) = (span.pod.unwrap_or_default(), span.node.unwrap_or_default());
         let (status, milliseconds) = (&span.tags["http.status_code"], span.microseconds / 1000);
-        seen(format!("  {indent}└─ {pod} → {}: {status} after {milliseconds} ms, told by {node}", span.name));
+        let whose = if span.kind == SERVER { format!("{pod} as server of") } else { format!("{pod} →") };
+        seen(format!("  {indent}└─ {whose} {}: {status} after {milliseconds} ms, told by {node}", span.name));
         parent = span.span;
     }
     Ok(())

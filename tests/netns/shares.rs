@@ -8,7 +8,7 @@ use anyhow::{Result, ensure};
 use nix::sys::stat::Mode;
 use nix::unistd::mkfifo;
 use weir_tests::agent::Agent;
-use weir_tests::collector::Collector;
+use weir_tests::collector::{CLIENT, Collector};
 use weir_tests::http_mesh::HttpMesh;
 use weir_tests::mesh::Mesh;
 use weir_tests::test_app::{self, ECHO, Many};
@@ -103,7 +103,7 @@ fn spans(mesh: &mut HttpMesh) -> Result<()> {
     };
     let of_other = || -> Result<usize> {
         let spans = collector.spans()?;
-        Ok(spans.iter().filter(|span| span.pod.as_deref() == Some(other.name()) && span.kind == 3).count())
+        Ok(spans.iter().filter(|span| span.pod.as_deref() == Some(other.name()) && span.kind == CLIENT).count())
     };
     wait::until("spans come", WITHIN, || {
         ask(1)?;

@@ -3,13 +3,13 @@
 
 use std::time::Duration;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use nix::sys::signal::Signal;
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
 use crate::agent::binary;
-use crate::http_mesh::HttpMesh;
+use crate::http_mesh::{HttpMesh, VERSIONS};
 use crate::mesh::NAMESPACE;
 use crate::objects::ForNow;
 use crate::program::Program;
@@ -19,6 +19,11 @@ use crate::world::FABRIC;
 /// The port of OTLP over gRPC.
 const PORT: u16 = 4317;
 const HOST: &str = "spans.example.com";
+
+/// The kind of a span that the agent of a request's client tells of.
+pub const CLIENT: u64 = 3;
+/// The kind of one that the agent of its server tells of.
+pub const SERVER: u64 = 2;
 
 /// While it is there, all requests of the mesh's pods are recorded, and their spans come here.
 #[derive(Debug)]
@@ -35,7 +40,7 @@ pub struct CollectedSpan {
     /// Empty where it has none.
     pub parent: String,
     pub name: String,
-    /// 3 for a client's.
+    /// [`CLIENT`] or [`SERVER`].
     pub kind: u64,
     pub microseconds: u64,
     /// Nanoseconds since 1970.
@@ -104,17 +109,45 @@ impl<'a> Collector<'a> {
         whole.lines().map(|line| serde_json::from_str(line).with_context(|| line.to_owned())).collect()
     }
 
-    /// Waits until it has a number of spans of a trace, and gives them in the order in which they began.
+    /// Waits until it has a number of spans of a trace, and gives them in their order: each is the only child of the one before it.
     ///
     /// # Errors
-    /// With all that it has got, if they do not come in time.
+    /// With those that it has got, if they do not come in time, or are in no such order.
     pub fn trace(&self, trace: &str, count: usize) -> Result<Vec<CollectedSpan>> {
-        wait::until(&format!("{count} spans of the trace {trace} come"), Duration::from_secs(15), || {
-            let all = self.spans()?;
-            let mut found: Vec<_> = all.iter().filter(|span| span.trace == trace).cloned().collect();
-            anyhow::ensure!(found.len() == count, "{all:#?}");
-            found.sort_by_key(|span| span.began);
+        let found = wait::until(&format!("{count} spans of the trace {trace} come"), Duration::from_secs(15), || {
+            let mut found = self.spans()?;
+            found.retain(|span| span.trace == trace);
+            ensure!(found.len() == count, "{found:#?}");
             Ok(found)
-        })
+        })?;
+        let first = found.iter().find(|span| found.iter().all(|other| other.span != span.parent));
+        let next = |span: &&CollectedSpan| found.iter().find(|other| other.parent == span.span);
+        let chain: Vec<_> = std::iter::successors(first, next).take(count).cloned().collect();
+        ensure!(chain.len() == count, "{found:#?}");
+        Ok(chain)
+    }
+
+    /// Waits until the requests of the mesh's client are read at their destinations, whichever of its agent's workers has them. Connections
+    /// that were open before this came move as bytes until they end.
+    ///
+    /// # Errors
+    /// If they are not in time.
+    pub fn requests_are_read(&self, mesh: &HttpMesh) -> Result<()> {
+        for version in VERSIONS {
+            let agent = mesh.agent_of(mesh.pod(version));
+            let labels = [("reporter", "destination"), ("destination_workload", version)];
+            let counted = || Ok::<_, anyhow::Error>(agent.metrics()?.sum("istio_requests_total", &labels));
+            wait::until(&format!("requests are read at {version}"), Duration::from_secs(20), || {
+                let before = counted()?;
+                // More at a time than connections wait.
+                mesh.version(version).load(80, &["--requests=600", "--connections=300"])?.all_are(200)?;
+                wait::until("each is counted", Duration::from_secs(1), || {
+                    let grown = counted()? - before;
+                    ensure!(grown >= 600.0, "{grown} of 600 were");
+                    Ok(())
+                })
+            })?;
+        }
+        Ok(())
     }
 }

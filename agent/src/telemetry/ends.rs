@@ -159,6 +159,13 @@ impl ConnectionEnds {
         }
     }
 
+    /// The port of the service that the destination serves at the endpoint; the first, where these are several.
+    #[must_use]
+    pub fn served_port(&self) -> Option<u16> {
+        let ports = self.destination.as_ref()?.services.get(&self.service.as_ref()?.key)?;
+        ports.iter().find(|mapping| mapping.target_port == self.endpoint.port()).map(|mapping| mapping.service_port)
+    }
+
     /// The address at the other end of the connection that the agent opened or accepted: the HBONE listener, or the
     /// endpoint itself (ztunnel's `dst.addr`).
     #[must_use]

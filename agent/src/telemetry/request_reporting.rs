@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use arc_swap::ArcSwap;
 
+use super::ends::Reporter;
 use super::metrics::Metrics;
 use super::pod_telemetry::PodTelemetry;
 use super::reporting_config::{NamedTracing, PodSetting, ReportingConfig};
@@ -40,6 +41,17 @@ impl RequestReporting {
         let (config, problems) = ReportingConfig::new(access_log, telemetry, self.tracing.clone(), tracing);
         problems.iter().for_each(|problem| tracing::warn!(%problem, "the access log is not quite as MeshConfig asks"));
         self.current.store(Arc::new(config));
+    }
+
+    /// Whether spans of the server's side of requests to a pod are recorded: for that, requests have to be read at the pod.
+    #[must_use]
+    pub fn records_spans_of_server(&self, pod: &PodTelemetry) -> bool {
+        match self.setting(pod) {
+            None => self.tracing.is_some(),
+            Some(setting) => {
+                setting.of(Reporter::Destination).spans.as_ref().is_some_and(|spans| spans.setting.reports_spans)
+            }
+        }
     }
 
     /// What counts for a pod; `None` where nothing is said that would change anything.

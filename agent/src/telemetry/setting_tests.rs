@@ -248,36 +248,73 @@ fn connections_follow_the_same_objects() {
     }
 }
 
-/// The span of a request, and the fields that whoever gets it is told.
-fn traced(rule: TracingRule) -> (Option<Box<Span>>, RequestHead) {
+/// A caller of which the span is recorded.
+const CALLER: &str = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
+
+/// The span of a request, which may have a caller's; the fields that whoever gets it is told; and whether requests are read at the pod for the
+/// sake of spans.
+fn traced(rule: TracingRule, side: Reporter, caller: Option<&str>) -> (Option<Box<Span>>, RequestHead, bool) {
     let (tracing, mut spans) = Tracing::new(Sampling::percent(100.0));
     let reporting = RequestReporting::new(&Metrics::new(), Some(tracing));
     let spec = TelemetrySpec { tracing: vec![rule], ..TelemetrySpec::default() };
     reporting.configure(None, &config(spec), Vec::new());
-    let ends = RequestEnds::new(&reporting, &pod(100), ends(Reporter::Source));
+    let pod = pod(100);
+    let ends = RequestEnds::new(&reporting, &pod, ends(side));
     let mut head = get("a");
+    caller.iter().for_each(|caller| head.fields.append(b"traceparent", caller.as_bytes()));
     let mut record = RequestRecord::open(&ends, &head);
     record.trace(&mut head);
     drop(record);
-    (spans.try_recv().ok(), head)
+    (spans.try_recv().ok(), head, reporting.records_spans_of_server(&pod))
 }
 
 #[test]
 fn spans_are_made_as_objects_say() {
     let rule = TracingRule::default;
-    for (rule, is_exported, is_told) in [
-        (rule(), true, true),
-        (TracingRule { disable_span_reporting: Some(true), ..rule() }, false, true),
-        (TracingRule { disable_context_propagation: Some(true), ..rule() }, true, false),
-        (TracingRule { sampling_percent: Some(0.0), ..rule() }, false, true),
+    let only = |side| TracingRule { sides: Sides::Only(side), disable_span_reporting: Some(true), ..rule() };
+    for (rule, is_exported, is_told, is_server) in [
+        (rule(), true, true, true),
+        (TracingRule { disable_span_reporting: Some(true), ..rule() }, false, true, false),
+        (TracingRule { disable_context_propagation: Some(true), ..rule() }, true, false, true),
+        (TracingRule { sampling_percent: Some(0.0), ..rule() }, false, true, true),
         // The id of the request begins with a small number.
-        (TracingRule { sampling_percent: Some(0.01), ..rule() }, true, true),
-        (TracingRule { providers: vec!["nobody".into()], ..rule() }, false, false),
-        (TracingRule { sides: Sides::Only(Side::Server), sampling_percent: Some(0.0), ..rule() }, true, true),
+        (TracingRule { sampling_percent: Some(0.01), ..rule() }, true, true, true),
+        (TracingRule { providers: vec!["nobody".into()], ..rule() }, false, false, false),
+        (TracingRule { sides: Sides::Only(Side::Server), sampling_percent: Some(0.0), ..rule() }, true, true, true),
+        (only(Side::Server), true, true, false),
+        (only(Side::Client), false, true, true),
     ] {
         let label = format!("{rule:?}");
-        let (span, head) = traced(rule);
-        assert_eq!((span.is_some(), head.fields.contains("traceparent")), (is_exported, is_told), "{label}");
+        let (span, head, reads) = traced(rule, Reporter::Source, None);
+        let seen = (span.is_some(), head.fields.contains("traceparent"), reads);
+        assert_eq!(seen, (is_exported, is_told, is_server), "{label}");
+    }
+}
+
+#[test]
+fn a_server_has_spans_as_its_own_objects_and_its_caller_say() {
+    let rule = TracingRule::default;
+    let unsampled = CALLER.replace("-01", "-00");
+    let silent = |side| TracingRule { sides: Sides::Only(side), disable_span_reporting: Some(true), ..rule() };
+    let never = || TracingRule { sampling_percent: Some(0.0), ..rule() };
+    for (rule, caller, is_exported, is_parent) in [
+        (rule(), None, true, true),
+        (rule(), Some(CALLER), true, true),
+        (rule(), Some(&*unsampled), false, true),
+        // What the caller decided counts.
+        (never(), Some(CALLER), true, true),
+        (never(), None, false, true),
+        (silent(Side::Client), Some(CALLER), true, true),
+        // Where no collector gets the server's span, the application continues the client's.
+        (silent(Side::Server), Some(CALLER), false, false),
+        (TracingRule { disable_context_propagation: Some(true), ..rule() }, Some(CALLER), true, false),
+        (TracingRule { providers: vec!["nobody".into()], ..rule() }, Some(CALLER), false, false),
+    ] {
+        let label = format!("{rule:?} {caller:?}");
+        let (span, head, _) = traced(rule, Reporter::Destination, caller);
+        let told = head.fields.first("traceparent");
+        assert_eq!((span.is_some(), told != caller.map(str::as_bytes)), (is_exported, is_parent), "{label}");
+        assert!(span.is_none_or(|span| !span.is_of_client()), "{label}");
     }
 }
 
@@ -293,7 +330,7 @@ fn spans_have_the_tags_of_objects() {
         tag("http.method", CustomTagValue::Literal("changed".into())),
     ];
     let rule = TracingRule { custom_tags: Some(tags.into()), enable_istio_tags: Some(false), ..TracingRule::default() };
-    let (span, _) = traced(rule);
+    let (span, ..) = traced(rule, Reporter::Source, None);
     let span = span.expect("it is recorded");
     let found = span.tags();
     let value = |name: &str| {

@@ -31,7 +31,8 @@ impl Span {
     #[must_use]
     pub fn name(&self) -> String {
         let ends = self.ends();
-        let port = ends.original_dst.map_or(ends.endpoint.port(), |original| original.0.port());
+        let port = ends.original_dst.map(|original| original.0.port()).or_else(|| ends.served_port());
+        let port = port.unwrap_or(ends.endpoint.port());
         match &ends.service {
             Some(service) => format!("{}:{port}/*", service.key.hostname),
             None => format!("{}:{port}/*", ends.endpoint.ip()),

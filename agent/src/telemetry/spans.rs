@@ -90,7 +90,9 @@ impl Tracing {
         setting: &TracingSetting,
     ) -> SpanContext {
         let context = self.context(head, sampling.unwrap_or(self.sampling), setting.samples_by_request_id);
-        if setting.propagates_context {
+        // A span that no collector gets is nobody's parent: whoever comes next continues the caller's.
+        let is_seen = setting.reports_spans || context.parent.is_none();
+        if setting.propagates_context && is_seen {
             context.write(&mut head.fields);
         }
         context

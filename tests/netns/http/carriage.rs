@@ -76,7 +76,7 @@ pub(super) fn parsed(agent: &Agent, kinds: &[(&str, &str)]) -> Result<Vec<f64>> 
 }
 
 /// How many heads two agents parse while something happens: what of the client's agent, what of the server's.
-fn parse_meanwhile(mesh: &HttpMesh, happens: impl FnOnce() -> Result<()>) -> Result<[Vec<f64>; 2]> {
+pub(super) fn parse_meanwhile(mesh: &HttpMesh, happens: impl FnOnce() -> Result<()>) -> Result<[Vec<f64>; 2]> {
     let kinds = [&HTTP[..], &STREAMS].concat();
     let now =
         || -> Result<[Vec<f64>; 2]> { Ok([parsed(&mesh.agents[N1], &kinds)?, parsed(&mesh.agents[N2], &kinds)?]) };
@@ -93,7 +93,7 @@ fn streams_meanwhile(mesh: &HttpMesh, happens: impl FnOnce() -> Result<()>) -> R
 }
 
 /// Requests to a port, none of which fails.
-fn requests(service: &HttpService<'_>, port: u16, count: u32) -> Result<()> {
+pub(super) fn requests(service: &HttpService<'_>, port: u16, count: u32) -> Result<()> {
     let own = [format!("--requests={count}"), "--connections=8".to_owned()];
     let version: &[&str] = if port == 8081 { &["--http2", "--streams=2"] } else { &[] };
     let arguments: Vec<&str> = own.iter().map(String::as_str).chain(version.iter().copied()).collect();

@@ -4,13 +4,15 @@
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
-use weir_tests::collector::Collector;
+use weir_tests::collector::{CLIENT, Collector, SERVER};
 use weir_tests::http_mesh::{Echo, HttpMesh, HttpService};
 use weir_tests::mesh::NAMESPACE;
 use weir_tests::objects::ForNow;
 use weir_tests::wait;
 use weir_tests::world::{N1, N2};
 
+use super::carriage::{parse_meanwhile, requests};
+use super::inbound::{DENY_NONE, comes_to, policy};
 use crate::count::Counter;
 use crate::harness::{Case, Check};
 
@@ -27,8 +29,12 @@ pub(crate) const CASES: &[Case] = &[
         check: Check::Http(bad),
     },
     Case {
-        name: "http: spans of one trace reach the collector that a Telemetry object names, from each pod on the way",
+        name: "http: spans of one trace reach the collector that a Telemetry object names, from both ends of each request",
         check: Check::Http(spans),
+    },
+    Case {
+        name: "http: a server's agent tells of requests that it denies, and of those of which their client's tells nothing",
+        check: Check::Http(spans_of_servers),
     },
     Case { name: "http: each head is parsed once, at the source alone", check: Check::Http(parsed_once) },
 ];
@@ -204,14 +210,8 @@ fn bad(mesh: &HttpMesh) -> Result<()> {
 
 fn spans(mesh: &HttpMesh) -> Result<()> {
     let collector = Collector::start(mesh, "spans")?;
-    let service = mesh.version("v1");
-    wait::until("spans come", DELIVERED * 2, || {
-        service.ask("/warm-up", &[])?.expect(200, Some("v1"))?;
-        ensure!(!collector.spans()?.is_empty(), "none yet");
-        Ok(())
-    })
-    .with_context(|| mesh.logs())?;
-    // As three applications do that pass on what they got.
+    collector.requests_are_read(mesh).with_context(|| mesh.logs())?;
+    // As three applications do that pass on what they got. The first two pods are on one node, the third on another.
     let (trace, root) = ("0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331");
     let mut parent = format!("00-{trace}-{root}-01");
     for (from, to) in [(&mesh.client, "v1"), (mesh.pod("v1"), "v2")] {
@@ -220,17 +220,80 @@ fn spans(mesh: &HttpMesh) -> Result<()> {
         let echo: Echo = serde_json::from_str(&output.stdout).with_context(|| output.summary())?;
         parent = echo.header("traceparent").context("no traceparent arrived")?;
     }
-    let found = collector.trace(trace, 2).with_context(|| mesh.logs())?;
-    let [first, second] = &found[..] else { anyhow::bail!("{found:?}") };
-    let seen = [first, second]
-        .map(|span| (span.service.as_deref(), span.pod.as_deref(), &*span.parent, &*span.name, span.kind));
+    let found = collector.trace(trace, 4).with_context(|| mesh.logs())?;
+    let seen: Vec<_> = found
+        .iter()
+        .map(|span| (span.service.as_deref(), span.pod.as_deref(), span.node.as_deref(), &*span.name, span.kind))
+        .collect();
+    let names = ["v1.shop.svc.cluster.local:80/*", "v2.shop.svc.cluster.local:80/*"];
     let expected = [
-        (Some("client.shop"), Some("client"), root, "v1.shop.svc.cluster.local:80/*", 3),
-        (Some("web.shop"), Some("v1"), &*first.span, "v2.shop.svc.cluster.local:80/*", 3),
+        (Some("client.shop"), Some("client"), Some("n1"), names[0], CLIENT),
+        (Some("web.shop"), Some("v1"), Some("n1"), names[0], SERVER),
+        (Some("web.shop"), Some("v1"), Some("n1"), names[1], CLIENT),
+        (Some("web.shop"), Some("v2"), Some("n2"), names[1], SERVER),
     ];
-    ensure!(seen == expected, "{found:#?}");
-    ensure!(first.tags["http.status_code"] == 200 && first.tags["http.method"] == "GET", "{first:?}");
-    ensure!(first.node.as_deref() == Some("n1") && parent.contains(&second.span), "{found:#?}");
+    ensure!(seen == expected && found[0].parent == root, "{found:#?}");
+    for span in &found {
+        let tags = &span.tags;
+        ensure!(tags["http.status_code"] == 200 && tags["http.method"] == "GET", "{span:?}");
+        ensure!(tags["response_flags"] == "-" && tags["istio.namespace"] == "shop", "{span:?}");
+    }
+    // The application is told of its own server's span.
+    ensure!(parent == format!("00-{trace}-{}-01", found[3].span), "{parent}: {found:#?}");
+    are_parsed_once(mesh)
+}
+
+/// Each message is parsed once at each end of its way where both tell of it, and once in all on one node.
+fn are_parsed_once(mesh: &HttpMesh) -> Result<()> {
+    for (version, of_client, of_server) in [
+        ("v1", [80.0, 80.0, 0.0, 0.0, 0.0, 0.0], [0.0; 6]),
+        ("v2", [80.0, 0.0, 0.0, 0.0, 0.0, 80.0], [0.0, 80.0, 0.0, 0.0, 80.0, 0.0]),
+    ] {
+        let [client, server] = parse_meanwhile(mesh, || requests(&mesh.version(version), 80, 80))?;
+        ensure!(client == of_client && server == of_server, "{version}: {client:?} and {server:?} were parsed");
+    }
+    Ok(())
+}
+
+/// What a server's side tells of requests that no application answers, and of those of which its client's side tells nothing.
+fn spans_of_servers(mesh: &HttpMesh) -> Result<()> {
+    let collector = Collector::start(mesh, "servers")?;
+    collector.requests_are_read(mesh).with_context(|| mesh.logs())?;
+    let service = mesh.version("v2");
+    let _denied = policy(mesh, "v2", "DENY", DENY_NONE)?;
+    comes_to(&service, "/never", 403)?;
+    let traced = |trace: &str, sampled: &str, path: &str, status| {
+        let context = format!("traceparent: 00-{trace}-b7ad6b7169203331-{sampled}");
+        service.ask(path, &["-H", &context])?.expect(status, None)
+    };
+    let denied = "1af7651916cd43dd8448eb211c80319c";
+    traced(denied, "01", "/never", 403)?;
+    let [client, server] = &collector.trace(denied, 2)?[..] else { anyhow::bail!("no two") };
+    ensure!([client.kind, server.kind] == [CLIENT, SERVER], "{client:?} {server:?}");
+    ensure!(server.tags["http.status_code"] == 403 && server.pod.as_deref() == Some("v2"), "{server:?}");
+    // Of the client's side nothing is told any more.
+    let silent = "{tracing: [{match: {mode: CLIENT}, disableSpanReporting: true}]}";
+    let _silent = put(mesh, NAMESPACE, "servers-alone", silent)?;
+    let mut number = 0;
+    let alone = wait::until("the server's span is the application's child", DELIVERED * 2, || {
+        number += 1;
+        let trace = format!("4af7651916cd43dd8448eb21{number:08x}");
+        traced(&trace, "01", "/", 200)?;
+        let server = wait::until("the server's span comes", DELIVERED, || {
+            let found = collector.spans()?.into_iter().find(|span| span.trace == trace && span.kind == SERVER);
+            found.context("not yet")
+        })?;
+        ensure!(server.parent == "b7ad6b7169203331", "{server:?}");
+        Ok(trace)
+    })?;
+    collector.trace(&alone, 1)?;
+    // What the client has decided counts, whatever its server's objects say.
+    let unsampled = "2af7651916cd43dd8448eb211c80319c";
+    traced(unsampled, "00", "/", 200)?;
+    let last = "3af7651916cd43dd8448eb211c80319c";
+    traced(last, "01", "/", 200)?;
+    collector.trace(last, 1)?;
+    ensure!(collector.spans()?.iter().all(|span| span.trace != unsampled), "{:#?}", collector.spans()?);
     Ok(())
 }
 

@@ -52,7 +52,7 @@ impl Accepted {
 pub(super) enum Admitted {
     /// Its bytes may move.
     Bytes(Permit, Tracked),
-    /// Policy, or a rate limit, has something to say about each of its requests, and may allow some.
+    /// Something is to be said about each of its requests, by policy, say, which may allow some.
     Requests(TrackedRequests),
 }
 
@@ -66,7 +66,7 @@ pub(super) async fn admit(pod_proxy: &Arc<PodProxy>, request: &AccessRequest) ->
     }
     let tracked = pod_proxy.live.track_unread(request);
     let verdict = ask(pod_proxy, &workload, |mesh, destination| mesh.admit(destination, request));
-    if verdict.outcome.as_ref().is_ok_and(|admission| are_judged(pod_proxy, request, admission)) {
+    if verdict.outcome.as_ref().is_ok_and(|admission| are_read(pod_proxy, request, admission)) {
         drop(tracked);
         // On the list as one whose requests are decided about before it is asked once more: no change of policy falls in between.
         // Should none be about requests any more, each request is allowed.
@@ -83,7 +83,7 @@ pub(super) async fn admit(pod_proxy: &Arc<PodProxy>, request: &AccessRequest) ->
 }
 
 /// The same for requests that come as streams of their own, which are decided about one by one. `None` where there is nothing to
-/// decide about them: inside of CONNECT their bytes are moved without being read.
+/// say about them: inside of CONNECT their bytes are moved without being read.
 pub(super) async fn admit_requests(
     pod_proxy: &Arc<PodProxy>,
     request: &AccessRequest,
@@ -95,7 +95,7 @@ pub(super) async fn admit_requests(
     // On the list before policy is asked: no change falls in between.
     let tracked = pod_proxy.live.track_requests(request);
     let admission = ask(pod_proxy, &workload, |mesh, destination| mesh.admit(destination, request)).outcome?;
-    Ok(are_judged(pod_proxy, request, &admission).then_some(tracked))
+    Ok(are_read(pod_proxy, request, &admission).then_some(tracked))
 }
 
 /// Whether a connection may reach the pod without that its agent is asked about it, or does anything with its bytes: policy allows
@@ -132,8 +132,9 @@ fn may_carry_requests(pod_proxy: &PodProxy, request: &AccessRequest, workload: &
     carries(&pod_proxy.proxy.mesh.read(), workload, request.destination.port()) != Carries::Bytes
 }
 
-/// Whether policy, a rate limit or a RequestAuthentication has something to say about each request of a connection that is admitted.
-fn are_judged(pod_proxy: &PodProxy, request: &AccessRequest, admission: &Admission) -> bool {
+/// Whether the requests of a connection that is admitted are read: policy, a rate limit or a RequestAuthentication has something to say
+/// about each of them, or the pod's spans tell of each.
+fn are_read(pod_proxy: &PodProxy, request: &AccessRequest, admission: &Admission) -> bool {
     let are_limited = || {
         let config = pod_proxy.proxy.mesh.routes().current();
         let limits = || pod_proxy.counting_limits(&pod_proxy.proxy.mesh.read(), config.rate_limits());
@@ -141,7 +142,7 @@ fn are_judged(pod_proxy: &PodProxy, request: &AccessRequest, admission: &Admissi
     };
     match admission {
         Admission::Requests => true,
-        Admission::Bytes(_) => are_limited() || authenticates(pod_proxy),
+        Admission::Bytes(_) => are_limited() || authenticates(pod_proxy) || is_traced(pod_proxy),
     }
 }
 
@@ -150,6 +151,11 @@ fn authenticates(pod_proxy: &PodProxy) -> bool {
     let PodProxy { proxy, pod, authenticator, .. } = pod_proxy;
     let config = proxy.mesh.routes().current();
     authenticator.rules(config.authentication(), pod, &proxy.mesh, &proxy.key_sets).is_some()
+}
+
+/// Whether each request to the pod is to have a span.
+fn is_traced(pod_proxy: &PodProxy) -> bool {
+    pod_proxy.proxy.requests.records_spans_of_server(&pod_proxy.pod.telemetry)
 }
 
 /// Asks for a permit for the bytes of a connection that turned out to carry no requests: policies about requests have their meaning

@@ -15,7 +15,7 @@ use crate::telemetry::pod_telemetry::PodTelemetry;
 use crate::telemetry::record::ConnectionRecord;
 use crate::telemetry::request_reporting::RequestReporting;
 use crate::telemetry::span_view::TagValue;
-use crate::telemetry::spans::Tracing;
+use crate::telemetry::spans::{Span, Tracing};
 
 /// What a request of these ends is reported to.
 fn reported(ends: ConnectionEnds) -> (Arc<Metrics>, Arc<RequestEnds>) {
@@ -468,6 +468,52 @@ fn spans_tell_who_asked_whom_and_what_became_of_it() {
          user_agent=curl/8 guid:x-request-id=6f1c route_name=reviews-v2 istio.canonical_service=client \
          istio.canonical_revision=v1 istio.namespace=shop istio.cluster_id=Kubernetes"
     );
+}
+
+#[test]
+fn the_span_of_a_server_is_a_child_of_its_clients_and_the_parent_of_what_the_application_does() {
+    let (tracing, mut spans) = Tracing::new(Sampling::percent(0.0));
+    let reporting = RequestReporting::new(&Metrics::new(), Some(tracing));
+    let [client, server] = [Reporter::Source, Reporter::Destination]
+        .map(|reporter| RequestEnds::new(&reporting, &pod(100), ends(reporter)));
+    let mut head = get();
+    head.fields.append(b"traceparent", b"00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01");
+    head.fields.append(b"x-b3-traceid", b"as it comes");
+    let mut records = Vec::new();
+    let mut told = vec!["00f067aa0ba902b7".to_owned()];
+    for ends in [&client, &server] {
+        let mut record = RequestRecord::open(ends, &head);
+        record.trace(&mut head);
+        told.push(CallerSpan::of(&head.fields).expect("whoever gets it is told").span.to_string());
+        records.push(record);
+    }
+    assert_eq!(head.fields.first("x-b3-spanid"), Some(told[2].as_bytes()), "in each form that came");
+    assert_eq!(head.fields.first("x-b3-parentspanid"), Some(told[1].as_bytes()));
+    let mut record = records.pop().expect("the server's");
+    answered(&mut record);
+    record.flag(HttpResponseFlag::RateLimited);
+    drop((record, records));
+    let server = spans.try_recv().expect("the server's is exported");
+    let client = spans.try_recv().expect("the client's is exported");
+    for (span, at) in [(&client, 0), (&server, 1)] {
+        let context = &span.context;
+        assert_eq!(context.trace.to_string(), "4bf92f3577b34da6a3ce929d0e0e4736");
+        assert_eq!(context.parent.map(|parent| parent.to_string()).as_ref(), Some(&told[at]));
+        assert_eq!(context.span.to_string(), told[at + 1]);
+        assert_eq!(span.is_of_client(), at == 0);
+        // The port of the service, not that of the pod.
+        assert_eq!(span.name(), "reviews.shop.svc.cluster.local:80/*");
+    }
+    let own = |span: &Span| span.own_workload().map(|own| own.canonical_name.clone());
+    assert_eq!([own(&client).as_deref(), own(&server).as_deref()], [Some("client"), Some("reviews")]);
+    let tags = server.tags();
+    let tag = |name: &str| tags.iter().find(|(known, _)| *known == name).map(|(_, value)| value.clone());
+    for (name, value) in
+        [("response_flags", "RL"), ("peer.address", "10.0.0.1:41000"), ("istio.canonical_service", "reviews")]
+    {
+        assert_eq!(tag(name), Some(TagValue::Text(value.to_owned())), "{name}");
+    }
+    assert_eq!(tag("http.status_code"), Some(TagValue::Number(200)));
 }
 
 #[test]

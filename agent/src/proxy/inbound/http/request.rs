@@ -49,7 +49,8 @@ impl<'a, D: Downstream> InboundRequest<'a, D> {
         }
         headers.begin_request(connection.port(), head);
         set_client_cert(&mut head.fields, connection.client_cert.as_deref().map(str::as_bytes));
-        let record = RequestRecord::open(&connection.ends, head);
+        let mut record = RequestRecord::open(&connection.ends, head);
+        record.trace(head);
         let watcher = RequestWatcher::new(record, connection);
         Self {
             connection,
