@@ -84,6 +84,7 @@ pub mod balance {
     mod choice;
     mod endpoints;
     mod locality;
+    mod overload;
     #[cfg(test)]
     mod tests;
     mod view;
@@ -93,6 +94,7 @@ pub mod balance {
     pub use choice::{Choice, Order, Warming, Warmup};
     pub(super) use endpoints::{ByUid, Endpoints};
     pub use locality::{Distribution, FailoverLabel, LocalityPattern, LocalityPreference, LocalityRule};
+    pub use overload::Overload;
     pub(super) use view::{RequestedPort, may_serve};
 }
 

@@ -245,6 +245,12 @@ impl RequestRecord {
         }
     }
 
+    /// The `grpc-status` of the response to a call of gRPC, as far as it has come.
+    #[must_use]
+    pub fn grpc_status(&self) -> Option<u8> {
+        self.grpc_status
+    }
+
     /// Says that the client got the whole response. A record that is dropped without is that of a request which its client left,
     /// unless a flag says why it ended.
     pub fn complete(&mut self) {

@@ -41,6 +41,12 @@ impl EndpointResult {
         })
     }
 
+    /// Whether it has too much to do, as it says: no failure, but a load.
+    #[must_use]
+    pub fn is_overload(self) -> bool {
+        self == Self::Status(429)
+    }
+
     /// The status that a failure counts as where failures are not counted apart.
     fn status(self) -> u16 {
         match self {

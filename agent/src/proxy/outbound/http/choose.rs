@@ -9,7 +9,9 @@ use super::request::Request;
 use super::upstream::over_tls;
 use crate::model::balance::{Choice, Order, Warming};
 use crate::model::http::destination::{Algorithm, LoadBalancer};
+use crate::model::http::grpc::grpc_status;
 use crate::model::http::hash_key::RequestHash;
+use crate::model::http::head::ResponseHead;
 use crate::model::http::outlier::{EndpointResult, Population};
 use crate::model::http::reply::Reason;
 use crate::model::mesh::Mesh;
@@ -129,9 +131,13 @@ impl<D> Request<'_, D> {
         self.connection.pod_proxy.proxy.warmups.warming(mesh, &plan.service, &warmup, Instant::now())
     }
 
-    /// Counts what an endpoint did with a request; it may be ejected for that.
+    /// Counts what an endpoint did with a request; it may be ejected for that, or count as more loaded than it is.
     pub(super) fn note_result(&self, plan: &Plan, chosen: &Chosen, result: EndpointResult) {
-        let (Some(detection), Some(state)) = (&plan.policy.outlier_detection, &chosen.endpoint.state) else { return };
+        let Some(state) = &chosen.endpoint.state else { return };
+        if result.is_overload() {
+            state.note_overload(Instant::now());
+        }
+        let Some(detection) = &plan.policy.outlier_detection else { return };
         let PodProxy { proxy, endpoints, .. } = &*self.connection.pod_proxy;
         let now = Instant::now();
         let population = || {
@@ -145,6 +151,16 @@ impl<D> Request<'_, D> {
             tracing::info!(endpoint, service = %plan.service, port = plan.port, "endpoint ejected: it failed too often in a row");
             endpoints.note_ejection(&plan.service, plan.port, state);
         }
+    }
+}
+
+impl Chosen {
+    /// Counts what the trailers of a response say of its endpoint: its status in the end, where its head has none.
+    pub(super) fn note_trailers(&self, head: &ResponseHead, in_the_end: Option<u8>) {
+        let is_in_trailers = grpc_status(&head.fields).is_none();
+        let in_trailers = in_the_end.filter(|_| is_in_trailers);
+        let says_overload = in_trailers.is_some_and(|status| EndpointResult::of_grpc(status).is_overload());
+        self.endpoint.state.iter().filter(|_| says_overload).for_each(|state| state.note_overload(Instant::now()));
     }
 }
 

@@ -67,7 +67,7 @@ impl KnownEndpoint {
             && self.service == *service
     }
 
-    /// Requests of this node that are under way to it.
+    /// Requests of this node that are under way to it, and what it has told the pod of late of having too much to do.
     pub(super) fn load(&self) -> u32 {
         self.state.as_ref().map_or(0, |state| state.load())
     }

@@ -10,6 +10,7 @@ use std::time::Instant;
 
 use parking_lot::{Mutex, RwLock};
 
+use crate::model::balance::Overload;
 use crate::model::http::destination::OutlierDetection;
 use crate::model::http::outlier::{EndpointResult, OutlierState, Population};
 use crate::model::service::ServiceKey;
@@ -56,6 +57,8 @@ pub(super) struct EndpointState {
     /// Shared by all pods of the node.
     under_way: Arc<AtomicU32>,
     outlier: Mutex<OutlierState>,
+    /// What it has told the pod of having too much to do. It may be the pod's own share that is used up: that says nothing to others.
+    overload: Overload,
 }
 
 /// One request to an endpoint, until dropped.
@@ -133,7 +136,8 @@ impl PodEndpoints {
             states.retain(|_, state| Arc::strong_count(state) > 1);
         }
         let under_way = node.load_of(&key);
-        let new = EndpointState { uid: uid.clone(), under_way, outlier: Mutex::default() };
+        let overload = Overload::new(Instant::now());
+        let new = EndpointState { uid: uid.clone(), under_way, outlier: Mutex::default(), overload };
         states.entry(key).or_insert_with(|| Arc::new(new)).clone()
     }
 
@@ -160,9 +164,14 @@ impl PodEndpoints {
 }
 
 impl EndpointState {
-    /// Requests under way to it.
+    /// Requests under way to it, and what it has told the pod of late of having too much to do, as so many more.
     pub(super) fn load(&self) -> u32 {
-        self.under_way.load(Ordering::Relaxed)
+        self.under_way.load(Ordering::Relaxed).saturating_add(self.overload.requests(Instant::now))
+    }
+
+    /// Notes that it has told the pod that it has too much to do.
+    pub(super) fn note_overload(&self, now: Instant) {
+        self.overload.note(now);
     }
 
     /// Counts a request as under way.
@@ -216,6 +225,9 @@ mod tests {
         assert!(states[0].record(EndpointResult::Status(500), &detection, population, now));
         hostile.note_ejection(&service, 80, &states[0]);
         let _under_way = states[1].clone().begin();
+        (0..3).for_each(|_| states[0].note_overload(Instant::now()));
+        assert_eq!(states[1].load(), 1, "what one is told says nothing to another");
+        assert!(states[0].load() > 1);
         let seen = |pod: &str| node.seen(pod, &uid, &service, 80, now);
         assert_eq!(seen("hostile"), SeenOfEndpoint { under_way: 1, is_ejected: true });
         assert_eq!(seen("other"), SeenOfEndpoint { under_way: 1, is_ejected: false });

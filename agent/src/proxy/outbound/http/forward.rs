@@ -345,6 +345,7 @@ impl<D: Downstream> Forwarding<'_, '_, D> {
             self.request.watcher.broke(&broken);
             return Err(broken);
         }
+        chosen.note_trailers(&self.response, self.request.watcher.record.grpc_status());
         let is_whole = self.body.is_sent() && length != BodyLength::Tunnel;
         let pool = &self.plan.policy.pool;
         exchange.finish(self.request.connection, &chosen.endpoint.pool_key, pool, is_whole);
