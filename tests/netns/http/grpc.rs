@@ -5,12 +5,17 @@ use weir_tests::http_mesh::{HttpMesh, Port, VERSIONS};
 use weir_tests::peers;
 
 use super::balancing::known;
+use super::http2::{CALL, GRPC};
 use crate::harness::{Case, Check, note};
 
 pub(crate) const CASES: &[Case] = &[
     Case {
-        name: "grpc: every case of gRPC's interoperability client passes, with its server on another node",
+        name: "grpc: gRPC's interoperability client passes each case but those of credentials and pick_first, on one node and across",
         check: Check::Http(interoperability),
+    },
+    Case {
+        name: "grpc: a call takes no longer than its grpc-timeout, and is answered DEADLINE_EXCEEDED then",
+        check: Check::Http(deadline),
     },
     Case {
         name: "grpc: 10000 unary calls of one connection are spread evenly over three pods",
@@ -45,12 +50,12 @@ const INTEROPERABILITY: [&str; 18] = [
 ];
 
 fn interoperability(mesh: &HttpMesh) -> Result<()> {
-    for (pod, cases) in [("v2", &INTEROPERABILITY[..]), ("v1", &INTEROPERABILITY[..6])] {
+    for pod in ["v2", "v1"] {
         let service = mesh.service_at_ports(&format!("interop-{pod}"), pod, &PORT)?;
         let port = format!("--port={}", PORT[0].target);
         let mut server = mesh.pod(pod).place.spawn(&[&*peers::go("grpc-interop-server")?, &port])?;
         server.listens_on(PORT[0].target)?;
-        for (case, vip) in cases.iter().zip([service.vip(), service.vip6()].into_iter().cycle()) {
+        for (case, vip) in INTEROPERABILITY.iter().zip([service.vip(), service.vip6()].into_iter().cycle()) {
             let service_config = if case.starts_with("orca") { LOAD_REPORTS } else { "" };
             let command = [
                 peers::go("grpc-interop-client")?,
@@ -62,6 +67,22 @@ fn interoperability(mesh: &HttpMesh) -> Result<()> {
             ];
             mesh.client.place.run(&command).with_context(|| format!("{case} with {pod} by {vip}"))?;
         }
+    }
+    Ok(())
+}
+
+fn deadline(mesh: &HttpMesh) -> Result<()> {
+    for version in ["v1", "v2"] {
+        // The server would take ten seconds.
+        let slow = ["--target=/echo.Echo/Unary?delay_ms=10000", "--requests=8", "--streams=4"];
+        let service = mesh.version(version);
+        let seen = service.load(GRPC, &[&CALL[..], &slow, &["--field=grpc-timeout: 300m"]].concat())?;
+        ensure!(seen.grpc_statuses.get("4") == Some(&8) && seen.answered == 8, "{version}: {seen:?}");
+        ensure!(seen.slowest_ms >= 300.0 && seen.slowest_ms < 5000.0, "{version}: {seen:?}");
+        // In time.
+        let quick = ["--field=grpc-timeout: 9S", "--target=/echo.Echo/Unary", "--requests=8"];
+        let seen = service.load(GRPC, &[&CALL[..], &quick].concat())?;
+        ensure!(seen.grpc_statuses.get("0") == Some(&8) && seen.answered == 8, "{version}: {seen:?}");
     }
     Ok(())
 }

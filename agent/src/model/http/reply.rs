@@ -51,6 +51,8 @@ pub enum Reason {
     /// A limit of the pod or of the destination.
     Overflow,
     Timeout,
+    /// The time is over that the client of a call of gRPC has given it.
+    Deadline,
     PerTryTimeout,
     FaultAbort {
         status: u16,
@@ -137,7 +139,7 @@ impl LocalReply {
             Reason::Overflow => {
                 reset(503, "overflow", "upstream_reset_before_response_started{overflow}", Flag::UpstreamOverflow)
             }
-            Reason::Timeout => {
+            Reason::Timeout | Reason::Deadline => {
                 reply(504, "upstream request timeout", "response_timeout", Some(Flag::UpstreamRequestTimeout))
             }
             Reason::PerTryTimeout => {

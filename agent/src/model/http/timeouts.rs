@@ -4,6 +4,7 @@
 use std::time::Duration;
 
 use super::head::RequestHead;
+use super::reply::Reason;
 
 const TOTAL: &str = "x-envoy-upstream-rq-timeout-ms";
 const PER_TRY: &str = "x-envoy-upstream-rq-per-try-timeout-ms";
@@ -21,6 +22,8 @@ pub struct Timeouts {
     pub total: Option<Duration>,
     /// Of each attempt; less than the total.
     pub per_try: Option<Duration>,
+    /// Whether the total is the deadline that the client of a call of gRPC has set.
+    pub is_deadline: bool,
 }
 
 impl Timeouts {
@@ -28,17 +31,25 @@ impl Timeouts {
     /// Envoy take the place of both, and 0 in them stands for no limit.
     #[must_use]
     pub fn of(rule: Option<Duration>, per_try: Option<Duration>, request: &RequestHead) -> Self {
-        let mut total = limit(rule);
+        let (mut total, mut is_deadline) = (limit(rule), false);
         if request.is_grpc()
             && let Some(wanted) = request.fields.first(GRPC).and_then(parse_grpc)
+            && total.is_none_or(|total| wanted < total)
         {
-            total = Some(total.map_or(wanted, |total| total.min(wanted)));
+            (total, is_deadline) = (Some(wanted), true);
         }
         if let Some(wanted) = milliseconds(request, TOTAL) {
-            total = limit(Some(wanted));
+            (total, is_deadline) = (limit(Some(wanted)), false);
         }
         let per_try = limit(milliseconds(request, PER_TRY).or(per_try));
-        Self { total, per_try: per_try.filter(|per_try| total.is_none_or(|total| *per_try < total)) }
+        let per_try = per_try.filter(|per_try| total.is_none_or(|total| *per_try < total));
+        Self { total, per_try, is_deadline }
+    }
+
+    /// Why a request is answered whose time is over.
+    #[must_use]
+    pub fn reason(&self) -> Reason {
+        if self.is_deadline { Reason::Deadline } else { Reason::Timeout }
     }
 
     /// Takes the fields that this end reads out of a request, and says in others how long the upstream has; in that of gRPC
@@ -133,7 +144,9 @@ mod tests {
             let mut request = get("/");
             request.fields = fields.iter().copied().collect();
             let given = |milliseconds| Some(Duration::from_millis(milliseconds));
-            let expected = Timeouts { total: limit(given(total)), per_try: limit(given(expected_per_try)) };
+            let is_deadline = fields.contains(&GRPC_TYPE) && total > 0 && ![rule, 7].contains(&total);
+            let expected =
+                Timeouts { total: limit(given(total)), per_try: limit(given(expected_per_try)), is_deadline };
             assert_eq!(Timeouts::of(given(rule), given(per_try), &request), expected, "{rule} {per_try} {fields:?}");
         }
     }
@@ -155,7 +168,7 @@ mod tests {
                 request.fields.append(GRPC.as_bytes(), b"1H");
             }
             let given = |milliseconds| limit(Some(Duration::from_millis(milliseconds)));
-            Timeouts { total: given(total), per_try: given(per_try) }.announce(&mut request, true);
+            Timeouts { total: given(total), per_try: given(per_try), is_deadline: false }.announce(&mut request, true);
             let seen = |name| request.fields.first(name).map(|value| String::from_utf8_lossy(value).into_owned());
             assert_eq!((seen(EXPECTED).as_deref(), seen(GRPC).as_deref()), (expected, grpc), "{total} {per_try}");
             assert_eq!((seen(TOTAL), seen(PER_TRY)), (None, None));

@@ -124,7 +124,7 @@ impl<D: Downstream> Forwarding<'_, '_, D> {
             let attempt = match self.attempt(&chosen.endpoint).await {
                 Err(Broken::Timeout) => {
                     self.request.note_result(&self.plan, &chosen, EndpointResult::Timeout);
-                    return self.request.reply(Reason::Timeout, self.retries > 0).await;
+                    return self.request.reply(self.plan.timeouts.reason(), self.retries > 0).await;
                 }
                 attempt => attempt?,
             };
@@ -156,7 +156,7 @@ impl<D: Downstream> Forwarding<'_, '_, D> {
             drop(under_way);
             if let Err(broken) = self.pause().await {
                 return match broken {
-                    Broken::Timeout => self.request.reply(Reason::Timeout, true).await,
+                    Broken::Timeout => self.request.reply(self.plan.timeouts.reason(), true).await,
                     broken => Err(broken),
                 };
             }

@@ -15,6 +15,9 @@ use crate::model::http::reply::{LocalReply, Reason};
 use crate::model::http::route::Route;
 use crate::proxy::http::Answer;
 
+/// The status of gRPC for a call that took longer than its client has given it.
+const DEADLINE_EXCEEDED: &[u8] = b"4";
+
 /// See the module.
 pub(super) struct Request<'a, D> {
     pub(super) connection: &'a HttpConnection,
@@ -43,8 +46,11 @@ impl<D: Downstream> Request<'_, D> {
         }
         let body = Bytes::from(body.into_owned());
         let mut head = ResponseHead::default();
-        if reason == Reason::Overflow {
-            head.fields.append(b"x-envoy-overloaded", b"true");
+        match reason {
+            Reason::Overflow => head.fields.append(b"x-envoy-overloaded", b"true"),
+            // By the status of HTTP it would be UNAVAILABLE, after which clients may ask again.
+            Reason::Deadline => head.fields.append(b"grpc-status", DEADLINE_EXCEEDED),
+            _ => {}
         }
         self.answer(head, status, body, details).await
     }
