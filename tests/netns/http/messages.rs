@@ -7,6 +7,7 @@ use anyhow::{Context, Result, ensure};
 use weir_tests::http_mesh::{Answer, HttpMesh, HttpService};
 use weir_tests::{test_app, wait};
 
+use crate::count::Counter;
 use crate::harness::{Case, Check};
 
 pub(crate) const CASES: &[Case] = &[
@@ -20,7 +21,14 @@ pub(crate) const CASES: &[Case] = &[
         name: "http: a client of HTTP/1.0 gets an answer that ends with its connection",
         check: Check::Http(http10),
     },
-    Case { name: "http: what is no request is answered 400, and no pod sees it", check: Check::Http(bad_requests) },
+    Case {
+        name: "http: what is no request is answered 400 and counted, and no pod sees it",
+        check: Check::Http(bad_requests),
+    },
+    Case {
+        name: "http: a head that is too large is answered 431, whatever is still sent",
+        check: Check::Http(large_heads),
+    },
     Case { name: "http: bytes of another protocol on an HTTP port pass as TCP", check: Check::Http(other_protocol) },
     Case { name: "http: fields of one hop stay on their hop", check: Check::Http(hop_by_hop) },
     Case {
@@ -160,10 +168,18 @@ fn http10(mesh: &HttpMesh) -> Result<()> {
     only(&kept.received)?.expect(200, Some("v1"))
 }
 
+/// Answers with a status that the client's agent counts as those to a client that breaks the protocol.
+fn protocol_errors<'a>(mesh: &'a HttpMesh, status: &'a str) -> Result<Counter<'a>> {
+    let labels =
+        [("reporter", "source"), ("source_workload", "client"), ("response_code", status), ("response_flags", "DPE")];
+    Counter::of(mesh.agent_of(&mesh.client), "istio_requests_total", &labels)
+}
+
 fn bad_requests(mesh: &HttpMesh) -> Result<()> {
     let service = v1(mesh);
+    let counted = protocol_errors(mesh, "400")?;
     let host = format!("Host: {}\r\n", service.host());
-    for (what, text) in [
+    let bad = [
         ("no Host", "GET /?key=bad HTTP/1.1\r\n\r\n".to_owned()),
         ("two Hosts", format!("GET /?key=bad HTTP/1.1\r\n{host}{host}\r\n")),
         ("two lengths", format!("POST /?key=bad HTTP/1.1\r\n{host}Content-Length: 1\r\nContent-Length: 2\r\n\r\nab")),
@@ -180,16 +196,33 @@ fn bad_requests(mesh: &HttpMesh) -> Result<()> {
         ("a folded field", format!("GET /?key=bad HTTP/1.1\r\n{host}X-A: b\r\n c\r\n\r\n")),
         ("a control character in a value", format!("GET /?key=bad HTTP/1.1\r\n{host}X-A: b\x01c\r\n\r\n")),
         ("a bare carriage return in a value", format!("GET /?key=bad HTTP/1.1\r\n{host}X-A: b\rc\r\n\r\n")),
-    ] {
-        let seen = service.raw(&text)?;
+    ];
+    for (what, text) in &bad {
+        let seen = service.raw(text)?;
         let status = seen.received.split(' ').nth(1).unwrap_or_default().to_owned();
         ensure!(status == "400", "{what}: 400 expected: {seen:?}");
         ensure!(seen.end == "eof", "{what}: the connection goes on: {seen:?}");
     }
-    let long = format!("GET /?key=bad HTTP/1.1\r\n{host}X-A: {}\r\n\r\n", "a".repeat(100_000));
-    let seen = service.raw(&long)?;
-    ensure!(seen.received.starts_with("HTTP/1.1 431 ") || seen.received.is_empty(), "{seen:?}");
+    counted.grows_by_exactly(bad.len() as f64)?;
     ensure!(mesh.arrived("bad")? == [0, 0, 0], "a pod saw one: {:?}", mesh.arrived("bad")?);
+    service.ask("/", &[])?.expect(200, Some("v1"))
+}
+
+/// The answer comes also to a client that writes all of its request before it reads: what is left of that is read, and not reset.
+fn large_heads(mesh: &HttpMesh) -> Result<()> {
+    const SIZES: [usize; 3] = [62_000, 100_000, 125_000];
+    let service = v1(mesh);
+    let counted = protocol_errors(mesh, "431")?;
+    for size in SIZES {
+        let long = format!("X-A: {}\r\n\r\n", "a".repeat(size));
+        let seen = service.raw(&request(mesh, "GET /?key=large HTTP/1.1", &long))?;
+        ensure!(seen.received.starts_with("HTTP/1.1 431 ") && seen.end == "eof", "{size}: {seen:?}");
+    }
+    let many = "X-A: b\r\n".repeat(1000) + "\r\n";
+    let seen = service.raw(&request(mesh, "GET /?key=large HTTP/1.1", &many))?;
+    ensure!(seen.received.starts_with("HTTP/1.1 431 ") && seen.end == "eof", "many fields: {seen:?}");
+    counted.grows_by_exactly(SIZES.len() as f64 + 1.0)?;
+    ensure!(mesh.arrived("large")? == [0, 0, 0], "a pod saw one: {:?}", mesh.arrived("large")?);
     service.ask("/", &[])?.expect(200, Some("v1"))
 }
 

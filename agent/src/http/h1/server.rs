@@ -19,9 +19,11 @@ use crate::http::stream::{BodyLength, Downstream, ExchangeError, MessageStream, 
 use crate::model::http::head::{HttpFields, HttpVersion, RequestHead, ResponseHead};
 use crate::parsed_heads::{self, HeadKind, HeadProtocol};
 
-/// How much of a request's content that nobody wanted is read, so that the connection can carry the next request; and how much of
-/// what the client sends is read at the end of the connection.
+/// How much of a request's content that nobody wanted is read, so that the connection can carry the next request.
 const MAX_DRAINED_BYTES: u64 = 64 * 1024;
+/// How much of what the client still sends is read at the end of the connection. It is far more than a head that is refused for its size:
+/// a client that writes all of its request before it reads has to find the answer, not a reset.
+const MAX_LINGERED_BYTES: u64 = 1024 * 1024;
 
 /// The server's side of a connection that speaks HTTP/1. As a [`MessageStream`] it is the exchange of the last request: the
 /// request's content comes in, the response's content goes out.
@@ -244,7 +246,7 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> ServerConnection<IO> {
         self.connection.end_output();
         ready!(self.connection.poll_flush(cx))?;
         self.lingers |= !(self.connection.reader.is_complete() && self.connection.input.buffer.is_empty());
-        while self.lingers && self.drained < MAX_DRAINED_BYTES {
+        while self.lingers && self.drained < MAX_LINGERED_BYTES {
             self.drained += self.connection.input.buffer.len() as u64;
             self.connection.input.buffer.clear();
             self.lingers = ready!(self.connection.poll_head_bytes(cx))?;
