@@ -29,6 +29,7 @@ mod report;
 mod serve;
 mod smuggle;
 mod tls;
+mod tunnel;
 mod wrong_http2;
 
 #[derive(Debug, Parser)]
@@ -98,6 +99,8 @@ enum Act {
     Load(load::Load),
     /// Send requests to an http-echo over kept connections, and tell who answered what.
     HttpLoad(http_load::HttpLoad),
+    /// Ask an http-echo for a tunnel, and send bytes through it that must come back.
+    Tunnel(tunnel::Tunnel),
     /// Dial an echo before anything else, until it answers, and tell when that was.
     Dial(dial::Dial),
     /// Be a certificate authority that does what a file says.
@@ -156,6 +159,7 @@ fn main() -> Result<()> {
             Act::Echo { address, bytes } => client::echo(address, bytes).await,
             Act::Load(load) => load::run(load).await,
             Act::HttpLoad(load) => http_load::run(load).await,
+            Act::Tunnel(tunnel) => tunnel::run(tunnel).await,
             Act::Many(many) => many::run(many).await,
             Act::Answers(answers) => answers::run(answers).await,
             Act::Paused(paused) => paused::run(paused).await,

@@ -11,7 +11,7 @@ use bytes::Bytes;
 use http_body_util::BodyExt;
 use hyper::body::Incoming;
 use hyper::header::{CONNECTION, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, UPGRADE};
-use hyper::{Request, Response, StatusCode, Version};
+use hyper::{Method, Request, Response, StatusCode, Version};
 use hyper_util::rt::TokioIo;
 use serde_json::{Value, json};
 use socket2::SockRef;
@@ -85,7 +85,8 @@ impl Connection {
             self.leaves.notify_one();
         }
         let number = self.requests.fetch_add(1, Ordering::Relaxed) + 1;
-        if request.headers().get(UPGRADE).is_some_and(|protocol| protocol == UPGRADED) {
+        let is_upgrade = request.headers().get(UPGRADE).is_some_and(|protocol| protocol == UPGRADED);
+        if is_upgrade || request.method() == Method::CONNECT {
             return Ok(self.upgrade(&mut request));
         }
         let received = if wishes.leaves_unread { Received::default() } else { read(request.body_mut()).await? };
@@ -153,8 +154,9 @@ impl Connection {
         }
     }
 
-    /// Every byte after the head of this answer comes back.
+    /// Every byte after the head of this answer comes back, to an upgrade as to CONNECT.
     fn upgrade(&self, request: &mut Request<Incoming>) -> Response<Script> {
+        let is_tunnel = request.method() == Method::CONNECT;
         let upgraded = hyper::upgrade::on(request);
         tokio::spawn(async move {
             let mut stream = TokioIo::new(upgraded.await.map_err(io::Error::other)?);
@@ -168,9 +170,11 @@ impl Connection {
             }
         });
         let mut response = Response::new(Script::default());
-        *response.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
-        response.headers_mut().insert(UPGRADE, HeaderValue::from_static(UPGRADED));
-        response.headers_mut().insert(CONNECTION, HeaderValue::from_static("upgrade"));
+        if !is_tunnel {
+            *response.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
+            response.headers_mut().insert(UPGRADE, HeaderValue::from_static(UPGRADED));
+            response.headers_mut().insert(CONNECTION, HeaderValue::from_static("upgrade"));
+        }
         response.headers_mut().insert("x-pod", HeaderValue::from_str(&self.shared.pod).expect("a name"));
         response
     }

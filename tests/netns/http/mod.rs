@@ -43,6 +43,7 @@ mod telemetry_objects;
 mod tls;
 mod tokens;
 mod told;
+mod tunnels;
 mod unanswered;
 mod undeclared;
 mod upstreams;
@@ -53,7 +54,7 @@ mod why;
 pub(crate) fn cases() -> Vec<Case> {
     [
         [split::CASES, matching::CASES, visibility::CASES, changes::CASES].concat(),
-        [recovery::CASES, balancing::CASES, choice::CASES, messages::CASES].concat(),
+        [recovery::CASES, balancing::CASES, choice::CASES, messages::CASES, tunnels::CASES].concat(),
         [
             load::CASES,
             http2::CASES,
