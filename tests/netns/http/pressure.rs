@@ -65,6 +65,7 @@ fn endpoint_killed(mesh: &mut HttpMesh) -> Result<()> {
             seen.slowest_ms
         ));
         seen.all_are(200).with_context(|| format!("port {port}"))?;
+        seen.keeps_pace(2000.0).with_context(|| format!("port {port}"))?;
         ensure!(seen.by("v3") > 0, "{seen:?}");
     }
     Ok(())
@@ -111,6 +112,7 @@ fn route_changes(mesh: &HttpMesh) -> Result<()> {
         answered.get(CHANGES / 2).copied().unwrap_or_default()
     ));
     seen.all_are(200)?;
+    seen.keeps_pace(5000.0)?;
     ensure!(slowest <= IN_FORCE_WITHIN, "a route was in force after {slowest:?}");
     ensure!(VERSIONS.iter().all(|version| seen.by(version) > 0), "{seen:?}");
     Ok(())

@@ -101,6 +101,17 @@ impl HttpSeen {
         Ok(())
     }
 
+    /// Of the requests that were due until the end at a rate, at least nine of ten were answered: a load that falls behind shows less than it
+    /// says.
+    ///
+    /// # Errors
+    /// With what it has seen.
+    pub fn keeps_pace(&self, rate: f64) -> Result<()> {
+        let due = self.seconds * rate;
+        ensure!(self.answered as f64 >= due * 0.9, "{due:.0} requests were due: {self:?}");
+        Ok(())
+    }
+
     /// How many answers a pod gave.
     #[must_use]
     pub fn by(&self, pod: &str) -> u64 {
