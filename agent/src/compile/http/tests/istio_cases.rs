@@ -6,6 +6,7 @@
 use std::time::{Duration, Instant};
 
 use super::{Client, answer, config, object, service};
+use crate::model::http::destination::{Algorithm, HashKey};
 use crate::model::http::head::ResponseHead;
 use crate::model::http::outlier::{EndpointResult, OutlierState, Population};
 use crate::model::http::policies::{Abort, RetryOn};
@@ -341,6 +342,32 @@ fn which_destination_rule_counts_and_what_it_passes_on() {
     for subset in ["v1", "v2"] {
         let found = policy(&two, "s", 80, Some(subset)).map(|policy| policy.pool.max_connections);
         assert_eq!(found, Some(3), "of two for one host, the older one's policy and the subsets of both: {subset}");
+    }
+}
+
+/// Istio leaves the tried endpoints in where requests are hashed. Here only `retryIgnorePreviousHosts` decides that: an endpoint that
+/// has just failed is the worst one to ask again.
+#[test]
+fn a_second_attempt_leaves_the_endpoint_of_a_consistent_hash() {
+    let hashed = dr(
+        "s/d",
+        "host: web, subsets: [{name: v1, labels: {v: \"1\"}, \
+         trafficPolicy: {loadBalancer: {consistentHash: {httpHeaderName: x-user}}}}]",
+    );
+    for (fields, expected) in [
+        ("name: x", true),
+        ("retries: {attempts: 3}", true),
+        ("retries: {attempts: 3, retryIgnorePreviousHosts: true}", true),
+        ("retries: {attempts: 3, retryIgnorePreviousHosts: false}", false),
+    ] {
+        let to_subset = "destination: {host: web, subset: v1}";
+        let route = vs("s/v", &format!("hosts: [web], http: [{{route: [{{{to_subset}}}], {fields}}}]"));
+        let policy = config(&hashed).destination_policy(Client::of("s").view(), &service("web.s"), 80, Some("v1"));
+        let algorithm = policy.map(|policy| policy.load_balancer.algorithm.clone());
+        assert_eq!(algorithm, Some(Algorithm::ConsistentHash(HashKey::Header("x-user".into()))));
+        let Action::Forward(forward) = rule_of(&(route + &hashed)).action else { panic!("the rule forwards") };
+        let avoids = forward.retry.map(|retry| retry.avoids_tried_endpoints);
+        assert_eq!(avoids, Some(expected), "{fields}");
     }
 }
 
