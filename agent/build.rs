@@ -46,6 +46,7 @@ fn generate_wire_types(root: &Path) -> anyhow::Result<()> {
         .bytes(".istio.workload.Workload.addresses")
         .btree_map(".istio.workload.Workload.services")
         .btree_map(".istio.mesh.v1alpha1.MeshConfig.LocalityLoadBalancerSetting.Distribute.to")
+        .btree_map(".istio.mesh.v1alpha1.Tracing.custom_tags")
         .btree_map(
             ".istio.mesh.v1alpha1.MeshConfig.ExtensionProvider.EnvoyExternalAuthorizationHttpProvider.include_additional_headers_in_check",
         )

@@ -101,7 +101,7 @@ fn mesh_config(config: &MeshConfig) -> pb::MeshConfig {
         extension_providers: telemetry_defaults::providers(telemetry),
         default_providers: Some(telemetry_defaults::default_providers(telemetry)),
         ca_certificates: config.ca_certificates.iter().map(ca_certificate).collect(),
-        outbound_traffic_policy: Some(pb::mesh_config::OutboundTrafficPolicy { mode: mode.into() }),
+        outbound_traffic_policy: Some(pb::mesh_config::OutboundTrafficPolicy { mode: mode.into(), tls: None }),
         trust_domain: config.trust_domain().to_owned(),
         root_namespace: config.root_namespace().to_owned(),
         trust_domain_aliases: config.trust_domain_aliases.clone(),
@@ -115,6 +115,7 @@ fn mesh_config(config: &MeshConfig) -> pb::MeshConfig {
         h2_upgrade_policy: config.http.upgrades_to_http2.into(),
         tcp_keepalive: Some(tcp_keepalive(config.http.tcp_keepalive)),
         default_traffic_policy: config.http.traffic_policy.as_ref().map(|policy| policy.encoded.clone()),
+        without_effect: config.without_effect.clone(),
     }
 }
 
@@ -176,8 +177,7 @@ fn proxy_config(headers: &ProxyHeaders, telemetry: &TelemetryDefaults) -> pb::Pr
         x_forwarded_host: Some(XForwardedHost { enabled: Some(headers.forwarded_host) }),
         x_forwarded_port: Some(XForwardedPort { enabled: Some(headers.forwarded_port) }),
     };
-    let tracing = telemetry.sampling_percent.map(|sampling| pb::Tracing { sampling });
-    pb::ProxyConfig { tracing, proxy_headers: Some(headers) }
+    pb::ProxyConfig { tracing: telemetry_defaults::tracing(telemetry), proxy_headers: Some(headers) }
 }
 
 fn retries(retries: &Retries) -> pb::mesh_config::HttpRetry {

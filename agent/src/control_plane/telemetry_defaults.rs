@@ -4,6 +4,7 @@ use prost_types::value::Kind as Json;
 
 use super::authorizers;
 use crate::model::mesh::{AccessLogEncoding, IstioAccessLog};
+use crate::model::telemetry::objects::{CustomTag, CustomTagValue};
 use crate::model::telemetry::providers::{Provider, ProviderKind, TelemetryDefaults};
 use crate::proto::istio::mesh::v1alpha1::mesh_config::extension_provider::{
     EnvoyFileAccessLogProvider, HttpService, OpenTelemetryTracingProvider, PrometheusMetricsProvider, Provider as Kind,
@@ -12,6 +13,8 @@ use crate::proto::istio::mesh::v1alpha1::mesh_config::extension_provider::{
 use crate::proto::istio::mesh::v1alpha1::mesh_config::{
     AccessLogEncoding as Encoding, DefaultProviders, ExtensionProvider,
 };
+use crate::proto::istio::mesh::v1alpha1::tracing::custom_tag::Type;
+use crate::proto::istio::mesh::v1alpha1::{Tracing, tracing};
 
 /// `accessLogEncoding`.
 pub(super) fn encoding(form: &IstioAccessLog) -> Encoding {
@@ -34,6 +37,24 @@ pub(super) fn default_providers(defaults: &TelemetryDefaults) -> DefaultProvider
         metrics: names(&defaults.metrics),
         access_logging: names(&defaults.access_logging),
     }
+}
+
+/// `defaultConfig.tracing`; `None` where nothing is set.
+pub(super) fn tracing(defaults: &TelemetryDefaults) -> Option<Tracing> {
+    let TelemetryDefaults { sampling_percent, custom_tags, has_istio_tags, .. } = defaults;
+    let value = |value: &CustomTagValue| match value {
+        CustomTagValue::Literal(text) => Type::Literal(tracing::Literal { value: text.to_string() }),
+        CustomTagValue::Header { name, default } => {
+            Type::Header(tracing::RequestHeader { name: name.to_string(), default_value: default.to_string() })
+        }
+    };
+    let tag = |tag: &CustomTag| (tag.name.to_string(), tracing::CustomTag { r#type: Some(value(&tag.value)) });
+    let found = Tracing {
+        custom_tags: custom_tags.iter().map(tag).collect(),
+        sampling: sampling_percent.unwrap_or_default(),
+        enable_istio_tags: *has_istio_tags,
+    };
+    (found != Tracing::default()).then_some(found)
 }
 
 fn provider(provider: &Provider) -> ExtensionProvider {
@@ -90,6 +111,8 @@ mod tests {
     use std::sync::Arc;
     use std::time::Duration;
 
+    use prost::Message as _;
+
     use super::*;
     use crate::model::authorization::{Authorizer, AuthorizerProtocol, FieldNames, HttpCheck, ShownContent};
     use crate::model::telemetry::providers::Collector;
@@ -140,6 +163,15 @@ mod tests {
             metrics: vec!["prometheus".into()],
             tracing: vec!["otel".into()],
             sampling_percent: Some(12.5),
+            custom_tags: [
+                CustomTag { name: "a".into(), value: CustomTagValue::Literal("one".into()) },
+                CustomTag {
+                    name: "b".into(),
+                    value: CustomTagValue::Header { name: "x-user".into(), default: "nobody".into() },
+                },
+            ]
+            .into(),
+            has_istio_tags: Some(false),
             log_form: form("%START_TIME%", AccessLogEncoding::Json),
         };
         let wire = pb::MeshConfig {
@@ -147,12 +179,9 @@ mod tests {
             access_log_encoding: encoding(&defaults.log_form).into(),
             extension_providers: providers(&defaults),
             default_providers: Some(default_providers(&defaults)),
-            default_config: Some(pb::ProxyConfig {
-                tracing: Some(pb::Tracing { sampling: 12.5 }),
-                ..Default::default()
-            }),
+            default_config: Some(pb::ProxyConfig { tracing: tracing(&defaults), ..Default::default() }),
             ..pb::MeshConfig::default()
         };
-        assert_eq!(protobuf::mesh_config(&wire).expect("it is valid").telemetry, defaults);
+        assert_eq!(protobuf::mesh_config(&wire.encode_to_vec()).expect("it is valid").telemetry, defaults);
     }
 }

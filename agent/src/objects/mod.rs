@@ -138,7 +138,7 @@ mod telemetry {
     pub(super) mod providers;
     pub(super) mod resource;
     mod selection;
-    mod tracing;
+    pub(super) mod tracing;
 }
 
 #[cfg(test)]

@@ -18,7 +18,6 @@ use super::reading::{Fields, Place, Report, SourceLocation};
 use super::security::{self, AuthorizationPolicy, PeerAuthentication, PolicyTarget, RequestAuthentication};
 use super::store::{Object, RejectedPolicy, WrittenPolicy};
 use crate::proto::istio::mcp::v1alpha1 as mcp;
-use crate::proto::istio::mesh::v1alpha1 as mesh_pb;
 use crate::proto::istio::security::v1beta1 as pb;
 
 /// Annotation of an object without a time of creation: where it was defined, as text that sorts in the order of definition.
@@ -70,12 +69,12 @@ pub fn peer_authentication(
     })
 }
 
-/// Reads the mesh-wide configuration.
+/// Reads the mesh-wide configuration, encoded. What of it has no effect, or has values that are not known here, is said in it.
 ///
 /// # Errors
-/// As [`authorization_policy`].
-pub fn mesh_config(spec: &mesh_pb::MeshConfig) -> Result<MeshConfig, UnknownValue> {
-    networking::protobuf::mesh_config(spec)
+/// When it is no message of its type.
+pub fn mesh_config(body: &[u8]) -> Result<MeshConfig, prost::DecodeError> {
+    networking::protobuf::mesh_config(body)
 }
 
 /// An object about requests as it came, checked.

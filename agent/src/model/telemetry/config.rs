@@ -24,8 +24,11 @@ impl TelemetryConfig {
     /// Whether nothing is said: all pods have the setting that no object changes.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        let TelemetryDefaults { access_logging, tracing, sampling_percent, .. } = &self.defaults;
-        self.objects.is_empty() && access_logging.is_empty() && tracing.is_empty() && sampling_percent.is_none()
+        let TelemetryDefaults { access_logging, tracing, sampling_percent, custom_tags, has_istio_tags, .. } =
+            &self.defaults;
+        let says_of_spans =
+            !tracing.is_empty() || sampling_percent.is_some() || !custom_tags.is_empty() || has_istio_tags.is_some();
+        self.objects.is_empty() && access_logging.is_empty() && !says_of_spans
     }
 
     /// What counts for a pod.
@@ -143,6 +146,8 @@ fn tracing(objects: &[&TelemetryObject], defaults: &TelemetryDefaults, side: Sid
     let mut setting = TracingSetting {
         provider: defaults.tracing.first().cloned(),
         sampling_percent: defaults.sampling_percent.filter(|percent| *percent != 0.0),
+        custom_tags: defaults.custom_tags.clone(),
+        has_istio_tags: defaults.has_istio_tags.unwrap_or(true),
         ..TracingSetting::default()
     };
     let rules = objects.iter().flat_map(|object| &object.spec.tracing).filter(|rule| rule.sides.has(side));

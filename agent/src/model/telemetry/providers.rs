@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use crate::model::authorization::Authorizer;
 use crate::model::mesh::IstioAccessLog;
+use crate::model::telemetry::objects::CustomTag;
 
 /// What MeshConfig says of metrics, access logs and spans. Names of providers are in lower case.
 #[derive(Debug, Clone, PartialEq, Default)]
@@ -18,6 +19,10 @@ pub struct TelemetryDefaults {
     pub tracing: Vec<Arc<str>>,
     /// `defaultConfig.tracing.sampling`, in percent; 0 counts as not set, as in Istio.
     pub sampling_percent: Option<f64>,
+    /// `defaultConfig.tracing.customTags`.
+    pub custom_tags: Arc<[CustomTag]>,
+    /// `defaultConfig.tracing.enableIstioTags`.
+    pub has_istio_tags: Option<bool>,
     /// `accessLogFormat` and `accessLogEncoding`, whether `accessLogFile` names a file or not: the form of providers that name none.
     pub log_form: IstioAccessLog,
 }

@@ -226,6 +226,26 @@ fn later_levels_of_tracing_override_field_by_field() {
 }
 
 #[test]
+fn tags_of_mesh_config_count_where_no_object_has_some() {
+    let tag = |value: &str| CustomTag { name: "a".into(), value: CustomTagValue::Literal(value.into()) };
+    let of = |rules: Vec<TracingRule>| {
+        let spec = TelemetrySpec { tracing: rules, ..TelemetrySpec::default() };
+        let mut config = config(vec![object("shop", None, spec)]);
+        config.defaults.custom_tags = [tag("mesh")].into();
+        config.defaults.has_istio_tags = Some(false);
+        let setting = config.setting("shop", &labels("web")).client.tracing;
+        (setting.custom_tags.to_vec(), setting.has_istio_tags)
+    };
+    assert_eq!(of(Vec::new()), (vec![tag("mesh")], false));
+    let rule = TracingRule {
+        custom_tags: Some([tag("shop")].into()),
+        enable_istio_tags: Some(true),
+        ..TracingRule::default()
+    };
+    assert_eq!(of(vec![rule]), (vec![tag("shop")], true));
+}
+
+#[test]
 fn sampling_of_mesh_config_counts_where_it_is_not_zero() {
     let mut config = config(Vec::new());
     for (percent, expected) in [(None, None), (Some(0.0), None), (Some(5.0), Some(5.0))] {

@@ -37,6 +37,8 @@ pub struct MeshConfig {
     pub service_entry_visibility: Option<ServiceEntryVisibility>,
     pub http: HttpDefaults,
     pub telemetry: TelemetryDefaults,
+    /// What of it has no effect, and why: `field: reason`.
+    pub without_effect: Vec<String>,
 }
 
 /// What of MeshConfig counts for HTTP, where objects do not say.
@@ -106,10 +108,11 @@ pub enum EntryVisibility {
 }
 
 /// Fields of MeshConfig that have no use here.
-const NOT_USED: [&str; 27] = [
+const NOT_USED: [&str; 29] = [
     "proxyListenPort",
     "proxyInboundListenPort",
     "proxyHttpPort",
+    "hboneIdleTimeout",
     "protocolDetectionTimeout",
     "ingressClass",
     "ingressService",
@@ -121,6 +124,7 @@ const NOT_USED: [&str; 27] = [
     "configSources",
     "enableAutoMtls",
     "defaultServiceExportTo",
+    "zoneAwareLbSetting",
     "dnsRefreshRate",
     "inboundClusterStatName",
     "outboundClusterStatName",
@@ -137,7 +141,13 @@ const NOT_USED: [&str; 27] = [
 ];
 
 /// Reads MeshConfig's own fields.
-pub(in crate::objects) fn read(mut fields: Fields<'_>) -> MeshConfig {
+pub(in crate::objects) fn read(fields: Fields<'_>) -> MeshConfig {
+    let report = fields.report();
+    let config = read_fields(fields);
+    MeshConfig { without_effect: report.notices(), ..config }
+}
+
+fn read_fields(mut fields: Fields<'_>) -> MeshConfig {
     let (access_log, log_form) = access_log(&mut fields);
     let telemetry = providers::read(&mut fields, log_form);
     let proxy = fields.fields("defaultConfig").map(proxy_config::read).unwrap_or_default();
@@ -145,13 +155,19 @@ pub(in crate::objects) fn read(mut fields: Fields<'_>) -> MeshConfig {
         root_namespace: root_namespace(&mut fields),
         trust_domain: trust_domain(&mut fields),
         trust_domain_aliases: fields.texts("trustDomainAliases"),
-        outbound_traffic_policy: fields.fields("outboundTrafficPolicy").map(outbound_traffic_policy),
+        outbound_traffic_policy: fields.fields("outboundTrafficPolicy").map(mesh_outbound_traffic_policy),
         access_log,
         ca_certificates: ca_certificates::read(&mut fields),
         discovery_selectors: selectors(&mut fields, "discoverySelectors"),
         service_entry_visibility: fields.fields("serviceEntryVisibility").map(visibility),
         http: HttpDefaults { proxy_headers: proxy.headers, ..http_defaults(&mut fields) },
-        telemetry: TelemetryDefaults { sampling_percent: proxy.sampling_percent, ..telemetry },
+        telemetry: TelemetryDefaults {
+            sampling_percent: proxy.tracing.sampling_percent,
+            custom_tags: proxy.tracing.custom_tags,
+            has_istio_tags: proxy.tracing.has_istio_tags,
+            ..telemetry
+        },
+        without_effect: Vec::new(),
     };
     for (at, alias) in config.trust_domain_aliases.iter().enumerate() {
         if let Err(reason) = names::fqdn(alias) {
@@ -245,6 +261,34 @@ pub(super) fn outbound_traffic_policy(mut fields: Fields<'_>) -> OutboundTraffic
     mode
 }
 
+/// That of MeshConfig, which has a mode and TLS of it that a Sidecar does not have.
+fn mesh_outbound_traffic_policy(mut fields: Fields<'_>) -> OutboundTrafficPolicy {
+    const DYNAMIC: &str = "ALLOW_ANY_DYNAMIC_DNS";
+    let is_dynamic = fields.any("mode").is_some_and(|item| item.node.value == yaml::Value::Text(DYNAMIC.to_owned()));
+    if !is_dynamic {
+        fields.without_effect("tls", "has no effect with this mode");
+        return outbound_traffic_policy(fields);
+    }
+    let tls = fields.fields("tls");
+    let has_tls = tls.is_some_and(|mut tls| tls.text("mode").is_some_and(|mode| mode != "DISABLE"));
+    let (counts_as, why) = dynamic_dns(has_tls);
+    fields.notice("mode", why);
+    fields.finish();
+    counts_as
+}
+
+/// What `ALLOW_ANY_DYNAMIC_DNS` counts as, and what is said of it. Requests go to the address that was dialled. Where TLS is wanted for
+/// them they would go there in plaintext, so they do not go at all.
+pub(super) fn dynamic_dns(has_tls: bool) -> (OutboundTrafficPolicy, &'static str) {
+    if has_tls {
+        let why = "counts as REGISTRY_ONLY: the tls that is wanted for unknown destinations is not supported";
+        return (OutboundTrafficPolicy::RegistryOnly, why);
+    }
+    let why =
+        "counts as ALLOW_ANY: unknown destinations are reached at the address that was dialled, not looked up again";
+    (OutboundTrafficPolicy::AllowAny, why)
+}
+
 fn http_defaults(fields: &mut Fields<'_>) -> HttpDefaults {
     let normalizations = [
         ("DEFAULT", PathNormalization::Base),
@@ -294,6 +338,7 @@ fn visibility(mut fields: Fields<'_>) -> ServiceEntryVisibility {
         policy.finish();
         policies.push((visibility, rules));
     }
+    fields.without_effect("applyToSidecars", "has no effect: agents see what the control plane sends them");
     fields.finish();
     ServiceEntryVisibility { default, policies }
 }

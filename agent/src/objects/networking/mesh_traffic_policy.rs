@@ -8,6 +8,7 @@ use crate::objects::protobuf::message;
 use crate::objects::reading::yaml::Node;
 use crate::objects::reading::{Fields, Report};
 
+const FIELD: &str = "defaultTrafficPolicy";
 const MESSAGE: &str = "istio.mesh.v1alpha1.DefaultTrafficPolicy";
 
 /// The baseline of all destinations. What is `None` is not in it.
@@ -31,12 +32,20 @@ pub(super) fn read(mut fields: Fields<'_>, node: &Node) -> MeshTrafficPolicy {
 }
 
 /// Reads the message. The control plane has checked it: a field that is not known here does not count, and nothing of a message that
-/// cannot be read does.
-pub(super) fn decode(encoded: &[u8]) -> Option<MeshTrafficPolicy> {
-    let (node, _) = message::decode(MESSAGE, encoded).ok()?;
+/// cannot be read does. `note` is told what does not count, and why.
+pub(super) fn decode(encoded: &[u8], mut note: impl FnMut(String)) -> Option<MeshTrafficPolicy> {
+    let (node, unknown) = message::decode(MESSAGE, encoded)
+        .inspect_err(|error| note(format!("{FIELD}: counts for nothing: {error}")))
+        .ok()?;
+    unknown.into_iter().for_each(|field| note(format!("{FIELD}: {field}: is not known here and has no effect")));
     let report = Report::default();
-    let found = Fields::of(&node, "defaultTrafficPolicy", &report).map(|fields| read(fields, &node));
-    found.filter(|_| report.first_error().is_none())
+    let found = Fields::of(&node, FIELD, &report).map(|fields| read(fields, &node));
+    report.notices().into_iter().for_each(&mut note);
+    if let Some(error) = report.first_error() {
+        note(format!("{FIELD}: counts for nothing: {error}"));
+        return None;
+    }
+    found
 }
 
 #[cfg(test)]
@@ -51,7 +60,22 @@ mod tests {
         let found = read(Fields::of(&node, "", &report).expect("a map"), &node);
         assert_eq!(report.first_error(), None);
         assert_eq!(found.connection_pool.as_ref().and_then(|pool| pool.max_connections), Some(7));
-        assert_eq!(decode(&found.encoded), Some(found));
-        assert_eq!(decode(b"\xff"), None);
+        let noted = |encoded: &[u8]| {
+            let mut notes = Vec::new();
+            (decode(encoded, |text| notes.push(text)), notes)
+        };
+        assert_eq!(noted(&found.encoded), (Some(found), vec![]));
+        let (none, notes) = noted(b"\xff");
+        assert!(
+            none.is_none() && notes.concat().starts_with("defaultTrafficPolicy: counts for nothing: "),
+            "{notes:?}"
+        );
+        let old = "{outlierDetection: {consecutiveErrors: 3}}";
+        let old = message::encode(MESSAGE, &yaml::parse(old).expect("YAML"));
+        let (some, notes) = noted(&old);
+        assert!(some.is_some());
+        let expected =
+            "defaultTrafficPolicy.outlierDetection.consecutiveErrors: has no effect any more: use consecutive5xxErrors";
+        assert_eq!(notes, [expected]);
     }
 }

@@ -3,11 +3,14 @@
 
 mod authorizers;
 mod telemetry;
+mod unread;
 
 use std::time::Duration;
 
+use prost::Message as _;
+
 use super::ca_certificates::CaCertificate;
-use super::mesh_config::{HttpDefaults, MeshConfig};
+use super::mesh_config::{HttpDefaults, MeshConfig, dynamic_dns};
 use super::mesh_traffic_policy;
 use super::proxy_config::server_name;
 use super::retries::{Retries, conditions};
@@ -17,14 +20,21 @@ use crate::model::http::destination::{LocalitySetting, TcpKeepalive};
 use crate::model::http::objects::PathNormalization;
 use crate::model::http::proxy_headers::ProxyHeaders;
 use crate::model::mesh::{AccessLogEncoding, IstioAccessLog, OutboundTrafficPolicy};
-use crate::objects::reading::{Place, Report, UnknownValue};
+use crate::objects::reading::{Place, Report};
 use crate::proto::istio::mesh::v1alpha1 as pb;
 
-/// Reads a MeshConfig.
+/// Reads an encoded MeshConfig. A value that is not known here affects its own field alone; what that comes to is said, as is each field
+/// that is not read.
 ///
 /// # Errors
-/// When its outbound traffic policy or the encoding of its access log is not known.
-pub(in crate::objects) fn mesh_config(wire: &pb::MeshConfig) -> Result<MeshConfig, UnknownValue> {
+/// When it is no message of its type.
+pub(in crate::objects) fn mesh_config(body: &[u8]) -> Result<MeshConfig, prost::DecodeError> {
+    let config = read(&pb::MeshConfig::decode(body)?);
+    let without_effect = config.without_effect.into_iter().chain(unread::fields(body));
+    Ok(MeshConfig { without_effect: without_effect.collect(), ..config })
+}
+
+fn read(wire: &pb::MeshConfig) -> MeshConfig {
     let pb::MeshConfig {
         outbound_traffic_policy,
         trust_domain,
@@ -34,35 +44,53 @@ pub(in crate::objects) fn mesh_config(wire: &pb::MeshConfig) -> Result<MeshConfi
         ..
     } = wire;
     let set = |text: &String| Some(text.clone()).filter(|text| !text.is_empty());
-    let log_form = log_form(wire)?;
-    let mode = outbound_traffic_policy.as_ref().map(|policy| self::outbound_traffic_policy(policy.mode));
-    Ok(MeshConfig {
+    let mut notes = wire.without_effect.clone();
+    let log_form = log_form(wire, &mut notes);
+    let policy = outbound_traffic_policy.as_ref().map(|policy| self::outbound_traffic_policy(policy, &mut notes));
+    let http = http_defaults(wire, &mut notes);
+    MeshConfig {
         root_namespace: set(root_namespace),
         trust_domain: set(trust_domain),
         // An empty alias would be read as the default trust domain, which nobody has named.
         trust_domain_aliases: trust_domain_aliases.iter().filter_map(set).collect(),
-        outbound_traffic_policy: mode.transpose()?,
+        outbound_traffic_policy: policy,
         access_log: Some(log_form.clone()).filter(|_| !wire.access_log_file.is_empty()),
         ca_certificates: ca_certificates.iter().filter_map(ca_certificate).collect(),
-        http: http_defaults(wire)?,
+        http,
         telemetry: telemetry::defaults(wire, log_form),
+        without_effect: notes,
         ..MeshConfig::default()
-    })
+    }
 }
 
-fn http_defaults(wire: &pb::MeshConfig) -> Result<HttpDefaults, UnknownValue> {
+fn http_defaults(wire: &pb::MeshConfig, notes: &mut Vec<String>) -> HttpDefaults {
     use pb::mesh_config::proxy_path_normalization::NormalizationType as Wire;
     let normalization = wire.path_normalization.as_ref().map(|normalization| normalization.normalization);
     let path_normalization = normalization.map(|value| match Wire::try_from(value) {
-        Ok(Wire::Default | Wire::Base) => Ok(PathNormalization::Base),
-        Ok(Wire::None) => Ok(PathNormalization::None),
-        Ok(Wire::MergeSlashes) => Ok(PathNormalization::MergeSlashes),
-        Ok(Wire::DecodeAndMergeSlashes) => Ok(PathNormalization::DecodeAndMergeSlashes),
-        Err(_) => Err(UnknownValue { field: "pathNormalization.normalization", value }),
+        Ok(Wire::Default | Wire::Base) => PathNormalization::Base,
+        Ok(Wire::None) => PathNormalization::None,
+        Ok(Wire::MergeSlashes) => PathNormalization::MergeSlashes,
+        Ok(Wire::DecodeAndMergeSlashes) => PathNormalization::DecodeAndMergeSlashes,
+        // Policies compare paths: with fewer forms of one, none gets past them by its form.
+        Err(_) => {
+            notes.push(unknown("pathNormalization.normalization", value, "DECODE_AND_MERGE_SLASHES"));
+            PathNormalization::DecodeAndMergeSlashes
+        }
     });
-    Ok(HttpDefaults {
-        retry: wire.default_http_retry_policy.as_ref().map(retries),
-        path_normalization: path_normalization.transpose()?,
+    let upgrade = wire.h2_upgrade_policy;
+    if pb::mesh_config::H2UpgradePolicy::try_from(upgrade).is_err() {
+        notes.push(unknown("h2UpgradePolicy", upgrade, "DO_NOT_UPGRADE"));
+    }
+    // A control plane of Weir's has told it already, where it was written.
+    let mut note = |text: String| {
+        if !notes.iter().any(|known| known.ends_with(&text)) {
+            notes.push(text);
+        }
+    };
+    let traffic_policy = wire.default_traffic_policy.as_deref();
+    HttpDefaults {
+        retry: wire.default_http_retry_policy.as_ref().map(|policy| retries(policy, &mut note)),
+        path_normalization,
         connect_timeout: duration(wire.connect_timeout.as_ref()),
         proxy_headers: wire.default_config.as_ref().map(proxy_headers).unwrap_or_default(),
         virtual_service_export_to: ExportTo::of(&wire.default_virtual_service_export_to),
@@ -70,8 +98,13 @@ fn http_defaults(wire: &pb::MeshConfig) -> Result<HttpDefaults, UnknownValue> {
         locality: wire.locality_lb_setting.as_ref().map(locality),
         upgrades_to_http2: wire.h2_upgrade_policy() == pb::mesh_config::H2UpgradePolicy::Upgrade,
         tcp_keepalive: wire.tcp_keepalive.as_ref().map(tcp_keepalive).unwrap_or_default(),
-        traffic_policy: wire.default_traffic_policy.as_deref().and_then(mesh_traffic_policy::decode),
-    })
+        traffic_policy: traffic_policy.and_then(|encoded| mesh_traffic_policy::decode(encoded, &mut note)),
+    }
+}
+
+/// What is said of a number that no value here has.
+fn unknown(field: &str, value: i32, counts_as: &str) -> String {
+    format!("{field}: value {value} is not known here and counts as {counts_as}")
 }
 
 fn tcp_keepalive(wire: &pb::mesh_config::TcpKeepalive) -> TcpKeepalive {
@@ -110,15 +143,16 @@ fn locality(wire: &pb::mesh_config::LocalityLoadBalancerSetting) -> LocalitySett
     }
 }
 
-/// Conditions that are not known here are left out: the control plane has checked them.
-fn retries(wire: &pb::mesh_config::HttpRetry) -> Retries {
+/// Conditions that are not known here are left out, and told: the control plane has checked them.
+fn retries(wire: &pb::mesh_config::HttpRetry, note: impl FnMut(String)) -> Retries {
     let report = Report::default();
     let place = Place::without_lines("defaultHttpRetryPolicy.retryOn", &report);
-    let on = Some(wire.retry_on.as_str()).filter(|text| !text.is_empty());
+    let on = Some(wire.retry_on.as_str()).filter(|text| !text.is_empty()).map(|text| conditions(text, &place));
+    report.into_findings().into_iter().map(|found| format!("{}: {}", found.field, found.reason)).for_each(note);
     Retries {
         attempts: u32::try_from(wire.attempts).unwrap_or(0),
         per_try_timeout: duration(wire.per_try_timeout.as_ref()),
-        on: on.map(|text| conditions(text, &place)),
+        on,
         backoff: duration(wire.backoff.as_ref()),
         ignore_previous_hosts: wire.retry_ignore_previous_hosts,
     }
@@ -128,14 +162,17 @@ fn duration(wire: Option<&prost_types::Duration>) -> Option<Duration> {
     wire.and_then(|wire| Duration::try_from(*wire).ok())
 }
 
-fn log_form(wire: &pb::MeshConfig) -> Result<IstioAccessLog, UnknownValue> {
+fn log_form(wire: &pb::MeshConfig, notes: &mut Vec<String>) -> IstioAccessLog {
     use pb::mesh_config::AccessLogEncoding as Encoding;
     let encoding = match Encoding::try_from(wire.access_log_encoding) {
         Ok(Encoding::Text) => AccessLogEncoding::Text,
         Ok(Encoding::Json) => AccessLogEncoding::Json,
-        Err(_) => return Err(UnknownValue { field: "accessLogEncoding", value: wire.access_log_encoding }),
+        Err(_) => {
+            notes.push(unknown("accessLogEncoding", wire.access_log_encoding, "TEXT"));
+            AccessLogEncoding::Text
+        }
     };
-    Ok(IstioAccessLog { format: wire.access_log_format.as_str().into(), encoding })
+    IstioAccessLog { format: wire.access_log_format.as_str().into(), encoding }
 }
 
 fn ca_certificate(wire: &pb::mesh_config::CertificateData) -> Option<CaCertificate> {
@@ -149,11 +186,23 @@ fn ca_certificate(wire: &pb::mesh_config::CertificateData) -> Option<CaCertifica
     }
 }
 
-fn outbound_traffic_policy(value: i32) -> Result<OutboundTrafficPolicy, UnknownValue> {
+fn outbound_traffic_policy(
+    wire: &pb::mesh_config::OutboundTrafficPolicy,
+    notes: &mut Vec<String>,
+) -> OutboundTrafficPolicy {
     use pb::mesh_config::outbound_traffic_policy::Mode;
-    match Mode::try_from(value) {
-        Ok(Mode::RegistryOnly) => Ok(OutboundTrafficPolicy::RegistryOnly),
-        Ok(Mode::AllowAny) => Ok(OutboundTrafficPolicy::AllowAny),
-        Err(_) => Err(UnknownValue { field: "outboundTrafficPolicy.mode", value }),
+    match Mode::try_from(wire.mode) {
+        Ok(Mode::RegistryOnly) => OutboundTrafficPolicy::RegistryOnly,
+        Ok(Mode::AllowAny) => OutboundTrafficPolicy::AllowAny,
+        Ok(Mode::AllowAnyDynamicDns) => {
+            let (counts_as, why) = dynamic_dns(wire.tls.is_some_and(|tls| tls.mode != 0));
+            notes.push(format!("outboundTrafficPolicy.mode: {why}"));
+            counts_as
+        }
+        // It may be meant to allow less than everything.
+        Err(_) => {
+            notes.push(unknown("outboundTrafficPolicy.mode", wire.mode, "REGISTRY_ONLY"));
+            OutboundTrafficPolicy::RegistryOnly
+        }
     }
 }

@@ -3,7 +3,9 @@
 use std::sync::Arc;
 
 use crate::model::http::proxy_headers::ProxyHeaders;
+use crate::model::telemetry::objects::CustomTag;
 use crate::objects::reading::Fields;
+use crate::objects::telemetry::tracing::custom_tags;
 
 /// Fields of `proxyHeaders` that have no use here.
 const NOT_USED_OF_HEADERS: [(&str, &str); 3] = [
@@ -54,23 +56,51 @@ const NOT_USED: [&str; 38] = [
     "connectionSettings",
 ];
 
+/// Collectors that `tracing` may name.
+const OLD_COLLECTORS: [&str; 5] = ["zipkin", "lightstep", "datadog", "stackdriver", "openCensusAgent"];
+
 /// What of it counts here.
 #[derive(Debug, Default)]
 pub(super) struct ProxyConfig {
     pub(super) headers: ProxyHeaders,
-    /// `tracing.sampling`.
+    pub(super) tracing: Tracing,
+}
+
+/// What of `tracing` counts.
+#[derive(Debug, Default)]
+pub(super) struct Tracing {
     pub(super) sampling_percent: Option<f64>,
+    pub(super) custom_tags: Arc<[CustomTag]>,
+    pub(super) has_istio_tags: Option<bool>,
 }
 
 /// Reads `defaultConfig`, most fields of which configure a sidecar's process.
 pub(super) fn read(mut fields: Fields<'_>) -> ProxyConfig {
     let headers = fields.fields("proxyHeaders").map(proxy_headers).unwrap_or_default();
-    let sampling_percent = fields.fields("tracing").and_then(|mut tracing| tracing.decimal("sampling"));
+    let tracing = fields.fields("tracing").map(tracing).unwrap_or_default();
     for name in NOT_USED {
         fields.without_effect(name, "has no effect: it configures a sidecar");
     }
     fields.finish();
-    ProxyConfig { headers, sampling_percent }
+    ProxyConfig { headers, tracing }
+}
+
+fn tracing(mut fields: Fields<'_>) -> Tracing {
+    let found = Tracing {
+        sampling_percent: fields.decimal("sampling"),
+        custom_tags: custom_tags(&mut fields).unwrap_or_default(),
+        has_istio_tags: fields.flag("enableIstioTags"),
+    };
+    if found.sampling_percent.is_some_and(|percent| !(0.0..=100.0).contains(&percent)) {
+        fields.error("sampling", "must be between 0 and 100");
+    }
+    fields.without_effect("maxPathTagLength", "has no effect: texts of tags have at most 256 bytes");
+    for name in OLD_COLLECTORS {
+        fields.without_effect(name, "has no effect: name a provider of the kind opentelemetry");
+    }
+    fields.without_effect("tlsSettings", "has no effect: nothing is sent to such a collector");
+    fields.finish();
+    found
 }
 
 fn proxy_headers(mut fields: Fields<'_>) -> ProxyHeaders {

@@ -111,6 +111,13 @@ impl Report {
         Some(format!("{}: {}", first.field, first.reason))
     }
 
+    /// What was accepted and has no effect, as `field: reason`.
+    pub(in crate::objects) fn notices(&self) -> Vec<String> {
+        let findings = self.findings.borrow();
+        let notices = findings.iter().filter(|finding| !finding.rejects);
+        notices.map(|finding| format!("{}: {}", finding.field, finding.reason)).collect()
+    }
+
     pub(in crate::objects) fn into_findings(self) -> Vec<Finding> {
         self.findings.into_inner()
     }

@@ -1,4 +1,4 @@
-//! `tracing` of a Telemetry object.
+//! `tracing` of a Telemetry object, and the tags of spans that MeshConfig has in the same form.
 
 use std::sync::Arc;
 
@@ -7,7 +7,7 @@ use crate::model::telemetry::objects::{CustomTag, CustomTagValue, TracingRule};
 use crate::objects::reading::Fields;
 
 /// Tags of one rule, at most.
-const MAX_TAGS: usize = 50;
+pub(in crate::objects) const MAX_TAGS: usize = 50;
 
 /// Reads an item of the list.
 pub(super) fn read(mut fields: Fields<'_>) -> TracingRule {
@@ -31,8 +31,8 @@ pub(super) fn read(mut fields: Fields<'_>) -> TracingRule {
     found
 }
 
-/// `None` where the object has none, which leaves those of the level above.
-fn custom_tags(fields: &mut Fields<'_>) -> Option<Arc<[CustomTag]>> {
+/// Reads `customTags`. `None` where there are none, which leaves those of the level above.
+pub(in crate::objects) fn custom_tags(fields: &mut Fields<'_>) -> Option<Arc<[CustomTag]>> {
     let report = fields.report();
     let entries = fields.entries("customTags").filter(|entries| !entries.is_empty())?;
     if entries.len() > MAX_TAGS {

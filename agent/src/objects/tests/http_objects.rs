@@ -451,6 +451,52 @@ fn authorizers_among_the_providers_are_read_and_what_is_wrong_is_told() {
     ]);
 }
 
+#[test]
+fn what_is_said_of_mesh_config_where_it_has_no_effect() {
+    mesh_configs(&[
+        ("outboundTrafficPolicy: {mode: ALLOW_ANY}", "", ""),
+        (
+            "outboundTrafficPolicy: {mode: ALLOW_ANY_DYNAMIC_DNS}",
+            "W spec.outboundTrafficPolicy.mode",
+            "counts as ALLOW_ANY",
+        ),
+        (
+            "outboundTrafficPolicy: {mode: ALLOW_ANY_DYNAMIC_DNS, tls: {mode: SIMPLE, sni: a.example}}",
+            "W spec.outboundTrafficPolicy.mode",
+            "counts as REGISTRY_ONLY",
+        ),
+        (
+            "outboundTrafficPolicy: {mode: ALLOW_ANY, tls: {mode: SIMPLE}}",
+            "W spec.outboundTrafficPolicy.tls",
+            "this mode",
+        ),
+        ("outboundTrafficPolicy: {mode: ALLOW_SOME}", "E spec.outboundTrafficPolicy.mode", "unknown value"),
+        (
+            "defaultConfig: {tracing: {sampling: 10, customTags: {a: {header: {name: x-a}}}, enableIstioTags: false}}",
+            "",
+            "",
+        ),
+        (
+            "defaultConfig: {tracing: {maxPathTagLength: 9}}",
+            "W spec.defaultConfig.tracing.maxPathTagLength",
+            "256 bytes",
+        ),
+        (
+            "defaultConfig: {tracing: {zipkin: {address: 'a:1'}}}",
+            "W spec.defaultConfig.tracing.zipkin",
+            "opentelemetry",
+        ),
+        ("defaultConfig: {tracing: {sampled: 1}}", "E spec.defaultConfig.tracing.sampled", "unknown field"),
+        ("defaultConfig: {tracing: {sampling: 101}}", "E spec.defaultConfig.tracing.sampling", "between 0 and 100"),
+        ("hboneIdleTimeout: 1s", "W spec.hboneIdleTimeout", "no effect"),
+        (
+            "serviceEntryVisibility: {defaultVisibility: PUBLIC, applyToSidecars: true}",
+            "W spec.serviceEntryVisibility.applyToSidecars",
+            "no effect",
+        ),
+    ]);
+}
+
 /// Reads the spec of a MeshConfig each, which is right where no problem is expected.
 fn mesh_configs(rows: &[(&str, &str, &str)]) {
     for (spec, expected, reason) in rows {

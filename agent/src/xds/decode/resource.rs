@@ -7,7 +7,6 @@ use super::{service, workload};
 use crate::compile;
 use crate::model::mesh::{MeshSettings, MeshUpdate};
 use crate::objects::{MeshConfig, protobuf};
-use crate::proto::istio::mesh::v1alpha1 as mesh_pb;
 use crate::proto::istio::workload as pb;
 
 /// Decodes an `istio.workload.Address` that came under a name.
@@ -34,8 +33,8 @@ pub fn address(name: &str, body: &[u8]) -> Result<MeshUpdate, Malformed> {
 /// Decodes mesh-wide configuration; with the settings that it comes to, on top of what this agent was started with.
 ///
 /// # Errors
-/// The first field that is malformed.
+/// When it is no message of its type.
 pub(in crate::xds) fn mesh_config(own: &MeshSettings, body: &[u8]) -> Result<(MeshSettings, MeshConfig), Malformed> {
-    let config = protobuf::mesh_config(&mesh_pb::MeshConfig::decode(body)?)?;
+    let config = protobuf::mesh_config(body)?;
     Ok((compile::mesh_settings(own, &config), config))
 }

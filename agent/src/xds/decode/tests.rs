@@ -4,6 +4,7 @@ use prost::Message;
 
 use super::*;
 use crate::model::authorization::{Action, PolicyScope, StringMatch};
+use crate::model::http::objects::PathNormalization;
 use crate::model::identity::TrustDomain;
 use crate::model::mesh::{AccessLogEncoding, IstioAccessLog, MeshSettings, MeshUpdate, OutboundTrafficPolicy};
 use crate::model::service::GatewayDestination;
@@ -61,7 +62,8 @@ fn all_that_a_real_istiod_sent_decodes() {
 
     let config = recorded("core_v1alpha1_MeshConfig").resources.remove(0).resource.expect("a body");
     assert_eq!(config.type_url, crate::resources::MESH_CONFIG_BODY_TYPE_URL);
-    let (decoded, _) = mesh_config(&own_settings(), &config.value).expect("it decodes");
+    let (decoded, read) = mesh_config(&own_settings(), &config.value).expect("it decodes");
+    assert_eq!(read.without_effect, [] as [String; 0], "Istio's defaults are nobody's wish");
     // Its accessLogFile is /dev/stdout, as that of `tests/src/cluster/istiod.rs`.
     let access_log = Some(IstioAccessLog::default());
     let expected = MeshSettings { trust_domain: TrustDomain::new("cluster.local"), access_log, ..own_settings() };
@@ -365,7 +367,7 @@ fn mesh_configuration_counts_where_it_speaks() {
     };
     assert_eq!(decode(&mesh_pb::MeshConfig::default()), Ok(own_settings()));
     let spoken = mesh_pb::MeshConfig {
-        outbound_traffic_policy: Some(mesh_pb::mesh_config::OutboundTrafficPolicy { mode: 0 }),
+        outbound_traffic_policy: Some(outbound_mode(0)),
         trust_domain: "mesh.example".into(),
         root_namespace: "root".into(),
         trust_domain_aliases: vec!["older.example".into(), String::new(), "old.example".into()],
@@ -390,18 +392,53 @@ fn mesh_configuration_counts_where_it_speaks() {
         network: "net1".into(),
     };
     assert_eq!(decode(&spoken), Ok(expected));
-    let unknown = mesh_pb::MeshConfig {
-        outbound_traffic_policy: Some(mesh_pb::mesh_config::OutboundTrafficPolicy { mode: 3 }),
-        ..Default::default()
-    };
-    assert_eq!(
-        decode(&unknown).expect_err("no such mode").to_string(),
-        "outboundTrafficPolicy.mode: value 3 is not known"
-    );
-    let unknown = mesh_pb::MeshConfig { access_log_encoding: 2, ..Default::default() };
-    assert_eq!(decode(&unknown).expect_err("no such encoding").to_string(), "accessLogEncoding: value 2 is not known");
     let without_file = mesh_pb::MeshConfig { access_log_format: "%PROTOCOL%".into(), ..Default::default() };
     assert_eq!(decode(&without_file), Ok(own_settings()), "lines are asked for by the file");
+}
+
+fn outbound_mode(mode: i32) -> mesh_pb::mesh_config::OutboundTrafficPolicy {
+    mesh_pb::mesh_config::OutboundTrafficPolicy { mode, tls: None }
+}
+
+#[test]
+fn a_value_of_mesh_configuration_that_is_not_known_affects_its_field_alone() {
+    use OutboundTrafficPolicy::{AllowAny, RegistryOnly};
+    let decode = |config: &mesh_pb::MeshConfig| {
+        let config = mesh_pb::MeshConfig { trust_domain: "mesh.example".into(), ..config.clone() };
+        let (settings, config) = mesh_config(&own_settings(), &config.encode_to_vec()).expect("it decodes");
+        assert_eq!(settings.trust_domain, TrustDomain::new("mesh.example"));
+        (settings, config)
+    };
+    let tls = |mode| Some(mesh_pb::mesh_config::outbound_traffic_policy::ClientTls { mode });
+    for (mode, tls, expected, note) in [
+        (1, None, AllowAny, ""),
+        (3, None, AllowAny, "outboundTrafficPolicy.mode: counts as ALLOW_ANY:"),
+        (3, tls(0), AllowAny, "outboundTrafficPolicy.mode: counts as ALLOW_ANY:"),
+        (3, tls(1), RegistryOnly, "outboundTrafficPolicy.mode: counts as REGISTRY_ONLY:"),
+        (4, None, RegistryOnly, "outboundTrafficPolicy.mode: value 4 is not known here and counts as REGISTRY_ONLY"),
+    ] {
+        let policy = mesh_pb::mesh_config::OutboundTrafficPolicy { tls, ..outbound_mode(mode) };
+        let (settings, config) =
+            decode(&mesh_pb::MeshConfig { outbound_traffic_policy: Some(policy), ..Default::default() });
+        assert_eq!(settings.outbound_traffic_policy, expected, "{mode}");
+        let told = config.without_effect.concat();
+        assert!(told.starts_with(note) && (told.is_empty() == note.is_empty()), "{mode}: {told}");
+    }
+    let normalization = mesh_pb::mesh_config::ProxyPathNormalization { normalization: 9 };
+    let (_, config) = decode(&mesh_pb::MeshConfig {
+        access_log_encoding: 2,
+        path_normalization: Some(normalization),
+        h2_upgrade_policy: 7,
+        ..Default::default()
+    });
+    assert_eq!(config.http.path_normalization, Some(PathNormalization::DecodeAndMergeSlashes));
+    assert_eq!((config.http.upgrades_to_http2, config.telemetry.log_form.encoding), (false, AccessLogEncoding::Text));
+    let expected = [
+        "accessLogEncoding: value 2 is not known here and counts as TEXT",
+        "pathNormalization.normalization: value 9 is not known here and counts as DECODE_AND_MERGE_SLASHES",
+        "h2UpgradePolicy: value 7 is not known here and counts as DO_NOT_UPGRADE",
+    ];
+    assert_eq!(config.without_effect, expected);
 }
 
 #[test]

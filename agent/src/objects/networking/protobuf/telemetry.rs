@@ -6,8 +6,10 @@ use prost_types::value::Kind as Json;
 
 use super::authorizers;
 use crate::model::mesh::{AccessLogEncoding, IstioAccessLog};
+use crate::model::telemetry::objects::{CustomTag, CustomTagValue};
 use crate::model::telemetry::providers::{Collector, Provider, ProviderKind, TelemetryDefaults};
 use crate::objects::telemetry::authorizers::host_of;
+use crate::objects::telemetry::tracing::MAX_TAGS;
 use crate::proto::istio::mesh::v1alpha1 as pb;
 use crate::proto::istio::mesh::v1alpha1::mesh_config::ExtensionProvider;
 use crate::proto::istio::mesh::v1alpha1::mesh_config::extension_provider::{
@@ -28,8 +30,26 @@ pub(super) fn defaults(wire: &pb::MeshConfig, log_form: IstioAccessLog) -> Telem
         metrics: names(&defaults.metrics),
         tracing: names(&defaults.tracing),
         sampling_percent: tracing.map(|tracing| tracing.sampling).filter(|percent| *percent != 0.0),
+        custom_tags: tracing.map(custom_tags).unwrap_or_default(),
+        has_istio_tags: tracing.and_then(|tracing| tracing.enable_istio_tags),
         log_form,
     }
+}
+
+/// A tag of a kind that is not known has none of those here: it is left out.
+fn custom_tags(wire: &pb::Tracing) -> Arc<[CustomTag]> {
+    use pb::tracing::custom_tag::Type;
+    let value = |wire: &pb::tracing::CustomTag| match wire.r#type.as_ref()? {
+        Type::Literal(literal) => Some(CustomTagValue::Literal(literal.value.as_str().into())),
+        // There is no proxy in the pod that had an environment.
+        Type::Environment(variable) => Some(CustomTagValue::Literal(variable.default_value.as_str().into())),
+        Type::Header(header) => Some(CustomTagValue::Header {
+            name: header.name.to_ascii_lowercase().into(),
+            default: header.default_value.as_str().into(),
+        }),
+    };
+    let tags = wire.custom_tags.iter().take(MAX_TAGS);
+    tags.filter_map(|(name, wire)| Some(CustomTag { name: name.as_str().into(), value: value(wire)? })).collect()
 }
 
 fn provider(wire: &ExtensionProvider) -> Provider {
