@@ -58,6 +58,10 @@ pub(super) async fn start(
             let (receiver, dir) = (receiver.clone(), config.proxy.destination_tls_dir.clone());
             move || receiver.objects(&dir)
         });
+        metrics.register_fields_without_effect({
+            let receiver = receiver.clone();
+            move || receiver.fields_without_effect()
+        });
         report_file_problems(&source, status.clone(), metrics.clone());
         apply_file_snapshots(source, receiver, metrics.clone());
         drop(blocker);

@@ -31,14 +31,14 @@ pub enum Checked<T> {
     Rejected(RejectedPolicy),
 }
 
-/// Reads an AuthorizationPolicy.
+/// Reads an AuthorizationPolicy; with what of it has no effect, or another one than its author may expect (`field: reason`).
 ///
 /// # Errors
 /// When an enum in it has a value that this version does not know: nothing of it can be trusted then.
 pub fn authorization_policy(
     envelope: &mcp::Metadata,
     spec: &pb::AuthorizationPolicy,
-) -> Result<(Metadata, Checked<AuthorizationPolicy>), UnknownValue> {
+) -> Result<(Metadata, Checked<AuthorizationPolicy>, Vec<String>), UnknownValue> {
     let report = Report::default();
     let metadata = metadata(envelope, Kind::AuthorizationPolicy, &report);
     let policy = security::protobuf::authorization_policy(spec, &metadata, &Place::without_lines("spec", &report))?;
@@ -49,24 +49,25 @@ pub fn authorization_policy(
             Checked::Rejected(RejectedPolicy { selector, reason })
         }
     };
-    Ok((metadata, checked))
+    Ok((metadata, checked, report.notices()))
 }
 
-/// Reads a PeerAuthentication.
+/// Reads a PeerAuthentication; with its findings, as [`authorization_policy`].
 ///
 /// # Errors
 /// As [`authorization_policy`].
 pub fn peer_authentication(
     envelope: &mcp::Metadata,
     spec: &pb::PeerAuthentication,
-) -> Result<Checked<PeerAuthentication>, UnknownValue> {
+) -> Result<(Checked<PeerAuthentication>, Vec<String>), UnknownValue> {
     let report = Report::default();
     metadata(envelope, Kind::PeerAuthentication, &report);
     let policy = security::protobuf::peer_authentication(spec, &Place::without_lines("spec", &report))?;
-    Ok(match report.first_error() {
+    let checked = match report.first_error() {
         None => Checked::Valid(policy),
         Some(reason) => Checked::Rejected(RejectedPolicy { selector: policy.selector, reason }),
-    })
+    };
+    Ok((checked, report.notices()))
 }
 
 /// Reads the mesh-wide configuration, encoded. What of it has no effect, or has values that are not known here, is said in it.

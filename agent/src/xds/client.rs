@@ -40,6 +40,10 @@ pub async fn run(
         let (receiver, dir) = (receiver.clone(), options.destination_tls_dir.clone());
         move || receiver.objects(&dir)
     });
+    options.metrics.register_fields_without_effect({
+        let receiver = receiver.clone();
+        move || receiver.fields_without_effect()
+    });
     let journal = options.state_dir.as_deref().map(|dir| receiver.load_last_good(last_good::file_in(dir)));
     let save = async {
         match journal {

@@ -63,6 +63,7 @@ mod node;
 mod object_dump;
 mod received;
 mod receiver;
+mod resource_state;
 mod session;
 mod status;
 mod stream;

@@ -6,18 +6,18 @@ use std::sync::Arc;
 use serde_json::{Value as Json, json};
 
 use super::decode;
-use super::subscription_state::SubscriptionState;
+use super::subscription_state::{MeshConfigStanding, SubscriptionState};
 use crate::compile::Hostnames;
 use crate::model::http::destination::UpstreamTls;
 use crate::objects::base64;
-use crate::resources::{ObjectKind, ResourceType};
+use crate::resources::{MESH_CONFIG_TYPE_URL, ObjectKind, ResourceType};
 use crate::tls::origination::Origination;
 
-/// Every object, by kind and name: as a file would have it where its content is read, else what its envelope says and the
-/// bytes.
+/// The mesh configuration, of which only the standing is told; then every object, by kind and name: as a file would have it where its
+/// content is read, else what its envelope says and the bytes.
 /// `services` are the host names that there are.
 pub(super) fn objects(state: &SubscriptionState, services: &Hostnames) -> Vec<Json> {
-    let mut objects = Vec::new();
+    let mut objects: Vec<Json> = state.mesh_config().map(mesh_config).into_iter().collect();
     for kind in ObjectKind::ALL {
         for (name, resource) in state.of(ResourceType::Object(kind)) {
             let Some((body, rejected)) = resource.body() else { continue };
@@ -28,7 +28,7 @@ pub(super) fn objects(state: &SubscriptionState, services: &Hostnames) -> Vec<Js
             if let Some(reason) = rejected {
                 fields.insert("rejected".to_owned(), json!(&**reason));
             }
-            let without_effect = state.http_notes(kind, name, services);
+            let without_effect = state.notes(kind, name, services);
             if !without_effect.is_empty() {
                 fields.insert("withoutEffect".to_owned(), json!(without_effect));
             }
@@ -37,6 +37,21 @@ pub(super) fn objects(state: &SubscriptionState, services: &Hostnames) -> Vec<Js
         }
     }
     objects
+}
+
+fn mesh_config(standing: &MeshConfigStanding) -> Json {
+    let MeshConfigStanding { version, size_bytes, rejected, without_effect } = standing;
+    let mut object = json!({
+        "type": MESH_CONFIG_TYPE_URL, "name": "", "version": version, "bytes": size_bytes,
+    });
+    let fields = object.as_object_mut().expect("it was made as an object");
+    if let Some(reason) = rejected {
+        fields.insert("rejected".to_owned(), json!(&**reason));
+    }
+    if !without_effect.is_empty() {
+        fields.insert("withoutEffect".to_owned(), json!(without_effect));
+    }
+    object
 }
 
 /// Adds to what [`objects`] has made which files of objects cannot be used, and why. They are read here, in the agent's own file system:

@@ -101,6 +101,12 @@ impl ConfigReceiver {
         objects
     }
 
+    /// How many fields of the objects of each kind have no effect.
+    #[must_use]
+    pub fn fields_without_effect(&self) -> Vec<(&'static str, u64)> {
+        self.state.lock().fields_without_effect()
+    }
+
     /// What a RateLimit (`namespace/name`) names that the mesh has none of. `None` where there is no such object, and while the control
     /// plane is not there to say what the mesh has.
     #[must_use]

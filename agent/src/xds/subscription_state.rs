@@ -4,11 +4,9 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use bytes::Bytes;
-use xxhash_rust::xxh64::xxh64;
-
 use super::decode;
-use super::received::{ReceivedResource, Version};
+use super::received::ReceivedResource;
+use super::resource_state::ResourceState;
 use crate::compile::{Hostnames, HttpSettings, HttpStore, MissingReferences};
 use crate::model::http::config::HttpConfig;
 use crate::model::http::destination::UpstreamTls;
@@ -22,51 +20,6 @@ use crate::resources::{ObjectKind, ResourceType};
 /// What ends the names of Kubernetes services. No object says it.
 const CLUSTER_DOMAIN: &str = "cluster.local";
 
-/// What is known of one resource. There is one per workload: what most do not need is boxed.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct ResourceState {
-    pub version: Version,
-    /// Of the body, to tell whether another one differs. A chance collision would hide one update of one address; policies
-    /// and objects are compared in full.
-    digest: u64,
-    /// Of policies and objects, which are few.
-    stored: Option<Box<StoredBody>>,
-}
-
-#[derive(Debug, Clone, PartialEq, Eq)]
-struct StoredBody {
-    body: Bytes,
-    /// Why it could not be understood; only policies are stored in that state.
-    rejected: Option<Arc<str>>,
-}
-
-impl ResourceState {
-    fn of(kind: ResourceType, received: &ReceivedResource, rejected: Option<Arc<str>>) -> Self {
-        let digest = xxh64(&received.body, 0);
-        let is_stored = matches!(kind, ResourceType::Authorization | ResourceType::Object(_));
-        let stored = is_stored.then(|| Box::new(StoredBody { body: received.body.clone(), rejected }));
-        Self { version: received.version.clone(), digest, stored }
-    }
-
-    fn is_same(&self, received: &ReceivedResource, rejected: Option<&Arc<str>>) -> bool {
-        match &self.stored {
-            Some(known) => known.body == received.body && known.rejected.as_ref() == rejected,
-            None => rejected.is_none() && self.digest == xxh64(&received.body, 0),
-        }
-    }
-
-    fn rejected(&self) -> Option<(&[u8], &Arc<str>)> {
-        let known = self.stored.as_ref()?;
-        Some((&known.body, known.rejected.as_ref()?))
-    }
-
-    /// The body as it was received, and why it was rejected; `None` for types whose bodies are not stored.
-    pub(super) fn body(&self) -> Option<(&Bytes, Option<&Arc<str>>)> {
-        let known = self.stored.as_ref()?;
-        Some((&known.body, known.rejected.as_ref()))
-    }
-}
-
 /// All known resources, by type and name.
 #[derive(Debug)]
 pub(super) struct SubscriptionState {
@@ -75,6 +28,18 @@ pub(super) struct SubscriptionState {
     own_settings: MeshSettings,
     root_namespace: Arc<str>,
     http: HttpStore,
+    mesh_config: MeshConfigStanding,
+}
+
+/// How it is with the mesh configuration that came last, for people.
+#[derive(Debug, Default)]
+pub(super) struct MeshConfigStanding {
+    pub version: String,
+    pub size_bytes: usize,
+    /// Why it counts for nothing, and the one before it still does.
+    pub rejected: Option<Arc<str>>,
+    /// `field: reason`.
+    pub without_effect: Vec<String>,
 }
 
 /// What a resource changed.
@@ -93,7 +58,8 @@ impl SubscriptionState {
     pub(super) fn new(own_settings: MeshSettings) -> Self {
         let root_namespace = own_settings.root_namespace.clone();
         let http = HttpStore::new(http_settings(&own_settings, &MeshConfig::default()));
-        Self { by_type: Default::default(), own_settings, root_namespace, http }
+        let mesh_config = MeshConfigStanding::default();
+        Self { by_type: Default::default(), own_settings, root_namespace, http, mesh_config }
     }
 
     /// What requests are decided with, if anything has changed since the last call.
@@ -107,9 +73,34 @@ impl SubscriptionState {
         self.http.http_objects()
     }
 
-    /// What of an object about requests has no effect, and why.
-    pub(super) fn http_notes(&self, kind: ObjectKind, name: &Arc<str>, known: &Hostnames) -> Vec<String> {
-        Kind::of_http(kind).map(|kind| self.http.notes(kind, name, known)).unwrap_or_default()
+    /// What of an object has no effect, and why.
+    pub(super) fn notes(&self, kind: ObjectKind, name: &Arc<str>, known: &Hostnames) -> Vec<String> {
+        let of_policy = self.notices_of(ResourceType::Object(kind), name);
+        let of_http = Kind::of_http(kind).map(|kind| self.http.notes(kind, name, known)).unwrap_or_default();
+        of_policy.into_iter().chain(of_http).collect()
+    }
+
+    /// How it is with the mesh configuration; `None` before there is one.
+    pub(super) fn mesh_config(&self) -> Option<&MeshConfigStanding> {
+        let standing = &self.mesh_config;
+        (standing.rejected.is_some() || !self.of(ResourceType::MeshConfig).is_empty()).then_some(standing)
+    }
+
+    /// How many fields of the objects of each kind have no effect, by what is in the objects themselves: what they name and there is
+    /// none of does not count.
+    pub(super) fn fields_without_effect(&self) -> Vec<(&'static str, u64)> {
+        let count = |kind: ObjectKind| {
+            let of_policies: usize =
+                self.of(ResourceType::Object(kind)).values().map(|state| state.notices().len()).sum();
+            let of_http = Kind::of_http(kind).map_or(0, |kind| self.http.fields_without_effect(kind));
+            (kind.label(), (of_policies + of_http) as u64)
+        };
+        let read = ObjectKind::ALL.into_iter().filter(|kind| {
+            let is_policy = matches!(kind, ObjectKind::AuthorizationPolicy | ObjectKind::PeerAuthentication);
+            is_policy || Kind::of_http(*kind).is_some()
+        });
+        let mesh_config = (ResourceType::MeshConfig.label(), self.mesh_config.without_effect.len() as u64);
+        [mesh_config].into_iter().chain(read.map(count)).collect()
     }
 
     /// What a RateLimit names that there is none of, as [`HttpStore::missing_references`].
@@ -146,7 +137,11 @@ impl SubscriptionState {
         let known = self.of(kind).get_key_value(&received.name);
         let name = known.map_or_else(|| received.name.clone(), |(name, _)| name.clone());
         if received.flaw.is_none() && known.is_some_and(|(_, known)| known.is_same(received, None)) {
-            self.store(kind, name, received, None);
+            let notices = self.notices_of(kind, &name);
+            self.store(kind, name, received, None, notices);
+            if kind == ResourceType::MeshConfig {
+                self.mesh_config.rejected = None;
+            }
             return Change { is_repeat: true, ..Change::default() };
         }
         let decoded = match &received.flaw {
@@ -154,13 +149,21 @@ impl SubscriptionState {
             None => self.decode(kind, &name, &received.body),
         };
         match decoded {
-            Ok(Decoded { mut updates, http, rejected: None }) => {
+            Ok(Decoded { mut updates, http, rejected: None, notices }) => {
                 self.apply_root_namespace(&mut updates);
                 self.apply_http(http, &name);
-                self.store(kind, name, received, None);
+                let notices = if kind == ResourceType::MeshConfig {
+                    let (version, size_bytes) = (received.version.to_string(), received.body.len());
+                    self.mesh_config =
+                        MeshConfigStanding { version, size_bytes, rejected: None, without_effect: notices };
+                    Vec::new()
+                } else {
+                    notices
+                };
+                self.store(kind, name, received, None, notices);
                 Change { updates, ..Change::default() }
             }
-            Ok(Decoded { updates: denying, http, rejected: Some(reason) }) => {
+            Ok(Decoded { updates: denying, http, rejected: Some(reason), .. }) => {
                 self.apply_http(http, &name);
                 self.reject(kind, name, received, denying, reason)
             }
@@ -173,8 +176,18 @@ impl SubscriptionState {
                 let stands_in = self.fail_closed(kind, &name, &received.body, &reason);
                 self.reject(kind, name, received, vec![stands_in], reason)
             }
-            Err(reason) => Change { rejected: Some(reason), ..Change::default() },
+            Err(reason) => {
+                if kind == ResourceType::MeshConfig {
+                    self.mesh_config.rejected = Some(reason.clone());
+                }
+                Change { rejected: Some(reason), ..Change::default() }
+            }
         }
+    }
+
+    /// What is known to have no effect of a policy that came again as it was.
+    fn notices_of(&self, kind: ResourceType, name: &str) -> Vec<String> {
+        self.of(kind).get(name).map(|state| state.notices().to_vec()).unwrap_or_default()
     }
 
     fn apply_http(&mut self, change: Option<HttpChange>, name: &Arc<str>) {
@@ -195,7 +208,7 @@ impl SubscriptionState {
         reason: Arc<str>,
     ) -> Change {
         let is_repeat = self.of(kind).get(&name).is_some_and(|known| known.is_same(received, Some(&reason)));
-        self.store(kind, name, received, Some(reason.clone()));
+        self.store(kind, name, received, Some(reason.clone()), Vec::new());
         let updates = if is_repeat { Vec::new() } else { denying };
         Change { updates, rejected: Some(reason), is_repeat }
     }
@@ -220,8 +233,15 @@ impl SubscriptionState {
         Some(vec![update(name)])
     }
 
-    fn store(&mut self, kind: ResourceType, name: Arc<str>, received: &ReceivedResource, rejected: Option<Arc<str>>) {
-        self.by_type[kind.index()].insert(name, ResourceState::of(kind, received, rejected));
+    fn store(
+        &mut self,
+        kind: ResourceType,
+        name: Arc<str>,
+        received: &ReceivedResource,
+        rejected: Option<Arc<str>>,
+        notices: Vec<String>,
+    ) {
+        self.by_type[kind.index()].insert(name, ResourceState::of(kind, received, rejected, notices));
     }
 
     /// What a resource does to the mesh. A policy that can be read in part only denies, with the reason.
@@ -231,20 +251,23 @@ impl SubscriptionState {
             ResourceType::Authorization => decode::authorization(name, body)
                 .map(|policy| Decoded::accepted(MeshUpdate::Authorization(Box::new(policy)))),
             ResourceType::MeshConfig => decode::mesh_config(&self.own_settings, body).map(|(settings, config)| {
-                let http = Box::new(http_settings(&settings, &config));
-                Decoded { http: Some(HttpChange::Settings(http)), ..Decoded::accepted(MeshUpdate::Settings(settings)) }
+                let http = Some(HttpChange::Settings(Box::new(http_settings(&settings, &config))));
+                let notices = config.without_effect;
+                Decoded { http, notices, ..Decoded::accepted(MeshUpdate::Settings(settings)) }
             }),
             ResourceType::Object(ObjectKind::AuthorizationPolicy) => {
                 let read = decode::policy_object(name, body, &self.root_namespace);
-                read.map(|(object, rejected)| Decoded {
-                    rejected,
-                    ..Decoded::accepted(MeshUpdate::PolicyObject(Box::new(object)))
+                read.map(|((object, rejected), mut notices)| {
+                    notices.extend(object.notes.iter().map(ToString::to_string));
+                    let decoded = Decoded::accepted(MeshUpdate::PolicyObject(Box::new(object)));
+                    Decoded { rejected, notices, ..decoded }
                 })
             }
             ResourceType::Object(ObjectKind::PeerAuthentication) => {
                 let read = decode::peer_object(name, body);
-                read.map(|(object, rejected)| Decoded {
+                read.map(|((object, rejected), notices)| Decoded {
                     rejected,
+                    notices,
                     ..Decoded::accepted(MeshUpdate::PeerObject(Box::new(object)))
                 })
             }
@@ -314,6 +337,8 @@ struct Decoded {
     http: Option<HttpChange>,
     /// Why a policy denies in place of what it says.
     rejected: Option<Arc<str>>,
+    /// What of a policy, or of the mesh configuration, has no effect: `field: reason`.
+    notices: Vec<String>,
 }
 
 /// What a resource changes about decisions on requests.

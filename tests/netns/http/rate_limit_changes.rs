@@ -119,7 +119,7 @@ fn invalid(mesh: &HttpMesh) -> Result<()> {
     })?;
     ensure!(service.ask("/", &[])?.status == 429, "the last valid one is gone");
     let status = agent.weir(&["status", "--config"])?.stdout;
-    ensure!(status.contains("2 of 2 objects count as they are"), "{status}");
+    ensure!(status.contains("3 of 3 objects count as they are"), "{status}");
     drop(bad);
     are_gone(mesh, &["v2"])
 }

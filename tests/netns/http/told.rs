@@ -1,5 +1,7 @@
-//! What agents tell of requests: Istio's metrics, and a line for each request; and what is said of objects that are wrong.
+//! What agents tell of requests: Istio's metrics, and a line for each request; and what is said of objects that are wrong, or have no
+//! effect in part.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
@@ -18,6 +20,7 @@ pub(crate) const CASES: &[Case] = &[
     Case { name: "http: requests are no connections to the TCP metrics of the source", check: Check::Http(no_tcp) },
     Case { name: "http: the status counts the requests of each pod", check: Check::Http(status) },
     Case { name: "http: a bad object affects only itself, and is told", check: Check::Http(bad_object) },
+    Case { name: "http: what of objects has no effect is told and counted", check: Check::Http(without_effect) },
 ];
 
 const REQUESTS: &str = "istio_requests_total";
@@ -183,4 +186,112 @@ fn bad_object(mesh: &HttpMesh) -> Result<()> {
         good.ask("/", &[])?.expect(200, Some("v1")).context(name)?;
     }
     Ok(())
+}
+
+/// Objects with fields that have no effect.
+const PARTLY: &str = "apiVersion: networking.istio.io/v1
+kind: VirtualService
+metadata: {name: partly, namespace: shop}
+spec:
+  hosts: [partly]
+  tcp: [{route: [{destination: {host: v2}}]}]
+  http:
+  - match: [{uri: {prefix: /}, statPrefix: all}]
+    retries: {attempts: 1, retryRemoteLocalities: true}
+    route: [{destination: {host: v1}}]
+---
+apiVersion: networking.istio.io/v1
+kind: DestinationRule
+metadata: {name: partly, namespace: shop}
+spec:
+  host: partly
+  trafficPolicy: {tunnel: {targetHost: a.example, targetPort: 80}, outlierDetection: {consecutiveErrors: 3}}
+---
+apiVersion: networking.istio.io/v1
+kind: Sidecar
+metadata: {name: partly, namespace: shop}
+spec:
+  workloadSelector: {labels: {app: nobody}}
+  egress: [{hosts: ['*/*']}]
+  ingress: [{port: {number: 80, name: http, protocol: HTTP}, defaultEndpoint: '127.0.0.1:80'}]
+  inboundConnectionPool: {tcp: {maxConnections: 3}}
+---
+apiVersion: mesh.istio.io/v1alpha1
+kind: MeshConfig
+metadata: {name: mesh, namespace: istio-system}
+spec:
+  enableAutoMtls: true
+  outboundTrafficPolicy: {mode: ALLOW_ANY_DYNAMIC_DNS}
+  defaultConfig: {tracing: {maxPathTagLength: 99, zipkin: {address: zipkin:9411}}}
+";
+
+fn without_effect(mesh: &HttpMesh) -> Result<()> {
+    let expected: [(&str, &str, &[&str]); 4] = [
+        (
+            "mesh_config",
+            "MeshConfig",
+            &[
+                "spec.enableAutoMtls: has no effect here",
+                "spec.outboundTrafficPolicy.mode: counts as ALLOW_ANY: unknown destinations are reached at the address that was dialled, \
+                 not looked up again",
+                "spec.defaultConfig.tracing.maxPathTagLength: has no effect: texts of tags have at most 256 bytes",
+                "spec.defaultConfig.tracing.zipkin: has no effect: name a provider of the kind opentelemetry",
+            ],
+        ),
+        (
+            "virtual_service",
+            "VirtualService shop/partly",
+            &[
+                "spec.tcp: has no effect: only http rules are acted on",
+                "spec.http[0].match[0].statPrefix: has no effect: there are no metrics per route",
+                "spec.http[0].retries.retryRemoteLocalities: has no effect: every retry considers all endpoints",
+            ],
+        ),
+        (
+            "destination_rule",
+            "DestinationRule shop/partly",
+            &[
+                "spec.trafficPolicy.tunnel: has no effect: connections are not tunnelled through a further proxy",
+                "spec.trafficPolicy.outlierDetection.consecutiveErrors: has no effect any more: use consecutive5xxErrors",
+            ],
+        ),
+        (
+            "sidecar",
+            "Sidecar shop/partly",
+            &[
+                "spec.ingress: has no effect: connections reach the application at its own ports",
+                "spec.inboundConnectionPool: has no effect: limits are those of clients",
+            ],
+        ),
+    ];
+    let agent = &mesh.agents[N1];
+    let counted = |kind: &str| Ok(agent.metrics()?.sum("weir_config_fields_without_effect", &[("kind", kind)]));
+    let service = mesh.service("partly")?;
+    let before = expected.iter().map(|(kind, ..)| counted(kind)).collect::<Result<Vec<f64>>>()?;
+    let objects = mesh.control_plane.objects.put_for_now("partly", PARTLY)?;
+    answered_by(&service, &["v1"])?;
+    wait::until("all of it is told and counted", Duration::from_secs(10), || {
+        let said = agent.weir(&["status", "--config"])?.stdout;
+        for ((kind, header, lines), before) in expected.iter().zip(&before) {
+            let told: BTreeSet<&str> = said
+                .lines()
+                .skip_while(|line| line != header)
+                .skip(1)
+                .map_while(|line| line.strip_prefix("  "))
+                .collect();
+            ensure!(told == lines.iter().copied().collect(), "{header}: {told:#?}");
+            let counted = counted(kind)? - before;
+            ensure!(counted == lines.len() as f64, "{kind}: {counted} fields are counted");
+        }
+        Ok(())
+    })
+    .with_context(|| mesh.said())?;
+    drop(objects);
+    wait::until("nothing of it is counted any more", Duration::from_secs(10), || {
+        for ((kind, ..), before) in expected.iter().zip(&before) {
+            let counted = counted(kind)?;
+            ensure!(counted == *before, "{kind}: {counted}, and {before} before");
+        }
+        Ok(())
+    })
 }

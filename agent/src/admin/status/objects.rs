@@ -34,7 +34,8 @@ pub fn render_objects(objects: &[ObjectStatus]) -> String {
             continue;
         }
         let kind = object.r#type.rsplit('/').next().unwrap_or_default();
-        lines.push(format!("{kind} {}", object.name));
+        // The mesh configuration has no name.
+        lines.push(format!("{kind} {}", object.name).trim_end().to_owned());
         lines.extend(object.rejected.iter().map(|reason| format!("  rejected: {reason}")));
         lines.extend(object.without_effect.iter().chain(&object.keys).map(|line| format!("  {line}")));
     }
@@ -58,15 +59,20 @@ mod tests {
             without_effect: without_effect.iter().map(ToString::to_string).collect(),
             keys: Vec::new(),
         };
+        let mesh_config = ObjectStatus {
+            r#type: "core/v1alpha1/MeshConfig".to_owned(),
+            ..object("", None, &["ingressClass: has no effect here"])
+        };
         let objects = [
+            mesh_config,
             object("shop/good", None, &[]),
             object("shop/part", None, &["spec.tcp: has no effect", "spec.http[1]: there is no\u{1b} service a.b"]),
             object("shop/bad", Some("body: not set"), &[]),
             ObjectStatus { keys: vec!["keys of a: 1".to_owned()], ..object("shop/keys", None, &[]) },
         ];
-        let expected = "VirtualService shop/part\n  spec.tcp: has no effect\n  spec.http[1]: there is no  service a.b\n\
+        let expected = "MeshConfig\n  ingressClass: has no effect here\nVirtualService shop/part\n  spec.tcp: has no effect\n  spec.http[1]: there is no  service a.b\n\
                         VirtualService shop/bad\n  rejected: body: not set\n\
-                        VirtualService shop/keys\n  keys of a: 1\n2 of 4 objects count as they are\n";
+                        VirtualService shop/keys\n  keys of a: 1\n2 of 5 objects count as they are\n";
         assert_eq!(render_objects(&objects), expected);
     }
 }

@@ -116,6 +116,13 @@ impl HttpStore {
         entry.received.notices.iter().chain(&entry.notes).cloned().chain(found).collect()
     }
 
+    /// How many fields of all objects of a kind have no effect, whatever else there is in the mesh.
+    #[must_use]
+    pub fn fields_without_effect(&self, kind: Kind) -> usize {
+        let of_kind = self.objects.iter().filter(|((known, _), _)| *known == kind);
+        of_kind.map(|(_, entry)| entry.received.notices.len() + entry.notes.len()).sum()
+    }
+
     /// What the RateLimit of a name (`namespace/name`) names that there is none of; `None` where there is no such object. `is_known` is
     /// asked about hostnames as they are seen from a namespace.
     #[must_use]

@@ -34,7 +34,8 @@ fn what_a_real_istiod_passes_on_is_what_its_author_wrote() {
     let policies = recorded::<pb::AuthorizationPolicy>(POLICIES);
     assert_eq!(policies.len(), files.authorization_policies().count());
     for (envelope, spec) in policies {
-        let (metadata, Checked::Valid(policy)) = authorization_policy(&envelope, &spec).expect("all values are known")
+        let (metadata, Checked::Valid(policy), _) =
+            authorization_policy(&envelope, &spec).expect("all values are known")
         else {
             panic!("{} is rejected", envelope.name)
         };
@@ -46,8 +47,9 @@ fn what_a_real_istiod_passes_on_is_what_its_author_wrote() {
     for (envelope, spec) in peers {
         let name = |file: &crate::objects::Metadata| format!("{}/{}", file.namespace, file.name);
         let mut same = files.peer_authentications().filter(|file| name(file.metadata) == envelope.name);
-        let read = peer_authentication(&envelope, &spec).expect("all values are known");
+        let (read, notices) = peer_authentication(&envelope, &spec).expect("all values are known");
         assert_eq!(same.next().map(|file| Checked::Valid(file.spec.clone())), Some(read), "{}", envelope.name);
+        assert_eq!(notices, [] as [String; 0], "{}", envelope.name);
     }
 }
 
@@ -130,7 +132,7 @@ fn a_policy_is_rejected_for_the_same_reason_however_it_comes() {
     ];
     for (yaml, message) in rows {
         let expected = rejected(&load_text(&object("AuthorizationPolicy", "", yaml)));
-        let Ok((_, Checked::Rejected(policy))) = authorization_policy(&envelope(), &message) else {
+        let Ok((_, Checked::Rejected(policy), _)) = authorization_policy(&envelope(), &message) else {
             panic!("{yaml} is accepted")
         };
         assert_eq!((policy.reason, policy.selector.into_keys().collect()), expected, "{yaml}");
@@ -160,7 +162,7 @@ fn a_peer_authentication_is_rejected_for_the_same_reason_however_it_comes() {
     ];
     for (yaml, message) in rows {
         let expected = rejected(&load_text(&object("PeerAuthentication", "", yaml)));
-        let Ok(Checked::Rejected(policy)) = peer_authentication(&envelope(), &message) else {
+        let Ok((Checked::Rejected(policy), _)) = peer_authentication(&envelope(), &message) else {
             panic!("{yaml} is accepted")
         };
         assert_eq!((policy.reason, policy.selector.into_keys().collect()), expected, "{yaml}");
@@ -184,7 +186,7 @@ fn the_name_and_the_annotations_of_the_envelope_are_checked_too() {
         annotations: [("istio.io/dry-run".to_owned(), value.to_owned())].into(),
         ..envelope()
     };
-    let Ok((_, Checked::Valid(read))) = authorization_policy(&dry_run("true"), &policy()) else {
+    let Ok((_, Checked::Valid(read), _)) = authorization_policy(&dry_run("true"), &policy()) else {
         panic!("it is valid")
     };
     assert!(read.dry_run);

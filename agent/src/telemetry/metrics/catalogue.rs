@@ -45,6 +45,11 @@ pub(super) const LIMIT_REACHED: Described = (
     "weir_limit_reached",
     "How often something of a pod had to wait or was refused because the pod held as much as it may, by limit",
 );
+/// Labels: `kind`, that of an object.
+pub(super) const FIELDS_WITHOUT_EFFECT: Described = (
+    "weir_config_fields_without_effect",
+    "Fields of the objects in force that have no effect, by kind of object; weir status --config names them",
+);
 /// Labels: `protocol`, `kind`.
 pub(super) const HEADS_PARSED: Described = (
     "weir_http_heads_parsed",

@@ -107,6 +107,11 @@ impl Metrics {
         self.scraped.limits.set(read);
     }
 
+    /// Asks `read` how many fields of the objects of each kind have no effect at every scrape.
+    pub fn register_fields_without_effect(&self, read: impl Fn() -> Vec<(&'static str, u64)> + Send + Sync + 'static) {
+        self.scraped.fields_without_effect.set(read);
+    }
+
     /// Asks `read` for the number of log lines dropped so far at every scrape.
     pub fn register_dropped_log_lines(&self, read: impl Fn() -> u64 + Send + Sync + 'static) {
         self.scraped.dropped_log_lines.set(read);

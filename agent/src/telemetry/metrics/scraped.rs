@@ -47,6 +47,7 @@ pub(super) struct Scraped {
     pub(super) kernel_entries: Source<Vec<(&'static str, u64)>>,
     pub(super) certificates: Source<Vec<(Identity, SystemTime)>>,
     pub(super) limits: Source<Vec<(&'static str, u64)>>,
+    pub(super) fields_without_effect: Source<Vec<(&'static str, u64)>>,
     pub(super) dropped_log_lines: Source<u64>,
     pub(super) worker_restarts: AtomicU64,
     pub(super) last_good: RwLock<Option<SystemTime>>,
@@ -60,6 +61,7 @@ impl Default for Scraped {
             kernel_entries: Source::default(),
             certificates: Source::default(),
             limits: Source::default(),
+            fields_without_effect: Source::default(),
             dropped_log_lines: Source::default(),
             worker_restarts: AtomicU64::default(),
             last_good: RwLock::default(),
@@ -86,6 +88,8 @@ impl Collector for ScrapedCollector {
         counters(to, catalogue::CAPTURE_VERDICTS, "verdict", &self.0.kernel.read().unwrap_or_default())?;
         gauges(to, catalogue::CAPTURE_MAP_ENTRIES, "map", &self.0.kernel_entries.read().unwrap_or_default())?;
         counters(to, catalogue::LIMIT_REACHED, "limit", &self.0.limits.read().unwrap_or_default())?;
+        let fields_without_effect = self.0.fields_without_effect.read().unwrap_or_default();
+        gauges(to, catalogue::FIELDS_WITHOUT_EFFECT, "kind", &fields_without_effect)?;
         heads(to)?;
         counter(to, catalogue::LOG_LINES_DROPPED, self.0.dropped_log_lines.read().unwrap_or_default())?;
         counter(to, catalogue::WORKER_RESTARTS, self.0.worker_restarts.load(Ordering::Relaxed))?;

@@ -19,6 +19,9 @@ use crate::resources::ObjectKind;
 /// A policy; and, if it cannot be understood and so denies, the reason.
 pub(in crate::xds) type Read<T> = (T, Option<Arc<str>>);
 
+/// What of a policy has no effect, or another one than its author may expect: `field: reason`.
+pub(in crate::xds) type Notices = Vec<String>;
+
 const AUTHORIZATION_POLICY: &str = "type.googleapis.com/istio.security.v1beta1.AuthorizationPolicy";
 const PEER_AUTHENTICATION: &str = "type.googleapis.com/istio.security.v1beta1.PeerAuthentication";
 /// Sorts behind every time.
@@ -75,7 +78,7 @@ pub(in crate::xds) fn policy_object(
     name: &str,
     body: &[u8],
     root_namespace: &str,
-) -> Result<Read<PolicyObject>, Malformed> {
+) -> Result<(Read<PolicyObject>, Notices), Malformed> {
     let envelope = envelope(name, body)?;
     let mut object = PolicyObject {
         key: name.into(),
@@ -86,10 +89,10 @@ pub(in crate::xds) fn policy_object(
     };
     if is_for_waypoints(&envelope) {
         object.notes.push("targetRefs are a waypoint's business: not enforced at the workloads".into());
-        return Ok((object, None));
+        return Ok(((object, None), Notices::new()));
     }
     let spec = message(&envelope, AUTHORIZATION_POLICY)?;
-    let (metadata, checked) = protobuf::authorization_policy(&envelope.metadata.unwrap_or_default(), &spec)?;
+    let (metadata, checked, notices) = protobuf::authorization_policy(&envelope.metadata.unwrap_or_default(), &spec)?;
     let (enforced, rejected) = match checked {
         Checked::Valid(policy) => {
             let note = |text: String| object.notes.push(text.into());
@@ -112,7 +115,7 @@ pub(in crate::xds) fn policy_object(
         named("name", &enforced.key, name)?;
         object.own_form = Some(Arc::new(enforced));
     }
-    Ok((object, rejected))
+    Ok(((object, rejected), notices))
 }
 
 /// True for a policy with target references, whatever else it has.
@@ -161,19 +164,20 @@ pub(in crate::xds) fn unreadable_authentication(name: &str, reason: &str) -> Rec
 ///
 /// # Errors
 /// When it is none; give its name to [`strict_peer`] then.
-pub(in crate::xds) fn peer_object(name: &str, body: &[u8]) -> Result<Read<PeerObject>, Malformed> {
+pub(in crate::xds) fn peer_object(name: &str, body: &[u8]) -> Result<(Read<PeerObject>, Notices), Malformed> {
     let envelope = envelope(name, body)?;
     let created = envelope.metadata.as_ref().and_then(|metadata| metadata.create_time.as_ref());
     let age = created.map_or(NEVER_CREATED.to_owned(), |time| format!("{:020}.{:09}", time.seconds, time.nanos));
     let spec = message(&envelope, PEER_AUTHENTICATION)?;
-    let (spec, rejected) = match protobuf::peer_authentication(&envelope.metadata.unwrap_or_default(), &spec)? {
+    let (checked, notices) = protobuf::peer_authentication(&envelope.metadata.unwrap_or_default(), &spec)?;
+    let (spec, rejected) = match checked {
         Checked::Valid(spec) => (spec, None),
         Checked::Rejected(policy) => {
             let strict = PeerAuthentication { mode: MtlsMode::Strict, selector: policy.selector, ..Default::default() };
             (strict, Some(Arc::from(policy.reason)))
         }
     };
-    Ok((PeerObject { key: name.into(), age: age.into(), spec }, rejected))
+    Ok(((PeerObject { key: name.into(), age: age.into(), spec }, rejected), notices))
 }
 
 /// What stands for a PeerAuthentication that could not be read.

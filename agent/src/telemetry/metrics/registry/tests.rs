@@ -199,6 +199,7 @@ fn sources_are_asked_at_every_scrape() {
     let metrics = Metrics::new();
     metrics.register_kernel_counters(|| vec![("redirected", 4), ("bypass_loopback", 2)]);
     metrics.register_kernel_entries(|| vec![("pods", 3)]);
+    metrics.register_fields_without_effect(|| vec![("sidecar", 2), ("mesh_config", 0)]);
     metrics.register_dropped_log_lines(|| 9);
     let identity = Identity::new(crate::model::identity::TrustDomain::new(""), "shop", "client");
     metrics.register_certificates(move || vec![(identity.clone(), SystemTime::UNIX_EPOCH)]);
@@ -206,6 +207,9 @@ fn sources_are_asked_at_every_scrape() {
     let text = open_metrics(&metrics);
     assert!(text.contains("\nweir_capture_verdicts_total{verdict=\"redirected\"} 4\n"), "{text}");
     assert!(text.contains("\nweir_capture_map_entries{map=\"pods\"} 3\n"), "{text}");
+    for line in ["{kind=\"sidecar\"} 2", "{kind=\"mesh_config\"} 0"] {
+        assert!(text.contains(&format!("\nweir_config_fields_without_effect{line}\n")), "{text}");
+    }
     assert!(text.contains("\nweir_log_lines_dropped_total 9\n"), "{text}");
     assert!(text.contains("weir_certificate_expiry_seconds{identity=\"spiffe://cluster.local/ns/shop/sa/client\"} -"));
     assert_eq!(values(&text, "weir_last_good_age_seconds ").len(), 1, "{text}");
@@ -228,7 +232,7 @@ fn names_of_all_metrics() {
         process_resident_memory_bytes gauge\nprocess_start_time_seconds gauge\nprocess_threads gauge\n\
         weir_accept_errors counter\nweir_audited counter\nweir_capture_map_entries gauge\nweir_capture_verdicts counter\n\
         weir_certificate_expiry_seconds gauge\nweir_certificate_requests counter\n\
-        weir_cni_calls counter\nweir_config_rejected counter\nweir_dry_run_denials counter\n\
+        weir_cni_calls counter\nweir_config_fields_without_effect gauge\nweir_config_rejected counter\nweir_dry_run_denials counter\n\
         weir_enrollment_refusals counter\nweir_external_authorizations counter\nweir_hbone_connections_open gauge\n\
         weir_hbone_peers_distrusted counter\nweir_http_heads_parsed counter\nweir_jwks_fetches counter\nweir_kubernetes_watch_errors counter\nweir_last_good_age_seconds gauge\n\
         weir_late_plaintext_connections gauge\nweir_late_plaintext_ended counter\nweir_limit_reached counter\nweir_log_lines_dropped counter\n\

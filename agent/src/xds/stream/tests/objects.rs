@@ -190,3 +190,51 @@ fn a_policy_that_says_more_than_this_version_knows_denies_its_namespace() {
         feed(&mut state, PEERS, vec![enveloped(PEERS, "shop/p", "type.googleapis.com/x", vec![])], &[]);
     assert_eq!((updates.as_slice(), nack.is_some()), (&["peer object shop/p".to_owned()][..], true));
 }
+
+#[test]
+fn what_of_policies_and_of_the_mesh_configuration_has_no_effect_is_shown_and_counted() {
+    let mut state = empty_state();
+    let shown = |state: &SubscriptionState, at: usize| {
+        crate::xds::object_dump::objects(state, &Default::default()).into_iter().nth(at).unwrap_or_default()
+    };
+    let count = |state: &SubscriptionState, kind: &str| {
+        state.fields_without_effect().into_iter().find(|(known, _)| *known == kind).map(|(_, count)| count)
+    };
+    assert_eq!((shown(&state, 0), count(&state, "mesh_config")), (serde_json::Value::Null, Some(0)));
+    // Field 7, `ingressClass`, is one of those that are not read.
+    let config = |class: &str| {
+        let text = [&[0x3a, u8::try_from(class.len()).unwrap()], class.as_bytes()].concat();
+        let known = MeshConfig { root_namespace: "root".into(), ..Default::default() }.encode_to_vec();
+        resource(ResourceType::MeshConfig, "", "", [known, text].concat())
+    };
+    let notes = serde_json::json!(["ingressClass: has no effect here"]);
+    let unreadable = resource(ResourceType::MeshConfig, "", "", vec![0xff]);
+    for (config, without_effect, is_rejected) in [
+        (config("other"), &notes, false),
+        (unreadable.clone(), &notes, true),
+        (config("other"), &notes, false),
+        (unreadable, &notes, true),
+        (config("istio"), &serde_json::Value::Null, false),
+    ] {
+        feed(&mut state, ResourceType::MeshConfig, vec![config], &[]);
+        let object = shown(&state, 0);
+        assert_eq!(
+            (&object["withoutEffect"], object["rejected"].is_string()),
+            (without_effect, is_rejected),
+            "{object}"
+        );
+        let expected = without_effect.as_array().map_or(0, |notes| notes.len() as u64);
+        assert_eq!(count(&state, "mesh_config"), Some(expected));
+    }
+    let mut policy = deny_delete(&[]);
+    policy.rules[0].from.clear();
+    for _ in 0..2 {
+        feed(&mut state, POLICIES, vec![object("shop/no-delete", &policy)], &[]);
+        let object = shown(&state, 1);
+        let told = object["withoutEffect"].as_array().expect("something has no effect").len() as u64;
+        assert!(object["withoutEffect"][0].as_str().is_some_and(|note| note.starts_with("spec.rules: ")), "{object}");
+        assert_eq!(count(&state, "authorization_policy"), Some(told));
+    }
+    feed(&mut state, POLICIES, vec![], &["shop/no-delete"]);
+    assert_eq!(count(&state, "authorization_policy"), Some(0));
+}
