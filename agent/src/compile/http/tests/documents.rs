@@ -1,6 +1,7 @@
-//! The examples of `docs/http.md` and `docs/rate-limits.md`: each is valid, has no field without effect, and does what the text beside it
-//! says.
+//! The examples of `docs/http.md`, `docs/rate-limits.md` and `docs/telemetry.md`: each is valid, has no field without effect, and does
+//! what the text beside it says; and what the documents have of fields without effect.
 
+use std::collections::BTreeSet;
 use std::path::Path;
 
 use super::{Client, Hostnames, answer, config, store};
@@ -8,6 +9,7 @@ use crate::objects::Loaded;
 
 const DOCUMENT: &str = include_str!("../../../../../docs/http.md");
 const RATE_LIMITS: &str = include_str!("../../../../../docs/rate-limits.md");
+const TELEMETRY: &str = include_str!("../../../../../docs/telemetry.md");
 
 /// The blocks of YAML, each with the line that it begins at.
 fn examples() -> Vec<(usize, String)> {
@@ -51,6 +53,22 @@ fn examples_are_valid_and_have_no_field_without_effect() {
             assert_eq!(store.notes(kind, &name, &known), [] as [String; 0], "docs/http.md, line {line}: {name}");
         }
     }
+}
+
+#[test]
+fn examples_of_telemetry_are_valid_and_have_no_field_without_effect() {
+    let examples = examples_of(TELEMETRY);
+    assert_eq!(examples.len(), 2);
+    for (line, text) in &examples {
+        let mut loaded = Loaded::default();
+        loaded.read_text(Path::new("telemetry.md"), text);
+        assert_eq!((loaded.problems, loaded.notices), (vec![], vec![]), "docs/telemetry.md, line {line}");
+    }
+    let mut loaded = Loaded::default();
+    loaded.read_text(Path::new("telemetry.md"), &examples[0].1);
+    let telemetry = loaded.objects.mesh_config().telemetry;
+    assert_eq!((telemetry.sampling_percent, &*telemetry.tracing), (Some(10.0), &["otel".into()][..]));
+    assert_eq!(telemetry.custom_tags.len(), 1);
 }
 
 #[test]
@@ -110,27 +128,97 @@ fn examples_do_what_is_said_of_them() {
     }
 }
 
-/// The fields of which readers say that they have no effect, by the text of the readers: `without_effect("name", …)`.
+/// The readers of objects, by the names of their files: what stands before their tests.
+fn readers() -> Vec<(String, String)> {
+    let (mut found, mut folders) = (Vec::new(), vec![Path::new(env!("CARGO_MANIFEST_DIR")).join("src/objects")]);
+    while let Some(folder) = folders.pop() {
+        for entry in std::fs::read_dir(folder).expect("the readers are in the repository").flatten() {
+            let (path, name) = (entry.path(), entry.file_name().to_string_lossy().into_owned());
+            if path.is_dir() {
+                // How a finding is filed, and what is found in tests, is no reader's.
+                folders.extend(Some(path).filter(|_| name != "tests" && name != "reading"));
+            } else if name != "tests.rs" {
+                let text = std::fs::read_to_string(path).expect("it is text");
+                found.push((name, text.split("#[cfg(test)]").next().unwrap_or_default().to_owned()));
+            }
+        }
+    }
+    found
+}
+
+/// The texts in quotes.
+fn quoted(text: &str) -> impl Iterator<Item = &str> {
+    text.split('"').skip(1).step_by(2)
+}
+
+/// The fields that a reader says have no effect; and how often it says so with what is not written there: a name that it computes, or
+/// a reason alone.
+fn reported(text: &str) -> (Vec<&str>, usize) {
+    let (mut fields, mut computed) = (Vec::new(), 0);
+    for way in [".without_effect(", ".notice("] {
+        for call in text.split(way).skip(1) {
+            match call.trim_start().strip_prefix('"').and_then(|rest| rest.split('"').next()) {
+                Some(name) if !name.contains(' ') => fields.push(name),
+                _ => computed += 1,
+            }
+        }
+    }
+    for list in ["const NOT_USED", "const NEVER_MET", "const OLD_COLLECTORS"] {
+        let lists = text.split(list).skip(1).filter_map(|rest| rest.split("= [").nth(1)?.split("];").next());
+        fields.extend(lists.flat_map(quoted).filter(|name| !name.contains(' ')));
+    }
+    for list in ["for name in [", "for (name, keys) in ["] {
+        let loops = text.split(list).skip(1).filter_map(|rest| rest.split_once(']'));
+        let that_tell =
+            loops.filter(|(_, body)| body.split("\n    }").next().unwrap_or_default().contains("without_effect(name"));
+        fields.extend(that_tell.flat_map(|(names, _)| quoted(names)));
+    }
+    (fields, computed)
+}
+
+/// No field that a reader ignores is missing in the documents: by the texts of all readers, and all ways in which they tell.
 #[test]
 fn the_table_of_fields_without_effect_names_those_that_readers_report() {
-    const READERS: [&str; 11] = [
-        include_str!("../../../objects/networking/sidecar.rs"),
-        include_str!("../../../objects/networking/load_balancer.rs"),
-        include_str!("../../../objects/networking/virtual_service.rs"),
-        include_str!("../../../objects/networking/traffic_policy.rs"),
-        include_str!("../../../objects/networking/http_match.rs"),
-        include_str!("../../../objects/networking/connection_pool.rs"),
-        include_str!("../../../objects/networking/retries.rs"),
-        include_str!("../../../objects/gateway_api/grpc_route.rs"),
-        include_str!("../../../objects/gateway_api/http_route.rs"),
-        include_str!("../../../objects/gateway_api/route.rs"),
-        include_str!("../../../objects/networking/destination_rule.rs"),
+    /// Calls that have no name of a field in their text, by file; and what the documents have for them.
+    const COMPUTED: [(&str, usize, &[&str]); 16] = [
+        ("authorization_policy.rs", 1, &["`rules` of a DENY policy"]),
+        ("filters.rs", 0, &["`type` is not supported"]),
+        ("http_match.rs", 1, &["`match` on `@request.auth.claims"]),
+        ("labels.rs", 1, &["`selector` without `matchLabels`"]),
+        ("load_balancer.rs", 1, &[]),
+        ("mesh_config.rs", 2, &[]),
+        ("providers.rs", 2, &[]),
+        ("proxy_config.rs", 3, &[]),
+        ("resource.rs", 1, &["`targetRef` and `targetRefs`"]),
+        ("retries.rs", 1, &["`retryOn`"]),
+        ("route.rs", 1, &["a second condition of `matches`"]),
+        ("service_entry.rs", 1, &["`hosts` with a partial wildcard"]),
+        ("unmatchable.rs", 1, &["a condition whose value"]),
+        ("values.rs", 2, &["`headers`: a value with a `%COMMAND%`"]),
+        ("virtual_service.rs", 1, &[]),
+        ("workload_entry.rs", 1, &["no `address`"]),
     ];
+    /// What is said of whole documents, and the names that are parts of one.
+    const NO_FIELDS: [&str; 2] = ["kind", "metadata.namespace"];
     let (_, table) = DOCUMENT.split_once("## Fields that have no effect").expect("there is a table");
-    let table = table.split("\n## ").next().unwrap_or_default();
-    let reported = READERS.iter().flat_map(|text| text.split("without_effect(\"").skip(1));
-    for field in reported.filter_map(|rest| rest.split('"').next()) {
-        let is_named = table.contains(&format!("`{field}")) || table.contains(&format!(".{field}`"));
-        assert!(is_named, "{field} is reported as without effect, and the table does not name it");
+    let table = table.split("\n## ").next().unwrap_or_default().to_owned() + TELEMETRY;
+    let is_of_name = |c: char| c.is_ascii_alphanumeric() || c == '_' || c == '-';
+    let code = table.split('`').skip(1).step_by(2);
+    let named: BTreeSet<&str> = code.flat_map(|code| code.split(|c: char| !is_of_name(c))).collect();
+    let mut missing = Vec::new();
+    for (file, text) in readers() {
+        let (mut fields, computed) = reported(&text);
+        if file == "unread.rs" {
+            let names = text.split(", \"").skip(1).filter_map(|rest| rest.split('"').next());
+            fields.extend(names.filter(|name| name.chars().all(char::is_alphanumeric)));
+        }
+        let fields = fields.into_iter().filter(|name| !named.contains(name) && !NO_FIELDS.contains(name));
+        missing.extend(fields.map(|name| format!("{file}: {name}")));
+        let (_, expected, texts) = COMPUTED.iter().find(|(known, ..)| *known == file).unwrap_or(&("", 0, &[]));
+        if computed != *expected {
+            missing.push(format!("{file}: {computed} calls without a name, {expected} known"));
+        }
+        missing.extend(texts.iter().filter(|text| !table.contains(**text)).map(|text| format!("{file}: {text}")));
     }
+    assert_eq!(missing, [] as [String; 0], "is reported, and the documents do not name it");
 }
