@@ -160,7 +160,7 @@ pub(crate) fn replace(cluster: &Cluster) -> Result<Vec<Pod>> {
 pub(crate) fn metrics(cluster: &Cluster, agent: &Pod) -> Result<Metrics> {
     let address = format!("http://{}:{METRICS}/metrics", agent.address);
     let place = cluster.node(&agent.node)?.place();
-    Ok(Metrics::parse(&place.run(&["curl", "--silent", "--show-error", "--fail", "--max-time", "5", &address])?))
+    Ok(Metrics::new(place.run(&["curl", "--silent", "--show-error", "--fail", "--max-time", "5", &address])?))
 }
 
 /// What an agent says from now on, its access log above all: goes to the program's log, and stays there when the pod goes.

@@ -5,6 +5,7 @@ use std::time::Duration;
 use anyhow::{Result, ensure};
 use weir_tests::agent::Agent;
 use weir_tests::mesh::{Mesh, principal};
+use weir_tests::metrics::Metrics;
 use weir_tests::wait;
 use weir_tests::world::Pod;
 
@@ -48,8 +49,12 @@ impl<'a> Counter<'a> {
     }
 
     fn now(&self) -> Result<f64> {
+        Ok(self.value_in(&self.agent.metrics()?))
+    }
+
+    fn value_in(&self, metrics: &Metrics) -> f64 {
         let labels: Vec<(&str, &str)> = self.labels.iter().map(|(key, value)| (*key, value.as_str())).collect();
-        Ok(self.agent.metrics()?.sum(self.name, &labels))
+        metrics.sum(self.name, &labels)
     }
 
     /// How much it has grown.
@@ -69,20 +74,40 @@ impl<'a> Counter<'a> {
 
     /// Watches that it does not grow, though it may lag behind what it counts.
     pub(crate) fn stays(&self) -> Result<()> {
-        wait::throughout(&format!("{} {:?} does not grow", self.name, self.labels), WATCHED, || {
-            let grown = self.grown()?;
-            ensure!(grown == 0.0, "it grew by {grown}");
-            Ok(())
-        })
+        grow_by_exactly(&[(self, 0.0)])
     }
 
     /// Waits until it has grown by so much, and watches that it grows by no more.
     pub(crate) fn grows_by_exactly(&self, wanted: f64) -> Result<()> {
-        self.grows_by(wanted)?;
-        wait::throughout(&format!("{} {:?} grows by {wanted} only", self.name, self.labels), WATCHED, || {
-            let grown = self.grown()?;
-            ensure!(grown == wanted, "it grew by {grown}");
-            Ok(())
-        })
+        grow_by_exactly(&[(self, wanted)])
     }
+}
+
+/// Waits until each counter has grown by so much, and watches all of them at the same time: none grows by more.
+pub(crate) fn grow_by_exactly(expected: &[(&Counter<'_>, f64)]) -> Result<()> {
+    let look = |is_met: fn(f64, f64) -> bool| {
+        for ((counter, wanted), grown) in expected.iter().zip(all_grown(expected)?) {
+            ensure!(is_met(grown, *wanted), "{} {:?} grew by {grown}, not by {wanted}", counter.name, counter.labels);
+        }
+        Ok(())
+    };
+    wait::until("counters grow by what is expected", LAG, || look(|grown, wanted| grown >= wanted))?;
+    wait::throughout("counters grow by no more", WATCHED, || look(|grown, wanted| grown == wanted))
+}
+
+/// How much each counter has grown, by one look at each agent.
+fn all_grown(counters: &[(&Counter<'_>, f64)]) -> Result<Vec<f64>> {
+    let mut looks: Vec<(&Agent, Metrics)> = Vec::new();
+    let mut grown = Vec::new();
+    for (counter, _) in counters {
+        let at = match looks.iter().position(|(agent, _)| std::ptr::eq(*agent, counter.agent)) {
+            Some(at) => at,
+            None => {
+                looks.push((counter.agent, counter.agent.metrics()?));
+                looks.len() - 1
+            }
+        };
+        grown.push(counter.value_in(&looks[at].1) - counter.before);
+    }
+    Ok(grown)
 }

@@ -10,22 +10,32 @@ pub struct Sample {
     pub value: f64,
 }
 
-/// What a metrics endpoint answered.
+/// What a metrics endpoint answered. A page may have tens of thousands of lines: only those that are asked for are read.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Metrics {
-    pub samples: Vec<Sample>,
+    text: String,
 }
 
 impl Metrics {
-    /// Reads the text form; lines that are no samples are left out.
+    /// Takes the text form.
     #[must_use]
-    pub fn parse(text: &str) -> Self {
-        Self { samples: text.lines().filter_map(parse_line).collect() }
+    pub fn new(text: String) -> Self {
+        Self { text }
+    }
+
+    /// All series; lines that are no samples are left out.
+    pub fn samples(&self) -> impl Iterator<Item = Sample> {
+        self.text.lines().filter_map(parse_line)
     }
 
     /// The series of a metric that carry all of the labels.
-    pub fn matching<'a>(&'a self, name: &'a str, labels: &'a [(&'a str, &'a str)]) -> impl Iterator<Item = &'a Sample> {
-        self.samples.iter().filter(move |sample| {
+    pub fn matching<'a>(
+        &'a self,
+        name: &'a str,
+        labels: &'a [(&'a str, &'a str)],
+    ) -> impl Iterator<Item = Sample> + 'a {
+        let lines = self.text.lines().filter(move |line| line.starts_with(name));
+        lines.filter_map(parse_line).filter(move |sample| {
             sample.name == name
                 && labels.iter().all(|(key, value)| sample.labels.get(*key).is_some_and(|found| found == value))
         })
@@ -69,14 +79,22 @@ mod tests {
         x_total{reporter=\"source\",who=\"spiffe://a/b\"} 3\nx_total{reporter=\"destination\",who=\"-\"} 4\nplain 1.5 1700\n# EOF\n";
 
     #[test]
+    fn lines_that_are_no_samples_are_left_out() {
+        let metrics = Metrics::new(TEXT.to_owned());
+        let names: Vec<String> = metrics.samples().map(|sample| sample.name).collect();
+        assert_eq!(names, ["x_total", "x_total", "plain"]);
+    }
+
+    #[test]
     fn sums_what_carries_the_labels() {
-        let metrics = Metrics::parse(TEXT);
+        let metrics = Metrics::new(TEXT.to_owned());
         for (name, labels, expected) in [
             ("x_total", &[][..], 7.0),
             ("x_total", &[("reporter", "source")][..], 3.0),
             ("x_total", &[("reporter", "source"), ("who", "spiffe://a/b")][..], 3.0),
             ("x_total", &[("reporter", "nobody")][..], 0.0),
             ("plain", &[][..], 1.5),
+            ("x", &[][..], 0.0),
             ("absent", &[][..], 0.0),
         ] {
             assert_eq!(metrics.sum(name, labels), expected, "{name} {labels:?}");

@@ -11,7 +11,7 @@ use weir_tests::place::Place;
 use weir_tests::wait;
 use weir_tests::world::N1;
 
-use crate::count::Counter;
+use crate::count::{Counter, grow_by_exactly};
 use crate::harness::{Case, Check};
 
 pub(crate) const CASES: &[Case] = &[
@@ -336,9 +336,7 @@ fn told(mesh: &HttpMesh) -> Result<()> {
     let before = agent.log().len();
     service.ask("/good", &[])?.expect(200, Some("v2"))?;
     ensure!(is_denied(&service.ask("/told", &["-AAgent/1"])?), "it is not denied");
-    good.grows_by_exactly(1.0)?;
-    bad.grows_by_exactly(1.0)?;
-    denials.grows_by_exactly(1.0)?;
+    grow_by_exactly(&[(&good, 1.0), (&bad, 1.0), (&denials, 1.0)])?;
     let words = [
         "request complete",
         "path=\"/told\"",

@@ -11,7 +11,7 @@ use weir_tests::wait;
 use weir_tests::world::N1;
 
 use super::inbound::ask_pod;
-use crate::count::Counter;
+use crate::count::{Counter, grow_by_exactly};
 use crate::harness::{Case, Check};
 
 pub(crate) const CASES: &[Case] = &[
@@ -210,9 +210,7 @@ fn dry_run(mesh: &HttpMesh) -> Result<()> {
         for _ in 0..4 {
             service.ask("/dry", &[])?.expect(200, Some("v2"))?;
         }
-        allowed.grows_by_exactly(1.0)?;
-        would.grows_by_exactly(3.0)?;
-        limited.stays()?;
+        grow_by_exactly(&[(&allowed, 1.0), (&would, 3.0), (&limited, 0.0)])?;
         agent.logs_line(before, &["dry-run rate limit would refuse", "shop/limits[dry]"])?;
     }
     are_gone(mesh, &["v2"])
@@ -285,8 +283,7 @@ fn told(mesh: &HttpMesh) -> Result<()> {
     let requests = Counter::of(agent, "istio_requests_total", &labels)?;
     let before = agent.log().len();
     ensure!(is_limited(&service.ask("/told", &[])?), "it passes");
-    limited.grows_by_exactly(1.0)?;
-    requests.grows_by_exactly(1.0)?;
+    grow_by_exactly(&[(&limited, 1.0), (&requests, 1.0)])?;
     let line = agent.logs_line(before, &["request complete", "path=\"/told\"", "status=429"])?;
     for part in ["direction=\"inbound\"", "RL", LIMITED, "shop/limits[told]"] {
         ensure!(line.contains(part), "{part}: {line}");

@@ -190,7 +190,7 @@ fn revoked(mesh: &HttpMesh) -> Result<()> {
 /// What is counted of requests and of connections, but for times: by name and labels.
 fn counted(agent: &Agent) -> Result<BTreeMap<String, f64>> {
     let metrics = agent.metrics()?;
-    let counts = metrics.samples.iter().filter(|sample| {
+    let counts = metrics.samples().filter(|sample| {
         let is_count = sample.name.starts_with("istio_request") || sample.name.starts_with("istio_response");
         let is_connection = sample.name.starts_with("istio_tcp_connections_opened")
             || sample.name.starts_with("istio_tcp_received_bytes")

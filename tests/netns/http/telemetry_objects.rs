@@ -13,7 +13,7 @@ use weir_tests::world::{N1, N2};
 
 use super::carriage::{parse_meanwhile, requests};
 use super::inbound::{DENY_NONE, comes_to, policy};
-use crate::count::Counter;
+use crate::count::{Counter, grow_by_exactly};
 use crate::harness::{Case, Check};
 
 pub(crate) const CASES: &[Case] = &[
@@ -78,9 +78,7 @@ fn labels(mesh: &HttpMesh) -> Result<()> {
     let timed = Counter::of(agent, DURATIONS, &timed)?;
     service.load(80, &["--requests=9"])?.all_are(200)?;
     other.load(80, &["--requests=4"])?.all_are(200)?;
-    mine.grows_by_exactly(9.0)?;
-    others.grows_by_exactly(4.0)?;
-    timed.grows_by_exactly(9.0)?;
+    grow_by_exactly(&[(&mine, 9.0), (&others, 4.0), (&timed, 9.0)])?;
     let text = agent.metrics_text()?;
     let has = |name: &str, word: &str| {
         let mut with = text.lines().filter(|line| line.starts_with(name) && line.contains("request_host="));
@@ -180,9 +178,7 @@ fn connections(mesh: &HttpMesh) -> Result<()> {
     let sent = Counter::of(agent, "istio_tcp_sent_bytes_total", &of_source)?;
     let received = Counter::of(agent, "istio_tcp_received_bytes_total", &of_source)?;
     connect()?;
-    counted.grows_by_exactly(1.0)?;
-    received.grows_by_exactly(5.0)?;
-    sent.stays()
+    grow_by_exactly(&[(&counted, 1.0), (&received, 5.0), (&sent, 0.0)])
 }
 
 fn bad(mesh: &HttpMesh) -> Result<()> {
@@ -314,10 +310,8 @@ fn parsed_once(mesh: &HttpMesh) -> Result<()> {
         let of_destination =
             kinds.iter().map(|(protocol, kind)| heads(N2, protocol, kind)).collect::<Result<Vec<_>>>()?;
         service.load(port, arguments)?.all_are(200)?;
-        for (counter, expected) in counters.iter().zip(expected) {
-            counter.grows_by_exactly(expected).with_context(|| format!("port {port} {arguments:?}"))?;
-        }
-        of_destination.iter().try_for_each(Counter::stays)?;
+        let grow = counters.iter().zip(expected).chain(of_destination.iter().map(|counter| (counter, 0.0)));
+        grow_by_exactly(&grow.collect::<Vec<_>>()).with_context(|| format!("port {port} {arguments:?}"))?;
     }
     Ok(())
 }

@@ -10,7 +10,7 @@ use weir_tests::wait;
 use weir_tests::world::{N1, Pod};
 
 use super::split::answered_by;
-use crate::count::Counter;
+use crate::count::{Counter, grow_by_exactly};
 use crate::harness::{Case, Check};
 
 pub(crate) const CASES: &[Case] = &[
@@ -59,10 +59,8 @@ fn counted(mesh: &HttpMesh) -> Result<()> {
     let bytes = Counter::of(agent, "istio_response_bytes_sum", &labels("200"))?;
     service.load(80, &["--requests=7", "--target=/?size=1000"])?.all_are(200)?;
     service.ask("/?status=503", &[])?.expect(503, Some("v2"))?;
-    good.grows_by_exactly(7.0).with_context(|| agent.metrics_text().unwrap_or_default())?;
-    bad.grows_by_exactly(1.0)?;
-    timed.grows_by_exactly(7.0)?;
-    bytes.grows_by_exactly(7000.0)
+    grow_by_exactly(&[(&good, 7.0), (&bad, 1.0), (&timed, 7.0), (&bytes, 7000.0)])
+        .with_context(|| agent.metrics_text().unwrap_or_default())
 }
 
 fn flags(mesh: &HttpMesh) -> Result<()> {
@@ -137,8 +135,7 @@ fn no_tcp(mesh: &HttpMesh) -> Result<()> {
     let opened = Counter::of(agent, "istio_tcp_connections_opened_total", &labels)?;
     let requests = Counter::of(agent, REQUESTS, &labels)?;
     mesh.version("v1").ask("/", &[])?.expect(200, Some("v1"))?;
-    requests.grows_by_exactly(1.0)?;
-    opened.stays()
+    grow_by_exactly(&[(&requests, 1.0), (&opened, 0.0)])
 }
 
 fn status(mesh: &HttpMesh) -> Result<()> {

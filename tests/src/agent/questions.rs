@@ -84,7 +84,7 @@ impl Agent {
     /// # Errors
     /// If it does not answer.
     pub fn metrics(&self) -> Result<Metrics> {
-        Ok(Metrics::parse(&self.metrics_text()?))
+        Ok(Metrics::new(self.metrics_text()?))
     }
 
     /// Its metrics now, as it writes them.
