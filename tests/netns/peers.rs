@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
-use anyhow::{Result, ensure};
+use anyhow::{Result, anyhow, ensure};
 use weir_tests::attack;
 use weir_tests::certificates::Presented;
 use weir_tests::mesh::{Mesh, NAMESPACE};
@@ -178,14 +178,10 @@ fn idle_connections() -> Result<()> {
     let connect = || RawHttp2::connect(netns, SocketAddr::new(far, HBONE), &certificate);
     let mut busy = visit(&mesh.outsider, &mesh.far, &certificate)?;
 
+    // Both wait at the same time.
     let (begun, mut silent) = (Instant::now(), connect()?);
-    let word = silent.last_word(LEFT_WITHIN);
-    ensure!(word == Reaction::GoAway(0), "one without requests is told {word:?}");
-    let told = begun.elapsed();
-    ensure!(told >= IDLE, "it was told after {told:?}");
-    note(format!("told after {} ms", told.as_millis()));
-
     let mut refused = connect()?;
+    let silent = std::thread::spawn(move || (silent.last_word(LEFT_WITHIN), begun.elapsed()));
     let mut stream = 1;
     wait::until("one whose requests are refused is told", LEFT_WITHIN, || {
         let seen = match refused.request(stream, &SocketAddr::new(far, CLOSED_PORT).to_string()) {
@@ -198,6 +194,10 @@ fn idle_connections() -> Result<()> {
         Ok(())
     })?;
     note(format!("one had {} requests refused before", stream / 2));
+    let (word, told) = silent.join().map_err(|_| anyhow!("the one that waits panicked"))?;
+    ensure!(word == Reaction::GoAway(0), "one without requests is told {word:?}");
+    ensure!(told >= IDLE, "it was told after {told:?}");
+    note(format!("the other one was told after {} ms", told.as_millis()));
 
     wait::until("both are closed", LEFT_WITHIN, || {
         let open = mesh.agents[N2].metrics()?.sum("weir_hbone_connections_open", &[("side", "downstream")]);

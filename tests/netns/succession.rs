@@ -31,7 +31,7 @@ pub(crate) const CASES: &[Case] = &[
 ];
 
 /// How long a replaced agent may finish what is open.
-const DRAIN: Duration = Duration::from_secs(12);
+const DRAIN: Duration = Duration::from_secs(8);
 
 /// Starts an agent's successor and waits until it serves; the old one drains then.
 fn replace(mesh: &mut Mesh, node: usize) -> Result<(Agent, Moment)> {

@@ -46,6 +46,8 @@ pub(crate) const CASES: &[Case] = &[
 
 /// The longest time without a new connection that a death may cost on however busy a machine; what it costs is told.
 const GAP_MS: f64 = 5000.0;
+/// How long a load goes on before and after a death.
+const AROUND: Duration = Duration::from_secs(1);
 /// The first deaths are followed by a start at once, later ones by one after a pause that grows.
 const AT_ONCE_MS: u128 = 500;
 const LATER_MS: u128 = 700;
@@ -55,7 +57,7 @@ fn workers_killed(mesh: &mut Mesh) -> Result<()> {
         let mut load = Load::start(&mesh.client.place, mesh.far.ipv4())?;
         let mut kills = Vec::new();
         for _ in 0..2 {
-            load.goes_on(Duration::from_secs(3))?;
+            load.goes_on(AROUND)?;
             let killed = mesh.agents[node].id()?;
             let before = moment();
             mesh.agents[node].kill_worker()?;
@@ -65,7 +67,7 @@ fn workers_killed(mesh: &mut Mesh) -> Result<()> {
                 mesh.agents[node].metrics().map(drop)
             })?;
         }
-        load.goes_on(Duration::from_secs(3))?;
+        load.goes_on(AROUND)?;
         let seen = load.end()?;
         note(format!("{side} node: {}", seen.summary()));
         note(format!("the last worker: {}", phases(&mesh.agents[node].log())));

@@ -136,7 +136,7 @@ fn black_hole(mesh: &mut Mesh) -> Result<()> {
 }
 
 fn flapping(mesh: &mut Mesh) -> Result<()> {
-    const LASTING: Duration = Duration::from_secs(10);
+    const LASTING: Duration = Duration::from_secs(6);
     const TERMINATIONS: &str = "istio_xds_connection_terminations_total";
     let ended = mesh.agents[N1].metrics()?.sum(TERMINATIONS, &[]);
     let mut idle = hold(&mesh.client, &mesh.far)?;

@@ -80,7 +80,6 @@ fn said(mesh: &mut HttpMesh) -> Result<()> {
         nowhere[0]["message"] == "spec.targetRefs[0]: there is no service late.shop.svc.cluster.local",
         "{nowhere:?}"
     );
-    is_quiet(&kubernetes, 3)?;
     // What is changed is judged anew.
     apply("good", &spec("v1", "minute"))?;
     apply("bad", &spec("v1", "day"))?;
