@@ -11,6 +11,7 @@ use weir_tests::test_app::{self, ECHO, Seen};
 use weir_tests::wait;
 use weir_tests::world::N2;
 
+use crate::count::Counter;
 use crate::harness::{Case, Check};
 
 pub(crate) const CASES: &[Case] = &[
@@ -25,6 +26,10 @@ pub(crate) const CASES: &[Case] = &[
     Case {
         name: "interfaces: a family in which a pod has no address is out of its reach, not out of the mesh",
         check: Check::OwnMesh(one_family),
+    },
+    Case {
+        name: "interfaces: a pod that has lost its own address reaches nobody past the mesh by another one, and it is told",
+        check: Check::OwnMesh(lost_address),
     },
 ];
 
@@ -142,4 +147,28 @@ fn one_family(mesh: &mut Mesh) -> Result<()> {
     let line = format!("{NAMESPACE}/single were refused: the pod was enrolled without an address of that family");
     ensure!(status.stdout.contains(&line), "{}", status.summary());
     agent.unenroll("single")
+}
+
+/// Without capture, what the pod sends would leave by the address that it has instead.
+fn lost_address(mesh: &mut Mesh) -> Result<()> {
+    const OTHER: &str = "192.0.2.77";
+    let (agent, pod) = (&mesh.agents[N2], &mesh.far);
+    let (own, outside) = (pod.ipv4(), mesh.outsider.ipv4());
+    test_app::echoes(&pod.place, outside, ECHO)?;
+    let counted = Counter::of(agent, "weir_capture_verdicts_total", &[("verdict", "connect_source_unavailable")])?;
+    pod.netns().ip(&format!("addr add {OTHER}/32 dev eth0\naddr del {own}/32 dev eth0"))?;
+    let route = pod.place.run(&["ip", "route", "get", &outside.to_string()])?;
+    ensure!(route.contains(OTHER), "the kernel would send from {route}");
+    for to in [outside, mesh.near.ipv4()] {
+        let seen = test_app::probe(&pod.place, to, ECHO, "past the mesh")?;
+        ensure!(seen.connect == "NetworkUnreachable", "{seen:?}");
+    }
+    counted.grows_by_exactly(2.0)?;
+    let status = agent.weir(&["status"])?;
+    let line = format!("2 connections of {NAMESPACE}/far were refused: the pod's address could not be used");
+    ensure!(status.stdout.contains(&line), "{}", status.summary());
+    test_app::echoes(&pod.place, mesh.near.ipv6(), ECHO).context("by its address of the other family")?;
+    pod.netns().ip(&format!("addr add {own}/32 dev eth0\naddr del {OTHER}/32 dev eth0"))?;
+    test_app::echoes(&pod.place, outside, ECHO).context("with its address again")?;
+    mesh.carries_traffic()
 }
