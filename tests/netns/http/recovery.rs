@@ -26,6 +26,10 @@ pub(crate) const CASES: &[Case] = &[
         check: Check::Http(timeout),
     },
     Case { name: "http: without a retry policy a 503 of the application is the answer", check: Check::Http(no_retry) },
+    Case {
+        name: "http: an HTTPRoute's retry asks as often as it says, for the codes it names",
+        check: Check::Http(route_retry),
+    },
     Case { name: "http: retries ask as often as the policy says, and no more", check: Check::Http(retries) },
     Case { name: "http: a request with a body is tried again whole", check: Check::Http(retry_with_body) },
     Case { name: "http: a pod that refuses connections is passed over", check: Check::Http(refused) },
@@ -134,6 +138,28 @@ fn no_retry(mesh: &HttpMesh) -> Result<()> {
     let (service, _route) = to_v1(mesh, "no-retry", "headers: {}")?;
     service.ask("/?status=503&key=no-retry", &[])?.expect(503, Some("v1"))?;
     ensure!(mesh.arrived("no-retry")? == [1, 0, 0], "{:?} arrived", mesh.arrived("no-retry")?);
+    Ok(())
+}
+
+fn route_retry(mesh: &HttpMesh) -> Result<()> {
+    // Without `attempts` there are two.
+    for (name, attempts, most) in [("route-retry", "attempts: 3, ", 4), ("route-retry-usual", "", 3)] {
+        let service = mesh.service(name)?;
+        let _route = service.http_route(&format!(
+            "[{{retry: {{{attempts}backoff: 10ms, codes: [503]}}, backendRefs: [{{name: v1, port: 80}}]}}]"
+        ))?;
+        answered_by(&service, &["v1"])?;
+        for (key, wish, status, arrived) in [
+            ("succeeds", "fail_first=2", 200, 3),
+            ("exhausted", "status=503", 503, most),
+            // A code that it does not name.
+            ("other", "status=500", 500, 1),
+        ] {
+            let key = format!("{name}-{key}");
+            service.ask(&format!("/?key={key}&{wish}"), &[])?.expect(status, Some("v1"))?;
+            ensure!(mesh.arrived(&key)? == [arrived, 0, 0], "{key}: {:?} arrived", mesh.arrived(&key)?);
+        }
+    }
     Ok(())
 }
 
