@@ -5,8 +5,10 @@ use std::cell::RefCell;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
+use weir_tests::agent::binary;
 use weir_tests::fake_kubernetes::{FakeKubernetes, PodObject};
 use weir_tests::mesh::{Mesh, NAMESPACE, workload_entry};
+use weir_tests::objects::authorization_policy;
 use weir_tests::program::Program;
 use weir_tests::test_app::{self, ECHO};
 use weir_tests::wait;
@@ -24,7 +26,10 @@ pub(crate) const CASES: &[Case] = &[
         name: "kubernetes: a pod is known by its processes, whatever addresses another one gives itself",
         check: Check::OwnMesh(has_an_impostor),
     },
-    Case { name: "kubernetes: the labels of a running pod are followed", check: Check::OwnMesh(is_labelled_anew) },
+    Case {
+        name: "kubernetes: the labels of a running pod are followed, also by policies that select by them",
+        check: Check::OwnMesh(is_labelled_anew),
+    },
     Case {
         name: "kubernetes: weir.dev/http of a namespace counts for its pods, as long as they say nothing",
         check: Check::OwnMesh(http_is_off),
@@ -43,6 +48,8 @@ const LABEL: (&str, &str) = ("istio.io/dataplane-mode", "ambient");
 /// A namespace that is not in the mesh at first.
 const OUTSIDE: &str = "outside";
 const SOON: Duration = Duration::from_secs(25);
+/// Where a pod serves HTTP.
+const HTTP: u16 = 8080;
 /// Pods that come into the mesh at once.
 const MANY: usize = 40;
 
@@ -172,8 +179,28 @@ fn has_an_impostor(mesh: &mut Mesh) -> Result<()> {
 fn is_labelled_anew(mesh: &mut Mesh) -> Result<()> {
     let mut cluster = Cluster::new(mesh)?;
     let pod = cluster.pod("labelled", NAMESPACE, &[LABEL, ("app", "old")])?;
+    let app = binary("weir-test-app")?.display().to_string();
+    let mut server = pod.place.spawn(&[&*app, "serve", &format!("http-echo:{HTTP}")])?;
+    server.listens_on(HTTP)?;
+    // Which policies about requests select a pod, its agent decides by the labels that Kubernetes tells it.
+    let rules = "[{to: [{operation: {paths: [/denied]}}]}]";
+    let denies = authorization_policy("of-new-ones", NAMESPACE, "new", "DENY", rules);
+    cluster.mesh.control_plane.objects.put("of-new-ones", &denies)?;
     cluster.start_agent()?;
     cluster.becomes(NAMESPACE, "labelled", true)?;
+    let is_answered = |what: &str, status: &str| {
+        wait::until(what, SOON, || {
+            for (path, status) in [("allowed", "200"), ("denied", status)] {
+                let url = format!("http://{}:{HTTP}/{path}", pod.ipv4());
+                let curl = ["curl", "-s", "-o", "/dev/null", "-w", "%{http_code}", "--max-time", "5", &url];
+                let seen = cluster.mesh.outsider.place.output(&curl)?;
+                ensure!(seen.stdout == status, "{path}: {}", seen.summary());
+            }
+            Ok(())
+        })
+        .with_context(|| cluster.mesh.logs())
+    };
+    is_answered("a policy for other labels denies nothing", "200")?;
     cluster.describe(&pod, NAMESPACE, &[LABEL, ("app", "new")])?;
     let list = cluster.mesh.agents[N1].folders().state.join("enrolled-pods.json");
     wait::until("the pod is known by its new labels, also to a later agent", SOON, || {
@@ -182,7 +209,10 @@ fn is_labelled_anew(mesh: &mut Mesh) -> Result<()> {
         ensure!(known["labels"]["app"] == "new", "{known}");
         Ok(())
     })?;
+    is_answered("the policy for its new labels denies", "403")?;
     ensure!(cluster.is_enrolled("labelled")?, "it was let go");
+    cluster.describe(&pod, NAMESPACE, &[LABEL, ("app", "old")])?;
+    is_answered("with its old labels again nothing is denied", "200")?;
     test_app::echoes(&pod.place, cluster.mesh.far.ipv4(), ECHO).map(drop)
 }
 
