@@ -51,6 +51,9 @@ enum Act {
         /// What the answers of http-echo call the server.
         #[arg(long, default_value = "pod")]
         pod: String,
+        /// At SIGTERM no longer listen, and serve what is open until killed: as an application does that ends in order.
+        #[arg(long)]
+        drain: bool,
     },
     /// Connect, send a text, tell what came back and how it ended.
     Probe {
@@ -149,7 +152,7 @@ fn main() -> Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async {
         match act {
-            Act::Serve { services, bind, pod } => serve::run(bind, services, pod).await,
+            Act::Serve { services, bind, pod, drain } => serve::run(bind, services, pod, drain).await,
             Act::Probe { address, send, silent_ms, source } => client::probe(address, (silent_ms, &send), source).await,
             Act::Abort { address, send } => client::abort(address, &send).await,
             Act::Hold { address, count } => client::hold(address, count).await,

@@ -9,6 +9,8 @@ use serde_json::json;
 use socket2::{Domain, SockRef, Socket, Type};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::watch;
 
 use crate::collector;
 use crate::http_echo::HttpEcho;
@@ -77,18 +79,25 @@ impl FromStr for Service {
     }
 }
 
-/// Serves until killed. `pod` is what HTTP's answers call the server.
-pub(crate) async fn run(bind: IpAddr, services: Vec<Service>, pod: String) -> Result<()> {
+/// Serves until killed; where it `drains`, only what is open by then once it has got SIGTERM. `pod` is what HTTP's answers call the
+/// server.
+pub(crate) async fn run(bind: IpAddr, services: Vec<Service>, pod: String, drains: bool) -> Result<()> {
     let mut accepting = Vec::new();
+    let (told, draining) = watch::channel(false);
+    let mut terminated = drains.then(|| signal(SignalKind::terminate())).transpose()?;
     let http = HttpEcho::new(pod);
     for service in services {
         let listener = listen(SocketAddr::new(bind, service.port))?;
-        accepting.push(tokio::spawn(accept(listener, service.behaviour, http.clone())));
+        accepting.push(tokio::spawn(accept(listener, service.behaviour, http.clone(), draining.clone())));
+    }
+    if let Some(terminated) = &mut terminated {
+        terminated.recv().await;
+        told.send_replace(true);
     }
     for task in accepting {
         task.await??;
     }
-    Ok(())
+    std::future::pending().await
 }
 
 fn listen(address: SocketAddr) -> Result<TcpListener> {
@@ -103,9 +112,19 @@ fn listen(address: SocketAddr) -> Result<TcpListener> {
     Ok(TcpListener::from_std(socket.into())?)
 }
 
-async fn accept(listener: TcpListener, behaviour: Behaviour, http: HttpEcho) -> Result<()> {
+async fn accept(
+    listener: TcpListener,
+    behaviour: Behaviour,
+    http: HttpEcho,
+    mut draining: watch::Receiver<bool>,
+) -> Result<()> {
     loop {
-        let (stream, peer) = listener.accept().await?;
+        let (stream, peer) = tokio::select! {
+            biased;
+            // Those that wait already are not left out.
+            accepted = listener.accept() => accepted?,
+            _ = draining.wait_for(|draining| *draining) => return Ok(()),
+        };
         let http = http.clone();
         tokio::spawn(async move {
             let served = serve(stream, peer, behaviour, http).await;

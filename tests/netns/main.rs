@@ -40,6 +40,7 @@ mod ports;
 mod probes;
 mod refusals;
 mod resilience;
+mod rollout;
 mod services;
 mod shares;
 mod succession;
@@ -56,7 +57,7 @@ use harness::Case;
 fn table() -> Vec<Case> {
     [
         [kit::CASES, capture::CASES, listening::CASES, traffic::CASES].concat(),
-        [outbound::CASES, refusals::CASES, services::CASES, leave::CASES].concat(),
+        [outbound::CASES, refusals::CASES, services::CASES, rollout::CASES, leave::CASES].concat(),
         [ports::CASES, wire::CASES, identity::CASES, trust::CASES, certificates::CASES].concat(),
         input::cases(),
         [policy::CASES, matrix::CASES, probes::CASES, interfaces::CASES, inner::CASES].concat(),
