@@ -40,6 +40,10 @@ pub(crate) const CASES: &[Case] = &[
         name: "limits: at its limit of HBONE connections a pod gives idle ones up, and else waits; another does not",
         check: Check::Alone(hbone_connections),
     },
+    Case {
+        name: "limits: at its limit of connections to one peer a pod waits, to another peer it does not, and nor does another pod",
+        check: Check::Alone(connections_of_peer),
+    },
     Case { name: "limits: peers that never authenticate keep nobody out", check: Check::Alone(handshakes) },
     Case {
         name: "limits: a pod with more connections that wait than the kernel notes pushes out no other's",
@@ -190,6 +194,26 @@ fn hbone_connections() -> Result<()> {
         wait::until("the one that waited is open", Duration::from_secs(10), || {
             ensure!(open_of(&waiting) == 1, "{}", waiting[0].tail());
             Ok(())
+        })
+    };
+    check().with_context(|| mesh.logs())
+}
+
+fn connections_of_peer() -> Result<()> {
+    // More than the streams of one connection.
+    const STREAMS: &str = "150";
+    let mesh = Mesh::start_with("t", &["--max-connections-per-peer=1", "--worker-threads=1"])?;
+    let check = || {
+        let address = SocketAddr::new(mesh.far.ipv4(), ECHO).to_string();
+        let many = attack::app(&mesh.client.place, &["hold", &*address, "--count", STREAMS])?;
+        is_told(&mesh, &mesh.client, "peer_connections")?;
+        test_app::echoes(&mesh.client.place, mesh.near.ipv4(), ECHO).context("another peer")?;
+        test_app::echoes(&mesh.near.place, mesh.far.ipv4(), ECHO).context("another pod of the node")?;
+        let open = mesh.agents[N1].metrics()?.sum("weir_hbone_connections_open", &[("side", "upstream")]);
+        note(format!("the pods of the node have {open} HBONE connections"));
+        drop(many);
+        wait::until("the pod, once they have ended", Duration::from_secs(15), || {
+            test_app::echoes(&mesh.client.place, mesh.far.ipv4(), ECHO).map(drop)
         })
     };
     check().with_context(|| mesh.logs())

@@ -22,6 +22,7 @@ mod http2;
 mod inbound;
 mod inbound_changes;
 mod inbound_matrix;
+mod limits;
 mod load;
 mod login;
 mod matching;
@@ -72,6 +73,7 @@ pub(crate) fn cases() -> Vec<Case> {
         [inbound::CASES, inbound_changes::CASES, inbound_matrix::CASES, spellings::CASES].concat(),
         [external_authorization::CASES, external_as_envoy::CASES, tokens::CASES, login::CASES].concat(),
         [rate_limits::CASES, rate_limit_changes::CASES, rate_limit_service::CASES, rate_limit_status::CASES].concat(),
+        limits::CASES.to_vec(),
         [conformance::CASES, smuggling::CASES, clients::CASES, grpc::CASES, streams::CASES].concat(),
         [once::CASES, pressure::CASES, carriage::CASES, same_node::CASES, handed_over::CASES, sanitizing::CASES]
             .concat(),
