@@ -162,6 +162,29 @@ impl Sent {
         Self { fate: case.fate, changes: case.changes, content: case.content, is_of_streams: true }
     }
 
+    /// What the agent may answer where it refuses: 400 for what could be understood in more than one way; where another rule of heads is
+    /// broken as well, what that is answered; and nothing where content breaks off that was on its way by then.
+    fn refusals(&self) -> Vec<Option<u16>> {
+        const OTHERS: [(&str, Option<u16>); 14] = [
+            ("another version", Some(505)),
+            ("another coding", Some(501)),
+            ("codings before chunked", Some(501)),
+            ("chunked twice", Some(501)),
+            ("many fields", Some(431)),
+            ("a long field", Some(431)),
+            ("a size of another form", None),
+            ("a size that ends in a line feed", None),
+            ("a size that ends otherwise", None),
+            ("chunks that end in line feeds", None),
+            ("chunks that do not end", None),
+            ("trailers that matter", None),
+            ("trailers that are none", None),
+            ("a last chunk that ends in a line feed", None),
+        ];
+        let others = OTHERS.iter().filter(|(change, _)| self.changes.contains(change)).map(|(_, status)| *status);
+        std::iter::once(Some(400)).chain(others).collect()
+    }
+
     /// What of it did not become of it what must.
     fn missed(&self, told: &[Understood], statuses: &[u16]) -> Option<String> {
         let of = |place: u8| told.iter().filter(|one| is_at(&one.target, place)).collect::<Vec<_>>();
@@ -175,6 +198,9 @@ impl Sent {
             _ if before.len() != 1 => Some(format!("the first request was understood {} times", before.len())),
             Fate::Refused if !own.is_empty() => Some(format!("it arrived as {own:?}")),
             Fate::Refused if !self.is_of_streams && !behind.is_empty() => Some("what is behind it arrived".to_owned()),
+            Fate::Refused if !self.is_of_streams && !self.refusals().contains(&statuses.get(1).copied()) => {
+                Some(format!("it was to be answered {:?}", self.refusals()))
+            }
             Fate::Arrives if own.is_empty() && !is_refused_there => Some("it did not arrive".to_owned()),
             Fate::Arrives if own.iter().any(|one| one.content != hexadecimal(&self.content)) => {
                 Some(format!("it arrived with other content: {own:?}"))
