@@ -102,7 +102,7 @@ fn text_holds(wanted: &pb::StringMatch, text: &str) -> bool {
     }
 }
 
-/// Compares bit by bit. An IPv4 address in IPv6 clothes is an IPv4 address; so is a block of such addresses.
+/// Compares bit by bit. An IPv4-mapped IPv6 address is the IPv4 address; so is a block of such addresses.
 fn block_holds(wanted: &pb::Address, ip: IpAddr) -> bool {
     let (mut block, mut length) = (bits(&wanted.address), usize::try_from(wanted.length).expect("it is small"));
     let mapped = bits(&[0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 255, 255]);

@@ -1,4 +1,4 @@
-//! The pods of a node: how they come, how they go, and what is refused at the door.
+//! The pods of a node: how they come, how they go, and what is refused.
 
 use std::time::Duration;
 

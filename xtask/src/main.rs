@@ -47,7 +47,7 @@ enum Verb {
     Bench(bench::Arguments),
     /// Find or install what the build and the tests need, and say what and why.
     Setup,
-    /// Check what a compiler cannot: layers, doors, file headers, sizes, names, documents.
+    /// Check what a compiler cannot: layers, which module may name which crate, file headers, sizes, names, documents.
     Tidy,
     /// Check dependencies: sources, licences, banned crates, crates that must not be there twice.
     Audit,
@@ -55,7 +55,7 @@ enum Verb {
     Vm(vm::Arguments),
     /// Build the image that the DaemonSet runs, without a container engine.
     Image(image::Arguments),
-    /// Feed arbitrary input to the doors through which foreign bytes come in.
+    /// Feed arbitrary input to the interfaces that read foreign bytes.
     Fuzz(fuzz::Arguments),
     /// What CI checks before the tests: formatting, lints, tidy, audit.
     Ci,

@@ -6,13 +6,13 @@
 mod answer;
 mod conflist;
 mod directory;
-mod door;
 mod install;
 mod keep;
 mod namespaces;
+mod socket;
 
 pub use self::answer::{Caller, Sandboxes};
-pub use self::door::{SOCKET_NAME, ask, bind, serve};
 pub use self::install::Installer;
 pub use self::keep::keep as keep_installed;
 pub use self::namespaces::{FILE_NAME as NAMESPACES_NAME, keep as keep_namespaces};
+pub use self::socket::{SOCKET_NAME, ask, bind, serve};

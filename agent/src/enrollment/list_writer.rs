@@ -1,5 +1,5 @@
 //! Writes the list of enrolled pods, in a thread of its own: a disk that stands still (a filesystem that is frozen, a volume that
-//! has lost its server) holds up nobody who enrols a pod for longer than [`PATIENCE`], and only the first of them.
+//! has lost its server) holds up nobody who enrols a pod for longer than [`LIST_WRITE_TIMEOUT`], and only the first of them.
 
 use std::fmt;
 use std::io;
@@ -12,7 +12,7 @@ use super::pod::PodSpec;
 use super::store::PodStore;
 
 /// How long the disk may take for a list until it counts as standing still: many times what a busy one needs.
-const PATIENCE: Duration = Duration::from_secs(1);
+const LIST_WRITE_TIMEOUT: Duration = Duration::from_secs(1);
 /// Stack of the writing thread. Making JSON of a pod takes little.
 const STACK_BYTES: usize = 256 * 1024;
 
@@ -22,7 +22,7 @@ pub(super) enum NotWritten {
     #[error(transparent)]
     Failed(#[from] io::Error),
     /// It will be, once the disk goes on.
-    #[error("the disk has not taken it within {PATIENCE:?}")]
+    #[error("the disk has not taken it within {LIST_WRITE_TIMEOUT:?}")]
     Stalled,
 }
 
@@ -84,13 +84,13 @@ impl ListWriter {
         self.0.disk.load()
     }
 
-    /// Has a list written in the place of the one on disk, and waits until it is, for at most [`PATIENCE`]; not at all where a
+    /// Has a list written in the place of the one on disk, and waits until it is, for at most [`LIST_WRITE_TIMEOUT`]; not at all where a
     /// former list still waits for the disk. To be called by one at a time.
     ///
     /// # Errors
     /// When it cannot be written, or is not yet.
     pub(super) fn write(&self, list: Vec<PodSpec>) -> Result<(), NotWritten> {
-        self.write_within(list, PATIENCE)
+        self.write_within(list, LIST_WRITE_TIMEOUT)
     }
 
     fn write_within(&self, list: Vec<PodSpec>, patience: Duration) -> Result<(), NotWritten> {

@@ -20,9 +20,9 @@ use crate::pauses::Pauses;
 /// Pauses between questions about a pod that is not known yet.
 const PAUSES: (Duration, Duration) = (Duration::from_millis(20), Duration::from_millis(250));
 /// How soon it is noticed that another agent takes over.
-const LOOK: Duration = Duration::from_millis(20);
+const RELIEF_CHECK_INTERVAL: Duration = Duration::from_millis(20);
 /// How long that one may take before it is asked again: before it has bound the socket, nobody answers there.
-const SUCCESSOR: Duration = Duration::from_millis(250);
+const SUCCESSOR_TIMEOUT: Duration = Duration::from_millis(250);
 
 /// How long pods wait for an answer, if the container runtime waits so long.
 #[derive(Debug, Clone, Copy)]
@@ -98,7 +98,7 @@ impl Pods {
                 () = self.relieved() => unknown("another agent takes over".to_owned()),
             };
         }
-        match tokio::time::timeout(SUCCESSOR, cni::ask(&self.socket, &request)).await {
+        match tokio::time::timeout(SUCCESSOR_TIMEOUT, cni::ask(&self.socket, &request)).await {
             Ok(Ok(answer)) => answer,
             Ok(Err(error)) => unknown(format!("the agent that takes over does not answer: {error}")),
             Err(_) => unknown("the agent that takes over does not answer yet".to_owned()),
@@ -108,7 +108,7 @@ impl Pods {
     /// Resolves once pods do not come and go through this agent any more.
     async fn relieved(&self) {
         while self.sandboxes.is_in_charge() {
-            tokio::time::sleep(LOOK).await;
+            tokio::time::sleep(RELIEF_CHECK_INTERVAL).await;
         }
     }
 

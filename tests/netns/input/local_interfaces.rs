@@ -1,4 +1,4 @@
-//! Bad input at the doors of a running agent, besides HBONE: the enrolment socket, objects in files, the command line, the
+//! Bad input at the interfaces of a running agent, besides HBONE: the enrolment socket, objects in files, the command line, the
 //! HTTP endpoints. Each is refused with the field and the fix, counted, and disturbs nobody.
 
 use std::io::{Read, Write};

@@ -49,7 +49,7 @@ fn faults(root: &Path, crates: &[PathBuf], rules: &Rules, commands: &[String]) -
         faults.extend(uses::upwards(&krate));
         if crate_root == Path::new(AGENT) {
             faults.extend(uses::layers(&krate, &fs::read_to_string(root.join(AGENT))?));
-            faults.extend(uses::doors(&krate, rules));
+            faults.extend(uses::names_outside_their_places(&krate, rules));
         }
         test_lines.extend(krate.test_lines);
     }

@@ -82,7 +82,7 @@ fn each_rule_finds_what_is_planted() {
         ),
         ("agent/src/proto.rs", "fn f() { log!(crate::x::y()) }", &["proto must not use crate::x::y"]),
         ("agent/src/m/b.rs", "/// crate::x::y\nfn f() {} // crate::x", &[]),
-        // Doors.
+        // Names outside of their places.
         ("agent/src/x.rs", "use aya::maps::Map;", &["x.rs:4: aya must not be named here: kernel"]),
         ("agent/src/x.rs", "use ayatana::X; fn g(a: crate::m::aya::X) {}", &[]),
         ("agent/src/m/b.rs", "use crate::proto::P;", &["m/b.rs:6: crate::proto must not be named here: wire"]),

@@ -77,7 +77,7 @@ pub(super) fn layers(agent: &Crate, lib: &str) -> Vec<String> {
 }
 
 /// Paths that the agent's modules name and may not, and permissions that none of them uses.
-pub(super) fn doors(agent: &Crate, rules: &Rules) -> Vec<String> {
+pub(super) fn names_outside_their_places(agent: &Crate, rules: &Rules) -> Vec<String> {
     let mut faults = Vec::new();
     let permissions = rules.only.iter().flat_map(|rule| rule.places.iter().map(|place| (&rule.names[0], place)));
     let mut unused: BTreeSet<(&String, &String)> = permissions.collect();

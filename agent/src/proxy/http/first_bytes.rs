@@ -21,9 +21,9 @@ use crate::http::{Detected, detect};
 const READ_BYTES: usize = 4096;
 /// How long a client has to say what it speaks before its server is connected to, where the server may speak first. Clients of HTTP
 /// speak as soon as they are connected.
-const SILENCE: Duration = Duration::from_millis(20);
+const CLIENT_FIRST_TIMEOUT: Duration = Duration::from_millis(20);
 /// How long a client has after that to go on, where what it has begun with could become HTTP.
-const HESITATION: Duration = Duration::from_secs(1);
+const REST_OF_REQUEST_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// What was read of a client.
 #[derive(Debug, Default)]
@@ -46,7 +46,7 @@ impl FirstBytes {
 
     /// The same where the server may be the one that speaks first. `None` where the client says nothing, or too little to tell.
     pub(in crate::proxy) async fn guess(&mut self, client: &mut (impl AsyncRead + Unpin)) -> Option<Detected> {
-        tokio::time::timeout(SILENCE, self.detect(client)).await.ok()
+        tokio::time::timeout(CLIENT_FIRST_TIMEOUT, self.detect(client)).await.ok()
     }
 
     /// The same once the server is there: the client may say nothing for as long as it likes.
@@ -57,7 +57,7 @@ impl FirstBytes {
                 detected => return detected,
             }
         }
-        tokio::time::timeout(HESITATION, self.detect(client)).await.unwrap_or(Detected::Other)
+        tokio::time::timeout(REST_OF_REQUEST_TIMEOUT, self.detect(client)).await.unwrap_or(Detected::Other)
     }
 
     /// Reads once.
