@@ -111,7 +111,7 @@ pub(in crate::proxy) fn allows_unasked(pod_proxy: &PodProxy, request: &AccessReq
         return verdict.outcome.is_ok() && is_silent(&verdict.audited_by, &verdict.dry_run);
     }
     let verdict = ask(pod_proxy, &workload, |mesh, destination| mesh.admit(destination, request));
-    let is_admitted = verdict.outcome.as_ref().is_ok_and(|admission| !are_judged(pod_proxy, request, admission));
+    let is_admitted = verdict.outcome.as_ref().is_ok_and(|admission| !are_read(pod_proxy, request, admission));
     is_admitted && is_silent(&verdict.audited_by, &verdict.dry_run)
 }
 
@@ -132,9 +132,14 @@ fn may_carry_requests(pod_proxy: &PodProxy, request: &AccessRequest, workload: &
     carries(&pod_proxy.proxy.mesh.read(), workload, request.destination.port()) != Carries::Bytes
 }
 
-/// Whether the requests of a connection that is admitted are read: policy, a rate limit or a RequestAuthentication has something to say
-/// about each of them, or the pod's spans tell of each.
+/// Whether the requests of a connection that is admitted are read: they are judged, or the pod's spans tell of each. A connection that is
+/// open does not end for the sake of spans.
 fn are_read(pod_proxy: &PodProxy, request: &AccessRequest, admission: &Admission) -> bool {
+    are_judged(pod_proxy, request, admission) || is_traced(pod_proxy)
+}
+
+/// Whether policy, a rate limit or a RequestAuthentication has something to say about each request of a connection that is admitted.
+fn are_judged(pod_proxy: &PodProxy, request: &AccessRequest, admission: &Admission) -> bool {
     let are_limited = || {
         let config = pod_proxy.proxy.mesh.routes().current();
         let limits = || pod_proxy.counting_limits(&pod_proxy.proxy.mesh.read(), config.rate_limits());
@@ -142,7 +147,7 @@ fn are_read(pod_proxy: &PodProxy, request: &AccessRequest, admission: &Admission
     };
     match admission {
         Admission::Requests => true,
-        Admission::Bytes(_) => are_limited() || authenticates(pod_proxy) || is_traced(pod_proxy),
+        Admission::Bytes(_) => are_limited() || authenticates(pod_proxy),
     }
 }
 
