@@ -222,70 +222,76 @@ spec:
   defaultConfig: {tracing: {maxPathTagLength: 99, zipkin: {address: zipkin:9411}}}
 ";
 
+/// What is told of them: the kind, as the metric has it, the line of the object, and those below.
+const WITHOUT_EFFECT: [(&str, &str, &[&str]); 4] = [
+    (
+        "mesh_config",
+        "MeshConfig",
+        &[
+            "spec.enableAutoMtls: has no effect here",
+            "spec.outboundTrafficPolicy.mode: counts as ALLOW_ANY: unknown destinations are reached at the address that was dialled, \
+             not looked up again",
+            "spec.defaultConfig.tracing.maxPathTagLength: has no effect: texts of tags have at most 256 bytes",
+            "spec.defaultConfig.tracing.zipkin: has no effect: name a provider of the kind opentelemetry",
+        ],
+    ),
+    (
+        "virtual_service",
+        "VirtualService shop/partly",
+        &[
+            "spec.tcp: has no effect: only http rules are acted on",
+            "spec.http[0].match[0].statPrefix: has no effect: there are no metrics per route",
+            "spec.http[0].retries.retryRemoteLocalities: has no effect: every retry considers all endpoints",
+        ],
+    ),
+    (
+        "destination_rule",
+        "DestinationRule shop/partly",
+        &[
+            "spec.trafficPolicy.tunnel: has no effect: connections are not tunnelled through a further proxy",
+            "spec.trafficPolicy.outlierDetection.consecutiveErrors: has no effect any more: use consecutive5xxErrors",
+        ],
+    ),
+    (
+        "sidecar",
+        "Sidecar shop/partly",
+        &[
+            "spec.ingress: has no effect: connections reach the application at its own ports",
+            "spec.inboundConnectionPool: has no effect: limits are those of clients",
+        ],
+    ),
+];
+
 fn without_effect(mesh: &HttpMesh) -> Result<()> {
-    let expected: [(&str, &str, &[&str]); 4] = [
-        (
-            "mesh_config",
-            "MeshConfig",
-            &[
-                "spec.enableAutoMtls: has no effect here",
-                "spec.outboundTrafficPolicy.mode: counts as ALLOW_ANY: unknown destinations are reached at the address that was dialled, \
-                 not looked up again",
-                "spec.defaultConfig.tracing.maxPathTagLength: has no effect: texts of tags have at most 256 bytes",
-                "spec.defaultConfig.tracing.zipkin: has no effect: name a provider of the kind opentelemetry",
-            ],
-        ),
-        (
-            "virtual_service",
-            "VirtualService shop/partly",
-            &[
-                "spec.tcp: has no effect: only http rules are acted on",
-                "spec.http[0].match[0].statPrefix: has no effect: there are no metrics per route",
-                "spec.http[0].retries.retryRemoteLocalities: has no effect: every retry considers all endpoints",
-            ],
-        ),
-        (
-            "destination_rule",
-            "DestinationRule shop/partly",
-            &[
-                "spec.trafficPolicy.tunnel: has no effect: connections are not tunnelled through a further proxy",
-                "spec.trafficPolicy.outlierDetection.consecutiveErrors: has no effect any more: use consecutive5xxErrors",
-            ],
-        ),
-        (
-            "sidecar",
-            "Sidecar shop/partly",
-            &[
-                "spec.ingress: has no effect: connections reach the application at its own ports",
-                "spec.inboundConnectionPool: has no effect: limits are those of clients",
-            ],
-        ),
-    ];
     let agent = &mesh.agents[N1];
-    let counted = |kind: &str| Ok(agent.metrics()?.sum("weir_config_fields_without_effect", &[("kind", kind)]));
+    let counted = |kind: &str| -> Result<f64> {
+        Ok(agent.metrics()?.sum("weir_config_fields_without_effect", &[("kind", kind)]))
+    };
     let service = mesh.service("partly")?;
-    let before = expected.iter().map(|(kind, ..)| counted(kind)).collect::<Result<Vec<f64>>>()?;
+    let before = WITHOUT_EFFECT.iter().map(|(kind, ..)| counted(kind)).collect::<Result<Vec<f64>>>()?;
     let objects = mesh.control_plane.objects.put_for_now("partly", PARTLY)?;
     answered_by(&service, &["v1"])?;
     wait::until("all of it is told and counted", Duration::from_secs(10), || {
         let said = agent.weir(&["status", "--config"])?.stdout;
-        for ((kind, header, lines), before) in expected.iter().zip(&before) {
+        for ((kind, header, lines), before) in WITHOUT_EFFECT.iter().zip(&before) {
             let told: BTreeSet<&str> = said
                 .lines()
                 .skip_while(|line| line != header)
                 .skip(1)
                 .map_while(|line| line.strip_prefix("  "))
                 .collect();
-            ensure!(told == lines.iter().copied().collect(), "{header}: {told:#?}");
+            let wanted: BTreeSet<&str> = lines.iter().copied().collect();
+            ensure!(told == wanted, "{header}: {told:#?}");
             let counted = counted(kind)? - before;
-            ensure!(counted == lines.len() as f64, "{kind}: {counted} fields are counted");
+            let wanted = f64::from(u32::try_from(lines.len())?);
+            ensure!(counted == wanted, "{kind}: {counted} fields are counted, {wanted} expected");
         }
         Ok(())
     })
     .with_context(|| mesh.said())?;
     drop(objects);
     wait::until("nothing of it is counted any more", Duration::from_secs(10), || {
-        for ((kind, ..), before) in expected.iter().zip(&before) {
+        for ((kind, ..), before) in WITHOUT_EFFECT.iter().zip(&before) {
             let counted = counted(kind)?;
             ensure!(counted == *before, "{kind}: {counted}, and {before} before");
         }
