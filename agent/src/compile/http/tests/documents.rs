@@ -128,9 +128,10 @@ fn examples_do_what_is_said_of_them() {
     }
 }
 
-/// The readers of objects, by the names of their files: what stands before their tests.
+/// The readers of objects, by their paths: what stands before their tests.
 fn readers() -> Vec<(String, String)> {
-    let (mut found, mut folders) = (Vec::new(), vec![Path::new(env!("CARGO_MANIFEST_DIR")).join("src/objects")]);
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/objects");
+    let (mut found, mut folders) = (Vec::new(), vec![root.clone()]);
     while let Some(folder) = folders.pop() {
         for entry in std::fs::read_dir(folder).expect("the readers are in the repository").flatten() {
             let (path, name) = (entry.path(), entry.file_name().to_string_lossy().into_owned());
@@ -138,7 +139,8 @@ fn readers() -> Vec<(String, String)> {
                 // How a finding is filed, and what is found in tests, is no reader's.
                 folders.extend(Some(path).filter(|_| name != "tests" && name != "reading"));
             } else if name != "tests.rs" {
-                let text = std::fs::read_to_string(path).expect("it is text");
+                let text = std::fs::read_to_string(&path).expect("it is text");
+                let name = path.strip_prefix(&root).expect("it lies there").to_string_lossy().into_owned();
                 found.push((name, text.split("#[cfg(test)]").next().unwrap_or_default().to_owned()));
             }
         }
@@ -181,22 +183,22 @@ fn reported(text: &str) -> (Vec<&str>, usize) {
 fn the_table_of_fields_without_effect_names_those_that_readers_report() {
     /// Calls that have no name of a field in their text, by file; and what the documents have for them.
     const COMPUTED: [(&str, usize, &[&str]); 16] = [
-        ("authorization_policy.rs", 1, &["`rules` of a DENY policy"]),
-        ("filters.rs", 0, &["`type` is not supported"]),
-        ("http_match.rs", 1, &["`match` on `@request.auth.claims"]),
+        ("security/authorization_policy.rs", 1, &["`rules` of a DENY policy"]),
+        ("gateway_api/filters.rs", 0, &["`type` is not supported"]),
+        ("networking/http_match.rs", 1, &["`match` on `@request.auth.claims"]),
         ("labels.rs", 1, &["`selector` without `matchLabels`"]),
-        ("load_balancer.rs", 1, &[]),
-        ("mesh_config.rs", 2, &[]),
-        ("providers.rs", 2, &[]),
-        ("proxy_config.rs", 3, &[]),
-        ("resource.rs", 1, &["`targetRef` and `targetRefs`"]),
-        ("retries.rs", 1, &["`retryOn`"]),
-        ("route.rs", 1, &["a second condition of `matches`"]),
-        ("service_entry.rs", 1, &["`hosts` with a partial wildcard"]),
-        ("unmatchable.rs", 1, &["a condition whose value"]),
-        ("values.rs", 2, &["`headers`: a value with a `%COMMAND%`"]),
-        ("virtual_service.rs", 1, &[]),
-        ("workload_entry.rs", 1, &["no `address`"]),
+        ("networking/load_balancer.rs", 1, &[]),
+        ("networking/mesh_config.rs", 2, &[]),
+        ("telemetry/providers.rs", 2, &[]),
+        ("networking/proxy_config.rs", 3, &[]),
+        ("telemetry/resource.rs", 1, &["`targetRef` and `targetRefs`"]),
+        ("networking/retries.rs", 1, &["`retryOn`"]),
+        ("gateway_api/route.rs", 1, &["a second condition of `matches`"]),
+        ("networking/service_entry.rs", 1, &["`hosts` with a partial wildcard"]),
+        ("security/unmatchable.rs", 1, &["a condition whose value"]),
+        ("networking/values.rs", 2, &["`headers`: a value with a `%COMMAND%`"]),
+        ("networking/virtual_service.rs", 1, &[]),
+        ("networking/workload_entry.rs", 1, &["no `address`"]),
     ];
     /// What is said of whole documents, and the names that are parts of one.
     const NO_FIELDS: [&str; 2] = ["kind", "metadata.namespace"];
@@ -208,7 +210,7 @@ fn the_table_of_fields_without_effect_names_those_that_readers_report() {
     let mut missing = Vec::new();
     for (file, text) in readers() {
         let (mut fields, computed) = reported(&text);
-        if file == "unread.rs" {
+        if file == "networking/protobuf/unread.rs" {
             let names = text.split(", \"").skip(1).filter_map(|rest| rest.split('"').next());
             fields.extend(names.filter(|name| name.chars().all(char::is_alphanumeric)));
         }
