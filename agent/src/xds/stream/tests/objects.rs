@@ -203,7 +203,7 @@ fn what_of_policies_and_of_the_mesh_configuration_has_no_effect_is_shown_and_cou
     assert_eq!((shown(&state, 0), count(&state, "mesh_config")), (serde_json::Value::Null, Some(0)));
     // Field 7, `ingressClass`, is one of those that are not read.
     let config = |class: &str| {
-        let text = [&[0x3a, u8::try_from(class.len()).unwrap()], class.as_bytes()].concat();
+        let text = [&[0x3a, u8::try_from(class.len()).unwrap()][..], class.as_bytes()].concat();
         let known = MeshConfig { root_namespace: "root".into(), ..Default::default() }.encode_to_vec();
         resource(ResourceType::MeshConfig, "", "", [known, text].concat())
     };
