@@ -67,7 +67,8 @@ fn examples_of_telemetry_are_valid_and_have_no_field_without_effect() {
     let mut loaded = Loaded::default();
     loaded.read_text(Path::new("telemetry.md"), &examples[0].1);
     let telemetry = loaded.objects.mesh_config().telemetry;
-    assert_eq!((telemetry.sampling_percent, &*telemetry.tracing), (Some(10.0), &["otel".into()][..]));
+    let providers: Vec<&str> = telemetry.tracing.iter().map(|name| &**name).collect();
+    assert_eq!((telemetry.sampling_percent, providers), (Some(10.0), vec!["otel"]));
     assert_eq!(telemetry.custom_tags.len(), 1);
 }
 
