@@ -14,17 +14,12 @@ use weir_tests::world::Pod;
 use super::inbound::ask_pod;
 use super::rate_limits::{V2, limits};
 use super::tokens::{ISSUER, authentication, bearer, rule};
-use crate::count::Counter;
 use crate::harness::{Case, Check};
 
 pub(crate) const CASES: &[Case] = &[
     Case {
         name: "limits: at its limit of HTTP upstreams a pod is answered 503, another is not",
         check: Check::Alone(upstreams),
-    },
-    Case {
-        name: "limits: beyond its limit of series a pod's requests are counted together, another's are not",
-        check: Check::Alone(series),
     },
     Case {
         name: "limits: beyond its limit of sources a pod's rate limit counts the further ones together",
@@ -36,7 +31,6 @@ pub(crate) const CASES: &[Case] = &[
     },
 ];
 
-const REQUESTS: &str = "istio_requests_total";
 const WITHIN: Duration = Duration::from_secs(10);
 
 /// A mesh whose agents have one limit at this maximum, and a check of it.
@@ -75,39 +69,6 @@ fn upstreams() -> Result<()> {
         ensure!(refused > 0 && seen.by("v2") > 0 && seen.failed == 0, "{seen:?}");
         ensure!(refused + seen.by("v2") == seen.answered, "{seen:?}");
         service.load(80, &["--connections=2", "--requests=40"])?.all_are(200)
-    })
-}
-
-fn series() -> Result<()> {
-    with_limit("--max-metric-series-per-pod", 2, |mesh| {
-        let spec = "{metrics: [{overrides: [{match: {metric: REQUEST_COUNT, mode: CLIENT}, tagOverrides: {asked_path: {value: \
-                    request.url_path}}}]}]}";
-        let _object = mesh.control_plane.objects.put_for_now(
-            "telemetry-series",
-            &format!(
-                "apiVersion: telemetry.istio.io/v1\nkind: Telemetry\nmetadata: {{name: series, namespace: {NAMESPACE}}}\nspec: {spec}\n"
-            ),
-        )?;
-        let agent = mesh.agent_of(&mesh.client);
-        let service = mesh.version("v2");
-        let of = |pod: &'static str, path| [("source_workload", pod), ("asked_path", path)];
-        wait::until("requests are counted by their path", WITHIN, || {
-            service.ask("/first", &[])?.expect(200, Some("v2"))?;
-            ensure!(agent.metrics()?.sum(REQUESTS, &of("client", "/first")) > 0.0, "not yet");
-            Ok(())
-        })?;
-        let second = Counter::of(agent, REQUESTS, &of("client", "/second"))?;
-        let together = Counter::of(agent, REQUESTS, &of("client", "overflow"))?;
-        let other = Counter::of(agent, REQUESTS, &of("v1", "/third"))?;
-        for path in ["/second", "/third", "/fourth"] {
-            service.ask(path, &[])?.expect(200, Some("v2"))?;
-        }
-        let url = format!("http://{}/third", service.vip());
-        let output = mesh.pod("v1").place.output(&["curl", "-sS", "--fail", &url])?;
-        ensure!(output.success, "{}", output.summary());
-        crate::count::grow_by_exactly(&[(&second, 1.0), (&together, 2.0), (&other, 1.0)])
-            .with_context(|| agent.metrics_text().unwrap_or_default())?;
-        is_told(mesh, &mesh.client, "metric_series")
     })
 }
 
