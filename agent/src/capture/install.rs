@@ -15,7 +15,7 @@ use super::maps::{self, Maps, release};
 use super::noted::Noted;
 use super::original_dst::SocketAddresses;
 use super::pins::Pins;
-use super::programs::{self, Origin, Programs};
+use super::programs::{self, Programs, ProgramsOrigin};
 use crate::config::Location;
 
 /// Where and what to capture.
@@ -55,7 +55,7 @@ impl Capture {
         let (programs, orphans) = install_programs(&pins)?;
         let mut maps = Maps::open(&pins)?;
         let failed = || "cannot write settings for the kernel programs".to_owned();
-        if programs.origin == Origin::Loaded {
+        if programs.origin == ProgramsOrigin::Loaded {
             maps.set_installed(Installed { layout: LAYOUT, object: 0 })?;
         }
         maps.set_pass_uncapturable(options.pass_uncapturable).map_err(CaptureError::because(failed))?;

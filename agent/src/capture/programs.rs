@@ -38,7 +38,7 @@ const SK_LOOKUP: &str = "weir_sk_lookup";
 
 /// Whose programs are installed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Origin {
+pub(super) enum ProgramsOrigin {
     /// A former agent's, equal to this one's: adopted.
     Adopted,
     /// This agent's: loaded.
@@ -48,7 +48,7 @@ pub(super) enum Origin {
 /// The loaded programs.
 #[derive(Debug)]
 pub(super) struct Programs {
-    pub(super) origin: Origin,
+    pub(super) origin: ProgramsOrigin,
     at_pods: Vec<(&'static str, AttachType, OwnedFd)>,
     at_kubelet: Vec<(&'static str, AttachType, OwnedFd)>,
     sock_ops: OwnedFd,
@@ -76,7 +76,7 @@ pub(super) fn object_hash() -> u64 {
 impl Programs {
     /// Takes the pinned programs as they are.
     pub(super) fn adopt(pins: &Pins) -> Result<Self, CaptureError> {
-        Self::open(pins, Origin::Adopted)
+        Self::open(pins, ProgramsOrigin::Adopted)
     }
 
     /// Loads the programs upon the pinned maps (made where missing), and pins them in place of former ones.
@@ -85,7 +85,7 @@ impl Programs {
         // returns that memory when the thread ends; the main thread would keep much of it.
         let loaded = std::thread::scope(|scope| scope.spawn(|| Self::load_and_pin(pins)).join());
         loaded.expect("a panic while loading ends the agent")?;
-        Self::open(pins, Origin::Loaded)
+        Self::open(pins, ProgramsOrigin::Loaded)
     }
 
     fn load_and_pin(pins: &Pins) -> Result<(), CaptureError> {
@@ -105,7 +105,7 @@ impl Programs {
         Ok(())
     }
 
-    fn open(pins: &Pins, origin: Origin) -> Result<Self, CaptureError> {
+    fn open(pins: &Pins, origin: ProgramsOrigin) -> Result<Self, CaptureError> {
         let open = |name: &str| {
             kernel::open_pin(&pins.program(name))
                 .map_err(CaptureError::because(|| format!("cannot open program {name}")))
@@ -228,8 +228,8 @@ impl Programs {
     /// Replaces a former agent's program, if it is not the same.
     fn update_link(&self, link: &Path, program: &OwnedFd) -> io::Result<()> {
         match self.origin {
-            Origin::Adopted => Ok(()),
-            Origin::Loaded => kernel::replace_program(&kernel::open_pin(link)?, program),
+            ProgramsOrigin::Adopted => Ok(()),
+            ProgramsOrigin::Loaded => kernel::replace_program(&kernel::open_pin(link)?, program),
         }
     }
 

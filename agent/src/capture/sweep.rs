@@ -25,10 +25,10 @@ const PAUSE: (Duration, Duration) = (Duration::from_secs(5), Duration::from_secs
 
 /// What the last sweeps came to, of pods that may need another.
 #[derive(Debug, Default)]
-pub(super) struct Swept(HashMap<NetnsCookie, Outcome>);
+pub(super) struct Swept(HashMap<NetnsCookie, PodSweep>);
 
 #[derive(Debug, Clone, Copy)]
-struct Outcome {
+struct PodSweep {
     /// Entries that were left.
     left: u64,
     /// The pod's listeners could not be noted: when to look again, and how long the pause is.
@@ -48,8 +48,8 @@ impl Swept {
 
     fn is_due(&self, cookie: NetnsCookie, room: &ListeningPod, is_known: bool, now: Instant) -> bool {
         match self.0.get(&cookie) {
-            Some(Outcome { again: Some((at, _)), .. }) => now >= *at,
-            Some(Outcome { left, again: None }) => {
+            Some(PodSweep { again: Some((at, _)), .. }) => now >= *at,
+            Some(PodSweep { left, again: None }) => {
                 !is_known || room.overflowed != 0 || room.entries >= left.saturating_add(SWEEP_AT)
             }
             None => !is_known || room.overflowed != 0 || room.entries >= SWEEP_AT,
@@ -61,7 +61,7 @@ impl Swept {
         let former = self.0.get(&cookie).and_then(|outcome| outcome.again);
         let pause = former.map_or(PAUSE.0, |(_, pause)| (pause * 2).min(PAUSE.1));
         let again = (!is_known).then_some((now + pause, pause));
-        self.0.insert(cookie, Outcome { left, again });
+        self.0.insert(cookie, PodSweep { left, again });
     }
 }
 

@@ -5,7 +5,7 @@ use http::StatusCode;
 use super::error::SessionError;
 use super::fields::{Malformed, OpenBlock, SectionFields};
 use super::frame::{self, FrameHeader, Reason, flag};
-use super::section::{self, Asked, Request, RequestSection, Response, ResponseSection, Section};
+use super::section::{self, Request, RequestKind, RequestSection, Response, ResponseSection, Section};
 use super::session::{Goaway, MAX_STREAM_ID, Session};
 use super::settings::Role;
 use super::stream::Stream;
@@ -84,9 +84,9 @@ impl<A: Default> Session<A> {
                 Ok(None)
             }
             Section::Response(section) => {
-                let asked = self.streams.table.get(&id).map_or(Asked::Content, |stream| stream.responses.asked);
-                parsed_heads::count(self.usage.counted_as(asked == Asked::Tunnel), HeadKind::Response);
-                if asked == Asked::Tunnel && !suits_tunnel {
+                let asked = self.streams.table.get(&id).map_or(RequestKind::Content, |stream| stream.responses.asked);
+                parsed_heads::count(self.usage.counted_as(asked == RequestKind::Tunnel), HeadKind::Response);
+                if asked == RequestKind::Tunnel && !suits_tunnel {
                     self.too_large_section(id);
                     return Ok(None);
                 }
@@ -153,7 +153,7 @@ impl<A: Default> Session<A> {
             return self.send(|out| frame::append_reset(out, id, Reason::PROTOCOL_ERROR));
         };
         let window = self.first_stream_window;
-        let mut stream = Stream::new(self.peer.initial_window, window, Asked::Content);
+        let mut stream = Stream::new(self.peer.initial_window, window, RequestKind::Content);
         stream.counted = (!self.usage.has_ample_windows && self.budget.begin_stream(window)).then_some(window);
         stream.remote_ended = end;
         stream.is_message = request.head.method != b"CONNECT";

@@ -10,7 +10,7 @@ use super::error::StreamError;
 use super::frame::{self, Reason, flag, kind};
 use super::hpack;
 use super::liveness::QUESTION;
-use super::section::{Asked, Request, Response};
+use super::section::{Request, RequestKind, Response};
 use super::session::{Goaway, Session};
 use super::stream::Stream;
 use super::usage::WORK_EARNED_PER_MESSAGE;
@@ -32,7 +32,7 @@ impl<A: Default> Session<A> {
     /// Opens a stream with a CONNECT request of these fields, pseudo-header fields first. `None` when the connection takes no
     /// more, or the pod has as many streams as may begin with its window: another connection may have a smaller one.
     pub(crate) fn open<'f>(&mut self, fields: impl IntoIterator<Item = (&'f str, &'f [u8])>) -> Option<u32> {
-        self.open_with(Asked::Tunnel, false, |block| {
+        self.open_with(RequestKind::Tunnel, false, |block| {
             block.reserve(512);
             for (name, value) in fields {
                 hpack::encode(block, name.as_bytes(), value);
@@ -47,7 +47,7 @@ impl<A: Default> Session<A> {
 
     /// The same, with more fields behind those of the head.
     pub(crate) fn request_with(&mut self, head: &RequestHead, end: bool, more: &[(&str, &[u8])]) -> Option<u32> {
-        self.open_with(Asked::by_method(&head.method), end, |block| {
+        self.open_with(RequestKind::by_method(&head.method), end, |block| {
             compose::request(block, head);
             for (name, value) in more {
                 hpack::encode(block, name.as_bytes(), value);
@@ -65,7 +65,7 @@ impl<A: Default> Session<A> {
         fields.list_bytes() + others <= self.peer.max_header_list as usize
     }
 
-    fn open_with(&mut self, asked: Asked, end: bool, fields: impl FnOnce(&mut Vec<u8>)) -> Option<u32> {
+    fn open_with(&mut self, asked: RequestKind, end: bool, fields: impl FnOnce(&mut Vec<u8>)) -> Option<u32> {
         if !self.accepts_streams() || self.shutdown.goaway != Goaway::NotSent {
             return None;
         }
@@ -81,7 +81,7 @@ impl<A: Default> Session<A> {
         stream.local_ended = end;
         self.streams.table.insert(id, stream);
         self.send_block(id, end, fields);
-        if asked == Asked::Tunnel && !end && self.usage.has_ample_windows {
+        if asked == RequestKind::Tunnel && !end && self.usage.has_ample_windows {
             self.widen(id, FirstWindow::Ample);
         }
         Some(id)

@@ -16,7 +16,7 @@ pub(crate) enum Content {
 
 /// What the method of a request means for its response (RFC 9110 §9.3).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Asked {
+pub(super) enum RequestKind {
     /// HEAD: no content follows, whatever the head says.
     Head,
     /// CONNECT: bytes of another protocol follow after 2xx.
@@ -24,7 +24,7 @@ pub(super) enum Asked {
     Content,
 }
 
-impl Asked {
+impl RequestKind {
     pub(super) fn by_method(method: &[u8]) -> Self {
         match method {
             b"HEAD" => Self::Head,
@@ -213,7 +213,7 @@ impl ResponseSection {
     ///
     /// # Errors
     /// When it has no status, or one that is not for HTTP/2 or not for the end of a stream.
-    pub(super) fn finish(mut self, ends: bool, asked: Asked) -> Result<Response, Malformed> {
+    pub(super) fn finish(mut self, ends: bool, asked: RequestKind) -> Result<Response, Malformed> {
         self.fields.finish();
         let status = self.status.ok_or("no status")?;
         let mut fields = self.fields.fields;
@@ -230,8 +230,8 @@ impl ResponseSection {
             return Err("an interim response that is the end");
         }
         let content = match (asked, status) {
-            (Asked::Head, _) | (_, 100..=199 | 204 | 304) => Content::None,
-            (Asked::Tunnel, 200..=299) => Content::Unknown,
+            (RequestKind::Head, _) | (_, 100..=199 | 204 | 304) => Content::None,
+            (RequestKind::Tunnel, 200..=299) => Content::Unknown,
             _ => Content::of(self.fields.content_length, ends)?,
         };
         Ok(Response { head, content })

@@ -6,7 +6,7 @@ use std::task::Waker;
 
 use super::budget::FirstWindow;
 use super::error::StreamError;
-use super::section::{Asked, Response};
+use super::section::{RequestKind, Response};
 use super::window::Windows;
 use crate::model::http::head::HttpFields;
 
@@ -36,7 +36,7 @@ impl Hasher for IdHasher {
 /// What came in response to a request of ours.
 #[derive(Debug)]
 pub(super) struct Responses {
-    pub(super) asked: Asked,
+    pub(super) asked: RequestKind,
     /// Whether the final one is still to come.
     pub(super) is_awaited: bool,
     /// Interim ones that the owner has not taken.
@@ -46,7 +46,7 @@ pub(super) struct Responses {
 }
 
 impl Responses {
-    fn to(asked: Asked) -> Self {
+    fn to(asked: RequestKind) -> Self {
         Self { asked, is_awaited: true, interim: VecDeque::new(), last: None }
     }
 }
@@ -87,7 +87,7 @@ pub(crate) struct Stream<A> {
 
 impl<A: Default> Stream<A> {
     /// A stream of ours is asked for what its request wants; one of the peer's is never asked.
-    pub(super) fn new(send_window: i64, receive_window: FirstWindow, asked: Asked) -> Self {
+    pub(super) fn new(send_window: i64, receive_window: FirstWindow, asked: RequestKind) -> Self {
         let receive_window = receive_window.bytes();
         Self {
             windows: Windows::new(send_window, receive_window),
@@ -100,7 +100,7 @@ impl<A: Default> Stream<A> {
             remote_reset: false,
             failure: None,
             responses: Responses::to(asked),
-            is_message: asked != Asked::Tunnel,
+            is_message: asked != RequestKind::Tunnel,
             content_left: None,
             trailers: None,
             unconsumed: 0,

@@ -51,11 +51,11 @@ enum Queued {
 
 /// Marks a stream whose request came.
 #[derive(Debug)]
-pub(crate) struct Served;
+pub(crate) struct ServerSide;
 
 /// Marks a stream whose request is ours.
 #[derive(Debug)]
-pub(crate) struct Asked {
+pub(crate) struct ClientSide {
     slot: StreamSlot,
     is_wanted: Arc<AtomicBool>,
     /// Counts it among what its pod may have under way.
@@ -63,13 +63,13 @@ pub(crate) struct Asked {
 }
 
 /// Which side of a stream its owner is.
-pub(crate) trait Side {
+pub(crate) trait ExchangeSide {
     const ROLE: Role;
     /// Why a stream is reset that is dropped before it is over. `is_sent`: our side has ended.
     fn reset_reason(is_sent: bool) -> Reason;
 }
 
-impl Side for Served {
+impl ExchangeSide for ServerSide {
     const ROLE: Role = Role::Server;
 
     fn reset_reason(is_sent: bool) -> Reason {
@@ -78,7 +78,7 @@ impl Side for Served {
     }
 }
 
-impl Side for Asked {
+impl ExchangeSide for ClientSide {
     const ROLE: Role = Role::Client;
 
     fn reset_reason(_is_sent: bool) -> Reason {
@@ -88,7 +88,7 @@ impl Side for Asked {
 
 /// See the module. Dropped before both sides have ended, it is reset.
 #[derive(Debug)]
-pub(crate) struct RequestStream<S: Side> {
+pub(crate) struct RequestStream<S: ExchangeSide> {
     transport: Arc<Transport>,
     id: u32,
     side: S,
@@ -110,7 +110,7 @@ impl RequestSlot {
         length: BodyLength,
         more: &[(&str, &[u8])],
         held: Held,
-    ) -> Option<RequestStream<Asked>> {
+    ) -> Option<RequestStream<ClientSide>> {
         let transport = self.slot.connection().transport.clone();
         let mut session = transport.session();
         let others = head.target.len() + head.authority.len() + OTHER_FIELDS_BYTES;
@@ -122,11 +122,11 @@ impl RequestSlot {
         session.lay_frames();
         drop(session);
         let Self { slot, is_wanted } = self;
-        Some(RequestStream::new(transport, id, Asked { slot, is_wanted, _held: held }))
+        Some(RequestStream::new(transport, id, ClientSide { slot, is_wanted, _held: held }))
     }
 }
 
-impl<S: Side> RequestStream<S> {
+impl<S: ExchangeSide> RequestStream<S> {
     pub(super) fn new(transport: Arc<Transport>, id: u32, side: S) -> Self {
         Self { transport, id, side, queue: VecDeque::new(), queued: 0 }
     }
@@ -179,7 +179,7 @@ impl<S: Side> RequestStream<S> {
 }
 
 /// How a stream is broken, if it is.
-fn failure<S: Side>(session: &SecuredSession, id: u32) -> Option<ExchangeError> {
+fn failure<S: ExchangeSide>(session: &SecuredSession, id: u32) -> Option<ExchangeError> {
     let Some(stream) = session.http2.stream(id) else { return Some(ExchangeError::Reset) };
     stream.failure().map(|failure| broken_exchange(S::ROLE, stream, failure))
 }
@@ -224,7 +224,7 @@ fn advance(queue: &mut VecDeque<Queued>, mut count: usize) {
     }
 }
 
-impl<S: Side> MessageStream for RequestStream<S> {
+impl<S: ExchangeSide> MessageStream for RequestStream<S> {
     fn poll_receive(&mut self, cx: &mut Context<'_>) -> Poll<Result<Received, ExchangeError>> {
         let mut session = self.transport.session();
         let Some(stream) = session.http2.stream_mut(self.id) else { return Poll::Ready(Err(ExchangeError::Reset)) };
@@ -279,7 +279,7 @@ impl<S: Side> MessageStream for RequestStream<S> {
     }
 }
 
-impl RequestStream<Served> {
+impl RequestStream<ServerSide> {
     /// Ready once the client has given the request up, or its connection is gone.
     pub(crate) async fn given_up(&self) {
         poll_fn(|cx| self.poll_broken(cx)).await;
@@ -291,7 +291,7 @@ impl RequestStream<Served> {
     }
 }
 
-impl Downstream for RequestStream<Served> {
+impl Downstream for RequestStream<ServerSide> {
     fn send_response(&mut self, head: &ResponseHead, length: BodyLength) -> Result<(), ExchangeError> {
         // RFC 9113 §8.6: HTTP/2 has no 101. A tunnel is none of these streams.
         if !(100..1000).contains(&head.status) || head.status == 101 || length == BodyLength::Tunnel {
@@ -320,7 +320,7 @@ impl Downstream for RequestStream<Served> {
     }
 }
 
-impl Upstream for RequestStream<Asked> {
+impl Upstream for RequestStream<ClientSide> {
     fn poll_response(
         &mut self,
         cx: &mut Context<'_>,
@@ -330,7 +330,7 @@ impl Upstream for RequestStream<Asked> {
         let response = match ready!(session.http2.poll_response(self.id, cx)) {
             Ok(response) => response,
             Err(_) => {
-                let error = failure::<Asked>(&session, self.id).unwrap_or(ExchangeError::Reset);
+                let error = failure::<ClientSide>(&session, self.id).unwrap_or(ExchangeError::Reset);
                 if matches!(error, ExchangeError::Refused) {
                     self.side.is_wanted.store(false, Ordering::Relaxed);
                 }
@@ -343,13 +343,13 @@ impl Upstream for RequestStream<Asked> {
     }
 }
 
-impl CarriedExchange for RequestStream<Asked> {
+impl CarriedExchange for RequestStream<ClientSide> {
     fn peer(&self) -> &Identity {
         &self.side.slot.connection().peer_identity
     }
 }
 
-impl<S: Side> Drop for RequestStream<S> {
+impl<S: ExchangeSide> Drop for RequestStream<S> {
     fn drop(&mut self) {
         let mut session = self.transport.session();
         let is_sent = session.http2.stream(self.id).is_some_and(|stream| stream.local_ended());

@@ -9,7 +9,7 @@ use http::StatusCode;
 use tokio::net::TcpStream;
 
 use super::age::{AgeLimit, Lifetime};
-use super::request_stream::{RequestStream, Served};
+use super::request_stream::{RequestStream, ServerSide};
 use super::stream::HboneStream;
 use super::transport::Transport;
 use crate::h2::{Request, Role, SessionError, StreamError, WindowBudget};
@@ -76,7 +76,7 @@ impl HboneServer {
         }
         session.carries_requests(id);
         drop(session);
-        let stream = RequestStream::new(self.transport.clone(), id, Served);
+        let stream = RequestStream::new(self.transport.clone(), id, ServerSide);
         Some(Incoming::Request(IncomingRequest { stream, head, length: body_length(content, false) }))
     }
 
@@ -117,7 +117,7 @@ pub(crate) enum Incoming {
 /// A request that came as a stream of its own.
 #[derive(Debug)]
 pub(crate) struct IncomingRequest {
-    pub(crate) stream: RequestStream<Served>,
+    pub(crate) stream: RequestStream<ServerSide>,
     pub(crate) head: RequestHead,
     pub(crate) length: BodyLength,
 }

@@ -26,25 +26,25 @@ const MAX_WAITING_PARTS: usize = 64;
 /// A request as the side gets it that answers.
 #[derive(Debug)]
 pub(crate) struct HandedRequest {
-    pub(crate) stream: LocalStream<Served>,
+    pub(crate) stream: LocalStream<ServerSide>,
     pub(crate) head: RequestHead,
     pub(crate) length: BodyLength,
 }
 
 /// One side of an exchange. See the module.
 #[derive(Debug)]
-pub(crate) struct LocalStream<S: Side> {
+pub(crate) struct LocalStream<S: ExchangeSide> {
     shared: Arc<Mutex<Shared>>,
     side: S,
 }
 
 /// Marks the side that answers.
 #[derive(Debug)]
-pub(crate) struct Served;
+pub(crate) struct ServerSide;
 
 /// Marks the side that asks.
 #[derive(Debug)]
-pub(crate) struct Asked {
+pub(crate) struct ClientSide {
     /// Who the other side is.
     peer: Identity,
     /// Counts the request among what its pod may have under way.
@@ -52,15 +52,15 @@ pub(crate) struct Asked {
 }
 
 /// Which side of an exchange its owner is.
-pub(crate) trait Side {
+pub(crate) trait ExchangeSide {
     const IS_CLIENT: bool;
 }
 
-impl Side for Served {
+impl ExchangeSide for ServerSide {
     const IS_CLIENT: bool = false;
 }
 
-impl Side for Asked {
+impl ExchangeSide for ClientSide {
     const IS_CLIENT: bool = true;
 }
 
@@ -104,7 +104,11 @@ struct Way {
 }
 
 /// Begins an exchange. `peer`: who answers. `held`: what counts it among what the asking pod may have under way.
-pub(crate) fn hand_over(request: CheckedRequest, peer: Identity, held: Held) -> (LocalStream<Asked>, HandedRequest) {
+pub(crate) fn hand_over(
+    request: CheckedRequest,
+    peer: Identity,
+    held: Held,
+) -> (LocalStream<ClientSide>, HandedRequest) {
     let (head, length) = request.into_parts();
     let expected = Expected { is_head: head.method == b"HEAD", is_http2: head.version == HttpVersion::Http2 };
     let shared = Arc::new(Mutex::new(Shared {
@@ -117,8 +121,8 @@ pub(crate) fn hand_over(request: CheckedRequest, peer: Identity, held: Held) -> 
         client: Presence::default(),
         server: Presence::default(),
     }));
-    let stream = LocalStream { shared: shared.clone(), side: Served };
-    (LocalStream { shared, side: Asked { peer, _held: held } }, HandedRequest { stream, head, length })
+    let stream = LocalStream { shared: shared.clone(), side: ServerSide };
+    (LocalStream { shared, side: ClientSide { peer, _held: held } }, HandedRequest { stream, head, length })
 }
 
 impl Way {
@@ -225,7 +229,7 @@ fn wake(mut shared: MutexGuard<'_, Shared>, is_client: bool) {
     }
 }
 
-impl<S: Side> MessageStream for LocalStream<S> {
+impl<S: ExchangeSide> MessageStream for LocalStream<S> {
     fn poll_receive(&mut self, cx: &mut Context<'_>) -> Poll<Result<Received, ExchangeError>> {
         let mut shared = self.shared.lock();
         if shared.is_reset(S::IS_CLIENT) {
@@ -300,7 +304,7 @@ impl<S: Side> MessageStream for LocalStream<S> {
     }
 }
 
-impl Downstream for LocalStream<Served> {
+impl Downstream for LocalStream<ServerSide> {
     fn send_response(&mut self, head: &ResponseHead, length: BodyLength) -> Result<(), ExchangeError> {
         let mut shared = self.shared.lock();
         if shared.is_answered {
@@ -327,7 +331,7 @@ impl Downstream for LocalStream<Served> {
     }
 }
 
-impl Upstream for LocalStream<Asked> {
+impl Upstream for LocalStream<ClientSide> {
     fn poll_response(
         &mut self,
         cx: &mut Context<'_>,
@@ -352,13 +356,13 @@ impl Upstream for LocalStream<Asked> {
     }
 }
 
-impl CarriedExchange for LocalStream<Asked> {
+impl CarriedExchange for LocalStream<ClientSide> {
     fn peer(&self) -> &Identity {
         &self.side.peer
     }
 }
 
-impl<S: Side> Drop for LocalStream<S> {
+impl<S: ExchangeSide> Drop for LocalStream<S> {
     fn drop(&mut self) {
         let mut shared = self.shared.lock();
         shared.side(S::IS_CLIENT).is_gone = true;

@@ -45,11 +45,11 @@ pub enum NriError {
 }
 
 /// What a request comes to: a payload, or why there is none.
-type Outcome = Result<Vec<u8>, (Code, String)>;
+type RequestResult = Result<Vec<u8>, (Code, String)>;
 
 /// What is to be done about a request.
 enum Task<F> {
-    Respond(Outcome),
+    Respond(RequestResult),
     Answer(F),
 }
 

@@ -48,12 +48,12 @@ pub struct RequestRecord {
     setting: Option<Box<SettingNotes>>,
     /// `None` where no span is recorded.
     span: Option<Box<RecordedSpan>>,
-    peer: Peer,
+    peer: ProvenPeer,
 }
 
 /// What the HBONE peer of the last attempt has proven.
 #[derive(Debug, Default)]
-enum Peer {
+enum ProvenPeer {
     #[default]
     Nothing,
     /// The identity that it must have.
@@ -92,7 +92,7 @@ impl RequestRecord {
             notes,
             setting,
             span: None,
-            peer: Peer::default(),
+            peer: ProvenPeer::default(),
         }
     }
 
@@ -143,7 +143,7 @@ impl RequestRecord {
     /// Says that the request is sent to an endpoint: an attempt, of which the last one gives the ends that are counted and logged.
     pub fn attempt(&mut self, ends: &Arc<RequestEnds>) {
         self.attempts += 1;
-        self.peer = Peer::Nothing;
+        self.peer = ProvenPeer::Nothing;
         if !Arc::ptr_eq(&self.ends, ends) {
             self.ends.pod.requests().pass_on(ends.pod.requests());
             self.ends = ends.clone();
@@ -153,7 +153,7 @@ impl RequestRecord {
     /// Notes the identity that the HBONE peer of this attempt has proven.
     pub fn peer_proved(&mut self, identity: &Identity) {
         let is_expected = self.ends.ends.destination_identity.as_ref() == Some(identity);
-        self.peer = if is_expected { Peer::Expected } else { Peer::Other(identity.clone()) };
+        self.peer = if is_expected { ProvenPeer::Expected } else { ProvenPeer::Other(identity.clone()) };
     }
 
     /// Says that nothing of the mesh is at the destination, and that MeshConfig forbids such (REGISTRY_ONLY): metrics name the
@@ -363,9 +363,9 @@ impl Drop for RequestRecord {
         let request = EndedRequest {
             ends: &self.ends.ends,
             peer: match &self.peer {
-                Peer::Nothing => None,
-                Peer::Expected => self.ends.ends.destination_identity.as_ref(),
-                Peer::Other(identity) => Some(identity),
+                ProvenPeer::Nothing => None,
+                ProvenPeer::Expected => self.ends.ends.destination_identity.as_ref(),
+                ProvenPeer::Other(identity) => Some(identity),
             },
             outcome: self.outcome(),
             attempts: self.attempts,

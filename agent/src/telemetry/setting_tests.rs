@@ -190,7 +190,7 @@ fn lines_go_where_objects_say() {
         (vec![], vec!["fields 200", "fields 503"]),
         (vec![AccessLogging { is_disabled: true, ..entry() }], vec![]),
         (
-            vec![AccessLogging { sides: Sides::Only(Side::Server), is_disabled: true, ..entry() }],
+            vec![AccessLogging { sides: Sides::Only(WorkloadMode::Server), is_disabled: true, ..entry() }],
             vec!["fields 200", "fields 503"],
         ),
         (vec![AccessLogging { filter: filter("response.code >= 500"), ..entry() }], vec!["fields 503"]),
@@ -280,9 +280,14 @@ fn spans_are_made_as_objects_say() {
         // The id of the request begins with a small number.
         (TracingRule { sampling_percent: Some(0.01), ..rule() }, true, true, true),
         (TracingRule { providers: vec!["nobody".into()], ..rule() }, false, false, false),
-        (TracingRule { sides: Sides::Only(Side::Server), sampling_percent: Some(0.0), ..rule() }, true, true, true),
-        (only(Side::Server), true, true, false),
-        (only(Side::Client), false, true, true),
+        (
+            TracingRule { sides: Sides::Only(WorkloadMode::Server), sampling_percent: Some(0.0), ..rule() },
+            true,
+            true,
+            true,
+        ),
+        (only(WorkloadMode::Server), true, true, false),
+        (only(WorkloadMode::Client), false, true, true),
     ] {
         let label = format!("{rule:?}");
         let (span, head, reads) = traced(rule, Reporter::Source, None);
@@ -304,9 +309,9 @@ fn a_server_has_spans_as_its_own_objects_and_its_caller_say() {
         // What the caller decided counts.
         (never(), Some(CALLER), true, true),
         (never(), None, false, true),
-        (silent(Side::Client), Some(CALLER), true, true),
+        (silent(WorkloadMode::Client), Some(CALLER), true, true),
         // Where no collector gets the server's span, the application continues the client's.
-        (silent(Side::Server), Some(CALLER), false, false),
+        (silent(WorkloadMode::Server), Some(CALLER), false, false),
         (TracingRule { disable_context_propagation: Some(true), ..rule() }, Some(CALLER), true, false),
         (TracingRule { providers: vec!["nobody".into()], ..rule() }, Some(CALLER), false, false),
     ] {

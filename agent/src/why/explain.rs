@@ -7,7 +7,7 @@ use std::time::SystemTime;
 use super::asker::Asker;
 use super::explanation::{AnswerLine, DestinationLine, Explanation};
 use super::names::{self, Found};
-use super::question::{Asked, Question, QuestionError, Sent};
+use super::question::{Question, QuestionError, ReadQuestion, Sent};
 use super::reach::{Elsewhere, Reach};
 use super::{destinations, endpoints, rules, secrets};
 use crate::model::address::OriginalDst;
@@ -25,7 +25,7 @@ use crate::model::service::Service;
 /// # Errors
 /// When the question cannot be understood.
 pub fn explain(asker: &Asker<'_>, question: &Question) -> Result<Explanation, QuestionError> {
-    let asked = Asked::read(question)?;
+    let asked = ReadQuestion::read(question)?;
     let head = asked.head.clone();
     let Found { address, because, service } = names::address_of(asker.mesh, asker.source, &asked.host, asked.port);
     let method = String::from_utf8_lossy(&asked.head.method).into_owned();
@@ -49,7 +49,7 @@ pub fn explain(asker: &Asker<'_>, question: &Question) -> Result<Explanation, Qu
     Ok(secrets::hidden(explanation, &secrets::of(asker, &head)))
 }
 
-fn follow(asker: &Asker<'_>, asked: Asked, dialled: OriginalDst, explanation: &mut Explanation) {
+fn follow(asker: &Asker<'_>, asked: ReadQuestion, dialled: OriginalDst, explanation: &mut Explanation) {
     let served = Served::of(
         asker.mesh,
         asker.source,

@@ -46,7 +46,7 @@ pub(super) enum Sent {
 
 /// The question, read.
 #[derive(Debug, Clone)]
-pub(super) struct Asked {
+pub(super) struct ReadQuestion {
     pub(super) sent: Sent,
     pub(super) host: Host,
     pub(super) port: u16,
@@ -61,7 +61,7 @@ pub(super) enum Host {
     Address(IpAddr),
 }
 
-impl Asked {
+impl ReadQuestion {
     pub(super) fn read(question: &Question) -> Result<Self, QuestionError> {
         let Question { url, method, headers, .. } = question;
         // Neither is repeated as far as it may be a secret.
@@ -175,7 +175,7 @@ mod tests {
             ("tcp://10.0.0.1:6379", "Bytes 10.0.0.1 6379 10.0.0.1:6379 /"),
             ("http://[fd00::1]:8080?x", "Http fd00::1 8080 [fd00::1]:8080 /?x"),
         ] {
-            let asked = Asked::read(&Question { url: url.to_owned(), ..Question::default() }).expect(url);
+            let asked = ReadQuestion::read(&Question { url: url.to_owned(), ..Question::default() }).expect(url);
             let host = match &asked.host {
                 Host::Name(name) => name.clone(),
                 Host::Address(ip) => ip.to_string(),
@@ -191,7 +191,7 @@ mod tests {
         let ask = |url: &str, method: &str, header: &str| {
             let headers = Some(header.to_owned()).into_iter().filter(|header| !header.is_empty()).collect();
             let question = Question { pod: "a".into(), url: url.into(), method: method.into(), headers };
-            Asked::read(&question).map(|_| ()).expect_err(url).to_string()
+            ReadQuestion::read(&question).map(|_| ()).expect_err(url).to_string()
         };
         for (url, method, header, expected) in [
             (
@@ -219,7 +219,7 @@ mod tests {
         ] {
             assert_eq!(ask(url, method, header), expected);
         }
-        assert!(Asked::read(&Question { url: "http://a b/".into(), ..Question::default() }).is_err());
+        assert!(ReadQuestion::read(&Question { url: "http://a b/".into(), ..Question::default() }).is_err());
     }
 
     #[test]

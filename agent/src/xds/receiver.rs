@@ -12,7 +12,7 @@ use super::last_good::{self, Journal, Loaded, Records, UnsavedChanges};
 use super::object_dump;
 use super::received::{ReceivedResource, Version};
 use super::status::XdsStatus;
-use super::stream::{self, Outcome, Response};
+use super::stream::{self, Processed, Response};
 use super::subscription_state::SubscriptionState;
 use crate::causes::with_causes;
 use crate::compile::MissingReferences;
@@ -127,7 +127,7 @@ impl ConfigReceiver {
 
     /// Applies a response; the mesh is up to date when this returns. Blocks for as long as decoding takes.
     #[must_use]
-    pub fn handle_response(&self, response: DeltaDiscoveryResponse) -> Outcome {
+    pub fn handle_response(&self, response: DeltaDiscoveryResponse) -> Processed {
         let (outcome, counts) = self.apply(Response::new(response));
         self.status.record_update(counts, &outcome.rejected);
         outcome
@@ -150,7 +150,7 @@ impl ConfigReceiver {
     }
 
     /// Applies resources to the mesh. Returns what that led to, and how many resources of each type there are then.
-    fn apply(&self, mut response: Response) -> (Outcome, [usize; ResourceType::COUNT]) {
+    fn apply(&self, mut response: Response) -> (Processed, [usize; ResourceType::COUNT]) {
         let mut records = self.unsaved.is_enabled().then(Records::default);
         let mut batches = Batches::new(&self.mesh);
         let counts = {
@@ -172,7 +172,7 @@ impl ConfigReceiver {
     }
 
     /// Applies a response that holds the whole of its type: what it does not name was removed.
-    pub(super) fn handle_whole(&self, mut response: DeltaDiscoveryResponse) -> Outcome {
+    pub(super) fn handle_whole(&self, mut response: DeltaDiscoveryResponse) -> Processed {
         stream::remove_what_is_not_named(&mut response, &self.state.lock());
         self.handle_response(response)
     }

@@ -15,7 +15,7 @@ use super::initial_sync::InitialSync;
 use super::node::NodeDescription;
 use super::receiver::ConfigReceiver;
 use super::status::XdsStatus;
-use super::stream::Outcome;
+use super::stream::Processed;
 use super::version_naming::VersionNaming;
 use crate::control_channel::{
     self, ControlAddress, ControlHeaders, OwnServices, RootSource, TokenError, read_bearer_token,
@@ -179,7 +179,7 @@ async fn receive(
     receiver: &ConfigReceiver,
     response: DeltaDiscoveryResponse,
     is_whole: bool,
-) -> Result<Outcome, StreamError> {
+) -> Result<Processed, StreamError> {
     let few = response.resources.len() < BLOCKING_DECODE_RESOURCES;
     let receiver = receiver.clone();
     let handle = move || {
@@ -191,7 +191,7 @@ async fn receive(
     tokio::task::spawn_blocking(handle).await.map_err(|_| StreamError::Decoder)
 }
 
-fn log(outcome: &Outcome) {
+fn log(outcome: &Processed) {
     let kind = outcome.kind.map_or("unknown", ResourceType::label);
     for reason in &outcome.rejected {
         tracing::warn!(kind, %reason, "a resource was rejected");
@@ -199,7 +199,7 @@ fn log(outcome: &Outcome) {
     tracing::debug!(kind, changed = outcome.changed, rejected = outcome.rejected.len(), "response received");
 }
 
-fn count(metrics: &Metrics, outcome: &Outcome) {
+fn count(metrics: &Metrics, outcome: &Processed) {
     let kind = outcome.kind.map_or("unknown", ResourceType::label);
     for _ in &outcome.rejected {
         metrics.config_rejected(kind);

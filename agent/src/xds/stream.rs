@@ -21,7 +21,7 @@ const MAX_REASON_BYTES: usize = 1024;
 
 /// What one response led to.
 #[derive(Debug)]
-pub struct Outcome {
+pub struct Processed {
     /// The type that was updated; `None` if it is not one of ours.
     pub kind: Option<ResourceType>,
     /// ACK or NACK.
@@ -140,9 +140,9 @@ impl Response {
     }
 
     /// The outcome, with one ACK or NACK for the whole response.
-    pub(super) fn finish(self) -> Outcome {
+    pub(super) fn finish(self) -> Processed {
         let Self { kind, type_url, nonce, rejected, changed, repeats, .. } = self;
-        Outcome { kind, reply: reply(type_url, nonce, &rejected), rejected, changed, repeats }
+        Processed { kind, reply: reply(type_url, nonce, &rejected), rejected, changed, repeats }
     }
 
     fn update(

@@ -28,7 +28,7 @@ pub(super) enum Done {
 
 /// How a step ended.
 #[derive(Debug)]
-pub(super) struct Outcome {
+pub(super) struct StepResult {
     pub(super) uid: String,
     /// For the log.
     pub(super) pod: String,
@@ -53,7 +53,7 @@ pub(super) struct Actions {
     directory: Directory,
     annotations: Annotations,
     index: Arc<Mutex<NetnsIndex>>,
-    outcomes: UnboundedSender<Outcome>,
+    outcomes: UnboundedSender<StepResult>,
 }
 
 impl Actions {
@@ -61,7 +61,7 @@ impl Actions {
         enrollment: Arc<Enrollment>,
         directory: Directory,
         index: NetnsIndex,
-        outcomes: UnboundedSender<Outcome>,
+        outcomes: UnboundedSender<StepResult>,
     ) -> Self {
         let annotations = Annotations::new(directory.clone());
         Self { enrollment, directory, annotations, index: Arc::new(Mutex::new(index)), outcomes }
@@ -176,7 +176,7 @@ struct Enrolling {
     enrollment: Arc<Enrollment>,
     index: Arc<Mutex<NetnsIndex>>,
     annotations: Annotations,
-    outcomes: UnboundedSender<Outcome>,
+    outcomes: UnboundedSender<StepResult>,
     runtime: Handle,
     began: Instant,
 }
@@ -263,14 +263,14 @@ impl Enrolling {
     }
 }
 
-fn report_described(outcomes: &UnboundedSender<Outcome>, pod: DescribedPod, result: Result<Done, String>) {
+fn report_described(outcomes: &UnboundedSender<StepResult>, pod: DescribedPod, result: Result<Done, String>) {
     let name = format!("{}/{}", pod.namespace, pod.name);
     // The receiver only goes away when the process ends.
-    let _ = outcomes.send(Outcome { uid: pod.uid, pod: name, result });
+    let _ = outcomes.send(StepResult { uid: pod.uid, pod: name, result });
 }
 
-fn report(outcomes: &UnboundedSender<Outcome>, pod: &EnrolledPod, result: Result<Done, String>) {
-    let _ = outcomes.send(Outcome { uid: pod.spec.uid.clone(), pod: name_of(pod), result });
+fn report(outcomes: &UnboundedSender<StepResult>, pod: &EnrolledPod, result: Result<Done, String>) {
+    let _ = outcomes.send(StepResult { uid: pod.spec.uid.clone(), pod: name_of(pod), result });
 }
 
 fn name_of(pod: &EnrolledPod) -> String {

@@ -8,9 +8,9 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::{mpsc, watch};
 
-use super::actions::{Actions, Done, Outcome};
+use super::actions::{Actions, Done, StepResult};
 use super::netns_index::NetnsIndex;
-use super::step::{self, Enrolled, Memory, Next, Step, View, Wanted};
+use super::step::{self, Enrolled, EnrollmentStep, Memory, Next, View, Wanted};
 use crate::enrollment::pod::{Changeable, EnrolledPod, Origin};
 use crate::enrollment::registry::Enrollment;
 use crate::kubernetes::{DescribedPod, Directory, KnownPod};
@@ -31,7 +31,7 @@ pub struct ClusterEnrollment {
     actions: Actions,
     /// By uid.
     pods: HashMap<String, Followed>,
-    outcomes: mpsc::UnboundedReceiver<Outcome>,
+    outcomes: mpsc::UnboundedReceiver<StepResult>,
     /// Until capture of every pod that was here before was tried.
     starting: Option<ReadyBlocker>,
 }
@@ -134,9 +134,9 @@ impl ClusterEnrollment {
                 Next::At(at) => deadline = Some(deadline.map_or(at, |earliest: Instant| earliest.min(at))),
                 Next::Do(step) => {
                     match (step, pod, here) {
-                        (Step::Enroll, Some(pod), _) => to_enroll.push(pod),
-                        (Step::Annotate(captured), Some(pod), _) => to_annotate.push((pod.pod, captured)),
-                        (Step::Release, _, Some(here)) => to_release.push((here.clone(), view.wanted)),
+                        (EnrollmentStep::Enroll, Some(pod), _) => to_enroll.push(pod),
+                        (EnrollmentStep::Annotate(captured), Some(pod), _) => to_annotate.push((pod.pod, captured)),
+                        (EnrollmentStep::Release, _, Some(here)) => to_release.push((here.clone(), view.wanted)),
                         // The pod that the step is about is not there any more.
                         _ => continue,
                     }
@@ -184,7 +184,7 @@ impl ClusterEnrollment {
         }
     }
 
-    fn on_outcome(&mut self, outcome: Outcome) {
+    fn on_outcome(&mut self, outcome: StepResult) {
         let Some(followed) = self.pods.get_mut(&outcome.uid) else { return };
         let (memory, now) = (&mut followed.memory, Instant::now());
         memory.is_busy = false;

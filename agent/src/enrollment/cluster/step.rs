@@ -56,7 +56,7 @@ pub(super) struct Memory {
     /// A step is under way.
     pub(super) is_busy: bool,
     /// The last step that was begun.
-    pub(super) last_step: Option<Step>,
+    pub(super) last_step: Option<EnrollmentStep>,
     /// If it failed: when it is tried again. Another step need not wait.
     pub(super) retry_at: Option<Instant>,
     /// When it was first seen to be enrolled; `None` if a former agent had enrolled it.
@@ -75,7 +75,7 @@ impl Memory {
     }
 
     /// A step is under way from now on.
-    pub(super) fn begin(&mut self, step: Step) {
+    pub(super) fn begin(&mut self, step: EnrollmentStep) {
         (self.is_busy, self.last_step) = (true, Some(step));
     }
 
@@ -91,7 +91,7 @@ impl Memory {
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Step {
+pub(super) enum EnrollmentStep {
     /// Capture it, then annotate it.
     Enroll,
     /// Write to its annotation that it is captured, or that it is not.
@@ -105,7 +105,7 @@ pub(super) enum Next {
     Nothing,
     /// Decide again then, if nothing changes before.
     At(Instant),
-    Do(Step),
+    Do(EnrollmentStep),
 }
 
 /// The next step for a pod.
@@ -130,7 +130,7 @@ fn due(view: &View, memory: &mut Memory, now: Instant) -> Next {
         Wanted::Out | Wanted::Finished | Wanted::Gone => match view.enrolled {
             Enrolled::ByNode => Next::Nothing,
             // Written by an agent that ended before it could remove it.
-            Enrolled::No if is_annotated => Next::Do(Step::Annotate(false)),
+            Enrolled::No if is_annotated => Next::Do(EnrollmentStep::Annotate(false)),
             Enrolled::No => Next::Nothing,
             Enrolled::ByKubernetes => leave(view, memory, is_annotated, now),
         },
@@ -140,10 +140,10 @@ fn due(view: &View, memory: &mut Memory, now: Instant) -> Next {
 fn stay(view: &View, memory: &mut Memory, is_annotated: bool) -> Next {
     memory.forget_leaving();
     match view.enrolled {
-        Enrolled::No if view.has_addresses && !view.is_ending => Next::Do(Step::Enroll),
+        Enrolled::No if view.has_addresses && !view.is_ending => Next::Do(EnrollmentStep::Enroll),
         Enrolled::No => Next::Nothing,
-        _ if view.has_new_addresses && !view.is_ending => Next::Do(Step::Enroll),
-        _ if !is_annotated => Next::Do(Step::Annotate(true)),
+        _ if view.has_new_addresses && !view.is_ending => Next::Do(EnrollmentStep::Enroll),
+        _ if !is_annotated => Next::Do(EnrollmentStep::Annotate(true)),
         _ => Next::Nothing,
     }
 }
@@ -161,19 +161,19 @@ fn leave(view: &View, memory: &mut Memory, is_annotated: bool, now: Instant) -> 
     }
     if view.wanted != Wanted::Out {
         // No process of the pod runs any more.
-        return Next::Do(Step::Release);
+        return Next::Do(EnrollmentStep::Release);
     }
     let since = *memory.leaving_since.get_or_insert(now);
     if is_annotated {
-        return Next::Do(Step::Annotate(false));
+        return Next::Do(EnrollmentStep::Annotate(false));
     }
     if view.mesh_says_hbone {
         memory.not_hbone_since = None;
         let until = since + HBONE_WITHDRAWAL_TIMEOUT;
-        return if now < until { Next::At(until) } else { Next::Do(Step::Release) };
+        return if now < until { Next::At(until) } else { Next::Do(EnrollmentStep::Release) };
     }
     let until = *memory.not_hbone_since.get_or_insert(now) + HBONE_WITHDRAWAL_SPREAD;
-    if now < until { Next::At(until) } else { Next::Do(Step::Release) }
+    if now < until { Next::At(until) } else { Next::Do(EnrollmentStep::Release) }
 }
 
 #[cfg(test)]

@@ -9,7 +9,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::*;
 use crate::hbone::connection::{Counted, HboneConnection};
-use crate::hbone::request_stream::{Asked, RequestSlot, RequestStream};
+use crate::hbone::request_stream::{ClientSide, RequestSlot, RequestStream};
 use crate::hbone::transport::Transport;
 use crate::hbone::{AgeLimit, HboneServer, Incoming, IncomingRequest};
 use crate::http::{BodyLength, Downstream as _, ExchangeError, MessageStream as _, Received as Part, Upstream as _};
@@ -135,7 +135,7 @@ impl Connected {
         Self { connection, is_wanted: Arc::new(AtomicBool::new(true)), held, _driving: driving, serving }
     }
 
-    fn send(&self, target: &str, length: BodyLength) -> RequestStream<Asked> {
+    fn send(&self, target: &str, length: BodyLength) -> RequestStream<ClientSide> {
         let slot = self.connection.reserve(100).expect("it takes streams");
         let held = self.held.try_take().expect("there are enough");
         let slot = RequestSlot::new(slot, self.is_wanted.clone());

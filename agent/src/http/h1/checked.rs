@@ -5,7 +5,7 @@
 //! It is stricter than either version where they differ: what is refused here may still be written.
 
 use super::fields::{Special, special};
-use super::framing::Asked;
+use super::framing::RequestForm;
 use super::raw::{MAX_FIELDS, MAX_HEAD_BYTES};
 use super::syntax::{decimal, decimal_text, is_authority, is_target, is_token, is_value};
 use crate::http::stream::BodyLength;
@@ -115,7 +115,7 @@ impl CheckedResponse {
         }
         let mut fields = checked_fields(&head.fields, 0)?;
         let says_length = fields.contains("content-length");
-        let has_no_content = Asked { is_head, ..Asked::default() }.has_no_content(head.status);
+        let has_no_content = RequestForm { is_head, ..RequestForm::default() }.has_no_content(head.status);
         let (says, length) = match length {
             _ if head.status < 200 || head.status == 204 => (Says::Nothing, BodyLength::Empty),
             BodyLength::Known(bytes) if has_no_content => (Says::Length(bytes), BodyLength::Empty),

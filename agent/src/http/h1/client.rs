@@ -9,7 +9,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use super::connection::Connection;
 use super::content::BodyWriter;
 use super::encode::write_request;
-use super::framing::Asked;
+use super::framing::RequestForm;
 use super::raw::HeadProgress;
 use super::response::{ParsedResponse, read_response};
 use crate::http::stream::{BodyLength, ExchangeError, MessageStream, Received, Upstream};
@@ -22,7 +22,7 @@ use crate::parsed_heads::{self, HeadKind, HeadProtocol};
 pub(crate) struct ClientConnection<IO> {
     pub(super) connection: Connection<IO>,
     progress: HeadProgress,
-    asked: Asked,
+    asked: RequestForm,
     state: State,
     /// Whether anything of the response to the last request has come, an interim one included.
     has_answer: bool,
@@ -45,7 +45,7 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> ClientConnection<IO> {
         Self {
             connection: Connection::new(io, BytesMut::new()),
             progress: HeadProgress::default(),
-            asked: Asked::default(),
+            asked: RequestForm::default(),
             state: State::Idle,
             has_answer: false,
             persists: true,
@@ -62,7 +62,7 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> ClientConnection<IO> {
         }
         let written = self.connection.send_head(|text| write_request(head, length, text));
         self.connection.writer = written.map_err(ExchangeError::Malformed)?;
-        self.asked = Asked::by(&head.method, head.upgrade.is_some());
+        self.asked = RequestForm::by(&head.method, head.upgrade.is_some());
         self.state = State::Awaiting;
         self.has_answer = false;
         self.persists = false;

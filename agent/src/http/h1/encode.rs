@@ -9,7 +9,7 @@ use http::StatusCode;
 
 use super::content::BodyWriter;
 use super::fields::{Special, special};
-use super::framing::Asked;
+use super::framing::RequestForm;
 use super::syntax::{decimal, decimal_text, is_authority, is_authority_with_port, is_target, is_token, write_field};
 use crate::http::stream::BodyLength;
 use crate::model::http::head::{HttpFields, RequestHead, ResponseHead};
@@ -87,7 +87,7 @@ pub(super) fn write_request(
 /// Who gets a response.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Recipient {
-    pub(super) asked: Asked,
+    pub(super) asked: RequestForm,
     pub(super) is_http10: bool,
     /// Whether the connection stays for another request.
     pub(super) persists: bool,

@@ -7,14 +7,14 @@ use super::syntax::members;
 
 /// What of a request its response depends on.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub(super) struct Asked {
+pub(super) struct RequestForm {
     pub(super) is_head: bool,
     pub(super) is_connect: bool,
     /// Whether it wants to upgrade.
     pub(super) upgrade: bool,
 }
 
-impl Asked {
+impl RequestForm {
     pub(super) fn by(method: &[u8], upgrade: bool) -> Self {
         Self { is_head: method == b"HEAD", is_connect: method == b"CONNECT", upgrade }
     }
@@ -31,7 +31,11 @@ impl Asked {
 }
 
 /// The body of a request.
-pub(super) fn request_body(control: &Control<'_>, asked: Asked, is_http10: bool) -> Result<BodyReader, HeadError> {
+pub(super) fn request_body(
+    control: &Control<'_>,
+    asked: RequestForm,
+    is_http10: bool,
+) -> Result<BodyReader, HeadError> {
     let is_chunked = is_chunked(control, is_http10)?;
     if asked.is_connect && (is_chunked || control.content_length.is_some_and(|length| length > 0)) {
         return Err(HeadError::Framing("CONNECT has no content"));
@@ -46,7 +50,7 @@ pub(super) fn request_body(control: &Control<'_>, asked: Asked, is_http10: bool)
 /// The body of a response.
 pub(super) fn response_body(
     control: &Control<'_>,
-    asked: Asked,
+    asked: RequestForm,
     status: u16,
     is_http10: bool,
 ) -> Result<BodyReader, HeadError> {

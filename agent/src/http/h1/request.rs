@@ -3,7 +3,7 @@
 use super::body::BodyReader;
 use super::error::HeadError;
 use super::fields::sort;
-use super::framing::{Asked, request_body};
+use super::framing::{RequestForm, request_body};
 use super::raw::{self, FieldPlace};
 use super::syntax::{is_authority, is_authority_with_port};
 use crate::model::http::head::{HttpVersion, RequestHead, Scheme};
@@ -14,7 +14,7 @@ pub(super) struct ParsedRequest {
     /// How long it is.
     pub(super) bytes: usize,
     pub(super) body: BodyReader,
-    pub(super) asked: Asked,
+    pub(super) asked: RequestForm,
     /// Whether the client wants to send another request (RFC 9112 §9.3).
     pub(super) persists: bool,
     /// Whether the client waits for 100 before it sends its content (RFC 9110 §10.1.1).
@@ -33,7 +33,7 @@ pub(super) fn read_request(bytes: &[u8], head: &mut RequestHead) -> Result<Optio
     if head.authority.is_empty() {
         head.authority.extend_from_slice(control.host.unwrap_or_default());
     }
-    let asked = Asked::by(raw.method, control.upgrade.is_some() && !raw.is_http10);
+    let asked = RequestForm::by(raw.method, control.upgrade.is_some() && !raw.is_http10);
     let body = request_body(&control, asked, raw.is_http10)?;
     let mut expects_continue = control.expects_continue;
     if raw.is_http10 {

@@ -3,7 +3,7 @@
 use super::body::BodyReader;
 use super::error::HeadError;
 use super::fields::sort;
-use super::framing::{Asked, response_body};
+use super::framing::{RequestForm, response_body};
 use super::raw::{self, FieldPlace};
 use crate::model::http::head::{HttpVersion, ResponseHead};
 
@@ -21,7 +21,7 @@ pub(super) struct ParsedResponse {
 pub(super) fn read_response(
     bytes: &[u8],
     head: &mut ResponseHead,
-    asked: Asked,
+    asked: RequestForm,
 ) -> Result<Option<ParsedResponse>, HeadError> {
     let mut place = FieldPlace::new();
     let Some(raw) = raw::response(bytes, &mut place)? else { return Ok(None) };

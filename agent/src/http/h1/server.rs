@@ -12,7 +12,7 @@ use super::connection::Connection;
 use super::content::BodyWriter;
 use super::encode::{Recipient, write_response};
 use super::error::{HeadError, RequestError};
-use super::framing::Asked;
+use super::framing::RequestForm;
 use super::raw::HeadProgress;
 use super::request::{ParsedRequest, read_request};
 use crate::http::stream::{BodyLength, Downstream, ExchangeError, MessageStream, Received};
@@ -47,7 +47,7 @@ pub(crate) struct ServerConnection<IO> {
 /// What of a request matters to its response. Without a request, what an answer to none needs: the connection ends with it.
 #[derive(Debug, Clone, Copy, Default)]
 struct Exchange {
-    asked: Asked,
+    asked: RequestForm,
     is_http10: bool,
     persists: bool,
     /// Whether the client may still wait for 100 before it sends its content.
@@ -122,7 +122,7 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> ServerConnection<IO> {
         }
         let request = read_request(bytes, head).inspect_err(|_| {
             // Whatever is wrong about it, a client that has sent HEAD expects no content (RFC 9110 §9.3.2).
-            let asked = Asked { is_head: bytes.starts_with(b"HEAD "), ..Asked::default() };
+            let asked = RequestForm { is_head: bytes.starts_with(b"HEAD "), ..RequestForm::default() };
             self.exchange = Exchange { asked, ..Exchange::default() };
             self.is_in_exchange = true;
         })?;

@@ -10,7 +10,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 
 use super::driver::{Driver, Shared};
 use super::exchanges::Exchanges;
-use super::stream::{Asked, ClientStream};
+use super::stream::{ClientSide, ClientStream};
 use crate::h2::{Role, SessionError, WindowBudget};
 use crate::http::stream::BodyLength;
 use crate::model::http::destination::Http2Keepalive;
@@ -74,7 +74,7 @@ impl ClientConnection {
             return Err(OpenError::Full);
         }
         let id = exchanges.session.request(head, length == BodyLength::Empty).ok_or(OpenError::Full)?;
-        Ok(ClientStream::new(self.shared.clone(), id, Asked { is_connect: head.method == b"CONNECT" }))
+        Ok(ClientStream::new(self.shared.clone(), id, ClientSide { is_connect: head.method == b"CONNECT" }))
     }
 
     /// Whether it would take a stream now.

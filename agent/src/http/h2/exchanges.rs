@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 
 use super::output::Output;
-use super::side::{End, Side};
+use super::side::{End, StreamSide};
 use crate::h2::{
     Event, FrameReader, MAX_SENT_FRAME_BYTES, Reason, Response, Role, Session, SessionError, Stream, StreamError,
     Usage, WindowBudget,
@@ -31,7 +31,7 @@ const MAX_CONNECTION_QUEUE_BYTES: usize = 1024 * 1024;
 /// See the module.
 #[derive(Debug)]
 pub(super) struct Exchanges {
-    pub(super) session: Session<Side>,
+    pub(super) session: Session<StreamSide>,
     pub(super) role: Role,
     pub(super) output: Output,
     frames: FrameReader,

@@ -7,7 +7,7 @@ use bytes::BytesMut;
 use tokio::io::{AsyncRead, AsyncWrite};
 
 use super::driver::Driver;
-use super::stream::{Served, ServerStream, body_length};
+use super::stream::{ServerSide, ServerStream, body_length};
 use crate::h2::{Request, Role, SessionError, WindowBudget};
 use crate::http::stream::BodyLength;
 use crate::model::http::head::RequestHead;
@@ -52,7 +52,7 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> ServerConnection<IO> {
     fn take_request(&self) -> Option<Incoming> {
         let (id, Request { head, content }) = self.driver.shared.exchanges().session.next_request()?;
         let length = body_length(content, head.method == b"CONNECT");
-        Some((ServerStream::new(self.driver.shared.clone(), id, Served), head, length))
+        Some((ServerStream::new(self.driver.shared.clone(), id, ServerSide), head, length))
     }
 
     /// Asks the client to open no more streams (GOAWAY); those that are open go on. The connection ends after the last of them.

@@ -84,7 +84,7 @@ impl Outbox {
 
 /// See the module.
 #[derive(Debug, Default)]
-pub(super) struct Side {
+pub(super) struct StreamSide {
     pub(super) inbox: Inbox,
     pub(super) outbox: Outbox,
     /// Whether the stream is among those that have something to send.

@@ -14,18 +14,18 @@ use crate::model::identity::Identity;
 
 /// A request that came, and its response. Dropped before the end of the response was queued, it is reset with INTERNAL_ERROR; a
 /// response that is whole reaches the client also after that.
-pub(crate) type ServerStream = ExchangeStream<Served>;
+pub(crate) type ServerStream = ExchangeStream<ServerSide>;
 
 /// A request of ours, and its response. Dropped before both have ended, it is reset with CANCEL.
-pub(crate) type ClientStream = ExchangeStream<Asked>;
+pub(crate) type ClientStream = ExchangeStream<ClientSide>;
 
 /// Marks a stream whose request came.
 #[derive(Debug)]
-pub(crate) struct Served;
+pub(crate) struct ServerSide;
 
 /// Marks a stream whose request is ours.
 #[derive(Debug)]
-pub(crate) struct Asked {
+pub(crate) struct ClientSide {
     pub(super) is_connect: bool,
 }
 

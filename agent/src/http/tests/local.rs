@@ -7,7 +7,7 @@ use std::task::{Context, Poll, Wake, Waker};
 
 use bytes::Bytes;
 
-use super::super::local::{Asked, HandedRequest, LocalStream, Served};
+use super::super::local::{ClientSide, HandedRequest, LocalStream, ServerSide};
 use super::super::{BodyLength, ExchangeError, Received};
 use super::super::{CarriedExchange as _, Downstream as _, MessageStream, Upstream as _, hand_over};
 use super::now;
@@ -16,8 +16,8 @@ use crate::limits::{LimitKind, NodeLimits, PodLimits};
 use crate::model::http::head::{HttpFields, RequestHead, ResponseHead};
 use crate::model::identity::{Identity, TrustDomain};
 
-type Client = LocalStream<Asked>;
-type Server = LocalStream<Served>;
+type Client = LocalStream<ClientSide>;
+type Server = LocalStream<ServerSide>;
 
 fn limits() -> PodLimits {
     NodeLimits::new(|_| 1).for_pod()

@@ -59,12 +59,12 @@ enum Place {
 /// What a decision is about, in the form that a [`RuleFilter`] compares with.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Probe<'a> {
-    peer: Peer,
+    peer: PeerProbe,
     request: Option<RequestProbe<'a>>,
 }
 
 #[derive(Debug, Clone, Copy)]
-enum Peer {
+enum PeerProbe {
     /// It has no identity.
     Nobody,
     Known {
@@ -171,7 +171,7 @@ impl PeerKey {
     }
 
     /// The service account that every principal has that a pattern matches, or the namespace; `None` where there is neither. Taken for
-    /// granted is that no part of a principal has a slash, see [`Peer::of`].
+    /// granted is that no part of a principal has a slash, see [`PeerProbe::of`].
     fn of_principal(pattern: &StringMatch) -> Option<Self> {
         match pattern {
             StringMatch::Exact(text) | StringMatch::Suffix(text) => {
@@ -260,11 +260,11 @@ impl<'a> Probe<'a> {
             path,
             is_ambiguous: is_ambiguous(path),
         });
-        Self { peer: Peer::of(identity, domains), request }
+        Self { peer: PeerProbe::of(identity, domains), request }
     }
 }
 
-impl Peer {
+impl PeerProbe {
     /// What a certificate says never has slashes in its parts. Whatever else does is not compared by parts.
     fn of(identity: Option<&Identity>, domains: TrustDomains<'_>) -> Self {
         let Some(identity) = identity else { return Self::Nobody };

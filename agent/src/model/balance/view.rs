@@ -23,7 +23,7 @@ pub(in crate::model) enum RequestedPort {
 pub(super) struct View {
     service: Arc<Service>,
     port: RequestedPort,
-    origin: Origin,
+    origin: SourcePlace,
     /// Where it takes the place of the service's scopes.
     preference: Option<(Arc<LocalityPreference>, ClientPlace)>,
     /// Ranks of healthy endpoints.
@@ -37,7 +37,7 @@ pub(super) struct View {
 
 /// What of a source a choice may depend on.
 #[derive(Debug)]
-struct Origin {
+struct SourcePlace {
     network: Arc<str>,
     cluster_id: Arc<str>,
     node: Arc<str>,
@@ -46,7 +46,7 @@ struct Origin {
 
 impl View {
     pub(super) fn new(service: &Arc<Service>, port: RequestedPort, source: &Workload, choice: &Choice<'_>) -> Self {
-        let origin = Origin {
+        let origin = SourcePlace {
             network: source.network.clone(),
             cluster_id: source.cluster_id.clone(),
             node: source.node.clone(),
@@ -186,7 +186,7 @@ fn is_healthy(service: &Service, endpoint: &Workload) -> bool {
     endpoint.status == HealthStatus::Healthy || balancing.is_some_and(|lb| lb.allow_unhealthy)
 }
 
-impl Origin {
+impl SourcePlace {
     /// A zone lies in its region, a subzone in its zone and a node in its cluster, so equal names alone are not enough.
     /// Unknown parts of a locality equal each other (many clusters have no subzones); unknown nodes do not.
     fn shares(&self, scope: Scope, endpoint: &Workload) -> bool {

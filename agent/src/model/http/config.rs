@@ -11,7 +11,7 @@ use super::destination_rules::DestinationRules;
 use super::objects::{HttpObjects, PathNormalization};
 use super::policies::RetryPolicy;
 use super::proxy_headers::ProxyHeaders;
-use super::route_table::{Asked, RouteTable};
+use super::route_table::{RouteLookup, RouteTable};
 use super::scope::Scopes;
 use super::service_routes::ServiceRoutes;
 use super::standing::{ObjectStanding, Standing};
@@ -79,7 +79,7 @@ impl HttpConfig {
             // An object is imported with all its hosts. For a service that is not, they count as if no service had them.
             return self.routes_by_authority(source, &host, port);
         }
-        self.routes.routes(source, &scope, Asked { host: &host, namespace: &service.namespace, port })
+        self.routes.routes(source, &scope, RouteLookup { host: &host, namespace: &service.namespace, port })
     }
 
     /// The routes for requests with a host that no service has, without its port, to a port. Only where it is 80 are
@@ -90,7 +90,7 @@ impl HttpConfig {
             return None;
         }
         let host = lower_case(host);
-        self.routes.routes(source, &self.scopes.of(source), Asked { host: &host, namespace: "", port })
+        self.routes.routes(source, &self.scopes.of(source), RouteLookup { host: &host, namespace: "", port })
     }
 
     /// What the DestinationRule that counts for a source says of a service's port, and a subset. `None` where the subset does
@@ -114,7 +114,7 @@ impl HttpConfig {
         let is_imported = scope.imports_service(&service.namespace, &host, port);
         // Of a service that is not imported, objects count as if no service had its host: see `routes`.
         let namespace = if is_imported { &*service.namespace } else { "" };
-        let mut about = self.routes.about(source, &scope, Asked { host: &host, namespace, port });
+        let mut about = self.routes.about(source, &scope, RouteLookup { host: &host, namespace, port });
         if !is_imported && port != PORT_OF_UNKNOWN_HOSTS {
             about.iter_mut().for_each(|object| object.standing = Standing::NotImported);
         }

@@ -18,7 +18,7 @@ use super::visibility::SourceView;
 
 /// What routes are asked for.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Asked<'a> {
+pub(super) struct RouteLookup<'a> {
     /// It may itself be one with a wildcard (of a ServiceEntry).
     pub(super) host: &'a str,
     /// Of the service that has the host; empty where none has.
@@ -64,7 +64,7 @@ impl RouteTable {
         &self,
         source: SourceView<'_>,
         scope: &ScopeView<'_>,
-        asked: Asked<'_>,
+        asked: RouteLookup<'_>,
     ) -> Option<Arc<ServiceRoutes>> {
         if self.candidates.is_empty() {
             return None;
@@ -73,7 +73,12 @@ impl RouteTable {
     }
 
     /// All objects that name the host, best first, and why each of them counts or does not.
-    pub(super) fn about(&self, source: SourceView<'_>, scope: &ScopeView<'_>, asked: Asked<'_>) -> Vec<ObjectStanding> {
+    pub(super) fn about(
+        &self,
+        source: SourceView<'_>,
+        scope: &ScopeView<'_>,
+        asked: RouteLookup<'_>,
+    ) -> Vec<ObjectStanding> {
         let mut about = Vec::new();
         let mut is_decided = false;
         for host in self.hosts(asked) {
@@ -106,7 +111,7 @@ impl RouteTable {
     }
 
     /// The host itself, then what stands for it, most specific first.
-    fn hosts<'a>(&'a self, asked: Asked<'a>) -> impl Iterator<Item = &'a str> {
+    fn hosts<'a>(&'a self, asked: RouteLookup<'a>) -> impl Iterator<Item = &'a str> {
         let covering = self.wildcards.iter().filter(move |wildcard| *wildcard.text() != *asked.host);
         let covering = covering.filter(move |wildcard| wildcard.covers(asked.host));
         std::iter::once(asked.host).chain(covering.map(HostPattern::text))
@@ -114,7 +119,7 @@ impl RouteTable {
 
     /// The objects that name this very `host`, oldest first, where they may be about the host that is asked for: hosts of routes
     /// of the Gateway API are those of services, and do not stand for others.
-    fn named<'a>(&'a self, asked: Asked<'a>, host: &'a str) -> impl Iterator<Item = &'a Candidate> {
+    fn named<'a>(&'a self, asked: RouteLookup<'a>, host: &'a str) -> impl Iterator<Item = &'a Candidate> {
         let named = self.by_host.get(host).into_iter().flatten();
         let candidates = named.map(|number| &*self.candidates[*number as usize]);
         let is_exact = *host == *asked.host;
@@ -125,7 +130,7 @@ impl RouteTable {
     fn near<'a>(
         &'a self,
         source: SourceView<'a>,
-        asked: Asked<'a>,
+        asked: RouteLookup<'a>,
         host: &'a str,
     ) -> impl Iterator<Item = &'a Candidate> {
         Nearness::ALL.into_iter().flat_map(move |nearness| {
@@ -141,7 +146,7 @@ impl RouteTable {
         &self,
         source: SourceView<'_>,
         scope: &ScopeView<'_>,
-        asked: Asked<'_>,
+        asked: RouteLookup<'_>,
         host: &str,
     ) -> Option<Option<Arc<ServiceRoutes>>> {
         let mut is_seen = false;

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::expression::Expression;
-use super::objects::{AccessLogging, Metric, MetricsRule, Side, TagOverride, TelemetryObject, TracingRule};
+use super::objects::{AccessLogging, Metric, MetricsRule, TagOverride, TelemetryObject, TracingRule, WorkloadMode};
 use super::providers::{PROMETHEUS, ProviderKind, TelemetryDefaults};
 use super::setting::{LogSetting, MetricsSetting, OWN_LOG, SideSetting, TelemetrySetting, TracingSetting};
 use crate::model::peer_authentication::Labels;
@@ -40,7 +40,7 @@ impl TelemetryConfig {
             metrics: metrics(&objects, &self.defaults, side),
             tracing: tracing(&objects, &self.defaults, side),
         };
-        TelemetrySetting { client: side(Side::Client), server: side(Side::Server) }
+        TelemetrySetting { client: side(WorkloadMode::Client), server: side(WorkloadMode::Server) }
     }
 
     /// The objects that count for a pod, the most general one first.
@@ -63,7 +63,7 @@ impl TelemetryConfig {
 }
 
 /// istiod's `mergeLogs`. Where nothing names a provider, the access log that the agent writes anyway is meant.
-fn access_log(objects: &[&TelemetryObject], defaults: &[Arc<str>], side: Side) -> Vec<LogSetting> {
+fn access_log(objects: &[&TelemetryObject], defaults: &[Arc<str>], side: WorkloadMode) -> Vec<LogSetting> {
     let defaults = if defaults.is_empty() { vec![OWN_LOG.into()] } else { defaults.to_vec() };
     let levels = || objects.iter().map(|object| &object.spec.access_logging).filter(|level| !level.is_empty());
     let mut in_scope = defaults.clone();
@@ -96,7 +96,7 @@ fn access_log(objects: &[&TelemetryObject], defaults: &[Arc<str>], side: Side) -
 }
 
 /// istiod's `mergeMetrics`, for the provider that is served here.
-fn metrics(objects: &[&TelemetryObject], defaults: &TelemetryDefaults, side: Side) -> Option<MetricsSetting> {
+fn metrics(objects: &[&TelemetryObject], defaults: &TelemetryDefaults, side: WorkloadMode) -> Option<MetricsSetting> {
     let rules = || objects.iter().flat_map(|object| &object.spec.metrics);
     rules().next()?;
     let built_in = [Arc::from(PROMETHEUS)];
@@ -142,7 +142,7 @@ impl super::setting::MetricSetting {
 }
 
 /// istiod's `Telemetries.Tracing`.
-fn tracing(objects: &[&TelemetryObject], defaults: &TelemetryDefaults, side: Side) -> TracingSetting {
+fn tracing(objects: &[&TelemetryObject], defaults: &TelemetryDefaults, side: WorkloadMode) -> TracingSetting {
     let mut setting = TracingSetting {
         provider: defaults.tracing.first().cloned(),
         sampling_percent: defaults.sampling_percent.filter(|percent| *percent != 0.0),

@@ -8,7 +8,7 @@ use crate::model::peer_authentication::Labels;
 
 /// Which side of a request or connection a pod is on: Istio's `WorkloadMode`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Side {
+pub enum WorkloadMode {
     /// The pod has opened it.
     Client,
     /// The pod is asked.
@@ -20,12 +20,12 @@ pub enum Side {
 pub enum Sides {
     #[default]
     Both,
-    Only(Side),
+    Only(WorkloadMode),
 }
 
 impl Sides {
     #[must_use]
-    pub fn has(self, side: Side) -> bool {
+    pub fn has(self, side: WorkloadMode) -> bool {
         self == Self::Both || self == Self::Only(side)
     }
 }

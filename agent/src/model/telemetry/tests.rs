@@ -41,10 +41,10 @@ fn setting(objects: Vec<Arc<TelemetryObject>>) -> TelemetrySetting {
     config(objects).setting("shop", &labels("web"))
 }
 
-fn of(setting: &TelemetrySetting, side: Side) -> &SideSetting {
+fn of(setting: &TelemetrySetting, side: WorkloadMode) -> &SideSetting {
     match side {
-        Side::Client => &setting.client,
-        Side::Server => &setting.server,
+        WorkloadMode::Client => &setting.client,
+        WorkloadMode::Server => &setting.server,
     }
 }
 
@@ -61,7 +61,7 @@ fn logs(setting: &TelemetrySetting) -> String {
         };
         of(setting, side).access_log.iter().map(one).collect::<Vec<_>>().join(", ")
     };
-    format!("{} | {}", side(Side::Client), side(Side::Server))
+    format!("{} | {}", side(WorkloadMode::Client), side(WorkloadMode::Server))
 }
 
 fn filter(source: &str) -> Option<Arc<Expression>> {
@@ -89,8 +89,8 @@ fn access_logs_are_those_of_the_last_level_that_names_providers() {
         // What names its provider again without a filter has none.
         (vec![shop(bad()), web(named(&["envoy"]))], "envoy | envoy"),
         // An entry for one side leaves the other without any, but for one that only disables.
-        (vec![root(AccessLogging { sides: Sides::Only(Side::Client), ..named(&["envoy"]) })], "envoy | "),
-        (vec![root(AccessLogging { sides: Sides::Only(Side::Server), ..off() })], "own | "),
+        (vec![root(AccessLogging { sides: Sides::Only(WorkloadMode::Client), ..named(&["envoy"]) })], "envoy | "),
+        (vec![root(AccessLogging { sides: Sides::Only(WorkloadMode::Server), ..off() })], "own | "),
         // Objects that are not about the pod.
         (vec![object("shop", Some("other"), logging(off()))], "own | own"),
         (vec![object("istio-system", Some("web"), logging(off()))], "own | own"),
@@ -130,7 +130,7 @@ fn host() -> TagOverride {
 }
 
 /// Of one side: `-` for a metric that is not counted, `=` for one as usual, else its tags.
-fn shown(setting: &TelemetrySetting, side: Side) -> String {
+fn shown(setting: &TelemetrySetting, side: WorkloadMode) -> String {
     let Some(metrics) = &of(setting, side).metrics else { return "standard".to_owned() };
     let one = |metric| {
         let metric = metrics.of(metric);
@@ -151,7 +151,7 @@ fn overrides_of_metrics_apply_in_order_over_all_levels() {
     let root = |spec| object("istio-system", None, spec);
     let shop = |spec| object("shop", None, spec);
     let count = Some(Metric::RequestCount);
-    let server = Sides::Only(Side::Server);
+    let server = Sides::Only(WorkloadMode::Server);
     for (objects, client, of_server) in [
         (vec![], "standard", "standard"),
         (vec![shop(metrics(&[], vec![tag(count, "host", host())]))], "+host = =", "+host = ="),
@@ -190,7 +190,11 @@ fn overrides_of_metrics_apply_in_order_over_all_levels() {
     ] {
         let label = format!("{objects:#?}");
         let setting = setting(objects);
-        assert_eq!([shown(&setting, Side::Client), shown(&setting, Side::Server)], [client, of_server], "{label}");
+        assert_eq!(
+            [shown(&setting, WorkloadMode::Client), shown(&setting, WorkloadMode::Server)],
+            [client, of_server],
+            "{label}"
+        );
     }
 }
 
@@ -204,7 +208,7 @@ fn later_levels_of_tracing_override_field_by_field() {
         ..TracingRule::default()
     };
     let shop = TracingRule {
-        sides: Sides::Only(Side::Client),
+        sides: Sides::Only(WorkloadMode::Client),
         disable_span_reporting: Some(true),
         custom_tags: Some([tag("shop")].into()),
         enable_istio_tags: Some(false),

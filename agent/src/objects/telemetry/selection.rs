@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use crate::model::telemetry::objects::{Side, Sides};
+use crate::model::telemetry::objects::{Sides, WorkloadMode};
 use crate::objects::reading::Fields;
 
 /// Reads `providers`: names in lower case, as Istio compares them.
@@ -24,8 +24,8 @@ pub(super) fn providers(fields: &mut Fields<'_>) -> Vec<Arc<str>> {
 pub(super) fn mode(fields: &mut Fields<'_>) -> Sides {
     let modes = [
         ("CLIENT_AND_SERVER", Sides::Both),
-        ("CLIENT", Sides::Only(Side::Client)),
-        ("SERVER", Sides::Only(Side::Server)),
+        ("CLIENT", Sides::Only(WorkloadMode::Client)),
+        ("SERVER", Sides::Only(WorkloadMode::Server)),
     ];
     fields.word("mode", &modes).unwrap_or_default()
 }

@@ -17,13 +17,13 @@ const MAX_WAITING_BYTES: usize = 32 * 1024;
 #[derive(Debug)]
 pub(in crate::proxy) struct PipeEnd {
     bytes: DuplexStream,
-    own: Arc<Side>,
-    other: Arc<Side>,
+    own: Arc<PipeSide>,
+    other: Arc<PipeSide>,
 }
 
 /// What the other end has to know of one.
 #[derive(Debug, Default)]
-struct Side {
+struct PipeSide {
     /// All of its data was written.
     has_ended: AtomicBool,
     /// It was dropped before both had.
@@ -33,7 +33,7 @@ struct Side {
 /// Both ends of a connection.
 pub(in crate::proxy) fn pipe() -> (PipeEnd, PipeEnd) {
     let (near, far) = tokio::io::duplex(MAX_WAITING_BYTES);
-    let (one, other) = (Arc::<Side>::default(), Arc::<Side>::default());
+    let (one, other) = (Arc::<PipeSide>::default(), Arc::<PipeSide>::default());
     let near = PipeEnd { bytes: near, own: one.clone(), other: other.clone() };
     (near, PipeEnd { bytes: far, own: other, other: one })
 }

@@ -33,7 +33,7 @@ pub(super) struct Granted {
 
 /// What was asked for, by whoever waits for the answer. Dropped before that, the request is given up.
 #[derive(Debug)]
-pub(super) struct Asked {
+pub(super) struct AwaitedAnswer {
     pipe: PipeEnd,
     answer: oneshot::Receiver<Answer>,
 }
@@ -50,10 +50,10 @@ pub(in crate::proxy) struct OpenedBeside {
 impl PipeRequest {
     /// Asks for a connection to `authority`. `forwarded`: the source's own address and port, and the service that it asked for, in the
     /// words of CONNECT.
-    pub(super) fn new(authority: &str, forwarded: Option<HeaderValue>) -> (Self, Asked) {
+    pub(super) fn new(authority: &str, forwarded: Option<HeaderValue>) -> (Self, AwaitedAnswer) {
         let ((near, far), (answer, answered)) = (pipe(), oneshot::channel());
         let request = Self { authority: authority.to_owned(), forwarded, pipe: far, answer };
-        (request, Asked { pipe: near, answer: answered })
+        (request, AwaitedAnswer { pipe: near, answer: answered })
     }
 
     pub(in crate::proxy) fn authority(&self) -> &str {
@@ -81,7 +81,7 @@ impl PipeRequest {
     }
 }
 
-impl Asked {
+impl AwaitedAnswer {
     /// The connection, once it is granted. `peer`: what the destination is called in errors.
     ///
     /// # Errors

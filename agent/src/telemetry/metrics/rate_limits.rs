@@ -83,9 +83,9 @@ impl LimitCounters {
 pub(super) struct RateLimitsCollector(pub(super) Arc<RateLimits>);
 
 /// The labels of a limit with an outcome.
-struct Outcome<'a>(&'a LimitLabels, LimitOutcome);
+struct LimitOutcomeLabels<'a>(&'a LimitLabels, LimitOutcome);
 
-impl EncodeLabelSet for Outcome<'_> {
+impl EncodeLabelSet for LimitOutcomeLabels<'_> {
     fn encode(&self, encoder: &mut LabelSetEncoder<'_>) -> fmt::Result {
         self.0.encode(encoder)?;
         put(encoder, "outcome", &self.1.label())
@@ -102,7 +102,7 @@ impl Collector for RateLimitsCollector {
         for series in all {
             for outcome in LimitOutcome::ALL {
                 let count = series.0[outcome as usize].load(Ordering::Relaxed);
-                let labels = Outcome(&series.labels, outcome);
+                let labels = LimitOutcomeLabels(&series.labels, outcome);
                 metric.encode_family(&labels)?.encode_counter::<NoLabelSet, _, u64>(&count, None)?;
             }
         }

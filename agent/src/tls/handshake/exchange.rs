@@ -36,7 +36,7 @@ impl Handshake for UnbufferedServerConnection {
 }
 
 /// What the handshake needs next.
-enum Step {
+enum NextAct {
     Again,
     Send,
     Receive,
@@ -84,10 +84,10 @@ where
     let (mut incoming, mut outgoing) = (Incoming::default(), Vec::new());
     loop {
         match step(side, &mut incoming, &mut outgoing) {
-            Ok(Step::Again) => {}
-            Ok(Step::Send) => send(stream, &mut outgoing).await?,
-            Ok(Step::Receive) => receive(stream, &mut incoming).await?,
-            Ok(Step::Done) => return Ok(incoming.bytes),
+            Ok(NextAct::Again) => {}
+            Ok(NextAct::Send) => send(stream, &mut outgoing).await?,
+            Ok(NextAct::Receive) => receive(stream, &mut incoming).await?,
+            Ok(NextAct::Done) => return Ok(incoming.bytes),
             Err(error) => {
                 encode_alert(side, &mut incoming, &mut outgoing);
                 // The peer may be gone; what broke the handshake is the news.
@@ -98,20 +98,20 @@ where
     }
 }
 
-fn step<H: Handshake>(side: &mut H, incoming: &mut Incoming, outgoing: &mut Vec<u8>) -> Result<Step, rustls::Error> {
+fn step<H: Handshake>(side: &mut H, incoming: &mut Incoming, outgoing: &mut Vec<u8>) -> Result<NextAct, rustls::Error> {
     let shown = incoming.shown;
     let UnbufferedStatus { discard, state } = side.process(&mut incoming.bytes[..shown]);
     let step = state.and_then(|state| match state {
         ConnectionState::EncodeTlsData(mut data) => {
             encode(&mut data, outgoing);
-            Ok(Step::Again)
+            Ok(NextAct::Again)
         }
         ConnectionState::TransmitTlsData(transmit) => {
             transmit.done();
-            Ok(Step::Send)
+            Ok(NextAct::Send)
         }
-        ConnectionState::BlockedHandshake => Ok(Step::Receive),
-        ConnectionState::WriteTraffic(_) => Ok(Step::Done),
+        ConnectionState::BlockedHandshake => Ok(NextAct::Receive),
+        ConnectionState::WriteTraffic(_) => Ok(NextAct::Done),
         _ => Err(rustls::Error::General("the peer ended the connection in its handshake".to_owned())),
     });
     // Even after an error: rustls counts on it when it is asked for its alert.

@@ -63,7 +63,7 @@ struct Changes {
     records: Vec<Record>,
 }
 
-fn apply(state: &mut SubscriptionState, response: discovery::DeltaDiscoveryResponse) -> (Outcome, Changes) {
+fn apply(state: &mut SubscriptionState, response: discovery::DeltaDiscoveryResponse) -> (Processed, Changes) {
     let mut response = Response::new(response);
     let mut changes = Changes { updates: Vec::new(), records: Vec::new() };
     while let Some(change) = response.apply_next(state) {

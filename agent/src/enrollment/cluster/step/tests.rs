@@ -1,6 +1,6 @@
 use super::Enrolled::{ByKubernetes, ByNode, No};
+use super::EnrollmentStep::{Annotate, Enroll, Release};
 use super::Next::{At, Do, Nothing};
-use super::Step::{Annotate, Enroll, Release};
 use super::Wanted::{Finished, Gone, In, Out, Undecided};
 use super::*;
 

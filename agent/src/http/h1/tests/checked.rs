@@ -5,7 +5,7 @@ use bytes::BytesMut;
 use super::{listed, request, request_line, response};
 use crate::http::h1::checked::{CheckedRequest, CheckedResponse, Expected, checked_trailers};
 use crate::http::h1::encode::{Recipient, write_request, write_response};
-use crate::http::h1::framing::Asked;
+use crate::http::h1::framing::RequestForm;
 use crate::http::h1::raw::MAX_HEAD_BYTES;
 use crate::http::h1::request::read_request;
 use crate::http::h1::response::read_response;
@@ -196,7 +196,7 @@ fn a_response_that_passes_is_what_would_have_been_read() {
         ("HEAD", response(200, &[]), BodyLength::Empty),
     ] {
         let (mut text, mut read) = (BytesMut::new(), ResponseHead::default());
-        let asked = Asked::by(method.as_bytes(), false);
+        let asked = RequestForm::by(method.as_bytes(), false);
         let to = Recipient { asked, is_http10: false, persists: true };
         write_response(&head, length, to, &mut text).expect("it can be written");
         let parsed = read_response(&text, &mut read, asked).expect("it can be read").expect("it is whole");

@@ -13,9 +13,6 @@ use crate::proxy::rate_limits::CountingLimits;
 use crate::rate_limit_service::{LONGEST_ANSWER, METHOD, NoAnswer, ServiceAnswer, answer, question};
 use crate::telemetry::metrics::LimitOutcome;
 
-/// What a service says of a request.
-pub(super) type Asked = ServiceAnswer;
-
 /// A request that is beyond a limit, or whose limits cannot be known.
 #[derive(Debug)]
 pub(super) struct BeyondLimit {
@@ -44,7 +41,7 @@ pub(super) async fn ask(
     limits: &CountingLimits,
     position: usize,
     request: &HttpRequest<'_>,
-) -> Result<Option<Asked>, Box<BeyondLimit>> {
+) -> Result<Option<ServiceAnswer>, Box<BeyondLimit>> {
     let Some(limit) = limits.limits.global_at(position) else { return Ok(None) };
     let sent: Vec<_> =
         limit.descriptors.iter().filter_map(|descriptor| descriptor.of(&connection.access, request)).collect();
@@ -68,7 +65,7 @@ pub(super) async fn ask(
     }
 }
 
-async fn call(connection: &HttpConnection, limit: &GlobalLimit, message: &[u8]) -> Result<Asked, AskError> {
+async fn call(connection: &HttpConnection, limit: &GlobalLimit, message: &[u8]) -> Result<ServiceAnswer, AskError> {
     let call = GrpcCall {
         service: &limit.service,
         port: limit.port,

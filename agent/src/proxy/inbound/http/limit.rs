@@ -5,7 +5,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use super::connection::HttpConnection;
-use super::global_limit::{self, Asked, BeyondLimit};
+use super::global_limit::{self, BeyondLimit};
 use crate::limits::LimitKind;
 use crate::model::authorization::{AccessRequest, HttpRequest};
 use crate::model::http::config::HttpConfig;
@@ -18,6 +18,7 @@ use crate::model::rate_limit::{Beyond, Decision, LimitedRequest, Quota, UnderWay
 use crate::proxy::http::Answer;
 use crate::proxy::pod::PodProxy;
 use crate::proxy::rate_limits::{CountingLimits, now};
+use crate::rate_limit_service::ServiceAnswer;
 use crate::telemetry::metrics::LimitOutcome;
 
 /// A request that is within all limits of its pod, until dropped.
@@ -26,7 +27,7 @@ pub(super) struct WithinLimits {
     _under_way: Vec<UnderWay>,
     told: Option<Quota>,
     /// What services that keep limits say besides, of each limit.
-    answers: Vec<Asked>,
+    answers: Vec<ServiceAnswer>,
 }
 
 impl WithinLimits {
@@ -122,7 +123,7 @@ fn refusal(
     limits: &CountingLimits,
     position: usize,
     beyond: &Beyond,
-    asked: Option<&Asked>,
+    asked: Option<&ServiceAnswer>,
     is_grpc: bool,
 ) -> Box<BeyondLimit> {
     let limit = limits.limits.at(position);

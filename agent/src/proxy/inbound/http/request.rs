@@ -27,7 +27,7 @@ pub(super) struct InboundRequest<'a, D> {
     pub(super) length: BodyLength,
     pub(super) watcher: RequestWatcher<'a>,
     /// What external authorizers have said about it.
-    pub(super) asked: Asked,
+    pub(super) asked: AuthorizerAnswers,
     /// Who sent it, once its token is verified.
     pub(super) authenticated: Authenticated,
 }
@@ -58,7 +58,7 @@ impl<'a, D: Downstream> InboundRequest<'a, D> {
             head,
             length,
             watcher,
-            asked: Asked::default(),
+            asked: AuthorizerAnswers::default(),
             authenticated: Authenticated::default(),
         }
     }
@@ -71,7 +71,7 @@ impl<'a, D: Downstream> InboundRequest<'a, D> {
 
 /// What external authorizers have said about a request.
 #[derive(Debug, Default)]
-pub(super) struct Asked {
+pub(super) struct AuthorizerAnswers {
     /// Those that allow it, by name.
     pub(super) allowed_by: Vec<Arc<str>>,
     /// What they change about its response.

@@ -7,7 +7,7 @@ use super::content::Replayed;
 use super::decide::Decided;
 use super::forward::Forwarding;
 use super::limit::{self, WithinLimits};
-use super::request::{Asked, InboundRequest, until_refused};
+use super::request::{AuthorizerAnswers, InboundRequest, until_refused};
 use crate::http::{Broken, Downstream};
 use crate::model::authorization::Permit;
 use crate::model::http::config::HttpConfig;
@@ -87,7 +87,7 @@ impl<D: Downstream> InboundRequest<'_, D> {
     ) -> Result<(), Broken> {
         let Self { connection, downstream, head, length, watcher, asked, authenticated } = self;
         let (connection, head, length) = (*connection, &**head, *length);
-        let Asked { allowed_by, response, content } = asked;
+        let AuthorizerAnswers { allowed_by, response, content } = asked;
         let mut replayed = Replayed { kept: content, downstream: &mut **downstream };
         let forwarding = Forwarding { connection, downstream: &mut replayed, watcher, head, length, within, response };
         let request = authenticated.request(head, allowed_by);

@@ -21,7 +21,7 @@ fn recorded(bytes: &[u8]) -> discovery::DeltaDiscoveryResponse {
 fn apply_updates(
     state: &mut SubscriptionState,
     response: discovery::DeltaDiscoveryResponse,
-) -> (Outcome, Vec<MeshUpdate>) {
+) -> (Processed, Vec<MeshUpdate>) {
     let (outcome, changes) = apply(state, response);
     (outcome, changes.updates)
 }
