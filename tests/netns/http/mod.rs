@@ -28,6 +28,7 @@ mod login;
 mod matching;
 mod messages;
 mod once;
+mod overload;
 mod pressure;
 mod rate_limit_changes;
 mod rate_limit_service;
@@ -55,7 +56,7 @@ mod why;
 pub(crate) fn cases() -> Vec<Case> {
     [
         [split::CASES, matching::CASES, visibility::CASES, changes::CASES].concat(),
-        [recovery::CASES, balancing::CASES, choice::CASES, messages::CASES, tunnels::CASES].concat(),
+        [recovery::CASES, balancing::CASES, overload::CASES, choice::CASES, messages::CASES, tunnels::CASES].concat(),
         [
             load::CASES,
             http2::CASES,
