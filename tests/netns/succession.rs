@@ -1,10 +1,10 @@
 //! One agent after the other on a node, both running for a while: nothing is refused, nothing is cut off before its time.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use weir_tests::agent::{Agent, Misconfigured};
-use weir_tests::load::{KEPT, Kill, Load, Moment, moment};
+use weir_tests::load::{KEPT, Kill, Load, Moment, moment, moment_of};
 use weir_tests::mesh::{Mesh, NAMESPACE, workload_entry};
 use weir_tests::test_app::{self, ECHO};
 use weir_tests::wait;
@@ -35,17 +35,10 @@ const DRAIN: Duration = Duration::from_secs(8);
 
 /// Starts an agent's successor and waits until it serves; the old one drains then.
 fn replace(mesh: &mut Mesh, node: usize) -> Result<(Agent, Moment)> {
-    let mut successor = mesh.agents[node].successor();
-    let start = Instant::now();
-    successor.launch()?;
-    let relieved = wait::until("the successor serves", Duration::from_secs(20), || {
-        ensure!(mesh.agents[node].log().contains("a successor serves the node"), "not yet");
-        Ok(moment())
-    });
-    let relieved = relieved.with_context(|| format!("{}\n{}", mesh.agents[node].tail(), successor.tail()))?;
-    note(format!("n{}: {} ms from the successor's start until it serves", node + 1, start.elapsed().as_millis()));
-    let old = std::mem::replace(&mut mesh.agents[node], successor);
-    mesh.agents[node].becomes_ready()?;
+    let start = moment();
+    let (old, serves) = mesh.agents[node].replace()?;
+    let relieved = moment_of(serves);
+    note(format!("n{}: {} ms from the successor's start until it serves", node + 1, relieved - start));
     Ok((old, relieved))
 }
 

@@ -97,8 +97,14 @@ struct ReportedFailure {
 /// Now.
 #[must_use]
 pub fn moment() -> Moment {
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    u64::try_from(now.as_millis()).unwrap_or(Moment::MAX)
+    moment_of(SystemTime::now())
+}
+
+/// A time as a moment.
+#[must_use]
+pub fn moment_of(time: SystemTime) -> Moment {
+    let since = time.duration_since(UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(since.as_millis()).unwrap_or(Moment::MAX)
 }
 
 impl Load {

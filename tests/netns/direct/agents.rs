@@ -110,14 +110,7 @@ fn switched_off() -> Result<()> {
 fn upgraded() -> Result<()> {
     let mut mesh = mesh()?;
     let held = held(&mesh, mesh.near.ipv4())?;
-    let mut successor = mesh.agents[N1].successor();
-    successor.launch()?;
-    wait::until("the successor serves", Duration::from_secs(20), || {
-        ensure!(mesh.agents[N1].log().contains("a successor serves the node"), "not yet");
-        Ok(())
-    })?;
-    let mut old = std::mem::replace(&mut mesh.agents[N1], successor);
-    mesh.agents[N1].becomes_ready()?;
+    let (mut old, _) = mesh.agents[N1].replace()?;
     let ended = old.finish(Duration::from_secs(20))?;
     ensure!(ended.success, "nothing that is open needs the old agent: {}", ended.summary());
     held.is_open()?;

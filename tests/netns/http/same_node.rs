@@ -340,14 +340,7 @@ fn stalled(mesh: &mut HttpMesh) -> Result<()> {
 fn replaced(mesh: &mut HttpMesh) -> Result<()> {
     is_linked(mesh)?;
     let mut load = mesh.version("v1").start_load(80, &["--connections=8", "--rate=300"])?;
-    let mut successor = mesh.agents[N1].successor();
-    successor.launch()?;
-    wait::until("the successor serves", Duration::from_secs(20), || {
-        ensure!(mesh.agents[N1].log().contains("a successor serves the node"), "not yet");
-        Ok(())
-    })?;
-    let mut old = std::mem::replace(&mut mesh.agents[N1], successor);
-    mesh.agents[N1].becomes_ready()?;
+    let (mut old, _) = mesh.agents[N1].replace()?;
     load.goes_on(Duration::from_secs(1))?;
     let seen = load.end()?;
     note(format!("{} requests, the slowest took {:.0} ms", seen.answered, seen.slowest_ms));

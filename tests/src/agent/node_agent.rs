@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use anyhow::{Context, Result, bail, ensure};
 
@@ -211,6 +211,24 @@ impl Agent {
             binary: self.binary.clone(),
             program: None,
         }
+    }
+
+    /// Has a successor take this one's place, and waits until it serves and is ready. Returns this one, which drains then, and when the
+    /// successor began to serve.
+    ///
+    /// # Errors
+    /// If it does not serve in time; with the end of both logs.
+    pub fn replace(&mut self) -> Result<(Self, SystemTime)> {
+        let mut successor = self.successor();
+        successor.launch()?;
+        let serves = wait::until("the successor serves", Duration::from_secs(20), || {
+            ensure!(self.log().contains("a successor serves the node"), "not yet");
+            Ok(SystemTime::now())
+        });
+        let serves = serves.with_context(|| format!("{}\n{}", self.tail(), successor.tail()))?;
+        let old = std::mem::replace(self, successor);
+        self.becomes_ready()?;
+        Ok((old, serves))
     }
 
     /// Waits for it to end by itself.
