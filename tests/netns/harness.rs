@@ -6,6 +6,7 @@ use anyhow::{Context, Result, anyhow};
 use weir_tests::http_mesh::HttpMesh;
 use weir_tests::mesh::Mesh;
 use weir_tests::table::{self, Fixture, Table};
+use weir_tests::workers::{self, Jobs};
 use weir_tests::world::World;
 
 pub(crate) use weir_tests::table::{Skip, note};
@@ -30,14 +31,19 @@ pub(crate) enum Check {
     Alone(fn() -> Result<()>),
 }
 
-/// Runs the cases; the exit code says whether all passed.
-pub(crate) fn run(cases: &[Case]) -> Result<ExitCode> {
+/// Runs the cases, those called `alone` one at a time and after the others; the exit code says whether all passed. As a worker: those
+/// that another process names.
+pub(crate) fn run(cases: &[Case], alone: &[&str], jobs: &Jobs) -> Result<ExitCode> {
+    if jobs.is_worker() {
+        workers::work(cases, Shared::default(), missing_features().as_deref())?;
+        return Ok(ExitCode::SUCCESS);
+    }
     let mut table = Table::begin()?;
-    table.run("", cases, Shared::default(), missing_features().as_deref());
+    workers::run(&mut table, cases, alone, jobs)?;
     Ok(table.finish())
 }
 
-/// Worlds that cases share.
+/// Worlds that the cases of one process share.
 #[derive(Debug, Default)]
 struct Shared {
     world: Option<World>,

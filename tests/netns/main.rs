@@ -1,5 +1,5 @@
 //! The table of behaviours on the real kernel. Each case is a name, which says what Weir promises, and a function that
-//! checks it. `weir-netns-tests [WORD]…` runs those whose name contains every word.
+//! checks it. `weir-netns-tests [WORD]…` runs those whose name contains every word, as many at once as there are processors.
 
 use std::ops::ControlFlow;
 use std::process::ExitCode;
@@ -7,6 +7,7 @@ use std::process::ExitCode;
 use anyhow::Result;
 use clap::Parser;
 use weir_tests::selection::Selection;
+use weir_tests::workers::Jobs;
 
 mod bulk;
 mod capture;
@@ -53,7 +54,7 @@ mod wire;
 
 use harness::Case;
 
-/// Every case, by file, in the order they run.
+/// Every case, by file, in the order in which they begin.
 fn table() -> Vec<Case> {
     [
         [kit::CASES, capture::CASES, listening::CASES, traffic::CASES].concat(),
@@ -74,11 +75,23 @@ fn table() -> Vec<Case> {
     .concat()
 }
 
+/// Cases that need the machine to themselves: those that claim a rate or a time, or count what the whole machine has.
+const ALONE: &[&str] = &[
+    "http: an endpoint is killed under 2000 requests a second, and none fails",
+    "http: routes change 100 times under 5000 requests a second: none fails, each counts within 100 ms",
+    "policy: while policies change and very many connections are open new ones are served, and none is lost",
+    "enrollment: a pod with very many addresses holds up its neighbour for no longer than another",
+    "direct: what is open ends within a second when policy no longer allows it",
+    "limits: a pod with more connections that wait than the kernel notes pushes out no other's",
+];
+
 #[derive(Debug, Parser)]
 #[command(about = "Weir's behaviours on this kernel")]
 struct Arguments {
     #[command(flatten)]
     selection: Selection,
+    #[command(flatten)]
+    jobs: Jobs,
     /// Also run the long forms; the name of each says how long it takes.
     #[arg(long)]
     long: bool,
@@ -86,9 +99,29 @@ struct Arguments {
 
 fn main() -> Result<ExitCode> {
     let arguments = Arguments::parse();
-    let long = if arguments.long { [leaks::LONG.to_vec(), http::long()].concat() } else { Vec::new() };
+    let long = if arguments.long { long() } else { Vec::new() };
     match arguments.selection.choose([table(), long].concat()) {
-        ControlFlow::Continue(cases) => harness::run(&cases),
+        ControlFlow::Continue(cases) => harness::run(&cases, ALONE, &arguments.jobs),
         ControlFlow::Break(code) => Ok(code),
+    }
+}
+
+fn long() -> Vec<Case> {
+    [leaks::LONG.to_vec(), http::long()].concat()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_case_has_a_name_of_its_own_and_each_that_runs_alone_is_there() {
+        let mut names: Vec<&str> = [table(), long()].concat().iter().map(|case| case.name).collect();
+        let all = names.len();
+        names.sort_unstable();
+        names.dedup();
+        assert_eq!(names.len(), all);
+        let unknown: Vec<&&str> = ALONE.iter().filter(|name| names.binary_search(name).is_err()).collect();
+        assert_eq!(unknown, Vec::<&&str>::new());
     }
 }

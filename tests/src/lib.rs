@@ -15,6 +15,7 @@ pub mod namespace;
 pub mod run;
 
 pub mod table;
+pub mod workers;
 
 pub mod disk;
 

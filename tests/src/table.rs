@@ -1,4 +1,5 @@
-//! A table of behaviours: cases are run one after another on a fixture that they may share, printed line by line, and counted.
+//! A table of behaviours: cases are run on a fixture that they may share, printed line by line, and counted. Here they run one after
+//! another; [`crate::workers`] runs them side by side.
 //!
 //! A case has one try: one that fails is a failure, whoever looks. A case that needs what this machine lacks is skipped,
 //! loudly; where `CI` is set, a skip is a failure. What cases measured is printed below their lines, and all together at the
@@ -10,6 +11,7 @@ use std::process::ExitCode;
 use std::time::Instant;
 
 use anyhow::{Result, anyhow};
+use serde::{Deserialize, Serialize};
 
 use crate::run;
 
@@ -59,6 +61,24 @@ pub fn note(text: impl Into<String>) {
     NOTES.with_borrow_mut(|notes| notes.push(text.into()));
 }
 
+/// How a case went.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct Ran {
+    pub(crate) outcome: Outcome,
+    pub(crate) seconds: f64,
+    /// What it measured.
+    pub(crate) notes: Vec<String>,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) enum Outcome {
+    Passed,
+    /// With what is missing.
+    Skipped(String),
+    /// With what was found.
+    Failed(String),
+}
+
 /// How the cases went so far.
 #[derive(Debug)]
 pub struct Table {
@@ -82,41 +102,41 @@ impl Table {
         if !gone.is_empty() {
             println!("took down what killed runs left: {}", gone.join(" "));
         }
-        let strict = std::env::var("CI").is_ok_and(|value| !value.is_empty() && value != "false");
-        Ok(Self::empty(strict))
+        Ok(Self::empty(is_strict()))
     }
 
     fn empty(strict: bool) -> Self {
         Self { passed: 0, failed: 0, skipped: 0, strict, figures: Vec::new() }
     }
 
-    /// Runs cases on a fixture. `prefix` goes before their names; `missing` is what all of them need and this machine
-    /// lacks, if anything.
+    /// Runs cases on a fixture, one after another. `prefix` goes before their names; `missing` is what all of them need and this
+    /// machine lacks, if anything.
     pub fn run<F: Fixture>(&mut self, prefix: &str, cases: &[Case<F::Check>], mut fixture: F, missing: Option<&str>) {
         for case in cases {
-            let start = Instant::now();
-            let outcome = attempt(case, &mut fixture, missing);
-            let name = case.name;
-            let seconds = start.elapsed().as_secs_f64();
-            match outcome {
-                Ok(()) => {
-                    self.passed += 1;
-                    println!("ok      {seconds:6.2} s  {prefix}{name}");
-                }
-                Err(error) if error.is::<Skip>() && !self.strict => {
-                    self.skipped += 1;
-                    println!("SKIPPED {seconds:6.2} s  {prefix}{name}: {error:#}");
-                }
-                Err(error) => {
-                    self.failed += 1;
-                    println!("FAILED  {seconds:6.2} s  {prefix}{name}\n{}", indented(&format!("{error:#}")));
-                    fixture.abandon();
-                }
+            let ran = run_one(case, &mut fixture, missing, self.strict);
+            self.add(&format!("{prefix}{}", case.name), ran);
+        }
+    }
+
+    /// Counts and prints how a case went.
+    pub(crate) fn add(&mut self, name: &str, Ran { outcome, seconds, notes }: Ran) {
+        match outcome {
+            Outcome::Passed => {
+                self.passed += 1;
+                println!("ok      {seconds:6.2} s  {name}");
             }
-            for note in NOTES.take() {
-                println!("                  {note}");
-                self.figures.push((format!("{prefix}{name}"), note));
+            Outcome::Skipped(missing) => {
+                self.skipped += 1;
+                println!("SKIPPED {seconds:6.2} s  {name}: {missing}");
             }
+            Outcome::Failed(found) => {
+                self.failed += 1;
+                println!("FAILED  {seconds:6.2} s  {name}\n{}", indented(&found));
+            }
+        }
+        for note in notes {
+            println!("                  {note}");
+            self.figures.push((name.to_owned(), note));
         }
     }
 
@@ -130,6 +150,25 @@ impl Table {
         println!("{} passed, {} failed, {} skipped", self.passed, self.failed, self.skipped);
         if self.failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
     }
+}
+
+/// True where what cannot be checked is red: where `CI` is set.
+pub(crate) fn is_strict() -> bool {
+    std::env::var("CI").is_ok_and(|value| !value.is_empty() && value != "false")
+}
+
+/// Runs a case; the fixture is given up if it fails.
+pub(crate) fn run_one<F: Fixture>(case: &Case<F::Check>, fixture: &mut F, missing: Option<&str>, strict: bool) -> Ran {
+    let start = Instant::now();
+    let outcome = match attempt(case, fixture, missing) {
+        Ok(()) => Outcome::Passed,
+        Err(error) if error.is::<Skip>() && !strict => Outcome::Skipped(format!("{error:#}")),
+        Err(error) => {
+            fixture.abandon();
+            Outcome::Failed(format!("{error:#}"))
+        }
+    };
+    Ran { outcome, seconds: start.elapsed().as_secs_f64(), notes: NOTES.take() }
 }
 
 fn attempt<F: Fixture>(case: &Case<F::Check>, fixture: &mut F, missing: Option<&str>) -> Result<()> {
