@@ -32,7 +32,7 @@ pub(super) struct CustomLabels {
 #[derive(Debug, Default)]
 pub(super) struct Custom<C> {
     pub(super) count: C,
-    /// Its place among those that its pod may have.
+    /// Its place among those that its pod may have, if it needs one.
     _held: Option<Held>,
 }
 
@@ -90,12 +90,16 @@ impl EncodeLabelSet for CustomLabels {
 }
 
 /// The series with these labels of a pod that may have so many (`places`). Where it has them and this is another one, `overflow` are
-/// the labels that stand for it.
+/// the labels that stand for it. A metric without a label that an expression gives a value has no more series than without objects:
+/// these take no place.
 pub(super) fn series<C: Default>(
     table: &SeriesTable<CustomLabels, Custom<C>>,
     places: &Limit,
     [labels, overflow]: [CustomLabels; 2],
 ) -> Arc<Series<CustomLabels, Custom<C>>> {
+    if labels == overflow {
+        return table.series(labels);
+    }
     let new = || places.try_take().map(|held| Custom { count: C::default(), _held: Some(held) });
     table.series_if(labels, new).unwrap_or_else(|| table.series(overflow))
 }

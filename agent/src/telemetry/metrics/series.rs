@@ -16,6 +16,8 @@ const IDLE_LIMIT: Duration = Duration::from_secs(24 * 3600);
 /// Idle combinations that a table keeps at most. Of more, those that are idle longest are forgotten sooner: bare pods that run
 /// once each bring a workload name of their own.
 const MAX_IDLE_SERIES: usize = 1000;
+/// Who finds no place for another combination has idle ones forgotten, but no more often: it takes the time of all series.
+const ROOM_PAUSE: Duration = Duration::from_secs(10);
 /// A combination is shown at least so long after its last use, so that every scraper sees its last values.
 const MIN_SHOWN: Duration = Duration::from_secs(600);
 
@@ -44,11 +46,13 @@ pub(super) struct SeriesTable<L, C> {
     series: RwLock<SeriesByLabels<L, C>>,
     /// How many were left when idle ones were last forgotten.
     left: AtomicUsize,
+    /// When idle ones were last forgotten because there was no place for another one.
+    room_made: Mutex<Option<Instant>>,
 }
 
 impl<L, C> Default for SeriesTable<L, C> {
     fn default() -> Self {
-        Self { series: RwLock::default(), left: AtomicUsize::default() }
+        Self { series: RwLock::default(), left: AtomicUsize::default(), room_made: Mutex::default() }
     }
 }
 
@@ -80,14 +84,23 @@ impl<L: Eq + Hash, C: Default> SeriesTable<L, C> {
         if let Some(series) = self.series.read().get(&labels) {
             return Some(series.clone());
         }
-        let counters = new().or_else(|| {
-            // Idle ones may hold what another one needs.
-            self.forget_idle(Instant::now());
-            new()
-        })?;
+        let counters = new().or_else(|| self.make_room(Instant::now()).then(&new).flatten())?;
         let labels = Arc::new(labels);
         let series = Arc::new(Series { labels: labels.clone(), counters, idle_since: Mutex::new(None) });
         Some(self.series.write().entry(labels).or_insert(series).clone())
+    }
+
+    /// Forgets idle ones, which may hold what another one needs, unless that was done a moment ago: a pod without a place may bring
+    /// another combination with each of its requests. Returns whether it did.
+    fn make_room(&self, now: Instant) -> bool {
+        let mut made = self.room_made.lock();
+        if made.is_some_and(|made| now.duration_since(made) < ROOM_PAUSE) {
+            return false;
+        }
+        *made = Some(now);
+        drop(made);
+        self.forget_idle(now);
+        true
     }
 
     /// Whether there are twice as many as were left the last time, and more than may be idle: nobody scrapes, or seldom.
@@ -159,6 +172,17 @@ mod tests {
         let left = table.series.read();
         assert_eq!(left.len(), MAX_IDLE_SERIES + 1 - 5, "those of the same moment go together");
         assert!((1..=10).all(|number| !left.contains_key(&labels(number))) && left.contains_key(&labels(11)));
+    }
+
+    #[test]
+    fn who_finds_no_place_has_all_series_looked_through_rarely() {
+        let (table, start) = (Table::default(), Instant::now());
+        drop(table.series("idle".to_owned()));
+        for (after, expected) in [(0, true), (1, false), (9, false), (10, true), (12, false), (21, true)] {
+            assert_eq!(table.make_room(start + Duration::from_secs(after)), expected, "after {after} s");
+        }
+        assert!(table.make_room(start + IDLE_LIMIT));
+        assert_eq!(table.series.read().len(), 0, "it was idle for long enough");
     }
 
     #[test]
