@@ -1,7 +1,7 @@
 //! Bounds on what one pod may hold of what all pods of the node share: descriptors, and the memory behind them.
 //!
-//! Each [`LimitKind`] has a maximum, which is a setting, and every pod has a [`Limit`] of its own with that maximum. Whoever
-//! holds something of a limit has a [`Held`]. At the maximum the pod waits ([`Limit::take`]) or is refused
+//! Each [`LimitKind`] has a maximum, which is a setting, and every pod has a [`Limit`] of its own with that maximum; one kind bounds
+//! all pods together. Whoever holds something of a limit has a [`Held`]. At the maximum the pod waits ([`Limit::take`]) or is refused
 //! ([`Limit::try_take`]); other pods notice neither. `docs/limits.md` lists the limits with the reasons for their defaults.
 
 use std::sync::Arc;
@@ -114,13 +114,17 @@ type Reached = [AtomicU64; KINDS];
 pub struct NodeLimits {
     maxima: [u32; KINDS],
     reached: Reached,
+    /// What is left of [`LimitKind::AgentHeldKib`], of which all pods take.
+    agent_held: Arc<Semaphore>,
 }
 
 impl NodeLimits {
     /// Limits with the maximum that `maximum` names for each kind.
     #[must_use]
     pub fn new(maximum: impl Fn(LimitKind) -> u32) -> Arc<Self> {
-        Arc::new(Self { maxima: LimitKind::ALL.map(maximum), reached: Reached::default() })
+        let maxima = LimitKind::ALL.map(maximum);
+        let agent_held = Arc::new(Semaphore::new(maxima[LimitKind::AgentHeldKib as usize] as usize));
+        Arc::new(Self { maxima, reached: Reached::default(), agent_held })
     }
 
     /// How often each limit was reached by any pod since the start of the process.
@@ -129,13 +133,8 @@ impl NodeLimits {
         LimitKind::ALL.into_iter().map(|kind| (kind.label(), count(&self.reached, kind))).collect()
     }
 
-    /// The agent's own limit of a kind that bounds all pods together.
-    #[must_use]
-    pub fn of_agent(self: &Arc<Self>, kind: LimitKind) -> Limit {
-        self.limit(kind, &Arc::default())
-    }
-
-    /// The limits of one pod, of which nothing is held yet.
+    /// The limits of one pod, of which it holds nothing yet. Of that which bounds all pods together others may hold some: a pod that
+    /// finds nothing left of it has reached it all the same.
     #[must_use]
     pub fn for_pod(self: &Arc<Self>) -> PodLimits {
         let reached: Arc<Reached> = Arc::default();
@@ -144,7 +143,10 @@ impl NodeLimits {
 
     fn limit(self: &Arc<Self>, kind: LimitKind, reached: &Arc<Reached>) -> Limit {
         let maximum = self.maxima[kind as usize];
-        let free = Arc::new(Semaphore::new(maximum as usize));
+        let free = match kind {
+            LimitKind::AgentHeldKib => self.agent_held.clone(),
+            _ => Arc::new(Semaphore::new(maximum as usize)),
+        };
         Limit { kind, maximum, free, pod: reached.clone(), node: self.clone() }
     }
 }
@@ -161,7 +163,7 @@ pub struct PodLimits {
 pub struct ReachedLimit {
     pub limit: String,
     pub maximum: u32,
-    /// How much of it is held now.
+    /// How much of it is held now: by the pod, or by all pods where it bounds them together.
     pub held: u32,
     /// How often something had to wait or was refused because of it.
     pub times: u64,
@@ -274,7 +276,7 @@ impl Limit {
         self.node.reached[self.kind as usize].fetch_add(1, Ordering::Relaxed);
     }
 
-    /// How much the pod holds now.
+    /// How much the pod holds now, or all pods where it bounds them together.
     #[must_use]
     pub fn held(&self) -> u32 {
         // Never more than the maximum, which is an u32.
@@ -309,6 +311,18 @@ mod tests {
         assert_eq!(other.reached(), []);
         let counted = node.reached().into_iter().filter(|(_, times)| *times > 0).collect::<Vec<_>>();
         assert_eq!(counted, [("inbound_connections", 1)]);
+    }
+
+    #[test]
+    fn what_bounds_all_pods_together_is_told_of_the_pod_that_finds_nothing_left() {
+        let node = NodeLimits::new(|kind| if kind == LimitKind::AgentHeldKib { 10 } else { 100 });
+        let (pod, other) = (node.for_pod(), node.for_pod());
+        assert!(pod.of(LimitKind::AgentHeldKib).try_take_many(8));
+        assert!(!other.of(LimitKind::AgentHeldKib).try_take_many(3), "two are left");
+        let expected = ReachedLimit { limit: "agent_held_kib".to_owned(), maximum: 10, held: 8, times: 1 };
+        assert_eq!((pod.reached(), other.reached()), (vec![], vec![expected]));
+        pod.of(LimitKind::AgentHeldKib).give_back(8);
+        assert!(other.of(LimitKind::AgentHeldKib).try_take_many(10));
     }
 
     #[test]

@@ -16,7 +16,6 @@ use super::{settings, uninstall, why, without_agent};
 use crate::config::{AgentConfig, SameNode, TracingConfig};
 use crate::enrollment::api;
 use crate::lifecycle::{self, DrainTrigger, Ready};
-use crate::limits::LimitKind;
 use crate::model::http::trace::Sampling;
 use crate::otlp::{Exporter, SpanProviders};
 use crate::proxy::workers::Workers;
@@ -124,7 +123,6 @@ fn start_proxy(
         requests,
         timeouts: settings::timeouts(config),
         pool: settings::pool_options(config),
-        held: foundation.limits.of_agent(LimitKind::AgentHeldKib),
         node: settings::node_info(config),
         key_sets: foundation.key_sets.clone(),
         direct: DirectSetting { is_on: config.proxy.same_node == SameNode::Direct, serves: serves_node },

@@ -55,12 +55,12 @@ struct Limits {
 impl WindowBudget {
     /// The budget of a pod, as a part of that of the agent.
     #[must_use]
-    pub fn new(pod: &PodLimits, agent: &Limit) -> Self {
-        let pod = pod.of(LimitKind::HeldKib).clone();
+    pub fn new(limits: &PodLimits) -> Self {
+        let [pod, agent] = [LimitKind::HeldKib, LimitKind::AgentHeldKib].map(|kind| limits.of(kind).clone());
         // Half as much as may be taken: together they bound what readers that never read make us hold.
         let ample = pod.another(pod.maximum() / (2 * FirstWindow::Ample.bytes() / 1024));
         let (usual, granted) = (pod.another(MAX_USUAL_STREAMS), pod.another(MAX_USUAL_STREAMS));
-        Self(Arc::new(Limits { pod, agent: agent.clone(), ample, usual, granted }))
+        Self(Arc::new(Limits { pod, agent, ample, usual, granted }))
     }
 
     /// The window with which the streams of a connection that the pod opens now are to begin.
@@ -127,8 +127,7 @@ impl WindowBudget {
     /// A budget of so many KiB, of a pod by itself.
     #[cfg(any(test, fuzzing))]
     pub(crate) fn of_kib(kib: u32) -> Self {
-        let limits = crate::limits::NodeLimits::new(|_| kib);
-        Self::new(&limits.for_pod(), &limits.of_agent(LimitKind::AgentHeldKib))
+        Self::new(&crate::limits::NodeLimits::new(|_| kib).for_pod())
     }
 
     /// KiB that are taken.
@@ -151,8 +150,9 @@ mod tests {
     fn what_is_taken_counts_for_the_pod_and_the_agent_until_it_is_given_back() {
         const KIB: u32 = 1024;
         let limits = NodeLimits::new(|kind| if kind == LimitKind::AgentHeldKib { 100 } else { 60 });
-        let agent = limits.of_agent(LimitKind::AgentHeldKib);
-        let (one, other) = (WindowBudget::new(&limits.for_pod(), &agent), WindowBudget::new(&limits.for_pod(), &agent));
+        let pods = [limits.for_pod(), limits.for_pod()];
+        let [one, other] = pods.each_ref().map(WindowBudget::new);
+        let agent = pods[0].of(LimitKind::AgentHeldKib);
         let reached = || limits.reached().into_iter().filter(|(_, times)| *times > 0).collect::<Vec<_>>();
         assert!(one.take(60 * KIB));
         assert_eq!((one.taken(), other.taken(), agent.held(), reached()), (60, 0, 60, vec![]));

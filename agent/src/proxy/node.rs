@@ -20,7 +20,6 @@ use crate::enrollment::pod::EnrolledPod;
 use crate::hbone::{AgeLimit, PoolOptions};
 use crate::jwks::KeySets;
 use crate::lifecycle::Drain;
-use crate::limits::Limit;
 use crate::model::identity::TrustDomain;
 use crate::model::mesh::{Mesh, MeshSettings};
 use crate::model::pod::PodDescription;
@@ -78,8 +77,6 @@ pub struct ProxyParts {
     pub requests: Arc<RequestReporting>,
     pub timeouts: Timeouts,
     pub pool: PoolOptions,
-    /// What slow readers may make the agent hold, for all pods together.
-    pub held: Limit,
     pub node: NodeInfo,
     /// The keys that tokens of requests are verified with.
     pub key_sets: Arc<KeySets>,
@@ -100,7 +97,6 @@ pub struct Proxy {
     pub(super) requests: Arc<RequestReporting>,
     pub(super) timeouts: Timeouts,
     pub(super) pool: PoolOptions,
-    pub(super) held: Limit,
     pub(super) node: NodeInfo,
     pub(super) drain: Drain,
     pub(super) workers: Workers,
@@ -124,7 +120,7 @@ pub struct Proxy {
 impl Proxy {
     #[must_use]
     pub fn new(parts: ProxyParts) -> Arc<Self> {
-        let ProxyParts { mesh, certificates, capture, metrics, requests, timeouts, pool, held, node, .. } = parts;
+        let ProxyParts { mesh, certificates, capture, metrics, requests, timeouts, pool, node, .. } = parts;
         let ProxyParts { key_sets, destination_tls_dir, direct, drain, workers, .. } = parts;
         Arc::new(Self {
             pod_certificates: PodCertificates::new(certificates.clone()),
@@ -145,7 +141,6 @@ impl Proxy {
             requests,
             timeouts,
             pool,
-            held,
             node,
             drain,
             workers,

@@ -60,7 +60,7 @@ impl Proxy {
         suggestions: &Arc<Suggestions<PodProxy>>,
     ) -> Arc<PodProxy> {
         let Enrolled { pod, listeners } = enrolled;
-        let budget = WindowBudget::new(&pod.limits, &self.held);
+        let budget = WindowBudget::new(&pod.limits);
         let dialer = Arc::new(self.dialer(&pod, budget.clone()));
         let limits = self.connection_limits(&pod);
         let pool = || Pool::new(dialer.clone(), self.pool, limits.clone());

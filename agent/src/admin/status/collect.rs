@@ -229,8 +229,8 @@ fn pod_warnings(pods: &[PodStatus]) -> Vec<String> {
             warnings.push(format!("{name} is enrolled but the mesh does not know it as a workload"));
         }
         for ReachedLimit { limit, maximum, held, times } in &pod.limits_reached {
-            // What a limit bounds for each peer is not counted for the pod.
-            let now = if *held > 0 { format!("; it holds {held} of {maximum} now") } else { String::new() };
+            // What a limit bounds for each peer is not counted for the pod; what it bounds for all pods together they may all hold.
+            let now = if *held > 0 { format!("; {held} of {maximum} are held now") } else { String::new() };
             warnings.push(format!("{name} has reached its limit {limit} {times} times{now}"));
         }
     }

@@ -63,7 +63,7 @@ fn every_kind_of_trouble_is_told() {
         "there is no certificate for spiffe://cluster.local/ns/shop/sa/new: the CA refuses",
         "shop/new-v1-1234 is enrolled but its traffic is not captured",
         "shop/new-v1-1234 is enrolled but the mesh does not know it as a workload",
-        "shop/reviews-v1-1234 has reached its limit pending_connects 3 times; it holds 40 of 8192 now",
+        "shop/reviews-v1-1234 has reached its limit pending_connects 3 times; 40 of 8192 are held now",
         "policy shop/broken cannot be understood and denies everything in its scope: empty address",
         "shop/reviews-v1-1234 denies every connection: policy shop/allow-client is in force for it but not known",
     ];
