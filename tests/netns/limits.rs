@@ -8,7 +8,7 @@ use weir_tests::agent::binary;
 use weir_tests::attack;
 use weir_tests::mesh::Mesh;
 use weir_tests::program::Program;
-use weir_tests::test_app::{self, ECHO, Many};
+use weir_tests::test_app::{self, ECHO, Many, SOURCE};
 use weir_tests::wait;
 use weir_tests::world::{N1, N2, Pod};
 
@@ -43,6 +43,10 @@ pub(crate) const CASES: &[Case] = &[
     Case {
         name: "limits: at its limit of connections to one peer a pod waits, to another peer it does not, and nor does another pod",
         check: Check::Alone(connections_of_peer),
+    },
+    Case {
+        name: "limits: where slow readers make the agent hold as much as it may, they are told, and others are served",
+        check: Check::Alone(agent_held),
     },
     Case { name: "limits: peers that never authenticate keep nobody out", check: Check::Alone(handshakes) },
     Case {
@@ -214,6 +218,29 @@ fn connections_of_peer() -> Result<()> {
         drop(many);
         wait::until("the pod, once they have ended", Duration::from_secs(15), || {
             test_app::echoes(&mesh.client.place, mesh.far.ipv4(), ECHO).map(drop)
+        })
+    };
+    check().with_context(|| mesh.logs())
+}
+
+fn agent_held() -> Result<()> {
+    // Less than a pod may make the agent hold: its own limit is not met.
+    const KIB: &str = "1024";
+    const READERS: usize = 20;
+    let mesh = Mesh::start_with("t", &["--worker-threads=1", &format!("--max-held-kib={KIB}")])?;
+    let check = || {
+        let source = SocketAddr::new(mesh.far.ipv4(), SOURCE);
+        let mut paused = attack::paused(&mesh.client.place, source, READERS, &[])?;
+        attack::stand_still(&mesh, &mut paused, 0.0)?;
+        is_told(&mesh, &mesh.client, "agent_held_kib")?;
+        test_app::echoes(&mesh.near.place, mesh.far.ipv4(), ECHO).context("another pod of the node")?;
+        test_app::echoes(&mesh.client.place, mesh.far.ipv4(), ECHO).context("the pod, on another connection")?;
+        drop(paused);
+        let held = format!("of {KIB} are held now");
+        wait::until("what was held is given back", Duration::from_secs(10), || {
+            let status = mesh.agents[N1].weir(&["status"])?.stdout;
+            ensure!(status.contains("has reached its limit agent_held_kib") && !status.contains(&held), "{status}");
+            Ok(())
         })
     };
     check().with_context(|| mesh.logs())
