@@ -51,7 +51,6 @@ impl HandingOver {
             Ok(serves) => serves,
             Err(why) => {
                 link.note_bytes_to(&hop.destination, why == NotAdmitted::OnlyBytes);
-                link.end(begun);
                 return None;
             }
         };
@@ -59,7 +58,7 @@ impl HandingOver {
             link.note_bytes_to(&hop.destination, false);
         }
         let (exchange, handed) = http::hand_over(request, link.server.clone(), held);
-        tokio::spawn(serve_on(link, begun, serves(handed)));
+        tokio::spawn(serve_on(begun, serves(handed)));
         Some(Box::new(exchange))
     }
 }

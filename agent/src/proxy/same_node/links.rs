@@ -91,10 +91,22 @@ struct Destination<D> {
     server: Arc<dyn LinkServer>,
 }
 
-/// A connection, or a request, that begins on a link.
-pub(super) struct Begun {
+/// A connection, or a request, that has begun on a link, until dropped.
+pub(super) struct Begun<D> {
     pub(super) server: Arc<dyn LinkServer>,
-    active: ActiveStream,
+    pub(super) link: Arc<Link<D>>,
+    /// `None` once it is over.
+    active: Option<ActiveStream>,
+}
+
+impl<D> Drop for Begun<D> {
+    fn drop(&mut self) {
+        self.active = None;
+        // While the link is open nobody waits for that.
+        if !self.link.takes_connections() {
+            self.link.one_ended.notify_one();
+        }
+    }
 }
 
 impl<D> fmt::Debug for Links<D> {
@@ -181,20 +193,11 @@ impl<D> Link<D> {
     }
 
     /// Counts a connection or a request that begins; `None` where none may any more.
-    pub(super) fn begin(&self) -> Option<Begun> {
+    pub(super) fn begin(self: &Arc<Self>) -> Option<Begun<D>> {
         let destination = self.destination.lock();
         let server = destination.as_ref()?.server.clone();
         // Counted before anybody can close the link and find that it has none.
-        Some(Begun { server, active: self.peer.activity.stream() })
-    }
-
-    /// Something that has begun is over.
-    pub(super) fn end(&self, begun: Begun) {
-        drop(begun.active);
-        // While it is open nobody waits for that.
-        if !self.takes_connections() {
-            self.one_ended.notify_one();
-        }
+        Some(Begun { server, link: self.clone(), active: Some(self.peer.activity.stream()) })
     }
 
     /// Has nothing further begin.
@@ -321,7 +324,7 @@ mod tests {
         assert_eq!(link.idle_for(), None, "it has a connection");
         link.close();
         assert!(link.begin().is_none());
-        link.end(begun);
+        drop(begun);
         assert!(link.idle_for().is_some());
         assert!(link.one_ended.notified().now_or_never().is_some(), "whoever waits for the last one is told");
     }

@@ -60,7 +60,7 @@ impl PodProxy {
         let (request, asked) = PipeRequest::new(authority, forwarded);
         let serving = begun.server.serve_pipe(request);
         let identity = link.server.clone();
-        tokio::spawn(serve_on(link.clone(), begun, serving));
+        tokio::spawn(serve_on(begun, serving));
         let opened = asked.answered(target.peer, self.proxy.timeouts.request).await;
         Some(opened.map(|Granted { pipe, reads_requests }| {
             link.note_bytes_to(authority, !reads_requests);
@@ -133,16 +133,13 @@ impl PodProxy {
 }
 
 /// Serves what has begun on a link, to its end or that of the link.
-pub(super) async fn serve_on(link: Arc<Link<PodProxy>>, begun: Begun, serving: BoxFuture<'static, ()>) {
-    {
-        let ended = pin!(link.ended.cancelled());
-        tokio::select! {
-            biased;
-            () = when_woken(ended) => {}
-            () = serving => {}
-        }
+pub(super) async fn serve_on(begun: Begun<PodProxy>, serving: BoxFuture<'static, ()>) {
+    let ended = pin!(begun.link.ended.cancelled());
+    tokio::select! {
+        biased;
+        () = when_woken(ended) => {}
+        () = serving => {}
     }
-    link.end(begun);
 }
 
 /// A link while it is kept.
