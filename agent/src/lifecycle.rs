@@ -1,7 +1,8 @@
 //! Readiness and drain of the process, both by guards: it is ready once every [`ReadyBlocker`] is dropped, and drained once
-//! every [`DrainHold`] is.
+//! every [`DrainHold`] is. And its end by a panic, where nothing less would do ([`essential`]).
 
 use std::future::poll_fn;
+use std::io::{self, Write as _};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -156,6 +157,27 @@ impl Drain {
     }
 }
 
+/// A task that a process must not go on without, though nothing else would show that it is gone: that accepts a pod's connections, or
+/// ends those that policy no longer permits. Where it panics the process aborts, which resets every connection of an application, and
+/// the supervisor starts another. A panic in the task of one connection resets that one alone.
+pub async fn essential<F: Future>(name: &'static str, task: F) -> F::Output {
+    let _abort_on_panic = AbortOnPanic(name);
+    task.await
+}
+
+/// See [`essential`].
+struct AbortOnPanic(&'static str);
+
+impl Drop for AbortOnPanic {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            // The thread that writes the log would get no time for it.
+            let _ = writeln!(io::stderr(), "weir: without its task {:?} this process does not go on", self.0);
+            std::process::abort();
+        }
+    }
+}
+
 /// Polls a future only when it has asked for that, however often its task is polled for other work: for what may end a connection, beside
 /// what moves its bytes. Tokens and notifications take locks that all connections share each time they are polled. The caller pins it: an
 /// asynchronous function has room for what it is given twice.
@@ -224,6 +246,34 @@ mod tests {
         assert!(ready.waiting_for().is_empty());
         ready.stop();
         assert_eq!(ready.waiting_for(), ["drain"]);
+    }
+
+    /// Set in the process that [`a_panic_ends_the_process_where_the_task_is_essential_alone`] starts.
+    const IN_CHILD: &str = "WEIR_TEST_ESSENTIAL";
+
+    #[test]
+    fn a_panic_ends_the_process_where_the_task_is_essential_alone() {
+        use std::os::unix::process::ExitStatusExt as _;
+        let body = async {
+            let task = tokio::spawn(async { panic!("a fault") });
+            assert!(task.await.is_err_and(|error| error.is_panic()), "one task has ended, and nothing else");
+            let cancelled = tokio::spawn(essential("cancelled", std::future::pending::<()>()));
+            cancelled.abort();
+            assert!(cancelled.await.is_err_and(|error| error.is_cancelled()));
+            assert_eq!(essential("over", async { 7 }).await, 7);
+            let _ = tokio::spawn(essential("accepting", async { panic!("a fault") })).await;
+        };
+        if std::env::var_os(IN_CHILD).is_some() {
+            tokio::runtime::Builder::new_current_thread().build().expect("a runtime").block_on(body);
+            return;
+        }
+        let name = "lifecycle::tests::a_panic_ends_the_process_where_the_task_is_essential_alone";
+        let mut child = std::process::Command::new(std::env::current_exe().expect("this program"));
+        let ended = child.args(["--exact", name, "--nocapture"]).env(IN_CHILD, "1").output().expect("it runs");
+        let told = String::from_utf8_lossy(&ended.stderr);
+        assert_eq!(ended.status.signal(), Some(6), "SIGABRT: {told}");
+        assert!(told.contains("without its task \"accepting\""), "{told}");
+        assert_eq!(told.matches("without its task").count(), 1, "{told}");
     }
 
     #[tokio::test]

@@ -23,7 +23,11 @@ pub(crate) const CASES: &[Case] = &[
     },
     Case {
         name: "supervisor: connections of a killed worker are reset, none seems to have ended, on either node",
-        check: Check::OwnMesh(killed_is_reset),
+        check: Check::OwnMesh(|mesh| ended_is_reset(mesh, Signal::SIGKILL)),
+    },
+    Case {
+        name: "supervisor: connections of a worker that aborts are reset, none seems to have ended, on either node",
+        check: Check::OwnMesh(|mesh| ended_is_reset(mesh, Signal::SIGABRT)),
     },
     Case {
         name: "supervisor: with the supervisor goes its worker, and the next agent starts clean",
@@ -86,8 +90,9 @@ fn workers_killed(mesh: &mut Mesh) -> Result<()> {
 }
 
 /// Connections of the client that are kept: over HBONE to the other node and on its own, and in plaintext out of the mesh.
-/// Whichever end's agent dies, both applications see that their connection broke.
-fn killed_is_reset(mesh: &mut Mesh) -> Result<()> {
+/// Whichever end's agent dies, both applications see that their connection broke. A panic in a task that the agent does not go on without
+/// ends it by SIGABRT.
+fn ended_is_reset(mesh: &mut Mesh, signal: Signal) -> Result<()> {
     const EACH: usize = 16;
     let app = binary("weir-test-app")?.display().to_string();
     let count = format!("--count={EACH}");
@@ -103,7 +108,7 @@ fn killed_is_reset(mesh: &mut Mesh) -> Result<()> {
             held.push((target.name(), program));
         }
         let printed = mesh.servers.far.stdout().len();
-        mesh.agents[node].kill_worker()?;
+        mesh.agents[node].end_worker(signal)?;
         for (target, program) in held {
             let output = program.finish(Duration::from_secs(20))?;
             let resets = output.stdout.matches("\"ConnectionReset\"").count();
@@ -116,6 +121,8 @@ fn killed_is_reset(mesh: &mut Mesh) -> Result<()> {
             Ok(())
         })?;
         wait::until("another worker serves", Duration::from_secs(20), || mesh.agents[node].metrics().map(drop))?;
+        let status = mesh.agents[node].weir(&["status"])?.stdout;
+        ensure!(status.contains(&format!("the last one ended by {signal}")), "{status}");
         mesh.carries_traffic()?;
     }
     Ok(())

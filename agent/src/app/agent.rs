@@ -15,7 +15,7 @@ use super::shutdown::{self, StopReason};
 use super::{settings, uninstall, why, without_agent};
 use crate::config::{AgentConfig, SameNode, TracingConfig};
 use crate::enrollment::api;
-use crate::lifecycle::{self, DrainTrigger, Ready};
+use crate::lifecycle::{self, DrainTrigger, Ready, essential};
 use crate::model::http::trace::Sampling;
 use crate::otlp::{Exporter, SpanProviders};
 use crate::proxy::workers::Workers;
@@ -131,9 +131,10 @@ fn start_proxy(
         workers,
     });
     let late = LatePlaintext::new(foundation.mesh.clone(), foundation.metrics.clone());
-    tokio::spawn(late.watch(config.proxy.end_late_plaintext_after_seconds.map(Duration::from_secs)));
+    let late = late.watch(config.proxy.end_late_plaintext_after_seconds.map(Duration::from_secs));
+    tokio::spawn(essential("watch late plaintext", late));
     let serving = proxy.clone();
-    tokio::spawn(arrivals.synced.then(|()| serving.run(arrivals.pods)));
+    tokio::spawn(essential("serve pods", arrivals.synced.then(|()| serving.run(arrivals.pods))));
     Ok((trigger, proxy))
 }
 
@@ -189,7 +190,7 @@ fn watch_kernel_and_pods(foundation: &Foundation) {
             tracing::warn!(%error, "the kernel programs' log is not relayed");
         }
     });
-    tokio::spawn(async move { enrollment.watch_liveness().await });
+    tokio::spawn(essential("watch pods", async move { enrollment.watch_liveness().await }));
 }
 
 /// Serves the enrolment API until the returned sender is dropped.

@@ -13,7 +13,7 @@ use super::{http_objects, istiod, pod_labels, roots};
 use crate::config::AgentConfig;
 use crate::control_plane::authority::Authority;
 use crate::control_plane::{FileSource, FileSourceOptions, translate};
-use crate::lifecycle::Ready;
+use crate::lifecycle::{Ready, essential};
 use crate::node_files::KEYS_DIR;
 use crate::state::SharedMesh;
 use crate::telemetry::metrics::Metrics;
@@ -123,7 +123,7 @@ fn report_file_problems(source: &FileSource, status: XdsStatus, metrics: Arc<Met
 fn follow_revocation(path: PathBuf, certificates: &Certificates) -> RevocationStatus {
     let file = RevocationFile::open(path, certificates);
     let status = file.status();
-    tokio::spawn(file.follow(certificates.clone()));
+    tokio::spawn(essential("follow revocation lists", file.follow(certificates.clone())));
     status
 }
 

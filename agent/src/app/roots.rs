@@ -8,9 +8,12 @@ use tokio::sync::watch;
 use crate::config::AgentConfig;
 use crate::control_channel::RootSource;
 use crate::control_plane::authority::Authority;
+use crate::lifecycle::essential;
 use crate::state::SharedMesh;
 use crate::tls::certificates::{Certificates, ready_roots, trust_bundle};
 use crate::tls::pem;
+
+const TASK: &str = "follow trusted roots";
 
 /// Keeps what is trusted up to date for as long as the process runs. `authority`: the CA of this process, if it has one.
 pub(super) fn follow(
@@ -23,13 +26,14 @@ pub(super) fn follow(
     let certificates = certificates.clone();
     if let Some(authority) = authority {
         let own = pem::certificate_blocks(authority.root_pem());
-        tokio::spawn(trust_bundle::update(certificates, move || Ok(own.clone()), named));
+        tokio::spawn(essential(TASK, trust_bundle::update(certificates, move || Ok(own.clone()), named)));
     } else if let Some(folder) = config.files.certificates_dir.clone() {
         let read = move || -> io::Result<Vec<String>> { ready_roots(&folder) };
-        tokio::spawn(trust_bundle::update(certificates, read, named));
+        tokio::spawn(essential(TASK, trust_bundle::update(certificates, read, named)));
     } else {
         let root = RootSource::new(&config.ca_root());
-        tokio::spawn(trust_bundle::update(certificates, move || root.read_for_peers(), named));
+        let read = move || root.read_for_peers();
+        tokio::spawn(essential(TASK, trust_bundle::update(certificates, read, named)));
     }
 }
 

@@ -123,27 +123,37 @@ impl<O: Origin> Dialer<O> {
         let gauge = self.metrics.hbone_connection_opened(Side::Upstream);
         let (weak, closed) = (Arc::downgrade(&opened), self.closed.clone());
         tokio::spawn(async move {
+            let transport = Driven(transport);
             let _gauge = gauge;
             let close_to_new_streams = || weak.upgrade().inspect(|connection| connection.close_to_new_streams());
             let mut is_retired = false;
             let ended = loop {
                 tokio::select! {
                     biased;
-                    ended = poll_fn(|cx| transport.poll_drive(cx)) => break ended,
-                    () = unused.cancelled() => break transport.abort().await,
-                    () = closed.cancelled() => break transport.abort().await,
+                    ended = poll_fn(|cx| transport.0.poll_drive(cx)) => break ended,
+                    () = unused.cancelled() => break transport.0.abort().await,
+                    () = closed.cancelled() => break transport.0.abort().await,
                     () = lifetime.retires(), if !is_retired => {
                         is_retired = true;
                         close_to_new_streams();
-                        transport.session().http2.leave();
+                        transport.0.session().http2.leave();
                     }
-                    () = lifetime.ends(), if is_retired => break transport.abort().await,
+                    () = lifetime.ends(), if is_retired => break transport.0.abort().await,
                 }
             };
             close_to_new_streams();
             tracing::debug!(%peer, %ended, "HBONE connection ended");
         });
         Ok(opened)
+    }
+}
+
+/// A connection for as long as a task drives it. Where that panics the connection is over: its streams are reset.
+struct Driven(Arc<Transport>);
+
+impl Drop for Driven {
+    fn drop(&mut self) {
+        self.0.abandon();
     }
 }
 

@@ -94,6 +94,12 @@ impl Transport {
         Poll::Ready(ended)
     }
 
+    /// Nobody drives the connection any more: its streams must not wait for it.
+    pub(super) fn abandon(&self) {
+        self.session().http2.end(SessionError::Aborted);
+        self.close();
+    }
+
     /// Closes the connection: streams may keep the socket for as long as their applications take to read what came. The server
     /// first gives its peer the time to close it ([`HboneServer::peer_closed`](super::HboneServer::peer_closed)).
     pub(super) fn close(&self) {

@@ -193,7 +193,53 @@ fn is_about_the_peer(error: &io::Error) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+
     use super::*;
+    use crate::limits::{LimitKind, NodeLimits};
+    use crate::proxy::workers::Workers;
+
+    #[tokio::test]
+    async fn a_panic_resets_its_connection_gives_back_what_it_held_and_ends_no_other() {
+        let workers = Workers::start(1, || {}).expect("a thread");
+        let limits = NodeLimits::new(|_| 2).for_pod();
+        let held = || [LimitKind::OutboundConnections, LimitKind::PendingConnects].map(|kind| limits.of(kind).held());
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("loopback is there");
+        let address = listener.local_addr().expect("it is bound");
+        let listener = register(ListenerKind::Outbound, listener.into()).expect("a listener");
+        let begin = async |word: &'static [u8]| {
+            let client = TcpStream::connect(address).await.expect("somebody listens");
+            let accepted = accept(listener.get_ref()).expect("the client is connected");
+            let budget = ListenerKind::Outbound.budget(&limits).await;
+            workers.spawn_connection(async move || {
+                let (mut stream, mut asked) = (TcpStream::from_std(accepted).expect("a socket"), [0; 3]);
+                while stream.read_exact(&mut asked).await.is_ok() {
+                    stream.write_all(b"part of ").await.expect("it is open");
+                    assert_eq!(asked, word, "a fault");
+                    stream.write_all(b"the whole").await.expect("it is open");
+                }
+                net::end_in_order(&stream);
+                drop(budget);
+            });
+            client
+        };
+        let (mut other, mut hit) = (begin(b"all").await, begin(b"all").await);
+        assert_eq!((held(), workers.load()), ([2, 2], 2));
+        hit.write_all(b"not").await.expect("it is open");
+        let cut = hit.read_to_end(&mut Vec::new()).await.expect_err("what was cut is not believed to be whole");
+        assert_eq!(cut.kind(), io::ErrorKind::ConnectionReset);
+        let mut whole = Vec::new();
+        other.write_all(b"all").await.expect("it is open");
+        other.shutdown().await.expect("it is open");
+        other.read_to_end(&mut whole).await.expect("an end in order");
+        assert_eq!(whole, b"part of the whole");
+        let all_back = async {
+            while (held(), workers.load()) != ([0, 0], 0) {
+                tokio::task::yield_now().await
+            }
+        };
+        tokio::time::timeout(Duration::from_secs(10), all_back).await.expect("nothing is held any more");
+    }
 
     #[tokio::test]
     async fn connections_inherit_the_options_of_their_listener() {

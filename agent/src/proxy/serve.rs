@@ -22,13 +22,15 @@ use super::same_node::{Links, Neighbours};
 use crate::enrollment::Enrolled;
 use crate::enrollment::pod::EnrolledPod;
 use crate::hbone::{self, ConnectionLimits, Dialer, Pool, WindowBudget};
+use crate::lifecycle::essential;
 use crate::limits::LimitKind;
 
 impl Proxy {
     /// Serves pods as they are enrolled, until the process drains.
     pub async fn run(self: Arc<Self>, mut arrivals: mpsc::UnboundedReceiver<Enrolled>) {
-        tokio::spawn(revocation::watch(self.live.clone(), self.mesh.clone(), self.metrics.clone()));
-        tokio::spawn(peer_trust::watch(self.clone()));
+        let revocation = revocation::watch(self.live.clone(), self.mesh.clone(), self.metrics.clone());
+        tokio::spawn(essential("decide again about open connections", revocation));
+        tokio::spawn(essential("trust peers still", peer_trust::watch(self.clone())));
         let drain = self.drain.clone();
         let neighbours = Arc::default();
         let (suggestions, of_pods) = self.keep_direct_path();
@@ -49,7 +51,8 @@ impl Proxy {
         let (of_pods, pods) = mpsc::unbounded_channel();
         let (suggested, suggestions) = Suggestions::taken();
         let serves = self.direct.serves.clone();
-        tokio::spawn(direct::keep(self.clone(), Sources { serves, pods, suggestions }));
+        let keeping = direct::keep(self.clone(), Sources { serves, pods, suggestions });
+        tokio::spawn(essential("keep the direct path", keeping));
         (Arc::new(if self.direct.is_on { suggested } else { Suggestions::untaken() }), of_pods)
     }
 
@@ -104,11 +107,12 @@ impl Proxy {
             (ListenerKind::InboundHbone, listeners.inbound_hbone),
         ] {
             for listener in std::iter::once(v4).chain(v6) {
-                self.workers.spawn_on_next(listener::serve(pod_proxy.clone(), kind, listener));
+                let accepting = listener::serve(pod_proxy.clone(), kind, listener);
+                self.workers.spawn_on_next(essential("accept connections", accepting));
             }
         }
         let served = pod_proxy.clone();
-        self.workers.spawn_on_next(async move {
+        self.workers.spawn_on_next(essential("sweep pools", async move {
             let left = async || {
                 tokio::select! {
                     () = pod_proxy.pod.left.cancelled() => {}
@@ -116,7 +120,7 @@ impl Proxy {
                 }
             };
             tokio::join!(hbone::sweep(&pod_proxy.pools, left()), outbound::sweep(&pod_proxy.http_pools, left()));
-        });
+        }));
         served
     }
 

@@ -6,6 +6,9 @@ use std::time::SystemTime;
 
 use super::ends::{ConnectionEnds, Reporter};
 
+/// Why a connection or a request ended whose task panicked; the log of the process has the panic itself.
+pub(super) const PANICKED: &str = "the agent panicked";
+
 /// Istio's `request_protocol`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum RequestProtocol {

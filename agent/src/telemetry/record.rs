@@ -8,7 +8,7 @@ use std::time::Duration;
 use parking_lot::Mutex;
 
 use super::access_log;
-use super::connection::{ByteCounts, RefusedConnection, ResponseFlag};
+use super::connection::{ByteCounts, PANICKED, RefusedConnection, ResponseFlag};
 use super::connection_reporting::ConnectionReporting;
 use super::ends::ConnectionEnds;
 use super::log;
@@ -165,6 +165,7 @@ impl Drop for ConnectionRecord {
         self.carries_bytes();
         self.settle(None);
         let (flag, error) = self.failure.as_ref().map(|(flag, error)| (*flag, error.as_str())).unzip();
+        let error = error.or(std::thread::panicking().then_some(PANICKED));
         let peer = self.connection.peer_identity.get();
         let custom = |ends: &ConnectionEnds, flag| self.reporting.custom(ends, peer, flag);
         self.reporting.metrics.closed(&self.connection, flag, custom);

@@ -6,7 +6,7 @@ use std::fmt::Display;
 use std::sync::Arc;
 use std::time::{Instant, SystemTime};
 
-use super::connection::RequestProtocol;
+use super::connection::{PANICKED, RequestProtocol};
 use super::facts::{RequestFacts, SettingNotes};
 use super::log;
 use super::metrics::CountedRequest;
@@ -359,6 +359,9 @@ impl RequestRecord {
 
 impl Drop for RequestRecord {
     fn drop(&mut self) {
+        if std::thread::panicking() {
+            self.end_here(&PANICKED);
+        }
         let span = self.span.take();
         let request = EndedRequest {
             ends: &self.ends.ends,

@@ -26,13 +26,21 @@ impl Agent {
         })
     }
 
-    /// Kills the worker alone, as a crash would, and waits until it is gone.
+    /// Kills the worker alone, as the kernel does where there is no memory, and waits until it is gone.
     ///
     /// # Errors
     /// If there is none, or it goes on running.
     pub fn kill_worker(&self) -> Result<()> {
+        self.end_worker(Signal::SIGKILL)
+    }
+
+    /// Ends the worker alone by a signal, and waits until it is gone.
+    ///
+    /// # Errors
+    /// If there is none, or it goes on running.
+    pub fn end_worker(&self, signal: Signal) -> Result<()> {
         let worker = self.id()?;
-        nix::sys::signal::kill(Pid::from_raw(worker.cast_signed()), Signal::SIGKILL)?;
+        nix::sys::signal::kill(Pid::from_raw(worker.cast_signed()), signal)?;
         wait::until("the worker is gone", Duration::from_secs(5), || {
             ensure!(!is_running(worker), "it goes on running");
             Ok(())

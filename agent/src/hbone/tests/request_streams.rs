@@ -262,11 +262,12 @@ async fn how_a_stream_ends_says_who_ended_it_and_whether_the_request_was_seen() 
             match &head.target[..] {
                 b"/refused" => stream.refuse(),
                 b"/reset" => drop(stream),
-                b"/midway" => {
+                b"/midway" | b"/panics" => {
                     let response = ResponseHead { status: 200, ..ResponseHead::default() };
                     stream.send_response(&response, BodyLength::Unknown).expect("it can be written");
                     stream.send_data(Bytes::from_static(b"some"));
                     poll_fn(|cx| stream.poll_flush(cx)).await.expect("the client is there");
+                    assert_ne!(head.target, b"/panics", "a fault");
                 }
                 _ => {
                     drop(left.send("came".to_owned()));
@@ -287,6 +288,7 @@ async fn how_a_stream_ends_says_who_ended_it_and_whether_the_request_was_seen() 
     };
     assert!(matches!(response("/reset").await, Err(ExchangeError::Reset)));
     assert!(matches!(response("/midway").await, Err(ExchangeError::Reset)));
+    assert!(matches!(response("/panics").await, Err(ExchangeError::Reset)));
     assert!(connected.is_wanted.load(Ordering::Relaxed));
     assert!(matches!(response("/refused").await, Err(ExchangeError::Refused)));
     assert!(!connected.is_wanted.load(Ordering::Relaxed), "further requests go inside of CONNECT");

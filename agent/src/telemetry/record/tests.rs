@@ -54,6 +54,18 @@ fn an_inbound_line_counts_as_its_own_workload_does() {
 }
 
 #[test]
+fn a_connection_that_a_panic_ends_is_told_as_one() {
+    let line = text_line(|| {
+        let serving = || {
+            let _record = ConnectionRecord::open(&Metrics::new(), ends(Reporter::Source));
+            panic!("a fault");
+        };
+        assert!(std::panic::catch_unwind(serving).is_err());
+    });
+    assert!(line.starts_with("error\t") && line.ends_with(" error=\"the agent panicked\""), "{line}");
+}
+
+#[test]
 fn a_failed_line_is_an_error_with_its_reason() {
     let line = text_line(|| record(ends(Reporter::Source), Some("connection refused")));
     assert!(line.starts_with("error\taccess\tconnection complete\t"), "{line}");

@@ -415,6 +415,20 @@ fn a_failed_line_is_an_error_with_its_flags_and_its_reason() {
 }
 
 #[test]
+fn a_request_that_a_panic_ends_was_not_left_by_its_client() {
+    let lines = lines("access=info", LogFormat::Text, |_| {
+        let (_metrics, ends) = reported(ends(Reporter::Source));
+        let serving = std::panic::AssertUnwindSafe(|| {
+            let _record = RequestRecord::open(&ends, &get());
+            panic!("a fault");
+        });
+        assert!(std::panic::catch_unwind(serving).is_err());
+    });
+    let [line] = &lines[..] else { panic!("{lines:?}") };
+    assert!(line.contains(" response_flags=LR ") && line.ends_with(" error=\"the agent panicked\""), "{line}");
+}
+
+#[test]
 fn the_same_in_json() {
     let line = line(strangers(Reporter::Destination), LogFormat::Json, |_| {});
     let mut line: Value = serde_json::from_str(&line).expect("it is JSON");
