@@ -22,7 +22,37 @@ const SWEEP_AT: usize = 4096;
 pub(in crate::proxy) struct Suggestions<D> {
     /// `None` where no connection is to be direct.
     to: Option<mpsc::Sender<Suggestion<D>>>,
-    said: Mutex<HashMap<(NetnsCookie, SocketAddr), Instant>>,
+    said: Mutex<Said>,
+}
+
+/// What was said, and when.
+#[derive(Debug)]
+struct Said {
+    at: HashMap<(NetnsCookie, SocketAddr), Instant>,
+    sweep_at: usize,
+}
+
+impl Default for Said {
+    fn default() -> Self {
+        Self { at: HashMap::new(), sweep_at: SWEEP_AT }
+    }
+}
+
+impl Said {
+    /// Notes that it is said now. False where it was said a moment ago.
+    fn note(&mut self, netns: NetnsCookie, dialled: SocketAddr, now: Instant) -> bool {
+        let is_recent = |at: &Instant| now.saturating_duration_since(*at) < PAUSE;
+        if self.at.get(&(netns, dialled)).is_some_and(is_recent) {
+            return false;
+        }
+        if self.at.len() >= self.sweep_at {
+            self.at.retain(|_, at| is_recent(at));
+            // Where most are recent another sweep would find nothing.
+            self.sweep_at = SWEEP_AT.max(2 * self.at.len());
+        }
+        self.at.insert((netns, dialled), now);
+        true
+    }
 }
 
 /// A pod, and the address that it asked for.
@@ -54,17 +84,8 @@ impl<D> Suggestions<D> {
     /// Says that a connection of a pod, in this namespace, was opened to an endpoint of this node.
     pub(in crate::proxy) fn suggest(&self, source: &Arc<D>, netns: NetnsCookie, dialled: SocketAddr) {
         let Some(to) = &self.to else { return };
-        let now = Instant::now();
-        {
-            let mut said = self.said.lock();
-            let is_recent = |at: &Instant| now.saturating_duration_since(*at) < PAUSE;
-            if said.get(&(netns, dialled)).is_some_and(is_recent) {
-                return;
-            }
-            if said.len() >= SWEEP_AT {
-                said.retain(|_, at| is_recent(at));
-            }
-            said.insert((netns, dialled), now);
+        if !self.said.lock().note(netns, dialled, Instant::now()) {
+            return;
         }
         // Another one comes with the next connection.
         let _ = to.try_send((source.clone(), dialled));
@@ -74,6 +95,19 @@ impl<D> Suggestions<D> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_is_old_is_forgotten_and_not_looked_for_each_time() {
+        let (mut said, now) = (Said::default(), Instant::now());
+        let address = |number: usize| {
+            let [.., high, low] = number.to_be_bytes();
+            SocketAddr::from(([10, 0, high, low], 80))
+        };
+        assert!((0..2 * SWEEP_AT).all(|number| said.note(NetnsCookie(1), address(number), now)));
+        assert_eq!((said.at.len(), said.sweep_at), (2 * SWEEP_AT, 2 * SWEEP_AT), "all are recent");
+        assert!(said.note(NetnsCookie(1), address(0), now + PAUSE));
+        assert_eq!((said.at.len(), said.sweep_at), (1, SWEEP_AT));
+    }
 
     #[test]
     fn the_same_is_not_said_again_at_once() {
