@@ -1,5 +1,6 @@
 //! The maps of the direct path: where pods may connect without the agent, and the connections that do.
 
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::os::fd::{AsFd, OwnedFd};
 use std::time::Duration;
@@ -10,7 +11,7 @@ use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 use weir_common::{
     Address, DIRECT_NEVER, DIRECT_OFF, DirectConnection, DirectDestination, DirectEnded, DirectPair, DirectRoute,
-    MAX_DIRECT_ENDPOINTS, MAX_DIRECT_PERMITS, MAX_DIRECT_ROUTES,
+    MAX_DIRECT_CONNECTIONS_PER_POD, MAX_DIRECT_ENDPOINTS, MAX_DIRECT_PERMITS, MAX_DIRECT_ROUTES, MAX_PODS,
 };
 
 use super::error::CaptureError;
@@ -20,6 +21,9 @@ use super::maps::{self, absent_is_fine};
 use super::noted::{Noted, Pair, nanoseconds, now};
 use super::pins::Pins;
 use super::pod::NetnsCookie;
+
+/// By how much the count of a pod's connections may be wrong: a 64th of those that it may have.
+const MAX_DRIFT: u64 = MAX_DIRECT_CONNECTIONS_PER_POD.unsigned_abs() / 64;
 
 /// The maps. Only the agent that serves the node may have them.
 pub struct DirectMaps {
@@ -177,6 +181,24 @@ impl DirectMaps {
         Some(Noted::of(noted.key, &last, now()))
     }
 
+    /// Has the programs count for each pod the connections that there are, which are these. They and [`Self::take`] count at the same time,
+    /// and what is lost in that would add up over the life of a pod.
+    pub fn correct_room(&mut self, connections: &[Noted]) {
+        let mut there = BTreeMap::new();
+        for noted in connections {
+            *there.entry(noted.pair.source.0).or_insert(0_u64) += 1;
+        }
+        let taken: Vec<_> = self.room.iter().take(MAX_PODS as usize).filter_map(Result::ok).collect();
+        for (source, taken) in taken {
+            let there = there.get(&source).copied().unwrap_or_default();
+            if has_drifted(taken, there)
+                && let Err(error) = self.room.insert(source, there, 0)
+            {
+                tracing::warn!(pod = source, taken, there, %error, "how many direct connections it has stays wrong");
+            }
+        }
+    }
+
     /// Waits until connections have ended.
     ///
     /// # Errors
@@ -216,6 +238,11 @@ fn all(connections: &OwnedFd) -> Vec<Noted> {
     entries.iter().map(|(key, connection)| Noted::of(*key, connection, now)).collect()
 }
 
+/// Whether a count is wrong by more than what begins and ends while the connections are listed. It may be below zero.
+fn has_drifted(taken: u64, there: u64) -> bool {
+    taken.cast_signed().abs_diff(there.cast_signed()) > MAX_DRIFT
+}
+
 fn refused(error: MapError) -> CaptureError {
     CaptureError::because(|| "a map of direct connections".to_owned())(error)
 }
@@ -225,4 +252,24 @@ pub const MAX_ENDPOINTS: usize = MAX_DIRECT_ENDPOINTS;
 
 fn key_of(pair: Pair) -> DirectPair {
     DirectPair::new(pair.source.0, pair.server.0, pair.endpoint.into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_count_that_is_wrong_by_much_has_drifted() {
+        let below = u64::MAX;
+        for (taken, there, expected) in [
+            (0, 0, false),
+            (256, 0, false),
+            (257, 0, true),
+            (1000, 16_000, true),
+            (below, 0, false),
+            (below - 299, 0, true),
+        ] {
+            assert_eq!(has_drifted(taken, there), expected, "{taken} instead of {there}");
+        }
+    }
 }

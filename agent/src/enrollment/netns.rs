@@ -13,7 +13,8 @@ use nix::sched::{CloneFlags, setns};
 use socket2::{Domain, Protocol, Socket, Type};
 
 use super::interface_addresses::{self, InterfaceAddress};
-use super::sock_bytes::{self, Received};
+use super::sock_bytes;
+pub use super::sock_bytes::Received;
 use super::sock_diag;
 use crate::capture::{NetnsCookie, PodListeners, netns_cookie};
 

@@ -13,6 +13,7 @@ mod direct {
     //! Connections between two pods of this node that never come to the agent: it says which may begin, ends those that may not go on,
     //! and tells of them as of its own.
 
+    mod counting;
     mod decide;
     mod lossy;
     mod path;

@@ -1,12 +1,13 @@
 //! [`DirectPath`]: the direct connections of the node while this agent serves it.
 
 use std::collections::{HashMap, HashSet};
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use tokio::sync::watch;
 
+use super::counting::{Answer, Counting};
 use super::decide::{self, Endpoint, may_go_on};
 use super::lossy::Lossy;
 use super::records::{Records, Why};
@@ -44,6 +45,9 @@ pub(super) struct DirectPath {
     orphans: Vec<Noted>,
     /// Connections whose client has closed while the server's end is not there: since when.
     unanswered: HashMap<u64, Instant>,
+    pub(super) counting: Counting,
+    /// Interfaces of pods' addresses, looked up since the last time that the connections were looked through.
+    devices: HashMap<(NetnsCookie, IpAddr), u32>,
 }
 
 /// The pods of the node, by their namespaces: those that are served, and those that have left and have direct connections still.
@@ -53,8 +57,9 @@ impl DirectPath {
     /// `setting`: as it is for this kernel.
     pub(super) fn new(maps: DirectMaps, setting: DirectSetting, orphans: Vec<Noted>) -> Self {
         let (table, vouchers, records, lossy, unanswered) = Default::default();
+        let (counting, devices) = Default::default();
         let DirectSetting { is_on, serves } = setting;
-        Self { maps, table, vouchers, records, is_on, serves, lossy, orphans, unanswered }
+        Self { maps, table, vouchers, records, is_on, serves, lossy, orphans, unanswered, counting, devices }
     }
 
     /// Has connections begin to be direct for so long, if they may at all.
@@ -102,6 +107,7 @@ impl DirectPath {
             tokio::task::yield_now().await;
         }
         self.vouchers.sweep();
+        self.devices.clear();
         let mut answers: HashMap<Pair, Option<Why>> = HashMap::new();
         for noted in self.maps.connections() {
             let pair = noted.pair;
@@ -141,7 +147,7 @@ impl DirectPath {
             metrics.policy_closed_connection();
         }
         self.records.ended_by_agent(noted, why);
-        end_sockets(noted, client, (source, server));
+        self.end_sockets(noted, client, (source, server));
     }
 
     /// Ends what other programs have noted, of pods that are known by now.
@@ -165,6 +171,7 @@ impl DirectPath {
     /// Looks at what the kernel has noted: records begin, those of connections end of which the programs could not tell, and
     /// what was cut off is ended.
     pub(super) fn sweep(&mut self, pods: &Pods, metrics: &Metrics) -> HashSet<NetnsCookie> {
+        self.devices.clear();
         self.end_orphans(pods, metrics);
         let connections = self.maps.connections();
         let mut seen = HashSet::new();
@@ -199,24 +206,29 @@ impl DirectPath {
         seen
     }
 
-    /// Has the records of open connections say what was moved so far.
-    pub(super) async fn count_bytes(&self, pods: &Pods) {
-        let open: Vec<_> = self.maps.connections().into_iter().filter(|noted| self.records.has(noted)).collect();
-        let namespaces: HashSet<_> = open.iter().flat_map(|noted| [noted.pair.source, noted.pair.server]).collect();
-        let mut received = HashMap::new();
-        for cookie in namespaces {
-            let Some(pod) = pods.get(&cookie).map(|pod| pod.pod.clone()) else { continue };
-            // It may be long.
-            if let Ok(Ok(told)) = tokio::task::spawn_blocking(move || pod.netns.received()).await {
-                received.insert(cookie, told);
-            }
-        }
-        for noted in &open {
+    /// Asks what open connections have received so far.
+    pub(super) fn begin_to_count(&mut self, pods: &Pods) {
+        let open = self.maps.connections().into_iter().filter(|noted| self.records.has(noted)).collect();
+        self.counting.begin(open, |cookie| {
+            let pod = pods.get(&cookie)?.pod.clone();
+            Some(move || pod.netns.received().unwrap_or_default())
+        });
+    }
+
+    /// Has the records of open connections say what their ends in a pod have received so far.
+    pub(super) fn note_received(&self, (pod, received): &Answer, connections: &[Noted]) {
+        for noted in connections {
             let (Some(client), endpoint) = (noted.client, noted.pair.endpoint) else { continue };
-            let of = |cookie, ends| received.get(&cookie).and_then(|told| told.get(&ends)).copied().unwrap_or_default();
+            let of = |cookie, ends| received.get(&ends).filter(|_| cookie == *pod).copied().unwrap_or_default();
             let to_server = of(noted.pair.server, (endpoint, client));
             self.records.received(noted, (to_server, of(noted.pair.source, (client, endpoint))));
         }
+    }
+
+    /// Corrects how many connections the programs think that pods have.
+    pub(super) fn correct_room(&mut self) {
+        let connections = self.maps.connections();
+        self.maps.correct_room(&connections);
     }
 
     /// Has further connections go by the agent where the network does not let one through, which may be made for port 15008 alone, or leads
@@ -279,22 +291,31 @@ impl DirectPath {
         }
     }
 
+    /// Ends both sockets of a connection.
+    fn end_sockets(&mut self, noted: &Noted, client: SocketAddr, (source, server): (&PodProxy, &PodProxy)) {
+        let endpoint = noted.pair.endpoint;
+        for (pod, local, remote) in [(server, endpoint, client), (source, client, endpoint)] {
+            let netns = &pod.pod.netns;
+            let ended = match netns.end_socket(local, remote, &[LOOPBACK]) {
+                // It may be bound to an interface. To find that takes long where the pod has very many addresses.
+                Ok(false) => {
+                    let look_up = || netns.device_of(local.ip()).ok().flatten().unwrap_or_default();
+                    let device = *self.devices.entry((netns.cookie(), local.ip())).or_insert_with(look_up);
+                    netns.end_socket(local, remote, &[device])
+                }
+                ended => ended,
+            };
+            if let Err(error) = ended {
+                tracing::error!(pod = pod.pod.spec.name, %local, %remote, %error, "a direct connection cannot be ended");
+            }
+        }
+    }
+
     /// Leaves everything to another agent.
     pub(super) fn stop(mut self) {
         if let Err(error) = self.maps.allow_for(Duration::ZERO) {
             tracing::warn!(%error, "connections begin to be direct for a moment still");
         }
         self.records.hand_over();
-    }
-}
-
-/// Ends both sockets of a connection.
-fn end_sockets(noted: &Noted, client: SocketAddr, (source, server): (&PodProxy, &PodProxy)) {
-    let endpoint = noted.pair.endpoint;
-    for (pod, local, remote) in [(server, endpoint, client), (source, client, endpoint)] {
-        let device = pod.pod.netns.device_of(local.ip()).ok().flatten().unwrap_or_default();
-        if let Err(error) = pod.pod.netns.end_socket(local, remote, &[device, LOOPBACK]) {
-            tracing::error!(pod = pod.pod.spec.name, %local, %remote, %error, "a direct connection cannot be ended");
-        }
     }
 }

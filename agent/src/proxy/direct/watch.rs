@@ -12,10 +12,12 @@ use std::time::{Duration, Instant};
 use tokio::sync::{mpsc, watch};
 use tokio::time::Interval;
 
+use super::counting::Answer;
 use super::path::{DirectPath, Pods};
 use super::suggestions::Suggestion;
 use crate::capture::NetnsCookie;
 use crate::capture::direct::DirectMaps;
+use crate::capture::noted::Noted;
 use crate::enrollment::netns;
 use crate::proxy::node::{DirectSetting, Proxy};
 use crate::proxy::pod::PodProxy;
@@ -159,6 +161,8 @@ enum Event {
     Changed,
     /// Roots, revocation lists or trust domains have.
     TrustChanged,
+    /// A pod has said what these connections have received.
+    Received(Answer, Vec<Noted>),
     Tick,
 }
 
@@ -207,13 +211,17 @@ impl<'a> Serving<'a> {
                     self.path.vouchers.forget();
                     self.reconsider().await;
                 }
+                Event::Received(answer, connections) => self.path.note_received(&answer, &connections),
                 Event::Tick => {
                     if self.look_after_pods() {
                         return Outcome::NothingToDo;
                     }
                     self.ticked = self.ticked.wrapping_add(1);
                     if self.ticked.is_multiple_of(INTERVALS_TO_COUNT) {
-                        self.path.count_bytes(self.pods).await;
+                        self.path.begin_to_count(self.pods);
+                    }
+                    if self.ticked.is_multiple_of(INTERVALS_TO_RECONSIDER) {
+                        self.path.correct_room();
                     }
                     if std::mem::take(&mut self.are_new) || self.ticked.is_multiple_of(INTERVALS_TO_RECONSIDER) {
                         self.reconsider().await;
@@ -246,6 +254,7 @@ impl<'a> Serving<'a> {
             changed = self.mesh.changed() => changed.map_or(Event::Stop, |()| Event::Changed),
             changed = self.objects.changed() => changed.map_or(Event::Stop, |()| Event::Changed),
             changed = self.trust.changed() => changed.map_or(Event::Stop, |()| Event::TrustChanged),
+            (answer, connections) = self.path.counting.next() => Event::Received(answer, connections),
             pod = sources.pods.recv() => pod.map_or(Event::Stop, Event::Pod),
             Some(suggestion) = sources.suggestions.recv() => Event::Suggestion(suggestion),
             () = std::future::ready(()), if self.is_behind => Event::Ended,
