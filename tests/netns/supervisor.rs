@@ -107,6 +107,9 @@ fn ended_is_reset(mesh: &mut Mesh, signal: Signal) -> Result<()> {
             })?;
             held.push((target.name(), program));
         }
+        let limits = fs::read_to_string(format!("/proc/{}/limits", mesh.agents[node].id()?))?;
+        let core = limits.lines().find_map(|line| line.strip_prefix("Max core file size"));
+        ensure!(core.is_some_and(|core| core.split_ascii_whitespace().eq(["1", "1", "bytes"])), "{limits}");
         let printed = mesh.servers.far.stdout().len();
         mesh.agents[node].end_worker(signal)?;
         for (target, program) in held {
