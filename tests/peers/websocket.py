@@ -1,18 +1,21 @@
 """WebSockets by Python's `websockets`, as server and as client.
 
-websocket.py serve PORT: sends back what it gets, answers `ping` after a ping of its own, and closes when told `close`. Prints
-the code and the reason with which each connection ended.
-websocket.py ask ADDRESS PORT HOST: does all that the protocol has, and exits with 0 when every answer was right.
+websocket.py serve PORT [CHAIN KEY]: sends back what it gets, answers `ping` after a ping of its own, closes when told `close`, and
+breaks the connection off when told `abort`. Prints the code and the reason with which each connection ended. With a certificate it
+speaks TLS, and agrees to HTTP/2 where its client offers that, though it does not speak it.
+websocket.py ask ADDRESS PORT HOST LARGEST [PATH]: does all that the protocol has, with messages of at most LARGEST bytes, and exits
+with 0 when every answer was right. An upgrade of PATH must be answered 403 instead of being made.
 """
 
 import asyncio
 import os
+import ssl
 import sys
 
 import websockets
 
 OPTIONS = {"max_size": None, "subprotocols": ["second", "first"]}
-LARGE = 5_000_003
+SIZES = [1, 65_536, 1_048_576]
 
 
 async def served(socket, *_path):
@@ -23,6 +26,8 @@ async def served(socket, *_path):
                 await socket.send("ponged")
             elif message == "close":
                 await socket.close(4321, "as you wish")
+            elif message == "abort":
+                socket.transport.abort()
             else:
                 await socket.send(message)
     except websockets.ConnectionClosedError:
@@ -30,8 +35,13 @@ async def served(socket, *_path):
     print(socket.close_code, socket.close_reason, flush=True)
 
 
-async def serve(port):
-    async with websockets.serve(served, ["0.0.0.0", "::"], port, **OPTIONS):
+async def serve(port, *certificate):
+    tls = None
+    if certificate:
+        tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        tls.load_cert_chain(*certificate)
+        tls.set_alpn_protocols(["h2", "http/1.1"])
+    async with websockets.serve(served, ["0.0.0.0", "::"], port, ssl=tls, **OPTIONS):
         await asyncio.Future()
 
 
@@ -42,14 +52,13 @@ async def echoes(socket, message, whole=None):
     assert got == whole, f"{len(got)} of {len(whole)}: {got[:40]!r}"
 
 
-async def connect(address, port, host, **more):
-    return await websockets.connect(f"ws://{host}/", host=address, port=port, **OPTIONS, **more)
-
-
-async def messages(socket):
+async def messages(socket, largest):
     assert socket.subprotocol in ("first", "second"), socket.subprotocol
-    for message in ["text", "", "ü€😀", b"", bytes(range(256)), os.urandom(LARGE), "x" * LARGE]:
+    for message in ["text", "", "ü€😀", b"", bytes(range(256))]:
         await echoes(socket, message)
+    for size in {min(size, largest) for size in SIZES} | {largest}:
+        await echoes(socket, os.urandom(size))
+        await echoes(socket, "x" * size)
     await echoes(socket, ["in ", "", "three parts"], "in three parts")
     for number in range(300):
         await socket.send(str(number))
@@ -59,30 +68,52 @@ async def messages(socket):
     await echoes(socket, "ping", "ponged")
 
 
-async def ask(address, port, host):
-    for compression in ["deflate", None]:
-        socket = await connect(address, port, host, compression=compression)
-        await messages(socket)
-        await socket.close(4000, "goodbye")
-        assert socket.close_code == 4000, socket.close_code
-    socket = await connect(address, port, host)
-    await socket.send("close")
+async def is_told_the_end(socket, told, code, reason):
+    await socket.send(told)
     try:
         await socket.recv()
-        raise AssertionError("a message came instead of the close")
+        raise AssertionError(f"a message came after {told}")
     except websockets.ConnectionClosed:
-        assert (socket.close_code, socket.close_reason) == (4321, "as you wish"), (socket.close_code, socket.close_reason)
+        seen = (socket.close_code, socket.close_reason)
+        assert seen == (code, reason), f"{told}: {seen}"
+
+
+async def ask(connect, largest):
+    for compression in ["deflate", None]:
+        socket = await connect("/", compression=compression)
+        await messages(socket, largest)
+        await socket.close(4000, "goodbye")
+        assert socket.close_code == 4000, socket.close_code
+    await is_told_the_end(await connect("/"), "close", 4321, "as you wish")
+    await is_told_the_end(await connect("/"), "abort", 1006, "")
     # A client that goes without a word.
-    socket = await connect(address, port, host)
+    socket = await connect("/")
     await echoes(socket, "here")
     socket.transport.abort()
 
 
+async def is_denied(connect, path):
+    try:
+        await connect(path)
+        raise AssertionError(f"{path} is upgraded")
+    except websockets.InvalidStatusCode as error:
+        assert error.status_code == 403, error
+
+
+async def client(address, port, host, largest, *denied):
+    def connect(path, **more):
+        return websockets.connect(f"ws://{host}{path}", host=address, port=int(port), **OPTIONS, **more)
+
+    for path in denied:
+        await is_denied(connect, path)
+    await ask(connect, int(largest))
+
+
 async def main(what, *arguments):
     if what == "serve":
-        await serve(int(arguments[0]))
+        await serve(*arguments)
     else:
-        await asyncio.wait_for(ask(arguments[0], int(arguments[1]), arguments[2]), 25)
+        await asyncio.wait_for(client(*arguments), 25)
 
 
 asyncio.run(main(*sys.argv[1:]))

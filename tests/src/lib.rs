@@ -47,6 +47,7 @@ pub mod peers;
 pub mod test_app;
 pub mod tokens;
 pub mod tomcat;
+pub mod websocket;
 
 pub mod origins;
 pub mod smuggling;

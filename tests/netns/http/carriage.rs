@@ -59,7 +59,7 @@ pub(crate) const CASES: &[Case] = &[
 ];
 
 /// How long an agent may take to learn how requests are wanted: each of its workers learns for itself.
-const LEARNED_WITHIN: Duration = Duration::from_secs(20);
+pub(super) const LEARNED_WITHIN: Duration = Duration::from_secs(20);
 
 /// The kinds of heads that agents parse, as (protocol, kind).
 pub(super) const HTTP: [(&str, &str); 4] =
@@ -88,7 +88,7 @@ pub(super) fn parse_meanwhile(mesh: &HttpMesh, happens: impl FnOnce() -> Result<
 }
 
 /// How many requests come to the server's agent as streams while something happens.
-fn streams_meanwhile(mesh: &HttpMesh, happens: impl FnOnce() -> Result<()>) -> Result<f64> {
+pub(super) fn streams_meanwhile(mesh: &HttpMesh, happens: impl FnOnce() -> Result<()>) -> Result<f64> {
     Ok(parse_meanwhile(mesh, happens)?[N2][HTTP.len()])
 }
 

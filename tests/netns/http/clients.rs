@@ -1,14 +1,13 @@
-//! Widespread clients and servers through the mesh: curl, Go, Node, nginx, wrk, h2load, Python's WebSockets. Each gets exactly
-//! what the other sent, from a pod of its own node and of another one, by IPv4 and IPv6.
+//! Widespread clients and servers through the mesh: curl, Go, Node, nginx, wrk, h2load. Each gets exactly what the other sent, from a
+//! pod of its own node and of another one, by IPv4 and IPv6.
 
 use std::fs;
 use std::net::{IpAddr, SocketAddr};
-use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use weir_tests::http_mesh::{HttpMesh, HttpService, Port};
 use weir_tests::program::Program;
-use weir_tests::{nginx, peers, wait};
+use weir_tests::{nginx, peers};
 
 use crate::harness::{Case, Check};
 
@@ -26,7 +25,6 @@ pub(crate) const CASES: &[Case] = &[
         check: Check::Http(from_nginx),
     },
     Case { name: "http: wrk and h2load have every request answered", check: Check::Http(load_generators) },
-    Case { name: "http: WebSockets carry messages, pings and codes of closing", check: Check::Http(websockets) },
 ];
 
 /// Ports of a server that speaks both versions on one port.
@@ -36,7 +34,6 @@ const BOTH: [Port; 2] =
 const EACH: [Port; 2] =
     [Port { name: "http", number: 80, target: 9102 }, Port { name: "http2", number: 81, target: 9103 }];
 const NGINX: [Port; 1] = [Port { name: "http", number: 80, target: nginx::PORT_IN_MESH }];
-const WEBSOCKET: [Port; 1] = [Port { name: "http", number: 80, target: 9104 }];
 
 /// Bytes of the largest content.
 const BYTES: &str = "1000003";
@@ -166,23 +163,6 @@ fn load_generators(mesh: &HttpMesh) -> Result<()> {
         let url = format!("http://{}/bytes/3000", service.vip());
         let said = mesh.client.place.run(&["h2load", "--h1", "-n2000", "-c4", &url])?;
         ensure!(said.contains("2000 succeeded, 0 failed") && said.contains("2000 2xx"), "{pod}: {said}");
-    }
-    Ok(())
-}
-
-fn websockets(mesh: &HttpMesh) -> Result<()> {
-    let [python, script] = peers::websocket(mesh.world.run())?;
-    let port = WEBSOCKET[0].target.to_string();
-    for (pod, service, vip) in places(mesh, "socket", &WEBSOCKET)? {
-        let server = started(mesh, pod, &[&*python, &*script, "serve", &*port].map(str::to_owned), &WEBSOCKET)?;
-        let ask = [&*python, &*script, "ask", &vip.to_string(), "80", &service.host()].map(str::to_owned);
-        mesh.client.place.run(&ask).with_context(|| format!("the server in {pod} says {}", server.tail()))?;
-        wait::until("the server has seen four ends", Duration::from_secs(5), || {
-            let seen = server.stdout();
-            let ends: Vec<&str> = seen.lines().map(str::trim_end).collect();
-            ensure!(ends == ["4000 goodbye", "4000 goodbye", "4321 as you wish", "1006"], "{pod}: {ends:?}");
-            Ok(())
-        })?;
     }
     Ok(())
 }

@@ -50,6 +50,7 @@ mod unanswered;
 mod undeclared;
 mod upstreams;
 mod visibility;
+mod websockets;
 mod why;
 
 /// All cases, in the order they run.
@@ -75,7 +76,7 @@ pub(crate) fn cases() -> Vec<Case> {
         [external_authorization::CASES, external_as_envoy::CASES, tokens::CASES, login::CASES].concat(),
         [rate_limits::CASES, rate_limit_changes::CASES, rate_limit_service::CASES, rate_limit_status::CASES].concat(),
         limits::CASES.to_vec(),
-        [conformance::CASES, smuggling::CASES, clients::CASES, grpc::CASES, streams::CASES].concat(),
+        [conformance::CASES, smuggling::CASES, clients::CASES, websockets::CASES, grpc::CASES, streams::CASES].concat(),
         [once::CASES, pressure::CASES, carriage::CASES, same_node::CASES, handed_over::CASES, sanitizing::CASES]
             .concat(),
     ]

@@ -1,6 +1,7 @@
-//! TLS that a DestinationRule asks for, towards a server outside of the mesh: a real nginx.
+//! TLS that a DestinationRule asks for, towards a server outside of the mesh: a real nginx, and one of WebSockets.
 
 use std::fs;
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -9,6 +10,7 @@ use weir_tests::certificates::{Authority, Presented, serial_of};
 use weir_tests::http_mesh::{Answer, HttpMesh};
 use weir_tests::objects::ForNow;
 use weir_tests::test_app::{self, Seen};
+use weir_tests::websocket::{WebSocketClient, WebSocketServer};
 use weir_tests::world::{N2, Pod};
 use weir_tests::{nginx, wait};
 
@@ -28,6 +30,10 @@ pub(crate) const CASES: &[Case] = &[
     Case {
         name: "http: tls: a connection without HTTP is put into TLS as the DestinationRule says, or refused",
         check: Check::Http(without_http),
+    },
+    Case {
+        name: "http: tls: WebSockets reach a server outside by TLS, in HTTP/1 also where requests go by HTTP/2",
+        check: Check::Http(websockets),
     },
 ];
 
@@ -261,4 +267,24 @@ fn revoked(mesh: &HttpMesh) -> Result<()> {
     let answer = outside.ask(HOST)?;
     ensure!(answer.body.contains("CERTIFICATE_VERIFY_FAILED"), "{answer:?}");
     Ok(())
+}
+
+fn websockets(mesh: &HttpMesh) -> Result<()> {
+    let folder = mesh.world.run().folder().join("tls-sockets");
+    let (servers, ca) = authority(&folder, "ca")?;
+    let server = mesh.world.nodes[N2].pod("tls-sockets")?;
+    let own = servers.write(Presented::DnsName(HOST), &folder, "server")?;
+    let sockets = WebSocketServer::start(&server.place, mesh.world.run(), nginx::TLS_PORT, Some(&own))?;
+    let outside = Outside::new(mesh, &server, "10.97.9.5")?;
+    let client = WebSocketClient::new(&mesh.client.place, SocketAddr::new(outside.vip.parse()?, 80), HOST);
+    let tls = format!("tls: {{mode: SIMPLE, caCertificates: {}}}", ca.display());
+    {
+        let _rule = outside.rule(&tls)?;
+        outside.comes_to("the server wants another protocol", HOST, 426, "Failed to open a WebSocket connection")?;
+        sockets.serves(&client)?;
+    }
+    // It would rather speak HTTP/2, and cannot.
+    let _rule = outside.rule(&format!("{tls}, connectionPool: {{http: {{h2UpgradePolicy: UPGRADE}}}}"))?;
+    outside.comes_to("requests go by HTTP/2", HOST, 502, "")?;
+    sockets.serves(&client)
 }

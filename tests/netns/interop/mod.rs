@@ -12,6 +12,7 @@ mod limits;
 mod rotation;
 mod setup;
 mod to_envoy;
+mod websockets;
 
 /// All cases, in the order they run.
 pub(crate) fn cases() -> Vec<Case> {
@@ -20,7 +21,7 @@ pub(crate) fn cases() -> Vec<Case> {
 
 /// Those that need an Envoy.
 fn with_envoy() -> Vec<Case> {
-    [carried::CASES, to_envoy::CASES, from_envoy::CASES, rotation::CASES].concat()
+    [carried::CASES, websockets::CASES, to_envoy::CASES, from_envoy::CASES, rotation::CASES].concat()
 }
 
 /// The documents, which must say no more and no less than what runs.
