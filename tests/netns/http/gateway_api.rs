@@ -22,6 +22,10 @@ pub(crate) const CASES: &[Case] = &[
     Case { name: "http: Gateway API: a route for a port is none of the other ports", check: Check::Http(ports) },
     Case { name: "http: Gateway API: a GRPCRoute's weights split calls, 70 to 30", check: Check::Http(grpc_weights) },
     Case {
+        name: "http: Gateway API: a GRPCRoute's filter changes the fields of what its rule matches, and of nothing else",
+        check: Check::Http(grpc_filter),
+    },
+    Case {
         name: "http: Gateway API: a backend's filter changes that backend's share of the requests alone",
         check: Check::Http(backend_filter),
     },
@@ -100,6 +104,44 @@ fn grpc_weights(mesh: &HttpMesh) -> Result<()> {
     note(format!("{v1} of {REQUESTS} calls to v1, {v2} to v2; the weights say 30 % to v2"));
     ensure!(seen.grpc_statuses.get("0") == Some(&REQUESTS) && v1 + v2 == REQUESTS, "{seen:?}");
     ensure!(v2.abs_diff(REQUESTS * 30 / 100) <= TOLERANCE, "{seen:?}");
+    Ok(())
+}
+
+fn grpc_filter(mesh: &HttpMesh) -> Result<()> {
+    let service = mesh.service("gw-grpc-filter")?;
+    let rule = |value: &str, changes: &str, pod: &str| {
+        format!(
+            "{{matches: [{{headers: [{{name: x-case, value: {value}}}]}}], filters: [{{type: RequestHeaderModifier, \
+             requestHeaderModifier: {{{changes}}}}}], backendRefs: [{{name: {pod}, port: {GRPC}}}]}}"
+        )
+    };
+    let [set, add, gone] =
+        ["set: [{name: x-set, value: rule}]", "add: [{name: x-add, value: rule}]", "remove: [x-gone]"];
+    let rules = [rule("set", set, "v1"), rule("add", add, "v1"), rule("remove", gone, "v2")];
+    let every = rule("every", &[set, add, gone].join(", "), "v2");
+    let _route = service
+        .grpc_route(&format!("[{}, {every}, {{backendRefs: [{{name: v3, port: {GRPC}}}]}}]", rules.join(", ")))?;
+    answered_by(&service, &["v3"])?;
+    // The server tells what came where the content is of another type than gRPC's.
+    let sent =
+        ["-Hx-set: client", "-Hx-add: client", "-Hx-gone: client", "--http2-prior-knowledge", "--data-binary", "x"];
+    for (value, pod, [set, add, gone]) in [
+        ("set", "v1", [Some("rule"), Some("client"), Some("client")]),
+        ("add", "v1", [Some("client"), Some("client, rule"), Some("client")]),
+        ("remove", "v2", [Some("client"), Some("client"), None]),
+        ("every", "v2", [Some("rule"), Some("client, rule"), None]),
+        ("other", "v3", [Some("client"); 3]),
+    ] {
+        for _ in 0..3 {
+            let which = format!("-Hx-case: {value}");
+            let answer = service.ask_at(service.vip(), GRPC, "/echo.Echo/Unary", &[&sent[..], &[&which]].concat())?;
+            answer.expect(200, Some(pod)).context(value)?;
+            let echo = answer.echo()?;
+            for (name, expected) in [("x-set", set), ("x-add", add), ("x-gone", gone)] {
+                ensure!(echo.header(name).as_deref() == expected, "{value}: {name}: {expected:?} expected: {echo:?}");
+            }
+        }
+    }
     Ok(())
 }
 
