@@ -80,15 +80,16 @@ impl Load {
         }
     }
 
-    /// Whether its requests are what the mesh routes, not connections.
-    pub(crate) fn is_routed(self) -> bool {
+    /// Whether it asks where requests are routed one by one, not where connections are carried.
+    fn is_routed(self) -> bool {
         self.way() == Way::Routed
     }
 
     /// What has to be there for it.
     pub(crate) fn way(self) -> Way {
         match self {
-            Self::Http(_) | Self::HttpRate(_) | Self::Grpc(_) => Way::Routed,
+            Self::Http(_) | Self::HttpRate(_) => Way::Routed,
+            Self::Grpc(_) => Way::Calls,
             Self::Policy(_) => Way::Decided,
             Self::Tokens(_) => Way::Judged,
             Self::Bulk(_) | Self::KeepAlive(_) | Self::Rate(_) | Self::NewConnections(_) | Self::Resident(_) => {
@@ -111,7 +112,7 @@ impl Load {
             }
             Self::KeepAlive(connections) | Self::NewConnections(connections) | Self::Http(connections) => {
                 let reconnect = matches!(self, Self::NewConnections(_));
-                let to = if self.is_routed() { subject.routed()?.http } else { dial.http };
+                let to = if self.is_routed() { subject.routed()? } else { dial.http };
                 let seen = wrk::run(client, to, connections, reconnect, seconds, within)?;
                 Ok(vec![seen.per_second(), seen.p50_us, seen.p99_us, busy()? / (seen.requests / 1e5)])
             }
@@ -123,12 +124,12 @@ impl Load {
                 Ok(vec![seen.per_second(), seen.p50_us, seen.p99_us, busy / requests, proxies_busy / requests])
             }
             Self::Grpc(streams) => {
-                let seen = h2load::run(client, subject.routed()?.grpc, streams, seconds, within)?;
+                let seen = h2load::run(client, subject.calls()?, streams, seconds, within)?;
                 Ok(vec![seen.per_second, seen.p50_us, seen.p99_us, busy()? / (seen.requests / 1e5)])
             }
             Self::Rate(per_second) | Self::HttpRate(per_second) => {
                 let before = cpu::cgroup_seconds(&subject.cgroup)?;
-                let to = if self.is_routed() { subject.routed()?.http } else { dial.http };
+                let to = if self.is_routed() { subject.routed()? } else { dial.http };
                 let rate = rate::Rate::new(to, per_second, RATE_CONNECTIONS, seconds);
                 let seen = rate::run(client, &rate, within)?;
                 // The requests come in step with the clock.

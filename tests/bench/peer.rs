@@ -1,16 +1,17 @@
 //! Any other pair of proxies, brought up by a command of the user's. The contract is in docs/bench.md: variables say
 //! where things are, a line on standard output says that it is ready and what to dial, SIGTERM is the end.
 
+use std::net::SocketAddr;
 use std::time::Duration;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
 use weir_tests::program::Program;
 use weir_tests::wait;
 use weir_tests::world::{N1, N2};
 
 use crate::identities::{self, Identities};
 use crate::subject::{Proxies, Subject};
-use crate::testbed::{Dial, HTTP, IPERF, Testbed};
+use crate::testbed::{Dial, GRPC, HTTP, IPERF, Testbed};
 
 /// How long the command may take until it is ready.
 const READY_WITHIN: Duration = Duration::from_secs(60);
@@ -28,6 +29,9 @@ pub(crate) struct Peer {
 #[derive(Debug, PartialEq, Eq)]
 struct Ready {
     dial: Dial,
+    /// Where its proxies read each request, of HTTP/1 and of gRPC, if they do.
+    routed: Option<SocketAddr>,
+    calls: Option<SocketAddr>,
     processes: Vec<Vec<u32>>,
 }
 
@@ -69,6 +73,7 @@ pub(crate) fn start(peer: &Peer) -> Result<Subject> {
     let ready = ready.with_context(ended)?.with_context(ended)?;
     let proxies = if ready.processes.is_empty() { Proxies::None } else { Proxies::Processes(ready.processes) };
     let subject = Subject::across(&peer.name, &testbed, ready.dial, proxies);
+    let subject = subject.routing_some(ready.routed, ready.calls);
     Ok(subject.keeping(Running(Some(program))).keeping(testbed))
 }
 
@@ -85,6 +90,7 @@ fn variables(testbed: &Testbed, ids: &Identities) -> Result<Vec<String>> {
         ("SERVER_ADDRESS", testbed.far.ipv4().to_string()),
         ("HTTP_PORT", HTTP.to_string()),
         ("IPERF_PORT", IPERF.to_string()),
+        ("GRPC_PORT", GRPC.to_string()),
         ("ROOT", file(&ids.root)),
         ("CLIENT_CERTIFICATE", file(&ids.client.chain)),
         ("CLIENT_KEY", file(&ids.client.key)),
@@ -97,17 +103,34 @@ fn variables(testbed: &Testbed, ids: &Identities) -> Result<Vec<String>> {
     Ok(pairs.into_iter().map(|(name, value)| format!("WEIR_BENCH_{name}={value}")).collect())
 }
 
-/// Reads what follows `READY`: `http=… iperf=…`, and the proxies' process ids if they are to be weighed.
+/// What a line of `READY` may say.
+const WORDS: [&str; 6] = ["http", "iperf", "routed-http", "routed-grpc", "client-pids", "server-pids"];
+
+/// Reads what follows `READY`: `http=… iperf=…`; where each request is read, if anywhere; and the proxies' process ids if they are to be
+/// weighed.
 fn parse_ready(line: &str) -> Result<Ready> {
-    let fields: Vec<(&str, &str)> = line.split_whitespace().filter_map(|field| field.split_once('=')).collect();
+    let mut fields: Vec<(&str, &str)> = Vec::new();
+    for field in line.split_whitespace() {
+        let (name, value) = field.split_once('=').with_context(|| format!("{field} is not NAME=VALUE"))?;
+        ensure!(WORDS.contains(&name), "{name} is none of {}", WORDS.join(", "));
+        fields.push((name, value));
+    }
     let field = |name: &str| fields.iter().find(|(key, _)| *key == name).map(|(_, value)| *value);
-    let address = |name: &str| Ok::<_, anyhow::Error>(field(name).with_context(|| format!("no {name}="))?.parse()?);
+    let address = |name: &str| -> Result<Option<SocketAddr>> {
+        let address = field(name).map(|text| text.parse().with_context(|| format!("{name}={text} is no address")));
+        address.transpose()
+    };
+    let needed = |name: &str| address(name)?.with_context(|| format!("no {name}="));
     let processes = |name: &str| -> Result<Option<Vec<u32>>> {
         let ids = field(name).map(|ids| ids.split(',').map(str::parse).collect::<Result<Vec<u32>, _>>());
         Ok(ids.transpose()?)
     };
-    let processes = [processes("client-pids")?, processes("server-pids")?].into_iter().flatten().collect();
-    Ok(Ready { dial: Dial { http: address("http")?, iperf: address("iperf")? }, processes })
+    Ok(Ready {
+        dial: Dial { http: needed("http")?, iperf: needed("iperf")? },
+        routed: address("routed-http")?,
+        calls: address("routed-grpc")?,
+        processes: [processes("client-pids")?, processes("server-pids")?].into_iter().flatten().collect(),
+    })
 }
 
 #[cfg(test)]
@@ -115,12 +138,52 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_ready_line_says_what_to_dial_and_may_name_processes() {
-        let ready = parse_ready("http=10.0.0.1:80 iperf=10.0.0.1:5201 client-pids=1,2 server-pids=3").unwrap();
-        assert_eq!(ready.dial.http.to_string(), "10.0.0.1:80");
-        assert_eq!(ready.processes, [vec![1, 2], vec![3]]);
-        assert!(parse_ready("http=10.0.0.1:80 iperf=10.0.0.1:5201").unwrap().processes.is_empty());
-        assert!(parse_ready("http=10.0.0.1:80").is_err());
-        assert!(parse_ready("http=10.0.0.1:80 iperf=x").is_err());
+    fn a_ready_line_says_what_to_dial_and_may_name_more() {
+        let ready = |routed: Option<&str>, calls: Option<&str>, processes: &[&[u32]]| Ready {
+            dial: Dial { http: "10.0.0.1:80".parse().unwrap(), iperf: "10.0.0.1:5201".parse().unwrap() },
+            routed: routed.map(|address| address.parse().unwrap()),
+            calls: calls.map(|address| address.parse().unwrap()),
+            processes: processes.iter().map(|ids| ids.to_vec()).collect(),
+        };
+        for (more, expected) in [
+            ("", ready(None, None, &[])),
+            ("client-pids=1,2 server-pids=3", ready(None, None, &[&[1, 2], &[3]])),
+            ("routed-http=10.0.0.2:81", ready(Some("10.0.0.2:81"), None, &[])),
+            ("routed-grpc=[fd00::1]:82", ready(None, Some("[fd00::1]:82"), &[])),
+            (
+                "server-pids=3 routed-grpc=10.0.0.2:82 routed-http=10.0.0.2:81",
+                ready(Some("10.0.0.2:81"), Some("10.0.0.2:82"), &[&[3]]),
+            ),
+        ] {
+            let read = parse_ready(&format!("http=10.0.0.1:80 iperf=10.0.0.1:5201 {more}"));
+            assert_eq!(read.unwrap(), expected, "{more}");
+        }
+    }
+
+    #[test]
+    fn a_ready_line_that_cannot_be_read_as_a_whole_is_an_error() {
+        for (line, says) in [
+            ("http=10.0.0.1:80", "no iperf="),
+            ("http=10.0.0.1:80 iperf=x", "iperf=x is no address"),
+            ("http=10.0.0.1:80 iperf=10.0.0.1:1 routed-http=10.0.0.1", "routed-http=10.0.0.1 is no address"),
+            ("http=10.0.0.1:80 iperf=10.0.0.1:1 routed=10.0.0.1:2", "routed is none of http"),
+            ("http=10.0.0.1:80 iperf=10.0.0.1:1 soon", "soon is not NAME=VALUE"),
+            ("http=10.0.0.1:80 iperf=10.0.0.1:1 client-pids=a", "invalid digit"),
+        ] {
+            let error = parse_ready(line).unwrap_err();
+            assert!(format!("{error:#}").contains(says), "{line}: {error:#}");
+        }
+    }
+
+    #[test]
+    fn a_peer_is_a_name_and_a_command_that_may_hold_anything() {
+        let peer = |name: &str, command: &str| Peer { name: name.to_owned(), command: command.to_owned() };
+        for (text, expected) in [
+            ("again=relay a=b", Some(peer("again", "relay a=b"))),
+            ("again=", Some(peer("again", ""))),
+            ("again", None),
+        ] {
+            assert_eq!(parse(text).ok(), expected, "{text}");
+        }
     }
 }

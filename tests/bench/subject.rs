@@ -28,8 +28,10 @@ pub(crate) const NO_TOKENS: &str = "-no-jwt";
 pub(crate) enum Way {
     /// Connections to a server.
     Connections,
-    /// The same, of which each request is routed.
+    /// A server whose requests are routed one by one.
     Routed,
+    /// The same for calls of gRPC.
+    Calls,
     /// A server about whose requests policy decides one by one, at its destination.
     Decided,
     /// The same, with tokens.
@@ -63,8 +65,9 @@ pub(crate) struct Subject {
     /// Where the client runs.
     pub(crate) client: Place,
     pub(crate) dial: Dial,
-    /// Where its requests are routed one by one, if anywhere.
-    routed: Option<Routed>,
+    /// Where its requests are routed one by one, if anywhere; and where calls of gRPC are.
+    routed: Option<SocketAddr>,
+    calls: Option<SocketAddr>,
     /// Where policy decides about its requests one by one, if anywhere; and where it does so with tokens.
     decided: Option<SocketAddr>,
     judged: Option<Judged>,
@@ -97,6 +100,7 @@ impl Subject {
             client: testbed.client.place.clone(),
             dial,
             routed: None,
+            calls: None,
             decided: None,
             judged: None,
             is_for_requests: false,
@@ -114,8 +118,13 @@ impl Subject {
     }
 
     /// With addresses at which its requests are routed one by one.
-    pub(crate) fn routing(mut self, routed: Routed) -> Self {
-        self.routed = Some(routed);
+    pub(crate) fn routing(self, Routed { http, grpc }: Routed) -> Self {
+        self.routing_some(Some(http), Some(grpc))
+    }
+
+    /// With such addresses as far as there are any: of HTTP/1, and of gRPC.
+    pub(crate) fn routing_some(mut self, http: Option<SocketAddr>, grpc: Option<SocketAddr>) -> Self {
+        (self.routed, self.calls) = (http, grpc);
         self
     }
 
@@ -142,14 +151,20 @@ impl Subject {
         match way {
             Way::Connections => !self.is_for_requests,
             Way::Routed => self.routed.is_some(),
+            Way::Calls => self.calls.is_some(),
             Way::Decided => self.decided.is_some(),
             Way::Judged => self.judged.is_some(),
         }
     }
 
     /// Where its requests are routed.
-    pub(crate) fn routed(&self) -> Result<Routed> {
+    pub(crate) fn routed(&self) -> Result<SocketAddr> {
         self.routed.with_context(|| format!("{} routes no requests", self.name))
+    }
+
+    /// Where its calls of gRPC are routed.
+    pub(crate) fn calls(&self) -> Result<SocketAddr> {
+        self.calls.with_context(|| format!("{} routes no calls of gRPC", self.name))
     }
 
     /// Where policy decides about its requests.
@@ -170,7 +185,7 @@ impl Subject {
 
     /// Waits until the server answers this way.
     pub(crate) fn answers(&self) -> Result<()> {
-        let addresses = [Some(self.dial.http), self.routed.map(|routed| routed.http)];
+        let addresses = [Some(self.dial.http), self.routed];
         for address in addresses.into_iter().flatten() {
             let url = format!("http://{address}/");
             wait::until("the server answers", Duration::from_secs(15), || {
