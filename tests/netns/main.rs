@@ -33,6 +33,7 @@ mod leave;
 mod limits;
 mod listening;
 mod matrix;
+mod names;
 mod outbound;
 mod paused;
 mod peers;
@@ -58,7 +59,7 @@ use harness::Case;
 fn table() -> Vec<Case> {
     [
         [kit::CASES, capture::CASES, listening::CASES, traffic::CASES].concat(),
-        [outbound::CASES, refusals::CASES, services::CASES, rollout::CASES, leave::CASES].concat(),
+        [outbound::CASES, refusals::CASES, services::CASES, names::CASES, rollout::CASES, leave::CASES].concat(),
         [ports::CASES, wire::CASES, identity::CASES, trust::CASES, certificates::CASES].concat(),
         input::cases(),
         [policy::CASES, matrix::CASES, probes::CASES, interfaces::CASES, inner::CASES].concat(),

@@ -276,14 +276,19 @@ fn by_name(mesh: &mut Mesh) -> Result<()> {
 
 /// A ServiceEntry whose endpoint only has the name that it is called by.
 fn named(name: &str, vip: &str) -> String {
+    named_at(name, vip, ECHO)
+}
+
+/// The same for a port.
+pub(crate) fn named_at(name: &str, vip: &str, port: u16) -> String {
     format!(
         "---\napiVersion: networking.istio.io/v1\nkind: ServiceEntry\nmetadata: {{name: {name}, namespace: {NAMESPACE}}}\nspec: \
-         {{hosts: [{name}.example], addresses: [{vip}], resolution: DNS, ports: [{{number: {ECHO}, name: tcp, protocol: TCP}}]}}\n"
+         {{hosts: [{name}.example], addresses: [{vip}], resolution: DNS, ports: [{{number: {port}, name: tcp, protocol: TCP}}]}}\n"
     )
 }
 
 /// Starts the client's agent again with these files in the place of those of `/etc`.
-fn restart_resolving_by(mesh: &mut Mesh, files: &[(&str, String)]) -> Result<()> {
+pub(crate) fn restart_resolving_by(mesh: &mut Mesh, files: &[(&str, String)]) -> Result<()> {
     let mut mounts = String::new();
     for (name, content) in files {
         let file = mesh.world.run().folder().join(name);

@@ -253,8 +253,9 @@ pub struct EndpointConfig {
 /// The log, and the access log.
 #[derive(Debug, Clone, Args)]
 pub struct LogConfig {
-    /// Log filter, in tracing's syntax. What the Kubernetes client logs, the agent logs in its own messages.
-    #[arg(long, env = "RUST_LOG", default_value = "info,kube_client=off")]
+    /// Log filter, in tracing's syntax. What the Kubernetes client and the DNS resolver log, the agent logs in its own
+    /// messages.
+    #[arg(long, env = "RUST_LOG", default_value = "info,kube_client=off,hickory=off")]
     pub log: String,
     /// Form of log lines and of the access log.
     #[arg(long, env = "LOG_FORMAT", value_enum, default_value_t = LogFormat::Text)]

@@ -145,7 +145,24 @@ mod outbound {
         pub(super) use self::port::{HttpPort, Opened};
     }
 
-    mod names;
+    mod names {
+        //! Addresses of endpoints that only have a name (`resolution: DNS`, `DYNAMIC_DNS`).
+        //!
+        //! Names are looked up in `/etc/hosts` and in DNS, and what came of it is used for its TTL, within bounds. All connections to a
+        //! name share one lookup, and only so many run at once: in all, and of one pod. Each pod has one lookup that no other can take
+        //! ([`PodLookups`]). Whoever waits too long for an answer, or gets a failure, goes by the last good one: DNS servers that are
+        //! silent for some names, which others ask for, stop no name that was known.
+
+        mod answer;
+        mod cache;
+        mod configuration;
+        mod resolver;
+        mod system_files;
+
+        pub(in crate::proxy) use self::answer::LookupError;
+        pub(in crate::proxy) use self::cache::{Names, PodLookups};
+    }
+
     mod own_tls;
     mod reach;
     mod tcp;

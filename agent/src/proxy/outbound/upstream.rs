@@ -254,11 +254,14 @@ impl Outbound<'_> {
         hostname: &Arc<str>,
         port: u16,
     ) -> Result<(SocketAddr, TcpStream), OutboundError> {
-        let PodProxy { proxy, lookups, .. } = &**self.pod_proxy;
+        let PodProxy { proxy, pod, lookups, .. } = &**self.pod_proxy;
         let (within, started) = (proxy.timeouts.connect, Instant::now());
         let lookup = names.addresses(hostname, lookups, within).await;
         let found = lookup.map_err(|error| OutboundError::Lookup(hostname.clone(), error))?;
-        let addresses: Vec<SocketAddr> = found.iter().map(|ip| SocketAddr::new(*ip, port)).collect();
+        let mut addresses: Vec<SocketAddr> = found.iter().map(|ip| SocketAddr::new(*ip, port)).collect();
+        // IPv6 first (RFC 8305), unless the pod has none (RFC 6724, rule 1).
+        let has_family = |of: &SocketAddr| pod.spec.addresses.iter().any(|own| own.is_ipv4() == of.is_ipv4());
+        addresses.sort_by_key(|address| !has_family(address));
         let first =
             *addresses.first().ok_or_else(|| OutboundError::Lookup(hostname.clone(), LookupError::NoAddress))?;
         let connecting = connect_first(addresses, |to| self.connect(to));
