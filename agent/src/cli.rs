@@ -1,6 +1,7 @@
 //! The commands that talk to a running agent, or clean up after one: `weir enroll`, `unenroll`, `pods`, `status`, `why`,
 //! `plaintext` and `uninstall`.
 
+use std::fs;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
@@ -62,6 +63,10 @@ pub struct EnrollArgs {
     /// A port that the pod's probes and hooks name (repeatable): the kubelet reaches it as it is.
     #[arg(long = "probe-port")]
     probe_ports: Vec<u16>,
+    /// The pod's own resolver configuration: its servers are asked, from the pod's network namespace, for names of services that are
+    /// looked up. Unless given, names are looked up as the agent does.
+    #[arg(long)]
+    resolv_conf: Option<PathBuf>,
 }
 
 #[derive(Debug, Args)]
@@ -147,6 +152,8 @@ pub struct UninstallArgs {
 pub fn enroll(args: EnrollArgs) -> anyhow::Result<()> {
     let name = format!("{}/{}", args.namespace, args.name);
     let socket = args.socket.path();
+    let read = |path: &PathBuf| fs::read_to_string(path).with_context(|| format!("reading {}", path.display()));
+    let resolv_conf = args.resolv_conf.as_ref().map(read).transpose()?.unwrap_or_default();
     let pod = NewPod {
         uid: args.uid,
         name: args.name,
@@ -157,6 +164,7 @@ pub fn enroll(args: EnrollArgs) -> anyhow::Result<()> {
         addresses: args.addresses,
         labels: args.labels.into_iter().collect(),
         probe_ports: args.probe_ports,
+        resolv_conf,
     };
     run(async {
         let addresses = EnrollmentClient::connect(&socket).await?.enroll(pod).await?;

@@ -1,14 +1,15 @@
-//! Names of services in DNS: for how long an address is used.
+//! Names of services in DNS: for how long an address is used, and whom a pod's names are asked of.
 
 use std::fs;
+use std::net::IpAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::{Result, ensure};
-use weir_tests::mesh::{Mesh, ip};
+use weir_tests::mesh::{Mesh, NAMESPACE, ip};
 use weir_tests::program::Program;
 use weir_tests::test_app;
-use weir_tests::world::Pod;
+use weir_tests::world::{N1, Pod};
 use weir_tests::{nginx, wait};
 
 use crate::harness::{Case, Check};
@@ -18,6 +19,10 @@ pub(crate) const CASES: &[Case] = &[
     Case {
         name: "names: an address is used for the TTL that DNS gives it, and the next one after it",
         check: Check::OwnMesh(by_ttl),
+    },
+    Case {
+        name: "names: a pod with a resolver configuration of its own asks its own servers, for itself alone",
+        check: Check::OwnMesh(of_pod),
     },
 ];
 
@@ -82,10 +87,12 @@ impl Dns {
         Ok(fs::rename(new, &self.records)?)
     }
 
-    /// How often it was asked for the IPv4 addresses of a name.
-    fn asked(&self, name: &str) -> usize {
+    /// How often it was asked for the IPv4 addresses of a name: from an address, and by all.
+    fn asked(&self, name: &str, by: IpAddr) -> (usize, usize) {
         let asked = format!("asked for {name} A by ");
-        self.program.stdout().lines().filter(|line| line.starts_with(&asked)).count()
+        let askers: Vec<_> =
+            self.program.stdout().lines().filter_map(|line| line.strip_prefix(&asked).map(str::to_owned)).collect();
+        (askers.iter().filter(|asker| **asker == by.to_string()).count(), askers.len())
     }
 }
 
@@ -124,14 +131,53 @@ fn by_ttl(mesh: &mut Mesh) -> Result<()> {
         is_served_by(client, vip, Some("outsider"), "the first address is used")?;
     }
     is_served_by(client, LATER, None, "a name that does not exist leads nowhere")?;
-    let first = dns.asked("lasting.example");
+    let first = dns.asked("lasting.example", outside).1;
     ensure!(first == 1, "lasting.example was asked for {first} times");
     dns.has(&format!("moving.example 3600 {far}\nlasting.example 1 {far}\nlater.example 1 {far}\n"))?;
     is_served_by(client, MOVING, Some("far"), "after a TTL of 1 s the next address is used")?;
     is_served_by(client, LATER, Some("far"), "a name that has come to exist is known in time")?;
     let still = server(client, LASTING)?;
     ensure!(still.as_deref() == Some("outsider"), "within its TTL the address is used: {still:?}");
-    let asked = dns.asked("lasting.example");
+    let asked = dns.asked("lasting.example", outside).1;
     ensure!(asked == first, "within its TTL lasting.example was asked for {} times more", asked - first);
+    Ok(())
+}
+
+fn of_pod(mesh: &mut Mesh) -> Result<()> {
+    const SHARED: &str = "10.96.3.11";
+    const SEARCHED: &str = "10.96.3.12";
+    let [outside, near, far] = [&mesh.outsider, &mesh.near, &mesh.far].map(Pod::ipv4);
+    let agents = Dns::start(mesh, &mesh.outsider, &format!("shared.example 1 {outside}\n"))?;
+    let pods =
+        Dns::start(mesh, &mesh.near, &format!("shared.example 3600 {far}\nsearched.example.of-pod 3600 {far}\n"))?;
+    restart_resolving_by(
+        mesh,
+        &[("hosts", "127.0.0.1 localhost\n".to_owned()), ("resolv.conf", format!("nameserver {outside}\n"))],
+    )?;
+    let entries = named_at("shared", SHARED, nginx::PORT) + &named_at("searched", SEARCHED, nginx::PORT);
+    mesh.control_plane.objects.put("names", &entries)?;
+    is_served_by(
+        &mesh.near,
+        SHARED,
+        Some("outsider"),
+        "without a configuration of its own the agent's server is asked",
+    )?;
+    let own = mesh.world.run().folder().join("resolv.conf-of-near");
+    // Of a pod's own loopback only the pod can speak.
+    fs::write(&own, "nameserver 127.0.0.1\nsearch of-pod\noptions ndots:2\n")?;
+    let agent = &mesh.agents[N1];
+    agent.unenroll(mesh.near.name())?;
+    let flag = format!("--resolv-conf={}", own.display());
+    agent.enroll_with(&mesh.near, NAMESPACE, mesh.near.name(), &[flag])?;
+    is_served_by(&mesh.near, SHARED, Some("far"), "the pod's own server is asked")?;
+    is_served_by(&mesh.near, SEARCHED, Some("far"), "the pod's own search list counts")?;
+    let loopback = ip("127.0.0.1");
+    ensure!(pods.asked("shared.example", loopback) == (1, 1), "{}", pods.program.tail());
+    // What the pod's server says is nothing to others, whoever asks first.
+    for _ in 0..3 {
+        is_served_by(&mesh.client, SHARED, Some("outsider"), "the other pod's server is the agent's")?;
+        is_served_by(&mesh.near, SHARED, Some("far"), "the pod's stays its own")?;
+    }
+    ensure!(agents.asked("shared.example", near).0 == 0, "{}", agents.program.tail());
     Ok(())
 }

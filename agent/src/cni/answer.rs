@@ -132,6 +132,7 @@ impl Sandboxes {
             addresses: request.addresses.clone(),
             labels: pod.labels,
             probe_ports: pod.probe_ports,
+            resolv_conf: pod.resolv_conf,
             netns_cookie: None,
             origin: Origin::Kubernetes,
         };

@@ -184,6 +184,7 @@ mod tests {
             addresses: Vec::new(),
             labels: std::collections::BTreeMap::new(),
             probe_ports: Vec::new(),
+            resolv_conf: None,
             netns_cookie: None,
             origin: Origin::Node,
         }

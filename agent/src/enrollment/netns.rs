@@ -98,6 +98,17 @@ impl Netns {
         Ok(socket)
     }
 
+    /// A UDP socket that lives in this namespace, bound to a port that the kernel chooses.
+    ///
+    /// # Errors
+    /// When the kernel refuses.
+    pub fn udp_socket(&self, local: IpAddr) -> io::Result<Socket> {
+        let domain = if local.is_ipv4() { Domain::IPV4 } else { Domain::IPV6 };
+        let socket = run_in(&self.file, || Socket::new(domain, Type::DGRAM.nonblocking(), Some(Protocol::UDP)))??;
+        socket.bind(&SocketAddr::new(local, 0).into())?;
+        Ok(socket)
+    }
+
     /// Whether a process has the TCP socket open that is bound to `local` and connected to `remote` in this namespace.
     ///
     /// # Errors

@@ -47,6 +47,9 @@ pub struct PodSpec {
     /// Ports that its probes and hooks name: the kubelet's connections to these reach the application as they are.
     #[serde(default)]
     pub probe_ports: Vec<u16>,
+    /// How the pod looks names up, as a `resolv.conf` says it; as the agent does unless given.
+    #[serde(default)]
+    pub resolv_conf: Option<String>,
     /// Set once enrolled: a path may lead to another pod's namespace by the time an agent reads this again.
     #[serde(default)]
     pub netns_cookie: Option<u64>,

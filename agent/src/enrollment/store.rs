@@ -71,6 +71,7 @@ mod tests {
             addresses: vec!["10.0.0.1".parse().expect("an address")],
             labels: std::collections::BTreeMap::new(),
             probe_ports: vec![8080],
+            resolv_conf: Some("nameserver 192.0.2.1\n".to_owned()),
             netns_cookie: Some(7),
             origin: Origin::Kubernetes,
         }

@@ -35,6 +35,8 @@ pub struct DescribedPod {
     pub addresses: Vec<IpAddr>,
     /// Ports of the pod that its own probes and hooks name, in order and each once.
     pub probe_ports: Vec<u16>,
+    /// The text of its `resolv.conf`, where its object asks for one of its own.
+    pub resolv_conf: Option<String>,
     pub host_network: bool,
     /// Whether its traffic is to be captured: labels of the pod and its namespace, and the exceptions.
     pub in_mesh: bool,
@@ -299,6 +301,7 @@ impl Shared {
             labels,
             addresses: facts.addresses.clone(),
             probe_ports: facts.probe_ports.clone(),
+            resolv_conf: facts.dns.resolv_conf(&facts.namespace),
             host_network: facts.host_network,
             in_mesh: self.rules.is_in_mesh(&candidate, namespace.and_then(|namespace| namespace.mode)),
         }

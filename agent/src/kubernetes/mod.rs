@@ -29,6 +29,7 @@ mod object_status {
 }
 
 mod parent_entries;
+mod pod_dns;
 mod pod_labels;
 mod probe_ports;
 mod status;

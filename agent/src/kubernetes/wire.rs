@@ -11,6 +11,7 @@ use kube::core::ObjectMeta;
 use serde::Deserialize;
 
 use super::membership::{DATAPLANE_MODE, DataplaneMode};
+use super::pod_dns::{DnsConfig, PodDns};
 use super::probe_ports::{self, Container};
 use crate::model::http::served::{HTTP_LABEL, HttpWish};
 use crate::model::naming::{self, Controller};
@@ -89,6 +90,7 @@ pub(super) struct PodFacts {
     pub(super) addresses: Vec<IpAddr>,
     /// Ports of the pod that its own probes and hooks name.
     pub(super) probe_ports: Vec<u16>,
+    pub(super) dns: PodDns,
     pub(super) host_network: bool,
     pub(super) has_sidecar: bool,
     pub(super) is_finished: bool,
@@ -133,6 +135,8 @@ struct PodText {
 struct PodSpecText {
     service_account_name: Option<String>,
     host_network: Option<bool>,
+    dns_policy: Option<String>,
+    dns_config: Option<DnsConfig>,
     containers: Vec<Container>,
     /// Those that go on running beside the others may have probes.
     init_containers: Vec<Container>,
@@ -176,6 +180,7 @@ impl From<PodText> for Pod {
             host_network: text.spec.host_network.unwrap_or_default(),
             addresses: text.status.pod_ips.iter().filter_map(|ip| ip.ip.parse().ok()).collect(),
             probe_ports,
+            dns: PodDns { policy: text.spec.dns_policy, config: text.spec.dns_config },
             is_finished: matches!(text.status.phase.as_deref(), Some("Succeeded" | "Failed")),
         };
         Self { meta, facts }

@@ -152,10 +152,14 @@ mod outbound {
         //! name share one lookup, and only so many run at once: in all, and of one pod. Each pod has one lookup that no other can take
         //! ([`PodLookups`]). Whoever waits too long for an answer, or gets a failure, goes by the last good one: DNS servers that are
         //! silent for some names, which others ask for, stop no name that was known.
+        //!
+        //! A pod that was enrolled with a resolver configuration of its own has its own servers asked, and what they answer counts for
+        //! it alone. All other pods share what the agent's servers answer for names of the mesh.
 
         mod answer;
         mod cache;
         mod configuration;
+        mod pod_configuration;
         mod resolver;
         mod system_files;
 

@@ -42,7 +42,7 @@ pub(super) struct PodProxy {
     pub(super) links: Links<PodProxy>,
     /// What tells of connections to them that others may follow directly.
     pub(super) suggestions: Arc<Suggestions<PodProxy>>,
-    /// The names that its own requests have it look up.
+    /// The names that its own requests have it look up; all that are looked up for it as its own configuration says.
     pub(super) names: Names,
     /// The lookups that run for it.
     pub(super) lookups: PodLookups,

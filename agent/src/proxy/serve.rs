@@ -72,7 +72,7 @@ impl Proxy {
         let identity = pod.identity(&self.mesh.read().settings().trust_domain);
         let carried = self.pod_certificates.carry(identity, pod.left.clone());
         let inbound_peers = InboundPeers::new(pod.limits.of(LimitKind::InboundOfPeer));
-        let lookups = PodLookups::new(&pod.limits);
+        let (names, lookups) = (self.names.of_pod(&pod), PodLookups::new(&pod.limits));
         let endpoints = self.endpoints.of_pod(&pod.spec.uid);
         let pod_proxy = Arc::new(PodProxy {
             proxy: self.clone(),
@@ -87,7 +87,7 @@ impl Proxy {
             neighbours: neighbours.clone(),
             links: Links::new(inbound::serve_link),
             suggestions: suggestions.clone(),
-            names: self.names.of_pod(),
+            names,
             lookups,
             endpoints,
             breakers: Breakers::default(),

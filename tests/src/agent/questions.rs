@@ -34,6 +34,14 @@ impl Agent {
     /// # Errors
     /// If the agent refuses; with its words.
     pub fn enroll(&self, pod: &Pod, namespace: &str, service_account: &str) -> Result<()> {
+        self.enroll_with(pod, namespace, service_account, &[])
+    }
+
+    /// As [`Agent::enroll`], with further flags.
+    ///
+    /// # Errors
+    /// If the agent refuses; with its words.
+    pub fn enroll_with(&self, pod: &Pod, namespace: &str, service_account: &str, flags: &[String]) -> Result<()> {
         let mut arguments = vec!["enroll".to_owned()];
         let [v4, v6] = pod.addresses().map(|address| address.to_string());
         for (flag, value) in [
@@ -54,6 +62,7 @@ impl Agent {
         if self.is_own_build() {
             arguments.extend([ECHO, PEER, RESET].iter().map(|port| format!("--probe-port={port}")));
         }
+        arguments.extend_from_slice(flags);
         let output = self.weir(&arguments.iter().map(String::as_str).collect::<Vec<_>>())?;
         ensure!(output.success, "enrolling {}: {}\n{}", pod.name(), output.summary(), self.tail());
         Ok(())

@@ -17,6 +17,8 @@ const MAX_NAME: usize = 253;
 const MAX_PATH: usize = 4095;
 /// Addresses of one pod. Kubernetes gives two.
 const MAX_ADDRESSES: usize = 16;
+/// The text of a `resolv.conf`: three servers and the longest search list that Kubernetes allows take a quarter.
+const MAX_RESOLV_CONF: usize = 16 * 1024;
 /// Labels of one pod, and the bytes of a key (prefix, slash, name) and of a value as Kubernetes has them.
 const MAX_LABELS: usize = 256;
 const MAX_LABEL_KEY: usize = 253 + 1 + 63;
@@ -47,6 +49,8 @@ pub(super) fn check(pod: wire::Pod) -> Result<PodSpec, EnrollmentError> {
     pod.labels.iter().try_for_each(|(key, value)| check_label(key, value))?;
     check_count("probe_ports", pod.probe_ports.len(), MAX_PROBE_PORTS_PER_POD)?;
     let probe_ports = pod.probe_ports.iter().map(|&port| check_port(port)).collect::<Result<_, _>>()?;
+    let resolv_conf = Some(pod.resolv_conf).filter(|text| !text.is_empty());
+    check_resolv_conf(resolv_conf.as_deref().unwrap_or_default())?;
     Ok(PodSpec {
         uid: pod.uid,
         kubelet_uid: None,
@@ -59,6 +63,7 @@ pub(super) fn check(pod: wire::Pod) -> Result<PodSpec, EnrollmentError> {
         addresses,
         labels: pod.labels.into_iter().collect(),
         probe_ports,
+        resolv_conf,
         netns_cookie: None,
         origin: Origin::Node,
     })
@@ -117,6 +122,13 @@ fn check_label(key: &str, value: &str) -> Result<(), EnrollmentError> {
     Err(EnrollmentError::Invalid { field: "labels", reason })
 }
 
+fn check_resolv_conf(text: &str) -> Result<(), EnrollmentError> {
+    if text.len() <= MAX_RESOLV_CONF {
+        return Ok(());
+    }
+    Err(EnrollmentError::Invalid { field: "resolv_conf", reason: format!("longer than {MAX_RESOLV_CONF} bytes") })
+}
+
 fn check_port(port: u32) -> Result<u16, EnrollmentError> {
     let invalid = || EnrollmentError::Invalid { field: "probe_ports", reason: format!("{port} is not a TCP port") };
     u16::try_from(port).ok().filter(|&port| port != 0).ok_or_else(invalid)
@@ -166,7 +178,7 @@ mod tests {
     #[test]
     fn every_wrong_field_is_named() {
         type Break = fn(&mut wire::Pod);
-        let cases: [(&str, Break); 28] = [
+        let cases: [(&str, Break); 29] = [
             ("uid: missing", |p| p.uid.clear()),
             ("name: missing", |p| p.name.clear()),
             ("namespace: ' ' is not allowed", |p| p.namespace = "a b".to_owned()),
@@ -193,6 +205,7 @@ mod tests {
             ("labels: the value of \"a\"", |p| drop(p.labels.insert("a".to_owned(), "x".repeat(64)))),
             ("probe_ports: 65536 is not a TCP port", |p| p.probe_ports.push(65_536)),
             ("probe_ports: 0 is not a TCP port", |p| p.probe_ports.push(0)),
+            ("resolv_conf: longer than 16384 bytes", |p| p.resolv_conf = "#".repeat(16385)),
             ("probe_ports: 65 of them", |p| p.probe_ports.extend(1..=65)),
             ("labels: 257 of them", |p| p.labels.extend((0..257).map(|i| (format!("l{i}"), String::new())))),
         ];

@@ -27,6 +27,8 @@ pub struct NewPod {
     pub labels: BTreeMap<String, String>,
     /// Ports that its probes and hooks name.
     pub probe_ports: Vec<u16>,
+    /// The text of its `resolv.conf`; names are looked up as the agent does where it is empty.
+    pub resolv_conf: String,
 }
 
 /// An enrolled pod as the agent lists it.
@@ -77,6 +79,7 @@ impl EnrollmentClient {
             addresses: pod.addresses.iter().map(ToString::to_string).collect(),
             labels: pod.labels.into_iter().collect(),
             probe_ports: pod.probe_ports.into_iter().map(u32::from).collect(),
+            resolv_conf: pod.resolv_conf,
         };
         let answer = self.0.enroll(wire::EnrollRequest { pod: Some(pod) }).await.map_err(refusal)?;
         Ok(answer.into_inner().addresses)

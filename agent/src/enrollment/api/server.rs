@@ -153,5 +153,6 @@ fn to_wire(spec: &PodSpec) -> wire::Pod {
         addresses: spec.addresses.iter().map(ToString::to_string).collect(),
         labels: spec.labels.clone().into_iter().collect(),
         probe_ports: spec.probe_ports.iter().copied().map(u32::from).collect(),
+        resolv_conf: spec.resolv_conf.clone().unwrap_or_default(),
     }
 }

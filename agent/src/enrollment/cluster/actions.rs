@@ -221,6 +221,7 @@ impl Enrolling {
                 addresses: known.pod.addresses.clone(),
                 labels: known.pod.labels.clone(),
                 probe_ports: known.pod.probe_ports.clone(),
+                resolv_conf: known.pod.resolv_conf.clone(),
                 netns_cookie: None,
                 origin: Origin::Kubernetes,
             });

@@ -15,7 +15,7 @@ fn a_pod_as_the_api_writes_it() {
             "managedFields": [{"manager": "kubelet", "fieldsV1": {"f:status": {}}}],
             "ownerReferences": [{"apiVersion": "apps/v1", "kind": "DaemonSet", "name": "carts", "uid": "d", "controller": true}]
         },
-        "spec": {"serviceAccountName": "cart", "nodeName": "n1", "containers": [
+        "spec": {"serviceAccountName": "cart", "nodeName": "n1", "dnsPolicy": "ClusterFirst", "dnsConfig": {}, "containers": [
             {"name": "a", "livenessProbe": {"tcpSocket": {"port": 8080}}}]},
         "status": {"phase": "Running", "podIP": "10.0.0.7", "podIPs": [{"ip": "10.0.0.7"}, {"ip": "fd00::7"}]}
     }"#);
@@ -29,6 +29,7 @@ fn a_pod_as_the_api_writes_it() {
         labels: [("app", "cart"), (DATAPLANE_MODE, "ambient")].map(|(k, v)| (k.to_owned(), v.to_owned())).into(),
         addresses: vec!["10.0.0.7".parse().expect("it is one"), "fd00::7".parse().expect("it is one")],
         probe_ports: vec![8080],
+        dns: PodDns { policy: Some("ClusterFirst".to_owned()), config: Some(DnsConfig::default()) },
         host_network: false,
         has_sidecar: false,
         is_finished: false,

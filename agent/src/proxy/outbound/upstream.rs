@@ -229,8 +229,9 @@ impl Outbound<'_> {
             Transport::Tls { .. } => unreachable!("a carrier has no TLS of the destination's own"),
             Transport::ResolveHostname { hostname, port } => {
                 // Without a workload that has the name, a request has chosen it.
-                let PodProxy { proxy, names, .. } = &**self.pod_proxy;
-                let names = if upstream.workload.is_some() { &proxy.names } else { names };
+                let PodProxy { proxy, pod, names, .. } = &**self.pod_proxy;
+                let is_shared = upstream.workload.is_some() && pod.spec.resolv_conf.is_none();
+                let names = if is_shared { &proxy.names } else { names };
                 let (address, tcp) = Box::pin(self.open_by_name(names, hostname, *port)).await?;
                 let stream = UpstreamStream::Tcp(tcp);
                 Ok(OpenedEndpoint { stream, data_sent: 0, identity: None, address: Some(address) })

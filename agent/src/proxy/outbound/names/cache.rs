@@ -11,7 +11,9 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio::time::Instant;
 
 use super::answer::{Answer, Known, LookupError};
+use super::pod_configuration::PodConfiguration;
 use super::system_files::SystemFiles;
+use crate::enrollment::pod::EnrolledPod;
 use crate::limits::{Limit, LimitKind, PodLimits};
 
 /// How long addresses may be used after their time while there are no new ones. Envoy uses them without an end.
@@ -84,9 +86,16 @@ impl Names {
         }
     }
 
-    /// The names that one pod chooses itself: what they make the agent remember is the pod's own. Lookups count among the others.
-    pub(in crate::proxy) fn of_pod(&self) -> Self {
-        let (shared, look_up) = (self.shared.clone(), self.look_up.clone());
+    /// The names that one pod chooses itself, and all its names where it has a resolver configuration of its own: what they make the
+    /// agent remember is the pod's own. Lookups count among the others.
+    pub(in crate::proxy) fn of_pod(&self, pod: &Arc<EnrolledPod>) -> Self {
+        let (shared, mut look_up) = (self.shared.clone(), self.look_up.clone());
+        if let Some(own) = PodConfiguration::of(pod).map(Arc::new) {
+            look_up = Arc::new(move |name| {
+                let own = own.clone();
+                Box::pin(async move { own.look_up(&name).await })
+            });
+        }
         Self { known: Mutex::default(), last: Arc::default(), shared, look_up, max: MAX_CACHED_NAMES_OF_POD }
     }
 
