@@ -2,7 +2,7 @@
 //! only the kernel of the socket knows whether a process still has it.
 
 use std::io;
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::os::fd::AsRawFd;
 
 use nix::errno::Errno;
@@ -19,13 +19,23 @@ const NLM_F_ACK: u16 = 4;
 const IPPROTO_TCP: u8 = 6;
 const AF_INET: u8 = 2;
 const AF_INET6: u8 = 10;
-/// `INET_DIAG_NOCOOKIE` of linux/inet_diag.h: the socket is named by its addresses alone.
-const NO_COOKIE: u32 = u32::MAX;
+/// Identifies one socket to the kernel, as long as there is that one.
+type Cookie = [u8; 8];
+/// `INET_DIAG_NOCOOKIE` of linux/inet_diag.h: whichever has the addresses.
+const ANY: Cookie = [u8::MAX; 8];
+/// No socket's.
+const NOBODY: Cookie = [0; 8];
 /// Of a socket that is bound to no device.
 const ANY_DEVICE: u32 = 0;
-/// Bytes of `struct nlmsghdr`, and where `idiag_inode` stands in the answer behind it (`struct inet_diag_msg`).
+/// Bytes of `struct nlmsghdr`, and where `idiag_state`, `idiag_cookie` and `idiag_inode` stand in the answer behind it (`struct inet_diag_msg`).
 const HEADER_BYTES: usize = 16;
+const STATE_OFFSET: usize = HEADER_BYTES + 1;
+const COOKIE_OFFSET: usize = HEADER_BYTES + 44;
 const INODE_OFFSET: usize = HEADER_BYTES + 68;
+/// `TCP_TIME_WAIT` and `TCP_LISTEN` of linux/tcp_states.h. Where there is no connection with the addresses that are asked for, the kernel goes on to
+/// the listener that a SYN would come to.
+const TIME_WAIT: u8 = 6;
+const LISTEN: u8 = 10;
 
 /// Whether a process has the TCP socket open that is bound to `local` and connected to `remote`, in the network namespace of
 /// the calling thread.
@@ -33,7 +43,8 @@ const INODE_OFFSET: usize = HEADER_BYTES + 68;
 /// # Errors
 /// When the kernel does not tell: it may have been built without `CONFIG_INET_DIAG`.
 pub(super) fn is_open(local: SocketAddr, remote: SocketAddr) -> io::Result<bool> {
-    has_process(&ask(&request(SOCK_DIAG_BY_FAMILY, NLM_F_REQUEST, (local, remote), ANY_DEVICE))?)
+    let found = find((local, remote), ANY_DEVICE)?;
+    found.map_or(Ok(false), |answer| word(&answer, INODE_OFFSET).map(|inode| inode != 0).ok_or_else(too_short))
 }
 
 /// Ends the TCP socket that is bound to `local` and connected to `remote`, in the network namespace of the calling thread: its application
@@ -42,11 +53,46 @@ pub(super) fn is_open(local: SocketAddr, remote: SocketAddr) -> io::Result<bool>
 /// # Errors
 /// When the kernel does not: it may have been built without `CONFIG_INET_DIAG_DESTROY`.
 pub(super) fn destroy(local: SocketAddr, remote: SocketAddr, device: u32) -> io::Result<bool> {
-    let answer = ask(&request(SOCK_DESTROY, NLM_F_REQUEST | NLM_F_ACK, (local, remote), device))?;
-    match word(&answer, HEADER_BYTES) {
+    let Some(found) = find((local, remote), device)? else { return Ok(false) };
+    let cookie = found.get(COOKIE_OFFSET..).and_then(<[u8]>::first_chunk).ok_or_else(too_short)?;
+    end((local, remote), device, *cookie)
+}
+
+/// Whether the kernel can end sockets. Ends none.
+///
+/// # Errors
+/// Why it cannot.
+pub(super) fn can_destroy() -> io::Result<()> {
+    let nobody = SocketAddr::from((Ipv4Addr::UNSPECIFIED, 1));
+    end((nobody, nobody), ANY_DEVICE, NOBODY).map(drop)
+}
+
+/// The kernel's answer about the connection between two addresses that is open, or not over yet.
+fn find(ends: (SocketAddr, SocketAddr), device: u32) -> io::Result<Option<Vec<u8>>> {
+    let answer = ask(&request(SOCK_DIAG_BY_FAMILY, NLM_F_REQUEST, ends, device, ANY))?;
+    let kind = answer.get(4..6).and_then(|bytes| Some(u16::from_ne_bytes(bytes.try_into().ok()?)));
+    match kind {
+        Some(SOCK_DIAG_BY_FAMILY) => {
+            let state = *answer.get(STATE_OFFSET).ok_or_else(too_short)?;
+            Ok(Some(answer).filter(|_| ![TIME_WAIT, LISTEN].contains(&state)))
+        }
+        Some(_) if is_there(&answer)? => Err(too_short()),
+        Some(_) => Ok(None),
+        None => Err(too_short()),
+    }
+}
+
+/// Ends the socket with this cookie, if it is still there.
+fn end(ends: (SocketAddr, SocketAddr), device: u32, cookie: Cookie) -> io::Result<bool> {
+    is_there(&ask(&request(SOCK_DESTROY, NLM_F_REQUEST | NLM_F_ACK, ends, device, cookie))?)
+}
+
+/// What an acknowledgement says: whether there was such a socket.
+fn is_there(answer: &[u8]) -> io::Result<bool> {
+    match word(answer, HEADER_BYTES) {
         Some(0) => Ok(true),
         Some(error) => match Errno::from_raw(-error.cast_signed()) {
-            Errno::ENOENT => Ok(false),
+            Errno::ENOENT | Errno::ESTALE => Ok(false),
             error => Err(error.into()),
         },
         None => Err(too_short()),
@@ -65,7 +111,7 @@ fn ask(question: &[u8]) -> io::Result<Vec<u8>> {
 }
 
 /// The message that asks for one socket: `struct nlmsghdr`, then `struct inet_diag_req_v2`.
-fn request(kind: u16, flags: u16, (local, remote): (SocketAddr, SocketAddr), device: u32) -> Vec<u8> {
+fn request(kind: u16, flags: u16, (local, remote): (SocketAddr, SocketAddr), device: u32, cookie: Cookie) -> Vec<u8> {
     let family = if local.is_ipv4() { AF_INET } else { AF_INET6 };
     let mut body = vec![family, IPPROTO_TCP, 0, 0];
     // Sockets in any state.
@@ -74,8 +120,8 @@ fn request(kind: u16, flags: u16, (local, remote): (SocketAddr, SocketAddr), dev
     body.extend(remote.port().to_be_bytes());
     body.extend(words(local.ip()));
     body.extend(words(remote.ip()));
-    // The interface, then the two halves of the cookie.
-    body.extend([device, NO_COOKIE, NO_COOKIE].map(u32::to_ne_bytes).concat());
+    body.extend(device.to_ne_bytes());
+    body.extend(cookie);
     let length = u32::try_from(HEADER_BYTES + body.len()).expect("a message has some dozens of bytes");
     let mut message = length.to_ne_bytes().to_vec();
     message.extend(kind.to_ne_bytes());
@@ -94,20 +140,6 @@ fn words(address: IpAddr) -> [u8; 16] {
         IpAddr::V6(v6) => words = v6.octets(),
     }
     words
-}
-
-/// What the kernel answered: a socket that no process has is one without an inode.
-fn has_process(answer: &[u8]) -> io::Result<bool> {
-    let kind = answer.get(4..6).and_then(|bytes| Some(u16::from_ne_bytes(bytes.try_into().ok()?)));
-    match kind {
-        Some(SOCK_DIAG_BY_FAMILY) => word(answer, INODE_OFFSET).map(|inode| inode != 0).ok_or_else(too_short),
-        Some(_) => match word(answer, HEADER_BYTES).map(|error| Errno::from_raw(-error.cast_signed())) {
-            Some(Errno::ENOENT) => Ok(false),
-            Some(error) => Err(error.into()),
-            None => Err(too_short()),
-        },
-        None => Err(too_short()),
-    }
 }
 
 fn word(answer: &[u8], at: usize) -> Option<u32> {
@@ -155,10 +187,15 @@ mod tests {
             }
             let kinds = [&mut client, &mut accepted].map(|end| end.read(&mut [0]).expect_err("it has ended").kind());
             assert_eq!(kinds, [io::ErrorKind::ConnectionAborted, io::ErrorKind::ConnectionReset], "{address}");
-            assert!(
-                !destroy(local, remote, ANY_DEVICE).expect("the kernel tells"),
-                "{address}: there is none any more"
-            );
+            for (local, remote) in [(local, remote), (remote, local)] {
+                assert!(
+                    !destroy(local, remote, ANY_DEVICE).expect("the kernel tells"),
+                    "{address}: there is none any more"
+                );
+                assert!(!is_open(local, remote).expect("the kernel tells"), "{address}: nor is it open");
+            }
+            TcpStream::connect(remote).expect("the listener is not what was asked for");
+            can_destroy().expect("it has ended one");
         }
     }
 }
