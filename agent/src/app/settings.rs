@@ -34,6 +34,7 @@ pub(super) fn capture_options(config: &AgentConfig) -> CaptureOptions {
         exclude_ports: config.capture.exclude_ports.clone(),
         exclude_inbound_ports: config.capture.exclude_inbound_ports.clone(),
         pass_uncapturable: config.capture.uncapturable_outbound == UncapturableOutbound::Pass,
+        is_direct: config.proxy.same_node == SameNode::Direct,
     }
 }
 

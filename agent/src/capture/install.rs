@@ -14,7 +14,7 @@ use super::installed::Capture;
 use super::maps::{self, Maps, release};
 use super::noted::Noted;
 use super::original_dst::SocketAddresses;
-use super::pins::Pins;
+use super::pins::{self, Pins};
 use super::programs::{self, Programs, ProgramsOrigin};
 use crate::config::Location;
 
@@ -36,6 +36,8 @@ pub struct CaptureOptions {
     /// Whether connections of captured pods that cannot go through the agent leave as if there were no capture; else they
     /// are refused.
     pub pass_uncapturable: bool,
+    /// Whether connections between pods of the node may be direct: the kernel keeps room for them.
+    pub is_direct: bool,
 }
 
 impl Capture {
@@ -52,7 +54,7 @@ impl Capture {
         let pins = Pins::new(&options.bpf_dir);
         pins.make()?;
         let _lock = pins.lock()?;
-        let (programs, orphans) = install_programs(&pins)?;
+        let (programs, orphans) = install_programs(&pins, options.is_direct)?;
         let mut maps = Maps::open(&pins)?;
         let failed = || "cannot write settings for the kernel programs".to_owned();
         if programs.origin == ProgramsOrigin::Loaded {
@@ -102,12 +104,14 @@ impl Capture {
 
 /// Adopts the programs that are there, or loads upon their maps, or installs everything anew: the first that is possible. With the direct
 /// connections that the programs will know nothing of.
-fn install_programs(pins: &Pins) -> Result<(Programs, Vec<Noted>), CaptureError> {
+fn install_programs(pins: &Pins, is_direct: bool) -> Result<(Programs, Vec<Noted>), CaptureError> {
     let installed = Maps::read_installed(pins);
     let is_same = installed == Some(Installed { layout: LAYOUT, object: programs::object_hash() });
     let is_whole = maps::NAMES.iter().all(|name| pins.map(name).exists());
+    let lacks_room = is_direct && maps::are_small(pins);
     if is_same
         && is_whole
+        && !lacks_room
         && let Ok(programs) = Programs::adopt(pins)
     {
         return Ok((programs, Vec::new()));
@@ -117,8 +121,12 @@ fn install_programs(pins: &Pins) -> Result<(Programs, Vec<Noted>), CaptureError>
         orphans = DirectMaps::of_another_version(pins);
         pins.set_aside()
             .map_err(CaptureError::because(|| "cannot put aside what another version installed".to_owned()))?;
+    } else if lacks_room {
+        // No agent has permitted anything on these maps, so they are empty. The programs are loaded again, upon larger ones.
+        let removed = maps::FOR_DIRECT.iter().try_for_each(|(name, _)| pins::remove(&pins.map(name)));
+        removed.map_err(CaptureError::because(|| "cannot make room for direct connections".to_owned()))?;
     }
-    Programs::load(pins).map(|programs| (programs, orphans))
+    Programs::load(pins, is_direct).map(|programs| (programs, orphans))
 }
 
 /// Removes pods that ended while no agent ran, and pods whose enrolment a crash interrupted.

@@ -6,13 +6,14 @@ use std::net::IpAddr;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 
 use aya::maps::lpm_trie::{Key, LpmTrie};
-use aya::maps::{Array, HashMap, Map, MapData, MapError, PerCpuArray, SockMap};
+use aya::maps::{Array, HashMap, Map, MapData, MapError, MapInfo, PerCpuArray, SockMap};
 use ipnet::IpNet;
 use weir_common::{
-    Address, Counter, DirectConnection, EnrolledPod, Flow, InboundPod, Installed, Ip, LISTENERS_PER_POD,
-    LISTENING_KNOWN, ListenerKind, ListeningPod, ListeningPort, MAX_AGENTS, MAX_DESTINATIONS, MAX_DIRECT_CONNECTIONS,
-    MAX_FLOWS, MAX_LISTENING_PORTS, MAX_PODS, MAX_PROBES, PASS_UNCAPTURABLE, PodAddress, PodVerdict, ProbePort,
-    Settings, SocketAddress, excluded_port, listener_index,
+    Address, Counter, DIRECT_ENDED_BYTES, DirectConnection, EnrolledPod, Flow, InboundPod, Installed, Ip,
+    LISTENERS_PER_POD, LISTENING_KNOWN, ListenerKind, ListeningPod, ListeningPort, MAX_AGENTS, MAX_DESTINATIONS,
+    MAX_DIRECT_CONNECTIONS, MAX_DIRECT_PERMITS, MAX_DIRECT_ROUTES, MAX_FLOWS, MAX_LISTENING_PORTS, MAX_PODS,
+    MAX_PROBES, PASS_UNCAPTURABLE, PodAddress, PodVerdict, ProbePort, Settings, SocketAddress, excluded_port,
+    listener_index,
 };
 
 use super::error::CaptureError;
@@ -53,6 +54,23 @@ pub(super) const NAMES: [&str; 30] = [
     "DIRECT_ENDED",
     "COUNTERS",
 ];
+
+/// The maps that hold nothing unless connections are direct, and what they are made for: entries, or bytes of a ring. The kernel takes
+/// memory for that in advance. Where no connection is to be direct they are made as small as can be.
+pub(super) const FOR_DIRECT: [(&str, u32); 6] = [
+    ("DIRECT_ROUTES", MAX_DIRECT_ROUTES),
+    ("DIRECT_PERMITS", MAX_DIRECT_PERMITS),
+    ("DIRECT_CONNECTIONS", MAX_DIRECT_CONNECTIONS),
+    ("DIRECT_ROOM", MAX_PODS),
+    ("DIRECT_FLOWS", MAX_DIRECT_CONNECTIONS),
+    ("DIRECT_ENDED", DIRECT_ENDED_BYTES),
+];
+
+/// Whether one of the maps of direct connections was made small.
+pub(super) fn are_small(pins: &Pins) -> bool {
+    let is_small = |name, size| MapInfo::from_pin(pins.map(name)).is_ok_and(|info| info.max_entries() < size);
+    FOR_DIRECT.iter().any(|&(name, size)| is_small(name, size))
+}
 
 /// Opened maps. Exclusive access is this process's own: another agent must not enrol at the same time.
 pub(super) struct Maps {

@@ -79,19 +79,24 @@ impl Programs {
         Self::open(pins, ProgramsOrigin::Adopted)
     }
 
-    /// Loads the programs upon the pinned maps (made where missing), and pins them in place of former ones.
-    pub(super) fn load(pins: &Pins) -> Result<Self, CaptureError> {
+    /// Loads the programs upon the pinned maps (made where missing), and pins them in place of former ones. `is_direct`: the maps
+    /// that are made have room for direct connections.
+    pub(super) fn load(pins: &Pins, is_direct: bool) -> Result<Self, CaptureError> {
         // Loading parses all of the kernel's BTF, in very many small allocations. On a thread of its own, the allocator
         // returns that memory when the thread ends; the main thread would keep much of it.
-        let loaded = std::thread::scope(|scope| scope.spawn(|| Self::load_and_pin(pins)).join());
+        let loaded = std::thread::scope(|scope| scope.spawn(|| Self::load_and_pin(pins, is_direct)).join());
         loaded.expect("a panic while loading ends the agent")?;
         Self::open(pins, ProgramsOrigin::Loaded)
     }
 
-    fn load_and_pin(pins: &Pins) -> Result<(), CaptureError> {
+    fn load_and_pin(pins: &Pins, is_direct: bool) -> Result<(), CaptureError> {
         let mut loader = EbpfLoader::new();
         for name in maps::NAMES {
             loader.map_pin_path(name, pins.map(name));
+        }
+        for (name, _) in maps::FOR_DIRECT.into_iter().filter(|_| !is_direct) {
+            // The loader makes it a page where the kernel wants pages.
+            loader.map_max_entries(name, 1);
         }
         events::configure(&mut loader);
         let mut object =

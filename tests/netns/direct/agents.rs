@@ -4,14 +4,14 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use weir_tests::agent::{Agent, AgentOptions};
-use weir_tests::mesh::principal;
-use weir_tests::test_app::{self, ECHO};
+use weir_tests::mesh::{Mesh, principal};
+use weir_tests::test_app::{self, ECHO, Held};
 use weir_tests::wait;
 use weir_tests::world::N1;
 
 use super::stage::{SOON, becomes_direct, count, denies, ends, held, mesh};
 use crate::count::OPENED;
-use crate::harness::{Case, Check};
+use crate::harness::{Case, Check, note};
 
 pub(crate) const CASES: &[Case] = &[
     Case {
@@ -33,6 +33,10 @@ pub(crate) const CASES: &[Case] = &[
     Case {
         name: "direct: an upgrade cuts nothing off, and each connection is told of once",
         check: Check::Alone(upgraded),
+    },
+    Case {
+        name: "direct: the kernel keeps room for direct connections once an agent allows them, and not before",
+        check: Check::Alone(room_is_made),
     },
 ];
 
@@ -124,4 +128,39 @@ fn upgraded() -> Result<()> {
     let (by_old, by_new) = (told(&ended.stdout), told(&mesh.agents[N1].log()));
     ensure!((by_old, by_new) == (0, 2), "the old agent tells of it {by_old} times, the new one {by_new} times");
     Ok(())
+}
+
+/// The maps that hold nothing but direct connections, and what is decided about them.
+const ROOM: [&str; 6] =
+    ["DIRECT_ROUTES", "DIRECT_PERMITS", "DIRECT_CONNECTIONS", "DIRECT_ROOM", "DIRECT_FLOWS", "DIRECT_ENDED"];
+
+/// How many bytes of kernel memory these take.
+fn room(mesh: &Mesh) -> Result<u64> {
+    let maps = mesh.agents[N1].folders().bpf.join("maps");
+    let bytes = |name: &str| {
+        let path = maps.join(name).display().to_string();
+        let said = mesh.world.fabric.run(&["bpftool", "-j", "map", "show", "pinned", &path])?;
+        let map: serde_json::Value = serde_json::from_str(&said)?;
+        map["bytes_memlock"].as_u64().with_context(|| format!("bpftool says {said}"))
+    };
+    ROOM.iter().map(|name| bytes(name)).sum()
+}
+
+fn room_is_made() -> Result<()> {
+    let mut mesh = Mesh::start("t")?;
+    let small = room(&mesh)?;
+    ensure!(small < 128 << 10, "it takes {small} bytes");
+    let by_the_agent = Held::open(&mesh.client.place, mesh.near.ipv4())?;
+    wait::until("a connection is open", SOON, || by_the_agent.is_open())?;
+    mesh.agents[N1].add_flags(["--same-node=direct".to_owned()]);
+    let (_old, _) = mesh.agents[N1].replace()?;
+    let direct = held(&mesh, mesh.near.ipv4())?;
+    let large = room(&mesh)?;
+    ensure!(large > 1 << 20, "it takes {large} bytes");
+    note(format!("the maps take {small} bytes before, {large} after"));
+    by_the_agent.is_open()?;
+    mesh.agents[N1].restart()?;
+    by_the_agent.is_open().and(direct.is_open()).context("the next agent goes on with the same maps")?;
+    ensure!(room(&mesh)? >= large, "the room is another one");
+    becomes_direct(&mesh, mesh.near.ipv4(), ECHO).map(drop)
 }
