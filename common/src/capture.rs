@@ -281,7 +281,7 @@ pub const fn excluded_port(port: u16, is_inbound: bool) -> u32 {
 /// raised by hand when a field changes its meaning but not its size.
 pub const LAYOUT: u64 = {
     let parts = [
-        3,
+        4,
         size_of::<Settings>(),
         size_of::<ProbeSocket>(),
         size_of::<InnerSocket>(),

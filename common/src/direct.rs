@@ -140,6 +140,8 @@ pub const DIRECT_CLOSED_WAITING: u32 = 16;
 pub const DIRECT_ARRIVED: u32 = 32;
 /// It was cut off: the connection does not lead to whom it was permitted to, or is no longer permitted.
 pub const DIRECT_CUT: u32 = 64;
+/// Of the client's end, which was never connected: the agent was told that it is closed.
+pub const DIRECT_TOLD: u32 = 128;
 
 /// Whether an end with the flags `own` has got the FIN of an end with the flags `other`. What its socket has received is then one byte less
 /// than the kernel counts.

@@ -23,8 +23,8 @@ pub use capture::{
 pub use counter::Counter;
 pub use direct::{
     DIRECT_ARRIVED, DIRECT_CLOSED, DIRECT_CLOSED_WAITING, DIRECT_CUT, DIRECT_ENDED_BYTES, DIRECT_ESTABLISHED,
-    DIRECT_GOT_FIN, DIRECT_NEVER, DIRECT_OFF, DIRECT_SENT_FIN, DirectConnection, DirectDestination, DirectEnded,
-    DirectPair, DirectRoute, DirectSocket, MAX_DIRECT_CONNECTIONS, MAX_DIRECT_CONNECTIONS_PER_POD,
+    DIRECT_GOT_FIN, DIRECT_NEVER, DIRECT_OFF, DIRECT_SENT_FIN, DIRECT_TOLD, DirectConnection, DirectDestination,
+    DirectEnded, DirectPair, DirectRoute, DirectSocket, MAX_DIRECT_CONNECTIONS, MAX_DIRECT_CONNECTIONS_PER_POD,
     MAX_DIRECT_ENDPOINTS, MAX_DIRECT_PERMITS, MAX_DIRECT_ROUTES, got_fin,
 };
 pub use port::HBONE_PORT;

@@ -10,8 +10,11 @@
 //! | `sock_ops`, an end closes | notes what it has received; once both are closed the agent is told |
 //!
 //! Who the two ends are is known by their namespaces, which the kernel says. A pod that sends packets of its own making gains nothing:
-//! what is published is its own connection to where it may connect, and it is gone once that is accepted or closed. No connection
-//! begins to be direct without an agent: the time until which that may be is renewed by the one that serves.
+//! what is published is its own connection to where it may connect, once. A socket that is closed before it was connected stays noted and
+//! published, since the server's kernel may have its SYN: a handshake that is completed without the socket is recognised, and cut off. The
+//! agent has the server's kernel give up such a handshake, and removes the connection.
+//!
+//! No connection begins to be direct without an agent: the time until which that may be is renewed by the one that serves.
 
 use core::ptr;
 
@@ -28,8 +31,8 @@ use aya_ebpf::helpers::{
 use aya_ebpf::programs::{SockAddrContext, SockOpsContext};
 use weir_common::{
     Address, Counter, DIRECT_ARRIVED, DIRECT_CLOSED, DIRECT_CLOSED_WAITING, DIRECT_CUT, DIRECT_ESTABLISHED,
-    DIRECT_GOT_FIN, DIRECT_NEVER, DIRECT_OFF, DIRECT_SENT_FIN, DirectConnection, DirectDestination, DirectEnded,
-    DirectPair, DirectRoute, DirectSocket, Flow, Ip, MAX_DIRECT_CONNECTIONS_PER_POD, Role, SocketAddress,
+    DIRECT_GOT_FIN, DIRECT_NEVER, DIRECT_OFF, DIRECT_SENT_FIN, DIRECT_TOLD, DirectConnection, DirectDestination,
+    DirectEnded, DirectPair, DirectRoute, DirectSocket, Flow, Ip, MAX_DIRECT_CONNECTIONS_PER_POD, Role, SocketAddress,
 };
 
 use crate::maps::{
@@ -236,6 +239,9 @@ pub(crate) fn arrival(netns_cookie: u64, local: Address, remote: Address) -> Opt
     let connection = DIRECT_CONNECTIONS.get_ptr_mut(key)?;
     // SAFETY: a live element; the flags are written for one socket only, and this comes before it is there.
     unsafe {
+        if (&raw const (*connection).client_flags).read_volatile() & DIRECT_CLOSED != 0 {
+            return None;
+        }
         if !is_permitted(&(*connection).pair()) {
             return Some(Counter::RefusedDirect);
         }
@@ -270,14 +276,17 @@ pub(crate) fn accepted(ctx: &SockOpsContext, flow: &Flow, sk: *mut bpf_sock) {
     // SAFETY: read at once.
     let Some(&key) = (unsafe { DIRECT_FLOWS.get(flow) }) else { return };
     let _ = DIRECT_FLOWS.remove(flow);
-    let Some(connection) = DIRECT_CONNECTIONS.get_ptr_mut(key) else { return };
+    let Some(connection) = DIRECT_CONNECTIONS.get_ptr_mut(key) else { return cut(ctx) };
     // Without its mark nobody would learn of its end.
     if !mark(sk, key, true) || ctx.set_cb_flags((ctx.cb_flags() | BPF_SOCK_OPS_STATE_CB_FLAG) as i32).is_err() {
         return cut(ctx);
     }
     // SAFETY: a live element; the flags of this end are written by this socket only.
     unsafe {
-        if is_permitted(&(*connection).pair()) {
+        let client = (&raw const (*connection).client_flags).read_volatile();
+        // Not the work of the socket that connected, where that is gone.
+        let is_forged = client & DIRECT_CLOSED != 0 && client & DIRECT_ESTABLISHED == 0;
+        if !is_forged && is_permitted(&(*connection).pair()) {
             set(&raw mut (*connection).server_flags, DIRECT_ESTABLISHED);
         } else {
             cut(ctx);
@@ -308,8 +317,6 @@ pub(crate) fn changed(ctx: &SockOpsContext) -> bool {
                 (&raw mut (*connection).to_server).write_volatile(received);
             } else {
                 (&raw mut (*connection).to_client).write_volatile(received);
-                let (client, server) = ((*connection).client, (*connection).endpoint);
-                let _ = DIRECT_FLOWS.remove(Flow { client, server, netns_cookie: (*connection).server });
             }
             (&raw mut (*connection).ended).write_volatile(bpf_ktime_get_ns());
         }
@@ -325,8 +332,8 @@ pub(crate) fn changed(ctx: &SockOpsContext) -> bool {
     true
 }
 
-/// Tells the agent of a connection both of whose ends are closed, or whose client was never connected. Where that cannot be
-/// told, or both ends close at once, the agent finds it in the map.
+/// Tells the agent, once, of a connection both of whose ends are closed, or whose client was never connected: that one stays. Where that
+/// cannot be told, or both ends close at once, the agent finds it in the map.
 ///
 /// # Safety
 /// `connection` must be the live element with this key.
@@ -339,9 +346,9 @@ unsafe fn end(key: u64, connection: *mut DirectConnection) {
             (&raw const (*connection).server_flags).read_volatile(),
         )
     };
-    let is_server_over = server & DIRECT_CLOSED != 0 || server & DIRECT_ESTABLISHED == 0;
-    let was_never_open = client & DIRECT_ESTABLISHED == 0;
-    if client & DIRECT_CLOSED == 0 || !(server & DIRECT_CLOSED != 0 || (was_never_open && is_server_over)) {
+    let (is_server_closed, is_told) = (server & DIRECT_CLOSED != 0, client & DIRECT_TOLD != 0);
+    let was_never_open = (client | server) & DIRECT_ESTABLISHED == 0;
+    if client & DIRECT_CLOSED == 0 || !(is_server_closed || was_never_open) {
         return;
     }
     // SAFETY: promised by the caller.
@@ -349,12 +356,17 @@ unsafe fn end(key: u64, connection: *mut DirectConnection) {
     let Some(mut entry) = DIRECT_ENDED.reserve::<DirectEnded>(0) else { return };
     // SAFETY: promised by the caller.
     entry.write(DirectEnded { key, connection: unsafe { *connection } });
-    if DIRECT_CONNECTIONS.remove(key).is_err() {
+    if !is_server_closed {
+        // SAFETY: a live element; the flags of the client are written by its socket only, which is the one that closes.
+        unsafe { set(&raw mut (*connection).client_flags, DIRECT_TOLD) };
+    } else if DIRECT_CONNECTIONS.remove(key).is_err() {
         // The other end was first.
         return entry.discard(u64::from(BPF_RB_NO_WAKEUP));
-    }
-    if let Some(taken) = DIRECT_ROOM.get_ptr_mut(source) {
+    } else if let Some(taken) = DIRECT_ROOM.get_ptr_mut(source) {
         add(taken, -1);
+    }
+    if is_told {
+        return entry.discard(u64::from(BPF_RB_NO_WAKEUP));
     }
     // The agent sleeps a while before it reads, and then reads all: it is woken for the first.
     let is_first = DIRECT_ENDED.query(AVAILABLE) <= size_of::<DirectEnded>() as u64 + 8;

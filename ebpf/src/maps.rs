@@ -123,7 +123,7 @@ pub(crate) static DIRECT_CONNECTIONS: HashMap<u64, DirectConnection> =
 #[map]
 pub(crate) static DIRECT_ROOM: HashMap<u64, u64> = HashMap::with_max_entries(MAX_PODS, NO_PREALLOC);
 
-/// Direct connections between SYN and acceptance: the key of each. Up to 8 MiB.
+/// Direct connections between SYN and acceptance, and for a while those whose client was closed before: the key of each. Up to 8 MiB.
 #[map]
 pub(crate) static DIRECT_FLOWS: HashMap<Flow, u64> = HashMap::with_max_entries(MAX_DIRECT_CONNECTIONS, NO_PREALLOC);
 

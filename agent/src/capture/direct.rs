@@ -10,7 +10,7 @@ use aya::maps::{Array, HashMap, MapData, MapError, RingBuf};
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 use weir_common::{
-    Address, DIRECT_NEVER, DIRECT_OFF, DirectConnection, DirectDestination, DirectEnded, DirectPair, DirectRoute,
+    Address, DIRECT_NEVER, DIRECT_OFF, DirectConnection, DirectDestination, DirectEnded, DirectPair, DirectRoute, Flow,
     MAX_DIRECT_CONNECTIONS_PER_POD, MAX_DIRECT_ENDPOINTS, MAX_DIRECT_PERMITS, MAX_DIRECT_ROUTES, MAX_PODS,
 };
 
@@ -31,6 +31,7 @@ pub struct DirectMaps {
     routes: HashMap<MapData, DirectDestination, DirectRoute>,
     permits: HashMap<MapData, DirectPair, u32>,
     connections: HashMap<MapData, u64, DirectConnection>,
+    flows: HashMap<MapData, Flow, u64>,
     /// The same map, to read all of it at once.
     all: OwnedFd,
     room: HashMap<MapData, u64, u64>,
@@ -62,6 +63,7 @@ impl DirectMaps {
             routes: maps::open(pins, "DIRECT_ROUTES")?,
             permits: maps::open(pins, "DIRECT_PERMITS")?,
             connections: maps::open(pins, "DIRECT_CONNECTIONS")?,
+            flows: maps::open(pins, "DIRECT_FLOWS")?,
             all: open_all(pins)?,
             room: maps::open(pins, "DIRECT_ROOM")?,
             ended,
@@ -177,6 +179,11 @@ impl DirectMaps {
         if let Ok(taken) = self.room.get(&source, 0) {
             // A connection that begins or ends meanwhile may be lost in it, which lets the pod have one more or less.
             let _ = self.room.insert(source, taken.wrapping_sub(1), 0);
+        }
+        // It may be that of a later connection by now.
+        let flow = Flow { client: last.client, server: last.endpoint, netns_cookie: last.server };
+        if self.flows.get(&flow, 0).is_ok_and(|key| key == noted.key) {
+            let _ = self.flows.remove(&flow);
         }
         Some(Noted::of(noted.key, &last, now()))
     }

@@ -141,12 +141,14 @@ impl DirectPath {
     /// Ends a connection: the server's end first, so that the client sees what it would see of a server that resets.
     fn end(&mut self, noted: &Noted, why: Why, (source, server): (&PodProxy, &PodProxy), metrics: &Metrics) {
         let Some(client) = noted.client else { return };
-        self.records.open(noted, source, server);
-        let is_over = |state| matches!(state, EndState::Closed | EndState::Failed);
-        if why == Why::Denied && !is_over(noted.server_end.state) {
-            metrics.policy_closed_connection();
+        if !noted.is_told {
+            self.records.open(noted, source, server);
+            let is_over = |state| matches!(state, EndState::Closed | EndState::Failed);
+            if why == Why::Denied && !is_over(noted.server_end.state) {
+                metrics.policy_closed_connection();
+            }
+            self.records.ended_by_agent(noted, why);
         }
-        self.records.ended_by_agent(noted, why);
         self.end_sockets(noted, client, (source, server));
     }
 
@@ -185,7 +187,8 @@ impl DirectPath {
             self.note_loss(noted);
             seen.extend([noted.pair.source, noted.pair.server]);
             if noted.is_over() || self.came_to_nothing(noted, now) {
-                if let Some(last) = self.maps.take(noted) {
+                self.end_handshake(noted, pods);
+                if let Some(last) = self.maps.take(noted).filter(|last| !last.is_told) {
                     self.complete(&last, pods);
                 }
                 continue;
@@ -199,7 +202,7 @@ impl DirectPath {
                 self.end(noted, Why::SwitchedOff, (source, server), metrics);
             } else if noted.client_end.is_cut || noted.server_end.is_cut {
                 self.end(noted, Why::CutOff, (source, server), metrics);
-            } else if noted.server_end.state == EndState::Open {
+            } else if noted.server_end.state == EndState::Open && !noted.is_told {
                 self.records.open(noted, source, server);
             }
         }
@@ -261,8 +264,7 @@ impl DirectPath {
         if noted.client.is_none() {
             return noted.age > BEGINS_WITHIN;
         }
-        let is_closed = noted.client_end.state == EndState::Closed && noted.server_end.state == EndState::None;
-        is_closed && self.unanswered.entry(noted.key).or_insert(now).elapsed() > BEGINS_WITHIN
+        noted.is_unanswered() && self.unanswered.entry(noted.key).or_insert(now).elapsed() > BEGINS_WITHIN
     }
 
     /// Completes the records of connections that have ended. Returns whether there are more: a pod may open and close as many as it likes,
@@ -294,20 +296,35 @@ impl DirectPath {
     /// Ends both sockets of a connection.
     fn end_sockets(&mut self, noted: &Noted, client: SocketAddr, (source, server): (&PodProxy, &PodProxy)) {
         let endpoint = noted.pair.endpoint;
-        for (pod, local, remote) in [(server, endpoint, client), (source, client, endpoint)] {
-            let netns = &pod.pod.netns;
-            let ended = match netns.end_socket(local, remote, &[LOOPBACK]) {
-                // It may be bound to an interface. To find that takes long where the pod has very many addresses.
-                Ok(false) => {
-                    let look_up = || netns.device_of(local.ip()).ok().flatten().unwrap_or_default();
-                    let device = *self.devices.entry((netns.cookie(), local.ip())).or_insert_with(look_up);
-                    netns.end_socket(local, remote, &[device])
-                }
-                ended => ended,
-            };
-            if let Err(error) = ended {
-                tracing::error!(pod = pod.pod.spec.name, %local, %remote, %error, "a direct connection cannot be ended");
+        self.end_socket(server, endpoint, client);
+        self.end_socket(source, client, endpoint);
+    }
+
+    /// Has the server's kernel wait no more for the rest of a handshake whose client is closed: nobody would learn of what somebody else
+    /// makes of it.
+    fn end_handshake(&mut self, noted: &Noted, pods: &Pods) {
+        if noted.is_unanswered()
+            && noted.has_arrived
+            && let (Some(client), Some(server)) = (noted.client, pods.get(&noted.pair.server))
+            && !server.pod.dead.is_cancelled()
+        {
+            self.end_socket(server, noted.pair.endpoint, client);
+        }
+    }
+
+    fn end_socket(&mut self, pod: &PodProxy, local: SocketAddr, remote: SocketAddr) {
+        let netns = &pod.pod.netns;
+        let ended = match netns.end_socket(local, remote, &[LOOPBACK]) {
+            // It may be bound to an interface. To find that takes long where the pod has very many addresses.
+            Ok(false) => {
+                let look_up = || netns.device_of(local.ip()).ok().flatten().unwrap_or_default();
+                let device = *self.devices.entry((netns.cookie(), local.ip())).or_insert_with(look_up);
+                netns.end_socket(local, remote, &[device])
             }
+            ended => ended,
+        };
+        if let Err(error) = ended {
+            tracing::error!(pod = pod.pod.spec.name, %local, %remote, %error, "a direct connection cannot be ended");
         }
     }
 

@@ -230,6 +230,7 @@ mod tests {
                 age: Duration::ZERO,
                 lasted: Duration::ZERO,
                 has_arrived: true,
+                is_told: false,
                 client_end: client,
                 server_end: server,
             };
