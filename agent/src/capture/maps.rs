@@ -405,12 +405,14 @@ pub(super) fn absent_is_fine(result: Result<(), MapError>) -> Result<(), MapErro
     }
 }
 
-/// Removes a pod: first from redirection, then from steering, then the elements that these refer to.
+/// Removes a pod: first from redirection, then its addresses, so that no connection to it begins to be direct whose SYN nobody looks at any
+/// more; then from steering, then the elements that these refer to.
 pub(super) fn release(pins: &Pins, maps: &mut Maps, cookie: NetnsCookie) -> Result<(), CaptureError> {
     let failed = || format!("cannot take back the capture of {cookie}");
     let slot = maps.remove_pod(cookie).map_err(CaptureError::because(failed))?;
+    let unlisted = maps.remove_addresses(cookie, &[]).map_err(CaptureError::because(failed));
     let unpinned = pins::remove(&pins.pod(cookie)).map_err(CaptureError::because(failed));
-    maps.forget(cookie, slot).map_err(CaptureError::because(failed)).and(unpinned)
+    maps.forget(cookie, slot).map_err(CaptureError::because(failed)).and(unlisted).and(unpinned)
 }
 
 #[cfg(test)]
