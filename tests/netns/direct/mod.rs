@@ -7,6 +7,8 @@ mod agents;
 mod changes;
 mod faithful;
 mod hostile;
+mod many;
+mod packets;
 mod shares;
 mod sockets;
 mod stage;
@@ -14,6 +16,16 @@ mod told;
 
 /// All cases, in the order they run.
 pub(crate) fn cases() -> Vec<Case> {
-    [told::CASES, faithful::CASES, shares::CASES, sockets::CASES, changes::CASES, agents::CASES, hostile::CASES]
-        .concat()
+    [
+        told::CASES,
+        faithful::CASES,
+        shares::CASES,
+        sockets::CASES,
+        changes::CASES,
+        agents::CASES,
+        many::CASES,
+        hostile::CASES,
+        packets::CASES,
+    ]
+    .concat()
 }
