@@ -4,9 +4,9 @@ use anyhow::{Context, Result, ensure};
 
 use crate::arguments::Bench;
 use crate::case::Case;
-use crate::subject::{self, DIRECT_SAME_NODE, NO_TOKENS, Subject, UNROUTED, Way};
+use crate::subject::{self, DIRECT_SAME_NODE, NO_LOG, NO_LOG_SAME_NODE, NO_TOKENS, SAME_NODE, Subject, UNROUTED, Way};
 use crate::testbed::Testbed;
-use crate::weir::Weir;
+use crate::weir::{Logs, Weir};
 use crate::{envoy, haproxy, peer, relay};
 
 /// The subjects and what they stand on. Fields are in the order in which they must go.
@@ -76,15 +76,24 @@ impl Lineup {
 /// Each build of Weir on a testbed of its own, with the subjects that are wanted of it.
 fn start_builds(bench: &Bench, cases: &[Case], subjects: &mut Vec<Subject>) -> Result<Vec<Weir>> {
     let are_judged = cases.iter().any(|case| matches!(case.load.way(), Way::Decided | Way::Judged));
+    // Named subjects have to be there, whether a case of this lineup takes them or not.
+    let are_routed = !bench.subjects.is_empty() || cases.iter().any(|case| case.load.is_routed());
     let mut weirs = Vec::new();
     for (name, binary) in bench.builds() {
-        let [same_node, unrouted, no_tokens] = ["-same-node", UNROUTED, NO_TOKENS].map(|end| format!("{name}{end}"));
+        let [same_node, unrouted, no_tokens] = [SAME_NODE, UNROUTED, NO_TOKENS].map(|end| format!("{name}{end}"));
         if [name, &same_node, &unrouted, &no_tokens].iter().any(|subject| bench.wants(subject)) {
-            let weir = Weir::start(binary, are_judged)?;
+            let weir = Weir::start(binary, are_judged, Logs::All)?;
             subjects.extend(bench.wants(name).then(|| weir.across(name)));
             subjects.extend(bench.wants(&unrouted).then(|| weir.unrouted(&unrouted)));
             subjects.extend(bench.wants(&no_tokens).then(|| weir.without_tokens(&no_tokens)).flatten());
             subjects.extend(bench.wants(&same_node).then(|| weir.same_node(&same_node)));
+            weirs.push(weir);
+        }
+        let [across, same_node] = [NO_LOG, NO_LOG_SAME_NODE].map(|end| format!("{name}{end}"));
+        if are_routed && [&across, &same_node].into_iter().any(|subject| bench.wants(subject)) {
+            let weir = Weir::start(binary, false, Logs::NoAccess)?;
+            let both = weir.for_requests(&across, &same_node);
+            subjects.extend(both.into_iter().filter(|subject| bench.wants(&subject.name)));
             weirs.push(weir);
         }
     }

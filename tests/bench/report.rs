@@ -7,6 +7,7 @@ use anyhow::{Context, Result};
 
 use crate::rounds::Outcome;
 use crate::row;
+use crate::subject::NO_LOG;
 
 mod builds;
 pub(crate) mod header;
@@ -19,7 +20,9 @@ mod verdict;
 /// the subjects that are Weir.
 pub(crate) fn publish(header: &str, outcome: &Outcome, builds: &[&str], folder: &Path) -> Result<()> {
     let rows = row::rows(&outcome.samples);
-    let pairs = row::pairs(&outcome.samples, builds);
+    let unlogged: Vec<String> = builds.iter().map(|build| format!("{build}{NO_LOG}")).collect();
+    let of_weir: Vec<&str> = builds.iter().copied().chain(unlogged.iter().map(String::as_str)).collect();
+    let pairs = row::pairs(&outcome.samples, &of_weir);
     let mut text = table::write(&rows, &pairs) + "\n" + &verdict::write(&rows, &pairs, builds);
     text += &builds::write(&rows, &outcome.samples, builds);
     outcome.notes.iter().for_each(|note| text += &format!("not measured: {note}\n"));

@@ -23,6 +23,13 @@ pub(crate) const UNROUTED: &str = "-l4";
 /// What the name of a build of Weir ends with where nobody verifies the tokens of its requests.
 pub(crate) const NO_TOKENS: &str = "-no-jwt";
 
+/// What the name of a build of Weir ends with whose agents write no access log, and where such a one serves a pod of the client's node.
+pub(crate) const NO_LOG: &str = "-no-log";
+pub(crate) const NO_LOG_SAME_NODE: &str = "-no-log-same-node";
+
+/// What the name of a build of Weir ends with where client and server are on one node.
+pub(crate) const SAME_NODE: &str = "-same-node";
+
 /// What a load needs of a subject.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Way {

@@ -1,5 +1,5 @@
 //! Weir as a subject: its control plane, an agent on each node of a testbed of its own, both pods enrolled. All settings
-//! are the defaults; the agents' logs, with a line per connection, go to files of the run.
+//! are the defaults, but for the access log where a subject has none; the agents' logs go to files of the run.
 
 use std::fs;
 use std::net::Ipv4Addr;
@@ -24,6 +24,17 @@ const FAR_VIP: Ipv4Addr = Ipv4Addr::new(10, 98, 0, 1);
 const NEAR_VIP: Ipv4Addr = Ipv4Addr::new(10, 98, 0, 2);
 const HTTP_PORT: u16 = 80;
 const GRPC_PORT: u16 = 9000;
+/// The agent's default, and no line for a connection or a request.
+const NO_ACCESS_LOG: &str = "--log=info,kube_client=off,access=off";
+
+/// What the agents log.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Logs {
+    /// What they do by default: a line for each connection, and for each request.
+    All,
+    /// Messages alone.
+    NoAccess,
+}
 
 /// Weir on a testbed. Fields are in the order in which they must go.
 #[derive(Debug)]
@@ -38,7 +49,7 @@ pub(crate) struct Weir {
 impl Weir {
     /// Brings a build of Weir up on a new testbed; the workspace's own if none is given. `judges`: with pods about whose requests is
     /// decided one by one.
-    pub(crate) fn start(binary: Option<&Path>, judges: bool) -> Result<Self> {
+    pub(crate) fn start(binary: Option<&Path>, judges: bool, logs: Logs) -> Result<Self> {
         let testbed = Testbed::set_up("bench")?;
         let built = binary.map_or_else(|| agent::binary("weir"), |path| Ok(path.to_owned()))?;
         let program = in_memory(testbed.world.run(), &built)?;
@@ -56,14 +67,7 @@ impl Weir {
             }
             control_plane.objects.put("tokens", &pods.objects()?)?;
         }
-        let mut agents = Vec::new();
-        for node in &testbed.world.nodes {
-            let options = AgentOptions { delivery: control_plane.flags_for(node.name())?, flags: Vec::new() };
-            let agent = Agent::prepare(node, options)?;
-            let mut agent = agent.of_build(&program);
-            agent.launch()?;
-            agents.push(agent);
-        }
+        let mut agents = launch(&testbed, &control_plane, &program, logs)?;
         for agent in &mut agents {
             agent.becomes_ready().with_context(|| format!("control plane:\n{}", control_plane.tail()))?;
         }
@@ -98,6 +102,13 @@ impl Weir {
         let far = &self.testbed.far;
         let subject = Subject::across(name, &self.testbed, Dial::pod(far), self.proxies());
         subject.pooled().routing(Routed::pod(far)).for_requests()
+    }
+
+    /// The ways of routed loads alone, to the other node and to a pod of the same one.
+    pub(crate) fn for_requests(&self, across: &str, same_node: &str) -> [Subject; 2] {
+        let way = Subject::across(across, &self.testbed, Dial::pod(&self.testbed.far), self.proxies());
+        let beside = Subject::same_node(same_node, &self.testbed, self.proxies());
+        [way.pooled().routing(routed_at(FAR_VIP)), beside.routing(routed_at(NEAR_VIP))].map(Subject::for_requests)
     }
 
     /// The way to a pod of the same node.
@@ -136,6 +147,19 @@ impl Weir {
     pub(crate) fn logs(&self) -> String {
         self.agents.iter().map(|agent| format!("agent of {}:\n{}\n", agent.place().name(), agent.tail())).collect()
     }
+}
+
+/// Starts an agent on each node.
+fn launch(testbed: &Testbed, control_plane: &ControlPlane, program: &Path, logs: Logs) -> Result<Vec<Agent>> {
+    let flags: Vec<String> = (logs == Logs::NoAccess).then(|| NO_ACCESS_LOG.to_owned()).into_iter().collect();
+    let mut agents = Vec::new();
+    for node in &testbed.world.nodes {
+        let options = AgentOptions { delivery: control_plane.flags_for(node.name())?, flags: flags.clone() };
+        let mut agent = Agent::prepare(node, options)?.of_build(program);
+        agent.launch()?;
+        agents.push(agent);
+    }
+    Ok(agents)
 }
 
 fn routed_at(vip: Ipv4Addr) -> Routed {

@@ -6,6 +6,11 @@ use std::fmt::Write as _;
 use super::table::{figures, shown};
 use crate::rounds::Sample;
 use crate::row::{self, Ratio, Row};
+use crate::subject::{NO_LOG, NO_LOG_SAME_NODE, SAME_NODE};
+
+/// The subjects of a build that are compared: what their names end with, and what their rows are called behind the case.
+const SUBJECTS: [(&str, &str); 4] =
+    [("", ""), (SAME_NODE, ", same node"), (NO_LOG, ", no log"), (NO_LOG_SAME_NODE, ", no log, same node")];
 
 /// A row is worse if its median is below this share of the first build's; what differs less is noise of a busy machine.
 const LEAST_SHARE: f64 = 0.97;
@@ -36,8 +41,8 @@ fn beside(rows: &[Row], samples: &[Sample], first: &str, build: &str) -> String 
     let heading = format!("{build} beside {first}");
     let mut text = format!("{heading:<36} {first:>10} {build:>10}  {:<24} not worse\n", "above 1 is better");
     for line in &lines {
-        let name = if line.row.subject == build { line.row.name() } else { format!("{}, same node", line.row.name()) };
-        let what = format!("{name}, {}", line.row.figure.unit);
+        let way = subject_of(&line.row.subject, build).map_or("", |(_, way)| way);
+        let what = format!("{}{way}, {}", line.row.name(), line.row.figure.unit);
         let verdict = if line.is_worse() { "NO" } else { "yes" };
         let (old, new, share) = (figures(line.first), figures(line.row.value), shown(&line.share));
         let _ = writeln!(text, "  {what:<34} {old:>10} {new:>10}  {share:<24} {verdict}");
@@ -53,11 +58,13 @@ fn beside(rows: &[Row], samples: &[Sample], first: &str, build: &str) -> String 
 
 /// The first build's subject that takes the same way as a subject of another build, if it is one of that build.
 fn first_subject(subject: &str, first: &str, build: &str) -> Option<String> {
-    match subject.strip_prefix(build)? {
-        "" => Some(first.to_owned()),
-        "-same-node" => Some(format!("{first}-same-node")),
-        _ => None,
-    }
+    subject_of(subject, build).map(|(end, _)| format!("{first}{end}"))
+}
+
+/// Which of a build's subjects it is, if it is one that is compared.
+fn subject_of(subject: &str, build: &str) -> Option<(&'static str, &'static str)> {
+    let end = subject.strip_prefix(build)?;
+    SUBJECTS.into_iter().find(|(known, _)| *known == end)
 }
 
 fn line<'a>(row: &'a Row, rows: &[Row], samples: &[Sample], first: &str) -> Option<Line<'a>> {
@@ -122,6 +129,7 @@ mod tests {
     fn subjects_of_the_same_way_are_compared() {
         assert_eq!(first_subject("new", "old", "new").as_deref(), Some("old"));
         assert_eq!(first_subject("new-same-node", "old", "new").as_deref(), Some("old-same-node"));
+        assert_eq!(first_subject("new-no-log", "old", "new").as_deref(), Some("old-no-log"));
         assert_eq!(first_subject("newer", "old", "new"), None);
         assert_eq!(first_subject("relay", "old", "new"), None);
     }
