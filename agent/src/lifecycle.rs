@@ -71,6 +71,7 @@ impl Drop for ReadyBlocker {
 /// Starts a drain and waits for its end.
 #[derive(Debug)]
 pub struct DrainTrigger {
+    has_begun: Arc<AtomicBool>,
     draining: CancellationToken,
     closing: CancellationToken,
     holders: mpsc::Receiver<()>,
@@ -81,6 +82,8 @@ pub struct DrainTrigger {
 /// The drain as those see it who serve: whether it has begun, and what it waits for ([`Drain::hold`]).
 #[derive(Debug, Clone)]
 pub struct Drain {
+    /// Set just before `draining` is cancelled. Each request asks, and a token takes a lock that all connections share.
+    has_begun: Arc<AtomicBool>,
     /// Nothing new is accepted, and what is open finishes.
     draining: CancellationToken,
     /// The deadline has passed: what is still open is closed.
@@ -97,17 +100,24 @@ pub struct DrainHold {
 /// A trigger, and the drain that it starts.
 #[must_use]
 pub fn drain() -> (DrainTrigger, Drain) {
+    let has_begun = Arc::<AtomicBool>::default();
     let (draining, closing) = (CancellationToken::new(), CancellationToken::new());
     let (open, holders) = mpsc::channel(1);
-    let drain = Drain { draining: draining.clone(), closing: closing.clone(), holders: open.downgrade() };
-    (DrainTrigger { draining, closing, holders, open }, drain)
+    let drain = Drain {
+        has_begun: has_begun.clone(),
+        draining: draining.clone(),
+        closing: closing.clone(),
+        holders: open.downgrade(),
+    };
+    (DrainTrigger { has_begun, draining, closing, holders, open }, drain)
 }
 
 impl DrainTrigger {
     /// Has all holders finish, and close at the deadline what is still open; returns when all holds are dropped. True if nothing
     /// had to be closed at the deadline.
     pub async fn run(self, deadline: Duration) -> bool {
-        let Self { draining, closing, mut holders, open } = self;
+        let Self { has_begun, draining, closing, mut holders, open } = self;
+        has_begun.store(true, Ordering::Release);
         draining.cancel();
         drop(open);
         if tokio::time::timeout(deadline, holders.recv()).await.is_ok() {
@@ -129,7 +139,7 @@ impl Drain {
     /// Whether nothing new may be accepted any more.
     #[must_use]
     pub fn is_draining(&self) -> bool {
-        self.draining.is_cancelled()
+        self.has_begun.load(Ordering::Acquire)
     }
 
     /// Resolves once nothing new may be accepted.

@@ -3,6 +3,7 @@
 use std::fmt::Debug;
 use std::future::poll_fn;
 use std::net::SocketAddr;
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -19,6 +20,7 @@ use super::optimistic::OptimisticData;
 use super::stream::HboneStream;
 use super::transport::Transport;
 use crate::h2::{Role, StreamError, WindowBudget};
+use crate::lifecycle::{first_of, when_woken};
 use crate::model::identity::Identity;
 use crate::net::{self, ConnectError};
 use crate::telemetry::metrics::{Metrics, Side};
@@ -127,13 +129,16 @@ impl<O: Origin> Dialer<O> {
             let _gauge = gauge;
             let close_to_new_streams = || weak.upgrade().inspect(|connection| connection.close_to_new_streams());
             let mut is_retired = false;
+            // Polled only when they have something to say, not each time that bytes move.
+            let mut unneeded = pin!(first_of([unused.cancelled(), closed.cancelled()]));
+            let mut retires = pin!(lifetime.retires());
+            let mut retires = pin!(when_woken(retires.as_mut()));
             let ended = loop {
                 tokio::select! {
                     biased;
                     ended = poll_fn(|cx| transport.0.poll_drive(cx)) => break ended,
-                    () = unused.cancelled() => break transport.0.abort().await,
-                    () = closed.cancelled() => break transport.0.abort().await,
-                    () = lifetime.retires(), if !is_retired => {
+                    () = &mut unneeded => break transport.0.abort().await,
+                    () = &mut retires, if !is_retired => {
                         is_retired = true;
                         close_to_new_streams();
                         transport.0.session().http2.leave();

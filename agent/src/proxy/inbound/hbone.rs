@@ -15,6 +15,7 @@ use super::http::RequestStreams;
 use super::peers::AuthenticatedPeer;
 use super::request;
 use crate::hbone::{Activity, HboneServer, Incoming, Lifetime, SessionError, handshake_failure_label};
+use crate::lifecycle::{first_of, when_woken};
 use crate::limits::{Held, Limit, LimitKind};
 use crate::model::address::canonical;
 use crate::net;
@@ -148,8 +149,12 @@ async fn serve_streams(pod_proxy: &Arc<PodProxy>, Served { mut server, peer, lif
     let _gauge = proxy.metrics.hbone_connection_opened(Side::Downstream);
     let limit = &peer.limit;
     let (mut is_going_away, mut is_retired) = (false, false);
-    // One timer for the connection, not one for each request.
+    // One timer for the connection, not one for each request; and what may end it is polled only when it has something to say, not each
+    // time that bytes move.
     let mut retires = pin!(lifetime.retires());
+    let mut retires = pin!(when_woken(retires.as_mut()));
+    let mut leaves = pin!(first_of([pod.left.cancelled(), proxy.drain.draining()]));
+    let mut ends = pin!(first_of([pod.dead.cancelled(), proxy.drain.closing()]));
     let mut idle = pin!(sleep(proxy.timeouts.inbound_idle / IDLE_PARTS));
     let mut is_unused = false;
     let streams = Arc::new(RequestStreams::default());
@@ -177,11 +182,7 @@ async fn serve_streams(pod_proxy: &Arc<PodProxy>, Served { mut server, peer, lif
                     return server.peer_closed(PEER_CLOSE_TIMEOUT).await;
                 }
             },
-            () = pod.left.cancelled(), if !is_going_away => {
-                is_going_away = true;
-                server.goaway();
-            }
-            () = proxy.drain.draining(), if !is_going_away => {
+            () = &mut leaves, if !is_going_away => {
                 is_going_away = true;
                 server.goaway();
             }
@@ -202,8 +203,7 @@ async fn serve_streams(pod_proxy: &Arc<PodProxy>, Served { mut server, peer, lif
                 idle.as_mut().reset(Instant::now() + pause);
             }
             () = lifetime.ends(), if is_retired => return server.abort().await,
-            () = pod.dead.cancelled() => return server.abort().await,
-            () = proxy.drain.closing() => return server.abort().await,
+            () = &mut ends => return server.abort().await,
         }
     }
 }
