@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
-use parking_lot::RwLock;
+use arc_swap::{ArcSwap, Guard};
 use serde::{Deserialize, Serialize};
 use tokio_util::sync::CancellationToken;
 
@@ -77,7 +77,7 @@ pub struct Changeable {
 pub struct EnrolledPod {
     /// The pod as it was enrolled. Of what can change, [`Self::current`] is true.
     pub spec: PodSpec,
-    current: RwLock<Arc<Changeable>>,
+    current: ArcSwap<Changeable>,
     pub netns: Netns,
     /// What the pod holds of what all pods share.
     pub limits: PodLimits,
@@ -99,7 +99,7 @@ impl EnrolledPod {
         let telemetry = PodTelemetry::new(&spec.namespace, spec.labels.clone(), &limits);
         Self {
             spec,
-            current: RwLock::new(Arc::new(current)),
+            current: ArcSwap::from_pointee(current),
             netns,
             limits,
             connections: Arc::default(),
@@ -119,7 +119,13 @@ impl EnrolledPod {
     /// What of its description can change, as it is now.
     #[must_use]
     pub fn current(&self) -> Arc<Changeable> {
-        self.current.read().clone()
+        self.current.load_full()
+    }
+
+    /// The same, to look at it for a moment: nothing is written that other threads read. It is not to be kept over an await.
+    #[must_use]
+    pub fn glance(&self) -> Guard<Arc<Changeable>> {
+        self.current.load()
     }
 
     /// The description with which a later agent enrols it again.
@@ -130,7 +136,7 @@ impl EnrolledPod {
 
     pub(super) fn set_current(&self, current: Changeable) {
         self.telemetry.set_labels(current.labels.clone());
-        *self.current.write() = Arc::new(current);
+        self.current.store(Arc::new(current));
     }
 
     /// Counts a connection of this pod for as long as the guard lives.

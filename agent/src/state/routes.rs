@@ -28,6 +28,15 @@ impl SharedRoutes {
         self.current.load_full()
     }
 
+    /// Puts the snapshot in force now in the place of one that may have been followed by others. Where it is still the same, nothing is
+    /// written that other threads read.
+    pub fn refresh(&self, known: &mut Arc<HttpConfig>) {
+        let current = self.current.load();
+        if !Arc::ptr_eq(&current, known) {
+            known.clone_from(&current);
+        }
+    }
+
     /// Puts another snapshot in force, for requests that begin from now on.
     pub fn replace(&self, config: HttpConfig) {
         self.current.store(Arc::new(config));

@@ -148,7 +148,9 @@ impl HttpConnection {
         let proxy = &self.pod_proxy.proxy;
         let mut connection = h1::ServerConnection::new(client, received);
         let mut head = RequestHead::default();
-        head.fields.preserve_case(proxy.mesh.routes().current().proxy_headers().preserve_case);
+        let routes = proxy.mesh.routes();
+        let mut config = routes.current();
+        head.fields.preserve_case(config.proxy_headers().preserve_case);
         // One for all requests: each waits in a list that the whole process shares.
         let mut may_close_idle = std::pin::pin!(proxy.drain.may_close_idle());
         while connection.is_open() {
@@ -169,7 +171,7 @@ impl HttpConnection {
             if proxy.drain.is_draining() {
                 connection.close_after_response();
             }
-            let config = proxy.mesh.routes().current();
+            routes.refresh(&mut config);
             let request = InboundRequest::begin(self, &config, &mut connection, &mut head, length);
             if request.serve(&config, &mut changes).await.is_err() {
                 // What the client was promised does not come: a reset says so.

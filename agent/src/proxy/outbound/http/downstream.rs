@@ -60,8 +60,9 @@ impl HttpConnection {
         let (Ok(application), Ok(agent)) = (downstream.peer_addr(), downstream.local_addr()) else { return };
         let mut connection = h1::ServerConnection::new(downstream, received);
         let mut head = RequestHead::default();
-        let preserve_case = self.pod_proxy.proxy.mesh.routes().current().proxy_headers().preserve_case;
-        head.fields.preserve_case(preserve_case);
+        let routes = self.pod_proxy.proxy.mesh.routes();
+        let mut config = routes.current();
+        head.fields.preserve_case(config.proxy_headers().preserve_case);
         let drain = &self.pod_proxy.proxy.drain;
         // One for all requests: each waits in a list that the whole process shares.
         let mut may_close_idle = std::pin::pin!(drain.may_close_idle());
@@ -84,7 +85,8 @@ impl HttpConnection {
                 connection.close_after_response();
             }
             let client = Client::Socket(ClientSocket::new(&self.pod_proxy.pod, application, agent));
-            if serve::serve(self, &mut connection, client, &mut head, length).await.is_err() {
+            routes.refresh(&mut config);
+            if serve::serve(self, &config, &mut connection, client, &mut head, length).await.is_err() {
                 // What the client was promised does not come: a reset says so.
                 return;
             }
@@ -124,12 +126,13 @@ impl HttpConnection {
 
     async fn serve_stream(self: Arc<Self>, mut stream: h2::ServerStream, mut head: RequestHead, length: BodyLength) {
         let place = self.pod_proxy.pod.limits.of(LimitKind::HttpStreams).try_take();
+        let config = self.pod_proxy.proxy.mesh.routes().current();
         // A stream whose response has not ended is reset as it is dropped.
         let _ = if place.is_some() {
             // In a box of its own: the runtime moves a new task several times.
-            Box::pin(serve::serve(&self, &mut stream, Client::Stream, &mut head, length)).await
+            Box::pin(serve::serve(&self, &config, &mut stream, Client::Stream, &mut head, length)).await
         } else {
-            Box::pin(serve::turn_away(&self, &mut stream, Client::Stream, &mut head, length)).await
+            Box::pin(serve::turn_away(&self, &config, &mut stream, Client::Stream, &mut head, length)).await
         };
     }
 }

@@ -88,7 +88,7 @@ pub(super) async fn run<D: Downstream>(request: &mut Request<'_, D>, plan: Resul
     let body = RequestBody::new(request.length, MAX_REPLAYED_BYTES);
     let mut response = ResponseHead::default();
     response.fields.preserve_case(request.config.proxy_headers().preserve_case);
-    let forwarding = Forwarding {
+    let mut forwarding = Forwarding {
         request,
         plan,
         body,
@@ -106,7 +106,7 @@ pub(super) async fn run<D: Downstream>(request: &mut Request<'_, D>, plan: Resul
 }
 
 impl<D: Downstream> Forwarding<'_, '_, D> {
-    async fn run(mut self) -> Result<(), Broken> {
+    async fn run(&mut self) -> Result<(), Broken> {
         let mut last = None;
         if let Some(mirrors) = self.mirrors.take_if(|_| self.body.is_received()) {
             self.request.send_copies(mirrors, &self.body);
@@ -308,7 +308,7 @@ impl<D: Downstream> Forwarding<'_, '_, D> {
 
     /// Sends the response to the client, and the rest of the request to the endpoint.
     async fn respond(
-        mut self,
+        &mut self,
         chosen: &Chosen,
         mut exchange: Exchange,
         length: BodyLength,

@@ -16,9 +16,9 @@ impl<D> Request<'_, D> {
     /// To the service that was dialled, where no object says anything else.
     pub(super) fn plan_to_service(&self, service: &Service) -> Result<Plan, Reason> {
         let connection = self.connection;
-        let pod = connection.pod_proxy.pod.current();
+        let pod = connection.pod_proxy.pod.glance();
         let source = SourceView { namespace: &connection.source.workload.namespace, labels: &pod.labels };
-        let mut plan = Plan::to_service(&self.config, source, service, connection.port, self.head)?;
+        let mut plan = Plan::to_service(self.config, source, service, connection.port, self.head)?;
         if service.key.hostname.starts_with('*') {
             plan.fixed = self.with_planner(|planner| planner.fixed_upstream(&service.key, plan.port, self.head))?;
         }
@@ -62,9 +62,9 @@ impl<D> Request<'_, D> {
 
     fn with_planner<T>(&self, plan: impl FnOnce(Planner<'_>) -> T) -> T {
         let connection = self.connection;
-        let pod = connection.pod_proxy.pod.current();
+        let pod = connection.pod_proxy.pod.glance();
         let source = SourceView { namespace: &connection.source.workload.namespace, labels: &pod.labels };
         let mesh = connection.pod_proxy.proxy.mesh.read();
-        plan(Planner { mesh: &mesh, config: &self.config, source, dialled_port: connection.port })
+        plan(Planner { mesh: &mesh, config: self.config, source, dialled_port: connection.port })
     }
 }

@@ -22,7 +22,7 @@ const DEADLINE_EXCEEDED: &[u8] = b"4";
 pub(super) struct Request<'a, D> {
     pub(super) connection: &'a HttpConnection,
     /// The snapshot that decides about it, from its beginning to its end.
-    pub(super) config: Arc<HttpConfig>,
+    pub(super) config: &'a HttpConfig,
     pub(super) downstream: &'a mut D,
     pub(super) watcher: RequestWatcher<'a>,
     pub(super) head: &'a mut RequestHead,

@@ -11,6 +11,7 @@ use super::port::Dialled;
 use super::request::Request;
 use super::watcher::{Client, RequestWatcher};
 use crate::http::{BodyLength, Broken, Downstream, ExchangeError};
+use crate::model::http::config::HttpConfig;
 use crate::model::http::control_fields;
 use crate::model::http::head::{RequestHead, ResponseHead};
 use crate::model::http::hop;
@@ -28,18 +29,19 @@ static BLOCKING_ROUTE: LazyLock<Arc<str>> = LazyLock::new(|| "block_all".into())
 /// Istio's name of the route for requests to addresses that the mesh does not know.
 static PASSING_ROUTE: LazyLock<Arc<str>> = LazyLock::new(|| "allow_any".into());
 
-/// Serves one request.
+/// Serves one request. `config`: what is in force as it begins.
 ///
 /// # Errors
 /// When the response was not sent whole: its connection, or its stream, is of no more use.
 pub(super) async fn serve<D: Downstream>(
     connection: &HttpConnection,
+    config: &HttpConfig,
     downstream: &mut D,
     client: Client<'_>,
     head: &mut RequestHead,
     length: BodyLength,
 ) -> Result<(), Broken> {
-    let mut request = begin(connection, downstream, client, head, length);
+    let mut request = begin(connection, config, downstream, client, head, length);
     let outcome = request.decide().await;
     request.end(outcome)
 }
@@ -50,24 +52,25 @@ pub(super) async fn serve<D: Downstream>(
 /// As of [`serve`].
 pub(super) async fn turn_away<D: Downstream>(
     connection: &HttpConnection,
+    config: &HttpConfig,
     downstream: &mut D,
     client: Client<'_>,
     head: &mut RequestHead,
     length: BodyLength,
 ) -> Result<(), Broken> {
-    let mut request = begin(connection, downstream, client, head, length);
+    let mut request = begin(connection, config, downstream, client, head, length);
     let outcome = request.reply(Reason::Overflow, false).await;
     request.end(outcome)
 }
 
 fn begin<'a, D: Downstream>(
     connection: &'a HttpConnection,
+    config: &'a HttpConfig,
     downstream: &'a mut D,
     client: Client<'a>,
     head: &'a mut RequestHead,
     length: BodyLength,
 ) -> Request<'a, D> {
-    let config = connection.pod_proxy.proxy.mesh.routes().current();
     hop::remove(&mut head.fields);
     control_fields::remove_of_own_pod(&mut head.fields);
     let headers = config.proxy_headers();
@@ -108,8 +111,6 @@ impl<D: Downstream> Request<'_, D> {
             return self.reply(Reason::BadPath, false).await;
         }
         let HttpConnection { pod_proxy, source, dialled, port, .. } = self.connection;
-        let pod = pod_proxy.pod.current();
-        let view = SourceView { namespace: &source.workload.namespace, labels: &pod.labels };
         let named;
         let service = match dialled {
             Dialled::Service(service) => Some(service),
@@ -118,9 +119,13 @@ impl<D: Downstream> Request<'_, D> {
                 named.as_ref()
             }
         };
-        let routes = match service {
-            Some(service) => self.config.routes(view, &service.key, *port),
-            None => self.config.routes_by_authority(view, &String::from_utf8_lossy(self.head.host()), *port),
+        let routes = {
+            let pod = pod_proxy.pod.glance();
+            let view = SourceView { namespace: &source.workload.namespace, labels: &pod.labels };
+            match service {
+                Some(service) => self.config.routes(view, &service.key, *port),
+                None => self.config.routes_by_authority(view, &String::from_utf8_lossy(self.head.host()), *port),
+            }
         };
         let Some(routes) = routes else {
             let plan = match (service, dialled) {
