@@ -120,6 +120,7 @@ mod outbound {
         mod connection;
         mod downstream;
         mod endpoints;
+        mod failure;
         mod forward;
         mod grpc_call;
         mod io;

@@ -1,6 +1,7 @@
 //! A pod's connection that carries HTTP, to its end: one request after the other, or many at once.
 
 use std::future::poll_fn;
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -65,7 +66,7 @@ impl HttpConnection {
         head.fields.preserve_case(config.proxy_headers().preserve_case);
         let drain = &self.pod_proxy.proxy.drain;
         // One for all requests: each waits in a list that the whole process shares.
-        let mut may_close_idle = std::pin::pin!(drain.may_close_idle());
+        let mut may_close_idle = pin!(drain.may_close_idle());
         while connection.is_open() {
             let next = tokio::select! {
                 biased;
@@ -86,7 +87,8 @@ impl HttpConnection {
             }
             let client = Client::Socket(ClientSocket::new(&self.pod_proxy.pod, application, agent));
             routes.refresh(&mut config);
-            if serve::serve(self, &config, &mut connection, client, &mut head, length).await.is_err() {
+            let serving = pin!(serve::serve(self, &config, &mut connection, client, &mut head, length));
+            if serving.await.is_err() {
                 // What the client was promised does not come: a reset says so.
                 return;
             }
@@ -101,7 +103,7 @@ impl HttpConnection {
         let budget = self.pod_proxy.budget.clone();
         let mut connection = h2::ServerConnection::new(downstream, received, budget);
         let drain = self.pod_proxy.proxy.drain.clone();
-        let mut draining = std::pin::pin!(first_of([drain.draining()]));
+        let mut draining = pin!(first_of([drain.draining()]));
         let mut is_leaving = false;
         loop {
             let next = tokio::select! {

@@ -63,7 +63,7 @@ pub(super) struct EndpointState {
 
 /// One request to an endpoint, until dropped.
 #[derive(Debug)]
-pub(super) struct UnderWay(Arc<EndpointState>);
+pub(super) struct UnderWay<'a>(&'a EndpointState);
 
 /// What has been seen of an endpoint of a service's port.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -175,7 +175,7 @@ impl EndpointState {
     }
 
     /// Counts a request as under way.
-    pub(super) fn begin(self: Arc<Self>) -> UnderWay {
+    pub(super) fn begin(&self) -> UnderWay<'_> {
         self.under_way.fetch_add(1, Ordering::Relaxed);
         UnderWay(self)
     }
@@ -195,7 +195,7 @@ impl EndpointState {
     }
 }
 
-impl Drop for UnderWay {
+impl Drop for UnderWay<'_> {
     fn drop(&mut self) {
         self.0.under_way.fetch_sub(1, Ordering::Relaxed);
     }
@@ -224,7 +224,7 @@ mod tests {
         let population = || Population { endpoints: 1, ejected: 0 };
         assert!(states[0].record(EndpointResult::Status(500), &detection, population, now));
         hostile.note_ejection(&service, 80, &states[0]);
-        let _under_way = states[1].clone().begin();
+        let _under_way = states[1].begin();
         (0..3).for_each(|_| states[0].note_overload(Instant::now()));
         assert_eq!(states[1].load(), 1, "what one is told says nothing to another");
         assert!(states[0].load() > 1);

@@ -1,6 +1,7 @@
 //! Forwarding a request: endpoints are tried until one answers with something that is not to be tried again, and its response
 //! goes to the client.
 
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -8,10 +9,11 @@ use super::breakers::{Breaker, Taken};
 use super::choose::Chosen;
 use super::connection::KnownEndpoint;
 use super::endpoints::{EndpointState, UnderWay};
+use super::failure::Failure;
 use super::mirror::Mirrors;
 use super::plan::Plan;
 use super::request::Request;
-use super::upstream::{Begun, Exchange, OpenError, Sending, failure_of};
+use super::upstream::{Begun, Exchange, OpenError, Sending};
 use crate::http::{self, BodyLength, Broken, Downstream, ExchangeError, RequestBody, ResponseBody};
 use crate::model::http::grpc::grpc_status;
 use crate::model::http::head::{HttpVersion, ResponseHead};
@@ -30,20 +32,6 @@ enum Attempt {
     /// The head of a final response is here.
     Responded(Exchange, BodyLength),
     Failed(Failure),
-}
-
-/// Why an attempt brought no response.
-enum Failure {
-    /// No connection: the request was not sent.
-    Open(OpenError),
-    /// The connection had been used for other requests, and ended before a byte of a response came, or the server refused the
-    /// stream because it was leaving.
-    Stale(ExchangeError),
-    Upstream {
-        error: ExchangeError,
-        is_request_sent: bool,
-    },
-    PerTryTimeout,
 }
 
 /// A request on its way through its attempts.
@@ -102,7 +90,8 @@ pub(super) async fn run<D: Downstream>(request: &mut Request<'_, D>, plan: Resul
         retry_place: None,
         begun: None,
     };
-    forwarding.run().await
+    let running = pin!(forwarding.run());
+    running.await
 }
 
 impl<D: Downstream> Forwarding<'_, '_, D> {
@@ -120,8 +109,9 @@ impl<D: Downstream> Forwarding<'_, '_, D> {
                 },
             };
             self.request.watcher.record.attempt(&chosen.endpoint.ends);
-            let under_way = chosen.endpoint.state.clone().map(EndpointState::begin);
-            let attempt = match self.attempt(&chosen.endpoint).await {
+            let under_way = chosen.endpoint.state.as_deref().map(EndpointState::begin);
+            let attempt = pin!(self.attempt(&chosen.endpoint)).await;
+            let attempt = match attempt {
                 Err(Broken::Timeout) => {
                     self.request.note_result(&self.plan, &chosen, EndpointResult::Timeout);
                     return self.request.reply(self.plan.timeouts.reason(), self.retries > 0).await;
@@ -136,11 +126,12 @@ impl<D: Downstream> Forwarding<'_, '_, D> {
             }
             let failure = match attempt {
                 Attempt::Responded(exchange, length) => match self.wants_other_response() {
-                    false => return self.respond(&chosen, exchange, length, under_way).await,
+                    false => return pin!(self.respond(&chosen, exchange, length, under_way)).await,
                     true => None,
                 },
                 Attempt::Failed(Failure::Stale(error)) if self.may_send_again(&error) => {
                     // The endpoint is as good as before: a fresh connection to it is no retry.
+                    drop(under_way);
                     self.may_reuse = false;
                     self.body.restart();
                     last = Some(chosen);
@@ -187,14 +178,16 @@ impl<D: Downstream> Forwarding<'_, '_, D> {
         let sending = Sending { connection, upstream, pool_key, port, pool, head, length, may_reuse: self.may_reuse };
         self.place = None;
         let (breaker, place) = (self.breaker.as_ref(), &mut self.place);
-        let begin = async {
-            // A connection of HTTP/2 carries many requests.
-            if let Some(breaker) = breaker.filter(|_| sending.version() != HttpVersion::Http2) {
-                *place = Some(breaker.begin_connection(pool).await.ok_or(OpenError::Overflow)?);
-            }
-            sending.begin().await
+        let begun = {
+            let begin = pin!(async {
+                // A connection of HTTP/2 carries many requests.
+                if let Some(breaker) = breaker.filter(|_| sending.version() != HttpVersion::Http2) {
+                    *place = Some(breaker.begin_connection(pool).await.ok_or(OpenError::Overflow)?);
+                }
+                pin!(sending.begin()).await
+            });
+            watcher.unless_stopped(begin, *downstream, self.body.is_received()).await
         };
-        let begun = watcher.unless_stopped(begin, *downstream, self.body.is_received()).await;
         let Begun { mut exchange, idle_for } = match begun {
             Ok(Ok(begun)) => begun,
             Ok(Err(error)) => return Ok(Attempt::Failed(Failure::Open(error))),
@@ -312,7 +305,7 @@ impl<D: Downstream> Forwarding<'_, '_, D> {
         chosen: &Chosen,
         mut exchange: Exchange,
         length: BodyLength,
-        _under_way: Option<UnderWay>,
+        _under_way: Option<UnderWay<'_>>,
     ) -> Result<(), Broken> {
         if self.retries > 0 && self.retries == self.plan.retry.as_ref().map_or(0, |retry| retry.attempts) {
             // It is the last answer that there is to give.
@@ -358,43 +351,5 @@ fn stopped_attempt(why: Broken) -> Result<Attempt, Broken> {
     match why {
         Broken::PerTryTimeout => Ok(Attempt::Failed(Failure::PerTryTimeout)),
         why => Err(why),
-    }
-}
-
-impl Failure {
-    fn outcome(&self) -> Outcome<'static> {
-        match self {
-            Self::Open(OpenError::Session(ExchangeError::Refused)) => Outcome::RefusedStream,
-            Self::Open(_) => Outcome::ConnectFailure,
-            Self::Upstream { error: ExchangeError::Refused, .. } => Outcome::RefusedStream,
-            Self::Upstream { is_request_sent, .. } => Outcome::Reset { is_request_sent: *is_request_sent },
-            Self::Stale(ExchangeError::Refused) => Outcome::RefusedStream,
-            Self::Stale(_) => Outcome::Reset { is_request_sent: true },
-            Self::PerTryTimeout => Outcome::PerTryTimeout,
-        }
-    }
-
-    fn reason(&self) -> Reason {
-        match self {
-            Self::Open(OpenError::TooMany | OpenError::Overflow) => Reason::Overflow,
-            Self::Open(OpenError::Unwritable(_)) => Reason::BadRequest,
-            Self::Open(OpenError::Tls(error)) => Reason::TlsFailed(failure_of(error)),
-            Self::Open(error) if error.is_denied_by_policy() => Reason::AccessDenied,
-            Self::Open(error) if error.is_timeout() => Reason::ConnectTimeout,
-            Self::Open(_) => Reason::ConnectFailed,
-            Self::Upstream { error: ExchangeError::Malformed(_) | ExchangeError::BrokenConnection(_), .. }
-            | Self::Stale(ExchangeError::BrokenConnection(_)) => Reason::ProtocolError,
-            Self::Upstream { error: ExchangeError::Reset | ExchangeError::Refused, .. } => Reason::RemoteReset,
-            Self::Upstream { .. } | Self::Stale(_) => Reason::ConnectionTermination,
-            Self::PerTryTimeout => Reason::PerTryTimeout,
-        }
-    }
-
-    fn text(&self) -> String {
-        match self {
-            Self::Open(error) => error.to_string(),
-            Self::Stale(error) | Self::Upstream { error, .. } => error.to_string(),
-            Self::PerTryTimeout => Broken::PerTryTimeout.to_string(),
-        }
     }
 }

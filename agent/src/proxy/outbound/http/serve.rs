@@ -1,5 +1,9 @@
 //! One request from its head to the end of its response: what its route says becomes of it.
+//!
+//! Its phases are pinned where they are awaited: a future that is awaited by value is made in one place and copied into another, with all
+//! the room that its state may need.
 
+use std::pin::pin;
 use std::sync::{Arc, LazyLock};
 use std::time::SystemTime;
 
@@ -42,7 +46,7 @@ pub(super) async fn serve<D: Downstream>(
     length: BodyLength,
 ) -> Result<(), Broken> {
     let mut request = begin(connection, config, downstream, client, head, length);
-    let outcome = request.decide().await;
+    let outcome = pin!(request.decide()).await;
     request.end(outcome)
 }
 
@@ -139,7 +143,7 @@ impl<D: Downstream> Request<'_, D> {
                     Ok(self.plan_to_address())
                 }
             };
-            return forward::run(self, plan).await;
+            return pin!(forward::run(self, plan)).await;
         };
         let Some(route) = routes.pick(self.head).cloned() else { return self.reply(Reason::NoRoute, false).await };
         self.watcher.record.route(&route.name);
@@ -159,7 +163,8 @@ impl<D: Downstream> Request<'_, D> {
             return self.answer(preflight, status, Bytes::new(), "cors_preflight").await;
         }
         self.taken = Some((route.clone(), place));
-        self.follow(&route, place).await
+        let following = pin!(self.follow(&route, place));
+        following.await
     }
 
     /// Waits as a fault says. Returns what the request is to be answered with, if it is to be aborted.
@@ -195,7 +200,8 @@ impl<D: Downstream> Request<'_, D> {
                 let allowed = route.rule.cors.as_ref().and_then(|cors| cors.allowed_origin(self.head));
                 self.origin = allowed.map(|origin| (route.clone(), origin.to_vec()));
                 let plan = self.plan_by_route(route, forward, place);
-                forward::run(self, plan).await
+                let forwarding = pin!(forward::run(self, plan));
+                forwarding.await
             }
             Action::Redirect(redirect) => {
                 let mut head = ResponseHead::default();
