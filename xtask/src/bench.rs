@@ -1,5 +1,5 @@
-//! `cargo xtask bench`: builds what is measured and what measures, and runs it as root. What the cases and subjects are
-//! is in docs/bench.md. `cargo xtask bench model` measures the mesh model alone, which needs neither.
+//! `cargo xtask bench`: builds what is measured, as it is shipped, and what measures, and runs it as root. What the cases and subjects
+//! are is in docs/bench.md. `cargo xtask bench model` measures the mesh model alone, which needs neither.
 
 use std::path::PathBuf;
 use std::process::Command;
@@ -11,6 +11,10 @@ use crate::{envoy, programs, setup, step, workspace};
 
 #[derive(Debug, Args)]
 pub(crate) struct Arguments {
+    /// With how much effort the Weir that is measured is built: `dist` is what images are made of, and slow to build; `release` is what the
+    /// tests run. Stands before all that is passed on, and says nothing of builds that `--weir` names.
+    #[arg(long, value_parser = ["dist", "release"], default_value = "dist")]
+    build: String,
     /// `model` for the model's decisions alone, and of them those whose benchmarks' names contain a word behind it; `isolation` for what attacks do to bystanders, of which `--kind A,B` chooses
     /// some (docs/isolation.md). Anything else is passed on to `weir-bench`: `--quick`, `--case A,B`,
     /// `--subject A,B`, `--rounds N`, `--seconds N`, `--weir NAME=PATH`, `--peer NAME=COMMAND`; `-- --help` explains them.
@@ -32,6 +36,9 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
     command.args(&arguments.passed_on);
     if isolation {
         return step::run("isolation bench", &mut command);
+    }
+    if arguments.build == "dist" && !arguments.passed_on.iter().any(|argument| argument.starts_with("--weir")) {
+        command.arg(format!("--weir=weir={}", programs::build_as_shipped()?.display()));
     }
     if let Some(envoy) = envoy_for(&arguments.passed_on) {
         command.arg(format!("--envoy={}", envoy.display()));

@@ -32,6 +32,11 @@ pub(crate) fn build_for_image(profile: &str) -> Result<[PathBuf; 2]> {
     Ok([stripped(&weir, profile)?, stripped(&build_cni_plugin(&flags)?, profile)?])
 }
 
+/// Builds Weir as it is in an image; with what a profiler wants, which the image leaves out.
+pub(crate) fn build_as_shipped() -> Result<PathBuf> {
+    build_weir("dist", &without_this_machine())
+}
+
 /// Builds Weir with a profile: `release`, which is quick to build after a small change, or another.
 fn build_weir(profile: &str, flags: &[String]) -> Result<PathBuf> {
     let mut build = workspace::cargo();
