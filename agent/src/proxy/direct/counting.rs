@@ -83,6 +83,7 @@ mod tests {
             age: Duration::ZERO,
             lasted: Duration::ZERO,
             has_arrived: true,
+            is_told: false,
             client_end: end,
             server_end: end,
         }
