@@ -77,7 +77,8 @@ impl Lineup {
 fn start_builds(bench: &Bench, cases: &[Case], subjects: &mut Vec<Subject>) -> Result<Vec<Weir>> {
     let are_judged = cases.iter().any(|case| matches!(case.load.way(), Way::Decided | Way::Judged));
     // Named subjects have to be there, whether a case of this lineup takes them or not.
-    let are_routed = !bench.subjects.is_empty() || cases.iter().any(|case| case.load.is_routed());
+    let is_routed = |case: &Case| matches!(case.load.way(), Way::Routed | Way::Calls);
+    let are_routed = !bench.subjects.is_empty() || cases.iter().any(is_routed);
     let mut weirs = Vec::new();
     for (name, binary) in bench.builds() {
         let [same_node, unrouted, no_tokens] = [SAME_NODE, UNROUTED, NO_TOKENS].map(|end| format!("{name}{end}"));
