@@ -94,18 +94,20 @@ fn resolver<P: RuntimeProvider>(
     builder.build()
 }
 
-/// All servers are asked at once, and the first that answers counts: one that is silent or fails costs no time.
+/// All servers are asked at once, and the first that has addresses counts: one that is silent, fails or knows less than another costs
+/// nothing. That there are none counts once no server is left that may know better.
 async fn of_full_name<P: RuntimeProvider>(servers: &[Resolver<P>], name: &Name, only_ipv4: bool) -> Said {
     let mut asked: FuturesUnordered<_> =
         servers.iter().map(|server| of_both_families(server, name, only_ipv4)).collect();
-    let mut failure = NetError::NoConnections;
+    let mut without = Said::Failed(NetError::NoConnections);
     while let Some(said) = asked.next().await {
-        match said {
-            Said::Failed(error) => failure = error,
-            said => return said,
+        match (said, &without) {
+            (found @ Said::Found { .. }, _) => return found,
+            (Said::Nothing(_) | Said::Failed(_), Said::Nothing(_)) => {}
+            (said, _) => without = said,
         }
     }
-    Said::Failed(failure)
+    without
 }
 
 /// What a server says of both families. Where it fails for one of them, the other counts; that there is none only where it says so of

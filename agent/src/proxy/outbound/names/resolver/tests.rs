@@ -127,8 +127,9 @@ async fn a_server_that_fails_or_is_silent_stands_in_the_way_of_no_other() {
     let port = serve("127.0.0.1", 0, |name, kind| Some(reply(name, kind))).await;
     serve("127.0.0.2", port, |_, _| Some((ResponseCode::Refused, &[], None))).await;
     serve("127.0.0.3", port, |_, _| None).await;
+    serve("127.0.0.4", port, |_, _| Some(NOBODY)).await;
     let started = Instant::now();
-    for others in ["127.0.0.2", "127.0.0.3", "127.0.0.2\nnameserver 127.0.0.3"] {
+    for others in ["127.0.0.2", "127.0.0.3", "127.0.0.4", "127.0.0.2\nnameserver 127.0.0.3"] {
         let text = format!("nameserver {others}\nnameserver 127.0.0.1\noptions timeout:20\n");
         let expected = vec!["2001:db8::1".to_owned(), "192.0.2.1".to_owned()];
         assert_eq!(ask(port, &text, "both.example").await, (Ok(expected), 20), "{others}");
@@ -136,4 +137,11 @@ async fn a_server_that_fails_or_is_silent_stands_in_the_way_of_no_other() {
     assert!(started.elapsed() < Duration::from_secs(10), "{:?}", started.elapsed());
     let silent = ask(port, "nameserver 127.0.0.3\noptions timeout:1 attempts:1\n", "both.example").await;
     assert_eq!(silent, (Err(LookupError::Failed("request timed out".into())), 1));
+    for order in ["127.0.0.4\nnameserver 127.0.0.2", "127.0.0.2\nnameserver 127.0.0.4"] {
+        assert_eq!(
+            ask(port, &format!("nameserver {order}\n"), "both.example").await,
+            (Err(LookupError::NoAddress), 9),
+            "{order}"
+        );
+    }
 }
