@@ -13,7 +13,7 @@ use weir_tests::tokens::SigningKey;
 use weir_tests::wait;
 use weir_tests::world::{N1, N2, Pod};
 
-use super::inbound::{DENY_NONE, comes_to, is_denied, policy};
+use super::inbound::{DENY_NONE, comes_to, decided_about, is_denied, policy};
 use super::tokens::{ISSUER, authentication, bearer, is_refused, rule};
 use super::{once, streams};
 use crate::harness::{Case, Check};
@@ -120,18 +120,16 @@ fn are_no_streams(mesh: &HttpMesh, service: &HttpService<'_>) -> Result<()> {
     })
 }
 
-/// A policy that denies nothing that cases ask for, in force, so that requests to the version travel as streams.
-fn decided_about<'a>(mesh: &'a HttpMesh, version: &str) -> Result<ForNow<'a>> {
-    let none = policy(mesh, version, "DENY", DENY_NONE)?;
-    let service = mesh.version(version);
-    comes_to(&service, "/never", 403)?;
-    are_streams(mesh, &service)?;
+/// A policy that denies nothing that cases ask for, in force and known to the client's agent: requests to the version travel as streams.
+fn sent_as_streams<'a>(mesh: &'a HttpMesh, version: &str) -> Result<ForNow<'a>> {
+    let none = decided_about(mesh, version)?;
+    are_streams(mesh, &mesh.version(version))?;
     Ok(none)
 }
 
 fn parsed_once(mesh: &HttpMesh) -> Result<()> {
     let service = mesh.version("v2");
-    let _none = decided_about(mesh, "v2")?;
+    let _none = sent_as_streams(mesh, "v2")?;
     // HTTP as the client's agent parses it, and then the streams of both; each message once at each end of its way.
     for (port, of_client, of_server) in [
         (80, [80.0, 0.0, 0.0, 0.0, 0.0, 80.0], [0.0, 80.0, 0.0, 0.0, 80.0, 0.0]),
@@ -148,7 +146,7 @@ fn follows_policy(mesh: &HttpMesh) -> Result<()> {
     let service = mesh.version("v3");
     // What an earlier case had decided about is known to the client's agent until it asks again.
     are_no_streams(mesh, &service)?;
-    let none = decided_about(mesh, "v3")?;
+    let none = sent_as_streams(mesh, "v3")?;
     drop(none);
     comes_to(&service, "/never", 200)?;
     are_no_streams(mesh, &service)
@@ -156,7 +154,7 @@ fn follows_policy(mesh: &HttpMesh) -> Result<()> {
 
 fn transparent(mesh: &HttpMesh) -> Result<()> {
     let service = mesh.version("v2");
-    let _none = decided_about(mesh, "v2")?;
+    let _none = sent_as_streams(mesh, "v2")?;
     let streams = streams_meanwhile(mesh, || {
         bodies(&service)?;
         messages(&service)
@@ -212,7 +210,7 @@ pub(super) fn messages(service: &HttpService<'_>) -> Result<()> {
 }
 
 fn bit_by_bit(mesh: &HttpMesh) -> Result<()> {
-    let _none = decided_about(mesh, "v2")?;
+    let _none = sent_as_streams(mesh, "v2")?;
     let (service, _server) = streams::served(mesh, "carried", "v2")?;
     for port in &streams::PORTS {
         let streams = streams_meanwhile(mesh, || {
@@ -228,7 +226,7 @@ fn bit_by_bit(mesh: &HttpMesh) -> Result<()> {
 
 fn decided(mesh: &HttpMesh) -> Result<()> {
     let service = mesh.version("v2");
-    let none = decided_about(mesh, "v2")?;
+    let none = sent_as_streams(mesh, "v2")?;
     let key = SigningKey::make("one")?;
     let token = bearer(&key.token(ISSUER, "a", &json!({"aud": "web"}))?);
     let other = bearer(&SigningKey::make("one")?.token(ISSUER, "a", &json!({"aud": "web"}))?);
@@ -259,7 +257,7 @@ fn decided(mesh: &HttpMesh) -> Result<()> {
 fn forged(mesh: &HttpMesh) -> Result<()> {
     let service = mesh.version("v2");
     forged_fields_are_unread(mesh, &service)?;
-    let _none = decided_about(mesh, "v2")?;
+    let _none = sent_as_streams(mesh, "v2")?;
     let streams = streams_meanwhile(mesh, || forged_fields_are_unread(mesh, &service))?;
     ensure!(streams >= 2.0, "{streams} were streams");
     Ok(())
@@ -286,7 +284,7 @@ pub(super) fn forged_fields_are_unread(mesh: &HttpMesh, service: &HttpService<'_
 
 fn resets(mesh: &HttpMesh) -> Result<()> {
     let service = mesh.version("v2");
-    let _none = decided_about(mesh, "v2")?;
+    let _none = sent_as_streams(mesh, "v2")?;
     let mut bystander = service.start_load(80, &["--connections=4", "--rate=200"])?;
     let streams = streams_meanwhile(mesh, || leaves_and_resets(&service, mesh.pod("v2")))?;
     ensure!(streams >= 15.0, "{streams} were streams");
@@ -317,7 +315,7 @@ pub(super) fn leaves_and_resets(service: &HttpService<'_>, pod: &Pod) -> Result<
 }
 
 fn stalled(mesh: &mut HttpMesh) -> Result<()> {
-    let none = decided_about(mesh, "v2")?;
+    let none = sent_as_streams(mesh, "v2")?;
     std::mem::forget(none);
     let before = parsed(&mesh.agents[N2], &STREAMS)?[0];
     streams::stalled(mesh)?;

@@ -69,6 +69,16 @@ pub(super) fn comes_to(service: &HttpService<'_>, path: &str, status: u16) -> Re
     service.comes_to(&format!("{path} is answered {status}"), path, &[], |answer| answer.status == status).map(drop)
 }
 
+/// [`DENY_NONE`] for a version, in force: its agent reads requests and decides about them, and denies none that cases ask for.
+pub(super) fn decided_about<'a>(mesh: &'a HttpMesh, version: &str) -> Result<ForNow<'a>> {
+    let none = policy(mesh, version, "DENY", DENY_NONE)?;
+    let service = mesh.version(version);
+    comes_to(&service, "/never", 403)?;
+    // An earlier policy may have denied both.
+    comes_to(&service, "/", 200)?;
+    Ok(none)
+}
+
 /// Asks a pod at its own address, past all services.
 pub(super) fn ask_pod(from: &Place, to: IpAddr, path: &str, more: &[&str]) -> Result<Answer> {
     let host = if to.is_ipv6() { format!("[{to}]") } else { to.to_string() };
@@ -253,8 +263,7 @@ fn client_cert(mesh: &HttpMesh) -> Result<()> {
     let own = principal(&mesh.client);
     for version in ["v2", "v1"] {
         let service = mesh.version(version);
-        let one = policy(mesh, version, "DENY", DENY_NONE)?;
-        comes_to(&service, "/never", 403)?;
+        let one = decided_about(mesh, version)?;
         let claims =
             ["-HX-Forwarded-Client-Cert: URI=spiffe://cluster.local/ns/shop/sa/admin", "-HX_Forwarded_Client_Cert: me"];
         for (port, more) in [(80, &[][..]), (8082, &[]), (8081, &["--http2-prior-knowledge"])] {
@@ -277,8 +286,7 @@ fn client_cert(mesh: &HttpMesh) -> Result<()> {
 
 fn transparent(mesh: &HttpMesh) -> Result<()> {
     let service = mesh.version("v2");
-    let _none = policy(mesh, "v2", "DENY", DENY_NONE)?;
-    comes_to(&service, "/never", 403)?;
+    let _none = decided_about(mesh, "v2")?;
     for (port, more) in [(80, &[][..]), (8082, &[]), (8081, &["--http2"]), (8082, &["--http2"])] {
         for bytes in [0_u64, 1, 65_536, 3_000_001] {
             let own = [format!("--bytes={bytes}"), format!("--target=/?size={bytes}"), "--requests=3".to_owned()];

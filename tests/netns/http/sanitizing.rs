@@ -6,7 +6,7 @@ use anyhow::{Context, Result, ensure};
 use weir_tests::http_mesh::{Echo, HttpMesh};
 use weir_tests::test_app;
 
-use super::inbound::{DENY_NONE, comes_to, policy};
+use super::inbound::decided_about;
 use crate::harness::{Case, Check};
 
 pub(crate) const CASES: &[Case] = &[
@@ -40,8 +40,7 @@ fn control_fields(mesh: &HttpMesh) -> Result<()> {
             .collect()
     };
     // At the client's agent, and at the pod's alone, where the client's moves bytes.
-    let _read = policy(mesh, "v2", "DENY", DENY_NONE)?;
-    comes_to(&service, "/never", 403)?;
+    let _read = decided_about(mesh, "v2")?;
     for (port, more) in [(80, &[][..]), (8081, &["--http2-prior-knowledge"]), (8082, &[])] {
         let sent = [&SENT[..], &["-Hx-envoy-original-path: /before"], more].concat();
         let echo = service.ask_at(service.vip(), port, "/", &sent)?.echo()?;
@@ -70,8 +69,7 @@ fn original_path(mesh: &HttpMesh) -> Result<()> {
 
 fn targets(mesh: &HttpMesh) -> Result<()> {
     let service = mesh.version("v2");
-    let _read = policy(mesh, "v2", "DENY", DENY_NONE)?;
-    comes_to(&service, "/never", 403)?;
+    let _read = decided_about(mesh, "v2")?;
     let (host, pod) = (service.host(), SocketAddr::new(mesh.pod("v2").ipv4(), ECHO));
     for (target, status) in [
         (format!("http://{host}/?key=targets"), 200),
