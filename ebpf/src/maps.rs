@@ -1,6 +1,6 @@
 //! Every map, with its capacity and what it costs. Together below 70 MiB of kernel memory, of which `FLOWS` takes 8 at once, and
 //! the maps of the direct path 4 where it may be used. Elsewhere the agent makes those as small as can be, see
-//! `agent/src/capture/maps.rs`.
+//! `agent/src/capture/pinned_maps.rs`.
 
 use core::arch::asm;
 

@@ -17,8 +17,9 @@ use weir_common::{
 use super::error::CaptureError;
 use super::installed::Capture;
 use super::kernel;
-use super::maps::{self, absent_is_fine};
+use super::maps::absent_is_fine;
 use super::noted::{Noted, Pair, nanoseconds, now};
+use super::pinned_maps;
 use super::pins::Pins;
 use super::pod::NetnsCookie;
 
@@ -53,19 +54,19 @@ impl DirectMaps {
     /// When the kernel refuses.
     pub fn open(capture: &Capture) -> Result<Self, CaptureError> {
         let pins = &capture.pins;
-        let ring: RingBuf<MapData> = maps::open(pins, "DIRECT_ENDED")?;
+        let ring: RingBuf<MapData> = pinned_maps::open(pins, "DIRECT_ENDED")?;
         #[expect(unsafe_code, reason = "the ring cannot promise that its descriptor stays the same; it does")]
         // SAFETY: the ring owns its descriptor and is owned by the registration, so neither outlives the other.
         let ended = unsafe { AsyncFd::register_with_interest(ring, Interest::READABLE) }
             .map_err(CaptureError::because(|| "cannot wait for direct connections".to_owned()))?;
         let mut opened = Self {
-            until: maps::open(pins, "DIRECT_UNTIL")?,
-            routes: maps::open(pins, "DIRECT_ROUTES")?,
-            permits: maps::open(pins, "DIRECT_PERMITS")?,
-            connections: maps::open(pins, "DIRECT_CONNECTIONS")?,
-            flows: maps::open(pins, "DIRECT_FLOWS")?,
+            until: pinned_maps::open(pins, "DIRECT_UNTIL")?,
+            routes: pinned_maps::open(pins, "DIRECT_ROUTES")?,
+            permits: pinned_maps::open(pins, "DIRECT_PERMITS")?,
+            connections: pinned_maps::open(pins, "DIRECT_CONNECTIONS")?,
+            flows: pinned_maps::open(pins, "DIRECT_FLOWS")?,
             all: open_all(pins)?,
-            room: maps::open(pins, "DIRECT_ROOM")?,
+            room: pinned_maps::open(pins, "DIRECT_ROOM")?,
             ended,
         };
         opened.clear().map_err(CaptureError::because(|| "cannot empty the maps of direct connections".to_owned()))?;
@@ -76,9 +77,9 @@ impl DirectMaps {
     /// any more.
     pub(super) fn of_another_version(pins: &Pins) -> Vec<Noted> {
         let stopped =
-            maps::open(pins, "DIRECT_UNTIL").map(|mut until: Array<MapData, u64>| until.set(0, DIRECT_OFF, 0));
+            pinned_maps::open(pins, "DIRECT_UNTIL").map(|mut until: Array<MapData, u64>| until.set(0, DIRECT_OFF, 0));
         // Opened with its type, which says whether it is the same.
-        let found: Result<HashMap<MapData, u64, DirectConnection>, _> = maps::open(pins, "DIRECT_CONNECTIONS");
+        let found: Result<HashMap<MapData, u64, DirectConnection>, _> = pinned_maps::open(pins, "DIRECT_CONNECTIONS");
         match (stopped, found.and_then(|_| open_all(pins))) {
             (Ok(_), Ok(connections)) => all(&connections),
             (Ok(_), Err(error)) => {

@@ -11,9 +11,10 @@ use super::direct::DirectMaps;
 use super::error::CaptureError;
 use super::hierarchy::Hierarchy;
 use super::installed::Capture;
-use super::maps::{self, Maps, release};
+use super::maps::{Maps, release};
 use super::noted::Noted;
 use super::original_dst::SocketAddresses;
+use super::pinned_maps;
 use super::pins::{self, Pins};
 use super::programs::{self, Programs, ProgramsOrigin};
 use crate::config::Location;
@@ -107,8 +108,8 @@ impl Capture {
 fn install_programs(pins: &Pins, is_direct: bool) -> Result<(Programs, Vec<Noted>), CaptureError> {
     let installed = Maps::read_installed(pins);
     let is_same = installed == Some(Installed { layout: LAYOUT, object: programs::object_hash() });
-    let is_whole = maps::NAMES.iter().all(|name| pins.map(name).exists());
-    let lacks_room = is_direct && maps::are_small(pins);
+    let is_whole = pinned_maps::NAMES.iter().all(|name| pins.map(name).exists());
+    let lacks_room = is_direct && pinned_maps::are_small(pins);
     if is_same
         && is_whole
         && !lacks_room
@@ -123,7 +124,7 @@ fn install_programs(pins: &Pins, is_direct: bool) -> Result<(Programs, Vec<Noted
             .map_err(CaptureError::because(|| "cannot put aside what another version installed".to_owned()))?;
     } else if lacks_room {
         // No agent has permitted anything on these maps, so they are empty. The programs are loaded again, upon larger ones.
-        let removed = maps::FOR_DIRECT.iter().try_for_each(|(name, _)| pins::remove(&pins.map(name)));
+        let removed = pinned_maps::FOR_DIRECT.iter().try_for_each(|(name, _)| pins::remove(&pins.map(name)));
         removed.map_err(CaptureError::because(|| "cannot make room for direct connections".to_owned()))?;
     }
     Programs::load(pins, is_direct).map(|programs| (programs, orphans))

@@ -1,4 +1,4 @@
-//! The maps as operations on pods. The names of maps and the layout of their keys are known only here.
+//! The maps as operations on pods. The layout of their keys is known only here.
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -6,71 +6,20 @@ use std::net::IpAddr;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 
 use aya::maps::lpm_trie::{Key, LpmTrie};
-use aya::maps::{Array, HashMap, Map, MapData, MapError, MapInfo, PerCpuArray, SockMap};
+use aya::maps::{Array, HashMap, MapData, MapError, PerCpuArray, SockMap};
 use ipnet::IpNet;
 use weir_common::{
-    Address, Counter, DIRECT_ENDED_BYTES, DirectConnection, EnrolledPod, Flow, InboundPod, Installed, Ip,
-    LISTENERS_PER_POD, LISTENING_KNOWN, ListenerKind, ListeningPod, ListeningPort, MAX_AGENTS, MAX_DESTINATIONS,
-    MAX_DIRECT_CONNECTIONS, MAX_DIRECT_PERMITS, MAX_DIRECT_ROUTES, MAX_FLOWS, MAX_LISTENING_PORTS, MAX_PODS,
-    MAX_PROBES, PASS_UNCAPTURABLE, PodAddress, PodVerdict, ProbePort, Settings, SocketAddress, excluded_port,
-    listener_index,
+    Address, Counter, DirectConnection, EnrolledPod, Flow, InboundPod, Installed, Ip, LISTENERS_PER_POD,
+    LISTENING_KNOWN, ListenerKind, ListeningPod, ListeningPort, MAX_AGENTS, MAX_DESTINATIONS, MAX_DIRECT_CONNECTIONS,
+    MAX_FLOWS, MAX_LISTENING_PORTS, MAX_PODS, MAX_PROBES, PASS_UNCAPTURABLE, PodAddress, PodVerdict, ProbePort,
+    Settings, SocketAddress, excluded_port, listener_index,
 };
 
 use super::error::CaptureError;
 use super::kernel;
+use super::pinned_maps::open;
 use super::pins::{self, Pins};
 use super::pod::{NetnsCookie, PodListeners};
-
-/// The maps that are pinned: all that programs of two versions must share.
-pub(super) const NAMES: [&str; 30] = [
-    "PODS",
-    "POD_CGROUPS",
-    "INBOUND_PODS",
-    "LOOKUP_NETNS",
-    "SK_LOOKUP",
-    "POD_VERDICTS",
-    "POD_ADDRESSES",
-    "SETTINGS",
-    "INSTALLED",
-    "EXCLUDED_CIDRS",
-    "EXCLUDED_PORTS",
-    "SOCKET_ADDRESS",
-    "FLOWS",
-    "INNER_SOCKETS",
-    "PROBE_SOCKETS",
-    "PROBES",
-    "PROBE_PORTS",
-    "LISTENERS",
-    "LISTENING",
-    "LISTENING_PODS",
-    "DESTINATIONS",
-    "DIRECT_UNTIL",
-    "DIRECT_ROUTES",
-    "DIRECT_PERMITS",
-    "DIRECT_CONNECTIONS",
-    "DIRECT_ROOM",
-    "DIRECT_FLOWS",
-    "DIRECT_SOCKETS",
-    "DIRECT_ENDED",
-    "COUNTERS",
-];
-
-/// The maps that hold nothing unless connections are direct, and what they are made for: entries, or bytes of a ring. The kernel takes
-/// memory for that in advance. Where no connection is to be direct they are made as small as can be.
-pub(super) const FOR_DIRECT: [(&str, u32); 6] = [
-    ("DIRECT_ROUTES", MAX_DIRECT_ROUTES),
-    ("DIRECT_PERMITS", MAX_DIRECT_PERMITS),
-    ("DIRECT_CONNECTIONS", MAX_DIRECT_CONNECTIONS),
-    ("DIRECT_ROOM", MAX_PODS),
-    ("DIRECT_FLOWS", MAX_DIRECT_CONNECTIONS),
-    ("DIRECT_ENDED", DIRECT_ENDED_BYTES),
-];
-
-/// Whether one of the maps of direct connections was made small.
-pub(super) fn are_small(pins: &Pins) -> bool {
-    let is_small = |name, size| MapInfo::from_pin(pins.map(name)).is_ok_and(|info| info.max_entries() < size);
-    FOR_DIRECT.iter().any(|&(name, size)| is_small(name, size))
-}
 
 /// Opened maps. Exclusive access is this process's own: another agent must not enrol at the same time.
 pub(super) struct Maps {
@@ -98,14 +47,6 @@ impl fmt::Debug for Maps {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Maps").finish_non_exhaustive()
     }
-}
-
-pub(super) fn open<T>(pins: &Pins, name: &str) -> Result<T, CaptureError>
-where
-    T: TryFrom<Map, Error = MapError>,
-{
-    let typed = || T::try_from(Map::from_map_data(MapData::from_pin(pins.map(name))?)?);
-    typed().map_err(CaptureError::because(|| format!("cannot open map {name}")))
 }
 
 impl Maps {

@@ -16,6 +16,7 @@ mod maps;
 mod netns_program;
 pub mod noted;
 mod original_dst;
+mod pinned_maps;
 mod pins;
 mod pod;
 mod pod_cgroup;

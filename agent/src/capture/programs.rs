@@ -15,7 +15,7 @@ use super::error::CaptureError;
 use super::kernel::{self, AttachType};
 use super::pins::{self, Pins};
 use super::pod::NetnsCookie;
-use super::{events, maps, netns_program};
+use super::{events, netns_program, pinned_maps};
 
 /// The compiled `ebpf` package.
 static OBJECT: &[u8] = include_bytes_aligned!(concat!(env!("OUT_DIR"), "/kernel_programs.o"));
@@ -91,10 +91,10 @@ impl Programs {
 
     fn load_and_pin(pins: &Pins, is_direct: bool) -> Result<(), CaptureError> {
         let mut loader = EbpfLoader::new();
-        for name in maps::NAMES {
+        for name in pinned_maps::NAMES {
             loader.map_pin_path(name, pins.map(name));
         }
-        for (name, _) in maps::FOR_DIRECT.into_iter().filter(|_| !is_direct) {
+        for (name, _) in pinned_maps::FOR_DIRECT.into_iter().filter(|_| !is_direct) {
             // The loader makes it a page where the kernel wants pages.
             loader.map_max_entries(name, 1);
         }
