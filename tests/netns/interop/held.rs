@@ -51,7 +51,7 @@ impl Held {
         let busy =
             |act: &str, port: u16| way.client.spawn(&[&*app, act, &way.to(port).to_string(), &bytes.to_string()]);
         let busy = [busy("upload", SINK)?, busy("fetch", SOURCE)?];
-        wait::until("connections are open", Duration::from_secs(10), || {
+        wait::until("connections are open", Duration::from_secs(60), || {
             ensure!(idle.stdout().starts_with("open"), "{}{}", idle.stdout(), idle.stderr());
             Ok(())
         })?;
