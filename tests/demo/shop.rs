@@ -6,9 +6,9 @@ use std::time::Duration;
 use anyhow::{Context, Result};
 use weir_tests::agent::{Agent, AgentOptions};
 use weir_tests::control_plane::ControlPlane;
-use weir_tests::mesh::{NAMESPACE, ip};
+use weir_tests::mesh::{NAMESPACE, ip, labelled_entry};
 use weir_tests::nginx;
-use weir_tests::objects::{ServiceEntry, WorkloadEntry};
+use weir_tests::objects::ServiceEntry;
 use weir_tests::program::Program;
 use weir_tests::rules::Rules;
 use weir_tests::wait;
@@ -70,7 +70,7 @@ impl Shop {
     pub(crate) fn start_weir(&self) -> Result<Weir> {
         let control_plane = ControlPlane::start(&self.world)?;
         for (pod, app) in [(&self.client, "client"), (&self.blue, "web"), (&self.green, "web")] {
-            control_plane.objects.put(pod.name(), &workload(pod, app))?;
+            control_plane.objects.put(pod.name(), &labelled_entry(pod, &[("app", app), ("pod", pod.name())], true))?;
         }
         control_plane.objects.put("web", &service(&WEB.map(ip)))?;
         let mut agents = Vec::new();
@@ -98,19 +98,6 @@ impl Shop {
         })?;
         Ok(())
     }
-}
-
-fn workload(pod: &Pod, app: &str) -> String {
-    WorkloadEntry {
-        name: pod.name(),
-        namespace: NAMESPACE,
-        service_account: pod.name(),
-        node: pod.node(),
-        addresses: &pod.addresses(),
-        labels: &[("app", app), ("pod", pod.name())],
-        hbone: true,
-    }
-    .yaml()
 }
 
 fn service(addresses: &[IpAddr]) -> String {

@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use anyhow::{Result, ensure};
 use weir_tests::agent::binary;
-use weir_tests::mesh::{Mesh, NAMESPACE, ip, workload_entry};
-use weir_tests::objects::{ServiceEntry, WorkloadEntry};
+use weir_tests::mesh::{Mesh, NAMESPACE, ip, labelled_entry, workload_entry};
+use weir_tests::objects::ServiceEntry;
 use weir_tests::test_app::{self, ECHO};
 use weir_tests::wait;
 use weir_tests::world::Pod;
@@ -56,18 +56,7 @@ fn another_endpoint(mesh: &Mesh) -> Result<()> {
     let program = binary("weir-test-app")?.display().to_string();
     let mut server = mesh.far.place.spawn(&[&*program, "serve", &format!("echo:{PORT}")])?;
     server.listens_on(PORT)?;
-    let entry = |pod: &Pod| {
-        WorkloadEntry {
-            name: pod.name(),
-            namespace: NAMESPACE,
-            service_account: pod.name(),
-            node: pod.node(),
-            addresses: &pod.addresses(),
-            labels: &[("app", pod.name()), ("pair", "yes")],
-            hbone: true,
-        }
-        .yaml()
-    };
+    let entry = |pod: &Pod| labelled_entry(pod, &[("app", pod.name()), ("pair", "yes")], true);
     let service = ServiceEntry {
         name: "pair",
         namespace: NAMESPACE,

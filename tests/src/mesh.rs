@@ -204,14 +204,20 @@ pub(crate) fn start_agents(world: &World, control_plane: &ControlPlane, flags: &
 /// What the mesh is told of a pod.
 #[must_use]
 pub fn workload_entry(pod: &Pod) -> String {
+    labelled_entry(pod, &[("app", pod.name())], true)
+}
+
+/// The same with other labels, and reached by HBONE or by plain TCP.
+#[must_use]
+pub fn labelled_entry(pod: &Pod, labels: &[(&str, &str)], hbone: bool) -> String {
     WorkloadEntry {
         name: pod.name(),
         namespace: NAMESPACE,
         service_account: pod.name(),
         node: pod.node(),
         addresses: &pod.addresses(),
-        labels: &[("app", pod.name())],
-        hbone: true,
+        labels,
+        hbone,
     }
     .yaml()
 }

@@ -5,13 +5,13 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 use weir_tests::certificates::serial_of;
-use weir_tests::mesh::{Mesh, NAMESPACE, NEAR_VIPS, ip, principal};
+use weir_tests::mesh::{Mesh, NAMESPACE, NEAR_VIPS, ip, labelled_entry, principal};
 use weir_tests::objects::authorization_policy;
 use weir_tests::test_app::{self, ECHO};
 use weir_tests::wait;
 use weir_tests::world::N1;
 
-use super::stage::{SOON, becomes_direct, count, denies, ends, held, held_by, is_refused, labelled, mesh};
+use super::stage::{SOON, becomes_direct, count, denies, ends, held, held_by, is_refused, mesh};
 use crate::count::{Counter, FAILED};
 use crate::harness::{Case, Check, note};
 
@@ -98,7 +98,7 @@ fn certificate_revoked() -> Result<()> {
     let lists = folder.path().join("ca-crl.pem");
     let mesh = Mesh::start_with("t", &["--same-node=direct", &format!("--crl={}", lists.display())])?;
     let bystander = mesh.world.nodes[N1].pod("other")?;
-    mesh.control_plane.objects.put("other", &labelled(&bystander, &[]))?;
+    mesh.control_plane.objects.put("other", &labelled_entry(&bystander, &[], true))?;
     mesh.agents[N1].enroll(&bystander, NAMESPACE, "other")?;
     let (held, other) = (held(&mesh, mesh.near.ipv4())?, held_by(&mesh, &bystander, mesh.near.ipv4())?);
     let dump = mesh.agents[N1].config_dump()?;

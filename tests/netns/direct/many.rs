@@ -5,11 +5,10 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use weir_tests::load::{KEPT, Load};
-use weir_tests::mesh::{Mesh, NAMESPACE};
-use weir_tests::objects::WorkloadEntry;
+use weir_tests::mesh::{Mesh, NAMESPACE, labelled_entry};
 use weir_tests::test_app::{self, ECHO, Many};
 use weir_tests::wait;
-use weir_tests::world::{N1, Pod};
+use weir_tests::world::N1;
 
 use super::stage::{SOON, all_are_told, becomes_direct, count, mesh, verdicts};
 use crate::harness::{Case, Check, note};
@@ -32,17 +31,18 @@ const GOES_ON: Duration = Duration::from_secs(2);
 /// connects.
 fn leave_under_load() -> Result<()> {
     let mesh = mesh()?;
+    let near = |hbone| labelled_entry(&mesh.near, &[("app", "near")], hbone);
     becomes_direct(&mesh, mesh.near.ipv4(), ECHO)?;
     let direct = count(&mesh.agents[N1])?;
     let mut load = Load::start(&mesh.client.place, mesh.near.ipv4())?;
     is_direct(&mesh, direct + KEPT as f64)?;
     load.goes_on(GOES_ON)?;
-    mesh.control_plane.objects.put("near", &entry(&mesh.near, false))?;
+    mesh.control_plane.objects.put("near", &near(false))?;
     goes_by_the_agent(&mesh)?;
     mesh.agents[N1].unenroll("near")?;
     load.goes_on(GOES_ON)?;
     mesh.agents[N1].enroll(&mesh.near, NAMESPACE, "near")?;
-    mesh.control_plane.objects.put("near", &entry(&mesh.near, true))?;
+    mesh.control_plane.objects.put("near", &near(true))?;
     is_direct(&mesh, count(&mesh.agents[N1])?)?;
     load.goes_on(GOES_ON)?;
     mesh.agents[N1].unenroll("client")?;
@@ -55,20 +55,6 @@ fn leave_under_load() -> Result<()> {
     let seen = load.end()?;
     note(seen.summary());
     seen.nothing_failed().with_context(|| mesh.logs())
-}
-
-/// As the mesh has it, with or without HBONE.
-fn entry(pod: &Pod, hbone: bool) -> String {
-    WorkloadEntry {
-        name: pod.name(),
-        namespace: NAMESPACE,
-        service_account: pod.name(),
-        node: pod.node(),
-        addresses: &pod.addresses(),
-        labels: &[("app", pod.name())],
-        hbone,
-    }
-    .yaml()
 }
 
 /// Waits until so many more connects are direct.

@@ -4,13 +4,13 @@ use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use anyhow::{Result, ensure};
-use weir_tests::mesh::{Mesh, NAMESPACE, ip};
+use weir_tests::mesh::{Mesh, NAMESPACE, ip, labelled_entry};
 use weir_tests::objects::ServiceEntry;
 use weir_tests::test_app::{self, ECHO, Many};
 use weir_tests::wait;
 use weir_tests::world::{N1, Pod};
 
-use super::stage::{SOON, becomes_direct, count, labelled, mesh};
+use super::stage::{SOON, becomes_direct, count, mesh};
 use crate::count::{Counter, OPENED};
 use crate::harness::{Case, Check, note};
 
@@ -27,7 +27,8 @@ fn shares() -> Result<()> {
     let _server = test_app::serve(&second.place)?;
     mesh.agents[N1].enroll(&second, NAMESPACE, "second")?;
     let objects = &mesh.control_plane.objects;
-    let labels = |pod: &Pod| objects.put(pod.name(), &labelled(pod, &[("app", pod.name()), ("all", "yes")]));
+    let labels =
+        |pod: &Pod| objects.put(pod.name(), &labelled_entry(pod, &[("app", pod.name()), ("all", "yes")], true));
     labels(&second)?;
     labels(&mesh.near)?;
     let addresses = [ip(ADDRESS)];

@@ -6,7 +6,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, ensure};
 use weir_tests::agent::Agent;
 use weir_tests::mesh::{Mesh, NAMESPACE, principal};
-use weir_tests::objects::{WorkloadEntry, authorization_policy};
+use weir_tests::objects::authorization_policy;
 use weir_tests::test_app::{self, ECHO, Held, Seen};
 use weir_tests::wait;
 use weir_tests::world::{N1, Pod};
@@ -92,18 +92,4 @@ pub(super) fn held_by(mesh: &Mesh, source: &Pod, address: IpAddr) -> Result<Held
 pub(super) fn ends(mesh: &Mesh, held: &Held, within: Duration) -> Result<String> {
     let end = wait::until("the connection ends", within, || held.end()).with_context(|| mesh.logs())?;
     Ok(end.end)
-}
-
-/// A pod of the mesh, as an object says it.
-pub(super) fn labelled(pod: &Pod, labels: &[(&str, &str)]) -> String {
-    WorkloadEntry {
-        name: pod.name(),
-        namespace: NAMESPACE,
-        service_account: pod.name(),
-        node: pod.node(),
-        addresses: &pod.addresses(),
-        labels,
-        hbone: true,
-    }
-    .yaml()
 }

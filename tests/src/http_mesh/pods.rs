@@ -22,8 +22,8 @@ use super::service::{ECHO, HttpService, PORTS, Port};
 use crate::agent::{Agent, binary};
 use crate::control_plane::ControlPlane;
 use crate::http;
-use crate::mesh::{NAMESPACE, start_agents};
-use crate::objects::{ForNow, WorkloadEntry};
+use crate::mesh::{NAMESPACE, labelled_entry, start_agents};
+use crate::objects::ForNow;
 use crate::place::Place;
 use crate::program::Program;
 use crate::test_app;
@@ -95,10 +95,10 @@ impl HttpMesh {
 
     fn describe(&self) -> Result<()> {
         let objects = &self.control_plane.objects;
-        objects.put("client", &workload(&self.client, &[("app", "client")]))?;
+        objects.put("client", &labelled_entry(&self.client, &[("app", "client")], true))?;
         for (pod, number) in self.versions.iter().zip(1..) {
             let name = pod.name();
-            objects.put(name, &workload(pod, &usual_labels(name)))?;
+            objects.put(name, &labelled_entry(pod, &usual_labels(name), true))?;
             objects.put(&format!("service-{name}"), &service(name, vips(number), ("version", name), &PORTS))?;
         }
         Ok(())
@@ -230,7 +230,7 @@ impl HttpMesh {
     /// # Errors
     /// If its entry cannot be written.
     pub fn relabel(&self, version: &'static str, labels: &[(&str, &str)]) -> Result<Relabelled<'_>> {
-        self.control_plane.objects.put(version, &workload(self.pod(version), labels))?;
+        self.control_plane.objects.put(version, &labelled_entry(self.pod(version), labels, true))?;
         Ok(Relabelled { mesh: self, version })
     }
 
@@ -282,7 +282,7 @@ pub struct Relabelled<'a> {
 
 impl Drop for Relabelled<'_> {
     fn drop(&mut self) {
-        let entry = workload(self.mesh.pod(self.version), &usual_labels(self.version));
+        let entry = labelled_entry(self.mesh.pod(self.version), &usual_labels(self.version), true);
         if let Err(error) = self.mesh.control_plane.objects.put(self.version, &entry) {
             eprintln!("giving {} its labels back: {error:#}", self.version);
         }
@@ -306,19 +306,6 @@ pub fn serve(place: &Place) -> Result<Program> {
         server.listens_on(port)?;
     }
     Ok(server)
-}
-
-fn workload(pod: &Pod, labels: &[(&str, &str)]) -> String {
-    WorkloadEntry {
-        name: pod.name(),
-        namespace: NAMESPACE,
-        service_account: pod.name(),
-        node: pod.node(),
-        addresses: &pod.addresses(),
-        labels,
-        hbone: true,
-    }
-    .yaml()
 }
 
 fn vips(number: u8) -> [IpAddr; 2] {
