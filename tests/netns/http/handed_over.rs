@@ -12,7 +12,7 @@ use weir_tests::wait;
 use weir_tests::world::N1;
 
 use super::carriage::{HTTP, bodies, forged_fields_are_unread, leaves_and_resets, messages, parsed};
-use super::inbound::{DENY_NONE, comes_to, is_denied, policy};
+use super::inbound::{comes_to, decided_about, is_denied, policy};
 use super::inbound_changes::ENDS_WITHIN;
 use super::same_node::{is_linked, stays_within};
 use super::streams;
@@ -50,12 +50,10 @@ pub(crate) const CASES: &[Case] = &[
     },
 ];
 
-/// A policy that denies nothing else than `/never`, in force, so that the agent decides about each request to `v1`.
-fn decided_about(mesh: &HttpMesh) -> Result<ForNow<'_>> {
+/// Requests to `v1` stay within the client's agent, which decides about each.
+fn decided_within(mesh: &HttpMesh) -> Result<ForNow<'_>> {
     is_linked(mesh)?;
-    let none = policy(mesh, "v1", "DENY", DENY_NONE)?;
-    comes_to(&mesh.version("v1"), "/never", 403)?;
-    Ok(none)
+    decided_about(mesh, "v1")
 }
 
 /// Which heads the agent of both pods parses meanwhile: requests and responses of HTTP/1, and of HTTP/2. None of another kind.
@@ -90,7 +88,7 @@ fn are_parsed_once(mesh: &HttpMesh, but: f64, happens: impl FnOnce() -> Result<(
 
 fn parsed_once(mesh: &HttpMesh) -> Result<()> {
     let service = mesh.version("v1");
-    let _none = decided_about(mesh)?;
+    let _none = decided_within(mesh)?;
     let call = ["--http2", "--method=POST", "--field=content-type: application/grpc", "--field=te: trailers"];
     let call = [&call[..], &["--bytes=100", "--streams=16", "--target=/echo.Echo/Unary"]].concat();
     let http2 = &["--http2", "--streams=2"][..];
@@ -132,7 +130,7 @@ fn parsed_once(mesh: &HttpMesh) -> Result<()> {
 
 fn transparent(mesh: &HttpMesh) -> Result<()> {
     let service = mesh.version("v1");
-    let _none = decided_about(mesh)?;
+    let _none = decided_within(mesh)?;
     let (bulk, _server) = streams::served(mesh, "handed-over", "v1")?;
     are_parsed_once(mesh, 0.0, || {
         bodies(&service)?;
@@ -168,8 +166,7 @@ fn follows_policy(mesh: &HttpMesh) -> Result<()> {
             .map(|(port, more)| service.start_load(port, &[more, &["--rate=100"]].concat()))
             .collect::<Result<Vec<_>>>()?;
         for _ in 0..3 {
-            let none = policy(mesh, "v1", "DENY", DENY_NONE)?;
-            comes_to(&service, "/never", 403)?;
+            let none = decided_about(mesh, "v1")?;
             loads.iter_mut().try_for_each(|load| load.goes_on(Duration::from_millis(300)))?;
             drop(none);
             comes_to(&service, "/never", 200)?;
@@ -188,7 +185,7 @@ fn follows_policy(mesh: &HttpMesh) -> Result<()> {
 
 fn under_way(mesh: &HttpMesh) -> Result<()> {
     let (service, vip) = (mesh.version("v1"), mesh.version("v1").vip().to_string());
-    let _none = decided_about(mesh)?;
+    let _none = decided_within(mesh)?;
     let streaming = |(port, version): (u16, &str), path: &str| {
         let url = format!("http://{vip}:{port}{path}?stream=100000&pause_ms=20");
         mesh.client.place.spawn(&["curl", "-sSN", version, "--max-time", "60", &url])
@@ -220,7 +217,7 @@ fn under_way(mesh: &HttpMesh) -> Result<()> {
 
 fn resets(mesh: &HttpMesh) -> Result<()> {
     let service = mesh.version("v1");
-    let _none = decided_about(mesh)?;
+    let _none = decided_within(mesh)?;
     let mut bystander = service.start_load(80, &["--connections=4", "--rate=200"])?;
     stays_within(mesh, || leaves_and_resets(&service, mesh.pod("v1")))?;
     bystander.goes_on(Duration::from_millis(300))?;
@@ -228,7 +225,7 @@ fn resets(mesh: &HttpMesh) -> Result<()> {
 }
 
 fn stalled(mesh: &mut HttpMesh) -> Result<()> {
-    let none = decided_about(mesh)?;
+    let none = decided_within(mesh)?;
     std::mem::forget(none);
     stays_within(mesh, || streams::stalled_to(mesh, "v1"))
 }
@@ -243,7 +240,7 @@ fn limited_with(workers: &str) -> Result<()> {
     let mesh = HttpMesh::start_with("t", &["--max-inbound-connections-per-pod=20", workers])?;
     let check = || -> Result<()> {
         let service = mesh.version("v1");
-        let _none = decided_about(&mesh)?;
+        let _none = decided_within(&mesh)?;
         let slow = ["--requests=120", "--target=/?delay_ms=200"];
         for (port, more) in [(80, &["--connections=40"][..]), (8081, &["--http2", "--streams=40"])] {
             let seen = stays_within(&mesh, || service.load(port, &[&slow[..], more].concat()))?;

@@ -13,7 +13,7 @@ use weir_tests::tokens::SigningKey;
 use weir_tests::wait;
 use weir_tests::world::N1;
 
-use super::inbound::{DENY_NONE, comes_to, is_denied, policy};
+use super::inbound::{comes_to, decided_about, is_denied, policy};
 use super::inbound_changes::{ENDS_WITHIN, UPGRADING};
 use super::rate_limits::limits;
 use super::streams;
@@ -124,8 +124,7 @@ fn decided(mesh: &HttpMesh) -> Result<()> {
     is_linked(mesh)?;
     let service = mesh.version("v1");
     let own = principal(&mesh.client);
-    let none = policy(mesh, "v1", "DENY", DENY_NONE)?;
-    comes_to(&service, "/never", 403)?;
+    let none = decided_about(mesh, "v1")?;
     let key = SigningKey::make("one")?;
     let token = bearer(&key.token(ISSUER, "a", &json!({"aud": "web"}))?);
     let other = bearer(&SigningKey::make("one")?.token(ISSUER, "a", &json!({"aud": "web"}))?);
@@ -168,8 +167,12 @@ fn revoked(mesh: &HttpMesh) -> Result<()> {
     let own = principal(&mesh.client);
     let rules = format!("[{{from: [{{source: {{principals: [\"{}\"]}}}}]}}]", own.trim_start_matches("spiffe://"));
     for is_read in [false, true] {
-        let reading = if is_read { Some(policy(mesh, "v1", "DENY", DENY_NONE)?) } else { None };
-        comes_to(&service, "/never", if is_read { 403 } else { 200 })?;
+        let reading = if is_read {
+            Some(decided_about(mesh, "v1")?)
+        } else {
+            comes_to(&service, "/never", 200)?;
+            None
+        };
         let mut upgraded = mesh.client.place.spawn(&["python3", "-c", UPGRADING, &vip, "80", "/socket"])?;
         wait::until("it is under way", Duration::from_secs(10), || {
             ensure!(upgraded.stdout().contains("open"), "it waits: {}", upgraded.tail());

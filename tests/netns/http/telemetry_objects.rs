@@ -12,7 +12,7 @@ use weir_tests::wait;
 use weir_tests::world::{N1, N2};
 
 use super::carriage::{parse_meanwhile, requests};
-use super::inbound::{DENY_NONE, comes_to, policy};
+use super::inbound::decided_about;
 use crate::count::{Counter, grow_by_exactly};
 use crate::harness::{Case, Check};
 
@@ -256,8 +256,7 @@ fn spans_of_servers(mesh: &HttpMesh) -> Result<()> {
     let collector = Collector::start(mesh, "servers")?;
     collector.requests_are_read(mesh).with_context(|| mesh.logs())?;
     let service = mesh.version("v2");
-    let _denied = policy(mesh, "v2", "DENY", DENY_NONE)?;
-    comes_to(&service, "/never", 403)?;
+    let _denied = decided_about(mesh, "v2")?;
     let traced = |trace: &str, sampled: &str, path: &str, status| {
         let context = format!("traceparent: 00-{trace}-b7ad6b7169203331-{sampled}");
         service.ask(path, &["-H", &context])?.expect(status, (status == 200).then_some("v2"))

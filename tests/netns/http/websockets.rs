@@ -10,7 +10,7 @@ use weir_tests::websocket::{WebSocketClient, WebSocketServer};
 use weir_tests::world::N1;
 
 use super::carriage::{LEARNED_WITHIN, streams_meanwhile};
-use super::inbound::{DENY_NONE, comes_to, policy};
+use super::inbound::decided_about;
 use super::same_node::{is_linked, stays_within};
 use crate::harness::{Case, Check};
 
@@ -33,7 +33,7 @@ const PORTS: [Port; 2] = [
     // Declares nothing: the client's agent moves bytes.
     Port { name: "plain", number: 82, target: SERVER },
 ];
-/// What [`DENY_NONE`] denies.
+/// What [`decided_about`] denies.
 const DENIED: &str = "/never";
 
 /// A server in a pod, and the service by which it is asked.
@@ -67,8 +67,7 @@ fn decided(mesh: &HttpMesh) -> Result<()> {
     let stranger = mesh.world.nodes[N1].pod("socket-stranger")?;
     is_linked(mesh)?;
     for Served { pod, server, service } in servers(mesh, "decided")? {
-        let _none = policy(mesh, pod, "DENY", DENY_NONE)?;
-        comes_to(&service, DENIED, 403)?;
+        let _none = decided_about(mesh, pod)?;
         let (is_near, host, own) = (pod == "v1", service.host(), mesh.pod(pod));
         let asks = |from, address: IpAddr, port| {
             let client = WebSocketClient::new(from, SocketAddr::new(address, port), &host).denied_at(DENIED);
@@ -105,8 +104,7 @@ fn inside_of_connect() -> Result<()> {
     let mesh = HttpMesh::start_with("t", &["--same-node=hbone", "--native-request-streams=false"])?;
     let check = || -> Result<()> {
         for Served { pod, server, service } in servers(&mesh, "connect")? {
-            let _none = policy(&mesh, pod, "DENY", DENY_NONE)?;
-            comes_to(&service, DENIED, 403)?;
+            let _none = decided_about(&mesh, pod)?;
             let (to, host) = (SocketAddr::new(service.vip(), 80), service.host());
             let client = WebSocketClient::new(&mesh.client.place, to, &host).denied_at(DENIED);
             server.serves(&client).with_context(|| format!("{pod} by {to}"))?;
