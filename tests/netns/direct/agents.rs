@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
+use serde::Deserialize;
 use weir_tests::agent::{Agent, AgentOptions};
 use weir_tests::mesh::{Mesh, principal};
 use weir_tests::test_app::{self, ECHO, Held};
@@ -130,37 +131,55 @@ fn upgraded() -> Result<()> {
     Ok(())
 }
 
-/// The maps that hold nothing but direct connections, and what is decided about them.
-const ROOM: [&str; 6] =
-    ["DIRECT_ROUTES", "DIRECT_PERMITS", "DIRECT_CONNECTIONS", "DIRECT_ROOM", "DIRECT_FLOWS", "DIRECT_ENDED"];
+/// The maps that hold nothing but direct connections, and what is decided about them. How many entries each has room for before an agent
+/// allows direct connections, and after; the last is a ring, whose bytes these are, in whole pages.
+const ROOM: [(&str, u64, u64); 6] = [
+    ("DIRECT_ROUTES", 1, 16_384),
+    ("DIRECT_PERMITS", 1, 65_536),
+    ("DIRECT_CONNECTIONS", 1, 65_536),
+    ("DIRECT_ROOM", 1, 1024),
+    ("DIRECT_FLOWS", 1, 65_536),
+    ("DIRECT_ENDED", 4096, 524_288),
+];
 
-/// How many bytes of kernel memory these take.
-fn room(mesh: &Mesh) -> Result<u64> {
+/// A map as the kernel tells it.
+#[derive(Debug, Deserialize)]
+struct KernelMap {
+    id: u64,
+    max_entries: u64,
+    /// How a map's memory is counted, and what of it, depends on the kernel.
+    bytes_memlock: u64,
+}
+
+/// The maps of [`ROOM`], in its order.
+fn room(mesh: &Mesh) -> Result<Vec<KernelMap>> {
     let maps = mesh.agents[N1].folders().bpf.join("maps");
-    let bytes = |name: &str| {
+    let map = |name: &str| {
         let path = maps.join(name).display().to_string();
         let said = mesh.world.fabric.run(&["bpftool", "-j", "map", "show", "pinned", &path])?;
-        let map: serde_json::Value = serde_json::from_str(&said)?;
-        map["bytes_memlock"].as_u64().with_context(|| format!("bpftool says {said}"))
+        serde_json::from_str(&said).with_context(|| format!("bpftool says {said}"))
     };
-    ROOM.iter().map(|name| bytes(name)).sum()
+    ROOM.iter().map(|(name, ..)| map(name)).collect()
 }
 
 fn room_is_made() -> Result<()> {
+    let entries = |maps: &[KernelMap]| maps.iter().map(|map| map.max_entries).collect::<Vec<_>>();
+    let ids = |maps: &[KernelMap]| maps.iter().map(|map| map.id).collect::<Vec<_>>();
+    let bytes = |maps: &[KernelMap]| maps.iter().map(|map| map.bytes_memlock).sum::<u64>();
     let mut mesh = Mesh::start("t")?;
     let small = room(&mesh)?;
-    ensure!(small < 128 << 10, "it takes {small} bytes");
+    ensure!(entries(&small) == ROOM.map(|(_, before, _)| before), "{small:?}");
     let by_the_agent = Held::open(&mesh.client.place, mesh.near.ipv4())?;
     wait::until("a connection is open", SOON, || by_the_agent.is_open())?;
     mesh.agents[N1].add_flags(["--same-node=direct".to_owned()]);
     let (_old, _) = mesh.agents[N1].replace()?;
     let direct = held(&mesh, mesh.near.ipv4())?;
     let large = room(&mesh)?;
-    ensure!(large > 1 << 20, "it takes {large} bytes");
-    note(format!("the maps take {small} bytes before, {large} after"));
+    ensure!(entries(&large) == ROOM.map(|(.., after)| after), "{large:?}");
+    note(format!("the maps take {} bytes before, {} after", bytes(&small), bytes(&large)));
     by_the_agent.is_open()?;
     mesh.agents[N1].restart()?;
     by_the_agent.is_open().and(direct.is_open()).context("the next agent goes on with the same maps")?;
-    ensure!(room(&mesh)? >= large, "the room is another one");
+    ensure!(ids(&room(&mesh)?) == ids(&large), "the maps are others");
     becomes_direct(&mesh, mesh.near.ipv4(), ECHO).map(drop)
 }
