@@ -4,10 +4,11 @@
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
+use nix::sys::signal::Signal;
 use weir_tests::mesh::{Mesh, NAMESPACE, NEAR_VIPS};
 use weir_tests::objects::authorization_policy;
 use weir_tests::program::Program;
-use weir_tests::test_app::{self, ECHO, PEER};
+use weir_tests::test_app::{self, ECHO, PEER, WATCH};
 use weir_tests::wait;
 use weir_tests::world::N1;
 
@@ -32,6 +33,8 @@ pub(crate) const CASES: &[Case] = &[
 ];
 
 const SEGMENTS: &str = include_str!("packets.py");
+/// Bits of the kernel's setting: 1 and 4 for clients, 2, 0x200 and 0x400 for servers.
+const FAST_OPEN: &str = "net/ipv4/tcp_fastopen";
 
 /// A mesh whose connections are direct, and none is open.
 fn direct_mesh() -> Result<Mesh> {
@@ -97,12 +100,14 @@ fn published() -> Result<()> {
     Ok(())
 }
 
-/// Connects by sockets with all kinds of options to the port that is its argument, and tells what each got. The first address is the server's,
-/// the second its service's, the third that of another pod.
+/// Connects by sockets with all kinds of options to the echo at the port that is its argument, and tells what each got. The first address is the
+/// server's, the second its service's, the third that of another pod.
 const OPTIONS: &str = "import ctypes, errno, socket, sys
 server, vip, other, port, allowed = *sys.argv[1:4], int(sys.argv[4]), int(sys.argv[5])
 libc = ctypes.CDLL(None, use_errno=True)
 TCP_REPAIR, TCP_FASTOPEN_CONNECT, IP_TRANSPARENT, IP_FREEBIND, MSG_FASTOPEN = 19, 30, 19, 15, 0x20000000
+# In what TCP_INFO says: the server has acknowledged data that the SYN had.
+TCP_INFO, SYN_DATA = 11, 32
 
 def plain(kind=socket.AF_INET, protocol=0, options=(), bind=None, to=server):
     s = socket.socket(kind, socket.SOCK_STREAM, protocol)
@@ -163,47 +168,64 @@ for name, attempt in {
         s = attempt()
         s.settimeout(2)
         s.sendall(b'x')
-        got = 'bytes' if s.recv(100) else 'end'
+        received = s.recv(100)
+        got = 'end' if not received else 'bytes' if not received.strip(b'x') else f'other bytes {received}'
+        if s.getsockopt(TCP, TCP_INFO, 6)[5] & SYN_DATA:
+            got += ', and the SYN had one'
     except OSError as error:
         got = errno.errorcode.get(error.errno, str(error))
     print(name, got, sep=': ', flush=True)
 ";
 
 /// What gets bytes where nothing is denied: which shows that the attempts are such that could succeed.
-const GET_BYTES: [&str; 12] = [
-    "plain",
-    "service",
-    "v4-mapped",
-    "mptcp",
-    "mark 0x1",
-    "mark 0x539",
-    "mark 0xfff",
-    "mark 0x40000000",
-    "priority",
-    "device",
-    "used before",
-    "port of another",
+const GET_BYTES: [&str; 14] = [
+    "plain: bytes",
+    "service: bytes",
+    "v4-mapped: bytes",
+    "mptcp: bytes",
+    "mark 0x1: bytes",
+    "mark 0x539: bytes",
+    "mark 0xfff: bytes",
+    "mark 0x40000000: bytes",
+    "priority: bytes",
+    "device: bytes",
+    "used before: bytes",
+    "port of another: bytes",
+    "fast open: bytes, and the SYN had one",
+    "fast open connect: bytes, and the SYN had one",
 ];
 
+/// The client may send data in a SYN and the server takes it, both without a cookie, and without an option at the socket that listens.
+fn allow_fast_open(mesh: &mut Mesh) -> Result<()> {
+    mesh.client.netns().sysctl(FAST_OPEN, "5")?;
+    mesh.near.netns().sysctl(FAST_OPEN, "1538")?;
+    // It counts for sockets that begin to listen from now on.
+    mesh.servers.near.signal(Signal::SIGKILL)?;
+    mesh.servers.near.ended(SOON)?;
+    mesh.servers.near = test_app::serve(&mesh.near.place)?;
+    Ok(())
+}
+
 fn options() -> Result<()> {
-    let mesh = mesh()?;
+    let mut mesh = mesh()?;
+    allow_fast_open(&mut mesh)?;
     let (near, other) = (mesh.near.ipv4().to_string(), mesh.far.ipv4().to_string());
-    let (port, allowed) = (PEER.to_string(), ECHO.to_string());
+    let (port, allowed) = (WATCH.to_string(), ECHO.to_string());
     let attempt = || {
         becomes_direct(&mesh, mesh.near.ipv4(), ECHO)?;
         let command = ["python3", "-c", OPTIONS, &*near, NEAR_VIPS[0], &*other, &*port, &*allowed];
         mesh.client.place.run_within(Duration::from_secs(90), &command)
     };
-    becomes_direct(&mesh, mesh.near.ipv4(), PEER)?;
+    becomes_direct(&mesh, mesh.near.ipv4(), WATCH)?;
     let said = attempt()?;
-    for name in GET_BYTES {
-        ensure!(said.lines().any(|line| line == format!("{name}: bytes")), "{name} gets nothing: {said}");
+    for line in GET_BYTES {
+        ensure!(said.lines().any(|said| said == line), "not {line}, but {said}");
     }
-    let rules = format!("[{{to: [{{operation: {{ports: [\"{PEER}\"]}}}}]}}]");
+    let rules = format!("[{{to: [{{operation: {{ports: [\"{WATCH}\"]}}}}]}}]");
     let policy = authorization_policy("case", NAMESPACE, "near", "DENY", &rules);
     let _policy = mesh.control_plane.objects.put_for_now("case", &policy)?;
     wait::until("the port is denied", SOON, || {
-        let seen = test_app::probe(&mesh.client.place, mesh.near.ipv4(), PEER, "")?;
+        let seen = test_app::probe(&mesh.client.place, mesh.near.ipv4(), WATCH, "x")?;
         ensure!(seen.refused(), "{seen:?}");
         Ok(())
     })?;
