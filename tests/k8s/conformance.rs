@@ -48,6 +48,9 @@ const PAUSE: Duration = Duration::from_millis(500);
 /// The command `conformance`.
 #[derive(Debug, Args)]
 pub(crate) struct Conformance {
+    /// The folder of the suite's program, with the definitions of its version.
+    #[arg(long, value_name = "FOLDER")]
+    suite: PathBuf,
     /// The image that the suite's pods run, as an OCI archive.
     #[arg(long)]
     image: PathBuf,
@@ -74,6 +77,10 @@ pub(crate) fn check(arguments: &Conformance) -> Result<ExitCode> {
     settings.dns = true;
     settings.images.push(fs::canonicalize(&arguments.image).context("looking for the suite's image")?);
     let cluster = Cluster::start(settings).context("bringing the cluster up")?;
+    cluster
+        .kubectl
+        .apply_from(&arguments.suite.join("definitions"))
+        .context("bringing definitions up to the suite's")?;
     mesh::install(&cluster).context("bringing Weir into the cluster")?;
     println!("two nodes, istiod and a name server were ready after {:.0} s", cluster.times.all_ready.as_secs_f64());
 
@@ -105,7 +112,7 @@ pub(crate) fn check(arguments: &Conformance) -> Result<ExitCode> {
 
 /// Starts the suite where the API server is in reach.
 fn start(cluster: &Cluster, arguments: &Conformance) -> Result<Program> {
-    let program = cluster.parts().program(SUITE);
+    let program = arguments.suite.join(SUITE);
     ensure!(program.exists(), "{} is not there: `cargo xtask test conformance` builds it", program.display());
     if arguments.report.exists() {
         fs::remove_file(&arguments.report).context("removing the former report")?;

@@ -21,7 +21,7 @@ const KUBERNETES_FLAGS: &str = "-s -w -X k8s.io/component-base/version.gitVersio
     -X k8s.io/component-base/version.gitMinor=36 -X k8s.io/component-base/version.gitTreeState=clean";
 
 const ISTIO: &str = "v0.0.0-20260827124520-eed52ebb66ad";
-/// The version that the conformance suite asks for.
+/// What `cargo xtask test k8s` has. A conformance suite brings the definitions of its own version.
 const GATEWAY_API: &str = "v1.6.3";
 /// Modules for which Istio names versions that are on no proxy, and those that stand in for them.
 const FOR_ISTIO: &[&str] = &[
