@@ -17,6 +17,7 @@ mod dial;
 mod hostile;
 mod http_echo;
 mod http_load;
+mod kept;
 mod kube_api;
 mod link;
 mod load;

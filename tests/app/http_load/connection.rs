@@ -1,38 +1,20 @@
-//! A client's connection: opened when a request needs one, and kept for as long as the server keeps it.
+//! One request of a load, and what is made of its response.
 
 use std::net::SocketAddr;
-use std::sync::atomic::{AtomicU64, Ordering};
 
 use anyhow::{Context, Result, ensure};
 use bytes::Bytes;
 use http_body_util::{BodyExt, Full};
 use hyper::body::Incoming;
-use hyper::client::conn::{http1, http2};
 use hyper::header::{CONTENT_TYPE, HOST};
 use hyper::{Request, Response, Uri, Version};
-use hyper_util::rt::{TokioExecutor, TokioIo};
-use tokio::net::TcpStream;
-use tokio::sync::Mutex;
 
 use super::options::HttpLoad;
+use crate::kept::Kept;
 use crate::pattern::Pattern;
 
-/// See the module.
-#[derive(Debug)]
-pub(super) struct Connection {
-    address: SocketAddr,
-    is_http2: bool,
-    sender: Mutex<Sender>,
-    opened: AtomicU64,
-}
-
-#[derive(Debug, Default)]
-enum Sender {
-    #[default]
-    None,
-    Http1(http1::SendRequest<Full<Bytes>>),
-    Http2(http2::SendRequest<Full<Bytes>>),
-}
+/// A connection of a load.
+pub(super) type Connection = Kept<Full<Bytes>>;
 
 /// What a request was answered with.
 #[derive(Debug)]
@@ -46,67 +28,11 @@ pub(super) struct Answer {
     pub(super) grpc_status: Option<String>,
 }
 
-impl Connection {
-    pub(super) fn new(address: SocketAddr, is_http2: bool) -> Self {
-        Self { address, is_http2, sender: Mutex::default(), opened: AtomicU64::new(0) }
-    }
-
-    /// How often it was opened since this was asked last.
-    pub(super) fn take_opened(&self) -> u64 {
-        self.opened.swap(0, Ordering::Relaxed)
-    }
-
-    /// The next request opens it anew.
-    pub(super) async fn give_up(&self) {
-        *self.sender.lock().await = Sender::None;
-    }
-
-    /// Sends a request, and reads the response to its end.
-    pub(super) async fn ask(&self, load: &HttpLoad, number: u64) -> Result<Answer> {
-        let request = request(load, number, self.address)?;
-        let response = {
-            let mut sender = self.sender.lock().await;
-            self.ready(&mut sender).await?;
-            match &mut *sender {
-                // The next request waits until this one's body has come: the lock is not held for that, but there is
-                // one worker.
-                Sender::Http1(sender) => sender.send_request(request).await?,
-                Sender::Http2(shared) => {
-                    let mut own = shared.clone();
-                    drop(sender);
-                    own.send_request(request).await?
-                }
-                Sender::None => unreachable!("it was just opened"),
-            }
-        };
-        read(response).await
-    }
-
-    /// Opens it unless it is open.
-    async fn ready(&self, sender: &mut Sender) -> Result<()> {
-        let is_open = match sender {
-            Sender::None => false,
-            Sender::Http1(sender) => sender.ready().await.is_ok(),
-            Sender::Http2(sender) => sender.ready().await.is_ok(),
-        };
-        if is_open {
-            return Ok(());
-        }
-        self.opened.fetch_add(1, Ordering::Relaxed);
-        let stream = TcpStream::connect(self.address).await.context("connecting")?;
-        stream.set_nodelay(true)?;
-        let stream = TokioIo::new(stream);
-        *sender = if self.is_http2 {
-            let (sender, driver) = http2::handshake(TokioExecutor::new(), stream).await?;
-            tokio::spawn(driver);
-            Sender::Http2(sender)
-        } else {
-            let (sender, driver) = http1::handshake(stream).await?;
-            tokio::spawn(driver);
-            Sender::Http1(sender)
-        };
-        Ok(())
-    }
+/// Sends a request, and reads the response to its end.
+pub(super) async fn ask(connection: &Connection, load: &HttpLoad, number: u64) -> Result<Answer> {
+    let request = request(load, number, load.address)?;
+    // Over HTTP/1 the next request waits until this one's body has come: there is one worker.
+    read(connection.ready().await?.send(request).await?).await
 }
 
 fn request(load: &HttpLoad, number: u64, address: SocketAddr) -> Result<Request<Full<Bytes>>> {

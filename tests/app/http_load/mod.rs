@@ -14,7 +14,7 @@ mod connection;
 mod options;
 mod tally;
 
-use connection::Connection;
+use connection::{Connection, ask};
 pub(crate) use options::HttpLoad;
 use tally::Tally;
 
@@ -71,7 +71,7 @@ async fn work(shared: Arc<Shared>, connection: Arc<Connection>) {
             sleep_until(*first + Duration::from_secs_f64(number as f64 / rate)).await;
         }
         let start = Instant::now();
-        let asked = timeout(patience, connection.ask(load, number)).await;
+        let asked = timeout(patience, ask(&connection, load, number)).await;
         match asked {
             Ok(Ok(answer)) => {
                 tally.answered(start, &answer);
