@@ -19,6 +19,7 @@ mod direct;
 mod enrollment;
 mod faults;
 mod harness;
+mod holdings;
 mod http;
 mod identity;
 mod inner;
