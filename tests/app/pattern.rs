@@ -8,6 +8,11 @@ pub(crate) struct Pattern {
 }
 
 impl Pattern {
+    /// The stream from a position on.
+    pub(crate) fn at(position: u64) -> Self {
+        Self { position }
+    }
+
     /// Fills a buffer with the next bytes of the stream.
     pub(crate) fn fill(&mut self, buffer: &mut [u8]) {
         let mut rest = buffer;

@@ -89,7 +89,13 @@ impl Connection {
         if is_upgrade || request.method() == Method::CONNECT {
             return Ok(self.upgrade(&mut request));
         }
-        let received = if wishes.leaves_unread { Received::default() } else { read(request.body_mut()).await? };
+        if wishes.is_live {
+            return Ok(self.live(request, &wishes, number));
+        }
+        let received = match wishes.leaves_unread {
+            true => Received::default(),
+            false => read(request.body_mut(), Pattern::at(wishes.from)).await?,
+        };
         tokio::time::sleep(wishes.delay).await;
         if wishes.reset.is_some() && request.version() < Version::HTTP_2 {
             SockRef::from(&self.socket).set_linger(Some(Duration::ZERO))?;
@@ -129,7 +135,17 @@ impl Connection {
         })
     }
 
-    fn fill_head(&self, fields: &mut HeaderMap, wishes: &Wishes, request: &Request<Incoming>, number: u64) {
+    /// Sends back what comes, while it comes.
+    fn live(&self, request: Request<Incoming>, wishes: &Wishes, number: u64) -> Response<Script> {
+        let (head, body) = request.into_parts();
+        let request = Request::from_parts(head, ());
+        let trailers = trailers(wishes, is_grpc(&request)).map(Step::Trailers);
+        let mut response = Response::new(Script::new([Some(Step::Live(body)), trailers].into_iter().flatten()));
+        self.fill_head(response.headers_mut(), wishes, &request, number);
+        response
+    }
+
+    fn fill_head<B>(&self, fields: &mut HeaderMap, wishes: &Wishes, request: &Request<B>, number: u64) {
         let text = |value: &str| HeaderValue::from_str(value).expect("wishes are printable");
         fields.insert("x-pod", text(&self.shared.pod));
         fields.insert("x-connection", self.number.into());
@@ -188,12 +204,12 @@ impl Connection {
     }
 }
 
-fn is_grpc(request: &Request<Incoming>) -> bool {
+fn is_grpc<B>(request: &Request<B>) -> bool {
     request.headers().get(CONTENT_TYPE).is_some_and(|kind| kind.as_bytes().starts_with(b"application/grpc"))
 }
 
-async fn read(body: &mut Incoming) -> io::Result<Received> {
-    let (mut received, mut pattern, mut scratch) = (Received::default(), Pattern::default(), Vec::new());
+async fn read(body: &mut Incoming, mut pattern: Pattern) -> io::Result<Received> {
+    let (mut received, mut scratch) = (Received::default(), Vec::new());
     received.is_pattern = true;
     while let Some(frame) = body.frame().await {
         match frame.map_err(io::Error::other)?.into_data() {
@@ -224,17 +240,20 @@ fn body(wishes: &Wishes, told: &Value, request: &Request<Incoming>, received: &R
         // Chunked, and the last chunk never comes.
         steps = vec![Step::Pattern(BEFORE_RESET_BYTES), Step::Pause(BEFORE_RESET), Step::Break];
     }
+    steps.extend(trailers(wishes, is_grpc(request)).map(Step::Trailers));
+    Script::new(steps).with_pattern_at(wishes.from)
+}
+
+/// What an answer ends with, if anything.
+fn trailers(wishes: &Wishes, is_grpc: bool) -> Option<HeaderMap> {
     let mut trailers = HeaderMap::new();
     if wishes.has_trailers {
         trailers.insert("x-checked", HeaderValue::from_static("yes"));
     }
-    if is_grpc(request) {
+    if is_grpc {
         trailers.insert("grpc-status", wishes.grpc_status.into());
     }
-    if !trailers.is_empty() {
-        steps.push(Step::Trailers(trailers));
-    }
-    Script::new(steps)
+    (!trailers.is_empty()).then_some(trailers)
 }
 
 fn plain(status: StatusCode, text: String) -> Response<Script> {

@@ -8,7 +8,7 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use bytes::Bytes;
-use hyper::body::{Body, Frame, SizeHint};
+use hyper::body::{Body, Frame, Incoming, SizeHint};
 use hyper::header::HeaderMap;
 use tokio::time::{Sleep, sleep};
 
@@ -23,6 +23,8 @@ pub(super) enum Step {
     Data(Bytes),
     /// The next bytes of the pattern.
     Pattern(u64),
+    /// The data of a request's body, as it comes.
+    Live(Incoming),
     Pause(Duration),
     Trailers(HeaderMap),
     /// The body ends in an error: its connection or stream is reset.
@@ -40,6 +42,28 @@ pub(super) struct Script {
 impl Script {
     pub(super) fn new(steps: impl IntoIterator<Item = Step>) -> Self {
         Self { steps: steps.into_iter().collect(), ..Self::default() }
+    }
+
+    /// The same, with the pattern from a position on.
+    pub(super) fn with_pattern_at(mut self, position: u64) -> Self {
+        self.pattern = Pattern::at(position);
+        self
+    }
+
+    /// The next data of a body that is sent back; none once it has ended.
+    fn poll_live(&mut self, mut live: Incoming, cx: &mut Context<'_>) -> Poll<Option<io::Result<Frame<Bytes>>>> {
+        loop {
+            let polled = Pin::new(&mut live).poll_frame(cx);
+            if polled.is_pending() {
+                self.steps.push_front(Step::Live(live));
+                return Poll::Pending;
+            }
+            let Some(frame) = ready!(polled) else { return Poll::Ready(None) };
+            if let Ok(data) = frame.map_err(io::Error::other)?.into_data() {
+                self.steps.push_front(Step::Live(live));
+                return Poll::Ready(Some(Ok(Frame::data(data))));
+            }
+        }
     }
 }
 
@@ -65,6 +89,10 @@ impl Body for Script {
                     self.pattern.fill(&mut block);
                     Some(Ok(Frame::data(block.into())))
                 }
+                Some(Step::Live(live)) => match ready!(self.poll_live(live, cx)) {
+                    None => continue,
+                    some => some,
+                },
                 Some(Step::Trailers(trailers)) => Some(Ok(Frame::trailers(trailers))),
                 Some(Step::Break) => Some(Err(io::ErrorKind::ConnectionReset.into())),
                 Some(Step::Pause(pause)) => {

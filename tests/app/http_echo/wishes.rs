@@ -14,6 +14,8 @@
 //! | `close=1` | closes the connection after the answer, and says so |
 //! | `idle_close_ms=N` | closes the connection so long after the answer, unless another request comes, and does not say so |
 //! | `size=N` | answers with so many bytes of the pattern |
+//! | `from=N` | begins the pattern at its byte N, in what it sends and in what it expects |
+//! | `live=1` | sends back each part of the request's body as it comes |
 //! | `stream=N` | answers with N server-sent events, with a pause of `pause_ms` between them |
 //! | `trailers=1` | ends the answer with trailers |
 //! | `interim=103` | sends such a response first (HTTP/1) |
@@ -44,6 +46,8 @@ pub(super) struct Wishes {
     pub(super) closes: bool,
     pub(super) idle_close: Option<Duration>,
     pub(super) size: Option<u64>,
+    pub(super) from: u64,
+    pub(super) is_live: bool,
     pub(super) events: Option<u64>,
     pub(super) pause: Duration,
     pub(super) has_trailers: bool,
@@ -88,6 +92,8 @@ impl Wishes {
             "close" => self.closes = true,
             "idle_close_ms" => self.idle_close = Some(Duration::from_millis(number()?)),
             "size" => self.size = Some(number()?),
+            "from" => self.from = number()?,
+            "live" => self.is_live = true,
             "stream" => self.events = Some(number()?),
             "pause_ms" => self.pause = Duration::from_millis(number()?),
             "trailers" => self.has_trailers = true,
