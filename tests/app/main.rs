@@ -22,6 +22,7 @@ mod kube_api;
 mod link;
 mod load;
 mod many;
+mod mixed;
 mod partial_ads;
 mod pattern;
 mod paused;
@@ -103,6 +104,8 @@ enum Act {
     Load(load::Load),
     /// Send requests to an http-echo over kept connections, and tell who answered what.
     HttpLoad(http_load::HttpLoad),
+    /// Send requests of many kinds to an http-echo, and hold every byte of the answers against them.
+    Mixed(mixed::Mixed),
     /// Ask an http-echo for a tunnel, and send bytes through it that must come back.
     Tunnel(tunnel::Tunnel),
     /// Dial an echo before anything else, until it answers, and tell when that was.
@@ -163,6 +166,7 @@ fn main() -> Result<()> {
             Act::Echo { address, bytes } => client::echo(address, bytes).await,
             Act::Load(load) => load::run(load).await,
             Act::HttpLoad(load) => http_load::run(load).await,
+            Act::Mixed(mixed) => mixed::run(mixed).await,
             Act::Tunnel(tunnel) => tunnel::run(tunnel).await,
             Act::Many(many) => many::run(many).await,
             Act::Answers(answers) => answers::run(answers).await,

@@ -5,17 +5,26 @@ breaks the connection off when told `abort`. Prints the code and the reason with
 speaks TLS, and agrees to HTTP/2 where its client offers that, though it does not speak it.
 websocket.py ask ADDRESS PORT HOST LARGEST [PATH]: does all that the protocol has, with messages of at most LARGEST bytes, and exits
 with 0 when every answer was right. An upgrade of PATH must be answered 403 instead of being made.
+websocket.py keep ADDRESS PORT HOST PATH COUNT: keeps so many connections open, with messages that must come back, until SIGTERM. One
+that ends is opened again. Prints a line of JSON for each that ended or could not be opened, with times in milliseconds since the Unix
+epoch, one when all have had an answer, and what it has seen, last.
 """
 
 import asyncio
+import json
 import os
+import signal
 import ssl
 import sys
+import time
 
 import websockets
 
 OPTIONS = {"max_size": None, "subprotocols": ["second", "first"]}
 SIZES = [1, 65_536, 1_048_576]
+# Between two messages of a connection that is kept, and between a failure and the next try, in seconds.
+PAUSE = 0.05
+AGAIN = 0.1
 
 
 async def served(socket, *_path):
@@ -109,9 +118,67 @@ async def client(address, port, host, largest, *denied):
     await ask(connect, int(largest))
 
 
+def now():
+    return time.time_ns() // 1_000_000
+
+
+class Kept:
+    """Connections that are kept, and what became of them."""
+
+    def __init__(self, address, port, url, count):
+        self.to, self.url, self.count = {"host": address, "port": int(port)}, url, int(count)
+        self.over = asyncio.Event()
+        self.seen = {"opened": 0, "messages": 0, "bytes": 0, "ended": 0, "wrong": 0}
+        self.waiting = self.count
+
+    async def messages(self, socket):
+        number = 0
+        while not self.over.is_set():
+            message = os.urandom(number * 37 % 6000) if number % 2 else f"message {number} " * (number % 50)
+            await socket.send(message)
+            got = await asyncio.wait_for(socket.recv(), 20)
+            if got != message:
+                self.seen["wrong"] += 1
+                print(json.dumps({"wrong": f"{len(got)} of {len(message)} came back"}), flush=True)
+            self.seen["messages"] += 1
+            self.seen["bytes"] += len(got)
+            if number == 0:
+                self.waiting -= 1
+                if self.waiting == 0:
+                    print(json.dumps({"flows": True}), flush=True)
+            number += 1
+            await asyncio.sleep(PAUSE)
+        await socket.close(4000, "goodbye")
+
+    async def keep(self):
+        while not self.over.is_set():
+            begun, is_open = now(), False
+            try:
+                socket = await websockets.connect(self.url, open_timeout=20, **self.to, **OPTIONS)
+                is_open = True
+                self.seen["opened"] += 1
+                await self.messages(socket)
+            except (OSError, asyncio.TimeoutError, websockets.WebSocketException) as error:
+                self.seen["ended"] += 1
+                told = {"open": is_open, "why": repr(error), "begun": begun, "ended": now()}
+                print(json.dumps({"end": told}), flush=True)
+                await asyncio.sleep(AGAIN)
+
+    async def run(self):
+        asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, self.over.set)
+        await asyncio.gather(*(self.keep() for _ in range(self.count)))
+        print(json.dumps({"tally": self.seen}), flush=True)
+
+
+async def keep(address, port, host, path, count):
+    await Kept(address, port, f"ws://{host}{path}", count).run()
+
+
 async def main(what, *arguments):
     if what == "serve":
         await serve(*arguments)
+    elif what == "keep":
+        await keep(*arguments)
     else:
         await asyncio.wait_for(client(*arguments), 25)
 

@@ -27,6 +27,7 @@ mod load;
 mod login;
 mod matching;
 mod messages;
+mod mixed;
 mod once;
 mod overload;
 mod pressure;
@@ -77,13 +78,21 @@ pub(crate) fn cases() -> Vec<Case> {
         [rate_limits::CASES, rate_limit_changes::CASES, rate_limit_service::CASES, rate_limit_status::CASES].concat(),
         limits::CASES.to_vec(),
         [conformance::CASES, smuggling::CASES, clients::CASES, websockets::CASES, grpc::CASES, streams::CASES].concat(),
-        [once::CASES, pressure::CASES, carriage::CASES, same_node::CASES, handed_over::CASES, sanitizing::CASES]
-            .concat(),
+        [
+            once::CASES,
+            pressure::CASES,
+            mixed::CASES,
+            carriage::CASES,
+            same_node::CASES,
+            handed_over::CASES,
+            sanitizing::CASES,
+        ]
+        .concat(),
     ]
     .concat()
 }
 
 /// Forms that take minutes; the name of each says how many.
 pub(crate) fn long() -> Vec<Case> {
-    [pressure::LONG, smuggling::LONG].concat()
+    [pressure::LONG, mixed::LONG, smuggling::LONG].concat()
 }

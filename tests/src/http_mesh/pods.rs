@@ -132,6 +132,12 @@ impl HttpMesh {
         self.is_known(self.service_at(name, vips, Some(object)))
     }
 
+    /// The handle of a service that a case made for good, by the name and the addresses that it had.
+    #[must_use]
+    pub fn made_before(&self, name: &str, vips: [IpAddr; 2]) -> HttpService<'_> {
+        self.service_at(name, vips, None)
+    }
+
     /// Makes a service whose endpoint is one version, with ports of its own: for servers that a case starts there. It goes
     /// when it is dropped.
     ///
