@@ -70,7 +70,16 @@ fn mixed(mesh: &mut HttpMesh, form: &Form) -> Result<()> {
     let counted = Requests::counted(&stage)?;
     let calm = course.part(&mut stage, form.calm, false)?;
     Requests::counted(&stage)?.have_grown(&counted, &calm)?;
-    held.push(as_before(&stage.mesh.agents, &held[held.len() - 1], MEMORY_MIB, SETTLES)?);
+    held.push(as_before(&stage.mesh.agents, &held[0], MEMORY_MIB, SETTLES)?);
+    // These processes may be younger than the first ones, and have grown by more than it seems.
+    if let [.., before, after] = &held[..] {
+        let grown: Vec<f64> =
+            before.iter().zip(after).map(|(before, after)| after.resident_mib - before.resident_mib).collect();
+        ensure!(
+            grown.iter().all(|mib| *mib < MEMORY_MIB),
+            "without upgrades and kills, agents have grown by {grown:.1?} MiB"
+        );
+    }
     let mib = held
         .iter()
         .map(|agents| agents.iter().map(|held| format!("{:.0}", held.resident_mib)).collect::<Vec<_>>().join("+"));
